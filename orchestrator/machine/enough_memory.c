@@ -48,6 +48,7 @@ static organ_status refuse_with_arguments(organ_error *error, uint64_t given, ui
                       memory_option_text(given, have), text, organ_quantity_option(enough, option));
 }
 
+/* Reports ORGAN_USAGE: --memory `given` is too little for `what`, and `enough` bytes are enough. */
 organ_status organ_memory_refuse(organ_error *error, uint64_t given, uint64_t enough, const char *what, ...)
 {
     va_list args;
@@ -57,6 +58,7 @@ organ_status organ_memory_refuse(organ_error *error, uint64_t given, uint64_t en
     return error->status;
 }
 
+/* Returns ORGAN_OK if `fits` accepts `given` bytes, else ORGAN_USAGE with the least bytes that `fits` accepts. */
 organ_status organ_memory_require(organ_error *error, uint64_t given, organ_memory_fits *fits, void *context,
                                   const char *what, ...)
 {
@@ -99,8 +101,8 @@ static uint64_t bytes_with_scratch(const organ_error *error)
     return offered ? offered : organ_memory_named(error);
 }
 
-/* Appends to a message about too little memory that `enough` bytes suffice with --scratch, if `enough` is less than
- * the amount in the message. Replaces an earlier text about --scratch. */
+/* Removes an earlier text about --scratch from a message about too little memory. Then, if `enough` is less than the
+ * amount in the message, appends that `enough` bytes suffice with --scratch. */
 void organ_memory_offer_scratch(organ_error *error, uint64_t enough)
 {
     char option[24];
@@ -113,8 +115,8 @@ void organ_memory_offer_scratch(organ_error *error, uint64_t enough)
         snprintf(error->message + length, sizeof error->message - length, ", or %s%s", option, offer_ends);
 }
 
-/* Sets *error to `other` if *error is no error or names fewer bytes. If both errors name bytes, also states in the
- * message how many bytes are enough with --scratch: the larger number of the two. */
+/* Copies `other` to *error if *error is no error or its message names fewer bytes. If both messages name bytes, also
+ * states how many bytes are enough with --scratch: the larger number of the two (bytes_with_scratch). */
 organ_status organ_memory_refuse_both(organ_error *error, const organ_error *other)
 {
     const uint64_t mine = bytes_with_scratch(error), others = bytes_with_scratch(other);
@@ -125,6 +127,8 @@ organ_status organ_memory_refuse_both(organ_error *error, const organ_error *oth
     return error->status;
 }
 
+/* Runs `check` and combines its error with *error (organ_memory_refuse_both), unless *error is a fault other than a
+ * lack of memory. */
 organ_status organ_memory_check_also(organ_status (*check)(void *context, organ_error *error), void *context,
                                      organ_error *error)
 {

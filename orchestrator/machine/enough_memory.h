@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Reports work that does not fit --memory: the error states the amount that is enough. */
+ * Errors for work that needs more than --memory: each message states an amount that is enough. */
 #ifndef ORGAN_ENOUGH_MEMORY_H
 #define ORGAN_ENOUGH_MEMORY_H
 
@@ -26,15 +26,16 @@ organ_status organ_memory_require(organ_error *error, uint64_t given, organ_memo
                                   const char *what, ...) __attribute__((format(printf, 5, 6)));
 
 /* Appends ", or 21M with --scratch DIR" to a message of organ_memory_refuse: `enough` bytes suffice if hidden states
- * are in a file. Does nothing if that is not less than the amount in the message. Replaces an earlier offer. */
+ * are in a file. First removes such a text of an earlier call. Appends nothing unless `enough` is less than the amount
+ * in the message. */
 void organ_memory_offer_scratch(organ_error *error, uint64_t enough);
 
 /* Returns the bytes that a message of organ_memory_refuse calls enough, or 0 for other messages. */
 uint64_t organ_memory_named(const organ_error *error);
 
 /* Combines the errors of two parts of one task. If memory was insufficient for both, `error` becomes the one with the
- * larger amount, with a --scratch offer if both have one. A fault in `other` alone is copied to `error`. Returns the
- * status of `error`. */
+ * larger amount, and its message offers the amount that is enough for both with --scratch, if that is less. If only
+ * `other` is an error, copies it to `error`. Returns the status of `error`. */
 organ_status organ_memory_refuse_both(organ_error *error, const organ_error *other);
 
 /* Runs `check` for another part of the task and combines its error with `error` like organ_memory_refuse_both. Does

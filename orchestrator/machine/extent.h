@@ -20,10 +20,10 @@ static inline uint64_t organ_common_divisor(uint64_t a, uint64_t b)
     return a;
 }
 
-/* Returns the number of pieces of `each` that cover `whole`. */
+/* Returns whole / each, rounded up: the number of pieces of size `each` that cover `whole`. */
 static inline size_t organ_pieces_of(size_t whole, size_t each) { return whole / each + (whole % each != 0); }
 
-/* Rounds up to a multiple of 64, the bytes of a cache line. */
+/* Returns `bytes` rounded up to a multiple of 64, the bytes of a cache line. */
 static inline size_t organ_to_line(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 #endif

@@ -128,7 +128,7 @@ char *organ_count_text(uint64_t count, char out[32])
     return out;
 }
 
-/* Returns the decimal unit in which `bytes` is below 1000, and sets *factor to 1 / that unit. */
+/* Returns the smallest decimal unit in which `bytes` is below 1000, at most TB, and sets *factor to 1 / that unit. */
 const char *organ_quantity_unit(double bytes, double *factor)
 {
     static const char *const units[] = {"bytes", "kB", "MB", "GB", "TB"};

@@ -15,9 +15,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MAX_NAMES 100000 /* numbers that are tried for a free name */
-#define TRIES     8      /* of an operation that other processes can disturb */
-#define MAX_SHOWN 300    /* bytes of paths in a command, at most */
+#define MAX_NAMES 100000 /* name_with_number tries numbers below this */
+#define TRIES     8      /* attempts at an operation that other processes can disturb */
+#define MAX_SHOWN 300    /* largest total bytes of the paths in a command that also removes the note */
 
 /* Renames `from` to `to` without RENAME_NOREPLACE. A file gets a hard link under the new name, which fails if the
  * name exists; rename of a directory can replace only an empty directory. Returns 0 or an errno, EEXIST if `to`
@@ -99,16 +99,16 @@ static int exchange_names(const char *a, const char *b)
     return fault;
 }
 
-/* Prints a blank and the path quoted for the shell, with "./" before a path that begins with '-', which would be
- * read as an option. */
+/* Prints a blank and the path quoted for the shell, with "./" before a path that begins with '-', which would be read
+ * as an option. */
 static void print_shell_path(FILE *out, const char *path)
 {
     fputs(*path == '-' ? " ./" : " ", out);
     organ_shell_word(out, path);
 }
 
-/* Returns "mv -n FROM TO", quoted for a shell, and " && rm -f NOTE" if all paths are short enough for a message;
- * NULL if memory is exhausted. The caller frees it. */
+/* Returns the command "mv -n FROM TO", quoted for a shell, which the caller frees; NULL if memory is exhausted. Appends
+ * " && rm -f NOTE" if `note` is not NULL and the paths are short enough for a message. */
 static char *move_command(const char *from, const char *to, const char *note)
 {
     const size_t capacity = 4 * (strlen(from) + strlen(to) + (note ? strlen(note) : 0)) +
@@ -173,7 +173,8 @@ organ_status organ_rename_fail(const char *grown, const char *final, const char 
     return error->status;
 }
 
-/* Returns true if the file at `path` may be replaced; false also if this cannot be determined. */
+/* Returns whether `way` allows to replace the file at `path`; if not, *why may have the reason. Returns false also if
+ * this cannot be determined. */
 static bool may_be_replaced(const char *path, const char *like, organ_replace_policy way, organ_error *why)
 {
     if (way == ORGAN_REPLACE_REPORTS)

@@ -15,7 +15,7 @@ typedef enum organ_replace_policy {
 
 /* The result of organ_rename_output. */
 typedef enum organ_rename_result {
-    ORGAN_RENAMED,
+    ORGAN_RENAMED,           /* renamed; no file had the name, or *error says where that file is kept */
     ORGAN_RENAMED_REPLACING, /* renamed; the replaced file is now at the temporary name, to be removed by the caller */
     ORGAN_RENAME_EXISTS,     /* a file that must not be replaced has the name */
     ORGAN_RENAME_FAILED      /* the system refused, with errno *fault */

@@ -3,9 +3,8 @@
 
 #include <stdlib.h>
 
-enum {
-    PIECE = 64 << 10
-}; /* bytes; smaller than allocations for which malloc maps pages that free returns to the system */
+/* Bytes of a piece. malloc takes larger requests (128 KiB and more) from mmap, and free returns those to the system. */
+enum { PIECE = 64 << 10 };
 
 /* Allocates `bytes` bytes in pieces and frees the pieces, which the allocator keeps for later requests. Returns false
  * if the memory is not available. Sets *last to a small allocation that follows the pieces in the heap: as long as it
@@ -13,7 +12,7 @@ enum {
 bool organ_set_aside(size_t bytes, void **last)
 {
     const size_t count = bytes / PIECE + 1;
-    void **pieces = NULL;
+    void **pieces = NULL; /* a list: each piece begins with the address of the one before */
     size_t made = 0;
     for (; made < count; made++) {
         void **const piece = malloc(PIECE);

@@ -6,9 +6,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Allocates `bytes` bytes in pieces and frees them, so that the allocator has them for the library's requests on
- * this thread. The small allocation *last, made after the pieces, keeps the heap from shrinking; the caller frees it
- * when the library has returned. Returns false, with *last NULL, if memory is exhausted. */
+/* Allocates `bytes` bytes in pieces and frees them, so that malloc has them for later requests of the library on this
+ * thread. *last becomes a small allocation after the pieces, which prevents free from returning the pieces to the
+ * system; the caller frees it when the library has returned. Returns false, with *last NULL, if memory is exhausted. */
 bool organ_set_aside(size_t bytes, void **last);
 
 #endif

@@ -6,7 +6,7 @@
 /* Returns the seconds of a monotonic clock; only differences are meaningful. */
 double organ_seconds_now(void);
 
-/* Rounds to whole milliseconds, the precision of reports. */
+/* Returns the seconds rounded to whole milliseconds, the precision of reports. */
 double organ_milliseconds(double seconds);
 
 #endif

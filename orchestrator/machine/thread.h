@@ -14,7 +14,8 @@ int organ_thread_create(pthread_t *thread, const pthread_attr_t *attributes, voi
 /* Initialises a condition for organ_condition_wait, which needs a monotonic clock. */
 void organ_condition_init(pthread_cond_t *condition);
 
-/* Waits on the condition for at most a fifth of a second, so that the thread notices a request to stop. */
+/* Waits on the condition for at most a fifth of a second, so that the caller can check for a request to stop. The
+ * caller holds the lock and tests its condition again afterwards. */
 void organ_condition_wait(pthread_cond_t *condition, pthread_mutex_t *lock);
 
 #endif

@@ -13,8 +13,8 @@
 /* Upper bound on the bytes of an XML record: a host of 4096 CPUs has less than 10 MiB. */
 #define MAX_RECORD ((size_t)64 << 20)
 
-/* Reserves memory for hwloc with organ_set_aside. hwloc 2.9 does not check many of its allocations, so a refused one
- * would end the process. Returns false if it cannot be reserved. */
+/* Checks with organ_set_aside that hwloc can allocate 2 MiB and 32 KiB for each CPU, more than it needs. hwloc 2.9 does
+ * not check many of its allocations, so it would crash if one failed. Returns false if the memory is not available. */
 static bool set_aside(void **aside)
 {
     const long cpus = sysconf(_SC_NPROCESSORS_CONF);
@@ -33,8 +33,8 @@ typedef struct machine_call {
     int result, fault;        /* return value of hwloc, and errno after the call */
 } machine_call;
 
-/* Calls the function of hwloc that c->kind selects, within organ_guarded_call: hwloc may crash if an allocation
- * fails. */
+/* Calls the function of hwloc that c->kind selects. Runs only inside of organ_guarded_call, because hwloc may crash if
+ * an allocation fails. */
 static void call_hwloc(void *context)
 {
     machine_call *const c = context;
@@ -63,7 +63,7 @@ static void call_hwloc(void *context)
         break;
     case DESTROY:
         hwloc_topology_destroy(c->machine);
-        break; /* crashes if INIT got no memory for an object and did not report it */
+        break; /* hwloc crashes here if INIT got no memory for an object and did not report it */
     }
     c->fault = errno;
 }
@@ -78,12 +78,14 @@ static int call_hwloc_guarded(machine_call *c)
     return returned ? c->result : -1;
 }
 
+/* Loads the machine of the topology. Returns 0, or -1 with errno. */
 static int topology_load(const organ_topology *topology)
 {
     return call_hwloc_guarded(&(machine_call){.kind = LOAD, .machine = topology->machine});
 }
 
-/* Creates a topology whose machine is not loaded yet. NULL if memory is exhausted. */
+/* Returns a topology whose machine is initialised but not loaded; the caller releases it with organ_topology_destroy.
+ * Returns NULL if memory is exhausted. */
 static organ_topology *create_empty(void)
 {
     organ_topology *const topology = calloc(1, sizeof *topology);
@@ -118,8 +120,9 @@ static organ_status restrict_to(organ_topology *topology, hwloc_const_bitmap_t r
     return error->status;
 }
 
-/* Records the CPUs that are offline and the memory nodes without memory. Excludes the CPUs that the cpuset of the
- * process (of a recorded machine: the record) forbids. */
+/* Records in `absent` the CPUs that are offline and the memory nodes without memory. Excludes from the machine the CPUs
+ * that the cpuset of the process forbids, or, if the machine was recorded by hwloc, that the record marks as forbidden.
+ */
 static organ_status leave_out_forbidden(organ_topology *topology, organ_error *error)
 {
     hwloc_topology_t const machine = topology->machine;
@@ -162,8 +165,8 @@ static organ_status keep_listed_cpus(organ_topology *topology, const char *allow
     return error->status;
 }
 
-/* Ends the creation of a topology: excludes CPUs, surveys the machine that `made` has loaded, and sets *topology to
- * `made`. Releases `made` if there is an error, also an earlier one in `error`. */
+/* Last step in the creation of a topology: excludes the CPUs that may not be used, surveys the machine of `made` and
+ * sets *topology to `made`. If `error` is set already or a step fails, releases `made` instead. */
 static organ_status finish_topology(organ_topology *made, organ_topology **topology, organ_error *error)
 {
     if (error->status == ORGAN_OK && leave_out_forbidden(made, error) == ORGAN_OK)
@@ -216,8 +219,9 @@ static bool has_cpus(const organ_topology *topology)
                                    hwloc_topology_get_allowed_cpuset(topology->machine)) != 0;
 }
 
-/* Returns a topology with the recorded machine loaded. Returns NULL if memory is exhausted, or if the record is
- * malformed: then sets *malformed. hwloc returns the same error in both cases, so loading is tried a second time. */
+/* Returns a topology with the machine that the XML text records. Returns NULL if memory is exhausted, or if the record
+ * is malformed; sets *malformed in the second case. hwloc may return the same error in both cases, so a second attempt
+ * must fail too before the record counts as malformed. */
 static organ_topology *load_record(const char *xml, size_t length, bool *malformed)
 {
     *malformed = false;
@@ -257,6 +261,7 @@ organ_status organ_topology_import(const char *path, organ_topology **topology, 
     return made ? finish_topology(made, topology, error) : error->status;
 }
 
+/* Releases a topology, also one whose creation failed halfway. NULL is allowed. */
 void organ_topology_destroy(organ_topology *topology)
 {
     if (!topology)
@@ -272,6 +277,7 @@ void organ_topology_destroy(organ_topology *topology)
     free(topology);
 }
 
+/* Returns false for recorded and synthetic machines, on which nothing can be bound. */
 bool organ_topology_is_this_machine(const organ_topology *topology)
 {
     return hwloc_topology_is_thissystem(topology->machine) != 0;
@@ -280,6 +286,7 @@ size_t organ_topology_cores(const organ_topology *topology) { return topology->c
 size_t organ_topology_nodes(const organ_topology *topology) { return topology->node_count; }
 size_t organ_topology_kinds(const organ_topology *topology) { return topology->kinds; }
 
+/* Describes node number `node` < organ_topology_nodes; returns zeros for other numbers. */
 organ_node organ_topology_node(const organ_topology *topology, unsigned node)
 {
     if (node >= topology->node_count)
@@ -289,6 +296,7 @@ organ_node organ_topology_node(const organ_topology *topology, unsigned node)
                         .cores = topology->node_cores[node]};
 }
 
+/* Describes the usable CPU with OS number `pu`; returns zeros if there is none. */
 organ_pu organ_topology_pu(const organ_topology *topology, unsigned pu)
 {
     for (size_t k = 0; k < topology->worker_cpu_count; k++)
@@ -297,12 +305,14 @@ organ_pu organ_topology_pu(const organ_topology *topology, unsigned pu)
     return (organ_pu){0};
 }
 
+/* Returns a list of the OS numbers that are not used for this reason, which the caller frees; NULL without memory. */
 char *organ_topology_absent(const organ_topology *topology, organ_absence why)
 {
     char *list = NULL;
     return hwloc_bitmap_list_asprintf(&list, topology->absent[why]) < 0 ? NULL : list;
 }
 
+/* Sets the place of worker k to CPU k of worker_cpus; more workers than CPUs share CPUs. */
 void organ_topology_place(const organ_topology *topology, size_t threads, organ_place *places)
 {
     for (size_t k = 0; k < threads; k++)
@@ -330,9 +340,10 @@ char *organ_topology_list(const unsigned *numbers, size_t count)
     return format_and_free_set(set, done);
 }
 
-/* Returns a list of the CPUs that stay idle if there are `threads` workers: of worker_cpus from number `threads` on.
- * If `sibling` is true, lists those that are not the first CPU of their core. Otherwise lists first CPUs: of cores of
- * slower kinds if `slower` is true, else of the fastest kind. Returns NULL if memory is exhausted. */
+/* Returns a list of CPUs that stay idle if there are `threads` workers, which have the first CPUs of worker_cpus. If
+ * `sibling` is true, lists the idle CPUs that are not the first CPU of their core. Otherwise lists the idle first CPUs:
+ * of cores of slower kinds if `slower` is true, else of the fastest kind. The caller frees the list; NULL if memory is
+ * exhausted. */
 static char *idle_worker_cpus(const organ_topology *topology, size_t threads, bool slower, bool sibling)
 {
     hwloc_bitmap_t const set = hwloc_bitmap_alloc();
@@ -345,6 +356,8 @@ static char *idle_worker_cpus(const organ_topology *topology, size_t threads, bo
     return format_and_free_set(set, done);
 }
 
+/* Lists the usable CPUs that have no worker: first CPUs of fast cores, first CPUs of slower cores, all other CPUs.
+ * Returns false if memory is exhausted. */
 bool organ_topology_idle(const organ_topology *topology, size_t threads, char **cores, char **slower, char **siblings)
 {
     *cores = idle_worker_cpus(topology, threads, false, false);
@@ -367,8 +380,8 @@ bool organ_topology_bind(const organ_topology *topology, organ_place place)
                      &(machine_call){.kind = SET_BINDING, .machine = topology->machine, .set = pu->cpuset}) == 0;
 }
 
-/* Returns the CPUs of objects [from, to) of the type, cores or CPUs, which the caller frees; NULL if memory is
- * exhausted. */
+/* Returns the set of CPUs of the machine's objects [from, to) of a type, cores or CPUs. The caller frees the set; NULL
+ * if memory is exhausted. */
 static hwloc_bitmap_t cpus_between(const organ_topology *topology, hwloc_obj_type_t type, size_t from, size_t to)
 {
     hwloc_bitmap_t const set = hwloc_bitmap_alloc();

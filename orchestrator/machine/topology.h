@@ -42,9 +42,9 @@ typedef struct organ_place {
     unsigned pu;   /* OS number of the CPU to which the worker is bound */
 } organ_place;
 
-/* Fills in places[0 .. threads): one worker per core first, the fastest kind of core first. Cores of one kind
- * alternate between nodes, so that any number of workers is spread evenly over the nodes. If there are more workers
- * than cores, further hardware threads of cores are used, and after them CPUs are shared. */
+/* Sets places[k], k < threads, to the CPU and node of worker k. The first workers get one core each, of the fastest
+ * kind of core first. Cores of one kind alternate between nodes, so that any number of workers is spread evenly over
+ * the nodes. More workers than cores get the other hardware threads of the cores; more workers than CPUs share CPUs. */
 void organ_topology_place(const organ_topology *topology, size_t threads, organ_place *places);
 
 /* A memory (NUMA) node; its index is organ_place.node. */
@@ -53,6 +53,7 @@ typedef struct organ_node {
     uint64_t bytes; /* bytes of memory; 0 if an imported record does not say */
     size_t cores;   /* usable cores that have this node nearest */
 } organ_node;
+/* Returns the description of a node; zeros if there is no node of that index. */
 organ_node organ_topology_node(const organ_topology *topology, unsigned node);
 
 /* A CPU on which a worker can run. */
@@ -61,9 +62,10 @@ typedef struct organ_pu {
     unsigned package; /* OS number of its package; 0 if there is none */
     unsigned kind;    /* kind of its core: 0 is the fastest of the machine, 1 the next, ... */
     unsigned sibling; /* number of the CPU among the usable ones of its core, from 0 */
-    bool near;        /* the memory node of its worker is the local one; false if that has no usable memory, so that the
-                         nearest other node is used */
+    bool near;        /* the memory node of its worker is local to the CPU; false if no local node has usable memory, so
+                         that another node is used */
 } organ_pu;
+/* Returns the description of the usable CPU with OS number `pu`; zeros if there is none. */
 organ_pu organ_topology_pu(const organ_topology *topology, unsigned pu);
 size_t organ_topology_kinds(const organ_topology *topology); /* number of kinds of usable cores, at least 1 */
 
@@ -79,8 +81,8 @@ typedef enum organ_absence {
     ORGAN_ABSENCES
 } organ_absence;
 
-/* Returns a list of the OS numbers that are not used for this reason, such as "8-15,40", or "" if there are none;
- * the caller frees it. NULL if memory is exhausted. */
+/* Returns a list of the OS numbers that are not used for this reason, such as "8-15,40", or "" if there are none; the
+ * caller frees it. NULL if memory is exhausted. */
 char *organ_topology_absent(const organ_topology *topology, organ_absence why);
 
 /* Lists, in the form of organ_topology_absent, the usable CPUs that have no worker if there are `threads` workers:
@@ -96,10 +98,10 @@ char *organ_topology_list(const unsigned *numbers, size_t count);
  * downgrade, not as an error. */
 bool organ_topology_bind(const organ_topology *topology, organ_place place);
 
-/* Restricts the calling thread, and threads that it creates, to part `share` (from 0) of `of` equal parts of the
- * cores on which it may run now. Parts are whole adjacent cores; if there are more parts than cores, several share a
- * core. A topology discovered afterwards contains only this part. Returns ORGAN_IO if the system refuses;
- * ORGAN_USAGE unless share < of. */
+/* Restricts the calling thread, and threads that it creates, to part `share` (from 0) of `of` equal parts of the cores
+ * on which it may run now. Parts are whole adjacent cores; if there are more parts than cores, several share a core. A
+ * topology discovered afterwards contains only this part. Returns ORGAN_IO if the system refuses; ORGAN_USAGE unless
+ * share < of. */
 organ_status organ_topology_take_share(size_t share, size_t of, organ_error *error);
 
 /* Allocates `bytes` bytes of zeroed memory, page-aligned, on that node if the system allows it. Returns NULL with

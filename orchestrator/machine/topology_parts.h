@@ -9,9 +9,9 @@
 
 /* A usable CPU with the keys by which CPUs are ordered. */
 typedef struct organ_worker_cpu {
-    organ_place place;
-    organ_pu pu;
-    unsigned turn; /* index of its core among the cores of its node */
+    organ_place place; /* its CPU and memory node */
+    organ_pu pu;       /* its core, package and kind */
+    unsigned turn;     /* index of its core among the cores of its node */
 } organ_worker_cpu;
 
 /* The CPUs and memory nodes that this process uses. */
@@ -21,13 +21,13 @@ struct organ_topology {
     size_t worker_cpu_count, cores, kinds; /* usable CPUs, cores, kinds of cores */
     hwloc_obj_t *nodes;                    /* the nodes that are nearest to a worker CPU */
     size_t *node_cores;                    /* for each of `nodes`: number of cores to which it is nearest */
-    size_t node_count;
+    size_t node_count;                     /* number of `nodes` */
     hwloc_bitmap_t absent[ORGAN_ABSENCES]; /* OS numbers of CPUs or nodes that are not used, by reason */
     void *aside;                           /* memory reserved for hwloc while the machine is loaded */
 };
 
-/* Fills in worker_cpus with every CPU left in the machine and the memory node of each, and records the nodes that
- * serve no CPU. Returns ORGAN_IO if memory is exhausted. */
+/* Sets worker_cpus to the CPUs of the loaded machine with the memory node of each, sets nodes, node_cores, cores and
+ * kinds, and records in `absent` the nodes that no CPU uses. Returns ORGAN_IO if memory is exhausted. */
 organ_status organ_topology_survey(organ_topology *topology, organ_error *error);
 
 #endif

@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* Orders CPUs as workers get them (for qsort): the first CPU of each core before all further CPUs of cores; among
- * these, faster cores first; among equally fast cores, the nodes in turn. */
+/* Orders CPUs as workers get them (for qsort): the first CPUs of all cores before the second ones, and so on; among
+ * these, faster cores first; among equally fast cores, the first core of each node before the second of each node. */
 static int worker_cpu_order(const void *left, const void *right)
 {
     const organ_worker_cpu *a = left, *b = right;
@@ -24,8 +24,8 @@ static hwloc_obj_t next_node(const organ_topology *topology, hwloc_obj_t node)
     return hwloc_get_next_obj_by_type(topology->machine, HWLOC_OBJ_NUMANODE, node);
 }
 
-/* Records the nodes without memory and those that the process may not use. If no node of a record has memory, the
- * record does not contain sizes, and all nodes count as having memory. */
+/* Records in `absent` the nodes without memory and those that the process may not use. If no node has memory, the
+ * machine is a record without sizes, and all nodes count as having memory. */
 static void note_unusable_nodes(organ_topology *topology)
 {
     const hwloc_const_bitmap_t allowed = hwloc_topology_get_allowed_nodeset(topology->machine);
@@ -93,7 +93,7 @@ static hwloc_obj_t memory_of(const organ_topology *topology, unsigned pu, bool *
     return any ? any : hwloc_get_obj_by_type(topology->machine, HWLOC_OBJ_NUMANODE, 0);
 }
 
-/* Returns the index of `node` in topology->nodes, and appends it if it is new. */
+/* Returns the index of `node` in topology->nodes; appends `node` if the array does not contain it. */
 static unsigned node_number(organ_topology *topology, hwloc_obj_t node)
 {
     size_t k = 0;
@@ -105,7 +105,7 @@ static unsigned node_number(organ_topology *topology, hwloc_obj_t node)
 }
 
 /* Returns the kind of a CPU's core, 0 for the fastest; hwloc numbers kinds from slow to fast. A core of unknown kind
- * counts as fast. */
+ * counts as the fastest. */
 static unsigned kind_of_core(const organ_topology *topology, hwloc_obj_t pu)
 {
     const int kinds = hwloc_cpukinds_get_nr(topology->machine, 0);
@@ -113,14 +113,15 @@ static unsigned kind_of_core(const organ_topology *topology, hwloc_obj_t pu)
     return rank < 0 ? 0 : (unsigned)(kinds - 1 - rank);
 }
 
+/* Returns the OS number of the package of a CPU, 0 if the machine reports none. */
 static unsigned package_of(hwloc_topology_t machine, hwloc_obj_t pu)
 {
     const hwloc_obj_t package = hwloc_get_ancestor_obj_by_type(machine, HWLOC_OBJ_PACKAGE, pu);
     return package ? package->os_index : 0;
 }
 
-/* Appends the CPU to worker_cpus. `same_core`: it belongs to the same core as the CPU before it; hwloc lists CPUs
- * core by core. A CPU without a core object is a core of its own. */
+/* Appends the CPU to worker_cpus. `same_core`: the CPU belongs to the same core as the one appended before it; hwloc
+ * lists CPUs core by core. A CPU without a core object counts as a core of its own. */
 static void add_worker_cpu(organ_topology *topology, hwloc_obj_t pu, bool same_core)
 {
     organ_worker_cpu *const now = &topology->worker_cpus[topology->worker_cpu_count++];
@@ -170,8 +171,8 @@ static void note_remote_nodes(organ_topology *topology)
     }
 }
 
-/* Fills in worker_cpus, nodes, cores and kinds of the loaded machine: its CPUs in the order in which workers get
- * them, one per core first, then further CPUs of cores. */
+/* Sets worker_cpus, nodes, cores and kinds from the loaded machine, and sorts worker_cpus into the order in which
+ * workers get them (worker_cpu_order). */
 organ_status organ_topology_survey(organ_topology *topology, organ_error *error)
 {
     const size_t count = (size_t)hwloc_get_nbobjs_by_type(topology->machine, HWLOC_OBJ_PU);

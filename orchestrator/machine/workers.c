@@ -12,18 +12,19 @@ enum { STACK_BYTES = 8 << 20 }; /* stack of each thread of the pool */
 typedef struct member {
     organ_workers *pool;
     pthread_t thread;
-    organ_place place;
-    bool pinned; /* it is bound to its CPU */
+    organ_place place; /* CPU and memory node on which the thread should run */
+    bool pinned;       /* it is bound to its CPU */
 } member;
 
 /* A pool of threads. */
 struct organ_workers {
     const organ_topology *topology;
-    member *members;
-    size_t count;                               /* number of running threads */
-    size_t pinned;                              /* number of threads bound to a CPU */
-    pthread_mutex_t lock;                       /* protects the members below */
-    pthread_cond_t begun, finished;             /* a round begins or the pool closes; the last member has finished */
+    member *members;      /* [number of threads]; the index is the number of the worker */
+    size_t count;         /* number of running threads */
+    size_t pinned;        /* number of threads bound to a CPU */
+    pthread_mutex_t lock; /* protects the members below */
+    /* `begun` wakes the threads: a round begins or the pool closes. `finished`: all threads have finished the round */
+    pthread_cond_t begun, finished;
     void (*work)(void *context, size_t worker); /* of the current round, with its argument */
     void *context;
     unsigned long round; /* number of calls of organ_workers_start so far */
@@ -31,8 +32,8 @@ struct organ_workers {
     bool closing;        /* organ_workers_destroy was called */
 };
 
-/* Runs a member's thread: calls the work of each round once, including the last round started before the pool
- * closes. */
+/* The function of each thread: calls the work of each round (call of organ_workers_start) once, and returns when the
+ * pool is closing and no round is left. */
 static void *serve_rounds(void *argument)
 {
     const member *self = argument;
@@ -58,7 +59,7 @@ static void *serve_rounds(void *argument)
     return NULL;
 }
 
-/* Binds the calling member to its CPU; it is the work of the first round. */
+/* Binds the calling thread to its CPU. organ_workers_create runs this on all threads as the first round. */
 static void pin_member(void *context, size_t worker)
 {
     organ_workers *pool = context;
@@ -66,7 +67,8 @@ static void pin_member(void *context, size_t worker)
     self->pinned = organ_topology_bind(pool->topology, self->place);
 }
 
-/* Starts the members' threads in order; pool->count becomes the number of threads that run. Returns 0 or an errno. */
+/* Starts the threads of members 0 .. threads - 1 and sets pool->count to the number of threads that run. Stops at the
+ * first that cannot be started. Returns 0 or an errno. */
 static int start_threads(organ_workers *pool, size_t threads)
 {
     pthread_attr_t attributes;
@@ -84,7 +86,8 @@ static int start_threads(organ_workers *pool, size_t threads)
     return fault;
 }
 
-/* Allocates a pool with places but without threads; NULL if memory is exhausted. */
+/* Allocates a pool for `threads` threads and sets the place of each; starts none. Returns NULL if memory is exhausted.
+ */
 static organ_workers *prepare_pool(const organ_topology *topology, size_t threads)
 {
     organ_workers *pool = calloc(1, sizeof *pool);
@@ -108,7 +111,7 @@ static organ_workers *prepare_pool(const organ_topology *topology, size_t thread
     return pool;
 }
 
-/* Starts the threads (0: one per core) and pins each to a CPU where the system allows it. */
+/* Creates a pool of `threads` threads (0: one per core) and binds each to a CPU if the system allows it. */
 organ_status organ_workers_create(const organ_topology *topology, size_t threads, organ_workers **workers,
                                   organ_error *error)
 {
@@ -155,6 +158,7 @@ size_t organ_workers_count(const organ_workers *workers) { return workers->count
 size_t organ_workers_pinned(const organ_workers *workers) { return workers->pinned; }
 organ_place organ_workers_place(const organ_workers *workers, size_t worker) { return workers->members[worker].place; }
 
+/* Begins a round: makes every thread call work(context, worker) once. Returns at once. */
 void organ_workers_start(organ_workers *workers, void (*work)(void *context, size_t worker), void *context)
 {
     pthread_mutex_lock(&workers->lock);
@@ -166,6 +170,7 @@ void organ_workers_start(organ_workers *workers, void (*work)(void *context, siz
     pthread_mutex_unlock(&workers->lock);
 }
 
+/* Waits until all threads have finished the round. */
 void organ_workers_wait(organ_workers *workers)
 {
     pthread_mutex_lock(&workers->lock);
@@ -174,6 +179,7 @@ void organ_workers_wait(organ_workers *workers)
     pthread_mutex_unlock(&workers->lock);
 }
 
+/* Runs one round on all threads and waits for its end. */
 void organ_workers_run(organ_workers *workers, void (*work)(void *context, size_t worker), void *context)
 {
     organ_workers_start(workers, work, context);

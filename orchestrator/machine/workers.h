@@ -20,7 +20,7 @@ void organ_workers_destroy(organ_workers *workers); /* NULL is allowed; waits fo
 
 size_t organ_workers_count(const organ_workers *workers);
 size_t organ_workers_pinned(const organ_workers *workers); /* number of threads that could be bound */
-organ_place organ_workers_place(const organ_workers *workers, size_t worker);
+organ_place organ_workers_place(const organ_workers *workers, size_t worker); /* CPU and node of a thread */
 
 /* Calls work(context, worker) once on every thread (worker = 0 .. count-1) and returns when all have returned. Not
  * reentrant. */

@@ -6,39 +6,44 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define MIN_PAUSE       20000u /* nanoseconds of the first pause between two polls */
+#define MIN_PAUSE       20000u /* nanoseconds of the first pause between two tests for messages */
 #define PAUSE_DOUBLINGS 6u     /* the pause doubles this many times */
 
-/* Kinds of notes: a request to stop, a fault of the sender (both to all ranks), and, to rank 0, which displays them:
- * progress in bytes, a finished tensor, a text. */
-typedef enum note_kind { NOTE_STOP, NOTE_FAULT, NOTE_BYTES, NOTE_TENSOR, NOTE_TEXT } note_kind;
+/* Kinds of notes. The first two go to all ranks, the others (notes for display) to rank 0, which displays them. */
+typedef enum note_kind {
+    NOTE_STOP,   /* request to stop */
+    NOTE_FAULT,  /* the sender has an error */
+    NOTE_BYTES,  /* progress in bytes */
+    NOTE_TENSOR, /* a finished tensor, with progress in bytes */
+    NOTE_TEXT    /* a message for the user */
+} note_kind;
 
-/* A message between two ranks outside of the meeting points. */
+/* A message from one rank to another at any time between meeting points (organ_ranks_agree). */
 typedef struct note {
     uint32_t kind;    /* note_kind */
-    uint32_t stage;   /* stage of the sender when it sent the note */
-    uint64_t bytes;   /* bytes of progress; of NOTE_FAULT the number of faults that the sender had overcome */
+    uint32_t stage;   /* number of progress stages that the sender had begun when it sent the note */
+    uint64_t bytes;   /* bytes of progress; of NOTE_FAULT: organ_ranks.overcome of the sender */
     char text[800];   /* name of the tensor, or the text to display */
     char remark[160]; /* displayed after the tensor; "" for none */
 } note;
 _Static_assert(sizeof(note) <= ORGAN_TRANSPORT_NOTE_BYTES, "a note fits the wire");
 
-/* A note that arrived on rank 0 before rank 0 began the note's stage of the progress. A stage has at most one such
- * note for each of its tensors. */
+/* A note for display that arrived on rank 0 before rank 0 began the note's stage of the progress. An element of the
+ * list organ_ranks.early. */
 struct organ_early_note {
     struct organ_early_note *next;
     note note;
 };
 
-/* Sleeps before poll number `attempt`; the pause doubles with each attempt up to a limit. */
+/* Sleeps for MIN_PAUSE x 2^attempt nanoseconds; the pause doubles at most PAUSE_DOUBLINGS times. */
 void organ_ranks_pause_before_retry(unsigned attempt)
 {
     nanosleep(&(struct timespec){.tv_nsec = (long)MIN_PAUSE << (attempt < PAUSE_DOUBLINGS ? attempt : PAUSE_DOUBLINGS)},
               NULL);
 }
 
-/* Sends a note to rank `to`, unless ranks are lost. If that fails, the other ranks count as lost. Counts the notes
- * that rank 0 displays. */
+/* Sends a note to rank `to`, unless ranks are lost. If sending fails, marks the other ranks as lost. Increments
+ * ranks->spoken for a note for display. */
 static void send_note(organ_ranks *ranks, size_t to, const note *n)
 {
     char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";
@@ -49,7 +54,7 @@ static void send_note(organ_ranks *ranks, size_t to, const note *n)
         __atomic_add_fetch(&ranks->spoken, 1, __ATOMIC_RELEASE);
 }
 
-/* Sends the note to all other ranks, once: *sent is set by the first call. */
+/* Sends the note to all other ranks and sets *sent; does nothing if *sent is set already. */
 static void send_to_others(organ_ranks *ranks, bool *sent, const note *n)
 {
     if (__atomic_exchange_n(sent, true, __ATOMIC_RELAXED))
@@ -59,8 +64,10 @@ static void send_to_others(organ_ranks *ranks, bool *sent, const note *n)
             send_note(ranks, r, n);
 }
 
+/* Sends a request to stop to all other ranks, once in a run. */
 void organ_heartbeat_stop_all(organ_ranks *ranks) { send_to_others(ranks, &ranks->sent, &(note){.kind = NOTE_STOP}); }
 
+/* Reports this rank's fault to all other ranks, once until organ_ranks_overcome. */
 void organ_heartbeat_halt_all(organ_ranks *ranks)
 {
     send_to_others(ranks, &ranks->halted,
@@ -69,15 +76,15 @@ void organ_heartbeat_halt_all(organ_ranks *ranks)
 
 /* ---- progress on rank 0 ---- */
 
-/* Displays a note in the progress. The caller holds the lock, and a stage has begun. */
+/* Passes the bytes, tensor and remark of a note to the display. The caller holds the lock, and a stage has begun. */
 static void advance_by(organ_ranks *ranks, const note *n)
 {
     organ_progress_advance(ranks->shown, n->bytes, n->kind == NOTE_TENSOR ? n->text : NULL,
                            n->remark[0] ? n->remark : NULL);
 }
 
-/* Keeps a copy of a note of a stage that has not begun here. The caller holds the lock. If memory is exhausted the
- * note is dropped, and the progress lacks a line. */
+/* Appends a copy of a note, whose stage rank 0 has not begun, to ranks->early. If memory is exhausted, drops the note,
+ * and the display lacks its line. The caller holds the lock. */
 static void store_early_note(organ_ranks *ranks, const note *n)
 {
     struct organ_early_note *const kept = malloc(sizeof *kept);
@@ -88,7 +95,8 @@ static void store_early_note(organ_ranks *ranks, const note *n)
     ranks->early_end = &kept->next;
 }
 
-/* Displays the kept notes of the current stage, and drops those of earlier stages. The caller holds the lock. */
+/* Removes from ranks->early the notes of the current stage, which it displays, and those of earlier stages, which it
+ * drops. The caller holds the lock. */
 static void show_early(organ_ranks *ranks)
 {
     struct organ_early_note **at = &ranks->early, *early;
@@ -105,7 +113,8 @@ static void show_early(organ_ranks *ranks)
     ranks->early_end = at;
 }
 
-/* Begins a stage on rank 0, which shows the progress of all ranks, and shows notes that arrived before. */
+/* The callback `begin` of rank 0: begins a stage of the display, and displays the notes of this stage that have arrived
+ * from other ranks already. */
 static void begin_shown(void *context, const char *what, uint64_t bytes, size_t tensors)
 {
     organ_ranks *const ranks = context;
@@ -117,7 +126,7 @@ static void begin_shown(void *context, const char *what, uint64_t bytes, size_t 
     pthread_mutex_unlock(&ranks->lock);
 }
 
-/* Displays progress of rank 0 itself. */
+/* The callback `advance` of rank 0: displays rank 0's own progress. */
 static void advance_shown(void *context, uint64_t bytes, const char *tensor, const char *remark)
 {
     organ_ranks *const ranks = context;
@@ -136,13 +145,14 @@ void organ_heartbeat_align(organ_ranks *ranks, uint32_t stages)
     pthread_mutex_unlock(&ranks->lock);
 }
 
+/* Frees all kept notes: with the largest number of stages and no open stage, show_early drops each of them. */
 void organ_heartbeat_discard_notes(organ_ranks *ranks)
 {
     ranks->stage = false;
     organ_heartbeat_align(ranks, UINT32_MAX);
 }
 
-/* Ends the displayed stage on rank 0. */
+/* The callback `end` of rank 0: ends the stage of the display. */
 static void end_shown(void *context)
 {
     organ_ranks *const ranks = context;
@@ -152,7 +162,7 @@ static void end_shown(void *context)
     pthread_mutex_unlock(&ranks->lock);
 }
 
-/* Displays a text of rank 0 itself. */
+/* The callback `note` of rank 0: displays rank 0's own text. */
 static void note_shown(void *context, const char *text)
 {
     organ_ranks *const ranks = context;
@@ -161,7 +171,8 @@ static void note_shown(void *context, const char *text)
     pthread_mutex_unlock(&ranks->lock);
 }
 
-/* Displays a note from rank `from`, or keeps it if its stage has not begun here. */
+/* On rank 0: displays a note from rank `from`, or keeps it in ranks->early if rank 0 has not begun its stage. Drops it
+ * if no stage is open. */
 static void show_note(organ_ranks *ranks, const note *n, int from)
 {
     pthread_mutex_lock(&ranks->lock);
@@ -177,7 +188,7 @@ static void show_note(organ_ranks *ranks, const note *n, int from)
 
 /* ---- progress on other ranks ---- */
 
-/* Begins a stage on a rank other than 0, which displays nothing. */
+/* The callback `begin` of ranks other than 0: counts the stage; rank 0 displays it. */
 static void send_begin(void *context, const char *what, uint64_t bytes, size_t tensors)
 {
     organ_ranks *const ranks = context;
@@ -189,7 +200,8 @@ static void send_begin(void *context, const char *what, uint64_t bytes, size_t t
     pthread_mutex_unlock(&ranks->lock);
 }
 
-/* Returns a note with the bytes of progress that were not sent to rank 0 yet, plus `more`, and counts them as sent. */
+/* Returns a note of that kind with the bytes of progress that were not sent to rank 0 yet, plus `more`, and sets
+ * ranks->unsent to 0. */
 static note collect_unsent(organ_ranks *ranks, note_kind kind, uint64_t more)
 {
     pthread_mutex_lock(&ranks->lock);
@@ -199,7 +211,8 @@ static note collect_unsent(organ_ranks *ranks, note_kind kind, uint64_t more)
     return taken;
 }
 
-/* Collects bytes of progress without a tensor for the next heartbeat; sends a finished tensor to rank 0 at once. */
+/* The callback `advance` of ranks other than 0: adds the bytes to ranks->unsent for the next heartbeat, or, with a
+ * finished tensor, sends them to rank 0 at once. */
 static void send_advance(void *context, uint64_t bytes, const char *tensor, const char *remark)
 {
     organ_ranks *const ranks = context;
@@ -215,7 +228,7 @@ static void send_advance(void *context, uint64_t bytes, const char *tensor, cons
     send_note(ranks, 0, &n);
 }
 
-/* Ends a stage on a rank other than 0. */
+/* The callback `end` of ranks other than 0. */
 static void send_end(void *context)
 {
     organ_ranks *const ranks = context;
@@ -224,8 +237,8 @@ static void send_end(void *context)
     pthread_mutex_unlock(&ranks->lock);
 }
 
-/* Sends a text to rank 0 if this rank is within a stage. Between stages nothing is sent: there all ranks have the
- * same texts, and rank 0 displays its own. */
+/* The callback `note` of ranks other than 0: sends the text to rank 0 during a stage. Sends nothing between stages:
+ * there all ranks have the same texts, and rank 0 displays its own. */
 static void send_note_text(void *context, const char *text)
 {
     organ_ranks *const ranks = context;
@@ -239,7 +252,8 @@ static void send_note_text(void *context, const char *text)
     send_note(ranks, 0, &n);
 }
 
-/* Returns the progress to which this rank reports: rank 0 displays it on `shown`, all others send it to rank 0. */
+/* Returns the progress to which this rank reports: on rank 0 it calls `shown`, on all other ranks it sends notes to
+ * rank 0. */
 const organ_progress *organ_ranks_progress(organ_ranks *ranks, const organ_progress *shown)
 {
     if (!ranks)
@@ -255,7 +269,9 @@ const organ_progress *organ_ranks_progress(organ_ranks *ranks, const organ_progr
 
 /* ---- the thread ---- */
 
-/* Handles the note of a fault: requests this rank's work to halt, unless this rank has overcome that fault already. */
+/* Handles a note NOTE_FAULT: requests this rank's work to halt, unless this rank has overcome that fault already.
+ * `overcome`: number of faults that the sender had overcome; if this rank has another number, the note is about another
+ * fault. */
 static void receive_fault(organ_ranks *ranks, uint64_t overcome)
 {
     pthread_mutex_lock(&ranks->lock);
@@ -264,7 +280,8 @@ static void receive_fault(organ_ranks *ranks, uint64_t overcome)
     pthread_mutex_unlock(&ranks->lock);
 }
 
-/* Receives and handles all notes that have arrived: requests to stop, faults, progress. Returns when none is left. */
+/* Receives and handles all notes that have arrived: requests to stop, faults, notes for display. Returns when none is
+ * left or the ranks are lost. */
 void organ_heartbeat_receive(organ_ranks *ranks)
 {
     char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";
@@ -287,8 +304,9 @@ void organ_heartbeat_receive(organ_ranks *ranks)
     }
 }
 
-/* Receives notes until `spoken` notes for display have arrived from rank `rank`, or until a rank is lost. Notes are
- * not ordered with collective calls: a note that was sent before a collective call can arrive after it. */
+/* Receives notes until `spoken` notes for display have arrived from rank `rank` since the start, or until ranks are
+ * lost. A note that was sent before a collective call (gather, broadcast) can arrive after that call, so a meeting must
+ * wait for it. */
 void organ_heartbeat_receive_until(organ_ranks *ranks, size_t rank, uint64_t spoken)
 {
     organ_heartbeat_receive(ranks);
@@ -300,8 +318,8 @@ void organ_heartbeat_receive_until(organ_ranks *ranks, size_t rank, uint64_t spo
     }
 }
 
-/* Receives the notes of other ranks, passes on a request to stop, and sends rank 0 the bytes of progress collected
- * since the last heartbeat. */
+/* One heartbeat: receives notes, sends a request to stop in this rank to all ranks, and sends rank 0 the bytes of
+ * progress since the last heartbeat. */
 static void send_heartbeat(organ_ranks *ranks)
 {
     organ_heartbeat_receive(ranks);
@@ -312,7 +330,7 @@ static void send_heartbeat(organ_ranks *ranks)
         send_note(ranks, 0, &n);
 }
 
-/* Runs the thread that sends a heartbeat several times a second until the run ends. */
+/* The heartbeat thread: makes a heartbeat five times a second until organ_heartbeat_end. */
 static void *run_heartbeat(void *context)
 {
     organ_ranks *const ranks = context;
@@ -329,6 +347,7 @@ static void *run_heartbeat(void *context)
     return NULL;
 }
 
+/* Starts the heartbeat thread. Returns ORGAN_IO if it cannot be created. */
 organ_status organ_heartbeat_start(organ_ranks *ranks, organ_error *error)
 {
     const int failed = organ_thread_create(&ranks->heartbeat, NULL, run_heartbeat, ranks);
@@ -336,6 +355,7 @@ organ_status organ_heartbeat_start(organ_ranks *ranks, organ_error *error)
     return failed ? organ_fail_errno(error, failed, "cannot start the heartbeat thread") : ORGAN_OK;
 }
 
+/* Ends the heartbeat thread, if it runs; the thread first receives all notes that have arrived. */
 void organ_heartbeat_end(organ_ranks *ranks)
 {
     if (!ranks->beats)

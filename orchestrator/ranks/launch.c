@@ -3,11 +3,12 @@
 
 #include <stdlib.h>
 
-/* The variables that launchers set for each process. The first row whose variables exist is used, even if it says one
- * process: processes that mpirun starts inside a Slurm job also have srun's variables, which describe the step of
- * mpirun's daemons. A batch script or a shell of salloc is not a step with several tasks. */
+/* The environment variables that launchers set for each process. organ_launch_find uses the first row whose variables
+ * exist, even if their count is 1: processes that mpirun starts inside a Slurm job also have srun's variables, which
+ * describe the step of mpirun's daemons. A batch script or a shell of salloc is not a step with several tasks. */
 static const struct launcher {
-    const char *name, *count, *rank;
+    const char *name;         /* of the launcher, for messages */
+    const char *count, *rank; /* names of the variables with the number of processes and with this process's rank */
 } launchers[] = {{"mpirun", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"},
                  {"mpirun", "PMI_SIZE", "PMI_RANK"},
                  {"srun", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"}};
@@ -23,14 +24,15 @@ static bool launch_number_of(const char *variable, size_t *number)
     return *end == '\0';
 }
 
+/* Returns the value of the environment variable ORGAN_SILENCE, or "". */
 const char *organ_launch_silence(void)
 {
     const char *const text = getenv(ORGAN_SILENCE_VARIABLE);
     return text ? text : "";
 }
 
-/* Returns rank and number of processes from the variables of the launcher (mpirun, srun); one process if no
- * launcher's variables are set. */
+/* Returns the launcher, the rank of this process and the number of processes from the environment. Without a launcher's
+ * variables, or if the number is 0, returns rank 0 of 1 process without a launcher. */
 organ_launch organ_launch_find(void)
 {
     for (size_t k = 0; k < sizeof launchers / sizeof *launchers; k++) {

@@ -11,9 +11,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define NOTE_TAG 1 /* MPI's tags of notes and of signs of life */
-#define BEAT_TAG 2
-#define NOTES    256                /* notes in flight at a time */
+#define NOTE_TAG 1                  /* MPI's tag of notes */
+#define BEAT_TAG 2                  /* MPI's tag of signs of life */
+#define NOTES    256                /* largest number of notes and signs of life that are sent and not yet delivered */
 #define STEP     ((size_t)64 << 20) /* bytes in one MPI call, whose count is an int */
 
 #define EXPORTED __attribute__((visibility("default")))
@@ -30,9 +30,9 @@ EXPORTED int organ_mpi_close(char *why);
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* Set by organ_mpi_cut. A waiting call that was abandoned has left buffers to MPI that may be freed by now, so no
- * MPI function may be called after it. */
-static int cut; /* protected by the lock */
+/* 1 after organ_mpi_cut. A call that waited at that time returned while MPI still had its buffers, which the caller may
+ * have freed since, so no MPI function may be called any more. Protected by the lock. */
+static int cut;
 
 /* Returns 0 for MPI_SUCCESS, else 1 with MPI's error text in `why`. */
 static int mpi_check(int code, char *why)
@@ -60,7 +60,7 @@ int organ_mpi_open(int *rank, int *count, char *why)
            mpi_check(MPI_Comm_rank(MPI_COMM_WORLD, rank), why) || mpi_check(MPI_Comm_size(MPI_COMM_WORLD, count), why);
 }
 
-/* Takes the lock. Returns 1 without it if organ_mpi_cut was called. */
+/* Takes the lock and returns 0. If organ_mpi_cut was called, returns 1 without the lock and sets `why`. */
 static int mpi_enter(char *why)
 {
     pthread_mutex_lock(&lock);
@@ -71,7 +71,7 @@ static int mpi_enter(char *why)
     return cut;
 }
 
-/* Releases the lock and returns the result of mpi_check. */
+/* Releases the lock and returns the result of mpi_check for `code`, the result of an MPI call. */
 static int mpi_leave(int code, char *why)
 {
     const int failed = mpi_check(code, why);
@@ -79,8 +79,8 @@ static int mpi_leave(int code, char *why)
     return failed;
 }
 
-/* Releases the lock, calls `wait`, and takes the lock again, so that other threads can call MPI meanwhile. The lock
- * is held afterwards unless this returns 1. */
+/* Releases the lock, so that other threads can call MPI, calls wait(attempt) and takes the lock again. Returns 0 with
+ * the lock, or 1 without it if organ_mpi_cut was called. */
 static int mpi_wait_turn(void (*wait)(unsigned attempt), unsigned attempt, char *why)
 {
     pthread_mutex_unlock(&lock);
@@ -88,7 +88,8 @@ static int mpi_wait_turn(void (*wait)(unsigned attempt), unsigned attempt, char 
     return mpi_enter(why);
 }
 
-/* Waits for a request, then releases the lock. `code` is the result of the MPI call that started the request. */
+/* Waits for the end of a request, then releases the lock. `code`: result of the MPI call that started the request.
+ * Returns 0, or 1 with a reason in `why`. The caller holds the lock. */
 static int mpi_complete(int code, MPI_Request *request, void (*wait)(unsigned attempt), char *why)
 {
     int done = 0;
@@ -102,6 +103,7 @@ static int mpi_complete(int code, MPI_Request *request, void (*wait)(unsigned at
     return mpi_leave(code, why);
 }
 
+/* Exchanges `bytes` bytes of each rank: the bytes of rank r arrive at all + r * bytes. */
 int organ_mpi_gather(const void *mine, size_t bytes, void *all, void (*wait)(unsigned attempt), char *why)
 {
     MPI_Request request;
@@ -126,15 +128,16 @@ int organ_mpi_broadcast(void *data, size_t bytes, int from, void (*wait)(unsigne
     return failed;
 }
 
-/* Notes in flight. A sender does not wait for the receiver, so MPI reads a note from here. */
+/* Notes and signs of life that are sent and perhaps not yet delivered. Senders do not wait for the receiver, so MPI
+ * reads the bytes from here. */
 static struct {
     MPI_Request request; /* MPI_REQUEST_NULL if the place is free */
     char bytes[ORGAN_TRANSPORT_NOTE_BYTES];
 } sent[NOTES];
 static int begun; /* number of places in `sent` that were ever used */
 
-/* Returns the index of a free place in `sent`, or -1 if all notes are in flight. Sets *code after an error of MPI.
- * The caller holds the lock. */
+/* Returns the index of a free place in `sent`, or -1 if all places are in use. Sets *code after an error of MPI. The
+ * caller holds the lock. */
 static int free_place(int *code)
 {
     for (int k = 0; k < begun && *code == MPI_SUCCESS; k++) {
@@ -147,7 +150,8 @@ static int free_place(int *code)
     return begun < NOTES ? begun++ : -1;
 }
 
-/* Sends a note without waiting for its receipt: copies it to a free place, and waits only until there is one. */
+/* Sends a note without waiting for its receipt: copies it to a free place of `sent`. Waits if there is no free place.
+ */
 int organ_mpi_send(int to, const void *note, size_t bytes, void (*wait)(unsigned attempt), char *why)
 {
     int code = MPI_SUCCESS, place;
@@ -163,7 +167,8 @@ int organ_mpi_send(int to, const void *note, size_t bytes, void (*wait)(unsigned
     return mpi_leave(code, why);
 }
 
-/* Sends a sign of life with a word; drops it if no place is free, because another one follows. */
+/* Sends a sign of life that consists of the number `word`. Drops it if no place is free, because another sign follows.
+ */
 int organ_mpi_beat(int to, int word, char *why)
 {
     int code = MPI_SUCCESS;
@@ -177,8 +182,8 @@ int organ_mpi_beat(int to, int word, char *why)
     return mpi_leave(code, why);
 }
 
-/* Receives a message with that tag if one has arrived, and sets *there to 1; `status` is valid only then. Returns
- * MPI's code. The caller holds the lock. */
+/* If a message with that tag has arrived, receives it into `note`, sets *there to 1 and *status to its sender and
+ * length; otherwise sets *there to 0. Returns MPI's code. The caller holds the lock. */
 static int mpi_receive_if_arrived(int tag, void *note, size_t capacity, int *there, MPI_Status *status)
 {
     const int code = MPI_Iprobe(MPI_ANY_SOURCE, tag, MPI_COMM_WORLD, there, status);
@@ -205,7 +210,7 @@ int organ_mpi_receive(void *note, size_t capacity, size_t *bytes, int *from, cha
     return mpi_leave(code, why);
 }
 
-/* Receives a sign of life if one has arrived; *from is -1 otherwise. */
+/* Receives a sign of life if one has arrived: its number into *word, its sender into *from; otherwise *from is -1. */
 int organ_mpi_take_beat(int *from, int *word, char *why)
 {
     MPI_Status status;

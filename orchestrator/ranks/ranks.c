@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define MODULE      "liborgan_mpi.so"
-#define BRIEF_TURNS 2000u /* tests of wait_briefly before it sleeps */
+#define BRIEF_TURNS 2000u /* waits of wait_briefly that do not sleep */
 
 size_t organ_ranks_rank(const organ_ranks *ranks) { return ranks ? ranks->rank : 0; }
 
@@ -23,6 +23,7 @@ size_t organ_ranks_count(const organ_ranks *ranks) { return ranks ? ranks->count
 
 bool organ_ranks_first(const organ_ranks *ranks) { return organ_ranks_rank(ranks) == 0; }
 
+/* Returns true on a rank other than 0 if the watch considers rank 0 lost. */
 bool organ_ranks_without_first(const organ_ranks *ranks)
 {
     return ranks && ranks->rank && __atomic_load_n(&ranks->watch.silent, __ATOMIC_ACQUIRE) == 0;
@@ -32,19 +33,20 @@ const char *organ_ranks_host(const organ_ranks *ranks, size_t rank) { return ran
 
 /* ---- meeting points ---- */
 
-/* The data that each rank sends to all others at a meeting point. */
+/* The data that a rank sends to all others at a meeting point. */
 typedef struct arrival {
-    uint64_t bytes;         /* bytes that it has for the other ranks */
-    uint64_t spoken;        /* notes that it has sent to rank 0 for display */
-    uint32_t stages;        /* number of progress stages that it has begun */
+    uint64_t bytes;         /* number of bytes that this rank will broadcast to the others */
+    uint64_t spoken;        /* notes that this rank has sent to rank 0 for display since the start */
+    uint32_t stages;        /* number of progress stages that this rank has begun */
     int32_t status, errnum; /* of its error */
-    bool agreed;            /* all ranks already have this fault */
-    char where[64];         /* its step */
-    char message[sizeof((organ_error *)NULL)->message];
+    bool agreed;            /* its error is the fault that all ranks adopted at an earlier meeting */
+    char where[64];         /* name of the step at which this rank meets */
+    char message[sizeof((organ_error *)NULL)->message]; /* of its error, "" for none */
 } arrival;
 
-/* Reports ORGAN_IO: the rank `silent` has sent nothing for too long. If *error is an interruption, the new message
- * replaces it and quotes its text, because abandon_run requests an interruption when a rank is silent. */
+/* Sets ORGAN_IO in *error: rank `silent` has sent nothing for too long. If *error is an interruption already, replaces
+ * it and quotes its message, because abandon_run requests a stop when a rank is silent, which causes the interruption.
+ */
 static organ_status fail_silent(const organ_ranks *ranks, int silent, organ_error *error)
 {
     const bool interrupted = error->status == ORGAN_INTERRUPTED;
@@ -58,7 +60,8 @@ static organ_status fail_silent(const organ_ranks *ranks, int silent, organ_erro
                       before.message);
 }
 
-/* Marks the other ranks as lost and reports ORGAN_IO; the message names a silent rank if one was found, else `why`. */
+/* Marks the other ranks as lost and sets ORGAN_IO in *error. The message names the silent rank if the watch has found
+ * one, else it quotes `why`, the reason of the transport or "". */
 static organ_status fail_lost(organ_ranks *ranks, const char *why, organ_error *error)
 {
     const int silent = __atomic_load_n(&ranks->watch.silent, __ATOMIC_ACQUIRE);
@@ -81,7 +84,7 @@ static const arrival *find_fault(const organ_ranks *ranks, const arrival *arriva
     return found;
 }
 
-/* Returns true if all ranks have the status and message of `expected`. */
+/* Returns true if the arrivals of all ranks have the status and message of `expected`. */
 static bool all_report(const organ_ranks *ranks, const arrival *arrivals, const arrival *expected)
 {
     for (size_t r = 0; r < ranks->count; r++)
@@ -90,8 +93,8 @@ static bool all_report(const organ_ranks *ranks, const arrival *arrivals, const 
     return true;
 }
 
-/* Sets this rank's error to `fault`, as all ranks do. The message names the rank at fault unless all ranks have the
- * same fault. */
+/* Sets *error to the common fault, as all ranks do. The message gets a prefix that names the rank at fault, unless all
+ * ranks have the same message or the fault was common before. */
 static organ_status set_common_fault(organ_ranks *ranks, const arrival *arrivals, const arrival *fault,
                                      organ_error *error)
 {
@@ -123,8 +126,8 @@ static organ_status check_same_step(const organ_ranks *ranks, const arrival *arr
     return ORGAN_OK;
 }
 
-/* Sends this rank's arrival and receives those of all ranks. A rank with an error first asks the others to halt, so
- * that they come to the meeting point early. */
+/* Sends this rank's arrival to all ranks and receives theirs in arrivals[rank]. A rank with an error first sends the
+ * others a request to stop or to halt, so that they come to the meeting point early. */
 static organ_status exchange_arrivals(organ_ranks *ranks, const char *where, uint64_t bytes, arrival *arrivals,
                                       organ_error *error)
 {
@@ -146,7 +149,8 @@ static organ_status exchange_arrivals(organ_ranks *ranks, const char *where, uin
                : ORGAN_OK;
 }
 
-/* Allocates memory for the bytes of each rank. Returns false if memory is exhausted. */
+/* Allocates all->of[r] for the bytes of each rank and sets all->bytes[r], both from the sizes in the arrivals. Returns
+ * false if memory is exhausted. */
 static bool allocate_gathered(organ_gathered *all, const arrival *arrivals)
 {
     for (size_t r = 0; r < all->count; r++) {
@@ -158,14 +162,14 @@ static bool allocate_gathered(organ_gathered *all, const arrival *arrivals)
     return true;
 }
 
-/* Broadcasts the bytes of each rank to all->of. Before the broadcasts the ranks exchange whether each has memory: a
- * rank without memory could not take part, and the other ranks would wait for it. */
+/* Broadcasts the bytes of each rank r to all->of[r] of all ranks. First the ranks exchange whether each has memory,
+ * because the others would wait forever for a rank that cannot take part. Returns an error if any rank has none. */
 static organ_status broadcast_gathered(organ_ranks *ranks, const void *mine, const arrival *arrivals,
                                        organ_gathered *all, organ_error *error)
 {
     char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "", ready = allocate_gathered(all, arrivals);
     char *const others = malloc(ranks->count);
-    bool travels = others != NULL;
+    bool travels = others != NULL; /* all ranks have memory, so that the broadcasts take place */
     if (!travels)
         ready = 0;
     if (!ready)
@@ -186,7 +190,7 @@ static organ_status broadcast_gathered(organ_ranks *ranks, const void *mine, con
     return error->status;
 }
 
-/* Returns true if any rank has bytes to send. */
+/* Returns true if any rank has bytes to broadcast. */
 static bool any_bytes(const organ_ranks *ranks, const arrival *arrivals)
 {
     for (size_t r = 0; r < ranks->count; r++)
@@ -195,8 +199,8 @@ static bool any_bytes(const organ_ranks *ranks, const arrival *arrivals)
     return false;
 }
 
-/* Exchanges arrivals and each rank's bytes (`mine`, `bytes` of them) with all ranks. If any rank has an error, all
- * ranks get the same error. */
+/* Exchanges arrivals, and then the bytes of each rank, with all ranks. `mine`: the `bytes` bytes of this rank. If any
+ * rank has an error, all ranks get the same error. Returns an error also if the ranks are at different steps. */
 static organ_status exchange_with_all(organ_ranks *ranks, const char *where, const void *mine, uint64_t bytes,
                                       organ_gathered *all, arrival *arrivals, organ_error *error)
 {
@@ -211,7 +215,7 @@ static organ_status exchange_with_all(organ_ranks *ranks, const char *where, con
     return error->status ? error->status : check_same_step(ranks, arrivals, error);
 }
 
-/* Allocates empty entries for `count` ranks. Returns false if memory is exhausted. */
+/* Sets *all to empty entries for `count` ranks. Returns false if memory is exhausted. */
 static bool make_places(organ_gathered *all, size_t count)
 {
     *all = (organ_gathered){.of = calloc(count, sizeof *all->of), .bytes = calloc(count, sizeof *all->bytes)};
@@ -219,8 +223,8 @@ static bool make_places(organ_gathered *all, size_t count)
     return all->count > 0;
 }
 
-/* Meets all ranks, gathers their bytes, and receives the progress notes that belong before this point. Sets
- * *together to true if all ranks are at the same step. */
+/* Meets all ranks, gathers their bytes, and on rank 0 receives all notes for display that were sent before the meeting.
+ * Sets *together to false if a rank meets at another step than `where`; it is true also if ranks are lost. */
 static organ_status ranks_gather(organ_ranks *ranks, const char *where, const void *mine, uint64_t bytes,
                                  organ_gathered *all, bool *together, organ_error *error)
 {
@@ -248,6 +252,7 @@ static organ_status ranks_gather(organ_ranks *ranks, const char *where, const vo
     return error->status;
 }
 
+/* Meets all ranks without data: if a rank has an error, all get the same error. */
 organ_status organ_ranks_agree(organ_ranks *ranks, const char *where, organ_error *error)
 {
     organ_gathered nothing = {0};
@@ -282,8 +287,8 @@ void organ_gathered_free(organ_gathered *all)
     *all = (organ_gathered){0};
 }
 
-/* Waits before test number `attempt` of a broadcast. All ranks have arrived at the broadcast, so it ends soon: the
- * first BRIEF_TURNS waits only yield the processor, and later ones sleep. */
+/* The function `wait` of organ_ranks_broadcast. All ranks call the broadcast right after a meeting, so it ends soon:
+ * the first BRIEF_TURNS waits only yield the processor, and later ones sleep. */
 static void wait_briefly(unsigned attempt)
 {
     if (attempt < BRIEF_TURNS)
@@ -304,6 +309,7 @@ organ_status organ_ranks_broadcast(organ_ranks *ranks, size_t from, void *data, 
                                                                                  : error->status;
 }
 
+/* Returns ORGAN_USAGE if there are several ranks; `what` is the work that they cannot divide. */
 organ_status organ_ranks_refuse(const organ_ranks *ranks, const char *what, organ_error *error)
 {
     if (organ_ranks_count(ranks) < 2)
@@ -314,12 +320,12 @@ organ_status organ_ranks_refuse(const organ_ranks *ranks, const char *what, orga
 
 /* ---- joining and leaving ---- */
 
-/* Folders of the module relative to the program's folder: the same folder in a build, the library directory in an
- * installation. */
+/* Folders in which the module may be, relative to the program's folder: the same folder in a build, the library
+ * directory in an installation. */
 static const char *const module_folders[] = {"", "/../lib/organ"};
 
-/* Returns the path of the module in a folder relative to the program's, which the caller frees; NULL if it is not
- * there. */
+/* Returns the path of the module in a folder relative to the program's folder, which the caller frees; NULL if that
+ * folder has no module. */
 static char *find_module(const char *folder)
 {
     char program[4096];
@@ -336,8 +342,8 @@ static char *find_module(const char *folder)
     return NULL;
 }
 
-/* Loads the module with the functions of MPI, from the first folder that has it. The program itself needs no MPI
- * library. */
+/* Loads the module with the functions of MPI from the first of module_folders that has one, else from the system's
+ * library path. The program itself needs no MPI library. */
 static organ_status load_transport(organ_transport *transport, organ_error *error)
 {
     static const char *const names[ORGAN_TRANSPORT_FUNCTIONS] = ORGAN_TRANSPORT_NAMES;
@@ -350,15 +356,16 @@ static organ_status load_transport(organ_transport *transport, organ_error *erro
     return error->status;
 }
 
-/* Data that ranks exchange when they join. */
+/* Data that each rank sends to all others when they join. */
 typedef struct introduction {
     char host[ORGAN_HOST_ROOM], version[32];
-    cpu_set_t cpus;   /* CPUs on which it may run */
-    char silence[16]; /* ORGAN_SILENCE in its environment */
+    cpu_set_t cpus;   /* CPUs on which the rank may run */
+    char silence[16]; /* ORGAN_SILENCE in the rank's environment */
 } introduction;
 
-/* Takes this rank's share of the CPUs of its host, if other ranks there may use the same CPUs. The launcher has then
- * bound none of them, and all would start their workers at the first core. */
+/* Restricts this rank to its share of its CPUs, if other ranks on the same host have exactly the same CPUs. The
+ * launcher has then bound none of these ranks, and all would start their workers at the first core. of[r]: introduction
+ * of rank r. */
 static organ_status divide_cores(const organ_ranks *ranks, const introduction *of, organ_error *error)
 {
     const introduction *const mine = &of[ranks->rank];
@@ -386,8 +393,8 @@ static organ_status read_silence(organ_ranks *ranks, const char *text, organ_err
     return ORGAN_OK;
 }
 
-/* Exchanges version, host, CPUs and settings of all ranks when the run begins. Returns ORGAN_USAGE if the versions
- * differ, because their messages to each other may differ. */
+/* Exchanges the introductions of all ranks when the run begins. Sets ranks->hosts and the limit of silence, and divides
+ * the CPUs. Returns ORGAN_USAGE if versions of organ differ, because the formats of their notes may differ. */
 static organ_status exchange_introductions(organ_ranks *ranks, organ_error *error)
 {
     introduction mine = {.version = ORGAN_VERSION}, *const of = calloc(ranks->count, sizeof *of);
@@ -418,7 +425,8 @@ static organ_status exchange_introductions(organ_ranks *ranks, organ_error *erro
     return error->status;
 }
 
-/* Initialises MPI, and checks that it has as many ranks as the launcher started. */
+/* Initialises MPI and exchanges introductions. Returns ORGAN_USAGE if MPI has another number of ranks than the launcher
+ * started. */
 static organ_status connect_ranks(const organ_launch *launch, organ_ranks *ranks, organ_error *error)
 {
     char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";
@@ -435,8 +443,8 @@ static organ_status connect_ranks(const organ_launch *launch, organ_ranks *ranks
     return exchange_introductions(ranks, error);
 }
 
-/* Connects to the other ranks by a transport and starts the threads of heartbeats and of the watch for silent ranks.
- * *result is NULL after an error. */
+/* Connects to the other ranks with a transport, and starts the heartbeat thread and the thread that watches for silent
+ * ranks. *result is NULL after an error. */
 organ_status organ_ranks_join_by(const organ_transport *transport, const organ_launch *launch, organ_stop *stop,
                                  organ_ranks **result, organ_error *error)
 {
@@ -474,8 +482,8 @@ organ_status organ_ranks_join(const organ_launch *launch, organ_stop *stop, orga
     return organ_ranks_join_by(&transport, launch, stop, ranks, error);
 }
 
-/* Waits until all ranks have called this function. Ranks that are still at other meeting points get the fault of the
- * waiting ranks at each of them, until they arrive here. */
+/* Waits until all ranks have called this function: meets them until all meet at `where`. A rank at another meeting
+ * point gets the common fault there and then calls this function. */
 organ_status organ_ranks_sync_status(organ_ranks *ranks, const char *where, organ_error *error)
 {
     for (bool together = !ranks; !together;) {
@@ -486,7 +494,8 @@ organ_status organ_ranks_sync_status(organ_ranks *ranks, const char *where, orga
     return error->status;
 }
 
-/* Clears the request to halt; later notes about the same fault are ignored (receive_fault). */
+/* Clears the request to halt and increments ranks->overcome, so that receive_fault ignores notes about the same fault
+ * that arrive later. */
 void organ_ranks_overcome(organ_ranks *ranks)
 {
     if (!ranks)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The structure behind organ_ranks and functions that the sources of ranks share: ranks.c implements meeting points,
- * heartbeat.c sends notes between them, ranks_watch.c detects lost ranks. */
+ * heartbeat.c sends notes between ranks at any time, ranks_watch.c detects lost ranks. */
 #ifndef ORGAN_RANKS_PARTS_H
 #define ORGAN_RANKS_PARTS_H
 
@@ -11,36 +11,39 @@
 
 #define ORGAN_HOST_ROOM 64 /* bytes of a host's name with its NUL */
 
-/* A thread that sends a sign of life each second and receives those of other ranks. It never waits for work, disks or
- * terminals. So a silent rank is not merely busy: its process is stopped, or its host hangs or is unreachable. */
+/* A thread that sends a sign of life each second and receives those of other ranks. The thread never waits for work,
+ * disks or terminals. So a silent rank is not merely busy: its process is suspended, or its host hangs or is
+ * unreachable. */
 typedef struct organ_watch {
-    uint32_t seconds; /* seconds of silence that are allowed; 0 if the watch does not run */
+    uint32_t seconds; /* seconds of silence that are allowed; 0: no limit, the thread does not run */
     int silent;       /* rank that was silent for longer, or -1; atomic */
-    unsigned *naps;   /* for each rank: wake-ups of this thread since its last sign of life */
+    unsigned *naps;   /* for each rank: wake-ups of this thread since the rank's last sign of life */
     pthread_t thread;
-    bool runs;
+    bool runs;            /* the thread was started and not yet joined */
     pthread_mutex_t lock; /* protects the members below */
     pthread_cond_t woken;
-    bool ending, hushed; /* the thread must end; it no longer sends signs of life */
+    bool ending; /* the thread must end */
+    bool hushed; /* the thread sends no more signs of life */
 } organ_watch;
 
 /* This process as one of the ranks (MPI processes) of a run. */
 struct organ_ranks {
-    organ_transport transport;
+    organ_transport transport;                         /* functions of the MPI module */
     size_t rank, count;                                /* of this process; of all */
     char (*hosts)[ORGAN_HOST_ROOM];                    /* host of each rank */
     bool joined;                                       /* the ranks have exchanged hosts and versions */
     char agreed[sizeof((organ_error *)NULL)->message]; /* message of the last fault that all ranks adopted */
-    size_t named;                                      /* length of the prefix of `agreed` that names the rank */
-    organ_stop *stop;
+    size_t named;     /* length of the prefix of `agreed` that names the rank at fault */
+    organ_stop *stop; /* belongs to the caller of organ_ranks_join */
     pthread_t heartbeat;
     bool beats;                  /* the heartbeat thread runs */
-    pthread_mutex_t lock;        /* protects the members below */
+    pthread_mutex_t lock;        /* protects the members below, except those marked atomic */
     pthread_cond_t woken;        /* signalled when the heartbeat thread must end */
-    bool ending, sent;           /* the heartbeat thread must end; this rank has sent its request to stop */
-    bool halted;                 /* this rank has reported its fault */
-    unsigned overcome;           /* number of faults so far that were overcome */
-    bool lost;                   /* the other ranks cannot be reached */
+    bool ending;                 /* the heartbeat thread must end */
+    bool sent;                   /* this rank has sent a request to stop to the other ranks; atomic */
+    bool halted;                 /* this rank has reported its current fault to the other ranks; atomic */
+    unsigned overcome;           /* number of calls of organ_ranks_overcome so far */
+    bool lost;                   /* the other ranks cannot be reached; atomic */
     const organ_progress *shown; /* display of rank 0 */
     organ_progress progress;     /* to which this rank's work reports */
     bool stage;                  /* a progress stage is open */
@@ -49,42 +52,47 @@ struct organ_ranks {
     struct organ_early_note *early, **early_end; /* on rank 0: list of kept notes of stages that it has not begun, in
                                                     order of arrival, and the pointer at its end */
     uint64_t unsent;                             /* bytes of progress that were not sent to rank 0 yet */
-    uint64_t spoken;                             /* notes sent to rank 0 for display */
-    uint64_t *received; /* on rank 0: notes for display received from each rank; atomic, not protected by the lock */
-    organ_watch watch;
+    uint64_t spoken;                             /* notes for display sent to rank 0 since the start; atomic */
+    uint64_t *received; /* on rank 0: notes for display received from each rank since the start; atomic */
+    organ_watch watch;  /* detects lost ranks */
 };
 
-/* Joins the ranks like organ_ranks_join, with functions of MPI that are loaded already. */
+/* Joins the ranks like organ_ranks_join, with a transport that is loaded already. *ranks is NULL after an error. */
 organ_status organ_ranks_join_by(const organ_transport *transport, const organ_launch *launch, organ_stop *stop,
                                  organ_ranks **ranks, organ_error *error);
 
 /* Sleeps between two tests for messages: 20 microseconds for attempt 0, doubled up to six times. */
 void organ_ranks_pause_before_retry(unsigned attempt);
 
-/* Starts the thread that sends this rank's progress to rank 0 and receives notes. Returns ORGAN_IO if it cannot be
- * created. */
+/* Starts the heartbeat thread, which sends this rank's progress to rank 0 and receives notes. Returns ORGAN_IO if the
+ * thread cannot be created. */
 organ_status organ_heartbeat_start(organ_ranks *ranks, organ_error *error);
+/* Ends the heartbeat thread, which first receives the notes that have arrived. Does nothing if it does not run. */
 void organ_heartbeat_end(organ_ranks *ranks);
-void organ_heartbeat_discard_notes(organ_ranks *ranks); /* drops notes that were not displayed */
+/* Frees the notes for rank 0 that were kept for a later stage. */
+void organ_heartbeat_discard_notes(organ_ranks *ranks);
 
-/* Starts the watch. If a rank is lost it sets organ_ranks.lost and makes all calls of the transport fail. Between
- * organ_watch_hush and organ_watch_end this rank sends no sign of life, which could reach a rank that has left.
- * Returns ORGAN_IO if the thread cannot be created. */
+/* Starts the thread of the watch, unless the limit of silence is 0. If a rank is lost, the thread sets organ_ranks.lost
+ * and makes all calls of the transport fail. Returns ORGAN_IO if the thread cannot be created. */
 organ_status organ_watch_start(organ_ranks *ranks, organ_error *error);
-void organ_watch_poll(organ_ranks *ranks, unsigned poll); /* one wake-up of the thread */
+/* The work of the thread at wake-up number `poll`. */
+void organ_watch_poll(organ_ranks *ranks, unsigned poll);
+/* Ends this rank's signs of life, before ranks leave: none may reach a rank that has left. */
 void organ_watch_hush(organ_ranks *ranks);
-/* Gives rank 0 time to print its error before this rank ends, because a launcher ends all ranks when one ends with
- * an error. If rank 0 has sent this rank the number of a rank that no longer answers, waits for the launcher's
- * signal for twice the allowed seconds of silence, at most 10 s. Otherwise returns at once. */
+/* Gives rank 0 time to print its error before this rank ends, because a launcher ends all ranks when one ends with an
+ * error. If rank 0 has sent this rank the number of a rank that no longer answers, waits for the launcher's signal for
+ * twice the allowed seconds of silence, at most 10 s. Otherwise returns at once. */
 void organ_watch_wait_for_rank_0(organ_ranks *ranks);
+/* Ends the thread of the watch. */
 void organ_watch_end(organ_ranks *ranks);
 
 /* Receives and processes the notes that have arrived. Thread-safe. */
 void organ_heartbeat_receive(organ_ranks *ranks);
-void organ_heartbeat_receive_until(organ_ranks *ranks, size_t rank,
-                                   uint64_t spoken); /* returns when `spoken` notes of the rank have arrived */
+/* On rank 0: receives notes until `spoken` notes for display have arrived from rank `rank` since the start, or ranks
+ * are lost. */
+void organ_heartbeat_receive_until(organ_ranks *ranks, size_t rank, uint64_t spoken);
 
-/* Sets the number of begun stages to `stages`, the largest of all ranks. */
+/* Sets the number of progress stages that this rank has begun to `stages`, the largest number of all ranks. */
 void organ_heartbeat_align(organ_ranks *ranks, uint32_t stages);
 
 /* Sends a request to stop to all other ranks, once. */

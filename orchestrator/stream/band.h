@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The work of a pass and its division: tensors into bands, bands into tiles. */
+ * The work of a pass (stream/pass.h) and its division: tensors into bands, bands into tiles. A unit is an element of a
+ * tensor, or a block of a block type. */
 #ifndef ORGAN_BAND_H
 #define ORGAN_BAND_H
 
@@ -8,7 +9,7 @@
 
 ORGAN_API_BEGIN
 
-/* One tensor to process, and optionally its counterpart with the same number of bytes in another model. */
+/* One tensor to process. `other` is NULL or its counterpart in another model, with the same number of bytes. */
 typedef struct organ_pass_item {
     const organ_tensor *tensor, *other;
     bool elsewhere; /* another rank processes the tensor, so this pass skips it */
@@ -17,8 +18,8 @@ typedef struct organ_pass_item {
 /* A rectangle of units of one item: the piece of work of one call of organ_pass.work. */
 typedef struct organ_tile {
     size_t item; /* index into organ_pass.items */
-    /* the first unit of the tensor and of its counterpart (NULL without one). `work` may change `data` in place before
-     * the band is retired */
+    /* the first unit of the tile in the tensor and in its counterpart (NULL without one). `work` may change `data` in
+     * place; `retire` gets the changed bytes */
     void *data, *other;
     size_t rows, cols; /* in units; in a flat pass one row of `bytes` bytes */
     size_t stride;     /* units from one row to the next */
@@ -28,10 +29,10 @@ typedef struct organ_tile {
 /* A whole number of tiles of one item, contiguous in its file. Bands are retired in order of items and offsets. */
 typedef struct organ_band {
     size_t item;
-    const void *data; /* address and file offset are congruent modulo 4096 */
-    uint64_t offset;  /* file offset of the band */
-    size_t bytes, tiles;
-    const void *results; /* tiles x result_bytes, in tile order (row by row, left to right) */
+    const void *data;    /* address and file offset are congruent modulo 4096 */
+    uint64_t offset;     /* file offset of the band */
+    size_t bytes, tiles; /* number of bytes; number of tiles */
+    const void *results; /* result_bytes for each tile, in tile order (row by row, left to right) */
     bool last;           /* the last band of its item */
 } organ_band;
 
@@ -42,18 +43,18 @@ typedef struct organ_pass {
         /* in file order of `model`, so that reads are sequential; tensors without bytes are skipped */
         *items;
     size_t item_count;
-    /* Tiles are tile_rows x tile_cols units, clipped at the edges of each matrix of the tensor. A unit is an element,
-     * or a block of elements for block types. tile_cols = 0: whole rows. tile_rows = 0: a flat pass, whose tiles are
-     * runs of consecutive whole units, regardless of the shape. */
+    /* Tiles are tile_rows x tile_cols units, clipped at the edges of each matrix of the tensor. tile_cols = 0: whole
+     * rows. tile_rows = 0: a flat pass, whose tiles are runs of consecutive whole units, regardless of the shape. */
     size_t tile_rows, tile_cols;
     size_t scratch_bytes; /* for each worker, 4096-byte aligned, on the worker's node */
     size_t result_bytes;  /* for each tile, zeroed before `work` */
-    /* bytes of memory that the caller needs after the pass: with less, the pass is rejected at its start */
+    /* bytes of memory that the caller needs after the pass: if the engine has less, the pass fails at its start */
     uint64_t least;
-    void *context;
+    void *context; /* first argument of the callbacks */
     /* Processes a tile. Called on any worker, in any order. */
     void (*work)(void *context, const organ_tile *tile, void *scratch, void *result);
-    /* Receives the bands in order, one at a time, on the thread that called the pass. An error ends the pass. */
+    /* Receives the bands whose tiles are processed, in order, one at a time, on the thread that runs organ_pass_run. An
+     * error ends the pass. */
     organ_status (*retire)(void *context, const organ_band *band, organ_error *error);
 } organ_pass;
 

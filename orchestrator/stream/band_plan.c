@@ -15,11 +15,11 @@ static uint64_t band_plan_bytes_of(const organ_pass_item *item) { return item->e
 
 /* The tensor as a grid of units. A unit is an element, or a block of elements that are stored together. */
 typedef struct unit_grid {
-    size_t unit; /* bytes of a unit */
-    size_t rows, cols;
+    size_t unit;       /* bytes of a unit */
+    size_t rows, cols; /* units of one matrix of the tensor */
 } unit_grid;
 
-/* Returns the tensor as a grid of units: single values, or blocks of a block type. */
+/* Returns the grid of units of one matrix of the tensor. */
 static unit_grid grid_of(const organ_tensor *tensor)
 {
     const organ_matrices m = organ_tensor_matrices(tensor);
@@ -34,6 +34,7 @@ static size_t flat_tile(const organ_tensor *tensor)
     return FLAT_TILE / unit * unit;
 }
 
+/* Returns the columns of a tile in a row of `cols` units. */
 static size_t tile_cols(const organ_pass *pass, size_t cols) { return pass->tile_cols ? pass->tile_cols : cols; }
 
 /* Returns the bytes of one row of tiles, or of one tile in a flat pass: the smallest possible band of this tensor. */
@@ -60,18 +61,21 @@ size_t organ_band_max_slots(size_t workers) { return organ_min(MAX_SLOTS, 2 * wo
 /* The inputs and the result of planning. */
 typedef struct band_plan_planning {
     const organ_pass *pass;
-    size_t workers, least; /* least: bytes that a band must have */
-    organ_band_plan plan;
+    size_t workers;
+    size_t least;         /* bytes of the largest row of tiles, which a band must contain; 0: the pass has no bytes */
+    organ_band_plan plan; /* the result */
 } band_plan_planning;
 
-/* Chooses the bytes of a band, and from them the tiles and the number of slots, for `memory` bytes. Returns false if
- * two bands or pass->least bytes do not fit; always true if the pass has no bytes. */
+/* Sets the limits of the plan for `memory` bytes. A band gets an eighth of the memory without the scratch, so that
+ * reading, work and writing overlap, but not more than COMFORTABLE_BAND nor less than p->least. Returns false if two
+ * bands or pass->least bytes do not fit; always true if the pass has no bytes. organ_memory_enough calls it as its
+ * `fits`. */
 static bool plan_bands(void *context, uint64_t memory)
 {
     band_plan_planning *const p = context;
     const organ_pass *const pass = p->pass;
     organ_band_plan *const plan = &p->plan;
-    const size_t sides = pass->other ? 2 : 1;
+    const size_t sides = pass->other ? 2 : 1; /* buffers of a slot */
     const uint64_t scratch = (uint64_t)p->workers * (pass->scratch_bytes + 4096),
                    room = memory > scratch ? memory - scratch : 0;
     plan->band_bytes = organ_max(p->least, organ_min(COMFORTABLE_BAND, (size_t)(room / (8 * sides))));
@@ -85,8 +89,8 @@ static bool plan_bands(void *context, uint64_t memory)
     return (plan->slots >= 2 && memory >= pass->least) || p->least == 0;
 }
 
-/* Returns the members of the planning that do not depend on the memory. Sets *widest to the tensor with the most bytes
- * in a row of tiles, NULL if there are no bytes. */
+/* Returns a planning with the members that do not depend on the memory. Sets *widest to the tensor with the most bytes
+ * in a row of tiles, for messages; NULL if the pass has no bytes. */
 static band_plan_planning begin_planning(const organ_pass *pass, size_t workers, const organ_tensor **widest)
 {
     band_plan_planning p = {.pass = pass, .workers = workers};
@@ -102,6 +106,7 @@ static band_plan_planning begin_planning(const organ_pass *pass, size_t workers,
     return p;
 }
 
+/* Returns the least memory, in bytes, for which plan_bands returns true. */
 uint64_t organ_band_plan_enough(const organ_pass *pass, size_t workers)
 {
     const organ_tensor *widest;
@@ -125,7 +130,8 @@ organ_status organ_band_plan_make(const organ_pass *pass, uint64_t memory, size_
     return ORGAN_OK;
 }
 
-/* Shapes the next band of a flat pass: one row of bytes, a whole number of tiles as far as `remaining` bytes allow. */
+/* Sets the sizes of the next band of a flat pass: one row of bytes, as many whole tiles as fit plan->band_bytes, or the
+ * `remaining` bytes of the tensor if they are fewer. */
 static void shape_flat(const organ_band_plan *plan, const organ_tensor *tensor, uint64_t remaining,
                        organ_band_shape *shape)
 {
@@ -138,8 +144,8 @@ static void shape_flat(const organ_band_plan *plan, const organ_tensor *tensor, 
     shape->tile_cols = tile;
 }
 
-/* Shapes a band of whole rows of tiles of one matrix. Byte `done` of the tensor is the first byte of the band's first
- * row. */
+/* Sets the sizes of the next band: as many whole rows of tiles as fit plan->band_bytes, within one matrix of the
+ * tensor. The band begins at byte `done` of the tensor. */
 static void shape_grid(const organ_pass *pass, const organ_band_plan *plan, const organ_tensor *tensor, uint64_t done,
                        organ_band_shape *shape)
 {

@@ -5,7 +5,7 @@
 
 #include "orchestrator/stream/band.h"
 
-/* Sizes that hold for all bands of a pass. */
+/* Limits that apply to all bands of a pass. */
 typedef struct organ_band_plan {
     size_t band_bytes;    /* upper bound on the bytes of a band */
     size_t band_tiles;    /* upper bound on the tiles of a band */
@@ -13,41 +13,42 @@ typedef struct organ_band_plan {
     uint64_t total_bytes; /* bytes of all items, without counterparts */
 } organ_band_plan;
 
-/* Chooses the sizes for `memory` bytes and `workers` threads. Returns ORGAN_USAGE, with the needed amount in the
- * message, if two bands and the scratch do not fit. */
+/* Chooses the limits for `memory` bytes and `workers` threads. Returns ORGAN_USAGE, with the needed amount in the
+ * message, if two bands and the scratch of the workers do not fit, or if the memory is less than pass->least. */
 organ_status organ_band_plan_make(const organ_pass *pass, uint64_t memory, size_t workers, organ_band_plan *plan,
                                   organ_error *error);
 
 /* Returns the least memory for which organ_band_plan_make succeeds. */
 uint64_t organ_band_plan_enough(const organ_pass *pass, size_t workers);
 
-/* Returns the largest number of bands in memory for that many workers: two for each worker, and six that are being read
- * or written. */
+/* Returns an upper bound of plan->slots for that many workers: two bands for each worker, and six that are being read
+ * or written, at most 256. More bands would not make a pass faster. */
 size_t organ_band_max_slots(size_t workers);
 
 /* The position of the next band. All members are zero at the start of a pass. */
 typedef struct organ_band_cursor {
-    size_t item;
+    size_t item;   /* index into organ_pass.items */
     uint64_t done; /* bytes of the item in earlier bands */
 } organ_band_cursor;
 
-/* One band as offsets and sizes, without data. */
+/* The place of a band in its tensor and its division into tiles, without data. */
 typedef struct organ_band_shape {
-    size_t item;
-    uint64_t from; /* first byte, within the tensor */
-    size_t bytes;
-    size_t unit;       /* bytes of an element or block, 1 for flat passes */
-    size_t rows, cols; /* in units; flat: one row of `bytes` columns */
-    size_t tile_rows, tile_cols;
-    size_t tiles_across, tiles; /* tiles in a row of tiles; tiles of the band */
-    bool last;                  /* the last band of its item */
+    size_t item;                 /* index into organ_pass.items */
+    uint64_t from;               /* first byte, within the tensor */
+    size_t bytes;                /* bytes of the band */
+    size_t unit;                 /* bytes of an element or block, 1 for flat passes */
+    size_t rows, cols;           /* in units; flat: one row of `bytes` columns */
+    size_t tile_rows, tile_cols; /* of a tile, in units; tiles at the edges may have fewer */
+    size_t tiles_across, tiles;  /* tiles in a row of tiles; tiles of the band */
+    bool last;                   /* the last band of its item */
 } organ_band_shape;
 
-/* Computes the next band; returns false after the last one. */
+/* Sets *shape to the next band of the pass and moves the cursor past it; returns false after the last band. */
 bool organ_band_next(const organ_pass *pass, const organ_band_plan *plan, organ_band_cursor *cursor,
                      organ_band_shape *shape);
 
-/* Returns tile t of the band whose bytes are at `data` (and `other`, or NULL). */
+/* Returns tile t < shape->tiles of the band. `data`: the bytes of the band; `other`: those of its counterpart, or NULL.
+ */
 organ_tile organ_band_tile(const organ_band_shape *shape, size_t t, void *data, void *other);
 
 #endif

@@ -9,10 +9,10 @@
 /* Returns "exact", "split" or "bf16". */
 const char *organ_compute_name(organ_compute compute);
 
-/* Sets the arithmetic of products that use the engine's (stream/product.h) to `name`, and selects the fastest
- * instructions for it; NULL is "exact". Requests AMX tiles from the operating system if needed. Returns ORGAN_USAGE for
- * an unknown name, or if this CPU has no instructions that are faster than exact; the message names the missing
- * ones. */
+/* Sets engine->compute to the arithmetic with this name, and engine->dots to the fastest kernels for it; NULL is
+ * "exact". Products that are not exact (stream/product.h) use it. Requests AMX tiles from the operating system if
+ * needed. Returns ORGAN_USAGE for an unknown name, or if this CPU has no instructions that are faster than exact; the
+ * message names the missing ones. */
 organ_status organ_engine_compute(organ_engine *engine, const char *name, organ_error *error);
 
 #endif

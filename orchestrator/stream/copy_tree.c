@@ -21,19 +21,21 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define DEEPEST 32 /* folders in folders; a model directory has one or two */
+#define DEEPEST 32 /* largest depth of nested folders; a model directory has one or two */
 
 /* The listing of the files below a directory. */
 typedef struct copy_tree_walk {
-    char path[PATH_MAX]; /* path of the current entry */
-    const char *const *skip;
-    size_t root, skip_count, capacity; /* root: the bytes of a path before the name in the directory */
-    organ_file_list *list;
+    char path[PATH_MAX];     /* path of the current entry */
+    const char *const *skip; /* relative paths to leave out */
+    size_t root;             /* bytes of a path before the part relative to the listed directory */
+    size_t skip_count;       /* number of `skip` */
+    size_t capacity;         /* allocated entries of list->names */
+    organ_file_list *list;   /* result */
     organ_error *error;
 } copy_tree_walk;
 
-/* Returns whether an entry is left out: the mark of an unfinished output (ORGAN_GROWING_MARK), unfinished outputs
- * (.*.organ-partial), notes of finished outputs (.*.organ-finished), and names in w->skip. */
+/* Returns whether an entry with this relative path is left out: the mark of an unfinished output (ORGAN_GROWING_MARK),
+ * unfinished outputs (.*.organ-partial), notes of finished outputs (.*.organ-finished), and names in w->skip. */
 static bool is_skipped(const copy_tree_walk *w, const char *name)
 {
     bool found = strcmp(name, ORGAN_GROWING_MARK) == 0 || fnmatch(".*.organ-partial", name, 0) == 0 ||
@@ -43,7 +45,7 @@ static bool is_skipped(const copy_tree_walk *w, const char *name)
     return found;
 }
 
-/* Appends a file to the list, with its path relative to the root. */
+/* Appends the file at w->path to the list, with its path relative to the listed directory, and adds its size. */
 static void list_file(copy_tree_walk *w, const struct stat *info)
 {
     organ_file_list *list = w->list;
@@ -74,8 +76,8 @@ static void visit_entry(copy_tree_walk *w, size_t length, int depth)
         list_folder(w, length, depth);
 }
 
-/* Lists the folder at w->path, a path of `length` bytes; fails if folders are nested deeper than DEEPEST. Does not use
- * fts(3), because that of glibc crashes if an allocation fails. */
+/* Lists the files below the folder w->path, a path of `length` bytes. `depth`: its nesting below the listed directory;
+ * fails with ELOOP at DEEPEST. Does not use fts(3), because that of glibc crashes if an allocation fails. */
 static void list_folder(copy_tree_walk *w, size_t length, int depth)
 {
     errno = ELOOP;

@@ -10,9 +10,9 @@
 
 /* The files below a directory. */
 typedef struct organ_file_list {
-    size_t count;
+    size_t count;   /* number of files */
     char **names;   /* relative paths, in byte order */
-    uint64_t bytes; /* bytes of all files */
+    uint64_t bytes; /* total size of the files */
 } organ_file_list;
 
 /* Lists all regular files below `directory`, except the names in `skip`, unfinished outputs (".*.organ-partial"), notes
@@ -23,8 +23,8 @@ organ_status organ_list_files(const char *directory, const char *const *skip, si
                               organ_error *error);
 void organ_list_free(organ_file_list *list);
 
-/* Creates every missing folder on `path`, except its last component; the first `root` bytes name a folder that exists.
- * Changes `path` only during the call. */
+/* Creates the missing folders of the file path `path`. The first `root` bytes are a folder that exists; the last
+ * component is the file and is not created. Changes `path` during the call and restores it. */
 organ_status organ_make_folders(char *path, size_t root, organ_error *error);
 
 /* Copies directory/name to to_directory/to_name with its permissions, creates missing folders, and synchronises the

@@ -15,8 +15,8 @@
 #define COPY_STEP   ((size_t)64 << 20) /* bytes of one call of copy_file_range */
 #define COPY_BUFFER ((size_t)1 << 20)  /* a multiple of ORGAN_DIRECT_ALIGNMENT */
 
-/* Opens the file twice: as `fd` for writing through the page cache, and as `direct` for writing past it. `direct` is -1
- * if the file system does not support that. */
+/* Opens the file twice: as `fd` for writing through the page cache, and as `direct` for writing without it. `direct` is
+ * -1 if the file system does not support that. */
 organ_status organ_direct_open(const char *path, unsigned mode, organ_direct_file *file, organ_error *error)
 {
     *file = (organ_direct_file){.path = path, .direct = -1};
@@ -65,9 +65,10 @@ static organ_status write_cached(const organ_direct_file *file, const char *data
     return ORGAN_OK;
 }
 
-/* Writes whole pages with O_DIRECT and returns the number of written bytes. The caller writes the rest through the page
- * cache. There is a rest if the file system accepts O_DIRECT at open and rejects it at the first write (file->direct is
- * then closed). Sets *errnum to the errno of any other error, else to 0. */
+/* Writes whole pages with O_DIRECT and returns the number of written bytes. If this is less than `bytes` without an
+ * error, the caller writes the remaining bytes through the page cache. This happens if the file system accepts O_DIRECT
+ * at open and rejects it at a write (file->direct is then closed), or if a write ends within a page. Sets *errnum to
+ * the errno of any other error, else to 0. */
 static size_t write_direct(organ_direct_file *file, const char *data, size_t bytes, uint64_t offset, int *errnum)
 {
     size_t done = 0;
@@ -84,15 +85,15 @@ static size_t write_direct(organ_direct_file *file, const char *data, size_t byt
             return done;
         } else {
             done += (size_t)put;
-            if (put % ORGAN_DIRECT_ALIGNMENT)
+            if (put % ORGAN_DIRECT_ALIGNMENT) /* the next direct write would not be aligned */
                 break;
         }
     }
     return done;
 }
 
-/* Writes bytes past the page cache if address and offset are congruent modulo a page. The bytes before the first page
- * boundary and after the last one go through the page cache. */
+/* If address and offset are congruent modulo a page, writes whole pages with O_DIRECT, and the bytes before the first
+ * and after the last page boundary through the page cache. Otherwise writes all bytes through the page cache. */
 organ_status organ_direct_write(organ_direct_file *file, const void *data, size_t bytes, uint64_t offset,
                                 organ_error *error)
 {
@@ -130,8 +131,9 @@ void organ_direct_close(organ_direct_file *file)
 
 bool organ_reflink(int from, int to) { return ioctl(to, FICLONE, from) == 0; }
 
-/* Copies bytes with pread and organ_direct_write, past the page cache if `to` supports it. Each step but the first
- * begins on a page of `to`, as O_DIRECT requires. */
+/* Copies bytes with pread and organ_direct_write, in steps of at most COPY_BUFFER. `lead` puts the bytes at an address
+ * in the buffer that is congruent to their offset in `to`, as O_DIRECT requires; full steps end at a page boundary.
+ * Returns ORGAN_BAD_INPUT if `from` ends early. */
 static organ_status copy_in_memory(int from, const char *from_path, uint64_t from_offset, organ_direct_file *to,
                                    uint64_t to_offset, uint64_t bytes, organ_error *error)
 {
@@ -158,8 +160,8 @@ static organ_status copy_in_memory(int from, const char *from_path, uint64_t fro
     return error->status;
 }
 
-/* Copies bytes between files inside the kernel (copy_file_range). If the file systems do not support that, copies the
- * remaining bytes through memory. */
+/* Copies bytes between files inside the operating system (copy_file_range). If that is not possible for these files, or
+ * if `from` ends early, copies the remaining bytes through memory, which also reports the right error. */
 organ_status organ_copy_range(int from, const char *from_path, uint64_t from_offset, int to, const char *to_path,
                               uint64_t to_offset, uint64_t bytes, organ_error *error)
 {
@@ -182,16 +184,16 @@ organ_status organ_copy_range(int from, const char *from_path, uint64_t from_off
     return ORGAN_OK;
 }
 
-/* Returns whether the file is on a network file system, where copy_file_range copies on the server and no bytes are
- * sent. */
+/* Returns whether the file is on a network file system (NFS, SMB), where copy_file_range copies on the server, so that
+ * no bytes travel through the network. */
 static bool is_served(int fd)
 {
     struct statfs system;
     return fstatfs(fd, &system) == 0 && (system.f_type == NFS_SUPER_MAGIC || system.f_type == SMB2_SUPER_MAGIC);
 }
 
-/* Copies bytes to the same offset of another file, past the page cache. Uses copy_file_range instead if direct I/O is
- * not supported, the range is short, or `to` is on a network file system. */
+/* Copies bytes to the same offset of another file with direct writes. Uses copy_file_range instead if direct I/O is not
+ * supported, the range is shorter than COPY_BUFFER, or `to` is on a network file system. */
 organ_status organ_direct_copy(int from, const char *from_path, uint64_t offset, organ_direct_file *to, uint64_t bytes,
                                organ_error *error)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * A file that is written with direct I/O if the file system supports it: bytes are on the disk when the call returns,
- * they do not displace input files from the page cache, and the processor does not copy them. Also functions that copy
- * bytes between files. */
+ * A file that is written with direct I/O (O_DIRECT) if the file system supports it: written bytes do not displace input
+ * files from the page cache, the processor does not copy them, and little remains to be written by organ_direct_sync.
+ * Also functions that copy bytes between files. */
 #ifndef ORGAN_DIRECT_FILE_H
 #define ORGAN_DIRECT_FILE_H
 
@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Bytes to which O_DIRECT requires addresses, offsets and lengths to be aligned. */
 #define ORGAN_DIRECT_ALIGNMENT 4096
 
 /* An open file, with a second descriptor for direct I/O if the file system supports that. */
@@ -23,10 +24,11 @@ typedef struct organ_direct_file {
  * file. */
 organ_status organ_direct_open(const char *path, unsigned mode, organ_direct_file *file, organ_error *error);
 
-/* Sets the length; new bytes are zero. */
+/* Sets the length of the file to `size` bytes; new bytes are zero. Returns ORGAN_IO if that fails. */
 organ_status organ_direct_resize(const organ_direct_file *file, uint64_t size, organ_error *error);
 
-/* Sets the length like organ_direct_resize, and reserves disk space if the file system supports that. */
+/* Sets the length like organ_direct_resize, and reserves disk space if the file system supports that. Returns ORGAN_IO
+ * if the disk has not enough space. */
 organ_status organ_direct_reserve(const organ_direct_file *file, uint64_t size, organ_error *error);
 
 /* Writes exactly `bytes` bytes at `offset`. If address and offset are congruent modulo ORGAN_DIRECT_ALIGNMENT, whole
@@ -39,17 +41,19 @@ organ_status organ_direct_write(organ_direct_file *file, const void *data, size_
 organ_status organ_direct_sync(const organ_direct_file *file, organ_error *error);
 void organ_direct_close(organ_direct_file *file);
 
-/* Makes file `to` share all blocks of file `from` (reflink); both are descriptors. Returns false if the file system
- * does not support it. */
+/* Replaces the content of file `to` by that of file `from` without copying: the files share their blocks (reflink).
+ * Both are descriptors. Returns false if the file system does not support it. */
 bool organ_reflink(int from, int to);
 
-/* Copies `bytes` bytes with copy_file_range, or with reads and writes if that is not supported. The paths are for
- * messages. Returns ORGAN_BAD_INPUT if `from` is too short. */
+/* Copies `bytes` bytes of descriptor `from` at from_offset to descriptor `to` at to_offset, with copy_file_range, or
+ * with reads and writes if that is not supported. The paths are for messages. Returns ORGAN_BAD_INPUT if `from` is too
+ * short, ORGAN_IO if reading or writing fails. */
 organ_status organ_copy_range(int from, const char *from_path, uint64_t from_offset, int to, const char *to_path,
                               uint64_t to_offset, uint64_t bytes, organ_error *error);
 
-/* Copies a range to the same offset of `to`. Uses large direct reads and writes if the file system supports them,
- * which need less processor time than copy_file_range; otherwise calls organ_copy_range. */
+/* Copies `bytes` bytes of descriptor `from` at `offset` to the same offset of `to`. Uses large direct reads and writes
+ * if the file system supports them, which need less processor time than copy_file_range; otherwise calls
+ * organ_copy_range. */
 organ_status organ_direct_copy(int from, const char *from_path, uint64_t offset, organ_direct_file *to, uint64_t bytes,
                                organ_error *error);
 

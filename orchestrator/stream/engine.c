@@ -6,7 +6,7 @@
 
 /* the twin is used if its time is below this share of the time of the engine's own kernels */
 #define CLEARLY_QUICKER 0.97
-#define USUAL_MEMORY    ((uint64_t)512 << 20)
+#define USUAL_MEMORY    ((uint64_t)512 << 20) /* bytes */
 
 /* An engine with the topology that it created and must destroy. */
 typedef struct own_engine {
@@ -14,6 +14,7 @@ typedef struct own_engine {
     organ_topology *topology;
 } own_engine;
 
+/* Ends the threads and frees the engine with its topology. NULL is allowed. */
 void organ_engine_destroy(organ_engine *engine)
 {
     own_engine *const own = (own_engine *)engine;
@@ -46,9 +47,11 @@ organ_status organ_engine_create(const organ_kernels *kernels, size_t threads, u
     return ORGAN_OK;
 }
 
+/* Rows and columns of the tile that is timed, and how often each table of kernels is timed. */
 enum { TRIAL_ROWS = 64, TRIAL_COLS = 256, TRIALS = 8 };
 
-/* Returns the processor time, in seconds, that this thread needs for one physarum tile. */
+/* Returns the processor time, in seconds, that this thread needs for one physarum tile of pseudo-random values. `tile`
+ * has TRIAL_ROWS x TRIAL_COLS floats, `scratch` organ_physarum_scratch bytes. */
 static double time_tile(const organ_kernels *kernels, float *tile, void *scratch)
 {
     const organ_physarum_params params = {.iterations = 30, .beta = 2, .coupling = 1, .gain = 6};

@@ -12,8 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Returns the text of the whole journal and sets *size. Returns NULL with errno if reading fails, so that a failing
- * disk is not mistaken for a shorter journal. */
+/* Returns the content of the journal, which the caller frees, and sets *size to its bytes. Returns NULL with errno if
+ * reading fails, so that the caller does not take a failing disk for a shorter journal. */
 static char *read_journal(int fd, size_t *size)
 {
     struct stat info;
@@ -31,9 +31,9 @@ static char *read_journal(int fd, size_t *size)
     return text;
 }
 
-/* Parses the complete lines of `text`, appends them to `lines`, and returns the number of their bytes. Stops at a line
- * that is not a JSON object. Sets *no_memory if an allocation failed, so that the line is not mistaken for a malformed
- * one. */
+/* Parses the complete lines of `text`, appends them to the array `lines`, and returns the number of their bytes. Stops
+ * at a line that is not a JSON object. Sets *no_memory if an allocation failed: the caller must then not cut off the
+ * lines that were not parsed. */
 static size_t parse_lines(const char *text, size_t size, json_t *lines, bool *no_memory)
 {
     size_t whole = 0;
@@ -92,6 +92,7 @@ organ_status organ_journal_append(const organ_journal *journal, const json_t *li
     return error->status;
 }
 
+/* Removes all lines. */
 organ_status organ_journal_clear(const organ_journal *journal, organ_error *error)
 {
     if (organ_resize_file(journal->fd, 0))

@@ -19,11 +19,12 @@ typedef struct organ_journal {
     int fd;           /* -1: closed */
 } organ_journal;
 
-/* Opens or creates the journal. *lines becomes an array of its complete lines, which the caller releases. An incomplete
- * last line, and everything after a line that is not a JSON object, is cut off. */
+/* Opens or creates the journal and sets *lines to an array of its lines, which the caller releases also after an error.
+ * Cuts off an incomplete last line, and a line that is not a JSON object with everything after it. Returns ORGAN_IO if
+ * the file cannot be opened, read or truncated. */
 organ_status organ_journal_open(const char *path, organ_journal *journal, json_t **lines, organ_error *error);
 
-/* Appends one line in one write. */
+/* Appends one line in one write. Returns ORGAN_IO if the file cannot be written. */
 organ_status organ_journal_append(const organ_journal *journal, const json_t *line, organ_error *error);
 
 /* Empties the journal. */

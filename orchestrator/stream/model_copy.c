@@ -24,26 +24,27 @@ enum { SHARED = 's', RESUMED = 'r', PLAIN = '-' };
 struct organ_model_copy {
     const organ_model *donor;
     const organ_publish *publish;
-    const bool *replaced;
+    const bool *replaced; /* for each tensor of the model: the caller writes it */
     const organ_stop *stop;
     char **paths;           /* paths of the files of the copy */
     char *made;             /* state of each file: SHARED, RESUMED or PLAIN */
-    size_t writer, writers; /* number of this rank, and of the ranks that copy */
-    /* bytes outside the replaced tensors: before the present position, in all files that are not SHARED */
+    size_t writer, writers; /* index of this rank; number of ranks that copy */
+    /* bytes outside the replaced tensors, in all files that are not SHARED: those before the present position; all */
     uint64_t passed, all;
     organ_direct_file
         /* the open shard; only one, because an organ directory has more files than a process can have open */
         writing;
-    size_t written; /* index of the open shard */
-    organ_file_list others;
-    pthread_t thread;
-    bool copying; /* the thread was started and not yet joined */
+    size_t written;         /* index of the file that `writing` has open */
+    organ_file_list others; /* files without weights */
+    pthread_t thread;       /* the copying thread */
+    bool copying;           /* the thread was started and not yet joined */
     pthread_mutex_t lock;
-    bool cancelled;
+    bool cancelled;    /* organ_model_copy_end asks the thread to end; guarded by the lock */
     organ_error fault; /* error of the thread; guarded by the lock */
 };
 
-/* Lists one file, the index of the safetensors shards, without which the copied shards could not be read together. */
+/* Sets *list to one file, the index of the safetensors shards, without which the copied shards could not be read
+ * together. */
 static organ_status list_index(const organ_model *donor, organ_file_list *list, organ_error *error)
 {
     char *const path = organ_format("%s/%s", donor->directory, donor->index);
@@ -83,6 +84,7 @@ organ_status organ_model_other_files(const organ_model *donor, organ_file_list *
     return error->status;
 }
 
+/* Returns whether organ_model_copy_end was called or a stop is requested. */
 static bool copying_is_stopped(organ_model_copy *copy)
 {
     pthread_mutex_lock(&copy->lock);
@@ -93,10 +95,10 @@ static bool copying_is_stopped(organ_model_copy *copy)
 
 /* One of the donor's files and its copy, both open. */
 typedef struct model_copy_pair {
-    size_t file;
-    int from;
-    organ_direct_file to;
-    bool written; /* this rank has written into the copy */
+    size_t file;          /* index of the file in the model */
+    int from;             /* descriptor of the donor's file */
+    organ_direct_file to; /* the copy */
+    bool written;         /* this rank has written into the copy */
 } model_copy_pair;
 
 /* Returns whether this rank copies the next `bytes` bytes, and moves copy->passed past them. Each rank copies one
@@ -108,9 +110,9 @@ static bool model_copy_is_own(organ_model_copy *copy, uint64_t bytes)
     return (owner < copy->writers ? owner : copy->writers - 1) == copy->writer;
 }
 
-/* Copies the part of bytes [from, to) of a file that is in this rank's share. For a file of an interrupted run it uses
- * organ_copy_range, which can reflink blocks: that run may have reflinked them, and a copy of their bytes would need
- * disk space. */
+/* Copies those of the bytes [from, to) of a file that are in this rank's share. For a file of an interrupted run it
+ * calls organ_copy_range, which can reflink blocks: that run may have reflinked them already, and copied bytes would
+ * need more disk space. */
 static organ_status copy_span(organ_model_copy *copy, model_copy_pair *p, uint64_t from, uint64_t to,
                               organ_error *error)
 {
@@ -153,7 +155,7 @@ static organ_status copy_around(organ_model_copy *copy, model_copy_pair *p, orga
     return error->status ? error->status : copy_span(copy, p, done, file->size, error);
 }
 
-/* Opens file f of the donor and its copy, and calls `with` for the pair. */
+/* Opens file f of the donor and its copy, calls `with` for the pair, and closes both. Returns the error of `with`. */
 static organ_status with_pair(organ_model_copy *copy, size_t f,
                               organ_status (*with)(organ_model_copy *, model_copy_pair *, organ_error *),
                               organ_error *error)
@@ -176,7 +178,8 @@ static organ_status fill_shard(organ_model_copy *copy, model_copy_pair *p, organ
     return error->status || copy->donor->manifest || !p->written ? error->status : organ_direct_sync(&p->to, error);
 }
 
-/* Copies a file that is not a shard. Records in organ/ of an organ directory go to organ/donor/. */
+/* Copies a file without weights. Reports and other files in the donor's folder organ/ go to organ/donor/, because the
+ * output has its own organ/. */
 static organ_status copy_other_file(organ_model_copy *copy, const char *name, organ_error *error)
 {
     const bool record = strncmp(name, "organ/", 6) == 0;
@@ -188,7 +191,8 @@ static organ_status copy_other_file(organ_model_copy *copy, const char *name, or
     return error->status;
 }
 
-/* The copying thread: copies the other files and the ranges of shards outside of the replaced tensors. */
+/* The copying thread: copies this rank's share of the files without weights, and of the bytes of shards outside of the
+ * replaced tensors. */
 static void *copy_all(void *context)
 {
     organ_model_copy *copy = context;
@@ -235,7 +239,8 @@ static organ_status make_shards(organ_model_copy *copy, const char *single, orga
     return error->status;
 }
 
-/* Returns the bytes of the copy for which the disk has not allocated space yet. */
+/* Returns the bytes of the copy for which the file system has not allocated blocks yet. A reflinked file needs blocks
+ * only for its replaced tensors. */
 static uint64_t space_needed(const organ_model_copy *copy)
 {
     uint64_t need = copy->others.bytes;
@@ -251,6 +256,7 @@ static uint64_t space_needed(const organ_model_copy *copy)
     return need;
 }
 
+/* Returns the state of each file, one byte for each, for organ_model_copy_start in other ranks. */
 const char *organ_model_copy_made(const organ_model_copy *copy, size_t *bytes)
 {
     *bytes = copy->donor->file_count;
@@ -258,7 +264,7 @@ const char *organ_model_copy_made(const organ_model_copy *copy, size_t *bytes)
 }
 
 /* Starts the copying thread for the share of rank `writer` of `writers`. made[f] is the state of file f: SHARED,
- * RESUMED or PLAIN. */
+ * RESUMED or PLAIN. `made` may be copy->made itself, hence memmove. */
 organ_status organ_model_copy_start(organ_model_copy *copy, const char *made, size_t writer, size_t writers,
                                     organ_error *error)
 {
@@ -326,6 +332,7 @@ organ_status organ_model_copy_write(organ_model_copy *copy, size_t file, const v
     return organ_direct_write(&copy->writing, data, bytes, offset, error);
 }
 
+/* Reads bytes of the copy of file number `file`, from byte `offset` on. */
 organ_status organ_model_copy_read(const organ_model_copy *copy, size_t file, void *data, size_t bytes, uint64_t offset,
                                    organ_error *error)
 {
@@ -339,6 +346,7 @@ organ_status organ_model_copy_read(const organ_model_copy *copy, size_t file, vo
     return error->status;
 }
 
+/* Joins the copying thread if it was started. */
 static void wait_for_copying(organ_model_copy *copy)
 {
     if (copy->copying)

@@ -13,16 +13,18 @@
 
 typedef struct organ_model_copy organ_model_copy;
 
-/* Creates the files of the copy in the partial directory, a single file under the name `single` (NULL: that of the
- * original). Files of an interrupted run keep the contents of tensors in `replaced` (a flag for each tensor of the
- * model). In a rank that joined the output of another rank (organ_publish_join) the files exist already. Returns
- * ORGAN_IO if the disk has not enough space. `donor`, `publish`, `replaced` and `stop` must outlive the copy. */
+/* Creates the files of the copy in the partial directory. `replaced`: a flag for each tensor of the model, true if the
+ * caller writes it. `single`: name of the copy if the model has one file; NULL: the names of the original. If an
+ * interrupted run is resumed, its files and the replaced tensors in them are kept. In a rank that joined the output of
+ * another rank (organ_publish_join) the files exist already. Returns ORGAN_IO if the disk has not enough space.
+ * `donor`, `publish`, `replaced` and `stop` must outlive the copy; the caller ends it with organ_model_copy_end. *copy
+ * is NULL on error. */
 organ_status organ_model_copy_begin(const organ_model *donor, const organ_publish *publish, const bool *replaced,
                                     const char *single, const organ_stop *stop, organ_model_copy **copy,
                                     organ_error *error);
 
-/* Returns a record of how each file was created, *bytes long, which the first rank sends to the others for
- * organ_model_copy_start. Valid as long as the copy. */
+/* Returns how each file was created, one byte for each file of the model, and sets *bytes to their number. Rank 0 sends
+ * the bytes to the other ranks, which pass them to organ_model_copy_start. They belong to the copy. */
 const char *organ_model_copy_made(const organ_model_copy *copy, size_t *bytes);
 
 /* Starts a thread that copies the share of rank `writer` of `writers`: the bytes outside of `replaced`, and the other
@@ -31,23 +33,24 @@ const char *organ_model_copy_made(const organ_model_copy *copy, size_t *bytes);
 organ_status organ_model_copy_start(organ_model_copy *copy, const char *made, size_t writer, size_t writers,
                                     organ_error *error);
 
-/* Writes a part of a replaced tensor at `offset` of file number `file` of the model. Returns the error of the copying
- * thread if it has failed. Not for concurrent use. */
+/* Writes a part of a replaced tensor at byte `offset` of the copy of file number `file` of the model. Returns the error
+ * of the copying thread if it has failed. Not for concurrent use. */
 organ_status organ_model_copy_write(organ_model_copy *copy, size_t file, const void *data, size_t bytes,
                                     uint64_t offset, organ_error *error);
 
-/* Reads a range of a file of the copy. */
+/* Reads `bytes` bytes from byte `offset` on of the copy of file number `file`. */
 organ_status organ_model_copy_read(const organ_model_copy *copy, size_t file, void *data, size_t bytes, uint64_t offset,
                                    organ_error *error);
 
-/* Waits for the copying thread and synchronises everything that this process has written. */
+/* Waits for the copying thread and synchronises the file system of the copy. Returns the error of the thread if it has
+ * failed, ORGAN_INTERRUPTED if a stop was requested. */
 organ_status organ_model_copy_finish(organ_model_copy *copy, organ_error *error);
 
 /* Stops the copying thread if it still runs, closes the files and frees the copy. NULL is allowed. */
 void organ_model_copy_end(organ_model_copy *copy);
 
-/* Lists the files, other than those with weights, that a copy of this model includes. Returns ORGAN_USAGE for a model
- * of more than one file behind a URL: HTTP cannot list them. */
+/* Lists the files without weights that a copy of this model includes; the caller frees *list with organ_list_free.
+ * Returns ORGAN_USAGE for a model of more than one file at a URL, because HTTP cannot list its other files. */
 organ_status organ_model_other_files(const organ_model *donor, organ_file_list *list, organ_error *error);
 
 #endif

@@ -23,9 +23,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LARGEST_NOTE ((size_t)1 << 30)
+#define LARGEST_NOTE ((size_t)1 << 30) /* bytes; a larger file is not read */
 
-/* Reads the last line of the note: the inodes of the finished output and the options of the run. */
+/* Parses the last line of the note and sets the members of *note but `journal`. note->there stays false if the line has
+ * no inodes. Sets *no_memory if an allocation failed, which would otherwise look like a malformed line. */
 static void read_note_line(const char *line, size_t length, organ_naming_note *note, bool *no_memory)
 {
     json_error_t fault;
@@ -40,7 +41,7 @@ static void read_note_line(const char *line, size_t length, organ_naming_note *n
 }
 
 /* Reads the last line of the note at `path`. note->there is false if the file does not exist or its last line is
- * incomplete. If there is a line before the last, the note began as a journal. */
+ * incomplete. Lines before the last are the journal of the run. */
 organ_status organ_naming_note_read(const char *path, organ_naming_note *note, organ_error *error)
 {
     char *text = NULL;
@@ -62,6 +63,8 @@ organ_status organ_naming_note_read(const char *path, organ_naming_note *note, o
     return no_memory ? organ_fail_errno(error, ENOMEM, "%s: cannot be read", path) : ORGAN_OK;
 }
 
+/* Appends the JSON line of the note to file `name` of directory `at` and synchronises the file. Returns 0 or an errno.
+ */
 int organ_naming_note_append(int at, const char *name, bool make, const organ_naming_note *note)
 {
     char line[96 + ORGAN_NAMING_MAX * 24];
@@ -77,6 +80,8 @@ int organ_naming_note_append(int at, const char *name, bool make, const organ_na
     return close(fd) && errno != EINTR && !fault ? errno : fault;
 }
 
+/* Removes the partial directory of the output with the choices, ".NAME.organ-choice.organ-partial" next to `final`.
+ * Returns 0 or an errno. */
 int organ_naming_remove_choice(const char *final)
 {
     char path[PATH_MAX];
@@ -89,8 +94,9 @@ int organ_naming_remove_choice(const char *final)
 
 /* ---- finishing the work of a killed run ---- */
 
-/* Removes the file or directory at `path`, which had the output's name before. If organ_check_replaceable does not
- * accept it, because it was changed meanwhile, keeps it under a free name next to `final` and sets an error. */
+/* Removes the file or directory at `path`, which had the name `final` before the run replaced it. If
+ * organ_check_replaceable does not accept it, because it was changed meanwhile, renames it to a free name next to
+ * `final` and returns an error. */
 static organ_status remove_former(const char *path, const char *final, const char *like, organ_error *error)
 {
     organ_error why = {0};
@@ -105,8 +111,9 @@ static organ_status remove_former(const char *path, const char *final, const cha
     return error->status;
 }
 
-/* Removes the directory p->partial, which is left after a directory got the name of the output. Without the mark it is
- * the former output, which remove_former checks. With the mark its removal had begun, or it is an unfinished run. */
+/* Removes the directory p->partial if the output is a directory that has its name already. Without the mark
+ * ORGAN_GROWING_MARK, p->partial is the output that had the name before, which remove_former checks. With the mark, its
+ * removal had begun, or it is an unfinished run; it is removed without a check. */
 static organ_status finish_directory(const organ_naming_place *p, organ_error *error)
 {
     char *const mark = organ_format("%s/" ORGAN_GROWING_MARK, p->partial);
@@ -131,8 +138,9 @@ static bool is_noted(const organ_naming_note *note, const struct stat *info)
     return found;
 }
 
-/* Completes file `name` of a single-file output. If the note lists the file in the partial directory, it is a report of
- * this output and is renamed to its name. Otherwise it is the file that had the name before, and is removed. */
+/* Renames or removes file `name` of the partial directory of a single-file output. If the note lists its inode, the
+ * file is a report of this output and is renamed to p->parent/name. Otherwise it had that name before the run, and is
+ * removed. */
 static organ_status publish_file(const organ_naming_place *p, const organ_naming_note *note, const char *name,
                                  organ_error *error)
 {
@@ -158,6 +166,7 @@ static organ_status publish_file(const organ_naming_place *p, const organ_naming
     return error->status;
 }
 
+/* Filter of organ_list_folder: accepts all entries but ".", ".." and the mark of an unfinished output. */
 static int is_entry(const struct dirent *entry)
 {
     return strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
@@ -182,8 +191,9 @@ static organ_status finish_files(const organ_naming_place *p, const organ_naming
     return error->status;
 }
 
-/* Finishes a run whose note is complete and whose output has its name: renames the reports, and removes former files,
- * the output of choices if the note says so, and the note. */
+/* Finishes a run whose note is complete and whose output has its name; *final describes the output. Renames the
+ * reports, removes the files that had these names before, the output with the choices if note->choice is set, and the
+ * note. */
 static organ_status finish_named(const organ_naming_place *p, const organ_naming_note *note, const struct stat *final,
                                  organ_error *error)
 {
@@ -198,9 +208,9 @@ static organ_status finish_named(const organ_naming_place *p, const organ_naming
     return error->status;
 }
 
-/* Finishes a renaming that a crash interrupted, if the file or directory with the final name has the first inode of the
- * note and no process holds the lock of the partial directory. Removes a note that has neither a partial directory nor
- * such an output. */
+/* Finishes a renaming that a crash interrupted, if the file or directory p->final has the first inode of the note and
+ * no process holds the lock of the partial directory. If p->final does not have this inode and there is no partial
+ * directory, removes the note. */
 organ_status organ_naming_finish(const organ_naming_place *p, organ_error *error)
 {
     organ_naming_note note;

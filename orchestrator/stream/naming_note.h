@@ -17,7 +17,8 @@
 
 #define ORGAN_NAMING_MAX 5 /* files of one output: a model and its reports */
 
-/* A run may store the choices that it has made so far in a second unfinished output, whose name ends with this. */
+/* Ending of the name of a second, unfinished output next to the first, in which `organ width` stores its choices so far
+ * and the refitted values, so that --resume need not repeat them. */
 #define ORGAN_CHOICE_ENDING ".organ-choice"
 
 /* The content of a note of a finished output that waits for its name. */
@@ -38,19 +39,22 @@ organ_status organ_naming_note_read(const char *path, organ_naming_note *note, o
  * file; `make` creates it or empties it first. Allocates nothing. Returns 0 or an errno. */
 int organ_naming_note_append(int at, const char *name, bool make, const organ_naming_note *note);
 
-/* The paths of an output: its name, the directory in which it grows, the directory of both, the note. */
+/* The paths of an output, as in organ_publish. */
 typedef struct organ_naming_place {
-    const char *final, *partial, *parent, *note;
-    const char *like; /* for organ_check_replaceable */
+    const char *final;   /* final path */
+    const char *partial; /* directory in which the output is written */
+    const char *parent;  /* directory of both */
+    const char *note;    /* path of the note */
+    const char *like;    /* for organ_check_replaceable */
 } organ_naming_place;
 
-/* Removes the unfinished output of choices (ORGAN_CHOICE_ENDING) of the output `final`, if there is one. Returns 0 or
- * an errno. */
+/* Removes the output with the choices (ORGAN_CHOICE_ENDING) of the output `final`, if there is one. Returns 0 or an
+ * errno. */
 int organ_naming_remove_choice(const char *final);
 
 /* Finishes the work of a run that was killed after its output got the name `final`: renames the reports next to the
- * output, removes the files that had these names before, then removes the note. Does nothing if there is no such note
- * or if another process writes the output. Returns ORGAN_IO if a file cannot be renamed or removed. */
+ * output, removes the files that had these names before, then removes the note. Does nothing if the output `final` has
+ * no note or if another process writes it. Returns ORGAN_IO if a file cannot be renamed or removed. */
 organ_status organ_naming_finish(const organ_naming_place *place, organ_error *error);
 
 #endif

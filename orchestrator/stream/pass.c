@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * A ring of band slots. The reader thread fills slot after slot, the workers take tiles from any filled slot (of their
- * own node first), the calling thread retires the slots in order. One mutex guards the ring; reading and processing
- * happen without it. */
+ * The pass has a ring of slots, each with the memory of one band. The reader thread fills slot after slot. The workers
+ * take tiles from any filled slot, those on their own NUMA node first. The calling thread retires the slots in order.
+ * One mutex guards the ring; threads read and process without it. */
 #include "orchestrator/stream/pass.h"
 
 #include "orchestrator/machine/thread.h"
@@ -30,22 +30,25 @@ typedef struct pass_run {
     const organ_pass *pass;
     const organ_engine *engine;
     organ_band_plan plan;
-    size_t buffer_bytes;
-    pass_slot *slots;
-    void **scratch; /* per worker */
+    size_t buffer_bytes; /* of each buffer of a slot */
+    pass_slot *slots;    /* [plan.slots]; band number b is in slot b % plan.slots */
+    void **scratch;      /* per worker */
     pthread_mutex_t lock;
-    pthread_cond_t filled, finished, freed; /* a slot was filled; all tiles of a band are done; a slot was retired */
+    /* `filled` wakes workers: a slot was filled. `finished` wakes the calling thread: all tiles of a band are done.
+     * `freed` wakes the reader: a slot was retired */
+    pthread_cond_t filled, finished, freed;
     uint64_t read, retired; /* numbers of bands read and retired since the start: slots [retired, read) are filled */
-    bool all_read, halted;  /* the last band was read; all threads must end */
+    bool all_read;          /* the last band was read */
+    bool halted;            /* all threads must end */
     organ_error error;      /* first fault */
 } pass_run;
 
 static bool stop_requested(const pass_run *r) { return organ_stop_is_requested(r->engine->stop); }
 
-/* Returns the slot of the ring that holds the band. */
+/* Returns the slot of band number `band`, counted from the start of the pass. */
 static pass_slot *slot_of_band(pass_run *r, uint64_t band) { return &r->slots[band % r->plan.slots]; }
 
-/* Stops all threads of the pass. Call with the lock held. */
+/* Makes all threads of the pass end after their current step. Call with the lock held. */
 static void halt_pass(pass_run *r)
 {
     r->halted = true;
@@ -54,7 +57,8 @@ static void halt_pass(pass_run *r)
     pthread_cond_broadcast(&r->freed);
 }
 
-/* Reads the band s->shape of the tensor, and of its counterpart if it has one, into the slot. */
+/* Reads the bytes of band s->shape of the tensor, and of its counterpart if it has one, into the slot, and zeroes its
+ * results. */
 static organ_status fill_slot(pass_run *r, pass_slot *s, organ_error *error)
 {
     const organ_pass_item *item = &r->pass->items[s->shape.item];
@@ -117,8 +121,8 @@ static void *read_bands(void *context)
     return NULL;
 }
 
-/* Returns the oldest filled slot on `node` that has tiles left, else the oldest on any node, else NULL. Call with the
- * lock held. */
+/* Returns the oldest filled slot on NUMA node `node` that has tiles which no worker has taken, else the oldest such
+ * slot on any node, else NULL. Call with the lock held. */
 static pass_slot *slot_with_work(pass_run *r, unsigned node)
 {
     pass_slot *any = NULL;
@@ -134,9 +138,10 @@ static pass_slot *slot_with_work(pass_run *r, unsigned node)
     return any;
 }
 
-/* Takes tiles [*from, *to) of a band: a fraction of its remaining tiles. With many small tiles a worker then needs the
- * lock rarely, and the last tiles are spread over the workers. Waits if no tiles are left in memory. Returns the slot
- * of the band, or NULL if the pass has ended, was halted or is asked to stop. */
+/* Takes tiles [*from, *to) of a band and returns its slot. Waits if all tiles in memory are taken. The number of taken
+ * tiles is that of the remaining ones divided by twice the workers, at least one: with many small tiles a worker needs
+ * the lock rarely, and the last tiles are spread over the workers. Returns NULL if no tiles are left, the pass was
+ * halted, or a stop is requested. */
 static pass_slot *take_tiles(pass_run *r, unsigned node, size_t *from, size_t *to)
 {
     pthread_mutex_lock(&r->lock);
@@ -173,8 +178,8 @@ static void work_on_tiles(void *context, size_t worker)
     }
 }
 
-/* Waits until all tiles of the oldest band are done. Returns the slot of the band, or NULL after the last band or if
- * the pass was halted. Halts the pass itself if a stop is requested. */
+/* Waits until all tiles of the oldest band that is not retired are done, and returns its slot. Returns NULL after the
+ * last band, or if the pass was halted; halts the pass if a stop is requested. */
 static pass_slot *await_band(pass_run *r)
 {
     pass_slot *s = NULL;
@@ -223,8 +228,8 @@ static void retire_all(pass_run *r)
     }
 }
 
-/* Allocates the scratch of each worker on its memory node, and the slots on the nodes of the workers in turn, so that
- * nodes without a worker have no slot. */
+/* Allocates the scratch of each worker on its NUMA node, and slot k on the node of worker k modulo the workers, so that
+ * each node has slots in proportion to its workers. */
 static organ_status allocate_ring(pass_run *r, organ_error *error)
 {
     const organ_topology *topology = r->engine->topology;
@@ -270,8 +275,8 @@ static void release_ring(pass_run *r)
     pthread_mutex_destroy(&r->lock);
 }
 
-/* Announces to the system that the files will be read in order, so that it reads ahead. This costs nothing for cached
- * files. */
+/* Advises the operating system to read ahead in the model's files, because the pass reads them in order. NULL is
+ * allowed. */
 static void expect_sequential(const organ_model *model)
 {
     for (size_t f = 0; model && f < model->file_count; f++)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * One pass over tensors of a model in their stored types, in bounded memory. A thread reads bands ahead of the
- * workers, all workers process tiles of any band in memory, and the calling thread retires bands in order.
+ * One pass over tensors of a model in their stored types, in bounded memory. A tensor is divided into bands, and a band
+ * into tiles (stream/band.h). One thread reads bands ahead of the workers, all workers process tiles of any band in
+ * memory, and the calling thread passes finished bands in order to the callback `retire`.
  *
  * The pass differs from stream/weight_pass.h and stream/rows.h because it must keep up with the disk: it never
  * decodes or copies a band, reads to addresses that suit direct I/O, and a band is also the unit that is written. */
@@ -19,7 +20,7 @@ ORGAN_API_BEGIN
 typedef struct organ_engine {
     const organ_topology *topology;
     organ_workers *workers;
-    uint64_t memory;              /* upper bound on the bytes of buffers and scratch together */
+    uint64_t memory;              /* --memory: upper bound on the bytes of buffers and scratch together */
     const organ_kernels *kernels; /* kernel table chosen for this CPU */
     const organ_stop *stop;       /* request to stop; NULL: never */
     organ_compute compute;        /* arithmetic of products of the forward pass; exact by default (stream/compute.h) */
@@ -31,7 +32,7 @@ typedef struct organ_engine {
 
 /* Runs the pass. Returns ORGAN_OK if every band was retired; ORGAN_USAGE if two bands and the workers' scratch do not
  * fit the memory; ORGAN_IO if a read failed; ORGAN_BAD_INPUT if a file ended early; ORGAN_INTERRUPTED if stopped;
- * otherwise the error from `retire`. All threads have finished the pass when it returns. */
+ * otherwise the error from `retire`. No thread uses *pass after the return. */
 organ_status organ_pass_run(const organ_pass *pass, const organ_engine *engine, organ_error *error);
 
 ORGAN_API_END

@@ -6,11 +6,12 @@
 
 #include <string.h>
 
-/* Sizes of the parts of a product that workers compute. A part has PART_ROWS rows of a, as many as the kernel packs at
- * once, and MIN_COLUMNS to MAX_COLUMNS rows of b. More rows of b make packing a cheaper. Fewer rows give at least
- * PARTS_A_WORKER parts to each worker, counted over all products of a call, so that no worker waits long for the last
- * part. A panel of b has about PANEL_BYTES, in multiples of MIN_PANEL rows. It is decoded once for all rows of a; if
- * there are fewer panels than workers, once for each part. */
+/* Sizes of the parts into which a product c = a bᵀ is divided for the workers. A part has PART_ROWS rows of a, as many
+ * as the kernel packs at once, and MIN_COLUMNS to MAX_COLUMNS rows of b, which are columns of c. Packing a costs less
+ * per product with more rows of b. With fewer rows of b each worker gets at least PARTS_A_WORKER parts, counted over
+ * all products of a call, so that no worker waits long for the last part. A decoded panel of b has about PANEL_BYTES,
+ * in multiples of MIN_PANEL rows. If there are at least as many panels as workers, a part has all rows of a, so that
+ * each panel is decoded once; otherwise each part decodes its panel. */
 enum {
     PART_ROWS = 256,
     MIN_COLUMNS = 64,
@@ -25,23 +26,26 @@ typedef struct product_split {
     const organ_engine *engine;
     const organ_product *products;
     const organ_panels *panels; /* NULL if b of all products is in memory */
-    unsigned char *scratch;
-    size_t room;    /* bytes of `scratch` for each worker */
-    size_t columns; /* rows of b in a part, so that the parts of all products are enough for the workers */
-    organ_first_fault fault;
+    unsigned char *scratch;     /* `room` bytes for each worker */
+    size_t room;                /* bytes of `scratch` for each worker */
+    size_t columns; /* rows of b in a part for which each worker gets PARTS_A_WORKER parts; product_cut_of clamps it */
+    organ_first_fault fault; /* of panels->make */
 } product_split;
 
 /* How the result c of a product is divided into parts. */
 typedef struct product_cut {
-    size_t rows, columns, across, parts; /* rows and columns of c in a part, parts side by side, parts of the product */
+    size_t rows, columns; /* of c in a part */
+    size_t across, parts; /* parts next to each other in a row of parts; all parts of the product */
 } product_cut;
 
+/* Returns the rows of a panel: as many as fit PANEL_BYTES, a multiple of MIN_PANEL, at least MIN_PANEL. */
 size_t organ_panel_rows(size_t k, organ_real type)
 {
     const size_t row = organ_max(k, 1) * organ_real_bytes(type);
     return organ_max(PANEL_BYTES / row / MIN_PANEL, 1) * MIN_PANEL;
 }
 
+/* Returns the bytes of a panel of organ_panel_rows rows, rounded up to 64. */
 size_t organ_panel_bytes(size_t k, organ_real type)
 {
     return organ_to_line(organ_panel_rows(k, type) * k * organ_real_bytes(type));
@@ -67,8 +71,8 @@ static product_cut product_cut_of(const product_split *d, size_t product)
 
 size_t organ_real_bytes(organ_real type) { return type == ORGAN_REAL_F32 ? sizeof(float) : sizeof(uint16_t); }
 
-/* Returns the operand from row `row` on. Rows are `stride` elements apart; in a transposed operand they are adjacent
- * elements. */
+/* Returns the operand without its first `row` rows. A row is `stride` elements after the row before it; in a transposed
+ * operand, which is stored by columns, one element after it. */
 organ_factor organ_factor_from(organ_factor operand, size_t row)
 {
     const size_t rows = row * (operand.transposed ? 1 : operand.stride);
@@ -76,8 +80,8 @@ organ_factor organ_factor_from(organ_factor operand, size_t row)
     return operand;
 }
 
-/* Decodes rows [first, first + part->n) of b into `scratch` and sets part->b to them. Returns false if decoding failed
- * here or in another part. */
+/* Decodes rows [first, first + part->n) of b of product number `product` into `scratch` and sets part->b to them. The
+ * scratch memory of `make` follows the panel. Returns false if `make` has failed here or in another part. */
 static bool make_panel(product_split *d, size_t product, size_t first, organ_product *part, unsigned char *scratch)
 {
     const organ_panels *const panels = &d->panels[product];
@@ -102,8 +106,8 @@ static void copy_biases(const product_split *d, size_t product, size_t column, c
         memcpy((float *)part->c + row * part->c_stride, biases + column, part->n * sizeof *biases);
 }
 
-/* Computes part `index`, counted over all products of the call. Parts differ only in rows and columns of c, so the
- * division does not change the bits of the sums. */
+/* Computes part number `index`, counted over all products of the call, on a worker. Each sum over k is computed within
+ * one part, so the division into parts does not change a bit of c. */
 static void run_part(void *context, size_t index, size_t worker)
 {
     product_split *const d = context;
@@ -132,20 +136,22 @@ static void run_part(void *context, size_t index, size_t worker)
         d->engine->dots->product(&part, scratch);
 }
 
+/* Returns the bytes of scratch memory of organ_products_run. */
 size_t organ_products_scratch(const organ_engine *engine)
 {
     return organ_workers_count(engine->workers) * ORGAN_PRODUCT_SCRATCH;
 }
 
-/* Returns the cost of a product in the units of organ_share_work: its multiplications, plus ORGAN_SHARE_NUMBER for each
- * value that is decoded for panels. */
+/* Returns the cost of a product in the units of organ_share_work: its multiplications, and ORGAN_SHARE_NUMBER units for
+ * each value of b that is decoded for panels. */
 static double work_of(const product_split *d, size_t product)
 {
     const organ_product *const p = &d->products[product];
     return (double)p->n * (double)p->k * ((double)p->m + (has_decoded_panels(d, product) ? ORGAN_SHARE_NUMBER : 0));
 }
 
-/* Runs all parts of all products on the workers. */
+/* Chooses d->columns and runs all parts of all products on the workers. `blocks` is the number of the smallest possible
+ * parts, PART_ROWS x MIN_COLUMNS, so a part consists of about blocks / parts_wanted of them. */
 static void run_products(product_split *d, const organ_stop *stop, size_t count)
 {
     const size_t parts_wanted = PARTS_A_WORKER * organ_workers_count(d->engine->workers);
@@ -161,6 +167,7 @@ static void run_products(product_split *d, const organ_stop *stop, size_t count)
     organ_share_work(d->engine, stop, parts, work, run_part, d);
 }
 
+/* Computes products whose operands are in memory, on all workers. */
 void organ_products_run(const organ_engine *engine, const organ_stop *stop, const organ_product *products, size_t count,
                         void *scratch)
 {
@@ -168,6 +175,8 @@ void organ_products_run(const organ_engine *engine, const organ_stop *stop, cons
     run_products(&d, stop, count);
 }
 
+/* Computes products on all workers; b of products[k] is decoded in panels if panels[k].make is set. Returns the first
+ * error of `make`. */
 organ_status organ_panel_products_run(const organ_engine *engine, const organ_stop *stop, const organ_product *products,
                                       const organ_panels *panels, size_t count, void *scratch, size_t worker_bytes,
                                       organ_error *error)

@@ -33,8 +33,8 @@ static bool is_empty_directory(const char *path)
     return entries == 0;
 }
 
-/* Derives publish->final, parent, partial and note from the user's path. Returns ORGAN_USAGE if the path is empty or
- * ends with ".", ".." or "/" as a name. */
+/* Sets publish->final, parent, partial and note from the user's path. Returns ORGAN_USAGE if the path is empty, or if
+ * its last component is ".", ".." or the root. */
 organ_status organ_publish_split(const char *path, organ_publish *publish, organ_error *error)
 {
     publish->final = strdup(path);
@@ -55,7 +55,8 @@ organ_status organ_publish_split(const char *path, organ_publish *publish, organ
     return error->status || publish->note ? error->status : organ_fail_memory(error, path);
 }
 
-/* Opens and locks the partial directory. Returns ORGAN_USAGE if another process has locked it. */
+/* Opens and locks the partial directory, and keeps the descriptor in publish->lock. Returns ORGAN_USAGE if another
+ * process has locked it. */
 static organ_status lock_partial(organ_publish *publish, organ_error *error)
 {
     publish->lock = organ_open(publish->partial, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
@@ -72,8 +73,9 @@ static organ_status lock_partial(organ_publish *publish, organ_error *error)
     return ORGAN_OK;
 }
 
-/* ---- an unfinished output has a mark; a complete output without a name has none ---- */
+/* ---- the mark (ORGAN_GROWING_MARK), a file in every unfinished output; a complete output has none ---- */
 
+/* Fails because the partial directory could not be synchronised; `fault` is the errno. */
 static organ_status fail_names(const organ_publish *publish, int fault, organ_error *error)
 {
     return organ_fail_errno(error, fault, "%s: cannot be synchronised with the disk", publish->partial);
@@ -91,6 +93,7 @@ static organ_status set_mark(const organ_publish *publish, organ_error *error)
     return organ_sync_file(publish->lock) ? fail_names(publish, errno, error) : ORGAN_OK;
 }
 
+/* Removes file `name` of the partial directory; a missing file is no error. */
 static organ_status remove_entry(const organ_publish *publish, const char *name, organ_error *error)
 {
     if (unlinkat(publish->lock, name, 0) && errno != ENOENT)
@@ -114,7 +117,8 @@ static organ_status remove_journal_folder(const organ_publish *publish, organ_er
     return error->status;
 }
 
-/* Renames the journal to the note or, with `back`, the note to the journal. */
+/* Renames the journal, a file in the partial directory, to the note next to that directory; with `back`, renames the
+ * note to the journal. */
 static organ_status move_journal(const organ_publish *publish, const char *journal, bool back, organ_error *error)
 {
     const bool moved = back ? renameat(AT_FDCWD, publish->note, publish->lock, journal) == 0
@@ -122,10 +126,10 @@ static organ_status move_journal(const organ_publish *publish, const char *journ
     return moved ? ORGAN_OK : organ_fail_errno(error, errno, "%s: cannot be moved", publish->note);
 }
 
-/* Writes the note. Call it when the output is on the disk. `names` are the files of the output; NULL: the output is the
- * whole partial directory. If `journal` is NULL, the note is a new file. Otherwise `journal` is the name of the first
- * rank's journal: removes the journals of the other ranks, appends the note to the first rank's journal, renames that
- * journal to the note, and removes the folder of journals if it is then empty. */
+/* Writes the note of a finished output (naming_note.h), all of whose data is on the disk. `names`: the files of the
+ * output, terminated by NULL; NULL: the output is the whole partial directory. `journal` NULL: creates the note as a
+ * new file. Otherwise `journal` is the journal of rank 0: removes the journals of the other ranks, appends the line of
+ * the note to that of rank 0, renames it to the note, and removes the folder of journals if it is then empty. */
 static organ_status write_finished_note(const organ_publish *publish, const char *const *names, const char *journal,
                                         organ_error *error)
 {
@@ -151,9 +155,11 @@ static organ_status write_finished_note(const organ_publish *publish, const char
     return move_journal(publish, journal, false, error) ? error->status : remove_journal_folder(publish, error);
 }
 
-/* Removes the note of the run, except in two cases. A finished output that could not be renamed keeps its note if it
- * has a journal, so that the same command can continue. A renamed output keeps its note if the partial directory still
- * exists or the output of choices cannot be removed; the next run then removes both. */
+/* Last step of a commit: removes the output with the run's choices, if publish->choice is set and the output is
+ * renamed, and the note of the run. The note stays in two cases. A finished output that could not be renamed keeps its
+ * note if the note has a journal, so that the same command can continue. A renamed output keeps its note if the partial
+ * directory still exists or the output with the run's choices cannot be removed; the next run then removes these and
+ * the note. */
 static void end_note(const organ_publish *publish, const char *journal, organ_error *error)
 {
     struct stat info;
@@ -165,14 +171,14 @@ static void end_note(const organ_publish *publish, const char *journal, organ_er
                          publish->note);
 }
 
+/* Returns whether the partial directory has an entry of this name. */
 static bool entry_exists(const organ_publish *publish, const char *name)
 {
     struct stat info;
     return fstatat(publish->lock, name, &info, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-/* Returns whether the output is a single file, by the ending of its name. Such a file is written in the partial
- * directory. */
+/* Returns whether the output is a single file, not a directory: its name ends with .gguf or .safetensors. */
 static bool is_single(const organ_publish *publish)
 {
     return organ_ends_with(publish->final, ".gguf") || organ_ends_with(publish->final, ".safetensors");
@@ -184,8 +190,9 @@ static bool is_unfinished(const organ_publish *publish)
     return entry_exists(publish, ORGAN_GROWING_MARK) || entry_exists(publish, ORGAN_JOURNAL_NAME);
 }
 
-/* Returns whether the partial directory contains nothing of value. It is empty if a run was killed at its beginning. If
- * a single file was already renamed, the directory has at most its reports, which organ_check_replaceable accepts. */
+/* Returns whether the partial directory contains nothing of value: it is empty, because a run was killed at its
+ * beginning, or the output is a single file that has been renamed and only reports remain, which
+ * organ_check_replaceable accepts. */
 static bool has_nothing_of_value(const organ_publish *publish)
 {
     const char *const name = organ_path_name(publish->final);
@@ -195,8 +202,8 @@ static bool has_nothing_of_value(const organ_publish *publish)
            organ_check_replaceable(publish->partial, NULL, &(organ_error){0}) == ORGAN_OK;
 }
 
-/* Fails because the partial directory contains a finished output; the message has the command that renames it. The run
- * may have taken hours, so only the user may remove the output. */
+/* Fails with ORGAN_USAGE because the partial directory contains a finished output without its name. The message has the
+ * shell command that renames the output. The run may have taken hours, so only the user may remove the output. */
 static organ_status fail_awaiting_name(const organ_publish *publish, organ_error *error)
 {
     char *const file = organ_publish_path(publish, organ_path_name(publish->final));
@@ -219,8 +226,8 @@ static organ_status fail_awaiting_name(const organ_publish *publish, organ_error
     return error->status;
 }
 
-/* Returns whether the partial directory contains the finished output that the note lists: its file or directory has the
- * inode of the note. */
+/* Returns whether the partial directory contains the finished output that the note lists: the directory, or the model's
+ * file in it, has the first inode of the note. */
 static bool has_noted_output(const organ_publish *publish, const organ_naming_note *note)
 {
     struct stat info;
@@ -230,7 +237,7 @@ static bool has_noted_output(const organ_publish *publish, const organ_naming_no
 }
 
 /* Turns a finished output back into an unfinished run: sets the mark and renames the note to the journal, which lists
- * all tensors as done. Sets publish->whole and resumed. */
+ * all tensors as done. Sets publish->whole and publish->resumed to true unless that fails. */
 static organ_status reopen_finished(organ_publish *publish, organ_error *error)
 {
     if (mkdirat(publish->lock, ORGAN_JOURNAL_FOLDER, 0777) && errno != EEXIST)
@@ -241,11 +248,13 @@ static organ_status reopen_finished(organ_publish *publish, organ_error *error)
     return error->status;
 }
 
-/* Decides what happens to the partial directory of an earlier run. If it contains a finished output with a journal and
- * the caller uses journals (way.journal), the output is reopened. An unfinished run is continued with way.resume,
- * removed with way.force, and an error with neither; a finished output counts as one if neither the note nor the caller
- * has a journal. Any other finished output is an error. A directory without anything of value is continued with
- * way.resume, else removed. */
+/* Reopens, removes or rejects the partial directory of an earlier run:
+ *   - a finished output whose note has a journal, if the caller uses journals (way.journal): reopens it;
+ *   - a finished output of which neither the note nor the caller has a journal: like an unfinished run;
+ *   - any other finished output: returns ORGAN_USAGE;
+ *   - an unfinished run: continues it with way.resume, else removes it with way.force, else returns ORGAN_USAGE;
+ *   - a directory without anything of value: continues it with way.resume, else removes it.
+ * Sets publish->resumed if the directory is reopened or continued. */
 static organ_status take_over_partial(organ_publish *publish, organ_publish_mode way, organ_error *error)
 {
     organ_naming_note note;
@@ -295,15 +304,16 @@ static organ_status make_partial(organ_publish *publish, organ_publish_mode way,
     return error->status;
 }
 
+/* Finishes the renaming of an earlier run that was killed after its output got its name (organ_naming_finish). */
 static organ_status finish_killed(const organ_publish *publish, organ_error *error)
 {
     const organ_naming_place place = {publish->final, publish->partial, publish->parent, publish->note, publish->like};
     return organ_naming_finish(&place, error);
 }
 
-/* First finishes the renaming of an earlier run that was killed. Then fails if the output exists, unless it is an empty
- * directory, or `force` is set and organ_check_replaceable accepts it. publish->final has no slash at its end, because
- * lstat would follow a symbolic link with a slash. */
+/* First finishes the renaming of an earlier run that was killed. Then returns ORGAN_USAGE if a file or directory has
+ * the name publish->final, unless it is an empty directory, or `force` is set and organ_check_replaceable accepts it.
+ * publish->final has no slash at its end, because lstat would follow a symbolic link with a slash. */
 static organ_status publish_check_place(const organ_publish *publish, organ_error *error)
 {
     struct stat info;
@@ -315,7 +325,7 @@ static organ_status publish_check_place(const organ_publish *publish, organ_erro
     return error->status;
 }
 
-/* Checks whether an output of this name could be begun, without creating anything. */
+/* Checks whether organ_publish_begin would accept the name, without creating anything. */
 organ_status organ_publish_check(const char *final, const char *like, bool force, organ_error *error)
 {
     organ_publish publish = {.lock = -1, .like = like, .force = force};
@@ -325,6 +335,8 @@ organ_status organ_publish_check(const char *final, const char *like, bool force
     return error->status;
 }
 
+/* Sets the paths, checks that the name may be used, and creates or continues the partial directory, locked and with the
+ * mark. */
 organ_status organ_publish_begin(const char *final, const char *like, organ_publish_mode way, organ_publish *publish,
                                  organ_error *error)
 {
@@ -351,6 +363,7 @@ organ_status organ_publish_give_up(const char *final, organ_error *error)
     return error->status;
 }
 
+/* Returns the path of file `name` in the partial directory, which the caller frees; NULL without memory. */
 char *organ_publish_path(const organ_publish *publish, const char *name)
 {
     return organ_format("%s/%s", publish->partial, name);
@@ -366,6 +379,7 @@ static int sync_folder(const char *path)
     return fault;
 }
 
+/* Synchronises a directory with the disk; ORGAN_IO if that fails. */
 organ_status organ_sync_directory(const char *path, organ_error *error)
 {
     const int fault = sync_folder(path);
@@ -374,8 +388,9 @@ organ_status organ_sync_directory(const char *path, organ_error *error)
 
 /* ---- renaming ---- */
 
-/* How a complete output gets its name. The plan is made while the output still has its mark. After the mark is removed,
- * no allocation may fail: either the output gets its name, or the message states how to rename it. */
+/* A planned renaming of a complete output or of one of its files. The plan is made, with all its allocations, before
+ * the mark of the output is removed. Afterwards no allocation can fail: either the output gets its name, or the message
+ * states how to rename it. */
 typedef struct naming_plan {
     char *grown, *final; /* present and final path */
     char *command;       /* shell command that renames the output by hand, for messages */
@@ -388,9 +403,9 @@ static void free_plan(naming_plan *plan)
     free(plan->command);
 }
 
-/* Plans a renaming. The old path is file `name` of the partial directory, or the partial directory if `name` is NULL.
- * The new path is `final`, or `name` in the parent directory if `final` is NULL. `note` (or NULL) is the note that
- * stays if the renaming fails; the command for the user then also removes it. */
+/* Sets *plan, which the caller frees with free_plan. The present path is file `name` of the partial directory, or that
+ * directory if `name` is NULL. The new path is `final`, or `name` in the parent directory if `final` is NULL. `note`
+ * (or NULL) is the note that stays if the renaming fails; the command for the user then also removes the note. */
 static organ_status plan_name(const organ_publish *publish, const char *name, const char *final, const char *note,
                               naming_plan *plan, organ_error *error)
 {
@@ -401,8 +416,9 @@ static organ_status plan_name(const organ_publish *publish, const char *name, co
     return plan->command ? ORGAN_OK : organ_fail_memory(error, publish->final);
 }
 
-/* Renames the output as planned; on success the stage becomes ORGAN_OUTPUT_NAMED. For a single-file output this happens
- * when the first file, the model, has its name, even if a report cannot be renamed afterwards. */
+/* Renames the output, or one of its files, as planned. If this succeeds, sets the stage to ORGAN_OUTPUT_NAMED: of an
+ * output of single files the first, the model, decides, even if a report cannot be renamed afterwards. If it fails,
+ * `error` has the command that the user can run. */
 static organ_rename_result publish_rename(organ_publish *publish, const naming_plan *plan, organ_error *error)
 {
     int fault;
@@ -436,8 +452,9 @@ static void mark_former(const char *former)
         close(folder);
 }
 
-/* Synchronises the new name, then removes the former output if `removes`. In the reverse order, a power cut could leave
- * a part of the former output under the name. */
+/* Synchronises the parent directory with the output's new name, then removes the output that had the name before if
+ * `removes`; `former` is its path now. In the reverse order, a power cut could leave a part of the former output under
+ * the name. */
 static organ_status finish_name(const organ_publish *publish, const char *former, bool removes, organ_error *error)
 {
     const int fault = sync_folder(publish->parent);
@@ -450,8 +467,8 @@ static organ_status finish_name(const organ_publish *publish, const char *former
     return fault ? fail_unsynchronised(publish, publish->parent, fault, error) : ORGAN_OK;
 }
 
-/* Synchronises the folder of journals, if it exists, and the partial directory: they got or lost entries (reports,
- * journal, mark) after the data was synchronised. Returns 0 or an errno. */
+/* Synchronises the folder of journals, if it exists, and the partial directory, because reports, journal and mark were
+ * created or removed in them after the data was synchronised. Returns 0 or an errno. */
 static int sync_names(const organ_publish *publish)
 {
     const int folder = organ_open_at(publish->lock, ORGAN_JOURNAL_FOLDER, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
@@ -463,8 +480,9 @@ static int sync_names(const organ_publish *publish)
     return fault == 0 && organ_sync_file(publish->lock) ? errno : fault;
 }
 
-/* Gives the finished output its final name. Data and the note are synchronised first, so that after a crash an
- * incomplete output never has the name. */
+/* Renames the partial directory to its final name: synchronises its entries, writes the note, removes the mark,
+ * renames, and removes the output that had the name before. The order ensures that after a crash an incomplete output
+ * never has the final name. */
 organ_status organ_publish_commit(organ_publish *publish, const char *journal, organ_error *error)
 {
     naming_plan plan = {0};
@@ -501,7 +519,9 @@ static organ_status commit_file(organ_publish *publish, const naming_plan *plan,
     return error->status;
 }
 
-/* Gives the files of a finished output their final names, one at a time. Data and the note are synchronised before. */
+/* Renames the files of a finished output to their final names, one at a time, the model first. Before that,
+ * synchronises the partial directory, writes the note and removes the mark. At the end removes the partial directory.
+ */
 organ_status organ_publish_commit_files(organ_publish *publish, const char *const *names, const char *journal,
                                         organ_error *error)
 {
@@ -518,7 +538,7 @@ organ_status organ_publish_commit_files(organ_publish *publish, const char *cons
     if (!error->status)
         remove_mark(publish, error);
     if (!error->status && publish->empty)
-        rmdir(publish->final);
+        rmdir(publish->final); /* fails if another program has put a file into it */
     for (size_t k = 0; k < count && !error->status; k++)
         commit_file(publish, &plans[k], error);
     for (size_t k = 0; k < count; k++)
@@ -541,12 +561,14 @@ organ_status organ_publish_keep(organ_publish *publish, const char *journal, org
     return error->status;
 }
 
+/* Removes the partial directory and the note, unless the output is complete or another rank owns the directory. */
 void organ_publish_abandon(organ_publish *publish)
 {
     if (publish->lock >= 0 && publish->stage == ORGAN_OUTPUT_GROWING && organ_remove_tree(publish->partial) == 0)
         unlink(publish->note);
 }
 
+/* Frees the paths and releases the lock; keeps all files. */
 void organ_publish_end(organ_publish *publish)
 {
     if (publish->partial && publish->lock >= 0)

@@ -10,7 +10,7 @@
 
 #define ORGAN_PUBLISH_FILES ORGAN_NAMING_MAX /* a model in a single file, and its reports */
 
-/* The state of an output. */
+/* How complete an output is. */
 typedef enum organ_publish_stage {
     ORGAN_OUTPUT_GROWING, /* incomplete */
     ORGAN_OUTPUT_KEPT,    /* complete, but still under the temporary name, because the final one was not available */
@@ -20,25 +20,26 @@ typedef enum organ_publish_stage {
 /* An output that a run writes. */
 typedef struct organ_publish {
     char *final;   /* final path of the output, without trailing slashes */
-    char *partial; /* path under which it is written */
+    char *partial; /* path of the partial directory, in which the output is written */
     char *note;    /* path of the note (naming_note.h) */
     char *parent;  /* directory of all these paths */
     /* descriptor that locks the partial directory against other processes; -1: not locked (other ranks) */
     int lock;
-    bool resumed;     /* the partial directory existed and is continued */
-    bool whole;       /* the partial directory contains the complete output, which only needs its name */
-    bool force;       /* replace an existing output if organ_check_replaceable accepts it */
-    const char *like; /* argument of organ_check_replaceable; belongs to the caller */
-    bool empty;       /* `final` is an empty directory that organ_publish_commit may remove */
-    organ_publish_stage stage;
-    bool choice;    /* remove the output of choices at the end (naming_note.h) */
-    size_t writers; /* ranks that write the output together; 0: one */
+    bool resumed; /* the partial directory existed and is continued */
+    bool whole;   /* the partial directory contains the complete output of an earlier run, which only needs its name */
+    bool force;   /* replace an existing output if organ_check_replaceable accepts it */
+    const char *like;          /* argument of organ_check_replaceable; belongs to the caller */
+    bool empty;                /* `final` is an empty directory that organ_publish_commit may remove */
+    organ_publish_stage stage; /* how complete the output is */
+    bool choice;               /* remove the second output with the run's choices at the end (ORGAN_CHOICE_ENDING) */
+    size_t writers;            /* ranks that write the output together; 0: one */
 } organ_publish;
 
 /* How organ_publish_begin treats outputs of earlier runs. */
 typedef struct organ_publish_mode {
-    bool resume, force; /* continue an unfinished run; replace an output, discard an unfinished run */
-    bool journal;       /* the caller can continue an output that has a journal */
+    bool resume;  /* continue an unfinished run */
+    bool force;   /* replace an existing output, discard an unfinished run */
+    bool journal; /* the caller can continue an output that has a journal */
 } organ_publish_mode;
 /* Creates the partial directory, or reopens the one of an interrupted run, and locks it. An empty directory at `final`
  * is allowed. If an earlier run was killed after it wrote all of the output, organ_publish_begin continues that output
@@ -54,19 +55,22 @@ typedef struct organ_publish_mode {
 organ_status organ_publish_begin(const char *final, const char *like, organ_publish_mode way, organ_publish *publish,
                                  organ_error *error);
 
-/* Sets the paths of *publish: `final` from `path` as the user wrote it, and the others next to `final`. The caller has
- * zeroed *publish and set its lock to -1. */
+/* Sets the paths of *publish: `final` from `path` as the user wrote it, and `partial`, `note` and `parent` from
+ * `final`. The caller has zeroed *publish and set its lock to -1. Returns ORGAN_USAGE if the path has no name for an
+ * output. */
 organ_status organ_publish_split(const char *path, organ_publish *publish, organ_error *error);
 
-/* Allows another rank to write into this output: stores `token`, any text, in the partial directory. */
+/* Allows other ranks to write into this output: stores `token`, a text of less than 64 bytes, in the mark of the
+ * unfinished output (ORGAN_GROWING_MARK), where organ_publish_join reads it. */
 organ_status organ_publish_set_token(const organ_publish *publish, const char *token, organ_error *error);
-/* Opens, in another rank, the output whose mark has the token. Returns ORGAN_IO if that output is not visible, because
- * the ranks do not share a file system. */
+/* Opens, in another rank, the output that rank 0 has begun. Returns ORGAN_IO if its mark is not visible or has another
+ * token, because the ranks do not share a file system. */
 organ_status organ_publish_join(const char *final, const char *token, organ_publish *publish, organ_error *error);
-/* Check that the file system supports several writers of one file. First each of `count` ranks writes its mark
- * (organ_publish_mark). When all have done so, each rank reads all marks (organ_publish_verify). Return ORGAN_IO if the
- * file cannot be written, or if a mark is missing; the message names the rank of the missing mark. */
+/* First half of a check that the file system supports several writers of one file: writes the mark of this rank to a
+ * file of the output. Returns ORGAN_IO if the file cannot be written. */
 organ_status organ_publish_mark(const organ_publish *publish, size_t rank, organ_error *error);
+/* Second half, after all `count` ranks have called organ_publish_mark: reads the marks of all ranks. Returns ORGAN_IO
+ * if one is missing; the message names its rank. */
 organ_status organ_publish_verify(const organ_publish *publish, size_t count, organ_error *error);
 
 /* Returns ORGAN_USAGE if organ_publish_begin would reject `final` because of an existing file or directory. Changes
@@ -79,7 +83,7 @@ organ_status organ_publish_check(const char *final, const char *like, bool force
  * cannot be removed. */
 organ_status organ_publish_give_up(const char *final, organ_error *error);
 
-/* Returns "partial/name", which the caller frees; NULL if there is no memory. */
+/* Returns the path of file `name` in the partial directory, which the caller frees; NULL if there is no memory. */
 char *organ_publish_path(const organ_publish *publish, const char *name);
 
 /* Renames the partial directory to `final` and synchronises the rename. Files in the partial directory must have been

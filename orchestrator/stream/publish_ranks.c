@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Several processes that write one output. */
+ * Functions for several ranks that write one output (publish.h). */
 #include "formats/base/file_calls.h"
 #include "formats/model/recognise.h"
 #include "orchestrator/stream/publish.h"
@@ -44,15 +44,16 @@ organ_status organ_publish_join(const char *final, const char *token, organ_publ
     return ORGAN_OK;
 }
 
-/* The marks of the ranks follow the token, which has less than MARKS_OFFSET bytes. They are adjacent, so that several
- * ranks write to one page, as they will with the ranges of an output. */
+/* In the file ORGAN_GROWING_MARK, the marks of the ranks follow the token, which has less than MARKS_OFFSET bytes.
+ * Marks are adjacent, so that several ranks write to one page, as they will when they write ranges of an output's
+ * files. */
 #define MARKS_OFFSET ((off_t)64)
 #define MARK_BYTES   24
 
 /* Writes to `mark` the text of a rank's mark: MARK_BYTES characters that contain its number. */
 static void make_mark(char mark[MARK_BYTES + 1], size_t rank)
 {
-    snprintf(mark, MARK_BYTES + 1, "\nrank %0*zx", MARK_BYTES - 6, rank);
+    snprintf(mark, MARK_BYTES + 1, "\nrank %0*zx", MARK_BYTES - 6, rank); /* 6: the characters of "\nrank " */
 }
 
 /* Writes this rank's mark at its place in ORGAN_GROWING_MARK (organ_publish_verify reads all marks). */

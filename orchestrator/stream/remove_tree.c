@@ -11,13 +11,16 @@
 #include <unistd.h>
 
 #define DEEPEST 64 /* nested folders: each needs a descriptor and a buffer on the stack */
-/* Some file systems skip entries if others are removed while the folder is listed: it is listed up to 4 times. */
+/* Largest number of times that a folder is listed. If entries are removed while a folder is listed, some file systems
+ * skip others.
+ */
 #define ROUNDS 4
 
 static int remove_at(int folder, const char *name, int depth);
 
-/* Removes the entries of a folder that `entries` lists, except ".", ".." and the mark of an unfinished output.
- * Continues after an entry that cannot be removed. Returns 0 or the first errno. */
+/* Removes the entries of an open folder that are listed in `entries`, `bytes` bytes of getdents64, except ".", ".." and
+ * the mark of an unfinished output (ORGAN_GROWING_MARK). Continues after an entry that cannot be removed. Returns 0 or
+ * the first errno. */
 static int remove_listed(int folder, const char *entries, ssize_t bytes, int depth)
 {
     int fault = 0, one;
@@ -32,7 +35,8 @@ static int remove_listed(int folder, const char *entries, ssize_t bytes, int dep
     return fault;
 }
 
-/* Removes everything below an open folder, the mark of an unfinished output last. Returns 0 or an errno. */
+/* Removes everything below an open folder, the mark of an unfinished output last. `depth`: nesting of the folder.
+ * Returns 0 or an errno. */
 static int empty_folder(int folder, int depth)
 {
     _Alignas(struct dirent64) char entries[4096];
@@ -69,6 +73,7 @@ static int remove_at(int folder, const char *name, int depth)
     return fault;
 }
 
+/* Removes a file, or a directory with everything below it. Returns 0, or -1 with errno. */
 int organ_remove_tree(const char *path)
 {
     errno = remove_at(AT_FDCWD, path, 0);

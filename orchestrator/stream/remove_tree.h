@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Removal of files that a run has begun. Allocates nothing, so it works also when memory has run out. */
+ * Removal of files and directories. Allocates nothing, so it works also when memory has run out. */
 #ifndef ORGAN_REMOVE_TREE_H
 #define ORGAN_REMOVE_TREE_H
 

@@ -8,21 +8,22 @@
 
 /* ---- sets of rows ---- */
 
-/* A running pass over rows, of which one set is in memory. */
+/* A running walk; one set of rows is in memory. */
 typedef struct rows_run {
     const organ_row_walk *walk;
     const organ_engine *engine;
-    organ_row_set set;
-    size_t next; /* unit or task of the set that no worker has taken */
-    pthread_mutex_t lock;
-    size_t failed; /* the first unit of the set that failed, and its error */
-    organ_error error;
+    organ_row_set set;    /* the set in memory */
+    size_t next;          /* first unit or task of the set that no worker has taken; atomic */
+    pthread_mutex_t lock; /* protects the members below */
+    size_t failed;        /* lowest index of a unit of the set that failed; valid if `error` is set */
+    organ_error error;    /* of that unit */
 } rows_run;
 
-static size_t next_unit(rows_run *r) { return __atomic_fetch_add(&r->next, 1, __ATOMIC_RELAXED); }
+/* Takes the next unit or task of the set and returns its index, which may be beyond the last. */
+static size_t next_index(rows_run *r) { return __atomic_fetch_add(&r->next, 1, __ATOMIC_RELAXED); }
 
-/* Keeps the error of the unit with the lowest number. Workers take units in ascending order and finish those that they
- * took, so the lowest failing unit of the set is always read, for any number of workers. */
+/* Keeps the error of a unit, unless a unit with a lower index has failed. Workers take units in ascending order and
+ * finish those that they took, so the lowest failing unit of the set is always read, for any number of workers. */
 static void keep_first_error(rows_run *r, size_t unit, const organ_error *error)
 {
     pthread_mutex_lock(&r->lock);
@@ -33,13 +34,13 @@ static void keep_first_error(rows_run *r, size_t unit, const organ_error *error)
     pthread_mutex_unlock(&r->lock);
 }
 
-/* Runs on each worker: workers below w->readers read units of the set until none remains or one fails; the others do
- * nothing. */
+/* Runs on each worker: a worker below w->readers takes units of the set until none remains or one of its units fails;
+ * all other workers do nothing. */
 static void rows_read_units(void *context, size_t worker)
 {
     rows_run *const r = context;
     const organ_row_walk *const w = r->walk;
-    for (size_t k; worker < w->readers && (k = next_unit(r)) < r->set.units;) {
+    for (size_t k; worker < w->readers && (k = next_index(r)) < r->set.units;) {
         const size_t from = k * w->unit_rows;
         const organ_row_unit unit = {k, r->set.first + from, organ_min(w->unit_rows, r->set.rows - from)};
         organ_error error = {0};
@@ -54,17 +55,18 @@ static void rows_read_units(void *context, size_t worker)
     }
 }
 
-/* Runs on each worker: workers below w->helpers run tasks of the set until none is left; the others do nothing. */
+/* Runs on each worker: a worker below w->helpers takes tasks of the set until none remains; all other workers do
+ * nothing. */
 static void rows_run_tasks(void *context, size_t worker)
 {
     rows_run *const r = context;
     const organ_row_walk *const w = r->walk;
-    for (size_t k; worker < w->helpers && (k = next_unit(r)) < w->tasks;)
+    for (size_t k; worker < w->helpers && (k = next_index(r)) < w->tasks;)
         w->task(w->context, &r->set, k, worker);
 }
 
-/* Processes one set of rows: reads all its units, runs the tasks, then passes the set to `retire`. If a unit fails,
- * returns its error without running the tasks. */
+/* Processes the set that begins at row r->set.first: reads all its units, runs the tasks, then passes the set to
+ * `retire`. If a unit fails, returns its error without running the tasks. */
 static organ_status rows_run_set(rows_run *r, organ_error *error)
 {
     const organ_row_walk *const w = r->walk;
@@ -97,8 +99,8 @@ organ_status organ_row_walk_run(const organ_row_walk *walk, const organ_engine *
 
 /* ---- the same rows of several weights ---- */
 
-/* Sets *rows to the number of rows that are read at once from all sources: about `values` values, in whole steps of the
- * reader with the largest step, at most all rows. */
+/* Sets *rows to the number of rows to read at once from each source: about `values` values, rounded up to whole steps
+ * of the source that needs most rows, at most all rows. */
 organ_status organ_row_sources_step(const organ_row_sources *s, size_t values, size_t *rows, organ_error *error)
 {
     *rows = 1;
@@ -112,8 +114,8 @@ organ_status organ_row_sources_step(const organ_row_sources *s, size_t values, s
     return error->status;
 }
 
-/* Sets *bytes to the largest scratch that reading `rows` rows of one source needs. Sources are read in turn and share
- * the scratch. */
+/* Sets *bytes to the scratch memory of the source that needs most for `rows` rows: callers read the sources in turn,
+ * with the same scratch memory. */
 organ_status organ_row_sources_scratch(const organ_row_sources *s, size_t rows, size_t *bytes, organ_error *error)
 {
     *bytes = 0;
@@ -125,6 +127,7 @@ organ_status organ_row_sources_scratch(const organ_row_sources *s, size_t rows, 
     return error->status;
 }
 
+/* Opens a reader for each source and reports its note. */
 organ_status organ_row_sources_open(organ_row_sources *s, const organ_progress *progress, organ_error *error)
 {
     char note[256];
@@ -143,6 +146,7 @@ void organ_row_sources_close(organ_row_sources *s)
         organ_weight_reader_close(s->reader[k]);
 }
 
+/* Returns the sum over all sources of the stored bytes of `rows` rows. */
 uint64_t organ_row_sources_bytes(const organ_row_sources *s, size_t rows)
 {
     uint64_t bytes = 0;
@@ -153,8 +157,8 @@ uint64_t organ_row_sources_bytes(const organ_row_sources *s, size_t rows)
 
 /* ---- rows of one weight, on one thread ---- */
 
-/* Opens a weight for reading its rows into a buffer of `capacity` rows, at most all rows. With whole_steps, `capacity`
- * is first rounded up to a multiple of the reader's step. */
+/* Opens a weight and allocates memory for `capacity` rows, at most all rows. With whole_steps, first rounds `capacity`
+ * up to a multiple of the reader's step. */
 organ_status organ_row_buffer_open(organ_row_buffer *b, const organ_model *model, const organ_weight *weight,
                                    const organ_kernels *kernels, size_t capacity, bool whole_steps, organ_error *error)
 {
@@ -177,6 +181,7 @@ void organ_row_buffer_close(organ_row_buffer *b)
     *b = (organ_row_buffer){0};
 }
 
+/* Reads rows [first, first + rows), at most b->capacity, to b->values as FP32. */
 organ_status organ_row_buffer_read(organ_row_buffer *b, uint64_t first, size_t rows, organ_error *error)
 {
     return organ_weight_read(b->reader, first, rows, ORGAN_F32, b->values, b->scratch, error);

@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Creates a file with a hidden name and unlinks it at once, for file systems without O_TMPFILE. */
+/* Creates a file with a hidden name and unlinks it at once, for file systems without O_TMPFILE. Returns its descriptor,
+ * or -1 with errno. */
 static int open_named(const char *directory)
 {
     char *path = NULL;
@@ -58,6 +59,7 @@ organ_status organ_scratch_read(const organ_direct_file *file, void *data, size_
     return ORGAN_OK;
 }
 
+/* Asks the system to read these bytes into the page cache, because the caller needs them soon. */
 void organ_scratch_announce(const organ_direct_file *file, size_t bytes, uint64_t offset)
 {
     posix_fadvise(file->fd, (off_t)offset, (off_t)bytes, POSIX_FADV_WILLNEED);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A file without a name, for data that exceed the memory. The system removes it when it is closed or the process is
- * killed. It is read and written through the page cache, which uses free memory in addition to --memory. */
+ * A file without a name, for data that exceed the memory (--scratch). The system removes it when it is closed or the
+ * process is killed. It is read and written through the page cache, which uses free memory in addition to --memory. */
 #ifndef ORGAN_SCRATCH_FILE_H
 #define ORGAN_SCRATCH_FILE_H
 
@@ -9,8 +9,8 @@
 #include <stddef.h>
 
 /* Creates a scratch file in `directory` that only this user can read. `directory` must outlive the file and is its path
- * in messages. Write the file with organ_direct_write and close it with organ_direct_close. Returns ORGAN_IO if it
- * cannot be created. */
+ * in messages. Write the file with organ_direct_write and close it with organ_direct_close. Returns ORGAN_IO if the
+ * file cannot be created. */
 organ_status organ_scratch_open(const char *directory, organ_direct_file *file, organ_error *error);
 
 /* Reads back exactly `bytes` bytes from `offset` on, which must have been written before. Returns ORGAN_IO if they

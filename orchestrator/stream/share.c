@@ -5,10 +5,10 @@
 
 #define GRAIN 0x1p18 /* units of work below which tasks run on the calling thread; share.h has the reason */
 
-/* Tasks that workers share; `next` is the first that no worker has taken. */
+/* The arguments and the state of a call of organ_share_work. */
 typedef struct sharing {
     const organ_stop *stop;
-    size_t count, next;
+    size_t count, next; /* number of tasks; first task that no worker has taken, atomic */
     void (*task)(void *context, size_t index, size_t worker);
     void *context;
 } sharing;
@@ -34,6 +34,7 @@ void organ_share_work(const organ_engine *engine, const organ_stop *stop, size_t
         organ_workers_run(engine->workers, run_share, &s);
 }
 
+/* Runs tasks on all workers like organ_share_work, whatever their cost. */
 void organ_share(const organ_engine *engine, const organ_stop *stop, size_t count,
                  void (*task)(void *context, size_t index, size_t worker), void *context)
 {

@@ -8,10 +8,10 @@
 /* The first error of the tasks of a call of organ_share. */
 typedef struct organ_first_fault {
     organ_error *error; /* the caller's; read it when all tasks have returned */
-    bool found;
+    bool found;         /* a task has failed; atomic */
 } organ_first_fault;
 
-/* Returns whether a task has failed; tasks that have not begun may then return at once. */
+/* Returns whether a task has called organ_fault_keep; tasks that begin later may then return at once. */
 static inline bool organ_fault_found(const organ_first_fault *first)
 {
     return __atomic_load_n(&first->found, __ATOMIC_RELAXED);
@@ -24,19 +24,19 @@ static inline void organ_fault_keep(organ_first_fault *first, const organ_error 
         *first->error = *error;
 }
 
-/* Calls task(context, k, worker) once for each k below `count`, on any worker, in any order, and returns when all have
- * returned. If `stop` asks, tasks that no worker has taken are skipped; NULL never asks. A single task runs on the
- * calling thread, as worker 0. */
+/* Calls task(context, k, worker) once for each k below `count`, on any worker, in any order, and returns when all calls
+ * have returned. After a request through `stop` (or NULL), tasks that no worker has taken are skipped. A single task
+ * runs on the calling thread, as worker 0. */
 void organ_share(const organ_engine *engine, const organ_stop *stop, size_t count,
                  void (*task)(void *context, size_t index, size_t worker), void *context);
 
-/* The unit of `work`: about one multiplication of a matrix product, of which a thread does ten or more per nanosecond.
- * Reading, adding or comparing a number costs ORGAN_SHARE_NUMBER units, exp or sorting ORGAN_SHARE_HARD units per
- * number. */
+/* Costs for the argument `work` of organ_share_work. Its unit is about one multiplication of a matrix product, of which
+ * a thread does ten or more per nanosecond. Reading, adding or comparing a number costs ORGAN_SHARE_NUMBER units; exp
+ * or sorting costs ORGAN_SHARE_HARD units per number. */
 enum { ORGAN_SHARE_NUMBER = 8, ORGAN_SHARE_HARD = 64 };
 
-/* Calls the tasks like organ_share, but runs all on the calling thread, as worker 0, if `work` (in the units above) is
- * less than a quarter of a million multiplications: waking two workers and waiting for them takes 15 to 25
+/* Calls the tasks like organ_share, but all on the calling thread, as worker 0, if `work`, the cost of all tasks
+ * together, is less than a quarter of a million units: waking two workers and waiting for them takes 15 to 25
  * microseconds, and longer for more workers. */
 void organ_share_work(const organ_engine *engine, const organ_stop *stop, size_t count, double work,
                       void (*task)(void *context, size_t index, size_t worker), void *context);

@@ -17,33 +17,33 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#define THREADS 4
+#define THREADS 4                  /* including the calling thread */
 #define STEP    ((size_t)4 << 20)  /* bytes read, hashed and written at once */
 #define CONVERT ((size_t)1 << 18)  /* elements converted at once: whole blocks of every type */
-#define AHEAD   ((size_t)64 << 20) /* distance, in bytes, by which the system is asked to read ahead of the writers */
+#define AHEAD   ((size_t)64 << 20) /* announced reads are at most this many bytes ahead of the written bytes */
 
-/* State that the threads share. */
+/* The transfers of a call of organ_transfer_run, which its threads share. */
 typedef struct transfer_pool {
     organ_transfer *transfers;
-    size_t count, next;
+    size_t count, next; /* number of transfers; index of the first that no thread has taken */
     const organ_progress *progress;
     const organ_stop *stop;
-    pthread_mutex_t lock;
-    organ_error fault;
-    uint64_t moved; /* written bytes */
-    pthread_mutex_t ahead_lock;
-    size_t ahead;             /* index of the transfer whose bytes are announced */
-    uint64_t ahead_offset;    /* offset in its tensor */
-    uint64_t ahead_announced; /* bytes announced in all */
+    pthread_mutex_t lock;       /* protects `next`, `fault` and `moved`, and calls of callbacks */
+    organ_error fault;          /* the first error of a thread */
+    uint64_t moved;             /* bytes of tensors that are processed */
+    pthread_mutex_t ahead_lock; /* protects the members below: the next read to announce */
+    size_t ahead;               /* index of its transfer */
+    uint64_t ahead_offset;      /* offset in the tensor of that transfer */
+    uint64_t ahead_announced;   /* bytes announced so far, of all transfers */
 } transfer_pool;
 
 /* State of one thread. */
 typedef struct transfer_worker {
     transfer_pool *pool;
-    unsigned char *buffer; /* STEP and a page, aligned to a page */
-    XXH3_state_t *hash;
+    unsigned char *buffer;  /* STEP bytes, aligned to a page */
+    XXH3_state_t *hash;     /* of the bytes of the current tensor */
     organ_direct_file file; /* the open output file; path NULL: none */
-    organ_error error;
+    organ_error error;      /* of this thread */
 } transfer_worker;
 
 /* Creates a new file of `size` bytes; fails if the file exists. */
@@ -58,6 +58,7 @@ organ_status organ_transfer_file(const char *path, uint64_t size, organ_error *e
     return error->status;
 }
 
+/* Writes bytes from memory at `offset` of the file at `path`. */
 organ_status organ_transfer_bytes(const char *path, const void *data, size_t bytes, uint64_t offset, organ_error *error)
 {
     organ_direct_file file;
@@ -77,7 +78,7 @@ static bool transfers_must_end(transfer_pool *c)
     return failed || organ_stop_is_requested(c->stop);
 }
 
-/* Advances the progress by copied bytes; `tensor` is NULL until the tensor is complete. */
+/* Adds processed bytes to the progress and to c->moved. `tensor`: name of a tensor that is complete now, or NULL. */
 static void note_moved(transfer_pool *c, uint64_t bytes, const char *tensor)
 {
     pthread_mutex_lock(&c->lock);
@@ -86,8 +87,9 @@ static void note_moved(transfer_pool *c, uint64_t bytes, const char *tensor)
     pthread_mutex_unlock(&c->lock);
 }
 
-/* Announces the next STEP bytes of transfer c->ahead to the system, and moves the position of announcements past them.
- * Files at a URL, and files that cannot be opened, are skipped; reading them reports the error. */
+/* Asks the system to read the next STEP bytes of transfer c->ahead, or its remaining bytes, into the page cache, and
+ * moves the position of announcements past them. Only moves the position for files at a URL and files that cannot be
+ * opened; a later read reports the error. */
 static void announce_reads(transfer_pool *c)
 {
     const organ_transfer *const t = &c->transfers[c->ahead];
@@ -106,8 +108,8 @@ static void announce_reads(transfer_pool *c)
     }
 }
 
-/* Announces reads in the order of the transfers until the announced bytes are AHEAD bytes more than the written ones.
- * Does nothing if another thread is announcing. */
+/* Announces reads to the system, in the order of the transfers, until it has announced AHEAD bytes more than were
+ * moved. Does nothing if another thread runs this function. */
 static void announce_ahead(transfer_pool *c)
 {
     if (pthread_mutex_trylock(&c->ahead_lock))
@@ -120,8 +122,8 @@ static void announce_ahead(transfer_pool *c)
     pthread_mutex_unlock(&c->ahead_lock);
 }
 
-/* Opens the file that a transfer writes, for this thread. The file stays open until a transfer to another file, because
- * the next tensor is usually in the same file. */
+/* Opens the file t->path as h->file. If h->file is this file already, keeps it open, because consecutive tensors are
+ * usually in the same file; otherwise closes h->file first. */
 static organ_status open_target(transfer_worker *h, const organ_transfer *t)
 {
     if (h->file.path && strcmp(h->file.path, t->path) == 0)
@@ -133,8 +135,8 @@ static organ_status open_target(transfer_worker *h, const organ_transfer *t)
     return h->error.status;
 }
 
-/* Opens the file of the tensor for this thread alone, because the system reads ahead of each descriptor separately.
- * Sets *fd to -1 for a file at a URL. */
+/* Opens the model's file with the tensor again, for this thread alone, because the system reads ahead separately for
+ * each descriptor. The caller closes *fd, which is -1 for a file at a URL. */
 static organ_status open_source(const organ_transfer *t, int *fd, organ_error *error)
 {
     const organ_model_file *const file = &t->model->files[t->tensor->file];
@@ -153,7 +155,8 @@ static organ_status read_step(const organ_transfer *t, int fd, void *data, size_
                   : organ_input_read(fd, t->model->files[t->tensor->file].path, data, bytes, at, error);
 }
 
-/* Copies the bytes of a tensor in steps and computes their digest. */
+/* Copies the bytes of a tensor to h->file in steps and adds them to h->hash. Returns early without an error if another
+ * thread has failed or a stop is requested. */
 static organ_status move_bytes(transfer_worker *h, const organ_transfer *t, int fd)
 {
     const uint64_t all = t->tensor->bytes;
@@ -177,8 +180,9 @@ static organ_status move_bytes(transfer_worker *h, const organ_transfer *t, int 
     return h->error.status;
 }
 
-/* Converts a tensor to type t->as in steps: reads, widens to FP32, narrows, writes. The three stages use different
- * parts of the buffer. */
+/* Converts a tensor to type t->as in steps of CONVERT elements: reads, widens to FP32, narrows, writes. The stored
+ * elements, the FP32 values and the converted elements are in different parts of h->buffer if the stored type has at
+ * most 32 bits. */
 static organ_status convert_tensor(transfer_worker *h, const organ_transfer *t, int fd)
 {
     const organ_dtype_info *const from = organ_dtype_describe(t->tensor->dtype), *const to =
@@ -202,7 +206,7 @@ static organ_status convert_tensor(transfer_worker *h, const organ_transfer *t, 
     return h->error.status;
 }
 
-/* Copies or converts one tensor and computes its digest. */
+/* Copies or converts one tensor and sets t->xxh3. */
 static organ_status move_tensor(transfer_worker *h, organ_transfer *t)
 {
     int fd;
@@ -219,7 +223,7 @@ static organ_status move_tensor(transfer_worker *h, organ_transfer *t)
     return h->error.status;
 }
 
-/* Returns the next transfer of the list; NULL if none is left, a transfer has failed or a stop is requested. */
+/* Takes the next transfer; returns NULL if none is left, a thread has failed or a stop is requested. */
 static organ_transfer *next_transfer(transfer_pool *c)
 {
     if (transfers_must_end(c))
@@ -230,7 +234,7 @@ static organ_transfer *next_transfer(transfer_pool *c)
     return t;
 }
 
-/* Calls the transfer's function for a completed tensor; calls never overlap. */
+/* Calls t->done, if it is set, with the lock held, so that calls never overlap. Returns its error. */
 static organ_status report_done(transfer_worker *h, const organ_transfer *t)
 {
     if (!t->done)
@@ -262,7 +266,8 @@ static void *run_transfers(void *context)
     return NULL;
 }
 
-/* Runs the transfers on this thread and the others. If no other thread can be started, this one runs all. */
+/* Starts up to THREADS - 1 more threads and runs transfers on them and on this thread. If no thread can be started,
+ * this thread runs all transfers. */
 static void work_together(transfer_pool *c)
 {
     pthread_t threads[THREADS - 1];
@@ -275,7 +280,7 @@ static void work_together(transfer_pool *c)
         pthread_join(threads[--started], NULL);
 }
 
-/* Runs the transfers with several threads. The first error ends all threads. */
+/* Runs the transfers with up to THREADS threads. After the first error no thread begins another step. */
 organ_status organ_transfer_run(organ_transfer *transfers, size_t count, const organ_progress *progress,
                                 const organ_stop *stop, organ_error *error)
 {
@@ -292,6 +297,7 @@ organ_status organ_transfer_run(organ_transfer *transfers, size_t count, const o
     return organ_stop_is_requested(stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : ORGAN_OK;
 }
 
+/* Synchronises the file system that contains `directory` with the disk (syncfs). */
 organ_status organ_transfer_sync(const char *directory, organ_error *error)
 {
     const int fd = organ_open(directory, O_RDONLY | O_DIRECTORY, 0);

@@ -17,15 +17,15 @@ struct organ_transfer {
     const organ_tensor *tensor;
     const char *path; /* file to write, created by organ_transfer_file */
     uint64_t offset;  /* offset in that file */
-    /* type to write: that of the tensor, or another if the tensor's can be widened and `as` narrowed (stream/widen.h)
-     */
+    /* type to write: that of the tensor, or another if organ_can_widen accepts the tensor's type and organ_can_narrow
+     * this one (stream/widen.h) */
     organ_dtype as;
     const organ_kernels *kernels; /* for the conversion; may be NULL if `as` is the tensor's type */
-    uint64_t xxh3;                /* result: XXH3 of the bytes that were written, seed 0 */
+    uint64_t xxh3;                /* result: XXH3 digest of the bytes that were written, seed 0 */
     /* Called after all bytes of the tensor were written: one call at a time, on any thread. An error ends the run. May
      * be NULL. */
     organ_status (*done)(void *context, const organ_transfer *transfer, organ_error *error);
-    void *context;
+    void *context; /* first argument of `done` */
 };
 
 /* Creates `path` with `size` zero bytes, and reserves space on the disk for them if the file system supports that.
@@ -36,10 +36,10 @@ organ_status organ_transfer_file(const char *path, uint64_t size, organ_error *e
 organ_status organ_transfer_bytes(const char *path, const void *data, size_t bytes, uint64_t offset,
                                   organ_error *error);
 
-/* Runs all transfers with at most 36 MiB of buffers. Threads begin them in order. The files are not synchronised with
- * the disk (organ_transfer_sync does so). Returns ORGAN_IO if a file cannot be read or written, ORGAN_BAD_INPUT if a
- * model's file was changed, ORGAN_INTERRUPTED if `stop` asks; after an error some of the bytes may have been
- * written. */
+/* Runs all transfers with four threads and 16 MiB of buffers. The threads begin the transfers in order. The files are
+ * not synchronised with the disk (organ_transfer_sync does so). Returns ORGAN_IO if a file cannot be read or written,
+ * ORGAN_BAD_INPUT if a model's file was changed, ORGAN_INTERRUPTED if a stop is requested through `stop`, or the error
+ * of `done`. After an error some of the bytes may have been written. */
 organ_status organ_transfer_run(organ_transfer *transfers, size_t count, const organ_progress *progress,
                                 const organ_stop *stop, organ_error *error);
 
@@ -47,8 +47,9 @@ organ_status organ_transfer_run(organ_transfer *transfers, size_t count, const o
  * for any number of small files. */
 organ_status organ_transfer_sync(const char *directory, organ_error *error);
 
-/* Returns ORGAN_IO if the file system of `directory` has less than `bytes` free. The message states how much is missing
- * for `final`, after `what`, words such as "the output needs". */
+/* Returns ORGAN_IO if the file system of `directory` has less than `bytes` bytes free. The message begins with `final`,
+ * the path of the output, and states needed, free and missing bytes; `what` begins the clause of the needed bytes, such
+ * as "the output needs". */
 organ_status organ_transfer_room(const char *directory, const char *final, const char *what, uint64_t bytes,
                                  organ_error *error);
 

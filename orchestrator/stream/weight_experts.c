@@ -1,20 +1,25 @@
 /* SPDX-License-Identifier: MIT
- * Experts of gpt-oss: pairs of E2M1 codes with one scale for 32 inputs, in a matrix of outputs x inputs, while the
- * plain form of the weight has inputs as rows. Rows of the plain form are columns of the stored matrix: a range of them
- * is decoded in stored order, one tile at a time, and transposed. */
+ * The family of gpt-oss experts: pairs of E2M1 codes with one E8M0 scale for 32 inputs. The file stores each expert as
+ * [outputs][inputs], the unpacked weight is [inputs][outputs]. Rows of the weight are thus columns of the stored
+ * matrix: read_inputs decodes tiles of the stored matrix and transposes them. */
 #include "orchestrator/stream/weight_parts.h"
 
 #include <inttypes.h>
 
+/* TILE: stored rows (outputs) of a tile. GROUP: inputs that share a scale. STEP: rows of the weight (inputs) that are
+ * read at once. */
 enum { TILE = 64, GROUP = 32, STEP = 256 };
 
 /* Addresses of the arrays of a tile in the scratch memory. */
 typedef struct tile_parts {
-    unsigned char *codes, *exponents, *room;
-    float *scales, *values;
+    unsigned char *codes, *exponents; /* as stored: [TILE][groups] of GROUP / 2 bytes, and of 1 byte */
+    unsigned char *room;              /* for organ_weight_fetch_columns */
+    float *scales;                    /* of one stored row: [groups] */
+    float *values;                    /* decoded: [TILE][groups x GROUP] */
 } tile_parts;
 
-/* Lays out the arrays for `rows` rows from address *at on, and advances *at past them. */
+/* Lays out the arrays for `rows` rows (inputs) from address *at on, and advances *at past them. The rows may begin and
+ * end within a group, so they touch up to two groups more than they fill. */
 static tile_parts lay_out_tile(size_t rows, uintptr_t *at)
 {
     const size_t groups = rows / GROUP + 2;
@@ -26,6 +31,7 @@ static tile_parts lay_out_tile(size_t rows, uintptr_t *at)
     return p;
 }
 
+/* Returns the bytes of scratch memory for `rows` rows: the arrays of a tile, laid out from address 0 on. */
 static size_t experts_scratch(const organ_weight_reader *r, size_t rows)
 {
     uintptr_t end = 0;
@@ -34,7 +40,7 @@ static size_t experts_scratch(const organ_weight_reader *r, size_t rows)
     return end;
 }
 
-/* Checks the sizes of codes and scales, and sets r->step and r->batch. */
+/* Sets r->groups, r->step and r->batch. Returns ORGAN_BAD_INPUT if codes or scales do not have the expected bytes. */
 static organ_status prepare_experts(organ_weight_reader *r, organ_error *error)
 {
     const organ_weight *w = r->weight;
@@ -50,7 +56,8 @@ static organ_status prepare_experts(organ_weight_reader *r, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Decodes stored rows [row, row + count), `groups` groups of inputs from group `from` on, to p->values. */
+/* Decodes stored rows [row, row + count), counted over all experts, and of these the groups [from, from + groups), to
+ * p->values. */
 static organ_status decode_tile(const organ_weight_reader *r, uint64_t row, size_t count, size_t from, size_t groups,
                                 const tile_parts *p, organ_error *error)
 {
@@ -69,7 +76,8 @@ static organ_status decode_tile(const organ_weight_reader *r, uint64_t row, size
     return ORGAN_OK;
 }
 
-/* Reads rows of the plain form (inputs): decodes tiles of TILE stored rows (outputs) and transposes them. */
+/* Reads rows of the weight (inputs) to `values`, [rows->count][cols] of FP32: decodes tiles of TILE stored rows
+ * (outputs) and transposes them. `as` is always F32, because the family has no function `writes`. */
 static organ_status read_inputs(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values,
                                 unsigned char *scratch, organ_error *error)
 {
@@ -78,7 +86,7 @@ static organ_status read_inputs(const organ_weight_reader *r, const weight_rows 
                  cols = (size_t)r->shape.cols;
     const size_t groups = (skip + rows->count + GROUP - 1) / GROUP;
     const uint32_t *tile = (const uint32_t *)(const void *)p.values;
-    (void)as; /* F32 */
+    (void)as;
     for (size_t col = 0; col < cols; col += TILE) {
         const size_t n = cols - col < TILE ? cols - col : TILE;
         if (decode_tile(r, rows->matrix * cols + col, n, from, groups, &p, error))

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT
- * Reads the bytes of a weight's tensors, from a matrix in memory or from the file. */
+ * Reads the bytes of a weight's tensors: from memory if organ_weight_reader_hold has read them, else from the file. */
 #include "orchestrator/stream/weight_parts.h"
 
 #include <inttypes.h>
 #include <string.h>
 
+/* Number of a weight's tensors that organ_weight_reader_hold keeps in memory. */
 #define HELD (sizeof((organ_weight_reader *)0)->held / sizeof(weight_held))
 
-/* Returns the range of tensor k (codes, scales, zero points, biases) that matrices [first, first + count) need: their
- * share if the tensor can be divided among the matrices, else all of it. */
+/* Returns the byte range that matrices [first, first + count) need of tensor k < HELD, in the order codes, scales, zero
+ * points, biases. The range is their share if the bytes can be divided evenly among all matrices, else the whole
+ * tensor. Its tensor is NULL if the weight has no tensor k. */
 static weight_held weight_fetch_part_of(const organ_weight *w, size_t k, uint64_t first, uint64_t count)
 {
     const organ_tensor *const tensors[HELD] = {w->codes, w->scale, w->zero, w->bias}, *const t = tensors[k];
@@ -18,7 +20,8 @@ static weight_held weight_fetch_part_of(const organ_weight *w, size_t k, uint64_
     return share ? (weight_held){t, first * share, (first + count) * share, NULL} : (weight_held){t, 0, t->bytes, NULL};
 }
 
-/* Returns the bytes of memory that organ_weight_reader_hold needs for `count` matrices. */
+/* Returns the bytes of memory that organ_weight_reader_hold needs for `count` matrices; each tensor's range is rounded
+ * up to 64 bytes. */
 uint64_t organ_weight_held_bytes(const organ_weight *weight, uint64_t count)
 {
     uint64_t bytes = 0;
@@ -29,8 +32,8 @@ uint64_t organ_weight_held_bytes(const organ_weight *weight, uint64_t count)
     return bytes;
 }
 
-/* Reads the tensors' ranges for matrices [first, first + count) into `memory`, each from a cache line on; later reads
- * take them from there. */
+/* Reads the tensors' ranges for matrices [first, first + count) into `memory`, each at a multiple of 64 bytes, and
+ * records them in reader->held, where organ_weight_fetch finds them. */
 organ_status organ_weight_reader_hold(organ_weight_reader *reader, uint64_t first, uint64_t count, void *memory,
                                       organ_error *error)
 {

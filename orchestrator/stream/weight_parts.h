@@ -6,7 +6,7 @@
 
 #include "orchestrator/stream/weight_reader.h"
 
-/* Rows [first, first + count) of matrix `matrix` of a weight. */
+/* Rows [first, first + count) of matrix number `matrix` of a weight. */
 typedef struct weight_rows {
     uint64_t matrix, first;
     size_t count;
@@ -26,18 +26,18 @@ typedef struct weight_family {
     bool (*writes)(const organ_weight_reader *reader, organ_dtype as); /* NULL: only F32 */
 } weight_family;
 
-/* A tensor of scales or zero points: one number for each block of rows and columns of each matrix. */
+/* Layout of a tensor of scales, zero points or biases: one number for each block of rows and columns of each matrix. */
 typedef struct weight_grid {
     const organ_tensor *tensor; /* NULL: there are none */
     size_t element;             /* bytes of an element */
     /* elements from the grid of one matrix to that of the next; 0: all matrices share one grid */
     uint64_t matrix;
-    uint64_t rows, stride; /* rows of the grid, and elements from one to the next */
+    uint64_t rows, stride; /* rows of the grid of one matrix, and elements from one grid row to the next */
     uint64_t block_rows;   /* rows of the matrix that share a row of the grid */
     size_t cols;           /* elements used in a row of the grid: at most `stride` */
 } weight_grid;
 
-/* Bytes [from, to) of a tensor, in memory. */
+/* Bytes [from, to) of a tensor, which organ_weight_reader_hold has read into the caller's memory at `bytes`. */
 typedef struct weight_held {
     const organ_tensor *tensor;
     uint64_t from, to;
@@ -60,8 +60,8 @@ struct organ_weight_reader {
     size_t row_bytes;        /* packed: bytes of the codes of a row */
     size_t group, groups;    /* packed: columns that share a scale, and how many such groups a row has */
     weight_grid scale, zero; /* packed: scales; zero points if they have the layout of the scales */
-    bool packed_zero;        /* PACKED: zero points are packed along rows */
-    bool plus_one;           /* GPTQ: zero points are stored less 1 */
+    bool packed_zero;        /* PACKED, AWQ gemv: zero points are codes in words, not a grid */
+    bool plus_one;           /* GPTQ: zero points are stored minus 1, so 1 is added to each */
     int32_t *g_idx;          /* group of each column; NULL: columns are in the order of their groups */
     float *global;           /* second scale of each matrix (NVFP4), or scale of a plain GGUF tensor; NULL: none */
     weight_held held[4];     /* codes, scales, zero points and biases that organ_weight_reader_hold has read */
@@ -78,12 +78,13 @@ organ_status organ_weight_reader_prepare(const organ_model *model, const organ_w
 /* About how many values are read and decoded at once; they fit in the cache of a core. */
 #define WEIGHT_BATCH_VALUES ((size_t)1 << 16)
 
-/* Rounds `bytes` up to a multiple of 64; weight_up returns a / b, rounded up. */
+/* Returns `bytes` rounded up to a multiple of 64, a cache line. */
 static inline size_t weight_round(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
+/* Returns a / b, rounded up. */
 static inline uint64_t weight_up(uint64_t a, uint64_t b) { return a / b + (a % b != 0); }
 
-/* Returns the address *at, where `bytes` bytes of scratch begin, and advances *at past them, 64-byte aligned. If a
- * layout begins at address 0, *at ends as the number of bytes that it needs. */
+/* Reserves `bytes` bytes of scratch memory: returns the address *at and advances *at past the bytes, to a multiple of
+ * 64. If *at is 0 before the first array, it becomes the total bytes of the arrays. */
 static inline void *weight_take(uintptr_t *at, size_t bytes)
 {
     const uintptr_t taken = *at;
@@ -100,64 +101,78 @@ const unsigned char *organ_weight_in_memory(const organ_weight_reader *reader, c
 organ_status organ_weight_fetch(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t at,
                                 size_t bytes, void *to, organ_error *error);
 
-/* Reads bytes [first, first + n) of each of `rows` rows of `width` bytes, from row `row` on, to `to`, without gaps.
- * `scratch`: WEIGHT_ROOM bytes. */
+/* Bytes of scratch memory of organ_weight_fetch_columns. */
 #define WEIGHT_ROOM ((size_t)1 << 17)
+
+/* Treats the tensor as rows of `width` bytes. Copies bytes [first, first + n) of each of the rows [row, row + rows) to
+ * `to`, without gaps. `scratch`: WEIGHT_ROOM bytes. Returns ORGAN_BAD_INPUT if the tensor has fewer bytes, ORGAN_IO if
+ * a read failed. */
 organ_status organ_weight_fetch_columns(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t row,
                                         size_t rows, uint64_t width, uint64_t first, size_t n, unsigned char *to,
                                         unsigned char *scratch, organ_error *error);
 
-/* Sets reader->group and reader->groups: how columns are grouped under scales. `across` is the axis of the scale tensor
- * that counts groups: 1 its last axis, 2 the one before. Returns ORGAN_BAD_INPUT if the weight has no scale. */
+/* Sets reader->group, the number of columns that share a scale, and reader->groups, the number of groups in a row.
+ * `across` is the axis of the scale tensor that counts groups: 1 its last axis, 2 the one before. Returns
+ * ORGAN_BAD_INPUT if the weight has no scale. */
 organ_status organ_weight_find_groups(organ_weight_reader *reader, unsigned across, organ_error *error);
 
-/* Decodes a row of codes to `values` with a scale and a zero point for each group (zeros NULL: no zero points). With a
- * g_idx, `scale_of` and `zero_of` are scratch for one number per column. */
+/* Decodes a row of codes to `values`, of type `as`. `scales` and `zeros` have one number for each group of columns;
+ * NULL zeros: no zero points. If reader->g_idx is set, `scale_of` and `zero_of` are scratch for one number per column.
+ */
 void organ_weight_decode(const organ_weight_reader *reader, const unsigned char *codes, const float *scales,
                          const float *zeros, float *scale_of, float *zero_of, organ_dtype as, void *values);
 
-/* Returns whether the decoding kernels can write type `as`. organ_weight_real converts that type to an organ_real. */
+/* Returns whether the decoding kernels can write type `as`: F32, BF16 or F16. The signature is that of
+ * weight_family.writes. */
 bool organ_weight_can_decode_to(const organ_weight_reader *reader, organ_dtype as);
+
+/* Converts F32, BF16 or F16 to the organ_real of that type. */
 organ_real organ_weight_real(organ_dtype as);
 
-/* The words of 32 bits that contain codes [first, first + n) of a row. `dense`: codes may cross words; else each word
- * has 32 / bits codes. */
+/* The 32-bit words of a row that contain some consecutive codes. */
 typedef struct weight_span {
     uint64_t from, to; /* words [from, to) of the row */
     size_t skip;       /* codes in word `from` before code `first` */
 } weight_span;
+
+/* Returns the words that contain codes [first, first + n) of a row; n >= 1. `dense`: codes may cross words; else each
+ * word has 32 / bits codes. */
 weight_span organ_weight_span(unsigned bits, bool dense, uint64_t first, uint64_t n);
 
 /* ---- scales ---- */
 
-/* Sets *grid to the layout of a companion (scales, zero points, biases) over the blocks of the weight. Returns
- * ORGAN_BAD_INPUT if its type or size is impossible. */
+/* Sets *grid to the layout of a companion (a tensor of scales, zero points or biases). Returns ORGAN_BAD_INPUT if the
+ * tensor has a type that scales cannot have, or too few elements. */
 organ_status organ_weight_grid_make(const organ_weight_reader *reader, const organ_tensor *tensor, weight_grid *grid,
                                     organ_error *error);
 
 /* Returns the largest number of rows of the grid that apply to any `rows` consecutive rows of a matrix. */
 size_t organ_weight_grid_rows(const weight_grid *grid, size_t rows);
 
-/* Returns the bytes of scratch that organ_weight_grid_read needs for `rows` rows of a matrix. */
+/* Returns the bytes of scratch memory that organ_weight_grid_read needs for `rows` rows of a matrix. */
 size_t organ_weight_grid_scratch(const weight_grid *grid, size_t rows);
 
-/* Reads the rows of the grid that apply to these rows of a matrix, as FP32: `stride` floats each, from the grid's row
- * for matrix row `rows->first` on. */
+/* Reads the rows of the grid that apply to these rows of a matrix, as FP32. Each grid row has grid->stride floats; the
+ * first is the one that applies to matrix row rows->first. */
 organ_status organ_weight_grid_read(const organ_weight_reader *reader, const weight_grid *grid, const weight_rows *rows,
                                     float *floats, unsigned char *scratch, organ_error *error);
 
-/* Converts n elements of a companion to FP32: floats, integers, E4M3, or exponents (E8M0, U8). */
+/* Converts n elements of a companion to FP32: floats, integers, E4M3, or exponents (E8M0, U8). Scales and biases are
+ * also multiplied by organ_model.scale_times, unless that is 0. */
 void organ_weight_widen(const organ_weight_reader *reader, const organ_tensor *tensor, const void *elements, size_t n,
                         float *floats);
 
-/* Reads reader->global: for each matrix the scale of its scales (NVFP4) or of its values (a plain GGUF tensor). */
+/* Allocates and reads reader->global: for each matrix the scale of its scales (NVFP4) or of its values (a plain GGUF
+ * tensor). Does nothing if the weight has no such tensor. */
 organ_status organ_weight_load_global(organ_weight_reader *reader, organ_error *error);
 
-/* Reads and checks reader->g_idx, the group of each column. */
+/* Allocates, reads and checks reader->g_idx, the group of each column; leaves it NULL if the columns are in the order
+ * of their groups. */
 organ_status organ_weight_load_g_idx(organ_weight_reader *reader, organ_error *error);
 
-/* GPTQ: sets reader->plus_one, whether zero points are stored less 1: by the data or, if these do not decide, by the
- * label in the configuration. Sets `note` if the two contradict each other. */
+/* GPTQ: sets reader->plus_one. The zero points decide if all of them are equal to one of two values (weight_version.c),
+ * otherwise the label in the configuration decides. Sets `note` if the zero points contradict the label, or if some of
+ * them become 0 because of the added 1. */
 organ_status organ_weight_find_version(organ_weight_reader *reader, char note[256], organ_error *error);
 
 #endif

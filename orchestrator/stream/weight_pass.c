@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Passes over packed weights. The calling thread opens items ahead of the workers and retires strips in order; each
- * worker takes the next strip, reads it into its own buffers and processes it. One mutex guards the queue; bytes are
- * moved outside of it. Workers take strips in order, so the run ends with the fault of the earliest failing strip for
- * any number of workers. */
+ * Passes over weights. The calling thread opens items ahead of the workers and retires strips in order. Each worker
+ * takes the next strip, reads it into its own buffers and processes it. One mutex guards the queue of strips; workers
+ * read and process without it. Workers take strips in order, so for any number of workers the pass ends with the error
+ * of the earliest strip that fails. */
 #include "orchestrator/stream/weight_pass.h"
 
 #include "formats/base/paged_rows.h"
@@ -17,31 +17,33 @@
 
 #define PAGE ((size_t)4096)
 
-/* Sizes of the strips of an item. */
+/* How the rows of an item are divided into strips. All members are 0 if the weight has no elements. */
 typedef struct weight_pass_cut {
-    uint64_t rows, matrix_rows;
-    size_t cols, strip_rows;
+    uint64_t rows, matrix_rows; /* rows of all matrices together, and of one matrix */
+    size_t cols, strip_rows;    /* columns; rows of a strip, the last strip of a matrix may have fewer */
 } weight_pass_cut;
 
-/* An item from its opening to the retirement of its last strip. */
+/* An item from open_next to close_item. */
 typedef struct open_item {
-    organ_weight_reader *reader[2];
+    organ_weight_reader *reader[2]; /* of the weight, and of its counterpart or NULL */
     weight_pass_cut cut;
 } open_item;
 
-/* A strip from its begin to its retirement. */
+/* A strip from the time a worker takes it until the calling thread retires it. */
 typedef struct weight_pass_slot {
-    organ_weight_strip strip;
-    void *result;
-    bool done;
-    organ_error error;
+    organ_weight_strip strip; /* rows and values of the strip */
+    void *result;             /* pass->result_bytes bytes, within weight_pass_run.results */
+    bool done;                /* the worker has finished the strip, or failed */
+    organ_error error;        /* of the worker */
 } weight_pass_slot;
 
-/* Sizes of the buffers of one worker, each a multiple of a page. */
+/* Sizes of the buffers, and number of workers and strips. */
 typedef struct buffer_plan {
+    /* bytes in the buffer of one worker, each a multiple of a page: values of a strip, values of its counterpart,
+     * scratch of the weight reader, scratch of the callback `work` */
     size_t values, other, reader, scratch;
     size_t active; /* workers with buffers */
-    size_t window; /* largest number of strips from the first that is not retired to the last that is begun */
+    size_t window; /* largest number of strips that are taken and not yet retired */
 } buffer_plan;
 
 /* The state of a pass. Only the calling thread opens and closes items. */
@@ -51,25 +53,30 @@ typedef struct weight_pass_run {
     buffer_plan plan;
     unsigned char **buffers; /* one per active worker */
     open_item *items;        /* a ring: item i is at i % limit */
-    size_t limit;
-    weight_pass_slot *slots; /* a ring of `window` */
-    unsigned char *results;
+    size_t limit;            /* largest number of open items */
+    weight_pass_slot *slots; /* a ring: strip i, counted over all items, is at i % plan.window */
+    unsigned char *results;  /* results of all slots */
     pthread_mutex_t lock;
-    pthread_cond_t more, finished; /* a strip may be taken or the pass has ended; a strip is done */
-    size_t opened, closed;         /* items opened and closed since the start */
-    size_t item;                   /* item of the next strip */
-    uint64_t row;                  /* first row of the next strip */
-    uint64_t ahead;                /* strips of open items that no worker has taken */
-    uint64_t taken, retired;       /* strips taken and retired since the start */
-    /* no item is left to open; the pass has ended; a strip has failed, so no later one is begun */
-    bool all_open, halted, failing;
-    organ_error error; /* error of the calling thread: reported after the strips that were open */
+    /* `more` wakes workers: a strip may be taken, or the pass ends. `finished` wakes the calling thread: a strip is
+     * done */
+    pthread_cond_t more, finished;
+    size_t opened, closed;   /* items opened and closed since the start */
+    size_t item;             /* item of the next strip */
+    uint64_t row;            /* first row of the next strip */
+    uint64_t ahead;          /* strips of open items that no worker has taken */
+    uint64_t taken, retired; /* strips taken and retired since the start */
+    bool all_open;           /* no item is left to open */
+    bool halted;             /* the pass has ended: workers must return */
+    bool failing;            /* a strip has failed, so no later strip is begun */
+    organ_error error;       /* of open_next; reported after all strips of earlier items are retired */
 } weight_pass_run;
 
 static size_t round_up_to_page(size_t bytes) { return (bytes + PAGE - 1) / PAGE * PAGE; }
+/* Returns the bytes of a value of type `as`: F32, BF16 or F16. */
 static size_t element_bytes(organ_dtype as) { return as == ORGAN_F32 ? sizeof(float) : sizeof(uint16_t); }
 
-/* Chooses the rows of a strip: about ORGAN_STRIP_VALUES values, in multiples of the rows that are read at once. */
+/* Chooses the rows of a strip: about ORGAN_STRIP_VALUES values, whole steps of the reader (rows that share scales), and
+ * a multiple of pass->row_multiple. */
 static weight_pass_cut weight_pass_cut_of(const organ_weight_pass *pass, const organ_weight_reader *reader)
 {
     const size_t multiple = pass->row_multiple ? pass->row_multiple : 1;
@@ -80,15 +87,15 @@ static weight_pass_cut weight_pass_cut_of(const organ_weight_pass *pass, const o
         return (weight_pass_cut){0};
     const size_t requested = organ_max(ORGAN_STRIP_VALUES / c.cols, 1);
     size_t rows = organ_weight_reader_step(reader, requested);
-    if (rows / 8 > requested) /* for very long rows a step of scales would need too much memory: reading some companions
-                              twice costs less */
+    if (rows / 8 > requested) /* a step of very long rows would need too much memory; a part of a step only reads some
+                                 scales twice */
         rows = requested;
     rows = (rows + multiple - 1) / multiple * multiple;
     c.strip_rows = c.matrix_rows < rows ? (size_t)c.matrix_rows : rows;
     return c;
 }
 
-/* Returns the number of strips; a strip does not cross the border of two matrices. */
+/* Returns the number of strips of an item; a strip does not extend over two matrices. */
 static uint64_t strips_of(const weight_pass_cut *c)
 {
     if (c->strip_rows == 0)
@@ -96,7 +103,8 @@ static uint64_t strips_of(const weight_pass_cut *c)
     return c->rows / c->matrix_rows * ((c->matrix_rows + c->strip_rows - 1) / c->strip_rows);
 }
 
-/* Enlarges the buffer sizes to what the item needs. */
+/* Enlarges the buffer sizes of *plan to what item number `item` needs, from headers alone. Returns ORGAN_BAD_INPUT if
+ * the headers are invalid or the counterpart has another number of rows or columns. */
 static organ_status measure_item(const weight_pass_run *r, size_t item, buffer_plan *plan, organ_error *error)
 {
     const organ_weight_item *both = &r->pass->items[item];
@@ -124,13 +132,15 @@ static organ_status measure_item(const weight_pass_run *r, size_t item, buffer_p
     return ORGAN_OK;
 }
 
+/* Returns the bytes of the buffer of one worker. */
 static size_t worker_bytes(const buffer_plan *plan)
 {
     return plan->values + plan->other + plan->reader + plan->scratch;
 }
 
-/* Computes the buffers of one worker for all items, and *each, their bytes with the results of the 4 strips by which it
- * may be ahead of the retirement. *widest is the item that needs most. */
+/* Sets the buffer sizes of *plan to what the largest item needs. *each: bytes for each worker, its buffer and the
+ * results of 4 strips, because plan_buffers sets the window to 4 strips per worker. *widest: index of the item that
+ * needs most. */
 static organ_status measure_items(const weight_pass_run *r, buffer_plan *plan, size_t *widest, uint64_t *each,
                                   organ_error *error)
 {
@@ -141,12 +151,13 @@ static organ_status measure_items(const weight_pass_run *r, buffer_plan *plan, s
         if (measure_item(r, i, plan, error))
             return error->status;
         *widest = worker_bytes(plan) > before ? i : *widest;
-        organ_rows_passed();
+        organ_rows_passed(); /* large arrays of the verb give memory back (paged_rows.h) */
     }
     *each = worker_bytes(plan) + 4 * (uint64_t)r->pass->result_bytes;
     return ORGAN_OK;
 }
 
+/* Returns the bytes that one worker needs, the least memory of a pass; 0 after an error of the headers. */
 uint64_t organ_weight_pass_enough(const organ_weight_pass *pass, const organ_engine *engine, organ_error *error)
 {
     const weight_pass_run r = {.pass = pass, .engine = engine};
@@ -156,7 +167,8 @@ uint64_t organ_weight_pass_enough(const organ_weight_pass *pass, const organ_eng
     return measure_items(&r, &plan, &widest, &each, error) == ORGAN_OK ? each : 0;
 }
 
-/* Sets r->plan: how many workers are active within the memory, and the number of strips in flight. */
+/* Sets r->plan: buffer sizes, the number of workers that the memory has room for, and the window. Returns ORGAN_USAGE
+ * if there is no room for one worker. */
 static organ_status plan_buffers(weight_pass_run *r, organ_error *error)
 {
     buffer_plan plan;
@@ -174,7 +186,7 @@ static organ_status plan_buffers(weight_pass_run *r, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Stops all workers. Call with the lock held. */
+/* Makes the workers return after their current strips. Call with the lock held. */
 static void halt_weight_pass(weight_pass_run *r)
 {
     r->halted = true;
@@ -182,8 +194,9 @@ static void halt_weight_pass(weight_pass_run *r)
     pthread_cond_broadcast(&r->finished);
 }
 
-/* Advances past items without strips, which may be closed already. Call with the lock held. */
-static void pass_empty(weight_pass_run *r)
+/* Advances r->item past open items without strips. Such an item may be closed already; its zeroed entry has no strips
+ * either. Call with the lock held. */
+static void skip_empty_items(weight_pass_run *r)
 {
     while (r->item < r->opened && r->items[r->item % r->limit].cut.strip_rows == 0)
         r->item++;
@@ -191,7 +204,8 @@ static void pass_empty(weight_pass_run *r)
 
 /* ---- workers ---- */
 
-/* Waits for the next strip within the window and returns it. Returns NULL at the end of the run. */
+/* Waits until a strip may be taken: one is left, and fewer than plan.window strips are taken and not retired. Takes the
+ * strip and returns its slot. Returns NULL if no strip is left, a strip has failed, or the pass was halted. */
 static weight_pass_slot *await_strip(weight_pass_run *r)
 {
     weight_pass_slot *s = NULL;
@@ -212,14 +226,14 @@ static weight_pass_slot *await_strip(weight_pass_run *r)
         if ((s->strip.last = r->row == c->rows)) {
             r->item++;
             r->row = 0;
-            pass_empty(r);
+            skip_empty_items(r);
         }
     }
     pthread_mutex_unlock(&r->lock);
     return s;
 }
 
-/* Reads a strip of the weight, and of the other model's, and passes it to `work`. */
+/* Reads a strip of the weight, and of its counterpart if there is one, into `buffer` and calls pass->work. */
 static organ_status do_strip(weight_pass_run *r, weight_pass_slot *s, unsigned char *buffer)
 {
     const organ_weight_pass *pass = r->pass;
@@ -238,7 +252,7 @@ static organ_status do_strip(weight_pass_run *r, weight_pass_slot *s, unsigned c
     return pass->work(pass->context, strip, scratch, s->result, &s->error);
 }
 
-/* Runs on each worker: processes strips until the pass ends. */
+/* Runs on each worker: processes strips until the pass ends. Workers without a buffer return at once. */
 static void work_on_strips(void *context, size_t worker)
 {
     weight_pass_run *r = context;
@@ -261,6 +275,7 @@ static void work_on_strips(void *context, size_t worker)
 
 /* ---- the calling thread ---- */
 
+/* Closes the readers and zeroes the entry, which is then free for a later item. */
 static void close_item(open_item *item)
 {
     organ_weight_reader_close(item->reader[0]);
@@ -268,7 +283,8 @@ static void close_item(open_item *item)
     *item = (open_item){0};
 }
 
-/* Opens the next item and makes its strips available. Needs no lock: only this thread opens and closes items. */
+/* Opens item number r->opened, calls pass->begin and makes the strips of the item available to the workers. Takes the
+ * lock only for the counters: workers do not use the item before these count it. */
 static organ_status open_next(weight_pass_run *r, organ_error *error)
 {
     const organ_weight_pass *pass = r->pass;
@@ -286,20 +302,21 @@ static organ_status open_next(weight_pass_run *r, organ_error *error)
     pthread_mutex_lock(&r->lock);
     r->ahead += strips_of(&item->cut);
     r->opened++;
-    pass_empty(r);
+    skip_empty_items(r);
     pthread_cond_broadcast(&r->more);
     pthread_mutex_unlock(&r->lock);
     return ORGAN_OK;
 }
 
-/* Closes items whose strips are all retired, and items without elements. */
+/* Closes all open items before item number `until`, and then the items without strips that follow them. */
 static void close_items(weight_pass_run *r, size_t until)
 {
     while (r->closed < until || (r->closed < r->opened && r->items[r->closed % r->limit].cut.strip_rows == 0))
         close_item(&r->items[r->closed++ % r->limit]);
 }
 
-/* Passes the result of the oldest strip to the caller and makes its place free. */
+/* Passes the result of the oldest strip to pass->retire and frees its slot. Returns the error of the strip or of
+ * pass->retire. */
 static organ_status retire_next(weight_pass_run *r, weight_pass_slot *s, organ_error *error)
 {
     if (s->error.status) {
@@ -320,7 +337,8 @@ static organ_status retire_next(weight_pass_run *r, weight_pass_slot *s, organ_e
 /* The next action of the calling thread. */
 typedef enum step { STEP_OPEN, STEP_RETIRE, STEP_END, STEP_STOP } step;
 
-/* Waits until the calling thread can retire a strip, open the next item, stop or end. Call with the lock held. */
+/* Waits until the calling thread can retire a strip or open an item, or until the pass was stopped or has ended, and
+ * returns which. Retiring comes first, because it frees a slot for the workers. Call with the lock held. */
 static step await_step(weight_pass_run *r)
 {
     for (;;) {
@@ -336,7 +354,8 @@ static step await_step(weight_pass_run *r)
     }
 }
 
-/* Opens the next item. If this fails, the run ends after the strips of earlier items. */
+/* Opens the next item if there is one. Sets r->all_open if there is none or if opening failed; the pass then ends after
+ * the strips of earlier items. */
 static void open_step(weight_pass_run *r)
 {
     close_items(r, r->closed);
@@ -347,7 +366,8 @@ static void open_step(weight_pass_run *r)
     pthread_mutex_unlock(&r->lock);
 }
 
-/* Runs on the calling thread: opens weights, retires strips in order, and ends the pass. */
+/* The loop of the calling thread: opens items and retires strips in order, until all strips are retired, the pass is
+ * stopped, or a strip or a callback fails. */
 static organ_status drive_weight_pass(weight_pass_run *r, organ_error *error)
 {
     for (;;) {
@@ -369,7 +389,9 @@ static organ_status drive_weight_pass(weight_pass_run *r, organ_error *error)
     }
 }
 
-/* Allocates the queue of strips, and a buffer on the NUMA node of each active worker. */
+/* Allocates the rings of items and slots, the results, and for each active worker a buffer on its NUMA node. Up to
+ * `window` strips are available and as many are taken, each perhaps of another item, so twice `window` items may be
+ * open. */
 static organ_status allocate_queue(weight_pass_run *r, organ_error *error)
 {
     const size_t bytes = worker_bytes(&r->plan), result = weight_round(r->pass->result_bytes + 1);
@@ -390,7 +412,7 @@ static organ_status allocate_queue(weight_pass_run *r, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Closes the items that are still open, and frees the buffers of the workers and the queue. */
+/* Closes the items that are still open, and frees all that allocate_queue allocated, also after it has failed. */
 static void release_queue(weight_pass_run *r)
 {
     for (size_t k = 0; r->buffers && k < r->plan.active; k++)

@@ -13,16 +13,17 @@
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/weight_reader.h"
 
-/* One weight to process, and optionally its counterpart in another model, with the same number of rows and columns. */
+/* One weight to process. `other` is NULL or its counterpart in another model, with the same number of rows and columns.
+ */
 typedef struct organ_weight_item {
     const organ_weight *weight, *other;
 } organ_weight_item;
 
-/* Consecutive rows of an item, as numbers. */
+/* Consecutive rows of an item's weight, decoded. */
 typedef struct organ_weight_strip {
-    size_t item;    /* index into organ_weight_pass.items */
-    uint64_t first; /* first row, counted over the matrices of the weight */
-    size_t rows, cols;
+    size_t item;       /* index into organ_weight_pass.items */
+    uint64_t first;    /* first row, counted over the matrices of the weight */
+    size_t rows, cols; /* number of rows and columns */
     void *values;      /* rows x cols of type `as`, 4096-byte aligned; may be changed */
     const void *other; /* the same rows of the counterpart, or NULL */
     bool last;         /* the last strip of its item */
@@ -38,16 +39,16 @@ typedef struct organ_weight_pass {
                             two matrices; 0: 1 */
     size_t scratch_bytes; /* for each worker, 64-byte aligned */
     size_t result_bytes;  /* for each strip, zeroed before `work`; at most 64 KiB */
-    void *context;
-    /* Called on the thread that called the pass, before any strip of the item, in the order of items. May be NULL.
-     * `note` is that of the reader (organ_weight_reader_open). Strips of earlier items may not be retired yet, so the
-     * callback must store its data separately for each item. */
+    void *context;        /* first argument of the callbacks */
+    /* Called on the thread that runs organ_weight_pass_run, before `work` gets a strip of the item, in the order of
+     * items. May be NULL. `note` is that of the reader (organ_weight_reader_open). Strips of earlier items may not be
+     * retired yet, so the callback must store its data separately for each item. */
     organ_status (*begin)(void *context, size_t item, const char *note, organ_error *error);
-    /* Processes a strip. Called on any worker, in any order. */
+    /* Processes a strip and writes its result. Called on any worker, in any order. */
     organ_status (*work)(void *context, const organ_weight_strip *strip, void *scratch, void *result,
                          organ_error *error);
-    /* Called for each strip in order of items and rows, one at a time; `strip->values` is then no longer valid. May be
-     * NULL. */
+    /* Receives the result of a strip on the thread that runs organ_weight_pass_run, in order of items and rows;
+     * strip->values and strip->other are NULL. May be NULL. */
     organ_status (*retire)(void *context, const organ_weight_strip *strip, const void *result, organ_error *error);
 } organ_weight_pass;
 
@@ -56,8 +57,8 @@ typedef struct organ_weight_pass {
 
 /* Runs the pass with as many workers as the memory has room for their buffers. Returns ORGAN_USAGE if there is no room
  * for the buffers of one worker; ORGAN_IO if a read failed; ORGAN_BAD_INPUT for invalid data, or a counterpart with
- * another number of rows or columns; ORGAN_INTERRUPTED if stopped; else the error of a callback, of several that of the
- * earliest strip. No worker uses the pass after it has returned. */
+ * another number of rows or columns; ORGAN_INTERRUPTED if stopped; the error of a callback. If several strips fail, the
+ * error is that of the earliest. No worker uses *pass after the return. */
 organ_status organ_weight_pass_run(const organ_weight_pass *pass, const organ_engine *engine, organ_error *error);
 
 /* Returns the least memory, in bytes, with which organ_weight_pass_run does not return ORGAN_USAGE; 0 after an error of

@@ -20,6 +20,7 @@ static const weight_family *weight_family_of(const organ_weight *weight)
     }
 }
 
+/* Sets the members of *reader that follow from the headers: defaults, then the family's `prepare`. */
 organ_status organ_weight_reader_prepare(const organ_model *model, const organ_weight *weight,
                                          const organ_kernels *kernels, organ_weight_reader *reader, organ_error *error)
 {
@@ -33,7 +34,8 @@ organ_status organ_weight_reader_prepare(const organ_model *model, const organ_w
     return reader->family->prepare(reader, error);
 }
 
-/* Opens a weight for reading decoded rows; `note` (unless NULL) gets a remark about its format. */
+/* Opens a weight for reading decoded rows: checks the headers, then loads the data that all rows need. `note` (unless
+ * NULL) becomes a remark about the weight's format, or "". */
 organ_status organ_weight_reader_open(const organ_model *model, const organ_weight *weight,
                                       const organ_kernels *kernels, char note[256], organ_weight_reader **reader,
                                       organ_error *error)
@@ -72,15 +74,17 @@ uint64_t organ_weight_reader_rows(const organ_weight_reader *reader)
 }
 uint64_t organ_weight_reader_cols(const organ_weight_reader *reader) { return reader->shape.cols; }
 
+/* Returns the smaller of a row count of a weight and a size. */
 static size_t smaller_size(uint64_t a, size_t b) { return a < b ? (size_t)a : b; }
 
+/* Returns whether the family decodes directly to type `as`. If not, read_batch rounds from FP32. */
 static bool can_write(const organ_weight_reader *reader, organ_dtype as)
 {
     return as == ORGAN_F32 || (reader->family->writes && reader->family->writes(reader, as));
 }
 
-/* Returns the bytes of a batch's FP32 values, which come first in the scratch memory if other types are rounded from
- * them. */
+/* Returns the bytes of the FP32 values of `rows` rows, which read_batch puts first into the scratch memory to round
+ * them; 0 if the family decodes directly to BF16 and F16. */
 static size_t floats_bytes(const organ_weight_reader *reader, size_t rows)
 {
     if (can_write(reader, ORGAN_BF16) && can_write(reader, ORGAN_F16))
@@ -88,26 +92,28 @@ static size_t floats_bytes(const organ_weight_reader *reader, size_t rows)
     return weight_round(rows * (size_t)reader->shape.cols * sizeof(float));
 }
 
+/* Returns the bytes of scratch memory for reading `rows` rows, which are read in batches of reader->batch. */
 size_t organ_weight_reader_scratch(const organ_weight_reader *reader, size_t rows)
 {
     const size_t batch = smaller_size(rows, reader->batch);
     return floats_bytes(reader, batch) + weight_round(reader->family->scratch(reader, batch));
 }
 
-/* Returns `rows` rounded up to whole steps of the reader, at least one step. */
+/* Returns `rows` rounded up to a multiple of reader->step, at least one step. */
 size_t organ_weight_reader_step(const organ_weight_reader *reader, size_t rows)
 {
     const size_t steps = rows / reader->step + (rows % reader->step != 0);
     return (steps ? steps : 1) * reader->step;
 }
 
-/* Returns the stored bytes of `rows` rows, for progress: their share of the weight. */
+/* Returns the share of `rows` rows in the stored bytes of the weight, for the progress. */
 uint64_t organ_weight_reader_bytes(const organ_weight_reader *reader, size_t rows)
 {
     const uint64_t all = organ_weight_reader_rows(reader);
     return all ? (uint64_t)((double)reader->stored * ((double)rows / (double)all)) : 0;
 }
 
+/* Sets *step to the best number of rows to read at once, about `rows`, from the headers alone. */
 organ_status organ_weight_reader_step_of(const organ_model *model, const organ_weight *weight,
                                          const organ_kernels *kernels, size_t rows, size_t *step, organ_error *error)
 {
@@ -117,6 +123,7 @@ organ_status organ_weight_reader_step_of(const organ_model *model, const organ_w
     return error->status;
 }
 
+/* Sets *scratch to the bytes of scratch memory for reading `rows` rows, from the headers alone; 0 on error. */
 organ_status organ_weight_reader_size(const organ_model *model, const organ_weight *weight,
                                       const organ_kernels *kernels, size_t rows, size_t *scratch, organ_error *error)
 {
@@ -127,7 +134,7 @@ organ_status organ_weight_reader_size(const organ_model *model, const organ_weig
     return error->status;
 }
 
-/* Decodes a batch to FP32 and rounds it, if the family does not write the type directly. */
+/* Reads a batch of rows as type `as`. If the family does not write that type, decodes to FP32 and rounds. */
 static organ_status read_batch(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values,
                                void *scratch, organ_error *error)
 {
@@ -144,7 +151,8 @@ static organ_status read_batch(const organ_weight_reader *r, const weight_rows *
     return ORGAN_OK;
 }
 
-/* Reads rows [first, first + rows), counted over all matrices, decoded as `as`. A batch does not cross matrices. */
+/* Reads rows [first, first + rows), counted over all matrices, as type `as`, in batches that do not extend over two
+ * matrices. */
 organ_status organ_weight_read(const organ_weight_reader *reader, uint64_t first, size_t rows, organ_dtype as,
                                void *values, void *scratch, organ_error *error)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Packed weights with codes stored row by row: FP8, INT8, words of compressed-tensors and MLX, MXFP8, MXFP4, NVFP4 and
- * AutoAWQ's gemv. A batch of rows is read at once with its scales and decoded directly into the requested type. */
+ * The family of packed weights with codes stored row by row: FP8, INT8, words of compressed-tensors and MLX, MXFP8,
+ * MXFP4, NVFP4 and AutoAWQ's gemv. A batch of rows is read at once with its scales and decoded directly into the
+ * requested type. */
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/weight_parts.h"
 
@@ -9,58 +10,64 @@
 
 /* Addresses of the arrays of a batch in the scratch memory. */
 typedef struct batch_parts {
-    unsigned char *codes,
-        /* codes: as stored; loose: one row of codes as bytes, if the kernels do not decode the stored form */
-        *loose;
-    float *scales, *zeros;     /* rows of the grid; packed zero points have one row for each row of the weight */
-    unsigned char *raw;        /* companions before they are widened to FP32 */
-    uint16_t *narrow;          /* MLX: one row in the type of its scales */
-    float *scale_of, *zero_of; /* for each column, if columns have a group each */
+    unsigned char *codes; /* rows of codes as stored */
+    unsigned char *loose; /* one row of codes, a byte each, if the kernels do not decode the stored form (is_loose) */
+    float *scales;        /* rows of the grid of scales */
+    float *zeros;         /* rows of the grid of zero points or biases; if packed_zero: [rows][groups] */
+    unsigned char *raw;   /* stored scales or zero points before they are converted to FP32 */
+    uint16_t *narrow;     /* MLX: values of one row in the type of the scales */
+    float *scale_of, *zero_of; /* with a g_idx: one number for each column */
 } batch_parts;
 
+/* Returns whether the weight is in AutoAWQ's gemv format. */
 static bool is_gemv(const organ_weight_reader *r) { return r->weight->scheme == ORGAN_SCHEME_AWQ_GEMV; }
 
+/* Returns whether the weight has MLX's affine mode, with biases in place of zero points. */
 static bool is_mlx(const organ_weight_reader *r) { return r->weight->scheme == ORGAN_SCHEME_MLX; }
 
-/* Returns whether codes are stored in words of 32 bits. */
+/* Returns whether codes are stored in words of 32 bits (compressed-tensors, AutoAWQ's gemv, MLX). */
 static bool in_words(const organ_weight_reader *r)
 {
     return r->weight->scheme == ORGAN_SCHEME_PACKED || is_gemv(r) || is_mlx(r);
 }
 
-/* Returns whether a zero point of -0.0 is subtracted: ModelOpt has no -0, its code 8 stands for 0. Subtracting -0.0
- * from a value leaves it unchanged, except that -0 becomes 0. */
-static bool is_unsigned_zero(const organ_weight_reader *r)
+/* Returns whether the weight is NVFP4 of ModelOpt, recognised by its global scale, which multiplies. ModelOpt reads
+ * E2M1 code 8 as 0, the kernels as -0. The zero point -0.0 corrects this: its subtraction changes -0 to 0 and nothing
+ * else. */
+static bool is_modelopt(const organ_weight_reader *r)
 {
     return r->weight->scheme == ORGAN_SCHEME_NVFP4 && r->weight->global && !r->weight->divides;
 }
 
-/* Returns whether a zero point is subtracted from the codes. */
+/* Returns whether p->zeros is used: for zero points, which are subtracted from the codes, or for biases of MLX. */
 static bool has_zero(const organ_weight_reader *r)
 {
-    return r->zero.tensor || r->packed_zero || in_words(r) || is_unsigned_zero(r);
+    return r->zero.tensor || r->packed_zero || in_words(r) || is_modelopt(r);
 }
 
-/* Returns whether the kernels do not decode the stored width, so that codes are unpacked to bytes first. */
+/* Returns whether codes must be unpacked to bytes first, because the kernels decode only codes of 4 and 8 bits. */
 static bool is_loose(const organ_weight_reader *r)
 {
     return in_words(r) && r->weight->bits != 4 && r->weight->bits != 8;
 }
 
-/* Returns the most words of packed zero points that `rows` rows can extend over. */
+/* Returns an upper bound of the words of packed zero points that `rows` rows extend over in one group: the words that
+ * their codes fill, and 2 because the first and the last word may be partly used. Dense codes are counted from the
+ * previous multiple of 32 rows, where a code begins at a word. */
 static size_t zero_words(const organ_weight_reader *r, size_t rows)
 {
     const unsigned bits = r->weight->bits;
     return r->weight->dense_words ? (rows + 31) * bits / 32 + 2 : rows / (32 / bits) + 2;
 }
 
-/* Returns the words of a row of zero points of AutoAWQ's gemv, whose words contain zero points of one row. */
+/* Returns the number of words with the zero points of one row in AutoAWQ's gemv, where a word has codes of one row. */
 static size_t zero_row_words(const organ_weight_reader *r)
 {
     return (size_t)weight_up(r->groups, 32 / r->weight->bits);
 }
 
-static size_t grid_floats(const weight_grid *grid, size_t rows)
+/* Returns the bytes of the grid's rows that can apply to `rows` rows of the weight, as FP32. */
+static size_t grid_bytes(const weight_grid *grid, size_t rows)
 {
     return organ_weight_grid_rows(grid, rows) * (size_t)grid->stride * sizeof(float);
 }
@@ -71,16 +78,17 @@ static batch_parts lay_out_batch(const organ_weight_reader *r, size_t rows, uint
     const size_t cols = (size_t)r->shape.cols, by_column = r->weight->g_idx ? cols * sizeof(float) : 0;
     size_t raw = organ_weight_grid_scratch(&r->scale, rows), zeros = has_zero(r) ? r->groups * sizeof(float) : 0;
     if (r->packed_zero) {
+        /* words as stored and transposed (read_packed_zeros), then their codes */
         const size_t words = is_gemv(r) ? zero_row_words(r) : 2 * zero_words(r, rows) * r->groups;
         raw = organ_max(raw, words * 4 + rows + r->groups);
         zeros = rows * r->groups * sizeof(float);
     } else if (r->zero.tensor) {
         raw = organ_max(raw, organ_weight_grid_scratch(&r->zero, rows));
-        zeros = grid_floats(&r->zero, rows);
+        zeros = grid_bytes(&r->zero, rows);
     }
     batch_parts p = {.codes = weight_take(at, rows * r->row_bytes)};
     p.loose = weight_take(at, is_loose(r) ? cols : 0);
-    p.scales = weight_take(at, grid_floats(&r->scale, rows));
+    p.scales = weight_take(at, grid_bytes(&r->scale, rows));
     p.zeros = weight_take(at, zeros);
     p.raw = weight_take(at, raw);
     p.narrow = weight_take(at, is_mlx(r) ? cols * sizeof(uint16_t) : 0);
@@ -89,6 +97,7 @@ static batch_parts lay_out_batch(const organ_weight_reader *r, size_t rows, uint
     return p;
 }
 
+/* Returns the bytes of scratch memory for a batch of `rows` rows: its arrays laid out from address 0 on. */
 static size_t rows_scratch(const organ_weight_reader *r, size_t rows)
 {
     uintptr_t end = 0;
@@ -119,13 +128,15 @@ static organ_code weight_rows_code_of(const organ_weight *w)
     }
 }
 
-/* Checks that the rows of codes have all columns and are whole bytes. */
+/* Sets r->row_bytes. Returns ORGAN_BAD_INPUT if the bytes of the codes are not a multiple of the rows, or too few for
+ * the columns of a row. */
 static organ_status prepare_codes(organ_weight_reader *r, organ_error *error)
 {
     const organ_weight *w = r->weight;
     const uint64_t rows = r->shape.count * r->shape.rows, cols = r->shape.cols;
     const uint64_t narrow = w->bits ? w->bits : 4;
     const uint64_t bits = in_words(r) || r->code == ORGAN_CODE_E2M1 ? narrow : 8;
+    /* bytes of a row; words with unused bits (32 is no multiple of `bits`) are stored whole */
     const uint64_t need =
         !in_words(r) || w->dense_words || 32 % bits == 0 ? weight_up(cols * bits, 8) : weight_up(cols, 32 / bits) * 4;
     r->row_bytes = rows ? (size_t)(w->codes->bytes / rows) : 0;
@@ -137,8 +148,8 @@ static organ_status prepare_codes(organ_weight_reader *r, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Prepares reading a weight whose codes are packed along its rows: its kind of code, the grid of its scales, and zero
- * points, which may be packed too. r->step is the number of rows that must be read together. */
+/* Sets the kind of code, the grids of scales and zero points, and r->step, from the headers. Returns ORGAN_BAD_INPUT if
+ * a tensor has the wrong type or too few elements. */
 static organ_status prepare_rows(organ_weight_reader *r, organ_error *error)
 {
     const organ_weight *w = r->weight;
@@ -163,6 +174,7 @@ static organ_status prepare_rows(organ_weight_reader *r, organ_error *error)
                               "tensor '%s': has %" PRIu64 " words, fewer than the %" PRIu64 " that '%s' needs",
                               w->zero->name, w->zero->elements, row_words * r->shape.count, w->name);
     }
+    /* Codes of 32 rows fill whole words. Blocks of more than 1024 rows are no step, to limit the memory. */
     r->step = r->packed_zero ? 32 : 1;
     if (w->block_rows > 1 && w->block_rows < r->shape.rows && w->block_rows <= 1024)
         r->step = (size_t)w->block_rows;
@@ -171,6 +183,7 @@ static organ_status prepare_rows(organ_weight_reader *r, organ_error *error)
 
 /* ---- checks of the bytes ---- */
 
+/* Reads the group of each column and the global scales, if the weight has them. Sets no note. */
 static organ_status load_rows(organ_weight_reader *r, char note[256], organ_error *error)
 {
     (void)note;
@@ -181,8 +194,8 @@ static organ_status load_rows(organ_weight_reader *r, char note[256], organ_erro
 
 /* ---- rows ---- */
 
-/* Reads zero points whose words contain several rows: transposes the words, so that the words of each group are
- * contiguous, and unpacks one group after another. */
+/* Reads zero points of compressed-tensors to p->zeros, [rows][groups]. A word has zero points of several rows of one
+ * group: the words are stored as [words][groups], so this function transposes them and unpacks each group. */
 static organ_status read_packed_zeros(const organ_weight_reader *r, const weight_rows *rows, const batch_parts *p,
                                       organ_error *error)
 {
@@ -203,12 +216,12 @@ static organ_status read_packed_zeros(const organ_weight_reader *r, const weight
     return ORGAN_OK;
 }
 
-/* Reads zero points of AutoAWQ's gemv, which are packed within the row and followed by padding. */
+/* Reads zero points of AutoAWQ's gemv to p->zeros, [rows][groups]. The words of a row are followed by padding words. */
 static organ_status read_gemv_zeros(const organ_weight_reader *r, const weight_rows *rows, const batch_parts *p,
                                     organ_error *error)
 {
     const organ_weight *w = r->weight;
-    const uint64_t stride = w->zero->elements / (r->shape.count * r->shape.rows);
+    const uint64_t stride = w->zero->elements / (r->shape.count * r->shape.rows); /* words of a row with its padding */
     const size_t words = zero_row_words(r);
     unsigned char *codes = p->raw + words * 4;
     for (size_t k = 0; k < rows->count; k++) {
@@ -222,21 +235,23 @@ static organ_status read_gemv_zeros(const organ_weight_reader *r, const weight_r
     return ORGAN_OK;
 }
 
-/* Returns the number of floats of the grid's rows that apply to these rows. */
+/* Returns the number of floats in the grid's rows that apply to rows *rows of the weight. */
 static size_t floats_over(const weight_grid *grid, const weight_rows *rows)
 {
     const uint64_t from = rows->first / grid->block_rows, last = (rows->first + rows->count - 1) / grid->block_rows;
     return (size_t)((last - from + 1) * grid->stride);
 }
 
-/* Reads the zero points of a batch of rows as FP32. */
+/* Reads the zero points or biases of a batch of rows to p->zeros, as FP32. For codes in words it adds half of their
+ * range. Without a tensor of zero points, sets one row of constants: that half for codes in words, -0.0 for ModelOpt
+ * (is_modelopt). */
 static organ_status read_row_zeros(const organ_weight_reader *r, const weight_rows *rows, const batch_parts *p,
                                    organ_error *error)
 {
     if (r->packed_zero)
         return is_gemv(r) ? read_gemv_zeros(r, rows, p, error) : read_packed_zeros(r, rows, p, error);
     const float offset = in_words(r) && !is_mlx(r) ? (float)(1u << (r->weight->bits - 1))
-                                                   : -0.0f; /* words store unsigned codes: code + half of the range */
+                                                   : -0.0f; /* words store signed codes plus half of their range */
     const size_t n = r->zero.tensor ? floats_over(&r->zero, rows) : r->groups;
     if (r->zero.tensor && organ_weight_grid_read(r, &r->zero, rows, p->zeros, p->raw, error))
         return error->status;
@@ -245,7 +260,8 @@ static organ_status read_row_zeros(const organ_weight_reader *r, const weight_ro
     return ORGAN_OK;
 }
 
-/* Reads the scales of a batch of rows as FP32; a global scale multiplies or divides them. */
+/* Reads the scales of a batch of rows to p->scales, as FP32. If the weight has a global scale, multiplies them by it,
+ * or divides them if weight->divides is set. */
 static organ_status read_row_scales(const organ_weight_reader *r, const weight_rows *rows, const batch_parts *p,
                                     organ_error *error)
 {
@@ -260,8 +276,9 @@ static organ_status read_row_scales(const organ_weight_reader *r, const weight_r
     return ORGAN_OK;
 }
 
-/* Returns the zero points of row k of a batch, one per group; NULL without any. Packed ones were unpacked for each row;
- * others belong to blocks of rows, so rows of one block share them. */
+/* Returns the zero points (MLX: biases) of row k of the batch, one per group; NULL if there are none. Packed zero
+ * points have a row for each row of the weight, constants have one row for all, a grid has one for each block of rows.
+ */
 static const float *zeros_of(const organ_weight_reader *r, const weight_rows *rows, const batch_parts *p, size_t k)
 {
     if (r->packed_zero)
@@ -272,9 +289,10 @@ static const float *zeros_of(const organ_weight_reader *r, const weight_rows *ro
     return p->zeros + (size_t)(((rows->first + k) / block - rows->first / block) * r->zero.stride);
 }
 
-/* Adds the biases of MLX's groups. MLX rounds the product to the type of the scales, and then the sum. Here the sum is
- * rounded to FP32 first; this double rounding changes nothing, because a type of p bits needs 2 p + 2 bits for this, 18
- * or 24, and FP32 has 24. */
+/* Adds the bias of each group to the products code x scale of one row, which are in p->narrow, or in `values` if the
+ * scales are FP32; the sums go to `values`. MLX rounds product and sum to the type of the scales. Here the sum is
+ * rounded to FP32 first and then to that type. The double rounding gives the same result, because FP32 has at least 2 p
+ * + 2 bits for a type of p bits: BF16 needs 18, F16 needs 24, FP32 has 24. */
 static void add_biases(const organ_weight_reader *r, const batch_parts *p, const float *biases, float *values)
 {
     const organ_kernels *const k = r->kernels;
@@ -300,7 +318,7 @@ static void add_biases(const organ_weight_reader *r, const batch_parts *p, const
     }
 }
 
-/* Decodes the codes of one row with its scales and zero points. */
+/* Decodes the codes of one row with its scales and zero points, one per group; for MLX, `zeros` are the biases. */
 static void decode_row(const organ_weight_reader *r, const batch_parts *p, const unsigned char *codes,
                        const float *scales, const float *zeros, organ_dtype as, void *values)
 {
@@ -319,26 +337,26 @@ static void decode_row(const organ_weight_reader *r, const batch_parts *p, const
     organ_weight_decode(r, codes, scales, zeros, p->scale_of, p->zero_of, as, values);
 }
 
-/* Reads and decodes a batch of rows of one matrix. */
+/* Reads a batch of rows of one matrix and decodes them to `values`, [rows->count][cols] of type `as`. */
 static organ_status read_rows(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values,
                               unsigned char *scratch, organ_error *error)
 {
     const batch_parts p = lay_out_batch(r, rows->count, &(uintptr_t){(uintptr_t)scratch});
     const uint64_t row = rows->matrix * r->shape.rows + rows->first, block = r->scale.block_rows;
-    const size_t row_values = (size_t)r->shape.cols * (as == ORGAN_F32 ? sizeof(float) : sizeof(uint16_t));
+    const size_t value_bytes = (size_t)r->shape.cols * (as == ORGAN_F32 ? sizeof(float) : sizeof(uint16_t));
     if (organ_weight_fetch(r, r->weight->codes, row * r->row_bytes, rows->count * r->row_bytes, p.codes, error) ||
         read_row_scales(r, rows, &p, error) || read_row_zeros(r, rows, &p, error))
         return error->status;
     for (size_t k = 0; k < rows->count; k++) {
         const float *scales = p.scales + (size_t)(((rows->first + k) / block - rows->first / block) * r->scale.stride);
         decode_row(r, &p, p.codes + k * r->row_bytes, scales, zeros_of(r, rows, &p, k), as,
-                   (unsigned char *)values + k * row_values);
+                   (unsigned char *)values + k * value_bytes);
     }
     return ORGAN_OK;
 }
 
-/* Returns whether rows are decoded directly to type `as`. MLX is decoded to FP32, and FP32 is then rounded to any other
- * type. */
+/* Returns whether read_rows can decode to type `as`. For MLX only FP32: weight_reader.c rounds the FP32 values to other
+ * types. */
 static bool rows_write(const organ_weight_reader *r, organ_dtype as)
 {
     return is_mlx(r) ? as == ORGAN_F32 : organ_weight_can_decode_to(r, as);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Companions of packed weights as FP32 values: scales, zero points, groups of columns. */
+ * Companions of packed weights: reads scales and zero points as FP32, and the groups of columns. */
 #include "orchestrator/stream/weight_parts.h"
 #include "orchestrator/stream/widen.h"
 
@@ -8,13 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Returns whether scales in U8 are E4M3 codes (NVFP4 of MLX); in other schemes they are exponents. */
+/* Returns whether the tensor's bytes are E4M3 codes: type F8_E4M3, or U8 in NVFP4 of MLX. In other schemes U8 scales
+ * are exponents. */
 static bool is_e4m3(const organ_weight_reader *r, const organ_tensor *tensor)
 {
     return tensor->dtype == ORGAN_F8_E4M3 || (tensor->dtype == ORGAN_U8 && r->weight->scheme == ORGAN_SCHEME_NVFP4);
 }
 
-/* Returns whether the tensor's bytes are exponents of 2 with a bias of 127 (E8M0). */
+/* Returns whether the tensor's bytes are exponents of 2 with a bias of 127: type F8_E8M0, or scales of type U8. */
 static bool is_exponent(const organ_weight_reader *r, const organ_tensor *tensor)
 {
     return tensor->dtype == ORGAN_F8_E8M0 ||
@@ -36,7 +37,8 @@ static bool is_scale_type(const organ_weight_reader *r, const organ_tensor *tens
     }
 }
 
-/* Converts n scales or zero points to FP32: E8M0 exponents, E4M3, or floats, times the model's factor of scales. */
+/* Converts n scales, zero points or biases to FP32. Multiplies scales and biases, but not zero points, by
+ * model->scale_times if that is not 0. */
 void organ_weight_widen(const organ_weight_reader *r, const organ_tensor *tensor, const void *elements, size_t n,
                         float *floats)
 {
@@ -54,8 +56,8 @@ void organ_weight_widen(const organ_weight_reader *r, const organ_tensor *tensor
         floats[k] *= times;
 }
 
-/* Sets *grid to the layout of a companion: a grid for each matrix, or one for all matrices of a stack (grid->matrix
- * 0). */
+/* Sets *grid to the layout of a companion, whose shape may differ from rows x groups: the tensor has one grid for each
+ * matrix, or one for all matrices of a stack (grid->matrix 0), and rows may have unused elements at their end. */
 organ_status organ_weight_grid_make(const organ_weight_reader *r, const organ_tensor *tensor, weight_grid *grid,
                                     organ_error *error)
 {
@@ -83,24 +85,25 @@ organ_status organ_weight_grid_make(const organ_weight_reader *r, const organ_te
     }
     grid->stride = grid->matrix / grid->rows;
     if (grid->matrix * shape->count != tensor->elements)
-        grid->matrix = 0;
+        grid->matrix = 0; /* all matrices share the grid */
     return ORGAN_OK;
 }
 
-/* Returns how many rows of the grid `rows` rows of a matrix can need: one more than they fill, since they may begin
- * within a block. */
+/* Returns the largest number of grid rows that `rows` consecutive rows of a matrix need: one more than the blocks that
+ * they fill, since they may begin within a block, and at most all rows of the grid. */
 size_t organ_weight_grid_rows(const weight_grid *grid, size_t rows)
 {
     const uint64_t max = weight_up(rows, grid->block_rows) + 1;
     return rows == 0 ? 0 : (size_t)(max < grid->rows ? max : grid->rows);
 }
 
+/* Returns the bytes of the stored grid rows that `rows` rows of a matrix can need. */
 size_t organ_weight_grid_scratch(const weight_grid *grid, size_t rows)
 {
     return weight_round(organ_weight_grid_rows(grid, rows) * (size_t)grid->stride * grid->element);
 }
 
-/* Reads the rows of the grid that apply to the rows of a batch, as FP32. */
+/* Reads the rows of the grid that apply to *rows, with one read into `scratch`, and converts them to FP32. */
 organ_status organ_weight_grid_read(const organ_weight_reader *r, const weight_grid *grid, const weight_rows *rows,
                                     float *floats, unsigned char *scratch, organ_error *error)
 {
@@ -113,7 +116,8 @@ organ_status organ_weight_grid_read(const organ_weight_reader *r, const weight_g
     return ORGAN_OK;
 }
 
-/* Loads r->global, the second scale of each matrix; the file has one for each, or one for all. */
+/* Loads r->global, the second scale of each matrix. If the file has one scale for all matrices, copies it to each.
+ * Returns ORGAN_BAD_INPUT if the tensor has another number of elements or is not F32. */
 organ_status organ_weight_load_global(organ_weight_reader *r, organ_error *error)
 {
     const organ_tensor *tensor = r->weight->global;
@@ -133,8 +137,8 @@ organ_status organ_weight_load_global(organ_weight_reader *r, organ_error *error
     return ORGAN_OK;
 }
 
-/* Loads the group of each column (GPTQ with act order). Sets r->g_idx to NULL if columns are in the order of their
- * groups, which is faster to decode. */
+/* Loads r->g_idx, the group of each column (GPTQ with act order). Leaves r->g_idx NULL if columns are in the order of
+ * their groups, because this is faster to decode. Returns ORGAN_BAD_INPUT for a group that does not exist. */
 organ_status organ_weight_load_g_idx(organ_weight_reader *r, organ_error *error)
 {
     const organ_tensor *tensor = r->weight->g_idx;
@@ -149,12 +153,13 @@ organ_status organ_weight_load_g_idx(organ_weight_reader *r, organ_error *error)
         return organ_fail_errno(error, ENOMEM, "tensor '%s'", tensor->name);
     if (organ_weight_fetch(r, tensor, 0, n * sizeof *r->g_idx, r->g_idx, error))
         return error->status;
-    const bool unused =
-        r->weight->scheme == ORGAN_SCHEME_PACKED; /* an entry of -1: columns are in order of their groups */
+    /* compressed-tensors: an entry of -1 means that the g_idx is not used, so columns are in the order of their groups
+     */
+    const bool may_be_unused = r->weight->scheme == ORGAN_SCHEME_PACKED;
     bool ordered = false, natural = true;
     for (size_t k = 0; k < n; k++) {
         natural = natural && r->g_idx[k] >= 0 && (size_t)r->g_idx[k] == k / r->group;
-        if (unused && r->g_idx[k] == -1)
+        if (may_be_unused && r->g_idx[k] == -1)
             ordered = true;
         else if (r->g_idx[k] < 0 || (size_t)r->g_idx[k] >= r->groups)
             return organ_fail(error, ORGAN_BAD_INPUT,
@@ -171,8 +176,9 @@ organ_status organ_weight_load_g_idx(organ_weight_reader *r, organ_error *error)
 /* Reading this many unneeded bytes costs less than another system call. */
 #define WORTH_A_CALL 4096
 
-/* Reads bytes [first, first + n) of rows of `width` bytes. If few bytes are left out, whole rows are read into
- * `scratch` in one call and copied from there. */
+/* Copies bytes [first, first + n) of each of the rows to `to`. If the rows must be read from the file and at most
+ * WORTH_A_CALL bytes of a row are left out, reads as many whole rows as `scratch` has room for in one call and copies
+ * from there; else makes one call for each row. */
 organ_status organ_weight_fetch_columns(const organ_weight_reader *r, const organ_tensor *tensor, uint64_t row,
                                         size_t rows, uint64_t width, uint64_t first, size_t n, unsigned char *to,
                                         unsigned char *scratch, organ_error *error)
@@ -180,6 +186,7 @@ organ_status organ_weight_fetch_columns(const organ_weight_reader *r, const orga
     if (n == width)
         return organ_weight_fetch(r, tensor, row * width, rows * n, to, error);
     const bool held = organ_weight_in_memory(r, tensor, row * width, rows * (size_t)width) != NULL;
+    /* rows that one call reads whole; 0: a call for each row */
     const size_t whole = !held && width - n <= WORTH_A_CALL && width <= WEIGHT_ROOM ? (size_t)(WEIGHT_ROOM / width) : 0;
     for (size_t done = 0, take; done < rows; done += take) {
         take = whole == 0 ? 1 : whole;
@@ -199,8 +206,8 @@ organ_status organ_weight_fetch_columns(const organ_weight_reader *r, const orga
     return ORGAN_OK;
 }
 
-/* Sets r->group, the columns that share a scale, and r->groups, their number per row. `across` is the axis of groups in
- * the scales, counted from the last. */
+/* Sets r->group and r->groups. With a g_idx, the number of groups is the extent of the scales along axis `across`,
+ * counted from the last axis: the tensor may have more groups than the columns fill. */
 organ_status organ_weight_find_groups(organ_weight_reader *r, unsigned across, organ_error *error)
 {
     const organ_weight *w = r->weight;
@@ -209,14 +216,13 @@ organ_status organ_weight_find_groups(organ_weight_reader *r, unsigned across, o
         return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has no scales", w->name);
     r->group = (size_t)(group ? group : 1);
     r->groups = (size_t)weight_up(cols, r->group);
-    if (w->g_idx &&
-        w->scale->rank >= across) /* the last group may have fewer columns, and columns may be in any order */
+    if (w->g_idx && w->scale->rank >= across)
         r->groups = (size_t)w->scale->shape[w->scale->rank - across];
     return ORGAN_OK;
 }
 
-/* Decodes a row of codes. If columns have their groups in any order (g_idx), a scale is first copied for each
- * column. */
+/* Decodes a row of codes. If columns are not in the order of their groups (g_idx), first copies scale and zero point of
+ * each column to `scale_of` and `zero_of`, so that the kernel decodes groups of one column. */
 void organ_weight_decode(const organ_weight_reader *r, const unsigned char *codes, const float *scales,
                          const float *zeros, float *scale_of, float *zero_of, organ_dtype as, void *values)
 {
@@ -231,23 +237,25 @@ void organ_weight_decode(const organ_weight_reader *r, const unsigned char *code
                                                        values, cols);
 }
 
-/* Returns the 32-bit words that codes first .. first + n - 1 of a row occupy, and the codes to skip in the first of
- * them. dense: codes cross words; else each word has 32 / bits codes. */
+/* Returns the 32-bit words that contain codes [first, first + n) of a row. If dense, span.from is a multiple of `bits`
+ * words, where 32 codes begin, so that a code begins at the first bit of the first word. */
 weight_span organ_weight_span(unsigned bits, bool dense, uint64_t first, uint64_t n)
 {
-    const uint64_t unit = dense ? 32 : 32 / bits, words = dense ? bits : 1; /* codes that fill whole words */
+    const uint64_t unit = dense ? 32 : 32 / bits, words = dense ? bits : 1; /* `unit` codes fill `words` words */
     const uint64_t from = first / unit, last = first + n - 1;
     return (weight_span){.from = from * words,
                          .to = dense ? weight_up((last + 1) * bits, 32) : last / unit + 1,
                          .skip = (size_t)(first - from * unit)};
 }
 
+/* Returns whether the decoding kernels write type `as`; the same for every reader. */
 bool organ_weight_can_decode_to(const organ_weight_reader *reader, organ_dtype as)
 {
     (void)reader;
     return as == ORGAN_F32 || as == ORGAN_BF16 || as == ORGAN_F16;
 }
 
+/* Converts a type that organ_weight_can_decode_to accepts to the index of the decoding kernels. */
 organ_real organ_weight_real(organ_dtype as)
 {
     if (as == ORGAN_F32)

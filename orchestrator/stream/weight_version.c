@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT
- * The two versions of GPTQ differ only in the stored zero points: version 1 stores them minus 1. Some files declare one
- * version and store the other. If all zero points are equal, their value decides: half of the range is version 2, one
- * less is version 1. */
+ * The two versions of GPTQ (gptq and gptq_v2) differ only in the stored zero points: version 1 stores them minus 1.
+ * Some files declare one version and store the other. Symmetric weights show the version, because all their zero points
+ * are half of the range (8 for 4 bits): version 2 stores this number, version 1 one less. */
 #include "orchestrator/stream/weight_parts.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Counts of zero points with the two values that identify a version. */
+/* Counts of the zero points of a weight, as stored. */
 typedef struct zero_census {
-    uint64_t all, half, below_half, greatest;
+    uint64_t all;                        /* number of zero points */
+    uint64_t half, below_half, greatest; /* equal to half of the range, to one less, to the largest code */
 } zero_census;
 
-/* Counts the zero-point codes that distinguish the versions of GPTQ files: half of the range, one below it, and the
- * largest. */
+/* Adds n zero points of `bits` bits, one in each byte, to the counts. */
 static void count_codes(const uint8_t *codes, size_t n, unsigned bits, zero_census *census)
 {
     const uint8_t half = (uint8_t)(1u << (bits - 1)), greatest = (uint8_t)((1u << bits) - 1);
@@ -25,7 +25,7 @@ static void count_codes(const uint8_t *codes, size_t n, unsigned bits, zero_cens
     }
 }
 
-/* Counts the zero points, one row at a time. */
+/* Counts all zero points of the weight, one row of the tensor (the zero points of a group) at a time. */
 static organ_status count_zero_points(const organ_weight_reader *r, zero_census *census, organ_error *error)
 {
     const organ_tensor *tensor = r->weight->zero;
@@ -46,8 +46,9 @@ static organ_status count_zero_points(const organ_weight_reader *r, zero_census 
     return error->status;
 }
 
-/* Decides whether zero points are stored minus 1 (gptq) or unchanged (gptq_v2): by their values if all are those of
- * symmetric weights, else by the config. */
+/* Sets r->plus_one: true if zero points are stored minus 1 (gptq), false if unchanged (gptq_v2). Decides by the zero
+ * points if all are those of a symmetric weight, else by the label in the configuration. Writes a note if these two
+ * contradict each other, or if the added 1 changes the largest code to 0. */
 organ_status organ_weight_find_version(organ_weight_reader *r, char note[256], organ_error *error)
 {
     const organ_weight *w = r->weight;

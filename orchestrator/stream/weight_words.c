@@ -1,39 +1,49 @@
 /* SPDX-License-Identifier: MIT
- * Packed weights stored transposed in words of 32 bits: in GPTQ a word has codes of one output for several inputs, in
- * AutoAWQ's gemm the codes of eight outputs for one input. A strip of outputs is a range of columns of the stored
- * matrix, read in runs and transposed. */
+ * The family of packed weights stored transposed, as a matrix of 32-bit words. In GPTQ a word has codes of several
+ * inputs for one output, and a column of words belongs to one output. In AutoAWQ's gemm a word has codes of one input
+ * for eight outputs, and a column of words belongs to these outputs. A strip is a range of outputs, which are rows of
+ * the weight: read_strip reads the columns of the stored matrix with the strip and transposes them. */
 #include "orchestrator/stream/weight_parts.h"
 
 #include <inttypes.h>
 #include <string.h>
 
+/* STRIP_BYTES: about the bytes of codes in a strip. STEP, AWQ_STEP: outputs that are best read together, so that the
+ * runs of bytes in the file are long enough. AWQ_CODES: outputs in a word. */
 enum { STRIP_BYTES = 2 << 20, STEP = 64, AWQ_CODES = 8, AWQ_STEP = 256 };
 
 /* Output 8 c + k is in nibble awq_nibble[k] of word c. */
 static const unsigned awq_nibble[AWQ_CODES] = {0, 4, 1, 5, 2, 6, 3, 7};
 
+/* Returns whether the weight is in AutoAWQ's gemm format; otherwise it is GPTQ. */
 static bool is_awq(const organ_weight_reader *r) { return r->weight->scheme == ORGAN_SCHEME_AWQ_GEMM; }
 
 /* Addresses of the arrays of a strip of outputs in the scratch memory. */
 typedef struct strip_parts {
-    unsigned char *words, *turned, *loose; /* `turned` is used for reading before the words are transposed into it */
-    unsigned char *line;                   /* a run of scales or words of zero points, and its unpacked codes */
-    float *scales, *zeros, *scale_of, *zero_of;
+    unsigned char *words;      /* the columns of the stored matrix, in stored order */
+    unsigned char *turned;     /* the words transposed; before that, scratch of organ_weight_fetch_columns */
+    unsigned char *loose;      /* codes of one output, a byte each */
+    unsigned char *line;       /* scales or zero points of one group as stored, then converted or unpacked */
+    float *scales, *zeros;     /* [outputs][groups] */
+    float *scale_of, *zero_of; /* with a g_idx: one number for each column of the weight */
 } strip_parts;
 
-/* Returns the columns of the stored matrix that contain `rows` outputs. */
+/* Returns an upper bound of the stored columns that contain `rows` outputs. In AWQ the outputs may begin and end within
+ * a word, hence 2 more. */
 static size_t word_columns(const organ_weight_reader *r, size_t rows)
 {
     return is_awq(r) ? rows / AWQ_CODES + 2 : rows;
 }
 
-/* Returns the rows of the stored matrix of words. */
+/* Returns the number of rows of the stored matrix of words. */
 static size_t stored_rows(const organ_weight_reader *r)
 {
     return is_awq(r) ? (size_t)r->shape.cols : (size_t)weight_up(r->shape.cols * r->weight->bits, 32);
 }
 
-/* Lays out the arrays for `rows` outputs from address *at on, and advances *at past them. */
+/* Lays out the arrays for `rows` outputs from address *at on, and advances *at past them. p.loose has 8 bytes more,
+ * which unpack_halves may write. p.line has room for a stored scale, a float and a code of each output, and for
+ * rounding. */
 static strip_parts lay_out_strip(const organ_weight_reader *r, size_t rows, uintptr_t *at)
 {
     const size_t words = stored_rows(r) * word_columns(r, rows) * 4, cols = (size_t)r->shape.cols,
@@ -49,6 +59,7 @@ static strip_parts lay_out_strip(const organ_weight_reader *r, size_t rows, uint
     return p;
 }
 
+/* Returns the bytes of scratch memory for a strip of `rows` outputs: its arrays laid out from address 0 on. */
 static size_t words_scratch(const organ_weight_reader *r, size_t rows)
 {
     uintptr_t end = 0;
@@ -56,7 +67,7 @@ static size_t words_scratch(const organ_weight_reader *r, size_t rows)
     return end;
 }
 
-/* Fails if a tensor does not have `need` elements; `what` names the elements in the message. */
+/* Returns ORGAN_BAD_INPUT if a tensor does not have `need` elements; `what` names the elements in the message. */
 static organ_status check_elements(const organ_weight_reader *r, const organ_tensor *tensor, uint64_t need,
                                    const char *what, organ_error *error)
 {
@@ -66,10 +77,11 @@ static organ_status check_elements(const organ_weight_reader *r, const organ_ten
                       tensor->elements, what, r->weight->name, need);
 }
 
-/* Returns the words of a row of zero points. */
+/* GPTQ: returns the number of words with the zero points of all outputs in one group. */
 static uint64_t zero_words(const organ_weight_reader *r) { return weight_up(r->shape.rows * r->weight->bits, 32); }
 
-/* Checks types and sizes of codes, scales and zero points of GPTQ and AWQ, and sets how many outputs a read decodes. */
+/* Checks types and sizes of codes, scales and zero points, and sets r->code, r->step and r->batch. Returns
+ * ORGAN_BAD_INPUT if a type or size is wrong. */
 static organ_status prepare_words(organ_weight_reader *r, organ_error *error)
 {
     const organ_weight *w = r->weight;
@@ -77,7 +89,7 @@ static organ_status prepare_words(organ_weight_reader *r, organ_error *error)
     r->code = w->bits == 4 && !is_awq(r) ? ORGAN_CODE_U4 : ORGAN_CODE_U8;
     if (organ_weight_find_groups(r, 2, error))
         return error->status;
-    const uint64_t across = is_awq(r) ? r->shape.rows / AWQ_CODES : r->shape.rows;
+    const uint64_t across = is_awq(r) ? r->shape.rows / AWQ_CODES : r->shape.rows; /* columns of the stored matrix */
     if (is_awq(r) && r->shape.rows % AWQ_CODES)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "tensor '%s': has %" PRIu64 " rows, not a multiple of the 8 in a word", w->name,
@@ -102,6 +114,8 @@ static organ_status prepare_words(organ_weight_reader *r, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Reads the group of each column, and for GPTQ decides the version of the zero points, with a note if it contradicts
+ * the label. */
 static organ_status load_words(organ_weight_reader *r, char note[256], organ_error *error)
 {
     if (organ_weight_load_g_idx(r, error))
@@ -109,7 +123,8 @@ static organ_status load_words(organ_weight_reader *r, char note[256], organ_err
     return is_awq(r) ? ORGAN_OK : organ_weight_find_version(r, note, error);
 }
 
-/* Reads `n` elements, from column `first` on, of each of `rows` rows of `width` elements, to `to`, without gaps. */
+/* Treats the tensor as rows of `width` elements. Reads elements [first, first + n) of each of the rows [row, row +
+ * rows) to `to`, without gaps. `scratch`: WEIGHT_ROOM bytes. */
 static organ_status fetch_strip(const organ_weight_reader *r, const organ_tensor *tensor, uint64_t row, size_t rows,
                                 uint64_t width, uint64_t first, size_t n, unsigned char *to, unsigned char *scratch,
                                 organ_error *error)
@@ -118,7 +133,7 @@ static organ_status fetch_strip(const organ_weight_reader *r, const organ_tensor
     return organ_weight_fetch_columns(r, tensor, row, rows, width * size, first * size, n * size, to, scratch, error);
 }
 
-/* Reads the scales of a strip of outputs to p->scales, outputs x groups; the file has groups x outputs. */
+/* Reads the scales of a strip of outputs to p->scales, [outputs][groups]; the file has [groups][outputs]. */
 static organ_status read_strip_scales(const organ_weight_reader *r, const weight_rows *rows, const strip_parts *p,
                                       organ_error *error)
 {
@@ -135,7 +150,7 @@ static organ_status read_strip_scales(const organ_weight_reader *r, const weight
     return ORGAN_OK;
 }
 
-/* Reads the stored zero points of the outputs of one group. */
+/* Reads the stored zero points of a strip of outputs in one group to `codes`, one in each byte. */
 static organ_status read_zero_codes(const organ_weight_reader *r, const weight_rows *rows, size_t group,
                                     const strip_parts *p, unsigned char *codes, organ_error *error)
 {
@@ -157,8 +172,8 @@ static organ_status read_zero_codes(const organ_weight_reader *r, const weight_r
     return ORGAN_OK;
 }
 
-/* Reads the zero points of a strip of outputs to p->zeros, outputs x groups; symmetric weights have none and use the
- * middle of the range. */
+/* Reads the zero points of a strip of outputs to p->zeros, [outputs][groups]. Symmetric weights store none: their zero
+ * point is the middle of the range. */
 static organ_status read_strip_zeros(const organ_weight_reader *r, const weight_rows *rows, const strip_parts *p,
                                      organ_error *error)
 {
@@ -167,14 +182,15 @@ static organ_status read_strip_zeros(const organ_weight_reader *r, const weight_
     for (size_t g = 0; g < r->groups; g++) {
         if (r->weight->zero && read_zero_codes(r, rows, g, p, codes, error))
             return error->status;
-        /* The 1 is added within the bits of a code: a carry is discarded, as the reference does. */
+        /* The 1 is added within the bits of a code: a carry is discarded, as the reference code of GPTQ does. */
         for (size_t k = 0; k < rows->count; k++)
             p->zeros[k * r->groups + g] = (float)(r->weight->zero ? (codes[k] + r->plus_one) & max : max / 2 + 1);
     }
     return ORGAN_OK;
 }
 
-/* Transposes the words, so that the codes of an output are contiguous: whole words of GPTQ, single bytes of AutoAWQ. */
+/* Transposes p->words to p->turned, so that the codes of an output are contiguous: whole words of GPTQ, single bytes of
+ * AutoAWQ, each with the codes of two outputs. `columns`: stored columns of the strip. */
 static void transpose_strip(const organ_weight_reader *r, const strip_parts *p, size_t columns)
 {
     const size_t stored = stored_rows(r);
@@ -185,7 +201,7 @@ static void transpose_strip(const organ_weight_reader *r, const strip_parts *p, 
                             columns);
 }
 
-/* Unpacks the low (shift 0) or high (shift 4) halves of n bytes to one code a byte; writes up to 7 more bytes. */
+/* Unpacks the low (shift 0) or high (shift 4) halves of n bytes to n codes, one a byte; writes up to 7 bytes more. */
 static void unpack_halves(const unsigned char *bytes, size_t n, unsigned shift, unsigned char *codes)
 {
     for (size_t k = 0; k < n; k += 8) {
@@ -196,7 +212,9 @@ static void unpack_halves(const unsigned char *bytes, size_t n, unsigned shift, 
     }
 }
 
-/* Returns the codes of output `at` of the strip, as words or as bytes. */
+/* Returns the codes of one output in the form that the kernels decode: packed for 4 and 8 bits of GPTQ, else a byte
+ * each in p->loose, valid until the next call. `at`: output, counted from the first of the strip's first stored column.
+ */
 static const unsigned char *codes_of(const organ_weight_reader *r, const strip_parts *p, size_t at)
 {
     const size_t cols = (size_t)r->shape.cols;
@@ -212,7 +230,7 @@ static const unsigned char *codes_of(const organ_weight_reader *r, const strip_p
     return p->loose;
 }
 
-/* Reads and decodes a strip of outputs, whose codes are stored in columns of words. */
+/* Reads a strip of outputs and decodes them to `values`, [rows->count][cols] of type `as`. */
 static organ_status read_strip(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values,
                                unsigned char *scratch, organ_error *error)
 {

@@ -1,24 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/stream/widen.h"
 
-/* Asks the scalar table: all kernel tables support the same types. */
+/* Returns whether the kernels convert the type to FP32. Looks into the scalar table, because all kernel tables support
+ * the same types. */
 bool organ_can_widen(organ_dtype dtype)
 {
     const int type = organ_dtype_describe(dtype)->ggml;
     return type >= 0 && organ_kernels_scalar->dequantize[type];
 }
 
+/* Returns whether the kernels convert FP32 to the type. */
 bool organ_can_narrow(organ_dtype dtype)
 {
     const int type = organ_dtype_describe(dtype)->ggml;
     return type >= 0 && organ_kernels_scalar->quantize[type];
 }
 
+/* Converts units (elements, or blocks of a block type) to FP32. */
 void organ_widen(const organ_kernels *kernels, organ_dtype dtype, const void *units, float *values, size_t units_count)
 {
     kernels->dequantize[organ_dtype_describe(dtype)->ggml](units, values, units_count);
 }
 
+/* Converts FP32 values to units (elements, or blocks of a block type). */
 void organ_narrow(const organ_kernels *kernels, organ_dtype dtype, const float *values, void *units, size_t units_count)
 {
     kernels->quantize[organ_dtype_describe(dtype)->ggml](values, units, units_count);
