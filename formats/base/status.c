@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* Appends `text` to the message. Writes characters that could disturb a terminal, and bytes that are no UTF-8, as
- * \xNN. Stops when the message is full. */
+ * \xNN, four bytes for each. Stops when the message is full. */
 static void append_visible(organ_error *error, const char *text)
 {
     size_t used = strlen(error->message);

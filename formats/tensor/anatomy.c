@@ -70,8 +70,8 @@ static const char *const expert_names[ORGAN_ROLE_COUNT][2] = {
  * "ffn_gate.7.weight". */
 static const char *const plural_words[] = {"ffn_gate", "ffn_up", "ffn_down"};
 
-/* Words that may precede the layers of a language model in a name, in any order. A name with another word there
- * belongs to another part: a vision tower, a projector, a draft head. */
+/* Words that may precede the layer number in the name of a language model's tensor, in any order. A tensor with a
+ * different word there belongs to another part of the model: a vision tower, a projector, a draft head. */
 static const char *const trunk_words[] = {"model",
                                           "language_model",
                                           "transformer",
@@ -147,17 +147,19 @@ typedef struct parts {
     const char *module, *end;
     const char *expert_dot; /* the dot before the number of the expert, NULL if there is none */
     const char *expert_end; /* the dot after that number, or the end of the name */
-    int32_t layer, expert;  /* -1 if the name has no such number */
+    int32_t layer, expert;  /* -1 if the name has no such number, or if the number exceeds INT32_MAX */
     bool in_trunk;          /* all words before the layer are trunk words */
-    bool has_layer, bias;
+    bool has_layer, bias;   /* the name has a layer number; it ends with ".bias" or "_bias" */
 } parts;
 
+/* Returns true if the bytes [begin, end) are `word`. */
 static bool is_word(const char *begin, const char *end, const char *word)
 {
     const size_t length = (size_t)(end - begin);
     return strlen(word) == length && memcmp(begin, word, length) == 0;
 }
 
+/* Returns true if the bytes [begin, end) are one of the `count` words. */
 static bool is_among(const char *begin, const char *end, const char *const *words, size_t count)
 {
     for (size_t k = 0; k < count; k++)
@@ -166,6 +168,7 @@ static bool is_among(const char *begin, const char *end, const char *const *word
     return false;
 }
 
+/* Returns the end of a word of a name: the address of the next dot or of the NUL. */
 static const char *word_end(const char *word) { return word + strcspn(word, "."); }
 
 /* Reads the word as a decimal number; sets *number to -1 if the number exceeds INT32_MAX. Returns false if the word
@@ -192,6 +195,7 @@ static void find_expert(parts *p)
         if (end < p->end && (plural || is_word(word, end, "experts"))) {
             const char *number_end = word_end(end + 1);
             int32_t number;
+            /* a plural word and its number end the name; after "experts" and a number the module continues */
             if ((plural ? number_end == p->end : number_end < p->end) && read_decimal(end + 1, number_end, &number)) {
                 p->expert = number;
                 p->expert_dot = end;
@@ -270,9 +274,9 @@ static bool write_module(const parts *p, char *out, size_t size)
 
 #define MODULE 256 /* bytes of a module's name with its NUL; a tensor with a longer one has no role */
 
-/* Removes the words that are numbers from a module's name, because the table of roles has no numbers. Such a number
- * counts the attentions or feed-forwards of one layer [LongCat], the norms of heads [StableLM] or the residual
- * streams. */
+/* Removes the words that are numbers from a module's name, because the table of roles has no numbers. Such numbers
+ * are indices of the attentions or feed-forwards of one layer [LongCat], of norms for each head [StableLM] or of
+ * residual streams. */
 static void remove_numbers(char *module)
 {
     char *out = module;
@@ -316,7 +320,8 @@ static organ_role role_of_parts(const parts *p, char module[MODULE])
 }
 
 /* Finds the longest entry of `leaves` that ends the first *length bytes of the name after a '.' or '_'. Reduces
- * *length to exclude it and its separator. Returns the entry, or NULL if none matches. */
+ * *length to exclude the entry and its separator. Returns the entry (a pointer into `leaves`), or NULL if none
+ * matches. */
 static const char *const *cut_leaf(const char *name, size_t *length)
 {
     const char *const *found = NULL;
@@ -432,11 +437,13 @@ const char *organ_anatomy_row_name(unsigned row)
     return experts ? expert_names[role][experts - 1] : roles[role].name;
 }
 
+/* Returns the name of the tensor's row in reports, such as "experts.gate_proj". */
 const char *organ_anatomy_role_name(const organ_anatomy *anatomy)
 {
     return organ_anatomy_row_name(organ_anatomy_row(anatomy));
 }
 
+/* Returns the row of reports called `name`, or ORGAN_ANATOMY_ROWS if there is none. */
 unsigned organ_anatomy_row_named(const char *name)
 {
     unsigned row = 0;
@@ -446,6 +453,7 @@ unsigned organ_anatomy_row_named(const char *name)
     return row;
 }
 
+/* Returns the role of a row, whatever its kind of experts; ORGAN_ROLE_OTHER for ORGAN_ANATOMY_ROWS. */
 organ_role organ_anatomy_row_role(unsigned row)
 {
     return row < ORGAN_ANATOMY_ROWS ? (organ_role)(row / 3) : ORGAN_ROLE_OTHER;

@@ -158,8 +158,8 @@ static organ_status hf_config_read_document(const organ_json_source *text, organ
 
 /* Replaces the words Infinity and NaN outside of strings: Python writes them, but JSON does not have them. Infinity
  * becomes 1e99, which exceeds the FP32 range, and NaN an empty string. Padding keeps the length and thereby the
- * positions in messages. Published models contain them ("time_step_limit": [0.0, Infinity]); readers of numbers
- * refuse the replacements, except for limits that may be infinite. */
+ * positions in messages. Published models contain them ("time_step_limit": [0.0, Infinity]); functions
+ * that read numbers reject the replacements, except for limits that may be infinite. */
 void organ_hf_config_tidy(char *s, size_t length)
 {
     static const char *const words[] = {"-Infinity", "Infinity", "NaN"}, *const plain[] = {"-1e99    ", "1e99    ",

@@ -98,8 +98,8 @@ organ_dtype organ_dtype_from_name(const char *name);
 /* Returns the type with that number in GGUF files, or ORGAN_DTYPE_COUNT. */
 organ_dtype organ_dtype_from_ggml(int64_t type);
 
-/* Computes the bytes of `elements` elements; returns false if they are not a whole number of blocks or bytes, or if
- * the result overflows. */
+/* Sets *bytes to the size of `elements` elements. Returns false if they are not a whole number of blocks, or if the
+ * size overflows. */
 bool organ_dtype_bytes(organ_dtype dtype, uint64_t elements, uint64_t *bytes);
 
 /* ---- roles of tensors in a language model; only this code interprets names ---- */
@@ -139,10 +139,10 @@ typedef enum organ_role {
     ORGAN_ROLE_INDEXER,   /* query and key that choose the keys of sparse attention [DeepSeek V3.2, GLM-5] */
     ORGAN_ROLE_ATTENTION, /* small parameters of attention: sinks, decays */
     /* Recurrent mixers: gated delta networks, Mamba, short convolutions */
-    ORGAN_ROLE_IN_PROJ,
-    ORGAN_ROLE_X_PROJ,  /* time step, B and C of Mamba-1 */
-    ORGAN_ROLE_DT_PROJ, /* time step of Mamba-1 */
-    ORGAN_ROLE_OUT_PROJ,
+    ORGAN_ROLE_IN_PROJ,    /* hidden state to the inputs of the mixer */
+    ORGAN_ROLE_X_PROJ,     /* time step, B and C of Mamba-1 */
+    ORGAN_ROLE_DT_PROJ,    /* time step of Mamba-1 */
+    ORGAN_ROLE_OUT_PROJ,   /* output of the mixer to the hidden state */
     ORGAN_ROLE_STATE_GATE, /* decay and write strength of the state: in_proj_a, in_proj_b, f_a_proj, ssm_alpha */
     ORGAN_ROLE_CONV,       /* causal convolution over tokens */
     ORGAN_ROLE_STATE,      /* A_log, D, dt_bias and other small parameters of the recurrence */
@@ -177,6 +177,7 @@ typedef struct organ_role_info {
     bool projection; /* one of the projections that pruning changes by default */
 } organ_role_info;
 
+/* Return the name and group of a role, and the name of a group in reports ("skeleton"). */
 const organ_role_info *organ_role_describe(organ_role role);
 const char *organ_group_name(organ_group group);
 
@@ -206,8 +207,9 @@ typedef struct organ_anatomy {
  *     weight. */
 organ_anatomy organ_anatomy_of(const char *tensor_name);
 
-/* Removes ".weight" and the suffixes of packed weights from a tensor name: the module is its first *length bytes.
- * Returns true if the tensor is a companion of a packed weight (scales, zero points, ...). */
+/* Sets *length to the length of the tensor name without ".weight" or the suffix of a packed weight (".qweight"): the
+ * first *length bytes are the name of the module, with all that precedes it. Returns true if the tensor is a companion
+ * of a packed weight (scales, zero points, ...). */
 bool organ_anatomy_companion(const char *tensor_name, size_t *length);
 
 /* Reports have three rows for each role: tensors outside of experts, of routed and of shared experts.
