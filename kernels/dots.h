@@ -15,14 +15,15 @@ _Static_assert((DOT_TERMS * (DOT_STRIP_TERM + DOT_BLOCK(DOT_TERMS) * DOT_PITCH))
 _Static_assert((DOT_STRIP_TERM + DOT_BLOCK(1) * DOT_PITCH) * sizeof(uint16_t) <= ORGAN_PRODUCT_SCRATCH,
                "one term fits");
 
-#define ROWS_AHEAD    8 /* rows prefetched before they are packed */
-#define GREATEST_BF16 0x7f7f0000u
+#define ROWS_AHEAD    8           /* rows prefetched before they are packed */
+#define GREATEST_BF16 0x7f7f0000u /* bits of the largest finite BF16, as FP32 */
 
 /* Rounds n up to a multiple of `multiple`. */
 INLINE size_t dot_fill(size_t n, size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
-/* Splits 16 values into `count` terms: each is the BF16 nearest to the value less the terms before it. If rounding
- * to nearest would overflow, the first term is truncated. A value that is not finite is its own single term. */
+/* Splits 16 values into `count` terms: each is the BF16 nearest to the value less the terms before it. The first of
+ * several terms is truncated instead if rounding could overflow. The first term of a value that is not finite is that
+ * value, and its other terms are 0. */
 INLINE void split_terms(f32x16 value, u16x16 *terms, const int count)
 {
     const u32x16 bits = f32_bits(value), magnitude = u32_and(bits, u32_set1(MAGNITUDE));
@@ -38,7 +39,8 @@ INLINE void split_terms(f32x16 value, u16x16 *terms, const int count)
 
 /* ---- packing ---- */
 
-/* Packs the rows of a part of a (FP32) as `terms` terms, and pads them with zeros to whole tiles. */
+/* Packs the rows of a part of a (FP32) as `terms` terms, padded with zeros to a multiple of DOT_MIN rows and of
+ * DOT_DEPTH columns. Rows are DOT_PITCH words apart, terms DOT_BLOCK(terms) rows. */
 INLINE void pack_rows(uint16_t *to, const product_part *part, const int terms)
 {
     for (size_t row = 0; row < dot_fill(part->rows, DOT_MIN); row++)
@@ -73,7 +75,8 @@ INLINE f32x16 stored_pairs(const product_part *part, size_t row, size_t from)
     return f32_load((const float *)(const void *)some);
 }
 
-/* Transposes 16 rows of 16 pairs and stores them as columns of the strip. */
+/* Transposes 16 rows of 16 pairs and stores them in the strip: pair l of the 16 rows is adjacent, and pair l + 1
+ * follows 2 DOT_STRIP words later. */
 INLINE void store_transposed_square(uint16_t *to, f32x16 square[16])
 {
     transpose_square(square);
@@ -95,7 +98,8 @@ INLINE void pack_stored(uint16_t *to, const product_part *part, size_t row, size
     store_transposed_square(to, square);
 }
 
-/* Packs 16 rows x DOT_DEPTH columns of FP32 or F16 as `terms` BF16 terms whose sum approximates the value. */
+/* Packs 16 rows x DOT_DEPTH columns of FP32 or F16 as `terms` BF16 terms whose sum approximates the value. Terms are
+ * DOT_STRIP_TERM words apart. */
 INLINE void pack_split(uint16_t *to, const product_part *part, size_t row, size_t from, int terms,
                        const enum element_type type)
 {
@@ -118,8 +122,8 @@ INLINE void pack_split(uint16_t *to, const product_part *part, size_t row, size_
     }
 }
 
-/* Packs a strip of DOT_STRIP rows of b, 16 rows x DOT_DEPTH columns at a time. `terms` is the number of BF16 into
- * which a value is split. */
+/* Packs a strip of DOT_STRIP rows of b, whose values have the type `type`, 16 rows x DOT_DEPTH columns at a time.
+ * `terms` is the number of BF16 into which a value is split. */
 static void pack_dot_strip(uint16_t *to, const product_part *part, int terms, organ_real type)
 {
     for (size_t from = 0; from < part->columns; from += DOT_DEPTH)
@@ -162,6 +166,7 @@ INLINE void dot_tile(const product_place *place, const dot_operands *o, size_t s
     combine_totals(place, totals, DOT_STRIP, stored_rows);
 }
 
+/* dot_tile with each of the three numbers of rows as a constant. */
 static void dot_full_tile(const product_place *place, const dot_operands *o, size_t stored_rows)
 {
     dot_tile(place, o, stored_rows, DOT_ROWS);
@@ -176,14 +181,15 @@ static void dot_smallest_tile(const product_place *place, const dot_operands *o,
 }
 
 /* Multiplies a packed block of `rows` rows by a packed strip, in the largest tiles that fit the remaining rows. The
- * last tile may compute rows that are not stored. Prefetches `ahead`, the data to pack next, meanwhile. */
+ * last tile may compute rows that are not stored. Before each tile, prefetches its share of `ahead`, the data to pack
+ * next. */
 static void dot_block(product_place place, dot_operands o, size_t rows, product_ahead *ahead)
 {
     static const struct {
         size_t rows;
         void (*sum)(const product_place *place, const dot_operands *o, size_t stored_rows);
     } tiles[] = {{DOT_ROWS, dot_full_tile}, {DOT_SOME, dot_partial_tile}, {DOT_MIN, dot_smallest_tile}};
-    const size_t share = 1 + lines_of(ahead) * DOT_ROWS / rows;
+    const size_t share = 1 + lines_of(ahead) * DOT_ROWS / rows; /* lines to prefetch before each tile */
     for (size_t t = 0; rows > 0;) {
         const size_t stored_rows = min_size(rows, tiles[t].rows);
         if (stored_rows < tiles[t].rows && t + 1 < sizeof tiles / sizeof *tiles) {
@@ -213,7 +219,7 @@ static void dot_rows(const organ_product *p, product_place place, dot_operands o
 
 /* Computes the product from dot products of BF16 pairs, in chunks of k like the exact product. With
  * ORGAN_COMPUTE_SPLIT a value of a is a sum of DOT_TERMS BF16 terms, and a value of b of as many terms as its type
- * needs. */
+ * needs. If k is 0, the only pass has no values: SET stores +0, ADD and SUBTRACT leave c unchanged. */
 static void dot_product(const organ_product *p, void *scratch)
 {
     const bool split = p->compute == ORGAN_COMPUTE_SPLIT;

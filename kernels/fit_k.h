@@ -13,9 +13,9 @@ typedef struct fit_k {
     f32x16 scales, minima;
 } fit_k;
 
-/* Returns the scale s of each group as a decoder computes it: d times the 6-bit code. fit_k_minimum returns the
- * group's m, which is -(dmin times the code). */
+/* Returns the scale s of each group as a decoder computes it: d times the 6-bit code. */
 INLINE f32x16 fit_k_scale(const fit_k *k) { return f32_mul(f32_load(k->d), k->scales); }
+/* Returns the m of each group: -(dmin times the 6-bit code of the minimum). */
 INLINE f32x16 fit_k_minimum(const fit_k *k) { return fit_negative(f32_mul(f32_load(k->dmin), k->minima)); }
 
 /* Returns the weighted squared error of each group for the line s q + m with the nearest codes q in 0 .. high. */
@@ -93,7 +93,8 @@ INLINE float fit_sum_8(const float *values)
 }
 
 /* Solves for d and dmin of both blocks with all codes fixed: the 2 x 2 normal equations of a block's weighted
- * squared error. If they are nearly singular, dmin stays and d is solved alone. Results that are not above 0 are
+ * squared error. If they are nearly singular (determinant up to 2^-20 of its first product), dmin stays and d is solved
+ * alone. Results that are not above 0 are
  * discarded. */
 INLINE void fit_k_solve(const fit_groups *g, float high, fit_k *k)
 {
@@ -172,11 +173,13 @@ INLINE void fit_k_blocks(const float *values, const float *weights, size_t cols,
     }
 }
 
+/* The kernel organ_kernels.fit of q4_k. */
 static void fit_q4_k(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
     fit_k_blocks(values, weights, cols, blocks, n, 0);
 }
 
+/* The kernel organ_kernels.fit of q5_k. */
 static void fit_q5_k(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
     fit_k_blocks(values, weights, cols, blocks, n, 1);

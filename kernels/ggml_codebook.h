@@ -5,7 +5,8 @@
  * table of signed values. */
 #include "kernels/ggml_grids.h"
 
-/* Spreads the eight fields of 2 bits of an entry to one byte each: separates halves, then pairs, then single fields. */
+/* Spreads the eight fields of 2 bits of an entry of a codebook to one byte each: separates halves, then pairs, then
+ * single fields. */
 INLINE uint64_t spread_pairs(uint64_t entry)
 {
     entry = (entry | entry << 24) & 0x000000ff000000ff;
@@ -25,16 +26,19 @@ INLINE uint64_t spread_triples(uint64_t first, uint64_t second)
 /* Returns eight sign bits from the seven stored ones: the eighth makes the number of negative signs even. */
 INLINE unsigned eight_signs(uint32_t seven) { return (seven & 127) | (unsigned)__builtin_parity(seven & 127) << 7; }
 
+/* Returns the little-endian 16-bit word at p. */
 INLINE unsigned half_word_at(const uint8_t *p) { return (unsigned)p[0] | (unsigned)p[1] << 8; }
 
-/* Returns 16 codes: the fields of `width` bits of two runs, one in each byte, with the sign bits above them. */
+/* Returns 16 codes, one in each byte: the fields of `width` bits of two runs, spread to the bytes of `first` and
+ * `second`, and above each field its bit of `signs`, which has the sign of field k in bit k. */
 INLINE u8x16 codes_of_runs(uint64_t first, uint64_t second, unsigned signs, int width)
 {
     const uint64_t both[2] = {first, second};
     return u8_or(u8_load((const uint8_t *)both), u8_sll(u8_of_bits((uint16_t)signs), width));
 }
 
-/* Stores 16 values of IQ2: two entries of eight fields, whose magnitudes are 8, 25 and 43, with a sign bit each. */
+/* Stores 16 values of IQ2: two entries of eight fields, whose magnitudes are 8, 25 and 43 times `scale`, with a bit of
+ * `signs` each. */
 INLINE void put_iq2(float *values, float scale, unsigned first, unsigned second, unsigned signs)
 {
     static const int8_t table[16] = {8, 25, 43, 0, -8, -25, -43, 0};

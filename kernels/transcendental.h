@@ -3,6 +3,7 @@
  * pass, softmax, likelihoods, entropy. An incomplete last vector is computed with zeros in the missing lanes, which
  * are neither stored nor summed. */
 
+/* Returns a mask of lanes 0 to n - 1. */
 INLINE m32x16 lanes_below(size_t n) { return u32_gt(u32_set1((uint32_t)n), u32_lanes()); }
 
 /* ---- gates ---- */
@@ -68,6 +69,7 @@ static void powers_of(float base, const float *exponents, float *values, size_t 
         f32_store_part(values + at, f32_pow(bases, f32_load_part(exponents + at, n - at)), n - at);
 }
 
+/* Returns ln(1 + e^x); above 20 that is x in FP32. */
 INLINE f32x16 softplus_of(f32x16 x) { return f32_select(f32_gt(x, f32_set1(20)), x, f32_log1p(f32_exp(x))); }
 
 /* Replaces values[k] by ln(1 + e^values[k]). */
@@ -115,7 +117,8 @@ static double exp_sum(const float *values, size_t n, double top)
     return f64_fold(sum);
 }
 
-/* Returns e^p (p - q) of 16 logits, with the log-probabilities p and q. */
+/* Returns e^p (p - q) of 16 tokens, where p and q are log-probabilities: a logit less the logarithm of the sum of
+ * exponentials. */
 INLINE f64x16 divergence_of(f32x16 first, f64x16 first_sum, f32x16 other, f64x16 other_sum)
 {
     const f64x16 p = f64_sub(f64_of_f32(first), first_sum), q = f64_sub(f64_of_f32(other), other_sum);

@@ -109,8 +109,8 @@ static void spread(const float *values, size_t n, organ_spread *result)
     *result = all;
 }
 
-/* Returns the bins of 16 values, computed in FP64. Clamps before rounding down, so that distant values convert as
- * well; both steps are exact. */
+/* Returns the bins of 16 values, computed in FP64. Clamps before rounding down, so that values far outside the
+ * histogram do not overflow the integer; both steps are exact. */
 INLINE u32x16 z_bins_of(f32x16 values, f64x16 mean, f64x16 per_bin)
 {
     const f64x16 place = f64_mul(f64_sub(f64_of_f32(values), mean), per_bin);
@@ -118,11 +118,11 @@ INLINE u32x16 z_bins_of(f32x16 values, f64x16 mean, f64x16 per_bin)
     return u32_of_f64(f64_add(f64_floor(within), f64_set1(ORGAN_Z_BINS / 2)));
 }
 
-/* Constants of the bins in FP32. The position of a value is mapped to the binade from 256 to 512, which has 2^23
- * numbers: the upper 8 of these bits are the bin, the lower 15 the position in it. The bin equals that of FP64 if
- * the position is further from an edge than its error, which is below 3 x 2^-15: the fma rounds by up to 0.5, the
- * factor in FP32 contributes up to 0.76 and the offset up to 1.25, for a mean of up to 256 bins. Vectors with a
- * value closer to an edge are computed in FP64. */
+/* Constants of the bins in FP32. The position of a value is mapped to the binade from 256 to 512: of the 23 fraction
+ * bits, the upper 8 are the bin, and the lower PLACE_BITS the position in it, in units of 2^-15 bins. The bin equals
+ * that of FP64 if the position is PLACE_DOUBT units or more from an edge, because its error is smaller: the fma rounds
+ * by up to 0.5 units, the factor in FP32 contributes up to 0.76 and the offset up to 1.25, for a mean of up to 256
+ * bins. Vectors with a value closer to an edge are computed in FP64. */
 #define PLACE_BITS  15
 #define PLACE_DOUBT 3
 _Static_assert(ORGAN_Z_BINS == 1 << (23 - PLACE_BITS) && ORGAN_Z_BINS == 256,
@@ -147,7 +147,8 @@ INLINE bin_places bin_places_of(double mean, double per_bin)
 }
 
 /* Returns the bins of 16 values, in FP32 if possible. Values outside the histogram are clamped to the middle of the
- * first and the last bin, because a value in the middle of a bin is never recomputed in FP64. */
+ * first and the last bin, because a value in the middle of a bin is never recomputed in FP64. `within` is below
+ * 2 PLACE_DOUBT - 1 for positions less than PLACE_DOUBT units from an edge. */
 INLINE u8x16 z_bins_near(f32x16 values, const bin_places *p)
 {
     const f32x16 place = f32_fma(values, p->factor, p->offset), least = f32_set1(ORGAN_Z_BINS + 0.5f),
