@@ -301,7 +301,7 @@ INLINE int decode_fp8(const uint8_t *codes, float scale, uint16_t *values, size_
 }
 
 /* Decodes n elements of the current group of f, from element `at` on. Uses a table of products for 4-bit codes to
- * 16-bit values, and for FP8 to BF16 if there is no zero point, the scale is moderate and all codes are finite. */
+ * 16-bit values, and for FP8 to BF16 if the zero point is 0, the scale is moderate and all codes are finite. */
 INLINE void decode_run(const uint8_t *codes, const code_factors *f, void *values, size_t at, size_t n,
                        const organ_code code, const enum element_type type, const int streams)
 {

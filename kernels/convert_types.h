@@ -91,6 +91,7 @@ INLINE void narrow_elements(const float *src, uint16_t *dst, size_t n, const enu
     narrow_part(src + at, dst + at, n - at, type);
 }
 
+/* The conversions of organ_kernels. */
 static void bf16_to_f32(const uint16_t *src, float *dst, size_t n) { widen_elements(src, dst, n, BF16); }
 static void f16_to_f32(const uint16_t *src, float *dst, size_t n) { widen_elements(src, dst, n, F16); }
 static void f32_to_bf16(const float *src, uint16_t *dst, size_t n) { narrow_elements(src, dst, n, BF16); }

@@ -30,7 +30,7 @@ INLINE unsigned eight_signs(uint32_t seven) { return (seven & 127) | (unsigned)_
 INLINE unsigned half_word_at(const uint8_t *p) { return (unsigned)p[0] | (unsigned)p[1] << 8; }
 
 /* Returns 16 codes, one in each byte: the fields of `width` bits of two runs, spread to the bytes of `first` and
- * `second`, and above each field its bit of `signs`, which has the sign of field k in bit k. */
+ * `second`, and above field k the bit k of `signs`. */
 INLINE u8x16 codes_of_runs(uint64_t first, uint64_t second, unsigned signs, int width)
 {
     const uint64_t both[2] = {first, second};

@@ -59,7 +59,7 @@ static float first_zero_of_block(const float *values)
 }
 
 /* Computes 32 codes from 0 (the smallest value) to `top` (the largest), and sets *minimum to the smallest value.
- * Returns the scale. NaN are ignored, and infinities count as +-FLT_MAX. */
+ * Returns the scale. Ignores NaN, as ggml does: its search starts from FLT_MAX and -FLT_MAX. */
 INLINE float affine_codes(const float *values, float top, u8x16 codes[2], float *minimum)
 {
     const f32x16 low = f32_load(values), high = f32_load(values + 16), huge = f32_set1(FLT_MAX),

@@ -42,6 +42,7 @@ INLINE void gate_of(float *gate, const float *up, size_t n, const enum gate kind
                        n - at);
 }
 
+/* gate_of for each activation: the kernels of organ_kernels. */
 static void gate_silu(float *gate, const float *up, size_t n) { gate_of(gate, up, n, SILU); }
 static void gate_gelu_tanh(float *gate, const float *up, size_t n) { gate_of(gate, up, n, GELU_TANH); }
 static void gate_gelu(float *gate, const float *up, size_t n) { gate_of(gate, up, n, GELU); }

@@ -70,6 +70,7 @@ INLINE void pair_means_of(const void *values, float *means, size_t n, const enum
     }
 }
 
+/* pair_means_of for each storage type: the kernels of organ_kernels. */
 static void pair_means_bf16(const uint16_t *values, float *means, size_t n) { pair_means_of(values, means, n, BF16); }
 static void pair_means_f16(const uint16_t *values, float *means, size_t n) { pair_means_of(values, means, n, F16); }
 static void pair_means_f32(const float *values, float *means, size_t n) { pair_means_of(values, means, n, F32); }

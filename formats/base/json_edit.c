@@ -95,6 +95,7 @@ organ_status organ_json_edit_begin(organ_json_edit *edit, const char *label, con
     return seek_member(&text, (organ_json_span){0, length}, "", 0, &to, error);
 }
 
+/* Frees the text. */
 void organ_json_edit_release(organ_json_edit *edit)
 {
     free(edit->bytes);

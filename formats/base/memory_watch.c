@@ -14,6 +14,7 @@ static json_free_t free_below;
 static _Thread_local unsigned long refusals, refusals_before;
 static _Thread_local bool working; /* a work is open */
 
+/* Count a refusal on this thread, and return the number of refusals so far. */
 void organ_memory_refused(void) { refusals++; }
 unsigned long organ_memory_refusals(void) { return refusals; }
 

@@ -62,6 +62,7 @@ const size_t *organ_name_table_find(const organ_name_table *table, const char *n
     return slot->name ? &slot->value : NULL;
 }
 
+/* Frees the slots; the table is then empty. The names are the caller's. */
 void organ_name_table_release(organ_name_table *table)
 {
     organ_rows_free(table->slots);

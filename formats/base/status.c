@@ -77,6 +77,7 @@ organ_status organ_fail_errno(organ_error *error, int errnum, const char *format
     return ORGAN_IO;
 }
 
+/* Reports "WHAT: Cannot allocate memory" with ORGAN_IO and ENOMEM. */
 organ_status organ_fail_memory(organ_error *error, const char *what)
 {
     return organ_fail_errno(error, ENOMEM, "%s", what);

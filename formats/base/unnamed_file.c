@@ -13,6 +13,7 @@
 static atomic_bool used; /* files may be created */
 static atomic_int fault; /* errno of the first failure, or 0 */
 
+/* Allow or forbid files without a name, and return true if they are allowed. */
 void organ_unnamed_files_use(bool use) { atomic_store(&used, use); }
 bool organ_unnamed_files_used(void) { return atomic_load_explicit(&used, memory_order_relaxed); }
 

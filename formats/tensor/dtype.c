@@ -37,6 +37,7 @@ static const organ_dtype_info dtypes[ORGAN_DTYPE_COUNT] = {
 const organ_dtype_info *organ_dtype_describe(organ_dtype dtype) { return &dtypes[dtype]; }
 const char *organ_dtype_name(organ_dtype dtype) { return dtypes[dtype].name; }
 
+/* Returns true for the 8-bit floats with a sign: E4M3, E5M2 and their FNUZ variants. */
 bool organ_dtype_is_fp8(organ_dtype dtype)
 {
     return dtype == ORGAN_F8_E4M3 || dtype == ORGAN_F8_E5M2 || dtype == ORGAN_F8_E4M3FNUZ || dtype == ORGAN_F8_E5M2FNUZ;

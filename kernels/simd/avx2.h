@@ -132,11 +132,13 @@ INLINE f32x16 f32_trunc(f32x16 a)
     enum { TO_ZERO = _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC };
     return (f32x16){_mm256_round_ps(a.lo, TO_ZERO), _mm256_round_ps(a.hi, TO_ZERO)};
 }
+/* Returns a mask of the lanes with a >= b; false if one is NaN. */
 INLINE m32x16 f32_ge(f32x16 a, f32x16 b)
 {
     return (m32x16){_mm256_castps_si256(_mm256_cmp_ps(a.lo, b.lo, _CMP_GE_OQ)),
                     _mm256_castps_si256(_mm256_cmp_ps(a.hi, b.hi, _CMP_GE_OQ))};
 }
+/* Returns a mask of the lanes with a > b; false if one is NaN. */
 INLINE m32x16 f32_gt(f32x16 a, f32x16 b)
 {
     return (m32x16){_mm256_castps_si256(_mm256_cmp_ps(a.lo, b.lo, _CMP_GT_OQ)),
@@ -248,8 +250,8 @@ INLINE u8x16 u8_load(const uint8_t *p) { return _mm_loadu_si128((const __m128i *
 INLINE u8x16 u8_or(u8x16 a, u8x16 b) { return _mm_or_si128(a, b); }
 /* Subtracts modulo 256. */
 INLINE u8x16 u8_sub(u8x16 a, u8x16 b) { return _mm_sub_epi8(a, b); }
-/* Returns a >> by & mask for each byte. mask << by must be below 256: the mask then removes the bits that the shift of
- * words brings from the neighbouring byte. */
+/* Returns a >> by & mask for each byte; mask << by must be below 256. The shift is one of 16-bit words, and the mask
+ * removes the bits of the neighbouring byte. */
 INLINE u8x16 u8_field(u8x16 a, int by, uint8_t mask)
 {
     return _mm_and_si128(_mm_srli_epi16(a, by), _mm_set1_epi8((char)mask));

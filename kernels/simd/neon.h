@@ -111,7 +111,9 @@ INLINE f32x16 f32_erf(f32x16 a) { EACH_Q(f32x16, Sleef_finz_erff4_u10advsimd(a.q
 INLINE f32x16 f32_log1p(f32x16 a) { EACH_Q(f32x16, Sleef_finz_log1pf4_u10advsimd(a.q[k])); }
 /* Rounds to a whole number toward 0. */
 INLINE f32x16 f32_trunc(f32x16 a) { EACH_Q(f32x16, vrndq_f32(a.q[k])); }
+/* Returns a mask of the lanes with a >= b; false if one is NaN. */
 INLINE m32x16 f32_ge(f32x16 a, f32x16 b) { EACH_Q(m32x16, vcgeq_f32(a.q[k], b.q[k])); }
+/* Returns a mask of the lanes with a > b; false if one is NaN. */
 INLINE m32x16 f32_gt(f32x16 a, f32x16 b) { EACH_Q(m32x16, vcgtq_f32(a.q[k], b.q[k])); }
 /* Returns a mask of the lanes that are NaN. */
 INLINE m32x16 f32_nan(f32x16 a) { EACH_Q(m32x16, vmvnq_u32(vceqq_f32(a.q[k], a.q[k]))); }

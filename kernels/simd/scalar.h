@@ -147,7 +147,9 @@ INLINE f32x16 f32_erf(f32x16 a) { EACH_LANE(f32x16, SCALAR_MATH(erff1)(a.lane[l]
 INLINE f32x16 f32_log1p(f32x16 a) { EACH_LANE(f32x16, SCALAR_MATH(log1pf1)(a.lane[l])); }
 /* Rounds to a whole number toward 0. */
 INLINE f32x16 f32_trunc(f32x16 a) { EACH_LANE(f32x16, truncf(a.lane[l])); }
+/* Returns a mask of the lanes with a >= b; false if one is NaN. */
 INLINE m32x16 f32_ge(f32x16 a, f32x16 b) { EACH_LANE(m32x16, a.lane[l] >= b.lane[l]); }
+/* Returns a mask of the lanes with a > b; false if one is NaN. */
 INLINE m32x16 f32_gt(f32x16 a, f32x16 b) { EACH_LANE(m32x16, a.lane[l] > b.lane[l]); }
 /* Returns a mask of the lanes that are NaN. */
 INLINE m32x16 f32_nan(f32x16 a) { EACH_LANE(m32x16, isnan(a.lane[l]) != 0); }
