@@ -166,15 +166,17 @@ INLINE void dot_tile(const product_place *place, const dot_operands *o, size_t s
     combine_totals(place, totals, DOT_STRIP, stored_rows);
 }
 
-/* dot_tile with each of the three numbers of rows as a constant. */
+/* dot_tile with DOT_ROWS rows. This and the next two functions have constant numbers of rows, so that loops unroll. */
 static void dot_full_tile(const product_place *place, const dot_operands *o, size_t stored_rows)
 {
     dot_tile(place, o, stored_rows, DOT_ROWS);
 }
+/* dot_tile with DOT_SOME rows. */
 static void dot_partial_tile(const product_place *place, const dot_operands *o, size_t stored_rows)
 {
     dot_tile(place, o, stored_rows, DOT_SOME);
 }
+/* dot_tile with DOT_MIN rows. */
 static void dot_smallest_tile(const product_place *place, const dot_operands *o, size_t stored_rows)
 {
     dot_tile(place, o, stored_rows, DOT_MIN);

@@ -144,8 +144,8 @@ INLINE void fit_try_scale(const fit_groups *g, f32x16 inverse, const fit_symmetr
 }
 
 /* Returns for each group the scale s that approximates x by s q with the least weighted squared error. Each try maps
- * the value of largest magnitude to another code, since rounding all values against the end of the range is rarely the
- * best; the last try starts from the best scale found. */
+ * the value of largest magnitude to another of kind->becomes, because the best scale rarely maps it to the last code;
+ * the last try starts from the best scale found. */
 INLINE f32x16 fit_scale(const fit_groups *g, const fit_symmetric *kind)
 {
     f32x16 low, high, scale = f32_set1(0), gain = scale;
@@ -171,7 +171,7 @@ typedef struct fit_line {
     f32x16 s, m, gain;
 } fit_line;
 
-/* Computes the sums that do not depend on the codes: w and w x. */
+/* Sets the sums that do not depend on the codes: sums->w and sums->x. */
 INLINE void fit_weigh(const fit_groups *g, fit_moments *sums)
 {
     sums->w = sums->x = f32_set1(0);
@@ -182,7 +182,7 @@ INLINE void fit_weigh(const fit_groups *g, fit_moments *sums)
     }
 }
 
-/* Computes the sums with the codes q in 0 .. `high` nearest to x inverse + shift. */
+/* Sets sums->q, sums->qq and sums->qx for the codes q in 0 .. `high` nearest to x inverse + shift. */
 INLINE void fit_moments_of(const fit_groups *g, f32x16 inverse, f32x16 shift, float high, fit_moments *sums)
 {
     sums->q = sums->qq = sums->qx = f32_set1(0);

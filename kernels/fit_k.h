@@ -31,7 +31,7 @@ INLINE f32x16 fit_line_error(const fit_groups *g, f32x16 s, f32x16 m, float high
     return sum;
 }
 
-/* Rounds a number of a block to F16, as stored, and copies it to the block's 8 lanes. */
+/* Rounds `value`, d or dmin of a block, to F16, as the block stores it, and copies it to the block's 8 lanes. */
 INLINE void fit_k_spread(float *lanes, float value)
 {
     uint8_t stored[2];
@@ -94,8 +94,7 @@ INLINE float fit_sum_8(const float *values)
 
 /* Solves for d and dmin of both blocks with all codes fixed: the 2 x 2 normal equations of a block's weighted
  * squared error. If they are nearly singular (determinant up to 2^-20 of its first product), dmin stays and d is solved
- * alone. Results that are not above 0 are
- * discarded. */
+ * alone. Results that are not above 0 are discarded. */
 INLINE void fit_k_solve(const fit_groups *g, float high, fit_k *k)
 {
     enum { DD, DM, MM, DX, MX };
@@ -173,13 +172,13 @@ INLINE void fit_k_blocks(const float *values, const float *weights, size_t cols,
     }
 }
 
-/* The kernel organ_kernels.fit of q4_k. */
+/* Quantises n blocks to q4_k (organ_fit). */
 static void fit_q4_k(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
     fit_k_blocks(values, weights, cols, blocks, n, 0);
 }
 
-/* The kernel organ_kernels.fit of q5_k. */
+/* Quantises n blocks to q5_k (organ_fit). */
 static void fit_q5_k(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
     fit_k_blocks(values, weights, cols, blocks, n, 1);

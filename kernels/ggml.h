@@ -80,7 +80,8 @@ GGML_BLOCK(block_iq2_xs, 74, d[2], indices[64], scales[8]); /* 9 bits of index a
 GGML_BLOCK(block_iq2_s, 82, d[2], indices[32], signs[32], high[8], scales[8]);
 GGML_BLOCK(block_iq3_xxs, 98, d[2], indices[64], groups[32]); /* 4 x 7 signs and a scale of 4 bits */
 GGML_BLOCK(block_iq3_s, 110, d[2], indices[64], high[8], signs[32], scales[4]);
-GGML_BLOCK(block_iq1_s, 50, d[2], indices[32], high[16]); /* 4 x 3 high bits, 3 of scale, direction */
+GGML_BLOCK(block_iq1_s, 50, d[2], indices[32],
+           high[16]); /* high, for 4 runs of 8: 4 x 3 index bits, 3 of scale, sign of the shift */
 GGML_BLOCK(block_iq1_m, 56, indices[32], high[16],
            scales[8]);                             /* 3 high bits and direction; 4 x 3 bits of scale and 4 of d */
 GGML_BLOCK(block_nvfp4, 36, scales[4], codes[32]); /* 64 elements */

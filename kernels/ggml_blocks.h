@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Decoders (and the encoder of q8_0) for the common block types of GGUF, in vector code; ggml.h has the layouts.
- * Each function processes n blocks. Layouts and order of operations are those of ggml: the scale of a group is one
- * rounded product, and each value is one rounded product and, for types with a minimum, one rounded difference. */
+ * Each function processes n blocks. `d` and `dmin` are the F16 scales of a block. Layouts and order of operations are
+ * those of ggml: the scale of a group is one rounded product, and each value is one rounded product and, for types with
+ * a minimum, one rounded difference. */
 #include "kernels/ggml.h"
 #include <string.h>
 
@@ -233,8 +234,9 @@ static void dequantize_q5_k(const void *blocks, float *values, size_t n)
     }
 }
 
-/* Decodes blocks of q6_k. In each half of 128 elements, strips of 32 use the low nibbles of 64 bytes, then the high
- * ones. */
+/* Decodes blocks of q6_k: codes of 6 bits, offset by 32, with a signed scale for each group of 16. In each half of 128
+ * elements, the first 64 have the low nibbles of 64 bytes, the last 64 the high nibbles; `high` has the two upper bits
+ * of each code. */
 static void dequantize_q6_k(const void *blocks, float *values, size_t n)
 {
     const block_q6_k *b = blocks;

@@ -46,8 +46,8 @@ INLINE void put_iq2(float *values, float scale, unsigned first, unsigned second,
     put_scaled(values, u8_lookup(u8_load((const uint8_t *)table), codes), scale);
 }
 
-/* Decodes blocks of iq2_xxs: each of the four bytes of a group selects 8 magnitudes from a grid; the word after them
- * has the signs, 7 bits for 8 values, and the scale in its top 4 bits. */
+/* Decodes blocks of iq2_xxs: for each group of 32 values, four bytes select 8 magnitudes each from a grid; the 32-bit
+ * word after them has the signs, 7 bits for 8 values, and the scale in its top 4 bits. */
 static void dequantize_iq2_xxs(const void *blocks, float *values, size_t n)
 {
     const block_iq2_xxs *b = blocks;
@@ -139,8 +139,8 @@ static void dequantize_iq3_s(const void *blocks, float *values, size_t n)
     }
 }
 
-/* Stores 16 values of IQ1: fields of 2 bits mean -1, 0 or 1, shifted up by 1/8, or down in the lanes of `down`. The
- * shift is exact. */
+/* Stores 16 values of IQ1: two entries of eight fields of 2 bits, which mean -1, 0 or 1. Adds 1/8 to each, or subtracts
+ * 1/8 where the bit of `down` is set, and multiplies by `scale`. The shift by 1/8 is exact. */
 INLINE void put_iq1(float *values, float scale, unsigned first, unsigned second, unsigned down)
 {
     static const int8_t eighths[16] = {-7, 1, 9, 0, -9, -1, 7, 0};

@@ -73,7 +73,7 @@ static size_t haar_count_below(const float *values, size_t n, uint32_t limit)
 }
 
 /* Returns the bits of the k-th smallest magnitude, k < n, from the highest bit to the lowest: a bit is 1 if at most k
- * magnitudes are below the number that has it. */
+ * magnitudes are below the number with this bit. */
 static uint32_t haar_kth(const float *values, size_t n, size_t k)
 {
     uint32_t bits = 0;
@@ -91,8 +91,8 @@ INLINE float haar_float(uint32_t bits)
     return value;
 }
 
-/* Returns the median of n > 0 magnitudes; for even n, the mean of the two in the middle. These are equal if more than
- * k + 1 magnitudes are at most `low`, the lower of them. */
+/* Returns the median of n > 0 magnitudes; for even n, the mean of the two in the middle. The upper one of
+ * the two equals the lower one, `low`, if more than k + 1 magnitudes are at most `low`. */
 static float haar_median(const float *values, size_t n)
 {
     const size_t k = (n - 1) / 2;

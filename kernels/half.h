@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Returns the FP32 bit pattern of the F16 in the low 16 bits. */
+/* Converts the F16 in the low 16 bits of `half` to FP32, exactly, and returns the bits. */
 static inline __attribute__((unused)) uint32_t half_widen_bits(uint32_t half)
 {
     const uint32_t sign = (half & 0x8000) << 16, exponent = half & 0x7c00, fraction = half & 0x3ff;

@@ -142,25 +142,29 @@ INLINE void sum_tile(const product_place *place, const float *a, const product_s
     combine_totals(place, totals, PRODUCT_STRIP, (size_t)rows);
 }
 
-/* sum_tile with each number of rows in use as a constant, so that the sums stay in registers. */
+/* sum_tile with PRODUCT_ROWS rows. This and the next functions have constant numbers of rows, so that the sums stay in
+ * registers. */
 static void sum_full_tile(const product_place *place, const float *a, const product_strip *strip)
 {
     sum_tile(place, a, strip, PRODUCT_ROWS);
 }
-/* Called only if a full tile has more than 8 rows. Otherwise the body has 1 row, because product_sums is too small
- * for 8. */
+/* sum_tile with 8 rows. Called only if a full tile has more than 8 rows. Otherwise the body has 1 row, because
+ * product_sums is too small for 8. */
 static void sum_eight(const product_place *place, const float *a, const product_strip *strip)
 {
     sum_tile(place, a, strip, 8 < PRODUCT_ROWS ? 8 : 1);
 }
+/* sum_tile with 4 rows. */
 static void sum_four(const product_place *place, const float *a, const product_strip *strip)
 {
     sum_tile(place, a, strip, 4);
 }
+/* sum_tile with 2 rows. */
 static void sum_two(const product_place *place, const float *a, const product_strip *strip)
 {
     sum_tile(place, a, strip, 2);
 }
+/* sum_tile with 1 row. */
 static void sum_one(const product_place *place, const float *a, const product_strip *strip)
 {
     sum_tile(place, a, strip, 1);
@@ -182,8 +186,8 @@ static void sum_block(product_place place, const float *a, size_t rows, product_
             tiles[t].sum(&place, a, &strip);
 }
 
-/* Computes a product with a single row of a. Returns false and does nothing if a has more rows, b is transposed, or
- * the row does not fit the scratch. */
+/* Computes a product with a single row of a. Returns false and does nothing if a has more rows, k is 0, b is
+ * transposed, or the row does not fit the scratch. */
 static bool product_of_row(const organ_product *p, float *scratch)
 {
     const size_t padded = (p->k + 15) / 16 * 16;

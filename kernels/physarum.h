@@ -129,7 +129,7 @@ INLINE f32x16 physarum_pull(f32x16 mean, f32x16 value, float coupling)
 }
 
 /* Computes the factors (pulls) of all rows and columns from the sums of the flow. The flow of a row or column is its
- * mean over the tile. Rows are multiplied by the gain, and pulls are clamped to STRONGEST_PULL. */
+ * mean over the tile. The pull of a row includes the gain. Pulls are clamped to STRONGEST_PULL. */
 INLINE void physarum_compute_pulls(const physarum_tile *t)
 {
     const size_t height = round_up_to_vector(t->rows);

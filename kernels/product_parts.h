@@ -88,7 +88,8 @@ typedef struct product_place {
     organ_product_into into;
 } product_place;
 
-/* Sets n <= 16 outputs in FP32 to the totals, or adds the totals to them or subtracts the totals from them. */
+/* Sets the n <= 16 outputs at `c`, in FP32, to the totals, or adds the totals to them or subtracts the totals from
+ * them. */
 INLINE void combine_f32(float *c, size_t n, f32x16 total, organ_product_into into)
 {
     f32x16 after = total;
@@ -103,7 +104,8 @@ INLINE void combine_f32(float *c, size_t n, f32x16 total, organ_product_into int
         f32_store(c, after);
 }
 
-/* Sets n <= 16 outputs in FP64 to the totals, or adds the totals to them or subtracts the totals from them. */
+/* Sets the n <= 16 outputs at `c`, in FP64, to the totals, or adds the totals to them or subtracts the totals from
+ * them. */
 INLINE void combine_f64(double *c, size_t n, f32x16 total, organ_product_into into)
 {
     double some[16] = {0}, *const place = n < 16 ? some : c;

@@ -102,7 +102,7 @@ INLINE void second_pass_chunk(organ_moments *chunk, const void *values, size_t f
     chunk->m4 = f64_fold(sums.m4);
 }
 
-/* Sets *moments to the moments of n values, merged chunk by chunk. */
+/* Sets *moments to the moments of n values: computes them for each chunk and merges the chunks in order. */
 INLINE void moments_of(const void *values, size_t n, organ_moments *moments, const enum element_type type)
 {
     organ_moments total = {.min = __builtin_inff(), .max = -__builtin_inff()};

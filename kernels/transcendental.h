@@ -15,7 +15,8 @@ INLINE f32x16 logistic_of(f32x16 x, f32x16 s)
     return f32_div(x, f32_add(f32_set1(1), f32_exp(f32_sub(f32_set1(0), s))));
 }
 
-/* Returns the activation of 16 values; organ_kernels defines the formulas. */
+/* Returns the activation of 16 values: x / (1 + e^-x) for SILU, GELU with erf for GELU, and its approximation with tanh
+ * for GELU_TANH. */
 INLINE f32x16 activation_of(f32x16 x, const enum gate kind)
 {
     if (kind == SILU)
@@ -118,7 +119,7 @@ static double exp_sum(const float *values, size_t n, double top)
     return f64_fold(sum);
 }
 
-/* Returns e^p (p - q) of 16 tokens, where p and q are log-probabilities: a logit less the logarithm of the sum of
+/* Returns e^p (p - q) for 16 tokens, where p and q are log-probabilities: a logit less the logarithm of the sum of
  * exponentials. */
 INLINE f64x16 divergence_of(f32x16 first, f64x16 first_sum, f32x16 other, f64x16 other_sum)
 {

@@ -42,8 +42,8 @@ static void count_codes(const uint16_t *codes, size_t n, uint64_t *counts)
         counts[codes[at]]++;
 }
 
-/* Returns the means of the 16 pairs from element `at` on. A 32-bit word contains a pair of BF16, so no transposition
- * is needed. */
+/* Returns the means of the 16 pairs of neighbours from element `at` on. A 32-bit word contains a pair of BF16, so no
+ * transposition is needed. */
 INLINE f32x16 pair_means_at(const void *values, size_t at, const enum element_type type)
 {
     if (type == BF16) {
@@ -169,8 +169,9 @@ INLINE void count_eight_bins(const uint8_t *bins, uint64_t *counts)
     UNROLL for (int l = 0; l < 8; l++) counts[l % 4 * ORGAN_Z_BINS + (eight >> 8 * l & 0xff)]++;
 }
 
-/* Adds n values to four histograms of their distance from the mean in standard deviations. All bins of a chunk are
- * stored before counting: a load from bytes that were stored just before would stall. */
+/* Adds n values to four histograms of their distance from the mean in standard deviations: value k to the ORGAN_Z_BINS
+ * counters from k % 4 x ORGAN_Z_BINS on. All bins of a chunk are stored before counting: a load from bytes that were
+ * stored just before would stall. */
 static void z_bins(const float *values, size_t n, double mean, double std, uint64_t *counts)
 {
     const bin_places places = bin_places_of(mean, ORGAN_Z_BINS_PER_STD / std);

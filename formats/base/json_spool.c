@@ -44,7 +44,7 @@ static struct {
     json_spool_piece *free[LARGEST / GRAIN + 1]; /* free pieces by size in grains */
 } spool = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1};
 
-/* Returns the size of map k. Each map is twice as large as the one before it. */
+/* Returns the size of mapping k. Each mapping is twice as large as the one before it. */
 static size_t map_bytes(unsigned k) { return FIRST_MAP << k; }
 
 /* Reserves disk space for STEP more bytes of the last mapping, because a write to a page without it raises SIGBUS.
@@ -117,8 +117,9 @@ static void *allocate_locked(size_t bytes)
     return fresh ? fresh + GRAIN : NULL;
 }
 
-/* Returns memory for a JSON value, or NULL if the caller must use the heap: for the first IN_HEAP pieces and for
- * large ones. Later pieces are in an unnamed file, whose pages the system can write out. */
+/* Returns memory for a JSON value, from the unnamed file, whose pages the system can write out. Returns NULL if the
+ * caller must use the heap: while fewer than IN_HEAP pieces are there, for pieces above LARGEST, and if files are
+ * forbidden or the spool cannot grow. */
 void *organ_json_spool_take(size_t bytes)
 {
     if (!organ_unnamed_files_used())
@@ -136,7 +137,7 @@ void *organ_json_spool_take(size_t bytes)
     return memory;
 }
 
-/* Returns true if the memory belongs to one of the spool's maps. Needs no lock: maps are only added. */
+/* Returns true if the memory belongs to one of the spool's mappings. Needs no lock: mappings are only added. */
 static bool json_spool_is_own(const char *memory)
 {
     for (unsigned k = 0; k < atomic_load_explicit(&spool.count, memory_order_acquire); k++)

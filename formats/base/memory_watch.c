@@ -14,8 +14,9 @@ static json_free_t free_below;
 static _Thread_local unsigned long refusals, refusals_before;
 static _Thread_local bool working; /* a work is open */
 
-/* Count a refusal on this thread, and return the number of refusals so far. */
+/* Counts a refusal on this thread. */
 void organ_memory_refused(void) { refusals++; }
+/* Returns the number of refusals on this thread so far. */
 unsigned long organ_memory_refusals(void) { return refusals; }
 
 /* Works around a fault of jansson: if it drops a character for lack of memory, it can abort later when it reads the

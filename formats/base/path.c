@@ -63,8 +63,8 @@ char *organ_path_join(organ_arena *arena, const char *directory, const char *nam
     return path;
 }
 
-/* Returns true if the path is `folder` or below it. The folder "/" is compared as "", so that
- * the '/' that must follow the folder is the first one of the path. */
+/* Returns true if the path is `folder` or below it. The folder "/" is compared as "", so that the '/' that
+ * must follow the folder is the first one of the path. */
 bool organ_path_is_inside(const char *path, const char *folder)
 {
     const size_t length = strcmp(folder, "/") == 0 ? 0 : strlen(folder);

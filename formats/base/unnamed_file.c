@@ -13,8 +13,9 @@
 static atomic_bool used; /* files may be created */
 static atomic_int fault; /* errno of the first failure, or 0 */
 
-/* Allow or forbid files without a name, and return true if they are allowed. */
+/* Allows or forbids files without a name. */
 void organ_unnamed_files_use(bool use) { atomic_store(&used, use); }
+/* Returns true if files without a name are allowed. */
 bool organ_unnamed_files_used(void) { return atomic_load_explicit(&used, memory_order_relaxed); }
 
 /* Returns the value of TMPDIR, or "/var/tmp" if the variable is unset or empty. */

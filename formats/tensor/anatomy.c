@@ -309,8 +309,9 @@ static organ_role role_outside(const char *name)
     return ORGAN_ROLE_OTHER;
 }
 
-/* Returns the role of the weight, or for a bias the role of its weight. Writes the module without numbers to
- * `module`, unless the name is outside the trunk. */
+/* Returns the role of the weight, or for a bias the role of its weight, and writes the module without numbers to
+ * `module`. If the name is outside the trunk or the module is too long, returns ORGAN_ROLE_OTHER, and the contents of
+ * `module` are undefined. */
 static organ_role role_of_parts(const parts *p, char module[MODULE])
 {
     if (!p->in_trunk || !write_module(p, module, MODULE))
@@ -424,13 +425,14 @@ organ_anatomy organ_anatomy_of(const char *tensor_name)
                                                        : anatomy_of(&whole, "", ORGAN_ROLE_OTHER, false);
 }
 
-/* Returns the row of tables by role: three for each role (not an expert, routed, shared). */
+/* Returns the index of a tensor's row in reports, which have three rows for each role: of tensors outside of experts,
+ * of routed experts and of shared experts. */
 unsigned organ_anatomy_row(const organ_anatomy *anatomy)
 {
     return 3 * (unsigned)anatomy->role + (unsigned)anatomy->experts;
 }
 
-/* Returns the name of a row of reports: a role has three, without experts, for routed and for shared experts. */
+/* Returns the name of row `row` of reports (organ_anatomy_row), or NULL if no tensor can be in it. */
 const char *organ_anatomy_row_name(unsigned row)
 {
     const unsigned role = row / 3, experts = row % 3;
