@@ -51,7 +51,9 @@ enum ggml_type {
 
 /* Layouts of blocks as in ggml (ggml-common.h of ggml, and gguf.quants). All members are bytes, because a file need
  * not align blocks. Members of two bytes named d, m or dmin are F16: the scale, the minimum, and the scale of the
- * groups' minima. */
+ * groups' minima. `codes` are the codes of the elements or their lowest bits; `fifth` and `high` are the bits above
+ * them. `scales` are the codes of the scales of groups, in q2_k, q4_k and q5_k also of their minima. `indices` select
+ * entries of a codebook (ggml_grids.h). The comments of the decoders describe the order of bits. */
 #define GGML_BLOCK(name, size, ...)                                                                                    \
     typedef struct {                                                                                                   \
         uint8_t __VA_ARGS__;                                                                                           \

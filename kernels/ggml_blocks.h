@@ -131,7 +131,7 @@ static void dequantize_iq4_nl(const void *blocks, float *values, size_t n)
 }
 
 /* Decodes blocks of mxfp4: an exponent e and 16 bytes of E2M1 codes. The table contains doubled values, so the scale
- * is half of 2^(e - 127). As in ggml, e = 0xff is not treated as NaN. */
+ * is half of 2^(e - 127), which is subnormal for e < 2. As in ggml, e = 0xff is not treated as NaN. */
 static void dequantize_mxfp4(const void *blocks, float *values, size_t n)
 {
     static const int8_t doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};

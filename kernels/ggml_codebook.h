@@ -2,7 +2,7 @@
  * Decoders for GGUF types whose codes are indices into a codebook (IQ1, IQ2, IQ3): 256 elements in a block, in runs
  * of 8 that share an entry of the codebook. One vector processes two runs, which share a scale in all of these
  * types. The entry of a run is spread to 8 bytes of a word; with the sign as an additional bit, each byte indexes a
- * table of signed values. */
+ * table of signed values. Layouts, constant factors and the order of operations are those of ggml. */
 #include "kernels/ggml_grids.h"
 
 /* Spreads the eight fields of 2 bits of an entry of a codebook to one byte each: separates halves, then pairs, then

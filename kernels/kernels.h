@@ -66,8 +66,8 @@ typedef struct organ_spread {
 
 /* Storage types of GGUF are identified by their numbers in files, 0 to ORGAN_GGML_TYPES - 1. */
 #define ORGAN_GGML_TYPES 43
-/* Decode blocks to values and encode values to blocks. In types without blocks, a block is one element. Blocks need
- * no alignment, values that of a float. */
+/* Functions that decode `blocks_count` blocks to values, and that encode values to as many blocks. In types without
+ * blocks, a block is one element. Blocks need no alignment, values that of a float. */
 typedef void organ_dequantize(const void *blocks, float *values, size_t blocks_count);
 typedef void organ_quantize(const float *values, void *blocks, size_t blocks_count);
 /* Encodes with a search for the scales that minimise the sum of weight x (value - decoded value)^2. `weights` are
@@ -123,8 +123,9 @@ typedef enum organ_compute {
     ORGAN_COMPUTE_BF16,
     ORGAN_COMPUTES
 } organ_compute;
-/* c (m x n, rows c_stride elements apart) = | += | -= a (m rows of k) times the transpose of b (n rows of k). c must
- * not overlap the operands; m, n and k may be 0. */
+/* A product: sets c to a b^T, adds a b^T to c or subtracts it from c, as `into` says. a has m rows of k values, b has n
+ * rows of k values, and c has m rows of n values, c_stride elements apart. c must not overlap the operands; m, n and k
+ * may be 0. */
 typedef struct organ_product {
     size_t m, n, k;
     organ_factor a, b;
@@ -134,7 +135,7 @@ typedef struct organ_product {
     organ_product_into into;
     organ_compute compute;
 } organ_product;
-#define ORGAN_PRODUCT_SCRATCH 311296 /* bytes */
+#define ORGAN_PRODUCT_SCRATCH 311296 /* bytes of the scratch memory of a product */
 
 /* The tokens of one head of a linear recurrence, and its state. Strides are in floats, from one token to the next,
  * or from one row of the state to the next. The arrays may overlap, except `outs` and `state`. */
@@ -371,8 +372,8 @@ const organ_kernels *organ_kernels_choose(organ_cpu cpu, const char *requested, 
 const organ_dots *organ_dots_choose(organ_cpu cpu, const organ_kernels *kernels, organ_compute compute,
                                     const char **why);
 
-/* Returns the table that differs from this one only in the implementation of the physarum tile, with equal results,
- * or NULL. Callers measure which one is faster on the CPU. */
+/* Returns the table that differs from `kernels` only in the implementation of the physarum tile, with equal results, or
+ * NULL if there is none. Callers measure which one is faster on the CPU. */
 const organ_kernels *organ_kernels_twin(const organ_kernels *kernels);
 
 /* Returns 1 if this CPU prunes with these parameters to the same bits as every other. beta other than 2 and coupling

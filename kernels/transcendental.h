@@ -7,6 +7,7 @@
 INLINE m32x16 lanes_below(size_t n) { return u32_gt(u32_set1((uint32_t)n), u32_lanes()); }
 
 /* ---- gates ---- */
+/* The activations of a gated feed-forward. */
 enum gate { SILU, GELU_TANH, GELU };
 
 /* Returns x / (1 + e^-s): x times the logistic function of s. */

@@ -138,7 +138,8 @@ typedef struct bin_places {
 
 /* Returns the mapping of values to bins: the position of a value is (value - mean) x per_bin + half of the number of
  * bins. For FP32 it is value x factor + offset, where the offset also adds ORGAN_Z_BINS to reach the binade from 256
- * to 512; `narrow` is set if FP32 is precise enough. */
+ * to 512; `narrow` is set if FP32 is precise enough: the factor is far from the limits of FP32, and the mean at
+ * most 256 bins from 0. */
 INLINE bin_places bin_places_of(double mean, double per_bin)
 {
     const double offset = ORGAN_Z_BINS + ORGAN_Z_BINS / 2 - mean * per_bin;

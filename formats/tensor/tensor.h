@@ -245,10 +245,10 @@ typedef struct organ_tensor {
     organ_dtype dtype;
     unsigned rank;         /* 0 for a scalar */
     const uint64_t *shape; /* rank dimensions, slowest axis first: (out_features, in_features) */
-    uint64_t elements;
-    uint64_t bytes;
-    uint32_t file;   /* index into organ_model.files */
-    uint64_t offset; /* file offset of its first byte */
+    uint64_t elements;     /* product of the dimensions */
+    uint64_t bytes;        /* size of the data in the file */
+    uint32_t file;         /* index into organ_model.files */
+    uint64_t offset;       /* file offset of its first byte */
     organ_anatomy anatomy;
 } organ_tensor;
 
@@ -257,6 +257,7 @@ typedef struct organ_tensor {
 typedef struct organ_matrices {
     uint64_t count, rows, cols;
 } organ_matrices;
+/* Returns the shape of a tensor as a stack of matrices. */
 organ_matrices organ_tensor_matrices(const organ_tensor *tensor);
 
 struct organ_http_file;
@@ -268,8 +269,8 @@ typedef struct organ_model_file {
     int fd; /* descriptor for reading, open while the model is open; -1 if organ_model_file_open opens the file for each
                read */
     struct organ_http_file *remote; /* set for a file at a URL (`fd` is -1); else NULL */
-    uint64_t size;
-    uint64_t data_offset;  /* offset of the tensor data; the header precedes it */
+    uint64_t size;                  /* bytes of the file */
+    uint64_t data_offset;           /* offset of the tensor data; the header precedes it */
     uint64_t first, count; /* the file's tensors are organ_model.tensors[first .. first + count), in order of offset */
     struct timespec modified; /* stat's modification time when the file was opened */
     uint64_t device, inode;   /* of stat: the same file under two paths has the same pair */
