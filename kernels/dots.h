@@ -19,7 +19,7 @@ _Static_assert((DOT_STRIP_TERM + DOT_BLOCK(1) * DOT_PITCH) * sizeof(uint16_t) <=
 #define GREATEST_BF16 0x7f7f0000u /* bits of the largest finite BF16, as FP32 */
 
 /* Rounds n up to a multiple of `multiple`. */
-INLINE size_t dot_fill(size_t n, size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+INLINE size_t dot_round_up(size_t n, size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 /* Splits 16 values into `count` terms: each is the BF16 nearest to the value less the terms before it. The first of
  * several terms is truncated instead if rounding could overflow. The first term of a value that is not finite is that
@@ -43,8 +43,8 @@ INLINE void split_terms(f32x16 value, u16x16 *terms, const int count)
  * DOT_DEPTH columns. Rows are DOT_PITCH words apart, terms DOT_BLOCK(terms) rows. */
 INLINE void pack_rows(uint16_t *to, const product_part *part, const int terms)
 {
-    for (size_t row = 0; row < dot_fill(part->rows, DOT_MIN); row++)
-        for (size_t from = 0; from < dot_fill(part->columns, DOT_DEPTH); from += 16) {
+    for (size_t row = 0; row < dot_round_up(part->rows, DOT_MIN); row++)
+        for (size_t from = 0; from < dot_round_up(part->columns, DOT_DEPTH); from += 16) {
             u16x16 words[DOT_TERMS];
             __builtin_prefetch((const float *)part->values + part->at + (row + ROWS_AHEAD) * part->stride + from);
             split_terms(load_row_vector(part, row, from, F32), words, terms);
@@ -63,7 +63,7 @@ static void pack_block(uint16_t *to, const product_part *part, int terms)
 }
 
 /* Loads 32 BF16 of a row from column `from` on as 16 pairs; zeros beyond the last row or column. */
-INLINE f32x16 stored_pairs(const product_part *part, size_t row, size_t from)
+INLINE f32x16 load_bf16_pairs(const product_part *part, size_t row, size_t from)
 {
     const uint16_t *const words = (const uint16_t *)part->values + part->at + row * part->stride + from;
     if (row >= part->rows)
@@ -86,7 +86,7 @@ INLINE void store_transposed_square(uint16_t *to, f32x16 square[16])
 
 /* Packs 16 rows x DOT_DEPTH columns of BF16: pairs of neighbouring columns stay together, as the dot product
  * instruction reads them. */
-INLINE void pack_stored(uint16_t *to, const product_part *part, size_t row, size_t from)
+INLINE void pack_bf16(uint16_t *to, const product_part *part, size_t row, size_t from)
 {
     f32x16 square[16];
     if (row + 16 <= part->rows && from + DOT_DEPTH <= part->columns) {
@@ -94,7 +94,7 @@ INLINE void pack_stored(uint16_t *to, const product_part *part, size_t row, size
         UNROLL for (size_t l = 0; l < 16; l++) square[l] =
             f32_load((const float *)(const void *)(words + l * part->stride));
     } else
-        UNROLL for (size_t l = 0; l < 16; l++) square[l] = stored_pairs(part, row + l, from);
+        UNROLL for (size_t l = 0; l < 16; l++) square[l] = load_bf16_pairs(part, row + l, from);
     store_transposed_square(to, square);
 }
 
@@ -130,7 +130,7 @@ static void pack_dot_strip(uint16_t *to, const product_part *part, int terms, or
         for (size_t row = 0; row < DOT_STRIP; row += 16) {
             uint16_t *const square = to + from * DOT_STRIP + 2 * row;
             if (type == ORGAN_REAL_BF16)
-                pack_stored(square, part, row, from);
+                pack_bf16(square, part, row, from);
             else if (type == ORGAN_REAL_F16)
                 pack_split(square, part, row, from, terms, F16);
             else
@@ -234,7 +234,7 @@ static void dot_product(const organ_product *p, void *scratch)
     do {
         const size_t depth = min_size(DOT_CHUNK, p->k - k), max = DOT_BLOCK(a_terms);
         const organ_product_into into = k > 0 && p->into == ORGAN_PRODUCT_SET ? ORGAN_PRODUCT_ADD : p->into;
-        const dot_operands o = {block, strip, a_terms, b_terms, dot_fill(depth, DOT_DEPTH)};
+        const dot_operands o = {block, strip, a_terms, b_terms, dot_round_up(depth, DOT_DEPTH)};
         for (size_t row = 0; row < p->m && (p->k > 0 || into == ORGAN_PRODUCT_SET); row += max) {
             const size_t rows = min_size(max, p->m - row);
             const product_part a = part_of(&p->a, row, rows, k, depth);

@@ -88,7 +88,7 @@ INLINE void fit_load(fit_groups *g, const float *values, const float *weights, s
 }
 
 /* Sets *low and *high to the least and the greatest value of each group. */
-INLINE void fit_ends(const fit_groups *g, f32x16 *low, f32x16 *high)
+INLINE void fit_range(const fit_groups *g, f32x16 *low, f32x16 *high)
 {
     *low = *high = f32_load(g->values[0]);
     for (int k = 1; k < g->size; k++) {
@@ -149,7 +149,7 @@ INLINE void fit_try_scale(const fit_groups *g, f32x16 inverse, const fit_symmetr
 INLINE f32x16 fit_scale(const fit_groups *g, const fit_symmetric *kind)
 {
     f32x16 low, high, scale = f32_set1(0), gain = scale;
-    fit_ends(g, &low, &high);
+    fit_range(g, &low, &high);
     const f32x16 farthest = f32_select(f32_gt(high, fit_negative(low)), high, low);
     const m32x16 some = f32_gt(fit_magnitude(farthest), f32_set1(FIT_NEAREST));
     const f32x16 by = f32_select(some, farthest, f32_set1(1));
@@ -244,7 +244,7 @@ INLINE fit_line fit_best_line(const fit_groups *g, float high, int below)
     f32x16 least, greatest;
     fit_moments sums;
     fit_line best = {.s = zero};
-    fit_ends(g, &least, &greatest);
+    fit_range(g, &least, &greatest);
     fit_weigh(g, &sums);
     best.m = f32_div(sums.x, sums.w);
     if (below) {

@@ -228,7 +228,7 @@ INLINE float fit_solve_d(const fit_groups *g, float d, f32x16 codes, const fit_s
 }
 
 /* Returns the value of largest magnitude of 16, with its sign. */
-INLINE float fit_farthest(const float *values)
+INLINE float fit_largest_of_16(const float *values)
 {
     float far = 0;
     for (int l = 0; l < 16; l++)
@@ -269,7 +269,7 @@ static void fit_q6_k(const float *values, const float *weights, size_t cols, voi
         uint8_t codes[256];
         fit_load(&g, values + 256 * at, weights, weights ? 256 * at % cols : 0, cols, 16);
         f32_store(scales, fit_scale(&g, kind));
-        float d = fit_put_half(b->d, fit_farthest(scales) / -128);
+        float d = fit_put_half(b->d, fit_largest_of_16(scales) / -128);
         f32x16 of_scales = fit_code(f32_mul(f32_load(scales), fit_inverse(f32_set1(d))), -128, 127);
         for (int round = 0; round < FIT_K_ROUNDS; round++) {
             of_scales = fit_scale_codes(&g, d, of_scales, kind);
