@@ -343,13 +343,8 @@ INLINE int e2m1_multiply(const float *scales, e2m1_products *products)
  * the codes of +0 and -0, keeps only the sign of the product. */
 INLINE u16x16 e2m1_table(const e2m1_products *products, size_t group)
 {
-    enum {
-        SIGN = 0x8000,
-        ALL = 0xffff,
-        LESS = 0xff80,
-        TWO = 0x80,
-        FOUR = 0x100
-    }; /* multiplication by -1 or a power of two as an addition to a BF16 */
+    /* masks (SIGN, ALL), and multiplication by -1 (SIGN), 1/2 (LESS), 2 or 4 as an addition to a BF16 */
+    enum { SIGN = 0x8000, ALL = 0xffff, LESS = 0xff80, TWO = 0x80, FOUR = 0x100 };
     static const uint16_t of_one[16] = {SIGN, ALL, ALL, 0, ALL, 0, ALL, 0, SIGN, ALL, ALL, 0, ALL, 0, ALL, 0};
     static const uint16_t of_three_halves[16] = {0, 0, 0, ALL, 0, ALL, 0, ALL, 0, 0, 0, ALL, 0, ALL, 0, ALL};
     static const uint16_t factor[16] = {0,          LESS,       0,           0,           TWO,  TWO,

@@ -80,8 +80,8 @@ INLINE void narrow_elements(const float *src, uint16_t *dst, size_t n, const enu
 {
     size_t at = elements_to_line(dst, sizeof *dst, n);
     narrow_part(src, dst, at, type);
-    if (n * sizeof *dst >= STREAM_BYTES &&
-        (uintptr_t)(dst + at) % 64 == 0) { /* a destination from a file may not even be aligned to its elements */
+    /* dst + at is no 64-byte boundary if dst, an address in the bytes of a file, is not aligned to its elements */
+    if (n * sizeof *dst >= STREAM_BYTES && (uintptr_t)(dst + at) % 64 == 0) {
         for (; at + 32 <= n; at += 32)
             narrow_pair(src + at, dst + at, type, 1);
         stream_end();

@@ -92,9 +92,11 @@ INLINE float fit_sum_8(const float *values)
     return sum;
 }
 
-/* Solves for d and dmin of both blocks with all codes fixed: the 2 x 2 normal equations of a block's weighted
- * squared error. If they are nearly singular (determinant up to 2^-20 of its first product), dmin stays and d is solved
- * alone. Results that are not above 0 are discarded. */
+/* Solves for d and dmin of both blocks with all codes fixed: the 2 x 2 normal equations of a block's weighted squared
+ * error. A value x is approximated by d D - dmin M, with D = code of the scale x code of the value, M = code of the
+ * minimum. The sums of weighted products are named by their factors: DD, DM and so on, where M includes the minus. If
+ * they are nearly singular (determinant up to 2^-20 of its first product), dmin stays and d is solved alone. Results
+ * that are not above 0 are discarded. */
 INLINE void fit_k_solve(const fit_groups *g, float high, fit_k *k)
 {
     enum { DD, DM, MM, DX, MX };

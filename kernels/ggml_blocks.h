@@ -77,7 +77,7 @@ static void dequantize_q4_0(const void *blocks, float *values, size_t n)
         put_nibbles(values, b->codes, u8_set1(8), block_scale(b->d));
 }
 
-/* Decodes n blocks of q4_1: nibbles, a scale and a minimum. */
+/* Decodes n blocks of q4_1: nibbles, a scale and a minimum m, which is added. */
 static void dequantize_q4_1(const void *blocks, float *values, size_t n)
 {
     const block_q4_1 *b = blocks;
@@ -106,7 +106,7 @@ static void dequantize_q5_0(const void *blocks, float *values, size_t n)
             put_scaled(values, u8_sub(five_bits(b->fifth, b->codes, half), u8_set1(16)), block_scale(b->d));
 }
 
-/* Decodes n blocks of q5_1: codes of 5 bits, a scale and a minimum. */
+/* Decodes n blocks of q5_1: codes of 5 bits, a scale and a minimum m, which is added. */
 static void dequantize_q5_1(const void *blocks, float *values, size_t n)
 {
     const block_q5_1 *b = blocks;

@@ -76,8 +76,8 @@ static void dequantize_q1_0(const void *blocks, float *values, size_t n)
     }
 }
 
-/* Decodes blocks of q2_0: four codes of two bits in a byte, -1 to 2. The zips put the four fields of each byte in
- * order. */
+/* Decodes blocks of q2_0: codes of two bits, offset by 1, and a scale. A byte has the codes of four adjacent elements,
+ * from the lowest bits on; the zips put the four fields of all bytes in this order. */
 static void dequantize_q2_0(const void *blocks, float *values, size_t n)
 {
     const block_q2_0 *b = blocks;

@@ -123,9 +123,9 @@ typedef enum organ_compute {
     ORGAN_COMPUTE_BF16,
     ORGAN_COMPUTES
 } organ_compute;
-/* A product: sets c to a b^T, adds a b^T to c or subtracts it from c, as `into` says. a has m rows of k values, b has n
- * rows of k values, and c has m rows of n values, c_stride elements apart. c must not overlap the operands; m, n and k
- * may be 0. */
+/* A product: sets c to a b^T, adds a b^T to c or subtracts it from c, depending on `into`. a has m rows of k values, b
+ * has n rows of k values, and c has m rows of n values, c_stride elements apart. c must not overlap the operands; m, n
+ * and k may be 0. */
 typedef struct organ_product {
     size_t m, n, k;
     organ_factor a, b;
@@ -141,12 +141,12 @@ typedef struct organ_product {
  * or from one row of the state to the next. The arrays may overlap, except `outs` and `state`. */
 typedef struct organ_recurrence {
     size_t tokens, key_dim, value_dim;
-    const float *queries, *keys; /* key_dim numbers for each token */
-    const float *values;         /* value_dim numbers */
-    const float *decays;         /* one number, or with decay_by_key key_dim numbers */
-    const float *strengths;      /* one number */
-    float *outs;                 /* value_dim numbers */
-    float *state;                /* key_dim rows of value_dim numbers */
+    const float *queries, *keys; /* `key_dim` numbers for each token */
+    const float *values;         /* `value_dim` numbers for each token */
+    const float *decays;         /* one number for each token, or with decay_by_key `key_dim` numbers */
+    const float *strengths;      /* one number for each token */
+    float *outs;                 /* `value_dim` numbers for each token */
+    float *state;                /* [key_dim][value_dim] */
     size_t query_stride, key_stride, value_stride, decay_stride, strength_stride, out_stride, state_stride;
     bool decay_by_key; /* each row of the state has its own decay */
     bool delta;        /* the gated delta rule: subtracts what the state returns for the key before writing */
@@ -157,11 +157,11 @@ typedef struct organ_recurrence {
  * Arrays do not overlap; rows of two arrays may alternate in memory. */
 typedef struct organ_selective_scan {
     size_t tokens, channels, states;
-    float *values;               /* x: channels numbers for each token, which the outputs replace */
-    const float *steps;          /* dt: channels numbers for each token */
-    const float *writes, *reads; /* B and C: states numbers for each token */
-    const float *rates, *skip;   /* A: states rows of channels numbers; D: channels numbers */
-    float *state;                /* states rows of channels numbers */
+    float *values;               /* x: `channels` numbers for each token, which the outputs replace */
+    const float *steps;          /* dt: `channels` numbers for each token */
+    const float *writes, *reads; /* B and C: `states` numbers for each token */
+    const float *rates, *skip;   /* A: [states][channels]; D: [channels] */
+    float *state;                /* [states][channels] */
     size_t value_stride, step_stride, write_stride, read_stride, rate_stride, state_stride;
 } organ_selective_scan;
 

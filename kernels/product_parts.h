@@ -121,8 +121,8 @@ INLINE void combine_f64(double *c, size_t n, f32x16 total, organ_product_into in
         memcpy(c, some, n * sizeof *c);
 }
 
-/* Sets c to `rows` rows of totals, or adds them to c or subtracts them from c, as place->into says. The rows of totals
- * are `pitch` floats apart and have place->columns values, rounded up to whole vectors. */
+/* Sets c to `rows` rows of totals, or adds them to c or subtracts them from c, depending on place->into. The rows of
+ * totals are `pitch` floats apart and have place->columns values, rounded up to whole vectors. */
 static void combine_totals(const product_place *place, const float *totals, size_t pitch, size_t rows)
 {
     const organ_product *const p = place->product;

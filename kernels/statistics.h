@@ -31,8 +31,8 @@ INLINE void first_pass_vector(first_pass *pass, f32x16 values)
     const u32x16 magnitude = u32_and(f32_bits(values), u32_set1(MAGNITUDE));
     const m32x16 finite = finite_of(values);
     const unsigned count = m32_count(finite);
-    const f32x16 unsigned_zeros =
-        f32_add(values, f32_set1(0.0f)); /* adding +0 turns -0 into +0: min of -0 and +0 differs between ISAs */
+    /* adding +0 turns -0 into +0, because the minimum of -0 and +0 differs between ISAs */
+    const f32x16 unsigned_zeros = f32_add(values, f32_set1(0.0f));
 
     pass->finite += count;
     if (count < 16)

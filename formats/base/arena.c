@@ -65,8 +65,8 @@ bool organ_grow(void *list, size_t count, size_t *capacity, size_t size)
     void *elements;
     if (count < *capacity)
         return true;
-    memcpy(&elements, list,
-           sizeof elements); /* `list` may be an int ** or any other: copies the pointer without its type */
+    /* `list` may be an int ** or a pointer to any other pointer, so the pointer is copied without its type */
+    memcpy(&elements, list, sizeof elements);
     if (__builtin_mul_overflow(requested, size, &size) || !(elements = realloc(elements, size)))
         return false;
     memcpy(list, &elements, sizeof elements);

@@ -72,8 +72,8 @@ static bool map_more(void)
         return false;
     }
     madvise(map, map_bytes(k), MADV_DONTFORK);
-    madvise(map, map_bytes(k),
-            MADV_RANDOM); /* otherwise the system also maps the pages that it reads ahead, many at a time */
+    /* without this, the system also maps the pages that it reads ahead, many at a time */
+    madvise(map, map_bytes(k), MADV_RANDOM);
     madvise(map, map_bytes(k), MADV_NOHUGEPAGE);
     spool.maps[k] = map;
     spool.file = at;

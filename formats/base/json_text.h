@@ -35,8 +35,8 @@ typedef struct organ_json_walk {
     bool started;   /* a member was read */
     bool any_names; /* set by the caller: accept names that contain NUL */
     json_t *name;   /* name of the current member: a string, without NUL unless any_names; owned by the walk */
-    organ_json_span
-        value; /* value of the current member, not yet validated: pass it to organ_json_parse or organ_json_check */
+    /* value of the current member, not yet validated: pass it to organ_json_parse or organ_json_check */
+    organ_json_span value;
 } organ_json_walk;
 
 /* Starts a walk of the object in `span`. Returns ORGAN_BAD_INPUT if the value is not an object; `what` is its name
