@@ -20,7 +20,8 @@ float organ_e8m0_to_f32(uint8_t code)
     return float_of_bits(code == 0 ? 0x00400000 : (uint32_t)code << 23);
 }
 
-/* Converts a code of FP8 E4M3 (OCP) to FP32: bias 7, no infinity; NaN has all exponent and fraction bits set. */
+/* Converts a code of FP8 E4M3 (OCP) to FP32: bias 7, 120 less than that of FP32; no infinity; a NaN has all exponent
+ * and fraction bits set. */
 float organ_e4m3_to_f32(uint8_t code)
 {
     const uint32_t sign = (uint32_t)(code & 0x80) << 24, exponent = code >> 3 & 15, fraction = code & 7;
@@ -139,7 +140,7 @@ static void transpose_tile(const uint8_t *src, size_t src_stride, uint8_t *dst, 
         memcpy(dst + c * dst_stride, tile + c * SIDE, rows);
 }
 
-/* Transposes rows x cols bytes tile by tile. Strides are in bytes. */
+/* Transposes rows x cols bytes of `src` to `dst` tile by tile. Strides are in bytes. */
 void organ_transpose_u8(const uint8_t *src, size_t src_stride, uint8_t *dst, size_t dst_stride, size_t rows,
                         size_t cols)
 {
@@ -149,7 +150,7 @@ void organ_transpose_u8(const uint8_t *src, size_t src_stride, uint8_t *dst, siz
                            smaller_of(rows - r, SIDE), smaller_of(cols - c, SIDE));
 }
 
-/* Transposes rows x cols words tile by tile. Strides are in words. */
+/* Transposes rows x cols 32-bit words of `src` to `dst` tile by tile. Strides are in words. */
 void organ_transpose_u32(const uint32_t *src, size_t src_stride, uint32_t *dst, size_t dst_stride, size_t rows,
                          size_t cols)
 {

@@ -143,8 +143,8 @@ static void pack_dot_strip(uint16_t *to, const product_part *part, int terms, or
 /* A packed block of a and a packed strip of b. */
 typedef struct dot_operands {
     const uint16_t *a, *b; /* first terms; the next term is DOT_BLOCK(a_terms) rows or DOT_STRIP_TERM words further */
-    int a_terms, b_terms;
-    size_t depth; /* values of k, a multiple of DOT_DEPTH */
+    int a_terms, b_terms;  /* numbers of terms */
+    size_t depth;          /* values of k, a multiple of DOT_DEPTH */
 } dot_operands;
 
 /* Computes a tile of `rows` rows, of which `stored_rows` are combined with c: adds the dot products of term i of a

@@ -216,7 +216,7 @@ INLINE f32x16 fit_scale_codes(const fit_groups *g, float d, f32x16 codes, const 
     return best;
 }
 
-/* Returns the least-squares d with all codes fixed, rounded to F16; the given d if no code is different from 0. */
+/* Returns the least-squares d with all codes fixed, rounded to F16; `d` unchanged if all codes are 0. */
 INLINE float fit_solve_d(const fit_groups *g, float d, f32x16 codes, const fit_symmetric *kind)
 {
     f32x16 qx, qq;

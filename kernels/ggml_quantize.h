@@ -77,8 +77,7 @@ INLINE float affine_codes(const float *values, float top, u8x16 codes[2], float 
     return d;
 }
 
-/* Stores the low 4 bits of 32 codes in 16 bytes: the first 16 codes in the low halves, the last 16 in the high halves.
- */
+/* Stores the low 4 bits of 32 codes in 16 bytes: the first 16 in the low halves, the last 16 in the high halves. */
 INLINE void store_nibbles(uint8_t *bytes, const u8x16 codes[2])
 {
     u8_store(bytes, u8_or(u8_field(codes[0], 0, 15), u8_sll(u8_field(codes[1], 0, 15), 4)));

@@ -4,8 +4,8 @@
 #include "kernels/kernels.h"
 
 /* Merges `other` into `into`: combines the sums of powers of deviations of two sets to those from the common mean
- * (Pebay 2008, formulas 2.1 and 3.1), with d = mean_b - mean_a and n = n_a + n_b; the
- * variables a and b are n_a and n_b, the counts of `into` and `other`. */
+ * (Pebay 2008, formulas 2.1 and 3.1), with d = mean_b - mean_a and n = n_a + n_b; the variables a
+ * and b are n_a and n_b, the counts of `into` and `other`. */
 void organ_moments_merge(organ_moments *into, const organ_moments *other)
 {
     into->zero += other->zero;

@@ -37,7 +37,8 @@ typedef struct physarum_survey {
 
 INLINE size_t round_up_to_vector(size_t n) { return (n + 15) / 16 * 16; }
 
-/* Computes the sum of magnitudes, the number of zeros and the largest magnitude of a tile. */
+/* Computes the sum of magnitudes, the number of zeros and the largest magnitude of a tile. Lanes past the last column
+ * are loaded as zeros and subtracted from their number. */
 INLINE physarum_survey survey_tile(const void *weights, size_t rows, size_t cols, size_t stride,
                                    const enum element_type type)
 {

@@ -56,10 +56,10 @@ INLINE void recurrence_rows(const organ_recurrence *r, const recurrence_token *n
 }
 
 /* Runs all tokens through the columns of the state S from `from` on: `vectors` x 16 columns, where the last vector has
- * `last` columns. For each token: S = decay S; reads = key^T S; writes = strength (value - reads), the gated delta rule
- * (Yang et al. 2024, arXiv:2412.06464), or strength value without `delta`; S = S + key writes^T; out = query^T S. The
- * next token's decay and read need only the row just written, so one pass over the rows of S ends a token and begins
- * the next. */
+ * `last` columns. There is at least one token. For each token: S = decay S; reads = key^T S; writes = strength (value -
+ * reads), the gated delta rule (Yang et al. 2024, arXiv:2412.06464), or strength value without `delta`; S = S + key
+ * writes^T; out = query^T S. The next token's decay and read need only the row just written, so one pass over the rows
+ * of S ends a token and begins the next. */
 INLINE void recurrence_columns(const organ_recurrence *r, size_t from, const int vectors, const size_t last)
 {
     float *const state = r->state + from;

@@ -116,7 +116,7 @@ INLINE void moments_of(const void *values, size_t n, organ_moments *moments, con
     *moments = total;
 }
 
-/* The kernels of organ_kernels for the three storage types. */
+/* moments_of for each storage type: the kernels of organ_kernels. */
 static void moments_bf16(const uint16_t *values, size_t n, organ_moments *moments)
 {
     moments_of(values, n, moments, BF16);

@@ -128,7 +128,8 @@ INLINE f64x16 divergence_of(f32x16 first, f64x16 first_sum, f32x16 other, f64x16
     return f64_mul(f64_exp(p), f64_sub(p, q));
 }
 
-/* Returns the Kullback-Leibler divergence of two softmaxes, given as logits and logarithms of sums of exponentials. */
+/* Returns the Kullback-Leibler divergence D(p || q), where p and q are the softmaxes of the logits `first` and `other`.
+ * first_sum and other_sum are the logarithms of the sums of exponentials of these logits. */
 static double divergence(const float *first, double first_sum, const float *other, double other_sum, size_t n)
 {
     const f64x16 p_sum = f64_set1(first_sum), q_sum = f64_set1(other_sum);

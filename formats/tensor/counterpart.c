@@ -54,8 +54,8 @@ static const char *find_layer_number(const char *name, int32_t layer, size_t *le
     return NULL;
 }
 
-/* Writes the tensor's name with its layer number replaced by `layer`. Returns false if the name has no layer number,
- * or if the result exceeds `size` bytes. */
+/* Writes the tensor's name with its layer number replaced by `layer`; the same name if `layer` is anatomy->layer.
+ * Returns false if the name has no layer number to replace, or if the result exceeds `size` bytes. */
 bool organ_counterpart_at(const char *name, const organ_anatomy *anatomy, int32_t layer, char *out, size_t size)
 {
     size_t length = 0;

@@ -20,6 +20,7 @@ static const struct hf_config_field {
     size_t at, capacity; /* offset and size of the member in organ_hf_config */
 } fields[] = {
 /* clang-format off */
+/* A row for a string, and for a whole number. */
 #define TEXT(key, member) {key, WORD, offsetof(organ_hf_config, member), sizeof(((organ_hf_config *)0)->member)}
 #define NUMBER(key, member) {key, SIZE, offsetof(organ_hf_config, member), sizeof(int64_t)}
     /* clang-format on */

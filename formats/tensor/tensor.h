@@ -152,7 +152,7 @@ typedef enum organ_role {
     ORGAN_ROLE_GATE_UP, /* fused, Phi-3 and stacked experts */
     ORGAN_ROLE_DOWN,    /* also fc2, c_proj, dense_4h_to_h */
     ORGAN_ROLE_ROUTER,  /* chooses the experts */
-    ORGAN_ROLE_LATENT,  /* projections around all experts of a layer [Nemotron 3] */
+    ORGAN_ROLE_LATENT,  /* hidden state to the input of a layer's experts, and back from their output [Nemotron 3] */
     /* Extra inputs and paths */
     ORGAN_ROLE_PER_LAYER,   /* projections of per-layer embeddings, in each layer or one for all layers [Gemma 3n, Gemma
                                4] */
