@@ -142,8 +142,8 @@ static void haar_shrink_level(const haar_level *level, const haar_level *above, 
 }
 
 /* Attenuates the noise of a row of n values in place by wavelet shrinkage (Donoho and Johnstone 1994): splits it
- * into HAAR_LEVELS levels and estimates the noise of each from the median of its details. Multiplies details by 1 -
- * strength unless they and their parents exceed `threshold` times the noise of their level. Then joins the levels.
+ * into up to HAAR_LEVELS levels and estimates the noise of each from the median of its details. Multiplies details by 1
+ * - strength unless they and their parents exceed `threshold` times the noise of their level. Then joins the levels.
  * `scratch` has n floats. */
 static void haar_purify(float *row, size_t n, float threshold, float strength, float *scratch)
 {

@@ -9,8 +9,8 @@
 
 /* Writes the name of the same tensor of layer `layer`, in the same format:
  * "model.layers.3.mlp.up_proj.weight" at layer 5 is "model.layers.5.mlp.up_proj.weight". `anatomy` is that of `name`.
- * `layer` must be -1 for a tensor outside of layers, else the function returns false, and from 0 for all others. Also
- * returns false if the result exceeds `size` bytes. */
+ * `layer` must be from 0 for a tensor in a layer, and -1 for any other, for which the function returns false if `layer`
+ * is not -1. Also returns false if the result exceeds `size` bytes. */
 bool organ_counterpart_at(const char *name, const organ_anatomy *anatomy, int32_t layer, char *out, size_t size);
 
 /* Translates the name of a tensor between Hugging Face ("model.layers.3.mlp.up_proj.weight") and GGUF
