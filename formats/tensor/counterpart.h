@@ -9,8 +9,8 @@
 
 /* Writes the name of the same tensor of layer `layer`, in the same format:
  * "model.layers.3.mlp.up_proj.weight" at layer 5 is "model.layers.5.mlp.up_proj.weight". `anatomy` is that of `name`.
- * `layer` must be from 0 for a tensor in a layer, and -1 for any other, for which the function returns false if `layer`
- * is not -1. Also returns false if the result exceeds `size` bytes. */
+ * If the tensor is in a layer, `layer` must be at least 0; if it is not, `layer` must be -1, else the function returns
+ * false. Also returns false if the result exceeds `size` bytes. */
 bool organ_counterpart_at(const char *name, const organ_anatomy *anatomy, int32_t layer, char *out, size_t size);
 
 /* Translates the name of a tensor between Hugging Face ("model.layers.3.mlp.up_proj.weight") and GGUF
