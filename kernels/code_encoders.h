@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * Kernels that convert floats to codes of packed weights; they iterate over groups with the functions of codes.h.
  * Also the largest magnitude of an array, from which callers choose scales. */
+
 /* Returns the codes of 16 values as 8-bit floats with `fraction` fraction bits, smallest normal exponent `least` and
- * largest value `greatest`; larger magnitudes become `greatest`, NaN 0x7f. `one` is 2^(exponent of a + 23 -
- * fraction): its unit in the last place is one step of the result, so FP32 addition of `one` rounds to nearest even.
- * The increase of the bit pattern counts the steps; with the exponent added, it is the code. */
+ * largest value `greatest`; larger magnitudes become `greatest`, NaN 0x7f. `one` is 2^(e + 23 - fraction), where e is
+ * the exponent of the value, at least `least`. The unit in the last place of `one` is one step of the result, so FP32
+ * addition of `one` rounds to nearest even. The increase of its bit pattern is the number of steps; with `above`, the
+ * steps for e - `least`, it is the code. */
 INLINE u8x16 fp8_codes(f32x16 a, const int fraction, const int least, const float greatest)
 {
     const uint32_t bottom = (uint32_t)(127 + least) << 23, up = (uint32_t)(23 - fraction) << 23;
@@ -81,6 +83,7 @@ INLINE void encode_codes(const float *values, const float *scales, size_t group,
     }
 }
 
+/* Defines the kernel encode_NAME for one format of codes. */
 #define ENCODE(name, code)                                                                                             \
     static void encode_##name(const float *values, const float *scales, size_t group, void *codes, size_t n)           \
     {                                                                                                                  \

@@ -4,6 +4,7 @@
 #include "kernels/kernels.h"
 #include <string.h>
 
+/* Returns the FP32 with these bits. */
 static float float_of_bits(uint32_t bits)
 {
     float value;
@@ -19,7 +20,8 @@ float organ_e8m0_to_f32(uint8_t code)
     return float_of_bits(code == 0 ? 0x00400000 : (uint32_t)code << 23);
 }
 
-/* Converts a code of FP8 E4M3 (OCP) to FP32: bias 7, no infinity; NaN has all exponent and fraction bits set. */
+/* Converts a code of FP8 E4M3 (OCP) to FP32: bias 7, 120 less than that of FP32; no infinity; a NaN has all exponent
+ * and fraction bits set. */
 float organ_e4m3_to_f32(uint8_t code)
 {
     const uint32_t sign = (uint32_t)(code & 0x80) << 24, exponent = code >> 3 & 15, fraction = code & 7;
@@ -31,8 +33,9 @@ float organ_e4m3_to_f32(uint8_t code)
 }
 
 /* ---- codes out of words ---- */
-/* Returns the `length` bits that begin at bit `at`. Eight codes and the bits before them in their first byte have at
- * most 64 bits, because codes of 8 bits begin at a byte. Reads no byte without a bit of these codes. */
+/* Returns the `length` <= 64 bits of up to eight codes that begin at bit `at`; bits above them are undefined. The codes
+ * and the bits before them in their first byte have at most 64 bits, because codes of 8 bits begin at a byte. Reads no
+ * byte without a bit of these codes. */
 static uint64_t window_at(const uint8_t *bytes, size_t at, size_t length)
 {
     const size_t from = at / 8, to = (at + length + 7) / 8;
@@ -41,8 +44,8 @@ static uint64_t window_at(const uint8_t *bytes, size_t at, size_t length)
     return window >> at % 8;
 }
 
-/* Spreads 8 adjacent codes of `bits` bits to one byte each: separates the two halves of four codes, then pairs, then
- * single codes. */
+/* Spreads the lowest 8 codes of `window`, of `bits` bits each, to one byte each: separates the two halves of four
+ * codes, then pairs, then single codes. */
 static uint64_t spread_eight(uint64_t window, unsigned bits)
 {
     const uint64_t one = (1u << bits) - 1, two = (1u << 2 * bits) - 1, four = (UINT64_C(1) << 4 * bits) - 1;
@@ -89,7 +92,7 @@ void organ_unpack_bits(const void *words, unsigned bits, int dense, size_t first
 }
 
 /* ---- transposition ---- */
-/* Exchanges the bits of `even` at `lower` << by with the bits of `odd` at `lower`. */
+/* Exchanges the bits of *even that the mask `lower` << by selects with the bits of *odd that `lower` selects. */
 static void code_plain_exchange(uint64_t *even, uint64_t *odd, int by, uint64_t lower)
 {
     const uint64_t difference = ((*even >> by) ^ *odd) & lower;
@@ -106,7 +109,7 @@ static void transpose_eight(const uint8_t *src, size_t src_stride, uint8_t *dst,
         memcpy(&row[r], src + r * src_stride, 8);
     for (int r = 0; r < 4; r++)
         code_plain_exchange(&row[r], &row[r + 4], 32, 0x00000000ffffffff);
-    for (int r = 0; r < 8; r += r % 2 == 1 ? 3 : 1)
+    for (int r = 0; r < 8; r += r % 2 == 1 ? 3 : 1) /* rows 0, 1, 4 and 5 */
         code_plain_exchange(&row[r], &row[r + 2], 16, 0x0000ffff0000ffff);
     for (int r = 0; r < 8; r += 2)
         code_plain_exchange(&row[r], &row[r + 1], 8, 0x00ff00ff00ff00ff);
@@ -137,7 +140,7 @@ static void transpose_tile(const uint8_t *src, size_t src_stride, uint8_t *dst, 
         memcpy(dst + c * dst_stride, tile + c * SIDE, rows);
 }
 
-/* Transposes rows x cols bytes tile by tile. Strides are in bytes. */
+/* Transposes rows x cols bytes of `src` to `dst` tile by tile. Strides are in bytes. */
 void organ_transpose_u8(const uint8_t *src, size_t src_stride, uint8_t *dst, size_t dst_stride, size_t rows,
                         size_t cols)
 {
@@ -147,7 +150,7 @@ void organ_transpose_u8(const uint8_t *src, size_t src_stride, uint8_t *dst, siz
                            smaller_of(rows - r, SIDE), smaller_of(cols - c, SIDE));
 }
 
-/* Transposes rows x cols words tile by tile. Strides are in words. */
+/* Transposes rows x cols 32-bit words of `src` to `dst` tile by tile. Strides are in words. */
 void organ_transpose_u32(const uint32_t *src, size_t src_stride, uint32_t *dst, size_t dst_stride, size_t rows,
                          size_t cols)
 {

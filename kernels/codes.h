@@ -16,7 +16,8 @@ typedef struct factor_pair {
     f32x16 scale[2], zero[2];
 } factor_pair;
 
-INLINE void pass_factors(code_factors *f, size_t n) /* moves past n elements of the current group */
+/* Moves past n elements of the current group, n <= group_left, and to the next group after its last element. */
+INLINE void pass_factors(code_factors *f, size_t n)
 {
     f->group_left -= n;
     if (f->group_left == 0) {
@@ -46,7 +47,7 @@ INLINE void next_factors(code_factors *f, size_t n, f32x16 *scale, f32x16 *zero)
     *zero = f32_load(zeros);
 }
 
-/* Loads the factors of the next n <= 32 codes. */
+/* Loads scale and zero point of each of the next n <= 32 elements. */
 INLINE void next_factor_pair(code_factors *f, size_t n, factor_pair *pair)
 {
     const size_t first = n < 16 ? n : 16;
@@ -95,6 +96,7 @@ INLINE f32x16 e5m2fnuz_values(u8x16 codes)
     return f32_of_bits(u32_or(u32_or(f32_bits(f32_min(once, f32_sub(twice, f32_set1(0x1p-15f)))), sign), nan));
 }
 
+/* Returns nonzero for codes of 4 bits. */
 INLINE int is_nibble(const organ_code code) { return code == ORGAN_CODE_E2M1 || code == ORGAN_CODE_U4; }
 
 /* Returns the values of the 16 codes of E2M1 or U4, as BF16. */
@@ -131,6 +133,7 @@ INLINE f32x16 code_values(u8x16 codes, const organ_code code)
 /* ---- storing values ---- */
 /* Rounds to BF16 in the upper half of each lane; every NaN becomes the positive quiet one. */
 INLINE u32x16 bf16_tops_one_nan(f32x16 a) { return bf16_rounded(a, u32_set1(0x7fc00000)); }
+/* Rounds to BF16 or F16 (`type`); every NaN becomes the positive quiet one. */
 INLINE u16x16 narrow_one_nan(f32x16 a, const enum element_type type)
 {
     return type == BF16 ? u32_tops(bf16_tops_one_nan(a)) : f16_narrow(one_nan(a));
@@ -148,8 +151,8 @@ INLINE void put_words(uint16_t *values, u16x16 a, u16x16 b, const int streams)
     }
 }
 
-/* Rounds 32 values to `type` and stores them from element `at` on; with `streams` by non-temporal stores, for which
- * the address must be aligned to 64 bytes. */
+/* Rounds 32 values, a and b, to `type` and stores them from element `at` on; with `streams` by non-temporal stores, for
+ * which the address must be aligned to 64 bytes. */
 INLINE void put_pair(void *values, size_t at, f32x16 a, f32x16 b, const enum element_type type, const int streams)
 {
     float *wide = (float *)values + at;
@@ -170,6 +173,7 @@ INLINE void put_pair(void *values, size_t at, f32x16 a, f32x16 b, const enum ele
 }
 
 /* ---- decoding ---- */
+/* Returns the bytes of n codes. */
 INLINE size_t code_bytes(size_t n, const organ_code code) { return is_nibble(code) ? n / 2 + n % 2 : n; }
 
 /* Loads 32 codes, one byte each in pair[0] and pair[1]; 4-bit codes are taken from 16 bytes. */
@@ -186,13 +190,13 @@ INLINE void load_code_pair(const uint8_t *codes, const organ_code code, u8x16 pa
     }
 }
 
-/* Returns (code - zero) x scale. */
+/* Returns (value of the code - zero) x scale for 16 codes. */
 INLINE f32x16 scale_codes(u8x16 codes, f32x16 scale, f32x16 zero, const organ_code code)
 {
     return f32_mul(f32_sub(code_values(codes, code), zero), scale);
 }
 
-/* Decodes 32 codes to `values` from element `at` on. */
+/* Decodes the 32 codes at `codes` with the factors `f`, and stores them in `values` from element `at` on. */
 INLINE void decode_pair(const uint8_t *codes, const factor_pair *f, void *values, size_t at, const organ_code code,
                         const enum element_type type, const int streams)
 {
@@ -202,8 +206,8 @@ INLINE void decode_pair(const uint8_t *codes, const factor_pair *f, void *values
              scale_codes(pair[1], f->scale[1], f->zero[1], code), type, streams);
 }
 
-/* Decodes n <= 31 elements, from element `at` on, which must be even for 4-bit codes. Reads and writes nothing after
- * them. */
+/* Decodes n <= 31 elements, from element `at` on, which must be even for 4-bit codes. Reads no code and writes no value
+ * after these elements, because it copies both through buffers of 32. */
 INLINE void decode_part(const uint8_t *codes, code_factors *f, void *values, size_t at, size_t n, const organ_code code,
                         const enum element_type type)
 {
@@ -236,8 +240,8 @@ INLINE void decode_nibbles_by_table(const uint8_t *codes, float scale, float zer
     }
 }
 
-/* Returns true if the scale is so far from the limits of FP32 that its products with all codes, and the differences
- * between adjacent products, are normal numbers. */
+/* Returns nonzero if the exponent field of the scale is 27 to 227: so far from the limits of FP32 that its products
+ * with all codes, and the differences between adjacent products, are normal numbers. */
 INLINE int is_moderate(float scale)
 {
     uint32_t bits;
@@ -247,8 +251,8 @@ INLINE int is_moderate(float scale)
 
 /* Returns a table of 16 BF16 with which fp8_words converts FP8 codes that share `scale`. The fraction of a product
  * does not depend on the exponent of the code, so only 16 products are computed and rounded: those of the subnormal
- * codes, and those of each fraction at the smallest normal exponent. fp8_words looks up the product and adds the
- * code's exponent and sign. */
+ * codes, and half of those of each fraction at the smallest normal exponent. Half, because fp8_words adds the whole
+ * exponent field, which is 1 there. counts[wide] has these values in units of the smallest subnormal. */
 INLINE u16x16 fp8_table(float scale, const organ_code code)
 {
     const int wide = code == ORGAN_CODE_E5M2 || code == ORGAN_CODE_E5M2FNUZ; /* 5 exponent bits */
@@ -259,9 +263,9 @@ INLINE u16x16 fp8_table(float scale, const organ_code code)
     return narrow_one_nan(f32_mul(f32_mul(f32_load(counts[wide]), f32_set1(unit)), f32_set1(scale)), BF16);
 }
 
-/* Converts 16 FP8 codes to BF16 with a table of fp8_table: looks up the product of a code with its exponent reduced
- * to at most the smallest normal one, and adds the exponent's excess and the sign, because a step of the exponent is
- * a constant of the BF16 word. */
+/* Converts 16 FP8 codes to BF16 with a table of fp8_table: looks up the product of a code whose exponent field is
+ * reduced to at most 1. Then adds the whole exponent field and the sign, because each step of the exponent adds a
+ * constant (0x80) to the BF16 word. */
 INLINE u16x16 fp8_words(u8x16 codes, u16x16 table, const organ_code code)
 {
     const int wide = code == ORGAN_CODE_E5M2 || code == ORGAN_CODE_E5M2FNUZ;
@@ -296,7 +300,8 @@ INLINE int decode_fp8(const uint8_t *codes, float scale, uint16_t *values, size_
     return !u8_any_ge(rank, u8_set1(special_from));
 }
 
-/* Decodes n elements of one group, from element `at` on, by a table if the type of the codes permits it. */
+/* Decodes n elements of the current group of f, from element `at` on. Uses a table of products for 4-bit codes to
+ * 16-bit values, and for FP8 to BF16 if the zero point is 0, the scale is moderate and all codes are finite. */
 INLINE void decode_run(const uint8_t *codes, const code_factors *f, void *values, size_t at, size_t n,
                        const organ_code code, const enum element_type type, const int streams)
 {
@@ -334,16 +339,12 @@ INLINE int e2m1_multiply(const float *scales, e2m1_products *products)
 }
 
 /* Returns the 16 values of E2M1 times the scale of a group, as BF16: selects one of the two rounded products for
- * each value, and multiplies it by a signed power of two, which is an integer addition to its exponent and sign. */
+ * each value, and multiplies it by a signed power of two, which is an integer addition to its exponent and sign. For
+ * the codes of +0 and -0, keeps only the sign of the product. */
 INLINE u16x16 e2m1_table(const e2m1_products *products, size_t group)
 {
-    enum {
-        SIGN = 0x8000,
-        ALL = 0xffff,
-        LESS = 0xff80,
-        TWO = 0x80,
-        FOUR = 0x100
-    }; /* multiplication by -1 or a power of two as an addition to a BF16 */
+    /* masks (SIGN, ALL), and multiplication by -1 (SIGN), 1/2 (LESS), 2 or 4 as an addition to a BF16 */
+    enum { SIGN = 0x8000, ALL = 0xffff, LESS = 0xff80, TWO = 0x80, FOUR = 0x100 };
     static const uint16_t of_one[16] = {SIGN, ALL, ALL, 0, ALL, 0, ALL, 0, SIGN, ALL, ALL, 0, ALL, 0, ALL, 0};
     static const uint16_t of_three_halves[16] = {0, 0, 0, ALL, 0, ALL, 0, ALL, 0, 0, 0, ALL, 0, ALL, 0, ALL};
     static const uint16_t factor[16] = {0,          LESS,       0,           0,           TWO,  TWO,
@@ -372,9 +373,9 @@ INLINE int decode_e2m1_groups(const uint8_t *codes, const float *scales, size_t 
     return 1;
 }
 
-/* Decodes sets of 16 groups of E2M1 codes, of 16 or 32 codes each, from element `at` on, as long as whole sets are
- * left. Returns the index of the first element that was not decoded; it stops early at a set with a scale that
- * e2m1_multiply rejects. */
+/* Decodes sets of 16 groups of E2M1 codes, of f->group (16 or 32) codes each, from element `at` on, as long as whole
+ * sets are left before element n. Stops early at a set with a scale that e2m1_multiply rejects. Returns the index of
+ * the first element that was not decoded. */
 INLINE size_t decode_small_groups(const uint8_t *codes, code_factors *f, uint16_t *values, size_t at, size_t n,
                                   const int streams)
 {
@@ -391,8 +392,9 @@ INLINE size_t decode_small_groups(const uint8_t *codes, code_factors *f, uint16_
 /* ---- whole arrays ---- */
 enum { MAX_RUN = 4096 }; /* elements that are decoded again at most if FP8 codes include NaN or infinity */
 
-/* Decodes whole pairs of vectors from element `at` on; returns the index of the element after them. A group is
- * decoded in runs; a pair that spans several groups is decoded with one factor for each element. */
+/* Decodes whole pairs of vectors from element `at` on, as long as PAIR elements are left before element n. Returns the
+ * index of the first element that was not decoded. A group is decoded in runs; a pair that spans several groups is
+ * decoded with one factor for each element. */
 INLINE size_t decode_pairs(const uint8_t *codes, code_factors *f, void *values, size_t at, size_t n,
                            const organ_code code, const enum element_type type, const int streams)
 {
@@ -421,7 +423,8 @@ INLINE size_t decode_pairs(const uint8_t *codes, code_factors *f, void *values, 
 }
 
 /* Decodes n codes, with one scale (and zero point) for each `group` of them. Large outputs are written with
- * non-temporal stores, from the first aligned address on. */
+ * non-temporal stores from the first 64-byte boundary on, if an element begins there and, for 4-bit codes, its index is
+ * even. */
 INLINE void decode_codes(const void *codes, const float *scales, const float *zeros, size_t group, void *values,
                          size_t n, const organ_code code, const enum element_type type)
 {
@@ -439,6 +442,7 @@ INLINE void decode_codes(const void *codes, const float *scales, const float *ze
     decode_part(codes, &f, values, at, n - at, code, type);
 }
 
+/* Defines the kernel decode_NAME_REAL for one format of codes and one type of values. */
 #define DECODE(name, code, real, type)                                                                                 \
     static void decode_##name##_##real(const void *codes, const float *scales, const float *zeros, size_t group,       \
                                        void *values, size_t n)                                                         \

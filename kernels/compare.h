@@ -2,7 +2,9 @@
  * Kernels that count zeros and compare a copy with its donor. Lanes past the end are loaded as zeros on both sides
  * and subtracted from the counts. */
 
+/* Returns a mask of the lanes that are +0 or -0. */
 INLINE m16x16 zeros_of_16(u16x16 a) { return u16_eq(u16_and(a, u16_set1(0x7fff)), u16_set1(0)); }
+/* Returns a mask of the lanes that are +0 or -0. */
 INLINE m32x16 zeros_of_32(u32x16 a) { return u32_eq(u32_and(a, u32_set1(MAGNITUDE)), u32_set1(0)); }
 
 /* Counts the zeros (+0 and -0) of n BF16 or F16. */
@@ -38,7 +40,7 @@ INLINE void audit_words_16(u16x16 donor, u16x16 copy, organ_audit_counts *counts
     counts->kept += m16_count(m16_without(u16_eq(donor, copy), was_zero));
 }
 
-/* Sets *counts for n elements of BF16 or F16; an element that is none of the other three is `changed`. */
+/* Sets *counts for n elements of BF16 or F16. An element that audit_words_16 does not count is `changed`. */
 static void audit_16(const uint16_t *donor, const uint16_t *copy, size_t n, organ_audit_counts *counts)
 {
     organ_audit_counts found = {0};
@@ -62,7 +64,7 @@ INLINE void audit_words_32(u32x16 donor, u32x16 copy, organ_audit_counts *counts
     counts->kept += m32_count(m32_without(u32_eq(donor, copy), was_zero));
 }
 
-/* Sets *counts for n elements of FP32; an element that is none of the other three is `changed`. */
+/* Sets *counts for n elements of FP32. An element that audit_words_32 does not count is `changed`. */
 static void audit_32(const float *donor, const float *copy, size_t n, organ_audit_counts *counts)
 {
     organ_audit_counts found = {0};

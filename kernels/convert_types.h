@@ -1,22 +1,24 @@
 /* SPDX-License-Identifier: MIT
- * Conversions between 16-bit and 32-bit floats. Stores are aligned to 64 bytes, after a few elements before the
- * first aligned address. A destination larger than STREAM_BYTES does not fit into the caches, so it is written with
- * non-temporal stores, which do not read the lines first. */
+ * Conversions between 16-bit and 32-bit floats. The elements before the first 64-byte boundary of the destination are
+ * converted separately, so that the stores of whole vectors after them are aligned. A destination larger than
+ * STREAM_BYTES does not fit into the caches, so it is written with non-temporal stores, which do not read the lines
+ * first. */
 #define STREAM_BYTES ((size_t)8 << 20)
 
-/* Returns the number of elements of `size` bytes up to the next 64-byte boundary after p, at most n. */
+/* Returns the number of elements of `size` bytes from p to the next 64-byte boundary, rounded down; at most n. */
 INLINE size_t elements_to_line(const void *p, size_t size, size_t n)
 {
     const size_t head = (64 - (uintptr_t)p % 64) % 64 / size;
     return head < n ? head : n;
 }
 
+/* Converts BF16 or F16 (`type`) to FP32. A NaN becomes quiet. */
 INLINE f32x16 widen_vector(u16x16 a, const enum element_type type)
 {
     return type == BF16 ? bf16_widen(a) : f16_widen(a);
 }
 
-/* Widens up to 15 elements. */
+/* Converts n <= 15 elements to FP32. */
 INLINE void widen_part(const uint16_t *src, float *dst, size_t n, const enum element_type type)
 {
     f32_store_part(dst, widen_vector(u16_load_part(src, n), type), n);
@@ -39,12 +41,14 @@ INLINE void widen_elements(const uint16_t *src, float *dst, size_t n, const enum
         widen_part(src + at, dst + at, n - at, type);
 }
 
+/* Rounds to BF16 or F16 (`type`), to nearest even. A NaN becomes quiet. */
 INLINE u16x16 narrow_vector(f32x16 a, const enum element_type type)
 {
     return type == BF16 ? bf16_narrow(a) : f16_narrow(a);
 }
 
-/* Rounds 32 FP32 to BF16 or F16 (`type`); with `streams`, dst must be 64-byte aligned. */
+/* Rounds 32 FP32 to BF16 or F16 (`type`). With `streams`, uses non-temporal stores, for which dst must be 64-byte
+ * aligned. */
 INLINE void narrow_pair(const float *src, uint16_t *dst, const enum element_type type, const int streams)
 {
     const f32x16 a = f32_load(src), b = f32_load(src + 16);
@@ -60,7 +64,7 @@ INLINE void narrow_pair(const float *src, uint16_t *dst, const enum element_type
     }
 }
 
-/* Narrows up to 31 elements. */
+/* Rounds n <= 31 elements to BF16 or F16. */
 INLINE void narrow_part(const float *src, uint16_t *dst, size_t n, const enum element_type type)
 {
     if (n >= 16) {
@@ -76,8 +80,8 @@ INLINE void narrow_elements(const float *src, uint16_t *dst, size_t n, const enu
 {
     size_t at = elements_to_line(dst, sizeof *dst, n);
     narrow_part(src, dst, at, type);
-    if (n * sizeof *dst >= STREAM_BYTES &&
-        (uintptr_t)(dst + at) % 64 == 0) { /* a destination from a file may not even be aligned to its elements */
+    /* dst + at is no 64-byte boundary if dst, an address in the bytes of a file, is not aligned to its elements */
+    if (n * sizeof *dst >= STREAM_BYTES && (uintptr_t)(dst + at) % 64 == 0) {
         for (; at + 32 <= n; at += 32)
             narrow_pair(src + at, dst + at, type, 1);
         stream_end();
@@ -87,6 +91,7 @@ INLINE void narrow_elements(const float *src, uint16_t *dst, size_t n, const enu
     narrow_part(src + at, dst + at, n - at, type);
 }
 
+/* The conversions of organ_kernels. */
 static void bf16_to_f32(const uint16_t *src, float *dst, size_t n) { widen_elements(src, dst, n, BF16); }
 static void f16_to_f32(const uint16_t *src, float *dst, size_t n) { widen_elements(src, dst, n, F16); }
 static void f32_to_bf16(const float *src, uint16_t *dst, size_t n) { narrow_elements(src, dst, n, BF16); }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Selects the kernel table: a pure function of the CPU's features and an optional name. Compiled with the flags of
- * the baseline. */
+ * Selects the kernel table: a pure function of the CPU's features and an optional name. Compiled without the flags of
+ * any ISA, because it runs on every CPU. */
 #include "kernels/kernels.h"
 #include <string.h>
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -9,7 +9,8 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 
-/* Returns true if the CPU converts F16. Reads CPUID directly, because __builtin_cpu_supports of clang 14 lacks F16C. */
+/* Returns nonzero if the CPU has instructions to convert F16 (F16C). Reads CPUID directly, because
+ * __builtin_cpu_supports of clang 14 lacks F16C. */
 static int has_f16c(void)
 {
     unsigned a, b, c, d;
@@ -17,8 +18,9 @@ static int has_f16c(void)
 }
 
 /* Sets the members of *cpu for dot product and tile instructions (AVX512-BF16, AMX). Reads CPUID directly, because
- * __builtin_cpu_supports of older compilers lacks them. Bits 17 and 18 of the register XCR0 are set if the system
- * saves the tile registers; XCR0 may be read only if CPUID reports OSXSAVE. */
+ * __builtin_cpu_supports of older compilers lacks them. AVX512-BF16 is bit 5 of EAX in leaf 7.1, AMX-BF16 and AMX-TILE
+ * are bits 22 and 24 of EDX in leaf 7.0. Bits 17 and 18 of the register XCR0 are set if the system saves the tile
+ * registers; XCR0 may be read only if CPUID reports OSXSAVE. */
 static void detect_dots(organ_cpu *cpu)
 {
     unsigned a, b, c, d, low, high;
@@ -60,6 +62,7 @@ const organ_kernels *organ_kernels_choose(organ_cpu cpu, const char *requested, 
         const organ_kernels *table;
         int supported;
     } rows[] = {
+        /* best first */
         {"avx512", organ_kernels_avx512, cpu.avx512},
         {"avx2", organ_kernels_avx2, cpu.avx2},
         {"neon", organ_kernels_neon, cpu.neon},
@@ -82,8 +85,9 @@ const organ_kernels *organ_kernels_choose(organ_cpu cpu, const char *requested, 
     return NULL;
 }
 
-/* Returns the kernels for products in BF16: AMX, else AVX512-BF16 if it is faster than exact products. Returns NULL
- * with the reason in *why, which is empty for exact products. */
+/* Returns the kernels for products in BF16 next to the table `kernels`: AMX, else AVX512-BF16 if it is faster than
+ * exact products. Returns NULL with the reason in *why if there are none, and with an empty reason for exact products.
+ */
 const organ_dots *organ_dots_choose(organ_cpu cpu, const organ_kernels *kernels, organ_compute compute,
                                     const char **why)
 {
@@ -105,6 +109,7 @@ const organ_dots *organ_dots_choose(organ_cpu cpu, const organ_kernels *kernels,
     return NULL;
 }
 
+/* Returns the table with another physarum tile and equal results, which only avx512 has; NULL for other tables. */
 const organ_kernels *organ_kernels_twin(const organ_kernels *kernels)
 {
     return kernels == organ_kernels_avx512 ? organ_kernels_avx512_mixed : NULL;
@@ -123,6 +128,6 @@ int organ_physarum_runs(organ_cpu cpu, const organ_physarum_params *params)
 #endif
 }
 
-/* Returns an odd number of cache lines, in floats: a row of the state then begins in another cache set than the last.
- */
+/* Returns value_dim rounded up to an odd number of cache lines of 16 floats: adjacent rows of the state then begin in
+ * different cache sets. */
 size_t organ_recurrence_stride(size_t value_dim) { return ((value_dim + 15) / 16 | 1) * 16; }

@@ -15,14 +15,15 @@ _Static_assert((DOT_TERMS * (DOT_STRIP_TERM + DOT_BLOCK(DOT_TERMS) * DOT_PITCH))
 _Static_assert((DOT_STRIP_TERM + DOT_BLOCK(1) * DOT_PITCH) * sizeof(uint16_t) <= ORGAN_PRODUCT_SCRATCH,
                "one term fits");
 
-#define ROWS_AHEAD    8 /* rows prefetched before they are packed */
-#define GREATEST_BF16 0x7f7f0000u
+#define ROWS_AHEAD    8           /* rows prefetched before they are packed */
+#define GREATEST_BF16 0x7f7f0000u /* bits of the largest finite BF16, as FP32 */
 
 /* Rounds n up to a multiple of `multiple`. */
-INLINE size_t dot_fill(size_t n, size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+INLINE size_t dot_round_up(size_t n, size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
-/* Splits 16 values into `count` terms: each is the BF16 nearest to the value less the terms before it. If rounding
- * to nearest would overflow, the first term is truncated. A value that is not finite is its own single term. */
+/* Splits 16 values into `count` terms: each is the BF16 nearest to the value less the terms before it. The first of
+ * several terms is truncated instead if rounding could overflow. The first term of a value that is not finite is that
+ * value, and its other terms are 0. */
 INLINE void split_terms(f32x16 value, u16x16 *terms, const int count)
 {
     const u32x16 bits = f32_bits(value), magnitude = u32_and(bits, u32_set1(MAGNITUDE));
@@ -38,11 +39,12 @@ INLINE void split_terms(f32x16 value, u16x16 *terms, const int count)
 
 /* ---- packing ---- */
 
-/* Packs the rows of a part of a (FP32) as `terms` terms, and pads them with zeros to whole tiles. */
+/* Packs the rows of a part of a (FP32) as `terms` terms, padded with zeros to a multiple of DOT_MIN rows and of
+ * DOT_DEPTH columns. Rows are DOT_PITCH words apart, terms DOT_BLOCK(terms) rows. */
 INLINE void pack_rows(uint16_t *to, const product_part *part, const int terms)
 {
-    for (size_t row = 0; row < dot_fill(part->rows, DOT_MIN); row++)
-        for (size_t from = 0; from < dot_fill(part->columns, DOT_DEPTH); from += 16) {
+    for (size_t row = 0; row < dot_round_up(part->rows, DOT_MIN); row++)
+        for (size_t from = 0; from < dot_round_up(part->columns, DOT_DEPTH); from += 16) {
             u16x16 words[DOT_TERMS];
             __builtin_prefetch((const float *)part->values + part->at + (row + ROWS_AHEAD) * part->stride + from);
             split_terms(load_row_vector(part, row, from, F32), words, terms);
@@ -61,7 +63,7 @@ static void pack_block(uint16_t *to, const product_part *part, int terms)
 }
 
 /* Loads 32 BF16 of a row from column `from` on as 16 pairs; zeros beyond the last row or column. */
-INLINE f32x16 stored_pairs(const product_part *part, size_t row, size_t from)
+INLINE f32x16 load_bf16_pairs(const product_part *part, size_t row, size_t from)
 {
     const uint16_t *const words = (const uint16_t *)part->values + part->at + row * part->stride + from;
     if (row >= part->rows)
@@ -73,7 +75,8 @@ INLINE f32x16 stored_pairs(const product_part *part, size_t row, size_t from)
     return f32_load((const float *)(const void *)some);
 }
 
-/* Transposes 16 rows of 16 pairs and stores them as columns of the strip. */
+/* Transposes 16 rows of 16 pairs and stores them in the strip: pair l of the 16 rows is adjacent, and pair l + 1
+ * follows 2 DOT_STRIP words later. */
 INLINE void store_transposed_square(uint16_t *to, f32x16 square[16])
 {
     transpose_square(square);
@@ -83,7 +86,7 @@ INLINE void store_transposed_square(uint16_t *to, f32x16 square[16])
 
 /* Packs 16 rows x DOT_DEPTH columns of BF16: pairs of neighbouring columns stay together, as the dot product
  * instruction reads them. */
-INLINE void pack_stored(uint16_t *to, const product_part *part, size_t row, size_t from)
+INLINE void pack_bf16(uint16_t *to, const product_part *part, size_t row, size_t from)
 {
     f32x16 square[16];
     if (row + 16 <= part->rows && from + DOT_DEPTH <= part->columns) {
@@ -91,11 +94,12 @@ INLINE void pack_stored(uint16_t *to, const product_part *part, size_t row, size
         UNROLL for (size_t l = 0; l < 16; l++) square[l] =
             f32_load((const float *)(const void *)(words + l * part->stride));
     } else
-        UNROLL for (size_t l = 0; l < 16; l++) square[l] = stored_pairs(part, row + l, from);
+        UNROLL for (size_t l = 0; l < 16; l++) square[l] = load_bf16_pairs(part, row + l, from);
     store_transposed_square(to, square);
 }
 
-/* Packs 16 rows x DOT_DEPTH columns of FP32 or F16 as `terms` BF16 terms whose sum approximates the value. */
+/* Packs 16 rows x DOT_DEPTH columns of FP32 or F16 as `terms` BF16 terms whose sum approximates the value. Terms are
+ * DOT_STRIP_TERM words apart. */
 INLINE void pack_split(uint16_t *to, const product_part *part, size_t row, size_t from, int terms,
                        const enum element_type type)
 {
@@ -118,15 +122,15 @@ INLINE void pack_split(uint16_t *to, const product_part *part, size_t row, size_
     }
 }
 
-/* Packs a strip of DOT_STRIP rows of b, 16 rows x DOT_DEPTH columns at a time. `terms` is the number of BF16 into
- * which a value is split. */
+/* Packs a strip of DOT_STRIP rows of b, whose values have the type `type`, 16 rows x DOT_DEPTH columns at a time.
+ * `terms` is the number of BF16 into which a value is split. */
 static void pack_dot_strip(uint16_t *to, const product_part *part, int terms, organ_real type)
 {
     for (size_t from = 0; from < part->columns; from += DOT_DEPTH)
         for (size_t row = 0; row < DOT_STRIP; row += 16) {
             uint16_t *const square = to + from * DOT_STRIP + 2 * row;
             if (type == ORGAN_REAL_BF16)
-                pack_stored(square, part, row, from);
+                pack_bf16(square, part, row, from);
             else if (type == ORGAN_REAL_F16)
                 pack_split(square, part, row, from, terms, F16);
             else
@@ -139,8 +143,8 @@ static void pack_dot_strip(uint16_t *to, const product_part *part, int terms, or
 /* A packed block of a and a packed strip of b. */
 typedef struct dot_operands {
     const uint16_t *a, *b; /* first terms; the next term is DOT_BLOCK(a_terms) rows or DOT_STRIP_TERM words further */
-    int a_terms, b_terms;
-    size_t depth; /* values of k, a multiple of DOT_DEPTH */
+    int a_terms, b_terms;  /* numbers of terms */
+    size_t depth;          /* values of k, a multiple of DOT_DEPTH */
 } dot_operands;
 
 /* Computes a tile of `rows` rows, of which `stored_rows` are combined with c: adds the dot products of term i of a
@@ -162,28 +166,32 @@ INLINE void dot_tile(const product_place *place, const dot_operands *o, size_t s
     combine_totals(place, totals, DOT_STRIP, stored_rows);
 }
 
+/* dot_tile with DOT_ROWS rows. This and the next two functions have constant numbers of rows, so that loops unroll. */
 static void dot_full_tile(const product_place *place, const dot_operands *o, size_t stored_rows)
 {
     dot_tile(place, o, stored_rows, DOT_ROWS);
 }
+/* dot_tile with DOT_SOME rows. */
 static void dot_partial_tile(const product_place *place, const dot_operands *o, size_t stored_rows)
 {
     dot_tile(place, o, stored_rows, DOT_SOME);
 }
+/* dot_tile with DOT_MIN rows. */
 static void dot_smallest_tile(const product_place *place, const dot_operands *o, size_t stored_rows)
 {
     dot_tile(place, o, stored_rows, DOT_MIN);
 }
 
 /* Multiplies a packed block of `rows` rows by a packed strip, in the largest tiles that fit the remaining rows. The
- * last tile may compute rows that are not stored. Prefetches `ahead`, the data to pack next, meanwhile. */
+ * last tile may compute rows that are not stored. Before each tile, prefetches its share of `ahead`, the data to pack
+ * next. */
 static void dot_block(product_place place, dot_operands o, size_t rows, product_ahead *ahead)
 {
     static const struct {
         size_t rows;
         void (*sum)(const product_place *place, const dot_operands *o, size_t stored_rows);
     } tiles[] = {{DOT_ROWS, dot_full_tile}, {DOT_SOME, dot_partial_tile}, {DOT_MIN, dot_smallest_tile}};
-    const size_t share = 1 + lines_of(ahead) * DOT_ROWS / rows;
+    const size_t share = 1 + lines_of(ahead) * DOT_ROWS / rows; /* lines to prefetch before each tile */
     for (size_t t = 0; rows > 0;) {
         const size_t stored_rows = min_size(rows, tiles[t].rows);
         if (stored_rows < tiles[t].rows && t + 1 < sizeof tiles / sizeof *tiles) {
@@ -213,7 +221,7 @@ static void dot_rows(const organ_product *p, product_place place, dot_operands o
 
 /* Computes the product from dot products of BF16 pairs, in chunks of k like the exact product. With
  * ORGAN_COMPUTE_SPLIT a value of a is a sum of DOT_TERMS BF16 terms, and a value of b of as many terms as its type
- * needs. */
+ * needs. If k is 0, the only pass has no values: SET stores +0, ADD and SUBTRACT leave c unchanged. */
 static void dot_product(const organ_product *p, void *scratch)
 {
     const bool split = p->compute == ORGAN_COMPUTE_SPLIT;
@@ -226,7 +234,7 @@ static void dot_product(const organ_product *p, void *scratch)
     do {
         const size_t depth = min_size(DOT_CHUNK, p->k - k), max = DOT_BLOCK(a_terms);
         const organ_product_into into = k > 0 && p->into == ORGAN_PRODUCT_SET ? ORGAN_PRODUCT_ADD : p->into;
-        const dot_operands o = {block, strip, a_terms, b_terms, dot_fill(depth, DOT_DEPTH)};
+        const dot_operands o = {block, strip, a_terms, b_terms, dot_round_up(depth, DOT_DEPTH)};
         for (size_t row = 0; row < p->m && (p->k > 0 || into == ORGAN_PRODUCT_SET); row += max) {
             const size_t rows = min_size(max, p->m - row);
             const product_part a = part_of(&p->a, row, rows, k, depth);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * Loads the three storage types as lanes of FP32. The type is a compile-time constant in every call, so that one
- * body compiles to one loop for each type. */
+ * Loads 16 elements of one of three storage types as lanes of FP32, and rounds lanes to BF16. The type is a
+ * compile-time constant in every call, so that one body compiles to one loop for each type. */
 enum element_type { BF16, F16, F32 };
 
 #define MAGNITUDE 0x7fffffffu /* all bits of an FP32 but the sign */
-#define INFINITE  0x7f800000u
+#define INFINITE  0x7f800000u /* bits of the FP32 infinity; magnitudes above it are NaN */
 
 INLINE size_t element_size(const enum element_type type) { return type == F32 ? sizeof(float) : sizeof(uint16_t); }
 
@@ -18,6 +18,7 @@ INLINE u32x16 quiet_nans(u32x16 bits)
 /* Replaces every NaN by 0x7fc00000, because the NaN that an operation returns differs between ISAs. */
 INLINE f32x16 one_nan(f32x16 a) { return f32_of_bits(u32_select(f32_nan(a), u32_set1(0x7fc00000), f32_bits(a))); }
 
+/* Converts BF16 to FP32. A NaN becomes quiet. */
 INLINE f32x16 bf16_widen(u16x16 a) { return f32_of_bits(quiet_nans(u32_sll(u16_widen(a), 16))); }
 
 /* Rounds to BF16 in the upper half of each lane, to nearest even, by integer arithmetic: up if the lower half is
@@ -30,6 +31,7 @@ INLINE u32x16 bf16_rounded(f32x16 a, u32x16 nan)
 
 /* Rounds to BF16 in the upper half of each lane; a NaN is truncated and made quiet. */
 INLINE u32x16 bf16_tops(f32x16 a) { return bf16_rounded(a, u32_or(f32_bits(a), u32_set1(0x00400000))); }
+/* Rounds to BF16, to nearest even; a NaN is truncated and made quiet. */
 INLINE u16x16 bf16_narrow(f32x16 a) { return u32_tops(bf16_tops(a)); }
 
 /* Widens 16 BF16 or F16 to FP32, exactly. A NaN may stay signalling, so this is for kernels that do not store the
@@ -39,6 +41,7 @@ INLINE f32x16 element_values(u16x16 words, const enum element_type type)
     return type == BF16 ? f32_of_bits(u32_sll(u16_widen(words), 16)) : f16_widen(words);
 }
 
+/* Loads the 16 elements from element `at` of `base` on. */
 INLINE f32x16 load_elements(const void *base, size_t at, const enum element_type type)
 {
     if (type == F32)
@@ -46,6 +49,7 @@ INLINE f32x16 load_elements(const void *base, size_t at, const enum element_type
     return element_values(u16_load((const uint16_t *)base + at), type);
 }
 
+/* Loads the n < 16 elements from element `at` of `base` on; the other lanes are 0. */
 INLINE f32x16 load_elements_part(const void *base, size_t at, size_t n, const enum element_type type)
 {
     if (type == F32)

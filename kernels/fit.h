@@ -14,14 +14,17 @@ typedef struct fit_groups {
 
 /* Values beyond this magnitude are replaced by it; it exceeds the range of all block types. */
 #define FIT_FARTHEST 0x1p30f
-/* groups with no value above this magnitude get scale 0, since F16 cannot store their scale */
+/* Groups whose values (or, for lines, their range) do not exceed this get scale 0, since F16 cannot store their scale.
+ */
 #define FIT_NEAREST   0x1p-26f
 #define FIT_MIN       0x1p-60f  /* scales up to this magnitude have inverse 0 */
-#define FIT_ROUNDS    0x1.8p23f /* added and subtracted to round to a whole number */
+#define FIT_ROUNDS    0x1.8p23f /* fit_code adds and subtracts it to round to a whole number */
 #define FIT_ANY_ERROR 0x1p126f  /* above every error of a group */
 
+/* Returns 0 - a: +0 for a zero. */
 INLINE f32x16 fit_negative(f32x16 a) { return f32_sub(f32_set1(0), a); }
 
+/* Returns |a|. */
 INLINE f32x16 fit_magnitude(f32x16 a) { return f32_of_bits(u32_and(f32_bits(a), u32_set1(MAGNITUDE))); }
 
 /* Returns the nearest whole number, ties to even, between `low` and `high`. Adding 1.5 x 2^23 rounds, because 1 is
@@ -84,8 +87,8 @@ INLINE void fit_load(fit_groups *g, const float *values, const float *weights, s
     }
 }
 
-/* Computes the least and the greatest value of each group. */
-INLINE void fit_ends(const fit_groups *g, f32x16 *low, f32x16 *high)
+/* Sets *low and *high to the least and the greatest value of each group. */
+INLINE void fit_range(const fit_groups *g, f32x16 *low, f32x16 *high)
 {
     *low = *high = f32_load(g->values[0]);
     for (int k = 1; k < g->size; k++) {
@@ -97,14 +100,14 @@ INLINE void fit_ends(const fit_groups *g, f32x16 *low, f32x16 *high)
 
 /* ---- codes around zero: x is approximated by s q ---- */
 
-/* A range of codes low .. high, and codes becomes[0 .. tries), which may be fractions: the search maps the value of
- * largest magnitude to each of them, which gives one scale to try. */
+/* How fit_scale searches the scale of a type. */
 typedef struct fit_symmetric {
-    float low, high;
-    int tries;
-    float becomes[16];
+    float low, high;   /* least and largest code */
+    int tries;         /* number of scales to try: entries of `becomes` in use */
+    float becomes[16]; /* try t maps the value of largest magnitude to becomes[t], which may be between two codes */
 } fit_symmetric;
 
+/* The searches for q4_0, q5_0, q6_k and q8_0. */
 static const fit_symmetric fit_around_8 = {-8, 7, 10, {-8, -6.9f, -7.2f, -7.5f, -7.75f, -8.3f, -8.6f, -9, 7, 7.4f}};
 static const fit_symmetric fit_around_16 = {
     -16, 15, 13, {-16, -13, -13.5f, -14, -14.5f, -15, -15.5f, -16.5f, 13.5f, 14, 14.5f, 15, 15.5f}};
@@ -141,12 +144,12 @@ INLINE void fit_try_scale(const fit_groups *g, f32x16 inverse, const fit_symmetr
 }
 
 /* Returns for each group the scale s that approximates x by s q with the least weighted squared error. Each try maps
- * the value of largest magnitude to another code, since rounding all values against the end of the range is rarely the
- * best; the last try starts from the best scale found. */
+ * the value of largest magnitude to another of kind->becomes, because the best scale rarely maps it to the last code;
+ * the last try starts from the best scale found. */
 INLINE f32x16 fit_scale(const fit_groups *g, const fit_symmetric *kind)
 {
     f32x16 low, high, scale = f32_set1(0), gain = scale;
-    fit_ends(g, &low, &high);
+    fit_range(g, &low, &high);
     const f32x16 farthest = f32_select(f32_gt(high, fit_negative(low)), high, low);
     const m32x16 some = f32_gt(fit_magnitude(farthest), f32_set1(FIT_NEAREST));
     const f32x16 by = f32_select(some, farthest, f32_set1(1));
@@ -168,7 +171,7 @@ typedef struct fit_line {
     f32x16 s, m, gain;
 } fit_line;
 
-/* Computes the sums that do not depend on the codes: w and w x. */
+/* Sets the sums that do not depend on the codes: sums->w and sums->x. */
 INLINE void fit_weigh(const fit_groups *g, fit_moments *sums)
 {
     sums->w = sums->x = f32_set1(0);
@@ -179,7 +182,7 @@ INLINE void fit_weigh(const fit_groups *g, fit_moments *sums)
     }
 }
 
-/* Computes the sums with the codes q in 0 .. `high` nearest to x inverse + shift. */
+/* Sets sums->q, sums->qq and sums->qx for the codes q in 0 .. `high` nearest to x inverse + shift. */
 INLINE void fit_moments_of(const fit_groups *g, f32x16 inverse, f32x16 shift, float high, fit_moments *sums)
 {
     sums->q = sums->qq = sums->qx = f32_set1(0);
@@ -202,7 +205,7 @@ INLINE f32x16 fit_gain(const fit_moments *sums, f32x16 s, f32x16 m)
 
 /* Solves the 2 x 2 normal equations for s and m with the codes of one inverse scale and shift, and sets *best to the
  * line if its gain exceeds that of *best. With `below`, m must not be above 0: otherwise m = 0 and s is solved
- * alone. sums->w and sums->x are set. */
+ * alone. fit_weigh must have set sums->w and sums->x. */
 INLINE void fit_try_line(const fit_groups *g, f32x16 inverse, f32x16 shift, float high, int below, fit_moments *sums,
                          fit_line *best)
 {
@@ -241,7 +244,7 @@ INLINE fit_line fit_best_line(const fit_groups *g, float high, int below)
     f32x16 least, greatest;
     fit_moments sums;
     fit_line best = {.s = zero};
-    fit_ends(g, &least, &greatest);
+    fit_range(g, &least, &greatest);
     fit_weigh(g, &sums);
     best.m = f32_div(sums.x, sums.w);
     if (below) {
@@ -264,8 +267,8 @@ INLINE fit_line fit_best_line(const fit_groups *g, float high, int below)
 
 /* ---- final codes ---- */
 
-/* Computes the codes nearest to x inverse + shift in low .. high, adds `plus`, and stores the codes of each group
- * consecutively, group after group. */
+/* Computes the codes nearest to x inverse + shift in low .. high and adds `plus`. Stores one byte for each code: the
+ * codes of a group consecutively, group after group. */
 INLINE void fit_put_codes(const fit_groups *g, f32x16 inverse, f32x16 shift, float low, float high, float plus,
                           uint8_t *codes)
 {
@@ -280,7 +283,7 @@ INLINE void fit_put_codes(const fit_groups *g, f32x16 inverse, f32x16 shift, flo
     }
 }
 
-/* Stores the nearest F16, at most the largest finite one, and returns its value. */
+/* Stores the nearest F16 at `to`, clamped to the finite ones, and returns its value. */
 INLINE float fit_put_half(uint8_t *to, float value)
 {
     const float max = 65504;

@@ -4,16 +4,16 @@
 
 /* The properties of a block type. */
 typedef struct fit_block {
-    size_t bytes;              /* of a block */
-    int affine;                /* has a minimum */
-    int fifth;                 /* stores the fifth bits of codes separately */
+    size_t bytes;              /* size of a block */
+    int affine;                /* 1: the type has a minimum */
+    int fifth;                 /* 1: codes of 5 bits, whose fifth bits are stored separately */
     float high;                /* largest code */
     const fit_symmetric *kind; /* range of codes and scales to try; NULL for types with a minimum */
     float plus;                /* offset added to each code before it is stored */
 } fit_block;
 
-/* Stores 32 codes of a block after its scale (and minimum): as bytes for q8_0, else as nibbles with the fifth bits
- * before them. */
+/* Stores the 32 codes `bytes` in the block `to` after its scale (and minimum): as bytes for q8_0, the only type with
+ * codes above 100, else as nibbles, with the fifth bits (if any) before them. */
 INLINE void fit_store_block(uint8_t *to, const uint8_t *bytes, const fit_block *type)
 {
     const u8x16 codes[2] = {u8_load(bytes), u8_load(bytes + 16)};
@@ -70,28 +70,33 @@ INLINE void fit_blocks(const float *values, const float *weights, size_t cols, v
     }
 }
 
+/* Quantises n blocks to q4_0 (organ_fit): codes -8 to 7. */
 static void fit_q4_0(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
     fit_blocks(values, weights, cols, blocks, n,
                &(fit_block){.bytes = 18, .high = 7, .kind = &fit_around_8, .plus = 8});
 }
 
+/* Quantises n blocks to q4_1 (organ_fit): codes 0 to 15 and a minimum. */
 static void fit_q4_1(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
     fit_blocks(values, weights, cols, blocks, n, &(fit_block){.bytes = 20, .affine = 1, .high = 15});
 }
 
+/* Quantises n blocks to q5_0 (organ_fit): codes -16 to 15. */
 static void fit_q5_0(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
     fit_blocks(values, weights, cols, blocks, n,
                &(fit_block){.bytes = 22, .fifth = 1, .high = 15, .kind = &fit_around_16, .plus = 16});
 }
 
+/* Quantises n blocks to q5_1 (organ_fit): codes 0 to 31 and a minimum. */
 static void fit_q5_1(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
     fit_blocks(values, weights, cols, blocks, n, &(fit_block){.bytes = 24, .affine = 1, .fifth = 1, .high = 31});
 }
 
+/* Quantises n blocks to q8_0 (organ_fit): codes -127 to 127. */
 static void fit_q8_0(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
     fit_blocks(values, weights, cols, blocks, n, &(fit_block){.bytes = 34, .high = 127, .kind = &fit_within_127});

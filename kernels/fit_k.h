@@ -13,9 +13,9 @@ typedef struct fit_k {
     f32x16 scales, minima;
 } fit_k;
 
-/* Returns the scale s of each group as a decoder computes it: d times the 6-bit code. fit_k_minimum returns the
- * group's m, which is -(dmin times the code). */
+/* Returns the scale s of each group as a decoder computes it: d times the 6-bit code. */
 INLINE f32x16 fit_k_scale(const fit_k *k) { return f32_mul(f32_load(k->d), k->scales); }
+/* Returns the m of each group: -(dmin times the 6-bit code of the minimum). */
 INLINE f32x16 fit_k_minimum(const fit_k *k) { return fit_negative(f32_mul(f32_load(k->dmin), k->minima)); }
 
 /* Returns the weighted squared error of each group for the line s q + m with the nearest codes q in 0 .. high. */
@@ -31,7 +31,7 @@ INLINE f32x16 fit_line_error(const fit_groups *g, f32x16 s, f32x16 m, float high
     return sum;
 }
 
-/* Rounds a number of a block to F16, as stored, and copies it to the block's 8 lanes. */
+/* Rounds `value`, d or dmin of a block, to F16, as the block stores it, and copies it to the block's 8 lanes. */
 INLINE void fit_k_spread(float *lanes, float value)
 {
     uint8_t stored[2];
@@ -92,9 +92,11 @@ INLINE float fit_sum_8(const float *values)
     return sum;
 }
 
-/* Solves for d and dmin of both blocks with all codes fixed: the 2 x 2 normal equations of a block's weighted
- * squared error. If they are nearly singular, dmin stays and d is solved alone. Results that are not above 0 are
- * discarded. */
+/* Solves for d and dmin of both blocks with all codes fixed: the 2 x 2 normal equations of a block's weighted squared
+ * error. A value x is approximated by d D - dmin M, with D = code of the scale x code of the value, M = code of the
+ * minimum. The sums of weighted products are named by their factors: DD, DM and so on, where M includes the minus. If
+ * they are nearly singular (determinant up to 2^-20 of its first product), dmin stays and d is solved alone. Results
+ * that are not above 0 are discarded. */
 INLINE void fit_k_solve(const fit_groups *g, float high, fit_k *k)
 {
     enum { DD, DM, MM, DX, MX };
@@ -172,11 +174,13 @@ INLINE void fit_k_blocks(const float *values, const float *weights, size_t cols,
     }
 }
 
+/* Quantises n blocks to q4_k (organ_fit). */
 static void fit_q4_k(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
     fit_k_blocks(values, weights, cols, blocks, n, 0);
 }
 
+/* Quantises n blocks to q5_k (organ_fit). */
 static void fit_q5_k(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
     fit_k_blocks(values, weights, cols, blocks, n, 1);
@@ -212,7 +216,7 @@ INLINE f32x16 fit_scale_codes(const fit_groups *g, float d, f32x16 codes, const 
     return best;
 }
 
-/* Returns the least-squares d with all codes fixed, rounded to F16; the given d if no code is different from 0. */
+/* Returns the least-squares d with all codes fixed, rounded to F16; `d` unchanged if all codes are 0. */
 INLINE float fit_solve_d(const fit_groups *g, float d, f32x16 codes, const fit_symmetric *kind)
 {
     f32x16 qx, qq;
@@ -226,7 +230,7 @@ INLINE float fit_solve_d(const fit_groups *g, float d, f32x16 codes, const fit_s
 }
 
 /* Returns the value of largest magnitude of 16, with its sign. */
-INLINE float fit_farthest(const float *values)
+INLINE float fit_largest_of_16(const float *values)
 {
     float far = 0;
     for (int l = 0; l < 16; l++)
@@ -267,7 +271,7 @@ static void fit_q6_k(const float *values, const float *weights, size_t cols, voi
         uint8_t codes[256];
         fit_load(&g, values + 256 * at, weights, weights ? 256 * at % cols : 0, cols, 16);
         f32_store(scales, fit_scale(&g, kind));
-        float d = fit_put_half(b->d, fit_farthest(scales) / -128);
+        float d = fit_put_half(b->d, fit_largest_of_16(scales) / -128);
         f32x16 of_scales = fit_code(f32_mul(f32_load(scales), fit_inverse(f32_set1(d))), -128, 127);
         for (int round = 0; round < FIT_K_ROUNDS; round++) {
             of_scales = fit_scale_codes(&g, d, of_scales, kind);

@@ -51,7 +51,9 @@ enum ggml_type {
 
 /* Layouts of blocks as in ggml (ggml-common.h of ggml, and gguf.quants). All members are bytes, because a file need
  * not align blocks. Members of two bytes named d, m or dmin are F16: the scale, the minimum, and the scale of the
- * groups' minima. */
+ * groups' minima. `codes` are the codes of the elements or their lowest bits; `fifth` and `high` are the bits above
+ * them. `scales` are the codes of the scales of groups, in q2_k, q4_k and q5_k also of their minima. `indices` select
+ * entries of a codebook (ggml_grids.h). The comments of the decoders describe the order of bits. */
 #define GGML_BLOCK(name, size, ...)                                                                                    \
     typedef struct {                                                                                                   \
         uint8_t __VA_ARGS__;                                                                                           \
@@ -63,29 +65,40 @@ enum { QK = 32, QK_K = 256 }; /* elements of a simple block, and of a block with
 GGML_BLOCK(block_q8_0, 34, d[2], codes[QK]);
 GGML_BLOCK(block_q4_0, 18, d[2], codes[QK / 2]);
 GGML_BLOCK(block_q4_1, 20, d[2], m[2], codes[QK / 2]);
-GGML_BLOCK(block_q5_0, 22, d[2], fifth[QK / 8], codes[QK / 2]); /* fifth: bit 4 of each code */
+GGML_BLOCK(block_q5_0, 22, d[2], fifth[QK / 8], codes[QK / 2]);
 GGML_BLOCK(block_q5_1, 24, d[2], m[2], fifth[QK / 8], codes[QK / 2]);
+/* The scale is 2^(exponent - 127). */
 GGML_BLOCK(block_mxfp4, 17, exponent, codes[QK / 2]);
-GGML_BLOCK(block_q2_k, 84, scales[16], codes[QK_K / 4], d[2],
-           dmin[2]); /* scales in the low nibbles, minima in the high ones */
+/* `scales` has a scale in each low nibble, a minimum in each high one. */
+GGML_BLOCK(block_q2_k, 84, scales[16], codes[QK_K / 4], d[2], dmin[2]);
 GGML_BLOCK(block_q3_k, 110, high[QK_K / 8], codes[QK_K / 4], scales[12], d[2]);
 GGML_BLOCK(block_q4_k, 144, d[2], dmin[2], scales[12], codes[QK_K / 2]);
 GGML_BLOCK(block_q5_k, 176, d[2], dmin[2], scales[12], high[QK_K / 8], codes[QK_K / 2]);
 GGML_BLOCK(block_q6_k, 210, codes[QK_K / 2], high[QK_K / 4], scales[16], d[2]);
-GGML_BLOCK(block_tq1_0, 54, fives[48], fours[4], d[2]); /* five base-3 digits in a byte, four in the last bytes */
-GGML_BLOCK(block_tq2_0, 66, codes[QK_K / 4], d[2]);     /* four strips in each half; codes are offset by 1 */
+/* A byte of `fives` has five base-3 digits, a byte of `fours` four. */
+GGML_BLOCK(block_tq1_0, 54, fives[48], fours[4], d[2]);
+/* In each half of 128 elements, a byte has the codes of elements j, j + 32, j + 64 and j + 96, offset by 1. */
+GGML_BLOCK(block_tq2_0, 66, codes[QK_K / 4], d[2]);
 GGML_BLOCK(block_iq4_xs, 136, d[2], scales_high[2], scales_low[4], codes[QK_K / 2]);
-GGML_BLOCK(block_iq2_xxs, 66, d[2], groups[8][8]);          /* 4 indices, 4 x 7 signs and a scale of 4 bits */
-GGML_BLOCK(block_iq2_xs, 74, d[2], indices[64], scales[8]); /* 9 bits of index and 7 signs */
+/* A group of 32 elements has 4 index bytes and a word of 4 x 7 signs and a scale of 4 bits. */
+GGML_BLOCK(block_iq2_xxs, 66, d[2], groups[8][8]);
+/* `indices` has 16 bits for each run of 8 elements: 9 bits of index and 7 signs. */
+GGML_BLOCK(block_iq2_xs, 74, d[2], indices[64], scales[8]);
 GGML_BLOCK(block_iq2_s, 82, d[2], indices[32], signs[32], high[8], scales[8]);
-GGML_BLOCK(block_iq3_xxs, 98, d[2], indices[64], groups[32]); /* 4 x 7 signs and a scale of 4 bits */
+/* `groups` has a word for each 32 elements: 4 x 7 signs and a scale of 4 bits. */
+GGML_BLOCK(block_iq3_xxs, 98, d[2], indices[64], groups[32]);
 GGML_BLOCK(block_iq3_s, 110, d[2], indices[64], high[8], signs[32], scales[4]);
-GGML_BLOCK(block_iq1_s, 50, d[2], indices[32], high[16]); /* 4 x 3 high bits, 3 of scale, direction */
-GGML_BLOCK(block_iq1_m, 56, indices[32], high[16],
-           scales[8]);                             /* 3 high bits and direction; 4 x 3 bits of scale and 4 of d */
-GGML_BLOCK(block_nvfp4, 36, scales[4], codes[32]); /* 64 elements */
-GGML_BLOCK(block_q1_0, 18, d[2], signs[16]);       /* 128 elements: a bit set is +d */
-GGML_BLOCK(block_q2_0, 18, d[2], codes[16]);       /* 64 elements; codes are offset by 1 */
+/* `high` has 16 bits for each 4 runs of 8 elements: 4 x 3 high bits of indices, 3 of scale, the sign of the shift. */
+GGML_BLOCK(block_iq1_s, 50, d[2], indices[32], high[16]);
+/* `high` has 4 bits for each run of 8 elements: 3 high bits of the index and the sign of the shift. `scales` has 16
+ * bits for each 64 elements: 4 scales of 3 bits and 4 bits of d. */
+GGML_BLOCK(block_iq1_m, 56, indices[32], high[16], scales[8]);
+/* 64 elements in 4 groups */
+GGML_BLOCK(block_nvfp4, 36, scales[4], codes[32]);
+/* 128 elements: a set bit is +d, else -d */
+GGML_BLOCK(block_q1_0, 18, d[2], signs[16]);
+/* 64 elements; codes are offset by 1 */
+GGML_BLOCK(block_q2_0, 18, d[2], codes[16]);
 
 /* ggml_plain.c: types without blocks */
 organ_dequantize organ_dequantize_f32, organ_dequantize_f64, organ_dequantize_i8, organ_dequantize_i16,

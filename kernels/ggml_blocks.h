@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: MIT
  * Decoders (and the encoder of q8_0) for the common block types of GGUF, in vector code; ggml.h has the layouts.
- * Each function processes n blocks. Layouts and order of operations are those of ggml: the scale of a group is one
- * rounded product, and each value is one rounded product and, for types with a minimum, one rounded difference. */
+ * Each function processes n blocks. `d` and `dmin` are the F16 scales of a block. Layouts and order of operations are
+ * those of ggml: the scale of a group is one rounded product, and each value is one rounded product and, for types with
+ * a minimum, one rounded difference. */
 #include "kernels/ggml.h"
 #include <string.h>
 
+/* The kernels organ_kernels.dequantize and quantize of the 16-bit floats. */
 static void dequantize_f16(const void *blocks, float *values, size_t n) { f16_to_f32(blocks, values, n); }
 static void dequantize_bf16(const void *blocks, float *values, size_t n) { bf16_to_f32(blocks, values, n); }
 static void quantize_f16(const float *values, void *blocks, size_t n) { f32_to_f16(values, blocks, n); }
 static void quantize_bf16(const float *values, void *blocks, size_t n) { f32_to_bf16(values, blocks, n); }
 
+/* Returns the F16 at p, which need not be aligned, as FP32. */
 INLINE float block_scale(const uint8_t *p)
 {
     uint16_t half;
@@ -17,6 +20,7 @@ INLINE float block_scale(const uint8_t *p)
     return f16_widen_one(half);
 }
 
+/* Returns the 32-bit word at p, which need not be aligned. */
 INLINE uint32_t word_at(const uint8_t *p)
 {
     uint32_t word;
@@ -30,7 +34,7 @@ INLINE void put_scaled(float *values, u8x16 codes, float scale)
     f32_store(values, f32_mul(f32_of_s8(codes), f32_set1(scale)));
 }
 
-/* Stores scale x code - minimum for 16 codes. */
+/* Stores scale x code - minimum for 16 codes below 128. */
 INLINE void put_affine(float *values, u8x16 codes, float scale, float minimum)
 {
     f32_store(values, f32_sub(f32_mul(f32_of_s8(codes), f32_set1(scale)), f32_set1(minimum)));
@@ -54,6 +58,7 @@ INLINE void put_looked_up(float *values, const uint8_t *bytes, u8x16 table, floa
 }
 
 /* ---- 32 elements a block ---- */
+/* Decodes n blocks of q8_0: signed bytes and a scale. */
 static void dequantize_q8_0(const void *blocks, float *values, size_t n)
 {
     const block_q8_0 *b = blocks;
@@ -64,6 +69,7 @@ static void dequantize_q8_0(const void *blocks, float *values, size_t n)
     }
 }
 
+/* Decodes n blocks of q4_0: nibbles, offset by 8, and a scale. */
 static void dequantize_q4_0(const void *blocks, float *values, size_t n)
 {
     const block_q4_0 *b = blocks;
@@ -71,6 +77,7 @@ static void dequantize_q4_0(const void *blocks, float *values, size_t n)
         put_nibbles(values, b->codes, u8_set1(8), block_scale(b->d));
 }
 
+/* Decodes n blocks of q4_1: nibbles, a scale and a minimum m, which is added. */
 static void dequantize_q4_1(const void *blocks, float *values, size_t n)
 {
     const block_q4_1 *b = blocks;
@@ -82,13 +89,15 @@ static void dequantize_q4_1(const void *blocks, float *values, size_t n)
     }
 }
 
-/* Returns 16 codes of 5 bits: the first or second half of a block's 32, from 16 nibbles and 16 fifth bits. */
+/* Returns 16 codes of 5 bits, the first (`half` 0) or second half of a block's 32. `high` has the fifth bits of the 32
+ * codes, `nibbles` 16 bytes with the first half of the codes in their low halves. */
 INLINE u8x16 five_bits(const uint8_t *high, const uint8_t *nibbles, int half)
 {
     const uint16_t fifth = (uint16_t)(high[2 * half] | high[2 * half + 1] << 8);
     return u8_or(u8_field(u8_load(nibbles), 4 * half, 15), u8_sll(u8_of_bits(fifth), 4));
 }
 
+/* Decodes n blocks of q5_0: codes of 5 bits, offset by 16, and a scale. */
 static void dequantize_q5_0(const void *blocks, float *values, size_t n)
 {
     const block_q5_0 *b = blocks;
@@ -97,6 +106,7 @@ static void dequantize_q5_0(const void *blocks, float *values, size_t n)
             put_scaled(values, u8_sub(five_bits(b->fifth, b->codes, half), u8_set1(16)), block_scale(b->d));
 }
 
+/* Decodes n blocks of q5_1: codes of 5 bits, a scale and a minimum m, which is added. */
 static void dequantize_q5_1(const void *blocks, float *values, size_t n)
 {
     const block_q5_1 *b = blocks;
@@ -112,6 +122,7 @@ INLINE u8x16 iq4_values(void)
     return u8_load((const uint8_t *)values);
 }
 
+/* Decodes n blocks of iq4_nl: nibbles that are indices into the table iq4_values, and a scale. */
 static void dequantize_iq4_nl(const void *blocks, float *values, size_t n)
 {
     const block_q4_0 *b = blocks;
@@ -120,7 +131,7 @@ static void dequantize_iq4_nl(const void *blocks, float *values, size_t n)
 }
 
 /* Decodes blocks of mxfp4: an exponent e and 16 bytes of E2M1 codes. The table contains doubled values, so the scale
- * is half of 2^(e - 127). As in ggml, e = 0xff is not treated as NaN. */
+ * is half of 2^(e - 127), which is subnormal for e < 2. As in ggml, e = 0xff is not treated as NaN. */
 static void dequantize_mxfp4(const void *blocks, float *values, size_t n)
 {
     static const int8_t doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
@@ -223,8 +234,9 @@ static void dequantize_q5_k(const void *blocks, float *values, size_t n)
     }
 }
 
-/* Decodes blocks of q6_k. In each half of 128 elements, strips of 32 use the low nibbles of 64 bytes, then the high
- * ones. */
+/* Decodes blocks of q6_k: codes of 6 bits, offset by 32, with a signed scale for each group of 16. In each half of 128
+ * elements, the first 64 have the low nibbles of 64 bytes, the last 64 the high nibbles; `high` has the two upper bits
+ * of each code. */
 static void dequantize_q6_k(const void *blocks, float *values, size_t n)
 {
     const block_q6_k *b = blocks;

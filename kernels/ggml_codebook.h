@@ -2,10 +2,11 @@
  * Decoders for GGUF types whose codes are indices into a codebook (IQ1, IQ2, IQ3): 256 elements in a block, in runs
  * of 8 that share an entry of the codebook. One vector processes two runs, which share a scale in all of these
  * types. The entry of a run is spread to 8 bytes of a word; with the sign as an additional bit, each byte indexes a
- * table of signed values. */
+ * table of signed values. Layouts, constant factors and the order of operations are those of ggml. */
 #include "kernels/ggml_grids.h"
 
-/* Spreads the eight fields of 2 bits of an entry to one byte each: separates halves, then pairs, then single fields. */
+/* Spreads the eight fields of 2 bits of an entry of a codebook to one byte each: separates halves, then pairs, then
+ * single fields. */
 INLINE uint64_t spread_pairs(uint64_t entry)
 {
     entry = (entry | entry << 24) & 0x000000ff000000ff;
@@ -25,16 +26,19 @@ INLINE uint64_t spread_triples(uint64_t first, uint64_t second)
 /* Returns eight sign bits from the seven stored ones: the eighth makes the number of negative signs even. */
 INLINE unsigned eight_signs(uint32_t seven) { return (seven & 127) | (unsigned)__builtin_parity(seven & 127) << 7; }
 
+/* Returns the little-endian 16-bit word at p. */
 INLINE unsigned half_word_at(const uint8_t *p) { return (unsigned)p[0] | (unsigned)p[1] << 8; }
 
-/* Returns 16 codes: the fields of `width` bits of two runs, one in each byte, with the sign bits above them. */
+/* Returns 16 codes, one in each byte: the fields of `width` bits of two runs, spread to the bytes of `first` and
+ * `second`, and above field k the bit k of `signs`. */
 INLINE u8x16 codes_of_runs(uint64_t first, uint64_t second, unsigned signs, int width)
 {
     const uint64_t both[2] = {first, second};
     return u8_or(u8_load((const uint8_t *)both), u8_sll(u8_of_bits((uint16_t)signs), width));
 }
 
-/* Stores 16 values of IQ2: two entries of eight fields, whose magnitudes are 8, 25 and 43, with a sign bit each. */
+/* Stores 16 values of IQ2: two entries of eight fields, whose magnitudes are 8, 25 and 43 times `scale`, with a bit of
+ * `signs` each. */
 INLINE void put_iq2(float *values, float scale, unsigned first, unsigned second, unsigned signs)
 {
     static const int8_t table[16] = {8, 25, 43, 0, -8, -25, -43, 0};
@@ -42,8 +46,8 @@ INLINE void put_iq2(float *values, float scale, unsigned first, unsigned second,
     put_scaled(values, u8_lookup(u8_load((const uint8_t *)table), codes), scale);
 }
 
-/* Decodes blocks of iq2_xxs: each of the four bytes of a group selects 8 magnitudes from a grid; the word after them
- * has the signs, 7 bits for 8 values, and the scale in its top 4 bits. */
+/* Decodes blocks of iq2_xxs: for each group of 32 values, four bytes select 8 magnitudes each from a grid; the 32-bit
+ * word after them has the signs, 7 bits for 8 values, and the scale in its top 4 bits. */
 static void dequantize_iq2_xxs(const void *blocks, float *values, size_t n)
 {
     const block_iq2_xxs *b = blocks;
@@ -135,8 +139,8 @@ static void dequantize_iq3_s(const void *blocks, float *values, size_t n)
     }
 }
 
-/* Stores 16 values of IQ1: fields of 2 bits mean -1, 0 or 1, shifted up by 1/8, or down in the lanes of `down`. The
- * shift is exact. */
+/* Stores 16 values of IQ1: two entries of eight fields of 2 bits, which mean -1, 0 or 1. Adds 1/8 to each, or subtracts
+ * 1/8 where the bit of `down` is set, and multiplies by `scale`. The shift by 1/8 is exact. */
 INLINE void put_iq1(float *values, float scale, unsigned first, unsigned second, unsigned down)
 {
     static const int8_t eighths[16] = {-7, 1, 9, 0, -9, -1, 7, 0};

@@ -6,6 +6,7 @@
 #include "kernels/half.h"
 #include "kernels/six_bits.h"
 
+/* The members of a row: type, bits, elements, group, bytes, affine, coded. */
 static const organ_ggml_kind kinds[] = {
     {GGML_Q4_0, 4, QK, QK, sizeof(block_q4_0), false, false}, {GGML_Q4_1, 4, QK, QK, sizeof(block_q4_1), true, false},
     {GGML_Q5_0, 5, QK, QK, sizeof(block_q5_0), false, false}, {GGML_Q5_1, 5, QK, QK, sizeof(block_q5_1), true, false},
@@ -13,6 +14,7 @@ static const organ_ggml_kind kinds[] = {
     {GGML_Q5_K, 5, QK_K, 32, sizeof(block_q5_k), true, true}, {GGML_Q6_K, 6, QK_K, 16, sizeof(block_q6_k), false, true},
 };
 
+/* Returns the description of a type, or NULL if it is not in the table. */
 const organ_ggml_kind *organ_ggml_kind_of(unsigned type)
 {
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
@@ -38,14 +40,15 @@ void organ_ggml_split(const organ_ggml_kind *kind, const void *block, organ_ggml
         six_bits_unpack(at + 4, (uint8_t *)parts->scales, (uint8_t *)parts->minima);
 }
 
-/* Writes `far` bytes: codes to their low halves, and the codes `far` elements later to their high halves. */
+/* Writes `far` bytes: codes[j] to the low half of byte j, codes[j + far] to its high half. */
 static void put_nibbles(uint8_t *to, const uint8_t *codes, size_t far)
 {
     for (size_t j = 0; j < far; j++)
         to[j] = (uint8_t)((codes[j] & 15) | (codes[j + far] & 15) << 4);
 }
 
-/* Packs a block of 32 values: scale, minimum if the type has one, fifth bits, then nibbles or bytes. */
+/* Writes a block of 32 values: scale, minimum if the type has one, fifth bits if codes have 5 bits, then nibbles of
+ * `codes`; for q8_0 instead the signed bytes of parts->codes. */
 static void pack_simple(const organ_ggml_kind *kind, const organ_ggml_parts *parts, const uint8_t *codes, uint8_t *to)
 {
     half_put(to, parts->d);
@@ -65,7 +68,7 @@ static void pack_simple(const organ_ggml_kind *kind, const organ_ggml_parts *par
     put_nibbles(to, codes, QK / 2);
 }
 
-/* Packs a block of q4_k or q5_k: d and dmin, scales and minima of 6 bits, fifth bits, nibbles. Bit g of byte j of the
+/* Writes a block of q4_k or q5_k: d and dmin, scales and minima of 6 bits, fifth bits, nibbles. Bit g of byte j of the
  * fifth bits belongs to value j of group g. */
 static void pack_groups(const organ_ggml_kind *kind, const organ_ggml_parts *parts, const uint8_t *codes, uint8_t *to)
 {

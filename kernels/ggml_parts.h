@@ -21,15 +21,15 @@ typedef struct organ_ggml_kind {
 
 /* The numbers in a block. */
 typedef struct organ_ggml_parts {
-    float d, m; /* rounded to F16 */
-    int8_t scales[ORGAN_GGML_GROUPS], minima[ORGAN_GGML_GROUPS];
+    float d, m; /* scale and minimum of the block, rounded to F16; m is 0 for types that are not affine */
+    int8_t scales[ORGAN_GGML_GROUPS], minima[ORGAN_GGML_GROUPS]; /* codes of the groups, if `coded` */
     int8_t codes[ORGAN_GGML_ELEMENTS]; /* signed codes (without the offset with which blocks store them), in the order
                                           of the values */
 } organ_ggml_parts;
 
 /* Returns the description of Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K or Q6_K; NULL for other types. */
 const organ_ggml_kind *organ_ggml_kind_of(unsigned type);
-/* Sets all members of *parts but `codes` from a block. */
+/* Sets d and m of *parts from a block, and scales and minima if the kind has them. Does not decode `codes`. */
 void organ_ggml_split(const organ_ggml_kind *kind, const void *block, organ_ggml_parts *parts);
 /* Builds a block from all members of *parts, which must be within the ranges of the kind. */
 void organ_ggml_join(const organ_ggml_kind *kind, const organ_ggml_parts *parts, void *block);

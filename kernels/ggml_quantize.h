@@ -5,6 +5,7 @@
 #include "kernels/half.h"
 #include <float.h>
 
+/* Returns 1 / d; 0 for d = 0. */
 INLINE float reciprocal(float d) { return d != 0 ? 1 / d : 0; }
 
 /* Truncates `value` to a whole number between 0 and `top`; 0 for a NaN. */
@@ -57,7 +58,8 @@ static float first_zero_of_block(const float *values)
     return values[j];
 }
 
-/* Computes 32 codes from 0 (the smallest value) to `top` (the largest), and sets *minimum. Returns the scale. */
+/* Computes 32 codes from 0 (the smallest value) to `top` (the largest), and sets *minimum to the smallest value.
+ * Returns the scale. Ignores NaN, as ggml does: its search starts from FLT_MAX and -FLT_MAX. */
 INLINE float affine_codes(const float *values, float top, u8x16 codes[2], float *minimum)
 {
     const f32x16 low = f32_load(values), high = f32_load(values + 16), huge = f32_set1(FLT_MAX),
@@ -75,11 +77,13 @@ INLINE float affine_codes(const float *values, float top, u8x16 codes[2], float 
     return d;
 }
 
+/* Stores the low 4 bits of 32 codes in 16 bytes: the first 16 in the low halves, the last 16 in the high halves. */
 INLINE void store_nibbles(uint8_t *bytes, const u8x16 codes[2])
 {
     u8_store(bytes, u8_or(u8_field(codes[0], 0, 15), u8_sll(u8_field(codes[1], 0, 15), 4)));
 }
 
+/* Stores bit 4 of each of 32 codes in 4 bytes, the first code in the lowest bit. */
 INLINE void store_fifth_bits(uint8_t *bytes, const u8x16 codes[2])
 {
     UNROLL for (int half = 0; half < 2; half++)
@@ -89,6 +93,7 @@ INLINE void store_fifth_bits(uint8_t *bytes, const u8x16 codes[2])
     }
 }
 
+/* Encodes n blocks of q4_0: codes 0 to 15 around 8. */
 static void quantize_q4_0(const float *values, void *blocks, size_t n)
 {
     block_q4_0 *b = blocks;
@@ -99,6 +104,7 @@ static void quantize_q4_0(const float *values, void *blocks, size_t n)
     }
 }
 
+/* Encodes n blocks of q4_1: codes 0 to 15 from the minimum on. */
 static void quantize_q4_1(const float *values, void *blocks, size_t n)
 {
     block_q4_1 *b = blocks;
@@ -111,6 +117,7 @@ static void quantize_q4_1(const float *values, void *blocks, size_t n)
     }
 }
 
+/* Encodes n blocks of q5_0: codes 0 to 31 around 16. */
 static void quantize_q5_0(const float *values, void *blocks, size_t n)
 {
     block_q5_0 *b = blocks;
@@ -122,6 +129,7 @@ static void quantize_q5_0(const float *values, void *blocks, size_t n)
     }
 }
 
+/* Encodes n blocks of q5_1: codes 0 to 31 from the minimum on. */
 static void quantize_q5_1(const float *values, void *blocks, size_t n)
 {
     block_q5_1 *b = blocks;

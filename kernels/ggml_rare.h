@@ -2,8 +2,8 @@
  * Decoders for rarer block types of GGUF, in vector code. Each function processes n blocks. */
 
 /* Returns the first ternary digit of each byte, less 1. Byte b represents five ternary digits as the fraction b /
- * 256, the most significant digit first: the first digit is floor(3 b / 256), and multiplying by 3 modulo 256 moves
- * the next digit to the front. */
+ * 256, the most significant digit first: the first digit is floor(3 b / 256), which is at least 1 above 85 and 2 above
+ * 170. Multiplying by 3 modulo 256 moves the next digit to the front. */
 INLINE u8x16 first_trit(u8x16 a)
 {
     const u8x16 one = u8_set1(1), above_85 = u8_min(u8_sub(u8_max(a, u8_set1(85)), u8_set1(85)), one);
@@ -50,7 +50,8 @@ INLINE float half_of_ue4m3(uint8_t code)
     return exponent ? (float)((8 + fraction) << exponent) * 0x1p-11f : (float)fraction * 0x1p-10f;
 }
 
-/* Decodes blocks of nvfp4: E2M1 codes with an unsigned E4M3 scale for each group of 16. */
+/* Decodes blocks of nvfp4: E2M1 codes with an unsigned E4M3 scale for each of four groups of 16. The 8 bytes of a group
+ * have its first 8 codes in their low halves, its last 8 in their high halves. */
 static void dequantize_nvfp4(const void *blocks, float *values, size_t n)
 {
     static const int8_t doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
@@ -75,8 +76,8 @@ static void dequantize_q1_0(const void *blocks, float *values, size_t n)
     }
 }
 
-/* Decodes blocks of q2_0: four codes of two bits in a byte, -1 to 2. The zips put the four fields of each byte in
- * order. */
+/* Decodes blocks of q2_0: codes of two bits, offset by 1, and a scale. A byte has the codes of four adjacent elements,
+ * from the lowest bits on; the zips put the four fields of all bytes in this order. */
 static void dequantize_q2_0(const void *blocks, float *values, size_t n)
 {
     const block_q2_0 *b = blocks;

@@ -3,7 +3,7 @@
  * non-temporal stores. */
 enum { STREAM_FLOATS = 2048 }; /* values in the buffer */
 
-/* Copies n floats with non-temporal stores, whole cache lines at a time. */
+/* Copies n floats: whole cache lines of the destination with non-temporal stores, the others with memcpy. */
 INLINE void stream_store(const float *from, float *to, size_t n)
 {
     size_t at = elements_to_line(to, sizeof *to, n);
@@ -34,6 +34,7 @@ INLINE void dequantize_to_stream(organ_dequantize *dequantize, const uint8_t *bl
     stream_end();
 }
 
+/* Defines dequantize_TYPE_stream, the kernel organ_kernels.dequantize of a block type. */
 #define STREAM_DEQUANTIZER(name, type, number, block, elements)                                                        \
     static void dequantize_##type##_stream(const void *blocks, float *values, size_t n)                                \
     {                                                                                                                  \

@@ -9,9 +9,9 @@
 /* One level of the decomposition: n values become `pairs` details (differences of neighbours) and n - pairs
  * approximations (sums). */
 typedef struct haar_level {
-    float *details;
+    float *details; /* `pairs` numbers in the scratch memory */
     size_t n, pairs;
-    float limit; /* larger details are significant */
+    float limit; /* details of larger magnitude are significant */
 } haar_level;
 
 /* Replaces level->n values by their approximations and stores the details in the level. A last value without a pair
@@ -56,6 +56,7 @@ static void haar_join(const haar_level *level, float *values)
     }
 }
 
+/* Returns the bits of the magnitudes. */
 INLINE u32x16 haar_magnitudes(f32x16 values) { return u32_and(f32_bits(values), u32_set1(MAGNITUDE)); }
 
 /* Counts magnitudes below `limit`, the bit pattern of an FP32 above 0. Bit patterns of magnitudes have the order of
@@ -71,7 +72,8 @@ static size_t haar_count_below(const float *values, size_t n, uint32_t limit)
     return count;
 }
 
-/* Returns the bits of the k-th smallest magnitude, k < n, determined from the highest bit to the lowest. */
+/* Returns the bits of the k-th smallest magnitude, k < n, from the highest bit to the lowest: a bit is 1 if at most k
+ * magnitudes are below the number with this bit. */
 static uint32_t haar_kth(const float *values, size_t n, size_t k)
 {
     uint32_t bits = 0;
@@ -81,6 +83,7 @@ static uint32_t haar_kth(const float *values, size_t n, size_t k)
     return bits;
 }
 
+/* Returns the FP32 with these bits. */
 INLINE float haar_float(uint32_t bits)
 {
     float value;
@@ -88,7 +91,8 @@ INLINE float haar_float(uint32_t bits)
     return value;
 }
 
-/* Returns the median of n > 0 magnitudes; for even n, the mean of the two in the middle. */
+/* Returns the median of n > 0 magnitudes; for even n, the mean of the two in the middle. The upper one of
+ * the two equals the lower one, `low`, if more than k + 1 magnitudes are at most `low`. */
 static float haar_median(const float *values, size_t n)
 {
     const size_t k = (n - 1) / 2;
@@ -98,6 +102,7 @@ static float haar_median(const float *values, size_t n)
     return (haar_float(low) + haar_float(haar_kth(values, n, k + 1))) * 0.5f;
 }
 
+/* Returns nonzero if the magnitude of detail `at` of the level exceeds its limit. */
 INLINE int haar_is_significant(const haar_level *level, size_t at)
 {
     return __builtin_fabsf(level->details[at]) > level->limit;
@@ -137,8 +142,8 @@ static void haar_shrink_level(const haar_level *level, const haar_level *above, 
 }
 
 /* Attenuates the noise of a row of n values in place by wavelet shrinkage (Donoho and Johnstone 1994): splits it
- * into HAAR_LEVELS levels and estimates the noise of each from the median of its details. Multiplies details by 1 -
- * strength unless they and their parents exceed `threshold` times the noise of their level. Then joins the levels.
+ * into up to HAAR_LEVELS levels and estimates the noise of each from the median of its details. Multiplies details by 1
+ * - strength unless they and their parents exceed `threshold` times the noise of their level. Then joins the levels.
  * `scratch` has n floats. */
 static void haar_purify(float *row, size_t n, float threshold, float strength, float *scratch)
 {

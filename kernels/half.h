@@ -5,13 +5,13 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Returns the FP32 bit pattern of the F16 in the low 16 bits. */
+/* Converts the F16 in the low 16 bits of `half` to FP32, exactly, and returns the bits. */
 static inline __attribute__((unused)) uint32_t half_widen_bits(uint32_t half)
 {
     const uint32_t sign = (half & 0x8000) << 16, exponent = half & 0x7c00, fraction = half & 0x3ff;
     if (exponent == 0x7c00) /* a NaN becomes quiet */
         return sign | 0x7f800000 | (fraction ? fraction << 13 | 0x400000 : 0);
-    if (exponent)
+    if (exponent) /* 0x38000000: the exponent biases differ by 112 */
         return sign | (((half & 0x7fff) << 13) + 0x38000000);
     const float small = (float)fraction * 0x1p-24f;
     uint32_t bits;
@@ -26,15 +26,16 @@ static inline __attribute__((unused)) uint16_t half_narrow_bits(uint32_t bits)
         return (uint16_t)(sign | 0x7e00 | (magnitude >> 13 & 0x3ff));
     if (magnitude >= 0x47800000) /* 65536: above every finite F16 even before rounding */
         return (uint16_t)(sign | 0x7c00);
-    if (magnitude >= 0x38800000) /* normal: round to even; rounding up 65504 gives infinity */
+    if (magnitude >= 0x38800000) /* from 2^-14, normal: round to even; rounding up 65504 gives infinity */
         return (uint16_t)(sign | (magnitude - 0x38000000 + 0xfff + (magnitude >> 13 & 1)) >> 13);
-    float small; /* subnormal: 2^-24 is the unit in the last place of 0.5, so the addition rounds */
+    float small; /* subnormal: 2^-24 is the unit in the last place of 0.5 (0x3f000000), so the addition rounds */
     memcpy(&small, &magnitude, sizeof small);
     small += 0.5f;
     uint32_t rounded;
     memcpy(&rounded, &small, sizeof rounded);
     return (uint16_t)(sign | (rounded - 0x3f000000));
 }
+/* Returns the F16 `half` as FP32. */
 static inline __attribute__((unused)) float half_widen(uint16_t half)
 {
     const uint32_t bits = half_widen_bits(half);

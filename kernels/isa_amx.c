@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The implementation of products of BF16 terms (organ_dots) by AMX, packed by AVX-512, in builds for x86-64. */
+ * The implementation of products of BF16 terms (organ_dots) by AMX, in builds for x86-64. AVX-512 packs the operands.
+ */
 #include "kernels/kernels.h"
 
 #if defined(__x86_64__)

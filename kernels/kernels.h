@@ -66,8 +66,8 @@ typedef struct organ_spread {
 
 /* Storage types of GGUF are identified by their numbers in files, 0 to ORGAN_GGML_TYPES - 1. */
 #define ORGAN_GGML_TYPES 43
-/* Decode blocks to values and encode values to blocks. In types without blocks, a block is one element. Blocks need
- * no alignment, values that of a float. */
+/* Functions that decode `blocks_count` blocks to values, and that encode values to as many blocks. In types without
+ * blocks, a block is one element. Blocks need no alignment, values that of a float. */
 typedef void organ_dequantize(const void *blocks, float *values, size_t blocks_count);
 typedef void organ_quantize(const float *values, void *blocks, size_t blocks_count);
 /* Encodes with a search for the scales that minimise the sum of weight x (value - decoded value)^2. `weights` are
@@ -123,8 +123,9 @@ typedef enum organ_compute {
     ORGAN_COMPUTE_BF16,
     ORGAN_COMPUTES
 } organ_compute;
-/* c (m x n, rows c_stride elements apart) = | += | -= a (m rows of k) times the transpose of b (n rows of k). c must
- * not overlap the operands; m, n and k may be 0. */
+/* A product: sets c to a b^T, adds a b^T to c or subtracts it from c, depending on `into`. a has m rows of k values, b
+ * has n rows of k values, and c has m rows of n values, c_stride elements apart. c must not overlap the operands; m, n
+ * and k may be 0. */
 typedef struct organ_product {
     size_t m, n, k;
     organ_factor a, b;
@@ -134,33 +135,33 @@ typedef struct organ_product {
     organ_product_into into;
     organ_compute compute;
 } organ_product;
-#define ORGAN_PRODUCT_SCRATCH 311296 /* bytes */
+#define ORGAN_PRODUCT_SCRATCH 311296 /* bytes of the scratch memory of a product */
 
 /* The tokens of one head of a linear recurrence, and its state. Strides are in floats, from one token to the next,
- * or from one row of the state to the next. Tokens of all arrays but `outs` and `state` may be the same or overlap. */
+ * or from one row of the state to the next. The arrays may overlap, except `outs` and `state`. */
 typedef struct organ_recurrence {
     size_t tokens, key_dim, value_dim;
-    const float *queries, *keys; /* key_dim numbers for each token */
-    const float *values;         /* value_dim numbers */
-    const float *decays;         /* one number, or with decay_by_key key_dim numbers */
-    const float *strengths;      /* one number */
-    float *outs;                 /* value_dim numbers */
-    float *state;                /* key_dim rows of value_dim numbers */
+    const float *queries, *keys; /* `key_dim` numbers for each token */
+    const float *values;         /* `value_dim` numbers for each token */
+    const float *decays;         /* one number for each token, or with decay_by_key `key_dim` numbers */
+    const float *strengths;      /* one number for each token */
+    float *outs;                 /* `value_dim` numbers for each token */
+    float *state;                /* [key_dim][value_dim] */
     size_t query_stride, key_stride, value_stride, decay_stride, strength_stride, out_stride, state_stride;
     bool decay_by_key; /* each row of the state has its own decay */
     bool delta;        /* the gated delta rule: subtracts what the state returns for the key before writing */
 } organ_recurrence;
 
-/* The tokens of some channels of a selective scan, the recurrence of Mamba, and its state. Strides are in floats,
- * from one token to the next, or from one row to the next. Arrays do not overlap; rows of two arrays may alternate
- * in memory. */
+/* The tokens of some channels of a selective scan, the recurrence of Mamba, and its state. The comments of the members
+ * name Mamba's x, dt, A, B, C and D. Strides are in floats, from one token to the next, or from one row to the next.
+ * Arrays do not overlap; rows of two arrays may alternate in memory. */
 typedef struct organ_selective_scan {
     size_t tokens, channels, states;
-    float *values;               /* channels numbers for each token, which the outputs replace */
-    const float *steps;          /* channels numbers */
-    const float *writes, *reads; /* states numbers */
-    const float *rates, *skip;   /* `rates`: states rows of channels numbers; `skip`: channels numbers */
-    float *state;                /* states rows of channels numbers */
+    float *values;               /* x: `channels` numbers for each token, which the outputs replace */
+    const float *steps;          /* dt: `channels` numbers for each token */
+    const float *writes, *reads; /* B and C: `states` numbers for each token */
+    const float *rates, *skip;   /* A: [states][channels]; D: [channels] */
+    float *state;                /* [states][channels] */
     size_t value_stride, step_stride, write_stride, read_stride, rate_stride, state_stride;
 } organ_selective_scan;
 
@@ -195,8 +196,8 @@ typedef struct organ_kernels {
     /* Prunes one tile in place: rows x cols elements, rows `stride` elements apart, 1 <= cols <= stride, rows >= 1.
      * Elements (i, j) whose conductivity ends below the threshold become +0 (including zeros); the others keep their
      * bits. A tile with mean |w| = 0 in FP32 is not changed. All sums are over this tile only. `scratch`:
-     * organ_physarum_scratch(rows, cols) bytes, 64-byte aligned; its contents do not matter. Sets *counts, as the
-     * audits do. */
+     * organ_physarum_scratch(rows, cols) bytes, 64-byte aligned; its contents do not matter. Overwrites *counts, as
+     * audit_16 and audit_32 do. */
     void (*physarum_bf16)(uint16_t *weights, size_t rows, size_t cols, size_t stride,
                           const organ_physarum_params *params, void *scratch, organ_prune_counts *counts);
     void (*physarum_f16)(uint16_t *weights, size_t rows, size_t cols, size_t stride,
@@ -260,9 +261,9 @@ typedef struct organ_kernels {
     /* For each element of c, k is divided into chunks of 256 from 0 on. The total of a chunk starts at +0 and is
      * updated by fma(a, b, total) in FP32 for each l in order. The totals are combined with c in order: SET stores
      * the first and adds the others, ADD adds all, SUBTRACT subtracts all; in FP64 if `wide`. 16-bit floats are
-     * widened exactly. A NaN in c becomes the positive quiet one without payload. So computing fewer rows of a or b
-     * at a time does not change a bit. If k is 0, SET stores +0, and ADD and SUBTRACT leave c unchanged. `scratch`:
-     * ORGAN_PRODUCT_SCRATCH bytes, 64-byte aligned; contents do not matter. */
+     * widened exactly. A NaN in c becomes the positive quiet one without payload. This order does not depend on m
+     * and n, so the product of fewer rows of a or b has the same bits. If k is 0, SET stores +0, and ADD and SUBTRACT
+     * leave c unchanged. `scratch`: ORGAN_PRODUCT_SCRATCH bytes, 64-byte aligned; contents do not matter. */
     void (*product)(const organ_product *product, void *scratch);
 
     /* Returns the sum of fma(a[k], b[k], sum) over the lanes. Bits of NaN may differ between ISAs, here and below. */
@@ -297,7 +298,7 @@ typedef struct organ_kernels {
     uint64_t (*zeros_16)(const uint16_t *values, size_t n); /* BF16 and F16 */
     uint64_t (*zeros_32)(const float *values, size_t n);
 
-    /* Compares a copy with its donor element by element. */
+    /* Compare a copy with its donor element by element, and overwrite *counts. */
     void (*audit_16)(const uint16_t *donor, const uint16_t *copy, size_t n,
                      organ_audit_counts *counts); /* BF16 and F16 */
     void (*audit_32)(const float *donor, const float *copy, size_t n, organ_audit_counts *counts);
@@ -347,7 +348,7 @@ void organ_transpose_u32(const uint32_t *src, size_t src_stride, uint32_t *dst, 
  * a NaN is the positive quiet one. */
 typedef struct organ_dots {
     const char *isa;                                              /* "amx", "avx512-bf16" */
-    void (*product)(const organ_product *product, void *scratch); /* scratch as for the exact one */
+    void (*product)(const organ_product *product, void *scratch); /* `scratch` as for organ_kernels.product */
 } organ_dots;
 
 /* The features of a CPU on which dispatch depends. */
@@ -356,8 +357,8 @@ typedef struct organ_cpu {
     /* AMX-TILE and AMX-BF16; on Linux a process must request permission before it uses them */
     int amx;
     int avx512_bf16;
-    int dots_are_fast; /* VDPBF16PS is issued as often as an FMA of the same width, so it does twice the products: AMD
-                        */
+    /* VDPBF16PS is issued as often as an FMA of the same width, so it computes twice as many products: true for AMD */
+    int dots_are_fast;
 } organ_cpu;
 organ_cpu organ_cpu_detect(void);
 
@@ -371,8 +372,8 @@ const organ_kernels *organ_kernels_choose(organ_cpu cpu, const char *requested, 
 const organ_dots *organ_dots_choose(organ_cpu cpu, const organ_kernels *kernels, organ_compute compute,
                                     const char **why);
 
-/* Returns the table that differs from this one only in the implementation of the physarum tile, with equal results,
- * or NULL. Callers measure which one is faster on the CPU. */
+/* Returns the table that differs from `kernels` only in the implementation of the physarum tile, with equal results, or
+ * NULL if there is none. Callers measure which one is faster on the CPU. */
 const organ_kernels *organ_kernels_twin(const organ_kernels *kernels);
 
 /* Returns 1 if this CPU prunes with these parameters to the same bits as every other. beta other than 2 and coupling

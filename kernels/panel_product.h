@@ -5,14 +5,14 @@
 #include "kernels/product_row.h"
 
 #define PRODUCT_BLOCK 256 /* rows of a in the scratch */
-/* Floats from one row to the next. A power of two would map rows to the same cache sets. */
+/* Floats from one packed row of a to the next. A power of two would map rows to the same cache sets. */
 #define PRODUCT_PITCH (PRODUCT_CHUNK + 16)
 #define PRODUCT_STRIP (16 * PRODUCT_VECTORS) /* rows of b in the scratch; at most 32 */
-/* values of k after which a tile prefetches more of the data that is packed next */
+/* A tile prefetches some lines of the data to pack next after each PRODUCT_STEP values of k. */
 #define PRODUCT_STEP 16
 #define PACK_AHEAD   8 /* rows prefetched before they are packed */
 _Static_assert((PRODUCT_BLOCK * PRODUCT_PITCH + PRODUCT_CHUNK * 32) * sizeof(float) == ORGAN_PRODUCT_SCRATCH,
-               "both fit");
+               "the block of a and the strip of b fit");
 
 /* Packs the rows of a part, `pitch` floats apart, as FP32, and pads each with zeros to a multiple of `fill`. */
 INLINE void pack_rows_as_rows(float *to, size_t pitch, const product_part *part, size_t fill,
@@ -27,7 +27,8 @@ INLINE void pack_rows_as_rows(float *to, size_t pitch, const product_part *part,
         }
 }
 
-/* Loads 16 rows from column `from` on, zeros beyond the part; for a complete square, prefetches the next one. */
+/* Loads a 16 x 16 square from row `row` and column `from` of the part on, with zeros beyond the part. Prefetches the
+ * next square but one of these rows if this one is complete. */
 INLINE void load_square(f32x16 square[16], const product_part *part, size_t row, size_t from,
                         const enum element_type type)
 {
@@ -58,7 +59,8 @@ INLINE void pack_rows_as_columns(float *to, size_t pitch, const product_part *pa
         }
 }
 
-/* Packs a part of a matrix as rows, or as columns if `transposed`; fills up to `fill` with zeros. */
+/* Packs the rows of a part as rows, padded with zeros to a multiple of `fill` columns; or, if `transposed`, as columns,
+ * padded to a multiple of `fill` rows. Packed rows or columns are `pitch` floats apart. */
 INLINE void pack_panel(float *to, size_t pitch, const product_part *part, size_t fill, bool transposed,
                        const enum element_type type)
 {
@@ -140,28 +142,36 @@ INLINE void sum_tile(const product_place *place, const float *a, const product_s
     combine_totals(place, totals, PRODUCT_STRIP, (size_t)rows);
 }
 
+/* sum_tile with PRODUCT_ROWS rows. This and the next functions have constant numbers of rows, so that the sums stay in
+ * registers. */
 static void sum_full_tile(const product_place *place, const float *a, const product_strip *strip)
 {
     sum_tile(place, a, strip, PRODUCT_ROWS);
 }
+/* sum_tile with 8 rows. Called only if a full tile has more than 8 rows. Otherwise the body has 1 row, because
+ * product_sums is too small for 8. */
 static void sum_eight(const product_place *place, const float *a, const product_strip *strip)
 {
     sum_tile(place, a, strip, 8 < PRODUCT_ROWS ? 8 : 1);
 }
+/* sum_tile with 4 rows. */
 static void sum_four(const product_place *place, const float *a, const product_strip *strip)
 {
     sum_tile(place, a, strip, 4);
 }
+/* sum_tile with 2 rows. */
 static void sum_two(const product_place *place, const float *a, const product_strip *strip)
 {
     sum_tile(place, a, strip, 2);
 }
+/* sum_tile with 1 row. */
 static void sum_one(const product_place *place, const float *a, const product_strip *strip)
 {
     sum_tile(place, a, strip, 1);
 }
 
-/* Multiplies a packed block of rows by a packed strip, in the largest tiles that fit the remaining rows. */
+/* Multiplies a packed block of rows by a packed strip, in the largest tiles that fit the remaining rows. Spreads the
+ * prefetches of strip.ahead over the steps of all tiles. */
 static void sum_block(product_place place, const float *a, size_t rows, product_strip strip)
 {
     static const struct {
@@ -176,8 +186,8 @@ static void sum_block(product_place place, const float *a, size_t rows, product_
             tiles[t].sum(&place, a, &strip);
 }
 
-/* Computes a product with a single row of a. Returns false and does nothing if a has more rows, b is transposed, or
- * the row does not fit the scratch. */
+/* Computes a product with a single row of a. Returns false and does nothing if a has more rows, k is 0, b is
+ * transposed, or the row does not fit the scratch. */
 static bool product_of_row(const organ_product *p, float *scratch)
 {
     const size_t padded = (p->k + 15) / 16 * 16;
@@ -196,7 +206,8 @@ static bool product_of_row(const organ_product *p, float *scratch)
 
 /* Computes c = a b, c + a b or c - a b. Cuts the sum over k into chunks of PRODUCT_CHUNK, whose packed block of a and
  * strip of b stay in the cache, and prefetches the next strip of b meanwhile. Chunks are added in ascending order of k,
- * so every ISA and every division of rows and columns gives the same bits. */
+ * so every ISA and every division of rows and columns gives the same bits. If k is 0, the only pass has no values: SET
+ * stores +0, ADD and SUBTRACT leave c unchanged. */
 static void product(const organ_product *p, void *scratch)
 {
     if (product_of_row(p, scratch))

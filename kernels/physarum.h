@@ -4,7 +4,7 @@
  * so the update D = fma(1/2, h, D / 2) becomes the single operation 2 D' = fma(1/2, 2 D, h), and the flow G = a D =
  * (a / 2)(2 D), with the same bits except for subnormals, for which the scaled form is the definition. Each
  * iteration reads the row and column sums that the previous one computed; the last iteration prunes. */
-#define STEP           0.5f /* of the update: weight of growth, and of the old conductivity */
+#define STEP           0.5f /* weight of the old conductivity (and of the response) in the update */
 #define TWICE_SURVIVES 0.5f /* 2 tau: the threshold on 2 D */
 /* Pulls and flows are clamped to these bounds: the response then saturates at 1 instead of becoming infinity /
  * infinity = NaN. */
@@ -37,7 +37,8 @@ typedef struct physarum_survey {
 
 INLINE size_t round_up_to_vector(size_t n) { return (n + 15) / 16 * 16; }
 
-/* Computes the sum of magnitudes, the number of zeros and the largest magnitude of a tile. */
+/* Computes the sum of magnitudes, the number of zeros and the largest magnitude of a tile. Lanes past the last column
+ * are loaded as zeros and subtracted from their number. */
 INLINE physarum_survey survey_tile(const void *weights, size_t rows, size_t cols, size_t stride,
                                    const enum element_type type)
 {
@@ -76,8 +77,8 @@ INLINE uint64_t count_nonfinite(const void *weights, size_t rows, size_t cols, s
     return rows * cols - finite;
 }
 
-/* Divides the scratch memory of a tile into its arrays, and zeroes the sums that are read before they are written;
- * rows and columns are padded to whole vectors. */
+/* Divides the scratch memory of a tile into its arrays. Zeroes the sums that are read before they are written: the
+ * column sums, and the row sums of the rows that pad the tile to whole vectors. */
 INLINE physarum_tile physarum_lay_out(size_t rows, size_t cols, const organ_physarum_params *params, void *scratch)
 {
     const size_t width = round_up_to_vector(cols), height = round_up_to_vector(rows);
@@ -116,8 +117,8 @@ INLINE void physarum_initialise(const physarum_tile *t, const void *weights, siz
     }
 }
 
-/* Returns the factor (mean / value)^(coupling / 2), which equalises rows or columns whose flow is `value`; 1 if
- * value is 0. */
+/* Returns the factor (mean / value)^(coupling / 2), which equalises rows or columns whose mean flow is `value`; `mean`
+ * is the mean of the tile. The factor is 1 where `value` is 0. */
 INLINE f32x16 physarum_pull(f32x16 mean, f32x16 value, float coupling)
 {
     const f32x16 one = f32_set1(1.0f);
@@ -128,8 +129,9 @@ INLINE f32x16 physarum_pull(f32x16 mean, f32x16 value, float coupling)
     return f32_select(f32_gt(value, f32_set1(0)), pull, one);
 }
 
-/* Computes the factors (pulls) of rows and columns from the sums of the flow. */
-INLINE void physarum_shrink(const physarum_tile *t)
+/* Computes the factors (pulls) of all rows and columns from the sums of the flow. The flow of a row or column is its
+ * mean over the tile. The pull of a row includes the gain. Pulls are clamped to STRONGEST_PULL. */
+INLINE void physarum_compute_pulls(const physarum_tile *t)
 {
     const size_t height = round_up_to_vector(t->rows);
     const f32x16 rows = f32_set1((float)t->rows), cols = f32_set1((float)t->cols);
@@ -165,7 +167,8 @@ INLINE f32x16 physarum_response(f32x16 food, f32x16 tube, f32x16 pull, float bet
 
 /* Runs one iteration over all rows of a strip of `n` vectors from column `from` on. The column sums stay in
  * registers. Row sums start in the first strip and each vector adds one term, so their order does not depend on the
- * width of strips. */
+ * width of strips. With `mixed`, FLOW_MIXED of each 8 vectors, evenly spread, get their quotient without the divider,
+ * and a vector is finished FLOW_LAG vectors after its response is computed (added[k]). */
 INLINE void physarum_grow_strip(const physarum_tile *t, size_t from, const int square, const int mixed, const int n)
 {
     const int lag = mixed ? FLOW_LAG : 0;
@@ -213,9 +216,9 @@ INLINE void physarum_grow_tubes(const physarum_tile *t, const int square, const 
         physarum_grow_strip(t, from, square, mixed, 1);
 }
 
-/* Runs the last iteration on row i, and sets the elements of `row` whose tubes end below the threshold to +0. If
- * `still` is 1, runs no iteration and compares the current tubes. Returns the number of elements whose tubes
- * survive. */
+/* Runs the last iteration on row i of the tile. Sets the elements of `row`, its weights, whose tubes end below the
+ * threshold to +0. If `still` is 1, runs no iteration and compares the current tubes. Returns the number of elements
+ * whose tubes survive. */
 INLINE uint64_t physarum_prune_row(const physarum_tile *t, size_t i, void *row, const enum element_type type,
                                    const int still, const int square)
 {
@@ -255,11 +258,11 @@ INLINE uint64_t physarum_iterate(const physarum_tile *t, void *weights, size_t s
     const int iterations = t->params->iterations;
     uint64_t kept = 0;
     for (int round = 1; round < iterations; round++) {
-        physarum_shrink(t);
+        physarum_compute_pulls(t);
         physarum_grow_tubes(t, square, mixed);
     }
     if (iterations > 0)
-        physarum_shrink(t);
+        physarum_compute_pulls(t);
     for (size_t i = 0; i < t->rows; i++) {
         void *row = (char *)weights + element_size(type) * i * stride;
         kept += iterations > 0 ? physarum_prune_row(t, i, row, type, 0, square)
@@ -268,8 +271,8 @@ INLINE uint64_t physarum_iterate(const physarum_tile *t, void *weights, size_t s
     return kept;
 }
 
-/* Prunes a tile by physarum-v1, which docs/definitions/pruning.md defines, and sets *counts. A tile with infinite
- * values or NaN, or of zeros alone, is left unchanged. */
+/* Prunes a tile by physarum-v1, which docs/definitions/pruning.md defines, and sets *counts. Leaves a tile
+ * unchanged that contains infinities or NaN, or whose mean |w| is 0 in FP32. */
 INLINE void physarum(void *weights, size_t rows, size_t cols, size_t stride, const organ_physarum_params *params,
                      void *scratch, organ_prune_counts *counts, const enum element_type type, const int mixed)
 {
@@ -292,6 +295,7 @@ INLINE void physarum(void *weights, size_t rows, size_t cols, size_t stride, con
     counts->killed = n - seen.zeros - counts->kept;
 }
 
+/* Defines the kernel physarum_NAME for weights of one storage type. */
 #define PHYSARUM(name, word, type, mixed)                                                                              \
     static void physarum##name(word *weights, size_t rows, size_t cols, size_t stride,                                 \
                                const organ_physarum_params *params, void *scratch, organ_prune_counts *counts)         \

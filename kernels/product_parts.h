@@ -41,11 +41,12 @@ INLINE f32x16 load_row_vector(const product_part *part, size_t row, size_t from,
 }
 
 /* A cursor over the cache lines of the data to pack next, which are prefetched line by line while tiles are summed,
- * because many prefetches at once would stall. */
+ * because many prefetches at once would stall. `row` is the address of the current row, `rows` the number of remaining
+ * rows, `stride` the bytes from one row to the next, `bytes` the bytes to prefetch of each row, and `at` the offset in
+ * the current row of the next line to prefetch. */
 typedef struct product_ahead {
     const char *row;
-    size_t rows, stride, bytes,
-        at; /* remaining rows; bytes from row to row and in a row; next byte of this row to prefetch */
+    size_t rows, stride, bytes, at;
 } product_ahead;
 
 /* Returns a cursor over the cache lines of a part, whose elements have `bytes` bytes. */
@@ -55,6 +56,7 @@ INLINE product_ahead prefetch_of(const product_part *part, size_t bytes)
                            part->columns * bytes, 0};
 }
 
+/* Returns the number of cache lines of the remaining rows. */
 INLINE size_t lines_of(const product_ahead *ahead) { return ahead->rows * ((ahead->bytes + 63) / 64); }
 
 /* Prefetches the next `count` lines of the cursor. */
@@ -86,7 +88,8 @@ typedef struct product_place {
     organ_product_into into;
 } product_place;
 
-/* Sets n <= 16 outputs in FP32 to the totals, or adds the totals to them or subtracts the totals from them. */
+/* Sets the n <= 16 outputs at `c`, in FP32, to the totals, or adds the totals to them or subtracts the totals from
+ * them. */
 INLINE void combine_f32(float *c, size_t n, f32x16 total, organ_product_into into)
 {
     f32x16 after = total;
@@ -101,7 +104,8 @@ INLINE void combine_f32(float *c, size_t n, f32x16 total, organ_product_into int
         f32_store(c, after);
 }
 
-/* Sets n <= 16 outputs in FP64 to the totals, or adds the totals to them or subtracts the totals from them. */
+/* Sets the n <= 16 outputs at `c`, in FP64, to the totals, or adds the totals to them or subtracts the totals from
+ * them. */
 INLINE void combine_f64(double *c, size_t n, f32x16 total, organ_product_into into)
 {
     double some[16] = {0}, *const place = n < 16 ? some : c;
@@ -117,7 +121,8 @@ INLINE void combine_f64(double *c, size_t n, f32x16 total, organ_product_into in
         memcpy(c, some, n * sizeof *c);
 }
 
-/* Sets c to `rows` rows of totals, `pitch` floats apart, or adds them to c or subtracts them from c. */
+/* Sets c to `rows` rows of totals, or adds them to c or subtracts them from c, depending on place->into. The rows of
+ * totals are `pitch` floats apart and have place->columns values, rounded up to whole vectors. */
 static void combine_totals(const product_place *place, const float *totals, size_t pitch, size_t rows)
 {
     const organ_product *const p = place->product;
@@ -132,7 +137,7 @@ static void combine_totals(const product_place *place, const float *totals, size
         }
 }
 
-/* Prefetches a tile of c, which is combined with totals next. */
+/* Prefetches a tile of c for writing: `rows` x `columns` elements from place->row and place->column on. */
 INLINE void prefetch_totals(const product_place *place, size_t columns, size_t rows)
 {
     const size_t bytes = place->product->wide ? sizeof(double) : sizeof(float);

@@ -9,7 +9,8 @@
 #define ROW_STRIP  (16 * ROW_GROUPS)
 #define ROW_AHEAD  256 /* bytes by which a row of b is prefetched ahead */
 
-/* Loads and transposes 16 rows of b from column `from` on. `complete` is true if all 16 rows and columns exist. */
+/* Loads a 16 x 16 square of b, from row `row` and column `from` of the part on, and transposes it: square[l] contains
+ * column from + l. `complete` is true if all 16 rows and columns exist. */
 INLINE void row_square(f32x16 square[16], const product_part *b, size_t row, size_t from, const bool complete,
                        const enum element_type type)
 {
@@ -23,7 +24,8 @@ INLINE void row_square(f32x16 square[16], const product_part *b, size_t row, siz
     transpose_square(square);
 }
 
-/* Adds to the totals the products of the values [k, end) of the row, fewer than 16, the last of a chunk. */
+/* Adds to totals[j] the product of values [k, end) of the row `a` with row j of the strip b, for the last values of a
+ * chunk, fewer than 16. */
 INLINE void add_last_columns(float totals[ROW_STRIP], const float *a, const product_part *b, size_t k, size_t end,
                              const enum element_type type)
 {
@@ -36,7 +38,8 @@ INLINE void add_last_columns(float totals[ROW_STRIP], const float *a, const prod
     }
 }
 
-/* Sets totals[j] to the product of values [k, end) of the row `a` with row j of the strip b. */
+/* Sets totals[j] to the product of values [k, end) of the row `a` with row j of the strip b. `complete` is true if all
+ * ROW_STRIP rows of the strip exist. */
 INLINE void row_chunk(float totals[ROW_STRIP], const float *a, const product_part *b, size_t k, size_t end,
                       const bool complete, const enum element_type type)
 {

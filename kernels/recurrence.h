@@ -8,7 +8,7 @@
 /* The numbers of a token that do not depend on the column. */
 typedef struct recurrence_token {
     const float *decays, *key, *query;
-    size_t step; /* from the decay of a row to that of the next */
+    size_t step; /* from the decay of a row to that of the next: 1, or 0 if all rows have the same */
 } recurrence_token;
 
 /* Returns the numbers of token t. */
@@ -20,10 +20,12 @@ INLINE recurrence_token recurrence_at(const organ_recurrence *r, size_t t)
                               .step = r->decay_by_key};
 }
 
+/* One number for each column of a strip. */
 typedef f32x16 recurrence_strip[RECURRENCE_VECTORS];
 
-/* Processes row i of the state strip at `row`: the write and the output of the token `now`, then the decay and the
- * read of the token `next`. Either may be NULL. The last of `vectors` vectors has `last` columns. */
+/* Processes row i of a strip of the state, whose numbers begin at `row`: the write and the output of the token `now`,
+ * then the decay and the read of the token `next`. `now` or `next` may be NULL. The last of `vectors` vectors has
+ * `last` columns. */
 INLINE void recurrence_row(const recurrence_token *now, const recurrence_token *next, size_t i, float *row,
                            const recurrence_strip writes, recurrence_strip outs, recurrence_strip reads,
                            const int vectors, const size_t last)
@@ -53,10 +55,11 @@ INLINE void recurrence_rows(const organ_recurrence *r, const recurrence_token *n
         recurrence_row(now, next, i, state + i * r->state_stride, writes, outs, reads, vectors, last);
 }
 
-/* Runs all tokens through `vectors` x 16 columns of the state S; the last vector has `last` columns. For each token: S
- * = decay S; reads = key^T S; writes = strength (value - reads), the gated delta rule (Yang et al. 2024,
- * arXiv:2412.06464), or strength value without `delta`; S = S + key writes^T; out = query^T S. The next token's decay
- * and read need only the row just written, so one pass over the rows of S ends a token and begins the next. */
+/* Runs all tokens through the columns of the state S from `from` on: `vectors` x 16 columns, where the last vector has
+ * `last` columns. There is at least one token. For each token: S = decay S; reads = key^T S; writes = strength (value -
+ * reads), the gated delta rule (Yang et al. 2024, arXiv:2412.06464), or strength value without `delta`; S = S + key
+ * writes^T; out = query^T S. The next token's decay and read need only the row just written, so one pass over the rows
+ * of S ends a token and begins the next. */
 INLINE void recurrence_columns(const organ_recurrence *r, size_t from, const int vectors, const size_t last)
 {
     float *const state = r->state + from;

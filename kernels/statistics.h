@@ -3,33 +3,36 @@
  * values, then for the powers of deviations. */
 #define CHUNK 4096 /* values */
 
-/* Sums of the first pass over a chunk, by lane. */
+/* Results of the first pass over a chunk: by lane the sum, minimum and maximum of finite values, and the numbers of
+ * finite values, zeros and NaN. */
 typedef struct first_pass {
     f64x16 sum;
     f32x16 least, max;
     uint64_t finite, zero, nan;
 } first_pass;
 
+/* Returns a mask of the lanes that are neither infinite nor NaN. */
 INLINE m32x16 finite_of(f32x16 values)
 {
     return u32_gt(u32_set1(INFINITE), u32_and(f32_bits(values), u32_set1(MAGNITUDE)));
 }
 
-/* Replaces lanes n to 15 by NaN, which both passes ignore. */
+/* Replaces lanes n to 15 by NaN, which both passes ignore; n >= 1. */
 INLINE f32x16 nan_from_lane(f32x16 values, size_t n)
 {
     const m32x16 beyond = u32_gt(u32_lanes(), u32_set1((uint32_t)n - 1));
     return f32_of_bits(u32_or(f32_bits(values), u32_keep(beyond, u32_set1(MAGNITUDE))));
 }
 
-/* Adds 16 values to the sums of the first pass. Values that are not finite count only as NaN or infinite. */
+/* Adds 16 values to the results of the first pass. NaN are counted; infinities are not, because first_pass_chunk
+ * computes their number. ~MAGNITUDE | INFINITE is -infinity. */
 INLINE void first_pass_vector(first_pass *pass, f32x16 values)
 {
     const u32x16 magnitude = u32_and(f32_bits(values), u32_set1(MAGNITUDE));
     const m32x16 finite = finite_of(values);
     const unsigned count = m32_count(finite);
-    const f32x16 unsigned_zeros =
-        f32_add(values, f32_set1(0.0f)); /* adding +0 turns -0 into +0: min of -0 and +0 differs between ISAs */
+    /* adding +0 turns -0 into +0, because the minimum of -0 and +0 differs between ISAs */
+    const f32x16 unsigned_zeros = f32_add(values, f32_set1(0.0f));
 
     pass->finite += count;
     if (count < 16)
@@ -40,7 +43,8 @@ INLINE void first_pass_vector(first_pass *pass, f32x16 values)
     pass->max = f32_max(pass->max, f32_select(finite, unsigned_zeros, f32_of_bits(u32_set1(~MAGNITUDE | INFINITE))));
 }
 
-/* Sets counts, mean, minimum and maximum of a chunk: n values from element `from` on. */
+/* Sets the counts, mean, minimum and maximum of the chunk of n values from element `from` on. Subtracts the NaN with
+ * which nan_from_lane fills the last vector. */
 INLINE void first_pass_chunk(organ_moments *chunk, const void *values, size_t from, size_t n,
                              const enum element_type type)
 {
@@ -77,7 +81,7 @@ INLINE void add_powers(powers *sums, f64x16 deviation)
 }
 
 /* Sets m2, m3 and m4 of a chunk: sums of powers of the deviations from its mean. A second pass, because sums of raw
- * powers would cancel. */
+ * powers would cancel. If a value is not finite, every vector is masked. */
 INLINE void second_pass_chunk(organ_moments *chunk, const void *values, size_t from, size_t n,
                               const enum element_type type)
 {
@@ -98,7 +102,7 @@ INLINE void second_pass_chunk(organ_moments *chunk, const void *values, size_t f
     chunk->m4 = f64_fold(sums.m4);
 }
 
-/* Sets *moments to the moments of n values, merged chunk by chunk. */
+/* Sets *moments to the moments of n values: computes them for each chunk and merges the chunks in order. */
 INLINE void moments_of(const void *values, size_t n, organ_moments *moments, const enum element_type type)
 {
     organ_moments total = {.min = __builtin_inff(), .max = -__builtin_inff()};
@@ -112,6 +116,7 @@ INLINE void moments_of(const void *values, size_t n, organ_moments *moments, con
     *moments = total;
 }
 
+/* moments_of for each storage type: the kernels of organ_kernels. */
 static void moments_bf16(const uint16_t *values, size_t n, organ_moments *moments)
 {
     moments_of(values, n, moments, BF16);

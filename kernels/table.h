@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Makes the table of kernels of one ISA. The including file has included all kernels and the operations of its ISA
- * (simd/) before. */
+ * Includes all kernels and defines KERNEL_TABLE, the table of kernels of one ISA. The including file has included the
+ * operations of its ISA (simd/) before. */
 #include "kernels/kernels.h"
 #include "kernels/elements.h"
 #include "kernels/convert_types.h"
@@ -25,7 +25,8 @@
 #include "kernels/codes.h"
 #include "kernels/code_encoders.h"
 
-/* Decoders by type number. Functions named organ_... are the same in every table. */
+/* Decoders by type number, then encoders, and encoders with a search for scales. Functions named organ_... are the same
+ * in every table. */
 #define DEQUANTIZER(name, type, number, block, elements) [number] = dequantize_##type##_stream,
 #define DEQUANTIZERS                                                                                                   \
     {                                                                                                                  \
@@ -45,12 +46,14 @@
         [GGML_Q4_0] = fit_q4_0, [GGML_Q4_1] = fit_q4_1, [GGML_Q5_0] = fit_q5_0, [GGML_Q5_1] = fit_q5_1,                \
         [GGML_Q8_0] = fit_q8_0, [GGML_Q4_K] = fit_q4_k, [GGML_Q5_K] = fit_q5_k, [GGML_Q6_K] = fit_q6_k,                \
     }
+/* Decoders of one format of codes, by the type of the values. */
 #define DECODERS(code)                                                                                                 \
     {                                                                                                                  \
         [ORGAN_REAL_F32] = decode_##code##_f32, [ORGAN_REAL_BF16] = decode_##code##_bf16,                              \
         [ORGAN_REAL_F16] = decode_##code##_f16,                                                                        \
     }
-/* `tile` is empty or the suffix of another implementation of the physarum tile with the same results. */
+/* The value of an organ_kernels with the name `name`. `tile` is empty or the suffix (_mixed) of another implementation
+ * of the physarum tile with the same results. */
 #define KERNEL_TABLE(name, tile)                                                                                       \
     {                                                                                                                  \
         .isa = name, .bf16_to_f32 = bf16_to_f32, .f16_to_f32 = f16_to_f32, .f32_to_bf16 = f32_to_bf16,                 \

@@ -3,9 +3,11 @@
  * pass, softmax, likelihoods, entropy. An incomplete last vector is computed with zeros in the missing lanes, which
  * are neither stored nor summed. */
 
+/* Returns a mask of lanes 0 to n - 1. */
 INLINE m32x16 lanes_below(size_t n) { return u32_gt(u32_set1((uint32_t)n), u32_lanes()); }
 
 /* ---- gates ---- */
+/* The activations of a gated feed-forward. */
 enum gate { SILU, GELU_TANH, GELU };
 
 /* Returns x / (1 + e^-s): x times the logistic function of s. */
@@ -14,7 +16,8 @@ INLINE f32x16 logistic_of(f32x16 x, f32x16 s)
     return f32_div(x, f32_add(f32_set1(1), f32_exp(f32_sub(f32_set1(0), s))));
 }
 
-/* Returns the activation of 16 values; organ_kernels defines the formulas. */
+/* Returns the activation of 16 values: x / (1 + e^-x) for SILU, GELU with erf for GELU, and its approximation with tanh
+ * for GELU_TANH. */
 INLINE f32x16 activation_of(f32x16 x, const enum gate kind)
 {
     if (kind == SILU)
@@ -41,6 +44,7 @@ INLINE void gate_of(float *gate, const float *up, size_t n, const enum gate kind
                        n - at);
 }
 
+/* gate_of for each activation: the kernels of organ_kernels. */
 static void gate_silu(float *gate, const float *up, size_t n) { gate_of(gate, up, n, SILU); }
 static void gate_gelu_tanh(float *gate, const float *up, size_t n) { gate_of(gate, up, n, GELU_TANH); }
 static void gate_gelu(float *gate, const float *up, size_t n) { gate_of(gate, up, n, GELU); }
@@ -68,6 +72,7 @@ static void powers_of(float base, const float *exponents, float *values, size_t 
         f32_store_part(values + at, f32_pow(bases, f32_load_part(exponents + at, n - at)), n - at);
 }
 
+/* Returns ln(1 + e^x); above 20 that is x in FP32. */
 INLINE f32x16 softplus_of(f32x16 x) { return f32_select(f32_gt(x, f32_set1(20)), x, f32_log1p(f32_exp(x))); }
 
 /* Replaces values[k] by ln(1 + e^values[k]). */
@@ -115,14 +120,16 @@ static double exp_sum(const float *values, size_t n, double top)
     return f64_fold(sum);
 }
 
-/* Returns e^p (p - q) of 16 logits, with the log-probabilities p and q. */
+/* Returns e^p (p - q) for 16 tokens, where p and q are log-probabilities: a logit less the logarithm of the sum of
+ * exponentials. */
 INLINE f64x16 divergence_of(f32x16 first, f64x16 first_sum, f32x16 other, f64x16 other_sum)
 {
     const f64x16 p = f64_sub(f64_of_f32(first), first_sum), q = f64_sub(f64_of_f32(other), other_sum);
     return f64_mul(f64_exp(p), f64_sub(p, q));
 }
 
-/* Returns the Kullback-Leibler divergence of two softmaxes, given as logits and logarithms of sums of exponentials. */
+/* Returns the Kullback-Leibler divergence D(p || q), where p and q are the softmaxes of the logits `first` and `other`.
+ * first_sum and other_sum are the logarithms of the sums of exponentials of these logits. */
 static double divergence(const float *first, double first_sum, const float *other, double other_sum, size_t n)
 {
     const f64x16 p_sum = f64_set1(first_sum), q_sum = f64_set1(other_sum);

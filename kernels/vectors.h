@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+/* Loads n < 16 doubles; the other lanes are 0. */
 INLINE f64x16 f64_load_part(const double *p, size_t n)
 {
     double some[16] = {0};
@@ -36,9 +37,10 @@ static void add_scaled_f64(double *y, double factor, const double *x, size_t n)
     }
 }
 
-/* Loads min(n, 16) floats; the other lanes are 0. f32_store_first stores as many lanes. */
+/* Loads min(n, 16) floats; the other lanes are 0. */
 INLINE f32x16 f32_load_first(const float *p, size_t n) { return n < 16 ? f32_load_part(p, n) : f32_load(p); }
 
+/* Stores the first min(n, 16) lanes. */
 INLINE void f32_store_first(float *p, f32x16 a, size_t n)
 {
     if (n < 16)

@@ -42,8 +42,8 @@ static void count_codes(const uint16_t *codes, size_t n, uint64_t *counts)
         counts[codes[at]]++;
 }
 
-/* Returns the means of the 16 pairs from element `at` on. A 32-bit word contains a pair of BF16, so no transposition
- * is needed. */
+/* Returns the means of the 16 pairs of neighbours from element `at` on. A 32-bit word contains a pair of BF16, so no
+ * transposition is needed. */
 INLINE f32x16 pair_means_at(const void *values, size_t at, const enum element_type type)
 {
     if (type == BF16) {
@@ -70,6 +70,7 @@ INLINE void pair_means_of(const void *values, float *means, size_t n, const enum
     }
 }
 
+/* pair_means_of for each storage type: the kernels of organ_kernels. */
 static void pair_means_bf16(const uint16_t *values, float *means, size_t n) { pair_means_of(values, means, n, BF16); }
 static void pair_means_f16(const uint16_t *values, float *means, size_t n) { pair_means_of(values, means, n, F16); }
 static void pair_means_f32(const float *values, float *means, size_t n) { pair_means_of(values, means, n, F32); }
@@ -109,8 +110,8 @@ static void spread(const float *values, size_t n, organ_spread *result)
     *result = all;
 }
 
-/* Returns the bins of 16 values, computed in FP64. Clamps before rounding down, so that distant values convert as
- * well; both steps are exact. */
+/* Returns the bins of 16 values, computed in FP64. Clamps before rounding down, so that values far outside the
+ * histogram do not overflow the integer; both steps are exact. */
 INLINE u32x16 z_bins_of(f32x16 values, f64x16 mean, f64x16 per_bin)
 {
     const f64x16 place = f64_mul(f64_sub(f64_of_f32(values), mean), per_bin);
@@ -118,11 +119,11 @@ INLINE u32x16 z_bins_of(f32x16 values, f64x16 mean, f64x16 per_bin)
     return u32_of_f64(f64_add(f64_floor(within), f64_set1(ORGAN_Z_BINS / 2)));
 }
 
-/* Constants of the bins in FP32. The position of a value is mapped to the binade from 256 to 512, which has 2^23
- * numbers: the upper 8 of these bits are the bin, the lower 15 the position in it. The bin equals that of FP64 if
- * the position is further from an edge than its error, which is below 3 x 2^-15: the fma rounds by up to 0.5, the
- * factor in FP32 contributes up to 0.76 and the offset up to 1.25, for a mean of up to 256 bins. Vectors with a
- * value closer to an edge are computed in FP64. */
+/* Constants of the bins in FP32. The position of a value is mapped to the binade from 256 to 512: of the 23 fraction
+ * bits, the upper 8 are the bin, and the lower PLACE_BITS the position in it, in units of 2^-15 bins. The bin equals
+ * that of FP64 if the position is PLACE_DOUBT units or more from an edge, because its error is smaller: the fma rounds
+ * by up to 0.5 units, the factor in FP32 contributes up to 0.76 and the offset up to 1.25, for a mean of up to 256
+ * bins. Vectors with a value closer to an edge are computed in FP64. */
 #define PLACE_BITS  15
 #define PLACE_DOUBT 3
 _Static_assert(ORGAN_Z_BINS == 1 << (23 - PLACE_BITS) && ORGAN_Z_BINS == 256,
@@ -137,7 +138,8 @@ typedef struct bin_places {
 
 /* Returns the mapping of values to bins: the position of a value is (value - mean) x per_bin + half of the number of
  * bins. For FP32 it is value x factor + offset, where the offset also adds ORGAN_Z_BINS to reach the binade from 256
- * to 512; `narrow` is set if FP32 is precise enough. */
+ * to 512; `narrow` is set if FP32 is precise enough: the factor is far from the limits of FP32, and the mean at
+ * most 256 bins from 0. */
 INLINE bin_places bin_places_of(double mean, double per_bin)
 {
     const double offset = ORGAN_Z_BINS + ORGAN_Z_BINS / 2 - mean * per_bin;
@@ -147,7 +149,8 @@ INLINE bin_places bin_places_of(double mean, double per_bin)
 }
 
 /* Returns the bins of 16 values, in FP32 if possible. Values outside the histogram are clamped to the middle of the
- * first and the last bin, because a value in the middle of a bin is never recomputed in FP64. */
+ * first and the last bin, because a value in the middle of a bin is never recomputed in FP64. `within` is below
+ * 2 PLACE_DOUBT - 1 for positions less than PLACE_DOUBT units from an edge. */
 INLINE u8x16 z_bins_near(f32x16 values, const bin_places *p)
 {
     const f32x16 place = f32_fma(values, p->factor, p->offset), least = f32_set1(ORGAN_Z_BINS + 0.5f),
@@ -167,8 +170,9 @@ INLINE void count_eight_bins(const uint8_t *bins, uint64_t *counts)
     UNROLL for (int l = 0; l < 8; l++) counts[l % 4 * ORGAN_Z_BINS + (eight >> 8 * l & 0xff)]++;
 }
 
-/* Adds n values to four histograms of their distance from the mean in standard deviations. All bins of a chunk are
- * stored before counting: a load from bytes that were stored just before would stall. */
+/* Adds n values to four histograms of their distance from the mean in standard deviations: value k to the ORGAN_Z_BINS
+ * counters from k % 4 x ORGAN_Z_BINS on. All bins of a chunk are stored before counting: a load from bytes that were
+ * stored just before would stall. */
 static void z_bins(const float *values, size_t n, double mean, double std, uint64_t *counts)
 {
     const bin_places places = bin_places_of(mean, ORGAN_Z_BINS_PER_STD / std);

@@ -11,7 +11,7 @@
 /* One allocation of the arena; `bytes` are handed out from the front. */
 struct organ_arena_block {
     struct organ_arena_block *next;
-    size_t used, size; /* of `bytes` */
+    size_t used, size; /* used and allocated bytes of `bytes` */
     _Alignas(16) char bytes[];
 };
 
@@ -56,16 +56,17 @@ void organ_arena_release(organ_arena *arena)
     }
 }
 
-/* Makes space for one more element in a list of `count` elements of `size` bytes: doubles the list if it is full.
- * `list` is the address of the pointer to the list. Returns false if memory is exhausted. */
+/* Makes space for one more element in a list of `count` elements of `size` bytes: doubles *capacity (at first to
+ * FIRST_ELEMENTS) if the list is full. `list` is the address of the pointer to the list. Returns false if memory is
+ * exhausted. */
 bool organ_grow(void *list, size_t count, size_t *capacity, size_t size)
 {
     const size_t requested = *capacity ? 2 * *capacity : FIRST_ELEMENTS;
     void *elements;
     if (count < *capacity)
         return true;
-    memcpy(&elements, list,
-           sizeof elements); /* `list` may be an int ** or any other: copies the pointer without its type */
+    /* `list` may be an int ** or a pointer to any other pointer, so the pointer is copied without its type */
+    memcpy(&elements, list, sizeof elements);
     if (__builtin_mul_overflow(requested, size, &size) || !(elements = realloc(elements, size)))
         return false;
     memcpy(list, &elements, sizeof elements);

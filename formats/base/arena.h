@@ -21,10 +21,11 @@ void *organ_arena_take(organ_arena *arena, size_t size);
 /* Returns a copy of `length` bytes followed by a NUL, in the arena; NULL if memory is exhausted. */
 char *organ_arena_copy(organ_arena *arena, const char *bytes, size_t length);
 
+/* Frees all memory of the arena; the arena is then empty. */
 void organ_arena_release(organ_arena *arena);
 
 /* Makes room for one more element in an array from malloc that has `count` elements of `size` bytes. `list` is the
- * address of the caller's pointer to the array, which is NULL at first; *capacity is its allocated length in
+ * address of the caller's pointer to the array (at first a NULL pointer); *capacity is its allocated length in
  * elements. Returns false and changes nothing if memory is exhausted. */
 bool organ_grow(void *list, size_t count, size_t *capacity, size_t size);
 

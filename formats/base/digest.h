@@ -18,7 +18,9 @@ typedef struct organ_digest {
     };
 } organ_digest;
 
+/* Starts a digest of no bytes: SHA-1 if `is_sha1`, else SHA-256. */
 void organ_digest_begin(organ_digest *digest, bool is_sha1);
+/* Appends `count` bytes to the stream. */
 void organ_digest_add(organ_digest *digest, const void *bytes, size_t count);
 
 /* Ends the digest and writes it as 64 lower-case hexadecimal digits (40 for SHA-1) and a NUL. */

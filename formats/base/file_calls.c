@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+/* openat with O_CLOEXEC, repeated after EINTR. */
 int organ_open_at(int folder, const char *name, int flags, mode_t mode)
 {
     int fd;
@@ -14,8 +15,10 @@ int organ_open_at(int folder, const char *name, int flags, mode_t mode)
     return fd;
 }
 
+/* open with O_CLOEXEC, repeated after EINTR. */
 int organ_open(const char *path, int flags, mode_t mode) { return organ_open_at(AT_FDCWD, path, flags, mode); }
 
+/* opendir, repeated after EINTR. */
 DIR *organ_open_folder(const char *path)
 {
     DIR *folder;
@@ -25,6 +28,7 @@ DIR *organ_open_folder(const char *path)
     return folder;
 }
 
+/* scandir, repeated after EINTR. Returns the number of *entries, or -1 with errno. */
 int organ_list_folder(const char *path, struct dirent ***entries, int (*is_selected)(const struct dirent *entry),
                       int (*order)(const struct dirent **a, const struct dirent **b))
 {
@@ -35,6 +39,7 @@ int organ_list_folder(const char *path, struct dirent ***entries, int (*is_selec
     return count;
 }
 
+/* fsync, repeated after EINTR. */
 int organ_sync_file(int fd)
 {
     int fault;
@@ -44,6 +49,7 @@ int organ_sync_file(int fd)
     return fault;
 }
 
+/* ftruncate, repeated after EINTR. */
 int organ_resize_file(int fd, off_t size)
 {
     int fault;
@@ -68,6 +74,8 @@ ssize_t organ_pread_full(int fd, void *bytes, size_t count, off_t offset)
     return (ssize_t)done;
 }
 
+/* Returns true if the errno `reason` means that the disk, network or system failed, so that the caller cannot conclude
+ * that the file does not exist. */
 bool organ_is_system_failure(int reason)
 {
     return reason == EIO || reason == ESTALE || reason == ENOMEM || reason == EMFILE || reason == ENFILE ||

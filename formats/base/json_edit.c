@@ -17,6 +17,7 @@ typedef struct json_edit_place {
     bool found; /* false: there is no such member */
 } json_edit_place;
 
+/* Returns the current text as the source that json_text.h reads; replace_span invalidates it. */
 static organ_json_source source_of_edit(const organ_json_edit *edit)
 {
     return (organ_json_source){.label = edit->label, .bytes = edit->bytes, .length = edit->length};
@@ -40,8 +41,9 @@ static organ_json_span span_to_delete(const organ_json_source *text, size_t befo
     return (organ_json_span){before, comma ? after + 1 : value.end};
 }
 
-/* Sets *to to the position of the first member called `name` in the object in `span`. Also searches the objects
- * nested in it, `deep` levels down. If there is no such member, to->found stays false. */
+/* Sets *to to the position of the first member called `name` in the object in `span`, or in an object nested up to
+ * `deep` levels below it. If there is no such member, to->found stays false, as the caller has set it. Returns an
+ * error if the text is malformed. */
 static organ_status seek_member(const organ_json_source *text, organ_json_span span, const char *name, int deep,
                                 json_edit_place *to, organ_error *error)
 {
@@ -60,7 +62,7 @@ static organ_status seek_member(const organ_json_source *text, organ_json_span s
     return error->status;
 }
 
-/* Replaces bytes [span.begin, span.end) of the text by `length` bytes. */
+/* Replaces bytes [span.begin, span.end) of the text by the `length` bytes at `with`. Fails if memory is exhausted. */
 static organ_status replace_span(organ_json_edit *edit, organ_json_span span, const char *with, size_t length,
                                  organ_error *error)
 {
@@ -78,7 +80,7 @@ static organ_status replace_span(organ_json_edit *edit, organ_json_span span, co
     return ORGAN_OK;
 }
 
-/* Copies the text and checks that it is an object: parses all its members. */
+/* Copies the text and checks that it is an object: reads the name and finds the end of each member. */
 organ_status organ_json_edit_begin(organ_json_edit *edit, const char *label, const char *bytes, size_t length,
                                    organ_error *error)
 {
@@ -89,10 +91,11 @@ organ_status organ_json_edit_begin(organ_json_edit *edit, const char *label, con
     edit->bytes[length] = '\0';
     const organ_json_source text = source_of_edit(edit);
     json_edit_place to = {.found = false};
-    /* no member has the name "", so this parses all members */
+    /* a search for the name "", which no config.json uses, walks over all members */
     return seek_member(&text, (organ_json_span){0, length}, "", 0, &to, error);
 }
 
+/* Frees the text. */
 void organ_json_edit_release(organ_json_edit *edit)
 {
     free(edit->bytes);
@@ -128,6 +131,7 @@ static bool find_member(const organ_json_edit *edit, const char *inside, const c
     return true;
 }
 
+/* Returns true if the object `inside` (NULL: the document) has the member `name`. */
 bool organ_json_edit_has(const organ_json_edit *edit, const char *inside, const char *name)
 {
     organ_json_span span;
@@ -201,7 +205,9 @@ static organ_status append_place(const organ_json_source *text, organ_json_span 
     return error->status;
 }
 
-/* Adds a member at the end of an object, indented like the object's other members. `value` is its text. */
+/* Adds a member at the end of the object in the span `object`, indented like the object's other members. `name` is
+ * written without escapes; `value` is the JSON text of the member's value. In an object without members, the new one
+ * follows the brace at once, because the white space there may belong to the closing brace. */
 static organ_status append_member(organ_json_edit *edit, organ_json_span object, const char *name, const char *value,
                                   organ_error *error)
 {

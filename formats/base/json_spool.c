@@ -12,13 +12,14 @@
 #include <sys/mman.h>
 
 enum {
-    IN_HEAP = 16384, /* number of pieces of JSON in the heap: less than 2 MB */
+    IN_HEAP = 16384, /* the spool serves requests while this many pieces are in the heap (usually less than 2 MB) */
     GRAIN = 16,      /* pieces are multiples of this many bytes */
-    LARGEST = 4096,  /* larger pieces are tables of arrays and long strings; these stay in the heap */
+    LARGEST = 4096,  /* bytes of a piece with its header; larger ones (tables of arrays, long strings) go to the heap */
     PAGE = 4096,
-    VISITS =
-        64, /* visits to another page after which pages are returned; each visit makes the system map up to 16 pages */
-    MAPS = 20 /* mappings: FIRST_MAP << 20 bytes in all */
+    /* Visits to a different page after which all pages are returned. Each may make the system map 16 pages (fault
+     * around). */
+    VISITS = 64,
+    MAPS = 20 /* largest number of mappings, together nearly FIRST_MAP << 20 bytes */
 };
 /* Bytes of the first mapping; each further mapping is twice as large as the previous one. */
 #define FIRST_MAP ((size_t)64 << 20)
@@ -43,7 +44,7 @@ static struct {
     json_spool_piece *free[LARGEST / GRAIN + 1]; /* free pieces by size in grains */
 } spool = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1};
 
-/* Returns the size of map k. Each map is twice as large as the one before it. */
+/* Returns the size of mapping k. Each mapping is twice as large as the one before it. */
 static size_t map_bytes(unsigned k) { return FIRST_MAP << k; }
 
 /* Reserves disk space for STEP more bytes of the last mapping, because a write to a page without it raises SIGBUS.
@@ -71,8 +72,8 @@ static bool map_more(void)
         return false;
     }
     madvise(map, map_bytes(k), MADV_DONTFORK);
-    madvise(map, map_bytes(k),
-            MADV_RANDOM); /* otherwise the system also maps the pages that it reads ahead, many at a time */
+    /* without this, the system also maps the pages that it reads ahead, many at a time */
+    madvise(map, map_bytes(k), MADV_RANDOM);
     madvise(map, map_bytes(k), MADV_NOHUGEPAGE);
     spool.maps[k] = map;
     spool.file = at;
@@ -81,8 +82,9 @@ static bool map_more(void)
     return true;
 }
 
-/* Returns the next `bytes` unused bytes of the spool; NULL if the disk is full or the limit of mappings is reached.
- * The caller holds the lock. */
+/* Returns the next `bytes` unused bytes of the last mapping, or the first ones of a new mapping if it is full. Returns
+ * NULL if the disk is full or no mapping can be added. One call of grow_file suffices, because bytes < STEP. The
+ * caller holds the lock. */
 static void *allocate_in_spool(size_t bytes)
 {
     if ((!spool.count || spool.used + bytes > map_bytes(spool.count - 1)) && !map_more())
@@ -98,7 +100,8 @@ static void *allocate_in_spool(size_t bytes)
 static size_t grains_for(size_t bytes) { return bytes ? (bytes + GRAIN - 1) / GRAIN : 1; }
 
 /* Returns a piece of at least `bytes` bytes: a free one of this size, or a new one. The GRAIN bytes before a piece
- * store its size in grains. The caller holds the lock. */
+ * store its size in grains. Returns NULL if there is no free piece and the spool cannot grow. The caller holds the
+ * lock. */
 static void *allocate_locked(size_t bytes)
 {
     const size_t size = grains_for(bytes);
@@ -114,8 +117,9 @@ static void *allocate_locked(size_t bytes)
     return fresh ? fresh + GRAIN : NULL;
 }
 
-/* Returns memory for a JSON value, or NULL if the caller must use the heap: for the first IN_HEAP pieces and for
- * large ones. Later pieces are in an unnamed file, whose pages the system can write out. */
+/* Returns memory for a JSON value, from the unnamed file, whose pages the system can write out. Returns NULL if the
+ * caller must use the heap: while fewer than IN_HEAP pieces are there, for pieces above LARGEST, and if files are
+ * forbidden or the spool cannot grow. */
 void *organ_json_spool_take(size_t bytes)
 {
     if (!organ_unnamed_files_used())
@@ -133,7 +137,7 @@ void *organ_json_spool_take(size_t bytes)
     return memory;
 }
 
-/* Returns true if the memory belongs to one of the spool's maps. Needs no lock: maps are only added. */
+/* Returns true if the memory belongs to one of the spool's mappings. Needs no lock: mappings are only added. */
 static bool json_spool_is_own(const char *memory)
 {
     for (unsigned k = 0; k < atomic_load_explicit(&spool.count, memory_order_acquire); k++)
@@ -161,8 +165,9 @@ bool organ_json_spool_give_back(void *memory)
     return true;
 }
 
-/* Notes an access to memory of the spool. After VISITS changes of the page it returns the spool's pages to the system;
- * their contents stay in the file. */
+/* Counts an access to memory of the spool if its page differs from that of the previous access. After VISITS such
+ * changes, returns the pages of the spool and of all arrays of paged_rows.h to the system; their contents stay in the
+ * files. */
 void organ_json_spool_visit(const void *memory)
 {
     const uintptr_t page = (uintptr_t)memory / PAGE;
@@ -180,8 +185,9 @@ void organ_json_spool_visit(const void *memory)
     pthread_mutex_unlock(&spool.lock);
 }
 
-/* Releases an array element by element from the end, calling organ_json_spool_visit for each, which drops pages
- * at intervals: json_decref alone would read all pages of a large array into memory. */
+/* Releases an array. If this is its last reference, removes the elements one by one from the end and calls
+ * organ_json_spool_visit for each, which drops pages at intervals: json_decref alone would read all pages of a large
+ * array into memory. */
 void organ_json_release_rows(json_t *rows)
 {
     for (size_t k = json_array_size(rows); rows && rows->refcount == 1 && k-- > 0;) {

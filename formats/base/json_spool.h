@@ -2,10 +2,11 @@
  * Large JSON documents in a file instead of the heap.
  *
  * A report has a row for each tensor, and jansson takes about 4 KB for a row: 400 MB for a model of 100,000 tensors.
- * After organ_unnamed_files_use the allocation functions of memory_watch.c take the first 16,384 pieces of JSON from
- * the heap and further ones from a file without a name, which json_spool.c maps. After every few dozen pages that
- * were used it hands all pages back to the page cache, so that a few megabytes of the documents are resident while
- * jansson and its callers use plain pointers.
+ * A piece is the result of one allocation of jansson. After organ_unnamed_files_use the allocation functions of
+ * memory_watch.c take pieces from the heap while fewer than 16,384 are there, and further ones from a file without a
+ * name, which json_spool.c maps. After every few dozen accesses to a different page json_spool.c hands all pages back
+ * to the page cache, so that a few megabytes of the documents are resident while jansson and its callers use plain
+ * pointers.
  *
  * One spool per process. A child made by fork must not use documents of its parent: the mapping is not inherited. The
  * program must leave jansson's allocation functions at malloc and free, and must release the result of json_dumps with
@@ -23,8 +24,8 @@ void *organ_json_spool_take(size_t bytes);
 /* Releases memory of the spool. Returns false if `memory` is not from the spool; the caller then frees it. */
 bool organ_json_spool_give_back(void *memory);
 
-/* Counts an access to a page of the spool and perhaps hands back all pages. Functions that read documents without
- * allocating call it with each row before they read the row. */
+/* Counts an access to the page of the spool that contains `memory`; hands back all pages after every few dozen
+ * accesses. Functions that read documents without allocating call it with each row before they read the row. */
 void organ_json_spool_visit(const void *memory);
 
 /* Releases an array like json_decref, row by row: json_decref alone would touch the pages of all rows at once. NULL

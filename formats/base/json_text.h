@@ -35,8 +35,8 @@ typedef struct organ_json_walk {
     bool started;   /* a member was read */
     bool any_names; /* set by the caller: accept names that contain NUL */
     json_t *name;   /* name of the current member: a string, without NUL unless any_names; owned by the walk */
-    organ_json_span
-        value; /* value of the current member, not yet validated: pass it to organ_json_parse or organ_json_check */
+    /* value of the current member, not yet validated: pass it to organ_json_parse or organ_json_check */
+    organ_json_span value;
 } organ_json_walk;
 
 /* Starts a walk of the object in `span`. Returns ORGAN_BAD_INPUT if the value is not an object; `what` is its name
@@ -61,16 +61,17 @@ organ_status organ_json_parse(const organ_json_source *text, organ_json_span spa
  * an object". */
 organ_status organ_json_parse_object(const organ_json_source *text, json_t **object, organ_error *error);
 
-/* Validates a value that the caller does not use: accepts duplicate keys and numbers of any length, but rejects
- * malformed JSON and more than ORGAN_JSON_VALUES values. */
+/* Validates a value that the caller does not use: accepts duplicate keys and integers beyond 64 bits, but rejects
+ * malformed JSON and more than ORGAN_JSON_VALUES values. `what` is the value's name in messages, or NULL. */
 organ_status organ_json_check(const organ_json_source *text, organ_json_span span, const char *what,
                               organ_error *error);
 
 /* Returns true if the name of a member is `requested`; a name with an embedded NUL never matches. */
 bool organ_json_is(const json_t *name, const char *requested);
 
-/* Returns the span, without white space around it, of the first member called `name` in the object in `span`, or an
- * empty span. Messages use it to quote a value as written. */
+/* Returns the span of the value of the first member called `name` in the object in `span`, without white space around
+ * it. Returns an empty span if there is no such member or the text before it is malformed. Messages use the span to
+ * quote a value as written. */
 organ_json_span organ_json_member(const organ_json_source *text, organ_json_span span, const char *name);
 
 /* Returns the text of a string value, or NULL for other values and for strings that contain NUL. */

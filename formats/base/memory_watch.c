@@ -10,11 +10,13 @@
 static json_malloc_t make_below;
 static json_free_t free_below;
 
-/* refusals of this thread so far, and their number when the innermost open work began */
+/* Number of refusals on this thread so far, and that number when the innermost open work began. */
 static _Thread_local unsigned long refusals, refusals_before;
 static _Thread_local bool working; /* a work is open */
 
+/* Counts a refusal on this thread. */
 void organ_memory_refused(void) { refusals++; }
+/* Returns the number of refusals on this thread so far. */
 unsigned long organ_memory_refusals(void) { return refusals; }
 
 /* Works around a fault of jansson: if it drops a character for lack of memory, it can abort later when it reads the
@@ -22,9 +24,9 @@ unsigned long organ_memory_refusals(void) { return refusals; }
  * parse fails, and larger ones are refused. read_end releases the partial value. */
 enum { RESERVE = 4096, PIECE = 512 };
 static _Thread_local struct {
-    bool on, dry;         /* a text is being read; every further allocation is refused */
-    unsigned long before; /* refusals when the reading began */
-    size_t used;          /* bytes of the reserve */
+    bool on, dry;         /* on: a text is being read; dry: refuse every further allocation until it is read */
+    unsigned long before; /* value of `refusals` when the reading began */
+    size_t used;          /* bytes handed out of `reserve` */
     _Alignas(16) char reserve[RESERVE];
 } reading;
 
@@ -62,14 +64,16 @@ static void watched_free(void *memory)
         free_below(memory);
 }
 
-/* Runs when the library is loaded, before other threads can be inside jansson. */
+/* Replaces the allocation functions of jansson by watched_malloc and watched_free. Runs when the library is loaded,
+ * before other threads can be inside jansson. */
 __attribute__((constructor)) static void install_watch(void)
 {
     json_get_alloc_funcs(&make_below, &free_below);
     json_set_alloc_funcs(watched_malloc, watched_free);
 }
 
-/* Restores jansson's functions: a program may unload the library and continue to use jansson. */
+/* Restores jansson's functions, unless the program has replaced the watched ones: a program may unload the library and
+ * continue to use jansson. */
 __attribute__((destructor)) static void remove_watch(void)
 {
     json_malloc_t now = NULL;
@@ -78,7 +82,7 @@ __attribute__((destructor)) static void remove_watch(void)
         json_set_alloc_funcs(make_below, free_below);
 }
 
-/* Starts to read a text: empties the reserve and notes the refusals so far. read_end ends it. */
+/* Prepares for the reading of a text until read_end: empties the reserve and stores the number of refusals so far. */
 static void read_begin(void)
 {
     reading.on = true;
@@ -100,20 +104,22 @@ static json_t *read_end(json_t *value, const json_error_t *fault, bool *no_memor
     return value;
 }
 
+/* json_loadb, but returns NULL and sets *no_memory if an allocation was refused. */
 json_t *organ_json_load(const char *bytes, size_t length, size_t flags, json_error_t *fault, bool *no_memory)
 {
     read_begin();
     return read_end(json_loadb(bytes, length, flags, fault), fault, no_memory);
 }
 
+/* json_loadfd, but returns NULL and sets *no_memory if an allocation was refused. */
 json_t *organ_json_load_fd(int fd, size_t flags, json_error_t *fault, bool *no_memory)
 {
     read_begin();
     return read_end(json_loadfd(fd, flags, fault), fault, no_memory);
 }
 
-/* Begins a piece of work in which refused allocations are counted from 0. Returns the state of the surrounding work,
- * which organ_memory_work_end restores. */
+/* Begins a work: organ_memory_work_check and organ_memory_work_end consider only refusals from now on. Returns the
+ * state of the surrounding work, which organ_memory_work_end restores. */
 organ_memory_work organ_memory_work_begin(void)
 {
     const organ_memory_work work = {.outer = refusals_before, .within = working};

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Counts refused allocations in places that cannot return an error: inside jansson and in text buffers. If jansson
  * gets no memory it may drop a character that it reads, so that a valid text looks malformed or different, and a
- * document that it builds may lack a member. A function that makes a document or a page therefore checks at the end
- * whether an allocation was refused.
+ * document (JSON tree) that it builds may lack a member. A function that makes a document or a page of HTML therefore
+ * checks at the end whether an allocation was refused.
  *
  * jansson has one pair of allocation functions for the whole process. When liborgan is loaded, it wraps the functions
  * that are set; the wrappers pass on every call and count refusals. A program that calls json_set_alloc_funcs itself
@@ -36,9 +36,11 @@ json_t *organ_json_load_fd(int fd, size_t flags, json_error_t *fault, bool *no_m
 /* A piece of work on one thread that makes documents or pages; refusals between its begin and end are attributed to
  * it. The library's own functions use it; works may be nested. */
 typedef struct organ_memory_work {
-    unsigned long outer; /* refusals before the work that contains this one began */
-    bool within;         /* this work is nested in another one */
+    unsigned long outer; /* value of organ_memory_refusals when the surrounding work began */
+    bool within;         /* this work is nested in a surrounding one */
 } organ_memory_work;
+
+/* Begins a work inside the innermost open one. Returns the state that organ_memory_work_end restores. */
 organ_memory_work organ_memory_work_begin(void);
 
 /* Reports ORGAN_IO, "WHAT: no memory for a document", if an allocation was refused since the innermost open work

@@ -7,6 +7,7 @@
 
 enum { LONGEST_WORD = 96 }; /* bytes: longer words are similar to none */
 
+/* Returns the least of the three numbers. */
 static size_t smallest_of_three(size_t a, size_t b, size_t c)
 {
     const size_t least = a < b ? a : b;
@@ -34,8 +35,8 @@ static size_t edit_distance(const char *a, const char *b)
 }
 
 /* Returns the name with the least edit distance to `typed`. A name that begins with `typed` (at least 3 bytes) has
- * distance 1. Returns NULL if no name has a distance below both the length of `typed` and a third of that length + 2,
- * or if `typed` is empty or too long. */
+ * distance 1. Names are similar if their distance is below length / 3 + 2 and below length, the bytes of `typed`.
+ * Returns NULL if no name is similar, or if `typed` is empty or longer than LONGEST_WORD. */
 const char *organ_nearest(const char *typed, const char *const *names, size_t count)
 {
     const size_t length = strlen(typed);
@@ -55,6 +56,8 @@ const char *organ_nearest(const char *typed, const char *const *names, size_t co
     return nearest;
 }
 
+/* Writes "; did you mean 'NAME'?" to `hint`, with `before` in front of the name most similar to `typed`; "" if no name
+ * is similar. Returns `hint`. */
 const char *organ_nearest_hint(const char *typed, const char *const *names, size_t count, const char *before,
                                char hint[ORGAN_HINT_ROOM])
 {

@@ -17,13 +17,14 @@ enum { MAX_ARRAYS = 64, PASSES = 1024 };
 
 /* An array with its own mapping. */
 typedef struct array {
-    char *map; /* address of its mapping; NULL: this entry is free */
-    size_t bytes;
+    char *map;    /* address of the mapping; NULL if this entry of paged.arrays is free */
+    size_t bytes; /* size of the mapping */
 } array;
 
+/* All arrays that are in files. `lock` protects `arrays`. */
 static struct {
     pthread_mutex_t lock;
-    _Atomic unsigned count; /* entries from here on were never used */
+    _Atomic unsigned count; /* entries arrays[count] and later were never used */
     array arrays[MAX_ARRAYS];
 } paged = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -60,7 +61,8 @@ static bool paged_rows_enter(char *map, size_t bytes)
     return k < MAX_ARRAYS;
 }
 
-/* Returns a mapping of a new file for an array of at least MIN_BYTES; NULL if the array must be on the heap. */
+/* Returns a zeroed mapping of a new file for an array of `bytes` bytes. Returns NULL if the caller must allocate the
+ * array on the heap: it is smaller than MIN_BYTES, no file can be mapped, or MAX_ARRAYS arrays are in files. */
 static void *map_if_large(size_t bytes)
 {
     char *const map = bytes >= MIN_BYTES ? map_file(bytes) : NULL;
@@ -81,8 +83,8 @@ void *organ_rows_take(size_t count, size_t size)
     return map ? map : calloc(count, size);
 }
 
-/* Copies rows in steps and drops the pages after each: otherwise all pages of both arrays would be in memory at
- * once. */
+/* Copies `bytes` bytes in steps of MIN_BYTES and calls organ_rows_rest after each step: otherwise all pages of both
+ * arrays would be in memory at once. */
 static void move_rows(char *to, const char *from, size_t bytes)
 {
     for (size_t at = 0; at < bytes; at += MIN_BYTES) {

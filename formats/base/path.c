@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Returns true if the name ends with `end` and is longer than `end`. */
 bool organ_ends_with(const char *name, const char *end)
 {
     size_t length = strlen(name);
@@ -28,6 +29,7 @@ bool organ_ends_in_words(const char *name, const char *words)
     return strcmp(name, words) == 0 || (organ_cut_end(name, &length, words) && name[length - 1] == '.');
 }
 
+/* Returns true if `word` equals one of `words`, a list that NULL terminates. */
 bool organ_is_one_of(const char *word, const char *const *words)
 {
     while (*words && strcmp(word, *words) != 0)
@@ -35,6 +37,7 @@ bool organ_is_one_of(const char *word, const char *const *words)
     return *words != NULL;
 }
 
+/* Returns the part of the path after the last '/', or the whole path if it has none. */
 const char *organ_path_name(const char *path)
 {
     const char *const slash = strrchr(path, '/');
@@ -50,6 +53,7 @@ size_t organ_path_length(const char *path)
     return length;
 }
 
+/* Returns "directory/name" in the arena, with one '/' between the two; NULL if memory is exhausted. */
 char *organ_path_join(organ_arena *arena, const char *directory, const char *name)
 {
     const size_t length = strlen(directory);
@@ -59,6 +63,8 @@ char *organ_path_join(organ_arena *arena, const char *directory, const char *nam
     return path;
 }
 
+/* Returns true if the path is `folder` or below it. The folder "/" is compared as "", so that the '/' that
+ * must follow the folder is the first one of the path. */
 bool organ_path_is_inside(const char *path, const char *folder)
 {
     const size_t length = strcmp(folder, "/") == 0 ? 0 : strlen(folder);

@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* Appends `text` to the message. Writes characters that could disturb a terminal, and bytes that are no UTF-8, as
- * \xNN. Stops when the message is full. */
+ * \xNN, four bytes for each. Stops when the message is full. */
 static void append_visible(organ_error *error, const char *text)
 {
     size_t used = strlen(error->message);
@@ -77,6 +77,7 @@ organ_status organ_fail_errno(organ_error *error, int errnum, const char *format
     return ORGAN_IO;
 }
 
+/* Reports "WHAT: Cannot allocate memory" with ORGAN_IO and ENOMEM. */
 organ_status organ_fail_memory(organ_error *error, const char *what)
 {
     return organ_fail_errno(error, ENOMEM, "%s", what);

@@ -47,8 +47,8 @@ static bool reserve_text(organ_text *text, size_t bytes)
     return true;
 }
 
-/* Appends bytes to the text (the write function of the stream). Returns 0 on failure, which makes stdio set the
- * error flag of the stream. */
+/* Appends `count` bytes to the organ_text `cookie` (the write function of its stream). Returns 0 on failure, which
+ * makes stdio set the error flag of the stream. */
 static ssize_t text_append(void *cookie, const char *bytes, size_t count)
 {
     organ_text *const text = cookie;
@@ -71,7 +71,7 @@ static int text_tell(void *cookie, off64_t *offset, int whence)
     return 0;
 }
 
-/* Opens a text in memory, which the caller writes through text->out. */
+/* Opens an empty text in memory, which the caller writes through text->out. Returns ORGAN_IO if memory is exhausted. */
 organ_status organ_text_open(organ_text *text, organ_error *error)
 {
     *text = (organ_text){0};
@@ -82,6 +82,7 @@ organ_status organ_text_open(organ_text *text, organ_error *error)
     return organ_fail(error, ORGAN_IO, "no memory for a text");
 }
 
+/* Opens a text whose bytes are an array of paged_rows.h, for texts that may have megabytes. */
 organ_status organ_text_open_rows(organ_text *text, organ_error *error)
 {
     organ_text_open(text, error);
@@ -89,6 +90,7 @@ organ_status organ_text_open_rows(organ_text *text, organ_error *error)
     return error->status;
 }
 
+/* Releases the bytes of the text with the function for their allocator: organ_rows_free or free. */
 static void release_text(organ_text *text)
 {
     if (text->in_rows)
@@ -98,7 +100,7 @@ static void release_text(organ_text *text)
 }
 
 /* Closes the stream and sets *string to the text, which the caller frees. If memory was exhausted, *string is NULL
- * and the status ORGAN_IO. */
+ * and the status ORGAN_IO. Calls reserve_text with 0 because an empty text has no buffer yet for the NUL. */
 organ_status organ_text_finish(organ_text *text, char **string, organ_error *error)
 {
     const int failed = ferror(text->out);
@@ -113,6 +115,7 @@ organ_status organ_text_finish(organ_text *text, char **string, organ_error *err
     return ORGAN_OK;
 }
 
+/* Closes the stream and releases the text. */
 void organ_text_discard(organ_text *text)
 {
     fclose(text->out);

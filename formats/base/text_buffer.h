@@ -25,14 +25,17 @@ typedef struct organ_text {
 
 /* Opens an empty text, which the caller writes through text->out. Returns ORGAN_IO if memory is exhausted. */
 organ_status organ_text_open(organ_text *text, organ_error *error);
-/* Opens a text of megabytes, whose bytes are an array of formats/base/paged_rows.h. The caller releases the string
- * of organ_text_finish or organ_text_end with organ_rows_free, and calls organ_rows_passed in the loop that writes. */
+/* Opens a text that may have megabytes: `data` is an array of formats/base/paged_rows.h, which moves to a file when
+ * it becomes large. The caller releases the string of organ_text_finish or organ_text_end with organ_rows_free, and
+ * calls organ_rows_passed in the loop that writes. Returns ORGAN_IO if memory is exhausted. */
 organ_status organ_text_open_rows(organ_text *text, organ_error *error);
 /* Closes the stream and sets *string to the whole text with a NUL, which the caller frees. If memory was exhausted,
  * *string is NULL and the status ORGAN_IO, and a refusal is counted (formats/base/memory_watch.h). */
 organ_status organ_text_finish(organ_text *text, char **string, organ_error *error);
+/* Closes the stream and releases the text. */
 void organ_text_discard(organ_text *text);
-/* Calls organ_text_discard if `error` is set, else organ_text_finish. Returns the status of `error`. */
+/* Calls organ_text_finish if `error` is not set. Otherwise calls organ_text_discard and leaves *string unchanged.
+ * Returns the status of `error`. */
 organ_status organ_text_end(organ_text *text, char **string, organ_error *error);
 
 #endif

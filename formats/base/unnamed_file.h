@@ -12,12 +12,13 @@
 /* Allows or forbids the process to create such files. Until the first call they are forbidden: organ_unnamed_file
  * then creates none and records no fault. */
 void organ_unnamed_files_use(bool use);
+/* Returns true if files are allowed. */
 bool organ_unnamed_files_used(void);
 
-/* Returns the errno of the first file that could not be created or extended, 0 if there was none, and sets *folder
- * to the folder of the files. After such an error no further file is created. organ_unnamed_files_fail records such
- * an errno. */
+/* Returns the errno of the first failure to create, extend or map a file, or 0 if there was none. Sets *folder to the
+ * folder of the files. After a failure no further file is created. */
 int organ_unnamed_files_fault(const char **folder);
+/* Records a failure with the errno `reason`, unless an earlier one is recorded. */
 void organ_unnamed_files_fail(int reason);
 
 /* Creates a file and returns a descriptor that the caller closes; -1 if files are forbidden or cannot be created.

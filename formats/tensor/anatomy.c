@@ -66,12 +66,12 @@ static const char *const expert_names[ORGAN_ROLE_COUNT][2] = {
 };
 /* clang-format on */
 
-/* Old GGUF files of Mixtral have one tensor for each expert; its number follows one of these words:
+/* Words that the number of an expert follows in old GGUF files of Mixtral, which have one tensor for each expert:
  * "ffn_gate.7.weight". */
-static const char *const plural_words[] = {"ffn_gate", "ffn_up", "ffn_down"};
+static const char *const numbered_words[] = {"ffn_gate", "ffn_up", "ffn_down"};
 
-/* Words that may precede the layers of a language model in a name, in any order. A name with another word there
- * belongs to another part: a vision tower, a projector, a draft head. */
+/* Words that may precede the layer number in the name of a language model's tensor, in any order. A tensor with a
+ * different word there belongs to another part of the model: a vision tower, a projector, a draft head. */
 static const char *const trunk_words[] = {"model",
                                           "language_model",
                                           "transformer",
@@ -92,12 +92,12 @@ static const char *const trunk_words[] = {"model",
 /* Words that precede a layer number. */
 static const char *const layer_words[] = {"layers", "h", "blocks", "blk"};
 
-/* Rows for the parts of a model that the text forward pass does not run: a tensor belongs to such a part if the first
- * word of its name after the trunk words is `word`. */
+/* The parts of a model that the text forward pass does not run. A tensor belongs to such a part, and has its role, if
+ * the first word of its name after the trunk words is `word`. */
 static const struct anatomy_part {
     const char *word;
     organ_role role;
-} others[] = {
+} non_text_parts[] = {
     {"visual", ORGAN_ROLE_VISION},
     {"vision_tower", ORGAN_ROLE_VISION},
     {"vision_model", ORGAN_ROLE_VISION},
@@ -122,13 +122,13 @@ static const struct anatomy_part {
 
 /* Prefixes before the layer number in BERT and its relatives. organ_anatomy_of sets only the layer of their tensors,
  * because anatomy_names.c does not list their modules: the role is ORGAN_ROLE_OTHER. */
-static const char *const foreign_layers[] = {"encoder.layer.",         "bert.encoder.layer.",
-                                             "roberta.encoder.layer.", "electra.encoder.layer.",
-                                             "deberta.encoder.layer.", "distilbert.transformer.layer."};
+static const char *const bert_prefixes[] = {"encoder.layer.",         "bert.encoder.layer.",
+                                            "roberta.encoder.layer.", "electra.encoder.layer.",
+                                            "deberta.encoder.layer.", "distilbert.transformer.layer."};
 
 /* Suffixes that distinguish the tensors of a packed weight. A suffix follows the last dot of the name or, if the
  * tensors have no module of their own, an underscore ("experts.down_proj_scales"). */
-static const char *const leaves[] = {
+static const char *const packed_suffixes[] = {
     /* codes */
     "weight_packed", "qweight", "blocks",
     /* companions */
@@ -139,7 +139,8 @@ static const char *const leaves[] = {
     "input_scale", "input_scale_inv", "input_global_scale", "input_zero_point", "input_amax", "activation_scale",
     "act_scale", "qscale_act", "scale_input", "output_scale", "output_zero_point", "k_scale", "v_scale", "q_scale",
     "kv_scale", "k_zero_point", "v_zero_point", "q_zero_point"};
-enum { CODES = 3 }; /* leaves[0 .. CODES) are codes, all later ones belong to companions */
+/* The first CODE_SUFFIXES suffixes belong to codes, all later ones to companions. */
+enum { CODE_SUFFIXES = 3 };
 
 /* The parts of a tensor name: optional trunk words, an optional "layers.N.", the module (the bytes from `module` to
  * before `end`), and an optional ".weight", ".bias" or "_bias". All pointers point into the name. */
@@ -147,17 +148,19 @@ typedef struct parts {
     const char *module, *end;
     const char *expert_dot; /* the dot before the number of the expert, NULL if there is none */
     const char *expert_end; /* the dot after that number, or the end of the name */
-    int32_t layer, expert;  /* -1 if the name has no such number */
+    int32_t layer, expert;  /* -1 if the name has no such number, or if the number exceeds INT32_MAX */
     bool in_trunk;          /* all words before the layer are trunk words */
-    bool has_layer, bias;
+    bool has_layer, bias;   /* the name has a layer number; it ends with ".bias" or "_bias" */
 } parts;
 
+/* Returns true if the bytes [begin, end) are `word`. */
 static bool is_word(const char *begin, const char *end, const char *word)
 {
     const size_t length = (size_t)(end - begin);
     return strlen(word) == length && memcmp(begin, word, length) == 0;
 }
 
+/* Returns true if the bytes [begin, end) are one of the `count` words. */
 static bool is_among(const char *begin, const char *end, const char *const *words, size_t count)
 {
     for (size_t k = 0; k < count; k++)
@@ -166,6 +169,7 @@ static bool is_among(const char *begin, const char *end, const char *const *word
     return false;
 }
 
+/* Returns the end of a word of a name: the address of the next dot or of the NUL. */
 static const char *word_end(const char *word) { return word + strcspn(word, "."); }
 
 /* Reads the word as a decimal number; sets *number to -1 if the number exceeds INT32_MAX. Returns false if the word
@@ -188,11 +192,12 @@ static void find_expert(parts *p)
 {
     for (const char *word = p->module; word < p->end;) {
         const char *end = word_end(word);
-        const bool plural = is_among(word, end, plural_words, sizeof plural_words / sizeof *plural_words);
-        if (end < p->end && (plural || is_word(word, end, "experts"))) {
+        const bool numbered = is_among(word, end, numbered_words, sizeof numbered_words / sizeof *numbered_words);
+        if (end < p->end && (numbered || is_word(word, end, "experts"))) {
             const char *number_end = word_end(end + 1);
             int32_t number;
-            if ((plural ? number_end == p->end : number_end < p->end) && read_decimal(end + 1, number_end, &number)) {
+            /* one of numbered_words and its number end the name; after "experts" and a number the module continues */
+            if ((numbered ? number_end == p->end : number_end < p->end) && read_decimal(end + 1, number_end, &number)) {
                 p->expert = number;
                 p->expert_dot = end;
                 p->expert_end = number_end;
@@ -203,12 +208,12 @@ static void find_expert(parts *p)
     }
 }
 
-/* Sets layer, has_layer and module of a name that begins with one of the prefixes in foreign_layers. */
-static void find_foreign_layer(parts *p, const char *name)
+/* Sets layer, has_layer and module of a name that begins with one of the prefixes in bert_prefixes. */
+static void find_bert_layer(parts *p, const char *name)
 {
-    for (size_t k = 0; k < sizeof foreign_layers / sizeof *foreign_layers && !p->has_layer; k++) {
-        const size_t length = strlen(foreign_layers[k]);
-        if (strncmp(name, foreign_layers[k], length) != 0)
+    for (size_t k = 0; k < sizeof bert_prefixes / sizeof *bert_prefixes && !p->has_layer; k++) {
+        const size_t length = strlen(bert_prefixes[k]);
+        if (strncmp(name, bert_prefixes[k], length) != 0)
             continue;
         const char *const number_end = word_end(name + length);
         if (number_end < p->end && read_decimal(name + length, number_end, &p->layer)) {
@@ -219,7 +224,7 @@ static void find_foreign_layer(parts *p, const char *name)
 }
 
 /* Splits the first `length` bytes of a tensor name into the members of `parts`. If a word before the layer is no
- * trunk word, in_trunk is false, and a layer is found only after a prefix in foreign_layers. */
+ * trunk word, in_trunk is false, and a layer is found only after a prefix in bert_prefixes. */
 static parts split_tensor_name(const char *name, size_t length)
 {
     parts p = {.module = name, .layer = -1, .expert = -1, .in_trunk = true};
@@ -241,7 +246,7 @@ static parts split_tensor_name(const char *name, size_t length)
         }
     }
     if (!p.in_trunk)
-        find_foreign_layer(&p, name);
+        find_bert_layer(&p, name);
     if (p.has_layer)
         find_expert(&p);
     return p;
@@ -270,9 +275,9 @@ static bool write_module(const parts *p, char *out, size_t size)
 
 #define MODULE 256 /* bytes of a module's name with its NUL; a tensor with a longer one has no role */
 
-/* Removes the words that are numbers from a module's name, because the table of roles has no numbers. Such a number
- * counts the attentions or feed-forwards of one layer [LongCat], the norms of heads [StableLM] or the residual
- * streams. */
+/* Removes the words that are numbers from a module's name, because the table of roles has no numbers. Such numbers
+ * are indices of the attentions or feed-forwards of one layer [LongCat], of norms for each head [StableLM] or of
+ * residual streams. */
 static void remove_numbers(char *module)
 {
     char *out = module;
@@ -291,7 +296,7 @@ static void remove_numbers(char *module)
 }
 
 /* Returns ORGAN_ROLE_VISION, ORGAN_ROLE_AUDIO or ORGAN_ROLE_MTP if the first word after the trunk words is in
- * `others`, else ORGAN_ROLE_OTHER. */
+ * `non_text_parts`, else ORGAN_ROLE_OTHER. */
 static organ_role role_outside(const char *name)
 {
     const char *word = name, *end = word_end(word);
@@ -299,14 +304,15 @@ static organ_role role_outside(const char *name)
         word = end + 1;
         end = word_end(word);
     }
-    for (size_t k = 0; *end && k < sizeof others / sizeof *others; k++)
-        if (is_word(word, end, others[k].word))
-            return others[k].role;
+    for (size_t k = 0; *end && k < sizeof non_text_parts / sizeof *non_text_parts; k++)
+        if (is_word(word, end, non_text_parts[k].word))
+            return non_text_parts[k].role;
     return ORGAN_ROLE_OTHER;
 }
 
-/* Returns the role of the weight, or for a bias the role of its weight. Writes the module without numbers to
- * `module`, unless the name is outside the trunk. */
+/* Returns the role of the weight, or for a bias the role of its weight, and writes the module without numbers to
+ * `module`. If the name is outside the trunk or the module is too long, returns ORGAN_ROLE_OTHER, and the contents of
+ * `module` are undefined. */
 static organ_role role_of_parts(const parts *p, char module[MODULE])
 {
     if (!p->in_trunk || !write_module(p, module, MODULE))
@@ -315,17 +321,18 @@ static organ_role role_of_parts(const parts *p, char module[MODULE])
     return organ_anatomy_module_role(module, p->has_layer);
 }
 
-/* Finds the longest entry of `leaves` that ends the first *length bytes of the name after a '.' or '_'. Reduces
- * *length to exclude it and its separator. Returns the entry, or NULL if none matches. */
-static const char *const *cut_leaf(const char *name, size_t *length)
+/* Finds the longest entry of `packed_suffixes` that ends the first *length bytes of the name after a '.' or '_'.
+ * Reduces *length to exclude the entry and its separator. Returns the entry (a pointer into `packed_suffixes`), or NULL
+ * if none matches. */
+static const char *const *cut_packed_suffix(const char *name, size_t *length)
 {
     const char *const *found = NULL;
     size_t best = *length;
-    for (size_t k = 0; k < sizeof leaves / sizeof *leaves; k++) {
+    for (size_t k = 0; k < sizeof packed_suffixes / sizeof *packed_suffixes; k++) {
         size_t at = *length;
-        if (organ_cut_end(name, &at, leaves[k]) && (name[at - 1] == '.' || name[at - 1] == '_') && at < best) {
+        if (organ_cut_end(name, &at, packed_suffixes[k]) && (name[at - 1] == '.' || name[at - 1] == '_') && at < best) {
             best = at;
-            found = &leaves[k];
+            found = &packed_suffixes[k];
         }
     }
     *length = found ? best - 1 : *length;
@@ -338,8 +345,8 @@ bool organ_anatomy_companion(const char *tensor_name, size_t *length)
 {
     *length = strlen(tensor_name);
     const bool plain = organ_cut_end(tensor_name, length, ".weight");
-    const char *const *const leaf = plain ? NULL : cut_leaf(tensor_name, length);
-    return leaf && leaf >= leaves + CODES;
+    const char *const *const suffix = plain ? NULL : cut_packed_suffix(tensor_name, length);
+    return suffix && suffix >= packed_suffixes + CODE_SUFFIXES;
 }
 
 /* Returns whether the words of a feed-forward module belong to shared experts, to routed experts or to neither. The
@@ -376,12 +383,12 @@ const char *organ_group_name(organ_group group)
     return names[group];
 }
 
-/* Packed files store a weight W as several tensors: "W.leaf" for each part. Returns true if a tensor of that name can
+/* Packed files store a weight W as several tensors: "W.suffix" for each part. Returns true if a tensor of that name can
  * be a part of a weight W of this role. Returns false for norms, which packers leave unpacked, and for "scale" of
  * routers, which is a parameter of its own. */
-static bool role_can_be_packed(organ_role role, const char *leaf)
+static bool role_can_be_packed(organ_role role, const char *suffix)
 {
-    return role != ORGAN_ROLE_NORM && !(role == ORGAN_ROLE_ROUTER && strcmp(leaf, "scale") == 0);
+    return role != ORGAN_ROLE_NORM && !(role == ORGAN_ROLE_ROUTER && strcmp(suffix, "scale") == 0);
 }
 
 /* Returns the description of the tensor with the name parts `p`, whose module without numbers is `module`. `role` is
@@ -409,34 +416,39 @@ organ_anatomy organ_anatomy_of(const char *tensor_name)
     if (outside != ORGAN_ROLE_OTHER)
         return (organ_anatomy){outside, ORGAN_GROUP_OTHER, ORGAN_EXPERTS_NONE, -1, -1};
     const organ_role role = role_of_parts(&p, module);
-    const char *const *const leaf = role == ORGAN_ROLE_OTHER && !p.bias ? cut_leaf(tensor_name, &length) : NULL;
-    if (!leaf)
+    const char *const *const suffix =
+        role == ORGAN_ROLE_OTHER && !p.bias ? cut_packed_suffix(tensor_name, &length) : NULL;
+    if (!suffix)
         return anatomy_of(&p, module, role, false);
     const parts whole = p;
     p = split_tensor_name(tensor_name, length);
     const organ_role owner = role_of_parts(&p, module);
-    return role_can_be_packed(owner, *leaf) && !p.bias ? anatomy_of(&p, module, owner, leaf >= leaves + CODES)
-                                                       : anatomy_of(&whole, "", ORGAN_ROLE_OTHER, false);
+    return role_can_be_packed(owner, *suffix) && !p.bias
+               ? anatomy_of(&p, module, owner, suffix >= packed_suffixes + CODE_SUFFIXES)
+               : anatomy_of(&whole, "", ORGAN_ROLE_OTHER, false);
 }
 
-/* Returns the row of tables by role: three for each role (not an expert, routed, shared). */
+/* Returns the index of a tensor's row in reports, which have three rows for each role: of tensors outside of experts,
+ * of routed experts and of shared experts. */
 unsigned organ_anatomy_row(const organ_anatomy *anatomy)
 {
     return 3 * (unsigned)anatomy->role + (unsigned)anatomy->experts;
 }
 
-/* Returns the name of a row of reports: a role has three, without experts, for routed and for shared experts. */
+/* Returns the name of row `row` of reports (organ_anatomy_row), or NULL if no tensor can be in it. */
 const char *organ_anatomy_row_name(unsigned row)
 {
     const unsigned role = row / 3, experts = row % 3;
     return experts ? expert_names[role][experts - 1] : roles[role].name;
 }
 
+/* Returns the name of the tensor's row in reports, such as "experts.gate_proj". */
 const char *organ_anatomy_role_name(const organ_anatomy *anatomy)
 {
     return organ_anatomy_row_name(organ_anatomy_row(anatomy));
 }
 
+/* Returns the row of reports called `name`, or ORGAN_ANATOMY_ROWS if there is none. */
 unsigned organ_anatomy_row_named(const char *name)
 {
     unsigned row = 0;
@@ -446,6 +458,7 @@ unsigned organ_anatomy_row_named(const char *name)
     return row;
 }
 
+/* Returns the role of a row, whatever its kind of experts; ORGAN_ROLE_OTHER for ORGAN_ANATOMY_ROWS. */
 organ_role organ_anatomy_row_role(unsigned row)
 {
     return row < ORGAN_ANATOMY_ROWS ? (organ_role)(row / 3) : ORGAN_ROLE_OTHER;
@@ -463,8 +476,8 @@ void organ_anatomy_module(const char *tensor_name, char *out, unsigned long size
     write_module(&p, out, size);
 }
 
-/* Writes the name with the given numbers of layer and expert to `out`. A negative number leaves the old one, and a
- * number that the name lacks is not added. Returns false if the result with its NUL exceeds `size` bytes. */
+/* Writes the name with the given numbers of layer and expert to `out`. A negative number keeps the old one,
+ * and a number that the name lacks is not added. Returns false if the result with its NUL exceeds `size` bytes. */
 bool organ_anatomy_renumber(const char *tensor_name, int32_t layer, int32_t expert, char *out, size_t size)
 {
     const parts p = split_tensor_name(tensor_name, strlen(tensor_name));

@@ -6,7 +6,7 @@
 #include "formats/tensor/tensor.h"
 
 /* Returns the role of a module's weight, or ORGAN_ROLE_OTHER if no row of the table matches. `module` is a tensor
- * name without all that precedes the module, without numbers and ".weight": "self_attn.q_proj". `in_layer` is true
+ * name without its part up to the layer number, without numbers and ".weight": "self_attn.q_proj". `in_layer` is true
  * if the name had a layer number. */
 organ_role organ_anatomy_module_role(const char *module, bool in_layer);
 

@@ -42,8 +42,8 @@ bool organ_keeps_rope_rows(const char *architecture)
     return false;
 }
 
-/* Returns the place in the name where the number `layer` is between two dots, and sets *length to its digits. NULL
- * if it does not occur. */
+/* Returns the address in the name of the first word (between two dots) that is the number `layer`, and sets *length to
+ * its number of digits. Returns NULL if no word is that number. */
 static const char *find_layer_number(const char *name, int32_t layer, size_t *length)
 {
     char number[16];
@@ -54,8 +54,8 @@ static const char *find_layer_number(const char *name, int32_t layer, size_t *le
     return NULL;
 }
 
-/* Writes the tensor's name with its layer number replaced by `layer`. Returns false if the name has no layer number,
- * or if the result exceeds `size` bytes. */
+/* Writes the tensor's name with its layer number replaced by `layer`; the same name if `layer` is anatomy->layer.
+ * Returns false if the name has no layer number to replace, or if the result exceeds `size` bytes. */
 bool organ_counterpart_at(const char *name, const organ_anatomy *anatomy, int32_t layer, char *out, size_t size)
 {
     size_t length = 0;
@@ -81,6 +81,7 @@ bool organ_counterpart_across(const char *name, const organ_anatomy *anatomy, bo
     const bool inside = anatomy->layer >= 0;
     const size_t count = inside ? sizeof modules / sizeof *modules : sizeof outside / sizeof *outside;
     for (size_t k = 0; k < count; k++) {
+        /* pair[0] is the Hugging Face name, pair[1] the GGUF name */
         const char *const *const pair = inside ? modules[k] : outside[k];
         if (strcmp(pair[!to_gguf], module) != 0)
             continue;

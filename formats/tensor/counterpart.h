@@ -7,15 +7,16 @@
 
 #define ORGAN_COUNTERPART_SIZE 4200 /* bytes for a tensor's name with its NUL, after its layer number became longer */
 
-/* Writes the name of the same tensor of layer `layer`, in the same format: "model.layers.3.mlp.up_proj.weight" at
- * layer 5 is "model.layers.5.mlp.up_proj.weight". `layer` is -1 for a tensor outside of layers. Returns false if
- * only one of `layer` and anatomy->layer is -1, or if the result exceeds `size` bytes. */
+/* Writes the name of the same tensor of layer `layer`, in the same format:
+ * "model.layers.3.mlp.up_proj.weight" at layer 5 is "model.layers.5.mlp.up_proj.weight". `anatomy` is that of `name`.
+ * If the tensor is in a layer, `layer` must be at least 0; if it is not, `layer` must be -1, else the function returns
+ * false. Also returns false if the result exceeds `size` bytes. */
 bool organ_counterpart_at(const char *name, const organ_anatomy *anatomy, int32_t layer, char *out, size_t size);
 
 /* Translates the name of a tensor between Hugging Face ("model.layers.3.mlp.up_proj.weight") and GGUF
- * ("blk.3.ffn_up.weight"), with `layer` as layer number. `to_gguf` is true if `name` is a Hugging Face name, false if
- * it is a GGUF name. Returns false for a module that is not in the table, for numbered experts, which GGUF files
- * store as one stack, and if the result exceeds `size` bytes. */
+ * ("blk.3.ffn_up.weight"), with `layer` as layer number if the tensor is in a layer. `to_gguf` is true if `name` is a
+ * Hugging Face name, false if it is a GGUF name. Returns false for a module that is not in the table, for numbered
+ * experts, which GGUF files store as one stack, and if the result exceeds `size` bytes. */
 bool organ_counterpart_across(const char *name, const organ_anatomy *anatomy, bool to_gguf, int32_t layer, char *out,
                               size_t size);
 

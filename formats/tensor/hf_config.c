@@ -20,6 +20,7 @@ static const struct hf_config_field {
     size_t at, capacity; /* offset and size of the member in organ_hf_config */
 } fields[] = {
 /* clang-format off */
+/* A row for a string, and for a whole number. */
 #define TEXT(key, member) {key, WORD, offsetof(organ_hf_config, member), sizeof(((organ_hf_config *)0)->member)}
 #define NUMBER(key, member) {key, SIZE, offsetof(organ_hf_config, member), sizeof(int64_t)}
     /* clang-format on */
@@ -75,7 +76,7 @@ static organ_status read_size(const organ_json_object *from, const char *key, co
 }
 
 /* Reads one field into its member of `config`, unless an earlier key or an outer object has set the member. A flag
- * is true if any of these objects sets it to true. */
+ * is true if one of its keys or objects sets it to true. */
 static organ_status read_config_field(const organ_json_object *from, const struct hf_config_field *field,
                                       organ_hf_config *config, organ_error *error)
 {
@@ -107,8 +108,8 @@ static organ_status read_architecture(const organ_json_object *from, organ_hf_co
                      error);
 }
 
-/* Returns the object in the member `key` of `from`. The `tree` of the result is NULL if the member is absent, or is
- * not an object, which is an error. */
+/* Returns the object in the member `key` of `from`. If there is no such member, the `tree` of the result is NULL; if it
+ * is not an object, an error is reported too. */
 static organ_json_object enter_member(const organ_json_object *from, const char *key, organ_error *error)
 {
     const json_t *value = organ_json_value(from, key);
@@ -131,7 +132,7 @@ static organ_status read_quantisation(const organ_json_object *from, organ_hf_co
 }
 
 /* Reads all known fields of one object of config.json: of the top level or of "text_config". */
-static organ_status read_source(const organ_json_object *from, organ_hf_config *config, organ_error *error)
+static organ_status read_fields(const organ_json_object *from, organ_hf_config *config, organ_error *error)
 {
     if (read_architecture(from, config, error) == ORGAN_OK)
         read_quantisation(from, config, error);
@@ -147,10 +148,10 @@ static organ_status hf_config_read_document(const organ_json_source *text, organ
     if (organ_json_parse_object(text, &root, error) != ORGAN_OK)
         return error->status;
     const organ_json_object top = {text, {0, text->length}, root};
-    if (read_source(&top, config, error) == ORGAN_OK) {
+    if (read_fields(&top, config, error) == ORGAN_OK) {
         const organ_json_object inner = enter_member(&top, "text_config", error);
         if (inner.tree)
-            read_source(&inner, config, error);
+            read_fields(&inner, config, error);
     }
     json_decref(root);
     return error->status;
@@ -158,8 +159,8 @@ static organ_status hf_config_read_document(const organ_json_source *text, organ
 
 /* Replaces the words Infinity and NaN outside of strings: Python writes them, but JSON does not have them. Infinity
  * becomes 1e99, which exceeds the FP32 range, and NaN an empty string. Padding keeps the length and thereby the
- * positions in messages. Published models contain them ("time_step_limit": [0.0, Infinity]); readers of numbers
- * refuse the replacements, except for limits that may be infinite. */
+ * positions in messages. Published models contain these words ("time_step_limit": [0.0, Infinity]); functions that read
+ * numbers reject the replacements, except for limits that may be infinite. */
 void organ_hf_config_tidy(char *s, size_t length)
 {
     static const char *const words[] = {"-Infinity", "Infinity", "NaN"}, *const plain[] = {"-1e99    ", "1e99    ",
@@ -196,7 +197,8 @@ organ_status organ_hf_config_read(const char *path, organ_hf_config *config, org
     return error->status;
 }
 
-/* Reads the config.json in memory; `bytes`, NULL for a missing file, is changed by organ_hf_config_tidy. */
+/* Reads the fields from `bytes`, the text of a config.json, in which organ_hf_config_tidy replaces NaN and Infinity.
+ * NULL stands for a missing file. `label` is the name of the file in messages. */
 organ_status organ_hf_config_parse(char *bytes, size_t length, const char *label, organ_hf_config *config,
                                    organ_error *error)
 {

@@ -37,12 +37,12 @@ extern const organ_hf_config organ_hf_config_unknown;
 organ_status organ_hf_config_read(const char *path, organ_hf_config *config, organ_error *error);
 
 /* Reads the fields like organ_hf_config_read, from the `length` bytes of a file in memory, in which the function
- * replaces NaN and Infinity. `bytes` is NULL if there is no file; `label` is its name in messages. */
+ * replaces NaN and Infinity. `bytes` is NULL if there is no file; `label` is the name of the file in messages. */
 organ_status organ_hf_config_parse(char *bytes, size_t length, const char *label, organ_hf_config *config,
                                    organ_error *error);
 
-/* Replaces NaN by an empty string and Infinity by 1e99, in place and padded to the same length. Python writes these
- * words; JSON does not have them. */
+/* Replaces the word NaN by an empty string and Infinity by 1e99, in place and padded to the same length. Words inside
+ * strings stay. Python writes these words; JSON does not have them. */
 void organ_hf_config_tidy(char *bytes, size_t length);
 
 ORGAN_API_END

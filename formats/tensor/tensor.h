@@ -98,8 +98,8 @@ organ_dtype organ_dtype_from_name(const char *name);
 /* Returns the type with that number in GGUF files, or ORGAN_DTYPE_COUNT. */
 organ_dtype organ_dtype_from_ggml(int64_t type);
 
-/* Computes the bytes of `elements` elements; returns false if they are not a whole number of blocks or bytes, or if
- * the result overflows. */
+/* Sets *bytes to the size of `elements` elements. Returns false if they are not a whole number of blocks, or if the
+ * size overflows. */
 bool organ_dtype_bytes(organ_dtype dtype, uint64_t elements, uint64_t *bytes);
 
 /* ---- roles of tensors in a language model; only this code interprets names ---- */
@@ -139,10 +139,10 @@ typedef enum organ_role {
     ORGAN_ROLE_INDEXER,   /* query and key that choose the keys of sparse attention [DeepSeek V3.2, GLM-5] */
     ORGAN_ROLE_ATTENTION, /* small parameters of attention: sinks, decays */
     /* Recurrent mixers: gated delta networks, Mamba, short convolutions */
-    ORGAN_ROLE_IN_PROJ,
-    ORGAN_ROLE_X_PROJ,  /* time step, B and C of Mamba-1 */
-    ORGAN_ROLE_DT_PROJ, /* time step of Mamba-1 */
-    ORGAN_ROLE_OUT_PROJ,
+    ORGAN_ROLE_IN_PROJ,    /* hidden state to the inputs of the mixer */
+    ORGAN_ROLE_X_PROJ,     /* time step, B and C of Mamba-1 */
+    ORGAN_ROLE_DT_PROJ,    /* time step of Mamba-1 */
+    ORGAN_ROLE_OUT_PROJ,   /* output of the mixer to the hidden state */
     ORGAN_ROLE_STATE_GATE, /* decay and write strength of the state: in_proj_a, in_proj_b, f_a_proj, ssm_alpha */
     ORGAN_ROLE_CONV,       /* causal convolution over tokens */
     ORGAN_ROLE_STATE,      /* A_log, D, dt_bias and other small parameters of the recurrence */
@@ -152,7 +152,7 @@ typedef enum organ_role {
     ORGAN_ROLE_GATE_UP, /* fused, Phi-3 and stacked experts */
     ORGAN_ROLE_DOWN,    /* also fc2, c_proj, dense_4h_to_h */
     ORGAN_ROLE_ROUTER,  /* chooses the experts */
-    ORGAN_ROLE_LATENT,  /* projections around all experts of a layer [Nemotron 3] */
+    ORGAN_ROLE_LATENT,  /* hidden state to the input of a layer's experts, and back from their output [Nemotron 3] */
     /* Extra inputs and paths */
     ORGAN_ROLE_PER_LAYER,   /* projections of per-layer embeddings, in each layer or one for all layers [Gemma 3n, Gemma
                                4] */
@@ -177,6 +177,7 @@ typedef struct organ_role_info {
     bool projection; /* one of the projections that pruning changes by default */
 } organ_role_info;
 
+/* Return the name and group of a role, and the name of a group in reports ("skeleton"). */
 const organ_role_info *organ_role_describe(organ_role role);
 const char *organ_group_name(organ_group group);
 
@@ -206,8 +207,9 @@ typedef struct organ_anatomy {
  *     weight. */
 organ_anatomy organ_anatomy_of(const char *tensor_name);
 
-/* Removes ".weight" and the suffixes of packed weights from a tensor name: the module is its first *length bytes.
- * Returns true if the tensor is a companion of a packed weight (scales, zero points, ...). */
+/* Sets *length to the length of the tensor name without ".weight" or the suffix of a packed weight (".qweight"): the
+ * first *length bytes are the name of the module, with all that precedes it. Returns true if the tensor is a companion
+ * of a packed weight (scales, zero points, ...). */
 bool organ_anatomy_companion(const char *tensor_name, size_t *length);
 
 /* Reports have three rows for each role: tensors outside of experts, of routed and of shared experts.
@@ -243,10 +245,10 @@ typedef struct organ_tensor {
     organ_dtype dtype;
     unsigned rank;         /* 0 for a scalar */
     const uint64_t *shape; /* rank dimensions, slowest axis first: (out_features, in_features) */
-    uint64_t elements;
-    uint64_t bytes;
-    uint32_t file;   /* index into organ_model.files */
-    uint64_t offset; /* file offset of its first byte */
+    uint64_t elements;     /* product of the dimensions */
+    uint64_t bytes;        /* size of the data in the file */
+    uint32_t file;         /* index into organ_model.files */
+    uint64_t offset;       /* file offset of its first byte */
     organ_anatomy anatomy;
 } organ_tensor;
 
@@ -255,6 +257,7 @@ typedef struct organ_tensor {
 typedef struct organ_matrices {
     uint64_t count, rows, cols;
 } organ_matrices;
+/* Returns the shape of a tensor as a stack of matrices. */
 organ_matrices organ_tensor_matrices(const organ_tensor *tensor);
 
 struct organ_http_file;
@@ -266,8 +269,8 @@ typedef struct organ_model_file {
     int fd; /* descriptor for reading, open while the model is open; -1 if organ_model_file_open opens the file for each
                read */
     struct organ_http_file *remote; /* set for a file at a URL (`fd` is -1); else NULL */
-    uint64_t size;
-    uint64_t data_offset;  /* offset of the tensor data; the header precedes it */
+    uint64_t size;                  /* bytes of the file */
+    uint64_t data_offset;           /* offset of the tensor data; the header precedes it */
     uint64_t first, count; /* the file's tensors are organ_model.tensors[first .. first + count), in order of offset */
     struct timespec modified; /* stat's modification time when the file was opened */
     uint64_t device, inode;   /* of stat: the same file under two paths has the same pair */

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 
+/* Appends a copy of *tensor; does not copy its name and shape, and does not enter the name into list->names. */
 organ_status organ_tensor_list_append(organ_tensor_list *list, const organ_tensor *tensor, organ_error *error)
 {
     if (!organ_grow(&list->tensors, list->count, &list->capacity, sizeof *list->tensors))
@@ -13,11 +14,13 @@ organ_status organ_tensor_list_append(organ_tensor_list *list, const organ_tenso
     return ORGAN_OK;
 }
 
+/* Moves a large array of tensors to a memory-mapped file; their addresses change, and nothing may be appended. */
 void organ_tensor_list_to_file(organ_tensor_list *list)
 {
     list->tensors = organ_rows_to_file(list->tensors, list->count * sizeof *list->tensors);
 }
 
+/* Frees the array of tensors, their names and shapes, and the hash table. */
 void organ_tensor_list_release(organ_tensor_list *list)
 {
     organ_rows_free(list->tensors);

@@ -16,13 +16,15 @@ typedef struct organ_tensor_list {
     organ_name_table names; /* name -> index into tensors */
 } organ_tensor_list;
 
-/* Appends a copy of *tensor but does not enter its name into `names`. Returns ORGAN_IO if memory is exhausted. */
+/* Appends a copy of *tensor, whose name and shape must outlive the list or be in its arena. Does not enter the name
+ * into `names`. Returns ORGAN_IO if memory is exhausted. */
 organ_status organ_tensor_list_append(organ_tensor_list *list, const organ_tensor *tensor, organ_error *error);
 
 /* Moves `tensors` to a memory-mapped file if the list is large (organ_rows_to_file). The caller must not append
  * afterwards; pointers to tensors are valid only after this call. */
 void organ_tensor_list_to_file(organ_tensor_list *list);
 
+/* Frees the tensors, their names and shapes in the arena, and the hash table; the list is then empty. */
 void organ_tensor_list_release(organ_tensor_list *list);
 
 #endif

@@ -19,6 +19,7 @@ typedef struct tile_shapes {
 } tile_shapes;
 _Static_assert(sizeof(tile_shapes) == 64, "the layout is Intel's");
 
+/* Configures tile registers 0 to 7 with 16 rows of 64 bytes each. */
 INLINE void dots_begin(void)
 {
     static const tile_shapes shapes = {
@@ -26,6 +27,7 @@ INLINE void dots_begin(void)
     _tile_loadconfig(&shapes);
 }
 
+/* Releases the tile registers. */
 INLINE void dots_end(void) { _tile_release(); }
 
 #include "kernels/simd/tiles.h"

@@ -5,6 +5,7 @@
 #include <immintrin.h>
 #include <string.h>
 
+/* Widths of strips and tiles for the registers of this ISA; scalar.h defines the names. */
 #define FLOW_STRIP      4
 #define FLOW_MIXED      0
 #define PRODUCT_ROWS    6
@@ -26,13 +27,17 @@ typedef struct {
 } m32x16;
 typedef __m256i m16x16;
 
+/* Applies the instruction `op` to both halves of a and b. */
 #define BOTH(type, op, a, b)                                                                                           \
     (type) { op((a).lo, (b).lo), op((a).hi, (b).hi) }
 
+/* Returns the FP32 with these bits. */
 INLINE f32x16 f32_of_bits(u32x16 a) { return (f32x16){_mm256_castsi256_ps(a.lo), _mm256_castsi256_ps(a.hi)}; }
+/* Returns the bits of each FP32. */
 INLINE u32x16 f32_bits(f32x16 a) { return (u32x16){_mm256_castps_si256(a.lo), _mm256_castps_si256(a.hi)}; }
 
 INLINE u32x16 u32_set1(uint32_t x) { return (u32x16){_mm256_set1_epi32((int)x), _mm256_set1_epi32((int)x)}; }
+/* Returns the lane numbers 0, 1, ... 15. */
 INLINE u32x16 u32_lanes(void)
 {
     return (u32x16){_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_setr_epi32(8, 9, 10, 11, 12, 13, 14, 15)};
@@ -46,12 +51,16 @@ INLINE u32x16 u32_sll(u32x16 a, int by) { return (u32x16){_mm256_slli_epi32(a.lo
 INLINE u32x16 u32_min(u32x16 a, u32x16 b) { return BOTH(u32x16, _mm256_min_epu32, a, b); }
 INLINE u32x16 u32_max(u32x16 a, u32x16 b) { return BOTH(u32x16, _mm256_max_epu32, a, b); }
 INLINE m32x16 u32_eq(u32x16 a, u32x16 b) { return BOTH(m32x16, _mm256_cmpeq_epi32, a, b); }
+/* Returns a mask of the lanes with a > b. Both must be below 2^31, because some ISAs compare signed numbers. */
 INLINE m32x16 u32_gt(u32x16 a, u32x16 b) { return BOTH(m32x16, _mm256_cmpgt_epi32, a, b); }
+/* Returns a in lanes where m is true, b in the other lanes. */
 INLINE u32x16 u32_select(m32x16 m, u32x16 a, u32x16 b)
 {
     return (u32x16){_mm256_blendv_epi8(b.lo, a.lo, m.lo), _mm256_blendv_epi8(b.hi, a.hi, m.hi)};
 }
+/* Returns a in lanes where m is true, 0 in the other lanes. */
 INLINE u32x16 u32_keep(m32x16 m, u32x16 a) { return BOTH(u32x16, _mm256_and_si256, m, a); }
+/* Returns the largest lane. */
 INLINE uint32_t u32_top(u32x16 a)
 {
     const __m256i y = _mm256_max_epu32(a.lo, a.hi);
@@ -62,6 +71,7 @@ INLINE uint32_t u32_top(u32x16 a)
 
 INLINE f32x16 f32_set1(float x) { return (f32x16){_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
 INLINE f32x16 f32_load(const float *p) { return (f32x16){_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+/* Loads n < 16 floats; the other lanes are 0. */
 INLINE f32x16 f32_load_part(const float *p, size_t n)
 {
     float whole[16] = {0};
@@ -73,12 +83,14 @@ INLINE void f32_store(float *p, f32x16 a)
     _mm256_storeu_ps(p, a.lo);
     _mm256_storeu_ps(p + 8, a.hi);
 }
+/* Stores the first n < 16 lanes. */
 INLINE void f32_store_part(float *p, f32x16 a, size_t n)
 {
     float whole[16];
     f32_store(whole, a);
     memcpy(p, whole, n * sizeof *p);
 }
+/* Stores without reading the cache line before (non-temporal); p is 64-byte aligned. */
 INLINE void f32_stream(float *p, f32x16 a)
 {
     _mm256_stream_ps(p, a.lo);
@@ -88,18 +100,24 @@ INLINE f32x16 f32_add(f32x16 a, f32x16 b) { return BOTH(f32x16, _mm256_add_ps, a
 INLINE f32x16 f32_sub(f32x16 a, f32x16 b) { return BOTH(f32x16, _mm256_sub_ps, a, b); }
 INLINE f32x16 f32_mul(f32x16 a, f32x16 b) { return BOTH(f32x16, _mm256_mul_ps, a, b); }
 INLINE f32x16 f32_div(f32x16 a, f32x16 b) { return BOTH(f32x16, _mm256_div_ps, a, b); }
+/* Returns a b + c, rounded once. */
 INLINE f32x16 f32_fma(f32x16 a, f32x16 b, f32x16 c)
 {
     return (f32x16){_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
 }
+/* Returns c - a b, rounded once. */
 INLINE f32x16 f32_fnma(f32x16 a, f32x16 b, f32x16 c)
 {
     return (f32x16){_mm256_fnmadd_ps(a.lo, b.lo, c.lo), _mm256_fnmadd_ps(a.hi, b.hi, c.hi)};
 }
+/* Returns 1 / a. Callers may rely on a relative error of 2^-14 only, because AVX-512 estimates the reciprocal. */
 INLINE f32x16 f32_reciprocal(f32x16 a) { return f32_div(f32_set1(1), a); }
 INLINE f32x16 f32_sqrt(f32x16 a) { return (f32x16){_mm256_sqrt_ps(a.lo), _mm256_sqrt_ps(a.hi)}; }
+/* Returns the smaller of a and b. ISAs differ if one of them is NaN, or if they are zeros of different sign. */
 INLINE f32x16 f32_min(f32x16 a, f32x16 b) { return BOTH(f32x16, _mm256_min_ps, a, b); }
+/* Returns the larger of a and b. ISAs differ if one of them is NaN, or if they are zeros of different sign. */
 INLINE f32x16 f32_max(f32x16 a, f32x16 b) { return BOTH(f32x16, _mm256_max_ps, a, b); }
+/* Returns a to the power of e, by SLEEF. */
 INLINE f32x16 f32_pow(f32x16 a, f32x16 e) { return BOTH(f32x16, Sleef_finz_powf8_u10avx2, a, e); }
 INLINE f32x16 f32_exp(f32x16 a) { return (f32x16){Sleef_finz_expf8_u10avx2(a.lo), Sleef_finz_expf8_u10avx2(a.hi)}; }
 INLINE f32x16 f32_tanh(f32x16 a) { return (f32x16){Sleef_finz_tanhf8_u10avx2(a.lo), Sleef_finz_tanhf8_u10avx2(a.hi)}; }
@@ -108,27 +126,33 @@ INLINE f32x16 f32_log1p(f32x16 a)
 {
     return (f32x16){Sleef_finz_log1pf8_u10avx2(a.lo), Sleef_finz_log1pf8_u10avx2(a.hi)};
 }
+/* Rounds to a whole number toward 0. */
 INLINE f32x16 f32_trunc(f32x16 a)
 {
     enum { TO_ZERO = _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC };
     return (f32x16){_mm256_round_ps(a.lo, TO_ZERO), _mm256_round_ps(a.hi, TO_ZERO)};
 }
+/* Returns a mask of the lanes with a >= b; false if one is NaN. */
 INLINE m32x16 f32_ge(f32x16 a, f32x16 b)
 {
     return (m32x16){_mm256_castps_si256(_mm256_cmp_ps(a.lo, b.lo, _CMP_GE_OQ)),
                     _mm256_castps_si256(_mm256_cmp_ps(a.hi, b.hi, _CMP_GE_OQ))};
 }
+/* Returns a mask of the lanes with a > b; false if one is NaN. */
 INLINE m32x16 f32_gt(f32x16 a, f32x16 b)
 {
     return (m32x16){_mm256_castps_si256(_mm256_cmp_ps(a.lo, b.lo, _CMP_GT_OQ)),
                     _mm256_castps_si256(_mm256_cmp_ps(a.hi, b.hi, _CMP_GT_OQ))};
 }
+/* Returns a mask of the lanes that are NaN. */
 INLINE m32x16 f32_nan(f32x16 a)
 {
     return (m32x16){_mm256_castps_si256(_mm256_cmp_ps(a.lo, a.lo, _CMP_UNORD_Q)),
                     _mm256_castps_si256(_mm256_cmp_ps(a.hi, a.hi, _CMP_UNORD_Q))};
 }
+/* Returns a in lanes where m is true, b in the other lanes. */
 INLINE f32x16 f32_select(m32x16 m, f32x16 a, f32x16 b) { return f32_of_bits(u32_select(m, f32_bits(a), f32_bits(b))); }
+/* Returns the sum of all lanes, in the order of every ISA: lane l += lane l + 8, then + 4, + 2, + 1. */
 INLINE float f32_fold(f32x16 a)
 {
     const __m256 y = _mm256_add_ps(a.lo, a.hi);
@@ -136,14 +160,14 @@ INLINE float f32_fold(f32x16 a)
     q = _mm_add_ps(q, _mm_movehl_ps(q, q));
     return _mm_cvtss_f32(_mm_add_ss(q, _mm_shuffle_ps(q, q, 1)));
 }
-/* Folds two rows to 4 lanes each: row p in the lower half, row q in the upper. */
+/* Folds (f32_fold) two rows of 16 floats to 4 lanes each: row p in the lower half, row q in the upper. */
 INLINE __m256 fold_two(const float *p, const float *q)
 {
     const __m256 a = _mm256_add_ps(_mm256_load_ps(p), _mm256_load_ps(p + 8)),
                  b = _mm256_add_ps(_mm256_load_ps(q), _mm256_load_ps(q + 8));
     return _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
 }
-/* Folds eight rows of 16 floats to one lane each. */
+/* Folds eight rows of 16 floats to one lane each: lane l is the sum of row l. */
 INLINE __m256 fold_eight(const float *p)
 {
     const __m256 a = fold_two(p, p + 64), b = fold_two(p + 16, p + 80), c = fold_two(p + 32, p + 96),
@@ -152,7 +176,9 @@ INLINE __m256 fold_eight(const float *p)
     const __m256 cd = _mm256_add_ps(_mm256_shuffle_ps(c, d, 0x44), _mm256_shuffle_ps(c, d, 0xee));
     return _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x88), _mm256_shuffle_ps(ab, cd, 0xdd));
 }
+/* Lane l of the result is f32_fold of the 16 floats at p + 16 l; p is 64-byte aligned. */
 INLINE f32x16 f32_fold_rows(const float *p) { return (f32x16){fold_eight(p), fold_eight(p + 128)}; }
+/* Returns the smallest lane. */
 INLINE float f32_reduce_min(f32x16 a)
 {
     const __m256 y = _mm256_min_ps(a.lo, a.hi);
@@ -160,6 +186,7 @@ INLINE float f32_reduce_min(f32x16 a)
     q = _mm_min_ps(q, _mm_movehl_ps(q, q));
     return _mm_cvtss_f32(_mm_min_ss(q, _mm_shuffle_ps(q, q, 1)));
 }
+/* Returns the largest lane. */
 INLINE float f32_reduce_max(f32x16 a)
 {
     const __m256 y = _mm256_max_ps(a.lo, a.hi);
@@ -170,6 +197,7 @@ INLINE float f32_reduce_max(f32x16 a)
 
 INLINE u16x16 u16_set1(uint16_t x) { return _mm256_set1_epi16((short)x); }
 INLINE u16x16 u16_load(const uint16_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
+/* Loads n < 16 words; the other lanes are 0. */
 INLINE u16x16 u16_load_part(const uint16_t *p, size_t n)
 {
     uint16_t whole[16] = {0};
@@ -177,12 +205,14 @@ INLINE u16x16 u16_load_part(const uint16_t *p, size_t n)
     return u16_load(whole);
 }
 INLINE void u16_store(uint16_t *p, u16x16 a) { _mm256_storeu_si256((__m256i *)p, a); }
+/* Stores the first n < 16 lanes. */
 INLINE void u16_store_part(uint16_t *p, u16x16 a, size_t n)
 {
     uint16_t whole[16];
     u16_store(whole, a);
     memcpy(p, whole, n * sizeof *p);
 }
+/* Stores a, then b, without reading the cache line before (non-temporal); p is 64-byte aligned. */
 INLINE void u16_stream(uint16_t *p, u16x16 a, u16x16 b)
 {
     _mm256_stream_si256((__m256i *)(void *)p, a);
@@ -190,39 +220,52 @@ INLINE void u16_stream(uint16_t *p, u16x16 a, u16x16 b)
 }
 INLINE u16x16 u16_and(u16x16 a, u16x16 b) { return _mm256_and_si256(a, b); }
 INLINE u16x16 u16_or(u16x16 a, u16x16 b) { return _mm256_or_si256(a, b); }
+/* Adds modulo 2^16. */
 INLINE u16x16 u16_add(u16x16 a, u16x16 b) { return _mm256_add_epi16(a, b); }
 INLINE u16x16 u16_sll(u16x16 a, int by) { return _mm256_slli_epi16(a, by); }
 INLINE m16x16 u16_eq(u16x16 a, u16x16 b) { return _mm256_cmpeq_epi16(a, b); }
+/* Returns a in lanes where m is true, 0 in the other lanes. */
 INLINE u16x16 u16_keep(m16x16 m, u16x16 a) { return _mm256_and_si256(m, a); }
+/* Zero-extends each lane to 32 bits. */
 INLINE u32x16 u16_widen(u16x16 a)
 {
     return (u32x16){_mm256_cvtepu16_epi32(_mm256_castsi256_si128(a)),
                     _mm256_cvtepu16_epi32(_mm256_extracti128_si256(a, 1))};
 }
+/* Returns the lanes as 16 bits; all must be below 2^16. */
 INLINE u16x16 u32_narrow(u32x16 a) { return _mm256_permute4x64_epi64(_mm256_packus_epi32(a.lo, a.hi), 0xd8); }
+/* Returns the upper 16 bits of each lane. */
 INLINE u16x16 u32_tops(u32x16 a) { return u32_narrow(u32_srl(a, 16)); }
+/* Stores the upper 16 bits of the lanes of a, then of b. */
 INLINE void u16_store_tops(uint16_t *p, u32x16 a, u32x16 b)
 {
     u16_store(p, u32_tops(a));
     u16_store(p + 16, u32_tops(b));
 }
+/* Stores the upper 16 bits of the lanes of a, then of b, like u16_stream; p is 64-byte aligned. */
 INLINE void u16_stream_tops(uint16_t *p, u32x16 a, u32x16 b) { u16_stream(p, u32_tops(a), u32_tops(b)); }
 
 INLINE u8x16 u8_set1(uint8_t x) { return _mm_set1_epi8((char)x); }
 INLINE u8x16 u8_load(const uint8_t *p) { return _mm_loadu_si128((const __m128i *)(const void *)p); }
 INLINE u8x16 u8_or(u8x16 a, u8x16 b) { return _mm_or_si128(a, b); }
+/* Subtracts modulo 256. */
 INLINE u8x16 u8_sub(u8x16 a, u8x16 b) { return _mm_sub_epi8(a, b); }
-/* The mask removes bits shifted in from the neighbouring byte. */
+/* Returns a >> by & mask for each byte; mask << by must be below 256. The shift is one of 16-bit words, and the mask
+ * removes the bits of the neighbouring byte. */
 INLINE u8x16 u8_field(u8x16 a, int by, uint8_t mask)
 {
     return _mm_and_si128(_mm_srli_epi16(a, by), _mm_set1_epi8((char)mask));
 }
+/* Shifts each byte left by `by`; no set bit may leave its byte. */
 INLINE u8x16 u8_sll(u8x16 a, int by) { return _mm_slli_epi16(a, by); }
+/* Returns table[at] for each lane; all lanes of `at` must be below 16. */
 INLINE u8x16 u8_lookup(u8x16 table, u8x16 at) { return _mm_shuffle_epi8(table, at); }
 INLINE u8x16 u8_min(u8x16 a, u8x16 b) { return _mm_min_epu8(a, b); }
 INLINE u8x16 u8_max(u8x16 a, u8x16 b) { return _mm_max_epu8(a, b); }
+/* Returns nonzero if a >= b in any lane. */
 INLINE int u8_any_ge(u8x16 a, u8x16 b) { return _mm_movemask_epi8(_mm_cmpeq_epi8(_mm_max_epu8(a, b), a)) != 0; }
 INLINE void u8_store(uint8_t *p, u8x16 a) { _mm_storeu_si128((__m128i *)(void *)p, a); }
+/* Lane l of the result is bit l of `bits`: 0 or 1. */
 INLINE u8x16 u8_of_bits(uint16_t bits)
 {
     const __m128i place = _mm_set1_epi64x((long long)0x8040201008040201);
@@ -230,41 +273,53 @@ INLINE u8x16 u8_of_bits(uint16_t bits)
         _mm_shuffle_epi8(_mm_set1_epi16((short)bits), _mm_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1));
     return _mm_min_epu8(_mm_and_si128(spread, place), _mm_set1_epi8(1));
 }
+/* Bit l of the result is lane l of a; all lanes must be 0 or 1. */
 INLINE uint16_t u8_to_bits(u8x16 a) { return (uint16_t)_mm_movemask_epi8(_mm_slli_epi16(a, 7)); }
+/* Converts whole numbers from -128 to 127 to signed bytes. */
 INLINE u8x16 s8_of_f32(f32x16 a)
 {
     const __m256i words = _mm256_packs_epi32(_mm256_cvttps_epi32(a.lo), _mm256_cvttps_epi32(a.hi));
     const __m256i ordered = _mm256_permute4x64_epi64(words, 0xd8);
     return _mm_packs_epi16(_mm256_castsi256_si128(ordered), _mm256_extracti128_si256(ordered, 1));
 }
+/* Converts signed bytes to FP32. */
 INLINE f32x16 f32_of_s8(u8x16 a)
 {
     return (f32x16){_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(a)),
                     _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(a, 8)))};
 }
+/* Converts unsigned bytes to FP32. */
 INLINE f32x16 f32_of_u8(u8x16 a)
 {
     return (f32x16){_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(a)),
                     _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(a, 8)))};
 }
+/* Returns the lanes as bytes; all must be below 256. */
 INLINE u8x16 u8_of_u32(u32x16 a)
 {
     const __m256i words = u32_narrow(a);
     return _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
 }
+/* Sign-extends each byte to 16 bits. */
 INLINE u16x16 u16_of_s8(u8x16 a) { return _mm256_cvtepi8_epi16(a); }
+/* Interleaves the first 8 lanes of a and b: a0, b0, a1, b1, ... */
 INLINE u8x16 u8_zip_low(u8x16 a, u8x16 b) { return _mm_unpacklo_epi8(a, b); }
+/* Interleaves the last 8 lanes of a and b: a8, b8, a9, b9, ... */
 INLINE u8x16 u8_zip_high(u8x16 a, u8x16 b) { return _mm_unpackhi_epi8(a, b); }
+/* Returns the first 8 lanes of a, then the first 8 of b. */
 INLINE u8x16 u8_join_low(u8x16 a, u8x16 b) { return _mm_unpacklo_epi64(a, b); }
+/* Returns the last 8 lanes of a, then the last 8 of b. */
 INLINE u8x16 u8_join_high(u8x16 a, u8x16 b) { return _mm_unpackhi_epi64(a, b); }
+/* Returns lanes 0, 2, ... 14 of a, then of b. u8_evens and u8_odds undo u8_zip_low and u8_zip_high. */
 INLINE u8x16 u8_evens(u8x16 a, u8x16 b)
 {
     const __m128i low = _mm_set1_epi16(0xff);
     return _mm_packus_epi16(_mm_and_si128(a, low), _mm_and_si128(b, low));
 }
+/* Returns lanes 1, 3, ... 15 of a, then of b. */
 INLINE u8x16 u8_odds(u8x16 a, u8x16 b) { return _mm_packus_epi16(_mm_srli_epi16(a, 8), _mm_srli_epi16(b, 8)); }
-/* Looks up the two halves of the words separately. The compiler hoists the parts that depend only on the table out of
- * loops. */
+/* Returns table[at] for each lane; all lanes of `at` must be below 16. Looks up the two halves of the words separately.
+ * The compiler hoists the parts that depend only on the table out of loops. */
 INLINE u16x16 u16_lookup(u16x16 table, u8x16 at)
 {
     const __m128i first = _mm256_castsi256_si128(table), second = _mm256_extracti128_si256(table, 1);
@@ -273,29 +328,38 @@ INLINE u16x16 u16_lookup(u16x16 table, u8x16 at)
     return _mm256_set_m128i(_mm_unpackhi_epi8(low, high), _mm_unpacklo_epi8(low, high));
 }
 
+/* Converts one F16 to FP32. */
 INLINE float f16_widen_one(uint16_t half) { return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(half))); }
+/* Converts F16 to FP32. */
 INLINE f32x16 f16_widen(u16x16 a)
 {
     return (f32x16){_mm256_cvtph_ps(_mm256_castsi256_si128(a)), _mm256_cvtph_ps(_mm256_extracti128_si256(a, 1))};
 }
+/* Rounds to F16, to nearest even. */
 INLINE u16x16 f16_narrow(f32x16 a)
 {
     return _mm256_setr_m128i(_mm256_cvtps_ph(a.lo, _MM_FROUND_TO_NEAREST_INT),
                              _mm256_cvtps_ph(a.hi, _MM_FROUND_TO_NEAREST_INT));
 }
 
+/* Converts a mask of 32-bit lanes to one of 16-bit lanes. */
 INLINE m16x16 m32_narrow(m32x16 m) { return _mm256_permute4x64_epi64(_mm256_packs_epi32(m.lo, m.hi), 0xd8); }
 INLINE m16x16 m16_and(m16x16 a, m16x16 b) { return _mm256_and_si256(a, b); }
+/* Returns a and not b. */
 INLINE m16x16 m16_without(m16x16 a, m16x16 b) { return _mm256_andnot_si256(b, a); }
 INLINE m32x16 m32_and(m32x16 a, m32x16 b) { return BOTH(m32x16, _mm256_and_si256, a, b); }
+/* Returns a and not b. */
 INLINE m32x16 m32_without(m32x16 a, m32x16 b) { return BOTH(m32x16, _mm256_andnot_si256, b, a); }
+/* Returns the number of true lanes. */
 INLINE unsigned m16_count(m16x16 m) { return (unsigned)__builtin_popcount((unsigned)_mm256_movemask_epi8(m)) / 2; }
+/* Returns the number of true lanes. The pack may permute the lanes, which does not change the number. */
 INLINE unsigned m32_count(m32x16 m)
 {
     return (unsigned)__builtin_popcount((unsigned)_mm256_movemask_epi8(_mm256_packs_epi32(m.lo, m.hi))) /
            2; /* any order is correct */
 }
 
+/* The body of a function that returns the four registers `expr`, k = 0 to 3. */
 #define EACH_QUARTER(expr)                                                                                             \
     f64x16 result;                                                                                                     \
     UNROLL for (int k = 0; k < 4; k++) result.q[k] = (expr);                                                           \
@@ -311,20 +375,24 @@ INLINE f64x16 f64_of_f32(f32x16 a)
 INLINE f64x16 f64_add(f64x16 a, f64x16 b) { EACH_QUARTER(_mm256_add_pd(a.q[k], b.q[k])); }
 INLINE f64x16 f64_sub(f64x16 a, f64x16 b) { EACH_QUARTER(_mm256_sub_pd(a.q[k], b.q[k])); }
 INLINE f64x16 f64_mul(f64x16 a, f64x16 b) { EACH_QUARTER(_mm256_mul_pd(a.q[k], b.q[k])); }
+/* Returns a b + c, rounded once. */
 INLINE f64x16 f64_fma(f64x16 a, f64x16 b, f64x16 c) { EACH_QUARTER(_mm256_fmadd_pd(a.q[k], b.q[k], c.q[k])); }
 INLINE f64x16 f64_exp(f64x16 a) { EACH_QUARTER(Sleef_finz_expd4_u10avx2(a.q[k])); }
 INLINE f64x16 f64_log2(f64x16 a) { EACH_QUARTER(Sleef_finz_log2d4_u10avx2(a.q[k])); }
+/* Replaces every NaN by 0x7ff8000000000000, because the NaN that an operation returns differs between ISAs. */
 INLINE f64x16 f64_one_nan(f64x16 a)
 {
     const __m256d nan = _mm256_castsi256_pd(_mm256_set1_epi64x(0x7ff8000000000000));
     EACH_QUARTER(_mm256_blendv_pd(a.q[k], nan, _mm256_cmp_pd(a.q[k], a.q[k], _CMP_UNORD_Q)));
 }
+/* Returns a in lanes where m is true, 0 in the other lanes. */
 INLINE f64x16 f64_keep(m32x16 m, f64x16 a)
 {
     const __m128i part[4] = {_mm256_castsi256_si128(m.lo), _mm256_extracti128_si256(m.lo, 1),
                              _mm256_castsi256_si128(m.hi), _mm256_extracti128_si256(m.hi, 1)};
     EACH_QUARTER(_mm256_and_pd(_mm256_castsi256_pd(_mm256_cvtepi32_epi64(part[k])), a.q[k]));
 }
+/* Returns the sum of all lanes in the order of f32_fold. */
 INLINE double f64_fold(f64x16 a)
 {
     const __m256d y = _mm256_add_pd(_mm256_add_pd(a.q[0], a.q[2]), _mm256_add_pd(a.q[1], a.q[3]));
@@ -332,32 +400,42 @@ INLINE double f64_fold(f64x16 a)
     return _mm_cvtsd_f64(_mm_add_sd(x, _mm_unpackhi_pd(x, x)));
 }
 
+/* Returns the smaller of a and b. ISAs differ if one of them is NaN. */
 INLINE f64x16 f64_min(f64x16 a, f64x16 b) { EACH_QUARTER(_mm256_min_pd(a.q[k], b.q[k])); }
+/* Returns the larger of a and b. ISAs differ if one of them is NaN. */
 INLINE f64x16 f64_max(f64x16 a, f64x16 b) { EACH_QUARTER(_mm256_max_pd(a.q[k], b.q[k])); }
+/* Rounds down to a whole number. */
 INLINE f64x16 f64_floor(f64x16 a) { EACH_QUARTER(_mm256_floor_pd(a.q[k])); }
+/* Converts whole numbers from 0 to below 2^31. */
 INLINE u32x16 u32_of_f64(f64x16 a)
 {
     return (u32x16){_mm256_set_m128i(_mm256_cvttpd_epi32(a.q[1]), _mm256_cvttpd_epi32(a.q[0])),
                     _mm256_set_m128i(_mm256_cvttpd_epi32(a.q[3]), _mm256_cvttpd_epi32(a.q[2]))};
 }
 
-/* A shuffle interleaves the halves of both inputs by quarters; swapping the two middle quarters restores the order. */
+/* Swaps the two middle quarters of the result of a shuffle, which takes quarters from its two inputs in turn; they are
+ * then in order. */
 INLINE __m256 in_order(__m256 a) { return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(a), 0xd8)); }
+/* Returns lanes 0, 2, ... 14 of a, then of b. */
 INLINE f32x16 f32_evens(f32x16 a, f32x16 b)
 {
     return (f32x16){in_order(_mm256_shuffle_ps(a.lo, a.hi, 0x88)), in_order(_mm256_shuffle_ps(b.lo, b.hi, 0x88))};
 }
+/* Returns lanes 1, 3, ... 15 of a, then of b. */
 INLINE f32x16 f32_odds(f32x16 a, f32x16 b)
 {
     return (f32x16){in_order(_mm256_shuffle_ps(a.lo, a.hi, 0xdd)), in_order(_mm256_shuffle_ps(b.lo, b.hi, 0xdd))};
 }
-/* Interleaves the 8 lanes of x and of y. */
+/* Interleaves the 8 lanes of x and of y to 16: x0, y0, x1, y1, ... */
 INLINE f32x16 zip_halves(__m256 x, __m256 y)
 {
     const __m256 low = _mm256_unpacklo_ps(x, y), high = _mm256_unpackhi_ps(x, y);
     return (f32x16){_mm256_permute2f128_ps(low, high, 0x20), _mm256_permute2f128_ps(low, high, 0x31)};
 }
+/* Interleaves the first 8 lanes of a and b: a0, b0, a1, b1, ... */
 INLINE f32x16 f32_zip_low(f32x16 a, f32x16 b) { return zip_halves(a.lo, b.lo); }
+/* Interleaves the last 8 lanes of a and b: a8, b8, a9, b9, ... */
 INLINE f32x16 f32_zip_high(f32x16 a, f32x16 b) { return zip_halves(a.hi, b.hi); }
 
+/* Orders the stores of f32_stream and u16_stream before later stores. */
 INLINE void stream_end(void) { _mm_sfence(); }

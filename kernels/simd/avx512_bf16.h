@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * The operations on a tile of sums that tiles.h defines, with VDPBF16PS: multiplies a pair of k, broadcast from a,
- * by 16 columns of b as stored. Needs AVX512-BF16. */
+ * The operations on a tile of sums that tiles.h defines, with VDPBF16PS. One instruction multiplies a pair of
+ * neighbouring values of a row of a, copied to all lanes, by the pairs of 16 columns of b. Needs AVX512-BF16. */
 #include <immintrin.h>
 #include <string.h>
 
+/* Size of a tile: tiles.h defines the names. */
 #define DOT_ROWS  12
 #define DOT_SOME  4
 #define DOT_MIN   1
@@ -11,18 +12,23 @@
 #define DOT_DEPTH 32
 #define DOT_PITCH 288
 
+/* The sums of a tile: two vectors, 32 columns, for each row. */
 typedef struct dot_sums {
     __m512 at[DOT_ROWS][2];
 } dot_sums;
 
+/* These instructions need no preparation. */
 INLINE void dots_begin(void) {}
 INLINE void dots_end(void) {}
 
+/* Sets the first `rows` rows of sums to +0. */
 INLINE void dots_zero(dot_sums *sums, const int rows)
 {
     UNROLL for (int r = 0; r < rows; r++) sums->at[r][0] = sums->at[r][1] = _mm512_setzero_ps();
 }
 
+/* Adds to the sums of `rows` rows the products of DOT_DEPTH values of k. Rows of a are DOT_PITCH words apart. Row p of
+ * b has the values 2 p and 2 p + 1 of each of the 32 columns, adjacent in pairs. */
 INLINE void dots_add(dot_sums *sums, const uint16_t *a, const uint16_t *b, const int rows)
 {
     for (int pair = 0; pair < DOT_DEPTH / 2; pair++, a += 2, b += 2 * DOT_STRIP) {
@@ -38,6 +44,7 @@ INLINE void dots_add(dot_sums *sums, const uint16_t *a, const uint16_t *b, const
     }
 }
 
+/* Stores the sums of `rows` rows, DOT_STRIP floats each. */
 INLINE void dots_store(const dot_sums *sums, float *totals, const int rows)
 {
     UNROLL for (int r = 0; r < rows; r++) UNROLL for (int v = 0; v < 2; v++)

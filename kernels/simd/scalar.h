@@ -25,9 +25,10 @@ double Sleef_finz_log2d1_u10purecfma(double);
 #endif
 
 #define FLOW_STRIP 4 /* width of a strip of the physarum flow, in vectors */
-/* Of 8 quotients of the flow, the number that the mixed tile computes without the divider; 0: no mixed tile. */
+/* Number of each 8 quotients of the physarum flow that the mixed tile (KERNEL_TABLE) computes without the divider; 0:
+ * no mixed tile. */
 #define FLOW_MIXED      0
-#define PRODUCT_ROWS    4 /* tile of the product: at least 4 rows by at most 2 vectors */
+#define PRODUCT_ROWS    4 /* size of a tile of sums of the product: rows (at least 4) and vectors (at most 2) */
 #define PRODUCT_VECTORS 1
 
 typedef struct {
@@ -47,11 +48,12 @@ typedef struct {
 } u8x16;
 typedef struct {
     uint32_t lane[16];
-} m32x16; /* 1 or 0 */
+} m32x16; /* 1 (true) or 0 */
 typedef struct {
     uint32_t lane[16];
 } m16x16;
 
+/* The body of a function that returns a `type` whose lane l is `expr`. */
 #define EACH_LANE(type, expr)                                                                                          \
     type result;                                                                                                       \
     for (int l = 0; l < 16; l++)                                                                                       \
@@ -59,12 +61,14 @@ typedef struct {
     return result
 
 /* ---- bits ---- */
+/* Returns the FP32 with these bits. */
 INLINE f32x16 f32_of_bits(u32x16 a)
 {
     f32x16 r;
     memcpy(&r, &a, sizeof r);
     return r;
 }
+/* Returns the bits of each FP32. */
 INLINE u32x16 f32_bits(f32x16 a)
 {
     u32x16 r;
@@ -74,7 +78,8 @@ INLINE u32x16 f32_bits(f32x16 a)
 
 /* ---- u32 ---- */
 INLINE u32x16 u32_set1(uint32_t x) { EACH_LANE(u32x16, x); }
-INLINE u32x16 u32_lanes(void) { EACH_LANE(u32x16, (uint32_t)l); } /* 0, 1, ... 15 */
+/* Returns the lane numbers 0, 1, ... 15. */
+INLINE u32x16 u32_lanes(void) { EACH_LANE(u32x16, (uint32_t)l); }
 INLINE u32x16 u32_add(u32x16 a, u32x16 b) { EACH_LANE(u32x16, a.lane[l] + b.lane[l]); }
 INLINE u32x16 u32_sub(u32x16 a, u32x16 b) { EACH_LANE(u32x16, a.lane[l] - b.lane[l]); }
 INLINE u32x16 u32_and(u32x16 a, u32x16 b) { EACH_LANE(u32x16, a.lane[l] & b.lane[l]); }
@@ -84,9 +89,13 @@ INLINE u32x16 u32_sll(u32x16 a, int by) { EACH_LANE(u32x16, a.lane[l] << by); }
 INLINE u32x16 u32_min(u32x16 a, u32x16 b) { EACH_LANE(u32x16, a.lane[l] < b.lane[l] ? a.lane[l] : b.lane[l]); }
 INLINE u32x16 u32_max(u32x16 a, u32x16 b) { EACH_LANE(u32x16, a.lane[l] > b.lane[l] ? a.lane[l] : b.lane[l]); }
 INLINE m32x16 u32_eq(u32x16 a, u32x16 b) { EACH_LANE(m32x16, a.lane[l] == b.lane[l]); }
-INLINE m32x16 u32_gt(u32x16 a, u32x16 b) { EACH_LANE(m32x16, a.lane[l] > b.lane[l]); } /* both below 2^31 */
+/* Returns a mask of the lanes with a > b. Both must be below 2^31, because some ISAs compare signed numbers. */
+INLINE m32x16 u32_gt(u32x16 a, u32x16 b) { EACH_LANE(m32x16, a.lane[l] > b.lane[l]); }
+/* Returns a in lanes where m is true, b in the other lanes. */
 INLINE u32x16 u32_select(m32x16 m, u32x16 a, u32x16 b) { EACH_LANE(u32x16, m.lane[l] ? a.lane[l] : b.lane[l]); }
+/* Returns a in lanes where m is true, 0 in the other lanes. */
 INLINE u32x16 u32_keep(m32x16 m, u32x16 a) { EACH_LANE(u32x16, m.lane[l] ? a.lane[l] : 0); }
+/* Returns the largest lane. */
 INLINE uint32_t u32_top(u32x16 a)
 {
     uint32_t top = 0;
@@ -103,6 +112,7 @@ INLINE f32x16 f32_load(const float *p)
     memcpy(&r, p, sizeof r);
     return r;
 }
+/* Loads n < 16 floats; the other lanes are 0. */
 INLINE f32x16 f32_load_part(const float *p, size_t n)
 {
     f32x16 r = {{0}};
@@ -110,45 +120,42 @@ INLINE f32x16 f32_load_part(const float *p, size_t n)
     return r;
 }
 INLINE void f32_store(float *p, f32x16 a) { memcpy(p, &a, sizeof a); }
+/* Stores the first n < 16 lanes. */
 INLINE void f32_store_part(float *p, f32x16 a, size_t n) { memcpy(p, &a, n * sizeof *p); }
-INLINE void f32_stream(float *p, f32x16 a)
-{
-    f32_store(p, a);
-} /* p 64-byte aligned; non-temporal if the ISA has such stores */
+/* An ordinary store; on x86 a non-temporal one, for which p must be 64-byte aligned. */
+INLINE void f32_stream(float *p, f32x16 a) { f32_store(p, a); }
 INLINE f32x16 f32_add(f32x16 a, f32x16 b) { EACH_LANE(f32x16, a.lane[l] + b.lane[l]); }
 INLINE f32x16 f32_sub(f32x16 a, f32x16 b) { EACH_LANE(f32x16, a.lane[l] - b.lane[l]); }
 INLINE f32x16 f32_mul(f32x16 a, f32x16 b) { EACH_LANE(f32x16, a.lane[l] * b.lane[l]); }
 INLINE f32x16 f32_div(f32x16 a, f32x16 b) { EACH_LANE(f32x16, a.lane[l] / b.lane[l]); }
-INLINE f32x16 f32_fma(f32x16 a, f32x16 b, f32x16 c)
-{
-    EACH_LANE(f32x16, fmaf(a.lane[l], b.lane[l], c.lane[l]));
-} /* a b + c */
-INLINE f32x16 f32_fnma(f32x16 a, f32x16 b, f32x16 c)
-{
-    EACH_LANE(f32x16, fmaf(-a.lane[l], b.lane[l], c.lane[l]));
-} /* c - a b */
-/* within 2^-14 relative; ISAs differ */
+/* Returns a b + c, rounded once. */
+INLINE f32x16 f32_fma(f32x16 a, f32x16 b, f32x16 c) { EACH_LANE(f32x16, fmaf(a.lane[l], b.lane[l], c.lane[l])); }
+/* Returns c - a b, rounded once. */
+INLINE f32x16 f32_fnma(f32x16 a, f32x16 b, f32x16 c) { EACH_LANE(f32x16, fmaf(-a.lane[l], b.lane[l], c.lane[l])); }
+/* Returns 1 / a. Callers may rely on a relative error of 2^-14 only, because AVX-512 estimates the reciprocal. */
 INLINE f32x16 f32_reciprocal(f32x16 a) { EACH_LANE(f32x16, 1.0f / a.lane[l]); }
 INLINE f32x16 f32_sqrt(f32x16 a) { EACH_LANE(f32x16, sqrtf(a.lane[l])); }
-INLINE f32x16 f32_min(f32x16 a, f32x16 b)
-{
-    EACH_LANE(f32x16, a.lane[l] < b.lane[l] ? a.lane[l] : b.lane[l]);
-} /* neither argument is NaN or -0 */
+/* Returns the smaller of a and b. ISAs differ if one of them is NaN, or if they are zeros of different sign. */
+INLINE f32x16 f32_min(f32x16 a, f32x16 b) { EACH_LANE(f32x16, a.lane[l] < b.lane[l] ? a.lane[l] : b.lane[l]); }
+/* Returns the larger of a and b. ISAs differ if one of them is NaN, or if they are zeros of different sign. */
 INLINE f32x16 f32_max(f32x16 a, f32x16 b) { EACH_LANE(f32x16, a.lane[l] > b.lane[l] ? a.lane[l] : b.lane[l]); }
-INLINE f32x16 f32_pow(f32x16 a, f32x16 e)
-{
-    EACH_LANE(f32x16, SCALAR_MATH(powf1)(a.lane[l], e.lane[l]));
-} /* a to the power of e */
+/* Returns a to the power of e, by SLEEF. */
+INLINE f32x16 f32_pow(f32x16 a, f32x16 e) { EACH_LANE(f32x16, SCALAR_MATH(powf1)(a.lane[l], e.lane[l])); }
 INLINE f32x16 f32_exp(f32x16 a) { EACH_LANE(f32x16, SCALAR_MATH(expf1)(a.lane[l])); }
 INLINE f32x16 f32_tanh(f32x16 a) { EACH_LANE(f32x16, SCALAR_MATH(tanhf1)(a.lane[l])); }
 INLINE f32x16 f32_erf(f32x16 a) { EACH_LANE(f32x16, SCALAR_MATH(erff1)(a.lane[l])); }
 INLINE f32x16 f32_log1p(f32x16 a) { EACH_LANE(f32x16, SCALAR_MATH(log1pf1)(a.lane[l])); }
+/* Rounds to a whole number toward 0. */
 INLINE f32x16 f32_trunc(f32x16 a) { EACH_LANE(f32x16, truncf(a.lane[l])); }
+/* Returns a mask of the lanes with a >= b; false if one is NaN. */
 INLINE m32x16 f32_ge(f32x16 a, f32x16 b) { EACH_LANE(m32x16, a.lane[l] >= b.lane[l]); }
+/* Returns a mask of the lanes with a > b; false if one is NaN. */
 INLINE m32x16 f32_gt(f32x16 a, f32x16 b) { EACH_LANE(m32x16, a.lane[l] > b.lane[l]); }
+/* Returns a mask of the lanes that are NaN. */
 INLINE m32x16 f32_nan(f32x16 a) { EACH_LANE(m32x16, isnan(a.lane[l]) != 0); }
+/* Returns a in lanes where m is true, b in the other lanes. */
 INLINE f32x16 f32_select(m32x16 m, f32x16 a, f32x16 b) { EACH_LANE(f32x16, m.lane[l] ? a.lane[l] : b.lane[l]); }
-/* Returns the sum of all lanes, in an order that every ISA keeps: lane l += lane l + 8, then + 4, + 2, + 1. */
+/* Returns the sum of all lanes, in the order of every ISA: lane l += lane l + 8, then + 4, + 2, + 1. */
 INLINE float f32_fold(f32x16 a)
 {
     for (int half = 8; half > 0; half /= 2)
@@ -156,8 +163,9 @@ INLINE float f32_fold(f32x16 a)
             a.lane[l] += a.lane[l + half];
     return a.lane[0];
 }
-/* Lane l is the fold of the 16 floats at p + 16 l; p is 64-byte aligned. */
+/* Lane l of the result is f32_fold of the 16 floats at p + 16 l; p is 64-byte aligned. */
 INLINE f32x16 f32_fold_rows(const float *p) { EACH_LANE(f32x16, f32_fold(f32_load(p + 16 * l))); }
+/* Returns the smallest lane. */
 INLINE float f32_reduce_min(f32x16 a)
 {
     float least = a.lane[0];
@@ -165,6 +173,7 @@ INLINE float f32_reduce_min(f32x16 a)
         least = a.lane[l] < least ? a.lane[l] : least;
     return least;
 }
+/* Returns the largest lane. */
 INLINE float f32_reduce_max(f32x16 a)
 {
     float max = a.lane[0];
@@ -181,6 +190,7 @@ INLINE u16x16 u16_load(const uint16_t *p)
     memcpy(&r, p, sizeof r);
     return r;
 }
+/* Loads n < 16 words; the other lanes are 0. */
 INLINE u16x16 u16_load_part(const uint16_t *p, size_t n)
 {
     u16x16 r = {{0}};
@@ -188,30 +198,36 @@ INLINE u16x16 u16_load_part(const uint16_t *p, size_t n)
     return r;
 }
 INLINE void u16_store(uint16_t *p, u16x16 a) { memcpy(p, &a, sizeof a); }
+/* Stores the first n < 16 lanes. */
 INLINE void u16_store_part(uint16_t *p, u16x16 a, size_t n) { memcpy(p, &a, n * sizeof *p); }
+/* Stores a, then b. An ordinary store; on x86 a non-temporal one, for which p must be 64-byte aligned. */
 INLINE void u16_stream(uint16_t *p, u16x16 a, u16x16 b)
 {
     u16_store(p, a);
     u16_store(p + 16, b);
-} /* p 64-byte aligned */
+}
 INLINE u16x16 u16_and(u16x16 a, u16x16 b) { EACH_LANE(u16x16, (uint16_t)(a.lane[l] & b.lane[l])); }
 INLINE u16x16 u16_or(u16x16 a, u16x16 b) { EACH_LANE(u16x16, a.lane[l] | b.lane[l]); }
-INLINE u16x16 u16_add(u16x16 a, u16x16 b) { EACH_LANE(u16x16, (uint16_t)(a.lane[l] + b.lane[l])); } /* modulo 2^16 */
+/* Adds modulo 2^16. */
+INLINE u16x16 u16_add(u16x16 a, u16x16 b) { EACH_LANE(u16x16, (uint16_t)(a.lane[l] + b.lane[l])); }
 INLINE u16x16 u16_sll(u16x16 a, int by) { EACH_LANE(u16x16, (uint16_t)(a.lane[l] << by)); }
 INLINE m16x16 u16_eq(u16x16 a, u16x16 b) { EACH_LANE(m16x16, a.lane[l] == b.lane[l]); }
+/* Returns a in lanes where m is true, 0 in the other lanes. */
 INLINE u16x16 u16_keep(m16x16 m, u16x16 a) { EACH_LANE(u16x16, m.lane[l] ? a.lane[l] : 0); }
+/* Zero-extends each lane to 32 bits. */
 INLINE u32x16 u16_widen(u16x16 a) { EACH_LANE(u32x16, a.lane[l]); }
-INLINE u16x16 u32_narrow(u32x16 a) { EACH_LANE(u16x16, (uint16_t)a.lane[l]); } /* all below 2^16 */
+/* Returns the lanes as 16 bits; all must be below 2^16. */
+INLINE u16x16 u32_narrow(u32x16 a) { EACH_LANE(u16x16, (uint16_t)a.lane[l]); }
+/* Returns the upper 16 bits of each lane. */
 INLINE u16x16 u32_tops(u32x16 a) { return u32_narrow(u32_srl(a, 16)); }
-INLINE void u16_store_tops(uint16_t *p, u32x16 a, u32x16 b) /* the upper halves of 32 lanes */
+/* Stores the upper 16 bits of the lanes of a, then of b. */
+INLINE void u16_store_tops(uint16_t *p, u32x16 a, u32x16 b)
 {
     u16_store(p, u32_tops(a));
     u16_store(p + 16, u32_tops(b));
 }
-INLINE void u16_stream_tops(uint16_t *p, u32x16 a, u32x16 b)
-{
-    u16_stream(p, u32_tops(a), u32_tops(b));
-} /* p 64-byte aligned */
+/* Stores the upper 16 bits of the lanes of a, then of b, like u16_stream. */
+INLINE void u16_stream_tops(uint16_t *p, u32x16 a, u32x16 b) { u16_stream(p, u32_tops(a), u32_tops(b)); }
 
 /* ---- u8 ---- */
 INLINE u8x16 u8_set1(uint8_t x) { EACH_LANE(u8x16, x); }
@@ -222,16 +238,18 @@ INLINE u8x16 u8_load(const uint8_t *p)
     return r;
 }
 INLINE u8x16 u8_or(u8x16 a, u8x16 b) { EACH_LANE(u8x16, a.lane[l] | b.lane[l]); }
-INLINE u8x16 u8_sub(u8x16 a, u8x16 b) { EACH_LANE(u8x16, (uint8_t)(a.lane[l] - b.lane[l])); } /* modulo 256 */
-INLINE u8x16 u8_field(u8x16 a, int by, uint8_t mask)
-{
-    EACH_LANE(u8x16, a.lane[l] >> by & mask);
-} /* mask << by < 256 */
-INLINE u8x16 u8_sll(u8x16 a, int by) { EACH_LANE(u8x16, (uint8_t)(a.lane[l] << by)); }      /* no bit is shifted out */
-INLINE u8x16 u8_lookup(u8x16 table, u8x16 at) { EACH_LANE(u8x16, table.lane[at.lane[l]]); } /* all of `at` below 16 */
+/* Subtracts modulo 256. */
+INLINE u8x16 u8_sub(u8x16 a, u8x16 b) { EACH_LANE(u8x16, (uint8_t)(a.lane[l] - b.lane[l])); }
+/* Returns a >> by & mask for each byte; mask << by must be below 256. */
+INLINE u8x16 u8_field(u8x16 a, int by, uint8_t mask) { EACH_LANE(u8x16, a.lane[l] >> by & mask); }
+/* Shifts each byte left by `by`; no set bit may leave its byte. */
+INLINE u8x16 u8_sll(u8x16 a, int by) { EACH_LANE(u8x16, (uint8_t)(a.lane[l] << by)); }
+/* Returns table[at] for each lane; all lanes of `at` must be below 16. */
+INLINE u8x16 u8_lookup(u8x16 table, u8x16 at) { EACH_LANE(u8x16, table.lane[at.lane[l]]); }
 INLINE u8x16 u8_min(u8x16 a, u8x16 b) { EACH_LANE(u8x16, a.lane[l] < b.lane[l] ? a.lane[l] : b.lane[l]); }
 INLINE u8x16 u8_max(u8x16 a, u8x16 b) { EACH_LANE(u8x16, a.lane[l] > b.lane[l] ? a.lane[l] : b.lane[l]); }
-INLINE int u8_any_ge(u8x16 a, u8x16 b) /* true if a >= b in any lane */
+/* Returns nonzero if a >= b in any lane. */
+INLINE int u8_any_ge(u8x16 a, u8x16 b)
 {
     int any = 0;
     for (int l = 0; l < 16; l++)
@@ -239,38 +257,45 @@ INLINE int u8_any_ge(u8x16 a, u8x16 b) /* true if a >= b in any lane */
     return any;
 }
 INLINE void u8_store(uint8_t *p, u8x16 a) { memcpy(p, &a, sizeof a); }
-INLINE u8x16 u8_of_bits(uint16_t bits) { EACH_LANE(u8x16, bits >> l & 1); } /* lane l is bit l */
-INLINE uint16_t u8_to_bits(u8x16 a)                                         /* the inverse; all lanes 0 or 1 */
+/* Lane l of the result is bit l of `bits`: 0 or 1. */
+INLINE u8x16 u8_of_bits(uint16_t bits) { EACH_LANE(u8x16, bits >> l & 1); }
+/* Bit l of the result is lane l of a; all lanes must be 0 or 1. */
+INLINE uint16_t u8_to_bits(u8x16 a)
 {
     unsigned bits = 0;
     for (int l = 0; l < 16; l++)
         bits |= (unsigned)a.lane[l] << l;
     return (uint16_t)bits;
 }
-INLINE u8x16 s8_of_f32(f32x16 a)
-{
-    EACH_LANE(u8x16, (uint8_t)(int8_t)a.lane[l]);
-} /* whole numbers that fit a signed byte */
-INLINE f32x16 f32_of_s8(u8x16 a) { EACH_LANE(f32x16, (float)(int8_t)a.lane[l]); } /* the bytes are signed */
+/* Converts whole numbers from -128 to 127 to signed bytes. */
+INLINE u8x16 s8_of_f32(f32x16 a) { EACH_LANE(u8x16, (uint8_t)(int8_t)a.lane[l]); }
+/* Converts signed bytes to FP32. */
+INLINE f32x16 f32_of_s8(u8x16 a) { EACH_LANE(f32x16, (float)(int8_t)a.lane[l]); }
+/* Converts unsigned bytes to FP32. */
 INLINE f32x16 f32_of_u8(u8x16 a) { EACH_LANE(f32x16, (float)a.lane[l]); }
-INLINE u8x16 u8_of_u32(u32x16 a) { EACH_LANE(u8x16, (uint8_t)a.lane[l]); }           /* all below 256 */
-INLINE u16x16 u16_of_s8(u8x16 a) { EACH_LANE(u16x16, (uint16_t)(int8_t)a.lane[l]); } /* the bytes are signed */
-INLINE u16x16 u16_lookup(u16x16 table, u8x16 at)
-{
-    EACH_LANE(u16x16, table.lane[at.lane[l]]);
-} /* all of `at` below 16 */
-/* Interleave a and b: the first 8 lanes of both, and the last 8. The inverse functions select the even or the odd
- * elements of the 32 of a and b. */
+/* Returns the lanes as bytes; all must be below 256. */
+INLINE u8x16 u8_of_u32(u32x16 a) { EACH_LANE(u8x16, (uint8_t)a.lane[l]); }
+/* Sign-extends each byte to 16 bits. */
+INLINE u16x16 u16_of_s8(u8x16 a) { EACH_LANE(u16x16, (uint16_t)(int8_t)a.lane[l]); }
+/* Returns table[at] for each lane; all lanes of `at` must be below 16. */
+INLINE u16x16 u16_lookup(u16x16 table, u8x16 at) { EACH_LANE(u16x16, table.lane[at.lane[l]]); }
+/* Interleaves the first 8 lanes of a and b: a0, b0, a1, b1, ... */
 INLINE u8x16 u8_zip_low(u8x16 a, u8x16 b) { EACH_LANE(u8x16, l % 2 ? b.lane[l / 2] : a.lane[l / 2]); }
+/* Interleaves the last 8 lanes of a and b: a8, b8, a9, b9, ... */
 INLINE u8x16 u8_zip_high(u8x16 a, u8x16 b) { EACH_LANE(u8x16, l % 2 ? b.lane[8 + l / 2] : a.lane[8 + l / 2]); }
-/* Join the first 8 lanes of a and b, and the last 8. */
+/* Returns the first 8 lanes of a, then the first 8 of b. */
 INLINE u8x16 u8_join_low(u8x16 a, u8x16 b) { EACH_LANE(u8x16, l < 8 ? a.lane[l] : b.lane[l - 8]); }
+/* Returns the last 8 lanes of a, then the last 8 of b. */
 INLINE u8x16 u8_join_high(u8x16 a, u8x16 b) { EACH_LANE(u8x16, l < 8 ? a.lane[l + 8] : b.lane[l]); }
+/* Returns lanes 0, 2, ... 14 of a, then of b. u8_evens and u8_odds undo u8_zip_low and u8_zip_high. */
 INLINE u8x16 u8_evens(u8x16 a, u8x16 b) { EACH_LANE(u8x16, l < 8 ? a.lane[2 * l] : b.lane[2 * l - 16]); }
+/* Returns lanes 1, 3, ... 15 of a, then of b. */
 INLINE u8x16 u8_odds(u8x16 a, u8x16 b) { EACH_LANE(u8x16, l < 8 ? a.lane[2 * l + 1] : b.lane[2 * l - 15]); }
 
 /* ---- F16 ---- */
+/* Converts one F16 to FP32. */
 INLINE float f16_widen_one(uint16_t half) { return half_widen(half); }
+/* Converts F16 to FP32. */
 INLINE f32x16 f16_widen(u16x16 a)
 {
     u32x16 r;
@@ -278,6 +303,7 @@ INLINE f32x16 f16_widen(u16x16 a)
         r.lane[l] = half_widen_bits(a.lane[l]);
     return f32_of_bits(r);
 }
+/* Rounds to F16, to nearest even. */
 INLINE u16x16 f16_narrow(f32x16 a)
 {
     const u32x16 bits = f32_bits(a);
@@ -285,11 +311,15 @@ INLINE u16x16 f16_narrow(f32x16 a)
 }
 
 /* ---- masks ---- */
+/* Converts a mask of 32-bit lanes to one of 16-bit lanes. */
 INLINE m16x16 m32_narrow(m32x16 m) { EACH_LANE(m16x16, m.lane[l]); }
 INLINE m16x16 m16_and(m16x16 a, m16x16 b) { EACH_LANE(m16x16, a.lane[l] & b.lane[l]); }
-INLINE m16x16 m16_without(m16x16 a, m16x16 b) { EACH_LANE(m16x16, a.lane[l] & !b.lane[l]); } /* a and not b */
+/* Returns a and not b. */
+INLINE m16x16 m16_without(m16x16 a, m16x16 b) { EACH_LANE(m16x16, a.lane[l] & !b.lane[l]); }
 INLINE m32x16 m32_and(m32x16 a, m32x16 b) { EACH_LANE(m32x16, a.lane[l] & b.lane[l]); }
+/* Returns a and not b. */
 INLINE m32x16 m32_without(m32x16 a, m32x16 b) { EACH_LANE(m32x16, a.lane[l] & !b.lane[l]); }
+/* Returns the number of true lanes. */
 INLINE unsigned m32_count(m32x16 m)
 {
     unsigned count = 0;
@@ -297,6 +327,7 @@ INLINE unsigned m32_count(m32x16 m)
         count += m.lane[l];
     return count;
 }
+/* Returns the number of true lanes. */
 INLINE unsigned m16_count(m16x16 m)
 {
     unsigned count = 0;
@@ -318,17 +349,15 @@ INLINE f64x16 f64_of_f32(f32x16 a) { EACH_LANE(f64x16, (double)a.lane[l]); }
 INLINE f64x16 f64_add(f64x16 a, f64x16 b) { EACH_LANE(f64x16, a.lane[l] + b.lane[l]); }
 INLINE f64x16 f64_sub(f64x16 a, f64x16 b) { EACH_LANE(f64x16, a.lane[l] - b.lane[l]); }
 INLINE f64x16 f64_mul(f64x16 a, f64x16 b) { EACH_LANE(f64x16, a.lane[l] * b.lane[l]); }
-INLINE f64x16 f64_fma(f64x16 a, f64x16 b, f64x16 c)
-{
-    EACH_LANE(f64x16, fma(a.lane[l], b.lane[l], c.lane[l]));
-} /* a b + c */
+/* Returns a b + c, rounded once. */
+INLINE f64x16 f64_fma(f64x16 a, f64x16 b, f64x16 c) { EACH_LANE(f64x16, fma(a.lane[l], b.lane[l], c.lane[l])); }
 INLINE f64x16 f64_exp(f64x16 a) { EACH_LANE(f64x16, SCALAR_MATH(expd1)(a.lane[l])); }
 INLINE f64x16 f64_log2(f64x16 a) { EACH_LANE(f64x16, SCALAR_MATH(log2d1)(a.lane[l])); }
-INLINE f64x16 f64_one_nan(f64x16 a)
-{
-    EACH_LANE(f64x16, isnan(a.lane[l]) ? (double)NAN : a.lane[l]);
-} /* each NaN: 0x7ff8000000000000 */
+/* Replaces every NaN by 0x7ff8000000000000, because the NaN that an operation returns differs between ISAs. */
+INLINE f64x16 f64_one_nan(f64x16 a) { EACH_LANE(f64x16, isnan(a.lane[l]) ? (double)NAN : a.lane[l]); }
+/* Returns a in lanes where m is true, 0 in the other lanes. */
 INLINE f64x16 f64_keep(m32x16 m, f64x16 a) { EACH_LANE(f64x16, m.lane[l] ? a.lane[l] : 0.0); }
+/* Returns the sum of all lanes in the order of f32_fold. */
 INLINE double f64_fold(f64x16 a)
 {
     for (int half = 8; half > 0; half /= 2)
@@ -337,20 +366,24 @@ INLINE double f64_fold(f64x16 a)
     return a.lane[0];
 }
 
-INLINE f64x16 f64_min(f64x16 a, f64x16 b)
-{
-    EACH_LANE(f64x16, a.lane[l] < b.lane[l] ? a.lane[l] : b.lane[l]);
-} /* no NaN */
+/* Returns the smaller of a and b. ISAs differ if one of them is NaN. */
+INLINE f64x16 f64_min(f64x16 a, f64x16 b) { EACH_LANE(f64x16, a.lane[l] < b.lane[l] ? a.lane[l] : b.lane[l]); }
+/* Returns the larger of a and b. ISAs differ if one of them is NaN. */
 INLINE f64x16 f64_max(f64x16 a, f64x16 b) { EACH_LANE(f64x16, a.lane[l] > b.lane[l] ? a.lane[l] : b.lane[l]); }
+/* Rounds down to a whole number. */
 INLINE f64x16 f64_floor(f64x16 a) { EACH_LANE(f64x16, floor(a.lane[l])); }
-INLINE u32x16 u32_of_f64(f64x16 a) { EACH_LANE(u32x16, (uint32_t)a.lane[l]); } /* whole numbers from 0 to below 2^31 */
+/* Converts whole numbers from 0 to below 2^31. */
+INLINE u32x16 u32_of_f64(f64x16 a) { EACH_LANE(u32x16, (uint32_t)a.lane[l]); }
 
 /* ---- pairs ---- */
-/* Returns the even elements of the 32 of a and b; f32_odds returns the odd ones. */
+/* Returns lanes 0, 2, ... 14 of a, then of b. */
 INLINE f32x16 f32_evens(f32x16 a, f32x16 b) { EACH_LANE(f32x16, l < 8 ? a.lane[2 * l] : b.lane[2 * l - 16]); }
+/* Returns lanes 1, 3, ... 15 of a, then of b. */
 INLINE f32x16 f32_odds(f32x16 a, f32x16 b) { EACH_LANE(f32x16, l < 8 ? a.lane[2 * l + 1] : b.lane[2 * l - 15]); }
-/* The inverse: interleave the first 8, and the last 8 lanes of a and b. */
+/* Interleaves the first 8 lanes of a and b: a0, b0, a1, b1, ... */
 INLINE f32x16 f32_zip_low(f32x16 a, f32x16 b) { EACH_LANE(f32x16, l % 2 ? b.lane[l / 2] : a.lane[l / 2]); }
+/* Interleaves the last 8 lanes of a and b: a8, b8, a9, b9, ... */
 INLINE f32x16 f32_zip_high(f32x16 a, f32x16 b) { EACH_LANE(f32x16, l % 2 ? b.lane[8 + l / 2] : a.lane[8 + l / 2]); }
 
-INLINE void stream_end(void) {} /* orders f32_stream and u16_stream stores before later stores */
+/* Does nothing: f32_stream and u16_stream are ordinary stores here. */
+INLINE void stream_end(void) {}

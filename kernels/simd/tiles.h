@@ -11,18 +11,20 @@
  * are DOT_PITCH words apart. The pair of b for column c is at b[2 c], the next pair of k 2 DOT_STRIP words further.
  *
  * dots_store stores the sums row by row, DOT_STRIP floats each. */
-#define DOT_ROWS  32
-#define DOT_SOME  16
-#define DOT_MIN   16
-#define DOT_STRIP 32
-#define DOT_DEPTH 32
+#define DOT_ROWS  32  /* rows of a in the largest tile */
+#define DOT_SOME  16  /* rows of a in a smaller tile */
+#define DOT_MIN   16  /* rows of a in the smallest tile */
+#define DOT_STRIP 32  /* columns of a tile: rows of b */
+#define DOT_DEPTH 32  /* values of k of one dots_add */
 #define DOT_PITCH 288 /* words from one row of a to the next: a power of two would map rows to the same cache sets */
 
-/* Tiles 0 to 3 contain the sums: columns 0 to 15 and 16 to 31 of rows 0 to 15, then of rows 16 to 31. */
+/* Has no content, because tile registers 0 to 3 contain the sums: columns 0 to 15 and 16 to 31 of rows 0 to 15, then of
+ * rows 16 to 31. */
 typedef struct dot_sums {
     char none;
 } dot_sums;
 
+/* Sets `rows` (16 or 32) rows of sums to +0. */
 INLINE void dots_zero(dot_sums *sums, const int rows)
 {
     (void)sums;
@@ -35,6 +37,8 @@ INLINE void dots_zero(dot_sums *sums, const int rows)
     }
 }
 
+/* Adds the products of DOT_DEPTH values of k to `rows` rows of sums. Registers 4 and 5 contain the rows of a, 6 and 7
+ * the pairs of columns 0 to 15 and 16 to 31 of b. */
 INLINE void dots_add(dot_sums *sums, const uint16_t *a, const uint16_t *b, const int rows)
 {
     (void)sums;
@@ -50,6 +54,7 @@ INLINE void dots_add(dot_sums *sums, const uint16_t *a, const uint16_t *b, const
     }
 }
 
+/* Stores `rows` rows of sums, DOT_STRIP floats each. */
 INLINE void dots_store(const dot_sums *sums, float *totals, const int rows)
 {
     (void)sums;
