@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Reads the configuration of the forward pass from config.json. */
 #include "orchestrator/forward/config/config_check.h"
 #include "orchestrator/forward/config/hf.h"
 #include "orchestrator/forward/config/text_config.h"
@@ -8,8 +9,8 @@
 #include <math.h>
 #include <string.h>
 
-/* Reads the activation of the feed-forward. Fails for one that the family does not have: a feed-forward with a gate has
- * silu or a GELU, or the family's own. */
+/* Reads the activation of the feed-forward, by default the family's. Reports an error for an unknown name, and for
+ * xIELU in a feed-forward with a gate unless it is the family's. */
 static void read_activation(const config_hf_source *s, organ_forward_config *c)
 {
     c->gate_limit = organ_config_number(s, s->family->gate_limit);
@@ -39,8 +40,8 @@ static void read_activation(const config_hf_source *s, organ_forward_config *c)
     organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s '%s' is not supported", s->label, key, word);
 }
 
-/* Reads the heads of Falcon as FalconAttention._split_heads of transformers does: the new architecture has groups of
- * heads, the old one a single head of k and v (multi_query). */
+/* Reads the number of k and v heads of Falcon as FalconAttention._split_heads of transformers does: num_kv_heads with
+ * new_decoder_architecture; else 1 with multi_query, or as many as q has. */
 static void read_falcon_heads(const config_hf_source *s, organ_forward_config *c)
 {
     if (organ_config_flag(s, "new_decoder_architecture", false))
@@ -49,8 +50,8 @@ static void read_falcon_heads(const config_hf_source *s, organ_forward_config *c
         c->kv_heads = organ_config_flag(s, "multi_query", true) ? 1 : c->heads;
 }
 
-/* Reads how Falcon places its norms: old models have one norm and parallel attention, the new architecture one or two
- * norms. */
+/* Reads whether Falcon runs attention and feed-forward in parallel, with how many norms, and whether it has ALiBi.
+ * Layers with parallel attention have one norm, or with new_decoder_architecture one or two. */
 static void read_falcon_norms(const config_hf_source *s, organ_forward_config *c)
 {
     const bool grouped = organ_config_flag(s, "new_decoder_architecture", false);
@@ -68,7 +69,8 @@ static void read_falcon_norms(const config_hf_source *s, organ_forward_config *c
 
 #define WIDTH "intermediate_size"
 
-/* Reads the sizes of the model. Families without a feed-forward outside of their experts need no intermediate_size. */
+/* Reads the sizes of the model. intermediate_size may be missing in families whose layers are all mixtures or have no
+ * feed-forward, or that have a default width; Gemma 3n may have a list there, which read_widths reads. */
 static void read_sizes(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_mixture *const mixture = s->family->mixture;
@@ -112,8 +114,9 @@ static void read_multipliers(const config_hf_source *s, const forward_multiplier
                    m->logit ? m->logit : m->logit_divisor, m->logit ? c->logit_scale : divisor);
 }
 
-/* Reads the three factors of MiniCPM (MiniCPM3Config of transformers). A null for scale_depth or dim_model_base means
- * no factor. */
+/* Reads the three factors of MiniCPM with the defaults of MiniCPM3Config of transformers: embeddings are multiplied by
+ * scale_emb, residuals by scale_depth / sqrt(layers), logits by dim_model_base / hidden_size. A null for scale_depth or
+ * dim_model_base means no factor. */
 static void read_minicpm(const config_hf_source *s, organ_forward_config *c)
 {
     static const char *const depth = "scale_depth", *const base = "dim_model_base";
@@ -126,7 +129,7 @@ static void read_minicpm(const config_hf_source *s, organ_forward_config *c)
                    s->label, c->embedding_scale, c->residual_scale * layers, base, c->logit_scale * hidden);
 }
 
-/* Returns a soft cap: null means that there is none. */
+/* Returns a soft cap: 0, no cap, if the member is null; `otherwise` if it is missing. */
 static double read_softcap(const config_hf_source *s, const char *key, double otherwise)
 {
     return organ_config_real(s, s->root, key, json_object_get(s->root, key) ? 0 : otherwise);
@@ -163,8 +166,8 @@ static void read_hf_scales(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
-/* Returns whether the output head is the embedding matrix. A multimodal model has the flag at the top of the file or in
- * the part for the text, and is tied if it has none. */
+/* Returns true if the output head is the embedding matrix. A multimodal model has the flag tie_word_embeddings at the
+ * top of the file or in text_config; without the flag it is tied. */
 static bool is_tied(const config_hf_source *s)
 {
     const config_hf_source top = {s->label, s->file, s->file, s->family, s->error};
@@ -194,8 +197,8 @@ static void refuse_bidirectional(const config_hf_source *s)
                             "false: attention to later tokens is not supported");
 }
 
-/* Reads the configuration of a forward pass from config.json. Sizes come first, because later members have an entry for
- * each layer; the members of the family's row follow in the order in which they depend on each other. */
+/* Reads all members of the configuration and checks it. Sizes come first, because later members have an entry for each
+ * layer; the other steps are in the order in which they depend on each other (hf.h). */
 static organ_status read_hf_config(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_family *const f = s->family;
@@ -245,7 +248,7 @@ static organ_status read_hf_config(const config_hf_source *s, organ_forward_conf
     return s->error->status ? s->error->status : organ_forward_config_check(s->label, c, s->error);
 }
 
-/* Reads the parsed file, whose first architecture is `name`. */
+/* Reads the configuration from the parsed file `root`. `name` is the first item of `architectures`. */
 static organ_status read_hf_root(const char *label, json_t *root, const char *name, organ_forward_config *config,
                                  organ_error *error)
 {
@@ -258,7 +261,8 @@ static organ_status read_hf_root(const char *label, json_t *root, const char *na
     return read_hf_config(&(config_hf_source){label, root, text, family, error}, config);
 }
 
-/* Reads config.json of a safetensors model. */
+/* Reads the configuration from config.json of a safetensors model. Returns ORGAN_BAD_INPUT if the file is missing, its
+ * architecture is not supported, or a member is invalid. */
 organ_status organ_forward_config_hf(const organ_model *model, organ_forward_config *config, organ_error *error)
 {
     char *bytes = NULL;
