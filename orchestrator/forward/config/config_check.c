@@ -193,8 +193,8 @@ static organ_status check_gate(const char *label, const organ_forward_config *c,
     return ORGAN_OK;
 }
 
-/* Checks that the scale of v and beta of the query scale are finite, and that its length is at least 1 if beta is not
- * 0. */
+/* Checks that the scale of v and beta of the query scale are finite. If beta is not 0, the length of the query scale
+ * must be at least 1. */
 static organ_status check_value_and_query_scales(const char *label, const organ_forward_config *c, organ_error *error)
 {
     const organ_query_scale *const q = &c->query_scale;

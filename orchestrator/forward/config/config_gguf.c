@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Reads the configuration from GGUF key-values, with llama.cpp's defaults. */
+ * Reads the configuration from GGUF key-values, with llama.cpp's defaults.
+ * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
+ * error": sets s->error unless it is set already. */
 #include "orchestrator/forward/config/config_gguf.h"
 
 #include "orchestrator/forward/config/config_check.h"
@@ -134,9 +136,9 @@ static bool has_qk_norm(const config_gguf_source *s, const organ_forward_config 
     return !s->family->qk_norm_key || organ_key_tensor(s, "blk.0.attn_q_norm.weight");
 }
 
-/* Sets `parallel`, attention and feed-forward read the same hidden state, and `one_norm`, they read the same norm of
- * it. Two families have no key for this, but other tensors: in StableLM a parallel layer has no norm before the
- * feed-forward; in Falcon attn_norm_2 exists if attention and feed-forward have a norm each. */
+/* Sets `parallel` (attention and feed-forward read the same hidden state) and `one_norm` (they read the same norm of
+ * the state). In two families the tensors show this: in StableLM a parallel layer has no norm before the feed-forward;
+ * in Falcon attn_norm_2 exists if attention and feed-forward have a norm each. */
 static void read_parallel(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_family *const f = s->family;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Reads single members of config.json and reports wrong types. A member that is null counts as missing; `fallback` is
- * the value of a missing member. */
+ * the value of a missing member.
+ * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
+ * error": sets s->error unless it is set already. The root is the object of the text model. */
 #include "orchestrator/forward/config/config_json.h"
 
 #include "formats/base/json_dump.h"

@@ -544,6 +544,7 @@ static bool find_part_of_name(const forward_family *f, bool gguf, bool top, cons
     return false;
 }
 
+/* Returns true if `names`, which ends with a NULL name or is NULL, has a name for the part. */
 bool organ_exchange_has_name(const forward_name *names, forward_part part)
 {
     for (; names && names->name; names++)
@@ -563,6 +564,7 @@ bool organ_exchange_find_part(const forward_family *family, bool gguf, bool top,
            find_part_of_name(family, gguf, top, tail, true, found);
 }
 
+/* Changes a part of a recurrent mixer to the part of the attention that has the same name in GGUF files. */
 void organ_exchange_attend(exchange_part *part)
 {
     static const forward_part both[][2] = {

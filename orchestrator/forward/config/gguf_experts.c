@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Reads the mixture of experts from GGUF key-values: its sizes, its router, and which layers have experts. */
+ * Reads the mixture of experts from GGUF key-values: its sizes, its router, and which layers have experts.
+ * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
+ * error": sets s->error unless it is set already. */
 #include "orchestrator/forward/config/config_check.h"
 #include "orchestrator/forward/config/config_gguf.h"
 
@@ -100,8 +102,8 @@ static void read_dense_width(const config_gguf_source *s, const forward_mixture 
         c->kinds[l].intermediate = width;
 }
 
-/* Reads the mixture of experts. Does nothing but read_dense_width if expert_count is 0 or missing. A router_scale of 0
- * means no scale. */
+/* Reads the mixture of experts and which layers have one. If expert_count is 0 or missing, only calls read_dense_width.
+ * Missing keys have llama.cpp's defaults; a router_scale of 0 means no scale. */
 void organ_key_experts(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_mixture *const m = s->family->mixture ? s->family->mixture : &llama_mixture;

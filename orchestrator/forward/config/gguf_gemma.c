@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Reads key-values that only Gemma 3n and Gemma 4 have (llama.cpp: gemma3n.cpp, gemma4.cpp, and the classes of its
- * converter). */
+ * converter).
+ * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
+ * error": sets s->error unless it is set already. */
 #include "orchestrator/forward/config/config_check.h"
 #include "orchestrator/forward/config/config_gguf.h"
 

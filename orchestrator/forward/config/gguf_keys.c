@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Reads single GGUF key-values and reports wrong types. Keys are named without their architecture; `fallback` is the
- * value of a missing key. */
+ * value of a missing key.
+ * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
+ * error": sets s->error unless it is set already. */
 #include "orchestrator/forward/config/gguf_keys.h"
 
 #include <stdio.h>

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Reads the heads, windows and positions of layers from GGUF key-values. */
+ * Reads the heads, windows and positions of layers from GGUF key-values.
+ * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
+ * error": sets s->error unless it is set already. */
 #include "orchestrator/forward/config/config_check.h"
 #include "orchestrator/forward/config/config_gguf.h"
 

@@ -2,8 +2,10 @@
  * Finds the mixers of layers in GGUF files, and reads the sizes of recurrent ones. No key states the kind of a layer in
  * the same way for all architectures, but the tensors of a layer show it. A layer has attention if it has the
  * attention's output projection, and a feed-forward if it has a down projection. It is recurrent if it has the output
- * projection of the recurrent mixer; if this tensor has the same name as the attention's, if it has the norm before
- * this projection. */
+ * projection of the recurrent mixer. If this projection has the same name as the attention's, the norm before the
+ * projection of the recurrent mixer decides instead.
+ * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
+ * error": sets s->error unless it is set already. */
 #include "orchestrator/forward/config/config_check.h"
 #include "orchestrator/forward/config/config_gguf.h"
 
@@ -149,8 +151,7 @@ static void read_options(const config_gguf_source *s, const organ_forward_config
         r->gguf_split && !any_layer_has_tensor(s, c, "ssm_in.weight") ? ORGAN_PROJECTIONS_QKV : r->projections;
 }
 
-/* Finds which layers are recurrent, and reads sizes and options of recurrent mixers. Does nothing for other families.
- */
+/* Finds which layers are recurrent, and reads sizes and options of recurrent mixers. Nothing for other families. */
 void organ_key_mixers(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;

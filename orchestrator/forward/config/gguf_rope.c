@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Reads the rotary position embeddings and the scale of queries from GGUF key-values. */
+ * Reads the rotary position embeddings and the scale of queries from GGUF key-values.
+ * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
+ * error": sets s->error unless it is set already. */
 #include "orchestrator/forward/config/config_gguf.h"
 
 #include <math.h>
@@ -40,10 +42,10 @@ static organ_rope rope_kind_of(const config_gguf_source *s, double factor)
     return ORGAN_ROPE_DEFAULT;
 }
 
-/* Reads the keys of YaRN. yarn_attn_factor is attention_factor of config.json. Its default is m(1) / m(a) with m(x) = 1
- * + 0.1 x ln(factor), where a is yarn_log_multiplier, 0 if it is missing: llama.cpp's converter stores mscale_all_dim
- * of Ministral 3 under that key. With latent attention the default is 1, because mscale and mscale_all_dim of
- * DeepSeek's models are equal; organ_key_latent_scale scales their scores. */
+/* Reads the keys of YaRN. yarn_attn_factor is attention_factor of config.json. Its default is m(1) / m(a) with
+ * m(x) = 1 + 0.1 x ln(factor), where a is yarn_log_multiplier, 0 if it is missing: llama.cpp's converter stores
+ * mscale_all_dim of Ministral 3 under that key. With latent attention the default is 1, because mscale and
+ * mscale_all_dim of DeepSeek's models are equal; organ_key_latent_scale scales their scores. */
 static void read_yarn(const config_gguf_source *s, organ_rope_config *rope)
 {
     const double all = organ_key_real(s, "rope.scaling.yarn_log_multiplier", 0), growth = 0.1 * log(rope->factor);
@@ -67,7 +69,7 @@ void organ_key_query(const config_gguf_source *s, organ_forward_config *c)
     c->query_scale.length = organ_key_size(s, "attention.temperature_length", original);
 }
 
-/* Returns the rotation of layers without a window. The forward pass applies the tensor rope_freqs itself. */
+/* Returns the rotation of layers without a window. The tensor rope_freqs is applied by rotation.c. */
 static organ_rope_config rope_of(const config_gguf_source *s, const organ_forward_config *c)
 {
     organ_rope_config rope = {.theta = organ_key_real(s, "rope.freq_base", 1e4),
@@ -84,8 +86,8 @@ static organ_rope_config rope_of(const config_gguf_source *s, const organ_forwar
     return rope;
 }
 
-/* Reads the rotation of layers without a window (rope) and that of layers with one (rope_local): the same unless the
- * family has its own there (forward_family.local), which then has the keys that end with _swa and no scaling. */
+/* Reads the rotation of layers without a window (rope) and that of layers with one (rope_local). Both are equal with
+ * LOCAL_SAME; for other families rope_local is read from the keys that end with _swa and has no scaling. */
 void organ_key_ropes(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_local local = s->family->local;

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Reads the configuration of the forward pass from config.json. */
+ * Reads the configuration of the forward pass from config.json.
+ * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
+ * error": sets s->error unless it is set already. The root is the object of the text model. */
 #include "orchestrator/forward/config/config_check.h"
 #include "orchestrator/forward/config/hf.h"
 #include "orchestrator/forward/config/text_config.h"
@@ -60,7 +62,7 @@ static void read_falcon_norms(const config_hf_source *s, organ_forward_config *c
     c->one_norm = c->parallel && !(grouped && norms == 2);
     if (norms != 1 && norms != 2)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: num_ln_in_parallel_attn is %u, not 1 or 2", s->label, norms);
-    c->alibi_max = organ_config_flag(s, "alibi", false) ? 8 : 0;
+    c->alibi_max = organ_config_flag(s, "alibi", false) ? 8 : 0; /* transformers has this constant for Falcon */
     c->alibi_rounded = true;
     if (grouped && !c->parallel)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: new_decoder_architecture without parallel_attn is not supported",
@@ -175,7 +177,7 @@ static bool is_tied(const config_hf_source *s)
     return organ_config_flag(&top, "tie_word_embeddings", organ_config_flag(s, "tie_word_embeddings", otherwise));
 }
 
-/* Refuses BitNet, whose linear layers also quantise their inputs (AutoBitLinear of transformers). */
+/* Reports an error for BitNet, whose linear layers also quantise their inputs (AutoBitLinear of transformers). */
 static void refuse_bitnet(const config_hf_source *s)
 {
     const json_t *const method =
@@ -186,7 +188,7 @@ static void refuse_bitnet(const config_hf_source *s)
                             "supported: its linear layers also quantise their inputs");
 }
 
-/* Refuses attention to later tokens, except "vision" of Gemma 4, which concerns only the tokens of images. */
+/* Reports an error for attention to later tokens, except "vision" of Gemma 4, which concerns only images. */
 static void refuse_bidirectional(const config_hf_source *s)
 {
     static const char key[] = "use_bidirectional_attention";

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Reads members of config.json that only Gemma 3n and Gemma 4 have (transformers: configuration_gemma3n.py,
- * configuration_gemma4.py). */
+ * configuration_gemma4.py).
+ * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
+ * error": sets s->error unless it is set already. The root is the object of the text model. */
 #include "orchestrator/forward/config/config_check.h"
 #include "orchestrator/forward/config/hf.h"
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Reads multi-head latent attention and the indexer of sparse attention from config.json. */
+ * Reads multi-head latent attention and the indexer of sparse attention from config.json.
+ * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
+ * error": sets s->error unless it is set already. The root is the object of the text model. */
 #include "orchestrator/forward/config/config_check.h"
 #include "orchestrator/forward/config/hf.h"
 

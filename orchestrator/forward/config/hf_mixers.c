@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Reads the mixer of each layer and the sizes of recurrent mixers from config.json. */
+ * Reads the mixer of each layer and the sizes of recurrent mixers from config.json.
+ * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
+ * error": sets s->error unless it is set already. The root is the object of the text model. */
 #include "orchestrator/forward/config/hf.h"
 
 #include "formats/base/json_text.h"
@@ -54,8 +56,8 @@ unsigned organ_config_layers(const config_hf_source *s)
     return types && !organ_config_member(s->root, key) ? (unsigned)json_array_size(types) : organ_config_needed(s, key);
 }
 
-/* Sets the layers whose numbers are in the member forward_recurrent.indices to the family's first word, all others to
- * the second. */
+/* Sets the layers whose numbers are in the list that forward_recurrent.indices names to the family's first word, all
+ * others to the second. */
 static void read_indices(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;
@@ -177,7 +179,8 @@ static uint64_t inner_of(const config_hf_source *s, const organ_forward_config *
     return inner > 0 && inner < 1 << 24 ? (uint64_t)inner : 0;
 }
 
-/* Reads the sizes of linear attention from the object forward_recurrent.object, if the file has it. */
+/* Reads the sizes of linear attention from the object that forward_recurrent.object names, if the file
+ * has it. */
 static void read_object(const config_hf_source *s, organ_recurrent_config *to)
 {
     const char *const key = s->family->recurrent->object;
@@ -242,8 +245,8 @@ static double item_of(const config_hf_source *s, const char *key, size_t index, 
     return INFINITY;
 }
 
-/* Reads the limits of the time steps of Mamba-2: the lower one from forward_recurrent.least_step, or both from the list
- * time_step_limit. */
+/* Reads the limits of the time steps of Mamba-2: the lower one from the member that forward_recurrent.least_step
+ * names, or both from the list time_step_limit. */
 static void read_steps(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;
@@ -256,8 +259,9 @@ static void read_steps(const config_hf_source *s, organ_forward_config *c)
                    to->step_max);
 }
 
-/* Reads the multipliers of Falcon-H1. The projections of the attention have no biases. So the factor `in` of the input
- * is a factor of q, k and v: scores get in^2 x key_multiplier, and values get in x out. */
+/* Reads the multipliers of Falcon-H1. The projections of the attention have no biases. So attention_in_multiplier
+ * multiplies q, k and v: scores get the factor attention_in_multiplier^2 x key_multiplier, and values the factor
+ * attention_in_multiplier x attention_out_multiplier. */
 static void read_factors(const config_hf_source *s, organ_forward_config *c)
 {
     organ_recurrent_config *const to = &c->recurrent;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Reads members of config.json that only one architecture has: heads that differ between layers (Laguna) or between k
- * and v (MiMo-V2), and the members of some early architectures (forward_early). */
+ * and v (MiMo-V2), and the members of some early architectures (forward_early).
+ * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
+ * error": sets s->error unless it is set already. The root is the object of the text model. */
 #include "orchestrator/forward/config/config_check.h"
 #include "orchestrator/forward/config/hf.h"
 
@@ -8,8 +10,8 @@
 
 #include <string.h>
 
-/* Returns item `layer` of a list of whole numbers of at least 0. `key` is the list's name for the error, after which it
- * returns 0. */
+/* Returns item `layer` of a list of whole numbers of at least 0. If the item is something else, reports an
+ * error with the list's name `key` and returns 0. */
 static unsigned number_at(const config_hf_source *s, const json_t *list, const char *key, size_t layer)
 {
     const json_t *const value = json_array_get(list, layer);
@@ -54,6 +56,7 @@ static void read_mimo(const config_hf_source *s, organ_forward_config *c)
                    size = organ_config_size(s, "sliding_window_size", 0);
     const json_t *const list =
         organ_config_member(s->root, "layer_types") ? NULL : organ_config_list(s, key, "a number", c->layers);
+    /* kv: k and v heads of layers with a window; 0, which the check of sizes rejects, instead of an overflow */
     const unsigned window = size ? size + 1 : c->window, kv = c->kv_heads > 1 << 16 ? 0 : 2 * c->kv_heads;
     require_same(s, "swa_num_key_value_heads", kv);
     require_same(s, "swa_num_attention_heads", c->heads);

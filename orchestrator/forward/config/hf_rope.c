@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Reads the rotary position embeddings and the scale of queries from config.json. In this file `object` is a member
- * with the settings of a rotation: rope_parameters, a kind of layers there, or rope_scaling. */
+ * with the settings of a rotation: rope_parameters, a kind of layers there, or rope_scaling.
+ * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
+ * error": sets s->error unless it is set already. The root is the object of the text model. */
 #include "orchestrator/forward/config/hf.h"
 
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Sums the second moments of a layer's inputs. Tokens are collected into chunks of CHUNK tokens, so that the sums do
  * not depend on the number of tokens in a call of organ_calibration_add. Products of 256 tokens are computed in FP32
- * and added to FP64 sums. */
+ * and added to FP64 sums. The symbols H, C, X_p and X_d are defined at organ_input_moments, W is options.weights. */
 #include "orchestrator/surgery/calibration/calibration.h"
 
 #include "orchestrator/machine/extent.h"
@@ -416,7 +416,7 @@ static void complete_saliency(const organ_calibration *c, size_t rank, double *p
 }
 
 /* Adds the last chunk and sends the sums of every rank to all others. Uses the chunk as a buffer: its CHUNK x features
- * FP32 are PANEL x features FP64, which is more than a panel or the SUMS x features saliency sums. */
+ * FP32 have room for PANEL x features FP64, which is enough for any panel and for the SUMS x features saliency sums. */
 organ_status organ_calibration_complete(organ_calibration *c, organ_error *error)
 {
     const size_t ranks = organ_ranks_count(c->engine->ranks), features = c->options.features;
@@ -449,8 +449,8 @@ static void finish_moments(organ_calibration *c, const double *h, size_t stride,
     }
 }
 
-/* Computes act_norm, stability and contribution of tile `index` of the inputs. Sets c->singular if the tile of H has no
- * inverse. */
+/* Computes act_norm, stability and contribution of tile `index` of the inputs; with moments_only only act_norm. Sets
+ * c->singular if the tile of H has no inverse. */
 static void finish_tile(void *context, size_t index, size_t worker)
 {
     organ_calibration *const c = context;

@@ -94,7 +94,7 @@ typedef struct organ_calibration_captures {
     organ_layer *loaded;
     organ_calibration_unit *units; /* in the order of targets and matrices */
     size_t unit_count;
-    organ_calibration_group *groups; /* room for one per unit */
+    organ_calibration_group *groups; /* room for two per unit: a unit with `fallback` opens a second group */
     size_t group_count;
     unsigned char *scratch;  /* scratch of products, shared by all calibrations: a layer may have thousands */
     size_t pass, passes;     /* the current pass, from 0, and the number of passes */

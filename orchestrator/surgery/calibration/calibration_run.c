@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Opens a walk: cuts the windows of the calibration text, and divides the memory between hidden states, the caller's
- * work and second moments. */
+ * Opens a walk, a run of the calibration text through the model, layer by layer, that changes its matrices. Cuts the
+ * windows of the text, and divides the memory between hidden states, the caller's work and second moments. */
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "formats/base/paged_rows.h"
@@ -256,9 +256,8 @@ uint64_t organ_calibration_run_max_memory(const organ_calibration_run *calib)
     return organ_calibration_run_min_memory(calib) + (moments ? moments + moments / 15 + 1 : 0);
 }
 
-/* Sets and returns ORGAN_USAGE: the engine's memory is too small. The message states the amount that suffices, also
- * with
- * --scratch if that is less. */
+/* Sets and returns ORGAN_USAGE: the engine's memory is too small. The message states the amount that suffices and, if
+ * it is less, the amount with hidden states in a file (--scratch). */
 static organ_status refuse_memory(const organ_calibration_run *calib, organ_error *error)
 {
     const organ_calibration_run_options *const o = calib->options;

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Layer by layer: gathers inputs, changes the matrices, and computes the hidden states after the changed layer. */
+ * Runs a walk: for each layer gathers the inputs of its target matrices, lets the caller change the matrices, and
+ * computes the hidden states after the changed layer. A stream is the hidden states of all windows in one model,
+ * changed or donor. */
 #include "formats/base/paged_rows.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/ranks/ranks.h"
@@ -142,8 +144,9 @@ static organ_status gather_experts(organ_calibration_captures *g, const organ_ca
     return error->status;
 }
 
-/* Calls `compare` for a chunk of this rank with its states in the donor and a copy of the changed ones. A rank that has
- * no chunk left, or was stopped, calls it with no windows, because `compare` may need all ranks. */
+/* Calls work->compare for chunk `chunk` of this rank, with the chunk's states in the donor, which it changes in place,
+ * and a copy of the chunk's states in the changed model. If there is no such chunk or the run was stopped, calls it
+ * with no windows, because `compare` may need all ranks. */
 static organ_status compare_chunk(const pass *p, size_t chunk, organ_error *error)
 {
     const organ_calibration_run *const calib = p->calib;
@@ -158,8 +161,8 @@ static organ_status compare_chunk(const pass *p, size_t chunk, organ_error *erro
                                    : error->status;
 }
 
-/* Calls the caller's `compare` for each chunk of this rank. Ranks without a further chunk call it too, since the
- * function exchanges data. */
+/* Calls work->compare for each chunk of this rank, equally often on all ranks, because it may exchange data between
+ * ranks: compare_chunk handles missing chunks. */
 static organ_status compare_streams(const organ_calibration_run *calib, const organ_calibration_layer *layer,
                                     organ_error *error)
 {
@@ -208,7 +211,7 @@ static bool walk_is_local(const organ_calibration_captures *g, const organ_calib
     return u->done || u->common || u->owner == organ_ranks_rank(g->calib->engine->ranks);
 }
 
-/* Returns the number of later units with the same calibration that this rank still has to change. */
+/* Returns the number of units after `u` that have the same calibration as `u` and are changed by this rank. */
 static size_t count_later_users(const organ_calibration_captures *g, const organ_calibration_unit *u)
 {
     size_t count = 0;
@@ -267,8 +270,8 @@ static bool has_experts(const organ_calibration_captures *g)
 }
 
 /* Gathers the inputs of the layer's targets and finishes their calibrations, unless an earlier run has finished all
- * targets. The donor's hidden states run through the layer in any case. With work->compare, calls it instead of
- * gathering. */
+ * targets. The donor's hidden states run through the layer in any case. If the caller has work->compare, calls that
+ * function for all chunks instead. */
 static organ_status capture_layer(organ_calibration_captures *g, const organ_calibration_layer *layer,
                                   organ_error *error)
 {

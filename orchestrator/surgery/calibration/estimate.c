@@ -38,6 +38,7 @@ double organ_calibration_token_products(const organ_forward *forward, const orga
                                         size_t context)
 {
     const organ_forward_config *const c = organ_forward_describe(forward);
+    /* wide: width of the feed-forward, or of the used experts together; moved: values that experts gather and add */
     double weights = 0, wide = (double)c->intermediate, moved = 0;
     bool mixture = false;
     for (size_t t = 0; t < model->tensor_count; t++) {
@@ -52,6 +53,7 @@ double organ_calibration_token_products(const organ_forward *forward, const orga
         weights += 3 * wide * (double)c->hidden;
         moved = ROUTED * (double)c->experts_used * (double)c->hidden;
     }
+    /* values: norms and residual additions, 4 times the hidden state; gate, up and their product, 3 times `wide` */
     const double scores = (double)c->heads * (double)context / 2, values = 4 * (double)c->hidden + 3 * wide + moved;
     return 2 * weights + scores * (ATTENTION * c->head_dim + SCORE) + VALUE * values;
 }

@@ -43,8 +43,8 @@ static uint64_t factorisation_cost(const sharing_unit *u)
     return in_thousands((double)u->cols * (double)u->cols * (double)u->cols / 3);
 }
 
-/* Returns a number that is equal for units of one output: the units of one tensor or, with work->together, of a group
- * of tensors that the caller changes as a whole. */
+/* Returns the number of the output of a unit. An output is a tensor or, with work->together, a group of tensors that
+ * the caller changes as a whole. */
 static size_t output_of(const sharing_captures *g, const sharing_unit *u)
 {
     const organ_calibration_work *const work = g->calib->work;
@@ -58,8 +58,8 @@ static bool are_tied(const sharing_captures *g, const sharing_unit *a, const sha
     return output_of(g, a) == output_of(g, b) || (by_inputs && a->group != SIZE_MAX && a->group == b->group);
 }
 
-/* Sets p->part: divides the units into parts so that tied units (are_tied) are in the same part. For each pair
- * of tied units, merges their parts. */
+/* Sets p->part: divides the units into parts so that tied units (are_tied) are in the same part. For each pair of tied
+ * units, merges their parts. */
 static void group_units(const sharing_captures *g, bool by_inputs, sharing_plan *p)
 {
     for (size_t k = 0; k < g->unit_count; k++) {

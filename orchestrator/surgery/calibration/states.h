@@ -11,8 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* How windows, all of one length, are divided into chunks, and which of them this rank holds: first, first + step, ...
- */
+/* How windows of equal length are divided into chunks, and which chunks this rank holds: first, first + step, ... */
 typedef struct organ_calibration_chunks {
     size_t windows;      /* number of all windows */
     size_t together;     /* windows of each chunk but the last, which may have fewer; at least 1 */
