@@ -113,7 +113,7 @@ typedef enum forward_dense {
     DENSE_FREQ,    /* layers for which the list moe_layer_freq has 0 */
     DENSE_PERIOD,  /* all but layers l with l % expert_layer_period = expert_layer_offset, or all with one expert */
     DENSE_WORDS,   /* all but those whose word in the list of layers has FEED_EXPERTS */
-    DENSE_SECOND,  /* every second layer; the others have a dense feed-forward as well */
+    DENSE_SECOND,  /* layers 1, 3, ...; layers 0, 2, ... have a mixture and a dense feed-forward */
     DENSE_INTERVAL /* all but every moe_layer_interval-th from moe_layer_start_index to moe_layer_end_index */
 } forward_dense;
 
@@ -146,9 +146,9 @@ typedef struct forward_mixture {
     /* stacks of safetensors have two dimensions, (experts x rows) x columns; gate, up and down are a tensor each, and
      * down is stored transposed */
     bool flat;
-    bool transposed;       /* stacks of safetensors are experts x in_features x out_features, transposed */
+    bool transposed;       /* stacks of safetensors are experts x in_features x out_features */
     bool or_straight;      /* with `transposed`: stacks may also be experts x out_features x in_features */
-    bool pairs;            /* columns of gate and up alternate in these stacks */
+    bool pairs;            /* in stacks with gate and up their columns alternate: gate 0, up 0, gate 1, ... */
     const char *corrected; /* member that is false if the router has no correction; NULL: router.corrected */
     const char *scale, *groups, *groups_used; /* members with router_scale, router_groups and router_groups_used */
     /* member that is "greedy" (experts are chosen without groups) or "group_limited_greedy" (with groups) */
@@ -159,7 +159,8 @@ typedef struct forward_mixture {
     bool absent_in_gguf;     /* GGUF files do not state which layers are dense: those without a router */
     /* number of leading dense layers if config.json does not have dense_first; 0: an error; DENSE_NONE: no layer */
     unsigned dense_otherwise;
-    const char *const *required; /* members that must be present, since transformers has no common default; NULL ends */
+    /* members that must be present, because the classes of transformers have different defaults; NULL ends the list */
+    const char *const *required;
 } forward_mixture;
 
 /* The feed-forward of a layer that a word stands for: dense or as the rules of the mixture say, none, or routed
@@ -174,7 +175,9 @@ typedef struct forward_layer_word {
 } forward_layer_word;
 
 /* Members of config.json for recurrent layers. A number with 0 as its default must be present; NULL: no such member,
- * and the size is 0 or that of another member. */
+ * and the size is 0 or that of another member. Members that are not commented are as in organ_recurrent_config. GGUF
+ * files of all architectures have -e^A_log in place of A_log, convolutions without dimensions of 1, and the norm of
+ * Mamba-2 as groups x (heads x value_dim / groups). */
 typedef struct forward_recurrent {
     const forward_layer_word *words; /* words for layers; the list ends with a word that is NULL */
     /* member that is a string with a letter (a word) for each layer; without it, `types` is read */
@@ -186,9 +189,9 @@ typedef struct forward_recurrent {
     /* the list of words or `indices` must be there; false: without both, no layer has the first word */
     bool indices_needed;
     bool alike; /* all layers have the first word, and config.json has no list */
-    /* without layer_types, every interval-th layer has the first word and the others have the second */
+    /* without the list of words, every interval-th layer has the first word and the others have the second */
     forward_number interval;
-    /* the first layer with the first word; without a key: interval - 1 */
+    /* with `interval`: number of the first layer with the first word; without a key: interval - 1 */
     forward_number offset;
     forward_number heads, groups, key_dim, value_dim, kernel; /* of organ_recurrent_config */
     organ_projections projections;
@@ -213,12 +216,12 @@ typedef struct forward_recurrent {
      * first and the second word. */
     const char *object;
     bool norms_before; /* norms of recurrent layers precede mixer and feed-forward */
-    /* GGUF files of all architectures have -e^A_log in place of A_log, convolutions without dimensions of 1, and the
-     * norm of Mamba-2 as groups x (heads x value_dim / groups). */
-    /* rows of v, z, b, a, A_log, dt_bias and the convolution, and columns of the output projection, are ordered by the
-     * value head's place among those of its key head: the first head of each key head, then the second of each, ... */
+    /* in GGUF files rows of v, z, b, a, A_log, dt_bias and the convolution, and columns of the output projection, are
+     * ordered by the value head's place among those of its key head: the first head of each key head, then the second
+     * of each, ... */
     bool gguf_tiled;
-    /* ORGAN_PROJECTIONS_BY_HEAD is stored as one tensor with q, k and v and one with z; b and a stay in one tensor */
+    /* GGUF files have the projections of ORGAN_PROJECTIONS_BY_HEAD as one tensor with q, k and v and one with z; b and
+     * a stay in one tensor */
     bool gguf_split;
 } forward_recurrent;
 
@@ -277,8 +280,8 @@ typedef struct forward_family {
     const char *clip; /* member with clip_qkv */
     /* prefix of the tensors of the text model, may be empty; NULL: "model." and those of text parts (text_config.h) */
     const char *prefix;
-    const char *ladder;                    /* the word before the number of a layer; NULL: "layers" */
-    forward_number gate_limit, gate_alpha; /* of a clamped SwiGLU; for GGUF files the defaults */
+    const char *ladder; /* in names of tensors, the word before the number of a layer; NULL: "layers" */
+    forward_number gate_limit, gate_alpha; /* of a clamped SwiGLU; GGUF files have the defaults */
     forward_sinks sinks;
     forward_flag qkv_bias, output_bias, mlp_bias;
     forward_windows windows;
@@ -315,13 +318,13 @@ typedef struct forward_family {
     bool sub_norms;      /* norms before the output projections of attention and feed-forward */
     bool latent_halves;  /* rotation of latent attention pairs k and k + half if config.json has no rope_interleave */
     bool latent;         /* all layers have multi-head latent attention */
-    bool latent_scaled;  /* queries and latent vectors are multiplied by sqrt(hidden_size / their rank) */
+    bool latent_scaled;  /* queries and the latent vector of keys and values get factors sqrt(hidden_size / rank) */
     /* LongCat-Flash; in names of tensors, '%' stands for 0 or 1, the number of the half layer */
     bool shortcut;
     forward_indexer indexer; /* of sparse attention */
-    /* members with one supported value; the list ends with a key that is NULL, and may be NULL */
+    /* list of members with one supported value, which ends with a NULL key; NULL: none */
     const forward_fixed *fixed;
-    double attention_scale; /* factor of attention scores; 0: it depends on the sizes */
+    double attention_scale; /* factor of attention scores; 0: computed from the width of a head */
     bool value_norm;        /* a norm without weights for each head of v */
     bool last_full;         /* the last layer has no window, whatever layer_types says */
     /* layers without a window have other heads: members global_head_dim, attention_k_eq_v */
@@ -334,10 +337,10 @@ typedef struct forward_family {
     bool per_layer;
     /* AltUp, Laurel and cut gates: members altup_*, laurel_rank, activation_sparsity_pattern */
     bool streams;
-    const forward_multipliers *multipliers;
-    const forward_mixture *mixture;
-    const forward_recurrent *recurrent; /* NULL: all layers attend */
-    bool attention_free;                /* config.json has no sizes of attention and no length of the context */
+    const forward_multipliers *multipliers; /* NULL: none */
+    const forward_mixture *mixture;         /* NULL: no layer has experts */
+    const forward_recurrent *recurrent;     /* NULL: all layers have attention */
+    bool attention_free;                    /* config.json has no sizes of attention and no length of the context */
     /* LFM2: members such as block_auto_adjust_ff_dim change the width of feed-forwards */
     bool adjusted_feed;
     const forward_name *names, *gguf_names; /* names of tensors that differ from the usual ones (layer_parts.c) */

@@ -77,12 +77,12 @@ static void read_sizes(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_mixture *const mixture = s->family->mixture;
     const bool all_mixtures = mixture && !mixture->dense_first && !s->family->dual_ffn;
-    const bool free = s->family->attention_free;
+    const bool attention_free = s->family->attention_free;
     c->layers = organ_config_layers(s) * (s->family->shortcut ? 2 : 1);
-    c->heads = free ? 1 : organ_config_needed(s, "num_attention_heads");
+    c->heads = attention_free ? 1 : organ_config_needed(s, "num_attention_heads");
     c->kv_heads = organ_config_size(s, "num_key_value_heads", c->heads);
     c->hidden = organ_config_needed(s, "hidden_size");
-    const bool optional = all_mixtures || free || s->family->four_times ||
+    const bool optional = all_mixtures || attention_free || s->family->four_times ||
                           (s->family->streams && json_is_array(json_object_get(s->root, WIDTH)));
     c->intermediate = optional ? 0 : organ_config_needed(s, WIDTH);
     if (all_mixtures || s->family->four_times)

@@ -53,7 +53,7 @@ double organ_calibration_token_products(const organ_forward *forward, const orga
         weights += 3 * wide * (double)c->hidden;
         moved = ROUTED * (double)c->experts_used * (double)c->hidden;
     }
-    /* values: norms and residual additions, 4 times the hidden state; gate, up and their product, 3 times `wide` */
+    /* values: those that elementwise functions compute, about 4 times the hidden state and 3 times `wide` */
     const double scores = (double)c->heads * (double)context / 2, values = 4 * (double)c->hidden + 3 * wide + moved;
     return 2 * weights + scores * (ATTENTION * c->head_dim + SCORE) + VALUE * values;
 }
