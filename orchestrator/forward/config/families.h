@@ -159,7 +159,7 @@ typedef struct forward_mixture {
     bool absent_in_gguf;     /* GGUF files do not state which layers are dense: those without a router */
     /* number of leading dense layers if config.json does not have dense_first; 0: an error; DENSE_NONE: no layer */
     unsigned dense_otherwise;
-    /* members that must be present, because the classes of transformers have different defaults; NULL ends the list */
+    /* members that must be present, because transformers has no default or different ones; NULL ends the list */
     const char *const *required;
 } forward_mixture;
 
@@ -338,7 +338,7 @@ typedef struct forward_family {
     /* AltUp, Laurel and cut gates: members altup_*, laurel_rank, activation_sparsity_pattern */
     bool streams;
     const forward_multipliers *multipliers; /* NULL: none */
-    const forward_mixture *mixture;         /* NULL: no layer has experts */
+    const forward_mixture *mixture;         /* NULL: no experts, but llama of GGUF files may be Mixtral */
     const forward_recurrent *recurrent;     /* NULL: all layers have attention */
     bool attention_free;                    /* config.json has no sizes of attention and no length of the context */
     /* LFM2: members such as block_auto_adjust_ff_dim change the width of feed-forwards */

@@ -61,7 +61,7 @@ typedef struct organ_input_moments {
     /* per feature: 1 / (1 + CV^2), where CV is standard deviation / mean of |x + noise|, in (0, 1]; 1 for an input that
      * is always zero */
     const float *stability;
-    const float *contribution; /* per feature j: 1 / sqrt(H_jj [H^-1]_jj) for the tile of H, in (0, 1] */
+    const float *contribution; /* per feature j: 1 / sqrt(H_jj [H^-1]_jj), H being its damped tile, in (0, 1] */
 } organ_input_moments;
 
 typedef struct organ_calibration organ_calibration;

@@ -42,8 +42,8 @@ typedef struct organ_calibration_run_options {
     size_t reserve;
     organ_calibration_inputs_of streams;
     bool moments_only; /* do not compute stability and contribution: they are 1, and `seed` is ignored */
-    /* with ORGAN_INPUTS_DONOR: a layer with experts may run twice (ORGAN_CALIBRATION_MIN_TOKENS), the first time on
-     * copies of the states */
+    /* with ORGAN_INPUTS_DONOR: gather the inputs of layers with experts on copies of the states, so that such a layer
+     * can run again for experts with too few tokens (ORGAN_CALIBRATION_MIN_TOKENS) */
     bool reruns;
     /* layers of the forward pass must be those of the file: opening returns ORGAN_USAGE for LongCat-Flash, whose layers
      * run as two each (organ_forward_layer_of) */
@@ -110,7 +110,7 @@ typedef struct organ_calibration_work {
      * changed matrices. Targets with the same return value are assigned to one rank; NULL: each target is assigned
      * separately. With ORGAN_INPUTS_DONOR ranks do not exchange matrices. */
     size_t (*together)(void *context, size_t target);
-    bool alike; /* every rank changes all matrices */
+    bool alike; /* every rank changes all matrices, and ranks exchange none */
     /* For targets that are experts' down projections, with ORGAN_INPUTS_CHANGED and `alike`: the walk multiplies the
      * inputs of an expert by the router weights of its tokens. Moments of experts are always whole; if those of a layer
      * exceed the memory, the layer runs several times, each time for some of the experts. `memory` must include the
@@ -130,10 +130,11 @@ typedef struct organ_calibration_work {
      * chunk of this rank's windows (organ_calibration_chunks_of) has passed through the layer. */
     bool every;
     organ_status (*chunk_done)(void *context, const organ_calibration_layer *layer, size_t chunk, organ_error *error);
-    /* With `every` and ORGAN_INPUTS_BOTH, before `leave` changes the layer: gets a chunk of this rank's windows.
-     * `donor` has its states in the donor, which the callback must pass through the donor's layer; `changed` is a
-     * scratch copy of its states in the changed model. All ranks call it at the same time, also after an error, which
-     * every rank then returns; a rank without a further chunk gets windows->count 0. */
+    /* With `every` and ORGAN_INPUTS_BOTH, before `leave` changes the layer: called with each chunk of this rank's
+     * windows. `donor` has the chunk's states in the donor, which the callback must pass through the donor's layer;
+     * `changed` is a copy of the chunk's states in the changed model, which the callback may overwrite. All ranks call
+     * it at the same time, also after an error, which every rank then returns; a rank without a further chunk gets
+     * windows->count 0. */
     organ_status (*compare)(void *context, const organ_calibration_layer *layer, const organ_windows *windows,
                             size_t chunk, float *donor, float *changed, organ_error *error);
     /* Returns the least bytes of memory that the caller uses during the whole walk, in addition to `memory`. `scratch`:
