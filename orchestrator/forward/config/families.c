@@ -505,8 +505,8 @@ static const forward_family *family_at(size_t k)
     return NULL;
 }
 
-/* Returns the GGUF architecture that has the same text model. Rotation sections and deepstack layers, in which these
- * architectures differ, matter only to images. */
+/* Returns the GGUF architecture with the same text model, usually `architecture` itself. Rotation sections and
+ * deepstack layers, in which these architectures differ, matter only to images. */
 static const char *gguf_text(const char *architecture)
 {
     static const char *const same[][2] = {{"qwen2vl", "qwen2"}, {"qwen3vl", "qwen3"}};
