@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: MIT
- * A table of the values of tokenizer.ggml.pre in GGUF files: each row has names and the patterns that cut a text,
- * applied in order, as in the tokenizer.json of the model that the value is named after (the "owner"). The values,
- * and which of them mean the same, are facts of llama.cpp (src/llama-vocab.cpp); if llama.cpp rewrites a pattern
- * that its own matcher cannot run, the row has the owner's. A row has ORGAN_CUT_NFC if the owner's tokenizer applies
- * NFC: qwen2_5, qwen3_5, Cohere and GPT-NeoX in transformers, Hunyuan in its own code. StableLM 2's normaliser was
- * not compared; rows of owners whose normalisers could not be read have none. */
+ * A table of the values of tokenizer.ggml.pre in GGUF files: each row has names (the values) and the patterns that cut
+ * a text, applied in order. The patterns are those of the tokenizer.json of the model that the value is named after
+ * (the "owner"). The values, and which of them mean the same, are facts of llama.cpp (src/llama-vocab.cpp); if
+ * llama.cpp rewrites a pattern that its own matcher cannot run, the row has the owner's pattern. A row has
+ * ORGAN_CUT_NFC if the owner's tokenizer applies NFC: qwen2_5, qwen3_5, Cohere and GPT-NeoX in transformers, Hunyuan in
+ * its own code. StableLM 2's normaliser was not compared; rows of owners whose normalisers could not be read have no
+ * ORGAN_CUT_NFC. */
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include <string.h>
 
+/* Parts of patterns that several rows have: English contractions, the character before the letters of a word, line
+ * breaks and spaces, runs of signs. */
 #define CONTRACTION "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 #define BEFORE_WORD "[^\\r\\n\\p{L}\\p{N}]?"
 #define SPACES      "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
@@ -17,8 +20,9 @@
 /* cl100k and its variants: `number` is the pattern for digits, which decides how many stay together. */
 #define WORDS(number) CONTRACTION "|" BEFORE_WORD "\\p{L}+|" number SIGNS SPACES
 
-/* o200k: words are cut before a capital letter that follows a small one. `ending` is a pattern for the ending of a
- * word, `number` and `signs` for digits and signs. */
+/* o200k: words are cut before a capital letter that follows a small one. UPPER and LOWER are members of a class:
+ * letters that may be capital, that may be small. `ending` is a pattern for the ending of a word, `number` and `signs`
+ * are those for digits and signs. */
 #define UPPER     "\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}"
 #define LOWER     "\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}"
 #define ANY(some) "[" some "]"
@@ -69,10 +73,11 @@
     "|\\s{8}(?!\\S)|\\s{4}(?!\\S)|\\s{1,2}(?!\\S)|\\s{1}"
 #define GPT2_WITHOUT_SPACES "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)"
 
-/* Short names for the table below. */
+/* Short names for the flags of the rows in the table below. */
 enum { NFC = ORGAN_CUT_NFC, WHOLE = ORGAN_CUT_WHOLE, BOS = ORGAN_CUT_BOS };
 
-/* Clang-format would give each row ten lines. */
+/* The rows: names, patterns in the order in which they are applied, flags. Clang-format would give each row ten lines.
+ */
 /* clang-format off */
 static const organ_pretokenizer pretokenizers[] = {
     {"qwen2 deepseek-r1-qwen f2llmv2 hunyuan stablelm2", {WORDS("\\p{N}")}, NFC},
@@ -113,7 +118,7 @@ static const organ_pretokenizer pretokenizers[] = {
 };
 /* clang-format on */
 
-/* Returns true if `name` is one of the blank-separated `names`. */
+/* Returns true if `name`, which has `length` bytes, is one of the blank-separated `names`. */
 static bool has_name(const char *names, const char *name, size_t length)
 {
     for (const char *at = names; *at;) {
@@ -134,8 +139,8 @@ const organ_pretokenizer *organ_pretokenizer_named(const char *name, size_t leng
     return NULL;
 }
 
-/* Returns true if the tokenizer has exactly the rules of this row: its normalizer, its patterns in their order, then
- * bytes as letters. */
+/* Returns true if the tokenizer has exactly the rules of this row: NFC or no normalizer, ignore_merges, the patterns in
+ * their order as Split steps that isolate, then the step that replaces bytes by letters. */
 static bool matches_pretokenizer(const organ_tokenizer *t, const organ_pretokenizer *pretokenizer)
 {
     const bool nfc =
@@ -170,8 +175,9 @@ const char *organ_pretokenizer_name_of(const organ_tokenizer *t, const char *arc
     return found ? found->names : NULL;
 }
 
-/* Adds the normalizer and the steps of a row of the table to the tokenizer. An empty pattern marks the position at
- * which bytes become letters; without one, that is the last step. */
+/* Adds the normalizer and the steps of a row of the table to the tokenizer. An empty pattern (ORGAN_CUT_BYTES) stands
+ * for the step that replaces bytes by letters; without an empty pattern, this step is the last one. Returns the error
+ * of a pattern that cannot be compiled. */
 organ_status organ_tokenizer_set_pretokenizer(organ_tokenizer *t, const char *label,
                                               const organ_pretokenizer *pretokenizer, organ_error *error)
 {
