@@ -93,7 +93,7 @@ static uint64_t hash_numbers(const uint64_t *numbers, size_t count)
     return XXH3_64bits(numbers, count * sizeof *numbers);
 }
 
-/* Returns a hash, starting from `seed`, of all members of the steps that change their result. */
+/* Returns a hash of `seed` and of those members of the `count` steps on which the output of the steps depends. */
 static uint64_t hash_steps(const organ_step *steps, size_t count, uint64_t seed)
 {
     for (size_t k = 0; k < count; k++) {

@@ -226,8 +226,7 @@ organ_growth organ_growth_of(const organ_tokenizer *t, size_t text)
 }
 
 /* Limits the bytes of `made`, the output of a step that has already written `so_far` bytes for other pieces of the
- * text.
- */
+ * text. */
 void organ_growth_begin(const organ_growth *growth, size_t so_far, organ_bytes *made)
 {
     made->bounded = true;
@@ -266,7 +265,8 @@ organ_status organ_growth_end(const organ_tokenizer *t, organ_growth *growth, co
         name_of_step(step), growth->limit, growth->text);
 }
 
-/* Applies a lowercase, prepend or replace step to `bytes`, in place. */
+/* Applies a lowercase, prepend or replace step to the text in `bytes`, in place. Errors are those of organ_step_find
+ * and organ_growth_end. */
 static organ_status rewrite_text(const organ_tokenizer *t, const organ_step *step, organ_search *search,
                                  organ_growth *growth, organ_bytes *bytes, organ_error *error)
 {

@@ -76,8 +76,8 @@
 /* Short names for the flags of the rows in the table below. */
 enum { NFC = ORGAN_CUT_NFC, WHOLE = ORGAN_CUT_WHOLE, BOS = ORGAN_CUT_BOS };
 
-/* The rows: names, patterns in the order in which they are applied, flags. Clang-format would give each row ten lines.
- */
+/* The rows: names, patterns in the order in which they are applied, flags. Clang-format would give each row ten
+ * lines. */
 /* clang-format off */
 static const organ_pretokenizer pretokenizers[] = {
     {"qwen2 deepseek-r1-qwen f2llmv2 hunyuan stablelm2", {WORDS("\\p{N}")}, NFC},

@@ -10,7 +10,7 @@
 /* Sets *id to the id of the token with this text. If there is none and the text is a single character, adds the
  * character as a token with an id after the vocabulary, so that merges can use it. If there is none and the text has
  * several characters, sets *id to ORGAN_NO_ID. Returns false if memory is exhausted. */
-static bool part_id(organ_tokenizer *t, const char *text, size_t bytes, uint32_t *id)
+static bool find_or_add_part(organ_tokenizer *t, const char *text, size_t bytes, uint32_t *id)
 {
     size_t length;
     *id = organ_tokenizer_id(t, text, bytes);
@@ -26,8 +26,8 @@ static bool part_id(organ_tokenizer *t, const char *text, size_t bytes, uint32_t
     return true;
 }
 
-/* For each way to split the text of token `id` between two characters into two tokens (part_id), adds the merge of
- * these tokens to `id` with the rank `rank`. Returns false if memory is exhausted. */
+/* For each way to split the text of token `id` between two characters into two tokens (find_or_add_part), adds the
+ * merge of these tokens to `id` with the rank `rank`. Returns false if memory is exhausted. */
 bool organ_tokenizer_add_splits(organ_tokenizer *t, uint32_t id, uint32_t rank)
 {
     const char *text = t->tokens[id].text;
@@ -40,7 +40,7 @@ bool organ_tokenizer_add_splits(organ_tokenizer *t, uint32_t id, uint32_t rank)
     for (size_t at = length; at < bytes; at += length) {
         uint32_t left, right;
         organ_utf8_at(text + at, &length);
-        if (!part_id(t, text, at, &left) || !part_id(t, text + at, bytes - at, &right))
+        if (!find_or_add_part(t, text, at, &left) || !find_or_add_part(t, text + at, bytes - at, &right))
             return false;
         if (left != ORGAN_NO_ID && right != ORGAN_NO_ID && !organ_tokenizer_merge(t, left, right, rank, id))
             return false;
@@ -61,7 +61,7 @@ static int base64_value(char c)
 /* Decodes four base64 digits to one, two or three bytes and appends the letters of these bytes (organ_letter_of) to
  * `word`. `last` is true for the last four digits of a token, which may end with one or two '='. Returns false for
  * invalid base64; sets *has_memory to false if memory is exhausted. */
-static bool add_group(const char *digits, bool last, organ_bytes *word, bool *has_memory)
+static bool add_base64_group(const char *digits, bool last, organ_bytes *word, bool *has_memory)
 {
     const size_t padding = !last || digits[3] != '=' ? 0 : 1 + (size_t)(digits[2] == '=');
     uint32_t value = 0;
@@ -89,7 +89,7 @@ organ_status organ_tokenizer_ranked(organ_tokenizer *t, const char *label, uint3
     bool good = bytes && bytes % 4 == 0, memory = true;
     word->used = 0;
     for (size_t at = 0; at < bytes && good && memory && word->used <= ORGAN_TOKEN_SIZE; at += 4)
-        good = add_group(base64 + at, at + 4 == bytes, word, &memory);
+        good = add_base64_group(base64 + at, at + 4 == bytes, word, &memory);
     if (!memory)
         return organ_fail_memory(error, label);
     if (!good)

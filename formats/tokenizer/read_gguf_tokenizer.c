@@ -70,8 +70,8 @@ static bool is_valid_utf8(const char *text, size_t bytes)
 }
 
 /* Copies the next string of the list to `copy`, with a NUL after it that copy->used does not count, and moves to the
- * string after it. Returns ORGAN_BAD_INPUT if the string is cut off, longer than ORGAN_TOKEN_SIZE, or not valid UTF-8.
- */
+ * string after it. Returns ORGAN_BAD_INPUT if the string is cut off, longer than ORGAN_TOKEN_SIZE, or not valid
+ * UTF-8. */
 static organ_status next_string(const gguf_source *s, strings *list, organ_bytes *copy)
 {
     uint64_t length = 0;

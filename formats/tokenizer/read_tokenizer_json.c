@@ -141,14 +141,14 @@ static void read_vocabulary(const json_reading *r, organ_json_span span)
     organ_json_walk_begin(&walk, &r->text, span, "vocab", r->error);
     while (organ_json_walk_next(&walk, r->error))
         put_word(r, walk.name, walk.value);
-    if (!r->error->status && r->t->named == 0)
+    if (!r->error->status && r->t->text_count == 0)
         json_refuse(r, "vocab: it is empty");
 }
 
 /* Rejects a vocabulary with more than ID_SLACK + 2 * (number of tokens) ids, because every id takes memory. */
 static void check_holes(const json_reading *r)
 {
-    const size_t named = r->t->named + r->t->raw.count;
+    const size_t named = r->t->text_count + r->t->raw.count;
     if (r->t->token_count > named * 2 + ID_SLACK)
         json_refuse(r, "the highest id is %zu, but there are %zu tokens", r->t->token_count - 1, named);
 }
@@ -245,8 +245,8 @@ static uint32_t require_token_id(const merge_list *l, const char *text, size_t b
     return id;
 }
 
-/* Reads one element of "merges" and enters the merge; its rank is the index of the element. `both` is scratch memory.
- */
+/* Reads one element of "merges" and enters the merge; its rank is the index of the element. `both` is scratch
+ * memory. */
 static void put_merge(merge_list *l, organ_bytes *both)
 {
     size_t first = 0;
@@ -287,8 +287,8 @@ static void read_merges(const json_reading *r, organ_json_span span)
 
 /* ---- settings of the model ---- */
 
-/* Sets *flag to the member `name` of "model"; false if the member is null or missing. Reports an error for other types.
- */
+/* Sets *flag to the member `name` of "model"; false if the member is null or missing. Reports an error for other
+ * types. */
 static void read_flag(const json_reading *r, const char *name, bool *flag)
 {
     const json_t *const value = json_object_get(r->model, name);
@@ -306,8 +306,8 @@ static void expect_unset(const json_reading *r, const char *name)
         json_refuse(r, "model: a '%s' is not supported", name);
 }
 
-/* Rejects a "model" that is not BPE, and settings of BPE that are not supported. `merges` is true if it has "merges".
- */
+/* Rejects a "model" that is not BPE, and settings of BPE that are not supported. `merges` is true if it has
+ * "merges". */
 static void check_type(const json_reading *r, bool merges)
 {
     const json_t *const type = json_object_get(r->model, "type");

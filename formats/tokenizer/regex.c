@@ -107,9 +107,9 @@ static organ_status put_braced(regex_scan *s, organ_error *error)
 
 /* Replacements for the escapes of classes and assertions. */
 static const struct rewriting {
-    char escape; /* the letter after the backslash */
-    const char *outside,
-        *inside; /* its replacement outside and inside of a class; NULL: the escape is rejected there */
+    char escape;         /* the letter after the backslash */
+    const char *outside; /* replacement outside of a class */
+    const char *inside;  /* replacement inside of a class; NULL: the escape is rejected there */
 } rewritings[] = {
     {'s', "[" SPACES "]", SPACES},
     {'S', "[^" SPACES "]", NOT_SPACES},
@@ -289,6 +289,7 @@ static pcre2_code *compile_rewritten(const organ_bytes *made, int *code, PCRE2_S
     pcre2_compile_context *const context = pcre2_compile_context_create(NULL);
     pcre2_code *regex = NULL;
     *code = PCRE2_ERROR_HEAP_FAILED;
+    /* MULTILINE: ^ and $ always match at the ends of lines in Oniguruma. match_with_limit needs USE_OFFSET_LIMIT. */
     if (context && pcre2_set_newline(context, PCRE2_NEWLINE_LF) == 0)
         regex = pcre2_compile((PCRE2_SPTR)(made->data ? made->data : ""), made->used,
                               PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_USE_OFFSET_LIMIT, code, place, context);

@@ -14,6 +14,7 @@
     "\\x{1f170}-\\x{"                                                                                                  \
     "1f189}"
 
+/* Signs as in the package tokenizers: punctuation of Unicode and all other signs of ASCII. */
 #define PUNCTUATION "[\\p{P}\\$\\+<=>\\^`\\|~]"
 
 enum { DEPTH_LIMIT = 8 }; /* levels of Sequence */
@@ -341,8 +342,8 @@ organ_status organ_tokenizer_steps(organ_tokenizer *t, const char *label, const 
 }
 
 /* Appends a split step with the regular expression `pattern` to the pre-tokenizer. Each match becomes a piece; the text
- * between two matches becomes a piece too, or is removed if `drops` is true. To remove
- * it, the step is inverted: the text between two matches counts as match, and ORGAN_REMOVED drops it. */
+ * between two matches becomes a piece too, or is removed if `drops` is true. To remove it, the step is inverted: the
+ * text between two matches counts as match, and ORGAN_REMOVED drops it. */
 organ_status organ_tokenizer_split_at(organ_tokenizer *t, const char *label, const char *pattern, bool drops,
                                       organ_error *error)
 {

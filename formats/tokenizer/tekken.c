@@ -49,8 +49,8 @@ typedef struct tekken_reading {
     organ_error *error;                  /* the first error is kept */
 } tekken_reading;
 
-/* Sets r->spans to the values of the members of tekken.json. All but special_tokens are required; none may occur twice.
- */
+/* Sets r->spans to the values of the members of tekken.json. All but special_tokens are required; none may occur
+ * twice. */
 static organ_status find_members(tekken_reading *r)
 {
     organ_json_walk walk;

@@ -90,10 +90,10 @@ static organ_status read_token_lines(organ_tokenizer *t, const organ_json_source
         at += bytes + 1;
     }
     free(word.data);
-    if (!error->status && t->named != t->token_count)
+    if (!error->status && t->text_count != t->token_count)
         organ_fail(error, ORGAN_BAD_INPUT, "%s: there are %zu tokens, but the highest rank is %zu", text->label,
-                   t->named, t->token_count - 1);
-    if (!error->status && t->named == 0)
+                   t->text_count, t->token_count - 1);
+    if (!error->status && t->text_count == 0)
         organ_fail(error, ORGAN_BAD_INPUT, "%s: it is empty", text->label);
     return error->status;
 }

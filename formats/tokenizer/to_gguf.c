@@ -117,8 +117,7 @@ static bool put_unmarked(organ_bytes *to, const char *text, size_t bytes)
 }
 
 /* Appends the text of token `id` as a GGUF string; "[PAD<id>]" for an id without a token, as llama.cpp's converter
- * does.
- */
+ * does. */
 static bool put_token(const gguf_export *e, uint32_t id, organ_bytes *to)
 {
     char unused[32];

@@ -119,8 +119,8 @@ static void read_post(special_words *w, const json_t *post)
 /* ---- tokenizer_config.json ---- */
 
 /* Sets w->text from tokenizer_config.json: if bos_token is missing, cls_token is BOS; if eos_token is missing,
- * sep_token is EOS. Sets w->adds from the post-processor `post` or, for kinds that it does not state, from the config.
- */
+ * sep_token is EOS. Sets w->adds from the post-processor `post` or, for kinds that it does not state, from the
+ * config. */
 static void find_special(special_words *w, const json_t *config, const json_t *post)
 {
     for (unsigned k = 0; k < KINDS; k++) {

@@ -40,7 +40,7 @@ static void json_plain(FILE *out, const char *text) { json_text(out, text, strle
 
 /* Writes a step of the normalizer as a JSON object. Prepend gets the mark U+2581 instead of the step's blank, which the
  * next step would replace by the mark. Returns false for a step that the reader of GGUF never makes. */
-static bool write_normal(FILE *out, const organ_step *step)
+static bool write_normalizer_step(FILE *out, const organ_step *step)
 {
     static const char *const forms[] = {"NFC", "NFD", "NFKC", "NFKD"};
     if (step->kind == ORGAN_STEP_NORMAL_FORM)
@@ -56,7 +56,7 @@ static bool write_normal(FILE *out, const organ_step *step)
 
 /* Writes a step of the pre-tokenizer as a JSON object: ByteLevel, or Split by a regular expression that isolates its
  * matches. Returns false for other steps. */
-static bool write_cut(FILE *out, const organ_step *step)
+static bool write_pretokenizer_step(FILE *out, const organ_step *step)
 {
     if (step->kind == ORGAN_STEP_BYTES) {
         fputs(BYTE_LEVEL, out);
@@ -70,21 +70,21 @@ static bool write_cut(FILE *out, const organ_step *step)
     return true;
 }
 
-/* Writes the member "pre_tokenizer" if `cut` is true, else "normalizer": null, one step, or a Sequence of steps.
- * Returns false if a step cannot be written. */
-static bool write_steps(FILE *out, const organ_tokenizer *t, bool cut)
+/* Writes the member "pre_tokenizer" if `pretokenizer` is true, else "normalizer": null, one step, or a Sequence of
+ * steps. Returns false if a step cannot be written. */
+static bool write_steps(FILE *out, const organ_tokenizer *t, bool pretokenizer)
 {
-    const organ_step *const steps = cut ? t->pretokenizer : t->normalizer;
-    const size_t count = cut ? t->pretokenizer_count : t->normalizer_count;
+    const organ_step *const steps = pretokenizer ? t->pretokenizer : t->normalizer;
+    const size_t count = pretokenizer ? t->pretokenizer_count : t->normalizer_count;
     bool known = true;
-    fprintf(out, "  \"%s\": ", cut ? "pre_tokenizer" : "normalizer");
+    fprintf(out, "  \"%s\": ", pretokenizer ? "pre_tokenizer" : "normalizer");
     if (count == 0)
         fputs("null", out);
     if (count > 1)
-        fprintf(out, "{\"type\": \"Sequence\", \"%s\": [", cut ? "pretokenizers" : "normalizers");
+        fprintf(out, "{\"type\": \"Sequence\", \"%s\": [", pretokenizer ? "pretokenizers" : "normalizers");
     for (size_t k = 0; k < count && known; k++) {
         fputs(k ? ", " : "", out);
-        known = cut ? write_cut(out, &steps[k]) : write_normal(out, &steps[k]);
+        known = pretokenizer ? write_pretokenizer_step(out, &steps[k]) : write_normalizer_step(out, &steps[k]);
     }
     fputs(count > 1 ? "]},\n" : ",\n", out);
     return known;

@@ -7,8 +7,7 @@
  * newer than the tables of these libraries, or of the package, may be split differently. A GGUF file contains only the
  * name of its split rules (tokenizer.ggml.pre; pretokenizers.c lists the names): this module splits like the tokenizer
  * of the model that the name stands for, with NFC if that tokenizer is known to use it. In a GGUF file of architecture
- * "phi3" with a SentencePiece tokenizer, blanks after a special token belong to that token; GGUF has no key for this.
- */
+ * "phi3" with a SentencePiece tokenizer, blanks after a special token belong to it; GGUF has no key for this. */
 #ifndef ORGAN_TOKENIZER_H
 #define ORGAN_TOKENIZER_H
 

@@ -156,19 +156,19 @@ struct organ_tokenizer {
     organ_token *tokens;                /* by id; after the vocabulary single characters that occur only in merges */
     size_t token_count, token_capacity; /* elements of `tokens`: used, allocated */
     uint32_t *slots;                    /* hash table text -> id + 1, open addressing; 0 is a free slot */
-    size_t slot_count, named;        /* slots, a power of two; slots in use, which is the number of different texts */
-    organ_merge *merges;             /* hash table of pairs, open addressing */
-    size_t merge_slots, merge_count; /* slots of `merges`, a power of two; slots in use */
-    bool whole_words;                /* organ_bpe_word must not cut a word before the merges: byte tokens have merges,
-                                      * and the table of adjacent characters does not contain them */
-    uint32_t letters[2048];          /* ids of the single characters below U+0800, or ORGAN_NO_ID */
-    uint32_t byte_ids[256];          /* ids of <0x00> to <0xFF>, or ORGAN_NO_ID */
-    bool byte_fallback;              /* unknown characters become byte tokens */
-    bool by_scores;                  /* the merges were derived from the scores of SentencePiece */
-    bool fuse_unknown;               /* a run of unknown characters becomes one unknown token */
-    bool ignore_merges;              /* a word that is a token becomes this token, whatever the merges are */
-    bool byte_level;                 /* the texts of tokens consist of letters that represent bytes, as in GPT-2 */
-    uint32_t unknown;                /* id of the unknown token, or ORGAN_NO_ID */
+    size_t slot_count, text_count;      /* number of slots, a power of two; number of different texts in them */
+    organ_merge *merges;                /* hash table of pairs, open addressing */
+    size_t merge_slots, merge_count;    /* slots of `merges`, a power of two; slots in use */
+    bool whole_words;       /* organ_bpe_word must not cut a word before the merges: there are merges of byte tokens,
+                             * whose characters are not among the pairs of adjacent characters in `merges` */
+    uint32_t letters[2048]; /* ids of the single characters below U+0800, or ORGAN_NO_ID */
+    uint32_t byte_ids[256]; /* ids of <0x00> to <0xFF>, or ORGAN_NO_ID */
+    bool byte_fallback;     /* unknown characters become byte tokens */
+    bool by_scores;         /* the merges were derived from the scores of SentencePiece */
+    bool fuse_unknown;      /* a run of unknown characters becomes one unknown token */
+    bool ignore_merges;     /* a word that is a token becomes this token, whatever the merges are */
+    bool byte_level;        /* the texts of tokens consist of letters that represent bytes, as in GPT-2 */
+    uint32_t unknown;       /* id of the unknown token, or ORGAN_NO_ID */
     organ_step normalizer[ORGAN_STEP_LIMIT], pretokenizer[ORGAN_STEP_LIMIT];
     size_t normalizer_count, pretokenizer_count;
     organ_added_list raw, normalized; /* added tokens to find before (raw) and after normalisation; until
@@ -243,7 +243,7 @@ typedef struct organ_ids {
     uint32_t *items;
     size_t count;    /* ids added */
     size_t capacity; /* allocated elements of `items` */
-    size_t max;
+    size_t max;      /* largest number of `items` */
 } organ_ids;
 bool organ_ids_add(organ_ids *ids, uint32_t id); /* false if memory is exhausted */
 
@@ -342,8 +342,8 @@ const organ_pretokenizer *organ_pretokenizer_named(const char *name, size_t leng
  * name, else takes the first name of the first row with these rules. Returns NULL if no row has these rules. */
 const char *organ_pretokenizer_name_of(const organ_tokenizer *t, const char *architecture, size_t *length);
 /* Adds the steps of a row to the tokenizer: NFC if its rules require it, its patterns, then the step that replaces
- * bytes by letters, unless ORGAN_CUT_BYTES is among the patterns. The caller applies ORGAN_CUT_WHOLE and ORGAN_CUT_BOS.
- */
+ * bytes by letters, unless ORGAN_CUT_BYTES is among the patterns. The caller applies ORGAN_CUT_WHOLE and
+ * ORGAN_CUT_BOS. */
 organ_status organ_tokenizer_set_pretokenizer(organ_tokenizer *t, const char *label,
                                               const organ_pretokenizer *pretokenizer, organ_error *error);
 

@@ -24,6 +24,7 @@ bool organ_search_make(organ_search *search, size_t bytes)
     search->steps_left = MATCH_LIMIT + (uint64_t)STEPS_FOR_BYTE * bytes;
     search->data = pcre2_match_data_create(1, NULL);
     search->context = pcre2_match_context_create(NULL);
+    /* begins with 32 KiB, the size of PCRE2's own stack */
     search->stack = pcre2_jit_stack_create(32 << 10, STACK_LIMIT,
                                            NULL); /* NULL if it cannot be allocated: PCRE2 then uses its own */
     if (!search->data || !search->context)
@@ -43,8 +44,7 @@ void organ_search_release(organ_search *search)
 /* Searches for a match that begins at an offset in [from, *last], with at most `limit` steps for each start, and
  * returns the result of pcre2_match. Sets *last so that `limit` times the number of starts is at most STEPS_AT_ONCE; if
  * `limit` is not below STEPS_AT_ONCE, *last is `from`. Subtracts `limit` from search->steps_left for each start that
- * was tried.
- */
+ * was tried. */
 static int match_with_limit(const organ_step *step, organ_search *search, const char *text, size_t bytes, size_t from,
                             size_t *last, uint32_t limit)
 {
@@ -54,6 +54,7 @@ static int match_with_limit(const organ_step *step, organ_search *search, const 
     pcre2_set_offset_limit(search->context, *last);
     const int found =
         pcre2_match(step->regex, (PCRE2_SPTR)text, bytes, from, PCRE2_NO_UTF_CHECK, search->data, search->context);
+    /* the starts that were tried: `from` up to the match, or up to *last without a match */
     const size_t begin = found >= 0 ? pcre2_get_ovector_pointer(search->data)[0] : *last;
     const uint64_t taken = limit * (uint64_t)(begin > from ? begin - from + 1 : 1);
     search->steps_left -= taken < search->steps_left ? taken : search->steps_left;

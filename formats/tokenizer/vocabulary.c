@@ -35,6 +35,7 @@ bool organ_bytes_add(organ_bytes *bytes, const char *from, size_t count)
 uint32_t organ_utf8_at(const char *s, size_t *length)
 {
     const unsigned char *u = (const unsigned char *)s;
+    /* the first byte of n > 1 bytes begins with n one bits and a zero bit, then has 7 - n bits of the code point */
     *length = 1 + (size_t)(u[0] >= 0x80) + (u[0] >= 0xE0) + (u[0] >= 0xF0);
     uint32_t code = *length == 1 ? u[0] : u[0] & (0x7Fu >> *length);
     for (size_t k = 1; k < *length; k++)
@@ -107,8 +108,8 @@ static bool grow_slots(organ_tokenizer *t)
     return true;
 }
 
-/* Extends t->tokens to token `id`. The new entries up to `id` have no text yet. Returns false if memory is exhausted.
- */
+/* Extends t->tokens to token `id`. The new entries up to `id` have no text yet. Returns false if memory is
+ * exhausted. */
 static bool reserve_id(organ_tokenizer *t, uint32_t id)
 {
     if (id < t->token_count)
@@ -131,11 +132,11 @@ static bool reserve_id(organ_tokenizer *t, uint32_t id)
 bool organ_tokenizer_token(organ_tokenizer *t, uint32_t id, const char *text, size_t bytes)
 {
     const char *kept = organ_arena_copy(&t->arena, text, bytes);
-    if (!kept || !reserve_id(t, id) || (t->named >= t->slot_count / 2 && !grow_slots(t)))
+    if (!kept || !reserve_id(t, id) || (t->text_count >= t->slot_count / 2 && !grow_slots(t)))
         return false;
     t->tokens[id] = (organ_token){.text = kept, .bytes = (uint32_t)bytes};
     uint32_t *slot = slot_of_text(t, kept, bytes);
-    t->named += *slot == 0;
+    t->text_count += *slot == 0;
     *slot = id + 1;
     return true;
 }
@@ -166,8 +167,8 @@ bool organ_tokenizer_add(organ_tokenizer *t, const organ_added *added)
 }
 
 /* Ends the vocabulary: sets facts.vocabulary to the number of ids so far. Stores the ids of all characters below U+0800
- * in t->letters and those of the byte tokens <0x00> to <0xFF> in t->byte_ids, because encoding needs them most often.
- */
+ * in t->letters and those of the byte tokens <0x00> to <0xFF> in t->byte_ids, because encoding needs them most
+ * often. */
 void organ_tokenizer_ready(organ_tokenizer *t)
 {
     t->facts.vocabulary = (uint32_t)t->token_count;
@@ -237,7 +238,7 @@ static bool put_pair(organ_tokenizer *t, organ_merge merge)
 /* Enters into t->merges all pairs of adjacent characters in the text of `token`, which a merge makes. organ_bpe_word
  * cuts words between two characters that are not in the table as a pair, because no merge joins them. Returns false if
  * memory is exhausted. */
-static bool note_pairs(organ_tokenizer *t, const organ_token *token)
+static bool put_character_pairs(organ_tokenizer *t, const organ_token *token)
 {
     uint32_t previous = ORGAN_NO_ID;
     size_t length;
@@ -268,7 +269,8 @@ bool organ_tokenizer_merge(organ_tokenizer *t, uint32_t left, uint32_t right, ui
     if (t->byte_fallback && !t->by_scores &&
         (organ_tokenizer_byte(t, left) >= 0 || organ_tokenizer_byte(t, right) >= 0))
         t->whole_words = true;
-    return put_pair(t, (organ_merge){pair_key(OF_TOKENS, left, right), rank, made}) && note_pairs(t, &t->tokens[made]);
+    return put_pair(t, (organ_merge){pair_key(OF_TOKENS, left, right), rank, made}) &&
+           put_character_pairs(t, &t->tokens[made]);
 }
 
 /* Returns the entry of the pair with this key (pair_key), or NULL if the table has none. */

@@ -23,8 +23,8 @@ enum {
 /* Types that scales may have. */
 static const organ_dtype scales[] = {ORGAN_F16, ORGAN_BF16, ORGAN_F32, ORGAN_DTYPE_COUNT};
 
-/* Returns true if a number of codes is neither 0 nor above MAX_CODES. */
-static bool is_sane(uint64_t codes) { return codes > 0 && codes <= MAX_CODES; }
+/* Returns true if `codes`, a number of codes, is neither 0 nor above MAX_CODES. */
+static bool is_plausible_count(uint64_t codes) { return codes > 0 && codes <= MAX_CODES; }
 
 /* Returns the number of words that `codes` codes of `bits` bits need in the layout DENSE. */
 static uint64_t dense_words(uint64_t codes, unsigned bits) { return organ_divide_up(codes * bits, WORD_BITS); }
@@ -105,7 +105,7 @@ static organ_status find_bits(const organ_weight_search *search, organ_weight *w
 {
     unsigned found = 0, count = 0;
     weight->bits = (unsigned)group->bits;
-    if (!is_sane(cols))
+    if (!is_plausible_count(cols))
         return organ_weight_fail(search, weight->shape_tensor, "states that a row has %" PRIu64 " codes", cols);
     if (weight->bits && !matching_layouts(cols, weight->bits, words))
         return organ_weight_fail(
@@ -178,6 +178,7 @@ static organ_status check_packed(organ_weight_search *search, organ_weight *weig
     bool same;
     if (organ_weight_scale_type(search, weight, scales) || organ_weight_grid(search, weight, group))
         return search->error->status;
+    /* scales for blocks of several rows: reports the shape that scales for groups have */
     if (weight->block_rows != 1 && weight->scale->elements != 1) {
         uint64_t expected[3] = {weight->shape[0], weight->shape[weight->rank - 2], 0};
         expected[weight->rank - 2] = weight->shape[weight->rank - 2];
@@ -271,8 +272,9 @@ static organ_scheme find_layout(organ_weight_search *search, const organ_weight 
     return found;
 }
 
-/* Returns true if codes of `bits` bits agree with the number of rows of words, the columns of the zero points, and
- * the length of g_idx (if there is one). Sets *in to the number of inputs, which are the columns of the weight. */
+/* Returns true if the shapes of a GPTQ weight fit codes of `bits` bits: a column of words contains whole codes, a row
+ * of zero points has the words for a code of each output, and g_idx, if there is one, has an entry for each input. Sets
+ * *in to the number of inputs, which are the columns of the weight. */
 static bool bits_fit_shapes(const organ_weight *weight, unsigned bits, uint64_t *in)
 {
     const uint64_t rows = weight->codes->shape[0], out = weight->scale->shape[1];
@@ -410,7 +412,7 @@ static organ_status find_qweight(organ_weight_search *search, const organ_tensor
         return search->error->status;
     const organ_tensor *const all[] = {codes, weight.scale, weight.zero};
     for (size_t k = 0; k < 3; k++)
-        if (all[k]->rank != 2 || !is_sane(all[k]->elements))
+        if (all[k]->rank != 2 || !is_plausible_count(all[k]->elements))
             return organ_weight_fail(search, all[k], "has %u axes and %" PRIu64 " elements, but a matrix is expected",
                                      all[k]->rank, all[k]->elements);
     weight.scheme = find_layout(search, &weight);

@@ -307,8 +307,8 @@ void organ_quant_config_free(organ_quant_config *config)
 }
 
 /* Sets *group to the settings for a module. Sets *named to true if the config states that the module is quantised: a
- * rule of config->targets selects the module or, in a config without groups, quant_method applies to the whole model.
- */
+ * rule of config->targets selects the module or, in a config without groups, quant_method applies to the whole
+ * model. */
 organ_status organ_quant_config_of(organ_quant_config *config, const char *module, bool embedding,
                                    const organ_quant_group **group, bool *named, organ_error *error)
 {

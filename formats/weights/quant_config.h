@@ -50,8 +50,8 @@ void organ_quant_config_free(organ_quant_config *config); /* NULL is allowed */
 /* Sets *group to the settings of the weight of `module` ("model.layers.0.mlp.up_proj"): those of the rule in
  * config->targets that selects the module, else config->all. Sets *named to true if the config states that the module
  * is quantised: a rule selects it, or the config has a method and no groups. `embedding` is true for an embedding,
- * which rules for classes of linear layers do not select. Returns ORGAN_BAD_INPUT if matching patterns takes too long.
- */
+ * which rules for classes of linear layers do not select. Returns ORGAN_BAD_INPUT if matching patterns takes too
+ * long. */
 organ_status organ_quant_config_of(organ_quant_config *config, const char *module, bool embedding,
                                    const organ_quant_group **group, bool *named, organ_error *error);
 

@@ -49,8 +49,8 @@ organ_quant_scope organ_quant_enter(const organ_quant_scope *at, const char *key
     return inner;
 }
 
-/* Sets *out to the string in the member `key`; leaves *out unchanged if the member is absent. Another type is an error.
- */
+/* Sets *out to the string in the member `key`; leaves *out unchanged if the member is absent. Another type is an
+ * error. */
 void organ_quant_read_word(const organ_quant_scope *at, const char *key, const char **out)
 {
     const json_t *const value = organ_quant_member(at, key);

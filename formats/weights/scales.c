@@ -164,6 +164,7 @@ static organ_status scales_find_blocks(organ_weight_search *search, organ_weight
         weight->block_rows = 1;
         if (group->block_rows > 0)
             organ_weight_note_contradiction(search, weight, "block", group->block_rows, group->block_cols, 1, m.cols);
+        /* with one scale for a row, the config's group_size does not apply */
         return organ_weight_groups(search, weight, cols, group->block_rows > 0 || cols == 1 ? NULL : group,
                                    &weight->block_cols);
     }

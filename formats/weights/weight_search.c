@@ -28,22 +28,23 @@ organ_status organ_weight_fail(const organ_weight_search *search, const organ_te
                       tensor->name, reason);
 }
 
-/* Notes that the property `what` is said0 (x said1) in the config, but found0 (x found1) in the weight's tensors. If
- * the list already has a note with the same property and values, counts the weight there. When the list is full, its
+/* Notes that the property `what` is stated0 (x stated1) in the config, but found0 (x found1) in the weight's tensors.
+ * If the list already has a note with the same property and values, counts the weight there. When the list is full, its
  * last note counts all further contradictions. */
 void organ_weight_note_contradiction(organ_weight_search *search, const organ_weight *weight, const char *what,
-                                     uint64_t said0, uint64_t said1, uint64_t found0, uint64_t found1)
+                                     uint64_t stated0, uint64_t stated1, uint64_t found0, uint64_t found1)
 {
     for (size_t k = 0; k < search->note_count; k++) {
         organ_weight_note *const note = &search->notes[k];
         if (k + 1 == ORGAN_NOTES_MAX ||
-            (strcmp(note->what, what) == 0 && note->stated[0] == said0 && note->stated[1] == said1 &&
+            (strcmp(note->what, what) == 0 && note->stated[0] == stated0 && note->stated[1] == stated1 &&
              note->found[0] == found0 && note->found[1] == found1)) {
             note->count++;
             return;
         }
     }
-    search->notes[search->note_count++] = (organ_weight_note){what, {said0, said1}, {found0, found1}, weight->name, 1};
+    search->notes[search->note_count++] =
+        (organ_weight_note){what, {stated0, stated1}, {found0, found1}, weight->name, 1};
 }
 
 /* Sets *group to the config's settings for the weight `name`, and *named to true if the config states that the weight
@@ -102,8 +103,7 @@ organ_status organ_weight_shape(organ_weight_search *search, organ_weight *weigh
 }
 
 /* Appends a copy of *weight to search->weights and marks its codes and companions as claimed. Does nothing after an
- * error.
- */
+ * error. */
 organ_status organ_weight_add(organ_weight_search *search, const organ_weight *weight)
 {
     if (search->error->status)

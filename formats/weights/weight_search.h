@@ -67,11 +67,11 @@ static inline bool organ_same_axes(const uint64_t *a, const uint64_t *b, unsigne
     return memcmp(a, b, count * sizeof *a) == 0;
 }
 
-/* Notes that the config contradicts the weight's tensors in the property `what`: the config states said0, but the
- * tensors show found0. If the property is a block, the config states said0 x said1 and the tensors show found0 x
- * found1; otherwise said1 and found1 are 0. */
+/* Notes that the config contradicts the weight's tensors in the property `what`: the config states stated0, but the
+ * tensors show found0. If the property is a block, the config states stated0 x stated1 and the tensors show found0 x
+ * found1; otherwise stated1 and found1 are 0. */
 void organ_weight_note_contradiction(organ_weight_search *search, const organ_weight *weight, const char *what,
-                                     uint64_t said0, uint64_t said1, uint64_t found0, uint64_t found1);
+                                     uint64_t stated0, uint64_t stated1, uint64_t found0, uint64_t found1);
 
 /* Sets *group to the settings in the config for the weight called `name`, and *named to true if the config states that
  * this weight is quantised. Reports exhausted memory if `name` is NULL, so that the caller need not check the result of
@@ -103,8 +103,8 @@ organ_status organ_weight_grid(organ_weight_search *search, organ_weight *weight
 organ_status organ_weight_groups(organ_weight_search *search, const organ_weight *weight, uint64_t groups,
                                  const organ_quant_group *group, uint64_t *size);
 
-/* Returns ORGAN_BAD_INPUT unless weight->scale has one of the types in the list `types`, which ORGAN_DTYPE_COUNT ends.
- */
+/* Returns ORGAN_BAD_INPUT unless weight->scale has one of the types in the list `types`, which ORGAN_DTYPE_COUNT
+ * ends. */
 organ_status organ_weight_scale_type(const organ_weight_search *search, const organ_weight *weight,
                                      const organ_dtype *types);
 
