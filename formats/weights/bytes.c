@@ -43,7 +43,7 @@ static organ_status find_scale(organ_weight_search *search, const organ_tensor *
 }
 
 /* Completes and adds a weight whose codes are pairs of 4 bits in the bytes of a row. `size` consecutive codes of a row
- * share a scale. weight->scale is set. */
+ * share a scale. The caller has set weight->scale. */
 static organ_status add_pairs(organ_weight_search *search, organ_weight *weight, uint64_t size)
 {
     const organ_tensor *const codes = weight->codes, *const scale = weight->scale;
@@ -102,8 +102,8 @@ static organ_status find_global(organ_weight_search *search, organ_weight *weigh
     return ORGAN_OK;
 }
 
-/* Adds a weight of 4-bit codes: MXFP4 if its scales are exponents, else NVFP4. weight->scale is set. The name of an
- * NVFP4 tensor scale begins with the first `length` bytes of the codes' name (find_global). */
+/* Adds a weight of 4-bit codes: MXFP4 if its scales are exponents, else NVFP4. The caller has set weight->scale. The
+ * name of an NVFP4 tensor scale begins with the first `length` bytes of the codes' name (find_global). */
 static organ_status add_fp4(organ_weight_search *search, organ_weight *weight, size_t length)
 {
     if (weight->codes->elements == 0)

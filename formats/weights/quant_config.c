@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Reads quantisation settings from the files of a model. An organ_quant_scope ("scope") is an object of the config and
- * its path. Functions keep the first error in its `error`; values that they set after an error are not used. */
+ * its path. Functions keep the first error in `error` of the scope; values that they set after an error are not used.
+ */
 #include "formats/weights/quant_config_parts.h"
 
 #include "formats/base/path.h"
@@ -240,7 +241,7 @@ static scope load_config_file(organ_quant_config *config, const organ_model *mod
     return (scope){config, error, "", config->root};
 }
 
-/* Reads the settings of config.json: those of MLX if the model has weights in U32 words, else quantization_config or
+/* Reads the settings of config.json: those of MLX (organ_quant_read_mlx) or, if there are none, quantization_config or
  * compression_config, at the top or in text_config. Returns true if there are any. The caller checks `error`. */
 static bool read_config_json(organ_quant_config *config, const organ_model *model, organ_error *error)
 {

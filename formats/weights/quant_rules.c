@@ -30,13 +30,13 @@ struct organ_rule {
 };
 
 /* Buffers of PCRE2 that all matches of a list of rules share. */
-struct organ_rule_machine {
+struct organ_rule_buffers {
     pcre2_match_data *match;
     pcre2_match_context *context;
 };
 
 /* Compiles the regular expression of a rule, anchored at the beginning only, like Python's re.match. Allocates
- * rules->machine if the list has none. `file` and `field` name the rule in messages. */
+ * rules->buffers if the list has none. `file` and `field` name the rule in messages. */
 static organ_status compile_rule(organ_quant_rules *rules, struct organ_rule *rule, const char *file, const char *field,
                                  organ_error *error)
 {
@@ -56,9 +56,9 @@ static organ_status compile_rule(organ_quant_rules *rules, struct organ_rule *ru
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: '%.200s' is not a valid pattern: %s", file, field,
                           rule->text, (const char *)why);
     }
-    if (rules->machine)
+    if (rules->buffers)
         return ORGAN_OK;
-    struct organ_rule_machine *const m = rules->machine = calloc(1, sizeof *m);
+    struct organ_rule_buffers *const m = rules->buffers = calloc(1, sizeof *m);
     if (!m || !(m->match = pcre2_match_data_create(1, NULL)) || !(m->context = pcre2_match_context_create(NULL)))
         return organ_fail_memory(error, file);
     return ORGAN_OK;
@@ -92,15 +92,15 @@ organ_status organ_quant_rules_add(organ_quant_rules *rules, organ_rule_kind kin
  * pcre2_match. */
 static int match_rule(const organ_quant_rules *rules, const struct organ_rule *rule, const char *module, uint32_t steps)
 {
-    pcre2_set_match_limit(rules->machine->context, steps);
-    pcre2_set_depth_limit(rules->machine->context, steps);
-    return pcre2_match(rule->code, (PCRE2_SPTR)module, strlen(module), 0, 0, rules->machine->match,
-                       rules->machine->context);
+    pcre2_set_match_limit(rules->buffers->context, steps);
+    pcre2_set_depth_limit(rules->buffers->context, steps);
+    return pcre2_match(rule->code, (PCRE2_SPTR)module, strlen(module), 0, 0, rules->buffers->match,
+                       rules->buffers->context);
 }
 
 /* Sets *matched to true if the rule's regular expression matches the module's name. Tries the numbers of steps in
- * `allowances` in order and adds the charge of each try to rules->charged, because a hostile pattern could
- * run for hours. Returns ORGAN_BAD_INPUT if the last number of steps or CHARGE_MAX is reached. */
+ * `allowances` in order and adds the charge of each try to rules->charged, because a hostile pattern could run
+ * for hours. Returns ORGAN_BAD_INPUT if the last number of steps or CHARGE_MAX is reached. */
 static organ_status match_regex_bounded(organ_quant_rules *rules, const struct organ_rule *rule, const char *module,
                                         const char *file, bool *matched, organ_error *error)
 {
@@ -201,11 +201,11 @@ void organ_quant_rules_release(organ_quant_rules *rules)
 {
     for (size_t k = 0; k < rules->count; k++)
         pcre2_code_free(rules->rules[k].code);
-    if (rules->machine) {
-        pcre2_match_data_free(rules->machine->match);
-        pcre2_match_context_free(rules->machine->context);
+    if (rules->buffers) {
+        pcre2_match_data_free(rules->buffers->match);
+        pcre2_match_context_free(rules->buffers->context);
     }
-    free(rules->machine);
+    free(rules->buffers);
     free(rules->rules);
     free(rules->values);
     organ_name_table_release(&rules->exact);

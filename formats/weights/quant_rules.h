@@ -21,7 +21,7 @@ typedef enum organ_rule_kind {
 } organ_rule_kind;
 
 struct organ_rule;
-struct organ_rule_machine;
+struct organ_rule_buffers;
 
 /* A list of rules. A list whose members are all zero is empty. */
 typedef struct organ_quant_rules {
@@ -30,7 +30,7 @@ typedef struct organ_quant_rules {
     const void **values; /* the caller's value of each of the `value_count` rules of exact names */
     size_t value_count, value_capacity;
     organ_name_table exact;             /* text of an exact rule -> index into `values` */
-    struct organ_rule_machine *machine; /* buffers for matching; NULL without regular expressions */
+    struct organ_rule_buffers *buffers; /* buffers for matching; NULL without regular expressions */
     uint64_t charged;                   /* cost of all matches so far (quant_rules.c); at a limit, matching fails */
 } organ_quant_rules;
 
