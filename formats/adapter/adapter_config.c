@@ -316,7 +316,8 @@ static organ_status read_adapter_config(const organ_json_object *from, organ_ada
     return error->status;
 }
 
-/* Parses adapter_config.json at `path`, keeps it in adapter->config, and reads its fields. */
+/* Parses adapter_config.json at `path` into adapter->config, which the caller releases, and sets the members of
+ * *adapter and *rules that it states. `label` names the file in messages. */
 organ_status organ_adapter_config_read(const char *path, const char *label, organ_adapter *adapter,
                                        organ_adapter_rules *rules, organ_error *error)
 {

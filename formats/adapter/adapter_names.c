@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Splits MODULE.weight.lora_a or MODULE.weight.lora_b, as llama.cpp names the tensors of an adapter. Returns false for
- * any other name. */
+/* Splits MODULE.weight.lora_a or MODULE.weight.lora_b, as llama.cpp names the tensors of an adapter: sets module,
+ * length and is_b of *out. Returns false for any other name. */
 static bool name_read_gguf(const char *name, organ_adapter_name *out)
 {
     *out = (organ_adapter_name){.module = name, .length = strlen(name)};

@@ -308,13 +308,15 @@ static int by_layer_and_name(const void *left, const void *right)
     return strcmp(a->module, b->module);
 }
 
-/* Completes all pairs, sorts them by layer and module, and enters their modules into s->names. */
+/* Completes all pairs, sorts them by layer and module, and enters their modules into s->names. Rejects a config with
+ * too many patterns for the number of pairs. organ_rows_passed and organ_rows_rest hand the memory of the array of
+ * pairs back to the system; its contents stay in a file. */
 static organ_status finish_pairs(open_state *s, organ_error *error)
 {
     if (organ_adapter_rules_check_limit(&s->rules, s->adapter.pair_count, error) != ORGAN_OK)
         return error->status;
-    organ_name_table_release(
-        &s->names); /* the table is made again after sorting; releasing it now lowers the peak of memory */
+    /* the table is made again after sorting; releasing it now lowers the peak of memory */
+    organ_name_table_release(&s->names);
     s->names = (organ_name_table){0};
     for (size_t k = 0; k < s->adapter.pair_count; k++) {
         if (finish_pair(s, &s->pairs[k], error) != ORGAN_OK)

@@ -195,8 +195,8 @@ static bool emit_ids(organ_bpe *bpe, const char *word)
 
 /* ---- words ---- */
 
-/* Returns the cache entry for a word; the entry may be free or contain another word with the same hash. Returns NULL if
- * the word is too long or the cache cannot be allocated. */
+/* Returns the cache entry for a word; the entry may be free or contain another word whose hash selects the same
+ * entry. Returns NULL if the word is too long or the cache cannot be allocated. */
 static organ_cached_word *find_cached_word(organ_bpe *bpe, const char *word, size_t bytes)
 {
     if (bytes > CACHED_BYTES)

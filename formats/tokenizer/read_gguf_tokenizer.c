@@ -149,7 +149,7 @@ static organ_status read_tokens(const gguf_source *s)
         find_token_array(s, KEY("token_type"), false, list.kv->count, &types);
     while (!s->error->status && list.index < list.kv->count) {
         if (next_string(s, &list, &text) == ORGAN_OK)
-            put_token(s, (uint32_t)list.index - 1, &text, types);
+            put_token(s, (uint32_t)list.index - 1, &text, types); /* next_string moved past this string */
     }
     free(text.data);
     return s->error->status;
@@ -188,7 +188,7 @@ static organ_status read_merges(const gguf_source *s)
     begin_strings(s, KEY("merges"), 0, &list);
     while (!s->error->status && list.index < list.kv->count) {
         if (next_string(s, &list, &text) == ORGAN_OK)
-            put_merge(s, (uint32_t)list.index - 1, &text);
+            put_merge(s, (uint32_t)list.index - 1, &text); /* next_string moved past this string */
     }
     free(text.data);
     return s->error->status;

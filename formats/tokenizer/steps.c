@@ -183,7 +183,7 @@ static void read_metaspace(const steps_reading *r)
     add_step(r, &step);
 }
 
-/* Appends the step of Punctuation, which isolates each sign unless "behavior" is given. */
+/* Appends the step of Punctuation, which treats each sign according to "behavior"; by default each sign is a piece. */
 static void read_punctuation(const steps_reading *r)
 {
     const bool known = json_object_get(r->from, "behavior");

@@ -25,8 +25,8 @@ enum { FLOAT_MODES = sizeof float_modes / sizeof *float_modes };
 /* Upper bound of the words of a row, far above real ones, so that products of the functions below cannot overflow. */
 #define WORDS_MAX ((uint64_t)1 << 40)
 
-/* Returns ORGAN_BAD_INPUT unless codes and scales have 2 to 4 axes, of which all but the last are equal, and a size
- * that is neither 0 nor above WORDS_MAX. */
+/* Returns ORGAN_BAD_INPUT unless codes and scales have 2 to 4 axes, of which all but the last are equal, neither is
+ * empty, and a row of codes has at most WORDS_MAX words. */
 static organ_status check_axes(const organ_weight_search *search, const organ_weight *weight)
 {
     const organ_tensor *const codes = weight->codes, *const scale = weight->scale;

@@ -42,7 +42,7 @@ static unsigned matching_layouts(uint64_t codes, unsigned bits, uint64_t words)
  * fill a word without unused bits. */
 static bool is_one_layout(uint64_t codes, unsigned bits) { return WORD_BITS % bits == 0 || codes <= WORD_BITS / bits; }
 
-/* Returns ORGAN_BAD_INPUT unless the tensor has one of the two types, which may be equal. */
+/* Returns ORGAN_BAD_INPUT unless the tensor has one of the types `type` and `other`, which may be equal. */
 static organ_status expect_type(const organ_weight_search *search, const organ_tensor *tensor, organ_dtype type,
                                 organ_dtype other)
 {

@@ -111,7 +111,7 @@ static void write_value(const char *what, const uint64_t value[2], char out[64])
         snprintf(out, 64, "%s", organ_scheme_name((organ_scheme)value[0]));
     else if (value[1])
         snprintf(out, 64, "%" PRIu64 " x %" PRIu64, value[0], value[1]);
-    else
+    else /* signed, because a group_size may be -1 */
         snprintf(out, 64, "%" PRId64, (int64_t)value[0]);
 }
 
