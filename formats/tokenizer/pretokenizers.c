@@ -29,14 +29,15 @@
 #define CASED(upper, lower, ending, number, signs)                                                                     \
     BEFORE_WORD upper "*" lower "+" ending "|" BEFORE_WORD upper "+" lower "*" ending "|" number signs SPACES
 #define O200K(ending, number) CASED(ANY(UPPER), ANY(LOWER), ending, number, "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*")
-#define NOT_HAN(some)         "[" some "&&[^\\p{Han}]]"
+#define NOT_HAN(some)         "[" some "&&[^\\p{Han}]]" /* the characters of the class that are not Chinese */
 
 /* DeepSeek V3: a word may begin with one sign of ASCII; the pattern for Chinese and Japanese is applied first. */
 #define CJK        "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+"
 #define SIGN_WORDS "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
 #define DEEPSEEK3  SIGN_WORDS "| ?[\\p{P}\\p{S}]+[\\r\\n]*" SPACES
 
-/* DeepSeek LLM and Coder: the ranges are those of their tokenizer.json. */
+/* DeepSeek LLM and Coder: Chinese, Japanese and Korean; letters with case; signs. The ranges are those of their
+ * tokenizer.json. */
 #define OLD_CJK "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"
 #define CASED_LETTERS                                                                                                  \
     "A-Za-z\u00b5\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u01ba\u01bc-\u01bf\u01c4-\u0293\u0295-\u02af\u0370-\u0373\u0376"    \
@@ -51,6 +52,8 @@
     "\U000118a0-\U000118df\U0001e900-\U0001e943"
 #define WIDE_SIGNS "!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002"
 
+/* Parts of the patterns of BLOOM (STOPS: signs and spaces that end a word) and Falcon (PUNCTUATION); then the patterns
+ * of the rows that the macros are named after. */
 #define STOPS       "(\\s|.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c)"
 #define PUNCTUATION "[\\p{P}\\$\\+<=>\\^`\\|~]+"
 #define QWEN35      "[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*"
