@@ -93,12 +93,13 @@
     CHOICE("allocate", "global", member.allocate, \
            "divide one --budget over all targets so that the KL divergence is smallest, as predicted from " \
            "measurements of each tensor on a part of --calibration"), \
-    TEXT("budget", "AMOUNT", member.budget, "the budget to divide: " example), \
-    TEXT("allocation", "FILE", member.file, "file of these measurements: read if it exists, else written", \
+    TEXT("budget", "AMOUNT", member.budget, "amount to divide: " example), \
+    TEXT("allocation", "FILE", member.file, "file of the measurements of --allocate: read if it exists, else written", \
          .names = ORGAN_NAMES_INPUT)
 #define ALLOCATION_ROUNDS(member) \
     NUMBER("rounds", "N", member.rounds, \
-           "rounds of trial exchanges between pairs of tensors after the division; each runs the whole model", \
+           "rounds of trial exchanges between pairs of tensors after the division; each runs the whole model; " \
+           "default 0", \
            .range = {ORGAN_ALLOCATE_ROUNDS})
 #define ALLOCATION_TOKENS(member) \
     NUMBER("allocate-tokens", "N", member.tokens, \
@@ -108,8 +109,8 @@
            .range = {ORGAN_ALLOCATE_LAYERS})
 #define ALLOCATION_WAY(member) \
     REAL("allocate-way", "W", member.way, \
-         "mixture of two allocations: 1 is the one with the lowest predicted cost, values towards 0 give all tensors " \
-         "equal amounts; default 0.8", \
+         "mixture of two divisions: 1: the one with the least predicted divergence; towards 0: equal amounts for all " \
+         "tensors; default 0.8", \
          .range = {0, 1}, \
          .after_from = true)
 
