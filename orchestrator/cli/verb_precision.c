@@ -121,8 +121,9 @@ static const organ_option gptq_options[] = {
     FLAG("no-resolve", quantize.no_resolve, "keep the scales and codes of GPTQ; do not refit them")};
 
 static const organ_option width_options[] = {
-    ALLOCATION_OF(quantize.allocate, "3.5bpw, "
-                                     "9GB"), ALLOCATION_ROUNDS(quantize.allocate), ALLOCATION_TOKENS(quantize.allocate),
+    ALLOCATION_OF(quantize.allocate,
+                  "3.5bpw (bits per weight of the targets, with scales) or 9GB (bytes of all tensors)"),
+    ALLOCATION_ROUNDS(quantize.allocate), ALLOCATION_TOKENS(quantize.allocate),
     FLAG("one-width", quantize.one_width, "with --scheme mixed: one width for q, k and v of a layer, and one for gate "
                                           "and up, as vLLM requires")};
 

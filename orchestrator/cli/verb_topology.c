@@ -30,8 +30,9 @@ const organ_verb organ_topology_verb = {
     .shares = true,
     .summary = "print where threads and buffers of a run would be placed",
     .about = "Prints the core to which each thread of a run would be pinned, the NUMA node of its buffers, and the "
-             "parts of the machine that a run does not use: CPUs that are offline or outside the cpuset or affinity "
-             "mask; memory nodes that are empty, forbidden or far from every used core; and CPUs without a worker.\n"
+             "parts of the machine that a run does not use. Those are CPUs that are offline, outside the cpuset or "
+             "affinity mask, or without a worker, and memory nodes that are empty, forbidden or far from every used "
+             "core.\n"
              "Workers get CPUs in this order: first one CPU of each core, the fastest kind of core first and among "
              "equal cores the nodes in turn; then the second hardware threads of the cores. By default there is one "
              "worker per core, so slower cores are used too. They do not delay the others, because work is assigned "
