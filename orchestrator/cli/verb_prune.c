@@ -104,8 +104,8 @@ const organ_verb organ_prune_verb = {
              "reads only the weights, supports every architecture and runs at the speed of the disk, but its loss is "
              "several times higher at 40 % sparsity and above. sparsegpt, alps, wanda and magnitude are the published "
              "baselines.\n"
-             "physarum-v1 simulates flow in a network in which each weight is a tube between an input and an output; "
-             "tubes with much flow grow, and the weights of thin tubes become zero. physarum-v2 computes the flow with "
+             "physarum-v1 simulates flow in a network in which each weight is a tube between an input and an output. "
+             "Tubes with much flow grow; the weights of thin tubes become zero. physarum-v2 computes the flow with "
              "importances that it measures on the calibration text, and refits the kept weights by least squares. "
              "physarum-v3 chooses a first set of zeros by the flow, then optimises zeros and kept weights together "
              "(ADMM).\n"
@@ -113,11 +113,11 @@ const organ_verb organ_prune_verb = {
              "--scratch DIR stores the hidden states in an unnamed temporary file, which the system removes when the "
              "run ends. If the text has fewer windows than --samples, organ uses the whole text.\n"
              "--allocate global divides one --budget over all targets, with any method. organ prunes each tensor alone "
-             "to two sparsities on half of --samples, measures the KL divergence from the donor on other tokens of the "
-             "calibration text, and chooses the sparsities that minimise the predicted divergence. --allocation FILE "
-             "stores these measurements for the next budget.\n"
+             "to two sparsities on half of --samples, and measures the KL divergence from the donor on other tokens of "
+             "the calibration text. It then chooses the sparsities that minimise the predicted divergence. "
+             "--allocation FILE stores these measurements for the next budget.\n"
              "--then int4-group128 (or another scheme of quantize) also quantises: organ prunes each matrix and "
-             "quantises its kept weights as quantize --method gptq does; removed weights stay zero, and later layers "
+             "quantises its kept weights as quantize --method gptq does. Removed weights stay zero, and later layers "
              "are calibrated on the result. OUT has the format and report of quantize. A --budget in bits per weight "
              "(2.6bpw) or bytes counts the codes of kept weights, the scales, and one bit per weight for the mask; a "
              "budget in bytes also counts all other tensors. OUT stores a code for each zero, too, so it can be larger "
@@ -170,12 +170,11 @@ const organ_verb organ_audit_verb = {
     .summary = "verify a pruning or a cut from the bytes of both models",
     .about = "Compares a pruned or cut model with its donor, the original model; it reads no log or report. It counts "
              "the weights that pruning has set to zero ('killed'), as a share of the pruned tensors (target) and of "
-             "the whole model (full), and checks that all other weights and tensors have the same bits, names, types "
+             "the whole model (full). It checks that all other weights and tensors have the same bits, names, types "
              "and shapes.\n"
-             "If PRUNED has fewer blocks (layers), experts, channels or heads than the donor, audit finds out by their "
-             "bytes which of the donor's were kept: blocks by their norms and their key and value projections; "
-             "experts by rows of the router; channels and heads by rows of matrices. It then checks that every tensor "
-             "consists of the donor's bytes for the kept parts, and that config.json or the GGUF metadata match.",
+             "If PRUNED has fewer blocks (layers), experts, channels or heads than the donor, audit finds by their "
+             "bytes which of the donor's were kept. It then checks that every tensor consists of the donor's bytes for "
+             "the kept parts, and that config.json or the GGUF metadata match.",
     OPERANDS(OPERAND("DONOR", MODEL, audit.donor, "the model before pruning"),
              OPERAND("PRUNED", MODEL, audit.pruned, "the pruned copy")),
     GROUPS(GROUP("Options", audit_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
