@@ -32,8 +32,8 @@ const organ_verb organ_convert_verb = {
     .name = "convert",
     .shares = true,
     .summary = "convert a model between safetensors and GGUF",
-    .about = "Writes MODEL in the other format, for llama.cpp or for transformers: tensors with the names and the "
-             "order of rows of that format, the configuration, the tokenizer and the chat template.\n"
+    .about = "Writes MODEL in the other format, for llama.cpp or for transformers. The output has the tensors with the "
+             "names and the order of rows of that format, the configuration, the tokenizer and the chat template.\n"
              "To GGUF: OUT is one file. Norms, biases, routers and other small tensors are F32; matrices get --type. "
              "If their rows are not whole blocks of 256, q4_k, q5_k and q6_k become q5_0, q5_1 and q8_0; if they are "
              "not whole blocks of 32, F16. The output head gets q6_k if --type is another block type than q8_0. In "
@@ -41,11 +41,11 @@ const organ_verb organ_convert_verb = {
              "keys whose values differ from llama.cpp's.\n"
              "To safetensors: OUT is a directory with config.json, tokenizer files and shards. Matrices and vectors "
              "get --type.\n"
-             "Quantised tensors of MODEL are dequantised first. Tensors of vision and audio towers and of layers for "
-             "multi-token prediction (MTP) are left out, and a note gives their number. If a tensor, the architecture "
-             "or the tokenizer cannot be converted, the error names it and nothing is written. If organ has no rules "
-             "for an architecture, but all tensors have names that are usual in transformers, it converts only the "
-             "names; only organ can read such a GGUF file.\n"
+             "Quantised tensors of MODEL are dequantised first, except with --type codes. Tensors of vision and audio "
+             "towers and of layers for multi-token prediction (MTP) are left out, and a note gives their number. If a "
+             "tensor, the architecture or the tokenizer cannot be converted, the error names it and nothing is "
+             "written. If organ has no rules for an architecture, but all tensors have usual names of transformers, it "
+             "converts only the names. Only organ can read such a GGUF file.\n"
              "OUT appears under its name only when it is complete; --resume continues an interrupted run.\n"
              ORGAN_EVALUATION_ABOUT("MODEL"),
     OPERANDS(OPERAND("MODEL", MODEL, convert.model, "the model to convert; it is not changed")),

@@ -45,15 +45,16 @@ const organ_verb organ_experts_verb = {
     .name = "experts",
     .shares = true,
     .summary = "remove routed experts from a mixture of experts",
-    .about = "Removes routed experts from each layer of a mixture of experts. The weights of kept experts, packed "
-             "types and their scales included, are copied byte for byte; router rows, correction biases and "
-             "config.json (or the GGUF metadata) are reduced to match.\n"
+    .about = "Removes routed experts from each layer of a mixture of experts. The weights of kept experts, quantised "
+             "ones too, are copied byte for byte. Router rows, correction biases and config.json (or the GGUF "
+             "metadata) are reduced to match.\n"
              "Scores. organ runs the calibration text through the model, packed or plain, one layer at a time within "
              "--memory. --score loss repeatedly removes the expert whose removal changes the layer's output least, "
              "with its tokens rerouted to the remaining experts. The scores sum, reap and frequency rank each expert "
              "individually and take a quarter to two thirds of the time. A measurement of the loss also records these "
-             "three. --scores FILE stores the measurements: another --keep or --score then needs no calibration "
-             "(except loss, if it was not measured), and an interrupted measurement continues after its last layer.\n"
+             "three. --scores FILE stores the measurements. A run with another --keep or --score then needs no "
+             "calibration text, except for loss if it was not measured. An interrupted measurement continues after its "
+             "last layer.\n"
              "--heal refits the down projections of each layer's kept experts together by least squares, so that the "
              "layer's output approximates that of all experts. Every fourth window is held out: if the error on these "
              "windows does not fall, the layer stays unchanged. --heal rejects packed weights other than GGUF blocks.\n"

@@ -47,9 +47,9 @@ const organ_verb organ_layers_verb = {
     .name = "layers",
     .shares = true,
     .summary = "drop whole blocks, chosen by name or by search",
-    .about = "Writes a model without some of its blocks (layers). Kept blocks are renumbered in the names of tensors "
-             "and in config.json or the GGUF metadata; lists and patterns with one entry per layer lose the entries of "
-             "dropped blocks. If a pattern cannot be expressed without these blocks, layers fails with an error that "
+    .about = "Writes a model without some of its blocks (layers). Kept blocks are renumbered in the names of tensors. "
+             "In config.json or the GGUF metadata, lists and patterns with one entry per layer lose the entries of "
+             "dropped blocks. If a pattern cannot be expressed without these blocks, the run fails with an error that "
              "names it. Kept tensors, packed ones too, are copied byte for byte.\n"
              "--drop BLOCKS names the blocks by their numbers in the names of tensors and needs no text. --drop N "
              "searches for N blocks on the calibration text. organ starts with the blocks of least influence (1 - the "
@@ -62,12 +62,12 @@ const organ_verb organ_layers_verb = {
              "--heal runs --samples windows of --context tokens and refits weights by least squares so that the hidden "
              "states approximate those of the whole model. A gap is the place of dropped blocks. In the block before a "
              "gap organ refits the output projections of attention and feed-forward, in all blocks after a gap also "
-             "the projections that read their inputs. The final norm is multiplied by one number. One window in four "
-             "is held out (one in eight if there are 32 windows or more). The KL divergence from MODEL on these "
-             "windows decides what share of each solution is applied; a solution that does not lower it is not "
-             "applied, and the report says so. --heal needs weights of BF16, F16 or F32, or GGUF blocks (Q4_0 to Q8_0, "
-             "Q4_K to Q6_K). It also needs --memory for twice the hidden states of the windows; --scratch DIR stores "
-             "these in files.\n"
+             "the projections that read their inputs. The final norm is multiplied by one number.\n"
+             "Of the windows of --heal one in four is held out (one in eight if there are 32 windows or more). organ "
+             "applies that share of each solution with which the KL divergence from MODEL on the held-out windows is "
+             "least, or none if no share lowers it. --heal needs weights of BF16, F16 or F32, or GGUF blocks (Q4_0 to "
+             "Q8_0, Q4_K to Q6_K). It also needs --memory for twice the hidden states of the windows; --scratch DIR "
+             "stores these in files.\n"
              "OUT/organ contains LAYERS_REPORT.md and .html, and layers.json with all numbers; if OUT is a file, they "
              "are next to it.\n"
              ORGAN_EVALUATION_ABOUT("MODEL"),
