@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Reads adapter_config.json and matches rank_pattern and alpha_pattern with names of modules. */
 #include "formats/adapter/adapter_config.h"
 
 #include "formats/base/input_file.h"
@@ -12,16 +13,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Upper bounds. */
 #define CONFIG_LIMIT  ((size_t)16 << 20) /* bytes of adapter_config.json */
 #define PATTERN_LIMIT 4096u              /* bytes of a pattern */
-#define MATCH_LIMIT   10000u             /* steps of a match; names have about 50 characters */
-#define WORD_MATCHES  ((size_t)1 << 30)  /* upper bound of modules x patterns */
+#define MATCH_LIMIT   10000u             /* steps of PCRE2 for a match; names have about 50 characters */
+#define WORD_MATCHES  ((size_t)1 << 30)  /* number of modules times number of patterns */
 
 /* A member of rank_pattern or alpha_pattern. A key of letters, digits, '_' and dots is compared without a regular
  * expression, because models of many experts have tens of thousands of such keys. */
 typedef struct config_pattern {
-    const char *key; /* key of the JSON object */
-    size_t length;
+    const char *key;  /* key of the JSON object, a regular expression */
+    size_t length;    /* bytes of the key */
     pcre2_code *code; /* compiled key; NULL if the key is compared as text */
     double value;     /* rank or alpha of the modules that match */
 } config_pattern;
@@ -29,13 +31,13 @@ typedef struct config_pattern {
 /* All members of rank_pattern or of alpha_pattern, in file order. */
 typedef struct organ_adapter_patterns {
     const char *label, *field; /* names of file and member, for messages */
-    size_t count, expressions; /* patterns, and how many of them are compiled */
-    config_pattern *list;
-    pcre2_match_data *match;
+    size_t count, expressions; /* number of patterns, and of those that are compiled */
+    config_pattern *list;      /* `count` patterns */
+    pcre2_match_data *match;   /* buffers of PCRE2 */
     pcre2_match_context *context;
 } organ_adapter_patterns;
 
-/* Sets *flag to an optional true or false; a missing key means false. */
+/* Sets *flag to the boolean in the member `key`; false if it is missing or null. Another type is an error. */
 static organ_status read_flag(const organ_json_object *from, const char *key, bool *flag, organ_error *error)
 {
     const json_t *const value = organ_json_value(from, key);
@@ -45,6 +47,7 @@ static organ_status read_flag(const organ_json_object *from, const char *key, bo
     return ORGAN_OK;
 }
 
+/* Returns true if the value is a number that is neither infinite nor NaN. */
 static bool is_finite_number(const json_t *value)
 {
     return json_is_number(value) && isfinite(json_number_value(value));
@@ -73,7 +76,8 @@ static bool is_literal_key(const char *key)
     return true;
 }
 
-/* Compiles a key as peft applies it to the module's full name: "^(.*\.)?(KEY)$". */
+/* Compiles the key of *p to p->code, as peft matches it with a module's full name: "^(.*\.)?(KEY)$". Returns
+ * ORGAN_BAD_INPUT if the key is too long or no regular expression. */
 static organ_status compile_pattern(const organ_adapter_patterns *patterns, config_pattern *p, organ_error *error)
 {
     char text[PATTERN_LIMIT + 32];
@@ -96,8 +100,9 @@ static organ_status compile_pattern(const organ_adapter_patterns *patterns, conf
                       patterns->field, p->key, (const char *)why);
 }
 
-/* Appends the members of `object`, rank_pattern (`integers`) or alpha_pattern, to `patterns` in file order; compiles
- * the keys that are regular expressions. */
+/* Appends the members of `object` to patterns->list, which has room for them, in file order; compiles the keys that are
+ * not plain names. If `integers` is true, the object is rank_pattern and its values must be whole numbers above 0; else
+ * it is alpha_pattern and they must be finite numbers. `from` is the whole config, for messages. */
 static organ_status fill_patterns(const organ_json_object *from, json_t *object, bool integers,
                                   organ_adapter_patterns *patterns, organ_error *error)
 {
@@ -120,8 +125,9 @@ static organ_status fill_patterns(const organ_json_object *from, json_t *object,
     return ORGAN_OK;
 }
 
-/* Reads the member `field`, rank_pattern (`integers`) or alpha_pattern, into *out, which the caller frees. *out
- * stays NULL if the member is missing or empty: every module then has the default. */
+/* Reads the member `field` of the config into *out, which the caller frees with free_patterns, also after an error.
+ * `integers` is true for rank_pattern, false for alpha_pattern. *out stays NULL if the member is missing or empty:
+ * every module then has the adapter's r or lora_alpha. */
 static organ_status read_patterns(const organ_json_object *from, const char *field, bool integers,
                                   organ_adapter_patterns **out, organ_error *error)
 {
@@ -155,8 +161,9 @@ static void free_patterns(organ_adapter_patterns *patterns)
     free(patterns);
 }
 
-/* Returns true if the module's name ends with the key of a pattern without expression, in whole words. A dot that is
- * not escaped matches any character but a line break, as in a regular expression. */
+/* Returns true if the module's name ends with the key of `p`, a pattern that is not compiled, and the match begins the
+ * name or follows a dot. A dot in the key that is not escaped matches any character but a line break, as in a regular
+ * expression. */
 static bool ends_with_literal(const config_pattern *p, const char *module)
 {
     const char *s = module + strlen(module);
@@ -198,8 +205,9 @@ static organ_status find_pattern_value(const organ_adapter_patterns *patterns, c
     return ORGAN_OK;
 }
 
-/* Sets *rank and *scale of a module's factors from the patterns that match its name, else from the adapter's r and
- * alpha. scale = alpha / r, or alpha / sqrt(r) for rank-stabilised LoRA (Kalajdzievski 2023). */
+/* Sets *rank and *scale of a module's factors. r is the value of the first rank_pattern that matches the module's name,
+ * or adapter->r; alpha is that of the first alpha_pattern, or adapter->alpha. scale = alpha / r, or alpha / sqrt(r) for
+ * rank-stabilised LoRA (Kalajdzievski 2023). */
 organ_status organ_adapter_rules_of(const organ_adapter_rules *rules, const organ_adapter *adapter, const char *module,
                                     int64_t *rank, double *scale, organ_error *error)
 {
@@ -212,8 +220,9 @@ organ_status organ_adapter_rules_of(const organ_adapter_rules *rules, const orga
     return ORGAN_OK;
 }
 
-/* Returns ORGAN_BAD_INPUT if matching all patterns with `modules` modules would take too long: patterns x modules is
- * bounded, regular expressions x modules more strictly. */
+/* Returns ORGAN_BAD_INPUT if matching all patterns with `modules` modules would take too long: if the number of
+ * patterns times `modules` is above WORD_MATCHES, or that of regular expressions times `modules` above
+ * ORGAN_ADAPTER_MATCHES. `patterns` may be NULL. */
 static organ_status check_match_limit(const organ_adapter_patterns *patterns, size_t modules, organ_error *error)
 {
     if (!patterns || modules == 0 ||
@@ -224,6 +233,7 @@ static organ_status check_match_limit(const organ_adapter_patterns *patterns, si
                       patterns->label, patterns->field, patterns->count, patterns->expressions, modules);
 }
 
+/* Applies check_match_limit to the patterns of ranks and to those of alphas. */
 organ_status organ_adapter_rules_check_limit(const organ_adapter_rules *rules, size_t modules, organ_error *error)
 {
     return check_match_limit(rules->ranks, modules, error) == ORGAN_OK
@@ -233,7 +243,7 @@ organ_status organ_adapter_rules_check_limit(const organ_adapter_rules *rules, s
 
 /* ---- the document ---- */
 
-/* Returns ORGAN_BAD_INPUT for options with which the change of a weight is not scale B A. */
+/* Returns ORGAN_BAD_INPUT if the config sets an option with which the change of a weight is not scale B A. */
 static organ_status refuse_unsupported(const organ_json_object *from, organ_error *error)
 {
     static const char *const fields[] = {"use_qalora",  "use_bdlora",  "layer_replication", "alora_invocation_tokens",
@@ -249,8 +259,8 @@ static organ_status refuse_unsupported(const organ_json_object *from, organ_erro
     return ORGAN_OK;
 }
 
-/* Checks the types of fields whose values are read later or only copied: modules_to_save, target_modules,
- * target_parameters, bias. */
+/* Returns ORGAN_BAD_INPUT if modules_to_save, target_modules, target_parameters or bias has a wrong type. Their values
+ * are read elsewhere (organ_adapter_parameter) or only copied with the config. */
 static organ_status check_string_fields(const organ_json_object *from, organ_error *error)
 {
     static const char *const biases[] = {"none", "all", "lora_only", NULL};
@@ -269,7 +279,8 @@ static organ_status check_string_fields(const organ_json_object *from, organ_err
     return ORGAN_OK;
 }
 
-/* Sets r, alpha and base of the adapter from adapter_config.json, and checks that it is a LoRA. */
+/* Sets r, alpha and base of the adapter from r, lora_alpha and base_model_name_or_path of the config. Returns
+ * ORGAN_BAD_INPUT if one has a wrong type or value, or peft_type is not "LORA". */
 static organ_status config_read_numbers(const organ_json_object *from, organ_adapter *adapter, organ_error *error)
 {
     const json_t *const r = organ_json_value(from, "r"), *const alpha = organ_json_value(from, "lora_alpha");
@@ -289,7 +300,7 @@ static organ_status config_read_numbers(const organ_json_object *from, organ_ada
     return ORGAN_OK;
 }
 
-/* Reads all fields of adapter_config.json into *adapter and *rules. */
+/* Reads the members of adapter_config.json into *adapter and *rules, and rejects unsupported options. */
 static organ_status read_adapter_config(const organ_json_object *from, organ_adapter *adapter,
                                         organ_adapter_rules *rules, organ_error *error)
 {
@@ -305,7 +316,8 @@ static organ_status read_adapter_config(const organ_json_object *from, organ_ada
     return error->status;
 }
 
-/* Parses adapter_config.json at `path`, keeps it in adapter->config, and reads its fields. */
+/* Parses adapter_config.json at `path` into adapter->config, which the caller releases, and sets the members of
+ * *adapter and *rules that it states. `label` names the file in messages. */
 organ_status organ_adapter_config_read(const char *path, const char *label, organ_adapter *adapter,
                                        organ_adapter_rules *rules, organ_error *error)
 {

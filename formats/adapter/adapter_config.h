@@ -10,24 +10,25 @@
 
 struct organ_adapter_patterns;
 
-/* rank_pattern and alpha_pattern: settings of single modules. Rules whose members are all zero are empty. */
+/* Ranks and alphas of single modules. Rules whose members are all zero are empty. */
 typedef struct organ_adapter_rules {
-    struct organ_adapter_patterns *ranks, *alphas; /* NULL: none */
+    struct organ_adapter_patterns *ranks, *alphas; /* rank_pattern and alpha_pattern; NULL: none */
 } organ_adapter_rules;
 
-/* Reads and checks adapter_config.json at `path`, and sets the members of *adapter that it contains; see
- * organ_adapter_open for the errors. `label` names the file in messages. The caller releases *rules and
- * adapter->config, also after an error. */
+/* Reads and checks adapter_config.json at `path`. Sets config, r, alpha, rslora, dora, fan_in_fan_out and base of
+ * *adapter, and *rules. organ_adapter_open lists the errors. `label` names the file in messages. The caller releases
+ * *rules and adapter->config, also after an error. */
 organ_status organ_adapter_config_read(const char *path, const char *label, organ_adapter *adapter,
                                        organ_adapter_rules *rules, organ_error *error);
 
-/* Upper bound of modules x regular expressions in the patterns; plain names have a higher one. */
+/* Upper bound of the number of modules times that of patterns that are regular expressions. */
 #define ORGAN_ADAPTER_MATCHES ((size_t)1 << 20)
 
-/* Returns ORGAN_BAD_INPUT if there are too many patterns to match with `modules` modules in reasonable time. */
+/* Returns ORGAN_BAD_INPUT if there are too many patterns to match the names of `modules` modules in reasonable time. */
 organ_status organ_adapter_rules_check_limit(const organ_adapter_rules *rules, size_t modules, organ_error *error);
 
-/* Sets *rank and *scale of the factors of a module. Returns ORGAN_BAD_INPUT if a pattern takes too long to match. */
+/* Sets *rank and *scale to rank and scale of the factors of `module` according to the config. Returns ORGAN_BAD_INPUT
+ * if a pattern takes too long to match. */
 organ_status organ_adapter_rules_of(const organ_adapter_rules *rules, const organ_adapter *adapter, const char *module,
                                     int64_t *rank, double *scale, organ_error *error);
 

@@ -1,12 +1,13 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Splits the names of factors, and finds the parameters that peft's wrappers of a module change. */
 #include "formats/adapter/adapter_names.h"
 #include "formats/base/path.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* Splits MODULE.weight.lora_a or .lora_b, as llama.cpp names the tensors of an adapter. Returns false for any other
- * name. */
+/* Splits MODULE.weight.lora_a or MODULE.weight.lora_b, as llama.cpp names the tensors of an adapter: sets module,
+ * length and is_b of *out. Returns false for any other name. */
 static bool name_read_gguf(const char *name, organ_adapter_name *out)
 {
     *out = (organ_adapter_name){.module = name, .length = strlen(name)};
@@ -14,9 +15,9 @@ static bool name_read_gguf(const char *name, organ_adapter_name *out)
     return (out->is_b || organ_cut_end(name, &out->length, ".lora_a")) && organ_cut_end(name, &out->length, ".weight");
 }
 
-/* Splits a tensor name of peft, such as base_model.model.MODULE.lora_A.default.weight, or of GGUF, into the module
- * and which of the two factors it is. Returns false for any other name. Factors of embeddings are parameters without
- * ".weight". */
+/* Splits a tensor name of peft, such as base_model.model.MODULE.lora_A.default.weight, or of GGUF: sets the module,
+ * whether the tensor is factor B or A, and whether it is that of an embedding. Returns false for any other name. In
+ * peft, names of factors of embeddings have no ".weight" at the end. */
 bool organ_adapter_name_read(const char *name, bool gguf, organ_adapter_name *out)
 {
     static const char prefix[] = "base_model.model.";
@@ -42,9 +43,10 @@ bool organ_adapter_name_read(const char *name, bool gguf, organ_adapter_name *ou
 /* Parameters of modules of experts, in the order in which transformers' classes define them and peft wraps them. */
 static const char *const ordered[] = {"gate_up_proj", "gate_up_proj_bias", "down_proj", "down_proj_bias", NULL};
 
-/* Returns true if `target` selects the parameter WORD of the module (`length` bytes): it equals "MODULE.WORD" or its
- * last words. A target of one word selects only parameters of modules named "experts", because an adapter does not
- * say which other modules have such a parameter. */
+/* Returns true if `target`, an entry of target_parameters, selects the parameter `word` of the module, whose name has
+ * `length` bytes: `target` equals "MODULE.WORD" or the last words of it, separated by dots. A target of one word
+ * selects only parameters of modules whose name ends with "experts", because an adapter does not state which other
+ * modules have such a parameter. */
 static bool target_selects_parameter(const char *target, const char *module, size_t length, const char *word)
 {
     char name[512];
@@ -54,10 +56,11 @@ static bool target_selects_parameter(const char *target, const char *module, siz
     return size > 0 && (size_t)size < sizeof name && organ_ends_in_words(name, target);
 }
 
-/* peft wraps a module once for each of its parameters in target_parameters. Returns the name of the parameter that
- * wrapper number `index` of the module changes (0 is the innermost), and sets *count to the number of wrappers.
- * Returns NULL if there is no such wrapper; "" if several targets match that are not in `ordered`, so that their
- * order is unknown. */
+/* peft wraps a module once for each of its parameters in target_parameters (`targets`). Returns the name of the
+ * parameter that wrapper number `index` of the module changes (0 is the innermost), and sets *count to the number of
+ * wrappers. Parameters in `ordered` are wrapped in this order; if none of them is a target, the module may have one
+ * parameter of another name, which is returned for any index. Returns NULL if there is no such wrapper; "" if several
+ * targets of other names match, because their order is unknown. */
 static const char *find_wrapped_parameter(const json_t *targets, const char *module, size_t length, size_t index,
                                           size_t *count)
 {
@@ -79,9 +82,10 @@ static const char *find_wrapped_parameter(const json_t *targets, const char *mod
     return found ? found : other;
 }
 
-/* Returns the name of the parameter that a module's factors change, or `module` if they change its weight. peft
- * wraps a module once for each entry of target_parameters; the number of ".base_layer" at the end of `module` shows
- * which wrapper it is, counted from the outermost. */
+/* Returns the name of the parameter that the factors of `module` change, or `module` if they change its weight. peft
+ * wraps a module once for each of its parameters in target_parameters. The number of ".base_layer" at the end of
+ * `module` is the number of the wrapper, counted from the outermost. Returns NULL, with an error, if that parameter is
+ * unknown. */
 const char *organ_adapter_parameter(const json_t *config, const char *module, organ_arena *arena, bool *is_parameter,
                                     organ_error *error)
 {

@@ -18,13 +18,15 @@ typedef struct organ_adapter_name {
     bool embedding; /* lora_embedding_A or _B */
 } organ_adapter_name;
 
-/* Splits a tensor's name, of a GGUF file if `gguf` is true. Returns false if the tensor is no factor. */
+/* Splits a tensor's name into `parts`; the name is that of a GGUF file if `gguf` is true, else of peft. Returns false
+ * if the tensor is no factor. */
 bool organ_adapter_name_read(const char *name, bool gguf, organ_adapter_name *parts);
 
-/* Returns the name of the parameter that the factors of `module` change: "mlp.experts.down_proj" for "mlp.experts"
- * if target_parameters of the config names it; sets *is_parameter. Returns `module` if target_parameters names no
- * parameter of it. peft wraps a module once for each of its parameters, and adds ".base_layer" to the names of all
- * but the last wrapper. Returns NULL with ORGAN_BAD_INPUT if the order of the wrappers is unknown. */
+/* Returns the name of the parameter that the factors of `module` change. If target_parameters of the config names a
+ * parameter of the module, such as "mlp.experts.down_proj" of "mlp.experts", returns the parameter's name in the arena
+ * and sets *is_parameter to true; else returns `module` and sets *is_parameter to false. peft wraps a module once for
+ * each of its parameters, and adds ".base_layer" to the names of all but the last wrapper. Returns NULL, with an error,
+ * if the order of the wrappers is unknown or memory is exhausted. */
 const char *organ_adapter_parameter(const json_t *config, const char *module, organ_arena *arena, bool *is_parameter,
                                     organ_error *error);
 

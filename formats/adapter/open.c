@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Opens an adapter: finds its files and pairs its factors. */
+ * Opens a LoRA adapter: finds its files and puts its factors A and B into pairs. */
 #include "formats/adapter/adapter.h"
 
 #include "formats/adapter/adapter_config.h"
@@ -22,21 +22,21 @@
 
 /* The state behind an organ_adapter. */
 typedef struct open_state {
-    organ_adapter adapter; /* first member: a pointer to it is a pointer to the state */
-    organ_adapter_rules rules;
-    organ_model *model;
-    organ_adapter_pair *pairs; /* adapter.pairs and adapter.rest; arrays of paged_rows.h */
-    const organ_tensor **rest;
-    organ_name_table names; /* module -> index into pairs */
-    organ_arena arena;
+    organ_adapter adapter;     /* first member: a pointer to it is a pointer to the state */
+    organ_adapter_rules rules; /* rank_pattern and alpha_pattern */
+    organ_model *model;        /* adapter.model, owned */
+    organ_adapter_pair *pairs; /* adapter.pairs, owned; an array of paged_rows.h */
+    const organ_tensor **rest; /* adapter.rest, owned; an array of paged_rows.h */
+    organ_name_table names;    /* module -> index into pairs */
+    organ_arena arena;         /* paths and names */
 } open_state;
 
 /* ---- files ---- */
 
-/* Sets adapter.path. If `path` is a directory, adapter.path is `path` without trailing slashes; if `path` is the
- * safetensors file or its index, it is the directory of that file. If `path` is a GGUF file, it is `path`, and
- * adapter.gguf is set. Rejects URLs and other files. */
-static organ_status find_directory(open_state *s, const char *path, organ_error *error)
+/* Sets adapter.path: for a directory to `path` without trailing slashes; for adapter_model.safetensors or its index to
+ * the directory of this file; for a GGUF file to `path`, and sets adapter.gguf. Returns ORGAN_USAGE for a URL,
+ * ORGAN_BAD_INPUT for any other file, ORGAN_IO if there is nothing at `path`. */
+static organ_status set_adapter_path(open_state *s, const char *path, organ_error *error)
 {
     struct stat info;
     if (organ_http_is_url(path))
@@ -79,7 +79,8 @@ static organ_status find_adapter_file(open_state *s, const char *name, char **pa
                : organ_fail_errno(error, errno, "%s: cannot be opened", *path);
 }
 
-/* Opens the GGUF file at `path`, checks that it is a LoRA adapter, and reads its architecture and alpha. */
+/* Opens the GGUF file at `path`, rejects a file that is no LoRA adapter, and sets architecture and alpha of the
+ * adapter. */
 static organ_status open_gguf(open_state *s, const char *path, organ_error *error)
 {
     s->adapter.gguf = true;
@@ -101,8 +102,9 @@ static organ_status open_gguf(open_state *s, const char *path, organ_error *erro
     return ORGAN_OK;
 }
 
-/* Opens the tensors and the config of an adapter: the GGUF file, or in a directory adapter_model.safetensors, its
- * index, or adapter_model.gguf, in this order. */
+/* Sets s->model to the tensors of the adapter and reads its config. If adapter.path is a directory, the tensors are in
+ * the first that exists of adapter_model.safetensors, its index, and adapter_model.gguf. Rejects a directory that has
+ * only adapter_model.bin. */
 static organ_status open_weights(open_state *s, organ_error *error)
 {
     enum { CONFIG, SINGLE, INDEX, PICKLE, GGUF, KINDS };
@@ -135,12 +137,13 @@ static organ_status open_weights(open_state *s, organ_error *error)
 
 /* ---- factors ---- */
 
+/* Reports ORGAN_BAD_INPUT for the tensor `t`, with the reason `why`. */
 static organ_status fail_tensor(const open_state *s, const organ_tensor *t, const char *why, organ_error *error)
 {
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': %s", s->model->files[t->file].name, t->name, why);
 }
 
-/* Returns ORGAN_BAD_INPUT unless a factor is a non-empty matrix of floats; in GGUF it may be a stack of matrices. */
+/* Returns ORGAN_BAD_INPUT unless the factor `t` is a non-empty matrix of floats or, in GGUF, a stack of them. */
 static organ_status check_factor(const open_state *s, const organ_tensor *t, organ_error *error)
 {
     char why[160];
@@ -157,8 +160,9 @@ static organ_status check_factor(const open_state *s, const organ_tensor *t, org
     return fail_tensor(s, t, why, error);
 }
 
-/* Enters the tensor as A or B in the pair of its module; the first of the two creates the pair. Rejects a second
- * tensor for the same factor. */
+/* Enters the tensor `t`, whose name has the parts `k`, as A or B into the pair of its module; the first of the two
+ * factors creates the pair. Rejects a second tensor for the same factor, and a pair of an embedding's and another
+ * factor. */
 static organ_status add_factor(open_state *s, const organ_tensor *t, const organ_adapter_name *k, organ_error *error)
 {
     if (check_factor(s, t, error) != ORGAN_OK)
@@ -190,7 +194,8 @@ static organ_status add_factor(open_state *s, const organ_tensor *t, const organ
     return ORGAN_OK;
 }
 
-/* Enters each tensor that is a factor in its pair, and lists all other tensors in s->rest. */
+/* Enters each tensor of the adapter that is a factor into its pair in s->pairs, and all other tensors into s->rest.
+ * Rejects an adapter without tensors. */
 static organ_status sort_tensors(open_state *s, organ_error *error)
 {
     const size_t count = s->model->tensor_count;
@@ -214,13 +219,13 @@ static organ_status sort_tensors(open_state *s, organ_error *error)
 
 /* ---- pairs ---- */
 
-/* Sets in_features, out_features, experts and rank of a pair from the shapes of its factors. In the layout
- * ORGAN_FACTORS_PARAMETER the rank must be set before: the number of experts follows from it. Returns false if the
- * shapes contradict each other. */
+/* Sets in_features, out_features, experts and rank of a pair from its layout and the shapes of its factors. In the
+ * layout ORGAN_FACTORS_PARAMETER the caller must have set the rank, because the shapes state only experts * rank.
+ * Returns false if the shapes of A and B contradict each other. */
 static bool adapter_find_sizes(organ_adapter_pair *p)
 {
     const organ_tensor *const a = p->a, *const b = p->b;
-    const unsigned first_axis = a->rank - 2;
+    const unsigned first_axis = a->rank - 2; /* axis of the rows: 1 in a stack of matrices, else 0 */
     if (p->layout == ORGAN_FACTORS_PARAMETER) {
         p->experts = a->shape[0] / p->rank;
         p->in_features = a->shape[1];
@@ -235,7 +240,8 @@ static bool adapter_find_sizes(organ_adapter_pair *p)
     return b->rank == a->rank && b->shape[first_axis + 1] == p->rank && (!first_axis || b->shape[0] == a->shape[0]);
 }
 
-/* Sets layout, rank, scale and sizes of a pair of peft, and checks that its rank is that of adapter_config.json. */
+/* Sets layout, rank, scale and sizes of a pair of peft. Returns ORGAN_BAD_INPUT if the shapes of A and B contradict
+ * each other or the rank that adapter_config.json states. */
 static organ_status finish_peft(open_state *s, organ_adapter_pair *pair, organ_error *error)
 {
     char why[300];
@@ -257,7 +263,8 @@ static organ_status finish_peft(open_state *s, organ_adapter_pair *pair, organ_e
     return ORGAN_OK;
 }
 
-/* Sets layout, sizes and scale of a pair of GGUF: alpha / rank, or 1 if alpha is 0, as in llama.cpp. */
+/* Sets layout, sizes and scale of a pair of GGUF. The scale is alpha / rank, or 1 if alpha is 0, as in llama.cpp.
+ * Raises adapter.r to the rank of the pair if that is larger. */
 static organ_status finish_gguf(open_state *s, organ_adapter_pair *pair, organ_error *error)
 {
     char why[300];
@@ -272,7 +279,8 @@ static organ_status finish_gguf(open_state *s, organ_adapter_pair *pair, organ_e
     return ORGAN_OK;
 }
 
-/* Completes a pair after all tensors were read: both factors must exist. Sets its scale, sizes, weight and anatomy. */
+/* Completes a pair after all tensors were entered: sets its layout, scale, sizes, weight and anatomy. Returns
+ * ORGAN_BAD_INPUT if A or B is missing. */
 static organ_status finish_pair(open_state *s, organ_adapter_pair *pair, organ_error *error)
 {
     if (!pair->a || !pair->b)
@@ -300,13 +308,15 @@ static int by_layer_and_name(const void *left, const void *right)
     return strcmp(a->module, b->module);
 }
 
-/* Completes all pairs, sorts them by layer and module, and enters their modules into s->names. */
+/* Completes all pairs, sorts them by layer and module, and enters their modules into s->names. Rejects a config with
+ * too many patterns for the number of pairs. organ_rows_passed and organ_rows_rest hand the memory of the array of
+ * pairs back to the system; its contents stay in a file. */
 static organ_status finish_pairs(open_state *s, organ_error *error)
 {
     if (organ_adapter_rules_check_limit(&s->rules, s->adapter.pair_count, error) != ORGAN_OK)
         return error->status;
-    organ_name_table_release(
-        &s->names); /* the table is made again after sorting; releasing it now lowers the peak of memory */
+    /* the table is made again after sorting; releasing it now lowers the peak of memory */
+    organ_name_table_release(&s->names);
     s->names = (organ_name_table){0};
     for (size_t k = 0; k < s->adapter.pair_count; k++) {
         if (finish_pair(s, &s->pairs[k], error) != ORGAN_OK)
@@ -330,7 +340,7 @@ organ_status organ_adapter_open(const char *path, organ_adapter **adapter, organ
     if (!s)
         return organ_fail_memory(error, path);
     s->adapter.architecture = "";
-    if (find_directory(s, path, error) != ORGAN_OK || open_weights(s, error) != ORGAN_OK ||
+    if (set_adapter_path(s, path, error) != ORGAN_OK || open_weights(s, error) != ORGAN_OK ||
         sort_tensors(s, error) != ORGAN_OK || finish_pairs(s, error) != ORGAN_OK) {
         organ_adapter_close(&s->adapter);
         return error->status;
@@ -342,6 +352,7 @@ organ_status organ_adapter_open(const char *path, organ_adapter **adapter, organ
     return ORGAN_OK;
 }
 
+/* Closes the model and frees all memory of the adapter. */
 void organ_adapter_close(organ_adapter *adapter)
 {
     open_state *const s = (open_state *)adapter;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Byte-pair encoding of one word. The word is a linked list of symbols (tokens); a heap orders the merges that are
- * possible by rank and then from the left. A word of n characters takes n log n steps. Functions return false if
- * memory is exhausted. */
+ * Byte-pair encoding of one word. The word is a linked list of symbols (tokens); a heap contains the possible merges of
+ * neighbouring symbols, ordered by rank and then from the left. A word of n characters takes n log n steps. */
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include <errno.h>
@@ -11,16 +10,17 @@
 
 #define NONE ORGAN_NO_ID
 
-enum { KNOWN_TEXT = 30, KNOWN_IDS = 8, KNOWN_WORDS = 1 << 14 }; /* cache: bytes and ids of a word, number of words */
+/* Size of the cache of words: longest word in bytes, most ids of a word, number of entries. */
+enum { CACHED_BYTES = 30, CACHED_IDS = 8, CACHED_WORDS = 1 << 14 };
 
-/* An entry of the cache of words: a word of `bytes` bytes and the `count` ids that it becomes. */
-typedef struct organ_word_find {
-    char text[KNOWN_TEXT];
-    unsigned char bytes, count;
-    uint32_t ids[KNOWN_IDS];
-} organ_word_find;
+/* An entry of the cache of words. All members are zero if the entry is free. */
+typedef struct organ_cached_word {
+    char text[CACHED_BYTES];
+    unsigned char bytes, count; /* used bytes of `text`; number of `ids` */
+    uint32_t ids[CACHED_IDS];   /* ids that encode the word */
+} organ_cached_word;
 
-/* Appends an id. Ids beyond ids->max are counted but not stored, so that a caller learns the number of tokens with
+/* Appends an id. Ids beyond ids->max are counted but not stored, so that a caller gets the number of all tokens with
  * bounded memory. Returns false if memory is exhausted. */
 bool organ_ids_add(organ_ids *ids, uint32_t id)
 {
@@ -35,8 +35,8 @@ bool organ_ids_add(organ_ids *ids, uint32_t id)
 
 /* ---- symbols ---- */
 
-/* Appends a symbol for bytes [start, start + length) of the word to its linked list. Returns false if memory is
- * exhausted. */
+/* Appends a symbol with token `id` for bytes [start, start + length) of the word to the linked list bpe->symbols.
+ * Returns false if memory is exhausted. */
 static bool add_symbol(organ_bpe *bpe, uint32_t id, size_t start, size_t length)
 {
     if (!organ_grow(&bpe->symbols, bpe->symbol_count, &bpe->symbol_capacity, sizeof *bpe->symbols))
@@ -48,15 +48,15 @@ static bool add_symbol(organ_bpe *bpe, uint32_t id, size_t start, size_t length)
     return true;
 }
 
-/* Returns the id of a character, ORGAN_NO_ID if it is no token. The first 2,048 code points are looked up in a
- * table. */
-static uint32_t letter_id(const organ_tokenizer *t, uint32_t code, const char *text, size_t length)
+/* Returns the id of the token that is a single character, or ORGAN_NO_ID. `code` is the character's code point, `text`
+ * its UTF-8. The first 2,048 code points are looked up in the table t->letters. */
+static uint32_t character_id(const organ_tokenizer *t, uint32_t code, const char *text, size_t length)
 {
     return code < 2048 ? t->letters[code] : organ_tokenizer_id(t, text, length);
 }
 
 /* Returns true if there is a byte token for each byte of the text. */
-static bool has_bytes(const organ_tokenizer *t, const char *text, size_t length)
+static bool has_byte_tokens(const organ_tokenizer *t, const char *text, size_t length)
 {
     for (size_t k = 0; k < length; k++)
         if (t->byte_ids[(unsigned char)text[k]] == NONE)
@@ -64,26 +64,28 @@ static bool has_bytes(const organ_tokenizer *t, const char *text, size_t length)
     return true;
 }
 
-/* Splits a word into symbols, one for each character. A character that is no token becomes the tokens of its bytes if
- * all of them exist, or else the unknown token; a run of unknown characters becomes one unknown token if the
- * tokenizer fuses them. In vocabularies with scores, a character that is no token instead becomes a symbol with the
- * id ORGAN_NO_ID, because it may be part of merges; emit_ids later writes its bytes. Returns false if memory is
- * exhausted. */
+/* Splits a word into symbols, one for each character. A character that is no token becomes
+ *   - with scores (t->by_scores): a symbol with the id ORGAN_NO_ID; emit_ids later writes its bytes;
+ *   - with byte fallback, if each of its bytes has a token: a symbol for each byte;
+ *   - else the unknown token, or nothing if there is none. A run of such characters becomes one unknown token if
+ *     t->fuse_unknown is set. As in the package tokenizers, the run is written before the next character that is a
+ *     token: byte tokens between the two come before the unknown token.
+ * Returns false if memory is exhausted. */
 static bool read_symbols(organ_bpe *bpe, const char *word, size_t bytes)
 {
     const organ_tokenizer *t = bpe->tokenizer;
-    size_t unknown_bytes = 0, length; /* bytes of the run of unknown characters before `at` */
+    size_t unknown_bytes = 0, length; /* unknown_bytes: bytes of the unknown characters that have no symbol yet */
     bool complete = true;
     bpe->symbol_count = 0;
     for (size_t at = 0; at < bytes && complete; at += length) {
         const uint32_t code = organ_utf8_at(word + at, &length);
-        const uint32_t id = letter_id(t, code, word + at, length);
+        const uint32_t id = character_id(t, code, word + at, length);
         if (id != NONE || t->by_scores) {
             if (unknown_bytes)
                 complete = add_symbol(bpe, t->unknown, at - unknown_bytes, unknown_bytes);
             unknown_bytes = 0;
             complete = complete && add_symbol(bpe, id, at, length);
-        } else if (t->byte_fallback && has_bytes(t, word + at, length)) {
+        } else if (t->byte_fallback && has_byte_tokens(t, word + at, length)) {
             for (size_t k = 0; k < length && complete; k++)
                 complete = add_symbol(bpe, t->byte_ids[(unsigned char)word[at + k]], at + k, 1);
         } else if (t->unknown != NONE) {
@@ -99,8 +101,8 @@ static bool read_symbols(organ_bpe *bpe, const char *word, size_t bytes)
 
 /* ---- the heap ---- */
 
-/* Pushes the merge of symbol `left` and its right neighbour, if the vocabulary has one. The heap is ordered by rank,
- * then by position. Returns false if memory is exhausted. */
+/* Pushes the merge of symbol number `left` (or ORGAN_NO_ID: none) and its right neighbour onto the heap, if the
+ * tokenizer has such a merge. The heap is ordered by rank, then by position. Returns false if memory is exhausted. */
 static bool push_candidate(organ_bpe *bpe, uint32_t left)
 {
     if (left == NONE || bpe->symbols[left].next == NONE)
@@ -119,7 +121,8 @@ static bool push_candidate(organ_bpe *bpe, uint32_t left)
     return true;
 }
 
-/* Removes the candidate of lowest rank from the heap. */
+/* Removes the candidate of lowest rank, the leftmost among equals, from the heap and returns it. The heap must not be
+ * empty. */
 static organ_candidate pop_candidate(organ_bpe *bpe)
 {
     organ_candidate *heap = bpe->heap;
@@ -137,8 +140,8 @@ static organ_candidate pop_candidate(organ_bpe *bpe)
 }
 
 /* Merges the symbols of a word by byte-pair encoding: applies the merge of lowest rank, the leftmost among equals,
- * until none applies. The heap orders the candidates, so a word of n symbols takes O(n log n). A merged symbol keeps
- * the place of its left part; its right part gets length 0. Returns false if memory is exhausted. */
+ * until none applies. A merge changes its left symbol and removes its right symbol from the linked list, with length 0.
+ * Returns false if memory is exhausted. */
 static bool merge_all(organ_bpe *bpe)
 {
     organ_symbol *s = bpe->symbols;
@@ -148,6 +151,7 @@ static bool merge_all(organ_bpe *bpe)
             return false;
     while (bpe->heap_count) {
         const organ_candidate top = pop_candidate(bpe);
+        /* the low 32 bits of `order` are the index of the left symbol */
         const uint32_t left = (uint32_t)top.order, right = s[left].next;
         if (s[left].length == 0 || right == NONE)
             continue;
@@ -167,8 +171,9 @@ static bool merge_all(organ_bpe *bpe)
     return true;
 }
 
-/* Appends the ids of the symbols that are left after merging. A symbol that is not in the vocabulary becomes the
- * tokens of its bytes, or the unknown token. Returns false if memory is exhausted. */
+/* Appends the ids of the symbols that remain after merging. For a symbol that is not in the vocabulary (ORGAN_NO_ID, or
+ * a character that only occurs in merges), appends a token for each of its bytes: the byte token, or else the unknown
+ * token. Returns false if memory is exhausted. */
 static bool emit_ids(organ_bpe *bpe, const char *word)
 {
     const organ_tokenizer *t = bpe->tokenizer;
@@ -190,28 +195,28 @@ static bool emit_ids(organ_bpe *bpe, const char *word)
 
 /* ---- words ---- */
 
-/* Returns the cache slot for a word, which may hold another word; NULL if the word is too long or the cache cannot
- * be allocated. */
-static organ_word_find *find_cached_word(organ_bpe *bpe, const char *word, size_t bytes)
+/* Returns the cache entry for a word; the entry may be free or contain another word whose hash selects the same
+ * entry. Returns NULL if the word is too long or the cache cannot be allocated. */
+static organ_cached_word *find_cached_word(organ_bpe *bpe, const char *word, size_t bytes)
 {
-    if (bytes > KNOWN_TEXT)
+    if (bytes > CACHED_BYTES)
         return NULL;
     if (!bpe->cache) {
-        bpe->cache = calloc(KNOWN_WORDS, sizeof *bpe->cache);
+        bpe->cache = calloc(CACHED_WORDS, sizeof *bpe->cache);
         if (!bpe->cache)
             return NULL;
     }
-    return &bpe->cache[XXH3_64bits(word, bytes) % KNOWN_WORDS];
+    return &bpe->cache[XXH3_64bits(word, bytes) % CACHED_WORDS];
 }
 
-/* Appends the ids of a word: from the cache, or else by merging; then enters a short word into the cache. Returns
- * false if memory is exhausted. */
+/* Appends the ids of a word from the cache. If the word is not in the cache, finds its ids by merging, and enters a
+ * word of at most CACHED_BYTES bytes and CACHED_IDS ids into the cache. Returns false if memory is exhausted. */
 static bool encode_cached(organ_bpe *bpe, const char *word, size_t bytes)
 {
-    organ_word_find *known = find_cached_word(bpe, word, bytes);
-    if (known && known->bytes == bytes && memcmp(known->text, word, bytes) == 0) {
-        for (unsigned k = 0; k < known->count; k++)
-            if (!organ_ids_add(bpe->ids, known->ids[k]))
+    organ_cached_word *entry = find_cached_word(bpe, word, bytes);
+    if (entry && entry->bytes == bytes && memcmp(entry->text, word, bytes) == 0) {
+        for (unsigned k = 0; k < entry->count; k++)
+            if (!organ_ids_add(bpe->ids, entry->ids[k]))
                 return false;
         return true;
     }
@@ -219,19 +224,21 @@ static bool encode_cached(organ_bpe *bpe, const char *word, size_t bytes)
     if (!read_symbols(bpe, word, bytes) || !merge_all(bpe) || !emit_ids(bpe, word))
         return false;
     const size_t count = bpe->ids->count - before;
-    if (known && count <= KNOWN_IDS && bpe->ids->count <= bpe->ids->max) {
-        memcpy(known->text, word, bytes);
-        known->bytes = (unsigned char)bytes;
-        known->count = (unsigned char)count;
+    /* ids beyond ids->max were not stored, so they cannot be copied */
+    if (entry && count <= CACHED_IDS && bpe->ids->count <= bpe->ids->max) {
+        memcpy(entry->text, word, bytes);
+        entry->bytes = (unsigned char)bytes;
+        entry->count = (unsigned char)count;
         if (count) /* a word of unknown characters has no ids if there is no unknown token */
-            memcpy(known->ids, bpe->ids->items + before, count * sizeof *known->ids);
+            memcpy(entry->ids, bpe->ids->items + before, count * sizeof *entry->ids);
     }
     return true;
 }
 
-/* Appends the ids of one word. Between two characters that are not adjacent in the result of any merge, no merge can
- * cross: splits the word there, because shorter pieces are faster and more often in the cache. Does not split after
- * an unknown character, which may be fused with the next one. */
+/* Appends the ids of one word to bpe->ids. Splits the word between two characters that are not adjacent in the result
+ * of any merge: no merge can join them, and shorter pieces are faster and more often in the cache. Does not split after
+ * an unknown character, which may be fused with the next one. Returns ORGAN_BAD_INPUT for a word of 2^31 - 1 bytes or
+ * more, ORGAN_IO if memory is exhausted. */
 organ_status organ_bpe_word(organ_bpe *bpe, const char *word, size_t bytes, organ_error *error)
 {
     const organ_tokenizer *t = bpe->tokenizer;
@@ -241,14 +248,14 @@ organ_status organ_bpe_word(organ_bpe *bpe, const char *word, size_t bytes, orga
                           INT32_MAX - 1);
     bool complete = whole_word == NONE || organ_ids_add(bpe->ids, whole_word);
     size_t begin = 0, length;
-    uint32_t before = NONE;
+    uint32_t before = NONE; /* code point of the previous character, or NONE after an unknown character */
     for (size_t at = 0; whole_word == NONE && at < bytes && complete; at += length) {
         const uint32_t code = organ_utf8_at(word + at, &length);
         if (before != NONE && !t->whole_words && !organ_tokenizer_are_adjacent(t, before, code)) {
             complete = encode_cached(bpe, word + begin, at - begin);
             begin = at;
         }
-        before = letter_id(t, code, word + at, length) != NONE ? code : NONE;
+        before = character_id(t, code, word + at, length) != NONE ? code : NONE;
     }
     if (complete && whole_word == NONE && begin < bytes)
         complete = encode_cached(bpe, word + begin, bytes - begin);

@@ -10,11 +10,11 @@
 /* State of encoding one text. */
 typedef struct encoding {
     const organ_tokenizer *tokenizer;
-    bool special; /* names of special tokens in the text become these tokens */
-    organ_search search;
+    bool special;        /* names of special tokens in the text become these tokens */
+    organ_search search; /* buffers and limits of all regular expressions */
     organ_bpe bpe;
-    organ_ids ids;
-    organ_bytes texts[ORGAN_STEP_LIMIT]; /* output of each step of the pre-tokenizer */
+    organ_ids ids;                       /* output */
+    organ_bytes texts[ORGAN_STEP_LIMIT]; /* latest output of each step of the pre-tokenizer that rewrites the text */
     organ_growth growth;                 /* bytes that each step wrote so far */
 } encoding;
 
@@ -27,7 +27,8 @@ static bool is_space(uint32_t c)
            c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
-/* Returns true for characters that \w of a regular expression matches: letters, marks, digits, connectors, joiners. */
+/* Returns true for characters that \w of a regular expression matches: letters, marks, digits, connectors, joiners, and
+ * the circled and squared letters that are Alphabetic (the last four ranges). */
 static bool is_word_character(uint32_t c)
 {
     const utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)c);
@@ -36,7 +37,7 @@ static bool is_word_character(uint32_t c)
            (c >= 0x1F150 && c <= 0x1F169) || (c >= 0x1F170 && c <= 0x1F189);
 }
 
-/* Returns the character that ends at byte `at` > 0, and sets *length to its bytes. */
+/* Returns the code point of the character before offset `at` > 0 of the text, and sets *length to its bytes. */
 static uint32_t character_before(const char *text, size_t at, size_t *length)
 {
     size_t begin = at - 1;
@@ -45,8 +46,9 @@ static uint32_t character_before(const char *text, size_t at, size_t *length)
     return organ_utf8_at(text + begin, length);
 }
 
-/* Returns the longest added token that begins at byte `at` of the text, or NULL. The list is sorted by text, so each
- * further byte narrows the range [low, high) of candidates, by two binary searches. */
+/* Returns the longest added token of the list that begins at byte `at` of the text, or NULL. The list is sorted by
+ * text. Items [low, high) have the same first `depth` bytes as the text from `at` on; two binary searches narrow this
+ * range by the next byte. */
 static const organ_added *added_at(const organ_added_list *list, const char *text, size_t bytes, size_t at)
 {
     const organ_added *best = NULL;
@@ -59,7 +61,7 @@ static const organ_added *added_at(const organ_added_list *list, const char *tex
         if (at + depth >= bytes)
             break;
         const unsigned char byte = (unsigned char)text[at + depth];
-        size_t edges[2];
+        size_t edges[2]; /* first item whose byte at `depth` is not less than `byte`, and first whose byte is greater */
         for (unsigned side = 0; side < 2; side++) {
             size_t from = low, to = high;
             while (from < to) {
@@ -78,7 +80,8 @@ static const organ_added *added_at(const organ_added_list *list, const char *tex
     return best;
 }
 
-/* Returns true if no word character is next to bytes [begin, end), as "single_word" of added tokens requires. */
+/* Returns true if no word character is next to bytes [begin, end) of the text, as "single_word" of added tokens
+ * requires. */
 static bool is_separate_word(const char *text, size_t bytes, size_t begin, size_t end)
 {
     size_t length;
@@ -86,10 +89,11 @@ static bool is_separate_word(const char *text, size_t bytes, size_t begin, size_
            (end == bytes || !is_word_character(organ_utf8_at(text + end, &length)));
 }
 
-/* Encodes a span of text between added tokens. `first` is true if the span begins the whole text. */
+/* Encodes a span of text between added tokens: appends its ids to e->ids. `first` is true if the span is at the
+ * beginning of the input. */
 typedef organ_status encode_span(encoding *e, const char *text, size_t bytes, bool first, organ_error *error);
 
-/* Extends the match [*begin, *end) of an added token over the white space that belongs to it (lstrip, rstrip).
+/* Extends the match of an added token, bytes [*begin, *end), over the white space that belongs to it (lstrip, rstrip).
  * *begin stays at or after `done`, the end of the previous match. */
 static void widen_over_space(const organ_added *added, const char *text, size_t bytes, size_t done, size_t *begin,
                              size_t *end)
@@ -101,13 +105,13 @@ static void widen_over_space(const organ_added *added, const char *text, size_t 
         *end += length;
 }
 
-/* Finds the added tokens of `list` in a text, appends their ids, and encodes each span between two of them by
- * `next`. `first` is true if the text begins the whole text. */
+/* Finds the added tokens of `list` in a text, appends their ids to e->ids, and encodes each span before, between and
+ * after them with the function `next`. `first` is true if the text is at the beginning of the input. */
 static organ_status encode_around_added(encoding *e, const organ_added_list *list, const char *text, size_t bytes,
                                         bool first, encode_span *next, organ_error *error)
 {
-    size_t done = 0;
-    bool starts[256] = {false};
+    size_t done = 0;            /* offset after the last added token found, including white space that belongs to it */
+    bool starts[256] = {false}; /* by byte: an added token begins with it */
     for (size_t k = 0; k < list->count; k++)
         starts[(unsigned char)list->items[k].text[0]] = true;
     for (size_t at = 0; at < bytes;) {
@@ -136,31 +140,35 @@ static organ_status encode_around_added(encoding *e, const organ_added_list *lis
 
 static organ_status run_steps(encoding *e, size_t step, const char *text, size_t bytes, bool first, organ_error *error);
 
-/* Context of cut_piece: the pieces of `text` go to step `step`. */
+/* Context of encode_piece: `step` is the number of the pre-tokenizer step to apply to the pieces of `text`. */
 typedef struct split_context {
     encoding *e;
     size_t step;
     const char *text;
-    bool first; /* `text` begins the whole text */
+    bool first; /* `text` is at the beginning of the input */
 } split_context;
 
-/* Applies the following steps to one piece of a split. It is the callback of organ_step_split. */
-static organ_status cut_piece(void *context, size_t begin, size_t end, organ_error *error)
+/* Applies the pre-tokenizer from step o->step on to the piece in bytes [begin, end) of o->text. It is the callback of
+ * organ_step_split. */
+static organ_status encode_piece(void *context, size_t begin, size_t end, organ_error *error)
 {
     const split_context *const o = context;
     return run_steps(o->e, o->step, o->text + begin, end - begin, o->first && begin == 0, error);
 }
 
-/* Applies the split step `by`, which is step number `step`, and the following steps to each piece. */
-static organ_status cut_pieces(encoding *e, size_t step, const organ_step *by, const char *text, size_t bytes,
-                               bool first, organ_error *error)
+/* Splits the text by the step `by`, which is step number `step` of the pre-tokenizer, and applies the following steps
+ * to each piece. */
+static organ_status apply_split(encoding *e, size_t step, const organ_step *by, const char *text, size_t bytes,
+                                bool first, organ_error *error)
 {
-    return organ_step_split(by, &e->search, text, bytes, cut_piece, &(split_context){e, step + 1, text, first}, error);
+    return organ_step_split(by, &e->search, text, bytes, encode_piece, &(split_context){e, step + 1, text, first},
+                            error);
 }
 
-/* Applies a step that replaces each byte by its letter (GPT-2's printable character for it), then the following
- * steps. */
-static organ_status cut_bytes(encoding *e, size_t step, const char *text, size_t bytes, bool first, organ_error *error)
+/* Applies step number `step`, which replaces each byte by its letter (GPT-2's printable character for the byte), then
+ * the following steps. */
+static organ_status apply_byte_level(encoding *e, size_t step, const char *text, size_t bytes, bool first,
+                                     organ_error *error)
 {
     organ_bytes *letters = &e->texts[step];
     bool complete = true;
@@ -176,11 +184,12 @@ static organ_status cut_bytes(encoding *e, size_t step, const char *text, size_t
     return run_steps(e, step + 1, letters->data, letters->used, first, error);
 }
 
-/* Applies a Metaspace step, then the following steps. Replaces spaces by the step's mark. Puts the mark before the
- * text if the step requires it there and the text does not begin with it. If step->cuts is set, cuts the result
- * before each mark. */
-static organ_status cut_metaspace(encoding *e, size_t step, const char *text, size_t bytes, bool first,
-                                  organ_error *error)
+/* Applies the Metaspace step number `step`, then the following steps. Replaces each space by the step's mark. Puts a
+ * mark before the text if step->prefix requires it and the text begins neither with a space nor with a mark. If
+ * step->cuts is set, cuts the result before each mark. `first` is true if the text is at the beginning of the
+ * input. */
+static organ_status apply_metaspace(encoding *e, size_t step, const char *text, size_t bytes, bool first,
+                                    organ_error *error)
 {
     const organ_step *metaspace = &e->tokenizer->pretokenizer[step];
     organ_bytes *marked = &e->texts[step];
@@ -196,12 +205,12 @@ static organ_status cut_metaspace(encoding *e, size_t step, const char *text, si
                                : organ_bytes_add(marked, text + k, 1);
     if (organ_growth_end(e->tokenizer, &e->growth, metaspace, marked, added, error) != ORGAN_OK)
         return error->status;
-    return metaspace->cuts ? cut_pieces(e, step, metaspace, marked->data, marked->used, first, error)
+    return metaspace->cuts ? apply_split(e, step, metaspace, marked->data, marked->used, first, error)
                            : run_steps(e, step + 1, marked->data, marked->used, first, error);
 }
 
-/* Applies the pre-tokenizer's steps from number `step` on; after the last step the text is a word for BPE. `first`
- * is true if the text begins the whole text. */
+/* Applies the pre-tokenizer's steps from number `step` on to a text. After the last step the text is a word, which
+ * organ_bpe_word encodes. `first` is true if the text is at the beginning of the input. */
 static organ_status run_steps(encoding *e, size_t step, const char *text, size_t bytes, bool first, organ_error *error)
 {
     if (bytes == 0)
@@ -210,12 +219,12 @@ static organ_status run_steps(encoding *e, size_t step, const char *text, size_t
         return organ_bpe_word(&e->bpe, text, bytes, error);
     const organ_step *by = &e->tokenizer->pretokenizer[step];
     if (by->kind == ORGAN_STEP_SPLIT)
-        return cut_pieces(e, step, by, text, bytes, first, error);
-    return by->kind == ORGAN_STEP_BYTES ? cut_bytes(e, step, text, bytes, first, error)
-                                        : cut_metaspace(e, step, text, bytes, first, error);
+        return apply_split(e, step, by, text, bytes, first, error);
+    return by->kind == ORGAN_STEP_BYTES ? apply_byte_level(e, step, text, bytes, first, error)
+                                        : apply_metaspace(e, step, text, bytes, first, error);
 }
 
-/* Applies the whole pre-tokenizer to a span. It is a callback of encode_around_added. */
+/* Applies the whole pre-tokenizer to a span of normalised text. It is a callback of encode_around_added. */
 static organ_status encode_words(encoding *e, const char *text, size_t bytes, bool first, organ_error *error)
 {
     return run_steps(e, 0, text, bytes, first, error);
@@ -237,28 +246,31 @@ static organ_status encode_normalised(encoding *e, const char *text, size_t byte
     return error->status;
 }
 
+/* Encodes a text like organ_tokenizer_encode_some, and stores all ids. */
 organ_status organ_tokenizer_encode(const organ_tokenizer *tokenizer, const char *text, size_t bytes, bool special,
                                     uint32_t **ids, size_t *count, organ_error *error)
 {
     return organ_tokenizer_encode_some(tokenizer, text, bytes, special, SIZE_MAX, ids, count, error);
 }
 
-/* Encodes a text and stores its first `max` ids; *count is the number of all ids. Invalid UTF-8 is first replaced by
- * U+FFFD. If `special` is true, names of special tokens in the text become these tokens. */
+/* Encodes a text and stores its first `max` ids in *ids, which the caller frees; *count is the number of all ids.
+ * Invalid UTF-8 is first replaced by U+FFFD. If `special` is true, names of special tokens in the text become these
+ * tokens. On error *ids is NULL. Returns ORGAN_BAD_INPUT if a step or a pattern exceeds its limit, ORGAN_IO if memory
+ * is exhausted. */
 organ_status organ_tokenizer_encode_some(const organ_tokenizer *tokenizer, const char *text, size_t bytes, bool special,
                                          size_t max, uint32_t **ids, size_t *count, organ_error *error)
 {
     encoding e = {
         .tokenizer = tokenizer, .special = special, .ids.max = max, .growth = organ_growth_of(tokenizer, bytes)};
     e.bpe = (organ_bpe){.tokenizer = tokenizer, .ids = &e.ids};
-    organ_bytes mended = {0};
-    const bool sound = organ_utf8_is_valid_text(text, bytes);
+    organ_bytes repaired = {0};
+    const bool valid = organ_utf8_is_valid_text(text, bytes);
     *ids = NULL;
     *count = 0;
-    if (!organ_search_make(&e.search, bytes) || (!sound && !organ_utf8_append_valid(text, bytes, &mended)))
+    if (!organ_search_make(&e.search, bytes) || (!valid && !organ_utf8_append_valid(text, bytes, &repaired)))
         organ_fail_memory(error, "the tokens of a text");
     if (!error->status)
-        encode_around_added(&e, &tokenizer->raw, sound ? text : mended.data, sound ? bytes : mended.used, true,
+        encode_around_added(&e, &tokenizer->raw, valid ? text : repaired.data, valid ? bytes : repaired.used, true,
                             encode_normalised, error);
     /* *ids is not NULL for an empty text either */
     if (!error->status && !e.ids.items && !(e.ids.items = malloc(sizeof *e.ids.items)))
@@ -267,7 +279,7 @@ organ_status organ_tokenizer_encode_some(const organ_tokenizer *tokenizer, const
     organ_bpe_release(&e.bpe);
     for (size_t k = 0; k < ORGAN_STEP_LIMIT; k++)
         free(e.texts[k].data);
-    free(mended.data);
+    free(repaired.data);
     if (error->status) {
         free(e.ids.items);
         return error->status;

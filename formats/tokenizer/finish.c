@@ -11,8 +11,8 @@
 
 /* ---- pieces ---- */
 
-/* Appends the bytes that the letters of a token represent (GPT-2 writes each byte as a letter). Returns false if a
- * letter represents none, or if memory is exhausted. */
+/* Appends to `piece` the bytes that the letters of the token's text represent (GPT-2 writes each byte as a letter).
+ * Returns false if a character of the text represents no byte, or if memory is exhausted. */
 static bool letters_to_bytes(const organ_token *token, organ_bytes *piece)
 {
     size_t length;
@@ -25,7 +25,7 @@ static bool letters_to_bytes(const organ_token *token, organ_bytes *piece)
     return true;
 }
 
-/* Appends the token's text with SentencePiece's mark for blanks (U+2581) replaced by a blank. Returns false if
+/* Appends to `piece` the token's text with each SentencePiece mark (U+2581) replaced by a blank. Returns false if
  * memory is exhausted. */
 static bool marks_to_blanks(const organ_token *token, organ_bytes *piece)
 {
@@ -39,8 +39,9 @@ static bool marks_to_blanks(const organ_token *token, organ_bytes *piece)
 }
 
 /* Sets the piece of a token. In byte-level vocabularies it consists of the bytes that the letters of the text
- * represent; a text with other characters is its own piece. The piece of <0xNN> is that byte. Of other tokens it is
- * the text with blanks for the marks. `piece` is scratch memory. Returns false if memory is exhausted. */
+ * represent, or is the text if some character represents no byte. In other vocabularies the piece of a byte token
+ * <0xNN> is that byte; the piece of any other token is its text with blanks instead of SentencePiece's marks. `piece`
+ * is scratch memory. Returns false if memory is exhausted. */
 static bool make_piece(organ_tokenizer *t, organ_token *token, organ_bytes *piece)
 {
     const int value = t->byte_fallback ? organ_tokenizer_byte(t, (uint32_t)(token - t->tokens)) : -1;
@@ -62,7 +63,7 @@ static bool make_piece(organ_tokenizer *t, organ_token *token, organ_bytes *piec
     return token->piece != NULL;
 }
 
-/* Sets the pieces of all tokens. The piece of an added token is its name. Returns false if memory is exhausted. */
+/* Sets the pieces of all tokens. The piece of an added token is its text. Returns false if memory is exhausted. */
 static bool make_pieces(organ_tokenizer *t)
 {
     organ_bytes piece = {0};
@@ -81,6 +82,7 @@ static bool make_pieces(organ_tokenizer *t)
 
 /* ---- digest ---- */
 
+/* Returns the XXH3 hash of a text; NULL counts as empty. Different seeds give equal texts different hashes. */
 static uint64_t hash_text(const char *text, size_t bytes, uint64_t seed)
 {
     return XXH3_64bits_withSeed(text ? text : "", bytes, seed);
@@ -91,7 +93,7 @@ static uint64_t hash_numbers(const uint64_t *numbers, size_t count)
     return XXH3_64bits(numbers, count * sizeof *numbers);
 }
 
-/* Returns a hash of everything that changes the result of the steps, starting from `seed`. */
+/* Returns a hash of `seed` and of those members of the `count` steps on which the output of the steps depends. */
 static uint64_t hash_steps(const organ_step *steps, size_t count, uint64_t seed)
 {
     for (size_t k = 0; k < count; k++) {
@@ -111,8 +113,8 @@ static uint64_t hash_steps(const organ_step *steps, size_t count, uint64_t seed)
     return seed;
 }
 
-/* Sets facts.digest to a hash of all that determines the ids of a text. Vocabulary, merges and added tokens are each
- * a sum of hashes, so the order of the tables does not matter. */
+/* Sets facts.digest to a hash of all that determines the ids of a text. Vocabulary, merges and added tokens each add up
+ * the hashes of their entries: neither the random order of the hash table nor the order of the file matters. */
 static void make_digest(organ_tokenizer *t)
 {
     uint64_t words = 0, merges = 0, added = 0;
@@ -155,7 +157,8 @@ static int finish_by_text(const void *left, const void *right)
     return order ? order : (a->bytes > b->bytes) - (a->bytes < b->bytes);
 }
 
-/* Appends an added token to t->normalized with its text normalised, as it appears in normalised input. */
+/* Appends a copy of an added token to t->normalized, which has room for it. Normalises the token's text, because the
+ * token is searched for in normalised text. */
 static organ_status put_normalized(organ_tokenizer *t, organ_search *search, organ_growth *growth,
                                    const organ_added *added, organ_error *error)
 {
@@ -182,7 +185,7 @@ static organ_status separate_added_tokens(organ_tokenizer *t, organ_error *error
 {
     organ_search search = {0};
     t->normalized.items = calloc(t->raw.count + 1, sizeof *t->normalized.items);
-    size_t kept = 0, bytes = 0;
+    size_t kept = 0, bytes = 0; /* added tokens that stay in t->raw; bytes of all texts, for the limits */
     for (size_t k = 0; k < t->raw.count; k++)
         bytes += t->raw.items[k].bytes;
     if (!t->normalized.items || !organ_search_make(&search, bytes))
@@ -204,7 +207,8 @@ static organ_status separate_added_tokens(organ_tokenizer *t, organ_error *error
     return ORGAN_OK;
 }
 
-/* Sets pieces, digest and the lists of added tokens, after all tokens, merges and steps were read. */
+/* Sets pieces, digest and the lists of added tokens, after a reader has set all tokens, merges and steps. Returns
+ * ORGAN_IO if memory is exhausted, or the error of normalising the text of an added token. */
 organ_status organ_tokenizer_finish(organ_tokenizer *t, organ_error *error)
 {
     if (!make_pieces(t))

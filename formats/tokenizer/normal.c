@@ -14,7 +14,8 @@
  * recommends, these bytes are the longest prefix of a valid sequence, at least one byte. */
 static size_t broken_length(const unsigned char *s, size_t remaining)
 {
-    /* Table 3-7 of the Unicode Standard: range of the first byte, range of the second byte, length of the sequence. */
+    /* Table 3-7 of the Unicode Standard: range of the first byte, range of the second byte, length of the sequence in
+     * bytes. Further bytes are from 0x80 to 0xBF. */
     static const struct {
         unsigned char first, last, low, high, length;
     } rows[] = {{0xC2, 0xDF, 0x80, 0xBF, 2}, {0xE0, 0xE0, 0xA0, 0xBF, 3}, {0xE1, 0xEC, 0x80, 0xBF, 3},
@@ -47,7 +48,8 @@ bool organ_utf8_is_valid_text(const char *text, size_t bytes)
     return true;
 }
 
-/* Appends the text to `to` with each invalid sequence replaced by U+FFFD. Returns false if memory is exhausted. */
+/* Appends the text to `to` with U+FFFD instead of each invalid sequence (broken_length). Returns false if memory is
+ * exhausted. */
 bool organ_utf8_append_valid(const char *text, size_t bytes, organ_bytes *to)
 {
     const unsigned char *s = (const unsigned char *)text;
@@ -80,13 +82,13 @@ typedef struct code_list {
 /* Returns the canonical combining class of a code point; 0 for characters that are not combining marks. */
 static unsigned class_of(utf8proc_int32_t code) { return (unsigned)utf8proc_get_property(code)->combining_class; }
 
-/* Sorts a run of combining marks by their class, stably. Counting sort, because a hostile text may consist of marks
- * only. Returns false if memory is exhausted. */
+/* Sorts a run of combining marks by their canonical combining class, stably. Uses counting sort, because a hostile text
+ * may consist of marks only. Returns false if memory is exhausted. */
 static bool order_marks(utf8proc_int32_t *codes, size_t count)
 {
     if (count < 2)
         return true;
-    size_t places[257] = {0};
+    size_t places[257] = {0}; /* by class, 0 to 255: index of the next mark of this class in the sorted run */
     for (size_t k = 0; k < count; k++)
         places[class_of(codes[k]) + 1]++;
     for (size_t k = 1; k < 257; k++)
@@ -107,7 +109,7 @@ static bool order_marks(utf8proc_int32_t *codes, size_t count)
 static bool decompose_text(const organ_bytes *bytes, bool compatible, code_list *list)
 {
     const int options = (compatible ? UTF8PROC_COMPAT : 0) | UTF8PROC_STABLE | UTF8PROC_DECOMPOSE;
-    size_t length, marks_begin = 0; /* index of the first mark after the last other character */
+    size_t length, marks_begin = 0; /* marks_begin: index after the last code point that is not a combining mark */
     for (size_t at = 0; at < bytes->used; at += length) {
         const uint32_t code = organ_utf8_at(bytes->data + at, &length);
         if (!organ_grow(&list->codes, list->count + CHARACTER_CODES, &list->capacity, sizeof *list->codes))
@@ -124,8 +126,8 @@ static bool decompose_text(const organ_bytes *bytes, bool compatible, code_list 
     return order_marks(list->codes + marks_begin, list->count - marks_begin);
 }
 
-/* Returns true if the text is certainly unchanged by the normal form: no character below U+0300 changes under NFC
- * (form 0), and no ASCII character under any form. */
+/* Returns true if the text is certainly unchanged by the normal form: no character below U+0300, whose first byte is
+ * 0xCC, changes under NFC (form 0), and no ASCII character under any form. */
 static bool is_unchanged_by_form(const char *text, size_t bytes, unsigned form)
 {
     const unsigned char limit = form == 0 ? 0xCC : 0x80;
@@ -136,7 +138,7 @@ static bool is_unchanged_by_form(const char *text, size_t bytes, unsigned form)
 }
 
 /* Converts a text in place to a normal form of Unicode: 0 NFC, 1 NFD, 2 NFKC, 3 NFKD. Returns false if memory is
- * exhausted or the result is too long. */
+ * exhausted or the result exceeds bytes->max. */
 static bool to_form(organ_bytes *bytes, unsigned form)
 {
     if (is_unchanged_by_form(bytes->data, bytes->used, form))
@@ -157,8 +159,8 @@ static bool to_form(organ_bytes *bytes, unsigned form)
 
 /* ---- small rewritings ---- */
 
-/* Appends `from` to `to` in lower case, each code point without context, as the tokenizers library does. Returns
- * false if memory is exhausted or the result is too long. */
+/* Appends `from` to `to` in lower case, each code point without context, as the package tokenizers does. Returns false
+ * if memory is exhausted or the result exceeds to->max. */
 static bool lowercase_text(const organ_bytes *from, organ_bytes *to)
 {
     size_t length;
@@ -176,8 +178,9 @@ static bool lowercase_text(const organ_bytes *from, organ_bytes *to)
     return true;
 }
 
-/* Appends `from` to `to` with every match of the step replaced by its content. Sets *complete to false if memory is
- * exhausted or the result is too long. */
+/* Appends `from` to `to` with every match of the step replaced by step->content. Sets *complete, which must be true at
+ * first, to false if memory is exhausted or the result exceeds to->max; then still returns ORGAN_OK, because the caller
+ * reports it. Returns the error of organ_step_find if a search fails. */
 static organ_status replace_matches(const organ_step *step, organ_search *search, const organ_bytes *from,
                                     organ_bytes *to, bool *complete, organ_error *error)
 {
@@ -197,9 +200,10 @@ static organ_status replace_matches(const organ_step *step, organ_search *search
 
 /* ---- how long a text may become ---- */
 
-#define GROWTH_BASE ((size_t)64 << 10)
-/* A text becomes at most 66 times as long by the steps in use: U+FDFA is 11 times as long in NFKC, blanks as marks
- * are 3 times as long, bytes as letters twice. */
+/* Limits of the output of a step for a text of n bytes (organ_growth_of): at most GROWTH_BASE + GROWTH * n bytes, and
+ * GROWTH_BASE + GROWTH_ALWAYS * n bytes even if t->memory is less. The steps in use make a text at most 66 = 11 * 3 * 2
+ * times as long: U+FDFA is 11 times as long in NFKC, a blank as mark 3 times, a byte as letter twice. */
+#define GROWTH_BASE   ((size_t)64 << 10)
 #define GROWTH        128u
 #define GROWTH_ALWAYS 16u
 
@@ -209,9 +213,9 @@ static size_t multiply_saturating(size_t text, size_t factor)
     return text > SIZE_MAX / 2 / factor ? SIZE_MAX / 2 : text * factor;
 }
 
-/* Returns the limit of the bytes that each step of normalizer and pre-tokenizer may write for a text of `text`
- * bytes: 64 KiB plus GROWTH times the text, or less if t->memory is less, but never less than 64 KiB plus
- * GROWTH_ALWAYS times the text. */
+/* Returns an organ_growth for a text of `text` bytes. Its limit, the bytes that each step of normalizer and
+ * pre-tokenizer may write for the text, is t->memory, but at least 64 KiB plus GROWTH_ALWAYS times the text and at most
+ * 64 KiB plus GROWTH times the text. */
 organ_growth organ_growth_of(const organ_tokenizer *t, size_t text)
 {
     const size_t wide = GROWTH_BASE + multiply_saturating(text, GROWTH),
@@ -221,7 +225,8 @@ organ_growth organ_growth_of(const organ_tokenizer *t, size_t text)
     return (organ_growth){.text = text, .limit = wide < max ? wide : max};
 }
 
-/* Limits the bytes of `made`, the output of a step that has already written `so_far` bytes of the text. */
+/* Limits the bytes of `made`, the output of a step that has already written `so_far` bytes for other pieces of the
+ * text. */
 void organ_growth_begin(const organ_growth *growth, size_t so_far, organ_bytes *made)
 {
     made->bounded = true;
@@ -240,8 +245,9 @@ static const char *name_of_step(const organ_step *step)
     return step->kind == ORGAN_STEP_NORMAL_FORM ? forms[step->form] : kinds[step->kind];
 }
 
-/* Adds the bytes that a step wrote to `made` to its total. If `good` is false, reports that memory was exhausted, or
- * that the step wrote more than the limit, as a malicious tokenizer could make it do. */
+/* Adds the bytes of `made`, which a step has written, to the total of this step in `growth`. If `good` is false,
+ * reports ORGAN_BAD_INPUT if the step exceeded the limit, as a malicious tokenizer could make it do, else exhausted
+ * memory. */
 organ_status organ_growth_end(const organ_tokenizer *t, organ_growth *growth, const organ_step *step, organ_bytes *made,
                               bool good, organ_error *error)
 {
@@ -259,7 +265,8 @@ organ_status organ_growth_end(const organ_tokenizer *t, organ_growth *growth, co
         name_of_step(step), growth->limit, growth->text);
 }
 
-/* Applies a lowercase, prepend or replace step to `bytes`, in place. */
+/* Applies a lowercase, prepend or replace step to the text in `bytes`, in place. Errors are those of organ_step_find
+ * and organ_growth_end. */
 static organ_status rewrite_text(const organ_tokenizer *t, const organ_step *step, organ_search *search,
                                  organ_growth *growth, organ_bytes *bytes, organ_error *error)
 {
@@ -280,6 +287,8 @@ static organ_status rewrite_text(const organ_tokenizer *t, const organ_step *ste
     return error->status;
 }
 
+/* Returns true only if the normalizer certainly leaves the text unchanged: if it has only normal forms, and the text
+ * only characters that these forms never change. */
 bool organ_is_normal(const organ_tokenizer *t, const char *text, size_t bytes)
 {
     for (size_t k = 0; k < t->normalizer_count; k++)

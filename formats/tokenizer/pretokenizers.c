@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: MIT
- * A table of the values of tokenizer.ggml.pre in GGUF files: each row has names and the patterns that cut a text,
- * applied in order, as in the tokenizer.json of the model that the value is named after (the "owner"). The values,
- * and which of them mean the same, are facts of llama.cpp (src/llama-vocab.cpp); if llama.cpp rewrites a pattern
- * that its own matcher cannot run, the row has the owner's. A row has ORGAN_CUT_NFC if the owner's tokenizer applies
- * NFC: qwen2_5, qwen3_5, Cohere and GPT-NeoX in transformers, Hunyuan in its own code. StableLM 2's normaliser was
- * not compared; rows of owners whose normalisers could not be read have none. */
+ * A table of the values of tokenizer.ggml.pre in GGUF files: each row has names (the values) and the patterns that cut
+ * a text, applied in order. The patterns are those of the tokenizer.json of the model that the value is named after
+ * (the "owner"). The values, and which of them mean the same, are facts of llama.cpp (src/llama-vocab.cpp); if
+ * llama.cpp rewrites a pattern that its own matcher cannot run, the row has the owner's pattern. A row has
+ * ORGAN_CUT_NFC if the owner's tokenizer applies NFC: qwen2_5, qwen3_5, Cohere and GPT-NeoX in transformers, Hunyuan in
+ * its own code. StableLM 2's normaliser was not compared; rows of owners whose normalisers could not be read have no
+ * ORGAN_CUT_NFC. */
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include <string.h>
 
+/* Parts of patterns that several rows have: English contractions, the character before the letters of a word, line
+ * breaks and spaces, runs of signs. */
 #define CONTRACTION "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 #define BEFORE_WORD "[^\\r\\n\\p{L}\\p{N}]?"
 #define SPACES      "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
@@ -17,22 +20,24 @@
 /* cl100k and its variants: `number` is the pattern for digits, which decides how many stay together. */
 #define WORDS(number) CONTRACTION "|" BEFORE_WORD "\\p{L}+|" number SIGNS SPACES
 
-/* o200k: words are cut before a capital letter that follows a small one. `ending` is a pattern for the ending of a
- * word, `number` and `signs` for digits and signs. */
+/* o200k: words are cut before a capital letter that follows a small one. UPPER and LOWER are members of a class:
+ * letters that may be capital, that may be small. `ending` is a pattern for the ending of a word, `number` and `signs`
+ * are those for digits and signs. */
 #define UPPER     "\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}"
 #define LOWER     "\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}"
 #define ANY(some) "[" some "]"
 #define CASED(upper, lower, ending, number, signs)                                                                     \
     BEFORE_WORD upper "*" lower "+" ending "|" BEFORE_WORD upper "+" lower "*" ending "|" number signs SPACES
 #define O200K(ending, number) CASED(ANY(UPPER), ANY(LOWER), ending, number, "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*")
-#define NOT_HAN(some)         "[" some "&&[^\\p{Han}]]"
+#define NOT_HAN(some)         "[" some "&&[^\\p{Han}]]" /* the characters of the class that are not Chinese */
 
 /* DeepSeek V3: a word may begin with one sign of ASCII; the pattern for Chinese and Japanese is applied first. */
 #define CJK        "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+"
 #define SIGN_WORDS "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
 #define DEEPSEEK3  SIGN_WORDS "| ?[\\p{P}\\p{S}]+[\\r\\n]*" SPACES
 
-/* DeepSeek LLM and Coder: the ranges are those of their tokenizer.json. */
+/* DeepSeek LLM and Coder: Chinese, Japanese and Korean; letters with case; signs. The ranges are those of their
+ * tokenizer.json. */
 #define OLD_CJK "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"
 #define CASED_LETTERS                                                                                                  \
     "A-Za-z\u00b5\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u01ba\u01bc-\u01bf\u01c4-\u0293\u0295-\u02af\u0370-\u0373\u0376"    \
@@ -47,6 +52,8 @@
     "\U000118a0-\U000118df\U0001e900-\U0001e943"
 #define WIDE_SIGNS "!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002"
 
+/* Parts of the patterns of BLOOM (STOPS: signs and spaces that end a word) and Falcon (PUNCTUATION); then the patterns
+ * of the rows that the macros are named after. */
 #define STOPS       "(\\s|.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c)"
 #define PUNCTUATION "[\\p{P}\\$\\+<=>\\^`\\|~]+"
 #define QWEN35      "[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*"
@@ -69,10 +76,11 @@
     "|\\s{8}(?!\\S)|\\s{4}(?!\\S)|\\s{1,2}(?!\\S)|\\s{1}"
 #define GPT2_WITHOUT_SPACES "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)"
 
-/* Short names for the table below. */
+/* Short names for the flags of the rows in the table below. */
 enum { NFC = ORGAN_CUT_NFC, WHOLE = ORGAN_CUT_WHOLE, BOS = ORGAN_CUT_BOS };
 
-/* Clang-format would give each row ten lines. */
+/* The rows: names, patterns in the order in which they are applied, flags. Clang-format would give each row ten
+ * lines. */
 /* clang-format off */
 static const organ_pretokenizer pretokenizers[] = {
     {"qwen2 deepseek-r1-qwen f2llmv2 hunyuan stablelm2", {WORDS("\\p{N}")}, NFC},
@@ -113,7 +121,7 @@ static const organ_pretokenizer pretokenizers[] = {
 };
 /* clang-format on */
 
-/* Returns true if `name` is one of the blank-separated `names`. */
+/* Returns true if `name`, which has `length` bytes, is one of the blank-separated `names`. */
 static bool has_name(const char *names, const char *name, size_t length)
 {
     for (const char *at = names; *at;) {
@@ -134,8 +142,8 @@ const organ_pretokenizer *organ_pretokenizer_named(const char *name, size_t leng
     return NULL;
 }
 
-/* Returns true if the tokenizer has exactly the rules of this row: its normalizer, its patterns in their order, then
- * bytes as letters. */
+/* Returns true if the tokenizer has exactly the rules of this row: NFC or no normalizer, ignore_merges, the patterns in
+ * their order as Split steps that isolate, then the step that replaces bytes by letters. */
 static bool matches_pretokenizer(const organ_tokenizer *t, const organ_pretokenizer *pretokenizer)
 {
     const bool nfc =
@@ -170,8 +178,9 @@ const char *organ_pretokenizer_name_of(const organ_tokenizer *t, const char *arc
     return found ? found->names : NULL;
 }
 
-/* Adds the normalizer and the steps of a row of the table to the tokenizer. An empty pattern marks the position at
- * which bytes become letters; without one, that is the last step. */
+/* Adds the normalizer and the steps of a row of the table to the tokenizer. An empty pattern (ORGAN_CUT_BYTES) stands
+ * for the step that replaces bytes by letters; without an empty pattern, this step is the last one. Returns the error
+ * of a pattern that cannot be compiled. */
 organ_status organ_tokenizer_set_pretokenizer(organ_tokenizer *t, const char *label,
                                               const organ_pretokenizer *pretokenizer, organ_error *error)
 {

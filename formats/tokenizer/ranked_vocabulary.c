@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT
- * Vocabularies whose tokens have ranks instead of merges: tiktoken, Tekken and SentencePiece. Two neighbours may be
- * merged whenever their joined text is a token, and the token of the lowest rank is made first. */
+ * Vocabularies whose tokens have ranks instead of merges: tiktoken, Tekken and SentencePiece. Two neighbouring tokens
+ * may be merged whenever their joined text is a token; the joined token of lowest rank is made first. */
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include <string.h>
 
 /* ---- merges ---- */
 
-/* Sets *id to the id of the token `text`. If `text` is no token but a single character, gives it a number after the
- * vocabulary, so that it can be merged; otherwise sets *id to ORGAN_NO_ID. Returns false if memory is exhausted. */
-static bool part_id(organ_tokenizer *t, const char *text, size_t bytes, uint32_t *id)
+/* Sets *id to the id of the token with this text. If there is none and the text is a single character, adds the
+ * character as a token with an id after the vocabulary, so that merges can use it. If there is none and the text has
+ * several characters, sets *id to ORGAN_NO_ID. Returns false if memory is exhausted. */
+static bool find_or_add_part(organ_tokenizer *t, const char *text, size_t bytes, uint32_t *id)
 {
     size_t length;
     *id = organ_tokenizer_id(t, text, bytes);
@@ -25,8 +26,8 @@ static bool part_id(organ_tokenizer *t, const char *text, size_t bytes, uint32_t
     return true;
 }
 
-/* Adds a merge with the rank `rank` for each way to split the text of token `id` into two tokens. Returns false if
- * memory is exhausted. */
+/* For each way to split the text of token `id` between two characters into two tokens (find_or_add_part), adds the
+ * merge of these tokens to `id` with the rank `rank`. Returns false if memory is exhausted. */
 bool organ_tokenizer_add_splits(organ_tokenizer *t, uint32_t id, uint32_t rank)
 {
     const char *text = t->tokens[id].text;
@@ -39,7 +40,7 @@ bool organ_tokenizer_add_splits(organ_tokenizer *t, uint32_t id, uint32_t rank)
     for (size_t at = length; at < bytes; at += length) {
         uint32_t left, right;
         organ_utf8_at(text + at, &length);
-        if (!part_id(t, text, at, &left) || !part_id(t, text + at, bytes - at, &right))
+        if (!find_or_add_part(t, text, at, &left) || !find_or_add_part(t, text + at, bytes - at, &right))
             return false;
         if (left != ORGAN_NO_ID && right != ORGAN_NO_ID && !organ_tokenizer_merge(t, left, right, rank, id))
             return false;
@@ -49,6 +50,7 @@ bool organ_tokenizer_add_splits(organ_tokenizer *t, uint32_t id, uint32_t rank)
 
 /* ---- tokens that are byte strings ---- */
 
+/* Returns the value 0 to 63 of a base64 digit; -1 for other characters. */
 static int base64_value(char c)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -56,9 +58,10 @@ static int base64_value(char c)
     return found ? (int)(found - digits) : -1;
 }
 
-/* Decodes four base64 digits to up to three bytes and appends their letters to `word`. `last` is true for the last
- * group, which may end with '='. Returns false for invalid base64; sets *has_memory to false if memory is exhausted. */
-static bool add_group(const char *digits, bool last, organ_bytes *word, bool *has_memory)
+/* Decodes four base64 digits to one, two or three bytes and appends the letters of these bytes (organ_letter_of) to
+ * `word`. `last` is true for the last four digits of a token, which may end with one or two '='. Returns false for
+ * invalid base64; sets *has_memory to false if memory is exhausted. */
+static bool add_base64_group(const char *digits, bool last, organ_bytes *word, bool *has_memory)
 {
     const size_t padding = !last || digits[3] != '=' ? 0 : 1 + (size_t)(digits[2] == '=');
     uint32_t value = 0;
@@ -73,18 +76,20 @@ static bool add_group(const char *digits, bool last, organ_bytes *word, bool *ha
         const uint32_t code = organ_letter_of((unsigned char)(value >> (16 - 8 * k)));
         *has_memory = organ_bytes_add(word, letter, organ_utf8_put(code, letter));
     }
+    /* the bits of `value` that no byte uses must be 0 */
     return (value & (padding ? (1u << 8 * padding) - 1 : 0)) == 0;
 }
 
-/* Adds token `id`, given in the file as `bytes` base64 digits. The token's text consists of the letters that stand
- * for its bytes in byte-level vocabularies. `word` is scratch memory. */
+/* Adds token `id`, given in the file as `bytes` base64 digits. The token's text consists of the letters that represent
+ * its bytes (organ_letter_of). Rejects invalid base64, more than ORGAN_TOKEN_SIZE bytes of letters, and a text or id
+ * that was added before. `label` names the file in messages; `word` is scratch memory. */
 organ_status organ_tokenizer_ranked(organ_tokenizer *t, const char *label, uint32_t id, const char *base64,
                                     size_t bytes, organ_bytes *word, organ_error *error)
 {
     bool good = bytes && bytes % 4 == 0, memory = true;
     word->used = 0;
     for (size_t at = 0; at < bytes && good && memory && word->used <= ORGAN_TOKEN_SIZE; at += 4)
-        good = add_group(base64 + at, at + 4 == bytes, word, &memory);
+        good = add_base64_group(base64 + at, at + 4 == bytes, word, &memory);
     if (!memory)
         return organ_fail_memory(error, label);
     if (!good)
@@ -101,8 +106,8 @@ organ_status organ_tokenizer_ranked(organ_tokenizer *t, const char *label, uint3
     return organ_tokenizer_token(t, id, word->data, word->used) ? ORGAN_OK : organ_fail_memory(error, label);
 }
 
-/* Ends a vocabulary by ranks: token first + k has rank k < count. Adds the merges and requires a token for each
- * byte. */
+/* Ends a vocabulary by ranks, in which token first + k has rank k, for k < count. Sets the kind and ignore_merges, and
+ * adds the merges of all ranked tokens. Rejects a vocabulary in which a byte has no token. */
 organ_status organ_tokenizer_ranked_end(organ_tokenizer *t, const char *label, uint32_t first, uint32_t count,
                                         organ_error *error)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Reads the tokenizer in the metadata of a GGUF file. Its model "llama" is SentencePiece, which merges by scores;
- * "gpt2" is byte-level BPE with merges; "gemma4" is BPE of characters with merges. tokenizer.ggml.pre contains only
- * the name of the rules that split a text before the merges: pretokenizers.c defines these rules. */
+ * Reads the tokenizer in the metadata of a GGUF file. tokenizer.ggml.model is its kind: "llama" is SentencePiece, which
+ * merges by scores; "gpt2" is byte-level BPE with merges; "gemma4" is BPE of characters with merges. tokenizer.ggml.pre
+ * contains only the name of the rules that split a text before the merges: pretokenizers.c defines these rules. */
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include "formats/base/utf8.h"
@@ -17,16 +17,16 @@
 enum { ID_LIMIT = 1 << 24 };                                                           /* upper bound of tokens */
 enum { NORMAL = 1, UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5, BYTE = 6 }; /* tokenizer.ggml.token_type */
 
-/* State of reading. */
+/* State of reading the tokenizer. */
 typedef struct gguf_source {
     const organ_model *model;
     const char *label;  /* path of the model, for messages */
     organ_tokenizer *t; /* output */
-    bool strips;        /* special tokens include the blanks after them */
+    bool strips;        /* most special tokens include the blanks after them (strips_blanks_after) */
     organ_error *error; /* the first error is kept; values read after it are not used */
 } gguf_source;
 
-/* Reports ORGAN_BAD_INPUT for a key of the metadata, with the formatted reason. */
+/* Reports and returns ORGAN_BAD_INPUT for a key of the metadata. The formatted text directly follows "key 'NAME'". */
 __attribute__((format(printf, 3, 4))) static organ_status refuse_key(const gguf_source *s, const char *key,
                                                                      const char *format, ...)
 {
@@ -42,9 +42,9 @@ __attribute__((format(printf, 3, 4))) static organ_status refuse_key(const gguf_
 
 /* A position in an array of strings. */
 typedef struct strings {
-    const organ_gguf_kv *kv;
-    size_t at;      /* offset of the next string in kv->bytes */
-    uint64_t index; /* number of the next string */
+    const organ_gguf_kv *kv; /* the array */
+    size_t at;               /* offset of the next string in kv->bytes */
+    uint64_t index;          /* number of the next string */
 } strings;
 
 /* Sets *list to the beginning of the array of strings `key`. Rejects a missing key or one of another type, and an
@@ -59,6 +59,7 @@ static organ_status begin_strings(const gguf_source *s, const char *key, uint64_
     return ORGAN_OK;
 }
 
+/* Returns true if the text is valid UTF-8. */
 static bool is_valid_utf8(const char *text, size_t bytes)
 {
     uint32_t code;
@@ -68,8 +69,9 @@ static bool is_valid_utf8(const char *text, size_t bytes)
     return at == bytes;
 }
 
-/* Copies the next string of the list to `copy`, with a NUL after it that copy->used does not count. Returns
- * ORGAN_BAD_INPUT if it is cut off, longer than ORGAN_TOKEN_SIZE, or not valid UTF-8. */
+/* Copies the next string of the list to `copy`, with a NUL after it that copy->used does not count, and moves to the
+ * string after it. Returns ORGAN_BAD_INPUT if the string is cut off, longer than ORGAN_TOKEN_SIZE, or not valid
+ * UTF-8. */
 static organ_status next_string(const gguf_source *s, strings *list, organ_bytes *copy)
 {
     uint64_t length = 0;
@@ -110,16 +112,16 @@ static organ_status find_token_array(const gguf_source *s, const char *key, bool
     return ORGAN_OK;
 }
 
-/* Returns true if the tokenizer removes blanks after this special token. The SentencePiece tokenizer of Phi-3 does
- * so, except after the special tokens that it has from Llama 2. GGUF has no key for it. */
+/* Returns true if the special token with this name includes the blanks after it. In the SentencePiece tokenizer of
+ * Phi-3 all do except these three ("rstrip" in its tokenizer.json); GGUF has no key for this. */
 static bool strips_blanks_after(const gguf_source *s, const organ_bytes *text)
 {
     return s->strips && strcmp(text->data, "<unk>") != 0 && strcmp(text->data, "<s>") != 0 &&
            strcmp(text->data, "<|endoftext|>") != 0;
 }
 
-/* Enters token `id` with its text. Tokens of type control, user-defined or unknown also become added tokens. `types`
- * is the array token_type, or NULL. */
+/* Enters token `id` with its text into the vocabulary. A token of type control, user-defined or unknown also becomes an
+ * added token, special unless it is user-defined. `types` is the array token_type, or NULL: all tokens are normal. */
 static organ_status put_token(const gguf_source *s, uint32_t id, const organ_bytes *text, const organ_gguf_kv *types)
 {
     int64_t type = NORMAL;
@@ -147,7 +149,7 @@ static organ_status read_tokens(const gguf_source *s)
         find_token_array(s, KEY("token_type"), false, list.kv->count, &types);
     while (!s->error->status && list.index < list.kv->count) {
         if (next_string(s, &list, &text) == ORGAN_OK)
-            put_token(s, (uint32_t)list.index - 1, &text, types);
+            put_token(s, (uint32_t)list.index - 1, &text, types); /* next_string moved past this string */
     }
     free(text.data);
     return s->error->status;
@@ -155,8 +157,9 @@ static organ_status read_tokens(const gguf_source *s)
 
 /* ---- byte-level ---- */
 
-/* Enters the merge "LEFT RIGHT" with its rank. The blank is searched from the second byte, because a token may begin
- * with one. */
+/* Enters the merge in `text`, "LEFT RIGHT", with the rank `rank`. Searches for the blank from the second byte on,
+ * because LEFT may begin with a blank. Overwrites `text`. Rejects a text without two words, and words that are no
+ * tokens or that do not join to one. */
 static organ_status put_merge(const gguf_source *s, uint32_t rank, const organ_bytes *text)
 {
     char *blank = memchr(text->data + 1, ' ', text->used ? text->used - 1 : 0);
@@ -177,7 +180,7 @@ static organ_status put_merge(const gguf_source *s, uint32_t rank, const organ_b
     return organ_tokenizer_merge(s->t, left, right, rank, merged) ? ORGAN_OK : organ_fail_memory(s->error, s->label);
 }
 
-/* Enters all merges of the array "merges"; their order is their rank. */
+/* Enters all merges of the array "merges"; the rank of a merge is its index in the array. */
 static organ_status read_merges(const gguf_source *s)
 {
     strings list;
@@ -185,13 +188,14 @@ static organ_status read_merges(const gguf_source *s)
     begin_strings(s, KEY("merges"), 0, &list);
     while (!s->error->status && list.index < list.kv->count) {
         if (next_string(s, &list, &text) == ORGAN_OK)
-            put_merge(s, (uint32_t)list.index - 1, &text);
+            put_merge(s, (uint32_t)list.index - 1, &text); /* next_string moved past this string */
     }
     free(text.data);
     return s->error->status;
 }
 
-/* Sets the steps and rules of the tokenizer that tokenizer.ggml.pre names. */
+/* Sets the normalizer, pre-tokenizer, ignore_merges and adds_bos of the tokenizer to those of the row in
+ * pretokenizers.c that tokenizer.ggml.pre names. Rejects a missing or unknown name. */
 static organ_status choose_pretokenizer(const gguf_source *s)
 {
     organ_tokenizer *t = s->t;
@@ -219,7 +223,7 @@ static organ_status read_byte_level(const gguf_source *s)
 
 /* ---- SentencePiece ---- */
 
-/* A token of SentencePiece and its score. */
+/* A token of SentencePiece and its score, for sorting. */
 typedef struct scored {
     double score;
     uint32_t id;
@@ -234,8 +238,7 @@ static int by_score(const void *left, const void *right)
     return (a->id > b->id) - (a->id < b->id);
 }
 
-/* Sets ranks[id] from the scores of SentencePiece, one for each token: the highest score has rank 0, equal scores
- * share a rank. */
+/* Sets ranks[id] for each token from tokenizer.ggml.scores: the highest score has rank 0, equal scores share a rank. */
 static organ_status read_scores(const gguf_source *s, uint32_t *ranks)
 {
     const uint32_t count = s->t->facts.vocabulary;
@@ -261,7 +264,7 @@ static organ_status read_scores(const gguf_source *s, uint32_t *ranks)
     return s->error->status;
 }
 
-/* Checks that every byte has a token, or that there is an unknown token to replace it. */
+/* Rejects a vocabulary without an unknown token in which some byte has no byte token: it could not encode that byte. */
 static organ_status check_bytes(const gguf_source *s)
 {
     for (unsigned byte = 0; byte < 256; byte++)
@@ -270,19 +273,21 @@ static organ_status check_bytes(const gguf_source *s)
     return ORGAN_OK;
 }
 
-/* The normalizer's step that replaces each blank by SentencePiece's mark. */
+/* Normalizer step that replaces each blank by SentencePiece's mark (U+2581). */
 static const organ_step marks_for_blanks = {
     .kind = ORGAN_STEP_REPLACE, .text = " ", .text_bytes = 1, .content = ORGAN_BLANK, .content_bytes = 3};
 
-/* Sets the unknown token from unknown_token_id (default 0), or to none if it is no token. */
+/* Sets t->unknown to unknown_token_id, or to 0 if the key is missing; to ORGAN_NO_ID if the id is not in the
+ * vocabulary. */
 static void read_unknown(const gguf_source *s)
 {
     const int64_t unknown = organ_gguf_integer(s->model->gguf, KEY("unknown_token_id"), 0);
     s->t->unknown = unknown >= 0 && unknown < s->t->facts.vocabulary ? (uint32_t)unknown : ORGAN_NO_ID;
 }
 
-/* Reads a vocabulary of model "llama": SentencePiece BPE, whose merges follow from the scores of the tokens. */
-static organ_status read_scored(const gguf_source *s)
+/* Reads a vocabulary of model "llama": SentencePiece BPE, whose merges are derived from the scores of the tokens. The
+ * normalizer puts a blank before a text, unless add_space_prefix is false, and replaces blanks by marks. */
+static organ_status read_sentence_piece(const gguf_source *s)
 {
     organ_tokenizer *t = s->t;
     t->facts.kind = "SentencePiece BPE";
@@ -307,9 +312,9 @@ static organ_status read_scored(const gguf_source *s)
 
 /* ---- merges over a whole text ---- */
 
-/* Reads the tokenizer of Gemma 4: merges as in byte-level BPE, but of characters, with marks for blanks and names for
- * bytes. The text is not cut into words before the merges. */
-static organ_status read_marked(const gguf_source *s)
+/* Reads a vocabulary of model "gemma4": a list of merges as in byte-level BPE, but of characters, with SentencePiece's
+ * mark for blanks and byte tokens <0xNN>. The text is not cut into words before the merges. */
+static organ_status read_gemma4(const gguf_source *s)
 {
     organ_tokenizer *t = s->t;
     t->facts.kind = "SentencePiece BPE";
@@ -324,7 +329,8 @@ static organ_status read_marked(const gguf_source *s)
 
 /* ---- the whole tokenizer ---- */
 
-/* Returns the token id in an optional key; -1 if there is none. */
+/* Returns the token id in the optional key `key`; -1 if the key is missing or means "none". Reports an error for an id
+ * outside of the vocabulary. */
 static int64_t token_key(const gguf_source *s, const char *key)
 {
     const int64_t id = organ_gguf_integer(s->model->gguf, key, -1);
@@ -334,7 +340,8 @@ static int64_t token_key(const gguf_source *s, const char *key)
     return id == UINT32_MAX ? -1 : id;
 }
 
-/* Reads the tokenizer of the model's metadata into *t, whose members were initialised by organ_tokenizer_open. */
+/* Reads the tokenizer in the model's metadata into *t, whose members organ_tokenizer_open has initialised. Returns
+ * ORGAN_BAD_INPUT for malformed metadata and unsupported kinds, ORGAN_IO if memory is exhausted. */
 organ_status organ_tokenizer_from_gguf(const organ_model *model, organ_tokenizer *t, organ_error *error)
 {
     gguf_source s = {.model = model, .label = model->path, .t = t, .error = error};
@@ -345,9 +352,9 @@ organ_status organ_tokenizer_from_gguf(const organ_model *model, organ_tokenizer
     if (organ_gguf_text_equals(model->gguf, KEY("model"), "gpt2"))
         read_byte_level(&s);
     else if (organ_gguf_text_equals(model->gguf, KEY("model"), "llama"))
-        read_scored(&s);
+        read_sentence_piece(&s);
     else if (organ_gguf_text_equals(model->gguf, KEY("model"), "gemma4"))
-        read_marked(&s);
+        read_gemma4(&s);
     else
         return refuse_key(&s, KEY("model"), ": '%.*s' is not supported", (int)(length > 80 ? 80 : length),
                           kind ? kind : "");

@@ -10,12 +10,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ID_LIMIT = 1 << 24, ID_SLACK = 4096 }; /* ids are below ID_LIMIT; ID_SLACK of them may have no token */
+/* Ids are below ID_LIMIT. As many ids as there are tokens, plus ID_SLACK, may have no token (check_holes). */
+enum { ID_LIMIT = 1 << 24, ID_SLACK = 4096 };
 
-/* Members of the document and of its "model". The first TOP_SMALL and MODEL_SMALL of them are parsed as trees. */
+/* Members of the document that are read. The first TOP_SMALL are parsed as JSON trees; TOP_MODEL is the index of
+ * "model", which is read in parts. */
 static const char *const top_names[] = {"normalizer", "pre_tokenizer", "post_processor", "added_tokens", "model"};
 enum { TOP_SMALL = 4, TOP_MODEL = 4, TOP_COUNT };
 
+/* Members of "model" that are read. The first MODEL_SMALL are parsed as JSON trees; MODEL_VOCAB and MODEL_MERGES are
+ * the indices of "vocab" and "merges", which are read element by element. */
 static const char *const model_names[] = {"type",
                                           "unk_token",
                                           "fuse_unk",
@@ -30,13 +34,13 @@ enum { MODEL_SMALL = 8, MODEL_VOCAB = 8, MODEL_MERGES, MODEL_COUNT };
 
 /* State of reading. The first error is kept in `error`; values read after it are not used. */
 typedef struct json_reading {
-    organ_tokenizer *t;
-    organ_json_source text;
-    json_t *top, *model; /* objects with the small members of the document and of "model" */
+    organ_tokenizer *t;     /* output */
+    organ_json_source text; /* the file */
+    json_t *top, *model; /* objects with the small members of the document and of "model"; NULL before they are read */
     organ_error *error;
 } json_reading;
 
-/* Reports ORGAN_BAD_INPUT: "FILE: " and the formatted text. */
+/* Reports and returns ORGAN_BAD_INPUT with the message "FILE: " and the formatted text. */
 __attribute__((format(printf, 2, 3))) static organ_status json_refuse(const json_reading *r, const char *format, ...)
 {
     char reason[sizeof r->error->message];
@@ -47,11 +51,13 @@ __attribute__((format(printf, 2, 3))) static organ_status json_refuse(const json
     return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: %s", r->text.label, reason);
 }
 
+/* Reports exhausted memory. */
 static organ_status fail_memory(const json_reading *r) { return organ_fail_memory(r->error, r->text.label); }
 
-/* For each of the `count` names in `names`, sets spans[k] to the span of the member with that name in the object in
- * `object`, or to an empty span if there is none. Returns an object with the parsed values of the first `small`
- * members, which the caller releases. `what` names the object in messages. */
+/* Finds the members names[0] to names[count - 1] of the JSON object in the span `object`: sets spans[k] to the span of
+ * the value of names[k], or to an empty span if there is no such member. Returns an object with the parsed values of
+ * the first `small` members, which the caller releases; NULL if memory is exhausted. `what` names `object` in messages;
+ * NULL for the document. */
 static json_t *read_members(const json_reading *r, organ_json_span object, const char *what, const char *const *names,
                             size_t small, size_t count, organ_json_span *spans)
 {
@@ -77,8 +83,8 @@ static json_t *read_members(const json_reading *r, organ_json_span object, const
 
 /* ---- vocabulary ---- */
 
-/* Sets *id to the decimal number in the span. Returns false unless it is below ID_LIMIT, without sign, leading zeros
- * or fraction. */
+/* Sets *id to the decimal number in the span. Returns false unless the number is below ID_LIMIT and has neither sign
+ * nor leading zeros nor fraction. */
 static bool read_id(const organ_json_source *text, organ_json_span span, uint32_t *id)
 {
     uint64_t value = 0;
@@ -91,9 +97,9 @@ static bool read_id(const organ_json_source *text, organ_json_span span, uint32_
     return span.end > span.begin && value < ID_LIMIT && (text->bytes[span.begin] != '0' || span.end == span.begin + 1);
 }
 
-/* Rejects an id above the length of the file before memory is allocated for all ids up to it. Ids may have gaps
- * (check_holes), but each token takes at least one byte of the file. `list` is the member that has the id, for
- * messages. */
+/* Rejects the id of token `word` unless it is below the bytes of the file plus ID_SLACK: memory is allocated for all
+ * ids up to it. A valid file passes, because a token takes more than two bytes of the file and check_holes limits the
+ * ids without a token. `list` is the member of the file that contains the id, for messages. */
 static organ_status check_id_limit(const json_reading *r, const char *list, const char *word, uint32_t id)
 {
     if (id < r->text.length + ID_SLACK)
@@ -102,7 +108,8 @@ static organ_status check_id_limit(const json_reading *r, const char *list, cons
                        word, id, r->text.length);
 }
 
-/* Enters one member of "vocab": the token `name` and its id. Rejects a text or an id that occurs twice. */
+/* Enters one member of "vocab": the token with the text `name`, whose id is in the span `value`. Rejects a text or an
+ * id that occurs twice. */
 static organ_status put_word(const json_reading *r, const json_t *name, organ_json_span value)
 {
     organ_tokenizer *const t = r->t;
@@ -125,7 +132,7 @@ static organ_status put_word(const json_reading *r, const json_t *name, organ_js
     return organ_tokenizer_token(t, id, word, bytes) ? ORGAN_OK : fail_memory(r);
 }
 
-/* Enters all members of "vocab", the object in `span`. */
+/* Enters all members of "vocab", the object in `span`. Reports an error if the span is empty or the object has none. */
 static void read_vocabulary(const json_reading *r, organ_json_span span)
 {
     organ_json_walk walk;
@@ -134,14 +141,14 @@ static void read_vocabulary(const json_reading *r, organ_json_span span)
     organ_json_walk_begin(&walk, &r->text, span, "vocab", r->error);
     while (organ_json_walk_next(&walk, r->error))
         put_word(r, walk.name, walk.value);
-    if (!r->error->status && r->t->named == 0)
+    if (!r->error->status && r->t->text_count == 0)
         json_refuse(r, "vocab: it is empty");
 }
 
-/* Rejects a vocabulary in which more than half of the ids, and more than ID_SLACK, have no token. */
+/* Rejects a vocabulary with more than ID_SLACK + 2 * (number of tokens) ids, because every id takes memory. */
 static void check_holes(const json_reading *r)
 {
-    const size_t named = r->t->named + r->t->raw.count;
+    const size_t named = r->t->text_count + r->t->raw.count;
     if (r->t->token_count > named * 2 + ID_SLACK)
         json_refuse(r, "the highest id is %zu, but there are %zu tokens", r->t->token_count - 1, named);
 }
@@ -149,34 +156,36 @@ static void check_holes(const json_reading *r)
 /* ---- merges ---- */
 
 /* A position in the list "merges". */
-typedef struct list {
+typedef struct merge_list {
     const json_reading *r;
-    const char *bytes;
-    size_t at, end; /* offsets in `bytes` */
-    size_t index;   /* number of the element being read */
-    json_t *tree;   /* the last string, if it had escapes and was parsed */
-} list;
+    const char *bytes; /* the file */
+    size_t at, end;    /* offsets in `bytes`: the position, the end of the list */
+    size_t index;      /* index of the element being read, which is its rank */
+    json_t *tree;      /* the last string that had escapes, as parsed by read_string; or NULL */
+} merge_list;
 
-static organ_status refuse_merge(const list *l, const char *what)
+/* Reports ORGAN_BAD_INPUT for the element being read, with the reason `what`. */
+static organ_status refuse_merge(const merge_list *l, const char *what)
 {
     return json_refuse(l->r, "merges: number %zu: %s", l->index, what);
 }
 
 /* Moves past white space and returns the next character without moving past it; 0 at the end. */
-static char next_char(list *l)
+static char next_char(merge_list *l)
 {
     while (l->at < l->end && strchr(" \t\n\r", l->bytes[l->at]) && l->bytes[l->at])
         l->at++;
     return l->at < l->end ? l->bytes[l->at] : 0;
 }
 
-/* Returns the text of the string at the position, which is valid until the next call, and sets *bytes; NULL with an
- * error. A string without escapes is not copied. */
-static const char *read_string(list *l, size_t *bytes)
+/* Reads the JSON string at the position and moves past it. Returns its text, which is valid until the next call, and
+ * sets *bytes to its length; returns NULL, with an error, if it is malformed. Copies only a string with escapes, by the
+ * JSON parser, which also reports invalid characters. */
+static const char *read_string(merge_list *l, size_t *bytes)
 {
     const char *s = l->bytes;
     const size_t begin = l->at;
-    size_t at = begin + 1, length = 1;
+    size_t at = begin + 1, length = 1; /* length: bytes of the last character; 0 if it was not valid UTF-8 */
     while (at < l->end && s[at] != '"' && s[at] != '\\' && (unsigned char)s[at] >= 0x20 && length) {
         length = organ_utf8_length((const unsigned char *)s + at);
         at += length;
@@ -196,15 +205,16 @@ static const char *read_string(list *l, size_t *bytes)
     return json_string_value(l->tree);
 }
 
-/* Reads one merge, ["LEFT", "RIGHT"] or "LEFT RIGHT": sets *both to the two words without a separator, and *first to
- * the bytes of the first. */
-static organ_status read_merge(list *l, organ_bytes *both, size_t *first)
+/* Reads one element of "merges", ["LEFT", "RIGHT"] or "LEFT RIGHT", and moves past it. Sets *both to the two words
+ * without a separator, and *first to the number of bytes of LEFT. Returns ORGAN_BAD_INPUT for any other element and for
+ * empty words. */
+static organ_status read_merge(merge_list *l, organ_bytes *both, size_t *first)
 {
     const bool pair = next_char(l) == '[';
     both->used = 0;
     for (unsigned k = 0; k < (pair ? 2 : 1); k++) {
         size_t bytes = 0;
-        l->at += pair;
+        l->at += pair; /* past '[' or ',' */
         if (next_char(l) != '"')
             return refuse_merge(l, "a string is expected");
         const char *const string = read_string(l, &bytes), *const blank =
@@ -221,12 +231,12 @@ static organ_status read_merge(list *l, organ_bytes *both, size_t *first)
         if (pair && next_char(l) != (k ? ']' : ','))
             return refuse_merge(l, "it is not a pair of strings");
     }
-    l->at += pair;
+    l->at += pair; /* past ']' */
     return *first && *first < both->used ? ORGAN_OK : refuse_merge(l, "one of its words is empty");
 }
 
-/* Returns the id of the text; reports an error if it is no token. */
-static uint32_t require_token_id(const list *l, const char *text, size_t bytes)
+/* Returns the id of the token with this text. Reports an error, and returns ORGAN_NO_ID, if there is none. */
+static uint32_t require_token_id(const merge_list *l, const char *text, size_t bytes)
 {
     const uint32_t id = organ_tokenizer_id(l->r->t, text, bytes);
     if (id == ORGAN_NO_ID)
@@ -235,8 +245,9 @@ static uint32_t require_token_id(const list *l, const char *text, size_t bytes)
     return id;
 }
 
-/* Reads one element of "merges" and enters it with its number as rank. `both` is scratch memory. */
-static void put_merge(list *l, organ_bytes *both)
+/* Reads one element of "merges" and enters the merge; its rank is the index of the element. `both` is scratch
+ * memory. */
+static void put_merge(merge_list *l, organ_bytes *both)
 {
     size_t first = 0;
     if (read_merge(l, both, &first) != ORGAN_OK)
@@ -248,18 +259,18 @@ static void put_merge(list *l, organ_bytes *both)
         fail_memory(l->r);
 }
 
-/* Reads the list "merges" in `span` element by element: parsed as a whole it would need many times its size in
- * memory. */
+/* Reads the list "merges" in `span` element by element: a JSON tree of the whole list would take many times the memory
+ * of its text. Reports an error if the span is empty. */
 static void read_merges(const json_reading *r, organ_json_span span)
 {
-    list l = {.r = r, .bytes = r->text.bytes, .at = span.begin, .end = span.end};
+    merge_list l = {.r = r, .bytes = r->text.bytes, .at = span.begin, .end = span.end};
     organ_bytes both = {0};
     if (!span.end || next_char(&l) != '[') {
         json_refuse(r, "model: 'merges' is %s", span.end ? "not a list" : "missing");
         return;
     }
     l.at++;
-    char c = next_char(&l) == ']' ? ']' : ',';
+    char c = next_char(&l) == ']' ? ']' : ','; /* ']' ends the list; the '[' before the first element counts as ',' */
     l.at += c == ']';
     for (; c == ',' && !r->error->status; l.index++) {
         put_merge(&l, &both);
@@ -276,7 +287,8 @@ static void read_merges(const json_reading *r, organ_json_span span)
 
 /* ---- settings of the model ---- */
 
-/* Sets *flag from a member of "model" that is true, false, null or missing (false). */
+/* Sets *flag to the member `name` of "model"; false if the member is null or missing. Reports an error for other
+ * types. */
 static void read_flag(const json_reading *r, const char *name, bool *flag)
 {
     const json_t *const value = json_object_get(r->model, name);
@@ -285,7 +297,7 @@ static void read_flag(const json_reading *r, const char *name, bool *flag)
         json_refuse(r, "model: '%s' is neither true nor false", name);
 }
 
-/* Rejects a member of "model" unless it is missing, null, 0 or "": its effect is not implemented. */
+/* Rejects the member `name` of "model", whose effect is not implemented, unless it is missing, null, 0 or "". */
 static void expect_unset(const json_reading *r, const char *name)
 {
     const json_t *const value = json_object_get(r->model, name);
@@ -294,7 +306,8 @@ static void expect_unset(const json_reading *r, const char *name)
         json_refuse(r, "model: a '%s' is not supported", name);
 }
 
-/* Rejects models that are not BPE, and settings of BPE that are not supported. `merges`: the model has merges. */
+/* Rejects a "model" that is not BPE, and settings of BPE that are not supported. `merges` is true if it has
+ * "merges". */
 static void check_type(const json_reading *r, bool merges)
 {
     const json_t *const type = json_object_get(r->model, "type");
@@ -307,7 +320,8 @@ static void check_type(const json_reading *r, bool merges)
     expect_unset(r, "end_of_word_suffix");
 }
 
-/* Sets the unknown token from unk_token, which must be in the vocabulary. */
+/* Sets t->unknown to the id of unk_token of "model", which must be in the vocabulary. Does nothing if the member is
+ * null or missing. */
 static void read_unknown(const json_reading *r)
 {
     const json_t *const value = json_object_get(r->model, "unk_token");
@@ -322,7 +336,8 @@ static void read_unknown(const json_reading *r)
 
 /* ---- added tokens ---- */
 
-/* Enters entry number `index` of added_tokens. Its id and text must not contradict the vocabulary. */
+/* Enters the added token `entry`, which is entry number `index` of added_tokens. Rejects an id or text that the
+ * vocabulary pairs with another text or id. */
 static organ_status put_added(const json_reading *r, const json_t *entry, size_t index)
 {
     organ_tokenizer *const t = r->t;
@@ -366,8 +381,8 @@ static void read_added(const json_reading *r)
 
 /* ---- the whole tokenizer ---- */
 
-/* Reads the member "model" in `span`, and the added tokens of the document before the merges, because
- * organ_tokenizer_ready ends the vocabulary. */
+/* Reads the member "model" in `span`. Reads the added tokens of the document before the merges of "model", because
+ * organ_tokenizer_ready ends the vocabulary and must precede the merges. */
 static void read_model(json_reading *r, organ_json_span span)
 {
     organ_json_span spans[MODEL_COUNT];
@@ -392,7 +407,8 @@ static void read_model(json_reading *r, organ_json_span span)
     read_merges(r, spans[MODEL_MERGES]);
 }
 
-/* Reads the text of tokenizer.json, and tokenizer_config.json of the model, into *t. */
+/* Reads the tokenizer in the text of tokenizer.json, and tokenizer_config.json of the model, into *t. The file does not
+ * state facts.kind: byte fallback or a token U+2581 means SentencePiece, a ByteLevel step byte-level BPE. */
 organ_status organ_tokenizer_from_json(const organ_model *model, organ_tokenizer *t, const organ_json_source *text,
                                        organ_error *error)
 {

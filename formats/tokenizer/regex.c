@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Compiles patterns of tokenizers, which are written for Oniguruma, with PCRE2. This file rewrites a pattern so that
- * PCRE2 matches the same texts, or rejects it. The two libraries differ in these points: white space is that of
- * Unicode (PCRE2 would count U+180E), \v is one character, {m,n}+ is not possessive, \p{Han} is the property Script
- * (PCRE2 would take Script_Extensions), and a class may contain classes and intersections. */
+ * PCRE2 matches the same texts, or rejects it. In Oniguruma, unlike in PCRE2, white space is that of Unicode (PCRE2
+ * would count U+180E), \v is one character, {m,n}+ is not possessive, \p{Han} is the property Script (PCRE2 would take
+ * Script_Extensions), and a class may contain classes and intersections. */
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include <ctype.h>
@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The members of a class that are white space, and all other characters. */
 #define SPACES                                                                                                         \
     "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
 #define NOT_SPACES                                                                                                     \
@@ -23,18 +24,19 @@
     "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}\\x{24b6}-\\x{24e9}\\x{1f130}-"              \
     "\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
 
-enum { PATTERN_LIMIT = 1 << 16, SCRIPT_NAME_LIMIT = 40 }; /* bytes */
+enum { PATTERN_LIMIT = 1 << 16, SCRIPT_NAME_LIMIT = 40 }; /* upper bounds in bytes: pattern, name of a script */
 
 /* State of rewriting a pattern. */
 typedef struct regex_scan {
-    const char *what; /* name of the pattern in messages */
-    const char *pattern;
-    size_t bytes, at;            /* length of the pattern, position in it */
-    bool in_class, class_begins; /* inside [...]; no member of the class was read yet */
-    unsigned inner;              /* number of open classes inside the class */
-    bool intersects;  /* the class was an intersection, which put_intersection rewrote; it must end with its second part
-                       */
-    organ_bytes made; /* the pattern for PCRE2 so far */
+    const char *what;    /* name of the pattern in messages */
+    const char *pattern; /* in Oniguruma's syntax */
+    size_t bytes;        /* length of the pattern */
+    size_t at;           /* position: offset in the pattern of what to rewrite next */
+    bool in_class;       /* the position is inside a class [...] */
+    bool class_begins;   /* no member of the class was read yet */
+    unsigned inner;      /* number of open classes inside the class */
+    bool intersects;     /* put_intersection rewrote the class [A&&[^B]], and the "]" after B was not read yet */
+    organ_bytes made;    /* the pattern for PCRE2 so far */
 } regex_scan;
 
 /* Reports the construct at the position as not supported. */
@@ -44,17 +46,19 @@ static organ_status refuse_pattern(const regex_scan *s, const char *construct, o
                       s->what, construct, s->at, s->pattern);
 }
 
+/* Appends `bytes` bytes of `text` to the pattern for PCRE2. Returns ORGAN_IO if memory is exhausted. */
 static organ_status put_pattern(regex_scan *s, const char *text, size_t bytes, organ_error *error)
 {
     return organ_bytes_add(&s->made, text, bytes) ? ORGAN_OK : organ_fail_memory(error, s->what);
 }
 
+/* Appends a NUL-terminated text to the pattern for PCRE2. */
 static organ_status put_pattern_text(regex_scan *s, const char *text, organ_error *error)
 {
     return put_pattern(s, text, strlen(text), error);
 }
 
-/* Rewrites \uXXXX at the position as \x{XXXX}. */
+/* Rewrites \uXXXX at the position as \x{XXXX} and moves past it. */
 static organ_status put_unicode(regex_scan *s, organ_error *error)
 {
     for (size_t k = 2; k < 6; k++)
@@ -67,8 +71,8 @@ static organ_status put_unicode(regex_scan *s, organ_error *error)
     return error->status ? error->status : put_pattern_text(s, "}", error);
 }
 
-/* Returns true if PCRE2 supports a script of this name. Versions that do not distinguish Script from
- * Script_Extensions reject the prefix, and their \p{Han} is the property Script. */
+/* Returns true if PCRE2 compiles \p{sc:NAME}: then NAME is a script. Old versions of PCRE2, whose \p{NAME} is the
+ * property Script, reject the prefix "sc:", so the result is false and the name is used without prefix. */
 static bool is_script(const char *name, size_t bytes)
 {
     char probe[SCRIPT_NAME_LIMIT + 10];
@@ -86,7 +90,8 @@ static bool is_script(const char *name, size_t bytes)
     return regex != NULL;
 }
 
-/* Copies \p{L} or \x{20} at the position unchanged, but writes the name of a script as \p{sc:Han}. */
+/* Copies \p{L}, \P{L} or \x{20} at the position unchanged, but rewrites a script such as \p{Han} as \p{sc:Han}. Moves
+ * past it. */
 static organ_status put_braced(regex_scan *s, organ_error *error)
 {
     const char *begin = s->pattern + s->at, *end = memchr(begin, '}', s->bytes - s->at);
@@ -100,10 +105,11 @@ static organ_status put_braced(regex_scan *s, organ_error *error)
     return put_pattern(s, begin + 3, (size_t)(end - begin) - 2, error);
 }
 
-/* Replacements for class escapes and assertions: outside of a class, and inside (NULL: rejected). */
+/* Replacements for the escapes of classes and assertions. */
 static const struct rewriting {
-    char escape;
-    const char *outside, *inside;
+    char escape;         /* the letter after the backslash */
+    const char *outside; /* replacement outside of a class */
+    const char *inside;  /* replacement inside of a class; NULL: the escape is rejected there */
 } rewritings[] = {
     {'s', "[" SPACES "]", SPACES},
     {'S', "[^" SPACES "]", NOT_SPACES},
@@ -118,7 +124,8 @@ static const struct rewriting {
     {'v', "\\x{b}", "\\x{b}"},
 };
 
-/* Copies or rewrites the escape sequence at the position, so that PCRE2 matches the same as Oniguruma. */
+/* Copies or rewrites the escape sequence at the position, so that PCRE2 matches the same as Oniguruma, and moves past
+ * it. Rejects a letter after the backslash that is not in the list here. */
 static organ_status put_escape(regex_scan *s, organ_error *error)
 {
     const char c = s->at + 1 < s->bytes ? s->pattern[s->at + 1] : 0;
@@ -141,7 +148,7 @@ static organ_status put_escape(regex_scan *s, organ_error *error)
     return put_pattern(s, shown, 2, error);
 }
 
-/* Returns true if `text` follows at the position. */
+/* Returns true if `text` is in the pattern at the position. */
 static bool at_text(const regex_scan *s, const char *text)
 {
     const size_t length = strlen(text);
@@ -156,14 +163,15 @@ static const char categories[][3] = {"Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "
                                      "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Co", "Cn"};
 enum { CATEGORIES = sizeof categories / sizeof *categories };
 
-/* The position is at the beginning of a class. If the class consists of general categories such as \p{Lu} or \p{M} up
- * to "&&", returns the set of these categories and sets *end to the offset of "&&". Returns 0 if the class contains
- * anything else before "&&", or no "&&". */
+/* Reads the general categories, such as \p{Lu} or \p{M}, at the beginning of the class at the position. If "&&" follows
+ * them, returns the set of these categories (bit k: categories[k]) and sets *end to the offset of "&&". Returns 0 if
+ * the class has anything else before "&&", or no "&&". */
 static uint32_t categories_until_and(const regex_scan *s, size_t *end)
 {
     uint32_t all = 0;
-    size_t at = s->at + 1;
+    size_t at = s->at + 1; /* after the "[" */
     while (at + 5 <= s->bytes && memcmp(s->pattern + at, "\\p{", 3) == 0) {
+        /* the name has one letter, which stands for all categories that begin with it, or two */
         const size_t length = s->pattern[at + 4] == '}' ? 1 : 2;
         uint32_t found = 0;
         for (unsigned k = 0; k < CATEGORIES; k++)
@@ -177,9 +185,9 @@ static uint32_t categories_until_and(const regex_scan *s, size_t *end)
     return at + 2 <= s->bytes && memcmp(s->pattern + at, "&&", 2) == 0 ? all : 0;
 }
 
-/* Rewrites [\p{Lu}\p{M}&&[^x]] at the position as the complement of the union of x and all other categories, because
- * PCRE2 has no intersections of classes: A and not x = not (not A or x). Returns false if the class has another
- * form. */
+/* Rewrites the beginning "[\p{Lu}\p{M}&&[^" of an intersection A&&[^B] at the position as "[^" and all categories that
+ * are not in A; the members of B follow. PCRE2 has no intersections of classes, but A and not B = not (not A or B).
+ * Returns false, without any change, if the class has another form. */
 static bool put_intersection(regex_scan *s, organ_error *error)
 {
     size_t end = 0;
@@ -199,8 +207,9 @@ static bool put_intersection(regex_scan *s, organ_error *error)
     return true;
 }
 
-/* Removes '[' or ']' of a class inside a class: its members become members of the outer class. Rejects inner classes
- * for which that would change the meaning. */
+/* Drops the '[' or ']' of a class inside a class at the position: the members of the inner class become members of the
+ * outer class. Rejects inner classes for which that would change the meaning, and an intersection [A&&[^B]] with
+ * further members after B. */
 static organ_status put_inner_bracket(regex_scan *s, organ_error *error)
 {
     const bool opens = s->pattern[s->at] == '[';
@@ -219,7 +228,7 @@ static organ_status put_inner_bracket(regex_scan *s, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Returns true if a group begins here whose meaning is the same in both libraries. */
+/* Returns true if a group with "(?" at the position means the same in Oniguruma and PCRE2. */
 static bool is_supported_group(const regex_scan *s)
 {
     static const char *const groups[] = {"(?:", "(?=", "(?!", "(?<=", "(?<!", "(?>", "(?i:", "(?i)"};
@@ -229,7 +238,8 @@ static bool is_supported_group(const regex_scan *s)
     return false;
 }
 
-/* Copies one character of the pattern and updates the state of classes. Rejects constructs that PCRE2 would
+/* Copies one byte of the pattern, which begins no escape sequence, and updates the state of classes. Leaves classes
+ * inside a class and intersections to put_inner_bracket and put_intersection. Rejects constructs that PCRE2 would
  * interpret differently. */
 static organ_status put_character(regex_scan *s, organ_error *error)
 {
@@ -258,7 +268,7 @@ static organ_status put_character(regex_scan *s, organ_error *error)
     return put_pattern(s, &c, 1, error);
 }
 
-/* Rewrites the whole pattern from Oniguruma's syntax to PCRE2's in s->made. */
+/* Rewrites the whole pattern from Oniguruma's syntax to PCRE2's; the result is s->made. */
 static organ_status rewrite_pattern(regex_scan *s, organ_error *error)
 {
     while (s->at < s->bytes && !error->status)
@@ -271,12 +281,15 @@ static organ_status rewrite_pattern(regex_scan *s, organ_error *error)
     return error->status;
 }
 
-/* Compiles the rewritten pattern. Only a line feed ends a line, as in Oniguruma, whatever the build of PCRE2 uses. */
+/* Compiles the rewritten pattern with PCRE2; the caller frees the result. Only a line feed ends a line, as in
+ * Oniguruma, whatever the default of this build of PCRE2 is. On error returns NULL and sets *code and *place to PCRE2's
+ * error code and offset. */
 static pcre2_code *compile_rewritten(const organ_bytes *made, int *code, PCRE2_SIZE *place)
 {
     pcre2_compile_context *const context = pcre2_compile_context_create(NULL);
     pcre2_code *regex = NULL;
     *code = PCRE2_ERROR_HEAP_FAILED;
+    /* MULTILINE: ^ and $ always match at the ends of lines in Oniguruma. match_with_limit needs USE_OFFSET_LIMIT. */
     if (context && pcre2_set_newline(context, PCRE2_NEWLINE_LF) == 0)
         regex = pcre2_compile((PCRE2_SPTR)(made->data ? made->data : ""), made->used,
                               PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_USE_OFFSET_LIMIT, code, place, context);
@@ -284,7 +297,9 @@ static pcre2_code *compile_rewritten(const organ_bytes *made, int *code, PCRE2_S
     return regex;
 }
 
-/* Compiles a pattern in Oniguruma's syntax; the caller frees *regex. `what` names the pattern in messages. */
+/* Compiles a pattern of `bytes` bytes in Oniguruma's syntax; the caller frees *regex. `what` names the pattern in
+ * messages. Returns ORGAN_BAD_INPUT if the pattern is malformed, too long or not supported, ORGAN_IO if memory is
+ * exhausted. */
 organ_status organ_regex_compile(const char *what, const char *pattern, size_t bytes, pcre2_code **regex,
                                  organ_error *error)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Reads tekken.json of Mistral: special tokens have the first ids, the tokens of "vocab" the next ones by their
- * ranks. The file has the pattern that cuts a text. mistral_common always encodes names of special tokens in a text
- * as characters; here the caller of the encoder decides. The list of tokens is read element by element, because it
- * has 150,000 of them. */
+ * Reads tekken.json of Mistral. The special tokens have the first ids; the tokens of "vocab" have the ids after them,
+ * in the order of their ranks. The file contains the pattern that splits a text. The list "vocab" has 150,000 elements,
+ * so it is read element by element. mistral_common always encodes names of special tokens in a text as characters; here
+ * the caller of the encoder decides. */
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include <stdio.h>
@@ -39,16 +39,18 @@ static const char *const usual_special[] = {"<unk>",
                                             "[TOOL_CONTENT]"};
 enum { USUAL_SPECIAL = sizeof usual_special / sizeof *usual_special };
 
-/* State of reading. */
+/* State of reading tekken.json. */
 typedef struct tekken_reading {
     organ_tokenizer *t;                  /* output */
     const organ_json_source *text;       /* the file */
-    organ_json_span spans[TEKKEN_COUNT]; /* values of the members tekken_names */
-    uint32_t special, tokens;            /* number of special ids, which come first, and of ids of "vocab" */
-    organ_error *error;                  /* the first fault is kept */
+    organ_json_span spans[TEKKEN_COUNT]; /* values of the members tekken_names; empty for a missing member */
+    uint32_t special;                    /* number of special ids: 0 to special - 1 */
+    uint32_t tokens;                     /* number of ids after them, for entries of "vocab" */
+    organ_error *error;                  /* the first error is kept */
 } tekken_reading;
 
-/* Finds the members of tekken.json and sets their spans; all but the special tokens are required. */
+/* Sets r->spans to the values of the members of tekken.json. All but special_tokens are required; none may occur
+ * twice. */
 static organ_status find_members(tekken_reading *r)
 {
     organ_json_walk walk;
@@ -68,7 +70,8 @@ static organ_status find_members(tekken_reading *r)
 
 /* ---- config ---- */
 
-/* Returns the whole number from 1 to `max` in the member `name` of the config; anything else is an error. */
+/* Returns the member `name` of the config. Reports an error, and returns a value not to be used, unless it is a whole
+ * number from 1 to `max`. */
 static int64_t number_of(const tekken_reading *r, const json_t *config, const char *name, int64_t max)
 {
     const json_t *const value = json_object_get(config, name);
@@ -79,7 +82,7 @@ static int64_t number_of(const tekken_reading *r, const json_t *config, const ch
     return number;
 }
 
-/* Sets r->special and r->tokens from the config. */
+/* Sets r->special and r->tokens from default_num_special_tokens and default_vocab_size of the config. */
 static organ_status read_tekken_sizes(tekken_reading *r, const json_t *config)
 {
     const int64_t all = number_of(r, config, "default_vocab_size", ID_LIMIT - 1);
@@ -99,7 +102,8 @@ static organ_status read_tekken_sizes(tekken_reading *r, const json_t *config)
     return ORGAN_OK;
 }
 
-/* Reads the config: sets the pre-tokenizer, the sizes, and *version to the number in "v7". */
+/* Reads the member "config": sets the pre-tokenizer from "pattern", r->special and r->tokens, and *version to the
+ * number in "version", 7 for "v7". */
 static organ_status read_config(tekken_reading *r, long *version)
 {
     json_t *config = NULL;
@@ -124,14 +128,15 @@ static organ_status read_config(tekken_reading *r, long *version)
 
 /* ---- special tokens ---- */
 
-/* Adds special token `id` with this name. */
+/* Adds a special token with the id `id`; `text` is its name. */
 static organ_status add_special_token(const tekken_reading *r, uint32_t id, const char *text, size_t bytes)
 {
     const organ_added added = {.text = text, .bytes = bytes, .id = id, .special = true};
     return organ_tokenizer_add(r->t, &added) ? ORGAN_OK : organ_fail_memory(r->error, r->text->label);
 }
 
-/* Adds entry number `index` of special_tokens as special token. The member "rank" of the entry must equal `index`. */
+/* Adds the special token `one`, which is entry number `index` of the list special_tokens. Its name is in "token_str";
+ * its "rank" must equal `index`, and is its id. */
 static organ_status add_listed(const tekken_reading *r, const json_t *one, size_t index)
 {
     const json_t *const rank = json_object_get(one, "rank");
@@ -147,8 +152,8 @@ static organ_status add_listed(const tekken_reading *r, const json_t *one, size_
     return add_special_token(r, (uint32_t)index, json_string_value(text), json_string_length(text));
 }
 
-/* Adds the special tokens: the listed ones or, for versions without a list, the usual ones. The remaining ids below
- * r->special are named <SPECIAL_n>. */
+/* Adds the special tokens: those of the list special_tokens or, if the file has no list and its version is at most
+ * LAST_WITHOUT_SPECIAL, those of `usual_special`. The remaining ids below r->special get the names <SPECIAL_n>. */
 static organ_status read_special(const tekken_reading *r, long version)
 {
     json_t *list = NULL;
@@ -178,8 +183,8 @@ static organ_status read_special(const tekken_reading *r, long version)
 
 /* ---- vocabulary ---- */
 
-/* Returns the end of the object that begins at `at`, or `end` if it is not closed; the parser checks the object
- * afterwards. */
+/* Returns the offset after the JSON object that begins at offset `at`, or `end` if the object is not closed. Only
+ * counts braces outside of strings: the parser checks the object afterwards. */
 static size_t object_end(const organ_json_source *text, size_t at, size_t end)
 {
     bool quoted = false;
@@ -197,7 +202,8 @@ static size_t object_end(const organ_json_source *text, size_t at, size_t end)
     return end;
 }
 
-/* Adds entry number `index` of "vocab", the object in `span`. `word` is scratch memory. */
+/* Adds the token of entry number `index` of "vocab", the JSON object in `span`. Its "rank" must equal `index`; its id
+ * is r->special + index. `word` is scratch memory. */
 static organ_status read_token(const tekken_reading *r, organ_json_span span, uint32_t index, organ_bytes *word)
 {
     json_t *one = NULL;
@@ -217,6 +223,7 @@ static organ_status read_token(const tekken_reading *r, organ_json_span span, ui
     return r->error->status;
 }
 
+/* Returns the offset of the first byte from `at` on that is not white space, or `end`. */
 static size_t skip_json_space(const organ_json_source *text, size_t at, size_t end)
 {
     while (at < end && memchr(" \t\r\n", text->bytes[at], 4))
@@ -224,8 +231,8 @@ static size_t skip_json_space(const organ_json_source *text, size_t at, size_t e
     return at;
 }
 
-/* Adds the first r->tokens entries of the list "vocab". Further ones are ignored, as in mistral_common: files list
- * more tokens than a model has. */
+/* Adds the first r->tokens entries of the list "vocab". Further entries are ignored, as in mistral_common: files list
+ * more tokens than a model has. Reports an error if the list has fewer entries. */
 static organ_status read_vocab(const tekken_reading *r)
 {
     const organ_json_source *const text = r->text;
@@ -233,6 +240,7 @@ static organ_status read_vocab(const tekken_reading *r)
     organ_bytes word = {0};
     uint32_t index = 0;
     size_t at = skip_json_space(text, r->spans[TEKKEN_VOCAB].begin, end);
+    /* the character before the next entry: the '[' of the list counts as a comma, 0 means that there is no list */
     char separator = at < end && text->bytes[at] == '[' ? ',' : 0;
     while (index < r->tokens && separator == ',' && !r->error->status) {
         const size_t begin = skip_json_space(text, at + 1, end);
@@ -261,7 +269,7 @@ static int64_t find_special(const organ_tokenizer *t, const char *name)
     return -1;
 }
 
-/* Reads the text of tekken.json into *t. */
+/* Reads the tokenizer in the text of tekken.json into *t. mistral_common puts "<s>" before each text. */
 organ_status organ_tokenizer_from_tekken(const organ_model *model, organ_tokenizer *t, const organ_json_source *text,
                                          organ_error *error)
 {

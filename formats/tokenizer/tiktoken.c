@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Reads tiktoken.model of Kimi and hy.tiktoken of Hunyuan. Each line has a token: its bytes as base64 and its rank,
- * which is its id. The ids after them are special tokens. Special tokens and the pattern that cuts a text are not in
- * these files but in the Python code of the tokenizer's class, which tokenizer_config.json names; here each class
- * has a row. */
+ * Reads tiktoken.model of Kimi and hy.tiktoken of Hunyuan. Each line contains a token: its bytes as base64 and its
+ * rank, which is its id. The ids after the highest rank are special tokens. The names of the special tokens and the
+ * pattern that splits a text are not in these files but in the Python code of the tokenizer's class, which
+ * tokenizer_config.json names; the table `classes` has a row for each class. */
 #include "formats/base/path.h"
 #include "formats/tokenizer/tokenizer_parts.h"
 
@@ -10,22 +10,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CONFIG_LIMIT = 64 << 20 }; /* bytes of tokenizer_config.json */
+enum { CONFIG_LIMIT = 64 << 20 }; /* upper bound of the bytes of tokenizer_config.json */
 enum { ID_LIMIT = 1 << 24 };      /* upper bound of tokens */
-enum { FIRST_SPECIAL = 5 };       /* special tokens that a class lists by name */
+enum { FIRST_SPECIAL = 5 };       /* number of special tokens that a class lists by name */
 
 static const char config_name[] = "tokenizer_config.json";
 
-/* A class of tokenizers. tokenization_kimi.py: a special token has the name that added_tokens_decoder gives its id,
- * or "<|reserved_token_ID|>". tokenization_hy.py: five names, then extra tokens "<|extra_N|>", N from 0. */
+/* A Python class of tokenizers. In tokenization_kimi.py, a special token has the name that added_tokens_decoder of
+ * tokenizer_config.json gives its id, or "<|reserved_token_ID|>". In tokenization_hy.py, the special tokens are five
+ * names, then "<|extra_N|>" with N from 0. */
 typedef struct tiktoken_class {
-    const char *name, *pretokenizer;  /* a name in pretokenizers.c */
+    const char *name;                 /* tokenizer_class in tokenizer_config.json */
+    const char *pretokenizer;         /* its split rules: a name in pretokenizers.c */
     uint32_t special;                 /* number of special tokens */
-    const char *first[FIRST_SPECIAL]; /* names of the first special tokens, or NULL */
-    const char *prefix;               /* of the names of all others, which end with a number and "|>" */
-    bool numbered_by_id;              /* the number in a name is its id, else it counts from 0 after `first` */
+    const char *first[FIRST_SPECIAL]; /* names of the first special tokens; NULL for a numbered name */
+    const char *prefix;               /* beginning of the numbered names, which end with a number and "|>" */
+    bool numbered_by_id;              /* the number in a name is the token's id, else it counts from 0 after `first` */
     bool decoder;                     /* names in added_tokens_decoder take precedence */
-    bool adds_bos;                    /* default of add_bos_token */
+    bool adds_bos;                    /* BOS is put before a text if the config has no add_bos_token */
 } tiktoken_class;
 
 static const tiktoken_class classes[] = {
@@ -42,7 +44,8 @@ static const tiktoken_class classes[] = {
 
 /* ---- the lines ---- */
 
-/* Sets *rank to the decimal number in `count` digits. Returns false unless it is below ID_LIMIT. */
+/* Sets *rank to the decimal number in the `count` characters at `digits`. Returns false if one is not a digit, `count`
+ * is 0, or the number is not below ID_LIMIT. */
 static bool read_rank(const char *digits, size_t count, uint32_t *rank)
 {
     *rank = 0;
@@ -54,8 +57,8 @@ static bool read_rank(const char *digits, size_t count, uint32_t *rank)
     return count && *rank < ID_LIMIT;
 }
 
-/* Adds the token of one line, which consists of `bytes` bytes at `line`. `number` is the number of the line, for
- * messages; `word` is scratch memory. */
+/* Adds the token of one line "BASE64 RANK", which consists of `bytes` bytes at `line`. `number` is the number of the
+ * line, for messages; `word` is scratch memory. */
 static organ_status read_token_line(organ_tokenizer *t, const organ_json_source *text, const char *line, size_t bytes,
                                     size_t number, organ_bytes *word, organ_error *error)
 {
@@ -65,7 +68,8 @@ static organ_status read_token_line(organ_tokenizer *t, const organ_json_source 
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: line %zu is not a token in base64, a space and its rank below %d", text->label, number,
                           ID_LIMIT);
-    /* Memory is allocated for each id. A line has at least four bytes, and ranks have no gaps. */
+    /* Memory is allocated for all ids up to this one. A line has at least four bytes and ranks have no gaps, so the
+     * size of the file bounds the ranks. */
     if (rank >= text->length / 4)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: line %zu: rank %u exceeds the number of tokens that a file of %zu bytes can list",
@@ -73,7 +77,7 @@ static organ_status read_token_line(organ_tokenizer *t, const organ_json_source 
     return organ_tokenizer_ranked(t, text->label, rank, line, (size_t)(blank - line), word, error);
 }
 
-/* Adds the tokens of all lines; their ranks must be 0, 1, ... without gaps. */
+/* Adds the tokens of all lines. Rejects a file without tokens, or with ranks that are not 0, 1, ... without gaps. */
 static organ_status read_token_lines(organ_tokenizer *t, const organ_json_source *text, organ_error *error)
 {
     organ_bytes word = {0};
@@ -86,18 +90,19 @@ static organ_status read_token_lines(organ_tokenizer *t, const organ_json_source
         at += bytes + 1;
     }
     free(word.data);
-    if (!error->status && t->named != t->token_count)
+    if (!error->status && t->text_count != t->token_count)
         organ_fail(error, ORGAN_BAD_INPUT, "%s: there are %zu tokens, but the highest rank is %zu", text->label,
-                   t->named, t->token_count - 1);
-    if (!error->status && t->named == 0)
+                   t->text_count, t->token_count - 1);
+    if (!error->status && t->text_count == 0)
         organ_fail(error, ORGAN_BAD_INPUT, "%s: it is empty", text->label);
     return error->status;
 }
 
 /* ---- special tokens ---- */
 
-/* Checks that added_tokens_decoder of tokenizer_config.json names only special ids: those from `count`, the size of
- * the vocabulary, on. `label` is the config's path, for messages. */
+/* Rejects `decoder`, the added_tokens_decoder of tokenizer_config.json (or NULL), unless its keys are ids of special
+ * tokens, `count` to count + class->special - 1, and each has a name in "content". `count` is the number of tokens in
+ * the tokenizer file; `label` is the config's path, for messages. */
 static organ_status check_decoder(const tiktoken_class *class, const char *label, const json_t *decoder, uint32_t count,
                                   organ_error *error)
 {
@@ -121,8 +126,8 @@ static organ_status check_decoder(const tiktoken_class *class, const char *label
     return ORGAN_OK;
 }
 
-/* Adds the special tokens, with ids from `count` on. The name of each is taken from the config's
- * added_tokens_decoder, else from the class's list, else it is numbered. */
+/* Adds the special tokens of the class, with ids from `count` on. The name of each is that in the config's
+ * added_tokens_decoder (if class->decoder), else that in class->first, else class->prefix with a number and "|>". */
 static organ_status add_special(organ_tokenizer *t, const tiktoken_class *class, const char *label,
                                 const json_t *config, uint32_t count, organ_error *error)
 {
@@ -183,7 +188,8 @@ static const tiktoken_class *tiktoken_class_of(const json_t *config, const char 
     return NULL;
 }
 
-/* Adds tokens, pre-tokenizer, special tokens and merges of a tokenizer of this class. */
+/* Adds tokens, pre-tokenizer, special tokens and merges of a tokenizer of this class to *t. `text` is the tokenizer
+ * file, `config` the parsed tokenizer_config.json, `config_label` its path in messages. */
 static organ_status read_vocabulary_of(organ_tokenizer *t, const tiktoken_class *class, const char *config_label,
                                        const json_t *config, const organ_json_source *text, organ_error *error)
 {
@@ -197,7 +203,8 @@ static organ_status read_vocabulary_of(organ_tokenizer *t, const tiktoken_class 
     return organ_tokenizer_ranked_end(t, text->label, 0, count, error);
 }
 
-/* Reads the text of tiktoken.model or hy.tiktoken, and tokenizer_config.json of the model, into *t. */
+/* Reads the tokenizer in the text of tiktoken.model or hy.tiktoken, and tokenizer_config.json of the model, into *t. If
+ * the config does not state add_bos_token, facts.adds_bos is the default of the class. */
 organ_status organ_tokenizer_from_tiktoken(const organ_model *model, organ_tokenizer *t, const organ_json_source *text,
                                            organ_error *error)
 {

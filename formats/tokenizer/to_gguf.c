@@ -13,7 +13,8 @@
 
 #define KEY(name) "tokenizer.ggml." name
 
-enum { NORMAL = 1, UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5, BYTE = 6 }; /* token_type */
+/* Values of tokenizer.ggml.token_type. */
+enum { NORMAL = 1, UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5, BYTE = 6 };
 
 /* ---- arrays ---- */
 
@@ -33,15 +34,15 @@ static bool put_text(organ_bytes *to, const char *text, size_t length)
     return put_u64(to, length, 8) && organ_bytes_add(to, text, length);
 }
 
-/* Begins the value of an array: element type and count, as GGUF stores them. */
+/* Sets *to to the beginning of the value of an array: element type and count, as GGUF stores them. */
 static bool array_begin(organ_bytes *to, organ_gguf_type element, uint64_t count)
 {
     *to = (organ_bytes){0};
     return put_u64(to, element, 4) && put_u64(to, count, 8);
 }
 
-/* Adds the array `from` of `count` elements to the writer under `key`, and frees `from`. If `complete` is false,
- * memory was exhausted while the array was built: reports that error instead. */
+/* Adds the array in `from`, which has `count` elements of type `element`, to the writer under `key`, and frees
+ * from->data. If `complete` is false, memory was exhausted while the array was built: reports that error instead. */
 static organ_status array_end(organ_bytes *from, const char *key, organ_gguf_type element, uint64_t count,
                               bool complete, organ_gguf_writer *writer, organ_error *error)
 {
@@ -68,20 +69,21 @@ static bool is_between(const char *text, size_t bytes, const char *prefix, const
     return bytes >= head + tail && memcmp(text, prefix, head) == 0 && memcmp(text + bytes - tail, suffix, tail) == 0;
 }
 
-/* Returns true if llama.cpp's converter treats a token of this name as a control token although the file marks it as
- * an ordinary one. */
+/* Returns true if llama.cpp's converter treats an added token of this name as a control token although tokenizer.json
+ * does not mark it as special. */
 static bool looks_special(const char *text, size_t bytes)
 {
     static const char *const names[] = {"<pad>", "<mask>", "<2mass>", "[@BOS@]"};
     for (size_t k = 0; k < sizeof names / sizeof *names; k++)
         if (strlen(names[k]) == bytes && memcmp(text, names[k], bytes) == 0)
             return true;
+    /* the second pair has U+FF5C, the fullwidth vertical line of DeepSeek's tokens */
     return is_between(text, bytes, "<|", "|>") || is_between(text, bytes, "<\xEF\xBD\x9C", "\xEF\xBD\x9C>") ||
            is_between(text, bytes, "<unused", ">");
 }
 
-/* Returns the type that llama.cpp's converter gives to the token: normal, unknown, control, user-defined, unused or
- * byte. */
+/* Returns the tokenizer.ggml.token_type that llama.cpp's converter gives to the token; UNUSED for an id without a
+ * token. */
 static int32_t type_of(const gguf_export *e, uint32_t id)
 {
     const organ_tokenizer *const t = e->t;
@@ -98,8 +100,8 @@ static int32_t type_of(const gguf_export *e, uint32_t id)
     return added->special || looks_special(token->text, token->bytes) ? CONTROL : USER_DEFINED;
 }
 
-/* Appends the text of an added token with blanks instead of the marks for blanks, because llama.cpp searches for it
- * in text without marks. */
+/* Appends the text of a user-defined token as a GGUF string, with a blank instead of each SentencePiece mark, because
+ * llama.cpp searches for the token in text without marks. */
 static bool put_unmarked(organ_bytes *to, const char *text, size_t bytes)
 {
     organ_bytes plain = {0};
@@ -114,7 +116,8 @@ static bool put_unmarked(organ_bytes *to, const char *text, size_t bytes)
     return complete;
 }
 
-/* Appends the text of a token; an id without a token becomes "[PAD<id>]", as in llama.cpp's converter. */
+/* Appends the text of token `id` as a GGUF string; "[PAD<id>]" for an id without a token, as llama.cpp's converter
+ * does. */
 static bool put_token(const gguf_export *e, uint32_t id, organ_bytes *to)
 {
     char unused[32];
@@ -143,8 +146,8 @@ static organ_status write_tokens(const gguf_export *e, organ_error *error)
 
 /* ---- merges ---- */
 
-/* Appends one of the two words of a merge. A blank separates the words, so a blank in a word becomes GPT-2's letter
- * for byte 32. */
+/* Appends the text of `token`, one of the two words of a merge. A blank separates the words, so a blank in a word
+ * becomes U+0120, GPT-2's letter for byte 32. */
 static bool put_word(organ_bytes *to, const organ_token *token)
 {
     bool complete = true;
@@ -153,7 +156,7 @@ static bool put_word(organ_bytes *to, const organ_token *token)
     return complete;
 }
 
-/* Writes the array of merges "LEFT RIGHT", in the order of their ranks. */
+/* Writes the array of the `count` merges as strings "LEFT RIGHT", in the order of their ranks. */
 static organ_status write_merges(const gguf_export *e, const organ_merge *merges, size_t count, organ_error *error)
 {
     organ_bytes all, one = {0};
@@ -169,9 +172,10 @@ static organ_status write_merges(const gguf_export *e, const organ_merge *merges
     return array_end(&all, KEY("merges"), ORGAN_GGUF_STRING, count, complete, e->writer, error);
 }
 
-/* Writes the scores of SentencePiece, which merges the pair whose token has the highest score. Tokens get -0, -1,
- * ... in the order of their first merges; then follow tokens that no merge makes, by id; bytes and special tokens
- * have 0. */
+/* Writes the scores of SentencePiece, which first merges the pair whose merged token has the highest score. The tokens
+ * that merges make get 0, -1, -2, ... in the order of their first merges (`merges` is sorted by rank); then the normal
+ * tokens that no merge makes get the next lower scores, by id. All other tokens, such as bytes and special tokens, get
+ * 0. */
 static organ_status write_scores(const gguf_export *e, const organ_merge *merges, size_t count, organ_error *error)
 {
     float *const scores = calloc(e->count + 1, sizeof *scores);
@@ -199,12 +203,14 @@ static organ_status write_scores(const gguf_export *e, const organ_merge *merges
 
 /* ---- kinds ---- */
 
+/* Writes the string `word` under `key`. */
 static organ_status set_word(const gguf_export *e, const char *key, const char *word, organ_error *error)
 {
     return organ_gguf_writer_set_string(e->writer, key, word, strlen(word), error);
 }
 
-/* Writes a byte-level vocabulary: pre-tokenizer, tokens and merges. */
+/* Writes the keys of a byte-level vocabulary: model "gpt2", pre-tokenizer, tokens and merges. Returns ORGAN_BAD_INPUT
+ * if no known pre-tokenizer has the rules of the tokenizer and the caller chose none. */
 static organ_status write_byte_level(const gguf_export *e, const organ_merge *merges, size_t count, organ_error *error)
 {
     size_t length = 0;
@@ -234,11 +240,12 @@ static bool prepends_space(const organ_tokenizer *t)
     return false;
 }
 
-/* Writes a SentencePiece vocabulary: tokens and scores instead of merges; Gemma 4 has both. */
+/* Writes the keys of a SentencePiece vocabulary: tokens, scores and whether a blank is put before a text. llama.cpp
+ * derives the merges from the scores; only its model "gemma4" also needs the list of merges. */
 static organ_status write_sentence_piece(const gguf_export *e, const organ_merge *merges, size_t count,
                                          organ_error *error)
 {
-    const bool marked = strcmp(e->options->architecture, "gemma4") == 0;
+    const bool gemma4 = strcmp(e->options->architecture, "gemma4") == 0;
     const unsigned char prefix = prepends_space(e->t);
     const organ_gguf_kv kv = {.key = KEY("add_space_prefix"),
                               .type = ORGAN_GGUF_BOOL,
@@ -246,15 +253,15 @@ static organ_status write_sentence_piece(const gguf_export *e, const organ_merge
                               .count = 1,
                               .bytes = &prefix,
                               .size = 1};
-    if (set_word(e, KEY("model"), marked ? "gemma4" : "llama", error) ||
-        (!marked && set_word(e, KEY("pre"), "default", error)) || write_tokens(e, error) ||
+    if (set_word(e, KEY("model"), gemma4 ? "gemma4" : "llama", error) ||
+        (!gemma4 && set_word(e, KEY("pre"), "default", error)) || write_tokens(e, error) ||
         write_scores(e, merges, count, error) || organ_gguf_writer_kv(e->writer, &kv, error))
         return error->status;
-    return marked ? write_merges(e, merges, count, error) : ORGAN_OK;
+    return gemma4 ? write_merges(e, merges, count, error) : ORGAN_OK;
 }
 
-/* Fills in e->added and writes the vocabulary by its kind. The caller frees e->added. */
-static organ_status write_kind(gguf_export *e, organ_error *error)
+/* Fills in e->added, which the caller frees, and writes the keys of a byte-level or of a SentencePiece vocabulary. */
+static organ_status write_vocabulary_keys(gguf_export *e, organ_error *error)
 {
     size_t count;
     organ_merge *const merges = organ_tokenizer_merges(e->t, &count);
@@ -300,7 +307,8 @@ static organ_status check_file(const organ_model *model, bool *found, organ_erro
     return ORGAN_OK;
 }
 
-/* Writes the tokenizer of the model's directory to the writer; "none" if the model has none. */
+/* Writes the tokenizer in the model's tokenizer.json to the writer, or tokenizer.ggml.model "none" if the model has no
+ * tokenizer file. */
 organ_status organ_tokenizer_to_gguf(const organ_model *model, const organ_tokenizer_gguf_options *options,
                                      organ_gguf_writer *writer, organ_error *error)
 {
@@ -317,7 +325,7 @@ organ_status organ_tokenizer_to_gguf(const organ_model *model, const organ_token
     if (t->facts.vocabulary > options->vocabulary)
         organ_fail(error, ORGAN_BAD_INPUT, "%s: the tokenizer has %u ids, the embedding %llu rows", model->path,
                    t->facts.vocabulary, (unsigned long long)options->vocabulary);
-    else if (write_kind(&e, error) == ORGAN_OK)
+    else if (write_vocabulary_keys(&e, error) == ORGAN_OK)
         organ_tokenizer_write_special(&e, error);
     free(e.added);
     organ_tokenizer_close(t);

@@ -6,10 +6,10 @@
 #include "formats/tokenizer/tokenizer_parts.h"
 #include "formats/tokenizer/tokenizer_gguf.h"
 
-/* A tokenizer while it is written to GGUF metadata. */
+/* State of writing a tokenizer to GGUF metadata. */
 typedef struct gguf_export {
     const organ_model *model;
-    const organ_tokenizer *t;
+    const organ_tokenizer *t; /* read from tokenizer.json */
     const organ_tokenizer_gguf_options *options;
     organ_gguf_writer *writer;
     uint64_t count;            /* tokens of the GGUF file: rows of the embedding */

@@ -7,26 +7,29 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SPECIAL_FILE_LIMIT = 256 << 20 }; /* bytes of a file that is read */
+enum { SPECIAL_FILE_LIMIT = 256 << 20 }; /* upper bound of the bytes of a file that is read */
 
-/* The special tokens. */
+/* The kinds of special tokens. */
 static const struct {
-    const char *word, *id, *adds; /* name in Hugging Face's files ("bos" of "bos_token"); keys in GGUF, or NULL */
+    const char *word; /* name in Hugging Face's files: "bos" of "bos_token" */
+    const char *id;   /* GGUF key of the id, after "tokenizer.ggml." */
+    const char *adds; /* GGUF key of the flag that the token is added to a text, which is also that in Hugging Face's
+                       * tokenizer_config.json; NULL if there is none */
 } kinds[] = {{"bos", "bos_token_id", "add_bos_token"}, {"eos", "eos_token_id", "add_eos_token"},
              {"unk", "unknown_token_id", NULL},        {"sep", "seperator_token_id", "add_sep_token"},
              {"pad", "padding_token_id", NULL},        {"cls", "cls_token_id", NULL},
              {"mask", "mask_token_id", NULL}};
-/* Kinds of special tokens: indices into the table above. */
+/* Indices into `kinds`. */
 enum { BOS, EOS, UNK, SEP, PAD, CLS, MASK, KINDS };
 
 /* The special tokens of a model, by kind. */
 typedef struct special_words {
     const gguf_export *e;
-    const char *text[KINDS]; /* its name, or NULL */
-    int adds[KINDS];         /* it is added to a text: 1 yes, 0 no, -1 not stated */
+    const char *text[KINDS]; /* text of the token, or NULL */
+    int adds[KINDS];         /* the token is added to a text: 1 yes, 0 no, -1 not stated */
 } special_words;
 
-/* Returns the text of a token that is given as text or as {"content": text}; NULL for anything else. */
+/* Returns the text of the token in `value`, which is a string or {"content": string}; NULL for anything else. */
 static const char *word_of(const json_t *value)
 {
     return organ_json_plain(json_is_object(value) ? json_object_get(value, "content") : value);
@@ -34,24 +37,30 @@ static const char *word_of(const json_t *value)
 
 /* ---- the post-processor ---- */
 
-/* Returns the name of the special token at position `index` of a template, or NULL. */
+/* Returns the text of the special token at position `index` of the template `list`, or NULL if another kind of element
+ * is there. */
 static const char *special_at(const json_t *list, size_t index)
 {
     return organ_json_plain(json_object_get(json_object_get(json_array_get(list, index), "SpecialToken"), "id"));
 }
 
+/* Returns true if neither text is NULL and they are equal. */
 static bool same_word(const char *a, const char *b) { return a && b && strcmp(a, b) == 0; }
 
-/* Returns the name ("A" or "B") of the text at position `index` of a template, or NULL. */
+/* Returns the name ("A" or "B") of the text at position `index` of the template `list`, or NULL if another kind of
+ * element is there. */
 static const char *sequence_at(const json_t *list, size_t index)
 {
     return organ_json_plain(json_object_get(json_object_get(json_array_get(list, index), "Sequence"), "id"));
 }
 
-/* Returns 1 if the template for two texts puts a separator between them, 0 if it does not, -1 if its form is
- * unknown. `first` and `last` are the special tokens at the ends of the template for one text, or NULL. */
+/* Returns 1 if the template `pair` for two texts A and B puts a separator (SEP, or EOS in its place) between them, 0 if
+ * it does not, -1 if it is not "A ... B" between the special tokens at its ends. `first` and `last` are the special
+ * tokens at the ends of the template for one text, or NULL. If there is a `last`, the first token between A and B ends
+ * A, so only a second token is a separator. */
 static int template_has_separator(const special_words *w, const json_t *pair, const char *first, const char *last)
 {
+    /* [from, to): the template without `first` and `last` */
     size_t from = first && same_word(special_at(pair, 0), first), to = json_array_size(pair);
     to -= last && to && same_word(special_at(pair, to - 1), last);
     if (to < from + 3 || !same_word(sequence_at(pair, from), "A") || !same_word(sequence_at(pair, to - 1), "B"))
@@ -62,7 +71,8 @@ static int template_has_separator(const special_words *w, const json_t *pair, co
     return one || same_word(second, w->text[SEP]) || same_word(second, w->text[EOS]);
 }
 
-/* Sets from a TemplateProcessing which special tokens are put before, after and between texts. */
+/* Sets from a TemplateProcessing which special tokens are put before (BOS), after (EOS) and between texts (SEP), and
+ * the texts of BOS, unless known, and EOS. */
 static void read_template(special_words *w, const json_t *processor)
 {
     const json_t *const single = json_object_get(processor, "single");
@@ -82,7 +92,8 @@ static void read_template(special_words *w, const json_t *processor)
         w->adds[SEP] = between;
 }
 
-/* Sets from one post-processor which special tokens are added to a text. */
+/* Sets w->adds from one post-processor of tokenizer.json: which special tokens it adds to a text. A template also sets
+ * w->text. Types other than the three here change nothing. */
 static void read_processor(special_words *w, const json_t *processor)
 {
     const char *const type = organ_json_plain(json_object_get(processor, "type"));
@@ -95,7 +106,7 @@ static void read_processor(special_words *w, const json_t *processor)
         read_template(w, processor);
 }
 
-/* Reads the post_processor of tokenizer.json: one processor or a list. */
+/* Applies read_processor to the post_processor of tokenizer.json, which is one processor or has a list "processors". */
 static void read_post(special_words *w, const json_t *post)
 {
     const json_t *const list = json_object_get(post, "processors");
@@ -107,9 +118,9 @@ static void read_post(special_words *w, const json_t *post)
 
 /* ---- tokenizer_config.json ---- */
 
-/* Sets the names of the special tokens from tokenizer_config.json; without bos_token or eos_token, cls_token or
- * sep_token takes its place. Sets for each kind whether the token is added to a text: as the post-processor `post`
- * says, or as the config says if `post` does not. */
+/* Sets w->text from tokenizer_config.json: if bos_token is missing, cls_token is BOS; if eos_token is missing,
+ * sep_token is EOS. Sets w->adds from the post-processor `post` or, for kinds that it does not state, from the
+ * config. */
 static void find_special(special_words *w, const json_t *config, const json_t *post)
 {
     for (unsigned k = 0; k < KINDS; k++) {
@@ -138,8 +149,8 @@ static int64_t id_of(const gguf_export *e, const char *text)
     return -1;
 }
 
-/* Writes the ids of special tokens, by their names or else from config.json, then the flags
- * tokenizer.ggml.add_*_token. */
+/* Writes the keys tokenizer.ggml.*_token_id: the id of the token with the text w->text, or else the id in config.json.
+ * Skips a kind without an id below e->count. Then writes the flags tokenizer.ggml.add_*_token that are stated. */
 static organ_status write_ids(const special_words *w, organ_error *error)
 {
     const gguf_export *const e = w->e;
@@ -168,8 +179,9 @@ static organ_status write_ids(const special_words *w, organ_error *error)
 
 /* ---- the chat template ---- */
 
-/* Writes the chat template of tokenizer_config.json, or several by their names; without any, that of
- * chat_template.jinja. */
+/* Writes the chat template of tokenizer_config.json. A list of templates becomes a key for each:
+ * tokenizer.chat_template for "default", tokenizer.chat_template.NAME for others. Without a template there, writes the
+ * file chat_template.jinja if it exists. */
 static organ_status write_template(const gguf_export *e, const json_t *config, organ_error *error)
 {
     static const char key[] = "tokenizer.chat_template";
@@ -198,8 +210,8 @@ static organ_status write_template(const gguf_export *e, const json_t *config, o
 
 /* ---- the files ---- */
 
-/* Parses the member `member` of a file of the model, or the whole file if `member` is NULL. *value is NULL if there
- * is no such file or member; the caller releases it. */
+/* Parses the member `member` of the JSON file `name` in the model's directory, or the whole file if `member` is NULL,
+ * into *value, which the caller releases. *value is NULL if there is no such file or member. */
 static organ_status read_part(const gguf_export *e, const char *name, const char *member, json_t **value,
                               organ_error *error)
 {
@@ -216,6 +228,8 @@ static organ_status read_part(const gguf_export *e, const char *name, const char
     return error->status;
 }
 
+/* Reads tokenizer_config.json and the post_processor of tokenizer.json, either of which may be missing, and writes the
+ * keys of special tokens and the chat template. */
 organ_status organ_tokenizer_write_special(const gguf_export *e, organ_error *error)
 {
     json_t *config = NULL, *post = NULL;

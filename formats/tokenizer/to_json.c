@@ -13,7 +13,7 @@
 
 /* ---- text ---- */
 
-/* Writes the text as a JSON string. */
+/* Writes the text, which is UTF-8 of `bytes` bytes, as a JSON string. */
 static void json_text(FILE *out, const char *text, size_t bytes)
 {
     fputc('"', out);
@@ -29,15 +29,18 @@ static void json_text(FILE *out, const char *text, size_t bytes)
     fputc('"', out);
 }
 
+/* Writes a NUL-terminated text as a JSON string. */
 static void json_plain(FILE *out, const char *text) { json_text(out, text, strlen(text)); }
 
 /* ---- steps ---- */
 
+/* ByteLevel as pre-tokenizer, post-processor or decoder: only converts between bytes and letters. */
 #define BYTE_LEVEL                                                                                                     \
     "{\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"trim_offsets\": false, \"use_regex\": false}"
 
-/* Writes a step of the normalizer. Returns false if this file has no form for it. */
-static bool write_normal(FILE *out, const organ_step *step)
+/* Writes a step of the normalizer as a JSON object. Prepend gets the mark U+2581 instead of the step's blank, which the
+ * next step would replace by the mark. Returns false for a step that the reader of GGUF never makes. */
+static bool write_normalizer_step(FILE *out, const organ_step *step)
 {
     static const char *const forms[] = {"NFC", "NFD", "NFKC", "NFKD"};
     if (step->kind == ORGAN_STEP_NORMAL_FORM)
@@ -51,8 +54,9 @@ static bool write_normal(FILE *out, const organ_step *step)
     return true;
 }
 
-/* Writes a step of the pre-tokenizer. Returns false if this file has no form for it. */
-static bool write_cut(FILE *out, const organ_step *step)
+/* Writes a step of the pre-tokenizer as a JSON object: ByteLevel, or Split by a regular expression that isolates its
+ * matches. Returns false for other steps. */
+static bool write_pretokenizer_step(FILE *out, const organ_step *step)
 {
     if (step->kind == ORGAN_STEP_BYTES) {
         fputs(BYTE_LEVEL, out);
@@ -66,26 +70,27 @@ static bool write_cut(FILE *out, const organ_step *step)
     return true;
 }
 
-/* Writes the member "pre_tokenizer" (if `cut`) or "normalizer". Returns false if a step cannot be written. */
-static bool write_steps(FILE *out, const organ_tokenizer *t, bool cut)
+/* Writes the member "pre_tokenizer" if `pretokenizer` is true, else "normalizer": null, one step, or a Sequence of
+ * steps. Returns false if a step cannot be written. */
+static bool write_steps(FILE *out, const organ_tokenizer *t, bool pretokenizer)
 {
-    const organ_step *const steps = cut ? t->pretokenizer : t->normalizer;
-    const size_t count = cut ? t->pretokenizer_count : t->normalizer_count;
+    const organ_step *const steps = pretokenizer ? t->pretokenizer : t->normalizer;
+    const size_t count = pretokenizer ? t->pretokenizer_count : t->normalizer_count;
     bool known = true;
-    fprintf(out, "  \"%s\": ", cut ? "pre_tokenizer" : "normalizer");
+    fprintf(out, "  \"%s\": ", pretokenizer ? "pre_tokenizer" : "normalizer");
     if (count == 0)
         fputs("null", out);
     if (count > 1)
-        fprintf(out, "{\"type\": \"Sequence\", \"%s\": [", cut ? "pretokenizers" : "normalizers");
+        fprintf(out, "{\"type\": \"Sequence\", \"%s\": [", pretokenizer ? "pretokenizers" : "normalizers");
     for (size_t k = 0; k < count && known; k++) {
         fputs(k ? ", " : "", out);
-        known = cut ? write_cut(out, &steps[k]) : write_normal(out, &steps[k]);
+        known = pretokenizer ? write_pretokenizer_step(out, &steps[k]) : write_normalizer_step(out, &steps[k]);
     }
     fputs(count > 1 ? "]},\n" : ",\n", out);
     return known;
 }
 
-/* Writes the post-processor, which puts BOS before each text if the tokenizer adds it. */
+/* Writes the member "post_processor". If facts.adds_bos is set, it is a template that puts BOS before each text. */
 static void write_post_processor(FILE *out, const organ_tokenizer *t)
 {
     const organ_token *const bos = t->facts.bos >= 0 ? &t->tokens[t->facts.bos] : NULL;
@@ -111,7 +116,8 @@ static void write_post_processor(FILE *out, const organ_tokenizer *t)
     fputs("]}}},\n", out);
 }
 
-/* Writes the decoder: letters to bytes, or marks to blanks and byte tokens to bytes. */
+/* Writes the member "decoder". For a byte-level vocabulary it converts letters to bytes; else it converts marks to
+ * blanks and byte tokens to bytes, and strips the blank that the normalizer puts before a text. */
 static void write_decoder(FILE *out, const organ_tokenizer *t)
 {
     const bool prefix = t->normalizer_count && t->normalizer[0].kind == ORGAN_STEP_PREPEND;
@@ -136,7 +142,7 @@ static int by_id(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Writes the member "added_tokens" by ascending id. Returns false if memory is exhausted. */
+/* Writes the member "added_tokens" by ascending id, without unused tokens. Returns false if memory is exhausted. */
 static bool write_added(FILE *out, const organ_tokenizer *t)
 {
     const size_t count = t->raw.count + t->normalized.count;
@@ -163,7 +169,7 @@ static bool write_added(FILE *out, const organ_tokenizer *t)
     return true;
 }
 
-/* Writes the member "vocab". */
+/* Writes the member "vocab" of "model" by ascending id, without unused tokens. */
 static void write_vocabulary(FILE *out, const organ_tokenizer *t)
 {
     bool first = true;
@@ -181,7 +187,7 @@ static void write_vocabulary(FILE *out, const organ_tokenizer *t)
     fputs("\n    },\n", out);
 }
 
-/* Writes the member "merges" by rank. Returns false if memory is exhausted. */
+/* Writes the member "merges" of "model" by rank. Returns false if memory is exhausted. */
 static bool write_merges(FILE *out, const organ_tokenizer *t)
 {
     size_t count;
@@ -220,7 +226,8 @@ static void write_model(FILE *out, const organ_tokenizer *t)
     write_vocabulary(out, t);
 }
 
-/* Returns the text of tokenizer.json, which the caller frees; NULL with an error. */
+/* Returns the text of tokenizer.json, which the caller frees; NULL, with an error, if a step has no form in
+ * tokenizer.json or memory is exhausted. */
 static char *tokenizer_text(const organ_model *model, const organ_tokenizer *t, organ_error *error)
 {
     organ_text text;
@@ -257,7 +264,7 @@ static int set_token(json_t *config, const organ_model *model, const organ_token
     return json_object_set_new(config, member, json_stringn(t->tokens[id].text, t->tokens[id].bytes));
 }
 
-/* Returns the text of tokenizer_config.json, which the caller frees; NULL with an error. */
+/* Returns the text of tokenizer_config.json, which the caller frees; NULL, with an error, if memory is exhausted. */
 static char *config_text(const organ_model *model, const organ_tokenizer *t, organ_error *error)
 {
     static const char *const tokens[][2] = {{"tokenizer.ggml.bos_token_id", "bos_token"},
@@ -284,6 +291,8 @@ static char *config_text(const organ_model *model, const organ_tokenizer *t, org
     return text;
 }
 
+/* Opens the tokenizer of a GGUF model and sets *tokenizer and *config to the texts of tokenizer.json and
+ * tokenizer_config.json, which the caller frees, also after an error. */
 organ_status organ_tokenizer_to_json(const organ_model *model, char **tokenizer, char **config, organ_error *error)
 {
     organ_tokenizer *t = NULL;

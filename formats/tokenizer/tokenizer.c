@@ -9,7 +9,7 @@
 
 #define USUAL_MEMORY ((uint64_t)512 << 20) /* default of organ_tokenizer_allow */
 
-enum { FILE_LIMIT = 256 << 20 }; /* bytes of a tokenizer file */
+enum { FILE_LIMIT = 256 << 20 }; /* upper bound of the bytes of a tokenizer file */
 
 /* Names of tokenizer files in a model's directory, and their readers; the first existing file is read. */
 static const struct source {
@@ -20,8 +20,9 @@ static const struct source {
                {"tiktoken.model", organ_tokenizer_from_tiktoken},
                {"hy.tiktoken", organ_tokenizer_from_tiktoken}};
 
-/* Reads the tokenizer from the first file of `sources` that exists in the model's directory. */
-static organ_status read_next_to(const organ_model *model, organ_tokenizer *t, organ_error *error)
+/* Reads the tokenizer from the first file of `sources` that exists in the model's directory. Returns ORGAN_BAD_INPUT if
+ * none of them exists, or the error of its reader. */
+static organ_status read_tokenizer_file(const organ_model *model, organ_tokenizer *t, organ_error *error)
 {
     for (size_t k = 0; k < sizeof sources / sizeof *sources; k++) {
         organ_json_source text = {.label = organ_tokenizer_label(model, t, sources[k].name)};
@@ -42,8 +43,9 @@ static organ_status read_next_to(const organ_model *model, organ_tokenizer *t, o
         model->path);
 }
 
-/* Reads the tokenizer in the metadata of a GGUF model, or else from the files next to the model. The seed of its
- * hash tables is random, so that a file cannot choose texts that collide. */
+/* Reads the tokenizer from the metadata of a GGUF model or, if the model has none, from the files in its directory. The
+ * seed of the tokenizer's hash tables is random, so that a file cannot choose texts that collide; if the system has no
+ * random bytes yet, the seed is the address of the tokenizer. */
 organ_status organ_tokenizer_open(const organ_model *model, organ_tokenizer **tokenizer, organ_error *error)
 {
     organ_tokenizer *t = calloc(1, sizeof *t);
@@ -59,7 +61,7 @@ organ_status organ_tokenizer_open(const organ_model *model, organ_tokenizer **to
     if (inside)
         organ_tokenizer_from_gguf(model, t, error);
     else
-        read_next_to(model, t, error);
+        read_tokenizer_file(model, t, error);
     if (!error->status)
         *tokenizer = t;
     else
@@ -84,11 +86,12 @@ void organ_tokenizer_close(organ_tokenizer *t)
     free(t);
 }
 
+/* Stores the limit `memory`, in bytes; organ_growth_of applies it to each text. */
 void organ_tokenizer_allow(organ_tokenizer *tokenizer, uint64_t memory) { tokenizer->memory = memory; }
 
 const organ_tokenizer_facts *organ_tokenizer_describe(const organ_tokenizer *tokenizer) { return &tokenizer->facts; }
 
-/* Returns the bytes that a token decodes to and sets *bytes; "" for an id without a token. */
+/* Returns the bytes that token `id` decodes to and sets *bytes to their number; "" and 0 for an id without a token. */
 const char *organ_tokenizer_piece(const organ_tokenizer *tokenizer, uint32_t id, size_t *bytes)
 {
     const bool there = id < tokenizer->facts.vocabulary && tokenizer->tokens[id].piece;

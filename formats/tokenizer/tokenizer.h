@@ -2,12 +2,12 @@
  * Converts text to token ids and back: byte-level BPE and SentencePiece-style BPE. Opened from a model with tokenizer
  * files or with the metadata of a GGUF file.
  *
- * Ids equal those of the package tokenizers, and of SentencePiece for the scores of a GGUF file. Letters, numbers
- * and normal forms are those of the Unicode versions of the system's PCRE2 and utf8proc: characters that are newer
- * than these tables, or than those of the package, may be split differently. A GGUF file contains only the name of
- * its split rules (listed in pretokenizers.c): this module splits like the tokenizer of the model that the name
- * stands for, with NFC if that tokenizer is known to use it. In SentencePiece of a "phi3", blanks after a special
- * token belong to that token, although its file does not state this. */
+ * Ids equal those of the Python package tokenizers (Hugging Face); for a GGUF file with scores, those of SentencePiece.
+ * Letters, numbers and normal forms follow the Unicode versions of the system's PCRE2 and utf8proc: a character that is
+ * newer than the tables of these libraries, or of the package, may be split differently. A GGUF file contains only the
+ * name of its split rules (tokenizer.ggml.pre; pretokenizers.c lists the names): this module splits like the tokenizer
+ * of the model that the name stands for, with NFC if that tokenizer is known to use it. In a GGUF file of architecture
+ * "phi3" with a SentencePiece tokenizer, blanks after a special token belong to it; GGUF has no key for this. */
 #ifndef ORGAN_TOKENIZER_H
 #define ORGAN_TOKENIZER_H
 
@@ -27,10 +27,10 @@ void organ_tokenizer_close(organ_tokenizer *tokenizer); /* NULL is allowed */
 
 /* Properties of an open tokenizer. */
 typedef struct organ_tokenizer_facts {
-    const char *kind;    /* "byte-level BPE", "SentencePiece BPE" */
-    uint32_t vocabulary; /* number of ids; all ids are smaller */
-    int64_t bos, eos;    /* ids; -1 for none */
-    bool adds_bos;       /* the model expects BOS before a text */
+    const char *kind;    /* "byte-level BPE", "SentencePiece BPE" or "BPE" */
+    uint32_t vocabulary; /* number of ids, including ids without a token; all ids are smaller */
+    int64_t bos, eos;    /* ids of the tokens that begin and end a text; -1 for none */
+    bool adds_bos;       /* the model expects BOS before each text; encoding does not add it */
     char digest[17]; /* XXH3 of vocabulary, merges and settings in hexadecimal: tokenizers with equal digests produce
                       * equal ids */
 } organ_tokenizer_facts;
@@ -54,8 +54,9 @@ organ_status organ_tokenizer_encode(const organ_tokenizer *tokenizer, const char
 organ_status organ_tokenizer_encode_some(const organ_tokenizer *tokenizer, const char *text, size_t bytes, bool special,
                                          size_t max, uint32_t **ids, size_t *count, organ_error *error);
 
-/* Returns the bytes that one token decodes to, and sets *bytes to their number (a SentencePiece word begins with its
- * blank); the name of a special token; "" for an id outside of the vocabulary. The tokenizer owns them. */
+/* Returns the bytes that token `id` decodes to, and sets *bytes to their number. A SentencePiece token that begins a
+ * word decodes to a blank and the word; an added token decodes to its name. Returns "" for an id without a token. The
+ * tokenizer owns the bytes. */
 const char *organ_tokenizer_piece(const organ_tokenizer *tokenizer, uint32_t id, size_t *bytes);
 
 ORGAN_API_END

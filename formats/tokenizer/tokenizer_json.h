@@ -5,9 +5,9 @@
 
 #include "formats/tokenizer/tokenizer.h"
 
-/* Sets *tokenizer and *config to the texts of both files, which the caller frees; they are NULL after an error. With
- * these files, the package tokenizers gives the ids of organ_tokenizer_encode. Returns ORGAN_BAD_INPUT for a
- * tokenizer that cannot be read or written in this form; ORGAN_IO if memory is exhausted. */
+/* Sets *tokenizer to the text of tokenizer.json and *config to that of tokenizer_config.json; the caller frees both.
+ * With these files, the package tokenizers produces the same ids as organ_tokenizer_encode. Returns ORGAN_BAD_INPUT for
+ * a tokenizer that cannot be read or written in this form; ORGAN_IO if memory is exhausted. */
 organ_status organ_tokenizer_to_json(const organ_model *model, char **tokenizer, char **config, organ_error *error);
 
 #endif

@@ -13,7 +13,7 @@
 
 #define ORGAN_NO_ID      UINT32_MAX     /* no token */
 #define ORGAN_BLANK      "\xE2\x96\x81" /* U+2581, which represents a blank in SentencePiece */
-#define ORGAN_STEP_LIMIT 16u            /* steps of a normalizer or a pre-tokenizer */
+#define ORGAN_STEP_LIMIT 16u            /* upper bound of the steps of a normalizer or a pre-tokenizer */
 #define ORGAN_TOKEN_SIZE 65535u         /* length in bytes of the longest token that readers accept */
 
 /* ---- growing byte arrays ---- */
@@ -22,11 +22,12 @@
 typedef struct organ_bytes {
     char *data;
     size_t used, capacity;
-    size_t max;             /* largest number of bytes, if `bounded` */
-    bool bounded, exceeded; /* an addition was refused because of `max` */
+    size_t max;    /* largest number of bytes, if `bounded` */
+    bool bounded;  /* `max` is set */
+    bool exceeded; /* organ_bytes_add failed because of `max` */
 } organ_bytes;
-bool organ_bytes_add(organ_bytes *bytes, const char *from,
-                     size_t count); /* false if memory is exhausted or `max` exceeded */
+/* Appends `count` bytes of `from`. Returns false if memory is exhausted or the array would exceed `max`. */
+bool organ_bytes_add(organ_bytes *bytes, const char *from, size_t count);
 
 /* ---- steps of normalisation and splitting ---- */
 
@@ -34,36 +35,40 @@ bool organ_bytes_add(organ_bytes *bytes, const char *from,
 typedef enum organ_step_kind {
     ORGAN_STEP_NORMAL_FORM, /* `form`: 0 NFC, 1 NFD, 2 NFKC, 3 NFKD */
     ORGAN_STEP_LOWERCASE,
-    ORGAN_STEP_PREPEND,   /* `text` */
-    ORGAN_STEP_REPLACE,   /* `text` or `regex` by `content` */
-    ORGAN_STEP_SPLIT,     /* cuts at each `text` or match of `regex`, as `behaviour` and `invert` say */
-    ORGAN_STEP_BYTES,     /* writes each byte as its letter (organ_letter_of) */
-    ORGAN_STEP_METASPACE, /* writes blanks as `text`, prepends one according to `prefix`, and splits there if `cuts` */
+    ORGAN_STEP_PREPEND, /* puts `text` before the text */
+    ORGAN_STEP_REPLACE, /* replaces each `text` or match of `regex` by `content` */
+    ORGAN_STEP_SPLIT,   /* splits the text at each `text` or match of `regex`, according to `behaviour` and `invert` */
+    ORGAN_STEP_BYTES,   /* replaces each byte by its letter (organ_letter_of) */
+    ORGAN_STEP_METASPACE, /* replaces each space by the mark `text`; puts a mark before the text according to `prefix`;
+                           * cuts before each mark if `cuts` */
 } organ_step_kind;
 
-/* The treatment of matches by a split step, as in the package tokenizers. */
+/* Treatment of the matches by a split step, as in the package tokenizers ("behavior"). */
 typedef enum organ_behaviour {
-    ORGAN_ISOLATED,
-    ORGAN_REMOVED,
-    ORGAN_MERGED_WITH_PREVIOUS,
-    ORGAN_MERGED_WITH_NEXT,
-    ORGAN_CONTIGUOUS
+    ORGAN_ISOLATED,             /* each match is a piece */
+    ORGAN_REMOVED,              /* matches are dropped */
+    ORGAN_MERGED_WITH_PREVIOUS, /* a match is appended to the text before it */
+    ORGAN_MERGED_WITH_NEXT,     /* a match is put before the text after it */
+    ORGAN_CONTIGUOUS            /* matches that follow each other directly are one piece */
 } organ_behaviour;
 
-/* The texts before which a Metaspace step puts its mark: none, the beginning of the whole text, each text between
- * added tokens. */
-typedef enum organ_prefix { ORGAN_PREFIX_NEVER, ORGAN_PREFIX_FIRST, ORGAN_PREFIX_ALWAYS } organ_prefix;
+/* The texts before which a Metaspace step puts its mark ("prepend_scheme"). */
+typedef enum organ_prefix {
+    ORGAN_PREFIX_NEVER,
+    ORGAN_PREFIX_FIRST, /* only a text at the beginning of the whole input */
+    ORGAN_PREFIX_ALWAYS /* every text that the step gets, such as each text between two added tokens */
+} organ_prefix;
 
 /* A step of the normalizer or the pre-tokenizer. Which members it uses depends on its kind (organ_step_kind). */
 typedef struct organ_step {
     organ_step_kind kind;
-    unsigned form;
-    const char *text, *content; /* in the arena; text is NULL if the step has a regex */
-    size_t text_bytes, content_bytes;
-    pcre2_code *regex;
-    const char *pattern; /* as written in the file, for the digest */
+    unsigned form;                    /* normal form: 0 NFC, 1 NFD, 2 NFKC, 3 NFKD */
+    const char *text, *content;       /* what to insert or find, and its replacement; `text` is NULL with `regex` */
+    size_t text_bytes, content_bytes; /* their lengths */
+    pcre2_code *regex;                /* compiled `pattern`, or NULL; the tokenizer frees it */
+    const char *pattern;              /* regular expression as the file has it, for digest and messages; or NULL */
     organ_behaviour behaviour;
-    bool invert; /* the text between the matches counts as match */
+    bool invert; /* the texts between the matches count as matches, and the matches as text */
     bool cuts;   /* Metaspace cuts before each mark */
     organ_prefix prefix;
 } organ_step;
@@ -73,28 +78,30 @@ typedef struct organ_step {
 organ_status organ_regex_compile(const char *what, const char *pattern, size_t bytes, pcre2_code **regex,
                                  organ_error *error);
 
-/* Buffers and limits of matching; each call of the encoder has its own. */
+/* Buffers and limits of PCRE2 for one text; each call of the encoder has its own. */
 typedef struct organ_search {
     pcre2_match_data *data;
     pcre2_match_context *context;
-    pcre2_jit_stack *stack;
-    uint64_t steps_left; /* match steps of PCRE2 that all patterns may still take */
+    pcre2_jit_stack *stack; /* NULL: PCRE2 uses its own */
+    uint64_t steps_left;    /* match steps of PCRE2 that all patterns together may still take in this text */
 } organ_search;
-/* Prepares searches in a text of `bytes` bytes. Limits the patterns to 2^14 match steps per byte, because a file may
- * contain a pattern that takes exponential time. Returns false if memory is exhausted. */
+/* Prepares searches in a text of `bytes` bytes. Limits the patterns to 20 million match steps plus 2^14 per byte of the
+ * text, because a file may contain a pattern that takes exponential time. Returns false if memory is exhausted. */
 bool organ_search_make(organ_search *search, size_t bytes);
 void organ_search_release(organ_search *search);
 
-/* Finds the step's next match [*begin, *end) at or after byte *from, and sets *from to the earliest start of the
- * following match. *begin is SIZE_MAX if there is none. */
+/* Finds the step's next match at or after byte *from of the text and sets its byte range [*begin, *end); *begin is
+ * SIZE_MAX if there is none. Sets *from to the offset from which to search for the next match. Returns ORGAN_BAD_INPUT
+ * if a pattern exceeds the limits of `search`, ORGAN_IO if memory is exhausted. */
 organ_status organ_step_find(const organ_step *step, organ_search *search, const char *text, size_t bytes, size_t *from,
                              size_t *begin, size_t *end, organ_error *error);
 
-/* Receives the piece [begin, end) of a split text; may search with the same organ_search. */
+/* Callback that processes the piece in bytes [begin, end) of a split text. It may use the organ_search of the split. An
+ * error ends the split. */
 typedef organ_status organ_piece_sink(void *context, size_t begin, size_t end, organ_error *error);
 
-/* Splits a text by a split step and passes the pieces, which are not empty, to `sink` in their order. A long text
- * has many pieces, so they are not collected. */
+/* Splits a text at the matches of a split step (or before the marks that a Metaspace step put into it), and passes the
+ * pieces, which are not empty, to `sink` in their order. A long text has many pieces, so they are not collected. */
 organ_status organ_step_split(const organ_step *step, organ_search *search, const char *text, size_t bytes,
                               organ_piece_sink *sink, void *context, organ_error *error);
 
@@ -103,158 +110,169 @@ organ_status organ_step_split(const organ_step *step, organ_search *search, cons
 /* An entry of the vocabulary. */
 typedef struct organ_token {
     const char *text, *piece;    /* form in the vocabulary, bytes that it decodes to; NULL if no token has this id */
-    uint32_t bytes, piece_bytes; /* their lengths */
-    bool unused;                 /* an unused entry of a GGUF file */
+    uint32_t bytes, piece_bytes; /* lengths of text and piece */
+    bool unused;                 /* the GGUF file marks it as unused (token_type 5) */
 } organ_token;
 
 /* A slot of the hash table of pairs. The table contains two kinds of pairs. A pair of tokens can be merged to the
  * token `merged`. A pair of characters occurs side by side in the text of some merged token; its rank and `merged`
  * are unused. */
 typedef struct organ_merge {
-    uint64_t pair;         /* kind and the two ids or code points; 0 if the slot is free */
-    uint32_t rank, merged; /* the lowest rank is merged first */
+    uint64_t pair;   /* kind and the two ids or code points (pair_key); 0 if the slot is free */
+    uint32_t rank;   /* the merge with the lowest rank is applied first */
+    uint32_t merged; /* id of the token that the merge makes */
 } organ_merge;
 
 /* An added token: encoding searches a text for it before it splits the text into words. */
 typedef struct organ_added {
-    const char *text; /* text to search for, normalised if the search is in normalised text */
-    size_t bytes;
+    const char *text; /* text to search for; in the list `normalized` of the tokenizer it is normalised */
+    size_t bytes;     /* length of `text` */
     uint32_t id;
     bool special;        /* only found if the caller of the encoder asks for special tokens */
-    bool normalized;     /* searched for in the normalised text */
-    bool lstrip, rstrip; /* it includes the white space before, after it */
+    bool normalized;     /* searched for in the normalised text, else in the raw text */
+    bool lstrip, rstrip; /* it includes the white space before it (lstrip), after it (rstrip) */
     bool single_word;    /* not found next to a word character */
 } organ_added;
 
-/* Added tokens: they are searched for in the text before its words are split into tokens. */
+/* A list of added tokens. organ_tokenizer_finish sorts it by text. */
 typedef struct organ_added_list {
-    organ_added *items; /* ordered by text */
+    organ_added *items;
     size_t count;
 } organ_added_list;
 
-/* Bytes that each step wrote for a text. A file can define several steps that lengthen a text, so each step has a
+/* Bytes that each step wrote for one text. A file can define several steps that lengthen a text, so each step has a
  * limit. */
 typedef struct organ_growth {
-    size_t text, limit; /* bytes of the text; limit of the total output of one step */
-    size_t normalizer[ORGAN_STEP_LIMIT], pretokenizer[ORGAN_STEP_LIMIT];
+    size_t text, limit; /* bytes of the text; largest number of bytes that one step may write for it in total */
+    size_t normalizer[ORGAN_STEP_LIMIT], pretokenizer[ORGAN_STEP_LIMIT]; /* bytes written so far, by step */
 } organ_growth;
 
 /* An open tokenizer. Ids are those of the model; all tables belong to it. */
 struct organ_tokenizer {
     organ_tokenizer_facts facts;
-    uint64_t memory; /* bytes that a step may write even if the text is short */
-    organ_arena arena;
-    uint64_t seed;       /* of the hash tables; random */
-    organ_token *tokens; /* by id; after the vocabulary single characters that occur only in merges */
-    size_t token_count, token_capacity;
-    uint32_t *slots;          /* hash table text -> id + 1, open addressing */
-    size_t slot_count, named; /* a power of two; number of texts */
-    organ_merge *merges;      /* hash table of pairs, open addressing */
-    size_t merge_slots, merge_count;
-    bool whole_words;       /* words must not be split where no merge can cross, because a merge of byte tokens could */
-    uint32_t letters[2048]; /* ids of the single characters below U+0800 */
+    uint64_t memory;                    /* limit of organ_tokenizer_allow: bytes that one step may write for a text */
+    organ_arena arena;                  /* texts of tokens, steps and messages */
+    uint64_t seed;                      /* of the hash tables; random */
+    organ_token *tokens;                /* by id; after the vocabulary single characters that occur only in merges */
+    size_t token_count, token_capacity; /* elements of `tokens`: used, allocated */
+    uint32_t *slots;                    /* hash table text -> id + 1, open addressing; 0 is a free slot */
+    size_t slot_count, text_count;      /* number of slots, a power of two; number of different texts in them */
+    organ_merge *merges;                /* hash table of pairs, open addressing */
+    size_t merge_slots, merge_count;    /* slots of `merges`, a power of two; slots in use */
+    bool whole_words;       /* organ_bpe_word must not cut a word before the merges: there are merges of byte tokens,
+                             * whose characters are not among the pairs of adjacent characters in `merges` */
+    uint32_t letters[2048]; /* ids of the single characters below U+0800, or ORGAN_NO_ID */
     uint32_t byte_ids[256]; /* ids of <0x00> to <0xFF>, or ORGAN_NO_ID */
     bool byte_fallback;     /* unknown characters become byte tokens */
-    bool by_scores;         /* merges follow from the scores of SentencePiece */
+    bool by_scores;         /* the merges were derived from the scores of SentencePiece */
     bool fuse_unknown;      /* a run of unknown characters becomes one unknown token */
-    bool ignore_merges;     /* a word that is a token becomes it without merges */
-    bool byte_level;        /* tokens are letters of bytes, as in GPT-2 */
+    bool ignore_merges;     /* a word that is a token becomes this token, whatever the merges are */
+    bool byte_level;        /* the texts of tokens consist of letters that represent bytes, as in GPT-2 */
     uint32_t unknown;       /* id of the unknown token, or ORGAN_NO_ID */
     organ_step normalizer[ORGAN_STEP_LIMIT], pretokenizer[ORGAN_STEP_LIMIT];
     size_t normalizer_count, pretokenizer_count;
-    organ_added_list raw, normalized; /* added tokens that are searched for before and after normalisation */
+    organ_added_list raw, normalized; /* added tokens to find before (raw) and after normalisation; until
+                                       * organ_tokenizer_finish `raw` contains all of them */
 };
 
 /* A reader of a tokenizer file calls these functions in this order: organ_tokenizer_token for each token;
  * organ_tokenizer_add for each added token; organ_tokenizer_ready; organ_tokenizer_merge for each merge;
  * organ_tokenizer_finish. They return false if memory is exhausted. */
-bool organ_tokenizer_token(organ_tokenizer *t, uint32_t id, const char *text,
-                           size_t bytes);                               /* of several ids with the same text, the
-                                                                         * last is used */
-bool organ_tokenizer_add(organ_tokenizer *t, const organ_added *added); /* it need not be in the vocabulary */
-void organ_tokenizer_ready(organ_tokenizer *t); /* ends the vocabulary: tokens added later are not part of it */
+
+/* Sets the text of token `id`. If several ids have the same text, encoding produces the last one that was set. */
+bool organ_tokenizer_token(organ_tokenizer *t, uint32_t id, const char *text, size_t bytes);
+/* Appends an added token to t->raw. Its id need not have a token yet. */
+bool organ_tokenizer_add(organ_tokenizer *t, const organ_added *added);
+/* Ends the vocabulary: ids added later are not part of it. */
+void organ_tokenizer_ready(organ_tokenizer *t);
+/* Adds the merge of the tokens `left` and `right` to the token `made`. The lowest rank is merged first. */
 bool organ_tokenizer_merge(organ_tokenizer *t, uint32_t left, uint32_t right, uint32_t rank, uint32_t made);
-/* Sets the lists of added tokens to find before and after normalisation, the pieces and the digest. */
+/* Sets the pieces and the digest, and separates the added tokens to find before and after normalisation. */
 organ_status organ_tokenizer_finish(organ_tokenizer *t, organ_error *error);
 
-uint32_t organ_tokenizer_id(const organ_tokenizer *t, const char *text,
-                            size_t bytes); /* ORGAN_NO_ID if there is none */
-/* Returns the merge of two tokens, or NULL. */
+/* Returns the id of the token with this text, or ORGAN_NO_ID. */
+uint32_t organ_tokenizer_id(const organ_tokenizer *t, const char *text, size_t bytes);
+/* Returns the merge of two tokens, or NULL if there is none. Either id may be ORGAN_NO_ID. */
 const organ_merge *organ_tokenizer_pair(const organ_tokenizer *t, uint32_t left, uint32_t right);
 /* Returns true and sets the two ids if the slot is a merge of tokens, false if it is a pair of characters. */
 bool organ_merge_is_of_tokens(const organ_merge *slot, uint32_t *left, uint32_t *right);
-int organ_tokenizer_byte(const organ_tokenizer *t,
-                         uint32_t id); /* the byte of a token such as "<0x0A>"; -1 for any other token */
-/* Returns true if the two characters are adjacent in the result of some merge. */
+/* Returns the byte of a byte token such as "<0x0A>"; -1 for any other token. */
+int organ_tokenizer_byte(const organ_tokenizer *t, uint32_t id);
+/* Returns true if the two characters (code points) are adjacent in the text of a token that a merge makes. */
 bool organ_tokenizer_are_adjacent(const organ_tokenizer *t, uint32_t left, uint32_t right);
 
 /* Returns the merges of tokens in the order of their ranks, those of one rank by the ids of their tokens, and sets
  * *count. The caller frees them; NULL if memory is exhausted. */
 organ_merge *organ_tokenizer_merges(const organ_tokenizer *t, size_t *count);
 
-/* Decodes the character at `s`, which is valid UTF-8, and sets its length. organ_utf8_put encodes a character into
- * at most 4 bytes at `to` and returns their number. */
+/* Returns the code point of the character at `s`, which is valid UTF-8, and sets *length to its bytes. */
 uint32_t organ_utf8_at(const char *s, size_t *length);
+/* Writes the UTF-8 of a code point to `to`, which has room for 4 bytes, and returns the number of bytes written. */
 size_t organ_utf8_put(uint32_t code, char *to);
 
-/* Converts between a byte and the letter that represents it in byte-level vocabularies; organ_byte_of returns -1 for
- * other letters. */
+/* Converts between a byte and its letter: the character (code point) that represents the byte in byte-level
+ * vocabularies. organ_byte_of returns -1 for a character that represents no byte. */
 uint32_t organ_letter_of(unsigned char byte);
 int organ_byte_of(uint32_t letter);
 
-/* Appends the text as valid UTF-8, with U+FFFD for invalid bytes. */
+/* Appends the text to `to` as valid UTF-8, with U+FFFD for invalid bytes. Returns false if memory is exhausted. */
 bool organ_utf8_append_valid(const char *text, size_t bytes, organ_bytes *to);
 /* Returns a new organ_growth with the limit of each step's output for a text of `text` bytes: the tokenizer's
  * memory, or 64 KiB plus 16 times the text if that is more, but at most 64 KiB plus 128 times the text. */
 organ_growth organ_growth_of(const organ_tokenizer *t, size_t text);
-/* The caller calls organ_growth_begin before a step writes to `made`, and organ_growth_end after the step. `so_far`
- * is the number of bytes that the step has already written for the text. `good` is false if memory was exhausted or
- * the limit was exceeded; organ_growth_end then reports which, and returns ORGAN_OK otherwise. */
+/* The caller calls organ_growth_begin before a step writes its output to `made`, and organ_growth_end after the step.
+ * `so_far` is the number of bytes that the step has already written for other pieces of the same text. `good` is false
+ * if an organ_bytes_add to `made` failed: organ_growth_end then reports ORGAN_IO for exhausted memory, ORGAN_BAD_INPUT
+ * for an exceeded limit. */
 void organ_growth_begin(const organ_growth *growth, size_t so_far, organ_bytes *made);
 organ_status organ_growth_end(const organ_tokenizer *t, organ_growth *growth, const organ_step *step, organ_bytes *made,
                               bool good, organ_error *error);
 /* Returns true if the text is valid UTF-8. */
 bool organ_utf8_is_valid_text(const char *text, size_t bytes);
-/* Returns true only if normalising leaves the text unchanged; may return false for such a text too. */
+/* A quick test that needs no memory: returns true only if the normalizer leaves the text unchanged, but may return
+ * false although it does. */
 bool organ_is_normal(const organ_tokenizer *t, const char *text, size_t bytes);
-/* Applies the normalizer to `bytes`, in place. */
+/* Applies the normalizer to the text in `bytes`, in place. Errors are those of organ_step_find and organ_growth_end. */
 organ_status organ_normalise(const organ_tokenizer *t, organ_search *search, organ_growth *growth, organ_bytes *bytes,
                              organ_error *error);
 
 /* ---- words into ids ---- */
 
-/* A list of ids. */
+/* A list of ids. It counts all ids that are added but stores only the first `max`. */
 typedef struct organ_ids {
     uint32_t *items;
-    size_t count, capacity, max; /* `items` contains the first `max` of `count` ids */
+    size_t count;    /* ids added */
+    size_t capacity; /* allocated elements of `items` */
+    size_t max;      /* largest number of `items` */
 } organ_ids;
-bool organ_ids_add(organ_ids *ids, uint32_t id); /* false: no memory */
+bool organ_ids_add(organ_ids *ids, uint32_t id); /* false if memory is exhausted */
 
 /* A symbol of a word while it is merged: an element of a doubly linked list. */
 typedef struct organ_symbol {
-    uint32_t id;
-    uint32_t prev, next; /* indices of its neighbours, or ORGAN_NO_ID */
-    uint32_t start;      /* its first byte in the word */
-    uint32_t length;     /* its bytes; 0 if it was merged into its left neighbour */
+    uint32_t id;         /* token; ORGAN_NO_ID for a character that is no token (SentencePiece with scores) */
+    uint32_t prev, next; /* indices of the neighbouring symbols, or ORGAN_NO_ID */
+    uint32_t start;      /* offset of its first byte in the word */
+    uint32_t length;     /* number of its bytes; 0 if it was merged into its left neighbour */
 } organ_symbol;
 /* A possible merge of a symbol and its right neighbour. */
 typedef struct organ_candidate {
-    uint64_t order; /* rank of the merge << 32, plus index of the symbol */
-    uint32_t merged;
+    uint64_t order;  /* rank of the merge << 32, plus index of the left symbol */
+    uint32_t merged; /* id of the token that the merge makes */
 } organ_candidate;
-struct organ_word_find;
+struct organ_cached_word; /* defined in bpe.c */
 
 /* State of encoding words: the symbols of the current word, a heap of the merges that are possible between them, and
  * a cache of whole words. All members but `tokenizer` and `ids` are zero at first. */
 typedef struct organ_bpe {
     const organ_tokenizer *tokenizer;
-    organ_ids *ids;
-    organ_symbol *symbols;
-    organ_candidate *heap;
+    organ_ids *ids;        /* output */
+    organ_symbol *symbols; /* of the current word, in the order of the text */
+    organ_candidate *heap; /* binary heap, the lowest `order` first */
     size_t symbol_count, symbol_capacity, heap_count, heap_capacity;
-    struct organ_word_find *cache;
+    struct organ_cached_word *cache; /* hash table of short words; NULL before the first word */
 } organ_bpe;
-/* Appends the ids of a word to bpe->ids. */
+/* Appends the ids of a word, which is valid UTF-8, to bpe->ids. Returns ORGAN_BAD_INPUT for a word of 2^31 - 1
+ * bytes or more, ORGAN_IO if memory is exhausted. */
 organ_status organ_bpe_word(organ_bpe *bpe, const char *word, size_t bytes, organ_error *error);
 void organ_bpe_release(organ_bpe *bpe);
 
@@ -276,23 +294,24 @@ organ_status organ_tokenizer_steps(organ_tokenizer *t, const char *label, const 
  * (NULL for none). */
 organ_status organ_tokenizer_settings(const organ_model *model, organ_tokenizer *t, const json_t *post,
                                       organ_error *error);
-/* Appends a pre-tokenizer step that isolates the matches of a regex, and drops the text between them if `drops` is
- * true. */
+/* Appends a pre-tokenizer step that makes each match of a regex a piece. The texts between the matches also become
+ * pieces, or are dropped if `drops` is true. `label` names the file in messages. */
 organ_status organ_tokenizer_split_at(organ_tokenizer *t, const char *label, const char *pattern, bool drops,
                                       organ_error *error);
 
 /* ---- tokens with ranks ---- */
 
-/* Adds a merge that makes token `id`, with this rank, for each split of the token into two tokens. Returns false if
- * memory is exhausted. */
+/* For each way to split the text of token `id` into two tokens, adds their merge to token `id` with this rank. Returns
+ * false if memory is exhausted. */
 bool organ_tokenizer_add_splits(organ_tokenizer *t, uint32_t id, uint32_t rank);
-/* Adds token `id`, whose bytes the file encodes as base64. Rejects invalid base64, and bytes or an id that another
- * token has. `word` is scratch memory that the caller keeps between the calls. */
+/* Adds token `id` from the `bytes` characters of base64 that encode it in the file. Rejects invalid base64, and a token
+ * or an id that was already added. `label` names the file in messages. `word` is scratch memory that the caller keeps
+ * between the calls and frees. */
 organ_status organ_tokenizer_ranked(organ_tokenizer *t, const char *label, uint32_t id, const char *base64,
                                     size_t bytes, organ_bytes *word, organ_error *error);
-/* Ends a vocabulary by ranks, after all tokens, including special ones, were added: the `count` ids from `first`
- * have the ranks 0, 1, ... A whole word that is a token becomes it, as in tiktoken. Rejects a vocabulary without a
- * token for each byte. */
+/* Ends a vocabulary by ranks and adds its merges, after all tokens, including special ones, were added: token first + k
+ * has rank k, for k < count. A word that is a token becomes this token without merges, as in tiktoken. Rejects a
+ * vocabulary without a token for each byte. */
 organ_status organ_tokenizer_ranked_end(organ_tokenizer *t, const char *label, uint32_t first, uint32_t count,
                                         organ_error *error);
 
@@ -303,9 +322,9 @@ enum { ORGAN_PRETOKENIZER_PATTERNS = 6 };
 /* Flags of a row of the table of pre-tokenizers. */
 enum {
     ORGAN_CUT_NFC = 1,   /* the text is converted to NFC first */
-    ORGAN_CUT_WHOLE = 2, /* a word that is a token becomes it, regardless of the merges */
-    ORGAN_CUT_BOS = 4,   /* BOS is put before a text unless the file forbids it */
-    ORGAN_CUT_DROPS = 8, /* as in tiktoken, text that no pattern matches has no tokens */
+    ORGAN_CUT_WHOLE = 2, /* a word that is a token becomes this token without merges (ignore_merges) */
+    ORGAN_CUT_BOS = 4,   /* BOS is put before a text unless add_bos_token of the file is false */
+    ORGAN_CUT_DROPS = 8, /* text that no pattern matches is dropped, as in tiktoken */
 };
 #define ORGAN_CUT_BYTES "" /* in the list of patterns: the position of the step that writes bytes as letters */
 
@@ -313,17 +332,18 @@ enum {
 typedef struct organ_pretokenizer {
     const char *names;                                 /* values of tokenizer.ggml.pre, separated by blanks */
     const char *patterns[ORGAN_PRETOKENIZER_PATTERNS]; /* applied in this order; NULL after the last */
-    unsigned rules;                                    /* ORGAN_CUT_NFC, ORGAN_CUT_WHOLE, ORGAN_CUT_BOS */
+    unsigned rules;                                    /* sum of the flags ORGAN_CUT_* */
 } organ_pretokenizer;
 
-const organ_pretokenizer *organ_pretokenizer_named(const char *name,
-                                                   size_t length); /* NULL if the name is not in the table */
-/* Returns the name, not NUL-terminated, of a row of the table that has the rules of the tokenizer, and sets *length:
- * `architecture` if a row with these rules has that name, else the first name of the first such row. NULL if no row
- * has these rules. */
+/* Returns the row with this name, or NULL if the table has none. */
+const organ_pretokenizer *organ_pretokenizer_named(const char *name, size_t length);
+/* Returns a value for tokenizer.ggml.pre: the name, not NUL-terminated, of a row that has the rules of the tokenizer,
+ * and sets *length. Prefers `architecture` (the general.architecture of the model) if a row with these rules has that
+ * name, else takes the first name of the first row with these rules. Returns NULL if no row has these rules. */
 const char *organ_pretokenizer_name_of(const organ_tokenizer *t, const char *architecture, size_t *length);
-/* Adds the steps of a row of the table of pre-tokenizers: its patterns, then the step that writes bytes as letters,
- * unless ORGAN_CUT_BYTES is among the patterns. */
+/* Adds the steps of a row to the tokenizer: NFC if its rules require it, its patterns, then the step that replaces
+ * bytes by letters, unless ORGAN_CUT_BYTES is among the patterns. The caller applies ORGAN_CUT_WHOLE and
+ * ORGAN_CUT_BOS. */
 organ_status organ_tokenizer_set_pretokenizer(organ_tokenizer *t, const char *label,
                                               const organ_pretokenizer *pretokenizer, organ_error *error);
 

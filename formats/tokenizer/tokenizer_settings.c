@@ -7,11 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FILE_LIMIT = 64 << 20, DEPTH_LIMIT = 8 }; /* bytes of tokenizer_config.json; levels of processors */
+/* Upper bounds: bytes of tokenizer_config.json, levels of post-processors inside post-processors. */
+enum { FILE_LIMIT = 64 << 20, DEPTH_LIMIT = 8 };
 
 static const char file_name[] = "tokenizer_config.json";
 
-/* Returns the path of the file `name` next to the model, in the tokenizer's arena, for messages. */
+/* Returns the path of the file `name` in the model's directory, or in its folder of files for an organ directory, for
+ * messages. The tokenizer's arena owns the path. Returns `name` itself if memory is exhausted. */
 const char *organ_tokenizer_label(const organ_model *model, organ_tokenizer *t, const char *name)
 {
     const char *const folder = model->manifest ? "/" ORGAN_FILES_FOLDER : "";
@@ -37,7 +39,8 @@ static int64_t token_named(const organ_tokenizer *t, const json_t *value)
     return id == ORGAN_NO_ID ? -1 : (int64_t)id;
 }
 
-/* Returns the name of the token that a TemplateProcessing in `post` puts before a text, or NULL. */
+/* Returns the name of the token that a TemplateProcessing in the post-processor `post` puts before a text, or NULL if
+ * there is none. Searches a Sequence of post-processors recursively; `depth` is the level of `post` in it. */
 static const json_t *before_text(const json_t *post, unsigned depth)
 {
     const char *type = json_string_value(json_object_get(post, "type"));
@@ -53,9 +56,10 @@ static const json_t *before_text(const json_t *post, unsigned depth)
     return NULL;
 }
 
-/* Sets facts.bos and facts.eos from bos_token and eos_token of the config; without bos_token, facts.bos is the token
- * that the template in `post` puts before a text. facts.adds_bos is add_bos_token of the config or, if that is
- * missing, true if the template puts a token before a text. Rejects facts.adds_bos without a BOS token. */
+/* Sets facts.bos and facts.eos from bos_token and eos_token of the config; if bos_token is missing or no token,
+ * facts.bos is the token that the template in `post` puts before a text. Sets facts.adds_bos to add_bos_token of the
+ * config or, if that is missing, to true if the template puts a token before a text. Rejects a true facts.adds_bos
+ * without a BOS token. `label` is the path of the config, for messages. */
 static organ_status apply_settings(organ_tokenizer *t, const char *label, const json_t *config, const json_t *post,
                                    organ_error *error)
 {

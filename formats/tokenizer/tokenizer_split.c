@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: MIT
- * Finds matches of a step in a text and splits the text at them, as the package tokenizers does. */
+ * Finds the matches of a step's text or regular expression in a text, and splits the text at them as the package
+ * tokenizers does. */
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include <string.h>
 
-/* Limits of the match steps of PCRE2. MATCH_LIMIT is more than any pattern in use needs for a word; a pattern that
- * needs more would take exponential time. PCRE2 restarts its count at each character at which a match might begin,
- * so MATCH_LIMIT alone would allow hours for a text; STEPS_FOR_BYTE bounds the sum. */
+/* Limits of the match steps of PCRE2. A "start" is a character at which a match might begin; PCRE2 restarts its count
+ * of steps at each start. MATCH_LIMIT is more than any pattern in use needs for a word; a pattern that needs more would
+ * take exponential time. MATCH_LIMIT alone would allow hours for a text, so STEPS_FOR_BYTE bounds the sum over all
+ * starts. */
 enum {
-    MATCH_LIMIT = 20000000,   /* steps for one start of a match */
+    MATCH_LIMIT = 20000000,   /* most steps for one start */
     FIRST_LIMIT = 64,         /* steps for one start that are tried first */
-    STEPS_FOR_BYTE = 1 << 14, /* steps for a whole text, per byte */
-    STEPS_AT_ONCE = 1 << 16,  /* steps for one call of PCRE2 */
-    STACK_LIMIT = 16 << 20    /* bytes of the stack of compiled patterns */
+    STEPS_FOR_BYTE = 1 << 14, /* most steps for a whole text, per byte of it */
+    STEPS_AT_ONCE = 1 << 16,  /* steps for one call of pcre2_match, over all its starts */
+    STACK_LIMIT = 16 << 20    /* largest stack of compiled patterns, in bytes */
 };
 
 /* Allocates the buffers of PCRE2 and sets the limit of steps for a text of `bytes` bytes, so that a malicious
@@ -22,6 +24,7 @@ bool organ_search_make(organ_search *search, size_t bytes)
     search->steps_left = MATCH_LIMIT + (uint64_t)STEPS_FOR_BYTE * bytes;
     search->data = pcre2_match_data_create(1, NULL);
     search->context = pcre2_match_context_create(NULL);
+    /* begins with 32 KiB, the size of PCRE2's own stack */
     search->stack = pcre2_jit_stack_create(32 << 10, STACK_LIMIT,
                                            NULL); /* NULL if it cannot be allocated: PCRE2 then uses its own */
     if (!search->data || !search->context)
@@ -38,10 +41,10 @@ void organ_search_release(organ_search *search)
     pcre2_jit_stack_free(search->stack);
 }
 
-/* Searches for a match that begins in [from, *last], with at most `limit` steps for each start, and returns the
- * result of pcre2_match. Chooses *last so that `limit` times the number of starts stays below STEPS_AT_ONCE; if
- * `limit` is not below STEPS_AT_ONCE, only one start is tried. Subtracts `limit` from search->steps_left for each
- * start that was tried. */
+/* Searches for a match that begins at an offset in [from, *last], with at most `limit` steps for each start, and
+ * returns the result of pcre2_match. Sets *last so that `limit` times the number of starts is at most STEPS_AT_ONCE; if
+ * `limit` is not below STEPS_AT_ONCE, *last is `from`. Subtracts `limit` from search->steps_left for each start that
+ * was tried. */
 static int match_with_limit(const organ_step *step, organ_search *search, const char *text, size_t bytes, size_t from,
                             size_t *last, uint32_t limit)
 {
@@ -51,14 +54,16 @@ static int match_with_limit(const organ_step *step, organ_search *search, const 
     pcre2_set_offset_limit(search->context, *last);
     const int found =
         pcre2_match(step->regex, (PCRE2_SPTR)text, bytes, from, PCRE2_NO_UTF_CHECK, search->data, search->context);
+    /* the starts that were tried: `from` up to the match, or up to *last without a match */
     const size_t begin = found >= 0 ? pcre2_get_ovector_pointer(search->data)[0] : *last;
     const uint64_t taken = limit * (uint64_t)(begin > from ? begin - from + 1 : 1);
     search->steps_left -= taken < search->steps_left ? taken : search->steps_left;
     return found;
 }
 
-/* Searches for a match from `from` on and returns the result of pcre2_match. Begins with a small limit of steps,
- * which is enough for patterns in use, and raises the limit whenever PCRE2 reports that it was reached. */
+/* Searches for a match that begins at byte `from` or later, and returns the result of pcre2_match. Begins with
+ * FIRST_LIMIT steps for each start, which is enough for patterns in use, and raises the limit 16-fold whenever PCRE2
+ * reports that it was reached. Returns PCRE2_ERROR_MATCHLIMIT if search->steps_left or MATCH_LIMIT are used up. */
 static int match_with_growing_limit(const organ_step *step, organ_search *search, const char *text, size_t bytes,
                                     size_t from)
 {
@@ -72,6 +77,7 @@ static int match_with_growing_limit(const organ_step *step, organ_search *search
         }
         if (found != PCRE2_ERROR_NOMATCH || last >= bytes)
             return found;
+        /* no match begins up to `last`: continue at the next character */
         for (from = last + 1; from < bytes && ((unsigned char)text[from] & 0xC0) == 0x80;)
             from++;
         limit = FIRST_LIMIT;
@@ -79,8 +85,9 @@ static int match_with_growing_limit(const organ_step *step, organ_search *search
     return PCRE2_ERROR_MATCHLIMIT;
 }
 
-/* Finds the next match [*begin, *end) of the step's regular expression from *from on; *begin is SIZE_MAX if there is
- * none. After an empty match, *from moves on by one character, so that the search ends. */
+/* Finds the next match of the step's regular expression from byte *from on and sets its byte range [*begin, *end);
+ * *begin is SIZE_MAX if there is none. Sets *from to the end of the match, or one character further after an empty
+ * match, so that the next search does not find it again. Returns ORGAN_BAD_INPUT if PCRE2 reaches a limit. */
 static organ_status find_regex(const organ_step *step, organ_search *search, const char *text, size_t bytes,
                                size_t *from, size_t *begin, size_t *end, organ_error *error)
 {
@@ -113,8 +120,9 @@ static organ_status find_regex(const organ_step *step, organ_search *search, con
     return ORGAN_OK;
 }
 
-/* Finds the next match [*begin, *end) of the step's regular expression or text from *from on, and sets *from to the
- * earliest start of the following one. *begin is SIZE_MAX if there is none. */
+/* Finds the next match of the step's regular expression or text from byte *from on and sets its byte range
+ * [*begin, *end); *begin is SIZE_MAX if there is none. Sets *from to the offset from which to search for the next
+ * match. */
 organ_status organ_step_find(const organ_step *step, organ_search *search, const char *text, size_t bytes, size_t *from,
                              size_t *begin, size_t *end, organ_error *error)
 {
@@ -128,23 +136,24 @@ organ_status organ_step_find(const organ_step *step, organ_search *search, const
 }
 
 /* State of splitting a text. A span is a match or the text between two matches. */
-typedef struct split_cut {
+typedef struct split_state {
     const organ_step *step;
-    organ_piece_sink *sink;
-    void *context;
-    size_t begin, end; /* the last piece, which the next span may still join; empty if there is none */
-    bool any, matched; /* there was a previous span; it was a match */
-} split_cut;
+    organ_piece_sink *sink; /* gets the pieces */
+    void *context;          /* of `sink` */
+    size_t begin, end; /* byte range of the last piece, which the next span may still join; empty if there is none */
+    bool any;          /* there was a previous span */
+    bool matched;      /* the previous span counted as match (after step->invert) */
+} split_state;
 
 /* Passes the last piece to the sink, unless it is empty. */
-static organ_status emit_piece(split_cut *c, organ_error *error)
+static organ_status emit_piece(split_state *c, organ_error *error)
 {
     return c->begin == c->end ? ORGAN_OK : c->sink(c->context, c->begin, c->end, error);
 }
 
-/* Returns true if the step's behaviour joins the next span of the text to the last piece. `match`: the next span is a
- * match of the pattern; c->matched: the span before it was one. */
-static bool joins_previous(const split_cut *c, bool match)
+/* Returns true if the step's behaviour joins the next span of the text to the last piece. `match` is true if the next
+ * span counts as match (after step->invert). */
+static bool joins_previous(const split_state *c, bool match)
 {
     switch (c->step->behaviour) {
     case ORGAN_ISOLATED:
@@ -160,9 +169,11 @@ static bool joins_previous(const split_cut *c, bool match)
     return false;
 }
 
-/* Adds the next span of the text: joins it to the last piece, begins a new piece with it, or removes it, as the
- * step's behaviour requires. `match`: the span is a match of the step's pattern, not the text between two matches. */
-static organ_status add_span(split_cut *c, size_t begin, size_t end, bool match, organ_error *error)
+/* Adds the next span of the text, bytes [begin, end): joins it to the last piece, begins a new piece with it, or
+ * removes it, as the step's behaviour requires. `match` is true if the span is a match of the step's pattern, false if
+ * it is the text between two matches; step->invert exchanges the two. Passes the last piece to the sink before a new
+ * one begins. */
+static organ_status add_span(split_state *c, size_t begin, size_t end, bool match, organ_error *error)
 {
     if (begin == end)
         return ORGAN_OK;
@@ -181,11 +192,12 @@ static organ_status add_span(split_cut *c, size_t begin, size_t end, bool match,
     return ORGAN_OK;
 }
 
-/* Splits a text at the matches of a step and passes the pieces, which are not empty, to `sink` in order. */
+/* Splits a text at the matches of a step and passes the pieces, which are not empty, to `sink` in order. Stops with the
+ * first error of a search or of the sink. */
 organ_status organ_step_split(const organ_step *step, organ_search *search, const char *text, size_t bytes,
                               organ_piece_sink *sink, void *context, organ_error *error)
 {
-    split_cut c = {.step = step, .sink = sink, .context = context};
+    split_state c = {.step = step, .sink = sink, .context = context};
     size_t from = 0, done = 0, begin, end = 0;
     for (;;) {
         if (organ_step_find(step, search, text, bytes, &from, &begin, &end, error) != ORGAN_OK)

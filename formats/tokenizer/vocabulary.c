@@ -9,7 +9,8 @@
 #include <utf8proc.h>
 #include <xxhash.h>
 
-/* Appends bytes. Returns false if memory is exhausted or bytes->max would be exceeded. */
+/* Appends `count` bytes of `from`. Returns false if memory is exhausted, or if `bytes` is bounded and would exceed its
+ * `max`. Allocates twice the bytes needed, so that many small additions take linear time. */
 bool organ_bytes_add(organ_bytes *bytes, const char *from, size_t count)
 {
     if (bytes->bounded && count > bytes->max - bytes->used) {
@@ -30,10 +31,11 @@ bool organ_bytes_add(organ_bytes *bytes, const char *from, size_t count)
     return true;
 }
 
-/* Decodes the character at s, which must be valid UTF-8, and sets *length to its bytes. */
+/* Returns the code point of the character at `s`, which must be valid UTF-8, and sets *length to its bytes. */
 uint32_t organ_utf8_at(const char *s, size_t *length)
 {
     const unsigned char *u = (const unsigned char *)s;
+    /* the first byte of n > 1 bytes begins with n one bits and a zero bit, then has 7 - n bits of the code point */
     *length = 1 + (size_t)(u[0] >= 0x80) + (u[0] >= 0xE0) + (u[0] >= 0xF0);
     uint32_t code = *length == 1 ? u[0] : u[0] & (0x7Fu >> *length);
     for (size_t k = 1; k < *length; k++)
@@ -41,19 +43,21 @@ uint32_t organ_utf8_at(const char *s, size_t *length)
     return code;
 }
 
+/* Writes the UTF-8 of a code point to `to` (up to 4 bytes) and returns the number of bytes written. */
 size_t organ_utf8_put(uint32_t code, char *to)
 {
     return (size_t)utf8proc_encode_char((utf8proc_int32_t)code, (utf8proc_uint8_t *)to);
 }
 
-/* Returns the printable character that byte-level BPE (GPT-2) writes for a byte: the character with the code of the
- * byte if Latin-1 has a visible one, else a character from U+0100 on. */
+/* Returns the letter of a byte: the printable character that byte-level BPE (GPT-2, bytes_to_unicode) writes for the
+ * byte. It is the Latin-1 character of the byte if that is visible, else a character from U+0100 on. */
 uint32_t organ_letter_of(unsigned char byte)
 {
     const bool shown = (byte >= 33 && byte <= 126) || (byte >= 161 && byte != 173);
     if (shown)
         return byte;
-    /* All other bytes, in ascending order, become the characters from U+0100 on: 0..32, 127..160, 173. */
+    /* The other bytes are, in ascending order, 0 to 32, 127 to 160 and 173: numbers 0 to 32, 33 to 66 and 67. Number n
+     * becomes U+0100 + n. */
     if (byte <= 32)
         return 256u + byte;
     return 256u + (byte <= 160 ? byte - 127u + 33u : 67u);
@@ -74,7 +78,8 @@ int organ_byte_of(uint32_t letter)
 
 /* ---- texts ---- */
 
-/* Returns the slot of the text, or the empty slot in which to insert it (open addressing, linear probing). */
+/* Returns the slot of t->slots that contains the id of the text, or the free slot in which to enter it (open
+ * addressing, linear probing). */
 static uint32_t *slot_of_text(const organ_tokenizer *t, const char *text, size_t bytes)
 {
     for (size_t at = XXH3_64bits_withSeed(text, bytes, t->seed) & (t->slot_count - 1);;
@@ -85,7 +90,7 @@ static uint32_t *slot_of_text(const organ_tokenizer *t, const char *text, size_t
     }
 }
 
-/* Doubles the table of texts and enters all texts again. Returns false if memory is exhausted. */
+/* Doubles t->slots, the hash table of texts, and enters all texts again. Returns false if memory is exhausted. */
 static bool grow_slots(organ_tokenizer *t)
 {
     uint32_t *const old = t->slots;
@@ -103,7 +108,7 @@ static bool grow_slots(organ_tokenizer *t)
     return true;
 }
 
-/* Makes room for token `id`; ids between it and the largest one so far get no token. Returns false if memory is
+/* Extends t->tokens to token `id`. The new entries up to `id` have no text yet. Returns false if memory is
  * exhausted. */
 static bool reserve_id(organ_tokenizer *t, uint32_t id)
 {
@@ -122,28 +127,29 @@ static bool reserve_id(organ_tokenizer *t, uint32_t id)
     return true;
 }
 
-/* Sets the text of token `id` and enters the text; if another id has the same text, the table now gives `id`. Returns
- * false if memory is exhausted. */
+/* Sets the text of token `id` and enters it into the hash table of texts. If another id has the same text, a search for
+ * the text finds `id` from now on. Returns false if memory is exhausted. */
 bool organ_tokenizer_token(organ_tokenizer *t, uint32_t id, const char *text, size_t bytes)
 {
     const char *kept = organ_arena_copy(&t->arena, text, bytes);
-    if (!kept || !reserve_id(t, id) || (t->named >= t->slot_count / 2 && !grow_slots(t)))
+    if (!kept || !reserve_id(t, id) || (t->text_count >= t->slot_count / 2 && !grow_slots(t)))
         return false;
     t->tokens[id] = (organ_token){.text = kept, .bytes = (uint32_t)bytes};
     uint32_t *slot = slot_of_text(t, kept, bytes);
-    t->named += *slot == 0;
+    t->text_count += *slot == 0;
     *slot = id + 1;
     return true;
 }
 
-/* Returns the id of the text, or ORGAN_NO_ID. A slot contains id + 1, or 0 if it is empty: 0 - 1 is ORGAN_NO_ID. */
+/* Returns the id of the token with this text, or ORGAN_NO_ID. A slot contains id + 1, or 0 if it is free: 0 - 1 is
+ * ORGAN_NO_ID. */
 uint32_t organ_tokenizer_id(const organ_tokenizer *t, const char *text, size_t bytes)
 {
     return t->slot_count ? *slot_of_text(t, text, bytes) - 1 : ORGAN_NO_ID;
 }
 
-/* Appends a copy of an added token to t->raw. An id without a token gets its text. Returns false if memory is
- * exhausted. */
+/* Appends a copy of an added token to t->raw. If its id has no token yet, the id gets the text of the added token,
+ * which is not entered into the hash table of texts. Returns false if memory is exhausted. */
 bool organ_tokenizer_add(organ_tokenizer *t, const organ_added *added)
 {
     organ_added *larger = realloc(t->raw.items, (t->raw.count + 1) * sizeof *larger);
@@ -160,8 +166,9 @@ bool organ_tokenizer_add(organ_tokenizer *t, const organ_added *added)
     return true;
 }
 
-/* Ends the vocabulary, and caches the ids of all characters below U+0800 and of the byte tokens <0x00> to <0xFF>,
- * which encoding looks up most often. */
+/* Ends the vocabulary: sets facts.vocabulary to the number of ids so far. Stores the ids of all characters below U+0800
+ * in t->letters and those of the byte tokens <0x00> to <0xFF> in t->byte_ids, because encoding needs them most
+ * often. */
 void organ_tokenizer_ready(organ_tokenizer *t)
 {
     t->facts.vocabulary = (uint32_t)t->token_count;
@@ -180,14 +187,15 @@ void organ_tokenizer_ready(organ_tokenizer *t)
 /* Kinds of pairs. They are not 0, so that the key of a pair is not 0, which marks a free slot. */
 enum { OF_TOKENS = 1, OF_CHARACTERS = 2 };
 
-/* Returns the key of a pair in the hash table: its kind and two ids or code points. */
+/* Returns the key of a pair in the hash table: its kind in the two highest bits, then the two ids or code points, which
+ * are below 2^31. */
 static uint64_t pair_key(unsigned kind, uint32_t left, uint32_t right)
 {
     return (uint64_t)kind << 62 | (uint64_t)left << 31 | right;
 }
 
-/* Returns true if the slot is a merge of tokens, and sets the two ids. Pairs of characters are in the same table;
- * the kind is in the two highest bits of the key. */
+/* Returns true if the slot is a merge of tokens, false if it is free or a pair of characters. Sets *left and *right to
+ * the two ids or code points in any case. */
 bool organ_merge_is_of_tokens(const organ_merge *slot, uint32_t *left, uint32_t *right)
 {
     *left = (uint32_t)(slot->pair >> 31 & INT32_MAX);
@@ -204,7 +212,8 @@ static organ_merge *slot_of_pair(const organ_tokenizer *t, uint64_t pair)
     return &t->merges[at];
 }
 
-/* Enters a pair or replaces its entry; keeps the table at most half full. Returns false if memory is exhausted. */
+/* Enters a pair into t->merges, or replaces its entry. Doubles the table when it is half full. Returns false if memory
+ * is exhausted. */
 static bool put_pair(organ_tokenizer *t, organ_merge merge)
 {
     if (t->merge_count >= t->merge_slots / 2) {
@@ -226,9 +235,10 @@ static bool put_pair(organ_tokenizer *t, organ_merge merge)
     return true;
 }
 
-/* Enters all pairs of adjacent characters of the text of a token. If the pair of two characters is not in the table,
- * no merge crosses the place between them, so a word can be split there. Returns false if memory is exhausted. */
-static bool note_pairs(organ_tokenizer *t, const organ_token *token)
+/* Enters into t->merges all pairs of adjacent characters in the text of `token`, which a merge makes. organ_bpe_word
+ * cuts words between two characters that are not in the table as a pair, because no merge joins them. Returns false if
+ * memory is exhausted. */
+static bool put_character_pairs(organ_tokenizer *t, const organ_token *token)
 {
     uint32_t previous = ORGAN_NO_ID;
     size_t length;
@@ -241,7 +251,8 @@ static bool note_pairs(organ_tokenizer *t, const organ_token *token)
     return true;
 }
 
-/* Returns the value of a byte token, such as 0x0A for "<0x0A>"; -1 for other tokens. */
+/* Returns the value of a byte token, such as 0x0A for "<0x0A>"; -1 for other tokens. The token must have a text, and
+ * organ_tokenizer_ready must have set t->byte_ids. */
 int organ_tokenizer_byte(const organ_tokenizer *t, uint32_t id)
 {
     unsigned value;
@@ -249,28 +260,33 @@ int organ_tokenizer_byte(const organ_tokenizer *t, uint32_t id)
     return named && t->byte_ids[value & 255] == id ? (int)(value & 255) : -1;
 }
 
-/* Enters the merge of two tokens to the token `made`, and the pairs of adjacent characters of `made`. Returns false
- * if memory is exhausted. */
+/* Enters the merge of the tokens `left` and `right` to the token `made`, and the pairs of adjacent characters of
+ * `made`. Returns false if memory is exhausted. */
 bool organ_tokenizer_merge(organ_tokenizer *t, uint32_t left, uint32_t right, uint32_t rank, uint32_t made)
 {
-    /* The text of a byte token is "<0xNN>", not its byte, so the pairs of characters do not show where merges cross. */
+    /* The text of a byte token is "<0xNN>", not its byte, so the pairs of characters do not show which characters this
+     * merge joins: words must not be cut. With scores, byte tokens replace characters only after the merges. */
     if (t->byte_fallback && !t->by_scores &&
         (organ_tokenizer_byte(t, left) >= 0 || organ_tokenizer_byte(t, right) >= 0))
         t->whole_words = true;
-    return put_pair(t, (organ_merge){pair_key(OF_TOKENS, left, right), rank, made}) && note_pairs(t, &t->tokens[made]);
+    return put_pair(t, (organ_merge){pair_key(OF_TOKENS, left, right), rank, made}) &&
+           put_character_pairs(t, &t->tokens[made]);
 }
 
+/* Returns the entry of the pair with this key (pair_key), or NULL if the table has none. */
 static const organ_merge *find_pair(const organ_tokenizer *t, uint64_t pair)
 {
     const organ_merge *const slot = t->merge_slots ? slot_of_pair(t, pair) : NULL;
     return slot && slot->pair ? slot : NULL;
 }
 
+/* Returns the merge of two tokens, or NULL if there is none or an id is ORGAN_NO_ID. */
 const organ_merge *organ_tokenizer_pair(const organ_tokenizer *t, uint32_t left, uint32_t right)
 {
     return left == ORGAN_NO_ID || right == ORGAN_NO_ID ? NULL : find_pair(t, pair_key(OF_TOKENS, left, right));
 }
 
+/* Returns true if the code points `left` and `right` are adjacent in the text of a token that a merge makes. */
 bool organ_tokenizer_are_adjacent(const organ_tokenizer *t, uint32_t left, uint32_t right)
 {
     return find_pair(t, pair_key(OF_CHARACTERS, left, right)) != NULL;

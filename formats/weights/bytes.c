@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Finds weights whose codes are bytes or halves of bytes: FP8, INT8, MXFP8, MXFP4 and NVFP4, under all names that
- * tools give to their tensors. `group` is the config's settings for the weight. */
+ * tools give to their tensors. A parameter `group` is the config's settings for the weight. */
 #include "formats/weights/weight_search.h"
 
 #include <inttypes.h>
@@ -21,16 +21,17 @@ static bool is_exponents(const organ_tensor *scale)
     return scale->dtype == ORGAN_U8 || scale->dtype == ORGAN_F8_E8M0;
 }
 
-/* Sets *scale to the scale tensor of codes that have the name of the plain weight ("X.weight"), or to NULL. Tools
- * name it X.weight_scale_inv, X.weight_scale, X.scale, X.qscale_weight or X.scale_weight. Two of these are an error,
- * because either could be the right one. */
+/* Sets *scale to the scale tensor of codes that have the name of the plain weight ("X.weight"), or to NULL if there is
+ * none. Tools name the scale X.weight_scale_inv, X.weight_scale, X.scale, X.qscale_weight or X.scale_weight. Two of
+ * these are an error, because either could be the right one. For codes with a name Y that does not end with ".weight",
+ * only Y_scale_inv and Y_scale are tried. */
 static organ_status find_scale(organ_weight_search *search, const organ_tensor *codes, const organ_tensor **scale)
 {
     static const char *const ends[] = {"_scale_inv", "_scale", "scale", "qscale_weight", "scale_weight"};
     const size_t length = strlen(codes->name), stem = length - strlen("weight");
     const bool module = organ_ends_with(codes->name, ".weight");
     *scale = NULL;
-    for (size_t k = 0; k < (module ? 5 : 2); k++) {
+    for (size_t k = 0; k < (module ? 5 : 2); k++) { /* the first two follow the whole name */
         const organ_tensor *const found = organ_weight_relative(search, codes->name, k < 2 ? length : stem, ends[k]);
         if (found && *scale)
             return organ_weight_fail(search, codes, "has two scales, '%.150s' and '%.150s'", (*scale)->name,
@@ -41,7 +42,8 @@ static organ_status find_scale(organ_weight_search *search, const organ_tensor *
     return ORGAN_OK;
 }
 
-/* Adds a weight of 4-bit codes, two in a byte of the last axis, of which `size` codes of a row share a scale. */
+/* Completes and adds a weight whose codes are pairs of 4 bits in the bytes of a row. `size` consecutive codes of a row
+ * share a scale. The caller has set weight->scale. */
 static organ_status add_pairs(organ_weight_search *search, organ_weight *weight, uint64_t size)
 {
     const organ_tensor *const codes = weight->codes, *const scale = weight->scale;
@@ -100,8 +102,8 @@ static organ_status find_global(organ_weight_search *search, organ_weight *weigh
     return ORGAN_OK;
 }
 
-/* Adds a weight of 4-bit codes: MXFP4 if its scales are exponents, else NVFP4. The first `length` bytes of the
- * codes' name precede "_scale". */
+/* Adds a weight of 4-bit codes: MXFP4 if its scales are exponents, else NVFP4. The caller has set weight->scale. The
+ * name of an NVFP4 tensor scale begins with the first `length` bytes of the codes' name (find_global). */
 static organ_status add_fp4(organ_weight_search *search, organ_weight *weight, size_t length)
 {
     if (weight->codes->elements == 0)
@@ -119,8 +121,8 @@ static organ_status add_fp4(organ_weight_search *search, organ_weight *weight, s
                                                            : search->error->status;
 }
 
-/* Returns true if the scales are exponents for each 32 values of a row (MXFP8), and the config does not state other
- * blocks. */
+/* Returns true if the weight is MXFP8: E4M3 codes with an exponent as scale for each 32 values of a row, and a config
+ * that does not state other blocks. */
 static bool is_mxfp8(const organ_weight *weight, const organ_quant_group *group)
 {
     const organ_tensor *const s = weight->scale;
@@ -136,7 +138,7 @@ static bool is_mxfp8(const organ_weight *weight, const organ_quant_group *group)
     return s->shape[rank - 1] == weight->shape[rank - 1] / MX_GROUP;
 }
 
-/* Adds an FP8 weight: MXFP8 with groups of 32, or scales on a grid of blocks. */
+/* Adds a weight of FP8 codes: MXFP8 if is_mxfp8 recognises it, else FP8 with a scale for each block, row or tensor. */
 static organ_status add_fp8(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
 {
     weight->scheme = is_mxfp8(weight, group) ? ORGAN_SCHEME_MXFP8 : ORGAN_SCHEME_FP8;
@@ -150,7 +152,8 @@ static organ_status add_fp8(organ_weight_search *search, organ_weight *weight, c
     return ORGAN_OK;
 }
 
-/* Adds an INT8 weight with scales on a grid and optional zero points of the same shape. */
+/* Adds a weight of INT8 codes with a scale for each block, row or tensor, and optional zero points (X_zero_point for
+ * codes X) of the same shape as the scales. */
 static organ_status add_int8(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
 {
     weight->scheme = ORGAN_SCHEME_INT8;
@@ -168,17 +171,17 @@ static organ_status add_int8(organ_weight_search *search, organ_weight *weight, 
     return ORGAN_OK;
 }
 
-/* Returns true for types that only codes of packed weights have. */
+/* Returns true for types of bytes, FP8, FP6 and FP4, which codes of packed weights have. */
 static bool is_code_type(organ_dtype t)
 {
     return organ_dtype_is_fp8(t) || t == ORGAN_U8 || t == ORGAN_I8 || t == ORGAN_F4 || t == ORGAN_F6_E2M3 ||
            t == ORGAN_F6_E3M2;
 }
 
-/* Checks a tensor that belongs to no packed weight. A tensor of a code type with 2 or more axes is an error if there
- * is a scale next to it, or if the config says that its module is quantised. Otherwise it is a plain weight whose
- * values are the codes: counts it in search->alone_count, from which a note is made. Integers of 16 and 32 bits are
- * an error with a scale, and need no note without one. */
+/* Checks a tensor that belongs to no packed weight. Returns ORGAN_BAD_INPUT if the tensor has a type of codes, 2 or
+ * more axes, and a scale next to it, or if it is not of words and the config states that its module is quantised.
+ * Otherwise it is a plain weight whose values are the codes: counts it in search->without_scales_count, about which
+ * organ_weight_write_notes writes a note. Integers of 16 and 32 bits ("words") are not counted. */
 organ_status organ_weight_check_without_scale(organ_weight_search *search, const organ_tensor *codes)
 {
     const organ_quant_group *group;
@@ -196,7 +199,7 @@ organ_status organ_weight_check_without_scale(organ_weight_search *search, const
         return ORGAN_OK;
     const size_t length = strlen(codes->name) - (organ_ends_with(codes->name, ".weight") ? strlen(".weight") : 0);
     const char *const module = organ_weight_name(search, codes->name, length, "");
-    if (!module)
+    if (!module) /* reports exhausted memory, because the weight has no name */
         return organ_weight_shape(search, &(organ_weight){.codes = codes}, 0, NULL, 1, 1);
     if (organ_weight_group(search, codes->name, &group, &named) ||
         organ_quant_config_is_skipped(search->config, module, codes->anatomy.role == ORGAN_ROLE_EMBED, &skipped,
@@ -204,7 +207,7 @@ organ_status organ_weight_check_without_scale(organ_weight_search *search, const
         return search->error->status;
     if (!named || skipped) {
         search->without_scales = search->without_scales ? search->without_scales : codes->name;
-        search->alone_count++;
+        search->without_scales_count++;
         return ORGAN_OK;
     }
     return organ_weight_fail(search, codes,
@@ -212,8 +215,8 @@ organ_status organ_weight_check_without_scale(organ_weight_search *search, const
                              type, search->config->file, search->config->method, codes->name, codes->name);
 }
 
-/* Adds the weight whose codes are `tensor`, under the plain weight's name, if there is a scale next to it; then sets
- * *found. */
+/* If there is a scale next to `tensor` (find_scale), adds the weight whose codes are `tensor` and sets *found. The
+ * codes then have the name of the unpacked weight, and are FP8, INT8 or pairs of 4 bits. */
 static organ_status find_under_own_name(organ_weight_search *search, const organ_tensor *tensor, bool *found)
 {
     organ_weight weight = organ_weight_plain(tensor);
@@ -235,9 +238,9 @@ static organ_status find_under_own_name(organ_weight_search *search, const organ
 }
 
 /* Finds MXFP4 weights of gpt-oss. If `tensor` is named X.blocks or X_blocks and has the shape [experts, out, in / 32,
- * 16 bytes], adds the weight with these codes and with scales [experts, out, in / 32], and sets *found. X.blocks is
- * the name in the first release; the weight is then [experts, out, in]. X_blocks is the name in transformers; the
- * weight is then transposed to [experts, in, out]. */
+ * 16 bytes], adds the weight X with these codes and with the scales X.scales or X_scales [experts, out, in / 32], and
+ * sets *found. X.blocks is the name in the first release; the weight is then [experts, out, in]. X_blocks is the name
+ * in transformers; the weight is then transposed to [experts, in, out]. */
 static organ_status bytes_find_blocks(organ_weight_search *search, const organ_tensor *tensor, bool *found)
 {
     const bool first = organ_ends_with(tensor->name, ".blocks");
@@ -263,7 +266,8 @@ static organ_status bytes_find_blocks(organ_weight_search *search, const organ_t
     return ORGAN_OK;
 }
 
-/* Adds the weight whose codes are `tensor`, a *.weight_packed of bytes: MXFP4 or NVFP4 of compressed-tensors. */
+/* Adds the weight whose codes are `tensor`, a *.weight_packed of bytes, and sets *found: MXFP4 or NVFP4 of
+ * compressed-tensors. */
 static organ_status find_packed_bytes(organ_weight_search *search, const organ_tensor *tensor, bool *found)
 {
     const size_t length = strlen(tensor->name) - strlen("_packed");
@@ -275,15 +279,15 @@ static organ_status find_packed_bytes(organ_weight_search *search, const organ_t
     return add_fp4(search, &weight, length);
 }
 
-/* Adds the weight whose codes are `tensor`, if the tensor is of bytes and has one of the known names or a scale;
- * then sets *met, also if the weight is faulty. */
-organ_status organ_weight_find_bytes(organ_weight_search *search, const organ_tensor *tensor, bool *met)
+/* If `tensor` is of bytes (U8, I8 or FP8) and has the name of codes or a scale next to it, adds the weight whose codes
+ * it is and sets *found, also if the weight is faulty. *found must be false at first. */
+organ_status organ_weight_find_bytes(organ_weight_search *search, const organ_tensor *tensor, bool *found)
 {
     if (tensor->dtype == ORGAN_U8 && organ_ends_with(tensor->name, ".weight_packed"))
-        return find_packed_bytes(search, tensor, met);
-    if (tensor->dtype == ORGAN_U8 && bytes_find_blocks(search, tensor, met))
+        return find_packed_bytes(search, tensor, found);
+    if (tensor->dtype == ORGAN_U8 && bytes_find_blocks(search, tensor, found))
         return search->error->status;
-    if (*met || (tensor->dtype != ORGAN_U8 && tensor->dtype != ORGAN_I8 && !organ_dtype_is_fp8(tensor->dtype)))
+    if (*found || (tensor->dtype != ORGAN_U8 && tensor->dtype != ORGAN_I8 && !organ_dtype_is_fp8(tensor->dtype)))
         return ORGAN_OK;
-    return find_under_own_name(search, tensor, met);
+    return find_under_own_name(search, tensor, found);
 }

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Finds all weights of a model: first packed ones, then plain ones among the remaining tensors. */
 #include "formats/weights/weights.h"
 
 #include "formats/base/paged_rows.h"
@@ -9,13 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Reports that there is no memory for the list of weights. */
 static organ_status weights_no_memory(const organ_model *model, organ_error *error)
 {
     return organ_fail_errno(error, ENOMEM, "%s: a list of %zu weights", model->path, model->tensor_count);
 }
 
-/* Returns true for types that codes of packed weights have. A model without tensors of these types is unquantised,
- * and its config is not read. */
+/* Returns true for the types that codes of packed weights have. If no tensor of a model has such a type and its config
+ * states no quant_method, the model is unquantised. */
 static bool is_packed_type(organ_dtype t)
 {
     return (t >= ORGAN_F4 && t <= ORGAN_U16) || t == ORGAN_I32 || t == ORGAN_U32;
@@ -34,8 +36,9 @@ static bool is_plain_model(const organ_model *model)
 
 /* ---- GGUF: a block type is one tensor; only NVFP4 may have a second one, whose values multiply the weight ---- */
 
-/* Adds the weight of an NVFP4 tensor of a GGUF file if there is a tensor scale next to it ("X.scale" for
- * "X.weight"). Does nothing for all other tensors. */
+/* If `tensor` is an NVFP4 tensor of a GGUF file and has a tensor scale next to it ("X.scale" or "X.weight.scale" for
+ * "X.weight"), adds the weight of both. Does nothing for other tensors. Returns ORGAN_BAD_INPUT if the scale is neither
+ * one F32 nor one for each matrix of a stack. */
 static organ_status find_gguf_scale(organ_weight_search *search, const organ_tensor *tensor)
 {
     const size_t length = strlen(tensor->name);
@@ -60,8 +63,9 @@ static organ_status find_gguf_scale(organ_weight_search *search, const organ_ten
 
 /* ---- all formats ---- */
 
-/* Adds all packed weights, each found by its codes: words (GPTQ, AWQ, compressed-tensors), then MLX, then bytes
- * (FP8, INT8). In a GGUF model only NVFP4 with a tensor scale is added. */
+/* Adds all packed weights. For each tensor of the model, tries whether it is the codes of a weight: in words (GPTQ,
+ * AWQ, compressed-tensors), then of MLX, then in bytes (FP8, INT8). In a GGUF model, only adds NVFP4 with a tensor
+ * scale. */
 static organ_status find_packed_weights(organ_weight_search *search)
 {
     const organ_model *const model = search->model;
@@ -87,7 +91,8 @@ static organ_status find_packed_weights(organ_weight_search *search)
     return organ_weight_resolve_words(search);
 }
 
-/* Enters the names of all weights into search->names. Two tensors that are the same weight are an error. */
+/* Enters the names of all weights so far into search->names, which it empties first. Reports an error if two tensors
+ * are the codes of the same weight. */
 static organ_status enter_names(organ_weight_search *search)
 {
     organ_name_table_release(&search->names);
@@ -102,7 +107,8 @@ static organ_status enter_names(organ_weight_search *search)
     return ORGAN_OK;
 }
 
-/* Returns ORGAN_BAD_INPUT if the tensor may be codes of a quantisation method that this program does not support. */
+/* Returns ORGAN_BAD_INPUT if the tensor may be codes (a matrix of a type of codes) and the config's quant_method is not
+ * one that organ supports. */
 static organ_status check_method(const organ_weight_search *search, const organ_tensor *tensor)
 {
     static const char *const known[] = {"",      "fp8",      "fbgemm_fp8", "compressed-tensors", "gptq", "awq", "mxfp4",
@@ -116,9 +122,8 @@ static organ_status check_method(const organ_weight_search *search, const organ_
 }
 
 /* Adds each tensor that belongs to no packed weight as a plain weight. If the model is quantised (`quantised`) and
- * organ_weight_add_unmatched gives a reason why the tensor is no weight, adds it to the list of unmatched tensors
- * instead. With a config, first checks that the tensor cannot be codes of an unsupported method or without a
- * scale. */
+ * organ_weight_add_unmatched returns a reason why the tensor is no weight, adds it to search->unmatched instead. With a
+ * config, rejects a tensor that may be codes of an unsupported method, or codes without a scale. */
 static organ_status find_plain_weights(organ_weight_search *search, bool quantised)
 {
     const organ_model *const model = search->model;
@@ -148,7 +153,8 @@ static int by_codes(const void *a, const void *b)
 }
 
 /* Finds all weights of a model: first packed ones, which claim their codes, scales and other companions, then plain
- * weights among the remaining tensors. Sorts them in the order of the model's tensors and fills in search->found. */
+ * weights among the remaining tensors. Sorts the weights in the order of their codes in the model and fills in
+ * search->found. */
 static organ_status find_all(organ_weight_search *search)
 {
     const organ_model *const model = search->model;
@@ -176,6 +182,7 @@ static organ_status find_all(organ_weight_search *search)
     return search->error->status;
 }
 
+/* Returns the length of the longest tensor name of the model, in bytes. */
 static size_t longest_name(const organ_model *model)
 {
     size_t longest = 0;
@@ -198,13 +205,13 @@ organ_status organ_weights_find(const organ_model *model, organ_weights **weight
     search->weights = organ_rows_take(model->tensor_count + 1, sizeof *search->weights);
     search->unmatched = organ_rows_take(model->tensor_count + 1, sizeof *search->unmatched);
     search->claimed = calloc(model->tensor_count + 1, sizeof *search->claimed);
-    search->name = malloc(longest_name(model) + 64);
+    search->name = malloc(longest_name(model) + 64); /* 64: more than any suffix such as "_global_scale" */
     const bool allocated = search->weights && search->unmatched && search->claimed && search->name;
     if (allocated)
         find_all(search);
     else
         weights_no_memory(model, error);
-    search->error = NULL;
+    search->error = NULL; /* the search may outlive the caller's error */
     organ_rows_rest();
     if (!error->status)
         *weights = &search->found;
@@ -228,8 +235,8 @@ void organ_weights_free(organ_weights *weights)
     free(search);
 }
 
-/* Returns the weight of that name or NULL. If the model is plain, weight k is tensor k, so the model's table of
- * names is used. */
+/* Returns the weight of that name or NULL. In an unquantised model, weight k is tensor k, so the model's table of names
+ * is used. */
 const organ_weight *organ_weights_named(const organ_weights *weights, const char *name)
 {
     const organ_weight_search *const search = (const organ_weight_search *)weights;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Finds weights of MLX: X.weight with rows of U32 words, X.scales and, in the affine mode, X.biases. The last axes
- * of codes and scales give only the bits of a whole group; the config gives the bits of one code, unless only one
- * number is possible. `declared` is the config's settings for the weight. */
+ * Finds weights of MLX: X.weight with rows of U32 words, X.scales and, in the affine mode, X.biases. The sizes of the
+ * last axes of codes and scales give only the bits of a whole group; the config states the bits of one code, unless
+ * only one number is possible. A parameter `declared` is the config's settings for the weight. */
 #include "formats/weights/weight_search.h"
 
 #include <inttypes.h>
@@ -13,9 +13,9 @@
 /* A mode of MLX with floats as codes and a fixed group size: `group` codes of `bits` bits share a scale. The bits of
  * a group (128, 256, 64) identify the mode. */
 typedef struct float_mode {
-    const char *name;
+    const char *name; /* "mode" in the config */
     organ_scheme scheme;
-    unsigned bits, group;
+    unsigned bits, group; /* bits of a code; codes that share a scale */
 } float_mode;
 
 static const float_mode float_modes[] = {
@@ -25,7 +25,8 @@ enum { FLOAT_MODES = sizeof float_modes / sizeof *float_modes };
 /* Upper bound of the words of a row, far above real ones, so that products of the functions below cannot overflow. */
 #define WORDS_MAX ((uint64_t)1 << 40)
 
-/* Returns ORGAN_BAD_INPUT unless codes and scales have 2 to 4 axes, of which all but the last are equal. */
+/* Returns ORGAN_BAD_INPUT unless codes and scales have 2 to 4 axes, of which all but the last are equal, neither is
+ * empty, and a row of codes has at most WORDS_MAX words. */
 static organ_status check_axes(const organ_weight_search *search, const organ_weight *weight)
 {
     const organ_tensor *const codes = weight->codes, *const scale = weight->scale;
@@ -47,9 +48,11 @@ static organ_status check_axes(const organ_weight_search *search, const organ_we
     return ORGAN_OK;
 }
 
+/* Returns the size of the last axis of a tensor, the number of its elements in a row. */
 static uint64_t last_axis(const organ_tensor *tensor) { return tensor->shape[tensor->rank - 1]; }
 
-/* Adds a weight of which `group` codes of a row share a scale. weight->bits is set. */
+/* Sets shape and blocks of the weight from its codes and weight->bits, and adds it. `group` codes of a row share a
+ * scale. */
 static organ_status mlx_add_rows(organ_weight_search *search, organ_weight *weight, uint64_t group)
 {
     const organ_tensor *const codes = weight->codes;
@@ -93,8 +96,8 @@ static organ_status add_floats(organ_weight_search *search, organ_weight *weight
 
 /* ---- affine ---- */
 
-/* Looks for the values of *bits and *group that MLX can write and whose product is `product`, the bits of a group.
- * Returns true and sets both if there is exactly one such pair. */
+/* Looks for numbers of bits of a code and of codes of a group that MLX can write and whose product is `product`, the
+ * bits of a group. Returns true if there is exactly one such pair, which is then in *bits and *group. */
 static bool infer_bits_and_group(uint64_t product, uint64_t *bits, uint64_t *group)
 {
     static const unsigned sizes[] = {32, 64, 128}, widths[] = {1, 2, 3, 4, 5, 6, 8};
@@ -109,7 +112,8 @@ static bool infer_bits_and_group(uint64_t product, uint64_t *bits, uint64_t *gro
     return count == 1;
 }
 
-/* Writes the numbers that the config states to `out`, for messages: "bits 4, group_size 64", or only one of them. */
+/* Writes the numbers that the config states to `out`, for messages: "bits 4, group_size 64", or only one of them.
+ * Returns `out`. */
 static const char *numbers_text(const organ_quant_group *declared, char out[64])
 {
     size_t used = 0;
@@ -121,8 +125,10 @@ static const char *numbers_text(const organ_quant_group *declared, char out[64])
     return out;
 }
 
-/* Sets weight->bits and *group, the codes that share a scale. A row has in / 32 x bits words and in / group scales,
- * so the shapes give only the product bits x group; the config states one or both factors. */
+/* Sets weight->bits, and *group to the number of codes that share a scale. A row of `in` codes has in x bits / 32 words
+ * and in / group scales, so the shapes give only the product bits x group; the config states one or both factors.
+ * Returns ORGAN_BAD_INPUT if the config contradicts the product, or states neither factor and several pairs are
+ * possible. */
 static organ_status find_group(const organ_weight_search *search, organ_weight *weight,
                                const organ_quant_group *declared, uint64_t *group)
 {
@@ -154,8 +160,8 @@ static organ_status find_group(const organ_weight_search *search, organ_weight *
     return ORGAN_OK;
 }
 
-/* Adds an affine weight, w = scale x code + bias, with one scale and bias for each group. The first `stem_length`
- * bytes of the codes' name precede "biases", for messages. */
+/* Adds an affine weight, w = scale x code + bias, with one scale and one bias for each group. The biases have the name
+ * of the first `stem_length` bytes of the codes' name, then "biases"; a message states it if they are missing. */
 static organ_status add_affine(organ_weight_search *search, organ_weight *weight, size_t stem_length,
                                const organ_quant_group *declared)
 {
@@ -202,10 +208,9 @@ static organ_status check_mode(const organ_weight_search *search, const organ_we
     return ORGAN_OK;
 }
 
-/* Adds the weight whose codes are `tensor`, if the tensor is NAME.weight of U32 words with NAME.scales (and
- * NAME.biases in the affine mode), or if the config says that it is quantised; then sets *met, also if the weight is
- * faulty. */
-organ_status organ_weight_find_mlx(organ_weight_search *search, const organ_tensor *tensor, bool *met)
+/* If `tensor` is NAME.weight of U32 words, and there is a NAME.scales or NAME.biases or the config of MLX states that
+ * NAME is quantised, adds the weight whose codes it is and sets *found, also if the weight is faulty. */
+organ_status organ_weight_find_mlx(organ_weight_search *search, const organ_tensor *tensor, bool *found)
 {
     static const organ_quant_group nothing = {.name = "", .format = "", .symmetric = -1};
     const organ_quant_group *declared = &nothing;
@@ -226,7 +231,7 @@ organ_status organ_weight_find_mlx(organ_weight_search *search, const organ_tens
         return search->error->status;
     if (!weight.scale && !weight.bias && (!named || skipped))
         return ORGAN_OK;
-    *met = true;
+    *found = true;
     if (!weight.scale)
         return organ_weight_fail(search, tensor, "is U32 and quantised%s%s, but there is no '%.200s'",
                                  named ? " by " : "", named ? search->config->file : "", search->name);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Finds weights whose codes are packed in words of 32 bits: pack-quantized of compressed-tensors, GPTQ and AWQ.
- * `group` is the config's settings for the weight. */
+ * A parameter `group` is the config's settings for the weight. */
 #include "formats/weights/weight_search.h"
 
 #include <inttypes.h>
@@ -14,32 +14,35 @@
 #define AWQ_BITS  4
 #define AWQ_CODES (WORD_BITS / AWQ_BITS)
 
+/* Layouts of codes in words. Both are the same for 1, 2, 4 and 8 bits. A set of layouts is a sum of these. */
 enum {
-    DENSE = 1,
-    PADDED = 2
-}; /* layouts: codes cross word boundaries, or each word has 32 / bits codes and unused bits */
+    DENSE = 1, /* codes may cross word boundaries */
+    PADDED = 2 /* each word has 32 / bits whole codes; its remaining bits are unused */
+};
 
 /* Types that scales may have. */
 static const organ_dtype scales[] = {ORGAN_F16, ORGAN_BF16, ORGAN_F32, ORGAN_DTYPE_COUNT};
 
-static bool is_sane(uint64_t codes) { return codes > 0 && codes <= MAX_CODES; }
+/* Returns true if `codes`, a number of codes, is neither 0 nor above MAX_CODES. */
+static bool is_plausible_count(uint64_t codes) { return codes > 0 && codes <= MAX_CODES; }
 
-/* Return the number of words that `codes` codes of `bits` bits need: dense_words if codes may cross words,
- * padded_words if each word has WORD_BITS / bits whole codes. */
+/* Returns the number of words that `codes` codes of `bits` bits need in the layout DENSE. */
 static uint64_t dense_words(uint64_t codes, unsigned bits) { return organ_divide_up(codes * bits, WORD_BITS); }
+
+/* Returns the number of words that `codes` codes of `bits` bits need in the layout PADDED. */
 static uint64_t padded_words(uint64_t codes, unsigned bits) { return organ_divide_up(codes, WORD_BITS / bits); }
 
-/* Returns the layouts (a set of DENSE and PADDED) in which `codes` codes need exactly `words` words. */
+/* Returns the layouts (a sum of DENSE and PADDED) in which `codes` codes of `bits` bits need exactly `words` words. */
 static unsigned matching_layouts(uint64_t codes, unsigned bits, uint64_t words)
 {
     return (dense_words(codes, bits) == words ? DENSE : 0u) | (padded_words(codes, bits) == words ? PADDED : 0u);
 }
 
-/* Returns true if both layouts store `codes` codes in the same way: they fit into one word, or fill words without
- * unused bits. */
+/* Returns true if DENSE and PADDED store `codes` codes in the same way: the codes fit into one word, or whole codes
+ * fill a word without unused bits. */
 static bool is_one_layout(uint64_t codes, unsigned bits) { return WORD_BITS % bits == 0 || codes <= WORD_BITS / bits; }
 
-/* Returns ORGAN_BAD_INPUT unless the tensor has one of the two types, which may be equal. */
+/* Returns ORGAN_BAD_INPUT unless the tensor has one of the types `type` and `other`, which may be equal. */
 static organ_status expect_type(const organ_weight_search *search, const organ_tensor *tensor, organ_dtype type,
                                 organ_dtype other)
 {
@@ -50,8 +53,8 @@ static organ_status expect_type(const organ_weight_search *search, const organ_t
                              type == other ? "" : organ_dtype_name(other));
 }
 
-/* Sets *out to the tensor whose name is the first `length` bytes of the codes' name followed by `leaf`. Returns
- * ORGAN_BAD_INPUT if there is none. */
+/* Sets *out to the companion whose name is the first `length` bytes of the codes' name followed by `leaf`. Returns
+ * ORGAN_BAD_INPUT if the model has no such tensor. */
 static organ_status require_companion(organ_weight_search *search, const organ_tensor *codes, size_t length,
                                       const char *leaf, const organ_tensor **out)
 {
@@ -61,8 +64,9 @@ static organ_status require_companion(organ_weight_search *search, const organ_t
 
 /* ---- pack-quantized ---- */
 
-/* Reads the values of the tensor weight_shape, the shape of the unpacked weight: two for a matrix, three for a
- * stack. All axes but the last must be those of the codes. */
+/* Sets `shape` to the values of weight->shape_tensor, which are the shape of the unpacked weight: two sizes for a
+ * matrix, three for a stack. Returns ORGAN_BAD_INPUT if a size is below 1, or one but the last is not that of the
+ * codes. */
 static organ_status read_weight_shape(organ_weight_search *search, const organ_weight *weight, uint64_t shape[3])
 {
     const organ_tensor *const t = weight->shape_tensor, *const codes = weight->codes;
@@ -93,15 +97,15 @@ static organ_status read_weight_shape(organ_weight_search *search, const organ_w
     return ORGAN_OK;
 }
 
-/* Sets weight->bits, the bits of a code. If the config states a number, that number must fit: `cols` codes need
- * `words` words in the dense or the padded layout. Otherwise takes the number from 1 to 8 that fits; several such
- * numbers, or none, are an error. */
+/* Sets weight->bits, the bits of a code. A number fits if `cols` codes, a row, need `words` words in the dense or the
+ * padded layout. If the config states a number, it must fit. Otherwise takes the number from 1 to 8 that fits; several
+ * such numbers, or none, are an error. */
 static organ_status find_bits(const organ_weight_search *search, organ_weight *weight, uint64_t cols, uint64_t words,
                               const organ_quant_group *group)
 {
     unsigned found = 0, count = 0;
     weight->bits = (unsigned)group->bits;
-    if (!is_sane(cols))
+    if (!is_plausible_count(cols))
         return organ_weight_fail(search, weight->shape_tensor, "states that a row has %" PRIu64 " codes", cols);
     if (weight->bits && !matching_layouts(cols, weight->bits, words))
         return organ_weight_fail(
@@ -124,8 +128,8 @@ static organ_status find_bits(const organ_weight_search *search, organ_weight *w
         cols, count ? "several widths are possible" : "no width gives this number of codes");
 }
 
-/* Returns the layouts that match both the codes, packed within rows, and the zero points, packed within columns.
- * Sets *same if the two layouts do not differ for this weight. */
+/* Returns the layouts (a sum of DENSE and PADDED, or 0) that match both the codes, which are packed along rows, and the
+ * zero points, which are packed along columns. Sets *same to true if the two layouts do not differ for this weight. */
 static unsigned possible_layouts(const organ_weight *weight, bool *same)
 {
     const uint64_t cols = weight->shape[weight->rank - 1], rows = weight->shape[weight->rank - 2];
@@ -138,8 +142,9 @@ static unsigned possible_layouts(const organ_weight *weight, bool *same)
     return both;
 }
 
-/* Checks type and shape of the zero points. Their words contain the zero points of several rows of one group: [rows
- * / codes in a word, groups]. */
+/* Returns ORGAN_BAD_INPUT unless type and shape of the zero points are right: I32 [words of a column, groups], because
+ * a word contains the zero points of one group of columns in several rows. The number of words may be that of the dense
+ * or of the padded layout. */
 static organ_status check_zero(const organ_weight_search *search, const organ_weight *weight)
 {
     const organ_tensor *const zero = weight->zero, *const scale = weight->scale;
@@ -156,7 +161,7 @@ static organ_status check_zero(const organ_weight_search *search, const organ_we
     return organ_weight_expect(search, weight, zero, weight->rank, expected);
 }
 
-/* Checks type and length of the group index, if there is one: one I32 for each column. */
+/* Returns ORGAN_BAD_INPUT if the weight has a group index that is not one I32 for each column. */
 static organ_status check_index(const organ_weight_search *search, const organ_weight *weight)
 {
     if (weight->g_idx && expect_type(search, weight->g_idx, ORGAN_I32, ORGAN_I32) == ORGAN_OK)
@@ -164,14 +169,16 @@ static organ_status check_index(const organ_weight_search *search, const organ_w
     return search->error->status;
 }
 
-/* Checks the scales, zero points and group index of a weight whose shape is known, and sets block_rows, block_cols
- * and dense_words. If only one layout is possible for this weight, notes it in search->layouts_found, because it also
- * decides the layout of weights for which both are possible. */
+/* Checks the scales, zero points and group index of a pack-quantized weight whose shape is known, and sets block_rows,
+ * block_cols and dense_words. Scales must be for rows or groups, or one for the whole weight. If only one layout is
+ * possible for this weight, adds it to search->layouts_found: organ_weight_resolve_words uses it for weights for which
+ * both are possible. */
 static organ_status check_packed(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
 {
     bool same;
     if (organ_weight_scale_type(search, weight, scales) || organ_weight_grid(search, weight, group))
         return search->error->status;
+    /* scales for blocks of several rows: reports the shape that scales for groups have */
     if (weight->block_rows != 1 && weight->scale->elements != 1) {
         uint64_t expected[3] = {weight->shape[0], weight->shape[weight->rank - 2], 0};
         expected[weight->rank - 2] = weight->shape[weight->rank - 2];
@@ -190,8 +197,8 @@ static organ_status check_packed(organ_weight_search *search, organ_weight *weig
     return ORGAN_OK;
 }
 
-/* Adds the weight with the given codes in compressed-tensors' pack-quantized format: X_packed, X_scale, X_shape and
- * optional X_zero_point, X_g_idx, X being the weight's name. */
+/* Adds the weight whose codes are the tensor X_packed, in compressed-tensors' pack-quantized format. X is the weight's
+ * name; its companions are X_scale, X_shape and, optionally, X_zero_point and X_g_idx. */
 static organ_status find_packed_words(organ_weight_search *search, const organ_tensor *codes)
 {
     const size_t length = strlen(codes->name) - strlen("_packed");
@@ -238,16 +245,17 @@ organ_status organ_weight_resolve_words(organ_weight_search *search)
 
 /* ---- GPTQ and AWQ ---- */
 
-/* Returns the scheme of a qweight, for which the shapes of qweight, qzeros and scales decide. A word contains codes of
- * 32 / bits rows in GPTQ, and of eight columns in AWQ. In AWQ gemv, the rows of the scales are padded; in AWQ gemm
- * they are not. If exactly one of the three layouts fits, returns it; otherwise the config decides. If several fit and
- * no config states the method, reports an error. */
+/* Returns the scheme of a qweight: GPTQ, AWQ gemm or AWQ gemv. If the shapes of qweight (q), qzeros (z) and scales (s)
+ * fit exactly one of these layouts, returns it; otherwise the config decides. If several fit and no config states the
+ * method, reports an error. A word contains codes of 32 / bits rows in GPTQ, and of eight columns in AWQ. In AWQ gemv,
+ * the rows of the scales are padded; in AWQ gemm they are not. */
 static organ_scheme find_layout(organ_weight_search *search, const organ_weight *weight)
 {
     const uint64_t *const q = weight->codes->shape, *const z = weight->zero->shape, *const s = weight->scale->shape;
     const char *const method = search->config->method, *const layout = search->config->layout;
     const organ_scheme awq = strcmp(layout, "gemv") == 0 ? ORGAN_SCHEME_AWQ_GEMV : ORGAN_SCHEME_AWQ_GEMM,
                        configured = strstr(method, "awq") ? awq : ORGAN_SCHEME_GPTQ;
+    /* in the order of organ_scheme: GPTQ, AWQ gemm, AWQ gemv */
     const bool fits[] = {s[1] == q[1] && z[0] == s[0],
                          s[1] / AWQ_CODES == q[1] && s[1] % AWQ_CODES == 0 && z[1] == q[1] && z[0] == s[0],
                          s[0] == q[0] && z[0] == q[0] && s[1] / AWQ_CODES == z[1] && s[1] % AWQ_CODES == 0};
@@ -264,8 +272,9 @@ static organ_scheme find_layout(organ_weight_search *search, const organ_weight 
     return found;
 }
 
-/* Returns true if codes of `bits` bits agree with the number of rows of words, the columns of the zero points, and
- * the length of g_idx (if there is one). Sets *in to the number of inputs, which are the columns of the weight. */
+/* Returns true if the shapes of a GPTQ weight fit codes of `bits` bits: a column of words contains whole codes, a row
+ * of zero points has the words for a code of each output, and g_idx, if there is one, has an entry for each input. Sets
+ * *in to the number of inputs, which are the columns of the weight. */
 static bool bits_fit_shapes(const organ_weight *weight, unsigned bits, uint64_t *in)
 {
     const uint64_t rows = weight->codes->shape[0], out = weight->scale->shape[1];
@@ -275,8 +284,9 @@ static bool bits_fit_shapes(const organ_weight *weight, unsigned bits, uint64_t 
     return rows * WORD_BITS % bits == 0 && (!weight->g_idx || weight->g_idx->elements == *in);
 }
 
-/* Sets weight->bits of a GPTQ weight and *in, the number of its inputs. Takes the config's bits if they fit the
- * shapes. Other bits are accepted only if there is a g_idx, because its length confirms the number of inputs. */
+/* Sets weight->bits of a GPTQ weight and *in, the number of its inputs. Takes the config's bits if they fit the shapes.
+ * If they do not fit, or the config states none, takes the lowest number from 1 to 8 that fits; against the config only
+ * if there is a g_idx, whose length confirms the number of inputs. Rejects 1, 5, 6 and 7 bits. */
 static organ_status find_gptq_bits(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group,
                                    uint64_t *in)
 {
@@ -334,8 +344,9 @@ static organ_status set_gemm(organ_weight_search *search, organ_weight *weight, 
     return organ_weight_groups(search, weight, groups, group, &weight->block_cols);
 }
 
-/* Checks a weight of AWQ gemv and sets its shape and groups: codes [out, in / 8]. Rows of scales and zero points are
- * padded by an amount that depends on the group size, so only the config gives the number of groups. */
+/* Checks a weight of AWQ gemv and sets its shape and groups: codes [out, in / 8], scales [out, groups], zero points
+ * [out, groups / 8]. Rows of scales and zero points are padded by an amount that depends on the group size, so the
+ * config must state the group size. */
 static organ_status set_gemv(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
 {
     const uint64_t out = weight->codes->shape[0], in = weight->codes->shape[1] * AWQ_CODES;
@@ -356,7 +367,7 @@ static organ_status set_gemv(organ_weight_search *search, organ_weight *weight, 
     return organ_weight_expect(search, weight, weight->scale, 2, (const uint64_t[]){out, width * AWQ_CODES});
 }
 
-/* Returns a remark for a message: the layout that codes of this type may have. */
+/* Returns a remark for a message: the unsupported layout that codes of this type may have, or "". */
 static const char *other_layout(organ_dtype type)
 {
     if (type == ORGAN_I8)
@@ -364,8 +375,8 @@ static const char *other_layout(organ_dtype type)
     return type == ORGAN_I16 ? " (this may be the layout gemv_fast)" : "";
 }
 
-/* Returns ORGAN_BAD_INPUT for codes that are not I32 words, and for layouts that are made for the kernels of one
- * program (marlin, exllama). */
+/* Returns ORGAN_BAD_INPUT if the codes are not I32 words, or if the config states a layout other than those of GPTQ and
+ * AWQ, such as marlin. */
 static organ_status check_layout(const organ_weight_search *search, const organ_tensor *codes)
 {
     static const char *const known[] = {"", "gptq", "gptq_v2", "gemm", "gemv", NULL};
@@ -392,7 +403,7 @@ static organ_status find_qweight(organ_weight_search *search, const organ_tensor
     const organ_quant_group *group;
     bool named;
     weight.name = organ_weight_name(search, codes->name, length, "weight");
-    if (!weight.name)
+    if (!weight.name) /* reports exhausted memory */
         return organ_weight_shape(search, &weight, 0, NULL, 1, 1);
     if (check_layout(search, codes) || require_companion(search, codes, length, "scales", &weight.scale) ||
         require_companion(search, codes, length, "qzeros", &weight.zero) ||
@@ -401,7 +412,7 @@ static organ_status find_qweight(organ_weight_search *search, const organ_tensor
         return search->error->status;
     const organ_tensor *const all[] = {codes, weight.scale, weight.zero};
     for (size_t k = 0; k < 3; k++)
-        if (all[k]->rank != 2 || !is_sane(all[k]->elements))
+        if (all[k]->rank != 2 || !is_plausible_count(all[k]->elements))
             return organ_weight_fail(search, all[k], "has %u axes and %" PRIu64 " elements, but a matrix is expected",
                                      all[k]->rank, all[k]->elements);
     weight.scheme = find_layout(search, &weight);
@@ -421,17 +432,17 @@ static organ_status find_qweight(organ_weight_search *search, const organ_tensor
     return organ_weight_add(search, &weight);
 }
 
-/* Adds the weight whose codes are `tensor`, if the tensor is a *.qweight or a *.weight_packed of words; then sets
- * *met, also if the weight is faulty. */
-organ_status organ_weight_find_words(organ_weight_search *search, const organ_tensor *tensor, bool *met)
+/* If `tensor` is a *.qweight, or a *.weight_packed that is not of bytes, adds the weight whose codes it is and sets
+ * *found, also if the weight is faulty. */
+organ_status organ_weight_find_words(organ_weight_search *search, const organ_tensor *tensor, bool *found)
 {
     if (organ_ends_with(tensor->name, ".qweight")) {
-        *met = true;
+        *found = true;
         return find_qweight(search, tensor);
     }
     if (!organ_ends_with(tensor->name, ".weight_packed") || tensor->dtype == ORGAN_U8)
         return ORGAN_OK;
-    *met = true;
+    *found = true;
     if (tensor->dtype != ORGAN_I32)
         return organ_weight_fail(search, tensor, "is %s, but packed weights are I32 or U8",
                                  organ_dtype_name(tensor->dtype));

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Reads quantisation settings from the files of a model. An organ_quant_scope ("scope") is an object of the config and
+ * its path. Functions keep the first error in `error` of the scope; values that they set after an error are void. */
 #include "formats/weights/quant_config_parts.h"
 
 #include "formats/base/path.h"
@@ -7,14 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Reads quantisation settings from the files of a model. An organ_quant_scope ("scope") is an object of the config and
- * its path. Functions leave the first fault in its `error`, and do nothing useful after it. */
 typedef organ_quant_scope scope;
 
 /* ---- lists of modules ---- */
 
-/* Appends a rule with the text `text` and the value `value` to `rules`. `key` is the member of *at that has the
- * text, for messages. */
+/* Appends a rule of kind `kind` with the text `text` to `rules`; `value` is the result for modules that the rule
+ * selects. `key` is the member of *at that contains the text, for messages. Does nothing after an error. */
 static void add_rule(const scope *at, const char *key, organ_quant_rules *rules, organ_rule_kind kind, const char *text,
                      const void *value)
 {
@@ -24,9 +24,9 @@ static void add_rule(const scope *at, const char *key, organ_quant_rules *rules,
         organ_quant_rules_add(rules, kind, text, value, at->config->file, field, at->error);
 }
 
-/* Adds a rule for `text`, an entry of a list of modules. "re:" at its beginning marks a regular expression, '*' or
- * '?' in it a glob. Any other text is a part of modules' names or, if `exact` is true (compressed-tensors), the whole
- * name of a module or, without a dot, a class. */
+/* Appends rules for `text`, an entry of the list of modules in the member `key`. A text that begins with "re:" is a
+ * regular expression, one with '*' or '?' a glob. Any other text is the whole name of a module; in addition it is a
+ * part of modules' names or, if `exact` is true (compressed-tensors), a class of modules if it has no dot. */
 static void add_name(const scope *at, const char *key, organ_quant_rules *rules, const char *text, bool exact,
                      const void *value)
 {
@@ -40,7 +40,8 @@ static void add_name(const scope *at, const char *key, organ_quant_rules *rules,
         add_rule(at, key, rules, exact ? ORGAN_RULE_CLASS : ORGAN_RULE_PART, text, value);
 }
 
-/* Adds rules for all strings of the list in the member `key`; `value` is the value of these rules. */
+/* Appends rules for all strings of `list`, which is the member `key`; `value` is the value of these rules. `exact` is
+ * as in add_name. Reports an error if `list` is not a list of strings; NULL is an empty list. */
 static void read_names(const scope *at, const char *key, const json_t *list, organ_quant_rules *rules, bool exact,
                        const void *value)
 {
@@ -55,7 +56,7 @@ static void read_names(const scope *at, const char *key, const json_t *list, org
     }
 }
 
-/* Adds the modules without quantisation, which each tool lists under another key, to config->skipped. */
+/* Appends rules for the modules without quantisation to config->skipped. Each tool lists them under another key. */
 static void read_skipped(const scope *at)
 {
     static const char *const keys[] = {"ignore", "modules_to_not_convert", "ignored_layers", "exclude_modules",
@@ -67,8 +68,8 @@ static void read_skipped(const scope *at)
 
 /* ---- groups ---- */
 
-/* Checks that the strategy of a group is known and that the sizes that it needs are stated. With "channel" a whole
- * row is one group. */
+/* Reports an error if the strategy of the group is unknown, or a size that the strategy needs is missing. With
+ * "channel", sets the group size to a whole row. */
 static void check_strategy(const scope *at, organ_quant_group *group)
 {
     static const char *const known[] = {"",      "tensor",       "channel",   "group", "block",
@@ -88,7 +89,7 @@ static void check_strategy(const scope *at, organ_quant_group *group)
         group->group_size = -1;
 }
 
-/* Reads the object "weights" of a group of compressed-tensors into *group. */
+/* Reads `at`, the object "weights" of a group of compressed-tensors, into *group. */
 static void read_weights(const scope *at, organ_quant_group *group)
 {
     static const organ_quant_field fields[] = {{"num_bits", ORGAN_QUANT_BITS},
@@ -104,8 +105,9 @@ static void read_weights(const scope *at, organ_quant_group *group)
     check_strategy(at, group);
 }
 
-/* Reads one group of compressed-tensors or ModelOpt: {targets, weights, format}, or a list of targets alone whose
- * key is the name of a preset. Adds a rule for each target. */
+/* Reads the group `value` with the key `key` of the object "config_groups" of compressed-tensors or ModelOpt. The group
+ * is an object with "targets", "weights" and "format", or, if its key is the name of a preset, a list of targets alone.
+ * Appends a rule for each target to config->targets; without targets, one for all linear layers. */
 static void read_group(const scope *groups, const char *key, const json_t *value)
 {
     organ_quant_config *const config = groups->config;
@@ -126,7 +128,7 @@ static void read_group(const scope *groups, const char *key, const json_t *value
         add_rule(&at, "targets", &config->targets, ORGAN_RULE_CLASS, "Linear", group);
 }
 
-/* Reads all groups of the member "config_groups". */
+/* Reads all groups of the member "config_groups", and sets config->grouped if there is such a member. */
 static void read_groups(const scope *at)
 {
     const scope groups = organ_quant_enter(at, "config_groups");
@@ -136,9 +138,10 @@ static void read_groups(const scope *at)
     json_object_foreach((json_t *)groups.object, key, value) read_group(&groups, key, value);
 }
 
-/* Reads the settings of single modules in the object `key_of_all`, and adds a rule of kind `kind` for each of its
- * members. In GPTQ's "dynamic", "+:PATTERN" gives the modules that match the pattern their own numbers, and
- * "-:PATTERN" excludes them from quantisation. In ModelOpt's "quantized_layers", the keys are names of modules. */
+/* Reads the settings of single modules in the object in the member `key_of_all`, and appends a rule of kind `kind` for
+ * each of its members. `fields` lists the settings to read. In GPTQ's "dynamic" (ORGAN_RULE_REGEX), the key "+:PATTERN"
+ * or "PATTERN" gives the modules that match the pattern their own settings, and "-:PATTERN" excludes them from
+ * quantisation. In ModelOpt's "quantized_layers" (ORGAN_RULE_EXACT), the keys are names of modules. */
 static void read_overrides(const scope *at, const char *key_of_all, organ_rule_kind kind,
                            const organ_quant_field *fields)
 {
@@ -163,8 +166,8 @@ static void read_overrides(const scope *at, const char *key_of_all, organ_rule_k
 
 /* ---- the whole config ---- */
 
-/* Keys of the numbers: for all modules in configs of GPTQ, AWQ and FP8 tools; in GPTQ's "dynamic"; in ModelOpt's
- * "quantized_layers". */
+/* Keys of the settings of groups: all_fields for all modules in configs of GPTQ, AWQ and FP8 tools; dynamic_fields in
+ * GPTQ's "dynamic"; layer_fields in ModelOpt's "quantized_layers". */
 static const organ_quant_field all_fields[] = {{"bits", ORGAN_QUANT_BITS},
                                                {"w_bit", ORGAN_QUANT_BITS},
                                                {"wbits", ORGAN_QUANT_BITS},
@@ -178,8 +181,8 @@ static const organ_quant_field dynamic_fields[] = {
     {"bits", ORGAN_QUANT_BITS}, {"group_size", ORGAN_QUANT_GROUP_SIZE}, {"sym", ORGAN_QUANT_SYMMETRIC}, {NULL, 0}};
 static const organ_quant_field layer_fields[] = {{"group_size", ORGAN_QUANT_GROUP_SIZE}, {NULL, 0}};
 
-/* Reads the layout of a GPTQ or AWQ model, in lower case. Other methods use these keys for other things, so only
- * their types are checked. */
+/* Sets config->pack_dtype and, for GPTQ and AWQ, config->layout, in lower case. Checks only the types of scale_fmt, fmt
+ * and quant_algo, whose values are not used. */
 static void read_layout(const scope *at)
 {
     static const char *const words[] = {"scale_fmt", "fmt", "quant_algo"};
@@ -201,7 +204,8 @@ static void read_layout(const scope *at)
         organ_quant_read_term(at, organ_quant_member(at, "version") ? "version" : "format", &config->layout);
 }
 
-/* Reads one quantization_config into at->config. `method` is the method if the object has no quant_method. */
+/* Reads the object of a quantization_config into at->config. `method` is the quantisation method if the object has no
+ * quant_method. */
 static void read_section(const scope *at, const char *method)
 {
     organ_quant_config *const config = at->config;
@@ -217,8 +221,8 @@ static void read_section(const scope *at, const char *method)
     read_skipped(at);
 }
 
-/* Parses a JSON file of the model into config->root and returns its top-level scope, whose object is NULL if there
- * is no such file. */
+/* Parses the JSON file `name` in the model's directory into config->root, and returns the scope of its top-level
+ * object; the scope's object is NULL if there is no such file, or after an error. */
 static scope load_config_file(organ_quant_config *config, const organ_model *model, const char *name,
                               organ_error *error)
 {
@@ -236,7 +240,8 @@ static scope load_config_file(organ_quant_config *config, const organ_model *mod
     return (scope){config, error, "", config->root};
 }
 
-/* Reads the settings of config.json, first in MLX's form. Returns true if it has any, or after an error. */
+/* Reads the settings of config.json: those of MLX (organ_quant_read_mlx) or, if there are none, quantization_config or
+ * compression_config, at the top or in text_config. Returns true if there are any. The caller checks `error`. */
 static bool read_config_json(organ_quant_config *config, const organ_model *model, organ_error *error)
 {
     static const char *const keys[] = {"quantization_config", "compression_config"};
@@ -252,9 +257,11 @@ static bool read_config_json(organ_quant_config *config, const organ_model *mode
     return section.object;
 }
 
-/* Reads the settings of the first file that has any: config.json, then the files that ModelOpt, GPTQ and AWQ write. */
+/* Reads the settings of the first file that has any: config.json, then the files that ModelOpt, GPTQ and AWQ write. If
+ * no file has settings, config->file is "". */
 static organ_status read_files(organ_quant_config *config, const organ_model *model, organ_error *error)
 {
+    /* file; member with the settings ("": the whole file); method if quant_method is missing */
     static const char *const files[][3] = {{"hf_quant_config.json", "quantization", "modelopt"},
                                            {"quantize_config.json", "", "gptq"},
                                            {"quant_config.json", "", "awq"}};
@@ -299,8 +306,9 @@ void organ_quant_config_free(organ_quant_config *config)
     free(config);
 }
 
-/* Sets *group to the settings for a module. Sets *named to true if the config says that the module is quantised: a
- * rule selects the module or, in a config without groups, the method holds for the whole model. */
+/* Sets *group to the settings for a module. Sets *named to true if the config states that the module is quantised: a
+ * rule of config->targets selects the module or, in a config without groups, quant_method applies to the whole
+ * model. */
 organ_status organ_quant_config_of(organ_quant_config *config, const char *module, bool embedding,
                                    const organ_quant_group **group, bool *named, organ_error *error)
 {
@@ -313,6 +321,7 @@ organ_status organ_quant_config_of(organ_quant_config *config, const char *modul
     return ORGAN_OK;
 }
 
+/* Sets *skipped to true if a rule of config->skipped selects the module: the config states that it is not quantised. */
 organ_status organ_quant_config_is_skipped(organ_quant_config *config, const char *module, bool embedding,
                                            bool *skipped, organ_error *error)
 {

@@ -27,7 +27,7 @@ typedef struct organ_quant_config {
     const char *file;   /* name of the file that was read: "config.json"; "" if there is none */
     const char *method; /* quant_method ("gptq"); "" if there is none */
     /* In lower case: checkpoint_format (or format) of GPTQ, version (or format) of AWQ; "": not stated. */
-    const char *layout;
+    const char *layout;     /* "gptq_v2", "gemm", ... */
     const char *pack_dtype; /* pack_dtype of GPTQ: "int32"; "": not stated */
     json_t *root;           /* the parsed file; owns the strings above and the strings of the rules */
     organ_quant_group all;  /* settings of modules that no rule of `targets` selects */
@@ -47,14 +47,15 @@ typedef struct organ_quant_config {
 organ_status organ_quant_config_read(const organ_model *model, organ_quant_config **config, organ_error *error);
 void organ_quant_config_free(organ_quant_config *config); /* NULL is allowed */
 
-/* Sets *group to the settings of the weight of `module` ("model.layers.0.mlp.up_proj"): those of the rule that
- * selects it, else config->all. Sets *named to true if the config says that the module is quantised: by a rule, or
- * by a method without groups. `embedding` is true for an embedding, which rules for classes of linear layers do not
- * select. Returns ORGAN_BAD_INPUT if matching patterns takes too long. */
+/* Sets *group to the settings of the weight of `module` ("model.layers.0.mlp.up_proj"): those of the rule in
+ * config->targets that selects the module, else config->all. Sets *named to true if the config states that the module
+ * is quantised: a rule selects it, or the config has a method and no groups. `embedding` is true for an embedding,
+ * which rules for classes of linear layers do not select. Returns ORGAN_BAD_INPUT if matching patterns takes too
+ * long. */
 organ_status organ_quant_config_of(organ_quant_config *config, const char *module, bool embedding,
                                    const organ_quant_group **group, bool *named, organ_error *error);
 
-/* Sets *skipped to true if the module is on a list of modules without quantisation. Errors as in
+/* Sets *skipped to true if a rule in config->skipped selects the module. Parameters and errors are those of
  * organ_quant_config_of. */
 organ_status organ_quant_config_is_skipped(organ_quant_config *config, const char *module, bool embedding,
                                            bool *skipped, organ_error *error);

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Matches names of modules with the rules of a quantisation config. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "formats/weights/quant_rules.h"
 
@@ -9,10 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PATTERN_LIMIT 4096u /* bytes of a regular expression */
+#define PATTERN_LIMIT 4096u /* upper bound of the bytes of a regular expression */
 /* Limits of matching regular expressions. A match is tried with `steps` steps of PCRE2, and again with the next row
- * if that is not enough. Each try adds `charge` to the total of the config, which is bounded by CHARGE_MAX, so that
- * hostile patterns cost seconds at most. Nearly all names need less than the first limit. */
+ * if that is not enough. Each try adds `charge` to the `charged` of the list of rules, which is bounded by CHARGE_MAX,
+ * so that hostile patterns cost seconds at most. Nearly all names need far less than the first 100 steps, so that try
+ * is charged less than its limit. */
 static const struct allowance {
     uint32_t steps;
     uint64_t charge;
@@ -23,18 +25,18 @@ static const struct allowance {
 struct organ_rule {
     organ_rule_kind kind;
     const char *text;
-    const void *value; /* the caller's, for the modules that the rule selects */
+    const void *value; /* the caller's value, which is the result for modules that the rule selects */
     pcre2_code *code;  /* compiled text of a regular expression, else NULL */
 };
 
-/* Memory that all matches of regular expressions use. */
-struct organ_rule_machine {
+/* Buffers of PCRE2 that all matches of a list of rules share. */
+struct organ_rule_buffers {
     pcre2_match_data *match;
     pcre2_match_context *context;
 };
 
-/* Compiles the regular expression of a rule, anchored at the beginning only, like Python's re.match. Allocates the
- * memory for matching if the list has none. */
+/* Compiles the regular expression of a rule, anchored at the beginning only, like Python's re.match. Allocates
+ * rules->buffers if the list has none. `file` and `field` name the rule in messages. */
 static organ_status compile_rule(organ_quant_rules *rules, struct organ_rule *rule, const char *file, const char *field,
                                  organ_error *error)
 {
@@ -54,15 +56,15 @@ static organ_status compile_rule(organ_quant_rules *rules, struct organ_rule *ru
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: '%.200s' is not a valid pattern: %s", file, field,
                           rule->text, (const char *)why);
     }
-    if (rules->machine)
+    if (rules->buffers)
         return ORGAN_OK;
-    struct organ_rule_machine *const m = rules->machine = calloc(1, sizeof *m);
+    struct organ_rule_buffers *const m = rules->buffers = calloc(1, sizeof *m);
     if (!m || !(m->match = pcre2_match_data_create(1, NULL)) || !(m->context = pcre2_match_context_create(NULL)))
         return organ_fail_memory(error, file);
     return ORGAN_OK;
 }
 
-/* Appends an exact rule; of two with the same text the first is used. */
+/* Appends a rule for the module named `text`. If there is a rule for this name already, that one stays in use. */
 static organ_status add_exact(organ_quant_rules *rules, const char *text, const void *value, const char *file,
                               organ_error *error)
 {
@@ -73,7 +75,7 @@ static organ_status add_exact(organ_quant_rules *rules, const char *text, const 
     return ORGAN_OK;
 }
 
-/* Appends a rule that returns `value`; compiles a regular expression. */
+/* Appends a rule of kind `kind` whose result is `value`; compiles `text` if it is a regular expression. */
 organ_status organ_quant_rules_add(organ_quant_rules *rules, organ_rule_kind kind, const char *text, const void *value,
                                    const char *file, const char *field, organ_error *error)
 {
@@ -86,17 +88,19 @@ organ_status organ_quant_rules_add(organ_quant_rules *rules, organ_rule_kind kin
     return kind == ORGAN_RULE_REGEX ? compile_rule(rules, rule, file, field, error) : ORGAN_OK;
 }
 
-/* Matches the module's name with at most `steps` steps; returns the result of pcre2_match. */
+/* Matches the module's name with the rule's regular expression in at most `steps` steps; returns the result of
+ * pcre2_match. */
 static int match_rule(const organ_quant_rules *rules, const struct organ_rule *rule, const char *module, uint32_t steps)
 {
-    pcre2_set_match_limit(rules->machine->context, steps);
-    pcre2_set_depth_limit(rules->machine->context, steps);
-    return pcre2_match(rule->code, (PCRE2_SPTR)module, strlen(module), 0, 0, rules->machine->match,
-                       rules->machine->context);
+    pcre2_set_match_limit(rules->buffers->context, steps);
+    pcre2_set_depth_limit(rules->buffers->context, steps);
+    return pcre2_match(rule->code, (PCRE2_SPTR)module, strlen(module), 0, 0, rules->buffers->match,
+                       rules->buffers->context);
 }
 
-/* Sets *matched to true if the regular expression matches the module's name. Tries growing numbers of steps and
- * charges each to the config's total, because a hostile pattern could run for hours. */
+/* Sets *matched to true if the rule's regular expression matches the module's name. Tries the numbers of steps in
+ * `allowances` in order and adds the charge of each try to rules->charged, because a hostile pattern could run
+ * for hours. Returns ORGAN_BAD_INPUT if the last number of steps or CHARGE_MAX is reached. */
 static organ_status match_regex_bounded(organ_quant_rules *rules, const struct organ_rule *rule, const char *module,
                                         const char *file, bool *matched, organ_error *error)
 {
@@ -140,13 +144,15 @@ static bool glob_matches(const char *glob, const char *name)
     return *glob == '\0';
 }
 
+/* Returns true if `class`, the text of a class rule such as "Linear", selects a module; `embedding` is true if the
+ * module is an embedding. */
 static bool is_class_of(const char *class, bool embedding)
 {
     return embedding ? strstr(class, "Embedding") != NULL
                      : strstr(class, "Linear") != NULL || strstr(class, "Experts") != NULL;
 }
 
-/* Sets *matched to true if a rule that is not an exact name selects the module. */
+/* Sets *matched to true if the rule, which is not an exact name, selects the module. */
 static organ_status try_rule(organ_quant_rules *rules, const struct organ_rule *rule, const char *module,
                              bool embedding, const char *file, bool *matched, organ_error *error)
 {
@@ -163,7 +169,8 @@ static organ_status try_rule(organ_quant_rules *rules, const struct organ_rule *
 }
 
 /* Finds the rule that selects a module: an exact name, else the first pattern that matches, else the first matching
- * class. Each try costs, so that a config with too many patterns is refused. */
+ * class. Each rule that is tried adds 5 to rules->charged, so that a config with too many patterns for the number of
+ * tensors is rejected. */
 organ_status organ_quant_rules_find(organ_quant_rules *rules, const char *module, bool embedding, const char *file,
                                     bool *found, const void **value, organ_error *error)
 {
@@ -171,16 +178,16 @@ organ_status organ_quant_rules_find(organ_quant_rules *rules, const char *module
     const struct organ_rule *best = NULL;
     for (size_t k = 0; !exact && k < rules->count; k++) {
         const struct organ_rule *const rule = &rules->rules[k];
-        bool met;
+        bool matched;
         if (best && (rule->kind == ORGAN_RULE_CLASS || best->kind != ORGAN_RULE_CLASS))
             continue;
         rules->charged += 5;
         if (rules->charged > CHARGE_MAX)
             return organ_fail(error, ORGAN_BAD_INPUT, "%s: has %zu patterns, which are too many for so many tensors",
                               file, rules->count);
-        if (try_rule(rules, rule, module, embedding, file, &met, error) != ORGAN_OK)
+        if (try_rule(rules, rule, module, embedding, file, &matched, error) != ORGAN_OK)
             return error->status;
-        if (met)
+        if (matched)
             best = rule;
     }
     *found = exact || best;
@@ -194,11 +201,11 @@ void organ_quant_rules_release(organ_quant_rules *rules)
 {
     for (size_t k = 0; k < rules->count; k++)
         pcre2_code_free(rules->rules[k].code);
-    if (rules->machine) {
-        pcre2_match_data_free(rules->machine->match);
-        pcre2_match_context_free(rules->machine->context);
+    if (rules->buffers) {
+        pcre2_match_data_free(rules->buffers->match);
+        pcre2_match_context_free(rules->buffers->context);
     }
-    free(rules->machine);
+    free(rules->buffers);
     free(rules->rules);
     free(rules->values);
     organ_name_table_release(&rules->exact);

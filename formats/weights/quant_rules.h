@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Rules by which a config selects modules: by name, pattern or class. The total time of matching is bounded,
- * whatever patterns the config contains. */
+ * Rules by which a quantisation config selects modules: by name, pattern or class. The total time of matching is
+ * bounded, whatever patterns the config contains. */
 #ifndef ORGAN_QUANT_RULES_H
 #define ORGAN_QUANT_RULES_H
 
@@ -21,27 +21,28 @@ typedef enum organ_rule_kind {
 } organ_rule_kind;
 
 struct organ_rule;
-struct organ_rule_machine;
+struct organ_rule_buffers;
 
 /* A list of rules. A list whose members are all zero is empty. */
 typedef struct organ_quant_rules {
-    struct organ_rule *rules; /* rules other than exact names, tried in order */
+    struct organ_rule *rules; /* `count` rules other than exact names, in the order in which they were added */
     size_t count, capacity;
-    const void **values; /* the caller's value of each exact rule */
+    const void **values; /* the caller's value of each of the `value_count` rules of exact names */
     size_t value_count, value_capacity;
     organ_name_table exact;             /* text of an exact rule -> index into `values` */
-    struct organ_rule_machine *machine; /* memory for matching; NULL without regular expressions */
-    uint64_t charged;                   /* cost of all matches so far; at a limit, matching fails */
+    struct organ_rule_buffers *buffers; /* buffers for matching; NULL without regular expressions */
+    uint64_t charged;                   /* cost of all matches so far (quant_rules.c); at a limit, matching fails */
 } organ_quant_rules;
 
-/* Appends a rule whose matches return `value`. `text` and `value` must outlive the list; `file` and `field` name the
- * rule in messages. Returns ORGAN_BAD_INPUT for a pattern that does not compile or is too long. */
+/* Appends a rule whose result is `value`, which may be NULL. `text` and `value` must outlive the list; `file` and
+ * `field` name the rule in messages. Returns ORGAN_BAD_INPUT for a pattern that does not compile or is too long. */
 organ_status organ_quant_rules_add(organ_quant_rules *rules, organ_rule_kind kind, const char *text, const void *value,
                                    const char *file, const char *field, organ_error *error);
 
-/* Sets *found to true if a rule matches the module, and *value to the value of that rule. Exact names take
- * precedence over patterns, and patterns over classes; among equals the first rule is used. `embedding` is the
- * module's class. Returns ORGAN_BAD_INPUT if matching takes too long. */
+/* Sets *found to true if a rule selects the module, and *value to the value of that rule, else to NULL. Exact names
+ * take precedence over patterns, and patterns over classes; among equals the first rule is used. `embedding` is true if
+ * the module is an embedding. `file` is the name of the config, for messages. Returns ORGAN_BAD_INPUT if matching takes
+ * too long. */
 organ_status organ_quant_rules_find(organ_quant_rules *rules, const char *module, bool embedding, const char *file,
                                     bool *found, const void **value, organ_error *error);
 

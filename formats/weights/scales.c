@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * Determines the block of values to which each scale applies, from the shapes of scales and weights. `group` is the
- * config's settings for the weight. */
+ * Determines the block of values to which each scale applies, from the shapes of scales and weights. A parameter
+ * `group` is the config's settings for the weight. */
 #include "formats/weights/weight_search.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 
-/* Divides `side` rows or columns into `count` equal blocks and sets *block_side to the size of a block. Returns false
- * if there is no such division, or if count is above 1 and the size is no power of two: 130 rows in 2 blocks, for
- * example, are a block of 128 and a block that is cut off, not two blocks of 65. */
+/* Divides `side` rows or columns into `count` equal blocks and sets *block_side to the rows or columns of a block.
+ * Returns false if there is no such division, or if `count` is above 1 and the size is no power of two: 130 rows in 2
+ * blocks, for example, are a block of 128 and a smaller one, not two blocks of 65. */
 static bool find_block_side(uint64_t side, uint64_t count, uint64_t *block_side)
 {
     if (count == 0 || side % count != 0)
@@ -17,7 +17,8 @@ static bool find_block_side(uint64_t side, uint64_t count, uint64_t *block_side)
     return count == 1 || (*block_side & (*block_side - 1)) == 0;
 }
 
-/* Returns ORGAN_BAD_INPUT unless the scales have one of the types, which ORGAN_DTYPE_COUNT ends. */
+/* Returns ORGAN_BAD_INPUT unless the weight's scales have one of the types in the list `types`, which ORGAN_DTYPE_COUNT
+ * ends. */
 organ_status organ_weight_scale_type(const organ_weight_search *search, const organ_weight *weight,
                                      const organ_dtype *types)
 {
@@ -33,8 +34,8 @@ organ_status organ_weight_scale_type(const organ_weight_search *search, const or
                              organ_dtype_name(weight->scale->dtype), organ_dtype_name(weight->codes->dtype), expected);
 }
 
-/* Returns ORGAN_BAD_INPUT if the config says that there are zero points but the weight has none. If the weight has
- * zero points although the config says that there are none, they are used, and a note states it. */
+/* Returns ORGAN_BAD_INPUT if the config states that there are zero points but the weight has none. If the weight has
+ * zero points although the config states that there are none, adds a note; the zero points are used. */
 organ_status organ_weight_check_symmetry(organ_weight_search *search, const organ_weight *weight,
                                          const organ_quant_group *group)
 {
@@ -46,7 +47,8 @@ organ_status organ_weight_check_symmetry(organ_weight_search *search, const orga
     return ORGAN_OK;
 }
 
-/* Returns ORGAN_BAD_INPUT unless the tensor has exactly this shape. */
+/* Returns ORGAN_BAD_INPUT unless the tensor has exactly the shape of `rank` sizes in `shape`. The message also states
+ * the shape of `weight`, to which the tensor belongs. */
 organ_status organ_weight_expect(const organ_weight_search *search, const organ_weight *weight,
                                  const organ_tensor *tensor, unsigned rank, const uint64_t *shape)
 {
@@ -59,10 +61,11 @@ organ_status organ_weight_expect(const organ_weight_search *search, const organ_
                              organ_shape_text(rank, shape, needs));
 }
 
-/* Sets *size to the columns of a group. Takes the group size of the config (negative or too large: all columns) if it
- * gives `groups` groups. Otherwise divides the columns into `groups` equal groups with a power of two of columns (any
- * number if there is one group), and notes a contradiction if the config states another size. Without such a
- * division, returns ORGAN_BAD_INPUT. `group` may be NULL: no size is stated. */
+/* Sets *size to the columns of a group. `groups` is the number of groups in a row, as the scales have it. Takes the
+ * group size of the config (negative or too large: all columns) if it gives `groups` groups. Otherwise divides the
+ * columns into `groups` equal groups of a power of two of columns (any number if there is one group), and notes a
+ * contradiction if the config states another size. Returns ORGAN_BAD_INPUT if there is no such division. `group` may be
+ * NULL: the config then states no size. */
 organ_status organ_weight_groups(organ_weight_search *search, const organ_weight *weight, uint64_t groups,
                                  const organ_quant_group *group, uint64_t *size)
 {
@@ -92,9 +95,9 @@ organ_status organ_weight_groups(organ_weight_search *search, const organ_weight
         organ_divide_up(cols, declared < 0 || (uint64_t)declared > cols ? cols : (uint64_t)declared));
 }
 
-/* Returns true if there is one scale for the whole weight, or one for each matrix of a stack. If the config declares
- * blocks (`blocks`), a scale tensor with as many axes as the weight is a grid of blocks instead, also one with a
- * single element. */
+/* Returns true if the weight has one scale in total, or one for each matrix of a stack. `blocks` is true if the config
+ * states a block size: then a scale tensor with as many axes as the weight is a grid of blocks instead, even if it has
+ * a single element. */
 static bool is_per_tensor(const organ_weight *weight, bool blocks)
 {
     const organ_matrices m = organ_weight_matrices(weight);
@@ -106,7 +109,8 @@ static bool is_per_tensor(const organ_weight *weight, bool blocks)
     return s->rank == 1 || (!blocks && s->rank == weight->rank);
 }
 
-/* Reports scales whose shape agrees with no division of the weight, and what the config would require. */
+/* Reports ORGAN_BAD_INPUT for scales whose shape fits no division of the weight into blocks. The message states the
+ * shape that the config requires. */
 static organ_status fail_grid(const organ_weight_search *search, const organ_weight *weight,
                               const organ_quant_group *group)
 {
@@ -132,16 +136,17 @@ static organ_status fail_grid(const organ_weight_search *search, const organ_wei
                              organ_shape_text(2, grid, needed), weight->rank > 2 ? " for each matrix" : "");
 }
 
-/* Returns true if the two scales of each matrix belong to the two halves of a fused gate and up. transformers stores
- * stacks of experts so (Mistral 4) if the model's other weights have one scale each. */
+/* Returns true if each matrix of the weight is a fused gate and up with two scales, `rows` = 2 and `cols` = 1: one for
+ * the gate half and one for the up half of the rows. transformers stores stacks of experts so (Mistral 4) if the
+ * model's other weights have one scale each. */
 static bool has_halves(const organ_weight *weight, uint64_t rows, uint64_t cols)
 {
     return weight->anatomy.role == ORGAN_ROLE_GATE_UP && weight->rank == 3 && rows == 2 && cols == 1;
 }
 
-/* Sets block_rows and block_cols of a weight with `rows` x `cols` scales for each matrix. Tries in this order: the
- * config's blocks, if they give these numbers; groups in rows, if there are scales for each row; the two halves of a
- * fused gate and up (has_halves); without sizes in the config, an equal division into blocks whose sides are powers
+/* Sets block_rows and block_cols of a weight with `rows` x `cols` scales for each matrix. Takes the first that applies:
+ * the config's blocks, if they give these numbers; groups in rows, if there are scales for each row; the two halves of
+ * a fused gate and up (has_halves); without sizes in the config, an equal division into blocks whose sides are powers
  * of two. Returns ORGAN_BAD_INPUT if none applies. */
 static organ_status scales_find_blocks(organ_weight_search *search, organ_weight *weight, uint64_t rows, uint64_t cols,
                                        const organ_quant_group *group)
@@ -159,6 +164,7 @@ static organ_status scales_find_blocks(organ_weight_search *search, organ_weight
         weight->block_rows = 1;
         if (group->block_rows > 0)
             organ_weight_note_contradiction(search, weight, "block", group->block_rows, group->block_cols, 1, m.cols);
+        /* with one scale for a row, the config's group_size does not apply */
         return organ_weight_groups(search, weight, cols, group->block_rows > 0 || cols == 1 ? NULL : group,
                                    &weight->block_cols);
     }
@@ -176,8 +182,8 @@ static organ_status scales_find_blocks(organ_weight_search *search, organ_weight
     return ORGAN_OK;
 }
 
-/* Sets block_rows and block_cols from the scale's shape: one scale for the tensor or matrix, one for each row, or a
- * grid of blocks. */
+/* Sets block_rows and block_cols of the weight from the shape of its scales: one scale for the tensor or matrix, one
+ * for each row, or a grid of blocks. Returns ORGAN_BAD_INPUT if the shape fits none of these. */
 organ_status organ_weight_grid(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
 {
     const organ_matrices m = organ_weight_matrices(weight);

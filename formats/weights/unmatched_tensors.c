@@ -14,6 +14,7 @@ static bool has_leaf(const char *name, const char *leaf)
     return before == '.' || before == '_';
 }
 
+/* Returns true if the name ends with one of the `count` leaves, after a dot or an underscore. */
 static bool has_one_of(const char *name, const char *const *leaves, size_t count)
 {
     for (size_t k = 0; k < count; k++)
@@ -22,8 +23,8 @@ static bool has_one_of(const char *name, const char *const *leaves, size_t count
     return false;
 }
 
-/* Returns ORGAN_BAD_INPUT, naming the layout, if the tensor's name (and type, unless ORGAN_DTYPE_COUNT) shows that
- * it belongs to a weight in an unsupported layout. */
+/* Returns ORGAN_BAD_INPUT, naming the layout, if the tensor's name shows that it belongs to a weight in an unsupported
+ * layout. A row of the table with a type other than ORGAN_DTYPE_COUNT applies only to tensors of this type. */
 organ_status organ_weight_refuse(const organ_weight_search *search, const organ_tensor *tensor)
 {
     static const struct layout {
@@ -49,9 +50,9 @@ organ_status organ_weight_refuse(const organ_weight_search *search, const organ_
     return ORGAN_OK;
 }
 
-/* Returns the reason, one sentence, why a tensor that no packed weight uses is not a weight, or NULL if it is a
- * plain weight. Sets *dropped to true if an unpacked model does not need the tensor. All packed weights must be in
- * search->names. */
+/* Returns the reason why a tensor that no packed weight uses is not a weight, as the predicate of a sentence; NULL if
+ * it is a plain weight. Sets *dropped to true if an unpacked model does not need the tensor. search->names must contain
+ * all packed weights. The caller adds the tensor to a list. */
 const char *organ_weight_add_unmatched(organ_weight_search *search, const organ_tensor *tensor, bool *dropped)
 {
     static const char *const activations[] = {"input_scale",      "input_scale_inv",   "input_global_scale",
@@ -100,7 +101,8 @@ const char *organ_weight_add_unmatched(organ_weight_search *search, const organ_
 
 /* ---- notes ---- */
 
-/* Writes the value of the property `what` of a note: a number, two sides of a block, true or false, or a scheme. */
+/* Writes the value of the property `what` of a note to `out`: true or false for "symmetric", the name of a scheme for
+ * "layout", rows x columns for a block, else a number. */
 static void write_value(const char *what, const uint64_t value[2], char out[64])
 {
     if (strcmp(what, "symmetric") == 0)
@@ -109,11 +111,11 @@ static void write_value(const char *what, const uint64_t value[2], char out[64])
         snprintf(out, 64, "%s", organ_scheme_name((organ_scheme)value[0]));
     else if (value[1])
         snprintf(out, 64, "%" PRIu64 " x %" PRIu64, value[0], value[1]);
-    else
+    else /* signed, because a group_size may be -1 */
         snprintf(out, 64, "%" PRId64, (int64_t)value[0]);
 }
 
-/* Writes the sentence for a contradiction between config and tensors. */
+/* Writes the sentence for a contradiction between config and tensors to `out`, which has `size` bytes. */
 static void write_note(const organ_weight_search *search, const organ_weight_note *note, char *out, size_t size)
 {
     char stated[64], found[64], others[64] = "";
@@ -135,8 +137,8 @@ static organ_status add_note(organ_weight_search *search, const char *text)
     return ORGAN_OK;
 }
 
-/* Writes the notes into search->sentences: one for each contradiction, and one for all weights of code types without
- * scales. */
+/* Sets search->sentences to the notes, and found.note_count to their number: one sentence for each contradiction, and
+ * one for all weights that have a type of codes but no scales. Returns ORGAN_IO if memory is exhausted. */
 organ_status organ_weight_write_notes(organ_weight_search *search)
 {
     char text[700];
@@ -152,7 +154,7 @@ organ_status organ_weight_write_notes(organ_weight_search *search)
         return ORGAN_OK;
     snprintf(text, sizeof text,
              "%zu weight%s of a type for codes %s no scales, so organ uses the codes as values; the first is '%.300s'",
-             search->alone_count, search->alone_count > 1 ? "s" : "", search->alone_count > 1 ? "have" : "has",
-             search->without_scales);
+             search->without_scales_count, search->without_scales_count > 1 ? "s" : "",
+             search->without_scales_count > 1 ? "have" : "has", search->without_scales);
     return add_note(search, text);
 }

@@ -16,6 +16,8 @@ organ_weight organ_weight_plain(const organ_tensor *tensor)
                           .bits = type->in_safetensors ? type->bytes * 8 / type->elements : 0};
 }
 
+/* Returns tensor k of the weight: its codes (0), scale, zero, g_idx, global, shape_tensor or bias (6); NULL if the
+ * weight has no such tensor. */
 const organ_tensor *organ_weight_tensor(const organ_weight *weight, size_t k)
 {
     const organ_tensor *const all[ORGAN_WEIGHT_TENSORS] = {
@@ -23,6 +25,7 @@ const organ_tensor *organ_weight_tensor(const organ_weight *weight, size_t k)
     return all[k];
 }
 
+/* Returns the sum of the bytes of the weight's codes and companions in the file. */
 uint64_t organ_weight_bytes(const organ_weight *weight)
 {
     uint64_t bytes = 0;
@@ -33,6 +36,7 @@ uint64_t organ_weight_bytes(const organ_weight *weight)
     return bytes;
 }
 
+/* Returns the number of matrices, rows and columns of the unpacked tensor. */
 organ_matrices organ_weight_matrices(const organ_weight *weight)
 {
     const organ_tensor plain = {.rank = weight->rank, .shape = weight->shape};

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Helpers of the search for weights: looks up companions by name, reports errors, collects weights and notes. */
 #include "formats/weights/weight_search.h"
 
 #include <stdarg.h>
@@ -27,26 +28,27 @@ organ_status organ_weight_fail(const organ_weight_search *search, const organ_te
                       tensor->name, reason);
 }
 
-/* Notes that the property `what` is said0 (x said1) in the config, but found0 (x found1) in the weight's tensors. An
- * equal note that exists is counted instead of repeated. When the list is full, its last entry counts all further
- * notes. */
+/* Notes that the property `what` is stated0 (x stated1) in the config, but found0 (x found1) in the weight's tensors.
+ * If the list already has a note with the same property and values, counts the weight there. When the list is full, its
+ * last note counts all further contradictions. */
 void organ_weight_note_contradiction(organ_weight_search *search, const organ_weight *weight, const char *what,
-                                     uint64_t said0, uint64_t said1, uint64_t found0, uint64_t found1)
+                                     uint64_t stated0, uint64_t stated1, uint64_t found0, uint64_t found1)
 {
     for (size_t k = 0; k < search->note_count; k++) {
         organ_weight_note *const note = &search->notes[k];
         if (k + 1 == ORGAN_NOTES_MAX ||
-            (strcmp(note->what, what) == 0 && note->stated[0] == said0 && note->stated[1] == said1 &&
+            (strcmp(note->what, what) == 0 && note->stated[0] == stated0 && note->stated[1] == stated1 &&
              note->found[0] == found0 && note->found[1] == found1)) {
             note->count++;
             return;
         }
     }
-    search->notes[search->note_count++] = (organ_weight_note){what, {said0, said1}, {found0, found1}, weight->name, 1};
+    search->notes[search->note_count++] =
+        (organ_weight_note){what, {stated0, stated1}, {found0, found1}, weight->name, 1};
 }
 
-/* Sets *group and *named to the config's settings for the weight `name`, which is NULL if the caller had no memory
- * for it. */
+/* Sets *group to the config's settings for the weight `name`, and *named to true if the config states that the weight
+ * is quantised. Reports exhausted memory if `name` is NULL. */
 organ_status organ_weight_group(organ_weight_search *search, const char *name, const organ_quant_group **group,
                                 bool *named)
 {
@@ -62,6 +64,8 @@ organ_status organ_weight_group(organ_weight_search *search, const char *name, c
                                  search->error);
 }
 
+/* Returns the first `length` bytes of `stem` followed by `leaf`, as a string in the arena of the search; NULL if memory
+ * is exhausted. */
 const char *organ_weight_name(organ_weight_search *search, const char *stem, size_t length, const char *leaf)
 {
     char *const name = organ_arena_take(&search->arena, length + strlen(leaf) + 1);
@@ -72,8 +76,9 @@ const char *organ_weight_name(organ_weight_search *search, const char *stem, siz
     return name;
 }
 
-/* Sets shape (`lead` leading axes, rows, columns), rank, elements and anatomy of the weight. Returns ORGAN_BAD_INPUT
- * for a size of 0 or a product that overflows. */
+/* Sets the shape of the weight to the `lead` sizes in `axes`, then rows and columns; also sets rank, elements and
+ * anatomy. Returns ORGAN_BAD_INPUT for a size of 0 or a product that overflows; ORGAN_IO if memory is exhausted or
+ * weight->name is NULL. */
 organ_status organ_weight_shape(organ_weight_search *search, organ_weight *weight, unsigned lead, const uint64_t *axes,
                                 uint64_t rows, uint64_t cols)
 {
@@ -97,7 +102,8 @@ organ_status organ_weight_shape(organ_weight_search *search, organ_weight *weigh
                                     organ_shape_text(weight->rank, shape, text));
 }
 
-/* Appends a copy of *weight and marks its tensors as claimed. Does nothing after an error. */
+/* Appends a copy of *weight to search->weights and marks its codes and companions as claimed. Does nothing after an
+ * error. */
 organ_status organ_weight_add(organ_weight_search *search, const organ_weight *weight)
 {
     if (search->error->status)

@@ -12,45 +12,45 @@
 
 #include <string.h>
 
-#define ORGAN_NOTES_MAX 64 /* contradictions that are counted separately */
+#define ORGAN_NOTES_MAX 64 /* upper bound of different notes; the last one counts all further contradictions */
 
 /* A property for which config and tensors state different values; reported once for all weights with the same pair
  * of values. */
 typedef struct organ_weight_note {
-    const char *what;             /* "group_size" */
-    uint64_t stated[2], found[2]; /* values of config and tensors; [1] only for two sides of a block, else 0 */
-    const char *first;            /* name of the first weight with it */
-    size_t count;                 /* weights with it */
+    const char *what;             /* name of the property: "group_size" */
+    uint64_t stated[2], found[2]; /* values in config and tensors: [0] the value, or rows of a block; [1] columns of a
+                                   * block, else 0 */
+    const char *first;            /* name of the first weight with this contradiction */
+    size_t count;                 /* number of weights with it */
 } organ_weight_note;
 
 /* State of the search for weights. `found` is the result that the caller gets; the search lives as long as it. */
 typedef struct organ_weight_search {
     organ_weights found; /* first member, so that a pointer to it is a pointer to the search */
     const organ_model *model;
-    organ_error *error;    /* the caller's; keeps the first fault */
-    organ_weight *weights; /* `count` used; room for one per tensor of the model */
-    size_t count;
-    organ_unmatched_tensor *unmatched; /* room for one per tensor of the model */
+    organ_error *error;                /* of the caller of organ_weights_find; keeps the first error */
+    organ_weight *weights;             /* weights found so far; room for one per tensor of the model */
+    size_t count;                      /* number of them */
+    organ_unmatched_tensor *unmatched; /* found.unmatched_count tensors; room for one per tensor of the model */
     bool *claimed;                     /* by index of tensor: it is codes or companion of a weight in `weights` */
     bool as_tensors; /* weight k is tensor k of the model, so the model's table of names is used instead of `names` */
-    char
-        *name; /* buffer for the longest tensor name and a suffix: the last name that organ_weight_relative looked up */
-    organ_quant_config *config;
+    char *name; /* the last name that organ_weight_relative looked up; room for the longest tensor name and a suffix */
+    organ_quant_config *config; /* NULL for GGUF and for a model without any sign of quantisation */
     organ_weight_note notes[ORGAN_NOTES_MAX];
     size_t note_count;
-    const char **sentences;     /* the notes as text: found.notes */
-    const char *without_scales; /* name of the first plain weight whose type is one of codes; NULL if there is none */
-    size_t alone_count;         /* number of such weights */
-    unsigned layouts_found;     /* for pack-quantized codes of 3, 5, 6 and 7 bits: set of the layouts (DENSE, PADDED of
-                                   packed_words.c) that some weight certainly has */
-    organ_arena arena;          /* names, shapes, sentences */
-    organ_name_table names;     /* name of a weight -> index into `weights` */
+    const char **sentences;      /* the notes as text: found.notes */
+    const char *without_scales;  /* name of the first plain weight that has a type of codes but no scale; NULL: none */
+    size_t without_scales_count; /* number of such weights */
+    unsigned layouts_found;      /* for pack-quantized codes of 3, 5, 6 and 7 bits: set of the layouts (DENSE, PADDED of
+                                    packed_words.c) that the shapes of some weight prove */
+    organ_arena arena;           /* names, shapes, sentences */
+    organ_name_table names;      /* name of a weight -> index into `weights` */
 } organ_weight_search;
 
 /* ---- weight_search.c ---- */
 
-/* Returns the tensor whose name is the first `length` bytes of `stem` followed by `leaf`, or NULL. Leaves that name
- * in search->name for messages. */
+/* Returns the tensor whose name is the first `length` bytes of `stem` followed by `leaf`, or NULL if the model has
+ * none. Leaves that name in search->name for messages. */
 const organ_tensor *organ_weight_relative(organ_weight_search *search, const char *stem, size_t length,
                                           const char *leaf);
 
@@ -58,6 +58,7 @@ const organ_tensor *organ_weight_relative(organ_weight_search *search, const cha
 organ_status organ_weight_fail(const organ_weight_search *search, const organ_tensor *tensor, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* Returns whole / part, rounded up. `part` must not be 0. */
 static inline uint64_t organ_divide_up(uint64_t whole, uint64_t part) { return whole / part + (whole % part != 0); }
 
 /* Returns true if the first `count` sizes of two shapes are equal. */
@@ -66,14 +67,15 @@ static inline bool organ_same_axes(const uint64_t *a, const uint64_t *b, unsigne
     return memcmp(a, b, count * sizeof *a) == 0;
 }
 
-/* Notes that the config contradicts the weight's tensors in the property `what`: it states said0, but the tensors
- * show found0. If the property is a block, the config states said0 x said1 and the tensors show found0 x found1;
- * otherwise said1 and found1 are 0. */
+/* Notes that the config contradicts the weight's tensors in the property `what`: the config states stated0, but the
+ * tensors show found0. If the property is a block, the config states stated0 x stated1 and the tensors show found0 x
+ * found1; otherwise stated1 and found1 are 0. */
 void organ_weight_note_contradiction(organ_weight_search *search, const organ_weight *weight, const char *what,
-                                     uint64_t said0, uint64_t said1, uint64_t found0, uint64_t found1);
+                                     uint64_t stated0, uint64_t stated1, uint64_t found0, uint64_t found1);
 
-/* Sets *group to the settings in the config for the weight called `name`, and *named to true if the config says that
- * this weight is quantised. If `name` is NULL, organ_weight_name has run out of memory, which is reported. */
+/* Sets *group to the settings in the config for the weight called `name`, and *named to true if the config states that
+ * this weight is quantised. Reports exhausted memory if `name` is NULL, so that the caller need not check the result of
+ * organ_weight_name. */
 organ_status organ_weight_group(organ_weight_search *search, const char *name, const organ_quant_group **group,
                                 bool *named);
 
@@ -81,8 +83,9 @@ organ_status organ_weight_group(organ_weight_search *search, const char *name, c
  * if memory is exhausted. */
 const char *organ_weight_name(organ_weight_search *search, const char *stem, size_t length, const char *leaf);
 
-/* Sets the weight's shape to `lead` leading axes, then rows and columns, and sets rank, elements and anatomy.
- * Returns ORGAN_BAD_INPUT if a size is 0 or the product overflows. */
+/* Sets the weight's shape to the `lead` sizes in `axes`, then rows and columns, and sets rank, elements and anatomy.
+ * Returns ORGAN_BAD_INPUT if a size is 0 or the product overflows; ORGAN_IO if memory is exhausted or weight->name is
+ * NULL, which organ_weight_name returns if memory is exhausted. */
 organ_status organ_weight_shape(organ_weight_search *search, organ_weight *weight, unsigned lead, const uint64_t *axes,
                                 uint64_t rows, uint64_t cols);
 
@@ -92,19 +95,21 @@ organ_status organ_weight_add(organ_weight_search *search, const organ_weight *w
 /* ---- scales.c ---- */
 
 /* Sets block_rows and block_cols of the weight, the block of values that share a scale, from the shapes of weight
- * and scale and the config's settings. */
+ * and scale and the config's settings `group`. Returns ORGAN_BAD_INPUT if the shapes fit no division into blocks. */
 organ_status organ_weight_grid(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group);
 
-/* Sets *size to the columns of a group, for `groups` groups in a row. `group` is the config's settings, or NULL. */
+/* Sets *size to the columns of a group, for `groups` groups in a row. `group` is the config's settings, or NULL.
+ * Returns ORGAN_BAD_INPUT if no size, or no single one, gives so many groups. */
 organ_status organ_weight_groups(organ_weight_search *search, const organ_weight *weight, uint64_t groups,
                                  const organ_quant_group *group, uint64_t *size);
 
-/* Returns ORGAN_BAD_INPUT unless weight->scale has one of the types; ORGAN_DTYPE_COUNT ends the list. */
+/* Returns ORGAN_BAD_INPUT unless weight->scale has one of the types in the list `types`, which ORGAN_DTYPE_COUNT
+ * ends. */
 organ_status organ_weight_scale_type(const organ_weight_search *search, const organ_weight *weight,
                                      const organ_dtype *types);
 
-/* Returns ORGAN_BAD_INPUT if the config declares zero points and the weight has none; notes zero points that it
- * denies. */
+/* Returns ORGAN_BAD_INPUT if the config declares zero points and the weight has none. Adds a note if the config
+ * declares none and the weight has zero points. */
 organ_status organ_weight_check_symmetry(organ_weight_search *search, const organ_weight *weight,
                                          const organ_quant_group *group);
 
@@ -115,20 +120,20 @@ organ_status organ_weight_expect(const organ_weight_search *search, const organ_
 
 /* ---- bytes.c, packed_words.c, mlx.c ---- */
 
-/* If `tensor` is codes of a packed weight of the source's formats, add that weight and set *met to true, also if the
- * weight is faulty, which is an error. Otherwise do nothing. */
-organ_status organ_weight_find_bytes(organ_weight_search *search, const organ_tensor *tensor, bool *met);
-organ_status organ_weight_find_words(organ_weight_search *search, const organ_tensor *tensor, bool *met);
-
-organ_status organ_weight_find_mlx(organ_weight_search *search, const organ_tensor *tensor, bool *met);
+/* If `tensor` is the codes of a packed weight in one of the formats of the function (FP8, INT8, MX and NVFP4;
+ * pack-quantized, GPTQ and AWQ; MLX), the function adds this weight and sets *found to true. A faulty weight also sets
+ * *found, and is an error. Otherwise the function does nothing. */
+organ_status organ_weight_find_bytes(organ_weight_search *search, const organ_tensor *tensor, bool *found);
+organ_status organ_weight_find_words(organ_weight_search *search, const organ_tensor *tensor, bool *found);
+organ_status organ_weight_find_mlx(organ_weight_search *search, const organ_tensor *tensor, bool *found);
 
 /* Returns ORGAN_BAD_INPUT if `codes`, which belongs to no packed weight, has a type of codes and either there is a
- * scale next to it, or the config says that it is quantised (its scale is then missing). Otherwise `codes` is a plain
- * weight. */
+ * scale next to it (no known scheme), or the config states that it is quantised (its scale is missing). Otherwise
+ * `codes` is a plain weight. */
 organ_status organ_weight_check_without_scale(organ_weight_search *search, const organ_tensor *codes);
 
-/* Gives weights whose words fit both layouts the layout of the model's other weights. Call it after all weights are
- * found. */
+/* Sets dense_words of pack-quantized weights whose shapes fit both layouts of words: to the layout of the model's other
+ * weights. Must be called after all packed weights were added. */
 organ_status organ_weight_resolve_words(organ_weight_search *search);
 
 /* ---- unmatched_tensors.c ---- */
@@ -136,9 +141,9 @@ organ_status organ_weight_resolve_words(organ_weight_search *search);
 /* Returns ORGAN_BAD_INPUT for a tensor whose name shows an unsupported layout. */
 organ_status organ_weight_refuse(const organ_weight_search *search, const organ_tensor *tensor);
 
-/* Returns the reason why a tensor that no packed weight has claimed is not a weight; NULL if it is a plain weight.
- * Sets *dropped to true if the model without quantisation does not need the tensor. The names of all packed weights
- * must have been entered before. */
+/* Returns the reason why a tensor that no packed weight has claimed is not a weight; NULL if it is a plain weight. The
+ * caller adds the tensor to its list. Sets *dropped to true if an unpacked model does not need the tensor.
+ * search->names must contain the names of all packed weights. */
 const char *organ_weight_add_unmatched(organ_weight_search *search, const organ_tensor *tensor, bool *dropped);
 
 /* Writes a sentence for each note to search->sentences. Returns ORGAN_IO if memory is exhausted. */

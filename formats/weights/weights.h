@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * The weights of a model, independent of the tensors in which they are stored: a packed weight consists of codes and
- * companions (scales, zero points, group indices). organ_weights_find recognises packed weights from
- * quantization_config and from names, types and shapes of tensors. It reads headers, config and tensors of a few
- * numbers (weight_shape), and returns the weights, the tensors that belong to no weight, and notes on
- * inconsistencies. */
+ * The weights of a model, independent of the tensors in which they are stored: a packed weight consists of a tensor of
+ * codes and of companions, which are tensors of scales, zero points, group indices and the like. organ_weights_find
+ * recognises packed weights by quantization_config and by names, types and shapes of tensors. It reads headers, config
+ * and tensors of a few numbers (weight_shape), and returns the weights, the tensors that belong to no weight, and notes
+ * on contradictions between config and tensors. */
 #ifndef ORGAN_WEIGHTS_H
 #define ORGAN_WEIGHTS_H
 
@@ -15,8 +15,8 @@ ORGAN_API_BEGIN
 
 /* ---- one weight ---- */
 
-/* How a weight is packed, with the formula from codes to values: c is a code, s its scale, z its zero point. Each
- * operation is rounded to FP32. */
+/* How a weight is packed, with the formula of a value: c is its code, s the scale and z the zero point of its block.
+ * Each operation is rounded to FP32. "c s" is a product. */
 typedef enum organ_scheme {
     ORGAN_SCHEME_PLAIN,  /* a single tensor of any type of safetensors or GGUF, including block types */
     ORGAN_SCHEME_FP8,    /* F8_E4M3, F8_E5M2 or FNUZ codes: c s; s per tensor, per channel (row) or per block of rows x
@@ -40,15 +40,15 @@ typedef enum organ_scheme {
 
 const char *organ_scheme_name(organ_scheme scheme); /* "plain", "fp8", "int8", "pack-quantized", "mxfp8", ... */
 
-/* One weight. Companions that it lacks are NULL. The tensors belong to the model. */
+/* One weight. A companion is NULL if the weight has none. The model owns the tensors. */
 typedef struct organ_weight {
     /* name of the unpacked tensor: "model.layers.0.mlp.up_proj.weight", whatever the name of the codes */
     const char *name;
     organ_scheme scheme;
-    unsigned rank; /* rank and shape of the unpacked tensor, slowest axis first, as in a model without quantisation */
-    const uint64_t *shape;
-    uint64_t elements;
-    organ_anatomy anatomy;            /* of `name` */
+    unsigned rank;                    /* axes of the unpacked tensor */
+    const uint64_t *shape;            /* sizes of these axes, slowest axis first, as in a model without quantisation */
+    uint64_t elements;                /* product of the sizes */
+    organ_anatomy anatomy;            /* layer, role and other properties that `name` states */
     const organ_tensor *codes;        /* the tensor itself of a plain weight, else the tensor with the codes */
     const organ_tensor *scale, *zero; /* scales and zero points of the codes */
     const organ_tensor *g_idx;        /* group of each column [GPTQ's act-order] */
@@ -56,13 +56,14 @@ typedef struct organ_weight {
     const organ_tensor *shape_tensor; /* shape of the unpacked tensor [compressed-tensors] */
     const organ_tensor *bias;         /* b of MLX's formula */
     unsigned bits;                    /* bits of a code; 0 for block types of GGUF */
-    /* Block of the unpacked tensor whose values share a scale; blocks at the bottom and right edges may be clipped.
-     * All rows and columns: per tensor; one row and all columns: per channel; one row and group_size columns:
-     * groups. 0, 0 without scales. If there is a g_idx, it contains the group of each column. */
+    /* Size of the blocks of the unpacked tensor whose values share a scale, in rows and columns; blocks at the bottom
+     * and right edges may be smaller. All rows and columns: per tensor; one row and all columns: per channel; one row
+     * and group_size columns: groups. 0 and 0: no scales. If there is a g_idx, it states the group of each column
+     * instead. */
     uint64_t block_rows, block_cols;
-    bool dense_words; /* PACKED, MLX: codes of 3, 5, 6 and 7 bits cross word boundaries; else each word has 32 / bits
-                         codes and unused bits */
-    bool divides;     /* NVFP4: the scales are divided by `global`, not multiplied */
+    bool dense_words; /* PACKED, MLX: codes of 3, 5, 6 and 7 bits cross word boundaries; false: each word has 32 / bits
+                         whole codes and unused bits */
+    bool divides;     /* NVFP4: the scales are divided by `global`; false: multiplied by it */
     bool transposed;  /* codes are stored with the last two axes exchanged (GPTQ, AWQ gemm, gpt-oss) */
     bool labelled_v2; /* GPTQ: the config says gptq_v2, whose zero points are stored without an offset of 1; readers
                          trust the data more than this label */
@@ -71,20 +72,19 @@ typedef struct organ_weight {
 /* A tensor that belongs to no weight. */
 typedef struct organ_unmatched_tensor {
     const organ_tensor *tensor;
-    /* the tensor is a scale of activations or caches (input_scale, k_scale, ...), which an unpacked model does not
-     * need */
-    bool dropped;
-    const char *why; /* the reason why it is no weight, one sentence */
+    bool dropped;    /* an unpacked model does not need the tensor: it is a scale of activations or caches (input_scale,
+                      * k_scale, ...) */
+    const char *why; /* predicate of a sentence about the tensor: "scales activations, ..." */
 } organ_unmatched_tensor;
 
-/* The weights of a model: each combines the tensors that store one matrix. */
+/* The weights of a model: each combines the tensors that store one parameter. */
 typedef struct organ_weights {
     size_t count;
-    const organ_weight *weights; /* in the order of their codes in organ_model.tensors; each tensor of the model is a
-                                    weight, a companion or unmatched */
-    size_t packed;               /* number of weights that are not plain */
+    const organ_weight *weights; /* `count` weights, in the order of their codes in organ_model.tensors; each tensor of
+                                    the model is codes or companion of a weight, or unmatched */
+    size_t packed;               /* number of weights that are not plain; 0 for a GGUF model */
     size_t unmatched_count;
-    const organ_unmatched_tensor *unmatched;
+    const organ_unmatched_tensor *unmatched; /* `unmatched_count` tensors */
     size_t note_count;
     /* one sentence for each contradiction between config and tensors, with the value that was used */
     const char *const *notes;
@@ -102,7 +102,7 @@ organ_matrices organ_weight_matrices(const organ_weight *weight);
 #define ORGAN_WEIGHT_TENSORS ((size_t)7)
 const organ_tensor *organ_weight_tensor(const organ_weight *weight, size_t k);
 
-/* Returns the total bytes of the weight's tensors as stored. */
+/* Returns the sum of the bytes in which the file stores codes and companions of the weight. */
 uint64_t organ_weight_bytes(const organ_weight *weight);
 
 /* Describes the weight: "FP8 E4M3, block 128 x 128, F32 scales", "INT4, group 128, asymmetric, BF16 scales", "BF16".
@@ -111,8 +111,8 @@ char *organ_weight_text(const organ_weight *weight, char *out, size_t size);
 
 /* ---- all weights of a model ---- */
 
-/* Finds the weights of a model, which must outlive them. The caller frees *weights with organ_weights_free; it is NULL
- * on error.
+/* Finds the weights of `model`, which must stay open while *weights is used. The caller frees *weights with
+ * organ_weights_free. *weights is NULL on error.
  *
  * Returns ORGAN_BAD_INPUT
  *   - naming tensor, field and both values, if a companion is missing or has the wrong type or shape, or the config

@@ -48,8 +48,7 @@ static organ_status run_autopsy(void *context, organ_error *error)
 
 static const organ_option options[] = {
     INPUT("ranges", "FILE", autopsy.ranges,
-          "expected ranges by role, group or default, instead of the built-in ones: an edited output of "
-          "--print-ranges"),
+          "file of expected ranges that replace the built-in ones; edit the output of --print-ranges"),
     INPUT("text", "FILE", autopsy.text,
           "test whether all scales are wrong by one factor: predict the first 512 tokens of this text with the scales "
           "times 1/4, 1/2, 1, 2 and 4. If the scales are right, the factor 1 predicts it best. The test runs the model "
@@ -65,15 +64,15 @@ const organ_verb organ_autopsy_verb = {
     .summary = "check every weight of a model for damage and name the likely cause",
     .about = "Computes statistics of the dequantised values of every weight: mean, standard deviation, minimum, "
              "maximum, excess kurtosis, and the numbers of NaN, infinities, zeros, rows and columns of zeros, and "
-             "distinct values. Statistics that no healthy weight has are findings, reported with their usual cause: "
-             "codes read without their scales, scales that belong to other blocks or are wrong by a factor, wrong zero "
-             "points, wrong packing, weights that were never loaded. With OTHER, autopsy also reports the relative "
-             "error, cosine and largest difference of each weight.\n"
+             "distinct values. Statistics that no healthy weight has are findings. The report states the usual cause "
+             "of each, such as scales that belong to other blocks, wrong zero points, or weights that were never "
+             "loaded. With OTHER, autopsy also reports the relative error, cosine and largest difference of each "
+             "weight.\n"
              "The expected range of a projection is |mean| < 0.01, std 0.02 to 0.05 and values within 0.5 of zero. "
-             "Small models have wider weights and large ones narrower, so values outside this range are remarks. "
-             "Findings are |mean| above 0.1, std outside 0.0001 to 1, or values beyond 100; |mean| above 1 or std "
-             "above 10 is reported as exploded. Embeddings, norms, routers and biases have wider ranges: "
-             "--print-ranges prints all of them.\n"
+             "Small models have wider weights and large ones narrower, so values outside this range are only remarks. "
+             "Findings, which make the exit code 1, are |mean| above 0.1, std outside 0.0001 to 1, or values beyond "
+             "100; |mean| above 1 or std above 10 is reported as exploded. Embeddings, norms, routers and biases have "
+             "wider ranges: --print-ranges prints all of them.\n"
              "Usual relative errors of quantised copies are 0.4 to 2 percent for 8-bit integers, 2 to 4 for FP8, 8 to "
              "15 for 4-bit codes, 14 to 32 for 3-bit codes. More than 50 percent is a finding.",
     OPERANDS(OPTIONAL("MODEL", MODEL, autopsy.model,

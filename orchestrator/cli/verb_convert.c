@@ -17,7 +17,8 @@ static const organ_option convert_options[] = {
     CHOICE("to", "gguf|safetensors", convert.to, "the format of the output", .required = true),
     TEXT("type", "TYPE", convert.type,
          "type of the matrices; same: the type of MODEL's first matrix, or BF16 if that is quantised; codes: copy "
-         "codes and scales of MXFP4, INT8 and Q8_0 where both formats have them, and treat other tensors as same does",
+         "codes and scales of MXFP4, INT8 and Q8_0 if both formats have them; other tensors as with same. To "
+         "safetensors: same, codes, bf16, f16 or f32",
          .fallback = "same", .choices = ORGAN_CONVERT_TYPES),
     TEXT("pre", "NAME", convert.pre,
          "GGUF: the value of tokenizer.ggml.pre, llama.cpp's name for the rules that split a text; default: derived "
@@ -31,19 +32,20 @@ const organ_verb organ_convert_verb = {
     .name = "convert",
     .shares = true,
     .summary = "convert a model between safetensors and GGUF",
-    .about = "Writes MODEL in the other format, for llama.cpp or for transformers: tensors with the names and the "
-             "order of rows of that format, the configuration, the tokenizer and the chat template.\n"
-             "To GGUF: OUT is one file. Norms, biases, routers and other small tensors are F32; matrices get --type, "
-             "or F16 if rows are not whole blocks. BF16, F16, F32 and Q8_0 have the bytes of llama.cpp's converter; "
-             "the other types have the blocks of organ quantize, with q6_k for the output head. docs/verbs/convert.md "
-             "lists keys whose values differ from llama.cpp's.\n"
+    .about = "Writes MODEL in the other format, for llama.cpp or for transformers. The output has the tensors with the "
+             "names and the order of rows of that format, the configuration, the tokenizer and the chat template.\n"
+             "To GGUF: OUT is one file. Norms, biases, routers and other small tensors are F32; matrices get --type. "
+             "If their rows are not whole blocks of 256, q4_k, q5_k and q6_k become q5_0, q5_1 and q8_0; if they are "
+             "not whole blocks of 32, F16. The output head gets q6_k if --type is another block type than q8_0. In "
+             "BF16, F16, F32 and Q8_0 the tensors have the bytes of llama.cpp's converter. docs/verbs/convert.md lists "
+             "keys whose values differ from llama.cpp's.\n"
              "To safetensors: OUT is a directory with config.json, tokenizer files and shards. Matrices and vectors "
              "get --type.\n"
-             "Quantised tensors of MODEL are dequantised first. Tensors of vision and audio towers and of layers for "
-             "multi-token prediction (MTP) are left out, and a note gives their number. If a tensor, the architecture "
-             "or the tokenizer cannot be converted, the error names it and nothing is written. If organ has no rules "
-             "for an architecture, but all tensors have names that are usual in transformers, it converts only the "
-             "names; only organ can read such a GGUF file.\n"
+             "Quantised tensors of MODEL are dequantised first, except with --type codes. Tensors of vision and audio "
+             "towers and of layers for multi-token prediction (MTP) are left out, and a note gives their number. If a "
+             "tensor, the architecture or the tokenizer cannot be converted, the error names it and nothing is "
+             "written. If organ has no rules for an architecture, but all tensors have usual names of transformers, it "
+             "converts only the names. Only organ can read such a GGUF file.\n"
              "OUT appears under its name only when it is complete; --resume continues an interrupted run.\n"
              ORGAN_EVALUATION_ABOUT("MODEL"),
     OPERANDS(OPERAND("MODEL", MODEL, convert.model, "the model to convert; it is not changed")),

@@ -19,7 +19,8 @@ static const organ_option experts_options[] = {
     TEXT("keep", "N|P%", experts.keep,
          "number or share of the routed experts of each layer to keep", .required = true),
     CHOICE("per-layer", "uniform|global", experts.per_layer,
-           "uniform: keep the same number in each layer, which loaders require; global: one budget for all layers",
+           "uniform: keep the same number in each layer, which loaders require; global: one budget for all layers, an "
+           "error if layers would keep different numbers",
            .fallback = "uniform"),
     FLAG("heal", experts.heal,
          "refit the down projections of the kept experts to the original output of the layer by least squares; a "
@@ -44,25 +45,24 @@ const organ_verb organ_experts_verb = {
     .name = "experts",
     .shares = true,
     .summary = "remove routed experts from a mixture of experts",
-    .about = "Removes routed experts from each layer of a mixture of experts. The weights of kept experts, packed "
-             "types and their scales included, are copied byte for byte; router rows, correction biases and "
-             "config.json (or the GGUF metadata) are reduced to match.\n"
-             "Scores. organ runs the calibration text through the model, packed or plain, one layer at a time "
-             "within --memory. --score loss repeatedly removes the expert whose removal changes the layer's output "
-             "least, with its tokens rerouted to the remaining experts. sum, reap and frequency rank each expert "
-             "individually and need a half to a quarter of the time; a measurement of the loss also records these "
-             "three. --scores FILE stores the measurements: another --keep or --score then needs no calibration "
-             "(except loss, if it was not measured), and an interrupted measurement continues after its last "
-             "layer.\n"
-             "--heal refits the down projections of each layer's kept experts together by least squares, so that "
-             "the layer's output approximates that of all experts. organ refits the layers in order; a layer stays "
-             "unchanged if the error on every fourth window, which is held out, does not fall. --heal rejects "
-             "packed weights other than GGUF blocks.\n"
-             "config.json and GGUF store one number of experts for all layers, and neither transformers nor "
-             "llama.cpp reads a list: --per-layer global fails if layers would keep different numbers.\n"
-             "OUT/organ contains EXPERTS_REPORT.md and .html with a picture of the kept experts, and experts.json "
-             "with all numbers; if OUT is a file, they are next to it. OUT appears under its name only when it is "
-             "complete; --resume continues an interrupted run.\n"
+    .about = "Removes routed experts from each layer of a mixture of experts. The weights of kept experts, quantised "
+             "ones too, are copied byte for byte. Router rows, correction biases and config.json (or the GGUF "
+             "metadata) are reduced to match.\n"
+             "Scores. organ runs the calibration text through the model, packed or plain, one layer at a time within "
+             "--memory. --score loss repeatedly removes the expert whose removal changes the layer's output least, "
+             "with its tokens rerouted to the remaining experts. The scores sum, reap and frequency rank each expert "
+             "individually and take a quarter to two thirds of the time. A measurement of the loss also records these "
+             "three. --scores FILE stores the measurements. A run with another --keep or --score then needs no "
+             "calibration text, except for loss if it was not measured. An interrupted measurement continues after its "
+             "last layer.\n"
+             "--heal refits the down projections of each layer's kept experts together by least squares, so that the "
+             "layer's output approximates that of all experts. Every fourth window is held out: if the error on these "
+             "windows does not fall, the layer stays unchanged. --heal rejects packed weights other than GGUF blocks.\n"
+             "config.json and GGUF store one number of experts for all layers, and neither transformers nor llama.cpp "
+             "reads a list: --per-layer global fails if layers would keep different numbers.\n"
+             "OUT/organ contains EXPERTS_REPORT.md and .html with a picture of the kept experts, and experts.json with "
+             "all numbers; if OUT is a file, they are next to it. OUT appears under its name only when it is complete; "
+             "--resume continues an interrupted run.\n"
              ORGAN_EVALUATION_ABOUT("MODEL"),
     OPERANDS(OPERAND("MODEL", MODEL, experts.model, "the model to cut; it is not changed")),
     GROUPS(GROUP("Options", experts_options), GROUP("Scores", score_options),

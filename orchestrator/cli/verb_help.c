@@ -112,11 +112,11 @@ static const organ_option manual_options[] = {
 const organ_verb organ_version_verb = {
     .name = "version",
     .summary = "print the version and the kernels that run on this machine",
-    .about = "Prints the version, the instruction set of the kernels and why it was chosen, and the cores and "
-             "memory nodes that this process may use. The environment variable ORGAN_ISA (scalar, avx2, avx512, "
-             "avx512-mixed, neon) chooses another instruction set; the results are the same with all. avx512-mixed "
-             "is avx512 with physarum tiles that use fewer divisions; unless ORGAN_ISA chooses one, prune times "
-             "both and uses the faster.",
+    .about = "Prints the version, the instruction set of the kernels and why it was chosen, and the cores and memory "
+             "nodes that this process may use. The environment variable ORGAN_ISA (scalar, avx2, avx512, avx512-mixed, "
+             "neon) chooses another instruction set; the results are the same with all. avx512-mixed is avx512 with "
+             "other kernels for physarum-v1, the method of prune without a text. If ORGAN_ISA is not set, prune times "
+             "both on this CPU and uses the faster.",
     GROUPS(HELP_GROUP("Output")),
     .exits = "0 done; 2 wrong usage.",
     .run = run_version};

@@ -37,8 +37,8 @@ static const organ_option search_options[] = {
            "rounds of at most 16 exchanges of one block; 0: drop the blocks of least influence",
            .range = {0, 1000000}, .fallback = "32"),
     TEXT("scores", "FILE", layers.scores,
-         "file of influences and divergences: read if it exists, and extended; an interrupted search continues from "
-         "it",
+         "file of the measurements of the search: read if it exists, and extended; an interrupted search continues "
+         "from it",
          .names = ORGAN_NAMES_INPUT)};
 
 RUN_WRITING(layers, organ_layers, layers)
@@ -47,26 +47,27 @@ const organ_verb organ_layers_verb = {
     .name = "layers",
     .shares = true,
     .summary = "drop whole blocks, chosen by name or by search",
-    .about = "Writes a model without some of its blocks (layers). Kept blocks are renumbered in the names of tensors "
-             "and in config.json or the GGUF metadata; lists and patterns with one entry per layer lose the entries of "
-             "dropped blocks. If a pattern cannot be expressed without these blocks, layers fails with an error that "
+    .about = "Writes a model without some of its blocks (layers). Kept blocks are renumbered in the names of tensors. "
+             "In config.json or the GGUF metadata, lists and patterns with one entry per layer lose the entries of "
+             "dropped blocks. If a pattern cannot be expressed without these blocks, the run fails with an error that "
              "names it. Kept tensors, packed ones too, are copied byte for byte.\n"
              "--drop BLOCKS names the blocks by their numbers in the names of tensors and needs no text. --drop N "
-             "searches for N blocks on the calibration text: organ starts with the blocks of least influence (1 - the "
-             "mean cosine of the hidden states before and after a block) and exchanges one dropped block for a kept "
-             "one as long as the KL divergence from the whole model, on a part of the text, falls. If there are at "
-             "most 64 possible sets, it compares all of them.\n"
-             "--memory must be large enough for two layers and three times the hidden states of the search; with more "
+             "searches for N blocks on the calibration text. organ starts with the blocks of least influence (1 - the "
+             "mean cosine of the hidden states before and after a block). It then exchanges one dropped block for a "
+             "kept one as long as the KL divergence from the whole model falls, which it measures on --search-tokens. "
+             "If there are at most 64 possible sets of N blocks, it compares all of them.\n"
+             "The search needs --memory for two layers and three times the hidden states of --search-tokens; with more "
              "memory organ compares more sets at a time, with the same result. With --scores an interrupted search "
              "continues, and a search for another number uses the stored measurements.\n"
              "--heal runs --samples windows of --context tokens and refits weights by least squares so that the hidden "
-             "states approximate those of the whole model. In the block before a gap it refits the output projections "
-             "of attention and feed-forward; in all blocks after a gap also the projections that read their inputs. "
-             "The final norm is multiplied by one number. One window in four is held out (one in eight if there are 32 "
-             "windows or more). The KL divergence from MODEL on these windows decides what share of each solution is "
-             "applied; a solution that does not lower it is not applied, and the report says so. --heal needs weights "
-             "of BF16, F16 or F32, or GGUF blocks whose scales organ can search for, and twice the hidden states in "
-             "--memory; --scratch DIR stores them in files.\n"
+             "states approximate those of the whole model. A gap is the place of dropped blocks. In the block before a "
+             "gap organ refits the output projections of attention and feed-forward, in all blocks after a gap also "
+             "the projections that read their inputs. The final norm is multiplied by one number.\n"
+             "Of the windows of --heal one in four is held out (one in eight if there are 32 windows or more). organ "
+             "applies that share of each solution with which the KL divergence from MODEL on the held-out windows is "
+             "least, or none if no share lowers it. --heal needs weights of BF16, F16 or F32, or GGUF blocks (Q4_0 to "
+             "Q8_0, Q4_K to Q6_K). It also needs --memory for twice the hidden states of the windows; --scratch DIR "
+             "stores these in files.\n"
              "OUT/organ contains LAYERS_REPORT.md and .html, and layers.json with all numbers; if OUT is a file, they "
              "are next to it.\n"
              ORGAN_EVALUATION_ABOUT("MODEL"),

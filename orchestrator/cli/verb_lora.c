@@ -49,21 +49,21 @@ const organ_verb organ_lora_extract_verb = {
     .name = "lora extract",
     .shares = true,
     .summary = "make a LoRA adapter from the difference of two models",
-    .about = "Compares a tuned model with its base. For each linear layer it writes the best low-rank "
-             "approximation of the change as two factors, in the format that peft and vLLM load: B A is added to "
-             "the weight, and lora_alpha is r.\n"
-             "A quantised base (FP8, INT4, ...) is dequantised strip by strip. The adapter then also corrects the "
-             "error of quantisation: on that base the result is closer to the tuned model than with an adapter "
-             "made from the plain base.\n"
+    .about = "Compares a tuned model with its base. For each linear layer it writes the best low-rank approximation of "
+             "the change as two factors, in the format that peft and vLLM load: B A is added to the weight, and "
+             "lora_alpha is r.\n"
+             "A quantised base (FP8, INT4, ...) is dequantised for the comparison. The adapter then also corrects the "
+             "error of quantisation: on that base it comes closer to the tuned model than an adapter made from the "
+             "plain base.\n"
              "Stacks of experts get factors of each expert: in a GGUF adapter, or as target_parameters of peft, which "
              "vLLM does not load.\n"
              "Changed tensors that are not linear layers (embeddings, norms, biases) are listed with the size of their "
-             "change; --save-full stores them. ADAPTER/organ/LORA_REPORT.md (and .html) and "
-             "lora_extract.json state for each module what share of its change the stored factors explain.\n"
-             "ADAPTER appears under its name only when it is complete; --resume continues an interrupted run, with "
-             "the same number of processes under mpirun or srun.",
-    OPERANDS(OPTIONAL("SHARE", NOTHING, lora_extract.share, "the share that --rank-by energy needs, if it is not "
-                                                            "given as energy=SHARE")),
+             "change; --save-full stores them. ADAPTER/organ/LORA_REPORT.md (and .html) and lora_extract.json state "
+             "for each module what share of its change the stored factors explain.\n"
+             "ADAPTER appears under its name only when it is complete; --resume continues an interrupted run, with the "
+             "same number of processes under mpirun or srun.",
+    OPERANDS(OPTIONAL("SHARE", NOTHING, lora_extract.share, "with --rank-by energy: share of the squared norm to "
+                                                            "explain, above 0 and at most 1; or write energy=SHARE")),
     GROUPS(GROUP("Options", extract_options), GROUP("Factors", factor_options), MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ lora extract --base Qwen2.5-7B --tuned my-model -o my-lora",
               "Writes the change of a tuned model as an adapter of rank 256."},
@@ -150,8 +150,8 @@ const organ_verb organ_lora_merge_verb = {
              "to the norm that the adapter stores for it.\n"
              "Every key of the adapter must have a weight in the base; otherwise organ lists all keys that have none "
              "and writes nothing.\n"
-             "The report states for each module what share of the change is in the output: rounding to the type "
-             "discards changes below its precision. A share below one half is a warning. "
+             "The report states for each module what share of the change is in the output: rounding to the type of the "
+             "output discards changes below its precision. organ warns if the share is below one half. "
              "OUT/organ/LORA_MERGE_REPORT.md (and .html) and lora_merge.json contain all figures. OUT appears under "
              "its name only when it is complete; --resume continues an interrupted run.\n"
              ORGAN_EVALUATION_ABOUT("the base without the adapter"),

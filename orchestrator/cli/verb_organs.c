@@ -73,9 +73,9 @@ const organ_verb organ_assemble_verb = {
     .summary = "assemble a model from an organ directory",
     .about = "Writes a model from an organ directory. If no file was changed, the output equals the donor byte for "
              "byte. A model in several files becomes one file if OUT ends in .gguf or .safetensors. assemble first "
-             "checks manifest and headers. A .bin file with changed bytes but the same length is used, and the "
-             "report names it. OUT appears under its name only when it is complete; --resume continues an "
-             "interrupted run.",
+             "checks manifest and headers. If you changed the bytes of a .bin file but not its length, assemble uses "
+             "them, and the report names the file. OUT appears under its name only when it is complete; --resume "
+             "continues an interrupted run.",
     OPERANDS(OPERAND("DIR", MODEL, assemble.directory,
                      "an organ directory, or a model in several files to merge; at a URL only a single file")),
     GROUPS(GROUP("Options", assemble_options), RANKS_GROUP, REACH_GROUP, REPORTING_GROUP),

@@ -8,8 +8,8 @@
 
 #define RANKS_OPTION \
     NUMBER("ranks", "N", ranks_requested, \
-           "fail unless mpirun or srun has started exactly N processes, which share the work; 1: fail if it has " \
-           "started several", \
+           "fail unless mpirun or srun has started exactly N processes, which share the work; default: accept any " \
+           "number", \
            .range = {RANKS})
 
 const organ_option organ_machine_options[] = {
@@ -29,7 +29,8 @@ const organ_option organ_reporting_options[] = {
          "also write the report as a web page; an existing FILE is replaced only if it is a page of organ",
          .names = ORGAN_NAMES_OUTPUT),
     TEXT("progress", "HOW", progress,
-         "format of progress on stderr: a bar, lines, or events as JSON; auto: a bar if stderr is a terminal",
+         "format of progress on stderr: a bar, lines, or events as JSON; auto: a bar if stderr is a terminal, else "
+         "lines",
          .fallback = "auto", .choices = "auto|bar|lines|json|none"),
     FLAG("quiet", quiet, "print no progress and no notes", .letter = 'q'),
     FLAG("help", help, "show this help", .letter = 'h')};
@@ -46,8 +47,9 @@ const organ_option organ_evaluation_options[] = {
           "score the input model and the output on this UTF-8 text: perplexity, KL divergence and top-1 "
           "agreement"),
     TEXT("evaluate-style", "STYLE", evaluation.style,
-         "protocol, as --style of perplexity; default hf", .choices = "hf|llama.cpp|lm-eval"),
-    NUMBER("evaluate-context", "N", evaluation.context, "tokens in a window; default as --context of perplexity",
+         "which tokens are scored, as --style of perplexity; default hf", .choices = "hf|llama.cpp|lm-eval"),
+    NUMBER("evaluate-context", "N", evaluation.context, "tokens in a window; default 2048 (--evaluate-style llama.cpp: "
+                                                        "512), at most the context of the model",
            .range = {TEXT_CONTEXTS}),
     NUMBER("evaluate-max-tokens", "N", evaluation.max_tokens,
            "score only the first N tokens of the text; default: all", .range = {TEXT_TOKENS}),

@@ -93,12 +93,13 @@
     CHOICE("allocate", "global", member.allocate, \
            "divide one --budget over all targets so that the KL divergence is smallest, as predicted from " \
            "measurements of each tensor on a part of --calibration"), \
-    TEXT("budget", "AMOUNT", member.budget, "the budget to divide: " example), \
-    TEXT("allocation", "FILE", member.file, "file of these measurements: read if it exists, else written", \
+    TEXT("budget", "AMOUNT", member.budget, "amount to divide: " example), \
+    TEXT("allocation", "FILE", member.file, "file of the measurements of --allocate: read if it exists, else written", \
          .names = ORGAN_NAMES_INPUT)
 #define ALLOCATION_ROUNDS(member) \
     NUMBER("rounds", "N", member.rounds, \
-           "rounds of trial exchanges between pairs of tensors after the division; each runs the whole model", \
+           "rounds of trial exchanges between pairs of tensors after the division; each runs the whole model; " \
+           "default 0", \
            .range = {ORGAN_ALLOCATE_ROUNDS})
 #define ALLOCATION_TOKENS(member) \
     NUMBER("allocate-tokens", "N", member.tokens, \
@@ -108,8 +109,8 @@
            .range = {ORGAN_ALLOCATE_LAYERS})
 #define ALLOCATION_WAY(member) \
     REAL("allocate-way", "W", member.way, \
-         "mixture of two allocations: 1 is the one with the lowest predicted cost, values towards 0 give all tensors " \
-         "equal amounts; default 0.8", \
+         "mixture of two divisions: 1: the one with the least predicted divergence; towards 0: equal amounts for all " \
+         "tensors; default 0.8", \
          .range = {0, 1}, \
          .after_from = true)
 
@@ -143,10 +144,10 @@ extern const organ_option organ_help_options[1];              /* --help */
 
 /* Text of `about` and `exits` for verbs that have --evaluate. */
 #define ORGAN_EVALUATION_ABOUT(before) \
-    "--evaluate FILE scores " before " and the output on a text and adds both perplexities, their KL divergence and " \
-    "their top-1 agreement (the share of tokens for which both predict the same token) to the report. Text, " \
-    "tokenizer, architecture and --memory are checked before anything is written. If the evaluation fails later or " \
-    "is interrupted, the output is complete and the report states why it has no figures."
+    "--evaluate FILE scores " before " and the output on a text. The report then has both perplexities, the KL " \
+    "divergence, and top-1, the share of tokens for which both models predict the same next token. organ checks " \
+    "text, tokenizer, architecture and --memory before it writes anything. If the evaluation fails later or is " \
+    "interrupted, the output is complete and the report states why it has no figures."
 #define ORGAN_EVALUATION_EXITS \
     ". With --evaluate also 2 if --memory is too small for the evaluation; 3 if the text is too short or the " \
     "tokenizer or architecture is not supported; 130 if only the evaluation was interrupted"

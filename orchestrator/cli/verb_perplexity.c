@@ -73,7 +73,7 @@ const organ_verb organ_perplexity_verb = {
     .shares = true,
     .summary = "measure how well a model predicts a text, and compare two models",
     .about = "Computes the perplexity of a model on a text: exp of the mean -ln p over the scored tokens. organ runs "
-             "the model one layer at a time, so that the weights of only one layer are in memory, and computes in FP32 "
+             "the model one layer at a time, so that only the weights of one layer are in memory. It computes in FP32 "
              "for every stored type unless --compute selects another arithmetic.\n"
              PROTOCOLS "\n"
              "--style hf: consecutive windows of --context tokens, the last one shorter; every token but the first of "
@@ -149,8 +149,7 @@ const organ_verb organ_evaluate_verb = {
              "from its log (organ/prune.json).\n"
              "Two models belong to one experiment if the donor, the method with its version and parameters, and the "
              "calibration text are equal; the sparsity may differ. evaluate rejects models of two experiments unless "
-             "--experiment gives each a name, which the table shows. Notes in the report state the limits of the "
-             "figures.\n"
+             "--experiment gives each a name, which the table shows.\n"
              PROTOCOLS "\n"
              "Differences are those from the donor, with standard errors that are computed from the differences of "
              "single tokens. KL is the mean of KL(donor || model) in nats per token. Top-1 is the share of tokens for "

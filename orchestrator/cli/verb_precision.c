@@ -37,8 +37,8 @@ const organ_verb organ_dequantize_verb = {
              "quantization_config (of MLX: quantization) and from names, types and shapes; one model may mix schemes. "
              "Each packed weight becomes one tensor under its plain name; its scales and other companion tensors are "
              "removed from shards, index and config.json. Tensors that are not packed (norms, embeddings, a router in "
-             "F32) keep their type and bytes even if --dtype is another type; config.json gets --dtype as torch_dtype, "
-             "and a loader that uses one type casts these tensors. All other files are copied.\n"
+             "F32) keep their type and bytes even if --dtype is another type. config.json gets --dtype as torch_dtype. "
+             "All other files are copied.\n"
              "A model without packed tensors is rewritten in shards of --max-shard-size, and a note says so.\n"
              "OUT/organ/DEQUANTIZE_REPORT.md (and .html) and dequantize.json list every weight with its scheme, shape, "
              "bytes before and after, and numbers of infinite values and NaN. A tensor that cannot be converted is "
@@ -104,7 +104,8 @@ static const organ_option quantize_options[] = {
          .letter = 's', .required = true, .explain = explain_scheme,
          .choices = ORGAN_QUANTIZE_SCHEMES),
     TEXT("method", "NAME", quantize.method,
-         "nearest: the code nearest to each weight; gptq: codes that reduce the output error on --calibration",
+         "nearest: round each weight to the nearest code; gptq: choose codes that reduce the error of the outputs on "
+         "--calibration",
          .fallback = "nearest", .choices = "nearest|gptq"),
     INPUT("imatrix", "FILE", quantize.imatrix, "GGUF models: importance matrix of llama.cpp that weights the columns"),
     TEXT("targets", "GLOB,...", quantize.targets,
@@ -120,9 +121,11 @@ static const organ_option gptq_options[] = {
     FLAG("no-resolve", quantize.no_resolve, "keep the scales and codes of GPTQ; do not refit them")};
 
 static const organ_option width_options[] = {
-    ALLOCATION_OF(quantize.allocate, "3.5bpw, "
-                                     "9GB"), ALLOCATION_ROUNDS(quantize.allocate), ALLOCATION_TOKENS(quantize.allocate),
-    FLAG("one-width", quantize.one_width, "one width for q, k and v of a layer, and one for gate and up")};
+    ALLOCATION_OF(quantize.allocate,
+                  "3.5bpw (bits per weight of the targets, with scales) or 9GB (bytes of all tensors)"),
+    ALLOCATION_ROUNDS(quantize.allocate), ALLOCATION_TOKENS(quantize.allocate),
+    FLAG("one-width", quantize.one_width, "with --scheme mixed: one width for q, k and v of a layer, and one for gate "
+                                          "and up, as vLLM requires")};
 
 RUN_WRITING(quantize, organ_quantize_model, quantize)
 
@@ -131,39 +134,37 @@ const organ_verb organ_quantize_verb = {
     .shares = true,
     .summary = "store the matrices of a model in FP8, 2 to 8 bits or GGUF blocks",
     .about = "Stores the attention and feed-forward projections of a model as FP8 or as codes of 2, 3, 4 or 8 bits "
-             "with scales. By default each code is the nearest to its weight, which needs no calibration text. "
-             "Embeddings, output head, norms and router are copied unchanged. config.json gets the quantization_config "
-             "that transformers and vLLM read. fp8-block128 has the form of DeepSeek-V3 and Qwen3-FP8 "
-             "(weight_scale_inv). The other schemes have the form of compressed-tensors: float-quantized for FP8; "
-             "int-quantized for int8-channel, with activations that the server quantises per token; pack-quantized and "
-             "symmetric for groups, with unquantised activations. 3-bit codes are packed densely.\n"
-             "Group sizes. If a group does not divide the rows of a tensor, the tensor gets groups of 64 or 32 "
-             "columns; the run and the report name it. All routed experts of a model get one scheme, because loaders "
-             "hold them as one tensor: the widest group that divides the rows of all. If none does, quantize writes "
+             "with scales. By default organ rounds each weight to the nearest code, without a calibration text. In a "
+             "safetensors model, embeddings, output head, norms and router are copied unchanged, and config.json gets "
+             "the quantization_config that transformers and vLLM read. fp8-block128 is the format of DeepSeek-V3 and "
+             "Qwen3-FP8; all other schemes are formats of compressed-tensors. With the FP8 schemes and int8-channel, "
+             "servers also quantise the activations; with groups they do not.\n"
+             "Group sizes. If the length of a tensor's rows is not a multiple of the group, the tensor gets groups of "
+             "64 or 32 columns, and the report names it. All routed experts of a model get one scheme, because loaders "
+             "store them as one tensor: the widest group that divides the rows of all. If none does, quantize writes "
              "nothing, names the width and exits with 3. Any other target that cannot be stored in the scheme is "
              "copied unchanged, and config.json lists it under ignore.\n"
              "GGUF. A GGUF model of F32, F16 or BF16, in one file or several, can have the schemes q4_0, q4_1, q5_0, "
              "q5_1, q8_0, q4_k, q5_k and q6_k; the output is one file for llama.cpp. organ searches for the scales of "
              "least squared error; --imatrix weights each column by the mean square of its input and must have an "
-             "entry for every target but embeddings and head. Token embeddings get the scheme. The output head, or the "
-             "embeddings if the head is tied to them, gets q6_k, or q8_0 if that is the scheme; with --targets only "
-             "matching tensors are quantised, all in the scheme. Rows that are not whole blocks of 256 become q5_0 "
-             "instead of q4_k, q5_1 instead of q5_k, q8_0 instead of q6_k; rows that are not whole blocks of 32, norms "
-             "and biases stay unquantised.\n"
+             "entry for every target but embeddings and head.\n"
+             "In a GGUF model, projections and token embeddings get the scheme. The output head, or the embeddings if "
+             "the head is tied to them, gets q6_k, or q8_0 if that is the scheme. With --targets only matching tensors "
+             "are quantised, all in the scheme. If rows are not whole blocks of 256, q4_k, q5_k and q6_k become q5_0, "
+             "q5_1 and q8_0. Tensors whose rows are not whole blocks of 32 stay unquantised, as do norms and biases.\n"
              "--method gptq runs the calibration text through the model quantised so far, one layer at a time. Each "
              "code compensates the errors of earlier columns on the layer's inputs; then organ refits the scales of "
-             "each row and improves single codes. Scales and minima of GGUF are limited to values that its blocks can "
-             "store; embeddings and output head are quantised without the text; --imatrix sets the weights of the "
-             "initial scales. --memory must be large enough for the hidden states of the text and one layer; --scratch "
-             "DIR stores the hidden states in an unnamed temporary file.\n"
+             "each row and improves single codes. In a GGUF model, embeddings and output head are quantised without "
+             "the text, and --imatrix affects only the initial scales. --memory must be large enough for the hidden "
+             "states of the text and one layer; --scratch DIR stores the hidden states in an unnamed temporary file.\n"
              "--scheme mixed with --allocate global chooses a width for each target. organ quantises each target alone "
              "to 2, 3, 4 and 8 bits, in groups of 32 and of 128 (64 if 128 does not divide its columns), and measures "
-             "the divergence of this model from MODEL on tokens that are not used for calibration. It then divides "
-             "--budget (bits per weight of the targets with their scales, or bytes of all tensors) to minimise the "
-             "predicted divergence; a target may stay unquantised. All routed experts get one width. vLLM loads a "
-             "model only if q, k and v, and gate and up, have equal widths: use --one-width. --allocation FILE stores "
-             "the measurements for the next budget and for --resume; a dry run measures too, after it has printed how "
-             "long that takes.\n"
+             "on tokens that are not used for calibration how far the KL divergence from MODEL rises. It then divides "
+             "--budget (bits per weight of the targets with their scales, or bytes of all tensors) so that the "
+             "predicted divergence is smallest; a target may stay unquantised.\n"
+             "All routed experts get one width with --scheme mixed. vLLM loads a model only if q, k and v have equal "
+             "widths, and gate and up too: use --one-width. --allocation FILE stores the measurements for the next "
+             "budget and for --resume. A dry run measures too, after it has printed how long that takes.\n"
              "OUT/organ/QUANTIZE_REPORT.md (and .html) and quantize.json list the relative error of each tensor and "
              "projection, and with a calibration text that of the outputs. OUT appears under its name only when it is "
              "complete; --resume continues an interrupted run.\n"

@@ -27,8 +27,9 @@ static const organ_option prune_options[] = {
            "new directory of the output; X.gguf or X.safetensors: a single file, if DONOR is a single file",
            .required = true),
     REAL("sparsity", "S", prune.sparsity,
-         "percent of each tensor's weights to set to zero: 50 or 50%; below 1 only with the sign: 0.5%; without it, "
-         "physarum-v1 sets weights to zero if their flow ends below a threshold",
+         "percent of each target's weights to set to zero: 50 or 50%; below 1 only with the sign: 0.5%. Without it, "
+         "physarum-v1 sets weights to zero if their flow ends below a threshold; other methods need it, --pattern or "
+         "--budget",
          .letter = 's', .range = {ORGAN_PRUNE_PERCENTS}, .after_from = true,
          .before_to = true, .percent = true, .unset = -1),
     TEXT("pattern", "N:M", calibrated.pattern,
@@ -55,13 +56,14 @@ static const organ_option calibration_options[] = {
 static const organ_option method_options[] = {
     FLAG("no-compensate", calibrated.no_compensate, "physarum-v2: do not change the kept weights"),
     REAL("effort", "E", calibrated.effort,
-         "physarum-v2: factor on the number of refitting steps; physarum-v3: factor on the number of iterations",
+         "more or less work: factor on the refitting steps of physarum-v2, on the iterations of physarum-v3",
          .range = {ORGAN_PRUNE_EFFORTS}, .after_from = true, .fallback = "1"),
     NUMBER("seed", "N", calibrated.seed,
            "physarum-v2: seed of the random noise with which organ tests how stable each input is",
            .range = {SEEDS}, .fallback = "0")};
 static const organ_option allocation_options[] = {
-    ALLOCATION_OF(calibrated.allocate, "50%; with --then also 2.6bpw, 9GB"),
+    ALLOCATION_OF(calibrated.allocate, "50% of all target weights; with --then also 2.6bpw (bits per weight) or 9GB "
+                                       "(bytes of all tensors)"),
     ALLOCATION_ROUNDS(calibrated.allocate), ALLOCATION_TOKENS(calibrated.allocate),
     ALLOCATION_WAY(calibrated.allocate)};
 static const organ_option flow_options[] = {
@@ -73,7 +75,7 @@ static const organ_option flow_options[] = {
     REAL("beta", "B", prune.beta, "exponent of growth: how sharply growth responds to flow",
          .range = {ORGAN_PRUNE_BETAS}, .after_from = true, .fallback = "2.0"),
     REAL("coupling", "L", prune.coupling,
-         "strength with which rows and columns of little flow keep their weights; 0: magnitude alone decides",
+         "how strongly rows and columns of little flow keep their weights; 0: magnitude alone decides",
          .range = {ORGAN_PRUNE_COUPLINGS}, .fallback = "1.0")};
 
 /* Prunes. Only the physarum methods use tiles; for them organ times the kernels and uses the faster. */
@@ -92,18 +94,18 @@ const organ_verb organ_prune_verb = {
     .name = "prune",
     .shares = true,
     .summary = "set weights of a model to zero",
-    .about = "Sets weights of a model's linear layers to zero and writes a complete model. The matrices that are "
-             "pruned, called targets, are the attention and feed-forward projections (q, k, v, o, gate, up, down, with "
-             "their fused and expert forms), unless --targets names others.\n"
+    .about = "Sets weights of a model's linear layers to zero and writes a complete model. The pruned matrices are "
+             "called targets. By default they are the attention and feed-forward projections (q, k, v, o, gate, up, "
+             "down, with their fused and expert forms).\n"
              "Methods. If you have a text that resembles the model's use, give --calibration and --sparsity: the "
              "default is then physarum-v3, which has the smallest loss on most models (docs/quality.md). With an "
              "importance matrix of llama.cpp (--imatrix), physarum-v2 and wanda need no text, no tokenizer and no "
-             "forward pass, but cannot adapt the kept weights. With neither, the default is physarum-v1: it reads only "
-             "the weights, supports every architecture and runs at the speed of the disk, but its loss is several "
-             "times higher at 40 % sparsity and above. sparsegpt, alps, wanda and magnitude are the published "
+             "forward pass, but cannot adapt the kept weights. Without text and matrix, the default is physarum-v1. It "
+             "reads only the weights, supports every architecture and runs at the speed of the disk, but its loss is "
+             "several times higher at 40 % sparsity and above. sparsegpt, alps, wanda and magnitude are the published "
              "baselines.\n"
-             "physarum-v1 simulates flow in a network in which each weight is a tube between an input and an output; "
-             "tubes with much flow grow, and the weights of thin tubes become zero. physarum-v2 computes the flow with "
+             "physarum-v1 simulates flow in a network in which each weight is a tube between an input and an output. "
+             "Tubes with much flow grow; the weights of thin tubes become zero. physarum-v2 computes the flow with "
              "importances that it measures on the calibration text, and refits the kept weights by least squares. "
              "physarum-v3 chooses a first set of zeros by the flow, then optimises zeros and kept weights together "
              "(ADMM).\n"
@@ -111,11 +113,11 @@ const organ_verb organ_prune_verb = {
              "--scratch DIR stores the hidden states in an unnamed temporary file, which the system removes when the "
              "run ends. If the text has fewer windows than --samples, organ uses the whole text.\n"
              "--allocate global divides one --budget over all targets, with any method. organ prunes each tensor alone "
-             "to two sparsities on half of --samples, measures the KL divergence from the donor on other tokens of the "
-             "calibration text, and chooses the sparsities that minimise the predicted divergence. --allocation FILE "
-             "stores these measurements for the next budget.\n"
+             "to two sparsities on half of --samples, and measures the KL divergence from the donor on other tokens of "
+             "the calibration text. It then chooses the sparsities that minimise the predicted divergence. "
+             "--allocation FILE stores these measurements for the next budget.\n"
              "--then int4-group128 (or another scheme of quantize) also quantises: organ prunes each matrix and "
-             "quantises its kept weights as quantize --method gptq does; removed weights stay zero, and later layers "
+             "quantises its kept weights as quantize --method gptq does. Removed weights stay zero, and later layers "
              "are calibrated on the result. OUT has the format and report of quantize. A --budget in bits per weight "
              "(2.6bpw) or bytes counts the codes of kept weights, the scales, and one bit per weight for the mask; a "
              "budget in bytes also counts all other tensors. OUT stores a code for each zero, too, so it can be larger "
@@ -168,12 +170,11 @@ const organ_verb organ_audit_verb = {
     .summary = "verify a pruning or a cut from the bytes of both models",
     .about = "Compares a pruned or cut model with its donor, the original model; it reads no log or report. It counts "
              "the weights that pruning has set to zero ('killed'), as a share of the pruned tensors (target) and of "
-             "the whole model (full), and checks that all other weights and tensors have the same bits, names, types "
+             "the whole model (full). It checks that all other weights and tensors have the same bits, names, types "
              "and shapes.\n"
-             "If PRUNED has fewer blocks (layers), experts, channels or heads than the donor, audit finds out by their "
-             "bytes which of the donor's were kept: blocks by their norms and their key and value projections; "
-             "experts by rows of the router; channels and heads by rows of matrices. It then checks that every tensor "
-             "consists of the donor's bytes for the kept parts, and that config.json or the GGUF metadata match.",
+             "If PRUNED has fewer blocks (layers), experts, channels or heads than the donor, audit finds by their "
+             "bytes which of the donor's were kept. It then checks that every tensor consists of the donor's bytes for "
+             "the kept parts, and that config.json or the GGUF metadata match.",
     OPERANDS(OPERAND("DONOR", MODEL, audit.donor, "the model before pruning"),
              OPERAND("PRUNED", MODEL, audit.pruned, "the pruned copy")),
     GROUPS(GROUP("Options", audit_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),

@@ -20,9 +20,10 @@ static const organ_option purify_options[] = {
     CHOICE("method", "fft|haar", purify.method,
            "filter of each row: fft: Fourier spectrum; haar: Haar wavelets", .required = true),
     REAL("threshold", "K", purify.threshold,
-         "values below K times the noise floor are noise; default 3 for fft, 1 for haar",
+         "limit of noise. haar: a wavelet detail up to K standard deviations of the noise of its row and scale; fft: a "
+         "frequency with less than K times the mean noise power of its row; default 1 for haar, 3 for fft",
          .range = {ORGAN_PURIFY_THRESHOLDS}, .unset = -1),
-    REAL("strength", "S", purify.strength, "share of the noise to remove",
+    REAL("strength", "S", purify.strength, "share of the amplitude of noise to remove",
          .range = {ORGAN_PURIFY_STRENGTHS}, .fallback = "0.1"),
     TYPES("type", purify.types, "purify all tensors of these kinds instead of the projections; skeleton is attention, "
                                 "organ is feed-forward and experts"),
@@ -36,15 +37,15 @@ const organ_verb organ_purify_verb = {
     .shares = true,
     .summary = "reduce what a filter classifies as noise in the weights",
     .about = "Filters the rows of a model's projections (q, k, v, o, gate, up, down, with their fused and expert "
-             "forms). Components that the filter classifies as noise are multiplied by 1 - strength: with fft, "
-             "frequencies of a row with low power; with haar, wavelet details that are small or whose parent at the "
-             "next coarser scale is small. Types and shapes do not change; tensors of types that organ cannot write "
-             "are copied.\n"
+             "forms). Components that the filter classifies as noise are multiplied by 1 - strength. With fft these "
+             "are the frequencies of a row that have low power. With haar these are the wavelet details that are "
+             "small, or whose parent at the next coarser scale is small. Types and shapes do not change. Tensors of "
+             "types that organ cannot write are copied.\n"
              "Such a filter classifies most of what a model has learned as noise. The report states the share of "
              "energy removed and warns above 5 %. A higher theta is no evidence of a better model.\n"
              "OUT has the form of the model: a directory with the same files, or a single file. OUT/organ contains "
-             "PURIFY_REPORT.md and .html, and purify.json with all numbers; if OUT is a file, they are next to it. "
-             "OUT appears under its name only when it is complete; --resume continues an interrupted run.\n"
+             "PURIFY_REPORT.md and .html, and purify.json with all numbers; if OUT is a file, they are next to it. OUT "
+             "appears under its name only when it is complete; --resume continues an interrupted run.\n"
              ORGAN_EVALUATION_ABOUT("MODEL"),
     OPERANDS(OPERAND("MODEL", MODEL, purify.model, "the model to purify, also an organ directory; it is not changed")),
     GROUPS(GROUP("Options", purify_options), EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),

@@ -14,7 +14,7 @@ typedef struct topology_call {
 
 static const organ_option planning[] = {
     INPUT("import", "FILE.xml", import,
-          "plan for a machine recorded by 'lstopo FILE.xml' of hwloc, instead of this one"),
+          "plan for the machine on which hwloc's 'lstopo FILE.xml' wrote this file, instead of this one"),
     NUMBER("threads", "N", call.threads, "number of workers to place; default: one per core",
                                     .letter = 't', .range = {THREADS})};
 
@@ -30,12 +30,13 @@ const organ_verb organ_topology_verb = {
     .shares = true,
     .summary = "print where threads and buffers of a run would be placed",
     .about = "Prints the core to which each thread of a run would be pinned, the NUMA node of its buffers, and the "
-             "parts of the machine that a run does not use: CPUs that are offline or outside the cpuset or affinity "
-             "mask; memory nodes that are empty, forbidden or far from every used core; and CPUs without a worker.\n"
-             "Each worker gets one core: cores of the fastest kind first, alternating between nodes, then the second "
-             "hardware threads. Slower cores are used, too, unless --threads is smaller than the number of cores. They "
-             "do not delay the others, because work is assigned tile by tile. The results of every verb are the same "
-             "with any plan.",
+             "parts of the machine that a run does not use. Those are CPUs that are offline, outside the cpuset or "
+             "affinity mask, or without a worker, and memory nodes that are empty, forbidden or far from every used "
+             "core.\n"
+             "Workers get CPUs in this order: first one CPU of each core, the fastest kind of core first and among "
+             "equal cores the nodes in turn; then the second hardware threads of the cores. By default there is one "
+             "worker per core, so slower cores are used too. They do not delay the others, because work is assigned "
+             "tile by tile. The results of every verb are the same with any plan.",
     GROUPS(GROUP("Options", planning), RANKS_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ topology", "Prints where the workers of a run on this machine would be placed."},
              {"taskset -c 0-7 organ topology --threads 4",

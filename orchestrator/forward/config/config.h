@@ -31,7 +31,7 @@ typedef enum organ_rope {
     ORGAN_ROPE_PROPORTIONAL
 } organ_rope;
 
-/* A rotary position embedding. Members that its kind does not need are 0. */
+/* A rotary position embedding (rotation of q and k). Members that its kind does not need are 0. */
 typedef struct organ_rope_config {
     organ_rope kind;
     double theta, factor, low_freq_factor, high_freq_factor, beta_fast, beta_slow, attention_factor;
@@ -39,7 +39,7 @@ typedef struct organ_rope_config {
     double long_attention_factor;
     uint64_t original_context; /* original_max_position_embeddings; dynamic: max_position_embeddings */
     unsigned dimensions;       /* rotated dimensions of a head: head_dim, or less with partial_rotary_factor */
-    unsigned angles;           /* proportional: number of rotated pairs */
+    unsigned angles;           /* proportional: number of rotated pairs of dimensions */
     bool reversed;             /* q and k are rotated by minus the angle */
     bool exact_range;          /* yarn: do not round the bounds of the ramp to whole dimensions ("truncate": false) */
     /* longrope: dimensions / 2 each, from config.json; NULL for a GGUF file, which has them as tensors */
@@ -60,8 +60,8 @@ typedef enum organ_norm_placement {
 typedef enum organ_norm { ORGAN_NORM_RMS, ORGAN_NORM_LAYER } organ_norm;
 
 /* The norm of q and k, usually before rotation: none; over each head, with the same weights for all heads (HEAD) or
- * with weights for each head (HEADS); or over all heads of a token as one vector (ALL). Its kind is
- * organ_forward_config.norm. */
+ * with weights for each head (HEADS); or over all heads of a token as one vector (ALL). It is an RMSNorm or a LayerNorm
+ * as organ_forward_config.norm says. */
 typedef enum organ_qk_norm {
     ORGAN_QK_NORM_NONE,
     ORGAN_QK_NORM_HEAD,
@@ -69,8 +69,9 @@ typedef enum organ_qk_norm {
     ORGAN_QK_NORM_HEADS
 } organ_qk_norm;
 
-/* The order of rows in a tensor that has q, k and v. If q, k and v are each contiguous there and have no bias, they are
- * used in place (FUSED_NONE); else the product with all rows is split. */
+/* The order of rows in a tensor that contains the projections q, k and v. If each of them is contiguous there and has
+ * no bias, the forward pass uses its rows in place (FUSED_NONE); else it multiplies by all rows and divides the
+ * product. */
 typedef enum organ_fused {
     ORGAN_FUSED_NONE,    /* separate tensors, or rows that are used in place */
     ORGAN_FUSED_THIRDS,  /* q, then k, then v (GPT-2) */
@@ -87,7 +88,7 @@ typedef enum organ_attention_gate { ORGAN_UNGATED, ORGAN_GATE_LOGISTIC, ORGAN_GA
 typedef struct organ_query_scale {
     double beta, length;
     unsigned offset;
-    bool unrotated; /* only layers that do not rotate q and k scale their queries */
+    bool unrotated; /* only layers that do not rotate q and k scale their queries; false: all layers do */
 } organ_query_scale;
 
 /* How a layer mixes tokens. Recurrent mixers keep a state whose size does not grow with the text. */
@@ -101,8 +102,9 @@ typedef enum organ_mixer {
     ORGAN_MIXER_LIGHTNING   /* forward/lightning.c */
 } organ_mixer;
 
-/* How the file stores the projections q, k, v and z of the delta rule: q, k and v in one tensor, z in another; all in
- * one, whose rows alternate by key head (Qwen3-Next); or each in its own, with a convolution for each of q, k and v. */
+/* How the file stores the projections q, k, v and z (the output's gate) of the delta rule: q, k and v in one tensor, z
+ * in another (QKV); all in one tensor, whose rows alternate by key head (BY_HEAD: Qwen3-Next); or each in a tensor of
+ * its own, with a convolution for each of q, k and v (APART). */
 typedef enum organ_projections {
     ORGAN_PROJECTIONS_QKV,
     ORGAN_PROJECTIONS_BY_HEAD,
@@ -118,18 +120,17 @@ typedef struct organ_recurrent_config {
     unsigned value_dim; /* width of a value (Mamba: 1, since each channel is a head) */
     unsigned kernel;    /* tokens in the causal convolution before the recurrence */
     organ_projections projections;
-    bool fused_ba;   /* write strengths and decays are one projection, whose rows alternate by key head */
+    bool fused_ba;   /* write strengths and decays are one tensor, whose rows alternate by key head */
     bool tiled;      /* head h of values has key head h % groups; false: h / (heads / groups) */
-    bool exp_stored; /* the tensor of A_log has -e^A_log */
+    bool exp_stored; /* the file has -e^A_log in place of A_log */
     bool norm_rows;  /* the norm before the output projection is stored with a row for each group (Mamba-2) */
-    double norm_eps; /* of the norm before the output projection */
+    double norm_eps; /* epsilon of the norm before the output projection */
     bool twice;      /* write strengths are doubled */
     /* Kimi Delta Attention: a decay for each number of a key instead of one for each head, decays and gate are products
      * of two matrices with value_dim numbers between them, and the gate is logistic instead of silu. */
     bool by_channel;
     bool conv_biased, biased, out_biased; /* the convolution, the input and the output projection have biases */
-    /* Mamba: numbers of the short vector from which the time steps are computed */
-    unsigned rank;
+    unsigned rank;        /* Mamba: width of the short vector from which dt_proj computes the time steps */
     bool step_norms;      /* Mamba: the short vector, B and C are normalised */
     bool step_norms_bare; /* with step_norms: these norms have no weights */
     /* the members from here on are for Mamba-2 */
@@ -142,8 +143,9 @@ typedef struct organ_recurrent_config {
 
 /* The structure of one layer. */
 typedef struct organ_layer_kind {
-    organ_mixer mixer, second; /* `second`, or NONE, reads the same normed input as `mixer`; both outputs are added */
-    bool feed;                 /* the layer has a feed-forward; false: only mixers */
+    /* `second` (usually NONE) reads the same normed input as `mixer`; the outputs of both are added */
+    organ_mixer mixer, second;
+    bool feed; /* the layer has a feed-forward; false: only mixers */
     /* this layer has norms before mixer and feed-forward, whatever organ_forward_config.norms is */
     bool norms_before;
     float alpha[2], beta[2];  /* factors of residual_normed: [0] for the mixer, [1] for the feed-forward */
@@ -153,18 +155,18 @@ typedef struct organ_layer_kind {
     /* a token attends to the last `window` tokens, itself included; 0: to all tokens up to itself */
     unsigned window;
     bool latent;  /* multi-head latent attention; kv_heads is `heads` */
-    bool indexed; /* the layer has an indexer of sparse attention, with the sizes in organ_latent_config */
+    bool indexed; /* the layer has an indexer of sparse attention (organ_latent_config) */
     /* a token attends only to earlier tokens in the same chunk of this many positions; 0: no chunks */
     unsigned chunk;
     bool rotated; /* q and k are rotated by rope, or in a layer with a window by rope_local */
-    bool sinks;   /* each head has a sink: a score without a key, which takes part in the softmax */
+    bool sinks;   /* each head has a sink: a score that takes part in the softmax but has no key and no value */
     bool mixture; /* the feed-forward has routed experts; false: it is dense */
     /* width of the dense feed-forward; 0 for a mixture that has none in parallel */
     uint64_t intermediate;
     bool value_is_key; /* v is the projection of k before the norm of k; the layer has no projection for v */
-    /* The last layers of a model may have no k and v and use those of an earlier layer, `shares_with`. That layer
-     * stores them in the state of each token, at float `shared_at`: k, then v. 0: the layer neither stores nor uses
-     * shared k and v. */
+    /* The last layers of a model may have no k and v and use those of an earlier layer, number `shares_with`. That
+     * layer stores k, then v, in the state of each token, from float `shared_at` on. 0: the layer neither stores nor
+     * uses shared k and v. */
     uint64_t shared_at;
     unsigned shares_with; /* the layer's own number if it has k and v */
     /* With gate_is_cut, mean + gate_cut x standard deviation of a token's gate values is subtracted from each of them,
@@ -183,10 +185,10 @@ typedef struct organ_latent_config {
     /* Sparse attention: an indexer chooses the keys to which a query attends. */
     unsigned keys;                   /* keys of a query at most, index_topk; 0: no sparse attention */
     unsigned index_heads, index_dim; /* heads of the indexer, and their width */
-    /* the indexer's rotation pairs neighbours; false: dimensions k and k + rotated / 2 */
+    /* the indexer's rotation pairs dimensions 2 k and 2 k + 1; false: dimensions k and k + rotated / 2 */
     bool index_neighbours;
-    /* layers without an indexer use the keys that the last layer with one has chosen. The state of a token has them
-     * after the hidden state: `keys` words of 32 bits, each the number of a key plus 1; 0 ends the list */
+    /* layers without an indexer use the keys that the last layer with one has chosen. The state of a token has these
+     * keys after the hidden state: `keys` words of 32 bits, each the number of a key plus 1; 0 ends the list */
     bool index_shared;
     /* rotated dimensions, qk_rope_head_dim, which follow the `plain` ones; all heads share those of the key */
     unsigned rotated;
@@ -196,8 +198,8 @@ typedef struct organ_latent_config {
 /* Upper bound on the number of expert groups; DeepSeek-V3 has 8. */
 #define ORGAN_ROUTER_GROUPS 64
 
-/* How a router scores the experts of a token. The output of a chosen expert is multiplied by its factor, which is its
- * score unless a member says otherwise. */
+/* How a router scores the experts of a token. The output of a chosen expert is multiplied by the expert's factor, which
+ * is its score unless a member says otherwise. */
 typedef struct organ_router_rule {
     bool logistic;      /* scores are the logistic of each logit; false: the softmax over all experts */
     bool corrected;     /* experts are chosen by score plus a correction, which is not part of their factors */
@@ -206,8 +208,9 @@ typedef struct organ_router_rule {
     bool into_inputs;   /* an expert's input is multiplied by its factor, and the outputs are summed without factors */
     /* SparseMixer chooses two experts, each with a factor from its own softmax (forward/router.c) */
     bool sparse;
-    float jitter; /* sparse: the softmax leaves out logits that are lower than the best by more than this part */
-    float cap;    /* logits become cap tanh(logit / cap) before they are scored; 0: no cap */
+    /* sparse: the softmax leaves out a logit if (best logit - logit) / max(|logit|, best logit) exceeds this number */
+    float jitter;
+    float cap; /* logits become cap tanh(logit / cap) before they are scored; 0: no cap */
     /* factors are divided by their sum, or by this number if the sum is less; 0: always by the sum */
     float least_sum;
     float sum_plus; /* added to the sum before the division */
@@ -216,11 +219,11 @@ typedef struct organ_router_rule {
 /* The configuration of a model: sizes, and which of the variants of the architectures it has. */
 typedef struct organ_forward_config {
     char architecture[96]; /* as in config.json, or general.architecture of a GGUF file */
-    /* heads, kv_heads, head_dim: of most layers; `kinds` has those of each */
+    /* heads, kv_heads, head_dim: sizes of most layers; `kinds` has those of each layer */
     unsigned layers, heads, kv_heads, head_dim;
     organ_layer_kind *kinds;                            /* one for each layer */
-    organ_latent_config latent;                         /* of the layers with latent attention */
-    organ_recurrent_config recurrent;                   /* of the layers with a recurrent mixer */
+    organ_latent_config latent;                         /* sizes of the layers with latent attention */
+    organ_recurrent_config recurrent;                   /* sizes of the layers with a recurrent mixer */
     uint64_t hidden, intermediate, vocabulary, context; /* context: max_position_embeddings */
     /* Floats of a token's state between two layers, which begins with the hidden state: `hidden`, and in some
      * architectures more: the other streams of AltUp, then the keys and values that later layers share. */
@@ -229,11 +232,10 @@ typedef struct organ_forward_config {
     double rms_eps, attention_scale, embedding_scale;
     double attention_softcap, final_softcap; /* 0: none */
     organ_activation activation;
-    /* Limit of gate and up, and alpha, for the clamped SwiGLU of gpt-oss (forward/math.c); gate_limit 0: not clamped
-     */
+    /* limit of gate and up, and alpha, of the clamped SwiGLU of gpt-oss (forward/math.c); gate_limit 0: no limit */
     double gate_limit, gate_alpha;
     float gate_scale, up_scale; /* multiply gate and up of dense feed-forwards; both 0: no factors */
-    /* rope_local: of the layers with a sliding window, which may have their own rotation (Gemma 3) */
+    /* rope_local: rotation of the layers with a sliding window, which may differ from that of the others (Gemma 3) */
     organ_rope_config rope, rope_local;
     unsigned window; /* tokens of the sliding window of the layers that have one; 0: no layer has one */
     /* multiplies the outputs of mixer and feed-forward before they are added to the hidden state; 1: no effect */
@@ -293,10 +295,10 @@ typedef struct organ_forward_config {
     bool streams_scaled;
     /* which linear layers have a bias; for a GGUF file, as found in its tensors */
     bool qkv_bias, output_bias, mlp_bias;
-    /* the file has rows of Q and K in an order for which rotation pairs neighbours (GGUF files of the llama kind,
-     * safetensors of some architectures); loading reorders them */
+    /* the file has rows of Q and K in an order for which rotation pairs dimensions 2 k and 2 k + 1 (GGUF files of the
+     * llama kind, safetensors of some architectures); loading reorders the rows for pairs k and k + half */
     bool rope_interleaved;
-    bool rope_neighbours;           /* rotation pairs neighbours; rows of Q and K keep the order of the file */
+    bool rope_neighbours; /* rotation pairs dimensions 2 k and 2 k + 1; rows of Q and K keep the order of the file */
     unsigned experts, experts_used; /* routed experts of a layer, and those used for a token; 0: a dense model */
     /* Further experts that the router may choose, numbered after `experts`: their output is their input
      * (LongCat-Flash). */
@@ -318,8 +320,7 @@ typedef struct organ_forward_config {
     /* the mixture's output is the mean of the shared expert's output and the sum of the routed experts */
     bool shared_average;
     bool shared_gated; /* the shared expert's output is multiplied by a logistic gate of the token */
-    /* config.json has a member for the shared expert's width; false: it is that of routed experts or a multiple of it
-     */
+    /* config.json has a member for the shared expert's width; false: it is a multiple of that of routed experts */
     bool shared_own;
     organ_router_rule router;
     /* number of groups of experts, and of groups from which a token's experts are chosen; below 2: no groups */

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Steps that both readers of a configuration share: default layers, windows, shared keys, and the checks of all
+ * numbers. `label` names the file in messages. */
 #include "orchestrator/forward/config/config_check.h"
 
 #include <errno.h>
@@ -10,6 +12,7 @@
 
 /* ---- kinds of layers ---- */
 
+/* Returns ORGAN_BAD_INPUT unless `value`, which messages call `name`, is from 1 to `max`. */
 static organ_status check_size(const char *label, const char *name, uint64_t value, uint64_t max, organ_error *error)
 {
     return value > 0 && value <= max
@@ -40,8 +43,8 @@ organ_status organ_forward_config_kinds(const char *label, organ_forward_config 
     return ORGAN_OK;
 }
 
-/* Gives the layers from `first` on experts, and sets their dense width to 0 unless they also have a dense feed-forward
- * (dual_ffn). If there are no such layers, the model has no experts. */
+/* Makes the layers from number `first` on mixtures, and sets their dense width to 0 unless they also have a dense
+ * feed-forward (dual_ffn). If `first` is the number of layers, sets the model's number of experts to 0. */
 organ_status organ_forward_config_mixture(const char *label, unsigned first, organ_forward_config *c,
                                           organ_error *error)
 {
@@ -58,25 +61,30 @@ organ_status organ_forward_config_mixture(const char *label, unsigned first, org
     return ORGAN_OK;
 }
 
-/* Gives all layers the window, except every pattern-th (6: layers 5, 11, ...); pattern 0: no exception. */
+/* Sets the window of all layers to that of the model, but of every pattern-th layer (6: layers 5, 11, ...) to 0. With
+ * pattern 0 all layers have it. */
 void organ_forward_config_pattern(organ_forward_config *c, unsigned pattern)
 {
     for (unsigned l = 0; l < c->layers; l++)
         c->kinds[l].window = pattern == 0 || (l + 1) % pattern != 0 ? c->window : 0;
 }
 
+/* Sets `rotated` of each layer to whether it has a window. Without `every`, a model without a sliding window rotates in
+ * all layers. */
 void organ_forward_config_unrotate(bool every, organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers; l++)
         c->kinds[l].rotated = (!every && c->window == 0) || c->kinds[l].window;
 }
 
+/* Sets `rotated` of all layers to false if the model has absolute positions or ALiBi. */
 void organ_forward_config_place(organ_forward_config *c)
 {
     for (unsigned l = 0; c->kinds && l < c->layers && (c->positions || c->alibi_max > 0); l++)
         c->kinds[l].rotated = false;
 }
 
+/* Sets which layers have attention sinks: none, all, or those with a window. */
 void organ_forward_config_sinks(organ_forward_config *c, forward_sinks sinks)
 {
     for (unsigned l = 0; l < c->layers; l++)
@@ -85,8 +93,8 @@ void organ_forward_config_sinks(organ_forward_config *c, forward_sinks sinks)
 
 /* ---- keys and values of earlier layers ---- */
 
-/* Returns the last layer before `first` that, like layer `of`, has a window or has none; `first` if there is no such
- * layer. */
+/* Returns the last layer before layer `first` with a window if layer `of` has one, without a window if `of` has none;
+ * `first` if there is no such layer. */
 static unsigned source_of(const organ_forward_config *c, unsigned first, unsigned of)
 {
     for (unsigned l = first; l-- > 0;)
@@ -95,9 +103,9 @@ static unsigned source_of(const organ_forward_config *c, unsigned first, unsigne
     return first;
 }
 
-/* Makes each of the last `shared` layers use the keys and values of an earlier layer of the same kind, and gives those
- * of each earlier layer a place in the state of a token. Returns ORGAN_BAD_INPUT if no earlier layer has heads of the
- * same sizes. */
+/* Makes each of the last `shared` layers use the keys and values of an earlier layer (source_of). Gives each such
+ * earlier layer room for its keys and values at the end of a token's state. Returns ORGAN_BAD_INPUT if there is no
+ * earlier layer or its heads have other sizes. */
 organ_status organ_forward_config_share(const char *label, unsigned shared, organ_forward_config *c, organ_error *error)
 {
     const unsigned first = c->layers - shared;
@@ -134,7 +142,7 @@ static unsigned rotated_width(const organ_forward_config *c, const organ_rope_co
     return least ? least : c->head_dim;
 }
 
-/* Checks a rotation: each kind needs its own members, and the frequencies computed from them must be finite. */
+/* Checks the members of a rotation that its kind uses, so that the frequencies computed from them are finite. */
 static organ_status check_rope(const char *label, const organ_forward_config *c, const organ_rope_config *rope,
                                organ_error *error)
 {
@@ -185,7 +193,8 @@ static organ_status check_gate(const char *label, const organ_forward_config *c,
     return ORGAN_OK;
 }
 
-/* Checks that the scale of v is finite, and that beta and length of the query scale are valid. */
+/* Checks that the scale of v and beta of the query scale are finite. If beta is not 0, the length of the query scale
+ * must be at least 1. */
 static organ_status check_value_and_query_scales(const char *label, const organ_forward_config *c, organ_error *error)
 {
     const organ_query_scale *const q = &c->query_scale;
@@ -225,8 +234,8 @@ static organ_status check_numbers(const char *label, const organ_forward_config 
     return ORGAN_OK;
 }
 
-/* Checks the groups of the router: they have equal sizes, at least two experts each if a group is ranked by its two
- * best, and the chosen groups together contain at least experts_used experts. */
+/* Checks the groups of experts: they must have equal sizes, at least two experts each if the router compares groups by
+ * their two best, and the chosen groups together must contain at least experts_used experts. */
 static organ_status check_groups(const char *label, const organ_forward_config *c, organ_error *error)
 {
     const unsigned groups = c->router_groups, used = c->router_groups_used;
@@ -284,14 +293,15 @@ static organ_status check_experts(const char *label, const organ_forward_config 
     return check_groups(label, c, error);
 }
 
-/* Sets the width of the shared expert: that of `shared` routed ones together. */
+/* Sets the width of the shared expert to that of `shared` routed experts together, at most UINT32_MAX, which
+ * check_experts rejects. */
 void organ_forward_config_shared(organ_forward_config *c, unsigned shared)
 {
     const uint64_t width = c->expert_intermediate * shared;
     c->shared_intermediate = width > UINT32_MAX ? UINT32_MAX : (unsigned)width;
 }
 
-/* Checks the sizes of latent attention. */
+/* Checks the sizes of latent attention; q_lora_rank may be 0. */
 static organ_status check_latent(const char *label, const organ_latent_config *l, organ_error *error)
 {
     if (check_size(label, "kv_lora_rank", l->rank, 1 << 14, error) ||
@@ -301,9 +311,10 @@ static organ_status check_latent(const char *label, const organ_latent_config *l
     return l->q_rank ? check_size(label, "q_lora_rank", l->q_rank, 1 << 16, error) : ORGAN_OK;
 }
 
+/* Returns true for a recurrent mixer: those follow attention in organ_mixer. */
 static bool is_recurrent(organ_mixer mixer) { return mixer > ORGAN_MIXER_ATTENTION; }
 
-/* Checks the sizes of recurrent layers. Within these limits their products stay below 2^52. */
+/* Checks the sizes of recurrent layers with this mixer. Within these limits the products of sizes stay below 2^52. */
 static organ_status check_recurrent(const char *label, organ_mixer mixer, const organ_recurrent_config *r,
                                     organ_error *error)
 {
@@ -365,7 +376,8 @@ static organ_status check_kind(const char *label, const organ_layer_kind *kind, 
     return ORGAN_OK;
 }
 
-/* Checks every size of a config, so that the forward pass can multiply them without overflow. */
+/* Checks every size of a configuration, so that the forward pass can multiply them without overflow, and its numbers.
+ * Sets c->state to c->hidden first if no reader has set it. */
 organ_status organ_forward_config_check(const char *label, organ_forward_config *c, organ_error *error)
 {
     c->state = c->state ? c->state : c->hidden;

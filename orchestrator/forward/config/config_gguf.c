@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Reads the configuration from GGUF key-values, with llama.cpp's defaults. */
+ * Reads the configuration from GGUF key-values, with llama.cpp's defaults.
+ * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
+ * error": sets s->error unless it is set already. */
 #include "orchestrator/forward/config/config_gguf.h"
 
 #include "orchestrator/forward/config/config_check.h"
@@ -8,7 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Reads the sizes of the model. GGUF has no key for the vocabulary: its size is that of the embedding. */
+/* Reads the sizes of the model. The size of the vocabulary is the number of rows of the embedding: not all GGUF files
+ * have a key for it. */
 static void read_sizes(const config_gguf_source *s, organ_forward_config *c)
 {
     const unsigned later = organ_key_size(s, "nextn_predict_layers", 0);
@@ -44,7 +47,8 @@ static void read_sizes(const config_gguf_source *s, organ_forward_config *c)
         c->vocabulary = embedding->shape[0];
 }
 
-/* Returns the number of a key that is a factor, or `otherwise` if the key is missing or 0. */
+/* Returns a key that is a factor; `otherwise` if the key is missing or 0. Reports an error if the factor is negative or
+ * not finite. */
 static double read_multiplier(const config_gguf_source *s, const char *key, double otherwise)
 {
     const double value = organ_key_real(s, key, 0);
@@ -54,8 +58,8 @@ static double read_multiplier(const config_gguf_source *s, const char *key, doub
     return value != 0 ? value : otherwise;
 }
 
-/* Reads the epsilon of the norms and the scales of embeddings, attention, residuals and logits. llama.cpp stores the
- * logit scale of Granite as a divisor. */
+/* Reads the epsilon of the norms, the scales of embeddings, attention, residuals and logits, and the soft caps. The key
+ * logit_scale is a factor in files of families with forward_multipliers.logit (Cohere), else a divisor (Granite). */
 static void read_gguf_scales(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_family *const f = s->family;
@@ -90,19 +94,19 @@ static void read_gguf_scales(const config_gguf_source *s, organ_forward_config *
     }
 }
 
-/* Returns whether queries are scaled by their positions. llama.cpp does so for models of Mistral, some of which have
- * DeepSeek's architecture. */
+/* Returns true if GGUF files of the family may have keys for the scale of queries. These are models of Mistral, some of
+ * which have DeepSeek's architecture: hence all families with latent attention. */
 static bool uses_query_scale(const forward_family *f) { return f->latent || f->query == QUERY_ROPE; }
 
-/* Fails if a key has a value that would change the computation, but that the forward pass ignores for this
- * architecture. */
+/* Reports an error if a key has a value that would change llama.cpp's computation, but that the forward pass ignores
+ * for this architecture. */
 static void refuse_foreign_keys(const config_gguf_source *s)
 {
     const bool scaled = uses_query_scale(s->family), mpt = s->family->early == EARLY_MPT;
     const struct {
         const char *key;
-        double neutral;
-        bool used;
+        double neutral; /* the value that changes nothing */
+        bool used;      /* the forward pass reads the key for this architecture */
     } foreign[] = {{"attention.causal", 1, false},
                    {"attention.clamp_kqv", 0, s->family->clip || mpt},
                    {"attention.max_alibi_bias", 0, mpt},
@@ -122,9 +126,9 @@ static void refuse_foreign_keys(const config_gguf_source *s)
         }
 }
 
-/* Returns whether q and k are normalised: always, or for some architectures if the file has the norm of layer 0. The
- * norm of Llama 4 has no weights; llama.cpp applies it unless there are 128 experts, the number of the published model
- * without the norm. */
+/* Returns true if q and k are normalised in families that have such a norm: always, or for some families if the file
+ * has the norm of layer 0. The norm of Llama 4 has no weights; llama.cpp applies it unless there are 128 experts, the
+ * number of the published model without the norm. */
 static bool has_qk_norm(const config_gguf_source *s, const organ_forward_config *c)
 {
     if (s->family->qk_norm_bare && s->family->qk_norm_key)
@@ -132,9 +136,9 @@ static bool has_qk_norm(const config_gguf_source *s, const organ_forward_config 
     return !s->family->qk_norm_key || organ_key_tensor(s, "blk.0.attn_q_norm.weight");
 }
 
-/* Reads whether attention and feed-forward read the same hidden state (parallel), and the same norm of it (one_norm).
- * The norms in the file show it for two families: in StableLM a parallel layer has no norm before the feed-forward, in
- * Falcon attn_norm_2 exists if attention and feed-forward have a norm each. */
+/* Sets `parallel` (attention and feed-forward read the same hidden state) and `one_norm` (they read the same norm of
+ * the state). In two families the tensors show this: in StableLM a parallel layer has no norm before the feed-forward;
+ * in Falcon attn_norm_2 exists if attention and feed-forward have a norm each. */
 static void read_parallel(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_family *const f = s->family;
@@ -149,6 +153,7 @@ static void read_parallel(const config_gguf_source *s, organ_forward_config *c)
     c->one_norm = c->parallel && (f->falcon ? !organ_key_tensor(s, "blk.0.attn_norm_2.weight") : f->one_norm);
 }
 
+/* Reads the four parameters of xIELU for each layer. */
 static void read_xielu(const config_gguf_source *s, organ_forward_config *c)
 {
     static const char *const keys[] = {"xielu.alpha_p", "xielu.alpha_n", "xielu.beta", "xielu.eps"};
@@ -157,7 +162,7 @@ static void read_xielu(const config_gguf_source *s, organ_forward_config *c)
             c->kinds[l].xielu[k] = (float)organ_key_real_of_layer(s, keys[k], l);
 }
 
-/* Returns true if the first layer with the matrix has a bias for it. */
+/* Returns true if the first layer that has the tensor MATRIX.weight also has MATRIX.bias. */
 static bool is_biased(const config_gguf_source *s, const organ_forward_config *c, const char *matrix)
 {
     char name[CONFIG_KEY_LIMIT];
@@ -171,6 +176,7 @@ static bool is_biased(const config_gguf_source *s, const organ_forward_config *c
     return false;
 }
 
+/* Sets which linear layers have a bias, by the tensors in the file. */
 static void read_biases(const config_gguf_source *s, organ_forward_config *c)
 {
     c->qkv_bias = is_biased(s, c, "attn_q") || is_biased(s, c, "attn_qkv") || is_biased(s, c, "attn_kv_a_mqa");
@@ -179,8 +185,9 @@ static void read_biases(const config_gguf_source *s, organ_forward_config *c)
     c->head_bias = organ_key_tensor(s, "output.bias");
 }
 
-/* Reads the largest bias of ALiBi and the limit of q, k and v from files of MPT. For BLOOM llama.cpp computes with a
- * constant of 8. Layers of models with learned positions or ALiBi do not rotate. */
+/* Reads the largest bias of ALiBi and the limit of q, k and v from files of MPT; other families with ALiBi have the
+ * constant of forward_family.alibi, such as 8 for BLOOM, as in llama.cpp. Then sets `rotated` to false in models with
+ * absolute positions or ALiBi. */
 static void read_alibi(const config_gguf_source *s, organ_forward_config *c)
 {
     if (s->family->early == EARLY_MPT) {
@@ -196,8 +203,8 @@ static void read_alibi(const config_gguf_source *s, organ_forward_config *c)
     organ_forward_config_place(c);
 }
 
-/* Reads the configuration of a forward pass from the key-values of a GGUF file. Sizes come first, because later members
- * have an entry for each layer. */
+/* Reads all members of the configuration and checks it. Sizes come first, because later members have an entry for each
+ * layer; the other steps are in the order in which they depend on each other (config_gguf.h). */
 static organ_status read_gguf_config(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_family *const f = s->family;
@@ -235,6 +242,8 @@ static organ_status read_gguf_config(const config_gguf_source *s, organ_forward_
     return s->error->status ? s->error->status : organ_forward_config_check(s->label, c, s->error);
 }
 
+/* Reads the configuration from the key-values and tensors of a GGUF file. Returns ORGAN_BAD_INPUT if the architecture
+ * is not supported or a key is invalid. */
 organ_status organ_forward_config_gguf(const organ_model *model, organ_forward_config *config, organ_error *error)
 {
     const char *name = model->config.model_type;

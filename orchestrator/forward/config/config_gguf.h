@@ -1,25 +1,32 @@
 /* SPDX-License-Identifier: MIT
- * Internals of the reader of GGUF key-values: its parts. Defaults are those of llama.cpp. */
+ * Internals of the reader of GGUF key-values: its parts. Each function reads some members of the configuration and
+ * reports the first fault in s->error. Defaults of missing keys are those of llama.cpp. */
 #ifndef ORGAN_CONFIG_GGUF_H
 #define ORGAN_CONFIG_GGUF_H
 
 #include "orchestrator/forward/config/gguf_keys.h"
 
-/* Adds the names of the keys to the message of an error that names a member of config.json instead. */
+/* Appends the names of keys to the error message of a check that names a member of config.json. */
 void organ_key_name_fault(const config_gguf_source *s);
-/* Each function reads some members of the configuration. organ_key_heads, _latent, _experts, _windows and _positions
- * need config->kinds, and organ_key_positions needs the windows. */
+/* Reads the rotations of q and k; after organ_key_latent. */
 void organ_key_ropes(const config_gguf_source *s, organ_forward_config *config);
+/* Reads the sizes of latent attention; needs config->kinds. */
 void organ_key_latent(const config_gguf_source *s, organ_forward_config *config);
-void organ_key_latent_scale(const config_gguf_source *s, organ_forward_config *config); /* needs the rotation */
-void organ_key_gemma(const config_gguf_source *s, organ_forward_config *config);        /* needs the windows */
-/* Reads the scale of queries. */
+/* Multiplies the scale of attention scores of latent attention by YaRN's factor; after organ_key_ropes. */
+void organ_key_latent_scale(const config_gguf_source *s, organ_forward_config *config);
+/* Reads the members that only Gemma 3n and Gemma 4 have; after organ_key_windows. */
+void organ_key_gemma(const config_gguf_source *s, organ_forward_config *config);
+/* Reads the scale of queries (organ_query_scale). */
 void organ_key_query(const config_gguf_source *s, organ_forward_config *config);
+/* Reads heads and dense widths of each layer; needs config->kinds. */
 void organ_key_heads(const config_gguf_source *s, organ_forward_config *config);
+/* Reads which layers have a sliding window; needs config->kinds. */
 void organ_key_windows(const config_gguf_source *s, organ_forward_config *config);
+/* Sets which layers have sinks, rotate q and k, and attend within chunks; after organ_key_windows. */
 void organ_key_positions(const config_gguf_source *s, organ_forward_config *config);
+/* Reads the mixture of experts and which layers have one; after organ_key_heads. */
 void organ_key_experts(const config_gguf_source *s, organ_forward_config *config);
-/* Reads the mixers of layers and the sizes of recurrent ones. It needs kinds, heads and the eps of norms. */
+/* Reads the mixers of layers and the sizes of recurrent ones; needs config->kinds, heads and the epsilon of norms. */
 void organ_key_mixers(const config_gguf_source *s, organ_forward_config *config);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The rows follow llama.cpp's converter (conversion/base.py and the files of the architectures), which
- * docs/verbs/convert.md compares with this program. */
+ * Tables of keys and architectures for conversions, and functions that find rows and parts. The rows follow llama.cpp's
+ * converter (conversion/base.py and the files of the architectures), which docs/verbs/convert.md compares with this
+ * program. */
 #include "orchestrator/forward/config/exchange.h"
 
 #include <stdio.h>
@@ -17,6 +18,7 @@
 #define FLAG ORGAN_GGUF_BOOL
 #define WORD ORGAN_GGUF_STRING
 
+/* The members rule, members, words and when of an exchange_key: a member of config.json, for YARN only with YaRN. */
 #define OF(members) EXCHANGE_MEMBER, members, NULL, NULL
 #define YARN(members) EXCHANGE_MEMBER, members, NULL, "rope.rope_type=yarn"
 
@@ -175,6 +177,7 @@ static const exchange_key some_keys[] = {
 #define FOUR_TIMES "feed_forward_length**"
 #define SILU  "\"hidden_act\": \"silu\""
 
+/* {architecture, gguf, keys, model_type, when, rest, norms_plus_one} */
 static const forward_exchange rows[] = {
     {"MixtralForCausalLM", "llama", LLAMA, "mixtral", "expert_count", "{" SILU "}", false},
     {"LlamaForCausalLM", "llama", LLAMA, "llama", NULL, "{" SILU ", \"attention_bias\": false, \"mlp_bias\": false}",
@@ -396,6 +399,7 @@ static const char *const absent[] = {
     "NanoChat", "OPT", "OlmoHybrid", "Persimmon", "Phimoe", "VaultGemma", "XGLM"};
 /* clang-format on */
 
+/* Returns the row of some_keys whose key, with its '*', has this text of `length` characters; NULL if there is none. */
 const exchange_key *organ_exchange_key_named(const char *key, size_t length)
 {
     for (size_t k = 0; k < COUNT(some_keys); k++)
@@ -404,13 +408,14 @@ const exchange_key *organ_exchange_key_named(const char *key, size_t length)
     return NULL;
 }
 
-/* Returns whether the row is only for models with experts. */
+/* Returns true if the row's general.architecture is only for models with experts (forward_family.gguf_experts). */
 static bool row_has_experts(const forward_exchange *row)
 {
     const forward_family *const family = organ_forward_family_named(row->gguf, true);
     return family && family->gguf_experts && strcmp(family->gguf_experts, row->gguf) == 0;
 }
 
+/* Returns the first row of an architecture; without `experts`, skips rows that are only for models with experts. */
 const forward_exchange *organ_exchange_named(const char *architecture, bool experts)
 {
     for (size_t k = 0; k < COUNT(rows); k++)
@@ -437,6 +442,7 @@ const forward_exchange *organ_exchange_of_gguf(const organ_gguf *gguf, const cha
     return NULL;
 }
 
+/* Returns the row of organ_exchange_of_gguf or, if there is none, the first one with this general.architecture. */
 const forward_exchange *organ_exchange_names_of_gguf(const organ_gguf *gguf, const char *architecture)
 {
     const forward_exchange *const both = organ_exchange_of_gguf(gguf, architecture);
@@ -446,8 +452,8 @@ const forward_exchange *organ_exchange_names_of_gguf(const organ_gguf *gguf, con
     return both;
 }
 
-/* Fails with the list of architectures that can be converted. Rows of one GGUF architecture are adjacent and listed
- * once. */
+/* Sets and returns ORGAN_BAD_INPUT with the list of architectures that can be converted from this format. Adjacent rows
+ * with the same general.architecture are listed once. */
 organ_status organ_exchange_refuse(const char *label, const char *architecture, bool gguf, organ_error *error)
 {
     for (size_t k = 0; k < COUNT(absent) && !gguf; k++)
@@ -471,8 +477,7 @@ organ_status organ_exchange_refuse(const char *label, const char *architecture, 
 
 /* ---- parts by name ---- */
 
-/* Returns whether the architecture can have the part: some names stand for different parts in different architectures.
- */
+/* Returns true if the architecture can have the part: a name may stand for different parts in different ones. */
 static bool family_has_part(const forward_family *f, forward_part part)
 {
     const bool after = f->norms == ORGAN_NORMS_AFTER, around = f->norms == ORGAN_NORMS_AROUND;
@@ -487,7 +492,7 @@ static bool family_has_part(const forward_family *f, forward_part part)
     return true;
 }
 
-/* Returns whether the name matches the pattern. A '#' in the pattern matches a number, which is stored in *number;
+/* Returns true if the name matches the pattern. A '#' in the pattern matches a number, which is stored in *number;
  * without a '#' *number is -1. */
 static bool matches_pattern(const char *name, const char *pattern, int64_t *number)
 {
@@ -509,8 +514,8 @@ static bool matches_pattern(const char *name, const char *pattern, int64_t *numb
     return *name == 0;
 }
 
-/* Returns whether the tail of a tensor's name matches the pattern of a part or, with `bias`, the name of the part's
- * bias. If so, stores part, bias and number in `found`. */
+/* Returns true if the tail of a tensor's name matches `pattern`, the name of a part, or with `bias` the name of the
+ * part's bias. If so, stores part, bias and number in `found`. */
 static bool part_matches(const char *tail, const char *pattern, bool bias, forward_part part, exchange_part *found)
 {
     char other[256];
@@ -539,6 +544,7 @@ static bool find_part_of_name(const forward_family *f, bool gguf, bool top, cons
     return false;
 }
 
+/* Returns true if `names`, which ends with a NULL name or is NULL, has a name for the part. */
 bool organ_exchange_has_name(const forward_name *names, forward_part part)
 {
     for (; names && names->name; names++)
@@ -558,6 +564,7 @@ bool organ_exchange_find_part(const forward_family *family, bool gguf, bool top,
            find_part_of_name(family, gguf, top, tail, true, found);
 }
 
+/* Changes a part of a recurrent mixer to the part of the attention that has the same name in GGUF files. */
 void organ_exchange_attend(exchange_part *part)
 {
     static const forward_part both[][2] = {

@@ -1,29 +1,30 @@
 /* SPDX-License-Identifier: MIT
- * Tables for converting a model between safetensors and GGUF, in addition to families.h: the architectures with their
- * general.architecture, and key-values with the members of config.json that have the same meaning. Functions find the
- * part of the model that a tensor is by its name. Both directions of a conversion use the same rows. */
+ * Tables for converting a model between safetensors and GGUF, in addition to families.h: architectures with their
+ * general.architecture, and key-values of GGUF files with the members of config.json that have the same meaning.
+ * Further functions translate a tensor's name to its part (layer_parts.h) and back. Both directions of a conversion use
+ * the same rows. */
 #ifndef ORGAN_FORWARD_CONFIG_EXCHANGE_H
 #define ORGAN_FORWARD_CONFIG_EXCHANGE_H
 
 #include "orchestrator/forward/config/families.h"
 
-/* How the value of a key-value is found: in a member of config.json, or computed from the configuration. */
+/* How the value of a key-value is found: in a member of config.json, or computed from organ_forward_config. */
 typedef enum exchange_rule {
     EXCHANGE_MEMBER,      /* the value of a member */
     EXCHANGE_ROTATED,     /* rotated dimensions of a head */
-    EXCHANGE_WINDOWS,     /* a flag for each layer: it has a window */
+    EXCHANGE_WINDOWS,     /* an array: a flag for each layer, true with a window */
     EXCHANGE_GATING,      /* the function of the router: 2 is the logistic */
     EXCHANGE_MLA_KEY,     /* latent attention: width of a head's key and query */
-    EXCHANGE_MLA_WIDE,    /* latent numbers and rotated dimensions, the width of a key in the cache */
+    EXCHANGE_MLA_WIDE,    /* latent attention: width of the latent vector plus rotated dimensions, a key in the cache */
     EXCHANGE_EPSILON,     /* epsilon of the norms */
     EXCHANGE_NUMBER,      /* the number in exchange_key.words, or the text there */
     EXCHANGE_CONTEXT,     /* longest window */
     EXCHANGE_THETA,       /* base of the rotation */
     EXCHANGE_DENSE,       /* number of leading layers without experts */
-    EXCHANGE_INDEXED,     /* a flag for each layer: it has an indexer */
+    EXCHANGE_INDEXED,     /* an array: a flag for each layer, true with an indexer */
     EXCHANGE_KV_HEADS,    /* heads of k and v of all layers */
     EXCHANGE_ALIBI,       /* the largest bias of ALiBi */
-    EXCHANGE_CLIP,        /* limit of q, k and v, if there is one */
+    EXCHANGE_CLIP,        /* limit of q, k and v; no key if there is none */
     EXCHANGE_KV_LAYERS,   /* an array: heads of k and v of each layer, 1 if they are latent, 0 for recurrent ones */
     EXCHANGE_KERNEL,      /* recurrent layers: tokens in the convolution */
     EXCHANGE_INNER,       /* recurrent layers: heads of values times their width */
@@ -38,10 +39,10 @@ typedef enum exchange_rule {
     EXCHANGE_SHARED,      /* width of the shared expert */
     EXCHANGE_NORMED,      /* a flag: the factors of a token's experts are divided by their sum */
     EXCHANGE_HEAD,        /* width of a head */
-    EXCHANGE_RECURRENT,   /* a flag for each layer: it is recurrent */
+    EXCHANGE_RECURRENT,   /* an array: a flag for each layer, true if it is recurrent */
     EXCHANGE_INTERVAL,    /* layers from one with attention to the next */
     EXCHANGE_SECTIONS,    /* the member, an array that is extended to four numbers, or the array in `words` */
-    EXCHANGE_LONGROPE,    /* factor of the attention, in files with factors of the frequencies */
+    EXCHANGE_LONGROPE,    /* LongRoPE: attention_factor; no key for models with another rotation */
     EXCHANGE_FULL_HEAD,   /* width of a head in layers without a window */
     EXCHANGE_LOCAL_HEAD,  /* width of a head in layers with a window */
     EXCHANGE_LOCAL_PART,  /* rotated dimensions of a head in layers with a window that have their own rotation */
@@ -57,7 +58,7 @@ typedef enum exchange_rule {
 
 /* A key-value of a GGUF file, and the members of config.json with the same meaning. */
 typedef struct exchange_key {
-    /* the key without "ARCHITECTURE."; rows with the same key differ by '*' at the end, which is not written */
+    /* the key without "ARCHITECTURE."; '*' at the end distinguishes rows of the same key and is not written */
     const char *key;
     organ_gguf_type type; /* of its value, or of the elements of an array */
     exchange_rule rule;
@@ -72,10 +73,11 @@ typedef struct exchange_key {
     const char *when; /* "rope.rope_type=yarn": only files whose member has this value have the key; NULL: all files */
 } exchange_key;
 
-/* The keys of files of all architectures whose config.json has the member; the last row has no key. */
+/* The keys of GGUF files of every architecture whose config.json has the row's member; the last row has no key. */
 extern const exchange_key organ_exchange_common[];
 
-/* Returns the row of a key that only some architectures have, or NULL. */
+/* Returns the row of a key that only some architectures have, by its name in forward_exchange.keys ('*' included),
+ * which has `length` characters; NULL if there is none. */
 const exchange_key *organ_exchange_key_named(const char *key, size_t length);
 
 /* An architecture that can be converted. */
@@ -84,10 +86,11 @@ typedef struct forward_exchange {
     const char *gguf;         /* general.architecture */
     const char *keys;         /* keys of organ_exchange_key_named, separated by blanks */
     const char *model_type;   /* model_type of config.json; NULL: the row is not used for GGUF files */
-    /* the row is for GGUF files that have this key, or, after '!', lack it or have 0; NULL: for all */
+    /* a key, without "ARCHITECTURE.": the row is for GGUF files in which it is not 0 or, after '!', in which it is 0 or
+     * missing; NULL: the row is for all files */
     const char *when;
-    const char *rest;    /* members of config.json that no key-value has, as JSON */
-    bool norms_plus_one; /* GGUF: 1 is added to the weights of norms */
+    const char *rest;    /* members of config.json that have no key-value, as a JSON object */
+    bool norms_plus_one; /* the weights of norms in GGUF files are those of safetensors plus 1 */
 } forward_exchange;
 
 /* Returns the row of an architecture in config.json, or NULL. If models with experts have another general.architecture,
@@ -95,8 +98,8 @@ typedef struct forward_exchange {
 const forward_exchange *organ_exchange_named(const char *architecture, bool experts);
 /* Returns the row for converting a GGUF file to safetensors, or NULL. */
 const forward_exchange *organ_exchange_of_gguf(const organ_gguf *gguf, const char *architecture);
-/* Returns the row like organ_exchange_of_gguf, or else the row of an architecture that can only be converted to GGUF,
- * for the names of its tensors. */
+/* Returns the row of organ_exchange_of_gguf or, if there is none, the first row with this general.architecture, which
+ * may only be for converting to GGUF. For callers that need only the names of tensors. */
 const forward_exchange *organ_exchange_names_of_gguf(const organ_gguf *gguf, const char *architecture);
 
 /* Sets and returns ORGAN_BAD_INPUT; the message lists the architectures that can be converted from this format. */
@@ -105,26 +108,27 @@ organ_status organ_exchange_refuse(const char *label, const char *architecture, 
 /* The part of a layer or of the model that a tensor is. */
 typedef struct exchange_part {
     forward_part part;
-    bool bias;      /* it is the bias of that part */
-    int64_t number; /* of the expert or head in its name; -1: none */
-    /* safetensors: the tensor has the first name in the family's list; false: the last one, which published files have
-     */
+    bool bias;      /* the tensor is the bias of that part */
+    int64_t number; /* number of the expert or head in the tensor's name; -1: none */
+    /* for organ_exchange_part_name, safetensors: use the first of the names that the family has for the part; false:
+     * the last one, which published files have */
     bool first;
 } exchange_part;
 
 /* Returns true if the list has a name for the part; NULL is an empty list. */
 bool organ_exchange_has_name(const forward_name *names, forward_part part);
 
-/* Finds the part of the tensor whose name ends with `tail`, after the number of its layer or, with `top`, after the
- * prefix of the text model. Returns false if no part has this name. */
+/* Finds the part of a tensor by `tail`, the end of its name after the number of its layer or, with `top`, after the
+ * prefix of the text model, and sets all members of `found` but `first`. Returns false if no part has this name. */
 bool organ_exchange_find_part(const forward_family *family, bool gguf, bool top, const char *tail,
                               exchange_part *found);
 
-/* Changes a part of a recurrent mixer to that of the attention with the same name in GGUF, for a layer that attends. */
+/* Changes PART_MIX_Q, _K, _V or _OUT to PART_Q, _K, _V or _O. In GGUF files these parts of a recurrent mixer and of the
+ * attention may have the same names; call it for tensors of a layer with attention. */
 void organ_exchange_attend(exchange_part *part);
 
-/* Writes the name of a part, without prefix and number of its layer. part->number replaces '#'. Returns false if the
- * architecture has no such part in this format. */
+/* Writes the name of a part or, if part->bias, of its bias, without the prefix and the number of its layer.
+ * part->number replaces '#'. Returns false if the architecture has no such part in this format. */
 bool organ_exchange_part_name(const forward_family *family, bool gguf, const exchange_part *part, char name[256]);
 
 #endif

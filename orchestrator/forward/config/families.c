@@ -278,7 +278,7 @@ static const char *const falcon_aliases[][2] = {
 /* ---- architectures ---- */
 
 #define QKV_BIAS       .qkv_bias = {"qkv_bias", true}
-/* For two spellings of the class: that of transformers and that of published files. */
+/* Members of rows that exist twice, for the class name of transformers and that of published files. */
 #define EXAONE_MOE .theta = 1e4, .qk_norm = ORGAN_QK_NORM_HEAD, .windows = WINDOWS_TYPES, .window_pattern = 4, \
     .unrotated = UNROTATED_FULL, .mixture = &exaone_mixture, .names = exaone_moe_names
 #define GRANITE_SWA .theta = 1e4, ATTENTION_BIAS, .multipliers = &granite_multipliers, \
@@ -505,8 +505,8 @@ static const forward_family *family_at(size_t k)
     return NULL;
 }
 
-/* Returns the GGUF architecture that has the same text model. Rotation sections and deepstack layers, in which these
- * architectures differ, matter only to images. */
+/* Returns the GGUF architecture with the same text model, usually `architecture` itself. Rotation sections and
+ * deepstack layers, in which these architectures differ, matter only to images. */
 static const char *gguf_text(const char *architecture)
 {
     static const char *const same[][2] = {{"qwen2vl", "qwen2"}, {"qwen3vl", "qwen3"}};
@@ -516,6 +516,7 @@ static const char *gguf_text(const char *architecture)
     return architecture;
 }
 
+/* Returns the row of an architecture, by its name in config.json or, with `gguf`, in GGUF files; NULL if unknown. */
 const forward_family *organ_forward_family_named(const char *architecture, bool gguf)
 {
     const forward_family *f;
@@ -530,7 +531,7 @@ const forward_family *organ_forward_family_named(const char *architecture, bool 
     return NULL;
 }
 
-/* Copies the properties of an architecture that its config file does not state. */
+/* Copies the properties of an architecture that config.json or key-values do not state to the configuration. */
 void organ_forward_family_apply(const forward_family *f, organ_forward_config *c)
 {
     c->ungated = f->ungated;
@@ -584,7 +585,7 @@ static void list_families(bool gguf, char *known, size_t size)
         snprintf(known + used, size - used, ", and %zu more (docs/models.md)", more);
 }
 
-/* Fails with the list of architectures that the forward pass supports. */
+/* Sets and returns ORGAN_BAD_INPUT; the message lists the architectures that the forward pass supports. */
 organ_status organ_forward_family_refuse(const char *label, const char *architecture, bool gguf, organ_error *error)
 {
     char known[560] = "";

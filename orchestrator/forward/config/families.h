@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Internals of config.h: one row for each supported architecture, which names the pieces of its layers, the members of
- * its configuration and its tensors. Both readers, of config.json and of GGUF key-values, use the row. */
+ * Internals of config.h: a table of the supported architectures. The row of an architecture (forward_family) states the
+ * structure of its layers, the members of its config.json and the names of its tensors. The readers of config.json and
+ * of GGUF key-values both use the row. */
 #ifndef ORGAN_FORWARD_FAMILIES_H
 #define ORGAN_FORWARD_FAMILIES_H
 
@@ -14,26 +15,29 @@
 /* The tensor of GGUF files with the per-layer embeddings of each token. */
 #define ORGAN_PER_LAYER_TABLE "per_layer_token_embd.weight"
 
-/* A member of config.json that is true or false; `otherwise` is its default, or the value if `key` is NULL. */
+/* A member of config.json that is true or false. `otherwise` is the value if config.json does not have the member, or
+ * if `key` is NULL. */
 typedef struct forward_flag {
     const char *key;
     bool otherwise;
 } forward_flag;
 
-/* A member of config.json that is a number; `otherwise` is its default. NULL: no such member. */
+/* A member of config.json that is a number. `otherwise` is the value if config.json does not have the member; key NULL:
+ * the architecture has no such member. */
 typedef struct forward_number {
     const char *key;
     double otherwise;
 } forward_number;
 
-/* The members that give organ_query_scale: none; llama_4_scaling_beta and original_max_position_embeddings of the
- * rotation; or those of Llama 4 (attn_scale, floor_scale, attn_temperature_tuning). */
+/* The members of config.json from which organ_query_scale is read: none; llama_4_scaling_beta and
+ * original_max_position_embeddings of the rotation; or those of Llama 4 (attn_scale, floor_scale,
+ * attn_temperature_tuning). */
 typedef enum forward_query { QUERY_NONE, QUERY_ROPE, QUERY_LLAMA4 } forward_query;
 
 /* Architectures whose heads differ between layers, or between k and v (hf_own.c). */
 typedef enum forward_heads { HEADS_ALIKE, HEADS_LAGUNA, HEADS_MIMO } forward_heads;
 
-/* Architectures with members in config.json that no other has (hf_own.c). */
+/* Early architectures with members in config.json that no other has (organ_config_early in hf_own.c). */
 typedef enum forward_early {
     EARLY_NONE,
     EARLY_BIGCODE,
@@ -47,8 +51,9 @@ typedef enum forward_early {
 /* The layers that have attention sinks: none, all, or those with a window. */
 typedef enum forward_sinks { SINKS_NONE, SINKS_ALL, SINKS_WINDOWED } forward_sinks;
 
-/* The indexer of sparse attention: none; one in every layer, whose rotation pairs the halves of a vector; or one whose
- * rotation pairs neighbours, where layers may use the choice of another layer. */
+/* The indexer of sparse attention: none; one in every layer, whose rotation pairs dimensions k and k + half; or one
+ * whose rotation pairs dimensions 2 k and 2 k + 1, where layers without an indexer use the keys that an earlier one
+ * chose. */
 typedef enum forward_indexer { INDEXER_NONE, INDEXER_HALVES, INDEXER_SHARED } forward_indexer;
 
 /* The layers that have a sliding window. From WINDOWS_FLAG on, `layer_types` of config.json, if present, overrides the
@@ -78,12 +83,13 @@ typedef enum forward_unrotated {
 
 /* The rotation of layers with a window. */
 typedef enum forward_local {
-    LOCAL_SAME,
+    LOCAL_SAME, /* that of the other layers */
     LOCAL_OWN,  /* with the base rope_local_base_freq, by default 10000 */
     LOCAL_PLAIN /* the base of the other layers without their scaling */
 } forward_local;
 
-/* Factors: members of config.json, whose default in transformers is 1. NULL: no such member. */
+/* Members of config.json that are factors of embeddings, attention scores, outputs of mixers and feed-forwards, and
+ * logits. Their default in transformers is 1. NULL: no such member. */
 typedef struct forward_multipliers {
     const char *embedding, *attention, *residual;
     bool attention_usual;      /* without the member for attention, scores are scaled by 1 / sqrt(head_dim) */
@@ -107,7 +113,7 @@ typedef enum forward_dense {
     DENSE_FREQ,    /* layers for which the list moe_layer_freq has 0 */
     DENSE_PERIOD,  /* all but layers l with l % expert_layer_period = expert_layer_offset, or all with one expert */
     DENSE_WORDS,   /* all but those whose word in the list of layers has FEED_EXPERTS */
-    DENSE_SECOND,  /* every second layer; the others have a dense feed-forward as well */
+    DENSE_SECOND,  /* layers 1, 3, ...; layers 0, 2, ... have a mixture and a dense feed-forward */
     DENSE_INTERVAL /* all but every moe_layer_interval-th from moe_layer_start_index to moe_layer_end_index */
 } forward_dense;
 
@@ -118,32 +124,32 @@ typedef enum forward_dense {
 typedef struct forward_mixture {
     const char *experts, *experts_too; /* member with the number of routed experts, and an older name of it */
     const char *identity;              /* member with identity_experts of organ_forward_config */
-    const char *used;                  /* experts used for a token */
-    const char *width;                 /* width of a routed expert */
+    const char *used;                  /* member with the number of experts used for a token */
+    const char *width;                 /* member with the width of a routed expert */
     const char *latent;                /* member with expert_latent of organ_forward_config; null or missing: 0 */
-    const char *shared_count;          /* number of shared experts, each as wide as a routed one */
-    const char *shared_width;          /* width of one shared expert */
+    const char *shared_count;          /* member with the number of shared experts, each as wide as a routed one */
+    const char *shared_width;          /* member with the width of the shared expert */
     bool shared_optional;              /* shared_width may be missing or 0: no shared expert */
     /* the number of experts may be 0: each layer is dense and as wide as the shared expert */
     bool optional;
-    const char *combination; /* "average" of the outputs of shared and routed experts, or their "sum" */
-    const char *selection;   /* factors: "softmax" of the chosen logits, or their "sigmoid" */
+    const char *combination; /* member: "average" of the outputs of shared and routed experts, or their "sum" */
+    const char *selection;   /* member: the factors are the "softmax" of the chosen logits, or their "sigmoid" */
     bool shared_gated;       /* the shared expert's output is multiplied by a logistic gate */
     organ_router_rule router;
     const char *least_sum;   /* member with router.least_sum */
     const char *cap;         /* member with router.cap */
     const char *jitter;      /* member with half of router.jitter */
-    double jitter_otherwise; /* its value if config.json does not have the member */
+    double jitter_otherwise; /* value of the member `jitter` if config.json does not have it */
     forward_flag normalise;  /* the factors of a token's experts are divided by their sum */
-    bool gguf_normalise;     /* `normalise` of a GGUF file that does not say it, if `normalise` has a key */
+    bool gguf_normalise;     /* value of `normalise`, if it has a key, for GGUF files without expert_weights_norm */
     bool biases;             /* the router and each expert's gate, up and down have biases */
     /* stacks of safetensors have two dimensions, (experts x rows) x columns; gate, up and down are a tensor each, and
      * down is stored transposed */
     bool flat;
-    bool transposed;       /* stacks of safetensors are experts x in_features x out_features, transposed */
-    bool or_straight;      /* with `transposed`: or experts x out_features x in_features, if that is their shape */
-    bool pairs;            /* columns of gate and up alternate in these stacks */
-    const char *corrected; /* member that is false if the router has no correction; NULL: as in `router` */
+    bool transposed;       /* stacks of safetensors are experts x in_features x out_features */
+    bool or_straight;      /* with `transposed`: stacks may also be experts x out_features x in_features */
+    bool pairs;            /* in stacks with gate and up their columns alternate: gate 0, up 0, gate 1, ... */
+    const char *corrected; /* member that is false if the router has no correction; NULL: router.corrected */
     const char *scale, *groups, *groups_used; /* members with router_scale, router_groups and router_groups_used */
     /* member that is "greedy" (experts are chosen without groups) or "group_limited_greedy" (with groups) */
     const char *method;
@@ -151,13 +157,14 @@ typedef struct forward_mixture {
     const char *dense_width; /* member with the width of dense layers; without it they are intermediate_size wide */
     const char *dense_first; /* member with the number of leading dense layers */
     bool absent_in_gguf;     /* GGUF files do not state which layers are dense: those without a router */
-    /* number of leading dense layers if config.json does not have dense_first; 0: it must have it; DENSE_NONE: no layer
-     */
+    /* number of leading dense layers if config.json does not have dense_first; 0: an error; DENSE_NONE: no layer */
     unsigned dense_otherwise;
-    const char *const *required; /* members that must be present, since transformers has no common default; NULL ends */
+    /* members that must be present, because transformers has no default or different ones; NULL ends the list */
+    const char *const *required;
 } forward_mixture;
 
-/* The feed-forward of a layer that a word stands for: that of other layers, none, or routed experts. */
+/* The feed-forward of a layer that a word stands for: dense or as the rules of the mixture say, none, or routed
+ * experts. */
 typedef enum forward_word_feed { FEED_USUAL, FEED_NONE, FEED_EXPERTS } forward_word_feed;
 
 /* A word for a layer in a list or a pattern of config.json, and the structure that it stands for. */
@@ -168,7 +175,9 @@ typedef struct forward_layer_word {
 } forward_layer_word;
 
 /* Members of config.json for recurrent layers. A number with 0 as its default must be present; NULL: no such member,
- * and the size is 0 or that of another member. */
+ * and the size is 0 or that of another member. Members that are not commented are as in organ_recurrent_config. GGUF
+ * files of all architectures have -e^A_log in place of A_log, convolutions without dimensions of 1, and the norm of
+ * Mamba-2 as groups x (heads x value_dim / groups). */
 typedef struct forward_recurrent {
     const forward_layer_word *words; /* words for layers; the list ends with a word that is NULL */
     /* member that is a string with a letter (a word) for each layer; without it, `types` is read */
@@ -180,21 +189,21 @@ typedef struct forward_recurrent {
     /* the list of words or `indices` must be there; false: without both, no layer has the first word */
     bool indices_needed;
     bool alike; /* all layers have the first word, and config.json has no list */
-    /* without layer_types, every interval-th layer has the first word and the others have the second */
+    /* without the list of words, every interval-th layer has the first word and the others have the second */
     forward_number interval;
-    /* the first layer with the first word; without a key: interval - 1 */
+    /* with `interval`: number of the first layer with the first word; without a key: interval - 1 */
     forward_number offset;
     forward_number heads, groups, key_dim, value_dim, kernel; /* of organ_recurrent_config */
     organ_projections projections;
-    forward_flag conv_bias, bias, out_bias;
+    forward_flag conv_bias, bias, out_bias; /* biases of convolution, input and output projection */
     const char *rank; /* Mamba: columns of dt_proj; "auto" stands for hidden_size / 16, rounded up */
     bool step_norms, step_norms_bare;
     const char *norm_eps_key; /* member with the epsilon of norms in the mixer; NULL: norm_eps */
     /* the members up to `scaled` are for Mamba-2 */
-    forward_number expand; /* heads x value_dim is this number times hidden_size */
-    const char *inner;     /* member with heads x value_dim, if it is not null; it overrides `expand` */
-    forward_flag normed, norm_first;
-    const char *least_step; /* member with the least time step; NULL: time_step_limit has both limits */
+    forward_number expand;           /* heads x value_dim is this number times hidden_size */
+    const char *inner;               /* member with heads x value_dim, if it is not null; it overrides `expand` */
+    forward_flag normed, norm_first; /* of organ_recurrent_config */
+    const char *least_step;          /* member with the least time step; NULL: time_step_limit has both limits */
     /* config.json has the multipliers of Falcon-H1; GGUF files have them multiplied into the weights */
     bool scaled;
     forward_flag twice; /* of organ_recurrent_config */
@@ -207,12 +216,12 @@ typedef struct forward_recurrent {
      * first and the second word. */
     const char *object;
     bool norms_before; /* norms of recurrent layers precede mixer and feed-forward */
-    /* GGUF files of all architectures have -e^A_log in place of A_log, convolutions without dimensions of 1, and the
-     * norm of Mamba-2 as groups x (heads x value_dim / groups). */
-    /* rows of v, z, b, a, A_log, dt_bias and the convolution, and columns of the output projection, are ordered by the
-     * value head's place among those of its key head: the first head of each key head, then the second of each, ... */
+    /* in GGUF files rows of v, z, b, a, A_log, dt_bias and the convolution, and columns of the output projection, are
+     * ordered by the value head's place among those of its key head: the first head of each key head, then the second
+     * of each, ... */
     bool gguf_tiled;
-    /* ORGAN_PROJECTIONS_BY_HEAD is stored as one tensor with q, k and v and one with z; b and a stay in one tensor */
+    /* GGUF files have the projections of ORGAN_PROJECTIONS_BY_HEAD as one tensor with q, k and v and one with z; b and
+     * a stay in one tensor */
     bool gguf_split;
 } forward_recurrent;
 
@@ -238,10 +247,10 @@ typedef struct forward_family {
     bool scaled_embeddings;  /* embeddings are multiplied by sqrt(hidden_size) */
     const char *scaled_key;  /* with scaled_embeddings: only if this member is true; NULL: always */
     bool tied;               /* value of tie_word_embeddings if config.json does not have it */
-    bool interleaved;        /* rotation pairs neighbours, in safetensors too */
-    bool neighbours;         /* rotation pairs neighbours, and rows keep their order (rope_neighbours) */
+    bool interleaved;        /* rope_interleaved of organ_forward_config, in safetensors too */
+    bool neighbours;         /* rope_neighbours of organ_forward_config */
     bool gguf_exact_range;   /* YaRN does not round the bounds of its ramp (GGUF has no key for it) */
-    bool gguf_pairs;         /* GGUF files have rows of q and k reordered, so that rotation pairs neighbours */
+    bool gguf_pairs;         /* rope_interleaved of organ_forward_config, in GGUF files only */
     bool softcaps;           /* final_logit_softcapping, and attn_logit_softcapping if attention_softcap is above 0 */
     /* caps if config.json does not have the members; a null there means no cap */
     double attention_softcap, final_softcap;
@@ -271,8 +280,8 @@ typedef struct forward_family {
     const char *clip; /* member with clip_qkv */
     /* prefix of the tensors of the text model, may be empty; NULL: "model." and those of text parts (text_config.h) */
     const char *prefix;
-    const char *ladder;                    /* the word before the number of a layer; NULL: "layers" */
-    forward_number gate_limit, gate_alpha; /* of a clamped SwiGLU; for GGUF files the defaults */
+    const char *ladder; /* in names of tensors, the word before the number of a layer; NULL: "layers" */
+    forward_number gate_limit, gate_alpha; /* of a clamped SwiGLU; GGUF files have the defaults */
     forward_sinks sinks;
     forward_flag qkv_bias, output_bias, mlp_bias;
     forward_windows windows;
@@ -307,15 +316,15 @@ typedef struct forward_family {
     bool minicpm;        /* MiniCPM's factors: scale_emb, scale_depth, dim_model_base */
     bool embedding_norm; /* a norm without weights of the embeddings */
     bool sub_norms;      /* norms before the output projections of attention and feed-forward */
-    bool latent_halves;  /* latent attention pairs halves if config.json has no rope_interleave */
+    bool latent_halves;  /* rotation of latent attention pairs k and k + half if config.json has no rope_interleave */
     bool latent;         /* all layers have multi-head latent attention */
-    bool latent_scaled;  /* queries and latent vectors are multiplied by sqrt(hidden_size / their rank) */
+    bool latent_scaled;  /* queries and the latent vector of keys and values get factors sqrt(hidden_size / rank) */
     /* LongCat-Flash; in names of tensors, '%' stands for 0 or 1, the number of the half layer */
     bool shortcut;
     forward_indexer indexer; /* of sparse attention */
-    /* members with one supported value; the list ends with a key that is NULL, and may be NULL */
+    /* list of members with one supported value, which ends with a NULL key; NULL: none */
     const forward_fixed *fixed;
-    double attention_scale; /* factor of attention scores; 0: it depends on the sizes */
+    double attention_scale; /* factor of attention scores; 0: computed from the width of a head */
     bool value_norm;        /* a norm without weights for each head of v */
     bool last_full;         /* the last layer has no window, whatever layer_types says */
     /* layers without a window have other heads: members global_head_dim, attention_k_eq_v */
@@ -328,10 +337,10 @@ typedef struct forward_family {
     bool per_layer;
     /* AltUp, Laurel and cut gates: members altup_*, laurel_rank, activation_sparsity_pattern */
     bool streams;
-    const forward_multipliers *multipliers;
-    const forward_mixture *mixture;
-    const forward_recurrent *recurrent; /* NULL: all layers attend */
-    bool attention_free;                /* config.json has no sizes of attention and no length of the context */
+    const forward_multipliers *multipliers; /* NULL: none */
+    const forward_mixture *mixture;         /* NULL: no experts, but llama of GGUF files may be Mixtral */
+    const forward_recurrent *recurrent;     /* NULL: all layers have attention */
+    bool attention_free;                    /* config.json has no sizes of attention and no length of the context */
     /* LFM2: members such as block_auto_adjust_ff_dim change the width of feed-forwards */
     bool adjusted_feed;
     const forward_name *names, *gguf_names; /* names of tensors that differ from the usual ones (layer_parts.c) */
@@ -352,17 +361,17 @@ double organ_forward_gate_part(float cut);
 /* Returns the row of an architecture: a name in config.json, or with `gguf` a general.architecture. NULL: unknown. */
 const forward_family *organ_forward_family_named(const char *architecture, bool gguf);
 
-/* Copies the members of the row that no file changes to the configuration. Both readers call it before they read
- * further members. */
+/* Copies members of the row that files do not state to the configuration. Both readers call it before they read further
+ * members. */
 void organ_forward_family_apply(const forward_family *family, organ_forward_config *config);
 
 /* Sets and returns ORGAN_BAD_INPUT; the message lists the architectures that the forward pass supports in this format.
  * `label` names the file. */
 organ_status organ_forward_family_refuse(const char *label, const char *architecture, bool gguf, organ_error *error);
 
-/* Read the configuration from config.json, and from the key-values of a GGUF file; organ_forward_config_read
- * chooses. */
+/* Reads the configuration from config.json. organ_forward_config_read calls this function or the next. */
 organ_status organ_forward_config_hf(const organ_model *model, organ_forward_config *config, organ_error *error);
+/* Reads the configuration from the key-values of a GGUF file. */
 organ_status organ_forward_config_gguf(const organ_model *model, organ_forward_config *config, organ_error *error);
 
 #endif

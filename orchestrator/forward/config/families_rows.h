@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Macros and a mixture of experts that several tables of architectures use. */
+ * Values of members of forward_family and forward_mixture that several tables of architectures use. */
 #ifndef ORGAN_FORWARD_FAMILIES_ROWS_H
 #define ORGAN_FORWARD_FAMILIES_ROWS_H
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The cut of the gates of Gemma 3n and the part of the gates that it makes 0. */
+ * Converts between the share of gates that Gemma 3n sets to 0 and the cut of the gates, in standard deviations above
+ * their mean (gate_cut of organ_layer_kind). */
 #include "orchestrator/forward/config/families.h"
 
 #include <math.h>
@@ -8,7 +9,7 @@
 
 #define SQRT_PI 1.77245385090551602730
 
-/* Newton's method from 0 never passes the root: erf is concave above 0 and convex below. */
+/* Returns x with erf(x) = y. Newton's method from 0 never passes the root: erf is concave above 0 and convex below. */
 static double inverse_erf(double y)
 {
     double x = 0;
@@ -21,12 +22,15 @@ static double inverse_erf(double y)
     return x;
 }
 
+/* Returns the quantile of the standard normal distribution at `part`, sqrt(2) erfinv(2 part - 1), rounded to FP32 in
+ * the same steps as in transformers. */
 float organ_forward_gate_cut(float part)
 {
     const float centred = 2 * part - 1;
     return (float)inverse_erf((double)centred) * (float)sqrt(2);
 }
 
+/* Returns the share with the fewest digits, at most 9, that has this cut; if there is none, the share in 9 digits. */
 double organ_forward_gate_part(float cut)
 {
     const double part = 0.5 * erfc(-(double)cut / sqrt(2));

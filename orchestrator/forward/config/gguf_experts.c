@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: MIT
- * The mixture of experts of GGUF key-values. */
+ * Reads the mixture of experts from GGUF key-values: its sizes, its router, and which layers have experts.
+ * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
+ * error": sets s->error unless it is set already. */
 #include "orchestrator/forward/config/config_check.h"
 #include "orchestrator/forward/config/config_gguf.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* Files of the llama kind are mixtures, of Mixtral, if they have a number of experts. */
+/* The mixture of families without one of their own: files of architecture llama with experts are Mixtral's. */
 static const forward_mixture llama_mixture = {.normalise = {NULL, true}};
 
-/* Sets the router of a model with latent attention to a softmax if the file says so: by function 1, or, in files
- * without the key, by missing correction biases. Only DeepSeek-V2 has a softmax; later models have a logistic router
- * and corrections. */
+/* Sets the router of a model with latent attention to a softmax if the file has DeepSeek-V2's router: `function`,
+ * expert_gating_func, is 1 or, without the key (0), there are no correction biases. Later models have a logistic router
+ * and corrections. `dense` is the number of the first layer with experts. */
 static void read_latent_router(const config_gguf_source *s, unsigned function, unsigned dense,
                                organ_router_rule *router)
 {
@@ -21,13 +23,14 @@ static void read_latent_router(const config_gguf_source *s, unsigned function, u
         *router = (organ_router_rule){.best_in_group = true};
 }
 
-/* Reads the router and refuses an expert_gating_func that contradicts the family's. Functions: 1 softmax, 2 logistic, 3
- * softmax of the chosen values, which equals the normalised softmax of all. */
+/* Sets the router to the family's, and reports an error if expert_gating_func contradicts it. Values of the key: 1
+ * softmax, 2 logistic, 3 softmax of the chosen logits, which equals the normalised softmax of all. `dense` is the
+ * number of the first layer with experts. */
 static void read_router(const config_gguf_source *s, const forward_mixture *m, unsigned dense, organ_forward_config *c)
 {
     const unsigned function = organ_key_size(s, "expert_gating_func", 0);
     c->router = m->router;
-    if (m->selection) /* llama.cpp takes the logistic without the key */
+    if (m->selection) /* without the key llama.cpp uses the logistic */
         c->router.logistic = c->router.late = function != 1;
     if (s->family->latent && m->router.logistic)
         read_latent_router(s, function, dense, &c->router);
@@ -37,8 +40,8 @@ static void read_router(const config_gguf_source *s, const forward_mixture *m, u
                    s->architecture, function);
 }
 
-/* Reads the width of the shared expert: a width of its own, or a number of shared experts of the routed ones' width,
- * which are computed as one. */
+/* Reads the width of the shared expert: from its own key, or as a number of shared experts, computed as one, times the
+ * width of a routed expert. */
 static void read_shared(const config_gguf_source *s, const forward_mixture *m, organ_forward_config *c)
 {
     const char *const width = "expert_shared_feed_forward_length";
@@ -64,7 +67,7 @@ static void read_shared(const config_gguf_source *s, const forward_mixture *m, o
                    organ_key_find(s, width, full) ? width : "expert_feed_forward_length");
 }
 
-/* Makes all layers dense except every interleave_moe_layer_step-th one. */
+/* Makes all layers but every interleave_moe_layer_step-th dense; without the key changes none. */
 static void read_interval(const config_gguf_source *s, organ_forward_config *c)
 {
     const unsigned step = organ_key_size(s, "interleave_moe_layer_step", 1);
@@ -77,7 +80,7 @@ static void read_interval(const config_gguf_source *s, organ_forward_config *c)
         }
 }
 
-/* Makes the layers without a tensor of the router dense. */
+/* Makes the layers dense that have no tensor of a router. */
 static void find_dense(const config_gguf_source *s, organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers; l++) {
@@ -90,8 +93,8 @@ static void find_dense(const config_gguf_source *s, organ_forward_config *c)
     }
 }
 
-/* Sets the width of the feed-forwards of a model without experts to that of the shared expert if the file has one
- * (Granite 4). */
+/* For models without experts: sets the width of all feed-forwards to that of the shared expert, if the file has it and
+ * the family allows 0 experts (Granite 4). */
 static void read_dense_width(const config_gguf_source *s, const forward_mixture *m, organ_forward_config *c)
 {
     const unsigned width = m->optional ? organ_key_size(s, "expert_shared_feed_forward_length", 0) : 0;
@@ -99,7 +102,8 @@ static void read_dense_width(const config_gguf_source *s, const forward_mixture 
         c->kinds[l].intermediate = width;
 }
 
-/* Reads the keys of experts. Missing keys have llama.cpp's defaults; a scale of 0 means none. */
+/* Reads the mixture of experts and which layers have one. If expert_count is 0 or missing, only calls read_dense_width.
+ * Missing keys have llama.cpp's defaults; a router_scale of 0 means no scale. */
 void organ_key_experts(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_mixture *const m = s->family->mixture ? s->family->mixture : &llama_mixture;
@@ -128,6 +132,7 @@ void organ_key_experts(const config_gguf_source *s, organ_forward_config *c)
     read_shared(s, m, c);
     if (!s->error->status && organ_forward_config_mixture(s->label, dense, c, s->error) == ORGAN_OK)
         read_interval(s, c);
+    /* GGUF files of these families do not state which layers are dense */
     const bool found = m->dense == DENSE_FREQ || m->dense == DENSE_PERIOD || m->dense == DENSE_WORDS;
     if (!s->error->status && (found || m->absent_in_gguf))
         find_dense(s, c);

@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: MIT
- * Key-values that only Gemma 3n and Gemma 4 have (llama.cpp: gemma3n.cpp, gemma4.cpp, and the classes of its
- * converter). */
+ * Reads key-values that only Gemma 3n and Gemma 4 have (llama.cpp: gemma3n.cpp, gemma4.cpp, and the classes of its
+ * converter).
+ * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
+ * error": sets s->error unless it is set already. */
 #include "orchestrator/forward/config/config_check.h"
 #include "orchestrator/forward/config/config_gguf.h"
 
 #include <math.h>
 #include <stdio.h>
 
-#define MOST_WIDTH   (1u << 16)
+#define MOST_WIDTH   (1u << 16) /* of per-layer embeddings, and rank of Laurel */
 #define MOST_STREAMS 16
 
-/* Reads the sizes of heads by kind of layer. Layers with a window have heads of key_length_swa. A layer without a
- * tensor for v uses the projection of k. */
+/* Sets the width of heads in layers with a window to key_length_swa; the other layers have that of the model. A layer
+ * without a tensor for v uses the projection of k as v. */
 static void read_kinds_of_heads(const config_gguf_source *s, organ_forward_config *c)
 {
     const unsigned local = organ_key_needed(s, "attention.key_length_swa"),
@@ -30,7 +32,8 @@ static void read_kinds_of_heads(const config_gguf_source *s, organ_forward_confi
     }
 }
 
-/* Reads the width of the per-layer embeddings (Gemma 3n), and their vocabulary from the table of embeddings. */
+/* Reads the width of the per-layer embeddings, and their vocabulary from the number of rows of their table. Gemma 4 may
+ * have none; Gemma 3n must have them. */
 static void read_per_layer_keys(const config_gguf_source *s, organ_forward_config *c)
 {
     const organ_tensor *const table = organ_model_find(s->model, ORGAN_PER_LAYER_TABLE);
@@ -48,8 +51,8 @@ static void read_per_layer_keys(const config_gguf_source *s, organ_forward_confi
         c->per_layer_vocabulary = table->shape[0];
 }
 
-/* Reads the cut of each layer's gates, -infinity for none. Files without the key have the cut of the published models
- * in the first ten layers, as llama.cpp has it in every file. */
+/* Reads the cut of each layer's gates (gate_cut), -infinity for none. Without the key the first ten layers have the cut
+ * of the published models, which llama.cpp uses for every file. */
 static void read_gate_cuts(const config_gguf_source *s, organ_forward_config *c)
 {
     char full[CONFIG_KEY_LIMIT];
@@ -65,7 +68,7 @@ static void read_gate_cuts(const config_gguf_source *s, organ_forward_config *c)
     }
 }
 
-/* Reads AltUp and Laurel of Gemma 3n. There is no key for the rank of Laurel. */
+/* Reads AltUp and Laurel of Gemma 3n. There is no key for the rank of Laurel: it is the number of rows of laurel_l. */
 static void read_streams(const config_gguf_source *s, organ_forward_config *c)
 {
     const organ_tensor *const laurel = organ_model_find(s->model, "blk.0.laurel_l.weight");
@@ -85,7 +88,8 @@ static void read_streams(const config_gguf_source *s, organ_forward_config *c)
     read_gate_cuts(s, c);
 }
 
-/* Reads the settings of Gemma 3n and 4: global heads, per-layer embeddings, layers with shared keys and values. */
+/* Reads the settings of Gemma 3n and 4: heads by kind of layer, AltUp, per-layer embeddings, and layers that use keys
+ * and values of earlier layers. Sets c->state. Does nothing for other families. */
 void organ_key_gemma(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_family *const f = s->family;

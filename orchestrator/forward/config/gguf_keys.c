@@ -1,17 +1,22 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Reads single GGUF key-values and reports wrong types. Keys are named without their architecture; `fallback` is the
+ * value of a missing key.
+ * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
+ * error": sets s->error unless it is set already. */
 #include "orchestrator/forward/config/gguf_keys.h"
 
 #include <stdio.h>
 #include <string.h>
 
+/* Returns the key-value "ARCHITECTURE.KEY", whose name it writes to `full`; NULL if it is missing. */
 const organ_gguf_kv *organ_key_find(const config_gguf_source *s, const char *key, char full[CONFIG_KEY_LIMIT])
 {
     snprintf(full, CONFIG_KEY_LIMIT, "%s.%s", s->architecture, key);
     return organ_gguf_find(s->model->gguf, full);
 }
 
-/* Returns element `index` of a key's array or, for a single number, that number; `fallback` if the key is missing.
- * Fails and returns 0 for anything but a whole number of at least 0. */
+/* Returns element `index` of a key's array or, for a single number, that number; UINT32_MAX for larger numbers. Reports
+ * an error and returns 0 if there is no such element or it is not a whole number of at least 0. */
 static unsigned size_at(const config_gguf_source *s, const char *key, uint64_t index, unsigned fallback)
 {
     char full[CONFIG_KEY_LIMIT];
@@ -26,11 +31,13 @@ static unsigned size_at(const config_gguf_source *s, const char *key, uint64_t i
     return value > UINT32_MAX ? UINT32_MAX : (unsigned)value;
 }
 
+/* Returns a key that is a single whole number of at least 0; arrays, which have no element UINT64_MAX, are errors. */
 unsigned organ_key_size(const config_gguf_source *s, const char *key, unsigned fallback)
 {
     return size_at(s, key, UINT64_MAX, fallback);
 }
 
+/* Reports an error if the key is missing. */
 void organ_key_require(const config_gguf_source *s, const char *key)
 {
     char full[CONFIG_KEY_LIMIT];
@@ -38,13 +45,15 @@ void organ_key_require(const config_gguf_source *s, const char *key)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' is missing", s->label, full);
 }
 
+/* Returns a key like organ_key_size; reports an error if it is missing. */
 unsigned organ_key_needed(const config_gguf_source *s, const char *key)
 {
     organ_key_require(s, key);
     return organ_key_size(s, key, 0);
 }
 
-/* Fails if a key is an array without a value for each block of the file; llama.cpp refuses such arrays too. */
+/* Returns true unless the key is an array whose length is not block_count: then reports an error, as llama.cpp does.
+ * `full` is the key's whole name. */
 static bool has_every_layer(const config_gguf_source *s, const char *full, const organ_gguf_kv *kv)
 {
     const unsigned blocks = organ_key_size(s, "block_count", 0);
@@ -55,7 +64,7 @@ static bool has_every_layer(const config_gguf_source *s, const char *full, const
     return false;
 }
 
-/* Returns the value of a key for a layer: a key may have one number for all layers or an array of them. */
+/* Returns the whole number of a layer: element `layer` of the key's array, or a single number for all layers. */
 unsigned organ_key_of_layer(const config_gguf_source *s, const char *key, unsigned layer, unsigned fallback)
 {
     char full[CONFIG_KEY_LIMIT];
@@ -65,6 +74,7 @@ unsigned organ_key_of_layer(const config_gguf_source *s, const char *key, unsign
     return size_at(s, key, layer, fallback);
 }
 
+/* Returns a key that is a single number. */
 double organ_key_real(const config_gguf_source *s, const char *key, double fallback)
 {
     char full[CONFIG_KEY_LIMIT];
@@ -75,6 +85,7 @@ double organ_key_real(const config_gguf_source *s, const char *key, double fallb
     return value;
 }
 
+/* Returns element `layer` of the array with the whole name `key`; reports an error if it is missing. */
 double organ_key_real_of_layer(const config_gguf_source *s, const char *key, unsigned layer)
 {
     const organ_gguf_kv *const kv = organ_gguf_find(s->model->gguf, key);
@@ -86,6 +97,7 @@ double organ_key_real_of_layer(const config_gguf_source *s, const char *key, uns
     return value;
 }
 
+/* Returns a key that is true or false. */
 bool organ_key_flag(const config_gguf_source *s, const char *key, bool fallback)
 {
     char full[CONFIG_KEY_LIMIT];
@@ -95,6 +107,7 @@ bool organ_key_flag(const config_gguf_source *s, const char *key, bool fallback)
     return kv && !s->error->status ? *(const unsigned char *)kv->bytes != 0 : fallback;
 }
 
+/* Returns true if the key is the text `word`; `otherwise` if the key is missing. */
 bool organ_key_equals(const config_gguf_source *s, const char *key, const char *word, bool otherwise)
 {
     char full[CONFIG_KEY_LIMIT];
@@ -103,4 +116,5 @@ bool organ_key_equals(const config_gguf_source *s, const char *key, const char *
     return organ_gguf_text_equals(s->model->gguf, full, word);
 }
 
+/* Returns true if the file has the tensor. */
 bool organ_key_tensor(const config_gguf_source *s, const char *name) { return organ_model_find(s->model, name); }

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT
- * The latent attention of GGUF key-values. */
+ * Reads multi-head latent attention and the indexer of sparse attention from GGUF key-values.
+ * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
+ * error": sets s->error unless it is set already. */
 #include "orchestrator/forward/config/config_check.h"
 #include "orchestrator/forward/config/config_gguf.h"
 
 #include <math.h>
 #include <stdio.h>
 
-/* Reads the sizes of the indexer, and from the tensors which layers have one. A layer without an indexer uses the
- * choice of the last layer before it that has one, so layer 0 must have one. */
+/* Reads the sizes of the indexer, and finds by their tensors which layers have one. A layer without an indexer uses the
+ * keys that the last layer with one has chosen, so layer 0 must have one. Then c->state has room for these keys. */
 static void read_indexer_keys(const config_gguf_source *s, organ_forward_config *c)
 {
     organ_latent_config *const l = &c->latent;
@@ -28,8 +30,8 @@ static void read_indexer_keys(const config_gguf_source *s, organ_forward_config 
         c->state = c->hidden + l->keys;
 }
 
-/* Reads the sizes of latent attention. key_length and value_length are the sizes of a head in older files; newer files
- * have those in key_length_mla and value_length_mla, and the sizes of the latent rows in the former. */
+/* Reads the sizes of latent attention. Newer files have the widths of a head in key_length_mla and value_length_mla;
+ * older files have them in key_length and value_length, which in newer files are widths of latent vectors. */
 void organ_key_latent(const config_gguf_source *s, organ_forward_config *c)
 {
     organ_latent_config *const l = &c->latent;
@@ -59,8 +61,8 @@ void organ_key_latent(const config_gguf_source *s, organ_forward_config *c)
         read_indexer_keys(s, c);
 }
 
-/* Multiplies the scale of latent attention by the square of YaRN's mscale. The key yarn_log_multiplier is 0.1
- * mscale_all_dim. */
+/* With latent attention and YaRN, multiplies the scale of attention scores by m^2, m = 1 + 0.1 mscale_all_dim
+ * ln(factor). The key yarn_log_multiplier has 0.1 mscale_all_dim. */
 void organ_key_latent_scale(const config_gguf_source *s, organ_forward_config *c)
 {
     const double multiplier = organ_key_real(s, "rope.scaling.yarn_log_multiplier", 0);

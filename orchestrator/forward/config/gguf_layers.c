@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT
- * The layers of GGUF key-values: heads, windows and positions. */
+ * Reads the heads, windows and positions of layers from GGUF key-values.
+ * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
+ * error": sets s->error unless it is set already. */
 #include "orchestrator/forward/config/config_check.h"
 #include "orchestrator/forward/config/config_gguf.h"
 
 #define WINDOW_PATTERN "attention.sliding_window_pattern"
 #define CHUNK          8192 /* positions in a chunk of Llama 4, for which GGUF has no key */
 
-/* Reads heads and dense widths, which may be arrays with a number for each layer. Heads of v have a width of their own
- * in MiMo-V2. The gate of Laguna has a row for each head or for each number of the output. */
+/* Reads the number of heads and the dense width of each layer; the keys may be arrays with a number for each layer. In
+ * MiMo-V2 heads of v have a width of their own. The rows of Laguna's gate tensor show whether it has a number for each
+ * head or for each number of the attention's output. */
 void organ_key_heads(const config_gguf_source *s, organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers && !s->error->status; l++) {
@@ -44,9 +47,9 @@ void organ_key_windows(const config_gguf_source *s, organ_forward_config *c)
         c->kinds[l].window = organ_key_of_layer(s, WINDOW_PATTERN, l, 0) ? c->window : 0;
 }
 
-/* Gives chunks to the layers of Llama 4 that rotate q and k, as llama.cpp does. Fails for a sliding_window of 0:
- * llama.cpp takes it for full attention with positions in all layers but the last, which no class of transformers
- * computes. */
+/* Sets chunks of CHUNK positions for the layers of Llama 4 that rotate q and k, as llama.cpp does. Reports an error for
+ * a sliding_window of 0, for which llama.cpp computes full attention with positions in all layers but the last; no
+ * class of transformers computes this. */
 static void read_chunks(const config_gguf_source *s, organ_forward_config *c)
 {
     char full[CONFIG_KEY_LIMIT];
@@ -59,8 +62,8 @@ static void read_chunks(const config_gguf_source *s, organ_forward_config *c)
         c->kinds[l].chunk = c->kinds[l].rotated ? CHUNK : 0;
 }
 
-/* Sets which layers have sinks and which do not rotate q and k. GGUF files do not name the latter: for UNROTATED_LIST
- * llama.cpp takes every fourth one. */
+/* Sets which layers have sinks, and which rotate q and k. GGUF files have no key for the layers that do not rotate: for
+ * UNROTATED_LIST these are every fourth, as in llama.cpp; from UNROTATED_FULL on, the layers without a window. */
 void organ_key_positions(const config_gguf_source *s, organ_forward_config *c)
 {
     organ_forward_config_sinks(c, s->family->sinks);
@@ -69,7 +72,7 @@ void organ_key_positions(const config_gguf_source *s, organ_forward_config *c)
             c->kinds[l].rotated = (l + 1) % 4 != 0;
     if (s->family->chunk)
         read_chunks(s, c);
-    /* Granite 4 rotates no q and k if the key is false. */
+    /* Granite 4, which has no windows, rotates q and k in no layer if the key is false. */
     if (s->family->unrotated == UNROTATED_UNLESS && organ_key_flag(s, "rope.scaling.finetuned", true))
         return;
     if (s->family->unrotated >= UNROTATED_FULL)

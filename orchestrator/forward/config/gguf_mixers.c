@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * The mixers of GGUF files. No key names the kind of a layer in the same way for all architectures, but its tensors do.
- * A layer attends if it has an output projection of the attention, and has a feed-forward if it has a down projection.
- * It is recurrent if it has the output projection of the recurrent mixer or, if that has the name of the attention's,
- * the norm before it. */
+ * Finds the mixers of layers in GGUF files, and reads the sizes of recurrent ones. No key states the kind of a layer in
+ * the same way for all architectures, but the tensors of a layer show it. A layer has attention if it has the
+ * attention's output projection, and a feed-forward if it has a down projection. It is recurrent if it has the output
+ * projection of the recurrent mixer. If this projection has the same name as the attention's, the norm before the
+ * projection of the recurrent mixer decides instead.
+ * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
+ * error": sets s->error unless it is set already. */
 #include "orchestrator/forward/config/config_check.h"
 #include "orchestrator/forward/config/config_gguf.h"
 
@@ -10,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Returns true if layer `layer` has the tensor `name`. */
 static bool has_tensor(const config_gguf_source *s, unsigned layer, const char *name)
 {
     char full[CONFIG_KEY_LIMIT];
@@ -17,6 +21,7 @@ static bool has_tensor(const config_gguf_source *s, unsigned layer, const char *
     return organ_key_tensor(s, full);
 }
 
+/* Returns true if a layer has the tensor `name`. */
 static bool any_layer_has_tensor(const config_gguf_source *s, const organ_forward_config *c, const char *name)
 {
     for (unsigned l = 0; l < c->layers; l++)
@@ -25,7 +30,7 @@ static bool any_layer_has_tensor(const config_gguf_source *s, const organ_forwar
     return false;
 }
 
-/* Returns the recurrent mixer of the architecture; its layers have no other. */
+/* Returns the recurrent mixer of an architecture, the first in its list of words: no architecture has two. */
 static organ_mixer recurrent_mixer(const forward_recurrent *r)
 {
     const forward_layer_word *word = r->words;
@@ -34,9 +39,9 @@ static organ_mixer recurrent_mixer(const forward_recurrent *r)
     return word->mixer;
 }
 
-/* Determines the mixers of a layer from the tensors that it has. If the output projections of recurrence and attention
- * have the same name, a layer with the norm of the recurrence is recurrent. A layer with recurrence and attention has
- * attention as its second mixer, in parallel. */
+/* Sets the mixers of a layer, `recurrent` or attention or none, and whether it has a feed-forward, by its tensors. If
+ * the output projections of both mixers have the same name, a layer with the norm of the recurrent mixer is recurrent.
+ * A layer with both mixers has attention as its second, in parallel. */
 static void read_kind(const config_gguf_source *s, unsigned layer, organ_mixer recurrent, organ_layer_kind *kind)
 {
     static const char usual[] = "attn_output.weight";
@@ -59,8 +64,8 @@ static void read_kind(const config_gguf_source *s, unsigned layer, organ_mixer r
                    layer);
 }
 
-/* Takes the model's number of heads of k and v from a layer with attention: files state 0 for the others. These get the
- * model's sizes, which are not used. */
+/* Sets the model's number of k and v heads to that of the last layer with attention, because files have 0 for layers
+ * without. Sets the heads of layers without attention to those of the model; they are not used. */
 static void share_heads(organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers; l++)
@@ -76,7 +81,7 @@ static void share_heads(organ_forward_config *c)
     }
 }
 
-/* Reads the sizes of a recurrent layer. In files of Mamba-2 and the delta rule, time_step_rank is the number of
+/* Reads the sizes of Mamba, Mamba-2 and the delta rule. In files of the last two, ssm.time_step_rank is the number of
  * heads. */
 static void read_ssm(const config_gguf_source *s, organ_mixer mixer, organ_recurrent_config *to)
 {
@@ -99,7 +104,7 @@ static void read_ssm(const config_gguf_source *s, organ_mixer mixer, organ_recur
         to->value_dim = inner / rank;
 }
 
-/* Reads the sizes of Kimi Delta Attention, which has the heads of the attention, with a width of their own. */
+/* Reads the sizes of Kimi Delta Attention, which has as many heads as the attention, but of another width. */
 static void read_kda(const config_gguf_source *s, const organ_forward_config *c, organ_recurrent_config *to)
 {
     to->heads = to->groups = c->heads;
@@ -108,14 +113,15 @@ static void read_kda(const config_gguf_source *s, const organ_forward_config *c,
     to->by_channel = true;
 }
 
-/* Reads lightning attention, which has the heads of the attention. All layers have one alpha, and beta 1. */
+/* Sets the sizes of lightning attention to those of the attention, and reads the residual factors of organ_layer_kind:
+ * one alpha for all layers; beta is 1. */
 static void read_lightning(const config_gguf_source *s, organ_forward_config *c)
 {
     const float alpha = (float)organ_key_real(s, "residual_scale", 0);
     organ_key_require(s, "residual_scale");
     c->recurrent.heads = c->recurrent.groups = c->heads;
     c->recurrent.key_dim = c->recurrent.value_dim = c->head_dim;
-    c->recurrent.kernel = 1;
+    c->recurrent.kernel = 1; /* there is no convolution, but the check of sizes rejects 0 */
     c->residual_normed = true;
     for (unsigned l = 0; l < c->layers; l++)
         for (unsigned k = 0; k < 2; k++) {
@@ -127,8 +133,8 @@ static void read_lightning(const config_gguf_source *s, organ_forward_config *c)
                    s->architecture, (double)alpha);
 }
 
-/* Reads the options of the recurrent mixers, most from the tensors that are in the file. The norms of dt, B and C have
- * no weights in Falcon-Mamba and weights in Jamba. */
+/* Sets the options of recurrent mixers (organ_recurrent_config), most of them by the tensors in the file. The norms of
+ * dt, B and C have no weights in Falcon-Mamba, whose files have a key for them, and weights in Jamba. */
 static void read_options(const config_gguf_source *s, const organ_forward_config *c, organ_recurrent_config *to)
 {
     const forward_recurrent *const r = s->family->recurrent;
@@ -145,7 +151,7 @@ static void read_options(const config_gguf_source *s, const organ_forward_config
         r->gguf_split && !any_layer_has_tensor(s, c, "ssm_in.weight") ? ORGAN_PROJECTIONS_QKV : r->projections;
 }
 
-/* Reads the sizes of recurrent layers from GGUF keys, and which layers are recurrent. */
+/* Finds which layers are recurrent, and reads sizes and options of recurrent mixers. Nothing for other families. */
 void organ_key_mixers(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;

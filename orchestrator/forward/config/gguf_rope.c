@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * The rotation of GGUF key-values. */
+ * Reads the rotary position embeddings and the scale of queries from GGUF key-values.
+ * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
+ * error": sets s->error unless it is set already. */
 #include "orchestrator/forward/config/config_gguf.h"
 
 #include <math.h>
 
-/* Returns whether the file has both tensors of LongRoPE factors. No key marks files of Phi-3 with a long context. */
+/* Returns true if the file has the two tensors of LongRoPE, which are the only sign of it: there is no key. Reports an
+ * error if it has only one of them. */
 static bool has_longrope(const config_gguf_source *s)
 {
     const bool brief = organ_key_tensor(s, ORGAN_ROPE_SHORT), lasting = organ_key_tensor(s, ORGAN_ROPE_LONG);
@@ -14,7 +17,8 @@ static bool has_longrope(const config_gguf_source *s)
     return brief && lasting;
 }
 
-/* Returns the kind of rotation. Without rope.scaling.type, a factor other than 1 means linear scaling. */
+/* Returns the kind of the rotation. Without rope.scaling.type, a scaling factor `factor` other than 1 means linear
+ * scaling. */
 static organ_rope rope_kind_of(const config_gguf_source *s, double factor)
 {
     const char *const key = "rope.scaling.type";
@@ -38,10 +42,10 @@ static organ_rope rope_kind_of(const config_gguf_source *s, double factor)
     return ORGAN_ROPE_DEFAULT;
 }
 
-/* Reads the keys of YaRN. yarn_attn_factor is the attention_factor of config.json, which transformers uses instead of
- * its own. The factor of DeepSeek's models is 1, because their mscale and mscale_all_dim are equal; organ_key_latent
- * scales the scores. With m(x) = 1 + 0.1 x ln(factor), the factor of Ministral 3 is m(1) / m(yarn_log_multiplier),
- * since llama.cpp's converter stores mscale_all_dim under that key. */
+/* Reads the keys of YaRN. yarn_attn_factor is attention_factor of config.json. Its default is m(1) / m(a) with
+ * m(x) = 1 + 0.1 x ln(factor), where a is yarn_log_multiplier, 0 if it is missing: llama.cpp's converter stores
+ * mscale_all_dim of Ministral 3 under that key. With latent attention the default is 1, because mscale and
+ * mscale_all_dim of DeepSeek's models are equal; organ_key_latent_scale scales their scores. */
 static void read_yarn(const config_gguf_source *s, organ_rope_config *rope)
 {
     const double all = organ_key_real(s, "rope.scaling.yarn_log_multiplier", 0), growth = 0.1 * log(rope->factor);
@@ -52,20 +56,20 @@ static void read_yarn(const config_gguf_source *s, organ_rope_config *rope)
     rope->attention_factor *= organ_key_real(s, "rope.scaling.yarn_attn_factor", own);
 }
 
-/* Reads the scale of queries by position. Without temperature_length, Ministral 3 counts in multiples of its original
- * context. */
+/* Reads the scale of queries by position (organ_query_scale). Its length is temperature_length or, without that key,
+ * the original context of the rotation (Ministral 3). */
 void organ_key_query(const config_gguf_source *s, organ_forward_config *c)
 {
-    const unsigned first = organ_key_size(s, "rope.scaling.original_context_length", (unsigned)c->context);
+    const unsigned original = organ_key_size(s, "rope.scaling.original_context_length", (unsigned)c->context);
     if (s->family->query == QUERY_LLAMA4) { /* GGUF has no key for these numbers of the published models */
         c->query_scale = (organ_query_scale){.beta = 0.1, .length = 8192, .offset = 1, .unrotated = true};
         return;
     }
     c->query_scale.beta = organ_key_real(s, "attention.temperature_scale", 0);
-    c->query_scale.length = organ_key_size(s, "attention.temperature_length", first);
+    c->query_scale.length = organ_key_size(s, "attention.temperature_length", original);
 }
 
-/* Returns the rotation by the keys of GGUF. Frequencies of a file's rope_freqs tensor are applied later. */
+/* Returns the rotation of layers without a window. The tensor rope_freqs is applied by rotation.c. */
 static organ_rope_config rope_of(const config_gguf_source *s, const organ_forward_config *c)
 {
     organ_rope_config rope = {.theta = organ_key_real(s, "rope.freq_base", 1e4),
@@ -82,8 +86,8 @@ static organ_rope_config rope_of(const config_gguf_source *s, const organ_forwar
     return rope;
 }
 
-/* Reads both rotations: that of full attention and, if the family has its own, that of layers with a window (keys
- * ending in _swa). */
+/* Reads the rotation of layers without a window (rope) and that of layers with one (rope_local). Both are equal with
+ * LOCAL_SAME; for other families rope_local is read from the keys that end with _swa and has no scaling. */
 void organ_key_ropes(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_local local = s->family->local;

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT
- * Names of keys in messages of checks that GGUF files share with config.json, whose members they name. */
+ * Adds the names of GGUF keys to messages of config_check.c, which name members of config.json for both formats. */
 #include "orchestrator/forward/config/config_gguf.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#define MOST_KEYS 6
+#define MOST_KEYS 6 /* keys of a row of message_keys */
 
-/* Words of a message, and the keys that they stand for. The first row whose words are in the message counts. */
+/* Words that identify a message, and the keys with the values that it rejects. The first row whose words are in the
+ * message applies. */
 static const struct {
     const char *words, *keys[MOST_KEYS];
-} worded[] = {
+} message_keys[] = {
     {"index_head_dim", {"attention.indexer.key_length"}},
     {"index_n_heads", {"attention.indexer.head_count"}},
     {"index_topk", {"attention.indexer.top_k"}},
@@ -64,7 +65,7 @@ static const struct {
     {"rank of their time steps", {"ssm.time_step_rank"}},
 };
 
-/* Appends the keys of a row that the file has to the message. */
+/* Appends those of the keys `keys` that the file has to the error message: " (keys: A.B, A.C)". */
 static void append_keys(const config_gguf_source *s, const char *const *keys)
 {
     char *const message = s->error->message, full[CONFIG_KEY_LIMIT];
@@ -79,14 +80,15 @@ static void append_keys(const config_gguf_source *s, const char *const *keys)
         snprintf(message + length, sizeof s->error->message - length, ")");
 }
 
+/* Appends the names of the rejected keys to the message of an error that names neither a key nor a tensor. */
 void organ_key_name_fault(const config_gguf_source *s)
 {
     const char *const message = s->error->message;
     if (s->error->status != ORGAN_BAD_INPUT || strstr(message, "key '") || strstr(message, "tensor '"))
         return;
-    for (size_t k = 0; k < sizeof worded / sizeof *worded; k++)
-        if (strstr(message, worded[k].words)) {
-            append_keys(s, worded[k].keys);
+    for (size_t k = 0; k < sizeof message_keys / sizeof *message_keys; k++)
+        if (strstr(message, message_keys[k].words)) {
+            append_keys(s, message_keys[k].keys);
             return;
         }
 }

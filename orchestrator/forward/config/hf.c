@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Reads the configuration of the forward pass from config.json.
+ * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
+ * error": sets s->error unless it is set already. The root is the object of the text model. */
 #include "orchestrator/forward/config/config_check.h"
 #include "orchestrator/forward/config/hf.h"
 #include "orchestrator/forward/config/text_config.h"
@@ -8,8 +11,8 @@
 #include <math.h>
 #include <string.h>
 
-/* Reads the activation of the feed-forward. Fails for one that the family does not have: a feed-forward with a gate has
- * silu or a GELU, or the family's own. */
+/* Reads the activation of the feed-forward, by default the family's. Reports an error for an unknown name, and for
+ * xIELU in a feed-forward with a gate unless it is the family's. */
 static void read_activation(const config_hf_source *s, organ_forward_config *c)
 {
     c->gate_limit = organ_config_number(s, s->family->gate_limit);
@@ -39,8 +42,8 @@ static void read_activation(const config_hf_source *s, organ_forward_config *c)
     organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s '%s' is not supported", s->label, key, word);
 }
 
-/* Reads the heads of Falcon as FalconAttention._split_heads of transformers does: the new architecture has groups of
- * heads, the old one a single head of k and v (multi_query). */
+/* Reads the number of k and v heads of Falcon as FalconAttention._split_heads of transformers does: num_kv_heads with
+ * new_decoder_architecture; else 1 with multi_query, or as many as q has. */
 static void read_falcon_heads(const config_hf_source *s, organ_forward_config *c)
 {
     if (organ_config_flag(s, "new_decoder_architecture", false))
@@ -49,8 +52,8 @@ static void read_falcon_heads(const config_hf_source *s, organ_forward_config *c
         c->kv_heads = organ_config_flag(s, "multi_query", true) ? 1 : c->heads;
 }
 
-/* Reads how Falcon places its norms: old models have one norm and parallel attention, the new architecture one or two
- * norms. */
+/* Reads whether Falcon runs attention and feed-forward in parallel, with how many norms, and whether it has ALiBi.
+ * Layers with parallel attention have one norm, or with new_decoder_architecture one or two. */
 static void read_falcon_norms(const config_hf_source *s, organ_forward_config *c)
 {
     const bool grouped = organ_config_flag(s, "new_decoder_architecture", false);
@@ -59,7 +62,7 @@ static void read_falcon_norms(const config_hf_source *s, organ_forward_config *c
     c->one_norm = c->parallel && !(grouped && norms == 2);
     if (norms != 1 && norms != 2)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: num_ln_in_parallel_attn is %u, not 1 or 2", s->label, norms);
-    c->alibi_max = organ_config_flag(s, "alibi", false) ? 8 : 0;
+    c->alibi_max = organ_config_flag(s, "alibi", false) ? 8 : 0; /* transformers has this constant for Falcon */
     c->alibi_rounded = true;
     if (grouped && !c->parallel)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: new_decoder_architecture without parallel_attn is not supported",
@@ -68,17 +71,18 @@ static void read_falcon_norms(const config_hf_source *s, organ_forward_config *c
 
 #define WIDTH "intermediate_size"
 
-/* Reads the sizes of the model. Families without a feed-forward outside of their experts need no intermediate_size. */
+/* Reads the sizes of the model. intermediate_size may be missing in families whose layers are all mixtures or have no
+ * feed-forward, or that have a default width; Gemma 3n may have a list there, which read_widths reads. */
 static void read_sizes(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_mixture *const mixture = s->family->mixture;
     const bool all_mixtures = mixture && !mixture->dense_first && !s->family->dual_ffn;
-    const bool free = s->family->attention_free;
+    const bool attention_free = s->family->attention_free;
     c->layers = organ_config_layers(s) * (s->family->shortcut ? 2 : 1);
-    c->heads = free ? 1 : organ_config_needed(s, "num_attention_heads");
+    c->heads = attention_free ? 1 : organ_config_needed(s, "num_attention_heads");
     c->kv_heads = organ_config_size(s, "num_key_value_heads", c->heads);
     c->hidden = organ_config_needed(s, "hidden_size");
-    const bool optional = all_mixtures || free || s->family->four_times ||
+    const bool optional = all_mixtures || attention_free || s->family->four_times ||
                           (s->family->streams && json_is_array(json_object_get(s->root, WIDTH)));
     c->intermediate = optional ? 0 : organ_config_needed(s, WIDTH);
     if (all_mixtures || s->family->four_times)
@@ -112,8 +116,9 @@ static void read_multipliers(const config_hf_source *s, const forward_multiplier
                    m->logit ? m->logit : m->logit_divisor, m->logit ? c->logit_scale : divisor);
 }
 
-/* Reads the three factors of MiniCPM (MiniCPM3Config of transformers). A null for scale_depth or dim_model_base means
- * no factor. */
+/* Reads the three factors of MiniCPM with the defaults of MiniCPM3Config of transformers: embeddings are multiplied by
+ * scale_emb, residuals by scale_depth / sqrt(layers), logits by dim_model_base / hidden_size. A null for scale_depth or
+ * dim_model_base means no factor. */
 static void read_minicpm(const config_hf_source *s, organ_forward_config *c)
 {
     static const char *const depth = "scale_depth", *const base = "dim_model_base";
@@ -126,7 +131,7 @@ static void read_minicpm(const config_hf_source *s, organ_forward_config *c)
                    s->label, c->embedding_scale, c->residual_scale * layers, base, c->logit_scale * hidden);
 }
 
-/* Returns a soft cap: null means that there is none. */
+/* Returns a soft cap: 0, no cap, if the member is null; `otherwise` if it is missing. */
 static double read_softcap(const config_hf_source *s, const char *key, double otherwise)
 {
     return organ_config_real(s, s->root, key, json_object_get(s->root, key) ? 0 : otherwise);
@@ -163,8 +168,8 @@ static void read_hf_scales(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
-/* Returns whether the output head is the embedding matrix. A multimodal model has the flag at the top of the file or in
- * the part for the text, and is tied if it has none. */
+/* Returns true if the output head is the embedding matrix. A multimodal model has the flag tie_word_embeddings at the
+ * top of the file or in text_config; without the flag it is tied. */
 static bool is_tied(const config_hf_source *s)
 {
     const config_hf_source top = {s->label, s->file, s->file, s->family, s->error};
@@ -172,7 +177,7 @@ static bool is_tied(const config_hf_source *s)
     return organ_config_flag(&top, "tie_word_embeddings", organ_config_flag(s, "tie_word_embeddings", otherwise));
 }
 
-/* Refuses BitNet, whose linear layers also quantise their inputs (AutoBitLinear of transformers). */
+/* Reports an error for BitNet, whose linear layers also quantise their inputs (AutoBitLinear of transformers). */
 static void refuse_bitnet(const config_hf_source *s)
 {
     const json_t *const method =
@@ -183,7 +188,7 @@ static void refuse_bitnet(const config_hf_source *s)
                             "supported: its linear layers also quantise their inputs");
 }
 
-/* Refuses attention to later tokens, except "vision" of Gemma 4, which concerns only the tokens of images. */
+/* Reports an error for attention to later tokens, except "vision" of Gemma 4, which concerns only images. */
 static void refuse_bidirectional(const config_hf_source *s)
 {
     static const char key[] = "use_bidirectional_attention";
@@ -194,8 +199,8 @@ static void refuse_bidirectional(const config_hf_source *s)
                             "false: attention to later tokens is not supported");
 }
 
-/* Reads the configuration of a forward pass from config.json. Sizes come first, because later members have an entry for
- * each layer; the members of the family's row follow in the order in which they depend on each other. */
+/* Reads all members of the configuration and checks it. Sizes come first, because later members have an entry for each
+ * layer; the other steps are in the order in which they depend on each other (hf.h). */
 static organ_status read_hf_config(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_family *const f = s->family;
@@ -245,7 +250,7 @@ static organ_status read_hf_config(const config_hf_source *s, organ_forward_conf
     return s->error->status ? s->error->status : organ_forward_config_check(s->label, c, s->error);
 }
 
-/* Reads the parsed file, whose first architecture is `name`. */
+/* Reads the configuration from the parsed file `root`. `name` is the first item of `architectures`. */
 static organ_status read_hf_root(const char *label, json_t *root, const char *name, organ_forward_config *config,
                                  organ_error *error)
 {
@@ -258,7 +263,8 @@ static organ_status read_hf_root(const char *label, json_t *root, const char *na
     return read_hf_config(&(config_hf_source){label, root, text, family, error}, config);
 }
 
-/* Reads config.json of a safetensors model. */
+/* Reads the configuration from config.json of a safetensors model. Returns ORGAN_BAD_INPUT if the file is missing, its
+ * architecture is not supported, or a member is invalid. */
 organ_status organ_forward_config_hf(const organ_model *model, organ_forward_config *config, organ_error *error)
 {
     char *bytes = NULL;

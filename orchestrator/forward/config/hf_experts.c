@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The mixture of experts of config.json. */
+ * Reads the mixture of experts from config.json: its sizes, its router, and which layers have experts.
+ * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
+ * error": sets s->error unless it is set already. The root is the object of the text model. */
 #include "orchestrator/forward/config/config_check.h"
 #include "orchestrator/forward/config/hf.h"
 
@@ -7,7 +9,7 @@
 
 #include <string.h>
 
-/* Fails if a key of the NULL-terminated list is missing. */
+/* Reports an error if a member of the NULL-terminated list is missing; null counts as present here. */
 static void require_members(const config_hf_source *s, const char *const *keys)
 {
     for (; keys && *keys; keys++)
@@ -17,7 +19,7 @@ static void require_members(const config_hf_source *s, const char *const *keys)
 
 /* ---- dense layers ---- */
 
-/* Makes the layer a mixture of experts or a dense one with the common width. */
+/* Makes a layer a mixture of experts without a dense feed-forward, or dense with the width of the configuration. */
 static void make_mixture(organ_layer_kind *kind, bool mixture, const organ_forward_config *c)
 {
     kind->mixture = mixture;
@@ -38,7 +40,7 @@ static void read_layer_words(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
-/* Sets the layers with experts: every decoder_sparse_step-th, without those of mlp_only_layers. */
+/* Makes every decoder_sparse_step-th layer a mixture, except the layers in the list mlp_only_layers. */
 static void read_qwen_layers(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const dense = organ_config_member(s->root, "mlp_only_layers");
@@ -59,7 +61,8 @@ static void read_qwen_layers(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
-/* Reads ERNIE's moe_layer_interval with the first and last layer that it applies to. */
+/* Makes every moe_layer_interval-th layer a mixture, from moe_layer_start_index to moe_layer_end_index, where -1 is the
+ * last layer (ERNIE). */
 static void read_interval(const config_hf_source *s, organ_forward_config *c)
 {
     const unsigned interval = organ_config_size(s, "moe_layer_interval", 1),
@@ -71,8 +74,8 @@ static void read_interval(const config_hf_source *s, organ_forward_config *c)
         make_mixture(&c->kinds[l], (l + 1) % interval == 0 && l >= first && (last == -1 || l <= last), c);
 }
 
-/* Reads which layers of Llama 4 have experts: those in the list moe_layers, else every interleave_moe_layer_step-th
- * one. */
+/* Makes the layers in the list moe_layers mixtures or, without the list, every interleave_moe_layer_step-th layer
+ * (Llama 4). Dense layers are intermediate_size_mlp wide. */
 static void read_steps(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const list = organ_config_member(s->root, "moe_layers");
@@ -108,7 +111,8 @@ static void read_freq(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
-/* Reads Jamba's expert_layer_period and expert_layer_offset. */
+/* Makes the layers l with l % expert_layer_period = expert_layer_offset mixtures (Jamba). With a single expert all
+ * layers are dense. */
 static void read_period(const config_hf_source *s, organ_forward_config *c)
 {
     const unsigned period = organ_config_size(s, "expert_layer_period", 2),
@@ -120,14 +124,15 @@ static void read_period(const config_hf_source *s, organ_forward_config *c)
         make_mixture(&c->kinds[l], c->experts > 1 && l % period == offset, c);
 }
 
-/* Sets the mixtures of experts of the layers from the words that organ_config_mixers has read. */
+/* Sets the dense width of all layers; organ_config_mixers has already set which layers are mixtures. */
 static void read_mixture_words(organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers; l++)
         make_mixture(&c->kinds[l], c->kinds[l].mixture, c);
 }
 
-/* Gives every layer of LongCat-Flash a dense feed-forward, and layers 0, 2, 4, ... a mixture in addition. */
+/* Gives every layer of LongCat-Flash a dense feed-forward, and layers 0, 2, 4, ... a mixture in addition: a layer of
+ * the file is two layers here. */
 static void read_pairs(organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers; l++) {
@@ -136,7 +141,7 @@ static void read_pairs(organ_forward_config *c)
     }
 }
 
-/* Reads the number of the first layer with experts; the layers before it are dense. */
+/* Returns the number of the first layer with experts, which is the number of leading dense layers. */
 static unsigned read_first(const config_hf_source *s, const forward_mixture *m)
 {
     if (!m->dense_first)
@@ -146,7 +151,8 @@ static unsigned read_first(const config_hf_source *s, const forward_mixture *m)
                               : organ_config_needed(s, m->dense_first);
 }
 
-/* Sets which layers have experts, by the rule of the family; at least one must. */
+/* Sets which layers have experts: by mlp_layer_types or else the rule of the family. If none has, sets the number of
+ * experts to 0. */
 static void read_layers(const config_hf_source *s, const forward_mixture *m, organ_forward_config *c)
 {
     unsigned mixtures = 0;
@@ -176,7 +182,8 @@ static void read_layers(const config_hf_source *s, const forward_mixture *m, org
 
 /* ---- experts ---- */
 
-/* Reads the width of the shared expert: its own key, or the number of shared experts times the routed width. */
+/* Reads the width of the shared expert: from its own member, or as the number of shared experts times the width of a
+ * routed expert. */
 static void read_shared(const config_hf_source *s, const forward_mixture *m, organ_forward_config *c)
 {
     c->shared_gated = m->shared_gated;
@@ -189,7 +196,7 @@ static void read_shared(const config_hf_source *s, const forward_mixture *m, org
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is 0", s->label, m->shared_width);
 }
 
-/* Reads the method of choosing experts; "greedy" ignores groups of experts. */
+/* Reads the method of choosing experts, by default "greedy", which ignores groups of experts. */
 static void read_method(const config_hf_source *s, const forward_mixture *m, organ_forward_config *c)
 {
     const char *const word = m->method ? organ_config_word(s, s->root, m->method, "greedy") : NULL;
@@ -199,8 +206,8 @@ static void read_method(const config_hf_source *s, const forward_mixture *m, org
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s '%s' is not supported", s->label, m->method, word);
 }
 
-/* Reads the function of the router and how the shared expert is combined, as Cohere2MoeTopKRouter and
- * Cohere2MoeSparseMoeBlock of transformers do. */
+/* Reads the function of the router, and whether the outputs of shared and routed experts are averaged or summed, as
+ * Cohere2MoeTopKRouter and Cohere2MoeSparseMoeBlock of transformers do. */
 static void read_selection(const config_hf_source *s, const forward_mixture *m, organ_forward_config *c)
 {
     const char *const word = organ_config_word(s, s->root, m->selection, "softmax"), *const sum = organ_config_word(
@@ -215,7 +222,7 @@ static void read_selection(const config_hf_source *s, const forward_mixture *m, 
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s '%s' is not supported", s->label, m->combination, sum);
 }
 
-/* Reads the settings of the router: its bias and correction, groups, scale, and the method of selection. */
+/* Reads the settings of the router: biases, correction, groups, scale, and the method of choosing experts. */
 static void read_router(const config_hf_source *s, const forward_mixture *m, organ_forward_config *c)
 {
     c->router = m->router;
@@ -252,6 +259,7 @@ static unsigned read_used(const config_hf_source *s, const char *key, unsigned l
     return used < 0 || used > UINT32_MAX ? 0 : (unsigned)used;
 }
 
+/* Returns true if organ_config_mixers has made a layer a mixture. */
 static bool has_mixture(const organ_forward_config *c)
 {
     bool any = false;
@@ -260,8 +268,8 @@ static bool has_mixture(const organ_forward_config *c)
     return any;
 }
 
-/* Reads the experts' settings under the names that the family uses. A family with optional experts becomes dense if
- * their number is 0. */
+/* Reads the experts' settings under the names that the family uses. Does nothing for dense models. If the number of
+ * experts may be 0 (forward_mixture.optional) and is, all layers become dense and as wide as the shared expert. */
 void organ_config_experts(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_mixture *const m = s->family->mixture;

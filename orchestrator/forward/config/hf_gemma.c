@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Members of config.json that only Gemma 3n and Gemma 4 have (transformers: configuration_gemma3n.py,
- * configuration_gemma4.py). */
+ * Reads members of config.json that only Gemma 3n and Gemma 4 have (transformers: configuration_gemma3n.py,
+ * configuration_gemma4.py).
+ * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
+ * error": sets s->error unless it is set already. The root is the object of the text model. */
 #include "orchestrator/forward/config/config_check.h"
 #include "orchestrator/forward/config/hf.h"
 
@@ -10,10 +12,10 @@
 #include <string.h>
 
 #define MAX_STREAMS 16
-#define MAX_WIDTH   (1u << 16)
+#define MAX_WIDTH   (1u << 16) /* of per-layer embeddings, and rank of Laurel */
 
-/* Reads a size that the file must have, as number or null (0): if it is missing, transformers uses a default other than
- * 0. */
+/* Returns a size that the file must have, as a number or as null, which means 0. If it is missing, reports an error,
+ * because transformers then uses a default other than 0. */
 static unsigned read_present_size(const config_hf_source *s, const char *key)
 {
     if (!json_object_get(s->root, key))
@@ -23,7 +25,7 @@ static unsigned read_present_size(const config_hf_source *s, const char *key)
 
 /* ---- heads of layers without a window ---- */
 
-/* Reads the head sizes of one layer. transformers writes them in per_layer_config, under the number of the layer. */
+/* Reads the head sizes of one layer from `sizes`, its object in per_layer_config. Rejects other members. */
 static void read_layer_sizes(const config_hf_source *s, const json_t *sizes, organ_layer_kind *kind)
 {
     const config_hf_source own = {s->label, s->file, sizes, s->family, s->error};
@@ -37,8 +39,8 @@ static void read_layer_sizes(const config_hf_source *s, const json_t *sizes, org
     kind->kv_heads = organ_config_size(&own, "num_key_value_heads", kind->kv_heads);
 }
 
-/* Returns the member of per_layer_config for a layer, or NULL. transformers writes all numbers of layers with as many
- * digits as the last one has. */
+/* Returns the member of `all`, per_layer_config, for a layer, or NULL. Its name is the layer's number, to which
+ * transformers adds leading zeros: all names have as many digits as the last layer's number. Tries 1 to 4 digits. */
 static const json_t *sizes_of_layer(const json_t *all, unsigned layer)
 {
     const json_t *own = NULL;
@@ -50,8 +52,9 @@ static const json_t *sizes_of_layer(const json_t *all, unsigned layer)
     return own;
 }
 
-/* Reads the heads of Gemma 4's layers with full attention, which differ from those with a window: from
- * per_layer_config, or from the global_ members. */
+/* Reads the heads of Gemma 4's layers without a window, which differ from those of layers with one: from
+ * per_layer_config, or else from global_head_dim and num_global_key_value_heads. With attention_k_eq_v these layers
+ * have no projection for v. */
 static void read_global_heads(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const all = organ_config_member(s->root, "per_layer_config");
@@ -87,6 +90,7 @@ static void check_heads(const config_hf_source *s, const organ_forward_config *c
     }
 }
 
+/* Reads the heads of layers without a window in Gemma 4. In families with last_full the last layer has no window. */
 void organ_config_global_heads(const config_hf_source *s, organ_forward_config *c)
 {
     if (s->family->last_full)
@@ -99,8 +103,8 @@ void organ_config_global_heads(const config_hf_source *s, organ_forward_config *
 
 /* ---- keys and values of earlier layers ---- */
 
-/* Reads how many last layers use keys and values of earlier ones; with use_double_wide_mlp these have twice the
- * width. */
+/* Reads how many of the last layers use keys and values of earlier layers. With use_double_wide_mlp the feed-forwards
+ * of these last layers have twice the width. */
 static void read_shared_keys(const config_hf_source *s, organ_forward_config *c)
 {
     const unsigned shared = read_present_size(s, "num_kv_shared_layers");
@@ -116,7 +120,7 @@ static void read_shared_keys(const config_hf_source *s, organ_forward_config *c)
 
 /* ---- per-layer embeddings ---- */
 
-/* Reads width and vocabulary of the per-layer embeddings. */
+/* Reads width and vocabulary of the per-layer embeddings; a width of 0 means that Gemma 4 has none. */
 static void read_per_layer(const config_hf_source *s, organ_forward_config *c)
 {
     c->per_layer_width = read_present_size(s, "hidden_size_per_layer_input");
@@ -134,8 +138,9 @@ static void read_per_layer(const config_hf_source *s, organ_forward_config *c)
 
 /* ---- AltUp, Laurel and cut gates ---- */
 
-/* Reads the activation sparsity of Gemma 3n and converts the share of gates that becomes 0 to the quantile of a normal
- * distribution. The default is 0.95 in the first ten layers. */
+/* Reads the activation sparsity of Gemma 3n, the share of a layer's gates that become 0, and sets gate_cut to the
+ * quantile of the normal distribution at this share. The default is 0.95 in the first ten layers of a model with more
+ * than ten, and 0 in all others. */
 static void read_gate_cuts(const config_hf_source *s, organ_forward_config *c)
 {
     static const char key[] = "activation_sparsity_pattern";
@@ -152,7 +157,7 @@ static void read_gate_cuts(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
-/* Reads intermediate_size if it is a list of widths, one for each layer. */
+/* Reads intermediate_size if it is a list of widths, one for each layer. Sets c->intermediate to the largest. */
 static void read_widths(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const list = json_is_array(organ_config_member(s->root, "intermediate_size"))
@@ -163,7 +168,7 @@ static void read_widths(const config_hf_source *s, organ_forward_config *c)
         const json_int_t width = json_integer_value(item);
         if (!json_is_integer(item))
             organ_config_refuse(s, "intermediate_size", item, "a whole number");
-        c->kinds[l].intermediate = width > 0 ? (uint64_t)width : 0; /* the check of sizes refuses 0 */
+        c->kinds[l].intermediate = width > 0 ? (uint64_t)width : 0; /* organ_forward_config_check rejects 0 */
         c->intermediate = c->kinds[l].intermediate > c->intermediate ? c->kinds[l].intermediate : c->intermediate;
     }
 }
@@ -188,8 +193,9 @@ static void read_streams(const config_hf_source *s, organ_forward_config *c)
     read_gate_cuts(s, c);
 }
 
-/* Reads the settings of Gemma 3n and 4. `state` becomes the numbers per token that layers pass on: the hidden state and
- * what families add to it. */
+/* Reads the settings of Gemma 3n and 4. For all families sets c->state, the floats of a token's state between layers:
+ * the hidden state, and with it shared indexer keys, LongCat's stored output, the streams of AltUp or shared keys and
+ * values. */
 void organ_config_gemma(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_family *const f = s->family;

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The latent attention of config.json. */
+ * Reads multi-head latent attention and the indexer of sparse attention from config.json.
+ * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
+ * error": sets s->error unless it is set already. The root is the object of the text model. */
 #include "orchestrator/forward/config/config_check.h"
 #include "orchestrator/forward/config/hf.h"
 
@@ -8,14 +10,15 @@
 #include <math.h>
 #include <string.h>
 
-/* Reads the ranks and head sizes of latent attention. */
+/* Reads the ranks and head sizes of latent attention, and computes its factors sqrt(hidden_size / rank) in families
+ * that have them. q_lora_rank must be present, but may be null: no latent vector of queries. */
 static void read_latent_sizes(const config_hf_source *s, organ_forward_config *c)
 {
     organ_latent_config *const l = &c->latent;
     l->rank = organ_config_needed(s, "kv_lora_rank");
     l->plain = organ_config_needed(s, "qk_nope_head_dim");
     l->rotated = organ_config_needed(s, "qk_rope_head_dim");
-    l->q_rank = organ_config_size(s, "q_lora_rank", 0); /* null: none */
+    l->q_rank = organ_config_size(s, "q_lora_rank", 0);
     if (s->family->latent_scaled) {
         l->q_scale = l->q_rank ? (float)sqrt((double)c->hidden / l->q_rank) : 0;
         l->scale = l->rank ? (float)sqrt((double)c->hidden / l->rank) : 0;
@@ -24,7 +27,8 @@ static void read_latent_sizes(const config_hf_source *s, organ_forward_config *c
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: q_lora_rank is missing", s->label);
 }
 
-/* Reads index_topk_pattern: "F" for a layer with an indexer, "S" for one that uses the choice of another layer. */
+/* Reads index_topk_pattern, a letter for each layer: "F" for a layer with an indexer, "S" for one that uses the keys
+ * that an earlier layer has chosen. */
 static void read_index_pattern(const config_hf_source *s, const char *pattern, organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers; l++)
@@ -34,8 +38,8 @@ static void read_index_pattern(const config_hf_source *s, const char *pattern, o
                    s->label, pattern, c->layers);
 }
 
-/* Reads which layers have an indexer from a list of words: "full" for a layer with one, "shared" for a layer that uses
- * the choice of another. */
+/* Reads which layers have an indexer from the list of words `key`: "full" for a layer with one, "shared" for a layer
+ * that uses the keys that an earlier layer has chosen. */
 static void read_index_words(const config_hf_source *s, const char *key, organ_forward_config *c)
 {
     const json_t *const words = organ_config_list(s, key, "a string", c->layers);
@@ -47,8 +51,8 @@ static void read_index_words(const config_hf_source *s, const char *key, organ_f
     }
 }
 
-/* Reads which layers have an indexer (GlmMoeDsaConfig of transformers): from a list or a pattern, else the first
- * index_skip_topk_offset layers and every index_topk_freq-th after them have one. */
+/* Reads which layers have an indexer (GlmMoeDsaConfig of transformers): from a list or a string of letters. Without
+ * either, the first index_skip_topk_offset layers and every index_topk_freq-th layer after them have one. */
 static void read_index_layers(const config_hf_source *s, organ_forward_config *c)
 {
     static const char *const list = "indexer_types", *const pattern = "index_topk_pattern";
@@ -71,7 +75,7 @@ static void read_index_layers(const config_hf_source *s, organ_forward_config *c
                    s->label);
 }
 
-/* Reads the sizes of the indexer, which selects index_topk keys for each query. */
+/* Reads the sizes of the indexer, which chooses index_topk keys for each query, and which layers have one. */
 static void read_indexer(const config_hf_source *s, organ_forward_config *c)
 {
     organ_latent_config *const l = &c->latent;
@@ -84,7 +88,8 @@ static void read_indexer(const config_hf_source *s, organ_forward_config *c)
         read_index_layers(s, c);
 }
 
-/* Reads the settings of multi-head latent attention: the width of a head is that of its plain and its rotated part. */
+/* Reads the settings of multi-head latent attention, if the family has it: all layers get heads whose q and k are as
+ * wide as their plain and rotated parts together. MiniCPM may leave out v_head_dim: hidden_size / heads. */
 void organ_config_latent(const config_hf_source *s, organ_forward_config *c)
 {
     const organ_latent_config *const l = &c->latent;

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The layers of config.json that have a sliding window or no positions. */
+ * Reads from config.json which layers have a sliding window, chunks, sinks, or no rotation of q and k.
+ * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
+ * error": sets s->error unless it is set already. The root is the object of the text model. */
 #include "orchestrator/forward/config/config_check.h"
 #include "orchestrator/forward/config/hf.h"
 
@@ -7,7 +9,8 @@
 
 #include <string.h>
 
-/* Reads the kinds of layers from layer_types. If a layer has a window, config.json must give its size. */
+/* Reads layer_types: "sliding_attention" layers have the window c->window, which must not be 0; in families with
+ * chunks, "chunked_attention" layers have chunks instead; "full_attention" layers have neither. */
 static void read_layer_types(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const types = organ_config_list(s, "layer_types", "a string", c->layers);
@@ -27,9 +30,9 @@ static void read_layer_types(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
-/* Sets the windows of a model whose leading dense layers have a pattern of their own; the other layers are numbered
- * from the first mixture on. The last layer of each pattern has no window. */
-static void number_dense(const config_hf_source *s, unsigned pattern, organ_forward_config *c)
+/* Sets the windows of a model with leading dense layers, of which every dense_pattern-th has no window (0: all have
+ * one); of the layers from the first mixture on, counted from there, every `pattern`-th has none. */
+static void set_windows_after_dense(const config_hf_source *s, unsigned pattern, organ_forward_config *c)
 {
     const unsigned own = organ_config_size(s, s->family->dense_pattern, 1);
     unsigned dense = 0;
@@ -41,10 +44,10 @@ static void number_dense(const config_hf_source *s, unsigned pattern, organ_forw
     }
 }
 
-/* Chooses the layers with a window by their number, if there is no list of layers. First every layer gets the window,
- * or all but every `pattern`-th. Then layers below `border` lose it (families with windows from a layer on), or with
- * `odd` the layers from `border` on and every second one below. */
-static void number_windows(const config_hf_source *s, organ_forward_config *c)
+/* Sets which layers have a window by their number, for files without layer_types. First every layer gets the window, or
+ * all but every `pattern`-th. Then families with windows from layer `border` on set the windows of the layers below it
+ * to 0; with `odd` those of layers 1, 3, ... and of all layers from `border` on. */
+static void set_windows_by_number(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_windows windows = s->family->windows;
     const bool from_a_layer = windows == WINDOWS_FLAG || windows == WINDOWS_FROM, odd = windows == WINDOWS_FLAG_ODD;
@@ -56,7 +59,7 @@ static void number_windows(const config_hf_source *s, organ_forward_config *c)
     if (windows == WINDOWS_PATTERN && pattern != 1 && c->window == 0)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: the sliding window of some layers is 0 tokens", s->label);
     if (s->family->dense_pattern)
-        number_dense(s, pattern, c);
+        set_windows_after_dense(s, pattern, c);
     else
         organ_forward_config_pattern(c, pattern);
     for (unsigned l = 0; s->family->first_full && pattern && l < c->layers; l++)
@@ -66,7 +69,8 @@ static void number_windows(const config_hf_source *s, organ_forward_config *c)
             c->kinds[l].window = 0;
 }
 
-/* Sets the chunk of positions that each layer attends to: by layer_types, or else in the layers that rotate q and k. */
+/* Sets the number of positions in a chunk for layers that attend within chunks: by layer_types or, without it, for the
+ * layers that rotate q and k. */
 static void read_chunks(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const types = organ_config_member(s->root, "layer_types");
@@ -79,7 +83,8 @@ static void read_chunks(const config_hf_source *s, organ_forward_config *c)
         c->kinds[l].chunk = c->kinds[l].rotated ? chunk : 0;
 }
 
-/* Reads the sliding window and which layers have it: from layer_types, or by the family's rule. */
+/* Reads the number of tokens of the sliding window, and which layers have it: from layer_types or else by the family's
+ * rule. */
 void organ_config_windows(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_windows windows = s->family->windows;
@@ -94,10 +99,11 @@ void organ_config_windows(const config_hf_source *s, organ_forward_config *c)
     if (types)
         read_layer_types(s, c);
     else if (c->window || windows == WINDOWS_PATTERN)
-        number_windows(s, c);
+        set_windows_by_number(s, c);
 }
 
-/* Reads no_rope_layers: 1 for a layer that rotates q and k, 0 for one that does not. */
+/* Reads no_rope_layers: 1 for a layer that rotates q and k, 0 for one that does not. Without the list every
+ * no_rope_layer_interval-th layer does not. */
 static void read_no_rope_list(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *list = organ_config_member(s->root, "no_rope_layers");
@@ -116,20 +122,21 @@ static void read_no_rope_list(const config_hf_source *s, organ_forward_config *c
     }
 }
 
-/* Returns whether rope_theta is null, which means no rotation. */
+/* Returns true if rope_theta is null, which means no rotation. */
 static bool has_null_theta(const config_hf_source *s)
 {
     const json_t *const rope = organ_config_member(s->root, "rope_parameters");
     return json_is_null(json_object_get(rope ? rope : s->root, "rope_theta"));
 }
 
-/* Reads the base of each layer. Layers with a window have one base, and the others one. */
+/* Reads layer_rope_theta, the base of the rotation of each layer; 0: the layer does not rotate q and k. All layers with
+ * a window must have one base, and all layers without one base. */
 static void read_thetas(const config_hf_source *s, organ_forward_config *c)
 {
     static const char key[] = "layer_rope_theta";
     const json_t *const list =
         organ_config_member(s->root, key) ? organ_config_list(s, key, "a number", c->layers) : NULL;
-    double of_kind[2] = {0, 0};
+    double of_kind[2] = {0, 0}; /* base of the layers without and with a window; 0: not known yet */
     for (unsigned l = 0; list && l < c->layers; l++) {
         const json_t *const value = json_array_get(list, l);
         const double theta = json_number_value(value);
@@ -143,7 +150,8 @@ static void read_thetas(const config_hf_source *s, organ_forward_config *c)
     c->rope_local.theta = of_kind[1] != 0 ? of_kind[1] : c->rope_local.theta;
 }
 
-/* Reads which layers rotate q and k (NoPE layers do not), attention sinks, and chunks. */
+/* Sets which layers have attention sinks, which rotate q and k (by the family's rule, forward_unrotated), and which
+ * attend within chunks. */
 void organ_config_positions(const config_hf_source *s, organ_forward_config *c)
 {
     organ_forward_config_sinks(c, s->family->sinks);

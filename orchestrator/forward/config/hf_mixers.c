@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The mixers of config.json's layers, and the sizes of recurrent ones. */
+ * Reads the mixer of each layer and the sizes of recurrent mixers from config.json.
+ * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
+ * error": sets s->error unless it is set already. The root is the object of the text model. */
 #include "orchestrator/forward/config/hf.h"
 
 #include "formats/base/json_text.h"
@@ -9,7 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Sets mixer and feed-forward of a layer to those that a word of the family stands for. */
+/* Sets mixer and feed-forward of a layer to those that `word` stands for in the family's list. `key` is the member with
+ * the word, for the error if the family does not have the word. */
 static void set_word(const config_hf_source *s, const char *key, const char *word, organ_layer_kind *kind)
 {
     const forward_layer_word *known = s->family->recurrent->words;
@@ -25,7 +28,7 @@ static void set_word(const config_hf_source *s, const char *key, const char *wor
     kind->mixture = known->feed == FEED_EXPERTS;
 }
 
-/* Reads the mixer of each layer from a string with one letter for each. */
+/* Reads the mixer of each layer from the string `key`, which has one letter for each layer. */
 static void read_pattern(const config_hf_source *s, const char *key, organ_forward_config *c)
 {
     const char *const pattern = organ_config_word(s, s->root, key, "");
@@ -36,12 +39,14 @@ static void read_pattern(const config_hf_source *s, const char *key, organ_forwa
         set_word(s, key, (char[]){pattern[l], 0}, &c->kinds[l]);
 }
 
+/* Returns the member with a word for each layer. */
 static const char *types_of(const config_hf_source *s)
 {
     return s->family->recurrent->types ? s->family->recurrent->types : "layer_types";
 }
 
-/* Returns the number of layers; some files give only the list of layer types. */
+/* Returns the number of layers: num_hidden_layers, or else the length of the list of layer types, which is all that
+ * some files have. */
 unsigned organ_config_layers(const config_hf_source *s)
 {
     static const char key[] = "num_hidden_layers";
@@ -51,7 +56,8 @@ unsigned organ_config_layers(const config_hf_source *s)
     return types && !organ_config_member(s->root, key) ? (unsigned)json_array_size(types) : organ_config_needed(s, key);
 }
 
-/* Sets the layers listed in the member to the family's first kind, all others to the second. */
+/* Sets the layers whose numbers are in the list that forward_recurrent.indices names to the family's first word, all
+ * others to the second. */
 static void read_indices(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;
@@ -69,7 +75,8 @@ static void read_indices(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
-/* Sets the layers in the list `key` of the object, numbered from 1 on, to a word. Returns the length of the list. */
+/* Sets the layers in the list `key` of the object, which counts layers from 1, to the word `word`. Returns the length
+ * of the list. */
 static size_t read_numbered(const config_hf_source *s, const json_t *object, const char *key, const char *word,
                             organ_forward_config *c)
 {
@@ -104,7 +111,8 @@ static void read_numbered_words(const config_hf_source *s, const json_t *object,
                        s->label, l + 1);
 }
 
-/* Sets every interval-th layer, from `offset` on, to the family's first kind, all others to the second. */
+/* Sets every interval-th layer, from layer `offset` on, to the family's first word, all others to the second. With
+ * forward_recurrent.alike all layers get the first word. */
 static void read_mixer_interval(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;
@@ -128,8 +136,8 @@ static void read_words(const config_hf_source *s, organ_forward_config *c)
         set_word(s, types_of(s), organ_json_plain(json_array_get(types, l)), &c->kinds[l]);
 }
 
-/* Reads the mixer of each layer from the member that the file has: a pattern of letters, an object of numbered words, a
- * list of indices or of words, or an interval. */
+/* Reads the mixer of each layer from the member that the file has: a string of letters, an object with lists of layer
+ * numbers, a list of layer numbers or of words, or an interval. */
 static void read_kinds(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;
@@ -150,8 +158,8 @@ static void read_kinds(const config_hf_source *s, organ_forward_config *c)
         read_words(s, c);
 }
 
-/* Returns the size that a member of config.json has; 0 if number.key is NULL. Fails if it is missing and has no
- * default. */
+/* Returns a member that is a size; 0 if number.key is NULL. Reports an error if the member is missing and has no
+ * default (number.otherwise is 0). */
 static unsigned read_size_or_default(const config_hf_source *s, forward_number number)
 {
     if (!number.key)
@@ -160,7 +168,8 @@ static unsigned read_size_or_default(const config_hf_source *s, forward_number n
                                 : organ_config_needed(s, number.key);
 }
 
-/* Returns heads x value_dim, the floats of x in a token; 0 if no member has it. */
+/* Returns the inner width of Mamba and Mamba-2, heads x value_dim: from its own member, or as a multiple of
+ * hidden_size. 0 if there are no such members or the number is not valid. */
 static uint64_t inner_of(const config_hf_source *s, const organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;
@@ -170,7 +179,8 @@ static uint64_t inner_of(const config_hf_source *s, const organ_forward_config *
     return inner > 0 && inner < 1 << 24 ? (uint64_t)inner : 0;
 }
 
-/* Reads the sizes of linear attention from the object that some families have for them. */
+/* Reads the sizes of linear attention from the object that forward_recurrent.object names, if the file
+ * has it. */
 static void read_object(const config_hf_source *s, organ_recurrent_config *to)
 {
     const char *const key = s->family->recurrent->object;
@@ -183,21 +193,22 @@ static void read_object(const config_hf_source *s, organ_recurrent_config *to)
     to->kernel = organ_config_size(&source, "short_conv_kernel_size", to->kernel);
 }
 
-/* Returns whether a member is the word "auto". */
+/* Returns true if the member `key` of the root is the string "auto". */
 static bool is_auto(const config_hf_source *s, const char *key)
 {
     const char *const word = organ_json_plain(organ_config_member(s->root, key));
     return word && strcmp(word, "auto") == 0;
 }
 
-/* Reads the width of the heads of recurrent layers, which may be "auto" (Bamba, Granite): the inner width divided by
- * the number of heads. In Mamba each channel is a head of width 1, and the rank of dt may be "auto". */
+/* Reads the width of the heads of recurrent layers; "auto" (Bamba, Granite) stands for the inner width divided by the
+ * number of heads. In Mamba each channel is a head of width 1, and the rank of dt may be "auto" or missing: hidden_size
+ * / 16, rounded up. Reports an error if heads x width is not the inner width. */
 static void read_head(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;
     organ_recurrent_config *const to = &c->recurrent;
     const uint64_t inner = inner_of(s, c);
-    if (r->rank) { /* Mamba: the channels are the heads */
+    if (r->rank) { /* Mamba */
         to->heads = (unsigned)inner;
         to->groups = to->value_dim = 1;
         const bool automatic = !organ_config_member(s->root, r->rank) || is_auto(s, r->rank);
@@ -214,8 +225,9 @@ static void read_head(const config_hf_source *s, organ_forward_config *c)
                    s->label, to->heads, to->value_dim, (unsigned long long)inner);
 }
 
-/* Returns item `index` of a list of `count` numbers, or `otherwise` without the list. A limit without a bound is null,
- * {"__float__": "Infinity"} (transformers 5), or larger than a number of 32 bits (organ_hf_config_tidy). */
+/* Returns item `index` of the member `key`, a list of `count` numbers, or `otherwise` without the list. Returns
+ * infinity for null, for {"__float__": "Infinity"} (transformers 5), and for numbers above FLT_MAX, which
+ * organ_hf_config_tidy writes for Infinity. */
 static double item_of(const config_hf_source *s, const char *key, size_t index, size_t count, double otherwise)
 {
     const json_t *const list = organ_config_member(s->root, key), *const item = json_array_get(list, index);
@@ -233,7 +245,8 @@ static double item_of(const config_hf_source *s, const char *key, size_t index, 
     return INFINITY;
 }
 
-/* Reads the limits of the time steps: a lower limit alone, or a list of both. */
+/* Reads the limits of the time steps of Mamba-2: the lower one from the member that forward_recurrent.least_step
+ * names, or both from the list time_step_limit. */
 static void read_steps(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;
@@ -246,8 +259,9 @@ static void read_steps(const config_hf_source *s, organ_forward_config *c)
                    to->step_max);
 }
 
-/* Reads the multipliers of Falcon-H1. The projections of the attention have no biases, so the factors of its input,
- * keys and output become factors of scores and values. */
+/* Reads the multipliers of Falcon-H1. The projections of the attention have no biases. So attention_in_multiplier
+ * multiplies q, k and v: scores get the factor attention_in_multiplier^2 x key_multiplier, and values the factor
+ * attention_in_multiplier x attention_out_multiplier. */
 static void read_factors(const config_hf_source *s, organ_forward_config *c)
 {
     organ_recurrent_config *const to = &c->recurrent;
@@ -271,14 +285,14 @@ static void read_factors(const config_hf_source *s, organ_forward_config *c)
                    s->label);
 }
 
-/* Reads the sizes of lightning attention and the factors of the residual additions, as MiniMaxDecoderLayer of
- * transformers does. */
+/* Sets the sizes of lightning attention to those of the attention, and reads alpha and beta of the residual additions
+ * (organ_layer_kind), as MiniMaxDecoderLayer of transformers does. */
 static void read_lightning(const config_hf_source *s, organ_forward_config *c)
 {
     organ_recurrent_config *const to = &c->recurrent;
     to->heads = to->groups = c->heads;
     to->key_dim = to->value_dim = c->head_dim;
-    to->kernel = 1;
+    to->kernel = 1; /* there is no convolution, but the check of sizes rejects 0 */
     c->residual_normed = true;
     for (unsigned l = 0; l < c->layers; l++) {
         organ_layer_kind *const kind = &c->kinds[l];
@@ -296,8 +310,9 @@ static void read_lightning(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
-/* Reads the width of the feed-forward of LFM2, which may be rounded up from 2/3 of block_ff_dim (Lfm2MLP of
- * transformers). */
+/* Reads the width of the feed-forwards of LFM2 as Lfm2MLP of transformers does: block_ff_dim or, with
+ * block_auto_adjust_ff_dim, 2/3 of it, times a multiplier, rounded up to a multiple of block_multiple_of. A null for
+ * block_ffn_dim_multiplier turns the multiplier and the rounding off. */
 static void adjust_feed(const config_hf_source *s, organ_forward_config *c)
 {
     uint64_t width = organ_config_size(s, "block_ff_dim", (unsigned)c->intermediate);
@@ -319,7 +334,7 @@ static void adjust_feed(const config_hf_source *s, organ_forward_config *c)
     c->intermediate = width;
 }
 
-/* Reads the sizes of recurrent layers from config.json, and which layers are recurrent. */
+/* Reads which layers are recurrent, and the sizes and options of recurrent mixers; nothing for families without. */
 void organ_config_mixers(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Members of config.json that few architectures have: heads that differ between layers (Laguna) or between k and v
- * (MiMo-V2), and those of architectures from GPT-2 to MPT. */
+ * Reads members of config.json that only one architecture has: heads that differ between layers (Laguna) or between k
+ * and v (MiMo-V2), and the members of some early architectures (forward_early).
+ * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
+ * error": sets s->error unless it is set already. The root is the object of the text model. */
 #include "orchestrator/forward/config/config_check.h"
 #include "orchestrator/forward/config/hf.h"
 
@@ -8,7 +10,8 @@
 
 #include <string.h>
 
-/* Returns a number of at least 0 from a list that has one for each layer. */
+/* Returns item `layer` of a list of whole numbers of at least 0. If the item is something else, reports an
+ * error with the list's name `key` and returns 0. */
 static unsigned number_at(const config_hf_source *s, const json_t *list, const char *key, size_t layer)
 {
     const json_t *const value = json_array_get(list, layer);
@@ -19,7 +22,8 @@ static unsigned number_at(const config_hf_source *s, const json_t *list, const c
     return 0;
 }
 
-/* Reads the number of heads of q in each layer, and whether a gate is for a head or for each number of the output. */
+/* Reads the members of Laguna: the number of q heads of each layer, and whether the attention's gate has one number for
+ * each head (the default) or for each number of the output. */
 static void read_laguna(const config_hf_source *s, organ_forward_config *c)
 {
     static const char *const key = "num_attention_heads_per_layer";
@@ -34,7 +38,7 @@ static void read_laguna(const config_hf_source *s, organ_forward_config *c)
         c->kinds[l].heads = number_at(s, list, key, l);
 }
 
-/* Fails if a member has another value than `value`, because transformers always computes with that value. */
+/* Reports an error if a member has another value than `value`, because transformers always computes with `value`. */
 static void require_same(const config_hf_source *s, const char *key, unsigned value)
 {
     if (organ_config_size(s, key, value) != value)
@@ -42,8 +46,9 @@ static void require_same(const config_hf_source *s, const char *key, unsigned va
                    key, value);
 }
 
-/* Reads the layers of MiMo. Layers with a window have twice as many heads of k and v. Published files list these layers
- * in hybrid_layer_pattern, and their sliding_window_size does not count the query's own token. */
+/* Reads windows and heads of MiMo's layers. Layers with a window have twice as many heads of k and v as the others.
+ * Published files have 1 for these layers in hybrid_layer_pattern, and their sliding_window_size does not count the
+ * query's own token: hence size + 1. */
 static void read_mimo(const config_hf_source *s, organ_forward_config *c)
 {
     static const char *const key = "hybrid_layer_pattern";
@@ -51,6 +56,7 @@ static void read_mimo(const config_hf_source *s, organ_forward_config *c)
                    size = organ_config_size(s, "sliding_window_size", 0);
     const json_t *const list =
         organ_config_member(s->root, "layer_types") ? NULL : organ_config_list(s, key, "a number", c->layers);
+    /* kv: k and v heads of layers with a window; 0, which the check of sizes rejects, instead of an overflow */
     const unsigned window = size ? size + 1 : c->window, kv = c->kv_heads > 1 << 16 ? 0 : 2 * c->kv_heads;
     require_same(s, "swa_num_key_value_heads", kv);
     require_same(s, "swa_num_attention_heads", c->heads);
@@ -68,6 +74,7 @@ static void read_mimo(const config_hf_source *s, organ_forward_config *c)
     c->window = window;
 }
 
+/* Reads the heads of Laguna and MiMo; does nothing for other families. */
 void organ_config_heads(const config_hf_source *s, organ_forward_config *c)
 {
     if (s->family->heads == HEADS_LAGUNA)
@@ -78,8 +85,8 @@ void organ_config_heads(const config_hf_source *s, organ_forward_config *c)
 
 /* ---- GPTBigCode ---- */
 
-/* Reads the layout of the fused projection (GPTBigCodeAttention of transformers): with multi_query one head of k and v
- * follows all of q, else each head has its q, k and v. */
+/* Reads the order of rows in the fused projection (GPTBigCodeAttention of transformers): with multi_query all heads of
+ * q, then the only head of k and that of v; else q, k and v of each head. */
 static void read_bigcode(const config_hf_source *s, organ_forward_config *c)
 {
     const bool one = organ_config_flag(s, "multi_query", true);
@@ -91,8 +98,9 @@ static void read_bigcode(const config_hf_source *s, organ_forward_config *c)
 
 /* ---- GPT-Neo ---- */
 
-/* Sets the window of a layer from its kind (GPTNeoSelfAttention of transformers): "local" attends to the last
- * window_size keys, the query's own among them; "global" has no window. */
+/* Sets the window of layer `layer` from its kind (GPTNeoSelfAttention of transformers): "local" attends to the last
+ * window_size keys, the query's own included; "global" has no window. Reports an error for another kind and for a layer
+ * beyond the last. */
 static void set_neo(const config_hf_source *s, organ_forward_config *c, unsigned layer, const json_t *kind)
 {
     const char *const word = json_is_string(kind) ? organ_json_plain(kind) : NULL;
@@ -105,8 +113,8 @@ static void set_neo(const config_hf_source *s, organ_forward_config *c, unsigned
         c->kinds[layer].window = local ? c->window : 0;
 }
 
-/* Reads the layer kinds of GPT-Neo. attention_layers has a word for each layer; attention_types, which is all that
- * older files have, has pairs of a list of words and the number of its repetitions. */
+/* Reads which layers of GPT-Neo have a window. attention_layers has a word for each layer; attention_types, which is
+ * all that older files have, has pairs of a list of words and the number of its repetitions. */
 static void read_neo(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const types = organ_config_member(s->root, "attention_types"), *item, *kind;
@@ -126,13 +134,14 @@ static void read_neo(const config_hf_source *s, organ_forward_config *c)
         for (json_int_t t = 0; t < times && !s->error->status && json_array_size(json_array_get(item, 0)); t++)
             json_array_foreach(json_array_get(item, 0), n, kind) set_neo(s, c, layer++, kind);
     }
-    if (layer != c->layers)
+    if (layer != c->layers) /* too few words or too many: set_neo reports the error */
         set_neo(s, c, c->layers, NULL);
 }
 
 /* ---- OPT ---- */
 
-/* Reads OPT's settings of norms: before or after each part, with or without weights. */
+/* Reads the norms of OPT: before attention and feed-forward or on the sums after them, with or without weights, and
+ * whether there is one before the output head. */
 static void read_opt(const config_hf_source *s, organ_forward_config *c)
 {
     const bool before = organ_config_flag(s, "do_layer_norm_before", true);
@@ -150,8 +159,8 @@ static void read_opt(const config_hf_source *s, organ_forward_config *c)
 
 /* ---- MPT ---- */
 
-/* Reads attn_config of MPT, and rejects other values than alibi, alibi_bias_max 8 and no qk_ln: transformers always
- * computes these. */
+/* Reads attn_config of MPT: clip_qkv and softmax_scale. Rejects settings other than those in `fixed`, because
+ * transformers ignores the members and always computes with these values. */
 static void read_mpt(const config_hf_source *s, organ_forward_config *c)
 {
     static const forward_fixed fixed[] = {{"alibi", "true"},
@@ -172,8 +181,8 @@ static void read_mpt(const config_hf_source *s, organ_forward_config *c)
 
 /* ---- DBRX ---- */
 
-/* Reads the settings of DBRX. moe_normalize_expert_weights is the p of the p-norm by which the router weights of a
- * token's experts are divided. */
+/* Reads moe_normalize_expert_weights of DBRX, the p of the p-norm by which the factors of a token's experts are
+ * divided: 1 by default, null for no division; other values are rejected. */
 static void read_dbrx(const config_hf_source *s, organ_forward_config *c)
 {
     static const char key[] = "ffn_config.moe_normalize_expert_weights";
@@ -188,7 +197,8 @@ static void read_dbrx(const config_hf_source *s, organ_forward_config *c)
 
 /* ---- XGLM ---- */
 
-/* Reads the padding position of XGLM, whose sinusoidal row is zeros. */
+/* Reads the padding position of XGLM, whose row of sinusoidal positions is zeros: pad_token_id, by default 1, and for
+ * null a position that no window reaches. */
 static void read_xglm(const config_hf_source *s, organ_forward_config *c)
 {
     const bool missing = !json_object_get(s->root, "pad_token_id");
@@ -199,7 +209,8 @@ static void read_xglm(const config_hf_source *s, organ_forward_config *c)
 
 /* ---- the table of readers ---- */
 
-/* Reads the settings of families whose config.json has names of its own, before the common ones. */
+/* Reads the members that only some early architectures have, after all others. Then sets `rotated` to false in models
+ * with absolute positions or ALiBi. */
 void organ_config_early(const config_hf_source *s, organ_forward_config *c)
 {
     static void (*const readers[])(const config_hf_source *, organ_forward_config *) = {

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * The rotation of config.json. */
+ * Reads the rotary position embeddings and the scale of queries from config.json. In this file `object` is a member
+ * with the settings of a rotation: rope_parameters, a kind of layers there, or rope_scaling.
+ * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
+ * error": sets s->error unless it is set already. The root is the object of the text model. */
 #include "orchestrator/forward/config/hf.h"
 
 #include <errno.h>
@@ -7,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Reads the kind of rotary scaling from rope_type or the older key type. */
+/* Reads the kind of the rotation from rope_type or its older name, type; by default "default". */
 static void read_kind(const config_hf_source *s, const json_t *object, organ_rope_config *rope)
 {
     static const struct {
@@ -30,11 +33,11 @@ static void read_kind(const config_hf_source *s, const json_t *object, organ_rop
     organ_fail(s->error, ORGAN_BAD_INPUT, "%s: rope_type '%s' is not supported", s->label, word);
 }
 
-/* Computes YaRN's attention factor, 0.1 mscale ln(factor) + 1. */
+/* Returns YaRN's attention factor, 0.1 mscale ln(factor) + 1, or 1 for a factor of at most 1. */
 static double yarn_scale(double factor, double mscale) { return factor <= 1 ? 1 : 0.1 * mscale * log(factor) + 1; }
 
-/* Reads YaRN's `truncate`. transformers reads it only from a rotation that all layers have; if each kind of layer has
- * its own, transformers always rounds. */
+/* Reads YaRN's `truncate`: false means exact_range. If kinds of layers have rotations of their own, transformers
+ * ignores the member and always rounds. */
 static void read_truncate(const config_hf_source *s, const json_t *object, organ_rope_config *rope)
 {
     const json_t *const truncate = organ_config_member(object, "truncate"), *const both = organ_config_member(
@@ -44,8 +47,8 @@ static void read_truncate(const config_hf_source *s, const json_t *object, organ
     rope->exact_range = truncate && !json_is_true(truncate) && !organ_config_member(both, "full_attention");
 }
 
-/* Reads the settings of YaRN. The default attention factor is that of transformers: with mscale and mscale_all_dim the
- * ratio of both. */
+/* Reads the settings of YaRN. The default of attention_factor is that of transformers: yarn_scale with mscale 1 or, if
+ * mscale and mscale_all_dim are not 0, the ratio of yarn_scale for both. */
 static void read_yarn(const config_hf_source *s, const json_t *object, organ_rope_config *rope)
 {
     rope->beta_fast = organ_config_real(s, object, "beta_fast", 32);
@@ -58,8 +61,8 @@ static void read_yarn(const config_hf_source *s, const json_t *object, organ_rop
     read_truncate(s, object, rope);
 }
 
-/* Returns the array `key` of the object: a positive number for each pair of rotated dimensions. The caller frees it;
- * NULL after an error. */
+/* Returns the array `key` of the object: a positive number for each pair of the `dimensions` rotated dimensions. The
+ * caller frees it; NULL after an error. */
 static float *factors_of(const config_hf_source *s, const json_t *object, const char *key, unsigned dimensions)
 {
     const json_t *const array = organ_config_member(object, key);
@@ -82,9 +85,9 @@ static float *factors_of(const config_hf_source *s, const json_t *object, const 
     return factors;
 }
 
-/* Reads the factors of attention of Phi-3.5-MoE. Beyond the original context organ uses the long factors of frequencies
- * and long_mscale, as the model's own code and llama.cpp do; transformers 5.23 uses long_mscale there with the short
- * factors. */
+/* Reads the attention factors of Phi-3.5-MoE: short_mscale for windows up to the original context, long_mscale beyond
+ * it, there with the long factors of frequencies, as in the model's own code and llama.cpp. transformers 5.23 combines
+ * long_mscale with the short factors. */
 static void read_mscales(const config_hf_source *s, const json_t *object, organ_rope_config *rope)
 {
     rope->attention_factor = organ_config_real(s, object, "short_mscale", 0);
@@ -94,8 +97,8 @@ static void read_mscales(const config_hf_source *s, const json_t *object, organ_
                    rope->attention_factor, rope->long_attention_factor);
 }
 
-/* Reads LongRoPE: the two lists of factors of frequencies, and the factor that scales attention, if it is missing
- * computed from `factor`, which is by default the ratio of the two contexts. */
+/* Reads LongRoPE: the two lists of factors of frequencies, and attention_factor. Its default is sqrt(1 + ln(factor) /
+ * ln(original context)), and that of `factor` is the ratio of the context to the original context. */
 static void read_longrope(const config_hf_source *s, const json_t *object, const organ_forward_config *c,
                           organ_rope_config *rope)
 {
@@ -109,9 +112,9 @@ static void read_longrope(const config_hf_source *s, const json_t *object, const
     rope->long_factors = factors_of(s, object, "long_factor", rope->dimensions);
 }
 
-/* Returns the number of rotated dimensions of a head. `part` is partial_rotary_factor, their share of the head; with
- * `counted`, rotary_dim is their number. With latent attention it is qk_rope_head_dim, which `part` must not
- * contradict. */
+/* Returns the number of rotated dimensions of a head of width `head_dim`: the share `part` of them or, with `counted`,
+ * rotary_dim if the file has it. With latent attention the number is qk_rope_head_dim, and a different result is an
+ * error unless it is the whole head. */
 static unsigned rotated_dimensions(const config_hf_source *s, double part, bool counted, unsigned head_dim,
                                    const organ_forward_config *c)
 {
@@ -125,8 +128,8 @@ static unsigned rotated_dimensions(const config_hf_source *s, double part, bool 
     return latent ? latent : dimensions;
 }
 
-/* Reads the number of rotated dimensions: a part of the head from config.json, or the architecture's own part. Some
- * architectures rotate the whole head if the rotation is scaled. */
+/* Sets rope->dimensions, the rotated dimensions of a head of width `head_dim`: the share partial_rotary_factor of the
+ * object or of the root, or the family's default (forward_family.rotated_part and scaled_whole). */
 static void read_dimensions(const config_hf_source *s, const json_t *object, unsigned head_dim,
                             const organ_forward_config *c, organ_rope_config *rope)
 {
@@ -141,8 +144,8 @@ static void read_dimensions(const config_hf_source *s, const json_t *object, uns
     rope->dimensions = rotated_dimensions(s, whole_head ? 1 : part, f->rotary_dim && !has_part, head_dim, c);
 }
 
-/* Replaces HunYuan's "dynamic" rotation with an alpha by a default one with theta alpha^(d / (d - 2)), d rotated
- * dimensions, for any length. */
+/* Replaces HunYuan's "dynamic" rotation that has a member alpha: by a default rotation whose theta is multiplied by
+ * alpha^(d / (d - 2)), with d rotated dimensions, for windows of any length. */
 static void read_alpha(const config_hf_source *s, const json_t *object, organ_rope_config *rope)
 {
     const double alpha = s->family->rope_alpha ? organ_config_real(s, object, "alpha", 0) : 0;
@@ -157,7 +160,8 @@ static void read_alpha(const config_hf_source *s, const json_t *object, organ_ro
     rope->kind = ORGAN_ROPE_DEFAULT;
 }
 
-/* Reads the scale of queries of Llama 4 and of models that took it over; `object` has the fields of the rotation. */
+/* Reads the scale of queries (organ_query_scale): of Llama 4 from members of the root, of other families with such a
+ * scale from the object, which must have them. */
 static void read_query_scale(const config_hf_source *s, const json_t *object, organ_forward_config *c)
 {
     static const char *const length = "original_max_position_embeddings";
@@ -175,8 +179,8 @@ static void read_query_scale(const config_hf_source *s, const json_t *object, or
     c->query_scale.unrotated = llama4;
 }
 
-/* Reads the rotation of heads of width head_dim from `object`, a member of rope_parameters or rope_scaling, or NULL.
- * `theta` is the default of rope_theta. */
+/* Returns the rotation of heads of width `head_dim` by the settings in `object`, which may be NULL: a default rotation.
+ * `theta` is the base if the object has no rope_theta. */
 static organ_rope_config read_rope(const config_hf_source *s, const json_t *object, double theta, unsigned head_dim,
                                    const organ_forward_config *c)
 {
@@ -215,7 +219,8 @@ static organ_rope_config read_rope(const config_hf_source *s, const json_t *obje
     return rope;
 }
 
-/* Returns the width of a head in the layers with a window, or without. */
+/* Returns the width of a head in the first layer with a window, or without a window; the width of the model's heads if
+ * there is no such layer. */
 static unsigned head_dim_of(const organ_forward_config *c, bool windowed)
 {
     for (unsigned l = 0; l < c->layers; l++)
@@ -224,8 +229,9 @@ static unsigned head_dim_of(const organ_forward_config *c, bool windowed)
     return c->head_dim;
 }
 
-/* Reads the rotation of full attention and that of layers with a window (rope_local). With YaRN, latent attention
- * multiplies its scores by the square of mscale_all_dim's factor. */
+/* Reads the rotation of layers without a window (rope) and that of layers with one (rope_local), and the scale of
+ * queries. If the rotation is scaled, latent attention multiplies its scores by the square of yarn_scale with
+ * mscale_all_dim. */
 void organ_config_ropes(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *both = organ_config_member(s->root, "rope_parameters"),

@@ -1,10 +1,13 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * The usual names of the parts of a model, and the parts that only layers of Gemma and BitNet have. */
 #include "orchestrator/forward/config/layer_parts.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* Names after "model.layers.N." and after "blk.N.". */
+/* Names that most architectures use: in safetensors after "model.layers.N.", and in GGUF files after "blk.N."; for
+ * parts outside of the layers the whole name, in safetensors after the prefix of the text model. NULL: there is no
+ * usual name. */
 static const char *const usual_names[PART_NAMES][2] = {
     [PART_NORM_ATTENTION] = {"input_layernorm.weight", "attn_norm.weight"},
     [PART_NORM_POST_ATTENTION] = {"post_attention_layernorm.weight", "post_attention_norm.weight"},
@@ -124,8 +127,8 @@ static const char *const usual_names[PART_NAMES][2] = {
     [PART_OUTPUT] = {NULL, "output.weight"},
 };
 
-/* Returns name number `index` of a part: the family's own ones, or if it has none the usual one. NULL after the
- * last. */
+/* Returns name number `index` of a part: of the names in `own`, the family's list, or, if the list has none for the
+ * part, of the only usual name. NULL after the last. */
 const char *organ_forward_part_name(const forward_name *own, forward_part part, bool gguf, unsigned index)
 {
     bool named = false;
@@ -139,7 +142,7 @@ const char *organ_forward_part_name(const forward_name *own, forward_part part, 
     return named || index ? NULL : usual_names[part][gguf];
 }
 
-/* Writes the bias's name: that of the weight with "bias" for "weight". */
+/* Writes the name of a weight's bias: the weight's name with "bias" in place of its last six letters, "weight". */
 const char *organ_forward_bias_name(const char *weight, char name[256])
 {
     const size_t length = strlen(weight), end = strlen("weight");
@@ -154,8 +157,8 @@ void organ_forward_number_name(const char *pattern, unsigned number, char name[1
     snprintf(name, 128, "%.*s%u%s", (int)before, pattern, number, pattern[before] ? pattern + before + 1 : "");
 }
 
-/* Lists the tensors that a layer has in some families only, with rows and columns; rows of 0 mean a vector. Returns
- * their number. */
+/* Lists the tensors that only layers of Gemma 3n, Gemma 4 and BitNet have, {part, rows, columns}; rows of 0 mean a
+ * vector. Returns their number. */
 size_t organ_forward_gemma_parts(const organ_forward_config *c, const organ_layer_kind *kind,
                                  forward_shape shapes[FORWARD_GEMMA_PARTS])
 {

@@ -5,12 +5,13 @@
 
 #include "orchestrator/forward/config/config.h"
 
-/* A tensor's place in the model. Functions that add a constant to a part rely on the order. */
+/* A part: the purpose of a tensor in a layer or in the model. The order matters: some functions compute a part as
+ * another one plus a constant. */
 typedef enum forward_part {
-    PART_NORM_ATTENTION,      /* before the attention */
-    PART_NORM_POST_ATTENTION, /* of the attention's output */
-    PART_NORM_FFN,            /* before the feed-forward */
-    PART_NORM_POST_FFN,
+    PART_NORM_ATTENTION,      /* norm before the attention or other mixer */
+    PART_NORM_POST_ATTENTION, /* norm of the attention's output */
+    PART_NORM_FFN,            /* norm before the feed-forward */
+    PART_NORM_POST_FFN,       /* norm of the feed-forward's output */
     PART_NORM_Q,
     PART_NORM_K,
     PART_NORM_Q_A, /* norm of the latent vector of q; from here to BIAS_KV_A: latent attention */
@@ -40,13 +41,13 @@ typedef enum forward_part {
     PART_ROUTER,
     PART_ROUTER_BIAS, /* the correction, which only the choice of experts adds */
     PART_BIAS_ROUTER, /* the bias of the router's linear layer */
-    PART_SINKS,       /* a score for each head */
-    PART_HEAD_GATE,   /* of the attention's output */
+    PART_SINKS,       /* attention sinks: a score for each head */
+    PART_HEAD_GATE,   /* gate of the attention's output */
     PART_SHARED,      /* the gate of the shared expert: one row */
     PART_SHARED_GATE, /* the shared expert, in the order of PART_GATE, PART_UP, PART_DOWN */
     PART_SHARED_UP,
     PART_SHARED_DOWN,
-    PART_BIAS_SHARED_GATE, /* biases of these three */
+    PART_BIAS_SHARED_GATE, /* biases of PART_SHARED_GATE, _UP, _DOWN */
     PART_BIAS_SHARED_UP,
     PART_BIAS_SHARED_DOWN,
     /* projections of hidden states to the inputs of routed experts, and of their outputs back (expert_latent) */
@@ -62,18 +63,18 @@ typedef enum forward_part {
     PART_NORM_POST_FFN_EXPERTS, /* dual_ffn: norm of the experts' output */
     PART_ROUTER_SCALE,          /* multiplies the router's input */
     PART_EXPERT_SCALE,          /* multiplies the factor of each expert */
-    PART_PER_LAYER_GATE,
-    PART_PER_LAYER_OUT,
-    PART_NORM_PER_LAYER,
+    PART_PER_LAYER_GATE,        /* per-layer embeddings: projection of the hidden state, whose result gates them */
+    PART_PER_LAYER_OUT,         /* projection of gated per-layer embeddings to the hidden state */
+    PART_NORM_PER_LAYER,        /* norm of the result of PART_PER_LAYER_OUT */
     PART_LAUREL_LEFT,
     PART_LAUREL_RIGHT,
     PART_NORM_LAUREL,
     PART_NORM_STREAMS, /* AltUp: before the router of streams */
     PART_STREAMS_ROUTER,
-    PART_STREAMS_PREDICT,
-    PART_STREAMS_CORRECT,
-    PART_STREAMS_SCALE,
-    PART_XIELU_P, /* alpha_p of xIELU; alpha_n, beta and eps follow */
+    PART_STREAMS_PREDICT, /* AltUp: coefficients that predict the streams before the layer */
+    PART_STREAMS_CORRECT, /* AltUp: coefficients that correct them after the layer */
+    PART_STREAMS_SCALE,   /* AltUp: altup_correct_scale */
+    PART_XIELU_P,         /* alpha_p of xIELU; alpha_n, beta and eps follow */
     PART_XIELU_N,
     PART_XIELU_BETA,
     PART_XIELU_EPS,
@@ -115,8 +116,8 @@ typedef enum forward_part {
     PART_NORM_MIXED, /* norm before the output projection of a recurrent mixer */
     PART_COUNT,
     /* Names of tensors that contain several parts; plans have no view of them. */
-    PART_QKV = PART_COUNT, /* q, k and v, one below the other; in safetensors, only families that name it have it */
-    PART_GATE_UP,          /* gate and up, one below the other; only families that name it have it */
+    PART_QKV = PART_COUNT, /* q, k and v, one below the other; in safetensors only of families whose names list it */
+    PART_GATE_UP,          /* gate and up, one below the other; only of families whose names list it */
     PART_SHARED_GATE_UP,   /* gate and up of the shared expert */
     PART_EXPERTS_GATE_UP,  /* stacks of all experts, experts x rows x columns */
     PART_EXPERTS_GATE,
@@ -149,14 +150,16 @@ typedef struct forward_name {
     const char *name;
 } forward_name;
 
-/* Returns name number `index` that a part may have, or NULL if there are no more: those of `own`, which ends with a
- * name that is NULL, and only if `own` has none, the name that most architectures use. `own` may be NULL. */
+/* Returns name number `index` of the names that a part may have in safetensors or, with `gguf`, in GGUF files; NULL
+ * after the last. These are the names in `own`, an architecture's list, which ends with a NULL name and may be NULL; if
+ * it has none for the part, the only name is that of most architectures. */
 const char *organ_forward_part_name(const forward_name *own, forward_part part, bool gguf, unsigned index);
 
-/* Writes the name of the bias of a weight: its own name with "bias" for the "weight" at the end. Returns `name`. */
+/* Writes the name of the bias of a weight: the weight's name with "bias" in place of "weight" at the end. Returns
+ * `name`. */
 const char *organ_forward_bias_name(const char *weight, char name[256]);
 
-/* Writes the name of a part of one expert or head, whose number replaces the '#'. */
+/* Writes the name of a part of one expert or head: `pattern` with the number in place of '#'. */
 void organ_forward_number_name(const char *pattern, unsigned number, char name[128]);
 
 /* A part and its shape; rows 0: a vector. */
@@ -165,7 +168,7 @@ typedef struct forward_shape {
     uint64_t rows, cols;
 } forward_shape;
 /* A part of a mixer and its shape; rows 0: a vector. `small`: few numbers, which are read as FP32 and may have
- * additional dimensions of 1; else the matrix of a linear layer. */
+ * additional dimensions of 1; false: the matrix of a linear layer. */
 typedef struct forward_mixer_part {
     forward_part part;
     bool small;
@@ -178,7 +181,8 @@ size_t organ_forward_mixer_parts(const organ_forward_config *config, organ_mixer
                                  forward_mixer_part parts[FORWARD_MIXER_PARTS]);
 /* Upper bound on the parts of organ_forward_gemma_parts. */
 #define FORWARD_GEMMA_PARTS 19
-/* Lists the parts that the layer has in addition to those of all architectures; returns their number. */
+/* Lists the parts, with their shapes, that a layer of Gemma 3n, Gemma 4 or BitNet has in addition to those of all
+ * architectures; returns their number. */
 size_t organ_forward_gemma_parts(const organ_forward_config *config, const organ_layer_kind *kind,
                                  forward_shape shapes[FORWARD_GEMMA_PARTS]);
 

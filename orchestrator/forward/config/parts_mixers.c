@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The parts of recurrent mixers. */
+ * Lists the tensors (parts) of recurrent mixers with their shapes: {part, small, rows, cols}, rows 0 for a vector. */
 #include "orchestrator/forward/config/layer_parts.h"
 
 #include <string.h>
@@ -12,12 +12,14 @@ typedef struct optional_part {
     forward_mixer_part part;
 } optional_part;
 
-/* Lists the tensors of a layer with the gated delta rule, with their shapes. Projections are fused, fused by head
- * (Qwen3-Next), or apart (Kimi Linear), whose gates are products of two low-rank matrices. */
+/* Lists the tensors of the gated delta rule; returns their number. q, k and v are one tensor, one tensor together with
+ * z (by_head: Qwen3-Next), or a tensor each (apart). In Kimi Linear (by_channel) the projections of z and of the decays
+ * are products of two matrices with value_dim numbers between them. */
 static size_t delta_parts(const organ_forward_config *c, forward_mixer_part parts[MAX])
 {
     const organ_recurrent_config *const r = &c->recurrent;
     const uint64_t keys = (uint64_t)r->groups * r->key_dim, values = (uint64_t)r->heads * r->value_dim;
+    /* decays: decays of a token; low: inputs of the projections of z and of the decays */
     const uint64_t decays = r->by_channel ? keys : r->heads, low = r->by_channel ? r->value_dim : c->hidden;
     const bool by_head = r->projections == ORGAN_PROJECTIONS_BY_HEAD, apart = r->projections == ORGAN_PROJECTIONS_APART;
     const struct {
@@ -50,7 +52,7 @@ static size_t delta_parts(const organ_forward_config *c, forward_mixer_part part
     return count;
 }
 
-/* Copies the requested parts to `parts` and returns their number. */
+/* Copies those of the `count` parts that are requested to `parts` and returns their number. */
 static size_t present_parts(const optional_part *all, size_t count, forward_mixer_part parts[MAX])
 {
     size_t found = 0;
@@ -60,7 +62,8 @@ static size_t present_parts(const optional_part *all, size_t count, forward_mixe
     return found;
 }
 
-/* Lists the tensors of a short convolution (LFM2) with their shapes; returns their number. */
+/* Lists the tensors of a short convolution (LFM2); returns their number. The input projection has three outputs for
+ * each channel: two gates and the input of the convolution. */
 static size_t short_conv_parts(const organ_forward_config *c, forward_mixer_part parts[MAX])
 {
     const organ_recurrent_config *const r = &c->recurrent;
@@ -73,7 +76,7 @@ static size_t short_conv_parts(const organ_forward_config *c, forward_mixer_part
     return present_parts(all, sizeof all / sizeof *all, parts);
 }
 
-/* Lists the tensors of a layer with Mamba, with their shapes. */
+/* Lists the tensors of Mamba; returns their number. The input projection computes x and z, each `inner` wide. */
 static size_t mamba_parts(const organ_forward_config *c, forward_mixer_part parts[MAX])
 {
     const organ_recurrent_config *const r = &c->recurrent;
@@ -96,7 +99,8 @@ static size_t mamba_parts(const organ_forward_config *c, forward_mixer_part part
     return present_parts(all, sizeof all / sizeof *all, parts);
 }
 
-/* Lists the tensors of a layer with Mamba-2, with their shapes. */
+/* Lists the tensors of Mamba-2; returns their number. The input projection computes z, then the channels of the
+ * convolution (x, B and C), then dt. */
 static size_t mamba2_parts(const organ_forward_config *c, forward_mixer_part parts[MAX])
 {
     const organ_recurrent_config *const r = &c->recurrent;
@@ -115,7 +119,7 @@ static size_t mamba2_parts(const organ_forward_config *c, forward_mixer_part par
     return present_parts(all, sizeof all / sizeof *all, parts);
 }
 
-/* Lists the tensors of lightning attention (MiniMax) with their shapes; returns their number. */
+/* Lists the tensors of lightning attention (MiniMax); returns their number. PART_MIX_IN computes q, k and v. */
 static size_t lightning_parts(const organ_forward_config *c, forward_mixer_part parts[MAX])
 {
     const uint64_t inner = (uint64_t)c->recurrent.heads * c->recurrent.value_dim;
@@ -126,7 +130,7 @@ static size_t lightning_parts(const organ_forward_config *c, forward_mixer_part 
     return present_parts(all, sizeof all / sizeof *all, parts);
 }
 
-/* Lists the tensors of a recurrent mixer; attention has none here. */
+/* Lists the tensors of a recurrent mixer; returns their number, 0 for attention and for no mixer. */
 size_t organ_forward_mixer_parts(const organ_forward_config *c, organ_mixer mixer, forward_mixer_part parts[MAX])
 {
     switch (mixer) {

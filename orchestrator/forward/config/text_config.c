@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Finds the text part of a multimodal model in config.json and in the names of tensors. */
 #include "orchestrator/forward/config/text_config.h"
 
 #include "formats/base/json_text.h"
@@ -13,10 +14,12 @@
     "\"num_attention_heads\": 8, \"num_key_value_heads\": 4, \"head_dim\": 256, \"rms_norm_eps\": 1e-6, "              \
     "\"max_position_embeddings\": 131072, \"sliding_window\": 4096}"
 
+/* The architecture of the text part of multimodal models, by model_type of the text part. */
 /* clang-format off */
 static const struct {
-    const char *model_type, *architecture, *defaults; /* defaults: an object; NULL: published files are complete */
-} texts[] = {
+    /* defaults: missing members with their values, as a JSON object; NULL: published files are complete */
+    const char *model_type, *architecture, *defaults;
+} text_models[] = {
     {"llama",               "LlamaForCausalLM",      NULL},
     {"glm4v_text",         "Glm4ForCausalLM", NULL},
     {"glm4v_moe_text",     "Glm4MoeForCausalLM", NULL},
@@ -72,9 +75,10 @@ static const struct {
 };
 /* clang-format on */
 
+/* Returns the string, or NULL if the value is not a string. */
 static const char *word_in(const json_t *value) { return json_is_string(value) ? organ_json_plain(value) : NULL; }
 
-/* Adds members that text_config leaves out because they are the class's defaults in transformers. */
+/* Adds the members of `defaults`, a JSON object or NULL, that `text` lacks. */
 static void add_defaults(json_t *text, const char *defaults)
 {
     bool no_memory = false;
@@ -85,14 +89,14 @@ static void add_defaults(json_t *text, const char *defaults)
     json_decref(missing);
 }
 
-/* Model types of files that transformers has saved with another architecture's class and the published names of
- * tensors. */
+/* Model types whose architecture is not the one in `architectures`: transformers saves such models with the class of
+ * another architecture, but with the published names of tensors. */
 static const struct {
     const char *model_type, *architecture;
 } published[] = {{"exaone", "ExaoneForCausalLM"}, {"sarvam_moe", "SarvamMoEForCausalLM"}};
 
-/* Returns the object with the language model's settings (text_config of a multimodal model, or the root) and sets
- * *architecture to the class that runs it. */
+/* Returns the object with the text model's settings, text_config of a multimodal model or the root, and sets
+ * *architecture to the architecture of the text model. */
 json_t *organ_config_text(json_t *root, const char **architecture)
 {
     json_t *const nested = json_object_get(root, "text_config");
@@ -110,15 +114,15 @@ json_t *organ_config_text(json_t *root, const char **architecture)
         json_object_del(text, "final_logit_softcapping");
     if (own)
         *architecture = own;
-    for (size_t k = 0; type && k < sizeof texts / sizeof *texts; k++)
-        if (strcmp(type, texts[k].model_type) == 0) {
-            *architecture = texts[k].architecture;
-            add_defaults(text, texts[k].defaults);
+    for (size_t k = 0; type && k < sizeof text_models / sizeof *text_models; k++)
+        if (strcmp(type, text_models[k].model_type) == 0) {
+            *architecture = text_models[k].architecture;
+            add_defaults(text, text_models[k].defaults);
         }
     return text;
 }
 
-/* Returns the prefix of the language model's tensor names: the one under which the model has an embedding. */
+/* Returns the prefix of the text model's tensor names: the first with which there is an embedding, or "model.". */
 const char *organ_text_prefix(const organ_weights *weights)
 {
     static const char *const prefixes[] = {"model.",
@@ -138,6 +142,7 @@ const char *organ_text_prefix(const organ_weights *weights)
     return prefixes[0];
 }
 
+/* Returns the first of the known names of an output head that the model has, else "lm_head.weight". */
 const char *organ_text_head(const organ_weights *weights)
 {
     static const char *const heads[] = {"lm_head.weight", "language_model.lm_head.weight", "model.lm_head.weight"};

@@ -7,18 +7,19 @@
 
 #include <jansson.h>
 
-/* Returns the object of config.json that configures the text model: its member text_config, or `root` if it has none.
- * For a multimodal model, *architecture becomes the architecture of the text part, by its model_type or else by its
- * `architectures`, and members that published files of that model type lack get the defaults of transformers.
- * For Gemma3ForConditionalGeneration, the object loses final_logit_softcapping, which that class does not apply.
- * *architecture keeps its value if the text part says neither. */
+/* Returns the object of config.json that configures the text model: member text_config of `root`, or `root` if it has
+ * none. On entry *architecture is the first item of `architectures` in `root`. For a multimodal model it becomes the
+ * architecture of the text part, by model_type or else by `architectures` of the returned object; it keeps its value
+ * without both. Members that published files of that model type lack are added with the defaults of transformers. For
+ * Gemma3ForConditionalGeneration, final_logit_softcapping is removed, which that class does not apply. */
 json_t *organ_config_text(json_t *root, const char **architecture);
 
-/* Returns the prefix of the text model's tensors, which the file has before "embed_tokens.weight": "model.",
- * "model.language_model." or "language_model.model."; "model." if it has none of them. */
+/* Returns the prefix of the text model's tensors: the first of some known prefixes, such as "model." and
+ * "language_model.model.", with which the model has "embed_tokens.weight"; "model." if there is none. */
 const char *organ_text_prefix(const organ_weights *weights);
 
-/* Returns the name of the output head that the file has, or "lm_head.weight". */
+/* Returns the name of the output head: the first of some known names that the model has; "lm_head.weight" if it has
+ * none. */
 const char *organ_text_head(const organ_weights *weights);
 
 #endif

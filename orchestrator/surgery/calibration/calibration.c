@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Sums the second moments of a layer's inputs. Tokens are gathered into chunks of equal size, independent of the calls,
- * so that the sums do not depend on the calls. Products of 256 tokens are computed in FP32 and added to FP64 sums. */
+ * Sums the second moments of a layer's inputs. Tokens are collected into chunks of CHUNK tokens, so that the sums do
+ * not depend on the number of tokens in a call of organ_calibration_add. Products of 256 tokens are computed in FP32
+ * and added to FP64 sums. The symbols H, C, X_p and X_d are defined at organ_input_moments, W is options.weights. */
 #include "orchestrator/surgery/calibration/calibration.h"
 
 #include "orchestrator/machine/extent.h"
@@ -19,12 +20,12 @@
 #define CHUNK         ((size_t)512) /* tokens */
 #define SUMS          ((size_t)5)   /* arrays of organ_saliency_sums, a number for each feature */
 #define MAX_FEATURES  ((size_t)1 << 20)
-#define LARGEST_INPUT 1e15f /* the sum of a chunk's squares is far from the largest FP32 */
+#define LARGEST_INPUT 1e15f /* the sum of a chunk's squares, at most 512e30, is below the largest FP32, 3.4e38 */
 
-/* A square of at most PANEL x PANEL entries of H or C that is summed at once. */
+/* A rectangle of at most PANEL x PANEL entries of H or C, which one product sums. */
 typedef struct panel {
     size_t row, col; /* first feature of its rows and of its columns */
-    bool cross;      /* of C, else of H */
+    bool cross;      /* the panel is part of C; false: of H */
 } panel;
 
 /* The sums over the tokens added so far, and the statistics computed from them. */
@@ -35,15 +36,15 @@ struct organ_calibration {
     double *h, *c, *drift; /* the sums that `moments` points to; NULL: not summed */
     float *factors;        /* act_norm, stability and contribution, 3 x features */
     organ_saliency_sums sums;
-    double *sums_memory; /* memory of `sums` */
-    const float *levels; /* of the noise: the caller's, or own_levels */
-    float *own_levels;   /* NULL: the caller's levels are used */
-    float *chunk[2]; /* inputs of the chunk after pruned layers, and in the donor: CHUNK x features, or fewer rows if
-                        fewer tokens follow */
-    size_t buffered; /* number of tokens in the chunk */
-    unsigned char *scratch, *own_scratch; /* for products: organ_products_scratch bytes */
-    float *shift;                         /* (X_d - X_p) W^T of the chunk, CHUNK x rows; NULL without weights */
-    panel *panels;
+    double *sums_memory; /* memory of `sums`, SUMS x features; NULL with moments_only */
+    const float *levels; /* quantiles of the noise: the caller's, or own_levels */
+    float *own_levels;   /* NULL: the caller's levels are used, or no noise with moments_only */
+    /* inputs of the chunk in the pruned model, and in the donor (NULL with one stream): chunk_rows x features */
+    float *chunk[2];
+    size_t buffered;                      /* number of tokens in the chunk */
+    unsigned char *scratch, *own_scratch; /* memory for products, the caller's or own; own_scratch NULL: the caller's */
+    float *shift;                         /* (X_d - X_p) W^T of the chunk, tokens x rows of this rank; NULL without W */
+    panel *panels;                        /* all panels; this rank sums those of own_range */
     size_t panel_count;
     int singular; /* nonzero if a tile of H has no inverse */
     bool finished;
@@ -51,20 +52,22 @@ struct organ_calibration {
 
 /* ---- sums ---- */
 
-/* Returns which of `count` tiles, panels or rows a rank sums. */
+/* Returns the range of `count` tiles, panels or rows that rank `rank` sums. */
 static organ_row_range share_of(const organ_calibration *c, size_t count, size_t rank)
 {
     return organ_ranks_rows(c->engine->ranks, rank, count, 1);
 }
 
+/* Returns share_of for this rank. */
 static organ_row_range own_range(const organ_calibration *c, size_t count)
 {
     return organ_ranks_own_rows(c->engine->ranks, count, 1);
 }
 
+/* Returns the number of tiles of PANEL features; the last may have fewer features. */
 static size_t tile_count(const organ_calibration *c) { return (c->options.features + PANEL - 1) / PANEL; }
 
-/* Adds the chunk to the saliency sums of a tile of features. */
+/* Adds the chunk to the saliency sums of tile `index` of this rank. */
 static void add_saliency(void *context, size_t index, size_t worker)
 {
     organ_calibration *const c = context;
@@ -75,14 +78,14 @@ static void add_saliency(void *context, size_t index, size_t worker)
                        organ_min(PANEL, c->options.features - first));
 }
 
-/* The sums of a panel: rows x cols of them, `stride` from row to row. */
+/* The place of a panel in H or C. */
 typedef struct panel_sums {
-    double *at;
-    size_t rows, cols, stride;
+    double *at;        /* its first entry */
+    size_t rows, cols; /* its size */
+    size_t stride;     /* entries from one row to the next */
 } panel_sums;
 
-/* Returns where the sums of a panel begin, its size, and the distance between its rows. Second moments are stored as
- * consecutive diagonal blocks; the last block is narrower. */
+/* Returns the place of a panel. H and C are stored as consecutive diagonal blocks; the last block may be narrower. */
 static panel_sums sums_of(const organ_calibration *c, const panel *p)
 {
     const size_t features = c->options.features, block = c->moments.block, start = p->row / block * block;
@@ -92,7 +95,7 @@ static panel_sums sums_of(const organ_calibration *c, const panel *p)
                         organ_min(PANEL, features - p->col), width};
 }
 
-/* Adds the product of a chunk for one panel of H, or of the cross moments of both streams. */
+/* Adds X_p^T X_p of the chunk to panel `index` of this rank or, if it is a panel of C, X_d^T X_p. */
 static void add_panel(void *context, size_t index, size_t worker)
 {
     organ_calibration *const c = context;
@@ -111,7 +114,8 @@ static void add_panel(void *context, size_t index, size_t worker)
     c->engine->kernels->product(&product, c->scratch + worker * ORGAN_PRODUCT_SCRATCH);
 }
 
-/* Adds W (X_d - X_p)^T X_p of a chunk, from the shift of its outputs (X_d - X_p) W^T. */
+/* Adds W (X_d - X_p)^T X_p of the chunk to the rows of `drift` that this rank sums. Computes the shift of the outputs,
+ * (X_d - X_p) W^T, first, and multiplies its transpose by X_p. Overwrites X_d by X_d - X_p. */
 static void add_drift(organ_calibration *c)
 {
     const size_t n = c->options.features;
@@ -141,7 +145,7 @@ static void add_drift(organ_calibration *c)
     organ_products_run(c->engine, NULL, &drift, 1, c->scratch);
 }
 
-/* Adds the buffered tokens to all sums; each rank adds its own panels. */
+/* Adds the buffered tokens to the tiles, panels and rows that this rank sums, and empties the chunk. */
 static void calibration_add_chunk(organ_calibration *c)
 {
     if (c->buffered == 0)
@@ -158,12 +162,14 @@ static void calibration_add_chunk(organ_calibration *c)
 
 /* ---- creation ---- */
 
+/* Sets and returns ORGAN_IO: memory for a calibration cannot be allocated. */
 static organ_status calibration_no_memory(const organ_calibration_options *options, organ_error *error)
 {
     return organ_fail_errno(error, ENOMEM, "%s: calibration of %zu inputs", options->name, options->features);
 }
 
-/* Lists the panels to sum: those of H on and above the diagonal and, with two streams and without weights, all of C. */
+/* Lists the panels to sum: those of H on and above the diagonal and, with two streams and without weights, all panels
+ * of C. With diagonal blocks, panels outside of the blocks are left out. */
 static void list_panels(organ_calibration *c)
 {
     const size_t features = c->options.features, block = c->moments.block;
@@ -178,15 +184,16 @@ static void list_panels(organ_calibration *c)
     }
 }
 
-/* Returns the rows of the chunk buffers: CHUNK, or fewer if fewer tokens will be added. With ranks CHUNK, because they
- * also exchange sums through the buffer. */
+/* Returns the rows of the chunk buffers: CHUNK, or fewer if options.tokens is less. With several ranks always CHUNK,
+ * because organ_calibration_complete exchanges sums through the buffer. */
 static size_t chunk_rows(const organ_calibration *c)
 {
     const size_t tokens = c->options.tokens;
     return tokens && organ_ranks_count(c->engine->ranks) < 2 ? organ_min(tokens, CHUNK) : CHUNK;
 }
 
-/* Allocates the chunk of each stream, and scratch for products unless the caller gave it. */
+/* Allocates the chunk of each stream, and scratch for products unless the caller provides it. Returns false if memory
+ * cannot be allocated. */
 static bool allocate_chunks(organ_calibration *c)
 {
     const size_t n = c->options.features, rows = chunk_rows(c);
@@ -197,9 +204,10 @@ static bool allocate_chunks(organ_calibration *c)
     return c->chunk[0] && (c->chunk[1] || !c->options.two_streams) && c->scratch;
 }
 
-/* Allocates the sums; with weights, the drift in place of the cross moments. */
+/* Allocates the sums and buffers; with weights, the drift in place of C. Returns false without memory. */
 static bool calibration_allocate(organ_calibration *c)
 {
+    /* entries of all diagonal blocks, the last of which may be narrower */
     const size_t n = c->options.features, block = c->moments.block,
                  entries = n / block * block * block + n % block * (n % block);
     const size_t panels = (n + PANEL - 1) / PANEL, across = block / PANEL + 1;
@@ -223,12 +231,12 @@ static bool calibration_allocate(organ_calibration *c)
            ((c->sums_memory && c->levels) || !salient) && c->panels;
 }
 
-/* A matrix with few rows needs less memory for the sums over its outputs (rows x features) than for those over pairs of
- * inputs (features x features). */
+/* Returns true if the drift of a matrix with `rows` rows, rows x features sums, is less work than C, features x
+ * features sums. The drift needs two products of that size: hence the half. */
 bool organ_calibration_takes_weights(size_t rows, size_t features) { return rows < features / 2; }
 
-/* Returns the bytes of the sums. `undivided`: whole matrices of second moments instead of diagonal blocks of PANEL
- * features. With two streams and few rows, the drift (rows x features) replaces C. */
+/* Returns 8 bytes for each entry of H, C or the drift, which replaces C of a matrix with few rows, and 8 for the FP32
+ * copies of each entry of H. `undivided`: H is one matrix; false: diagonal blocks of PANEL features. */
 uint64_t organ_calibration_memory(uint64_t features, uint64_t rows, bool two_streams, bool undivided)
 {
     if (undivided && two_streams && rows > 0 && organ_calibration_takes_weights((size_t)rows, (size_t)features))
@@ -236,8 +244,8 @@ uint64_t organ_calibration_memory(uint64_t features, uint64_t rows, bool two_str
     return features * (undivided || features < PANEL ? features : PANEL) * (two_streams ? 24 : 16);
 }
 
-/* Sets the block of H: whole if it fits in memory, else PANEL columns. Clears options.weights if they will not be
- * used. */
+/* Sets moments.block, the width of the blocks of H: all features if organ_calibration_memory is at most engine->memory,
+ * else PANEL. Clears options.weights unless `drift` will be summed. */
 static void choose_sums(organ_calibration *c)
 {
     const organ_calibration_options *const o = &c->options;
@@ -248,8 +256,8 @@ static void choose_sums(organ_calibration *c)
         c->options.weights.values = NULL;
 }
 
-/* Creates a calibration without tokens: decides whether the second moments fit in memory whole or as diagonal blocks
- * (choose_sums), and allocates them. */
+/* Creates a calibration without tokens: chooses whether H is whole or diagonal blocks (choose_sums), and allocates the
+ * sums. */
 organ_status organ_calibration_create(const organ_calibration_options *options, const organ_engine *engine,
                                       organ_calibration **calibration, organ_error *error)
 {
@@ -273,7 +281,7 @@ organ_status organ_calibration_create(const organ_calibration_options *options, 
     return ORGAN_OK;
 }
 
-/* Frees the buffers that only organ_calibration_add needs; the moments remain. */
+/* Frees the memory that is not needed after organ_calibration_finish: buffers, saliency sums and the list of panels. */
 static void free_work(organ_calibration *c)
 {
     free(c->sums_memory);
@@ -304,7 +312,8 @@ void organ_calibration_destroy(organ_calibration *c)
 
 /* ---- tokens ---- */
 
-/* Fails at the first activation that is not finite or above LARGEST_INPUT, with its token and input. */
+/* Returns ORGAN_BAD_INPUT, naming token and input, if an activation is not finite or its magnitude exceeds
+ * LARGEST_INPUT. `where` is "" or " in the donor", for the message. */
 static organ_status check_inputs(const organ_calibration *c, const float *inputs, size_t tokens, const char *where,
                                  organ_error *error)
 {
@@ -319,8 +328,8 @@ static organ_status check_inputs(const organ_calibration *c, const float *inputs
     return ORGAN_OK;
 }
 
-/* Collects inputs until CHUNK tokens are buffered, then adds the chunk to the sums. With fixed chunks, the sums do not
- * depend on how callers split the tokens. */
+/* Adds the inputs of tokens, tokens x features: collects them until CHUNK tokens are buffered, then adds the chunk to
+ * the sums. Because chunks have a fixed size, the sums do not depend on how callers split the tokens. */
 organ_status organ_calibration_add(organ_calibration *c, const float *pruned_inputs, const float *donor_inputs,
                                    size_t tokens, organ_error *error)
 {
@@ -350,20 +359,22 @@ organ_status organ_calibration_add(organ_calibration *c, const float *pruned_inp
 
 /* ---- ranks ---- */
 
-/* Operation on sums: count them, copy them to the buffer for other ranks, or copy them back. */
-typedef enum movement { COUNTED, TAKEN, PUT } movement;
+/* The operation of move_sums: counts sums, copies them to the buffer to send, or copies them from a received buffer. */
+typedef enum movement { SUMS_COUNT, SUMS_PACK, SUMS_UNPACK } movement;
 
-/* Counts `rows` rows of `cols` sums, or copies them to or from `packed`, and returns their number. */
+/* Counts `rows` rows of `cols` sums, `stride` sums apart, or copies them to or from the contiguous buffer `packed`.
+ * Returns the number of sums. */
 static size_t move_sums(double *sums, size_t rows, size_t cols, size_t stride, double *packed, movement way)
 {
-    for (size_t i = 0; i < rows && way != COUNTED; i++)
-        memcpy(way == PUT ? sums + i * stride : packed + i * cols, way == PUT ? packed + i * cols : sums + i * stride,
+    const bool unpack = way == SUMS_UNPACK;
+    for (size_t i = 0; i < rows && way != SUMS_COUNT; i++)
+        memcpy(unpack ? sums + i * stride : packed + i * cols, unpack ? packed + i * cols : sums + i * stride,
                cols * sizeof *sums);
     return rows * cols;
 }
 
-/* Calls move_sums for the first panels of the range, as many as fit in the buffer, and removes them from *range.
- * Returns the number of sums. */
+/* Calls move_sums for the first panels of the range, as many as fit in the buffer `packed`, and removes them from
+ * *range. Returns the number of sums of these panels. */
 static size_t move_panels(const organ_calibration *c, organ_row_range *range, double *packed, movement way)
 {
     const size_t capacity = CHUNK * c->options.features * sizeof(float) / sizeof(double);
@@ -377,20 +388,20 @@ static size_t move_panels(const organ_calibration *c, organ_row_range *range, do
     return count;
 }
 
-/* Sends the panels of one rank to all others, buffer by buffer. */
+/* Sends the panels of rank `rank` to all other ranks, as many at a time as fit in the buffer `packed`. */
 static void complete_panels(const organ_calibration *c, size_t rank, double *packed, organ_error *error)
 {
     const bool own = rank == organ_ranks_rank(c->engine->ranks);
     for (organ_row_range remaining = share_of(c, c->panel_count, rank);
          remaining.first < remaining.end && !error->status;) {
         organ_row_range same = remaining;
-        const size_t count = move_panels(c, &remaining, packed, own ? TAKEN : COUNTED);
+        const size_t count = move_panels(c, &remaining, packed, own ? SUMS_PACK : SUMS_COUNT);
         if (organ_ranks_broadcast(c->engine->ranks, rank, packed, count * sizeof *packed, error) == ORGAN_OK && !own)
-            move_panels(c, &same, packed, PUT);
+            move_panels(c, &same, packed, SUMS_UNPACK);
     }
 }
 
-/* Sends the saliency sums of one rank to all others. */
+/* Sends the saliency sums of rank `rank` to all other ranks, through the buffer `packed`. */
 static void complete_saliency(const organ_calibration *c, size_t rank, double *packed, organ_error *error)
 {
     const size_t features = c->options.features;
@@ -399,13 +410,13 @@ static void complete_saliency(const organ_calibration *c, size_t rank, double *p
                  count = organ_min(tiles.end * PANEL, features) - organ_min(first, features);
     const bool own = rank == organ_ranks_rank(c->engine->ranks);
     if (own)
-        move_sums(c->sums_memory + first, SUMS, count, features, packed, TAKEN);
+        move_sums(c->sums_memory + first, SUMS, count, features, packed, SUMS_PACK);
     if (organ_ranks_broadcast(c->engine->ranks, rank, packed, SUMS * count * sizeof *packed, error) == ORGAN_OK && !own)
-        move_sums(c->sums_memory + first, SUMS, count, features, packed, PUT);
+        move_sums(c->sums_memory + first, SUMS, count, features, packed, SUMS_UNPACK);
 }
 
-/* Sends the sums of every rank to all others. Uses the chunk's memory as a buffer: it has room for a row of panels, and
- * therefore for the sums of saliency. */
+/* Adds the last chunk and sends the sums of every rank to all others. Uses the chunk as a buffer: its CHUNK x features
+ * FP32 have room for PANEL x features FP64, which is enough for any panel and for the SUMS x features saliency sums. */
 organ_status organ_calibration_complete(organ_calibration *c, organ_error *error)
 {
     const size_t ranks = organ_ranks_count(c->engine->ranks), features = c->options.features;
@@ -427,8 +438,8 @@ organ_status organ_calibration_complete(organ_calibration *c, organ_error *error
 
 /* ---- results ---- */
 
-/* Sets act_norm of inputs [first, first + width) to their root mean square, stability and contribution to 1. `h` is the
- * tile of H that begins at input `first`. */
+/* With moments_only: sets act_norm of inputs [first, first + width) to their root mean square, from the diagonal of H,
+ * and stability and contribution to 1. `h` is the tile of H of these inputs, with `stride` entries from row to row. */
 static void finish_moments(organ_calibration *c, const double *h, size_t stride, size_t first, size_t width)
 {
     const size_t n = c->options.features;
@@ -438,7 +449,8 @@ static void finish_moments(organ_calibration *c, const double *h, size_t stride,
     }
 }
 
-/* Computes act_norm, and unless moments_only stability and contribution, of a tile of inputs. */
+/* Computes act_norm, stability and contribution of tile `index` of the inputs; with moments_only only act_norm. Sets
+ * c->singular if the tile of H has no inverse. */
 static void finish_tile(void *context, size_t index, size_t worker)
 {
     organ_calibration *const c = context;
@@ -457,7 +469,7 @@ static void finish_tile(void *context, size_t index, size_t worker)
         __atomic_store_n(&c->singular, 1, __ATOMIC_RELAXED);
 }
 
-/* Returns the mean of H's diagonal per token, the scale of the damping. */
+/* Returns the mean of the diagonal of H / tokens. */
 static double mean_diagonal(const organ_calibration *c)
 {
     const size_t n = c->options.features, block = c->moments.block;
@@ -469,8 +481,8 @@ static double mean_diagonal(const organ_calibration *c)
     return sum / (double)n / (double)c->moments.tokens;
 }
 
-/* Adds the last chunk, computes the factors of each input tile by tile, and sets c->moments. No tokens can be added
- * afterwards. */
+/* Adds the last chunk, computes act_norm, stability and contribution of all inputs, and sets c->moments. No tokens can
+ * be added afterwards. Returns ORGAN_BAD_INPUT if there are no tokens, all inputs are 0, or H has no inverse. */
 organ_status organ_calibration_finish(organ_calibration *c, organ_error *error)
 {
     const size_t n = c->options.features;
@@ -500,8 +512,8 @@ organ_status organ_calibration_finish(organ_calibration *c, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Creates a finished calibration from the norms of inputs alone: stability and contribution are 1, and there are no
- * second moments between inputs. */
+/* Creates a finished calibration whose act_norm are `norms`, one for each input, and which has no H and no C. Stability
+ * and contribution are 1; `tokens` is only copied to the result. */
 organ_status organ_calibration_from_norms(const organ_calibration_options *options, const float *norms, uint64_t tokens,
                                           organ_calibration **calibration, organ_error *error)
 {
@@ -541,6 +553,7 @@ organ_status organ_calibration_from_norms(const organ_calibration_options *optio
     return error->status;
 }
 
+/* Returns the results; NULL before organ_calibration_finish. */
 const organ_input_moments *organ_calibration_moments(const organ_calibration *c)
 {
     return c->finished ? &c->moments : NULL;

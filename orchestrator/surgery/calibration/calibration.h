@@ -8,11 +8,13 @@
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/surgery/calibration/saliency.h"
 
-/* Columns of a tile, and of a block if H is block-diagonal. */
-#define ORGAN_CALIBRATION_BLOCK   ORGAN_SALIENCY_BLOCK
-#define ORGAN_CALIBRATION_DAMPING 0.01 /* times the mean of the diagonal, for the contribution */
+/* Features of a tile, the unit of the computation, and of a diagonal block of H if H does not fit in memory whole. */
+#define ORGAN_CALIBRATION_BLOCK ORGAN_SALIENCY_BLOCK
+/* The number added to the diagonal of H / tokens before the contribution is computed, as a share of the diagonal's
+ * mean. */
+#define ORGAN_CALIBRATION_DAMPING 0.01
 
-/* The layer whose inputs a calibration gets, and the statistics to compute. */
+/* The layer whose inputs a calibration gets, and the statistics to compute. H and C: see organ_input_moments. */
 typedef struct organ_calibration_options {
     size_t features;  /* inputs of the layer, 1 .. 2^20 */
     const char *name; /* for messages; must outlive the calibration */
@@ -20,48 +22,52 @@ typedef struct organ_calibration_options {
     uint32_t layer;
     bool moments_only;   /* do not compute stability and contribution: they are 1, and seed, layer and levels are
                           * ignored */
-    bool two_streams;    /* the donor's inputs are added too and C is summed; else C is H */
+    bool two_streams;    /* organ_calibration_add also gets the donor's inputs, and C is summed; false: C is H */
     const float *levels; /* organ_normal_levels(), shared by several calibrations; must outlive organ_calibration_add.
                           * NULL: allocated here */
     unsigned char *scratch; /* organ_products_scratch(engine) bytes, aligned to 64, shared by calibrations that are not
                              * used at the same time; must outlive organ_calibration_finish. NULL: allocated here */
     size_t tokens;          /* upper bound of the number of tokens that will be added; 0: none is known */
-    /* With two streams, the weights W of the only matrix with these inputs, rows x features, or no values. If H is
-     * whole and it is less work, W (C - H) is summed instead of C. The weights must outlive the last
-     * organ_calibration_add and not change. */
+    /* With two streams: the weights W, rows x features, of the matrix with these inputs, if it is the only one; else
+     * weights.values is NULL. If H is whole and organ_calibration_takes_weights, W (C - H) is summed instead of C. The
+     * weights must outlive the last organ_calibration_add and not change. */
     organ_factor weights;
-    size_t rows;
+    size_t rows; /* rows of W */
 } organ_calibration_options;
 
-/* Returns true if a calibration with options.weights of `rows` rows would use them. */
+/* Returns true if a calibration with options.weights of `rows` rows would sum W (C - H), because that is less work than
+ * C: `rows` is below half of `features`. */
 bool organ_calibration_takes_weights(size_t rows, size_t features);
 
-/* Returns the bytes of the sums and of their FP32 copies while a matrix is pruned. `undivided`: H is one matrix, else
- * diagonal blocks. `rows`: rows of options.weights, 0 without weights. */
+/* Returns the bytes of the sums in FP64 and of their FP32 copies while a matrix is pruned. `undivided`: H is one
+ * matrix; false: diagonal blocks. `rows`: rows of options.weights, 0 without weights. */
 uint64_t organ_calibration_memory(uint64_t features, uint64_t rows, bool two_streams, bool undivided);
 
-/* The results of organ_calibration_finish. H and C are sums over tokens, not means, in FP64. They are stored as
- * consecutive blocks of the diagonal, each row-major: one block of features x features, or blocks of
- * ORGAN_CALIBRATION_BLOCK if the whole does not fit in memory. Block k begins at k * block * block and is min(block,
- * features - k * block) wide. */
+/* The results of organ_calibration_finish. X_p are the inputs in the pruned model, tokens x features, and X_d those in
+ * the donor. H = X_p^T X_p and C = X_d^T X_p are sums over tokens, not means, in FP64. Each is stored as consecutive
+ * blocks of its diagonal, each block row-major: one block of features x features, or blocks of ORGAN_CALIBRATION_BLOCK
+ * if the whole matrix does not fit in memory. Block k begins at entry k * block * block; the last block has the
+ * remaining features. */
 typedef struct organ_input_moments {
     size_t features, block; /* inputs; width of a diagonal block of H and C: `features` if they are whole */
     uint64_t tokens;        /* number of tokens in the sums */
-    const double *h;        /* X_p^T X_p: the upper triangle of each block; finite. NULL if the calibration has only
-                             * norms */
-    const double *c;        /* X_d^T X_p, complete; NULL with one stream or if `drift` is set */
+    const double *h;        /* H, only the upper triangle of each block; finite. NULL after
+                             * organ_calibration_from_norms */
+    const double *c;        /* C, both triangles of each block; NULL with one stream or if `drift` is set */
     const double *drift;    /* W (X_d - X_p)^T X_p, rows x features; NULL without weights, or if they were not used */
     size_t rows;            /* rows of `drift`; else 0 */
-    double mean_diagonal;   /* of H / tokens */
+    double mean_diagonal;   /* mean of the diagonal of H / tokens */
     const float *act_norm;  /* per feature: sqrt(mean x^2) */
-    const float *stability; /* 1 / (1 + CV^2) of |x + noise|, in (0, 1]; 1 for an input that is always zero */
-    const float *contribution; /* 1 / sqrt(H_jj [H^-1]_jj) within its tile, in (0, 1] */
+    /* per feature: 1 / (1 + CV^2), where CV is standard deviation / mean of |x + noise|, in (0, 1]; 1 for an input that
+     * is always zero */
+    const float *stability;
+    const float *contribution; /* per feature j: 1 / sqrt(H_jj [H^-1]_jj), H being its damped tile, in (0, 1] */
 } organ_input_moments;
 
 typedef struct organ_calibration organ_calibration;
 
-/* Creates a calibration. H is whole if organ_calibration_memory fits in the engine's memory. `engine` must outlive the
- * calibration. Returns ORGAN_USAGE if the number of features is out of range, ORGAN_IO if memory cannot be
+/* Creates a calibration without tokens. H is whole if organ_calibration_memory is at most engine->memory. `engine` must
+ * outlive the calibration. Returns ORGAN_USAGE if the number of features is out of range, ORGAN_IO if memory cannot be
  * allocated. */
 organ_status organ_calibration_create(const organ_calibration_options *options, const organ_engine *engine,
                                       organ_calibration **calibration, organ_error *error);

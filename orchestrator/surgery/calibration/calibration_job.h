@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Data and functions that the sources of the walk share: calibration_run.c opens it, calibration_walk.c runs through
- * the layers, captures.c stores the inputs of a layer, capture.c exchanges them between ranks, sharing.c assigns
- * matrices to ranks, states.c stores the hidden states of windows, calibration_rows.c converts between the row
- * orders of files and the forward pass. */
+ * Data and functions that the sources of the calibration walk share. calibration_run.c opens the walk;
+ * calibration_walk.c runs the text through the layers; captures.c gathers the inputs of a layer's matrices, which a tap
+ * (organ_tap, a callback of the forward pass) receives; capture.c exchanges inputs between ranks; sharing.c assigns
+ * matrices to ranks; states.c stores hidden states; calibration_rows.c converts between the row orders of files and the
+ * forward pass. */
 #ifndef ORGAN_CALIBRATION_JOB_H
 #define ORGAN_CALIBRATION_JOB_H
 
@@ -19,14 +20,14 @@ struct organ_calibration_run {
     const organ_engine *engine;
     const organ_progress *progress;
     organ_calibration_run_facts facts;
-    uint32_t *tokens; /* samples x context */
-    size_t *begin;    /* first token of each window in `tokens`, and the end: samples + 1 numbers */
+    uint32_t *tokens; /* ids of the tokens of all windows, samples x context */
+    size_t *begin;    /* index in `tokens` of each window's first token, and the end: samples + 1 numbers */
     organ_calibration_chunks chunks;
     organ_calibration_states *states;       /* hidden states of the changed model, or of the only stream */
     organ_calibration_states *donor_states; /* hidden states of the donor, with two streams; else NULL */
     float *levels;           /* organ_normal_levels() for the noise of all calibrations; NULL with moments_only */
-    uint64_t text_memory;    /* bytes of the text and its tokens */
-    uint64_t moments_memory; /* bytes that the calibrations of a layer may use together */
+    uint64_t text_memory;    /* bytes that reading and encoding the text needed */
+    uint64_t moments_memory; /* bytes that the second moments of one layer's matrices may use together */
 };
 
 /* Returns true if at least `tokens` tokens are between the windows, for organ_calibration_cut_test_windows. */
@@ -37,115 +38,127 @@ size_t organ_calibration_window_at(const organ_calibration_run *calib, size_t wi
 
 /* Matrices with the same inputs (Q, K and V; gate and up), which share a calibration. */
 typedef struct organ_calibration_group {
-    size_t leader; /* the unit whose inputs are gathered */
-    size_t features;
-    bool closed;         /* calibrated with its leader's weights: no other unit may join */
-    organ_engine engine; /* its memory decides whether the moments are one block */
+    size_t leader;       /* index of the unit whose inputs are gathered for all units of the group */
+    size_t features;     /* inputs of each matrix */
+    bool closed;         /* `calibration` uses the weights of the leader: no other unit may join */
+    organ_engine engine; /* copy of the engine; its member `memory` decides whether H is one block */
+    /* owned; NULL if the unit was moved to another group (organ_calibration_find_few_tokens) */
     organ_calibration *calibration;
-    float *kept; /* inputs of the current chunk in the changed stream, until those of the donor arrive; NULL with one
-                    stream */
+    /* inputs of the current chunk in the changed stream, tokens x features, until the donor's inputs of the same chunk
+     * arrive; NULL with one stream */
+    float *kept;
     uint64_t tokens; /* number of tokens gathered in the changed stream */
 } organ_calibration_group;
 
 /* A target matrix of the layer: a tensor, or a matrix of a stack of experts. */
 typedef struct organ_calibration_unit {
-    char name[400];              /* organ_calibration_matrix.name */
-    size_t target;               /* index of its tensor in the targets */
-    uint64_t matrix, rows, cols; /* index in a stack, else 0; its shape */
-    size_t group;                /* index of its group; SIZE_MAX: none yet */
-    bool expert; /* an expert: the streams may route different tokens to it, so it is calibrated on the changed stream
-                    alone */
+    char name[400];      /* organ_calibration_matrix.name */
+    size_t target;       /* index of its tensor in the targets */
+    uint64_t matrix;     /* index of the matrix in its stack; else 0 */
+    uint64_t rows, cols; /* shape of the matrix */
+    size_t group;        /* index of its group; SIZE_MAX: none yet */
+    /* the matrix belongs to an expert: the two streams may route different tokens to it, so it is calibrated on the
+     * changed stream alone */
+    bool expert;
     bool one_block; /* its second moments fit in memory as one block */
-    bool done;      /* finished by an earlier run */
+    bool done;      /* an earlier run has finished the matrix */
     bool fallback;  /* an expert with too few routed tokens: it is calibrated on all tokens of the layer */
-    size_t pass;    /* the run of the layer in which its inputs are gathered */
-    uint32_t owner; /* the rank that changes the unit */
-    bool common;    /* all ranks change it together, and `owner` writes it to the output */
+    size_t pass;    /* number of the pass in which its inputs are gathered (organ_calibration_captures.pass) */
+    uint32_t owner; /* the rank that changes the matrix */
+    bool common;    /* all ranks change the matrix together, and `owner` writes it to the output */
 } organ_calibration_unit;
 
-/* A call of a tap that other ranks replay: `tokens` rows of `features` inputs of a unit, from token `first` of the
- * chunk on. */
+/* A recorded call of a tap, which all ranks replay: `tokens` rows of `features` inputs of unit `unit`, from token
+ * `first` of the chunk on. */
 typedef struct organ_calibration_call {
     size_t unit, first, tokens, features;
-    bool donor, same; /* the stream; whether the inputs are those of the previous call */
-    uint64_t bytes;   /* bytes of inputs that are sent */
+    bool donor;     /* the inputs are those of the donor; false: of the changed model */
+    bool same;      /* the inputs are those of the previous call, and no bytes are sent */
+    uint64_t bytes; /* bytes of inputs that are sent */
 } organ_calibration_call;
 
 /* The tap calls that this rank has recorded for its current chunk. */
 typedef struct organ_calibration_record {
     organ_calibration_call *calls;
-    float **inputs; /* inputs of each call */
-    size_t count, capacity;
-    const float *last_input; /* address of the last call's inputs in the forward pass */
-    float *others;           /* buffer for the inputs of another rank's call */
+    float **inputs;          /* copies of the inputs of each call, owned */
+    size_t count, capacity;  /* recorded calls, and the room of both arrays */
+    const float *last_input; /* address of the last call's inputs in the forward pass, only to be compared */
+    float *others;           /* buffer for the inputs of another rank's call; NULL with one rank */
 } organ_calibration_record;
 
-/* The matrices of a layer while their inputs are gathered. */
+/* The matrices of a layer while their inputs are gathered. A pass is a run of the text through the layer that gathers
+ * the inputs of some units, which are then changed; most layers have one pass. */
 typedef struct organ_calibration_captures {
     const organ_calibration_run *calib;
     int32_t layer;
     organ_layer *loaded;
     organ_calibration_unit *units; /* in the order of targets and matrices */
     size_t unit_count;
-    organ_calibration_group *groups; /* room for one per unit */
+    organ_calibration_group *groups; /* room for two per unit: a unit with `fallback` opens a second group */
     size_t group_count;
-    unsigned char *scratch;  /* of products, for all calibrations: a layer may have thousands */
-    size_t pass, passes;     /* the current pass, and the number of passes */
-    uint64_t spare;          /* unused bytes for second moments */
-    bool fallback_pass;      /* only units with `fallback` are gathered */
-    size_t last;             /* unit of the last call in this run, SIZE_MAX: none */
-    const float *last_input; /* inputs of that call */
+    unsigned char *scratch;  /* scratch of products, shared by all calibrations: a layer may have thousands */
+    size_t pass, passes;     /* the current pass, from 0, and the number of passes */
+    uint64_t spare;          /* bytes of moments_memory that the second moments of this pass leave unused */
+    bool fallback_pass;      /* the layer runs again for experts with few tokens: gathers only units with `fallback` */
+    size_t last;             /* unit of the previous call of a tap; SIZE_MAX: none */
+    const float *last_input; /* address of the inputs of that call, only to be compared */
     organ_calibration_record record;
 } organ_calibration_captures;
 
-/* Lists the units of the layer. The caller closes *captures also after an error. */
+/* Lists the units of layer `layer`, `loaded`, and assigns them to passes. Returns ORGAN_IO if memory cannot be
+ * allocated. The caller closes *captures also after an error. */
 organ_status organ_calibration_gathering_open(const organ_calibration_run *calib, organ_layer *loaded, int32_t layer,
                                               organ_calibration_captures *captures, organ_error *error);
 void organ_calibration_gathering_close(organ_calibration_captures *captures);
 /* Discards the calibrations of this pass and begins the next one. */
 void organ_calibration_gathering_next(organ_calibration_captures *captures);
-/* Taps for organ_layer_run that gather the inputs of a chunk: first in the changed stream, then the same chunk in the
- * donor. A new chunk begins with organ_calibration_capture_next. */
+/* Begins a new chunk: inputs at the address of an earlier call are not those of the earlier call. */
 void organ_calibration_capture_next(organ_calibration_captures *captures);
+/* Taps for organ_layer_run that gather the inputs of a chunk: first organ_calibration_capture in the changed stream,
+ * then organ_calibration_capture_donor with the same chunk in the donor. */
 organ_status organ_calibration_capture(void *captures, const char *tensor, size_t first, size_t tokens, size_t features,
                                        const float *inputs, organ_error *error);
 organ_status organ_calibration_capture_donor(void *captures, const char *tensor, size_t first, size_t tokens,
                                              size_t features, const float *inputs, organ_error *error);
 /* Returns the index of the unit of the matrix `name` if this pass gathers its inputs, else SIZE_MAX. */
 size_t organ_calibration_unit_named(const organ_calibration_captures *captures, const char *name);
-/* Returns true if both units are in the attention or both in the feed-forward; only these can share an input buffer. */
+/* Returns true if both units are in the same module of the layer, such as the attention, a dense feed-forward or one
+ * expert; only such units can have the same inputs. */
 bool organ_calibration_same_place(const organ_calibration_captures *captures, const organ_calibration_unit *a,
                                   const organ_calibration_unit *b);
 
-/* Returns the tap for a stream. It gathers inputs at once, or, with several ranks, records them until
- * organ_calibration_capture_exchange. */
+/* Returns the tap for the changed stream or, if `donor`, for the donor's stream. With one rank it gathers inputs at
+ * once; with several ranks it records them until organ_calibration_capture_exchange. */
 organ_tap organ_calibration_tap(organ_calibration_captures *captures, bool donor);
 /* Exchanges recorded inputs after each rank has run its chunk (or has no chunk left): all ranks gather the inputs of
- * all ranks. Called also after an error, which every rank then returns. Does nothing without ranks. */
+ * all ranks. A rank must call it also after an error, which every rank then returns. Does nothing with one rank. */
 organ_status organ_calibration_capture_exchange(organ_calibration_captures *captures, organ_error *error);
 /* Allocates the buffer for inputs that other ranks record. Does nothing with one rank. */
 organ_status organ_calibration_record_open(organ_calibration_captures *captures, organ_error *error);
 void organ_calibration_record_close(organ_calibration_record *record);
-/* Called after the inputs of all routed tokens were gathered: marks the units of experts with fewer than
- * ORGAN_CALIBRATION_MIN_TOKENS of these tokens and discards their calibration. Sets *all_tokens to a flag for each
- * expert of the layer, which the caller frees, or to NULL if all experts have enough tokens. Returns ORGAN_IO if memory
- * cannot be allocated. */
+/* Called after the inputs of all routed tokens were gathered: sets `fallback` of the units of experts with fewer than
+ * ORGAN_CALIBRATION_MIN_TOKENS routed tokens and discards their calibrations. Sets *all_tokens to flags, true for these
+ * experts of the layer, which the caller frees, or to NULL if all experts have enough tokens. Returns ORGAN_IO if
+ * memory cannot be allocated. */
 organ_status organ_calibration_find_few_tokens(organ_calibration_captures *captures, bool **all_tokens,
                                                organ_error *error);
 /* Sets *all_tokens to flags that are true for all experts of the layer, which the caller frees; to NULL if the layer
  * has no experts. Returns ORGAN_IO if memory cannot be allocated. */
 organ_status organ_calibration_all_experts(const organ_calibration_captures *captures, bool **all_tokens,
                                            organ_error *error);
-/* Finishes the calibrations of this pass after the last chunk. */
+/* Finishes the calibrations of this pass after the last chunk. Returns ORGAN_USAGE if a unit has received no inputs,
+ * and the errors of organ_calibration_finish. */
 organ_status organ_calibration_gathering_finish(organ_calibration_captures *captures, organ_error *error);
 
-/* Assigns units to ranks after the inputs were gathered. The result is the same on all ranks. */
+/* Sets `owner` and `common` of all units: assigns them to ranks after the inputs were gathered. The result is the same
+ * on all ranks, unless work->alike. Does nothing with one rank. */
 organ_status organ_calibration_assign_units(const organ_calibration_captures *captures, organ_error *error);
-/* Sends each changed matrix from its owner to all ranks. Called also after an error, which every rank then returns. */
+/* Sends each changed matrix from its owner to all ranks. A rank must call it also after an error, which every rank then
+ * returns. Does nothing with one rank. */
 organ_status organ_calibration_exchange_matrices(const organ_calibration_captures *captures,
                                                  const organ_calibration_layer *layer, organ_error *error);
 
-/* Returns ORGAN_USAGE, with its name, if a target has no inputs (organ_forward_is_tapped). */
+/* Returns ORGAN_USAGE, naming the target, if the forward pass gives no inputs of a target (organ_forward_is_tapped). */
 organ_status organ_calibration_check_targets(const organ_calibration_run *calib, organ_error *error);
 
 /* Returns the last layer of the forward pass with a target, -1 if there is none; with work->every the last layer. */

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STRIP_BYTES ((uint64_t)4 << 20)
+#define STRIP_BYTES ((uint64_t)4 << 20) /* bytes of a strip in the file */
 
 /* Returns the number of rows of a head if the forward pass has q and k rows in another order than the file (interleaved
  * rotary embedding), else 0. */
@@ -18,8 +18,9 @@ uint64_t organ_calibration_reordered_rows(const organ_calibration_run *calib, co
     return config->rope_interleaved && rotated ? config->head_dim : 0;
 }
 
-/* Puts rows into the order of the forward pass or, with `to_file`, into that of the file, which stores a head of h rows
- * as 0, h/2, 1, h/2 + 1, ... */
+/* Puts `count` rows, whole heads, into the order of the forward pass or, with `to_file`, into that of the file. The
+ * file stores the h rows of a head in the order 0, h/2, 1, h/2 + 1, ... of the forward pass. Does nothing if the
+ * tensor's rows have one order in both. */
 organ_status organ_calibration_reorder_rows(const organ_calibration_run *calib, const organ_tensor *tensor,
                                             float *weights, uint64_t count, bool to_file, organ_error *error)
 {
@@ -42,13 +43,14 @@ organ_status organ_calibration_reorder_rows(const organ_calibration_run *calib, 
     return ORGAN_OK;
 }
 
+/* Returns number and shape of the tensor's matrices in a loaded layer, where rows are out_features. */
 organ_matrices organ_calibration_matrices(const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_matrices m = organ_tensor_matrices(tensor);
     return organ_forward_is_transposed(calib->facts.forward, tensor) ? (organ_matrices){m.count, m.cols, m.rows} : m;
 }
 
-/* Returns the rows of a strip of about STRIP_BYTES; a multiple of a head's rows if rows are reordered. */
+/* Returns the rows of a strip: as many as fit in STRIP_BYTES but at least one; if rows are reordered, whole heads. */
 static uint64_t strip_rows(const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_matrices m = organ_tensor_matrices(tensor);
@@ -58,6 +60,7 @@ static uint64_t strip_rows(const organ_calibration_run *calib, const organ_tenso
     return rows < m.rows ? rows : m.rows;
 }
 
+/* Returns the bytes of the two buffers of a strip and, if the file has the matrix transposed, of its FP32 copy. */
 uint64_t organ_calibration_strip_memory(const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_matrices m = organ_tensor_matrices(tensor);
@@ -66,8 +69,10 @@ uint64_t organ_calibration_strip_memory(const organ_calibration_run *calib, cons
     return 2 * strip_rows(calib, tensor) * m.cols * organ_dtype_describe(tensor->dtype)->bytes + copy;
 }
 
+/* Allocates at least `bytes` bytes, aligned to a page; the caller frees them. */
 void *organ_calibration_aligned_alloc(size_t bytes) { return aligned_alloc(4096, (bytes + 4095) / 4096 * 4096); }
 
+/* The function that organ_calibration_strips calls for each strip. */
 typedef organ_status each_strip(void *context, const organ_calibration_strip *strip, organ_error *error);
 
 /* Calls `each` for the strips of a matrix whose weights have the order of the file, with buffers for a strip's bytes in
@@ -95,8 +100,9 @@ static organ_status stored_strips(const organ_calibration_run *calib, const orga
     return error->status;
 }
 
-/* Calls `each` for the strips of a matrix as the file stores it. If the file has it transposed (stacked experts of some
- * architectures), strips come from a transposed copy, whose changes are copied back. */
+/* Calls `each` for the strips of a matrix, in the shape that the file has. If the file has the matrix transposed
+ * (stacked experts of some architectures), strips belong to a transposed copy of `weights`, and the changed copy is
+ * transposed back. */
 organ_status organ_calibration_strips(
     const organ_calibration_run *calib, const organ_tensor *tensor, uint64_t matrix, float *weights, void *context,
     organ_status (*each)(void *context, const organ_calibration_strip *strip, organ_error *error), organ_error *error)
@@ -115,6 +121,7 @@ organ_status organ_calibration_strips(
     return error->status;
 }
 
+/* Converts s->stored, in the type and order of the file, to s->weights in FP32 and the order of the forward pass. */
 organ_status organ_calibration_widen(const organ_calibration_run *calib, const organ_calibration_strip *s,
                                      organ_error *error)
 {
@@ -122,9 +129,9 @@ organ_status organ_calibration_widen(const organ_calibration_run *calib, const o
     return organ_calibration_reorder_rows(calib, s->tensor, s->weights, s->rows, false, error);
 }
 
-/* Rounds the weights of a strip to the type of the tensor, in the order of the file, and stores the result in s->stored
- * and, widened again, in s->weights. Returns ORGAN_BAD_INPUT if a rounded weight is not finite: the FP32 value may
- * exceed the range of the tensor's type. */
+/* Rounds the weights of a strip to the type of the tensor. Writes the result to s->stored, in the order of the file,
+ * and as FP32 to s->weights, in the order of the forward pass. Returns ORGAN_BAD_INPUT if a rounded weight is not
+ * finite, because the FP32 value exceeds the range of the tensor's type. */
 organ_status organ_calibration_round(const organ_calibration_run *calib, const organ_calibration_strip *s,
                                      organ_error *error)
 {
@@ -142,6 +149,7 @@ organ_status organ_calibration_round(const organ_calibration_run *calib, const o
     return organ_calibration_reorder_rows(calib, tensor, s->weights, s->rows, false, error);
 }
 
+/* Returns the last layer of the forward pass with a target, -1 without targets; with work->every the last layer. */
 int32_t organ_calibration_last_layer(const organ_calibration_run *calib)
 {
     int32_t last = -1;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Opens a walk: cuts the windows of the calibration text, and divides the memory between hidden states, the caller's
- * work and second moments. */
+ * Opens a walk, a run of the calibration text through the model, layer by layer, that changes its matrices. Cuts the
+ * windows of the text, and divides the memory between hidden states, the caller's work and second moments. */
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "formats/base/paged_rows.h"
@@ -16,13 +16,14 @@
 #include <string.h>
 #include <xxhash.h>
 
-#define CHUNK_TOKENS ((size_t)1024) /* as many as a forward pass processes together */
+#define CHUNK_TOKENS ((size_t)1024) /* tokens that a forward pass processes together */
 
 /* Returns the name of the option that sets the number of windows, for messages. */
 static const char *counted_by(const organ_calibration_run_options *o) { return o->counted ? o->counted : "--samples"; }
 
-/* Lowers o->calibration.samples to the number of windows that the text has room for. If tokens must be left for tests
- * (o->reserve), lowers it by 1/64 at a time until enough are left, in at most 900 steps. */
+/* Lowers o->calibration.samples to the number of windows that the text has room for. If tokens must be left for test
+ * windows (o->reserve), then lowers it by 1/64 at a time until enough tokens are left, but not below `least`. Returns
+ * ORGAN_BAD_INPUT for a text without tokens, ORGAN_USAGE if the text has fewer than `least` windows. */
 static organ_status fit_samples(organ_calibration_run *calib, organ_error *error)
 {
     organ_calibration_run_options *const o = calib->options;
@@ -38,13 +39,13 @@ static organ_status fit_samples(organ_calibration_run *calib, organ_error *error
                           "give a longer text or a smaller --context",
                           o->calibration.text, count, count == 1 ? "" : "s", windows, windows == 1 ? "" : "s",
                           o->calibration.context, least, least == 1 ? "is" : "are");
-    const unsigned there = o->calibration.samples = windows < requested ? (unsigned)windows : requested;
+    const unsigned possible = o->calibration.samples = windows < requested ? (unsigned)windows : requested;
     while (o->reserve && o->calibration.samples > least && !organ_calibration_has_test_tokens(calib, o->reserve)) {
         const size_t fewer = o->calibration.samples - 1 - o->calibration.samples / 64;
         o->calibration.samples = (unsigned)(fewer > least ? fewer : least);
     }
     if (o->reserve && !organ_calibration_has_test_tokens(calib, o->reserve))
-        o->calibration.samples = there; /* organ_calibration_cut_test_windows reports the error */
+        o->calibration.samples = possible; /* organ_calibration_cut_test_windows reports the error */
     if (o->calibration.samples < requested)
         organ_progress_note(calib->progress, "%s has %zu tokens: %u window%s of %u %s used, not %u (%s)",
                             o->calibration.text, count, o->calibration.samples, o->calibration.samples == 1 ? "" : "s",
@@ -53,7 +54,8 @@ static organ_status fit_samples(organ_calibration_run *calib, organ_error *error
     return ORGAN_OK;
 }
 
-/* Cuts the windows from the text, each with the BOS token first if the tokenizer adds one. */
+/* Copies the windows from `ids`, the tokens of the text, to calib->tokens. If the tokenizer adds a BOS token, it
+ * replaces the first token of each window. */
 static organ_status calib_cut(organ_calibration_run *calib, const uint32_t *ids, organ_error *error)
 {
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(calib->facts.tokenizer);
@@ -75,7 +77,7 @@ static organ_status calib_cut(organ_calibration_run *calib, const uint32_t *ids,
     return ORGAN_OK;
 }
 
-/* Returns the sum of `of` over the targets of a layer, for the layer with the largest sum. */
+/* Returns the largest sum of `of` over the targets of one layer; the targets are sorted by layer. */
 static uint64_t max_of_layers(const organ_calibration_run *calib,
                               uint64_t (*of)(const organ_calibration_run *calib, const organ_tensor *target))
 {
@@ -91,14 +93,14 @@ static uint64_t max_of_layers(const organ_calibration_run *calib,
     return max;
 }
 
+/* Returns the values per token that are kept for a target: its inputs, 0 for an expert. */
 static uint64_t kept_values(const organ_calibration_run *calib, const organ_tensor *target)
 {
     return target->anatomy.expert < 0 ? organ_calibration_matrices(calib, target).cols : 0;
 }
 
-/* Returns the bytes of the changed stream's inputs that are kept for a chunk until the donor's inputs arrive: for each
- * token the inputs of all targets of a layer except experts, for the layer with most. 0 unless both streams are
- * used. */
+/* Returns the bytes of the changed stream's inputs that organ_calibration_capture keeps for a chunk of `chunk_tokens`
+ * tokens until the donor's inputs arrive, in the layer with the most inputs. 0 unless both streams are used. */
 static uint64_t kept_bytes(const organ_calibration_run *calib, uint64_t chunk_tokens)
 {
     return calib->options->streams == ORGAN_INPUTS_BOTH
@@ -106,7 +108,8 @@ static uint64_t kept_bytes(const organ_calibration_run *calib, uint64_t chunk_to
                : 0;
 }
 
-/* Returns the bytes that work on the largest matrix needs, without its moments. */
+/* Returns the largest number of bytes that the work on one matrix needs, without its moments: its weights in FP32 and
+ * work->memory. */
 static uint64_t work_bytes(const organ_calibration_run *calib)
 {
     const organ_calibration_work *const work = calib->work;
@@ -121,7 +124,8 @@ static uint64_t work_bytes(const organ_calibration_run *calib)
     return max;
 }
 
-/* Divides the windows into chunks of about CHUNK_TOKENS tokens that run through a layer together. */
+/* Divides the windows into chunks of at most CHUNK_TOKENS tokens, or one window if it is longer, that run through a
+ * layer together. All chunks belong to this rank; set_chunks divides them among ranks. */
 static organ_calibration_chunks chunks_of(const organ_calibration_run_options *o, const organ_forward *forward)
 {
     const size_t full = o->calibration.context < CHUNK_TOKENS ? CHUNK_TOKENS / o->calibration.context : 1,
@@ -130,17 +134,19 @@ static organ_calibration_chunks chunks_of(const organ_calibration_run_options *o
     return (organ_calibration_chunks){samples, full < samples ? full : samples, 0, 1, o->calibration.context * token};
 }
 
+/* Returns true if the states of the changed model and of the donor are both needed. */
 static bool two_streams(const organ_calibration_run_options *o) { return o->streams == ORGAN_INPUTS_BOTH; }
 
-/* Returns true if layers run on copies of the states. */
+/* Returns true if a layer gathers inputs on a copy of a chunk's states, because the states run through the layer again
+ * later. */
 static bool runs_on_copies(const organ_calibration_run_options *o, const organ_forward *forward)
 {
     return o->streams != ORGAN_INPUTS_DONOR || (o->reruns && organ_forward_describe(forward)->experts > 0);
 }
 
-/* Returns the bytes of memory for the states of chunks 0, step, 2 step, ... in all streams. The tokens of the text are
- * counted only if the states are in a scratch file: in memory the states need so much more that tokens do not matter.
- */
+/* Returns the bytes of memory for the states of chunks 0, step, 2 step, ... in all streams. The token ids of the
+ * windows are counted only if the states are in a scratch file: states in memory are so much larger that the ids do not
+ * matter. */
 static uint64_t states_memory(const organ_calibration_run_options *o, const organ_forward *forward, bool scratch,
                               size_t step)
 {
@@ -151,13 +157,15 @@ static uint64_t states_memory(const organ_calibration_run_options *o, const orga
            (two_streams(o) ? organ_calibration_states_memory(&chunks, false, scratch) : 0) + (scratch ? tokens : 0);
 }
 
+/* Returns the bytes of memory for the hidden states of one process. */
 uint64_t organ_calibration_run_memory(const organ_calibration_run_options *options, const organ_forward *forward)
 {
     return states_memory(options, forward, options->calibration.scratch != NULL, 1);
 }
 
-/* Returns the largest number of captured values for one token in any layer: the inputs of the layer's targets in all
- * streams, plus the widest input a second time as a buffer. */
+/* Returns the largest number of values that capture.c needs for one token in any layer: the inputs of the layer's
+ * targets in all streams, plus the widest input again for the buffer of other ranks' inputs. Experts count with the
+ * inputs of the routed ones. */
 static uint64_t max_captured(const organ_calibration_run *calib)
 {
     const organ_targets *const targets = calib->targets;
@@ -180,9 +188,9 @@ static uint64_t max_captured(const organ_calibration_run *calib)
     return max;
 }
 
-/* Returns the additional bytes that each of several ranks needs: the recorded inputs of its own chunk and a buffer for
- * the inputs of other ranks, minus the bytes that it saves because other ranks hold the states of their chunks (at
- * least half of all states). */
+/* Returns the bytes that each of several ranks needs beyond those of a single process, at least 0: the recorded inputs
+ * of its chunk and a buffer for inputs of other ranks, minus the states that other ranks hold (with two ranks every
+ * second chunk). */
 static uint64_t exchange_bytes(const organ_calibration_run *calib, bool scratch)
 {
     const organ_calibration_run_options *const o = calib->options;
@@ -192,13 +200,13 @@ static uint64_t exchange_bytes(const organ_calibration_run *calib, bool scratch)
     return organ_ranks_count(calib->engine->ranks) > 1 && captured > less ? captured - less : 0;
 }
 
-/* A walk, and the bytes that it needs in addition to the forward pass. */
+/* A walk, and the bytes that it needs in addition to the forward pass: the context of leaves_more. */
 typedef struct calib_extra_memory {
     const organ_calibration_run *calib;
-    uint64_t requested;
+    uint64_t requested; /* bytes */
 } calib_extra_memory;
 
-/* Returns true if `memory` leaves what the calibration needs in addition to the forward pass. */
+/* Returns true if a --memory of `memory` bytes leaves more than the requested bytes after the forward pass. */
 static bool leaves_more(void *context, uint64_t memory)
 {
     const calib_extra_memory *const b = context;
@@ -206,8 +214,8 @@ static bool leaves_more(void *context, uint64_t memory)
            b->requested;
 }
 
-/* Returns the bytes that the walk needs in addition to the states: for kept inputs of a chunk or work on a matrix,
- * whichever is more, and for work->extra. */
+/* Returns the bytes that the walk needs in addition to the states: the larger of the kept inputs of a chunk and the
+ * work on a matrix, which do not exist at the same time, plus work->extra. */
 static uint64_t extra_bytes(const organ_calibration_run *calib, bool scratch)
 {
     const organ_calibration_work *const work = calib->work;
@@ -216,14 +224,15 @@ static uint64_t extra_bytes(const organ_calibration_run *calib, bool scratch)
     return (captures > working ? captures : working) + (work->extra ? work->extra(work->context, calib, scratch) : 0);
 }
 
-/* Returns the memory needed in addition to the forward pass, with the states in memory or in --scratch. */
+/* Returns the walk with the bytes that it needs in addition to the forward pass, with the states in memory or, if
+ * `scratch`, in a file. */
 static calib_extra_memory extra_memory_of(const organ_calibration_run *calib, bool scratch)
 {
     const uint64_t states = states_memory(calib->options, calib->facts.forward, scratch, 1);
     return (calib_extra_memory){calib, states + extra_bytes(calib, scratch) + exchange_bytes(calib, scratch)};
 }
 
-/* Returns the least memory with which the walk and the reading of its text succeed. */
+/* Returns the least --memory in bytes with which the walk and the reading of its text succeed. */
 uint64_t organ_calibration_run_min_memory(const organ_calibration_run *calib)
 {
     calib_extra_memory b = extra_memory_of(calib, calib->options->calibration.scratch != NULL);
@@ -231,7 +240,7 @@ uint64_t organ_calibration_run_min_memory(const organ_calibration_run *calib)
     return work > calib->text_memory ? work : calib->text_memory;
 }
 
-/* Returns the bytes of second moments as whole matrices if the target has moments of its own. */
+/* Returns the bytes of the second moments of a target as whole matrices, as if no other target shared its inputs. */
 static uint64_t whole_moments(const organ_calibration_run *calib, const organ_tensor *target)
 {
     const organ_matrices m = organ_calibration_matrices(calib, target);
@@ -239,15 +248,16 @@ static uint64_t whole_moments(const organ_calibration_run *calib, const organ_te
     return m.count * organ_calibration_memory(m.cols, m.rows, two_streams(calib->options) && !expert, true);
 }
 
-/* Adds a fifteenth to the moments, because a sixteenth of the memory is set aside for threads
- * (organ_forward_spare_memory). */
+/* Returns the --memory in bytes with which all second moments of a layer are whole matrices. Moments need 16/15 of
+ * their bytes, because organ_forward_spare_memory sets aside a sixteenth of the memory for threads. */
 uint64_t organ_calibration_run_max_memory(const organ_calibration_run *calib)
 {
     const uint64_t moments = max_of_layers(calib, whole_moments);
     return organ_calibration_run_min_memory(calib) + (moments ? moments + moments / 15 + 1 : 0);
 }
 
-/* Fails with the amount of memory that would suffice, and names --scratch if that helps. */
+/* Sets and returns ORGAN_USAGE: the engine's memory is too small. The message states the amount that suffices and, if
+ * it is less, the amount with hidden states in a file (--scratch). */
 static organ_status refuse_memory(const organ_calibration_run *calib, organ_error *error)
 {
     const organ_calibration_run_options *const o = calib->options;
@@ -263,7 +273,8 @@ static organ_status refuse_memory(const organ_calibration_run *calib, organ_erro
     return error->status;
 }
 
-/* Opens the hidden states of each stream, in memory or in --scratch. */
+/* Opens the hidden states of each stream, in memory or in --scratch, and checks that the directory has room for this
+ * rank's chunks. */
 static organ_status open_states(organ_calibration_run *calib, organ_error *error)
 {
     const organ_calibration_run_options *const o = calib->options;
@@ -278,7 +289,7 @@ static organ_status open_states(organ_calibration_run *calib, organ_error *error
                                      "the hidden states (--scratch) need", bytes, error);
 }
 
-/* Divides the windows into chunks, which are assigned to ranks in turn. */
+/* Divides the windows into chunks, and assigns to this rank every N-th chunk of N ranks. */
 static void set_chunks(organ_calibration_run *calib)
 {
     calib->chunks = chunks_of(calib->options, calib->facts.forward);
@@ -286,14 +297,15 @@ static void set_chunks(organ_calibration_run *calib)
     calib->chunks.step = organ_ranks_count(calib->engine->ranks);
 }
 
+/* Returns true if the engine's memory is sufficient for the walk. */
 static bool fits_work(const organ_calibration_run *calib)
 {
     calib_extra_memory b = extra_memory_of(calib, calib->options->calibration.scratch != NULL);
     return leaves_more(&b, calib->engine->memory);
 }
 
-/* Divides the engine's memory: hidden states and the caller's work come first, moments get the remaining bytes. Opens
- * the states. */
+/* Divides the engine's memory between hidden states, the caller's work and second moments, which get the remaining
+ * bytes. Opens the states. Returns ORGAN_USAGE if the memory is too small. */
 static organ_status calib_share_memory(organ_calibration_run *calib, organ_error *error)
 {
     const organ_calibration_run_options *const o = calib->options;
@@ -309,6 +321,7 @@ static organ_status calib_share_memory(organ_calibration_run *calib, organ_error
     return open_states(calib, error);
 }
 
+/* Prints a note if windows are longer than the context that the model supports. */
 static void note_context(const organ_calibration_run *calib)
 {
     const uint64_t made_for = organ_forward_describe(calib->facts.forward)->context;
@@ -317,6 +330,7 @@ static void note_context(const organ_calibration_run *calib)
                             calib->options->calibration.context, (unsigned long long)made_for, calib->model->path);
 }
 
+/* Returns ORGAN_USAGE if the number of windows or the tokens of a window are out of range. */
 organ_status organ_calibration_run_check(unsigned samples, unsigned context, organ_error *error)
 {
     if (!organ_within(samples, ORGAN_SAMPLES))
@@ -326,8 +340,9 @@ organ_status organ_calibration_run_check(unsigned samples, unsigned context, org
     return ORGAN_OK;
 }
 
-/* Loads the text, the tokenizer and the forward pass. If the memory is too small for the text, the message states what
- * both the text and the walk need. */
+/* Loads and encodes the text, and opens the tokenizer and the forward pass. If the memory is too small for the text,
+ * continues to open both to find what the walk needs, and the message states an amount that suffices for text and
+ * walk. */
 static organ_status calib_load(organ_calibration_run *calib, organ_text_input *text, organ_error *error)
 {
     organ_calibration_run_facts *const facts = &calib->facts;
@@ -352,7 +367,8 @@ static organ_status calib_load(organ_calibration_run *calib, organ_text_input *t
     return organ_memory_refuse_both(error, &other);
 }
 
-/* Refuses matrices stored as in_features x out_features unless the work supports them. */
+/* Returns ORGAN_USAGE if the file has a target as in_features x out_features, unless the caller supports this
+ * (work->transposed). */
 static organ_status refuse_transposed(const organ_calibration_run *calib, organ_error *error)
 {
     const bool transposed = !calib->work || calib->work->transposed;
@@ -364,7 +380,7 @@ static organ_status refuse_transposed(const organ_calibration_run *calib, organ_
     return ORGAN_OK;
 }
 
-/* Reads and encodes the text, cuts the windows, and divides the memory between states and moments. */
+/* Reads and encodes the text, cuts the windows, checks the targets, and divides memory between states and moments. */
 static organ_status read_text(organ_calibration_run *calib, organ_error *error)
 {
     organ_calibration_run_facts *const facts = &calib->facts;
@@ -388,6 +404,8 @@ static organ_status read_text(organ_calibration_run *calib, organ_error *error)
     return error->status;
 }
 
+/* Opens a walk: text, windows, tokenizer, forward pass and, with `work`, hidden states. The caller closes *calib also
+ * after an error. */
 organ_status organ_calibration_run_open(organ_calibration_run_options *options, const organ_model *model,
                                         const organ_targets *targets, const organ_calibration_work *work,
                                         const organ_engine *engine, const organ_progress *progress,
@@ -414,16 +432,19 @@ void organ_calibration_run_close(organ_calibration_run *calib)
     free(calib);
 }
 
+/* Returns the facts of the walk, which belong to it. */
 const organ_calibration_run_facts *organ_calibration_run_facts_of(const organ_calibration_run *calib)
 {
     return &calib->facts;
 }
 
+/* Returns how windows are divided into chunks, and which chunks this rank has. */
 const organ_calibration_chunks *organ_calibration_chunks_of(const organ_calibration_run *calib)
 {
     return &calib->chunks;
 }
 
+/* Returns the bytes that the second moments of a layer may use. */
 uint64_t organ_calibration_run_spare_memory(const organ_calibration_run *calib) { return calib->moments_memory; }
 
 /* Returns member "calibration" of a document: text, tokenizer and windows. `streams` describes where the inputs come

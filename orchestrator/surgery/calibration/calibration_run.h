@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/calibration: changes a model layer by layer while a calibration text runs through it. In each layer the
- * inputs of target matrices are gathered (calibration.h), a function of the caller changes the matrices, and the hidden
- * states of the text pass through the changed layer. Pruning, quantisation, allocation and healing use this walk.
+ * Room surgery/calibration: the walk, which changes a model layer by layer while a calibration text runs through it. In
+ * each layer the walk gathers the inputs of target matrices (calibration.h), a function of the caller changes the
+ * matrices, and the hidden states of the text pass through the changed layer. Pruning, quantisation, allocation and
+ * healing use this walk. A stream is the hidden states of all windows in one model: the changed model or the donor.
  *
  * Results are bit-identical on every machine and for any number of threads. --memory decides only whether second
  * moments are one block (organ_input_moments.block), independent of the number of threads. Hidden states in a scratch
@@ -36,23 +37,24 @@ typedef struct organ_calibration_run_options {
     const char *verb;                   /* for messages: "prune" */
     const char *doing;                  /* for messages: "pruning" */
     const char *counted;                /* the option that sets `samples`, for messages; NULL: "--samples" */
-    unsigned min_windows;               /* windows that the caller needs; 0: one is enough */
-    size_t reserve; /* tokens that the windows must leave for organ_calibration_cut_test_windows; 0: none */
+    unsigned min_windows;               /* least number of windows that the caller needs; 0: one */
+    /* tokens of the text that the windows must not use, for organ_calibration_cut_test_windows; 0: none */
+    size_t reserve;
     organ_calibration_inputs_of streams;
     bool moments_only; /* do not compute stability and contribution: they are 1, and `seed` is ignored */
-    bool reruns; /* ORGAN_INPUTS_DONOR: a layer with experts may run twice (ORGAN_CALIBRATION_MIN_TOKENS), on a copy of
-                  * a chunk of the states */
-    bool file_layers; /* layers of the forward pass must be those of the file: ORGAN_USAGE for LongCat-Flash
-                         (organ_forward_layer_of) */
-    bool all_experts; /* calibrate every expert on all tokens; the output of a layer still comes from the routed experts
-                       */
+    /* with ORGAN_INPUTS_DONOR: gather the inputs of layers with experts on copies of the states, so that such a layer
+     * can run again for experts with too few tokens (ORGAN_CALIBRATION_MIN_TOKENS) */
+    bool reruns;
+    /* layers of the forward pass must be those of the file: opening returns ORGAN_USAGE for LongCat-Flash, whose layers
+     * run as two each (organ_forward_layer_of) */
+    bool file_layers;
+    bool all_experts; /* calibrate every expert on all tokens; a layer's output still uses only the routed experts */
     uint64_t seed;    /* seed of the noise that stability is measured with */
 } organ_calibration_run_options;
 
 /* An expert that gets fewer routed tokens than this is calibrated on all tokens of its layer, as if the router had sent
  * them to it: fewer tokens do not determine how the expert's inputs correlate. The walk runs the layer a second time
- * for such experts, without more memory.
- */
+ * for such experts, without more memory. */
 #define ORGAN_CALIBRATION_MIN_TOKENS 8
 
 typedef struct organ_calibration_run organ_calibration_run;
@@ -61,27 +63,27 @@ typedef struct organ_calibration_run organ_calibration_run;
 typedef struct organ_calibration_layer {
     const organ_calibration_run *calib;
     int32_t number;      /* index of the layer in the model */
-    organ_layer *loaded; /* organ_layer_read and organ_layer_write address matrices by name */
+    organ_layer *loaded; /* for organ_layer_read and organ_layer_write, which address matrices by name */
 } organ_calibration_layer;
 
 /* A target matrix. Pointers are valid during the call. */
 typedef struct organ_calibration_matrix {
     const organ_calibration_layer *layer;
-    size_t target;   /* index of its tensor in the targets */
-    uint64_t matrix; /* index in a stack; else 0 */
-    uint64_t rows, cols;
-    const char *name; /* name in the forward pass: the tensor's name, or "NAME[E]" for a stack */
+    size_t target;       /* index of the matrix's tensor in the targets */
+    uint64_t matrix;     /* index of the matrix in a stack; else 0 */
+    uint64_t rows, cols; /* out_features, in_features */
+    const char *name;    /* name in the forward pass: the tensor's name, or "NAME[E]" for a stack */
     /* Finished input statistics. Matrices with the same inputs (q, k, v; gate, up) have the same calibration, which is
      * valid until `leave`; the caller may cache results by its address until then. NULL in calls of `restore`, and for
      * an expert without tokens (organ_calibration_work.mixtures). */
     const organ_calibration *calibration;
-    size_t users_left; /* number of matrices with this calibration that are changed later */
+    size_t users_left; /* number of matrices with the same calibration that this rank changes after this one */
     uint64_t spare;    /* bytes of --memory available for caches until `leave`, independent of the number of threads */
     /* Ranks that share the rows of the matrix, so that each gets all rows; NULL: this rank changes it alone. */
     struct organ_ranks *ranks;
-    bool own;      /* this rank writes it to the output */
-    bool fallback; /* an expert with fewer than ORGAN_CALIBRATION_MIN_TOKENS routed tokens: its inputs are those of all
-                      tokens */
+    bool own; /* this rank writes the matrix to the output */
+    /* an expert with fewer than ORGAN_CALIBRATION_MIN_TOKENS routed tokens: it is calibrated on all tokens */
+    bool fallback;
 } organ_calibration_matrix;
 
 /* Callbacks of the caller. All are called on the thread of the walk, layer by layer. The inputs of all matrices of a
@@ -97,9 +99,9 @@ typedef struct organ_calibration_work {
     /* Replaces `weights`, the donor's on entry, by the result of the earlier run. NULL without `done`. */
     organ_status (*restore)(void *context, const organ_calibration_matrix *matrix, float *weights, organ_error *error);
     /* Changes a matrix in place: rows x cols, row-major, rows in the order of the forward pass
-     * (organ_calibration_reordered_rows). The layer then contains the weights rounded to the donor's type. With
-     * ORGAN_INPUTS_DONOR `weights` is discarded, and a caller that writes to matrix->layer->loaded must restore the
-     * donor's values. */
+     * (organ_calibration_reordered_rows). The walk then writes the weights to the layer, in the donor's type. With
+     * ORGAN_INPUTS_DONOR the walk discards `weights`, and a caller that writes to matrix->layer->loaded must restore
+     * the donor's values. */
     organ_status (*change)(void *context, const organ_calibration_matrix *matrix, float *weights, organ_error *error);
     /* Change matrices with the same inputs consecutively, so that results cached for their calibration serve all of
      * them. Else the order is that of targets and matrices. */
@@ -108,16 +110,18 @@ typedef struct organ_calibration_work {
      * changed matrices. Targets with the same return value are assigned to one rank; NULL: each target is assigned
      * separately. With ORGAN_INPUTS_DONOR ranks do not exchange matrices. */
     size_t (*together)(void *context, size_t target);
-    bool alike; /* every rank changes all matrices */
-    /* For changes of experts' down projections, with ORGAN_INPUTS_CHANGED and `alike`: their inputs are multiplied by
-     * the router weights of the tokens. Their moments are always whole; if the moments of a layer exceed the memory,
-     * the layer runs several times, each time for some of them. `memory` includes those of one. An expert without
-     * routed tokens is passed to `change` with calibration NULL. */
+    bool alike; /* every rank changes all matrices, and ranks exchange none */
+    /* For targets that are experts' down projections, with ORGAN_INPUTS_CHANGED and `alike`: the walk multiplies the
+     * inputs of an expert by the router weights of its tokens. Moments of experts are always whole; if those of a layer
+     * exceed the memory, the layer runs several times, each time for some of the experts. `memory` must include the
+     * moments of one expert. An expert without routed tokens is passed to `change` with calibration NULL. */
     bool mixtures;
-    bool rows; /* `change` can share the rows of a matrix among ranks: done for matrices that need more work than an
-                * even share of the layer */
-    bool transposed; /* `change` and `restore` access the file through organ_calibration_strips, so the file may have
-                      * matrices as in_features x out_features; false: such targets are rejected */
+    /* `change` can share the rows of a matrix among ranks (organ_calibration_matrix.ranks). The walk uses this for
+     * matrices that need more work than an even share of the layer. */
+    bool rows;
+    /* `change` and `restore` access the file through organ_calibration_strips, so the file may have matrices as
+     * in_features x out_features; false: organ_calibration_run_open rejects such targets */
+    bool transposed;
     /* Called before the first and after the last matrix of a layer with targets. May be NULL. */
     organ_status (*enter)(void *context, const organ_calibration_layer *layer, organ_error *error);
     organ_status (*leave)(void *context, const organ_calibration_layer *layer, organ_error *error);
@@ -126,18 +130,19 @@ typedef struct organ_calibration_work {
      * chunk of this rank's windows (organ_calibration_chunks_of) has passed through the layer. */
     bool every;
     organ_status (*chunk_done)(void *context, const organ_calibration_layer *layer, size_t chunk, organ_error *error);
-    /* With `every` and ORGAN_INPUTS_BOTH, before `leave` changes the layer: gets a chunk of this rank's windows.
-     * `donor` has its states in the donor, which the callback must pass through the donor's layer; `changed` is a
-     * scratch copy of its states in the changed model. All ranks call it at the same time, also after an error, which
-     * every rank then returns; a rank without a further chunk gets windows->count 0. */
+    /* With `every` and ORGAN_INPUTS_BOTH, before `leave` changes the layer: called with each chunk of this rank's
+     * windows. `donor` has the chunk's states in the donor, which the callback must pass through the donor's layer;
+     * `changed` is a copy of the chunk's states in the changed model, which the callback may overwrite. All ranks call
+     * it at the same time, also after an error, which every rank then returns; a rank without a further chunk gets
+     * windows->count 0. */
     organ_status (*compare)(void *context, const organ_calibration_layer *layer, const organ_windows *windows,
                             size_t chunk, float *donor, float *changed, organ_error *error);
-    /* Returns the least bytes that the caller keeps during the walk in addition, with --scratch or without. May be
-     * NULL. */
+    /* Returns the least bytes of memory that the caller uses during the whole walk, in addition to `memory`. `scratch`:
+     * --scratch is given. May be NULL. */
     uint64_t (*extra)(void *context, const organ_calibration_run *calib, bool scratch);
 } organ_calibration_work;
 
-/* Returns ORGAN_USAGE unless samples are within ORGAN_SAMPLES and a context within ORGAN_CONTEXTS. */
+/* Returns ORGAN_USAGE unless `samples` is within ORGAN_SAMPLES and `context` within ORGAN_CONTEXTS. */
 organ_status organ_calibration_run_check(unsigned samples, unsigned context, organ_error *error);
 
 /* Reads the text, cuts its windows, opens tokenizer and forward pass and allocates the hidden states. Without `work`
@@ -147,9 +152,8 @@ organ_status organ_calibration_run_check(unsigned samples, unsigned context, org
  * options->reserve further tokens, organ_calibration_run_open lowers options->samples and prints a note.
  *
  * Returns
- *   - ORGAN_USAGE if a target has no inputs, if not even options->min_windows windows fit, or if --memory is too small
- * for
- *     hidden states, a layer and the work on a matrix, with the least sufficient amount in the message;
+ *   - ORGAN_USAGE if a target has no inputs, if the text has fewer than options->min_windows windows, or if --memory is
+ *     too small for hidden states, a layer and the work on a matrix; the message has the least sufficient amount;
  *   - ORGAN_IO if the scratch directory has no room for hidden states or no file can be created in it;
  *   - ORGAN_BAD_INPUT if the text has no tokens, the model has no tokenizer or its architecture is unknown. */
 organ_status organ_calibration_run_open(organ_calibration_run_options *options, const organ_model *model,
@@ -158,9 +162,9 @@ organ_status organ_calibration_run_open(organ_calibration_run_options *options, 
                                         organ_calibration_run **calib, organ_error *error);
 void organ_calibration_run_close(organ_calibration_run *calib); /* NULL is allowed */
 
-/* Finds the targets without inputs (organ_forward_is_tapped), for methods that leave them out: sets *untapped to a flag
- * for each tensor of the model, which the caller frees also after an error. Returns ORGAN_IO if memory cannot be
- * allocated, and the errors of organ_forward_open. */
+/* Finds the targets without inputs (organ_forward_is_tapped), for methods that leave them out: sets *untapped to flags,
+ * one for each tensor of the model, true for such targets. The caller frees them also after an error. Returns ORGAN_IO
+ * if memory cannot be allocated, and the errors of organ_forward_open. */
 organ_status organ_calibration_find_untapped(const organ_model *model, const organ_engine *engine,
                                              const organ_targets *targets, bool **untapped, organ_error *error);
 
@@ -179,10 +183,11 @@ typedef struct organ_calibration_test_windows {
     size_t length;
 } organ_calibration_test_windows;
 
-/* Cuts test windows with at least `requested` tokens, and less than a window more, evenly spread over the gaps between
- * the windows of the walk. Returns ORGAN_USAGE, naming `option`, if the gaps have fewer tokens or are shorter than
- * ORGAN_CALIBRATION_MIN_REST. The caller releases *rest in any case. */
+/* Least tokens of a test window. */
 #define ORGAN_CALIBRATION_MIN_REST ((size_t)16)
+/* Cuts test windows with at least `requested` tokens, and less than a window more, evenly spread over the gaps between
+ * the windows of the walk. Returns ORGAN_USAGE, naming `option`, if the gaps have fewer tokens or one is shorter than
+ * ORGAN_CALIBRATION_MIN_REST. The caller releases *rest in any case. */
 organ_status organ_calibration_cut_test_windows(const organ_calibration_run *calib, size_t requested,
                                                 const char *option, organ_calibration_test_windows *rest,
                                                 organ_error *error);
@@ -195,8 +200,8 @@ uint64_t organ_calibration_run_memory(const organ_calibration_run_options *optio
 
 /* Facts of an open walk. */
 typedef struct organ_calibration_run_facts {
-    char digest[17];      /* XXH3 of the text */
-    size_t bytes, tokens; /* of the text */
+    char digest[17];      /* XXH3 of the text, in hexadecimal */
+    size_t bytes, tokens; /* size of the text */
     organ_forward *forward;
     organ_tokenizer *tokenizer;
     organ_windows windows; /* the calibration windows */
@@ -205,19 +210,20 @@ const organ_calibration_run_facts *organ_calibration_run_facts_of(const organ_ca
 
 /* Returns how windows are assigned to chunks and chunks to ranks. */
 const organ_calibration_chunks *organ_calibration_chunks_of(const organ_calibration_run *calib);
-/* Returns the bytes of --memory that remain after the walk and the memory of the callbacks, independent of the number
- * of threads. */
+/* Returns the bytes of --memory that the second moments of a layer may use: the bytes that remain after hidden states,
+ * the layer and the memory of the callbacks. Independent of the number of threads. */
 uint64_t organ_calibration_run_spare_memory(const organ_calibration_run *calib);
 /* Returns the least sufficient --memory for this walk, in bytes. */
 uint64_t organ_calibration_run_min_memory(const organ_calibration_run *calib);
 /* Returns an upper bound of the --memory, in bytes, with which all second moments are whole matrices; more memory does
  * not change the result. */
 uint64_t organ_calibration_run_max_memory(const organ_calibration_run *calib);
-/* Adds the memory of this walk, its forward passes, its sums of second moments and the work on each matrix to a plan.
- * Matrices whose second moments do not fit the memory of a layer together are counted with blocks. */
+/* Adds the memory and the work of this walk to a plan: its forward passes, its sums of second moments and, by `solve`,
+ * the work of the method on each matrix. If the second moments of a layer do not fit in memory together, its matrices
+ * are counted with diagonal blocks. */
 void organ_calibration_run_estimate(const organ_calibration_run *calib, const organ_plan_solve *solve,
                                     organ_plan *plan);
-/* Returns the operations per token in a layer, for windows of `context` tokens. */
+/* Returns an estimate of the operations per token in a layer (organ_plan.products), for windows of `context` tokens. */
 double organ_calibration_token_products(const organ_forward *forward, const organ_model *model, int32_t layer,
                                         size_t context);
 
@@ -231,14 +237,14 @@ json_t *organ_calibration_run_json(const organ_calibration_run *calib, const cha
  * them the other way round (organ_forward_is_transposed). */
 organ_matrices organ_calibration_matrices(const organ_calibration_run *calib, const organ_tensor *tensor);
 
-/* organ_calibration_note_expert adds the number of the expert whose weights are matrix `matrix` of the tensor to
- * *experts, a sorted array; it creates the array for the first expert. organ_calibration_note_fallback does the same if
- * matrix->fallback is set. */
+/* Adds the number of the expert whose weights are matrix `matrix` of the tensor to *experts, a sorted array without
+ * duplicates, which the caller releases. Creates the array if *experts is NULL. */
 void organ_calibration_note_expert(json_t **experts, const organ_tensor *tensor, uint64_t matrix);
+/* Calls organ_calibration_note_expert for the matrix if matrix->fallback is set. */
 void organ_calibration_note_fallback(json_t **experts, const organ_calibration_matrix *matrix);
 
-/* A function of the caller: sets *tensor to the tensor of row k of a table and returns the row's array of experts or
- * NULL. */
+/* A function of the caller: sets *tensor to the tensor of row k of the caller's table and returns the row's array of
+ * experts (organ_calibration_note_expert), or NULL if it has none. */
 typedef const json_t *organ_calibration_fallback_row(const void *context, size_t k, const organ_tensor **tensor);
 /* Returns the member "fallback" of a document, the experts that were calibrated on all tokens of their layer:
  * {"experts": number, "layers": [{"layer", "experts": [numbers]}], "names": ["layer 2: 5, 7"]}. `row` is called for
@@ -258,23 +264,26 @@ typedef struct organ_calibration_strip {
     const organ_tensor *tensor;
     uint64_t matrix, first, rows; /* index of the matrix in its tensor; rows [first, first + rows) */
     size_t count, bytes;          /* number of weights, and their bytes in the file */
-    uint64_t at;                  /* offset in the tensor */
+    uint64_t at;                  /* offset of the strip in the tensor, in bytes */
     float *weights;               /* weights from row `first` on, in the order of the forward pass */
     void *donor, *stored; /* buffers for the bytes in the file before and after the change; `stored` is page-aligned */
 } organ_calibration_strip;
 
 /* Returns the bytes of the buffers of a strip of that tensor. */
 uint64_t organ_calibration_strip_memory(const organ_calibration_run *calib, const organ_tensor *tensor);
-/* Calls `each` for the strips of a matrix, in order. `weights` are rows of a loaded layer. If the file has the matrix
- * transposed, strips belong to a transposed copy, which is transposed back into `weights`. */
+/* Calls `each` for the strips of matrix `matrix` of the tensor, in order. `weights` are all its weights, out_features x
+ * in_features; `each` may change those of its strip. If the file has the matrix transposed, strips belong to a
+ * transposed copy, which is transposed back into `weights` at the end. Returns ORGAN_IO if memory cannot be allocated,
+ * or the error of `each`. */
 organ_status organ_calibration_strips(
     const organ_calibration_run *calib, const organ_tensor *tensor, uint64_t matrix, float *weights, void *context,
     organ_status (*each)(void *context, const organ_calibration_strip *strip, organ_error *error), organ_error *error);
-/* Rounds the weights of a strip to the type of the tensor: writes strip->stored in the order of the file, and updates
- * the weights. Returns ORGAN_BAD_INPUT if a weight is beyond the range of the type. */
+/* Rounds the weights of a strip to the type of the tensor: writes the result to strip->stored in the order of the file,
+ * and to strip->weights in FP32. Returns ORGAN_BAD_INPUT if a weight is beyond the range of the type. */
 organ_status organ_calibration_round(const organ_calibration_run *calib, const organ_calibration_strip *strip,
                                      organ_error *error);
-/* Reads the weights of a strip from strip->stored. */
+/* Converts strip->stored, in the type and order of the file, to FP32 in strip->weights, in the order of the forward
+ * pass. */
 organ_status organ_calibration_widen(const organ_calibration_run *calib, const organ_calibration_strip *strip,
                                      organ_error *error);
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Layer by layer: gathers inputs, changes the matrices, and computes the hidden states after the changed layer. */
+ * Runs a walk: for each layer gathers the inputs of its target matrices, lets the caller change the matrices, and
+ * computes the hidden states after the changed layer. A stream is the hidden states of all windows in one model,
+ * changed or donor. */
 #include "formats/base/paged_rows.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/ranks/ranks.h"
@@ -10,14 +12,15 @@
 
 /* ---- the streams ---- */
 
-/* Returns the windows of a chunk. All windows have the same length, so calib->begin, the begins of the first chunk,
- * applies to each chunk. */
+/* Returns the windows of a chunk. All windows have the same length, so the first offsets in calib->begin apply to the
+ * windows of every chunk. */
 static organ_windows chunk_at(const organ_calibration_run *calib, size_t chunk)
 {
     return (organ_windows){calib->tokens + chunk * calib->chunks.together * calib->options->calibration.context,
                            organ_calibration_chunk_windows(&calib->chunks, chunk), calib->begin};
 }
 
+/* Returns ORGAN_INTERRUPTED, naming the layer, if the user has stopped the run. */
 static organ_status walk_stopped(const organ_calibration_run *calib, int32_t layer, organ_error *error)
 {
     return organ_stop_is_requested(calib->engine->stop)
@@ -29,12 +32,12 @@ static organ_status walk_stopped(const organ_calibration_run *calib, int32_t lay
 typedef struct pass {
     const organ_calibration_run *calib;
     const organ_calibration_layer *layer; /* the loaded layer; NULL while the first layer's inputs are embedded */
-    organ_calibration_states *states;     /* the states that run_chunk_through_layer changes */
+    organ_calibration_states *states;     /* the states that run_chunk_through_layer changes; else NULL */
     organ_calibration_captures *captures; /* NULL: no inputs are gathered */
 } pass;
 
-/* Calls `each` for the chunks of this rank: successive chunks belong to the ranks in turn. A rank without a further
- * chunk still takes part in the last exchange. */
+/* Calls `each` for the chunks of this rank: first, first + step, ... The loop has the same number of rounds on all
+ * ranks, so that a rank without a further chunk still takes part in the last exchange of captured inputs. */
 static organ_status for_chunks(const pass *p, organ_status (*each)(const pass *p, size_t chunk, organ_error *error),
                                organ_error *error)
 {
@@ -49,7 +52,7 @@ static organ_status for_chunks(const pass *p, organ_status (*each)(const pass *p
     return error->status;
 }
 
-/* Runs one chunk of windows through the layer, in place. */
+/* Runs the states of a chunk through the layer, in place. `tap` receives the inputs of matrices; NULL: none. */
 static organ_status run_chunk(const pass *p, organ_calibration_states *states, size_t chunk, const organ_tap *tap,
                               organ_error *error)
 {
@@ -60,8 +63,8 @@ static organ_status run_chunk(const pass *p, organ_calibration_states *states, s
     return organ_calibration_states_put_back(states, chunk, error);
 }
 
-/* Runs a chunk through the layer: with captures, its inputs are gathered; without, the caller's chunk_done is
- * called. */
+/* Runs a chunk of p->states through the layer. With p->captures, gathers the inputs of matrices; without, calls
+ * work->chunk_done afterwards if it is not NULL. */
 static organ_status run_chunk_through_layer(const pass *p, size_t chunk, organ_error *error)
 {
     const organ_calibration_work *const work = p->calib->work;
@@ -74,7 +77,8 @@ static organ_status run_chunk_through_layer(const pass *p, size_t chunk, organ_e
     return run_chunk(p, p->states, chunk, &tap, error);
 }
 
-/* Runs all chunks of `states` through the layer. With `g`, gathers the inputs of its matrices. */
+/* Runs this rank's chunks of `states` through the layer. If `g` is not NULL, gathers the inputs of the layer's
+ * matrices. */
 static organ_status run_layer_on_chunks(const organ_calibration_run *calib, const organ_calibration_layer *layer,
                                         organ_calibration_states *states, organ_calibration_captures *g,
                                         organ_error *error)
@@ -83,8 +87,8 @@ static organ_status run_layer_on_chunks(const organ_calibration_run *calib, cons
                       error);
 }
 
-/* Runs a chunk of both streams through the layer as the donor has it and captures the inputs. The changed stream runs
- * on a copy, because it runs again through the changed layer; the donor's stream runs in place. */
+/* Runs a chunk of both streams through the layer, whose weights are still the donor's, and gathers the inputs. The
+ * changed stream runs on a copy, because it runs again through the changed layer; the donor's stream runs in place. */
 static organ_status gather_chunk(const pass *p, size_t chunk, organ_error *error)
 {
     const organ_calibration_run *const calib = p->calib;
@@ -98,13 +102,14 @@ static organ_status gather_chunk(const pass *p, size_t chunk, organ_error *error
     return calib->donor_states ? run_chunk(p, calib->donor_states, chunk, &donor, error) : ORGAN_OK;
 }
 
-/* Gathers the inputs of all chunks, with the layer as the donor has it. */
+/* Gathers the inputs of all chunks, with the layer's weights still those of the donor. */
 static organ_status walk_gather(organ_calibration_captures *g, const organ_calibration_layer *layer, organ_error *error)
 {
     return for_chunks(&(pass){.calib = g->calib, .layer = layer, .captures = g}, gather_chunk, error);
 }
 
-/* Runs a copy of a chunk through the layer again, to capture inputs for the units that had too few tokens. */
+/* Runs a copy of a chunk of the changed stream through the layer again, to gather inputs for experts that had too few
+ * tokens. */
 static organ_status recapture_chunk(const pass *p, size_t chunk, organ_error *error)
 {
     const organ_calibration_run *const calib = p->calib;
@@ -115,8 +120,9 @@ static organ_status recapture_chunk(const pass *p, size_t chunk, organ_error *er
     return copy ? organ_layer_run(calib->facts.forward, p->layer->loaded, &windows, copy, &tap, error) : error->status;
 }
 
-/* Gathers the inputs of the routed tokens, or with --all-experts those of all tokens for every expert. Then gathers
- * those of all tokens for experts that got too few routed tokens. */
+/* Gathers the inputs of the layer's matrices: for an expert those of its routed tokens, with --all-experts those of all
+ * tokens. Then runs the layer again for experts with too few routed tokens and gathers the inputs of all tokens for
+ * them. */
 static organ_status gather_experts(organ_calibration_captures *g, const organ_calibration_layer *layer,
                                    organ_error *error)
 {
@@ -138,8 +144,9 @@ static organ_status gather_experts(organ_calibration_captures *g, const organ_ca
     return error->status;
 }
 
-/* Calls `compare` for a chunk of this rank with its states in the donor and a copy of the changed ones. A rank that has
- * no chunk left, or was stopped, calls it with no windows, because `compare` may need all ranks. */
+/* Calls work->compare for chunk `chunk` of this rank, with the chunk's states in the donor, which it changes in place,
+ * and a copy of the chunk's states in the changed model. If there is no such chunk or the run was stopped, calls it
+ * with no windows, because `compare` may need all ranks. */
 static organ_status compare_chunk(const pass *p, size_t chunk, organ_error *error)
 {
     const organ_calibration_run *const calib = p->calib;
@@ -154,8 +161,8 @@ static organ_status compare_chunk(const pass *p, size_t chunk, organ_error *erro
                                    : error->status;
 }
 
-/* Calls the caller's `compare` for each chunk of this rank. Ranks without a further chunk call it too, since the
- * function exchanges data. */
+/* Calls work->compare for each chunk of this rank, equally often on all ranks, because it may exchange data between
+ * ranks: compare_chunk handles missing chunks. */
 static organ_status compare_streams(const organ_calibration_run *calib, const organ_calibration_layer *layer,
                                     organ_error *error)
 {
@@ -186,7 +193,7 @@ static organ_status embed_chunk(const pass *p, size_t chunk, organ_error *error)
 
 /* ---- a layer ---- */
 
-/* Returns true if an earlier run has finished all matrices of this pass. */
+/* Returns true if an earlier run has finished all units of the current pass. */
 static bool all_units_done(const organ_calibration_captures *g)
 {
     for (size_t k = 0; k < g->unit_count; k++)
@@ -195,8 +202,8 @@ static bool all_units_done(const organ_calibration_captures *g)
     return true;
 }
 
-/* Returns true if this rank produces a unit of the current pass: the unit is its own, is common to all ranks, or has
- * results of an earlier run, which every rank reads from the output. */
+/* Returns true if this rank changes or restores a unit in the current pass: this rank owns the unit, all ranks share
+ * it, or an earlier run has finished it, so that every rank reads the result from the output. */
 static bool walk_is_local(const organ_calibration_captures *g, const organ_calibration_unit *u)
 {
     if (u->pass != g->pass)
@@ -204,7 +211,7 @@ static bool walk_is_local(const organ_calibration_captures *g, const organ_calib
     return u->done || u->common || u->owner == organ_ranks_rank(g->calib->engine->ranks);
 }
 
-/* Returns the number of later units with the same calibration that this rank still has to change. */
+/* Returns the number of units after `u` that have the same calibration as `u` and are changed by this rank. */
 static size_t count_later_users(const organ_calibration_captures *g, const organ_calibration_unit *u)
 {
     size_t count = 0;
@@ -220,8 +227,8 @@ static organ_status change_unit(const organ_calibration_captures *g, const organ
                                 const organ_calibration_layer *layer, organ_error *error)
 {
     const organ_calibration_work *const work = g->calib->work;
-    const bool done = u->done, chunk_done = !done && u->group != SIZE_MAX;
-    const organ_calibration *const calibration = !chunk_done ? NULL : g->groups[u->group].calibration;
+    const bool done = u->done, calibrated = !done && u->group != SIZE_MAX;
+    const organ_calibration *const calibration = !calibrated ? NULL : g->groups[u->group].calibration;
     const organ_calibration_matrix matrix = {.layer = layer,
                                              .target = u->target,
                                              .matrix = u->matrix,
@@ -229,7 +236,7 @@ static organ_status change_unit(const organ_calibration_captures *g, const organ
                                              .cols = u->cols,
                                              .name = u->name,
                                              .calibration = calibration,
-                                             .users_left = chunk_done ? count_later_users(g, u) : 0,
+                                             .users_left = calibrated ? count_later_users(g, u) : 0,
                                              .spare = g->spare,
                                              .ranks = u->common ? g->calib->engine->ranks : NULL,
                                              .fallback = u->fallback,
@@ -252,8 +259,8 @@ static organ_status change_unit(const organ_calibration_captures *g, const organ
     return error->status;
 }
 
-/* Returns true if a unit is an expert. Then the stream may continue to the next layer only after every expert is known
- * to have tokens. */
+/* Returns true if the layer has a unit that is an expert. The states may then pass to the next layer only after
+ * gather_experts has checked that each expert has enough tokens. */
 static bool has_experts(const organ_calibration_captures *g)
 {
     for (size_t k = 0; k < g->unit_count; k++)
@@ -262,8 +269,9 @@ static bool has_experts(const organ_calibration_captures *g)
     return false;
 }
 
-/* Captures the inputs of the layer's targets, unless all targets have results of an earlier run: these need only their
- * weights, which change_unit reads back. The donor's hidden states run through the layer in any case. */
+/* Gathers the inputs of the layer's targets and finishes their calibrations, unless an earlier run has finished all
+ * targets. The donor's hidden states run through the layer in any case. If the caller has work->compare, calls that
+ * function for all chunks instead. */
 static organ_status capture_layer(organ_calibration_captures *g, const organ_calibration_layer *layer,
                                   organ_error *error)
 {
@@ -275,17 +283,20 @@ static organ_status capture_layer(organ_calibration_captures *g, const organ_cal
         return run_layer_on_chunks(calib, layer, calib->donor_states, NULL, error);
     if (!done)
         organ_calibration_record_open(g, error);
+    /* on_copies: the inputs are gathered on copies of the states, so that the layer can run again; otherwise a single
+     * run gathers the inputs and moves the states to the next layer */
     const bool donor = calib->options->streams == ORGAN_INPUTS_DONOR,
-               apart = !donor || (calib->options->reruns && has_experts(g));
-    if (!done && apart)
+               on_copies = !donor || (calib->options->reruns && has_experts(g));
+    if (!done && on_copies)
         gather_experts(g, layer, error);
     if (donor && !error->status)
-        run_layer_on_chunks(calib, layer, calib->states, done || apart ? NULL : g, error);
+        run_layer_on_chunks(calib, layer, calib->states, done || on_copies ? NULL : g, error);
     organ_calibration_record_close(&g->record);
     return done || error->status ? error->status : organ_calibration_gathering_finish(g, error);
 }
 
-/* Changes unit k and, if matrices with the same inputs are changed consecutively, all units with its inputs. */
+/* Changes unit k and, with work->grouped, all later units with the same inputs. Sets their flags in `changed`, and
+ * skips units whose flag is set. */
 static organ_status change_sharing_units(const organ_calibration_captures *g, size_t k, bool *changed,
                                          const organ_calibration_layer *layer, organ_error *error)
 {
@@ -301,7 +312,7 @@ static organ_status change_sharing_units(const organ_calibration_captures *g, si
     return error->status;
 }
 
-/* Changes the matrices of the captured units, those with the same inputs together, and exchanges the results. */
+/* Assigns the units of the current pass to ranks, changes those of this rank, and exchanges the changed matrices. */
 static organ_status change_units(const organ_calibration_captures *g, const organ_calibration_layer *layer,
                                  organ_error *error)
 {
@@ -322,7 +333,7 @@ static organ_status change_units(const organ_calibration_captures *g, const orga
     return organ_calibration_exchange_matrices(g, layer, error);
 }
 
-/* Returns true if the layer has targets, or if the caller works on every layer. */
+/* Returns true if the layer has targets, or if the caller works on every layer (work->every). */
 static bool has_work(const organ_calibration_run *calib, int32_t layer)
 {
     if (calib->work->every)
@@ -333,8 +344,8 @@ static bool has_work(const organ_calibration_run *calib, int32_t layer)
     return false;
 }
 
-/* Captures the inputs of a layer's targets and changes the targets, in as many runs of the text as experts' moments
- * need (assign_passes). */
+/* Gathers the inputs of a layer's targets and changes the targets, in as many passes as the experts' moments need
+ * (assign_passes). Calls work->enter before and work->leave after them if the layer has targets. */
 static organ_status change_layer(const organ_calibration_run *calib, const organ_calibration_layer *layer,
                                  organ_error *error)
 {
@@ -357,15 +368,15 @@ static organ_status change_layer(const organ_calibration_run *calib, const organ
 
 /* ---- all layers ---- */
 
-/* Returns the last layer to run: layers after the last target need not be run. */
+/* Returns the last layer to run, 0 without targets: layers after the last target need not be run. */
 static int32_t walk_last_layer(const organ_calibration_run *calib)
 {
     const int32_t last = organ_calibration_last_layer(calib);
     return last < 0 ? 0 : last;
 }
 
-/* Processes the layers up to the last one with a target. With changed inputs, the states then run through the changed
- * layer, so that the next layer's inputs include the changes. */
+/* Changes the layers up to the last one with a target. After each change, unless the inputs are the donor's, the states
+ * run through the changed layer, so that the next layer's inputs include the changes. */
 static organ_status walk_run_layers(const organ_calibration_run *calib, organ_error *error)
 {
     const int32_t last = walk_last_layer(calib);
@@ -383,6 +394,7 @@ static organ_status walk_run_layers(const organ_calibration_run *calib, organ_er
     return error->status;
 }
 
+/* Releases the hidden states of both streams. */
 void organ_calibration_free_states(organ_calibration_run *calib)
 {
     organ_calibration_states_close(calib->donor_states);
@@ -390,7 +402,8 @@ void organ_calibration_free_states(organ_calibration_run *calib)
     calib->donor_states = calib->states = NULL;
 }
 
-/* Runs all windows through the layers up to the last one with a target, and frees the hidden states. */
+/* Embeds the windows, runs them through the layers up to the last one with a target, which it changes, and frees the
+ * hidden states. */
 organ_status organ_calibration_run_layers(organ_calibration_run *calib, organ_error *error)
 {
     if (for_chunks(&(pass){.calib = calib}, embed_chunk, error) == ORGAN_OK) {

@@ -11,7 +11,7 @@ typedef organ_calibration_call call;
 
 /* ---- recording ---- */
 
-/* Doubles the arrays of calls and inputs; both stay valid if one allocation fails. */
+/* Doubles the arrays of calls and inputs. Returns false if memory cannot be allocated; both arrays then stay valid. */
 static bool grow_record(organ_calibration_record *r)
 {
     const size_t capacity = 2 * r->capacity + 16;
@@ -23,8 +23,9 @@ static bool grow_record(organ_calibration_record *r)
     return inputs != NULL;
 }
 
-/* Returns true if these inputs are those of the previous call. The forward pass may reuse a buffer for other inputs, so
- * the places of the matrices are compared too. */
+/* Returns true if `inputs`, those of call `c`, are also the inputs of the previous call. Equal addresses are not
+ * enough, because the forward pass may reuse a buffer: both calls must have the same tokens and stream, and their
+ * matrices must be in the same module of the layer. */
 static bool same_inputs(const organ_calibration_captures *g, const call *c, const float *inputs)
 {
     const organ_calibration_record *const r = &g->record;
@@ -34,8 +35,9 @@ static bool same_inputs(const organ_calibration_captures *g, const call *c, cons
            organ_calibration_same_place(g, &g->units[c->unit], &g->units[before->unit]);
 }
 
-/* Copies the inputs of a call, so that every rank can gather the calls of all ranks in the order of the chunks. Inputs
- * equal to those of the previous call are not copied again. */
+/* Adds a call of a tap to the record, with a copy of its inputs unless they are those of the previous call. `tensor` is
+ * the name of the matrix; `new_call` has all members but unit, same and bytes. Ignores a matrix that this pass does not
+ * gather, and experts in the donor. */
 static organ_status record_call(organ_calibration_captures *g, const char *tensor, call new_call, const float *inputs,
                                 organ_error *error)
 {
@@ -60,12 +62,14 @@ static organ_status record_call(organ_calibration_captures *g, const char *tenso
     return ORGAN_OK;
 }
 
+/* The tap of the changed stream with several ranks: records the call. */
 static organ_status record_pruned_inputs(void *context, const char *tensor, size_t first, size_t tokens,
                                          size_t features, const float *inputs, organ_error *error)
 {
     return record_call(context, tensor, (call){.first = first, .tokens = tokens, .features = features}, inputs, error);
 }
 
+/* The tap of the donor's stream with several ranks: records the call. */
 static organ_status record_donor_inputs(void *context, const char *tensor, size_t first, size_t tokens, size_t features,
                                         const float *inputs, organ_error *error)
 {
@@ -73,6 +77,7 @@ static organ_status record_donor_inputs(void *context, const char *tensor, size_
                        inputs, error);
 }
 
+/* Frees the recorded inputs and empties the record. */
 static void clear_calls(organ_calibration_record *r)
 {
     for (size_t k = 0; k < r->count; k++)
@@ -82,8 +87,8 @@ static void clear_calls(organ_calibration_record *r)
 
 /* ---- exchange ---- */
 
-/* Returns the callback for inputs. With several ranks, inputs are recorded and exchanged first
- * (organ_calibration_capture_exchange), so that every rank adds all tokens in the same order. */
+/* Returns the tap for the changed stream or the donor's. With several ranks, the tap only records the inputs, and
+ * organ_calibration_capture_exchange gathers them, so that every rank adds all tokens in the same order. */
 organ_tap organ_calibration_tap(organ_calibration_captures *g, bool donor)
 {
     if (organ_ranks_count(g->calib->engine->ranks) > 1)
@@ -91,8 +96,9 @@ organ_tap organ_calibration_tap(organ_calibration_captures *g, bool donor)
     return (organ_tap){g, donor ? organ_calibration_capture_donor : organ_calibration_capture};
 }
 
-/* Replays a recorded call. All calls are replayed from one buffer, so equal addresses do not mean equal inputs:
- * call->same says whether the inputs are those of the previous call. */
+/* Gathers the inputs of a recorded call of this or another rank. All calls of another rank use one buffer, so equal
+ * addresses do not mean equal inputs: unless c->same, organ_calibration_capture_next makes the gathering forget the
+ * previous address. */
 static void capture_call(organ_calibration_captures *g, const call *c, const float *inputs, organ_error *error)
 {
     if (!c->same)
@@ -101,8 +107,9 @@ static void capture_call(organ_calibration_captures *g, const call *c, const flo
                                                                              c->tokens, c->features, inputs, error);
 }
 
-/* Broadcasts the inputs that a rank has recorded and captures them on every rank. All ranks take part in all
- * broadcasts, also after an error, because the others wait for the bytes. */
+/* Broadcasts the inputs of the `count` calls that rank `rank` has recorded, and gathers them on every rank. For a call
+ * with the inputs of the previous one no bytes are sent: `inputs` still has them. A rank takes part in all broadcasts
+ * also after an error, because the other ranks wait for it. */
 static void capture_rank(organ_calibration_captures *g, size_t rank, const call *calls, size_t count,
                          organ_error *error)
 {
@@ -118,8 +125,8 @@ static void capture_rank(organ_calibration_captures *g, size_t rank, const call 
     }
 }
 
-/* Gathers the recorded inputs of all ranks and adds them in the order of ranks, so that each rank gets the same
- * sums. */
+/* Gathers the recorded calls of all ranks, in the order of ranks, and empties the record. Each rank ran one chunk or
+ * none, so this is the order of the chunks. Does nothing with one rank. */
 organ_status organ_calibration_capture_exchange(organ_calibration_captures *g, organ_error *error)
 {
     organ_ranks *const ranks = g->calib->engine->ranks;
@@ -135,7 +142,8 @@ organ_status organ_calibration_capture_exchange(organ_calibration_captures *g, o
     return error->status;
 }
 
-/* Allocates the buffer for inputs that other ranks captured, as wide as the widest matrix. */
+/* Allocates the buffer for inputs that other ranks recorded: a chunk of tokens for the widest matrix of the layer. Does
+ * nothing with one rank. */
 organ_status organ_calibration_record_open(organ_calibration_captures *g, organ_error *error)
 {
     size_t widest = 0;

@@ -12,11 +12,12 @@
 typedef organ_calibration_unit captures_unit;
 typedef organ_calibration_group captures_group;
 
+/* Returns true if inputs are gathered in the changed model and in the donor. */
 static bool two_streams(const organ_calibration_captures *g) { return g->calib->options->streams == ORGAN_INPUTS_BOTH; }
 
 /* ---- which inputs belong to which matrix ---- */
 
-/* Returns the unit of a matrix if this pass gathers it, else SIZE_MAX. */
+/* Returns the index of the unit of the matrix `name` if the current pass gathers its inputs, else SIZE_MAX. */
 size_t organ_calibration_unit_named(const organ_calibration_captures *g, const char *name)
 {
     for (size_t k = 0; k < g->unit_count; k++)
@@ -26,8 +27,8 @@ size_t organ_calibration_unit_named(const organ_calibration_captures *g, const c
     return SIZE_MAX;
 }
 
-/* Returns the length of the name of the parent module: of "model.layers.0.mlp" for "model.layers.0.mlp.up_proj.weight".
- * 0 if there is none. */
+/* Returns the length of the parent module in a tensor name: that of "model.layers.0.mlp" for
+ * "model.layers.0.mlp.up_proj.weight"; 0 if the name has no parent module. */
 static size_t parent_length(const char *name)
 {
     const char *end = strrchr(name, '.');
@@ -36,14 +37,15 @@ static size_t parent_length(const char *name)
     return end ? (size_t)(end - name) : 0;
 }
 
+/* Returns true if both tensor names have the same parent module. */
 static bool same_parent(const char *a, const char *b)
 {
     const size_t length = parent_length(a);
     return length > 0 && length == parent_length(b) && strncmp(a, b, length) == 0;
 }
 
-/* Returns true if both units are at the same place of the layer. Groups of the anatomy are compared too, because GGUF
- * names do not distinguish the attention from the feed-forward. */
+/* Returns true if both units are in the same module of the layer: the same index in a stack, the same parent module and
+ * the same group of roles. The groups are compared because in GGUF names the parent of all matrices is the layer. */
 bool organ_calibration_same_place(const organ_calibration_captures *g, const captures_unit *a, const captures_unit *b)
 {
     const organ_tensor *const *const tensors = g->calib->targets->tensors;
@@ -51,9 +53,9 @@ bool organ_calibration_same_place(const organ_calibration_captures *g, const cap
            tensors[a->target]->anatomy.group == tensors[b->target]->anatomy.group;
 }
 
-/* Opens the second moments of a group of units with the same inputs. With two streams, a matrix with few rows passes
- * its weights too (organ_calibration_takes_weights) and forms a group alone, since its drift is summed from its
- * outputs. */
+/* Opens a group for inputs of width `features`, with unit `index` as its leader, and creates its calibration. With two
+ * streams, a matrix with few rows also passes its weights (organ_calibration_takes_weights) and forms a group alone,
+ * because its drift is summed from its outputs. Returns ORGAN_BAD_INPUT unless the unit has `features` columns. */
 static organ_status open_group(organ_calibration_captures *g, size_t index, size_t features, organ_error *error)
 {
     const organ_calibration_run *const calib = g->calib;
@@ -61,7 +63,7 @@ static organ_status open_group(organ_calibration_captures *g, size_t index, size
     captures_group *const made = &g->groups[g->group_count];
     const bool two = two_streams(g) && !u->expert;
     *made = (captures_group){.leader = index, .features = features, .engine = *calib->engine};
-    made->engine.memory = u->one_block ? UINT64_MAX : 0;
+    made->engine.memory = u->one_block ? UINT64_MAX : 0; /* organ_calibration_create decides by it: whole or blocks */
     organ_calibration_options options = {.features = features,
                                          .name = u->name,
                                          .seed = calib->options->seed,
@@ -87,9 +89,9 @@ static organ_status open_group(organ_calibration_captures *g, size_t index, size
     return organ_calibration_create(&options, &made->engine, &made->calibration, error);
 }
 
-/* Returns the group that takes these inputs, opened if the unit has none yet. A unit whose inputs are those of the
- * previous unit, at the same place of the layer, joins its group. Returns NULL if another unit of the group already
- * delivers these inputs, or on error. */
+/* Returns the group of unit `index` if the unit leads it, so that the caller adds these inputs to the group. A unit
+ * without a group joins that of the previous unit if both have the same inputs and module; otherwise opens a group for
+ * it. Returns NULL if another unit leads the group, which then has these inputs already, or on error. */
 static captures_group *group_of_inputs(organ_calibration_captures *g, size_t index, size_t features,
                                        const float *inputs, organ_error *error)
 {
@@ -108,10 +110,12 @@ static captures_group *group_of_inputs(organ_calibration_captures *g, size_t ind
     return own->leader == index ? own : NULL;
 }
 
+/* Forgets the previous call, so that equal addresses of inputs in a new chunk do not mean equal inputs. */
 void organ_calibration_capture_next(organ_calibration_captures *g) { g->last = SIZE_MAX; }
 
-/* Receives inputs of a matrix from the forward pass. With two streams they are stored until the donor's inputs of the
- * same tokens arrive (organ_calibration_capture_donor), because the moments are sums over pairs of both. */
+/* Tap of the changed stream: adds inputs of the matrix `tensor`, tokens [first, first + tokens) of the chunk, to its
+ * calibration. With two streams it keeps them until the donor's inputs of the same tokens arrive
+ * (organ_calibration_capture_donor), because the moments are sums over pairs of both. */
 organ_status organ_calibration_capture(void *context, const char *tensor, size_t first, size_t tokens, size_t features,
                                        const float *inputs, organ_error *error)
 {
@@ -127,8 +131,8 @@ organ_status organ_calibration_capture(void *context, const char *tensor, size_t
     return ORGAN_OK;
 }
 
-/* Adds the donor's inputs of a matrix, with those of the changed stream that organ_calibration_capture kept. Matrices
- * that share an input are represented by their leader. */
+/* Tap of the donor's stream: adds the donor's inputs of the matrix `tensor`, together with those of the changed stream
+ * that organ_calibration_capture kept. Ignores matrices that do not lead their group, and experts. */
 organ_status organ_calibration_capture_donor(void *context, const char *tensor, size_t first, size_t tokens,
                                              size_t features, const float *inputs, organ_error *error)
 {
@@ -144,11 +148,13 @@ organ_status organ_calibration_capture_donor(void *context, const char *tensor, 
 
 /* ---- the units of a layer ---- */
 
+/* Returns true if the tensor belongs to the layer whose inputs are gathered. */
 static bool is_in_layer(const organ_calibration_captures *g, const organ_tensor *tensor)
 {
     return organ_forward_layer_of(g->calib->facts.forward, tensor) == g->layer;
 }
 
+/* Returns the number of target matrices in the layer. */
 static size_t count_units(const organ_calibration_captures *g)
 {
     const organ_targets *const targets = g->calib->targets;
@@ -159,34 +165,37 @@ static size_t count_units(const organ_calibration_captures *g)
     return count;
 }
 
-/* Returns the bytes of the second moments of one unit, whole or in blocks. */
+/* Returns the bytes of the second moments of one unit: of whole matrices if `undivided`, else of diagonal blocks. */
 static uint64_t captures_moments_of(const organ_calibration_captures *g, const captures_unit *u, bool undivided)
 {
     const bool two = two_streams(g) && !u->expert;
     return organ_calibration_memory(u->cols, u->rows, two, undivided);
 }
 
+/* Compares two units for qsort: by columns, then by their position in the layer. */
 static int by_cols(const void *a, const void *b)
 {
     const captures_unit *const x = *(const captures_unit *const *)a, *const y = *(const captures_unit *const *)b;
     return x->cols != y->cols ? (x->cols > y->cols) - (x->cols < y->cols) : (x > y) - (x < y);
 }
 
-/* Returns true if the moments of a unit are always whole, gathered in several passes if necessary. */
+/* Returns true for an expert with work->mixtures: its moments are always whole, and the layer runs in several passes if
+ * those of all experts do not fit in memory together. */
 static bool is_mixed(const organ_calibration_captures *g, const captures_unit *u)
 {
     return g->calib->work->mixtures && u->expert;
 }
 
-/* Assigns experts' down projections to passes. Those whose moments do not fit together with the moments of all other
- * units are gathered in earlier passes; a single one always fits (`memory` includes it). Down projections are the last
- * matrices of a layer, so changing some of them changes no inputs that are gathered later. */
+/* With work->mixtures, assigns the experts' down projections to passes, from the last unit of the last pass backwards:
+ * the last pass also has all other units, whose moments need `taken` bytes. The moments of a single expert always fit,
+ * because work->memory includes them. Down projections are the last matrices of a layer, so changing some of them
+ * changes no inputs that are gathered later. */
 static void assign_passes(organ_calibration_captures *g, uint64_t taken)
 {
     const uint64_t capacity = g->calib->moments_memory;
     uint64_t remaining = taken < capacity ? capacity - taken : 0;
-    size_t pass = 0, last;
-    bool first = true;
+    size_t pass = 0, last; /* `pass` counts from the last pass backwards; at the end the numbers are reversed */
+    bool first = true;     /* no expert has been assigned to the current pass 0 yet */
     for (size_t k = g->unit_count; k-- > 0;) {
         captures_unit *const u = &g->units[k];
         if (!is_mixed(g, u) || u->done)
@@ -206,8 +215,9 @@ static void assign_passes(organ_calibration_captures *g, uint64_t taken)
     g->passes = last + 1;
 }
 
-/* Decides which units get whole second moments (one_block): as many as fit in memory, the narrowest first. Counts
- * moments for each unit, although units with the same inputs share them. */
+/* Decides which units get whole second moments (one_block): as many as fit in memory, those with the fewest columns
+ * first. Counts moments for each unit, although units with the same inputs share them, because it is not known yet
+ * which units do. Then assigns experts to passes. */
 static organ_status share_moments(organ_calibration_captures *g, organ_error *error)
 {
     captures_unit **const sorted = calloc(g->unit_count + 1, sizeof *sorted);
@@ -229,7 +239,7 @@ static organ_status share_moments(organ_calibration_captures *g, organ_error *er
     return ORGAN_OK;
 }
 
-/* Adds a unit for each matrix of the target; stacked experts are units of their own. */
+/* Adds a unit for each matrix of target `target`; each expert of a stack is a unit. */
 static void add_units(organ_calibration_captures *g, size_t target)
 {
     const organ_tensor *const tensor = g->calib->targets->tensors[target];
@@ -273,6 +283,7 @@ static void free_groups(organ_calibration_captures *g)
     g->fallback_pass = false;
 }
 
+/* Discards the calibrations of the current pass and begins the next pass. */
 void organ_calibration_gathering_next(organ_calibration_captures *g)
 {
     free_groups(g);
@@ -280,6 +291,7 @@ void organ_calibration_gathering_next(organ_calibration_captures *g)
     organ_calibration_capture_next(g);
 }
 
+/* Frees all memory of the captures. */
 void organ_calibration_gathering_close(organ_calibration_captures *g)
 {
     free_groups(g);
@@ -297,6 +309,8 @@ static size_t expert_of(const organ_calibration_captures *g, const captures_unit
     return own >= 0 ? (size_t)own : (size_t)u->matrix;
 }
 
+/* Sets *all_tokens to flags that are true for all experts of the layer; NULL if the layer has no experts. The caller
+ * frees them. */
 organ_status organ_calibration_all_experts(const organ_calibration_captures *g, bool **all_tokens, organ_error *error)
 {
     const unsigned experts = organ_layer_experts(g->loaded);
@@ -306,15 +320,16 @@ organ_status organ_calibration_all_experts(const organ_calibration_captures *g, 
     return experts && !*all_tokens ? organ_fail_memory(error, g->calib->model->path) : ORGAN_OK;
 }
 
-/* Returns true for an expert that too few tokens reached in this pass to calibrate it. */
+/* Returns true for an expert to which fewer than ORGAN_CALIBRATION_MIN_TOKENS tokens were routed in this pass. False
+ * for experts with work->mixtures, which are changed without a calibration in this case. */
 static bool is_unreached(const organ_calibration_captures *g, const captures_unit *u)
 {
     return u->expert && !u->done && u->pass == g->pass && !is_mixed(g, u) &&
            (u->group == SIZE_MAX || g->groups[u->group].tokens < ORGAN_CALIBRATION_MIN_TOKENS);
 }
 
-/* Marks experts that too few tokens reached: their calibrations are discarded, and the caller runs another pass in
- * which all tokens go through these experts. */
+/* Finds the experts with too few routed tokens, sets their flags in *all_tokens (NULL if there are none) and discards
+ * their calibrations. The caller then runs the layer again with all tokens for these experts. */
 organ_status organ_calibration_find_few_tokens(organ_calibration_captures *g, bool **all_tokens, organ_error *error)
 {
     const unsigned experts = organ_layer_experts(g->loaded);
@@ -340,7 +355,8 @@ organ_status organ_calibration_find_few_tokens(organ_calibration_captures *g, bo
     return error->status;
 }
 
-/* Returns ORGAN_USAGE if a matrix of this pass has received no inputs: it is not a linear layer of the forward pass. */
+/* Returns ORGAN_USAGE if a matrix of this pass has received no inputs, because it is not a linear layer of the forward
+ * pass. Experts with work->mixtures or finished ones may have received none. */
 static organ_status check_captured(const organ_calibration_captures *g, organ_error *error)
 {
     const organ_calibration_run_options *const o = g->calib->options;
@@ -353,7 +369,7 @@ static organ_status check_captured(const organ_calibration_captures *g, organ_er
     return error->status;
 }
 
-/* Adds up the sums of all ranks, after they have agreed that none has failed. */
+/* Exchanges the sums of all calibrations between ranks, after the ranks have agreed that none has failed. */
 static organ_status complete_sums(const organ_calibration_captures *g, organ_error *error)
 {
     if (organ_ranks_agree(g->calib->engine->ranks, "capturing the inputs of a layer", error) != ORGAN_OK)
@@ -364,8 +380,8 @@ static organ_status complete_sums(const organ_calibration_captures *g, organ_err
     return error->status;
 }
 
-/* Turns the sums of all groups into moments and frees the kept inputs; `spare` becomes the memory that the moments of
- * this layer leave. */
+/* Finishes the calibrations of all groups and frees the kept inputs. Sets g->spare to the bytes of moments_memory that
+ * the moments of this pass leave unused. */
 organ_status organ_calibration_gathering_finish(organ_calibration_captures *g, organ_error *error)
 {
     check_captured(g, error);

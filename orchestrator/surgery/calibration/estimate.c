@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Estimates the work of a calibration walk before it starts. */
+ * Estimates the work of a calibration walk before it starts, in operations of matrix products (organ_plan.products).
+ * Work that is slower than a large matrix product counts as more operations than it has. */
 #include "orchestrator/surgery/calibration/calibration_job.h"
 
 #define MOMENTS_CHANGED 1.0 /* operations per token and entry of H: only its upper triangle is summed */
@@ -8,21 +9,23 @@
 #define ATTENTION    8.0
 #define SCORE        60.0  /* operations per attention score */
 #define VALUE        150.0 /* operations per value that a norm or an activation computes */
-#define ROUTED       3.0   /* values moved per input of an expert: gathered, weighted, added */
-#define EXPERT_BLOCK 256   /* columns of a block of second moments that do not fit in memory whole */
+#define ROUTED       3.0   /* times that a value of an expert's input or output is moved: gathered, weighted, added */
+#define EXPERT_BLOCK 256   /* columns of a diagonal block of H if H is not whole (ORGAN_CALIBRATION_BLOCK) */
 
+/* Returns the number of tokens of all windows. */
 static double estimate_tokens_of(const organ_calibration_run *calib)
 {
     return (double)calib->options->calibration.samples * calib->options->calibration.context;
 }
 
+/* Returns true for a matrix of one expert, or a stack of the matrices of all experts. */
 static bool is_expert(const organ_tensor *tensor)
 {
     return tensor->anatomy.expert >= 0 || organ_tensor_matrices(tensor).count > 1;
 }
 
-/* Returns the share of the tokens that a matrix of the tensor is expected to get: used / all for routed experts, else
- * 1. */
+/* Returns the share of all tokens that are expected to be inputs of a matrix of the tensor: used experts / all experts
+ * for a routed expert, else 1. */
 static double share_of(const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_forward_config *const c = organ_forward_describe(calib->facts.forward);
@@ -35,6 +38,7 @@ double organ_calibration_token_products(const organ_forward *forward, const orga
                                         size_t context)
 {
     const organ_forward_config *const c = organ_forward_describe(forward);
+    /* wide: width of the feed-forward, or of the used experts together; moved: values that experts gather and add */
     double weights = 0, wide = (double)c->intermediate, moved = 0;
     bool mixture = false;
     for (size_t t = 0; t < model->tensor_count; t++) {
@@ -49,27 +53,28 @@ double organ_calibration_token_products(const organ_forward *forward, const orga
         weights += 3 * wide * (double)c->hidden;
         moved = ROUTED * (double)c->experts_used * (double)c->hidden;
     }
+    /* values: those that elementwise functions compute, about 4 times the hidden state and 3 times `wide` */
     const double scores = (double)c->heads * (double)context / 2, values = 4 * (double)c->hidden + 3 * wide + moved;
     return 2 * weights + scores * (ATTENTION * c->head_dim + SCORE) + VALUE * values;
 }
 
-/* Returns the number of operations of one layer on the whole text. */
+/* Estimates the operations of one run of all windows through a layer. */
 static double estimate_run_of(const organ_calibration_run *calib, int32_t layer)
 {
     return estimate_tokens_of(calib) * organ_calibration_token_products(calib->facts.forward, calib->model, layer,
                                                                         calib->options->calibration.context);
 }
 
-/* Returns true for the second and third matrix with the same inputs (k and v after q, up after gate): they have no
- * moments of their own. */
+/* Returns true for k, v and up, which have the same inputs as q or gate and no second moments of their own. */
 static bool shares_inputs(const organ_tensor *tensor)
 {
     const organ_role role = tensor->anatomy.role;
     return role == ORGAN_ROLE_K || role == ORGAN_ROLE_V || role == ORGAN_ROLE_UP;
 }
 
-/* Returns how often a layer runs on the text. Its targets are [first, end). With work->mixtures each run gathers as
- * many of the experts' second moments as fit in memory (assign_passes of captures.c). */
+/* Returns the number of passes in which the inputs of a layer are gathered, 1 unless work->mixtures. The targets of the
+ * layer are [first, end). Each pass gathers as many of the experts' second moments as fit in memory, as assign_passes
+ * of captures.c does. */
 static double estimate_runs(const organ_calibration_run *calib, size_t first, size_t end)
 {
     const uint64_t memory = calib->moments_memory;
@@ -95,8 +100,8 @@ static double estimate_runs(const organ_calibration_run *calib, size_t first, si
     return runs;
 }
 
-/* Adds the estimated work for the targets [first, end) of one layer: the products for their moments and those of the
- * method. */
+/* Adds the estimated work for the targets [first, end) of one layer to the plan: the sums of their moments, and the
+ * work of the method on each matrix (`solve`). */
 static void add_layer_targets(const organ_calibration_run *calib, size_t first, size_t end,
                               const organ_plan_solve *solve, organ_plan *plan)
 {
@@ -120,9 +125,9 @@ static void add_layer_targets(const organ_calibration_run *calib, size_t first, 
     }
 }
 
-/* Adds the walk's products to the plan: a layer runs once on the donor's inputs. On changed inputs it runs twice: to
- * capture the inputs, and after its change. With both streams it runs a third time, for the donor. Layers whose moments
- * do not fit in memory run several times. */
+/* Adds the work and the memory of the walk to the plan. On the donor's inputs a layer runs once; on changed inputs
+ * twice, to gather the inputs and after its change; with both streams a third time, for the donor. Layers with experts
+ * whose moments do not fit in memory have one additional run for each further pass. */
 void organ_calibration_run_estimate(const organ_calibration_run *calib, const organ_plan_solve *solve, organ_plan *plan)
 {
     static const double passes_of[] = {[ORGAN_INPUTS_DONOR] = 1, [ORGAN_INPUTS_CHANGED] = 2, [ORGAN_INPUTS_BOTH] = 3};

@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: MIT
- * Expands the sums of a calibration to a damped symmetric matrix in FP32. */
+ * Expands the sums H and C of a calibration, of which H has only its upper triangle, to a damped matrix in FP32. */
 #include "orchestrator/surgery/calibration/expand_moments.h"
 
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 
-#define PANEL ORGAN_CALIBRATION_BLOCK
+#define PANEL ORGAN_CALIBRATION_BLOCK /* rows that a worker writes at a time */
 
-/* A matrix to write: (c C + h H) / tokens + damping I, in `values`. */
+/* The arguments of expand_rows, which writes (c C + h H) / tokens + damping I to `values`. */
 typedef struct expansion {
-    const organ_input_moments *moments;
-    double c, h, damping;
-    float *values;
+    const organ_input_moments *moments; /* C, H and tokens */
+    double c, h, damping;               /* factors of C and H; the number added to the diagonal */
+    float *values;                      /* in blocks like H */
 } expansion;
 
-/* Writes rows [first, first + PANEL) of a block as FP32: (x->c C + x->h H) / tokens, plus the damping on the diagonal.
- * H is stored above its diagonal only. */
+/* Writes rows [first, first + PANEL), first = index * PANEL, of the block that contains them. Entries of H below the
+ * diagonal, which are not stored, are those above it. */
 static void expand_rows(void *context, size_t index, size_t worker)
 {
     const expansion *const x = context;
@@ -35,6 +35,8 @@ static void expand_rows(void *context, size_t index, size_t worker)
         }
 }
 
+/* Returns (c C + h H) / tokens + damping I in FP32, in blocks like H; the caller frees it. NULL if memory cannot be
+ * allocated. */
 float *organ_expand_moments(const organ_engine *engine, const organ_input_moments *m, double c, double h,
                             double damping)
 {

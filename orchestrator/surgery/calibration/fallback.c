@@ -8,7 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Adds an expert to the sorted array *experts, which is created for the first one. */
+/* Inserts the number of an expert into the sorted array *experts unless it is there already; creates the array if it is
+ * NULL. The number is the one in the tensor's name or, for a stack, `matrix`. */
 void organ_calibration_note_expert(json_t **experts, const organ_tensor *tensor, uint64_t matrix)
 {
     const json_int_t expert = tensor->anatomy.expert >= 0 ? tensor->anatomy.expert : (json_int_t)matrix;
@@ -21,17 +22,19 @@ void organ_calibration_note_expert(json_t **experts, const organ_tensor *tensor,
         json_array_insert_new(*experts, at, json_integer(expert));
 }
 
+/* Adds the matrix's expert to *experts if it was calibrated on all tokens. */
 void organ_calibration_note_fallback(json_t **experts, const organ_calibration_matrix *matrix)
 {
     if (matrix->fallback)
         organ_calibration_note_expert(experts, matrix->layer->calib->targets->tensors[matrix->target], matrix->matrix);
 }
 
-/* An expert that got too few tokens. */
+/* An expert that got too few tokens: its layer and its number in the layer. */
 typedef struct fallback_place {
     int32_t layer, expert;
 } fallback_place;
 
+/* Compares two places for qsort: by layer, then by expert. */
 static int fallback_by_place(const void *a, const void *b)
 {
     const fallback_place *const x = a, *const y = b;
@@ -39,15 +42,17 @@ static int fallback_by_place(const void *a, const void *b)
                                 : (x->expert > y->expert) - (x->expert < y->expert);
 }
 
-/* Touches the tree in the spool before it is read, see organ_json_spool_visit. */
+/* Reports to the spool of JSON memory that `experts` is going to be read, which organ_json_spool_visit requires of
+ * readers, and returns it. */
 static const json_t *spool_visited(const json_t *experts)
 {
     organ_json_spool_visit(experts);
     return experts;
 }
 
-/* Lists layer and number of each expert in the rows' arrays in *places, which the caller frees, sorted and without
- * duplicates: gate, up and down of an expert fall back together. Returns their number. */
+/* Collects layer and number of the experts of all `count` rows, sorted and without duplicates: gate, up and down of an
+ * expert are rows of their own. Sets *places to the list, which the caller frees, and returns its length; 0 also if
+ * memory cannot be allocated. */
 static size_t list_places(organ_calibration_fallback_row *row, const void *context, size_t count,
                           fallback_place **places)
 {
@@ -71,8 +76,8 @@ static size_t list_places(organ_calibration_fallback_row *row, const void *conte
     return once;
 }
 
-/* Appends the row of one layer to `layers` and its text, such as "layer 2: 5, 7", to `names`. A text that becomes too
- * long ends with "...". */
+/* Appends the object of one layer, whose `count` experts are `places`, to `layers`, and its text, such as "layer 2: 5,
+ * 7", to `names`. A text that becomes too long ends with "...". */
 static void add_layer(const fallback_place *places, size_t count, json_t *layers, json_t *names)
 {
     char text[200];
@@ -80,17 +85,18 @@ static void add_layer(const fallback_place *places, size_t count, json_t *layers
     size_t used = (size_t)snprintf(text, sizeof text, "layer %d:", (int)places->layer);
     for (size_t k = 0; k < count; k++) {
         json_array_append_new(experts, json_integer(places[k].expert));
-        if (used + 24 < sizeof text)
+        if (used + 24 < sizeof text) /* room for ", ", a number and ", ..." */
             used += (size_t)snprintf(text + used, sizeof text - used, "%s %d", k ? "," : "", (int)places[k].expert);
         else if (used < sizeof text)
-            used += (size_t)snprintf(text + used, sizeof text - used, ", ...") + sizeof text;
+            used += (size_t)snprintf(text + used, sizeof text - used, ", ...") + sizeof text; /* nothing more fits */
     }
     json_array_append_new(layers, ORGAN_OBJECT(SET_COUNT("layer", places->layer), SET("experts", experts)));
     json_array_append_new(names, json_string(text));
 }
 
-/* Returns the object of a document about experts with too few routed tokens, which were calibrated on all tokens of
- * their layer: their number, layers and names. Returns NULL if there are none. */
+/* Returns the member "fallback" of a document: number, layers and names of the experts with too few routed tokens,
+ * which were calibrated on all tokens of their layer. `row` returns the experts of each of `count` rows. NULL if there
+ * are no such experts, or if memory cannot be allocated. */
 json_t *organ_calibration_fallback_json(organ_calibration_fallback_row *row, const void *context, size_t count)
 {
     fallback_place *places = NULL;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * Cuts test windows from the parts of the text between the windows of the walk. */
+ * Places the calibration windows in the text, and cuts test windows from the gaps between them. */
 #include "orchestrator/surgery/calibration/calibration_job.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* Returns the first token of a window. Windows are spread evenly from the first token of the text to the last. They do
- * not overlap, because the text has room for all of them. */
+/* Returns the position in the text of the first token of a calibration window. Windows are spread evenly from the first
+ * token of the text to the last. They do not overlap, because fit_samples (calibration_run.c) limits their number. */
 size_t organ_calibration_window_at(const organ_calibration_run *calib, size_t window)
 {
     const size_t samples = calib->options->calibration.samples;
@@ -16,8 +16,9 @@ size_t organ_calibration_window_at(const organ_calibration_run *calib, size_t wi
                        : 0;
 }
 
-/* Returns the first token of the gap that follows window `w`; *length is the length of the gap. */
-static size_t segment_start(const organ_calibration_run *calib, size_t w, size_t *length)
+/* Returns the position in the text of the first token of the gap after calibration window `w`, and sets *length to the
+ * tokens of the gap. */
+static size_t gap_start(const organ_calibration_run *calib, size_t w, size_t *length)
 {
     const size_t begin = organ_calibration_window_at(calib, w) + calib->options->calibration.context;
     const size_t end =
@@ -26,21 +27,21 @@ static size_t segment_start(const organ_calibration_run *calib, size_t w, size_t
     return begin;
 }
 
-/* Returns the number of gaps between windows. The last of several windows ends with the text, so no gap follows it; a
- * single window has one gap after it. */
+/* Returns the number of gaps between calibration windows. The last of several windows ends with the text, so no gap
+ * follows it; a single window begins with the text and has one gap after it. */
 static size_t gap_count(const organ_calibration_run *calib)
 {
     return calib->options->calibration.samples > 1 ? calib->options->calibration.samples - 1 : 1;
 }
 
-/* Returns how many windows of `length` tokens fit into the gaps, and writes the position of their first tokens in the
- * text to `begins`, unless it is NULL. */
+/* Returns how many test windows of `length` tokens fit into the gaps. Unless `begins` is NULL, writes the position in
+ * the text of the first token of each. */
 static size_t find_places(const organ_calibration_run *calib, size_t length, size_t *begins)
 {
     size_t count = 0;
     for (size_t w = 0; w < gap_count(calib); w++) {
         size_t capacity = 0;
-        const size_t begin = segment_start(calib, w, &capacity);
+        const size_t begin = gap_start(calib, w, &capacity);
         for (size_t k = 0; k < capacity / length; k++, count++)
             if (begins)
                 begins[count] = begin + k * length;
@@ -48,20 +49,21 @@ static size_t find_places(const organ_calibration_run *calib, size_t length, siz
     return count;
 }
 
-/* Returns the length of a test window: --context, or the shortest gap between calibration windows. */
+/* Returns the tokens of a test window: --context, or the length of the shortest gap if that is less. */
 static size_t window_length(const organ_calibration_run *calib)
 {
     size_t length = calib->options->calibration.context;
     for (size_t w = 0; w < gap_count(calib); w++) {
         size_t capacity = 0;
-        (void)segment_start(calib, w, &capacity);
+        (void)gap_start(calib, w, &capacity);
         length = capacity < length ? capacity : length;
     }
     return length;
 }
 
-/* Reads and encodes the text again, since only the tokens of the windows were kept. Returns ORGAN_BAD_INPUT if the text
- * has changed. Its memory is available because the hidden states have not been written yet. */
+/* Reads and encodes the text again, because only the tokens of the calibration windows were kept. Returns
+ * ORGAN_BAD_INPUT if the text has changed. The engine's memory is still available for the text, because the hidden
+ * states have not been written yet. */
 static organ_status encode_text_again(const organ_calibration_run *calib, organ_text_input *text, organ_error *error)
 {
     const char *const path = calib->options->calibration.text;
@@ -72,8 +74,8 @@ static organ_status encode_text_again(const organ_calibration_run *calib, organ_
     return error->status;
 }
 
-/* Fills `rest` with windows at `count` of the `all` places `begins`, evenly spread. Windows begin with the BOS token if
- * the tokenizer adds one. */
+/* Fills `rest` with `count` test windows, at evenly spread places of the `all` places in `begins` (find_places). If the
+ * tokenizer adds a BOS token, it replaces the first token of each window. */
 static organ_status fill_windows(const organ_calibration_run *calib, const size_t *begins, size_t all, size_t count,
                                  organ_calibration_test_windows *rest, organ_error *error)
 {
@@ -96,14 +98,16 @@ static organ_status fill_windows(const organ_calibration_run *calib, const size_
     return error->status;
 }
 
+/* Returns true if the gaps have room for test windows with at least `tokens` tokens. */
 bool organ_calibration_has_test_tokens(const organ_calibration_run *calib, size_t tokens)
 {
     const size_t length = window_length(calib);
     return length >= ORGAN_CALIBRATION_MIN_REST && find_places(calib, length, NULL) >= (tokens + length - 1) / length;
 }
 
-/* Cuts test windows from the gaps between calibration windows: counts the places first, then spreads the windows over
- * them. */
+/* Cuts test windows with at least `requested` tokens from the gaps between calibration windows: counts the places
+ * first, then spreads the windows over them. Returns ORGAN_USAGE, naming the option `option`, if there are too few
+ * places. */
 organ_status organ_calibration_cut_test_windows(const organ_calibration_run *calib, size_t requested,
                                                 const char *option, organ_calibration_test_windows *rest,
                                                 organ_error *error)

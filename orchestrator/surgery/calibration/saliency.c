@@ -7,10 +7,10 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define LEVELS 65536 /* numbers that the noise is drawn from */
+#define LEVELS 65536 /* number of values that the noise can have: one for each 16-bit index */
 
-/* Returns x with P(normal < x) = p, for p in (0, 1/2): Newton's steps from the asymptote, on the logarithm of p, which
- * is concave. */
+/* Returns x with P(normal < x) = p, for p in (0, 1/2). Newton's method on log P, which is concave in x, from the bound
+ * P(normal < x) <= exp(-x^2 / 2) / 2. */
 static double normal_quantile_below(double p)
 {
     double x = -sqrt(-2 * log(2 * p));
@@ -24,8 +24,8 @@ static double normal_quantile_below(double p)
     return x;
 }
 
-/* Returns the quantiles of the normal distribution in the middle of LEVELS equal probabilities: the quantile at a
- * random index is normal noise. */
+/* Returns LEVELS quantiles of the normal distribution, at probabilities (k + 1/2) / LEVELS: the quantile at a random
+ * index is normal noise. The caller frees them; NULL if memory cannot be allocated. */
 float *organ_normal_levels(void)
 {
     float *levels = malloc(LEVELS * sizeof *levels);
@@ -36,8 +36,8 @@ float *organ_normal_levels(void)
     return levels;
 }
 
-/* Draws 16 random bits for each input of a token with Philox, whose counter is input, layer and token, so that the
- * noise depends on neither threads nor order. */
+/* Writes 16 random bits to `noise` for each of `n` inputs of a token, from input `first` on, a multiple of 8. The
+ * counter of Philox consists of input, layer and token, so the noise depends on neither threads nor order. */
 void organ_saliency_noise(uint64_t seed, uint32_t layer, uint64_t token, size_t first, uint16_t *noise, size_t n)
 {
     const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
@@ -51,9 +51,9 @@ void organ_saliency_noise(uint64_t seed, uint32_t layer, uint64_t token, size_t 
     }
 }
 
-/* Adds the sums of the contribution and stability factors for inputs x and noise e: x^2, x e, e^2, and x and e times
- * the sign of x + scale e. Requires that the tokens are added in order: the noise is scaled by the root mean square of
- * all inputs so far. */
+/* Adds the inputs x and the noise e of some tokens to the sums for act_norm and stability: x^2, x e, e^2, and x and e
+ * times the sign of x + scale e. The scale is computed from the root mean square of all inputs so far, so tokens must
+ * be added in order. */
 void organ_saliency_add(const organ_saliency_sums *sums, const organ_input_noise *noise, uint64_t token, size_t tokens,
                         const float *inputs, size_t stride, size_t first, size_t n)
 {
@@ -79,8 +79,8 @@ void organ_saliency_add(const organ_saliency_sums *sums, const organ_input_noise
     }
 }
 
-/* Computes the root mean square of the input, and stability = 1 / (1 + V / mean^2), where mean and variance V are those
- * of |x + noise|. */
+/* Computes act_norm, the root mean square of the input, and stability = 1 / (1 + V / mean^2), with the mean and the
+ * variance V of |x + noise|. */
 void organ_saliency_finish(const organ_saliency_sums *sums, size_t feature, uint64_t tokens, float *act_norm,
                            float *stability)
 {
@@ -93,8 +93,9 @@ void organ_saliency_finish(const organ_saliency_sums *sums, size_t feature, uint
     *stability = square > 0 ? (float)fmin(1, mean * mean / square) : 1.0f;
 }
 
-/* Computes contribution_i = 1 / sqrt(H_ii (H^-1)_ii) for a damped H: 1 for an input that no others predict, and smaller
- * the better the others predict it. */
+/* Computes contribution_i = 1 / sqrt(H_ii (H^-1)_ii) for a damped H: 1 for an input that other inputs do not predict,
+ * and smaller the better they predict it. Returns false if H is not positive definite or memory cannot be
+ * allocated. */
 bool organ_saliency_contribution(const organ_kernels *kernels, const double *h, size_t stride, size_t width,
                                  uint64_t tokens, double damping, float *contribution)
 {

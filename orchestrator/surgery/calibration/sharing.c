@@ -16,49 +16,50 @@ typedef organ_calibration_unit sharing_unit;
 
 /* ---- the plan ---- */
 
-/* Which rank changes which targets of a layer. */
+/* Which rank changes which units of a layer. A part is a set of units that one rank changes together; its number is the
+ * index of its first unit. */
 typedef struct sharing_plan {
-    size_t *part;    /* for each unit: the first unit of its part, the units that one rank changes together */
-    uint64_t *cost;  /* of each part, indexed by its first unit; other units have 0 */
-    uint32_t *owner; /* rank that changes each part, indexed by its first unit */
-    uint64_t *load;  /* of each rank */
+    size_t *part;    /* for each unit: the number of its part */
+    uint64_t *cost;  /* estimated work of each part, indexed by the part's number; 0 at other indices */
+    uint32_t *owner; /* rank that changes each part, indexed by the part's number */
+    uint64_t *load;  /* sum of the costs of each rank's parts */
 } sharing_plan;
 
-/* Returns a cost in thousands of products, so that the sum over all units of a model fits 64 bits. */
+/* Returns a number of multiplications in thousands, at least 1, so that the sum over a model's units fits 64 bits. */
 static uint64_t in_thousands(double products) { return (uint64_t)fmin(products / 1e3, 0x1p40) + 1; }
 
 #define PRODUCTS_A_ROW 8 /* estimate: how often a method multiplies each row of a matrix by the second moments */
 
-/* Estimates the cost of multiplying a unit's rows by second moments, in thousands. */
+/* Estimates the cost of the products of a unit's rows with second moments, in thousands of multiplications. */
 static uint64_t cost_of_rows(const sharing_unit *u)
 {
     return in_thousands(PRODUCTS_A_ROW * (double)u->rows * (double)u->cols * (double)u->cols);
 }
 
-/* Estimates the cost of factorising H, cols^3 / 3 operations, in thousands. A rank does it once for all units with the
- * same inputs. */
+/* Estimates the cost of factorising H, cols^3 / 3 multiplications, in thousands. A rank factorises H once for all its
+ * units with the same inputs. */
 static uint64_t factorisation_cost(const sharing_unit *u)
 {
     return in_thousands((double)u->cols * (double)u->cols * (double)u->cols / 3);
 }
 
-/* Returns the index of the output that a unit belongs to: its tensor, or a group of tensors that the caller changes as
- * a whole. */
+/* Returns the number of the output of a unit. An output is a tensor or, with work->together, a group of tensors that
+ * the caller changes as a whole. */
 static size_t output_of(const sharing_captures *g, const sharing_unit *u)
 {
     const organ_calibration_work *const work = g->calib->work;
     return work->together ? work->together(work->context, u->target) : u->target;
 }
 
-/* Returns whether two units must be processed by the same rank: they belong to one output or, with `by_inputs`, have
- * the same inputs. */
+/* Returns true if one rank must change both units: they belong to one output or, with `by_inputs`, have the same
+ * inputs. */
 static bool are_tied(const sharing_captures *g, const sharing_unit *a, const sharing_unit *b, bool by_inputs)
 {
     return output_of(g, a) == output_of(g, b) || (by_inputs && a->group != SIZE_MAX && a->group == b->group);
 }
 
-/* Divides the units into parts that one rank processes: tied units are in the same part. A part has the number of its
- * first unit. */
+/* Sets p->part: divides the units into parts so that tied units (are_tied) are in the same part. For each pair of tied
+ * units, merges their parts. */
 static void group_units(const sharing_captures *g, bool by_inputs, sharing_plan *p)
 {
     for (size_t k = 0; k < g->unit_count; k++) {
@@ -74,8 +75,8 @@ static void group_units(const sharing_captures *g, bool by_inputs, sharing_plan 
     }
 }
 
-/* Returns true if no earlier unit of its part has the same inputs, so that the part's cost includes a factorisation for
- * it. */
+/* Returns true if no earlier unit of the part of unit k has the same inputs: the cost of the part then includes a
+ * factorisation of H for unit k. Ignores units that are common or done. */
 static bool brings_inputs(const sharing_captures *g, const sharing_plan *p, size_t k)
 {
     size_t before = 0;
@@ -85,7 +86,8 @@ static bool brings_inputs(const sharing_captures *g, const sharing_plan *p, size
     return before == k;
 }
 
-/* Assigns the parts to ranks so that their loads are similar. *max is the load of the rank with most. */
+/* Sets all members of the plan: divides the units into parts (group_units) and assigns the parts to ranks so that the
+ * loads are similar. Sets *max to the largest load of a rank. Leaves out units that are common or done. */
 static organ_status assign_parts(const sharing_captures *g, bool by_inputs, sharing_plan *p, uint64_t *max,
                                  organ_error *error)
 {
@@ -108,7 +110,7 @@ static organ_status assign_parts(const sharing_captures *g, bool by_inputs, shar
     return ORGAN_OK;
 }
 
-/* Returns true if no other unit writes to the same output tensor. */
+/* Returns true if no other unit belongs to the same output as unit k. */
 static bool has_own_output(const sharing_captures *g, size_t k)
 {
     for (size_t l = 0; l < g->unit_count; l++)
@@ -117,8 +119,8 @@ static bool has_own_output(const sharing_captures *g, size_t k)
     return true;
 }
 
-/* Returns the index of the most expensive unit that is neither done nor common, SIZE_MAX if there is none. *remaining
- * is the cost of all such units. */
+/* Returns the index of the unit with the most costly rows among those that are neither done nor common; SIZE_MAX if
+ * there is none. Sets *remaining to the sum of the costs of all these units. */
 static size_t find_largest(const sharing_captures *g, uint64_t *remaining)
 {
     size_t largest = SIZE_MAX;
@@ -132,8 +134,8 @@ static size_t find_largest(const sharing_captures *g, uint64_t *remaining)
     return largest;
 }
 
-/* Marks units that all ranks change together (common): the largest, while it needs more work than an even share of all
- * work that remains. */
+/* With work->rows, sets `common` of units that all ranks change together: the largest remaining unit, as long as its
+ * cost exceeds a rank's even share of all remaining cost. */
 static void choose_common(const sharing_captures *g)
 {
     uint64_t remaining = 0;
@@ -145,14 +147,15 @@ static void choose_common(const sharing_captures *g)
     }
 }
 
+/* Sets the owner of each unit to the rank of its part. */
 static void apply_plan(const sharing_captures *g, const sharing_plan *p)
 {
     for (size_t k = 0; k < g->unit_count; k++)
         g->units[k].owner = p->owner[p->part[k]];
 }
 
-/* Chooses the assignment of units to ranks: units with the same inputs on one rank, unless this raises the largest
- * load. */
+/* Assigns the units to ranks: units with the same inputs to one rank, so that H is factorised once, unless this raises
+ * the largest load. */
 static organ_status choose_plan(const sharing_captures *g, sharing_plan *p, organ_error *error)
 {
     uint64_t apart = 0, tied = 0;
@@ -165,8 +168,8 @@ static organ_status choose_plan(const sharing_captures *g, sharing_plan *p, orga
     return error->status;
 }
 
-/* Assigns each unit of the layer to the rank that changes it. With work->alike every rank changes all, because callers
- * need equal copies. */
+/* Assigns each unit of the layer to the rank that changes it. With work->alike every rank changes all units, and owns
+ * them in its own copy. */
 organ_status organ_calibration_assign_units(const sharing_captures *g, organ_error *error)
 {
     organ_ranks *const ranks = g->calib->engine->ranks;
@@ -191,7 +194,8 @@ organ_status organ_calibration_assign_units(const sharing_captures *g, organ_err
 /* ---- exchange of the layer ---- */
 
 /* Sends each changed matrix of the layer from its owner to all ranks, so that the next layer's inputs are those of the
- * changed model. */
+ * changed model. Sends none with ORGAN_INPUTS_DONOR, where changes do not affect later layers, and none with
+ * work->alike or for common and finished units, which every rank has. */
 organ_status organ_calibration_exchange_matrices(const sharing_captures *g, const organ_calibration_layer *layer,
                                                  organ_error *error)
 {

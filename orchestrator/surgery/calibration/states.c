@@ -13,31 +13,34 @@
 /* The hidden states of all windows, in chunks of windows. */
 struct organ_calibration_states {
     organ_calibration_chunks chunks;
-    char *all;              /* all chunks that this rank holds, consecutive; NULL: they are in the file */
-    float *one;             /* buffer for a chunk: a copy, or with a file the chunk that was taken */
+    char *all;  /* all chunks that this rank holds, consecutive; NULL: they are in the file */
+    float *one; /* buffer for one chunk: a copy, or with a file the chunk that was taken; NULL: not needed */
     organ_direct_file file; /* the scratch file; path NULL: none */
     bool reserved;          /* disk space is reserved */
-    size_t stored;          /* number of chunks, from the first on, that were put back at least once */
-    uint64_t *digests;      /* XXH3 of each chunk in the file */
+    size_t stored;          /* number of this rank's chunks, from its first on, that were put back at least once */
+    uint64_t *digests;      /* XXH3 of each of this rank's chunks in the file */
 };
 
+/* Returns the number of chunks of all ranks. */
 size_t organ_calibration_chunks_count(const organ_calibration_chunks *chunks)
 {
     return (chunks->windows + chunks->together - 1) / chunks->together;
 }
 
+/* Returns the number of windows of a chunk; the last chunk may have fewer than the others. */
 size_t organ_calibration_chunk_windows(const organ_calibration_chunks *chunks, size_t chunk)
 {
     const size_t remaining = chunks->windows - chunk * chunks->together;
     return remaining < chunks->together ? remaining : chunks->together;
 }
 
+/* Returns the bytes of the states of a chunk. */
 static size_t chunk_bytes(const organ_calibration_chunks *chunks, size_t chunk)
 {
     return organ_calibration_chunk_windows(chunks, chunk) * chunks->window_bytes;
 }
 
-/* Returns the number of chunks before this one that this rank holds. */
+/* Returns the index of a chunk among those that this rank holds. */
 static size_t position_of(const organ_calibration_chunks *chunks, size_t chunk)
 {
     return (chunk - chunks->first) / chunks->step;
@@ -65,7 +68,8 @@ uint64_t organ_calibration_states_bytes(const organ_calibration_chunks *chunks)
     return bytes;
 }
 
-/* Returns the bytes in memory: all states, or with a scratch file one chunk and the digests. */
+/* Returns the bytes in memory: all states of this rank and, if `copied`, a copy of one chunk; with a scratch file one
+ * chunk and the digests. */
 uint64_t organ_calibration_states_memory(const organ_calibration_chunks *chunks, bool copied, bool scratch)
 {
     const uint64_t one = chunks->together * chunks->window_bytes;
@@ -74,8 +78,8 @@ uint64_t organ_calibration_states_memory(const organ_calibration_chunks *chunks,
     return organ_calibration_states_bytes(chunks) + (copied ? one : 0);
 }
 
-/* Allocates the hidden states of all chunks: in memory, or in a scratch file with one chunk in memory and a digest per
- * chunk, which detects a damaged file. */
+/* Allocates the hidden states of this rank's chunks: in memory, or in a file in the directory `scratch` with one chunk
+ * in memory and a digest per chunk, which detects a damaged file. */
 organ_status organ_calibration_states_open(const organ_calibration_chunks *chunks, bool copied, const char *scratch,
                                            organ_calibration_states **states, organ_error *error)
 {
@@ -107,15 +111,16 @@ void organ_calibration_states_close(organ_calibration_states *s)
     free(s);
 }
 
-/* Reports an error of the file with the number of bytes that it should contain. */
+/* Reports an error of the scratch file: the cause from `fault`, and the bytes that the file should contain. */
 static organ_status file_failed(const organ_calibration_states *s, const organ_error *fault, organ_error *error)
 {
     return organ_fail_errno(error, fault->errnum, "%s: cannot store %llu bytes of hidden states (--scratch)",
                             s->file.path, (unsigned long long)organ_calibration_states_bytes(&s->chunks));
 }
 
-/* Reads a chunk from the scratch file into s->one and verifies its digest; a chunk that was never put back has
- * undefined values. Announces the read of the next chunk. */
+/* Reads a chunk from the scratch file into s->one, verifies its digest and returns s->one; NULL on error. The first
+ * call reserves disk space. A chunk that was never put back is not read: its values are undefined. Advises the system
+ * that this rank's next chunk will be read. */
 static float *read_chunk(organ_calibration_states *s, size_t chunk, organ_error *error)
 {
     const size_t bytes = chunk_bytes(&s->chunks, chunk), position = position_of(&s->chunks, chunk),
@@ -140,7 +145,7 @@ static float *read_chunk(organ_calibration_states *s, size_t chunk, organ_error 
     return NULL;
 }
 
-/* Writes the chunk in memory to the scratch file and keeps its digest, so that a damaged read is noticed. */
+/* Writes s->one to the scratch file as chunk `chunk` and keeps its digest, with which read_chunk detects damage. */
 static organ_status write_chunk(organ_calibration_states *s, size_t chunk, organ_error *error)
 {
     const size_t bytes = chunk_bytes(&s->chunks, chunk), position = position_of(&s->chunks, chunk);
@@ -165,6 +170,7 @@ organ_status organ_calibration_states_put_back(organ_calibration_states *s, size
     return s->all ? error->status : write_chunk(s, chunk, error);
 }
 
+/* Returns a copy of a chunk's states in s->one, valid until the next call; NULL on error. */
 float *organ_calibration_states_copy(organ_calibration_states *s, size_t chunk, organ_error *error)
 {
     if (!s->all)

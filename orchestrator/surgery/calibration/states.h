@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The hidden states of the windows of a walk, by chunks of windows, in memory or in a scratch file. A chunk is taken,
- * changed and given back before the next one is taken: of a scratch file one chunk is in memory at a time. */
+ * The hidden states of the calibration windows, in chunks of consecutive windows, in memory or in a scratch file. The
+ * caller takes a chunk, changes it and puts it back before it takes the next one, because only one chunk of a scratch
+ * file is in memory at a time. */
 #ifndef ORGAN_CALIBRATION_STATES_H
 #define ORGAN_CALIBRATION_STATES_H
 
@@ -10,36 +11,41 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* How windows, all of one length, are divided into chunks, and which of these are held: chunks first, first + step, ...
- */
+/* How windows of equal length are divided into chunks, and which chunks this rank holds: first, first + step, ... */
 typedef struct organ_calibration_chunks {
-    size_t windows, together; /* all windows; windows of each chunk but the last, at least 1 */
-    size_t first, step;       /* `step` is at least 1; with `first` 0 and `step` 1 all chunks are held */
-    size_t window_bytes;      /* bytes of the states of a window */
+    size_t windows;      /* number of all windows */
+    size_t together;     /* windows of each chunk but the last, which may have fewer; at least 1 */
+    size_t first, step;  /* `step` is at least 1; with `first` 0 and `step` 1 this rank holds all chunks */
+    size_t window_bytes; /* bytes of the states of a window */
 } organ_calibration_chunks;
 
-size_t organ_calibration_chunks_count(const organ_calibration_chunks *chunks); /* number of chunks, held or not */
+/* Returns the number of chunks of all ranks. */
+size_t organ_calibration_chunks_count(const organ_calibration_chunks *chunks);
+/* Returns the number of windows of a chunk. */
 size_t organ_calibration_chunk_windows(const organ_calibration_chunks *chunks, size_t chunk);
 
 typedef struct organ_calibration_states organ_calibration_states;
 
-/* Returns the bytes of memory for one stream; `copied`: the caller will use organ_calibration_states_copy; `scratch`:
- * the states are in a file. */
+/* Returns the bytes of memory for the states of one stream, the changed model or the donor. `copied`: the caller will
+ * use organ_calibration_states_copy; `scratch`: the states are in a file. */
 uint64_t organ_calibration_states_memory(const organ_calibration_chunks *chunks, bool copied, bool scratch);
-/* Returns the bytes of the chunks that are held. */
+/* Returns the bytes of the chunks that this rank holds, in memory or in the file. */
 uint64_t organ_calibration_states_bytes(const organ_calibration_chunks *chunks);
 
-/* Allocates room for the chunks that are held, in memory or, unless `scratch` is NULL, in a file in that directory.
- * Disk space is reserved when the first chunk is taken. Returns ORGAN_IO, with *states NULL, if memory cannot be
+/* Allocates room for the chunks that this rank holds: in memory, or in a file in the directory `scratch` if it is not
+ * NULL. `copied`: the caller will use organ_calibration_states_copy. Disk space is reserved when the first chunk is
+ * taken. Returns ORGAN_IO, with *states NULL, if memory cannot be
  * allocated or the file cannot be created. */
 organ_status organ_calibration_states_open(const organ_calibration_chunks *chunks, bool copied, const char *scratch,
                                            organ_calibration_states **states, organ_error *error);
 void organ_calibration_states_close(organ_calibration_states *states); /* NULL is allowed */
 
-/* Returns the states of a chunk that is held, to be changed in place until organ_calibration_states_put_back. Until a
- * chunk is put back for the first time its values are undefined. NULL on error: ORGAN_IO if the file cannot be read, or
- * if its bytes are not those that were written, which network file systems can cause. */
+/* Returns the states of a chunk of this rank, which the caller may change in place until
+ * organ_calibration_states_put_back. The values of a chunk that was never put back are undefined. Returns NULL on
+ * error: ORGAN_IO if the file cannot be read, or if its bytes are not those that were written, which network file
+ * systems can cause. */
 float *organ_calibration_states_take(organ_calibration_states *states, size_t chunk, organ_error *error);
+/* Stores the chunk that was taken last. Returns ORGAN_IO if the file cannot be written. */
 organ_status organ_calibration_states_put_back(organ_calibration_states *states, size_t chunk, organ_error *error);
 
 /* Returns a copy of a chunk's states that the caller may change and does not put back, valid until the next call. NULL

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * Targets without inputs: matrices that no run of a layer passes to a tap. */
+ * Finds targets without inputs: matrices whose inputs the forward pass does not pass to a tap (organ_tap). */
 #include "orchestrator/surgery/calibration/calibration_job.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Fails for a target whose inputs cannot be captured: it is no linear layer of the forward pass, or in a block that the
- * forward pass does not run (multi-token prediction). */
+/* Sets and returns ORGAN_USAGE for a target without inputs: it is not a linear layer of the forward pass, or it is in a
+ * block that the forward pass does not run (multi-token prediction). The message then names a command that removes the
+ * block. */
 static organ_status refuse_target(const organ_calibration_run *calib, const organ_tensor *tensor, organ_error *error)
 {
     const organ_calibration_run_options *const o = calib->options;
@@ -25,6 +26,7 @@ static organ_status refuse_target(const organ_calibration_run *calib, const orga
                       layers, o->method, o->verb, way);
 }
 
+/* Returns ORGAN_USAGE, naming the target, if the forward pass gives no inputs of a target. */
 organ_status organ_calibration_check_targets(const organ_calibration_run *calib, organ_error *error)
 {
     for (size_t k = 0; calib->targets && k < calib->targets->count; k++)
@@ -33,7 +35,8 @@ organ_status organ_calibration_check_targets(const organ_calibration_run *calib,
     return ORGAN_OK;
 }
 
-/* Marks targets whose inputs the forward pass does not offer; *untapped is indexed like model->tensors. */
+/* Sets *untapped to flags, indexed like model->tensors, that are true for targets whose inputs no tap receives. The
+ * caller frees them. */
 organ_status organ_calibration_find_untapped(const organ_model *model, const organ_engine *engine,
                                              const organ_targets *targets, bool **untapped, organ_error *error)
 {

@@ -18,8 +18,8 @@ static const struct {
     const char *name, *severity, *title, *why;
 } kinds[ORGAN_FINDING_KINDS] = {
     [ORGAN_FINDING_PICKLE] = {"pickle", "high", "Pickles",
-                              "Loading a pickle can run any function that it names: torch.load without weights_only, "
-                              "joblib, numpy with allow_pickle."},
+                              "A pickle can run any function when a program loads it by torch.load without "
+                              "weights_only, by joblib, or by numpy with allow_pickle."},
     [ORGAN_FINDING_PROGRAM] =
         {"program", "high", "Programs next to the weights",
          "Weights need no program. Loaders import files that a config names, and people run files that look useful."},
