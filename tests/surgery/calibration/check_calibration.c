@@ -107,7 +107,8 @@ START_TEST(activations_that_are_no_numbers)
     must_refuse(
         c, good, x, 3, ORGAN_BAD_INPUT,
         "q: calibration token 2, input 1 in the donor: the activation is 2e+15; it must be finite and within 1e+15");
-    must_refuse(c, good, NULL, 1, ORGAN_USAGE, "q: the given streams are not the declared ones");
+    must_refuse(c, good, NULL, 1, ORGAN_USAGE,
+                "q: inputs of the donor are given, but were not declared (or the reverse)");
     organ_calibration_destroy(c);
 }
 END_TEST
