@@ -2,8 +2,8 @@
  * Room surgery/measure: measures how far the distribution of weights is from noise. It reads models and writes reports.
  * fleet.h measures all models of a directory; z_measure.h measures single tensors.
  *
- * This header measures whole models and reports tensors, roles, layers, groups, wells (tensors with a lower theta than
- * their neighbours), and a table of several models. */
+ * This header: the verb `organ measure`. Its report has, for each model, theta of tensors, roles, layers and groups,
+ * and the wells: tensors with a lower theta than the same module in the layers before and after. */
 #ifndef ORGAN_MEASURE_H
 #define ORGAN_MEASURE_H
 
@@ -12,8 +12,9 @@
 
 ORGAN_API_BEGIN
 
+/* Options of organ_measure. */
 typedef struct organ_measure_options {
-    const char *const *models;
+    const char *const *models; /* paths or URLs of `model_count` models */
     size_t model_count;
     const char *output; /* directory for z_report.json, Z_MEASURE_REPORT.md and .html; NULL: none */
     /* Also compute the older measure seed/1: the member "seed" of each model in the report. */
