@@ -105,7 +105,6 @@ organ_usual_error organ_usual_error_of(const organ_weight *weight)
     }
 }
 
-/* Returns the usual error of the coarser of the two storage types. */
 organ_usual_error organ_usual_error_between(const organ_weight *one, const organ_weight *other)
 {
     const organ_usual_error a = organ_usual_error_of(one), b = organ_usual_error_of(other);

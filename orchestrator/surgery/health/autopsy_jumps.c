@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT
- * Columns are judged by every fourth pair of rows (3 and 4, 7 and 8, ...), which is a large enough sample; rows are
- * judged by the pairs at multiples of 16 (15 and 16, 31 and 32, ...). */
+ * Jumps between columns are measured in two of four rows (3 and 4, 7 and 8, ...), which are a large enough sample;
+ * jumps between rows in the two rows at each multiple of 16 (15 and 16, 31 and 32, ...). */
 #include "orchestrator/surgery/health/autopsy_jumps.h"
 
 #include <math.h>
 #include <string.h>
 
-#define SEGMENT      128 /* values whose rms is compared, of a row or of a column */
-#define STEP         16  /* distance of the lines that are examined */
-#define BINS_PER_ONE 64.0
-#define FEW          16 /* smallest number of rows for the rms of a column */
-#define ENOUGH       4  /* smallest number of segments for the mean change of a row */
+#define SEGMENT      128  /* values whose rms is compared, of a row or of a column */
+#define STEP         16   /* distance of the lines that are examined */
+#define BINS_PER_ONE 64.0 /* bins of a histogram for a change of ln rms by 1 */
+#define FEW          16   /* smallest number of rows for the rms of a column */
+#define ENOUGH       4    /* smallest number of segments for the mean change of a row */
 
 void organ_jumps_add(organ_jumps *sum, const organ_jumps *more)
 {
@@ -88,6 +88,7 @@ static const float *widen_segment(const organ_kernels *kernels, organ_dtype as, 
     return scratch;
 }
 
+/* Returns x^2 in FP64. */
 static double square_f64(float x) { return (double)x * (double)x; }
 
 /* Returns the sum of squares of x[0 .. n), without the last n mod 4 values. Four independent sums hide the latency of
@@ -192,7 +193,7 @@ void organ_jumps_strip(organ_jumps *jumps, const organ_kernels *kernels, organ_d
     const size_t segments = cols / SEGMENT < ORGAN_JUMP_SEGMENTS ? cols / SEGMENT : ORGAN_JUMP_SEGMENTS;
     autopsy_jumps_walk w = {jumps, kernels, as, values, cols, segments, scratch, edges, 0, 0};
     clear_edges(edges);
-    flush_columns(&w);
+    flush_columns(&w); /* no rows yet: clears scratch->squares */
     for (size_t r = 0; r < rows; r++) {
         const uint64_t row = first + r;
         if (row % SEGMENT == 0)

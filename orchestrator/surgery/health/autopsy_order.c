@@ -156,8 +156,9 @@ static organ_status suspect_order(organ_scale_pool *pool, const organ_weight *we
     return ORGAN_OK;
 }
 
-/* Adds the evidence for every wrong order to the pool, and finds the order whose undoing reduces the residual most. If
- * the gain is large enough, adds a finding if its probability by chance is below CHANCE, or makes the weight a suspect
+/* Adds the evidence for every wrong order to the pool, and finds the order whose undoing reduces the residuals most. If
+ * the ratio of their mean squares is above MIN_GAIN and above 1 + 9 / sqrt(blocks), which grids of few blocks exceed by
+ * chance, adds a finding if its probability by chance is below CHANCE, or makes the weight a suspect
  * if the probability is below SUSPECT. */
 static organ_status judge_order(organ_autopsy_job *job, organ_scale_pool *pool, const organ_weight *weight,
                                 const organ_blocks *b, double *scratch, organ_error *error)
@@ -185,9 +186,9 @@ static organ_status judge_order(organ_autopsy_job *job, organ_scale_pool *pool, 
     return ORGAN_OK;
 }
 
-/* Appends the residual of the weight with its stored scales to pool->rests; judge_suspects compares suspects with the
- * median of these. Leaves out grids smaller than 3 x 3, blocks with fewer than EDGE_ROWS rows of values, and residuals
- * that are not finite. */
+/* Appends the mean square of the weight's residuals with the stored scales to pool->rests; judge_suspects compares
+ * suspects with the median of pool->rests. Leaves out grids smaller than 3 x 3, blocks with fewer than EDGE_ROWS rows
+ * of values, and mean squares that are not finite. */
 static organ_status add_residual(organ_scale_pool *pool, const organ_weight *weight, const organ_blocks *b,
                                  double *scratch, organ_error *error)
 {
@@ -205,9 +206,9 @@ static organ_status add_residual(organ_scale_pool *pool, const organ_weight *wei
     return ORGAN_OK;
 }
 
-/* Reports the suspects whose residual is above FAR_OFF times the median residual of all weights with the stored scales,
- * and below CORRECTED_SHARE times that median with the order undone. Reports none if fewer than FEW_RESTS residuals are
- * known. */
+/* Reports the suspects whose mean square of residuals is above FAR_OFF times the median of pool->rests with the stored
+ * scales, and below CORRECTED_SHARE times that median with the order undone. Reports none if pool->rests has fewer than
+ * FEW_RESTS elements. */
 static void judge_suspects(organ_autopsy_job *job, organ_scale_pool *pool)
 {
     if (pool->rest_count < FEW_RESTS)

@@ -28,6 +28,7 @@
         .expected = {ANY, 0, ANY, -ANY, ANY}, .faulty = { ANY, 0, ANY, -ANY, ANY }                                     \
     }
 
+/* Default ranges of every role. */
 static const struct {
     organ_limits expected, faulty;
 } defaults[ORGAN_ROLE_COUNT] = {
@@ -87,6 +88,7 @@ organ_ranges organ_ranges_default(void)
 
 /* ---- writing ---- */
 
+/* Sets a member to the number; omits it if the number is infinite. */
 #define SET_LIMIT(key, value) SET_IF(isfinite(value), key, json_real(value))
 
 /* Returns the finite limits as a JSON object {"mean", "std": [smallest, largest], "min", "max"}; infinite ones are left
@@ -162,6 +164,7 @@ typedef struct rule {
     organ_limits faulty, expected;
 } rule;
 
+/* Limits none of which is set. */
 static const organ_limits unset_limits = {(double)NAN, (double)NAN, (double)NAN, (double)NAN, (double)NAN};
 
 static organ_status read_limits(const autopsy_ranges_place *p, const json_t *object, rule *to, organ_error *error);
@@ -206,6 +209,7 @@ static organ_status read_limits(const autopsy_ranges_place *p, const json_t *obj
     return ORGAN_OK;
 }
 
+/* Sets *to to the value unless that is NaN. */
 static void set_if_given(double *to, double value)
 {
     if (!isnan(value))
@@ -231,13 +235,16 @@ static void apply_rule(organ_ranges *ranges, organ_role role, const rule *given)
     apply_limits(&ranges->of[role].expected, &given->expected);
 }
 
+/* Returns whether `name` is the name of the role. */
 static bool is_role(organ_role role, const char *name) { return strcmp(organ_role_describe(role)->name, name) == 0; }
 
+/* Returns whether `name` is the name of the role's group. */
 static bool is_group(organ_role role, const char *name)
 {
     return strcmp(organ_group_name(organ_role_describe(role)->group), name) == 0;
 }
 
+/* Returns whether a file of ranges may have a member of this name: "schema", "default", a role or a group. */
 static bool autopsy_ranges_is_known(const char *name)
 {
     bool known = strcmp(name, "default") == 0 || strcmp(name, "schema") == 0;

@@ -5,10 +5,10 @@
 
 #include "formats/weights/weights.h"
 
-/* The part that a tensor has in a weight. */
+/* A tensor and its part in a weight. */
 typedef struct organ_inspect_part {
     const organ_tensor *tensor;
-    organ_anatomy anatomy; /* of the weight that the tensor belongs to */
+    organ_anatomy anatomy; /* of the weight to which the tensor belongs; without one, of the tensor */
     bool weight;   /* the tensor is a weight or its codes, and all following members describe the weight; otherwise the
                     * tensor adds bytes but no elements */
     unsigned rank; /* shape of the weight */
