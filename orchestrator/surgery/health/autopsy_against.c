@@ -99,7 +99,7 @@ static double spread_after_order(const autopsy_against_factors *f, organ_order o
 }
 
 /* Returns whether a wrong order of the scales explains the factors: undoing it must reduce the root mean square of the
- * ln factors to less than EXPLAINED times. Writes the description of the order for which least remains to `value`. */
+ * ln factors to less than the share EXPLAINED. Writes the description of the order that reduces it most to `value`. */
 static bool name_order(const autopsy_against_factors *f, char *value, size_t size)
 {
     organ_order best = ORGAN_ORDER_COUNT;
@@ -139,8 +139,7 @@ static double line_factor(const autopsy_against_factors *f, bool row, size_t lin
 
 /* Describes in `value` the rows (`row`) or columns of blocks that are wrong by one factor each, at most MAX_LINES of
  * them: "row 3 of blocks (from row 384 on): scales 4 times". Returns true if they are at most half of all rows
- * (columns) and explain nearly all blocks whose factor is not 1: these are at most 1.1 times the blocks of the lines.
- */
+ * (columns) and explain the factors: the blocks whose factor is not 1 are at most 1.1 times as many as their blocks. */
 static bool name_lines(const autopsy_against_factors *f, bool row, char *value, size_t size)
 {
     const size_t lines = row ? f->blocks->rows : f->blocks->cols, each = row ? f->blocks->cols : f->blocks->rows;

@@ -21,8 +21,10 @@ typedef struct organ_blocks {
     uint64_t height, width; /* rows and columns of values in a block; blocks at the edges may be smaller */
     bool complete;          /* all blocks of the weight were read */
     organ_block_sums *sums; /* rows x cols */
-    float *scales;          /* rows x cols, all positive and finite; NULL: not stored as F32, F16 or BF16 */
-    double *lines;          /* for each row of blocks: median, over its sampled rows of values, of their ln rms */
+    /* rows x cols, all positive and finite; NULL: the weight does not have one such scale of type F32, F16 or BF16 for
+     * each block, or they are too many to read */
+    float *scales;
+    double *lines; /* for each row of blocks: median, over its sampled rows of values, of their ln rms */
 } organ_blocks;
 
 /* Reads a sample of the values of each block of v->weight, and of the counterpart v->other if `compare`, and the stored

@@ -48,10 +48,12 @@ typedef struct change_sample {
     double own, other, product, kept; /* sums of a^2, b^2, a b, and of b^2 where a is not 0 */
     double kurtosis;                  /* sum of the kurtosis of E over `windows` windows */
     double sum;                       /* sum of a - b */
-    /* zeroed: values with a = 0 and b not 0; near: values with |a - b| NEAR_STEP <= |b| */
-    size_t windows, values, zeroed, near;
-    size_t same;     /* values with a = b */
-    unsigned levels; /* largest number of distinct values of A in a window */
+    size_t windows;                   /* full windows in which A and B differ */
+    size_t values;                    /* values of the sample */
+    size_t zeroed;                    /* values with a = 0 and b not 0 */
+    size_t near;                      /* values with |a - b| NEAR_STEP <= |b| */
+    size_t same;                      /* values with a = b */
+    unsigned levels;                  /* largest number of distinct values of A in a full window */
 } change_sample;
 
 /* ---- reading ---- */
@@ -272,8 +274,7 @@ static void equalise(change_sample *s)
 }
 
 /* Fills the lower half of `gram`, [n][n], with the inner products of the rows of E, or of its columns if there are
- * fewer columns than rows. n: the smaller number. `turned`: scratch memory for the transposed E, used only for columns.
- */
+ * fewer columns than rows; n is the smaller number. `turned`: scratch memory for the transposed E, used for columns. */
 static void multiply_sides(const change_sample *s, size_t n, double *gram, float *turned)
 {
     const size_t length = n == s->rows ? s->cols : s->rows;

@@ -114,8 +114,8 @@ static json_int_t count_role(const json_t *rows, const char *role, bool expected
     return count;
 }
 
-/* Returns the row of one role (a row of organ_anatomy_row); NULL if no examined weight is in it. `context` is the job.
- */
+/* Returns the row of one role (`role`: a row of organ_anatomy_row); NULL if no selected weight is in it. `context` is
+ * the job. */
 static json_t *autopsy_document_role_json(const void *context, size_t role)
 {
     const organ_autopsy_job *const job = context;

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#define SLOT_BITS 13
+#define SLOT_BITS 13 /* bits of the index of a slot of organ_level_set */
 #define SLOTS     ((uint32_t)1 << SLOT_BITS)
 #define EMPTY     0xffffffffu /* the bits of a NaN, which does not count as a level */
 _Static_assert(SLOTS == 2 * ORGAN_AUTOPSY_LEVELS, "at most half of the slots are taken");

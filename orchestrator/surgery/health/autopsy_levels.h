@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Counts the distinct values (levels) of a weight, exactly up to a limit, with many threads: each thread collects the
- * values of a strip of rows and adds them to the set of the weight. The result does not depend on the order of strips.
- */
+ * values of a strip of rows and adds them to the set of the weight. The order of strips does not matter. */
 #ifndef ORGAN_AUTOPSY_LEVELS_H
 #define ORGAN_AUTOPSY_LEVELS_H
 
@@ -26,8 +25,9 @@ typedef struct organ_level_union {
     bool over; /* `set` has more than ORGAN_AUTOPSY_LEVELS values; atomic, read without the lock */
 } organ_level_union;
 
-/* Initialise and release the set of a weight. */
+/* Initialises the set of a weight, which is empty. */
 void organ_level_union_begin(organ_level_union *all);
+/* Releases the lock of the set. */
 void organ_level_union_end(organ_level_union *all);
 
 /* The levels of one strip: scratch memory of one thread. */
@@ -51,6 +51,7 @@ typedef struct organ_level_kind {
     bool integers; /* all levels are whole numbers */
     bool fp4;      /* all levels are values of E2M1: 0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives */
 } organ_level_kind;
+/* Returns the kind of the numbers in the set. */
 organ_level_kind organ_level_kind_of(const organ_level_set *set);
 
 #endif

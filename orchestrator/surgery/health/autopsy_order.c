@@ -18,7 +18,7 @@
 
 #define CHANCE          1e-4 /* largest probability by chance for a finding about one weight */
 #define MIN_GAIN        1.25 /* smallest ratio of the mean squares of residuals, stored to moved */
-#define SUSPECT         1e-2 /* the same probability for a suspect, which the next two limits must confirm */
+#define SUSPECT         1e-2 /* largest probability by chance for a suspect, which the next two limits must confirm */
 #define FAR_OFF         16   /* smallest mean square with the stored scales, over the median of all weights */
 #define CORRECTED_SHARE 4    /* largest mean square with the scales moved back, over the same median */
 #define POOLED          5    /* standard deviations that the evidence of all weights together must exceed */
@@ -26,8 +26,8 @@
 #define FEW_RESTS       8    /* smallest number of weights for the median of their residuals */
 #define EDGE_ROWS       16   /* smallest number of rows of values in a block for judging rows of blocks */
 #define ROW_FACTOR      2    /* smallest factor between a row of blocks and the others */
-#define ROW_BEYOND      8    /* ln of that factor in standard deviations of the rows of blocks of the role, */
-#define ROW_SPREAD      0.01 /* which are assumed to be at least this */
+#define ROW_BEYOND      8    /* |ln| of that factor in standard deviations (judge_rows) above which it is a finding */
+#define ROW_SPREAD      0.01 /* smallest standard deviation of ln rms of rows of blocks that is assumed */
 
 /* ---- order ---- */
 

@@ -11,11 +11,11 @@
 #include <string.h>
 
 #define SCHEMA    "organ.ranges/1"
-#define MAX_BYTES ((size_t)1 << 20)
+#define MAX_BYTES ((size_t)1 << 20) /* largest file of ranges that is read */
 
 /* clang-format off: tables are laid out by hand */
 
-#define ANY INFINITY
+#define ANY INFINITY /* no limit */
 /* Ranges of trained projections in models of some billion parameters: largest |mean|, smallest and largest std,
  * smallest and largest value. */
 #define PROJECTION                                                                                                     \
@@ -118,8 +118,8 @@ json_t *organ_ranges_json(const organ_ranges *ranges)
 
 /* The position of a value in the file, for messages: "q_proj.expected". */
 typedef struct autopsy_ranges_place {
-    const char *path, *name;
-    bool expected;
+    const char *path, *name; /* path of the file; name of the entry: a role, a group or "default" */
+    bool expected;           /* the value is in the member "expected" of the entry */
 } autopsy_ranges_place;
 
 /* Fails with ORGAN_BAD_INPUT and the message "FILE: ENTRY.KEY: WHAT"; `key` is "" if the fault is the entry itself. */

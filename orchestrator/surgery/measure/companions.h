@@ -44,8 +44,7 @@ organ_status organ_companions_keep(const organ_companions *companions, size_t fi
                                    const organ_stop *stop, organ_error *error);
 
 /* Calls each(context, from, tensor, error) once for every other shard `from` that has companions of codes in shard
- * `file`; `tensor` is the name of the first such companion. Stops when `each` returns an error, and returns that error.
- */
+ * `file`; `tensor` is the name of the first such companion. Stops at an error of `each` and returns it. */
 organ_status organ_companions_needed(const organ_companions *companions, size_t file,
                                      organ_status (*each)(void *context, size_t from, const char *tensor,
                                                           organ_error *error),

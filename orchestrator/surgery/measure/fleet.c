@@ -423,8 +423,8 @@ static organ_status make_directories(const fleet *f, organ_error *error)
     return error->status;
 }
 
-/* After an error, adds to its message how many models are finished and kept (`done`). If there are none, removes the
- * empty directories that this run created, on rank 0. */
+/* After an error, adds to its message how many models are finished and kept (`done`). If there are none, removes on
+ * rank 0 the output and its directory "organs" if they are empty. */
 static void report_unfinished(const fleet *f, size_t done, organ_error *error)
 {
     const organ_error cause = *error;

@@ -22,11 +22,11 @@ typedef struct organ_fleet_list {
     organ_fleet_member *members; /* ordered by name */
 } organ_fleet_list;
 
-/* Fills *list with the models in `directory` and its folders. A folder with model.safetensors.index.json,
- * model.safetensors or manifest.json is one model; in other folders every .gguf (a split set once) and every
- * .safetensors is one. An organ directory is one model and is not searched. Hidden entries, unfinished outputs, links
- * to directories and `skip` (a real path, may be NULL) are ignored. Returns ORGAN_IO if a folder cannot be read, and
- * leaves *list empty. The caller frees *list. */
+/* Fills *list with the models in `directory` and its folders. A folder with model.safetensors.index.json or
+ * model.safetensors is one model; in other folders every .gguf (a split set once) and every .safetensors is one. An
+ * organ directory is one model and is not searched. Ignores hidden entries, unfinished outputs, links to directories
+ * and the folder `skip` (a real path, may be NULL). Returns ORGAN_IO if a folder cannot be read, and leaves *list
+ * empty. The caller frees *list. */
 organ_status organ_fleet_find(const char *directory, const char *skip, organ_fleet_list *list, organ_error *error);
 void organ_fleet_free(organ_fleet_list *list);
 

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Bins of the histogram; least number of values for a result. */
+/* BINS: bins of the histogram; MIN: smallest number of values for a result. */
 enum { BINS = 256, MIN = 16 };
 
 /* ---- the sample ---- */
@@ -121,10 +121,9 @@ static double spacing_variation(const float *x, size_t n)
     return sqrt(square / (double)(to - from)) / mean;
 }
 
-/* Sets e, k, c, theta and signal of *z: e from the entropy, k from the kurtosis, c from the spacings, each between 0
- * and
- * 1. `h`: differential entropy in bits; `cv`: coefficient of variation of the spacings. The negentropy is the entropy
- * of a normal distribution of the same variance, log2(2 pi e variance) / 2, minus h. */
+/* Sets e, k, c, theta and signal of *z: e from the entropy, k from the kurtosis, c from the spacings. `h`: differential
+ * entropy in bits; `cv`: coefficient of variation of the spacings. The negentropy is the entropy of a normal
+ * distribution of the same variance, log2(2 pi e variance) / 2, minus h. */
 static void compute_theta(organ_seed_z *z, const moments *m, double h, double cv)
 {
     const double negentropy = fmax(0, 0.5 * log2(2 * M_PI * M_E * m->variance) - h);

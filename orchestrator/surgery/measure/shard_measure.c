@@ -155,8 +155,8 @@ static organ_status journal_shard(shard_list *s, const organ_model *shard, const
 
 /* ---- one shard ---- */
 
-/* Returns whether another process has the file open for writing: the kernel then denies a read lease. File systems
- * without leases cannot report this; for them it returns false. */
+/* Returns whether another process has the file open for writing: the kernel then denies a read lease. Returns false on
+ * file systems without leases. */
 static bool is_being_written(int fd)
 {
     fcntl(fd, F_SETSIG, SIGURG); /* the signal if a writer breaks the lease; by default it is ignored */
@@ -167,8 +167,7 @@ static bool is_being_written(int fd)
     return errno == EAGAIN;
 }
 
-/* Returns whether a file PATH.aria2, PATH.part, ... exists, which a downloader keeps until the file PATH is complete.
- */
+/* Returns whether PATH.aria2, PATH.part, ... exists: a file that a downloader keeps until the file PATH is complete. */
 static bool is_being_downloaded(shard_list *s, const char *path)
 {
     static const char *const endings[] = {".aria2", ".part", ".incomplete", ".lock"};
@@ -188,10 +187,10 @@ static bool was_measured(const shard_list *s, const organ_model_file *file)
            json_integer_value(json_object_get(record, "version")) == modified_ns(file);
 }
 
-/* Returns a flag for each tensor of `model`, which the caller frees: the tensor is measured with shard k. `model`
- * consists of shard k (file 0) and of files with companions from other shards. Measured are the weights in file 0,
- * unless their names are those of companions of codes in another shard, and tensors in the other files that are weights
- * although their names are those of companions of codes in shard k. NULL without memory. */
+/* Returns a flag for each tensor of `model`: the tensor is measured with shard k. The caller frees the flags; NULL
+ * without memory. `model` consists of shard k (file 0) and of files with companions from other shards. Flags the
+ * weights in file 0, except those that are named like companions of codes in another shard; flags those weights in the
+ * other files that are named like companions of codes in shard k. */
 static bool *shards_choose_tensors(const shard_list *s, size_t k, const organ_model *model,
                                    const organ_z_subjects *subjects)
 {
@@ -203,8 +202,7 @@ static bool *shards_choose_tensors(const shard_list *s, size_t k, const organ_mo
     return chosen;
 }
 
-/* Measures the tensors of shard k and records them in the journal. `model`: the shard, alone or with saved companions.
- */
+/* Measures the tensors of shard k and records them in the journal. `model`: the shard, with saved companions if any. */
 static organ_status measure_open(shard_list *s, size_t k, const organ_model *model, organ_error *error)
 {
     organ_z *z = organ_rows_take(model->tensor_count + 1, sizeof *z);
@@ -287,8 +285,8 @@ static organ_status delete_shard(shard_list *s, const organ_model *shard, organ_
     return ORGAN_OK;
 }
 
-/* Returns ORGAN_BAD_INPUT unless shard k has exactly the tensors that the index lists in it; ORGAN_OK without an index.
- */
+/* Returns ORGAN_BAD_INPUT unless shard k has exactly the tensors that the index lists in it. Accepts any shard if there
+ * is no index. */
 static organ_status check_shard_against_index(const shard_list *s, size_t k, const organ_model *shard,
                                               organ_error *error)
 {

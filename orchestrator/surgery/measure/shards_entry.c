@@ -46,8 +46,8 @@ static void free_remembered(remembered *r)
     free(r->files);
 }
 
-/* Appends the weight of a line of the journal and its results to *r. Returns ORGAN_BAD_INPUT if the line is malformed.
- */
+/* Appends to *r the weight that a line of the journal describes, and its results. Returns ORGAN_BAD_INPUT if the line
+ * is malformed. */
 static organ_status recall_weight(shard_list *s, const json_t *line, remembered *r, organ_error *error)
 {
     const json_t *shape = json_object_get(line, "shape");

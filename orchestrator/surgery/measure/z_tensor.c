@@ -204,8 +204,7 @@ static void cut_scales(z_tensor_scan *s)
     s->scales = k;
 }
 
-/* Returns the reason why a tensor with these moments has no theta, a clause with the subject "it"; NULL if it has one.
- */
+/* Returns the reason why a tensor with these moments has no theta, as a clause about "it"; NULL if it has one. */
 static const char *why_no_theta(const organ_z *z)
 {
     if (z->moments.nan + z->moments.inf > 0)
@@ -281,8 +280,7 @@ organ_status organ_z_tensor(const organ_model *model, const organ_weight *weight
     *z = (organ_z){.done = true};
     if ((z->reason = why_unread(weight)))
         return ORGAN_OK;
-    /* A row shorter than 16 values is averaged at most as a whole (s.scales): 16 % cols == 0 keeps groups within rows.
-     */
+    /* A row shorter than 16 values is averaged at most as a whole (s.scales), so 16 % cols == 0 is enough. */
     s.flat = cols % 16 == 0 || 16 % cols == 0 || cols == weight->elements;
     while (s.scales < SCALES && cols >> s.scales > 0)
         s.scales++;
