@@ -99,6 +99,7 @@ static company company_of(const organ_autopsy_job *job, size_t index)
     return job->options->match || c->compared[ORGAN_ROLE_COUNT] <= FEWEST_COMPANY ? COMPANY_UNKNOWN : COMPANY_NONE;
 }
 
+/* Sets job->changes, the class of the difference of each weight, and job->census, the errors by role. */
 organ_status organ_autopsy_read_changes(organ_autopsy_job *job, organ_error *error)
 {
     job->census = calloc(1, sizeof *job->census);

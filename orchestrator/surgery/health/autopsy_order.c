@@ -157,9 +157,9 @@ static organ_status suspect_order(organ_scale_pool *pool, const organ_weight *we
 }
 
 /* Adds the evidence for every wrong order to the pool, and finds the order whose undoing reduces the residuals most. If
- * the ratio of their mean squares is above MIN_GAIN and above 1 + 9 / sqrt(blocks), which grids of few blocks exceed by
- * chance, adds a finding if its probability by chance is below CHANCE, or makes the weight a suspect
- * if the probability is below SUSPECT. */
+ * the ratio of their mean squares is above MIN_GAIN and above 1 + 9 / sqrt(blocks), because it scatters most in grids
+ * of few blocks, adds a finding if the probability of the ratio by chance is below CHANCE, or makes the weight a
+ * suspect if it is below SUSPECT. */
 static organ_status judge_order(organ_autopsy_job *job, organ_scale_pool *pool, const organ_weight *weight,
                                 const organ_blocks *b, double *scratch, organ_error *error)
 {

@@ -24,7 +24,7 @@ typedef organ_inspect_part inspect_part;
 /* Sums over a set of stored tensors. */
 typedef struct amount {
     uint64_t tensors;           /* number of tensors */
-    uint64_t weights, elements; /* number of weights among them (a packed one is its codes), and their elements */
+    uint64_t weights, elements; /* weights whose values or codes are among them, and elements of these weights */
     uint64_t bytes;             /* stored bytes of all tensors */
 } amount;
 
@@ -215,7 +215,7 @@ static void describe_totals(json_t *report, const inspect_part *const *parts, si
 
 /* ---- faults ---- */
 
-/* Appends a sentence to the problems. */
+/* Appends a sentence, formatted like printf and cut at 255 bytes, to the array `problems`. */
 static void note_problem(json_t *problems, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void note_problem(json_t *problems, const char *format, ...)
 {

@@ -31,7 +31,7 @@ static bool selected_weight(const organ_inspect_lists *lists, const organ_weight
 static const char *const companion_keys[] = {"codes", "scale", "zero", "g_idx", "global", "shape_tensor", "biases"};
 #define COMPANIONS (sizeof companion_keys / sizeof *companion_keys)
 
-/* Returns [rows, columns] of the block of a weight that shares a scale. */
+/* Returns [rows, columns] of the blocks of the weight, each of which has one scale. */
 static json_t *block_of(const organ_weight *weight)
 {
     return organ_counts_json(2, (const uint64_t[]){weight->block_rows, weight->block_cols});
@@ -137,8 +137,8 @@ static json_t *selected_weights(const organ_inspect_lists *lists, const organ_we
 }
 
 /* Returns the value of the member "quantization". `weights` is NULL if the weights could not be found: the object then
- * has only "method" and "found". Returns null for a model without packed weights, remaining tensors, notes and
- * method. */
+ * has only "method" and "found". Returns null for a model without packed weights, tensors that belong to no
+ * weight, notes and method. */
 json_t *organ_inspect_weights(const organ_inspect_lists *lists, const organ_model *model, const organ_weights *weights)
 {
     if (!weights)

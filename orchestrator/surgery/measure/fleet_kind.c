@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-/* A word by which a file is recognised that is not a model, and the kind of the file (organ_fleet_kind). words[] are
- * values of general.type or general.architecture in GGUF files. */
+/* A word that identifies a file other than a model, and the kind of such a file (organ_fleet_kind). The words of
+ * words[] are values of general.type or general.architecture in GGUF files. */
 static const struct word {
     const char *word, *kind;
 } words[] = {{"adapter", "adapter"},
@@ -14,7 +14,7 @@ static const struct word {
              {"controlvector", "control vector"},
              {"vocab", "vocabulary only"}};
 
-/* Parts of tensor names that occur in a kind of file but not in models. */
+/* Parts of tensor names, which models do not have, and the kind of the files in which they occur. */
 static const struct word names[] = {
     {".lora_", "adapter"},
     {"lora_down.", "adapter"},
@@ -52,9 +52,9 @@ static const char *kind_of_name(const char *name)
     return NULL;
 }
 
-/* Looks at the metadata of a GGUF file first, then at the names of tensors. One tensor of an adapter is enough for
- * "adapter", unless the base layers are there too. For other kinds at least half of the names must be in names[]; the
- * result is then the kind of the last of them. */
+/* Returns the kind of a file that is not a model, NULL for a model. Looks at the metadata of a GGUF file first, then at
+ * the names of tensors. One tensor of an adapter is enough for "adapter", unless the base layers are there too. For
+ * other kinds at least half of the names must have a part in names[]; the kind is then that of the last of them. */
 const char *organ_fleet_kind(const organ_model *model)
 {
     const char *kind = NULL;

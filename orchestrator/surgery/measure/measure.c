@@ -152,7 +152,8 @@ static bool has_larger_theta(const json_t *a, const json_t *b)
     return json_is_real(x) && (!json_is_real(y) || json_real_value(x) > json_real_value(y));
 }
 
-/* Sorts by insertion, so that entries with equal theta keep their order. */
+/* Returns a new array of the entries in descending order of mean theta. Sorts by insertion, so that entries with equal
+ * theta keep their order. */
 json_t *organ_measure_ranked(const json_t *entries)
 {
     json_t *order = json_array();

@@ -94,6 +94,8 @@ static json_t *head_json(const organ_model *model, bool seed)
         SET_BYTES("model", model->path), SET("files", organ_json_rows(model->file_count, file_json, model->files)));
 }
 
+/* Opens or creates the journal of a model and locks it. The file's name has a digest of the model's path, so that each
+ * model has its own journal. */
 organ_status organ_measure_journal_open(const char *directory, const char *kind, const char *model,
                                         organ_run_journal *j, organ_error *error)
 {

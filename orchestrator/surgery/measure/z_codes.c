@@ -63,7 +63,7 @@ static void add_powers(const uint64_t *counts, const float values[PAGE], organ_m
     }
 }
 
-/* Two passes over the codes: the mean, then the powers of the deviations from it. */
+/* Sets z->moments and z->levels in two passes over the codes: the mean, then the powers of the deviations from it. */
 void organ_z_codes_moments(const uint64_t codes[65536], widener *widen, organ_z *z)
 {
     organ_moments m = {.min = INFINITY, .max = -INFINITY};

@@ -7,7 +7,8 @@
 
 #define EMPTY 0xffffffffu /* bits of a NaN, which is not counted */
 
-/* Uses at least twice as many slots as elements, up to ORGAN_Z_LEVEL_SLOTS, so that at most half of them are taken. */
+/* Empties the table and sets its size: at least twice as many slots as elements, up to ORGAN_Z_LEVEL_SLOTS, so that at
+ * most half of them are taken. */
 void organ_z_levels_begin(organ_z_levels *levels, uint64_t elements)
 {
     uint32_t slots = 64;

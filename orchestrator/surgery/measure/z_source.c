@@ -27,6 +27,8 @@ static uint64_t strip_rows_max(const organ_matrices *m)
     return strip < all ? strip : all;
 }
 
+/* Sets *least to the bytes that suffice for one strip, and *max to the bytes for reading or decoding the weight as a
+ * whole. */
 organ_status organ_z_source_size(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels,
                                  uint64_t *least, uint64_t *max, organ_error *error)
 {
