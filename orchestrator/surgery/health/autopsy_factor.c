@@ -138,8 +138,8 @@ static void compare_layers(peer *peers, size_t count)
 #define FEW_WEIGHTS 8
 
 /* Sets `alone` of the `count` weights of one layer: `off` minus the median `off` of the other weights that were
- * compared with their neighbouring layers (FEW_WEIGHTS). If fewer than two others were compared, `alone` is `off`.
- * `scratch` has `count` elements. */
+ * compared with their neighbouring layers (of all such weights, if there are more than FEW_WEIGHTS). If fewer than two
+ * others were compared, `alone` is `off`. `scratch` has `count` elements. */
 static void compare_weights(peer *peers, size_t count, double *scratch)
 {
     size_t used = 0;

@@ -454,7 +454,7 @@ static bool report_dead(organ_autopsy_job *job, const organ_weight_stats *v, boo
     return finding;
 }
 
-/* Reports rows and columns of zeros. If neither they nor an earlier finding (`reported`) explain the zeros, adds a
+/* Reports rows and columns of zeros. If that adds no finding and the weight has no earlier one (`reported`), adds a
  * remark for a projection of a float type with more than the share PRUNED of zeros. */
 static void judge_zeros(organ_autopsy_job *job, const organ_weight_stats *v, bool reported)
 {
