@@ -228,15 +228,15 @@ static double histogram_median(const uint32_t counts[ORGAN_JUMP_BINS])
     return (double)NAN;
 }
 
-/* Returns the smaller period, 64 or 128, at which the spread jumps according to the histograms of one direction, or 0
+/* Returns the smaller period of 64 and 128 at which the spread jumps according to the histograms of one direction, or 0
  * if there are no jumps. Sets *factor if there are. An eighth of the `lines` lines are odd multiples of 64, and an
  * eighth are multiples of 128; if an eighth is less than `fewest`, returns 0. The median change across these lines must
  * exceed the median across the other lines by half, and by the share `allowed` / sqrt(lines / 8). Jumps with a standard
  * deviation below 0.15 in ln rms do not count.
  *
- * The median of few lines varies: for independent lines its relative error is about 1.16 / sqrt(lines). Lines are not
- * independent, because the spread of a channel is similar in all rows, especially without subtraction of the change of
- * whole lines. Therefore `allowed` is several times that error. */
+ * The median of few lines varies: for independent, normal changes its relative error is about 1.17 / sqrt(lines). Lines
+ * are not independent, because the spread of a channel is similar in all rows, especially without subtraction of the
+ * change of whole lines. Therefore `allowed` is several times that error. */
 static unsigned period_of(organ_jump_counts counts, uint64_t lines, uint64_t fewest, double allowed, double *factor)
 {
     static const unsigned periods[ORGAN_JUMP_CLASSES] = {0, 64, 128};

@@ -173,9 +173,9 @@ static json_t *describe_dtypes(const inspect_part *const *parts, size_t count)
     return organ_json_rows(ORGAN_DTYPE_COUNT, dtype_json, sums);
 }
 
-/* Returns the elements and bytes of each layer and role. If lists->max is not 0, layers from that number on are left
- * out. Consecutive parts of one layer and role share a row of the array, which therefore needs few pages of memory.
- * organ_by_layer_json adds up rows of the same layer and role. */
+/* Returns the elements and bytes of each layer and role. If lists->max is not 0, leaves out layers with that number or
+ * a higher one. Consecutive parts of one layer and role share an element of `rows`, which therefore needs few pages of
+ * memory; organ_by_layer_json adds up elements of the same layer and role. */
 static json_t *describe_layers(const organ_inspect_lists *lists, const inspect_part *const *parts, size_t count)
 {
     organ_layer_amount *const rows = organ_rows_take(count + 1, sizeof *rows);

@@ -131,9 +131,9 @@ void organ_z_slope(organ_z *z)
         return;
     const double centre = (z->scales - 1) / 2.0;
     double xy = 0, xx = 0;
-    for (unsigned s = 0; s < z->scales; s++) {
-        xy += (s - centre) * z->information[s];
-        xx += (s - centre) * (s - centre);
+    for (unsigned k = 0; k < z->scales; k++) { /* scale s = 2^k */
+        xy += (k - centre) * z->information[k];
+        xx += (k - centre) * (k - centre);
     }
     z->dI_dlog2s = xy / xx;
     z->coherence = fmin(fmax(1 + 2 * z->dI_dlog2s, 0), 1);

@@ -174,7 +174,7 @@ static organ_status scan_moments(z_tensor_scan *s, organ_z *z, organ_error *erro
 /* Returns the population standard deviation. */
 static double std_of(const organ_spread *spread) { return sqrt(spread->m2 / (double)spread->n); }
 
-/* Second pass: counts the values at each scale in s->bins, whose width is a part of the standard deviation of that
+/* Second pass: counts the values at each scale in s->bins, ORGAN_Z_BINS_PER_STD bins to a standard deviation of that
  * scale. 16-bit types at scale 1 are binned from the counts of their codes, so with one scale nothing is read. */
 static organ_status scan_bins(z_tensor_scan *s, organ_error *error)
 {
