@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Converts statistics to findings. The most likely fault of a weight is tested first. If it is found, tests of its
- * consequences are left out: a weight of zeros gets no finding that its spread is too small. */
+ * Converts the statistics of a weight to findings and remarks. The most likely fault is tested first. If it is found,
+ * tests for its consequences are left out: a weight of zeros gets no finding that its spread is too small. */
 #include "orchestrator/surgery/health/autopsy_change.h"
 
 #include "orchestrator/report/text/members.h"
@@ -16,7 +16,7 @@
 #define EXPLODED_STD  10.0
 #define BIASED        0.2   /* |mean| in standard deviations from which on a mean is biased */
 #define COARSELY      3     /* factor of BIASED for weights whose code steps are wider than a standard deviation */
-#define SLACK         0.025 /* relative tolerance of the expected spread: 0.02 means about 0.02 */
+#define SLACK         0.025 /* relative tolerance of the expected spread, whose limits are rounded numbers */
 #define DEAD          0.05  /* share of zero rows or columns above which they are a finding */
 #define PEAKED        1000  /* excess kurtosis above which a few values cause the spread */
 #define PRUNED        0.1   /* share of zeros above which a weight was pruned */
@@ -51,11 +51,13 @@ void organ_autopsy_report(organ_autopsy_job *job, bool finding, const organ_weig
 
 /* ---- kinds of weights ---- */
 
+/* Returns whether the weight is a projection, or a stack of projections. */
 static bool is_projection(const organ_weight *w)
 {
     return organ_role_describe(w->anatomy.role)->projection && w->rank >= 2;
 }
 
+/* Returns whether the weight has a row for each token: an embedding or output head. */
 static bool is_table(const organ_weight *w)
 {
     return w->anatomy.role == ORGAN_ROLE_EMBED || w->anatomy.role == ORGAN_ROLE_OUTPUT;
@@ -67,6 +69,7 @@ static bool is_matrix(const organ_weight *w)
     return is_projection(w) || is_table(w) || w->anatomy.role == ORGAN_ROLE_ROUTER;
 }
 
+/* Returns whether the weight is stored as floats of 16 bits or more. */
 static bool is_plain_float(const organ_weight *w)
 {
     const organ_dtype d = w->codes->dtype;
@@ -103,11 +106,13 @@ static bool has_zero_points(const organ_weight *w)
            (w->scheme == ORGAN_SCHEME_PACKED && w->zero);
 }
 
+/* Returns the largest |value| of the finite values. */
 static double largest_magnitude(const organ_weight_stats *v)
 {
     return fmax(fabs((double)v->moments.min), fabs((double)v->moments.max));
 }
 
+/* Returns whether v->levels and v->kind are exact, not above the limit. */
 static bool exact_levels(const organ_weight_stats *v) { return v->levels <= ORGAN_AUTOPSY_LEVELS; }
 
 /* Writes the row numbers as "5, 9, 12, 20 and 3 more". Returns `out`. */
@@ -177,8 +182,9 @@ static bool judge_constant(organ_autopsy_job *job, const organ_weight_stats *v)
     return true;
 }
 
-/* If the values look like codes of a type (FP8, FP4 or integers), sets *kind to the title of the finding and returns
- * the likely cause as a sentence. Otherwise returns NULL. */
+/* If the values look like codes of a type (FP8, FP4 or integers) without scales, sets *kind to the title of the finding
+ * and returns the likely cause as a sentence. Otherwise returns NULL. Weights have standard deviations far below 1,
+ * codes of FP8 far above. */
 static const char *codes_cause(const organ_weight_stats *v, const char **kind)
 {
     const double max = largest_magnitude(v), std = organ_weight_stats_std(v);
@@ -272,7 +278,7 @@ static bool judge_exploded(organ_autopsy_job *job, const organ_weight_stats *v)
     return true;
 }
 
-/* Writes limits in words. */
+/* Writes the limits in words to `out`. */
 static void range_text(const organ_limits *l, char out[160])
 {
     snprintf(out, 160, "|mean| at most %g, std %g to %g, values from %g to %g", l->mean, l->std_min, l->std_max, l->min,
@@ -351,9 +357,9 @@ static void judge_expected(organ_autopsy_job *job, const organ_weight_stats *v)
                          v->moments.mean, organ_weight_stats_std(v), (double)v->moments.min, (double)v->moments.max);
 }
 
-/* Judges the distribution of a matrix of at least MANY values. Evenly spread values (excess kurtosis near -1.2) are a
- * finding: codes may have been read at the wrong bits. For projections a mean of more than BIASED standard deviations
- * from zero is a finding too, COARSELY times that for coarse types. */
+/* Judges the distribution of a matrix of at least MANY values. Evenly spread values are a finding: codes may have been
+ * read at the wrong bits. A uniform distribution has excess kurtosis -1.2 and the range 3.46 std. For projections a
+ * mean of more than BIASED standard deviations from zero is a finding too, COARSELY times that for coarse types. */
 static void judge_shape(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const double kurtosis = organ_weight_stats_kurtosis(v), std = organ_weight_stats_std(v);
@@ -448,7 +454,7 @@ static bool report_dead(organ_autopsy_job *job, const organ_weight_stats *v, boo
     return finding;
 }
 
-/* Reports rows and columns of zeros. If neither they nor an earlier finding (`reported`) explain the zeros, adds a
+/* Reports rows and columns of zeros. If that adds no finding and the weight has no earlier one (`reported`), adds a
  * remark for a projection of a float type with more than the share PRUNED of zeros. */
 static void judge_zeros(organ_autopsy_job *job, const organ_weight_stats *v, bool reported)
 {
