@@ -191,7 +191,7 @@ static void report_scales(organ_autopsy_job *job, const organ_weight_stats *v, c
          "inserted, dropped or padded.",
          true},
         {"scale_row", "some rows or columns of blocks have wrong scales", "factors of 1 between both, in each block",
-         "These scales were overwritten or converted apart from the others.", true},
+         "These scales were overwritten or converted separately from the others.", true},
         {"scales", "some blocks have wrong scales", "factors of 1 between both, in each block",
          "Codes are right and scales are not: scales of other blocks, of another tensor, or of another block size.",
          true}};

@@ -313,6 +313,8 @@ static organ_status find_directions(const organ_autopsy_job *job, change_sample 
                 held += values[change->rank];
             const double edge = sqrt((double)n) + sqrt((double)length);
             change->top = all > 0 ? values[0] / all * (double)n * (double)length / (edge * edge) : 0;
+        } else {
+            change->rank = n; /* unknown: not a low rank */
         }
     }
     free(gram);

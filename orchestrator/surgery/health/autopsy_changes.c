@@ -177,7 +177,7 @@ static const char *explanation_by_company(const organ_change *change, company ot
     if (others == COMPANY_UNKNOWN)
         return "The other weights, which were not compared, show whether it was trained, merged or rounded: then they "
                "differ as much.";
-    return others == COMPANY_OTHERS ? "Other weights differ as much: trained further, merged, or quantised on the way."
+    return others == COMPANY_OTHERS ? "Other weights differ as much: trained further, merged, or quantised in between."
                                     : NULL;
 }
 
@@ -188,7 +188,7 @@ static const char *explanation_of(const organ_weight *weight, const organ_change
     const bool table = weight->anatomy.role == ORGAN_ROLE_EMBED || weight->anatomy.role == ORGAN_ROLE_OUTPUT;
     switch (change->kind) {
     case ORGAN_CHANGE_ROUNDED:
-        return "Its values or errors are those of a coarser type: it was quantised on the way.";
+        return "Its values or errors are those of a coarser type: it was quantised in between.";
     case ORGAN_CHANGE_PRUNED:
         return "It has zeros where the other has none, and the values that were kept agree: it was pruned.";
     case ORGAN_CHANGE_PART:
@@ -221,7 +221,7 @@ static void evidence_text(const organ_change *change, char text[120])
         snprintf(text, 120, "; it is in %zu of %zu %s that were compared", change->lines, change->line_count,
                  change->rows ? "rows" : "columns");
     else if (change->kind == ORGAN_CHANGE_LOW_RANK)
-        snprintf(text, 120, "; %zu direction%s hold%s 95 percent of the difference", change->rank,
+        snprintf(text, 120, "; %zu direction%s contain%s 95 percent of the difference", change->rank,
                  change->rank == 1 ? "" : "s", change->rank == 1 ? "s" : "");
     else if (change->top > 0)
         snprintf(text, 120, "; the strongest direction of the difference has %.3g times the energy of one in noise",

@@ -251,7 +251,8 @@ static const char *exploded_cause(const organ_weight_stats *v)
     if (organ_weight_stats_kurtosis(v) > PEAKED)
         return "A few values dominate: flipped bits, one wrong scale, or an overflow in a merge.";
     if (v->weight->scheme == ORGAN_SCHEME_PLAIN)
-        return "Hundreds are codes read as values, or block-quantised codes with one scale for the whole tensor "
+        return "A std of some hundreds: codes were read as values, or block-quantised codes with one scale for the "
+               "whole tensor "
                "instead of one for each "
                "block; more than that: a scale that divides where it should multiply (weight_scale_inv multiplies, a "
                "global scale of NVFP4 "
@@ -351,8 +352,7 @@ static void judge_expected(organ_autopsy_job *job, const organ_weight_stats *v)
         return;
     range_text(expected, range);
     const organ_verdict verdict = {"expected", "outside the expected ranges", range,
-                                   "Nothing to worry about: small models have wider weights, large ones narrower.",
-                                   false};
+                                   "Not a fault: small models have wider weights, large ones narrower.", false};
     organ_autopsy_report(job, false, v->weight, &verdict, "%s: mean %.4g, std %.4g, min %.4g, max %.4g", what,
                          v->moments.mean, organ_weight_stats_std(v), (double)v->moments.min, (double)v->moments.max);
 }
@@ -381,7 +381,7 @@ static void judge_shape(organ_autopsy_job *job, const organ_weight_stats *v)
             "biased", "biased mean", "|mean| at most 0.2 std",
             has_zero_points(v->weight)
                 ? "Zero points that are off by one shift all values by one step: a GPTQ file of the other "
-                  "version (v1 stores the zero point minus one, v2 as it is), or AWQ read with GPTQ's rule."
+                  "version (v1 stores the zero point minus one, v2 stores it unchanged), or AWQ read with GPTQ's rule."
                 : "Codes of 4 bits or less whose zero point was off by one when they became values (GPTQ v1 "
                   "read as v2 or the reverse), or unsigned codes whose zero point was left out.",
             true};
@@ -402,7 +402,7 @@ static void judge_levels(organ_autopsy_job *job, const organ_weight_stats *v)
              "It was quantised, with one scale for the whole tensor, and stored as %s again: the rounded-off part is "
              "lost.%s",
              organ_dtype_describe(v->weight->codes->dtype)->name,
-             v->levels <= 4 ? " Right where the model is binary or ternary." : "");
+             v->levels <= 4 ? " Expected in a binary or ternary model." : "");
     const organ_verdict verdict = {"few_levels", "too few levels", "more than 256", text, true};
     organ_autopsy_report(job, v->levels <= 32, v->weight, &verdict, "%u distinct values among %llu",
                          (unsigned)v->levels, (unsigned long long)v->moments.n);
@@ -436,7 +436,7 @@ static bool report_dead(organ_autopsy_job *job, const organ_weight_stats *v, boo
     const bool finding = is_matrix(v->weight) && !is_coarse(v->weight) && !meant &&
                          (table ? 2 * count > all : (double)count > DEAD * (double)all);
     const char *cause = "Structured pruning, padding, or channels that died in training or were too small for the "
-                        "codes; harmless if it is meant.";
+                        "codes; harmless if intended.";
     if (table && !finding)
         cause = "Padding of the vocabulary, or tokens that never occurred: normal in embeddings.";
     else if (hole)

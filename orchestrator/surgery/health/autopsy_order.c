@@ -295,7 +295,7 @@ static void judge_rows(organ_autopsy_job *job, const organ_scale_pool *pool)
     static const organ_verdict verdict = {
         "scale_row", "one row of blocks has wrong scales", "rows of blocks with values of about the same size",
         "The scales of this row of blocks are too large or too small by one factor, because all its rows differ from "
-        "the others by the same factor: a row of scales was overwritten or converted apart.",
+        "the others by the same factor: a row of scales was overwritten or converted separately.",
         true};
     for (size_t k = 0; k < pool->odd_count; k++) {
         const organ_odd_row *const o = &pool->odd[k];

@@ -70,8 +70,8 @@ static organ_status recall_weight(shard_list *s, const json_t *line, remembered 
     }
     if (!sound || !(r->stored[r->count] = json_string_value(json_object_get(line, "stored"))))
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: it has a malformed line, or was written by a version that did not unpack weights: "
-                          "remove it and measure again",
+                          "%s: has a malformed line, or was written by an older version of organ: delete it and "
+                          "measure again",
                           s->journal.path);
     weight->anatomy = organ_anatomy_of(name);
     r->tensors[r->count] = (organ_tensor){.name = tensor, .dtype = (organ_dtype)dtype, .anatomy = weight->anatomy};
