@@ -30,6 +30,7 @@ _Static_assert(sizeof organ_mhd == sizeof names, "one name for each function");
 static pthread_once_t loaded = PTHREAD_ONCE_INIT;
 static organ_error fault; /* of load_daemon_library; status ORGAN_OK once the library is loaded */
 
+/* Sets all members of organ_mhd, or `fault`. */
 static void load_daemon_library(void)
 {
     organ_library_load("libmicrohttpd.so.12", names, sizeof names / sizeof *names, &organ_mhd, &fault);
