@@ -10,8 +10,8 @@
 
 extern char **environ;
 
-/* Copies only the variables that organ needs, so that secrets in the environment of the server do not reach a job.
- * `confined` adds ORGAN_CONFINED_VARIABLE. */
+/* Selects only the variables that organ needs, so that secrets in the environment of the server do not reach a child.
+ * The array has room for all variables, ORGAN_CONFINED_VARIABLE and NULL. */
 char **organ_child_environment(bool confined)
 {
     static const char *const kept[] = {
@@ -32,7 +32,8 @@ char **organ_child_environment(bool confined)
     return chosen;
 }
 
-/* Resets what the child inherits from the server: ignored signals and the signal mask survive exec. */
+/* Resets the handlers of signals 1 to 31 and the signal mask, because ignored and blocked signals stay so after
+ * exec. */
 void organ_child_plain_signals(void)
 {
     const struct sigaction plain = {.sa_handler = SIG_DFL};
@@ -51,6 +52,6 @@ void organ_child_close_from(int descriptor)
 {
     enum { MAX_DESCRIPTORS = 65536 };
     if (syscall(SYS_close_range, (unsigned)descriptor, ~0u, 0u) != 0)
-        for (int fd = descriptor; fd < MAX_DESCRIPTORS; fd++) /* before Linux 5.9 */
+        for (int fd = descriptor; fd < MAX_DESCRIPTORS; fd++) /* Linux before 5.9 has no close_range */
             close(fd);
 }
