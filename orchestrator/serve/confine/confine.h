@@ -57,8 +57,8 @@ typedef struct organ_readable {
  * exec. */
 bool organ_confine_files(int version, int root, organ_readable others, int program);
 
-/* Confines the calling thread, which may then open files only for reading, and only below `folders`. `version` as
- * above. Returns false with errno on an error. */
+/* Confines the calling thread, which may then open files only for reading, and only below `folders`. `version` as of
+ * organ_confine_files. Returns false with errno on an error. */
 bool organ_confine_reading(int version, organ_readable folders);
 
 /* ---- seccomp ---- */
@@ -92,10 +92,10 @@ bool organ_confine_started(void);
  * with NULL, for the caller to free; its strings belong to the environment. NULL without memory. */
 char **organ_child_environment(bool confined);
 
-/* The descriptor of the program that a child which becomes a job executes. The functions below run in a child between
- * fork and exec, where only system calls are safe. */
+/* In a child that becomes a job: the descriptor of the program that it executes. The functions below run in a child
+ * between fork and exec, where only system calls are safe. */
 enum { ORGAN_PROGRAM_DESCRIPTOR = 3 };
-void organ_child_plain_signals(void);        /* lets no signal be caught, ignored or blocked */
+void organ_child_plain_signals(void);        /* resets handlers and mask: no signal is caught, ignored or blocked */
 int organ_child_move_descriptor(int fd);     /* duplicates fd to a number from 10 on, close-on-exec, above those that
                                               * organ_child_place uses; returns it, or -1 with errno */
 bool organ_child_place(int fd, int number);  /* duplicates fd to this number, without close-on-exec; false

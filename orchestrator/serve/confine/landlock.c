@@ -42,8 +42,8 @@ struct ruleset {
     uint64_t files, net, scoped;
 };
 
-/* struct landlock_path_beneath_attr of the kernel: the rights to the file `parent` (a descriptor), or if it is a
- * directory, below it. */
+/* struct landlock_path_beneath_attr of the kernel: the rights to the file `parent` (a descriptor) or, if it is a
+ * directory, to everything below it. */
 struct beneath {
     uint64_t allowed;
     int32_t parent;
@@ -74,8 +74,8 @@ static const struct gap {
             {5, true, "send requests to devices"},
             {6, true, "signal other processes and use abstract sockets"}};
 
-/* Writes what this kernel lacks, Landlock, a newer version of it, or seccomp, and the operations that jobs could do
- * because of it. Writes "" if the kernel lacks nothing. `open_gaps` counts the operations written. */
+/* Writes which of Landlock, its newest version and seccomp this kernel lacks, and the operations that jobs could do
+ * because of that. Writes "" if the kernel lacks nothing. `open_gaps` counts the operations written. */
 void organ_confinement_lacks(const organ_confinement *has, char *text, size_t size)
 {
     enum { NEWEST = 6 };

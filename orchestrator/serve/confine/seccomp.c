@@ -312,7 +312,7 @@ static void check_half(call_filter *f, uint32_t at, uint64_t mask, uint64_t valu
 }
 
 /* Appends instructions that end the filter with `answer` for calls that the rule matches. Each failed comparison jumps
- * behind the return; HALF is the number of instructions of check_half. The low half of an argument is the first in
+ * past the return; HALF is the number of instructions of check_half. The low half of an argument is the first in
  * memory, because the machines are little-endian. Loading an argument replaces the call number in the accumulator, so
  * the number is loaded again for the next rule. */
 static void add_call_rule(call_filter *f, const call_rule *r, uint32_t answer)
