@@ -44,10 +44,14 @@ void organ_child_plain_signals(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* Duplicates fd to the first free number from 10 on, close-on-exec: above all numbers that organ_child_place gets.
+ * Returns it, or -1 with errno. */
 int organ_child_move_descriptor(int fd) { return fcntl(fd, F_DUPFD_CLOEXEC, 10); }
 
+/* Duplicates fd to `number`, which stays open after exec. Returns false if that fails. */
 bool organ_child_place(int fd, int number) { return fd >= 0 && dup2(fd, number) == number; }
 
+/* Closes `descriptor` and all above it; without close_range, those up to MAX_DESCRIPTORS. */
 void organ_child_close_from(int descriptor)
 {
     enum { MAX_DESCRIPTORS = 65536 };

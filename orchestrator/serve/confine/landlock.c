@@ -57,6 +57,7 @@ static int landlock_version(void)
     return version < 2 ? 0 : (int)version;
 }
 
+/* Returns the mechanisms that the running kernel supports. */
 organ_confinement organ_confinement_of_kernel(void)
 {
     return (organ_confinement){.landlock = landlock_version(), .seccomp = organ_seccomp_is_there()};
@@ -99,16 +100,16 @@ void organ_confinement_lacks(const organ_confinement *has, char *text, size_t si
         snprintf(text + used, size - used, " seccomp forbids what this version of Landlock cannot");
 }
 
-/* Adds to the rules (a descriptor) that the rights `accesses` are allowed for the file, or below the directory, `fd`.
- * Returns false with errno on error. */
+/* Adds a rule to `rules`, a descriptor: allows the rights `accesses` for the file `fd` or, if it is a directory,
+ * everything below it. Returns false with errno on error. */
 static bool allow_beneath(int rules, int fd, uint64_t accesses)
 {
     const struct beneath rule = {.allowed = accesses, .parent = fd};
     return syscall(SYS_landlock_add_rule, rules, RULE_PATH_BENEATH, &rule, 0) == 0;
 }
 
-/* Adds to the rules that the rights `what` are allowed for the file, or below the directory, `path`. A path that does
- * not exist or that this user cannot reach needs no rule. Returns false with errno on error. */
+/* Adds a rule to `rules`: allows the rights `what` for the file `path` or, if it is a directory, everything below it. A
+ * path that does not exist or that this user cannot reach needs no rule. Returns false with errno on error. */
 static bool allow_path(int rules, const char *path, uint64_t what)
 {
     const int fd = open(path, O_PATH | O_CLOEXEC);
@@ -162,8 +163,8 @@ static int make_ruleset(int version)
     return (int)syscall(SYS_landlock_create_ruleset, &requested, size, 0);
 }
 
-/* Confines the calling thread by the rules and closes them. `allowed` is false if a rule could not be added: then it
- * does not confine the thread. Returns false with errno if the thread is not confined. */
+/* Confines the calling thread by `rules`, a descriptor, and closes it. If `allowed` is false, because a rule could not
+ * be added, only closes it. Returns false with errno if the thread is not confined. */
 static bool landlock_apply(int rules, bool allowed)
 {
     const bool confined =
@@ -195,6 +196,7 @@ bool organ_confine_files(int version, int root, organ_readable others, int progr
                                      allow_beneath(rules, program, EXECUTE | READ_FILE) && allow_system(rules));
 }
 
+/* Allows reading below `folders`, and nothing else. `version` is that of Landlock. */
 bool organ_confine_reading(int version, organ_readable folders)
 {
     const int rules = make_ruleset(version);

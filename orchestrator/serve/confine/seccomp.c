@@ -378,6 +378,7 @@ static void fill_filter(call_filter *f, organ_calls calls)
     add_return(f, SECCOMP_RET_ERRNO | ENOSYS);
 }
 
+/* Returns whether the call numbers of this processor are listed here and the kernel can kill a process by a filter. */
 bool organ_seccomp_is_there(void)
 {
     const uint32_t action = SECCOMP_RET_KILL_PROCESS;

@@ -126,6 +126,7 @@ void organ_audit_log_write(organ_audit_log *audit, const organ_audit_entry *entr
     free(text);
 }
 
+/* Returns the number of lines that could not be written. */
 unsigned long long organ_audit_log_lost(organ_audit_log *audit)
 {
     pthread_mutex_lock(&audit->lock);

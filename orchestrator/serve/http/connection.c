@@ -48,6 +48,7 @@ static void admit_connection(const organ_server_request *request)
         organ_watch_admit(request->watched);
 }
 
+/* Counts and logs a connection from `peer` that the watch has closed because no complete request arrived in time. */
 void organ_http_on_slow(void *context, const char *peer)
 {
     organ_server *const server = context;

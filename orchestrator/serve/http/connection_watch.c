@@ -135,9 +135,12 @@ void organ_watch_remove(organ_connection_watch *watch, organ_watched *watched)
     free(watched);
 }
 
+/* Marks a connection that has presented a valid token: the watch never closes it to make room. */
 void organ_watch_admit(organ_watched *watched) { __atomic_store_n(&watched->admitted, true, __ATOMIC_RELAXED); }
 
+/* Returns whether organ_watch_admit was called for the connection. */
 bool organ_watched_admitted(const organ_watched *watched) { return has_flag(&watched->admitted); }
+/* Returns whether the watch has shut the connection down. */
 bool organ_watched_is_cut(const organ_watched *watched) { return has_flag(&watched->cut); }
 
 /* Sets the deadline of the connection to `seconds` from now, at which organ_watch_tick shuts it down; 0: no
@@ -180,6 +183,7 @@ size_t organ_watch_count(organ_connection_watch *watch)
     return count;
 }
 
+/* Returns the number of connections that were shut down to make room, since the start. */
 uint64_t organ_watch_displaced(organ_connection_watch *watch)
 {
     pthread_mutex_lock(&watch->lock);

@@ -36,6 +36,7 @@ static void load_daemon_library(void)
     organ_library_load("libmicrohttpd.so.12", names, sizeof names / sizeof *names, &organ_mhd, &fault);
 }
 
+/* Loads libmicrohttpd at the first call. Each later call returns the same result. */
 organ_status organ_daemon_library_open(organ_error *error)
 {
     pthread_once(&loaded, load_daemon_library);

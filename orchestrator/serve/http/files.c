@@ -23,6 +23,7 @@ static void make_report_policy(void)
              organ_html_script_hash);
 }
 
+/* Gives the reply the Content-Security-Policy of reports (make_report_policy). */
 void organ_http_reply_as_report(organ_http_reply *reply)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;

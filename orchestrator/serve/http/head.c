@@ -44,6 +44,7 @@ static bool line_ends(const char *from, const char *to)
     return (uintptr_t)to > (uintptr_t)from && (uintptr_t)to - (uintptr_t)from <= 2 && only_bytes(from, to, '\0', '\0');
 }
 
+/* Returns whether libmicrohttpd has version 1.0 or later, which rejects ambiguous heads itself in strict mode. */
 bool organ_http_library_is_strict(void) { return strncmp(organ_mhd.get_version(), "0.", 2) != 0; }
 
 /* State of the check of a head. */

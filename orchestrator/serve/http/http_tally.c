@@ -88,9 +88,12 @@ static uint64_t tally_count_of(const uint64_t *counter) { return __atomic_load_n
 /* Adds `more` to an atomic counter. */
 static void count_more(uint64_t *counter, uint64_t more) { __atomic_add_fetch(counter, more, __ATOMIC_RELAXED); }
 
+/* Adds bytes of sent bodies. */
 void organ_tally_bytes(organ_request_tally *tally, uint64_t bytes) { count_more(&tally->bytes, bytes); }
+/* Counts a connection that was closed because its request took too long to arrive. */
 void organ_tally_slow(organ_request_tally *tally) { count_more(&tally->slow, 1); }
 
+/* Counts a new connection; a closed one (`opened` false) changes nothing. */
 void organ_tally_connection(organ_request_tally *tally, bool opened) { count_more(&tally->connections, opened); }
 
 /* Returns the resident memory of a process in bytes, 0 if unknown: the second number of its statm, which counts

@@ -102,9 +102,11 @@ static organ_status check_kernel(const char *root, organ_jail *jail, organ_error
     return ORGAN_OK;
 }
 
+/* For tests: uses open_by_steps from now on, as on a kernel without openat2. */
 void organ_jail_walk(organ_jail *jail) { jail->by_steps = true; }
 
-/* Opens the root below which all paths of clients are resolved. */
+/* Opens the directory `root`, below which all paths of clients are resolved. Returns ORGAN_IO if that fails; *made is
+ * NULL then. */
 organ_status organ_jail_open(const char *root, organ_jail **made, organ_error *error)
 {
     organ_jail *const jail = *made = calloc(1, sizeof *jail);
@@ -166,6 +168,7 @@ organ_status organ_jail_add_stores(organ_jail *jail, organ_error *error)
     return error->status;
 }
 
+/* Sets fds[0] to the descriptor of the root and the next ones to those of the stores. Returns their number. */
 size_t organ_jail_folders(const organ_jail *jail, int fds[ORGAN_JAIL_FOLDERS])
 {
     fds[0] = jail->root;
@@ -313,8 +316,8 @@ static unsigned find_named(const organ_jail *jail, const char *path, organ_jail_
     return 0;
 }
 
-/* Finds the place of a path: below the root, or if nothing is there, a model in a cache by its name. Returns 0 or an
- * HTTP status. */
+/* Finds the place of a path: below the root, or if nothing is there, a model in a store by its name. Returns 0, also if
+ * there is neither, or an HTTP status. The caller releases place->names in any case. */
 unsigned organ_jail_find(const organ_jail *jail, const char *path, organ_jail_place *place, organ_error *error)
 {
     *place = (organ_jail_place){.root = jail->root, .path = strcmp(path, ".") == 0 ? "" : path, .links = true};
@@ -351,6 +354,7 @@ static unsigned stat_place(const organ_jail *jail, const organ_jail_place *place
     return 403;
 }
 
+/* Reads the attributes of the file or directory at a path of a client. Returns 0 or an HTTP status. */
 unsigned organ_jail_stat(const organ_jail *jail, const char *path, struct stat *about, organ_error *error)
 {
     organ_jail_place place;

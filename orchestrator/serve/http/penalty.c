@@ -65,8 +65,8 @@ static double delay_of(unsigned wrong)
     return wrong <= FREE ? 0 : first_seconds * (double)(1u << (wrong - FREE - 1));
 }
 
-/* Counts a wrong token of the client's network and returns the delay of the reply in seconds. The count stays at the
- * number with the longest delay, and starts again after forgiven_seconds without wrong tokens. */
+/* Counts a wrong token of the client's network and returns the delay of the reply in seconds. The count stops at the
+ * number that has the longest delay, and starts again from 0 after forgiven_seconds without wrong tokens. */
 double organ_penalty_add(organ_penalty *penalty, const char *peer)
 {
     const double now = organ_seconds_now();

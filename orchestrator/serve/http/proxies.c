@@ -53,6 +53,7 @@ static organ_status read_network(const char *word, organ_network *network, organ
     return ORGAN_OK;
 }
 
+/* Reads all words of --trusted-proxy. Returns ORGAN_USAGE for the first malformed one. */
 organ_status organ_proxies_read(const organ_words *words, organ_proxies *proxies, organ_error *error)
 {
     for (proxies->count = 0; proxies->count < words->count && !error->status; proxies->count++)

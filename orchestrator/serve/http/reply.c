@@ -42,6 +42,7 @@ static void reply_no_memory(organ_http_reply *reply)
     strcpy(reply->why, "no memory");
 }
 
+/* Replies with `bytes` bytes of static data; `type` is their media type, NULL for a reply without one. */
 void organ_http_reply_constant(organ_http_reply *reply, unsigned status, const char *type, const void *data,
                                size_t bytes)
 {
@@ -50,6 +51,7 @@ void organ_http_reply_constant(organ_http_reply *reply, unsigned status, const c
         .kind = REPLY_CONSTANT, .status = status, .type = type, .data = data, .size = bytes, .fd = -1};
 }
 
+/* Marks the reply as the rejection of a wrong token, which send_or_delay may delay. */
 void organ_http_reply_wrong_token(organ_http_reply *reply) { reply->wrong_token = true; }
 
 /* Postpones the reply: the queue calls the handler again when an area has news (organ_http_call_waiting), and `seconds`
@@ -106,6 +108,7 @@ static void fill_problem(organ_http_reply *reply, unsigned status, const char *n
     snprintf(reply->why, sizeof reply->why, "%.399s", harmless.message);
 }
 
+/* Replies with a problem document. */
 void organ_http_problem(organ_http_reply *reply, unsigned status, const char *format, ...)
 {
     va_list list;
@@ -114,6 +117,7 @@ void organ_http_problem(organ_http_reply *reply, unsigned status, const char *fo
     va_end(list);
 }
 
+/* Replies with a problem document that has one more member `name`, whose value it releases. */
 void organ_http_problem_with(organ_http_reply *reply, unsigned status, const char *name, json_t *value,
                              const char *format, ...)
 {
@@ -145,6 +149,7 @@ void organ_http_reply_header(organ_http_reply *reply, const char *name, const ch
     reply_no_memory(reply);
 }
 
+/* Replaces the default Content-Security-Policy of the reply by a static text. */
 void organ_http_reply_policy(organ_http_reply *reply, const char *content_security_policy)
 {
     reply->policy = content_security_policy;

@@ -223,6 +223,7 @@ bool organ_request_queue_add(organ_request_queue *queue, organ_server_request *r
     return room;
 }
 
+/* Returns whether the queue has any request: one that waits or whose handler runs. */
 bool organ_request_queue_busy(organ_request_queue *queue)
 {
     if (!queue)
@@ -233,6 +234,7 @@ bool organ_request_queue_busy(organ_request_queue *queue)
     return busy;
 }
 
+/* Sets *now to the number of requests that wait for a thread or for news, *max to its limit. */
 void organ_request_queue_length(organ_request_queue *queue, size_t *now, size_t *max)
 {
     pthread_mutex_lock(&queue->lock);

@@ -106,6 +106,7 @@ static bool read_query(organ_server_request *request, const char *query)
     return request->query_text != NULL;
 }
 
+/* Splits the target at its first '?' and decodes path and query. Returns false after a 400 or 500. */
 bool organ_http_target_read(organ_server_request *request)
 {
     const char *const query = request->target + strcspn(request->target, "?");
@@ -123,6 +124,7 @@ void organ_http_done_by(const organ_server_request *request, const char *token_n
     admitted->admitted = true;
 }
 
+/* Sets the job that the audit log lists for the request. */
 void organ_http_about_job(const organ_server_request *request, const char *id)
 {
     snprintf(((organ_server_request *)request)->job, sizeof request->job, "%s", id);
@@ -147,16 +149,19 @@ static const char *find_field(const organ_http_field *fields, size_t count, cons
     return NULL;
 }
 
+/* Returns a decoded parameter of the route's pattern, NULL if the pattern does not have it. */
 const char *organ_http_parameter(const organ_server_request *request, const char *name)
 {
     return find_field(request->parameters, request->parameter_count, name);
 }
 
+/* Returns the first value of a query parameter, NULL if the query lacks it. */
 const char *organ_http_query(const organ_server_request *request, const char *name)
 {
     return find_field(request->query, request->query_count, name);
 }
 
+/* Returns the value of a header of the request, NULL if it is missing. */
 const char *organ_http_header(const organ_server_request *request, const char *name)
 {
     return organ_mhd.lookup_connection_value(request->connection, MHD_HEADER_KIND, name);

@@ -49,6 +49,7 @@ organ_status organ_secret_file_read(const char *file, const char *what, size_t m
     return error->status;
 }
 
+/* Overwrites the content with zeros and frees it. */
 void organ_secret_file_wipe(organ_secret_file *secret)
 {
     if (secret->text)

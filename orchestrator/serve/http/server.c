@@ -75,6 +75,7 @@ static organ_status open_guard(const organ_serve_options *options, organ_server 
     return organ_proxies_read(&options->proxies, &server->proxies, error);
 }
 
+/* Returns the largest number of connections from one network: --per-address, or half of all. */
 unsigned organ_server_share_of_one(const organ_serve_options *options)
 {
     return options->per_address ? options->per_address : options->connections / 2;
@@ -230,6 +231,8 @@ void organ_server_renew(organ_server *server)
         fprintf(stderr, "organ: %s; lines are still written to the open file\n", audit.message);
 }
 
+/* Runs the regular work of the server: reads a changed file of tokens, closes slow connections, continues waiting
+ * requests and streams. Called several times a second. */
 void organ_server_tick(organ_server *server)
 {
     renew_tokens(server, false);

@@ -85,6 +85,7 @@ void organ_tls_options(struct MHD_OptionItem options[ORGAN_TLS_OPTIONS])
     options[1] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_PRIORITIES, 0, priorities};
 }
 
+/* Sends bytes to a session and, if that succeeds, announces the end of the data. */
 void organ_tls_send(void *session, const char *data, size_t bytes)
 {
     if (gnutls.send(session, data, bytes) >= 0)

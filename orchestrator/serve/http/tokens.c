@@ -201,6 +201,7 @@ static bool same_time(const struct timespec *a, const struct timespec *b)
     return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
 }
 
+/* Returns whether two identities are equal: the file was not replaced or written in between. */
 static bool same_identity(const file_identity *a, const file_identity *b)
 {
     return a->device == b->device && a->number == b->number && a->bytes == b->bytes &&
@@ -245,6 +246,7 @@ organ_status organ_tokens_open(const char *file, organ_tokens **made, bool *open
     return ORGAN_OK;
 }
 
+/* Wipes and frees all tokens. */
 void organ_tokens_close(organ_tokens *tokens)
 {
     if (!tokens)
@@ -328,11 +330,13 @@ static bool check_secret(organ_tokens *tokens, const char *given, bool by_sessio
     return found != NULL;
 }
 
+/* Returns whether `given` is a token, and then sets *bearer to its owner. */
 bool organ_tokens_check(organ_tokens *tokens, const char *given, organ_bearer *bearer)
 {
     return check_secret(tokens, given, false, bearer, NULL);
 }
 
+/* Returns whether `given` is the session of a token, and then sets *bearer to the token's owner. */
 bool organ_tokens_check_session(organ_tokens *tokens, const char *given, organ_bearer *bearer)
 {
     return check_secret(tokens, given, true, bearer, NULL);

@@ -487,6 +487,7 @@ organ_status organ_model_cache_list(organ_model_cache *cache, const char *search
     return error->status;
 }
 
+/* Prints the memory of cached models, the number of models that wait, and the metrics of the reader. */
 void organ_model_cache_metrics(organ_model_cache *cache, FILE *out)
 {
     pthread_mutex_lock(&cache->lock);

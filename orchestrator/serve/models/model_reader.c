@@ -87,7 +87,7 @@ static bool wait_for_bytes(int fd, double until)
 }
 
 /* Receives exactly `bytes` bytes from the socket `fd`, at most until organ_seconds_now is `until`. On failure returns
- * false and sets errno: ETIMEDOUT, 0 if the worker has closed its end, or that of poll. */
+ * false and sets errno: ETIMEDOUT, 0 if the worker has closed its end, or the errno of poll. */
 static bool receive_bytes(int fd, void *data, size_t bytes, double until)
 {
     char *to = data;
@@ -348,6 +348,7 @@ void organ_reader_stop(organ_reader *reader)
     pthread_mutex_unlock(&reader->lock);
 }
 
+/* Kills the worker, if there is one, and frees the reader. */
 void organ_reader_destroy(organ_reader *reader)
 {
     if (!reader)

@@ -15,6 +15,7 @@
 /* Limits of a scan, because a root may be a whole disk: levels, folders, entries of a folder, models. */
 enum { DEEPEST = 12, MAX_FOLDERS = 20000, MAX_IN_A_FOLDER = 20000, MAX_MODELS = 10000 };
 
+/* Returns the name of a kind of model in the list. */
 const char *organ_found_kind_name(organ_found_kind kind)
 {
     static const char *const names[] = {"safetensors directory", "organ directory", "adapter", "GGUF", "safetensors"};

@@ -32,6 +32,7 @@ static bool receive_all(int fd, void *data, size_t bytes)
     return true;
 }
 
+/* Returns whether the arguments are those of a worker. */
 bool organ_worker_is_requested(int argc, char *const *argv)
 {
     return argc == ORGAN_WORKER_WORDS && strcmp(argv[1], ORGAN_WORKER_WORD) == 0;
