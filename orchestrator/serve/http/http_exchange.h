@@ -160,8 +160,8 @@ json_t *organ_http_body_json(const organ_server_request *request, organ_http_rep
 /* orchestrator/serve/page/open_api.json describes the requests and replies of all routes except the page and its
  * parts. */
 typedef struct organ_http_route {
-    organ_http_method
-        method; /* GET answers HEAD too; the server replies 405 to methods that no route of the path has */
+    /* GET answers HEAD too. The server replies 405, with Allow, to methods that no route of the path has. */
+    organ_http_method method;
     /* "/api/v1/jobs/{id}/events"; one "{path...}" matches one or more segments: "/api/v1/models/{path...}/tensors".
      * Segments are matched before they are decoded: "%2F" does not separate them. The first matching row is used. */
     const char *pattern;

@@ -23,8 +23,8 @@ enum { MAX_AT_ONCE = 16, LONGEST_LENGTH = 20, LEAST_EXTENSION_BYTES = 16 << 10 }
 typedef struct refused_search {
     organ_server_request *lengths[MAX_AT_ONCE]; /* requests with an invalid Content-Length */
     size_t count;
-    organ_server_request
-        *chunks;    /* of the requests with a chunked body, the one with the most head_bytes_received; NULL: none */
+    /* the request with a chunked body that has the most head_bytes_received; NULL: none */
+    organ_server_request *chunks;
     uint64_t taken; /* head_bytes_received of `chunks` */
 } refused_search;
 
