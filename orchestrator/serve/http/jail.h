@@ -36,11 +36,14 @@ void organ_jail_walk(organ_jail *jail);  /* for tests: opens names segment by se
 const char *organ_jail_root(const organ_jail *jail); /* real path of the root, absolute; only "/" ends in a slash */
 
 /* All paths are relative to the root, '/' between segments; "" or "." is the root. Names that begin with a dot are
- * hidden. Each function below that returns `unsigned` returns 0, or an HTTP status with a message in *error, which
- * contains the path of the request but not the location of the root: 400  malformed path: absolute, "..", ".", empty
- * segments, backslashes, control characters, invalid UTF-8, too long 403  the path contains a link that leaves the root
- * or store, or a hidden name, or may not be read 404  no such file or directory, and no store has a complete model of
- * that name 409  the path is a directory where a file is needed, or the reverse 500  the system call failed */
+ * hidden. Each function below that returns `unsigned` returns 0, or an HTTP status with a message in *error. The
+ * message contains the path of the request but not the location of the root:
+ *   400  malformed path: absolute, "..", ".", empty segments, backslashes, control characters, invalid UTF-8, too
+ *   long
+ *   403  the path contains a link that leaves the root or store, or a hidden name, or may not be read
+ *   404  no such file or directory, and no store has a complete model of that name
+ *   409  the path is a directory where a file is needed, or the reverse
+ *   500  the system call failed */
 
 /* Opens a regular file for reading. *fd is -1 on an error. *about receives its attributes; `about` may be NULL. */
 unsigned organ_jail_file(const organ_jail *jail, const char *path, int *fd, struct stat *about, organ_error *error);
