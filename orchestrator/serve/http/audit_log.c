@@ -28,7 +28,7 @@ static int open_log(const char *file)
     return open(file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
 }
 
-/* Opens the file of the audit log for appending. */
+/* Opens the file of the audit log for appending. Returns ORGAN_IO if that fails; *made is NULL then. */
 organ_status organ_audit_log_open(const char *file, organ_audit_log **made, organ_error *error)
 {
     organ_audit_log *const audit = *made = calloc(1, sizeof *audit);

@@ -167,7 +167,7 @@ organ_status organ_tls_renew(organ_tls *tls, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Loads GnuTLS and reads certificate and key. */
+/* Loads GnuTLS and reads certificate and key (organ_tls_renew). On an error returns its status, and *made is NULL. */
 organ_status organ_tls_open(const char *certificate, const char *key, organ_tls **made, organ_error *error)
 {
     *made = NULL;

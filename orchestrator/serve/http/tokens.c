@@ -116,8 +116,8 @@ static bool is_name(const char *text, size_t length)
     return length > 0 && length < sizeof((organ_bearer *)NULL)->name;
 }
 
-/* Adds a token with the given name and text, neither of which ends in a NUL. Returns ORGAN_BAD_INPUT if the text is
- * malformed, or if another token has the same name or text. The list must have room for it. */
+/* Adds a token; name and text have name_length and length characters, without a NUL. Returns ORGAN_BAD_INPUT if the
+ * text is malformed, or if another token has the same name or text. The list must have room for it. */
 static organ_status add_token(token_list *list, const char *file, const char *name, size_t name_length,
                               organ_access access, const char *text, size_t length, organ_error *error)
 {
