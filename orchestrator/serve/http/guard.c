@@ -143,7 +143,7 @@ static bool role_permits(const organ_server_request *request, const organ_bearer
     if (bearer->access == ORGAN_ACCESS_RUN || request->method == ORGAN_HTTP_GET ||
         (request->route && request->route->open))
         return true;
-    organ_http_problem(reply, 403, "the token '%s' may read; %s needs one with the role run", bearer->name,
+    organ_http_problem(reply, 403, "the token '%s' has the role read; %s needs the role run", bearer->name,
                        request->verb);
     return false;
 }

@@ -171,7 +171,7 @@ void organ_tally_print(organ_request_tally *tally, FILE *out)
             fprintf(out, ",status=\"%u\"} %llu\n", tally->routes[k].statuses[s].status,
                     (unsigned long long)tally->routes[k].statuses[s].count);
         }
-    fputs("# HELP organ_http_request_seconds From the first line of a request to the last byte of its reply.\n"
+    fputs("# HELP organ_http_request_seconds Seconds from the first line of a request to the last byte of its reply.\n"
           "# TYPE organ_http_request_seconds histogram\n",
           out);
     for (size_t k = 0; k < tally->route_count; k++)

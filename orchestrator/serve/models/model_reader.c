@@ -369,10 +369,10 @@ void organ_reader_metrics(organ_reader *reader, FILE *out)
     /* The limit applies to the address space in addition to that at the start; the gauge is the resident memory. */
     organ_http_quota(out, "organ_reader_memory_bytes", "Memory of the process that reads models.",
                      reader->pid ? organ_http_resident(reader->pid) : 0, reader->options.memory);
-    organ_http_quota(out, "organ_reader_seconds", "Time for which it has been reading the current model.",
+    organ_http_quota(out, "organ_reader_seconds", "Seconds that the reader process has spent on the current model.",
                      reader->read_began > 0 ? (unsigned long long)(organ_seconds_now() - reader->read_began) : 0,
                      reader->options.seconds);
-    organ_http_metric(out, "organ_reader_processes", "gauge", "Processes that are reading models.", reader->pid != 0);
+    organ_http_metric(out, "organ_reader_processes", "gauge", "Reader processes that exist.", reader->pid != 0);
     organ_http_metric(out, "organ_reader_started_total", "counter", "Processes started to read models.",
                       reader->started);
     organ_http_metric(out, "organ_reader_lost_total", "counter", "Reader processes that ended while reading a model.",

@@ -105,7 +105,7 @@ START_TEST(roles)
     expect_answer("GET /metrics", BOB, NULL, 200, "organ_http");
     expect_answer("HEAD /files/text.txt", BOB, NULL, 200, NULL);
     expect_answer("POST /api/v1/jobs", BOB JSON_HEADERS, job, 403,
-                  "the token 'bob' may read; POST needs one with the role run");
+                  "the token 'bob' has the role read; POST needs the role run");
     expect_answer("DELETE /api/v1/jobs/x", BOB, NULL, 403, "DELETE needs one");
     expect_answer("POST /api/v1/jobs/x/resume", BOB, NULL, 403, "role run");
     expect_answer("POST /nothing", BOB, NULL, 403, "role run");

@@ -120,7 +120,7 @@ export function copyButton(text) {
         } catch {
             done = false; // no permission, or not a secure context: the user can still select the text
         }
-        button.textContent = done ? "Copied" : "Mark and copy by hand";
+        button.textContent = done ? "Copied" : "Select the text and copy it";
         announce(done ? "The command line was copied." : "The browser does not allow copying. Mark the text and copy it by hand.");
         clearTimeout(timer);
         timer = setTimeout(() => { button.textContent = "Copy"; }, 2500);

@@ -15,7 +15,7 @@ function ending(job) {
     if (job.state === "done") return "Finished" + took + (job.exit_code === 1 ? ": what was to be checked does not hold." : ".");
     const why = job.error ? ": " + job.error : "";
     if (job.state === "failed") return "Ended" + took + why;
-    return "Stopped" + took + (job.resumable ? ". What was done is kept: it can go on from there." : why || ".");
+    return "Stopped" + took + (job.resumable ? ". Finished work is kept; Resume continues the job." : why || ".");
 }
 
 // Returns a line with the times at which the job was created, started and ended, as far as there are any.
@@ -35,7 +35,7 @@ function skip(button) {
 function frameOf(job) {
     const address = addressOf("/jobs/" + encodeURIComponent(job.id) + "/report");
     return make("section", { "aria-labelledby": "report-title" }, make("h2", { id: "report-title" }, "Report"),
-        make("p", null, make("a", { href: address, target: "_blank", rel: "noopener" }, "Open it in a tab of its own"), " ",
+        make("p", null, make("a", { href: address, target: "_blank", rel: "noopener" }, "Open in a new tab"), " ",
             make("button", { type: "button", class: "quiet", onclick: event => skip(event.target) }, "Skip the report")),
         // The sandbox allows scripts, which sort the report's tables, and nothing else.
         make("iframe", { class: "report", src: address, sandbox: "allow-scripts", title: "Report of " + job.verb }));
