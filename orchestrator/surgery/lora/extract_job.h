@@ -58,7 +58,7 @@ typedef struct organ_lora_job {
     size_t note_count, compared_notes; /* compared_notes: value of note_count after the other weights were compared */
     char *notes[8];                    /* notes of the weight readers, each text once */
     /* Points to `note` of the weight that is being read, where organ_lora_note stores notes. */
-    char **saying;
+    char **note_target;
     organ_adapter_writer *writer;
 } organ_lora_job;
 

@@ -352,7 +352,7 @@ organ_status organ_lora_factorise(organ_lora_job *job, organ_lora_module *m, org
     const size_t strips = (size_t)((organ_weight_matrices(m->base).rows + ORGAN_STRIP_ROWS - 1) / ORGAN_STRIP_ROWS);
     extract_module_change c = {.norms = calloc(strips, sizeof *c.norms)};
     char name[600];
-    job->saying = &m->note;
+    job->note_target = &m->note;
     organ_adapter_writer_turn(job->writer, m->turn);
     snprintf(name, sizeof name, "%.200s less %.200s: tensor '%.150s'", job->tuned->path, job->base->path,
              m->tuned->name);

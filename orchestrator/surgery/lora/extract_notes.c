@@ -21,10 +21,10 @@ void organ_lora_note(organ_lora_job *job, const char *note)
 {
     if (!note || !*note)
         return;
-    char *const lines = organ_format("%s%s\n", *job->saying ? *job->saying : "", note);
+    char *const lines = organ_format("%s%s\n", *job->note_target ? *job->note_target : "", note);
     if (lines) {
-        free(*job->saying);
-        *job->saying = lines;
+        free(*job->note_target);
+        *job->note_target = lines;
     }
     if (add_note(job, note))
         organ_progress_note(job->progress, "%s", note);

@@ -31,8 +31,8 @@ static organ_status compare_begin(void *context, size_t item, const char *note, 
 {
     const extract_rest_comparison *const c = context;
     (void)error;
-    if (!c->job->writer) /* with a writer, job->saying already points to the note of the tensor that is written */
-        c->job->saying = &c->others[item]->note;
+    if (!c->job->writer) /* with a writer, job->note_target already points to the note of the tensor that is written */
+        c->job->note_target = &c->others[item]->note;
     organ_lora_note(c->job, note);
     return ORGAN_OK;
 }
@@ -172,7 +172,7 @@ static organ_status store_other(organ_lora_job *job, organ_lora_other *other, or
     const json_t *const results = organ_adapter_writer_recall(job->writer, other->turn, error);
     if (results || error->status)
         return error->status ? error->status : organ_lora_note_recall(job, results, &other->note, error);
-    job->saying = &other->note;
+    job->note_target = &other->note;
     char *const key = key_of(job, other->tuned->name, error);
     if (!key)
         return error->status;
