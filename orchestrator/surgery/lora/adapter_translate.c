@@ -374,8 +374,7 @@ static bool needs_translation(const organ_adapter *adapter, bool gguf, const org
     return false;
 }
 
-/* Fills t->to with the translated adapter. Fails for adapters with DoRA, whose norms of rows belong to stored weights.
- */
+/* Fills t->to with the translated adapter. Fails for an adapter with DoRA. */
 static organ_status make_translated(translation *t, const organ_model *base)
 {
     const organ_adapter *const from = t->from;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Collects the notes of weight readers: each text once, in the order in which one process would read the weights. */
+ * Collects the notes of weight readers in job->notes: each text once, in the order in which a run with one process
+ * would read the weights. */
 #include "orchestrator/surgery/lora/extract_job.h"
 
 #include "formats/base/text_buffer.h"
@@ -7,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Adds a note to job->notes. Returns false if it is already there or the list is full. */
+/* Adds a copy of a note to job->notes. Returns false if the note is already there, the list is full, or memory runs
+ * out. */
 static bool add_note(organ_lora_job *job, const char *note)
 {
     for (size_t k = 0; k < job->note_count; k++)
@@ -30,7 +32,7 @@ void organ_lora_note(organ_lora_job *job, const char *note)
         organ_progress_note(job->progress, "%s", note);
 }
 
-/* Adds each line of a text as a note. Overwrites the text. */
+/* Adds each line of a text to job->notes. Overwrites the text; NULL is allowed. */
 static void add_lines(organ_lora_job *job, char *lines)
 {
     char *rest;
@@ -38,15 +40,15 @@ static void add_lines(organ_lora_job *job, char *lines)
         add_note(job, line);
 }
 
-/* Removes all notes except the first `count`. */
+/* Removes all notes except the first `count` from job->notes. */
 static void forget_notes(organ_lora_job *job, size_t count)
 {
     while (job->note_count > count)
         free(job->notes[--job->note_count]);
 }
 
-/* Sends the notes of assigned items to all ranks. `first` is the note of the first item; those of the next ones are
- * `stride` bytes apart. */
+/* Sends the notes of the modules, or of the other weights, from the ranks that read them to all ranks. `first` is the
+ * address of the member `note` of the first module or weight; those of the next ones are `stride` bytes apart. */
 static organ_status extract_notes_exchange(const organ_assignment *assignment, char **first, size_t stride,
                                            organ_error *error)
 {

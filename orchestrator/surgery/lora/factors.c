@@ -83,8 +83,7 @@ typedef struct stored_pair {
     uint64_t expert;                /* index of the expert within the stack `pair`; 0 if `pair` is no stack */
 } stored_pair;
 
-/* Returns where the factors of expert `expert` of a pair are stored. For a translated pair, looks it up in the origin.
- */
+/* Returns where the factors of an expert of a pair are stored; for a translated pair according to its origin. */
 static stored_pair stored_pair_of(const organ_adapter_pair *pair, uint64_t expert)
 {
     const organ_adapter_origin *const from = pair->origin;
