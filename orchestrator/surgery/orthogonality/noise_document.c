@@ -14,6 +14,7 @@
  * both noises. */
 enum { AGREEMENT = 2 };
 
+/* Returns the name of the module's row in the report's list of projections. */
 static const char *projection_of(const organ_compared_module *m) { return organ_anatomy_role_name(&m->pair->anatomy); }
 
 /* ---- folds ---- */
@@ -195,6 +196,7 @@ static json_t *thresholds_json(void)
                               "|cosine| below 0.5; else alike"));
 }
 
+/* Returns the member "parameters": the options that determine the figures. */
 static json_t *document_parameters_json(const organ_compared_job *job)
 {
     const organ_orthogonality_options *const o = job->options;
@@ -209,6 +211,7 @@ static json_t *adapter_json(const organ_compared_job *job)
                         SET_FLAG("rslora", a->rslora), SET_BYTES("base", a->base));
 }
 
+/* Returns the member "run": the paths of the inputs, the output, time and machine. */
 static json_t *document_run_json(const organ_compared_job *job)
 {
     const organ_orthogonality_options *const o = job->options;
