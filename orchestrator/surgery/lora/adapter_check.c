@@ -20,6 +20,7 @@ unsigned organ_served_rank(uint64_t rank)
     return 0;
 }
 
+/* vLLM matches these words anywhere in the name of a tensor. */
 const char *organ_lora_unservable(const organ_adapter *adapter, const char *name, bool factor)
 {
     static const struct {
@@ -167,6 +168,7 @@ static void check_fit(check *c, const organ_adapter_pair *pair, const organ_weig
                      organ_shape_text(w->rank, w->shape, shape));
 }
 
+/* Checks the config, then the tensors that are in no pair, then each pair, and at last the largest rank. */
 organ_status organ_lora_findings(const organ_adapter *adapter, const organ_weights *base, uint64_t max,
                                  json_t *findings, organ_error *error)
 {

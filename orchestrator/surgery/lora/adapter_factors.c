@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Returns the name of factor A or B of a pair, in GGUF or in peft's format. */
 char *organ_adapter_key(const organ_adapter_pair *pair, bool gguf, char factor)
 {
     organ_adapter_name stored = {.module = pair->module, .length = strlen(pair->module)};
@@ -20,6 +21,9 @@ char *organ_adapter_key(const organ_adapter_pair *pair, bool gguf, char factor)
                         pair->embedding ? "embedding_" : "", factor, pair->embedding ? "" : ".weight");
 }
 
+/* Appends A and B of a pair in the layout of the new adapter's format. `f` has A as [experts][rank][in] and B as
+ * [experts][out][rank]. A single matrix is written without the dimension of experts. GGUF has A of embeddings
+ * transposed. For a parameter, peft joins experts and rank to one dimension of A and of B. */
 organ_status organ_adapter_writer_factors(organ_adapter_writer *w, const organ_kernels *kernels,
                                           const organ_adapter_pair *pair, organ_dtype dtype,
                                           const organ_lora_factors *f, organ_error *error)

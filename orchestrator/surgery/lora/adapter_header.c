@@ -25,6 +25,7 @@ organ_status organ_adapter_header_begin(organ_adapter_writer *w, size_t tensors,
     return ORGAN_OK;
 }
 
+/* Empties the header: it then has the 8 bytes of its length, and the metadata. */
 void organ_adapter_header_clear(organ_adapter_writer *w)
 {
     for (unsigned k = 0; k < 8; k++) /* the length of the JSON, little-endian */
@@ -96,6 +97,8 @@ static organ_status adapter_header_name(organ_adapter_writer *w, const char *nam
     return ORGAN_OK;
 }
 
+/* Adds a tensor to the header and the lists of the writer, with offsets from w->bytes on. The caller then writes the
+ * data and advances w->bytes. */
 organ_status organ_adapter_enter(organ_adapter_writer *w, const char *name, unsigned width, json_t *entry,
                                  uint64_t bytes, organ_error *error)
 {
@@ -113,6 +116,7 @@ organ_status organ_adapter_enter(organ_adapter_writer *w, const char *name, unsi
     return adapter_header_name(w, name, error) ? error->status : adapter_header_append(w, name, entry, error);
 }
 
+/* Completes the header and writes it in pieces, so that little of its paged rows is in memory at once. */
 organ_status organ_adapter_header_write(organ_adapter_writer *w, organ_error *error)
 {
     const size_t size = 8 + (size_t)w->header_room;

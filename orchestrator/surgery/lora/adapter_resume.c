@@ -50,6 +50,8 @@ static organ_status adapter_resume_index(organ_adapter_writer *w, size_t turns, 
     return ORGAN_OK;
 }
 
+/* Rank 0 begins the journal and removes files of the interrupted run; organ_run_journal_share then gives the lines to
+ * all ranks. */
 organ_status organ_adapter_journal_begin(organ_adapter_writer *w, json_t *head, size_t turns, organ_error *error)
 {
     organ_ranks *const ranks = w->output.ranks;
@@ -100,6 +102,8 @@ static organ_status check_bytes(const organ_adapter_writer *w, const json_t *lin
     return error->status;
 }
 
+/* Looks up the journal line of the turn. If the bytes in the file have its digest, adds its tensors to the header as if
+ * they were appended now, and returns its results. */
 const json_t *organ_adapter_writer_recall(organ_adapter_writer *w, size_t turn, organ_error *error)
 {
     bool intact = false;
@@ -128,6 +132,8 @@ const json_t *organ_adapter_writer_recall(organ_adapter_writer *w, size_t turn, 
     return json_object_get(line, "results");
 }
 
+/* Computes the digest of the turn's bytes from the file and appends a journal line with turn, bytes, digest, tensors
+ * and results. */
 organ_status organ_adapter_writer_done(organ_adapter_writer *w, json_t *results, organ_error *error)
 {
     char digits[17] = "";

@@ -165,6 +165,7 @@ typedef struct translated_rows {
     bool halves;          /* as in organ_adapter_origin */
 } translated_rows;
 
+/* Fails for lack of memory. */
 static organ_status no_memory(translation *t) { return organ_fail_memory(t->error, t->from->path); }
 
 /* Fails because `pair` changes the weight that `made`, a translated pair, already changes. */
@@ -393,6 +394,7 @@ static organ_status make_translated(translation *t, const organ_model *base)
     return t->error->status;
 }
 
+/* Translates only if a pair does not match the base and the architecture is known; otherwise *made stays NULL. */
 organ_status organ_adapter_translate(const organ_adapter *adapter, const organ_model *base,
                                      const organ_weights *weights, organ_adapter **made, organ_error *error)
 {

@@ -31,6 +31,7 @@ json_t *organ_adapter_config_make(const char *base, int64_t r, json_t *targets)
                         SET_TEXT("task_type", "CAUSAL_LM"), SET_FLAG("use_dora", 0), SET_FLAG("use_rslora", 0));
 }
 
+/* Sorts the last words of all names, then skips equal neighbours. */
 json_t *organ_adapter_targets(const char *const *modules, size_t count)
 {
     const char **words = malloc((count + 1) * sizeof *words);
@@ -80,6 +81,8 @@ static organ_status adapter_write_open_file(organ_adapter_writer *w, organ_error
     return organ_direct_open(w->path, 0666, &w->file, error);
 }
 
+/* Begins the output on all ranks, then the journal, the header and the file. The ranks then agree, so that all fail if
+ * one did. */
 organ_status organ_adapter_writer_begin(const char *path, const char *like, bool force, organ_ranks *ranks,
                                         size_t tensors, size_t name_bytes, uint64_t bytes,
                                         const organ_adapter_resumable *resumable, organ_adapter_writer **writer,
@@ -157,6 +160,7 @@ static organ_status fail_value(const organ_adapter_writer *w, const char *name, 
                       isfinite(value) ? organ_dtype_describe(dtype)->name : "");
 }
 
+/* Adds the tensor to the header, then checks, rounds and writes its values in chunks. */
 organ_status organ_adapter_writer_add(organ_adapter_writer *w, const organ_kernels *kernels, const char *name,
                                       organ_dtype dtype, unsigned rank, const uint64_t *shape, const float *values,
                                       organ_error *error)
@@ -182,6 +186,7 @@ organ_status organ_adapter_writer_add(organ_adapter_writer *w, const organ_kerne
     return error->status;
 }
 
+/* Adds the tensor to the header, then copies its bytes in chunks. */
 organ_status organ_adapter_writer_copy(organ_adapter_writer *w, const organ_model *model, const organ_tensor *tensor,
                                        const char *name, organ_error *error)
 {
@@ -339,6 +344,7 @@ static organ_status write_adapter_header(organ_adapter_writer *w, organ_error *e
     return error->status;
 }
 
+/* All ranks merge their files; then rank 0 alone completes the adapter. */
 organ_status organ_adapter_writer_finish(organ_adapter_writer *w, const json_t *config, organ_error *error)
 {
     organ_adapter *made = NULL;
@@ -358,6 +364,7 @@ organ_status organ_adapter_writer_finish(organ_adapter_writer *w, const json_t *
 
 /* ---- other files ---- */
 
+/* Lists the files of the old adapter without its weights and its config, and copies all that are not in organ/. */
 organ_status organ_adapter_writer_copy_files(organ_adapter_writer *w, const organ_adapter *adapter, organ_error *error)
 {
     organ_file_list list = {0};
@@ -402,6 +409,7 @@ organ_status organ_adapter_writer_report(organ_adapter_writer *w, const char *na
     return organ_output_reports_write(&w->output, &(organ_report_files){name, markdown_name, NULL}, report, error);
 }
 
+/* The ranks agree first, so that the adapter is published only if no rank has failed. */
 organ_status organ_adapter_writer_end(organ_adapter_writer *w, organ_error *error)
 {
     if (!w)

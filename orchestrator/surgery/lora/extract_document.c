@@ -273,6 +273,7 @@ static json_t *extract_document_run_json(const organ_lora_job *job)
     return run;
 }
 
+/* Makes the report from the results of all modules and other weights. */
 json_t *organ_lora_extract_document(const organ_lora_job *job)
 {
     extract_document_sums all = {0};

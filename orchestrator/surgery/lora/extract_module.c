@@ -314,6 +314,7 @@ static organ_rows extract_module_rows_of(const organ_lora_job *job, const organ_
                         .read = read_change};
 }
 
+/* Opens the readers of each module only to compute the sizes of their buffers; no values are read. */
 organ_status organ_lora_check_memory(organ_lora_job *job, organ_error *error)
 {
     const organ_lora_module *largest = NULL;
@@ -358,6 +359,7 @@ static organ_status factorise_matrices(organ_lora_job *job, organ_lora_module *m
     return error->status;
 }
 
+/* Opens the readers of a module, decomposes its matrices, and measures the time. */
 organ_status organ_lora_factorise(organ_lora_job *job, organ_lora_module *m, organ_error *error)
 {
     const double started = organ_seconds_now();

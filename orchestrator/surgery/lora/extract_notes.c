@@ -19,6 +19,7 @@ static bool add_note(organ_lora_job *job, const char *note)
            ++job->note_count;
 }
 
+/* Appends the note as a line to the text of the current weight; prints it if job->notes did not have it. */
 void organ_lora_note(organ_lora_job *job, const char *note)
 {
     if (!note || !*note)
@@ -55,6 +56,8 @@ static organ_status extract_notes_exchange(const organ_assignment *assignment, c
     return organ_assignment_exchange(assignment, "gathering readers' notes", first, stride, NULL, NULL, error);
 }
 
+/* Rebuilds job->notes from the notes of the other weights in their order, and clears those notes, so that the notes of
+ * storing them can be collected separately. */
 organ_status organ_lora_notes_compared(organ_lora_job *job, organ_error *error)
 {
     extract_notes_exchange(&job->other_assignment, &job->others->note, sizeof *job->others, error);
@@ -68,6 +71,7 @@ organ_status organ_lora_notes_compared(organ_lora_job *job, organ_error *error)
     return error->status;
 }
 
+/* Keeps the notes of the comparison, and adds the notes of all written weights in the order of their turns. */
 organ_status organ_lora_notes_written(organ_lora_job *job, organ_error *error)
 {
     char **const lines = calloc(job->turns + 1, sizeof *lines);

@@ -165,6 +165,8 @@ static organ_status plan_wrappers(organ_lora_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Divides the weights of the tuned model into modules and other weights, and adds the weights that only the base has to
+ * the other weights. */
 organ_status organ_lora_plan(organ_lora_job *job, organ_error *error)
 {
     const organ_weights *const b = job->base_weights, *const t = job->tuned_weights;
@@ -294,6 +296,7 @@ static void put_parameters(const organ_lora_job *job, json_t *config)
     json_decref(names);
 }
 
+/* Makes adapter_config.json with r and lora_alpha equal to the largest rank, and patterns for modules of lower rank. */
 json_t *organ_lora_config(const organ_lora_job *job)
 {
     size_t r = 0;

@@ -25,6 +25,7 @@ static const organ_struct_field extract_recall_fields[] = {MODULE(change, EXACT)
                                                            MODULE(rest, EXACT),   MODULE(short_of_share, FLAG),
                                                            MODULE(passes, U32),   MODULE(seconds, EXACT)};
 
+/* Makes the journal entry: rank, the fields of extract_recall_fields, the spectrum, and the note. */
 json_t *organ_lora_module_results(const organ_lora_module *m)
 {
     json_t *const spectrum = json_array();
@@ -49,6 +50,7 @@ static bool recall_numbers(organ_lora_module *m, const json_t *results)
     return known;
 }
 
+/* Restores rank, spectrum, fields and note. Rejects a rank above the smaller dimension of the weight. */
 organ_status organ_lora_module_recall(const organ_lora_job *job, organ_lora_module *m, const json_t *results,
                                       organ_error *error)
 {

@@ -96,6 +96,8 @@ static organ_status compare_others(organ_lora_job *job, organ_lora_other **other
 /* Returns the number of values to read for a comparison; 0 if the weight cannot be compared. */
 static uint64_t values_to_read(const organ_lora_other *other) { return other->why ? 0 : other->tuned->elements; }
 
+/* Compares this rank's share of the other weights, then exchanges the sums and the notes with all ranks. `change` and
+ * `norm` are adjacent in organ_lora_other, so that they are exchanged as two numbers. */
 organ_status organ_lora_compare(organ_lora_job *job, organ_error *error)
 {
     organ_lora_other **const others = calloc(job->other_count + 1, sizeof *others);
@@ -187,6 +189,7 @@ static organ_status store_other(organ_lora_job *job, organ_lora_other *other, or
                          : organ_adapter_writer_done(job->writer, organ_lora_note_json(other->note), error);
 }
 
+/* All ranks assign the same turns; each appends only the weights that are assigned to it. */
 organ_status organ_lora_keep(organ_lora_job *job, unsigned element_bytes, organ_error *error)
 {
     for (size_t k = 0; k < job->other_count && !error->status; k++) {

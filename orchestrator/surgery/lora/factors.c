@@ -157,6 +157,8 @@ static organ_status place_stored(const organ_adapter *adapter, const organ_adapt
     return error->status;
 }
 
+/* Reads plain factors directly. Factors of other layouts, and of translated pairs, are copied from their stored pairs
+ * to matrices of zeros. */
 organ_status organ_lora_factors_read(const organ_adapter *adapter, const organ_adapter_pair *pair,
                                      const organ_kernels *kernels, double scale, organ_lora_factors *factors,
                                      organ_error *error)
@@ -302,6 +304,7 @@ static double expert_energy(const organ_lora_factors *f, const organ_kernels *ke
     return sum > 0 ? sum : 0; /* rounding must not give a negative number, which means no memory */
 }
 
+/* Sums expert_energy over the experts; stops with a negative number if one has no memory. */
 double organ_lora_energy(const organ_lora_factors *factors, const organ_kernels *kernels)
 {
     double sum = 0;
@@ -356,6 +359,7 @@ static organ_status factors_compare_rows(const organ_adapter *adapter, const org
 /* Allocates `bytes` bytes aligned to 64 bytes. Rounds up, because aligned_alloc needs a multiple; never allocates 0. */
 static void *allocate_aligned(size_t bytes) { return aligned_alloc(64, (bytes + 64) / 64 * 64); }
 
+/* Reads the weight of the base in buffers of whole rows, about CHUNK values each, and the same rows of the tensor. */
 organ_status organ_adapter_change(const organ_adapter *adapter, const organ_tensor *tensor, const organ_model *base,
                                   const organ_weight *weight, const organ_kernels *kernels, double *norm,
                                   organ_error *error)
@@ -382,6 +386,7 @@ organ_status organ_adapter_change(const organ_adapter *adapter, const organ_tens
 
 /* ---- weights of the base ---- */
 
+/* Removes the prefix "base_model.model." and the first occurrence of each infix. */
 char *organ_adapter_plain_name(const char *name)
 {
     static const char prefix[] = "base_model.model.";
@@ -396,6 +401,7 @@ char *organ_adapter_plain_name(const char *name)
     return plain;
 }
 
+/* Replaces prefixes of the name in a fixed order until the model has the weight. */
 const organ_weight *organ_lora_weight(const organ_weights *weights, const char *name)
 {
     /* Prefix of `name`, and the prefix that replaces it in the names of the model. */
@@ -426,6 +432,7 @@ bool organ_weight_has_numbers(const organ_weight *weight)
     return weight->scheme != ORGAN_SCHEME_PLAIN || organ_can_widen(weight->codes->dtype);
 }
 
+/* Compares only the beginning of the word: "pissa_niter_16" is PiSSA too. */
 const char *organ_adapter_changed_base(const organ_adapter *adapter)
 {
     static const char *const words[] = {"pissa", "olora", "corda", "loftq", "lora_ga"};

@@ -301,6 +301,7 @@ static organ_status extract_adapter(organ_lora_job *job, json_t **report, organ_
     return ORGAN_OK;
 }
 
+/* Runs the extraction and releases the job; organ_report_end releases the report after an error. */
 organ_status organ_lora_extract(const organ_lora_extract_options *options, const organ_engine *engine,
                                 const organ_progress *progress, json_t **report, organ_error *error)
 {

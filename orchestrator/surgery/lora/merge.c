@@ -172,6 +172,7 @@ static void close_merge(organ_merge_job *job)
     organ_adapter_close(job->stored);
 }
 
+/* Runs the merge and releases the job. The report is kept after some errors (organ_report_end_partial). */
 organ_status organ_lora_merge(const organ_lora_merge_options *options, const organ_engine *engine,
                               const organ_progress *progress, json_t **report, organ_error *error)
 {

@@ -66,6 +66,7 @@ static json_t *merge_document_unmatched_json(const organ_merge_job *job, size_t 
     return ORGAN_OBJECT(SET_TEXT("tensor", one->tensor->name), SET_TEXT("reason", one->why));
 }
 
+/* Return rows for the lists "dropped" and "not_understood" of the report. */
 static json_t *dropped_json(const void *job, size_t k) { return merge_document_unmatched_json(job, k, true); }
 static json_t *not_understood_json(const void *job, size_t k) { return merge_document_unmatched_json(job, k, false); }
 
@@ -114,6 +115,7 @@ static json_t *merge_document_definitions_json(void)
                  "applied_ratio or arrived is below 0.5: rounding to the type discarded more than half of the change"));
 }
 
+/* Makes the report from the plan and the sums of the parts. */
 json_t *organ_merge_document(void *context, const organ_writing *made)
 {
     const organ_merge_job *const job = context;

@@ -173,6 +173,7 @@ static organ_status merge_rows(const merge_pass_run *r, size_t weight, uint64_t 
 #define SUM(member) ORGAN_STRUCT_FIELD(organ_merge_sums, member, EXACT)
 static const organ_struct_field merge_pass_sums[] = {SUM(delta), SUM(applied), SUM(dot), SUM(miss)};
 
+/* Reads the sums of organ_merge_sums from `results`; ignores them if the adapter does not change the weight. */
 bool organ_merge_recall(void *context, size_t weight, const json_t *results)
 {
     organ_merge_job *const job = context;
@@ -347,6 +348,8 @@ static organ_status run_pass(merge_pass_run *r, organ_error *error)
     return error->status;
 }
 
+/* Runs the weight pass over weights of the base, then processes the weights that the adapter replaces. The blocks have
+ * room for at least one row of the widest weight. */
 organ_status organ_merge_run(organ_merge_job *job, organ_writing *units, organ_error *error)
 {
     merge_pass_run r = {.job = job, .units = units, .block = BLOCK_VALUES};

@@ -232,6 +232,7 @@ static organ_status place_replacement(organ_merge_job *job, const organ_tensor *
 
 /* ---- the output ---- */
 
+/* Returns whether a merged weight can keep this type. */
 static bool is_plain_float(organ_dtype dtype)
 {
     return dtype == ORGAN_F32 || dtype == ORGAN_BF16 || dtype == ORGAN_F16;
@@ -278,6 +279,8 @@ static int by_weight(const void *a, const void *b)
     return (left > right) - (left < right);
 }
 
+/* Assigns pairs first, because magnitude vectors of DoRA belong to the parts of pairs. Then sorts the parts by weight
+ * and plans the tensors of the output. */
 organ_status organ_merge_plan(organ_merge_job *job, organ_error *error)
 {
     const organ_adapter *const adapter = job->adapter;

@@ -123,6 +123,7 @@ static void close_resizing(resize_job *j)
     organ_adapter_close(j->adapter);
 }
 
+/* Runs the resizing and releases the job; organ_report_end releases the report after an error. */
 organ_status organ_lora_resize(const organ_lora_resize_options *options, const organ_engine *engine,
                                const organ_progress *progress, json_t **report, organ_error *error)
 {

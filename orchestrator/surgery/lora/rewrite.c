@@ -216,6 +216,8 @@ static uint64_t all_bytes(const organ_lora_rewrite *rw)
 /* Implements `bytes` of organ_assignment_create: returns the estimated bytes of row k. */
 static uint64_t bytes_of_row(const void *rows, size_t k) { return rewrite_bytes_of((const organ_lora_row *)rows + k); }
 
+/* Assigns the rows to ranks, surveys those of this rank, exchanges the results, and sets the common rank to the
+ * largest. */
 organ_status organ_lora_survey(organ_lora_rewrite *rw, organ_error *error)
 {
     rw->rank = 0;
@@ -419,6 +421,8 @@ static organ_status write_inside(organ_lora_rewrite *rw, organ_adapter_writer *w
     return error->status ? error->status : organ_adapter_writer_sync(w, error);
 }
 
+/* Opens the writer with the sizes of the new tensors, writes everything, and publishes the adapter or, after an error,
+ * removes it. */
 organ_status organ_lora_write(organ_lora_rewrite *rw, const organ_lora_output *output, json_t **report,
                               organ_error *error)
 {

@@ -313,6 +313,7 @@ static void close_sanitizing(sanitize_job *j)
     organ_adapter_close(j->stored);
 }
 
+/* Runs the check or the rewriting and releases the job. */
 organ_status organ_lora_sanitize(const organ_lora_sanitize_options *options, const organ_engine *engine,
                                  const organ_progress *progress, json_t **report, organ_error *error)
 {

@@ -43,8 +43,7 @@ organ_compared_fold organ_compared_fold_all(const organ_compared_folding *g)
 }
 
 /* Appends to `rows` the row with the sums over the modules that `of` selects. The row has the member "projection"
- * unless of.row is ALL_ROWS, and the member "layer" unless `layer` is NULL. Appends nothing if no module is selected.
- * */
+ * unless of.row is ALL_ROWS, and the member "layer" unless `layer` is NULL. Appends nothing if there is no module. */
 static void append_fold(const organ_compared_folding *g, fold_selection of, const int32_t *layer, json_t *rows)
 {
     const organ_compared_fold f = fold_modules(g, of);
@@ -56,6 +55,7 @@ static void append_fold(const organ_compared_folding *g, fold_selection of, cons
                           &f, g->which));
 }
 
+/* Tries the numbers of all projections; append_fold skips those without modules. */
 json_t *organ_compared_projections_json(const organ_compared_folding *g)
 {
     json_t *const rows = json_array();

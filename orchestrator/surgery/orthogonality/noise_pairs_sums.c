@@ -118,8 +118,7 @@ typedef struct pairs_values {
     const float *to, *from; /* D = to - from */
 } pairs_values;
 
-/* Adds the terms of the LANES values in `v` to the partial sums: value j of each matrix changes lane j of each term.
- * */
+/* Adds the terms of the LANES values in `v` to the partial sums: value j of the matrices to lane j of each term. */
 static void pairs_add_sixteen(double (*restrict lane)[LANES], const pairs_values *v)
 {
     const float *restrict const clean_a = v->clean_a, *restrict const noisy_a = v->noisy_a,

@@ -59,6 +59,7 @@ static organ_status compare_noise(organ_compared_job *job, json_t **report, orga
                               &files, write_charts, NULL, *report, error);
 }
 
+/* Compares the noise of one or two noisy models with the change of an adapter. */
 organ_status organ_orthogonality(const organ_orthogonality_options *o, const organ_engine *engine,
                                  const organ_progress *progress, json_t **report, organ_error *error)
 {

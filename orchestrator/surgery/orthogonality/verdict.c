@@ -42,8 +42,7 @@ void organ_noise_fold_add(organ_noise_fold *f, const organ_noise_comparison *c, 
     f->largest_beyond = fmax(f->largest_beyond, fabs(cosine));
 }
 
-/* Returns a share as a percentage: "3.9 %", or "less than 0.01 %" if it is below 0.0001. `out` is room for the text.
- * */
+/* Returns a share as a percentage: "3.9 %", or "less than 0.01 %" if it is below 0.0001. `out`: room for the text. */
 static const char *percent_text(double share, char out[32])
 {
     if (share < 0.0001)
@@ -201,6 +200,7 @@ json_t *organ_noise_verdict(const organ_noise_fold *all)
                         SET("sentences", sentences));
 }
 
+/* Returns a level and sentences for the agreement of two noises. `all` is the fold of N_1 with N_2. */
 json_t *organ_agreement_verdict(const organ_noise_fold *all)
 {
     const verdict_reading r = read_cosine(all);
@@ -226,6 +226,7 @@ json_t *organ_agreement_verdict(const organ_noise_fold *all)
     return ORGAN_OBJECT(SET_TEXT("level", level), SET("sentences", sentences));
 }
 
+/* Compares the text of each weight's storage with that of the first weight. */
 void organ_stored_as(const organ_weight *const *first, size_t stride, size_t count, char out[160])
 {
     char text[128], other[128];
