@@ -20,7 +20,7 @@ unsigned organ_served_rank(uint64_t rank)
     return 0;
 }
 
-/* vLLM matches these words anywhere in the name of a tensor. */
+/* The words may be anywhere in the name. */
 const char *organ_lora_unservable(const organ_adapter *adapter, const char *name, bool factor)
 {
     static const struct {

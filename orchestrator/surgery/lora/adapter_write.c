@@ -334,8 +334,8 @@ static organ_status adapter_write_merge_rank_outputs(organ_adapter_writer *w, or
 
 /* ---- completing the adapter ---- */
 
-/* Writes the header into the space kept for it, and syncs the file. In a continued run, first cuts off bytes of the
- * interrupted run that follow the last tensor. */
+/* Writes the header into the space kept for it and syncs the file. In a continued run, also cuts off bytes that the
+ * interrupted run wrote after the last tensor. */
 static organ_status write_adapter_header(organ_adapter_writer *w, organ_error *error)
 {
     if (organ_adapter_header_write(w, error) == ORGAN_OK &&

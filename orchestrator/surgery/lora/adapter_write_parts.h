@@ -9,6 +9,7 @@
 #include "orchestrator/stream/direct_file.h"
 #include "orchestrator/surgery/lora/adapter_write.h"
 
+/* An adapter that is being written. */
 struct organ_adapter_writer {
     organ_output output;
     organ_run_journal journal; /* only used if output.journal is set */
@@ -28,7 +29,7 @@ struct organ_adapter_writer {
     size_t *turn_lines;
     size_t line_count;     /* entries of `turn_lines` */
     unsigned last_width;   /* bytes of an element of the last tensor; the next tensor must not have more */
-    unsigned char *buffer; /* CHUNK x 4 bytes: elements on their way to the file */
+    unsigned char *buffer; /* 65,536 elements of up to 4 bytes that are written next */
     size_t turn;           /* turn of the tensors that are appended next */
     uint64_t turn_begin;   /* value of `bytes` when this turn began */
     /* With a journal: tensors of this turn, as rows [name, bytes of an element, entry of the header]; else NULL. */

@@ -15,7 +15,7 @@ typedef struct organ_lora_module {
     const organ_weight *base, *tuned;
     char *name;      /* name of the module, without ".weight"; owned */
     char *note;      /* notes of the weight readers, one for each line; owned; NULL: none */
-    float *spectrum; /* `rank` largest singular values of dW, of a stack as in keep_expert; owned; NULL: unchanged */
+    float *spectrum; /* `rank` largest singular values of dW, of a stack as keep_expert combines them; owned */
     size_t turn;     /* turn of its factors (adapter_write.h) */
     /* peft stores some stacks of experts as a bare parameter of a module ("experts.down_proj"), not as a module. It
      * wraps the module once for each of its parameters that has factors; the wrapper of the second parameter contains
@@ -64,7 +64,7 @@ typedef struct organ_lora_job {
     char *notes[8];
     /* Address of the member `note` of the module or other weight that is being read; organ_lora_note appends to it. */
     char **note_target;
-    organ_adapter_writer *writer;
+    organ_adapter_writer *writer; /* NULL in a dry run, and until the adapter is begun */
 } organ_lora_job;
 
 /* Fills job->modules and job->others. Returns ORGAN_USAGE if a pattern of --modules matches no linear layer of both
@@ -86,8 +86,8 @@ organ_status organ_lora_compare(organ_lora_job *job, organ_error *error);
  * elements have `element_bytes` bytes in the adapter, and appends those of this rank to the adapter. */
 organ_status organ_lora_keep(organ_lora_job *job, unsigned element_bytes, organ_error *error);
 
-/* Decomposes the change of one module, appends its factors to the adapter, and sets the members of the module from
- * `spectrum` on that describe them. Returns errors of reading, of organ_low_rank and of the adapter writer. */
+/* Decomposes the change of one module, appends its factors to the adapter, and sets spectrum, rank and the
+ * members after rank. Returns errors of reading, of organ_low_rank and of the adapter writer. */
 organ_status organ_lora_factorise(organ_lora_job *job, organ_lora_module *module, organ_error *error);
 
 /* Returns the journal entry of a finished module, which has every result of organ_lora_factorise. NULL if out of
