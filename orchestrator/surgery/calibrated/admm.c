@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * ADMM for pruning (Meng et al. 2024, "ALPS", arXiv:2406.07831). The wanted D minimises tr((W - D) H (W - D)^T) among
+ * ADMM for pruning (Meng et al. 2024, "ALPS", arXiv:2406.07831). The solution D minimises tr((W - D) H (W - D)^T) among
  * the matrices with a given number of nonzero entries. V minimises the same loss without that limit, and a multiplier U
  * makes V and D agree. An iteration computes
  *
@@ -40,7 +40,7 @@ struct organ_admm {
     float rho;            /* rho of `inverse`; 0: none yet */
     float used;           /* rho of the last step: U is `used` Z for removed entries; 0: no step yet */
     size_t from, count;   /* the current rows are [from, from + count): they are solved together */
-    /* Of the current rows, count x cols: right-hand sides and V; in the final least squares directions and their
+    /* Arrays of the current rows, count x cols: right-hand sides and V; in the final least squares directions and their
      * products with H. */
     float *a, *b;
     uint8_t *keep; /* mask of the current step, rows x cols; 1: kept */
@@ -351,7 +351,7 @@ static void keep_largest(organ_admm *s)
 
 /* ---- iterations ---- */
 
-/* Starts the choice of a new mask, which goes into `keep`: clears the edge and the counts. */
+/* Starts the choice of a new mask in `keep`: clears the edge and the counts. */
 static void begin_masks(organ_admm *s, uint8_t *keep)
 {
     s->keep = keep;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Removes weights whose inputs were always zero. */
+ * Sets weights to 0 whose inputs were zero for all calibration tokens. */
 #include "orchestrator/surgery/calibrated/prune_matrix_job.h"
 
 void organ_clear_dead_inputs(const organ_matrix_job *job)

@@ -17,8 +17,8 @@
 #define MAX_FOLLOWED     (DIRECTIONS + OVERSAMPLED)
 #define PASSES           3 /* products of subspace iteration with H; one more product gives the eigenvalues */
 /* mu is the larger of two values: REST times the mean of the eigenvalues that have no direction, and WEAKEST times the
- * smallest eigenvalue that has one, which is an upper bound of those. A larger mu shortens steps along the eigenvectors
- * that U does not contain. */
+ * smallest eigenvalue that has one, which is an upper bound of those. A larger mu makes steps in the directions
+ * of these eigenvectors shorter. */
 #define REST      1.5
 #define WEAKEST   0.4
 #define MIN_GAP   1e-3f /* least (Lambda - mu) / mu; a direction with an eigenvalue of mu would need no correction */
