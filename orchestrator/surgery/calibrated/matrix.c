@@ -120,7 +120,7 @@ bool organ_calibrated_done(void *context, size_t target)
     return job->base.units[target].done;
 }
 
-/* Reads a strip that an interrupted run has written, into the weights of the loaded layer. */
+/* Reads a strip that an interrupted run has written, and widens it into the FP32 weights of the matrix. */
 static organ_status restore_strip(void *context, const organ_calibration_strip *s, organ_error *error)
 {
     const matrix_storing *const x = context;

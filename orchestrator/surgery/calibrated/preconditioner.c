@@ -14,11 +14,11 @@
 #define DIRECTIONS       ((size_t)64) /* for a whole H */
 #define DIRECTIONS_BLOCK ((size_t)16) /* for each block of a block-diagonal H */
 #define OVERSAMPLED      ((size_t)16) /* additional directions of the subspace iteration, discarded at its end */
-#define MAX_FOLLOWED     (DIRECTIONS + OVERSAMPLED)
+#define MAX_FOLLOWED     (DIRECTIONS + OVERSAMPLED) /* greatest subspace_size */
 #define PASSES           3 /* products of subspace iteration with H; one more product gives the eigenvalues */
-/* mu is the larger of two values: REST times the mean of the eigenvalues that have no direction, and WEAKEST times the
- * smallest eigenvalue that has one, which is an upper bound of those. A larger mu makes steps in the directions
- * of these eigenvectors shorter. */
+/* mu is the larger of two values: REST times the mean of the eigenvalues without a direction; and WEAKEST times the
+ * smallest eigenvalue with a direction, since all eigenvalues without one are smaller. A larger mu shortens steps in
+ * directions outside U. */
 #define REST      1.5
 #define WEAKEST   0.4
 #define MIN_GAP   1e-3f /* least (Lambda - mu) / mu; a direction with an eigenvalue of mu would need no correction */
