@@ -16,8 +16,8 @@
  * n-th row of each tensor from the first, with the smallest n that leaves about `enough` weights. */
 typedef struct organ_magnitudes organ_magnitudes;
 
-/* Creates an empty histogram for `count` tensors of the donor. Donor and tensors must outlive it. `enough`: see above.
- * Call organ_magnitudes_close even after an error. Returns ORGAN_IO without memory. */
+/* Creates an empty histogram for `count` tensors of the donor. Donor and tensors must outlive it. `enough` limits the
+ * counted weights. Call organ_magnitudes_close even after an error. Returns ORGAN_IO without memory. */
 organ_status organ_magnitudes_open(const organ_model *donor, const organ_tensor *const *tensors, size_t count,
                                    uint64_t enough, const organ_kernels *kernels, organ_magnitudes **magnitudes,
                                    organ_error *error);

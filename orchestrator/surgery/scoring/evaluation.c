@@ -7,7 +7,8 @@
 
 #include <string.h>
 
-/* Returns "evaluation" with the members that are known before the scoring, and null for the figures. */
+/* Returns the member "evaluation" of the report with the values that are known before the scoring, and null for the
+ * figures. NULL without memory. */
 static json_t *plan_json(const organ_evaluation *e, const organ_scoring *scoring)
 {
     json_t *const definitions = organ_scoring_definitions_json(scoring);
@@ -57,8 +58,8 @@ static organ_status add_figures(organ_evaluation *e, const organ_scoring *scorin
     return error->status;
 }
 
-/* Scores the original model and the output at `path`. The text of an error becomes the member "not_evaluated" of the
- * evaluation. */
+/* The message of an error becomes the member "not_evaluated" of the evaluation. `path` is NULL if the caller had no
+ * memory for it. */
 void organ_evaluation_run(organ_evaluation *e, const char *path)
 {
     organ_scoring scoring;

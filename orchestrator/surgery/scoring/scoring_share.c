@@ -3,13 +3,15 @@
 
 #include <stdlib.h>
 
-/* Returns the index of the first window in the share of `rank`. For rank == ranks, returns the number of windows. */
+/* Returns the index of the first window in the share of rank `rank` of `ranks`. For rank == ranks, returns the number
+ * of windows. */
 static size_t window_of(const organ_perplexity_plan *plan, size_t rank, size_t ranks)
 {
     return plan->windows * rank / ranks;
 }
 
-/* Returns the index of the first scored token that is in `window` or a later one. */
+/* Returns the index of the first scored token whose input is in window number `window` or a later one. For the number
+ * of windows, returns the number of scored tokens. */
 static size_t scored_from(const organ_perplexity_plan *plan, size_t window)
 {
     size_t low = 0, high = plan->scored;
@@ -23,7 +25,8 @@ static size_t scored_from(const organ_perplexity_plan *plan, size_t window)
     return low;
 }
 
-/* Computes the share of a rank. Its rows are renumbered from the share's first window. */
+/* The share has windows [from, to). `origin` is the index of its first token in the whole plan; begin and rows of the
+ * share are those of the whole plan minus `origin`. */
 organ_status organ_scoring_share_cut(const organ_perplexity_plan *plan, size_t rank, size_t ranks,
                                      organ_scoring_share *share, organ_error *error)
 {
@@ -65,8 +68,8 @@ size_t organ_scoring_share_batches(const organ_perplexity_plan *plan, size_t bat
     return batches;
 }
 
-/* Returns an array with the rank that scores each token of the plan. The caller frees the array; NULL without
- * memory. */
+/* Returns an array with the number of the rank that scores each scored token of the plan. The caller frees the array;
+ * NULL without memory. */
 static uint32_t *owners_of(const organ_perplexity_plan *plan, size_t ranks)
 {
     uint32_t *const owner = malloc((plan->scored + 1) * sizeof *owner);
