@@ -81,11 +81,13 @@ static size_t block_entries(size_t size, size_t block)
     return size / block * block * block + size % block * (size % block);
 }
 
+/* Returns the bytes of all shared inverses of an H of `size` columns in blocks of `block` columns. */
 uint64_t organ_admm_factors_memory(uint64_t size, uint64_t block)
 {
     return ORGAN_ADMM_FACTORS * block_entries((size_t)size, (size_t)block) * sizeof(float);
 }
 
+/* Frees the shared inverses and clears the struct. */
 void organ_admm_factors_release(organ_admm_factors *factors)
 {
     for (size_t k = 0; k < ORGAN_ADMM_FACTORS; k++)
@@ -107,6 +109,8 @@ static bool admm_allocate(organ_admm *s)
     return s->root && s->z && s->a && s->b && s->counts && s->equals;
 }
 
+/* Returns an upper bound of the bytes of a solver for a matrix of rows x cols, without inverses and buffers of workers.
+ */
 uint64_t organ_admm_memory(uint64_t rows, uint64_t cols)
 {
     const uint64_t together = rows < TOGETHER ? rows : TOGETHER;
@@ -134,6 +138,7 @@ organ_status organ_admm_create(const organ_engine *engine, const organ_admm_prob
     return ORGAN_OK;
 }
 
+/* Frees the solver. The arrays of the problem belong to the caller. */
 void organ_admm_destroy(organ_admm *s)
 {
     if (!s)
@@ -473,6 +478,7 @@ static void unscale_weights(const organ_admm *s, float *weights)
         weights[k] = s->z[k] / s->root[k % s->cols];
 }
 
+/* Writes D of the last iteration, without the scaling of its columns, to `weights`. */
 void organ_admm_write_result(organ_admm *s, const uint8_t *keep, float *weights)
 {
     clear_killed(s, keep);

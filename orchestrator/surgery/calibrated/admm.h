@@ -10,7 +10,7 @@
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/calibrated/staged_flow.h"
 
-#define ORGAN_ADMM_FACTORS 4
+#define ORGAN_ADMM_FACTORS 4 /* number of inverses that matrices can share */
 
 /* Inverses (H + rho I)^-1 for several rho, which matrices with the same H share. The first matrix that needs an inverse
  * computes it. All members are zero at first. */
@@ -41,6 +41,7 @@ typedef struct organ_admm_problem {
                                   * when rho changes */
 } organ_admm_problem;
 
+/* The solver of one problem: V, Z and their buffers. */
 typedef struct organ_admm organ_admm;
 
 /* Creates a solver, and scales problem->values and problem->target in place. The caller destroys *admm. Returns

@@ -275,6 +275,7 @@ organ_status organ_prune_allocation_open(const organ_prune_calibrated_options *o
     return a->known ? ORGAN_OK : organ_cache_check_place(file, "--allocation", job->engine->ranks, error);
 }
 
+/* Adds the memory and the work of the curves to measure and of the exchanges to the plan of a dry run. */
 void organ_prune_allocation_estimate(const organ_prune_allocation *a, const organ_plan_solve *solve, organ_plan *plan)
 {
     organ_curves_estimate(a->walk, solve, plan);
@@ -282,6 +283,7 @@ void organ_prune_allocation_estimate(const organ_prune_allocation *a, const orga
         organ_exchanges_estimate(a->exchanges, solve, plan);
 }
 
+/* Closes the walks and frees all members; NULL is allowed. */
 void organ_prune_allocation_close(organ_prune_allocation *a)
 {
     if (!a)
@@ -407,6 +409,7 @@ organ_status organ_prune_allocation_run(organ_prune_allocation *a, organ_error *
 
 /* ---- report ---- */
 
+/* Returns the options of the division as an object. `budget` is a share of zeros. */
 json_t *organ_prune_allocation_parameters(const organ_prune_calibrated_options *c, double budget)
 {
     const organ_allocate_options *const o = &c->allocate;
@@ -427,8 +430,9 @@ static json_t *allocation_tensor_json(const void *context, size_t k)
                         SET_FLAG("between", t->between));
 }
 
-/* Before the division (in a dry run), "tensors" is empty and the costs are null. "measured" is the number of measured
- * curves, or before the measurement of those still to be measured. "asked" repeats a budget in bits or bytes. */
+/* Returns the member "allocation" of the report. Before the division (in a dry run), "tensors" is empty and the costs
+ * are null. "measured" is the number of measured curves, or before the measurement of those still to be measured.
+ * "asked" repeats a budget in bits or bytes. */
 json_t *organ_prune_allocation_json(const organ_prune_allocation *a)
 {
     size_t measured = a->known ? 0 : organ_curves_unknown(a->walk);

@@ -55,6 +55,7 @@ static uint64_t least_memory_of_targets(const organ_calibrated_job *job, const o
     return max;
 }
 
+/* Returns the least memory in bytes that suffices for every target. */
 uint64_t organ_calibrated_min_memory(const organ_calibrated_job *job)
 {
     const organ_tensor *widest = NULL;
@@ -174,6 +175,7 @@ static organ_status prune_unit(organ_calibrated_job *job, size_t unit, organ_err
     return error->status;
 }
 
+/* Prunes and writes, in order, the units that this rank must still make. */
 organ_status organ_calibrated_run_without_text(organ_calibrated_job *job, organ_error *error)
 {
     for (size_t k = 0; k < job->base.cuts.count && !error->status; k++)

@@ -40,8 +40,8 @@ organ_status organ_calibrated_imatrix(organ_calibrated_job *job, organ_error *er
     return error->status;
 }
 
-/* The calibration has the norm of each input from the imatrix, but no second moments. *calibration is NULL after an
- * error. */
+/* Creates a calibration for one matrix of a target: it has the norm of each input from the imatrix, but no second
+ * moments. *calibration is NULL after an error. */
 organ_status organ_calibrated_norms(const organ_calibrated_job *job, size_t part, uint64_t matrix,
                                     organ_calibration **calibration, organ_error *error)
 {

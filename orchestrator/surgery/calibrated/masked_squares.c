@@ -246,6 +246,7 @@ organ_status organ_masked_squares_solve(organ_masked_squares *s, const uint8_t *
                                      ROWS_PER_BATCH, error);
 }
 
+/* Returns an upper bound of the bytes of a solver (masked_squares.h has its limit). */
 uint64_t organ_masked_squares_memory(uint64_t rows, uint64_t cols)
 {
     const uint64_t together = rows < TOGETHER ? rows : TOGETHER;

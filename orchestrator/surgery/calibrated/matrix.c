@@ -106,6 +106,7 @@ static organ_status store_strip(void *context, const organ_calibration_strip *s,
     return ORGAN_OK;
 }
 
+/* Implements organ_calibration_work.memory: returns the bytes for pruning a matrix of the tensor and for a strip. */
 uint64_t organ_calibrated_matrix_memory(void *context, const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_matrices m = organ_calibration_matrices(calib, tensor);
@@ -114,6 +115,7 @@ uint64_t organ_calibrated_matrix_memory(void *context, const organ_calibration_r
     return organ_prune_matrix_memory(&options, m.rows, m.cols) + organ_calibration_strip_memory(calib, tensor);
 }
 
+/* Implements organ_calibration_work.done: returns true if the target is in the output already. */
 bool organ_calibrated_done(void *context, size_t target)
 {
     const organ_calibrated_job *const job = context;
@@ -129,6 +131,7 @@ static organ_status restore_strip(void *context, const organ_calibration_strip *
     return organ_calibration_widen(x->job->calib, s, error);
 }
 
+/* Implements organ_calibration_work.restore: reads a matrix that an interrupted run has written into `weights`. */
 organ_status organ_calibrated_restore(void *context, const organ_calibration_matrix *matrix, float *weights,
                                       organ_error *error)
 {

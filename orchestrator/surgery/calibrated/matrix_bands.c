@@ -13,11 +13,13 @@
 /* Returns the bytes of a stored weight. */
 static size_t matrix_bands_size_of(const organ_matrix_bands *b) { return organ_dtype_describe(b->dtype)->bytes; }
 
+/* Returns the number of rows of the band that begins at row `first`. */
 size_t organ_matrix_band_rows(const organ_matrix_bands *b, size_t first)
 {
     return organ_min(b->band_rows, b->rows - first);
 }
 
+/* Returns the bytes, in the stored type, of the band that begins at row `first`. */
 size_t organ_matrix_band_bytes(const organ_matrix_bands *b, size_t first)
 {
     return organ_matrix_band_rows(b, first) * b->cols * matrix_bands_size_of(b);

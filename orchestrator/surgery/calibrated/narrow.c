@@ -22,6 +22,7 @@ static void note_left_out(const organ_prune_job *base, const bool *untapped, con
                             count, count == 1 ? "x has" : "ces have", method, count == 1 ? "it" : "them", first->name);
 }
 
+/* Removes the targets without inputs in the forward pass, and prints the note of note_left_out. */
 organ_status organ_calibrated_narrow(organ_prune_job *base, const char *method, organ_error *error)
 {
     bool *untapped = NULL;

@@ -273,6 +273,7 @@ organ_status organ_preconditioner_create(const organ_engine *engine, const organ
     return error->status;
 }
 
+/* Frees the preconditioner; NULL is allowed. */
 void organ_preconditioner_destroy(organ_preconditioner *c)
 {
     if (!c)
@@ -290,8 +291,9 @@ void organ_preconditioner_destroy(organ_preconditioner *c)
 
 /* ---- use ---- */
 
-/* Scratch has two areas: ORGAN_PRODUCT_SCRATCH bytes for the product kernel, then either the gathered rows of U of one
- * part or the shares of `rows` rows in its directions, rounded up to whole cache lines. */
+/* Returns the floats of scratch for `rows` rows. Scratch has two areas: ORGAN_PRODUCT_SCRATCH bytes for the product
+ * kernel, then either the gathered rows of U of one part or the shares of `rows` rows in its directions, rounded up to
+ * whole cache lines. */
 size_t organ_preconditioner_scratch(const organ_preconditioner *c, size_t rows)
 {
     const size_t gathered = organ_min(c->h.block, c->h.size) * DIRECTIONS, shares = rows * c->directions;

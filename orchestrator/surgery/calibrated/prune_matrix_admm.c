@@ -105,6 +105,7 @@ static organ_status prune_matrix_admm_step(solving *s, double rho, double relaxe
     return organ_admm_step(s->admm, rho, relaxed, s->job->keep, error);
 }
 
+/* Frees the solver and the buffers of a matrix. */
 static void close_solving(solving *s)
 {
     organ_admm_destroy(s->admm);
@@ -115,6 +116,7 @@ static void close_solving(solving *s)
 
 /* ---- physarum v3 ---- */
 
+/* Frees the shared inverses. */
 void organ_prune_share_end(organ_prune_shared *shared)
 {
     organ_admm_factors_release(&shared->factors);

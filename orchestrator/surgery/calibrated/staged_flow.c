@@ -209,12 +209,14 @@ static organ_status staged_flow_open(staged_flow_trial *t, const organ_engine *e
     return ORGAN_OK;
 }
 
+/* Frees the buffers of a trial. */
 static void staged_flow_close(staged_flow_trial *t)
 {
     free(t->scratch);
     free(t->importance);
 }
 
+/* Returns the bytes of the buffers of a trial. */
 uint64_t organ_flow_memory(size_t workers)
 {
     return workers * (organ_physarum_scratch(TILE, TILE) + 2 * TILE * TILE * sizeof(float));
@@ -355,8 +357,8 @@ static organ_status find_gain(staged_flow_trial *t, staged_flow_search *s, doubl
     return ORGAN_OK;
 }
 
-/* Runs find_gain and copies its result to *found. `kept` has the mask of the last trial, so it is the mask of the best
- * gain only if that was tried last. */
+/* Searches for the gain with which the flow removes `percent` of the weights (find_gain) and sets *found. `kept` has
+ * the mask of the last trial, so it is the mask of the best gain only if that was tried last. */
 organ_status organ_flow_search(const organ_engine *engine, const organ_flow *flow, double percent,
                                const uint8_t *before, uint8_t *kept, organ_flow_gain *found, organ_error *error)
 {
@@ -389,6 +391,7 @@ organ_status organ_flow_mask(const organ_engine *engine, const organ_flow *flow,
 
 /* ---- patterns ---- */
 
+/* Starts with an empty mask; staged_flow_readmit adds the weights of highest score among those that `keep` keeps. */
 void organ_pattern_group(const organ_pattern *pattern, const float *scores, uint8_t *keep)
 {
     uint8_t after[ORGAN_PATTERN_MAX] = {0};
@@ -419,6 +422,7 @@ static void keep_groups(void *context, size_t row, size_t worker)
     }
 }
 
+/* Loads the band that begins at row `first` and applies the pattern to its mask `keep`, row by row. */
 organ_status organ_flow_pattern(const organ_engine *engine, const organ_flow *flow, size_t first, uint8_t *keep,
                                 organ_error *error)
 {

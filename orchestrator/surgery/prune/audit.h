@@ -7,6 +7,7 @@
 
 ORGAN_API_BEGIN
 
+/* The two models, and which differences are allowed. */
 typedef struct organ_audit_options {
     const char *donor, *pruned; /* paths of the two models */
     const char *targets;        /* tensors that may differ, as in organ_prune_options */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Fills in a pass of the flow whose items are the selected units, in tiles of block_size x block_size weights. */
 organ_status organ_prune_pass_make(const organ_prune_job *job, bool (*is_selected)(const organ_prune_part *part),
                                    organ_prune_flow *flow, organ_pass *pass, organ_error *error)
 {
@@ -36,12 +37,15 @@ organ_status organ_prune_pass_make(const organ_prune_job *job, bool (*is_selecte
     return ORGAN_OK;
 }
 
+/* Frees the lists of organ_prune_pass_make. */
 void organ_prune_pass_free(organ_prune_flow *flow, organ_pass *pass)
 {
     free((void *)pass->items);
     free(flow->parts);
 }
 
+/* Implements organ_pass.work: prunes a tile in place with the gain of its unit, by the kernel for its type. `result`
+ * becomes the organ_prune_counts of the tile. */
 void organ_prune_tile(void *context, const organ_tile *tile, void *scratch, void *result)
 {
     const organ_prune_flow *flow = context;
@@ -56,6 +60,8 @@ void organ_prune_tile(void *context, const organ_tile *tile, void *scratch, void
         flow->kernels->physarum_bf16(tile->data, tile->rows, tile->cols, tile->stride, &params, scratch, result);
 }
 
+/* Adds the counts and the number of a band's tiles to its unit. Fails if a tile has weights that are NaN or infinite;
+ * the kernel has left such a tile unchanged. */
 organ_status organ_prune_fold(const organ_prune_job *job, organ_prune_part *part, const organ_band *band,
                               organ_error *error)
 {

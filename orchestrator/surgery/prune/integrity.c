@@ -111,6 +111,8 @@ static organ_status compute_maps(organ_prune_job *job, const organ_model *copy, 
     return error->status;
 }
 
+/* Opens the output at `path` and checks it against the donor. If all checks pass, computes the tile map and the
+ * histogram of magnitudes for the report. */
 organ_status organ_prune_check_copy(organ_prune_job *job, const char *path, organ_error *error)
 {
     organ_model *copy = NULL;

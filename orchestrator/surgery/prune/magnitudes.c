@@ -115,6 +115,7 @@ static organ_status count_rows(organ_magnitudes *c, size_t t, uint64_t from, uin
     return error->status;
 }
 
+/* Creates an empty histogram. step is the smallest number with which at most about `enough` weights are counted. */
 organ_status organ_magnitudes_open(const organ_model *donor, const organ_tensor *const *tensors, size_t count,
                                    uint64_t enough, const organ_kernels *kernels, organ_magnitudes **magnitudes,
                                    organ_error *error)
@@ -145,6 +146,7 @@ void organ_magnitudes_close(organ_magnitudes *c)
     free(c);
 }
 
+/* Counts the weights of bytes [at, at + bytes) of tensor t, whose bytes in the copy are `data`. */
 organ_status organ_magnitudes_add(organ_magnitudes *c, size_t t, const void *data, uint64_t at, size_t bytes,
                                   organ_error *error)
 {
@@ -194,6 +196,8 @@ static void count_share(organ_magnitudes *c, const organ_model *copy, organ_rank
     organ_assignment_release(&assignment);
 }
 
+/* Counts the tensors that no rank has passed to organ_magnitudes_add, adds the counts of all ranks, and returns them in
+ * *report. c->counted is first added over all ranks, so that every rank has the same list of such tensors. */
 organ_status organ_magnitudes_json(organ_magnitudes *c, const organ_model *copy, organ_ranks *ranks, json_t **report,
                                    organ_error *error)
 {

@@ -57,6 +57,7 @@ static organ_status check_cpu(const organ_prune_options *o, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Checks the ranges of the options and the CPU. */
 organ_status organ_prune_check_options(const organ_prune_options *options, organ_error *error)
 {
     return prune_check_options(options, error) ? error->status : check_cpu(options, error);
@@ -87,6 +88,8 @@ static organ_status list_parts(organ_prune_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Opens the donor, selects the targets, cuts them into units, and opens the histogram of magnitudes. An organ directory
+ * is rejected. */
 organ_status organ_prune_job_open(organ_prune_job *job, organ_error *error)
 {
     if (!(job->state = calloc(1, sizeof *job->state)))
@@ -128,6 +131,7 @@ static void free_state(organ_prune_state *state)
     free(state);
 }
 
+/* Frees the members that organ_prune_job_open has set; those that were not set yet are NULL. */
 void organ_prune_job_close(organ_prune_job *job)
 {
     free_state(job->state);
@@ -155,8 +159,9 @@ static void report_shard(const organ_prune_job *job, size_t file)
                         organ_count_text(processed, of));
 }
 
-/* Also adds the bytes to the digest of the target. If an interrupted run or another rank has written a unit of the
- * target, nothing is added to the histogram of magnitudes: organ_magnitudes_json counts the whole target later. */
+/* Writes bytes of a unit into the output, and adds them to the digest of its target and to the histogram of magnitudes.
+ * If an interrupted run or another rank has written a unit of the target, nothing is added to the histogram of
+ * magnitudes: organ_magnitudes_json counts the whole target later. */
 organ_status organ_prune_part_write(organ_prune_job *job, organ_prune_part *unit, const void *data, size_t bytes,
                                     uint64_t at, organ_error *error)
 {
@@ -171,6 +176,8 @@ organ_status organ_prune_part_write(organ_prune_job *job, organ_prune_part *unit
     return ORGAN_OK;
 }
 
+/* Appends the line of a completely written unit to the journal, marks the unit as done, and reports progress: for the
+ * unit, and for its shard if no other unit of the shard is left. */
 organ_status organ_prune_part_done(organ_prune_job *job, organ_prune_part *unit, organ_error *error)
 {
     const size_t index = (size_t)(unit - job->units);
@@ -277,6 +284,7 @@ static organ_status find_gains(organ_prune_job *job, organ_error *error)
     return error->status;
 }
 
+/* Finds the gains if a sparsity was requested, then prunes and writes the units that this rank must still make. */
 organ_status organ_prune_parts(organ_prune_job *job, organ_error *error)
 {
     return find_gains(job, error) ? error->status : run_flow(job, error);
@@ -317,6 +325,7 @@ static bool recall_part(void *context, size_t item, const json_t *line)
     return true;
 }
 
+/* Sets job->run, and `done` of the units that are in the output already or that another rank makes. */
 void organ_prune_begin(organ_prune_job *job, organ_writing *writing)
 {
     job->run = writing;
@@ -379,6 +388,8 @@ static organ_status check_copy(void *context, const char *to, const char *path, 
     return error->status;
 }
 
+/* Describes the pruning as an organ_write and runs it: organ_write_run calls job->kind->fill and the callbacks above.
+ */
 organ_status organ_prune_run(organ_prune_job *job, json_t **report, organ_error *error)
 {
     const organ_prune_options *const o = job->options;
@@ -409,6 +420,7 @@ organ_status organ_prune_run(organ_prune_job *job, json_t **report, organ_error 
 /* Selects all units: every unit has a tensor. */
 static bool every_part(const organ_prune_part *part) { return part->tensor; }
 
+/* Adds the memory and the work of physarum v1 to job->plan: those of the pass over all units and of the tile map. */
 organ_status organ_prune_estimate(organ_prune_job *job, organ_error *error)
 {
     const organ_prune_options *const o = job->options;
@@ -447,6 +459,7 @@ static organ_status prune_version_1(organ_prune_job *job, json_t **report, organ
     return organ_prune_run(job, report, error);
 }
 
+/* Prunes a model by physarum v1 (prune.h). */
 organ_status organ_prune(const organ_prune_options *options, const organ_engine *engine, const organ_progress *progress,
                          json_t **report, organ_error *error)
 {

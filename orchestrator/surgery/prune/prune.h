@@ -22,6 +22,7 @@ ORGAN_API_BEGIN
 #define ORGAN_PRUNE_BLOCK_SIZE_DEFAULT 256
 #define ORGAN_PRUNE_ITERATIONS_DEFAULT 30
 
+/* Options of organ_prune. */
 typedef struct organ_prune_options {
     const char *donor;   /* path of the model to prune */
     unsigned block_size; /* rows and columns of a tile, within ORGAN_PRUNE_BLOCK_SIZES */

@@ -27,6 +27,8 @@ static const char *const not_reported[] = {
     "Speed. Zeros scattered like these are no faster on hardware that expects structured sparsity.",
 };
 
+/* Returns the parameters of physarum v1 for the report. The gain is null if it is searched. The sparsity is null if
+ * none was requested, or if one is divided among the targets. */
 json_t *organ_prune_parameters(void *context)
 {
     const organ_prune_job *const job = context;
@@ -143,6 +145,8 @@ static int add_coverage_tiles(json_t *document, const organ_prune_job *job)
     return !ORGAN_ADD(json_object_get(document, "coverage"), SET_COUNT("tiles", tiles));
 }
 
+/* Returns an array with the counts of each target, which the caller frees with organ_rows_free. NULL if out of memory.
+ */
 organ_tally *organ_prune_tally(const organ_prune_job *job)
 {
     organ_tally *rows = organ_rows_take(job->targets.count + 1, sizeof *rows);
@@ -190,6 +194,7 @@ static int report_quality(json_t *document)
     return json_array_set_new(json_object_get(document, "not_in_this_report"), 0, json_string(beyond));
 }
 
+/* Completes the report after an evaluation was added to it. Returns -1 without memory. */
 int organ_prune_finish_report(void *job, json_t *document)
 {
     (void)job;

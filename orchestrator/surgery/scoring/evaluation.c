@@ -22,6 +22,8 @@ static json_t *plan_json(const organ_evaluation *e, const organ_scoring *scoring
         SET_NULL("not_evaluated"), SET("definitions", definitions));
 }
 
+/* Opens and plans the scoring, as if the output existed, to find errors before the operation runs. Keeps only
+ * e->document. */
 organ_status organ_evaluation_prepare(organ_evaluation *e, organ_error *error)
 {
     organ_scoring scoring;
@@ -58,8 +60,8 @@ static organ_status add_figures(organ_evaluation *e, const organ_scoring *scorin
     return error->status;
 }
 
-/* The message of an error becomes the member "not_evaluated" of the evaluation. `path` is NULL if the caller had no
- * memory for it. */
+/* Scores the original model and the output at `path`, and adds the figures to e->document. The message of an error
+ * becomes the member "not_evaluated" of the evaluation. `path` is NULL if the caller had no memory for it. */
 void organ_evaluation_run(organ_evaluation *e, const char *path)
 {
     organ_scoring scoring;
@@ -79,6 +81,7 @@ void organ_evaluation_run(organ_evaluation *e, const char *path)
         ORGAN_ADD(e->document, SET_BYTES("not_evaluated", fault->message));
 }
 
+/* Adds the evaluation to the report and returns the report; NULL without memory. */
 json_t *organ_evaluated_json(const organ_evaluation *e, json_t *report)
 {
     json_t *const run = json_object_get(report, "run");
@@ -88,6 +91,7 @@ json_t *organ_evaluated_json(const organ_evaluation *e, json_t *report)
     return organ_json_joined(report, ORGAN_OBJECT(SET("evaluation", json_incref(e->document))));
 }
 
+/* Returns the status of organ_evaluation_run. The message of an error also states that the output is complete. */
 organ_status organ_evaluation_end(const organ_evaluation *e, organ_error *error)
 {
     if (!e->fault.status)
@@ -98,6 +102,7 @@ organ_status organ_evaluation_end(const organ_evaluation *e, organ_error *error)
                       e->fault.message);
 }
 
+/* Frees the members that the functions above have set. */
 void organ_evaluation_release(organ_evaluation *e)
 {
     json_decref(e->document);

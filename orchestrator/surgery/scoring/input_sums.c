@@ -16,6 +16,7 @@ typedef struct sums_entry {
     double *counts;              /* number of tokens of each matrix */
 } sums_entry;
 
+/* The sums of all entries. */
 struct organ_input_sums {
     const organ_forward *forward;
     int32_t layer; /* layer of the last tap */
@@ -23,6 +24,7 @@ struct organ_input_sums {
     size_t count, capacity; /* entries in use, and allocated */
 };
 
+/* Creates sums without entries. entry_of adds an entry when the inputs of its matrix arrive first. */
 organ_status organ_input_sums_open(const organ_forward *forward, organ_input_sums **sums, organ_error *error)
 {
     *sums = NULL;
@@ -36,6 +38,7 @@ organ_status organ_input_sums_open(const organ_forward *forward, organ_input_sum
     return ORGAN_OK;
 }
 
+/* Frees the sums; NULL is allowed. */
 void organ_input_sums_close(organ_input_sums *sums)
 {
     for (size_t k = 0; sums && k < sums->count; k++) {
@@ -92,12 +95,14 @@ static organ_status add_inputs(void *context, const char *tensor, size_t first, 
     return ORGAN_OK;
 }
 
+/* Returns a tap that adds the inputs of layer `layer`, which becomes the layer of the sums. */
 organ_tap organ_input_sums_tap(organ_input_sums *sums, unsigned layer)
 {
     sums->layer = (int32_t)layer;
     return (organ_tap){sums, add_inputs};
 }
 
+/* Writes all entries as the importance matrix `path`. */
 organ_status organ_input_sums_write(const organ_input_sums *s, const char *path, const organ_imatrix_text *text,
                                     organ_error *error)
 {

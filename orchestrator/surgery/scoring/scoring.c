@@ -323,6 +323,7 @@ static organ_status scoring_open_inputs(organ_scoring *scoring, const char *cons
     return error->status ? error->status : choose_protocol(scoring, error);
 }
 
+/* Releases the text and divides the memory for the planned windows. Returns ORGAN_USAGE if it is too small. */
 organ_status organ_scoring_fit(organ_scoring *scoring, organ_error *error)
 {
     const extent windows = {scoring, longest_window(&scoring->plan), scoring->plan.begin[scoring->plan.windows]};
@@ -344,6 +345,7 @@ static organ_status scoring_open_all(organ_scoring *scoring, const char *const *
     return error->status ? error->status : organ_scoring_fit(scoring, error);
 }
 
+/* Opens text, models and tokenizer for a caller that plans the windows itself. */
 organ_status organ_scoring_open_inputs(organ_scoring *scoring, const char *const *paths, size_t count,
                                        const organ_experiment_options *options, const organ_engine *engine,
                                        const organ_progress *progress, organ_error *error)
@@ -355,6 +357,7 @@ organ_status organ_scoring_open_inputs(organ_scoring *scoring, const char *const
     return error->status;
 }
 
+/* Opens a scoring of `count` models with the same tokenizer. */
 organ_status organ_scoring_open(organ_scoring *scoring, const char *const *paths, size_t count,
                                 const organ_experiment_options *options, const organ_engine *engine,
                                 const organ_progress *progress, organ_error *error)
@@ -363,6 +366,8 @@ organ_status organ_scoring_open(organ_scoring *scoring, const char *const *paths
     return scoring_open_all(scoring, paths, count, error);
 }
 
+/* Opens a scoring of a model and one made from it. If that does not exist yet, the path of the first serves for both.
+ */
 organ_status organ_scoring_open_made(organ_scoring *scoring, const char *before, const char *after, organ_made_as as,
                                      const organ_experiment_options *options, const organ_engine *engine,
                                      const organ_progress *progress, organ_error *error)
@@ -374,6 +379,7 @@ organ_status organ_scoring_open_made(organ_scoring *scoring, const char *before,
     return scoring_open_all(scoring, paths, 2, error);
 }
 
+/* Closes the models and frees all members. */
 void organ_scoring_close(organ_scoring *scoring)
 {
     for (size_t m = 0; m < scoring->count; m++) {
@@ -469,7 +475,8 @@ static organ_status score_windows(organ_scoring *scoring, organ_logit_source *so
     return error->status;
 }
 
-/* All models score the same batches in turn, so that their logits can be compared. */
+/* Scores all windows with every model. All models score the same batches in turn, so that their logits can be compared.
+ * At the end checks that the files of the models have not changed meanwhile. */
 organ_status organ_scoring_run(organ_scoring *scoring, organ_error *error)
 {
     const double started = organ_seconds_now();

@@ -25,8 +25,8 @@ static size_t scored_from(const organ_perplexity_plan *plan, size_t window)
     return low;
 }
 
-/* The share has windows [from, to). `origin` is the index of its first token in the whole plan; begin and rows of the
- * share are those of the whole plan minus `origin`. */
+/* Computes the share of rank `rank`: windows [from, to). `origin` is the index of its first token in the whole plan;
+ * begin and rows of the share are those of the whole plan minus `origin`. */
 organ_status organ_scoring_share_cut(const organ_perplexity_plan *plan, size_t rank, size_t ranks,
                                      organ_scoring_share *share, organ_error *error)
 {
@@ -48,6 +48,7 @@ organ_status organ_scoring_share_cut(const organ_perplexity_plan *plan, size_t r
     return ORGAN_OK;
 }
 
+/* Frees the arrays that belong to the share. */
 void organ_scoring_share_free(organ_scoring_share *share)
 {
     free(share->plan.begin);
@@ -55,6 +56,7 @@ void organ_scoring_share_free(organ_scoring_share *share)
     *share = (organ_scoring_share){0};
 }
 
+/* Returns the number of batches of all ranks together. */
 size_t organ_scoring_share_batches(const organ_perplexity_plan *plan, size_t batch_tokens, size_t ranks)
 {
     size_t batches = 0;
@@ -81,6 +83,7 @@ static uint32_t *owners_of(const organ_perplexity_plan *plan, size_t ranks)
     return owner;
 }
 
+/* Exchanges the scores of a model: each rank has those of its share, and receives all others. */
 organ_status organ_scoring_share_scores(organ_ranks *ranks, const organ_perplexity_plan *plan,
                                         const organ_token_scores *scores, organ_error *error)
 {
