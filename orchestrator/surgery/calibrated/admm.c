@@ -27,7 +27,7 @@
 #define ROWS_PER_BATCH ((size_t)64)   /* rows of a strip, the work of one task of organ_share */
 #define TOGETHER       ((size_t)1024) /* rows of one product with H or its inverse; a multiple of ROWS_PER_BATCH */
 
-/* A matrix that ADMM prunes; it keeps V and Z between calls. */
+/* The solver of one matrix. Between calls it keeps Z, `used` and the inverse; the caller keeps the mask. */
 struct organ_admm {
     const organ_engine *engine;
     organ_admm_problem problem;
@@ -418,7 +418,9 @@ organ_status organ_admm_step(organ_admm *s, double rho, double relaxed, uint8_t 
     return ORGAN_OK;
 }
 
-/* ---- least squares over kept weights ---- */
+/* ---- least squares over kept weights ----
+ *
+ * Conjugate gradients on the kept weights of each row of Z: they solve Z H = T there, with Z = 0 at removed weights. */
 
 /* Replaces a row of the target T by the residual T - Z H, where b contains Z H, with 0 for removed weights. Copies the
  * residual to `a`: it is the first direction. `row` counts from the first of the current rows. */

@@ -41,7 +41,7 @@ typedef struct organ_admm_problem {
                                   * when rho changes */
 } organ_admm_problem;
 
-/* The solver of one problem: V, Z and their buffers. */
+/* The solver of one problem. */
 typedef struct organ_admm organ_admm;
 
 /* Creates a solver, and scales problem->values and problem->target in place. The caller destroys *admm. Returns

@@ -22,8 +22,8 @@ typedef struct organ_calibrated_part {
     uint64_t experts;     /* with an imatrix: result of organ_experts_of_role for the target; else 0 */
     const char *entry;    /* name of the target's entry, which belongs to the imatrix; NULL without an imatrix */
     bool block_diagonal;  /* second moments were block-diagonal for lack of memory */
-    json_t
-        *fallback; /* array of the numbers of experts that got too few tokens for statistics of their own; NULL: none */
+    /* Array of the numbers of experts that got too few tokens for statistics of their own; NULL: none. */
+    json_t *fallback;
 } organ_calibrated_part;
 
 /* A row of the table of methods (calibrated.c): what the method can do and which options it supports. */

@@ -14,7 +14,7 @@
 #define DIRECTIONS       ((size_t)64) /* for a whole H */
 #define DIRECTIONS_BLOCK ((size_t)16) /* for each block of a block-diagonal H */
 #define OVERSAMPLED      ((size_t)16) /* additional directions of the subspace iteration, discarded at its end */
-#define MAX_FOLLOWED     (DIRECTIONS + OVERSAMPLED) /* greatest subspace_size */
+#define MAX_SUBSPACE     (DIRECTIONS + OVERSAMPLED) /* greatest subspace_size */
 #define PASSES           3 /* products of subspace iteration with H; one more product gives the eigenvalues */
 /* mu is the larger of two values: REST times the mean of the eigenvalues without a direction; and WEAKEST times the
  * smallest eigenvalue with a direction, since all eigenvalues without one are smaller. A larger mu shortens steps in
@@ -91,11 +91,11 @@ static bool orthonormalise_parts(const organ_preconditioner *c, float *q)
 
 /* The eigenproblem of a part in the subspace of f = subspace_size vectors (Rayleigh-Ritz), and its buffers. */
 typedef struct ritz {
-    float small[MAX_FOLLOWED * MAX_FOLLOWED];   /* q (D^-1 H D^-1) q^T, f x f */
-    double square[MAX_FOLLOWED * MAX_FOLLOWED]; /* the same in FP64 */
-    double vectors[DIRECTIONS * MAX_FOLLOWED];  /* eigenvectors of `square`, k x f */
-    double values[MAX_FOLLOWED];                /* eigenvalues of `square`, descending */
-    double eigen_scratch[ORGAN_EIGEN_ROOM * MAX_FOLLOWED];
+    float small[MAX_SUBSPACE * MAX_SUBSPACE];   /* q (D^-1 H D^-1) q^T, f x f */
+    double square[MAX_SUBSPACE * MAX_SUBSPACE]; /* the same in FP64 */
+    double vectors[DIRECTIONS * MAX_SUBSPACE];  /* eigenvectors of `square`, k x f */
+    double values[MAX_SUBSPACE];                /* eigenvalues of `square`, descending */
+    double eigen_scratch[ORGAN_EIGEN_ROOM * MAX_SUBSPACE];
     _Alignas(64) unsigned char scratch[ORGAN_PRODUCT_SCRATCH];
 } ritz;
 

@@ -15,8 +15,7 @@
 
 /* The methods that choose the weights to remove from a matrix. */
 typedef enum organ_prune_method {
-    ORGAN_PRUNE_PHYSARUM_V2, /* flow over importances in stages, and least squares on the kept weights after each stage
-                              */
+    ORGAN_PRUNE_PHYSARUM_V2, /* flow over importances in stages, and after each stage least squares on kept weights */
     ORGAN_PRUNE_MAGNITUDE,   /* removes the weights of smallest |w| in the matrix; needs no calibration */
     ORGAN_PRUNE_WANDA,       /* removes the weights of smallest |w| act_norm in each row (Sun et al. 2023) */
     ORGAN_PRUNE_ALPS,        /* Meng et al. 2024: ADMM on the whole matrix */
@@ -44,8 +43,9 @@ typedef struct organ_prune_matrix_report {
     uint64_t zero_before, zero_after, elements; /* weights that are zero before and after pruning; all weights */
     double sparsity;         /* percent of weights that the mask removes; above the request if more weights have
                               * importance 0 */
-    double natural_sparsity; /* physarum v2 without a requested sparsity: the result of the flow; else 0 */
-    unsigned stages;         /* physarum v2: number of stages that ran */
+    double natural_sparsity; /* physarum v2 and v3 without a requested sparsity: percent of zeros of the flow; else 0 */
+    unsigned stages; /* physarum v2: number of stages that ran. v3, and v2 without compensation: 1 (the flow), or
+                      * 2 with a pattern. Else 0 */
     double gains[ORGAN_PRUNE_STAGES]; /* gain of the flow in each stage; infinite if removing the weights of importance
                                        * 0 was enough, 0 if the pattern decided */
     unsigned products;                /* products with H, or with an inverse of H + rho I, of all compensation steps */

@@ -25,10 +25,9 @@ typedef struct ranking {
     organ_score_edge edge; /* magnitude of the largest removed weight; its digits are found one by one */
     unsigned digit;        /* number of the digit of the edge that the current pass counts; 0: the highest */
     uint64_t count;        /* number of weights to remove from the matrix */
-    uint64_t
-        equals_left;  /* number of weights equal to the edge that are still to be removed; the first rows come first */
-    uint64_t *counts; /* per worker: how many weights have each of the ORGAN_EDGE_DIGIT values of the digit */
-    uint64_t *equals; /* per row of the band: number of weights equal to the edge; later, how many to remove */
+    uint64_t equals_left;  /* number of weights equal to the edge that are still to be removed, in the order of rows */
+    uint64_t *counts;      /* per worker: how many weights have each of the ORGAN_EDGE_DIGIT values of the digit */
+    uint64_t *equals;      /* per row of the band: number of weights equal to the edge; later, how many to remove */
 } ranking;
 
 /* Returns true if every row must reach the sparsity (Wanda, patterns), false if the matrix as a whole must. */
@@ -55,7 +54,8 @@ static void each_row(const ranking *r, size_t index, size_t worker,
             worker);
 }
 
-/* Adds the digits of a row's magnitudes to the worker's counts. */
+/* Adds digit r->digit of a row's magnitudes to the worker's counts. Only magnitudes that equal the edge in all higher
+ * digits count. */
 static void count_row(const ranking *r, size_t row, const float *weights, size_t worker)
 {
     (void)row;

@@ -32,11 +32,11 @@ typedef struct staged_flow_trial {
     const uint8_t *before;     /* mask of the band before the flow; NULL: all weights are kept */
     uint8_t *kept;             /* mask after the flow; NULL: kept weights are only counted */
     uint64_t count;            /* number of kept weights, over all bands */
-    float
-        *importance; /* per worker: two arrays of TILE x TILE importances. The flow works in the first one in place, but
-                      * with a pattern in the second one, a copy, because the pattern needs the values before it */
-    char *scratch;   /* scratch of the kernel, per worker */
-    int nonfinite;   /* 1: a tile had a weight that is not finite */
+    /* Per worker: two arrays of TILE x TILE importances. The flow works in place in the first one. With a pattern it
+     * works in the second one, a copy, because the pattern needs the importances before the flow. */
+    float *importance;
+    char *scratch; /* scratch of the kernel, per worker */
+    int nonfinite; /* 1: a tile had a weight that is not finite */
 } staged_flow_trial;
 
 /* A tile: its first row and column in the band, and its size. */

@@ -64,12 +64,11 @@ struct organ_prune_job {
     /* set by organ_prune_job_open */
     organ_model *donor;
     organ_targets targets;
-    char fingerprint[17];    /* fingerprint of the donor */
-    organ_cuts cuts;         /* the units as row ranges of the targets */
-    organ_prune_part *units; /* units[k] is row range k of `cuts` and unit k of organ_write_run; freed, and NULL, once
-                              * all are written */
-    organ_prune_part
-        *parts; /* one for each target; once all units are written, its counts are the sums over its units */
+    char fingerprint[17];     /* fingerprint of the donor */
+    organ_cuts cuts;          /* the units as row ranges of the targets */
+    organ_prune_part *units;  /* units[k] is row range k of `cuts` and unit k of organ_write_run; freed, and NULL, once
+                               * all are written */
+    organ_prune_part *parts;  /* one for each target; its counts, once all units are written, are sums over its units */
     organ_prune_state *state; /* owned by surgery/prune */
     /* set by organ_prune_begin */
     organ_writing *run; /* the output that organ_write_run writes */
