@@ -162,10 +162,11 @@ static organ_status allocation_make(void *context, const organ_calibration_matri
     return prune_at(context, m, a->curves.levels[level], CURVE_EFFORT, weights, error);
 }
 
-/* Implements `forget` of both: frees the shared inverses. */
+/* Implements `forget` of organ_curves_work and organ_exchanges_work: frees the shared inverses. */
 static void release_shared(void *context) { organ_prune_share_end(&((organ_prune_allocation *)context)->shared); }
 
-/* Implements `memory` of both. The sparsity of 50 percent is arbitrary: it does not change the memory. */
+/* Implements `memory` of organ_curves_work and organ_exchanges_work. The sparsity of 50 percent is arbitrary: it does
+ * not change the memory. */
 static uint64_t allocation_memory(void *context, const organ_tensor *tensor)
 {
     const organ_prune_matrix_options options = options_at(context, tensor->name, 50, 1);

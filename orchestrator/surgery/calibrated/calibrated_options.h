@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Options of organ prune that are specific to methods other than physarum-v1. */
+ * Options of organ prune that choose and control a method. */
 #ifndef ORGAN_CALIBRATED_OPTIONS_H
 #define ORGAN_CALIBRATED_OPTIONS_H
 
@@ -10,7 +10,7 @@ ORGAN_API_BEGIN
 
 #define ORGAN_PRUNE_EFFORTS 0, 100 /* range of `effort`; 0 itself is not allowed */
 
-/* The options of `organ prune` that need statistics, in addition to organ_prune_options. */
+/* The options of organ_prune_by_method, in addition to organ_prune_options. */
 typedef struct organ_prune_calibrated_options {
     /* "physarum-v1", "physarum-v2", "physarum-v3", "alps", "magnitude", "wanda", "sparsegpt"; NULL: physarum-v3 with
      * `calibration`, else physarum-v1 */

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Cuts pairs of tensors into row ranges and assigns the ranges to ranks. */
 #include "orchestrator/surgery/prune/compared.h"
 
 #include "formats/base/memory_watch.h"

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Search for the gain that kills a requested percentage: bracket, then interpolation. */
 #include "orchestrator/surgery/prune/gain_search.h"
 
 #include <math.h>

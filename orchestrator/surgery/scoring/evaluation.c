@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * --evaluate: scores the original model and the output of an operation (scoring.h), and makes the member "evaluation"
+ * of the report. */
 #include "orchestrator/surgery/scoring/evaluation.h"
 
 #include "orchestrator/report/text/members.h"

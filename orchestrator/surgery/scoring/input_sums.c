@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Sums of squared inputs, by the names that llama.cpp gives the matrices. */
 #include "orchestrator/surgery/scoring/input_sums.h"
 
 #include "formats/base/arena.h"

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * A scoring: opens models, tokenizer and text, plans the windows, divides the memory, and scores. Windows run through
+ * the models in batches; with several ranks each rank scores a share of the windows. */
 #include "orchestrator/surgery/scoring/scoring.h"
 
 #include "formats/base/utf8.h"
@@ -243,6 +245,7 @@ static uint64_t least_for(organ_scoring *scoring, bool (*fits)(void *context, ui
     return least;
 }
 
+/* Return the least --memory with which a window fits, and the least with which all windows are one batch. */
 uint64_t organ_scoring_min_memory(organ_scoring *scoring) { return least_for(scoring, fits_window); }
 uint64_t organ_scoring_good_memory(organ_scoring *scoring) { return least_for(scoring, fits_all); }
 

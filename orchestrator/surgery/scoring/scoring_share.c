@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Divides the windows of a scoring among ranks, in equal numbers of consecutive windows. */
 #include "orchestrator/surgery/scoring/scoring_share.h"
 
 #include <stdlib.h>
