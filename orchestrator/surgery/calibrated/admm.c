@@ -487,8 +487,8 @@ void organ_admm_write_result(organ_admm *s, const uint8_t *keep, float *weights)
     unscale_weights(s, weights);
 }
 
-/* Clears removed weights and solves the kept ones by conjugate gradients, TOGETHER rows at a time; undoes the column
- * scaling. */
+/* Sets removed entries of Z to 0, moves the kept ones by `steps` conjugate gradient steps, TOGETHER rows at a time, and
+ * writes Z without the scaling of its columns to `weights`. */
 organ_status organ_admm_finish(organ_admm *s, const uint8_t *keep, unsigned steps, float *weights, organ_error *error)
 {
     clear_killed(s, keep);

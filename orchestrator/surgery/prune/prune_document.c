@@ -41,7 +41,8 @@ json_t *organ_prune_parameters(void *context)
         SET_REAL_OF("sparsity", !free_flow && !job->divides, o->sparsity), SET_BYTES_OF("targets", o->targets));
 }
 
-/* Returns the line of a target or unit; job->kind->finish_line may add members. */
+/* Returns the line of a target (in prune.jsonl) or of a unit (in the journal): names, shape, counts, gain and digest.
+ * job->kind->finish_line may add members. NULL without memory. */
 json_t *organ_prune_line(const organ_prune_job *job, const organ_prune_part *part)
 {
     const organ_tensor *const tensor = part->tensor;

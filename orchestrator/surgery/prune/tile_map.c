@@ -120,7 +120,8 @@ static organ_status map_share(mapping *m, const organ_model *donor, const organ_
     return organ_pass_run(&pass, m->engine, error);
 }
 
-/* Counts the killed weights of all tiles of the map, and adds the counts of all ranks. */
+/* Sets m->killed: each rank counts the killed weights in its share of the row ranges, then the counts of all ranks are
+ * added. */
 static organ_status map_tensor(mapping *m, const organ_model *donor, const organ_model *copy, organ_error *error)
 {
     const organ_tensor *const other = organ_model_find(copy, m->tensor->name);

@@ -360,7 +360,7 @@ organ_status organ_scoring_open_inputs(organ_scoring *scoring, const char *const
     return error->status;
 }
 
-/* Opens a scoring of `count` models with the same tokenizer. */
+/* Opens a scoring of the models at `count` paths, which must have the same tokenizer, and plans its windows. */
 organ_status organ_scoring_open(organ_scoring *scoring, const char *const *paths, size_t count,
                                 const organ_experiment_options *options, const organ_engine *engine,
                                 const organ_progress *progress, organ_error *error)
@@ -471,7 +471,7 @@ static organ_status score_windows(organ_scoring *scoring, organ_logit_source *so
     if (organ_scoring_share_cut(&scoring->plan, organ_ranks_rank(ranks), organ_ranks_count(ranks), &share, error) ==
         ORGAN_OK)
         score_share(scoring, &share, sources, scores, error);
-    for (size_t m = 0; m < scoring->count; m++)
+    for (size_t m = 0; m < scoring->count; m++) /* also after an error: all ranks meet in this call */
         organ_scoring_share_scores(ranks, &scoring->plan, &scoring->models[m].scores, error);
     organ_progress_end(scoring->progress);
     organ_scoring_share_free(&share);
