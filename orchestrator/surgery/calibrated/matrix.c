@@ -72,7 +72,7 @@ void organ_calibrated_compare(const organ_calibrated_job *job, organ_dtype dtype
         kernels->audit_16(donor, stored, n, counts);
 }
 
-/* Adds the counts to those of unit number `unit`. Changed weights count as kept, and as compensated weights of the
+/* Adds the counts *c to those of unit number `unit`. Changed weights count as kept, and as compensated weights of the
  * target. */
 void organ_calibrated_count(organ_calibrated_job *job, size_t unit, const organ_audit_counts *c)
 {

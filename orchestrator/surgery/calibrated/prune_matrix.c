@@ -213,8 +213,7 @@ uint64_t organ_prune_matrix_memory(const organ_prune_matrix_options *options, ui
     const uint64_t keep = rows * cols;
     if (!method_compensates(options))
         return keep;
-    if (options->method ==
-        ORGAN_PRUNE_SPARSEGPT) /* scores and mask of 128 columns: 5 bytes for each of their weights */
+    if (options->method == ORGAN_PRUNE_SPARSEGPT) /* 5 bytes for score and mask of each weight of 128 columns */
         return keep + 640 * rows + organ_inverse_factor_memory(cols);
     if (options->method == ORGAN_PRUNE_ALPS || options->method == ORGAN_PRUNE_PHYSARUM_V3)
         return 6 * keep + organ_admm_memory(rows, cols); /* `keep`; 4 bytes: the target; ALPS: the mask compared with */

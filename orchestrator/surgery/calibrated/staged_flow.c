@@ -391,7 +391,8 @@ organ_status organ_flow_mask(const organ_engine *engine, const organ_flow *flow,
 
 /* ---- patterns ---- */
 
-/* Starts with an empty mask; staged_flow_readmit adds the weights of highest score among those that `keep` keeps. */
+/* Replaces the mask of a group: starts with an empty mask, to which staged_flow_readmit adds the pattern->keep weights
+ * of highest score among those that `keep` keeps. */
 void organ_pattern_group(const organ_pattern *pattern, const float *scores, uint8_t *keep)
 {
     uint8_t after[ORGAN_PATTERN_MAX] = {0};
