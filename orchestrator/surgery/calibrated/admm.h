@@ -27,7 +27,8 @@ uint64_t organ_admm_factors_memory(uint64_t size, uint64_t block);
 void organ_admm_factors_release(organ_admm_factors *factors);
 
 /* The problem: minimise tr(V H V^T) - 2 tr(T V^T) over matrices V (rows x H.size) that have a given number of nonzero
- * entries. With T = W H this is the squared error of the layer's output if V replaces W. */
+ * entries. With T = W H this is, except for a constant, the squared error of the layer's output
+ * if V replaces W. */
 typedef struct organ_admm_problem {
     const char *name; /* for messages */
     size_t rows;

@@ -30,9 +30,11 @@ organ_status organ_magnitudes_add(organ_magnitudes *magnitudes, size_t t, const 
                                   organ_error *error);
 
 /* Counts the tensors that no rank has passed to organ_magnitudes_add, by reading them from donor and copy; each rank
- * reads its share. Then adds the counts of all ranks. All ranks call it. *report is {"definition", "weights", "of",
- * "every_row", "from_log2", "per_octave", "zero", "count":
- * [...], "killed": [...]}; bin k starts at |w| = 2^(from_log2 + k / per_octave), and the first and the last bin include
+ * reads its share. Then adds the counts of all ranks. All ranks call it. *report is
+ *
+ *     {"definition", "weights", "of", "every_row", "from_log2", "per_octave", "zero", "count": [...], "killed": [...]}
+ *
+ * where bin k starts at |w| = 2^(from_log2 + k / per_octave), and the first and the last bin include
  * everything below and above. The caller releases *report, which is NULL if there is no weight. Returns errors of
  * organ_model_read, and ORGAN_IO without memory. */
 organ_status organ_magnitudes_json(organ_magnitudes *magnitudes, const organ_model *copy, organ_ranks *ranks,
