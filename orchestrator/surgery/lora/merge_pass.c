@@ -295,8 +295,11 @@ static organ_status merge_replacement(merge_pass_run *r, organ_merge_part *part,
         organ_fail_memory(error, t->name);
     else if (part->pair)
         load_part(job, part, error);
-    for (uint64_t at = 0; at < m.count * m.rows && !error->status; at += step) {
-        const size_t rows = m.count * m.rows - at < step ? (size_t)(m.count * m.rows - at) : step;
+    size_t rows = 0;
+    for (uint64_t at = 0; at < m.count * m.rows && !error->status; at += rows) {
+        /* rows of one matrix of a stack: each expert has factors of its own */
+        const uint64_t left = m.rows - at % m.rows;
+        rows = left < step ? (size_t)left : step;
         if (organ_stop_is_requested(job->engine->stop))
             organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
         else if (organ_model_read(job->adapter->model, t->file, raw, rows * cols * width, t->offset + at * cols * width,
