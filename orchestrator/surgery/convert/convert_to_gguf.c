@@ -179,8 +179,8 @@ static organ_status to_gguf_transposed_linear(const gguf_move *move)
 }
 
 /* Plans a stack of MXFP4 experts whose codes are copied; they are stored as experts x out_features x in_features. If
- * `second` differs from `first`, the stack has the rows of both parts (gate and up), alternating or one after the
- * other, and GGUF has a stack for each. */
+ * `second` differs from `first`, GGUF has a stack for each of these two parts (gate and up), and the rows of a matrix
+ * here are gate and up, alternating or as two halves. */
 static organ_status to_gguf_mxfp4_stack(const gguf_move *move, forward_part first, forward_part second)
 {
     const organ_weight *const w = move->weight;
