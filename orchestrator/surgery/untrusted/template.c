@@ -12,70 +12,70 @@ enum { WORD_ROOM = 512, TAG_ROOM = 4096, HISTORY = 4, LONGEST = 1 << 20 };
 /* Limits of a range, as in the sandbox of Jinja, and of the repetitions of a text, which no template reaches. */
 enum { RANGE_MAX = 100000, REPEAT_MAX = 1000000 };
 
-/* Kinds of findings; tricks[] has their messages. */
+/* Kinds of findings; hazard_messages[] has their messages. */
 typedef enum template_hazard {
-    TRICK_DUNDER,
-    TRICK_PIECE,
-    TRICK_ATTRIBUTE,
-    TRICK_CALL,
-    TRICK_FILTER,
-    TRICK_FORMAT,
-    TRICK_LETTERS,
-    TRICK_IMPORT,
-    TRICK_ENDLESS,
-    TRICK_LONG,
-    TRICKS
+    HAZARD_DUNDER,
+    HAZARD_PIECE,
+    HAZARD_ATTRIBUTE,
+    HAZARD_CALL,
+    HAZARD_FILTER,
+    HAZARD_FORMAT,
+    HAZARD_LETTERS,
+    HAZARD_IMPORT,
+    HAZARD_ENDLESS,
+    HAZARD_LONG,
+    HAZARDS
 } template_hazard;
 
 /* The message of each kind; %s is the word found. */
-static const char *const tricks[TRICKS] = {
-    [TRICK_DUNDER] = "it uses '%s', which gives access to the interpreter",
-    [TRICK_PIECE] = "the text '%s' is a piece of such a name as '__class__'",
-    [TRICK_ATTRIBUTE] = "it reads the attribute '%s', which a sandbox forbids",
-    [TRICK_CALL] = "it uses '%s', which runs or imports code",
-    [TRICK_FILTER] = "the filter '%s' reads attributes by computed names",
-    [TRICK_FORMAT] = "the text '%s' makes characters from numbers, which hides names",
-    [TRICK_LETTERS] = "it builds text from names by '%s'",
-    [TRICK_IMPORT] = "'%s' loads another template",
-    [TRICK_ENDLESS] = "'%s' is a very large number of repetitions",
-    [TRICK_LONG] = "it has %s bytes; only the beginning was examined",
+static const char *const hazard_messages[HAZARDS] = {
+    [HAZARD_DUNDER] = "it uses '%s', which gives access to the interpreter",
+    [HAZARD_PIECE] = "the text '%s' is a piece of such a name as '__class__'",
+    [HAZARD_ATTRIBUTE] = "it reads the attribute '%s', which a sandbox forbids",
+    [HAZARD_CALL] = "it uses '%s', which runs or imports code",
+    [HAZARD_FILTER] = "the filter '%s' reads attributes by computed names",
+    [HAZARD_FORMAT] = "the text '%s' makes characters from numbers, which hides names",
+    [HAZARD_LETTERS] = "it builds text from names by '%s'",
+    [HAZARD_IMPORT] = "'%s' loads another template",
+    [HAZARD_ENDLESS] = "'%s' is a very large number of repetitions",
+    [HAZARD_LONG] = "it has %s bytes; only the beginning was examined",
 };
 
 /* Attributes and names that no chat template needs, with the kind of the finding. */
 static const struct {
     const char *word;
-    template_hazard template_hazard;
-} words[] = {{"mro", TRICK_ATTRIBUTE},
-             {"func_globals", TRICK_ATTRIBUTE},
-             {"func_code", TRICK_ATTRIBUTE},
-             {"gi_frame", TRICK_ATTRIBUTE},
-             {"gi_code", TRICK_ATTRIBUTE},
-             {"cr_frame", TRICK_ATTRIBUTE},
-             {"cr_code", TRICK_ATTRIBUTE},
-             {"ag_frame", TRICK_ATTRIBUTE},
-             {"ag_code", TRICK_ATTRIBUTE},
-             {"f_globals", TRICK_ATTRIBUTE},
-             {"f_locals", TRICK_ATTRIBUTE},
-             {"f_builtins", TRICK_ATTRIBUTE},
-             {"f_back", TRICK_ATTRIBUTE},
-             {"tb_frame", TRICK_ATTRIBUTE},
-             {"im_func", TRICK_ATTRIBUTE},
-             {"popen", TRICK_CALL},
-             {"subprocess", TRICK_CALL},
-             {"builtins", TRICK_CALL},
-             {"importlib", TRICK_CALL},
-             {"import_module", TRICK_CALL},
-             {"getattr", TRICK_CALL},
-             {"eval", TRICK_CALL},
-             {"exec", TRICK_CALL},
-             {"lipsum", TRICK_CALL},
-             {"get_flashed_messages", TRICK_CALL},
-             {"url_for", TRICK_CALL},
-             {"check_output", TRICK_CALL}};
+    template_hazard hazard;
+} hazard_words[] = {{"mro", HAZARD_ATTRIBUTE},
+                    {"func_globals", HAZARD_ATTRIBUTE},
+                    {"func_code", HAZARD_ATTRIBUTE},
+                    {"gi_frame", HAZARD_ATTRIBUTE},
+                    {"gi_code", HAZARD_ATTRIBUTE},
+                    {"cr_frame", HAZARD_ATTRIBUTE},
+                    {"cr_code", HAZARD_ATTRIBUTE},
+                    {"ag_frame", HAZARD_ATTRIBUTE},
+                    {"ag_code", HAZARD_ATTRIBUTE},
+                    {"f_globals", HAZARD_ATTRIBUTE},
+                    {"f_locals", HAZARD_ATTRIBUTE},
+                    {"f_builtins", HAZARD_ATTRIBUTE},
+                    {"f_back", HAZARD_ATTRIBUTE},
+                    {"tb_frame", HAZARD_ATTRIBUTE},
+                    {"im_func", HAZARD_ATTRIBUTE},
+                    {"popen", HAZARD_CALL},
+                    {"subprocess", HAZARD_CALL},
+                    {"builtins", HAZARD_CALL},
+                    {"importlib", HAZARD_CALL},
+                    {"import_module", HAZARD_CALL},
+                    {"getattr", HAZARD_CALL},
+                    {"eval", HAZARD_CALL},
+                    {"exec", HAZARD_CALL},
+                    {"lipsum", HAZARD_CALL},
+                    {"get_flashed_messages", HAZARD_CALL},
+                    {"url_for", HAZARD_CALL},
+                    {"check_output", HAZARD_CALL}};
 
 /* Parts of names that are searched in strings, and in all strings of a tag joined together. */
-static const char *const parts[] = {"subclasses", "builtins", "getattribute", "func_globals",
-                                    "popen",      "gi_frame", "f_globals"};
+static const char *const hazard_parts[] = {"subclasses", "builtins", "getattribute", "func_globals",
+                                           "popen",      "gi_frame", "f_globals"};
 
 /* A token of a template. */
 typedef struct template_token {
@@ -87,10 +87,10 @@ typedef struct template_token {
 typedef struct template_scan {
     organ_findings *findings;
     const char *where, *text;
-    size_t at, end, line;         /* position, end of the examined text, number of the current line */
-    bool seen[TRICKS];            /* kinds that have a finding already */
-    template_token last[HISTORY]; /* recent tokens of the tag, the newest first */
-    char joined[TAG_ROOM];        /* all strings of the tag, joined */
+    size_t at, end, line;           /* position, end of the examined text, number of the current line */
+    bool reported[HAZARDS];         /* kinds that have a finding already */
+    template_token recent[HISTORY]; /* recent tokens of the tag, the newest first */
+    char joined[TAG_ROOM];          /* all strings of the tag, joined */
     size_t joined_length;
     bool in_range, has_dict, is_raw; /* the tag calls range, calls dict, begins a raw block */
     size_t open;                     /* open brackets of the tag */
@@ -101,15 +101,15 @@ typedef struct template_scan {
 static void report_hazard(template_scan *s, template_hazard kind, const char *word)
 {
     char where[600], what[300];
-    if (s->seen[kind])
+    if (s->reported[kind])
         return;
-    s->seen[kind] = true;
+    s->reported[kind] = true;
     if (s->where && *s->where)
         snprintf(where, sizeof where, "%s, line %zu", s->where, s->line);
     else
         snprintf(where, sizeof where, "line %zu", s->line);
-    snprintf(what, sizeof what, "%.*s%.80s%s", (int)(strstr(tricks[kind], "%s") - tricks[kind]), tricks[kind], word,
-             strstr(tricks[kind], "%s") + 2);
+    snprintf(what, sizeof what, "%.*s%.80s%s", (int)(strstr(hazard_messages[kind], "%s") - hazard_messages[kind]),
+             hazard_messages[kind], word, strstr(hazard_messages[kind], "%s") + 2);
     organ_findings_add(s->findings, ORGAN_FINDING_TEMPLATE, where, "%s", what);
 }
 
@@ -148,25 +148,25 @@ static void check_string_literal(template_scan *s, const char *text)
 {
     char name[64];
     if (has_dunder(text, name))
-        report_hazard(s, TRICK_DUNDER, name);
-    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
-        if (strcasestr(text, parts[k]))
-            report_hazard(s, TRICK_PIECE, parts[k]);
+        report_hazard(s, HAZARD_DUNDER, name);
+    for (size_t k = 0; k < sizeof hazard_parts / sizeof *hazard_parts; k++)
+        if (strcasestr(text, hazard_parts[k]))
+            report_hazard(s, HAZARD_PIECE, hazard_parts[k]);
 }
 
 /* Checks a string of a template, and appends it to s->joined, because a name may be joined from pieces. */
 static void check_string(template_scan *s, const char *text)
 {
     check_string_literal(s, text);
-    if (is_piece(text) && !s->seen[TRICK_DUNDER])
-        report_hazard(s, TRICK_PIECE, text);
+    if (is_piece(text) && !s->reported[HAZARD_DUNDER])
+        report_hazard(s, HAZARD_PIECE, text);
     if (strstr(text, "%c") || strstr(text, ":c}"))
-        report_hazard(s, TRICK_FORMAT, text);
-    if (strcmp(text, "attr") == 0 && s->last[0].kind == '(' && strcmp(s->last[1].word, "map") == 0)
-        report_hazard(s, TRICK_FILTER, "map('attr')");
-    for (size_t k = 0; k < sizeof words / sizeof *words; k++)
-        if (words[k].template_hazard == TRICK_ATTRIBUTE && strcmp(text, words[k].word) == 0)
-            report_hazard(s, TRICK_ATTRIBUTE, text);
+        report_hazard(s, HAZARD_FORMAT, text);
+    if (strcmp(text, "attr") == 0 && s->recent[0].kind == '(' && strcmp(s->recent[1].word, "map") == 0)
+        report_hazard(s, HAZARD_FILTER, "map('attr')");
+    for (size_t k = 0; k < sizeof hazard_words / sizeof *hazard_words; k++)
+        if (hazard_words[k].hazard == HAZARD_ATTRIBUTE && strcmp(text, hazard_words[k].word) == 0)
+            report_hazard(s, HAZARD_ATTRIBUTE, text);
     const size_t length = strlen(text), room = TAG_ROOM - 1 - s->joined_length;
     memcpy(s->joined + s->joined_length, text, length < room ? length : room);
     s->joined_length += length < room ? length : room;
@@ -175,12 +175,12 @@ static void check_string(template_scan *s, const char *text)
 
 /* ---- tokens ---- */
 
-/* Makes a token the newest, last[0]. */
+/* Makes a token the newest, recent[0]. */
 static void push_token(template_scan *s, char kind, const char *word)
 {
-    memmove(s->last + 1, s->last, sizeof s->last - sizeof *s->last);
-    s->last[0].kind = kind;
-    snprintf(s->last[0].word, sizeof s->last[0].word, "%.63s", word);
+    memmove(s->recent + 1, s->recent, sizeof s->recent - sizeof *s->recent);
+    s->recent[0].kind = kind;
+    snprintf(s->recent[0].word, sizeof s->recent[0].word, "%.63s", word);
 }
 
 /* Returns the value of the first `count` characters of `text` as digits of `base`, or -1 if one of them is no digit or
@@ -239,7 +239,7 @@ static void scan_string(template_scan *s)
         if (length + 1 < sizeof word && c)
             word[length++] = c;
         s->at += taken;
-        if (length + 1 == sizeof word) { /* a long string is checked in overlapping parts */
+        if (length + 1 == sizeof word) { /* a long string is checked in overlapping hazard_parts */
             word[length] = 0;
             check_string_literal(s, word);
             memmove(word, word + length / 2, length - length / 2);
@@ -256,32 +256,32 @@ static void scan_string(template_scan *s)
 static void check_filter(template_scan *s, const char *word)
 {
     if (strcmp(word, "attr") == 0)
-        report_hazard(s, TRICK_FILTER, word);
+        report_hazard(s, HAZARD_FILTER, word);
     if (s->has_dict && (strcmp(word, "join") == 0 || strcmp(word, "first") == 0))
-        report_hazard(s, TRICK_LETTERS, "dict(...) | join");
+        report_hazard(s, HAZARD_LETTERS, "dict(...) | join");
 }
 
 /* Checks a name outside strings: attributes with underscores, filters, tags that load other files, and the table
- * `words`. */
+ * `hazard_words`. */
 static void check_name(template_scan *s, const char *word)
 {
     static const char *const loads[] = {"import", "from", "include", "extends"};
     char name[64];
-    const char before = s->last[0].kind;
+    const char before = s->recent[0].kind;
     const size_t length = strlen(word);
     s->is_raw |= before == '%' && strcmp(word, "raw") == 0;
     if (has_dunder(word, name) || (length > 2 && strncmp(word, "__", 2) == 0))
-        report_hazard(s, TRICK_DUNDER, word);
+        report_hazard(s, HAZARD_DUNDER, word);
     else if (before == '.' && *word == '_')
-        report_hazard(s, TRICK_ATTRIBUTE, word);
-    if (before == '|' || (before == 'n' && strcmp(s->last[0].word, "filter") == 0))
+        report_hazard(s, HAZARD_ATTRIBUTE, word);
+    if (before == '|' || (before == 'n' && strcmp(s->recent[0].word, "filter") == 0))
         check_filter(s, word);
     for (size_t k = 0; before == '%' && k < sizeof loads / sizeof *loads; k++)
         if (strcmp(word, loads[k]) == 0)
-            report_hazard(s, TRICK_IMPORT, word);
-    for (size_t k = 0; k < sizeof words / sizeof *words; k++)
-        if (strcmp(word, words[k].word) == 0 && (words[k].template_hazard == TRICK_CALL || before == '.'))
-            report_hazard(s, words[k].template_hazard, word);
+            report_hazard(s, HAZARD_IMPORT, word);
+    for (size_t k = 0; k < sizeof hazard_words / sizeof *hazard_words; k++)
+        if (strcmp(word, hazard_words[k].word) == 0 && (hazard_words[k].hazard == HAZARD_CALL || before == '.'))
+            report_hazard(s, hazard_words[k].hazard, word);
 }
 
 /* Scans an identifier, checks it, and records it as the newest token. */
@@ -313,8 +313,8 @@ static void scan_number(template_scan *s)
     for (next = s->at; next < s->end && s->text[next] == ' ';)
         next++;
     if ((s->in_range && value > RANGE_MAX) ||
-        (value > REPEAT_MAX && (s->last[0].kind == '*' || (next < s->end && s->text[next] == '*'))))
-        report_hazard(s, TRICK_ENDLESS, word);
+        (value > REPEAT_MAX && (s->recent[0].kind == '*' || (next < s->end && s->text[next] == '*'))))
+        report_hazard(s, HAZARD_ENDLESS, word);
     push_token(s, '9', word);
 }
 
@@ -323,17 +323,17 @@ static void scan_number(template_scan *s)
 static void scan_mark(template_scan *s)
 {
     const char c = s->text[s->at++], mark[2] = {c, 0};
-    if (c == '(' && s->last[0].kind == 'n' && strcmp(s->last[0].word, "range") == 0)
+    if (c == '(' && s->recent[0].kind == 'n' && strcmp(s->recent[0].word, "range") == 0)
         s->in_range = true;
-    if (c == '(' && s->last[0].kind == 'n' && strcmp(s->last[0].word, "dict") == 0)
+    if (c == '(' && s->recent[0].kind == 'n' && strcmp(s->recent[0].word, "dict") == 0)
         s->has_dict = true;
-    if (c == '*' && s->last[0].kind == 's' && *s->last[0].word &&
-        strspn(s->last[0].word, "_") == strlen(s->last[0].word))
-        report_hazard(s, TRICK_PIECE, s->last[0].word);
+    if (c == '*' && s->recent[0].kind == 's' && *s->recent[0].word &&
+        strspn(s->recent[0].word, "_") == strlen(s->recent[0].word))
+        report_hazard(s, HAZARD_PIECE, s->recent[0].word);
     s->line += c == '\n';
     s->open += c == '(' || c == '[' || c == '{';
     s->open -= (c == ')' || c == ']' || c == '}') && s->open > 0;
-    if (!isspace((unsigned char)c) && !(s->last[0].kind == '%' && (c == '-' || c == '+')))
+    if (!isspace((unsigned char)c) && !(s->recent[0].kind == '%' && (c == '-' || c == '+')))
         push_token(s, c, mark);
 }
 
@@ -347,7 +347,7 @@ static bool text_follows(const template_scan *s, const char *text)
  * braces. */
 static void scan_tag(template_scan *s, const char *end)
 {
-    memset(s->last, 0, sizeof s->last);
+    memset(s->recent, 0, sizeof s->recent);
     s->joined_length = 0;
     s->joined[0] = 0;
     s->in_range = s->has_dict = s->is_raw = false;
@@ -399,7 +399,7 @@ static void check_hazard_names(template_scan *s, size_t length)
         s->line = 1;
         for (const char *c = s->text; c < there; c++)
             s->line += *c == '\n';
-        report_hazard(s, TRICK_DUNDER, names[k]);
+        report_hazard(s, HAZARD_DUNDER, names[k]);
     }
 }
 
@@ -412,7 +412,7 @@ void organ_template_check(organ_findings *findings, const char *where, const cha
     char bytes[32];
     snprintf(bytes, sizeof bytes, "%zu", length);
     if (length > LONGEST)
-        report_hazard(&s, TRICK_LONG, bytes);
+        report_hazard(&s, HAZARD_LONG, bytes);
     while (s.at < s.end) {
         const bool code = text_follows(&s, "{{") || text_follows(&s, "{%"), comment = text_follows(&s, "{#");
         const char *const end = code && s.text[s.at + 1] == '%' ? "%}" : "}}";

@@ -18,7 +18,7 @@ static json_t *untrusted_document_of(const organ_untrusted_options *options, con
         SET("looked_at",
             ORGAN_OBJECT(SET_COUNT("files", scanned->files), SET_COUNT("bytes", scanned->bytes),
                          SET_COUNT("weights", scanned->weights), SET_COUNT("directories", scanned->directories),
-                         SET_COUNT("links", scanned->links), SET_COUNT("passed_over", scanned->passed))),
+                         SET_COUNT("links", scanned->links), SET_COUNT("passed_over", scanned->git_directories))),
         SET_COUNT("findings_in_all", organ_findings_count(findings)), SET("kinds", organ_findings_kinds(findings)),
         SET_HELD("findings", findings->list), SET("run", ORGAN_OBJECT(SET_BYTES("model", options->model))));
 }

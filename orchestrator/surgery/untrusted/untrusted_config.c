@@ -80,16 +80,16 @@ static void check_chat_template(organ_findings *findings, const organ_json_key *
 static const struct {
     const char *name;
     key_check *check;
-} keys[] = {{"auto_map", check_auto_map},
-            {"custom_pipelines", check_auto_map},
-            {"_target_", check_auto_map},
-            {"custom_code", check_auto_map},
-            {"trust_remote_code", check_remote_code},
-            {"parent_library", check_parent_module},
-            {"chat_template", check_chat_template},
-            {"chat_templates", check_chat_template},
-            {"default_chat_template", check_chat_template},
-            {"tool_use_template", check_chat_template}};
+} loader_members[] = {{"auto_map", check_auto_map},
+                      {"custom_pipelines", check_auto_map},
+                      {"_target_", check_auto_map},
+                      {"custom_code", check_auto_map},
+                      {"trust_remote_code", check_remote_code},
+                      {"parent_library", check_parent_module},
+                      {"chat_template", check_chat_template},
+                      {"chat_templates", check_chat_template},
+                      {"default_chat_template", check_chat_template},
+                      {"tool_use_template", check_chat_template}};
 
 /* Largest number of such members that are checked in a file. Real files have a handful; nested ones are parsed again
  * for each enclosing member, which takes quadratic time. */
@@ -98,7 +98,7 @@ enum { KEYS_MAX = 1000 };
 /* State of organ_config_check. */
 typedef struct config_reading {
     organ_findings *findings;
-    size_t keys; /* members that loaders act on, so far */
+    size_t count; /* members that loaders act on, so far */
 } config_reading;
 
 /* Parses the value of a member and passes it to its check. A value that cannot be parsed or is too long is a
@@ -119,13 +119,13 @@ static void config_check_key(organ_findings *findings, const organ_json_key *key
     json_decref(value);
 }
 
-/* Callback of organ_json_keys: checks a member that is in the table `keys`. */
+/* Callback of organ_json_keys: checks a member that is in the table loader_members. */
 static void check_key_of(void *context, const organ_json_key *key)
 {
     config_reading *const r = context;
-    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
-        if (strcmp(keys[k].name, key->name) == 0 && r->keys++ < KEYS_MAX)
-            config_check_key(r->findings, key, keys[k].check);
+    for (size_t k = 0; k < sizeof loader_members / sizeof *loader_members; k++)
+        if (strcmp(loader_members[k].name, key->name) == 0 && r->count++ < KEYS_MAX)
+            config_check_key(r->findings, key, loader_members[k].check);
 }
 
 /* Adds findings for keys of a configuration that make loaders run code or read other files. Long texts are searched for
@@ -140,9 +140,9 @@ void organ_config_check(organ_findings *findings, const organ_json_source *text)
     json_decref(tree);
     config_reading r = {.findings = findings};
     organ_json_keys(text, check_key_of, &r);
-    if (r.keys > KEYS_MAX)
+    if (r.count > KEYS_MAX)
         organ_findings_add(findings, ORGAN_FINDING_UNREAD, "",
-                           "%zu keys that loaders act on; the first %d were examined", r.keys, KEYS_MAX);
+                           "%zu keys that loaders act on; the first %d were examined", r.count, KEYS_MAX);
 }
 
 /* Searches a YAML file for three texts that make loaders run Python. Does not parse YAML. */

@@ -11,30 +11,30 @@
 #include <utf8proc.h>
 
 /* Names that loaders look for. */
-static const char *const known[] = {"config.json",
-                                    "generation_config.json",
-                                    "model.safetensors",
-                                    "model.safetensors.index.json",
-                                    "adapter_config.json",
-                                    "adapter_model.safetensors",
-                                    "tokenizer.json",
-                                    "tokenizer_config.json",
-                                    "tokenizer.model",
-                                    "tekken.json",
-                                    "tiktoken.model",
-                                    "hy.tiktoken",
-                                    "special_tokens_map.json",
-                                    "added_tokens.json",
-                                    "vocab.json",
-                                    "merges.txt",
-                                    "vocab.txt",
-                                    "chat_template.jinja",
-                                    "chat_template.json",
-                                    "preprocessor_config.json",
-                                    "processor_config.json",
-                                    "quantize_config.json",
-                                    "README.md",
-                                    "LICENSE"};
+static const char *const standard_names[] = {"config.json",
+                                             "generation_config.json",
+                                             "model.safetensors",
+                                             "model.safetensors.index.json",
+                                             "adapter_config.json",
+                                             "adapter_model.safetensors",
+                                             "tokenizer.json",
+                                             "tokenizer_config.json",
+                                             "tokenizer.model",
+                                             "tekken.json",
+                                             "tiktoken.model",
+                                             "hy.tiktoken",
+                                             "special_tokens_map.json",
+                                             "added_tokens.json",
+                                             "vocab.json",
+                                             "merges.txt",
+                                             "vocab.txt",
+                                             "chat_template.jinja",
+                                             "chat_template.json",
+                                             "preprocessor_config.json",
+                                             "processor_config.json",
+                                             "quantize_config.json",
+                                             "README.md",
+                                             "LICENSE"};
 
 /* Letters of other scripts that look like Latin ones, after folding of case and compatibility forms: Cyrillic, Greek,
  * Armenian, Cherokee, and special Latin letters; and punctuation that looks like that of file names. */
@@ -166,13 +166,13 @@ static bool resembles_standard_name(const char *name, const char **of, int32_t *
     char *const seen = ascii_appearance(name, true, foreign);
     if (seen)
         fold_ascii(seen);
-    for (size_t k = 0; seen && !found && k < sizeof known / sizeof *known; k++) {
-        char *const other = ascii_appearance(known[k], true, &none);
+    for (size_t k = 0; seen && !found && k < sizeof standard_names / sizeof *standard_names; k++) {
+        char *const other = ascii_appearance(standard_names[k], true, &none);
         if (other)
             fold_ascii(other);
-        found = other && strcmp(seen, other) == 0 && strcasecmp(name, known[k]) != 0;
+        found = other && strcmp(seen, other) == 0 && strcasecmp(name, standard_names[k]) != 0;
         if (found)
-            *of = known[k];
+            *of = standard_names[k];
         free(other);
     }
     free(seen);
