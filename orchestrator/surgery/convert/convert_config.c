@@ -449,6 +449,7 @@ static int config_put_rotation(const organ_convert_job *job, json_t *config, jso
                                                                            SET("sliding_attention", own))));
 }
 
+/* Returns the value of the member torch_dtype for this type of matrices. */
 static const char *config_torch_type(organ_dtype type)
 {
     if (type == ORGAN_F32)
@@ -509,8 +510,7 @@ static char *config_edited(organ_convert_job *job, const json_t *made, organ_err
     return text;
 }
 
-/* Adds members for the key-values that most architectures have, for a conversion by name of a GGUF file without
- * ORGAN_CONVERT_CONFIG. */
+/* Adds members for common key-values, for a conversion by name of a GGUF file without ORGAN_CONVERT_CONFIG. */
 static int config_put_named(const organ_convert_job *job, json_t *config)
 {
     json_t *const rope = json_object();

@@ -227,8 +227,8 @@ static const char *recurrent_word(const forward_recurrent *r, const organ_layer_
     return w->word ? w->word : "";
 }
 
-static bool recurrent_attends(const organ_layer_kind *kind) { return kind->mixer == ORGAN_MIXER_ATTENTION; }
-static bool recurrent_mixes(const organ_layer_kind *kind) { return kind->mixture; }
+static bool recurrent_is_attention(const organ_layer_kind *kind) { return kind->mixer == ORGAN_MIXER_ATTENTION; }
+static bool recurrent_is_mixture(const organ_layer_kind *kind) { return kind->mixture; }
 
 /* Adds the members `period` and `offset` for layers that `is` selects: the distance from the first selected layer to
  * the second, and the index of the first. If only one layer is selected, the distance is larger than the number of
@@ -255,7 +255,7 @@ static int recurrent_put_kinds(const organ_convert_job *job, json_t *config)
     if (r->alike)
         return 0;
     if (r->offset.key)
-        return recurrent_put_period(c, recurrent_attends, r->interval.key, r->offset.key, config);
+        return recurrent_put_period(c, recurrent_is_attention, r->interval.key, r->offset.key, config);
     const char *const words = r->types ? r->types : "layer_types";
     json_t *const list = json_array();
     int failed = list == NULL;
@@ -346,7 +346,7 @@ int organ_convert_put_recurrent(const organ_convert_job *job, json_t *config)
               recurrent_put(config, r->least_step, json_real(c->step_min));
     failed |= recurrent_put_feed(job, config) | (r->lightning ? recurrent_put_lightning(&job->config, config) : 0);
     if (f->mixture && f->mixture->dense == DENSE_PERIOD)
-        failed |=
-            recurrent_put_period(&job->config, recurrent_mixes, "expert_layer_period", "expert_layer_offset", config);
+        failed |= recurrent_put_period(&job->config, recurrent_is_mixture, "expert_layer_period", "expert_layer_offset",
+                                       config);
     return failed;
 }

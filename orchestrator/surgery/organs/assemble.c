@@ -120,6 +120,7 @@ static void close_assembly(assembly *a)
     organ_model_close(a->model);
 }
 
+/* Makes a model from an organ directory, or merges the files of a model. */
 organ_status organ_assemble(const organ_assemble_options *options, const organ_progress *progress,
                             const organ_stop *stop, json_t **report, organ_error *error)
 {

@@ -82,6 +82,7 @@ static void close_extraction(extraction *e)
     organ_model_close(e->model);
 }
 
+/* Splits a model into an organ directory. */
 organ_status organ_extract(const organ_extract_options *options, const organ_progress *progress, const organ_stop *stop,
                            json_t **report, organ_error *error)
 {

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Appends a formatted sentence, at most 999 bytes, to an array of the job. */
 void organ_graft_add_sentence(json_t *list, const char *format, ...)
 {
     char text[1000];
@@ -20,6 +21,7 @@ void organ_graft_add_sentence(json_t *list, const char *format, ...)
     json_array_append_new(list, json_string(text));
 }
 
+/* Returns whether the output can have another header than the target, with other types and layers. */
 bool organ_graft_header_is_free(const organ_graft_job *job)
 {
     return strcmp(job->layout.format, "GGUF") == 0 && (job->single || job->target->manifest);

@@ -33,6 +33,7 @@ static size_t bins_of(size_t n) { return n / 2 + 1; }
  * powers of the bins. The second part has the bins of the spectrum. */
 static size_t values_bytes(size_t n) { return organ_to_line((n + 2) * sizeof(double)); }
 
+/* Returns the bytes of scratch for rows of n values; 0 if n is longer than FFTW supports. */
 uint64_t organ_fft_scratch(uint64_t n)
 {
     return n > INT_MAX ? 0 : values_bytes(n) + organ_to_line(bins_of(n) * sizeof(fftw_complex));
@@ -88,6 +89,7 @@ organ_status organ_fft_create(uint64_t n, organ_fft **result, organ_error *error
     return ORGAN_OK;
 }
 
+/* Destroys the plans of both transforms, as far as they exist. NULL is allowed. */
 void organ_fft_destroy(organ_fft *fft)
 {
     if (!fft)

@@ -198,6 +198,7 @@ static organ_status purify_model(organ_purify_job *job, json_t **report, organ_e
                                                                       : write_purified(job, report, error);
 }
 
+/* Writes a copy of a model whose weights have weaker noise, and makes the report. */
 organ_status organ_purify(const organ_purify_options *options, const organ_engine *engine,
                           const organ_progress *progress, json_t **report, organ_error *error)
 {

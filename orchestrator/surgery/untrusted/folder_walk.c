@@ -34,7 +34,7 @@
 /* Limits of a walk: levels of nested directories, and total number of entries. */
 enum { DEPTH_MAX = 32, ENTRIES_MAX = 100000 };
 
-/* State of organ_scan_folder: one walk through a download. */
+/* State of organ_scan_folder. */
 typedef struct folder_scan {
     organ_findings *findings;
     organ_scanned_folder *scanned;

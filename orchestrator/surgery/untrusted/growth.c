@@ -188,6 +188,7 @@ static void check_tokenizer(organ_findings *findings, const organ_json_source *t
         check_added(findings, text, spans[ADDED], words);
 }
 
+/* Returns whether organ_growth_check has a check for a JSON file of this name. */
 bool organ_growth_is_tokenizer(const char *name)
 {
     static const char *const names[] = {"tokenizer.json", "vocab.json", "added_tokens.json", "tokenizer_config.json"};

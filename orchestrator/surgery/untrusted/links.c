@@ -26,6 +26,7 @@ static bool has_folder(int fd, const char *name)
     return fstatat(fd, name, &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(info.st_mode);
 }
 
+/* Returns whether the directory has the folders of an entry of the Hugging Face cache. */
 bool organ_link_is_store(int fd) { return has_folder(fd, BLOBS) && has_folder(fd, SNAPSHOTS); }
 
 /* Returns whether the last component of the path is like the name of an entry of the Hugging Face cache:

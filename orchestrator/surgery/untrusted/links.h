@@ -31,7 +31,7 @@ bool organ_link_base_open(organ_link_base *base, int fd, char *path);
 void organ_link_find_store(const char *root, organ_link_base *base);
 void organ_link_base_close(organ_link_base *base);
 
-/* Where a link ends. */
+/* The end of a chain of links, relative to the base. */
 typedef enum organ_link_end {
     ORGAN_LINK_LEAVES,  /* outside the base: by "..", by an absolute path, or in a part of a cache entry other than
                          * blobs and snapshots */
