@@ -74,6 +74,7 @@ static organ_status code_window_read(code_window *w, organ_error *error)
 
 /* ---- one row ---- */
 
+/* Masks that select bytes 0, 2, 4 and 6 of a word, and the low 4 bits of each byte. */
 #define EVEN_BYTES  UINT64_C(0x00ff00ff00ff00ff)
 #define LOW_NIBBLES UINT64_C(0x0f0f0f0f0f0f0f0f)
 
@@ -96,8 +97,9 @@ static uint64_t code_gather(uint64_t eight)
  * codes k and k + 16 in GGUF. */
 static void code_nibbles_to_gguf(const unsigned char *from, unsigned char *to)
 {
-    uint64_t half[2], made[2];
+    uint64_t half[2], made[2]; /* codes 0 to 15 and 16 to 31; bytes 0 to 7 and 8 to 15 of the result */
     memcpy(half, from, sizeof half);
+    /* byte k of even is byte 2k of the result, byte k of odd is byte 2k + 1 */
     const uint64_t even = (half[0] & LOW_NIBBLES) | (half[1] & LOW_NIBBLES) << 4;
     const uint64_t odd = (half[0] >> 4 & LOW_NIBBLES) | (half[1] & ~LOW_NIBBLES);
     made[0] = code_spread(even & UINT64_C(0xffffffff)) | code_spread(odd & UINT64_C(0xffffffff)) << 8;
@@ -108,8 +110,9 @@ static void code_nibbles_to_gguf(const unsigned char *from, unsigned char *to)
 /* Inverts code_nibbles_to_gguf. */
 static void code_nibbles_to_hf(const unsigned char *from, unsigned char *to)
 {
-    uint64_t pairs[2], made[2];
+    uint64_t pairs[2], made[2]; /* bytes 0 to 7 and 8 to 15; codes 0 to 15 and 16 to 31 */
     memcpy(pairs, from, sizeof pairs);
+    /* the bytes of even and of odd number in `from`, eight each */
     const uint64_t even = code_gather(pairs[0]) | code_gather(pairs[1]) << 32;
     const uint64_t odd = code_gather(pairs[0] >> 8) | code_gather(pairs[1] >> 8) << 32;
     made[0] = (even & LOW_NIBBLES) | (odd & LOW_NIBBLES) << 4;
@@ -141,10 +144,11 @@ static organ_status code_refuse(const code_window *w, const char *why, organ_err
 static organ_status code_row_to_gguf(const code_window *w, const unsigned char *codes, const unsigned char *scales,
                                      unsigned char *to, organ_error *error)
 {
-    const bool pairs = w->weight->scheme == ORGAN_SCHEME_MXFP4;
-    const size_t groups = w->codes_row / (pairs ? CODE_GROUP / 2 : CODE_GROUP), scale = w->scales_row / groups;
+    const bool mxfp4 = w->weight->scheme == ORGAN_SCHEME_MXFP4;
+    const size_t groups = w->codes_row / (mxfp4 ? CODE_GROUP / 2 : CODE_GROUP);
+    const size_t scale = w->scales_row / groups; /* bytes of a scale */
     for (size_t g = 0; g < groups; g++) {
-        if (pairs) {
+        if (mxfp4) {
             if (scales[g] == CODE_NOT_A_NUMBER)
                 return code_refuse(w, "is not a number", error);
             *to++ = scales[g];
@@ -165,19 +169,19 @@ static organ_status code_row_to_gguf(const code_window *w, const unsigned char *
 static organ_status code_row_to_hf(const code_window *w, const unsigned char *blocks, bool scales, unsigned char *to,
                                    organ_error *error)
 {
-    const bool pairs = w->weight->codes->dtype == ORGAN_MXFP4;
-    const size_t scale = pairs ? 1 : 2, codes = pairs ? CODE_GROUP / 2 : CODE_GROUP;
+    const bool mxfp4 = w->weight->codes->dtype == ORGAN_MXFP4;
+    const size_t scale = mxfp4 ? 1 : 2, codes = mxfp4 ? CODE_GROUP / 2 : CODE_GROUP; /* bytes in a block */
     for (size_t at = 0; at < w->codes_row; at += scale + codes) {
-        if (pairs && blocks[at] == CODE_NOT_A_NUMBER)
+        if (mxfp4 && blocks[at] == CODE_NOT_A_NUMBER)
             return organ_fail(error, ORGAN_BAD_INPUT,
                               "%s: tensor '%s' has the exponent 255, which is not a number in safetensors",
                               w->job->model->path, w->weight->name);
-        if (scales && pairs)
+        if (scales && mxfp4)
             *to++ = blocks[at];
         else if (scales) {
             memcpy(to, blocks + at, 2);
             to += 2;
-        } else if (pairs) {
+        } else if (mxfp4) {
             code_nibbles_to_hf(blocks + at + 1, to);
             to += CODE_GROUP / 2;
         } else {
@@ -205,7 +209,7 @@ typedef struct code_output {
 typedef struct code_share {
     organ_convert_job *job;
     const convert_source *source;
-    const convert_place *places;
+    const convert_place *places; /* `count` places */
     size_t count;
     organ_matrices matrices; /* shape of the source's matrices */
     uint64_t step;           /* a window has a multiple of this many rows (code_step) */
@@ -259,6 +263,7 @@ static organ_status code_copy_block(const code_share *s, const convert_place *p,
                                     code_window windows[2], code_output *out, organ_error *error)
 {
     const uint64_t sources = p->join == CONVERT_PAIRS ? 2 : 1, end = windows->first + windows->count;
+    /* first copied row of the block in the weight, and in the piece */
     const uint64_t from = matrix * s->matrices.rows + b * p->block + p->first;
     const uint64_t to = p->at + (matrix - p->matrix) * p->per_matrix + (b - p->from) * p->per_block;
     uint64_t k = 0, last = p->rows;

@@ -74,7 +74,8 @@ static bool config_is_named(const char *own, const char *name, size_t length)
     return own && strlen(own) == length && memcmp(own, name, length) == 0;
 }
 
-/* Returns whether `name` is a member of the architecture that describes the dense layers of a model with experts. */
+/* Returns whether `name` is the architecture's member for dense layers of a model with experts: their width or
+ * number. */
 static bool config_is_dense(const forward_mixture *m, const char *name, size_t length)
 {
     const bool step = m->dense == DENSE_STEP; /* Llama 4 */
@@ -89,6 +90,7 @@ static bool config_has_member(const organ_convert_job *job, const char *name, si
     const forward_family *const f = job->family;
     const forward_mixture *const m = f->mixture;
     const forward_multipliers *const factors = f->multipliers;
+    /* of a pair of names, published files have the architecture's own, or the usual one if the own is an older name */
     for (size_t k = 0; f->aliases && f->aliases[k][0]; k++) {
         if (config_is_named(f->aliases[k][!f->old_aliases], name, length))
             return true;
@@ -140,7 +142,7 @@ static int config_put_row(const organ_convert_job *job, const exchange_key *row,
         value = config_value(kv);
     else if (text)
         value = config_word(row->words, text, length);
-    config_member(job, row->members, &length);
+    config_member(job, row->members, &length); /* organ_gguf_string has overwritten `length` */
     snprintf(name, sizeof name, "%.*s", (int)length, member);
     if (!value)
         return 0;
@@ -183,8 +185,7 @@ static int config_put_windows(const organ_convert_job *job, json_t *config)
     if (job->family->windows == WINDOWS_NONE || job->family->windows == WINDOWS_FLAG ||
         job->family->windows == WINDOWS_FLAG_ALL || job->family->windows == WINDOWS_FROM)
         return 0;
-    const bool needed =
-        job->family->heads == HEADS_LAGUNA; /* transformers needs the members even if no layer has a window */
+    const bool needed = job->family->heads == HEADS_LAGUNA; /* transformers needs both members in any case */
     if (!ORGAN_ADD(config, SET_COUNT_OF("sliding_window", c->window || needed, c->window)))
         return -1;
     if ((!c->window && !needed) || job->family->windows == WINDOWS_ALL)
@@ -193,7 +194,7 @@ static int config_put_windows(const organ_convert_job *job, json_t *config)
                       SET("layer_types", config_words(c, config_is_windowed, "sliding_attention", "full_attention")));
 }
 
-/* Adds sizes of heads for multi-head latent attention; with a shared indexer also indexer_types of the layers. */
+/* Adds the sizes of heads for multi-head latent attention and, if layers may share an indexer, indexer_types. */
 static int config_put_latent(const organ_forward_config *c, json_t *config)
 {
     return !ORGAN_ADD(config, SET_COUNT("head_dim", c->latent.rotated), SET_COUNT("num_key_value_heads", c->heads),
@@ -426,16 +427,15 @@ static int config_put_rows(const organ_convert_job *job, json_t *config, json_t 
     return failed;
 }
 
-/* Adds the rotation to config.json. If layers with and without a window rotate alike, `rope` becomes rope_scaling. If
- * their bases or the rotated parts of their heads differ, adds rope_parameters with an object for each of the two kinds
- * of layers, full_attention from `rope` and sliding_attention. */
+/* Adds the rotation to config.json: `rope` as rope_scaling or, if layers with and without a window rotate differently
+ * and the architecture has no other members for that, rope_parameters with an object for each of the two kinds of
+ * layers. */
 static int config_put_rotation(const organ_convert_job *job, json_t *config, json_t *rope)
 {
     const organ_forward_config *const c = &job->config;
     const organ_rope_config *const local = &c->rope_local;
     const forward_family *const f = job->family;
-    const bool own_part =
-        f->local == LOCAL_OWN && f->rotated_part > 0; /* windowed layers rotate another part of the head */
+    const bool own_part = f->local == LOCAL_OWN && f->rotated_part > 0; /* windowed layers may rotate another part */
     if (!own_part && !f->global_heads && (f->local != LOCAL_PLAIN || local->theta == c->rope.theta))
         return json_object_get(rope, "rope_type") ? json_object_set(config, "rope_scaling", rope) : 0;
     int failed = !ORGAN_ADD(rope, SET("rope_theta", json_incref(json_object_get(config, "rope_theta"))),

@@ -12,8 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define KEY_SIZE      160 /* bytes of a key with its NUL */
-#define LAYER_EPSILON "attention.layer_norm_epsilon"
+#define KEY_SIZE      160                            /* bytes of a key with its NUL */
+#define LAYER_EPSILON "attention.layer_norm_epsilon" /* key with the epsilon of LayerNorm */
 
 /* ---- members ---- */
 
@@ -94,7 +94,7 @@ static int32_t keys_of_layer(const exchange_key *row, const organ_forward_config
     if (row->rule == EXCHANGE_HEAD_LAYERS)
         return (int32_t)kind->heads;
     if (row->rule == EXCHANGE_RECURRENT)
-        return kind->mixer > ORGAN_MIXER_ATTENTION;
+        return kind->mixer > ORGAN_MIXER_ATTENTION; /* all later mixers of the enum are recurrent */
     if (row->rule == EXCHANGE_FEED_LAYERS)
         return kind->feed ? (int32_t)width : 0;
     if (row->rule == EXCHANGE_XIELU) {
@@ -102,7 +102,7 @@ static int32_t keys_of_layer(const exchange_key *row, const organ_forward_config
         memcpy(&bits, &kind->xielu[atoi(row->words)], sizeof bits);
         return bits;
     }
-    const unsigned heads = kind->latent ? 1 : kind->kv_heads;
+    const unsigned heads = kind->latent ? 1 : kind->kv_heads; /* EXCHANGE_KV_LAYERS */
     return kind->mixer == ORGAN_MIXER_ATTENTION ? (int32_t)heads : 0;
 }
 

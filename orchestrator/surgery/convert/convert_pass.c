@@ -43,7 +43,7 @@ static float pass_log(float value)
 {
     const float exact = logf(value);
     uint32_t bits;
-    if (expf(exact) == value && (exact == 0 || !isfinite(exact)))
+    if (expf(exact) == value && (exact == 0 || !isfinite(exact))) /* no mantissa to shorten */
         return exact;
     memcpy(&bits, &exact, sizeof bits);
     for (unsigned dropped = 23; dropped > 0; dropped--) { /* round to 23 - dropped bits of mantissa */
@@ -88,7 +88,8 @@ static void pass_apply(const convert_place *place, float *values, size_t count)
 }
 
 /* Writes `rows` rows of `cols` values to the piece of s->place, from its row `at` on: applies the place's function,
- * converts the values to the piece's type, and passes the bytes to organ_write_put. The function changes `values`. */
+ * converts the values to the piece's type, and passes the bytes to organ_write_put. `values` has the type in which the
+ * source is read, which is FP32 if there is a function; pass_put changes it. */
 static organ_status pass_put(const pass_strip *s, void *values, size_t rows, size_t cols, uint64_t at,
                              organ_error *error)
 {
@@ -139,6 +140,7 @@ static void pass_transpose_4x4(const uint16_t *const rows[4], uint16_t *to, size
     uint64_t r[4];
     for (size_t k = 0; k < 4; k++)
         memcpy(&r[k], rows[k], sizeof r[k]);
+    /* transpose the squares of 2 x 2 values in rows 0 and 1, and in rows 2 and 3, then exchange 32-bit halves */
     const uint64_t top[2] = {(r[0] & even) | (r[1] & even) << 16, (r[0] >> 16 & even) | (r[1] & ~even)};
     const uint64_t end[2] = {(r[2] & even) | (r[3] & even) << 16, (r[2] >> 16 & even) | (r[3] & ~even)};
     for (size_t k = 0; k < 2; k++) {
@@ -299,7 +301,7 @@ static organ_status pass_work(void *context, const organ_weight_strip *strip, vo
     s.buffers.values = pass_values(job, source->as, source->block);
     s.buffers.ordered = scratch;
     s.buffers.stored = s.buffers.ordered + s.buffers.values * s.bytes;
-    s.buffers.put = s.buffers.stored + s.buffers.values * sizeof(float);
+    s.buffers.put = s.buffers.stored + s.buffers.values * sizeof(float); /* no stored type has more bytes per value */
     for (size_t k = source->first; k < source->first + source->count && !error->status; k++) {
         s.place = &job->places[k];
         if (!pass_place_has_matrix(job, s.place, s.matrix))

@@ -336,7 +336,7 @@ static organ_status to_gguf_grouped_norm(const gguf_move *move)
     if (move->job->config.kinds[move->layer].mixer != ORGAN_MIXER_MAMBA2 || w->rank != 1)
         return to_gguf_whole(move);
     convert_place place = organ_convert_all(w, to_gguf_piece(move, move->part.part, 2, shape), 0);
-    place.transposed = true;
+    place.transposed = true; /* of each group: its values, a part of the source's only column, become a row */
     place.block = place.rows = shape[1];
     place.cols = place.col_step = place.per_block = 1;
     return organ_convert_place(move->job, &place, move->error);
@@ -357,7 +357,7 @@ static organ_status to_gguf_head_norm(const gguf_move *move)
                                      move->error);
     convert_place place =
         organ_convert_all(w, to_gguf_piece(move, move->part.part, 2, shape), (uint64_t)move->part.number);
-    place.transposed = true;
+    place.transposed = true; /* the source is a column, which becomes a row */
     place.block = place.rows = shape[1];
     place.cols = place.col_step = place.per_block = place.per_matrix = 1;
     return organ_convert_place(move->job, &place, move->error);

@@ -103,7 +103,7 @@ static organ_status to_hf_head_norms(const hf_move *move)
     for (uint64_t h = 0; numbered && h < w->shape[0] && !move->error->status; h++) {
         const exchange_part one = {.part = move->part.part, .bias = move->part.bias, .number = (int64_t)h};
         convert_place place = organ_convert_all(w, to_hf_piece(move, one, 1, w->shape + 1), 0);
-        place.transposed = true;
+        place.transposed = true; /* row h of the source becomes a column, the vector */
         place.block = place.rows = place.blocks = place.col_step = 1;
         place.from = h;
         place.cols = place.per_block = place.per_matrix = w->shape[1];
@@ -373,7 +373,7 @@ static organ_status to_hf_grouped_norm(const hf_move *move)
         return to_hf_whole(move);
     const uint64_t count = w->elements;
     convert_place place = organ_convert_all(w, to_hf_piece(move, move->part, 1, &count), 0);
-    place.transposed = true;
+    place.transposed = true; /* each row of the source becomes a part of the only column, the vector */
     place.block = place.rows = place.col_step = 1;
     place.cols = place.per_block = w->shape[1];
     return organ_convert_place(move->job, &place, move->error);
