@@ -154,6 +154,7 @@ static organ_status to_gguf_fused_qkv(const gguf_move *move)
     const organ_weight *const w = move->weight;
     const organ_layer_kind *const kind = &move->job->config.kinds[move->layer];
     const uint64_t head = kind->head_dim, q = (uint64_t)kind->heads / kind->kv_heads * head;
+    /* of q, k and v: rows for each key-value head, the first of them there, and the first row in GGUF */
     const uint64_t rows[] = {q, head, head}, first[] = {0, q, q + head};
     const uint64_t at[] = {0, kind->heads * head, (kind->heads + kind->kv_heads) * head};
     for (unsigned k = 0; k < 3 && !move->error->status; k++) {
@@ -179,8 +180,8 @@ static organ_status to_gguf_transposed_linear(const gguf_move *move)
 }
 
 /* Plans a stack of MXFP4 experts whose codes are copied; they are stored as experts x out_features x in_features. If
- * `second` differs from `first`, GGUF has a stack for each of these two parts (gate and up), and the rows of a matrix
- * here are gate and up, alternating or as two halves. */
+ * `second` differs from `first`, a matrix of the stack has the rows of both parts (gate and up), alternating or as two
+ * halves, and GGUF has a stack for each part. */
 static organ_status to_gguf_mxfp4_stack(const gguf_move *move, forward_part first, forward_part second)
 {
     const organ_weight *const w = move->weight;
@@ -314,8 +315,8 @@ static organ_status to_gguf_tiled(const gguf_move *move)
     return organ_convert_tiled(move->job, w, part, piece, move->error);
 }
 
-/* Plans a vector with one number for each head (A_log, D). GGUF stores it as a column for Mamba-2. A_log becomes
- * -exp(A_log). */
+/* Plans A_log or D of a recurrent mixer. GGUF stores a vector, one number for each head, as a column for Mamba-2. A_log
+ * becomes -exp(A_log). */
 static organ_status to_gguf_head_vector(const gguf_move *move)
 {
     const organ_weight *const w = move->weight;

@@ -159,6 +159,7 @@ static organ_status to_hf_mxfp4_stack(const hf_move *move, forward_part to, forw
 {
     const organ_weight *const w = move->weight;
     const bool both = other != to;
+    /* shape of the codes: experts, rows, groups of a row, bytes of a group; the scales have the first three axes */
     const uint64_t rows = (both ? 2 : 1) * w->shape[1],
                    shape[] = {w->shape[0], rows, w->shape[2] / ORGAN_CONVERT_GROUP, ORGAN_CONVERT_GROUP / 2};
     char name[TO_HF_NAME], part[TO_HF_NAME + 8];
@@ -283,7 +284,7 @@ static organ_status to_hf_kv_b(const hf_move *move, bool keys)
     const exchange_part both = {.part = PART_KV_B, .number = -1};
     const organ_weight *const w = organ_convert_dequantised(move->job);
     convert_place place = organ_convert_all(w, to_hf_piece(move, both, 2, shape), keys ? 0 : plain);
-    place.per_matrix = head;
+    place.per_matrix = head; /* a matrix of the stack has one head */
     place.transposed = keys;
     place.cols = keys ? plain : 0;
     place.col_step = 1;
@@ -315,6 +316,7 @@ static bool to_hf_qkv_is_by_head(const hf_move *move)
 static organ_status to_hf_fused_qkv(const hf_move *move)
 {
     const organ_layer_kind *const kind = &move->job->config.kinds[move->layer];
+    /* query heads, and rows of the output tensor, for each key-value head */
     const uint64_t head = kind->head_dim, each = kind->heads / kind->kv_heads, group = (each + 2) * head;
     for (uint64_t g = 0; g < kind->kv_heads; g++)
         to_hf_place_heads(move, g * each, each, g * group, head);
@@ -349,8 +351,8 @@ static organ_status to_hf_conv(const hf_move *move)
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Plans a vector with one number for each head (A_log, D), which GGUF stores as a column for Mamba-2. The value
- * -exp(A_log) of GGUF becomes A_log. In Kimi Linear the vector has the shape 1 x 1 x heads x 1. */
+/* Plans A_log or D of a recurrent mixer. For Mamba-2, GGUF stores a vector, one number for each head, as a column. The
+ * value -exp(A_log) of GGUF becomes A_log. In Kimi Linear the vector has the shape 1 x 1 x heads x 1. */
 static organ_status to_hf_head_vector(const hf_move *move)
 {
     const organ_weight *const w = move->weight;
