@@ -33,9 +33,9 @@
 
 /* The function that a place applies to each value x. */
 typedef enum convert_function {
-    CONVERT_SAME,
-    CONVERT_PLUS_ONE,
-    CONVERT_MINUS_ONE,
+    CONVERT_SAME,      /* x */
+    CONVERT_PLUS_ONE,  /* x + 1 */
+    CONVERT_MINUS_ONE, /* x - 1 */
     CONVERT_MINUS_EXP, /* -exp(x) */
     CONVERT_SCALE,     /* x * factors[0] * factors[1], of convert_place */
     /* log(-x), which inverts CONVERT_MINUS_EXP: of the FP32 numbers y with -exp(y) = x, the one with the shortest
@@ -67,7 +67,7 @@ typedef struct convert_place {
     uint64_t per_matrix;       /* rows of the piece from the first row of one matrix to that of the next */
     uint64_t per_block;        /* rows of the piece from the first row of one block to that of the next */
     bool pairs;                /* the n copied rows of a block get the order 0, n/2, 1, n/2 + 1, ... */
-    bool halves;               /* they get the inverse order: 0, 2, 4, ..., 1, 3, 5, ... */
+    bool halves;               /* the n copied rows get the inverse order: 0, 2, 4, ..., 1, 3, 5, ... */
     /* The copied rows of a block are transposed: each of the columns in `col`, `col_step`, `cols` becomes a row of
      * `rows` values. */
     bool transposed;
@@ -112,12 +112,13 @@ typedef enum convert_content {
 
 /* The plan of a tensor of the output, in addition to organ_shard_piece. */
 typedef struct convert_piece {
-    uint64_t rows;   /* rows over all matrices of the tensor */
-    uint64_t filled; /* how many of these rows the planned places, values and zeros fill; must become `rows` */
-    uint64_t left;   /* rows that organ_convert_pass must still write */
-    uint64_t zeros;  /* number of rows at the end that have no source and are written as 0 */
-    bool skip;       /* organ_convert_pass need not write it: an earlier run or another rank does, or it is copied whole
-                        (organ_shard_piece.same) */
+    uint64_t rows; /* rows over all matrices of the tensor */
+    uint64_t
+        filled;    /* how many of these rows are planned to come from places, `values` or `zeros`; must become `rows` */
+    uint64_t left; /* rows that organ_convert_pass must still write */
+    uint64_t zeros; /* number of rows at the end that have no source and are written as 0 */
+    bool skip;      /* organ_convert_pass need not write it: an earlier run or another rank does, or it is copied whole
+                       (organ_shard_piece.same) */
     /* bytes of a tensor that is computed from the configuration, in job->arena; NULL: its places have the rows */
     const void *values;
     /* GGUF encoding whose blocks are fitted to the values; NULL: values are rounded to the piece's type */
@@ -153,20 +154,20 @@ typedef struct organ_convert_job {
     organ_arena arena;
     organ_name_table names; /* index of each piece by name */
     organ_shard_piece *pieces;
-    convert_piece *facts; /* facts[k] belongs to pieces[k] */
-    organ_unit *units;    /* one for each piece */
-    size_t piece_count, piece_room;
+    convert_piece *facts;           /* facts[k] belongs to pieces[k] */
+    organ_unit *units;              /* one for each piece */
+    size_t piece_count, piece_room; /* number of pieces, and how many the arrays have room for */
     convert_source *sources;
     size_t source_count;
-    convert_place *places; /* of all sources; the places of one source are consecutive */
-    size_t place_count, place_room;
-    size_t coded;   /* number of sources whose codes are copied */
+    convert_place *places;          /* of all sources; the places of one source are consecutive */
+    size_t place_count, place_room; /* number of places, and how many the array has room for */
+    size_t coded;                   /* number of sources whose codes are copied */
     size_t dropped; /* number of tensors of vision, audio or multi-token prediction, which the output does not have */
     organ_gguf_writer *gguf;
     organ_written_file *files; /* of a safetensors output: config.json and tokenizer files; the job owns their bytes */
     size_t file_count;
     organ_writing *run;          /* the output; valid during organ_convert_pass */
-    const convert_source **todo; /* source of each item of the running organ_weight_pass */
+    const convert_source **todo; /* todo[k] is the source of item k of the running organ_weight_pass */
 } organ_convert_job;
 
 /* ---- convert_plan.c ---- */
@@ -203,7 +204,7 @@ uint64_t organ_convert_blocks(const convert_place *place, uint64_t *block, uint6
 
 /* Returns the number of rows of the piece that a block of the place becomes. */
 uint64_t organ_convert_made(const convert_place *place);
-/* Returns the number of columns of these rows if the source has `cols` columns; `cols` is not used for a transposed or
+/* Returns the number of columns of the piece if the source has `cols` columns; `cols` is not used for a transposed or
  * column_slice place. */
 uint64_t organ_convert_cols(const convert_place *place, uint64_t cols);
 

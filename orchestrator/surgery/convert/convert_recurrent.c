@@ -175,7 +175,7 @@ bool organ_convert_is_multiplied(const organ_convert_job *job, forward_part part
     return !all_one;
 }
 
-/* Adds a copy of `place`, whose values are also multiplied by the multipliers of the part; for the input projection of
+/* Adds a copy of `place`, whose values are multiplied by the multipliers of the part; for the input projection of
  * Mamba-2, one such place for each of its parts. */
 organ_status organ_convert_scaled(organ_convert_job *job, convert_place place, forward_part part, organ_error *error)
 {
