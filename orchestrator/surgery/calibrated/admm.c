@@ -178,9 +178,10 @@ static organ_status invert_shifted(const organ_admm *s, float rho, float *invers
         if (!organ_inverse(s->engine, values, width, &definite))
             return organ_fail_memory(error, s->problem.name);
         if (!definite)
-            return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: the second moments of inputs %zu to %zu, with %g on the diagonal, have no factor",
-                              s->problem.name, start, start + width - 1, (double)rho);
+            return organ_fail(
+                error, ORGAN_BAD_INPUT,
+                "%s: the second moments of inputs %zu to %zu, with %g on the diagonal, are not positive definite",
+                s->problem.name, start, start + width - 1, (double)rho);
     }
     return ORGAN_OK;
 }

@@ -84,8 +84,8 @@ static json_t *imatrix_json(const organ_calibrated_job *job)
 {
     json_t *const object = organ_importance_json(job->imatrix, job->digest);
     if (job->imatrix)
-        ORGAN_ADD(object, SET_TEXT("lacks", "contribution, stability and compensation: it has only the mean square of "
-                                            "each input"));
+        ORGAN_ADD(object, SET_TEXT("lacks", "contribution, stability and compensation: an imatrix has only the mean "
+                                            "square of each input"));
     return object;
 }
 

@@ -246,11 +246,13 @@ organ_status organ_masked_squares_solve(organ_masked_squares *s, const uint8_t *
                                      ROWS_PER_BATCH, error);
 }
 
-/* Returns an upper bound of the bytes of a solver (masked_squares.h has its limit). */
+/* Returns an upper bound of the bytes of a solver, for a whole and for a block-diagonal H. */
 uint64_t organ_masked_squares_memory(uint64_t rows, uint64_t cols)
 {
-    const uint64_t together = rows < TOGETHER ? rows : TOGETHER;
-    /* `r`, `ahead` and `last_mask`: 4 + 4 + 1 bytes per weight. `p` and `hp`. The preconditioner's k x (k + 1) floats
-     * per row, with k = 64 for a whole H. Its directions and the buffers for finding them, per column. */
-    return 9 * rows * cols + 8 * together * cols + 16640 * rows + 1664 * cols;
+    const uint64_t together = rows < TOGETHER ? rows : TOGETHER, blocks = (cols + 255) / 256;
+    /* The preconditioner's 4 k (k + 1) bytes per row: k = 64 for a whole H, k = 16 for each block of 256 columns. */
+    const uint64_t whole = 16640, blockwise = 1088 * blocks;
+    /* `r`, `ahead` and `last_mask`: 4 + 4 + 1 bytes per weight. `p` and `hp`. The preconditioner's matrices. Its
+     * directions and the buffers for finding them, per column. */
+    return 9 * rows * cols + 8 * together * cols + (blockwise > whole ? blockwise : whole) * rows + 1664 * cols;
 }

@@ -37,7 +37,7 @@ organ_status organ_masked_squares_solve(organ_masked_squares *squares, const uin
                                         organ_error *error);
 
 /* Returns an upper bound of the bytes for a matrix of rows x cols, without H and the buffers of workers. The bound is
- * valid for a whole H, and for a block-diagonal H of at most 15 blocks. */
+ * valid for a whole H, and for a block-diagonal H with blocks of 256. */
 uint64_t organ_masked_squares_memory(uint64_t rows, uint64_t cols);
 
 #endif

@@ -74,7 +74,7 @@ static organ_status compute_budget(organ_calibrated_job *job, const organ_quanti
                           job->options->allocate.budget, 100 * ORGAN_ALLOCATION_MAX, 100 * ORGAN_ALLOCATION_MIN,
                           bits ? 3 : 0, bits ? ceil(1e3 * least) / 1e3 : ceil(least), bits ? 3 : 0,
                           bits ? floor(1e3 * max) / 1e3 : floor(max),
-                          bits ? "bits a weight" : "bytes with all other tensors", job->options->then);
+                          bits ? "bits per weight" : "bytes with all other tensors", job->options->then);
     /* The share of zeros is rounded up to a millionth, so that the output stays within the budget. */
     job->budget = fmin(ceil(1e6 * (1 - (requested->amount - fixed) / codes)) / 1e6, ORGAN_ALLOCATION_MAX);
     organ_progress_note(job->base.progress, "--budget %s: %.4f %% of the weights become zero",

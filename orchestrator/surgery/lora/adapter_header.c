@@ -56,7 +56,7 @@ void organ_adapter_writer_turn(organ_adapter_writer *w, size_t turn)
 static organ_status fail_header_full(const organ_adapter_writer *w, const char *name, organ_error *error)
 {
     return organ_fail(error, ORGAN_BAD_INPUT,
-                      "%s: tensor '%s': its entry does not fit into the %" PRIu64 " bytes kept for the header",
+                      "%s: tensor '%s': its entry does not fit into the %" PRIu64 " bytes reserved for the header",
                       w->output.path, name, w->header_room);
 }
 

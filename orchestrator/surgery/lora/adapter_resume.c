@@ -122,7 +122,7 @@ const json_t *organ_adapter_writer_recall(organ_adapter_writer *w, size_t turn, 
         if (json_unpack(row, "[s, I, o]", &name, &width, &entry) ||
             json_unpack(entry, "{s: [I, I]}", "data_offsets", &from, &to) || from < 0 || (uint64_t)from != w->bytes ||
             to < from || width < 1 || width > 8)
-            organ_fail(error, ORGAN_IO, "%s: line %zu is malformed", w->journal.path, w->turn);
+            organ_fail(error, ORGAN_IO, "%s: line %zu is malformed", w->journal.path, at);
         else if (organ_adapter_enter(w, name, (unsigned)width, entry, (uint64_t)(to - from), error) == ORGAN_OK)
             w->bytes += (uint64_t)(to - from);
         if (error->status)

@@ -110,10 +110,10 @@ organ_status organ_lora_compare(organ_lora_job *job, organ_error *error)
     }
     if (!others)
         organ_fail_memory(error, job->tuned->path);
-    organ_progress_begin(job->progress, "comparing the rest", values, 0);
+    organ_progress_begin(job->progress, "comparing weights without factors", values, 0);
     if (others)
         compare_others(job, others, count, error);
-    if (organ_assignment_complete(&job->other_assignment, "comparing the rest", &job->others->change,
+    if (organ_assignment_complete(&job->other_assignment, "comparing weights without factors", &job->others->change,
                                   2 * sizeof(double), sizeof *job->others, error) == ORGAN_OK)
         organ_lora_notes_compared(job, error);
     organ_progress_end(job->progress);

@@ -141,11 +141,12 @@ static organ_status note_unplaced(organ_merge_job *job, json_t **report, organ_e
     const json_t *const first = json_array_get(job->unplaced, 0);
     if (!(*report = organ_merge_document(job, NULL)))
         return organ_fail_memory(error, job->options->adapter);
-    return organ_fail(
-        error, ORGAN_BAD_INPUT, "%s: %zu key%s of the adapter fit%s no weight of %s, nothing was written; %s'%s': %s",
-        job->adapter->path, count, count == 1 ? "" : "s", count == 1 ? "s" : "", job->base->path,
-        count == 1 ? "" : "the first (the report lists all) is ", json_string_value(json_object_get(first, "tensor")),
-        json_string_value(json_object_get(first, "reason")));
+    return organ_fail(error, ORGAN_BAD_INPUT,
+                      "%s: %zu tensor%s of the adapter fit%s no weight of %s, nothing was written; %s'%s': %s",
+                      job->adapter->path, count, count == 1 ? "" : "s", count == 1 ? "s" : "", job->base->path,
+                      count == 1 ? "" : "the first (the report lists all) is ",
+                      json_string_value(json_object_get(first, "tensor")),
+                      json_string_value(json_object_get(first, "reason")));
 }
 
 /* Plans the merge and writes the model. If tensors of the adapter fit no weight, makes only a report and fails. */

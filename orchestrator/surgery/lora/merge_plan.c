@@ -190,7 +190,7 @@ static organ_status check_magnitudes(organ_merge_job *job, organ_error *error)
                           "use_dora is set, but there is no magnitude vector for it");
         else if (part->pair && part->transposed)
             note_unplaced(job, part->pair->a, part->pair->b, error,
-                          "DoRA of embeddings and of weights stored in x out cannot be merged");
+                          "DoRA of embeddings and of weights stored as in_features x out_features cannot be merged");
     }
     return error->status;
 }

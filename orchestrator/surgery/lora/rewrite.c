@@ -3,7 +3,7 @@
  * factors. In each pass the worker threads process a batch of modules at a time, as many as fit in memory. The calling
  * thread then writes the factors of the batch in order.
  *
- * With several ranks, only rank 0 copies the tensors that are not factors, so that each is written once. */
+ * Ranks: only rank 0 copies the tensors that are not factors, so that each is written once. */
 #include "orchestrator/surgery/lora/rewrite.h"
 
 #include "formats/base/paged_rows.h"

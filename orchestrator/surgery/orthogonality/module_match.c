@@ -89,9 +89,9 @@ const organ_weight *organ_module_weight(const organ_module_place *place, const o
     char shape[ORGAN_SHAPE_TEXT];
     const organ_weight *const weight = weight_of_place(place, weights, model, error);
     if (weight && !module_match_fits(place, weight))
-        note_mismatch(mismatches, "'%.120s' is %s in %.120s, but [%zu, %zu] by %s", place->module,
-                      organ_shape_text(weight->rank, weight->shape, shape), model->path, place->rows, place->cols,
-                      mismatches->expected_by);
+        note_mismatch(mismatches, "'%.120s' is %s in %.120s, but %s has [%zu, %zu]", place->module,
+                      organ_shape_text(weight->rank, weight->shape, shape), model->path, mismatches->expected_by,
+                      place->rows, place->cols);
     else if (weight && is_permuted(place, model))
         note_mismatch(mismatches, "'%.120s' has its rows in another order in %.120s, a %s of architecture '%.40s'",
                       place->module, model->path, model->gguf ? "GGUF file" : "model", model->config.model_type);

@@ -154,7 +154,7 @@ static void report_shard(const organ_prune_job *job, size_t file)
         all += unit->done ? unit->counts.killed : 0;
         processed += unit->done ? unit->tensor->elements : 0;
     }
-    organ_progress_note(job->progress, "%s is done: %s killed in it, %s so far, of %s target weights",
+    organ_progress_note(job->progress, "%s is done: %s weights killed in it, %s of %s target weights so far",
                         job->donor->files[file].name, organ_count_text(here, in_it), organ_count_text(all, so_far),
                         organ_count_text(processed, of));
 }

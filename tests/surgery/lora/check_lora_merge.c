@@ -189,7 +189,7 @@ START_TEST(stored_the_other_way_round)
     make_shard(scratch_path("conv.safetensors"), base, 2);
     lora_adapter("lora", "\"r\": 2, \"lora_alpha\": 4, \"fan_in_fan_out\": true", pairs, 4);
     lora_refused((lora_way){.base = "conv.safetensors", .adapter = "lora", .output = "out"}, ORGAN_BAD_INPUT,
-                 "4 keys of the adapter fit no");
+                 "4 tensors of the adapter fit no");
     lora_adapter("lora", "\"r\": 2, \"lora_alpha\": 4, \"fan_in_fan_out\": true", named, 4);
     lora_must((lora_way){.base = "conv.safetensors", .adapter = "lora", .output = "out"});
     expect_merged("conv.safetensors", "lora", "h.0.attn.c_attn", true, 1);
@@ -455,7 +455,7 @@ START_TEST(all_of_them_are_listed)
     static const made_tensor pairs[] = {PAIR("a", 4, 72, 72), PAIR("b", 4, 72, 72), {"c.weight", ORGAN_F32, 1, {3}}};
     lora_adapter("lora", "\"r\": 4, \"lora_alpha\": 4", pairs, COUNT(pairs));
     lora_refused((lora_way){.adapter = "lora", .output = "out"}, ORGAN_BAD_INPUT,
-                 "5 keys of the adapter fit no weight");
+                 "5 tensors of the adapter fit no weight");
     ck_assert_uint_eq(json_array_size(organ_json_at(lora_report, "unplaced")), 5);
     ck_assert_str_eq(organ_json_text(json_array_get(organ_json_at(lora_report, "unplaced"), 4), "tensor"), "c.weight");
 }
