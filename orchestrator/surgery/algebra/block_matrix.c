@@ -7,8 +7,8 @@
 
 #include <stdlib.h>
 
-/* For each diagonal block, computes one product: the columns of `matrix` that belong to the block, times the block. The
- * block is symmetric, so its rows are also its columns. */
+/* Computes one product for each diagonal block: the columns of `matrix` that belong to the block, times the block. A
+ * product multiplies by the transpose of b, so b has the columns of the block. */
 organ_status organ_block_multiply(const organ_engine *engine, const organ_block_matrix *h, const float *matrix,
                                   size_t rows, float *result, organ_error *error)
 {
