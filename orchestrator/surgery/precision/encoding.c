@@ -1,17 +1,18 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * The table of encodings. */
 #include "orchestrator/surgery/precision/encoding.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* NUMBER_Q4_0 and so on: the numbers of block types in GGUF files. */
+/* Defines NUMBER_Q4_0 and so on: the numbers of block types in GGUF files. */
 #define NUMBER(type, elements, bytes, number) NUMBER_##type = (number),
 enum { ORGAN_BLOCK_TYPES(NUMBER) };
 #undef NUMBER
 
 /* clang-format off */
-/* Columns of the table: name, grid (bits, unit that shares a scale, its size), type of codes, type of scales, narrower
- * encoding, GGUF file type. */
+/* Rows of the table, in the order of the members: name, grid (bits, values that share a scale, their size), type of
+ * codes, type of scales, narrower encoding, GGUF file type. */
 #define PACKED(bits, size) {"int" #bits "-group" #size, {bits, ORGAN_SCALE_GROUP, size}, ORGAN_I32, ORGAN_BF16, NULL, 0}
 #define BLOCKS(name, bits, type, narrower, file_type)                                                                  \
     {name, {bits, ORGAN_SCALE_GGUF, NUMBER_##type}, ORGAN_##type, ORGAN_DTYPE_COUNT, narrower, file_type}
@@ -51,8 +52,8 @@ bool organ_encoding_is_gguf(const organ_encoding *encoding) { return encoding->g
 
 bool organ_encoding_is_packed(const organ_encoding *encoding) { return encoding->codes == ORGAN_I32; }
 
-/* Returns the integer encoding with the same bits and the largest smaller group that divides `cols`; NULL if there is
- * none. */
+/* Returns the integer encoding with the bits of `grid` and the largest group that divides `cols` and is smaller than
+ * that of `grid`; NULL if there is none. Sizes of groups are powers of 2. */
 static const organ_encoding *encoding_smaller_group(const organ_grid *grid, uint64_t cols)
 {
     char name[32];

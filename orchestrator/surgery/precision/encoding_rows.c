@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: MIT
- * Encodes rows to codes, blocks and scales as an encoding stores them, decodes them, and sums the errors. */
+ * Encodes rows to the codes, blocks and scales of an encoding, decodes them, and sums the errors. */
 #include "orchestrator/surgery/precision/encoding.h"
 
 #include "orchestrator/machine/extent.h"
 
 #include <string.h>
 
-/* Number of codes that are packed or unpacked at once: whole words, and whole groups of all encodings. */
+/* Number of codes that are packed or unpacked at a time: a multiple of the codes in a word and of the columns of any
+ * group. */
 #define TOGETHER ((size_t)2048)
 
-/* Zero points of the groups of packed 4-bit codes, which are stored with 8 added. */
+/* Zero points for the kernel that decodes 4-bit codes, one for each group of 32: codes are stored with 8 added. */
 static const float middles[TOGETHER / 32] = {8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,
                                              8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,
                                              8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8};
 
-/* Returns the code type of an encoding with one byte for each code. Packed codes are converted from or to it. */
+/* Returns the type of one-byte codes: E4M3, or int8 for all integer encodings. Packed codes are converted from or to
+ * int8. */
 static organ_code encoding_rows_code(const organ_encoding *encoding)
 {
     return encoding->grid.bits == 0 ? ORGAN_CODE_E4M3 : ORGAN_CODE_I8;
@@ -31,8 +33,8 @@ size_t organ_encoding_band(const organ_encoding *encoding, size_t rows)
     return organ_grid_band(&encoding->grid, rows);
 }
 
-/* Clamps n codes to `bits` bits, adds half of their range and packs them, the first in the lowest bits. n is a multiple
- * of 8. */
+/* Packs n codes of `bits` bits: limits each to the range of `bits`, adds half of that range, and stores the first code
+ * in the lowest bits. n is a multiple of 8, so that it fills whole bytes. */
 static void encoding_rows_pack(const int8_t *codes, unsigned bits, size_t n, unsigned char *bytes)
 {
     const int half = 1 << (bits - 1);
@@ -48,7 +50,8 @@ static void encoding_rows_pack(const int8_t *codes, unsigned bits, size_t n, uns
     }
 }
 
-/* Decodes a row of packed codes, which are stored with half of their range added. */
+/* Decodes a row of packed codes, which are stored with half of their range added: 4-bit codes with a kernel for them,
+ * other widths as int8. */
 static void encoding_rows_decode_packed(const organ_encoding *encoding, const organ_kernels *kernels,
                                         const uint8_t *codes, const float *scales, size_t cols, float *values)
 {
@@ -89,8 +92,8 @@ void organ_encoding_fit(const organ_encoding *encoding, const organ_kernels *ker
     kernels->fit[kind->type](values, weights, cols, blocks, rows * cols / kind->elements);
 }
 
-/* Writes to `codes` the codes nearest to the values of a row. GGUF: blocks with their scales. 4-bit codes and codes of
- * one byte: one kernel. Other widths: codes of one byte first, which are packed TOGETHER at a time. */
+/* 4-bit codes and codes of one byte have kernels. Other widths are encoded as int8, TOGETHER codes at a time, and then
+ * packed. */
 void organ_encoding_encode(const organ_encoding *encoding, const organ_kernels *kernels, const float *values,
                            const float *scales, size_t cols, void *codes)
 {
@@ -138,7 +141,8 @@ void organ_encoding_load_scales(const organ_encoding *encoding, const organ_kern
 
 /* ---- errors ---- */
 
-/* Returns the sum of the squares of n values, from the mean and the centred second moment that the kernel computes. */
+/* Returns the sum of the squares of n values: m2 + n mean^2, from the mean and the sum of squared deviations m2 that
+ * the kernel computes. */
 static double encoding_rows_squares(const organ_kernels *kernels, const float *values, size_t n)
 {
     organ_spread spread;
@@ -157,7 +161,7 @@ static void encoding_rows_subtract(float *restrict back, const float *restrict v
         back[at] = values[at] - back[at];
 }
 
-/* Computes values[k] *= by[k]. n is a multiple of 16, as every row of blocks is. */
+/* Computes values[k] *= by[k] for n values, a multiple of 16; rows of GGUF blocks are multiples of 32. */
 static void encoding_rows_multiply(float *restrict values, const float *restrict by, size_t n)
 {
     for (size_t at = 0; at < n; at += 16)
@@ -179,11 +183,12 @@ void organ_encoding_add_losses(const organ_encoding *encoding, organ_encoding_lo
     }
 }
 
-static void encoding_rows_add(const organ_kernels *kernels, const float *values, const float *lost, size_t n,
+/* Adds the squares of n values, and of their `errors`, to *sums. */
+static void encoding_rows_add(const organ_kernels *kernels, const float *values, const float *errors, size_t n,
                               organ_encoding_loss *sums)
 {
     sums->squares += encoding_rows_squares(kernels, values, n);
-    sums->error_squares += encoding_rows_squares(kernels, lost, n);
+    sums->error_squares += encoding_rows_squares(kernels, errors, n);
 }
 
 void organ_encoding_add_row_losses(const organ_kernels *kernels, float *values, float *back, const float *roots,

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Rounding to the values that codes can represent, and scales and codes of GGUF blocks. */
 #include "orchestrator/surgery/precision/grid.h"
 
 #include <string.h>
@@ -10,6 +11,7 @@
 #define WHOLE      12582912.0f /* 3 x 2^22: adding and subtracting it rounds to an integer */
 #define EIGHTHS    1572864.0f  /* 3 x 2^19: adding and subtracting it times 2^e rounds to eighths of 2^e */
 
+/* Returns x limited to low .. high. */
 static inline float clamp_f32(float x, float low, float high)
 {
     x = x < low ? low : x;
@@ -78,8 +80,8 @@ float organ_grid_stored(const organ_grid *grid, const organ_kernels *kernels, fl
     return back;
 }
 
-/* Returns the scale of values with this greatest magnitude, rounded to its stored type. A scale that rounds to 0 is
- * replaced by the one that other programs write for zeros: 1 for blocks, else the one of compressed-tensors. */
+/* A scale that rounds to 0 is replaced by the one that other programs write for zeros: 1 for blocks, else that of
+ * compressed-tensors. */
 float organ_grid_scale(const organ_grid *grid, const organ_kernels *kernels, float greatest)
 {
     const float scale = organ_grid_stored(grid, kernels, greatest / organ_grid_max(grid));
@@ -88,9 +90,11 @@ float organ_grid_scale(const organ_grid *grid, const organ_kernels *kernels, flo
     return grid->scale_of == ORGAN_SCALE_BLOCK ? 1.0f : BF16_SMALL;
 }
 
+/* Returns the integer nearest to x within low .. high, ties to even. */
 static inline float round_to_integer(float x, float low, float high) { return clamp_f32(x, low, high) + WHOLE - WHOLE; }
 
-/* Rounds to E4M3: each binade has eight steps, and subnormal numbers have the step of the least normal binade. */
+/* Returns the E4M3 number nearest to x, ties to even. Each binade (numbers with the same exponent) has eight steps;
+ * subnormal numbers have the step of the least normal binade. `power` is the power of 2 at or below |x|. */
 static inline float round_to_e4m3(float x)
 {
     uint32_t bits;
@@ -103,8 +107,8 @@ static inline float round_to_e4m3(float x)
     return x + power - power;
 }
 
-/* Returns the least and greatest code. Codes of Q8_0 end at -127, as do the quantised inputs that llama.cpp
- * multiplies them with. */
+/* Sets *low and *high to the least and greatest integer code. Codes of Q8_0 begin at -127, like those of quantised
+ * inputs in llama.cpp. Not for E4M3. */
 static void range_of(const organ_grid *grid, float *low, float *high)
 {
     const float half = (float)(1u << grid->bits) / 2;
@@ -114,10 +118,10 @@ static void range_of(const organ_grid *grid, float *low, float *high)
     *high = affine ? 2 * half - 1 : half - 1;
 }
 
+/* Returns x / scale; 0 if the scale is 0. */
 static inline float divide_or_zero(float x, float scale) { return scale != 0 ? x / scale : 0.0f; }
 
-/* Rounds each value to the nearest that its scale and minimum can represent. Inner loops of 16 let the compiler use
- * vectors. */
+/* Inner loops of 16 values let the compiler use vector instructions. */
 void organ_grid_round(const organ_grid *grid, const float *restrict scales, const float *restrict minima,
                       float *restrict values, size_t n)
 {
@@ -173,10 +177,10 @@ void organ_grid_split(const organ_grid *grid, const void *blocks, size_t cols, f
     }
 }
 
-/* Returns the code of a group scale, which is `product` = code x d. */
+/* Returns the code of a group scale or minimum, `product` = code x d. */
 static int8_t grid_code_of(float product, float d) { return (int8_t)(divide_or_zero(product, d) + WHOLE - WHOLE); }
 
-/* Recovers the codes of a group from its values. */
+/* Sets `to` to the codes of a group, recovered from its values. */
 static void join_group(const organ_grid *grid, const float *values, float scale, float minimum, int8_t *to)
 {
     const size_t n = organ_grid_blocks(grid)->group;

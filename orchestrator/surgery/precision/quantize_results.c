@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * The figures of a part in the journal: one table for writing and reading them. */
+ * Figures of a finished part in its journal line. One table lists the members that are written and read. */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/precision/quantize_job.h"
 
 #include <stddef.h>
 
+/* Row of the table: name in the journal, type, and member of organ_quantize_part. */
 #define FIELD(name, type, member) ORGAN_STRUCT_FIELD_NAMED(name, organ_quantize_part, member, type)
 
 static const organ_struct_field results_fields[] = {
