@@ -57,7 +57,8 @@ static void cholesky_invert(const organ_kernels *kernels, const double *l, size_
     }
 }
 
-/* The diagonal of A^-1 = L^-T L^-1 has the squared lengths of the columns of L^-1, which `scratch` gets. */
+/* Computes the diagonal of A^-1 = L^-T L^-1: the squared lengths of the columns of L^-1, which `scratch` gets. Returns
+ * false if A is not positive definite. */
 bool organ_inverse_diagonal(const organ_kernels *kernels, double *a, size_t n, double *scratch, double *diagonal)
 {
     if (!cholesky_factorise(kernels, a, n))
@@ -163,8 +164,8 @@ static void invert_columns(const inversion *x, size_t from, size_t width)
         memcpy(column + (from + i) * x->n, x->factor + (from + i) * BLOCK, width * sizeof *column);
 }
 
-/* Adds the buffers of organ_inverse_factor: two FP64 blocks, the inverses of diagonal blocks, a block column, and the
- * products. */
+/* Returns the bytes of the buffers of organ_inverse_factor: two FP64 blocks, the inverses of diagonal blocks, a block
+ * column, and the products. */
 uint64_t organ_inverse_factor_memory(uint64_t n)
 {
     const uint64_t blocks = (n + BLOCK - 1) / BLOCK;
@@ -172,8 +173,9 @@ uint64_t organ_inverse_factor_memory(uint64_t n)
            (blocks + 1) * sizeof(organ_product);
 }
 
-/* Factors H = R R^T, block columns from the last to the first, then inverts R, block columns from the first to the
- * last. If a diagonal block is not positive definite, neither is H, and the work ends. */
+/* Replaces H by U with H^-1 = U^T U: factors H = R R^T, block columns from the last to the first, then inverts R, from
+ * the first to the last. Clears *definite and stops if a diagonal block is not positive definite, because then H is not
+ * either. */
 bool organ_inverse_factor(const organ_engine *engine, float *h, size_t n, bool *definite)
 {
     const size_t blocks = (n + BLOCK - 1) / BLOCK;
@@ -234,7 +236,7 @@ static void square_factor(const organ_engine *engine, float *h, size_t n, float 
     }
 }
 
-/* Computes U^T U from U of organ_inverse_factor, on and above the diagonal, and mirrors it. */
+/* Replaces H by H^-1 = U^T U, with U of organ_inverse_factor. Computes it on and above the diagonal and mirrors it. */
 bool organ_inverse(const organ_engine *engine, float *h, size_t n, bool *definite)
 {
     if (!organ_inverse_factor(engine, h, n, definite))

@@ -62,14 +62,15 @@ static void copy_out(const double *from, size_t n, float *to)
         to[k] = (float)from[k];
 }
 
-/* Adds the arrays of organ_dense_svd, each of which has one element more than it needs. */
+/* Returns the bytes of the arrays of organ_dense_svd, each of which has one element more than it needs. */
 uint64_t organ_dense_svd_bytes(size_t rows, size_t cols, size_t requested)
 {
     const uint64_t longer = rows > cols ? rows : cols, shorter = rows > cols ? cols : rows;
     return sizeof(double) * (shorter * (longer + shorter + 1 + requested + ORGAN_EIGEN_ROOM) + requested * longer + 5);
 }
 
-/* Decomposes A, or the transpose of a wide A, in which left and right vectors change places. */
+/* Computes the `requested` largest singular values of A with their vectors. Decomposes the transpose of a wide A; its
+ * left vectors are the right ones of A. */
 bool organ_dense_svd(const organ_kernels *kernels, const float *a, size_t rows, size_t cols, size_t requested, float *u,
                      float *sigma, float *v)
 {

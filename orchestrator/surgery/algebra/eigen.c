@@ -295,8 +295,8 @@ static void apply_reflectors(const eigen *x, size_t requested, double *vectors)
             }
 }
 
-/* Reduces A to T, computes eigenvalues and eigenvectors of T, then applies the reflections and undoes the scaling.
- * `scratch` has scale, d, e and 5 n values of work. */
+/* Computes all eigenvalues of A and the eigenvectors of the `requested` largest: reduces A to T, decomposes T, then
+ * applies the reflections and undoes the scaling. `scratch` has scale, d, e and 5 n values of work. */
 bool organ_symmetric_eigen(const organ_kernels *kernels, double *a, size_t n, size_t requested, double *values,
                            double *vectors, double *scratch)
 {

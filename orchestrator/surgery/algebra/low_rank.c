@@ -64,7 +64,7 @@ static low_rank_method choose_method(uint64_t rows, uint64_t cols, const organ_l
     return (low_rank_method){rank, oversampling, options->exact || (rank + oversampling) * 2 > smaller_side};
 }
 
-/* Adds the bytes of the result and of the method that organ_low_rank will choose. */
+/* Returns the bytes of the result and of the method that organ_low_rank will choose. */
 uint64_t organ_low_rank_bytes(uint64_t rows, uint64_t cols, const organ_low_rank_options *options,
                               const organ_engine *engine)
 {
@@ -102,6 +102,8 @@ static void sum_energy(organ_svd *svd, const organ_strips *strips)
     }
 }
 
+/* Computes the truncated SVD of the matrix in *svd: of the whole matrix in memory if it is small or `exact` is set,
+ * else by block Krylov iteration. */
 organ_status organ_low_rank(organ_strips *strips, const organ_low_rank_options *options, organ_svd *svd,
                             organ_error *error)
 {
@@ -121,7 +123,8 @@ organ_status organ_low_rank(organ_strips *strips, const organ_low_rank_options *
     return error->status;
 }
 
-/* Rounding may make `captured` greater than `energy`: then returns 0. */
+/* Returns the relative error of the approximation, from the energies. Rounding may make `captured` greater than
+ * `energy`: then returns 0. */
 double organ_svd_residual(const organ_svd *svd)
 {
     return svd->energy > 0 && svd->captured < svd->energy ? sqrt(1 - svd->captured / svd->energy) : 0;
@@ -169,14 +172,15 @@ static void measure_strip(void *context, const organ_strip *strip, size_t worker
     r->sums[strip->index] = sum;
 }
 
-/* For each worker: a panel of the product, a row of differences, and scratch of products. */
+/* Returns, for all workers, the bytes of a panel of the product, a row of differences, and scratch of products. */
 uint64_t organ_residual_bytes(const organ_engine *engine)
 {
     return organ_workers_count(engine->workers) * (ORGAN_STRIP_ROWS + 1) * PANEL * sizeof(float) +
            organ_products_scratch(engine);
 }
 
-/* The sums of strips are added in order, so that the number of threads does not change a bit. */
+/* Sets *rest to ||W - B A||^2, computed in one pass over W. The sums of strips are added in order, so that the number
+ * of threads does not change a bit. */
 organ_status organ_residual(organ_strips *strips, const float *b, const float *a, size_t rank, double *rest,
                             organ_error *error)
 {

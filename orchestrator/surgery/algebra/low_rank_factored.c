@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Frees the arrays of a decomposition and sets all members to 0. */
 void organ_svd_free(organ_svd *svd)
 {
     free(svd->sigma);
@@ -87,6 +88,7 @@ static bool svd_of_factors(const organ_kernels *kernels, const qr *b, const qr *
     return done;
 }
 
+/* Allocates the arrays of a decomposition. Returns false if memory cannot be allocated. */
 bool organ_svd_make(organ_svd *svd, size_t rows, size_t cols, size_t rank)
 {
     *svd = (organ_svd){.rows = rows, .cols = cols, .rank = rank};
@@ -96,7 +98,8 @@ bool organ_svd_make(organ_svd *svd, size_t rows, size_t cols, size_t rank)
     return svd->sigma && svd->u && svd->vt;
 }
 
-/* Lays out the columns of B and of A^T as vectors, decomposes both, then calls svd_of_factors. */
+/* Computes the SVD of B A: makes QR decompositions of B and of A^T, whose columns it lays out as vectors, then calls
+ * svd_of_factors. */
 organ_status organ_factored_svd(const organ_kernels *kernels, const float *b, const float *a, size_t out, size_t inner,
                                 size_t in, organ_svd *svd, organ_error *error)
 {

@@ -374,7 +374,7 @@ static void choose_krylov_sizes(krylov *y, uint64_t rows, uint64_t cols, size_t 
     y->max = organ_min(3 * y->l, organ_min(y->m, y->n) - y->b); /* the next block must be orthogonal to all of them */
 }
 
-/* Adds the arrays of allocate_krylov. */
+/* Returns the bytes of the arrays of allocate_krylov. */
 uint64_t organ_krylov_bytes(uint64_t rows, uint64_t cols, size_t rank, size_t oversampling, const organ_engine *engine)
 {
     krylov y = {0};
@@ -384,7 +384,8 @@ uint64_t organ_krylov_bytes(uint64_t rows, uint64_t cols, size_t rank, size_t ov
            organ_products_scratch(engine) + sizeof(double) * max * (max + 1 + l + ORGAN_EIGEN_ROOM);
 }
 
-/* The first block is random. */
+/* Computes the `rank` leading singular triplets of the matrix by block Krylov iteration from a block of random vectors.
+ */
 organ_status organ_krylov(organ_strips *strips, size_t rank, size_t oversampling, uint64_t seed, organ_svd *svd,
                           organ_error *error)
 {

@@ -5,7 +5,8 @@
 
 #include <math.h>
 
-/* Ten rounds; the constants are those of the paper. */
+/* Computes a block of four random words from a counter and a key in ten rounds; the constants are those of the paper.
+ */
 void organ_philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t words[4])
 {
     uint32_t c[4] = {counter[0], counter[1], counter[2], counter[3]}, k[2] = {key[0], key[1]};
@@ -30,7 +31,8 @@ static void philox_block(uint64_t seed, uint64_t stream, uint64_t index, uint32_
     organ_philox4x32(counter, key, words);
 }
 
-/* Number k of a stream is word k % 4 of block k / 4: its upper 24 bits, which FP32 represents exactly. */
+/* Writes numbers first .. first + n - 1 of a stream. Number k is made of word k % 4 of block k / 4: its upper 24 bits,
+ * which FP32 represents exactly. */
 void organ_philox_uniform(uint64_t seed, uint64_t stream, uint64_t first, float *values, size_t n)
 {
     uint32_t words[4] = {0};
@@ -72,8 +74,8 @@ static double cosine_of_turns(double x)
     return half > 0.25 ? -sum : sum;
 }
 
-/* Number k of a stream is sqrt(-2 ln u) cos(2 pi v), where u and v are words 2 (k % 2) and 2 (k % 2) + 1 of block k
- * / 2. Adding 0.5 keeps u above 0. */
+/* Writes numbers first .. first + n - 1 of a stream. Number k is sqrt(-2 ln u) cos(2 pi v), where u and v are words 2
+ * (k % 2) and 2 (k % 2) + 1 of block k / 2, scaled to [0, 1). Adding 0.5 keeps u above 0. */
 void organ_philox_normal(uint64_t seed, uint64_t stream, uint64_t first, float *values, size_t n)
 {
     uint32_t words[4] = {0};

@@ -37,11 +37,13 @@ static const organ_ridge_solver *choose_solver(const organ_ridge_shape *shape)
     return features <= tokens ? &organ_ridge_by_inputs : &organ_ridge_by_tokens;
 }
 
+/* Returns the name of the solver for a shape: "inputs", "tokens" or "blocks". */
 const char *organ_ridge_solved_by(const organ_ridge_shape *shape) { return choose_solver(shape)->name; }
 
 /* ---- memory ---- */
 
-/* Adds the sizes of all arrays in FP64, which cannot overflow. Returns TOO_MUCH for TOO_MUCH bytes or more. */
+/* Returns the sum of the sizes of all arrays of a ridge, added in FP64, which cannot overflow; TOO_MUCH for TOO_MUCH
+ * bytes or more. */
 uint64_t organ_ridge_memory(const organ_ridge_shape *shape)
 {
     const double width = (double)shape->width, used = (double)shape->used, blocks = (double)shape->blocks,
@@ -79,8 +81,8 @@ static bool ridge_allocate(organ_ridge *ridge)
            ridge->solver->allocate(ridge);
 }
 
-/* Checks the sizes, chooses a solver and allocates its memory. The number of (token, used block) pairs is limited to
- * UINT32_MAX because solvers count them in 32 bits. */
+/* Checks the sizes of a regression, chooses a solver and allocates its memory. The number of (token, used block) pairs
+ * is limited to UINT32_MAX because solvers count them in 32 bits. */
 organ_status organ_ridge_open(const organ_ridge_shape *shape, const organ_engine *engine, organ_ridge **ridge,
                               organ_error *error)
 {
@@ -110,7 +112,7 @@ organ_status organ_ridge_open(const organ_ridge_shape *shape, const organ_engine
     return error->status;
 }
 
-/* Members that the solver does not use are NULL. */
+/* Frees a ridge. Members that its solver does not use are NULL. */
 void organ_ridge_close(organ_ridge *ridge)
 {
     if (!ridge)
@@ -142,7 +144,8 @@ static organ_status check_values(const organ_ridge *ridge, organ_ridge_part part
     return ORGAN_OK;
 }
 
-/* sums->energy becomes ||R||^2, the error of D = 0, with which organ_ridge_choose compares. */
+/* Adds tokens to a part, after checking their values. sums->energy becomes ||R||^2, the error of D = 0, with which
+ * organ_ridge_choose compares. */
 organ_status organ_ridge_add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks,
                              const float *inputs, const float *target, organ_error *error)
 {
@@ -200,6 +203,7 @@ static organ_status ridge_solve(organ_ridge *ridge, bool all, double lambda, org
                                                         : ORGAN_OK;
 }
 
+/* Fits D to all tokens with one lambda. Sets *found to whether D was found. */
 organ_status organ_ridge_solve(organ_ridge *ridge, double lambda, bool *found, organ_error *error)
 {
     *found = false;
@@ -208,8 +212,8 @@ organ_status organ_ridge_solve(organ_ridge *ridge, double lambda, bool *found, o
     return error->status;
 }
 
-/* If no lambda lowers the error of the held-out tokens, choice->lambda stays 0 and D is 0: the caller keeps its
- * weights. */
+/* Chooses the lambda with the least error on the held-out tokens and fits D to all tokens with it. If no lambda lowers
+ * that error, choice->lambda stays 0 and D is 0: the caller keeps its weights. */
 organ_status organ_ridge_choose(organ_ridge *ridge, organ_ridge_choice *choice, organ_error *error)
 {
     const organ_ridge_sums *const held = &ridge->sums[ORGAN_RIDGE_HELD];
@@ -234,6 +238,7 @@ organ_status organ_ridge_choose(organ_ridge *ridge, organ_ridge_choice *choice, 
     return error->status;
 }
 
+/* Writes the rows of D of one block, transposed; zeros if no D was found. */
 void organ_ridge_block(organ_ridge *ridge, size_t block, float *values)
 {
     if (ridge->found)

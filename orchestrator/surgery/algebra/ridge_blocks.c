@@ -53,14 +53,15 @@ static float *factor_of(const organ_ridge *ridge, const ridge_blocks_piece *p)
 
 /* ---- memory ---- */
 
-/* Divides a block into equal pieces of at most ORGAN_RIDGE_PIECE inputs, of which the last may be smaller. */
+/* Returns the number of inputs of a piece: a block is divided into equal pieces of at most ORGAN_RIDGE_PIECE inputs, of
+ * which the last may be smaller. */
 size_t organ_ridge_piece(const organ_ridge_shape *shape)
 {
     const size_t max = organ_min(ORGAN_RIDGE_PIECE, shape->largest ? shape->largest : ORGAN_RIDGE_PIECE);
     return organ_pieces_of(shape->width, organ_pieces_of(shape->width, max));
 }
 
-/* Adds the stored inputs, the residuals, and the arrays of one piece. */
+/* Returns the bytes of the stored inputs, of the residuals, and of the arrays of one piece. */
 double organ_ridge_blocks_memory(const organ_ridge_shape *shape)
 {
     const double n = (double)organ_ridge_piece(shape), outputs = (double)shape->outputs;
@@ -92,6 +93,7 @@ static organ_status ridge_blocks_begin(organ_ridge *ridge, organ_error *error)
     return organ_ridge_rows_open(&ridge->shape, &ridge->by_blocks->rows, error);
 }
 
+/* Frees the state of the solver by blocks. */
 void organ_ridge_blocks_free(organ_ridge_blocks *b)
 {
     if (!b)

@@ -8,7 +8,8 @@
 
 #include <string.h>
 
-/* organ_inverse_factor leaves values below the diagonal undefined; products read them, so they are set to 0. */
+/* Replaces a normal matrix by U with A^-1 = U^T U. organ_inverse_factor leaves values below the diagonal undefined;
+ * they are set to 0 here, because products read them. Sets ridge->found. */
 organ_status organ_ridge_invert(organ_ridge *ridge, float *factor, size_t n, organ_error *error)
 {
     if (!organ_inverse_factor(ridge->engine, factor, n, &ridge->found))
@@ -18,8 +19,8 @@ organ_status organ_ridge_invert(organ_ridge *ridge, float *factor, size_t n, org
     return ORGAN_OK;
 }
 
-/* Skips zeros of U: a tile of rows of U is multiplied from the diagonal on, a tile of its columns up to the diagonal.
- */
+/* Computes solution = U^T (U rhs). Skips zeros of U: a tile of rows of U is multiplied from the diagonal on, a tile of
+ * its columns up to the diagonal. */
 void organ_ridge_apply(organ_ridge *ridge, const float *factor, size_t n, const float *rhs, float *solution)
 {
     const size_t outputs = ridge->shape.outputs;
@@ -43,6 +44,7 @@ void organ_ridge_apply(organ_ridge *ridge, const float *factor, size_t n, const 
     organ_products_run(ridge->engine, ridge->engine->stop, ridge->products, count, ridge->scratch);
 }
 
+/* Writes the rows of D that belong to block `index`, transposed: [outputs][width]. */
 void organ_ridge_transposed(organ_ridge *ridge, size_t index, float *values)
 {
     const size_t width = ridge->shape.width, outputs = ridge->shape.outputs;

@@ -44,7 +44,8 @@ static size_t max_batches(const organ_ridge_shape *shape)
            slots_of(shape);
 }
 
-/* A partly filled batch of each slot is in memory in any case; the others are not if there is a scratch file. */
+/* Returns the bytes of a store. A partly filled batch of each slot is in memory in any case; full batches are not if
+ * there is a scratch file. */
 double organ_ridge_rows_memory(const organ_ridge_shape *shape)
 {
     const double tokens = (double)shape->tokens[ORGAN_RIDGE_FIT] + (double)shape->tokens[ORGAN_RIDGE_HELD];
@@ -84,7 +85,8 @@ static organ_status file_failed(const organ_ridge_rows *r, const organ_error *fa
                             (unsigned long long)max_batches(&r->shape) * batch_values(&r->shape) * sizeof(float));
 }
 
-/* Reserves the space of the scratch file, so that a full disk is reported before the work begins. */
+/* Opens an empty store. Reserves the space of the scratch file, so that a full disk is reported before the work begins.
+ */
 organ_status organ_ridge_rows_open(const organ_ridge_shape *shape, organ_ridge_rows **rows, organ_error *error)
 {
     organ_ridge_rows *const r = *rows = calloc(1, sizeof *r);
@@ -108,6 +110,7 @@ organ_status organ_ridge_rows_open(const organ_ridge_shape *shape, organ_ridge_r
     return error->status;
 }
 
+/* Frees a store and closes its scratch file. */
 void organ_ridge_rows_close(organ_ridge_rows *r)
 {
     if (!r)
@@ -138,7 +141,8 @@ static organ_status write_batch(organ_ridge_rows *r, size_t slot, organ_error *e
     return ORGAN_OK;
 }
 
-/* Begins a new batch, linked to the last one of the slot, if that one is full or there is none. */
+/* Appends a row to the last batch of its slot. Begins a new batch, linked to the last one, if that is full or there is
+ * none. With a file, writes a batch that becomes full. */
 organ_status organ_ridge_rows_add(organ_ridge_rows *r, organ_ridge_part part, size_t block, size_t token,
                                   const float *inputs, organ_error *error)
 {
@@ -158,7 +162,7 @@ organ_status organ_ridge_rows_add(organ_ridge_rows *r, organ_ridge_part part, si
     return !r->all && row + 1 == ORGAN_RIDGE_BATCH ? write_batch(r, slot, error) : ORGAN_OK;
 }
 
-/* Full batches have been written already. */
+/* With a file, writes the last batch of each slot, unless it is full and thus written already. */
 organ_status organ_ridge_rows_finish(organ_ridge_rows *r, organ_error *error)
 {
     for (size_t slot = 0; r->pending && slot < slots_of(&r->shape); slot++)
@@ -170,6 +174,7 @@ organ_status organ_ridge_rows_finish(organ_ridge_rows *r, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Returns the number of the first batch of a block and part; ORGAN_RIDGE_NONE if they have no rows. */
 uint32_t organ_ridge_rows_first(const organ_ridge_rows *r, organ_ridge_part part, size_t block)
 {
     return r->first[slot_of(r, part, block)];
@@ -187,7 +192,8 @@ static organ_status read_batch(organ_ridge_rows *r, uint32_t number, float *valu
                             r->file.path, bytes);
 }
 
-/* With a file, also announces the next read to the file system. */
+/* Reads consecutive batches of a slot, from *number on, into one array. With a file, also announces the next read to
+ * the file system. */
 organ_status organ_ridge_rows_read(organ_ridge_rows *r, uint32_t *number, organ_ridge_batch *batch, organ_error *error)
 {
     *batch = (organ_ridge_batch){.tokens = r->read, .inputs = r->values};

@@ -33,6 +33,7 @@ static uint64_t matrix_strip_bytes(const organ_rows *matrix) { return ORGAN_STRI
 /* Returns the bytes of a full strip. */
 static size_t strip_bytes(const organ_strips *s) { return (size_t)matrix_strip_bytes(s->matrix); }
 
+/* Returns the least engine memory for the matrix: for the caller, for the scratch of one reader, and for one strip. */
 uint64_t organ_strips_min(const organ_rows *matrix)
 {
     return matrix->extra_bytes + organ_to_line(matrix->scratch_bytes) + matrix_strip_bytes(matrix);
@@ -68,7 +69,8 @@ static void ask_for_large_pages(const organ_strips *s)
         (void)madvise((void *)from, to - from, MADV_HUGEPAGE);
 }
 
-/* The limits keep the number of values of a strip within an int. */
+/* Prepares passes over a matrix; with `hold` keeps it in memory if it fits. Rejects a matrix of which a strip has more
+ * values than an int can count. */
 organ_status organ_strips_open(const organ_rows *matrix, const organ_engine *engine, bool hold, organ_strips **strips,
                                organ_error *error)
 {
@@ -100,6 +102,7 @@ organ_status organ_strips_open(const organ_rows *matrix, const organ_engine *eng
     return ORGAN_OK;
 }
 
+/* Frees the strips. */
 void organ_strips_close(organ_strips *s)
 {
     if (!s)
@@ -113,6 +116,7 @@ void organ_strips_close(organ_strips *s)
 const organ_rows *organ_strips_matrix(const organ_strips *strips) { return strips->matrix; }
 const organ_engine *organ_strips_engine(const organ_strips *strips) { return strips->engine; }
 
+/* Returns the sum of the squares of all values: the sums of the strips, added in order. Valid after the first pass. */
 double organ_strips_energy(const organ_strips *s)
 {
     double sum = 0;
@@ -179,7 +183,8 @@ static void strips_after(void *context, const organ_row_set *set, size_t task, s
     r->work->after(r->work->context, task, r->set, set->units, worker);
 }
 
-/* The first pass also checks the values and sums their squares. Strips that are in memory are not read again. */
+/* Runs one pass: calls the functions of `work` with each strip. Strips that are in memory are not read again. The first
+ * pass also checks the values and sums their squares. */
 organ_status organ_strips_run(organ_strips *s, const organ_strip_work *work, organ_error *error)
 {
     strips_run r = {.strips = s, .work = work, .read = !(s->in_memory && s->energies_known)};

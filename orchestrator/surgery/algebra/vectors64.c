@@ -12,7 +12,7 @@
  * of the vector are left. */
 #define TIMES 8
 
-/* NAN if any value is NAN, else infinity if a value is infinite. */
+/* Returns the largest magnitude of n values; NAN if any value is NAN, else infinity if a value is infinite. */
 double organ_max_magnitude(const double *values, size_t n)
 {
     double max = 0;
@@ -26,7 +26,7 @@ double organ_max_magnitude(const double *values, size_t n)
     return max;
 }
 
-/* The numbers are drawn in FP32 and widened. */
+/* Fills a vector with n pseudo-random values in [-1, 1), drawn in FP32 and widened. */
 void organ_random_vector(uint64_t seed, double *values, size_t n)
 {
     float some[256];
@@ -53,9 +53,9 @@ static double normalise_length(const organ_kernels *kernels, double *z, size_t n
     return max * length;
 }
 
-/* Gram-Schmidt. Subtracts the projections again if at most 0.7 of the length is left: the rounding errors of the last
- * time are then not small relative to the rest. If less than 1e-14 is left, the vector was a combination of the others.
- */
+/* Makes vector `at` orthonormal to the vectors before it by Gram-Schmidt. Subtracts the projections again if at most
+ * 0.7 of the length is left: the rounding errors of the last time are then not small relative to the rest. If less than
+ * 1e-14 is left, the vector was a combination of the others and is replaced by a random one. */
 double organ_orthonormal_next(const organ_kernels *kernels, double *vectors, size_t at, size_t n)
 {
     double *const z = vectors + at * n, left = normalise_length(kernels, z, n), share = 0;

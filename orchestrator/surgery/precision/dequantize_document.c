@@ -110,16 +110,19 @@ static const organ_struct_field results_fields[] = {ORGAN_STRUCT_FIELD(organ_deq
                                                     ORGAN_STRUCT_FIELD(organ_dequantize_part, nan, U64),
                                                     ORGAN_STRUCT_FIELD(organ_dequantize_part, note, TEXT)};
 
+/* Returns the members of a finished part for its journal line. */
 json_t *organ_dequantize_results(const organ_dequantize_part *part)
 {
     return ORGAN_STRUCT_ADD(json_object(), results_fields, part);
 }
 
+/* Implements organ_write.recall: restores the figures of part `at` from its journal line. */
 bool organ_dequantize_recall(void *context, size_t at, const json_t *results)
 {
     return ORGAN_STRUCT_READ(results, results_fields, &((organ_dequantize_job *)context)->parts[at]);
 }
 
+/* Implements organ_write.parameters: type of the converted weights and shard limit. */
 json_t *organ_dequantize_parameters(void *context)
 {
     const organ_dequantize_job *const job = context;
@@ -132,6 +135,7 @@ static const organ_weight *dequantised_weight(const void *job, size_t k)
     return ((const organ_dequantize_job *)job)->parts[k].weight;
 }
 
+/* Implements organ_write.document: the members of the report. NULL if memory cannot be allocated. */
 json_t *organ_dequantize_document(void *context, const organ_writing *made)
 {
     const organ_dequantize_job *const job = context;

@@ -107,6 +107,7 @@ static organ_status begin_part(void *context, size_t item, const char *note, org
     return ORGAN_OK;
 }
 
+/* Decodes the weights that this rank must still make, in strips on all workers, and writes them. */
 organ_status organ_dequantize_pass(organ_dequantize_job *job, organ_error *error)
 {
     organ_weight_item *const items = calloc(job->part_count + 1, sizeof *items);

@@ -22,12 +22,14 @@ static organ_code encoding_rows_code(const organ_encoding *encoding)
     return encoding->grid.bits == 0 ? ORGAN_CODE_E4M3 : ORGAN_CODE_I8;
 }
 
+/* Returns the bytes of the codes or blocks of a row of `cols` values. */
 size_t organ_encoding_row_bytes(const organ_encoding *encoding, size_t cols)
 {
     const organ_dtype_info *const type = organ_dtype_describe(encoding->codes);
     return organ_encoding_is_packed(encoding) ? cols / 8 * encoding->grid.bits : cols / type->elements * type->bytes;
 }
 
+/* Returns the number of consecutive rows that share their scales. */
 size_t organ_encoding_band(const organ_encoding *encoding, size_t rows)
 {
     return organ_grid_band(&encoding->grid, rows);
@@ -72,6 +74,7 @@ static void encoding_rows_decode_packed(const organ_encoding *encoding, const or
     }
 }
 
+/* Decodes the stored codes of a row to FP32; blocks of GGUF contain their scales. */
 void organ_encoding_decode(const organ_encoding *encoding, const organ_kernels *kernels, const void *codes,
                            const float *scales, size_t cols, float *values)
 {
@@ -85,6 +88,7 @@ void organ_encoding_decode(const organ_encoding *encoding, const organ_kernels *
             codes, scales, NULL, organ_grid_group(&encoding->grid, cols), values, cols);
 }
 
+/* Searches for the scales of each GGUF block of `rows` rows and writes the blocks. */
 void organ_encoding_fit(const organ_encoding *encoding, const organ_kernels *kernels, const float *values,
                         const float *weights, size_t rows, size_t cols, void *blocks)
 {
@@ -92,8 +96,8 @@ void organ_encoding_fit(const organ_encoding *encoding, const organ_kernels *ker
     kernels->fit[kind->type](values, weights, cols, blocks, rows * cols / kind->elements);
 }
 
-/* 4-bit codes and codes of one byte have kernels. Other widths are encoded as int8, TOGETHER codes at a time, and then
- * packed. */
+/* Encodes a row to the codes nearest to its values. 4-bit codes and codes of one byte have kernels. Other widths are
+ * encoded as int8, TOGETHER codes at a time, and then packed. */
 void organ_encoding_encode(const organ_encoding *encoding, const organ_kernels *kernels, const float *values,
                            const float *scales, size_t cols, void *codes)
 {
@@ -116,11 +120,13 @@ void organ_encoding_encode(const organ_encoding *encoding, const organ_kernels *
     }
 }
 
+/* Returns the bytes of a scale in the tensor of scales; 0 for GGUF. */
 size_t organ_encoding_scale_bytes(const organ_encoding *encoding)
 {
     return organ_encoding_is_gguf(encoding) ? 0 : organ_dtype_describe(encoding->scales)->bytes;
 }
 
+/* Converts n scales to the type of the tensor of scales, FP32 or BF16. */
 void organ_encoding_store_scales(const organ_encoding *encoding, const organ_kernels *kernels, const float *scales,
                                  size_t n, void *stored)
 {
@@ -130,6 +136,7 @@ void organ_encoding_store_scales(const organ_encoding *encoding, const organ_ker
         kernels->f32_to_bf16(scales, stored, n);
 }
 
+/* Converts n scales from the type of the tensor of scales, FP32 or BF16. */
 void organ_encoding_load_scales(const organ_encoding *encoding, const organ_kernels *kernels, const void *stored,
                                 size_t n, float *scales)
 {
@@ -169,11 +176,13 @@ static void encoding_rows_multiply(float *restrict values, const float *restrict
             values[at + l] *= by[at + l];
 }
 
+/* Returns the length of an array of losses: only GGUF has weighted ones. */
 size_t organ_encoding_losses(const organ_encoding *encoding)
 {
     return organ_encoding_is_gguf(encoding) ? ORGAN_LOSSES : 1;
 }
 
+/* Adds the losses `more` to `sums`. */
 void organ_encoding_add_losses(const organ_encoding *encoding, organ_encoding_loss *sums,
                                const organ_encoding_loss *more)
 {
@@ -191,6 +200,8 @@ static void encoding_rows_add(const organ_kernels *kernels, const float *values,
     sums->error_squares += encoding_rows_squares(kernels, errors, n);
 }
 
+/* Adds the squares of `rows` rows, and of their errors, to `sums`; with `roots` also those weighted by column. Replaces
+ * `back`, the decoded values, by the errors. */
 void organ_encoding_add_row_losses(const organ_kernels *kernels, float *values, float *back, const float *roots,
                                    size_t rows, size_t cols, organ_encoding_loss *sums)
 {

@@ -60,8 +60,8 @@ static bool order_block(organ_gptq_inputs *in, size_t start, size_t width)
     return true;
 }
 
-/* For each block of H: sorts the columns, copies the block in this order and factorises the copy. If a factorisation
- * fails, H is not positive definite in spite of the damping. */
+/* Computes H and the factor U of its inverse. For each block of H: sorts the columns, copies the block in this order
+ * and factorises the copy. If that fails, H is not positive definite in spite of the damping. */
 organ_status organ_gptq_inputs_open(const organ_engine *engine, const organ_calibration *calibration, const char *name,
                                     organ_gptq_inputs *in, organ_error *error)
 {
@@ -89,6 +89,7 @@ organ_status organ_gptq_inputs_open(const organ_engine *engine, const organ_cali
     return ORGAN_OK;
 }
 
+/* Frees the arrays and sets all members to 0. */
 void organ_gptq_inputs_close(organ_gptq_inputs *in)
 {
     free(in->h);
@@ -97,6 +98,7 @@ void organ_gptq_inputs_close(organ_gptq_inputs *in)
     *in = (organ_gptq_inputs){0};
 }
 
+/* Opens the inputs of `calibration`, unless `in` has them already. */
 organ_status organ_gptq_inputs_reopen(const organ_engine *engine, const organ_calibration *calibration,
                                       const char *name, organ_gptq_inputs *in, organ_error *error)
 {
@@ -446,8 +448,8 @@ static size_t worker_scratch_bytes(const organ_gptq_job *job)
     return organ_max(max, row_bytes(&job->matrix->grid, job->cols));
 }
 
-/* Adds job.field, gptq.values and m->values, job.scales and gptq.scales, both arrays of losses, and the factorisation
- * of H. */
+/* Returns the bytes of job.field, gptq.values and m->values, job.scales and gptq.scales, both arrays of losses, and the
+ * factorisation of H. */
 uint64_t organ_gptq_memory(const organ_grid *grid, uint64_t rows, uint64_t cols)
 {
     const uint64_t numbers = organ_grid_numbers(grid, (size_t)cols), padded = (rows + STRIP - 1) / STRIP * STRIP;

@@ -58,6 +58,7 @@ static refit_buffers lay_out_refit(const organ_gptq_job *job, float *at)
     return b;
 }
 
+/* Returns the scratch bytes of a worker: the buffers of lay_out_refit. */
 size_t organ_gptq_scales_room(const organ_gptq_job *job)
 {
     const size_t rows = rows_at_once(job), unknowns = unknowns_of(job);
@@ -240,6 +241,7 @@ static void solve_rows(void *context, size_t index, size_t worker)
     }
 }
 
+/* Refits the scales and minima of all rows for fixed codes, on all workers. */
 void organ_gptq_scales(organ_gptq_job *job)
 {
     const size_t rows = rows_at_once(job);

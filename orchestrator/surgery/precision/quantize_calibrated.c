@@ -371,6 +371,7 @@ static organ_status quantize_calibrated_open_walk(organ_quantize_job *job, const
                                       &job->calib, error);
 }
 
+/* Opens the calibration run on `targets` and closes it again, to return its errors before costs are measured. */
 organ_status organ_quantize_check_text(organ_quantize_job *job, const organ_targets *targets, organ_error *error)
 {
     quantize_calibrated_open_walk(job, targets, error);
@@ -379,6 +380,7 @@ organ_status organ_quantize_check_text(organ_quantize_job *job, const organ_targ
     return error->status;
 }
 
+/* Returns the work of GPTQ, and of pruning if there is any, on one matrix. */
 organ_plan_solve organ_quantize_solve(const organ_quantize_job *job)
 {
     const organ_plan_solve none = {0}, *const pruning = job->pruning ? &job->pruning->solve : &none;
@@ -407,6 +409,8 @@ static organ_status list_calibrated(organ_quantize_job *job, organ_error *error)
                             "--method gptq: none of the targets is in a layer; embeddings and head are not calibrated");
 }
 
+/* Opens the calibration run on the calibrated parts, then the pruning method. If both need more --memory, the error
+ * names the larger amount. */
 organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *error)
 {
     if (list_calibrated(job, error) != ORGAN_OK)
@@ -415,6 +419,7 @@ organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *erro
     return job->pruning && job->pruning->open ? organ_memory_check_also(open_pruning, job, error) : error->status;
 }
 
+/* Begins the pruning, if there is any, and runs the calibration, whose callbacks quantise the parts. */
 organ_status organ_quantize_calibrated(organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_pruning *const pruning = job->pruning;
@@ -423,6 +428,7 @@ organ_status organ_quantize_calibrated(organ_quantize_job *job, organ_error *err
     return organ_calibration_run_layers(job->calib, error);
 }
 
+/* Closes what organ_quantize_open_text opened. */
 void organ_quantize_close_text(organ_quantize_job *job)
 {
     if (job->pruning && job->pruning->close)

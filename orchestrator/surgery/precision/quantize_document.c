@@ -176,7 +176,7 @@ static json_t *quantize_document_left_json(const void *context, size_t k)
                         SET("shape", organ_shape_json(left->tensor)), SET_TEXT("why", left->why));
 }
 
-/* Options that have no effect in this run are not members. */
+/* Implements organ_write.parameters. Options that have no effect in this run are not members. */
 json_t *organ_quantize_parameters(void *context)
 {
     const organ_quantize_job *const job = context;
@@ -217,8 +217,8 @@ static json_t *quantize_document_calibration_json(const organ_quantize_job *job)
     return object;
 }
 
-/* --memory and --scratch are members, because they decide whether second moments are whole matrices or diagonal blocks.
- */
+/* Implements organ_write.identity: further settings that must be equal in a resumed run. --memory and --scratch are
+ * among them, because they decide whether second moments are whole matrices or diagonal blocks. */
 json_t *organ_quantize_identity(void *context)
 {
     const organ_quantize_job *const job = context;
@@ -244,7 +244,7 @@ static json_t *quantize_document_matrices_json(const organ_quantize_job *job)
     return made;
 }
 
-/* NULL if memory cannot be allocated. */
+/* Implements organ_write.document: the members of the report. NULL if memory cannot be allocated. */
 json_t *organ_quantize_document(void *context, const organ_writing *made)
 {
     const organ_quantize_job *const job = context;

@@ -27,6 +27,8 @@ static const char *kind_obstacle(const organ_tensor *tensor)
     return NULL;
 }
 
+/* Returns the reason why the scheme cannot represent a target, whatever the group, as a constant sentence; NULL if it
+ * can. */
 const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_tensor *tensor)
 {
     const char *const kind = kind_obstacle(tensor);
@@ -47,6 +49,7 @@ typedef struct experts {
     size_t count;         /* number of their tensors, and entries of `layers` */
 } experts;
 
+/* Returns whether the tensor is a projection of a routed expert, or a stack of such projections. */
 bool organ_quantize_is_routed(const organ_tensor *tensor)
 {
     return tensor->anatomy.experts == ORGAN_EXPERTS_ROUTED && organ_role_describe(tensor->anatomy.role)->projection;
@@ -145,6 +148,8 @@ static organ_status find_experts_encoding(organ_quantize_job *job, const organ_e
     return *encoding ? ORGAN_OK : refuse_width(job, error);
 }
 
+/* Sets job->encodings: all routed experts get one encoding, other targets the one that fits the length of their rows.
+ */
 organ_status organ_quantize_forms(organ_quantize_job *job, organ_error *error)
 {
     const organ_encoding *of_experts = NULL;
@@ -171,6 +176,7 @@ static size_t packed_experts(const organ_quantize_job *job)
     return count;
 }
 
+/* Returns the number of matrices of routed experts that are not quantised, without stacks. */
 size_t organ_quantize_plain_experts(const organ_quantize_job *job)
 {
     size_t count = 0;
@@ -181,6 +187,7 @@ size_t organ_quantize_plain_experts(const organ_quantize_job *job)
     return count - packed_experts(job);
 }
 
+/* Returns whether config.json must list several encodings; a GGUF output has no config.json. */
 bool organ_quantize_has_several_encodings(const organ_quantize_job *job)
 {
     return !job->writer && (job->widths || job->regrouped);
@@ -283,6 +290,7 @@ static void note_mamba(const organ_quantize_job *job)
                             job->model->config.architecture, job->encoding->name);
 }
 
+/* Prints notes about targets with smaller groups, and about outputs that transformers cannot open. */
 void organ_quantize_note_loaders(const organ_quantize_job *job)
 {
     if (job->regrouped)

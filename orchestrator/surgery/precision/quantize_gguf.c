@@ -46,8 +46,9 @@ static bool is_head(const organ_model *model, const organ_tensor *tensor)
     return name_starts_with(tensor->name, "token_embd.") && !has_head(model);
 }
 
-/* Without --targets, token embeddings are quantised too, and the output head becomes Q6_K (Q8_0 with scheme q8_0), as
- * in llama.cpp, because errors of the head reach the logits directly. */
+/* Returns the encoding that --scheme asks for; NULL if the tensor is not a target. Without --targets, token embeddings
+ * are quantised too, and the output head becomes Q6_K (Q8_0 with scheme q8_0), as in llama.cpp, because errors of the
+ * head reach the logits directly. */
 const organ_encoding *organ_quantize_gguf_encoding_of(const organ_quantize_job *job, const organ_tensor *tensor)
 {
     if (job->targets.chosen[tensor - job->model->tensors])
@@ -59,6 +60,8 @@ const organ_encoding *organ_quantize_gguf_encoding_of(const organ_quantize_job *
     return is_embedding(tensor) ? job->encoding : NULL;
 }
 
+/* Returns the reason why GGUF blocks cannot represent a target; NULL if they can, or with *error set if memory cannot
+ * be allocated. */
 const char *organ_quantize_gguf_obstacle(organ_quantize_job *job, const organ_tensor *tensor, organ_error *error)
 {
     const uint64_t cols = organ_tensor_matrices(tensor).cols;
@@ -76,7 +79,8 @@ const char *organ_quantize_gguf_obstacle(organ_quantize_job *job, const organ_te
     return kept;
 }
 
-/* The block type of a tensor is that of --scheme, or a type with shorter blocks if the rows are not whole blocks. */
+/* Sets job->encodings: the block type of a tensor is that of --scheme, or one with shorter blocks if the rows are not
+ * whole blocks. */
 organ_status organ_quantize_gguf_forms(organ_quantize_job *job, organ_error *error)
 {
     job->encodings = calloc(job->model->tensor_count + 1, sizeof *job->encodings);
@@ -91,6 +95,7 @@ organ_status organ_quantize_gguf_forms(organ_quantize_job *job, organ_error *err
     return ORGAN_OK;
 }
 
+/* Prints notes about tensors whose block type differs from that of the scheme. */
 void organ_quantize_gguf_note(const organ_quantize_job *job)
 {
     const organ_quantize_part *first = NULL;
@@ -149,6 +154,7 @@ static bool needs_entry(const organ_quantize_job *job, const organ_tensor *tenso
     return false;
 }
 
+/* Opens --imatrix, if it is set, and finds the entry of each part that needs one. */
 organ_status organ_quantize_gguf_open_imatrix(organ_quantize_job *job, organ_error *error)
 {
     organ_expert_census known = {0};
@@ -178,6 +184,7 @@ static void make_weights(float *weights, float *roots, size_t cols)
     }
 }
 
+/* Computes column weights of a matrix, and their roots, from the imatrix. */
 organ_status organ_quantize_gguf_weigh(const organ_quantize_job *job, const organ_quantize_part *part, uint64_t matrix,
                                        float *weights, float *roots, organ_error *error)
 {
@@ -208,6 +215,8 @@ static organ_status note_imatrix(const organ_quantize_job *job, organ_error *err
     return error->status;
 }
 
+/* Creates job->writer: the key-values of the model with general.file_type, general.quantization_version, and those
+ * about the imatrix. */
 organ_status organ_quantize_gguf_metadata(organ_quantize_job *job, organ_error *error)
 {
     const organ_gguf *const gguf = job->model->gguf;

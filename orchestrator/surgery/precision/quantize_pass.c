@@ -229,6 +229,7 @@ static organ_status retire_greatest(void *context, const organ_weight_strip *str
     return ORGAN_OK;
 }
 
+/* Fails because a tensor has values that are not finite. */
 organ_status organ_quantize_refuse_values(const char *tensor, organ_error *error)
 {
     return organ_fail(
@@ -236,6 +237,7 @@ organ_status organ_quantize_refuse_values(const char *tensor, organ_error *error
         "tensor '%s' has values that are NaN or infinite, which cannot be scaled: exclude it with --targets", tensor);
 }
 
+/* Writes rows and columns of a part to its tensor of the shape, if codes are packed. */
 organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quantize_part *part, organ_error *error)
 {
     const int64_t shape[2] = {(int64_t)part->rows, (int64_t)part->cols};
@@ -338,11 +340,13 @@ static organ_status with_items(organ_quantize_job *job, use_items *use, organ_er
     return error->status;
 }
 
+/* Writes codes and scales of the parts that are not calibrated. */
 organ_status organ_quantize_pass(organ_quantize_job *job, organ_error *error)
 {
     return with_items(job, run_passes, error);
 }
 
+/* Adds memory and work of organ_quantize_pass to the plan of a dry run. */
 organ_status organ_quantize_estimate_pass(organ_quantize_job *job, organ_error *error)
 {
     return with_items(job, quantize_pass_estimate, error);

@@ -11,6 +11,7 @@
 
 static const uint64_t two[] = {2}; /* shape of the tensor NAME.weight_shape, which contains rows and columns */
 
+/* Returns whether --method is gptq, which needs a calibration text. */
 bool organ_quantize_by_text(const organ_quantize_options *o) { return o->method && strcmp(o->method, "gptq") == 0; }
 
 /* Returns `weight`, a name that ends in "weight", with that end replaced: "X.weight" with `end` "weight_scale" gives
@@ -155,8 +156,8 @@ static organ_status refuse_without_targets(const organ_quantize_job *job, organ_
                       job->options->scheme, job->left_out[0].tensor->name, job->left_out[0].why);
 }
 
-/* A tensor of the model becomes at most 3 pieces (codes, scales, shape), one unit and one part, which sets the
- * capacities. */
+/* Lists pieces, units and parts of the output. A tensor of the model becomes at most 3 pieces (codes, scales, shape),
+ * one unit and one part, which sets the capacities. */
 organ_status organ_quantize_list_parts(organ_quantize_job *job, organ_error *error)
 {
     const size_t capacity = job->model->tensor_count + 1;

@@ -47,6 +47,7 @@ static const organ_quantize_choice *details_of(const organ_quantize_widths *w, s
 
 /* ---- options ---- */
 
+/* Returns ORGAN_USAGE if --allocate, --budget, --one-width and --method do not fit the scheme. */
 organ_status organ_quantize_widths_check(const organ_quantize_options *o, bool mixed, organ_error *error)
 {
     const organ_allocate_options *const a = &o->allocate;
@@ -542,7 +543,8 @@ static organ_status quantize_widths_check_output(const organ_quantize_job *job, 
     return organ_output_check(o->write.output, organ_output_like(job->model), o->write.force, error);
 }
 
-/* If no target can be quantised, returns ORGAN_OK without curves; organ_quantize_list_parts then reports the error. */
+/* Measures or reads the costs of widths, divides the budget, and sets job->encodings. If no target can be quantised,
+ * returns ORGAN_OK without curves; organ_quantize_list_parts then reports the error. */
 organ_status organ_quantize_widths_find(organ_quantize_job *job, organ_error *error)
 {
     organ_quantize_widths *const w = job->widths = calloc(1, sizeof *w);
@@ -559,6 +561,7 @@ organ_status organ_quantize_widths_find(organ_quantize_job *job, organ_error *er
     return ORGAN_OK;
 }
 
+/* Frees the state of mixed widths, also after an error of organ_quantize_widths_find. */
 void organ_quantize_widths_close(organ_quantize_widths *w)
 {
     if (!w)

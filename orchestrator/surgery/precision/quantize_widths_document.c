@@ -7,6 +7,7 @@
 
 #include <math.h>
 
+/* Returns the member "allocation" of the parameters: the options of the division. */
 json_t *organ_quantize_widths_parameters(const organ_quantize_options *o)
 {
     const organ_allocate_options *const a = &o->allocate;
@@ -48,6 +49,7 @@ static json_t *exchanges_json(const organ_quantize_widths *w)
                         SET_REAL("after", r->after));
 }
 
+/* Returns the member "allocation" of the report: budget, costs, and the width of each tensor. */
 json_t *organ_quantize_widths_json(const organ_quantize_widths *w)
 {
     const organ_quantize_options *const o = w->job->options;
