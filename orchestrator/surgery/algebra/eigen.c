@@ -53,8 +53,8 @@ static void make_reflector(eigen *x, size_t i)
 }
 
 /* Applies the last step to the rows above row i: subtracts v w^T + w v^T (v NULL: there is nothing to apply). Computes
- * product = A x, where x is the Householder vector in row i. Does both for a row at a time, so that A is read from
- * memory once. */
+ * product = A next, where `next` is the Householder vector in row i. Does both for a row at a time, so that A is read
+ * from memory once. */
 static void update_and_multiply(const eigen *x, size_t i, const double *v, const double *w, double *product)
 {
     const double *const next = x->a + i * x->n;

@@ -31,7 +31,8 @@ static void copy_strip(void *context, const organ_strip *strip, size_t worker)
 }
 
 /* Reads all strips of the matrix into memory and computes its SVD. Passes the transpose W^T = V diag(sigma) U^T to
- * organ_dense_svd, so U and V change places. */
+ * organ_dense_svd, so U and V change places. Returns the errors of organ_strips_run, or ORGAN_IO if memory cannot be
+ * allocated. */
 static organ_status exact_svd(organ_strips *strips, size_t rank, organ_svd *svd, organ_error *error)
 {
     const organ_rows *matrix = organ_strips_matrix(strips);

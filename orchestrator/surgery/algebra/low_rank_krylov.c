@@ -23,23 +23,23 @@
 
 /* State of the iteration. */
 typedef struct krylov {
-    organ_strips *strips; /* W */
-    size_t m, n;          /* rows and columns of W */
-    size_t rank;          /* vectors of the result */
-    size_t l;             /* vectors that a restart keeps: rank + oversampling */
-    size_t b;             /* vectors of a block */
-    size_t max;           /* vectors of the basis for which there is memory */
-    size_t k;             /* vectors of the basis V, for which H is known */
-    float *basis;         /* [max + b][n]: V, then the newest block, which is not in H yet */
-    float *block;         /* [b][n]: W^T W of the newest block, then (orthonormal) the next block */
-    float *image;         /* [l][m]: W times the vectors of `source` */
-    float *h;             /* H, symmetric, row i from h[i * max] on: [max][max] */
-    float *c;             /* [b][max]: row i has the coefficients of vector i of `block` in the basis */
-    float *best;          /* [l][max]: coefficients in the basis of the best l vectors, the best first */
-    double *square;       /* copy of H, which the eigensolver overwrites: [k][k] */
-    double *values;       /* all eigenvalues of H, descending */
-    double *vectors;      /* eigenvectors of H: [requested][k] */
-    double *eigen_scratch;
+    organ_strips *strips;  /* W */
+    size_t m, n;           /* rows and columns of W */
+    size_t rank;           /* vectors of the result */
+    size_t l;              /* vectors that a restart keeps: rank + oversampling */
+    size_t b;              /* vectors of a block */
+    size_t max;            /* vectors of the basis for which there is memory */
+    size_t k;              /* vectors of the basis V, for which H is known */
+    float *basis;          /* [max + b][n]: V, then the newest block, which is not in H yet */
+    float *block;          /* [b][n]: W^T W of the newest block, then (orthonormal) the next block */
+    float *image;          /* [l][m]: W times the vectors of `source` */
+    float *h;              /* H, symmetric, row i from h[i * max] on: [max][max] */
+    float *c;              /* [b][max]: row i has the coefficients of vector i of `block` in the basis */
+    float *best;           /* [l][max]: coefficients in the basis of the best l vectors, the best first */
+    double *square;        /* copy of H, which the eigensolver overwrites: [k][k] */
+    double *values;        /* all eigenvalues of H, descending */
+    double *vectors;       /* eigenvectors of H: [requested][k] */
+    double *eigen_scratch; /* of organ_symmetric_eigen */
     /* W is multiplied by 2^(halves[0] + halves[1]), so that squares neither overflow nor vanish. The factor is applied
      * as two factors, to the vectors before and after a product, because one of them alone may leave the range of FP32.
      */
@@ -187,8 +187,9 @@ static double captured_energy(const krylov *y)
     return sum;
 }
 
-/* Reduces V to the l eigenvectors of H with the largest eigenvalues (a thick restart), in which H is diagonal. Returns
- * false if the eigensolver fails. */
+/* Replaces V by the l best combinations of its vectors (a thick restart): the eigenvectors of H with the largest
+ * eigenvalues have the coefficients. H becomes the diagonal matrix of these eigenvalues. Returns false if the
+ * eigensolver fails. */
 static bool restart_with_best(krylov *y)
 {
     if (!eigen_of_projection(y, y->l))

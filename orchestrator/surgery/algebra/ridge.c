@@ -15,7 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LARGEST  1e15f /* greatest magnitude of an input: sums of its squares stay far below the largest FP32 */
+/* greatest magnitude of inputs and targets: sums of their squares stay far below the largest FP32 */
+#define LARGEST  1e15f
 #define TOO_MUCH (UINT64_C(1) << 62) /* bytes of memory that count as too many */
 
 const double organ_ridge_lambdas[ORGAN_RIDGE_LAMBDAS] = {0.01, 0.03, 0.1, 0.3, 1};

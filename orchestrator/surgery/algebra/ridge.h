@@ -25,8 +25,8 @@ typedef struct organ_ridge_shape {
     size_t used;                      /* number of blocks that each token uses; its inputs of the other blocks are 0 */
     size_t outputs;                   /* columns of R and D */
     size_t largest;                   /* for tests: replaces ORGAN_RIDGE_LARGEST; 0: does not */
-    /* directory for a file with the inputs of tokens, if D is solved block by block; NULL: they are in memory. Changes
-     * no bit of the result. Must outlive the ridge */
+    /* Directory for a file with the inputs of tokens, if D is solved block by block; NULL: they are in memory. Changes
+     * no bit of the result. Must outlive the ridge. */
     const char *scratch;
 } organ_ridge_shape;
 
@@ -83,7 +83,8 @@ organ_status organ_ridge_solve(organ_ridge *ridge, double lambda, bool *found, o
  * if no D was found. */
 void organ_ridge_block(organ_ridge *ridge, size_t block, float *values);
 
-/* Estimate for dry runs: average number of sweeps over all inputs if D is solved block by block. */
+/* Estimate for dry runs: average number of sweeps over all inputs if D is solved block by block, over all lambdas of
+ * organ_ridge_choose together. */
 #define ORGAN_RIDGE_SWEEPS 60.0
 
 #endif

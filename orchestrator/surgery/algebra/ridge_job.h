@@ -70,9 +70,9 @@ typedef struct organ_ridge_solver {
      * Sets *rhs to the right-hand sides, [rows of the matrix][outputs]. Returns the number of rows. NULL if `solve` is
      * set. */
     size_t (*prepare)(organ_ridge *ridge, bool all, double shift, const float **rhs);
-    double (*held_error)(
-        organ_ridge *ridge); /* returns ||R - Z D||^2 over the held-out tokens, D being fitted to FIT */
-    void (*block)(organ_ridge *ridge, size_t block, float *values); /* as organ_ridge_block, if D was found */
+    /* Returns ||R - Z D||^2 over the held-out tokens for the D that was last fitted to FIT. */
+    double (*held_error)(organ_ridge *ridge);
+    void (*block)(organ_ridge *ridge, size_t block, float *values); /* organ_ridge_block; called if D was found */
 } organ_ridge_solver;
 
 extern const organ_ridge_solver organ_ridge_by_inputs, organ_ridge_by_tokens, organ_ridge_by_blocks;

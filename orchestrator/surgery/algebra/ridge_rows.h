@@ -17,7 +17,7 @@
 /* Rows of one block and part that organ_ridge_rows_read has read; valid until its next call. */
 typedef struct organ_ridge_batch {
     size_t rows; /* ORGAN_RIDGE_READ, or fewer at the end of the block and part */
-    /* number of the token of each row: tokens of FIT from 0 on, then those of HELD. No token occurs twice */
+    /* Number of the token of each row: tokens of FIT from 0 on, then those of HELD. No token occurs twice. */
     const uint32_t *tokens;
     const float *inputs; /* [rows][width] */
 } organ_ridge_batch;

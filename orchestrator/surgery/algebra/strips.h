@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * A matrix as strips of rows in FP32, for algorithms that read it several times: the strips stay in memory if they fit,
- * else they are read again in each pass. The division into strips depends only on the
- * number of rows. */
+ * else they are read again in each pass. The division into strips depends only on the number of rows. */
 #ifndef ORGAN_STRIPS_H
 #define ORGAN_STRIPS_H
 

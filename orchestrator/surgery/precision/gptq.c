@@ -17,7 +17,7 @@
 
 #define STRIP     ORGAN_GPTQ_STRIP
 #define PANEL     ((size_t)256) /* columns of W - values that a worker multiplies by H at a time */
-#define CLIPPINGS 16            /* number of scales that are tried: whole x (1 - k / 32), k = 0 .. 15 */
+#define CLIPPINGS 16 /* number of scales that are tried for a group: the present one x (1 - k / 32), k = 0 .. 15 */
 /* Greatest number of bits of codes whose first scales are clipped: at 8 bits clipping raises the error by 5 %. */
 #define CLIPPED_BITS 4u
 #define ROUNDS       4 /* rounds of the refit: each refits scales, then improves codes by coordinate descent */

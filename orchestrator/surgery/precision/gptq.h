@@ -26,9 +26,9 @@ typedef struct organ_gptq_inputs {
  * not positive definite, ORGAN_IO if memory cannot be allocated. The caller closes `inputs` in any case. */
 organ_status organ_gptq_inputs_open(const organ_engine *engine, const organ_calibration *calibration, const char *name,
                                     organ_gptq_inputs *inputs, organ_error *error);
-void organ_gptq_inputs_close(organ_gptq_inputs *inputs);
-/* Does nothing if `inputs` are already those of `calibration`; else closes them and calls organ_gptq_inputs_open.
- * Consecutive matrices with the same inputs so factorise H once. */
+void organ_gptq_inputs_close(organ_gptq_inputs *inputs); /* allowed on a zeroed structure */
+/* Does nothing if `inputs` are already those of `calibration`; else closes them and calls organ_gptq_inputs_open. So H
+ * is factorised once for consecutive matrices with the same inputs. */
 organ_status organ_gptq_inputs_reopen(const organ_engine *engine, const organ_calibration *calibration,
                                       const char *name, organ_gptq_inputs *inputs, organ_error *error);
 

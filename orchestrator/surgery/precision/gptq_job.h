@@ -17,8 +17,8 @@
 /* State of GPTQ on the rows of this rank. */
 typedef struct organ_gptq_job {
     const organ_gptq_inputs *inputs;
-    organ_gptq *whole;  /* the matrix */
-    organ_gptq *matrix; /* its rows first .. first + rows - 1, those of this rank, as a matrix */
+    organ_gptq *whole;  /* the matrix with the rows of all ranks */
+    organ_gptq *matrix; /* rows first .. first + rows - 1 of `whole`, those of this rank, as a matrix */
     size_t first;
     size_t rows, cols;    /* of `matrix` */
     size_t group, groups; /* columns of a group; groups of a row */

@@ -7,7 +7,8 @@
 #include "kernels/ggml_parts.h"
 #include "kernels/kernels.h"
 
-/* Bounds of column weights in the search for the scales of GGUF blocks. The weights of all columns have the mean 1. */
+/* Bounds of column weights in the search for the scales of GGUF blocks and in the choice of clipped scales. The weights
+ * of all columns have the mean 1. */
 #define ORGAN_MIN_WEIGHT 0x1p-20
 #define ORGAN_MAX_WEIGHT 0x1p24
 
@@ -34,7 +35,7 @@ typedef struct organ_grid {
  * integer codes, as in compressed-tensors; 448, the largest code, for E4M3. */
 float organ_grid_max(const organ_grid *grid);
 /* Returns the scale of values whose greatest magnitude is `greatest`, rounded to the type in which it is stored: FP32
- * for ORGAN_SCALE_BLOCK, else BF16. If all values are 0, returns 1 for ORGAN_SCALE_BLOCK, else 2^-7. Not for GGUF. */
+ * for ORGAN_SCALE_BLOCK, else BF16. If it rounds to 0, returns 1 for ORGAN_SCALE_BLOCK, else 2^-7. Not for GGUF. */
 float organ_grid_scale(const organ_grid *grid, const organ_kernels *kernels, float greatest);
 /* Returns `scale` rounded to the type in which it is stored: FP32 for blocks, F16 for GGUF, else BF16. */
 float organ_grid_stored(const organ_grid *grid, const organ_kernels *kernels, float scale);

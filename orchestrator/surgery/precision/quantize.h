@@ -65,10 +65,10 @@ typedef struct organ_quantize_options {
  *   - ORGAN_USAGE if options are invalid, or the scheme is for models of the other format;
  *   - ORGAN_BAD_INPUT if model or imatrix is malformed or changed during the run, if the model is already quantised,
  *     if no group divides the width of the routed experts, if the imatrix has no entry for a target, or if a target
- * contains NaN or infinite values;
+ *     has NaN or infinite values;
  *   - ORGAN_IO or ORGAN_INTERRUPTED;
- *   - with gptq also the errors of organ_calibration_run_open and organ_calibration_run_layers; ORGAN_USAGE if a
- * resumed run has another --memory;
+ *   - with gptq also the errors of organ_calibration_run_open and organ_calibration_run_layers, and ORGAN_USAGE if a
+ *     resumed run has another --memory;
  *   - with `evaluate` also the errors of organ_perplexity, before any output is written if organ can detect them then.
  *     After a later error the finished output stays, and *report is set and contains the reason for the missing
  *     score. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Chooses the encoding of each target of a safetensors model. Loaders hold the routed experts of a layer as one or two
- * stacked tensors, and transformers reads one scheme for the experts of all layers. So all routed experts get one
- * encoding; if none fits, the run is refused before anything is written. */
+ * Chooses the encoding of each target of a safetensors model. Loaders store the routed experts of a layer as one or two
+ * stacked tensors, and transformers reads one encoding for the experts of all layers. So all routed experts get one
+ * encoding; if none fits, organ quantize fails before it writes anything. */
 #include "orchestrator/surgery/precision/quantize_job.h"
 #include "formats/base/path.h"
 #include "orchestrator/machine/extent.h"

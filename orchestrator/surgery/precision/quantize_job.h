@@ -43,7 +43,7 @@ typedef struct organ_quantize_part {
     const char *entry;  /* name of its entry in the imatrix; NULL: the imatrix does not weight its columns */
     uint64_t unreached; /* number of its matrices (experts) that got no token of the imatrix's text */
     uint64_t experts;   /* result of organ_experts_of_role, an argument of organ_importance_norms */
-    organ_encoding_loss loss[ORGAN_LOSSES]; /* squares of the weights and of their errors; index: ORGAN_LOSS ... */
+    organ_encoding_loss loss[ORGAN_LOSSES]; /* squares of the weights and of their errors; indices: ORGAN_LOSS .. */
     bool calibrated; /* true: GPTQ chooses codes on the calibration text; false: each code is nearest to its weight */
     uint64_t matrices_done;                /* number of its matrices that GPTQ has encoded */
     double energy, gptq_loss, output_loss; /* sums of organ_gptq.energy, gptq_loss and loss */
@@ -71,8 +71,8 @@ typedef struct organ_quantize_job {
     organ_model *model;
     organ_weights *weights; /* weights of a safetensors model; NULL for GGUF */
     organ_weight *plain;    /* GGUF: each tensor of the model as a weight; NULL for safetensors */
-    const organ_weight
-        *candidates; /* all weights of the model, some of which are targets: weights->weights or `plain` */
+    /* All weights of the model, some of which are targets: weights->weights or `plain`. */
+    const organ_weight *candidates;
     size_t candidate_count;
     organ_targets targets; /* targets of --targets, or the default ones */
     /* A flag for each tensor of the model: true for a target that no layer multiplies inputs by, so that GPTQ cannot
@@ -85,7 +85,8 @@ typedef struct organ_quantize_job {
     const organ_encoding **encodings; /* encoding of each tensor of the model; NULL entry: the tensor stays unchanged */
     organ_shard_piece *pieces;        /* tensors of the output */
     size_t piece_count;
-    organ_unit *units; /* organ_unit.item is an index of `parts`; not valid for tensors that are copied */
+    /* pieces that are made from one source tensor. organ_unit.item is an index of `parts`, except for copied tensors */
+    organ_unit *units;
     size_t unit_count;
     organ_quantize_part *parts; /* the targets that are quantised */
     size_t part_count;
@@ -99,11 +100,11 @@ typedef struct organ_quantize_job {
     organ_targets calibrated_targets;       /* tensors of the calibrated parts */
     organ_quantize_part **calibrated_parts; /* calibrated_parts[k]: the part of calibrated_targets.tensors[k] */
     organ_calibration_run *calib; /* run of the calibration text through the model; NULL: no part is calibrated */
-    /* second moments prepared for the last matrix; matrices with the same inputs share them */
+    /* Second moments prepared for the last matrix; matrices with the same inputs share them. */
     organ_gptq_inputs inputs;
     organ_plan plan;    /* dry run: memory and work, without reading the model and writing the output */
     organ_writing *run; /* the output; set when organ_write_run calls `fill` */
-    /* during organ_quantize_pass: todo[k] is the part that item k of the weight pass encodes */
+    /* During organ_quantize_pass: todo[k] is the part that item k of the weight pass encodes. */
     organ_quantize_part **todo;
 } organ_quantize_job;
 
@@ -132,7 +133,7 @@ organ_status organ_quantize_estimate_pass(organ_quantize_job *job, organ_error *
 /* Fails with ORGAN_BAD_INPUT: tensor `tensor` has NaN or infinite values. Returns that status. */
 organ_status organ_quantize_refuse_values(const char *tensor, organ_error *error);
 
-/* Writes the tensor of a part that contains its shape, if codes are packed; else does nothing. */
+/* Writes NAME.weight_shape, the rows and columns of a part, if codes are packed; does nothing for other parts. */
 organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quantize_part *part, organ_error *error);
 
 /* ---- a calibration text ---- */

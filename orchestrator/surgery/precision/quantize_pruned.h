@@ -20,12 +20,12 @@ typedef struct organ_quantize_held {
 /* A pruning method. All callbacks get `context` as first argument. */
 typedef struct organ_quantize_pruning {
     void *context;
-    const char *method;                  /* name for messages */
-    organ_calibration_inputs_of streams; /* as in organ_calibration_run_options */
-    bool moments_only;                   /* as in organ_calibration_run_options */
-    size_t reserve;                      /* as in organ_calibration_run_options */
-    uint64_t seed;                       /* as in organ_calibration_run_options */
-    bool rows;                           /* as in organ_calibration_work */
+    const char *method;                  /* name of the method, for messages */
+    organ_calibration_inputs_of streams; /* the inputs on which matrices are calibrated */
+    bool moments_only; /* the calibration computes second moments only: organ_calibration_run_options */
+    size_t reserve;    /* tokens of the text that calibration windows leave for `begin` */
+    uint64_t seed;     /* of the noise with which the calibration measures stability */
+    bool rows;         /* `prune` can share the rows of a matrix among ranks */
     /* Returns an upper bound of the bytes that `prune` needs for a matrix of rows x cols, including `keep`, but without
      * its weights and its calibration. */
     uint64_t (*memory)(void *context, uint64_t rows, uint64_t cols);
@@ -45,7 +45,8 @@ typedef struct organ_quantize_pruning {
 } organ_quantize_pruning;
 
 /* Same as organ_quantize_model with method gptq, which `options` must name, but prunes each matrix first. A target that
- * the scheme cannot represent is not pruned. Returns ORGAN_USAGE if the scheme is one of GGUF models. */
+ * the scheme cannot represent is not pruned. Returns ORGAN_USAGE if the scheme is one of GGUF models. With `pruning`
+ * NULL it is organ_quantize_model. */
 organ_status organ_quantize_pruned(const organ_quantize_options *options, const organ_quantize_pruning *pruning,
                                    const organ_engine *engine, const organ_progress *progress, json_t **report,
                                    organ_error *error);

@@ -35,14 +35,14 @@ struct organ_quantize_widths {
     size_t *choice_of_curve;        /* choice_of_curve[t]: index of the choice of curve t */
     size_t *chosen;                 /* chosen[c]: level of choice c; ORGAN_WIDTH_LEVELS: unchanged */
     double *sizes; /* bits of the tensors of each choice at each level, [choices][ORGAN_WIDTH_CHOICES] */
-    /* bits that the targets may occupy, with scales; bits that they occupy at the chosen levels */
+    /* Bits that the targets may occupy, including scales; bits that they occupy at the chosen levels. */
     double budget, spent;
     size_t uniform;                     /* highest level that is within the budget if all choices have it */
     json_t *identity;                   /* model, text and options on which the curves depend */
     organ_curves_work work;             /* callbacks of `walk` */
     organ_curves *walk;                 /* the run that measures curves; NULL: not open */
     organ_exchanges_work exchange_work; /* callbacks of the exchanges between pairs of choices */
-    organ_exchanges_report exchanged;   /* results of the exchanges */
+    organ_exchanges_report exchanged;   /* results of the exchanges; zero if there were none */
     organ_gptq_inputs inputs;           /* second moments prepared for the last matrix */
     const organ_calibration *inputs_of; /* the calibration that `inputs` are prepared from; NULL: they are closed */
     int32_t layer;                      /* layer to which `inputs` belong */
