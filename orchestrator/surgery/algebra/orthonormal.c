@@ -55,11 +55,13 @@ static void reduce_panel(const reduction *q, size_t from, size_t width)
     for (size_t c = 0; c < width; c++) {
         double *const v = q->panel + c * n, products[BLOCK];
         float *const rounded = q->reflectors + (from + c) * q->n + from;
+        /* applies the earlier reflections of the block to vector c */
         for (size_t b = 0; b < c; b++) {
             const double *const other = q->panel + b * n;
             q->kernels->add_scaled_f64(v + b, -t[b][b] * q->kernels->dot_f64(other + b, v + b, n - b), other + b,
                                        n - b);
         }
+        /* stores column c of R: elements above the diagonal, then the diagonal element */
         for (size_t i = 0; i < c; i++)
             q->vectors[(from + c) * q->stride + from + i] = (float)v[i];
         const double before = v[c], length = sqrt(q->kernels->dot_f64(v + c, v + c, n - c));

@@ -60,7 +60,9 @@ uint64_t organ_ridge_memory(const organ_ridge_shape *shape)
     const double tiles = n / (double)ORGAN_RIDGE_TILE + 1;
     const double shared = 4 * (n + outputs) * rows + 4 * outputs * n +
                           (double)organ_inverse_factor_memory((uint64_t)n) + tiles * (double)sizeof(organ_product);
+    /* sums of both parts in FP64, and their chunks in FP32 */
     const double by_inputs = 16 * (n + outputs) * n + 8 * (double)ORGAN_RIDGE_CHUNK * (features + outputs);
+    /* for each token: a row of Z Z^T, the targets, and its rows of inputs with block and token */
     const double by_tokens = (4 * n + 4 * outputs + (4 * width + 12) * used) * tokens + 8 * blocks + 4 * width + 8;
     const double own = solver == &organ_ridge_by_inputs ? by_inputs : by_tokens;
     const double bytes = shared + (pieces ? organ_ridge_blocks_memory(shape) : own);

@@ -52,6 +52,7 @@ double organ_ridge_rows_memory(const organ_ridge_shape *shape)
     const double slots = (double)ORGAN_RIDGE_PARTS * (double)shape->blocks, batch = (double)ORGAN_RIDGE_BATCH;
     const double batches = tokens * (double)shape->used / batch + slots, values = 4 * batch * (double)shape->width;
     const double read = (double)ORGAN_RIDGE_READ * (4 * (double)shape->width + 4);
+    /* for each batch 4 bytes per token, a digest of 8, and 4 each for `rows` and `next` */
     return batches * (4 * batch + 16) + 8 * slots + read + (shape->scratch ? slots : batches) * values;
 }
 

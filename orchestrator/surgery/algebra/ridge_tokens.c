@@ -65,6 +65,7 @@ static void sort_rows(organ_ridge *ridge)
     const organ_ridge_shape *const s = &ridge->shape;
     const size_t rows = ridge->n * s->used;
     size_t *const begin = ridge->begin;
+    /* counts the rows of each block; the sums of the counts are the first rows of the blocks */
     for (size_t r = 0; r < rows; r++)
         begin[ridge->block[r] + 1]++;
     for (size_t b = 0; b < s->blocks; b++)
@@ -74,6 +75,7 @@ static void sort_rows(organ_ridge *ridge)
         ridge->token[to] = (uint32_t)(r / s->used);
         ridge->block[r] = (uint32_t)to;
     }
+    /* each begin[b] has advanced to the end of its block: shifts them back by one block */
     memmove(begin + 1, begin, s->blocks * sizeof *begin);
     begin[0] = 0;
     for (size_t r = 0; r < rows; r++)
@@ -130,6 +132,7 @@ static void add_tile(void *context, size_t index, size_t worker)
     unsigned char *const scratch = ridge->scratch + worker * ridge->worker_bytes;
     const double *const sums = (const double *)(const void *)(scratch + ORGAN_PRODUCT_SCRATCH);
     size_t row = 0, remaining = organ_pieces_of(ridge->n, TILE);
+    /* finds the row of tiles that has tile `index`; each row has one tile less than the row above */
     for (; index >= remaining; index -= remaining--)
         row += TILE;
     const size_t col = row + index * TILE;

@@ -30,6 +30,7 @@ static uint64_t infinity_bits(organ_dtype dtype)
  * time: adding 1 to the lowest bit of such a field carries into the sign bit. */
 static bool has_not_finite(organ_dtype dtype, const unsigned char *values, size_t bytes)
 {
+    /* `spread` repeats a number for each value of a word; `one`: lowest bit of each exponent field */
     const uint64_t spread = dtype == ORGAN_F32 ? 0x0000000100000001u : 0x0001000100010001u,
                    mask = infinity_bits(dtype) * spread;
     const uint64_t sign = (dtype == ORGAN_F32 ? 0x80000000u : 0x8000u) * spread;
@@ -40,7 +41,7 @@ static bool has_not_finite(organ_dtype dtype, const unsigned char *values, size_
         memcpy(&word, values + k, 8);
         any |= (word & mask) + one;
     }
-    word = 0;
+    word = 0; /* the last bytes, filled up with zeros */
     memcpy(&word, values + k, bytes - k);
     return ((any | ((word & mask) + one)) & sign) != 0;
 }

@@ -66,6 +66,7 @@ organ_status organ_gptq_inputs_open(const organ_engine *engine, const organ_cali
                                     organ_gptq_inputs *in, organ_error *error)
 {
     const organ_input_moments *const m = organ_calibration_moments(calibration);
+    /* `entries`: values in all diagonal blocks, of which the last has `rest` columns if that is not 0 */
     const size_t n = m->features, rest = n % m->block, entries = n / m->block * m->block * m->block + rest * rest;
     *in =
         (organ_gptq_inputs){.engine = engine, .of = calibration, .features = n, .block = m->block, .tokens = m->tokens};

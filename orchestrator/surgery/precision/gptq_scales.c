@@ -122,6 +122,7 @@ static void gptq_scales_add_chunk(const organ_gptq_job *job, const refit_buffers
     const float *const h = in->h + start * in->block + (chunk - start) * width;
     for (size_t panel = chunk; panel < start + width; panel += PANEL) {
         const size_t end = organ_min(panel + PANEL, start + width);
+        /* the codes of all rows, and with minima the row of ones */
         const organ_product product = {.m = rows + job->terms - 1,
                                        .n = end - panel,
                                        .k = columns,
@@ -130,6 +131,7 @@ static void gptq_scales_add_chunk(const organ_gptq_job *job, const refit_buffers
                                        .c = b->panel,
                                        .c_stride = PANEL};
         in->engine->kernels->product(&product, b->scratch);
+        /* divides the panel at the ends of groups and of the chunk */
         for (size_t from = panel, to; from < end; from = to) {
             to = organ_min(end, (from / job->group + 1) * job->group);
             to = from < chunk + columns ? organ_min(to, chunk + columns) : to;

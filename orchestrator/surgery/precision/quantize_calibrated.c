@@ -252,6 +252,7 @@ static organ_status quantize_calibrated_finish(const quantize_calibrated_storing
     const uint64_t count = organ_weight_matrices(part->weight).count;
     for (size_t k = 0; k < s->rows * s->cols && job->pruning; k++)
         part->zeros += s->values[k] == 0;
+    /* the least number over the matrices so far */
     part->tokens = part->matrices_done && part->tokens < job->inputs.tokens ? part->tokens : job->inputs.tokens;
     part->block_diagonal |= job->inputs.block < job->inputs.features;
     organ_calibration_note_fallback(&part->fallback, matrix);

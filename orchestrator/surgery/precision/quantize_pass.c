@@ -66,7 +66,7 @@ static size_t lay_out(const organ_quantize_job *job, const organ_quantize_part *
     b->back = carve_scratch(scratch, &used, b->step * cols * sizeof(float));
     if (groups) {
         b->scales = carve_scratch(scratch, &used, groups * sizeof(float));
-        b->pending_room = organ_to_line(groups * sizeof(float)) + PENDING;
+        b->pending_room = organ_to_line(groups * sizeof(float)) + PENDING; /* room for a band of any length */
         b->pending = carve_scratch(scratch, &used, b->pending_room);
     }
     if (part->entry) {
@@ -84,6 +84,7 @@ static organ_status buffers_for_strip(const organ_quantize_job *job, const organ
     const organ_quantize_part *const part = job->todo[strip->item];
     const organ_grid *const grid = &part->encoding->grid;
     lay_out(job, part, scratch, b);
+    /* a strip begins at a band; strip->first counts rows over all matrices of the target */
     b->pending_at = (grid->scale_of == ORGAN_SCALE_BLOCK ? strip->first / grid->size : strip->first) * part->groups *
                     organ_encoding_scale_bytes(part->encoding);
     return part->entry ? organ_quantize_gguf_weigh(job, part, strip->first / part->rows, b->weights, b->roots, error)

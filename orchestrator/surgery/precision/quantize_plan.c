@@ -72,7 +72,7 @@ static organ_status add_codes_and_scales(organ_quantize_job *job, organ_quantize
     part->scale_shape[0] = whole ? 1 : part->rows / band + (part->rows % band != 0);
     part->scale_shape[1] = part->groups;
     part->words[0] = part->rows;
-    part->words[1] = part->cols / 32 * e->grid.bits;
+    part->words[1] = part->cols / 32 * e->grid.bits; /* 32 codes of b bits fill b words */
     part->codes = quantize_plan_add_piece(job, codes, e->codes, 2, packed ? part->words : part->weight->shape);
     part->scale = quantize_plan_add_piece(job, scale, e->scales, whole ? 1 : 2, part->scale_shape);
     if (packed)
