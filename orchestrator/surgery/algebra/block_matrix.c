@@ -7,8 +7,9 @@
 
 #include <stdlib.h>
 
-/* Computes result = matrix x H for a block-diagonal H: one product for each block, of the columns of `matrix` that
- * belong to it. A product multiplies by the transpose of b, so b has the columns of the block. */
+/* Computes result = matrix x H, [rows][size of H] each, for a block-diagonal H: one product for each block, of the
+ * columns of `matrix` that belong to it. A product multiplies by the transpose of b, so b has the columns of the block.
+ */
 organ_status organ_block_multiply(const organ_engine *engine, const organ_block_matrix *h, const float *matrix,
                                   size_t rows, float *result, organ_error *error)
 {

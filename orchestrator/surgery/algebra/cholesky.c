@@ -57,8 +57,8 @@ static void cholesky_invert(const organ_kernels *kernels, const double *l, size_
     }
 }
 
-/* Computes the diagonal of A^-1 = L^-T L^-1: the squared lengths of the columns of L^-1, which `scratch` gets. Returns
- * false if A is not positive definite. */
+/* Writes the diagonal of A^-1 = L^-T L^-1 to `diagonal`: the squared lengths of the columns of L^-1, which `scratch` (n
+ * x n) gets. Reads the lower triangle of A (n x n), and overwrites it. Returns false if A is not positive definite. */
 bool organ_inverse_diagonal(const organ_kernels *kernels, double *a, size_t n, double *scratch, double *diagonal)
 {
     if (!cholesky_factorise(kernels, a, n))
@@ -173,9 +173,9 @@ uint64_t organ_inverse_factor_memory(uint64_t n)
            (blocks + 1) * sizeof(organ_product);
 }
 
-/* Replaces H by U with H^-1 = U^T U: factors H = R R^T, block columns from the last to the first, then inverts R, from
- * the first to the last. Clears *definite and stops if a diagonal block is not positive definite, because then H is not
- * either. */
+/* Replaces H (n x n) by U with H^-1 = U^T U: factors H = R R^T, block columns from the last to the first, then inverts
+ * R, from the first to the last. Sets *definite to false and stops if a diagonal block is not positive definite,
+ * because then H is not either. Returns false if memory cannot be allocated. */
 bool organ_inverse_factor(const organ_engine *engine, float *h, size_t n, bool *definite)
 {
     const size_t blocks = (n + BLOCK - 1) / BLOCK;
@@ -236,7 +236,8 @@ static void square_factor(const organ_engine *engine, float *h, size_t n, float 
     }
 }
 
-/* Replaces H by H^-1 = U^T U, with U of organ_inverse_factor. Computes it on and above the diagonal and mirrors it. */
+/* Replaces H (n x n) by H^-1 = U^T U, with U of organ_inverse_factor. Computes it on and above the diagonal and mirrors
+ * it. Returns false if memory cannot be allocated. */
 bool organ_inverse(const organ_engine *engine, float *h, size_t n, bool *definite)
 {
     if (!organ_inverse_factor(engine, h, n, definite))

@@ -69,8 +69,9 @@ uint64_t organ_dense_svd_bytes(size_t rows, size_t cols, size_t requested)
     return sizeof(double) * (shorter * (longer + shorter + 1 + requested + ORGAN_EIGEN_ROOM) + requested * longer + 5);
 }
 
-/* Computes the `requested` largest singular values of A with their vectors. Decomposes the transpose of a wide A; its
- * left vectors are the right ones of A. */
+/* Computes the `requested` largest singular values of A with their vectors. `a`: the columns of A, [cols][rows]; `u`:
+ * [requested][rows]; `v`: [requested][cols]. Decomposes the transpose of a wide A, whose left vectors are the right
+ * ones of A. Returns false if memory cannot be allocated or organ_symmetric_eigen fails. */
 bool organ_dense_svd(const organ_kernels *kernels, const float *a, size_t rows, size_t cols, size_t requested, float *u,
                      float *sigma, float *v)
 {

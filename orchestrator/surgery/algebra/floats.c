@@ -27,8 +27,8 @@ void organ_free_arrays(void *const *arrays, size_t count)
         free(arrays[k]);
 }
 
-/* Returns the sum of a[k] b[k]. Partial sums in a fixed order give the same bits with and without vector instructions.
- */
+/* Returns the sum of a[k] b[k] over n values. Partial sums in a fixed order give the same bits with and without vector
+ * instructions. */
 double organ_dot(const float *a, const float *b, size_t n)
 {
     double lanes[LANES] = {0};
@@ -41,8 +41,8 @@ double organ_dot(const float *a, const float *b, size_t n)
     return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
 }
 
-/* Returns the sum of the squares. The order, 16 partial sums that are added pairwise, is part of the definition: with
- * and without vector instructions the bits are equal. */
+/* Returns the sum of the squares of n values. The order, 16 partial sums that are added pairwise, is part of the
+ * definition: with and without vector instructions the bits are equal. */
 double organ_sum_of_squares(const float *values, size_t n)
 {
     double lanes[16] = {0};

@@ -104,7 +104,7 @@ static void sum_energy(organ_svd *svd, const organ_strips *strips)
 }
 
 /* Computes the truncated SVD of the matrix in *svd: of the whole matrix in memory if it is small or `exact` is set,
- * else by block Krylov iteration. */
+ * else by block Krylov iteration. After an error *svd is empty. */
 organ_status organ_low_rank(organ_strips *strips, const organ_low_rank_options *options, organ_svd *svd,
                             organ_error *error)
 {
@@ -180,8 +180,8 @@ uint64_t organ_residual_bytes(const organ_engine *engine)
            organ_products_scratch(engine);
 }
 
-/* Sets *rest to ||W - B A||^2, computed in one pass over W. The sums of strips are added in order, so that the number
- * of threads does not change a bit. */
+/* Sets *rest to ||W - B A||^2, computed in one pass over W; B is rows x rank, A is rank x cols. The sums of strips are
+ * added in order, so that the number of threads does not change a bit. */
 organ_status organ_residual(organ_strips *strips, const float *b, const float *a, size_t rank, double *rest,
                             organ_error *error)
 {

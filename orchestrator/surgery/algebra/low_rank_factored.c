@@ -98,8 +98,8 @@ bool organ_svd_make(organ_svd *svd, size_t rows, size_t cols, size_t rank)
     return svd->sigma && svd->u && svd->vt;
 }
 
-/* Computes the SVD of B A: makes QR decompositions of B and of A^T, whose columns it lays out as vectors, then calls
- * svd_of_factors. */
+/* Computes the SVD of B A, with B out x inner and A inner x in. Makes QR decompositions of B and of A^T, whose columns
+ * it lays out as vectors, then calls svd_of_factors. After an error *svd is empty. */
 organ_status organ_factored_svd(const organ_kernels *kernels, const float *b, const float *a, size_t out, size_t inner,
                                 size_t in, organ_svd *svd, organ_error *error)
 {

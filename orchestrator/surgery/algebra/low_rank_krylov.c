@@ -385,8 +385,8 @@ uint64_t organ_krylov_bytes(uint64_t rows, uint64_t cols, size_t rank, size_t ov
            organ_products_scratch(engine) + sizeof(double) * max * (max + 1 + l + ORGAN_EIGEN_ROOM);
 }
 
-/* Computes the `rank` leading singular triplets of the matrix by block Krylov iteration from a block of random vectors.
- */
+/* Computes the `rank` leading singular triplets of the matrix in *svd by block Krylov iteration, from a block of random
+ * vectors under `seed`. `oversampling`: vectors that the iteration seeks in addition. */
 organ_status organ_krylov(organ_strips *strips, size_t rank, size_t oversampling, uint64_t seed, organ_svd *svd,
                           organ_error *error)
 {

@@ -146,8 +146,8 @@ static void orthonormal_run(reduction *q, float *r)
     }
 }
 
-/* Replaces `count` vectors of n values by the vectors of Q of their QR factorisation; `r`, unless NULL, gets R^T.
- * Returns false if memory cannot be allocated. */
+/* Replaces `count` vectors of n values, each `stride` values after the last, by the vectors of Q of their QR
+ * factorisation; `r`, unless NULL, gets R^T, [count][min(count, n)]. Returns false if memory cannot be allocated. */
 bool organ_orthonormal(const organ_kernels *kernels, float *vectors, size_t count, size_t n, size_t stride, float *r)
 {
     reduction q = {

@@ -84,8 +84,8 @@ static bool ridge_allocate(organ_ridge *ridge)
            ridge->solver->allocate(ridge);
 }
 
-/* Checks the sizes of a regression, chooses a solver and allocates its memory. The number of (token, used block) pairs
- * is limited to UINT32_MAX because solvers count them in 32 bits. */
+/* Checks the sizes of a regression, chooses a solver and allocates its memory; *ridge is NULL after an error. The
+ * number of (token, used block) pairs is limited to UINT32_MAX because solvers count them in 32 bits. */
 organ_status organ_ridge_open(const organ_ridge_shape *shape, const organ_engine *engine, organ_ridge **ridge,
                               organ_error *error)
 {
@@ -147,8 +147,9 @@ static organ_status check_values(const organ_ridge *ridge, organ_ridge_part part
     return ORGAN_OK;
 }
 
-/* Adds tokens to a part, after checking their values. sums->energy becomes ||R||^2, the error of D = 0, with which
- * organ_ridge_choose compares. */
+/* Adds tokens to a part, after checking their values. `blocks`: [tokens][used], NULL if each token uses all blocks;
+ * `inputs`: [tokens][used][width]; `target`: rows of R, [tokens][outputs]. sums->energy becomes ||R||^2, the error of D
+ * = 0, with which organ_ridge_choose compares. */
 organ_status organ_ridge_add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks,
                              const float *inputs, const float *target, organ_error *error)
 {
@@ -241,7 +242,7 @@ organ_status organ_ridge_choose(organ_ridge *ridge, organ_ridge_choice *choice, 
     return error->status;
 }
 
-/* Writes the rows of D of one block, transposed; zeros if no D was found. */
+/* Writes the rows of D of one block, transposed, to `values`, [outputs][width]; zeros if no D was found. */
 void organ_ridge_block(organ_ridge *ridge, size_t block, float *values)
 {
     if (ridge->found)

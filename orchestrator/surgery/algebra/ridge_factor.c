@@ -8,8 +8,9 @@
 
 #include <string.h>
 
-/* Replaces a normal matrix by U with A^-1 = U^T U. organ_inverse_factor leaves values below the diagonal undefined;
- * they are set to 0 here, because products read them. Sets ridge->found. */
+/* Replaces a normal matrix A (n x n, in `factor`) by U with A^-1 = U^T U. organ_inverse_factor leaves values below the
+ * diagonal undefined; they are set to 0 here, because products read them. Sets ridge->found to whether A is positive
+ * definite. */
 organ_status organ_ridge_invert(organ_ridge *ridge, float *factor, size_t n, organ_error *error)
 {
     if (!organ_inverse_factor(ridge->engine, factor, n, &ridge->found))
@@ -19,8 +20,8 @@ organ_status organ_ridge_invert(organ_ridge *ridge, float *factor, size_t n, org
     return ORGAN_OK;
 }
 
-/* Computes solution = U^T (U rhs). Skips zeros of U: a tile of rows of U is multiplied from the diagonal on, a tile of
- * its columns up to the diagonal. */
+/* Computes solution = U^T (U rhs), [n][outputs] each, with U in `factor`. Skips zeros of U: a tile of rows of U is
+ * multiplied from the diagonal on, a tile of its columns up to the diagonal. */
 void organ_ridge_apply(organ_ridge *ridge, const float *factor, size_t n, const float *rhs, float *solution)
 {
     const size_t outputs = ridge->shape.outputs;

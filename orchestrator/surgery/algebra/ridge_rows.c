@@ -142,8 +142,8 @@ static organ_status write_batch(organ_ridge_rows *r, size_t slot, organ_error *e
     return ORGAN_OK;
 }
 
-/* Appends a row to the last batch of its slot. Begins a new batch, linked to the last one, if that is full or there is
- * none. With a file, writes a batch that becomes full. */
+/* Appends a row of `width` inputs, those of a token in one block, to the last batch of its slot. Begins a new batch,
+ * linked to the last one, if that is full or there is none. With a file, writes a batch that becomes full. */
 organ_status organ_ridge_rows_add(organ_ridge_rows *r, organ_ridge_part part, size_t block, size_t token,
                                   const float *inputs, organ_error *error)
 {
@@ -193,8 +193,8 @@ static organ_status read_batch(organ_ridge_rows *r, uint32_t number, float *valu
                             r->file.path, bytes);
 }
 
-/* Reads consecutive batches of a slot, from *number on, into one array. With a file, also announces the next read to
- * the file system. */
+/* Reads consecutive batches of a slot, from *number on, into one array, to which *batch points. Sets *number to the
+ * next batch, or to ORGAN_RIDGE_NONE. With a file, also announces the next read to the file system. */
 organ_status organ_ridge_rows_read(organ_ridge_rows *r, uint32_t *number, organ_ridge_batch *batch, organ_error *error)
 {
     *batch = (organ_ridge_batch){.tokens = r->read, .inputs = r->values};

@@ -74,7 +74,8 @@ static void encoding_rows_decode_packed(const organ_encoding *encoding, const or
     }
 }
 
-/* Decodes the stored codes of a row to FP32; blocks of GGUF contain their scales. */
+/* Decodes the stored codes of `cols` values to FP32; `scales` has the scales of the row's groups. GGUF blocks contain
+ * their scales, so `scales` is ignored and the values may be of several rows. */
 void organ_encoding_decode(const organ_encoding *encoding, const organ_kernels *kernels, const void *codes,
                            const float *scales, size_t cols, float *values)
 {
@@ -88,7 +89,8 @@ void organ_encoding_decode(const organ_encoding *encoding, const organ_kernels *
             codes, scales, NULL, organ_grid_group(&encoding->grid, cols), values, cols);
 }
 
-/* Searches for the scales of each GGUF block of `rows` rows and writes the blocks. */
+/* Searches for the scales of each GGUF block of `rows` rows and writes the blocks; `weights`: weight of each column's
+ * squared errors, NULL: all are equal. */
 void organ_encoding_fit(const organ_encoding *encoding, const organ_kernels *kernels, const float *values,
                         const float *weights, size_t rows, size_t cols, void *blocks)
 {
@@ -96,8 +98,9 @@ void organ_encoding_fit(const organ_encoding *encoding, const organ_kernels *ker
     kernels->fit[kind->type](values, weights, cols, blocks, rows * cols / kind->elements);
 }
 
-/* Encodes a row to the codes nearest to its values. 4-bit codes and codes of one byte have kernels. Other widths are
- * encoded as int8, TOGETHER codes at a time, and then packed. */
+/* Encodes a row of `cols` values to the codes nearest to them; `scales` has the scales of its groups (GGUF: the numbers
+ * of organ_grid_join). 4-bit codes and codes of one byte have kernels. Other widths are encoded as int8, TOGETHER codes
+ * at a time, and then packed. */
 void organ_encoding_encode(const organ_encoding *encoding, const organ_kernels *kernels, const float *values,
                            const float *scales, size_t cols, void *codes)
 {
@@ -182,7 +185,7 @@ size_t organ_encoding_losses(const organ_encoding *encoding)
     return organ_encoding_is_gguf(encoding) ? ORGAN_LOSSES : 1;
 }
 
-/* Adds the losses `more` to `sums`. */
+/* Adds the losses `more` to `sums`, arrays of organ_encoding_losses entries. */
 void organ_encoding_add_losses(const organ_encoding *encoding, organ_encoding_loss *sums,
                                const organ_encoding_loss *more)
 {
@@ -200,8 +203,9 @@ static void encoding_rows_add(const organ_kernels *kernels, const float *values,
     sums->error_squares += encoding_rows_squares(kernels, errors, n);
 }
 
-/* Adds the squares of `rows` rows, and of their errors, to `sums`; with `roots` also those weighted by column. Replaces
- * `back`, the decoded values, by the errors. */
+/* Adds the squares of `rows` rows of `values`, and of their errors values - back, to `sums`. With `roots`, the root of
+ * each column's weight, also adds the weighted squares. `back` has the decoded values and is overwritten, with `roots`
+ * also `values`. */
 void organ_encoding_add_row_losses(const organ_kernels *kernels, float *values, float *back, const float *roots,
                                    size_t rows, size_t cols, organ_encoding_loss *sums)
 {

@@ -458,8 +458,8 @@ uint64_t organ_gptq_memory(const organ_grid *grid, uint64_t rows, uint64_t cols)
            organ_inverse_factor_memory(cols);
 }
 
-/* Quantises the rows of this rank, then gathers the rows of all ranks. A rank without rows still takes part in the
- * gathering, so its buffers have at least one row. */
+/* Quantises a matrix: the rows of this rank, then gathers the rows of all ranks. A rank without rows still takes part
+ * in the gathering, so its buffers have at least one row. */
 organ_status organ_gptq_run(const organ_gptq_inputs *in, organ_gptq *m, organ_error *error)
 {
     const size_t workers = organ_workers_count(in->engine->workers);

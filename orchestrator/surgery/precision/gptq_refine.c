@@ -101,9 +101,9 @@ static void choose_super(const row_equations *r, size_t first)
         set_unknown(r, first + g, codes[g] * unit_of(r, first + g));
 }
 
-/* Refits the scales and minima of a row to values that GGUF blocks can store: rounds the exact solution, `target`, to
- * codes times the present d and dmin, then improves it in ROUNDS rounds of coordinate descent. `right` becomes
- * row_equations.residual. */
+/* Refits the scales and minima of row `row` to values that GGUF blocks can store. Rounds the exact solution of its
+ * equations, `target`, to codes times the present d and dmin, then improves it in ROUNDS rounds of coordinate descent.
+ * `m`: M below its diagonal; `diagonal`: diagonal of M; `right`: b, which becomes row_equations.residual. */
 void organ_gptq_refine(organ_gptq_job *job, size_t row, const float *m, const float *diagonal, float *right,
                        const float *target)
 {

@@ -43,7 +43,7 @@ static gptq_sweep_buffers gptq_sweep_buffers_of(const organ_gptq_job *job, size_
                                 at + 4 * STRIP * COLUMNS};
 }
 
-/* Returns the scratch bytes of a worker: four buffers of a strip and the scratch of products. */
+/* Returns the scratch bytes of a worker: four buffers of COLUMNS columns of a strip, and the scratch of products. */
 size_t organ_gptq_sweep_room(void) { return 4 * STRIP * COLUMNS * sizeof(float) + ORGAN_PRODUCT_SCRATCH; }
 
 /* Returns the column of the matrix that step first + j of the sweep processes: descent follows the order of the matrix,
@@ -172,7 +172,7 @@ static void sweep_strip(void *context, size_t index, size_t worker)
 }
 
 /* Passes once over all columns, COLUMNS columns of a block of H at a time: GPTQ, or with `descent` coordinate descent.
- * Strips of rows are independent, so workers share them. */
+ * Strips of rows are independent, so workers share them. Returns ORGAN_INTERRUPTED if a stop was requested. */
 organ_status organ_gptq_sweep(organ_gptq_job *job, bool descent, organ_error *error)
 {
     const organ_gptq_inputs *const in = job->inputs;

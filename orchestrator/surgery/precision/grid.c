@@ -130,8 +130,8 @@ static void range_of(const organ_grid *grid, float *low, float *high)
 /* Returns x / scale; 0 if the scale is 0. */
 static inline float divide_or_zero(float x, float scale) { return scale != 0 ? x / scale : 0.0f; }
 
-/* Rounds each value to the nearest that its scale and minimum can represent. Inner loops of 16 values let the compiler
- * use vector instructions. */
+/* Rounds each of n values to the nearest that its scale and minimum, scales[k] and minima[k], can represent. n is a
+ * multiple of 16: inner loops of 16 values let the compiler use vector instructions. */
 void organ_grid_round(const organ_grid *grid, const float *restrict scales, const float *restrict minima,
                       float *restrict values, size_t n)
 {
@@ -151,7 +151,7 @@ void organ_grid_round(const organ_grid *grid, const float *restrict scales, cons
                 values[l] = round_to_e4m3(values[l] / scales[l]) * scales[l];
 }
 
-/* Computes the codes of n values of a group, as floats. */
+/* Sets codes[k] to the code nearest to (values[k] - minimum) / scale, as a float, for n values of a group. */
 void organ_grid_codes(const organ_grid *grid, float scale, float minimum, const float *restrict values,
                       float *restrict codes, size_t n)
 {
@@ -202,7 +202,8 @@ static void join_group(const organ_grid *grid, const float *values, float scale,
         to[k] = (int8_t)codes[k];
 }
 
-/* Writes a row of GGUF blocks from its values and the numbers of organ_grid_split. */
+/* Writes a row of GGUF blocks from its values and the scales, minima, d and dmin in `numbers` (organ_grid_numbers).
+ * Each value is a code times its scale, plus its minimum. */
 void organ_grid_join(const organ_grid *grid, const float *values, const float *numbers, size_t cols, void *blocks)
 {
     const organ_ggml_kind *const kind = organ_grid_blocks(grid);

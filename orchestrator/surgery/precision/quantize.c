@@ -279,7 +279,7 @@ static organ_status quantize_model(organ_quantize_job *job, json_t **report, org
     return organ_write_run(&made, report, error);
 }
 
-/* Writes the quantised model; with `pruning`, prunes each matrix first. */
+/* Writes the quantised model and sets *report; frees everything else. With `pruning`, prunes each matrix first. */
 organ_status organ_quantize_pruned(const organ_quantize_options *options, const organ_quantize_pruning *pruning,
                                    const organ_engine *engine, const organ_progress *progress, json_t **report,
                                    organ_error *error)

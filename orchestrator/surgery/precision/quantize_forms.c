@@ -149,7 +149,7 @@ static organ_status find_experts_encoding(organ_quantize_job *job, const organ_e
 }
 
 /* Sets job->encodings: all routed experts get one encoding, other targets the one that fits the length of their rows.
- */
+ * Returns the errors of find_experts_encoding. */
 organ_status organ_quantize_forms(organ_quantize_job *job, organ_error *error)
 {
     const organ_encoding *of_experts = NULL;
@@ -187,7 +187,8 @@ size_t organ_quantize_plain_experts(const organ_quantize_job *job)
     return count - packed_experts(job);
 }
 
-/* Returns whether config.json must list several encodings; a GGUF output has no config.json. */
+/* Returns whether config.json must list several encodings: with mixed widths, or if parts have smaller groups than the
+ * scheme's. A GGUF output has no config.json. */
 bool organ_quantize_has_several_encodings(const organ_quantize_job *job)
 {
     return !job->writer && (job->widths || job->regrouped);

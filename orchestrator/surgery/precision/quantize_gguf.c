@@ -141,8 +141,8 @@ static organ_status find_entry(organ_quantize_job *job, organ_quantize_part *par
     return error->status;
 }
 
-/* Returns whether the imatrix must have an entry for the tensor: yes, except for embeddings, and for an output head
- * without entry, because llama.cpp does not collect the inputs of these by default. */
+/* Returns whether the imatrix must have an entry for the tensor. Embeddings need none, and an output head needs none if
+ * it has none, because llama.cpp does not collect their inputs by default. */
 static bool needs_entry(const organ_quantize_job *job, const organ_tensor *tensor)
 {
     const organ_role role = tensor->anatomy.role;
@@ -184,7 +184,8 @@ static void make_weights(float *weights, float *roots, size_t cols)
     }
 }
 
-/* Computes column weights of a matrix, and their roots, from the imatrix. */
+/* Computes the weight of each column of matrix number `matrix` of a part, and its root, from the imatrix: part->cols
+ * numbers each. */
 organ_status organ_quantize_gguf_weigh(const organ_quantize_job *job, const organ_quantize_part *part, uint64_t matrix,
                                        float *weights, float *roots, organ_error *error)
 {

@@ -341,7 +341,7 @@ static organ_status with_items(organ_quantize_job *job, use_items *use, organ_er
     return error->status;
 }
 
-/* Writes codes and scales of the parts that are not calibrated. */
+/* Writes codes and scales of the parts that are not calibrated and that this rank must still make. */
 organ_status organ_quantize_pass(organ_quantize_job *job, organ_error *error)
 {
     return with_items(job, run_passes, error);

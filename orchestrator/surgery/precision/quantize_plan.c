@@ -156,8 +156,8 @@ static organ_status refuse_without_targets(const organ_quantize_job *job, organ_
                       job->options->scheme, job->left_out[0].tensor->name, job->left_out[0].why);
 }
 
-/* Lists pieces, units and parts of the output. A tensor of the model becomes at most 3 pieces (codes, scales, shape),
- * one unit and one part, which sets the capacities. */
+/* Lists pieces, units and parts of the output, and in left_out the targets that are copied. A tensor of the model
+ * becomes at most 3 pieces (codes, scales, shape), one unit and one part, which sets the capacities. */
 organ_status organ_quantize_list_parts(organ_quantize_job *job, organ_error *error)
 {
     const size_t capacity = job->model->tensor_count + 1;
