@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * organ dequantize: opens the model, plans the tensors of the output, and writes it with packed weights decoded. */
+ * organ dequantize: opens the model, plans the tensors of the output, and writes it with packed weights decoded. A
+ * piece is a tensor of the output with a unit of its own (organ_unit), and a part is a weight that is decoded. */
 #include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/precision/dequantize_job.h"
 

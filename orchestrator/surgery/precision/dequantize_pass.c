@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Decodes packed weights in strips of rows on all workers, and writes their values into the output. */
+ * Decodes packed weights in strips of rows on all workers, and writes their values into the output. A part is a weight
+ * that is decoded. */
 #include "orchestrator/stream/weight_pass.h"
 #include "orchestrator/surgery/precision/dequantize_job.h"
 

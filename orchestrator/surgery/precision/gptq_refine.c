@@ -79,7 +79,7 @@ static void choose_code(const row_equations *r, size_t u)
 }
 
 /* Refits d (or dmin) of the block whose first scale (or minimum) is unknown `first`, with the codes of the block fixed.
- * The optimal change is (codes . residual) / (codes M codes), rounded to F16. Leaves d unchanged if its sign would
+ * The optimal change is (codes^T residual) / (codes^T M codes), rounded to F16. Leaves d unchanged if its sign would
  * change. */
 static void choose_super(const row_equations *r, size_t first)
 {
@@ -91,7 +91,7 @@ static void choose_super(const row_equations *r, size_t first)
     for (size_t g = 0; g < r->block_groups; g++)
         for (size_t h = 0; h < r->block_groups; h++)
             denominator += codes[g] * codes[h] * gram_entry(r, first + g, first + h);
-    const float sign = first < r->job->groups ? 1.0f : -1.0f;
+    const float sign = first < r->job->groups ? 1.0f : -1.0f; /* a minimum is its code times -dmin */
     const float target = organ_grid_stored(&r->job->matrix->grid, r->job->inputs->engine->kernels,
                                            denominator > 0 ? *d + sign * numerator / denominator : *d);
     if (!isfinite(target) || !(target * *d > 0))

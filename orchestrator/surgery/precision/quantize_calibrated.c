@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Quantises with a calibration text: GPTQ chooses the codes of each matrix for its inputs, and later layers get the
- * inputs that the quantised earlier layers compute. */
+ * inputs that the quantised earlier layers compute. A part is a target: one matrix, or in GGUF models also a stack of
+ * matrices. */
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/surgery/algebra/algebra.h"
@@ -294,14 +295,16 @@ static organ_status quantize_calibrated_quantise(quantize_calibrated_storing *s,
 }
 
 /* Implements organ_calibration_work.change: prunes a matrix if requested, then quantises it. GPTQ gets the rows in the
- * order of the file, because groups of columns and bands of rows share scales there; the forward pass gets its own
- * order back. */
+ * order of the file, in which they are written and bands of rows share scales; then `weights` gets the order of the
+ * forward pass back. Pruning is for safetensors only, where both orders are equal, so `keep` and `donor` need no
+ * reordering. */
 static organ_status quantize_calibrated_change(void *context, const organ_calibration_matrix *matrix, float *weights,
                                                organ_error *error)
 {
     organ_quantize_job *const job = context;
     const organ_tensor *const tensor = job->calibrated_targets.tensors[matrix->target];
     quantize_calibrated_storing s;
+    /* s.values is allocated after pruning, which needs the memory before */
     if (storing_open(job, matrix, &s, error) == ORGAN_OK &&
         prune_before_quantising(&s, matrix, weights, error) == ORGAN_OK && !(s.values = organ_floats(s.rows, s.cols)))
         organ_fail_memory(error, tensor->name);

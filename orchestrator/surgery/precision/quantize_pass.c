@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Quantises to the nearest codes, strip by strip on all workers. The rows of a strip are processed in bands that share
  * their scales: 128 rows if a scale covers a block of the matrix, else one row. Short rows of GGUF blocks are encoded
- * several at a time. */
+ * several at a time. A part is a target that is quantised. */
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/weight_pass.h"
 #include "orchestrator/surgery/precision/quantize_job.h"
@@ -93,7 +93,7 @@ static organ_status buffers_for_strip(const organ_quantize_job *job, const organ
 
 /* ---- scales ---- */
 
-/* Writes the buffered scales into their piece. */
+/* Writes the buffered scales into the tensor of scales of the part. */
 static organ_status put_pending(encode_buffers *b, organ_error *error)
 {
     if (b->pending_bytes)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Lists the tensors of the output: for each target its codes, scales and shape, or its GGUF blocks; all other tensors
- * unchanged. */
+ * unchanged. A piece is a tensor of the output, a unit is the pieces that are made from one source tensor, and a part
+ * is a target that is quantised. */
 #include "orchestrator/surgery/precision/quantize_job.h"
 
 #include "formats/base/paged_rows.h"

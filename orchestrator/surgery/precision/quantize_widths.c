@@ -79,9 +79,9 @@ organ_status organ_quantize_widths_check(const organ_quantize_options *o, bool m
 
 /* ---- how a curve is measured ---- */
 
-/* Prepares the second moments of the matrix's inputs for GPTQ in w->inputs, unless those of the last matrix are the
- * same: then its calibration and layer are equal. The layer is compared because the address of a calibration may be
- * used again. */
+/* Prepares the second moments of the matrix's inputs for GPTQ in w->inputs. Does nothing if the last matrix had the
+ * same calibration and layer. The layer is compared too, because a later layer may have a calibration at the same
+ * address. */
 static organ_status prepare_inputs(organ_quantize_widths *w, const organ_calibration_matrix *m, organ_error *error)
 {
     if (w->inputs_of == m->calibration && w->layer == m->layer->number)
