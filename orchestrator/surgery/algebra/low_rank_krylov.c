@@ -47,10 +47,10 @@ typedef struct krylov {
     float *panels;          /* per worker: PANEL x l values for rotate_part */
     unsigned char *scratch; /* for products */
     const float *source;    /* vectors that the current pass multiplies by W: [width][n] */
-    size_t width;
-    bool back;       /* the current pass also multiplies by W^T (krylov_multiply) */
-    uint64_t seed;   /* of random vectors */
-    unsigned passes; /* passes over W so far */
+    size_t width;           /* number of these vectors: b with `back`, else l */
+    bool back;              /* the current pass also multiplies by W^T (krylov_multiply) */
+    uint64_t seed;          /* of random vectors */
+    unsigned passes;        /* passes over W so far */
 } krylov;
 
 /* Returns the number of panels of n columns. */
