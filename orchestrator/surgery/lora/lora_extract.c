@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Runs organ lora extract. Ranks: the journal has their number, because each rank writes a file of its own, so that only
- * the same number of ranks can continue an interrupted run. */
+ * Runs organ lora extract. Ranks: the journal has their number, because each rank writes a file of its own, so that
+ * only the same number of ranks can continue an interrupted run. */
 #include "orchestrator/surgery/lora/extract_job.h"
 
 #include "formats/base/paged_rows.h"

@@ -6,11 +6,11 @@
 
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/lora/factors.h"
 
 #include <errno.h>
-#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -172,22 +172,13 @@ static void pairs_add_unit(unit_sums *u, size_t count, const float *const values
     }
 }
 
-/* Returns whether all values are finite. Comparing all before branching lets the compiler vectorise the loop. */
-static bool all_finite(const float *values, size_t count)
-{
-    bool finite = true;
-    for (size_t k = 0; k < count; k++)
-        finite = finite && fabsf(values[k]) <= FLT_MAX;
-    return finite;
-}
-
 /* Reads a unit of model `source` as FP32 to `to`. Fails if a value is not finite. */
 static organ_status pairs_read(const pairs_stage *s, size_t source, const organ_row_unit *unit, float *to,
                                void *scratch, organ_error *error)
 {
     const size_t cols = s->module->cols, count = unit->rows * cols;
     if (organ_weight_read(s->sources.reader[source], unit->first, unit->rows, ORGAN_F32, to, scratch, error) ||
-        all_finite(to, count))
+        organ_all_finite(to, count))
         return error->status;
     for (size_t k = 0; k < count; k++)
         if (!isfinite(to[k]))

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Runs GPTQ on a matrix: prepares the second moments, chooses the first scales, sweeps over the columns, refits. Ranks
- * divide the rows of a matrix, not the matrices, because later layers need the quantised earlier ones. */
+ * Runs GPTQ on a matrix: prepares the second moments, chooses the first scales, sweeps over the columns, refits.
+ *
+ * Ranks: they divide the rows of a matrix, not the matrices, because later layers need the quantised earlier ones. */
 #include "orchestrator/surgery/precision/gptq_job.h"
 
 #include "orchestrator/machine/extent.h"

@@ -4,6 +4,7 @@
  * matrices. */
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/allocate/allocate.h"
 #include "orchestrator/surgery/precision/quantize_job.h"
@@ -218,7 +219,7 @@ static organ_status prune_before_quantising(quantize_calibrated_storing *s, cons
     const size_t n = s->rows * s->cols;
     if (!job->pruning)
         return ORGAN_OK;
-    if (!isfinite(job->engine->kernels->amax(weights, n)))
+    if (!organ_all_finite(weights, n))
         return organ_quantize_refuse_values(s->part->weight->name, error);
     organ_gptq_inputs_close(&job->inputs);
     memcpy(s->donor, weights, n * sizeof *weights);
@@ -284,7 +285,7 @@ static organ_status quantize_calibrated_quantise(quantize_calibrated_storing *s,
                     .weighing = s->weights,
                     .values = s->values,
                     .scales = s->scales};
-    if (!isfinite(job->engine->kernels->amax(weights, s->rows * s->cols)))
+    if (!organ_all_finite(weights, s->rows * s->cols))
         return organ_quantize_refuse_values(s->part->weight->name, error);
     if (organ_gptq_run(&job->inputs, &m, error) != ORGAN_OK ||
         (matrix->own && (quantize_calibrated_store(s, s->donor ? s->donor : weights, error) ||

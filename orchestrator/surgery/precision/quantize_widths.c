@@ -3,11 +3,12 @@
  * and divides one budget of bits. A level is a width with its group size; a curve has the cost of a tensor at each
  * level; a choice is a set of targets that get the same level (quantize_widths.h).
  *
- * Ranks check together that --allocation FILE can be written before they measure, so that an error ends all of them
- * before hours of work. */
+ * Ranks: they check together that --allocation FILE can be written before they measure, so that an error ends all of
+ * them before hours of work. */
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/cache/cache.h"
 #include "orchestrator/surgery/facts/facts.h"
@@ -119,7 +120,7 @@ static organ_status quantize_widths_make(void *context, const organ_calibration_
                     .scales = organ_floats(rows, cols / grid.size)};
     if (!g.values || !g.scales)
         organ_fail_memory(error, m->name);
-    else if (!isfinite(w->job->engine->kernels->amax(weights, rows * cols)))
+    else if (!organ_all_finite(weights, rows * cols))
         organ_quantize_refuse_values(m->name, error);
     else if (prepare_inputs(w, m, error) == ORGAN_OK && organ_gptq_run(&w->inputs, &g, error) == ORGAN_OK)
         memcpy(weights, g.values, rows * cols * sizeof *weights);
