@@ -19,7 +19,6 @@ void organ_cut_note(organ_cut_run *run, const char *where, const char *key, json
         organ_fail_memory(error, run->model->path);
 }
 
-/* Sets a member of config.json, and notes the change in run->settings if the value differs from the old one. */
 void organ_cut_set(const organ_cut_config *c, const char *key, json_t *value)
 {
     char full[256];
@@ -77,7 +76,6 @@ bool organ_cut_shared_follow(const organ_cut_run *run)
                run->shared_channels_after * run->expert_channels_before;
 }
 
-/* Returns why the kept experts do not fit the router's groups, or NULL if they do. */
 const char *organ_cut_groups_fault(const organ_cut_run *run, uint64_t groups, uint64_t used, uint64_t chosen)
 {
     const uint64_t size = groups ? run->experts_before / groups : 0,
