@@ -71,6 +71,7 @@ static json_t *set_json(const void *context, size_t k)
                         SET_REAL("divergence", known->divergence[k]));
 }
 
+/* Returns the influence of block `l`. */
 static json_t *influence_json(const void *context, size_t l)
 {
     return json_real(((const organ_layers_known *)context)->influence[l]);
@@ -99,7 +100,8 @@ static organ_status read_influence(organ_layers_known *known, const json_t *arra
     return error->status;
 }
 
-/* Reads set k of the file. A set that is already known is skipped. */
+/* Reads row `set`, the k-th of the file's sets, and adds it to `known`. Skips a set that is already known. Returns
+ * ORGAN_BAD_INPUT if the row is malformed. */
 static organ_status read_set(organ_layers_known *known, const json_t *set, size_t k, const char *path,
                              organ_error *error)
 {
@@ -132,7 +134,7 @@ static organ_status read_set(organ_layers_known *known, const json_t *set, size_
 
 /* ---- the file ---- */
 
-/* Describes the file of --scores for reading and writing it. */
+/* Returns the description of the file of --scores at `path`, for reading and writing it. */
 static organ_cache known_sets_cache(const char *path, const json_t *identity)
 {
     return (organ_cache){.path = path,
