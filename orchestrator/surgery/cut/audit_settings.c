@@ -129,6 +129,8 @@ static void check_gguf_keys(organ_cut_audit *a)
     }
 }
 
+/* Adds a problem for each setting of the copy that differs from the one that the planned cut would write: in
+ * config.json, or in the key-values of GGUF. */
 organ_status organ_cut_judge_settings(organ_cut_audit *a, organ_error *error)
 {
     if (!a->donor->gguf)

@@ -25,6 +25,7 @@ typedef struct copy_run {
     organ_first_fault first; /* first error of a worker */
 } copy_run;
 
+/* Returns the bytes of the buffers of one worker. */
 uint64_t organ_cut_copy_memory(void) { return 2 * ORGAN_CUT_WINDOW + ORGAN_PUT_SCRATCH; }
 
 /* Copies the kept bytes of one part, or the bytes that the plan computed for it, into the output. */

@@ -46,6 +46,7 @@ static organ_status cut_make_header(organ_cut_run *run, organ_error *error)
 
 /* ---- callbacks of the writer ---- */
 
+/* Begins `fill`: returns the run and stores the output that it writes. */
 organ_cut_run *organ_cut_begin(void *inner, organ_writing *writing)
 {
     organ_cut_run *const run = inner;
@@ -53,6 +54,7 @@ organ_cut_run *organ_cut_begin(void *inner, organ_writing *writing)
     return run;
 }
 
+/* Returns the verb's context, write.context. */
 void *organ_cut_context(const organ_cut_run *run) { return run->cut->write.context; }
 
 /* Implements organ_write.fill for an output without resolved tensors: copies the kept bytes of all cut tensors. */
@@ -136,6 +138,8 @@ static json_t *cut_layer_json(const void *context, size_t l)
         SET_IF(shared, "kept_shared_channels", keep_json(&cut->shared_channels)));
 }
 
+/* Returns the document of a planned cut, organ_cut_json: what each layer keeps, and the sizes before and after.
+ * `bytes_after`: the bytes of all tensors of the output. */
 json_t *organ_cut_document(const organ_cut_run *run, uint64_t bytes_after)
 {
     uint64_t before = 0, after = 0;
@@ -157,6 +161,7 @@ json_t *organ_cut_document(const organ_cut_run *run, uint64_t bytes_after)
         SET("layers", organ_json_rows(run->layer_count, cut_layer_json, run)), SET_HELD("settings", run->settings));
 }
 
+/* Returns the common part of the report for an output that is written. */
 json_t *organ_cut_json(const organ_writing *made)
 {
     return organ_cut_document(organ_write_inner(made), organ_resharding_total(organ_write_files(made)));
@@ -164,6 +169,8 @@ json_t *organ_cut_json(const organ_writing *made)
 
 /* ---- the run ---- */
 
+/* Plans the cut: finds the weights, resolves the cut of each layer, plans the tensors of the output, and prepares its
+ * metadata. */
 organ_status organ_cut_prepare(organ_cut_run *run, organ_error *error)
 {
     if (!run->settings)
@@ -223,6 +230,7 @@ static organ_status cut_write(organ_cut_run *run, organ_write *write, json_t **r
     return organ_write_run(write, report, error);
 }
 
+/* Plans the smaller model and writes it. */
 organ_status organ_cut_make(organ_cut_out *cut, json_t **report, organ_error *error)
 {
     organ_cut_run run = {.cut = cut, .model = cut->write.model, .settings = json_array()};
@@ -235,7 +243,8 @@ organ_status organ_cut_make(organ_cut_out *cut, json_t **report, organ_error *er
     return error->status;
 }
 
-/* Edits a copy of config.json in memory, as organ_cut_make does. */
+/* Checks whether config.json can describe the model with these kept layers: edits a copy of it in memory as
+ * organ_cut_make does. */
 organ_status organ_cut_describes(const organ_model *model, const organ_cut_layer *layers, size_t layer_count,
                                  organ_error *error)
 {

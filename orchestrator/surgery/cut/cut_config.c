@@ -21,6 +21,7 @@ static uint64_t config_number_of(const organ_cut_config *c, const char *key)
     return json_is_integer(value) && json_integer_value(value) > 0 ? (uint64_t)json_integer_value(value) : 0;
 }
 
+/* Sets member `key` to the integer `value`. */
 static void set_number(const organ_cut_config *c, const char *key, uint64_t value)
 {
     organ_cut_set(c, key, json_integer((json_int_t)value));
@@ -291,7 +292,8 @@ static void edit_object(organ_cut_config *c, found_settings *f)
     edit_module_names(c);
 }
 
-/* Edits all objects in parts_of_config that config.json has, then checks that each changed number was found in one. */
+/* Implements organ_write.edit: edits all objects of config.json in parts_of_config, then checks that each changed
+ * number was found in one. `context` is the organ_cut_run. */
 organ_status organ_cut_edit_config(void *context, organ_json_edit *config, organ_error *error)
 {
     organ_cut_run *const run = context;

@@ -245,6 +245,8 @@ static void edit_blocks(const keys *k)
     cut_arrays(k);
 }
 
+/* Edits the key-values in run->gguf for the numbers of experts, channels, heads and blocks that the cut changes.
+ * Returns ORGAN_BAD_INPUT, naming the key, if they cannot describe the smaller model. */
 organ_status organ_cut_edit_keys(organ_cut_run *run, organ_error *error)
 {
     const keys k = {run, run->model->gguf, run->model->config.architecture, error};

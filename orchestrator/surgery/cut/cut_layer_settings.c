@@ -283,7 +283,8 @@ static void edit_depth(const organ_cut_config *c, size_t kept)
         organ_cut_set(c, "scale_depth", json_real(json_number_value(depth) * sqrt((double)kept / (double)c->layers)));
 }
 
-/* First checks the cuts that no setting could describe, then edits lists, numbers of layers and patterns. */
+/* Edits all members of c->object that depend on layer numbers. First checks for cuts that no member could describe,
+ * then edits lists, numbers of layers and patterns. */
 void organ_cut_edit_layers(const organ_cut_config *c)
 {
     size_t kept = 0;

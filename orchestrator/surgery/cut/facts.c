@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+/* Returns one plus the highest layer number in the names of tensors. */
 size_t organ_cut_layers(const organ_model *model)
 {
     size_t count = 0;
@@ -17,8 +18,8 @@ size_t organ_cut_layers(const organ_model *model)
     return count;
 }
 
-/* Removes the suffixes of companions and biases from the name, and returns whether the rest has the role of a router.
- */
+/* Returns whether the name is that of a router's weight, bias or other part. The suffixes of companions and biases are
+ * removed first. The gate of a shared expert has a similar name, but is no router. */
 bool organ_cut_is_router(const char *name)
 {
     static const char *const ends[] = {".bias", "_bias"};
@@ -35,6 +36,7 @@ bool organ_cut_is_router(const char *name)
     return organ_anatomy_of(module).role == ORGAN_ROLE_ROUTER;
 }
 
+/* Returns the axis of a tensor that has an entry for each expert: the first, or the second of a matrix of one row. */
 unsigned organ_cut_expert_axis(const organ_tensor *tensor)
 {
     return tensor->rank == 2 && tensor->shape[0] == 1 ? 1 : 0;
@@ -46,6 +48,7 @@ static bool is_router_weight(const organ_tensor *t)
     return t->anatomy.role == ORGAN_ROLE_ROUTER && t->rank == 2 && organ_cut_is_router(t->name);
 }
 
+/* Returns the number of routed experts of a layer, the rows of its router; 0 if it has none. */
 uint64_t organ_cut_experts(const organ_model *model, size_t layer)
 {
     for (size_t t = 0; t < model->tensor_count; t++)
@@ -138,7 +141,8 @@ static uint64_t inputs_of(const organ_model *model, const organ_weight *w)
     return w->shape[w->rank - (organ_tensor_is_crossed(model, w->codes) ? 2 : 1)];
 }
 
-/* Channels are the inputs of the down projections. */
+/* Returns the number of channels of a layer's feed-forward, shared expert or routed experts: the inputs of their down
+ * projections. 0 if there is none or widths differ. */
 uint64_t organ_cut_channels(const organ_model *model, const organ_weights *weights, size_t layer, organ_experts experts)
 {
     uint64_t width = 0;
@@ -273,8 +277,9 @@ static organ_status resolve_widths(organ_cut_run *run, organ_error *error)
     return error->status;
 }
 
-/* The facts of each layer come first, since the checks of widths skip removed layers and experts. Also returns
- * ORGAN_USAGE if nothing would be removed and no tensor is resolved. */
+/* Checks the requested cut and sets the facts of each layer and the numbers before and after. The facts come first,
+ * since the checks of widths skip removed layers and experts. Also returns ORGAN_USAGE if nothing would be removed and
+ * no tensor is resolved. */
 organ_status organ_cut_resolve(organ_cut_run *run, organ_error *error)
 {
     const organ_model *const model = run->model;

@@ -41,7 +41,8 @@ static void find_strides(const organ_tensor *t, uint64_t *strides)
     }
 }
 
-/* If only the first axis is cut, or none, `deepest` stays 0 and the tensor is a single line. */
+/* Returns a reader of the kept bytes of `part`, at their beginning. If only the first axis is cut, or none, `deepest`
+ * stays 0 and the tensor is a single line. */
 organ_cut_reader organ_cut_reader_of(const organ_model *model, const organ_cut_part *part, uint64_t bytes,
                                      unsigned char *window, unsigned char *out)
 {
@@ -120,6 +121,8 @@ static organ_status fill_window(organ_cut_reader *r, uint64_t from, size_t bytes
     return organ_model_read(r->model, t->file, r->window, (size_t)r->window_bytes, t->offset + from, error);
 }
 
+/* Sets *bytes to the next kept bytes, joined in r->out, at most ORGAN_CUT_WINDOW, and returns their number; 0 at the
+ * end or on error. Bytes that the plan computed (part->values) are returned in one call. */
 size_t organ_cut_read(organ_cut_reader *r, const unsigned char **bytes, organ_error *error)
 {
     size_t filled = 0;

@@ -236,6 +236,8 @@ static void edit_sparse_step(const organ_cut_config *c)
     organ_cut_set(c, "mlp_only_layers", dense);
 }
 
+/* Edits the settings that give layers their kind by position, so that kept layers keep theirs. Does nothing if no layer
+ * is removed. */
 void organ_cut_edit_patterns(const organ_cut_config *c)
 {
     const bool cuts = organ_cut_kept_before(c->run, c->layers) < c->layers;

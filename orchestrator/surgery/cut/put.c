@@ -27,6 +27,8 @@ static organ_cut_part *put_part_of(const organ_cut_run *run, const organ_tensor 
     return &run->parts[run->part_of[tensor - run->model->tensors]];
 }
 
+/* Returns whether no matrix of the resolved tensor must be stored: the output has no part of it, or an interrupted run
+ * has written it. */
 bool organ_cut_done(const organ_cut_run *run, const organ_tensor *tensor)
 {
     return run->part_of[tensor - run->model->tensors] == SIZE_MAX || run->units[put_part_of(run, tensor)->piece].done;
@@ -51,6 +53,7 @@ static put_place put_place_of(const organ_cut_run *run, const organ_tensor *tens
     return p;
 }
 
+/* Returns whether new values can be stored in this type: floats, and GGUF blocks with a kernel that fits scales. */
 bool organ_cut_takes(const organ_engine *engine, organ_dtype type)
 {
     if (organ_dtype_is_blocks(type))
@@ -107,6 +110,9 @@ static organ_status copy_rows(organ_cut_run *run, const put_place *p, uint64_t m
     return error->status;
 }
 
+/* Stores the new values of one kept matrix of a resolved tensor, rounded to its type; `weights` becomes the rounded
+ * values (NULL: the donor's bytes are copied). Writes only if `own`. After the last matrix of the tensor, writes its
+ * line to the journal. */
 organ_status organ_cut_put(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own, float *weights,
                            organ_error *error)
 {
@@ -127,6 +133,7 @@ organ_status organ_cut_put(organ_cut_run *run, const organ_tensor *tensor, uint6
     return error->status;
 }
 
+/* Stores a matrix whose values all ranks have: rank 0 writes it. Transposes it if the file stores the transpose. */
 organ_status organ_cut_put_once(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, float *weights,
                                 organ_error *error)
 {
@@ -135,6 +142,7 @@ organ_status organ_cut_put_once(organ_cut_run *run, const organ_tensor *tensor, 
         run, tensor, matrix, organ_ranks_first(run->cut->write.engine->ranks), weights, error);
 }
 
+/* Reads back into `weights`, as FP32, the matrix that organ_cut_put stored in an interrupted run. */
 organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, float *weights,
                            organ_error *error)
 {
@@ -165,6 +173,8 @@ static float *allocate_transposed(const organ_tensor *tensor, const put_place *p
     return stored;
 }
 
+/* Stores `weights`, out_features x in_features, like organ_cut_put in a tensor that the file has as in_features x
+ * out_features; `weights` becomes the rounded values. */
 organ_status organ_cut_put_transposed(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own,
                                       float *weights, organ_error *error)
 {
@@ -180,6 +190,8 @@ organ_status organ_cut_put_transposed(organ_cut_run *run, const organ_tensor *te
     return error->status;
 }
 
+/* Reads like organ_cut_get from a tensor that the file has as in_features x out_features; `weights` is out_features x
+ * in_features. */
 organ_status organ_cut_get_transposed(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix,
                                       float *weights, organ_error *error)
 {

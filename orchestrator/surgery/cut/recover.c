@@ -14,6 +14,8 @@
 
 #define STEP_ROWS ((size_t)256) /* rows that are read together */
 
+/* Returns whether `copy` may be a cut of `donor`: it has fewer layers, or a tensor of a layer that is shorter along an
+ * axis and longer along none than the donor's. */
 bool organ_cut_is_smaller(const organ_model *donor, const organ_model *copy)
 {
     bool smaller = organ_cut_layers(copy) < organ_cut_layers(donor);
@@ -158,6 +160,7 @@ static organ_status list_blocks(const organ_model *model, recover_block *blocks,
     return error->status;
 }
 
+/* Returns the number of pairs of equal digests of two blocks. */
 static unsigned count_common_digests(const recover_block *a, const recover_block *b)
 {
     unsigned count = 0;
@@ -242,6 +245,7 @@ typedef struct recover_kind {
     organ_status (*extend)(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error);
 } recover_kind;
 
+/* Implements recover_kind.count: the routed experts of a layer. */
 static uint64_t count_experts(const organ_model *model, const organ_weights *weights, size_t layer)
 {
     (void)weights;
@@ -283,6 +287,7 @@ static organ_status digest_matrices(const recover_side *s, size_t layer, uint64_
     return error->status;
 }
 
+/* Implements recover_kind.count: the channels of a layer's feed-forward without experts. */
 static uint64_t count_channels(const organ_model *model, const organ_weights *weights, size_t layer)
 {
     const organ_weight *const down = recover_weight_of(weights, layer, ORGAN_ROLE_DOWN);
@@ -290,6 +295,7 @@ static uint64_t count_channels(const organ_model *model, const organ_weights *we
     return down ? down->shape[1] : 0;
 }
 
+/* Implements recover_kind.count: the channels of a layer's shared expert. */
 static uint64_t count_shared_channels(const organ_model *model, const organ_weights *weights, size_t layer)
 {
     return organ_cut_channels(model, weights, layer, ORGAN_EXPERTS_SHARED);
@@ -309,12 +315,14 @@ static organ_status digest_rows(const recover_side *s, size_t layer, organ_exper
     return ORGAN_OK;
 }
 
+/* Implements recover_kind.digest for the channels of a layer's feed-forward without experts. */
 static organ_status digest_channels(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests,
                                     organ_error *error)
 {
     return digest_rows(s, layer, ORGAN_EXPERTS_NONE, count, digests, error);
 }
 
+/* Implements recover_kind.digest for the channels of a layer's shared expert. */
 static organ_status digest_shared_channels(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests,
                                            organ_error *error)
 {
@@ -460,6 +468,8 @@ static organ_status find_expert_channels(organ_cut_recovery *r, size_t layer, si
     return error->status;
 }
 
+/* Finds the parts of the donor that the copy has kept, in r->layers: first the blocks, then the experts, channels and
+ * heads of each kept block. */
 organ_status organ_cut_recover(organ_cut_recovery *r, organ_error *error)
 {
     r->layer_count = organ_cut_layers(r->donor);

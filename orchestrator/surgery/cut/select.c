@@ -254,6 +254,8 @@ static organ_status select_each(organ_cut_run *run, const organ_cut_shares *shar
     return error->status;
 }
 
+/* Selects the kept entries of part->tensor: on the axis of experts, or the kept rows and columns of its weight. Sets
+ * shape, axes, each and values of `part`. */
 organ_status organ_cut_select(organ_cut_run *run, const organ_cut_shares *shares, organ_cut_part *part,
                               organ_error *error)
 {

@@ -146,12 +146,14 @@ static organ_status experts_fill(void *inner, organ_writing *writing, organ_erro
     return organ_expert_heal_run(job->heal, run, error) ? error->status : organ_cut_copy(run, error);
 }
 
-/* Callbacks organ_cut_out.results and .recall: the refit's entry in the journal for a tensor. */
+/* Callback organ_cut_out.results: returns the refit's results of a tensor for the journal. */
 static json_t *heal_results(void *context, const organ_tensor *tensor)
 {
     return organ_expert_heal_results(((organ_experts_job *)context)->heal, tensor);
 }
 
+/* Callback organ_cut_out.recall: restores the refit's results of a tensor from the journal. Returns false if they are
+ * malformed. */
 static bool experts_recall(void *context, const organ_tensor *tensor, const json_t *known)
 {
     return organ_expert_heal_recall(((organ_experts_job *)context)->heal, tensor, known);
@@ -255,6 +257,7 @@ static void experts_release(organ_experts_job *job)
     organ_model_close(job->model);
 }
 
+/* Runs the verb `organ experts` and sets *report. See experts.h. */
 organ_status organ_experts_cut(const organ_experts_options *options, const organ_engine *engine,
                                const organ_progress *progress, json_t **report, organ_error *error)
 {

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+/* Callback organ_write.parameters: returns the options that determine the output. */
 json_t *organ_experts_parameters(void *context)
 {
     const organ_experts_job *const job = context;
@@ -59,8 +60,9 @@ static size_t count_draft_experts(const organ_model *model)
     return count;
 }
 
-/* Returns the report of organ experts. Its member "layers" is empty in a dry run without scores, because the kept
- * experts are then unknown, and for different numbers of experts per layer, which no loader supports. */
+/* Callback organ_write.document: returns the report of organ experts. Its member "layers" is empty in a dry run without
+ * scores, because the kept experts are then unknown, and for different numbers of experts per layer, which no loader
+ * supports. */
 json_t *organ_experts_document(void *context, const organ_writing *made)
 {
     const organ_experts_job *const job = context;

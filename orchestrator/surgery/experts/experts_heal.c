@@ -201,7 +201,8 @@ static organ_status open_layers(organ_expert_heal *h, organ_error *error)
     return error->status;
 }
 
-/* The walk keeps two streams of hidden states: the donor's, for the targets, and that of the layers refitted so far. */
+/* Opens the calibration walk and the state of the refit, and checks that the model can be refitted within --memory. The
+ * walk keeps two streams of hidden states: the donor's, for the targets, and that of the layers refitted so far. */
 organ_status organ_expert_heal_open(const organ_expert_heal_options *options, organ_expert_heal **heal,
                                     organ_error *error)
 {
@@ -243,6 +244,7 @@ organ_status organ_expert_heal_open(const organ_expert_heal_options *options, or
                : ORGAN_OK;
 }
 
+/* Frees the refit and closes its walk. NULL is allowed. */
 void organ_expert_heal_close(organ_expert_heal *h)
 {
     if (!h)
@@ -262,8 +264,9 @@ void organ_expert_heal_close(organ_expert_heal *h)
     free(h);
 }
 
-/* For each layer that loses experts, counts ORGAN_RIDGE_SWEEPS sweeps over all tokens, each of which multiplies the
- * inputs of a token's experts by `width` and by `hidden` columns; then adds the walk. */
+/* Adds the work of the refit to the plan of a dry run: for each layer that loses experts, ORGAN_RIDGE_SWEEPS sweeps
+ * over all tokens, each of which multiplies the inputs of a token's experts by `width` and by `hidden` columns; then
+ * that of the walk. */
 void organ_expert_heal_estimate(const organ_expert_heal *h, organ_plan *plan)
 {
     const organ_forward_config *const c = h->config;
@@ -278,6 +281,8 @@ void organ_expert_heal_estimate(const organ_expert_heal *h, organ_plan *plan)
 
 const bool *organ_expert_heal_resolved(const organ_expert_heal *h) { return h->resolved; }
 
+/* Allocates the buffers and runs the walk, which refits layer by layer and writes the matrices to the output of `run`.
+ */
 organ_status organ_expert_heal_run(organ_expert_heal *h, organ_cut_run *run, organ_error *error)
 {
     h->run = run;
@@ -294,11 +299,13 @@ organ_status organ_expert_heal_run(organ_expert_heal *h, organ_cut_run *run, org
 #define CHOICE(member) ORGAN_STRUCT_FIELD(organ_ridge_choice, member, EXACT)
 static const organ_struct_field heal_results[] = {CHOICE(before), CHOICE(after), CHOICE(lambda)};
 
+/* Returns {"before", "after", "lambda"} of the layer of `tensor`, for the journal. */
 json_t *organ_expert_heal_results(const organ_expert_heal *h, const organ_tensor *tensor)
 {
     return ORGAN_STRUCT_ADD(json_object(), heal_results, &h->layers[tensor->anatomy.layer].choice);
 }
 
+/* Restores the solution of the layer of `tensor` from the journal. Returns false if `results` is malformed. */
 bool organ_expert_heal_recall(organ_expert_heal *h, const organ_tensor *tensor, const json_t *results)
 {
     organ_heal_layer *const layer = &h->layers[tensor->anatomy.layer];
@@ -323,7 +330,8 @@ static json_t *heal_layer_json(const organ_expert_heal *h, size_t number)
         SET("healed", layer->known ? json_boolean(layer->choice.lambda > 0) : json_null()));
 }
 
-/* A layer counts as healed if a lambda was chosen, that is if the refit lowered its held-out error. */
+/* Returns member "heal" of the report: a row for each layer that loses experts. A layer counts as healed if a lambda
+ * was chosen, that is if the refit lowered its held-out error. */
 json_t *organ_expert_heal_json(const organ_expert_heal *h)
 {
     json_t *const layers = json_array();

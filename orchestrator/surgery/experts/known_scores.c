@@ -109,8 +109,8 @@ static organ_status open_measure(organ_experts_job *job, organ_expert_measure **
     return organ_expert_measure_open(&options, &job->scores, walk, error);
 }
 
-/* Opens the measurement without running it. Releases the description of the text that it sets in job->scores, because
- * organ_experts_load_scores opens the measurement again and sets it then. */
+/* Opens the measurement without running it, and returns the error if text or memory do not suffice. Releases the
+ * description of the text in job->scores, which organ_experts_load_scores sets when it opens the measurement again. */
 organ_status organ_experts_try(organ_experts_job *job, organ_error *error)
 {
     organ_expert_measure *walk = NULL;
@@ -121,6 +121,8 @@ organ_status organ_experts_try(organ_experts_job *job, organ_error *error)
     return error->status;
 }
 
+/* Reads the scores from the file alone if there is no calibration text. With a text, reads the file of --scores or of
+ * the interrupted run, and measures the layers that it lacks. */
 organ_status organ_experts_load_scores(organ_experts_job *job, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
@@ -135,6 +137,9 @@ organ_status organ_experts_load_scores(organ_experts_job *job, organ_error *erro
     return error->status;
 }
 
+/* Removes the temporary file of scores, unless the run ended with an error after which --resume can continue; then
+ * prints a note with its path, except after an ORGAN_USAGE before all scores were known, whose message has named the
+ * remedy. */
 void organ_experts_remove_scores(const organ_experts_job *job, organ_status status)
 {
     const bool is_resumable = status == ORGAN_INTERRUPTED || status == ORGAN_IO || status == ORGAN_USAGE;

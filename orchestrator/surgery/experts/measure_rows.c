@@ -8,15 +8,18 @@
 
 #include <string.h>
 
+/* Returns the length of a row: a number for each expert, another one for each expert, and one for the layer. */
 size_t organ_expert_row_width(const organ_expert_measure *m) { return 2 * (size_t)m->config->experts + 1; }
 
-/* Token / chunk_tokens is the index of the chunk among those of this rank, which are chunks first, first + step, ... */
+/* Returns the row of the chunk that contains `token`, an index among the tokens of this rank. Token / chunk_tokens is
+ * the index of the chunk among those of this rank, which are chunks first, first + step, ... */
 double *organ_expert_row_of(const organ_expert_measure *m, size_t token)
 {
     const organ_calibration_chunks *const chunks = organ_calibration_chunks_of(m->calib);
     return m->rows + (chunks->first + token / m->chunk_tokens * chunks->step) * organ_expert_row_width(m);
 }
 
+/* Exchanges the rows between the ranks and sets `sums` to the sum of all rows, added in the order of chunks. */
 organ_status organ_expert_rows_sum(organ_expert_measure *m, const char *where, double *sums, organ_error *error)
 {
     const size_t width = organ_expert_row_width(m);

@@ -263,6 +263,8 @@ static organ_status measure_share_memory(organ_expert_measure *m, organ_error *e
                                                   m->config->experts, m->tokens);
 }
 
+/* Opens a calibration walk over the unchanged model, whose callbacks measure the experts of each layer with unknown
+ * scores. Buffers are allocated later, by organ_expert_measure_run. On error the caller still closes *measure. */
 organ_status organ_expert_measure_open(const organ_expert_measure_options *o, organ_expert_scores *scores,
                                        organ_expert_measure **measure, organ_error *error)
 {
@@ -314,9 +316,10 @@ void organ_expert_measure_close(organ_expert_measure *m)
 
 const json_t *organ_expert_measure_identity(const organ_expert_measure *m) { return m->identity; }
 
-/* For each token and mixture layer, the measurement runs the experts of the token again after the walk has run them.
- * For the loss it runs all experts instead, computes the inner products of their outputs, and removes experts. An
- * expert has three matrices of hidden x expert_intermediate, with two operations per weight: hence the factor 6. */
+/* Adds the work of the measurement to the plan of a dry run. For each token and mixture layer, the measurement runs the
+ * experts of the token again after the walk has run them. For the loss it runs all experts instead, computes the inner
+ * products of their outputs, and removes experts. An expert has three matrices of hidden x expert_intermediate, with
+ * two operations per weight: hence the factor 6. */
 void organ_expert_measure_estimate(const organ_expert_measure *m, organ_plan *plan)
 {
     const organ_forward_config *const c = m->config;
@@ -331,6 +334,7 @@ void organ_expert_measure_estimate(const organ_expert_measure *m, organ_plan *pl
     organ_calibration_run_estimate(m->calib, &(organ_plan_solve){0}, plan);
 }
 
+/* Returns the smallest sufficient --memory and its largest parts, for the report of a dry run. */
 json_t *organ_expert_measure_needs(const organ_expert_measure *m)
 {
     const uint64_t tokens = max_tokens(m->calib, m->walk.calibration.context),
@@ -345,7 +349,8 @@ json_t *organ_expert_measure_needs(const organ_expert_measure *m)
 
 /* ---- the run ---- */
 
-/* Does nothing if the scores of all mixture layers are known. */
+/* Measures the layers whose scores are unknown, and writes the scores to `file` after each. Does nothing if those of
+ * all mixture layers are known. */
 organ_status organ_expert_measure_run(organ_expert_measure *m, const char *file, organ_error *error)
 {
     size_t known = 0, mixtures = 0;

@@ -30,6 +30,8 @@ static double output_norm(const organ_expert_measure *m, const float *output)
 
 /* ---- the choice of each token ---- */
 
+/* Chooses the experts of a token among the kept ones (NULL: all) from its logits. If router factors multiply the inputs
+ * of experts (m->factors), the weights of their outputs are 1. */
 void organ_expert_route(const organ_expert_measure *m, const bool *kept, const float *logits, float *scratch,
                         organ_choice *chosen)
 {
@@ -193,6 +195,8 @@ static organ_status add_scores_to_row(organ_expert_measure *m, int32_t layer, si
     return ORGAN_OK;
 }
 
+/* Measures a chunk of `tokens` tokens: routes them, runs all experts (score loss) or the chosen ones, and fills the row
+ * of the chunk. */
 organ_status organ_expert_outputs_take(organ_expert_measure *m, const organ_calibration_layer *layer, size_t tokens,
                                        organ_error *error)
 {

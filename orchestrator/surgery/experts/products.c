@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+/* Returns the number of products of a token: pairs i <= j of experts. */
 size_t organ_expert_products_count(size_t experts) { return experts * (experts + 1) / 2; }
 
 /* Returns the bytes of the products of one token. */
@@ -15,6 +16,7 @@ static size_t token_bytes(const organ_expert_products *p)
     return organ_expert_products_count(p->experts) * sizeof(float);
 }
 
+/* Reserves room for the products of `tokens` tokens, in memory, or in a file in the directory `scratch`. */
 organ_status organ_expert_products_open(size_t experts, size_t tokens, const char *scratch, organ_expert_products *p,
                                         organ_error *error)
 {
@@ -34,11 +36,13 @@ void organ_expert_products_close(organ_expert_products *p)
     *p = (organ_expert_products){0};
 }
 
+/* Returns where the products of tokens from `token` on are to be written: their place in memory, or `scratch`. */
 float *organ_expert_products_place(const organ_expert_products *p, size_t token, float *scratch)
 {
     return p->all ? p->all + token * organ_expert_products_count(p->experts) : scratch;
 }
 
+/* Writes the products of `count` tokens from `scratch` to the file; does nothing if products are in memory. */
 organ_status organ_expert_products_keep(organ_expert_products *p, size_t token, size_t count, const float *scratch,
                                         organ_error *error)
 {
@@ -47,6 +51,7 @@ organ_status organ_expert_products_keep(organ_expert_products *p, size_t token, 
                : organ_direct_write(&p->file, scratch, count * token_bytes(p), (uint64_t)token * token_bytes(p), error);
 }
 
+/* Returns the products of a token, from memory or read from the file into `scratch`; NULL if reading fails. */
 const float *organ_expert_products_of(const organ_expert_products *p, size_t token, float *scratch, organ_error *error)
 {
     if (p->all)
@@ -76,8 +81,9 @@ static size_t subtract_choices(const organ_choice *a, const organ_choice *b, uns
     return count;
 }
 
-/* With d_e, the difference of expert e's weights in both choices, the squared distance is sum_e sum_j d_e d_j f_e .
- * f_j. Only the products with j >= e are stored, so those with j > e count twice. */
+/* Returns the squared distance between a token's outputs for two choices of experts. With d_e, the difference of expert
+ * e's weights in both choices, it is sum_e sum_j d_e d_j f_e . f_j. Only the products with j >= e are stored, so those
+ * with j > e count twice. */
 double organ_expert_products_apart(const float *products, size_t experts, const organ_choice *a, const organ_choice *b,
                                    unsigned used, organ_expert_difference *room)
 {

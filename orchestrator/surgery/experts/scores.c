@@ -10,6 +10,7 @@
 /* Names of scores, indexed by organ_expert_score. */
 static const char *const names[] = {"loss", "reap", "sum", "frequency"};
 
+/* Sets *score to the score with this name; returns ORGAN_USAGE for other names. */
 organ_status organ_expert_score_named(const char *name, organ_expert_score *score, organ_error *error)
 {
     for (size_t k = 0; k < sizeof names / sizeof *names; k++)
@@ -115,6 +116,7 @@ static bool is_removed_within(const organ_expert_scores *s, const organ_expert_l
     return before < count / s->groups;
 }
 
+/* Writes the numbers of the `keep` experts of a layer that the score keeps to `kept`, ascending. */
 void organ_expert_scores_choose(const organ_expert_scores *s, size_t layer, organ_expert_score score, uint32_t keep,
                                 uint32_t *kept)
 {
@@ -138,6 +140,9 @@ static double scores_step(const organ_expert_scores *s, size_t layer, uint32_t k
     return organ_expert_scores_missed(s, layer, keep - s->groups) - organ_expert_scores_missed(s, layer, keep);
 }
 
+/* Writes to keep[l] how many experts layer l keeps if all layers keep `budget` together: starts with all experts and
+ * removes one expert of each group at a time from the layer whose relative error grows least, until the budget or the
+ * minimum of each layer is reached. */
 void organ_expert_scores_divide(const organ_expert_scores *s, uint64_t budget, uint32_t *keep)
 {
     uint64_t all = 0;

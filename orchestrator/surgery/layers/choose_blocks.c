@@ -76,6 +76,7 @@ static organ_status open_text(organ_layers_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Opens the text and the forward pass of the search, checks that --memory is enough, and reads the stored scores. */
 organ_status organ_layers_choice_open(organ_layers_job *job, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;
@@ -109,6 +110,7 @@ void organ_layers_choice_estimate(organ_layers_job *job)
     organ_plan_memory(&job->plan, organ_layers_sets_enough(facts->forward, windows_of(job)), 0);
 }
 
+/* Closes what measures influences and divergences, and the text; the results stay. */
 void organ_layers_choice_close(organ_layers_job *job)
 {
     organ_layers_sets_close(job->choice.sets);
@@ -117,6 +119,7 @@ void organ_layers_choice_close(organ_layers_job *job)
     job->choice.calib = NULL;
 }
 
+/* Frees all of job->choice. */
 void organ_layers_choice_release(organ_layers_job *job)
 {
     organ_layers_choice_close(job);
@@ -226,6 +229,7 @@ static organ_status ensure_influence(organ_layers_job *job, organ_error *error)
                                                                                 : store_scores(job, error);
 }
 
+/* Runs the search and copies the best set to job->drop.dropped. */
 organ_status organ_layers_choice_run(organ_layers_job *job, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;

@@ -68,6 +68,8 @@ static organ_status read_blocks(const char *text, size_t layers, const char *mod
     return drop->count ? ORGAN_OK : refuse_drop_word(text, error);
 }
 
+/* Parses --drop: a single number is the number of blocks to drop, other texts are lists of blocks. Returns ORGAN_USAGE
+ * if the text is invalid, or if no block would be dropped or left. */
 organ_status organ_layers_drop_parse(const char *text, size_t layers, const char *model, organ_layers_drop *drop,
                                      organ_error *error)
 {

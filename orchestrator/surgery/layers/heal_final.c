@@ -80,6 +80,8 @@ static organ_status heal_final_put(organ_layers_heal *h, const organ_layers_solv
     return organ_cut_put_once(h->run, norm.tensor, 0, solved->step > 0 ? weights : NULL, error);
 }
 
+/* Sums over all chunks, chooses the factor of the final norm and writes the norm. If an interrupted run has already
+ * written it, takes its solution from h->known. */
 organ_status organ_layers_heal_final(organ_layers_heal *h, organ_error *error)
 {
     const size_t context = h->options.walk.calibration.context,

@@ -22,6 +22,7 @@ static float *candidate_states(const organ_layers_heal *h, size_t k)
 
 /* ---- opening ---- */
 
+/* Copies the tokens of the held-out windows (HEAL_CHOICES), one window after another, into h->judged. */
 organ_status organ_layers_heal_take_judged(organ_layers_heal *h, organ_error *error)
 {
     const size_t context = h->options.walk.calibration.context;
@@ -40,11 +41,13 @@ organ_status organ_layers_heal_take_judged(organ_layers_heal *h, organ_error *er
     return ORGAN_OK;
 }
 
+/* Returns the bytes for judging `together` candidates at a time, including a second layer. */
 uint64_t organ_layers_heal_judge_memory(const organ_layers_heal *h, size_t together)
 {
     return organ_variants_memory(h->forward, h->judged.begin[h->judged.count], together);
 }
 
+/* Opens h->variants, which passes the held-out windows through the donor. */
 organ_status organ_layers_heal_judge_open(organ_layers_heal *h, organ_error *error)
 {
     h->pending = 0;
@@ -100,14 +103,14 @@ static organ_status judge_candidates(organ_layers_heal *h, size_t layer, organ_e
     return error->status;
 }
 
-/* The hidden states of pending candidates are those after block h->layer. */
+/* Judges all pending candidates. Their hidden states are those after block h->layer. */
 organ_status organ_layers_heal_finish(organ_layers_heal *h, organ_error *error)
 {
     return judge_candidates(h, (size_t)h->layer + 1, error);
 }
 
-/* Passes the held-out windows through the loaded layer and adds it as a pending candidate. If h->together candidates
- * are pending already, judges these first. */
+/* Passes the held-out windows through h->loaded and adds it as a pending candidate; *divergence is set when it is
+ * judged. If h->together candidates are pending already, judges these first. */
 organ_status organ_layers_heal_try(organ_layers_heal *h, double *divergence, organ_error *error)
 {
     if (h->pending == h->together && organ_layers_heal_finish(h, error) != ORGAN_OK)
@@ -118,7 +121,8 @@ organ_status organ_layers_heal_try(organ_layers_heal *h, double *divergence, org
                                              : organ_layer_run(h->forward, h->loaded, &h->judged, states, NULL, error);
 }
 
-/* Treats the smaller model as a pending candidate whose hidden states are those before block `layer`. */
+/* Sets *divergence to that of the smaller model with all refits so far: treats it as a pending candidate whose hidden
+ * states are those before block `layer`. */
 organ_status organ_layers_heal_judge_rest(organ_layers_heal *h, size_t layer, double *divergence, organ_error *error)
 {
     if (gather_held_out(h, candidate_states(h, 0), error) != ORGAN_OK)
@@ -128,7 +132,8 @@ organ_status organ_layers_heal_judge_rest(organ_layers_heal *h, size_t layer, do
     return judge_candidates(h, layer, error);
 }
 
-/* Multiplying the final norm multiplies the logits, so the logits are scaled instead. */
+/* Sets *divergence to that of the smaller model with its final norm multiplied by `times`. Such a norm multiplies the
+ * logits, so the logits are scaled instead. */
 organ_status organ_layers_heal_judge_final(organ_layers_heal *h, double times, double *divergence, organ_error *error)
 {
     organ_variants_scale(h->variants, times);

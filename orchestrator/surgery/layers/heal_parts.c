@@ -23,6 +23,7 @@ static const struct {
 
 const char *organ_layers_kind_name(organ_layers_kind kind) { return kinds[kind].name; }
 
+/* Returns whether parts of this kind read the inputs of the block, so that their target is their own output. */
 bool organ_layers_heal_is_inputs(organ_layers_kind kind)
 {
     return kind == ORGAN_HEAL_ATTENTION_INPUTS || kind == ORGAN_HEAL_FFN_INPUTS;
@@ -34,8 +35,11 @@ static bool is_dropped(const organ_layers_heal *h, int32_t layer)
     return layer >= 0 && (size_t)layer < h->options.layers && h->options.dropped[layer];
 }
 
+/* Returns whether the block after `layer` is dropped. */
 bool organ_layers_heal_before_gap(const organ_layers_heal *h, int32_t layer) { return is_dropped(h, layer + 1); }
 
+/* Returns whether parts of this kind are refitted in block `layer`: output projections directly before a gap, and all
+ * kinds in every kept block after a gap. */
 bool organ_layers_heal_is_refitted(const organ_layers_heal *h, int32_t layer, organ_layers_kind kind)
 {
     if (is_dropped(h, layer))
@@ -61,6 +65,8 @@ static bool has_role(const organ_anatomy *a, organ_layers_kind kind)
     return belongs;
 }
 
+/* Returns the index in h->known of the solution that the tensor belongs to: layer x kinds + kind; the final norm, which
+ * has no layer, comes last. */
 size_t organ_layers_heal_number(const organ_layers_heal *h, const organ_tensor *tensor)
 {
     unsigned kind = 0;
@@ -100,8 +106,9 @@ static size_t count_matrices(const organ_layers_heal *h, int32_t layer, organ_la
     return count;
 }
 
-/* For the down projections of routed experts, each expert is a block of inputs of the equations, and a token uses only
- * the blocks of the experts that the router chose. Otherwise there is one block, and all tokens use it. */
+/* Sets *part to the matrices of one kind in a layer and the sizes of the equations that refit them together. For the
+ * down projections of routed experts, each expert is a block of inputs of the equations, and a token uses only the
+ * blocks of the experts that the router chose. Otherwise there is one block, and all tokens use it. */
 organ_status organ_layers_heal_part_list(const organ_layers_heal *h, int32_t layer, organ_layers_kind kind,
                                          heal_part *part, organ_error *error)
 {
@@ -136,6 +143,7 @@ void organ_layers_heal_part_release(heal_part *part)
 
 /* ---- memory ---- */
 
+/* Returns the largest number of tokens in a chunk. */
 size_t organ_layers_heal_chunk_tokens(const organ_layers_heal *h)
 {
     return h->chunks.together * h->options.walk.calibration.context;
@@ -155,8 +163,9 @@ static size_t stride_of(const organ_layers_heal *h)
     return max > least ? max : least;
 }
 
-/* The last of every stride_of windows is held out to choose solutions. The second of every HEAL_NORM_EVERY windows is
- * for the final norm unless it is held out. All other windows refit blocks. */
+/* Returns the use of a window, an index in the whole text. The last of every stride_of windows is held out to choose
+ * solutions. The second of every HEAL_NORM_EVERY windows is for the final norm unless it is held out. All other windows
+ * refit blocks. */
 heal_use organ_layers_heal_use_of(const organ_layers_heal *h, size_t window)
 {
     const size_t stride = stride_of(h);
@@ -165,13 +174,14 @@ heal_use organ_layers_heal_use_of(const organ_layers_heal *h, size_t window)
     return window % HEAL_NORM_EVERY == 1 ? HEAL_NORM : HEAL_BLOCKS;
 }
 
+/* Returns the use of window `window` of a chunk. */
 heal_use organ_layers_heal_use(const organ_layers_heal *h, size_t chunk, size_t window)
 {
     return organ_layers_heal_use_of(h, chunk * h->chunks.together + window);
 }
 
-/* The tokens are those of the windows that refit blocks. The equations have no held-out tokens, because lambda is
- * chosen by the divergence on other windows. */
+/* Returns the sizes of the equations of a part. Their tokens are those of the windows that refit blocks. No tokens are
+ * held out, because lambda is chosen by the divergence on other windows. */
 organ_ridge_shape organ_layers_heal_shape(const organ_layers_heal *h, const heal_part *part)
 {
     const size_t context = h->options.walk.calibration.context;
@@ -187,8 +197,8 @@ organ_ridge_shape organ_layers_heal_shape(const organ_layers_heal *h, const heal
                                .scratch = h->options.walk.calibration.scratch};
 }
 
-/* Counts the equations, the recorded inputs and targets of a chunk, and two copies of the largest matrix and of its
- * change. */
+/* Returns the bytes that refitting a part needs in addition to the hidden states: for the equations, for the recorded
+ * inputs and targets of a chunk, and for two copies of the largest matrix and of its change. */
 uint64_t organ_layers_heal_memory(const organ_layers_heal *h, const heal_part *part, bool scratch)
 {
     organ_ridge_shape shape = organ_layers_heal_shape(h, part);

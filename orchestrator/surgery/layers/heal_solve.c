@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Returns the configuration of the forward pass. */
 static const organ_forward_config *config_of(const organ_layers_heal *h) { return organ_forward_describe(h->forward); }
 
 /* ---- recording of inputs ---- */
@@ -114,6 +115,7 @@ static organ_status capture_router(void *context, int32_t layer, size_t first, s
 
 /* ---- a chunk ---- */
 
+/* Returns the windows of a chunk. */
 organ_windows organ_layers_heal_chunk_at(const organ_layers_heal *h, size_t chunk)
 {
     const size_t first = chunk * h->chunks.together;
@@ -429,6 +431,8 @@ static organ_status heal_solve_put(organ_layers_heal *h, const heal_solve_trial 
                : make_matrices(h, chosen->step, store_matrix, error);
 }
 
+/* Refits h->part: records inputs and targets of all chunks, chooses a solution, puts it into h->loaded and the output,
+ * and stores it in h->known and h->solved. */
 organ_status organ_layers_heal_solve(organ_layers_heal *h, organ_error *error)
 {
     const organ_ridge_shape shape = organ_layers_heal_shape(h, &h->part);

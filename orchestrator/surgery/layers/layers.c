@@ -176,12 +176,14 @@ static organ_status layers_fill(void *inner, organ_writing *writing, organ_error
     return organ_layers_heal_run(job->heal, run, error) ? error->status : organ_cut_copy(run, error);
 }
 
-/* Implement organ_cut_out.results and .recall for refitted tensors. */
+/* Implements organ_cut_out.results: returns the solution of a refitted tensor for the journal. */
 static json_t *layers_results(void *context, const organ_tensor *tensor)
 {
     return organ_layers_heal_results(((organ_layers_job *)context)->heal, tensor);
 }
 
+/* Implements organ_cut_out.recall: restores the solution of a refitted tensor from the journal. Returns false if it is
+ * malformed. */
 static bool layers_recall(void *context, const organ_tensor *tensor, const json_t *known)
 {
     return organ_layers_heal_recall(((organ_layers_job *)context)->heal, tensor, known);
@@ -255,6 +257,7 @@ static void layers_release(organ_layers_job *job)
     organ_model_close(job->model);
 }
 
+/* Runs the verb `organ layers` and sets *report. See layers.h. */
 organ_status organ_layers(const organ_layers_options *options, const organ_engine *engine,
                           const organ_progress *progress, json_t **report, organ_error *error)
 {

@@ -174,7 +174,8 @@ static json_t *kinds_json(const organ_layers_job *job, bool known)
     return json_null();
 }
 
-/* In a dry run with a search, the dropped blocks are null, because they are not known. */
+/* Implements organ_write.document: returns the report of organ layers; NULL without memory. In a dry run with a search
+ * the dropped blocks are null, because they are not known. */
 json_t *organ_layers_document(void *context, const organ_writing *made)
 {
     const organ_layers_job *const job = context;

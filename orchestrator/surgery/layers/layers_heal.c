@@ -199,8 +199,9 @@ static organ_status heal_add_part(organ_layers_heal *h, const heal_part *part, v
     return error->status;
 }
 
-/* The work is that of the two streams, which count as four runs of the text through the model because they also run to
- * record inputs; and of solving and judging each part. Solutions are judged from the middle of the model on average. */
+/* Adds the memory and the work of the heal to the plan of a dry run. The work is that of the two streams, which count
+ * as four runs of the text through the model because they also run to record inputs; and of solving and judging each
+ * part. Solutions are judged from the middle of the model on average. */
 void organ_layers_heal_estimate(organ_layers_heal *h, organ_plan *plan)
 {
     const size_t tokens = h->windows.begin[h->windows.count];
@@ -226,6 +227,8 @@ static void cut_chunks(organ_layers_heal *h)
                                    context * (size_t)organ_forward_describe(h->forward)->hidden * sizeof(float)};
 }
 
+/* Opens the text, checks that the model can be healed within --memory, and sets the flags of the tensors that may
+ * change in `resolved`. On error the caller still closes *heal. */
 organ_status organ_layers_heal_open(const organ_layers_healing *healing, bool *resolved, organ_layers_heal **heal,
                                     organ_error *error)
 {
@@ -270,12 +273,14 @@ void organ_layers_heal_close(organ_layers_heal *h)
 
 const organ_calibration_run *organ_layers_heal_text(const organ_layers_heal *h) { return h->calib; }
 
+/* Returns the solutions of all parts refitted so far, and sets *count to their number. */
 const organ_layers_solved *organ_layers_heal_solved(const organ_layers_heal *h, size_t *count)
 {
     *count = h->solved_count;
     return h->solved;
 }
 
+/* Returns the number of held-out tokens, and the divergences before the heal and with the solutions so far. */
 organ_layers_judged organ_layers_heal_judged(const organ_layers_heal *h)
 {
     return (organ_layers_judged){h->judged.begin[h->judged.count], h->before, h->divergence};
@@ -288,11 +293,13 @@ organ_layers_judged organ_layers_heal_judged(const organ_layers_heal *h)
 static const organ_struct_field heal_results[] = {SOLVED(lambda), SOLVED(step), SOLVED(times), SOLVED(before),
                                                   SOLVED(after)};
 
+/* Returns the solution of the tensor's part for the journal. */
 json_t *organ_layers_heal_results(const organ_layers_heal *h, const organ_tensor *tensor)
 {
     return ORGAN_STRUCT_ADD(json_object(), heal_results, &h->known[organ_layers_heal_number(h, tensor)]);
 }
 
+/* Restores the solution of the tensor's part from the journal. Returns false if `results` is malformed. */
 bool organ_layers_heal_recall(organ_layers_heal *h, const organ_tensor *tensor, const json_t *results)
 {
     const size_t number = organ_layers_heal_number(h, tensor);
@@ -488,6 +495,8 @@ static organ_status run_blocks(organ_layers_heal *h, organ_error *error)
     return error->status;
 }
 
+/* Embeds the text, passes both streams through all blocks, refits parts and writes them to the output of `run`, and at
+ * last scales the final norm. */
 organ_status organ_layers_heal_run(organ_layers_heal *h, organ_cut_run *run, organ_error *error)
 {
     const char *const scratch = h->options.walk.calibration.scratch;

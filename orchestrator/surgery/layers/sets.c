@@ -78,12 +78,14 @@ static bool sets_fits(void *context, uint64_t memory)
            sets_memory(w->forward, sets_tokens_of(w->windows));
 }
 
+/* Returns the least sufficient --memory in bytes. */
 uint64_t organ_layers_sets_enough(const organ_forward *forward, const organ_windows *windows)
 {
     sets_requested w = {forward, windows};
     return organ_memory_enough(0, sets_fits, &w);
 }
 
+/* Returns ORGAN_USAGE if the engine's memory is too small to judge one set at a time. */
 organ_status organ_layers_sets_check(const organ_forward *forward, const organ_engine *engine,
                                      const organ_windows *windows, organ_error *error)
 {
@@ -166,6 +168,7 @@ static organ_status walk_donor(organ_layers_sets *s, organ_error *error)
     return error->status;
 }
 
+/* Passes the windows through the donor: measures the influences and keeps hidden states. On error *sets is NULL. */
 organ_status organ_layers_sets_open(organ_forward *forward, const organ_engine *engine, const organ_windows *windows,
                                     size_t max, organ_layers_sets **sets, organ_error *error)
 {
@@ -294,8 +297,8 @@ static organ_status judge_batch(organ_layers_sets *s, const bool *dropped, size_
     return error->status ? error->status : organ_variants_judge(s->variants, s->states, count, divergence, error);
 }
 
-/* Ranks share the sets; a rank judges up to `together` neighbouring sets of its own at once, so that each layer is
- * loaded once for them. */
+/* Sets divergence[k] to the divergence of set k. Ranks share the sets; a rank judges up to `together` neighbouring sets
+ * of its own at once, so that each layer is loaded once for them. */
 organ_status organ_layers_sets_judge(organ_layers_sets *s, const bool *dropped, size_t count, double *divergence,
                                      organ_error *error)
 {
