@@ -244,7 +244,7 @@ organ_status organ_cut_make(organ_cut_out *cut, json_t **report, organ_error *er
 }
 
 /* Checks whether config.json can describe the model with these kept layers: edits a copy of it in memory as
- * organ_cut_make does. */
+ * organ_cut_make does. Returns ORGAN_BAD_INPUT, naming the setting, if not; ORGAN_OK for a GGUF file. */
 organ_status organ_cut_describes(const organ_model *model, const organ_cut_layer *layers, size_t layer_count,
                                  organ_error *error)
 {

@@ -66,7 +66,8 @@ static size_t change_numbers(const organ_cut_config *c, const char *const *keys,
 /* ---- experts ---- */
 
 /* Sets the number of experts, and lowers the number of experts that a token uses to the new number if it is greater.
- * Sets ORGAN_BAD_INPUT if the kept experts do not fit the router's groups. */
+ * Sets ORGAN_BAD_INPUT if the kept experts do not fit the router's groups. Returns how many members state the number of
+ * experts. */
 static size_t edit_experts(const organ_cut_config *c)
 {
     static const char *const counts[] = {"num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts",
@@ -112,13 +113,13 @@ static size_t set_unadjusted(const organ_cut_config *c)
     return 1;
 }
 
-/* Sets the width of the feed-forward without experts. Sets ORGAN_BAD_INPUT for BLOOM and MPT, whose width follows from
- * the hidden size. */
+/* Sets the width of the feed-forward without experts, and returns how many members state it. Sets ORGAN_BAD_INPUT for
+ * BLOOM and MPT, whose width follows from the hidden size. */
 static size_t edit_channels(const organ_cut_config *c)
 {
     static const char *const keys[] = {"intermediate_size", "ffn_hidden_size", "intermediate_size_mlp", "n_inner",
                                        "ffn_dim"};
-    static const char *const own[] = {"prefix_dense_intermediate_size"};
+    static const char *const own[] = {"prefix_dense_intermediate_size"}; /* if experts use intermediate_size */
     const char *const model = json_string_value(json_object_get(c->object, "model_type"));
     const uint64_t before = c->run->channels_before, after = c->run->channels_after;
     if (model && strcmp(model, "lfm2") == 0 && is_true(c, "block_auto_adjust_ff_dim", true))
@@ -141,9 +142,9 @@ static bool keeps_dense_layer(const organ_cut_run *run)
     return false;
 }
 
-/* Edits the width of shared experts. Returns 1 if the object states it: in a member of its own, which is changed; as a
- * multiple of the routed width; or by intermediate_size, which is also the routed width and which edit_expert_channels
- * changes. In the last two cases both widths must keep the same share of channels. */
+/* Edits the width of shared experts. Returns 1 if the object states it, else 0. It is stated in a member of its own,
+ * which is changed; as a multiple of the routed width; or by intermediate_size, which is also the routed width and
+ * which edit_expert_channels changes. In the last two cases both widths must keep the same share of channels. */
 static size_t edit_shared_channels(const organ_cut_config *c)
 {
     static const char *const own[] = {"shared_intermediate_size", "shared_expert_intermediate_size",
@@ -153,6 +154,8 @@ static size_t edit_shared_channels(const organ_cut_config *c)
     if (!run->cuts_expert_channels &&
         change_numbers(c, own, COUNT_OF(own), run->shared_channels_before, run->shared_channels_after))
         return 1;
+    /* A number of shared experts states their width as a multiple of the routed width: if that has a member of its own,
+     * or if the product is the width that the tensors have. */
     for (size_t k = 0; k < COUNT_OF(keys); k++)
         if (config_number_of(c, keys[k]) &&
             (json_object_get(c->object, "moe_intermediate_size") ||
@@ -169,7 +172,8 @@ static size_t edit_shared_channels(const organ_cut_config *c)
 }
 
 /* Sets the width of routed experts: moe_intermediate_size, or intermediate_size in models without that member. Sets
- * ORGAN_BAD_INPUT if intermediate_size is also the width of kept layers without experts, which keep another width. */
+ * ORGAN_BAD_INPUT if intermediate_size is also the width of kept layers without experts, which keep another width.
+ * Returns 1 if the member has the old width, else 0. */
 static size_t edit_expert_channels(const organ_cut_config *c)
 {
     static const char *const own[] = {"moe_intermediate_size"}, *const common[] = {"intermediate_size"};
@@ -185,7 +189,7 @@ static size_t edit_expert_channels(const organ_cut_config *c)
 }
 
 /* Sets the numbers of query heads and of heads of K and V. Adds head_dim if it is missing, because its default is
- * hidden_size / num_attention_heads. */
+ * hidden_size / num_attention_heads. Returns 1, or 0 if the object does not state the number of query heads. */
 static size_t edit_heads(const organ_cut_config *c)
 {
     const organ_cut_run *const run = c->run;
@@ -206,7 +210,8 @@ static size_t edit_heads(const organ_cut_config *c)
 
 /* Sets c->layers and edits the number of layers, the number of layers for multi-token prediction after them, and all
  * other settings that depend on layer numbers. A member is taken for the number of layers only if it matches the
- * tensors: run->layer_count, which may include layers for multi-token prediction. */
+ * tensors: run->layer_count, which may include layers for multi-token prediction. Returns how many members state the
+ * number of layers. */
 static size_t edit_blocks(organ_cut_config *c)
 {
     static const char *const counts[] = {"num_hidden_layers", "n_layer", "n_layers", "num_layers"};

@@ -23,8 +23,8 @@ typedef struct organ_cut_part {
     unsigned each_axis;          /* used with `each` */
     const unsigned char *values; /* the bytes in the output if the plan computes them (a weight_shape), in the arena;
                                     NULL: kept bytes of the donor */
-    size_t matrices, put;        /* for a resolved tensor: its matrices in the output, and how many of them were put;
-                                    `matrices` 0: not resolved */
+    size_t matrices;             /* number of matrices in the output of a resolved tensor; 0: not resolved */
+    size_t put;                  /* how many of them organ_cut_put has stored so far */
 } organ_cut_part;
 
 /* Properties of a layer of the donor, from its tensors and the configuration. */

@@ -180,8 +180,9 @@ static organ_status share_unknown(const organ_tensor *t, const organ_cut_facts *
     return ORGAN_OK;
 }
 
-/* Selects the kept experts of a tensor that has an axis of experts: a stack, a router or its bias. Leaves the tensor of
- * a single expert whole: plan_tensor keeps or removes it. */
+/* Sets shares->experts for a tensor with an axis of experts (a stack, a router or its bias) in a layer that loses
+ * experts. Leaves the tensor of a single expert whole: plan_tensor keeps or removes it. Returns ORGAN_BAD_INPUT if the
+ * axis does not have one entry per expert. */
 static organ_status share_experts(const organ_cut_run *run, const organ_tensor *t, organ_cut_shares *shares,
                                   organ_error *error)
 {
@@ -222,7 +223,8 @@ static void share_rows_and_cols(const organ_tensor *t, organ_role role, const or
         shares->cols = *keep;
 }
 
-/* Selects the kept channels of the layer's dense feed-forward in tensor `t`. */
+/* Sets in `shares` the kept channels of the layer's feed-forward without experts, if tensor `t` is a part of it.
+ * Returns ORGAN_BAD_INPUT for a part of unknown function. */
 static organ_status share_channels(const organ_cut_run *run, const organ_tensor *t, const layer_lists *lists,
                                    organ_cut_shares *shares, organ_error *error)
 {
@@ -236,7 +238,7 @@ static organ_status share_channels(const organ_cut_run *run, const organ_tensor 
 }
 
 /* Returns ORGAN_BAD_INPUT if the matrices of gate, up or both in `t` have another number of outputs than the experts
- * have channels (twice as many for both). */
+ * have channels (twice as many for both). `role`: owner_role of `t`. */
 static organ_status check_rows(const organ_cut_run *run, const organ_tensor *t, organ_role role, organ_error *error)
 {
     const size_t at = run->weight_of[t - run->model->tensors];
@@ -279,8 +281,8 @@ static organ_status share_expert_channels(const organ_cut_run *run, const organ_
     return ORGAN_OK;
 }
 
-/* Selects the rows and columns of the kept heads by the role of the tensor. Returns ORGAN_BAD_INPUT for layouts in
- * which the rows of a head cannot be identified. */
+/* Sets in `shares` the rows or columns of the kept heads, by the role of tensor `t`; leaves tensors outside attention
+ * whole. Returns ORGAN_BAD_INPUT for layouts in which the rows of a head cannot be identified. */
 static organ_status share_heads(const organ_cut_run *run, const organ_tensor *t, const layer_lists *lists,
                                 organ_cut_shares *shares, organ_error *error)
 {
@@ -417,8 +419,8 @@ static organ_status share_layers(organ_cut_run *run, const organ_tensor *t, uint
     return ORGAN_OK;
 }
 
-/* Selects the kept layers of per-layer embeddings (Gemma 3n and 4): columns of the embedding, and rows of the
- * projection next to it, belong to layers in their order. */
+/* Sets in `shares` the kept layers of per-layer embeddings (Gemma 3n and 4): columns of the embedding, and rows of the
+ * projection next to it, belong to layers in their order. Leaves other tensors whole. */
 static organ_status share_per_layer(organ_cut_run *run, const organ_tensor *t, organ_cut_shares *shares,
                                     organ_error *error)
 {

@@ -21,9 +21,8 @@ typedef enum outcome {
 
 /* Finds in a name the number that follows one of the `count` words after a dot, in a pattern an escaped dot. Returns
  * the first character of the number and sets *digits to its length. *digits is 0 if an alternative or a set of
- * characters
- * ("(1|2)", "[12]") is in the place of digits; "[0-9]" is skipped, because it matches every number. Returns NULL if
- * there is no number. */
+ * characters ("(1|2)", "[12]") is in the place of digits; "[0-9]" is skipped, because it matches every number. Returns
+ * NULL if there is no number. */
 static const char *number_after(const char *text, const char *const *words, size_t count, size_t *digits)
 {
     for (size_t k = 0; k < count; k++)

@@ -59,6 +59,7 @@ static uint64_t heal_memory(void *context, const organ_calibration_run *calib, b
         organ_forward_describe(organ_calibration_run_facts_of(calib)->forward);
     const uint64_t tokens = organ_calibration_chunks_of(calib)->together * (uint64_t)h->options.calibration.context,
                    used = c->experts_used;
+    /* 4-byte values of a token: those of organ_heal_rows; then normed, unpruned and gathered, logits, and inner */
     const uint64_t rows = used * (c->expert_intermediate + 1) + c->hidden,
                    sets = organ_ranks_count(h->options.engine->ranks) > 1 ? 2 : 1;
     const uint64_t of_token =
@@ -70,6 +71,7 @@ static uint64_t heal_memory(void *context, const organ_calibration_run *calib, b
             shape.scratch = scratch ? "" : NULL;
             ridge = organ_ridge_memory(&shape) > ridge ? organ_ridge_memory(&shape) : ridge;
         }
+    /* bytes per value of a matrix: FP32 of the matrix and of its change, and of a transposed copy */
     const uint64_t matrices = has_transposed(h, organ_calibration_run_facts_of(calib)->forward) ? 12 : 8;
     return ridge + tokens * of_token + matrices * c->hidden * c->expert_intermediate;
 }

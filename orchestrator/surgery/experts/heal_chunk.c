@@ -45,8 +45,9 @@ static organ_status run_with_experts(const chunk_job *j, const bool *kept, float
     return error->status;
 }
 
-/* Sets the target of the regression: the mix of the donor's state and h->unpruned at ORGAN_EXPERT_HEAL_DONOR_SHARE,
- * minus `changed`, the state after the layer with kept experts. */
+/* Sets the target of the regression to the state that it should reach minus `changed`, the state after the layer with
+ * the kept experts. The former is a weighted mean of `donor`, the donor's state after the layer, with weight
+ * ORGAN_EXPERT_HEAL_DONOR_SHARE, and of h->unpruned, the state after the layer with all experts. */
 static void set_target(const chunk_job *j, const float *donor, const float *changed)
 {
     const organ_expert_heal *const h = j->heal;

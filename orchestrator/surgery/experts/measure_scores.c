@@ -68,17 +68,19 @@ static uint64_t measure_worker_bytes(const organ_forward_config *c)
 }
 
 /* Returns the bytes of all buffers of the measurement and of organ_expert_greedy with the least batch, without the
- * products of all tokens.
- * `scratch`: these may go to a scratch file, so the batch needs a buffer for them. */
+ * products of all tokens. `scratch`: the products may go to a scratch file, so the batch needs a buffer for them. */
 static uint64_t min_extra_memory(const organ_expert_measure *m, const organ_calibration_run *calib, bool scratch)
 {
     const organ_forward_config *const c = m->config;
     const organ_calibration_chunks *const chunks = organ_calibration_chunks_of(calib);
     const uint64_t tokens = max_tokens(calib, m->walk.calibration.context),
                    chunk = (uint64_t)chunks->together * m->walk.calibration.context;
+    /* logits, factors and choices */
     const uint64_t of_token =
         (1 + organ_expert_scaled_rows(c)) * c->experts * sizeof(float) + c->experts_used * sizeof(organ_choice);
+    /* normed, norms and powers */
     const uint64_t of_chunk = chunk * (c->hidden * sizeof(float) + (c->experts_used + 1) * sizeof(double));
+    /* rows and owner */
     const uint64_t rows =
         organ_calibration_chunks_count(chunks) * (organ_expert_row_width(m) * sizeof(double) + sizeof(uint32_t));
     return tokens * of_token + of_chunk + rows + MIN_BATCH * batch_token_bytes(m, scratch) +

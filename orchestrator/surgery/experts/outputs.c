@@ -31,7 +31,7 @@ static double output_norm(const organ_expert_measure *m, const float *output)
 /* ---- the choice of each token ---- */
 
 /* Chooses the experts of a token among the kept ones (NULL: all) from its logits. If router factors multiply the inputs
- * of experts (m->factors), the weights of their outputs are 1. */
+ * of experts (m->factors), the weights of their outputs are 1. `scratch` has one number for each expert. */
 void organ_expert_route(const organ_expert_measure *m, const bool *kept, const float *logits, float *scratch,
                         organ_choice *chosen)
 {

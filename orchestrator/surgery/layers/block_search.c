@@ -208,8 +208,8 @@ static organ_status search_begin(search_work *w, bool *dropped, organ_error *err
                       w->why.message);
 }
 
-/* Returns the number of sets of s->requested blocks out of s->layers. If there are more than `max`, returns any number
- * above `max`. */
+/* Returns the number of sets of s->requested blocks out of s->layers, a binomial coefficient. If there are more than
+ * `max`, returns any number above `max`. */
 static size_t count_choices(const organ_layers_search *s, size_t max)
 {
     size_t count = 1;

@@ -44,10 +44,14 @@ typedef struct organ_layers_healing {
 typedef struct organ_layers_heal organ_layers_heal;
 
 /* Opens the text, and sets resolved[t] for each tensor t of the model that may get other values
- * (organ_cut_out.resolved). All arguments must outlive *heal, which the caller closes whatever this returns. Returns
- * the errors of organ_calibration_run_open; ORGAN_USAGE for fewer than four windows, too little memory (the message
- * names the least that is enough), weights that are not plain floats, and models that normalise the outputs of
- * projections, because these are not linear in the weights. */
+ * (organ_cut_out.resolved). All arguments must outlive *heal, which the caller closes whatever this returns.
+ *
+ * Returns ORGAN_USAGE if
+ *   - there are fewer than four windows, or --memory is too small (the message names the least that is enough);
+ *   - a matrix to refit has a type in which new values cannot be stored (organ_cut_takes), or is stored transposed;
+ *   - the model normalises or scales the outputs of projections, because these are then not linear in the weights;
+ *   - attention and feed-forward read the same hidden state, or the final norm has a bias or no weights.
+ * Returns ORGAN_BAD_INPUT if a block lacks a matrix to refit, and the errors of organ_calibration_run_open. */
 organ_status organ_layers_heal_open(const organ_layers_healing *healing, bool *resolved, organ_layers_heal **heal,
                                     organ_error *error);
 /* Adds the memory and the work of the heal to a plan. */
