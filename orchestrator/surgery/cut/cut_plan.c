@@ -378,6 +378,7 @@ static organ_status plan_add_piece(organ_cut_run *run, const organ_tensor *t, co
         piece.same = NULL;
         piece.shape = run->parts[run->part_count++].shape;
     }
+    /* calib: the verb assigns resolved tensors to ranks (`own` of organ_cut_put) */
     run->units[run->piece_count] = (organ_unit){.first = run->piece_count,
                                                 .count = 1,
                                                 .item = run->piece_count,

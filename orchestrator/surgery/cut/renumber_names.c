@@ -62,7 +62,8 @@ static outcome replace_number(char **text, const char *number, size_t digits, si
     return CHANGED;
 }
 
-/* Renumbers the layer in *text and sets *layer to the old number, SIZE_MAX if the text names no single layer. */
+/* Renumbers the layer in *text and sets *layer to the old number, SIZE_MAX if the text names no single layer. A pattern
+ * that does not name a single layer by digits is UNCLEAR if blocks are cut, else SAME. */
 static outcome rename_layer(const organ_cut_run *run, char **text, size_t *layer)
 {
     static const char *const layer_words[] = {"layers", "h", "blocks", "blk"};

@@ -119,7 +119,7 @@ void organ_layers_choice_close(organ_layers_job *job)
     job->choice.calib = NULL;
 }
 
-/* Frees all of job->choice. */
+/* Frees all members of job->choice. */
 void organ_layers_choice_release(organ_layers_job *job)
 {
     organ_layers_choice_close(job);
