@@ -14,7 +14,7 @@ typedef struct organ_heal_rows {
     uint32_t *blocks; /* tokens x used: the token's experts, as indices among the kept experts of the layer */
     float *inputs;    /* tokens x used x width: inputs of these experts' down projections times their router weights */
     float *target; /* tokens x hidden: what must be added to the state after the layer with kept experts, to reach the
-                    * mix of states at ORGAN_EXPERT_HEAL_DONOR_SHARE */
+                    * weighted mean of states that ORGAN_EXPERT_HEAL_DONOR_SHARE defines */
 } organ_heal_rows;
 
 /* A layer of the donor. Arrays are NULL if it has no experts. */

@@ -160,7 +160,9 @@ static organ_status heal_chunk_exchange(const organ_expert_heal *h, size_t first
     return organ_ranks_agree(ranks, "collecting the inputs of a refit", error);
 }
 
-/* All ranks take part in the exchange, also those without a chunk (windows->count 0). */
+/* Implements organ_calibration_work.compare: passes the donor's states of a chunk through the layer and, if the layer
+ * is refitted, adds the rows of the chunks of all ranks to the regression. All ranks take part in the exchange, also
+ * those without a chunk (windows->count 0). */
 organ_status organ_heal_compare(void *context, const organ_calibration_layer *layer, const organ_windows *windows,
                                 size_t chunk, float *donor, float *changed, organ_error *error)
 {

@@ -115,8 +115,9 @@ static organ_status finish_experts(layer_job *j, organ_error *error)
     return error->status;
 }
 
-/* The loaded layer loses the experts that are not kept, so that the walk then passes the changed states through the
- * smaller layer. */
+/* Implements organ_calibration_work.leave: chooses lambda on the held-out windows and stores the refitted down
+ * projections, or reads them back. The loaded layer also loses the experts that are not kept, so that the walk then
+ * passes the changed states through the smaller layer. */
 organ_status organ_heal_finish(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_expert_heal *const h = context;

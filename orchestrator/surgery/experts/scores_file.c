@@ -101,7 +101,8 @@ static organ_status check_removed(const organ_expert_layer *layer, size_t count,
     return ORGAN_OK;
 }
 
-/* Reads row `json` of layer `l` and sets its `known`. A null row is a layer that was not measured. */
+/* Reads row `json` of layer `l` and sets its `known`. A null row is a layer that was not measured. Returns
+ * ORGAN_BAD_INPUT if the row is malformed. */
 static organ_status scores_file_read_layer(organ_expert_scores *s, const json_t *json, size_t l, const char *path,
                                            organ_error *error)
 {
