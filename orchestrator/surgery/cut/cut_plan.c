@@ -158,8 +158,7 @@ static organ_status make_lists(organ_cut_run *run, size_t layer, layer_lists *li
     return error->status;
 }
 
-/* ---- kept rows and columns of a tensor ----
- * Each share_ function adds to `shares` what one kind of cut keeps of tensor `t`. */
+/* ---- kept rows and columns of a tensor ---- */
 
 /* For a tensor of unknown role in a layer that loses experts: keeps the entries in `keep` if the name contains a word
  * for routers or experts and the axis of experts has one entry per expert. Leaves other tensors whole, but returns
