@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Finds the kept parts of the donor in the bytes of the copy, plans the cut model from them, and compares each
- * tensor of the copy with the kept bytes of the donor. */
+ * Audits a cut model: finds in the bytes of the copy which parts of the donor it has kept, plans a cut of the donor to
+ * these parts, and compares each tensor of the copy with the plan. A piece is a tensor of the planned output. */
 #include "orchestrator/surgery/cut/audit_cut.h"
 
 #include "formats/base/paged_rows.h"
@@ -17,13 +17,14 @@
 
 /* ---- bytes ---- */
 
-/* Returns whether a tensor of the copy has the type and shape of a planned piece. */
+/* Returns whether `found`, a tensor of the copy, has the type and shape of the piece. */
 static bool audit_cut_fits(const organ_shard_piece *piece, const organ_tensor *found)
 {
     return found->dtype == piece->dtype && ORGAN_SAME_SHAPE(found, piece);
 }
 
-/* Counts the bytes of `found` in the copy that differ from those of `reader`. `scratch`: ORGAN_CUT_WINDOW bytes. */
+/* Adds to *different the number of bytes of the copy's tensor `found` that differ from the kept bytes of the donor,
+ * which `reader` reads. `scratch`: ORGAN_CUT_WINDOW bytes. */
 static organ_status compare_bytes(const organ_cut_audit *a, organ_cut_reader *reader, const organ_tensor *found,
                                   unsigned char *scratch, uint64_t *different, organ_error *error)
 {
@@ -39,7 +40,7 @@ static organ_status compare_bytes(const organ_cut_audit *a, organ_cut_reader *re
     return error->status;
 }
 
-/* Fills the verdict of a piece: compares the copy's tensor with the kept part of the donor's. */
+/* Fills the verdict of a piece: compares the copy's tensor of this name with the kept part of the donor's. */
 static organ_status compare_piece(organ_cut_audit *a, size_t piece, organ_error *error)
 {
     organ_cut_verdict *const v = &a->verdicts[piece];
@@ -60,14 +61,14 @@ static organ_status compare_piece(organ_cut_audit *a, size_t piece, organ_error 
     return error->status;
 }
 
-/* The comparison of all pieces on several workers. `lock` protects the progress display. */
+/* The comparison of all pieces on several workers. */
 typedef struct comparing {
     organ_cut_audit *audit;
-    pthread_mutex_t lock;
-    organ_first_fault first;
+    pthread_mutex_t lock;    /* protects the progress display */
+    organ_first_fault first; /* first error of a worker */
 } comparing;
 
-/* Compares one piece on a worker thread. Does nothing after the first error. */
+/* Task: compares one piece on a worker thread. Does nothing after the first error of a worker. */
 static void compare_piece_task(void *context, size_t piece, size_t worker)
 {
     comparing *const c = context;
@@ -85,7 +86,7 @@ static void compare_piece_task(void *context, size_t piece, size_t worker)
     pthread_mutex_unlock(&c->lock);
 }
 
-/* Allocates the verdicts and sets the donor's tensor of each, and its kept part. */
+/* Allocates a verdict for each piece and sets its members `donor` and `part`. */
 static organ_status list_pieces(organ_cut_audit *a, organ_error *error)
 {
     organ_cut_run *const run = &a->run;
@@ -101,7 +102,7 @@ static organ_status list_pieces(organ_cut_audit *a, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Compares all tensors, on all workers if each can have its buffers within the memory. */
+/* Fills the verdicts of all pieces: on all workers if --memory has buffers for each of them, else on one. */
 static organ_status compare_all(organ_cut_audit *a, organ_error *error)
 {
     comparing c = {.audit = a, .first = {.error = error}};
@@ -137,8 +138,8 @@ static bool follows_removed_block(const organ_cut_audit *a, int32_t layer)
     return false;
 }
 
-/* Returns whether a refit (--heal) may change the tensor: down and output projections; after a removed block also
- * routers, all other projections and the final norm. */
+/* Returns whether a refit (--heal) may change the donor's tensor `t`: down and output projections; after a removed
+ * block also routers, all other projections and the final norm. */
 static bool may_change(const organ_cut_audit *a, const organ_tensor *t)
 {
     const organ_role role = t->anatomy.role;
@@ -208,6 +209,7 @@ static json_t *checks_json(const organ_cut_audit *a)
     return checks;
 }
 
+/* Returns the definitions of words in the document. */
 static json_t *audit_cut_definitions_json(void)
 {
     return ORGAN_OBJECT(SET_TEXT("cut", "Blocks, experts, channels or heads of the donor that the copy does not have. "
@@ -240,7 +242,8 @@ static json_t *audit_cut_document_of(organ_cut_audit *a)
 
 /* ---- the audit ---- */
 
-/* Adds the verdicts of all pieces to the report, then checks config.json or key-values and the names of tensors. */
+/* Counts the verdicts of all pieces and adds their problems, then checks config.json or the key-values, and that the
+ * copy has no other tensors. */
 static organ_status judge_pieces_and_settings(organ_cut_audit *a, organ_error *error)
 {
     for (size_t k = 0; k < a->run.piece_count; k++)
@@ -252,8 +255,8 @@ static organ_status judge_pieces_and_settings(organ_cut_audit *a, organ_error *e
     return check_names(a, error);
 }
 
-/* Plans the cut. If no such cut can be planned, the copy is no cut of the donor: the result is then
- * ORGAN_CHECK_FAILED. */
+/* Plans the cut of the donor to the parts that the copy has kept. Returns ORGAN_CHECK_FAILED instead of ORGAN_USAGE and
+ * ORGAN_BAD_INPUT: if no such cut is possible, the copy is no cut of the donor. */
 static organ_status plan_cut(organ_cut_audit *a, organ_error *error)
 {
     organ_cut_prepare(&a->run, error);
@@ -262,8 +265,8 @@ static organ_status plan_cut(organ_cut_audit *a, organ_error *error)
     return error->status;
 }
 
-/* Audits a cut without its log: recovers from the bytes which parts were kept, plans the same cut again, and compares
- * names, settings and bytes of the plan with the copy. */
+/* Recovers from the bytes which parts were kept, plans this cut, and compares names, settings and bytes of the plan
+ * with the copy. Sets *report, also if there are problems; the result is then ORGAN_CHECK_FAILED with the first one. */
 static organ_status audit_work(organ_cut_audit *a, json_t **report, organ_error *error)
 {
     organ_cut_recovery *const r = &a->recovery;
@@ -302,6 +305,7 @@ static void audit_release(organ_cut_audit *a)
     organ_rows_free(a->verdicts);
 }
 
+/* Audits the opened models a->donor and a->copy, and frees what the audit allocated. */
 static organ_status audit_smaller(organ_cut_audit *a, json_t **report, organ_error *error)
 {
     const organ_report_work work = organ_report_begin(report);
@@ -310,8 +314,7 @@ static organ_status audit_smaller(organ_cut_audit *a, json_t **report, organ_err
     return organ_report_end(&work, a->options->pruned, error);
 }
 
-/* Audits a copy: as a smaller model if it has fewer layers or smaller tensors than the donor, else as a pruned model of
- * the same shapes. */
+/* Audits the copy as a cut model if organ_cut_is_smaller, else as a pruned model of the same shapes (organ_audit). */
 organ_status organ_audit_any(const organ_audit_options *options, const organ_engine *engine,
                              const organ_progress *progress, json_t **report, organ_error *error)
 {

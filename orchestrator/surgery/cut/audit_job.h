@@ -9,10 +9,11 @@
 
 /* The comparison of one tensor that the copy should have. */
 typedef struct organ_cut_verdict {
-    const organ_tensor *donor;
-    const organ_cut_part *part; /* its kept part; NULL: all bytes of the tensor are kept */
-    bool missing, mismatch;     /* the copy lacks the tensor; it has another type or shape */
-    uint64_t different;         /* number of bytes that differ */
+    const organ_tensor *donor;  /* the donor's tensor */
+    const organ_cut_part *part; /* the kept part of it; NULL: all of its bytes are kept */
+    bool missing;               /* the copy has no such tensor */
+    bool mismatch;              /* the copy's tensor has another type or shape */
+    uint64_t different;         /* number of the copy's bytes that differ from the kept bytes; 0 if not compared */
 } organ_cut_verdict;
 
 /* The comparison of a cut model with its donor. */
@@ -22,21 +23,23 @@ typedef struct organ_cut_audit {
     const organ_progress *progress;
     organ_model *donor, *copy;
     organ_weights *donor_weights, *copy_weights;
-    organ_cut_recovery recovery;
-    organ_cut_out cut;
+    organ_cut_recovery recovery; /* which parts of the donor the copy has kept */
+    organ_cut_out cut;           /* a cut of the donor to these parts, and its plan */
     organ_cut_run run;
     organ_cut_verdict *verdicts; /* one for each piece of the run */
     organ_problems problems;
-    size_t after_recovery;      /* number of problems after organ_cut_recover */
-    size_t identical, resolved; /* tensors with the kept bytes; with other bytes that a refit may write */
-    json_t *resolved_names;     /* names of the latter */
-    bool settings_hold;         /* config.json or the key-values match the cut */
-    double started;
+    size_t after_recovery;  /* number of problems after organ_cut_recover */
+    size_t identical;       /* number of tensors whose bytes are the kept bytes of the donor */
+    size_t resolved;        /* number of tensors with other bytes that a refit may have written */
+    json_t *resolved_names; /* names of the `resolved` tensors */
+    bool settings_hold;     /* config.json or the key-values are those that the cut would write */
+    double started;         /* organ_seconds_now() at the beginning */
 } organ_cut_audit;
 
 /* ---- audit_settings.c ---- */
 
-/* Adds a problem for each member of config.json, or each key-value, that differs from the one a cut would write. */
+/* Adds a problem for each member of config.json, or each key-value, that differs from the one that the planned cut
+ * would write. Returns an error only if config.json cannot be read or memory runs out. */
 organ_status organ_cut_judge_settings(organ_cut_audit *audit, organ_error *error);
 
 #endif

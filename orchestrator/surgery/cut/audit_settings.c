@@ -10,8 +10,9 @@
 
 /* ---- config.json ---- */
 
-/* Adds a problem if a member of config.json differs from the expected one (NULL: absent). `inside` is the name of the
- * object that contains it, "" at the top. Compares objects at the top member by member. */
+/* Adds a problem if member `key` of the copy's config.json, `found`, differs from `expected` (either NULL: absent).
+ * `inside` is the name of the object that contains the member, "" for the document itself. Two objects in the document
+ * itself are compared member by member, so that the problem names the member. */
 static void check_member(organ_cut_audit *a, const char *inside, const char *key, const json_t *expected,
                          const json_t *found)
 {
@@ -34,8 +35,8 @@ static void check_member(organ_cut_audit *a, const char *inside, const char *key
     free(should);
 }
 
-/* Parses a config.json in place after organ_hf_config_tidy, which changes `bytes`. The caller frees the result; NULL on
- * error. */
+/* Parses the config.json in `bytes`, which organ_hf_config_tidy changes first. `label` names the file in messages. The
+ * caller releases the result; NULL on error. */
 static json_t *parse_tidied(char *bytes, size_t length, const char *label, organ_error *error)
 {
     json_t *root = NULL;
@@ -45,7 +46,8 @@ static json_t *parse_tidied(char *bytes, size_t length, const char *label, organ
     return root;
 }
 
-/* Returns the donor's config.json as the planned cut would write it; NULL on error. The caller releases it. */
+/* Returns the donor's config.json as the planned cut would write it, for the caller to release. NULL if the donor has
+ * none or on error; ORGAN_BAD_INPUT if no config.json can describe the cut. */
 static json_t *required_config(organ_cut_audit *a, organ_error *error)
 {
     char *bytes = NULL;
@@ -63,7 +65,8 @@ static json_t *required_config(organ_cut_audit *a, organ_error *error)
     return root;
 }
 
-/* Compares config.json of the copy with that of the planned cut. */
+/* Adds a problem for each member of the copy's config.json that differs from that of the planned cut, or one problem if
+ * the copy has none or no config.json can describe the cut. */
 static organ_status check_config_json(organ_cut_audit *a, organ_error *error)
 {
     char *bytes = NULL;
@@ -92,12 +95,15 @@ static organ_status check_config_json(organ_cut_audit *a, organ_error *error)
 
 /* ---- key-values ---- */
 
+/* Returns whether two key-values have the same type and the same bytes. */
 static bool same_value(const organ_gguf_kv *x, const organ_gguf_kv *y)
 {
     return x->type == y->type && x->size == y->size && memcmp(x->bytes, y->bytes, x->size) == 0;
 }
 
-/* Compares the key-values of the copy with those of the planned cut, except "split.*". */
+/* Adds a problem for each key-value of the copy, except "split.*", that the planned cut would not write or would write
+ * with another value, and for each key-value of the planned cut that the copy lacks: those that the donor has too, and
+ * those that the cut adds (in run.settings). */
 static void check_gguf_keys(organ_cut_audit *a)
 {
     const organ_gguf *const found = a->copy->gguf;
@@ -123,8 +129,8 @@ static void check_gguf_keys(organ_cut_audit *a)
     }
 }
 
-/* Compares the settings of the copy with those that the cut would write, in config.json or in the key-values of
- * GGUF. */
+/* Adds a problem for each setting of the copy that differs from the one that the planned cut would write: in
+ * config.json, or in the key-values of GGUF. */
 organ_status organ_cut_judge_settings(organ_cut_audit *a, organ_error *error)
 {
     if (!a->donor->gguf)

@@ -9,25 +9,26 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PAGE ((size_t)4096)
+#define PAGE ((size_t)4096) /* alignment of buffers that direct I/O needs */
 
 /* The buffers of one worker. */
 typedef struct copy_buffers {
-    unsigned char *window, *out; /* ORGAN_CUT_WINDOW bytes each */
-    void *scratch;
+    unsigned char *window, *out; /* buffers of organ_cut_reader: ORGAN_CUT_WINDOW bytes each */
+    void *scratch;               /* scratch of organ_write_put: ORGAN_PUT_SCRATCH bytes */
 } copy_buffers;
 
-/* The copy of all parts, on several workers. */
+/* The copy of parts on several workers. */
 typedef struct copy_run {
     organ_cut_run *run;
-    copy_buffers *buffers;
-    size_t *todo, count; /* indices of parts to copy */
-    organ_first_fault first;
+    copy_buffers *buffers;   /* for each worker */
+    size_t *todo, count;     /* indices in run->parts of the parts to copy, and their number */
+    organ_first_fault first; /* first error of a worker */
 } copy_run;
 
+/* Returns the bytes of the buffers of one worker. */
 uint64_t organ_cut_copy_memory(void) { return 2 * ORGAN_CUT_WINDOW + ORGAN_PUT_SCRATCH; }
 
-/* Copies the kept bytes of one part through the worker's window. */
+/* Copies the kept bytes of one part, or the bytes that the plan computed for it, into the output. */
 static organ_status copy_part(organ_cut_run *run, const organ_cut_part *part, const copy_buffers *buffers,
                               organ_error *error)
 {
@@ -37,13 +38,13 @@ static organ_status copy_part(organ_cut_run *run, const organ_cut_part *part, co
     for (size_t at = 0, size; (size = organ_cut_read(&reader, &bytes, error)) > 0; at += size) {
         if (organ_stop_is_requested(run->cut->write.engine->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
-        if (organ_write_put(run->run, part->piece, bytes, size, at, buffers->scratch, error))
+        if (organ_write_put(run->writing, part->piece, bytes, size, at, buffers->scratch, error))
             return error->status;
     }
     return error->status;
 }
 
-/* Copies one part of the list on a worker thread, and records the piece in the journal. */
+/* Task: copies part todo[k] on a worker thread and writes its line to the journal. */
 static void copy_task(void *context, size_t k, size_t worker)
 {
     copy_run *const c = context;
@@ -54,7 +55,7 @@ static void copy_task(void *context, size_t k, size_t worker)
         return;
     if (copy_part(run, part, &c->buffers[worker], &error) == ORGAN_OK) {
         pthread_mutex_lock(&run->lock);
-        organ_write_finish(run->run, part->piece, json_object(), &error);
+        organ_write_finish(run->writing, part->piece, json_object(), &error);
         organ_progress_advance(run->cut->write.progress, part->tensor->bytes, run->pieces[part->piece].name, NULL);
         pthread_mutex_unlock(&run->lock);
     }
@@ -62,7 +63,7 @@ static void copy_task(void *context, size_t k, size_t worker)
         organ_fault_keep(&c->first, &error);
 }
 
-/* Allocates buffers for the first `used` of `workers` workers. */
+/* Allocates c->buffers for all workers, with buffers only for the first `used`. */
 static organ_status allocate_worker_buffers(copy_run *c, size_t workers, size_t used, organ_error *error)
 {
     c->buffers = calloc(workers, sizeof *c->buffers);
@@ -90,8 +91,8 @@ static void free_worker_buffers(copy_run *c, size_t workers)
     free(c->todo);
 }
 
-/* Copies all parts, except those that an earlier run has written and those that get new values. Uses all workers, or
- * one worker if the memory has no buffers for all. */
+/* Copies all parts, except those of resolved tensors, those that an interrupted run has written and those of other
+ * ranks. Uses all workers, or one worker if --memory has no buffers for all. */
 organ_status organ_cut_copy(organ_cut_run *run, organ_error *error)
 {
     const organ_engine *const engine = run->cut->write.engine;

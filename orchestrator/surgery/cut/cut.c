@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Plans a smaller model, writes it, and describes the cut in its report. */
+ * Makes a smaller model: plans it, writes it, and describes the cut for the report. */
 #include "orchestrator/surgery/cut/cut_job.h"
 
 #include "formats/base/paged_rows.h"
@@ -15,7 +15,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-/* Sets run->weights, and run->weight_of to the weight that each tensor is a part of. */
+/* Sets run->weights, and run->weight_of, for each tensor the index of the weight that it belongs to. */
 static organ_status find_weights(organ_cut_run *run, organ_error *error)
 {
     const organ_model *const model = run->model;
@@ -35,8 +35,8 @@ static organ_status find_weights(organ_cut_run *run, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Prepares the metadata of the output: edits the key-values of a GGUF file, or checks the quantisation files next to
- * config.json. */
+/* Prepares the metadata of the output: for a GGUF donor the edited key-values in run->gguf. Otherwise only checks the
+ * quantisation files next to config.json; the driver edits config.json by organ_cut_edit_config. */
 static organ_status cut_make_header(organ_cut_run *run, organ_error *error)
 {
     if (!run->model->gguf)
@@ -46,23 +46,25 @@ static organ_status cut_make_header(organ_cut_run *run, organ_error *error)
 
 /* ---- callbacks of the writer ---- */
 
+/* Begins `fill`: returns the run and stores the output that it writes. */
 organ_cut_run *organ_cut_begin(void *inner, organ_writing *writing)
 {
     organ_cut_run *const run = inner;
-    run->run = writing;
+    run->writing = writing;
     return run;
 }
 
+/* Returns the verb's context, write.context. */
 void *organ_cut_context(const organ_cut_run *run) { return run->cut->write.context; }
 
-/* Fills an output without resolved tensors: copies all parts. */
+/* Implements organ_write.fill for an output without resolved tensors: copies the kept bytes of all cut tensors. */
 static organ_status cut_fill(void *inner, organ_writing *writing, organ_error *error)
 {
     return organ_cut_copy(organ_cut_begin(inner, writing), error);
 }
 
-/* Decides for a resumed run whether a finished piece can be reused. Pieces with refitted values also need the results
- * of the refit. */
+/* Implements organ_write.recall: returns whether a resumed run can reuse finished piece `item`, whose journal line has
+ * `results`. For a resolved tensor the verb reads the results and decides. */
 static bool cut_recall(void *context, size_t item, const json_t *results)
 {
     const organ_cut_run *const run = context;
@@ -72,13 +74,14 @@ static bool cut_recall(void *context, size_t item, const json_t *results)
     return results != NULL;
 }
 
-/* Returns the kept numbers of an axis; null if all are kept. */
+/* Returns the array of the kept numbers of an axis; JSON null if all are kept. */
 static json_t *keep_json(const organ_cut_keep *keep)
 {
     return keep->numbers ? organ_ids_json(keep->numbers, keep->count) : json_null();
 }
 
-/* Returns a digest of the kept channels of all experts, whose numbers are too many for the journal. */
+/* Returns the XXH3 of the kept channels of all kept experts of layer `l`, as 16 digits: the numbers themselves are too
+ * many for the journal. */
 static json_t *experts_digest(const organ_cut_run *run, size_t l)
 {
     const organ_cut_keep *const each = run->cut->layers[l].expert_channels;
@@ -91,7 +94,7 @@ static json_t *experts_digest(const organ_cut_run *run, size_t l)
     return json_string(digits);
 }
 
-/* Returns the parts that layer l keeps; null for a dropped layer. */
+/* Returns the kept numbers of layer `l` for the journal; JSON null for a dropped layer. */
 static json_t *requested_json(const void *context, size_t l)
 {
     const organ_cut_run *const run = context;
@@ -105,7 +108,7 @@ static json_t *requested_json(const void *context, size_t l)
                      SET_IF(layer->shared_channels.numbers, "shared_channels", keep_json(&layer->shared_channels)));
 }
 
-/* Returns the kept numbers for the journal. */
+/* Implements organ_write.depends: returns the kept numbers of all layers, which determine the output. */
 static json_t *cut_kept_json(void *context)
 {
     const organ_cut_run *const run = context;
@@ -114,7 +117,7 @@ static json_t *cut_kept_json(void *context)
 
 /* ---- documents ---- */
 
-/* Returns the row of a layer in the document of organ_cut_json. */
+/* Returns the row of layer `l` in member "layers" of organ_cut_json. */
 static json_t *cut_layer_json(const void *context, size_t l)
 {
     const organ_cut_run *const run = context;
@@ -135,7 +138,8 @@ static json_t *cut_layer_json(const void *context, size_t l)
         SET_IF(shared, "kept_shared_channels", keep_json(&cut->shared_channels)));
 }
 
-/* Returns the document of a planned cut: what each layer keeps, and the sizes before and after. */
+/* Returns the document of a planned cut, organ_cut_json: what each layer keeps, and the sizes before and after.
+ * `bytes_after`: the bytes of all tensors of the output. */
 json_t *organ_cut_document(const organ_cut_run *run, uint64_t bytes_after)
 {
     uint64_t before = 0, after = 0;
@@ -157,6 +161,7 @@ json_t *organ_cut_document(const organ_cut_run *run, uint64_t bytes_after)
         SET("layers", organ_json_rows(run->layer_count, cut_layer_json, run)), SET_HELD("settings", run->settings));
 }
 
+/* Returns the common part of the report for an output that is written. */
 json_t *organ_cut_json(const organ_writing *made)
 {
     return organ_cut_document(organ_write_inner(made), organ_resharding_total(organ_write_files(made)));
@@ -164,7 +169,8 @@ json_t *organ_cut_json(const organ_writing *made)
 
 /* ---- the run ---- */
 
-/* Finds the weights, resolves the cut of each layer, plans the pieces and makes the header of the output. */
+/* Plans the cut: finds the weights, resolves the cut of each layer, plans the tensors of the output, and prepares its
+ * metadata. */
 organ_status organ_cut_prepare(organ_cut_run *run, organ_error *error)
 {
     if (!run->settings)
@@ -187,7 +193,8 @@ void organ_cut_release(organ_cut_run *run)
     organ_arena_release(&run->arena);
 }
 
-/* Checks the memory for a copy, that the output can have the files it needs, and that the model's files are here. */
+/* Returns ORGAN_USAGE if --memory is too small for a copy or if the output is a single file but needs a config.json,
+ * or if the donor is at a URL. */
 static organ_status cut_check_output(const organ_cut_run *run, organ_error *error)
 {
     if (run->cut->write.engine->memory < organ_cut_copy_memory())
@@ -223,7 +230,7 @@ static organ_status cut_write(organ_cut_run *run, organ_write *write, json_t **r
     return organ_write_run(write, report, error);
 }
 
-/* Plans and writes the smaller model. */
+/* Plans the smaller model and writes it. */
 organ_status organ_cut_make(organ_cut_out *cut, json_t **report, organ_error *error)
 {
     organ_cut_run run = {.cut = cut, .model = cut->write.model, .settings = json_array()};
@@ -236,7 +243,8 @@ organ_status organ_cut_make(organ_cut_out *cut, json_t **report, organ_error *er
     return error->status;
 }
 
-/* Edits a copy of config.json in memory, as organ_cut_make would. */
+/* Checks whether config.json can describe the model with these kept layers: edits a copy of it in memory as
+ * organ_cut_make does. Returns ORGAN_BAD_INPUT, naming the setting, if not; ORGAN_OK for a GGUF file. */
 organ_status organ_cut_describes(const organ_model *model, const organ_cut_layer *layers, size_t layer_count,
                                  organ_error *error)
 {

@@ -8,10 +8,10 @@
 
 #include "orchestrator/surgery/write/write.h"
 
-/* The kept entries of an axis, ascending, numbered as in the donor. All zero: all entries. */
+/* The kept entries of an axis: experts, channels, heads, rows, ... Zero-initialised: all entries are kept. */
 typedef struct organ_cut_keep {
-    const uint32_t *numbers; /* NULL: all */
-    size_t count;
+    const uint32_t *numbers; /* indices of the kept entries in the donor, from 0, ascending; NULL: all are kept */
+    size_t count;            /* number of kept entries; 0 if `numbers` is NULL */
 } organ_cut_keep;
 
 /* The kept parts of a layer of the donor. All zero: the whole layer is kept. */
@@ -23,10 +23,10 @@ typedef struct organ_cut_layer {
     /* For each routed expert of the donor its kept channels, the same number in each expert: rows of its gate and up,
      * columns of its down. Entries of removed experts are ignored. NULL: all channels are kept. */
     const organ_cut_keep *expert_channels;
-    organ_cut_keep shared_channels; /* channels of the shared expert; applied like `channels` */
+    organ_cut_keep shared_channels; /* channels of the shared expert: rows of its gate and up, columns of its down */
 } organ_cut_layer;
 
-typedef struct organ_cut_run organ_cut_run;
+typedef struct organ_cut_run organ_cut_run; /* plan and state of a cut while organ_cut_make runs */
 
 /* Input of organ_cut_make. All pointers must stay valid during the call. */
 typedef struct organ_cut_out {
@@ -37,7 +37,8 @@ typedef struct organ_cut_out {
     organ_write write;
     const organ_cut_layer *layers; /* one for each layer of the donor */
     size_t layer_count;            /* must equal organ_cut_layers */
-    /* A flag for each tensor of the donor whose kept part gets new values from `write.fill`; NULL: no tensor does. */
+    /* A flag for each tensor of the donor: true for a resolved tensor, whose kept part gets new values from
+     * `write.fill` (organ_cut_put) instead of the donor's bytes. NULL: no tensor is resolved. */
     const bool *resolved;
     /* `results` returns the object that the journal stores with a complete resolved tensor. `recall` reads it when a
      * run is resumed and returns false if the object is malformed. NULL: the journal stores nothing. Both get
@@ -70,34 +71,38 @@ organ_status organ_cut_describes(const organ_model *model, const organ_cut_layer
 
 /* ---- functions for `write.fill` ---- */
 
-/* A verb that resolves tensors calls organ_cut_begin first, with both arguments of `fill`, then puts all matrices of
- * `resolved`, and at last calls organ_cut_copy, which copies the unchanged parts. organ_cut_context returns
- * write.context. */
+/* A verb with resolved tensors calls organ_cut_begin first, with both arguments of `fill`, then stores all kept
+ * matrices of resolved tensors with organ_cut_put, and at last calls organ_cut_copy, which copies the kept bytes of all
+ * other cut tensors. organ_cut_context returns write.context. */
 organ_cut_run *organ_cut_begin(void *inner, organ_writing *writing);
 void *organ_cut_context(const organ_cut_run *run);
 organ_status organ_cut_copy(organ_cut_run *run, organ_error *error);
 
-/* Returns whether new values can be stored in this type: floats, and GGUF blocks with a search for their scales. */
+/* Returns whether organ_cut_put can store new values in this type: BF16, F16, F32, and the GGUF block types for which
+ * the engine has a kernel that fits scales. */
 bool organ_cut_takes(const organ_engine *engine, organ_dtype type);
 
-/* Returns whether nothing of the tensor must be put: an earlier run has put it, or it is cut out. */
+/* Returns whether no matrix of the resolved tensor must be stored: an interrupted run has written the tensor, or the
+ * output has no part of it. */
 bool organ_cut_done(const organ_cut_run *run, const organ_tensor *tensor);
 
 /* Stores new FP32 values of a matrix of a resolved tensor: kept rows x kept columns, rows in the order of the file.
  * The function rounds them to the type of the donor (BF16, F16, F32; GGUF blocks with best-fit scales) and overwrites
- * `weights` with the rounded values. `matrix` is the index of a kept matrix in the donor's stack, or 0. The last
- * matrix of a tensor completes its unit. If another rank writes the tensor (`own` is false, see
- * organ_calibration_matrix), the values are only rounded. `weights` NULL: copies the bytes of the donor; all rows and
- * columns of the matrix must be kept. Returns ORGAN_BAD_INPUT for a value that is not finite. */
+ * `weights` with the rounded values. `matrix` is the index of a kept matrix in the donor's stack, or 0. After
+ * the last kept matrix of a tensor, the function writes the tensor's line to the journal. `own` false: another rank
+ * writes the tensor, and this one only rounds the values. `weights` NULL: copies the bytes of the donor; all rows and
+ * columns of the matrix must be kept. Returns ORGAN_BAD_INPUT for a value that is not finite before or after rounding.
+ */
 organ_status organ_cut_put(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own, float *weights,
                            organ_error *error);
 
-/* Writes a matrix like organ_cut_put if all ranks have its values: rank 0 writes them. `weights` are out_features x
- * in_features also if organ_tensor_is_crossed holds. */
+/* Like organ_cut_put for a matrix whose values all ranks have: rank 0 writes them. `weights` are out_features x
+ * in_features, also if the file stores the transpose (organ_tensor_is_crossed). */
 organ_status organ_cut_put_once(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, float *weights,
                                 organ_error *error);
 
-/* Reads back, as FP32, the matrix that organ_cut_put stored in an earlier run. `weights` as in organ_cut_put. */
+/* Reads back into `weights`, as FP32, the matrix that organ_cut_put stored in the interrupted run that this one
+ * continues. Shape and order of rows are those of organ_cut_put. */
 organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, float *weights,
                            organ_error *error);
 

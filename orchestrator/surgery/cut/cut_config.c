@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Edits the numbers of config.json for the smaller model: experts, widths, heads, layers. The edit_ functions return
- * how many members they found; 0 means that config.json does not state the number. */
+ * Edits the numbers of config.json for the smaller model: experts, widths, heads, layers. The edit_ functions return in
+ * how many members of c->object they found the number that they edit; 0 means that the object does not state it. */
 #include "orchestrator/surgery/cut/cut_settings.h"
 
 #include "formats/base/json_text.h"
@@ -11,15 +11,17 @@
 
 #define COUNT_OF(list) (sizeof(list) / sizeof *(list))
 
+/* The objects of config.json that may describe the layers: NULL is the document itself, the others are its members. */
 static const char *const parts_of_config[] = {NULL, "text_config", "language_config", "llm_config"};
 
-/* Returns the positive integer of a key; 0 if there is none. */
+/* Returns member `key` if it is a positive integer, else 0. */
 static uint64_t config_number_of(const organ_cut_config *c, const char *key)
 {
     const json_t *const value = json_object_get(c->object, key);
     return json_is_integer(value) && json_integer_value(value) > 0 ? (uint64_t)json_integer_value(value) : 0;
 }
 
+/* Sets member `key` to the integer `value`. */
 static void set_number(const organ_cut_config *c, const char *key, uint64_t value)
 {
     organ_cut_set(c, key, json_integer((json_int_t)value));
@@ -44,7 +46,8 @@ static bool change_list(const organ_cut_config *c, const char *key, uint64_t bef
     return same;
 }
 
-/* Sets the members in `keys` whose value is `before` to `after`. Returns their number. Refuses lists. */
+/* Sets those of the `count` members in `keys` whose value is `before` to `after`, and returns their number. Sets
+ * ORGAN_BAD_INPUT if a member is a list. */
 static size_t change_numbers(const organ_cut_config *c, const char *const *keys, size_t count, uint64_t before,
                              uint64_t after)
 {
@@ -62,8 +65,9 @@ static size_t change_numbers(const organ_cut_config *c, const char *const *keys,
 
 /* ---- experts ---- */
 
-/* Sets the number of experts, and limits the number of experts that a token uses to the new number. Returns how many
- * members were found. */
+/* Sets the number of experts, and lowers the number of experts that a token uses to the new number if it is greater.
+ * Sets ORGAN_BAD_INPUT if the kept experts do not fit the router's groups. Returns how many members state the number of
+ * experts. */
 static size_t edit_experts(const organ_cut_config *c)
 {
     static const char *const counts[] = {"num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts",
@@ -72,7 +76,7 @@ static size_t edit_experts(const organ_cut_config *c)
         "num_experts_per_tok", "num_experts_per_token", "experts_per_token", "moe_topk", "moe_k",
         "moe_top_k",           "top_k_experts"};
     const organ_cut_run *const run = c->run;
-    uint64_t max = 0;
+    uint64_t max = 0; /* experts that a token uses after the cut */
     const size_t found_settings = change_numbers(c, counts, COUNT_OF(counts), run->experts_before, run->experts_after);
     for (size_t k = 0; k < COUNT_OF(chosen); k++) {
         uint64_t each = config_number_of(c, chosen[k]);
@@ -91,7 +95,7 @@ static size_t edit_experts(const organ_cut_config *c)
 
 /* ---- widths ---- */
 
-/* Returns the boolean of the key, or `otherwise` if config.json has none. */
+/* Returns member `key` if it is a boolean, else `otherwise`. */
 static bool is_true(const organ_cut_config *c, const char *key, bool otherwise)
 {
     const json_t *const value = json_object_get(c->object, key);
@@ -99,7 +103,7 @@ static bool is_true(const organ_cut_config *c, const char *key, bool otherwise)
 }
 
 /* Sets LFM2's width of the feed-forward, and block_auto_adjust_ff_dim to false. While this member is true, LFM2
- * computes another width from intermediate_size or block_ff_dim. */
+ * computes another width from intermediate_size or block_ff_dim. Returns 1, the number of found members. */
 static size_t set_unadjusted(const organ_cut_config *c)
 {
     organ_cut_set(c, "block_auto_adjust_ff_dim", json_false());
@@ -109,13 +113,13 @@ static size_t set_unadjusted(const organ_cut_config *c)
     return 1;
 }
 
-/* Sets the width of the feed-forward. Returns how many members were found. Refuses BLOOM and MPT, whose width follows
- * from the hidden size. */
+/* Sets the width of the feed-forward without experts, and returns how many members state it. Sets ORGAN_BAD_INPUT for
+ * BLOOM and MPT, whose width follows from the hidden size. */
 static size_t edit_channels(const organ_cut_config *c)
 {
     static const char *const keys[] = {"intermediate_size", "ffn_hidden_size", "intermediate_size_mlp", "n_inner",
                                        "ffn_dim"};
-    static const char *const own[] = {"prefix_dense_intermediate_size"};
+    static const char *const own[] = {"prefix_dense_intermediate_size"}; /* if experts use intermediate_size */
     const char *const model = json_string_value(json_object_get(c->object, "model_type"));
     const uint64_t before = c->run->channels_before, after = c->run->channels_after;
     if (model && strcmp(model, "lfm2") == 0 && is_true(c, "block_auto_adjust_ff_dim", true))
@@ -138,9 +142,10 @@ static bool keeps_dense_layer(const organ_cut_run *run)
     return false;
 }
 
-/* Edits the width of shared experts. Returns 1 if config.json states it: as a member that was changed, as a multiple of
- * the routed width, or as the routed width itself, which edit_expert_channels changes. */
-static size_t count_shared(const organ_cut_config *c)
+/* Edits the width of shared experts. Returns 1 if the object states it, else 0. It is stated in a member of its own,
+ * which is changed; as a multiple of the routed width; or by intermediate_size, which is also the routed width and
+ * which edit_expert_channels changes. In the last two cases both widths must keep the same share of channels. */
+static size_t edit_shared_channels(const organ_cut_config *c)
 {
     static const char *const own[] = {"shared_intermediate_size", "shared_expert_intermediate_size",
                                       "moe_shared_expert_intermediate_size"};
@@ -149,6 +154,8 @@ static size_t count_shared(const organ_cut_config *c)
     if (!run->cuts_expert_channels &&
         change_numbers(c, own, COUNT_OF(own), run->shared_channels_before, run->shared_channels_after))
         return 1;
+    /* A number of shared experts states their width as a multiple of the routed width: if that has a member of its own,
+     * or if the product is the width that the tensors have. */
     for (size_t k = 0; k < COUNT_OF(keys); k++)
         if (config_number_of(c, keys[k]) &&
             (json_object_get(c->object, "moe_intermediate_size") ||
@@ -164,7 +171,9 @@ static size_t count_shared(const organ_cut_config *c)
            run->shared_channels_before == run->expert_channels_before;
 }
 
-/* Changes the width of experts. Models without moe_intermediate_size use intermediate_size for it. */
+/* Sets the width of routed experts: moe_intermediate_size, or intermediate_size in models without that member. Sets
+ * ORGAN_BAD_INPUT if intermediate_size is also the width of kept layers without experts, which keep another width.
+ * Returns 1 if the member has the old width, else 0. */
 static size_t edit_expert_channels(const organ_cut_config *c)
 {
     static const char *const own[] = {"moe_intermediate_size"}, *const common[] = {"intermediate_size"};
@@ -179,7 +188,8 @@ static size_t edit_expert_channels(const organ_cut_config *c)
     return found_settings;
 }
 
-/* Sets the numbers of heads. A missing head_dim is added, since its default depends on the number of heads. */
+/* Sets the numbers of query heads and of heads of K and V. Adds head_dim if it is missing, because its default is
+ * hidden_size / num_attention_heads. Returns 1, or 0 if the object does not state the number of query heads. */
 static size_t edit_heads(const organ_cut_config *c)
 {
     const organ_cut_run *const run = c->run;
@@ -198,8 +208,10 @@ static size_t edit_heads(const organ_cut_config *c)
 
 /* ---- blocks ---- */
 
-/* Sets the number of layers, which does not include the layers for multi-token prediction after them. Returns how many
- * members were found. */
+/* Sets c->layers and edits the number of layers, the number of layers for multi-token prediction after them, and all
+ * other settings that depend on layer numbers. A member is taken for the number of layers only if it matches the
+ * tensors: run->layer_count, which may include layers for multi-token prediction. Returns how many members state the
+ * number of layers. */
 static size_t edit_blocks(organ_cut_config *c)
 {
     static const char *const counts[] = {"num_hidden_layers", "n_layer", "n_layers", "num_layers"};
@@ -228,7 +240,7 @@ static size_t edit_blocks(organ_cut_config *c)
 
 /* ---- names of modules ---- */
 
-/* Renumbers layers in the lists of module names of quantisation settings. */
+/* Renumbers the layers and experts in the names of modules in quantisation settings. */
 static void edit_module_names(const organ_cut_config *c)
 {
     static const char *const keys[] = {"quantization_config", "compression_config", "quantization"};
@@ -244,12 +256,12 @@ static void edit_module_names(const organ_cut_config *c)
 
 /* ---- the whole file ---- */
 
-/* Counts of the members that config.json has for each number that is cut. */
+/* For each number that is cut, how many members of config.json state it. */
 typedef struct found_settings {
     size_t experts, channels, expert_channels, shared_channels, heads, blocks;
 } found_settings;
 
-/* Fails if config.json has no member for a number that changes. */
+/* Returns ORGAN_BAD_INPUT if config.json has no member for a number that changes. `f`: the found members. */
 static organ_status check_found(const organ_cut_run *run, const organ_json_edit *config, const found_settings *f,
                                 organ_error *error)
 {
@@ -273,20 +285,20 @@ static organ_status check_found(const organ_cut_run *run, const organ_json_edit 
     return ORGAN_OK;
 }
 
-/* Edits one object of config.json (the document or its text_config), and adds to `f` the settings found in it. */
+/* Edits one object of config.json (an entry of parts_of_config), and adds the numbers of found members to `f`. */
 static void edit_object(organ_cut_config *c, found_settings *f)
 {
     f->experts += c->run->cuts_experts ? edit_experts(c) : 0;
     f->channels += c->run->cuts_channels ? edit_channels(c) : 0;
     f->expert_channels += c->run->cuts_expert_channels ? edit_expert_channels(c) : 0;
-    f->shared_channels += c->run->cuts_expert_channels || c->run->cuts_shared_channels ? count_shared(c) : 0;
+    f->shared_channels += c->run->cuts_expert_channels || c->run->cuts_shared_channels ? edit_shared_channels(c) : 0;
     f->heads += c->run->cuts_heads ? edit_heads(c) : 0;
     f->blocks += c->run->cuts_blocks ? edit_blocks(c) : 0;
     edit_module_names(c);
 }
 
-/* Edits config.json for the smaller model: the settings at the top and in each nested part (text_config). Fails if a
- * setting that must change was not found. */
+/* Implements organ_write.edit: edits all objects of config.json in parts_of_config, then checks that each changed
+ * number was found in one. `context` is the organ_cut_run. */
 organ_status organ_cut_edit_config(void *context, organ_json_edit *config, organ_error *error)
 {
     organ_cut_run *const run = context;

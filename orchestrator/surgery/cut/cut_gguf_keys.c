@@ -8,13 +8,13 @@
 #include <string.h>
 
 #define COUNT_OF(list) (sizeof(list) / sizeof *(list))
-#define KEY            160
+#define KEY            160 /* bytes of the longest key */
 
-/* The key-values that are being edited. `gguf` has the donor's. */
+/* The key-values that are edited. The functions name keys without the architecture: "block_count". */
 typedef struct keys {
-    organ_cut_run *run;
-    const organ_gguf *gguf;
-    const char *architecture;
+    organ_cut_run *run;       /* run->gguf has the key-values of the output */
+    const organ_gguf *gguf;   /* the donor's key-values */
+    const char *architecture; /* "llama": the beginning of most keys */
     organ_error *error;
 } keys;
 
@@ -25,6 +25,7 @@ static const char *full_key(const keys *k, const char *name, char key[KEY])
     return key;
 }
 
+/* Returns the donor's key "ARCHITECTURE.name"; NULL if it has none. */
 static const organ_gguf_kv *find_key(const keys *k, const char *name)
 {
     char key[KEY];
@@ -39,7 +40,8 @@ static int64_t keys_number_of(const keys *k, const char *name)
     return kv && kv->type != ORGAN_GGUF_ARRAY && organ_gguf_integer_at(kv, 0, &value) && value >= 0 ? value : -1;
 }
 
-/* Sets a number under "ARCHITECTURE.name" and notes the change; does nothing if it already has this value. */
+/* Sets "ARCHITECTURE.name" in the output to `value` and appends the change to run->settings; does nothing if the
+ * donor's key has this value. */
 static void set_key(const keys *k, const char *name, uint64_t value)
 {
     char key[KEY];
@@ -52,13 +54,16 @@ static void set_key(const keys *k, const char *name, uint64_t value)
                        k->error);
 }
 
+/* Sets the error ORGAN_BAD_INPUT "MODEL: key 'ARCHITECTURE.name' is VALUE: WHY". VALUE is -1 if the key is no number.
+ */
 static void refuse_key(const keys *k, const char *name, const char *why)
 {
     organ_fail(k->error, ORGAN_BAD_INPUT, "%s: key '%s.%s' is %" PRId64 ": %s", k->run->model->path, k->architecture,
                name, keys_number_of(k, name), why);
 }
 
-/* Changes a key, which must have the value `before` that the tensors imply. */
+/* Sets "ARCHITECTURE.name" to `after`. The donor's value must be `before`, which the tensors imply; else
+ * ORGAN_BAD_INPUT. */
 static void keys_change(const keys *k, const char *name, uint64_t before, uint64_t after)
 {
     if (keys_number_of(k, name) == (int64_t)before)
@@ -75,18 +80,19 @@ static void edit_experts(const keys *k)
 {
     const organ_cut_run *const run = k->run;
     const int64_t used = keys_number_of(k, "expert_used_count"), groups = keys_number_of(k, "expert_group_count");
-    const uint64_t each = used > 0 ? organ_min((size_t)used, run->experts_after) : 0;
-    const int64_t in = keys_number_of(k, "expert_group_used_count");
+    const uint64_t used_after = used > 0 ? organ_min((size_t)used, run->experts_after) : 0;
+    const int64_t used_groups = keys_number_of(k, "expert_group_used_count");
     keys_change(k, "expert_count", run->experts_before, run->experts_after);
-    if (used > (int64_t)each)
-        set_key(k, "expert_used_count", each);
-    const char *const why =
-        organ_cut_groups_fault(run, groups > 0 ? (uint64_t)groups : 0, in > 0 ? (uint64_t)in : 0, each);
+    if (used > (int64_t)used_after)
+        set_key(k, "expert_used_count", used_after);
+    const char *const why = organ_cut_groups_fault(run, groups > 0 ? (uint64_t)groups : 0,
+                                                   used_groups > 0 ? (uint64_t)used_groups : 0, used_after);
     if (why)
         refuse_key(k, "expert_group_count", why);
 }
 
-/* Changes the width of experts. Models without expert_feed_forward_length use feed_forward_length for it. */
+/* Sets the width of routed experts: expert_feed_forward_length, or feed_forward_length in models without that key. Sets
+ * ORGAN_BAD_INPUT if feed_forward_length would also have to describe cut layers without experts. */
 static void edit_expert_channels(const keys *k)
 {
     const organ_cut_run *const run = k->run;
@@ -99,8 +105,9 @@ static void edit_expert_channels(const keys *k)
                     run->expert_channels_after);
 }
 
-/* Checks the cut of shared experts. If their width is a multiple of the routed width, both widths must keep the same
- * share. If their width has a key of its own, their channels cannot be cut. */
+/* Checks the cut of shared experts. If the model states only their number (expert_shared_count), their width is that
+ * multiple of the routed width, so both widths must keep the same share of channels. Otherwise channels of shared
+ * experts cannot be cut. */
 static void check_shared(const keys *k)
 {
     const bool counted =
@@ -132,8 +139,8 @@ static void edit_heads(const keys *k)
 
 /* ---- blocks ---- */
 
-/* Checks that the kept layers keep the kinds that llama.cpp derives from layer numbers without a key, and that no model
- * is cut that llama.cpp recognises by its number of layers. */
+/* Sets ORGAN_BAD_INPUT if kept layers would change the kind that llama.cpp derives from their numbers without a key
+ * (`fixed`: every period-th layer differs), and for the models that llama.cpp recognises by their number of layers. */
 static void check_architecture(const keys *k)
 {
     static const struct {
@@ -151,7 +158,7 @@ static void check_architecture(const keys *k)
                        "th layer of %s another attention by its position: drop whole periods of %" PRIu64
                        ", so that the kept layers keep their kind",
                        k->run->model->path, fixed[i].period, k->architecture, fixed[i].period);
-    uint64_t largest = 0;
+    uint64_t largest = 0; /* number of layers by which llama.cpp recognises a model; 0: none */
     if (strcmp(k->architecture, "gemma2") == 0)
         largest = 46;
     else if (strcmp(k->architecture, "gemma3") == 0)
@@ -163,7 +170,8 @@ static void check_architecture(const keys *k)
                    k->run->model->path, k->architecture, largest);
 }
 
-/* Rejects cuts after which a setting such as "every n-th layer" would describe the kept layers wrongly. */
+/* Sets ORGAN_BAD_INPUT if a key with a period ("every n-th layer") would describe the kept layers wrongly, or if layers
+ * share keys and values. */
 static void check_layer_periods(const keys *k)
 {
     static const char *const names[] = {"attention.sliding_window_pattern", "full_attention_interval",
@@ -177,11 +185,13 @@ static void check_layer_periods(const keys *k)
                    "layers use the keys and values of other layers by position: blocks cannot be dropped");
 }
 
-/* Writes an array that has one entry per layer without the entries of removed layers. Its elements are not strings. */
+/* Replaces in the output the array `kv`, which has one entry per layer, by the entries of the kept layers. The elements
+ * must have a fixed size (no strings). Its bytes are the head (element type in 4 bytes, count in 8) and the elements.
+ */
 static void cut_array(const keys *k, const organ_gguf_kv *kv)
 {
     const organ_cut_run *const run = k->run;
-    const size_t each = organ_gguf_type_bytes(kv->element);
+    const size_t each = organ_gguf_type_bytes(kv->element); /* bytes of an element */
     organ_gguf_kv cut = *kv;
     cut.count = run->layers_after;
     cut.size = ORGAN_GGUF_ARRAY_HEAD + run->layers_after * each;
@@ -192,7 +202,7 @@ static void cut_array(const keys *k, const organ_gguf_kv *kv)
     }
     memcpy(bytes, kv->bytes, ORGAN_GGUF_ARRAY_HEAD);
     for (size_t b = 0; b < 8; b++)
-        bytes[4 + b] = (unsigned char)((uint64_t)run->layers_after >> 8 * b);
+        bytes[4 + b] = (unsigned char)((uint64_t)run->layers_after >> 8 * b); /* little endian */
     for (size_t l = 0; l < run->layer_count; l++)
         if (run->facts[l].becomes >= 0)
             memcpy(bytes + ORGAN_GGUF_ARRAY_HEAD + (size_t)run->facts[l].becomes * each,
@@ -202,21 +212,23 @@ static void cut_array(const keys *k, const organ_gguf_kv *kv)
         organ_cut_note(k->run, "GGUF", kv->key, NULL, json_string("an element for each kept layer"), k->error);
 }
 
-/* Cuts the arrays of the architecture's keys that have an entry for each layer. */
+/* Cuts the arrays among the architecture's keys that have as many elements as the donor has layers, except for strings
+ * and for rope.dimension_sections, whose length does not depend on the layers. */
 static void cut_arrays(const keys *k)
 {
     const size_t length = strlen(k->architecture);
     for (size_t i = 0; i < k->gguf->kv_count && !k->error->status; i++) {
         const organ_gguf_kv *const kv = &k->gguf->kvs[i];
-        const bool its =
+        const bool is_own_array =
             strncmp(kv->key, k->architecture, length) == 0 && kv->key[length] == '.' && kv->type == ORGAN_GGUF_ARRAY;
-        if (its && kv->count == k->run->layer_count && organ_gguf_type_bytes(kv->element) &&
+        if (is_own_array && kv->count == k->run->layer_count && organ_gguf_type_bytes(kv->element) &&
             !strstr(kv->key, "sections"))
             cut_array(k, kv);
     }
 }
 
-/* Sets the number of blocks and cuts the arrays with an entry for each. */
+/* Sets the numbers of all blocks, of blocks for multi-token prediction and of leading dense blocks, and cuts the arrays
+ * with an entry for each block. Sets ORGAN_BAD_INPUT if keys cannot describe the kept blocks. */
 static void edit_blocks(const keys *k)
 {
     const organ_cut_run *const run = k->run;
@@ -233,7 +245,8 @@ static void edit_blocks(const keys *k)
     cut_arrays(k);
 }
 
-/* Edits the GGUF keys for the numbers of experts, channels, heads and blocks that were cut. */
+/* Edits the key-values in run->gguf for the numbers of experts, channels, heads and blocks that the cut changes.
+ * Returns ORGAN_BAD_INPUT, naming the key, if they cannot describe the smaller model. */
 organ_status organ_cut_edit_keys(organ_cut_run *run, organ_error *error)
 {
     const keys k = {run, run->model->gguf, run->model->config.architecture, error};

@@ -10,6 +10,7 @@
 
 #define COUNT_OF(list) (sizeof(list) / sizeof *(list))
 
+/* Returns whether `key` is one of the `count` strings in `keys`. */
 static bool is_among(const char *key, const char *const *keys, size_t count)
 {
     for (size_t k = 0; k < count; k++)
@@ -20,7 +21,8 @@ static bool is_among(const char *key, const char *const *keys, size_t count)
 
 /* ---- lists ---- */
 
-/* Returns the entries of kept layers of a list with one entry per layer. NULL if an allocation failed. */
+/* Returns, from a list with one entry per layer, the list of the entries of kept layers. NULL if an allocation failed.
+ */
 static json_t *kept_entries(const organ_cut_config *c, const json_t *list)
 {
     json_t *const made = json_array();
@@ -32,7 +34,7 @@ static json_t *kept_entries(const organ_cut_config *c, const json_t *list)
     return made;
 }
 
-/* Returns whether all elements are numbers of layers, counted from `first`. */
+/* Returns whether all elements of the list are numbers of layers: integers from `first` to first + limit - 1. */
 static bool are_numbers(const json_t *list, size_t first, size_t limit)
 {
     for (size_t k = 0; k < json_array_size(list); k++) {
@@ -44,8 +46,8 @@ static bool are_numbers(const json_t *list, size_t first, size_t limit)
     return true;
 }
 
-/* Returns the new numbers of the kept layers in a list of layer numbers, which count from `first`. NULL if an
- * allocation failed. */
+/* Returns, from a list of layer numbers that count from `first`, the list of the new numbers of its kept layers. NULL
+ * if an allocation failed. */
 static json_t *kept_numbers(const organ_cut_config *c, const json_t *list, size_t first)
 {
     json_t *const made = json_array();
@@ -60,8 +62,9 @@ static json_t *kept_numbers(const organ_cut_config *c, const json_t *list, size_
     return made;
 }
 
-/* Cuts a list of config.json to the kept layers: one with an entry for each layer, or one of layer numbers. Rejects an
- * unknown list that may be of either kind. */
+/* Cuts the list in member `key` to the kept layers, if it has an entry for each layer (by_layer) or is a list of layer
+ * numbers (of_numbers). Leaves lists of other things (of_others) unchanged. Sets ORGAN_BAD_INPUT for an unknown list
+ * that may depend on layers: by its length, or because its name contains "layer". */
 static void edit_list(const organ_cut_config *c, const char *key, const json_t *list)
 {
     static const char *const by_layer[] = {"layer_types",
@@ -123,7 +126,7 @@ static void edit_letters(const organ_cut_config *c, const char *key)
     free(kept);
 }
 
-/* Removes the entries of dropped layers from all lists of config.json that have one for each layer. */
+/* Cuts all lists of c->object that depend on layers, and the string hybrid_override_pattern, to the kept layers. */
 static void edit_lists(const organ_cut_config *c)
 {
     const char *key;
@@ -138,7 +141,9 @@ static void edit_lists(const organ_cut_config *c)
 
 /* ---- numbers of leading layers ---- */
 
-/* Renumbers settings that are the number of a layer, such as first_k_dense_replace. */
+/* Edits members that are the number of the first layer after some leading layers, such as first_k_dense_replace: the
+ * new value is the number of kept layers before it. moe_layer_end_index is the number of the last layer itself, so the
+ * kept layers up to and including it are counted, minus 1. */
 static void edit_layer_bounds(const organ_cut_config *c)
 {
     static const char *const bounds[] = {"max_window_layers", "first_k_dense_replace", "num_dense_layers",
@@ -171,7 +176,7 @@ static void edit_shared_kv(const organ_cut_config *c)
     const size_t first = c->layers - (size_t)shared;
     size_t kept = 0;
     for (size_t l = first; l < c->layers; l++) {
-        size_t from = first;
+        size_t from = first; /* layer `from` - 1 has the keys and values; 0: there is none */
         while (from > 0 && !json_equal(json_array_get(types, from - 1), json_array_get(types, l)))
             from--;
         if (organ_cut_stays(c, l) && (from == 0 || !organ_cut_stays(c, from - 1))) {
@@ -183,7 +188,8 @@ static void edit_shared_kv(const organ_cut_config *c)
     organ_cut_set(c, key, json_integer((json_int_t)kept));
 }
 
-/* Renames the members of Gemma 4's per_layer_config: each is named by the number of a layer and has its sizes. */
+/* Cuts Gemma 4's object per_layer_config to the kept layers and renames its members, each of which is named by the
+ * number of a layer and has the sizes of that layer. */
 static void renumber_layer_sizes(const organ_cut_config *c)
 {
     static const char *const key = "per_layer_config";
@@ -208,7 +214,7 @@ static void renumber_layer_sizes(const organ_cut_config *c)
     json_decref(made);
 }
 
-/* Renumbers the lists of layers in linear_attn_config of Kimi Linear, which count from 1. */
+/* Cuts and renumbers the lists of layer numbers in linear_attn_config of Kimi Linear, which count from 1. */
 static void renumber_linear_layers(const organ_cut_config *c)
 {
     static const char *const key = "linear_attn_config", *const lists[] = {"kda_layers", "full_attn_layers"};
@@ -241,8 +247,8 @@ static void check_last_layer(const organ_cut_config *c)
                          "loaders give the last layer full attention, but the last kept layer has another kind");
 }
 
-/* Rejects dropped layers in MiniMax 1: its lightning attention decays at a rate that depends on the layer's number and
- * on their count. */
+/* Rejects dropped layers in MiniMax 1: the rate at which its lightning attention decays depends on the number of the
+ * layer and on the count of layers. `kept`: number of kept layers. */
 static void check_decay_rates(const organ_cut_config *c, size_t kept)
 {
     const char *const model = json_string_value(json_object_get(c->object, "model_type"));
@@ -255,7 +261,7 @@ static void check_indexers(const organ_cut_config *c)
 {
     static const char *const key = "indexer_types";
     const json_t *const types = json_object_get(c->object, key);
-    size_t full = 0;
+    size_t full = 0; /* the last layer with an indexer of its own, up to layer l */
     for (size_t l = 0; l < c->layers && l < json_array_size(types); l++) {
         const char *const type = json_string_value(json_array_get(types, l));
         full = type && strcmp(type, "full") == 0 ? l : full;
@@ -277,8 +283,8 @@ static void edit_depth(const organ_cut_config *c, size_t kept)
         organ_cut_set(c, "scale_depth", json_real(json_number_value(depth) * sqrt((double)kept / (double)c->layers)));
 }
 
-/* Edits all settings that depend on the number or the order of layers. Rejects a cut whose kept layers the config
- * cannot describe. */
+/* Edits all members of c->object that depend on layer numbers. First checks for cuts that no member could describe,
+ * then edits lists, numbers of layers and patterns. */
 void organ_cut_edit_layers(const organ_cut_config *c)
 {
     size_t kept = 0;

@@ -21,12 +21,14 @@ typedef struct layer_lists {
     organ_cut_keep *each_gate_up;  /* the same as gate_up for each routed expert */
 } layer_lists;
 
+/* Sets the error ORGAN_BAD_INPUT "tensor 'NAME': WHY". */
 static organ_status plan_refuse(const organ_tensor *t, const char *why, organ_error *error)
 {
     return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': %s", t->name, why);
 }
 
-/* Returns the role of the weight that a bias, a scale or another companion belongs to. */
+/* Returns the role of the weight that the tensor belongs to: for a bias, a scale or another companion that of its
+ * weight, else that of the tensor itself. */
 static organ_role owner_role(const organ_cut_run *run, const organ_tensor *t)
 {
     char module[512];
@@ -35,15 +37,15 @@ static organ_role owner_role(const organ_cut_run *run, const organ_tensor *t)
         return at == SIZE_MAX ? ORGAN_ROLE_OTHER : run->weights->weights[at].anatomy.role;
     if (t->anatomy.role != ORGAN_ROLE_BIAS || length < 6 || length >= sizeof module)
         return t->anatomy.role;
-    memcpy(module, t->name, length - 5);
+    memcpy(module, t->name, length - 5); /* without ".bias" */
     module[length - 5] = '\0';
     return organ_anatomy_of(module).role;
 }
 
 /* ---- lists of rows ---- */
 
-/* For each number n in `keep`, appends the `each` rows from skip + n * each on to `to`. `list` is the memory for the
- * numbers of `to`. */
+/* For each number n in `keep`, appends the numbers of the `each` rows from row skip + n * each on to `to`, whose
+ * numbers are in `list`. */
 static void plan_add_rows(organ_cut_keep *to, uint32_t *list, const organ_cut_keep *keep, uint64_t each, uint64_t skip)
 {
     size_t count = to->count;
@@ -65,7 +67,8 @@ static uint64_t head_size(const organ_cut_run *run, size_t layer)
     return 0;
 }
 
-/* Lists the rows of the kept heads in q, k and v, and in a fused matrix of all rows of q, then k, then v. */
+/* Sets q, kv and qkv of `lists` to the rows of the kept heads. `keep`: the kept heads of K and V, each of which also
+ * keeps its group of query heads. A fused matrix has all rows of q, then of k, then of v. */
 static organ_status list_heads(organ_cut_run *run, size_t layer, const organ_cut_keep *keep, layer_lists *lists,
                                organ_error *error)
 {
@@ -76,6 +79,7 @@ static organ_status list_heads(organ_cut_run *run, size_t layer, const organ_cut
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: layer %zu has no output projection whose columns are those of %" PRIu64 " heads",
                           run->model->path, layer, heads);
+    /* one array for the three lists, of kept * group, kept and kept * (group + 2) rows */
     uint32_t *const list = organ_arena_take(&run->arena, (size_t)(kept * (2 * group + 3) + 1) * sizeof *list);
     if (!list)
         return organ_fail_memory(error, run->model->path);
@@ -88,7 +92,8 @@ static organ_status list_heads(organ_cut_run *run, size_t layer, const organ_cut
     return ORGAN_OK;
 }
 
-/* Returns true if gate and up of the layer's experts alternate. */
+/* Returns whether rows of gate and up alternate in the fused matrices of the layer's experts (organ_tensor_has_pairs).
+ */
 static bool has_pairs(const organ_cut_run *run, size_t layer)
 {
     for (size_t t = 0; t < run->model->tensor_count; t++)
@@ -98,8 +103,8 @@ static bool has_pairs(const organ_cut_run *run, size_t layer)
     return false;
 }
 
-/* Lists the kept rows of each expert's fused gate and up: rows of gate and up alternate (has_pairs), or gate is the
- * first half and up the second. */
+/* Sets lists->each_gate_up to the kept rows of the fused gate and up of each expert: rows 2 c and 2 c + 1 of each kept
+ * channel c if they alternate (has_pairs), else row c of the first half, gate, and of the second half, up. */
 static organ_status plan_list_experts(organ_cut_run *run, size_t layer, layer_lists *lists, organ_error *error)
 {
     const bool pairs = has_pairs(run, layer);
@@ -122,7 +127,8 @@ static organ_status plan_list_experts(organ_cut_run *run, size_t layer, layer_li
     return ORGAN_OK;
 }
 
-/* Lists the kept rows of a fused gate-and-up matrix, whose halves have `before` rows each. */
+/* Sets `halves` to the kept rows of a fused matrix: `before` rows of gate, then as many of up. `keep`: the kept
+ * channels. */
 static organ_status list_halves(organ_cut_run *run, const organ_cut_keep *keep, uint64_t before, organ_cut_keep *halves,
                                 organ_error *error)
 {
@@ -134,7 +140,7 @@ static organ_status list_halves(organ_cut_run *run, const organ_cut_keep *keep, 
     return ORGAN_OK;
 }
 
-/* Fills the lists of kept rows of a layer that is kept; lists of parts that are not cut stay empty. */
+/* Sets the lists of kept rows of a layer. Lists stay empty for a removed layer and for axes that are not cut. */
 static organ_status make_lists(organ_cut_run *run, size_t layer, layer_lists *lists, organ_error *error)
 {
     const organ_cut_layer *const cut = &run->cut->layers[layer];
@@ -154,15 +160,16 @@ static organ_status make_lists(organ_cut_run *run, size_t layer, layer_lists *li
 
 /* ---- kept rows and columns of a tensor ---- */
 
-/* Cuts a tensor of unknown role along its first axis if that axis has one entry per expert. Tensors that might refer
- * to experts by number are rejected. */
+/* For a tensor of unknown role in a layer that loses experts: keeps the entries in `keep` if the name contains a word
+ * for routers or experts and the axis of experts has one entry per expert. Leaves other tensors whole, but returns
+ * ORGAN_BAD_INPUT for those that may refer to experts in another way. */
 static organ_status share_unknown(const organ_tensor *t, const organ_cut_facts *f, const organ_cut_keep *keep,
                                   organ_cut_shares *shares, organ_error *error)
 {
-    const bool routes = strstr(t->name, ".gate.") || strstr(t->name, "router.");
+    const bool of_router = strstr(t->name, ".gate.") || strstr(t->name, "router.");
     const bool expert = strstr(t->name, "expert") && !strstr(t->name, "shared_expert");
     const bool floats = organ_target_is_float(t);
-    if (!routes && !expert)
+    if (!of_router && !expert)
         return ORGAN_OK;
     if (floats && t->rank && t->shape[organ_cut_expert_axis(t)] == f->experts)
         shares->experts = *keep;
@@ -172,8 +179,9 @@ static organ_status share_unknown(const organ_tensor *t, const organ_cut_facts *
     return ORGAN_OK;
 }
 
-/* Selects the kept experts of a tensor that has an axis of experts: a stack, a router or its bias. A tensor of a single
- * expert is kept or removed as a whole. */
+/* Sets shares->experts for a tensor with an axis of experts (a stack, a router or its bias) in a layer that loses
+ * experts. Leaves the tensor of a single expert whole: plan_tensor keeps or removes it. Returns ORGAN_BAD_INPUT if the
+ * axis does not have one entry per expert. */
 static organ_status share_experts(const organ_cut_run *run, const organ_tensor *t, organ_cut_shares *shares,
                                   organ_error *error)
 {
@@ -201,7 +209,8 @@ static organ_status share_experts(const organ_cut_run *run, const organ_tensor *
     return ORGAN_OK;
 }
 
-/* Sets the kept rows of gate and up, or the kept columns of down, of a feed-forward. */
+/* Sets the kept rows of gate and up, or the kept columns of down, of a feed-forward. `keep`: the kept channels;
+ * `gate_up`: the kept rows of a fused matrix of gate and up; `role`: owner_role of `t`. */
 static void share_rows_and_cols(const organ_tensor *t, organ_role role, const organ_cut_keep *keep,
                                 const organ_cut_keep *gate_up, organ_cut_shares *shares)
 {
@@ -213,7 +222,8 @@ static void share_rows_and_cols(const organ_tensor *t, organ_role role, const or
         shares->cols = *keep;
 }
 
-/* Selects the kept channels of the layer's dense feed-forward in tensor `t`. */
+/* Sets in `shares` the kept channels of the layer's feed-forward without experts, if tensor `t` is a part of it.
+ * Returns ORGAN_BAD_INPUT for a part of unknown function. */
 static organ_status share_channels(const organ_cut_run *run, const organ_tensor *t, const layer_lists *lists,
                                    organ_cut_shares *shares, organ_error *error)
 {
@@ -226,13 +236,14 @@ static organ_status share_channels(const organ_cut_run *run, const organ_tensor 
     return ORGAN_OK;
 }
 
-/* Checks that the outputs of an expert's gate and up are its channels. */
+/* Returns ORGAN_BAD_INPUT if the matrices of gate, up or both in `t` have another number of outputs than the experts
+ * have channels (twice as many for both). `role`: owner_role of `t`. */
 static organ_status check_rows(const organ_cut_run *run, const organ_tensor *t, organ_role role, organ_error *error)
 {
     const size_t at = run->weight_of[t - run->model->tensors];
     const organ_weight *const w = at == SIZE_MAX ? NULL : &run->weights->weights[at];
     const uint64_t halves = role == ORGAN_ROLE_GATE_UP ? 2 : 1;
-    const unsigned outputs = organ_tensor_is_crossed(run->model, t) ? 1 : 2;
+    const unsigned outputs = organ_tensor_is_crossed(run->model, t) ? 1 : 2; /* axis of outputs, from the last one */
     if (role != ORGAN_ROLE_DOWN && w && w->rank > 1 && t->anatomy.role == role &&
         w->shape[w->rank - outputs] != halves * run->expert_channels_before)
         return organ_fail(error, ORGAN_BAD_INPUT,
@@ -241,8 +252,9 @@ static organ_status check_rows(const organ_cut_run *run, const organ_tensor *t, 
     return ORGAN_OK;
 }
 
-/* Sets the kept channels of an expert's tensor: those of gate and up are its rows, those of down its columns, and a
- * crossed tensor has them the other way round. In a stack of experts, each matrix has its own list. */
+/* Sets the kept channels of a routed expert's tensor, or for a stack of experts those of each matrix. Channels are the
+ * rows of gate and up and the columns of down; stacks that are stored transposed (organ_tensor_is_crossed) have them on
+ * the other axis. */
 static organ_status share_expert_channels(const organ_cut_run *run, const organ_tensor *t, const layer_lists *lists,
                                           organ_cut_shares *shares, organ_error *error)
 {
@@ -268,8 +280,8 @@ static organ_status share_expert_channels(const organ_cut_run *run, const organ_
     return ORGAN_OK;
 }
 
-/* Selects the rows and columns of the kept heads by the role of the tensor. Refuses layouts in which the rows of a head
- * cannot be identified. */
+/* Sets in `shares` the rows or columns of the kept heads, by the role of tensor `t`; leaves tensors outside attention
+ * whole. Returns ORGAN_BAD_INPUT for layouts in which the rows of a head cannot be identified. */
 static organ_status share_heads(const organ_cut_run *run, const organ_tensor *t, const layer_lists *lists,
                                 organ_cut_shares *shares, organ_error *error)
 {
@@ -315,7 +327,7 @@ static organ_status collect_shares(const organ_cut_run *run, const organ_tensor 
 
 /* ---- pieces ---- */
 
-/* Fails if new values cannot be stored in the type of a weight that is to be refitted. */
+/* Returns ORGAN_USAGE if new values cannot be stored in the type of resolved tensor `t`. */
 static organ_status check_refittable(const organ_cut_run *run, const organ_tensor *t, organ_error *error)
 {
     const size_t at = run->weight_of[t - run->model->tensors];
@@ -340,7 +352,7 @@ static const char *new_name(organ_cut_run *run, const organ_tensor *t)
     return name && organ_anatomy_renumber(t->name, f->becomes, expert, name, size) ? name : NULL;
 }
 
-/* Returns whether the part is anything but a copy of its tensor. */
+/* Returns whether the part differs from a copy of its whole tensor. */
 static bool is_part_changed(const organ_cut_part *part)
 {
     for (size_t axis = 0; axis < ORGAN_CUT_AXES; axis++)
@@ -349,7 +361,8 @@ static bool is_part_changed(const organ_cut_part *part)
     return part->each != NULL || part->values != NULL || part->matrices > 0;
 }
 
-/* Adds a tensor of the output: a copy of the donor's, or a part of it. */
+/* Adds a tensor of the output with name `name` (NULL: an allocation failed): a copy of the donor's tensor `t`, or the
+ * part of it. */
 static organ_status plan_add_piece(organ_cut_run *run, const organ_tensor *t, const char *name,
                                    const organ_cut_part *part, organ_error *error)
 {
@@ -364,6 +377,7 @@ static organ_status plan_add_piece(organ_cut_run *run, const organ_tensor *t, co
         piece.same = NULL;
         piece.shape = run->parts[run->part_count++].shape;
     }
+    /* calib: the verb assigns resolved tensors to ranks (`own` of organ_cut_put) */
     run->units[run->piece_count] = (organ_unit){.first = run->piece_count,
                                                 .count = 1,
                                                 .item = run->piece_count,
@@ -373,9 +387,9 @@ static organ_status plan_add_piece(organ_cut_run *run, const organ_tensor *t, co
     return ORGAN_OK;
 }
 
-/* Refuses to cut experts if the tensor `t`, which is outside of the layers, belongs to an expert. A block for
- * multi-token prediction keeps its experts, because transformers does not load the block, and the forward pass does not
- * run it. */
+/* Returns ORGAN_BAD_INPUT if experts are cut and tensor `t`, which is outside of the layers, belongs to an expert.
+ * Blocks for multi-token prediction are excepted and keep their experts, because transformers does not load them and
+ * the forward pass does not run them. */
 static organ_status check_experts_outside_layers(const organ_cut_run *run, const organ_tensor *t, organ_error *error)
 {
     if (run->cuts_experts && t->anatomy.role != ORGAN_ROLE_MTP && strstr(t->name, ".experts."))
@@ -386,7 +400,7 @@ static organ_status check_experts_outside_layers(const organ_cut_run *run, const
 }
 
 /* Sets `keep` to the entries of the kept layers on an axis of `size` entries, on which every layer has the same number
- * of consecutive entries. Fails if the numbers cannot be equal. */
+ * of consecutive entries. Returns ORGAN_BAD_INPUT if `size` is not a multiple of the number of layers. */
 static organ_status share_layers(organ_cut_run *run, const organ_tensor *t, uint64_t size, organ_cut_keep *keep,
                                  organ_error *error)
 {
@@ -405,8 +419,8 @@ static organ_status share_layers(organ_cut_run *run, const organ_tensor *t, uint
     return ORGAN_OK;
 }
 
-/* Selects the kept layers of per-layer embeddings (Gemma 3n and 4): columns of the embedding, and rows of the
- * projection next to it, belong to layers in their order. */
+/* Sets in `shares` the kept layers of per-layer embeddings (Gemma 3n and 4): columns of the embedding, and rows of the
+ * projection next to it, belong to layers in their order. Leaves other tensors whole. */
 static organ_status share_per_layer(organ_cut_run *run, const organ_tensor *t, organ_cut_shares *shares,
                                     organ_error *error)
 {
@@ -423,7 +437,8 @@ static organ_status share_per_layer(organ_cut_run *run, const organ_tensor *t, o
     return plan_refuse(t, "it has a part for each layer in an unknown order: blocks cannot be dropped", error);
 }
 
-/* Plans one tensor: adds nothing if its block or expert is removed, else a piece with the kept rows and columns. */
+/* Plans tensor `t`: adds nothing if its block or expert is removed, else a piece with the kept rows and columns.
+ * `lists`: those of its layer; NULL for a tensor outside of layers. */
 static organ_status plan_tensor(organ_cut_run *run, const organ_tensor *t, const layer_lists *lists, organ_error *error)
 {
     const size_t at = (size_t)(t - run->model->tensors);
@@ -449,7 +464,7 @@ static organ_status plan_tensor(organ_cut_run *run, const organ_tensor *t, const
     return plan_add_piece(run, t, f ? new_name(run, t) : t->name, &part, error);
 }
 
-/* Allocates the arrays of the plan, one entry per tensor of the model; no tensor has a part yet (SIZE_MAX). */
+/* Allocates the arrays of the plan, one entry per tensor of the model, and sets part_of to SIZE_MAX. */
 static organ_status plan_allocate(organ_cut_run *run, organ_error *error)
 {
     const size_t capacity = run->model->tensor_count + 1;
@@ -464,7 +479,7 @@ static organ_status plan_allocate(organ_cut_run *run, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Plans the output tensor by tensor: which are dropped, renamed, copied whole, or cut along an axis. */
+/* Plans each tensor of the donor: it is removed, copied whole under its new name, or cut to a part. */
 organ_status organ_cut_plan(organ_cut_run *run, organ_error *error)
 {
     layer_lists *const lists = calloc(run->layer_count + 1, sizeof *lists);

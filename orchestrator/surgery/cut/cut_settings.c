@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Appends a changed setting to run->settings for the report, and takes over the references `before` and `after`. */
 void organ_cut_note(organ_cut_run *run, const char *where, const char *key, json_t *before, json_t *after,
                     organ_error *error)
 {
@@ -19,7 +20,8 @@ void organ_cut_note(organ_cut_run *run, const char *where, const char *key, json
         organ_fail_memory(error, run->model->path);
 }
 
-/* Sets a member of config.json, and notes the change in run->settings if the value differs from the old one. */
+/* Sets member `key` in the edited config.json to `value` and notes the change, unless the value is the old one. Takes
+ * over the reference; NULL: an allocation failed. */
 void organ_cut_set(const organ_cut_config *c, const char *key, json_t *value)
 {
     char full[256];
@@ -33,6 +35,7 @@ void organ_cut_set(const organ_cut_config *c, const char *key, json_t *value)
     json_decref(value);
 }
 
+/* Sets the error ORGAN_BAD_INPUT, which names member `key`, its value and the reason `why`. */
 void organ_cut_refuse(const organ_cut_config *c, const char *key, const char *why)
 {
     char *const text = organ_json_dump(json_object_get(c->object, key), JSON_ENCODE_ANY | JSON_COMPACT);
@@ -40,6 +43,7 @@ void organ_cut_refuse(const organ_cut_config *c, const char *key, const char *wh
     free(text);
 }
 
+/* Returns member `key` if it is an integer of at least 0, and sets *value to it; else NULL and 0. */
 const json_t *organ_cut_whole(const organ_cut_config *c, const char *key, uint64_t *value)
 {
     const json_t *const member = json_object_get(c->object, key);
@@ -48,11 +52,13 @@ const json_t *organ_cut_whole(const organ_cut_config *c, const char *key, uint64
     return there ? member : NULL;
 }
 
+/* Returns whether layer `layer` of the donor is kept. */
 bool organ_cut_stays(const organ_cut_config *c, size_t layer)
 {
     return layer < c->run->layer_count && c->run->facts[layer].becomes >= 0;
 }
 
+/* Returns how many of the first `count` layers of the donor are kept, the new number of layer `count`. */
 size_t organ_cut_kept_before(const organ_cut_run *run, size_t count)
 {
     size_t kept = 0;
@@ -61,6 +67,8 @@ size_t organ_cut_kept_before(const organ_cut_run *run, size_t count)
     return kept + (count > run->layer_count ? count - run->layer_count : 0);
 }
 
+/* Returns whether each kept layer keeps its phase in a pattern of layers: (l + shift) % period is 0 for its new number
+ * if and only if it is 0 for the old one. A period of 0 or 1 always holds. */
 bool organ_cut_period_holds(const organ_cut_run *run, size_t layers, uint64_t period, uint64_t shift)
 {
     for (size_t l = 0; l < layers && l < run->layer_count && period > 1; l++)
@@ -70,6 +78,7 @@ bool organ_cut_period_holds(const organ_cut_run *run, size_t layers, uint64_t pe
     return true;
 }
 
+/* Returns whether shared experts keep the same share of their channels as routed experts. */
 bool organ_cut_shared_follow(const organ_cut_run *run)
 {
     return run->shared_channels_before && run->expert_channels_before &&
@@ -77,7 +86,8 @@ bool organ_cut_shared_follow(const organ_cut_run *run)
                run->shared_channels_after * run->expert_channels_before;
 }
 
-/* Returns why the kept experts do not fit the router's groups, or NULL if they do. */
+/* Returns why the kept experts do not fit the router's groups, or NULL if they do. `used`: groups that the router
+ * chooses for a token, `chosen`: experts that it chooses in these. */
 const char *organ_cut_groups_fault(const organ_cut_run *run, uint64_t groups, uint64_t used, uint64_t chosen)
 {
     const uint64_t size = groups ? run->experts_before / groups : 0,

@@ -17,15 +17,17 @@ typedef struct organ_cut_config {
 
 /* ---- cut_settings.c ---- */
 
-/* Sets a member to `value` and notes the change if the old value differs. Takes over the reference `value`. `value`
- * NULL: sets the error of a failed allocation. */
+/* Sets member `key` of c->object in the edited config.json to `value`, and appends the change to run->settings, unless
+ * the member has this value already. Takes over the reference `value`. `value` NULL: sets the error of a failed
+ * allocation. */
 void organ_cut_set(const organ_cut_config *c, const char *key, json_t *value);
 
-/* Notes a changed setting. Takes over the references `before` and `after`; NULL: the setting has no such value. */
+/* Appends a changed setting to run->settings (organ_cut_json). `where` is "config.json" or "GGUF". Takes over the
+ * references `before` and `after`; `before` NULL: the setting is new; `after` NULL: it is removed. */
 void organ_cut_note(organ_cut_run *run, const char *where, const char *key, json_t *before, json_t *after,
                     organ_error *error);
 
-/* Sets the error ORGAN_BAD_INPUT "config.json: KEY is VALUE: WHY". */
+/* Sets the error ORGAN_BAD_INPUT "config.json: KEY is VALUE: WHY" in c->error. */
 void organ_cut_refuse(const organ_cut_config *c, const char *key, const char *why);
 
 /* Returns the member if it is an integer of at least 0, and sets *value to it; else NULL and 0. */
@@ -42,12 +44,14 @@ size_t organ_cut_kept_before(const organ_cut_run *run, size_t count);
  * if and only if it is 0 for the old one. */
 bool organ_cut_period_holds(const organ_cut_run *run, size_t layers, uint64_t period, uint64_t shift);
 
-/* Checks that each of the router's `groups` keeps the same number of experts and enough of them, if a token uses `used`
- * groups and `chosen` experts. Returns NULL if so, else a sentence with the reason. */
+/* Checks that each of the router's `groups` groups keeps the same number of experts, at least two, and that the `used`
+ * groups from which the router chooses a token's `chosen` experts keep at least that many. Returns NULL if so, or if
+ * there are fewer than two groups; else a sentence with the reason, a constant string. */
 const char *organ_cut_groups_fault(const organ_cut_run *run, uint64_t groups, uint64_t used, uint64_t chosen);
 
-/* Returns whether shared experts keep the same share of their channels as routed ones do. The text below is the reason
- * of an error for configurations that state the width of shared experts as a multiple of the routed width. */
+/* Returns whether shared experts keep the same share of their channels as routed experts do; false if a width is
+ * unknown. ORGAN_CUT_SHARED_FOLLOW is the reason in an error for configurations that state the width of shared experts
+ * as a multiple of the routed width. */
 bool organ_cut_shared_follow(const organ_cut_run *run);
 #define ORGAN_CUT_SHARED_FOLLOW                                                                                        \
     "the width of shared experts is a multiple of the routed ones': both must keep the same share of channels"
@@ -66,8 +70,10 @@ void organ_cut_edit_patterns(const organ_cut_config *c);
 
 /* ---- renumber_names.c ---- */
 
-/* Returns a copy of `value` in which names of modules have the numbers of the smaller model, for the caller to
- * release; NULL on error. Sets *changed if a name differs. Errors name `where`. */
+/* Returns a copy of the JSON `value` in which names of modules have the layer and expert numbers of the smaller model,
+ * for the caller to release. Elements and members that name removed modules are left out. Sets *changed if anything
+ * differs. Returns NULL on error, and without an error for a string that names a removed module. Errors name `where`.
+ */
 json_t *organ_cut_renamed(const organ_cut_run *run, const char *where, const json_t *value, bool *changed,
                           organ_error *error);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Checks the requested cut against the model, and determines the properties of each layer and the numbers before and
- * after the cut. */
+ * Checks the requested cut against the model, and determines the facts of each layer (organ_cut_facts) and the numbers
+ * of experts, channels and heads before and after the cut. */
 #include "orchestrator/surgery/cut/cut_job.h"
 #include "formats/base/path.h"
 #include "orchestrator/surgery/inputs/inputs.h"
@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+/* Returns one plus the highest layer number in the names of tensors. */
 size_t organ_cut_layers(const organ_model *model)
 {
     size_t count = 0;
@@ -17,8 +18,8 @@ size_t organ_cut_layers(const organ_model *model)
     return count;
 }
 
-/* Returns whether a tensor belongs to a router, by its name. The gate of a shared expert has a similar name, but is
- * none. */
+/* Returns whether the name is that of a router's weight, bias or other part. The suffixes of companions and biases are
+ * removed first. The gate of a shared expert has a similar name, but is no router. */
 bool organ_cut_is_router(const char *name)
 {
     static const char *const ends[] = {".bias", "_bias"};
@@ -35,16 +36,19 @@ bool organ_cut_is_router(const char *name)
     return organ_anatomy_of(module).role == ORGAN_ROLE_ROUTER;
 }
 
+/* Returns the axis of a tensor that has an entry for each expert: the first, or the second of a matrix of one row. */
 unsigned organ_cut_expert_axis(const organ_tensor *tensor)
 {
     return tensor->rank == 2 && tensor->shape[0] == 1 ? 1 : 0;
 }
 
+/* Returns whether the tensor is the weight of a router, which has a row for each expert. */
 static bool is_router_weight(const organ_tensor *t)
 {
     return t->anatomy.role == ORGAN_ROLE_ROUTER && t->rank == 2 && organ_cut_is_router(t->name);
 }
 
+/* Returns the number of routed experts of a layer, the rows of its router; 0 if it has none. */
 uint64_t organ_cut_experts(const organ_model *model, size_t layer)
 {
     for (size_t t = 0; t < model->tensor_count; t++)
@@ -55,7 +59,8 @@ uint64_t organ_cut_experts(const organ_model *model, size_t layer)
 
 /* ---- options ---- */
 
-/* Checks that a list of kept numbers ascends, is not empty, and is below `have`. `what` names the parts in messages. */
+/* Returns ORGAN_USAGE unless the numbers in `keep` ascend, are not empty, and are below `have`, the number of such
+ * parts in the layer; ORGAN_OK if `keep` has no list. `what` names the parts in messages. */
 static organ_status check_keep(const organ_cut_run *run, size_t layer, const organ_cut_keep *keep, uint64_t have,
                                const char *what, organ_error *error)
 {
@@ -74,8 +79,8 @@ static organ_status check_keep(const organ_cut_run *run, size_t layer, const org
     return ORGAN_OK;
 }
 
-/* Sets the new number of each expert of a layer, -1 for removed ones. */
-static organ_status finish_experts(organ_cut_run *run, size_t layer, organ_error *error)
+/* Checks the kept experts of a layer, and sets kept_experts and expert_of in its facts. */
+static organ_status number_kept_experts(organ_cut_run *run, size_t layer, organ_error *error)
 {
     const organ_cut_keep *const keep = &run->cut->layers[layer].experts;
     organ_cut_facts *const f = &run->facts[layer];
@@ -94,8 +99,8 @@ static organ_status finish_experts(organ_cut_run *run, size_t layer, organ_error
     return ORGAN_OK;
 }
 
-/* Fails unless all kept layers with experts keep the same number of experts: no reader accepts a number for each
- * layer. */
+/* Sets run->experts_before and experts_after. Returns ORGAN_USAGE unless all kept layers with experts keep the same
+ * number of experts: no loader accepts a number for each layer. */
 static organ_status check_equal_expert_counts(organ_cut_run *run, organ_error *error)
 {
     size_t first = SIZE_MAX;
@@ -116,7 +121,8 @@ static organ_status check_equal_expert_counts(organ_cut_run *run, organ_error *e
     return ORGAN_OK;
 }
 
-/* Numbers the blocks that are not dropped from 0; fails if none is left. */
+/* Numbers the blocks that are not dropped from 0, and counts them in run->layers_after. Returns ORGAN_USAGE if none is
+ * left. */
 static organ_status number_kept_blocks(organ_cut_run *run, organ_error *error)
 {
     for (size_t l = 0; l < run->layer_count; l++) {
@@ -129,14 +135,14 @@ static organ_status number_kept_blocks(organ_cut_run *run, organ_error *error)
 
 /* ---- channels and heads ---- */
 
-/* Returns the number of inputs (in_features) of the weight's matrices. */
+/* Returns the number of inputs (in_features) of the matrices of weight `w`. */
 static uint64_t inputs_of(const organ_model *model, const organ_weight *w)
 {
     return w->shape[w->rank - (organ_tensor_is_crossed(model, w->codes) ? 2 : 1)];
 }
 
-/* Returns the number of channels of a layer's feed-forward, shared expert or routed experts; 0 if there is none or
- * widths differ. */
+/* Returns the number of channels of a layer's feed-forward, shared expert or routed experts: the inputs of their down
+ * projections. 0 if there is none or widths differ. */
 uint64_t organ_cut_channels(const organ_model *model, const organ_weights *weights, size_t layer, organ_experts experts)
 {
     uint64_t width = 0;
@@ -152,8 +158,10 @@ uint64_t organ_cut_channels(const organ_model *model, const organ_weights *weigh
     return width;
 }
 
-/* Checks that the layer has and keeps as many parts as the layers before it (*before, *after), because the
- * configuration has one number. The first layer with such parts sets both. `what` names the parts in messages. */
+/* Checks the kept parts of a layer that has `have` parts of one kind. Returns ORGAN_USAGE if the layer has or keeps
+ * another number of them than the layers before it (*before, *after), because the configuration has one number for all
+ * layers. The first layer with such parts sets *before and *after, which are 0 until then. `what` names the parts in
+ * messages. */
 static organ_status check_same_count(const organ_cut_run *run, size_t layer, const organ_cut_keep *keep, uint64_t have,
                                      const char *what, uint64_t *before, uint64_t *after, organ_error *error)
 {
@@ -172,9 +180,10 @@ static organ_status check_same_count(const organ_cut_run *run, size_t layer, con
     return ORGAN_OK;
 }
 
+/* Kinds of cuts inside a layer, for is_requested. */
 enum { CHANNELS, KV_HEADS, EXPERT_CHANNELS, SHARED_CHANNELS };
 
-/* Returns whether a kept layer has a cut of the kind `cut_kind` (CHANNELS, KV_HEADS, ...). */
+/* Returns whether the caller gave kept numbers of kind `cut_kind` (CHANNELS, KV_HEADS, ...) for a kept layer. */
 static bool is_requested(const organ_cut_run *run, int cut_kind)
 {
     for (size_t l = 0; l < run->layer_count; l++) {
@@ -189,8 +198,9 @@ static bool is_requested(const organ_cut_run *run, int cut_kind)
     return false;
 }
 
-/* Checks that all experts of a layer keep the same number of channels, and that the layers before it keep this number
- * too. */
+/* Sets run->expert_channels_before and expert_channels_after. Returns ORGAN_USAGE if the kept experts of the layer keep
+ * different numbers of channels, or another number than the layers before it, and ORGAN_BAD_INPUT if the donor's
+ * experts differ in width. */
 static organ_status resolve_experts_width(organ_cut_run *run, size_t layer, organ_error *error)
 {
     static const organ_cut_keep all = {NULL, 0};
@@ -227,14 +237,13 @@ static bool layer_has_attention(const organ_model *model, size_t layer)
     return false;
 }
 
-/* Checks the requested widths layer by layer. config.json states one width for all layers, so all must keep the same
- * number. */
+/* Checks the kept channels and heads of all layers, and sets the numbers before and after and the cuts_ flags. A kind
+ * that no layer cuts is not checked, and its numbers stay 0. */
 static organ_status resolve_widths(organ_cut_run *run, organ_error *error)
 {
     const int64_t kv = run->model->config.num_key_value_heads, heads = run->model->config.num_attention_heads;
-    const bool channels = is_requested(run, CHANNELS), kv_heads = is_requested(run, KV_HEADS),
-               of_experts = is_requested(run, EXPERT_CHANNELS);
-    const bool of_shared = is_requested(run, SHARED_CHANNELS);
+    const bool channels = is_requested(run, CHANNELS), kv_heads = is_requested(run, KV_HEADS);
+    const bool of_experts = is_requested(run, EXPERT_CHANNELS), of_shared = is_requested(run, SHARED_CHANNELS);
     if (kv_heads && (heads < 1 || (kv >= 1 && heads % kv)))
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: %" PRId64 " query heads and %" PRId64
@@ -268,8 +277,9 @@ static organ_status resolve_widths(organ_cut_run *run, organ_error *error)
     return error->status;
 }
 
-/* Computes the facts of the cut for each layer: experts before and after, new numbers, widths. Fails if nothing would
- * be removed. */
+/* Checks the requested cut and sets the facts of each layer and the numbers before and after. The facts come first,
+ * since the checks of widths skip removed layers and experts. Also returns ORGAN_USAGE if nothing would be removed and
+ * no tensor is resolved. */
 organ_status organ_cut_resolve(organ_cut_run *run, organ_error *error)
 {
     const organ_model *const model = run->model;
@@ -288,7 +298,7 @@ organ_status organ_cut_resolve(organ_cut_run *run, organ_error *error)
     if (number_kept_blocks(run, error))
         return error->status;
     for (size_t l = 0; l < run->layer_count; l++)
-        if (!run->cut->layers[l].dropped && finish_experts(run, l, error))
+        if (!run->cut->layers[l].dropped && number_kept_experts(run, l, error))
             return error->status;
     if (check_equal_expert_counts(run, error) || resolve_widths(run, error))
         return error->status;

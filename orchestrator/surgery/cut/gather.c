@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT
- * Reads the kept bytes of a tensor in their order, through a window on the donor's file. The last axis that is
- * cut gives runs of bytes; a line is a combination of entries of the axes before it. */
+ * Reads the kept bytes of a tensor in their order, through a window on the donor's file. A line is a combination of
+ * kept entries of the axes before `deepest`, the last axis that is cut. Consecutive kept entries of axis `deepest` in a
+ * line are a run of consecutive bytes. */
 #include "orchestrator/surgery/cut/cut_job.h"
 
 #include "orchestrator/machine/extent.h"
 
 #include <string.h>
 
-/* Returns the kept entries of an axis for the current entry of the first axis (an expert). */
+/* Returns the kept entries of an axis. On axis part->each_axis they depend on the entry of the first axis (an expert)
+ * in the current line. */
 static const organ_cut_keep *kept_of(const organ_cut_reader *r, unsigned axis)
 {
     const organ_cut_part *const part = r->part;
@@ -17,7 +19,7 @@ static const organ_cut_keep *kept_of(const organ_cut_reader *r, unsigned axis)
     return &part->each[first->numbers ? first->numbers[r->place[0]] : r->place[0]];
 }
 
-/* Returns the number of kept entries of an axis. */
+/* Returns the number of kept entries of an axis in the current line. */
 static size_t count_on_axis(const organ_cut_reader *r, unsigned axis)
 {
     const organ_cut_keep *const keep = kept_of(r, axis);
@@ -25,7 +27,8 @@ static size_t count_on_axis(const organ_cut_reader *r, unsigned axis)
     return keep->numbers ? keep->count : (size_t)(whole / r->strides[axis]);
 }
 
-/* Computes for each axis the distance in bytes between consecutive entries. */
+/* Sets strides[axis] to the distance in bytes between consecutive entries of the axis. On the last axis an entry is a
+ * block, for types with blocks. Axes that the tensor does not have get 1. */
 static void find_strides(const organ_tensor *t, uint64_t *strides)
 {
     const organ_dtype_info *const type = organ_dtype_describe(t->dtype);
@@ -38,8 +41,8 @@ static void find_strides(const organ_tensor *t, uint64_t *strides)
     }
 }
 
-/* Returns a reader of a cut tensor, at its beginning. `deepest` is the last axis that is cut: values of the axes after
- * it are contiguous. */
+/* Returns a reader of the kept bytes of `part`, at their beginning. If only the first axis is cut, or none, `deepest`
+ * stays 0 and the tensor is a single line. */
 organ_cut_reader organ_cut_reader_of(const organ_model *model, const organ_cut_part *part, uint64_t bytes,
                                      unsigned char *window, unsigned char *out)
 {
@@ -53,14 +56,16 @@ organ_cut_reader organ_cut_reader_of(const organ_model *model, const organ_cut_p
     return r;
 }
 
-/* Advances to the next line and resets its runs. Returns false after the last line. */
+/* Advances to the next line and resets its runs. The positions in `place` count like digits, the last axis fastest: an
+ * axis that passes its last kept entry returns to 0 and advances the axis before it. Returns false after the last line.
+ */
 static bool next_line(organ_cut_reader *r)
 {
     unsigned axis = 0;
     if (r->ended)
         return false;
     r->ended = r->deepest == 0; /* the only line */
-    if (r->begun) {
+    if (r->begun) {             /* never with `deepest` 0: its only line has ended */
         axis = r->deepest - 1;
         r->place[axis]++;
     }
@@ -86,8 +91,8 @@ static bool next_line(organ_cut_reader *r)
     return true;
 }
 
-/* Advances to the next run, which is a sequence of consecutive kept entries of the last axis that is cut. Returns
- * false after the last run. */
+/* Sets `from` and `left` to the bytes of the next run, in the next line if the current one has no more. Returns false
+ * after the last run. */
 static bool next_run(organ_cut_reader *r)
 {
     while (r->next == r->count)
@@ -95,7 +100,7 @@ static bool next_run(organ_cut_reader *r)
             return false;
     const uint32_t *const numbers = r->keep->numbers;
     const uint64_t number = numbers ? numbers[r->next] : 0;
-    size_t together = numbers ? 1 : r->count;
+    size_t together = numbers ? 1 : r->count; /* entries of the run */
     while (r->next + together < r->count && numbers[r->next + together] == number + together)
         together++;
     r->from = r->line + number * r->strides[r->deepest];
@@ -104,7 +109,8 @@ static bool next_run(organ_cut_reader *r)
     return true;
 }
 
-/* Fills the window from byte `from` of the tensor unless it already contains `bytes` bytes from there. */
+/* Reads ORGAN_CUT_WINDOW bytes of the tensor, from byte `from` on, into the window, unless it contains bytes [from,
+ * from + bytes) already. At the end of the tensor the window is shorter. */
 static organ_status fill_window(organ_cut_reader *r, uint64_t from, size_t bytes, organ_error *error)
 {
     const organ_tensor *const t = r->part->tensor;
@@ -115,8 +121,8 @@ static organ_status fill_window(organ_cut_reader *r, uint64_t from, size_t bytes
     return organ_model_read(r->model, t->file, r->window, (size_t)r->window_bytes, t->offset + from, error);
 }
 
-/* Returns the next bytes of a cut tensor, at most ORGAN_CUT_WINDOW: kept runs of the stored tensor, joined. If the plan
- * computed the bytes (part->values), returns all of them in one call. Returns 0 at the end or on error. */
+/* Sets *bytes to the next kept bytes, joined in r->out, at most ORGAN_CUT_WINDOW, and returns their number; 0 at the
+ * end or on error. Bytes that the plan computed (part->values) are returned in one call. */
 size_t organ_cut_read(organ_cut_reader *r, const unsigned char **bytes, organ_error *error)
 {
     size_t filled = 0;

@@ -15,14 +15,17 @@ static bool is_model(const organ_cut_config *c, const char *start)
 
 /* ---- patterns that a list overrides ---- */
 
-/* A pattern by position: layer i has the value `hit` if (i + shift) % period is 0, else `miss`. */
+/* A pattern by position: loaders give layer i one kind if (i + shift) % period is 0, else another kind. A list with an
+ * entry for each layer overrides the pattern. */
 typedef struct layers_pattern {
-    const char *model, *key; /* the member with the period; NULL: models whose model_type begins with `model` have the
-                                constant `period` */
-    uint64_t period;         /* period if `key` is NULL */
+    const char
+        *model; /* the pattern holds for models whose model_type begins with this; NULL: for all models with `key` */
+    const char *key; /* member of config.json with the period; NULL: the period is the constant `period` */
+    uint64_t period; /* used if `key` is NULL */
     uint64_t shift;
-    /* Name and words of a list that overrides the pattern. `hit` NULL: the list has the numbers 0 and 1. */
-    const char *list, *hit, *miss;
+    const char *list; /* name of the list */
+    /* Its entries for layers with (i + shift) % period 0, and for other layers. NULL: these are the numbers 0 and 1. */
+    const char *hit, *miss;
 } layers_pattern;
 
 static const layers_pattern patterns[] = {
@@ -40,7 +43,7 @@ static const layers_pattern patterns[] = {
     {"llama4", NULL, 4, 1, "no_rope_layers", NULL, NULL},
 };
 
-/* Returns the list of the kept layers' kinds before the cut, in the words or numbers of `p`; NULL if an allocation
+/* Returns the list of the kinds that the kept layers have in the donor, as entries of p->list; NULL if an allocation
  * failed. */
 static json_t *pattern_list(const organ_cut_config *c, const layers_pattern *p, uint64_t period)
 {
@@ -56,8 +59,8 @@ static json_t *pattern_list(const organ_cut_config *c, const layers_pattern *p, 
     return made;
 }
 
-/* Writes the overriding list if the model has the pattern but not the list, and the pattern is no longer valid for the
- * kept layers. */
+/* Adds the list of pattern `p` to config.json if the model has the pattern and no such list, and if the pattern would
+ * give kept layers another kind. */
 static void edit_pattern(const organ_cut_config *c, const layers_pattern *p)
 {
     uint64_t period = p->period;
@@ -72,8 +75,9 @@ static void edit_pattern(const organ_cut_config *c, const layers_pattern *p)
         organ_cut_set(c, p->list, pattern_list(c, p, period));
 }
 
-/* Sets layer_types of Cohere2MoeConfig, which lacks the list, if it has leading dense layers. The dense layers have a
- * sliding-window pattern of their own; the pattern of the other layers begins at the first of the other layers. */
+/* Sets layer_types of Cohere2MoeConfig, for a config.json without that list. The first_k_dense_replace leading dense
+ * layers have full attention in every prefix_dense_sliding_window_pattern-th layer, the other layers, counted from the
+ * first of them, in every sliding_window_pattern-th. Absent members have the defaults of transformers, 1 and 4. */
 static void list_dense_prefix(const organ_cut_config *c)
 {
     static const char *const key = "layer_types";
@@ -94,9 +98,10 @@ static void list_dense_prefix(const organ_cut_config *c)
     organ_cut_set(c, key, list);
 }
 
-/* Sets indexer_types of GlmMoeDsaConfig if it is absent. The list overrides both other settings of indexers, from which
- * it is computed: letters F and S in index_topk_pattern, or index_topk_freq, which gives every n-th layer an
- * indexer. */
+/* Sets indexer_types of GlmMoeDsaConfig if it is absent: "full" for a layer with an indexer of its own, "shared" for a
+ * layer that uses the keys selected by the last such layer before it. The kinds follow from the letters F and S in
+ * index_topk_pattern or, without that member, from index_topk_freq: the first index_skip_topk_offset layers are full,
+ * and then every index_topk_freq-th. The new list overrides both members. */
 static void list_indexers(const organ_cut_config *c)
 {
     static const char *const key = "indexer_types";
@@ -112,7 +117,7 @@ static void list_indexers(const organ_cut_config *c)
         return;
     }
     json_t *const list = json_array();
-    size_t full = 0;
+    size_t full = 0; /* the last layer with an indexer of its own, up to layer l */
     for (size_t l = 0; l < c->layers; l++) {
         const bool indexed = letters ? letters[l] == 'F' : l + 1 <= offset || (l + 1 - offset) % freq == 0;
         full = indexed ? l : full;
@@ -130,13 +135,14 @@ static void list_indexers(const organ_cut_config *c)
 /* ---- steps that no list overrides ---- */
 
 /* A setting that gives a kind to layers at regular steps: layer l has it if (l + shift) % step is 0, or, with a member
- * for an offset, if l % step is the offset. `key` and `offset` name the members with step and offset; only layers in
- * the range from the number in member `from` to the number in member `to` count. If model_type begins with `model`,
- * absent members have the values `otherwise` and `offset_otherwise`; `model` NULL: an absent `key` means that the model
- * has no such setting. */
+ * for an offset, if l % step is the offset. */
 typedef struct patterns_step {
-    const char *key, *offset, *from, *to, *model;
-    uint64_t shift, otherwise, offset_otherwise;
+    const char *key;       /* member of config.json with the step */
+    const char *offset;    /* member with the offset; NULL: none */
+    const char *from, *to; /* members with the first and the last layer that the setting is for; NULL: no limit */
+    const char *model;     /* model_type of models for which loaders have default values; NULL: none */
+    uint64_t shift;        /* used if `offset` is NULL */
+    uint64_t otherwise, offset_otherwise; /* the default values of step and offset */
 } patterns_step;
 
 static const patterns_step steps[] = {
@@ -156,15 +162,15 @@ static const patterns_step steps[] = {
     {.key = "global_attn_every_n_layers"},
 };
 
-/* Returns the integer member `key`; `otherwise` if config.json lacks it or `key` is NULL. */
+/* Returns member `key` if it is an integer of at least 0, else `otherwise`, also if `key` is NULL. */
 static uint64_t setting_or(const organ_cut_config *c, const char *key, uint64_t otherwise)
 {
     uint64_t value;
     return key && organ_cut_whole(c, key, &value) ? value : otherwise;
 }
 
-/* Returns whether each kept layer l has the kind (l % before == before_offset) if and only if its new number n has n %
- * step == offset. */
+/* Returns whether `step` and `offset` give each kept layer its kind: the new number n of a layer has n % step == offset
+ * if and only if its old number l has l % before == before_offset. */
 static bool step_fits(const organ_cut_config *c, const patterns_step *s, uint64_t before, uint64_t before_offset,
                       uint64_t step, uint64_t offset)
 {
@@ -176,8 +182,9 @@ static bool step_fits(const organ_cut_config *c, const patterns_step *s, uint64_
     return true;
 }
 
-/* Finds the least step, and an offset, with which step_fits. Without a member for the offset, loaders compute it from
- * the step. Returns false if there is none. */
+/* Sets *step and *offset to the least step, and its least offset, for which step_fits is true. Without a member for the
+ * offset, only the offset is allowed that follows from the step: the layers with (l + shift) % step 0. Returns false if
+ * there is none. */
 static bool find_least_step(const organ_cut_config *c, const patterns_step *s, uint64_t before, uint64_t before_offset,
                             uint64_t *step, uint64_t *offset)
 {
@@ -189,8 +196,8 @@ static bool find_least_step(const organ_cut_config *c, const patterns_step *s, u
     return false;
 }
 
-/* Changes a setting of `steps` to a step and offset that give the kept layers their kinds. Rejects the cut if there are
- * none. */
+/* Changes the members of setting `s` to a step and offset that give the kept layers their kinds. Does nothing if the
+ * old values still do. Sets ORGAN_BAD_INPUT if no values do. */
 static void edit_step(const organ_cut_config *c, const patterns_step *s)
 {
     const bool known = s->model && is_model(c, s->model);
@@ -198,11 +205,11 @@ static void edit_step(const organ_cut_config *c, const patterns_step *s)
     uint64_t step, offset;
     if (before < 2)
         return;
-    const uint64_t here = s->offset ? setting_or(c, s->offset, known ? s->offset_otherwise : 0) % before
-                                    : (before - s->shift % before) % before;
-    if (step_fits(c, s, before, here, before, here))
+    const uint64_t before_offset = s->offset ? setting_or(c, s->offset, known ? s->offset_otherwise : 0) % before
+                                             : (before - s->shift % before) % before;
+    if (step_fits(c, s, before, before_offset, before, before_offset))
         return;
-    if (!find_least_step(c, s, before, here, &step, &offset)) {
+    if (!find_least_step(c, s, before, before_offset, &step, &offset)) {
         organ_cut_refuse(c, s->key,
                          s->offset ? "no step and offset give the kept layers their kinds"
                                    : "no other step gives the kept layers their kinds");
@@ -213,7 +220,8 @@ static void edit_step(const organ_cut_config *c, const patterns_step *s)
         organ_cut_set(c, s->offset, json_integer((json_int_t)offset));
 }
 
-/* Replaces Qwen's decoder_sparse_step by the list mlp_only_layers if the kept layers have no such period. */
+/* If the period decoder_sparse_step of Qwen would give kept layers another kind, sets it to 1 and lists the dense
+ * layers in mlp_only_layers. */
 static void edit_sparse_step(const organ_cut_config *c)
 {
     uint64_t period;
@@ -228,11 +236,13 @@ static void edit_sparse_step(const organ_cut_config *c)
     organ_cut_set(c, "mlp_only_layers", dense);
 }
 
-/* Edits the settings that give layers their kind by position, for the layers that stay. */
+/* Edits the settings that give layers their kind by position, so that kept layers keep theirs. Does nothing if no layer
+ * is removed. */
 void organ_cut_edit_patterns(const organ_cut_config *c)
 {
     const bool cuts = organ_cut_kept_before(c->run, c->layers) < c->layers;
-    const bool listed = json_is_array(json_object_get(c->object, "moe_layers"));
+    const bool listed =
+        json_is_array(json_object_get(c->object, "moe_layers")); /* overrides interleave_moe_layer_step */
     if (!cuts)
         return;
     list_indexers(c);

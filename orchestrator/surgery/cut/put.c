@@ -11,29 +11,35 @@
 
 #define BAND ((size_t)1 << 18) /* values that are rounded together */
 
-/* Position of a matrix in the output. */
+/* A matrix of a resolved tensor in the output. */
 typedef struct put_place {
     organ_cut_part *part;
-    const organ_dtype_info *type;
-    size_t rows, cols, row_bytes, band; /* bytes of a row; rows that are rounded together */
-    uint64_t at;                        /* offset of the matrix in the piece, in bytes */
+    const organ_dtype_info *type; /* of the tensor, in the donor and in the output */
+    size_t rows, cols;            /* kept rows and columns */
+    size_t row_bytes;             /* bytes of a row in the output */
+    size_t band;                  /* rows that are rounded together */
+    uint64_t at;                  /* offset of the matrix in the piece, in bytes */
 } put_place;
 
+/* Returns the kept part of a tensor, which must have one. */
 static organ_cut_part *put_part_of(const organ_cut_run *run, const organ_tensor *tensor)
 {
     return &run->parts[run->part_of[tensor - run->model->tensors]];
 }
 
+/* Returns whether no matrix of the resolved tensor must be stored: the output has no part of it, or an interrupted run
+ * has written it. */
 bool organ_cut_done(const organ_cut_run *run, const organ_tensor *tensor)
 {
     return run->part_of[tensor - run->model->tensors] == SIZE_MAX || run->units[put_part_of(run, tensor)->piece].done;
 }
 
-/* Returns the position of matrix `matrix` of the donor's tensor in the output. */
+/* Returns where matrix `matrix` of the donor's tensor is in the output. In a stack of experts that loses some, the
+ * index of the matrix becomes that of the expert in the output. */
 static put_place put_place_of(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix)
 {
     organ_cut_part *const part = put_part_of(run, tensor);
-    organ_tensor as = *tensor;
+    organ_tensor as = *tensor; /* the tensor with the shape of the output */
     as.shape = part->shape;
     const organ_matrices m = organ_tensor_matrices(&as);
     const int32_t *const expert_of =
@@ -47,6 +53,7 @@ static put_place put_place_of(const organ_cut_run *run, const organ_tensor *tens
     return p;
 }
 
+/* Returns whether new values can be stored in this type: floats, and GGUF blocks with a kernel that fits scales. */
 bool organ_cut_takes(const organ_engine *engine, organ_dtype type)
 {
     if (organ_dtype_is_blocks(type))
@@ -54,7 +61,8 @@ bool organ_cut_takes(const organ_engine *engine, organ_dtype type)
     return type == ORGAN_BF16 || type == ORGAN_F16 || type == ORGAN_F32;
 }
 
-/* Rounds rows to the donor's type, into `units`, and replaces the values by the rounded ones. */
+/* Rounds `rows` rows to the type of the tensor: writes their bytes to `units`, and replaces `values` by the rounded
+ * values. */
 static void round_rows(const organ_cut_run *run, const put_place *p, float *values, size_t rows, void *units)
 {
     const organ_kernels *const kernels = run->cut->write.engine->kernels;
@@ -66,7 +74,8 @@ static void round_rows(const organ_cut_run *run, const put_place *p, float *valu
     organ_widen(kernels, p->part->tensor->dtype, units, values, count);
 }
 
-/* Rounds a refitted matrix in place, band by band, and writes it if `own`. `units` has room for a band. */
+/* Rounds the matrix `weights` in place, band by band, and writes it if `own`. `units` has room for a band. Returns
+ * ORGAN_BAD_INPUT if a value is not finite before or after rounding. */
 static organ_status put_rows(organ_cut_run *run, const put_place *p, bool own, float *weights, void *units,
                              organ_error *error)
 {
@@ -79,14 +88,15 @@ static organ_status put_rows(organ_cut_run *run, const put_place *p, bool own, f
         if (!finite || !organ_all_finite(values, rows * p->cols))
             return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': its new values are not all finite as %s",
                               p->part->tensor->name, p->type->name);
-        if (own && organ_write_put(run->run, p->part->piece, units, rows * p->row_bytes, p->at + r * p->row_bytes, NULL,
-                                   error))
+        if (own && organ_write_put(run->writing, p->part->piece, units, rows * p->row_bytes, p->at + r * p->row_bytes,
+                                   NULL, error))
             return error->status;
     }
     return ORGAN_OK;
 }
 
-/* Copies the donor's bytes of a matrix that keeps all rows and columns. */
+/* Copies the bytes of the donor's matrix `matrix`, all of whose rows and columns are kept, to the output. `units` has
+ * room for a band. */
 static organ_status copy_rows(organ_cut_run *run, const put_place *p, uint64_t matrix, void *units, organ_error *error)
 {
     const organ_tensor *const tensor = p->part->tensor;
@@ -94,13 +104,14 @@ static organ_status copy_rows(organ_cut_run *run, const put_place *p, uint64_t m
         const size_t bytes = organ_min(p->band, p->rows - r) * p->row_bytes;
         if (organ_model_read(run->model, tensor->file, units, bytes,
                              tensor->offset + (matrix * p->rows + r) * p->row_bytes, error) == ORGAN_OK)
-            organ_write_put(run->run, p->part->piece, units, bytes, p->at + r * p->row_bytes, NULL, error);
+            organ_write_put(run->writing, p->part->piece, units, bytes, p->at + r * p->row_bytes, NULL, error);
     }
     return error->status;
 }
 
-/* Stores the new values of one kept matrix of a refitted tensor, rounded to the donor's type. `weights` becomes the
- * rounded values. */
+/* Stores the new values of one kept matrix of a resolved tensor, rounded to its type; `weights` becomes the rounded
+ * values (NULL: the donor's bytes are copied). Writes only if `own`. After the last matrix of the tensor, writes its
+ * line to the journal. */
 organ_status organ_cut_put(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own, float *weights,
                            organ_error *error)
 {
@@ -114,13 +125,14 @@ organ_status organ_cut_put(organ_cut_run *run, const organ_tensor *tensor, uint6
         copy_rows(run, &p, matrix, units, error);
     if (!error->status && own && ++p.part->put == p.part->matrices) {
         json_t *const results = run->cut->results ? run->cut->results(run->cut->write.context, tensor) : json_object();
-        organ_write_finish(run->run, p.part->piece, results, error);
+        organ_write_finish(run->writing, p.part->piece, results, error);
         organ_progress_advance(run->cut->write.progress, tensor->bytes, run->pieces[p.part->piece].name, NULL);
     }
     free(units);
     return error->status;
 }
 
+/* Stores a matrix whose values all ranks have: rank 0 writes it. Transposes it if the file stores the transpose. */
 organ_status organ_cut_put_once(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, float *weights,
                                 organ_error *error)
 {
@@ -129,7 +141,7 @@ organ_status organ_cut_put_once(organ_cut_run *run, const organ_tensor *tensor, 
         run, tensor, matrix, organ_ranks_first(run->cut->write.engine->ranks), weights, error);
 }
 
-/* Reads back the matrix that organ_cut_put stored in an earlier run. */
+/* Reads back into `weights`, as FP32, the matrix that organ_cut_put stored in an interrupted run. */
 organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, float *weights,
                            organ_error *error)
 {
@@ -139,7 +151,7 @@ organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor,
         return organ_fail_memory(error, tensor->name);
     for (size_t r = 0; r < p.rows && !error->status; r += p.band) {
         const size_t rows = organ_min(p.band, p.rows - r);
-        if (organ_write_read(run->run, p.part->piece, units, rows * p.row_bytes, p.at + r * p.row_bytes, error) ==
+        if (organ_write_read(run->writing, p.part->piece, units, rows * p.row_bytes, p.at + r * p.row_bytes, error) ==
             ORGAN_OK)
             organ_widen(run->cut->write.engine->kernels, tensor->dtype, units, weights + r * p.cols,
                         rows * p.cols / p.type->elements);
@@ -150,7 +162,8 @@ organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor,
 
 /* ---- matrices that are stored transposed ---- */
 
-/* Allocates a matrix as the file stores it; sets the error and returns NULL if that fails. */
+/* Allocates a matrix of p->rows x p->cols floats, the shape in the file; sets the error and returns NULL if that fails.
+ * The caller frees it. */
 static float *allocate_transposed(const organ_tensor *tensor, const put_place *p, organ_error *error)
 {
     float *const stored = malloc(p->rows * p->cols * sizeof *stored);
@@ -159,7 +172,8 @@ static float *allocate_transposed(const organ_tensor *tensor, const put_place *p
     return stored;
 }
 
-/* Stores new values like organ_cut_put for a tensor that the file has as in_features x out_features. */
+/* Stores `weights`, out_features x in_features, like organ_cut_put in a tensor that the file has as in_features x
+ * out_features; `weights` becomes the rounded values. */
 organ_status organ_cut_put_transposed(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own,
                                       float *weights, organ_error *error)
 {
@@ -175,7 +189,8 @@ organ_status organ_cut_put_transposed(organ_cut_run *run, const organ_tensor *te
     return error->status;
 }
 
-/* Reads values like organ_cut_get from a tensor that the file has as in_features x out_features. */
+/* Reads like organ_cut_get from a tensor that the file has as in_features x out_features; `weights` is out_features x
+ * in_features. */
 organ_status organ_cut_get_transposed(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix,
                                       float *weights, organ_error *error)
 {

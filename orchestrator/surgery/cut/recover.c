@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Finds the kept parts of a cut model from digests of rows that no refit changes. */
+ * Finds the parts of the donor that a cut copy has kept: computes digests of the rows of each block, expert, channel
+ * and head in both models, and matches equal digests. A refit (--heal) does not change these rows, except K and V of
+ * blocks after a removed one, which are then recognised by their norms. */
 #include "orchestrator/surgery/cut/recover.h"
 
 #include "orchestrator/stream/rows.h"
@@ -10,10 +12,10 @@
 #include <string.h>
 #include <xxhash.h>
 
-#define STEP_ROWS ((size_t)256)
+#define STEP_ROWS ((size_t)256) /* rows that are read together */
 
-/* Returns true if `copy` has fewer layers, or in a layer a tensor that is shorter along an axis and longer along
- * none. */
+/* Returns whether `copy` may be a cut of `donor`: it has fewer layers, or a tensor of a layer that is shorter along an
+ * axis and longer along none than the donor's. */
 bool organ_cut_is_smaller(const organ_model *donor, const organ_model *copy)
 {
     bool smaller = organ_cut_layers(copy) < organ_cut_layers(donor);
@@ -54,7 +56,8 @@ static uint64_t channel_of_row(const rows_of *of, uint64_t row)
     return of->first + (row - of->skip) / of->each % of->count;
 }
 
-/* Extends the digest of each part by the values of its rows, widened to FP32. */
+/* Extends the digest of each part of weight `w` by the values of its rows, in order, widened to FP32. `digests` has the
+ * entries that `of` maps rows to; they begin with 0. */
 static organ_status fold_rows(const recover_side *s, const organ_weight *w, rows_of of, uint64_t *digests,
                               organ_error *error)
 {
@@ -70,8 +73,9 @@ static organ_status fold_rows(const recover_side *s, const organ_weight *w, rows
     return error->status;
 }
 
-/* Extends the digest of each channel by its columns in a stack of matrices, for `count` channels per matrix: with
- * `pairs` column c belongs to channel c / 2, else to c % count. */
+/* Extends the digest of each channel by its columns in a stack of matrices with `count` channels each: with `pairs`
+ * column c belongs to channel c / 2, else to channel c % count. The digest of channel c of matrix m is digests[m *
+ * count + c]. */
 static organ_status fold_columns(const recover_side *s, const organ_weight *w, uint64_t count, bool pairs,
                                  uint64_t *digests, organ_error *error)
 {
@@ -89,8 +93,10 @@ static organ_status fold_columns(const recover_side *s, const organ_weight *w, u
     return error->status;
 }
 
-/* Finds which of the donor's `have` parts the `remaining` parts of the copy are, by digests in the same order, and
- * writes their numbers to `keep`. Adds a problem for each part that is not found. `what` names a part in messages. */
+/* Matches the copy's `remaining` parts to the donor's `have` parts by equal digests, in ascending order. Sets `keep` to
+ * the numbers of the matched donor parts. Adds a problem for a part of the copy that has no match after that of the
+ * part before it, or whose match leaves too few donor parts for the later parts of the copy. `donor` and `copy` are the
+ * digests; `what` names a part in messages. */
 static organ_status match_digests(organ_cut_recovery *r, size_t layer, const char *what, const uint64_t *donor,
                                   size_t have, const uint64_t *copy, size_t remaining, organ_cut_keep *keep,
                                   organ_error *error)
@@ -117,14 +123,15 @@ static organ_status match_digests(organ_cut_recovery *r, size_t layer, const cha
 
 /* ---- blocks ---- */
 
-/* The digests of a block's tensors that no cut inside the block changes: norms, K and V. */
+/* Digests of a block's norms and of its K and V projections. */
 typedef struct recover_block {
-    uint64_t digests[24];
-    size_t count; /* number of digests */
+    uint64_t digests[24]; /* further tensors are ignored */
+    size_t count;         /* number of digests */
 } recover_block;
 
-/* Adds the digest of a norm or a projection of K or V to the digests of its block. Ignores other tensors, and tensors
- * above 1 GiB. Kept blocks are recognised by these tensors, because healing does not change them. */
+/* Adds the digest of tensor `t`, its module's name included, to its entry in `blocks` if it is a norm or a projection
+ * of K or V. Ignores other tensors, and tensors above 1 GiB. Enough of these tensors keep their bytes in a kept block
+ * to recognise it. */
 static organ_status list_block(const organ_model *model, const organ_tensor *t, recover_block *blocks,
                                organ_error *error)
 {
@@ -144,6 +151,7 @@ static organ_status list_block(const organ_model *model, const organ_tensor *t, 
     return error->status;
 }
 
+/* Fills blocks[l] with the digests of block l, for all blocks of the model. */
 static organ_status list_blocks(const organ_model *model, recover_block *blocks, organ_error *error)
 {
     for (size_t t = 0; t < model->tensor_count && !error->status; t++)
@@ -152,6 +160,7 @@ static organ_status list_blocks(const organ_model *model, recover_block *blocks,
     return error->status;
 }
 
+/* Returns the number of pairs of equal digests of two blocks. */
 static unsigned count_common_digests(const recover_block *a, const recover_block *b)
 {
     unsigned count = 0;
@@ -161,8 +170,9 @@ static unsigned count_common_digests(const recover_block *a, const recover_block
     return count;
 }
 
-/* Finds the kept blocks: the ascending sequence of donor blocks that has the most digests in common with the blocks of
- * the copy (dynamic programming over both sequences). */
+/* Sets r->layers[].dropped: the kept blocks are the ascending sequence of donor blocks that has the most digests in
+ * common with the blocks of the copy (dynamic programming over both sequences). `best` is a zeroed table of
+ * (copy_layers + 1) x (layer_count + 1) entries. */
 static void align_blocks(organ_cut_recovery *r, const recover_block *donor, const recover_block *copy, uint32_t *best)
 {
     const size_t all = r->layer_count, remaining = r->copy_layers, row = all + 1;
@@ -186,7 +196,7 @@ static void align_blocks(organ_cut_recovery *r, const recover_block *donor, cons
     }
 }
 
-/* Finds which blocks of the donor were dropped, by digests of norms, keys and values. */
+/* Finds which blocks of the donor were dropped, by the digests of their norms and K and V projections. */
 static organ_status match_blocks(organ_cut_recovery *r, organ_error *error)
 {
     recover_block *const donor = calloc(r->layer_count + 1, sizeof *donor), *const copy = calloc(r->copy_layers + 1,
@@ -204,7 +214,7 @@ static organ_status match_blocks(organ_cut_recovery *r, organ_error *error)
 
 /* ---- parts of a block ---- */
 
-/* Returns the matrix with this role in a layer; NULL if there is none. */
+/* Returns the first matrix of a layer with this role and relation to experts; NULL if there is none. */
 static const organ_weight *weight_among(const organ_weights *weights, size_t layer, organ_role role,
                                         organ_experts experts)
 {
@@ -217,20 +227,25 @@ static const organ_weight *weight_among(const organ_weights *weights, size_t lay
     return NULL;
 }
 
+/* Returns the first matrix of a layer with this role that belongs to no expert; NULL if there is none. */
 static const organ_weight *recover_weight_of(const organ_weights *weights, size_t layer, organ_role role)
 {
     return weight_among(weights, layer, role, ORGAN_EXPERTS_NONE);
 }
 
-/* A kind of part: its name in messages, how many of them a layer has, and digests of their rows. */
+/* A kind of part that a layer can lose. */
 typedef struct recover_kind {
-    const char *what;
+    const char *what; /* name of a part in messages */
+    /* Returns how many parts of this kind the layer has; 0: none. */
     uint64_t (*count)(const organ_model *model, const organ_weights *weights, size_t layer);
+    /* Extends digests[k], 0 on entry, by the rows of part k, for `count` parts. */
     organ_status (*digest)(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error);
-    /* Extends the digests if parts of the donor have equal ones; NULL: they cannot be distinguished. */
-    organ_status (*part)(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error);
+    /* Extends the digests by further tensors; called if parts of the donor have equal digests. NULL: such parts cannot
+     * be distinguished. */
+    organ_status (*extend)(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error);
 } recover_kind;
 
+/* Implements recover_kind.count: the routed experts of a layer. */
 static uint64_t count_experts(const organ_model *model, const organ_weights *weights, size_t layer)
 {
     (void)weights;
@@ -245,7 +260,7 @@ static organ_status digest_experts(const recover_side *s, size_t layer, uint64_t
     return router ? fold_rows(s, router, (rows_of){0, 1, 0, count, 0}, digests, error) : ORGAN_OK;
 }
 
-/* Returns whether two digests are equal, so that the two cannot be distinguished. */
+/* Returns whether two of the `count` digests are equal. */
 static bool has_equal_digests(const uint64_t *digests, uint64_t count)
 {
     for (uint64_t a = 0; a < count; a++)
@@ -255,23 +270,24 @@ static bool has_equal_digests(const uint64_t *digests, uint64_t count)
     return false;
 }
 
-/* Extends the digests of experts with equal router rows by their matrices. */
+/* Extends the digest of each expert by the rows of its up projection, or of its fused gate and up. */
 static organ_status digest_matrices(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests,
                                     organ_error *error)
 {
     for (size_t k = 0; k < s->weights->count && !error->status; k++) {
         const organ_weight *const w = &s->weights->weights[k];
         const organ_matrices m = organ_weight_matrices(w);
-        const bool its = w->anatomy.layer == (int32_t)layer && w->anatomy.experts == ORGAN_EXPERTS_ROUTED &&
-                         (w->anatomy.role == ORGAN_ROLE_UP || w->anatomy.role == ORGAN_ROLE_GATE_UP) && w->rank > 1;
-        if (its && w->anatomy.expert < 0 && m.rows && m.count == count)
+        const bool is_up = w->anatomy.layer == (int32_t)layer && w->anatomy.experts == ORGAN_EXPERTS_ROUTED &&
+                           (w->anatomy.role == ORGAN_ROLE_UP || w->anatomy.role == ORGAN_ROLE_GATE_UP) && w->rank > 1;
+        if (is_up && w->anatomy.expert < 0 && m.rows && m.count == count)
             fold_rows(s, w, (rows_of){0, m.rows, 0, count, 0}, digests, error);
-        else if (its && w->anatomy.expert >= 0 && (uint64_t)w->anatomy.expert < count && m.rows)
+        else if (is_up && w->anatomy.expert >= 0 && (uint64_t)w->anatomy.expert < count && m.rows)
             fold_rows(s, w, (rows_of){0, m.rows, (uint64_t)w->anatomy.expert, 1, 0}, digests, error);
     }
     return error->status;
 }
 
+/* Implements recover_kind.count: the channels of a layer's feed-forward without experts. */
 static uint64_t count_channels(const organ_model *model, const organ_weights *weights, size_t layer)
 {
     const organ_weight *const down = recover_weight_of(weights, layer, ORGAN_ROLE_DOWN);
@@ -279,12 +295,14 @@ static uint64_t count_channels(const organ_model *model, const organ_weights *we
     return down ? down->shape[1] : 0;
 }
 
+/* Implements recover_kind.count: the channels of a layer's shared expert. */
 static uint64_t count_shared_channels(const organ_model *model, const organ_weights *weights, size_t layer)
 {
     return organ_cut_channels(model, weights, layer, ORGAN_EXPERTS_SHARED);
 }
 
-/* Computes a digest of each channel from its rows in the up and gate projections. */
+/* Computes a digest of each channel of a feed-forward from its rows of up and gate, also if they are fused. `experts`:
+ * the feed-forward without experts or the shared expert. */
 static organ_status digest_rows(const recover_side *s, size_t layer, organ_experts experts, uint64_t count,
                                 uint64_t *digests, organ_error *error)
 {
@@ -297,26 +315,28 @@ static organ_status digest_rows(const recover_side *s, size_t layer, organ_exper
     return ORGAN_OK;
 }
 
+/* Implements recover_kind.digest for the channels of a layer's feed-forward without experts. */
 static organ_status digest_channels(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests,
                                     organ_error *error)
 {
     return digest_rows(s, layer, ORGAN_EXPERTS_NONE, count, digests, error);
 }
 
+/* Implements recover_kind.digest for the channels of a layer's shared expert. */
 static organ_status digest_shared_channels(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests,
                                            organ_error *error)
 {
     return digest_rows(s, layer, ORGAN_EXPERTS_SHARED, count, digests, error);
 }
 
-/* Returns the number of heads of K and V, from the model's configuration. */
+/* Returns the number of heads of K and V, from the model's configuration; 0 for a layer without attention. */
 static uint64_t count_heads(const organ_model *model, const organ_weights *weights, size_t layer)
 {
     const int64_t heads = model->config.num_attention_heads, kv = model->config.num_key_value_heads;
     return recover_weight_of(weights, layer, ORGAN_ROLE_O) && heads > 0 ? (uint64_t)(kv > 0 ? kv : heads) : 0;
 }
 
-/* Computes a digest of each head of K and V, from the bytes of its rows. */
+/* Computes a digest of each head of K and V from its rows. A fused matrix has all rows of q, then of k, then of v. */
 static organ_status digest_heads(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests,
                                  organ_error *error)
 {
@@ -344,7 +364,8 @@ static const recover_kind kinds[] = {{"expert", count_experts, digest_experts, d
                                      {"head of K and V", count_heads, digest_heads, NULL},
                                      {"shared expert: channel", count_shared_channels, digest_shared_channels, NULL}};
 
-/* Finds which parts of kind `k` a layer of the donor has kept in layer `becomes` of the copy, by digests of both. */
+/* Sets `keep` to the parts of kind `k` that layer `layer` of the donor has kept in layer `becomes` of the copy. Leaves
+ * `keep` unchanged if the copy has no such parts or as many as the donor. */
 static organ_status find_kept_parts(organ_cut_recovery *r, const recover_kind *k, size_t layer, size_t becomes,
                                     organ_cut_keep *keep, organ_error *error)
 {
@@ -354,23 +375,25 @@ static organ_status find_kept_parts(organ_cut_recovery *r, const recover_kind *k
                    left = k->count(r->copy, r->copy_weights, becomes);
     if (left >= have || left == 0)
         return ORGAN_OK;
-    uint64_t *const was = calloc((size_t)have, sizeof *was), *const is = calloc((size_t)left, sizeof *is);
-    if (!was || !is)
+    uint64_t *const donor_digests = calloc((size_t)have, sizeof *donor_digests);
+    uint64_t *const copy_digests = calloc((size_t)left, sizeof *copy_digests);
+    if (!donor_digests || !copy_digests)
         organ_fail_memory(error, r->copy->path);
-    else if (k->digest(&donor, layer, have, was, error) == ORGAN_OK &&
-             k->digest(&copy, becomes, left, is, error) == ORGAN_OK && k->part && has_equal_digests(was, have) &&
-             k->part(&donor, layer, have, was, error) == ORGAN_OK)
-        k->part(&copy, becomes, left, is, error);
+    else if (k->digest(&donor, layer, have, donor_digests, error) == ORGAN_OK &&
+             k->digest(&copy, becomes, left, copy_digests, error) == ORGAN_OK && k->extend &&
+             has_equal_digests(donor_digests, have) && k->extend(&donor, layer, have, donor_digests, error) == ORGAN_OK)
+        k->extend(&copy, becomes, left, copy_digests, error);
     if (!error->status)
-        match_digests(r, layer, k->what, was, (size_t)have, is, (size_t)left, keep, error);
-    free(was);
-    free(is);
+        match_digests(r, layer, k->what, donor_digests, (size_t)have, copy_digests, (size_t)left, keep, error);
+    free(donor_digests);
+    free(copy_digests);
     return error->status;
 }
 
 /* ---- channels of experts ---- */
 
-/* Computes a digest of each channel of each expert, from its rows of gate and up. */
+/* Computes a digest of each channel of each routed expert from its rows of gate and up (columns if the stack is stored
+ * transposed): digests[e * count + c] for channel c of expert e, `count` channels per expert. */
 static organ_status digest_expert_channels(const recover_side *s, size_t layer, uint64_t experts, uint64_t count,
                                            uint64_t *digests, organ_error *error)
 {
@@ -393,14 +416,16 @@ static organ_status digest_expert_channels(const recover_side *s, size_t layer, 
     return error->status;
 }
 
-/* Numbers of experts in donor and copy, and of channels per expert in donor and copy. */
+/* Numbers of a layer in the donor and in the copy. */
 typedef struct counts {
-    uint64_t experts, copy_experts, have, left;
+    uint64_t experts, copy_experts; /* routed experts in the donor, in the copy */
+    uint64_t have, left;            /* channels per expert in the donor, in the copy */
 } counts;
 
-/* Finds the kept channels of each kept expert from the digests of the donor (`was`) and of the copy (`is`). */
-static organ_status match_experts(organ_cut_recovery *r, size_t layer, const counts *n, const uint64_t *was,
-                                  const uint64_t *is, organ_error *error)
+/* Sets the layer's expert_channels to the kept channels of each kept expert, from the digests of the channels of all
+ * experts in the donor (experts x have) and in the copy (copy_experts x left). */
+static organ_status match_experts(organ_cut_recovery *r, size_t layer, const counts *n, const uint64_t *donor_digests,
+                                  const uint64_t *copy_digests, organ_error *error)
 {
     const organ_cut_keep *const experts = &r->layers[layer].experts;
     organ_cut_keep *const each = organ_arena_take(&r->arena, (size_t)(n->experts + 1) * sizeof *each);
@@ -412,14 +437,15 @@ static organ_status match_experts(organ_cut_recovery *r, size_t layer, const cou
         char what[48];
         snprintf(what, sizeof what, "expert %zu: channel", k);
         if (expert < n->experts)
-            match_digests(r, layer, what, was + expert * n->have, (size_t)n->have, is + k * n->left, (size_t)n->left,
-                          &each[expert], error);
+            match_digests(r, layer, what, donor_digests + expert * n->have, (size_t)n->have, copy_digests + k * n->left,
+                          (size_t)n->left, &each[expert], error);
     }
     r->layers[layer].expert_channels = each;
     return error->status;
 }
 
-/* Finds which channels each routed expert has kept, by comparing digests of the donor's and the copy's channels. */
+/* Finds which channels each routed expert of layer `layer` has kept in layer `becomes` of the copy. Does nothing if the
+ * experts have lost no channels, or if the kept experts were not found before. */
 static organ_status find_expert_channels(organ_cut_recovery *r, size_t layer, size_t becomes, organ_error *error)
 {
     const recover_side donor = {r->donor, r->donor_weights, r->engine->kernels},
@@ -442,8 +468,8 @@ static organ_status find_expert_channels(organ_cut_recovery *r, size_t layer, si
     return error->status;
 }
 
-/* Finds the parts of the donor that the copy has kept: first the blocks, then experts, channels and heads of each
- * block. */
+/* Finds the parts of the donor that the copy has kept, in r->layers: first the blocks, then the experts, channels and
+ * heads of each kept block. */
 organ_status organ_cut_recover(organ_cut_recovery *r, organ_error *error)
 {
     r->layer_count = organ_cut_layers(r->donor);

@@ -13,12 +13,13 @@ typedef struct organ_cut_recovery {
     const organ_weights *donor_weights, *copy_weights;
     const organ_engine *engine;
     organ_problems *problems;
-    organ_cut_layer *layers; /* the result: kept parts of each layer of the donor */
-    size_t layer_count, copy_layers;
-    organ_arena arena;
+    organ_cut_layer *layers;         /* the result: for each layer of the donor, the parts that the copy has kept */
+    size_t layer_count, copy_layers; /* layers of the donor, and of the copy */
+    organ_arena arena;               /* memory of the lists of kept parts */
 } organ_cut_recovery;
 
-/* Returns whether a tensor of both models is smaller in the copy, or the copy has fewer blocks, as after a cut. */
+/* Returns whether the copy may be a cut of the donor: it has fewer blocks, or a tensor of a block that is shorter along
+ * an axis and longer along none than the donor's tensor of this name. */
 bool organ_cut_is_smaller(const organ_model *donor, const organ_model *copy);
 
 /* Fills `recovery->layers` with the kept parts: blocks are found by the bytes of norms, keys and values; experts by

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Renumbers the names of modules in quantisation settings: lists of excluded modules, and members named by
- * module. A pattern whose layer or expert numbers are not plain is rejected, because its meaning would change. */
+ * Renumbers layers and experts in the names of modules in quantisation settings: in lists of excluded modules, and in
+ * the names of members. Names may be patterns (globs or regular expressions). A pattern that does not name one layer or
+ * expert by its digits is rejected if such numbers change. */
 #include "orchestrator/surgery/cut/cut_settings.h"
 
 #include "formats/base/json_text.h"
@@ -10,12 +11,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The result of renumbering a text: nothing changed, a number was replaced, the text names a removed layer or expert,
- * or the text has a number that cannot be replaced. */
-typedef enum outcome { SAME, CHANGED, GONE, UNCLEAR } outcome;
+/* The result of renumbering a name. */
+typedef enum outcome {
+    SAME,    /* no number changes */
+    CHANGED, /* a number was replaced */
+    GONE,    /* the name is that of a removed layer or expert */
+    UNCLEAR  /* a number cannot be replaced, or memory ran out */
+} outcome;
 
-/* Finds the number after one of the `count` words. A dot is between word and number, in a pattern an escaped dot.
- * Returns its first character and sets *digits to its length; NULL if there is none. */
+/* Finds in a name the number that follows one of the `count` words after a dot, in a pattern an escaped dot. Returns
+ * the first character of the number and sets *digits to its length. *digits is 0 if an alternative or a set of
+ * characters ("(1|2)", "[12]") is in the place of digits; "[0-9]" is skipped, because it matches every number. Returns
+ * NULL if there is no number. */
 static const char *number_after(const char *text, const char *const *words, size_t count, size_t *digits)
 {
     for (size_t k = 0; k < count; k++)
@@ -33,8 +40,9 @@ static const char *number_after(const char *text, const char *const *words, size
     return NULL;
 }
 
-/* Reads the number in a name or pattern. Returns false if a wildcard after it could add digits, as in "1*" or "2[0-9]".
- * "0*" is accepted, because no other number begins with 0. */
+/* Sets *value to the number of `digits` digits at `number`. Returns false if it has none or more than eight, or if a
+ * wildcard after it could add digits, as in "1*" or "2[0-9]". "0*" is accepted, because no other number begins with 0.
+ */
 static bool plain_number(const char *number, size_t digits, size_t *value)
 {
     *value = digits && digits < 9 ? (size_t)strtoul(number, NULL, 10) : SIZE_MAX;
@@ -42,7 +50,8 @@ static bool plain_number(const char *number, size_t digits, size_t *value)
     return *value != SIZE_MAX && (!open || (*value == 0 && number[digits] == '*'));
 }
 
-/* Replaces the `digits` digits at `number`, which points into *text, by `becomes`. */
+/* Replaces the `digits` digits at `number`, which points into *text, by `becomes`. Frees the old *text. Returns
+ * CHANGED, or UNCLEAR without memory. */
 static outcome replace_number(char **text, const char *number, size_t digits, size_t becomes)
 {
     char *const made = organ_format("%.*s%zu%s", (int)(number - *text), *text, becomes, number + digits);
@@ -53,12 +62,13 @@ static outcome replace_number(char **text, const char *number, size_t digits, si
     return CHANGED;
 }
 
-/* Renumbers the layer in *text and sets *layer to the old number, SIZE_MAX if the text names no layer. */
+/* Renumbers the layer in *text and sets *layer to the old number, SIZE_MAX if the text names no single layer. A pattern
+ * that does not name a single layer by digits is UNCLEAR if blocks are cut, else SAME. */
 static outcome rename_layer(const organ_cut_run *run, char **text, size_t *layer)
 {
-    static const char *const ladders[] = {"layers", "h", "blocks", "blk"};
+    static const char *const layer_words[] = {"layers", "h", "blocks", "blk"};
     size_t digits = 0;
-    const char *const number = number_after(*text, ladders, 4, &digits);
+    const char *const number = number_after(*text, layer_words, 4, &digits);
     *layer = SIZE_MAX;
     if (!number)
         return SAME;
@@ -72,12 +82,12 @@ static outcome rename_layer(const organ_cut_run *run, char **text, size_t *layer
     return becomes == *layer ? SAME : replace_number(text, number, digits, becomes);
 }
 
-/* Renumbers the expert in *text, which belongs to the old layer number `layer`. */
+/* Renumbers the expert in *text. `layer`: the old number of its layer, SIZE_MAX if unknown. */
 static outcome rename_expert(const organ_cut_run *run, char **text, size_t layer)
 {
-    static const char *const crowds[] = {"experts"};
+    static const char *const expert_words[] = {"experts"};
     size_t digits = 0, number_of_expert;
-    const char *const number = run->cuts_experts ? number_after(*text, crowds, 1, &digits) : NULL;
+    const char *const number = run->cuts_experts ? number_after(*text, expert_words, 1, &digits) : NULL;
     if (!number)
         return SAME;
     if (layer >= run->layer_count || !plain_number(number, digits, &number_of_expert))
@@ -89,8 +99,8 @@ static outcome rename_expert(const organ_cut_run *run, char **text, size_t layer
     return becomes < 0 ? GONE : replace_number(text, number, digits, (size_t)becomes);
 }
 
-/* Returns whether the name or pattern is one of a tower or a block for multi-token prediction ("mtp.layers.0"), whose
- * layers and experts have numbers of their own. */
+/* Returns whether the name or pattern is that of a module in a vision or audio tower or in a block for multi-token
+ * prediction ("mtp.layers.0"), whose layers and experts have numbers of their own. */
 static bool is_of_another_part(const char *text)
 {
     char begin[64]; /* without the backslashes of a pattern */
@@ -105,7 +115,7 @@ static bool is_of_another_part(const char *text)
     return role == ORGAN_ROLE_VISION || role == ORGAN_ROLE_AUDIO || role == ORGAN_ROLE_MTP;
 }
 
-/* Renumbers layer and expert in *text, which is allocated by malloc and may be replaced. */
+/* Renumbers layer and expert in *text, which is allocated by malloc and may be replaced by another allocation. */
 static outcome rename_text(const organ_cut_run *run, char **text)
 {
     size_t layer;
@@ -118,7 +128,9 @@ static outcome rename_text(const organ_cut_run *run, char **text)
     return second == SAME ? first : second;
 }
 
-/* Returns the renumbered text of a string or a member's name; NULL if it names a removed module, or on error. */
+/* Returns the renumbered copy of `text`, for the caller to free; NULL if it names a removed module, or on error. Sets
+ * *changed in the former case too. Returns ORGAN_BAD_INPUT in *error, naming `where`, if a number cannot be replaced.
+ */
 static char *renamed_text(const organ_cut_run *run, const char *where, const char *text, bool *changed,
                           organ_error *error)
 {
@@ -127,19 +139,20 @@ static char *renamed_text(const organ_cut_run *run, const char *where, const cha
         organ_fail_memory(error, where);
         return NULL;
     }
-    const outcome what = rename_text(run, &made);
-    if (what == UNCLEAR)
+    const outcome result = rename_text(run, &made);
+    if (result == UNCLEAR)
         organ_fail(error, ORGAN_BAD_INPUT,
                    "config.json: %s has '%.200s', whose numbers of layers or experts cannot be adapted to the cut",
                    where, text);
-    *changed = *changed || what == CHANGED || what == GONE;
-    if (what != UNCLEAR && what != GONE)
+    *changed = *changed || result == CHANGED || result == GONE;
+    if (result != UNCLEAR && result != GONE)
         return made;
     free(made);
     return NULL;
 }
 
-/* Returns a copy of the object with layers renumbered in its names and, recursively, in its values. */
+/* Returns a copy of the object with layers and experts renumbered in the names of its members and, recursively, in
+ * their values. Members of removed modules are left out. */
 static json_t *renamed_object(const organ_cut_run *run, const char *where, const json_t *value, bool *changed,
                               organ_error *error)
 {
@@ -156,7 +169,8 @@ static json_t *renamed_object(const organ_cut_run *run, const char *where, const
     return made;
 }
 
-/* Returns a copy of the array with layers renumbered in its values. */
+/* Returns a copy of the array with layers and experts renumbered in its elements. Names of removed modules are left
+ * out. */
 static json_t *renamed_array(const organ_cut_run *run, const char *where, const json_t *value, bool *changed,
                              organ_error *error)
 {
@@ -169,9 +183,9 @@ static json_t *renamed_array(const organ_cut_run *run, const char *where, const 
     return made;
 }
 
-/* Returns a copy of a setting in which names of modules have their new layer and expert numbers, in strings, lists and
- * members of objects. Sets *changed if one differs. Returns NULL without an error for a string that names a removed
- * module. */
+/* Returns a copy of `value`, in whose strings, lists and names of members the modules have their new layer and expert
+ * numbers. Sets *changed if anything differs. Returns NULL without an error for a string that names a removed module.
+ */
 json_t *organ_cut_renamed(const organ_cut_run *run, const char *where, const json_t *value, bool *changed,
                           organ_error *error)
 {
@@ -187,7 +201,8 @@ json_t *organ_cut_renamed(const organ_cut_run *run, const char *where, const jso
     return made;
 }
 
-/* Checks the quantisation files next to config.json, which are copied unchanged: their numbers must stay valid. */
+/* Returns ORGAN_BAD_INPUT if a quantisation file next to config.json, which is copied unchanged, names modules by
+ * numbers that change. */
 organ_status organ_cut_check_quant_files(const organ_cut_run *run, organ_error *error)
 {
     static const char *const names[] = {"hf_quant_config.json", "quantize_config.json", "quant_config.json"};

@@ -1,21 +1,24 @@
 /* SPDX-License-Identifier: MIT
- * Computes which entries of a stored tensor are kept if its weight keeps some rows or columns. Codes may be packed
- * along either axis, and scales belong to blocks of rows and columns. */
+ * Computes which entries of a stored tensor are kept if its weight keeps some rows or columns. A weight is the unpacked
+ * matrix; it may be stored in several tensors: codes, which may be packed along either axis, and scales and zero
+ * points, which belong to blocks of rows and columns. */
 #include "orchestrator/surgery/cut/cut_job.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-/* How the rows or columns of the plain matrix are stored on an axis of a tensor: `per` rows or columns occupy `places`
- * entries of the axis. `per` 0: one entry serves all rows or columns. */
+/* How the rows or columns of a weight are stored on an axis of a tensor: each group of `per` rows or columns is stored
+ * in `places` entries of the axis. `per` 0: the axis does not depend on rows or columns and is kept whole. */
 typedef struct packing {
     uint64_t per, places;
 } packing;
 
-static const packing ONE = {1, 1}, NONE = {0, 0};
+static const packing ONE = {1, 1}; /* an entry for each row or column */
+static const packing NONE = {0, 0};
 
-/* Converts kept numbers, out of `have`, to kept entries of an axis of `axis` entries. Groups of `per` numbers must be
- * kept whole (the last one may be shorter in the donor); else returns ORGAN_BAD_INPUT. */
+/* Sets `out` to the kept entries of an axis of `axis` entries if the rows or columns in `keep`, out of `have`, are
+ * kept. Groups of p.per rows or columns must be kept whole (the last group may be shorter); else returns
+ * ORGAN_BAD_INPUT. */
 static organ_status pack_list(organ_cut_run *run, const organ_tensor *tensor, const organ_cut_keep *keep, uint64_t have,
                               packing p, uint64_t axis, organ_cut_keep *out, organ_error *error)
 {
@@ -42,8 +45,8 @@ static organ_status pack_list(organ_cut_run *run, const organ_tensor *tensor, co
     return ORGAN_OK;
 }
 
-/* Restricts an axis of the part to the places that store the kept numbers. `p` states how many numbers share how many
- * places, such as 8 codes in a word. */
+/* Cuts axis `axis` of the part to the entries that store the rows or columns in `keep`, out of `have`. `p`: how they
+ * are stored, such as 8 codes in a word. Does nothing if all are kept or if p.per is 0. */
 static organ_status select_axis(organ_cut_run *run, organ_cut_part *part, unsigned axis, const organ_cut_keep *keep,
                                 uint64_t have, packing p, organ_error *error)
 {
@@ -52,7 +55,7 @@ static organ_status select_axis(organ_cut_run *run, organ_cut_part *part, unsign
     const bool last = axis + 1 == t->rank;
     if (!keep->numbers || p.per == 0)
         return ORGAN_OK;
-    if (last && type->elements > 1) /* GGUF blocks, or pairs of 4-bit values */
+    if (last && type->elements > 1) /* the unit of the axis is a GGUF block, or a byte with two 4-bit values */
         p = (packing){p.per * type->elements / p.places, 1};
     const uint64_t units = t->shape[axis] / (last ? type->elements : 1);
     if (pack_list(run, t, keep, have, p, units, &part->axes[axis], error))
@@ -61,7 +64,7 @@ static organ_status select_axis(organ_cut_run *run, organ_cut_part *part, unsign
     return ORGAN_OK;
 }
 
-/* Returns how many values share words of codes, and how many words these occupy. */
+/* Returns how many codes of `w` share how many 32-bit words. */
 static packing select_words_of(const organ_weight *w)
 {
     if (w->dense_words && 32 % w->bits)
@@ -69,7 +72,7 @@ static packing select_words_of(const organ_weight *w)
     return (packing){32 / w->bits, 1};
 }
 
-/* Sets how many rows, and how many columns, of a packed weight share how many entries of its tensor of codes. */
+/* Sets *rows and *cols to how the rows and the columns of weight `w` are stored on the axes of its tensor of codes. */
 static void packing_of_codes(const organ_weight *w, packing *rows, packing *cols)
 {
     *rows = *cols = ONE;
@@ -95,13 +98,15 @@ static void packing_of_codes(const organ_weight *w, packing *rows, packing *cols
     }
 }
 
-/* Returns the packing of a scale's axis: one entry per block; NONE if one entry covers the whole axis. */
+/* Returns how rows or columns, `all` in number, are stored on an axis of scales: one entry for each block of `block`;
+ * NONE if one entry is for all (`block` 0 or at least `all`). */
 static packing packing_of_scale(uint64_t block, uint64_t all)
 {
     return block == 0 || block >= all ? NONE : (packing){block, 1};
 }
 
-/* Selects the kept rows and columns of the stored tensor; a transposed weight has them on swapped axes. */
+/* Cuts the last two axes of the stored tensor to the kept rows and columns of weight `w`, which are stored as `rows`
+ * and `cols` say. A transposed weight has them on exchanged axes. */
 static organ_status select_rows_and_cols(organ_cut_run *run, const organ_weight *w, organ_cut_part *part,
                                          const organ_cut_shares *shares, packing rows, packing cols, organ_error *error)
 {
@@ -116,7 +121,8 @@ static organ_status select_rows_and_cols(organ_cut_run *run, const organ_weight 
     return error->status;
 }
 
-/* Replaces the content of weight_shape by the numbers of kept rows and columns. */
+/* Computes new values of weight_shape [compressed-tensors], which states the numbers of rows and columns: those of the
+ * kept ones, in little-endian integers of the width of the donor's. */
 static organ_status select_shape(organ_cut_run *run, const organ_cut_shares *shares, organ_cut_part *part,
                                  organ_error *error)
 {
@@ -139,8 +145,8 @@ static organ_status select_shape(organ_cut_run *run, const organ_cut_shares *sha
     return ORGAN_OK;
 }
 
-/* Selects the zero points of a packed weight. They are packed like codes, but along other axes: those of
- * compressed-tensors along rows. */
+/* Selects the zero points of packed weight `w`. There is one per block, as for scales, but several share a word: in
+ * compressed-tensors and GPTQ those of consecutive rows, as many as codes share a word, in AWQ gemm those of 8 rows. */
 static organ_status select_zero(organ_cut_run *run, const organ_weight *w, const organ_cut_shares *shares,
                                 organ_cut_part *part, organ_error *error)
 {
@@ -157,8 +163,7 @@ static organ_status select_zero(organ_cut_run *run, const organ_weight *w, const
     return select_rows_and_cols(run, w, part, shares, rows, cols, error);
 }
 
-/* Selects, for one tensor of a weight, the words of codes and the scales of the kept rows and columns. Fails if a word
- * or block would be kept in part. */
+/* Selects the kept entries of one tensor of weight `w`: codes, scales, zero points or shape. */
 static organ_status select_of_weight(organ_cut_run *run, const organ_weight *w, const organ_cut_shares *shares,
                                      organ_cut_part *part, organ_error *error)
 {
@@ -188,7 +193,8 @@ static organ_status select_of_weight(organ_cut_run *run, const organ_weight *w, 
 
 /* ---- stacks in which each matrix keeps its own entries ---- */
 
-/* Selects the kept entries of one matrix of a stack. A bias has one row per matrix. */
+/* Selects the kept entries in the stack `part` as if the kept rows and columns `one` of one matrix were those of all
+ * matrices. `bias`: the stack has one row, of biases, per matrix. */
 static organ_status select_matrix(organ_cut_run *run, const organ_cut_shares *one, bool bias, organ_cut_part *part,
                                   organ_error *error)
 {
@@ -199,7 +205,8 @@ static organ_status select_matrix(organ_cut_run *run, const organ_cut_shares *on
     return select_of_weight(run, &run->weights->weights[at], one, part, error);
 }
 
-/* Copies the selection of matrix `number`, which was computed as if it applied to the whole stack, to `each`. */
+/* Copies the kept entries of matrix `number` from `found`, the result of select_matrix, to each[number], and sets the
+ * shape and `each` of `part`. */
 static organ_status copy_matrix_selection(organ_cut_part *part, organ_cut_keep *each, uint32_t number,
                                           const organ_cut_part *found, organ_error *error)
 {
@@ -217,7 +224,7 @@ static organ_status copy_matrix_selection(organ_cut_part *part, organ_cut_keep *
                : ORGAN_OK;
 }
 
-/* Selects different rows and columns in each matrix of a stack of experts. */
+/* Selects in each matrix of a stack of experts its own rows and columns: shares->each_rows and each_cols. */
 static organ_status select_each(organ_cut_run *run, const organ_cut_shares *shares, organ_cut_part *part,
                                 organ_error *error)
 {
@@ -247,7 +254,8 @@ static organ_status select_each(organ_cut_run *run, const organ_cut_shares *shar
     return error->status;
 }
 
-/* Cuts a tensor along the axis of experts, or along rows and columns of its weight. */
+/* Selects the kept entries of part->tensor: on the axis of experts, or the kept rows and columns of its weight. Sets
+ * shape, axes, each and values of `part`. */
 organ_status organ_cut_select(organ_cut_run *run, const organ_cut_shares *shares, organ_cut_part *part,
                               organ_error *error)
 {

@@ -13,7 +13,9 @@
 
 /* ---- options ---- */
 
-/* Converts --keep ("50%" or "8") to a number of experts per layer, a multiple of the router's groups. */
+/* Converts --keep ("50%" or "8") to a number of experts per layer. A percentage is rounded to a multiple of the
+ * router's groups. Returns ORGAN_USAGE if the text is invalid, if no expert would be removed, if fewer would be kept
+ * than the router needs, or if the number is not a multiple of the groups. */
 static organ_status read_keep(const char *text, const organ_expert_scores *s, uint32_t *keep, organ_error *error)
 {
     const uint32_t experts = s->experts, used = s->used, groups = s->groups;
@@ -61,7 +63,7 @@ static organ_status experts_check_options(organ_experts_job *job, organ_error *e
 
 /* ---- the choice ---- */
 
-/* Allocates the lists of layers and kept experts, and drops layers of multi-token prediction. */
+/* Allocates job->layers, job->counts and job->kept, and marks layers of multi-token prediction as dropped. */
 static organ_status allocate_layers(organ_experts_job *job, organ_error *error)
 {
     const organ_expert_scores *const s = &job->scores;
@@ -83,19 +85,20 @@ static organ_status allocate_layers(organ_experts_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Chooses the kept experts of a layer; while scores are unknown, the first ones of each group. */
+/* Writes the numbers of the `count` kept experts of layer `l` to `kept`: those that the scores choose, or, while scores
+ * are unknown, the first count / groups experts of each router group. */
 static void choose_layer(const organ_experts_job *job, size_t l, uint32_t count, uint32_t *kept)
 {
     const organ_expert_scores *const s = &job->scores;
-    const uint32_t size = s->experts / s->groups, stay = count / s->groups;
+    const uint32_t group_size = s->experts / s->groups, kept_per_group = count / s->groups;
     for (uint32_t k = 0; k < count; k++)
-        kept[k] = k / stay * size + k % stay;
+        kept[k] = k / kept_per_group * group_size + k % kept_per_group;
     if (job->known)
         organ_expert_scores_choose(s, l, job->score, count, kept);
 }
 
-/* Sets the kept experts of each layer: the same number in each, or with --per-layer global a number chosen by the
- * scores. */
+/* Sets job->counts, and the kept experts of each layer in job->layers: job->keep in each layer, or with --per-layer
+ * global numbers that organ_expert_scores_divide chooses, whose sum is the same. */
 static void experts_choose(organ_experts_job *job)
 {
     const organ_expert_scores *const s = &job->scores;
@@ -109,8 +112,8 @@ static void experts_choose(organ_experts_job *job)
         if (s->of[l].dense)
             continue;
         uint32_t *const kept = job->kept + l * s->experts;
-        /* No model can load an uneven division. A dry run reports its counts, but computes sizes with `each`
-         * experts. */
+        /* organ_cut_make rejects layers with different numbers of experts, because no loader supports them. A dry run
+         * still reports the numbers in job->counts, and computes sizes with `each` experts. */
         const uint32_t count = job->options->write.dry_run ? each : job->counts[l];
         choose_layer(job, l, count, kept);
         job->layers[l].experts = (organ_cut_keep){kept, count};
@@ -120,7 +123,8 @@ static void experts_choose(organ_experts_job *job)
 
 /* ---- refit ---- */
 
-/* Opens the refit of --heal for the experts chosen now; does nothing without --heal. */
+/* With --heal opens the refit for the kept experts in job->layers, and closes an earlier one. Without --heal does
+ * nothing. */
 static organ_status open_heal(organ_experts_job *job, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
@@ -134,7 +138,7 @@ static organ_status open_heal(organ_experts_job *job, organ_error *error)
     return o->heal ? organ_expert_heal_open(&healing, &job->heal, error) : ORGAN_OK;
 }
 
-/* Fills the output: refits the kept experts, then copies all other parts. */
+/* Callback organ_write.fill with --heal: refits the kept experts, then copies all other parts of the model. */
 static organ_status experts_fill(void *inner, organ_writing *writing, organ_error *error)
 {
     organ_cut_run *const run = organ_cut_begin(inner, writing);
@@ -142,25 +146,30 @@ static organ_status experts_fill(void *inner, organ_writing *writing, organ_erro
     return organ_expert_heal_run(job->heal, run, error) ? error->status : organ_cut_copy(run, error);
 }
 
+/* Callback organ_cut_out.results: returns the refit's results of a tensor for the journal. */
 static json_t *heal_results(void *context, const organ_tensor *tensor)
 {
     return organ_expert_heal_results(((organ_experts_job *)context)->heal, tensor);
 }
 
+/* Callback organ_cut_out.recall: restores the refit's results of a tensor from the journal. Returns false if they are
+ * malformed. */
 static bool experts_recall(void *context, const organ_tensor *tensor, const json_t *known)
 {
     return organ_expert_heal_recall(((organ_experts_job *)context)->heal, tensor, known);
 }
 
-/* Returns a description of the calibration text, on which a refitted output depends in addition to the parameters. */
+/* Callback organ_write.identity with --heal: returns the calibration text and its windows, on which a refitted output
+ * depends in addition to the parameters. */
 static json_t *experts_identity(void *context)
 {
     const organ_experts_job *const job = context;
     return ORGAN_OBJECT(SET_HELD("healed_along", job->scores.calibration));
 }
 
-/* Checks before the text is run that the refit is possible and fits in memory. The kept experts are not known yet;
- * their number suffices. */
+/* Checks before the text is run that the refit is possible and fits in memory. The kept experts are not known yet, but
+ * only their number matters, so the check chooses any. If memory does not suffice, also checks the measurement, so that
+ * the message states an amount that suffices for both. */
 static organ_status estimate_heal(organ_experts_job *job, organ_error *error)
 {
     organ_error other = {0};
@@ -203,7 +212,8 @@ static organ_status experts_cut(organ_experts_job *job, json_t **report, organ_e
     return organ_cut_make(&all, report, error);
 }
 
-/* Checks the options, opens the model, checks that the output can be written, creates empty scores and reads --keep. */
+/* Checks the options, opens the model, checks that the output can be written, creates empty scores and reads --keep.
+ * The loss is also needed for --per-layer global, which compares layers by it. */
 static organ_status experts_open_all(organ_experts_job *job, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
@@ -225,7 +235,7 @@ static organ_status experts_work(organ_experts_job *job, json_t **report, organ_
     if (allocate_layers(job, error) == ORGAN_OK && estimate_heal(job, error) == ORGAN_OK &&
         organ_experts_load_scores(job, error) == ORGAN_OK) {
         experts_choose(job);
-        /* Writes no scores if an allocation failed while they were computed. */
+        /* The check: an allocation that failed while JSON was built would leave incomplete scores in the report. */
         if (open_heal(job, error) == ORGAN_OK && organ_memory_work_check(job->model->path, error) == ORGAN_OK)
             experts_cut(job, report, error);
     }
@@ -247,6 +257,7 @@ static void experts_release(organ_experts_job *job)
     organ_model_close(job->model);
 }
 
+/* Runs the verb `organ experts` and sets *report. See experts.h. */
 organ_status organ_experts_cut(const organ_experts_options *options, const organ_engine *engine,
                                const organ_progress *progress, json_t **report, organ_error *error)
 {

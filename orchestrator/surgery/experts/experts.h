@@ -20,8 +20,9 @@ typedef struct organ_experts_options {
     const char *per_layer;              /* "uniform": the same number in each layer; "global": one budget for all
                                          * layers; NULL: uniform */
     const char *scores;                 /* file of scores: read if it exists, else written; NULL: none */
-    organ_calibration_text calibration; /* for scores that the file lacks; text NULL: the file must have all */
-    bool heal;                          /* refit the down projections of the kept experts on the calibration text */
+    organ_calibration_text calibration; /* text to measure the scores that the file lacks; text NULL: the file must
+                                         * have the scores of all layers */
+    bool heal; /* refit the down projections of the kept experts on the calibration text, which is then required */
     organ_write_options write;
 } organ_experts_options;
 

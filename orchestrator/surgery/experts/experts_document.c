@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+/* Callback organ_write.parameters: returns the options that determine the output. */
 json_t *organ_experts_parameters(void *context)
 {
     const organ_experts_job *const job = context;
@@ -15,8 +16,8 @@ json_t *organ_experts_parameters(void *context)
                         SET_COUNT("max_shard_bytes", o->write.max_shard_size));
 }
 
-/* Returns the row of a layer in member "losses": the number of kept experts and the relative error, null if the loss is
- * not known. */
+/* Returns the row of layer `l` in member "losses": the number of kept experts, and in "missed" the relative error of
+ * the layer with these experts (organ_expert_scores_missed); null if the loss is unknown or the layer is dense. */
 static json_t *missed_json(const void *context, size_t l)
 {
     const organ_experts_job *const job = context;
@@ -48,8 +49,8 @@ static json_t *experts_document_definitions_json(void)
                          "smallest error there. A layer whose error does not fall stays unchanged."));
 }
 
-/* Returns the number of tensors of experts in blocks for multi-token prediction that have no number among the layers
- * (mtp.layers.0): the cut copies them. */
+/* Returns the number of expert tensors in blocks for multi-token prediction whose names are not numbered like the other
+ * layers (such as mtp.layers.0). The cut copies these tensors unchanged. */
 static size_t count_draft_experts(const organ_model *model)
 {
     size_t count = 0;
@@ -59,16 +60,15 @@ static size_t count_draft_experts(const organ_model *model)
     return count;
 }
 
-/* Returns the report of organ experts. `layers` is emptied in a dry run without scores, since the kept experts are then
- * unknown, and for an uneven division that no model format supports. */
+/* Callback organ_write.document: returns the report of organ experts. Its member "layers" is empty in a dry run without
+ * scores, because the kept experts are then unknown, and for different numbers of experts per layer, which no loader
+ * supports. */
 json_t *organ_experts_document(void *context, const organ_writing *made)
 {
     const organ_experts_job *const job = context;
     json_t *const cut = organ_cut_json(made);
     const size_t drafts = count_draft_experts(job->model);
-    if (cut && (!job->known || job->uneven) &&
-        !ORGAN_ADD(cut, SET("layers", json_array()))) { /* the kept experts are unknown, or no model could
-                                                         * load this division */
+    if (cut && (!job->known || job->uneven) && !ORGAN_ADD(cut, SET("layers", json_array()))) {
         json_decref(cut);
         return NULL;
     }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Runs the calibration text for the refit and computes the memory that the refit needs.
+ * Opens the refit of experts, runs the calibration text for it, and reports its results.
  *
- * Ranks: with several ranks the buffers of rows exist twice, and all ranks check their memory before the text is
- * read. */
+ * Ranks: with several ranks the rows of the regression exist twice, for this rank's chunk and for the chunk of another
+ * rank. All ranks check their memory before the text is read. */
 #include "orchestrator/surgery/experts/experts_heal.h"
 
 #include "orchestrator/ranks/ranks.h"
@@ -17,6 +17,7 @@
 
 /* ---- memory ---- */
 
+/* Returns the largest number of tokens in a chunk. */
 static uint64_t chunk_tokens(const organ_expert_heal *h)
 {
     return organ_calibration_chunks_of(h->calib)->together * (uint64_t)h->options.calibration.context;
@@ -48,8 +49,9 @@ static bool has_transposed(const organ_expert_heal *h, const organ_forward *forw
     return false;
 }
 
-/* Returns the bytes that the refit needs in addition to the walk: the regression of the largest layer, the rows of a
- * chunk, and one expert matrix with its change. */
+/* Callback organ_calibration_work.extra: returns the bytes that the refit needs in addition to the walk: the largest
+ * regression of a layer, the buffers of a chunk, and one expert's down projection with its change in FP32, plus a copy
+ * for down projections that are stored transposed. */
 static uint64_t heal_memory(void *context, const organ_calibration_run *calib, bool scratch)
 {
     organ_expert_heal *const h = context;
@@ -57,6 +59,7 @@ static uint64_t heal_memory(void *context, const organ_calibration_run *calib, b
         organ_forward_describe(organ_calibration_run_facts_of(calib)->forward);
     const uint64_t tokens = organ_calibration_chunks_of(calib)->together * (uint64_t)h->options.calibration.context,
                    used = c->experts_used;
+    /* 4-byte values of a token: those of organ_heal_rows; then normed, unpruned and gathered, logits, and inner */
     const uint64_t rows = used * (c->expert_intermediate + 1) + c->hidden,
                    sets = organ_ranks_count(h->options.engine->ranks) > 1 ? 2 : 1;
     const uint64_t of_token =
@@ -68,11 +71,13 @@ static uint64_t heal_memory(void *context, const organ_calibration_run *calib, b
             shape.scratch = scratch ? "" : NULL;
             ridge = organ_ridge_memory(&shape) > ridge ? organ_ridge_memory(&shape) : ridge;
         }
+    /* bytes per value of a matrix: FP32 of the matrix and of its change, and of a transposed copy */
     const uint64_t matrices = has_transposed(h, organ_calibration_run_facts_of(calib)->forward) ? 12 : 8;
     return ridge + tokens * of_token + matrices * c->hidden * c->expert_intermediate;
 }
 
-/* Allocates the buffers of a chunk of tokens; with several ranks a second set of rows receives those of others. */
+/* Allocates the buffers of a chunk, and with several ranks a second set of rows for the chunks of other ranks. Returns
+ * false if out of memory. */
 static bool heal_allocate(organ_expert_heal *h)
 {
     const size_t tokens = (size_t)chunk_tokens(h), hidden = (size_t)h->config->hidden, used = h->config->experts_used;
@@ -80,12 +85,12 @@ static bool heal_allocate(organ_expert_heal *h)
                  sets = organ_ranks_count(h->options.engine->ranks) > 1 ? 2 : 1;
     h->normed = organ_floats(tokens, hidden);
     h->logits = organ_floats(tokens, h->config->experts);
-    h->dense = organ_floats(tokens, hidden);
+    h->unpruned = organ_floats(tokens, hidden);
     h->gathered = organ_floats(tokens, hidden);
     h->inner = organ_floats(tokens, width);
     h->chosen = calloc(tokens * used + 1, sizeof *h->chosen);
-    h->turn = calloc(tokens * used + 1, sizeof *h->turn);
-    bool done = h->normed && h->logits && h->dense && h->gathered && h->inner && h->chosen && h->turn;
+    h->choice_indices = calloc(tokens * used + 1, sizeof *h->choice_indices);
+    bool done = h->normed && h->logits && h->unpruned && h->gathered && h->inner && h->chosen && h->choice_indices;
     for (size_t s = 0; s < sets; s++) {
         h->rows[s] = (organ_heal_rows){calloc(tokens * used + 1, sizeof(uint32_t)), organ_floats(tokens * used, width),
                                        organ_floats(tokens, hidden)};
@@ -101,28 +106,29 @@ static void heal_free_buffers(organ_expert_heal *h)
         free(h->rows[s].inputs);
         free(h->rows[s].target);
     }
-    ORGAN_FREE_ARRAYS(h->normed, h->logits, h->dense, h->gathered, h->inner, h->chosen, h->turn);
+    ORGAN_FREE_ARRAYS(h->normed, h->logits, h->unpruned, h->gathered, h->inner, h->chosen, h->choice_indices);
 }
 
 /* ---- layers ---- */
 
-/* Records which experts the layer keeps, and the tensors of the down projections of its experts. */
+/* Fills h->layers[number] for a layer with `experts` experts: which experts it keeps, and the tensors of the down
+ * projections of all its experts. */
 static organ_status open_layer(organ_expert_heal *h, size_t number, uint64_t experts, organ_error *error)
 {
     const organ_model *const model = h->options.model;
     const organ_cut_keep *const keep = &h->options.layers[number].experts;
     organ_heal_layer *const layer = &h->layers[number];
     layer->kept = calloc(experts, sizeof *layer->kept);
-    layer->place = calloc(experts, sizeof *layer->place);
+    layer->kept_index = calloc(experts, sizeof *layer->kept_index);
     layer->tensors = calloc(experts, sizeof *layer->tensors);
     layer->matrices = calloc(experts, sizeof *layer->matrices);
-    if (!layer->kept || !layer->place || !layer->tensors || !layer->matrices)
+    if (!layer->kept || !layer->kept_index || !layer->tensors || !layer->matrices)
         return organ_fail_memory(error, model->path);
     layer->cut = keep->numbers && keep->count < experts;
     layer->count = keep->count;
     for (size_t k = 0; layer->cut && k < keep->count; k++) {
         layer->kept[keep->numbers[k]] = true;
-        layer->place[keep->numbers[k]] = (uint32_t)k;
+        layer->kept_index[keep->numbers[k]] = (uint32_t)k;
     }
     for (size_t k = 0; k < model->tensor_count; k++) {
         const organ_tensor *const tensor = &model->tensors[k];
@@ -139,7 +145,8 @@ static organ_status open_layer(organ_expert_heal *h, size_t number, uint64_t exp
     return ORGAN_OK;
 }
 
-/* Marks the tensors whose values change; returns ORGAN_USAGE for a type that cannot be rewritten. */
+/* Sets the flags in h->resolved for the kept down projections of a layer that loses experts. Returns ORGAN_USAGE if one
+ * is packed or has a type that cannot be rewritten. */
 static organ_status resolve_layer(organ_expert_heal *h, size_t number, organ_error *error)
 {
     const organ_heal_layer *const layer = &h->layers[number];
@@ -160,7 +167,8 @@ static organ_status resolve_layer(organ_expert_heal *h, size_t number, organ_err
 
 /* ---- the walk ---- */
 
-/* Opens the regression of a layer that loses experts, unless its refitted matrices are already written. */
+/* Callback organ_calibration_work.enter: opens the regression of a layer that loses experts, unless an interrupted run
+ * has written all its refitted matrices. */
 static organ_status heal_enter(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_expert_heal *const h = context;
@@ -171,14 +179,14 @@ static organ_status heal_enter(void *context, const organ_calibration_layer *lay
     for (size_t e = 0; own->cut && e < h->config->experts; e++)
         done = done && (!own->kept[e] ||
                         (!organ_dtype_is_blocks(own->tensors[e]->dtype) && organ_cut_done(h->run, own->tensors[e])));
-    h->open = own->cut && !done;
+    h->refitting = own->cut && !done;
     const organ_ridge_shape shape = heal_shape(h, own);
-    if (h->open)
+    if (h->refitting)
         organ_ridge_open(&shape, h->options.engine, &h->ridge, error);
     return organ_ranks_agree(h->options.engine->ranks, "starting the refit of a layer", error);
 }
 
-/* Opens the layers with experts and resolves the tensors of their down projections. */
+/* Allocates h->layers and h->resolved and fills both for all layers with experts. */
 static organ_status open_layers(organ_expert_heal *h, organ_error *error)
 {
     const size_t count = organ_cut_layers(h->options.model);
@@ -195,8 +203,8 @@ static organ_status open_layers(organ_expert_heal *h, organ_error *error)
     return error->status;
 }
 
-/* Opens a calibration walk over two streams: the donor's, for the targets, and that of the layers refitted so far.
- * Rejects models whose experts enter the output nonlinearly. */
+/* Opens the calibration walk and the state of the refit, and checks that the model can be refitted within --memory. The
+ * walk keeps two streams of hidden states: the donor's, for the targets, and that of the layers refitted so far. */
 organ_status organ_expert_heal_open(const organ_expert_heal_options *options, organ_expert_heal **heal,
                                     organ_error *error)
 {
@@ -238,7 +246,7 @@ organ_status organ_expert_heal_open(const organ_expert_heal_options *options, or
                : ORGAN_OK;
 }
 
-/* Closes the walk and frees the lists of each layer. NULL is allowed. */
+/* Frees the refit and closes its walk. NULL is allowed. */
 void organ_expert_heal_close(organ_expert_heal *h)
 {
     if (!h)
@@ -246,7 +254,7 @@ void organ_expert_heal_close(organ_expert_heal *h)
     for (size_t l = 0; h->layers && l < h->layer_count; l++) {
         organ_heal_layer *const layer = &h->layers[l];
         free(layer->kept);
-        free(layer->place);
+        free(layer->kept_index);
         free(layer->tensors);
         free(layer->matrices);
     }
@@ -258,8 +266,9 @@ void organ_expert_heal_close(organ_expert_heal *h)
     free(h);
 }
 
-/* Adds the work to the plan: for each layer that loses experts the products of the inputs of a token's experts and the
- * solutions for several ridges, then the walk. */
+/* Adds the work of the refit to the plan of a dry run: for each layer that loses experts, ORGAN_RIDGE_SWEEPS sweeps
+ * over all tokens, each of which multiplies the inputs of a token's experts by `width` and by `hidden` columns; then
+ * that of the walk. */
 void organ_expert_heal_estimate(const organ_expert_heal *h, organ_plan *plan)
 {
     const organ_forward_config *const c = h->config;
@@ -274,6 +283,8 @@ void organ_expert_heal_estimate(const organ_expert_heal *h, organ_plan *plan)
 
 const bool *organ_expert_heal_resolved(const organ_expert_heal *h) { return h->resolved; }
 
+/* Allocates the buffers and runs the walk, which refits layer by layer and writes the matrices to the output of `run`.
+ */
 organ_status organ_expert_heal_run(organ_expert_heal *h, organ_cut_run *run, organ_error *error)
 {
     h->run = run;
@@ -286,14 +297,17 @@ organ_status organ_expert_heal_run(organ_expert_heal *h, organ_cut_run *run, org
 
 /* ---- the journal ---- */
 
+/* The members of organ_ridge_choice that the journal stores. */
 #define CHOICE(member) ORGAN_STRUCT_FIELD(organ_ridge_choice, member, EXACT)
 static const organ_struct_field heal_results[] = {CHOICE(before), CHOICE(after), CHOICE(lambda)};
 
+/* Returns {"before", "after", "lambda"} of the layer of `tensor`, for the journal. */
 json_t *organ_expert_heal_results(const organ_expert_heal *h, const organ_tensor *tensor)
 {
     return ORGAN_STRUCT_ADD(json_object(), heal_results, &h->layers[tensor->anatomy.layer].choice);
 }
 
+/* Restores the solution of the layer of `tensor` from the journal. Returns false if `results` is malformed. */
 bool organ_expert_heal_recall(organ_expert_heal *h, const organ_tensor *tensor, const json_t *results)
 {
     organ_heal_layer *const layer = &h->layers[tensor->anatomy.layer];
@@ -303,8 +317,7 @@ bool organ_expert_heal_recall(organ_expert_heal *h, const organ_tensor *tensor, 
 
 /* ---- the report ---- */
 
-/* Returns the row of a refitted layer in member "heal": the size of its regression, and the error per token on held-out
- * windows before and after. */
+/* Returns the row of layer `number` in organ_expert_heal_json. */
 static json_t *heal_layer_json(const organ_expert_heal *h, size_t number)
 {
     const organ_heal_layer *const layer = &h->layers[number];
@@ -319,7 +332,8 @@ static json_t *heal_layer_json(const organ_expert_heal *h, size_t number)
         SET("healed", layer->known ? json_boolean(layer->choice.lambda > 0) : json_null()));
 }
 
-/* Returns member "heal" of the document. A layer counts as healed if a lambda above 0 lowered its held-out error. */
+/* Returns member "heal" of the report: a row for each layer that loses experts. A layer counts as healed if a lambda
+ * was chosen, that is if the refit lowered its held-out error. */
 json_t *organ_expert_heal_json(const organ_expert_heal *h)
 {
     json_t *const layers = json_array();

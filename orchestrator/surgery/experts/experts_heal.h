@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Refits the down projections of the kept experts (--heal). For each layer that loses experts a ridge regression
- * on the calibration text approximates the layer's output with all experts. Layers are refitted in order; each one
- * reads the output of the refitted layers before it. The result is bit-identical on every machine, for any number
- * of threads and ranks and for any memory limit. */
+ * Refits the down projections of the kept experts (--heal). For each layer that loses experts, a ridge regression
+ * on the calibration text fits them so that the hidden states after the layer approximate those with all experts.
+ * Layers are refitted in order; the inputs of each are the outputs of the refitted layers before it. The result is
+ * bit-identical on every machine, for any number of threads and ranks and for any memory limit. */
 #ifndef ORGAN_EXPERTS_HEAL_H
 #define ORGAN_EXPERTS_HEAL_H
 
@@ -15,8 +15,8 @@
 
 /* Every fourth window of the text is held out, to choose the ridge and to test whether the refit helps. */
 #define ORGAN_EXPERT_HEAL_WINDOWS 4
-/* The target of the regression is a mix of two hidden states after the layer: this share of the donor's state, and for
- * the rest the state that the unpruned layer computes from the refitted stream. */
+/* The target of the regression is a weighted mean of two hidden states after the layer: the donor's, with this weight,
+ * and the state that the layer with all experts computes from the outputs of the refitted layers before it. */
 #define ORGAN_EXPERT_HEAL_DONOR_SHARE 0.75
 
 /* Options of the caller. All pointers must stay valid until organ_expert_heal_close. */
@@ -24,17 +24,18 @@ typedef struct organ_expert_heal_options {
     const organ_model *model;
     const organ_cut_layer *layers;      /* for each layer of the donor, the experts to keep */
     organ_calibration_text calibration; /* text must not be NULL */
-    size_t largest;                     /* organ_ridge_shape.largest; 0 except in tests */
+    size_t largest;                     /* see organ_ridge_shape.largest; 0 except in tests */
     const organ_engine *engine;
     const organ_progress *progress;
 } organ_expert_heal_options;
 
 typedef struct organ_expert_heal organ_expert_heal;
 
-/* Reads the text and checks the memory limit. Call organ_expert_heal_close even after an error. Returns ORGAN_USAGE
- * for fewer windows than ORGAN_EXPERT_HEAL_WINDOWS, for a model whose experts cannot be refitted, and for a down
- * projection whose type cannot be rewritten (the message names the tensor); other errors are those of
- * organ_calibration_run_open. */
+/* Reads the text and checks that --memory suffices for the refit. Call organ_expert_heal_close even after an error.
+ * Returns ORGAN_USAGE for fewer windows than ORGAN_EXPERT_HEAL_WINDOWS; for a model whose output is not linear in the
+ * down projections of its experts, or whose router factors multiply the inputs of experts; and for a down projection
+ * whose type cannot be rewritten (the message names the tensor). Other errors are those of organ_calibration_run_check
+ * and organ_calibration_run_open. */
 organ_status organ_expert_heal_open(const organ_expert_heal_options *options, organ_expert_heal **heal,
                                     organ_error *error);
 void organ_expert_heal_close(organ_expert_heal *heal); /* NULL is allowed */
@@ -42,21 +43,24 @@ void organ_expert_heal_close(organ_expert_heal *heal); /* NULL is allowed */
 /* Adds the memory and the work of the refit to `plan`. */
 void organ_expert_heal_estimate(const organ_expert_heal *heal, organ_plan *plan);
 
-/* Returns a flag for each tensor of the model: true if its values change. For organ_cut_out.resolved. */
+/* Returns the value of organ_cut_out.resolved: a flag for each tensor of the model, true if it has down projections
+ * that are refitted. `heal` owns the array. */
 const bool *organ_expert_heal_resolved(const organ_expert_heal *heal);
 
-/* Refits layer by layer and puts the matrices into the output; called from organ_write.fill. Layers that an interrupted
- * run has put are read back. */
+/* Refits layer by layer and writes the matrices to the output; called from organ_write.fill. If an interrupted run has
+ * written all matrices of a layer, they are read back instead; layers with quantised blocks are always refitted. */
 organ_status organ_expert_heal_run(organ_expert_heal *heal, organ_cut_run *run, organ_error *error);
 
-/* Implement organ_cut_out.results and .recall: write to the journal, and read from it, the choice of lambda of the
- * layer that `tensor` belongs to. */
+/* Implement organ_cut_out.results and .recall. The journal's object for a refitted tensor is {"before", "after",
+ * "lambda"}, the regression's choice (organ_ridge_choice) for the layer of `tensor`. organ_expert_heal_recall returns
+ * false if the object is malformed. */
 json_t *organ_expert_heal_results(const organ_expert_heal *heal, const organ_tensor *tensor);
 bool organ_expert_heal_recall(organ_expert_heal *heal, const organ_tensor *tensor, const json_t *results);
 
 /* Returns {"held_windows", "healed_layers", "calibration", "layers": [{"layer", "inputs", "solved_by", "before",
  * "after", "lambda", "healed"}]} with a row for each layer that loses experts. "before" and "after" are squared errors
- * per token over the held-out windows, null for layers that were not refitted yet. NULL if out of memory. */
+ * per token over the held-out windows; they, "lambda" and "healed" are null for layers that were not refitted yet. NULL
+ * if out of memory. */
 json_t *organ_expert_heal_json(const organ_expert_heal *heal);
 
 #endif

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * Greedy removal of experts: repeatedly removes the expert whose removal increases the squared error of the
  * layer's output least, with its tokens rerouted to the remaining experts. The inner products of expert outputs
- * (products.c) give the exact error of each token for any choice of experts. A token is recomputed only if the
- * removed expert worked on it or was its next candidate.
+ * (products.c) give the exact error of each token for any choice of experts. After a removal, a token is recomputed
+ * only if the removed expert served it or would have replaced one of its experts (see removal_is_local for exceptions).
  *
- * Ranks: chunks of the text are at different ranks, so each removal is decided by the sums of all. */
+ * Ranks: chunks of the text are on different ranks, so each removal is decided by the sums over all ranks. */
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/algebra/algebra.h"
@@ -16,19 +16,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The removal of a layer's experts, one at a time, always the one that increases the error least. */
+/* The removal of a layer's experts. Arrays over tokens are for the `tokens` tokens of this rank; `used` is the number
+ * of experts per token. An expert serves a token if the router chooses it among the kept experts. */
 typedef struct greedy {
     organ_expert_measure *measure;
-    bool *kept;       /* a flag for each expert */
-    unsigned count;   /* number of kept experts */
-    size_t width;     /* candidates per token: its own experts, or all experts if a removal also changes other gates */
-    double *loss;     /* for each token: its current squared error */
-    double *increase; /* tokens x width: the increase of the error if the candidate is removed */
-    unsigned *served; /* tokens x used: experts that currently work on the token */
-    unsigned *next;   /* for each token: the expert that would replace a removed one; UINT32_MAX: unknown */
-    bool *stale;      /* for each token: its values were computed for other kept experts */
-    double *sums;     /* row of the sums over all tokens: organ_expert_row_width() numbers */
-    organ_first_fault fault;
+    bool *kept;     /* for each expert: false once it is removed */
+    unsigned count; /* number of kept experts */
+    size_t width;   /* columns of `increase` (candidates_per_token) */
+    double *loss;   /* for each token: squared error of the layer's output with the kept experts */
+    /* tokens x width: the increase of `loss` if an expert is removed. If removal_is_local, column k is for the k-th
+     * expert that serves the token; otherwise columns are experts. */
+    double *increase;
+    unsigned *serving;   /* tokens x used: the experts that serve the token, ascending */
+    unsigned *successor; /* for each token: the expert that would serve it if one of its experts were removed;
+                            UINT32_MAX: unknown */
+    bool *stale;         /* for each token: its values above must be recomputed after the last removal */
+    double *sums; /* sums over the tokens of all ranks, laid out as in sum_tokens: organ_expert_row_width() numbers */
+    organ_first_fault fault; /* first error of a worker */
 } greedy;
 
 /* Returns whether removing an expert affects only the tokens that it works on. False for softmax gates that are not
@@ -46,6 +50,7 @@ static size_t candidates_per_token(const organ_forward_config *c)
     return removal_is_local(c) ? c->experts_used : c->experts;
 }
 
+/* Returns the bytes that organ_expert_greedy allocates for `tokens` tokens: the members of greedy. */
 uint64_t organ_expert_greedy_memory(const organ_forward_config *c, uint64_t tokens)
 {
     return tokens * (sizeof(double) * (1 + candidates_per_token(c)) + sizeof(unsigned) * (1 + c->experts_used) +
@@ -55,34 +60,37 @@ uint64_t organ_expert_greedy_memory(const organ_forward_config *c, uint64_t toke
 
 /* ---- a token ---- */
 
-/* Chooses the experts of token t among `kept`, into w->chosen. */
+/* Routes token t among the experts whose flag in `kept` is set, and writes the chosen ones to w->chosen. */
 static void route_among_kept(const greedy *g, size_t t, const bool *kept, const organ_expert_worker *w)
 {
     const organ_expert_measure *const m = g->measure;
     organ_expert_route(m, kept, m->logits + t * m->config->experts, w->values, w->chosen);
 }
 
-/* Returns the squared error of token t with the experts in w->chosen. */
+/* Returns the squared error of the layer's output for token t if the experts in w->chosen serve it. `products`: the
+ * inner products of the token. */
 static double token_error(const greedy *g, size_t t, const float *products, const organ_expert_worker *w)
 {
     const organ_forward_config *const c = g->measure->config;
-    return organ_expert_products_apart(products, c->experts, g->measure->dense + t * c->experts_used, w->chosen,
+    return organ_expert_products_apart(products, c->experts, g->measure->choices + t * c->experts_used, w->chosen,
                                        c->experts_used, w->differences);
 }
 
-static bool is_among_chosen(const unsigned *served, unsigned used, unsigned expert)
+/* Returns whether `expert` is one of the `used` experts in `serving`. */
+static bool is_serving(const unsigned *serving, unsigned used, unsigned expert)
 {
     for (unsigned k = 0; k < used; k++)
-        if (served[k] == expert)
+        if (serving[k] == expert)
             return true;
     return false;
 }
 
+/* Returns the number of kept experts at which the removal ends. */
 static unsigned min_experts(const greedy *g) { return organ_forward_min_experts(g->measure->config); }
 
 /* Returns whether `expert` may be removed next. With groups only the groups with the most kept experts lose one, so
  * that the groups become equal in size after each round. */
-static bool may_go(const greedy *g, unsigned expert)
+static bool is_removable(const greedy *g, unsigned expert)
 {
     const organ_forward_config *const c = g->measure->config;
     const unsigned groups = c->router_groups > 1 ? c->router_groups : 1, size = c->experts / groups,
@@ -93,30 +101,31 @@ static bool may_go(const greedy *g, unsigned expert)
     return g->kept[expert] && (groups == 1 || own * groups >= g->count);
 }
 
-/* Computes the increase of the error of token t without candidate `expert`, and the expert that would replace it. */
-static void try_without(greedy *g, size_t t, const float *products, const organ_expert_worker *w, size_t candidate,
+/* Sets column `column` of g->increase for token t to the increase of its error without `expert`, and g->successor[t] to
+ * the expert that would replace it. w->kept has the flags of g->kept on entry and on return. */
+static void try_without(greedy *g, size_t t, const float *products, const organ_expert_worker *w, size_t column,
                         unsigned expert)
 {
     const unsigned used = g->measure->config->experts_used;
-    const unsigned *const served = g->served + t * used;
+    const unsigned *const serving = g->serving + t * used;
     w->kept[expert] = false;
     route_among_kept(g, t, w->kept, w);
     w->kept[expert] = true;
-    g->increase[t * g->width + candidate] = token_error(g, t, products, w) - g->loss[t];
+    g->increase[t * g->width + column] = token_error(g, t, products, w) - g->loss[t];
     for (unsigned k = 0; k < used; k++)
-        if (!is_among_chosen(served, used, w->chosen[k].expert))
-            g->next[t] = w->chosen[k].expert;
+        if (!is_serving(serving, used, w->chosen[k].expert))
+            g->successor[t] = w->chosen[k].expert;
 }
 
-/* Computes for one token the error with the experts that are kept now, and the increase if each of its candidates is
- * removed. Skips tokens that the last removal did not affect. */
+/* Task for token t on one worker: recomputes its error with the kept experts, the experts that serve it, and the
+ * increase of the error for each expert that may be removed. Skips tokens that the last removal did not affect. */
 static void refresh_token(void *context, size_t t, size_t worker)
 {
     greedy *const g = context;
     const organ_expert_measure *const m = g->measure;
     const organ_expert_worker *const w = &m->workers[worker];
     const unsigned used = m->config->experts_used;
-    unsigned *const served = g->served + t * used;
+    unsigned *const serving = g->serving + t * used;
     organ_error error = {0};
     if (!g->stale[t] || organ_fault_found(&g->fault))
         return;
@@ -129,12 +138,14 @@ static void refresh_token(void *context, size_t t, size_t worker)
     route_among_kept(g, t, w->kept, w);
     g->loss[t] = token_error(g, t, products, w);
     for (unsigned k = 0; k < used; k++)
-        served[k] = w->chosen[k].expert;
+        serving[k] = w->chosen[k].expert;
     g->stale[t] = false;
-    const bool own = removal_is_local(m->config);
+    const bool local = removal_is_local(m->config);
+    /* k counts the experts tried so far. The router returns experts in ascending order, so the k-th one tried is
+     * serving[k]. */
     for (unsigned e = 0, k = 0; g->count > min_experts(g) && k < g->width && e < m->config->experts; e++)
-        if (own ? is_among_chosen(served, used, e) : may_go(g, e)) {
-            try_without(g, t, products, w, own ? k : e, e);
+        if (local ? is_serving(serving, used, e) : is_removable(g, e)) {
+            try_without(g, t, products, w, local ? k : e, e);
             k++;
         }
 }
@@ -152,8 +163,8 @@ static void sum_tokens(const greedy *g)
         if (t % m->chunk_tokens == 0)
             memset(row, 0, organ_expert_row_width(m) * sizeof *row);
         for (size_t k = 0; k < g->width && g->count > min_experts(g); k++) {
-            const unsigned expert = removal_is_local(m->config) ? g->served[t * used + k] : (unsigned)k;
-            if (may_go(g, expert))
+            const unsigned expert = removal_is_local(m->config) ? g->serving[t * used + k] : (unsigned)k;
+            if (is_removable(g, expert))
                 row[expert] += g->increase[t * g->width + k];
         }
         row[2 * experts] += g->loss[t];
@@ -181,30 +192,32 @@ static organ_status score_all(greedy *g, const char *where, double *loss, organ_
     return ORGAN_OK;
 }
 
-/* Returns the kept expert whose removal increases the loss least; the higher number wins a tie. */
+/* Returns the removable expert whose removal increases the loss least; the higher number wins a tie, as in
+ * organ_expert_scores_choose. */
 static unsigned expert_of_least_loss(const greedy *g)
 {
     unsigned least = UINT32_MAX;
     for (unsigned e = 0; e < g->measure->config->experts; e++)
-        if (may_go(g, e) && (least == UINT32_MAX || g->sums[e] <= g->sums[least]))
+        if (is_removable(g, e) && (least == UINT32_MAX || g->sums[e] <= g->sums[least]))
             least = e;
     return least;
 }
 
-/* Removes the expert. Marks the tokens with stored values that are no longer valid: those that the expert served or
- * would serve next, or all tokens if removal_is_local is false. */
+/* Removes the expert. Marks the tokens whose stored values are no longer valid: those that the expert served or would
+ * have served next, or all tokens if removal_is_local is false. */
 static void remove_expert(greedy *g, unsigned expert)
 {
     const organ_forward_config *const c = g->measure->config;
     g->kept[expert] = false;
     g->count--;
     for (size_t t = 0; t < g->measure->tokens; t++)
-        g->stale[t] = !removal_is_local(c) || g->next[t] == expert ||
-                      is_among_chosen(g->served + t * c->experts_used, c->experts_used, expert);
+        g->stale[t] = !removal_is_local(c) || g->successor[t] == expert ||
+                      is_serving(g->serving + t * c->experts_used, c->experts_used, expert);
 }
 
-/* Removes the experts of a layer one after another, each time the one whose removal leaves the least loss, down to the
- * least number that the router needs. Stores the order and the loss after each removal. */
+/* Removes the experts of layer `number` one after another, each time the one whose removal increases the loss least,
+ * until min_experts are left. Writes the removed experts in order to layer->removed and the loss after each removal to
+ * layer->loss. The last iteration only computes the loss. */
 static organ_status rank_experts(greedy *g, int32_t number, organ_expert_layer *layer, organ_error *error)
 {
     const unsigned experts = g->measure->config->experts, least = min_experts(g);
@@ -222,9 +235,9 @@ static organ_status rank_experts(greedy *g, int32_t number, organ_expert_layer *
     return ORGAN_OK;
 }
 
-/* Removes experts one at a time, each time the one whose removal increases the error of the layer's output least, and
- * notes the order and the losses. Each token caches its candidates' increases until the removed expert is one that it
- * uses. */
+/* Determines the order in which experts of layer `number` are removed and the loss after each removal, in
+ * layer->removed and layer->loss. Allocates the values of all tokens, which organ_expert_greedy_memory counts, and runs
+ * the removal. Every rank calls it. */
 organ_status organ_expert_greedy(organ_expert_measure *m, int32_t number, organ_expert_layer *layer, organ_error *error)
 {
     const size_t experts = m->config->experts, used = m->config->experts_used, tokens = m->tokens;
@@ -232,19 +245,19 @@ organ_status organ_expert_greedy(organ_expert_measure *m, int32_t number, organ_
     g.kept = malloc(experts * sizeof *g.kept);
     g.loss = calloc(tokens + 1, sizeof *g.loss);
     g.increase = calloc(tokens * g.width + 1, sizeof *g.increase);
-    g.served = calloc(tokens * used + 1, sizeof *g.served);
-    g.next = malloc((tokens + 1) * sizeof *g.next);
+    g.serving = calloc(tokens * used + 1, sizeof *g.serving);
+    g.successor = malloc((tokens + 1) * sizeof *g.successor);
     g.stale = malloc((tokens + 1) * sizeof *g.stale);
     g.sums = calloc(organ_expert_row_width(m), sizeof *g.sums);
-    if (!g.kept || !g.loss || !g.increase || !g.served || !g.next || !g.stale || !g.sums)
+    if (!g.kept || !g.loss || !g.increase || !g.serving || !g.successor || !g.stale || !g.sums)
         organ_fail_errno(error, ENOMEM, "the removal of %zu experts on %zu tokens", experts, tokens);
     else {
         memset(g.kept, true, experts * sizeof *g.kept);
-        memset(g.next, 0xff, (tokens + 1) * sizeof *g.next);
+        memset(g.successor, 0xff, (tokens + 1) * sizeof *g.successor);
         memset(g.stale, true, (tokens + 1) * sizeof *g.stale);
     }
     if (organ_ranks_agree(m->options.engine->ranks, "removing experts", error) == ORGAN_OK)
         rank_experts(&g, number, layer, error);
-    ORGAN_FREE_ARRAYS(g.kept, g.loss, g.increase, g.served, g.next, g.stale, g.sums);
+    ORGAN_FREE_ARRAYS(g.kept, g.loss, g.increase, g.serving, g.successor, g.stale, g.sums);
     return error->status;
 }

@@ -1,24 +1,26 @@
 /* SPDX-License-Identifier: MIT
  * Collects the rows of the regression. Each chunk runs through the layer three times: with all experts on the donor's
- * states, with all experts on the states of the refitted layers before it, and with the kept experts on these.
+ * states, with all experts on the states that the refitted layers before it compute, and with the kept experts on the
+ * latter states.
  *
- * Ranks: each rank runs other chunks of the text, and all ranks add the rows of all chunks in the order of the text,
- * which keeps the bits of one process. */
+ * Ranks: each rank runs other chunks of the text. All ranks add the rows of all chunks in the order of the text, so the
+ * result has the bits of a run with one process. */
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/experts/experts_heal_job.h"
 
 #include <string.h>
 
-/* The chunk that runs through the layer. */
+/* A chunk of this rank that runs through a layer. */
 typedef struct chunk_job {
     organ_expert_heal *heal;
     const organ_calibration_layer *layer;
-    const organ_heal_layer *own;
-    const organ_windows *windows;
-    size_t tokens;
+    const organ_heal_layer *own;  /* the entry of this layer in heal->layers */
+    const organ_windows *windows; /* the windows of the chunk */
+    size_t tokens;                /* in these windows */
 } chunk_job;
 
-/* Copies the normalised inputs and the router's logits of some tokens while the layer runs. */
+/* Callback organ_routed: copies the normalised inputs and the router's logits of tokens [first, first + tokens) of the
+ * chunk while the layer runs. */
 static organ_status heal_chunk_capture(void *context, int32_t layer, size_t first, size_t tokens, const float *normed,
                                        const float *logits, organ_error *error)
 {
@@ -30,8 +32,8 @@ static organ_status heal_chunk_capture(void *context, int32_t layer, size_t firs
     return error->status;
 }
 
-/* Runs the layer in place on `states` with the experts in `kept`, or all if NULL. Captures inputs and logits only with
- * `kept`. */
+/* Passes `states` (tokens x hidden) through the layer in place, with the experts whose flag in `kept` is set; NULL:
+ * with all. Captures the inputs and logits of the router only if `kept` is not NULL. */
 static organ_status run_with_experts(const chunk_job *j, const bool *kept, float *states, organ_error *error)
 {
     if (organ_layer_keep(j->layer->loaded, kept, error))
@@ -43,16 +45,20 @@ static organ_status run_with_experts(const chunk_job *j, const bool *kept, float
     return error->status;
 }
 
-/* Writes the regression target: the mixed state of ORGAN_EXPERT_HEAL_DONOR_SHARE minus the state with kept experts. */
+/* Sets the target of the regression to the state that it should reach minus `changed`, the state after the layer with
+ * the kept experts. The former is a weighted mean of `donor`, the donor's state after the layer, with weight
+ * ORGAN_EXPERT_HEAL_DONOR_SHARE, and of h->unpruned, the state after the layer with all experts. */
 static void set_target(const chunk_job *j, const float *donor, const float *changed)
 {
     const organ_expert_heal *const h = j->heal;
     for (size_t k = 0; k < j->tokens * (size_t)h->config->hidden; k++)
-        h->rows[0].target[k] = (float)(ORGAN_EXPERT_HEAL_DONOR_SHARE * (double)donor[k] +
-                                       (1 - ORGAN_EXPERT_HEAL_DONOR_SHARE) * (double)h->dense[k] - (double)changed[k]);
+        h->rows[0].target[k] =
+            (float)(ORGAN_EXPERT_HEAL_DONOR_SHARE * (double)donor[k] +
+                    (1 - ORGAN_EXPERT_HEAL_DONOR_SHARE) * (double)h->unpruned[k] - (double)changed[k]);
 }
 
-/* Routes the tokens of the chunk among the kept experts; stores for each choice the expert's place among them. */
+/* Routes the tokens of the chunk among the kept experts: sets h->chosen, and in h->rows[0].blocks the index of each
+ * chosen expert among the kept ones. Overwrites h->logits. */
 static void route_chunk(const chunk_job *j)
 {
     const organ_expert_heal *const h = j->heal;
@@ -62,12 +68,12 @@ static void route_chunk(const chunk_job *j)
         float *const logits = h->logits + t * experts;
         organ_forward_route(&router, j->own->kept, logits, logits, h->chosen + t * used);
         for (size_t k = 0; k < used; k++)
-            h->rows[0].blocks[t * used + k] = j->own->place[h->chosen[t * used + k].expert];
+            h->rows[0].blocks[t * used + k] = j->own->kept_index[h->chosen[t * used + k].expert];
     }
 }
 
-/* Computes the inputs of the down projection of an expert, times the gates, and scatters them to the rows of its
- * tokens. */
+/* Runs kept expert `expert` on the tokens that chose it, and writes the inputs of its down projection, times the router
+ * weights, to their places in h->rows[0].inputs. */
 static organ_status gather_expert_inputs(const chunk_job *j, unsigned expert, organ_error *error)
 {
     const organ_expert_heal *const h = j->heal;
@@ -77,28 +83,29 @@ static organ_status gather_expert_inputs(const chunk_job *j, unsigned expert, or
     for (size_t k = 0; k < j->tokens * used; k++)
         if (h->chosen[k].expert == expert) {
             memcpy(h->gathered + count * hidden, h->normed + k / used * hidden, hidden * sizeof *h->normed);
-            h->turn[count++] = k;
+            h->choice_indices[count++] = k;
         }
     if (count == 0 || organ_layer_expert(organ_calibration_run_facts_of(h->calib)->forward, j->layer->loaded, expert,
                                          h->gathered, count, h->inner, NULL, error))
         return error->status;
     for (size_t r = 0; r < count; r++) {
-        const float weight = h->chosen[h->turn[r]].weight;
+        const float weight = h->chosen[h->choice_indices[r]].weight;
         for (size_t c = 0; c < width; c++)
-            h->rows[0].inputs[h->turn[r] * width + c] = weight * h->inner[r * width + c];
+            h->rows[0].inputs[h->choice_indices[r] * width + c] = weight * h->inner[r * width + c];
     }
     return ORGAN_OK;
 }
 
-/* Runs the states `donor` of a chunk through the layer with all experts. If the layer is refitted, also runs `changed`
- * through the layer with the kept experts, and computes the rows of the least-squares problem from both results. */
+/* Passes the states `donor` of a chunk through the layer with all experts. If the layer is refitted, also passes
+ * `changed` through it, once with all and once with the kept experts, and computes the rows of the regression into
+ * h->rows[0]. */
 static organ_status heal_chunk_make_rows(const chunk_job *j, float *donor, float *changed, organ_error *error)
 {
     const organ_expert_heal *const h = j->heal;
-    if (run_with_experts(j, NULL, donor, error) || !h->open)
+    if (run_with_experts(j, NULL, donor, error) || !h->refitting)
         return error->status;
-    memcpy(h->dense, changed, j->tokens * (size_t)h->config->hidden * sizeof *changed);
-    if (run_with_experts(j, NULL, h->dense, error) || run_with_experts(j, j->own->kept, changed, error))
+    memcpy(h->unpruned, changed, j->tokens * (size_t)h->config->hidden * sizeof *changed);
+    if (run_with_experts(j, NULL, h->unpruned, error) || run_with_experts(j, j->own->kept, changed, error))
         return error->status;
     set_target(j, donor, changed);
     route_chunk(j);
@@ -110,8 +117,8 @@ static organ_status heal_chunk_make_rows(const chunk_job *j, float *donor, float
 
 /* ---- rows of all ranks ---- */
 
-/* Adds the chunk's rows to the sums of the refit, window by window; every ORGAN_EXPERT_HEAL_WINDOWS-th window is held
- * out. */
+/* Adds the rows of chunk `chunk` to the regression, window by window; every ORGAN_EXPERT_HEAL_WINDOWS-th window of the
+ * text is held out. */
 static organ_status heal_chunk_add_rows(const organ_expert_heal *h, size_t chunk, const organ_heal_rows *rows,
                                         organ_error *error)
 {
@@ -127,8 +134,9 @@ static organ_status heal_chunk_add_rows(const organ_expert_heal *h, size_t chunk
     return error->status;
 }
 
-/* Broadcasts the rows of each rank's chunk; every rank adds all chunks in the same order. A rank that failed still
- * takes part in the broadcasts. */
+/* Broadcasts the rows of each rank's chunk, and adds all of them to the regression in the order of ranks. `first` is
+ * the number of the chunk of rank 0; rank r has chunk first + r, if the text has so many. A rank whose regression
+ * failed still takes part in the broadcasts. */
 static organ_status heal_chunk_exchange(const organ_expert_heal *h, size_t first, organ_error *error)
 {
     organ_ranks *const ranks = h->options.engine->ranks;
@@ -152,8 +160,9 @@ static organ_status heal_chunk_exchange(const organ_expert_heal *h, size_t first
     return organ_ranks_agree(ranks, "collecting the inputs of a refit", error);
 }
 
-/* Adds the rows of a chunk to the least-squares problem of the layer: inputs of the kept experts, and the difference of
- * the donor's output from the changed one. All ranks take part in the exchange, also those without a chunk. */
+/* Implements organ_calibration_work.compare: passes the donor's states of a chunk through the layer and, if the layer
+ * is refitted, adds the rows of the chunks of all ranks to the regression. All ranks take part in the exchange, also
+ * those without a chunk (windows->count 0). */
 organ_status organ_heal_compare(void *context, const organ_calibration_layer *layer, const organ_windows *windows,
                                 size_t chunk, float *donor, float *changed, organ_error *error)
 {
@@ -162,7 +171,7 @@ organ_status organ_heal_compare(void *context, const organ_calibration_layer *la
     if (!error->status && windows->count > 0)
         heal_chunk_make_rows(&j, donor, changed, error);
     if (organ_ranks_agree(h->options.engine->ranks, "running a chunk through a refitted layer", error) != ORGAN_OK ||
-        !h->open)
+        !h->refitting)
         return error->status;
     return heal_chunk_exchange(h, chunk - organ_ranks_rank(h->options.engine->ranks), error);
 }

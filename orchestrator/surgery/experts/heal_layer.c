@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Writes the down projections of the kept experts of a layer: solves for them or reads them back, stores them in
- * the output and in the loaded layer.
+ * Finishes the refit of a layer: solves for the down projections of its kept experts, or reads them back from an
+ * interrupted run, and stores them in the output and in the loaded layer.
  *
- * Ranks: matrices of a layer are divided among the ranks for writing. */
+ * Ranks: every rank computes all matrices; each writes some of them to the output. */
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/experts/experts_heal_job.h"
@@ -13,16 +13,17 @@
 
 #define NAME_SIZE 400
 
-/* The layer whose down projections are written. */
+/* The layer that is finished. */
 typedef struct layer_job {
     organ_expert_heal *heal;
     const organ_calibration_layer *layer;
-    const organ_heal_layer *own;
-    float *weights, *change; /* down projection of one expert, and its change by the regression */
-    size_t size;             /* values of a down projection */
+    const organ_heal_layer *own; /* the entry of this layer in heal->layers */
+    float *weights, *change;     /* down projection of one expert, and its change by the regression */
+    size_t size;                 /* values of a down projection */
 } layer_job;
 
-/* Writes the name of an expert's down projection; in a stack of experts, with the index of its matrix. */
+/* Writes to `name` the name by which a loaded layer addresses an expert's down projection: the tensor's name, or for a
+ * stack of experts "NAME[INDEX]". */
 static void heal_layer_name_of(const organ_heal_layer *own, size_t expert, char name[NAME_SIZE])
 {
     const organ_tensor *const tensor = own->tensors[expert];
@@ -40,7 +41,8 @@ static bool heal_layer_is_local(const layer_job *j, size_t expert)
     return tensor % organ_ranks_count(ranks) == organ_ranks_rank(ranks);
 }
 
-/* Checks that the forward pass has loaded the tensor with the shape (hidden x expert width) that the refit assumes. */
+/* Returns ORGAN_BAD_INPUT unless the loaded layer has matrix `name` of `tensor` in the shape that the refit assumes:
+ * hidden x expert_intermediate, or as many bytes of quantised blocks. */
 static organ_status heal_layer_check_shape(const layer_job *j, const organ_tensor *tensor, const char *name,
                                            organ_error *error)
 {
@@ -48,19 +50,19 @@ static organ_status heal_layer_check_shape(const layer_job *j, const organ_tenso
     const organ_dtype_info *const type = organ_dtype_describe(tensor->dtype);
     uint64_t rows = 0, cols = 0, bytes = 0;
     organ_factor held;
-    const bool is =
+    const bool fits =
         organ_dtype_is_blocks(tensor->dtype)
             ? organ_layer_blocks(j->layer->loaded, name, &bytes) && bytes == j->size / type->elements * type->bytes
             : organ_layer_matrix(j->layer->loaded, name, &rows, &cols, &held) && rows == c->hidden &&
                   cols == c->expert_intermediate;
-    return is ? ORGAN_OK
-              : organ_fail(
-                    error, ORGAN_BAD_INPUT,
-                    "tensor '%s' is not a matrix of %llu x %llu values in the forward pass: it cannot be refitted",
-                    name, (unsigned long long)c->hidden, (unsigned long long)c->expert_intermediate);
+    return fits ? ORGAN_OK
+                : organ_fail(
+                      error, ORGAN_BAD_INPUT,
+                      "tensor '%s' is not a matrix of %llu x %llu values in the forward pass: it cannot be refitted",
+                      name, (unsigned long long)c->hidden, (unsigned long long)c->expert_intermediate);
 }
 
-/* Adds the solved change of a block to the weights of its expert. */
+/* Adds the change that the regression found for kept expert `block` to j->weights. */
 static void add_block_change(const layer_job *j, size_t block)
 {
     organ_ridge_block(j->heal->ridge, block, j->change);
@@ -68,35 +70,35 @@ static void add_block_change(const layer_job *j, size_t block)
         j->weights[k] += j->change[k];
 }
 
-/* Refits the matrix of an expert, or reads it back, and stores it in the layer and the output. `block` is the index of
- * the expert among the kept experts. Quantised blocks of a layer that is not refitted keep their bytes. */
+/* Stores the refitted down projection of a kept expert in the loaded layer and the output, or reads it back from the
+ * output of an interrupted run into the layer. `block` is the index of the expert among the kept experts. If no lambda
+ * helped (lambda 0), quantised blocks keep their bytes: rounding their values again could change them. */
 static organ_status finish_expert(const layer_job *j, size_t expert, size_t block, organ_error *error)
 {
     const organ_expert_heal *const h = j->heal;
     const organ_tensor *const tensor = j->own->tensors[expert];
     const uint64_t matrix = j->own->matrices[expert];
     char name[NAME_SIZE];
-    const bool put = !organ_cut_done(h->run, tensor) && heal_layer_is_local(j, expert);
+    const bool writes = !organ_cut_done(h->run, tensor) && heal_layer_is_local(j, expert);
     const bool transposed = organ_forward_is_transposed(organ_calibration_run_facts_of(h->calib)->forward, tensor);
     heal_layer_name_of(j->own, expert, name);
     if (heal_layer_check_shape(j, tensor, name, error))
         return error->status;
-    if (h->open && organ_dtype_is_blocks(tensor->dtype) && j->own->choice.lambda == 0)
-        return organ_cut_put(h->run, tensor, matrix, put, NULL, error);
-    if (h->open) {
+    if (h->refitting && organ_dtype_is_blocks(tensor->dtype) && j->own->choice.lambda == 0)
+        return organ_cut_put(h->run, tensor, matrix, writes, NULL, error);
+    if (h->refitting) {
         organ_layer_read(j->layer->loaded, name, j->weights);
         add_block_change(j, block);
     } else if ((transposed ? organ_cut_get_transposed : organ_cut_get)(h->run, tensor, matrix, j->weights, error) !=
                ORGAN_OK)
         return error->status;
     organ_layer_write(j->layer->loaded, name, j->weights);
-    if (!h->open)
+    if (!h->refitting)
         return ORGAN_OK;
-    return (transposed ? organ_cut_put_transposed : organ_cut_put)(h->run, tensor, matrix, put, j->weights, error);
+    return (transposed ? organ_cut_put_transposed : organ_cut_put)(h->run, tensor, matrix, writes, j->weights, error);
 }
 
-/* Refits the down projections of the layer's kept experts, or reads back those of an earlier run, and stores them in
- * the layer and the output. */
+/* Allocates the buffers of a matrix and calls finish_expert for each kept expert of the layer. */
 static organ_status finish_experts(layer_job *j, organ_error *error)
 {
     const organ_expert_heal *const h = j->heal;
@@ -113,8 +115,9 @@ static organ_status finish_experts(layer_job *j, organ_error *error)
     return error->status;
 }
 
-/* Chooses lambda on the held-out windows, writes the refitted down projections and removes the other experts from the
- * loaded layer, so that the changed stream continues with the smaller layer. */
+/* Implements organ_calibration_work.leave: chooses lambda on the held-out windows and stores the refitted down
+ * projections, or reads them back. The loaded layer also loses the experts that are not kept, so that the walk then
+ * passes the changed states through the smaller layer. */
 organ_status organ_heal_finish(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_expert_heal *const h = context;
@@ -122,7 +125,7 @@ organ_status organ_heal_finish(void *context, const organ_calibration_layer *lay
     layer_job j = {.heal = h, .layer = layer, .own = own};
     if (!own->cut)
         return error->status;
-    if (h->open)
+    if (h->refitting)
         own->known = organ_ridge_choose(h->ridge, &own->choice, error) == ORGAN_OK;
     if (!error->status)
         finish_experts(&j, error);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Finds the scores in a file, or measures them into a temporary file next to the output until the output is
- * complete.
+ * Reads the scores from a file, or measures them. Without --scores the file is a temporary one next to the output,
+ * which is removed when the output is complete.
  *
- * Ranks: the first rank removes the temporary file; all read it, so they meet before. */
+ * Ranks: all ranks read the file. With --force the first rank removes the file of an interrupted run, and all ranks
+ * wait for it before they read. */
 #include "formats/base/path.h"
 #include "formats/base/text_buffer.h"
 #include "orchestrator/ranks/ranks.h"
@@ -39,8 +40,9 @@ static organ_status check_unfinished(const organ_experts_job *job, organ_error *
     return ORGAN_OK;
 }
 
-/* Returns an error that names the windows of incomplete scores: other windows could not complete them. */
-static organ_status refuse_part(const organ_experts_job *job, organ_error *error)
+/* Sets ORGAN_USAGE for a file of --scores that lacks layers. The message names its --samples and --context, because
+ * only the same windows can complete it. */
+static organ_status fail_incomplete_scores(const organ_experts_job *job, organ_error *error)
 {
     const json_t *const of = job->scores.calibration;
     const json_t *const samples = json_object_get(of, "samples"), *const context = json_object_get(of, "context");
@@ -55,7 +57,7 @@ static organ_status refuse_part(const organ_experts_job *job, organ_error *error
 
 /* Reads the file of --scores for a run without --calibration. Scores of any text are accepted, but they must be
  * complete and of this model. */
-static organ_status read_only(organ_experts_job *job, organ_error *error)
+static organ_status read_stored_scores(organ_experts_job *job, organ_error *error)
 {
     char model[17];
     if (organ_model_fingerprint(job->model, model, error) != ORGAN_OK)
@@ -67,16 +69,17 @@ static organ_status read_only(organ_experts_job *job, organ_error *error)
                                  "to measure it, give --calibration TEXT and another file for --scores", &job->known,
                                  error) == ORGAN_OK &&
         !job->known)
-        refuse_part(job, error);
+        fail_incomplete_scores(job, error);
     return error->status;
 }
 
-/* Reads the scores from a file if it has them, else measures them; a dry run estimates the measurement. */
+/* Reads the file of scores and measures the layers that it lacks with the opened measurement `calib`. A dry run
+ * estimates the measurement instead. */
 static organ_status known_scores_measure(organ_experts_job *job, organ_expert_measure *calib, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
     const char *const file = o->scores ? o->scores : job->unfinished;
-    const char *const written_again =
+    const char *const advice =
         o->scores ? "to measure again, give another file with --scores" : "--force without --resume measures again";
     job->identity = json_deep_copy(organ_expert_measure_identity(calib));
     if (!job->identity)
@@ -85,7 +88,7 @@ static organ_status known_scores_measure(organ_experts_job *job, organ_expert_me
         return error->status;
     organ_ranks_agree(job->engine->ranks, "reading scores of experts", error);
     if (error->status ||
-        organ_expert_scores_read(&job->scores, job->identity, file, written_again, &job->known, error) != ORGAN_OK)
+        organ_expert_scores_read(&job->scores, job->identity, file, advice, &job->known, error) != ORGAN_OK)
         return error->status;
     if (!job->known && o->write.dry_run && !(job->needs = organ_expert_measure_needs(calib)))
         return organ_fail_memory(error, file);
@@ -97,6 +100,7 @@ static organ_status known_scores_measure(organ_experts_job *job, organ_expert_me
     return ORGAN_OK;
 }
 
+/* Opens a measurement of the layers that job->scores lacks; the caller closes *walk even after an error. */
 static organ_status open_measure(organ_experts_job *job, organ_expert_measure **walk, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
@@ -105,7 +109,8 @@ static organ_status open_measure(organ_experts_job *job, organ_expert_measure **
     return organ_expert_measure_open(&options, &job->scores, walk, error);
 }
 
-/* Opens the measurement without running it, to check text and memory in a dry run. */
+/* Opens the measurement without running it, and returns the error if text or memory do not suffice. Releases the
+ * description of the text in job->scores, which organ_experts_load_scores sets when it opens the measurement again. */
 organ_status organ_experts_try(organ_experts_job *job, organ_error *error)
 {
     organ_expert_measure *walk = NULL;
@@ -116,14 +121,14 @@ organ_status organ_experts_try(organ_experts_job *job, organ_error *error)
     return error->status;
 }
 
-/* Obtains scores of all layers: from the file alone if there is no text; else it measures the layers that the file (or
- * that of an interrupted run) lacks. */
+/* Reads the scores from the file alone if there is no calibration text. With a text, reads the file of --scores or of
+ * the interrupted run, and measures the layers that it lacks. */
 organ_status organ_experts_load_scores(organ_experts_job *job, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
     organ_expert_measure *walk = NULL;
     if (!o->calibration.text)
-        return read_only(job, error);
+        return read_stored_scores(job, error);
     if (!o->scores && name_unfinished(job, error) != ORGAN_OK)
         return error->status;
     if (open_measure(job, &walk, error) == ORGAN_OK)
@@ -132,14 +137,15 @@ organ_status organ_experts_load_scores(organ_experts_job *job, organ_error *erro
     return error->status;
 }
 
-/* Removes the measurements of a finished run. After an error that a later run may overcome they are kept for
- * --resume. */
+/* Removes the temporary file of scores, unless the run ended with an error after which --resume can continue; then
+ * prints a note with its path, except after an ORGAN_USAGE before all scores were known, whose message has named the
+ * remedy. */
 void organ_experts_remove_scores(const organ_experts_job *job, organ_status status)
 {
-    const bool can_go_on = status == ORGAN_INTERRUPTED || status == ORGAN_IO || status == ORGAN_USAGE;
+    const bool is_resumable = status == ORGAN_INTERRUPTED || status == ORGAN_IO || status == ORGAN_USAGE;
     if (!job->unfinished || job->options->write.dry_run || !organ_ranks_first(job->engine->ranks))
         return;
-    if (!can_go_on)
+    if (!is_resumable)
         unlink(job->unfinished);
     else if ((job->known || status != ORGAN_USAGE) &&
              access(job->unfinished, F_OK) == 0) /* after ORGAN_USAGE the message has already named the remedy */

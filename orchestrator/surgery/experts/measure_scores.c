@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Runs the calibration text: stores the router inputs of a chunk, and scores a layer after all chunks have passed
- * through it.
+ * Runs the calibration text through the model. In each layer the walk captures the router's inputs and logits of a
+ * chunk, runs the experts on them, and scores the layer after all chunks have passed through it.
  *
- * Ranks: each rank runs other chunks of the text; they meet before and after a layer is scored. */
+ * Ranks: each rank runs other chunks of the text. All ranks meet before a layer is scored and after its scores are
+ * stored. */
 #include "orchestrator/surgery/experts/measure_scores.h"
 
 #include "orchestrator/machine/extent.h"
@@ -16,14 +17,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOSS 10000.0 /* estimate: operations of the greedy removal for each pair of experts of a token */
+/* Estimate for dry runs: work of the greedy removal (organ_plan.products) for each token and pair of experts. */
+#define LOSS_WORK 10000.0
 
+/* Least and largest number of tokens that experts run on together. */
 #define MIN_BATCH ((uint64_t)16)
 #define MAX_BATCH ((uint64_t)1024)
 
 /* ---- memory ---- */
 
-/* Returns the number of tokens in the windows that this rank processes. */
+/* Returns the number of tokens in the windows of the held chunks: chunks->first, first + step, ... */
 static uint64_t held_tokens(const organ_calibration_chunks *chunks, unsigned context)
 {
     uint64_t windows = 0;
@@ -32,7 +35,7 @@ static uint64_t held_tokens(const organ_calibration_chunks *chunks, unsigned con
     return windows * context;
 }
 
-/* Returns the number of tokens of rank 0, which no other rank exceeds. */
+/* Returns the largest number of tokens of a rank. Chunks are dealt in turn from rank 0 on, so rank 0 has it. */
 static uint64_t max_tokens(const organ_calibration_run *calib, unsigned context)
 {
     organ_calibration_chunks chunks = *organ_calibration_chunks_of(calib);
@@ -46,54 +49,60 @@ static uint64_t token_product_bytes(const organ_forward_config *c)
     return organ_expert_products_count(c->experts) * sizeof(float);
 }
 
-/* Returns the bytes per token of a batch. `kept`: its products are buffered for the file. */
-static uint64_t batch_token(const organ_expert_measure *m, bool kept)
+/* Returns the bytes that a batch needs for each of its tokens in `outputs`, `norm_indices` (without the loss) and, with
+ * `spills`, `products_buffer`. `spills`: the products go to a scratch file. */
+static uint64_t batch_token_bytes(const organ_expert_measure *m, bool spills)
 {
     const organ_forward_config *const c = m->config;
     const uint64_t row = c->hidden * sizeof(float), scaled = organ_expert_scaled_rows(c) * row;
     if (!m->scores->with_loss)
         return 2 * row + sizeof(size_t);
-    return c->experts * row + scaled + (kept ? token_product_bytes(c) : 0);
+    return c->experts * row + scaled + (spills ? token_product_bytes(c) : 0);
 }
 
-/* Returns the bytes of a worker's buffers, of which the square of experts x experts products is the largest. */
+/* Returns the bytes of the buffers of one worker (organ_expert_worker). */
 static uint64_t measure_worker_bytes(const organ_forward_config *c)
 {
     return ORGAN_PRODUCT_SCRATCH + c->experts * ((uint64_t)c->experts * sizeof(float) + sizeof(float) + sizeof(bool)) +
            token_product_bytes(c) + c->experts_used * (sizeof(organ_choice) + 2 * sizeof(organ_expert_difference));
 }
 
-/* Returns the least bytes for the measurement, without keeping products in memory. */
-static uint64_t min_extra(const organ_expert_measure *m, const organ_calibration_run *calib, bool scratch)
+/* Returns the bytes of all buffers of the measurement and of organ_expert_greedy with the least batch, without the
+ * products of all tokens. `scratch`: the products may go to a scratch file, so the batch needs a buffer for them. */
+static uint64_t min_extra_memory(const organ_expert_measure *m, const organ_calibration_run *calib, bool scratch)
 {
     const organ_forward_config *const c = m->config;
     const organ_calibration_chunks *const chunks = organ_calibration_chunks_of(calib);
     const uint64_t tokens = max_tokens(calib, m->walk.calibration.context),
                    chunk = (uint64_t)chunks->together * m->walk.calibration.context;
+    /* logits, factors and choices */
     const uint64_t of_token =
         (1 + organ_expert_scaled_rows(c)) * c->experts * sizeof(float) + c->experts_used * sizeof(organ_choice);
+    /* normed, norms and powers */
     const uint64_t of_chunk = chunk * (c->hidden * sizeof(float) + (c->experts_used + 1) * sizeof(double));
+    /* rows and owner */
     const uint64_t rows =
         organ_calibration_chunks_count(chunks) * (organ_expert_row_width(m) * sizeof(double) + sizeof(uint32_t));
-    return tokens * of_token + of_chunk + rows + MIN_BATCH * batch_token(m, scratch) +
+    return tokens * of_token + of_chunk + rows + MIN_BATCH * batch_token_bytes(m, scratch) +
            organ_workers_count(m->options.engine->workers) * measure_worker_bytes(c) +
            (m->scores->with_loss ? organ_expert_greedy_memory(c, tokens) : 0);
 }
 
-/* Returns the memory that measuring needs beyond the calibration pass. For the loss, the products of all tokens are
- * held unless a scratch file holds them. */
+/* Callback organ_calibration_work.extra: returns the bytes that the measurement needs in addition to the walk. For the
+ * loss these include the products of all tokens, unless they may go to a scratch file. */
 static uint64_t measure_extra_memory(void *context, const organ_calibration_run *calib, bool scratch)
 {
     organ_expert_measure *const m = context;
     m->config = organ_forward_describe(organ_calibration_run_facts_of(calib)->forward);
     const bool held = m->scores->with_loss && !scratch;
-    return min_extra(m, calib, scratch) +
+    return min_extra_memory(m, calib, scratch) +
            (held ? max_tokens(calib, m->walk.calibration.context) * token_product_bytes(m->config) : 0);
 }
 
 /* ---- router inputs ---- */
 
-/* Copies the normalised inputs and the router's logits of some tokens while the layer runs. */
+/* Callback organ_routed: copies the normalised inputs and the router's logits of tokens [first, first + tokens) of the
+ * current chunk while the layer runs. */
 static organ_status capture_inputs_and_logits(void *context, int32_t layer, size_t first, size_t tokens,
                                               const float *normed, const float *logits, organ_error *error)
 {
@@ -101,37 +110,40 @@ static organ_status capture_inputs_and_logits(void *context, int32_t layer, size
     const size_t hidden = (size_t)m->config->hidden, experts = m->config->experts;
     (void)layer;
     memcpy(m->normed + first * hidden, normed, tokens * hidden * sizeof *normed);
-    memcpy(m->logits + (m->next + first) * experts, logits, tokens * experts * sizeof *logits);
+    memcpy(m->logits + (m->chunk_begin + first) * experts, logits, tokens * experts * sizeof *logits);
     return error->status;
 }
 
-/* Begins a layer: the router's inputs and logits are captured unless the scores are already known. */
+/* Callback organ_calibration_work.enter: begins a layer. The router's inputs and logits are captured unless the scores
+ * of the layer are already known. */
 static organ_status enter_measured_layer(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_expert_measure *const m = context;
-    m->open = !m->scores->of[layer->number].known;
-    m->next = 0;
+    m->measuring = !m->scores->of[layer->number].known;
+    m->chunk_begin = 0;
     m->router = organ_layer_router(layer->loaded);
-    organ_layer_tap_router(layer->loaded, m, m->open ? capture_inputs_and_logits : NULL);
+    organ_layer_tap_router(layer->loaded, m, m->measuring ? capture_inputs_and_logits : NULL);
     return error->status;
 }
 
-/* Computes the outputs of the experts for a chunk of tokens, and advances the progress. */
+/* Callback organ_calibration_work.chunk_done: measures the experts of the layer on the captured inputs of a chunk
+ * unless their scores are known, and advances the progress. */
 static organ_status measure_chunk(void *context, const organ_calibration_layer *layer, size_t chunk, organ_error *error)
 {
     organ_expert_measure *const m = context;
     const size_t tokens =
         organ_calibration_chunk_windows(organ_calibration_chunks_of(m->calib), chunk) * m->walk.calibration.context;
-    if (m->open && organ_expert_outputs_take(m, layer, tokens, error) != ORGAN_OK)
+    if (m->measuring && organ_expert_outputs_take(m, layer, tokens, error) != ORGAN_OK)
         return error->status;
-    m->next += tokens;
+    m->chunk_begin += tokens;
     organ_progress_advance(m->options.progress, tokens * m->config->hidden * sizeof(float), NULL, NULL);
     return error->status;
 }
 
 /* ---- a layer ---- */
 
-/* Computes the scores of a layer from the sums of all ranks, and with the loss the order of removal. */
+/* Adds the rows of all ranks into `sums` (organ_expert_row_width() numbers) and computes the scores of layer `number`
+ * from them; with the loss also the order of removal. */
 static organ_status measure_finish(organ_expert_measure *m, int32_t number, double *sums, organ_error *error)
 {
     organ_expert_layer *const layer = &m->scores->of[number];
@@ -150,11 +162,12 @@ static organ_status measure_finish(organ_expert_measure *m, int32_t number, doub
     return ORGAN_OK;
 }
 
-/* Sums the rows of all ranks, computes the layer's scores and stores them. */
+/* Callback organ_calibration_work.leave: computes the scores of a layer after all chunks have passed through it, and
+ * writes the scores of all layers to m->file. */
 static organ_status finish_measured_layer(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_expert_measure *const m = context;
-    if (!m->open)
+    if (!m->measuring)
         return ORGAN_OK;
     double *const sums = calloc(organ_expert_row_width(m), sizeof *sums);
     if (!sums)
@@ -201,30 +214,33 @@ static bool allocate_workers(organ_expert_measure *m)
     return allocated;
 }
 
-/* Allocates the buffers of the measurement, and assigns chunks to ranks in turn; false if out of memory. */
+/* Allocates the buffers of the measurement. Sets m->owner to the rank of each chunk, which the walk deals in turn.
+ * Returns false if out of memory. */
 static bool measure_allocate(organ_expert_measure *m)
 {
     const size_t hidden = (size_t)m->config->hidden, experts = m->config->experts, used = m->config->experts_used;
     const bool loss = m->scores->with_loss;
     m->normed = organ_floats(m->chunk_tokens, hidden);
     m->logits = organ_floats(m->tokens + 1, experts);
-    m->dense = calloc(m->tokens + 1, used * sizeof *m->dense);
+    m->choices = calloc(m->tokens + 1, used * sizeof *m->choices);
     m->norms = calloc(m->chunk_tokens, used * sizeof *m->norms);
     m->powers = calloc(m->chunk_tokens, sizeof *m->powers);
-    m->places = calloc(m->batch, sizeof *m->places);
+    m->norm_indices = calloc(m->batch, sizeof *m->norm_indices);
     m->outputs = organ_floats(m->batch * (loss ? experts + organ_expert_scaled_rows(m->config) : 2), hidden);
     m->factors = m->config->router.into_inputs ? organ_floats(m->tokens + 1, experts) : NULL;
-    m->made = loss ? organ_floats(m->products.all ? 1 : m->batch, organ_expert_products_count(experts)) : NULL;
+    m->products_buffer =
+        loss ? organ_floats(m->products.all ? 1 : m->batch, organ_expert_products_count(experts)) : NULL;
     m->rows = calloc(m->chunks * organ_expert_row_width(m), sizeof *m->rows);
     m->owner = calloc(m->chunks, sizeof *m->owner);
     for (size_t c = 0; c < m->chunks && m->owner; c++)
         m->owner[c] = (uint32_t)(c % organ_ranks_count(m->options.engine->ranks));
-    return m->normed && m->logits && (m->factors || !m->config->router.into_inputs) && m->dense && m->norms &&
-           m->powers && m->places && m->outputs && (m->made || !loss) && m->rows && m->owner && allocate_workers(m);
+    return m->normed && m->logits && (m->factors || !m->config->router.into_inputs) && m->choices && m->norms &&
+           m->powers && m->norm_indices && m->outputs && (m->products_buffer || !loss) && m->rows && m->owner &&
+           allocate_workers(m);
 }
 
-/* Divides the memory that the walk leaves: first for all products if they fit, then for as many tokens per batch as
- * fit. */
+/* Divides the memory that the walk leaves. With --scratch, the products of all tokens stay in memory if they fit, else
+ * they go to the scratch file. The rest is used for a batch larger than MIN_BATCH. Then allocates all buffers. */
 static organ_status measure_share_memory(organ_expert_measure *m, organ_error *error)
 {
     const organ_calibration_chunks *const chunks = organ_calibration_chunks_of(m->calib);
@@ -234,8 +250,10 @@ static organ_status measure_share_memory(organ_expert_measure *m, organ_error *e
     m->chunks = organ_calibration_chunks_count(chunks);
     const uint64_t products = m->tokens * token_product_bytes(m->config);
     const bool spills = m->options.calibration.scratch && m->scores->with_loss && products > spare;
+    /* Without --scratch, `spare` already excludes the products: measure_extra_memory has counted them. */
     spare -= m->options.calibration.scratch && m->scores->with_loss && !spills ? products : 0;
-    const uint64_t more = spare / batch_token(m, spills), batch = MIN_BATCH + (more < MAX_BATCH ? more : MAX_BATCH);
+    const uint64_t more = spare / batch_token_bytes(m, spills),
+                   batch = MIN_BATCH + (more < MAX_BATCH ? more : MAX_BATCH);
     m->batch = (size_t)(batch < MAX_BATCH ? batch : MAX_BATCH);
     m->batch = organ_min(m->batch, m->chunk_tokens);
     if (m->scores->with_loss &&
@@ -247,8 +265,8 @@ static organ_status measure_share_memory(organ_expert_measure *m, organ_error *e
                                                   m->config->experts, m->tokens);
 }
 
-/* Opens a calibration walk over the unchanged model that measures the experts of each layer. On error the caller still
- * closes *measure. */
+/* Opens a calibration walk over the unchanged model, whose callbacks measure the experts of each layer with unknown
+ * scores. Buffers are allocated later, by organ_expert_measure_run. On error the caller still closes *measure. */
 organ_status organ_expert_measure_open(const organ_expert_measure_options *o, organ_expert_scores *scores,
                                        organ_expert_measure **measure, organ_error *error)
 {
@@ -290,8 +308,8 @@ void organ_expert_measure_close(organ_expert_measure *m)
         const organ_expert_worker *const w = &m->workers[k];
         ORGAN_FREE_ARRAYS(w->square, w->products, w->values, w->kept, w->chosen, w->differences, w->scratch);
     }
-    ORGAN_FREE_ARRAYS(m->workers, m->normed, m->logits, m->dense, m->norms, m->places, m->powers, m->outputs, m->made,
-                      m->rows, m->owner, m->factors);
+    ORGAN_FREE_ARRAYS(m->workers, m->normed, m->logits, m->choices, m->norms, m->norm_indices, m->powers, m->outputs,
+                      m->products_buffer, m->rows, m->owner, m->factors);
     organ_expert_products_close(&m->products);
     organ_calibration_run_close(m->calib);
     json_decref(m->identity);
@@ -300,8 +318,10 @@ void organ_expert_measure_close(organ_expert_measure *m)
 
 const json_t *organ_expert_measure_identity(const organ_expert_measure *m) { return m->identity; }
 
-/* Adds the work to the plan: in addition to the walk the outputs of a token's experts are computed a second time; for
- * the loss those of all experts. */
+/* Adds the work of the measurement to the plan of a dry run. For each token and mixture layer, the measurement runs the
+ * experts of the token again after the walk has run them. For the loss it runs all experts instead, computes the inner
+ * products of their outputs, and removes experts. An expert has three matrices of hidden x expert_intermediate, with
+ * two operations per weight: hence the factor 6. */
 void organ_expert_measure_estimate(const organ_expert_measure *m, organ_plan *plan)
 {
     const organ_forward_config *const c = m->config;
@@ -311,12 +331,12 @@ void organ_expert_measure_estimate(const organ_expert_measure *m, organ_plan *pl
     for (size_t l = 0; l < m->scores->layers; l++)
         if (!m->scores->of[l].dense)
             plan->products +=
-                tokens * (m->scores->with_loss ? c->experts * expert + outputs + LOSS * c->experts * c->experts
+                tokens * (m->scores->with_loss ? c->experts * expert + outputs + LOSS_WORK * c->experts * c->experts
                                                : c->experts_used * expert);
     organ_calibration_run_estimate(m->calib, &(organ_plan_solve){0}, plan);
 }
 
-/* Returns the memory that the measurement needs, and its largest parts. */
+/* Returns the smallest sufficient --memory and its largest parts, for the report of a dry run. */
 json_t *organ_expert_measure_needs(const organ_expert_measure *m)
 {
     const uint64_t tokens = max_tokens(m->calib, m->walk.calibration.context),
@@ -331,7 +351,8 @@ json_t *organ_expert_measure_needs(const organ_expert_measure *m)
 
 /* ---- the run ---- */
 
-/* Measures the layers whose scores are unknown; does nothing if all mixtures are known. */
+/* Measures the layers whose scores are unknown, and writes the scores to `file` after each. Does nothing if those of
+ * all mixture layers are known. */
 organ_status organ_expert_measure_run(organ_expert_measure *m, const char *file, organ_error *error)
 {
     size_t known = 0, mixtures = 0;

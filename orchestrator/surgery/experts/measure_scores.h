@@ -22,21 +22,22 @@ typedef struct organ_expert_measure_options {
 
 typedef struct organ_expert_measure organ_expert_measure;
 
-/* Reads the text and reserves the memory for measuring the unknown layers of `scores`, which the caller has opened.
- * Call organ_expert_measure_close even after an error. Errors are those of organ_calibration_run_open, and ORGAN_USAGE
- * for a router whose factors multiply the inputs of experts. */
+/* Reads the text and checks that --memory suffices to measure the unknown layers of `scores`, which the caller has
+ * opened with organ_expert_scores_open. Sets scores->tokens and scores->calibration. Call organ_expert_measure_close
+ * even after an error. Errors are those of organ_calibration_run_check and organ_calibration_run_open. */
 organ_status organ_expert_measure_open(const organ_expert_measure_options *options, organ_expert_scores *scores,
                                        organ_expert_measure **measure, organ_error *error);
 void organ_expert_measure_close(organ_expert_measure *measure); /* NULL is allowed */
 
-/* Returns the identity of the scores (model, text, windows) for organ_expert_scores_read and
- * organ_expert_scores_json. */
+/* Returns the identity of the scores (definition, model, text, windows) for organ_expert_scores_read and
+ * organ_expert_scores_json. The measurement owns it. */
 const json_t *organ_expert_measure_identity(const organ_expert_measure *measure);
 
 /* Adds the memory and the work of the measurement to `plan`. */
 void organ_expert_measure_estimate(const organ_expert_measure *measure, organ_plan *plan);
 /* Returns {"memory_enough", "states_bytes", "products_bytes", "products_in_scratch"}: the smallest --memory that
- * suffices, and its largest parts apart from the layer itself. NULL if an allocation failed. */
+ * suffices, the bytes of hidden states, the bytes of experts' inner products (0 without the loss), and whether these
+ * products go to the scratch file. NULL if an allocation failed. */
 json_t *organ_expert_measure_needs(const organ_expert_measure *measure);
 
 /* Measures the layers that `scores` lacks. After each layer rank 0 writes all scores to `file` (NULL: no file is

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Computes the outputs of experts for the tokens of a chunk: norms of the experts that the router chose and, for
- * the loss, inner products of the outputs of all experts. */
+ * Runs experts on the tokens of a chunk and computes the norms of the outputs of the experts that the router chose; for
+ * the loss also the inner products of the outputs of all experts. */
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/algebra/algebra.h"
@@ -9,19 +9,20 @@
 #include <math.h>
 #include <string.h>
 
-/* A batch of tokens of a chunk. */
+/* The work on the current chunk, batch by batch. */
 typedef struct outputs_job {
     organ_expert_measure *measure;
     const organ_calibration_layer *layer;
     size_t first, count; /* tokens [first, first + count) of the chunk are computed together */
 } outputs_job;
 
-/* Returns the experts chosen for a token of the current chunk. */
+/* Returns the `used` experts that the router chose for token `token` of the current chunk. */
 static const organ_choice *choices_of_token(const organ_expert_measure *m, size_t token)
 {
-    return m->dense + (m->next + token) * m->config->experts_used;
+    return m->choices + (m->chunk_begin + token) * m->config->experts_used;
 }
 
+/* Returns the Euclidean norm of an expert's output for one token. */
 static double output_norm(const organ_expert_measure *m, const float *output)
 {
     return sqrt(organ_dot(output, output, (size_t)m->config->hidden));
@@ -29,8 +30,8 @@ static double output_norm(const organ_expert_measure *m, const float *output)
 
 /* ---- the choice of each token ---- */
 
-/* Chooses a token's experts among the kept ones. If router weights multiply the inputs (m->factors), the outputs have
- * the weight 1. */
+/* Chooses the experts of a token among the kept ones (NULL: all) from its logits. If router factors multiply the inputs
+ * of experts (m->factors), the weights of their outputs are 1. `scratch` has one number for each expert. */
 void organ_expert_route(const organ_expert_measure *m, const bool *kept, const float *logits, float *scratch,
                         organ_choice *chosen)
 {
@@ -39,21 +40,22 @@ void organ_expert_route(const organ_expert_measure *m, const bool *kept, const f
         chosen[k].weight = 1;
 }
 
-/* Routes a token among all experts and stores its choices. */
+/* Task for token t of the chunk: routes it among all experts and stores the choice in m->choices; with
+ * router.into_inputs also stores the factors of the experts' inputs. */
 static void route_token(void *context, size_t t, size_t worker)
 {
     organ_expert_measure *const m = context;
     const organ_forward_config *const c = m->config;
-    const size_t token = m->next + t;
+    const size_t token = m->chunk_begin + t;
     organ_expert_route(m, NULL, m->logits + token * c->experts, m->workers[worker].values,
-                       m->dense + token * c->experts_used);
+                       m->choices + token * c->experts_used);
     if (m->factors)
         organ_forward_input_factors(&m->router, m->logits + token * c->experts, m->factors + token * c->experts);
 }
 
 /* ---- all experts on every token ---- */
 
-/* Packs the upper triangle of an n x n matrix row by row. */
+/* Copies the upper triangle of the n x n matrix `square` to `to`, row after row. */
 static void pack_upper(const float *square, size_t n, float *to)
 {
     for (size_t i = 0; i < n; i++) {
@@ -62,9 +64,10 @@ static void pack_upper(const float *square, size_t n, float *to)
     }
 }
 
-/* Computes for a token the products of all pairs of experts' outputs, from which the error of any choice of experts
- * follows, and the norms of the chosen ones. */
-static void sum_token_outputs(void *context, size_t index, size_t worker)
+/* Task for token `index` of the batch: computes the inner products of the outputs of all experts, from which the error
+ * of any choice of experts follows; the norms of the chosen experts' outputs; and the squared norm of their weighted
+ * sum. */
+static void multiply_token_outputs(void *context, size_t index, size_t worker)
 {
     const outputs_job *const j = context;
     organ_expert_measure *const m = j->measure;
@@ -74,26 +77,28 @@ static void sum_token_outputs(void *context, size_t index, size_t worker)
     const organ_factor outputs = organ_by_rows(m->outputs + index * hidden, j->count * hidden);
     const organ_product product = {
         .m = experts, .n = experts, .k = hidden, .a = outputs, .b = outputs, .c = w->square, .c_stride = experts};
-    float *const kept =
-        organ_expert_products_place(&m->products, m->next + t, m->made + index * organ_expert_products_count(experts));
+    float *const packed = organ_expert_products_place(
+        &m->products, m->chunk_begin + t, m->products_buffer + index * organ_expert_products_count(experts));
     const organ_choice *const chosen = choices_of_token(m, t);
     m->options.engine->kernels->product(&product, w->scratch);
-    pack_upper(w->square, experts, kept);
+    pack_upper(w->square, experts, packed);
     for (size_t k = 0; k < used; k++)
         m->norms[t * used + k] = output_norm(m, m->outputs + (chosen[k].expert * j->count + index) * hidden);
-    m->powers[t] = organ_expert_products_apart(kept, experts, chosen, NULL, (unsigned)used, w->differences);
+    m->powers[t] = organ_expert_products_apart(packed, experts, chosen, NULL, (unsigned)used, w->differences);
 }
 
-/* Copies the input of a token to `to`, times the expert's factor if router.into_inputs. */
+/* Copies the input of token `token` of the chunk to `to` (hidden values), multiplied by the router's factor for the
+ * expert if router.into_inputs. */
 static void scale_input(const organ_expert_measure *m, unsigned expert, size_t token, float *to)
 {
     const size_t hidden = (size_t)m->config->hidden;
-    const float factor = m->factors ? m->factors[(m->next + token) * m->config->experts + expert] : 1;
+    const float factor = m->factors ? m->factors[(m->chunk_begin + token) * m->config->experts + expert] : 1;
     for (size_t x = 0; x < hidden; x++)
         to[x] = m->normed[token * hidden + x] * factor;
 }
 
-/* Returns the inputs of an expert for the tokens of the batch; scaled ones are in a buffer after the outputs. */
+/* Returns the inputs of an expert for the tokens of the batch (count x hidden): the captured inputs, or, if router
+ * factors multiply them, scaled copies in the buffer after the outputs of all experts. */
 static const float *inputs_of(const outputs_job *j, unsigned expert)
 {
     const organ_expert_measure *const m = j->measure;
@@ -104,8 +109,8 @@ static const float *inputs_of(const outputs_job *j, unsigned expert)
     return m->factors ? scaled : m->normed + j->first * hidden;
 }
 
-/* Runs all experts on all tokens, in batches: the loss needs the output of an expert also for tokens that it might
- * get. */
+/* Runs all experts on all `tokens` tokens of the chunk, batch by batch, and stores the inner products. The loss needs
+ * an expert's output also for tokens that are rerouted to it when other experts are removed. */
 static organ_status run_all_experts(outputs_job *j, size_t tokens, organ_error *error)
 {
     organ_expert_measure *const m = j->measure;
@@ -118,18 +123,19 @@ static organ_status run_all_experts(outputs_job *j, size_t tokens, organ_error *
                                m->outputs + e * j->count * hidden, error);
         if (error->status)
             return error->status;
-        organ_share(m->options.engine, NULL, j->count, sum_token_outputs, j);
-        organ_expert_products_keep(&m->products, m->next + j->first, j->count, m->made, error);
+        organ_share(m->options.engine, NULL, j->count, multiply_token_outputs, j);
+        organ_expert_products_keep(&m->products, m->chunk_begin + j->first, j->count, m->products_buffer, error);
     }
     return error->status;
 }
 
 /* ---- each expert on its tokens ---- */
 
-/* Collects the next tokens from *t on that expert `e` works on, at most a batch: their rows go to `x`, the indices of
- * their norms to `places`. Returns their number. */
+/* Collects tokens of the chunk, from *t on, that the router sent to expert `e`, at most a batch: copies their inputs to
+ * `x` (rows of `hidden` values) and the indices of their norms in m->norms to `norm_indices`. Returns the number of
+ * collected tokens and sets *t to the first token that was not examined; `tokens` ends the chunk. */
 static size_t outputs_gather(const organ_expert_measure *m, unsigned e, size_t tokens, size_t *t, float *x,
-                             size_t *places)
+                             size_t *norm_indices)
 {
     const size_t used = m->config->experts_used, hidden = (size_t)m->config->hidden;
     size_t count = 0;
@@ -138,7 +144,7 @@ static size_t outputs_gather(const organ_expert_measure *m, unsigned e, size_t t
         for (size_t k = 0; k < used; k++)
             if (chosen[k].expert == e) {
                 scale_input(m, e, *t, x + count * hidden);
-                places[count++] = *t * used + k;
+                norm_indices[count++] = *t * used + k;
             }
     }
     return count;
@@ -153,12 +159,12 @@ static organ_status run_routed_experts(outputs_job *j, size_t tokens, organ_erro
     float *const x = m->outputs, *const y = x + m->batch * hidden;
     for (unsigned e = 0; e < m->config->experts; e++)
         for (size_t t = 0; t < tokens;) {
-            const size_t count = outputs_gather(m, e, tokens, &t, x, m->places);
+            const size_t count = outputs_gather(m, e, tokens, &t, x, m->norm_indices);
             if (count && organ_layer_expert(organ_calibration_run_facts_of(m->calib)->forward, j->layer->loaded, e, x,
                                             count, NULL, y, error))
                 return error->status;
             for (size_t k = 0; k < count; k++)
-                m->norms[m->places[k]] = output_norm(m, y + k * hidden);
+                m->norms[m->norm_indices[k]] = output_norm(m, y + k * hidden);
         }
     memset(m->powers, 0, tokens * sizeof *m->powers);
     return ORGAN_OK;
@@ -166,11 +172,12 @@ static organ_status run_routed_experts(outputs_job *j, size_t tokens, organ_erro
 
 /* ---- the sums of the chunk ---- */
 
-/* Adds gate times norm, and the number of tokens, of each expert to the row of this chunk. */
-static organ_status add_up(organ_expert_measure *m, int32_t layer, size_t tokens, organ_error *error)
+/* Fills the row of this chunk: for each expert the sum over its tokens of router weight times output norm, and the
+ * number of its tokens; last the sum of the tokens' powers. Returns ORGAN_BAD_INPUT if a value is not finite. */
+static organ_status add_scores_to_row(organ_expert_measure *m, int32_t layer, size_t tokens, organ_error *error)
 {
     const size_t experts = m->config->experts, used = m->config->experts_used;
-    double *const row = organ_expert_row_of(m, m->next);
+    double *const row = organ_expert_row_of(m, m->chunk_begin);
     memset(row, 0, organ_expert_row_width(m) * sizeof *row);
     for (size_t t = 0; t < tokens; t++) {
         const organ_choice *const chosen = choices_of_token(m, t);
@@ -188,7 +195,8 @@ static organ_status add_up(organ_expert_measure *m, int32_t layer, size_t tokens
     return ORGAN_OK;
 }
 
-/* Routes the tokens of a chunk, runs all experts (score loss) or the routed ones, and adds their scores. */
+/* Measures a chunk of `tokens` tokens: routes them, runs all experts (score loss) or the chosen ones, and fills the row
+ * of the chunk. */
 organ_status organ_expert_outputs_take(organ_expert_measure *m, const organ_calibration_layer *layer, size_t tokens,
                                        organ_error *error)
 {
@@ -196,5 +204,5 @@ organ_status organ_expert_outputs_take(organ_expert_measure *m, const organ_cali
     organ_share(m->options.engine, NULL, tokens, route_token, m);
     if ((m->scores->with_loss ? run_all_experts : run_routed_experts)(&j, tokens, error) != ORGAN_OK)
         return error->status;
-    return add_up(m, layer->number, tokens, error);
+    return add_scores_to_row(m, layer->number, tokens, error);
 }

@@ -7,13 +7,16 @@
 #include <errno.h>
 #include <stdlib.h>
 
+/* Returns the number of products of a token: pairs i <= j of experts. */
 size_t organ_expert_products_count(size_t experts) { return experts * (experts + 1) / 2; }
 
+/* Returns the bytes of the products of one token. */
 static size_t token_bytes(const organ_expert_products *p)
 {
     return organ_expert_products_count(p->experts) * sizeof(float);
 }
 
+/* Reserves room for the products of `tokens` tokens, in memory, or in a file in the directory `scratch`. */
 organ_status organ_expert_products_open(size_t experts, size_t tokens, const char *scratch, organ_expert_products *p,
                                         organ_error *error)
 {
@@ -33,11 +36,13 @@ void organ_expert_products_close(organ_expert_products *p)
     *p = (organ_expert_products){0};
 }
 
+/* Returns where the products of tokens from `token` on are to be written: their place in memory, or `scratch`. */
 float *organ_expert_products_place(const organ_expert_products *p, size_t token, float *scratch)
 {
     return p->all ? p->all + token * organ_expert_products_count(p->experts) : scratch;
 }
 
+/* Writes the products of `count` tokens from `scratch` to the file; does nothing if products are in memory. */
 organ_status organ_expert_products_keep(organ_expert_products *p, size_t token, size_t count, const float *scratch,
                                         organ_error *error)
 {
@@ -46,6 +51,7 @@ organ_status organ_expert_products_keep(organ_expert_products *p, size_t token, 
                : organ_direct_write(&p->file, scratch, count * token_bytes(p), (uint64_t)token * token_bytes(p), error);
 }
 
+/* Returns the products of a token, from memory or read from the file into `scratch`; NULL if reading fails. */
 const float *organ_expert_products_of(const organ_expert_products *p, size_t token, float *scratch, organ_error *error)
 {
     if (p->all)
@@ -57,8 +63,9 @@ const float *organ_expert_products_of(const organ_expert_products *p, size_t tok
 
 /* ---- squares ---- */
 
-/* Writes the nonzero differences a - b, sorted by expert number, to `list`, which has room for both. Returns their
- * number. */
+/* Writes to `list`, for each expert in choice `a` or `b`, its weight in `a` minus its weight in `b`, sorted by expert;
+ * omits differences of 0. `b` NULL: all weights in `b` are 0. `list` has room for 2 * used entries. Returns the number
+ * of entries. */
 static size_t subtract_choices(const organ_choice *a, const organ_choice *b, unsigned used,
                                organ_expert_difference *list)
 {
@@ -74,21 +81,21 @@ static size_t subtract_choices(const organ_choice *a, const organ_choice *b, uns
     return count;
 }
 
-/* Returns ||sum_e d_e y_e||^2, the squared distance of a token's outputs for two choices of experts, where d_e is the
- * difference of expert e's weights in both and y_e its output. `products` has the upper triangle of y_e . y_j, row
- * after row. */
+/* Returns the squared distance between a token's outputs for two choices of experts. With d_e, the difference of expert
+ * e's weights in both choices, it is sum_e sum_j d_e d_j f_e . f_j. Only the products with j >= e are stored, so those
+ * with j > e count twice. */
 double organ_expert_products_apart(const float *products, size_t experts, const organ_choice *a, const organ_choice *b,
-                                   unsigned used, organ_expert_difference *list)
+                                   unsigned used, organ_expert_difference *room)
 {
-    const size_t count = subtract_choices(a, b, used, list);
+    const size_t count = subtract_choices(a, b, used, room);
     double sum = 0;
     for (size_t i = 0; i < count; i++) {
-        const size_t e = list[i].expert;
+        const size_t e = room[i].expert;
         const float *const row = products + e * experts - e * (e + 1) / 2; /* row[j]: product with expert j >= e */
-        double with = list[i].weight * (double)row[e];
+        double with = room[i].weight * (double)row[e];
         for (size_t j = i + 1; j < count; j++)
-            with += 2 * list[j].weight * (double)row[list[j].expert];
-        sum += list[i].weight * with;
+            with += 2 * room[j].weight * (double)row[room[j].expert];
+        sum += room[i].weight * with;
     }
     return sum < 0 ? 0 : sum; /* rounding may make a sum of zero slightly negative */
 }

@@ -7,8 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Names of scores, indexed by organ_expert_score. */
 static const char *const names[] = {"loss", "reap", "sum", "frequency"};
 
+/* Sets *score to the score with this name; returns ORGAN_USAGE for other names. */
 organ_status organ_expert_score_named(const char *name, organ_expert_score *score, organ_error *error)
 {
     for (size_t k = 0; k < sizeof names / sizeof *names; k++)
@@ -21,7 +23,8 @@ organ_status organ_expert_score_named(const char *name, organ_expert_score *scor
 
 const char *organ_expert_score_name(organ_expert_score score) { return names[score]; }
 
-/* Allocates the scores of each layer, one value per expert. After a failure the caller releases them too. */
+/* Allocates the arrays of each layer, with one entry per expert. Returns false if out of memory; the caller then still
+ * releases `s`. */
 static bool allocate_scores(organ_expert_scores *s)
 {
     const size_t experts = s->experts;
@@ -78,7 +81,7 @@ void organ_expert_scores_release(organ_expert_scores *s)
 
 /* ---- the choice ---- */
 
-/* Returns the score of expert a minus that of expert b. */
+/* Returns the score of expert a minus that of expert b, for scores other than ORGAN_EXPERT_LOSS. */
 static double scores_difference(const organ_expert_layer *layer, organ_expert_score score, uint32_t a, uint32_t b)
 {
     if (score == ORGAN_EXPERT_REAP)
@@ -95,7 +98,8 @@ static bool is_removed_before(const organ_expert_layer *layer, organ_expert_scor
     return x < 0 || (x == 0 && a > b);
 }
 
-/* Returns whether the expert is among the first `count` experts of its layer that the order of the score removes. */
+/* Returns whether `expert` is among the first `count` experts that the score removes from the layer. Except for the
+ * loss, whose order is stored, each router group loses its count / groups experts with the smallest scores. */
 static bool is_removed_within(const organ_expert_scores *s, const organ_expert_layer *layer, organ_expert_score score,
                               uint32_t count, uint32_t expert)
 {
@@ -112,6 +116,7 @@ static bool is_removed_within(const organ_expert_scores *s, const organ_expert_l
     return before < count / s->groups;
 }
 
+/* Writes the numbers of the `keep` experts of a layer that the score keeps to `kept`, ascending. */
 void organ_expert_scores_choose(const organ_expert_scores *s, size_t layer, organ_expert_score score, uint32_t keep,
                                 uint32_t *kept)
 {
@@ -135,8 +140,9 @@ static double scores_step(const organ_expert_scores *s, size_t layer, uint32_t k
     return organ_expert_scores_missed(s, layer, keep - s->groups) - organ_expert_scores_missed(s, layer, keep);
 }
 
-/* Divides a budget of experts over the layers: starts with all experts and removes a group at a time from the layer in
- * which that costs least, until the budget or the minimum of each layer is reached. */
+/* Writes to keep[l] how many experts layer l keeps if all layers keep `budget` together: starts with all experts and
+ * removes one expert of each group at a time from the layer whose relative error grows least, until the budget or the
+ * minimum of each layer is reached. */
 void organ_expert_scores_divide(const organ_expert_scores *s, uint64_t budget, uint32_t *keep)
 {
     uint64_t all = 0;

@@ -8,12 +8,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MAX_SCORE 1e300
+#define MAX_SCORE 1e300 /* largest score that the reader accepts */
 
-/* The arrays of a layer in the order of the file. Those from ORDER on exist only if the loss was measured. */
+/* Indices of a layer's arrays, in the order of the file. Arrays from index ORDER on are null in the file unless the
+ * loss was measured. */
 enum { FREQUENCY, SUM, REAP, ORDER, REMOVED = ORDER, LOSS, COLUMNS };
 
-/* Describes the columns of layer l for reading and writing: name, type, count, array, largest value. */
+/* Describes the arrays of layer `l` for reading and writing: name, type, number of entries, array, largest value. */
 static void scores_file_columns(const organ_expert_scores *s, size_t l, organ_cache_numbers columns[COLUMNS])
 {
     const organ_expert_layer *const layer = &s->of[l];
@@ -45,6 +46,7 @@ static json_t *scores_file_layer_json(const void *context, size_t l)
     return row;
 }
 
+/* Returns the members of the document after its identity. */
 static json_t *scores_file_body(const organ_expert_scores *s)
 {
     return ORGAN_OBJECT(SET_FLAG("loss", s->with_loss), SET_HELD("calibration", s->calibration),
@@ -52,17 +54,20 @@ static json_t *scores_file_body(const organ_expert_scores *s)
                         SET("layers", organ_json_rows(s->layers, scores_file_layer_json, s)));
 }
 
+/* Returns the cache file at `path` (NULL: only the document is made) with this identity. */
 static organ_cache scores_file_cache(const char *path, const json_t *identity)
 {
     return (organ_cache){.path = path, .schema = ORGAN_EXPERT_SCORES_SCHEMA, .identity = identity};
 }
 
+/* Returns the document of the scores for a report, for the caller to release. */
 json_t *organ_expert_scores_json(const organ_expert_scores *s, const json_t *identity)
 {
     const organ_cache cache = scores_file_cache(NULL, identity);
     return organ_cache_document(&cache, scores_file_body(s));
 }
 
+/* Writes the document of the scores to the file `path`, on the first rank only. */
 organ_status organ_expert_scores_write(const organ_expert_scores *s, const json_t *identity, const char *path,
                                        const organ_ranks *ranks, organ_error *error)
 {
@@ -73,6 +78,7 @@ organ_status organ_expert_scores_write(const organ_expert_scores *s, const json_
 
 /* ---- reading ---- */
 
+/* Reads member "power" of row `l`. Returns ORGAN_BAD_INPUT unless it is a finite number of at least 0. */
 static organ_status scores_file_read_power(organ_expert_layer *layer, const json_t *json, size_t l, const char *path,
                                            organ_error *error)
 {
@@ -95,7 +101,8 @@ static organ_status check_removed(const organ_expert_layer *layer, size_t count,
     return ORGAN_OK;
 }
 
-/* Reads the scores of layer l. A null entry is a layer that was not measured. */
+/* Reads row `json` of layer `l` and sets its `known`. A null row is a layer that was not measured. Returns
+ * ORGAN_BAD_INPUT if the row is malformed. */
 static organ_status scores_file_read_layer(organ_expert_scores *s, const json_t *json, size_t l, const char *path,
                                            organ_error *error)
 {
@@ -118,7 +125,7 @@ static organ_status scores_file_read_layer(organ_expert_scores *s, const json_t 
     return ORGAN_OK;
 }
 
-/* Returns whether the document lacks the scores of a layer, so that its measurement has not finished. */
+/* Returns whether a row of the document is null, so that its measurement was interrupted. */
 static bool has_missing_layers(const json_t *document)
 {
     size_t l;
@@ -127,31 +134,31 @@ static bool has_missing_layers(const json_t *document)
     return false;
 }
 
-/* Compares the identities. If an unfinished file has scores of other windows of the same text, the message also names
- * the options that continue it. */
-static organ_status check_identity(organ_cache cache, const json_t *document, const char *written_again,
-                                   organ_error *error)
+/* Returns ORGAN_USAGE if the identity of the document is not cache.identity. If the file belongs to an interrupted
+ * measurement with another --samples or --context, the message also names the values that continue it. */
+static organ_status check_identity(organ_cache cache, const json_t *document, const char *advice, organ_error *error)
 {
     char remedy[300];
     organ_cache_difference d;
     const json_t *const samples = json_object_get(document, "samples"), *const context =
                                                                             json_object_get(document, "context");
     cache.content = "scores of a different run";
-    cache.remedy = written_again;
+    cache.remedy = advice;
     if (organ_cache_differs(document, cache.identity, &d) &&
         (strcmp(d.key, "samples") == 0 || strcmp(d.key, "context") == 0) && json_is_integer(samples) &&
         json_is_integer(context) && has_missing_layers(document)) {
         snprintf(remedy, sizeof remedy, "--samples %lld --context %lld continue it; %s",
-                 (long long)json_integer_value(samples), (long long)json_integer_value(context), written_again);
+                 (long long)json_integer_value(samples), (long long)json_integer_value(context), advice);
         cache.content = "scores of a different run, which is unfinished";
         cache.remedy = remedy;
     }
     return organ_cache_belongs(&cache, document, error);
 }
 
-/* Checks the identity of the document, and that it has the loss and the layers that this run needs. */
+/* Checks that the document has the identity of this run and its numbers of experts, losses if they are needed
+ * (ORGAN_USAGE if not), and a row for each layer (ORGAN_BAD_INPUT if not). */
 static organ_status scores_file_check(const organ_expert_scores *s, organ_cache cache, const json_t *document,
-                                      const char *written_again, organ_error *error)
+                                      const char *advice, organ_error *error)
 {
     json_t *const expected =
         organ_json_joined(json_copy((json_t *)cache.identity),
@@ -160,17 +167,18 @@ static organ_status scores_file_check(const organ_expert_scores *s, organ_cache 
     if (!expected)
         return organ_fail_memory(error, cache.path);
     cache.identity = expected;
-    check_identity(cache, document, written_again, error);
+    check_identity(cache, document, advice, error);
     json_decref(expected);
     if (!error->status && s->with_loss && !json_is_true(json_object_get(document, "loss")))
         organ_fail(error, ORGAN_USAGE, "%s: was measured without the loss, which --score loss needs; %s", cache.path,
-                   written_again);
+                   advice);
     if (!error->status && layers != s->layers)
         organ_fail(error, ORGAN_BAD_INPUT, "%s: has %zu layers, but the model has %zu", cache.path, layers, s->layers);
     return error->status;
 }
 
-/* Reads the layers, the number of tokens and the calibration of a scores file. */
+/* Reads the layers and the number of tokens, and also the description of the calibration text unless a measurement has
+ * set it. */
 static organ_status scores_file_read_document(organ_expert_scores *s, const json_t *document, const char *path,
                                               organ_error *error)
 {
@@ -186,9 +194,10 @@ static organ_status scores_file_read_document(organ_expert_scores *s, const json
     return error->status;
 }
 
-/* Reads scores from their file, or from the member "scores" of a report of `organ experts`. */
+/* Reads scores from their file, or from the member "scores" of a report of organ experts. Sets *whole to whether all
+ * layers are known. `advice` ends the messages of ORGAN_USAGE. */
 organ_status organ_expert_scores_read(organ_expert_scores *s, const json_t *identity, const char *path,
-                                      const char *written_again, bool *whole, organ_error *error)
+                                      const char *advice, bool *whole, organ_error *error)
 {
     const organ_cache cache = scores_file_cache(path, identity);
     json_t *document = NULL;
@@ -196,7 +205,7 @@ organ_status organ_expert_scores_read(organ_expert_scores *s, const json_t *iden
     *whole = document != NULL;
     if (!document)
         return error->status;
-    if (scores_file_check(s, cache, document, written_again, error) == ORGAN_OK)
+    if (scores_file_check(s, cache, document, advice, error) == ORGAN_OK)
         scores_file_read_document(s, document, path, error);
     for (size_t l = 0; l < s->layers; l++) {
         s->of[l].known &= !error->status;

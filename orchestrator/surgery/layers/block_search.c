@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* An exchange: dropped block `back` is kept again, and block `out` is dropped instead. */
+/* An exchange of one block of a set: dropped block `back` is kept again, and kept block `out` is dropped instead. */
 typedef struct exchange {
-    size_t back, out;
-    double more; /* influence of `out` minus that of `back` */
+    size_t back, out;       /* numbers of blocks */
+    double added_influence; /* influence of `out` minus that of `back` */
 } exchange;
 
 /* State of a search. */
@@ -16,12 +16,13 @@ typedef struct search_work {
     const organ_layers_search *search;
     organ_layers_found *found;
     size_t capacity;     /* sets that found->sets has memory for */
-    exchange *exchanges; /* exchanges of the best set; room for layers^2 */
+    exchange *exchanges; /* exchanges of the best set in a round; room for layers^2 */
     bool *flags;         /* flags of the sets of a round, one set after another */
     double *divergence;  /* divergences of these sets */
-    organ_error why;     /* why the set that is_described checked last cannot be described */
+    organ_error why;     /* why no configuration can describe the set that is_described checked last */
 } search_work;
 
+/* Sets the error ORGAN_IO of a failed allocation. */
 static organ_status no_memory(const search_work *w, organ_error *error)
 {
     return organ_fail_errno(error, ENOMEM, "sets of %zu blocks", w->search->layers);
@@ -38,9 +39,9 @@ static bool was_judged(const search_work *w, const bool *dropped)
     return false;
 }
 
-/* Returns whether a configuration can describe the model without these blocks; true if search->describes is NULL.
- * Stores the reason in w->why. An error other than ORGAN_BAD_INPUT also gives true: search->judge then fails with the
- * same error and reports it. */
+/* Returns whether a configuration can describe the model without these blocks; true if search->describes is NULL. If
+ * not, stores the reason in w->why. Also returns true if search->describes fails with another error than
+ * ORGAN_BAD_INPUT, which does not say that the set is impossible. */
 static bool is_described(search_work *w, const bool *dropped)
 {
     w->why = (organ_error){0};
@@ -118,20 +119,20 @@ static void begin_with_least(const search_work *w, bool *dropped)
     }
 }
 
-/* Orders exchanges for qsort by the influence that they add, then by the numbers of their blocks. */
+/* Comparison for qsort: orders exchanges by the influence that they add, then by the numbers of their blocks. */
 static int by_influence(const void *a, const void *b)
 {
     const exchange *const x = a, *const y = b;
-    if (x->more != y->more)
-        return x->more < y->more ? -1 : 1;
+    if (x->added_influence != y->added_influence)
+        return x->added_influence < y->added_influence ? -1 : 1;
     if (x->back != y->back)
         return x->back < y->back ? -1 : 1;
     return x->out < y->out ? -1 : x->out > y->out;
 }
 
-/* Fills w->flags with sets that differ from the best set by one exchange. Takes only sets that were not judged yet and
- * that a configuration can describe, in the order of the influence that their exchanges add. Returns the number of
- * sets, at most ORGAN_LAYERS_ROUND; 0 if no exchange remains to be judged. */
+/* Fills w->flags with the sets of the next round, which differ from the best set by one exchange. Takes only sets that
+ * were not judged yet and that a configuration can describe, in ascending order of the influence that their exchanges
+ * add. Returns the number of sets, at most ORGAN_LAYERS_ROUND; 0 if no exchange remains to be judged. */
 static size_t exchange_blocks(search_work *w)
 {
     const organ_layers_search *const s = w->search;
@@ -153,20 +154,21 @@ static size_t exchange_blocks(search_work *w)
 }
 
 /* Changes `dropped` to the next set with the same number of blocks. Repeated calls, starting with the set of the first
- * blocks of the model, give every set once. Returns false after the last set. */
+ * blocks of the model, give every set once: the last dropped block that can move to the next position moves, and the
+ * dropped blocks after it follow it directly. Returns false after the last set. */
 static bool next_choice(const organ_layers_search *s, bool *dropped)
 {
-    size_t at = s->layers, behind = 0;
+    size_t at = s->layers, trailing = 0; /* dropped blocks at the end of the model, which cannot move */
     while (at > 0 && dropped[at - 1]) {
         dropped[--at] = false;
-        behind++;
+        trailing++;
     }
     while (at > 0 && !dropped[at - 1])
         at--;
     if (at == 0)
         return false;
     dropped[at - 1] = false;
-    memset(dropped + at, true, (behind + 1) * sizeof *dropped);
+    memset(dropped + at, true, (trailing + 1) * sizeof *dropped);
     return true;
 }
 
@@ -206,8 +208,8 @@ static organ_status search_begin(search_work *w, bool *dropped, organ_error *err
                       w->why.message);
 }
 
-/* Returns the number of sets of s->requested blocks out of s->layers. If there are more than `max`, returns any number
- * above `max`. */
+/* Returns the number of sets of s->requested blocks out of s->layers, a binomial coefficient. If there are more than
+ * `max`, returns any number above `max`. */
 static size_t count_choices(const organ_layers_search *s, size_t max)
 {
     size_t count = 1;
@@ -235,8 +237,8 @@ static organ_status judge_all(search_work *w, organ_error *error)
     return count ? search_judge(w, 1, count, error) : ORGAN_OK;
 }
 
-/* Judges exchanges of one block of the best set, round by round, until all of them were judged or search->rounds rounds
- * are used. Sets found->locally_optimal if no exchange of the best set remains to be judged. */
+/* Judges sets that exchange one block of the best set, round by round, until all of them were judged or search->rounds
+ * rounds are used. Sets found->locally_optimal if no exchange of the best set remains to be judged. */
 static organ_status exchange_all(search_work *w, organ_error *error)
 {
     for (size_t round = 1; round <= w->search->rounds && !w->found->locally_optimal && !error->status; round++) {
@@ -251,6 +253,8 @@ static organ_status exchange_all(search_work *w, organ_error *error)
     return error->status;
 }
 
+/* Searches the set of blocks with the least divergence: judges a first set, then all sets if they are few, else sets
+ * that exchange one block of the best set, round by round. */
 organ_status organ_layers_search_run(const organ_layers_search *s, organ_layers_found *found, organ_error *error)
 {
     const size_t max = s->all > ORGAN_LAYERS_ROUND ? s->all : ORGAN_LAYERS_ROUND;

@@ -11,23 +11,25 @@
 #include <stddef.h>
 
 #define ORGAN_LAYERS_ROUND ((size_t)16) /* upper bound of the sets that are judged in a round */
-#define ORGAN_LAYERS_ALL   ((size_t)64) /* if there are at most this many sets, all are judged */
+#define ORGAN_LAYERS_ALL   ((size_t)64) /* if there are at most this many sets, a search judges all */
 
 /* A set of blocks that was judged. */
 typedef struct organ_layers_set {
     size_t round;      /* round that judged it; 0: the first set */
     double divergence; /* KL divergence from the donor, in nats per token */
-    bool *dropped;     /* a flag for each block; owned by organ_layers_found */
+    bool *dropped;     /* a flag for each block: true if the set drops it; owned by organ_layers_found */
 } organ_layers_set;
 
 /* Arguments of a search. */
 typedef struct organ_layers_search {
     size_t layers, requested; /* number of blocks, and how many to drop: 1 .. layers - 1 */
-    const double *influence;  /* influence of each block; blocks with little influence are tried first */
-    size_t rounds;            /* upper bound of rounds; 0: only the first set is judged */
-    size_t all;               /* ORGAN_LAYERS_ALL, or less in a test */
-    void *context;
-    /* Sets divergence[k] to the divergence of set k; `dropped` has the flags of `count` sets, one after another. */
+    const double
+        *influence; /* of each block (organ_layers_sets_influence); blocks with little influence are tried first */
+    size_t rounds;  /* upper bound of rounds; 0: only the first set is judged */
+    size_t all;     /* ORGAN_LAYERS_ALL, or less in a test */
+    void *context;  /* passed to the functions below */
+    /* Sets divergence[k] to the divergence of set k of `count` sets. `dropped` has their flags, one set after another.
+     */
     organ_status (*judge)(void *context, const bool *dropped, size_t count, double *divergence, organ_error *error);
     /* Returns ORGAN_BAD_INPUT with the reason if no configuration can describe the model without these blocks; such a
      * set is not judged. NULL: all sets can be described. */

@@ -17,14 +17,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* For the plan of a dry run. ROUND_SETS: number of sets judged in a round. SHARED: work to judge a set, relative to a
- * run of the text through its kept blocks; less than 1, because sets of a round share runs of layers. */
-#define ROUND_SETS 16.0
-#define SHARED     0.9
-/* For the plan: number of sets that a search judges, relative to the number of exchanges of one set. The search judges
- * all exchanges of the best set and some exchanges of earlier best sets. */
-#define BETTER 1.5
+/* Estimates for the plan of a dry run. ROUND_SETS: number of sets judged in a round (ORGAN_LAYERS_ROUND). SHARED_WORK:
+ * work to judge a set, relative to a run of the text through its kept blocks; less than 1, because sets of a round
+ * share runs of layers. SETS_PER_EXCHANGE: number of sets that a search judges, relative to the number of exchanges of
+ * one set; more than 1, because the search judges all exchanges of the best set and some exchanges of earlier best
+ * sets. */
+#define ROUND_SETS        16.0
+#define SHARED_WORK       0.9
+#define SETS_PER_EXCHANGE 1.5
 
+/* Returns the windows of the text on which sets are judged. */
 static const organ_windows *windows_of(const organ_layers_job *job)
 {
     return &organ_calibration_run_facts_of(job->choice.calib)->windows;
@@ -32,8 +34,8 @@ static const organ_windows *windows_of(const organ_layers_job *job)
 
 /* ---- opening ---- */
 
-/* Sets choice.identity: the digests of the model and the text, and the number and length of the windows. Stored scores
- * are used only if they have the same identity. */
+/* Sets job->choice.identity: the digests of the model and the text, and the number and length of the windows. Stored
+ * scores are used only if the file has the same identity. */
 static organ_status layers_identify_search(organ_layers_job *job, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;
@@ -47,9 +49,9 @@ static organ_status layers_identify_search(organ_layers_job *job, organ_error *e
     return c->identity ? ORGAN_OK : organ_fail_memory(error, job->options->model);
 }
 
-/* Opens the text and the forward pass of the search, with as many windows as hold --search-tokens tokens. No tensor is
- * calibrated, because the text is only scored. Sets job->layers to the number of layers of the forward pass; returns
- * ORGAN_USAGE if --drop would leave none of them. */
+/* Opens the text and the forward pass of the search, with windows for at least --search-tokens tokens. No tensor is
+ * calibrated, because the text only runs through models. Sets job->layers to the number of blocks of the forward pass.
+ * Returns ORGAN_USAGE if --drop would leave none of them. */
 static organ_status open_text(organ_layers_job *job, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
@@ -74,6 +76,7 @@ static organ_status open_text(organ_layers_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Opens the text and the forward pass of the search, checks that --memory is enough, and reads the stored scores. */
 organ_status organ_layers_choice_open(organ_layers_job *job, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;
@@ -91,21 +94,23 @@ organ_status organ_layers_choice_open(organ_layers_job *job, organ_error *error)
 
 /* Adds the memory and the work of the search to job->plan. The search runs the whole model once, and a smaller model
  * for each judged set. There are drop x (layers - drop) exchanges of one block. The number of judged sets is assumed to
- * be 1 + BETTER x drop x (layers - drop), but at most 1 + ROUND_SETS x --rounds. The work to judge a set is multiplied
- * by SHARED, because sets of a round share runs of layers. */
+ * be 1 + SETS_PER_EXCHANGE x drop x (layers - drop), but at most 1 + ROUND_SETS x --rounds. The work to judge a set is
+ * multiplied by SHARED_WORK, because sets of a round share runs of layers. */
 void organ_layers_choice_estimate(organ_layers_job *job)
 {
     const organ_calibration_run_facts *const facts = organ_calibration_run_facts_of(job->choice.calib);
     const double layers = (double)job->layers, drop = (double)job->drop.count, kept = (layers - drop) / layers;
-    const double max = 1 + ROUND_SETS * (double)job->options->rounds, near = 1 + BETTER * drop * (layers - drop);
+    const double max = 1 + ROUND_SETS * (double)job->options->rounds,
+                 near = 1 + SETS_PER_EXCHANGE * drop * (layers - drop);
     const double sets = max < near ? max : near;
     const size_t tokens = facts->windows.begin[facts->windows.count];
     const double whole =
         organ_variants_products(facts->forward, job->model, 0, tokens, job->choice.walk.calibration.context);
-    job->plan.products += whole * (1 + sets * kept * SHARED);
+    job->plan.products += whole * (1 + sets * kept * SHARED_WORK);
     organ_plan_memory(&job->plan, organ_layers_sets_enough(facts->forward, windows_of(job)), 0);
 }
 
+/* Closes what measures influences and divergences, and the text; the results stay. */
 void organ_layers_choice_close(organ_layers_job *job)
 {
     organ_layers_sets_close(job->choice.sets);
@@ -114,6 +119,7 @@ void organ_layers_choice_close(organ_layers_job *job)
     job->choice.calib = NULL;
 }
 
+/* Frees all members of job->choice. */
 void organ_layers_choice_release(organ_layers_job *job)
 {
     organ_layers_choice_close(job);
@@ -133,8 +139,8 @@ static organ_status store_scores(const organ_layers_job *job, organ_error *error
     return organ_ranks_agree(job->engine->ranks, "storing scores", error);
 }
 
-/* Opens choice.sets, which judges sets, unless it is open. Done at the first set without a stored score, because that
- * runs the whole model. */
+/* Opens job->choice.sets unless it is open. Opening passes the text through the whole model, so it is done only when
+ * the first influence or divergence is not stored. */
 static organ_status open_sets_if_needed(organ_layers_job *job, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;
@@ -144,8 +150,8 @@ static organ_status open_sets_if_needed(organ_layers_job *job, organ_error *erro
                                   ORGAN_LAYERS_ALL, &c->sets, error);
 }
 
-/* Judges `count` sets that have no stored divergence. Stores their divergences in choice.known and in the file of
- * --scores. */
+/* Judges `count` sets without a stored divergence; `dropped` has their flags, one set after another. Stores the
+ * divergences in job->choice.known and in the file of --scores. */
 static organ_status judge_unknown(organ_layers_job *job, const bool *dropped, size_t count, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;
@@ -163,8 +169,8 @@ static organ_status judge_unknown(organ_layers_job *job, const bool *dropped, si
     return error->status ? error->status : store_scores(job, error);
 }
 
-/* Implements organ_layers_search.judge: takes the stored divergences of known sets, and measures and stores the
- * divergences of the other sets. */
+/* Implements organ_layers_search.judge: measures and stores the divergences of sets without a stored one, and returns
+ * the stored divergences of all sets. */
 static organ_status choose_judge(void *context, const bool *dropped, size_t count, double *divergence,
                                  organ_error *error)
 {
@@ -200,7 +206,7 @@ static organ_status choose_describes(void *context, const bool *dropped, organ_e
     return error->status;
 }
 
-/* Implements organ_layers_search.on_round: notes the best divergence after a round. */
+/* Implements organ_layers_search.on_round: prints a note with the best divergence after a round. */
 static void layers_report_round(void *context, size_t round, size_t judged, const organ_layers_set *best)
 {
     const organ_layers_job *const job = context;
@@ -209,7 +215,7 @@ static void layers_report_round(void *context, size_t round, size_t judged, cons
         round, judged, best->divergence);
 }
 
-/* Measures the influence of each block and stores the influences in choice.known and in the file of --scores. Does
+/* Measures the influence of each block and stores the influences in job->choice.known and in the file of --scores. Does
  * nothing if the file already had them. */
 static organ_status ensure_influence(organ_layers_job *job, organ_error *error)
 {
@@ -223,7 +229,7 @@ static organ_status ensure_influence(organ_layers_job *job, organ_error *error)
                                                                                 : store_scores(job, error);
 }
 
-/* Runs the search and copies the best set to job->drop. */
+/* Runs the search and copies the best set to job->drop.dropped. */
 organ_status organ_layers_choice_run(organ_layers_job *job, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;

@@ -10,7 +10,7 @@ static bool read_number(const char **text, size_t *number)
 {
     const char *at = *text;
     size_t found = 0;
-    for (; *at >= '0' && *at <= '9'; at++)
+    for (; *at >= '0' && *at <= '9'; at++) /* above INT32_MAX the value no longer grows, so it cannot overflow */
         found = found > INT32_MAX ? SIZE_MAX / 16 : 10 * found + (size_t)(*at - '0');
     if (at == *text)
         return false;
@@ -19,7 +19,7 @@ static bool read_number(const char **text, size_t *number)
     return true;
 }
 
-/* Fails because `word`, a part of --drop, is no number or range. */
+/* Sets the error ORGAN_USAGE: `word`, the part of --drop from the fault on, does not begin with a number or range. */
 static organ_status refuse_drop_word(const char *word, organ_error *error)
 {
     return organ_fail(error, ORGAN_USAGE,
@@ -28,7 +28,8 @@ static organ_status refuse_drop_word(const char *word, organ_error *error)
                       word);
 }
 
-/* Marks blocks `from` to `to` as dropped. A block past the last one or a block named twice is ORGAN_USAGE. */
+/* Marks blocks `from` to `to` as dropped and counts them. Returns ORGAN_USAGE for a block past the last one, of which
+ * the message names one, or a block named twice. */
 static organ_status add_range(size_t from, size_t to, size_t layers, const char *model, organ_layers_drop *drop,
                               organ_error *error)
 {
@@ -67,6 +68,8 @@ static organ_status read_blocks(const char *text, size_t layers, const char *mod
     return drop->count ? ORGAN_OK : refuse_drop_word(text, error);
 }
 
+/* Parses --drop: a single number is the number of blocks to drop, other texts are lists of blocks. Returns ORGAN_USAGE
+ * if the text is invalid, or if no block would be dropped or left. */
 organ_status organ_layers_drop_parse(const char *text, size_t layers, const char *model, organ_layers_drop *drop,
                                      organ_error *error)
 {

@@ -11,8 +11,8 @@
 /* The parsed option --drop. */
 typedef struct organ_layers_drop {
     size_t count;  /* number of blocks to drop, 1 .. layers - 1 */
-    bool named;    /* --drop names the blocks, and `dropped` has them; else they must be searched */
-    bool *dropped; /* a flag for each block; the caller frees it, also after an error */
+    bool named;    /* --drop gives the numbers of the blocks; false: only how many, so they must be searched */
+    bool *dropped; /* a flag for each block, true for the named blocks; the caller frees it, also after an error */
 } organ_layers_drop;
 
 /* Parses block numbers, from 0 on as in tensor names, and ranges of them, separated by commas: "5-8", "3,7,9-11",

@@ -2,7 +2,7 @@
  * Scales the final norm. The norm gives every hidden state the same length, also if the smaller model only partly
  * reproduces the direction of the donor's state; logits are then overconfident. All weights of the norm are multiplied
  * by s = sum <x, y> / sum <y, y>, the least-squares solution of x = s y, where x and y are the inputs of the output
- * head in the donor and in the smaller model. */
+ * head in the donor and in the smaller model, or by a factor between s and 1 if that lowers the divergence more. */
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/layers/layers_heal_job.h"
 
@@ -21,9 +21,9 @@ static void heal_final_add(products *sums, const float *x, const float *y, size_
     sums->yy += organ_dot(y, y, count);
 }
 
-/* Adds the tokens of a chunk to the sums; x and y are buffers for a window. Uses only windows to which no other part
- * was fitted (HEAL_NORM): on fitted windows the smaller model is nearer to the donor than on new text, so s would be
- * too close to 1. */
+/* Adds the tokens of a chunk to `sums`; x and y are buffers for the states of a window (context x hidden). Uses only
+ * windows to which no other part was fitted (HEAL_NORM): on fitted windows the smaller model is nearer to the donor
+ * than on new text, so s would be too close to 1. */
 static organ_status capture_chunk(organ_layers_heal *h, size_t chunk, float *x, float *y, products *sums,
                                   organ_error *error)
 {
@@ -42,17 +42,17 @@ static organ_status capture_chunk(organ_layers_heal *h, size_t chunk, float *x, 
     return error->status;
 }
 
-/* Chooses the factor of the final norm. `least` is the least-squares solution (0: none). Tries the factors 1 + step
- * (least - 1) for steps of 1, 0.5 and 0.25. Stores in *solved the factor with which the smaller model has the least
- * divergence, or factor 1 and step 0 if no factor lowers the divergence. */
-static organ_status heal_final_choose(organ_layers_heal *h, double least, organ_layers_solved *solved,
+/* Chooses the factor of the final norm. `solution` is the least-squares solution s (0: none). Tries the factors 1 +
+ * step (s - 1) for steps of 1, 0.5 and 0.25. Stores in *solved the factor with which the smaller model has the least
+ * divergence, or factor 1 and step 0 if no factor lowers the divergence, and sets h->divergence. */
+static organ_status heal_final_choose(organ_layers_heal *h, double solution, organ_layers_solved *solved,
                                       organ_error *error)
 {
     static const double steps[] = {1, 0.5, 0.25};
     *solved = (organ_layers_solved){
         .layer = -1, .kind = ORGAN_HEAL_FINAL, .times = 1, .before = h->divergence, .after = h->divergence};
-    for (size_t k = 0; k < sizeof steps / sizeof *steps && least > 0; k++) {
-        const double times = 1 + steps[k] * (least - 1);
+    for (size_t k = 0; k < sizeof steps / sizeof *steps && solution > 0; k++) {
+        const double times = 1 + steps[k] * (solution - 1);
         double divergence = 0;
         if (organ_layers_heal_judge_final(h, times, &divergence, error) != ORGAN_OK)
             return error->status;
@@ -80,8 +80,8 @@ static organ_status heal_final_put(organ_layers_heal *h, const organ_layers_solv
     return organ_cut_put_once(h->run, norm.tensor, 0, solved->step > 0 ? weights : NULL, error);
 }
 
-/* If an interrupted run has already written the final norm, takes its result from h->known. Otherwise sums over all
- * chunks, chooses the factor and writes the norm. */
+/* Sums over all chunks, chooses the factor of the final norm and writes the norm. If an interrupted run has already
+ * written it, takes its solution from h->known. */
 organ_status organ_layers_heal_final(organ_layers_heal *h, organ_error *error)
 {
     const size_t context = h->options.walk.calibration.context,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Judges each candidate of a heal (a block with refitted weights) by the KL divergence of the whole smaller model from
  * the donor, on held-out windows. The windows run through the candidate's block and the kept blocks after it, which
- * have the donor's weights, and the logits are compared. The error after the block would not suffice, because later
- * blocks may amplify it. */
+ * have the donor's weights, and the logits are compared with the donor's. The error after the block would not suffice,
+ * because later blocks may amplify it. A pending candidate has run through its own block, but is not judged yet. */
 #include "orchestrator/surgery/layers/layers_heal_job.h"
 
 #include <stdlib.h>
@@ -14,7 +14,7 @@ static size_t heal_judge_floats_of(const organ_layers_heal *h)
     return h->judged.begin[h->judged.count] * (size_t)organ_forward_describe(h->forward)->hidden;
 }
 
-/* Returns the hidden states of the held-out windows for pending candidate k, after the current layer. */
+/* Returns the buffer for the hidden states of the held-out windows of pending candidate k, in h->variants. */
 static float *candidate_states(const organ_layers_heal *h, size_t k)
 {
     return organ_variants_room(h->variants) + k * heal_judge_floats_of(h);
@@ -22,7 +22,7 @@ static float *candidate_states(const organ_layers_heal *h, size_t k)
 
 /* ---- opening ---- */
 
-/* Copies the tokens of the held-out windows (HEAL_CHOICES), contiguously, into h->judged. */
+/* Copies the tokens of the held-out windows (HEAL_CHOICES), one window after another, into h->judged. */
 organ_status organ_layers_heal_take_judged(organ_layers_heal *h, organ_error *error)
 {
     const size_t context = h->options.walk.calibration.context;
@@ -41,20 +41,22 @@ organ_status organ_layers_heal_take_judged(organ_layers_heal *h, organ_error *er
     return ORGAN_OK;
 }
 
+/* Returns the bytes for judging `together` candidates at a time, including a second layer. */
 uint64_t organ_layers_heal_judge_memory(const organ_layers_heal *h, size_t together)
 {
     return organ_variants_memory(h->forward, h->judged.begin[h->judged.count], together);
 }
 
+/* Opens h->variants, which passes the held-out windows through the donor. */
 organ_status organ_layers_heal_judge_open(organ_layers_heal *h, organ_error *error)
 {
-    h->tried = 0;
+    h->pending = 0;
     return organ_variants_open(h->forward, h->options.engine, &h->judged, h->together, &h->variants, error);
 }
 
 /* ---- streams ---- */
 
-/* Copies to `to` the hidden states of the held-out windows in the smaller model, before the current block. */
+/* Copies to `to`, one window after another, the hidden states in h->cut of the held-out windows. */
 static organ_status gather_held_out(organ_layers_heal *h, float *to, organ_error *error)
 {
     const size_t floats = h->chunks.window_bytes / sizeof(float);
@@ -69,8 +71,8 @@ static organ_status gather_held_out(organ_layers_heal *h, float *to, organ_error
     return error->status;
 }
 
-/* Runs the hidden states of all pending candidates through the kept blocks from `layer` on, which are not refitted
- * yet. */
+/* Passes the hidden states of all pending candidates through the kept blocks from `layer` on, with the donor's weights.
+ */
 static organ_status run_candidates(organ_layers_heal *h, size_t layer, organ_error *error)
 {
     organ_layer *loaded = NULL;
@@ -80,58 +82,58 @@ static organ_status run_candidates(organ_layers_heal *h, size_t layer, organ_err
         if (organ_stop_is_requested(h->options.engine->stop))
             organ_fail(error, ORGAN_INTERRUPTED, "stopped while refitting blocks");
         else if (organ_layer_replace(h->forward, (int32_t)l, &loaded, error) == ORGAN_OK)
-            for (size_t k = 0; k < h->tried && !error->status; k++)
+            for (size_t k = 0; k < h->pending && !error->status; k++)
                 organ_layer_run(h->forward, loaded, &h->judged, candidate_states(h, k), NULL, error);
     }
     organ_layer_free(loaded);
     return error->status;
 }
 
-/* Runs the hidden states of all pending candidates through the kept blocks from `layer` on to the logits. Stores the
- * divergence of pending candidate k from the donor in *h->results[k]. Afterwards no candidate is pending. */
+/* Passes the hidden states of all pending candidates through the kept blocks from `layer` on to the logits, and stores
+ * the divergence of candidate k from the donor in *h->results[k]. Afterwards, also on error, no candidate is pending.
+ */
 static organ_status judge_candidates(organ_layers_heal *h, size_t layer, organ_error *error)
 {
     double found[HEAL_TOGETHER];
-    if (h->tried && run_candidates(h, layer, error) == ORGAN_OK)
-        organ_variants_judge(h->variants, candidate_states(h, 0), h->tried, found, error);
-    for (size_t k = 0; k < h->tried && !error->status; k++)
+    if (h->pending && run_candidates(h, layer, error) == ORGAN_OK)
+        organ_variants_judge(h->variants, candidate_states(h, 0), h->pending, found, error);
+    for (size_t k = 0; k < h->pending && !error->status; k++)
         *h->results[k] = found[k];
-    h->tried = 0;
+    h->pending = 0;
     return error->status;
 }
 
-/* Judges all pending candidates. Their hidden states are those after the current layer. */
+/* Judges all pending candidates. Their hidden states are those after block h->layer. */
 organ_status organ_layers_heal_finish(organ_layers_heal *h, organ_error *error)
 {
     return judge_candidates(h, (size_t)h->layer + 1, error);
 }
 
-/* Adds the loaded layer with its present weights as a pending candidate, and runs the held-out windows through it.
- * *divergence is set when the candidate is judged. If h->together candidates are pending already, these are judged
- * first. */
+/* Passes the held-out windows through h->loaded and adds it as a pending candidate; *divergence is set when it is
+ * judged. If h->together candidates are pending already, judges these first. */
 organ_status organ_layers_heal_try(organ_layers_heal *h, double *divergence, organ_error *error)
 {
-    if (h->tried == h->together && organ_layers_heal_finish(h, error) != ORGAN_OK)
+    if (h->pending == h->together && organ_layers_heal_finish(h, error) != ORGAN_OK)
         return error->status;
-    float *const states = candidate_states(h, h->tried);
-    h->results[h->tried++] = divergence;
+    float *const states = candidate_states(h, h->pending);
+    h->results[h->pending++] = divergence;
     return gather_held_out(h, states, error) ? error->status
                                              : organ_layer_run(h->forward, h->loaded, &h->judged, states, NULL, error);
 }
 
-/* Judges the smaller model without a new candidate: runs its hidden states through the kept blocks from `layer` on. No
- * candidate may be pending. */
+/* Sets *divergence to that of the smaller model with all refits so far: treats it as a pending candidate whose hidden
+ * states are those before block `layer`. */
 organ_status organ_layers_heal_judge_rest(organ_layers_heal *h, size_t layer, double *divergence, organ_error *error)
 {
     if (gather_held_out(h, candidate_states(h, 0), error) != ORGAN_OK)
         return error->status;
     h->results[0] = divergence;
-    h->tried = 1;
+    h->pending = 1;
     return judge_candidates(h, layer, error);
 }
 
-/* Sets *divergence to the divergence of the smaller model with its final norm multiplied by `times`. Such a norm
- * multiplies the logits, so the logits are scaled instead. */
+/* Sets *divergence to that of the smaller model with its final norm multiplied by `times`. Such a norm multiplies the
+ * logits, so the logits are scaled instead. */
 organ_status organ_layers_heal_judge_final(organ_layers_heal *h, double times, double *divergence, organ_error *error)
 {
     organ_variants_scale(h->variants, times);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Lists the matrices that --heal refits in each block, and computes the sizes and the memory of their equations. */
+ * Lists the matrices that --heal refits in each block, computes the sizes and the memory of their equations, and
+ * assigns each window of the text to a use. */
 #include "orchestrator/surgery/layers/layers_heal_job.h"
 
 #include <stdio.h>
@@ -8,7 +9,7 @@
 /* Upper bound of held-out tokens: enough to rank candidates, which are all judged on the same tokens. */
 #define JUDGED_TOKENS ((size_t)4096)
 
-/* Name of each kind in the report, and the roles of its tensors. */
+/* Name of each kind in the report, and the roles of its tensors; kinds with fewer than three roles repeat one. */
 static const struct {
     const char *name;
     organ_role roles[3];
@@ -22,22 +23,23 @@ static const struct {
 
 const char *organ_layers_kind_name(organ_layers_kind kind) { return kinds[kind].name; }
 
+/* Returns whether parts of this kind read the inputs of the block, so that their target is their own output. */
 bool organ_layers_heal_is_inputs(organ_layers_kind kind)
 {
     return kind == ORGAN_HEAL_ATTENTION_INPUTS || kind == ORGAN_HEAL_FFN_INPUTS;
 }
 
+/* Returns whether block `layer` is dropped; false for numbers outside of the model. */
 static bool is_dropped(const organ_layers_heal *h, int32_t layer)
 {
     return layer >= 0 && (size_t)layer < h->options.layers && h->options.dropped[layer];
 }
 
+/* Returns whether the block after `layer` is dropped. */
 bool organ_layers_heal_before_gap(const organ_layers_heal *h, int32_t layer) { return is_dropped(h, layer + 1); }
 
-/* Returns whether the matrices of this kind are refitted in a layer. A gap is a run of dropped blocks, which have no
- * refitted matrices. In the block directly before the first gap only the output projections are refitted. In all blocks
- * after a gap the projections that read the inputs of the block are refitted, too, because these inputs differ from
- * those with which the block was trained. */
+/* Returns whether parts of this kind are refitted in block `layer`: output projections directly before a gap, and all
+ * kinds in every kept block after a gap. */
 bool organ_layers_heal_is_refitted(const organ_layers_heal *h, int32_t layer, organ_layers_kind kind)
 {
     if (is_dropped(h, layer))
@@ -50,20 +52,20 @@ bool organ_layers_heal_is_refitted(const organ_layers_heal *h, int32_t layer, or
     return false;
 }
 
-/* Returns whether --heal refits a tensor with anatomy `a` as a matrix of `kind`. Fused tensors (q, k and v, or gate and
- * up) belong to the kinds of inputs. The down projection of a shared expert is never refitted. */
+/* Returns whether a tensor with anatomy `a` belongs to parts of `kind`. Fused tensors (q, k and v, or gate and up)
+ * belong to the kinds of inputs. */
 static bool has_role(const organ_anatomy *a, organ_layers_kind kind)
 {
     if (kind == ORGAN_HEAL_FFN_OUTPUT && a->experts == ORGAN_EXPERTS_SHARED)
         return false; /* not refitted: the routed experts are fitted to the target minus the shared expert's output */
-    bool is = (kind == ORGAN_HEAL_ATTENTION_INPUTS && a->role == ORGAN_ROLE_QKV) ||
-              (kind == ORGAN_HEAL_FFN_INPUTS && a->role == ORGAN_ROLE_GATE_UP);
+    bool belongs = (kind == ORGAN_HEAL_ATTENTION_INPUTS && a->role == ORGAN_ROLE_QKV) ||
+                   (kind == ORGAN_HEAL_FFN_INPUTS && a->role == ORGAN_ROLE_GATE_UP);
     for (size_t k = 0; k < 3; k++)
-        is |= a->role == kinds[kind].roles[k];
-    return is;
+        belongs |= a->role == kinds[kind].roles[k];
+    return belongs;
 }
 
-/* Returns the index in h->known of the solution that the tensor belongs to: layer x kinds + kind. The final norm, which
+/* Returns the index in h->known of the solution that the tensor belongs to: layer x kinds + kind; the final norm, which
  * has no layer, comes last. */
 size_t organ_layers_heal_number(const organ_layers_heal *h, const organ_tensor *tensor)
 {
@@ -75,9 +77,9 @@ size_t organ_layers_heal_number(const organ_layers_heal *h, const organ_tensor *
     return (size_t)tensor->anatomy.layer * ORGAN_HEAL_KINDS + kind;
 }
 
-/* Fills in the entry of matrix `matrix` of a tensor that has `count` matrices. Its name is that of the tensor, followed
- * by the index in brackets if the tensor has several matrices, as in the forward pass. */
-static void name_matrix(const organ_tensor *tensor, uint64_t matrix, uint64_t count, heal_matrix *entry)
+/* Sets *entry for matrix `matrix` of a tensor that has `count` matrices. The name of the matrix in the forward pass is
+ * that of the tensor, with the index in brackets if the tensor has several matrices. */
+static void set_matrix_entry(const organ_tensor *tensor, uint64_t matrix, uint64_t count, heal_matrix *entry)
 {
     const organ_matrices m = organ_tensor_matrices(tensor);
     *entry = (heal_matrix){.tensor = tensor, .matrix = matrix, .rows = m.rows, .cols = m.cols};
@@ -86,8 +88,8 @@ static void name_matrix(const organ_tensor *tensor, uint64_t matrix, uint64_t co
              (unsigned long long)matrix);
 }
 
-/* Returns the number of matrices of a layer that are refitted as `kind`, and lists them in `list` unless `list` is
- * NULL. */
+/* Returns the number of matrices of kind `kind` in a layer, and writes their entries to `list` unless `list` is NULL.
+ */
 static size_t count_matrices(const organ_layers_heal *h, int32_t layer, organ_layers_kind kind, heal_matrix *list)
 {
     const organ_model *const model = h->options.model;
@@ -99,14 +101,14 @@ static size_t count_matrices(const organ_layers_heal *h, int32_t layer, organ_la
         const uint64_t matrices = organ_tensor_matrices(tensor).count;
         for (uint64_t m = 0; m < matrices; m++, count++)
             if (list)
-                name_matrix(tensor, m, matrices, &list[count]);
+                set_matrix_entry(tensor, m, matrices, &list[count]);
     }
     return count;
 }
 
-/* Lists the matrices of one kind in a layer, and sets the sizes of the least-squares problem that refits them together.
- * For the down projections of routed experts, each expert is a block of inputs, and a token uses only the blocks of the
- * experts that the router chose. Otherwise there is one block. */
+/* Sets *part to the matrices of one kind in a layer and the sizes of the equations that refit them together. For the
+ * down projections of routed experts, each expert is a block of inputs of the equations, and a token uses only the
+ * blocks of the experts that the router chose. Otherwise there is one block, and all tokens use it. */
 organ_status organ_layers_heal_part_list(const organ_layers_heal *h, int32_t layer, organ_layers_kind kind,
                                          heal_part *part, organ_error *error)
 {
@@ -141,6 +143,7 @@ void organ_layers_heal_part_release(heal_part *part)
 
 /* ---- memory ---- */
 
+/* Returns the largest number of tokens in a chunk. */
 size_t organ_layers_heal_chunk_tokens(const organ_layers_heal *h)
 {
     return h->chunks.together * h->options.walk.calibration.context;
@@ -148,35 +151,37 @@ size_t organ_layers_heal_chunk_tokens(const organ_layers_heal *h)
 
 /* ---- windows ---- */
 
-/* Returns n: one window of every n is held out to choose solutions. n gives about JUDGED_TOKENS held-out tokens, but is
- * not above the number of windows, and not below HEAL_HELD (from HEAL_MANY windows on, not below 2 HEAL_HELD). */
+/* Returns n, where one window of every n is held out to choose solutions. n gives at most about JUDGED_TOKENS held-out
+ * tokens, but is not above the number of windows, and not below HEAL_HELD (2 HEAL_HELD from HEAL_MANY_WINDOWS windows
+ * on), so that enough windows remain to refit blocks. */
 static size_t stride_of(const organ_layers_heal *h)
 {
     const size_t tokens = h->windows.count * h->options.walk.calibration.context;
     const size_t stride = (tokens + JUDGED_TOKENS - 1) / JUDGED_TOKENS;
     const size_t max = h->windows.count < stride ? h->windows.count : stride;
-    const size_t least = h->windows.count < HEAL_MANY ? HEAL_HELD : 2 * HEAL_HELD;
+    const size_t least = h->windows.count < HEAL_MANY_WINDOWS ? HEAL_HELD : 2 * HEAL_HELD;
     return max > least ? max : least;
 }
 
-/* Returns the use of a window of the text. The last of every stride_of windows is held out to choose solutions. The
- * second of every HEAL_APART windows is for the final norm unless it is held out. All other windows are for refitting
- * blocks. */
+/* Returns the use of a window, an index in the whole text. The last of every stride_of windows is held out to choose
+ * solutions. The second of every HEAL_NORM_EVERY windows is for the final norm unless it is held out. All other windows
+ * refit blocks. */
 heal_use organ_layers_heal_use_of(const organ_layers_heal *h, size_t window)
 {
     const size_t stride = stride_of(h);
     if (window % stride == stride - 1)
         return HEAL_CHOICES;
-    return window % HEAL_APART == 1 ? HEAL_NORM : HEAL_BLOCKS;
+    return window % HEAL_NORM_EVERY == 1 ? HEAL_NORM : HEAL_BLOCKS;
 }
 
+/* Returns the use of window `window` of a chunk. */
 heal_use organ_layers_heal_use(const organ_layers_heal *h, size_t chunk, size_t window)
 {
     return organ_layers_heal_use_of(h, chunk * h->chunks.together + window);
 }
 
-/* Returns the sizes of the least-squares problem of a part. Its tokens are those of the windows for refitting blocks.
- * It has no held-out tokens, because lambda is chosen by the divergence on other windows. */
+/* Returns the sizes of the equations of a part. Their tokens are those of the windows that refit blocks. No tokens are
+ * held out, because lambda is chosen by the divergence on other windows. */
 organ_ridge_shape organ_layers_heal_shape(const organ_layers_heal *h, const heal_part *part)
 {
     const size_t context = h->options.walk.calibration.context;
@@ -192,8 +197,9 @@ organ_ridge_shape organ_layers_heal_shape(const organ_layers_heal *h, const heal
                                .scratch = h->options.walk.calibration.scratch};
 }
 
-/* Returns the bytes that refitting a part needs in addition to the hidden states: the equations, the recorded inputs of
- * a chunk, and a matrix with its change. `scratch`: the equations use a scratch file. */
+/* Returns the bytes that refitting a part needs in addition to the hidden states: for the equations (`scratch`: they
+ * keep their inputs in a scratch file), for the recorded inputs and targets of a chunk, and for two copies of the
+ * largest matrix and of its change. */
 uint64_t organ_layers_heal_memory(const organ_layers_heal *h, const heal_part *part, bool scratch)
 {
     organ_ridge_shape shape = organ_layers_heal_shape(h, part);
@@ -204,6 +210,7 @@ uint64_t organ_layers_heal_memory(const organ_layers_heal *h, const heal_part *p
         const uint64_t values = part->matrices[k].rows * part->matrices[k].cols;
         max = values > max ? values : max;
     }
+    /* 4 floats are as large as a token's entry in blocks, gates and routed for each expert. */
     const uint64_t captured = tokens * (part->used * (part->width + 4) + 2 * hidden);
     return organ_ridge_memory(&shape) + (captured + 2 * max + 2 * part->outputs * part->width) * sizeof(float);
 }

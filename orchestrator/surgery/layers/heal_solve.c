@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Refits one part of a block: records the inputs of its matrices in the donor and in the smaller model, and solves for
- * the change of the matrices. */
+ * Refits one part of a block, heal->part: records the inputs of its matrices in the smaller model and the targets in
+ * the donor, and solves for the change of the matrices. */
 #include "orchestrator/stream/product.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/layers/layers_heal_job.h"
@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Returns the configuration of the forward pass. */
 static const organ_forward_config *config_of(const organ_layers_heal *h) { return organ_forward_describe(h->forward); }
 
 /* ---- recording of inputs ---- */
@@ -22,12 +23,13 @@ static const heal_matrix *find_matrix_named(const organ_layers_heal *h, const ch
     return NULL;
 }
 
+/* Returns whether the part is the down projections of routed experts. */
 static bool is_mixture(const organ_layers_heal *h) { return h->part.blocks > 1; }
 
-/* Copies `inputs`, `tokens` rows of inputs of a matrix, to `to`. Without a mixture of experts they are the inputs of
- * tokens [first, first + tokens). In a mixture, they are entries first, first + 1, ... of the list of rows that the
- * router sent to the expert of the matrix: each is multiplied by the router's weight and copied to its row (token x
- * used + choice) of `to`. */
+/* Copies `inputs`, the inputs of matrix `m` for `tokens` tokens, to `to`. Unless is_mixture, they are the inputs of
+ * tokens [first, first + tokens) of the chunk, and `to` has a row for each token. In a mixture they are the inputs for
+ * the tokens that the router sent to the expert of the matrix, from the first-th such token on; each is multiplied by
+ * the router's weight and copied to row token x used + choice of `to`. */
 static void heal_solve_take_rows(organ_layers_heal *h, const heal_matrix *m, size_t first, size_t tokens,
                                  const float *inputs, float *to)
 {
@@ -42,19 +44,18 @@ static void heal_solve_take_rows(organ_layers_heal *h, const heal_matrix *m, siz
             to[rows[k] * width + c] = h->gates[rows[k]] * inputs[k * width + c];
 }
 
-/* Context of heal_solve_capture and capture_router: `to` is where the inputs of the donor or of the smaller model are
- * recorded. */
-typedef struct listener {
+/* Context of heal_solve_capture and capture_router: they record inputs of the part's matrices in `to`. */
+typedef struct recording {
     organ_layers_heal *heal;
     float *to;
-} listener;
+} recording;
 
-/* Implements organ_tap: copies the inputs of the part's matrices while the layer runs. The inputs of gate and up in a
- * mixture are recorded by capture_router instead, because an expert receives only some tokens. */
+/* Implements organ_tap: records the inputs of the part's matrices while the layer runs. For gate and up of experts does
+ * nothing: capture_router records their inputs, because an expert receives only some tokens. */
 static organ_status heal_solve_capture(void *context, const char *tensor, size_t first, size_t tokens, size_t in,
                                        const float *inputs, organ_error *error)
 {
-    const listener *const l = context;
+    const recording *const l = context;
     const bool mixed = l->heal->kind == ORGAN_HEAL_FFN_INPUTS && organ_layer_experts(l->heal->loaded);
     const heal_matrix *const m = mixed ? NULL : find_matrix_named(l->heal, tensor);
     if (m && in == l->heal->part.width)
@@ -69,6 +70,8 @@ static void sort_rows(organ_layers_heal *h, size_t rows)
     const size_t experts = config_of(h)->experts;
     size_t *const begin = h->begin;
     memset(begin, 0, (experts + 2) * sizeof *begin);
+    /* First counts the rows of expert e in begin[e + 2]. The sums then make begin[e + 1] the index of the next row of
+     * expert e, which has become the begin of expert e + 1 after all rows are placed. */
     for (size_t r = 0; r < rows; r++)
         begin[h->blocks[r] + 2]++;
     for (size_t e = 2; e < experts + 2; e++)
@@ -77,14 +80,14 @@ static void sort_rows(organ_layers_heal *h, size_t rows)
         h->routed[begin[h->blocks[r] + 1]++] = r;
 }
 
-/* If the part is router, gate and up, records their common input `normed` in listener.to. If the part is the down
- * projections of experts, records the experts that the router chose for these tokens, and their weights. Each call
- * sorts the rows of all tokens of the chunk so far by expert again: heal_solve_take_rows needs the rows of an expert in
- * this order. */
+/* Implements organ_routed, for tokens [first, first + tokens) of the chunk. If the part is router, gate and up, records
+ * their common input `normed`. If the part is the down projections of experts, records in h->blocks and h->gates the
+ * experts that the router chose for these tokens and their weights, and sorts the rows of all tokens of the chunk so
+ * far by expert: heal_solve_take_rows needs the rows of an expert in this order. */
 static organ_status capture_router(void *context, int32_t layer, size_t first, size_t tokens, const float *normed,
                                    const float *logits, organ_error *error)
 {
-    const listener *const l = context;
+    const recording *const l = context;
     organ_layers_heal *const h = l->heal;
     const organ_forward_config *const c = config_of(h);
     (void)layer;
@@ -112,6 +115,7 @@ static organ_status capture_router(void *context, int32_t layer, size_t first, s
 
 /* ---- a chunk ---- */
 
+/* Returns the windows of a chunk. */
 organ_windows organ_layers_heal_chunk_at(const organ_layers_heal *h, size_t chunk)
 {
     const size_t first = chunk * h->chunks.together;
@@ -119,13 +123,14 @@ organ_windows organ_layers_heal_chunk_at(const organ_layers_heal *h, size_t chun
                            organ_calibration_chunk_windows(&h->chunks, chunk), h->windows.begin};
 }
 
-/* Runs a copy of the hidden states of a chunk through a layer. Records the part's inputs in `to`, unless `to` is NULL.
- * Returns the states after the layer, or NULL after an error. */
+/* Passes a copy of the hidden states of a chunk, from `states`, through a layer. Records the part's inputs in `to`,
+ * unless `to` is NULL. Returns the states after the layer, which stay valid until the next copy from `states`; NULL on
+ * error. */
 static float *run_and_capture(organ_layers_heal *h, organ_calibration_states *states, organ_layer *layer, size_t chunk,
                               float *to, organ_error *error)
 {
     const organ_windows windows = organ_layers_heal_chunk_at(h, chunk);
-    listener l = {h, to};
+    recording l = {h, to};
     const organ_tap tap = {&l, heal_solve_capture};
     float *const values = organ_calibration_states_copy(states, chunk, error);
     const bool routes = h->kind == ORGAN_HEAL_FFN_INPUTS || h->kind == ORGAN_HEAL_FFN_OUTPUT;
@@ -137,8 +142,8 @@ static float *run_and_capture(organ_layers_heal *h, organ_calibration_states *st
     return error->status ? NULL : values;
 }
 
-/* Sets h->inputs to the part's inputs in the smaller model, and h->target to the part's inputs in the donor minus
- * h->inputs. */
+/* For parts that read the inputs of the block: sets h->inputs to the part's inputs in the smaller model for the
+ * `tokens` tokens of a chunk, and h->target to those in the donor minus h->inputs. */
 static organ_status capture_inputs(organ_layers_heal *h, size_t chunk, size_t tokens, organ_error *error)
 {
     if (!run_and_capture(h, h->donor, h->loaded_donor, chunk, h->target, error) ||
@@ -149,22 +154,24 @@ static organ_status capture_inputs(organ_layers_heal *h, size_t chunk, size_t to
     return ORGAN_OK;
 }
 
-/* Returns the weight of a token in the least-squares sum: 1 / rms of its target, 0 if the target is zero. Later blocks
- * normalise the state before they read it, so an error counts relative to the length of the state. */
-static float unit_of(const float *target, size_t outputs)
+/* Returns the weight of a token in the least-squares sum: 1 / rms of its target state (`outputs` values), 0 if the
+ * state is zero. Later blocks normalise the state before they read it, so an error counts relative to the length of the
+ * state. */
+static float token_weight(const float *target, size_t outputs)
 {
     const double mean = organ_dot(target, target, outputs) / (double)outputs;
     return mean > 0 ? (float)(1 / sqrt(mean)) : 0;
 }
 
-/* Sets h->inputs to the inputs of the output projection in the smaller model, and h->target to the donor's hidden state
- * minus that of the smaller model. Both are multiplied by the weight of the token (unit_of). The donor's state is taken
- * after this block or, if h->ahead is set, before the next kept block. */
+/* For output projections: sets h->inputs to the inputs of the projection in the smaller model for the `tokens` tokens
+ * of a chunk, and h->target to the donor's hidden state minus that of the smaller model after this block. Both are
+ * multiplied by the weight of the token (token_weight). The donor's state is that after this block or, if
+ * h->donor_at_next is set, before the next kept block. */
 static organ_status capture_outputs(organ_layers_heal *h, size_t chunk, size_t tokens, organ_error *error)
 {
     const size_t outputs = h->part.outputs, inputs = h->part.used * h->part.width;
-    const float *const target = h->ahead ? organ_calibration_states_copy(h->donor, chunk, error)
-                                         : run_and_capture(h, h->donor, h->loaded_donor, chunk, NULL, error);
+    const float *const target = h->donor_at_next ? organ_calibration_states_copy(h->donor, chunk, error)
+                                                 : run_and_capture(h, h->donor, h->loaded_donor, chunk, NULL, error);
     if (!target)
         return error->status;
     memcpy(h->target, target, tokens * outputs * sizeof *target);
@@ -173,7 +180,7 @@ static organ_status capture_outputs(organ_layers_heal *h, size_t chunk, size_t t
         return error->status;
     for (size_t t = 0; t < tokens; t++) {
         float *const row = h->target + t * outputs, *const z = h->inputs + t * inputs;
-        const float scale = unit_of(row, outputs);
+        const float scale = token_weight(row, outputs);
         for (size_t k = 0; k < outputs; k++)
             row[k] = scale * (row[k] - here[t * outputs + k]);
         for (size_t k = 0; k < inputs; k++)
@@ -182,8 +189,8 @@ static organ_status capture_outputs(organ_layers_heal *h, size_t chunk, size_t t
     return ORGAN_OK;
 }
 
-/* Runs a chunk through the current layer of both models. Adds the inputs and targets of the windows for refitting
- * blocks (HEAL_BLOCKS) to the equations. */
+/* Records inputs and targets of a chunk, and adds those of the windows that refit blocks (HEAL_BLOCKS) to the
+ * equations. */
 static organ_status capture_chunk(organ_layers_heal *h, size_t chunk, organ_error *error)
 {
     const size_t windows = organ_calibration_chunk_windows(&h->chunks, chunk),
@@ -229,8 +236,9 @@ static organ_status heal_solve_add_product(const organ_layers_heal *h, const hea
     return error->status;
 }
 
-/* Sets `weights` to the donor's matrix W plus `step` times its change. The change of an output projection is `change`;
- * for matrices that read the inputs of the block it is W times `change` (heal_solve_add_product). */
+/* Sets `weights` to the donor's matrix W plus `step` times its change. `change` is the solution D of the equations,
+ * outputs x width. The change of an output projection is D; that of a matrix that reads the inputs of the block is W D
+ * (heal_solve_add_product). */
 static organ_status heal_solve_make(const organ_layers_heal *h, const heal_matrix *m, const float *change, double step,
                                     float *weights, organ_error *error)
 {
@@ -241,17 +249,18 @@ static organ_status heal_solve_make(const organ_layers_heal *h, const heal_matri
             weights[k] += (float)step * change[k];
         return ORGAN_OK;
     }
-    float *const part = organ_floats(h->part.outputs, h->part.width);
-    if (!part)
+    float *const scaled = organ_floats(h->part.outputs, h->part.width);
+    if (!scaled)
         return organ_fail_memory(error, m->name);
     for (size_t k = 0; k < h->part.outputs * h->part.width; k++)
-        part[k] = (float)step * change[k];
-    heal_solve_add_product(h, m, part, weights, error);
-    free(part);
+        scaled[k] = (float)step * change[k];
+    heal_solve_add_product(h, m, scaled, weights, error);
+    free(scaled);
     return error->status;
 }
 
-/* Computes each matrix of the part plus `step` times its change, and calls `take` with the result. */
+/* Computes, for each matrix of the part, the donor's matrix plus `step` times its change, and calls `take` with the
+ * result, which is freed afterwards. */
 static organ_status make_matrices(organ_layers_heal *h, double step,
                                   organ_status (*take)(organ_layers_heal *heal, const heal_matrix *m, float *weights,
                                                        organ_error *error),
@@ -276,6 +285,7 @@ static organ_status make_matrices(organ_layers_heal *h, double step,
     return error->status;
 }
 
+/* For make_matrices: puts the new matrix `weights` into the loaded layer, to judge it. */
 static organ_status put_into_loaded_layer(organ_layers_heal *h, const heal_matrix *m, float *weights,
                                           organ_error *error)
 {
@@ -283,10 +293,10 @@ static organ_status put_into_loaded_layer(organ_layers_heal *h, const heal_matri
     return error->status;
 }
 
-/* Puts the new matrix `weights` into the loaded layer and writes it to the output. If `weights` is NULL, writes the
- * donor's matrix and does not change the loaded layer. If an interrupted run has already written the tensor, nothing is
- * written; `weights` is only rounded to the stored type. */
-static organ_status into_output(organ_layers_heal *h, const heal_matrix *m, float *weights, organ_error *error)
+/* For make_matrices: puts the new matrix `weights` into the loaded layer and writes it to the output. `weights` NULL:
+ * writes the donor's matrix and does not change the loaded layer. If an interrupted run has already written the tensor,
+ * nothing is written. */
+static organ_status store_matrix(organ_layers_heal *h, const heal_matrix *m, float *weights, organ_error *error)
 {
     if (weights) { /* the output has the rows in the order of the file */
         organ_layer_write(h->loaded, m->name, weights);
@@ -306,7 +316,8 @@ static void *stored_matrix(organ_layer *layer, const heal_matrix *m, uint64_t *b
     return values ? values : organ_layer_blocks(layer, m->name, bytes);
 }
 
-/* Restores the donor's matrices in the loaded layer, where candidates were tried, and writes them unchanged. */
+/* Restores the donor's matrices of the part in the loaded layer, which has those of the last candidate, and writes them
+ * to the output. */
 static organ_status restore_matrices(organ_layers_heal *h, organ_error *error)
 {
     for (size_t k = 0; k < h->part.count && !error->status; k++) {
@@ -316,27 +327,27 @@ static organ_status restore_matrices(organ_layers_heal *h, organ_error *error)
         const void *const from = stored_matrix(h->loaded_donor, m, &bytes);
         if (to && from)
             memcpy(to, from, (size_t)bytes);
-        into_output(h, m, NULL, error);
+        store_matrix(h, m, NULL, error);
     }
     return error->status;
 }
 
 /* ---- choice of the solution ---- */
 
-/* A candidate solution: the ridge lambda, the fraction `step` of the change, and the divergence of the whole model with
- * it. `found`: the equations had a solution. */
+/* A candidate solution of the part. */
 typedef struct heal_solve_trial {
-    double lambda, step;
-    bool found;
-    double divergence;
+    double lambda;     /* the ridge */
+    double step;       /* fraction of the change that is applied */
+    bool found;        /* the equations have a solution */
+    double divergence; /* KL divergence of the smaller model with it from the donor, in nats per token */
 } heal_solve_trial;
 
-/* Computes the solution of each trial, puts it into the loaded layer and measures the divergence. Consecutive trials
- * with the same lambda are solved once. A trial whose equations have no solution gets `found` false and is not
- * judged. */
+/* Computes the solution of each of `count` trials, which have lambda and step, puts it into the loaded layer and sets
+ * `found` and `divergence`. Consecutive trials with the same lambda are solved once. A trial whose equations have no
+ * solution gets `found` false and is not judged. */
 static organ_status judge_trials(organ_layers_heal *h, heal_solve_trial *trials, size_t count, organ_error *error)
 {
-    double solved = 0;
+    double solved = 0; /* lambda of the solution that h->ridge has; 0: none */
     for (size_t k = 0; k < count && !error->status; k++) {
         heal_solve_trial *const t = &trials[k];
         t->found = k > 0 && t->lambda == solved && trials[k - 1].found;
@@ -349,8 +360,8 @@ static organ_status judge_trials(organ_layers_heal *h, heal_solve_trial *trials,
     return error->status ? error->status : organ_layers_heal_finish(h, error);
 }
 
-/* Returns the trial with the least divergence among `best` (may be NULL) and `count` others; NULL if none has a
- * solution. */
+/* Returns the trial with the least divergence among `best` (NULL: none yet) and the `count` trials that have a
+ * solution; NULL if there is none. */
 static const heal_solve_trial *best_trial(const heal_solve_trial *best, const heal_solve_trial *trials, size_t count)
 {
     for (size_t k = 0; k < count; k++)
@@ -359,10 +370,10 @@ static const heal_solve_trial *best_trial(const heal_solve_trial *best, const he
     return best;
 }
 
-/* Chooses lambda and step: judges the complete change (step 1) for several lambdas, from the largest on, then other
- * steps with the lambda of the best trial. The equations minimise the error after the block; a smaller error there may
- * still give worse predictions, so the divergence of the whole model decides. If no trial lowers this divergence,
- * chosen->step is 0, which keeps the donor's weights. */
+/* Sets *chosen to the trial with the least divergence: judges the complete change (step 1) for several lambdas, from
+ * the largest on, then other steps with the lambda of the best trial. The equations minimise the error after the block;
+ * a smaller error there may still give worse predictions, so the divergence of the whole smaller model decides. If no
+ * trial lowers it below h->divergence, chosen->step is 0, which keeps the donor's weights. */
 static organ_status heal_solve_choose(organ_layers_heal *h, heal_solve_trial *chosen, organ_error *error)
 {
     heal_solve_trial complete[] = {{.lambda = 3, .step = 1},    {.lambda = 1, .step = 1},
@@ -383,7 +394,7 @@ static organ_status heal_solve_choose(organ_layers_heal *h, heal_solve_trial *ch
     return error->status;
 }
 
-/* Allocates the buffers for recording a chunk: inputs, target, and the routed experts with their weights. */
+/* Allocates the buffers for a chunk: inputs, target, blocks, gates, routed and begin of `h`. */
 static organ_status heal_solve_allocate(organ_layers_heal *h, organ_error *error)
 {
     const size_t tokens = organ_layers_heal_chunk_tokens(h), experts = config_of(h)->experts;
@@ -392,7 +403,7 @@ static organ_status heal_solve_allocate(organ_layers_heal *h, organ_error *error
     h->blocks = calloc(tokens * h->part.used, sizeof *h->blocks);
     h->gates = organ_floats(tokens, h->part.used);
     h->routed = calloc(tokens * h->part.used, sizeof *h->routed);
-    h->begin = calloc(experts + 2, sizeof *h->begin);
+    h->begin = calloc(experts + 2, sizeof *h->begin); /* two entries more, for counting in sort_rows */
     return h->inputs && h->target && h->blocks && h->gates && h->routed && h->begin
                ? ORGAN_OK
                : organ_fail_memory(error, h->options.model->path);
@@ -408,7 +419,8 @@ static void heal_solve_free_buffers(organ_layers_heal *h)
     h->ridge = NULL;
 }
 
-/* Writes the matrices of the chosen solution, or for step 0 the donor's. */
+/* Puts the matrices of the chosen solution, or for step 0 the donor's, into the loaded layer and writes them to the
+ * output. */
 static organ_status heal_solve_put(organ_layers_heal *h, const heal_solve_trial *chosen, organ_error *error)
 {
     bool found = false;
@@ -416,9 +428,11 @@ static organ_status heal_solve_put(organ_layers_heal *h, const heal_solve_trial 
         return restore_matrices(h, error);
     return organ_ridge_solve(h->ridge, chosen->lambda, &found, error)
                ? error->status
-               : make_matrices(h, chosen->step, into_output, error);
+               : make_matrices(h, chosen->step, store_matrix, error);
 }
 
+/* Refits h->part: records inputs and targets of all chunks, chooses a solution, puts it into h->loaded and the output,
+ * and stores it in h->known and h->solved. */
 organ_status organ_layers_heal_solve(organ_layers_heal *h, organ_error *error)
 {
     const organ_ridge_shape shape = organ_layers_heal_shape(h, &h->part);

@@ -10,6 +10,7 @@
 
 /* ---- by the configuration ---- */
 
+/* Returns the name of an attention layer's kind of attention. */
 static const char *attention_name(const organ_layer_kind *kind)
 {
     if (kind->latent)
@@ -19,6 +20,7 @@ static const char *attention_name(const organ_layer_kind *kind)
     return kind->window ? "sliding attention" : "attention";
 }
 
+/* Returns the name of a mixer of a layer of this kind. */
 static const char *mixer_name(organ_mixer mixer, const organ_layer_kind *kind)
 {
     static const char *const names[] = {[ORGAN_MIXER_DELTA] = "delta net",
@@ -58,7 +60,8 @@ static void name_by_config(const organ_forward_config *config, size_t layer, cha
 
 /* ---- by the tensors ---- */
 
-/* Parts of layers: a layer has the part if it has a tensor of one of the roles. The list of roles ends with 0. */
+/* Parts of layers: a layer has the part if it has a tensor of one of the roles. The list of roles ends with
+ * ORGAN_ROLE_OTHER, which is 0. */
 static const struct part {
     const char *name;
     organ_role roles[7];
@@ -83,11 +86,11 @@ static bool belongs_to_part(const organ_tensor *tensor, const struct part *part)
     return false;
 }
 
-/* Names layers by the roles of their tensors, for models without a forward pass. */
+/* Appends to the names of all layers the parts that their tensors have, for models without a forward pass. */
 static void name_by_tensors(const organ_model *model, organ_layers_kinds *kinds)
 {
     for (size_t p = 0; p < PARTS; p++) {
-        int32_t last = -1;
+        int32_t last = -1; /* the layer of the last tensor with this part, to name it only once */
         for (size_t t = 0; t < model->tensor_count; t++) {
             const int32_t layer = model->tensors[t].anatomy.layer;
             if (layer < 0 || (size_t)layer >= kinds->layers || layer == last ||
@@ -100,6 +103,8 @@ static void name_by_tensors(const organ_model *model, organ_layers_kinds *kinds)
     }
 }
 
+/* Names the kind of each layer: by the configuration, or by the tensors if the forward pass does not support the model.
+ */
 organ_status organ_layers_kinds_find(const organ_model *model, size_t layers, organ_layers_kinds *kinds,
                                      organ_error *error)
 {
@@ -126,6 +131,8 @@ void organ_layers_kinds_free(organ_layers_kinds *kinds)
     kinds->names = NULL;
 }
 
+/* Returns, for each kind of layer, the numbers of all and of the dropped layers. `dropped` has a flag for each layer.
+ */
 json_t *organ_layers_kinds_json(const organ_layers_kinds *kinds, const bool *dropped)
 {
     json_t *const rows = json_array();

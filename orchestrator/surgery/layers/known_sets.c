@@ -9,6 +9,7 @@
 
 /* ---- in memory ---- */
 
+/* Returns whether the set `dropped` has a stored divergence, and sets *divergence to it. */
 bool organ_layers_known_find(const organ_layers_known *known, const bool *dropped, double *divergence)
 {
     for (size_t k = 0; k < known->count; k++)
@@ -19,6 +20,7 @@ bool organ_layers_known_find(const organ_layers_known *known, const bool *droppe
     return false;
 }
 
+/* Stores the divergence of the set `dropped`. Returns false without memory. */
 bool organ_layers_known_add(organ_layers_known *known, const bool *dropped, double divergence)
 {
     if (known->count == known->capacity) {
@@ -36,6 +38,7 @@ bool organ_layers_known_add(organ_layers_known *known, const bool *dropped, doub
     return true;
 }
 
+/* Stores a copy of the influences of all blocks. Returns false without memory. */
 bool organ_layers_known_influence(organ_layers_known *known, const double *influence)
 {
     if (!known->influence && !(known->influence = calloc(known->layers, sizeof *known->influence)))
@@ -54,6 +57,7 @@ void organ_layers_known_release(organ_layers_known *known)
 
 /* ---- rows of the file ---- */
 
+/* Returns the array of the numbers of the blocks whose flags are set. */
 json_t *organ_layers_numbers_json(const bool *flags, size_t layers)
 {
     json_t *const numbers = json_array();
@@ -71,6 +75,7 @@ static json_t *set_json(const void *context, size_t k)
                         SET_REAL("divergence", known->divergence[k]));
 }
 
+/* Returns the influence of block `l`. */
 static json_t *influence_json(const void *context, size_t l)
 {
     return json_real(((const organ_layers_known *)context)->influence[l]);
@@ -99,7 +104,8 @@ static organ_status read_influence(organ_layers_known *known, const json_t *arra
     return error->status;
 }
 
-/* Reads set k of the file. A set that is already known is skipped. */
+/* Reads row `set`, the k-th of the file's sets, and adds it to `known`. Skips a set that is already known. Returns
+ * ORGAN_BAD_INPUT if the row is malformed. */
 static organ_status read_set(organ_layers_known *known, const json_t *set, size_t k, const char *path,
                              organ_error *error)
 {
@@ -132,7 +138,7 @@ static organ_status read_set(organ_layers_known *known, const json_t *set, size_
 
 /* ---- the file ---- */
 
-/* Describes the file of --scores for reading and writing it. */
+/* Returns the description of the file of --scores at `path`, for reading and writing it. */
 static organ_cache known_sets_cache(const char *path, const json_t *identity)
 {
     return (organ_cache){.path = path,
@@ -156,6 +162,7 @@ static organ_status known_sets_read_document(organ_layers_known *known, const js
     return error->status;
 }
 
+/* Reads stored scores from the file `path`; *known stays empty if there is no file or `path` is NULL. */
 organ_status organ_layers_known_read(organ_layers_known *known, size_t layers, const char *path, const json_t *identity,
                                      organ_error *error)
 {
@@ -168,6 +175,7 @@ organ_status organ_layers_known_read(organ_layers_known *known, size_t layers, c
     return error->status;
 }
 
+/* Writes influences and sets to the file `path`, on the first rank only. */
 organ_status organ_layers_known_write(const organ_layers_known *known, const char *path, const json_t *identity,
                                       const organ_ranks *ranks, organ_error *error)
 {

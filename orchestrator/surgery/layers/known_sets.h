@@ -10,7 +10,7 @@
 
 #define ORGAN_LAYERS_SCORES_SCHEMA "organ.layers_scores/1"
 
-/* The scores of a search; empty if all members except `layers` are zero. */
+/* The scores of a search. It is empty if all members except `layers` are zero. */
 typedef struct organ_layers_known {
     size_t layers, count, capacity; /* layers of the model; stored sets; sets for which there is memory */
     double *influence;              /* influence of each layer; NULL: not measured yet */
@@ -32,8 +32,9 @@ void organ_layers_known_release(organ_layers_known *known);
 
 /* Returns whether the set has a stored divergence, and sets *divergence to it. */
 bool organ_layers_known_find(const organ_layers_known *known, const bool *dropped, double *divergence);
-/* Store the divergence of a judged set, and the influence of each block. Both return false without memory. */
+/* Stores the divergence of a judged set. Returns false without memory. */
 bool organ_layers_known_add(organ_layers_known *known, const bool *dropped, double divergence);
+/* Stores a copy of the influences of all blocks. Returns false without memory. */
 bool organ_layers_known_influence(organ_layers_known *known, const double *influence);
 
 /* Returns an array of the numbers of the blocks whose flags are set, for a report. NULL without memory. */

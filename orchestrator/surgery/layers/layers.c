@@ -10,15 +10,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_SEARCH 16777216u
-#define MAX_ROUNDS 1000000u
+#define MAX_SEARCH 16777216u /* largest --search-tokens */
+#define MAX_ROUNDS 1000000u  /* largest number of rounds */
 
 /* Returns whether --drop gives a number of blocks to find, not their numbers. */
 static bool needs_search(const organ_layers_job *job) { return !job->drop.named; }
 
 /* ---- options ---- */
 
-/* Checks the ranges of numeric options. */
+/* Returns ORGAN_USAGE if a numeric option is out of range. */
 static organ_status check_numbers(const organ_layers_options *o, organ_error *error)
 {
     if (o->search_tokens < 64 || o->search_tokens > MAX_SEARCH)
@@ -28,8 +28,8 @@ static organ_status check_numbers(const organ_layers_options *o, organ_error *er
     return organ_calibration_run_check(o->heal ? o->calibration.samples : 1, o->calibration.context, error);
 }
 
-/* Checks that a text is given if the search or --heal needs one, and not otherwise. Rejects --scores without a
- * search. */
+/* Returns ORGAN_USAGE if the search or --heal needs a text and there is none, if there is a text that neither needs, or
+ * for --scores without a search. */
 static organ_status layers_check_text(const organ_layers_job *job, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
@@ -47,7 +47,7 @@ static organ_status layers_check_text(const organ_layers_job *job, organ_error *
     return ORGAN_OK;
 }
 
-/* Checks the output's path before the search, which takes long. */
+/* Checks, before the long search, that the output is not the donor and may be written. */
 static organ_status layers_check_output(const organ_layers_job *job, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
@@ -92,7 +92,7 @@ static organ_status open_model(organ_layers_job *job, organ_error *error)
 
 /* ---- dropped blocks ---- */
 
-/* Returns the bytes of the tensors of a block. */
+/* Returns the bytes of all tensors of a block. */
 static uint64_t layers_bytes_of(const organ_layers_job *job, size_t layer)
 {
     uint64_t bytes = 0;
@@ -101,8 +101,8 @@ static uint64_t layers_bytes_of(const organ_layers_job *job, size_t layer)
     return bytes;
 }
 
-/* Marks the smallest blocks as dropped. A dry run does not search, so it reports sizes and memory for these. Of blocks
- * of equal size the last ones are marked. */
+/* Marks the job->drop.count blocks with the fewest bytes as dropped; of blocks of equal size the last ones. Used where
+ * the result of the search is not known: a dry run reports sizes and memory for these blocks. */
 static void drop_smallest(organ_layers_job *job)
 {
     bool *const dropped = job->drop.dropped;
@@ -117,8 +117,7 @@ static void drop_smallest(organ_layers_job *job)
 
 /* ---- healing ---- */
 
-/* Opens the refitting for --heal, and sets job->resolved: a flag for each tensor that the refitting may change. Does
- * nothing without --heal. */
+/* Opens the heal for the blocks in job->drop and sets job->resolved. Does nothing without --heal. */
 static organ_status open_heal(organ_layers_job *job, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
@@ -136,8 +135,8 @@ static organ_status open_heal(organ_layers_job *job, organ_error *error)
                          : organ_fail_memory(error, o->model);
 }
 
-/* Checks that the heal fits in --memory before the search, which takes long. The need hardly depends on which blocks
- * are dropped, so it is computed for the smallest ones; the marks are removed afterwards. */
+/* Callback of organ_memory_check_also: checks that the heal fits in --memory before the long search. The need hardly
+ * depends on which blocks are dropped, so it is computed for the smallest ones. Leaves no block marked as dropped. */
 static organ_status estimate_heal(void *context, organ_error *error)
 {
     organ_layers_job *const job = context;
@@ -151,8 +150,8 @@ static organ_status estimate_heal(void *context, organ_error *error)
     return error->status;
 }
 
-/* Searches for the blocks to drop unless --drop names them. A dry run only estimates the search and assumes that the
- * blocks with the fewest bytes are dropped. With --heal, the memory that search and heal need is checked first. */
+/* Searches for the blocks to drop unless --drop names them. First checks the memory that the search and, with --heal,
+ * the heal need. A dry run only estimates the search and assumes that the blocks with the fewest bytes are dropped. */
 static organ_status layers_choose(organ_layers_job *job, organ_error *error)
 {
     if (!needs_search(job))
@@ -177,12 +176,14 @@ static organ_status layers_fill(void *inner, organ_writing *writing, organ_error
     return organ_layers_heal_run(job->heal, run, error) ? error->status : organ_cut_copy(run, error);
 }
 
-/* Implement organ_cut_out.results and .recall for refitted tensors. */
+/* Implements organ_cut_out.results: returns the solution of a refitted tensor for the journal. */
 static json_t *layers_results(void *context, const organ_tensor *tensor)
 {
     return organ_layers_heal_results(((organ_layers_job *)context)->heal, tensor);
 }
 
+/* Implements organ_cut_out.recall: restores the solution of a refitted tensor from the journal. Returns false if it is
+ * malformed. */
 static bool layers_recall(void *context, const organ_tensor *tensor, const json_t *known)
 {
     return organ_layers_heal_recall(((organ_layers_job *)context)->heal, tensor, known);
@@ -190,7 +191,8 @@ static bool layers_recall(void *context, const organ_tensor *tensor, const json_
 
 /* ---- the smaller model ---- */
 
-/* Implements organ_write.identity: the digest of the calibration text, on which refitted weights depend. */
+/* Implements organ_write.identity: with --heal returns the digest of the calibration text, on which refitted weights
+ * depend, else an empty object. */
 static json_t *layers_identity(void *context)
 {
     const organ_layers_job *const job = context;
@@ -236,6 +238,7 @@ static organ_status layers_cut(organ_layers_job *job, json_t **report, organ_err
     return error->status;
 }
 
+/* Runs the verb: opens the model, chooses the blocks, opens the heal and writes the output. */
 static organ_status layers_make(organ_layers_job *job, json_t **report, organ_error *error)
 {
     return open_model(job, error) || layers_choose(job, error) || open_heal(job, error)
@@ -243,6 +246,7 @@ static organ_status layers_make(organ_layers_job *job, json_t **report, organ_er
                : layers_cut(job, report, error);
 }
 
+/* Frees all members of the job; members that were never set are NULL. */
 static void layers_release(organ_layers_job *job)
 {
     organ_layers_choice_release(job);
@@ -253,6 +257,7 @@ static void layers_release(organ_layers_job *job)
     organ_model_close(job->model);
 }
 
+/* Runs the verb `organ layers` and sets *report. See layers.h. */
 organ_status organ_layers(const organ_layers_options *options, const organ_engine *engine,
                           const organ_progress *progress, json_t **report, organ_error *error)
 {

@@ -11,6 +11,7 @@
 
 ORGAN_API_BEGIN
 
+/* The options of `organ layers`. */
 typedef struct organ_layers_options {
     const char *model;
     const char *drop; /* --drop: numbers of blocks from 0 on, "5-8" or "3,7,9-11"; or how many, "8" */

@@ -23,7 +23,7 @@ json_t *organ_layers_parameters(void *context)
 }
 
 /* Returns the numbers of the dropped blocks as text: "3,7,9-11". NULL without memory. */
-static json_t *document_words_of(const bool *dropped, size_t layers)
+static json_t *blocks_text(const bool *dropped, size_t layers)
 {
     organ_error ignored = {0};
     organ_text text;
@@ -42,7 +42,7 @@ static json_t *document_words_of(const bool *dropped, size_t layers)
     return made;
 }
 
-/* Returns the row of judged set k in the report. */
+/* Returns the row of judged set k in members "path" and "sets" of the search. */
 static json_t *set_json(const void *context, size_t k)
 {
     const organ_layers_job *const job = context;
@@ -53,17 +53,17 @@ static json_t *set_json(const void *context, size_t k)
         best |= f->path[step] == k;
     return ORGAN_OBJECT(SET_COUNT("set", k + 1), SET_COUNT("round", set->round),
                         SET("dropped", organ_layers_numbers_json(set->dropped, job->layers)),
-                        SET("blocks", document_words_of(set->dropped, job->layers)),
-                        SET_REAL("divergence", set->divergence), SET_TEXT("kind", best ? "best so far" : "judged"));
+                        SET("blocks", blocks_text(set->dropped, job->layers)), SET_REAL("divergence", set->divergence),
+                        SET_TEXT("kind", best ? "best so far" : "judged"));
 }
 
-/* Returns the row of the k-th set that was the best so far. */
+/* Returns row k of member "path": the k-th set that was the best when it was judged. */
 static json_t *step_json(const void *context, size_t k)
 {
     return set_json(context, ((const organ_layers_job *)context)->choice.found.path[k]);
 }
 
-/* Returns the row of a block in the report. */
+/* Returns the row of block `l` in member "blocks" of the search. */
 static json_t *block_json(const void *context, size_t l)
 {
     const organ_layers_job *const job = context;
@@ -97,7 +97,7 @@ static json_t *search_json(const organ_layers_job *job)
                                                 SET("sets", organ_json_rows(f->count, set_json, job))));
 }
 
-/* Returns the row of a refitted part in the report. */
+/* Returns the row of the k-th refitted part in member "parts" of the heal. */
 static json_t *solved_json(const void *context, size_t k)
 {
     size_t count;
@@ -143,7 +143,8 @@ static json_t *heal_definitions_json(void)
                        "refits so far."));
 }
 
-/* Returns the definitions of the words in the report, without those of a search if blocks were named. */
+/* Returns the definitions of the words in the report: those of "heal" only with --heal, those of the search only if
+ * there was one. */
 static json_t *layers_definitions_json(const organ_layers_job *job)
 {
     json_t *const all =
@@ -173,7 +174,8 @@ static json_t *kinds_json(const organ_layers_job *job, bool known)
     return json_null();
 }
 
-/* Returns the report of organ layers; NULL without memory. In a dry run with a search, the dropped blocks are null. */
+/* Implements organ_write.document: returns the report of organ layers; NULL without memory. In a dry run with a search
+ * the dropped blocks are null, because they are not known. */
 json_t *organ_layers_document(void *context, const organ_writing *made)
 {
     const organ_layers_job *const job = context;
@@ -181,7 +183,7 @@ json_t *organ_layers_document(void *context, const organ_writing *made)
     return organ_json_joined(
         ORGAN_OBJECT(SET_COUNT("layers_before", job->layers), SET_COUNT("layers_dropped", job->drop.count),
                      SET("dropped", known ? organ_layers_numbers_json(job->drop.dropped, job->layers) : json_null()),
-                     SET("blocks", known ? document_words_of(job->drop.dropped, job->layers) : json_null()),
+                     SET("blocks", known ? blocks_text(job->drop.dropped, job->layers) : json_null()),
                      SET("kinds", kinds_json(job, known)), SET("search", search_json(job)),
                      SET("heal", heal_json(job))),
         organ_json_joined(organ_cut_json(made), ORGAN_OBJECT(SET("definitions", layers_definitions_json(job)))));

@@ -17,10 +17,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* For the plan of a dry run. TRIED: solutions that are judged for a part. SWEEPS_WHOLE: how much faster a dense part is
- * solved than a mixture. */
-#define TRIED        11.0
-#define SWEEPS_WHOLE 10.0
+/* Estimates for the plan of a dry run. TRIED_SOLUTIONS: number of solutions that are judged for a part. SWEEPS_WHOLE:
+ * how much less work the equations of a part need than ORGAN_RIDGE_SWEEPS, which is for solutions block by block. */
+#define TRIED_SOLUTIONS 11.0
+#define SWEEPS_WHOLE    10.0
 
 /* Tokens that run through a block together. */
 #define CHUNK_TOKENS ((size_t)1024)
@@ -48,7 +48,7 @@ static organ_status heal_check_model(const organ_layers_heal *h, organ_error *er
     return ORGAN_OK;
 }
 
-/* Calls `each` for every refitted part of every block, in the order of the heal. */
+/* Calls `each`, with `context`, for every refitted part of every block, in the order of the heal. */
 static organ_status for_parts(organ_layers_heal *h, void *context,
                               organ_status (*each)(organ_layers_heal *heal, const heal_part *part, void *context,
                                                    organ_error *error),
@@ -66,7 +66,7 @@ static organ_status for_parts(organ_layers_heal *h, void *context,
     return error->status;
 }
 
-/* Sets the flag of a tensor in `resolved`; fails if its type is packed. */
+/* Sets the flag of tensor `t` in `resolved`. Returns ORGAN_USAGE if new values cannot be stored in its type. */
 static organ_status mark_tensor(const organ_layers_heal *h, const organ_tensor *t, bool *resolved, organ_error *error)
 {
     if (!organ_cut_takes(h->options.engine, t->dtype))
@@ -78,7 +78,7 @@ static organ_status mark_tensor(const organ_layers_heal *h, const organ_tensor *
     return ORGAN_OK;
 }
 
-/* Sets the flags of all tensors of a part in `context`, the array `resolved`, and counts the part in
+/* For for_parts: sets the flags of all tensors of a part in `context`, the array `resolved`, and counts the part in
  * h->solved_count. */
 static organ_status mark_part(organ_layers_heal *h, const heal_part *part, void *context, organ_error *error)
 {
@@ -119,11 +119,12 @@ static organ_status mark_resolved(organ_layers_heal *h, bool *resolved, organ_er
 /* Bytes of memory that a heal needs in addition to its forward pass. */
 typedef struct needs {
     const organ_layers_heal *heal;
-    uint64_t max, states; /* needs of the largest refit; bytes of the hidden states of donor and smaller model */
-    bool scratch;         /* states and inputs are counted as if they were in a scratch file */
+    uint64_t max;    /* for the refit of the part that needs most, and for judging its solutions one at a time */
+    uint64_t states; /* for the hidden states of the donor and of the smaller model */
+    bool scratch;    /* both are computed as if hidden states and recorded inputs were in a scratch file */
 } needs;
 
-/* Raises needs.max to the bytes that refitting this part needs. */
+/* For for_parts: raises needs.max (`context`) to the bytes that refitting this part needs. */
 static organ_status raise_peak_memory(organ_layers_heal *h, const heal_part *part, void *context, organ_error *error)
 {
     needs *const n = context;
@@ -132,7 +133,8 @@ static organ_status raise_peak_memory(organ_layers_heal *h, const heal_part *par
     return error->status;
 }
 
-/* Returns whether `memory` bytes are enough: what the forward pass leaves of them exceeds needs.max + needs.states. */
+/* Callback organ_memory_fits: returns whether the forward pass leaves more than needs.max + needs.states (`context`) of
+ * `memory` bytes. */
 static bool heal_fits(void *context, uint64_t memory)
 {
     const needs *const n = context;
@@ -140,8 +142,9 @@ static bool heal_fits(void *context, uint64_t memory)
            n->max + n->states;
 }
 
-/* Sets *n to the memory for two streams with a copy of a chunk each, for the donor's block and the refitted one, for
- * the equations of the largest part, and for judging one solution. `scratch`: the streams are in a scratch file. */
+/* Sets *n to the memory for two streams of hidden states with a copy of a chunk each, for the equations of the part
+ * that needs most, for a second loaded block in addition to that of the forward pass, and for judging one solution.
+ * `scratch`: as in needs. */
 static organ_status sum_memory_needs(organ_layers_heal *h, bool scratch, needs *n, organ_error *error)
 {
     *n = (needs){
@@ -159,8 +162,8 @@ static void heal_share_memory(organ_layers_heal *h, uint64_t remaining)
     h->together = 1 + (size_t)(more < HEAL_TOGETHER - 1 ? more : HEAL_TOGETHER - 1);
 }
 
-/* Checks that the heal fits in --memory. If it does not, the message also names the amount that is enough with
- * --scratch. */
+/* Returns ORGAN_USAGE if the heal does not fit in --memory; without --scratch the message also names the amount that is
+ * enough with it. Otherwise sets h->together. */
 static organ_status check_memory(organ_layers_heal *h, organ_error *error)
 {
     const organ_calibration_run_options *const o = &h->options.walk;
@@ -185,19 +188,20 @@ typedef struct heal_estimate {
     double judged; /* operations to judge one solution */
 } heal_estimate;
 
-/* Adds to the plan the operations to solve a part and to judge its solutions. */
+/* For for_parts: adds to the plan in `context` the operations to solve a part and to judge its solutions. */
 static organ_status heal_add_part(organ_layers_heal *h, const heal_part *part, void *context, organ_error *error)
 {
     const heal_estimate *const f = context;
     const double tokens = (double)h->windows.count * (double)h->options.walk.calibration.context,
                  width = (double)part->used * (double)part->width;
     const double solved = ORGAN_RIDGE_SWEEPS / SWEEPS_WHOLE * tokens * width * (double)(part->width + part->outputs);
-    f->plan->products += solved + TRIED * f->judged;
+    f->plan->products += solved + TRIED_SOLUTIONS * f->judged;
     return error->status;
 }
 
-/* Adds the memory and the work of the heal to the plan: the two streams, which count as four runs of the text through
- * the model because they also run to record inputs; and solving and judging each part. */
+/* Adds the memory and the work of the heal to the plan of a dry run. The work is that of the two streams, which count
+ * as four runs of the text through the model because they also run to record inputs; and of solving and judging each
+ * part. Solutions are judged from the middle of the model on average. */
 void organ_layers_heal_estimate(organ_layers_heal *h, organ_plan *plan)
 {
     const size_t tokens = h->windows.begin[h->windows.count];
@@ -213,7 +217,7 @@ void organ_layers_heal_estimate(organ_layers_heal *h, organ_plan *plan)
         organ_plan_memory(plan, organ_memory_enough(0, heal_fits, &n), 0);
 }
 
-/* Divides the windows into chunks of about CHUNK_TOKENS tokens. */
+/* Divides the windows into chunks of at most CHUNK_TOKENS tokens, or of one longer window. */
 static void cut_chunks(organ_layers_heal *h)
 {
     const size_t context = h->options.walk.calibration.context, samples = h->windows.count;
@@ -223,6 +227,8 @@ static void cut_chunks(organ_layers_heal *h)
                                    context * (size_t)organ_forward_describe(h->forward)->hidden * sizeof(float)};
 }
 
+/* Opens the text, checks that the model can be healed within --memory, and sets the flags of the tensors that may
+ * change in `resolved`. On error the caller still closes *heal. */
 organ_status organ_layers_heal_open(const organ_layers_healing *healing, bool *resolved, organ_layers_heal **heal,
                                     organ_error *error)
 {
@@ -267,12 +273,14 @@ void organ_layers_heal_close(organ_layers_heal *h)
 
 const organ_calibration_run *organ_layers_heal_text(const organ_layers_heal *h) { return h->calib; }
 
+/* Returns the solutions of all parts refitted so far, and sets *count to their number. */
 const organ_layers_solved *organ_layers_heal_solved(const organ_layers_heal *h, size_t *count)
 {
     *count = h->solved_count;
     return h->solved;
 }
 
+/* Returns the number of held-out tokens, and the divergences before the heal and with the solutions so far. */
 organ_layers_judged organ_layers_heal_judged(const organ_layers_heal *h)
 {
     return (organ_layers_judged){h->judged.begin[h->judged.count], h->before, h->divergence};
@@ -280,15 +288,18 @@ organ_layers_judged organ_layers_heal_judged(const organ_layers_heal *h)
 
 /* ---- the journal ---- */
 
+/* The members of organ_layers_solved that the journal stores. */
 #define SOLVED(member) ORGAN_STRUCT_FIELD(organ_layers_solved, member, EXACT)
 static const organ_struct_field heal_results[] = {SOLVED(lambda), SOLVED(step), SOLVED(times), SOLVED(before),
                                                   SOLVED(after)};
 
+/* Returns the solution of the tensor's part for the journal. */
 json_t *organ_layers_heal_results(const organ_layers_heal *h, const organ_tensor *tensor)
 {
     return ORGAN_STRUCT_ADD(json_object(), heal_results, &h->known[organ_layers_heal_number(h, tensor)]);
 }
 
+/* Restores the solution of the tensor's part from the journal. Returns false if `results` is malformed. */
 bool organ_layers_heal_recall(organ_layers_heal *h, const organ_tensor *tensor, const json_t *results)
 {
     const size_t number = organ_layers_heal_number(h, tensor);
@@ -300,7 +311,7 @@ bool organ_layers_heal_recall(organ_layers_heal *h, const organ_tensor *tensor, 
 
 /* ---- streams ---- */
 
-/* Fails with ORGAN_INTERRUPTED if a stop was requested. */
+/* Returns ORGAN_INTERRUPTED if a stop was requested. */
 static organ_status heal_stopped(const organ_layers_heal *h, organ_error *error)
 {
     return organ_stop_is_requested(h->options.engine->stop)
@@ -320,7 +331,7 @@ static organ_status embed_chunks(organ_layers_heal *h, organ_error *error)
     return error->status;
 }
 
-/* Runs the hidden states of all chunks through a block in place. */
+/* Passes the hidden states `states` of all chunks through the loaded block `layer` in place. */
 static organ_status run_states_through_block(organ_layers_heal *h, organ_calibration_states *states,
                                              const organ_layer *layer, organ_error *error)
 {
@@ -334,8 +345,8 @@ static organ_status run_states_through_block(organ_layers_heal *h, organ_calibra
     return error->status;
 }
 
-/* Opens the smaller model's stream with a copy of the donor's hidden states before block `layer`, where the two begin
- * to differ, and measures the divergence of the smaller model before the heal. */
+/* Opens h->cut with a copy of the donor's hidden states before block `layer`, from which on the two streams differ, and
+ * sets h->before and h->divergence to the divergence of the smaller model before the heal. */
 static organ_status copy_donor_states(organ_layers_heal *h, size_t layer, organ_error *error)
 {
     if (organ_calibration_states_open(&h->chunks, true, h->options.walk.calibration.scratch, &h->cut, error) !=
@@ -370,8 +381,8 @@ static organ_status run_donor_blocks(organ_layers_heal *h, size_t from, size_t t
 
 /* ---- a block ---- */
 
-/* Restores the current part from the output that an interrupted run has written: its matrices into the loaded layer,
- * and its solution from the journal. */
+/* Restores the current part, which an interrupted run has written to the output: reads its matrices into h->loaded, and
+ * appends its solution, from the journal, to h->solved. */
 static organ_status heal_restore(organ_layers_heal *h, organ_error *error)
 {
     for (size_t k = 0; k < h->part.count && !error->status; k++) {
@@ -389,8 +400,8 @@ static organ_status heal_restore(organ_layers_heal *h, organ_error *error)
     return error->status;
 }
 
-/* Returns whether an interrupted run has written all matrices of the part and they can be restored. GGUF blocks cannot
- * be restored, because decoding and encoding them would give other blocks; they are refitted again. */
+/* Returns whether an interrupted run has written all matrices of the current part and heal_restore can read them back.
+ * Matrices in GGUF blocks are refitted again instead, because decoding and encoding them would give other blocks. */
 static bool all_matrices_done(const organ_layers_heal *h)
 {
     bool done = true;
@@ -401,7 +412,8 @@ static bool all_matrices_done(const organ_layers_heal *h)
     return done;
 }
 
-/* Refits one part of the current layer, or restores it if an interrupted run has written all its matrices. */
+/* Refits the part of kind `kind` of the current block, or restores it if an interrupted run has written it. Does
+ * nothing if this kind is not refitted in the block. */
 static organ_status heal_or_restore_part(organ_layers_heal *h, organ_layers_kind kind, organ_error *error)
 {
     h->kind = kind;
@@ -414,10 +426,11 @@ static organ_status heal_or_restore_part(organ_layers_heal *h, organ_layers_kind
     return error->status;
 }
 
-/* Heals kept block `layer`; `next` is the next kept block, or the number of blocks. First refits the parts that have
- * their target in the same block of the donor. Then runs the donor's stream up to `next`, and refits the output
- * projection of the feed-forward to the donor's hidden states before `next`. Before a gap, the output projection of the
- * attention is refitted to these states, too, so that both projections also replace the dropped blocks. */
+/* Heals kept block `layer`; `next` is the next kept block, or the number of blocks. First refits the parts whose
+ * targets are in this block of the donor. Then passes the donor's stream through blocks [layer, next), and refits the
+ * output projection of the feed-forward to the donor's hidden states before `next`. Before a gap, the output projection
+ * of the attention is refitted to these states too, so that both projections also replace the dropped blocks. At last
+ * passes the smaller model's stream through the refitted block. */
 static organ_status heal_block(organ_layers_heal *h, size_t layer, size_t next, organ_error *error)
 {
     h->layer = (int32_t)layer;
@@ -425,20 +438,20 @@ static organ_status heal_block(organ_layers_heal *h, size_t layer, size_t next, 
         organ_layer_load_together(h->forward, h->layer, &h->loaded_donor, error))
         return error->status;
     const bool gap = organ_layers_heal_before_gap(h, h->layer);
-    h->ahead = false;
+    h->donor_at_next = false;
     for (unsigned kind = 0; kind < ORGAN_HEAL_FFN_OUTPUT && !error->status; kind++)
         if (!gap || kind != ORGAN_HEAL_ATTENTION_OUTPUT)
             heal_or_restore_part(h, kind, error);
     if (error->status || run_donor_blocks(h, layer, next, h->loaded_donor, error) != ORGAN_OK)
         return error->status;
-    h->ahead = true;
+    h->donor_at_next = true;
     if ((gap && heal_or_restore_part(h, ORGAN_HEAL_ATTENTION_OUTPUT, error) != ORGAN_OK) ||
         heal_or_restore_part(h, ORGAN_HEAL_FFN_OUTPUT, error) != ORGAN_OK)
         return error->status;
     return run_states_through_block(h, h->cut, h->loaded, error);
 }
 
-/* Returns the next block after `layer` that is not dropped. */
+/* Returns the next block after `layer` that is not dropped; the number of blocks if there is none. */
 static size_t next_kept(const organ_layers_heal *h, size_t layer)
 {
     size_t next = layer + 1;
@@ -461,7 +474,7 @@ static bool has_refitted_part(const organ_layers_heal *h, size_t layer)
 static organ_status run_blocks(organ_layers_heal *h, organ_error *error)
 {
     size_t layer = 0;
-    if (h->options.dropped[0] && copy_donor_states(h, 0, error) == ORGAN_OK) {
+    if (h->options.dropped[0] && copy_donor_states(h, 0, error) == ORGAN_OK) { /* the model begins with a gap */
         layer = next_kept(h, 0);
         organ_layer *first = NULL;
         if (organ_layer_load_together(h->forward, 0, &first, error) == ORGAN_OK)
@@ -482,6 +495,8 @@ static organ_status run_blocks(organ_layers_heal *h, organ_error *error)
     return error->status;
 }
 
+/* Embeds the text, passes both streams through all blocks, refits parts and writes them to the output of `run`, and at
+ * last scales the final norm. */
 organ_status organ_layers_heal_run(organ_layers_heal *h, organ_cut_run *run, organ_error *error)
 {
     const char *const scratch = h->options.walk.calibration.scratch;

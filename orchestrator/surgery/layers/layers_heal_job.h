@@ -10,73 +10,89 @@
 #include "orchestrator/surgery/calibration/states.h"
 #include "orchestrator/surgery/layers/layers_heal.h"
 
-/* At most one window of this many is held out to choose solutions; also the least number of windows. */
-#define HEAL_HELD     ((size_t)4)
-#define HEAL_MANY     ((size_t)32) /* from this many windows on, at most one of 2 HEAL_HELD is held out */
-#define HEAL_APART    ((size_t)16) /* one window of this many is used only to fit the final norm */
-#define HEAL_TOGETHER ((size_t)6)  /* upper bound of solutions that are judged together */
+/* At most one window of this many is held out to choose solutions; also the least number of windows of a heal. */
+#define HEAL_HELD         ((size_t)4)
+#define HEAL_MANY_WINDOWS ((size_t)32) /* from this many windows on, at most one of 2 HEAL_HELD is held out */
+#define HEAL_NORM_EVERY   ((size_t)16) /* one window of this many is used only to fit the factor of the final norm */
+#define HEAL_TOGETHER     ((size_t)6)  /* upper bound of candidates that are judged together */
 
-/* Use of a window: to refit blocks, to choose lambda and step (held out), to fit the final norm. */
-typedef enum heal_use { HEAL_BLOCKS, HEAL_CHOICES, HEAL_NORM, HEAL_USES } heal_use;
+/* Use of a window of the text. */
+typedef enum heal_use {
+    HEAL_BLOCKS,  /* refits blocks */
+    HEAL_CHOICES, /* held out: chooses lambda and step of each solution by the divergence on it */
+    HEAL_NORM,    /* fits the factor of the final norm */
+    HEAL_USES     /* number of uses */
+} heal_use;
 
 /* A matrix that is refitted. */
 typedef struct heal_matrix {
     const organ_tensor *tensor;
-    uint64_t matrix, rows, cols; /* its index in a stack, and its shape */
-    char name[400];              /* its name in the forward pass */
-    size_t expert;               /* number of a routed expert; else 0 */
+    uint64_t matrix, rows, cols; /* index in the tensor's stack of matrices, else 0; shape of the matrix */
+    char name[400];              /* name in the forward pass: "NAME", or "NAME[matrix]" in a stack */
+    size_t expert;               /* number of the routed expert; 0 for other matrices */
 } heal_matrix;
 
 /* A part: the matrices of a block that one set of equations refits. */
 typedef struct heal_part {
     heal_matrix *matrices;
-    size_t count;
-    size_t blocks, width, used, outputs; /* sizes of the equations, as in organ_ridge_shape */
+    size_t count; /* number of matrices */
+    /* Sizes of the equations, as in organ_ridge_shape. In a mixture, the blocks are the routed experts. */
+    size_t blocks, width, used, outputs;
 } heal_part;
 
+/* State of a heal. */
 struct organ_layers_heal {
-    organ_layers_healing options;
-    organ_calibration_run *calib;
+    organ_layers_healing options; /* `layers`: blocks of the forward pass */
+    organ_calibration_run *calib; /* the opened text, with `forward` and `windows` */
     organ_forward *forward;
-    organ_windows windows;
-    organ_calibration_chunks chunks;
+    organ_windows windows;           /* all windows of the text */
+    organ_calibration_chunks chunks; /* the windows that run through a block together; every rank has all chunks */
     /* Hidden states of the donor and of the smaller model before the current block; cut NULL: both are equal so far. */
     organ_calibration_states *donor, *cut;
-    organ_cut_run *run;
-    organ_layers_solved *known; /* solution of each part (organ_layers_heal_number), of this or of an interrupted run */
+    organ_cut_run *run; /* the output; set by organ_layers_heal_run */
+    /* Solutions by number of the part (organ_layers_heal_number), of this or of an interrupted run. */
+    organ_layers_solved *known;
     organ_layers_solved *solved; /* solutions in the order of the heal */
-    size_t solved_count;
+    size_t solved_count;         /* entries of `solved`; in organ_layers_heal_open the number of parts */
     /* heal_judge.c: */
-    uint32_t *judged_tokens; /* tokens and begins of `judged` */
+    uint32_t *judged_tokens; /* memory of judged.tokens and judged.begin */
     size_t *judged_begin;
-    organ_windows judged;           /* held-out windows (HEAL_CHOICES) */
-    organ_variants *variants;       /* compares the logits of candidates with the donor's */
-    size_t together, tried;         /* number of candidates that fit in memory together; number of pending ones */
-    double *results[HEAL_TOGETHER]; /* where the divergences of pending candidates are stored */
-    double before,
-        divergence; /* divergence of the smaller model from the donor: before the heal, and with the solutions so far */
+    organ_windows judged;     /* held-out windows (HEAL_CHOICES) */
+    organ_variants *variants; /* compares the logits of candidates with the donor's */
+    size_t together, pending; /* number of candidates that fit in memory together; number of candidates that wait to be
+                               judged */
+    double *results[HEAL_TOGETHER]; /* for each pending candidate, where its divergence will be stored */
+    /* KL divergence of the smaller model from the donor on the held-out windows, in nats per token: before the heal,
+     * and with the solutions so far. */
+    double before, divergence;
     /* The part that is being refitted: */
-    int32_t layer;
-    organ_layers_kind kind;
+    int32_t layer;          /* number of the block in the donor */
+    organ_layers_kind kind; /* kind of the part */
     heal_part part;
-    organ_layer *loaded, *loaded_donor; /* the block with its present weights, and the donor's */
-    organ_ridge *ridge;
-    /* `donor` has the states before the next kept block, not before the current one. */
-    bool ahead;
-    float *inputs, *target, *donor_inputs; /* recorded inputs and targets of a chunk */
-    uint32_t *blocks;                      /* experts of each token, tokens x used, ascending, */
-    float *gates;                          /* and the weights that the router gave them */
-    size_t *routed, *begin;                /* rows of `inputs` sorted by expert, and where each expert's rows begin */
+    organ_layer *loaded, *loaded_donor; /* the block with the weights so far, and with the donor's */
+    organ_ridge *ridge;                 /* the equations of the part */
+    bool donor_at_next; /* `donor` already has the states before the next kept block; false: before the current one */
+    /* Recorded for the tokens of one chunk. A row of a mixture is a pair of token and choice: row token x used +
+     * choice. */
+    float *inputs;    /* inputs of the part's matrices in the smaller model: tokens x used x width */
+    float *target;    /* right-hand sides of the equations: tokens x outputs */
+    uint32_t *blocks; /* in a mixture, the experts of each token, ascending: tokens x used */
+    float *gates;     /* the weights that the router gave these experts: tokens x used */
+    size_t *routed;   /* numbers of the rows, sorted by expert */
+    size_t *begin;    /* for each expert, the index in `routed` of its first row */
 };
 
-/* Returns whether a block's matrices of that kind are refitted. */
+/* Returns whether the matrices of that kind in block `layer` are refitted. A gap is a run of dropped blocks. Refitted
+ * are the output projections of the block before the first gap, and all kinds in the blocks after a gap, because their
+ * inputs differ from those that the block was trained with. Dropped blocks have no refitted matrices. */
 bool organ_layers_heal_is_refitted(const organ_layers_heal *heal, int32_t layer, organ_layers_kind kind);
-/* Lists the matrices of a part and sets the sizes of its equations. Returns ORGAN_BAD_INPUT if the layer has none,
- * ORGAN_USAGE if one is stored transposed. Release the part also after an error. */
+/* Sets *part to the matrices of one kind in a layer and the sizes of their equations. Returns ORGAN_BAD_INPUT if the
+ * layer has no such matrix, ORGAN_USAGE if one is stored transposed. Release the part also after an error. */
 organ_status organ_layers_heal_part_list(const organ_layers_heal *heal, int32_t layer, organ_layers_kind kind,
                                          heal_part *part, organ_error *error);
 void organ_layers_heal_part_release(heal_part *part);
-/* Returns the index in `known` of the solution that a tensor belongs to. */
+/* Returns the number of the part that a tensor belongs to, its index in heal->known: layer x ORGAN_HEAL_KINDS + kind;
+ * the final norm comes last. */
 size_t organ_layers_heal_number(const organ_layers_heal *heal, const organ_tensor *tensor);
 /* Returns whether the block after `layer` is dropped. */
 bool organ_layers_heal_before_gap(const organ_layers_heal *heal, int32_t layer);
@@ -84,20 +100,24 @@ bool organ_layers_heal_before_gap(const organ_layers_heal *heal, int32_t layer);
  * state. */
 bool organ_layers_heal_is_inputs(organ_layers_kind kind);
 
-/* Return the number of tokens of a chunk, the sizes of the equations of a part, and the bytes that refitting a part
- * needs in addition to the hidden states (`scratch`: with --scratch). */
+/* Returns the largest number of tokens in a chunk. */
 size_t organ_layers_heal_chunk_tokens(const organ_layers_heal *heal);
+/* Returns the sizes of the equations of a part. */
 organ_ridge_shape organ_layers_heal_shape(const organ_layers_heal *heal, const heal_part *part);
+/* Returns the bytes that refitting a part needs in addition to the hidden states. `scratch`: the equations keep their
+ * inputs in a scratch file. */
 uint64_t organ_layers_heal_memory(const organ_layers_heal *heal, const heal_part *part, bool scratch);
 
-/* Return the windows of a chunk, and the use of one of its windows: to refit blocks, to choose solutions or to fit the
- * final norm. */
+/* Returns the windows of a chunk. */
 organ_windows organ_layers_heal_chunk_at(const organ_layers_heal *heal, size_t chunk);
-heal_use organ_layers_heal_use_of(const organ_layers_heal *heal, size_t window); /* `window`: index in the whole text */
+/* Returns the use of a window; `window` is its index in the whole text. */
+heal_use organ_layers_heal_use_of(const organ_layers_heal *heal, size_t window);
+/* Returns the use of window `window` of a chunk. */
 heal_use organ_layers_heal_use(const organ_layers_heal *heal, size_t chunk, size_t window);
-/* Records inputs and targets of all chunks, solves for heal->part, and stores the best solution in the loaded layer and
- * in the output. */
+/* Records inputs and targets of all chunks, solves for heal->part, and stores the best solution in heal->loaded, in the
+ * output, and in heal->known and heal->solved. If no solution lowers the divergence, the weights stay unchanged. */
 organ_status organ_layers_heal_solve(organ_layers_heal *heal, organ_error *error);
+
 /* ---- heal_judge.c ---- */
 
 /* Copies the held-out windows to heal->judged. Returns ORGAN_IO without memory. */
@@ -107,13 +127,14 @@ uint64_t organ_layers_heal_judge_memory(const organ_layers_heal *heal, size_t to
 /* Opens heal->variants, which runs the held-out windows through the donor. The caller closes it with
  * organ_variants_close. */
 organ_status organ_layers_heal_judge_open(organ_layers_heal *heal, organ_error *error);
-/* Judges heal->loaded with its present weights as a candidate. Sets *divergence to the KL divergence from the donor of
- * the smaller model with this block, in nats, averaged over the held-out tokens. *divergence is set when the candidate
- * is judged, at the latest when organ_layers_heal_finish returns. */
+/* Judges heal->loaded with its present weights as a candidate: sets *divergence to the KL divergence from the donor of
+ * the smaller model with this block, in nats, averaged over the held-out tokens. Several candidates are judged
+ * together, so *divergence may be set later, at the latest when organ_layers_heal_finish returns. */
 organ_status organ_layers_heal_try(organ_layers_heal *heal, double *divergence, organ_error *error);
+/* Judges the candidates that organ_layers_heal_try has not judged yet. */
 organ_status organ_layers_heal_finish(organ_layers_heal *heal, organ_error *error);
-/* Sets *divergence to the divergence of the smaller model with all refits so far. The stream of the smaller model must
- * have reached block `layer`; from this block on, the kept blocks have the donor's weights. */
+/* Sets *divergence to the divergence of the smaller model with all refits so far. heal->cut must have the states before
+ * block `layer`; from this block on, the kept blocks have the donor's weights. No candidate may be pending. */
 organ_status organ_layers_heal_judge_rest(organ_layers_heal *heal, size_t layer, double *divergence,
                                           organ_error *error);
 /* Sets *divergence to the divergence of the smaller model with its final norm multiplied by `times`. Called after the
@@ -121,7 +142,8 @@ organ_status organ_layers_heal_judge_rest(organ_layers_heal *heal, size_t layer,
 organ_status organ_layers_heal_judge_final(organ_layers_heal *heal, double times, double *divergence,
                                            organ_error *error);
 
-/* Chooses the factor of the final norm and writes the norm, after both streams have passed the last block. */
+/* Chooses the factor of the final norm and writes the norm to the output, or takes its solution from heal->known if an
+ * interrupted run has written it. Called after both streams have passed the last block. */
 organ_status organ_layers_heal_final(organ_layers_heal *heal, organ_error *error);
 
 #endif

@@ -10,24 +10,29 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* State of the measurement. A stream is the hidden states of one set of dropped blocks, or of the donor, for all
+ * tokens. */
 struct organ_layers_sets {
     organ_forward *forward;
     const organ_engine *engine;
     const organ_windows *windows;
     size_t tokens, layers;    /* tokens of all windows; layers of the forward pass */
-    size_t width, compared;   /* floats of a token's state, and those at its beginning that are its hidden state */
+    size_t width;             /* floats of a token's state between layers (organ_forward_config.state) */
+    size_t compared;          /* floats at its beginning that are the hidden state, which influences compare */
     size_t together;          /* number of sets that run through the layers together */
     organ_variants *variants; /* memory and comparison for together + 1 streams; the last one is the donor's */
-    float *states;            /* hidden states of the running sets, then of the donor */
-    float *kept;              /* the donor's hidden states before layers 0, stride, 2 stride, ... */
+    float *states;            /* streams of the `together` running sets, then of the donor: tokens x width each */
+    float *kept;              /* the donor's streams before layers 0, stride, 2 stride, ..., to begin from */
     size_t stride;
-    double *influence;
-    size_t *leader; /* for each running set: the stream that has its hidden states, its own or that of an equal set */
+    double *influence; /* of each layer: see organ_layers_sets_influence */
+    /* For each running set, the number of the stream that has its hidden states: its own, that of a set which has
+     * dropped the same blocks so far, or `together`, the donor's. */
+    size_t *leader;
 };
 
 /* Returns the number of floats in the hidden states of all tokens. */
 static size_t sets_floats_of(const organ_layers_sets *s) { return s->tokens * s->width; }
-/* Returns the hidden states of set k. */
+/* Returns stream k. */
 static float *states_of_set(const organ_layers_sets *s, size_t k) { return s->states + k * sets_floats_of(s); }
 
 /* ---- memory ---- */
@@ -38,7 +43,8 @@ static uint64_t states_bytes(const organ_forward *forward, size_t tokens)
     return (uint64_t)tokens * organ_forward_describe(forward)->state * sizeof(float);
 }
 
-/* Returns the bytes that suffice to judge one set at a time: two streams, and the kept input of the first layer. */
+/* Returns the bytes that suffice to judge one set at a time: its stream and the donor's, and one kept stream of the
+ * donor, that before layer 0. */
 static uint64_t sets_memory(const organ_forward *forward, size_t tokens)
 {
     return organ_variants_memory(forward, tokens, 2) + states_bytes(forward, tokens);
@@ -50,8 +56,10 @@ typedef struct sets_requested {
     const organ_windows *windows;
 } sets_requested;
 
+/* Returns the number of tokens of all windows. */
 static size_t sets_tokens_of(const organ_windows *windows) { return windows->begin[windows->count]; }
 
+/* Returns the number of tokens of the longest window. */
 static size_t longest_window_of(const organ_windows *windows)
 {
     size_t max = 0;
@@ -62,7 +70,7 @@ static size_t longest_window_of(const organ_windows *windows)
     return max;
 }
 
-/* Returns whether this --memory suffices to judge one set at a time. */
+/* Callback organ_memory_fits: returns whether `memory` bytes suffice to judge one set at a time. */
 static bool sets_fits(void *context, uint64_t memory)
 {
     const sets_requested *const w = context;
@@ -70,12 +78,14 @@ static bool sets_fits(void *context, uint64_t memory)
            sets_memory(w->forward, sets_tokens_of(w->windows));
 }
 
+/* Returns the least sufficient --memory in bytes. */
 uint64_t organ_layers_sets_enough(const organ_forward *forward, const organ_windows *windows)
 {
     sets_requested w = {forward, windows};
     return organ_memory_enough(0, sets_fits, &w);
 }
 
+/* Returns ORGAN_USAGE if the engine's memory is too small to judge one set at a time. */
 organ_status organ_layers_sets_check(const organ_forward *forward, const organ_engine *engine,
                                      const organ_windows *windows, organ_error *error)
 {
@@ -86,8 +96,8 @@ organ_status organ_layers_sets_check(const organ_forward *forward, const organ_e
 }
 
 /* Sets s->together, at most `max`, and s->stride by the memory that judging one set leaves. At most half of this memory
- * is for running more sets together. The rest is for the donor's hidden states, which are kept before every layer with
- * a number divisible by s->stride. */
+ * is for running more sets together; the other half is for keeping streams of the donor. s->stride is the least that
+ * lets the streams before layers 0, stride, 2 stride, ... fit. */
 static void sets_share_memory(organ_layers_sets *s, size_t max)
 {
     const uint64_t one = states_bytes(s->forward, s->tokens) + 1;
@@ -97,12 +107,13 @@ static void sets_share_memory(organ_layers_sets *s, size_t max)
         remaining / 2 /
         (organ_variants_memory(s->forward, s->tokens, 3) - organ_variants_memory(s->forward, s->tokens, 2));
     s->together = 1 + (size_t)(more < max - 1 ? more : max - 1);
-    const uint64_t capacity = 1 + (remaining - remaining / 2) / one;
+    const uint64_t capacity = 1 + (remaining - remaining / 2) / one; /* streams of the donor that can be kept */
     s->stride = capacity >= s->layers ? 1 : (s->layers + (size_t)capacity - 1) / (size_t)capacity;
 }
 
 /* ---- the donor ---- */
 
+/* Returns ORGAN_INTERRUPTED if a stop was requested. */
 static organ_status sets_stopped(const organ_layers_sets *s, organ_error *error)
 {
     return organ_stop_is_requested(s->engine->stop)
@@ -110,15 +121,16 @@ static organ_status sets_stopped(const organ_layers_sets *s, organ_error *error)
                : ORGAN_OK;
 }
 
-/* Returns the kept hidden states of the donor before layer floor(layer / stride) * stride: the last ones that are not
- * after `layer`. */
+/* Returns the kept stream of the donor before layer floor(layer / stride) * stride: the last one that is not after
+ * `layer`. */
 static float *stored_states_before(const organ_layers_sets *s, size_t layer)
 {
     return s->kept + layer / s->stride * sets_floats_of(s);
 }
 
-/* Returns 1 - the mean cosine between the hidden states before and after a layer. Sums in the order of tokens, so that
- * the result is the same on every machine. Two zero vectors count as equal. */
+/* Returns 1 - the mean cosine between the hidden states `before` and `after` a layer. Sums in the order of tokens, so
+ * that the result is the same on every machine. The cosine of two zero vectors counts as 1, that of a zero vector and
+ * another one as 0. */
 static double influence_of(const organ_layers_sets *s, const float *before, const float *after)
 {
     double sum = 0;
@@ -134,7 +146,8 @@ static double influence_of(const organ_layers_sets *s, const float *before, cons
     return 1 - sum / (double)s->tokens;
 }
 
-/* Runs the donor layer by layer, measures the influences and keeps hidden states. */
+/* Passes the text through the donor layer by layer, measures the influence of each layer, and keeps the donor's streams
+ * before layers 0, stride, 2 stride, ... */
 static organ_status walk_donor(organ_layers_sets *s, organ_error *error)
 {
     float *const before = states_of_set(s, 0), *const after = states_of_set(s, s->together);
@@ -155,6 +168,7 @@ static organ_status walk_donor(organ_layers_sets *s, organ_error *error)
     return error->status;
 }
 
+/* Passes the windows through the donor: measures the influences and keeps hidden states. On error *sets is NULL. */
 organ_status organ_layers_sets_open(organ_forward *forward, const organ_engine *engine, const organ_windows *windows,
                                     size_t max, organ_layers_sets **sets, organ_error *error)
 {
@@ -204,8 +218,9 @@ const double *organ_layers_sets_influence(const organ_layers_sets *s) { return s
 
 /* ---- sets ---- */
 
-/* Returns the number of the stream with the hidden states of set k after the first `blocks` blocks: that of the first
- * running set that drops the same of these blocks, or s->together, the donor's stream, if set k drops none of them. */
+/* Returns the number of the stream that has the hidden states of set k after the first `blocks` blocks: that of the
+ * first running set that drops the same of these blocks (k if there is none before it), or s->together, the donor's
+ * stream, if set k drops none of them. */
 static size_t leader_of(const organ_layers_sets *s, const bool *dropped, size_t k, size_t blocks)
 {
     const bool *const own = dropped + k * s->layers;
@@ -217,8 +232,8 @@ static size_t leader_of(const organ_layers_sets *s, const bool *dropped, size_t 
     return j;
 }
 
-/* Gives each set that begins to differ from its leader at block `blocks` - 1 a stream of its own: a copy of the
- * leader's stream, which has not run through this block yet. */
+/* Updates s->leader for the first `blocks` blocks. A set that differs from its leader from block `blocks` - 1 on,
+ * because only one of them drops it, gets a copy of the leader's stream, which has not run through this block yet. */
 static void separate_streams(organ_layers_sets *s, const bool *dropped, size_t count, size_t blocks)
 {
     for (size_t k = 0; k < count; k++) {
@@ -229,7 +244,7 @@ static void separate_streams(organ_layers_sets *s, const bool *dropped, size_t c
     }
 }
 
-/* Returns whether a running set has dropped no block yet, so that it shares the donor's stream. */
+/* Returns whether one of the `count` running sets has dropped no block yet, so that it shares the donor's stream. */
 static bool donor_stream_is_needed(const organ_layers_sets *s, size_t count)
 {
     for (size_t k = 0; k < count; k++)
@@ -238,8 +253,8 @@ static bool donor_stream_is_needed(const organ_layers_sets *s, size_t count)
     return false;
 }
 
-/* Runs layer l for all sets that keep it, once for sets that are still equal, and for the donor's stream as long as a
- * set shares it. */
+/* Passes the streams of all leaders whose sets keep layer `l` through it, and the donor's stream as long as a set
+ * shares it. Sets without a stream of their own have their hidden states in their leader's. */
 static organ_status run_layer(organ_layers_sets *s, const bool *dropped, size_t count, size_t l, organ_error *error)
 {
     organ_layer *layer = NULL;
@@ -276,14 +291,14 @@ static organ_status judge_batch(organ_layers_sets *s, const bool *dropped, size_
         separate_streams(s, dropped, count, l + 1);
         run_layer(s, dropped, count, l, error);
     }
-    for (size_t k = 0; k < count; k++) /* equal sets, or a set without dropped blocks */
+    for (size_t k = 0; k < count; k++) /* a set that equals another one, or that drops no block */
         if (s->leader[k] != k)
             memcpy(states_of_set(s, k), states_of_set(s, s->leader[k]), sets_floats_of(s) * sizeof(float));
     return error->status ? error->status : organ_variants_judge(s->variants, s->states, count, divergence, error);
 }
 
-/* Measures the divergence of each set. Ranks share the sets; a rank runs up to `together` neighbouring ones at once, so
- * that each block is loaded once for them. */
+/* Sets divergence[k] to the divergence of set k. Ranks share the sets; a rank judges up to `together` neighbouring sets
+ * of its own at once, so that each layer is loaded once for them. */
 organ_status organ_layers_sets_judge(organ_layers_sets *s, const bool *dropped, size_t count, double *divergence,
                                      organ_error *error)
 {
