@@ -13,8 +13,8 @@
 
 /* How one tensor is divided into row ranges. */
 typedef struct cut_plan {
-    organ_matrices m;
-    uint64_t row_bytes, all; /* bytes of a row; rows of all matrices of the stack */
+    organ_matrices m;        /* the tensor's matrices: their number, and rows and columns of each */
+    uint64_t row_bytes, all; /* bytes of a row; rows of all matrices together */
     uint64_t step;           /* rows of a range: some whole matrices, or some rows of one matrix */
 } cut_plan;
 
@@ -149,6 +149,7 @@ typedef struct cuts_place {
     uint32_t file;
 } cuts_place;
 
+/* Implements organ_run_read: reads bytes of the file. */
 static organ_status read_written(const void *context, void *data, size_t bytes, uint64_t offset, organ_error *error)
 {
     const cuts_place *const p = context;
@@ -169,8 +170,8 @@ static uint64_t bytes_to_read(const void *context, size_t t)
 }
 
 /* Computes the digest of tensor t from the written output. Does nothing for a tensor of one range, or if this rank
- * digested the tensor while writing it. This is checked by the rank to which the tensor is assigned, because each rank
- * has only the digests of tensors that it wrote. */
+ * digested the tensor while writing it. bytes_to_read cannot make the second check: it must return the same on all
+ * ranks, but each rank has only the digests of tensors that it wrote. */
 static organ_status digest_written(void *context, size_t t, organ_error *error)
 {
     const cuts_reading *const r = context;

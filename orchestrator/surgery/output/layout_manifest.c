@@ -87,6 +87,7 @@ static json_t *piece_json(const void *context, size_t k)
         SET_COUNT("padding", padding_after(layout, k)));
 }
 
+/* Returns the name of piece k, the key of its entry in manifest.tensors. */
 static const char *piece_name(const void *layout, size_t k)
 {
     return ((const organ_layout *)layout)->pieces[k].as.name;

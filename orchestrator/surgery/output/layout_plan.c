@@ -33,8 +33,8 @@ static void plan_source_files(organ_layout *layout)
 
 /* ---- organ directories ---- */
 
-/* Makes a file name from the name of a tensor or file, which is untrusted input: keeps letters, digits, "_" and "-",
- * with `dots` also "." except at the beginning, and replaces other characters by "_". */
+/* Makes a file name from the first `length` characters of the name of a tensor or file, which is untrusted input. Keeps
+ * letters, digits, "_" and "-", with `dots` also "." except at the beginning, and replaces other characters by "_". */
 static void sanitize_name(const char *name, size_t length, bool dots, char out[NAME_LENGTH + 1])
 {
     size_t used = 0;
@@ -49,8 +49,9 @@ static void sanitize_name(const char *name, size_t length, bool dots, char out[N
     out[used] = '\0';
 }
 
-/* Returns "folder/name.suffix", or "folder/name_DIGEST.suffix" with the digest of `origin` if that name is taken. NULL
- * without memory. */
+/* Returns "folder/name.suffix" and adds it to `used`, the paths that are taken. If it is taken, returns
+ * "folder/name_DIGEST.suffix"; DIGEST is the digest of `origin`, the original name, plus 1, 2, ... if that path is
+ * taken as well. NULL without memory. */
 static const char *unique_path(organ_layout *layout, organ_name_table *used, const char *folder, const char *name,
                                const char *suffix, const char *origin)
 {

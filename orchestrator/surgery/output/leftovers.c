@@ -14,7 +14,7 @@
 
 /* Returns whether tensors of the model are stored as a bitmask and the values that are not zero, which sparsity_config
  * describes. */
-static bool is_stored_so(const organ_model *model)
+static bool has_sparse_tensors(const organ_model *model)
 {
     static const char *const leaves[] = {".bitmask", ".compressed", ".row_offsets"};
     for (size_t t = 0; t < model->tensor_count; t++)
@@ -29,7 +29,7 @@ static bool is_stored_so(const organ_model *model)
 organ_status organ_leftovers_strip(const organ_model *model, organ_json_edit *config, size_t *stripped,
                                    organ_error *error)
 {
-    return is_stored_so(model) ? ORGAN_OK : organ_json_edit_remove(config, LEFTOVER, stripped, error);
+    return has_sparse_tensors(model) ? ORGAN_OK : organ_json_edit_remove(config, LEFTOVER, stripped, error);
 }
 
 /* Replaces config.json in the directory `to` by the edited text. Does nothing if there is none. */

@@ -144,8 +144,9 @@ organ_status organ_reports_make(organ_output *output, const organ_report_files *
     return organ_output_end(output, error);
 }
 
-/* ---- a directory that may be there ---- */
+/* ---- a directory of reports that may exist already ---- */
 
+/* Returns whether this rank writes reports: a folder was named, and the rank is the first. */
 static bool output_reports_is_requested(const organ_report_folder *folder)
 {
     return folder->path && organ_ranks_first(folder->ranks);

@@ -17,7 +17,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#define READ_STEP ((size_t)4 << 20)
+#define READ_STEP ((size_t)4 << 20) /* bytes that organ_run_digest reads at once */
 
 /* Returns the entry of a file in organ_run_files. */
 static json_t *file_row(const char *name, uint64_t bytes, struct timespec modified)
@@ -44,10 +44,10 @@ json_t *organ_run_files(const organ_model *model, const char *config)
     return NULL;
 }
 
-/* Appends the lines of another rank's journal to this one, then removes that journal. If the process is killed in
- * between, some lines occur twice, which is harmless. */
-static organ_status move_lines(const organ_publish *publish, organ_run_journal *journal, size_t rank,
-                               organ_error *error)
+/* Appends the lines of the journal of `rank` to `journal`, the main one, then removes the file of `rank`. If the
+ * process is killed in between, some lines occur twice, which is harmless. */
+static organ_status merge_rank_journal(const organ_publish *publish, organ_run_journal *journal, size_t rank,
+                                       organ_error *error)
 {
     char name[64];
     organ_journal other = {.fd = -1};
@@ -94,7 +94,7 @@ static organ_status gather_journals(const organ_publish *publish, organ_run_jour
     char name[64];
     size_t rank;
     while (!error->status && next_of_rank(directory, name, &rank))
-        move_lines(publish, journal, rank, error);
+        merge_rank_journal(publish, journal, rank, error);
     if (directory)
         closedir(directory);
     return error->status;
