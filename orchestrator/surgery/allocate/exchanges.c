@@ -17,14 +17,14 @@
 #define STEP      0.03 /* share of the elements of the smaller tensor of a pair that an exchange moves */
 #define MAX_PAIRS ((size_t)8)
 
-/* Levels at which `pooled` keeps matrices of a pair: after the exchange, and at the current value. */
+/* Levels at which `pooled` keeps matrices of a pair: made for the value after the exchange, and for the current one. */
 enum { EXCHANGED, AS_GIVEN };
 
-/* An exchange between two tensors that is tried in its own stream of hidden states. */
+/* Two tensors and an exchange between them, which is tried in its own stream of hidden states. */
 typedef struct exchanges_pair {
     organ_exchange of;
-    bool separate;     /* its stream differs from stream 0; false: its tensors are in later layers */
-    double divergence; /* of its stream, nats per token */
+    bool separate;     /* the stream differs from stream 0; false: both tensors are in later layers */
+    double divergence; /* of the stream from the donor, nats per token */
 } exchanges_pair;
 
 /* The rounds of exchanges that improve a division. */
@@ -49,12 +49,13 @@ struct organ_exchanges {
     double nearest; /* divergence of `best` */
 };
 
-/* Returns the rank that carries the stream of a pair. All ranks carry the stream of the current allocation. */
+/* Returns the rank that runs the stream of pair k. All ranks run stream 0. */
 static uint32_t owner_of(const organ_exchanges *x, size_t k)
 {
     return (uint32_t)(k * organ_ranks_count(x->engine->ranks) / x->pair_count);
 }
 
+/* Returns whether this rank runs the stream of pair k. */
 static bool is_own(const organ_exchanges *x, size_t k) { return owner_of(x, k) == organ_ranks_rank(x->engine->ranks); }
 
 static const organ_forward *forward_of(const organ_exchanges *x)
@@ -69,6 +70,7 @@ static size_t stream_floats(const organ_exchanges *x)
            (size_t)organ_forward_describe(forward_of(x))->state;
 }
 
+/* Returns the hidden states of stream k: 0 is the current allocation, 1 + p is pair p. */
 static float *exchanges_stream(const organ_exchanges *x, size_t k) { return x->states + k * stream_floats(x); }
 
 /* Returns the pair that contains the tensor; MAX_PAIRS: none. */
@@ -95,8 +97,9 @@ static uint64_t work_memory(void *context, const organ_calibration_run *calib, c
            organ_variants_memory(organ_calibration_run_facts_of(calib)->forward, tokens, 1 + MAX_PAIRS);
 }
 
-/* Makes the matrix for its current value and writes it to the layer. A matrix of this rank's pairs is also kept, with
- * its current value and with that after the exchange. */
+/* Implements organ_calibration_work.change: makes the matrix for its tensor's current value and writes it to the layer.
+ * A matrix of one of this rank's pairs is also kept in x->pooled, made for the current value and for that after the
+ * exchange. */
 static organ_status exchanges_change(void *context, const organ_calibration_matrix *m, float *weights,
                                      organ_error *error)
 {
@@ -152,8 +155,9 @@ static void release_pair(organ_exchanges *x, const exchanges_pair *p, int32_t la
         organ_pooled_release(x->pooled, p->of.less);
 }
 
-/* Runs the streams of this rank's pairs and of the current allocation through the layer. Pairs run first: a stream that
- * was equal to the model's until now begins with a copy of the input of this layer. */
+/* Implements organ_calibration_work.leave: runs the streams of this rank's pairs, then stream 0, through the layer. The
+ * first layer with a tensor of a pair separates its stream, which begins as a copy of stream 0. Therefore stream 0,
+ * whose input of this layer is copied, runs last. */
 static organ_status run_streams_through_layer(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_exchanges *const x = context;
@@ -180,7 +184,7 @@ static organ_status run_streams_through_layer(void *context, const organ_calibra
                : organ_layer_run(forward, layer->loaded, &x->test_windows.windows, exchanges_stream(x, 0), NULL, error);
 }
 
-/* Runs layers without a target, and those after the last one, with the donor's weights. */
+/* Runs all streams of this rank through layers [from, to), which have no target, with the donor's weights. */
 static organ_status run_skipped_layers(organ_exchanges *x, int32_t from, int32_t to, organ_error *error)
 {
     organ_forward *const forward = organ_calibration_run_facts_of(x->calib)->forward;
@@ -193,6 +197,7 @@ static organ_status run_skipped_layers(organ_exchanges *x, int32_t from, int32_t
     return error->status;
 }
 
+/* Returns whether a target is in this layer of the forward pass. */
 static bool has_target(const organ_exchanges *x, int32_t layer)
 {
     for (size_t k = 0; k < x->targets->count; k++)
@@ -201,7 +206,8 @@ static bool has_target(const organ_exchanges *x, int32_t layer)
     return false;
 }
 
-/* Runs the streams through the layers without targets before this one, which the walk does not enter. */
+/* Implements organ_calibration_work.enter: runs the streams through the layers without targets directly before this
+ * one, because the walk calls `leave` only for layers with targets. */
 static organ_status exchanges_enter(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_exchanges *const x = context;
@@ -211,6 +217,7 @@ static organ_status exchanges_enter(void *context, const organ_calibration_layer
     return run_skipped_layers(x, from, layer->number, error);
 }
 
+/* Returns the last layer of the forward pass that has a target. */
 static int32_t exchanges_last_layer(const organ_exchanges *x)
 {
     int32_t last = 0;
@@ -227,7 +234,7 @@ static organ_status exchanges_open_walk(organ_exchanges *x, organ_error *error)
                                       &x->calib, error);
 }
 
-/* Computes the divergences of the stream of the current allocation and of those of this rank's pairs, which are
+/* Sets divergence[0] to that of stream 0 and divergence[1 + k] to that of each pair k of this rank, whose streams are
  * consecutive. */
 static organ_status measure_own_divergences(organ_exchanges *x, double *divergence, organ_error *error)
 {
@@ -277,7 +284,7 @@ static organ_status measure_divergences(organ_exchanges *x, double *found, organ
     return error->status;
 }
 
-/* Measures the divergences of a round's candidates in one walk; each round opens a walk of its own. */
+/* Calls measure_divergences in a walk of its own for each round; organ_exchanges_open has opened that of the first. */
 static organ_status measure_round(organ_exchanges *x, double *found, organ_error *error)
 {
     if (!x->calib && exchanges_open_walk(x, error) != ORGAN_OK)
@@ -331,7 +338,7 @@ static organ_status choose_pairs(organ_exchanges *x, size_t round, organ_error *
         organ_fail_errno(error, ENOMEM, "pairs of %zu tensors", count);
     else {
         organ_philox_uniform(x->options.seed, round, 0, drawn, count);
-        for (size_t k = 0; k < count; k++) {
+        for (size_t k = 0; k < count; k++) { /* inside-out shuffle (Fisher and Yates): `at` is uniform in 0 .. k */
             const size_t at = (size_t)(((double)drawn[k] + 1) / 2 * (double)(k + 1));
             order[k] = order[at < k ? at : k];
             order[at < k ? at : k] = k;
@@ -344,16 +351,16 @@ static organ_status choose_pairs(organ_exchanges *x, size_t round, organ_error *
     return error->status;
 }
 
-/* Sets the sparsity of all tensors. */
+/* Sets the sparsity of each tensor k to given[k]. */
 static void set_shares(organ_exchanges *x, const double *given)
 {
     for (size_t k = 0; k < x->allocation->count; k++)
         x->allocation->tensors[k].sparsity = given[k];
 }
 
-/* Keeps the current allocation as the best one if its divergence is the least so far, else returns to the best one.
- * Returns true if it was kept. */
-static bool exchanges_finish(organ_exchanges *x, double found)
+/* Stores the current allocation as the best one if `found`, its divergence, is the least so far; otherwise restores the
+ * best one. Returns true if the current allocation was stored. */
+static bool keep_if_best(organ_exchanges *x, double found)
 {
     const bool nearer = found <= x->nearest; /* equal if no exchange was applied */
     if (!nearer)
@@ -364,8 +371,8 @@ static bool exchanges_finish(organ_exchanges *x, double found)
     return nearer;
 }
 
-/* Applies the exchanges of all pairs with a smaller divergence than `found`, or only the best of them if `alone`.
- * Returns the number of exchanges. */
+/* Applies the exchanges of all pairs whose divergence is below `found`, that of the current allocation; with `alone`,
+ * at most the one with the least divergence. Returns the number of applied exchanges. */
 static size_t apply_exchanges(organ_exchanges *x, double found, bool alone)
 {
     size_t nearest = 0, taken = 0;
@@ -382,9 +389,9 @@ static size_t apply_exchanges(organ_exchanges *x, double found, bool alone)
     return taken;
 }
 
-/* Measures the current division together with exchanges of random pairs, and applies those that lower the divergence.
- * If all together made it worse, returns to the best division and from then on applies only the best exchange of a
- * round. */
+/* Each round measures the current division and exchanges between random pairs of tensors, and applies the exchanges
+ * that lower the divergence. If the next round finds that they increase it together, restores the best division and
+ * from then on applies only the best exchange of a round. */
 organ_status organ_exchanges_run(organ_exchanges *x, organ_exchanges_report *report, organ_error *error)
 {
     bool alone = false;
@@ -397,7 +404,7 @@ organ_status organ_exchanges_run(organ_exchanges *x, organ_exchanges_report *rep
             return error->status;
         report->before = round == 0 ? found : report->before;
         report->tried += x->pair_count;
-        if (!exchanges_finish(x, found))
+        if (!keep_if_best(x, found))
             alone = true; /* the gains of single exchanges do not add up */
         else if (round < x->options.rounds)
             report->taken += apply_exchanges(x, found, alone);

@@ -55,8 +55,8 @@ organ_status organ_exchanges_open(const organ_exchanges_options *options, const 
 void organ_exchanges_estimate(const organ_exchanges *exchanges, const organ_plan_solve *solve, organ_plan *plan);
 void organ_exchanges_close(organ_exchanges *exchanges); /* NULL is allowed */
 
-/* Runs all rounds. Each runs the model once, and one more pass judges the last round. Changes the sparsity of tensors;
- * the sum over all elements stays equal. */
+/* Runs all rounds: the model runs once in each round, and a last time to measure the result. Sets the sparsity of
+ * tensors to the best division that was measured. The sum of sparsity x elements stays equal. */
 organ_status organ_exchanges_run(organ_exchanges *exchanges, organ_exchanges_report *report, organ_error *error);
 
 #endif

@@ -162,7 +162,7 @@ static json_t *choices_head_of(organ_width_job *job)
                              organ_width_identity(job));
 }
 
-/* Sets choices.directory, the path of the directory next to the output. */
+/* Sets choices.directory to the path of the output with ORGAN_CHOICE_ENDING. */
 static organ_status name_choices_file(organ_width_job *job, organ_error *error)
 {
     organ_width_choices *const c = &job->choices;

@@ -51,7 +51,7 @@ typedef struct organ_width_gate_up {
 typedef struct organ_width_choices {
     organ_output output;
     organ_run_journal journal;
-    char *directory; /* the hidden directory next to the output, without the ending of unfinished outputs */
+    char *directory; /* OUTPUT.organ-choice: its unfinished output (organ_publish.partial) is the directory */
     char *path;      /* path of the file of values in it */
     uint64_t bytes;  /* size of the file of values */
     bool begun;      /* organ_output_end must be called */
@@ -109,7 +109,7 @@ organ_status organ_width_choose(organ_width_job *job, organ_error *error);
 
 /* Begin and end the directory of choices. organ_width_choices_begin reads the choices of an interrupted run or creates
  * new files. Call organ_width_choices_end also if it fails. `done`: remove the directory, which is no longer needed;
- * otherwise `error` is set and the files stay for --resume. */
+ * otherwise `error` is set, and organ_output_end decides whether the files stay for --resume. */
 organ_status organ_width_choices_begin(organ_width_job *job, organ_error *error);
 organ_status organ_width_choices_end(organ_width_job *job, bool done, organ_error *error);
 /* organ_width_choices_put writes, and organ_width_choices_get reads, rows [first, first + rows) of a part in the file

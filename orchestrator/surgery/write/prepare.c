@@ -17,7 +17,7 @@
 
 #define CONFIG "config.json"
 
-/* ---- the place ---- */
+/* ---- the path of the output ---- */
 
 /* Checks that the output's file extension suits the model. A GGUF model gives one .gguf file. A copy with replaced
  * tensors can be a single file only if the model is a single file with the same extension. Returns ORGAN_USAGE

@@ -79,6 +79,7 @@ organ_status organ_write_put(organ_writing *w, size_t piece, const void *data, s
     return added ? ORGAN_OK : organ_fail_memory(error, w->journal.path);
 }
 
+/* Orders extents by offset, for qsort. */
 static int by_offset(const void *a, const void *b)
 {
     const uint64_t x = ((const organ_unit_extent *)a)->at, y = ((const organ_unit_extent *)b)->at;

@@ -106,12 +106,12 @@ static organ_status find_lines(const organ_writing *w, const json_t **line_of, o
     return error->status;
 }
 
-/* The check of the units that the journal lists: arrays with an entry for each unit. */
+/* The check of the units that the journal lists. Each array has an entry for each unit of the output. */
 typedef struct inventory {
-    const json_t **line_of; /* its journal line; NULL: none */
-    uint64_t *bytes;
-    uint32_t *owner; /* rank that compares its bytes with the digests */
-    bool *holds;     /* its bytes in the output match the digests of the line */
+    const json_t **line_of; /* the unit's journal line; NULL: none */
+    uint64_t *bytes;        /* bytes of the unit in the output; 0 without a line */
+    uint32_t *owner;        /* rank that compares the unit's bytes with the digests of the line */
+    bool *holds;            /* the unit's bytes in the output match these digests */
 } inventory;
 
 /* Finds the journal line of each unit, and divides the units that have one among the ranks, which check about equally

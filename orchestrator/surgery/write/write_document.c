@@ -73,7 +73,7 @@ static int document_add_plan(const organ_writing *w, json_t *report)
         bytes += m->model->tensors[t].bytes;
     all.output_bytes = w->plan ? organ_resharding_total(w->plan) : bytes;
     organ_plan_memory(&all, ORGAN_PLAN_MIN, 0);
-    all.bytes += (double)bytes + (double)all.output_bytes;
+    all.bytes += (double)bytes + (double)all.output_bytes; /* the model is read once, the output written once */
     return ORGAN_ADD(json_object_get(report, "run"), SET("plan", organ_plan_time_json(&all, m->engine))) &&
                    ORGAN_ADD_BEFORE_RUN(report, SET("plan", organ_plan_json(&all)))
                ? 0

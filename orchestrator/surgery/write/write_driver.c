@@ -14,6 +14,7 @@
 
 /* ---- what an earlier run left ---- */
 
+/* Returns whether a file of the output has tensors; `planned` is the table of the names of these files. */
 static bool write_is_planned(const void *planned, const char *name)
 {
     return organ_name_table_find(planned, name) != NULL;
@@ -169,7 +170,7 @@ static organ_status write_finish(const organ_writing *w, const char *path, organ
 {
     const organ_write *const m = w->write;
     const char *const to = organ_output_directory(&w->output);
-    size_t again = 0;
+    size_t again = 0; /* not used: w->stripped has the number of removed settings already */
     if ((m->source && organ_model_unchanged(m->source, error)) || organ_model_unchanged(m->model, error))
         return error->status;
     if (m->layout)

@@ -44,7 +44,7 @@ organ_status organ_writing_plan_layout(organ_writing *w, organ_error *error)
 organ_status organ_writing_begin_layout(const organ_writing *w, const char *to, organ_error *error)
 {
     const organ_write *const m = w->write;
-    size_t again = 0;
+    size_t again = 0; /* not used: w->stripped has the number of removed settings already */
     if ((m->apart && organ_layout_folders(m->layout, to, error)) ||
         organ_extra_files_copy(w->root, &w->extra, to, m->apart ? ORGAN_FILES_FOLDER : "", error))
         return error->status;
