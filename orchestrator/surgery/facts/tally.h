@@ -11,10 +11,10 @@
 /* The numbers of weights of one target tensor in each class, whose sum is the number of the tensor's elements. */
 typedef struct organ_tally {
     const organ_tensor *tensor;
-    uint64_t zero_before; /* zero in the donor */
+    uint64_t zero_before; /* zero in the donor; for an audit, in the output as well */
     uint64_t killed;      /* not zero in the donor, zero in the output */
-    uint64_t kept;        /* not zero in the output */
-    uint64_t changed;     /* in none of these classes; only an audit finds any */
+    uint64_t kept;        /* not zero in donor and output; for an audit without --compensated, equal in both */
+    uint64_t changed;     /* in none of these classes; 0 except for an audit */
 } organ_tally;
 
 /* Returns 100 part / whole, rounded to 6 decimals, so that reports are equal on all machines; 0 if whole is 0. */

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Computes answers to questions, McNemar's test and the confidence interval of a difference of accuracies. */
 #include "orchestrator/surgery/text/task_figures.h"
 
 #include <math.h>
