@@ -89,6 +89,7 @@ static bool cut_tensor(organ_cuts *cuts, size_t *capacity, size_t t, uint64_t ro
     return true;
 }
 
+/* Appends the row ranges of all tensors to cuts->list and allocates the digests. */
 organ_status organ_cuts_make(const organ_tensor *const *tensors, size_t count, uint64_t rows, organ_cuts *cuts,
                              organ_error *error)
 {
@@ -124,6 +125,8 @@ static size_t range_count(const organ_cuts *cuts, size_t t) { return cuts->first
 
 bool organ_cuts_is_whole(const organ_cuts *cuts, size_t cut) { return range_count(cuts, cuts->list[cut].of) == 1; }
 
+/* Continues the digest of the tensor in cuts->hash, or starts it if the bytes are the tensor's first. Ignores bytes
+ * that do not follow the last ones. */
 void organ_cuts_digest(organ_cuts *cuts, size_t cut, const void *data, size_t bytes, uint64_t at)
 {
     const organ_cut *const c = &cuts->list[cut];
@@ -184,6 +187,8 @@ static organ_status digest_written(void *context, size_t t, organ_error *error)
     return organ_run_digest(read_written, &here, there->offset, there->bytes, NULL, r->cuts->xxh3[t], error);
 }
 
+/* Each rank reads and digests the tensors that are assigned to it and have no digest yet; then the ranks exchange
+ * cuts->xxh3. */
 organ_status organ_cuts_complete(organ_cuts *cuts, const organ_model *written, organ_ranks *ranks, organ_error *error)
 {
     cuts_reading r = {cuts, written};

@@ -63,6 +63,7 @@ static organ_status add_file(json_t *files, const char *directory, const char *n
     return error->status;
 }
 
+/* Lists the files below the folder, and adds an entry for each. A missing folder gives an empty object. */
 json_t *organ_file_record(const char *directory, const char *folder, organ_error *error)
 {
     organ_file_list list = {0};
@@ -88,6 +89,7 @@ json_t *organ_file_record(const char *directory, const char *folder, organ_error
     return NULL;
 }
 
+/* Makes the record of all files of the directory and writes it. */
 organ_status organ_file_record_write(const char *directory, organ_error *error)
 {
     char *const path = organ_format("%s/" ORGAN_RECORD, directory);

@@ -129,6 +129,7 @@ static organ_status merge_safetensors(organ_layout *layout, const char *name, or
 
 /* ---- GGUF ---- */
 
+/* Copies the key-values one by one into a new writer. */
 organ_status organ_layout_metadata(const organ_gguf *gguf, organ_gguf_writer **writer, organ_error *error)
 {
     if (organ_gguf_writer_create(writer, error))
@@ -164,6 +165,7 @@ static organ_status merge_gguf(organ_layout *layout, const char *name, organ_ggu
 
 /* ---- either ---- */
 
+/* Renames the layout's only file, or merges all files into one of this name. */
 organ_status organ_layout_name(organ_layout *layout, const char *name, bool written_again, organ_gguf_writer *writer,
                                organ_error *error)
 {

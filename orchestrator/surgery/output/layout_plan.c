@@ -111,6 +111,7 @@ static organ_status plan_file_for_each_tensor(organ_layout *layout, const organ_
     return error->status;
 }
 
+/* Creates the folder of headers (g = -1) and that of each group of tensors. */
 organ_status organ_layout_folders(organ_layout *layout, const char *directory, organ_error *error)
 {
     for (int g = -1; g <= (int)ORGAN_GROUP_OTHER && !error->status; g++) {
@@ -143,6 +144,7 @@ static void list_copies(organ_layout *layout)
     }
 }
 
+/* Lists the pieces as copies, assigns them to files (with `separate` one file each), and makes the plan. */
 organ_status organ_layout_plan(organ_layout *layout, const organ_model *model, bool separate, organ_error *error)
 {
     size_t fillers = 0;

@@ -46,6 +46,7 @@ static organ_status replace_config(const char *to, const organ_json_edit *config
     return error->status;
 }
 
+/* Edits the model's config.json in memory, and writes the result to `to` only if a setting was removed. */
 organ_status organ_leftovers_strip_copy(const organ_model *model, const char *to, size_t *stripped, organ_error *error)
 {
     char *bytes = NULL;

@@ -113,6 +113,7 @@ static int resharding_by_place(const void *a, const void *b, void *context)
 
 /* ---- safetensors ---- */
 
+/* Writes name, type, shape and the range of the data as JSON. */
 organ_status organ_piece_entry(FILE *out, const organ_shard_piece *piece, uint64_t begin, organ_error *error)
 {
     json_t *const name = json_string(piece->name);
@@ -245,6 +246,7 @@ static organ_status return_or_free(organ_resharding *r, organ_resharding **plan,
     return error->status;
 }
 
+/* Assigns the pieces to shards, sorts them within each shard, and makes the header of each shard and the index. */
 organ_status organ_resharding_plan(const organ_model *model, organ_shard_piece *pieces, size_t count, uint64_t max,
                                    const char *single, bool single_only, organ_resharding **plan, organ_error *error)
 {
@@ -292,6 +294,7 @@ static organ_status plan_gguf_file(organ_resharding *r, const char *name, organ_
     return ORGAN_OK;
 }
 
+/* Sums the sizes, then makes the header of the one file. */
 organ_status organ_resharding_plan_gguf(const organ_model *model, organ_shard_piece *pieces, size_t count,
                                         const char *name, organ_gguf_writer *writer, organ_resharding **plan,
                                         organ_error *error)
@@ -307,6 +310,7 @@ organ_status organ_resharding_plan_gguf(const organ_model *model, organ_shard_pi
 
 /* ---- files that the caller has laid out ---- */
 
+/* Copies the list of files into the plan; their bytes stay with the caller. */
 organ_status organ_resharding_of(const organ_model *model, organ_shard_piece *pieces, size_t count,
                                  const organ_shard *files, size_t file_count, const organ_kernels *kernels,
                                  organ_resharding **plan, organ_error *error)
@@ -358,6 +362,7 @@ uint64_t organ_resharding_bytes(const organ_resharding *r)
 
 uint64_t organ_resharding_total(const organ_resharding *r) { return r->total; }
 
+/* Lists name and size of each file. */
 json_t *organ_resharding_files_json(const organ_resharding *plan)
 {
     json_t *const rows = json_array();
@@ -369,6 +374,7 @@ json_t *organ_resharding_files_json(const organ_resharding *plan)
     return rows;
 }
 
+/* Counts the pieces that are copied, and their bytes. */
 json_t *organ_pieces_same_json(const organ_shard_piece *pieces, size_t count)
 {
     json_int_t same = 0, bytes = 0;
@@ -432,6 +438,7 @@ organ_status organ_resharding_continue(organ_resharding *r, const char *director
     return create_planned_files(r, directory, true, error);
 }
 
+/* Digests the index, then each filler with the digest so far as seed. */
 uint64_t organ_resharding_digest(const organ_resharding *r)
 {
     uint64_t digest = XXH3_64bits(r->index, r->index_bytes);
@@ -458,6 +465,7 @@ static organ_status note_copied(void *context, const organ_transfer *transfer, o
     return c->watch->copied(c->watch->context, c->pieces[transfer - c->transfers], transfer->xxh3, error);
 }
 
+/* Makes a transfer for each selected piece and runs all transfers. */
 organ_status organ_resharding_copy(organ_resharding *r, const organ_resharding_watch *watch,
                                    const organ_progress *progress, const organ_stop *stop, organ_error *error)
 {
@@ -505,6 +513,8 @@ static organ_status put_congruent(organ_direct_file *file, const char *data, siz
     return error->status;
 }
 
+/* Opens the file, and writes the bytes directly or, if data and offset differ in their position in a page, through
+ * `scratch`. */
 organ_status organ_resharding_put(organ_resharding *r, size_t piece, const void *data, size_t bytes, uint64_t at,
                                   void *scratch, organ_error *error)
 {
@@ -522,6 +532,7 @@ organ_status organ_resharding_put(organ_resharding *r, size_t piece, const void 
     return error->status;
 }
 
+/* Opens the piece's file for this call and reads the bytes. */
 organ_status organ_resharding_read(const organ_resharding *r, size_t piece, void *data, size_t bytes, uint64_t at,
                                    organ_error *error)
 {

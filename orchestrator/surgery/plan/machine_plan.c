@@ -186,6 +186,7 @@ static json_t *machine_plan_document(const machine_plan *p, const char *import)
                         SET("workers", organ_json_rows(p->threads, worker_json, p)), SET("left_out", left_out_rows(p)));
 }
 
+/* Reads the topology, places the workers on it, and makes the report; then adds the rows of all ranks. */
 organ_status organ_machine_plan(const organ_machine_plan_options *options, json_t **report, organ_error *error)
 {
     machine_plan p = {0};

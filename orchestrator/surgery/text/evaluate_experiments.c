@@ -120,6 +120,7 @@ static organ_status check_donor(const naming_job *s, size_t m, const char *finge
                       s->options->pruned[m]);
 }
 
+/* Completes and names the experiments, then compares each pair of models, and each model with the donor. */
 organ_status organ_experiments_resolve(const organ_evaluate_options *options, const organ_model *donor,
                                        json_t *histories, organ_error *error)
 {

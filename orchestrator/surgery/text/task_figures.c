@@ -14,6 +14,7 @@ double organ_task_likelihood(const organ_task_choice *choice, const double *nll)
     return -sum;
 }
 
+/* Finds the choice with the largest likelihood, and that with the largest likelihood per character. */
 organ_task_answer organ_task_answer_of(const organ_task_set *set, size_t question, const double *nll)
 {
     const organ_task_question *const q = &set->questions[question];

@@ -202,6 +202,8 @@ static organ_status recall_choices(organ_width_job *job, organ_error *error)
     return organ_ranks_agree(job->engine->ranks, "reading the choices", error);
 }
 
+/* Rank 0 creates the directory of choices, or opens that of an interrupted run, with its journal and file of values.
+ * Then all ranks get the journal's lines and restore the parts that are done. */
 organ_status organ_width_choices_begin(organ_width_job *job, organ_error *error)
 {
     organ_width_choices *const c = &job->choices;
@@ -244,6 +246,7 @@ static void remove_choices(const organ_width_job *job, organ_publish *publish)
         organ_progress_note(job->progress, "%s: cannot be removed, but is no longer needed", publish->partial);
 }
 
+/* Removes the directory (`done`) or ends its output with the error, then closes the journal and frees the paths. */
 organ_status organ_width_choices_end(organ_width_job *job, bool done, organ_error *error)
 {
     organ_width_choices *const c = &job->choices;

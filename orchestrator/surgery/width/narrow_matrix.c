@@ -430,6 +430,8 @@ static void narrow_matrix_release(const narrowing *x)
                       x->group_squares, x->scratch, x->products);
 }
 
+/* Computes P and G, removes groups until options->keep are left, and refits the kept columns. `calibration` provides
+ * the second moments H. */
 organ_status organ_narrow_matrix(const organ_engine *engine, const organ_narrow_options *options,
                                  const organ_calibration *calibration, float *weights, size_t rows, size_t cols,
                                  uint32_t *kept, organ_narrow_report *report, organ_error *error)

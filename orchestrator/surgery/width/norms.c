@@ -178,6 +178,8 @@ static void keep_largest_scores(organ_width_part *part, const double *scores, bo
             part->kept[n++] = (uint32_t)c;
 }
 
+/* Multiplies the squared norms of gate row, up row and down column of each channel, and keeps the channels with the
+ * greatest products: squares have the same order as norms. */
 organ_status organ_width_by_norms(organ_width_job *job, organ_width_part *part, float *weights, organ_error *error)
 {
     const size_t cols = part->share->total, all = (size_t)organ_width_rows(part) * cols;

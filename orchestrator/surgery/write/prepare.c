@@ -238,6 +238,7 @@ static organ_status prepare_write_text(const organ_writing *w, const char *to, c
     return error->status;
 }
 
+/* Writes the verb's files (organ_write.files), the edited config.json, and copies of the model's other files. */
 organ_status organ_writing_begin(const organ_writing *w, const char *to, organ_error *error)
 {
     if (w->write->layout)

@@ -72,6 +72,7 @@ static bool recall_unit(organ_writing *w, size_t item, const json_t *results)
                           : w->write->recall(organ_write_inner(w), item, results);
 }
 
+/* Sets the digest of a copied piece, or passes "results" to the verb. The unit stays undone if they are malformed. */
 void organ_units_recall(organ_writing *w, size_t unit, const json_t *line)
 {
     organ_unit *const u = &w->units[unit];
@@ -182,6 +183,7 @@ static organ_status recall_units(organ_writing *w, organ_error *error)
 
 /* ---- begin and end ---- */
 
+/* Allocates the log, maps each piece to its unit, and restores the units of an interrupted run. */
 organ_status organ_units_begin(organ_writing *w, organ_error *error)
 {
     organ_unit_log *const log = &w->log;

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Assigns units by the sum of their source and output bytes, and sets `done` and `elsewhere` of those that other
+ * ranks make. */
 organ_status organ_units_assign(organ_writing *w, organ_error *error)
 {
     const size_t capacity = w->unit_count + 1;
@@ -67,6 +69,7 @@ static organ_status recall_shares(organ_writing *w, const organ_gathered *all, o
     return error->status;
 }
 
+/* Exchanges the journal lines of finished units, and restores the units that other ranks have made. */
 organ_status organ_units_join(organ_writing *w, organ_error *error)
 {
     organ_gathered all = {0};

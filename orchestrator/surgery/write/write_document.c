@@ -22,6 +22,7 @@ static json_t *document_files_json(const organ_writing *w, const organ_model *mo
     return files;
 }
 
+/* Joins the members that all verbs have with those of `depends` and `identity`. */
 json_t *organ_writing_head(const organ_writing *w)
 {
     const organ_write *const m = w->write;
@@ -80,6 +81,8 @@ static int document_add_plan(const organ_writing *w, json_t *report)
                : -1;
 }
 
+/* Evaluates the output, makes the document with the evaluation and the plan of a dry run, and writes the report files
+ * on rank 0. */
 organ_status organ_writing_report(organ_writing *w, const char *path, json_t **report, organ_error *error)
 {
     const organ_write *const m = w->write;

@@ -269,6 +269,8 @@ static organ_writing write_of(const organ_write *m)
                                           .output = m->requested->output}};
 }
 
+/* Plans the output, then writes it or, in a dry run, makes only the report. The evaluation's own error, if any, is
+ * set last. */
 organ_status organ_write_run(const organ_write *write, json_t **report, organ_error *error)
 {
     const organ_report_work work = organ_report_begin(report);

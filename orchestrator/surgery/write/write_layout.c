@@ -29,6 +29,7 @@ static organ_status write_layout_units(organ_writing *w, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Lists extra files, plans the layout's files, and makes a unit of each piece. */
 organ_status organ_writing_plan_layout(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
@@ -41,6 +42,8 @@ organ_status organ_writing_plan_layout(organ_writing *w, organ_error *error)
                                                        : ORGAN_OK;
 }
 
+/* Makes the folders of an organ directory, copies the files without tensors, and removes obsolete settings from the
+ * copied config.json. */
 organ_status organ_writing_begin_layout(const organ_writing *w, const char *to, organ_error *error)
 {
     const organ_write *const m = w->write;
@@ -77,6 +80,7 @@ static organ_status write_layout_record(const char *to, organ_error *error)
     return error->status;
 }
 
+/* Writes the manifest, or the record of files of a model that has tensors of two models. A single file gets neither. */
 organ_status organ_writing_end_layout(const organ_writing *w, const char *to, organ_error *error)
 {
     if (!organ_ranks_first(w->output.ranks) || w->output.single)
