@@ -90,8 +90,9 @@ static choose_change change_to(const organ_allocation *a, const double *sizes, c
                            cost_at(a, tensor, level) - cost_at(a, tensor, chosen[tensor])};
 }
 
-/* Moves `tensor` to `level`, together with the change of at most one other tensor that lowers the cost most and fits
- * into *remaining. Returns false, and changes nothing, if no such pair lowers the cost. */
+/* Tries to move `tensor` to `level`, alone or together with a move of one other tensor to another level. Applies the
+ * combination that lowers the cost most among those that fit into *remaining, the unused budget, and updates
+ * *remaining. Returns false, and changes nothing, if none lowers the cost. */
 static bool choose_exchange(const organ_allocation *a, const double *sizes, size_t tensor, size_t level,
                             double *remaining, size_t *chosen)
 {

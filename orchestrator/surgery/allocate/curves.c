@@ -29,14 +29,14 @@ struct organ_curves {
     const organ_progress *progress;
     organ_allocation *allocation;
     const organ_curves_work *work;
-    organ_targets targets; /* the targets whose curves are measured */
-    size_t *tensor_of;     /* index in the allocation of each measured target's tensor */
-    organ_calibration_work walk_work;
-    organ_calibration_run *calib;
+    organ_targets targets;            /* the targets whose curves are measured */
+    size_t *tensor_of;                /* index in the allocation of each measured target's tensor */
+    organ_calibration_work walk_work; /* callbacks of the walk */
+    organ_calibration_run *calib;     /* the walk */
     organ_calibration_test_windows test_windows;
-    organ_variants *variants;
-    size_t variants_at_once; /* variants that run together; 0: not known yet */
-    organ_pooled_tensors *pooled;
+    organ_variants *variants;          /* NULL before the first layer and after the last */
+    size_t variants_at_once;           /* variants that run together; 0: not known yet */
+    organ_pooled_tensors *pooled;      /* the donor's matrices of a tensor with several matrices */
     organ_calibration_matrix *pending; /* matrices of the layer whose tensor is not complete yet */
     size_t pending_count;
     size_t *measured;         /* tensors of the current layer whose curves this rank measures */
@@ -375,7 +375,7 @@ static organ_status write_level_to_layer(organ_curves *c, const organ_calibratio
 }
 
 /* Calls write_level_to_layer for all pending matrices of a tensor. */
-static organ_status make_waiting_in_layer(organ_curves *c, size_t tensor, const size_t *level, organ_error *error)
+static organ_status write_pending_to_layer(organ_curves *c, size_t tensor, const size_t *level, organ_error *error)
 {
     for (size_t k = 0; k < c->pending_count && !error->status; k++)
         if (c->tensor_of[c->pending[k].target] == tensor)
@@ -395,10 +395,10 @@ static organ_status measure_pooled_tensor(organ_curves *c, const organ_calibrati
     for (size_t k = 0; k < c->pending_count; k++)
         gathered += c->tensor_of[c->pending[k].target] == tensor;
     if (gathered < organ_pooled_matrices(c->pooled, tensor) ||
-        make_waiting_in_layer(c, tensor, NULL, error) != ORGAN_OK)
+        write_pending_to_layer(c, tensor, NULL, error) != ORGAN_OK)
         return error->status;
     for (size_t l = 0; l < c->allocation->level_count && !error->status; l++)
-        if (is_measured(c, l) && make_waiting_in_layer(c, tensor, &l, error) == ORGAN_OK &&
+        if (is_measured(c, l) && write_pending_to_layer(c, tensor, &l, error) == ORGAN_OK &&
             organ_variants_add(c->variants, m->layer->loaded, &t->cost[l], error) == ORGAN_OK)
             organ_pooled_write(c->pooled, tensor, DONOR, m->layer->loaded, error);
     organ_pooled_release(c->pooled, tensor);
@@ -515,7 +515,7 @@ void organ_curves_estimate(organ_curves *c, const organ_plan_solve *solve, organ
     const size_t together = c->variants_at_once;
     if (organ_curves_unknown(c) == 0)
         return;
-    c->variants_at_once = 1; /* the least memory needs one at a time */
+    c->variants_at_once = 1; /* for work_memory: the plan states the least memory, with one variant at a time */
     organ_calibration_run_estimate(
         c->calib, &(organ_plan_solve){levels * solve->squares, levels * solve->weights, levels * solve->matrices},
         plan);

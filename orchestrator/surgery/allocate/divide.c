@@ -22,9 +22,9 @@ const double organ_sparsity_levels[ORGAN_SPARSITY_LEVELS] = {0.50, 0.80};
 /* Returns the greater of `cost` and MIN_COST. */
 static double positive_cost(double cost) { return cost > MIN_COST ? cost : MIN_COST; }
 
-/* Returns ln of the share that the s N least of N normal weights have in the sum of all squares: s - 2 t p(t), where p
- * is the density and t the quantile of (1 + s) / 2. The error function is concave, so Newton's method from a value
- * below t stays below it. */
+/* Returns ln of the share that the s N smallest of N normal weights have in the sum of all squares: s - 2 t p(t), where
+ * p is the density of the standard normal distribution and t its quantile of (1 + s) / 2, so erf(t / sqrt(2)) = s. The
+ * error function is concave for t > 0, so Newton's method from a value below t stays below it. */
 static double ln_share_of_smallest(double s)
 {
     const double pi = 3.14159265358979323846;

@@ -14,15 +14,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STEP      0.03 /* share of the elements of the smaller tensor of a pair that an exchange moves */
-#define MAX_PAIRS ((size_t)8)
+#define STEP      0.03        /* share of the elements of the smaller tensor of a pair that an exchange moves */
+#define MAX_PAIRS ((size_t)8) /* greatest number of pairs in a round */
 
 /* Levels at which `pooled` keeps matrices of a pair: made for the value after the exchange, and for the current one. */
 enum { EXCHANGED, AS_GIVEN };
 
 /* Two tensors and an exchange between them, which is tried in its own stream of hidden states. */
 typedef struct exchanges_pair {
-    organ_exchange of;
+    organ_exchange exchange;
     bool separate;     /* the stream differs from stream 0; false: both tensors are in later layers */
     double divergence; /* of the stream from the donor, nats per token */
 } exchanges_pair;
@@ -37,16 +37,16 @@ struct organ_exchanges {
     const organ_exchanges_work *work;
     const organ_engine *engine;
     const organ_progress *progress;
-    organ_calibration_work walk_work;
-    organ_calibration_run *calib;
+    organ_calibration_work walk_work; /* callbacks of the walks */
+    organ_calibration_run *calib;     /* the walk of the current round; NULL between rounds */
     organ_calibration_test_windows test_windows;
-    organ_variants *variants;
-    organ_pooled_tensors *pooled;
-    float *states; /* stream 0, then one for each pair; owned by `variants` */
-    exchanges_pair pairs[MAX_PAIRS];
+    organ_variants *variants;        /* owns `states` and computes divergences; NULL between rounds */
+    organ_pooled_tensors *pooled;    /* matrices of this rank's pairs, at the levels EXCHANGED and AS_GIVEN */
+    float *states;                   /* stream 0, then one for each pair; owned by `variants` */
+    exchanges_pair pairs[MAX_PAIRS]; /* exchanges that the current round tries */
     size_t pair_count;
     double *best;   /* sparsities with the least divergence so far */
-    double nearest; /* divergence of `best` */
+    double nearest; /* divergence of `best`, nats per token */
 };
 
 /* Returns the rank that runs the stream of pair k. All ranks run stream 0. */
@@ -77,7 +77,7 @@ static float *exchanges_stream(const organ_exchanges *x, size_t k) { return x->s
 static size_t pair_of(const organ_exchanges *x, size_t tensor)
 {
     for (size_t k = 0; k < x->pair_count; k++)
-        if (x->pairs[k].of.more == tensor || x->pairs[k].of.less == tensor)
+        if (x->pairs[k].exchange.more == tensor || x->pairs[k].exchange.less == tensor)
             return k;
     return MAX_PAIRS;
 }
@@ -114,7 +114,8 @@ static organ_status exchanges_change(void *context, const organ_calibration_matr
         if (!other)
             return organ_fail_memory(error, m->name);
         memcpy(other, weights, bytes);
-        if (x->work->make(x->work->context, m, p->of.more == tensor ? p->of.up : p->of.down, other, error) == ORGAN_OK)
+        if (x->work->make(x->work->context, m, p->exchange.more == tensor ? p->exchange.up : p->exchange.down, other,
+                          error) == ORGAN_OK)
             organ_pooled_keep(x->pooled, tensor, m->name, stored, EXCHANGED, other, error);
         free(other);
     }
@@ -139,20 +140,20 @@ static bool in_layer(const organ_exchanges *x, size_t tensor, int32_t layer)
 static organ_status write_exchanged_weights(organ_exchanges *x, const exchanges_pair *p, size_t level,
                                             const organ_calibration_layer *layer, organ_error *error)
 {
-    if (in_layer(x, p->of.more, layer->number))
-        organ_pooled_write(x->pooled, p->of.more, level, layer->loaded, error);
-    return error->status || !in_layer(x, p->of.less, layer->number)
+    if (in_layer(x, p->exchange.more, layer->number))
+        organ_pooled_write(x->pooled, p->exchange.more, level, layer->loaded, error);
+    return error->status || !in_layer(x, p->exchange.less, layer->number)
                ? error->status
-               : organ_pooled_write(x->pooled, p->of.less, level, layer->loaded, error);
+               : organ_pooled_write(x->pooled, p->exchange.less, level, layer->loaded, error);
 }
 
 /* Releases the kept weights of the pair's tensors in this layer. */
 static void release_pair(organ_exchanges *x, const exchanges_pair *p, int32_t layer)
 {
-    if (in_layer(x, p->of.more, layer))
-        organ_pooled_release(x->pooled, p->of.more);
-    if (in_layer(x, p->of.less, layer))
-        organ_pooled_release(x->pooled, p->of.less);
+    if (in_layer(x, p->exchange.more, layer))
+        organ_pooled_release(x->pooled, p->exchange.more);
+    if (in_layer(x, p->exchange.less, layer))
+        organ_pooled_release(x->pooled, p->exchange.less);
 }
 
 /* Implements organ_calibration_work.leave: runs the streams of this rank's pairs, then stream 0, through the layer. The
@@ -168,7 +169,7 @@ static organ_status run_streams_through_layer(void *context, const organ_calibra
         exchanges_pair *const p = &x->pairs[k];
         if (!is_own(x, k))
             continue;
-        const bool here = in_layer(x, p->of.more, layer->number) || in_layer(x, p->of.less, layer->number);
+        const bool here = in_layer(x, p->exchange.more, layer->number) || in_layer(x, p->exchange.less, layer->number);
         if (!p->separate && here)
             memcpy(exchanges_stream(x, 1 + k), exchanges_stream(x, 0), stream_floats(x) * sizeof(float));
         p->separate |= here;
@@ -323,8 +324,8 @@ static bool exchange_zeros(const organ_exchanges *x, size_t one, size_t other, o
 static bool propose_exchange(const organ_exchanges *x, size_t one, size_t other, exchanges_pair *pair)
 {
     *pair = (exchanges_pair){.separate = false};
-    return x->work->propose ? x->work->propose(x->work->context, one, other, &pair->of)
-                            : exchange_zeros(x, one, other, &pair->of);
+    return x->work->propose ? x->work->propose(x->work->context, one, other, &pair->exchange)
+                            : exchange_zeros(x, one, other, &pair->exchange);
 }
 
 /* Chooses the pairs of a round: neighbours in a random order of the tensors, which differs from round to round. */
@@ -382,8 +383,8 @@ static size_t apply_exchanges(organ_exchanges *x, double found, bool alone)
         const exchanges_pair *const p = &x->pairs[k];
         if (p->divergence >= found || (alone && k != nearest))
             continue;
-        x->allocation->tensors[p->of.more].sparsity = p->of.up;
-        x->allocation->tensors[p->of.less].sparsity = p->of.down;
+        x->allocation->tensors[p->exchange.more].sparsity = p->exchange.up;
+        x->allocation->tensors[p->exchange.less].sparsity = p->exchange.down;
         taken++;
     }
     return taken;

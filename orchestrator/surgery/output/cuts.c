@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Divides tensors into row ranges and computes the digests of their new bytes. */
 #include "orchestrator/surgery/output/cuts.h"
 
 #include "formats/base/memory_watch.h"

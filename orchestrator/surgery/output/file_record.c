@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Records size and digest of the files that a run has written. */
 #include "orchestrator/surgery/output/file_record.h"
 
 #include "formats/base/file_calls.h"
@@ -16,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MAX_DIGESTED ((off_t)64 << 20)
+#define MAX_DIGESTED ((off_t)64 << 20) /* bytes of the largest file that gets a digest */
 
 /* Returns the entry of a file: its size and, for small files without weights, its digest. NULL on an error. */
 static json_t *file_entry(const char *path, organ_error *error)

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Makes the layout of a model's files, and adds up the pieces of a layout. */
 #include "orchestrator/surgery/output/layout.h"
 
 #include "formats/base/input_file.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Merges the pieces of a layout into one file with a new header. */
+ * Merges the pieces of a layout into one file with a new header. organ_rows_passed (formats/base/paged_rows.h) frees
+ * the memory of large arrays from time to time. */
 #include "orchestrator/surgery/output/layout.h"
 
 #include "formats/base/json_text.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Plans the files of a layout: those that loaders open, or those of an organ directory. */
+ * Plans the files of a layout: those that loaders open, or those of an organ directory. organ_rows_passed
+ * (formats/base/paged_rows.h) frees the memory of large arrays from time to time. */
 #include "orchestrator/surgery/output/layout.h"
 
 #include "formats/base/path.h"
@@ -64,7 +65,7 @@ static const char *unique_path(organ_layout *layout, organ_name_table *used, con
     return kept && organ_name_table_put(used, kept, 0) ? kept : NULL;
 }
 
-/* Names the file of a tensor: blk.0.ffn_gate.weight -> organs/blk_0_ffn_gate.bin */
+/* Returns the path of the file of a tensor: blk.0.ffn_gate.weight -> organs/blk_0_ffn_gate.bin. NULL without memory. */
 static const char *name_piece(organ_layout *layout, organ_name_table *used, const organ_tensor *as)
 {
     char name[NAME_LENGTH + 1];
@@ -74,7 +75,8 @@ static const char *name_piece(organ_layout *layout, organ_name_table *used, cons
     return unique_path(layout, used, organ_group_folder(as->anatomy.group), name, ".bin", as->name);
 }
 
-/* Names the file with filler k of a source file: header/model.gguf, header/model.gguf.gap_1 */
+/* Returns the path of the file with filler k of a source file: header/model.gguf (k = 0), header/model.gguf.gap_1 (k =
+ * 1). NULL without memory. */
 static const char *name_filler(organ_layout *layout, organ_name_table *used, const organ_layout_file *file, size_t k)
 {
     char name[NAME_LENGTH + 1], suffix[32] = "";

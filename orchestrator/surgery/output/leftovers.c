@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Removes sparsity_config from config.json if no tensor is stored as it describes. */
 #include "orchestrator/surgery/output/leftovers.h"
 
 #include "formats/base/text_buffer.h"

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Checks the path of an output, creates it under a hidden name together with other ranks, and publishes it. */
 #include "orchestrator/surgery/output/output.h"
 
 #include "formats/base/memory_watch.h"

@@ -131,9 +131,9 @@ json_t *organ_output_run_on(const organ_output *output, uint64_t bytes, const ch
 /* File names of a report, which is written as JSON, as Markdown, and as an HTML page that has the name of the Markdown
  * file with the ending ".html". */
 typedef struct organ_report_files {
-    const char *json,
-        *markdown;     /* "purify.json", "PURIFY_REPORT.md"; next to X.gguf: "X.purify.json", "X.PURIFY_REPORT.md" */
-    const char *lines; /* "prune.jsonl", a file that the caller writes to organ_output_report_path; NULL: none */
+    const char *json;     /* "purify.json"; next to X.gguf the file is "X.purify.json" */
+    const char *markdown; /* "PURIFY_REPORT.md"; next to X.gguf the file is "X.PURIFY_REPORT.md" */
+    const char *lines;    /* "prune.jsonl", a file that the caller writes to organ_output_report_path; NULL: none */
 } organ_report_files;
 
 /* Returns the path of the report `name` while the output `path` is written in `directory`: DIRECTORY/organ/NAME or, if

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Plans and writes the files of a new model. organ_rows_passed and organ_rows_rest (formats/base/paged_rows.h) free the
+ * memory of large arrays from time to time. */
 #include "orchestrator/surgery/output/resharding.h"
 
 #include "formats/base/arena.h"
@@ -33,9 +35,9 @@ typedef struct shard {
 
 struct organ_resharding {
     const organ_model *model;
-    organ_shard_piece *pieces;
-    size_t count, file_count;
-    size_t *order; /* indices of the pieces, sorted by file and offset; not set by organ_resharding_of */
+    organ_shard_piece *pieces; /* the caller's pieces */
+    size_t count, file_count;  /* number of pieces, and of files */
+    size_t *order;             /* indices of the pieces, sorted by file and offset; not set by organ_resharding_of */
     shard *files;
     uint64_t total; /* bytes of all pieces */
     char *index;    /* text of model.safetensors.index.json; NULL if there is one file */

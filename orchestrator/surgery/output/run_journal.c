@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Reads and writes the journals of a run and of its ranks, and decides whether an unfinished output is kept. */
 #include "orchestrator/surgery/output/run_journal.h"
 
 #include "formats/base/file_calls.h"

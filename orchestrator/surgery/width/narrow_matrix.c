@@ -29,9 +29,9 @@
 typedef struct narrowing {
     const organ_engine *engine;
     const organ_narrow_options *options;
-    const organ_input_moments *moments;
+    const organ_input_moments *moments; /* H */
     organ_narrow_report *report;
-    float *weights;
+    float *weights;            /* W; at the end V */
     size_t rows, cols, groups; /* shape of W; number of groups of columns */
     float *p, *g;              /* P and G: diagonal blocks like those of H */
     double *own_p, *own_g;     /* diagonals of P and G in FP64, with the collected updates applied */
@@ -41,8 +41,8 @@ typedef struct narrowing {
     double *losses;            /* loss of each group if it were removed next */
     /* For groups of several columns: three square matrices of a group's width for each worker; else NULL. */
     double *group_squares;
-    void *scratch; /* scratch memory of organ_products_run, which computes `products` */
-    organ_product *products;
+    void *scratch;           /* scratch memory of organ_products_run */
+    organ_product *products; /* list of products for one call of organ_products_run */
 } narrowing;
 
 /* Indices into narrowing.lost: q, h, p. */

@@ -9,10 +9,11 @@
 
 #define ORGAN_NARROW_DAMPING 0.01 /* damping: this times the mean of H's diagonal is added to the diagonal */
 
+/* Which columns of a matrix W to keep, and how to choose and refit them. */
 typedef struct organ_narrow_options {
     const char *name; /* name of the matrix, for messages */
-    /* Columns of a group, which are kept or removed together: 1, or those of the queries of one KV head. Divides the
-     * number of columns. */
+    /* Number of consecutive columns that are kept or removed together: 1, or the columns of the query heads of one KV
+     * head. Divides the number of columns. */
     size_t group;
     size_t keep; /* number of groups to keep, at least 1 */
     /* Remove the groups with the least sum of |w|^2 H(j, j) over their columns j (w: column j of W), instead of the

@@ -16,16 +16,16 @@
 typedef enum organ_width_kind {
     ORGAN_WIDTH_CHANNELS, /* channels of feed-forwards without experts */
     ORGAN_WIDTH_EXPERTS,  /* channels of routed experts, chosen for each expert */
-    ORGAN_WIDTH_SHARED,   /* channels of a shared expert without a gate: its width is a multiple of a routed expert's */
+    ORGAN_WIDTH_SHARED,   /* channels of a shared expert; narrowed only if follow_experts in width_plan.c allows it */
     ORGAN_WIDTH_HEADS,    /* heads of K and V with their query heads */
-    ORGAN_WIDTH_KINDS
+    ORGAN_WIDTH_KINDS     /* number of kinds */
 } organ_width_kind;
 
-/* The number of units of a kind in every layer or expert, before and after. */
+/* The numbers of units of one kind, which are the same in every layer or expert. */
 typedef struct organ_width_share {
-    size_t total, keep; /* keep 0: no unit of this kind is removed */
+    size_t total, keep; /* numbers of units before and after; keep 0: no unit of this kind is removed */
     size_t columns;     /* columns of the down or output projection that belong to one unit */
-    size_t multiple;    /* `keep` is a multiple of this */
+    size_t multiple;    /* `keep` of channels is a multiple of this; 0 for heads */
 } organ_width_share;
 
 /* A part: a matrix of a down or output projection that loses columns. */

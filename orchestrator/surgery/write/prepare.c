@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Prepares an output before anything is written: checks its path, plans its files and units, edits config.json, and
- * lists the files without tensors that are copied. */
+ * lists the files without tensors that are copied. organ_rows_passed (formats/base/paged_rows.h) frees the memory of
+ * large arrays from time to time. */
 #include "orchestrator/surgery/write/writing.h"
 
 #include "formats/base/input_file.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Runs organ_write_run: creates the files of the output, lets the verb fill them, and publishes the finished output
- * with its report. */
+ * with its report. organ_rows_rest (formats/base/paged_rows.h) frees the memory of large arrays between phases. */
 #include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/write/writing.h"
 

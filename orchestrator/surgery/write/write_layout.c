@@ -66,7 +66,8 @@ static organ_status write_layout_manifest(const organ_writing *w, const char *to
     return error->status;
 }
 
-/* Writes the record of the written files (output/file_record.h) into the report folder of `to`, which has no report. */
+/* Writes the record of the written files (output/file_record.h) into the folder organ/ of `to`. A layout has no report,
+ * so the folder is created first. */
 static organ_status write_layout_record(const char *to, organ_error *error)
 {
     char *const folder = organ_format("%s/" ORGAN_REPORT_FOLDER, to);

@@ -29,10 +29,10 @@ typedef struct organ_unit_log {
     bool open;                    /* organ_units_begin was called, so organ_units_end must release the log */
     organ_unit_extents *of_piece; /* extents of each piece */
     size_t *unit_of;              /* index of the unit of each piece */
-    bool *elsewhere; /* a flag for each unit: another rank makes it. Its `done` is set until organ_units_join */
-    FILE *own_lines; /* among ranks: stream of the journal lines of the units that this rank has made, */
-    char *text;      /* its text, */
-    size_t length;   /* and its length */
+    bool *elsewhere; /* a flag for each unit: another rank makes it, and its `done` is set until organ_units_join */
+    FILE *own_lines; /* stream to `text` of the journal lines of units that this rank has made; NULL: one process */
+    char *text;      /* these lines */
+    size_t length;   /* bytes of `text` */
 } organ_unit_log;
 
 /* State of organ_write_run. */
