@@ -40,8 +40,9 @@ typedef struct organ_curves organ_curves;
  * layer and role. of[k] becomes the tensor of target k. Returns false if memory cannot be allocated. */
 bool organ_curves_list(const organ_targets *targets, organ_allocation *allocation, size_t *of);
 
-/* Opens the walk and cuts the test windows for divergences. All arguments must outlive *curves, which the caller closes
- * also after an error. Returns the errors of organ_calibration_run_open and organ_calibration_cut_test_windows. */
+/* Opens the walk, the run of the calibration text through the donor, and cuts the test windows for divergences. All
+ * arguments must outlive *curves, which the caller closes also after an error. Returns the errors of
+ * organ_calibration_run_open and organ_calibration_cut_test_windows. */
 organ_status organ_curves_open(const organ_curves_options *options, const organ_model *model,
                                const organ_targets *targets, organ_allocation *allocation, const size_t *of,
                                const organ_curves_work *work, const organ_engine *engine,

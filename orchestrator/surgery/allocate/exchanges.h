@@ -45,8 +45,9 @@ typedef struct organ_exchanges_report {
 
 typedef struct organ_exchanges organ_exchanges;
 
-/* Opens the walk. All arguments must outlive *exchanges, which the caller closes also after an error. of[k] is the
- * tensor of target k. Returns the errors of organ_calibration_run_open and organ_calibration_cut_test_windows. */
+/* Opens the walk, the run of the calibration text through the model, and cuts the test windows for divergences. All
+ * arguments must outlive *exchanges, which the caller closes also after an error. of[k] is the tensor of target k.
+ * Returns the errors of organ_calibration_run_open and organ_calibration_cut_test_windows. */
 organ_status organ_exchanges_open(const organ_exchanges_options *options, const organ_model *model,
                                   const organ_targets *targets, organ_allocation *allocation, const size_t *of,
                                   const organ_exchanges_work *work, const organ_engine *engine,

@@ -19,6 +19,7 @@
 #define ORGAN_CUT_NEVER    ((uint64_t)0) /* tensors are not cut */
 #define ORGAN_CUT_MATRICES UINT64_MAX    /* cuts only between the matrices of a stack */
 
+/* A row range of a tensor, or a whole tensor. */
 typedef struct organ_cut {
     /* The row range as a tensor of shape [matrices][rows][cols] with the name of the whole tensor. */
     organ_tensor tensor;

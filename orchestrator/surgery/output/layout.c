@@ -266,7 +266,7 @@ void organ_layout_release(organ_layout *layout)
     organ_resharding_free(layout->plan);
     organ_rows_free(layout->copies);
     organ_rows_free(layout->shards);
-    free(layout->kept);
+    free(layout->separate_fillers);
     organ_arena_release(&layout->arena);
     *layout = (organ_layout){0};
 }

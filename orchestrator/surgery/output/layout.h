@@ -45,9 +45,9 @@ typedef struct organ_layout {
     organ_shard_piece *copies; /* one for each piece, as surgery/write copies them; copying sets their digests */
     /* Files of the output. Organ directory: one file for each filler of each layout file, then one for each piece. */
     organ_shard *shards;
-    organ_filler *kept;     /* organ directory: all fillers, each at offset 0 of a file of its own */
-    organ_resharding *plan; /* plan of `shards` and `copies` */
-    organ_arena arena;      /* owns names that the layout makes */
+    organ_filler *separate_fillers; /* organ directory: all fillers, each at offset 0 of a file of its own */
+    organ_resharding *plan;         /* plan of `shards` and `copies` */
+    organ_arena arena;              /* owns names that the layout makes */
 } organ_layout;
 
 /* Makes the layout that writes a model's files unchanged. For an organ directory: the files of its donor, with the

@@ -93,12 +93,12 @@ static organ_status plan_file_for_each_tensor(organ_layout *layout, const organ_
     size_t count = 0;
     for (size_t f = 0; f < layout->file_count; f++)
         for (size_t k = 0; k < layout->files[f].filler_count; k++, count++) {
-            layout->kept[count] = layout->files[f].fillers[k];
-            layout->kept[count].offset = 0;
+            layout->separate_fillers[count] = layout->files[f].fillers[k];
+            layout->separate_fillers[count].offset = 0;
             layout->shards[count] = (organ_shard){.name = name_filler(layout, &used, &layout->files[f], k),
-                                                  .size = layout->kept[count].bytes,
+                                                  .size = layout->separate_fillers[count].bytes,
                                                   .filler_count = 1,
-                                                  .fillers = &layout->kept[count]};
+                                                  .fillers = &layout->separate_fillers[count]};
         }
     for (size_t k = 0; k < layout->piece_count; k++, count++) {
         const organ_tensor *const as = &layout->pieces[k].as;
@@ -155,8 +155,8 @@ organ_status organ_layout_plan(organ_layout *layout, const organ_model *model, b
     const size_t shards = separate ? fillers + layout->piece_count : layout->file_count;
     layout->copies = organ_rows_take(layout->piece_count + 1, sizeof *layout->copies);
     layout->shards = organ_rows_take(shards + 1, sizeof *layout->shards);
-    layout->kept = calloc(fillers + 1, sizeof *layout->kept);
-    if (!layout->copies || !layout->shards || !layout->kept)
+    layout->separate_fillers = calloc(fillers + 1, sizeof *layout->separate_fillers);
+    if (!layout->copies || !layout->shards || !layout->separate_fillers)
         return organ_fail_memory(error, model->path);
     list_copies(layout);
     if (!separate)

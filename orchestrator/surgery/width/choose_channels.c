@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Chooses the columns that each projection loses while the calibration text runs through the model. A projection is
+ * Chooses the columns that each projection loses in a walk: organ_calibration_run_layers runs the calibration text
+ * through one layer after another and calls the callbacks of this file. A projection is
  * narrowed before later layers are calibrated, so later layers compensate for earlier ones.
  *
  * Ranks: all ranks compute the same values, because later layers need them; rank 0 stores them. */

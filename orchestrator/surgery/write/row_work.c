@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Runs the work on rows of replaced tensors (write_rows.h): reads row ranges in bands, calls the verb on each row on
- * the workers, writes the new rows back and adds up their sums. */
+ * Runs the work on rows of replaced tensors (write_rows.h). organ_pass_run reads each row range in bands, which are as
+ * many rows as a buffer takes; workers call the verb on the rows of a band, in tiles of ORGAN_ROWS_CUT rows. Then the
+ * new rows are written and their sums added up. */
 #include "orchestrator/surgery/write/writing.h"
 
 #include "orchestrator/report/text/members.h"
