@@ -17,7 +17,7 @@
 
 #define ORGAN_ALLOCATION_DEFINITION "allocate/3"
 #define ORGAN_ALLOCATION_SCHEMA     "organ.allocation/1"
-#define ORGAN_ALLOCATION_LEVELS     8 /* at most */
+#define ORGAN_ALLOCATION_LEVELS     8 /* greatest number of levels of a curve */
 #define ORGAN_SPARSITY_LEVELS       2
 
 /* The sparsities at which curves of a pruning are measured: 0.50 and 0.80. */
@@ -25,7 +25,7 @@ extern const double organ_sparsity_levels[ORGAN_SPARSITY_LEVELS];
 
 #define ORGAN_ALLOCATION_MIN 0.20 /* least share of zeros of a tensor */
 #define ORGAN_ALLOCATION_MAX 0.95 /* greatest share of zeros of a tensor */
-#define ORGAN_ALLOCATION_WAY 0.8  /* default of `way`: 0 is the uniform division, 1 that of least cost */
+#define ORGAN_ALLOCATION_WAY 0.8  /* default of organ_allocate_options.way */
 
 /* The levels at which curves of a quantisation are measured: 2, 3, 4 and 8 bits, each with groups of 32 columns (half a
  * bit more per weight for the scales) and with the widest groups that divide the tensor's rows. */
@@ -34,10 +34,12 @@ extern const double organ_width_levels[ORGAN_WIDTH_LEVELS];
 /* The widths that a walk measures: 2 and 4 bits in the widest groups. */
 extern const bool organ_width_measured[ORGAN_WIDTH_LEVELS];
 
-/* Sets the costs of the other widths. A cost is proportional to a power of the largest code (3, 7, 15, 255 steps). The
- * power is fitted to the two measured widths and is at least 1: rounding errors are proportional to a step, and the
- * divergence to their square. The cost in groups of 32 is the cost in groups of `group` (32, 64 or 128) times the
- * square of the ratio of the expected largest magnitude of 32 normal weights to that of `group` normal weights. */
+/* Sets the costs of the widths that are not measured from cost[0] and cost[4], those of 2 and 4 bits. A cost is
+ * inversely proportional to a power of the number of steps of the codes (3, 7, 15, 255). The power is fitted to the two
+ * measured widths and is at least 1: rounding errors are proportional to the size of a step, and the divergence to
+ * their square. `group`: columns of the widest groups (32, 64 or 128). The cost in groups of 32 is the cost in groups
+ * of `group` times the square of the ratio of the expected largest magnitude of 32 normal weights to that of `group`
+ * normal weights. */
 void organ_width_derive_costs(double cost[ORGAN_WIDTH_LEVELS], size_t group);
 
 /* ---- options ---- */
@@ -68,7 +70,8 @@ organ_status organ_budget_parse(const char *text, organ_budget *budget, organ_er
 
 /* ---- curves and their division ---- */
 
-/* A tensor of the allocation: one tensor of the model, or all experts of one projection in one layer. */
+/* A tensor of the allocation, which gets one sparsity or width: a tensor of the model, or all experts of one projection
+ * in one layer. */
 typedef struct organ_allocation_tensor {
     char *name;       /* the tensor's name; for experts the name with "*" */
     const char *role; /* name of its role (organ_anatomy_role_name); constant */
@@ -77,8 +80,9 @@ typedef struct organ_allocation_tensor {
     /* At each level: KL(donor || donor with only this tensor at that level), nats per token. */
     double cost[ORGAN_ALLOCATION_LEVELS];
     bool known;   /* `cost` is set */
-    bool between; /* interpolated from other layers, not measured */
-    /* Share of zeros that it gets, 0 .. 1, or another value that the caller of organ_exchanges divides. */
+    bool between; /* `cost` is interpolated from other layers, not measured */
+    /* Share of zeros that the division gives to this tensor, 0 .. 1, or another value that the caller of
+     * organ_exchanges divides. */
     double sparsity;
 } organ_allocation_tensor;
 
@@ -94,10 +98,10 @@ typedef struct organ_allocation {
     double cost, uniform_cost; /* sums of the curves for the division, and for the budget applied to every tensor */
 } organ_allocation;
 
-/* Returns the cost of a sparsity by the curve, in nats a token; 0 at a sparsity of 0. Between two levels, and beyond
- * the first and the last, the cost is proportional to a power of F(sparsity): the share of the sum of all squares that
- * this fraction of the smallest of normally distributed weights has. The power is at least a half, so no curve falls.
- */
+/* Returns the cost of a sparsity by the tensor's curve, in nats per token; 0 at a sparsity of 0. Between two levels,
+ * and outside the first and the last, the cost is proportional to a power of F(sparsity). F(s) is the share that the s
+ * N smallest of N normally distributed weights have in the sum of all squares. The power is at least a half, so no
+ * curve falls. */
 double organ_allocation_cost(const organ_allocation *allocation, const organ_allocation_tensor *tensor,
                              double sparsity);
 
@@ -108,15 +112,15 @@ double organ_allocation_cost(const organ_allocation *allocation, const organ_all
  * cannot be allocated. */
 bool organ_allocation_divide(organ_allocation *allocation, double budget, double way);
 
-/* Chooses a width for each tensor from curves over widths. `sizes` has, for each tensor, its size at each level and,
- * last, its unchanged size, which has no cost; unit as `budget`. All tensors at the lowest level must be within the
- * budget.
+/* Chooses a width for each tensor from curves over widths. sizes[t * (level_count + 1) + l] is the size of tensor t at
+ * level l, in the unit of `budget`; l = level_count is the size of the unchanged tensor, which costs nothing. The sum
+ * of the sizes at level 0 must be within the budget. Sets chosen[t] to a level, or to level_count for an unchanged
+ * tensor, and *uniform to the greatest level that all tensors could have within the budget.
  *
  * Starts with the lowest level for all tensors and repeatedly takes the step that lowers the cost most per unit of size
- * and fits in the budget; exchanges between pairs of tensors end the search. If the result costs more than *uniform,
- * the search runs again from that level, so the cost is never above that of *uniform. chosen[t] is a level, or
- * level_count for an unchanged tensor. *uniform is the greatest level that is within the budget for all tensors.
- * Returns the sum of the sizes. */
+ * and fits in the budget; exchanges between pairs of tensors end the search. If the result costs more than *uniform for
+ * all tensors, the search runs again from that level, so the cost is never above that of *uniform. Returns the sum of
+ * the chosen sizes. */
 double organ_allocation_choose(organ_allocation *allocation, const double *sizes, double budget, size_t *chosen,
                                size_t *uniform);
 
@@ -132,8 +136,9 @@ void organ_allocation_release(organ_allocation *allocation);
 /* `identity` is an object with everything that the curves depend on: digests of the model and the text, the method and
  * its parameters. */
 
-/* Reads the curves of the tensors, whose names and elements are set. *whole is false if there is no file, or if an
- * interrupted run has left one without all curves. Returns ORGAN_BAD_INPUT for another document, ORGAN_USAGE if the
+/* Reads the curves of the tensors from the file at `path`. The caller has set names and elements of the tensors. *whole
+ * becomes true if the file has the curves of all tensors; false if there is no file, or if an interrupted run has left
+ * an incomplete one. Returns ORGAN_BAD_INPUT for another document, ORGAN_USAGE if the
  * identity or a tensor differs; both messages name the member. After an error no curve is known. */
 organ_status organ_allocation_read(organ_allocation *allocation, const json_t *identity, const char *path, bool *whole,
                                    organ_error *error);

@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-#define TOKENS 1024u
-#define LAYERS 16u
+#define TOKENS 1024u /* default of --allocate-tokens */
+#define LAYERS 16u   /* default of --allocate-layers */
 
 unsigned organ_allocate_tokens(const organ_allocate_options *o) { return o->tokens ? o->tokens : TOKENS; }
 size_t organ_allocate_reserve(const organ_allocate_options *o) { return o->allocate ? organ_allocate_tokens(o) : 0; }
@@ -13,7 +13,7 @@ size_t organ_allocate_reserve(const organ_allocate_options *o) { return o->alloc
 unsigned organ_allocate_layers(const organ_allocate_options *o) { return o->layers ? o->layers : LAYERS; }
 double organ_allocate_way(const organ_allocate_options *o) { return o->way > 0 ? o->way : ORGAN_ALLOCATION_WAY; }
 
-/* Rejects options that only --allocate uses; called if --allocate was not given. */
+/* Fails if an option is given that needs --allocate; called if --allocate was not given. */
 static organ_status refuse_alone(const organ_allocate_options *o, organ_error *error)
 {
     const struct {

@@ -15,12 +15,14 @@ static organ_cache_numbers costs_of(const organ_allocation *a, const double *cos
     return (organ_cache_numbers){"cost", ORGAN_FIELD_REAL, a->level_count, (double *)costs, MAX_COST};
 }
 
+/* Returns the costs (or levels) as a JSON array. */
 static json_t *costs_json(const organ_allocation *a, const double *costs)
 {
     const organ_cache_numbers numbers = costs_of(a, costs);
     return organ_cache_numbers_json(&numbers);
 }
 
+/* Reads a JSON array of costs (or levels). Returns false if its length or a number is not valid. */
 static bool read_costs(const organ_allocation *a, const json_t *array, double *costs)
 {
     const organ_cache_numbers numbers = costs_of(a, costs);
@@ -62,6 +64,7 @@ bool organ_allocation_recall(organ_allocation *allocation, const json_t *line)
 
 /* ---- the document ---- */
 
+/* Returns the entry of tensor k in the file's "tensors". */
 static json_t *allocation_file_tensor_json(const void *context, size_t k)
 {
     const organ_allocation *const a = context;

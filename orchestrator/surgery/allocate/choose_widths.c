@@ -8,11 +8,13 @@
 
 #include <math.h>
 
-#define MAX_PASSES 20
-#define NARROWER   0.8173518555267973 /* square of E max of 32 over E max of 64 normal magnitudes */
-#define NARROWEST  0.6890210736860123 /* the same of 32 over 128 */
-#define MIN_POWER  1.0
-#define MIN_COST   1e-12
+#define MAX_PASSES 20 /* of exchanges over all tensors and levels */
+/* The square of E(32) / E(64), where E(n) is the expected largest magnitude of n normal weights, and that of E(32) /
+ * E(128). */
+#define NARROWER  0.8173518555267973
+#define NARROWEST 0.6890210736860123
+#define MIN_POWER 1.0   /* smallest power in organ_width_derive_costs */
+#define MIN_COST  1e-12 /* nats per token; smaller costs become this, so that their logarithm exists */
 
 const double organ_width_levels[ORGAN_WIDTH_LEVELS] = {2, 2.5, 3, 3.5, 4, 4.5, 8, 8.5};
 const bool organ_width_measured[ORGAN_WIDTH_LEVELS] = {[0] = true, [4] = true};
@@ -45,6 +47,7 @@ static double cost_at(const organ_allocation *a, size_t tensor, size_t level)
     return level < a->level_count ? a->tensors[tensor].cost[level] : 0;
 }
 
+/* Returns the sum of the sizes if all tensors have this level. */
 static double total_size_at(const organ_allocation *a, const double *sizes, size_t level)
 {
     double sum = 0;
@@ -73,12 +76,12 @@ static bool best_step(const organ_allocation *a, const double *sizes, double rem
     return max > 0;
 }
 
-/* How size and cost of a tensor change with another level. */
+/* Changes of a tensor's size and cost with another level: new value minus present value. */
 typedef struct choose_change {
     double size, cost;
 } choose_change;
 
-/* Returns the changes of size and cost if the tensor gets another level. */
+/* Returns the changes of size and cost if the tensor gets this level. */
 static choose_change change_to(const organ_allocation *a, const double *sizes, const size_t *chosen, size_t tensor,
                                size_t level)
 {
@@ -87,8 +90,9 @@ static choose_change change_to(const organ_allocation *a, const double *sizes, c
                            cost_at(a, tensor, level) - cost_at(a, tensor, chosen[tensor])};
 }
 
-/* Moves `tensor` to `level`, together with the change of at most one other tensor that lowers the cost most and fits
- * into *remaining. Returns false, and changes nothing, if no such pair lowers the cost. */
+/* Tries to move `tensor` to `level`, alone or together with a move of one other tensor to another level. Applies the
+ * combination that lowers the cost most among those that fit into *remaining, the unused budget, and updates
+ * *remaining. Returns false, and changes nothing, if none lowers the cost. */
 static bool choose_exchange(const organ_allocation *a, const double *sizes, size_t tensor, size_t level,
                             double *remaining, size_t *chosen)
 {
@@ -152,6 +156,7 @@ static void set_all_levels(const organ_allocation *a, size_t level, size_t *chos
         chosen[k] = level;
 }
 
+/* Returns the sum of the costs of the chosen levels. */
 static double cost_of(const organ_allocation *a, const size_t *chosen)
 {
     double cost = 0;

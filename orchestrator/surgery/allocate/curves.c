@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Measures curves in a walk over the donor: each target is made smaller at each level, and the changed layer becomes a
- * variant whose divergence is measured (variants.h). Ranks: each measures some curves of a layer, and they exchange
- * them after the layer. */
+ * Measures curves in a walk over the donor: organ_calibration_run_layers runs the calibration text through one layer
+ * after another and calls the callbacks of this file. Each target is made smaller at each level, and the changed layer
+ * becomes a variant whose divergence is measured (variants.h). Ranks: each measures some curves of a layer, and they
+ * exchange them after the layer. */
 #include "orchestrator/surgery/allocate/curves.h"
 
 #include "formats/base/text_buffer.h"
@@ -16,10 +17,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Several variants may together use 1 / PLENTY of the memory that a layer leaves. */
+/* Several variants run together only within 1 / PLENTY of the memory that is free while a layer is loaded. */
 #define PLENTY       4
-#define MAX_TOGETHER ((size_t)256)
-#define DONOR        ((size_t)0) /* level of `pooled` at which the donor's matrices are kept */
+#define MAX_TOGETHER ((size_t)256) /* greatest number of variants that run together */
+#define DONOR        ((size_t)0)   /* level of `pooled` at which the donor's matrices are kept */
 
 /* The measurement of the curves of all tensors of an allocation. */
 struct organ_curves {
@@ -29,19 +30,20 @@ struct organ_curves {
     const organ_progress *progress;
     organ_allocation *allocation;
     const organ_curves_work *work;
-    organ_targets targets; /* the targets whose curves are measured */
-    size_t *tensor_of;     /* index in the allocation of each measured target's tensor */
-    organ_calibration_work walk_work;
-    organ_calibration_run *calib;
+    organ_targets targets;            /* the targets whose curves are measured */
+    size_t *tensor_of;                /* index in the allocation of each measured target's tensor */
+    organ_calibration_work walk_work; /* callbacks of the walk */
+    organ_calibration_run *calib;     /* the walk */
     organ_calibration_test_windows test_windows;
-    organ_variants *variants;
-    size_t variants_at_once; /* variants that run together; 0: not known yet */
-    organ_pooled_tensors *pooled;
+    organ_variants *variants;          /* NULL before the first layer and after the last */
+    size_t variants_at_once;           /* variants that run together; 0: not known yet */
+    organ_pooled_tensors *pooled;      /* the donor's matrices of a tensor with several matrices */
     organ_calibration_matrix *pending; /* matrices of the layer whose tensor is not complete yet */
     size_t pending_count;
-    size_t *measured;             /* tensors of the current layer whose curves this rank measures */
-    size_t measured_count, given; /* given: number of printed time estimates, 0 or 1 */
-    double started;               /* time of the start in seconds */
+    size_t *measured;         /* tensors of the current layer whose curves this rank measures */
+    size_t measured_count;    /* length of `measured` */
+    size_t estimates_printed; /* number of printed time estimates, 0 or 1 */
+    double started;           /* time of the start in seconds (organ_seconds_now) */
 };
 
 /* ---- the tensors ---- */
@@ -107,13 +109,14 @@ static bool *choose_layers(const organ_targets *all, size_t max)
     for (int32_t l = 0; chosen && l <= last; l++)
         count += chosen[l];
     for (int32_t l = 0; chosen && count > max && l <= last; l++)
-        if (chosen[l]) {
+        if (chosen[l]) { /* `at` counts layers with a target; keep next * (count - 1) / (max - 1), next = 0 .. */
             chosen[l] = next * (count - 1) / (max - 1) == at++;
             next += chosen[l];
         }
     return chosen;
 }
 
+/* Returns the number of matrices of all targets. */
 static size_t matrices_of(const organ_targets *targets)
 {
     size_t count = 0;
@@ -122,12 +125,14 @@ static size_t matrices_of(const organ_targets *targets)
     return count;
 }
 
+/* Returns whether the tensor's layer is one of `layers`, which has a flag per layer, or the tensor is in no layer. */
 static bool is_in_layers(const organ_tensor *tensor, const bool *layers)
 {
     return tensor->anatomy.layer < 0 || layers[tensor->anatomy.layer];
 }
 
-/* Selects the tensors of chosen layers, and all tensors of roles that occur in none of these layers. */
+/* Allocates the lists of the measurement and sets c->targets to the targets that are measured: those of chosen layers,
+ * and all those with a role that occurs in none of these layers. */
 static organ_status choose_targets(organ_curves *c, const organ_targets *all, const size_t *of, organ_error *error)
 {
     bool roles[ORGAN_ANATOMY_ROWS] = {false};
@@ -201,16 +206,18 @@ static uint64_t work_memory(void *context, const organ_calibration_run *calib, c
 
 /* ---- the walk ---- */
 
+/* Implements organ_calibration_work.done: returns whether the target's curve is known. */
 static bool curves_is_known(void *context, size_t target)
 {
     const organ_curves *const c = context;
     return c->allocation->tensors[c->tensor_of[target]].known;
 }
 
+/* Implements organ_calibration_work.together: targets that share a curve are measured by one rank. */
 static size_t tensor_of(void *context, size_t target) { return ((const organ_curves *)context)->tensor_of[target]; }
 
-/* Called for a target with a known curve instead of a measurement. Does nothing, because the walk leaves the donor's
- * layers unchanged. */
+/* Implements organ_calibration_work.restore, which the walk calls for a target whose curve is known. Does nothing,
+ * because measuring a curve leaves the donor's layer unchanged. */
 static organ_status leave_unchanged(void *context, const organ_calibration_matrix *matrix, float *weights,
                                     organ_error *error)
 {
@@ -220,7 +227,7 @@ static organ_status leave_unchanged(void *context, const organ_calibration_matri
     return error->status;
 }
 
-/* Prepares the variants for a layer; the first call opens them. */
+/* Implements organ_calibration_work.enter: prepares the variants for a layer; the first call opens them. */
 static organ_status curves_enter_layer(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_curves *const c = context;
@@ -232,8 +239,8 @@ static organ_status curves_enter_layer(void *context, const organ_calibration_la
     return organ_variants_advance(c->variants, layer->number, error);
 }
 
-/* Estimates the remaining time from the time of the measured curves, in proportion to the layers that variants still
- * run through. */
+/* Prints, once, an estimate of the remaining time after layer `number` was measured: the time so far, scaled by the
+ * numbers of layers that the variants of unmeasured and of measured targets run through. */
 static void print_time(organ_curves *c, int32_t number)
 {
     char text[24];
@@ -244,7 +251,7 @@ static void print_time(organ_curves *c, int32_t number)
         const int32_t own = organ_forward_layer_of(forward, c->targets.tensors[k]);
         *(own <= number ? &through : &left) += layers - own;
     }
-    if (left > 0 && through > 0 && !c->given++)
+    if (left > 0 && through > 0 && !c->estimates_printed++)
         organ_progress_note_once(c->progress,
                                  "allocation: the first layer's curves took %.1f s; the others will take about %s",
                                  seconds, organ_duration_text(seconds * left / through, text));
@@ -256,7 +263,8 @@ typedef struct measured_curve {
     double cost[ORGAN_ALLOCATION_LEVELS];
 } measured_curve;
 
-/* Stores a curve on all ranks. The rank that measured it reports it. */
+/* Stores a curve and calls the caller's callbacks. All ranks call it for every curve; on the rank that measured the
+ * curve, `own` is set and the progress advances. */
 static void store_curve(organ_curves *c, const measured_curve *m, bool own, organ_error *error)
 {
     organ_allocation_tensor *const t = &c->allocation->tensors[m->tensor];
@@ -298,7 +306,8 @@ static organ_status share_curves(organ_curves *c, organ_error *error)
     return error->status;
 }
 
-/* Finishes the variants of the layer, runs the donor's states through it, and exchanges the curves of all ranks. */
+/* Implements organ_calibration_work.leave: finishes the variants of the layer, runs the donor's states through it, and
+ * exchanges the curves of all ranks. */
 static organ_status curves_finish(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_curves *const c = context;
@@ -310,12 +319,13 @@ static organ_status curves_finish(void *context, const organ_calibration_layer *
     return error->status;
 }
 
+/* Returns whether costs are measured at this level; at other levels they are derived. */
 static bool is_measured(const organ_curves *c, size_t level)
 {
     return !c->allocation->measured || c->allocation->measured[level];
 }
 
-/* Returns how many levels are measured; the costs of the others are derived. */
+/* Returns the number of measured levels. */
 static size_t measured_levels(const organ_curves *c)
 {
     size_t count = 0;
@@ -366,7 +376,7 @@ static organ_status write_level_to_layer(organ_curves *c, const organ_calibratio
 }
 
 /* Calls write_level_to_layer for all pending matrices of a tensor. */
-static organ_status make_waiting_in_layer(organ_curves *c, size_t tensor, const size_t *level, organ_error *error)
+static organ_status write_pending_to_layer(organ_curves *c, size_t tensor, const size_t *level, organ_error *error)
 {
     for (size_t k = 0; k < c->pending_count && !error->status; k++)
         if (c->tensor_of[c->pending[k].target] == tensor)
@@ -386,17 +396,18 @@ static organ_status measure_pooled_tensor(organ_curves *c, const organ_calibrati
     for (size_t k = 0; k < c->pending_count; k++)
         gathered += c->tensor_of[c->pending[k].target] == tensor;
     if (gathered < organ_pooled_matrices(c->pooled, tensor) ||
-        make_waiting_in_layer(c, tensor, NULL, error) != ORGAN_OK)
+        write_pending_to_layer(c, tensor, NULL, error) != ORGAN_OK)
         return error->status;
     for (size_t l = 0; l < c->allocation->level_count && !error->status; l++)
-        if (is_measured(c, l) && make_waiting_in_layer(c, tensor, &l, error) == ORGAN_OK &&
+        if (is_measured(c, l) && write_pending_to_layer(c, tensor, &l, error) == ORGAN_OK &&
             organ_variants_add(c->variants, m->layer->loaded, &t->cost[l], error) == ORGAN_OK)
             organ_pooled_write(c->pooled, tensor, DONOR, m->layer->loaded, error);
     organ_pooled_release(c->pooled, tensor);
     return error->status;
 }
 
-/* Measures the curve of a matrix of the current layer and lists its tensor as measured. */
+/* Implements organ_calibration_work.change: measures the curve of a matrix of the current layer, and lists its tensor
+ * in c->measured. */
 static organ_status curves_measure_matrix(void *context, const organ_calibration_matrix *m, float *weights,
                                           organ_error *error)
 {
@@ -505,7 +516,7 @@ void organ_curves_estimate(organ_curves *c, const organ_plan_solve *solve, organ
     const size_t together = c->variants_at_once;
     if (organ_curves_unknown(c) == 0)
         return;
-    c->variants_at_once = 1; /* the least memory needs one at a time */
+    c->variants_at_once = 1; /* for work_memory: the plan states the least memory, with one variant at a time */
     organ_calibration_run_estimate(
         c->calib, &(organ_plan_solve){levels * solve->squares, levels * solve->weights, levels * solve->matrices},
         plan);

@@ -16,7 +16,8 @@ typedef struct organ_curves_work {
                          organ_error *error);
     /* Returns the bytes that `make` needs for a matrix of this tensor, without its weights and its calibration. */
     uint64_t (*memory)(void *context, const organ_tensor *tensor);
-    /* Called after the last matrix of a layer: results cached for its calibrations are no longer valid. May be NULL. */
+    /* Called after the last matrix of a layer: the caller must discard results that it caches by the address of a
+     * calibration of this layer. May be NULL. */
     void (*forget)(void *context);
     /* Derives the unmeasured costs of a tensor from the measured ones. NULL: all costs are measured. */
     void (*derive)(void *context, size_t tensor);
@@ -24,11 +25,11 @@ typedef struct organ_curves_work {
     organ_status (*found)(void *context, const organ_allocation_tensor *tensor, organ_error *error);
 } organ_curves_work;
 
-/* On which text and layers curves are measured. */
+/* The text and the layers on which curves are measured. */
 typedef struct organ_curves_options {
-    organ_calibration_run_options walk; /* calibration on the donor: `streams` is set here, and half the number of
-                                         * windows is used */
-    size_t tokens;                      /* least number of tokens for divergences */
+    /* calibration on the donor; organ_curves_open sets `streams` and uses half of `samples` */
+    organ_calibration_run_options walk;
+    size_t tokens; /* least number of tokens for divergences */
     size_t layers; /* greatest number of measured layers, 2 or more: the first, the last, and others evenly between; a
                     * role that occurs in none of them is measured in all its layers */
 } organ_curves_options;
@@ -39,8 +40,9 @@ typedef struct organ_curves organ_curves;
  * layer and role. of[k] becomes the tensor of target k. Returns false if memory cannot be allocated. */
 bool organ_curves_list(const organ_targets *targets, organ_allocation *allocation, size_t *of);
 
-/* Opens the walk and cuts the test windows for divergences. All arguments must outlive *curves, which the caller closes
- * also after an error. Returns the errors of organ_calibration_run_open and organ_calibration_cut_test_windows. */
+/* Opens the walk, the run of the calibration text through the donor, and cuts the test windows for divergences. All
+ * arguments must outlive *curves, which the caller closes also after an error. Returns the errors of
+ * organ_calibration_run_open and organ_calibration_cut_test_windows. */
 organ_status organ_curves_open(const organ_curves_options *options, const organ_model *model,
                                const organ_targets *targets, organ_allocation *allocation, const size_t *of,
                                const organ_curves_work *work, const organ_engine *engine,
@@ -51,7 +53,8 @@ void organ_curves_close(organ_curves *curves); /* NULL is allowed */
 
 size_t organ_curves_unknown(const organ_curves *curves); /* number of curves that are not measured yet */
 
-/* Measures missing curves and interpolates those of other layers. Prints an estimate of the time after the first. */
+/* Measures missing curves and interpolates those of other layers. Prints an estimate of the remaining time after the
+ * first measured layer. Returns ORGAN_USAGE if a role has no tensor in a measured layer. */
 organ_status organ_curves_run(organ_curves *curves, organ_error *error);
 
 /* Return the calibration walk, and the test windows on which divergences are measured. *curves owns both. */

@@ -9,22 +9,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STEPS      150 /* steps of 0.005 from ORGAN_ALLOCATION_MIN to ORGAN_ALLOCATION_MAX */
-#define MIN_COST   1e-12
-#define MIN_POWER  0.5 /* smallest exponent of a cost curve: a flat curve would attract the whole budget */
-#define ROOT_STEPS 16  /* of Newton's method: enough for every sparsity up to ORGAN_ALLOCATION_MAX */
-#define MIN_PRICE  1e-15
-#define MAX_PRICE  1e9
-#define BISECTIONS 120
+#define STEPS      150   /* steps of 0.005 from ORGAN_ALLOCATION_MIN to ORGAN_ALLOCATION_MAX */
+#define MIN_COST   1e-12 /* nats per token; smaller costs become this, so that their logarithm exists */
+#define MIN_POWER  0.5   /* smallest exponent of a cost curve: a flat curve would attract the whole budget */
+#define ROOT_STEPS 16    /* of Newton's method: enough for every sparsity up to ORGAN_ALLOCATION_MAX */
+#define MIN_PRICE  1e-15 /* lowest and ... */
+#define MAX_PRICE  1e9   /* ... highest price of zeros in all elements, in nats per token */
+#define BISECTIONS 120   /* of the interval of prices, on a logarithmic scale */
 
 const double organ_sparsity_levels[ORGAN_SPARSITY_LEVELS] = {0.50, 0.80};
 
-/* Returns the cost, at least MIN_COST, so that its logarithm exists. */
+/* Returns the greater of `cost` and MIN_COST. */
 static double positive_cost(double cost) { return cost > MIN_COST ? cost : MIN_COST; }
 
-/* Returns ln of the share that the s N least of N normal weights have in the sum of all squares: s - 2 t p(t), where p
- * is the density and t the quantile of (1 + s) / 2. The error function is concave, so Newton's method from a value
- * below t stays below it. */
+/* Returns ln of the share that the s N smallest of N normal weights have in the sum of all squares: s - 2 t p(t), where
+ * p is the density of the standard normal distribution and t its quantile of (1 + s) / 2, so erf(t / sqrt(2)) = s. The
+ * error function is concave for t > 0, so Newton's method from a value below t stays below it. */
 static double ln_share_of_smallest(double s)
 {
     const double pi = 3.14159265358979323846;
@@ -60,6 +60,7 @@ static double step_at(size_t k)
     return ORGAN_ALLOCATION_MIN + (ORGAN_ALLOCATION_MAX - ORGAN_ALLOCATION_MIN) * (double)k / STEPS;
 }
 
+/* Returns the sum of the elements of all tensors. */
 static double all_elements(const organ_allocation *a)
 {
     double sum = 0;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Tries exchanges on the whole model. A stream is the hidden states of the test windows in the model with some
- * allocation: stream 0 with the current one, the others with one pair's exchange. Ranks: each runs the streams of some
- * pairs. */
+ * Tries exchanges on the whole model. In each round a walk (organ_calibration_run_layers) runs the calibration text
+ * through one layer after another and calls the callbacks of this file. A stream is the hidden states of the test
+ * windows in the model with some allocation: stream 0 with the current one, the others with one pair's exchange. Ranks:
+ * each runs the streams of some pairs. */
 #include "orchestrator/surgery/allocate/exchanges.h"
 
 #include "orchestrator/ranks/ranks.h"
@@ -14,17 +15,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STEP      0.03 /* share of the elements of the smaller tensor of a pair that an exchange moves */
-#define MAX_PAIRS ((size_t)8)
+#define STEP      0.03        /* share of the elements of the smaller tensor of a pair that an exchange moves */
+#define MAX_PAIRS ((size_t)8) /* greatest number of pairs in a round */
 
-/* Levels at which `pooled` keeps matrices of a pair: after the exchange, and at the current value. */
+/* Levels at which `pooled` keeps matrices of a pair: made for the value after the exchange, and for the current one. */
 enum { EXCHANGED, AS_GIVEN };
 
-/* An exchange between two tensors that is tried in its own stream of hidden states. */
+/* Two tensors and an exchange between them, which is tried in its own stream of hidden states. */
 typedef struct exchanges_pair {
-    organ_exchange of;
-    bool separate;     /* its stream differs from stream 0; false: its tensors are in later layers */
-    double divergence; /* of its stream, nats per token */
+    organ_exchange exchange;
+    bool separate;     /* the stream differs from stream 0; false: both tensors are in later layers */
+    double divergence; /* of the stream from the donor, nats per token */
 } exchanges_pair;
 
 /* The rounds of exchanges that improve a division. */
@@ -37,24 +38,25 @@ struct organ_exchanges {
     const organ_exchanges_work *work;
     const organ_engine *engine;
     const organ_progress *progress;
-    organ_calibration_work walk_work;
-    organ_calibration_run *calib;
+    organ_calibration_work walk_work; /* callbacks of the walks */
+    organ_calibration_run *calib;     /* the walk of the current round; NULL between rounds */
     organ_calibration_test_windows test_windows;
-    organ_variants *variants;
-    organ_pooled_tensors *pooled;
-    float *states; /* stream 0, then one for each pair; owned by `variants` */
-    exchanges_pair pairs[MAX_PAIRS];
+    organ_variants *variants;        /* owns `states` and computes divergences; NULL between rounds */
+    organ_pooled_tensors *pooled;    /* matrices of this rank's pairs, at the levels EXCHANGED and AS_GIVEN */
+    float *states;                   /* stream 0, then one for each pair; owned by `variants` */
+    exchanges_pair pairs[MAX_PAIRS]; /* exchanges that the current round tries */
     size_t pair_count;
     double *best;   /* sparsities with the least divergence so far */
-    double nearest; /* divergence of `best` */
+    double nearest; /* divergence of `best`, nats per token */
 };
 
-/* Returns the rank that carries the stream of a pair. All ranks carry the stream of the current allocation. */
+/* Returns the rank that runs the stream of pair k. All ranks run stream 0. */
 static uint32_t owner_of(const organ_exchanges *x, size_t k)
 {
     return (uint32_t)(k * organ_ranks_count(x->engine->ranks) / x->pair_count);
 }
 
+/* Returns whether this rank runs the stream of pair k. */
 static bool is_own(const organ_exchanges *x, size_t k) { return owner_of(x, k) == organ_ranks_rank(x->engine->ranks); }
 
 static const organ_forward *forward_of(const organ_exchanges *x)
@@ -69,13 +71,14 @@ static size_t stream_floats(const organ_exchanges *x)
            (size_t)organ_forward_describe(forward_of(x))->state;
 }
 
+/* Returns the hidden states of stream k: 0 is the current allocation, 1 + p is pair p. */
 static float *exchanges_stream(const organ_exchanges *x, size_t k) { return x->states + k * stream_floats(x); }
 
 /* Returns the pair that contains the tensor; MAX_PAIRS: none. */
 static size_t pair_of(const organ_exchanges *x, size_t tensor)
 {
     for (size_t k = 0; k < x->pair_count; k++)
-        if (x->pairs[k].of.more == tensor || x->pairs[k].of.less == tensor)
+        if (x->pairs[k].exchange.more == tensor || x->pairs[k].exchange.less == tensor)
             return k;
     return MAX_PAIRS;
 }
@@ -95,8 +98,9 @@ static uint64_t work_memory(void *context, const organ_calibration_run *calib, c
            organ_variants_memory(organ_calibration_run_facts_of(calib)->forward, tokens, 1 + MAX_PAIRS);
 }
 
-/* Makes the matrix for its current value and writes it to the layer. A matrix of this rank's pairs is also kept, with
- * its current value and with that after the exchange. */
+/* Implements organ_calibration_work.change: makes the matrix for its tensor's current value and writes it to the layer.
+ * A matrix of one of this rank's pairs is also kept in x->pooled, made for the current value and for that after the
+ * exchange. */
 static organ_status exchanges_change(void *context, const organ_calibration_matrix *m, float *weights,
                                      organ_error *error)
 {
@@ -111,7 +115,8 @@ static organ_status exchanges_change(void *context, const organ_calibration_matr
         if (!other)
             return organ_fail_memory(error, m->name);
         memcpy(other, weights, bytes);
-        if (x->work->make(x->work->context, m, p->of.more == tensor ? p->of.up : p->of.down, other, error) == ORGAN_OK)
+        if (x->work->make(x->work->context, m, p->exchange.more == tensor ? p->exchange.up : p->exchange.down, other,
+                          error) == ORGAN_OK)
             organ_pooled_keep(x->pooled, tensor, m->name, stored, EXCHANGED, other, error);
         free(other);
     }
@@ -136,24 +141,25 @@ static bool in_layer(const organ_exchanges *x, size_t tensor, int32_t layer)
 static organ_status write_exchanged_weights(organ_exchanges *x, const exchanges_pair *p, size_t level,
                                             const organ_calibration_layer *layer, organ_error *error)
 {
-    if (in_layer(x, p->of.more, layer->number))
-        organ_pooled_write(x->pooled, p->of.more, level, layer->loaded, error);
-    return error->status || !in_layer(x, p->of.less, layer->number)
+    if (in_layer(x, p->exchange.more, layer->number))
+        organ_pooled_write(x->pooled, p->exchange.more, level, layer->loaded, error);
+    return error->status || !in_layer(x, p->exchange.less, layer->number)
                ? error->status
-               : organ_pooled_write(x->pooled, p->of.less, level, layer->loaded, error);
+               : organ_pooled_write(x->pooled, p->exchange.less, level, layer->loaded, error);
 }
 
 /* Releases the kept weights of the pair's tensors in this layer. */
 static void release_pair(organ_exchanges *x, const exchanges_pair *p, int32_t layer)
 {
-    if (in_layer(x, p->of.more, layer))
-        organ_pooled_release(x->pooled, p->of.more);
-    if (in_layer(x, p->of.less, layer))
-        organ_pooled_release(x->pooled, p->of.less);
+    if (in_layer(x, p->exchange.more, layer))
+        organ_pooled_release(x->pooled, p->exchange.more);
+    if (in_layer(x, p->exchange.less, layer))
+        organ_pooled_release(x->pooled, p->exchange.less);
 }
 
-/* Runs the streams of this rank's pairs and of the current allocation through the layer. Pairs run first: a stream that
- * was equal to the model's until now begins with a copy of the input of this layer. */
+/* Implements organ_calibration_work.leave: runs the streams of this rank's pairs, then stream 0, through the layer. The
+ * first layer with a tensor of a pair separates its stream, which begins as a copy of stream 0. Therefore stream 0,
+ * whose input of this layer is copied, runs last. */
 static organ_status run_streams_through_layer(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_exchanges *const x = context;
@@ -164,7 +170,7 @@ static organ_status run_streams_through_layer(void *context, const organ_calibra
         exchanges_pair *const p = &x->pairs[k];
         if (!is_own(x, k))
             continue;
-        const bool here = in_layer(x, p->of.more, layer->number) || in_layer(x, p->of.less, layer->number);
+        const bool here = in_layer(x, p->exchange.more, layer->number) || in_layer(x, p->exchange.less, layer->number);
         if (!p->separate && here)
             memcpy(exchanges_stream(x, 1 + k), exchanges_stream(x, 0), stream_floats(x) * sizeof(float));
         p->separate |= here;
@@ -180,7 +186,7 @@ static organ_status run_streams_through_layer(void *context, const organ_calibra
                : organ_layer_run(forward, layer->loaded, &x->test_windows.windows, exchanges_stream(x, 0), NULL, error);
 }
 
-/* Runs layers without a target, and those after the last one, with the donor's weights. */
+/* Runs all streams of this rank through layers [from, to), which have no target, with the donor's weights. */
 static organ_status run_skipped_layers(organ_exchanges *x, int32_t from, int32_t to, organ_error *error)
 {
     organ_forward *const forward = organ_calibration_run_facts_of(x->calib)->forward;
@@ -193,6 +199,7 @@ static organ_status run_skipped_layers(organ_exchanges *x, int32_t from, int32_t
     return error->status;
 }
 
+/* Returns whether a target is in this layer of the forward pass. */
 static bool has_target(const organ_exchanges *x, int32_t layer)
 {
     for (size_t k = 0; k < x->targets->count; k++)
@@ -201,7 +208,8 @@ static bool has_target(const organ_exchanges *x, int32_t layer)
     return false;
 }
 
-/* Runs the streams through the layers without targets before this one, which the walk does not enter. */
+/* Implements organ_calibration_work.enter: runs the streams through the layers without targets directly before this
+ * one, because the walk calls `leave` only for layers with targets. */
 static organ_status exchanges_enter(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_exchanges *const x = context;
@@ -211,6 +219,7 @@ static organ_status exchanges_enter(void *context, const organ_calibration_layer
     return run_skipped_layers(x, from, layer->number, error);
 }
 
+/* Returns the last layer of the forward pass that has a target. */
 static int32_t exchanges_last_layer(const organ_exchanges *x)
 {
     int32_t last = 0;
@@ -227,7 +236,7 @@ static organ_status exchanges_open_walk(organ_exchanges *x, organ_error *error)
                                       &x->calib, error);
 }
 
-/* Computes the divergences of the stream of the current allocation and of those of this rank's pairs, which are
+/* Sets divergence[0] to that of stream 0 and divergence[1 + k] to that of each pair k of this rank, whose streams are
  * consecutive. */
 static organ_status measure_own_divergences(organ_exchanges *x, double *divergence, organ_error *error)
 {
@@ -277,7 +286,7 @@ static organ_status measure_divergences(organ_exchanges *x, double *found, organ
     return error->status;
 }
 
-/* Measures the divergences of a round's candidates in one walk; each round opens a walk of its own. */
+/* Calls measure_divergences in a walk of its own for each round; organ_exchanges_open has opened that of the first. */
 static organ_status measure_round(organ_exchanges *x, double *found, organ_error *error)
 {
     if (!x->calib && exchanges_open_walk(x, error) != ORGAN_OK)
@@ -316,8 +325,8 @@ static bool exchange_zeros(const organ_exchanges *x, size_t one, size_t other, o
 static bool propose_exchange(const organ_exchanges *x, size_t one, size_t other, exchanges_pair *pair)
 {
     *pair = (exchanges_pair){.separate = false};
-    return x->work->propose ? x->work->propose(x->work->context, one, other, &pair->of)
-                            : exchange_zeros(x, one, other, &pair->of);
+    return x->work->propose ? x->work->propose(x->work->context, one, other, &pair->exchange)
+                            : exchange_zeros(x, one, other, &pair->exchange);
 }
 
 /* Chooses the pairs of a round: neighbours in a random order of the tensors, which differs from round to round. */
@@ -331,7 +340,7 @@ static organ_status choose_pairs(organ_exchanges *x, size_t round, organ_error *
         organ_fail_errno(error, ENOMEM, "pairs of %zu tensors", count);
     else {
         organ_philox_uniform(x->options.seed, round, 0, drawn, count);
-        for (size_t k = 0; k < count; k++) {
+        for (size_t k = 0; k < count; k++) { /* inside-out shuffle (Fisher and Yates): `at` is uniform in 0 .. k */
             const size_t at = (size_t)(((double)drawn[k] + 1) / 2 * (double)(k + 1));
             order[k] = order[at < k ? at : k];
             order[at < k ? at : k] = k;
@@ -344,16 +353,16 @@ static organ_status choose_pairs(organ_exchanges *x, size_t round, organ_error *
     return error->status;
 }
 
-/* Sets the sparsity of all tensors. */
+/* Sets the sparsity of each tensor k to given[k]. */
 static void set_shares(organ_exchanges *x, const double *given)
 {
     for (size_t k = 0; k < x->allocation->count; k++)
         x->allocation->tensors[k].sparsity = given[k];
 }
 
-/* Keeps the current allocation as the best one if its divergence is the least so far, else returns to the best one.
- * Returns true if it was kept. */
-static bool exchanges_finish(organ_exchanges *x, double found)
+/* Stores the current allocation as the best one if `found`, its divergence, is the least so far; otherwise restores the
+ * best one. Returns true if the current allocation was stored. */
+static bool keep_if_best(organ_exchanges *x, double found)
 {
     const bool nearer = found <= x->nearest; /* equal if no exchange was applied */
     if (!nearer)
@@ -364,8 +373,8 @@ static bool exchanges_finish(organ_exchanges *x, double found)
     return nearer;
 }
 
-/* Applies the exchanges of all pairs with a smaller divergence than `found`, or only the best of them if `alone`.
- * Returns the number of exchanges. */
+/* Applies the exchanges of all pairs whose divergence is below `found`, that of the current allocation; with `alone`,
+ * at most the one with the least divergence. Returns the number of applied exchanges. */
 static size_t apply_exchanges(organ_exchanges *x, double found, bool alone)
 {
     size_t nearest = 0, taken = 0;
@@ -375,16 +384,16 @@ static size_t apply_exchanges(organ_exchanges *x, double found, bool alone)
         const exchanges_pair *const p = &x->pairs[k];
         if (p->divergence >= found || (alone && k != nearest))
             continue;
-        x->allocation->tensors[p->of.more].sparsity = p->of.up;
-        x->allocation->tensors[p->of.less].sparsity = p->of.down;
+        x->allocation->tensors[p->exchange.more].sparsity = p->exchange.up;
+        x->allocation->tensors[p->exchange.less].sparsity = p->exchange.down;
         taken++;
     }
     return taken;
 }
 
-/* Measures the current division together with exchanges of random pairs, and applies those that lower the divergence.
- * If all together made it worse, returns to the best division and from then on applies only the best exchange of a
- * round. */
+/* Each round measures the current division and exchanges between random pairs of tensors, and applies the exchanges
+ * that lower the divergence. If the next round finds that they increase it together, restores the best division and
+ * from then on applies only the best exchange of a round. */
 organ_status organ_exchanges_run(organ_exchanges *x, organ_exchanges_report *report, organ_error *error)
 {
     bool alone = false;
@@ -397,7 +406,7 @@ organ_status organ_exchanges_run(organ_exchanges *x, organ_exchanges_report *rep
             return error->status;
         report->before = round == 0 ? found : report->before;
         report->tried += x->pair_count;
-        if (!exchanges_finish(x, found))
+        if (!keep_if_best(x, found))
             alone = true; /* the gains of single exchanges do not add up */
         else if (round < x->options.rounds)
             report->taken += apply_exchanges(x, found, alone);

@@ -45,8 +45,9 @@ typedef struct organ_exchanges_report {
 
 typedef struct organ_exchanges organ_exchanges;
 
-/* Opens the walk. All arguments must outlive *exchanges, which the caller closes also after an error. of[k] is the
- * tensor of target k. Returns the errors of organ_calibration_run_open and organ_calibration_cut_test_windows. */
+/* Opens the walk, the run of the calibration text through the model, and cuts the test windows for divergences. All
+ * arguments must outlive *exchanges, which the caller closes also after an error. of[k] is the tensor of target k.
+ * Returns the errors of organ_calibration_run_open and organ_calibration_cut_test_windows. */
 organ_status organ_exchanges_open(const organ_exchanges_options *options, const organ_model *model,
                                   const organ_targets *targets, organ_allocation *allocation, const size_t *of,
                                   const organ_exchanges_work *work, const organ_engine *engine,
@@ -55,8 +56,8 @@ organ_status organ_exchanges_open(const organ_exchanges_options *options, const 
 void organ_exchanges_estimate(const organ_exchanges *exchanges, const organ_plan_solve *solve, organ_plan *plan);
 void organ_exchanges_close(organ_exchanges *exchanges); /* NULL is allowed */
 
-/* Runs all rounds. Each runs the model once, and one more pass judges the last round. Changes the sparsity of tensors;
- * the sum over all elements stays equal. */
+/* Runs all rounds: the model runs once in each round, and a last time to measure the result. Sets the sparsity of
+ * tensors to the best division that was measured. The sum of sparsity x elements stays equal. */
 organ_status organ_exchanges_run(organ_exchanges *exchanges, organ_exchanges_report *report, organ_error *error);
 
 #endif

@@ -21,13 +21,13 @@ typedef struct kept {
 typedef struct pool {
     int32_t layer;
     uint64_t matrices, bytes; /* number of matrices; their bytes in the file */
-    kept *kept;
-    size_t count; /* number of matrices that are kept at all levels */
+    kept *kept;               /* the stored matrices; NULL: none */
+    size_t count;             /* number of matrices that are stored at all levels */
 } pool;
 
 /* The matrices of the current layer at several levels, by tensor of the allocation. */
 struct organ_pooled_tensors {
-    size_t tensors, levels;
+    size_t tensors, levels; /* number of tensors; the last level, counted from 0 */
     const organ_kernels *kernels;
     pool *pools; /* one per tensor of the allocation */
 };
@@ -87,7 +87,7 @@ bool organ_pooled_has_several(const organ_pooled_tensors *pooled, size_t tensor)
     return pooled->pools[tensor].matrices > 1;
 }
 
-/* Adds the tensors of the layer if `all`; otherwise tensors are stored one at a time, so the largest counts. */
+/* Adds up the tensors of the layer if `all`; otherwise tensors are stored one at a time, so the largest counts. */
 uint64_t organ_pooled_memory(const organ_pooled_tensors *pooled, int32_t layer, bool all)
 {
     uint64_t bytes = 0;

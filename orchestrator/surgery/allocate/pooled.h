@@ -24,8 +24,9 @@ bool organ_pooled_has_several(const organ_pooled_tensors *pooled, size_t tensor)
  * among those with more than one matrix. */
 uint64_t organ_pooled_memory(const organ_pooled_tensors *pooled, int32_t layer, bool all);
 
-/* Keeps a matrix at a level, rounded to the type of its tensor `stored`; `name` is its name in the forward pass. Levels
- * of a matrix come in order; with the last the matrix is complete. */
+/* Stores a matrix of tensor `tensor` of the allocation at a level. `stored` is the matrix's tensor in the model, to
+ * whose type `weights` are rounded; `name` is its name in the forward pass. The caller stores the levels of one matrix
+ * in order before those of the next matrix. Returns ORGAN_IO without memory. */
 organ_status organ_pooled_keep(organ_pooled_tensors *pooled, size_t tensor, const char *name,
                                const organ_tensor *stored, size_t level, const float *weights, organ_error *error);
 /* Writes all kept matrices of a tensor into the layer, at this level. Returns ORGAN_IO if memory cannot be

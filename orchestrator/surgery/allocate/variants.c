@@ -20,20 +20,23 @@ struct organ_variants {
     organ_forward *forward;
     const organ_engine *engine;
     const organ_windows *windows;
-    /* Tokens of all windows; floats of a token's state; logits of a token; variants that `states` has room for, and
-     * that it has. */
-    size_t tokens, width, vocabulary, max_variants, held;
-    int32_t reached;     /* layer whose inputs the states in `donor` are */
+    size_t tokens;       /* tokens of all windows */
+    size_t width;        /* floats of a token's hidden state */
+    size_t vocabulary;   /* logits of a token */
+    size_t max_variants; /* greatest number of variants in `states` */
+    size_t held;         /* number of variants in `states` now */
+    int32_t reached;     /* the current layer: `donor` has its inputs */
     float *donor, *last; /* the donor's hidden states before the current layer, and after the last layer */
     float *states;       /* states of the variants after their current layer, max_variants x tokens x width */
     double **results;    /* where the divergence of each variant is stored */
     float *logits;       /* the donor's logits of a tile */
-    double *sums;        /* log-sum-exp of the logits of each token */
-    size_t *rows;        /* rows of the states whose logits are computed: tokens of a tile, of all variants */
-    double *found;       /* divergences of these rows */
+    double *sums;        /* log-sum-exp of the donor's logits of each token of the tile */
+    size_t *rows;        /* indices of tokens in `states` whose logits are computed: those of a tile, of all variants */
+    double *found;       /* divergence at each of these tokens */
     double times;        /* factor of a variant's logits (organ_variants_scale) */
 };
 
+/* Returns the floats of the hidden states of one variant. */
 static size_t variants_floats_of(const organ_variants *v) { return v->tokens * v->width; }
 
 /* Returns the bytes for the donor's two copies of hidden states, the states of `together` variants, a tile of logits,
@@ -48,6 +51,7 @@ uint64_t organ_variants_memory(const organ_forward *forward, size_t tokens, size
 
 /* ---- creation ---- */
 
+/* Fails with ORGAN_INTERRUPTED if a stop was requested. */
 static organ_status variants_stopped(const organ_variants *v, organ_error *error)
 {
     return organ_stop_is_requested(v->engine->stop)
@@ -147,7 +151,7 @@ typedef struct variants_tile {
     size_t tokens;
 } variants_tile;
 
-/* Sets found[k] to KL(donor || variant) for one token: row k % tokens of the tile. */
+/* Sets found[k] to KL(donor || variant) at one token: token k % tokens of the tile, in variant k / tokens. */
 static void compare_logits(void *context, size_t k, float *logits)
 {
     const variants_tile *const t = context;
@@ -160,7 +164,8 @@ static void compare_logits(void *context, size_t k, float *logits)
         v->engine->kernels->divergence(v->logits + token * v->vocabulary, v->sums[token], logits, sum, v->vocabulary);
 }
 
-/* Adds the divergences of tokens [first, first + tokens) to those of each stream, in the order of the tokens. */
+/* Adds to divergence[s] the divergences of stream s at tokens [first, first + tokens), in their order. `states` has the
+ * hidden states of `count` streams after the last layer. */
 static organ_status add_tile_divergences(organ_variants *v, const float *states, size_t count, size_t first,
                                          size_t tokens, double *divergence, organ_error *error)
 {

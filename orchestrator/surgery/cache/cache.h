@@ -38,13 +38,13 @@ bool organ_cache_differs(const json_t *head, const json_t *identity, organ_cache
 /* A file of measured values. */
 typedef struct organ_cache {
     const char *path;
-    const char *schema; /* "organ.allocation/1" */
-    const json_t *identity;
-    const char *content; /* for messages: "curves of another run" */
-    const char *remedy;  /* for messages: what the user can do if the identity differs */
-    bool start_over;     /* treat a file that cannot be used as if there were none; false: it is an error */
-    bool unversioned;    /* the head has no member "organ", the version that wrote the file */
-    bool unbounded;      /* also read files larger than ORGAN_CACHE_LIMIT */
+    const char *schema;     /* "organ.allocation/1" */
+    const json_t *identity; /* object whose members the file must have with equal values */
+    const char *content;    /* for messages: "curves of another run" */
+    const char *remedy;     /* for messages: what the user can do if the identity differs */
+    bool start_over;        /* treat a file that cannot be used as if there were none; false: it is an error */
+    bool unversioned;       /* the head has no member "organ", the version that wrote the file */
+    bool unbounded;         /* also read files larger than ORGAN_CACHE_LIMIT */
     /* Ranks that all have the same values, of which only the first writes; NULL: this process writes. */
     const organ_ranks *ranks;
 } organ_cache;

@@ -75,6 +75,7 @@ organ_status organ_cache_load(const organ_cache *cache, const char *within, json
     return error->status;
 }
 
+/* Fails with the first member of the identity that differs. */
 organ_status organ_cache_belongs(const organ_cache *cache, const json_t *document, organ_error *error)
 {
     organ_cache_difference d;

@@ -10,6 +10,7 @@ static void *number_at(const organ_cache_numbers *n, size_t k)
     return (char *)n->values + k * (n->type == ORGAN_FIELD_U32 ? sizeof(uint32_t) : sizeof(uint64_t));
 }
 
+/* Returns number k as JSON, for organ_json_rows. */
 static json_t *number_json(const void *numbers, size_t k)
 {
     const organ_cache_numbers *const n = numbers;

@@ -91,6 +91,7 @@ static void add_method(json_t *list, const char *method, bool imatrix)
     add_once(list, "No log states by which method weights were killed, or which weights were processed.");
 }
 
+/* Adds the sentence that describes an experiment. */
 static void add_experiment(json_t *list, const json_t *experiment)
 {
     json_t *const words = organ_experiment_words(experiment);
@@ -158,6 +159,7 @@ static bool is_first_of_method(const json_t *experiments, size_t k)
     return true;
 }
 
+/* Adds the sentence that describes an experiment, with the user's name of it. */
 static void add_named(json_t *list, const json_t *experiment)
 {
     const char *const name = organ_json_text(experiment, "name");

@@ -131,6 +131,7 @@ json_t *organ_experiment_of(const json_t *log)
 
 /* ---- comparison ---- */
 
+/* Returns whether the members at the path `key` are equal; a missing member equals JSON null. */
 static bool same_member(const json_t *a, const json_t *b, const char *key)
 {
     const json_t *const x = organ_json_at(a, key), *const y = organ_json_at(b, key);
@@ -161,6 +162,7 @@ static bool same_settings(const json_t *a, const json_t *b, bool any_targets)
     return same;
 }
 
+/* Returns whether two experiments have the same text and tokenizer, or the same imatrix, by their digests. */
 static bool same_calibration(const json_t *a, const json_t *b)
 {
     return same_member(a, b, "calibration.xxh3") && same_member(a, b, "calibration.tokenizer");

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * The experiment that the killed weights of a model belong to: one donor, pruned by one method in one definition with
- * one set of parameters on one calibration. Models of one experiment differ only in sparsity, or in a pattern, which is
- * part of the method. A table lists models of two experiments only if the user has given the experiments different
- * names. */
+ * one set of parameters on one calibration. Models of one experiment differ only in sparsity or in the gain of the
+ * flow. A pattern such as 2:4 is part of the method. A table lists models of two experiments only if the user has given
+ * the experiments different names. */
 #ifndef ORGAN_EXPERIMENT_H
 #define ORGAN_EXPERIMENT_H
 
@@ -11,9 +11,9 @@
 #include <jansson.h>
 #include <stdbool.h>
 
-/* Writes 16 hexadecimal digits that identify a donor, independent of the names and sizes of its files: XXH3 over name,
- * type and shape of every tensor and over 4 KiB from the middle of up to 4,096 tensors, so that a large model is not
- * read completely. Writes "" for a model behind a URL. */
+/* Writes 16 hexadecimal digits that identify a donor, independent of the names and sizes of its files: the sum of an
+ * XXH3 for each tensor over its name, type and shape and, for up to 4,096 tensors, over 4 KiB from the middle of its
+ * data, so that a large model is not read completely. Writes "" for a model behind a URL. */
 organ_status organ_model_fingerprint(const organ_model *model, char out[17], organ_error *error);
 
 /* Returns the log of the pruning in the model's folder, organ/prune.json, which the caller releases; NULL without an
@@ -26,7 +26,7 @@ json_t *organ_experiment_log(const organ_model *model, organ_error *error);
 json_t *organ_experiment_of(const json_t *log);
 
 /* Returns the method of a document organ.prune/1 with its variant: "physarum-v2 2:4 without compensation", "wanda by
- * imatrix". Returns null if the document names no method, NULL if memory cannot be allocated. */
+ * imatrix". Returns JSON null if the document names no method, NULL if memory cannot be allocated. */
 json_t *organ_experiment_method(const json_t *log);
 
 /* Returns the first member in which two experiments (organ_experiment_of) differ: "donor", "method", "definition",

@@ -8,7 +8,7 @@
 
 /* The failures that one audit found. */
 typedef struct organ_problems {
-    json_t *sentences; /* an array that the caller creates and releases; at most 100 failures */
+    json_t *sentences; /* JSON array of at most 100 failures, which the caller creates and releases */
     size_t more;       /* number of failures that the array does not list */
 } organ_problems;
 

@@ -137,6 +137,7 @@ static void count_in(tally_group *g, const organ_tally *row)
     g->killed += row->killed;
 }
 
+/* Returns {"elements", "killed", "percent"} of a group of weights. */
 static json_t *share_json(uint64_t elements, uint64_t killed)
 {
     return ORGAN_OBJECT(SET_COUNT("elements", elements), SET_COUNT("killed", killed),
@@ -150,6 +151,7 @@ typedef struct named {
     const organ_tally *row;
 } named;
 
+/* Orders rows by module, then by their order in the caller's array. */
 static int by_module(const void *a, const void *b)
 {
     const named *x = a, *y = b;
@@ -157,6 +159,7 @@ static int by_module(const void *a, const void *b)
     return order ? order : (x->row > y->row) - (x->row < y->row);
 }
 
+/* Orders rows by layer, then by their order in the caller's array. */
 static int tally_by_layer(const void *a, const void *b)
 {
     const named *x = a, *y = b;
@@ -259,6 +262,7 @@ static json_t *tally_tensor_json(const organ_tally *row, bool audit)
                         SET_REAL("percent", organ_percent(row->killed, tensor->elements)));
 }
 
+/* Return the object of organ_tally_tensors for row k: pruned_json without "changed", audited_json with it. */
 static json_t *pruned_json(const void *rows, size_t k)
 {
     return tally_tensor_json((const organ_tally *)rows + k, false);

@@ -8,12 +8,13 @@
 #include "formats/model/model.h"
 #include "orchestrator/report/text/members.h"
 
-/* The numbers of weights of one target tensor in each class. zero_before + killed + kept + changed = the tensor's
- * elements. */
+/* The numbers of weights of one target tensor in each class, whose sum is the number of the tensor's elements. */
 typedef struct organ_tally {
     const organ_tensor *tensor;
-    uint64_t zero_before, killed, kept;
-    uint64_t changed; /* weights in none of these three classes; only an audit finds any */
+    uint64_t zero_before; /* zero in the donor; for an audit, in the output as well */
+    uint64_t killed;      /* not zero in the donor, zero in the output */
+    uint64_t kept;        /* not zero in donor and output; for an audit without --compensated, equal in both */
+    uint64_t changed;     /* in none of these classes; 0 except for an audit */
 } organ_tally;
 
 /* Returns 100 part / whole, rounded to 6 decimals, so that reports are equal on all machines; 0 if whole is 0. */
@@ -46,8 +47,8 @@ json_t *organ_model_json(const organ_model *model);
 
 /* Returns the shape of a tensor as a JSON array. */
 json_t *organ_shape_json(const organ_tensor *tensor);
-json_t *organ_counts_json(size_t count, const uint64_t *counts); /* returns them as a JSON array */
-json_t *organ_ids_json(const uint32_t *ids, size_t count);       /* returns token ids as a JSON array */
+json_t *organ_counts_json(size_t count, const uint64_t *counts); /* returns the counts as a JSON array */
+json_t *organ_ids_json(const uint32_t *ids, size_t count);       /* returns the ids or indices as a JSON array */
 
 /* Returns the sum of the elements of all tensors of the model. */
 uint64_t organ_model_elements(const organ_model *model);

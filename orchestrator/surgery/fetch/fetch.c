@@ -25,27 +25,28 @@
 typedef struct fetch_row {
     const organ_hub_file *file;
     const char *path, *part; /* the final path, and that of the temporary file */
-    const char *link;        /* in the cache: path of the link in the snapshot that points to `path`; without it NULL */
+    const char *link;        /* path of the link in the cache's snapshot that points to `path`; NULL if -o was given */
     uint64_t there;          /* bytes of the file that were already downloaded when this run began */
-    organ_fetched how;
+    organ_fetched how;       /* how the file was obtained; set by fetch_files */
 } fetch_row;
 
 /* A run of `organ fetch`. */
 typedef struct fetch_job {
     const organ_fetch_options *options;
     const organ_progress *progress;
-    organ_model_access access;
-    organ_hub_name name;
-    organ_hub_files found;
-    const char *folder; /* destination: the folder of -o, or the model's entry in the cache */
-    fetch_row *rows;
-    size_t count;
-    uint64_t bytes,
-        left; /* of all selected files: their bytes, and the bytes that were not downloaded when this run began */
-    double started;
-    organ_arena arena;
+    organ_model_access access; /* access to the hub, with the token */
+    organ_hub_name name;       /* parts of options->model */
+    organ_hub_files found;     /* all files of the commit */
+    const char *folder;        /* destination: the folder of -o, or the model's entry in the cache */
+    fetch_row *rows;           /* the selected files */
+    size_t count;              /* number of selected files */
+    uint64_t bytes;            /* bytes of all selected files */
+    uint64_t left;             /* of `bytes`: those that were not downloaded when this run began */
+    double started;            /* time of the start (organ_seconds_now) */
+    organ_arena arena;         /* owns paths and names */
 } fetch_job;
 
+/* Returns whether the path matches one of `count` patterns. */
 static bool matches_any(const char *path, const char *const *globs, size_t count)
 {
     for (size_t k = 0; k < count; k++)

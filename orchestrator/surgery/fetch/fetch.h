@@ -18,8 +18,8 @@ typedef struct organ_fetch_options {
     /* globs for the paths of files in the repository; '*' also matches '/' */
     const char *const *include, *const *exclude;
     size_t include_count, exclude_count;
-    const organ_model_access *access;
-    bool dry_run; /* lists the files and their bytes, and downloads nothing */
+    const organ_model_access *access; /* access to the hub; NULL: defaults */
+    bool dry_run;                     /* list the files and their bytes, and download nothing */
 } organ_fetch_options;
 
 /* Downloads the selected files of one commit. A file is received under its name with ".part" (in the cache:

@@ -7,8 +7,12 @@
 #include "formats/remote/remote.h"
 #include "orchestrator/stream/progress.h"
 
-/* How a file was obtained: downloaded, resumed or already there. */
-typedef enum organ_fetched { ORGAN_FETCH_NEW, ORGAN_FETCH_CONTINUED, ORGAN_FETCH_PRESENT } organ_fetched;
+/* How a file was obtained. */
+typedef enum organ_fetched {
+    ORGAN_FETCH_NEW,       /* all its bytes were downloaded by this run */
+    ORGAN_FETCH_CONTINUED, /* this run downloaded the bytes that an earlier run had not */
+    ORGAN_FETCH_PRESENT    /* it existed with the right digest */
+} organ_fetched;
 
 /* One file to download. */
 typedef struct organ_fetch_file {
@@ -24,9 +28,9 @@ typedef struct organ_fetch_file {
 /* Creates all missing folders above the file `path`. */
 organ_status organ_fetch_folders(const char *path, organ_error *error);
 
-/* Downloads the file unless fetch->path exists. An existing file must have the digest of the list. Sets *how. Fails
- * with the errors of organ_fetch. After an error the temporary file keeps the received bytes, so that the next call
- * continues it; it is removed if the size or the digest is wrong. */
+/* Downloads the file unless fetch->path exists, and sets *how. Returns ORGAN_USAGE if fetch->path exists with another
+ * digest than that of the hub's list; else the errors of organ_fetch. After an error the temporary file keeps the
+ * received bytes, so that the next call continues it; it is removed if the size or the digest is wrong. */
 organ_status organ_fetch_one(const organ_fetch_file *fetch, organ_fetched *how, organ_error *error);
 
 #endif

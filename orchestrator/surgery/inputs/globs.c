@@ -34,6 +34,7 @@ void organ_globs_free(organ_globs *globs)
     *globs = (organ_globs){0};
 }
 
+/* Compares the name with all patterns, also after a match, so that each matching pattern is marked. */
 bool organ_globs_match(organ_globs *globs, const char *name)
 {
     bool matches = !globs->text;

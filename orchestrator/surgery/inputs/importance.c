@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <xxhash.h>
 
-#define DIGEST_CHUNK ((size_t)1 << 20)
+#define DIGEST_CHUNK ((size_t)1 << 20) /* bytes that organ_importance_digest reads at once */
 
 /* For a tensor of one expert, returns 1 + the highest number of an expert with this layer and role; 0 for other
  * tensors. `known` caches the last layer, since callers ask in the order of layers. */
@@ -68,8 +68,8 @@ static organ_status check_axes(const organ_model *model, const organ_tensor *ten
                       (unsigned long long)m.cols);
 }
 
-/* Sets norms[j] to the root mean square of input j over the tokens of all experts in the entry of `place`: all experts
- * of a layer read the same inputs with gate and up. Leaves `norms` unchanged if no expert has tokens. */
+/* Sets norms[j] to the root mean square of input j over the tokens of all experts in the entry of `place`, for gate and
+ * up, whose inputs are the same for all experts of a layer. Leaves `norms` unchanged if no expert has tokens. */
 static organ_status average_norms(const organ_imatrix *imatrix, organ_imatrix_place place, const char *tensor,
                                   uint64_t cols, float *norms, organ_error *error)
 {

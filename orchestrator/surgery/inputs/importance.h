@@ -9,10 +9,10 @@
 
 #include <jansson.h>
 
-/* The answers of organ_experts_of_role for the last layer that was asked for, by role: a cache. All zero: empty. */
+/* Cache of organ_experts_of_role: its last result for each role. All zero: empty. */
 typedef struct organ_expert_census {
-    int32_t layer[ORGAN_ROLE_COUNT];
-    uint64_t experts[ORGAN_ROLE_COUNT];
+    int32_t layer[ORGAN_ROLE_COUNT];    /* layer of the result */
+    uint64_t experts[ORGAN_ROLE_COUNT]; /* the result; 0: none yet */
 } organ_expert_census;
 
 /* For a tensor of one expert, returns 1 + the highest number of an expert with a tensor of this role in this layer.

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FEW       95.0 /* percent: with a smaller share of targets, the report warns */
+#define FEW       95.0 /* percent of the elements: if the targets are less, "few" is true and the report warns */
 #define MAX_KINDS 1000 /* kinds that are listed by name */
 
 /* ---- which weights are matrices ---- */
@@ -228,6 +228,7 @@ typedef struct among {
     const bool *chosen;
 } among;
 
+/* Implements `weight` of organ_matrices_each. */
 static const organ_weight *weight_among(const void *context, size_t k, bool *target)
 {
     const among *const a = context;

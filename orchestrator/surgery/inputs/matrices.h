@@ -18,10 +18,10 @@ bool organ_is_matrix(const char *name, const organ_anatomy *anatomy, unsigned ra
 /* Returns {"tensors", "elements", "target_tensors", "target_elements", "percent", "few", "left": [{"name", "tensors",
  * "elements", "percent"}]}: the first two count all matrices of the model, the next two the targets. `chosen`: a flag
  * per tensor of the model, set for targets. "few" is true if there are matrices and "percent", the targets' share of
- * the elements, is below 95. "left" lists the kinds of the matrices that are no targets, most elements first. A kind
- * are the matrices whose names differ only in numbers: its name has no ".weight", and N for each number. Kinds beyond
- * the first thousand are one kind, "other names". A target of rank 2 or more counts even if it is not a matrix. Returns
- * NULL if memory cannot be allocated. */
+ * the elements, is below 95. "left" lists the kinds of the matrices that are no targets, most elements first. Matrices
+ * whose names differ only in numbers are one kind. The name of a kind lacks ".weight" and has N for each part between
+ * dots that is a number. Kinds beyond the first thousand are one kind, "other names". A target of rank 2 or more counts
+ * even if it is not a matrix. Returns NULL if memory cannot be allocated. */
 json_t *organ_matrices_json(const organ_model *model, const bool *chosen);
 
 /* Returns the object of organ_matrices_json for `count` weights. weight(context, k, &target) returns weight k, or NULL

@@ -9,10 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Returns whether a tensor can be a target: it has two or more axes and is not empty. */
 static bool is_matrix(const organ_tensor *tensor) { return tensor->rank >= 2 && tensor->elements > 0; }
 
-/* Returns true if tensor t is in a draft layer. Multi-token prediction adds draft layers after the layers of the model;
- * each has a matrix with the role ORGAN_ROLE_MTP (eh_proj). Drafts are targets only if --targets names them. */
+/* Returns true if the layer of tensor t is one of `drafts`, the numbers of draft layers. Multi-token prediction adds
+ * draft layers after the layers of the model; each has a matrix with the role ORGAN_ROLE_MTP (eh_proj). Their tensors
+ * are targets only if --targets names them. */
 static bool targets_is_draft(const organ_model *model, const int32_t *drafts, size_t draft_count, size_t t)
 {
     for (size_t k = 0; k < draft_count; k++)
@@ -157,6 +159,7 @@ static bool has_hidden_first(const organ_model *model, const organ_tensor *tenso
     return tensor->rank == 3 && tensor->shape[hidden] == size && tensor->shape[3 - hidden] != size;
 }
 
+/* Recognises such stacks by architecture, format, rank and role, for Qwen3-VL also by shape. */
 bool organ_tensor_is_crossed(const organ_model *model, const organ_tensor *tensor)
 {
     const char *const architecture = model->config.architecture;

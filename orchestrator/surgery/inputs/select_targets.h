@@ -30,7 +30,7 @@ organ_status organ_targets_select(const organ_model *model, const char *globs, o
 /* Returns whether single elements of the tensor can be set to zero: its type is BF16, F16 or F32. */
 bool organ_target_is_float(const organ_tensor *tensor);
 
-/* Selects targets like organ_targets_select, and checks that their elements can be set to zero individually. Returns
+/* Selects targets like organ_targets_select, and checks that their elements can be set to zero one by one. Returns
  * ORGAN_BAD_INPUT if a target is stored in another type than BF16, F16 and F32 (the message says that it cannot be
  * `done`), or belongs to a packed weight. */
 organ_status organ_targets_select_floats(const organ_model *model, const char *globs, const char *done,

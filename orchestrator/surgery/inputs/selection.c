@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#define ALL_GROUPS ((1u << (ORGAN_GROUP_OTHER + 1)) - 1)
+#define ALL_GROUPS ((1u << (ORGAN_GROUP_OTHER + 1)) - 1) /* a bit for each organ_group */
 
 /* Reads the number of a layer at *text and moves *text to the next character. Returns false if there is no number
  * below 2^31. */

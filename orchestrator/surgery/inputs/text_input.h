@@ -22,12 +22,14 @@ typedef struct organ_text_input {
     size_t tokens; /* number of ids */
 } organ_text_input;
 
-/* Reads the file at `path`, a string that must outlive *text. Returns the errors of organ_input_load, or ORGAN_USAGE if
- * the text alone exceeds `memory`; the message of organ_memory_refuse then names an amount that is enough for any text
- * of this size, because each token has at least one byte. The caller releases the text also after an error. */
+/* Reads the file at `path`, a string that must outlive *text. Returns the errors of organ_text_check_size and
+ * organ_input_load, or ORGAN_USAGE if the text alone exceeds `memory`; the message of organ_memory_refuse then names an
+ * amount that is enough for any text of this size, because each token has at least one byte. The caller releases the
+ * text also after an error. */
 organ_status organ_text_load(organ_text_input *text, const char *path, uint64_t memory, organ_error *error);
 
-/* Computes the ids of the text, like organ_tokenizer_encode. Returns ORGAN_USAGE if text and ids exceed text->memory;
+/* Computes the ids of the text, like organ_tokenizer_encode. `special`: names of special tokens in the text become
+ * their ids. Returns ORGAN_USAGE if text and ids exceed text->memory;
  * the message of organ_memory_refuse names the amount for the exact number of tokens. */
 organ_status organ_text_encode(organ_text_input *text, organ_tokenizer *tokenizer, bool special, organ_error *error);
 

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Divides tensors into row ranges and computes the digests of their new bytes. */
 #include "orchestrator/surgery/output/cuts.h"
 
 #include "formats/base/memory_watch.h"
@@ -13,8 +14,8 @@
 
 /* How one tensor is divided into row ranges. */
 typedef struct cut_plan {
-    organ_matrices m;
-    uint64_t row_bytes, all; /* bytes of a row; rows of all matrices of the stack */
+    organ_matrices m;        /* the tensor's matrices: their number, and rows and columns of each */
+    uint64_t row_bytes, all; /* bytes of a row; rows of all matrices together */
     uint64_t step;           /* rows of a range: some whole matrices, or some rows of one matrix */
 } cut_plan;
 
@@ -89,6 +90,7 @@ static bool cut_tensor(organ_cuts *cuts, size_t *capacity, size_t t, uint64_t ro
     return true;
 }
 
+/* Appends the row ranges of all tensors to cuts->list and allocates the digests. */
 organ_status organ_cuts_make(const organ_tensor *const *tensors, size_t count, uint64_t rows, organ_cuts *cuts,
                              organ_error *error)
 {
@@ -124,6 +126,8 @@ static size_t range_count(const organ_cuts *cuts, size_t t) { return cuts->first
 
 bool organ_cuts_is_whole(const organ_cuts *cuts, size_t cut) { return range_count(cuts, cuts->list[cut].of) == 1; }
 
+/* Continues the digest of the tensor in cuts->hash, or starts it if the bytes are the tensor's first. Ignores bytes
+ * that do not follow the last ones. */
 void organ_cuts_digest(organ_cuts *cuts, size_t cut, const void *data, size_t bytes, uint64_t at)
 {
     const organ_cut *const c = &cuts->list[cut];
@@ -149,6 +153,7 @@ typedef struct cuts_place {
     uint32_t file;
 } cuts_place;
 
+/* Implements organ_run_read: reads bytes of the file. */
 static organ_status read_written(const void *context, void *data, size_t bytes, uint64_t offset, organ_error *error)
 {
     const cuts_place *const p = context;
@@ -169,8 +174,8 @@ static uint64_t bytes_to_read(const void *context, size_t t)
 }
 
 /* Computes the digest of tensor t from the written output. Does nothing for a tensor of one range, or if this rank
- * digested the tensor while writing it. This is checked by the rank to which the tensor is assigned, because each rank
- * has only the digests of tensors that it wrote. */
+ * digested the tensor while writing it. bytes_to_read cannot make the second check: it must return the same on all
+ * ranks, but each rank has only the digests of tensors that it wrote. */
 static organ_status digest_written(void *context, size_t t, organ_error *error)
 {
     const cuts_reading *const r = context;
@@ -183,6 +188,8 @@ static organ_status digest_written(void *context, size_t t, organ_error *error)
     return organ_run_digest(read_written, &here, there->offset, there->bytes, NULL, r->cuts->xxh3[t], error);
 }
 
+/* Each rank reads and digests the tensors that are assigned to it and have no digest yet; then the ranks exchange
+ * cuts->xxh3. */
 organ_status organ_cuts_complete(organ_cuts *cuts, const organ_model *written, organ_ranks *ranks, organ_error *error)
 {
     cuts_reading r = {cuts, written};

@@ -19,6 +19,7 @@
 #define ORGAN_CUT_NEVER    ((uint64_t)0) /* tensors are not cut */
 #define ORGAN_CUT_MATRICES UINT64_MAX    /* cuts only between the matrices of a stack */
 
+/* A row range of a tensor, or a whole tensor. */
 typedef struct organ_cut {
     /* The row range as a tensor of shape [matrices][rows][cols] with the name of the whole tensor. */
     organ_tensor tensor;
@@ -36,9 +37,9 @@ typedef struct organ_cuts {
     size_t count;
     size_t *first;      /* index of each tensor's first row range; the last entry is `count` */
     char (*xxh3)[17];   /* XXH3 of each tensor's new bytes, 16 hexadecimal digits; "" if unknown */
-    XXH3_state_t *hash; /* digest in progress: */
-    size_t hashing;     /* index of the tensor that it digests; tensor_count: none */
-    uint64_t hashed;    /* bytes digested, from the tensor's beginning */
+    XXH3_state_t *hash; /* state of the digest in progress */
+    size_t hashing;     /* index of the tensor that `hash` digests; tensor_count: none */
+    uint64_t hashed;    /* bytes of this tensor that are digested, from its beginning */
     organ_arena names;  /* owns the names of row ranges */
 } organ_cuts;
 
@@ -50,8 +51,8 @@ void organ_cuts_free(organ_cuts *cuts); /* all zero is allowed */
 
 bool organ_cuts_is_whole(const organ_cuts *cuts, size_t cut); /* whether the row range is its whole tensor */
 
-/* Adds new bytes [at, at + bytes) of a row range to the digest of its tensor. Only consecutive calls from the tensor's
- * beginning give a digest. */
+/* Adds new bytes [at, at + bytes) of row range `cut` to the digest of its tensor. `xxh3` is set only if the calls cover
+ * the tensor from its beginning to its end without a gap; otherwise organ_cuts_complete sets it later. */
 void organ_cuts_digest(organ_cuts *cuts, size_t cut, const void *data, size_t bytes, uint64_t at);
 
 /* Completes `xxh3` for tensors that several processes or an earlier run have written: reads their bytes from `written`,

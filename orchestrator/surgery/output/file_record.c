@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Records size and digest of the files that a run has written. */
 #include "orchestrator/surgery/output/file_record.h"
 
 #include "formats/base/file_calls.h"
@@ -16,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MAX_DIGESTED ((off_t)64 << 20)
+#define MAX_DIGESTED ((off_t)64 << 20) /* bytes of the largest file that gets a digest */
 
 /* Returns the entry of a file: its size and, for small files without weights, its digest. NULL on an error. */
 static json_t *file_entry(const char *path, organ_error *error)
@@ -63,6 +64,7 @@ static organ_status add_file(json_t *files, const char *directory, const char *n
     return error->status;
 }
 
+/* Lists the files below the folder, and adds an entry for each. A missing folder gives an empty object. */
 json_t *organ_file_record(const char *directory, const char *folder, organ_error *error)
 {
     organ_file_list list = {0};
@@ -88,6 +90,7 @@ json_t *organ_file_record(const char *directory, const char *folder, organ_error
     return NULL;
 }
 
+/* Makes the record of all files of the directory and writes it. */
 organ_status organ_file_record_write(const char *directory, organ_error *error)
 {
     char *const path = organ_format("%s/" ORGAN_RECORD, directory);

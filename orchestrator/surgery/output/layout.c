@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Makes the layout of a model's files, and adds up the pieces of a layout. */
 #include "orchestrator/surgery/output/layout.h"
 
 #include "formats/base/input_file.h"
@@ -154,6 +155,8 @@ static organ_piece piece_of(const organ_model *model, size_t t, uint32_t file)
     return piece;
 }
 
+/* Adds a layout file for each source file, with a piece for each of its tensors, and loads the bytes outside tensors.
+ */
 organ_status organ_layout_copy(const organ_model *model, organ_layout *layout, organ_error *error)
 {
     const size_t count = source_count(model);
@@ -175,6 +178,7 @@ organ_status organ_layout_copy(const organ_model *model, organ_layout *layout, o
     return error->status;
 }
 
+/* Moves the pieces to a larger array. */
 bool organ_layout_grow(organ_layout *layout, size_t more)
 {
     organ_piece *const pieces = organ_rows_take(layout->piece_count + more + 1, sizeof *pieces);
@@ -186,6 +190,7 @@ bool organ_layout_grow(organ_layout *layout, size_t more)
     return true;
 }
 
+/* Passes size and anatomy of each piece to organ_by_layer_json; "grafted" are the elements of pieces from `donor`. */
 json_t *organ_layout_by_layer_json(const organ_layout *layout, const organ_model *donor)
 {
     organ_layer_amount *const rows = organ_rows_take(layout->piece_count + 1, sizeof *rows);
@@ -201,6 +206,7 @@ json_t *organ_layout_by_layer_json(const organ_layout *layout, const organ_model
     return layers;
 }
 
+/* Adds up the pieces that are in the group and come from the donor. */
 organ_amount organ_layout_amount(const organ_layout *layout, organ_group group, const organ_model *donor)
 {
     organ_amount amount = {0};
@@ -223,6 +229,7 @@ uint64_t organ_layout_bytes(const organ_layout *layout)
     return bytes;
 }
 
+/* Lists the files without tensors: of an organ directory those in its folder of copied files, which may be missing. */
 organ_status organ_extra_files_list(const organ_model *model, char **root, organ_file_list *list, organ_error *error)
 {
     *list = (organ_file_list){0};
@@ -233,6 +240,7 @@ organ_status organ_extra_files_list(const organ_model *model, char **root, organ
     return access(*root, F_OK) == 0 ? organ_list_files(*root, NULL, 0, list, error) : ORGAN_OK;
 }
 
+/* Copies each listed file and keeps its relative path. */
 organ_status organ_extra_files_copy(const char *root, const organ_file_list *list, const char *directory,
                                     const char *folder, organ_error *error)
 {
@@ -258,7 +266,7 @@ void organ_layout_release(organ_layout *layout)
     organ_resharding_free(layout->plan);
     organ_rows_free(layout->copies);
     organ_rows_free(layout->shards);
-    free(layout->kept);
+    free(layout->separate_fillers);
     organ_arena_release(&layout->arena);
     *layout = (organ_layout){0};
 }

@@ -39,15 +39,15 @@ typedef struct organ_layout {
     size_t file_count, piece_count;
     organ_layout_file *files;
     organ_piece *pieces;
-    bool changed;                 /* an organ directory whose manifest states that its bytes differ from the donor's */
+    bool changed; /* the source is an organ directory whose manifest states that its bytes differ from the donor's */
     const organ_kernels *kernels; /* convert pieces whose type differs from that of `from`; NULL if there are none */
     /* Set by organ_layout_plan: */
     organ_shard_piece *copies; /* one for each piece, as surgery/write copies them; copying sets their digests */
     /* Files of the output. Organ directory: one file for each filler of each layout file, then one for each piece. */
     organ_shard *shards;
-    organ_filler *kept; /* organ directory: all fillers, each at offset 0 of a file of its own */
-    organ_resharding *plan;
-    organ_arena arena;
+    organ_filler *separate_fillers; /* organ directory: all fillers, each at offset 0 of a file of its own */
+    organ_resharding *plan;         /* plan of `shards` and `copies` */
+    organ_arena arena;              /* owns names that the layout makes */
 } organ_layout;
 
 /* Makes the layout that writes a model's files unchanged. For an organ directory: the files of its donor, with the
@@ -62,9 +62,9 @@ bool organ_layout_grow(organ_layout *layout, size_t more);
  * it is NULL after an error. */
 organ_status organ_layout_metadata(const organ_gguf *gguf, organ_gguf_writer **writer, organ_error *error);
 
-/* Makes `name` the name of the layout's only file. With `written_again`, first replaces all files by one that has all
- * pieces: a safetensors file with wider types first and the "__metadata__" of the first file, or a GGUF file with the
- * pieces in their order and the key-values of `writer` (NULL for safetensors). Returns ORGAN_BAD_INPUT if the format
+/* Makes `name` the name of the layout's only file. With `written_again`, first replaces all files by one file with all
+ * pieces. A safetensors file has wider types first and the "__metadata__" of the first file. A GGUF file has the pieces
+ * in their order and the key-values of `writer`, which is NULL for safetensors. Returns ORGAN_BAD_INPUT if the format
  * cannot store a piece. */
 organ_status organ_layout_name(organ_layout *layout, const char *name, bool written_again, organ_gguf_writer *writer,
                                organ_error *error);
@@ -115,6 +115,7 @@ organ_status organ_extra_files_list(const organ_model *model, char **root, organ
 organ_status organ_extra_files_copy(const char *root, const organ_file_list *list, const char *directory,
                                     const char *folder, organ_error *error);
 
+/* Frees what the layout owns and zeroes it; a zeroed layout is allowed. */
 void organ_layout_release(organ_layout *layout);
 
 #endif

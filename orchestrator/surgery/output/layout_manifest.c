@@ -87,6 +87,7 @@ static json_t *piece_json(const void *context, size_t k)
         SET_COUNT("padding", padding_after(layout, k)));
 }
 
+/* Returns the name of piece k, the key of its entry in manifest.tensors. */
 static const char *piece_name(const void *layout, size_t k)
 {
     return ((const organ_layout *)layout)->pieces[k].as.name;
@@ -114,6 +115,8 @@ static bool equals_donor(const organ_layout *layout)
     return same;
 }
 
+/* Makes the manifest and writes it to the directory. The tensors are written one by one, because as one JSON object
+ * they could need much memory. */
 organ_status organ_layout_manifest(organ_layout *layout, const char *directory, json_t *about, organ_error *error)
 {
     const char *path = organ_path_join(&layout->arena, directory, ORGAN_MANIFEST);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Merges the pieces of a layout into one file with a new header. */
+ * Merges the pieces of a layout into one file with a new header. organ_rows_passed (formats/base/paged_rows.h) frees
+ * the memory of large arrays from time to time. */
 #include "orchestrator/surgery/output/layout.h"
 
 #include "formats/base/json_text.h"
@@ -129,6 +130,7 @@ static organ_status merge_safetensors(organ_layout *layout, const char *name, or
 
 /* ---- GGUF ---- */
 
+/* Copies the key-values one by one into a new writer. */
 organ_status organ_layout_metadata(const organ_gguf *gguf, organ_gguf_writer **writer, organ_error *error)
 {
     if (organ_gguf_writer_create(writer, error))
@@ -164,6 +166,7 @@ static organ_status merge_gguf(organ_layout *layout, const char *name, organ_ggu
 
 /* ---- either ---- */
 
+/* Renames the layout's only file, or merges all files into one of this name. */
 organ_status organ_layout_name(organ_layout *layout, const char *name, bool written_again, organ_gguf_writer *writer,
                                organ_error *error)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Plans the files of a layout: those that loaders open, or those of an organ directory. */
+ * Plans the files of a layout: those that loaders open, or those of an organ directory. organ_rows_passed
+ * (formats/base/paged_rows.h) frees the memory of large arrays from time to time. */
 #include "orchestrator/surgery/output/layout.h"
 
 #include "formats/base/path.h"
@@ -33,8 +34,8 @@ static void plan_source_files(organ_layout *layout)
 
 /* ---- organ directories ---- */
 
-/* Makes a file name from the name of a tensor or file, which is untrusted input: keeps letters, digits, "_" and "-",
- * with `dots` also "." except at the beginning, and replaces other characters by "_". */
+/* Makes a file name from the first `length` characters of the name of a tensor or file, which is untrusted input. Keeps
+ * letters, digits, "_" and "-", with `dots` also "." except at the beginning, and replaces other characters by "_". */
 static void sanitize_name(const char *name, size_t length, bool dots, char out[NAME_LENGTH + 1])
 {
     size_t used = 0;
@@ -49,8 +50,9 @@ static void sanitize_name(const char *name, size_t length, bool dots, char out[N
     out[used] = '\0';
 }
 
-/* Returns "folder/name.suffix", or "folder/name_DIGEST.suffix" with the digest of `origin` if that name is taken. NULL
- * without memory. */
+/* Returns "folder/name.suffix" and adds it to `used`, the paths that are taken. If it is taken, returns
+ * "folder/name_DIGEST.suffix"; DIGEST is the digest of `origin`, the original name, plus 1, 2, ... if that path is
+ * taken as well. NULL without memory. */
 static const char *unique_path(organ_layout *layout, organ_name_table *used, const char *folder, const char *name,
                                const char *suffix, const char *origin)
 {
@@ -63,7 +65,7 @@ static const char *unique_path(organ_layout *layout, organ_name_table *used, con
     return kept && organ_name_table_put(used, kept, 0) ? kept : NULL;
 }
 
-/* Names the file of a tensor: blk.0.ffn_gate.weight -> organs/blk_0_ffn_gate.bin */
+/* Returns the path of the file of a tensor: blk.0.ffn_gate.weight -> organs/blk_0_ffn_gate.bin. NULL without memory. */
 static const char *name_piece(organ_layout *layout, organ_name_table *used, const organ_tensor *as)
 {
     char name[NAME_LENGTH + 1];
@@ -73,7 +75,8 @@ static const char *name_piece(organ_layout *layout, organ_name_table *used, cons
     return unique_path(layout, used, organ_group_folder(as->anatomy.group), name, ".bin", as->name);
 }
 
-/* Names the file with filler k of a source file: header/model.gguf, header/model.gguf.gap_1 */
+/* Returns the path of the file with filler k of a source file: header/model.gguf (k = 0), header/model.gguf.gap_1 (k =
+ * 1). NULL without memory. */
 static const char *name_filler(organ_layout *layout, organ_name_table *used, const organ_layout_file *file, size_t k)
 {
     char name[NAME_LENGTH + 1], suffix[32] = "";
@@ -90,12 +93,12 @@ static organ_status plan_file_for_each_tensor(organ_layout *layout, const organ_
     size_t count = 0;
     for (size_t f = 0; f < layout->file_count; f++)
         for (size_t k = 0; k < layout->files[f].filler_count; k++, count++) {
-            layout->kept[count] = layout->files[f].fillers[k];
-            layout->kept[count].offset = 0;
+            layout->separate_fillers[count] = layout->files[f].fillers[k];
+            layout->separate_fillers[count].offset = 0;
             layout->shards[count] = (organ_shard){.name = name_filler(layout, &used, &layout->files[f], k),
-                                                  .size = layout->kept[count].bytes,
+                                                  .size = layout->separate_fillers[count].bytes,
                                                   .filler_count = 1,
-                                                  .fillers = &layout->kept[count]};
+                                                  .fillers = &layout->separate_fillers[count]};
         }
     for (size_t k = 0; k < layout->piece_count; k++, count++) {
         const organ_tensor *const as = &layout->pieces[k].as;
@@ -110,6 +113,7 @@ static organ_status plan_file_for_each_tensor(organ_layout *layout, const organ_
     return error->status;
 }
 
+/* Creates the folder of headers (g = -1) and that of each group of tensors. */
 organ_status organ_layout_folders(organ_layout *layout, const char *directory, organ_error *error)
 {
     for (int g = -1; g <= (int)ORGAN_GROUP_OTHER && !error->status; g++) {
@@ -142,6 +146,7 @@ static void list_copies(organ_layout *layout)
     }
 }
 
+/* Lists the pieces as copies, assigns them to files (with `separate` one file each), and makes the plan. */
 organ_status organ_layout_plan(organ_layout *layout, const organ_model *model, bool separate, organ_error *error)
 {
     size_t fillers = 0;
@@ -150,8 +155,8 @@ organ_status organ_layout_plan(organ_layout *layout, const organ_model *model, b
     const size_t shards = separate ? fillers + layout->piece_count : layout->file_count;
     layout->copies = organ_rows_take(layout->piece_count + 1, sizeof *layout->copies);
     layout->shards = organ_rows_take(shards + 1, sizeof *layout->shards);
-    layout->kept = calloc(fillers + 1, sizeof *layout->kept);
-    if (!layout->copies || !layout->shards || !layout->kept)
+    layout->separate_fillers = calloc(fillers + 1, sizeof *layout->separate_fillers);
+    if (!layout->copies || !layout->shards || !layout->separate_fillers)
         return organ_fail_memory(error, model->path);
     list_copies(layout);
     if (!separate)

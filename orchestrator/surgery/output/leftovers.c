@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Removes sparsity_config from config.json if no tensor is stored as it describes. */
 #include "orchestrator/surgery/output/leftovers.h"
 
 #include "formats/base/text_buffer.h"
@@ -14,7 +15,7 @@
 
 /* Returns whether tensors of the model are stored as a bitmask and the values that are not zero, which sparsity_config
  * describes. */
-static bool is_stored_so(const organ_model *model)
+static bool has_sparse_tensors(const organ_model *model)
 {
     static const char *const leaves[] = {".bitmask", ".compressed", ".row_offsets"};
     for (size_t t = 0; t < model->tensor_count; t++)
@@ -29,7 +30,7 @@ static bool is_stored_so(const organ_model *model)
 organ_status organ_leftovers_strip(const organ_model *model, organ_json_edit *config, size_t *stripped,
                                    organ_error *error)
 {
-    return is_stored_so(model) ? ORGAN_OK : organ_json_edit_remove(config, LEFTOVER, stripped, error);
+    return has_sparse_tensors(model) ? ORGAN_OK : organ_json_edit_remove(config, LEFTOVER, stripped, error);
 }
 
 /* Replaces config.json in the directory `to` by the edited text. Does nothing if there is none. */
@@ -46,6 +47,7 @@ static organ_status replace_config(const char *to, const organ_json_edit *config
     return error->status;
 }
 
+/* Edits the model's config.json in memory, and writes the result to `to` only if a setting was removed. */
 organ_status organ_leftovers_strip_copy(const organ_model *model, const char *to, size_t *stripped, organ_error *error)
 {
     char *bytes = NULL;

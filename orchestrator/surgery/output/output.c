@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Checks the path of an output, creates it under a hidden name together with other ranks, and publishes it. */
 #include "orchestrator/surgery/output/output.h"
 
 #include "formats/base/memory_watch.h"
@@ -60,6 +61,8 @@ static organ_status fail_is_input(const char *path, const char *input, organ_err
     return organ_fail(error, ORGAN_USAGE, "%s: the output cannot be the input %s or a directory in it", path, input);
 }
 
+/* Compares absolute paths without links: the output with the model's directory and files. If the user named single
+ * files of a directory, other names in that directory are allowed. */
 organ_status organ_output_check_not_input(const char *path, const organ_model *model, organ_error *error)
 {
     char home[PATH_MAX], place[PATH_MAX], file[PATH_MAX];
@@ -76,6 +79,7 @@ organ_status organ_output_check_not_input(const char *path, const organ_model *m
     return ORGAN_OK;
 }
 
+/* Compares absolute paths: the report directory with the directory of `input`, or with that of a file. */
 organ_status organ_output_check_distinct(const char *directory, const char *input, organ_error *error)
 {
     char copy[PATH_MAX], home[PATH_MAX], place[PATH_MAX];
@@ -93,6 +97,7 @@ organ_status organ_output_check_distinct(const char *directory, const char *inpu
     return ORGAN_OK;
 }
 
+/* Calls organ_check_report_place for each of `names` in the directory. */
 organ_status organ_output_check_reports(const char *directory, const char *const *names, organ_error *error)
 {
     for (; directory && *names && !error->status; names++) {
@@ -115,6 +120,7 @@ organ_status organ_output_check(const char *path, const char *like, bool force, 
     return organ_publish_check(path, like, force, error);
 }
 
+/* Repeats organ_output_check and turns its ORGAN_USAGE into ORGAN_IO (EEXIST). */
 organ_status organ_output_still_free(const char *path, const char *like, bool force, organ_error *error)
 {
     if (organ_output_check(path, like, force, error) != ORGAN_USAGE)
@@ -158,6 +164,8 @@ static organ_status begin_journal(organ_output *output, organ_error *error)
                                                : organ_run_journal_open(&output->publish, output->journal, error);
 }
 
+/* Checks the path, creates or reopens the hidden directory, opens the journal, and checks the free space of a new
+ * output. */
 organ_status organ_output_begin(organ_output *output, uint64_t bytes, organ_error *error)
 {
     output->started = organ_seconds_now();
@@ -213,6 +221,7 @@ organ_status organ_output_begin_together(organ_output *output, uint64_t bytes, b
 
 const char *organ_output_directory(const organ_output *output) { return output->publish.partial; }
 
+/* Removes the file `name` of the output's hidden directory. */
 static organ_status remove_file(const organ_output *output, const char *name, organ_error *error)
 {
     char *const path = organ_publish_path(&output->publish, name);
@@ -224,6 +233,7 @@ static organ_status remove_file(const organ_output *output, const char *name, or
     return error->status;
 }
 
+/* Lists all files of the hidden directory except the journal, and removes those that `keeps` rejects. */
 organ_status organ_output_clear_rest(const organ_output *output, bool (*keeps)(const void *context, const char *name),
                                      const void *context, organ_error *error)
 {
@@ -245,6 +255,7 @@ organ_status organ_output_sync(organ_output *output, organ_error *error)
     return error->status;
 }
 
+/* Publishes the output, or after an error keeps or removes it; then releases the lock and the names of reports. */
 organ_status organ_output_end(organ_output *output, organ_error *error)
 {
     const char *const journal = output->journal ? ORGAN_JOURNAL_NAME : NULL;

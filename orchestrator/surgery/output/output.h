@@ -17,7 +17,7 @@
 
 #include <jansson.h>
 
-#define ORGAN_OUTPUT_REPORTS 4
+#define ORGAN_OUTPUT_REPORTS 4 /* files of a report next to a single file: JSON, Markdown, HTML page, JSON lines */
 
 /* An output from its first check until it has its name. */
 typedef struct organ_output {
@@ -36,12 +36,14 @@ typedef struct organ_output {
     bool resume; /* --resume: continue an interrupted run */
     /* Option that the error message names to continue this run; NULL: "--resume". */
     const char *resumed_by;
-    size_t done, all;        /* `done` of `all` tensors are written, for the error message */
-    double started, seconds; /* time of the beginning; seconds from then until everything was on the disk */
-    /* Names of the reports that are published next to a single file, up to a NULL; freed by organ_output_end. */
+    size_t done, all; /* `done` of `all` tensors are written, for the error message */
+    double started;   /* time of organ_output_begin (organ_seconds_now) */
+    double seconds;   /* from then until everything was on the disk; set by organ_output_sync */
+    /* File names of the reports that are published next to a single file; the last may be NULL. All NULL: none. Freed
+     * by organ_output_end. */
     char *reports[ORGAN_OUTPUT_REPORTS];
-    organ_publish publish;
-    organ_ranks *ranks; /* ranks that write the output together; NULL: one process */
+    organ_publish publish; /* the hidden directory and its publication */
+    organ_ranks *ranks;    /* ranks that write the output together; NULL: one process */
 } organ_output;
 
 /* Returns whether `path` ends in ".gguf" or ".safetensors" and so names a single file. */
@@ -72,7 +74,7 @@ organ_status organ_output_check_distinct(const char *directory, const char *inpu
  * program. `directory` may be NULL. */
 organ_status organ_output_check_reports(const char *directory, const char *const *names, organ_error *error);
 
-/* Removes an unfinished report of this program at `path`; files of other programs are kept. */
+/* Removes the file at `path` if it is empty or a report of this program; keeps files of other programs. */
 void organ_output_remove_report(const char *path);
 
 /* Returns the value of organ_output.like for an output that copies the other files of `model`: its directory, or NULL
@@ -129,9 +131,9 @@ json_t *organ_output_run_on(const organ_output *output, uint64_t bytes, const ch
 /* File names of a report, which is written as JSON, as Markdown, and as an HTML page that has the name of the Markdown
  * file with the ending ".html". */
 typedef struct organ_report_files {
-    const char *json,
-        *markdown;     /* "purify.json", "PURIFY_REPORT.md"; next to X.gguf: "X.purify.json", "X.PURIFY_REPORT.md" */
-    const char *lines; /* "prune.jsonl", a file that the caller writes to organ_output_report_path; NULL: none */
+    const char *json;     /* "purify.json"; next to X.gguf the file is "X.purify.json" */
+    const char *markdown; /* "PURIFY_REPORT.md"; next to X.gguf the file is "X.PURIFY_REPORT.md" */
+    const char *lines;    /* "prune.jsonl", a file that the caller writes to organ_output_report_path; NULL: none */
 } organ_report_files;
 
 /* Returns the path of the report `name` while the output `path` is written in `directory`: DIRECTORY/organ/NAME or, if

@@ -23,6 +23,7 @@
 /* Indices into organ_output.reports. */
 enum { JSON, MARKDOWN, PAGE, LINES };
 
+/* Frees the names of reports and sets them to NULL. */
 static void free_names(char *names[ORGAN_OUTPUT_REPORTS])
 {
     for (size_t k = 0; k < ORGAN_OUTPUT_REPORTS; k++) {
@@ -61,6 +62,7 @@ static organ_status name_next_to(const organ_output *output, const organ_report_
     return error->status;
 }
 
+/* Checks the path of each report next to the output's file. */
 organ_status organ_output_reports_check(const organ_output *output, const organ_report_files *files, organ_error *error)
 {
     char *names[ORGAN_OUTPUT_REPORTS] = {0};
@@ -108,6 +110,8 @@ static organ_status write_reports_into(const char *directory, const organ_report
     return error->status;
 }
 
+/* Writes the reports of a single file next to it, under names that output->reports keeps for publishing; those of a
+ * directory into its report folder, after the record of its files. */
 organ_status organ_output_reports_write(organ_output *output, const organ_report_files *files, const json_t *report,
                                         organ_error *error)
 {
@@ -131,6 +135,7 @@ organ_status organ_output_reports_write(organ_output *output, const organ_report
     return error->status;
 }
 
+/* Makes an output that consists of reports only; ranks other than the first only wait. */
 organ_status organ_reports_make(organ_output *output, const organ_report_files *files, organ_more_reports *more,
                                 const void *context, const json_t *report, organ_error *error)
 {
@@ -144,8 +149,9 @@ organ_status organ_reports_make(organ_output *output, const organ_report_files *
     return organ_output_end(output, error);
 }
 
-/* ---- a directory that may be there ---- */
+/* ---- a directory of reports that may exist already ---- */
 
+/* Returns whether this rank writes reports: a folder was named, and the rank is the first. */
 static bool output_reports_is_requested(const organ_report_folder *folder)
 {
     return folder->path && organ_ranks_first(folder->ranks);
@@ -169,6 +175,7 @@ static organ_status each_report(const organ_report_folder *folder,
     return error->status;
 }
 
+/* Checks the folder against each input, then the three report files in it. */
 organ_status organ_report_folder_check(const organ_report_folder *folder, const char *const *inputs, size_t count,
                                        organ_error *error)
 {
@@ -179,6 +186,7 @@ organ_status organ_report_folder_check(const organ_report_folder *folder, const 
                                                                  : each_report(folder, organ_check_report_place, error);
 }
 
+/* Creates the folder, or checks that the existing one can be written. */
 organ_status organ_report_folder_make(organ_report_folder *folder, organ_error *error)
 {
     struct stat status;
@@ -193,6 +201,7 @@ organ_status organ_report_folder_make(organ_report_folder *folder, organ_error *
                                            : organ_fail_errno(error, errno, "cannot write into %s", folder->path);
 }
 
+/* Waits for all ranks, then writes the reports on the first. */
 organ_status organ_report_folder_write(const organ_report_folder *folder, const json_t *report, organ_error *error)
 {
     if (folder->path)
@@ -203,12 +212,14 @@ organ_status organ_report_folder_write(const organ_report_folder *folder, const 
     return error->status;
 }
 
+/* Removes a report file, for each_report. */
 static organ_status remove_report(const char *path, organ_error *error)
 {
     organ_output_remove_report(path);
     return error->status;
 }
 
+/* Removes the report files, then the folder, which stays if it has other files. */
 void organ_report_folder_abandon(const organ_report_folder *folder)
 {
     organ_error ignored = {0};

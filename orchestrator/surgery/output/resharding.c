@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Plans and writes the files of a new model. organ_rows_passed and organ_rows_rest (formats/base/paged_rows.h) free the
+ * memory of large arrays from time to time. */
 #include "orchestrator/surgery/output/resharding.h"
 
 #include "formats/base/arena.h"
@@ -24,24 +26,24 @@
 
 #define PAGE ORGAN_DIRECT_ALIGNMENT
 
-/* A file of the plan; `is` has all its bytes except those of tensors. */
+/* A file of the plan. */
 typedef struct shard {
-    organ_shard is;
+    organ_shard content; /* its name, its size, and all its bytes except those of tensors */
     organ_filler header; /* the only filler of a file that organ_resharding_plan or _plan_gguf planned; owns its data */
     const char *path;    /* path of the file in the output; NULL before organ_resharding_begin */
 } shard;
 
 struct organ_resharding {
     const organ_model *model;
-    organ_shard_piece *pieces;
-    size_t count, file_count;
-    size_t *order; /* indices of the pieces, sorted by file and offset */
+    organ_shard_piece *pieces; /* the caller's pieces */
+    size_t count, file_count;  /* number of pieces, and of files */
+    size_t *order;             /* indices of the pieces, sorted by file and offset; not set by organ_resharding_of */
     shard *files;
     uint64_t total; /* bytes of all pieces */
     char *index;    /* text of model.safetensors.index.json; NULL if there is one file */
     size_t index_bytes;
-    const organ_kernels *kernels;
-    organ_arena arena;
+    const organ_kernels *kernels; /* convert pieces whose type is not that of `same`; NULL: none needs it */
+    organ_arena arena;            /* owns names and paths of files */
 };
 
 static organ_status resharding_no_memory(const organ_resharding *r, organ_error *error)
@@ -113,6 +115,7 @@ static int resharding_by_place(const void *a, const void *b, void *context)
 
 /* ---- safetensors ---- */
 
+/* Writes name, type, shape and the range of the data as JSON. */
 organ_status organ_piece_entry(FILE *out, const organ_shard_piece *piece, uint64_t begin, organ_error *error)
 {
     json_t *const name = json_string(piece->name);
@@ -132,9 +135,9 @@ organ_status organ_piece_entry(FILE *out, const organ_shard_piece *piece, uint64
 static void set_header(shard *file, char *data, size_t bytes, uint64_t size)
 {
     file->header = (organ_filler){.bytes = bytes, .data = (unsigned char *)data};
-    file->is.fillers = &file->header;
-    file->is.filler_count = 1;
-    file->is.size = size;
+    file->content.fillers = &file->header;
+    file->content.filler_count = 1;
+    file->content.size = size;
 }
 
 /* Makes the safetensors header of file f, which has the pieces order[first .. last), and sets the pieces' offsets. Pads
@@ -147,7 +150,9 @@ static organ_status write_file_header(organ_resharding *r, size_t f, size_t firs
     if (organ_text_open_rows(&buffer, error) != ORGAN_OK)
         return error->status;
     FILE *const out = buffer.out;
-    fputs("        {\"__metadata__\":{\"format\":\"pt\"}", out);
+    fputs("        " /* 8 bytes for the length of the header, set below */
+          "{\"__metadata__\":{\"format\":\"pt\"}",
+          out);
     for (size_t k = first; k < last && !error->status; k++) {
         fputc(',', out);
         organ_piece_entry(out, &r->pieces[r->order[k]], at, error);
@@ -182,8 +187,8 @@ static organ_status name_file(organ_resharding *r, size_t f, const char *single,
         snprintf(name, sizeof name, "model-%05zu-of-%05zu.safetensors", f + 1, r->file_count);
         chosen = name;
     }
-    r->files[f].is.name = organ_arena_copy(&r->arena, chosen, strlen(chosen));
-    return r->files[f].is.name ? ORGAN_OK : resharding_no_memory(r, error);
+    r->files[f].content.name = organ_arena_copy(&r->arena, chosen, strlen(chosen));
+    return r->files[f].content.name ? ORGAN_OK : resharding_no_memory(r, error);
 }
 
 /* Names the files and makes the header of each for its tensors. */
@@ -206,7 +211,7 @@ static organ_status make_index(organ_resharding *r, organ_error *error)
 {
     json_t *const map = json_object(), *document = NULL;
     for (size_t k = 0; k < r->count && map; k++)
-        if (json_object_set_new(map, r->pieces[k].name, json_string(r->files[r->pieces[k].file].is.name)))
+        if (json_object_set_new(map, r->pieces[k].name, json_string(r->files[r->pieces[k].file].content.name)))
             resharding_no_memory(r, error);
     if (map && !error->status)
         document = ORGAN_OBJECT(SET("metadata", ORGAN_OBJECT(SET_COUNT("total_size", r->total))),
@@ -243,6 +248,7 @@ static organ_status return_or_free(organ_resharding *r, organ_resharding **plan,
     return error->status;
 }
 
+/* Assigns the pieces to shards, sorts them within each shard, and makes the header of each shard and the index. */
 organ_status organ_resharding_plan(const organ_model *model, organ_shard_piece *pieces, size_t count, uint64_t max,
                                    const char *single, bool single_only, organ_resharding **plan, organ_error *error)
 {
@@ -280,9 +286,9 @@ static organ_status plan_gguf_file(organ_resharding *r, const char *name, organ_
     if (!file)
         return resharding_no_memory(r, error);
     r->file_count = 1;
-    file->is.name = organ_arena_copy(&r->arena, name, strlen(name));
+    file->content.name = organ_arena_copy(&r->arena, name, strlen(name));
     set_header(file, organ_rows_take(made.size, 1), made.size, made.file_size);
-    if (!file->is.name || !file->header.data)
+    if (!file->content.name || !file->header.data)
         return resharding_no_memory(r, error);
     memcpy(file->header.data, made.bytes, made.size);
     for (size_t k = 0; k < r->count; k++)
@@ -290,6 +296,7 @@ static organ_status plan_gguf_file(organ_resharding *r, const char *name, organ_
     return ORGAN_OK;
 }
 
+/* Sums the sizes, then makes the header of the one file. */
 organ_status organ_resharding_plan_gguf(const organ_model *model, organ_shard_piece *pieces, size_t count,
                                         const char *name, organ_gguf_writer *writer, organ_resharding **plan,
                                         organ_error *error)
@@ -303,8 +310,9 @@ organ_status organ_resharding_plan_gguf(const organ_model *model, organ_shard_pi
     return return_or_free(r, plan, error);
 }
 
-/* ---- laid out by others ---- */
+/* ---- files that the caller has laid out ---- */
 
+/* Copies the list of files into the plan; their bytes stay with the caller. */
 organ_status organ_resharding_of(const organ_model *model, organ_shard_piece *pieces, size_t count,
                                  const organ_shard *files, size_t file_count, const organ_kernels *kernels,
                                  organ_resharding **plan, organ_error *error)
@@ -318,7 +326,7 @@ organ_status organ_resharding_of(const organ_model *model, organ_shard_piece *pi
     if (!r->files)
         resharding_no_memory(r, error);
     for (size_t f = 0; f < file_count && r->files; f++)
-        r->files[r->file_count++].is = files[f];
+        r->files[r->file_count++].content = files[f];
     return return_or_free(r, plan, error);
 }
 
@@ -342,20 +350,21 @@ size_t organ_resharding_files(const organ_resharding *r) { return r->file_count;
 const char *organ_resharding_file(const organ_resharding *r, size_t file, uint64_t *bytes)
 {
     if (bytes)
-        *bytes = r->files[file].is.size;
-    return r->files[file].is.name;
+        *bytes = r->files[file].content.size;
+    return r->files[file].content.name;
 }
 
 uint64_t organ_resharding_bytes(const organ_resharding *r)
 {
     uint64_t bytes = r->index_bytes;
     for (size_t f = 0; f < r->file_count; f++)
-        bytes += r->files[f].is.size;
+        bytes += r->files[f].content.size;
     return bytes;
 }
 
 uint64_t organ_resharding_total(const organ_resharding *r) { return r->total; }
 
+/* Lists name and size of each file. */
 json_t *organ_resharding_files_json(const organ_resharding *plan)
 {
     json_t *const rows = json_array();
@@ -367,6 +376,7 @@ json_t *organ_resharding_files_json(const organ_resharding *plan)
     return rows;
 }
 
+/* Counts the pieces that are copied, and their bytes. */
 json_t *organ_pieces_same_json(const organ_shard_piece *pieces, size_t count)
 {
     json_int_t same = 0, bytes = 0;
@@ -403,14 +413,14 @@ static organ_status write_file(const char *path, const organ_shard *file, bool s
     return error->status;
 }
 
-/* Creates the planned files with their headers, and the index if there is one. */
+/* Creates the planned files with their headers, and the index if there is one. `stays` is passed to write_file. */
 static organ_status create_planned_files(organ_resharding *r, const char *directory, bool stays, organ_error *error)
 {
     for (size_t f = 0; f < r->file_count && !error->status; f++) {
         shard *const file = &r->files[f];
-        if (!(file->path = organ_path_join(&r->arena, directory, file->is.name)))
+        if (!(file->path = organ_path_join(&r->arena, directory, file->content.name)))
             return resharding_no_memory(r, error);
-        write_file(file->path, &file->is, stays, error);
+        write_file(file->path, &file->content, stays, error);
     }
     if (error->status || !r->index)
         return error->status;
@@ -430,12 +440,13 @@ organ_status organ_resharding_continue(organ_resharding *r, const char *director
     return create_planned_files(r, directory, true, error);
 }
 
+/* Digests the index, then each filler with the digest so far as seed. */
 uint64_t organ_resharding_digest(const organ_resharding *r)
 {
     uint64_t digest = XXH3_64bits(r->index, r->index_bytes);
     for (size_t f = 0; f < r->file_count; f++)
-        for (size_t k = 0; k < r->files[f].is.filler_count; k++) {
-            const organ_filler *const filler = &r->files[f].is.fillers[k];
+        for (size_t k = 0; k < r->files[f].content.filler_count; k++) {
+            const organ_filler *const filler = &r->files[f].content.fillers[k];
             digest = XXH3_64bits_withSeed(filler->data, filler->bytes, digest);
             organ_rows_rest();
         }
@@ -449,12 +460,14 @@ typedef struct resharding_copying {
     size_t *pieces;
 } resharding_copying;
 
+/* Implements organ_transfer.done: passes index and digest of the copied piece to the caller's `copied`. */
 static organ_status note_copied(void *context, const organ_transfer *transfer, organ_error *error)
 {
     const resharding_copying *const c = context;
     return c->watch->copied(c->watch->context, c->pieces[transfer - c->transfers], transfer->xxh3, error);
 }
 
+/* Makes a transfer for each selected piece and runs all transfers. */
 organ_status organ_resharding_copy(organ_resharding *r, const organ_resharding_watch *watch,
                                    const organ_progress *progress, const organ_stop *stop, organ_error *error)
 {
@@ -502,6 +515,8 @@ static organ_status put_congruent(organ_direct_file *file, const char *data, siz
     return error->status;
 }
 
+/* Opens the file, and writes the bytes directly or, if data and offset differ in their position in a page, through
+ * `scratch`. */
 organ_status organ_resharding_put(organ_resharding *r, size_t piece, const void *data, size_t bytes, uint64_t at,
                                   void *scratch, organ_error *error)
 {
@@ -519,6 +534,7 @@ organ_status organ_resharding_put(organ_resharding *r, size_t piece, const void 
     return error->status;
 }
 
+/* Opens the piece's file for this call and reads the bytes. */
 organ_status organ_resharding_read(const organ_resharding *r, size_t piece, void *data, size_t bytes, uint64_t at,
                                    organ_error *error)
 {

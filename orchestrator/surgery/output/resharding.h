@@ -121,9 +121,9 @@ organ_status organ_resharding_copy(organ_resharding *plan, const organ_reshardin
                                    const organ_progress *progress, const organ_stop *stop, organ_error *error);
 
 /* Writes bytes [at, at + bytes) of a piece to its file. Any thread may call it; ranges must not overlap. Direct I/O,
- * which avoids the page cache, needs `data` aligned to 4096 and `at` a multiple of 4096. Without this alignment, direct
- * I/O is used only with `scratch`, a buffer of ORGAN_PUT_SCRATCH bytes of any alignment; `scratch` may be NULL. Returns
- * ORGAN_IO if writing fails. */
+ * which avoids the page cache, needs the address of `data` and the offset in the file to be equal modulo 4096.
+ * Otherwise direct I/O is used only with `scratch`, a buffer of ORGAN_PUT_SCRATCH bytes of any alignment; `scratch` may
+ * be NULL. Returns ORGAN_IO if writing fails. */
 #define ORGAN_PUT_SCRATCH ((size_t)1 << 20)
 organ_status organ_resharding_put(organ_resharding *plan, size_t piece, const void *data, size_t bytes, uint64_t at,
                                   void *scratch, organ_error *error);

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Reads and writes the journals of a run and of its ranks, and decides whether an unfinished output is kept. */
 #include "orchestrator/surgery/output/run_journal.h"
 
 #include "formats/base/file_calls.h"
@@ -17,7 +18,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#define READ_STEP ((size_t)4 << 20)
+#define READ_STEP ((size_t)4 << 20) /* bytes that organ_run_digest reads at once */
 
 /* Returns the entry of a file in organ_run_files. */
 static json_t *file_row(const char *name, uint64_t bytes, struct timespec modified)
@@ -26,6 +27,7 @@ static json_t *file_row(const char *name, uint64_t bytes, struct timespec modifi
                         SET_COUNT("modified_ns", modified.tv_sec * 1000000000 + modified.tv_nsec));
 }
 
+/* Lists the files with their sizes and times of modification. */
 json_t *organ_run_files(const organ_model *model, const char *config)
 {
     json_t *const rows = json_array();
@@ -44,10 +46,10 @@ json_t *organ_run_files(const organ_model *model, const char *config)
     return NULL;
 }
 
-/* Appends the lines of another rank's journal to this one, then removes that journal. If the process is killed in
- * between, some lines occur twice, which is harmless. */
-static organ_status move_lines(const organ_publish *publish, organ_run_journal *journal, size_t rank,
-                               organ_error *error)
+/* Appends the lines of the journal of `rank` to `journal`, the main one, then removes the file of `rank`. If the
+ * process is killed in between, some lines occur twice, which is harmless. */
+static organ_status merge_rank_journal(const organ_publish *publish, organ_run_journal *journal, size_t rank,
+                                       organ_error *error)
 {
     char name[64];
     organ_journal other = {.fd = -1};
@@ -94,7 +96,7 @@ static organ_status gather_journals(const organ_publish *publish, organ_run_jour
     char name[64];
     size_t rank;
     while (!error->status && next_of_rank(directory, name, &rank))
-        move_lines(publish, journal, rank, error);
+        merge_rank_journal(publish, journal, rank, error);
     if (directory)
         closedir(directory);
     return error->status;
@@ -119,6 +121,8 @@ static bool others_have_lines(const organ_publish *publish)
     return have;
 }
 
+/* Creates the folder for the journals of other ranks, opens the main journal, and merges the journals in the folder
+ * into it if it has lines. */
 organ_status organ_run_journal_open(const organ_publish *publish, organ_run_journal *journal, organ_error *error)
 {
     *journal = (organ_run_journal){.journal = {.fd = -1}, .path = organ_publish_path(publish, ORGAN_JOURNAL_NAME)};
@@ -147,6 +151,7 @@ static organ_status open_own(const organ_publish *publish, organ_run_journal *jo
     return error->status;
 }
 
+/* Rank 0 sends its lines as one JSON text; other ranks open their own journal and read the lines from the text. */
 organ_status organ_run_journal_share(const organ_publish *publish, organ_run_journal *journal, organ_ranks *ranks,
                                      organ_error *error)
 {
@@ -190,6 +195,7 @@ static organ_status check_same_run(organ_run_journal *journal, json_t *now, cons
                       output, d.key, d.was, d.is);
 }
 
+/* Compares `head` with the first line of a continued run, or writes it as the first line. */
 organ_status organ_run_journal_begin(organ_run_journal *journal, json_t *head, const char *output, organ_error *error)
 {
     if (!head)
@@ -202,6 +208,7 @@ organ_status organ_run_journal_begin(organ_run_journal *journal, json_t *head, c
     return error->status;
 }
 
+/* Appends and releases the line. */
 organ_status organ_run_journal_add(const organ_run_journal *journal, json_t *line, organ_error *error)
 {
     if (!line)
@@ -211,6 +218,7 @@ organ_status organ_run_journal_add(const organ_run_journal *journal, json_t *lin
     return error->status;
 }
 
+/* Reads the bytes in steps of READ_STEP and digests them. */
 organ_status organ_run_digest(organ_run_read *read, const void *context, uint64_t offset, uint64_t bytes,
                               const organ_progress *progress, char digits[17], organ_error *error)
 {
@@ -233,6 +241,7 @@ organ_status organ_run_digest(organ_run_read *read, const void *context, uint64_
     return error->status;
 }
 
+/* Decides whether the unfinished output is kept, and appends the way to continue to the error message. */
 void organ_run_finish(organ_publish *publish, const organ_run_journal *journal, size_t done, size_t all,
                       organ_error *error)
 {

@@ -31,7 +31,7 @@ json_t *organ_run_files(const organ_model *model, const char *config);
 organ_status organ_run_journal_open(const organ_publish *publish, organ_run_journal *journal, organ_error *error);
 void organ_run_journal_close(organ_run_journal *journal); /* a zeroed one is allowed */
 
-/* Sends the lines of the continued run to all ranks once rank 0 has begun its journal. Each other rank opens a journal
+/* Sends journal->lines of rank 0 to all ranks, after rank 0 has begun its journal. Each other rank opens a journal
  * file of its own, because several processes cannot append to one file safely. Does nothing if `ranks` is NULL. */
 organ_status organ_run_journal_share(const organ_publish *publish, organ_run_journal *journal, organ_ranks *ranks,
                                      organ_error *error);

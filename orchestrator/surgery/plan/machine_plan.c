@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Makes the report of how organ places its work on a machine. */
 #include "orchestrator/surgery/plan/machine_plan.h"
 
 #include "formats/base/json_dump.h"
@@ -19,6 +20,7 @@ typedef struct machine_plan {
     size_t threads;
 } machine_plan;
 
+/* Returns the number of workers on the CPU with this number. */
 static size_t workers_on_pu(const machine_plan *p, unsigned pu)
 {
     size_t count = 0;
@@ -27,6 +29,7 @@ static size_t workers_on_pu(const machine_plan *p, unsigned pu)
     return count;
 }
 
+/* Returns the number of workers whose memory node is this one. `node` counts from 0 as in organ_place. */
 static size_t workers_on_node(const machine_plan *p, unsigned node)
 {
     size_t count = 0;
@@ -183,6 +186,7 @@ static json_t *machine_plan_document(const machine_plan *p, const char *import)
                         SET("workers", organ_json_rows(p->threads, worker_json, p)), SET("left_out", left_out_rows(p)));
 }
 
+/* Reads the topology, places the workers on it, and makes the report; then adds the rows of all ranks. */
 organ_status organ_machine_plan(const organ_machine_plan_options *options, json_t **report, organ_error *error)
 {
     machine_plan p = {0};

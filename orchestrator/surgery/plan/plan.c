@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Adds up the predicted work of an operation, and predicts its time from the measured speed of the machine. */
 #include "orchestrator/surgery/plan/plan.h"
 
 #include "formats/base/memory_watch.h"
@@ -51,7 +52,7 @@ json_t *organ_plan_json(const organ_plan *plan)
 
 /* ---- the speed of the machine ---- */
 
-/* The test product C = A B^T: its factors and result, and the scratch of organ_products_run. */
+/* The product C = A B^T whose time is measured: its factors and result, and the scratch of organ_products_run. */
 typedef struct test {
     const organ_engine *engine;
     organ_product product;
@@ -59,6 +60,7 @@ typedef struct test {
     void *scratch;
 } test;
 
+/* Returns an array of `count` ones, which the caller frees; NULL without memory. */
 static float *array_of_ones(size_t count)
 {
     float *const values = malloc(count * sizeof *values);
@@ -94,21 +96,22 @@ static void close_test(test *t)
     free(t->scratch);
 }
 
-static void plan_multiply(void *context)
+/* Computes the product of `context`, a test. */
+static void multiply_once(void *context)
 {
     const test *const t = context;
     organ_products_run(t->engine, NULL, &t->product, 1, t->scratch);
 }
 
-/* Copies TEST_BYTES bytes within the buffer `context`. */
-static void time_copy(void *context)
+/* Copies TEST_BYTES bytes from the second half of the buffer `context` to its first half. */
+static void copy_once(void *context)
 {
     unsigned char *const bytes = context;
     memcpy(bytes, bytes + TEST_BYTES, TEST_BYTES);
     __asm__ volatile("" : : "r"(bytes) : "memory"); /* the compiler must not remove the copy */
 }
 
-/* Returns the seconds of the fastest of several calls, because other programs delayed the slower ones. */
+/* Returns the seconds of the fastest of several calls call(context): slower calls were delayed by other programs. */
 static double min_seconds(void (*call)(void *), void *context)
 {
     const double begun = organ_seconds_now();
@@ -132,8 +135,8 @@ json_t *organ_plan_time_json(const organ_plan *plan, const organ_engine *engine)
     json_t *object = NULL;
     if (open_test(&t, engine) && bytes) {
         const double work = 2.0 * (double)t.product.m * (double)t.product.n * (double)t.product.k;
-        const double products = work / min_seconds(plan_multiply, &t),
-                     copied = TEST_BYTES / min_seconds(time_copy, bytes);
+        const double products = work / min_seconds(multiply_once, &t),
+                     copied = TEST_BYTES / min_seconds(copy_once, bytes);
         const double seconds = START + plan->products / (REACHED * products) + BYTE_COPIES * plan->bytes / copied;
         object = ORGAN_OBJECT(
             SET_REAL("seconds", round(seconds * 1e3) / 1e3), SET_REAL("products_per_second", round(products)),

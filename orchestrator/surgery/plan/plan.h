@@ -10,6 +10,7 @@
 #include <jansson.h>
 #include <stdint.h>
 
+/* The predicted work of an operation. All zero: none yet. */
 typedef struct organ_plan {
     uint64_t output_bytes; /* bytes of all tensors of the output */
     /* Values of --memory: `memory_enough` is the least with which the operation runs, `memory_good` the least with

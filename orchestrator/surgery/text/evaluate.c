@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Runs organ perplexity and organ evaluate: scores models on a text, adds what the logs and weights of pruned models
+ * show about their pruning, and makes the reports. */
 #include "orchestrator/surgery/text/evaluate.h"
 
 #include "formats/base/path.h"
@@ -16,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- both ---- */
+/* ---- organ perplexity and organ evaluate ---- */
 
 /* State of organ perplexity or organ evaluate. */
 typedef struct evaluate_scoring {
@@ -24,7 +26,7 @@ typedef struct evaluate_scoring {
     const organ_evaluate_options *evaluate;     /* options of organ evaluate; NULL: organ perplexity */
     const organ_engine *engine;
     const organ_progress *progress;
-    const char **paths; /* paths of the donor, then of its copies */
+    const char **paths; /* organ evaluate: paths of the donor, then of its copies; else NULL */
     organ_scoring scoring;
 } evaluate_scoring;
 
@@ -74,6 +76,7 @@ static json_t *model_entry(const organ_scoring *scoring, size_t m, organ_error *
                         SET("comparison", comparison ? comparison : json_null()));
 }
 
+/* Returns the array of model_entry for all models. */
 static json_t *models_json(const organ_scoring *scoring, organ_error *error)
 {
     json_t *const models = json_array();
@@ -83,6 +86,7 @@ static json_t *models_json(const organ_scoring *scoring, organ_error *error)
     return models;
 }
 
+/* Returns a report with this schema and these entries of models (models_json). */
 static json_t *evaluate_document(const organ_scoring *scoring, const char *schema, json_t *models)
 {
     return ORGAN_OBJECT(SET_HEAD(schema, "perplexity/1"), SET("experiment", organ_scoring_experiment_json(scoring)),
@@ -122,8 +126,10 @@ organ_status organ_perplexity(const organ_perplexity_options *options, const org
     return organ_report_end(&work, options->model, error);
 }
 
-/* ---- evaluate: the history of a model ---- */
+/* ---- organ evaluate: the history of a model ---- */
 
+/* pass_begin, pass_bytes and pass_end are the callbacks of the organ_progress of an audit. `context` is the progress of
+ * the evaluation, to which they pass their arguments. */
 static void pass_begin(void *context, const char *what, uint64_t bytes, size_t tensors)
 {
     organ_progress_begin(context, what, bytes, tensors);
@@ -139,6 +145,7 @@ static void pass_bytes(void *context, uint64_t bytes, const char *tensor, const 
 
 static void pass_end(void *context) { organ_progress_end(context); }
 
+/* Return a new reference to the value, or JSON null if it is missing or no text or number. */
 static json_t *text_or_null(const json_t *value)
 {
     return json_is_string(value) ? json_incref((json_t *)value) : json_null();
@@ -177,8 +184,9 @@ static json_t *sparsity_json(const json_t *audit)
                         SET_COUNT("changed", changed), SET_HELD("matrices", organ_json_at(audit, "matrices")));
 }
 
-/* Counts the killed weights of model m by an audit. If that is impossible, because the models have other tensors,
- * *sparsity stays NULL and `why` (`size` bytes) gets the reason. */
+/* Counts the killed weights of model m by an audit and sets *sparsity to the counts (sparsity_json). `targets`: the
+ * value of --targets; NULL: the projections. If the tensors of model m do not match those of the donor, leaves
+ * *sparsity NULL and writes the reason to `why`, which has `size` bytes. Other errors of the audit are returned. */
 static organ_status count_killed(const organ_evaluate_options *options, const organ_scoring *scoring, size_t m,
                                  const char *targets, json_t **sparsity, char *why, size_t size, organ_error *error)
 {

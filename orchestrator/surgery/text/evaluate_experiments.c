@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Completes and compares the experiments of pruned models (facts/experiment.h). */
 #include "orchestrator/surgery/text/evaluate_experiments.h"
 
 #include "orchestrator/report/text/members.h"
@@ -13,6 +14,7 @@ typedef struct naming_job {
     json_t *histories;
 } naming_job;
 
+/* Returns the experiment of options->pruned[m]: an object or JSON null. */
 static json_t *experiment_of(const naming_job *s, size_t m)
 {
     return json_object_get(json_array_get(s->histories, m), "experiment");
@@ -118,6 +120,7 @@ static organ_status check_donor(const naming_job *s, size_t m, const char *finge
                       s->options->pruned[m]);
 }
 
+/* Completes and names the experiments, then compares each pair of models, and each model with the donor. */
 organ_status organ_experiments_resolve(const organ_evaluate_options *options, const organ_model *donor,
                                        json_t *histories, organ_error *error)
 {

@@ -17,7 +17,7 @@ typedef struct task_run {
     const organ_evaluate_options *options;
     organ_scoring scoring;
     organ_task_set set;
-    organ_task_answer *answers; /* answers, models x questions */
+    organ_task_answer *answers; /* [models][questions] */
     double *values;             /* buffer for one value of each question of a task: 1 right, 0 wrong */
 } task_run;
 
@@ -100,6 +100,7 @@ static json_t *likelihoods_json(const task_run *r, size_t question, size_t m)
     return list;
 }
 
+/* Returns the answer of model m to a question, and the likelihoods of its choices. */
 static json_t *answer_json(const task_run *r, size_t question, size_t m)
 {
     const organ_task_answer *const answer = &r->answers[m * r->set.count + question];
@@ -158,6 +159,7 @@ static json_t *task_definitions_json(void)
                       "at least as uneven among the questions that only one of them answers right."));
 }
 
+/* Returns an array with the object {"model"} for each model. */
 static json_t *models_of(const organ_scoring *scoring)
 {
     json_t *const models = json_array();
@@ -166,6 +168,7 @@ static json_t *models_of(const organ_scoring *scoring)
     return models;
 }
 
+/* Returns the report of an evaluation with --tasks. */
 static json_t *tasks_document(const task_run *r)
 {
     return ORGAN_OBJECT(SET_HEAD("organ.tasks/1", "tasks/1"), SET("experiment", experiment_json(r)),

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Evaluates models on questions with several choices. */
 #ifndef ORGAN_EVALUATE_TASKS_H
 #define ORGAN_EVALUATE_TASKS_H
 

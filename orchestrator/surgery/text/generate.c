@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Runs organ generate: encodes the prompt, generates token after token, and makes the report. */
 #include "orchestrator/surgery/text/generate.h"
 
 #include "formats/tokenizer/tokenizer.h"
@@ -27,7 +28,7 @@ typedef struct generation {
     size_t prompt, count;      /* tokens of the prompt; all tokens so far */
     bool ended;                /* the model generated EOS */
     char *prompt_text, *text;  /* prompt and generated text as printed, for the report */
-    double seconds;
+    double seconds;            /* duration of the generation */
 } generation;
 
 /* ---- the prompt ---- */

@@ -8,7 +8,8 @@
 ORGAN_API_BEGIN
 
 typedef struct organ_generate_options {
-    const char *model, *prompt;
+    const char *model;                /* path or URL of the model */
+    const char *prompt;               /* text to continue, UTF-8 */
     unsigned count;                   /* upper bound of new tokens */
     const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
     /* How products are computed: "exact", "split", "bf16" (organ_product in kernels/kernels.h); NULL: "exact". */

@@ -17,6 +17,7 @@ static double products_of(const organ_scoring *scoring, const organ_scored_model
     return tokens * of_token + 2 * (double)scoring->plan.scored * (double)c->hidden * (double)c->vocabulary;
 }
 
+/* Returns an array with the object {"model"} for each model. */
 static json_t *named_models_json(const organ_scoring *scoring)
 {
     json_t *const models = json_array();

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * The dry run of organ perplexity. */
 #ifndef ORGAN_PERPLEXITY_DRY_RUN_H
 #define ORGAN_PERPLEXITY_DRY_RUN_H
 

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Computes answers to questions, McNemar's test and the confidence interval of a difference of accuracies. */
 #include "orchestrator/surgery/text/task_figures.h"
 
 #include <math.h>
@@ -13,6 +14,7 @@ double organ_task_likelihood(const organ_task_choice *choice, const double *nll)
     return -sum;
 }
 
+/* Finds the choice with the largest likelihood, and that with the largest likelihood per character. */
 organ_task_answer organ_task_answer_of(const organ_task_set *set, size_t question, const double *nll)
 {
     const organ_task_question *const q = &set->questions[question];
@@ -40,7 +42,8 @@ double organ_task_mcnemar(const organ_task_pairs *pairs)
 {
     const size_t n = pairs->only_first + pairs->only_other,
                  less = pairs->only_first < pairs->only_other ? pairs->only_first : pairs->only_other;
-    /* Computes binomial probabilities by their logarithms: 2^-n underflows for n above 1074. */
+    /* Sums the binomial probabilities C(n, k) / 2^n for k = 0 .. less, and doubles the sum because the test is
+     * two-sided. Computes them by their logarithms: 2^-n underflows for n above 1074. */
     double sum = 0, log_term = -(double)n * M_LN2;
     for (size_t k = 0; k <= less; k++) {
         sum += exp(log_term);

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Reads the lines of a task file, tokenizes questions and choices, and plans their windows. */
 #include "orchestrator/surgery/text/task_file.h"
 
 #include "formats/base/arena.h"
@@ -11,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The tokens of a text. */
 typedef struct task_tokens {
     uint32_t *ids;
     size_t count;
@@ -86,10 +88,11 @@ static organ_status task_encode(task_reader *r, const char *text, size_t bytes, 
 
 /* ---- the plan ---- */
 
-/* Window of one choice: all tokens except the last are inputs, and the last `scored` tokens are scored. */
+/* The window of one choice. */
 typedef struct task_window {
-    const uint32_t *tokens;
-    size_t inputs, scored;
+    const uint32_t *tokens; /* inputs + 1 ids: all but the last are inputs of the model */
+    size_t inputs;
+    size_t scored; /* the last `scored` ids are the choice: their likelihoods are computed */
 } task_window;
 
 /* Returns whether the choice of `w` can share the last window of the plan: the choice has one scored token, and both
@@ -136,20 +139,22 @@ static organ_status store_window(task_reader *r, const task_window *w, organ_err
     return ORGAN_OK;
 }
 
-/* Adds a choice and its window. The tokens of the choice are those in r->whole after the tokens of the context. Fails
- * if there are none, or more than a window has. `name`: number of the choice in messages, from 1. */
-static organ_status add_choice(task_reader *r, size_t name, size_t characters, bool gold, organ_error *error)
+/* Adds a choice and its window. The tokens of the choice are those in r->whole after as many tokens as r->context has.
+ * Fails if there are none, or more than a window has. `number`: that of the choice in messages, from 1. `characters`:
+ * length of its text; `gold`: it is a right choice. */
+static organ_status add_choice(task_reader *r, size_t number, size_t characters, bool gold, organ_error *error)
 {
     organ_task_set *const set = r->set;
     const size_t before = r->context.count, limit = r->scoring->protocol.context;
     if (r->whole.count <= before)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: choice %zu has no token of its own: the tokenizer merges it with the context", r->label,
-                          name);
+                          number);
     const size_t scored = r->whole.count - before;
     if (scored > limit)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: choice %zu has %zu tokens, more than a window (--context %zu)",
-                          r->label, name, scored, limit);
+                          r->label, number, scored, limit);
+    /* The model reads the tokens that the context has alone, even if the text as a whole begins with other tokens. */
     memcpy(r->whole.ids, r->context.ids, before * sizeof *r->whole.ids);
     const size_t all = r->whole.count - 1, inputs = all < limit ? all : limit;
     const task_window window = {r->whole.ids + (all - inputs), inputs, scored};
@@ -174,6 +179,7 @@ typedef struct task_line {
     const json_t *choices, *gold;
 } task_line;
 
+/* Fails with ORGAN_BAD_INPUT; the message names file and line, and says `what` is wrong. */
 static organ_status refuse_line(const task_reader *r, const char *what, organ_error *error)
 {
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s", r->label, what);
@@ -190,6 +196,7 @@ static bool is_right(const json_t *gold, size_t choice)
     return false;
 }
 
+/* Returns whether the value is an integer from 0 to count - 1. */
 static bool is_index(const json_t *value, size_t count)
 {
     return json_is_integer(value) && json_integer_value(value) >= 0 && json_integer_value(value) < (json_int_t)count;
@@ -319,6 +326,7 @@ static organ_status add_question(task_reader *r, const task_line *line, organ_er
     return ORGAN_OK;
 }
 
+/* Returns whether a line has only blanks, tabs and carriage returns. */
 static bool is_empty_line(const char *bytes, size_t length)
 {
     for (size_t k = 0; k < length; k++)
@@ -359,6 +367,8 @@ static organ_status read_lines(task_reader *r, organ_error *error)
         add_line(r, text + at, length, error);
         at += length + 1;
     }
+    /* needed: twice `bytes` because lists grow by doubling, twice that because they may take half of the memory, and an
+     * eighth of --memory as a margin */
     if (!error->status && r->full)
         organ_memory_refuse(error, r->scoring->memory, 4 * r->bytes + r->scoring->memory / 8,
                             "the questions of %s (%zu lines)", organ_path_name(r->path), r->line);

@@ -13,12 +13,14 @@
 #define ORGAN_TASK_CHOICES 1024 /* upper bound of choices of a question */
 #define ORGAN_TASK_NAMES   1024 /* upper bound of tasks in a file */
 
+/* A choice of a question. */
 typedef struct organ_task_choice {
     size_t first, tokens; /* range of its scored tokens in organ_perplexity_plan */
     size_t characters;    /* characters of its text, without the delimiter; at least 1 */
     bool gold;            /* it is a right choice */
 } organ_task_choice;
 
+/* A question: a line of the file. */
 typedef struct organ_task_question {
     size_t task;           /* index of its task */
     size_t line;           /* line in the file, from 1 */
@@ -28,10 +30,10 @@ typedef struct organ_task_question {
 /* The questions of a file. */
 typedef struct organ_task_set {
     char **names; /* names of the tasks, in the order of the file; owned */
-    size_t tasks;
+    size_t tasks; /* number of tasks */
     organ_task_question *questions;
-    size_t count;
-    organ_task_choice *choices;
+    size_t count;               /* number of questions */
+    organ_task_choice *choices; /* choices of all questions, in the order of the questions */
     size_t choice_count;
     size_t cut; /* number of choices whose window was longer than the context, so that its first tokens were cut */
     size_t task_room, question_room, choice_room; /* allocated entries of names, questions and choices */

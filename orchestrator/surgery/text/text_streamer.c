@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Collects the bytes of tokens until they are whole UTF-8 characters, and writes these to a text. */
 #include "orchestrator/surgery/text/text_streamer.h"
 
 #include "formats/base/utf8.h"

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Runs organ tokenize: reads a text from a file or standard input, tokenizes it and makes the report. */
 #include "orchestrator/surgery/text/tokenize.h"
 
 #include "formats/base/input_file.h"
@@ -12,8 +13,9 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#define FIRST ((size_t)16) /* tokens that are shown */
+#define FIRST ((size_t)16) /* greatest number of tokens that the report lists with their text */
 
+/* Fails with ORGAN_INTERRUPTED if a stop was requested. */
 static organ_status check_stop(const organ_stop *stop, organ_error *error)
 {
     return organ_stop_is_requested(stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : ORGAN_OK;
@@ -90,6 +92,7 @@ static json_t *first_tokens(const organ_tokenizer *tokenizer, const uint32_t *id
     return list;
 }
 
+/* Returns the report's member "tokenizer". */
 static json_t *tokenizer_facts(const organ_tokenizer *tokenizer)
 {
     const organ_tokenizer_facts *facts = organ_tokenizer_describe(tokenizer);
@@ -104,9 +107,9 @@ typedef struct tokenizing {
     const organ_stop *stop;
     organ_model *model;
     organ_tokenizer *tokenizer;
-    char *text;
+    char *text; /* the text, `bytes` bytes */
     size_t bytes;
-    uint32_t *ids;
+    uint32_t *ids; /* its tokens */
 } tokenizing;
 
 /* Returns the report of organ tokenize; `count`: number of tokens. NULL without memory. */

@@ -162,13 +162,13 @@ static json_t *choices_head_of(organ_width_job *job)
                              organ_width_identity(job));
 }
 
-/* Sets choices.place, the path of the directory next to the output. */
+/* Sets choices.directory to the path of the output with ORGAN_CHOICE_ENDING. */
 static organ_status name_choices_file(organ_width_job *job, organ_error *error)
 {
     organ_width_choices *const c = &job->choices;
     const char *const output = job->options->write.output;
-    c->place = organ_format("%.*s" ORGAN_CHOICE_ENDING, (int)organ_path_length(output), output);
-    return c->place ? ORGAN_OK : organ_fail_memory(error, output);
+    c->directory = organ_format("%.*s" ORGAN_CHOICE_ENDING, (int)organ_path_length(output), output);
+    return c->directory ? ORGAN_OK : organ_fail_memory(error, output);
 }
 
 /* Creates the file of values with its final size, unless an interrupted run has left it complete in size. */
@@ -202,6 +202,8 @@ static organ_status recall_choices(organ_width_job *job, organ_error *error)
     return organ_ranks_agree(job->engine->ranks, "reading the choices", error);
 }
 
+/* Rank 0 creates the directory of choices, or opens that of an interrupted run, with its journal and file of values.
+ * Then all ranks get the journal's lines and restore the parts that are done. */
 organ_status organ_width_choices_begin(organ_width_job *job, organ_error *error)
 {
     organ_width_choices *const c = &job->choices;
@@ -209,7 +211,7 @@ organ_status organ_width_choices_begin(organ_width_job *job, organ_error *error)
     const organ_width_options *const o = job->options;
     if (name_choices_file(job, error) != ORGAN_OK)
         return error->status;
-    c->output = (organ_output){.path = c->place,
+    c->output = (organ_output){.path = c->directory,
                                .force = o->write.force,
                                .resume = o->write.resume,
                                .journal = &c->journal,
@@ -218,7 +220,7 @@ organ_status organ_width_choices_begin(organ_width_job *job, organ_error *error)
     if (organ_output_begin_together(&c->output, c->bytes, &c->begun, error))
         return error->status;
     if (!(c->path = organ_publish_path(&c->output.publish, VALUES)))
-        organ_fail_memory(error, c->place);
+        organ_fail_memory(error, c->directory);
     else if (organ_ranks_first(ranks))
         begin_values(job, error);
     return organ_run_journal_share(&c->output.publish, &c->journal, ranks, error) ? error->status
@@ -244,6 +246,7 @@ static void remove_choices(const organ_width_job *job, organ_publish *publish)
         organ_progress_note(job->progress, "%s: cannot be removed, but is no longer needed", publish->partial);
 }
 
+/* Removes the directory (`done`) or ends its output with the error, then closes the journal and frees the paths. */
 organ_status organ_width_choices_end(organ_width_job *job, bool done, organ_error *error)
 {
     organ_width_choices *const c = &job->choices;
@@ -256,7 +259,7 @@ organ_status organ_width_choices_end(organ_width_job *job, bool done, organ_erro
     c->begun = false;
     organ_run_journal_close(&c->journal);
     free(c->path);
-    free(c->place);
-    c->path = c->place = NULL;
+    free(c->directory);
+    c->path = c->directory = NULL;
     return error->status;
 }

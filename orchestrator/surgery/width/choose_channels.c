@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Chooses the columns that each projection loses while the calibration text runs through the model. A projection is
+ * Chooses the columns that each projection loses in a walk: organ_calibration_run_layers runs the calibration text
+ * through one layer after another and calls the callbacks of this file. A projection is
  * narrowed before later layers are calibrated, so later layers compensate for earlier ones.
  *
  * Ranks: all ranks compute the same values, because later layers need them; rank 0 stores them. */
@@ -19,9 +20,9 @@
 #define NARROW_WANDA  4.0
 #define NARROW_MATRIX 1e8
 
-#define STRIP_BYTES ((size_t)4 << 20) /* bytes of values that are written together; at least a row */
+#define STRIP_BYTES ((size_t)4 << 20) /* bytes of values that are written or read at once; at least one row */
 
-/* Rows of a part's values, rows x cols, in which `cols` counts only the kept columns. */
+/* Buffer for some rows of a part's values: [rows][cols], where `cols` counts only the kept columns. */
 typedef struct choose_strip {
     size_t rows, cols;
     float *values;
@@ -66,7 +67,8 @@ static organ_status store_values(organ_width_job *job, organ_width_part *part, f
 
 /* ---- for the walk ---- */
 
-/* Implements organ_calibration_work.memory: bytes for choosing in one matrix, in addition to the calibration's. */
+/* Implements organ_calibration_work.memory: bytes for narrowing one matrix. For experts they include the moments of one
+ * expert, so that the moments of at least one always fit in memory (assign_passes in calibration/captures.c). */
 static uint64_t choose_matrix_memory(void *context, const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_width_job *const job = context;
@@ -108,14 +110,14 @@ static organ_status choose_restore(void *context, const organ_calibration_matrix
     return error->status;
 }
 
-/* Returns the bytes of a part in the donor, for the progress. */
+/* Returns the bytes of the part's matrix in the donor, which the progress counts. */
 static uint64_t choose_bytes_of(const organ_width_part *part)
 {
     return part->tensor->bytes / organ_tensor_matrices(part->tensor).count;
 }
 
-/* Advances the progress by a part. The remark is the percentage of the energy of its outputs that the part lost, or
- * that it had no tokens. */
+/* Advances the progress by the bytes of a part, with a remark: the lost percentage of the energy of its outputs, or
+ * that no token reached its expert. */
 static void width_report_step(const organ_width_job *job, const organ_width_part *part, const char *name)
 {
     char remark[64];

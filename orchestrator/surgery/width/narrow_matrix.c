@@ -3,9 +3,9 @@
  * columns. V is the least-squares solution on the remaining columns, initially W; P is the inverse of H restricted to
  * these columns; G = V^T V. If column c becomes 0 and the others are refitted, tr((W - V) H (W - V)^T) grows by G(c, c)
  * / P(c, c). With p and g row c of P and G, q = p / P(c, c) and h = g - q G(c, c) / 2, the removal changes V to V - V_c
- * q^T, P to P - p q^T, and G to G - q h^T - h q^T. Only G is needed for the choice, so V is computed once at the end,
- * from the last P. Each step reads only one row of P and G: the updates of PENDING columns are collected and applied as
- * one matrix product. */
+ * q^T, P to P - p q^T, and G to G - q h^T - h q^T. The choice needs only P and G, so V is computed once at the end,
+ * from the last P. A removal reads only one row of P and one of G. Therefore the updates of PENDING columns are
+ * collected and then applied together as one matrix product. */
 #include "orchestrator/surgery/width/narrow_matrix.h"
 
 #include "orchestrator/machine/extent.h"
@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PENDING ((size_t)128) /* columns whose updates are collected */
+#define PENDING ((size_t)128) /* removed columns whose updates of P and G are collected before they are applied */
 /* Rows of the product U^T U that are computed together as a band. U is triangular: row i of the product needs only rows
  * 0 .. i of U, so the product for a band sums over fewer rows of U. */
 #define BAND   ((size_t)256)
@@ -29,20 +29,20 @@
 typedef struct narrowing {
     const organ_engine *engine;
     const organ_narrow_options *options;
-    const organ_input_moments *moments;
+    const organ_input_moments *moments; /* H */
     organ_narrow_report *report;
-    float *weights;
+    float *weights;            /* W; at the end V */
     size_t rows, cols, groups; /* shape of W; number of groups of columns */
     float *p, *g;              /* P and G: diagonal blocks like those of H */
     double *own_p, *own_g;     /* diagonals of P and G in FP64, with the collected updates applied */
-    bool *gone;                /* a flag for each removed group */
+    bool *gone;                /* gone[k]: group k is removed */
     float *lost[3];            /* q, h and p of the columns whose updates are collected, PENDING x cols each */
     size_t pending;            /* number of these columns */
     double *losses;            /* loss of each group if it were removed next */
     /* For groups of several columns: three square matrices of a group's width for each worker; else NULL. */
     double *group_squares;
-    void *scratch; /* scratch memory of organ_products_run, which computes `products` */
-    organ_product *products;
+    void *scratch;           /* scratch memory of organ_products_run */
+    organ_product *products; /* list of products for one call of organ_products_run */
 } narrowing;
 
 /* Indices into narrowing.lost: q, h, p. */
@@ -143,23 +143,23 @@ static organ_status narrow_matrix_invert(narrowing *x, organ_error *error)
 
 /* ---- removal of a column ---- */
 
-/* Applies the collected updates to P and G: P - sum p q^T, G - sum (q h^T + h q^T). */
-static void narrow_matrix_finish(narrowing *x)
+/* Applies the collected updates to P and G: P - sum p q^T, G - sum (q h^T + h q^T), and empties the collection. */
+static void apply_pending(narrowing *x)
 {
     static const struct {
-        int left, right;
-        bool of_p;
-    } losses[] = {{Q, ROW, true}, {Q, H, false}, {H, Q, false}};
-    for (size_t l = 0; l < sizeof losses / sizeof *losses; l++) {
+        int left, right; /* factors of the product, as indices into narrowing.lost */
+        bool of_p;       /* the product is subtracted from P; else from G */
+    } updates[] = {{Q, ROW, true}, {Q, H, false}, {H, Q, false}};
+    for (size_t l = 0; l < sizeof updates / sizeof *updates; l++) {
         size_t count = 0;
         for (size_t start = 0; start < x->cols; start += x->moments->block) {
             const narrow_matrix_block b = block_at(x, start);
             x->products[count++] = (organ_product){.m = b.width,
                                                    .n = b.width,
                                                    .k = x->pending,
-                                                   .a = organ_by_columns(x->lost[losses[l].left] + start, x->cols),
-                                                   .b = organ_by_columns(x->lost[losses[l].right] + start, x->cols),
-                                                   .c = (losses[l].of_p ? x->p : x->g) + b.at,
+                                                   .a = organ_by_columns(x->lost[updates[l].left] + start, x->cols),
+                                                   .b = organ_by_columns(x->lost[updates[l].right] + start, x->cols),
+                                                   .c = (updates[l].of_p ? x->p : x->g) + b.at,
                                                    .c_stride = b.width,
                                                    .into = ORGAN_PRODUCT_SUBTRACT};
         }
@@ -184,9 +184,9 @@ static void subtract_pending(const narrowing *x, size_t column, const narrow_mat
     organ_products_run(x->engine, NULL, &product, 1, x->scratch);
 }
 
-/* Removes a column by the equations at the head of this file and collects its updates. Rows of P and G in memory lack
- * the collected updates, so these are first subtracted from the one row that is needed; the diagonals are kept current
- * in FP64. */
+/* Removes a column by the equations at the head of this file and collects its updates. x->p and x->g lack the collected
+ * updates, so these are first subtracted from copies of the column's row of each. own_p and own_g are updated at
+ * once. */
 static void remove_column(narrowing *x, size_t column)
 {
     const narrow_matrix_block b = block_at(x, column);
@@ -212,7 +212,7 @@ static void remove_column(narrowing *x, size_t column)
         x->own_g[b.start + j] -= 2 * q * h;
     }
     if (++x->pending == PENDING)
-        narrow_matrix_finish(x);
+        apply_pending(x);
 }
 
 /* ---- the choice ---- */
@@ -232,8 +232,9 @@ static void copy_square(const narrowing *x, const float *from, size_t first, dou
     }
 }
 
-/* Sets losses[group] in FP64, on a worker; 0 for a removed group. Removes the columns of the group in order by the
- * formulas of remove_column, restricted to the rows and columns of the group in P and G. */
+/* Sets losses[group], the loss of removing a group of several columns; 0 for a removed group. Runs on a worker thread.
+ * Removes the columns one after another by the formulas of remove_column from copies of the group's squares of P and G
+ * in FP64, and adds up the losses. */
 static void weigh_group(void *context, size_t group, size_t worker)
 {
     narrowing *const x = context;
@@ -270,7 +271,7 @@ static void compute_losses(narrowing *x)
                 x->own_p[column] > 0 && x->own_g[column] > 0 ? x->own_g[column] / x->own_p[column] : 0.0;
         return;
     }
-    narrow_matrix_finish(x);
+    apply_pending(x);
     organ_share(x->engine, NULL, x->groups, weigh_group, x);
 }
 
@@ -313,7 +314,7 @@ static organ_status narrow_matrix_choose(narrowing *x, uint32_t *kept, organ_err
         for (size_t c = 0; c < o->group; c++)
             remove_column(x, group * o->group + c);
     }
-    narrow_matrix_finish(x);
+    apply_pending(x);
     for (size_t k = 0, n = 0; k < x->groups; k++)
         if (!x->gone[k])
             kept[n++] = (uint32_t)k;
@@ -406,6 +407,7 @@ static organ_status narrow_matrix_solve(narrowing *x, organ_error *error)
 static bool narrow_matrix_allocate(narrowing *x)
 {
     const size_t group = x->options->group;
+    /* an upper bound for both uses of x->products: the bands of one block, and a product for each block */
     const size_t bands = x->cols / BAND + x->cols / x->moments->block + 2;
     for (size_t k = 0; k < 3; k++)
         x->lost[k] = organ_floats(PENDING, x->cols);
@@ -428,6 +430,8 @@ static void narrow_matrix_release(const narrowing *x)
                       x->group_squares, x->scratch, x->products);
 }
 
+/* Computes P and G, removes groups until options->keep are left, and refits the kept columns. `calibration` provides
+ * the second moments H. */
 organ_status organ_narrow_matrix(const organ_engine *engine, const organ_narrow_options *options,
                                  const organ_calibration *calibration, float *weights, size_t rows, size_t cols,
                                  uint32_t *kept, organ_narrow_report *report, organ_error *error)
@@ -452,6 +456,8 @@ organ_status organ_narrow_matrix(const organ_engine *engine, const organ_narrow_
     return error->status;
 }
 
+/* Adds up the buffers of narrow_matrix_allocate, narrow_matrix_solve and organ_inverse_factor. P and G are not added:
+ * organ_calibration_memory counts two FP32 copies of H. */
 uint64_t organ_narrow_memory(uint64_t rows, uint64_t cols, uint64_t group)
 {
     const uint64_t together = rows < STRIP ? rows : STRIP, bands = cols / BAND + cols / ORGAN_CALIBRATION_BLOCK + 2;

@@ -9,10 +9,11 @@
 
 #define ORGAN_NARROW_DAMPING 0.01 /* damping: this times the mean of H's diagonal is added to the diagonal */
 
+/* Which columns of a matrix W to keep, and how to choose and refit them. */
 typedef struct organ_narrow_options {
     const char *name; /* name of the matrix, for messages */
-    /* Columns of a group, which are kept or removed together: 1, or those of the queries of one KV head. Divides the
-     * number of columns. */
+    /* Number of consecutive columns that are kept or removed together: 1, or the columns of the query heads of one KV
+     * head. Divides the number of columns. */
     size_t group;
     size_t keep; /* number of groups to keep, at least 1 */
     /* Remove the groups with the least sum of |w|^2 H(j, j) over their columns j (w: column j of W), instead of the
@@ -33,11 +34,11 @@ typedef struct organ_narrow_report {
 } organ_narrow_report;
 
 /* Chooses the groups of `weights` (rows x cols, row-major; cols = the calibration's features) to keep, and sets kept[0
- * .. keep) to their numbers, ascending. Their columns become W' = argmin trace((W - W') H (W - W')^T) in FP32; the
- * other columns become +0. Groups are removed one at a time: the loss of a group S is trace(W_S ([H^-1]_SS)^-1 W_S^T),
- * with W and H^-1 updated for the groups removed before; the group with the least loss is removed (of equal ones the
- * first). Returns ORGAN_BAD_INPUT for weights that are not finite or an H that cannot be inverted, ORGAN_IO without
- * memory, ORGAN_INTERRUPTED if a stop was requested. After an error the weights are undefined. */
+ * .. options->keep) to their numbers, ascending. Replaces `weights` by W': the kept columns are argmin trace((W - W') H
+ * (W - W')^T) in FP32, the removed columns +0. Groups are removed one at a time, each time the group with the least
+ * loss (of equal ones the first). The loss of a group S is trace(W_S ([H^-1]_SS)^-1 W_S^T), with W and H^-1 updated for
+ * the groups removed before. Returns ORGAN_BAD_INPUT for weights that are not finite or an H that cannot be inverted,
+ * ORGAN_IO without memory, ORGAN_INTERRUPTED if a stop was requested. After an error the weights are undefined. */
 organ_status organ_narrow_matrix(const organ_engine *engine, const organ_narrow_options *options,
                                  const organ_calibration *calibration, float *weights, size_t rows, size_t cols,
                                  uint32_t *kept, organ_narrow_report *report, organ_error *error);

@@ -84,11 +84,11 @@ static organ_status fold_weight(const organ_width_job *job, const organ_weight *
     return error->status;
 }
 
-/* Orders organ_width_before entries by layer, expert and address of the weight, for qsort and for the search in
+/* Orders organ_width_gate_up entries by layer, expert and address of the weight, for qsort and for the search in
  * fold_expert. */
 static int by_layer_and_expert(const void *a, const void *b)
 {
-    const organ_width_before *const x = a, *const y = b;
+    const organ_width_gate_up *const x = a, *const y = b;
     if (x->layer != y->layer)
         return (x->layer > y->layer) - (x->layer < y->layer);
     if (x->expert != y->expert)
@@ -97,7 +97,7 @@ static int by_layer_and_expert(const void *a, const void *b)
 }
 
 /* Returns whether the weight is a gate or up projection of a routed expert. */
-static bool is_before(const organ_anatomy *a)
+static bool is_gate_or_up(const organ_anatomy *a)
 {
     return a->experts == ORGAN_EXPERTS_ROUTED &&
            (a->role == ORGAN_ROLE_GATE || a->role == ORGAN_ROLE_UP || a->role == ORGAN_ROLE_GATE_UP);
@@ -105,46 +105,46 @@ static bool is_before(const organ_anatomy *a)
 
 /* Lists the gate and up projections of all routed experts once, because a search of all weights for each expert of a
  * large mixture would take minutes. */
-static organ_status list_before(organ_width_job *job, organ_error *error)
+static organ_status list_gates_and_ups(organ_width_job *job, organ_error *error)
 {
-    if (job->before)
+    if (job->gate_ups)
         return ORGAN_OK;
     if (organ_weights_find(job->model, &job->weights, error))
         return error->status;
-    if (!(job->before = organ_rows_take(job->weights->count + 1, sizeof *job->before)))
+    if (!(job->gate_ups = organ_rows_take(job->weights->count + 1, sizeof *job->gate_ups)))
         return organ_fail_memory(error, job->model->path);
     for (size_t k = 0; k < job->weights->count; k++) {
         const organ_weight *const w = &job->weights->weights[k];
-        if (is_before(&w->anatomy))
-            job->before[job->before_count++] = (organ_width_before){w->anatomy.layer, w->anatomy.expert, w};
+        if (is_gate_or_up(&w->anatomy))
+            job->gate_ups[job->gate_up_count++] = (organ_width_gate_up){w->anatomy.layer, w->anatomy.expert, w};
     }
-    qsort(job->before, job->before_count, sizeof *job->before, by_layer_and_expert);
+    qsort(job->gate_ups, job->gate_up_count, sizeof *job->gate_ups, by_layer_and_expert);
     return ORGAN_OK;
 }
 
 void organ_width_norms_free(organ_width_job *job)
 {
     organ_weights_free(job->weights);
-    organ_rows_free(job->before);
+    organ_rows_free(job->gate_ups);
 }
 
 /* Multiplies the scores by the squared norms of the rows of the expert's gate and up projections. */
 static organ_status fold_expert(const organ_width_job *job, const organ_width_part *part, double *scores,
                                 organ_error *error)
 {
-    const organ_width_before sought = {part->tensor->anatomy.layer, part->tensor->anatomy.expert, NULL};
-    size_t low = 0, high = job->before_count;
+    const organ_width_gate_up sought = {part->tensor->anatomy.layer, part->tensor->anatomy.expert, NULL};
+    size_t low = 0, high = job->gate_up_count;
     while (low < high) {
         const size_t middle = (low + high) / 2;
-        if (by_layer_and_expert(&job->before[middle], &sought) < 0)
+        if (by_layer_and_expert(&job->gate_ups[middle], &sought) < 0)
             low = middle + 1;
         else
             high = middle;
     }
-    for (size_t k = low; k < job->before_count && !error->status; k++) {
-        if (job->before[k].layer != sought.layer || job->before[k].expert != sought.expert)
+    for (size_t k = low; k < job->gate_up_count && !error->status; k++) {
+        if (job->gate_ups[k].layer != sought.layer || job->gate_ups[k].expert != sought.expert)
             break;
-        fold_weight(job, job->before[k].weight, part->matrix, scores, error);
+        fold_weight(job, job->gate_ups[k].weight, part->matrix, scores, error);
     }
     return error->status;
 }
@@ -178,6 +178,8 @@ static void keep_largest_scores(organ_width_part *part, const double *scores, bo
             part->kept[n++] = (uint32_t)c;
 }
 
+/* Multiplies the squared norms of gate row, up row and down column of each channel, and keeps the channels with the
+ * greatest products: squares have the same order as norms. */
 organ_status organ_width_by_norms(organ_width_job *job, organ_width_part *part, float *weights, organ_error *error)
 {
     const size_t cols = part->share->total, all = (size_t)organ_width_rows(part) * cols;
@@ -187,7 +189,7 @@ organ_status organ_width_by_norms(organ_width_job *job, organ_width_part *part, 
         organ_fail_memory(error, part->tensor->name);
     for (size_t c = 0; c < cols && scores; c++)
         scores[c] = 1;
-    if (!error->status && list_before(job, error) == ORGAN_OK)
+    if (!error->status && list_gates_and_ups(job, error) == ORGAN_OK)
         fold_expert(job, part, scores, error);
     if (!error->status) {
         fold_columns(part, weights, scores);

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Runs organ width: checks the options, chooses the kept channels and heads, and writes the narrowed model. */
 #include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/width/width.h"
 
@@ -99,8 +100,8 @@ static organ_status narrow_model(organ_width_job *job, json_t **report, organ_er
     if (try_cut(job, error) || organ_width_choices_begin(job, error) || organ_width_choose(job, error) ||
         organ_model_unchanged(job->model, error))
         return organ_width_choices_end(job, false, error);
-    /* After ORGAN_USAGE (another run has the output) the choices are removed too, because no later run could use
-     * them. */
+    /* The choices are removed if the output is complete (with *report set only its evaluation failed), and after
+     * ORGAN_USAGE (another run has the output), because no later run could use them. */
     width_cut(job, false, report, error);
     return organ_width_choices_end(job, !error->status || *report || error->status == ORGAN_USAGE, error);
 }

@@ -16,44 +16,45 @@
 typedef enum organ_width_kind {
     ORGAN_WIDTH_CHANNELS, /* channels of feed-forwards without experts */
     ORGAN_WIDTH_EXPERTS,  /* channels of routed experts, chosen for each expert */
-    ORGAN_WIDTH_SHARED,   /* channels of a shared expert without a gate: its width is a multiple of a routed expert's */
+    ORGAN_WIDTH_SHARED,   /* channels of a shared expert; narrowed only if follow_experts in width_plan.c allows it */
     ORGAN_WIDTH_HEADS,    /* heads of K and V with their query heads */
-    ORGAN_WIDTH_KINDS
+    ORGAN_WIDTH_KINDS     /* number of kinds */
 } organ_width_kind;
 
-/* The number of units of a kind in every layer or expert, before and after. */
+/* The numbers of units of one kind, which are the same in every layer or expert. */
 typedef struct organ_width_share {
-    size_t total, keep; /* keep 0: no unit of this kind is removed */
+    size_t total, keep; /* numbers of units before and after; keep 0: no unit of this kind is removed */
     size_t columns;     /* columns of the down or output projection that belong to one unit */
-    size_t multiple;    /* `keep` is a multiple of this */
+    size_t multiple;    /* `keep` of channels is a multiple of this; 0 for heads */
 } organ_width_share;
 
 /* A part: a matrix of a down or output projection that loses columns. */
 typedef struct organ_width_part {
     const organ_tensor *tensor;
     uint64_t matrix;                /* index of the matrix in a stacked tensor; else 0 */
-    const organ_width_share *share; /* of its kind */
+    const organ_width_share *share; /* entry of job->shares for its kind: numbers of units before and after */
     uint64_t rows;                  /* out_features */
     organ_width_kind kind;
-    uint32_t *kept;             /* numbers of the share->keep kept units; the first ones until they are chosen */
-    uint64_t at;                /* offset of its values in the file of values */
-    bool done;                  /* its units are chosen, and its values stored in that file */
+    uint32_t *kept; /* numbers of the share->keep kept units, ascending; 0, 1, 2, ... until they are chosen */
+    uint64_t at;    /* byte offset of its values in the file of values */
+    bool done;      /* its units are chosen, and its values stored in that file */
     organ_narrow_report report; /* tokens 0: an expert without tokens, chosen by norms */
 } organ_width_part;
 
-/* A gate or up projection of routed experts, for norms.c; `expert` is -1 for a stack. */
-typedef struct organ_width_before {
-    int layer, expert;
+/* A gate or up projection of routed experts, for norms.c. */
+typedef struct organ_width_gate_up {
+    int layer, expert; /* `expert` is -1 if the weight is a stack of all experts of the layer */
     const organ_weight *weight;
-} organ_width_before;
+} organ_width_gate_up;
 
 /* The choices on disk: a file of refitted values, and a journal. */
 typedef struct organ_width_choices {
     organ_output output;
     organ_run_journal journal;
-    char *place, *path; /* the directory next to the output; the file of values */
-    uint64_t bytes;     /* size of that file */
-    bool begun;         /* organ_output_end must be called */
+    char *directory; /* OUTPUT.organ-choice: its unfinished output (organ_publish.partial) is the directory */
+    char *path;      /* path of the file of values in it */
+    uint64_t bytes;  /* size of the file of values */
+    bool begun;      /* organ_output_end must be called */
 } organ_width_choices;
 
 typedef struct organ_width_job {
@@ -65,20 +66,20 @@ typedef struct organ_width_job {
     organ_width_share shares[ORGAN_WIDTH_KINDS];
     size_t query_heads;      /* number of query heads in a layer */
     organ_targets targets;   /* the tensors that lose columns */
-    size_t *first;           /* index of each target's first part; the last entry is part_count */
+    size_t *first;           /* index in `parts` of each target's first part; the last entry is part_count */
     organ_width_part *parts; /* one for each matrix of each target */
     size_t part_count;
-    organ_weights *weights;     /* for organ_width_by_norms, found at its first call */
-    organ_width_before *before; /* gate and up projections, sorted by layer and expert */
-    size_t before_count;
+    organ_weights *weights;        /* for organ_width_by_norms, found at its first call */
+    organ_width_gate_up *gate_ups; /* gate and up projections of all routed experts, sorted by layer and expert */
+    size_t gate_up_count;
     organ_cut_layer *layers; /* the kept units of each layer, for organ_cut_make */
     organ_cut_keep *experts; /* kept channels of each expert of each layer with experts */
     size_t layer_count;
-    organ_calibration_run_options walk;
-    organ_calibration_work work;
-    organ_calibration_run *calib; /* the calibration; NULL after the choice is complete */
-    json_t *calibration;          /* its member of the report */
-    char digest[17];              /* digest of the calibration text */
+    organ_calibration_run_options walk; /* options of `calib` */
+    organ_calibration_work work;        /* callbacks of `calib`, in choose_channels.c */
+    organ_calibration_run *calib;       /* the calibration; NULL after the choice is complete */
+    json_t *calibration;                /* the report's member "calibration" */
+    char digest[17];                    /* digest of the calibration text */
     organ_width_choices choices;
 } organ_width_job;
 
@@ -87,13 +88,16 @@ typedef struct organ_width_job {
 organ_status organ_width_plan(organ_width_job *job, organ_error *error);
 /* Lists the parts, the targets and the layers for the cut. organ_width_plan calls it. */
 organ_status organ_width_list(organ_width_job *job, organ_error *error);
-/* The kind of the units that the tensor's columns belong to; ORGAN_WIDTH_KINDS: its columns cannot be removed. */
+/* Returns the kind of the units that the tensor's columns belong to; ORGAN_WIDTH_KINDS if the tensor is no down or
+ * output projection of a layer, so that its columns cannot be removed. */
 organ_width_kind organ_width_kind_of(const organ_tensor *tensor);
 
-/* Chooses the channels of an expert that no token was routed to. Keeps those with the greatest product of the norms of
- * the row of gate, the row of up and the column of down (of equal ones the later). `weights` is its down projection:
- * kept columns keep their values, the others become +0. */
+/* Chooses the channels of an expert that no token was routed to: sets part->kept to the channels with the greatest
+ * product of the norms of the row of gate, the row of up and the column of down (of equal ones the later). `weights` is
+ * the expert's down projection: kept columns keep their values, the others become +0. Returns ORGAN_BAD_INPUT if gate
+ * or up does not have a row for each channel, or errors of reading. */
 organ_status organ_width_by_norms(organ_width_job *job, organ_width_part *part, float *weights, organ_error *error);
+/* Frees what organ_width_by_norms keeps in the job. */
 void organ_width_norms_free(organ_width_job *job);
 
 /* Opens the calibration text. Returns ORGAN_USAGE if --memory is too small, and errors of
@@ -103,12 +107,13 @@ organ_status organ_width_text(organ_width_job *job, organ_error *error);
  * calibration. */
 organ_status organ_width_choose(organ_width_job *job, organ_error *error);
 
-/* Begin and end the directory of choices. The first reads the choices of an interrupted run or creates new files; call
- * the second whatever it returns. `done` removes the files; otherwise they stay for --resume. */
+/* Begin and end the directory of choices. organ_width_choices_begin reads the choices of an interrupted run or creates
+ * new files. Call organ_width_choices_end also if it fails. `done`: remove the directory, which is no longer needed;
+ * otherwise `error` is set, and organ_output_end decides whether the files stay for --resume. */
 organ_status organ_width_choices_begin(organ_width_job *job, organ_error *error);
 organ_status organ_width_choices_end(organ_width_job *job, bool done, organ_error *error);
-/* Write and read rows [first, first + rows) of a part in the file of values, without the removed columns: a row has
- * organ_width_columns values. Return ORGAN_IO if that fails. */
+/* organ_width_choices_put writes, and organ_width_choices_get reads, rows [first, first + rows) of a part in the file
+ * of values. `values` has no removed columns: a row has organ_width_columns values. Both return ORGAN_IO on failure. */
 organ_status organ_width_choices_put(const organ_width_job *job, const organ_width_part *part, const float *values,
                                      uint64_t first, uint64_t rows, organ_error *error);
 organ_status organ_width_choices_get(const organ_width_job *job, const organ_width_part *part, float *values,
@@ -131,6 +136,7 @@ static inline uint64_t organ_width_rows(const organ_width_part *part) { return p
 /* Adds the memory and the work of the calibration and the choice to job->plan. */
 void organ_width_estimate(organ_width_job *job);
 
+/* Callbacks of organ_write (width_document.c): parameters and journal identity of the run, and its report. */
 json_t *organ_width_parameters(void *job);
 json_t *organ_width_identity(void *job);
 json_t *organ_width_document(void *job, const organ_writing *made);

@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 
+/* Down projections lose channels, and the output projections of attention lose heads. */
 organ_width_kind organ_width_kind_of(const organ_tensor *t)
 {
     if (t->anatomy.layer < 0 || (t->anatomy.role != ORGAN_ROLE_DOWN && t->anatomy.role != ORGAN_ROLE_O))

@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FEW  32  /* multiple of channels that kernels of floats need */
-#define MANY 256 /* multiple of channels that the K-quants of GGUF need */
+#define FLOAT_MULTIPLE   32  /* number of channels must be a multiple of this for kernels of floats */
+#define K_QUANT_MULTIPLE 256 /* ... and of this for the K-quants of GGUF */
 
 /* ---- numbers of the options ---- */
 
@@ -22,7 +22,8 @@ typedef struct setting {
     size_t total, multiple;
 } setting;
 
-/* Reads a decimal number into *value and returns the text after it; NULL if there is no number. */
+/* Reads the decimal number at the beginning of the text into *value and returns the text after it. NULL if there is no
+ * number or it has more than 20 characters. */
 static const char *plan_number(const char *text, double *value)
 {
     const size_t digits = strspn(text, "0123456789.");
@@ -74,7 +75,7 @@ static organ_status parse_setting(const setting *w, size_t *keep, organ_error *e
 
 /* ---- widths of the model ---- */
 
-/* Sets the total of the kind of units that down projection `t` has to its number of columns. Fails if an earlier layer
+/* Sets share->total of the kind of units that down projection `t` has: its number of columns. Fails if an earlier layer
  * has another number, because config.json and GGUF store one number for all layers. */
 static organ_status set_width(organ_width_job *job, const organ_tensor *t, organ_error *error)
 {
@@ -100,7 +101,7 @@ static organ_status read_ffn_option(organ_width_job *job, organ_width_kind kind,
         return ORGAN_OK;
     share->multiple = o->multiple_of;
     if (!share->multiple)
-        share->multiple = job->model->gguf && share->total % MANY == 0 ? MANY : FEW;
+        share->multiple = job->model->gguf && share->total % K_QUANT_MULTIPLE == 0 ? K_QUANT_MULTIPLE : FLOAT_MULTIPLE;
     return parse_setting(&(setting){"ffn", o->ffn, what, share->total, share->multiple}, &share->keep, error);
 }
 
@@ -169,6 +170,7 @@ static organ_status check_reader(const organ_width_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Fails with the reason `why` that --heads cannot be applied to the model. */
 static organ_status refuse_heads(const organ_width_job *job, const char *why, organ_error *error)
 {
     return organ_fail(error, ORGAN_USAGE, "%s: %s: --heads cannot remove any", job->model->path, why);

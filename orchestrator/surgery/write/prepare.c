@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Prepares an output before anything is written: checks its path, plans its files and units, edits config.json, and
- * lists the files without tensors that are copied. */
+ * lists the files without tensors that are copied. organ_rows_passed (formats/base/paged_rows.h) frees the memory of
+ * large arrays from time to time. */
 #include "orchestrator/surgery/write/writing.h"
 
 #include "formats/base/input_file.h"
@@ -17,7 +18,7 @@
 
 #define CONFIG "config.json"
 
-/* ---- the place ---- */
+/* ---- the path of the output ---- */
 
 /* Checks that the output's file extension suits the model. A GGUF model gives one .gguf file. A copy with replaced
  * tensors can be a single file only if the model is a single file with the same extension. Returns ORGAN_USAGE
@@ -238,6 +239,7 @@ static organ_status prepare_write_text(const organ_writing *w, const char *to, c
     return error->status;
 }
 
+/* Writes the verb's files (organ_write.files), the edited config.json, and copies of the model's other files. */
 organ_status organ_writing_begin(const organ_writing *w, const char *to, organ_error *error)
 {
     if (w->write->layout)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Runs the work on rows of replaced tensors (write_rows.h): reads row ranges in bands, calls the verb on each row on
- * the workers, writes the new rows back and adds up their sums. */
+ * Runs the work on rows of replaced tensors (write_rows.h). organ_pass_run reads each row range in bands, which are as
+ * many rows as a buffer takes; workers call the verb on the rows of a band, in tiles of ORGAN_ROWS_CUT rows. Then the
+ * new rows are written and their sums added up. */
 #include "orchestrator/surgery/write/writing.h"
 
 #include "orchestrator/report/text/members.h"
@@ -10,12 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A pass over the row ranges that `rows` works on. */
+/* A pass over the row ranges that this rank must still make. */
 typedef struct row_walk {
     organ_writing *w;
-    organ_pass_item *items;
-    size_t *todo; /* index of each item's row range in w->cuts->list */
-    size_t count;
+    organ_pass_item *items; /* the row ranges, for organ_pass_run */
+    size_t *todo;           /* index of each item's row range in w->cuts->list */
+    size_t count;           /* number of items */
     size_t floats; /* floats at the start of a worker's buffer for the row's values; the verb's scratch follows them */
 } row_walk;
 
@@ -57,8 +58,7 @@ static json_t *result_json(const organ_row_result *result)
     return ORGAN_OBJECT(SET("sums", sums), SET_TEXT("xxh3", result->xxh3));
 }
 
-/* Restores the sums and the digest of row range `cut` from the "results" of its journal line; returns false if they are
- * incomplete. If the range is a whole tensor, its digest is also stored as the digest of the tensor in cuts->xxh3. */
+/* If the range is a whole tensor, its digest is also stored as the digest of the tensor in cuts->xxh3. */
 bool organ_row_work_recall(organ_writing *w, size_t cut, const json_t *line)
 {
     organ_cuts *const cuts = w->cuts;

@@ -13,6 +13,7 @@
 
 bool organ_write_done(const organ_writing *w, size_t unit) { return w->units[unit].done; }
 
+/* Counts the units that are not done, and sums their bytes. */
 size_t organ_write_left(const organ_writing *w, uint64_t *bytes)
 {
     size_t remaining = 0;
@@ -65,6 +66,8 @@ static bool add_extent(organ_unit_extents *all, organ_unit_extent one)
     return true;
 }
 
+/* Writes the bytes through the copy of the model's files or through the plan, then adds them as an extent of the
+ * piece. */
 organ_status organ_write_put(organ_writing *w, size_t piece, const void *data, size_t bytes, uint64_t at, void *scratch,
                              organ_error *error)
 {
@@ -79,6 +82,7 @@ organ_status organ_write_put(organ_writing *w, size_t piece, const void *data, s
     return added ? ORGAN_OK : organ_fail_memory(error, w->journal.path);
 }
 
+/* Orders extents by offset, for qsort. */
 static int by_offset(const void *a, const void *b)
 {
     const uint64_t x = ((const organ_unit_extent *)a)->at, y = ((const organ_unit_extent *)b)->at;

@@ -16,7 +16,7 @@ typedef struct organ_unit {
     size_t item;         /* index of the source tensor in the verb's own list; passed to `recall` */
     uint64_t bytes;      /* bytes of the source tensor, for the progress bar */
     bool done;           /* this rank need not make the unit: its bytes are in the output, or another rank makes it */
-    bool calib;          /* the calibration walk assigns this unit to a rank; organ_units_assign leaves it out */
+    bool calib; /* organ_calibration_run_layers assigns this unit to a rank, so organ_units_assign leaves it out */
 } organ_unit;
 
 typedef struct organ_writing organ_writing; /* state of organ_write_run for one output (writing.h) */

@@ -23,16 +23,16 @@ static organ_status read_piece(const void *context, void *data, size_t bytes, ui
     return organ_write_read(p->w, p->piece, data, bytes, offset, error);
 }
 
-/* `rows` are the extents of a piece in the journal. Sets *holds to whether they cover the piece without a gap, and the
- * bytes of each extent in the output have the digest of the extent. */
-static organ_status check_piece(const organ_writing *w, size_t piece, const json_t *rows, bool *holds,
+/* Sets *intact to true if `rows`, the extents of a piece in the journal, cover the piece without a gap, and the bytes
+ * of each extent in the output have the extent's digest; else to false. */
+static organ_status check_piece(const organ_writing *w, size_t piece, const json_t *rows, bool *intact,
                                 organ_error *error)
 {
     const units_place here = {w, piece};
     uint64_t at = 0;
     size_t k;
     json_t *row;
-    *holds = json_is_array(rows);
+    *intact = json_is_array(rows);
     json_array_foreach(rows, k, row)
     {
         json_int_t from, bytes;
@@ -40,27 +40,28 @@ static organ_status check_piece(const organ_writing *w, size_t piece, const json
         char found[17];
         if (organ_stop_is_requested(w->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
-        *holds = json_unpack((json_t *)row, "[I, I, s]", &from, &bytes, &written) == 0 && from >= 0 &&
-                 (uint64_t)from == at && bytes > 0 && (uint64_t)bytes <= w->pieces[piece].bytes - at;
-        if (!*holds || organ_run_digest(read_piece, &here, at, (uint64_t)bytes, w->write->progress, found, error))
+        *intact = json_unpack((json_t *)row, "[I, I, s]", &from, &bytes, &written) == 0 && from >= 0 &&
+                  (uint64_t)from == at && bytes > 0 && (uint64_t)bytes <= w->pieces[piece].bytes - at;
+        if (!*intact || organ_run_digest(read_piece, &here, at, (uint64_t)bytes, w->write->progress, found, error))
             return error->status;
-        *holds = strcmp(written, found) == 0;
-        if (!*holds)
+        *intact = strcmp(written, found) == 0;
+        if (!*intact)
             return ORGAN_OK;
         at += (uint64_t)bytes;
     }
-    *holds = *holds && at == w->pieces[piece].bytes;
+    *intact = *intact && at == w->pieces[piece].bytes;
     return ORGAN_OK;
 }
 
-/* Sets *holds to whether all pieces of the unit have, in the output, the digests of its journal line. */
-static organ_status check_unit(const organ_writing *w, size_t unit, const json_t *line, bool *holds, organ_error *error)
+/* Sets *intact to true if the bytes of all pieces of the unit have the digests of its journal line; else to false. */
+static organ_status check_unit(const organ_writing *w, size_t unit, const json_t *line, bool *intact,
+                               organ_error *error)
 {
     const organ_unit *const u = &w->units[unit];
     const json_t *const pieces = json_object_get(line, "pieces");
-    *holds = json_array_size(pieces) == u->count;
-    for (size_t k = 0; k < u->count && *holds; k++)
-        if (check_piece(w, u->first + k, json_array_get(pieces, k), holds, error))
+    *intact = json_array_size(pieces) == u->count;
+    for (size_t k = 0; k < u->count && *intact; k++)
+        if (check_piece(w, u->first + k, json_array_get(pieces, k), intact, error))
             return error->status;
     return ORGAN_OK;
 }
@@ -72,6 +73,7 @@ static bool recall_unit(organ_writing *w, size_t item, const json_t *results)
                           : w->write->recall(organ_write_inner(w), item, results);
 }
 
+/* Sets the digest of a copied piece, or passes "results" to the verb. The unit stays undone if they are malformed. */
 void organ_units_recall(organ_writing *w, size_t unit, const json_t *line)
 {
     organ_unit *const u = &w->units[unit];
@@ -106,53 +108,52 @@ static organ_status find_lines(const organ_writing *w, const json_t **line_of, o
     return error->status;
 }
 
-/* The check of the units that the journal lists: arrays with an entry for each unit. */
+/* The check of the units that the journal lists. Each array has an entry for each unit of the output. */
 typedef struct inventory {
-    const json_t **line_of; /* its journal line; NULL: none */
-    uint64_t *bytes;
-    uint32_t *owner; /* rank that compares its bytes with the digests */
-    bool *holds;     /* its bytes in the output match the digests of the line */
+    const json_t **line_of; /* the unit's journal line; NULL: none */
+    uint64_t *bytes;        /* bytes of the unit in the output; 0 without a line */
+    uint32_t *owner;        /* rank that compares the unit's bytes with the digests of the line */
+    bool *intact;           /* the unit's bytes in the output match these digests */
 } inventory;
 
 /* Finds the journal line of each unit, and divides the units that have one among the ranks, which check about equally
  * many bytes each. */
-static organ_status make_inventory(const organ_writing *w, inventory *inventory_found, organ_error *error)
+static organ_status make_inventory(const organ_writing *w, inventory *list, organ_error *error)
 {
     const size_t capacity = w->unit_count + 1;
-    *inventory_found = (inventory){
-        calloc(capacity, sizeof *inventory_found->line_of), calloc(capacity, sizeof *inventory_found->bytes),
-        calloc(capacity, sizeof *inventory_found->owner), calloc(capacity, sizeof *inventory_found->holds)};
-    if (!inventory_found->line_of || !inventory_found->bytes || !inventory_found->owner || !inventory_found->holds)
+    *list = (inventory){calloc(capacity, sizeof *list->line_of), calloc(capacity, sizeof *list->bytes),
+                        calloc(capacity, sizeof *list->owner), calloc(capacity, sizeof *list->intact)};
+    if (!list->line_of || !list->bytes || !list->owner || !list->intact)
         return organ_fail_memory(error, w->journal.path);
-    if (find_lines(w, inventory_found->line_of, error))
+    if (find_lines(w, list->line_of, error))
         return error->status;
     for (size_t u = 0; u < w->unit_count; u++)
-        inventory_found->bytes[u] = inventory_found->line_of[u] ? organ_units_bytes(w, u) : 0;
-    return organ_ranks_assign(w->output.ranks, inventory_found->bytes, w->unit_count, inventory_found->owner, error);
+        list->bytes[u] = list->line_of[u] ? organ_units_bytes(w, u) : 0;
+    return organ_ranks_assign(w->output.ranks, list->bytes, w->unit_count, list->owner, error);
 }
 
-static void free_inventory(inventory *there)
+static void free_inventory(inventory *list)
 {
-    free(there->line_of);
-    free(there->bytes);
-    free(there->owner);
-    free(there->holds);
+    free(list->line_of);
+    free(list->bytes);
+    free(list->owner);
+    free(list->intact);
 }
 
-/* Sets holds[u] for the units that this rank checks: their bytes in the unfinished output have the digests of the
+/* Sets intact[u] for the units that this rank checks: their bytes in the unfinished output have the digests of the
  * journal. Prints a note for each unit that differs. */
-static void check_found_units(const organ_writing *w, inventory *there, organ_error *error)
+static void check_found_units(const organ_writing *w, inventory *list, organ_error *error)
 {
     uint64_t bytes = 0;
     size_t lines = 0;
     for (size_t u = 0; u < w->unit_count; u++) {
-        bytes += there->bytes[u];
-        lines += there->line_of[u] != NULL;
+        bytes += list->bytes[u];
+        lines += list->line_of[u] != NULL;
     }
     organ_progress_begin(w->write->progress, "checking the unfinished output", bytes, lines);
     for (size_t u = 0; u < w->unit_count && !error->status; u++)
-        if (there->line_of[u] && there->owner[u] == organ_ranks_rank(w->output.ranks) &&
-            check_unit(w, u, there->line_of[u], &there->holds[u], error) == ORGAN_OK && !there->holds[u])
+        if (list->line_of[u] && list->owner[u] == organ_ranks_rank(w->output.ranks) &&
+            check_unit(w, u, list->line_of[u], &list->intact[u], error) == ORGAN_OK && !list->intact[u])
             organ_progress_note(w->write->progress,
                                 "%s: its bytes in the unfinished output differ from the journal: it is written again",
                                 w->pieces[w->units[u].first].name);
@@ -164,15 +165,15 @@ static void check_found_units(const organ_writing *w, inventory *there, organ_er
 static organ_status recall_units(organ_writing *w, organ_error *error)
 {
     inventory listed = {0};
-    organ_gathered intact = {0};
+    organ_gathered verdicts = {0};
     if (make_inventory(w, &listed, error) == ORGAN_OK)
         check_found_units(w, &listed, error);
-    organ_ranks_gather(w->output.ranks, "checking the unfinished output", listed.holds,
-                       listed.holds ? w->unit_count : 0, &intact, error);
+    organ_ranks_gather(w->output.ranks, "checking the unfinished output", listed.intact,
+                       listed.intact ? w->unit_count : 0, &verdicts, error);
     for (size_t u = 0; u < w->unit_count && !error->status; u++)
-        if (listed.line_of[u] && intact.of[listed.owner[u]][u])
+        if (listed.line_of[u] && verdicts.of[listed.owner[u]][u])
             organ_units_recall(w, u, listed.line_of[u]);
-    organ_gathered_free(&intact);
+    organ_gathered_free(&verdicts);
     free_inventory(&listed);
     if (!error->status)
         organ_progress_note(w->write->progress, "continuing: %zu of %zu tensors are done and intact", w->done,
@@ -182,6 +183,7 @@ static organ_status recall_units(organ_writing *w, organ_error *error)
 
 /* ---- begin and end ---- */
 
+/* Allocates the log, maps each piece to its unit, and restores the units of an interrupted run. */
 organ_status organ_units_begin(organ_writing *w, organ_error *error)
 {
     organ_unit_log *const log = &w->log;

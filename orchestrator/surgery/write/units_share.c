@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Assigns units by the sum of their source and output bytes, and sets `done` and `elsewhere` of those that other
+ * ranks make. */
 organ_status organ_units_assign(organ_writing *w, organ_error *error)
 {
     const size_t capacity = w->unit_count + 1;
@@ -47,9 +49,9 @@ static organ_status recall_lines(organ_writing *w, const organ_name_table *names
     return error->status;
 }
 
-/* Sets `done` of the units of other ranks. Until now, units that this rank left to others counted as done. Clears their
- * `done`, then sets it for each unit that the journal lines of another rank list. Does the same for calibrated units
- * that this rank has not done. */
+/* Sets `done` of the units that other ranks have made. organ_units_assign has set `done` of every unit that it assigned
+ * to another rank. This function clears it, then sets it again for each unit in the journal lines of another rank,
+ * `all`. It also sets `done` of units with `calib` that another rank has made. */
 static organ_status recall_shares(organ_writing *w, const organ_gathered *all, organ_error *error)
 {
     organ_name_table names = {0};
@@ -67,6 +69,7 @@ static organ_status recall_shares(organ_writing *w, const organ_gathered *all, o
     return error->status;
 }
 
+/* Exchanges the journal lines of finished units, and restores the units that other ranks have made. */
 organ_status organ_units_join(organ_writing *w, organ_error *error)
 {
     organ_gathered all = {0};

@@ -22,6 +22,7 @@ static json_t *document_files_json(const organ_writing *w, const organ_model *mo
     return files;
 }
 
+/* Joins the members that all verbs have with those of `depends` and `identity`. */
 json_t *organ_writing_head(const organ_writing *w)
 {
     const organ_write *const m = w->write;
@@ -73,13 +74,15 @@ static int document_add_plan(const organ_writing *w, json_t *report)
         bytes += m->model->tensors[t].bytes;
     all.output_bytes = w->plan ? organ_resharding_total(w->plan) : bytes;
     organ_plan_memory(&all, ORGAN_PLAN_MIN, 0);
-    all.bytes += (double)bytes + (double)all.output_bytes;
+    all.bytes += (double)bytes + (double)all.output_bytes; /* the model is read once, the output written once */
     return ORGAN_ADD(json_object_get(report, "run"), SET("plan", organ_plan_time_json(&all, m->engine))) &&
                    ORGAN_ADD_BEFORE_RUN(report, SET("plan", organ_plan_json(&all)))
                ? 0
                : -1;
 }
 
+/* Evaluates the output, makes the document with the evaluation and the plan of a dry run, and writes the report files
+ * on rank 0. */
 organ_status organ_writing_report(organ_writing *w, const char *path, json_t **report, organ_error *error)
 {
     const organ_write *const m = w->write;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Runs organ_write_run: creates the files of the output, lets the verb fill them, and publishes the finished output
- * with its report. */
+ * with its report. organ_rows_rest (formats/base/paged_rows.h) frees the memory of large arrays between phases. */
 #include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/write/writing.h"
 
@@ -14,6 +14,7 @@
 
 /* ---- what an earlier run left ---- */
 
+/* Returns whether a file of the output has tensors; `planned` is the table of the names of these files. */
 static bool write_is_planned(const void *planned, const char *name)
 {
     return organ_name_table_find(planned, name) != NULL;
@@ -169,7 +170,7 @@ static organ_status write_finish(const organ_writing *w, const char *path, organ
 {
     const organ_write *const m = w->write;
     const char *const to = organ_output_directory(&w->output);
-    size_t again = 0;
+    size_t again = 0; /* not used: w->stripped has the number of removed settings already */
     if ((m->source && organ_model_unchanged(m->source, error)) || organ_model_unchanged(m->model, error))
         return error->status;
     if (m->layout)
@@ -268,6 +269,8 @@ static organ_writing write_of(const organ_write *m)
                                           .output = m->requested->output}};
 }
 
+/* Plans the output, then writes it or, in a dry run, makes only the report. The evaluation's own error, if any, is
+ * set last. */
 organ_status organ_write_run(const organ_write *write, json_t **report, organ_error *error)
 {
     const organ_report_work work = organ_report_begin(report);

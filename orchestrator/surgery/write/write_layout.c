@@ -29,6 +29,7 @@ static organ_status write_layout_units(organ_writing *w, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Lists extra files, plans the layout's files, and makes a unit of each piece. */
 organ_status organ_writing_plan_layout(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
@@ -41,10 +42,12 @@ organ_status organ_writing_plan_layout(organ_writing *w, organ_error *error)
                                                        : ORGAN_OK;
 }
 
+/* Makes the folders of an organ directory, copies the files without tensors, and removes obsolete settings from the
+ * copied config.json. */
 organ_status organ_writing_begin_layout(const organ_writing *w, const char *to, organ_error *error)
 {
     const organ_write *const m = w->write;
-    size_t again = 0;
+    size_t again = 0; /* not used: w->stripped has the number of removed settings already */
     if ((m->apart && organ_layout_folders(m->layout, to, error)) ||
         organ_extra_files_copy(w->root, &w->extra, to, m->apart ? ORGAN_FILES_FOLDER : "", error))
         return error->status;
@@ -63,7 +66,8 @@ static organ_status write_layout_manifest(const organ_writing *w, const char *to
     return error->status;
 }
 
-/* Writes the record of the written files (output/file_record.h) into the report folder of `to`, which has no report. */
+/* Writes the record of the written files (output/file_record.h) into the folder organ/ of `to`. A layout has no report,
+ * so the folder is created first. */
 static organ_status write_layout_record(const char *to, organ_error *error)
 {
     char *const folder = organ_format("%s/" ORGAN_REPORT_FOLDER, to);
@@ -77,6 +81,7 @@ static organ_status write_layout_record(const char *to, organ_error *error)
     return error->status;
 }
 
+/* Writes the manifest, or the record of files of a model that has tensors of two models. A single file gets neither. */
 organ_status organ_writing_end_layout(const organ_writing *w, const char *to, organ_error *error)
 {
     if (!organ_ranks_first(w->output.ranks) || w->output.single)

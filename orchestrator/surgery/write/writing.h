@@ -17,6 +17,7 @@ typedef struct organ_unit_extent {
     uint64_t at, bytes, xxh3;
 } organ_unit_extent;
 
+/* A growing list of extents. */
 typedef struct organ_unit_extents {
     organ_unit_extent *list;
     size_t count, capacity;
@@ -28,10 +29,10 @@ typedef struct organ_unit_log {
     bool open;                    /* organ_units_begin was called, so organ_units_end must release the log */
     organ_unit_extents *of_piece; /* extents of each piece */
     size_t *unit_of;              /* index of the unit of each piece */
-    bool *elsewhere; /* a flag for each unit: another rank makes it. Its `done` is set until organ_units_join */
-    FILE *own_lines; /* among ranks: stream of the journal lines of the units that this rank has made, */
-    char *text;      /* its text, */
-    size_t length;   /* and its length */
+    bool *elsewhere; /* a flag for each unit: another rank makes it, and its `done` is set until organ_units_join */
+    FILE *own_lines; /* stream to `text` of the journal lines of units that this rank has made; NULL: one process */
+    char *text;      /* these lines */
+    size_t length;   /* bytes of `text` */
 } organ_unit_log;
 
 /* State of organ_write_run. */
@@ -45,8 +46,8 @@ struct organ_writing {
     organ_model_copy *copy;
     organ_shard_piece *pieces;
     size_t piece_count;
-    organ_unit *units; /* in the order of their pieces; each piece belongs to one unit */
-    size_t unit_count, done;
+    organ_unit *units;       /* in the order of their pieces; each piece belongs to one unit */
+    size_t unit_count, done; /* number of units, and of those that are done */
     organ_unit_log log;
     uint64_t source_bytes; /* sum of the source bytes of all units, for the progress */
     organ_cuts *cuts;      /* row ranges of replaced tensors; NULL for other kinds of output */
@@ -71,10 +72,17 @@ organ_status organ_writing_prepare(organ_writing *w, organ_error *error);
 /* Writes config.json and the other files without tensors into the directory `to`. */
 organ_status organ_writing_begin(const organ_writing *w, const char *to, organ_error *error);
 
-/* ---- write_layout.c: plans and begins the files of a layout, and writes the files after its tensors ---- */
+/* ---- write_layout.c ---- */
 
+/* Lists the files without tensors, and plans the files and units of a layout. Writes nothing. */
 organ_status organ_writing_plan_layout(organ_writing *w, organ_error *error);
+
+/* Copies the files without tensors into the directory `to`, before the tensors; makes the folders of an organ
+ * directory. */
 organ_status organ_writing_begin_layout(const organ_writing *w, const char *to, organ_error *error);
+
+/* Writes manifest.json of an organ directory, or the record of the files of a new model, into `to`, after the tensors.
+ * Only rank 0 writes. */
 organ_status organ_writing_end_layout(const organ_writing *w, const char *to, organ_error *error);
 
 /* ---- write_document.c ---- */
@@ -101,7 +109,7 @@ uint64_t organ_units_bytes(const organ_writing *w, size_t unit); /* bytes of the
  * the digests; each rank compares its share. Call organ_units_end whatever it returns. Returns ORGAN_IO if reading or
  * memory fails, ORGAN_INTERRUPTED if a stop was requested. */
 organ_status organ_units_begin(organ_writing *w, organ_error *error);
-void organ_units_end(organ_writing *w);
+void organ_units_end(organ_writing *w); /* releases the log, if organ_units_begin was called */
 
 /* Restores the results of a unit from its journal line and marks it as done. The caller has checked that its bytes are
  * in the output. */
@@ -123,6 +131,8 @@ organ_status organ_units_join(organ_writing *w, organ_error *error);
  * `judge`. */
 organ_status organ_row_work_run(organ_writing *w, organ_error *error);
 
+/* Restores sums and digest of row range `cut` from `line`, the "results" of its journal line. Returns false if they are
+ * incomplete. */
 bool organ_row_work_recall(organ_writing *w, size_t cut, const json_t *line);
 
 /* Replaces the results of row ranges by those of tensors: results[t] is the sum over the ranges of tensor t. */
