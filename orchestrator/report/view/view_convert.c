@@ -26,7 +26,7 @@ static const organ_block convert_blocks[] = {
     SECTION(ON_FILES, NULL, "Types"),
     TABLE(ON_ALL, NULL, "types", FIELDS(convert_types), .caption = "Tensors of the output by type"),
     SAY(ON_ALL, "totals.left_out",
-        "{totals.left_out:count} tensors of vision, audio or prediction of further tokens are left out."),
+        "{totals.left_out:count} tensors of vision, audio or multi-token prediction are left out."),
     EVALUATION_ON(ON_TEXT),
     GAP("!dry_run"),
     TIME_LINE(" of output"),

@@ -226,7 +226,7 @@ static organ_status convert_run(organ_convert_job *job, json_t **report, organ_e
         return error->status;
     organ_progress_warn(job->progress, job->model);
     if (job->dropped)
-        organ_progress_note(job->progress, "%zu tensors of vision, audio or prediction of further tokens are left out",
+        organ_progress_note(job->progress, "%zu tensors of vision, audio or multi-token prediction are left out",
                             job->dropped);
     const organ_write made = {.model = job->model,
                               .requested = &o->write,

@@ -109,7 +109,7 @@ static organ_status adapt_layer_arrays(organ_graft_job *job, organ_gguf_writer *
         kv.count = (uint64_t)job->layers_after;
         kv.size = ORGAN_GGUF_ARRAY_HEAD + (size_t)kv.count * organ_gguf_type_bytes(kv.element);
         organ_gguf_writer_kv(writer, &kv, error);
-        organ_graft_add_sentence(job->metadata, "%s follows the layers.", kv.key);
+        organ_graft_add_sentence(job->metadata, "%s was adapted to the new layers.", kv.key);
         job->written_again = true;
         free(data);
     }

@@ -19,7 +19,7 @@ static const char *kind_obstacle(const organ_tensor *tensor)
         return "it is a stack of matrices: loaders read quantised experts from a tensor for each, or stacks of other "
                "schemes (MXFP4).";
     if (!organ_ends_with(tensor->name, ".weight"))
-        return "its name does not end in '.weight', so its scales would have none.";
+        return "its name does not end in '.weight', so there is no name for its scales.";
     if (!organ_target_is_float(tensor))
         return "its type is not BF16, F16 or F32.";
     if (tensor->anatomy.role == ORGAN_ROLE_EMBED)

@@ -69,7 +69,7 @@ organ_status organ_quantize_widths_check(const organ_quantize_options *o, bool m
                           o->scheme);
     if (!o->method || strcmp(o->method, "gptq") != 0)
         return organ_fail(error, ORGAN_USAGE,
-                          "scheme %s needs --method gptq: divergences are measured on a part of its text", o->scheme);
+                          "scheme %s needs --method gptq: the cost of each width is measured on a part of the calibration text", o->scheme);
     if (organ_budget_parse(a->budget, &budget, error) != ORGAN_OK)
         return error->status;
     return budget.unit != ORGAN_BUDGET_PERCENT

@@ -201,7 +201,7 @@ static bool add_by_content(organ_findings *findings, const sample *s, int fd, ui
         organ_findings_add(findings, ORGAN_FINDING_PICKLE, "", "it is a pickle, by its first bytes");
     if (is_object_array(s))
         organ_findings_add(findings, ORGAN_FINDING_PICKLE, "",
-                           "it is an array of NumPy of Python objects, which are pickled");
+                           "it is a NumPy array of Python objects, which are pickled");
     if (sample_has_magic(s, 0, "PK\3\4", 4)) {
         if (zip_has_pickle(findings, s, fd, size))
             organ_findings_add(findings, ORGAN_FINDING_PICKLE, "",

@@ -240,7 +240,7 @@ static void check_gguf_token(organ_findings *findings, uint64_t index, const cha
                hex = named && isxdigit((unsigned char)text[3]) && isxdigit((unsigned char)text[4]);
     if ((named || byte) && !hex)
         organ_findings_add(findings, ORGAN_FINDING_TOKENIZER, "tokenizer.ggml.tokens",
-                           "token %" PRIu64 " '%.*s' means no byte", index, (int)(length > 60 ? 60 : length), text);
+                           "token %" PRIu64 " '%.*s' names no byte", index, (int)(length > 60 ? 60 : length), text);
     if (length > WORD_BYTES)
         organ_findings_add(findings, ORGAN_FINDING_TOKENIZER, "tokenizer.ggml.tokens",
                            "token %" PRIu64 " has %" PRIu64 " bytes", index, length);
