@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * organ convert. */
+ * convert: writes a model in the other of the formats safetensors and GGUF. */
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/surgery/convert/convert.h"
 

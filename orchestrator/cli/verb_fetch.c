@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * organ fetch. */
+ * fetch: downloads a model from the hub of Hugging Face. */
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/surgery/fetch/fetch.h"
 
@@ -14,6 +14,7 @@ typedef struct fetch_call {
 /* Tables are laid out by hand. */
 /* clang-format off */
 
+/* Checks that either -o or --cache is given, and downloads. */
 WORK(fetch_work)
 {
     if (own->cache == (own->fetch.output != NULL))

@@ -7,13 +7,14 @@
 typedef struct inspect_call {
     organ_call call;
     organ_inspect_options inspect;
-    bool untrusted;
+    bool untrusted; /* --untrusted */
 } inspect_call;
 #define CALL inspect_call
 
 /* Tables are laid out by hand. */
 /* clang-format off */
 
+/* Lists the tensors of a model, or with --untrusted examines its files instead. */
 WORK(inspect_work)
 {
     own->inspect.access = &call->access;

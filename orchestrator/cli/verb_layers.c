@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * layers: a model with fewer blocks. */
+ * layers: removes transformer blocks from a model. */
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/surgery/layers/layers.h"
 

@@ -35,6 +35,7 @@ static const organ_option measure_options[] = {
          "program downloads; needs -o; repeat the command until all shards have arrived"),
     FLAG("tensors", call.tensors, "list every tensor")};
 
+/* Copies operands, --header, --patience and --definition to the options of organ_measure, and measures. */
 WORK(measure_work)
 {
     organ_measure_options *const o = &own->measure;

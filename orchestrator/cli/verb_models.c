@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * organ models. */
+ * models: lists the models in the caches of Hugging Face, Ollama and LM Studio. */
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/surgery/health/health.h"
 

@@ -9,7 +9,8 @@ typedef struct serve_call {
 } serve_call;
 #define CALL serve_call
 
-/* Completes the options of the server with those that all verbs share, and runs it. */
+/* Runs the server until a signal stops it. It gets --quiet, the stop flag and the table of all verbs from organ_call.
+ */
 static organ_status run_serve(void *context, organ_error *error)
 {
     CALL *const own = context;

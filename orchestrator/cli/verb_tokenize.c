@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * organ tokenize. */
+ * tokenize: splits a text into the tokens of a model. */
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/surgery/text/text_verbs.h"
 
@@ -18,6 +18,7 @@ static const organ_option options[] = {
     FLAG("special", tokenize.special,
          "read special tokens in the text, such as <|endoftext|>, as tokens; default: as text")};
 
+/* Tokenizes the text. Needs no engine, because it runs no model. */
 WORK(tokenize_work)
 {
     own->tokenize.access = &call->access;

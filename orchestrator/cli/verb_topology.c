@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * organ topology. */
+ * topology: prints where the threads and buffers of a run would be placed. */
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/surgery/plan/machine_plan.h"
 
@@ -18,6 +18,7 @@ static const organ_option planning[] = {
     NUMBER("threads", "N", call.threads, "number of workers to place; default: one per core",
                                     .letter = 't', .range = {THREADS})};
 
+/* Plans the placement for this machine or that of --import. Needs no engine, because it starts no threads. */
 WORK(topology_work)
 {
     const organ_machine_plan_options options = {.import = own->import, .threads = call->threads, .ranks = call->ranks};
