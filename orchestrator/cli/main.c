@@ -229,9 +229,7 @@ static organ_status run_program(int argc, char *const *argv, organ_error *error)
 }
 
 /* Closes standard output and returns the status of the program, which is `status` if all output was written. Lost
- * output is no error if the reader has closed the pipe, as head does; otherwise, as on a full disk, ORGAN_OK becomes
- * ORGAN_IO.
- */
+ * output is no error if the reader has closed the pipe, as head does; otherwise ORGAN_OK becomes ORGAN_IO. */
 static organ_status finish_output(organ_status status, bool events)
 {
     organ_error error = {0};

@@ -221,8 +221,8 @@ static void put_reference(FILE *out, const organ_verb *verb, const char *end)
     fprintf(out, " (1)%s\n", end);
 }
 
-/* Writes the section SEE ALSO: the page of the program and those of the other verbs in the same section of the table.
- */
+/* Writes references to related pages: that of the program and those of the other verbs in the same section of the
+ * table. */
 static void put_neighbours(FILE *out, const organ_verb_table *table, const organ_verb *verb)
 {
     size_t at = 0, from = 0, to = 0;

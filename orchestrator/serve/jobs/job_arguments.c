@@ -92,7 +92,8 @@ static const char *plain_text(words_reader *r, const char *field, const json_t *
 }
 
 /* Adds a fault if the directory of the output contains config.json: it is the directory of a model, which the job would
- * change. Otherwise appends the path to words->made if nothing exists there. */
+ * change. (The root itself may be such a directory.) Otherwise appends the path to words->made if nothing exists there.
+ */
 static void words_check_output(words_reader *r, const char *field, const char *path)
 {
     organ_error ignored = {0};
@@ -166,12 +167,13 @@ static json_t *number_word(words_reader *r, const char *field, const organ_optio
     uint64_t bytes = 0;
     const bool amount = option->value == ORGAN_VALUE_BYTES && read_amount(value, &bytes);
     const double number = amount ? (double)bytes : json_number_value(value);
-    const bool complete =
+    /* Counts and amounts must be whole; below 9e18 the conversion to uint64_t is defined. */
+    const bool valid =
         option->value == ORGAN_VALUE_REAL || (number >= 0 && number < 9e18 && number == (double)(uint64_t)number);
     organ_option_allows(option, allowed, sizeof allowed);
     if (!amount && !json_is_number(value))
         add_fault(r, 422, field, "is %s, but must be %s", json_kind(value), allowed);
-    else if (!complete || !organ_in_range(option, number))
+    else if (!valid || !organ_in_range(option, number))
         add_fault(r, 422, field, "is %.15g, but must be %s", number, allowed);
     else if (option->value != ORGAN_VALUE_REAL)
         return json_sprintf("%llu", amount ? (unsigned long long)bytes : (unsigned long long)number);

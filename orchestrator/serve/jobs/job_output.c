@@ -82,7 +82,8 @@ static bool read_result(const organ_job_store *store, const char *id, uint64_t s
 
 /* ---- the log ---- */
 
-/* Returns the bytes that a log keeps at its beginning and at its end: a quarter of the limit each, in whole blocks. */
+/* Returns the bytes that a log keeps at its beginning and at its end: a quarter of the limit each, in whole blocks. The
+ * other half is room to grow before blocks must be released again. */
 static uint64_t log_share(uint64_t limit) { return limit / 4 / BLOCK * BLOCK; }
 
 /* Releases the blocks in the middle of a log that occupies more than `limit` bytes. The middle ends log_share bytes

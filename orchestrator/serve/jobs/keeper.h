@@ -13,8 +13,8 @@
 typedef struct organ_jobs organ_jobs;
 
 typedef struct organ_jobs_setup {
-    const organ_jail *jail;
-    const organ_verb *const *verbs;
+    const organ_jail *jail;         /* the root, and the stores whose models jobs may read */
+    const organ_verb *const *verbs; /* all verbs of the program; organ_verb_is_job selects those of jobs */
     size_t verb_count;
     unsigned limit;      /* largest number of running jobs, at least 1 */
     size_t kept;         /* number of finished jobs that are kept; the oldest are removed first */
@@ -27,17 +27,19 @@ typedef struct organ_jobs_setup {
                           * SIGKILL */
 } organ_jobs_setup;
 
-/* Loads the jobs of an earlier server: finished jobs are listed, queued jobs are queued again, running jobs are
- * watched again, and jobs whose process has ended meanwhile are marked as interrupted. Malformed records are
- * reported to `notes` (may be NULL) and left unchanged. The jail and verbs must outlive the organ_jobs. */
+/* Opens the jobs below the root and starts the thread that runs them. Jobs of an earlier server are listed; its queued
+ * jobs are queued again, and its running jobs are watched again. A job whose process has ended meanwhile gets the final
+ * state that its files show, or ORGAN_JOB_INTERRUPTED. Malformed records are reported to `notes` (may be NULL) and left
+ * unchanged. The jail and verbs must outlive *jobs. Returns the errors of organ_job_store_open, ORGAN_IO also if memory
+ * runs out. */
 organ_status organ_jobs_open(const organ_jobs_setup *setup, FILE *notes, organ_jobs **jobs, organ_error *error);
 
 /* Stops watching. Running jobs continue: the next server finds them. No stream may be open. NULL is allowed. */
 void organ_jobs_close(organ_jobs *jobs);
 
-/* The functions below are thread-safe. An `unsigned` result is an HTTP status. A status below 300 comes
- * with a result, for example *view (organ_job_view, for the caller to release); any other comes with an error message.
- * 500: out of memory, or an error of the disk. */
+/* The functions below are thread-safe. An `unsigned` result is an HTTP status. A status below 300 comes with a result,
+ * for example *view (organ_job_view, for the caller to release), any other status with an error message. 500: out of
+ * memory, or an error of the disk. */
 
 /* Adds a job to the queue. Takes ownership of the contents of `words`, also after an error. Returns
  *   201  the job is queued

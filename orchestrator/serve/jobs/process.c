@@ -86,6 +86,7 @@ typedef struct child {
 static bool prepare_child(const child *self, int program)
 {
     const struct rlimit none = {0, 0}, memory = {self->memory, self->memory};
+    /* Copies with high numbers, so that moving one descriptor to 0, 1 or 2 does not overwrite another. */
     const int root = organ_child_move_descriptor(self->plan->folders[0]),
               output = organ_child_move_descriptor(self->output), log = organ_child_move_descriptor(self->log);
     const int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);

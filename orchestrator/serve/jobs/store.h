@@ -20,14 +20,16 @@ typedef enum organ_job_state {
     ORGAN_JOB_DONE,        /* exit code 0, or 1: a requested check has failed, as the result states */
     ORGAN_JOB_FAILED,      /* any other exit code, or a crash */
     ORGAN_JOB_CANCELLED,   /* because a client asked for it */
-    ORGAN_JOB_INTERRUPTED, /* ended by a signal from elsewhere, or by a shutdown of the machine */
-    ORGAN_JOB_STATES
+    ORGAN_JOB_INTERRUPTED, /* exit code 130 although no client asked for it, or the machine or process ended while no
+                            * server could collect an exit code */
+    ORGAN_JOB_STATES       /* number of states */
 } organ_job_state;
 
 extern const char *const organ_job_state_names[ORGAN_JOB_STATES];
 organ_job_state organ_job_state_named(const char *name); /* ORGAN_JOB_STATES if no state has this name */
 bool organ_job_active(organ_job_state state);            /* queued or running */
 
+/* A job: its request, its state and its process. */
 typedef struct organ_job {
     char id[32]; /* UTC time of creation with microseconds, "20261120-153201-004711": ids sort by age */
     organ_job_state state;
@@ -60,9 +62,10 @@ typedef struct organ_job {
     bool child;         /* the process is a child of this server: organ_process_reap can read its exit code */
 } organ_job;
 
+/* The directory of all jobs. */
 typedef struct organ_job_store {
     char *path; /* ROOT/.organ/jobs */
-    int lock;   /* lock against a second server; -1: closed */
+    int lock;   /* descriptor of that directory, whose lock excludes a second server; -1: closed */
 } organ_job_store;
 
 /* Opens the store and creates missing directories. Returns ORGAN_USAGE if another server uses this root, or if one of
@@ -75,7 +78,7 @@ void organ_job_store_close(organ_job_store *store); /* also for a store that was
  * out or a file cannot be written. */
 organ_status organ_job_create(const organ_job_store *store, organ_job_words *words, organ_job **job,
                               organ_error *error);
-/* Writes the record of the job and waits until it is on the disk. */
+/* Writes job.json and waits until it is on the disk. Returns ORGAN_IO on failure. */
 organ_status organ_job_save(const organ_job_store *store, const organ_job *job, organ_error *error);
 /* Loads the job with this id; the caller frees it with organ_job_free. Returns ORGAN_BAD_INPUT if job.json cannot be
  * opened or is malformed, ORGAN_IO if memory runs out; *job is then NULL. */
