@@ -22,8 +22,7 @@ static void put_fault(const organ_error *fault, organ_error *error)
     error->errnum = fault->errnum;
 }
 
-/* Writes the page of --html. Stores an error in `fault` and returns nothing: the caller prints the report in any case.
- */
+/* Writes the page of --html. Stores an error in `fault`; the caller prints the report in any case. */
 static void write_html_page(const organ_call *call, const json_t *report, organ_error *fault)
 {
     organ_error page = {0};
@@ -123,7 +122,7 @@ organ_status organ_engine_room_open(organ_engine_room *room, const organ_call *c
     *room = (organ_engine_room){.call = call};
     const struct {
         const char *option;
-        bool given;
+        bool given; /* on the command line */
     } rows[] = {{"evaluate-style", e->style},
                 {"evaluate-context", e->context},
                 {"evaluate-max-tokens", e->max_tokens},

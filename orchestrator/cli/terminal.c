@@ -12,15 +12,14 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-static const double redraw_seconds = 0.1; /* least time between two redraws of the line: more would flicker */
-static const double event_seconds = 0.2;  /* least time before an event without a finished tensor */
-static const double speed_seconds = 0.5;  /* least time between two measurements of the speed */
-static const double shortest_window = 5;  /* least time constant of the average of the speed, in seconds */
-static const double min_rate_seconds =
-    0.3; /* time in a stage before the speed is shown: earlier values vary too much */
+static const double redraw_seconds = 0.1;   /* least time between two redraws of the line: more would flicker */
+static const double event_seconds = 0.2;    /* least time before an event without a finished tensor */
+static const double speed_seconds = 0.5;    /* least time between two measurements of the speed */
+static const double shortest_window = 5;    /* least time constant of the average of the speed, in seconds */
+static const double min_rate_seconds = 0.3; /* time before the speed is shown: earlier values vary too much */
 
-/* Returns width and encoding of the output on `stream`. The width is that of its terminal; if `stream` is none, it is
- * the variable COLUMNS if that is 20 to 10000, else 0 (unknown). */
+/* Returns width and encoding of the output on `stream`. The width is that of its terminal; if `stream` is no terminal,
+ * it is the variable COLUMNS if that is 20 to 10000, else 0 (unknown). */
 organ_page organ_terminal_page(FILE *stream)
 {
     struct winsize size;
@@ -110,7 +109,7 @@ static void put_rate(FILE *out, const organ_terminal *terminal, double seconds)
  * there is too little room for both, only the name is printed. */
 static void put_finished(FILE *out, const organ_terminal *terminal, size_t capacity)
 {
-    enum { SHORTEST = 16, GAP = 2 };
+    enum { SHORTEST = 16, GAP = 2 }; /* columns: least room for the name, and blanks before it */
     const size_t remark = *terminal->remark ? organ_text_width(terminal->remark) + 1 : 0;
     const bool both = capacity >= GAP + SHORTEST + remark;
     if (!*terminal->finished || capacity < GAP + SHORTEST)

@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 
+/* Values of the operands and options of autopsy. */
 typedef struct autopsy_call {
     organ_call call;
     organ_autopsy_options autopsy;

@@ -3,6 +3,7 @@
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/surgery/health/health.h"
 
+/* Values of the operands and options of models. */
 typedef struct models_call {
     organ_call call;
     organ_models_options models;

@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+/* Values of the operands and options of prune and audit. */
 typedef struct prune_call {
     organ_call call;
     organ_prune_options prune;

@@ -178,6 +178,7 @@ size_t organ_jobs_count(organ_jobs *jobs, organ_job_state state)
     return count;
 }
 
+/* Returns the mechanisms of the kernel that confine job processes. */
 organ_confinement organ_jobs_confinement(const organ_jobs *jobs) { return jobs->plan.confine; }
 
 /* ---- requests of clients ---- */

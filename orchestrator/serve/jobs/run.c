@@ -84,8 +84,8 @@ static void end_job(organ_jobs *jobs, organ_job *job, int code, int number, cons
                                                                                    : ORGAN_JOB_FAILED);
 }
 
-/* Examines the files of a job whose process has ended. Unlocks the mutex meanwhile, because a result may be long. The
- * job cannot be freed before that: its state is still "running", which only this thread changes. */
+/* Examines the files of a job whose process has ended. Unlocks the mutex for that time, because a result may be long.
+ * No other thread frees the job then: its state is still "running", which only this thread changes. */
 static organ_job_findings examine_output(organ_jobs *jobs, organ_job *job)
 {
     const uint64_t cut = job->cut;
