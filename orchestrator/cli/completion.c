@@ -187,7 +187,7 @@ static void complete_of_verb(completing *c, const organ_verb *verb, int count, c
 }
 
 /* Prints the candidates for the last word, one per line. The first one or two words select the verb. If the last word
- * is itself one of these, offers names of verbs; offers nothing after an unknown verb. */
+ * is part of the name of a verb, offers names of verbs. Offers nothing after an unknown verb. */
 void organ_complete(FILE *out, const organ_verb_table *table, int count, char *const *words)
 {
     for (; count > 1 && !*words[0]; count--) /* shells may pass an empty list as an empty word */

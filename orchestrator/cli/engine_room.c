@@ -34,8 +34,8 @@ static void write_html_page(const organ_call *call, const json_t *report, organ_
         organ_fail(fault, ORGAN_IO, "everything except the page is done: %s", page.message);
 }
 
-/* Writes the HTML page if --html is given, then prints the report on stdout, as JSON or as tables. Tries both even if
- * one fails; if both fail, `error` gets the failure of the printed report. Writes nothing if memory ran out while the
+/* Writes the HTML page if --html is given, then prints the report on stdout, as JSON or as tables. Prints the report
+ * also if the page fails; if both fail, `error` gets the failure on stdout. Writes nothing if memory ran out while the
  * report was built, because it may be incomplete. */
 static void show_report(const organ_call *call, const json_t *report, organ_error *error)
 {

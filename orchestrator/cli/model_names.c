@@ -27,7 +27,7 @@ static organ_status resolve_by_hub(const char **word, const organ_verb *verb, or
 
 /* Returns ORGAN_USAGE if `word` (NULL: not given) is a URL and the value of an output, of an input that is not a model,
  * or of a model of a verb that reads no URLs (has no --header). Names of operands are in capitals: a name in lower case
- * is that of an option and gets dashes in the message. */
+ * belongs to an option and gets dashes in the message. */
 static organ_status check_url(const char *word, const organ_option *argument, const organ_verb *verb,
                               organ_error *error)
 {

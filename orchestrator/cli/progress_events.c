@@ -45,7 +45,7 @@ void organ_event_begin(FILE *out, const char *what, uint64_t bytes, size_t tenso
                                   (json_int_t)bytes, "tensors", (json_int_t)tensors));
 }
 
-/* Prints the counts of the stage, and the tensor that was just finished with a remark, or null for both. */
+/* Prints the counts of the stage, the tensor that was just finished, and a remark about it; NULL: none. */
 void organ_event_advance(FILE *out, const organ_event_stage *stage, const char *tensor, const char *remark)
 {
     put_event_line(out,

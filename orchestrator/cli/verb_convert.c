@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * convert: writes a model in the other of the formats safetensors and GGUF. */
+ * convert: converts a model from safetensors to GGUF or from GGUF to safetensors. */
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/surgery/convert/convert.h"
 

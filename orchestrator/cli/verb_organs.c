@@ -92,7 +92,7 @@ const organ_verb organ_assemble_verb = {
 
 /* ---- graft, chimera ---- */
 
-/* --layers and --map of both verbs; `of` is the name of the model from which tensors are copied. */
+/* --layers and --map of graft and chimera; `of` is the name of the model from which tensors are copied. */
 #define LAYERS_OPTION(of) \
     TEXT("layers", "N-M,...", graft.layers, \
          "layers of the " of " to copy, counted from 0: 5-20, or 0-3,8; default: all layers and all tensors outside " \

@@ -238,7 +238,7 @@ const organ_option *organ_verb_option_at(const organ_verb *verb, size_t k)
     return NULL;
 }
 
-/* Describes an operand as an option, for functions that handle the values of both. */
+/* Returns an option that describes an operand, for functions that handle operands and options in the same way. */
 organ_option organ_operand_as_option(const organ_operand *operand)
 {
     return (organ_option){.name = operand->name,

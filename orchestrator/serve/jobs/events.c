@@ -44,7 +44,7 @@ static void put_sent_event(FILE *out, const char *name, const json_t *data)
 }
 
 /* Reads at most CHUNK bytes of events.jsonl after stream->offset, writes each complete line as an event, and advances
- * the offset. Returns true if the offset has advanced. */
+ * the offset. Returns whether it read a complete line, or CHUNK bytes of a longer one. */
 static bool put_lines(organ_job_stream *stream, FILE *out)
 {
     char *const chunk = malloc(CHUNK);

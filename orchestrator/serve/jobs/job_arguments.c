@@ -28,7 +28,7 @@ typedef struct words_reader {
                        * model's path */
     char *absolute;   /* absolute path of the input that was checked last, if it is in a store; else NULL */
     json_t *faults;   /* array for the client, see organ_job_words_read */
-    unsigned status;  /* HTTP status of the reply: 422 if there is such a fault, else that of the first; 0: no fault */
+    unsigned status;  /* HTTP status of the reply: 422 if any fault has it, else that of the first fault; 0: no fault */
 } words_reader;
 
 /* ---- faults ---- */
@@ -37,8 +37,8 @@ static void add_fault(words_reader *r, unsigned status, const char *field, const
     __attribute__((format(printf, 4, 5)));
 
 /* Appends {"field", "detail"} to r->faults, up to MAX_FAULTS, and sets r->status. `field` is a JSON pointer such as
- * "/arguments/output", and `format` makes the detail. Passes both through organ_fail, which escapes control characters.
- */
+ * "/arguments/output", and `format` makes the detail. organ_fail escapes control characters in the field and the
+ * detail. */
 static void add_fault(words_reader *r, unsigned status, const char *field, const char *format, ...)
 {
     organ_error where = {0}, detail = {0};
@@ -92,8 +92,8 @@ static const char *plain_text(words_reader *r, const char *field, const json_t *
 }
 
 /* Adds a fault if the directory of the output contains config.json: it is the directory of a model, which the job would
- * change. (The root itself may be such a directory.) Otherwise appends the path to words->made if nothing exists there.
- */
+ * change. Does not check the root itself, for a path without '/'. Otherwise appends the path to words->made if nothing
+ * exists there. */
 static void words_check_output(words_reader *r, const char *field, const char *path)
 {
     organ_error ignored = {0};
@@ -128,7 +128,7 @@ static void check_path(words_reader *r, const char *field, const char *path, org
         r->absolute = NULL;
     }
     if (refused) {
-        /* 400, a malformed path, is a fault of the request like all others with 422. */
+        /* A malformed path, 400, is a fault of the JSON like a value of a wrong type: 422. */
         add_fault(r, refused == 400 ? 422 : refused, field, "%s", error.message);
         return;
     }

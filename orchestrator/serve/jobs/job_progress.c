@@ -116,9 +116,7 @@ bool organ_job_progress_read(organ_job_progress *progress, int fd)
     return any;
 }
 
-/* Returns the progress for clients. Speed and remaining time are null until min_rate_seconds of the stage were
- * measured.
- */
+/* Returns the progress for clients. Speed and remaining time are null in the first min_rate_seconds of a stage. */
 json_t *organ_job_progress_view(const organ_job_progress *progress, bool running)
 {
     const double seconds = organ_seconds_now() - progress->since, of = (double)progress->of,

@@ -34,8 +34,9 @@ void organ_jobs_conclude(organ_jobs *jobs, organ_job *job, organ_job_state state
     organ_jobs_changed(jobs, job);
 }
 
-/* Appends the memory limit to the message of a job that may have exceeded the limit: a message with the word "memory",
- * or a signal that was not sent from outside. `number` is the signal that ended the process, 0 for none. */
+/* Appends the memory limit to the message of a job that may have exceeded the limit. `number` is the signal that ended
+ * the process, 0 for none; without a signal the message must contain "memory". Does nothing for SIGKILL, SIGINT and
+ * SIGTERM, which come from outside the process. */
 static void explain_memory(organ_job *job, int number)
 {
     char limit[24];
@@ -49,7 +50,8 @@ static void explain_memory(organ_job *job, int number)
 
 /* Stores the exit code, the message and the findings of a job whose process has ended, and sets its final state.
  * `number` is the signal that ended the process, 0 for none. If the process was a child of an earlier server, its exit
- * code is unknown (code -1, number 0): the code is then that of the error event, or 0 if the result is complete. */
+ * code is unknown (code -1, number 0): the function then takes the code in the error event, or 0 if the result is
+ * complete. */
 static void end_job(organ_jobs *jobs, organ_job *job, int code, int number, const organ_job_findings *found)
 {
     /* A process that failed or finished before the signal had an effect counts as failed or done. */
@@ -106,7 +108,7 @@ void organ_jobs_watch(organ_jobs *jobs, organ_job *job)
         job->child ? organ_process_reap(&job->process, &code, &number) : !organ_process_lives(&job->process);
     if (job->events < 0)
         job->events = organ_job_open(&jobs->store, job->id, "events.jsonl", O_RDONLY);
-    /* One call reads at most a megabyte of events. While the process runs, the rest is left to the next tick. */
+    /* One call reads at most a megabyte of events. While the process runs, later events are left to the next call. */
     bool received = false;
     while (job->events >= 0 && organ_job_progress_read(&job->progress, job->events)) {
         received = true;

@@ -292,7 +292,7 @@ organ_status organ_job_create(const organ_job_store *store, organ_job_words *wor
     return error->status;
 }
 
-/* Returns whether the value is a JSON array without elements other than strings. */
+/* Returns whether the value is a JSON array of strings, which may be empty. */
 static bool has_only_strings(const json_t *array)
 {
     for (size_t k = 0; k < json_array_size(array); k++)
@@ -302,7 +302,8 @@ static bool has_only_strings(const json_t *array)
 }
 
 /* Returns whether job.json has the id `id` and the schema of this version, and whether the members with the request
- * have the right types. A process is started from "argv" and the paths, so these must not be trusted unchecked. */
+ * have the right types. Another program may have changed the file, and the server starts a process from these
+ * members. */
 static bool is_record(const json_t *record, const char *id)
 {
     static const char *const lists[] = {"argv", "reads", "writes"};

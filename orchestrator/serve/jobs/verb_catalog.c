@@ -48,7 +48,7 @@ const char *organ_operand_key(const organ_operand *operand, char key[64])
     return key;
 }
 
-/* Returns an option that describes the operand, for functions that handle arguments of both kinds. */
+/* Returns an option that describes the operand, for functions that handle operands and options in the same way. */
 organ_option organ_job_operand(const organ_operand *operand, char key[64])
 {
     organ_option option = organ_operand_as_option(operand);
@@ -262,7 +262,7 @@ static json_t *describe_option(const organ_option *option)
 }
 
 /* Returns the groups of options of a verb as an array of {"title", "options"}, without hidden options and without
- * groups that contain only these. */
+ * groups of which all options are hidden. */
 static json_t *describe_groups(const organ_verb *verb)
 {
     json_t *const list = json_array();

@@ -20,7 +20,7 @@ const organ_option *organ_job_option(const organ_verb *verb, size_t k);
 /* Writes to `key` the name of the member of "arguments" for the operand, "MODEL" for "MODEL...", and returns `key`. */
 const char *organ_operand_key(const organ_operand *operand, char key[64]);
 
-/* Returns an option that describes the operand. Its name is that of organ_operand_key and points to `key`. */
+/* Returns an option that describes the operand. Its name is the text that organ_operand_key writes to `key`. */
 organ_option organ_job_operand(const organ_operand *operand, char key[64]);
 
 /* Returns {"name", "summary", "resumable", "dry_run", "section"} of every verb that can be a job, in the order of the
