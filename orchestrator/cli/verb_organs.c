@@ -119,8 +119,8 @@ static const organ_option chimera_options[] = {
     OUTPUT("C", graft.write.output, "the output, in the format of the base", .required = true),
     WRITING(graft, "C", "print whether the models fit and what would be copied")};
 
-/* Does the work of graft and of chimera. Only the evaluation uses threads and memory of the engine, because graft copies
- * bytes. */
+/* Does the work of graft and of chimera. Only the evaluation uses threads and memory of the engine, because graft
+ * copies bytes. */
 WORK(graft_work)
 {
     own->graft.write.evaluate = organ_call_evaluation(call);

@@ -63,8 +63,8 @@
 #define DRY_RUN(member, what) FLAG("dry-run", member, "write no output: " what, .letter = 'n')
 /* Help of --dry-run for verbs that print a plan. */
 #define AND_PLAN ", the size of the output, the least --memory and an estimate of the time"
-/* --resume, --force and --dry-run of a verb that writes a model. `of.write` is an organ_write_options, `what` the name of
- * the output in help, `dry` the help of --dry-run. */
+/* --resume, --force and --dry-run of a verb that writes a model. `of.write` is an organ_write_options, `what` the name
+ * of the output in help, `dry` the help of --dry-run. */
 #define WRITING(of, what, dry) RESUME(of.write.resume), FORCE(of.write.force, what), DRY_RUN(of.write.dry_run, dry)
 #define SHARD_SIZE(of) \
     BYTES("max-shard-size", "SIZE", of.write.max_shard_size, \
@@ -143,7 +143,8 @@ extern const organ_option organ_help_options[1];              /* --help */
 #define REPORTING_GROUP   GROUP("Output", organ_reporting_options)
 #define HELP_GROUP(title) GROUP(title, organ_help_options)
 
-/* Initialisers of the members of an organ_verb that are tables: the rows and their number. GROUPS also sets call_size. */
+/* Initialisers of the members of an organ_verb that are tables: the rows and their number. GROUPS also sets call_size.
+ * */
 #define ROWS(member, count, type, ...) \
     .member = (const type[]){__VA_ARGS__}, .count = COUNT(((const type[]){__VA_ARGS__}))
 #define OPERANDS(...) ROWS(operands, operand_count, organ_operand, __VA_ARGS__)
@@ -162,8 +163,9 @@ extern const organ_option organ_help_options[1];              /* --help */
 
 /* ---- runs ---- */
 
-/* Begins the definition of the function that does the work of a verb. `own` and `call` point to the same struct; `engine`
- * is NULL for verbs without one. The function may set *report, which its caller releases, also if it fails. */
+/* Begins the definition of the function that does the work of a verb. `own` and `call` point to the same struct;
+ * `engine` is NULL for verbs without one. The function may set *report, which its caller releases, also if it fails.
+ * */
 #define WORK(function) \
     static organ_status function(CALL *own __attribute__((unused)), const organ_call *call __attribute__((unused)), \
                                  const organ_engine *engine __attribute__((unused)), \

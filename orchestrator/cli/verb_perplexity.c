@@ -121,8 +121,8 @@ static const organ_option evaluate_options[] = {
     REPORT_DIR(evaluate)};
 static const organ_option evaluate_protocol[] = {PROTOCOL_OPTIONS(evaluate)};
 
-/* Checks that either --text or --tasks is given, copies operands and --experiment to the options, and evaluates. The file
- * of --tasks becomes experiment.text, and o->tasks says that it has questions. */
+/* Checks that either --text or --tasks is given, copies operands and --experiment to the options, and evaluates. The
+ * file of --tasks becomes experiment.text, and o->tasks says that it has questions. */
 WORK(evaluate_work)
 {
     organ_evaluate_options *const o = &own->evaluate;

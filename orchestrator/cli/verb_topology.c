@@ -19,8 +19,8 @@ static const organ_option planning[] = {
     NUMBER("threads", "N", call.threads, "number of workers to place; default: one per core",
                                     .letter = 't', .range = {THREADS})};
 
-/* Plans where threads and buffers are placed on this machine or on the one of --import. Needs no engine, because it starts
- * no threads. */
+/* Plans where threads and buffers are placed on this machine or on the one of --import. Needs no engine, because it
+ * starts no threads. */
 WORK(topology_work)
 {
     const organ_machine_plan_options options = {.import = own->import, .threads = call->threads, .ranks = call->ranks};
