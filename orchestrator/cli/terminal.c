@@ -86,7 +86,7 @@ static void measure_speed(organ_terminal *terminal, double now)
  * flicker. */
 static const char *remaining_time_text(double seconds, char out[24])
 {
-    if (seconds >= 59.5)
+    if (seconds >= 59.5) /* would be rounded to "60 s" below */
         return organ_duration_text(seconds, out);
     snprintf(out, 24, "%.0f s", seconds < 1 ? 1 : seconds);
     return out;

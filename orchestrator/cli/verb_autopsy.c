@@ -6,7 +6,7 @@
 
 #include <stdio.h>
 
-/* Values of the operands and options of autopsy. */
+/* Values of the operands and options of the verb autopsy. */
 typedef struct autopsy_call {
     organ_call call;
     organ_autopsy_options autopsy;

@@ -3,7 +3,7 @@
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/surgery/convert/convert.h"
 
-/* Values of the operands and options of convert. */
+/* Values of the operands and options of the verb convert. */
 typedef struct convert_call {
     organ_call call;
     organ_convert_options convert;

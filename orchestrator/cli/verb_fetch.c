@@ -3,7 +3,7 @@
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/surgery/fetch/fetch.h"
 
-/* Values of the operands and options of fetch. */
+/* Values of the operands and options of the verb fetch. */
 typedef struct fetch_call {
     organ_call call;
     organ_fetch_options fetch;

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Values of the operands and options of help, manual and completion. */
+/* Values of the operands and options of the verbs help, manual and completion. */
 typedef struct help_call {
     organ_call call;
     const char *topic, *topic_second; /* operands of help, manual and completion: "VERB WORD", or the shell */

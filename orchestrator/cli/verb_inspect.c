@@ -4,7 +4,7 @@
 #include "orchestrator/surgery/health/health.h"
 #include "orchestrator/surgery/untrusted/untrusted.h"
 
-/* Values of the operands and options of inspect. */
+/* Values of the operands and options of the verb inspect. */
 typedef struct inspect_call {
     organ_call call;
     organ_inspect_options inspect;

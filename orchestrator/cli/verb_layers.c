@@ -3,7 +3,7 @@
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/surgery/layers/layers.h"
 
-/* Values of the operands and options of layers. */
+/* Values of the operands and options of the verb layers. */
 typedef struct layers_call {
     organ_call call;
     organ_layers_options layers;

@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-/* Values of the operands and options of measure and fleet. */
+/* Values of the operands and options of the verbs measure and fleet. */
 typedef struct measure_call {
     organ_call call;
     organ_measure_options measure;

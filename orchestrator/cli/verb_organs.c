@@ -3,7 +3,7 @@
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/surgery/organs/organs.h"
 
-/* Values of the operands and options of extract, assemble, graft and chimera. */
+/* Values of the operands and options of the verbs extract, assemble, graft and chimera. */
 typedef struct organs_call {
     organ_call call;
     organ_extract_options extract;

@@ -4,7 +4,7 @@
 #include "orchestrator/surgery/orthogonality/noise_pairs.h"
 #include "orchestrator/surgery/orthogonality/orthogonality.h"
 
-/* Values of the operands and options of orthogonality. */
+/* Values of the operands and options of the verb orthogonality. */
 typedef struct orthogonality_call {
     organ_call call;
     organ_orthogonality_options orthogonality;

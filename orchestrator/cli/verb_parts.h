@@ -143,8 +143,7 @@ extern const organ_option organ_help_options[1];              /* --help */
 #define REPORTING_GROUP   GROUP("Output", organ_reporting_options)
 #define HELP_GROUP(title) GROUP(title, organ_help_options)
 
-/* Initialisers of the members of an organ_verb that are tables: the rows and their number. GROUPS also sets call_size.
- * */
+/* Initialisers of members of an organ_verb that are tables: the rows and their number. GROUPS also sets call_size. */
 #define ROWS(member, count, type, ...) \
     .member = (const type[]){__VA_ARGS__}, .count = COUNT(((const type[]){__VA_ARGS__}))
 #define OPERANDS(...) ROWS(operands, operand_count, organ_operand, __VA_ARGS__)

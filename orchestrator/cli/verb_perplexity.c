@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Values of the operands and options of perplexity, evaluate and generate. */
+/* Values of the operands and options of the verbs perplexity, evaluate and generate. */
 typedef struct perplexity_call {
     organ_call call;
     organ_perplexity_options perplexity;

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
-/* Values of the operands and options of dequantize and quantize. */
+/* Values of the operands and options of the verbs dequantize and quantize. */
 typedef struct precision_call {
     organ_call call;
     organ_dequantize_options dequantize;

@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-/* Values of the operands and options of prune and audit. */
+/* Values of the operands and options of the verbs prune and audit. */
 typedef struct prune_call {
     organ_call call;
     organ_prune_options prune;

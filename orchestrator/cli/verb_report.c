@@ -12,7 +12,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 
-/* Values of the operands and options of report. */
+/* Values of the operands and options of the verb report. */
 typedef struct report_call {
     organ_call call;
     const char *saved_report, *saved_page; /* FILE -o PAGE */

@@ -3,7 +3,7 @@
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/serve/serve.h"
 
-/* Values of the operands and options of serve. */
+/* Values of the operands and options of the verb serve. */
 typedef struct serve_call {
     organ_call call;
     organ_serve_options serve;

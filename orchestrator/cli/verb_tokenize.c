@@ -3,7 +3,7 @@
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/surgery/text/text_verbs.h"
 
-/* Values of the operands and options of tokenize. */
+/* Values of the operands and options of the verb tokenize. */
 typedef struct tokenize_call {
     organ_call call;
     organ_tokenize_options tokenize;

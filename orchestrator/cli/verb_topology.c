@@ -3,7 +3,7 @@
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/surgery/plan/machine_plan.h"
 
-/* Values of the operands and options of topology. */
+/* Values of the operands and options of the verb topology. */
 typedef struct topology_call {
     organ_call call;
     const char *import; /* --import */

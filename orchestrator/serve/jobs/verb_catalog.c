@@ -87,7 +87,7 @@ static json_t *text_schema(organ_names names)
     return names == ORGAN_NAMES_NOTHING ? plain_schema() : path_schema(names);
 }
 
-/* Returns the schema of an array of texts with at least `least` elements. */
+/* Returns the schema of an array of at least `least` texts, or of at least one if `least` is 0. */
 static json_t *words_schema(organ_names names, unsigned least)
 {
     return json_pack("{s:s, s:i, s:i, s:o}", "type", "array", "minItems", (int)(least ? least : 1), "maxItems",
