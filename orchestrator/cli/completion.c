@@ -17,7 +17,7 @@ const char *organ_completion_script(const char *shell)
     return strcmp(shell, "zsh") == 0 ? organ_zsh_script : organ_fish_script;
 }
 
-/* The word that is being completed, and where candidates are printed. */
+/* The word that is being completed. The functions offer_* print candidates for it to `out`. */
 typedef struct completing {
     FILE *out;
     const organ_verb_table *table;

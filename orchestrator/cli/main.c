@@ -234,6 +234,7 @@ static organ_status finish_output(organ_status status, bool events)
 {
     organ_error error = {0};
     struct pollfd reader = {.fd = STDOUT_FILENO};
+    /* POLLERR on a pipe that is open for writing: the reader has closed it. */
     const bool left = poll(&reader, 1, 0) == 1 && (reader.revents & POLLERR);
     const bool lost = ferror(stdout);
     const bool closed = fclose(stdout) == 0;
