@@ -95,15 +95,15 @@ const organ_dots *organ_dots_choose(organ_cpu cpu, const organ_kernels *kernels,
     if (compute == ORGAN_COMPUTE_EXACT)
         return NULL;
     if (kernels != organ_kernels_avx512 && kernels != organ_kernels_avx512_mixed)
-        *why = "it needs AVX-512";
+        *why = "BF16 products need AVX-512";
     else if (cpu.amx && organ_dots_amx)
         return organ_dots_amx;
     else if (!cpu.avx512_bf16)
         *why = "this CPU has neither AMX nor AVX512-BF16";
     else if (compute == ORGAN_COMPUTE_SPLIT)
-        *why = "this CPU has no AMX, and three terms by AVX512-BF16 are slower than exact";
+        *why = "this CPU has no AMX, and three terms by AVX512-BF16 are slower than exact FP32 products";
     else if (!cpu.dots_are_fast)
-        *why = "this CPU has no AMX, and its AVX512-BF16 is no faster than exact";
+        *why = "this CPU has no AMX, and its AVX512-BF16 is no faster than exact FP32 products";
     else
         return organ_dots_avx512_bf16;
     return NULL;

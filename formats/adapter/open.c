@@ -40,7 +40,7 @@ static organ_status set_adapter_path(open_state *s, const char *path, organ_erro
 {
     struct stat info;
     if (organ_http_is_url(path))
-        return organ_fail(error, ORGAN_USAGE, "adapters at URLs are not supported: download it first");
+        return organ_fail(error, ORGAN_USAGE, "adapters at URLs are not supported: download the adapter first");
     if (stat(path, &info) != 0)
         return organ_fail_errno(error, errno, "%s: cannot be opened", path);
     size_t length = strlen(path);
@@ -54,7 +54,7 @@ static organ_status set_adapter_path(open_state *s, const char *path, organ_erro
         if (strcmp(name, ORGAN_ADAPTER_WEIGHTS) != 0 && strcmp(name, INDEX_NAME) != 0)
             return organ_fail(error, ORGAN_BAD_INPUT,
                               "%s: is not an adapter: expected a directory with " ORGAN_ADAPTER_CONFIG
-                              " and " ORGAN_ADAPTER_WEIGHTS ", or a GGUF file, is one",
+                              " and " ORGAN_ADAPTER_WEIGHTS ", or a GGUF file",
                               path);
         length = (size_t)(name - path);
         path = length ? path : ".";

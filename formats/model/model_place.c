@@ -164,7 +164,7 @@ static organ_status fail_not_one_model(const organ_model_place *place, const con
             place->directory, snapshots);
     if (found->other_index)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: holds no " ORGAN_INDEX_NAME " nor " ORGAN_SINGLE_NAME ", but %s: name that file",
+                          "%s: has neither " ORGAN_INDEX_NAME " nor " ORGAN_SINGLE_NAME ", but %s: name that file",
                           place->directory, found->other_index);
     if (found->others > 0)
         return organ_fail(error, ORGAN_BAD_INPUT,

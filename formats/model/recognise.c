@@ -272,7 +272,7 @@ static organ_status check_directory(const char *path, const char *like, organ_er
         return organ_fail_errno(error, ENOMEM, "%s: cannot be listed", path);
     *w = (recognise_walk){.root = path, .like = {like}, .error = error};
     if (walk_output(w) == ORGAN_OK && *w->foreign_file)
-        organ_fail(error, ORGAN_USAGE, "%s exists and holds %s: --force does not replace it", path, w->foreign_file);
+        organ_fail(error, ORGAN_USAGE, "%s exists and contains %s: --force does not replace it", path, w->foreign_file);
     free(w);
     return error->status;
 }

@@ -316,9 +316,9 @@ organ_status organ_ollama_resolve(const char *text, organ_arena *arena, const ch
     }
     char hint[ORGAN_FOLDER_HINT];
     suggest_name(roots, count, &name, arena, hint);
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: no manifest %s/%s/%s/%s in %s/manifests%s%s%s", text, name.host,
-                      name.user, name.name, name.tag, roots[0], count > 1 ? " nor in " : "",
-                      count > 1 ? SYSTEM_ROOT "/manifests" : "", hint);
+    return organ_fail(error, ORGAN_BAD_INPUT,
+                      "%s: no manifest %s/%s/%s/%s in the folders manifests and manifests-v2 of %s%s%s", text,
+                      name.host, name.user, name.name, name.tag, roots[0], count > 1 ? " and " SYSTEM_ROOT : "", hint);
 }
 
 /* ---- list ---- */

@@ -244,10 +244,10 @@ static organ_status check_part(organ_http_file *file, const organ_http_request *
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: no longer has byte %" PRIu64 ": it was changed on the server",
                           file->shown, request->from);
     if (answer->code == 200)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: the server does not serve parts of files (status 200 for a range): download the file "
-                          "and measure it here",
-                          file->shown);
+        return organ_fail(
+            error, ORGAN_BAD_INPUT,
+            "%s: the server does not serve parts of files (status 200 for a range): download the file first",
+            file->shown);
     if (answer->code != 206)
         return fail_code(file, answer->code, error);
     if (!answer->has_range)

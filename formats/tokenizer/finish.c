@@ -11,15 +11,24 @@
 
 /* ---- pieces ---- */
 
-/* Appends to `piece` the bytes that the letters of the token's text represent (GPT-2 writes each byte as a letter).
- * Returns false if a character of the text represents no byte, or if memory is exhausted. */
+/* Returns whether each character of the token's text represents a byte (GPT-2 writes each byte as a letter). */
+static bool has_only_byte_letters(const organ_token *token)
+{
+    size_t length;
+    for (size_t at = 0; at < token->bytes; at += length)
+        if (organ_byte_of(organ_utf8_at(token->text + at, &length)) < 0)
+            return false;
+    return true;
+}
+
+/* Appends to `piece` the bytes that the letters of the token's text represent; each character must represent one.
+ * Returns false if memory is exhausted. */
 static bool letters_to_bytes(const organ_token *token, organ_bytes *piece)
 {
     size_t length;
     for (size_t at = 0; at < token->bytes; at += length) {
-        const int byte = organ_byte_of(organ_utf8_at(token->text + at, &length));
-        const char one = (char)byte;
-        if (byte < 0 || !organ_bytes_add(piece, &one, 1))
+        const char byte = (char)organ_byte_of(organ_utf8_at(token->text + at, &length));
+        if (!organ_bytes_add(piece, &byte, 1))
             return false;
     }
     return true;
@@ -49,8 +58,10 @@ static bool make_piece(organ_tokenizer *t, organ_token *token, organ_bytes *piec
     token->piece = token->text;
     token->piece_bytes = token->bytes;
     if (t->byte_level) {
-        if (!letters_to_bytes(token, piece))
+        if (!has_only_byte_letters(token))
             return true;
+        if (!letters_to_bytes(token, piece))
+            return false;
     } else if (value >= 0) {
         const char byte = (char)value;
         if (!organ_bytes_add(piece, &byte, 1))
@@ -158,7 +169,7 @@ static int finish_by_text(const void *left, const void *right)
 }
 
 /* Appends a copy of an added token to t->normalized, which has room for it. Normalises the token's text, because the
- * token is searched for in normalised text. */
+ * token is searched for in normalised text. Returns ORGAN_BAD_INPUT if the normalised text is empty. */
 static organ_status put_normalized(organ_tokenizer *t, organ_search *search, organ_growth *growth,
                                    const organ_added *added, organ_error *error)
 {
@@ -166,7 +177,11 @@ static organ_status put_normalized(organ_tokenizer *t, organ_search *search, org
     const char *kept = NULL;
     if (organ_bytes_add(&text, added->text, added->bytes))
         organ_normalise(t, search, growth, &text, error);
-    if (!error->status && text.used)
+    if (!error->status && !text.used)
+        organ_fail(error, ORGAN_BAD_INPUT,
+                   "added token %u, '%.*s', is empty after normalisation: no text can contain it", added->id,
+                   (int)(added->bytes < 100 ? added->bytes : 100), added->text);
+    if (!error->status)
         kept = organ_arena_copy(&t->arena, text.data, text.used);
     if (kept) {
         t->normalized.items[t->normalized.count] = *added;

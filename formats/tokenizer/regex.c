@@ -262,7 +262,7 @@ static organ_status put_character(regex_scan *s, organ_error *error)
     } else if (at_text(s, "(?") && !is_supported_group(s)) {
         return refuse_pattern(s, "a group of an unknown kind", error);
     } else if (at_text(s, "(*")) {
-        return refuse_pattern(s, "a verb", error);
+        return refuse_pattern(s, "a backtracking verb", error);
     }
     s->at++;
     return put_pattern(s, &c, 1, error);

@@ -142,9 +142,8 @@ static organ_status add_listed(const tekken_reading *r, const json_t *one, size_
     const json_t *const rank = json_object_get(one, "rank");
     const json_t *const text = json_object_get(one, "token_str");
     if (index >= r->special || !json_is_integer(rank) || json_integer_value(rank) != (json_int_t)index)
-        return organ_fail(r->error, ORGAN_BAD_INPUT,
-                          "%s: special_tokens: number %zu does not have its number as 'rank', or it is not below %u",
-                          r->text->label, index, r->special);
+        return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: special_tokens: entry %zu: 'rank' must be %zu and below %u",
+                          r->text->label, index, index, r->special);
     if (!json_is_string(text) || json_string_length(text) == 0 || json_string_length(text) > ORGAN_TOKEN_SIZE)
         return organ_fail(r->error, ORGAN_BAD_INPUT,
                           "%s: special_tokens: number %zu: 'token_str' is not a string of 1 to %u bytes",
@@ -212,7 +211,7 @@ static organ_status read_token(const tekken_reading *r, organ_json_span span, ui
     const json_t *const rank = json_object_get(one, "rank");
     const json_t *const base64 = json_object_get(one, "token_bytes");
     if (!json_is_integer(rank) || json_integer_value(rank) != (json_int_t)index)
-        organ_fail(r->error, ORGAN_BAD_INPUT, "%s: vocab: number %u has another 'rank'", r->text->label, index);
+        organ_fail(r->error, ORGAN_BAD_INPUT, "%s: vocab: entry %u: 'rank' is not %u", r->text->label, index, index);
     else if (!json_is_string(base64))
         organ_fail(r->error, ORGAN_BAD_INPUT, "%s: vocab: number %u: 'token_bytes' is not a string", r->text->label,
                    index);

@@ -101,10 +101,8 @@ static organ_status find_regex(const organ_step *step, organ_search *search, con
         char reason[120] = "";
         pcre2_get_error_message(found, (PCRE2_UCHAR *)reason, sizeof reason);
         return organ_fail(error, found == PCRE2_ERROR_NOMEMORY ? ORGAN_IO : ORGAN_BAD_INPUT,
-                          "the tokenizer's pattern '%.300s' cannot be matched with this text: %s; a text with shorter "
-                          "runs of the same "
-                          "kind of character "
-                          "(line breaks, spaces) can be tokenised",
+                          "the tokenizer's pattern '%.300s' cannot be matched with this text: %s; shorten long runs of "
+                          "the same kind of character (line breaks, spaces)",
                           step->pattern, reason);
     }
     const PCRE2_SIZE *const places = pcre2_get_ovector_pointer(search->data);

@@ -83,7 +83,7 @@ static organ_status find_global(organ_weight_search *search, organ_weight *weigh
     if (!global)
         return organ_weight_fail(
             search, weight->codes,
-            "is NVFP4, but its tensor scale is missing: there is no '%.*s_global_scale' and no '%.*s_scale_2'",
+            "is NVFP4, but its tensor scale is missing: there is neither '%.*s_global_scale' nor '%.*s_scale_2'",
             (int)(length > 150 ? 150 : length), weight->codes->name, (int)(length > 150 ? 150 : length),
             weight->codes->name);
     if (divisor && factor)
@@ -211,7 +211,7 @@ organ_status organ_weight_check_without_scale(organ_weight_search *search, const
         return ORGAN_OK;
     }
     return organ_weight_fail(search, codes,
-                             "is %s and quantised (%s: %s), but there is no '%.150s_scale_inv' and no '%.150s_scale'",
+                             "is %s and quantised (%s: %s), but there is neither '%.150s_scale_inv' nor '%.150s_scale'",
                              type, search->config->file, search->config->method, codes->name, codes->name);
 }
 

@@ -52,7 +52,7 @@ const organ_verb organ_convert_verb = {
     GROUPS(GROUP("Options", convert_options), EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ convert Qwen3-4B -o Qwen3-4B.gguf --to gguf",
               "A file for llama.cpp, with the values of the model."},
-             {"organ convert Qwen3-4B -o Qwen3-4B-Q4_K.gguf --to gguf --type q4_k", "The same in 4.5 bits a weight."},
+             {"organ convert Qwen3-4B -o Qwen3-4B-Q4_K.gguf --to gguf --type q4_k", "The same in 4.5 bits per weight."},
              {"organ convert model-Q8_0.gguf -o DIR --to safetensors", "A model for transformers, in BF16."}),
     .exits = "0 done; 2 wrong usage, OUT exists, or --memory is too small; 3 the model is malformed or changed "
              "during the run, or its architecture, a tensor or its tokenizer cannot be converted; 4 the disk is full "

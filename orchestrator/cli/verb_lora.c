@@ -148,7 +148,7 @@ const organ_verb organ_lora_merge_verb = {
              "whole tensors of the adapter (modules_to_save, trained biases) replace those of the base. A packed base "
              "(FP8, INT4, ...) is dequantised, and the output is plain. With DoRA each row of W + scale B A is scaled "
              "to the norm that the adapter stores for it.\n"
-             "Every key of the adapter must have a weight in the base; otherwise organ lists all keys that have none "
+             "Every tensor of the adapter must have a weight in the base; otherwise organ lists all that have none "
              "and writes nothing.\n"
              "The report states for each module what share of the change is in the output: rounding to the type of the "
              "output discards changes below its precision. organ warns if the share is below one half. "

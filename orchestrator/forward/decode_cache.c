@@ -198,8 +198,9 @@ organ_status organ_forward_continue(organ_forward *f, organ_decode_cache *cache,
     if (kind != cache->kind || local_kind != cache->local_kind)
         cache->count = 0;
     if (count <= cache->count || count > cache->max)
-        return organ_fail(error, ORGAN_USAGE, "%zu tokens cannot follow %zu in room for %zu", count, cache->count,
-                          cache->max);
+        return organ_fail(error, ORGAN_USAGE,
+                          "a text of %zu tokens cannot be continued to %zu: the cache has room for %zu", cache->count,
+                          count, cache->max);
     cache->kind = kind;
     cache->local_kind = local_kind;
     const size_t begin[2] = {0, count - cache->count}, last = begin[1] - 1;

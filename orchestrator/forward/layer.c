@@ -232,7 +232,8 @@ static organ_status load_layer(organ_forward *forward, int32_t number, layer_loa
         return organ_fail(error, ORGAN_USAGE, "%s: there is no layer %d of %u", forward->model->path, (int)number,
                           forward->config.layers);
     if (forward->hypothetical)
-        return organ_fail(error, ORGAN_USAGE, "%s: its output does not exist yet", forward->model->path);
+        return organ_fail(error, ORGAN_USAGE, "%s: the plan describes a model that has not been written yet",
+                          forward->model->path);
     const forward_plan *const plan = &forward->plans[number];
     if ((how.streamed ? plan->resident : plan->bytes) >= memory)
         return organ_memory_refuse(error, memory, forward->min_memory, "layer %d of %s", (int)number,

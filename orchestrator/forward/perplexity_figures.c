@@ -45,7 +45,7 @@ organ_status organ_perplexity_compare(const organ_token_scores *first, const org
 {
     double *const values = calloc(count + 1, sizeof *values);
     if (!values)
-        return organ_fail_errno(error, ENOMEM, "comparison of %zu tokens", count);
+        return organ_fail_errno(error, ENOMEM, "cannot allocate the comparison of %zu tokens", count);
     const double X = organ_perplexity_sum(first->nll, count).perplexity,
                  Y = organ_perplexity_sum(other->nll, count).perplexity;
     organ_perplexity_comparison c = {.difference = Y - X};

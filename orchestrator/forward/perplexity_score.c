@@ -142,7 +142,7 @@ static organ_status score_batch(scoring_pass *s, size_t from, size_t to, size_t 
     const size_t origin = plan->begin[from], end = plan->begin[to];
     size_t *const begin = malloc((to - from + 1) * sizeof *begin), last = *next;
     if (!begin)
-        return organ_fail_errno(error, ENOMEM, "%zu windows", to - from);
+        return organ_fail_errno(error, ENOMEM, "cannot allocate a list of %zu windows", to - from);
     for (size_t w = from; w <= to; w++)
         begin[w - from] = plan->begin[w] - origin;
     const organ_windows windows = {.tokens = plan->tokens + origin, .count = to - from, .begin = begin};
@@ -208,7 +208,7 @@ organ_status organ_perplexity_score(const organ_kernels *kernels, const organ_pe
     s.kept = count > 1 ? malloc(s.tile_rows * (size_t)sources[0].vocabulary * sizeof *s.kept) : NULL;
     s.sums = malloc((s.tile_rows + 1) * sizeof *s.sums);
     if (!s.rows || !s.sums || (count > 1 && !s.kept))
-        organ_fail_errno(error, ENOMEM, "logits of %zu tokens", s.tile_rows);
+        organ_fail_errno(error, ENOMEM, "cannot allocate the logits of %zu tokens", s.tile_rows);
     for (size_t w = 0; w < plan->windows && !error->status;) {
         const size_t to = batch_end(plan, w, batch_tokens);
         if (score_batch(&s, w, to, &next, error) == ORGAN_OK)

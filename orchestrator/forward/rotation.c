@@ -196,7 +196,7 @@ static organ_status grow_tables(forward_rotation *r, size_t rows, organ_error *e
     forward_rotation_part *const parts = realloc(r->parts, (r->part_count + 1) * sizeof *parts);
     r->parts = parts ? parts : r->parts;
     if (!parts)
-        organ_fail_errno(error, ENOMEM, "cannot allocate a rotation of %zu tokens", rows);
+        organ_fail_errno(error, ENOMEM, "cannot allocate rotation tables of %zu rows", rows);
     if (error->status) {
         organ_forward_free(cosines);
         organ_forward_free(sines);

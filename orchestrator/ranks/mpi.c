@@ -65,7 +65,7 @@ static int mpi_enter(char *why)
 {
     pthread_mutex_lock(&lock);
     if (cut) {
-        snprintf(why, ORGAN_TRANSPORT_MESSAGE_BYTES, "the wire is cut");
+        snprintf(why, ORGAN_TRANSPORT_MESSAGE_BYTES, "the connection to the other ranks was closed");
         pthread_mutex_unlock(&lock);
     }
     return cut;

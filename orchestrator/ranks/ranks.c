@@ -55,7 +55,7 @@ static organ_status fail_silent(const organ_ranks *ranks, int silent, organ_erro
         *error = (organ_error){0};
     return organ_fail(error, ORGAN_IO,
                       "rank %d of %zu (%s) has sent nothing for %u s (" ORGAN_SILENCE_VARIABLE
-                      "): it was stopped, or its host hangs or cannot be reached%s%.600s",
+                      "): it was suspended, or its host hangs or cannot be reached%s%.600s",
                       silent, ranks->count, ranks->hosts[silent], ranks->watch.seconds, interrupted ? "; " : "",
                       before.message);
 }

@@ -27,6 +27,7 @@ organ_status organ_engine_compute(organ_engine *engine, const char *name, organ_
     engine->dots = organ_dots_choose(cpu, engine->kernels, engine->compute, &why);
     if (engine->dots || engine->compute == ORGAN_COMPUTE_EXACT)
         return ORGAN_OK;
-    return organ_fail(error, ORGAN_USAGE, "--compute %s is not available on this machine: %s%s; exact always is", name,
+    return organ_fail(error, ORGAN_USAGE,
+                      "--compute %s is not available on this machine: %s%s; --compute exact always works", name,
                       withheld ? "the kernel denies the use of AMX, and " : "", why);
 }

@@ -123,7 +123,8 @@ static organ_status move_journal(const organ_publish *publish, const char *journ
 {
     const bool moved = back ? renameat(AT_FDCWD, publish->note, publish->lock, journal) == 0
                             : renameat(publish->lock, journal, AT_FDCWD, publish->note) == 0;
-    return moved ? ORGAN_OK : organ_fail_errno(error, errno, "%s: cannot be moved", publish->note);
+    return moved ? ORGAN_OK
+                 : organ_fail_errno(error, errno, "%s: the journal cannot be renamed to or from it", publish->note);
 }
 
 /* Writes the note of a finished output (naming_note.h), all of whose data is on the disk. `names`: the files of the

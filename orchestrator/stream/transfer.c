@@ -19,7 +19,7 @@
 
 #define THREADS 4                  /* including the calling thread */
 #define STEP    ((size_t)4 << 20)  /* bytes read, hashed and written at once */
-#define CONVERT ((size_t)1 << 18)  /* elements converted at once: whole blocks of every type */
+#define CONVERT ((size_t)1 << 17)  /* elements converted at once: whole blocks of every type */
 #define AHEAD   ((size_t)64 << 20) /* announced reads are at most this many bytes ahead of the written bytes */
 
 /* The transfers of a call of organ_transfer_run, which its threads share. */
@@ -181,12 +181,12 @@ static organ_status move_bytes(transfer_worker *h, const organ_transfer *t, int 
 }
 
 /* Converts a tensor to type t->as in steps of CONVERT elements: reads, widens to FP32, narrows, writes. The stored
- * elements, the FP32 values and the converted elements are in different parts of h->buffer if the stored type has at
- * most 32 bits. */
+ * elements (at most 8 bytes each), the FP32 values and the converted elements are in different parts of h->buffer. */
 static organ_status convert_tensor(transfer_worker *h, const organ_transfer *t, int fd)
 {
     const organ_dtype_info *const from = organ_dtype_describe(t->tensor->dtype), *const to =
                                                                                      organ_dtype_describe(t->as);
+    _Static_assert(CONVERT * 8 <= STEP / 4, "stored elements of 64 bits end before the FP32 values");
     unsigned char *const read = h->buffer, *const write = h->buffer + STEP / 2;
     float *const values = (float *)(void *)(h->buffer + STEP / 4);
     for (uint64_t done = 0; done < t->tensor->elements && !h->error.status && !transfers_must_end(h->pool);) {

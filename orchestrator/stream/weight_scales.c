@@ -126,8 +126,8 @@ organ_status organ_weight_load_global(organ_weight_reader *r, organ_error *error
         return ORGAN_OK;
     if (tensor->dtype != ORGAN_F32 || (tensor->elements != 1 && tensor->elements != count))
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "tensor '%s': has %" PRIu64 " elements of type %s, expected 1 of type F32", tensor->name,
-                          tensor->elements, organ_dtype_name(tensor->dtype));
+                          "tensor '%s': has %" PRIu64 " elements of type %s, expected 1 or %zu of type F32",
+                          tensor->name, tensor->elements, organ_dtype_name(tensor->dtype), count);
     if (!(r->global = malloc(count * sizeof *r->global)))
         return organ_fail_errno(error, ENOMEM, "tensor '%s'", tensor->name);
     if (organ_weight_fetch(r, tensor, 0, (size_t)tensor->elements * sizeof *r->global, r->global, error))

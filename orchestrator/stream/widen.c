@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/stream/widen.h"
 
+#include <string.h>
+
 /* Returns whether the kernels convert the type to FP32. Looks into the scalar table, because all kernel tables support
  * the same types. */
 bool organ_can_widen(organ_dtype dtype)
@@ -10,6 +12,17 @@ bool organ_can_widen(organ_dtype dtype)
 }
 
 /* Returns whether the kernels convert FP32 to the type. */
+bool organ_all_finite(const float *values, size_t n)
+{
+    uint32_t rejected = 0;
+    for (size_t k = 0; k < n; k++) {
+        uint32_t bits;
+        memcpy(&bits, values + k, sizeof bits);
+        rejected |= (bits & 0x7F800000u) == 0x7F800000u;
+    }
+    return !rejected;
+}
+
 bool organ_can_narrow(organ_dtype dtype)
 {
     const int type = organ_dtype_describe(dtype)->ggml;

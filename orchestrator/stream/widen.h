@@ -19,4 +19,7 @@ void organ_widen(const organ_kernels *kernels, organ_dtype dtype, const void *un
 void organ_narrow(const organ_kernels *kernels, organ_dtype dtype, const float *values, void *units,
                   size_t units_count);
 
+/* Returns whether none of n values is NaN or infinite. */
+bool organ_all_finite(const float *values, size_t n);
+
 #endif

@@ -163,7 +163,7 @@ refused 3 "have 24 values, which is not a multiple of 32" quantize body -o coded
 ends 0 quantize body -o coded -s fp8-channel --method gptq "${along[@]}" --quiet
 ends 0 audit body narrow --compensated --quiet
 ends 0 width body -o lean --ffn 50% --multiple-of 4 "${along[@]}" --quiet
-prints "24 of 48 of the shared one"
+prints "24 of 48 of the shared expert"
 prints "Of the output of a shared expert "
 judge "the widths are others" test "$(jq -c '[.intermediate_size, .moe_intermediate_size, .n_shared_experts]' lean/config.json)" = '[24,12,2]'
 ends 0 audit body lean --compensated --quiet

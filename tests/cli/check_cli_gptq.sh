@@ -222,4 +222,12 @@ refused 2 "--method gptq: none of the targets is in a layer" quantize $plain -o 
 refused 3 "entry 'blk.0.attn_q.weight' has 320 values" \
     quantize "$model/../forward/llama.gguf" -o no.gguf -s q8_0 "${short[@]}" --imatrix imatrix/tiny-qwen2.gguf
 refused 2 "--samples has no meaning for --method nearest" quantize $plain -o no.gguf -s q4_k --samples 3
+# A NaN in the last matrix of the last layer reaches no other matrix, so no calibrated input shows it.
+cp -rL tiny-qwen2 odd && chmod -R u+w odd
+shard=odd/model-00003-of-00003.safetensors
+header=$(od -An -t u8 -N 8 "$shard" | tr -d ' ')
+begin=$(tail -c +9 "$shard" | head -c "$header" | jq '."model.layers.3.mlp.down_proj.weight".data_offsets[0]')
+printf '\xc0\x7f' | dd of="$shard" bs=1 seek=$((8 + header + begin + 200)) conv=notrunc status=none
+refused 3 "'model.layers.3.mlp.down_proj.weight' has values that are NaN or infinite" \
+    quantize odd -o no -s int4-group32 --method gptq --calibration $text --samples 4 --context 64 --quiet
 finish

@@ -54,7 +54,7 @@ sed -i 's/layers\.1\./layers.7./g' lost/adapter_model.safetensors
 before=$(inventory)
 ends 3 lora merge --base tiny-qwen2 --adapter lost -o no
 matches lora/lora_merge_unplaced ../out
-says "lost: 8 keys of the adapter fit no weight of tiny-qwen2, nothing was written; the first"
+says "lost: 8 tensors of the adapter fit no weight of tiny-qwen2, nothing was written; the first"
 judge "something was left behind" test "$(inventory)" == "$before"
 ends 0 quantize tiny-qwen2 -o fp8 --scheme fp8-block128 --quiet
 ends 0 lora merge --base fp8 --adapter tiny-lora -o from-fp8 --quiet

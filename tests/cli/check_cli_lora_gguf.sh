@@ -44,7 +44,7 @@ both_ways tiny-qwen2moe ffn_gate_exps,ffn_down_exps,ffn_up_shexp
 # ---- errors ----
 base=tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf
 ends 3 lora merge --base $base --adapter tiny-lora -o no --quiet
-says "1 key of the adapter fits no weight of $base, nothing was written; 'base_model.model.model.norm.weight'"
+says "1 tensor of the adapter fits no weight of $base, nothing was written; 'base_model.model.model.norm.weight'"
 refused 3 "general.type must be \"adapter\" and adapter.type \"lora\"" lora merge --base $base --adapter $base -o no
 refused 2 "--save-full: llama.cpp loads no whole tensors" lora extract --base $base --tuned $base -o no --save-full
 finish

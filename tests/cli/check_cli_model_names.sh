@@ -130,7 +130,7 @@ refused 3 "hf:tiny/qwem2: the Hugging Face cache $hub has no models--tiny--qwem2
 refused 3 "hf:tiny/qwen2@v2: $hub/models--tiny--qwen2 has neither refs/v2 nor a snapshot of that name; it has hf:tiny/qwen2@$commit" inspect hf:tiny/qwen2@v2
 refused 3 "has no file tiny-qwen2-Q8.gguf; did you mean 'tiny-qwen2-Q8_0.gguf'?" inspect hf:tiny/gguf/tiny-qwen2-Q8.gguf
 refused 3 "holds more than one GGUF model, among them other-Q8_0.gguf and tiny-qwen2-Q8_0.gguf: name one file" inspect hf:tiny/gguf
-refused 3 "no manifest registry.ollama.ai/library/tiney/latest in $ollama/manifests" inspect ollama:tiney
+refused 3 "no manifest registry.ollama.ai/library/tiney/latest in the folders manifests and manifests-v2 of $ollama" inspect ollama:tiney
 says "; did you mean 'ollama:tiny'?"
 refused 3 "; did you mean 'ollama:tiny:q8_0'?" inspect ollama:tiny:q80
 refused 3 "LM Studio's folder $studio has no maker/tiny-GGUE; did you mean 'lmstudio:maker/tiny-GGUF'?" inspect lmstudio:maker/tiny-GGUE

@@ -134,7 +134,7 @@ cp -r donor base && cp -r donor lone
 for what in README.md modeling_mine.py tokenizer_thesis.docx .cache/huggingface/download/config.json.metadata original/params.json; do
     mkdir -p "donor/$(dirname "$what")"
     echo mine >"donor/$what"
-    refused 2 "donor exists and holds '$what', which no report" prune tiny-qwen2 -o donor --force --quiet
+    refused 2 "donor exists and contains '$what', which no report" prune tiny-qwen2 -o donor --force --quiet
     judge "it is lost" test "$(cat "donor/$what")" = mine
     rm "donor/$what"
 done
@@ -148,11 +148,11 @@ for verb in "prune tiny-qwen2" "extract tiny-qwen2" "quantize tiny-qwen2 --schem
     "layers tiny-qwen2 --drop 1-1" "lora merge --base tiny-qwen2 --adapter $model/../tiny-lora" "evaluate tiny-qwen2 base --text tiny-qwen2/heldout.txt" \
     "orthogonality tiny-qwen2 base base"; do
     read -ra words <<<"$verb"
-    refused 2 "both exists and holds 'a.gguf'" "${words[@]}" -o both --force --quiet
+    refused 2 "both exists and contains 'a.gguf'" "${words[@]}" -o both --force --quiet
 done
 judge "a model is lost" test -f both/a.gguf -a -f both/b.safetensors
 rm lone/model* && cp one.safetensors lone/model.safetensors
-refused 2 "lone exists and holds 'model.safetensors'" prune tiny-qwen2 -o lone --force
+refused 2 "lone exists and contains 'model.safetensors'" prune tiny-qwen2 -o lone --force
 # --force removes a file of the record only while it has the content that the run has written.
 for what in README.md modeling_mine.py tokenizer_thesis.docx config.json mine.safetensors; do
     if [[ -e o/$what ]]; then mv "o/$what" was; fi
@@ -163,7 +163,7 @@ for what in README.md modeling_mine.py tokenizer_thesis.docx config.json mine.sa
     if [[ -e was ]]; then mv was "o/$what"; fi
 done
 echo '{}' >o/config.json
-refused 2 "o exists and holds 'config.json', which was changed since organ wrote it" prune tiny-qwen2 -o o --force
+refused 2 "o exists and contains 'config.json', which was changed since organ wrote it" prune tiny-qwen2 -o o --force
 cp tiny-qwen2/config.json o/config.json
 ends 0 prune tiny-qwen2 -o o --force --quiet
 # The output of a version that wrote no record.

@@ -123,7 +123,7 @@ refused 3 "is not an adapter" orthogonality tiny-qwen2 fp8 tiny-qwen2
 make_adapter other self_attn.x_proj
 refused 3 "other does not fit: 'model.layers.0.self_attn.x_proj' is not in tiny-qwen2" orthogonality tiny-qwen2 fp8 other -o out
 make_adapter wrong mlp.up_proj
-refused 3 "'model.layers.0.mlp.up_proj' is [864, 320] in tiny-qwen2, but [64, 320] by the adapter" orthogonality tiny-qwen2 fp8 wrong -o out
+refused 3 "'model.layers.0.mlp.up_proj' is [864, 320] in tiny-qwen2, but the adapter has [64, 320]" orthogonality tiny-qwen2 fp8 wrong -o out
 head -c 4000 adapter/adapter_model.safetensors >wrong/adapter_model.safetensors
 refused 3 "adapter_model.safetensors" orthogonality tiny-qwen2 fp8 wrong -o out
 finish

@@ -291,7 +291,7 @@ static const struct {
     {"cohere", "key\tcommand-r.logit_scale\tf32\t-1", "command-r.logit_scale"},
     {"nemotron", "key\tnemotron.attention.layer_norm_epsilon\tf32\t-1", "eps"},
     {"gpt_neox", "key\tgptneox.use_parallel_residual\tu32\t1", "not true or false"},
-    {"olmo", "key\tolmo.attention.clamp_kqv\tf32\t-1", "not above 0"},
+    {"olmo", "key\tolmo.attention.clamp_kqv\tf32\t-1", "below 0 or not finite"},
     {"gemma4_text-shared", "key\tgemma4.attention.shared_kv_layers\tu32\t8",
      "shared_kv_layers' is 8, not below the 8 layers"},
     {"gemma4_text-shared", "key\tgemma4.attention.shared_kv_layers\tu32\t7", "has keys and values for layer"},

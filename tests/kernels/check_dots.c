@@ -425,7 +425,7 @@ START_TEST(choice_goes_by_what_is_faster)
         const char *why;
     } rows[] = {
         {&both, wide, ORGAN_COMPUTE_EXACT, NULL, ""},
-        {&both, organ_kernels_scalar, ORGAN_COMPUTE_SPLIT, NULL, "it needs AVX-512"},
+        {&both, organ_kernels_scalar, ORGAN_COMPUTE_SPLIT, NULL, "BF16 products need AVX-512"},
         {&none, wide, ORGAN_COMPUTE_SPLIT, NULL, "neither AMX nor AVX512-BF16"},
         {&amx, wide, ORGAN_COMPUTE_SPLIT, organ_dots_amx, ""},
         {&both, wide, ORGAN_COMPUTE_BF16, organ_dots_amx, ""},

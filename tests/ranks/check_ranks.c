@@ -381,7 +381,7 @@ START_TEST(a_silent_rank_is_named)
         /* Rank 2 receives nothing and reports rank 0 as silent. */
         ck_assert_msg(strncmp(message, r == 2 ? "rank 0 of 4 (" : "rank 2 of 4 (", 13) == 0, "rank %d: %s", r, message);
         ck_assert_ptr_nonnull(strstr(
-            message, ") has sent nothing for 2 s (ORGAN_SILENCE): it was stopped, or its host hangs or cannot be "
+            message, ") has sent nothing for 2 s (ORGAN_SILENCE): it was suspended, or its host hangs or cannot be "
                      "reached; interrupted after 3 tensors; --resume continues"));
     }
     ck_assert_uint_eq(wires_cut, RANKS);

@@ -225,12 +225,12 @@ static organ_status check_numbers(const char *label, const organ_forward_config 
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the largest bias of ALiBi is %g, not from 0 to 64", label,
                           c->alibi_max);
     if (!(c->clip_qkv >= 0) || !isfinite(c->clip_qkv))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the clipping limit of q, k and v is %g, not above 0", label,
-                          c->clip_qkv);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the clipping limit of q, k and v is %g, below 0 or not finite",
+                          label, c->clip_qkv);
     if (!(c->attention_softcap >= 0) || !isfinite(c->attention_softcap) || !(c->final_softcap >= 0) ||
         !isfinite(c->final_softcap))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: soft caps of %g and %g: below 0", label, c->attention_softcap,
-                          c->final_softcap);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: soft caps are %g and %g: below 0 or not finite", label,
+                          c->attention_softcap, c->final_softcap);
     return ORGAN_OK;
 }
 
@@ -278,8 +278,8 @@ static organ_status check_experts(const char *label, const organ_forward_config 
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the intermediate size of the shared expert is %u, above %u",
                           label, c->shared_intermediate, 1u << 24);
     if (!(c->router_scale >= 0) || !isfinite(c->router_scale))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the scale of the experts' outputs is %g, not above 0", label,
-                          (double)c->router_scale);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the scale of the experts' outputs is %g, below 0 or not finite",
+                          label, (double)c->router_scale);
     if (c->router.sparse && (c->experts_used != 2 || !(c->router.jitter >= 0)))
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: num_experts_per_tok is %u, not 2, or router_jitter_noise is %g, below 0", label,

@@ -185,7 +185,7 @@ static void refuse_bitnet(const config_hf_source *s)
     const char *const word = organ_json_plain(method);
     if (word && strcmp(word, "bitnet") == 0)
         organ_config_refuse(s, "quantization_config.quant_method", method,
-                            "supported: its linear layers also quantise their inputs");
+                            "a supported method: its linear layers also quantise their inputs");
 }
 
 /* Reports an error for attention to later tokens, except "vision" of Gemma 4, which concerns only images. */

@@ -333,7 +333,7 @@ static void choose_scales(chart_drawing *d)
         }
     if (c->bars && !c->log_y)
         organ_extent_widen(&y, 0);
-    if (y.high - y.low < c->min_span && !c->log_y) {
+    if (y.low <= y.high && y.high - y.low < c->min_span && !c->log_y) {
         const double middle = (y.low + y.high) / 2;
         y = (organ_extent){middle - c->min_span / 2, middle + c->min_span / 2};
     }

@@ -22,7 +22,7 @@ static const organ_field layers[] = {
     FIELD_WORDS("channels", "{kept_channels?{kept_channels:size} of {channels}|}", 0),
     FIELD_WORDS_IF("layers.*.expert_channels", "of each expert",
                    "{expert_channels?{expert_channels_after} of {expert_channels}|}", 0),
-    FIELD_WORDS_IF("layers.*.shared_channels", "of the shared one",
+    FIELD_WORDS_IF("layers.*.shared_channels", "of the shared expert",
                    "{shared_channels?{kept_shared_channels:size} of {shared_channels}|}", 0),
     FIELD_WORDS("heads of K and V", "{kept_kv_heads?{kept_kv_heads:size} of {kv_heads}: {kept_kv_heads:join}|}",
                 ORGAN_FIELD_LEFT)};

@@ -14,7 +14,7 @@ static const organ_item experiment[] = {
     {NULL, "scored", "{tokens_scored:count} of the first {tokens_used:count} tokens, in {windows} window{windows:s}"}};
 
 const organ_block organ_experiment_blocks[ORGAN_EXPERIMENT_BLOCKS] = {
-    ITEMS(ON_PAGE, NULL, .name = "what", .value = "here", ITEM_LIST(experiment),
+    ITEMS(ON_PAGE, NULL, .name = "setting", .value = "value", ITEM_LIST(experiment),
           .caption = "Conditions that must be the same for a comparison with other figures")};
 
 #define LM_EVAL "evaluation.experiment.style=lm-eval"

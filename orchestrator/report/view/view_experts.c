@@ -15,7 +15,7 @@ static const organ_item highlights[] = {
 static const organ_field layers[] = {
     FIELD_COUNT("layer", "layer"), FIELD_COUNT("experts", "experts"),
     FIELD_WORDS("kept", "{kept_experts?{kept_experts:size}|{experts?all|-}}", 0),
-    FIELD_WORDS("which", "{kept_experts?{kept_experts:join}|{experts?all|-}}", ORGAN_FIELD_LEFT)};
+    FIELD_WORDS("kept experts", "{kept_experts?{kept_experts:join}|{experts?all|-}}", ORGAN_FIELD_LEFT)};
 
 static const organ_field losses[] = {FIELD_COUNT("layer", "layer"), FIELD_COUNT("kept", "keep"),
                                      FIELD_WORDS("missed", "{missed:share}", 0)};

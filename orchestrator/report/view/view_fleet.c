@@ -102,7 +102,7 @@ static const organ_field models[] = {
     FIELD_WORDS("architecture", "{status=ok?{model.architecture}|{status?failed| }}", ORGAN_FIELD_LEFT),
     FIELD_WORDS("size", "{status=ok?{model.bytes:bytes}|{status?-|{bytes:bytes}}}", 0),
     FIELD_WORDS("tensors", "{status=ok?{model.tensors:count}|{status?-|{tensors:count}}}", 0),
-    FIELD_WORDS("dissected", "{status=ok&folder?{seconds?{seconds:time}|unchanged}|{status?-}}", 0),
+    FIELD_WORDS("extracted in", "{status=ok&folder?{seconds?{seconds:time}|unchanged}|{status?-}}", 0),
     FIELD_WORDS("theta mean", "{status?{theta_mean:.2f}}", 0)};
 static const organ_field page_models[] = {
     FIELD_TEXT("model", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
@@ -183,7 +183,7 @@ static const organ_block blocks[] = {
     PART(ON_PAGE, "measure", BLOCKS_OF(organ_measure_fleet_blocks)),
     PART(ON_PAGE, ".", BLOCKS_OF(dissection)),
     PART_IF(ON_ALL, "experiments", ".", BLOCKS_OF(prunings)),
-    SECTION(ON_PAGE, "others", "No models"),
+    SECTION(ON_PAGE, "others", "Files that are not models"),
     TABLE(ON_PAGE, "others", "others", FIELDS(others),
           .caption = "Files among the models that are not models. They are neither measured nor ranked."),
     PART(ON_PAGE, "measure", BLOCKS_OF(organ_measure_models_blocks)),

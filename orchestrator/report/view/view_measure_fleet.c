@@ -59,7 +59,7 @@ static const char *measure_fleet_name_of(const json_t *models, size_t k)
     return organ_json_text(organ_json_row_at(models, k), "model.name");
 }
 
-/* Returns a row of the table of shared tensors: models[model] is `what` ("in part of the weights of") models[of], with
+/* Returns a row of the table of shared tensors: models[model] is `what` ("shares tensors with") models[of], with
  * which it shares `shared` of its `tensors` tensors. */
 static json_t *lineage_row(const json_t *models, size_t model, const char *what, size_t of, size_t shared,
                            size_t tensors)
@@ -76,14 +76,13 @@ static void add_lineage(json_t *rows, const json_t *models, const organ_lineage 
 {
     if (own->body != ORGAN_LINEAGE_NONE) {
         json_array_append_new(
-            rows, lineage_row(models, model, "a chimera in the body of", own->body, own->from_body, own->tensors));
-        json_array_append_new(
-            rows, lineage_row(models, model, "with the rest of", own->donor, own->from_donor, own->tensors));
+            rows, lineage_row(models, model, "chimera, body from", own->body, own->from_body, own->tensors));
+        json_array_append_new(rows,
+                              lineage_row(models, model, "chimera, donor", own->donor, own->from_donor, own->tensors));
     } else if (own->like != ORGAN_LINEAGE_NONE) {
-        json_array_append_new(
-            rows, lineage_row(models, model,
-                              own->shared == own->tensors ? "of the same weights as" : "in part of the weights of",
-                              own->like, own->shared, own->tensors));
+        json_array_append_new(rows, lineage_row(models, model,
+                                                own->shared == own->tensors ? "same tensors as" : "shares tensors with",
+                                                own->like, own->shared, own->tensors));
     }
 }
 
@@ -269,7 +268,7 @@ static const organ_block fleet_blocks[] = {
                      .kinds = kinds},
            .name = "name", .x = "elements", .x_factor = 1e-6, .y = "theta_mean", .kind = "kind", .named = MAX_NAMED,
            .caption = "Theta against the number of parameters. A trend among these files is not a general law."),
-    SECTION(ON_PAGE, "kin", "Chimeras and kin"),
+    SECTION(ON_PAGE, "kin", "Models that share tensors"),
     SAY(ON_PAGE, "kin",
         "Two tensors with the same number of elements, mean, standard deviation, least and greatest value, kurtosis "
         "and share of zeros are counted as the same tensor. A model whose tensors are all found in two others, and in "

@@ -52,7 +52,7 @@ static const organ_block extract_all[] = {
     TABLE(ON_PAGE, NULL, "sources", FIELDS(sources),
           .caption =
               "The extracted files: header/ has their headers and the bytes between tensors that are not zeros."),
-    OTHER_FILES(ON_TERMINAL, "Beside", ", in files/"),
+    OTHER_FILES(ON_TERMINAL, "Other files", ", in files/"),
     OTHER_FILES(ON_PAGE, "Other files", ", in files/"),
     SAY(ON_PAGE, "!dry_run",
         "Verification: manifest.json has the XXH3 digest of every tensor and of every header. organ assemble compares "
@@ -126,7 +126,7 @@ static const organ_block assemble_all[] = {
           .caption = "Tensors changed since extraction: their XXH3 digest differs from manifest.json."),
     EACH_IF(ON_TERMINAL, "!dry_run", "changed", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "    ", "{.}")), .max = SHOWN,
             .rest = AND_MORE, .lead = "    "),
-    OTHER_FILES(ON_TERMINAL, "Beside", ""),
+    OTHER_FILES(ON_TERMINAL, "Other files", ""),
     TIME_LINE(", on the disk"),
 };
 

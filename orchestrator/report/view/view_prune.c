@@ -85,7 +85,7 @@ static const organ_item counts[] = {
     {"compensates", "Kept weights that were changed to compensate", "{compensated:count}"},
     {NULL, "Coverage: share of target weights processed", "{coverage.percent:percent}"},
     {"matrices", "Targets, of the weights in matrices of linear layers", "{matrices.percent:percent}"},
-    {NULL, "Mean of the tensors' killed percents (each of its own elements)", "{per_tensor.mean:percent}"},
+    {NULL, "Mean sparsity of the tensors, each in percent of its elements", "{per_tensor.mean:percent}"},
     {NULL, "Lowest of them", "{per_tensor.min:percent}"},
     {NULL, "Highest of them", "{per_tensor.max:percent}"}};
 #define COUNTS(where) ITEMS(where, DONE, .name = "quantity", .value = "value", .align = ORGAN_RIGHT, ITEM_LIST(counts))

@@ -167,7 +167,7 @@ const organ_block organ_sparsity_blocks[ORGAN_SPARSITY_BLOCKS] = {
         "no charts by layer or by projection. The charts below show which weights of a tensor were killed."),
     SPARSITY_MAP("tensors&!fold.alike&!tensors.*.expert", NULL),
     SPARSITY_MAP("!fold.alike&tensors.*.expert",
-                 "several tensors in one place (experts) share one cell: the killed share of all their weights"),
+                 "a cell with several experts shows the killed share of all their weights"),
     SECTION(ON_PAGE, NULL, "By projection"),
     BARS("!fold.alike", "fold.bars",
          .style =

@@ -24,7 +24,7 @@ static const organ_field task_counts[] = {
     FIELD_WORDS("only this right", OF_PAIR("{comparison.only_this:count}"), 0)};
 
 static const organ_item task_highlights[] = {
-    {NULL, "acc of {models.0.model.name}", "{results.0.value:%.4} %"},
+    {NULL, "accuracy of {models.0.model.name}", "{results.0.value:%.4} %"},
     {NULL, "questions", "{experiment.questions:count}"},
     {NULL, "tasks", "{experiment.tasks:count}"},
 };

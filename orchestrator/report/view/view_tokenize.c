@@ -39,7 +39,7 @@ static const organ_block blocks[] = {
     LINES(SUMMARY "&tokens", "\nThe first tokens:\n\n"),
     HIGHLIGHTS(NULL, highlights),
     SECTION(ON_PAGE, NULL, "Text and tokenizer"),
-    ITEMS(ON_PAGE, NULL, .name = "what", .value = "here", ITEM_LIST(facts),
+    ITEMS(ON_PAGE, NULL, .name = "setting", .value = "value", ITEM_LIST(facts),
           .caption = "Ids are comparable only if the digests of the tokenizers are equal"),
     SECTION(ON_PAGE, "first", "The first tokens"),
     TABLE(ON_TERMINAL, SUMMARY "&tokens", "first", FIELDS(first)),

@@ -14,7 +14,7 @@
     "{parameters.expert_channels?{parameters.expert_channels.after} of {parameters.expert_channels.before} channels "  \
     "of each expert are kept}"                                                                                         \
     "{parameters.shared_channels?, and {parameters.shared_channels.after} of {parameters.shared_channels.before} of "  \
-    "the shared one}"                                                                                                  \
+    "the shared expert}"                                                                                               \
     "{parameters.channels&parameters.kv_heads?, and }"                                                                 \
     "{parameters.expert_channels&!parameters.channels&parameters.kv_heads?, and }"                                     \
     "{parameters.kv_heads?{parameters.kv_heads.after} of {parameters.kv_heads.before} heads of K and V, with "         \

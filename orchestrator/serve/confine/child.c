@@ -10,8 +10,8 @@
 
 extern char **environ;
 
-/* Copies only the variables that organ needs, so that secrets in the environment of the server do not reach a job.
- * `confined` adds ORGAN_CONFINED_VARIABLE. */
+/* Selects only the variables that organ needs, so that secrets in the environment of the server do not reach a child.
+ * The array has room for all variables, ORGAN_CONFINED_VARIABLE and NULL. */
 char **organ_child_environment(bool confined)
 {
     static const char *const kept[] = {
@@ -32,7 +32,8 @@ char **organ_child_environment(bool confined)
     return chosen;
 }
 
-/* Resets what the child inherits from the server: ignored signals and the signal mask survive exec. */
+/* Resets the handlers of signals 1 to 31 and the signal mask, because ignored and blocked signals stay so after
+ * exec. */
 void organ_child_plain_signals(void)
 {
     const struct sigaction plain = {.sa_handler = SIG_DFL};
@@ -43,14 +44,18 @@ void organ_child_plain_signals(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* Duplicates fd to the first free number from 10 on, close-on-exec: above all numbers that organ_child_place gets.
+ * Returns it, or -1 with errno. */
 int organ_child_move_descriptor(int fd) { return fcntl(fd, F_DUPFD_CLOEXEC, 10); }
 
+/* Duplicates fd to `number`, which stays open after exec. Returns false if that fails. */
 bool organ_child_place(int fd, int number) { return fd >= 0 && dup2(fd, number) == number; }
 
+/* Closes `descriptor` and all above it; without close_range, those up to MAX_DESCRIPTORS. */
 void organ_child_close_from(int descriptor)
 {
     enum { MAX_DESCRIPTORS = 65536 };
     if (syscall(SYS_close_range, (unsigned)descriptor, ~0u, 0u) != 0)
-        for (int fd = descriptor; fd < MAX_DESCRIPTORS; fd++) /* before Linux 5.9 */
+        for (int fd = descriptor; fd < MAX_DESCRIPTORS; fd++) /* Linux before 5.9 has no close_range */
             close(fd);
 }

@@ -18,12 +18,13 @@
 #define SYS_landlock_restrict_self  446
 #endif
 
+/* Rights over files, as bits (the kernel's LANDLOCK_ACCESS_FS_...); then other constants. */
 enum {
     EXECUTE = 1 << 0,
     WRITE_FILE = 1 << 1,
     READ_FILE = 1 << 2,
     READ_DIR = 1 << 3,
-    CHARACTER_DEVICES = 1 << 6,
+    CHARACTER_DEVICES = 1 << 6, /* create them; the same for the next two */
     SOCKETS = 1 << 9,
     BLOCK_DEVICES = 1 << 11,
     ALL_OF_FIRST = (1 << 13) - 1, /* all rights of version 1 */
@@ -41,7 +42,8 @@ struct ruleset {
     uint64_t files, net, scoped;
 };
 
-/* struct landlock_path_beneath_attr of the kernel: the rights below the directory `parent` (a descriptor). */
+/* struct landlock_path_beneath_attr of the kernel: the rights to the file `parent` (a descriptor) or, if it is a
+ * directory, to everything below it. */
 struct beneath {
     uint64_t allowed;
     int32_t parent;
@@ -55,12 +57,14 @@ static int landlock_version(void)
     return version < 2 ? 0 : (int)version;
 }
 
+/* Returns the mechanisms that the running kernel supports. */
 organ_confinement organ_confinement_of_kernel(void)
 {
     return (organ_confinement){.landlock = landlock_version(), .seccomp = organ_seccomp_is_there()};
 }
 
-/* Operations that versions of Landlock before `version` cannot forbid, and whether the seccomp filter forbids them. */
+/* Operations that versions of Landlock before `version` cannot forbid; seccomp_closes: the seccomp filters forbid them
+ * too. */
 static const struct gap {
     int version;
     bool seccomp_closes;
@@ -71,8 +75,8 @@ static const struct gap {
             {5, true, "send requests to devices"},
             {6, true, "signal other processes and use abstract sockets"}};
 
-/* Writes the operations that jobs could do because this kernel lacks Landlock, a newer version of it, or seccomp.
- * Writes "" if the kernel lacks nothing. */
+/* Writes which of Landlock, its newest version and seccomp this kernel lacks, and the operations that jobs could do
+ * because of that. Writes "" if the kernel lacks nothing. `open_gaps` counts the operations written. */
 void organ_confinement_lacks(const organ_confinement *has, char *text, size_t size)
 {
     enum { NEWEST = 6 };
@@ -96,16 +100,16 @@ void organ_confinement_lacks(const organ_confinement *has, char *text, size_t si
         snprintf(text + used, size - used, " seccomp forbids what this version of Landlock cannot");
 }
 
-/* Adds a rule: `accesses`, a set of the flags above, are allowed below the directory or for the file `fd`. Returns
- * false with errno on error. */
+/* Adds a rule to `rules`, a descriptor: allows the rights `accesses` for the file `fd` or, if it is a directory,
+ * everything below it. Returns false with errno on error. */
 static bool allow_beneath(int rules, int fd, uint64_t accesses)
 {
     const struct beneath rule = {.allowed = accesses, .parent = fd};
     return syscall(SYS_landlock_add_rule, rules, RULE_PATH_BENEATH, &rule, 0) == 0;
 }
 
-/* Adds a rule: the rights `what` are allowed for `path` and below it. A path that does not exist or that this user
- * cannot reach needs no rule. Returns false with errno on error. */
+/* Adds a rule to `rules`: allows the rights `what` for the file `path` or, if it is a directory, everything below it. A
+ * path that does not exist or that this user cannot reach needs no rule. Returns false with errno on error. */
 static bool allow_path(int rules, const char *path, uint64_t what)
 {
     const int fd = open(path, O_PATH | O_CLOEXEC);
@@ -118,9 +122,9 @@ static bool allow_path(int rules, const char *path, uint64_t what)
     return allowed;
 }
 
-/* Allows reading the files that the program itself needs: the loader and libraries, the time zone, /proc/self (the
- * process keeps its number after exec), and the files in which hwloc and the C library look up processors, memory and
- * limits. */
+/* Adds rules that allow reading the files that every program needs, and executing libraries: the loader and libraries,
+ * the time zone, /proc/self (the process keeps its number after exec), and the files in which hwloc and the C library
+ * look up processors, memory and limits. */
 static bool allow_system(int rules)
 {
     static const char *const libraries[] = {"/lib",       "/lib32",     "/lib64",        "/usr/lib",
@@ -148,8 +152,8 @@ static uint64_t files_of(int version)
     return ALL_OF_FIRST | REFER | (version >= 3 ? TRUNCATE : 0) | (version >= 5 ? IOCTL_DEV : 0);
 }
 
-/* Creates a set of rules that allows nothing yet and returns its descriptor, or -1 with errno. A kernel rejects the
- * members that its version does not have, so they are cut off by the size. */
+/* Creates a set of rules that allows nothing yet and returns its descriptor, or -1 with errno. A kernel rejects members
+ * that its version does not have, so `size` ends before them. */
 static int make_ruleset(int version)
 {
     const struct ruleset requested = {
@@ -159,8 +163,8 @@ static int make_ruleset(int version)
     return (int)syscall(SYS_landlock_create_ruleset, &requested, size, 0);
 }
 
-/* Confines the calling thread by the rules if `allowed`, which is false if a rule could not be added. Closes `rules`.
- * Returns false with errno if the thread is not confined. */
+/* Confines the calling thread by `rules`, a descriptor, and closes it. If `allowed` is false, because a rule could not
+ * be added, only closes it. Returns false with errno if the thread is not confined. */
 static bool landlock_apply(int rules, bool allowed)
 {
     const bool confined =
@@ -171,7 +175,7 @@ static bool landlock_apply(int rules, bool allowed)
     return confined;
 }
 
-/* Adds rules that allow reading below each of the folders. */
+/* Adds rules that allow reading below each of the folders. Returns false with errno on an error. */
 static bool allow_reading(int rules, organ_readable folders)
 {
     bool allowed = true;
@@ -180,7 +184,8 @@ static bool allow_reading(int rules, organ_readable folders)
     return allowed;
 }
 
-/* Allows files below `root` (but not executing them or creating devices), reading `others`, and executing `program`. */
+/* Allows everything below `root` except executing, creating devices and sockets, and ioctl on devices; reading below
+ * `others`; executing `program`; and what allow_system allows. */
 bool organ_confine_files(int version, int root, organ_readable others, int program)
 {
     const int rules = make_ruleset(version);
@@ -191,6 +196,7 @@ bool organ_confine_files(int version, int root, organ_readable others, int progr
                                      allow_beneath(rules, program, EXECUTE | READ_FILE) && allow_system(rules));
 }
 
+/* Allows reading below `folders`, and nothing else. `version` is that of Landlock. */
 bool organ_confine_reading(int version, organ_readable folders)
 {
     const int rules = make_ruleset(version);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Private to this folder. */
+ * Private to this folder: whether filters of system calls can be used. */
 #ifndef ORGAN_SECCOMP_H
 #define ORGAN_SECCOMP_H
 

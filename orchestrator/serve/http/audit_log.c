@@ -16,17 +16,19 @@ struct organ_audit_log {
     char *file;
     pthread_mutex_t lock; /* guards the members below */
     int fd;
-    bool torn, reported; /* the last line is incomplete; lines are being lost, which was reported */
-    unsigned long long lost;
+    bool torn;               /* the end of the last line could not be written */
+    bool reported;           /* the last line was lost, and stderr reports this series of losses */
+    unsigned long long lost; /* lines that could not be written */
 };
 
-/* Opens the log for appending. O_NONBLOCK makes the open of a pipe without a reader fail instead of wait. */
+/* Opens the log for appending. Returns its descriptor, or -1 with errno. O_NONBLOCK makes the open of a pipe without a
+ * reader fail instead of wait. */
 static int open_log(const char *file)
 {
     return open(file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
 }
 
-/* Opens the file of the audit log for appending. */
+/* Opens the file of the audit log for appending. Returns ORGAN_IO if that fails; *made is NULL then. */
 organ_status organ_audit_log_open(const char *file, organ_audit_log **made, organ_error *error)
 {
     organ_audit_log *const audit = *made = calloc(1, sizeof *audit);
@@ -68,7 +70,7 @@ organ_status organ_audit_log_reopen(organ_audit_log *audit, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Returns the entry as a line without its end, for the caller to free. NULL without memory. */
+/* Returns the entry as JSON without a newline, with the current time, for the caller to free. NULL without memory. */
 static char *audit_log_line_of(const organ_audit_entry *entry)
 {
     struct timespec now;
@@ -88,8 +90,8 @@ static char *audit_log_line_of(const organ_audit_entry *entry)
     return text;
 }
 
-/* Writes a line with one system call, so that the lines of several processes do not mix. The caller holds the lock.
- * Returns 0 or an errno. */
+/* Writes `text` and a newline with one system call, so that the lines of several processes do not mix. The caller holds
+ * the lock. Returns 0 or an errno; ENOSPC if only a part was written. */
 static int append_line(organ_audit_log *audit, const char *text)
 {
     char *whole;
@@ -107,7 +109,8 @@ static int append_line(organ_audit_log *audit, const char *text)
     return fault;
 }
 
-/* Appends a line. Reports the first lost line of a series, and the recovery, on stderr. */
+/* Appends the entry as a line. Reports the first lost line of a series, and the first line written after it, on
+ * stderr. */
 void organ_audit_log_write(organ_audit_log *audit, const organ_audit_entry *entry)
 {
     char *const text = audit_log_line_of(entry);
@@ -123,6 +126,7 @@ void organ_audit_log_write(organ_audit_log *audit, const organ_audit_entry *entr
     free(text);
 }
 
+/* Returns the number of lines that could not be written. */
 unsigned long long organ_audit_log_lost(organ_audit_log *audit)
 {
     pthread_mutex_lock(&audit->lock);

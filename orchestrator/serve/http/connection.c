@@ -24,7 +24,8 @@ static void write_peer_address(struct MHD_Connection *connection, char *text, si
         inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)address)->sin_addr, text, (socklen_t)size);
 }
 
-/* Returns the seconds that a connection has for a request: only a few until it has sent a valid token (`admitted`). */
+/* Returns the seconds that a connection has for a request: options.timeout once it has sent a valid token (`admitted`),
+ * before that at most options.token_timeout (by default 5). */
 static unsigned request_timeout(const organ_server *server, bool admitted)
 {
     enum { DEFAULT_BEFORE_TOKEN = 5 };
@@ -33,17 +34,21 @@ static unsigned request_timeout(const organ_server *server, bool admitted)
     return admitted || seconds < few ? seconds : few;
 }
 
+/* Sets the deadline of the request's connection to `seconds` from now; 0: no deadline. */
 static void set_request_deadline(const organ_server_request *request, unsigned seconds)
 {
     organ_watch_until(request->server->watch, request->watched, seconds);
 }
 
+/* Admits the request's connection, if the request has a valid token: server->watch then never closes it to make
+ * room. */
 static void admit_connection(const organ_server_request *request)
 {
     if (request->admitted)
         organ_watch_admit(request->watched);
 }
 
+/* Counts and logs a connection from `peer` that the watch has closed because no complete request arrived in time. */
 void organ_http_on_slow(void *context, const char *peer)
 {
     organ_server *const server = context;
@@ -54,7 +59,8 @@ void organ_http_on_slow(void *context, const char *peer)
 
 /* ---- the log ---- */
 
-/* Writes a line about a finished request to the standard error output, control characters escaped. */
+/* Writes a line about a finished request to stderr: address, method, target, status, bytes of the body, duration, and
+ * the detail of a problem; control characters are escaped. `complete`: the whole reply was sent. */
 static void log_request(const organ_server_request *request, bool complete)
 {
     const organ_http_reply *const reply = &request->reply;
@@ -80,7 +86,8 @@ static void log_request(const organ_server_request *request, bool complete)
     free(line);
 }
 
-/* Writes a line of the audit log, with the job that the request created or names. */
+/* Writes a line of the audit log. Its job is the one set by organ_http_about_job, else the {id} of the path, which only
+ * routes of jobs have. */
 static void audit_request(const organ_server_request *request)
 {
     const char *job = request->job;
@@ -96,7 +103,8 @@ static void audit_request(const organ_server_request *request)
     organ_audit_log_write(request->server->audit, &entry);
 }
 
-/* Receives the messages of libmicrohttpd: counts the requests that it refuses and prints the message. */
+/* Prints a message of libmicrohttpd. If the library rejects a request, first replies in its place
+ * (organ_http_refused). */
 void organ_http_on_message(void *context, const char *format, va_list list)
 {
     static const char refusal[] = "Error processing request (HTTP response code is ";
@@ -172,7 +180,8 @@ void *organ_http_on_target(void *context, const char *target, struct MHD_Connect
     return request;
 }
 
-/* Returns whether the announced body is accepted. */
+/* Checks by the headers whether the request may have its body: its route accepts one, and Content-Length is at most
+ * ORGAN_HTTP_BODY_LIMIT. Returns false after a 400 or 413. */
 static bool body_passes(organ_server_request *request)
 {
     const char *const length = organ_http_header(request, "Content-Length"), *const coding = organ_http_header(
@@ -188,8 +197,8 @@ static bool body_passes(organ_server_request *request)
     return false;
 }
 
-/* Sends the reply. If the reply rejects a wrong token and the network has sent many wrong ones, the reply is delayed:
- * the connection is suspended meanwhile, so that no thread waits. */
+/* Sends the reply. If it rejects a wrong token and the client's network has sent many wrong ones, delays it by
+ * organ_penalty_add seconds. The connection is suspended meanwhile, so that no thread waits. */
 static enum MHD_Result send_or_delay(organ_server_request *request)
 {
     organ_server *const server = request->server;
@@ -224,8 +233,8 @@ static enum MHD_Result append_forwarded(void *context, enum MHD_ValueKind kind, 
     return all->whole ? MHD_YES : MHD_NO;
 }
 
-/* Sets the client's address: that of the connection or, if trusted proxies sent the request, the one that they report
- * in X-Forwarded-For. */
+/* Sets request->address, the client's: that of the connection or, if trusted proxies sent the request, the one that
+ * they report in X-Forwarded-For. */
 static void find_address(organ_server_request *request)
 {
     forwarded all = {.whole = true};
@@ -237,8 +246,8 @@ static void find_address(organ_server_request *request)
     free(all.text);
 }
 
-/* Checks head, target, Host, token and route when the head is complete; a request that fails is answered without its
- * body. */
+/* Checks head, target, Host, token and route when the head is complete. Replies at once, without reading the body, to a
+ * request that fails a check. */
 static enum MHD_Result begin_request(organ_server_request *request, const char *verb, const char *version)
 {
     organ_server *const server = request->server;
@@ -246,7 +255,8 @@ static enum MHD_Result begin_request(organ_server_request *request, const char *
     find_address(request);
     bool good = organ_http_head_passes(request, verb, version) && organ_http_target_read(request);
     if (good) {
-        /* Without a token a client must not learn which routes exist. */
+        /* The route is found first, because the guard lets open routes pass. A 401 of the guard replaces the 404 or 405
+         * of organ_http_routed, so that a client without a token does not learn which routes exist. */
         const bool routed = organ_http_routed(request);
         good = organ_guard_passes(&server->guard, request, &request->reply) && routed && body_passes(request);
     }
@@ -260,7 +270,8 @@ static enum MHD_Result begin_request(organ_server_request *request, const char *
     return good ? MHD_YES : send_or_delay(request);
 }
 
-/* Appends received bytes to the body, up to the limit. server->body_bytes counts the memory of all bodies. */
+/* Appends received bytes to the body. Sets body_too_long, and drops the bytes, if the body exceeds the limit or memory
+ * runs out. server->body_bytes counts the memory of all bodies. */
 static void append_body(organ_server_request *request, const char *data, size_t bytes)
 {
     if (request->body_too_long || request->body_bytes + bytes > ORGAN_HTTP_BODY_LIMIT) {
@@ -283,8 +294,8 @@ static void append_body(organ_server_request *request, const char *data, size_t 
     request->body[request->body_bytes] = '\0';
 }
 
-/* Answers a complete request: calls the route's handler, or queues the request if the handler may block
- * (route->waits). */
+/* Answers a complete request: calls the route's handler and sends the reply, or queues the request if the handler may
+ * block (route->waits). Replies 503 if the queue is full. */
 static enum MHD_Result answer_request(organ_server_request *request)
 {
     set_request_deadline(request, 0);
@@ -325,9 +336,9 @@ enum MHD_Result organ_http_on_request(void *context, struct MHD_Connection *conn
             *bytes = 0;
             return MHD_YES;
         }
-        /* The library reads from a connection that was suspended in this state when it is resumed, and closes it
-         * without a reply if the client has shut down its side. So wait for the next call, which comes at once: then
-         * the library only waits for a reply. */
+        /* If the connection were suspended now, the library would read from it after it is resumed, and close it
+         * without a reply if the client has shut down its side. In the next call, which the library makes at once, it
+         * only waits for a reply; so the request is queued there. */
         if (request->route->waits && !request->requested) {
             request->requested = true;
             return MHD_YES;
@@ -344,8 +355,9 @@ enum MHD_Result organ_http_on_request(void *context, struct MHD_Connection *conn
     return MHD_NO;
 }
 
-/* Closes the connection if the client has shut down its side. libmicrohttpd received the end of data together with the
- * request and is not notified again, so the connection would stay open until its timeout. */
+/* Makes the library close the connection if the client has shut down its side. If the end of data arrived together with
+ * the request, libmicrohttpd is not notified of it again, and the connection would stay open until its timeout; the
+ * shutdown notifies it. */
 static void close_half_closed(struct MHD_Connection *connection)
 {
     char byte;
@@ -355,7 +367,7 @@ static void close_half_closed(struct MHD_Connection *connection)
         shutdown(info->connect_fd, SHUT_RD);
 }
 
-/* Counts and logs a request that was answered or whose connection was lost, and frees it. */
+/* Counts and logs a request and frees it. `complete`: its reply was sent; otherwise the connection was lost. */
 static void end_request(organ_server_request *request, bool complete)
 {
     organ_server *const server = request->server;
@@ -386,7 +398,9 @@ void organ_http_on_end(void *context, struct MHD_Connection *connection, void **
         close_half_closed(connection);
     admit_connection(request); /* a login admits its connection only now */
     const bool admitted = organ_watched_admitted(request->watched);
-    /* The library closes idle connections; this deadline is for a next request that begins and does not end. */
+    /* The library closes idle connections after options.timeout; this deadline is for a next request that begins and
+     * does not end. It may begin when the connection was idle for almost that time, hence twice the time; clients
+     * without a token get no more than their few seconds for both. */
     set_request_deadline(request, (admitted ? 2 : 1) * request_timeout(server, admitted));
     end_request(request, complete);
 }

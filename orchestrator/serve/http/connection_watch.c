@@ -12,32 +12,34 @@
 #include <sys/socket.h>
 #include <time.h>
 
-/* An eighth of the places is reserved for new clients when connections without a token take the others. A tick checks
- * about CHECKS_PER_TICK connections for clients that have left. */
+/* 1 / RESERVED_FRACTION of the connections is reserved for new clients: connections without a token are closed rather
+ * than use it. A tick checks about CHECKS_PER_TICK connections for clients that have left. */
 enum { RESERVED_FRACTION = 8, CHECKS_PER_TICK = 1024 };
 
 /* One connection. */
 struct organ_watched {
     int fd;
-    bool limited;       /* has a deadline */
-    bool admitted, cut; /* presented a valid token; was shut down by the watch; both atomic */
-    size_t number;      /* running number, which selects the tick that checks it */
+    bool limited;  /* has a deadline */
+    bool admitted; /* presented a valid token; atomic */
+    bool cut;      /* was shut down by the watch; atomic */
+    size_t number; /* number of connections added before it, which selects the tick that checks it */
     struct timespec deadline;
     TAILQ_ENTRY(organ_watched) entry;
     void *held;       /* pointer of organ_watched_hold */
     pthread_t thread; /* thread of the connection; atomic, because organ_watch_own compares it in other threads */
-    char peer[64], network[ORGAN_PEER_NETWORK_ROOM];
+    char peer[64], network[ORGAN_PEER_NETWORK_ROOM]; /* address of the client, and its organ_peer_network */
 };
 
 struct organ_connection_watch {
     pthread_mutex_t lock;
     TAILQ_HEAD(, organ_watched) all; /* oldest first */
-    /* open now; largest number in all and from one network; since the start: connections, ticks */
-    size_t count, max, share, added, ticks;
-    uint64_t displaced; /* connections closed to make room */
+    size_t count;                    /* open connections, cut ones included */
+    size_t max, share;               /* largest number of open connections in all, and from one network */
+    size_t added, ticks;             /* connections added and ticks since the start */
+    uint64_t displaced;              /* connections cut to make room since the start */
 };
 
-/* Creates the list of connections: at most `max`, and at most `share` from one network. NULL without memory. */
+/* Creates an empty watch for at most `max` connections, at most `share` from one network. NULL without memory. */
 organ_connection_watch *organ_watch_create(size_t max, size_t share)
 {
     organ_connection_watch *const watch = calloc(1, sizeof *watch);
@@ -57,6 +59,7 @@ void organ_watch_destroy(organ_connection_watch *watch)
     free(watch);
 }
 
+/* Sets the deadline to `seconds` from now; 0: no deadline. */
 static void set_connection_deadline(organ_watched *watched, unsigned seconds)
 {
     watched->limited = seconds > 0;
@@ -64,6 +67,7 @@ static void set_connection_deadline(organ_watched *watched, unsigned seconds)
     watched->deadline.tv_sec += seconds;
 }
 
+/* Reads `admitted` or `cut` of a connection. */
 static bool has_flag(const bool *flag) { return __atomic_load_n(flag, __ATOMIC_RELAXED); }
 
 /* Shuts the connection down in both directions and marks it as cut. */
@@ -73,9 +77,9 @@ static void cut_off(organ_watched *watched)
     shutdown(watched->fd, SHUT_RDWR);
 }
 
-/* Shuts down one connection without a token if the new one makes too many: the oldest of its network if that network
- * exceeds its share, otherwise the oldest. A connection that was shut down frees its place at once and is not
- * counted. */
+/* Shuts down at most one connection without a token (`yields`) if the connection `new` makes too many. If the network
+ * of `new` exceeds its share, that is the oldest one of this network, maybe `new`; otherwise the oldest one but `new`.
+ * Connections that were already cut are not counted, because they will be closed soon. */
 static void enforce_connection_limit(organ_connection_watch *watch, const organ_watched *new)
 {
     organ_watched *w, *oldest = NULL, *oldest_near = NULL;
@@ -102,7 +106,8 @@ static void enforce_connection_limit(organ_connection_watch *watch, const organ_
     }
 }
 
-/* Adds a connection with a deadline for its first request. If there are too many, another one is closed. */
+/* Adds a connection with a deadline for its first request. If there are too many, shuts one down
+ * (enforce_connection_limit). */
 organ_watched *organ_watch_add(organ_connection_watch *watch, int fd, const char *peer, unsigned seconds)
 {
     organ_watched *const watched = calloc(1, sizeof *watched);
@@ -130,13 +135,16 @@ void organ_watch_remove(organ_connection_watch *watch, organ_watched *watched)
     free(watched);
 }
 
+/* Marks a connection that has presented a valid token: the watch never closes it to make room. */
 void organ_watch_admit(organ_watched *watched) { __atomic_store_n(&watched->admitted, true, __ATOMIC_RELAXED); }
 
+/* Returns whether organ_watch_admit was called for the connection. */
 bool organ_watched_admitted(const organ_watched *watched) { return has_flag(&watched->admitted); }
+/* Returns whether the watch has shut the connection down. */
 bool organ_watched_is_cut(const organ_watched *watched) { return has_flag(&watched->cut); }
 
-/* Sets the time, `seconds` from now, at which the connection is closed if no complete request has arrived; 0: no
- * limit. */
+/* Sets the deadline of the connection to `seconds` from now, at which organ_watch_tick shuts it down; 0: no
+ * deadline. */
 void organ_watch_until(organ_connection_watch *watch, organ_watched *watched, unsigned seconds)
 {
     pthread_mutex_lock(&watch->lock);
@@ -144,7 +152,8 @@ void organ_watch_until(organ_connection_watch *watch, organ_watched *watched, un
     pthread_mutex_unlock(&watch->lock);
 }
 
-/* Attaches `held` to the connection, and the thread that serves it. Returns the pointer attached before. */
+/* Attaches `held` to the connection, and records the calling thread as the one that serves it. Returns the pointer
+ * attached before. */
 void *organ_watched_hold(organ_watched *watched, void *held)
 {
     void *const before = watched->held;
@@ -174,6 +183,7 @@ size_t organ_watch_count(organ_connection_watch *watch)
     return count;
 }
 
+/* Returns the number of connections that were shut down to make room, since the start. */
 uint64_t organ_watch_displaced(organ_connection_watch *watch)
 {
     pthread_mutex_lock(&watch->lock);
@@ -182,9 +192,11 @@ uint64_t organ_watch_displaced(organ_connection_watch *watch)
     return displaced;
 }
 
+/* Order of qsort for texts of fixed size. */
 static int watch_by_text(const void *a, const void *b) { return strcmp(a, b); }
 
-/* Returns the largest number of connections from one network. */
+/* Returns the largest number of connections from one network: sorts their networks and finds the longest run of equal
+ * ones. 0 without memory. */
 size_t organ_watch_max_of_one(organ_connection_watch *watch)
 {
     enum { ROOM = ORGAN_PEER_NETWORK_ROOM };
@@ -206,9 +218,10 @@ size_t organ_watch_max_of_one(organ_connection_watch *watch)
     return max;
 }
 
-/* Shuts down the receiving direction of a connection that the client has closed. libmicrohttpd reads only when the
- * system reports a change; if the last bytes and the close arrive together, no further change is reported, and the
- * connection would wait for its deadline. A client that has closed its sending side still receives its reply. */
+/* Shuts down the receiving direction of a connection whose client has closed it or its sending side. libmicrohttpd
+ * reads only when the system reports a change; if the last bytes and the close arrived together, it would wait for
+ * another change until the deadline. The shutdown is such a change. It leaves the sending direction open, so that a
+ * client that has closed only its sending side still receives the reply. */
 static void wake_if_ended(const organ_watched *watched)
 {
     char byte;
@@ -217,8 +230,9 @@ static void wake_if_ended(const organ_watched *watched)
         shutdown(watched->fd, SHUT_RD);
 }
 
-/* Closes connections whose deadline has passed; `report` NULL: all connections. Each tick also checks one group of the
- * others for clients that have left. */
+/* Shuts down connections whose deadline has passed; `report` NULL: all connections. Each tick also checks some of the
+ * other connections that have a deadline for clients that have left: those whose number falls into the group of this
+ * tick. */
 void organ_watch_tick(organ_connection_watch *watch, void (*report)(void *context, const char *peer), void *context)
 {
     struct timespec now;

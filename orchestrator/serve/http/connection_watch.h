@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * All open connections with the deadlines of their requests. The watch disconnects slow senders. If few places are
- * free, it closes connections without a valid token in favour of newer ones. Thread-safe. */
+ * The watch: a list of all open connections with the deadlines of their requests. It disconnects slow senders. If few
+ * connections are still allowed, it closes ones without a valid token in favour of newer ones. Thread-safe, except
+ * where a comment says otherwise. */
 #ifndef ORGAN_CONNECTION_WATCH_H
 #define ORGAN_CONNECTION_WATCH_H
 
@@ -9,43 +10,44 @@
 #include <stdint.h>
 
 typedef struct organ_connection_watch organ_connection_watch;
-/* One connection in the watch. */
+/* One connection in the watch; "cut" if the watch has shut it down. */
 typedef struct organ_watched organ_watched;
 
-/* Creates the list of connections. `max` limits their number, `share` the number from one network (organ_peer_network).
- * NULL if out of memory. */
+/* Creates a watch. `max` is the largest number of connections, `share` the largest number from one network
+ * (organ_peer_network). NULL if out of memory. */
 organ_connection_watch *organ_watch_create(size_t max, size_t share);
 void organ_watch_destroy(organ_connection_watch *watch);
 
-/* Adds a connection that has not presented a valid token yet and has `seconds` for its first request; NULL without
- * memory. If its network then has more connections than its share, organ_watch_add shuts down the oldest connection of
- * that network without a token, which may be the new one. Otherwise, if all places but an eighth are taken, it shuts
- * down the oldest other connection without a token. So clients without a token never keep a new client out. */
+/* Adds the connection with the socket `fd` and the client address `peer`, which has not presented a valid token yet and
+ * has `seconds` for its first request (0: no deadline). NULL without memory. If its network then has more connections
+ * than its share, organ_watch_add shuts down the oldest connection of that network without a token, which may be the
+ * new one. Otherwise, if less than an eighth of `max` is free, it shuts down the oldest other connection without a
+ * token. So clients without a token never keep a new client out. */
 organ_watched *organ_watch_add(organ_connection_watch *watch, int fd, const char *peer, unsigned seconds);
 void organ_watch_remove(organ_connection_watch *watch, organ_watched *watched); /* before its descriptor is closed */
 /* Marks a connection that has presented a valid token, or any connection if the server needs none: the watch never
  * closes it to make room.
  */
 void organ_watch_admit(organ_watched *watched);
-bool organ_watched_admitted(const organ_watched *watched); /* set by the thread of the connection, or of its request */
+bool organ_watched_admitted(const organ_watched *watched); /* organ_watch_admit was called for it */
 /* Returns whether the watch has shut the connection down: the client does not receive its reply. */
 bool organ_watched_is_cut(const organ_watched *watched);
 /* Sets the deadline of a connection to `seconds` from now; 0: no deadline. */
 void organ_watch_until(organ_connection_watch *watch, organ_watched *watched, unsigned seconds);
-/* Attaches a pointer to the connection and returns the one attached before, at first NULL. Only by the connection's
- * thread. */
+/* Attaches a pointer (NULL: none) to the connection and returns the one attached before, at first NULL. Also records
+ * the calling thread as the connection's; no other thread may call it. */
 void *organ_watched_hold(organ_watched *watched, void *held);
-/* Calls `watch_one` with the attached pointer of each connection of the calling thread. */
+/* Calls `watch_one` with `context` and the attached pointer of each connection of the calling thread that has one. */
 void organ_watch_own(organ_connection_watch *watch, void (*watch_one)(void *context, void *held), void *context);
-const char *organ_watched_peer(const organ_watched *watched);
+const char *organ_watched_peer(const organ_watched *watched); /* address of the client */
 /* Returns the number of open connections. */
 size_t organ_watch_count(organ_connection_watch *watch);
 size_t organ_watch_max_of_one(organ_connection_watch *watch);  /* connections of the network with the most */
 uint64_t organ_watch_displaced(organ_connection_watch *watch); /* connections closed to make room, since the start */
 
-/* Shuts down all connections whose deadline has passed and calls `report` for each; if `report` is NULL, shuts down all
- * connections. Wakes the thread of a connection whose client has closed it in the middle of a request: libmicrohttpd
- * does not detect a close that arrives together with the last bytes. */
+/* Shuts down all connections whose deadline has passed and calls `report` with `context` for each; if `report` is NULL,
+ * shuts down all connections and reports none. Also makes libmicrohttpd close connections whose clients have closed
+ * them in the middle of a request: it does not detect a close that arrives together with the last bytes. */
 void organ_watch_tick(organ_connection_watch *watch, void (*report)(void *context, const char *peer), void *context);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Replies that are files, with conditional requests (ETag, dates) and single ranges. */
+ * Fills replies with files; supports conditional requests (ETag, dates) and single ranges. */
 #include "formats/model/recognise.h"
 #include "orchestrator/report/html/page.h"
 #include "orchestrator/serve/http/http_parts.h"
@@ -13,7 +13,8 @@
 
 static char report_policy[320];
 
-/* Makes the Content-Security-Policy of reports: only the script that organ puts into its pages may run. */
+/* Fills report_policy, the Content-Security-Policy of reports: only the script that organ puts into its reports may
+ * run. */
 static void make_report_policy(void)
 {
     snprintf(report_policy, sizeof report_policy,
@@ -22,6 +23,7 @@ static void make_report_policy(void)
              organ_html_script_hash);
 }
 
+/* Gives the reply the Content-Security-Policy of reports (make_report_policy). */
 void organ_http_reply_as_report(organ_http_reply *reply)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -29,7 +31,7 @@ void organ_http_reply_as_report(organ_http_reply *reply)
     organ_http_reply_policy(reply, report_policy);
 }
 
-/* Returns whether the file begins like a page of this program. A forged page may begin so too; the policy of reports
+/* Returns whether the file begins like a report of this program. Another page may begin so too; the policy of reports
  * blocks its scripts. */
 static bool is_own_report(const char *type, int fd)
 {
@@ -38,11 +40,12 @@ static bool is_own_report(const char *type, int fd)
            memcmp(start, ORGAN_PAGE_START, sizeof start) == 0;
 }
 
-/* The media type of files whose name ends in `end`. */
+/* The media type `type` of files whose name ends in `end`. */
 typedef struct file_type {
     const char *end, *type;
 } file_type;
 
+/* Media types of the files that organ writes. */
 static const file_type types[] = {{".html", "text/html; charset=utf-8"},
                                   {".json", "application/json"},
                                   {".jsonl", "application/x-ndjson"},
@@ -53,7 +56,7 @@ static const file_type types[] = {{".html", "text/html; charset=utf-8"},
                                   {".svg", "image/svg+xml"},
                                   {".png", "image/png"}};
 
-/* Returns the media type of a file by the extension of its name. */
+/* Returns the media type of a file by the extension of its name, "application/octet-stream" for others. */
 static const char *type_of_file(const char *name)
 {
     const size_t length = strlen(name);
@@ -65,7 +68,8 @@ static const char *type_of_file(const char *name)
     return "application/octet-stream";
 }
 
-/* Adds Content-Disposition by RFC 6266: the name in ASCII for old programs, and the exact name percent-encoded. */
+/* Adds Content-Disposition by RFC 6266: the name in ASCII for old programs, and the exact name percent-encoded. A byte
+ * of the name becomes at most 1 + 3 bytes of text. Adds nothing if memory runs out. */
 static void add_disposition(organ_http_reply *reply, const char *name)
 {
     const size_t length = strlen(name);
@@ -144,7 +148,7 @@ static bool is_not_modified(const organ_server_request *request, const validator
     return since && read_date(since, &seconds) && v->seconds <= seconds;
 }
 
-/* Returns whether a range may be sent: If-Range, if given, must match the file. */
+/* Returns whether a range may be sent: If-Range, if the request has it, must contain the file's ETag or date. */
 static bool range_is_allowed(const organ_server_request *request, const validators *v)
 {
     const char *const condition = organ_http_header(request, "If-Range");
@@ -158,10 +162,11 @@ static bool range_is_allowed(const organ_server_request *request, const validato
 
 /* ---- ranges ---- */
 
-/* Result of read_range: no range to apply; a range within the file; a range that begins after its end. */
+/* Result of read_range: no range to apply; a range within the file; a range that begins after the file's end. */
 typedef enum range_kind { RANGE_NONE, RANGE_GOOD, RANGE_BEYOND } range_kind;
 
-/* Reads a number of a Range header and advances *text. */
+/* Reads a number of a Range header and advances *text past it. Returns false if there is none, or one with more than 18
+ * digits, which might exceed 64 bits. */
 static bool read_range_offset(const char **text, uint64_t *number)
 {
     const size_t digits = strspn(*text, "0123456789");
@@ -172,8 +177,10 @@ static bool read_range_offset(const char **text, uint64_t *number)
     return true;
 }
 
-/* Reads a Range header for a file of `size` bytes: "bytes=5-9", "bytes=5-" or "bytes=-5". *from becomes the first byte,
- * *run the number of bytes. All other forms, several ranges included, are ignored, and the whole file is sent. */
+/* Reads a Range header for a file of `size` bytes: "bytes=5-9", "bytes=5-" or "bytes=-5". *from becomes the offset of
+ * the first byte, *run the number of bytes. Returns RANGE_NONE for all other forms, several ranges included: the caller
+ * then sends the whole file. `last` is the second number of "5-9"; with `tail`, the 5 of "-5", the number of bytes at
+ * the end. */
 static range_kind read_range(const char *text, uint64_t size, uint64_t *from, uint64_t *run)
 {
     uint64_t last = UINT64_MAX;
@@ -201,6 +208,7 @@ static range_kind read_range(const char *text, uint64_t size, uint64_t *from, ui
 
 /* ---- the reply ---- */
 
+/* Adds ETag, Last-Modified, and a Cache-Control that makes browsers check their copy before each use. */
 static void add_validators(organ_http_reply *reply, const validators *v)
 {
     organ_http_reply_header(reply, "ETag", v->etag);
@@ -208,7 +216,7 @@ static void add_validators(organ_http_reply *reply, const validators *v)
     organ_http_reply_header(reply, "Cache-Control", "private, no-cache");
 }
 
-/* Sets the media type by the name. Reports of this program are displayed, all other files are offered for saving. */
+/* Sets the media type by the name. Browsers display reports of this program, and offer all other files for saving. */
 static void add_presentation(organ_http_reply *reply, const char *name)
 {
     reply->type = type_of_file(name);
@@ -235,7 +243,8 @@ static void send_part(organ_http_reply *reply, int fd, uint64_t size, range_kind
     organ_http_reply_header(reply, "Accept-Ranges", "bytes");
 }
 
-/* Replies with an open file, or the part that a Range header asks for; 304 if the client has it unchanged. */
+/* Replies with an open file, or the part that a Range header asks for; 304 if the client has it unchanged, 416 if the
+ * range begins after its end. The reply closes `fd`. */
 void organ_http_reply_file(organ_http_reply *reply, const organ_server_request *request, int fd, const char *name)
 {
     struct stat about;

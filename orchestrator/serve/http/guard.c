@@ -8,7 +8,7 @@
 
 /* ---- hosts and origins ---- */
 
-/* Returns whether a Host is an IP address: IPv6 in brackets. */
+/* Returns whether `name`, a Host without its port, is an IPv4 address or an IPv6 address in brackets. */
 static bool is_address(const char *name)
 {
     unsigned char address[16];
@@ -21,7 +21,7 @@ static bool is_address(const char *name)
     return inet_pton(AF_INET6, bare, address) == 1;
 }
 
-/* Returns true if the Host header names this server, which stops DNS rebinding. */
+/* Returns true if the Host header `host` names this server. The port may be any number. */
 bool organ_guard_host(const organ_guard *guard, const char *host)
 {
     static const char *const always[] = {"localhost", "127.0.0.1", "[::1]"};
@@ -44,8 +44,8 @@ bool organ_guard_host(const organ_guard *guard, const char *host)
     return strcasecmp(name, guard->address) == 0 || (guard->any_address && is_address(name));
 }
 
-/* Returns whether `origin` is the site of `host`: "http://127.0.0.1:8935", or https behind a proxy; https only if the
- * server itself encrypts. */
+/* Returns whether the Origin header `origin` is "http://HOST" or "https://HOST" with the Host header `host`. A server
+ * that does not encrypt accepts both, because a proxy may encrypt for it; a server that encrypts accepts https only. */
 static bool is_site(const organ_guard *guard, const char *origin, const char *host)
 {
     if (!guard->encrypted && strncasecmp(origin, "http://", 7) == 0)
@@ -55,7 +55,7 @@ static bool is_site(const organ_guard *guard, const char *origin, const char *ho
 
 /* ---- checks of a request ---- */
 
-/* Counts the headers Host and Origin in the two numbers at `context`. */
+/* Counts the headers of a request: Host in the first, Origin in the second of the two numbers at `context`. */
 static enum MHD_Result count_headers(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
 {
     (void)kind;
@@ -84,7 +84,8 @@ static bool host_passes(const organ_guard *guard, const organ_server_request *re
     return false;
 }
 
-/* Rejects requests other than GET that a browser sends for a page of another site: replies 403 and returns false. */
+/* Rejects requests other than GET and HEAD that a browser sends for a page of another site: replies 403 and returns
+ * false. */
 static bool origin_passes(const organ_guard *guard, const organ_server_request *request, organ_http_reply *reply)
 {
     const char *const origin = organ_http_header(request, "Origin"), *const site =
@@ -100,14 +101,15 @@ static bool origin_passes(const organ_guard *guard, const organ_server_request *
     return false;
 }
 
-/* The search for a session cookie; read_cookie sets `found` and *bearer. */
+/* The search for a session cookie. When read_cookie finds a valid one, it sets `found` and *bearer. */
 typedef struct session_search {
     const organ_guard *guard;
     organ_bearer *bearer;
     bool found;
 } session_search;
 
-/* Checks a cookie of the request: if it is a valid session, sets search->found and the bearer. */
+/* Checks a cookie of the request: if it is a valid session, sets `found` and *bearer of the session_search at
+ * `context`. */
 static enum MHD_Result read_cookie(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
 {
     session_search *const search = context;
@@ -119,7 +121,8 @@ static enum MHD_Result read_cookie(void *context, enum MHD_ValueKind kind, const
 }
 
 /* Returns true if the request has a valid token or session cookie, or if the server needs none. *bearer becomes its
- * owner. */
+ * owner; without tokens a bearer without a name that may do everything. `authorization` is the Authorization header or
+ * NULL; if it is a Bearer, the cookie is not used. */
 static bool check_credentials(const organ_guard *guard, const organ_server_request *request, const char *authorization,
                               organ_bearer *bearer)
 {
@@ -135,17 +138,18 @@ static bool check_credentials(const organ_guard *guard, const organ_server_reque
 
 /* Returns true if the role of the bearer permits the request; every role permits GET and open routes. Otherwise replies
  * 403. */
-static bool may_do(const organ_server_request *request, const organ_bearer *bearer, organ_http_reply *reply)
+static bool role_permits(const organ_server_request *request, const organ_bearer *bearer, organ_http_reply *reply)
 {
     if (bearer->access == ORGAN_ACCESS_RUN || request->method == ORGAN_HTTP_GET ||
         (request->route && request->route->open))
         return true;
-    organ_http_problem(reply, 403, "the token '%s' may read; %s needs one with the role run", bearer->name,
+    organ_http_problem(reply, 403, "the token '%s' has the role read; %s needs the role run", bearer->name,
                        request->verb);
     return false;
 }
 
-/* Checks host, origin, token and role of a request in this order. The first failed check fills the reply. */
+/* Checks host, origin, token and role of a request in this order. The first failed check fills the reply. A request for
+ * an open route passes without a token. */
 bool organ_guard_passes(const organ_guard *guard, const organ_server_request *request, organ_http_reply *reply)
 {
     organ_bearer bearer;
@@ -156,7 +160,7 @@ bool organ_guard_passes(const organ_guard *guard, const organ_server_request *re
     if (admitted)
         organ_http_done_by(request, bearer.name);
     if (admitted || (request->route && request->route->open))
-        return may_do(request, &bearer, reply);
+        return role_permits(request, &bearer, reply);
     organ_http_problem(reply, 401,
                        authorization ? "the token is wrong" : "a token is needed: Authorization: Bearer TOKEN");
     organ_http_reply_header(reply, "WWW-Authenticate",

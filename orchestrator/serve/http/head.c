@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * Refuses heads of requests that other programs may read differently (request smuggling). libmicrohttpd parses the head
+ * Rejects heads of requests that other programs may read differently (request smuggling). libmicrohttpd parses the head
  * in place and is lenient: a zero byte ends a string early, a continued line extends the header before it, and of two
  * lengths the first counts. A proxy may read such a head as one request where this server reads two. So the server
- * refuses it and ends the connection.
+ * rejects it and ends the connection.
  *
- * These checks of the layout are for libmicrohttpd before 1.0. Version 1.0 lays texts out in another way, and in strict
- * mode it refuses such heads itself. */
+ * The checks of the layout (check_head_layout) are for libmicrohttpd before 1.0. Version 1.0 lays texts out in another
+ * way, and in strict mode it rejects such heads itself. */
 #include "orchestrator/serve/http/http_parts.h"
 
 #include <string.h>
@@ -37,23 +37,26 @@ static bool only_bytes(const char *from, const char *to, char a, char b)
     return from == to;
 }
 
-/* Returns whether the bytes in [from, to) are exactly the end of a line, which the library has replaced by one or two
- * zeros. */
+/* Returns whether [from, to) is one or two zero bytes: the library replaces the end of each line (LF or CR LF) by
+ * them. */
 static bool line_ends(const char *from, const char *to)
 {
     return (uintptr_t)to > (uintptr_t)from && (uintptr_t)to - (uintptr_t)from <= 2 && only_bytes(from, to, '\0', '\0');
 }
 
+/* Returns whether libmicrohttpd has version 1.0 or later, which rejects ambiguous heads itself in strict mode. */
 bool organ_http_library_is_strict(void) { return strncmp(organ_mhd.get_version(), "0.", 2) != 0; }
 
 /* State of the check of a head. */
 typedef struct head_reading {
-    const char *at;            /* first byte not yet checked; NULL: the library has checked the layout */
-    const char *wrong;         /* the fault, as the end of the sentence "the request ..."; NULL: none yet */
+    const char *at;    /* end of the part checked last, in the library's buffer; NULL: the layout is not checked */
+    const char *wrong; /* the fault, as the end of the sentence "the request ..."; NULL: none yet */
     unsigned lengths, codings; /* number of Content-Length and of Transfer-Encoding headers */
 } head_reading;
 
-/* Checks one header; r->at follows the raw text of the head, which shows bytes that libmicrohttpd has dropped. */
+/* Checks one header and counts those that state a length; returns MHD_NO to end the search if it is wrong. If r->at is
+ * set, also checks that only the end of a line is between r->at and the name, and only blanks between the colon and the
+ * value: libmicrohttpd drops other bytes there. */
 static enum MHD_Result check_header(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
 {
     head_reading *const r = context;
@@ -74,8 +77,8 @@ static enum MHD_Result check_header(void *context, enum MHD_ValueKind kind, cons
 }
 
 /* Checks the first line of a request, which the library has split in place by a zero byte after the method and one
- * after the target. Finds other zero bytes in these parts, or between them, because the text of the part is then
- * shorter than the part. Returns the fault, or NULL. */
+ * after the target. Another zero byte ends a part early; then bytes other than blanks are between this end and the next
+ * part. Returns the fault, or NULL. */
 static const char *read_first_line(const organ_server_request *request, const char *verb, const char *version)
 {
     const char *const end = request->line + strlen(request->target), *const verb_end = verb + strlen(verb);
@@ -88,8 +91,8 @@ static const char *read_first_line(const organ_server_request *request, const ch
     return request->target[strcspn(request->target, " \t")] ? "has a target with a space" : NULL;
 }
 
-/* Returns the fault if the length of the body is ambiguous: several length headers, or a coding other than "chunked".
- * NULL if it is not. */
+/* Returns the fault if the length of the body is ambiguous: several headers state it, or the coding is not "chunked",
+ * or HTTP/1.0 has a coding. Otherwise returns NULL. */
 static const char *read_lengths(const organ_server_request *request, const head_reading *r, const char *version)
 {
     const char *const coding = organ_http_header(request, "Transfer-Encoding");
@@ -100,8 +103,8 @@ static const char *read_lengths(const organ_server_request *request, const head_
     return NULL;
 }
 
-/* Follows the raw text of the head from the first line through all headers, and rejects bytes that no part of it
- * contains: some versions of libmicrohttpd skip them. */
+/* Checks the raw text of the head from the first line through all headers. Sets r->wrong if it has bytes that belong to
+ * no part: some versions of libmicrohttpd skip them. */
 static void check_head_layout(const organ_server_request *request, head_reading *r, const char *verb,
                               const char *version)
 {
@@ -116,8 +119,8 @@ static void check_head_layout(const organ_server_request *request, head_reading 
         r->wrong = "has a header without a name, or with a zero byte";
 }
 
-/* Rejects heads that proxies and servers could read differently (request smuggling): replies 400 and closes the
- * connection. */
+/* Rejects heads that proxies and servers could read differently (request smuggling): replies 400 with "Connection:
+ * close" and returns false. */
 bool organ_http_head_passes(organ_server_request *request, const char *verb, const char *version)
 {
     head_reading r = {0};

@@ -18,10 +18,11 @@
 #include "orchestrator/serve/http/jail.h"
 #include "orchestrator/serve/http/server.h"
 
-/* If the server has a token, every route that is not open requires "Authorization: Bearer TOKEN" or the session
- * cookie; otherwise it answers 401 as a problem. POST /api/v1/login {"token": T} sets the cookie (204; HttpOnly,
- * SameSite=Strict; 401 if the token is wrong) and POST /api/v1/logout revokes it. Methods other than GET also
- * require that Origin, if present, is the server's own, and that a body has Content-Type application/json. */
+/* If the server has a token, every route that is not open requires "Authorization: Bearer TOKEN" or the session cookie;
+ * otherwise the server replies 401 with a problem. POST /api/v1/login {"token": T} replies 204 and sets the cookie
+ * (HttpOnly, SameSite=Strict), or 401 if the token is wrong. POST /api/v1/logout makes the browser delete the cookie;
+ * the session itself stays valid as long as its token. Methods other than GET also require that Origin, if present, is
+ * the server's own, and that a body has Content-Type application/json. */
 extern const organ_area organ_area_server; /* /healthz, /metrics, /api/v1/login, /api/v1/logout */
 extern const organ_area organ_area_files;  /* /files ... */
 

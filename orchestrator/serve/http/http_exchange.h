@@ -41,20 +41,22 @@ typedef enum organ_http_method {
     ORGAN_HTTP_GET,
     ORGAN_HTTP_POST,
     ORGAN_HTTP_DELETE,
-    ORGAN_HTTP_METHODS
+    ORGAN_HTTP_METHODS /* number of methods; in a request: a method that no route has */
 } organ_http_method;
 
 /* Valid until the handler returns; a stream must copy all that it needs later. */
 typedef struct organ_server_request organ_server_request;
 
+/* Returns the data that all areas share. */
 organ_app *organ_http_app(const organ_server_request *request);
 /* Returns a parameter of the route's pattern, decoded: "id" of {id} (one segment), "path" of {path...} (one or more
- * segments, joined by '/'). */
+ * segments, joined by '/'). NULL if the pattern has no parameter of that name. */
 const char *organ_http_parameter(const organ_server_request *request, const char *name);
 /* Returns a value of the query, decoded as in forms ('+' is a blank): valid UTF-8 without control characters. NULL if
  * it is missing; the first if it is repeated. */
 const char *organ_http_query(const organ_server_request *request, const char *name);
-const char *organ_http_header(const organ_server_request *request, const char *name); /* NULL if it is not there */
+/* Returns the value of a header; the first if it is repeated, NULL if it is missing. */
+const char *organ_http_header(const organ_server_request *request, const char *name);
 
 /* ---- reply ---- */
 
@@ -63,20 +65,24 @@ const char *organ_http_header(const organ_server_request *request, const char *n
  * ("no-store" unless the handler set Cache-Control). */
 typedef struct organ_http_reply organ_http_reply;
 
-void organ_http_reply_json(organ_http_reply *reply, unsigned status,
-                           json_t *document); /* takes the reference; NULL: no memory */
-void organ_http_reply_text(organ_http_reply *reply, unsigned status, const char *type, char *text,
-                           size_t bytes); /* takes it: malloc */
+/* Replies with `document` as application/json and releases the caller's reference to it. NULL stands for a lack of
+ * memory: the reply is then a 500. */
+void organ_http_reply_json(organ_http_reply *reply, unsigned status, json_t *document);
+/* Replies with the first `bytes` bytes of `text`, which the reply frees. `type` is a static media type. NULL stands for
+ * a lack of memory: the reply is then a 500. */
+void organ_http_reply_text(organ_http_reply *reply, unsigned status, const char *type, char *text, size_t bytes);
+/* Replies with `bytes` bytes of static data of the media type `type`. */
 void organ_http_reply_constant(organ_http_reply *reply, unsigned status, const char *type, const void *data,
                                size_t bytes);
-void organ_http_reply_empty(organ_http_reply *reply, unsigned status); /* 204 */
+/* Replies with a status without a body, such as 204 or 304. */
+void organ_http_reply_empty(organ_http_reply *reply, unsigned status);
 
 /* Replies with application/problem+json (RFC 9457): {"type": "about:blank", "title": <of the status>, "status": ...,
- * "detail": <the message>}. Control characters in the detail are replaced, as in an organ_error. The log line of the
+ * "detail": <the message>}. Control characters in the detail are replaced, as organ_fail does. The log line of the
  * request contains the detail. */
 void organ_http_problem(organ_http_reply *reply, unsigned status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* Replies like organ_http_problem, with one more member. Takes the reference of `value`. */
+/* Replies like organ_http_problem, with one more member `name`. Releases the caller's reference to `value`. */
 void organ_http_problem_with(organ_http_reply *reply, unsigned status, const char *name, json_t *value,
                              const char *format, ...) __attribute__((format(printf, 5, 6)));
 /* Replies like organ_http_problem, with the message of `error` and the status 400 for ORGAN_USAGE, 422 for
@@ -89,9 +95,10 @@ void organ_http_problem_of(organ_http_reply *reply, const organ_error *error);
  * including other HTML, are sent as attachments. */
 void organ_http_reply_file(organ_http_reply *reply, const organ_server_request *request, int fd, const char *name);
 
-void organ_http_reply_header(organ_http_reply *reply, const char *name, const char *value); /* added; copies both */
-/* Returns true if If-None-Match of the request contains this entity tag, weak or strong: the client has the current
- * version. */
+/* Adds a header to the reply; copies name and value. */
+void organ_http_reply_header(organ_http_reply *reply, const char *name, const char *value);
+/* Returns true if If-None-Match of the request is "*" or contains this entity tag, weak or strong: the client has the
+ * current version. `tag` includes its quotes. */
 bool organ_http_has_tag(const organ_server_request *request, const char *tag);
 /* Replaces the server's Content-Security-Policy of this reply, which is "default-src 'none'; frame-ancestors 'none';
  * ...", by a static text. */
@@ -100,50 +107,52 @@ void organ_http_reply_policy(organ_http_reply *reply, const char *content_securi
  * runs, without this server's origin, its cookie and any network. The page of the server shows reports in a frame. */
 void organ_http_reply_as_report(organ_http_reply *reply);
 
-/* A reply of unknown length, for example server-sent events. No thread waits for it: `read` writes at most `room`
- * bytes that are available and never blocks. After `read` returned ORGAN_STREAM_WAIT, the server calls it again
- * after organ_http_wake, and at least every `heartbeat` seconds (0: no heartbeat); `read` can then send a comment,
- * which reveals whether the client is still connected. When the server stops, it ends all streams without another
- * call of `read`. */
+/* A reply of unknown length, for example server-sent events. No thread waits for it: `read` writes the bytes that are
+ * available, at most `capacity`, to `to`, sets *bytes to their number and never blocks. After `read` returned
+ * ORGAN_STREAM_WAIT, the server calls it again after organ_http_wake, and at least every `heartbeat` seconds (0: no
+ * heartbeat); `read` can then send a comment, which reveals whether the client is still connected. When the server
+ * stops, it ends all streams without another call of `read`. */
 typedef enum organ_stream_state { ORGAN_STREAM_DATA, ORGAN_STREAM_WAIT, ORGAN_STREAM_END } organ_stream_state;
 typedef struct organ_http_stream {
     organ_stream_state (*read)(void *context, char *to, size_t capacity, size_t *bytes);
     void (*close)(void *context); /* the last call, exactly once, whether the client left or the stream ended; also if
                                      it never began */
-    void *context;
-    unsigned heartbeat;
+    void *context;                /* the first argument of `read` and `close` */
+    unsigned heartbeat;           /* in seconds */
 } organ_http_stream;
-/* Wakes one stream; from any thread, also while `read` runs (then it is called once more). It is valid until `close`
- * returns; `read` and `close` are called without any lock of the server, so a lock of the caller may be held in
- * organ_http_wake and taken in both. */
+/* Wakes one stream: the server calls its `read` again. May be called from any thread, also while `read` runs, but not
+ * after `close` has returned. The server holds none of its locks while it calls `read` and `close`; so these two may
+ * take a lock under which other threads call organ_http_wake. */
 typedef struct organ_http_waker organ_http_waker;
 void organ_http_wake(organ_http_waker *waker);
-/* Answers with a stream. Returns NULL without memory: then `close` was called. */
+/* Replies 200 with a stream of the media type `type`. Returns its waker; NULL without memory: then `close` was called
+ * and the reply is a 500. */
 organ_http_waker *organ_http_reply_stream(organ_http_reply *reply, const char *type, const organ_http_stream *stream);
 
 /* Marks the reply as the rejection of a wrong token: the server delays it for addresses that sent many wrong tokens. */
 void organ_http_reply_wrong_token(organ_http_reply *reply);
 
-/* Marks the connection of a request with a valid token, or of any request if the server needs no token (""): the server
- * never closes it to make room. The audit log gets the token's name. */
+/* Marks the connection of a request that presented a valid token, or of any request if the server needs no token
+ * (token_name ""): the server never closes it to make room for others. The audit log gets the token's name. */
 void organ_http_done_by(const organ_server_request *request, const char *token_name);
 /* Sets the job that the audit log lists for this request. */
 void organ_http_about_job(const organ_server_request *request, const char *id);
 
-/* Sends no reply yet, for a handler of a route that waits: the handler is called again when one of the areas has news
+/* Postpones the reply; for handlers of routes with `waits`. The server calls the handler again when an area has news
  * (organ_http_call_waiting), and `seconds` after the request began at the latest. No thread waits meanwhile. */
 void organ_http_reply_later(organ_http_reply *reply, double seconds);
 double organ_http_waited(const organ_server_request *request); /* seconds since the request began */
 
 /* ---- functions for handlers ---- */
 
-/* Reads a whole number from the query; `fallback` if the parameter is missing. Returns false after a 400 that names
- * the parameter, its value and the allowed range. */
+/* Reads the whole number of the query parameter `name` to *value, `fallback` if it is missing. Returns false after a
+ * 400 if it is not a number in [from, to]; the 400 names the parameter, its value and the range. */
 bool organ_http_query_count(const organ_server_request *request, organ_http_reply *reply, const char *name,
                             uint64_t from, uint64_t to, uint64_t fallback, uint64_t *value);
-#define ORGAN_HTTP_BODY_LIMIT (1u << 20) /* bytes; longer bodies are refused */
-/* Parses the body as a JSON object without duplicate keys, for the caller to release. NULL after 400 (malformed
- * JSON; the message contains the position) or 415 (Content-Type is not application/json). */
+#define ORGAN_HTTP_BODY_LIMIT (1u << 20) /* bytes; the server replies 413 to longer bodies */
+/* Parses the body as a JSON object without duplicate keys, for the caller to release. Returns NULL after a 400
+ * (malformed JSON; the message contains the position), 415 (Content-Type is not application/json) or 500 (no
+ * memory). */
 json_t *organ_http_body_json(const organ_server_request *request, organ_http_reply *reply);
 
 /* ---- the table of routes ---- */
@@ -151,12 +160,13 @@ json_t *organ_http_body_json(const organ_server_request *request, organ_http_rep
 /* orchestrator/serve/page/open_api.json describes the requests and replies of all routes except the page and its
  * parts. */
 typedef struct organ_http_route {
-    organ_http_method method; /* GET answers HEAD too; other methods of a known path are 405 with Allow */
+    /* GET answers HEAD too. The server replies 405, with Allow, to methods that no route of the path has. */
+    organ_http_method method;
     /* "/api/v1/jobs/{id}/events"; one "{path...}" matches one or more segments: "/api/v1/models/{path...}/tensors".
      * Segments are matched before they are decoded: "%2F" does not separate them. The first matching row is used. */
     const char *pattern;
     void (*handle)(const organ_server_request *request, organ_http_reply *reply);
-    bool open;  /* answered without a token: what the page needs before it has logged in */
+    bool open;  /* needs no token: for the files that the page needs before the login, and for the login */
     bool waits; /* may block on the disk or on a lock for long: the handler runs on a thread of the queue
                    (request_queue.h) */
     bool body;  /* accepts a JSON body; other routes reject one */
@@ -167,8 +177,8 @@ typedef struct organ_area {
     const organ_http_route *routes;
     size_t route_count;
     organ_status (*start)(organ_app *app, organ_error *error); /* before the first request */
-    void (*drain)(organ_app *app); /* the server is about to stop: no more requests arrive, streams and replies are
-                                    * still being sent */
+    void (*drain)(organ_app *app); /* the server is about to stop: it rejects new requests, and still sends replies and
+                                    * streams */
     void (*stop)(organ_app *app);  /* no request is left; also after a start that failed */
     void (*metrics)(const organ_app *app, FILE *out); /* lines of Prometheus' text format, with HELP and TYPE */
 } organ_area;
@@ -180,17 +190,18 @@ typedef struct organ_area {
  * again. From any thread. */
 void organ_http_call_waiting(const organ_app *app);
 
-/* Writes a metric in Prometheus' text format. `type` is "counter" or "gauge". */
+/* Writes one metric with its HELP and TYPE lines in Prometheus' text format. `type` is "counter" or "gauge". */
 void organ_http_metric(FILE *out, const char *name, const char *type, const char *help, unsigned long long value);
 
 /* Writes a quota as two gauges: NAME is the amount in use, NAME_limit the largest allowed amount, +Inf if `limit` is
  * 0. */
 void organ_http_quota(FILE *out, const char *name, const char *help, unsigned long long used, unsigned long long limit);
 
-/* Returns the bytes of memory that a process has in use; 0 if unknown. */
+/* Returns the resident memory of a process in bytes; 0 if unknown. */
 unsigned long long organ_http_resident(pid_t pid);
 
-/* Gives the calling thread, and the threads it will start, a lower priority than the jobs on the same processors. */
+/* Gives the calling thread, and the threads it will start, a lower priority than jobs, which run on the same
+ * processors. */
 void organ_http_step_back(void);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+/* Returns the time in seconds of the monotonic clock. */
 static time_t seconds_now(void)
 {
     struct timespec at;
@@ -29,33 +30,34 @@ organ_http_waker *organ_http_reply_stream(organ_http_reply *reply, const char *t
     return waker;
 }
 
-/* Resumes the connection if its reader is suspended. `woken` keeps a reader that is about to suspend the connection
- * from doing so. */
+/* Resumes the connection if it is suspended. If the stream's `read` runs at this moment, `woken` keeps suspend_stream
+ * from suspending the connection after it. */
 void organ_http_wake(organ_http_waker *waker)
 {
     pthread_mutex_lock(&waker->lock);
     waker->woken = true;
-    if (waker->resting) {
-        waker->resting = false;
+    if (waker->suspended) {
+        waker->suspended = false;
         organ_mhd.resume_connection(waker->connection);
     }
     pthread_mutex_unlock(&waker->lock);
 }
 
-/* Suspends the connection until organ_http_wake. Does nothing if the stream was woken since its last read, or if the
- * server stops. */
+/* Suspends the connection until organ_http_wake. Does nothing if the stream was woken since its last read began, or if
+ * the server stops. Returns 0, the number of bytes read, for read_reply_stream. */
 static ssize_t suspend_stream(organ_http_waker *waker)
 {
     pthread_mutex_lock(&waker->lock);
     if (!waker->woken && !__atomic_load_n(&waker->server->stopping, __ATOMIC_ACQUIRE)) {
         organ_mhd.suspend_connection(waker->connection);
-        waker->resting = true;
+        waker->suspended = true;
     }
     pthread_mutex_unlock(&waker->lock);
     return 0;
 }
 
-/* Callback of libmicrohttpd: reads the next bytes of the stream, or suspends the connection if there are none yet. */
+/* Callback of libmicrohttpd: reads the next bytes of the stream to `to` and returns their number, or suspends the
+ * connection and returns 0 if there are none yet. */
 static ssize_t read_reply_stream(void *context, uint64_t position, char *to, size_t capacity)
 {
     organ_http_waker *const waker = context;
@@ -93,7 +95,7 @@ static void end_reply_stream(void *context)
  * it. */
 struct MHD_Response *organ_http_stream_response(organ_server_request *request)
 {
-    enum { PIECE = 4096 };
+    enum { PIECE = 4096 }; /* bytes that the library asks for at a time */
     organ_http_waker *const waker = request->reply.waker;
     organ_server *const server = request->server;
     struct MHD_Response *const response =

@@ -12,16 +12,16 @@ enum { MAX_ROUTES = 96, MAX_STATUSES = 24, BUCKETS = 8 };
 /* Upper bounds of the buckets of durations, in seconds. */
 static const double bounds[BUCKETS] = {0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10, 60};
 
-/* The finished requests of one route: their number, the number of at most bounds[b] seconds, the sum of their durations
- * in seconds, and the number by status. */
+/* The finished requests of one route. */
 typedef struct route_tally {
-    const organ_http_route *route;
-    uint64_t count, bucket[BUCKETS];
-    double seconds;
+    const organ_http_route *route; /* NULL: requests that match no route */
+    uint64_t count;                /* requests */
+    uint64_t bucket[BUCKETS];      /* requests that took at most bounds[b] seconds */
+    double seconds;                /* sum of their durations */
     struct {
         unsigned status;
         uint64_t count;
-    } statuses[MAX_STATUSES];
+    } statuses[MAX_STATUSES]; /* requests by status, in the order in which the statuses first occurred */
     size_t status_count;
 } route_tally;
 
@@ -33,7 +33,7 @@ struct organ_request_tally {
     uint64_t bytes, connections, slow;
 };
 
-/* Creates counters of requests. Route 0 counts the requests that no route accepts. */
+/* Creates counters of requests. Row 0 counts the requests that match no route. */
 organ_request_tally *organ_tally_create(void)
 {
     organ_request_tally *const tally = calloc(1, sizeof *tally);
@@ -51,8 +51,8 @@ void organ_tally_destroy(organ_request_tally *tally)
     free(tally);
 }
 
-/* Returns the row of a route. If the table is full, which the routes of this server never cause, a further route shares
- * the row of requests without a route. */
+/* Returns the row of a route, a new one for its first request. If the table is full, which the routes of this server
+ * never cause, a further route shares the row of requests without a route. */
 static route_tally *tally_of(organ_request_tally *tally, const organ_http_route *route)
 {
     size_t k = 0;
@@ -83,15 +83,21 @@ void organ_tally_request(organ_request_tally *tally, const organ_http_route *rou
     pthread_mutex_unlock(&tally->lock);
 }
 
+/* Reads an atomic counter. */
 static uint64_t tally_count_of(const uint64_t *counter) { return __atomic_load_n(counter, __ATOMIC_RELAXED); }
+/* Adds `more` to an atomic counter. */
 static void count_more(uint64_t *counter, uint64_t more) { __atomic_add_fetch(counter, more, __ATOMIC_RELAXED); }
 
+/* Adds bytes of sent bodies. */
 void organ_tally_bytes(organ_request_tally *tally, uint64_t bytes) { count_more(&tally->bytes, bytes); }
+/* Counts a connection that was closed because its request took too long to arrive. */
 void organ_tally_slow(organ_request_tally *tally) { count_more(&tally->slow, 1); }
 
+/* Counts a new connection; a closed one (`opened` false) changes nothing. */
 void organ_tally_connection(organ_request_tally *tally, bool opened) { count_more(&tally->connections, opened); }
 
-/* Returns the resident memory of a process in bytes, 0 if unknown. */
+/* Returns the resident memory of a process in bytes, 0 if unknown: the second number of its statm, which counts
+ * pages. */
 unsigned long long organ_http_resident(pid_t pid)
 {
     char path[40];
@@ -106,13 +112,14 @@ unsigned long long organ_http_resident(pid_t pid)
     return pages * (unsigned long long)sysconf(_SC_PAGESIZE);
 }
 
+/* Prints the labels route and method, both empty for the row of requests without a route. */
 static void put_route_label(FILE *out, const route_tally *t)
 {
     fprintf(out, "route=\"%s\",method=\"%s\"", t->route ? t->route->pattern : "",
             t->route ? organ_http_method_names[t->route->method] : "");
 }
 
-/* Prints the histogram of a route's durations. */
+/* Prints the histogram of a route's durations; nothing for a row without requests. */
 static void print_durations(const route_tally *t, FILE *out)
 {
     if (!t->count)
@@ -132,6 +139,7 @@ static void print_durations(const route_tally *t, FILE *out)
     fprintf(out, "} %llu\n", (unsigned long long)t->count);
 }
 
+/* Prints one metric with its HELP and TYPE lines. */
 void organ_http_metric(FILE *out, const char *name, const char *type, const char *help, unsigned long long value)
 {
     fprintf(out, "# HELP %s %s\n# TYPE %s %s\n%s %llu\n", name, help, name, type, name, value);
@@ -148,7 +156,7 @@ void organ_http_quota(FILE *out, const char *name, const char *help, unsigned lo
         fprintf(out, "%s_limit +Inf\n", name);
 }
 
-/* Prints all counts in the format of Prometheus. */
+/* Prints all counts, and the resident memory of this process, in the format of Prometheus. */
 void organ_tally_print(organ_request_tally *tally, FILE *out)
 {
     pthread_mutex_lock(&tally->lock);
@@ -163,7 +171,7 @@ void organ_tally_print(organ_request_tally *tally, FILE *out)
             fprintf(out, ",status=\"%u\"} %llu\n", tally->routes[k].statuses[s].status,
                     (unsigned long long)tally->routes[k].statuses[s].count);
         }
-    fputs("# HELP organ_http_request_seconds From the first line of a request to the last byte of its reply.\n"
+    fputs("# HELP organ_http_request_seconds Seconds from the first line of a request to the last byte of its reply.\n"
           "# TYPE organ_http_request_seconds histogram\n",
           out);
     for (size_t k = 0; k < tally->route_count; k++)

@@ -19,14 +19,15 @@
 
 /* ---- the root ---- */
 
-/* Opens one name in a directory. Fails with ELOOP if it is a link. */
+/* Opens one name in the open directory `directory`; `flags` are those of open. Returns a descriptor, or -1 with errno:
+ * ELOOP if the name is a link. */
 static int open_entry(int directory, const char *name, uint64_t flags)
 {
     struct stat about;
     const int fd = openat(directory, name, (int)flags | O_NOFOLLOW | O_CLOEXEC);
     const int number = errno;
     if (fd < 0) {
-        /* A link that should be a directory is reported as none. */
+        /* With O_DIRECTORY the kernel reports ENOTDIR for a link. */
         const bool link =
             number == ENOTDIR && fstatat(directory, name, &about, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(about.st_mode);
         errno = link ? ELOOP : number;
@@ -39,8 +40,8 @@ static int open_entry(int directory, const char *name, uint64_t flags)
     return -1;
 }
 
-/* Opens a path below `root` one segment after the other, for kernels without openat2. Paths have no ".."
- * (check_jail_path), so no segment leads out of the root. */
+/* Opens a path below the directory `root` one segment after the other, for kernels without openat2; follows no links.
+ * Paths have no ".." (check_jail_path), so no segment leads out of the root. Returns a descriptor, or -1 with errno. */
 static int open_by_steps(int root, const char *path, uint64_t flags)
 {
     char name[NAME_MAX + 1];
@@ -66,8 +67,8 @@ static int open_by_steps(int root, const char *path, uint64_t flags)
     return -1;
 }
 
-/* Opens a place by openat2, with which the kernel keeps the path below place->root, or by steps on kernels without
- * openat2. Returns a descriptor, or -1 with errno. */
+/* Opens a place by openat2, with which the kernel keeps the path below place->root, or by open_by_steps on kernels
+ * without openat2. Returns a descriptor, or -1 with errno. */
 int organ_jail_beneath(const organ_jail *jail, const organ_jail_place *place, uint64_t flags)
 {
     const struct open_how how = {.flags = flags | O_CLOEXEC,
@@ -77,19 +78,21 @@ int organ_jail_beneath(const organ_jail *jail, const organ_jail_place *place, ui
     int fd;
     if (jail->by_steps)
         return open_by_steps(place->root, path, flags);
-    /* EAGAIN: something was renamed meanwhile, and the kernel cannot decide whether the path left the root. */
+    /* EAGAIN: something was renamed meanwhile, and the kernel cannot decide whether the path left the root. So try
+     * again, at most 100 times. */
     for (int tries = 0;
          (fd = (int)syscall(SYS_openat2, place->root, path, &how, sizeof how)) < 0 && errno == EAGAIN && tries < 100;)
         tries++;
     return fd;
 }
 
-/* Tests whether the kernel has openat2 and sets jail->by_steps if not. Fails if --root cannot be opened. */
+/* Sets jail->by_steps if the kernel does not have openat2. Returns ORGAN_IO if the root cannot be opened; `root` is its
+ * path, for the message. */
 static organ_status check_kernel(const char *root, organ_jail *jail, organ_error *error)
 {
     const organ_jail_place top = {.root = jail->root, .path = "."};
     int fd = organ_jail_beneath(jail, &top, O_RDONLY | O_DIRECTORY);
-    /* Linux before 5.6 and some emulators do not have it, some sandboxes forbid it. */
+    /* Linux before 5.6 and some emulators do not have openat2 (ENOSYS); some sandboxes forbid it (EPERM). */
     jail->by_steps = fd < 0 && (errno == ENOSYS || errno == EPERM);
     if (jail->by_steps)
         fd = organ_jail_beneath(jail, &top, O_RDONLY | O_DIRECTORY);
@@ -99,9 +102,11 @@ static organ_status check_kernel(const char *root, organ_jail *jail, organ_error
     return ORGAN_OK;
 }
 
+/* For tests: uses open_by_steps from now on, as on a kernel without openat2. */
 void organ_jail_walk(organ_jail *jail) { jail->by_steps = true; }
 
-/* Opens the root below which all paths of clients are resolved. */
+/* Opens the directory `root`, below which all paths of clients are resolved. Returns ORGAN_IO if that fails; *made is
+ * NULL then. */
 organ_status organ_jail_open(const char *root, organ_jail **made, organ_error *error)
 {
     organ_jail *const jail = *made = calloc(1, sizeof *jail);
@@ -132,7 +137,8 @@ void organ_jail_close(organ_jail *jail)
     free(jail);
 }
 
-/* Adds a folder of named models. A folder that does not exist or cannot be opened is skipped. */
+/* Adds the folder `path` to the stores. Skips a folder that does not exist or cannot be opened. Returns ORGAN_IO
+ * without memory. */
 static organ_status open_store(organ_jail *jail, const char *path, organ_error *error)
 {
     const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -147,7 +153,7 @@ static organ_status open_store(organ_jail *jail, const char *path, organ_error *
     return ORGAN_OK;
 }
 
-/* Opens the caches of models, from which clients may then read by name. */
+/* Opens the stores, from which clients may then read models by name. */
 organ_status organ_jail_add_stores(organ_jail *jail, organ_error *error)
 {
     organ_arena arena = {0};
@@ -162,6 +168,7 @@ organ_status organ_jail_add_stores(organ_jail *jail, organ_error *error)
     return error->status;
 }
 
+/* Sets fds[0] to the descriptor of the root and the next ones to those of the stores. Returns their number. */
 size_t organ_jail_folders(const organ_jail *jail, int fds[ORGAN_JAIL_FOLDERS])
 {
     fds[0] = jail->root;
@@ -170,8 +177,8 @@ size_t organ_jail_folders(const organ_jail *jail, int fds[ORGAN_JAIL_FOLDERS])
     return 1 + jail->store_count;
 }
 
-/* Tests whether `path`, in which all links are already resolved, is inside the root or inside a model store. Stores are
- * resolved here, because their directory may be replaced while the server runs. */
+/* Returns whether `path`, in which all links are already resolved, is inside the root or inside a store. Links in the
+ * path of a store are resolved at each call, because they may be replaced while the server runs. */
 bool organ_jail_contains(const organ_jail *jail, const char *path)
 {
     bool inside = organ_path_is_inside(path, jail->path);
@@ -185,7 +192,8 @@ bool organ_jail_contains(const organ_jail *jail, const char *path)
 
 const char *organ_jail_root(const organ_jail *jail) { return jail->path; }
 
-/* Replaces each `path` in the message by `by`, in place. `slash`: also removes the slash after the path. */
+/* Replaces each `path` in the message by `by`, in place. `slash`: also removes the slash after the path. Does nothing
+ * if the path is "/", which reveals nothing, or is shorter than `by`, for which the message may have no room. */
 static void replace_path(char *message, const char *path, bool slash, const char *by)
 {
     const size_t length = strcmp(path, "/") == 0 ? 0 : strlen(path), size = strlen(by);
@@ -207,7 +215,8 @@ void organ_jail_unroot(const organ_jail *jail, char *message)
 
 /* ---- paths ---- */
 
-/* Returns the reason why no client may use the path, as a sentence about "it"; NULL if there is none. */
+/* Returns the reason why no client may use the path, as a sentence about "it"; NULL if there is none. The limit of half
+ * PATH_MAX leaves room for the path of the root. */
 static const char *path_fault(const char *path)
 {
     if (*path == '/')
@@ -222,7 +231,8 @@ static const char *path_fault(const char *path)
     return organ_utf8_valid(path) ? NULL : "it is not UTF-8";
 }
 
-/* Checks the form of a path. Returns 0, or the HTTP status of the refusal. */
+/* Checks the form of a path. Returns 0, or an HTTP status with a message: 400 for a malformed path, else 403 for a
+ * hidden name, else 404 for a name that is too long for any file. */
 static unsigned check_jail_path(const char *path, organ_error *error)
 {
     const char *wrong = path_fault(path);
@@ -250,7 +260,7 @@ static unsigned check_jail_path(const char *path, organ_error *error)
     return endless ? 404 : 0;
 }
 
-/* Sets the error for an errno and returns the HTTP status of the reply. */
+/* Sets the error for the errno `number` of a failed system call and returns the HTTP status of the reply. */
 unsigned organ_jail_refuse(const char *path, int number, organ_error *error)
 {
     if (number == ELOOP || number == EXDEV)
@@ -288,8 +298,9 @@ static const char *below_store(const organ_jail *jail, const char *absolute, int
     return NULL;
 }
 
-/* Searches the stores for a model named `path` and sets the place to it. The place stays unchanged if there is none.
- * Returns 0 or an HTTP status. */
+/* Searches the stores for a model named `path` and sets the place to it. Returns 0 and leaves the place unchanged if
+ * `path` has no prefix of a store and the Hugging Face cache has no such entry. Returns 404 if the store has no
+ * complete model of that name, 500 without memory. */
 static unsigned find_named(const organ_jail *jail, const char *path, organ_jail_place *place, organ_error *error)
 {
     const char *absolute = NULL;
@@ -305,8 +316,8 @@ static unsigned find_named(const organ_jail *jail, const char *path, organ_jail_
     return 0;
 }
 
-/* Finds the place of a path: below the root, or if nothing is there, a model in a cache by its name. Returns 0 or an
- * HTTP status. */
+/* Finds the place of a path: below the root, or if nothing is there, a model in a store by its name. Returns 0, also if
+ * there is neither, or an HTTP status. The caller releases place->names in any case. */
 unsigned organ_jail_find(const organ_jail *jail, const char *path, organ_jail_place *place, organ_error *error)
 {
     *place = (organ_jail_place){.root = jail->root, .path = strcmp(path, ".") == 0 ? "" : path, .links = true};
@@ -319,7 +330,7 @@ unsigned organ_jail_find(const organ_jail *jail, const char *path, organ_jail_pl
     return fd < 0 && errno == ENOENT ? find_named(jail, path, place, error) : 0;
 }
 
-/* Finds the place of an output, which, unlike an input, is never in a store. */
+/* Finds the place of an output. Unlike an input it is never in a store, and links are not followed. */
 unsigned organ_jail_find_output(const organ_jail *jail, const char *path, organ_jail_place *place, organ_error *error)
 {
     *place = (organ_jail_place){.root = jail->root, .path = strcmp(path, ".") == 0 ? "" : path};
@@ -343,6 +354,7 @@ static unsigned stat_place(const organ_jail *jail, const organ_jail_place *place
     return 403;
 }
 
+/* Reads the attributes of the file or directory at a path of a client. Returns 0 or an HTTP status. */
 unsigned organ_jail_stat(const organ_jail *jail, const char *path, struct stat *about, organ_error *error)
 {
     organ_jail_place place;
@@ -352,8 +364,8 @@ unsigned organ_jail_stat(const organ_jail *jail, const char *path, struct stat *
     return status;
 }
 
-/* Opens a file or directory below the root. Its kind is checked before, so that no device or pipe is opened, and again
- * after, since it may have been replaced. Returns 0 or an HTTP status. */
+/* Opens the file or, if `directory` is true, the directory at a place. Checks its kind before, so that no device or
+ * pipe is opened, and again after, since it may have been replaced in between (409). Returns 0 or an HTTP status. */
 unsigned organ_jail_open_place(const organ_jail *jail, const organ_jail_place *place, const char *path, bool directory,
                                int *fd, struct stat *about, organ_error *error)
 {
@@ -369,7 +381,7 @@ unsigned organ_jail_open_place(const organ_jail *jail, const organ_jail_place *p
     *fd = organ_jail_beneath(jail, place, O_RDONLY | O_NONBLOCK | (directory ? O_DIRECTORY : 0));
     if (*fd < 0)
         return organ_jail_refuse(path, errno, error);
-    /* It may have been replaced in between. */
+
     if (fstat(*fd, &second) == 0 && (second.st_mode & S_IFMT) == (first.st_mode & S_IFMT)) {
         *about = second;
         return 0;
@@ -394,6 +406,7 @@ unsigned organ_jail_file(const organ_jail *jail, const char *path, int *fd, stru
 
 /* ---- listing ---- */
 
+/* Order of qsort for entries: by name. */
 static int entry_order(const void *a, const void *b)
 {
     return strcmp(((const organ_jail_entry *)a)->name, ((const organ_jail_entry *)b)->name);
@@ -406,7 +419,8 @@ void organ_jail_list_free(organ_jail_entry *entries, size_t count)
     free(entries);
 }
 
-/* Returns the path of the folder that contains the place, "" for the root, allocated in place->names. */
+/* Returns the path, relative to place->root, of the directory that contains the place, allocated in place->names. It is
+ * "" for place->root. NULL without memory. */
 const char *organ_jail_parent(organ_jail_place *place)
 {
     const char *const slash = strrchr(place->path, '/');
@@ -420,7 +434,8 @@ typedef struct listing {
     bool truncated;
 } listing;
 
-/* Appends an entry of a directory, or sets `truncated` if there are `max` already. Returns false without memory. */
+/* Appends an entry of a directory, or sets `truncated` if the listing has `max` entries already. Returns false without
+ * memory. */
 static bool append_entry(listing *l, const char *name, const struct stat *about)
 {
     l->truncated = l->count == l->max;
@@ -434,9 +449,9 @@ static bool append_entry(listing *l, const char *name, const struct stat *about)
     return true;
 }
 
-/* Reads the attributes of an entry of directory `fd`, which is open at `place`; for a link, those of the file that it
- * leads to. Returns false for entries that are not listed, among them links to directories, so that no search enters a
- * directory twice. */
+/* Reads the attributes of the entry `name` of the directory `place`, which is open as `fd`; for a link, those of the
+ * file that it leads to. Returns false for entries that are not listed, among them links to directories, so that no
+ * search enters a directory twice. */
 static bool stat_entry(const organ_jail *jail, const organ_jail_place *place, int fd, const char *name,
                        struct stat *about)
 {
@@ -454,7 +469,8 @@ static bool stat_entry(const organ_jail *jail, const organ_jail_place *place, in
     return file;
 }
 
-/* Lists a directory, without hidden names and names that no client may request. Returns 0 or an HTTP status. */
+/* Appends the entries of the directory `place` to the listing, without hidden names and names that no client may
+ * request. `path` is for messages. Returns 0 or an HTTP status. */
 static unsigned list_place(const organ_jail *jail, const organ_jail_place *place, const char *path, listing *l,
                            organ_error *error)
 {

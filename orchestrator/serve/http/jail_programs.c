@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Checks of the paths that jobs read and write. The program of a job opens them without the jail, so the server
- * searches inputs for links that leave the root before it starts the job. */
+ * Checks of the paths that jobs read and write. The process of a job opens them without the jail, so the server
+ * searches inputs for links that leave the root or store before it starts the job. */
 #include "formats/base/path.h"
 #include "orchestrator/serve/http/jail_parts.h"
 
@@ -11,23 +11,24 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Limits of a search: levels of directories, and entries in all. */
+/* Limits of a search, beyond which the input is rejected with 400: levels of directories, and entries in all. */
 enum { DEEPEST = 16, MAX_CHECKED = 200000 };
 
-/* The search of one input for links that leave the root. */
+/* The search of one input for links that leave the root or store. */
 typedef struct jail_search {
     const organ_jail *jail;
     const organ_jail_place *place; /* the searched directory */
     const char *path;              /* for messages */
     char at[PATH_MAX];             /* path below place->root of the entry that is being checked */
-    /* the input is a file whose name begins so: only files that are read with it are checked; NULL: all */
+    /* If the input is a file: its name, of which all shards of the model share the first stem_length bytes (stem_of);
+     * the search then checks only files that a job reads with it. NULL if the input is a directory: checks all. */
     const char *stem;
     size_t stem_length;
-    size_t looked_at; /* entries checked so far */
+    size_t checked; /* entries checked so far */
 } jail_search;
 
-/* Returns true for files that the program reads together with a model's file: all shards of it, its configuration and
- * its tokenizer. */
+/* Returns true if the search must check the name. In a directory: always. For a file: if it is a shard of the same
+ * model, or may be its configuration or tokenizer, which a job reads too. */
 static bool is_read_with_model(const jail_search *s, const char *name)
 {
     static const char *const ends[] = {".json", ".model", ".txt", ".jinja"};
@@ -41,8 +42,10 @@ static bool is_read_with_model(const jail_search *s, const char *name)
 
 static unsigned find_links(jail_search *s, int fd, int depth, organ_error *error);
 
-/* Checks one entry of the open directory `fd`; s->at is its path. Ignores links to missing files, which the program
- * reports itself. Returns 0 or an HTTP status. */
+/* Checks the entry `name` of the open directory `fd`; s->at is the path of the entry, `depth` the level of the
+ * directory, 0 for the first. Searches the entry too if it is a directory and the input is one. Ignores links to
+ * missing files, which the job reports itself. Returns 0, 403 for a link that leaves the root or store, or another HTTP
+ * status. */
 static unsigned check_entry(jail_search *s, int fd, const char *name, int depth, organ_error *error)
 {
     struct stat about;
@@ -69,8 +72,8 @@ static unsigned check_entry(jail_search *s, int fd, const char *name, int depth,
     return below < 0 ? organ_jail_refuse(s->path, errno, error) : find_links(s, below, depth + 1, error);
 }
 
-/* Searches the open directory `fd`, whose path is s->at, for links that leave the root. Closes fd. Returns 0 or an HTTP
- * status. */
+/* Searches the open directory `fd`, whose path is s->at and whose level is `depth`, for links that leave the root or
+ * store. Closes fd. Returns 0 or an HTTP status. */
 static unsigned find_links(jail_search *s, int fd, int depth, organ_error *error)
 {
     unsigned status = 0;
@@ -84,7 +87,7 @@ static unsigned find_links(jail_search *s, int fd, int depth, organ_error *error
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || !is_read_with_model(s, e->d_name))
             continue;
         const int more = snprintf(s->at + length, sizeof s->at - length, "%s%s", length ? "/" : "", e->d_name);
-        if (++s->looked_at > MAX_CHECKED || (size_t)more >= sizeof s->at - length)
+        if (++s->checked > MAX_CHECKED || (size_t)more >= sizeof s->at - length)
             status = organ_jail_refuse(s->path, ENAMETOOLONG, error);
         else
             status = check_entry(s, fd, e->d_name, depth, error);
@@ -94,8 +97,8 @@ static unsigned find_links(jail_search *s, int fd, int depth, organ_error *error
     return status;
 }
 
-/* Returns the length of the name before the number of a shard: that of "model-" for "model-00001-of-00003.gguf". Other
- * names have their whole length. */
+/* Returns the length of the part of the name that all shards share: that of "model-" for "model-00001-of-00003.gguf",
+ * the whole length for a name that is not of a shard. */
 static size_t stem_of(const char *name)
 {
     const char *const of = strstr(name, "-of-");
@@ -105,8 +108,8 @@ static size_t stem_of(const char *name)
     return length > 0 ? length : strlen(name);
 }
 
-/* Sets *absolute, for the caller to free, to the path of the place for programs without the jail. Returns 0 or an HTTP
- * status. */
+/* Sets *absolute, for the caller to free, to the absolute path of the place, by which a job opens it. Returns 0, or 500
+ * without memory; `path` is for the message. */
 static unsigned absolute_of(const organ_jail *jail, const organ_jail_place *place, const char *path, char **absolute,
                             organ_error *error)
 {
@@ -120,8 +123,9 @@ static unsigned absolute_of(const organ_jail *jail, const organ_jail_place *plac
     return organ_jail_refuse(path, ENOMEM, error);
 }
 
-/* Opens the directory to be searched: the place itself, or for a file its directory, to which it changes the place.
- * Sets s->at, and for a file s->stem. */
+/* Opens the directory to be searched as *fd: the place itself, or if it is a file the directory that contains it; then
+ * changes the place to that directory. Sets s->at, and for a file s->stem and s->stem_length. Returns 0 or an HTTP
+ * status. */
 static unsigned open_searched(jail_search *s, organ_jail_place *place, int *fd, organ_error *error)
 {
     struct stat about;
@@ -139,8 +143,8 @@ static unsigned open_searched(jail_search *s, organ_jail_place *place, int *fd, 
     return status;
 }
 
-/* Checks that a job may read `path` and all files that the program reads with it. *absolute, which the caller frees, is
- * the path for the program. Returns 0 or an HTTP status. */
+/* Checks that a job may read `path` and all files that it reads with it. Sets *absolute, which the caller frees, to the
+ * absolute path, and *stored to true if it is in a store. Returns 0 or an HTTP status. */
 unsigned organ_jail_input(const organ_jail *jail, const char *path, char **absolute, bool *stored, organ_error *error)
 {
     int fd;
@@ -161,8 +165,8 @@ unsigned organ_jail_input(const organ_jail *jail, const char *path, char **absol
     return status;
 }
 
-/* Checks that a job may create `path`: its folder exists below the root, and it is no link. Returns 0 or an HTTP
- * status. */
+/* Checks that a job may write `path`: the directory that contains it exists below the root, and `path` is neither a
+ * link nor the root itself. Returns 0 or an HTTP status. */
 unsigned organ_jail_output(const organ_jail *jail, const char *path, organ_error *error)
 {
     struct stat about;

@@ -20,7 +20,7 @@ typedef union address {
     struct sockaddr_in6 six;
 } address;
 
-/* Splits "HOST:PORT" of --listen: "[::1]:80" becomes host "::1" and *port "80", which points into `text`. `capacity` is
+/* Splits "HOST:PORT" of --listen: "[::1]:80" becomes host "::1" and *port "80"; *port points into `text`. `capacity` is
  * the size of `host`. Returns ORGAN_USAGE if the text has another form. */
 static organ_status split_address(const char *text, char *host, size_t capacity, const char **port, organ_error *error)
 {
@@ -41,7 +41,8 @@ static organ_status split_address(const char *text, char *host, size_t capacity,
     return ORGAN_OK;
 }
 
-/* Resolves --listen HOST:PORT to a socket address; an empty host means all IPv4 addresses. */
+/* Resolves `text` (HOST:PORT of --listen) to the socket address *to of *size bytes; an empty host means all IPv4
+ * addresses. Returns ORGAN_USAGE if that fails. */
 static organ_status find_address(const char *text, address *to, socklen_t *size, organ_error *error)
 {
     char host[256];
@@ -79,8 +80,8 @@ static void describe_address(const address *a, organ_listening *listening)
     }
 }
 
-/* Opens a socket that listens at the address, and describes the address as bound, with the port that the system chose,
- * in `listening`. `text` is for messages. */
+/* Opens listening->fd, a socket that listens at the address of `size` bytes. Fills the other members from the bound
+ * address, which has the port that the system chose. `text` is for messages. Returns ORGAN_IO on an error. */
 static organ_status bind_to(const char *text, address *a, socklen_t size, organ_listening *listening,
                             organ_error *error)
 {
@@ -93,7 +94,7 @@ static organ_status bind_to(const char *text, address *a, socklen_t size, organ_
     if (!failed)
         failed = listen(listening->fd, BACKLOG);
     if (!failed)
-        failed = getsockname(listening->fd, &a->any, &size); /* port 0 became one that is free */
+        failed = getsockname(listening->fd, &a->any, &size); /* port 0 has become a free one */
     if (!failed) {
         describe_address(a, listening);
         return ORGAN_OK;
@@ -108,7 +109,8 @@ static organ_status bind_to(const char *text, address *a, socklen_t size, organ_
     return organ_fail_errno(error, number, "--listen '%s'", text);
 }
 
-/* Opens the listening socket; an address that other machines can reach needs a token file. */
+/* Opens the listening socket. Rejects an address that other machines can reach unless the server is `guarded` by
+ * tokens. */
 organ_status organ_http_listen(const char *text, bool guarded, organ_listening *listening, organ_error *error)
 {
     address a = {0};

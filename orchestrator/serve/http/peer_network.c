@@ -6,10 +6,11 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Bytes before the IPv4 address in ::ffff:a.b.c.d, and bytes of the prefixes /24 and /64. */
-enum { MAPPED = 12, BYTES_OF_FOUR = 3, BYTES_OF_SIX = 8 };
+/* Bytes before the IPv4 address in ::ffff:a.b.c.d, and bytes of the network prefixes /24 and /64. */
+enum { MAPPED = 12, IPV4_PREFIX_BYTES = 3, IPV6_PREFIX_BYTES = 8 };
 
-/* Writes the network of an address: /24 of IPv4, also mapped into IPv6, or /64 of IPv6. */
+/* Writes the network of an address: /24 of IPv4 (also in the form ::ffff:a.b.c.d), or /64 of IPv6. Copies `peer` if it
+ * is not an address. */
 void organ_peer_network(const char *peer, char network[ORGAN_PEER_NETWORK_ROOM])
 {
     static const unsigned char mapped[MAPPED] = {[10] = 0xFF, [11] = 0xFF};
@@ -18,13 +19,13 @@ void organ_peer_network(const char *peer, char network[ORGAN_PEER_NETWORK_ROOM])
     const bool six = inet_pton(AF_INET6, peer, address) == 1 && memcmp(address, mapped, MAPPED) != 0;
     unsigned char *const four = address + MAPPED;
     if (six) {
-        memset(address + BYTES_OF_SIX, 0, sizeof address - BYTES_OF_SIX);
+        memset(address + IPV6_PREFIX_BYTES, 0, sizeof address - IPV6_PREFIX_BYTES);
         snprintf(network, ORGAN_PEER_NETWORK_ROOM, "%s/%d", inet_ntop(AF_INET6, address, text, sizeof text),
-                 8 * BYTES_OF_SIX);
+                 8 * IPV6_PREFIX_BYTES);
     } else if (memcmp(address, mapped, MAPPED) == 0 || inet_pton(AF_INET, peer, four) == 1) {
-        four[BYTES_OF_FOUR] = 0;
+        four[IPV4_PREFIX_BYTES] = 0;
         snprintf(network, ORGAN_PEER_NETWORK_ROOM, "%s/%d", inet_ntop(AF_INET, four, text, sizeof text),
-                 8 * BYTES_OF_FOUR);
+                 8 * IPV4_PREFIX_BYTES);
     } else
         snprintf(network, ORGAN_PEER_NETWORK_ROOM, "%s", peer);
 }

@@ -11,26 +11,27 @@
 #include <sys/random.h>
 #include <xxhash.h>
 
-/* Counters in the table; wrong tokens without a delay; doublings of first_seconds up to ORGAN_PENALTY_MAX_SECONDS. */
+/* Counters in the table; wrong tokens without a delay; doublings of first_seconds that reach
+ * ORGAN_PENALTY_MAX_SECONDS. */
 enum { PLACES = 1024, FREE = 3, MAX_DOUBLINGS = 5 };
 
 /* The first delay, and the time without wrong tokens after which a count starts again. */
 static const double first_seconds = 0.25, forgiven_seconds = 300;
 
-/* Counter of wrong tokens of a network. */
+/* Counter of the wrong tokens of a network. */
 typedef struct penalty_place {
-    unsigned wrong;
-    double last; /* time of the last wrong token, in seconds of the monotonic clock */
+    unsigned wrong; /* number of wrong tokens, at most FREE + MAX_DOUBLINGS + 1 */
+    double last;    /* time of the last wrong token, in seconds of the monotonic clock */
 } penalty_place;
 
 struct organ_penalty {
     pthread_mutex_t lock;
-    uint64_t seed; /* of the hash; random, so that clients cannot choose addresses that share a place */
+    uint64_t seed; /* of the hash in place_of_peer */
     penalty_place places[PLACES];
 };
 
-/* `seed` makes the slot of an address in the table unpredictable for clients; before the random generator of the system
- * is ready, the address of the allocation replaces it. */
+/* Creates an empty table; NULL without memory. A random `seed` keeps clients from choosing addresses that share a
+ * counter. If the random generator of the system is not ready, the address of the table serves as seed. */
 organ_penalty *organ_penalty_create(void)
 {
     organ_penalty *const penalty = calloc(1, sizeof *penalty);
@@ -49,7 +50,7 @@ void organ_penalty_destroy(organ_penalty *penalty)
     free(penalty);
 }
 
-/* Returns the counter of the client's network. Networks with the same hash share one. */
+/* Returns the counter of the network of the address `peer`. Networks with the same hash share one. */
 static penalty_place *place_of_peer(organ_penalty *penalty, const char *peer)
 {
     char network[ORGAN_PEER_NETWORK_ROOM];
@@ -64,8 +65,8 @@ static double delay_of(unsigned wrong)
     return wrong <= FREE ? 0 : first_seconds * (double)(1u << (wrong - FREE - 1));
 }
 
-/* Counts a wrong token of the client's network and returns the delay of the reply in seconds. The count stays at the
- * number with the longest delay, and starts again after forgiven_seconds without wrong tokens. */
+/* Counts a wrong token of the client's network and returns the delay of the reply in seconds. The count stops at the
+ * number that has the longest delay, and starts again from 0 after forgiven_seconds without wrong tokens. */
 double organ_penalty_add(organ_penalty *penalty, const char *peer)
 {
     const double now = organ_seconds_now();

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Delays answers to wrong tokens, by network (organ_peer_network) and longer each time. A table of fixed size;
- * thread-safe. */
+ * Counts wrong tokens by network (organ_peer_network) and computes how long the server delays the answers to them. Uses
+ * a table of fixed size. Thread-safe. */
 #ifndef ORGAN_HTTP_PENALTY_H
 #define ORGAN_HTTP_PENALTY_H
 
@@ -9,10 +9,10 @@ typedef struct organ_penalty organ_penalty;
 organ_penalty *organ_penalty_create(void); /* NULL without memory */
 void organ_penalty_destroy(organ_penalty *penalty);
 
-/* Counts a wrong token from this address and returns the seconds to wait before the answer. Addresses of one network
- * share a count. The first three wrong tokens have no delay, the fourth 0.25 s, each further one twice the delay before
- * it, up to 8 s. Five minutes without a wrong token reset the count. Networks that share a slot of the table share the
- * delay. */
+/* Counts a wrong token from the address `peer` and returns the seconds to wait before the answer. Addresses of one
+ * network share a count. The first three wrong tokens have no delay, the fourth 0.25 s, each further one twice the
+ * delay before it, up to 8 s. Five minutes without a wrong token reset the count. Networks whose hashes select the same
+ * entry of the table share a count. */
 #define ORGAN_PENALTY_MAX_SECONDS 8.0
 double organ_penalty_add(organ_penalty *penalty, const char *peer);
 

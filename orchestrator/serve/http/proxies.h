@@ -9,25 +9,27 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* One network; IPv4 addresses in their IPv6 form (::ffff:a.b.c.d). */
+/* One network. An IPv4 address is in its IPv6 form (::ffff:a.b.c.d). */
 typedef struct organ_network {
-    unsigned char address[16];
-    unsigned bits;
+    unsigned char address[16]; /* in network byte order; the bits after the prefix are 0 */
+    unsigned bits;             /* length of the prefix, of 128; for IPv4 the 96 bits before the address count too */
 } organ_network;
 
+/* The networks of --trusted-proxy. */
 typedef struct organ_proxies {
     organ_network networks[ORGAN_MAX_WORDS];
     size_t count;
 } organ_proxies;
 
-/* Parses "10.0.0.0/8", "192.0.2.1", "2001:db8::/32". ORGAN_USAGE if an entry is malformed or has bits set after its
- * prefix. */
+/* Parses words such as "10.0.0.0/8", "192.0.2.1", "2001:db8::/32". Returns ORGAN_USAGE if one is malformed or has bits
+ * set after its prefix. */
 organ_status organ_proxies_read(const organ_words *words, organ_proxies *proxies, organ_error *error);
 
-/* Finds the address of the client. `peer` is the sender of the request; `forwarded` is the values of its
- * X-Forwarded-For, joined by ',', or NULL. Each proxy appends the address that it received the request from, so the
- * list is read from the end, as long as the writer of an entry is trusted: the first address that is not a trusted
- * proxy is the client. Reading stops at an entry that is not an address; the last valid address is the client then. */
+/* Writes the address of the client to `address`, which has `size` bytes. `peer` is the address that sent the request;
+ * `forwarded` has the values of its X-Forwarded-For headers, joined by ',', or is NULL. Each proxy appends the address
+ * from which it received the request. So the function starts with `peer` and reads the list from its end, while the
+ * address read last is a trusted proxy: the first one that is not is the client. It stops before an entry that is not
+ * an address; then the last valid address is the client. */
 void organ_proxies_client(const organ_proxies *proxies, const char *peer, const char *forwarded, char *address,
                           size_t size);
 

@@ -4,8 +4,8 @@
  * client has sent all chunks, so that the client loses the answer.
  *
  * The library logs a rejection in the thread of the connection and before its answer, but the message does not name the
- * connection. This file therefore searches the connections of the thread: for a head with an invalid length, or for the
- * chunked body that has received most bytes since its last complete chunk. */
+ * connection. This file therefore searches the connections of the thread: for heads with an invalid length, and for the
+ * chunked body that has received most bytes outside of its chunks' data. */
 #include "orchestrator/serve/http/server_parts.h"
 
 #include <linux/tcp.h>
@@ -15,16 +15,17 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-/* Candidates that are kept; digits of 2^64 - 1; bytes outside of bodies above which version 1.0 of the library may have
- * rejected the extensions of a chunk. */
-enum { MAX_AT_ONCE = 16, LONGEST_LENGTH = 20, MUCH = 16 << 10 };
+/* Requests with an invalid length that are kept; digits of 2^64 - 1; number of bytes outside of the body's data above
+ * which version 1.0 of the library may have rejected the extensions of a chunk. */
+enum { MAX_AT_ONCE = 16, LONGEST_LENGTH = 20, LEAST_EXTENSION_BYTES = 16 << 10 };
 
 /* The requests of this thread that the library may have rejected. */
 typedef struct refused_search {
     organ_server_request *lengths[MAX_AT_ONCE]; /* requests with an invalid Content-Length */
     size_t count;
-    organ_server_request *chunks; /* the request with the most bytes since its last complete chunk; NULL: none */
-    uint64_t taken;               /* the number of these bytes */
+    /* the request with a chunked body that has the most head_bytes_received; NULL: none */
+    organ_server_request *chunks;
+    uint64_t taken; /* head_bytes_received of `chunks` */
 } refused_search;
 
 /* Returns 0 if the library accepts the value of Content-Length, otherwise the HTTP status of the refusal: 400 if it is
@@ -39,7 +40,8 @@ static unsigned refused_length(const char *text)
     return length > LONGEST_LENGTH || (length == LONGEST_LENGTH && strcmp(text, "18446744073709551615") > 0) ? 413 : 0;
 }
 
-/* Returns the bytes received over the connection that were not part of a body; 0 if the system does not count them. */
+/* Returns the number of bytes that the library has read from the connection and that were not data of this request's
+ * body: heads, chunk lengths and extensions. 0 if the system does not count received bytes. */
 static uint64_t head_bytes_received(const organ_server_request *request)
 {
     const union MHD_ConnectionInfo *const info =
@@ -56,9 +58,9 @@ static uint64_t head_bytes_received(const organ_server_request *request)
     return came > used ? came - used : 0;
 }
 
-/* Adds the request `held` to the refused_search at `context` if the library may have rejected it for its length or its
- * chunks. */
-static void watch_request(void *context, void *held)
+/* Callback of organ_watch_own: adds the request `held` to the refused_search at `context` if the library may have
+ * rejected it for its length or its chunks. */
+static void add_candidate(void *context, void *held)
 {
     refused_search *const s = context;
     organ_server_request *const request = held;
@@ -76,20 +78,22 @@ static void watch_request(void *context, void *held)
     }
 }
 
-/* Returns true if libmicrohttpd replied `status` because the extensions of a chunk exceed its buffer: 500 before
- * version 1.0, 413 from then on. */
+/* Returns true if libmicrohttpd probably replies `status` to s->chunks because the extensions of a chunk exceed its
+ * buffer: 500 before version 1.0; from then on 413, which has other causes too, so the request must also have many
+ * bytes outside of its body's data. */
 static bool is_of_chunks(const refused_search *s, unsigned status)
 {
     const bool strict = organ_http_library_is_strict();
-    return s->chunks && status == (strict ? 413 : 500) && (!strict || s->taken > MUCH);
+    return s->chunks && status == (strict ? 413 : 500) && (!strict || s->taken > LEAST_EXTENSION_BYTES);
 }
 
-/* Replies with a reason to a request that libmicrohttpd rejects with `status`. The log message of the library contains
- * only the status, so the request is searched among those of this thread. */
+/* Replies with a reason to the request that libmicrohttpd rejects with `status`. The log message of the library
+ * contains only the status, so the request is searched among those of this thread. Version 1.0 answers an invalid
+ * length itself. */
 void organ_http_refused(organ_server *server, unsigned status)
 {
     refused_search s = {.count = 0};
-    organ_watch_own(server->watch, watch_request, &s);
+    organ_watch_own(server->watch, add_candidate, &s);
     for (size_t k = 0; k < s.count && !organ_http_library_is_strict(); k++) {
         organ_http_problem(&s.lengths[k]->reply, refused_length(organ_http_header(s.lengths[k], "Content-Length")),
                            "the Content-Length is not a valid number of bytes");

@@ -8,23 +8,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* `lock` guards all members and the lists of requests. */
+/* `lock` guards all members and the requests in the two lists. */
 struct organ_request_queue {
     pthread_mutex_t lock;
     pthread_cond_t called; /* a request was queued, or the queue ends */
     /* queue of requests that wait for a thread, linked by `next`; *last is its NULL end */
     organ_server_request *first, **last;
-    organ_server_request *parked; /* list of requests that wait for news or for their time, not for a thread */
-    /* Requests whose connections are suspended; those of them that wait for a thread or for news; the limit of
-     * `waiting`. */
-    size_t present, waiting, max, thread_count;
+    organ_server_request *parked; /* list, linked by `next`, of requests that wait for news or for their time */
+    size_t present;               /* requests whose connections the queue has suspended */
+    size_t waiting, max; /* those of them that wait for a thread or for news, without delayed ones; the limit of it */
+    size_t thread_count;
     unsigned long long recalls; /* number of calls of organ_http_call_waiting */
-    bool ending, dismissed;     /* the threads end; all waiting requests get 503 */
+    bool ending;                /* the threads must end */
+    bool dismissed;             /* organ_request_queue_stop was called: requests no longer wait for news or a time */
     pthread_t threads[];
 };
 
-/* Waits for a request and removes it from the queue. *recalls becomes queue->recalls of this moment, so that
- * finish_request notices news during the call of the handler. Returns NULL if the queue ends. */
+/* Waits for a request and removes it from the queue. Sets *recalls to the current queue->recalls, by which
+ * finish_request detects news that comes while the handler runs. Returns NULL if the queue ends. */
 static organ_server_request *next_request(organ_request_queue *queue, unsigned long long *recalls)
 {
     pthread_mutex_lock(&queue->lock);
@@ -55,13 +56,14 @@ static void queue_request(organ_request_queue *queue, organ_server_request *requ
 static void return_request(organ_request_queue *queue, organ_server_request *request)
 {
     queue->present--;
-    /* Atomic, because watch_request may read the state in the thread of the connection. */
+    /* Atomic, because add_candidate may read the state in the thread of the connection. */
     __atomic_store_n(&request->state, REQUEST_READY, __ATOMIC_RELAXED);
     organ_mhd.resume_connection(request->connection);
 }
 
-/* Returns parked requests to the queue. A request is due if its waiting time has passed, the queue is dismissed, or its
- * connection was cut; with `all`, also every other one that is not delayed as a penalty. */
+/* Moves parked requests that are due: to the queue, or, if a complete reply was delayed, back to their connections. A
+ * request is due if its time has come, if the queue is dismissed, if it is delayed and its connection was cut, or, with
+ * `all` (there is news), if it is not delayed. */
 static void recall_requests(organ_request_queue *queue, bool all)
 {
     pthread_mutex_lock(&queue->lock);
@@ -83,19 +85,18 @@ static void recall_requests(organ_request_queue *queue, bool all)
     pthread_mutex_unlock(&queue->lock);
 }
 
-/* Calls the handlers of all parked requests again, because a part of the server has news. */
+/* Queues all parked requests that wait for news, because an area has some: threads then call their handlers again. */
 void organ_http_call_waiting(const organ_app *app)
 {
     if (app->queue)
         recall_requests(app->queue, true);
 }
 
-/* Moves parked requests back: to the queue, or delayed ones to their connections. A request is due if its waiting time
- * has passed, the queue is dismissed, or it is delayed and its connection was cut. With `all`, every request that is
- * not delayed moves. */
+/* Moves parked requests whose time has come, or whose connection was cut, back to the queue or to their connections. */
 void organ_request_queue_tick(organ_request_queue *queue) { recall_requests(queue, false); }
 
-/* Rejects further requests, and returns the parked ones to the queue or their connections, so that they end now. */
+/* Dismisses the queue: no request waits for news or a time any more. Moves the parked ones to the queue or back to
+ * their connections, so that they end now. */
 void organ_request_queue_stop(organ_request_queue *queue)
 {
     if (!queue)
@@ -113,8 +114,8 @@ static void park_request(organ_request_queue *queue, organ_server_request *reque
     queue->parked = request;
 }
 
-/* Suspends the connection and parks the request for `seconds`, after which its reply is sent. No thread is occupied
- * meanwhile. Returns false if the queue no longer accepts requests. */
+/* Suspends the connection and parks the request, whose reply is complete and is sent `seconds` after the request began.
+ * Returns false if the queue is dismissed. */
 bool organ_request_queue_delay(organ_request_queue *queue, organ_server_request *request, double seconds)
 {
     pthread_mutex_lock(&queue->lock);
@@ -131,9 +132,10 @@ bool organ_request_queue_delay(organ_request_queue *queue, organ_server_request 
     return good;
 }
 
-/* Resumes the connection of a request after its handler has returned. If the handler asked to be called again
- * (REPLY_LATER), parks the request instead, or queues it at once if news came while the handler ran (queue->recalls
- * differs from `recalls`): these may be the news that it waits for. The caller holds the lock. */
+/* Resumes the connection of a request after its handler has returned. If the handler has postponed its reply
+ * (REPLY_LATER), parks the request instead, or queues it at once if queue->recalls differs from `recalls`: news came
+ * while the handler ran, which it may have missed. In a dismissed queue a postponed reply becomes a 503. The caller
+ * holds the lock. */
 static void finish_request(organ_request_queue *queue, organ_server_request *request, unsigned long long recalls)
 {
     const bool later = request->reply.kind == REPLY_LATER;
@@ -204,7 +206,7 @@ void organ_request_queue_destroy(organ_request_queue *queue)
     free(queue);
 }
 
-/* Suspends the connection and appends the request for the threads of the pool. Returns false if the queue is full. */
+/* Suspends the connection and appends the request to the queue, for its threads. Returns false if the queue is full. */
 bool organ_request_queue_add(organ_request_queue *queue, organ_server_request *request)
 {
     pthread_mutex_lock(&queue->lock);
@@ -221,6 +223,7 @@ bool organ_request_queue_add(organ_request_queue *queue, organ_server_request *r
     return room;
 }
 
+/* Returns whether the queue has any request: one that waits or whose handler runs. */
 bool organ_request_queue_busy(organ_request_queue *queue)
 {
     if (!queue)
@@ -231,6 +234,7 @@ bool organ_request_queue_busy(organ_request_queue *queue)
     return busy;
 }
 
+/* Sets *now to the number of requests that wait for a thread or for news, *max to its limit. */
 void organ_request_queue_length(organ_request_queue *queue, size_t *now, size_t *max)
 {
     pthread_mutex_lock(&queue->lock);

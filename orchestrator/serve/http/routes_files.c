@@ -5,9 +5,10 @@
 
 #include <string.h>
 
+/* Entries of a directory; a larger one is rejected. */
 enum { MAX_ENTRIES = 100000 };
 
-/* Returns {"name", "type", "bytes", "modified"} of an entry; "bytes" of a directory is null. */
+/* Returns {"name", "type", "bytes", "modified"} of an entry; a directory has no "bytes". */
 static json_t *entry_json(const organ_jail_entry *entry)
 {
     return json_pack("{s:s, s:s, s:o*, s:I}", "name", entry->name, "type", entry->directory ? "directory" : "file",
@@ -15,8 +16,9 @@ static json_t *entry_json(const organ_jail_entry *entry)
                      (json_int_t)entry->modified);
 }
 
-/* Returns a page of at most `limit` entries, those after the name `cursor` (NULL: from the first), and the cursor of
- * the next page. NULL without memory. */
+/* Returns the reply for the directory `path` with `count` entries, ordered by name: a page of at most `limit` entries,
+ * those after the name `cursor` (NULL: from the first), and "next", the cursor of the next page. NULL without
+ * memory. */
 static json_t *entries_page(const char *path, const organ_jail_entry *entries, size_t count, const char *cursor,
                             uint64_t limit)
 {
@@ -59,12 +61,13 @@ static void reply_directory(const organ_server_request *request, organ_http_repl
     organ_jail_list_free(entries, count);
 }
 
+/* Replies with a page of the entries of the root. */
 static void get_root(const organ_server_request *request, organ_http_reply *reply)
 {
     reply_directory(request, reply, "");
 }
 
-/* Replies with the file "path" of the request, or with a page of the entries if it is a directory. */
+/* Replies with the file that the request names, or with a page of the entries if it is a directory. */
 static void get_file(const organ_server_request *request, organ_http_reply *reply)
 {
     const organ_app *const app = organ_http_app(request);

@@ -6,6 +6,7 @@
 
 const char *const organ_http_method_names[ORGAN_HTTP_METHODS] = {"GET", "POST", "DELETE"};
 
+/* Returns the number of '/' in [from, to). */
 static size_t count_slashes(const char *from, const char *to)
 {
     size_t count = 0;
@@ -14,8 +15,8 @@ static size_t count_slashes(const char *from, const char *to)
     return count;
 }
 
-/* Stores the text [from, to) of the path, decoded, as the parameter whose name in braces is at [pattern, name_end).
- * Returns false without memory. */
+/* Decodes the text [from, to) of the target and stores it as a parameter, whose name is between the '{' at `pattern`
+ * and `name_end`. Returns false without memory. */
 static bool add_parameter(organ_server_request *request, const char *pattern, const char *name_end, const char *from,
                           const char *to)
 {
@@ -29,15 +30,17 @@ static bool add_parameter(organ_server_request *request, const char *pattern, co
     return true;
 }
 
-/* Result of match_path. */
+/* Result of match_path: the path does not match; it matches; there was no memory for a parameter. */
 typedef enum match { MATCH_NONE, MATCH_WHOLE, MATCH_NO_MEMORY } match;
 
-/* Matches [path, end) with the pattern, segment by segment; "{name...}" matches all segments except those that the rest
- * of the pattern needs. Sets the parameters of the request; with NULL it only tests. */
+/* Matches [path, end) with the pattern, segment by segment. "{name}" (`named`) matches one segment; "{name...}"
+ * (`several`) matches all segments except the last ones, which the rest of the pattern needs. Sets the parameters of
+ * the request; with NULL it only tests. */
 static match match_path(organ_server_request *request, const char *pattern, const char *path, const char *end)
 {
     while (*pattern == '/' && path < end) {
         pattern++, path++;
+        /* [pattern, stop) and [path, to) are the segments to be compared. */
         const char *const stop = pattern + strcspn(pattern, "/"), *to = memchr(path, '/', (size_t)(end - path));
         const bool named = *pattern == '{', several = named && stop - pattern > 5 && memcmp(stop - 4, "...}", 4) == 0;
         to = to ? to : end;
@@ -56,7 +59,8 @@ static match match_path(organ_server_request *request, const char *pattern, cons
     return !*pattern && path == end ? MATCH_WHOLE : MATCH_NONE;
 }
 
-/* Replies 405. `known` has true for each method that the path has; they become the header Allow ("GET, HEAD, POST"). */
+/* Replies 405. known[m] is true for each organ_http_method m that the path has; these become the header Allow ("GET,
+ * HEAD, POST"). */
 static void refuse_method(organ_server_request *request, const bool *known)
 {
     char allowed[64] = "";
@@ -79,7 +83,9 @@ static void read_method(organ_server_request *request)
     request->method = (organ_http_method)m;
 }
 
-/* Finds the route of a request by path and method; else replies 404, or 405 if the path has other methods. */
+/* Finds the route of a request by path and method and fills the parameters. Otherwise replies 404, 405 if the path has
+ * only other methods, or 500, and returns false. Matches the target as received, without its query and a final
+ * slash. */
 bool organ_http_routed(organ_server_request *request)
 {
     bool known[ORGAN_HTTP_METHODS] = {0}, any = false;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Files that others must not read: tokens, the key of a certificate. */
+ * Reads files that other users must not read: tokens, the key of a certificate. */
 #ifndef ORGAN_SECRET_FILE_H
 #define ORGAN_SECRET_FILE_H
 
@@ -9,9 +9,9 @@
 #include <sys/stat.h>
 
 typedef struct organ_secret_file {
-    char *text; /* all bytes of the file, and a NUL; NULL: the file was not read */
-    size_t length;
-    struct stat about; /* attributes of the open file */
+    char *text;        /* all bytes of the file, and a NUL; NULL: the file was not read */
+    size_t length;     /* of the text in bytes, without the NUL */
+    struct stat about; /* attributes of the file */
 } organ_secret_file;
 
 /* Reads the file, which may be a pipe. `what` names the secret in messages ("the key"); NULL: the content is not

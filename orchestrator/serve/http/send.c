@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+/* Content-Security-Policy of replies that set none. */
 static const char strict_policy[] = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /* Creates the library's response with the body of the reply. The response then owns the reply's bytes or descriptor.
@@ -38,6 +39,7 @@ static struct MHD_Response *make_response(organ_server_request *request)
     return response;
 }
 
+/* Returns whether the handler has added a header of this name. */
 static bool has_header(const organ_http_reply *reply, const char *name)
 {
     for (size_t k = 0; k < reply->header_count; k++)
@@ -46,6 +48,7 @@ static bool has_header(const organ_http_reply *reply, const char *name)
     return false;
 }
 
+/* Number of headers that every reply has. */
 enum { USUAL_HEADERS = 7 };
 
 /* Fills in the headers that every reply has; a NULL value means that the reply does not need the header. There are no
@@ -78,7 +81,8 @@ static bool add_headers(const organ_http_reply *reply, struct MHD_Response *resp
     return true;
 }
 
-/* Gives the reply to libmicrohttpd, which sends it. Returns MHD_NO, which closes the connection, without memory. */
+/* Gives the reply to libmicrohttpd, which sends it; a 500 if no handler has filled it. Returns MHD_NO without memory;
+ * the library then closes the connection. */
 enum MHD_Result organ_http_send(organ_server_request *request)
 {
     if (request->reply.kind == REPLY_NONE)
@@ -94,8 +98,8 @@ enum MHD_Result organ_http_send(organ_server_request *request)
     return queued;
 }
 
-/* Returns the head and the body of a reply of bytes in the form of HTTP/1.1, for the caller to free; *bytes is their
- * number. NULL without memory. */
+/* Returns the head and the body of a REPLY_BYTES in the form of HTTP/1.1, for the caller to free; *bytes is their
+ * length. The body must be text without NUL. NULL without memory. */
 static char *whole_reply(const organ_http_reply *reply, size_t *bytes)
 {
     organ_http_field fields[USUAL_HEADERS];
@@ -117,8 +121,9 @@ static char *whole_reply(const organ_http_reply *reply, size_t *bytes)
     return whole;
 }
 
-/* Writes the reply directly to the socket, in place of libmicrohttpd's own answer to a request that it rejects. Then
- * reads what the client still sends: a connection closed with unread bytes is reset, and the client loses the reply. */
+/* Writes the reply directly to the socket, in place of libmicrohttpd's own answer to a request that it rejects; if that
+ * fails, sets the reply's status to 0, for the log. Then reads what the client has sent, at most DRAINED bytes: a
+ * connection closed with unread bytes is reset, and the client loses the reply. */
 void organ_http_send_at_once(organ_server_request *request)
 {
     enum { DRAINED = 1 << 20 };
@@ -135,7 +140,7 @@ void organ_http_send_at_once(organ_server_request *request)
     else if (text && send(socket->connect_fd, text, bytes, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
         request->reply.status = 0;
     if (socket) {
-        /* If bytes are unread when a connection is closed, the client loses the answer. */
+
         for (size_t k = 0; k < DRAINED / sizeof rest && recv(socket->connect_fd, rest, sizeof rest, MSG_DONTWAIT) > 0;
              k++)
             ;

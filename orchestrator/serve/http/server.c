@@ -12,14 +12,14 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* Threads and places of the request queue; bytes of memory that the library has per connection; descriptors for other
- * purposes than connections. */
+/* Threads of the request queue, and requests that may wait in it; bytes of memory that the library has per connection;
+ * descriptors for other purposes than connections. */
 enum { QUEUE_THREADS = 4, QUEUE_ROOM = 256, CONNECTION_MEMORY = 32 << 10, LOOSE_DESCRIPTORS = 512 };
 
 /* ---- starting ---- */
 
-/* Raises the limit of open descriptors as far as allowed: each connection needs one, and the file that it is sent
- * another one. */
+/* Raises the limit of open descriptors as far as allowed: each connection needs one for its socket and one for a file
+ * that is being sent. */
 static void raise_descriptor_limit(unsigned connections)
 {
     struct rlimit limit;
@@ -31,7 +31,7 @@ static void raise_descriptor_limit(unsigned connections)
 }
 
 /* Rejects the `file` of an option (a secret or a log; NULL: not given) if it is below the root or a store, where
- * clients and jobs could read it. */
+ * clients and jobs could read it. `option` is the option's name, for the message. */
 static organ_status check_outside(const organ_server *server, const char *option, const char *file, organ_error *error)
 {
     const char *const slash = file ? strrchr(file, '/') : NULL;
@@ -47,8 +47,8 @@ static organ_status check_outside(const organ_server *server, const char *option
     return error->status;
 }
 
-/* Opens the file of tokens, certificate and key, and the audit log, and reads the trusted proxies. Their files must be
- * outside --root. */
+/* Opens the file of tokens, certificate and key, and the audit log, and reads the trusted proxies. The files of tokens,
+ * key and log must be outside the root and the stores; a certificate is public. */
 static organ_status open_guard(const organ_serve_options *options, organ_server *server, organ_error *error)
 {
     bool open_to_group = false;
@@ -75,6 +75,7 @@ static organ_status open_guard(const organ_serve_options *options, organ_server 
     return organ_proxies_read(&options->proxies, &server->proxies, error);
 }
 
+/* Returns the largest number of connections from one network: --per-address, or half of all. */
 unsigned organ_server_share_of_one(const organ_serve_options *options)
 {
     return options->per_address ? options->per_address : options->connections / 2;
@@ -118,7 +119,8 @@ static organ_status start_areas(organ_server *server, organ_error *error)
 }
 
 /* Main function of a short-lived thread: lowers its own priority and starts the threads of the library, which inherit
- * the priority. Returns errno as a pointer. */
+ * the priority: one per processor, but from 2 to 4. Returns errno as a pointer, for the case that server->daemon is
+ * NULL. */
 static void *start_below_jobs(void *context)
 {
     organ_server *const server = context;
@@ -145,7 +147,7 @@ static void *start_below_jobs(void *context)
     return (void *)(intptr_t)errno;
 }
 
-/* Starts libmicrohttpd in a separate thread (start_below_jobs), so that the calling thread keeps its priority. */
+/* Starts libmicrohttpd from a separate thread (start_below_jobs), so that the calling thread keeps its priority. */
 static organ_status start_daemon(organ_server *server, organ_error *error)
 {
     pthread_t thread;
@@ -170,7 +172,8 @@ organ_status organ_server_open(const organ_serve_options *options, const organ_a
         return organ_fail_errno(error, ENOMEM, "the server");
     organ_daemon_library_open(error);
     pthread_mutex_init(&server->stream_lock, NULL);
-    json_object_seed(0); /* now: later, the first objects of several threads could choose the seed at the same time */
+    json_object_seed(
+        0); /* now: otherwise several threads that create their first objects could set the seed at the same time */
     server->listener = -1;
     if (!error->status && options->per_address > options->connections)
         organ_fail(error, ORGAN_USAGE, "--per-address is %u, but there are %u connections in all (--connections)",
@@ -199,7 +202,8 @@ unsigned organ_server_port(const organ_server *server) { return server->port; }
 
 /* ---- running and ending ---- */
 
-/* Reads the tokens again if their file changed, or if `anyway`, and reports the result on stderr. */
+/* Reads the tokens again if their file changed, or with `anyway` in any case, and reports new tokens or an error on
+ * stderr. */
 static void renew_tokens(organ_server *server, bool anyway)
 {
     organ_error error = {0};
@@ -227,6 +231,8 @@ void organ_server_renew(organ_server *server)
         fprintf(stderr, "organ: %s; lines are still written to the open file\n", audit.message);
 }
 
+/* Runs the regular work of the server: reads a changed file of tokens, closes slow connections, continues waiting
+ * requests and streams. Called several times a second. */
 void organ_server_tick(organ_server *server)
 {
     renew_tokens(server, false);
@@ -235,7 +241,8 @@ void organ_server_tick(organ_server *server)
     organ_http_streams_tick(server);
 }
 
-/* Returns whether a stream is open or a reply is being made or sent. */
+/* Returns whether a stream is open, a request is in the queue, or the reply to a complete request is being made or
+ * sent. */
 static bool server_is_busy(organ_server *server)
 {
     pthread_mutex_lock(&server->stream_lock);
@@ -245,8 +252,9 @@ static bool server_is_busy(organ_server *server)
            __atomic_load_n(&server->answering, __ATOMIC_ACQUIRE) > 0;
 }
 
-/* Waits for replies in progress, at most `seconds`; for requests of the queue it waits longer, because they must have
- * ended before the daemon is stopped. The longest of them is a read from the disk. */
+/* Waits until replies in progress are sent, at most `seconds` (100 pauses of 10 ms each); for requests of the queue it
+ * waits without a limit, because they must have ended before the daemon is stopped. Their longest operation is a read
+ * from the disk. */
 static void finish_replies(organ_server *server, unsigned seconds)
 {
     const struct timespec pause = {.tv_nsec = 10000000};
@@ -258,20 +266,21 @@ static void finish_replies(organ_server *server, unsigned seconds)
     }
 }
 
-/* Closes all connections before the library is stopped, because it dereferences a null pointer if it rejects a
- * malformed request during the stop. Bytes that were already sent are read within a moment. */
+/* Shuts down all connections and waits, for at most 2 seconds, until the library has closed them. Stopping the library
+ * with open connections is not safe: it dereferences a null pointer if it then rejects a malformed request, which may
+ * already be in a socket. */
 static void close_all_connections(organ_server *server)
 {
-    enum { CHECKS_PER_TICK = 200 };
+    enum { MAX_PAUSES = 200 };
     const struct timespec pause = {.tv_nsec = 10000000};
-    for (unsigned k = 0; k < CHECKS_PER_TICK && organ_watch_count(server->watch) > 0; k++) {
+    for (unsigned k = 0; k < MAX_PAUSES && organ_watch_count(server->watch) > 0; k++) {
         organ_watch_tick(server->watch, NULL, NULL);
         nanosleep(&pause, NULL);
     }
 }
 
-/* Closes the server in the opposite order: no new connections, no new requests, up to `seconds` for replies in
- * progress, then areas and data. */
+/* Closes the server in the opposite order of organ_server_open: no new connections, no new requests, up to `seconds`
+ * for replies in progress, then areas and data. Accepts a server that was opened only partly. */
 void organ_server_close(organ_server *server, unsigned seconds)
 {
     if (!server)

@@ -18,26 +18,28 @@
  *   505  HTTP/0.x and HTTP/2.0 to HTTP/9.9
  *
  * A first line of fewer than two words, and a query with more parameters than fit into those 32 KiB, end the
- * connection without a reply. After cookies that do not fit, the head of the reply is sent twice. refused.c answers,
- * once, a malformed Content-Length (400) or one above 2^64 (413), and chunk extensions that do not fit into the 32
- * KiB (413).
+ * connection without a reply. After cookies that do not fit, the library sends the head of the reply twice. refused.c
+ * answers, once, a malformed Content-Length (400) or one above 2^64 (413), and chunk extensions that do not fit into
+ * the 32 KiB (413).
  *
- * libmicrohttpd 1.0 runs in strict mode: with such a page it rejects all heads that other programs may parse
- * differently. For the older version head.c does so, including malformed lengths, each once. A query that does not
- * fit is a 431 there. */
+ * libmicrohttpd 1.0 runs in strict mode: it rejects all heads that other programs may parse differently, including
+ * malformed lengths, with such a page; for older versions head.c rejects these heads. Version 1.0 replies 431 to a
+ * query that does not fit. */
 
 typedef struct organ_server organ_server;
 
-/* Opens the root, reads the tokens, starts the areas (a list that ends with NULL) and listens. Copies the options, but
- * not the data they point to, which must outlive the server. Returns ORGAN_USAGE if options contradict each other or
- * the address is malformed, ORGAN_IO if a system call fails, for example because the port is in use. *server is NULL on
- * error. */
+/* Opens the root, reads the tokens, listens, starts the areas (a list that ends with NULL) and the threads that accept
+ * connections. Copies the options, but not the data they point to, which must outlive the server. Returns ORGAN_USAGE
+ * if options contradict each other or the address is malformed, ORGAN_IO if a system call fails, for example because
+ * the port is in use. *server is NULL on error. */
 organ_status organ_server_open(const organ_serve_options *options, const organ_area *const *areas,
                                organ_server **server, organ_error *error);
-/* Returns the server's address, such as "http://127.0.0.1:8935/", with the chosen port if port 0 was requested. */
+/* Returns the server's address, such as "http://127.0.0.1:8935/", with the port that the system chose if port 0 was
+ * requested. */
 const char *organ_server_url(const organ_server *server);
-unsigned organ_server_port(const organ_server *server);
-/* Closes connections that are too slow and sends heartbeats of streams. Call it several times a second. */
+unsigned organ_server_port(const organ_server *server); /* the port of organ_server_url */
+/* Closes connections that are too slow, calls waiting handlers and streams whose time has come, and reads a changed
+ * file of tokens. Call it several times a second. */
 void organ_server_tick(organ_server *server);
 /* Reads the tokens, the certificate and its key again, and reopens the audit log, whose file may have been moved
  * away. Reports on stderr; the previous version of a malformed file remains in use. Call it from the thread that

@@ -18,17 +18,18 @@
 #include <sys/queue.h>
 #include <time.h>
 
-/* Continues a stream: resumes its connection, which is suspended in the middle of the reply until there is more to
- * send. `lock` guards resting, woken and last. */
+/* A stream that is being sent. Its connection is suspended while there is nothing to send; organ_http_wake resumes it.
+ * `lock` guards suspended, woken and last. */
 struct organ_http_waker {
     pthread_mutex_t lock;
     organ_http_stream stream;
     struct organ_server *server; /* NULL until the reply is sent */
     struct MHD_Connection *connection;
     struct organ_request_tally *tally;
-    size_t *sent;        /* bytes sent so far: reply.size of the request, which outlives every read */
-    bool resting, woken; /* the connection is suspended; organ_http_wake was called since the last read began */
-    time_t last;         /* time of the last read, in seconds of the monotonic clock */
+    size_t *sent;                       /* bytes sent so far: reply.size of the request, which outlives every read */
+    bool suspended;                     /* the connection is suspended */
+    bool woken;                         /* organ_http_wake was called since the last read began */
+    time_t last;                        /* time of the last read, in seconds of the monotonic clock */
     LIST_ENTRY(organ_http_waker) entry; /* in server->streams */
 };
 
@@ -49,15 +50,16 @@ struct organ_server {
     organ_connection_watch *watch;
     organ_request_queue *queue;
     struct MHD_Daemon *daemon;
-    int stopping;        /* atomic */
-    uint64_t body_bytes; /* atomic: bytes of all bodies in memory */
+    int stopping;        /* atomic; 1 once organ_server_close was called: new requests get 503, streams end */
+    uint64_t body_bytes; /* atomic: bytes allocated for the bodies of all requests */
     unsigned answering;  /* atomic: requests that arrived completely and whose reply was not sent completely */
     pthread_mutex_t stream_lock;
     LIST_HEAD(, organ_http_waker) streams; /* all open streams; stream_lock guards the list and the count */
     size_t stream_count;
 };
 
-/* Returns the number of connections that one network (organ_peer_network) may have: by default half of all. */
+/* Returns the largest number of connections from one network (organ_peer_network): options->per_address, or by default
+ * half of options->connections. */
 unsigned organ_server_share_of_one(const organ_serve_options *options);
 
 #endif

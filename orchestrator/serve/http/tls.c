@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Certificates in a chain; bytes of a file. */
 enum { LONGEST_CHAIN = 16, LONGEST_PEM = 1 << 20 };
 
 /* Functions of GnuTLS, which organ_tls_open loads; libmicrohttpd uses the same library. */
@@ -43,14 +44,14 @@ _Static_assert(sizeof gnutls == sizeof names, "one name for each function");
 /* A certificate chain and its key. Old ones are kept until the server ends, because a handshake may still use them. */
 typedef struct identity {
     gnutls_pcert_st chain[LONGEST_CHAIN];
-    unsigned count;
+    unsigned count; /* certificates in `chain`, the server's first */
     gnutls_privkey_t key;
-    struct identity *older;
+    struct identity *older; /* the one used before it; NULL: none */
 } identity;
 
 struct organ_tls {
     char *certificate, *key; /* names of the files */
-    identity *newest;
+    identity *newest;        /* list of all that were loaded, linked by `older` */
 };
 
 /* The identity for new connections; atomic. Global, because the library calls select_identity without a context. */
@@ -84,6 +85,7 @@ void organ_tls_options(struct MHD_OptionItem options[ORGAN_TLS_OPTIONS])
     options[1] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_PRIORITIES, 0, priorities};
 }
 
+/* Sends bytes to a session and, if that succeeds, announces the end of the data. */
 void organ_tls_send(void *session, const char *data, size_t bytes)
 {
     if (gnutls.send(session, data, bytes) >= 0)
@@ -92,6 +94,7 @@ void organ_tls_send(void *session, const char *data, size_t bytes)
 
 /* ---- the files ---- */
 
+/* Reports that the file is not a `what` in PEM; `code` is the error of GnuTLS. Returns ORGAN_BAD_INPUT. */
 static organ_status fail_pem(const char *file, const char *what, int code, organ_error *error)
 {
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not a %s: %s", file, what, gnutls.explain(code));
@@ -123,7 +126,7 @@ static void free_identity(identity *one)
     free(one);
 }
 
-/* Reads a certificate chain and its key from PEM text, and checks that they belong together. */
+/* Reads a certificate chain and its key from PEM text into *one, and checks that they belong together. */
 static organ_status import_identity(const organ_tls *tls, identity *one, const gnutls_datum_t *certificate,
                                     const gnutls_datum_t *key, organ_error *error)
 {
@@ -164,7 +167,7 @@ organ_status organ_tls_renew(organ_tls *tls, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Loads GnuTLS and reads certificate and key. */
+/* Loads GnuTLS and reads certificate and key (organ_tls_renew). On an error returns its status, and *made is NULL. */
 organ_status organ_tls_open(const char *certificate, const char *key, organ_tls **made, organ_error *error)
 {
     *made = NULL;

@@ -12,6 +12,7 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 
+/* Characters of a token; tokens in the file; bytes of the file. */
 enum { SHORTEST_TOKEN = 16, LONGEST_TOKEN = 1024, MAX_TOKENS = 256, LONGEST_FILE = 1 << 19 };
 
 /* A token with its owner and the session that browsers get for it. */
@@ -42,7 +43,8 @@ struct organ_tokens {
     file_identity read;
 };
 
-/* Compares in a time that does not show how many leading characters of `given` are right. */
+/* Returns whether both texts are equal, in a time that does not show how many leading characters of `given` are
+ * right. */
 bool organ_secret_is(const char *secret, const char *given)
 {
     const size_t right = strlen(secret), length = strlen(given);
@@ -54,7 +56,7 @@ bool organ_secret_is(const char *secret, const char *given)
     return !differs;
 }
 
-/* Makes a random session id in hexadecimal digits, from the system's generator. */
+/* Writes a random session in hexadecimal digits, from the system's generator. */
 static organ_status make_session(char session[ORGAN_SESSION_DIGITS + 1], organ_error *error)
 {
     unsigned char bytes[ORGAN_SESSION_DIGITS / 2];
@@ -93,7 +95,8 @@ static organ_status check_token(const char *file, const char *text, size_t lengt
     return ORGAN_OK;
 }
 
-/* Advances *at to the end of the next word before `end`; *word is its start. Returns its length, 0 if there is none. */
+/* Finds the next word in [*at, end): sets *word to its start and *at to its end. Returns its length, 0 if there is
+ * none. */
 static size_t next_word(const char **at, const char *end, const char **word)
 {
     while (*at < end && isspace((unsigned char)**at))
@@ -113,8 +116,8 @@ static bool is_name(const char *text, size_t length)
     return length > 0 && length < sizeof((organ_bearer *)NULL)->name;
 }
 
-/* Adds a token. Returns ORGAN_BAD_INPUT if it shares its name or its text with another token. The list has room for
- * it. */
+/* Adds a token; name and text have name_length and length characters, without a NUL. Returns ORGAN_BAD_INPUT if the
+ * text is malformed, or if another token has the same name or text. The list must have room for it. */
 static organ_status add_token(token_list *list, const char *file, const char *name, size_t name_length,
                               organ_access access, const char *text, size_t length, organ_error *error)
 {
@@ -137,11 +140,12 @@ static organ_status add_token(token_list *list, const char *file, const char *na
     return ORGAN_OK;
 }
 
-/* Reads the line [at, end), NAME ROLE TOKEN, and adds its token. Skips empty lines and comments. `number` is for
- * messages. */
+/* Reads the line [at, end), NAME ROLE TOKEN, and adds its token. Skips empty lines and comments. `number` is the
+ * line's, for messages. */
 static organ_status read_line(token_list *list, const char *file, size_t number, const char *at, const char *end,
                               organ_error *error)
 {
+    /* by the number of words, for the message */
     static const char *const found[] = {"", "one word", "two words", "", "more than three words"};
     const char *words[4];
     size_t lengths[4], count = 0;
@@ -186,6 +190,7 @@ static organ_status read_lines(token_list *list, const char *file, const char *t
     return error->status;
 }
 
+/* Returns the identity of a file with these attributes. */
 static file_identity tokens_identity_of(const struct stat *about)
 {
     return (file_identity){about->st_dev, about->st_ino, about->st_size, about->st_mtim, about->st_ctim};
@@ -196,6 +201,7 @@ static bool same_time(const struct timespec *a, const struct timespec *b)
     return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
 }
 
+/* Returns whether two identities are equal: the file was not replaced or written in between. */
 static bool same_identity(const file_identity *a, const file_identity *b)
 {
     return a->device == b->device && a->number == b->number && a->bytes == b->bytes &&
@@ -218,8 +224,8 @@ static organ_status read_tokens(const char *file, token_list *list, struct stat 
 
 /* ---- the list ---- */
 
-/* Reads the file of tokens for the first time. *open_to_group: the group of the file may read it, of which the caller
- * warns. */
+/* Reads the file of tokens for the first time. *open_to_group becomes true if the group of the file may read it; the
+ * caller warns of that. */
 organ_status organ_tokens_open(const char *file, organ_tokens **made, bool *open_to_group, organ_error *error)
 {
     struct stat about = {0};
@@ -240,6 +246,7 @@ organ_status organ_tokens_open(const char *file, organ_tokens **made, bool *open
     return ORGAN_OK;
 }
 
+/* Wipes and frees all tokens. */
 void organ_tokens_close(organ_tokens *tokens)
 {
     if (!tokens)
@@ -270,8 +277,8 @@ static void copy_sessions(token_list *now, const token_list *before)
         }
 }
 
-/* Reads the file again if it changed, or if it exists and `anyway` is set. After an error the old tokens remain.
- * Returns true if they were replaced. */
+/* Reads the file again if it changed, or if it exists and `anyway` is set. Returns true if the tokens were replaced;
+ * after an error the old ones remain. */
 bool organ_tokens_renew(organ_tokens *tokens, bool anyway, organ_error *error)
 {
     struct stat about = {0};
@@ -296,8 +303,8 @@ bool organ_tokens_renew(organ_tokens *tokens, bool anyway, organ_error *error)
     return true;
 }
 
-/* Returns the token whose text or, with `session`, whose session is `given`; NULL if there is none. Compares all of
- * them, so that the time does not reveal which one matched. */
+/* Returns the token whose text (with `session`: whose session) is `given`; NULL if there is none. Compares all tokens,
+ * so that the time does not reveal which one matched. */
 static const stored_token *find_secret(const organ_tokens *tokens, const char *given, bool session)
 {
     const stored_token *found = NULL;
@@ -309,8 +316,8 @@ static const stored_token *find_secret(const organ_tokens *tokens, const char *g
     return found;
 }
 
-/* Searches for `given` among the tokens or, with by_session, the sessions. Sets *bearer and, unless NULL, copies the
- * session to `session`. Returns false if there is none. */
+/* Searches for `given` among the tokens (with by_session: among the sessions). Returns false if it is not there; else
+ * sets *bearer to the owner and copies the owner's session to `session` unless that is NULL. */
 static bool check_secret(organ_tokens *tokens, const char *given, bool by_session, organ_bearer *bearer, char *session)
 {
     pthread_rwlock_rdlock(&tokens->lock);
@@ -323,17 +330,19 @@ static bool check_secret(organ_tokens *tokens, const char *given, bool by_sessio
     return found != NULL;
 }
 
+/* Returns whether `given` is a token, and then sets *bearer to its owner. */
 bool organ_tokens_check(organ_tokens *tokens, const char *given, organ_bearer *bearer)
 {
     return check_secret(tokens, given, false, bearer, NULL);
 }
 
+/* Returns whether `given` is the session of a token, and then sets *bearer to the token's owner. */
 bool organ_tokens_check_session(organ_tokens *tokens, const char *given, organ_bearer *bearer)
 {
     return check_secret(tokens, given, true, bearer, NULL);
 }
 
-/* Checks a token (false: not a session) and copies the session that belongs to it. */
+/* Checks whether `given` is a token, and copies the session that belongs to it to `session`. */
 bool organ_tokens_login(organ_tokens *tokens, const char *given, organ_bearer *bearer,
                         char session[ORGAN_SESSION_DIGITS + 1])
 {

@@ -17,14 +17,14 @@ typedef struct texts {
     char *details, *summary;
 } texts;
 
-/* A block that is filled from its beginning. Without `base` only its size is computed. */
+/* A block that catalog_put fills from its beginning. Without `base` catalog_put only computes its size. */
 typedef struct layout {
-    char *base; /* memory filled with zeros; NULL: none */
-    size_t size;
+    char *base;  /* memory filled with zeros; NULL: none */
+    size_t size; /* bytes appended so far */
 } layout;
 
-/* Appends `size` bytes to the block, a copy of `data` unless that is NULL, and returns their address. Without a block,
- * only counts them and returns NULL. */
+/* Appends `size` bytes to the block, a copy of `data` or, if that is NULL, zeros. Returns their address; without memory
+ * in `l` only counts them and returns NULL. */
 static void *catalog_put(layout *l, const void *data, size_t size)
 {
     char *const at = l->base ? l->base + l->size : NULL;
@@ -32,10 +32,12 @@ static void *catalog_put(layout *l, const void *data, size_t size)
     return at && data ? memcpy(at, data, size) : at;
 }
 
+/* Appends a text with its NUL to the block, as catalog_put does. */
 static const char *catalog_put_text(layout *l, const char *text) { return catalog_put(l, text, strlen(text) + 1); }
 
-/* Lays out a catalog: first the parts that need alignment (catalog, tensors, files, shapes), then the texts. Adjacent
- * tensors of the same shape share it. */
+/* Writes a catalog of the model to the block, or computes its size if `l` has no memory: first the parts that need
+ * alignment (catalog, tensors, files, shapes), then the texts. Adjacent tensors of the same shape share one copy of it.
+ * `unused` takes the members if there is no memory. */
 static void lay_out_model(layout *l, const organ_model *model, const texts *t)
 {
     organ_catalog unused, *const block = catalog_put(l, NULL, sizeof *block), *const catalog = block ? block : &unused;
@@ -70,7 +72,7 @@ static void lay_out_model(layout *l, const organ_model *model, const texts *t)
 }
 
 /* Copies the tensors and texts of a model into one block, which the reader process can send to the server. Returns 0,
- * or an HTTP status: 507 if the block would have more than `max` bytes. */
+ * or an HTTP status: 507 if the block would have more than `max` bytes, 500 without memory. `path` is for messages. */
 static unsigned pack_model(const organ_model *model, const texts *t, const char *path, size_t max,
                            organ_catalog **catalog, organ_error *error)
 {
@@ -101,31 +103,30 @@ void organ_catalog_free(organ_catalog *catalog)
 
 /* ---- a block of another process ---- */
 
-/* A block that another process has filled, while it is checked and adopted. */
+/* State of organ_catalog_adopt: a block that another process has filled. */
 typedef struct foreign_block {
     char *at; /* address of the block in this process */
     size_t bytes;
     uint64_t base;    /* its address in the other process */
-    size_t begin;     /* beginning of shapes and texts: bytes before it are changed while the block is adopted, so no
-                         pointer may refer to them */
-    size_t named;     /* bytes of the names so far */
-    uint64_t weights; /* bytes of the tensors so far, in their files */
+    size_t begin;     /* bytes of the arrays found so far (next_array); after the last one, the offset of shapes and
+                         texts. Adopting changes the arrays, so no pointer may refer to bytes before `begin` */
+    size_t named;     /* bytes of the names checked so far */
+    uint64_t weights; /* size of the tensors checked so far, in their files */
 } foreign_block;
 
-/* Translates a pointer of the other process to this one and checks that `size` bytes there are within shapes and texts;
- * else returns NULL. */
+/* Translates an address of the other process to one of this process. Returns NULL unless the `size` bytes there are
+ * within the shapes and texts of the block. */
 static const void *own_place(const foreign_block *b, const void *pointer, size_t size)
 {
     const uint64_t offset = (uint64_t)(uintptr_t)pointer - b->base;
     return offset >= b->begin && offset < b->bytes && size <= b->bytes - offset ? b->at + offset : NULL;
 }
 
-/* Translates a pointer of the other process to this one. Returns NULL unless the `size` bytes there are within the
- * shapes and texts of the block. */
+/* Translates the address of a text like own_place. The text ends within the block, whose last byte is a NUL. */
 static const char *own_text(const foreign_block *b, const char *text) { return own_place(b, text, 1); }
 
-/* Returns this process's address of a name; NULL if it is outside the block, or if the names together are longer than
- * the block. Overlapping names would take very long to check even in a short block. */
+/* Translates the address of a name like own_place. Also returns NULL if the names together are longer than the block:
+ * then they overlap, and checking many long overlapping names would take very long even in a short block. */
 static const char *own_name(foreign_block *b, const char *text)
 {
     const char *const own = own_text(b, text);
@@ -133,7 +134,8 @@ static const char *own_name(foreign_block *b, const char *text)
     return b->named <= b->bytes ? own : NULL;
 }
 
-/* Returns this process's address of a tensor's shape; NULL if it is outside the block or not aligned. */
+/* Translates the address of a tensor's shape like own_place. Also returns NULL if it is not aligned or the rank is too
+ * large. */
 static const uint64_t *own_shape(const foreign_block *b, const organ_tensor *tensor)
 {
     const void *const own = tensor->rank <= ORGAN_SAFETENSORS_RANK_LIMIT
@@ -142,13 +144,13 @@ static const uint64_t *own_shape(const foreign_block *b, const organ_tensor *ten
     return (uintptr_t)own % _Alignof(uint64_t) == 0 ? own : NULL;
 }
 
-/* Adds the bytes of the tensor to b->weights. Returns whether the sum can be an integer of JSON, at most 2^63 - 1. */
+/* Adds the bytes of the tensor to b->weights. Returns whether the sum can be an integer of JSON: at most 2^63 - 1. */
 static bool sum_is_number(foreign_block *b, const organ_tensor *tensor)
 {
     return !__builtin_add_overflow(b->weights, tensor->bytes, &b->weights) && b->weights <= INT64_MAX;
 }
 
-/* Checks a tensor that another process has written, and translates its pointers. Returns false if a member is not
+/* Checks a tensor of the block, which has `files` files, and translates its pointers. Returns false if a member is not
  * valid. */
 static bool adopt_tensor(foreign_block *b, organ_tensor *tensor, size_t files)
 {
@@ -162,8 +164,9 @@ static bool adopt_tensor(foreign_block *b, organ_tensor *tensor, size_t files)
            a->expert >= -1;
 }
 
-/* Returns the address of an array of `count` elements of `size` bytes, which must begin at b->begin, and adds its size
- * to b->begin: catalog, tensors and files follow each other in this order. NULL if they do not. */
+/* Translates `pointer`, the address of an array of `count` elements of `size` bytes, and moves b->begin to the end of
+ * the array. The array must begin at b->begin, because tensors and files follow the catalog in this order; returns NULL
+ * if it does not, or exceeds the block. */
 static void *next_array(foreign_block *b, const void *pointer, size_t count, size_t size)
 {
     char *const own = b->at + b->begin;
@@ -184,9 +187,9 @@ static bool is_object(const char *text)
     return object;
 }
 
-/* Replaces the addresses in a catalog that another process wrote at `base` by addresses in this block. The writer may
- * have been taken over by a malicious model, so every array and text is checked to be inside the block; returns false
- * otherwise. */
+/* Replaces the addresses in a catalog, which another process wrote at its address `base`, by addresses in this block. A
+ * malicious model may have taken over that process, so the function checks all members; returns false if one is not
+ * valid. */
 bool organ_catalog_adopt(void *block, size_t bytes, uint64_t base)
 {
     organ_catalog *const catalog = block;
@@ -216,7 +219,8 @@ bool organ_catalog_adopt(void *block, size_t bytes, uint64_t base)
 
 /* ---- reading ---- */
 
-/* Reads the headers of a model into a catalog of at most `max` bytes. Returns 0, 422 for a damaged model, or 500. */
+/* Reads the headers of a model into a catalog of at most `max` bytes. Returns 0, or an HTTP status: 422 for a malformed
+ * model, 507 if the catalog would be larger, 500 if a system call failed. */
 unsigned organ_catalog_read(const char *absolute, const char *path, size_t max, organ_catalog **catalog,
                             organ_error *error)
 {

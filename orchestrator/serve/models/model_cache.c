@@ -13,20 +13,21 @@
 #include <string.h>
 #include <xxhash.h>
 
-/* Largest numbers of cached models, of models that wait to be read, and of entries of a directory in a digest; tensors
- * of a model after whose reading memory is returned to the system. */
+/* Largest numbers of cached models, of models that wait to be read, and of entries of a directory in a digest; number
+ * of tensors from which on free memory is returned to the system after a model was read. */
 enum { PLACES = 64, MAX_REQUESTED = 256, MAX_EXTRA = 100000, MANY_TENSORS = 4096 };
 
-/* Seconds for which a list is recent, in addition to twice the duration of its scan. */
+/* Seconds for which the list of a scan counts as recent, in addition to twice the duration of the scan. */
 static const double list_seconds = 2;
 
-/* A model, or the reason why it could not be read. */
+/* A place of the cache: a model, or the reason why it could not be read. */
 typedef struct cached_model {
-    char *path;              /* NULL: this place is empty */
-    uint64_t identity, used; /* digest_of_files at the time of reading; cache->clock at the last use */
-    organ_catalog *catalog;  /* NULL: the model could not be read, for the reason in `status` and `message` */
-    unsigned status;
-    char message[400];
+    char *path;             /* NULL: this place is empty */
+    uint64_t identity;      /* digest_of_files before the model was read */
+    uint64_t used;          /* cache->clock at the last use */
+    organ_catalog *catalog; /* NULL: the model could not be read, for the reason in `status` and `message` */
+    unsigned status;        /* HTTP status; 0: read */
+    char message[400];      /* for the client */
 } cached_model;
 
 struct organ_model_cache {
@@ -40,21 +41,24 @@ struct organ_model_cache {
     pthread_mutex_t lock, report_lock;
     pthread_cond_t called; /* wakes both threads: a step was requested, or the threads end */
     pthread_t walker, reader;
-    bool walking_thread, reading_thread, resting; /* the threads were started; they must end */
-    uint64_t clock;                               /* counts uses of places */
+    bool walking_thread, reading_thread; /* `walker` and `reader` were started */
+    bool stopping;                       /* both threads must end */
+    uint64_t clock;                      /* counts uses of places */
     cached_model places[PLACES];
     unsigned long long read;        /* number of models read */
     char *requested[MAX_REQUESTED]; /* paths of models that clients wait for; the first is read next */
-    /* bytes: size of all catalogs in places; loose: size of evicted catalogs that requests still use */
-    size_t requested_count, bytes, loose;
-    const char *reading;      /* path of the model that is being read; NULL: none */
-    organ_found_models found; /* the last scan */
-    bool was_scanned, scan_requested, scanning;
-    double walked_at, walk_seconds; /* end and duration of the last scan */
-    organ_error walk_fault;
+    size_t requested_count;
+    size_t bytes;                   /* size of all catalogs in `places` */
+    size_t evicted_bytes;           /* size of evicted catalogs that requests still use */
+    const char *reading;            /* path of the model that is being read; NULL: none */
+    organ_found_models found;       /* result of the last scan, with summaries of the models read since */
+    bool was_scanned;               /* a scan has ended */
+    bool scan_requested, scanning;  /* the walker must begin a scan; it scans now */
+    double walked_at, walk_seconds; /* end (of organ_seconds_now) and duration of the last scan */
+    organ_error walk_fault;         /* error of the last scan */
 };
 
-/* Calls on_change, if set, after the list or a model has changed. */
+/* Calls on_change, if set. The caller does not hold cache->lock. */
 static void notify_listener(organ_model_cache *cache)
 {
     pthread_mutex_lock(&cache->report_lock);
@@ -65,7 +69,7 @@ static void notify_listener(organ_model_cache *cache)
 
 /* ---- places ---- */
 
-/* Empties a place of the cache. A catalog that is in use is freed when its last user releases it. */
+/* Empties a place of the cache. If requests still use its catalog, organ_model_cache_release frees it later. */
 static void clear_place(organ_model_cache *cache, cached_model *p)
 {
     if (p->catalog) {
@@ -73,12 +77,13 @@ static void clear_place(organ_model_cache *cache, cached_model *p)
         if (--p->catalog->users == 0)
             organ_catalog_free(p->catalog);
         else
-            cache->loose += p->catalog->bytes;
+            cache->evicted_bytes += p->catalog->bytes;
     }
     free(p->path);
     *p = (cached_model){0};
 }
 
+/* Returns the place of the model at `path`; NULL if there is none. */
 static cached_model *find_in_cache(organ_model_cache *cache, const char *path)
 {
     for (size_t k = 0; k < PLACES; k++)
@@ -87,8 +92,8 @@ static cached_model *find_in_cache(organ_model_cache *cache, const char *path)
     return NULL;
 }
 
-/* Returns an empty place, after evicting the least recently used models until it is free and `bytes` more bytes are
- * within the limit. The caller ensures that `bytes` is at most cache->max. */
+/* Evicts the least recently used models until a place is empty and `bytes` more bytes are within the limit, and returns
+ * the place. `bytes` must be at most cache->max. */
 static cached_model *make_place(organ_model_cache *cache, size_t bytes)
 {
     for (;;) {
@@ -106,9 +111,10 @@ static cached_model *make_place(organ_model_cache *cache, size_t bytes)
     }
 }
 
-/* Stores the result of reading, also a failure; takes ownership of the catalog. `requested`: a client waits for the
- * model; a model that was read only for the list does not evict others. */
-static void put_away(organ_model_cache *cache, const char *path, const cached_model *made, bool requested)
+/* Stores the result of reading the model at `path`, also a failure; takes ownership of made->catalog. `requested`: a
+ * client waits for the model. Without it the model was read for the list, and is dropped rather than evict others for
+ * its memory. */
+static void store_result(organ_model_cache *cache, const char *path, const cached_model *made, bool requested)
 {
     const size_t bytes = made->catalog ? made->catalog->bytes : 0;
     char *const own = strdup(path);
@@ -132,8 +138,8 @@ static void put_away(organ_model_cache *cache, const char *path, const cached_mo
 
 /* ---- one model ---- */
 
-/* Sets *identity to a digest of names, sizes and times in the directory of the model, which changes when a file of the
- * model changes. Returns 0 or an HTTP status. */
+/* Sets *identity to a digest of the names, sizes and times of the entries in the model's directory (for a file: the
+ * directory that contains it); it changes when a file of the model changes. Returns 0 or an HTTP status. */
 static unsigned digest_of_files(const organ_jail *jail, const char *path, uint64_t *identity, organ_error *error)
 {
     struct stat about;
@@ -155,7 +161,8 @@ static unsigned digest_of_files(const organ_jail *jail, const char *path, uint64
     return 0;
 }
 
-/* Queues the model for the thread that reads models, unless it waits already. Returns false if too many models wait. */
+/* Queues the model for the thread that reads models, unless it waits or is being read already. Returns false if too
+ * many models wait, if the cache stops, or without memory. */
 static bool queue_model(organ_model_cache *cache, const char *path)
 {
     if (cache->reading && strcmp(cache->reading, path) == 0)
@@ -163,7 +170,7 @@ static bool queue_model(organ_model_cache *cache, const char *path)
     for (size_t k = 0; k < cache->requested_count; k++)
         if (strcmp(cache->requested[k], path) == 0)
             return true;
-    char *const own = cache->requested_count < MAX_REQUESTED && !cache->resting ? strdup(path) : NULL;
+    char *const own = cache->requested_count < MAX_REQUESTED && !cache->stopping ? strdup(path) : NULL;
     if (own) {
         cache->requested[cache->requested_count++] = own;
         pthread_cond_broadcast(&cache->called);
@@ -171,7 +178,8 @@ static bool queue_model(organ_model_cache *cache, const char *path)
     return own != NULL;
 }
 
-/* Returns the cached model with one more user if its files are unchanged, otherwise queues it for reading. */
+/* Sets *model to the cached catalog, with one more user, or returns the cached error, if the model's files are
+ * unchanged; otherwise queues the model for reading and returns 202. */
 unsigned organ_model_cache_get(organ_model_cache *cache, const char *path, const organ_catalog **model,
                                organ_error *error)
 {
@@ -210,7 +218,7 @@ void organ_model_cache_release(organ_model_cache *cache, const organ_catalog *mo
     pthread_mutex_lock(&cache->lock);
     const bool last = --catalog->users == 0;
     if (last) {
-        cache->loose -= catalog->bytes;
+        cache->evicted_bytes -= catalog->bytes;
         pthread_cond_broadcast(&cache->called);
     }
     pthread_mutex_unlock(&cache->lock);
@@ -220,7 +228,8 @@ void organ_model_cache_release(organ_model_cache *cache, const organ_catalog *mo
 
 /* ---- the thread that reads ---- */
 
-/* Reads a model in the reader process. The result has a catalog, or a status and a message. */
+/* Reads a model in the reader process. Returns a cached_model without a path: with a catalog, or with a status and a
+ * message. Called without the lock. */
 static cached_model read_one(const organ_model_cache *cache, const char *path)
 {
     cached_model made = {0};
@@ -238,7 +247,8 @@ static cached_model read_one(const organ_model_cache *cache, const char *path)
     return made;
 }
 
-/* Returns the summary of a model for the list, or {"fault": message}, for the caller to free. NULL without memory. */
+/* Returns the summary of a model, as JSON for the list, or {"fault": message} if it could not be read; for the caller
+ * to free. NULL without memory. */
 static char *summary_of(const cached_model *made)
 {
     if (made->catalog)
@@ -249,15 +259,17 @@ static char *summary_of(const cached_model *made)
     return text;
 }
 
+/* Order of bsearch for a path and a model. */
 static int listed_order(const void *a, const void *b) { return strcmp(a, ((const organ_found_model *)b)->path); }
 
+/* Returns the model at `path` in the result of a scan, which is ordered by path; NULL if there is none. */
 static organ_found_model *found_model(const organ_found_models *found, const char *path)
 {
     return found->count ? bsearch(path, found->models, found->count, sizeof *found->models, listed_order) : NULL;
 }
 
-/* Returns the path of the next model to read, for the caller to free: first those that a client requested, then those
- * in the list. NULL: none. */
+/* Returns the path of the next model to read, for the caller to free; NULL if there is none. Models that a client
+ * requested come first (*requested becomes true), then those of which a list needs the summary. */
 static char *next_to_read(organ_model_cache *cache, bool *requested)
 {
     *requested = cache->requested_count > 0;
@@ -272,7 +284,8 @@ static char *next_to_read(organ_model_cache *cache, bool *requested)
     return NULL;
 }
 
-/* Returns the summary of a cached model. NULL if the model is not in the cache or its files have changed. */
+/* Returns the summary of a cached model, for the caller to free. NULL if the model is not in the cache or its files
+ * have changed. Called without the lock. */
 static char *summary_from_cache(organ_model_cache *cache, const char *path)
 {
     uint64_t identity;
@@ -286,7 +299,8 @@ static char *summary_from_cache(organ_model_cache *cache, const char *path)
     return summary;
 }
 
-/* Stores the summary, which it takes over, in the list of found models. */
+/* Stores `summary` in the model's row of the last scan, or frees it if there is no such row. NULL (no memory) leaves
+ * the row pending. */
 static void store_summary(organ_model_cache *cache, const char *path, char *summary)
 {
     organ_found_model *const listed = found_model(&cache->found, path);
@@ -299,7 +313,9 @@ static void store_summary(organ_model_cache *cache, const char *path, char *summ
     listed->requested = false;
 }
 
-/* Reads one model into the cache. Called with the lock held; releases it while the model is read. */
+/* Reads the model at `path` into the cache and stores its summary in the list. If only the list needs the model (not
+ * `requested`) and it is cached already, only copies its summary. Called with the lock held; releases it while the
+ * model is read. */
 static void read_next(organ_model_cache *cache, char *path, bool requested)
 {
     cached_model made = {0};
@@ -315,33 +331,36 @@ static void read_next(organ_model_cache *cache, char *path, bool requested)
     pthread_mutex_lock(&cache->lock);
     cache->reading = NULL;
     if (!known)
-        put_away(cache, path, &made, requested);
+        store_result(cache, path, &made, requested);
     store_summary(cache, path, summary);
     pthread_mutex_unlock(&cache->lock);
     if (large)
-        malloc_trim(0); /* reading used several times the memory that is kept */
+        malloc_trim(0); /* reading used several times the memory of the catalog */
     notify_listener(cache);
     pthread_mutex_lock(&cache->lock);
 }
 
-/* Runs the steps of a thread until none is left, then sleeps until a new step is requested. */
+/* Body of both threads: calls `step`, with the lock held, until it returns false, then sleeps until cache->called.
+ * Returns when the cache stops. */
 static void *do_steps(organ_model_cache *cache, bool (*step)(organ_model_cache *cache))
 {
     organ_http_step_back();
     pthread_mutex_lock(&cache->lock);
-    while (!cache->resting)
+    while (!cache->stopping)
         if (!step(cache))
             pthread_cond_wait(&cache->called, &cache->lock);
     pthread_mutex_unlock(&cache->lock);
     return NULL;
 }
 
-/* Step of the reading thread: reads one model that waits to be read. Returns false if there is none. */
+/* Step of the reading thread: reads one model that waits to be read. Returns false if there is none, or none can be
+ * read now. */
 static bool read_requested(organ_model_cache *cache)
 {
     bool requested;
-    /* Evicted catalogs that are still in use count against the limit: wait until they are released. */
-    char *const path = cache->loose ? NULL : next_to_read(cache, &requested);
+    /* Evicted catalogs that are still in use need memory beyond the limit: read no further model until they are
+     * released. */
+    char *const path = cache->evicted_bytes ? NULL : next_to_read(cache, &requested);
     if (!path)
         return false;
     read_next(cache, path, requested);
@@ -349,10 +368,12 @@ static bool read_requested(organ_model_cache *cache)
     return true;
 }
 
+/* Main function of the reading thread. */
 static void *read_models(void *context) { return do_steps(context, read_requested); }
 
 /* ---- the thread that scans ---- */
 
+/* Returns whether two scans found the same kind, size, number of files and time of a model. */
 static bool same_facts(const organ_found_model *a, const organ_found_model *b)
 {
     return a->kind == b->kind && a->bytes == b->bytes && a->files == b->files && a->modified == b->modified;
@@ -371,8 +392,8 @@ static void copy_unchanged_summaries(organ_found_models *now, organ_found_models
     }
 }
 
-/* Step of the scanning thread: scans the root if a scan was requested. The lock is held on entry and on return, but not
- * during the scan. */
+/* Step of the scanning thread: scans the root if a scan was requested; returns false otherwise. The lock is held on
+ * entry and on return, but not during the scan. */
 static bool scan_once(organ_model_cache *cache)
 {
     organ_error fault = {0};
@@ -399,13 +420,12 @@ static bool scan_once(organ_model_cache *cache)
     return true;
 }
 
-/* Main function of both threads: calls `step` with the lock held until it returns false, then sleeps until
- * cache->called. */
+/* Main function of the scanning thread. */
 static void *walk_root(void *context) { return do_steps(context, scan_once); }
 
 /* ---- the list ---- */
 
-/* Returns the summary of the model, or {"pending": true} before it is read. NULL without memory. */
+/* Returns the summary of a found model, or {"pending": true} if it was not read yet. NULL without memory. */
 static json_t *summary_json(const organ_found_model *model)
 {
     json_error_t fault;
@@ -414,7 +434,7 @@ static json_t *summary_json(const organ_found_model *model)
                           : json_pack("{s:b}", "pending", 1);
 }
 
-/* Returns a model as a row of the list. A model without a summary is marked to be read, and *looking becomes true. */
+/* Returns a model as a row of the list. Marks a model without a summary to be read, and sets *looking to true then. */
 static json_t *listed_model(organ_found_model *model, bool *looking)
 {
     model->requested = !model->summary;
@@ -426,14 +446,15 @@ static json_t *listed_model(organ_found_model *model, bool *looking)
                              summary_json(model));
 }
 
-/* Returns whether the list is recent; a scan that took long is repeated less often. */
+/* Returns whether the last scan is recent. A scan that took long counts as recent for longer, so that scans take at
+ * most a third of the time. */
 static bool list_is_fresh(const organ_model_cache *cache)
 {
     return cache->was_scanned && organ_seconds_now() - cache->walked_at < list_seconds + 2 * cache->walk_seconds;
 }
 
-/* Lists the last scan without waiting. If the list is old or a model of the page has no summary, wakes the threads and
- * sets page->looking. */
+/* Lists the last scan without waiting. If it is old, or a model of the page has no summary, sets page->looking and
+ * wakes the threads. */
 organ_status organ_model_cache_list(organ_model_cache *cache, const char *search, size_t offset, size_t limit,
                                     organ_model_cache_page *page, organ_error *error)
 {
@@ -466,6 +487,7 @@ organ_status organ_model_cache_list(organ_model_cache *cache, const char *search
     return error->status;
 }
 
+/* Prints the memory of cached models, the number of models that wait, and the metrics of the reader. */
 void organ_model_cache_metrics(organ_model_cache *cache, FILE *out)
 {
     pthread_mutex_lock(&cache->lock);
@@ -478,9 +500,10 @@ void organ_model_cache_metrics(organ_model_cache *cache, FILE *out)
 
 /* ---- the beginning and the end ---- */
 
-/* Creates the cache and starts its two threads. report_finding_of becomes cache->on_change. */
+/* Creates the cache and starts its two threads. If organ_reader_create fails, its error stays in *error, because
+ * organ_fail_errno does not replace an error. */
 organ_status organ_model_cache_create(const organ_jail *jail, const organ_reader_options *reading, size_t max,
-                                      void (*report_finding_of)(void *context), void *context, organ_model_cache **made,
+                                      void (*on_change)(void *context), void *context, organ_model_cache **made,
                                       organ_error *error)
 {
     organ_model_cache *const cache = *made = calloc(1, sizeof *cache);
@@ -488,7 +511,7 @@ organ_status organ_model_cache_create(const organ_jail *jail, const organ_reader
         return organ_fail_errno(error, ENOMEM, "the list of models");
     cache->jail = jail;
     cache->max = max;
-    cache->on_change = report_finding_of;
+    cache->on_change = on_change;
     cache->context = context;
     pthread_mutex_init(&cache->lock, NULL);
     pthread_mutex_init(&cache->report_lock, NULL);
@@ -508,21 +531,22 @@ organ_status organ_model_cache_create(const organ_jail *jail, const organ_reader
     return organ_fail_errno(error, failed, "the threads that look for models");
 }
 
-/* Makes both threads end after their current step; the current read is aborted. */
+/* Makes both threads end after their current step, and aborts the current read. When it returns, on_change is not
+ * called any more. */
 void organ_model_cache_stop(organ_model_cache *cache)
 {
     pthread_mutex_lock(&cache->report_lock);
     cache->on_change = NULL;
     pthread_mutex_unlock(&cache->report_lock);
     pthread_mutex_lock(&cache->lock);
-    cache->resting = true;
+    cache->stopping = true;
     pthread_cond_broadcast(&cache->called);
     pthread_mutex_unlock(&cache->lock);
     if (cache->reader_process)
         organ_reader_stop(cache->reader_process);
 }
 
-/* Stops and joins both threads first, because they use everything that is freed afterwards. */
+/* Stops and joins both threads before it frees anything, because they use all of it. */
 void organ_model_cache_destroy(organ_model_cache *cache)
 {
     if (!cache)

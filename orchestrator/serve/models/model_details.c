@@ -9,10 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Cells of one layer: one for each group and row of the anatomy. */
+/* Number of cells of one layer: one for each group and row of the anatomy (ORGAN_ANATOMY_ROWS). */
 enum { GROUPS = ORGAN_GROUP_OTHER + 1, CELLS_OF_LAYER = GROUPS * ORGAN_ANATOMY_ROWS };
 
-/* Number, elements and bytes of the tensors of one layer, group and role. */
+/* Number, elements and bytes of the tensors of one layer, group and row of the anatomy. */
 typedef struct cell {
     json_int_t tensors, elements, bytes;
 } cell;
@@ -20,7 +20,8 @@ typedef struct cell {
 /* Sets a member of the result to the member of `facts` with the same key. */
 #define FACT(key) SET_HELD(key, json_object_get(facts, key))
 
-/* Returns a row of "anatomy"; "layer" is null for tensors outside all layers (-1). */
+/* Returns an element of "anatomy"; "layer" is null if `layer` is -1: tensors outside all layers. `group` is an
+ * organ_group, `role` a row of the anatomy. */
 static json_t *cell_json(const cell *c, json_int_t layer, size_t group, size_t role)
 {
     return json_pack("{s:o, s:s, s:s, s:I, s:I, s:I}", "layer", layer < 0 ? json_null() : json_integer(layer), "role",
@@ -28,8 +29,8 @@ static json_t *cell_json(const cell *c, json_int_t layer, size_t group, size_t r
                      c->tensors, "elements", c->elements, "bytes", c->bytes);
 }
 
-/* Adds each tensor to its cell. Line 0 of the cells is for tensors in no layer, line k + 1 for layer k. Returns true if
- * there are layers beyond the last line, which are not counted. */
+/* Adds each tensor to its cell in cells[line][group][row]. Line 0 is for tensors outside all layers, line k + 1 for
+ * layer k. Returns true if it has left out tensors of layers from ORGAN_DETAILS_MAX on. */
 static bool count_cells(const organ_model *model, cell *cells)
 {
     bool more = false;
@@ -49,8 +50,8 @@ static bool count_cells(const organ_model *model, cell *cells)
     return more;
 }
 
-/* Returns "anatomy", a row for each cell that is not empty. If layers are missing in it, appends "anatomy" to `cut`.
- * NULL without memory. */
+/* Returns "anatomy", an element for each cell that is not empty. If it leaves out layers, appends "anatomy" to the
+ * array `cut`. NULL without memory. */
 static json_t *anatomy_cells(const organ_model *model, json_t *cut)
 {
     const size_t count = (size_t)(ORGAN_DETAILS_MAX + 1) * CELLS_OF_LAYER;
@@ -71,6 +72,7 @@ static json_t *anatomy_cells(const organ_model *model, json_t *cut)
     return NULL;
 }
 
+/* Returns the names of the dtypes in a report (organ.inspect/1). */
 static json_t *dtypes_of(const json_t *report)
 {
     json_t *const names = json_array(), *const rows = json_object_get(report, "dtypes");
@@ -79,6 +81,7 @@ static json_t *dtypes_of(const json_t *report)
     return names;
 }
 
+/* Returns the number of layers: the largest index of a layer plus 1. */
 static json_int_t count_layers(const organ_model *model)
 {
     json_int_t layers = 0;
@@ -87,8 +90,8 @@ static json_int_t count_layers(const organ_model *model)
     return layers;
 }
 
-/* Returns the description of a model, built from its report (organ.inspect/1), which becomes the member "inspect".
- * Moves "cut" from the report to the description. NULL without memory. */
+/* Returns the description of a model, built from its report (organ.inspect/1), which becomes the member "inspect"; the
+ * caller keeps its own reference. Moves "cut" from the report to the description. NULL without memory. */
 static json_t *details_of(const organ_model *model, json_t *report, const char *path)
 {
     const json_t *const facts = json_object_get(report, "model");
@@ -104,8 +107,8 @@ static json_t *details_of(const organ_model *model, json_t *report, const char *
                         SET("anatomy", anatomy), SET("cut", cut), SET_HELD("inspect", report));
 }
 
-/* Inspects the model and converts the report to the two texts. A model with faults that leave it readable is described
- * with these faults. */
+/* Inspects the model and converts the report to the two texts. An inspection that finds faults but makes a report is no
+ * error: the report lists the faults. */
 organ_status organ_model_details(const organ_model *model, const char *path, char **details, char **summary,
                                  organ_error *error)
 {

@@ -24,25 +24,27 @@
 
 struct organ_reader {
     organ_reader_options options;
-    int program, socket;             /* descriptors of the program and of the socket; socket -1: there is no process */
-    int folders[ORGAN_JAIL_FOLDERS]; /* descriptors that belong to the jail */
+    int program;                     /* descriptor of the program; -1: none */
+    int socket;                      /* the server's end of the socket; -1: there is no process */
+    int folders[ORGAN_JAIL_FOLDERS]; /* descriptors of the root and the stores, which the jail owns */
     size_t folder_count;
-    char **environ;
+    char **environ;       /* environment of the process */
     pthread_mutex_t lock; /* guards the members below */
-    pid_t pid;            /* 0: none */
-    bool stopped;
-    double requested; /* start of the current read, in seconds of organ_seconds_now; 0: nothing is being read */
-    /* processes started, ended during a read, and killed after the time limit */
+    pid_t pid;            /* of the process; 0: none */
+    bool stopped;         /* organ_reader_stop was called: no process may start */
+    double read_began;    /* start of the current read, in seconds of organ_seconds_now; 0: nothing is being read */
+    /* numbers of processes started; ended during a read, or with a malformed answer; killed after the time limit */
     unsigned long long started, lost, late;
 };
 
 /* ---- the process ---- */
 
-/* Turns the forked child into the worker: places its descriptors (0 and 1 on /dev/null, the socket `far`, the folders
- * of the jail), closes all others and executes the program. Runs between fork and exec, so it makes system calls
- * only. */
+/* Turns the forked child into the worker: places its descriptors (0, 1 and, without sanitizers, 2 on /dev/null; its end
+ * `far` of the socket; the folders of the jail), closes all others and executes the program. Does not return. Runs
+ * between fork and exec, so it makes system calls only. */
 static void become_worker(const organ_reader *reader, int far, char *const *argv)
 {
+    /* First moves all descriptors out of the range into which the next calls place them. */
     const int program = organ_child_move_descriptor(reader->program), ours = organ_child_move_descriptor(far);
     int folders[ORGAN_JAIL_FOLDERS];
     for (size_t k = 0; k < reader->folder_count; k++)
@@ -67,14 +69,14 @@ static void become_worker(const organ_reader *reader, int far, char *const *argv
     _exit(ORGAN_INTERRUPTED);
 }
 
-/* Waits until `fd` has something to read, at most until the time `until` of organ_seconds_now. Returns false with
- * errno: ETIMEDOUT after that time. */
+/* Waits until `fd` has something to read, at most until organ_seconds_now is `until`. Returns false with errno:
+ * ETIMEDOUT if that time has come. */
 static bool wait_for_bytes(int fd, double until)
 {
     for (;;) {
         const double left = until - organ_seconds_now();
         struct pollfd one = {.fd = fd, .events = POLLIN};
-        const int ready = left <= 0 ? 0 : poll(&one, 1, (int)(1e3 * left) + 1);
+        const int ready = left <= 0 ? 0 : poll(&one, 1, (int)(1e3 * left) + 1); /* ms, rounded up */
         if (ready > 0)
             return true;
         if (ready == 0 || errno != EINTR) {
@@ -84,8 +86,8 @@ static bool wait_for_bytes(int fd, double until)
     }
 }
 
-/* Receives exactly `bytes` bytes from the worker, at most until the time `until`. On failure returns false and sets
- * errno: ETIMEDOUT, or 0 if the worker has ended. */
+/* Receives exactly `bytes` bytes from the socket `fd`, at most until organ_seconds_now is `until`. On failure returns
+ * false and sets errno: ETIMEDOUT, 0 if the worker has closed its end, or the errno of poll. */
 static bool receive_bytes(int fd, void *data, size_t bytes, double until)
 {
     char *to = data;
@@ -105,17 +107,18 @@ static bool receive_bytes(int fd, void *data, size_t bytes, double until)
     return true;
 }
 
-/* Closes the socket, which makes the worker end, and collects it. Returns its status as waitpid does. With `at_once`,
- * or if it still runs after a second, kills it and returns -1. */
+/* Closes the socket, which makes the worker end, waits for its end for at most a second (MAX_CHECKS pauses of 2 ms) and
+ * returns its status, as waitpid does. With `at_once`, or if it still runs after that second, kills it and returns
+ * -1. */
 static int end_worker(organ_reader *reader, bool at_once)
 {
-    enum { LOOKS = 500 };
+    enum { MAX_CHECKS = 500 };
     const struct timespec pause = {.tv_nsec = 2000000};
     int how = 0;
     bool over = false;
     close(reader->socket);
     reader->socket = -1;
-    for (int k = 0; !at_once && !over && k < LOOKS; k++) {
+    for (int k = 0; !at_once && !over && k < MAX_CHECKS; k++) {
         over = waitpid(reader->pid, &how, WNOHANG) != 0;
         if (!over)
             nanosleep(&pause, NULL);
@@ -131,12 +134,14 @@ static int end_worker(organ_reader *reader, bool at_once)
     return how;
 }
 
+/* Reports that the worker cannot be started; `why` is an errno. Returns ORGAN_IO. */
 static organ_status fail_to_start(organ_error *error, int why)
 {
     return organ_fail_errno(error, why, "the process that reads models cannot be started");
 }
 
-/* Creates the socket and forks the worker, which executes the program with `argv`. */
+/* Creates the socket and forks the worker, which executes the program with `argv`. Fails if the reader is stopped; the
+ * lock keeps organ_reader_stop from missing a new process. */
 static organ_status fork_worker(organ_reader *reader, char *const *argv, organ_error *error)
 {
     int ends[2];
@@ -159,7 +164,8 @@ static organ_status fork_worker(organ_reader *reader, char *const *argv, organ_e
     return fail_to_start(error, fault);
 }
 
-/* Starts the worker and waits until it reports that it is confined. */
+/* Starts the worker and waits until it reports that it is confined. Returns ORGAN_IO, and ends the worker, if it does
+ * not. */
 static organ_status start_worker(organ_reader *reader, organ_error *error)
 {
     enum { SECONDS_TO_START = 30 };
@@ -181,9 +187,9 @@ static organ_status start_worker(organ_reader *reader, organ_error *error)
 
 /* ---- one model ---- */
 
-/* Writes the error for a worker that ended while it read a model. `how` is its status of waitpid, -1 if unknown.
+/* Counts and reports a worker that ended while it read the model `path`. `how` is its status of waitpid, -1 if unknown.
  * Returns 422. */
-static unsigned print_end(organ_reader *reader, const char *path, int how, organ_error *error)
+static unsigned fail_ended_worker(organ_reader *reader, const char *path, int how, organ_error *error)
 {
     reader->lost++;
     if (how > 0 && WIFSIGNALED(how))
@@ -206,7 +212,8 @@ static bool send_question(organ_reader *reader, const char *absolute, const char
            organ_write_all(reader->socket, path, question.path_bytes) == 0;
 }
 
-/* Receives a block of `bytes` bytes into new memory of mmap. Returns NULL with errno as receive_bytes sets it. */
+/* Receives a block of `bytes` bytes into new memory of mmap, for the caller to unmap. Returns NULL with errno, as
+ * receive_bytes sets it, or without memory. */
 static void *receive_block(int fd, size_t bytes, double until)
 {
     void *const block = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -220,15 +227,16 @@ static void *receive_block(int fd, size_t bytes, double until)
     return NULL;
 }
 
-/* Converts the answer of the worker to a result. Checks all parts of it, because a hostile model may have taken over
- * the worker. Returns 0 or an HTTP status. */
+/* Converts the answer of the worker to a result; receives the block that follows an answer without an error. Checks
+ * everything, because a hostile model may have taken over the worker. Returns 0 and sets *catalog, or returns an HTTP
+ * status. */
 static unsigned check_answer(organ_reader *reader, organ_worker_answer *answer, const char *path, size_t max,
                              double until, organ_catalog **catalog, organ_error *error)
 {
     char allowed[32];
     answer->message[sizeof answer->message - 1] = '\0';
     if (answer->no_memory) {
-        end_worker(reader, true); /* a new one has all of its memory */
+        end_worker(reader, true); /* the next read starts a new worker, all of whose memory is free */
         organ_fail(error, ORGAN_IO,
                    "'%s': reading it needs more memory than the limit for one model (--model-memory %s)", path,
                    organ_quantity_option(reader->options.memory, allowed));
@@ -240,7 +248,7 @@ static unsigned check_answer(organ_reader *reader, organ_worker_answer *answer, 
     }
     void *const block =
         answer->bytes <= max && answer->bytes > 0 ? receive_block(reader->socket, answer->bytes, until) : NULL;
-    const unsigned long refusals = organ_memory_refusals();
+    const unsigned long refusals = organ_memory_refusals(); /* more after the check: it failed without memory */
     if (block && organ_catalog_adopt(block, answer->bytes, answer->base)) {
         *catalog = block;
         return 0;
@@ -255,8 +263,8 @@ static unsigned check_answer(organ_reader *reader, organ_worker_answer *answer, 
     return 500;
 }
 
-/* Starts a worker if there is none, sends one question and receives the answer. *ended: the worker has ended without
- * one. Returns 0 or an HTTP status. */
+/* Starts a worker if there is none, sends one question and receives the answer. *ended becomes true if the worker has
+ * ended without an answer, but not if it was killed after the time limit. Returns 0 or an HTTP status. */
 static unsigned read_by_worker(organ_reader *reader, const char *absolute, const char *path, size_t max,
                                organ_catalog **catalog, bool *ended, organ_error *error)
 {
@@ -271,7 +279,7 @@ static unsigned read_by_worker(organ_reader *reader, const char *absolute, const
     const int how = end_worker(reader, late);
     *ended = !late;
     if (!late)
-        return print_end(reader, path, how, error);
+        return fail_ended_worker(reader, path, how, error);
     reader->late++;
     organ_fail(error, ORGAN_BAD_INPUT,
                "'%s': it was not read within %u seconds (--model-seconds); other models are not affected", path,
@@ -279,10 +287,11 @@ static unsigned read_by_worker(organ_reader *reader, const char *absolute, const
     return 422;
 }
 
-static void set_requested(organ_reader *reader, double when)
+/* Sets reader->read_began under the lock. */
+static void set_read_began(organ_reader *reader, double when)
 {
     pthread_mutex_lock(&reader->lock);
-    reader->requested = when;
+    reader->read_began = when;
     pthread_mutex_unlock(&reader->lock);
 }
 
@@ -294,22 +303,22 @@ unsigned organ_reader_read(organ_reader *reader, const char *absolute, const cha
     bool ended;
     if (!reader->options.program)
         return organ_catalog_read(absolute, path, max, catalog, error);
-    set_requested(reader, organ_seconds_now());
+    set_read_began(reader, organ_seconds_now());
     *catalog = NULL;
     unsigned status = read_by_worker(reader, absolute, path, max, catalog, &ended, error);
-    /* A worker that has read other models before may have been killed while idle, or damaged by one of them. Only the
-     * failure of a new worker counts. */
+    /* A worker that has read other models before may have been killed while idle, or damaged by one of them. So the
+     * model is read again by a new worker, whose failure counts. */
     if (ended && kept && !reader->stopped) {
         *error = (organ_error){0};
         status = read_by_worker(reader, absolute, path, max, catalog, &ended, error);
     }
-    set_requested(reader, 0);
+    set_read_began(reader, 0);
     return status;
 }
 
 /* ---- the beginning and the end ---- */
 
-/* Prepares the reader; the worker process is started by the first read. Fails if its program cannot be opened. */
+/* Prepares the reader: opens the program and selects the environment. The first read starts the worker. */
 organ_status organ_reader_create(const organ_reader_options *options, organ_reader **made, organ_error *error)
 {
     organ_reader *const reader = *made = calloc(1, sizeof *reader);
@@ -339,6 +348,7 @@ void organ_reader_stop(organ_reader *reader)
     pthread_mutex_unlock(&reader->lock);
 }
 
+/* Kills the worker, if there is one, and frees the reader. */
 void organ_reader_destroy(organ_reader *reader)
 {
     if (!reader)
@@ -352,17 +362,17 @@ void organ_reader_destroy(organ_reader *reader)
     free(reader);
 }
 
-/* Prints the metrics of the worker process in the text format of Prometheus. */
+/* Prints the metrics of the reader in the text format of Prometheus. */
 void organ_reader_metrics(organ_reader *reader, FILE *out)
 {
     pthread_mutex_lock(&reader->lock);
-    /* The limit applies to the address space beyond program, libraries and stacks; the gauge is the resident memory. */
+    /* The limit applies to the address space in addition to that at the start; the gauge is the resident memory. */
     organ_http_quota(out, "organ_reader_memory_bytes", "Memory of the process that reads models.",
                      reader->pid ? organ_http_resident(reader->pid) : 0, reader->options.memory);
-    organ_http_quota(out, "organ_reader_seconds", "Time for which it has been reading the current model.",
-                     reader->requested > 0 ? (unsigned long long)(organ_seconds_now() - reader->requested) : 0,
+    organ_http_quota(out, "organ_reader_seconds", "Seconds that the reader process has spent on the current model.",
+                     reader->read_began > 0 ? (unsigned long long)(organ_seconds_now() - reader->read_began) : 0,
                      reader->options.seconds);
-    organ_http_metric(out, "organ_reader_processes", "gauge", "Processes that are reading models.", reader->pid != 0);
+    organ_http_metric(out, "organ_reader_processes", "gauge", "Reader processes that exist.", reader->pid != 0);
     organ_http_metric(out, "organ_reader_started_total", "counter", "Processes started to read models.",
                       reader->started);
     organ_http_metric(out, "organ_reader_lost_total", "counter", "Reader processes that ended while reading a model.",

@@ -13,7 +13,7 @@ enum { MAX_A_PAGE = 1000, USUAL_PAGE = 100 };
  * read with 503. */
 static const double list_patience = 1, model_patience = 120;
 
-/* Reads "limit" and "offset" of the query. Returns false after a 400. */
+/* Reads "limit" and "offset" of the query, numbers of rows. Returns false after a 400. */
 static bool read_page(const organ_server_request *request, organ_http_reply *reply, uint64_t *offset, uint64_t *limit)
 {
     return organ_http_query_count(request, reply, "limit", 1, MAX_A_PAGE, USUAL_PAGE, limit) &&
@@ -22,7 +22,8 @@ static bool read_page(const organ_server_request *request, organ_http_reply *rep
 
 /* ---- the list ---- */
 
-/* Replies with a page of the models. While a scan or a read will change the page, waits up to list_patience. */
+/* Replies with a page of the list of models. If a scan or a read may still change the page, postpones the reply, but
+ * not beyond list_patience after the request began. */
 static void get_models(const organ_server_request *request, organ_http_reply *reply)
 {
     uint64_t offset, limit;
@@ -47,8 +48,8 @@ static void get_models(const organ_server_request *request, organ_http_reply *re
 
 /* ---- one model ---- */
 
-/* Returns the model of the request's path, for the caller to release. Returns NULL if it has replied with a problem, or
- * has postponed the reply until the model is read. */
+/* Returns the model that the request's path names, for the caller to release. Returns NULL after it has replied with a
+ * problem, or has postponed the reply until the model is read, at most until model_patience after the request began. */
 static const organ_catalog *find_model(const organ_server_request *request, organ_http_reply *reply)
 {
     const organ_catalog *model;
@@ -65,6 +66,7 @@ static const organ_catalog *find_model(const organ_server_request *request, orga
     return model;
 }
 
+/* Replies with the description of a model. */
 static void get_model(const organ_server_request *request, organ_http_reply *reply)
 {
     const organ_catalog *const model = find_model(request, reply);
@@ -75,7 +77,7 @@ static void get_model(const organ_server_request *request, organ_http_reply *rep
 
 /* ---- tensors ---- */
 
-/* Reads filter, order and page of a request for tensors into *w. Returns false after a 400. */
+/* Reads the filters, order and page of a request for tensors into *w. Returns false after a 400. */
 static bool read_tensor_query(const organ_server_request *request, organ_http_reply *reply, organ_tensor_query *w)
 {
     uint64_t layer, offset, limit;
@@ -83,6 +85,7 @@ static bool read_tensor_query(const organ_server_request *request, organ_http_re
     if (!read_page(request, reply, &offset, &limit) ||
         !organ_http_query_count(request, reply, "layer", 0, INT32_MAX, UINT64_MAX, &layer))
         return false;
+    /* UINT64_MAX, the layer of a request without one, becomes -1: any layer. */
     *w = (organ_tensor_query){.match = organ_http_query(request, "match"),
                               .role = organ_http_query(request, "role"),
                               .group = organ_http_query(request, "group"),
@@ -122,20 +125,21 @@ static void get_tensors(const organ_server_request *request, organ_http_reply *r
 
 /* ---- the area ---- */
 
-/* Called by the threads of the cache: calls the handlers of waiting requests again. */
-static void print_requests(void *context) { organ_http_call_waiting(context); }
+/* Callback of the model cache after each scan and read: calls the handlers of waiting requests again. */
+static void call_waiting_requests(void *context) { organ_http_call_waiting(context); }
 
-/* Creates the cache of models. The reader of models is this program, started again as a worker. */
+/* Creates the cache of models. The process that reads models executes this program again, as a worker. */
 static organ_status start_models(organ_app *app, organ_error *error)
 {
     const organ_reader_options reading = {.program = app->options->models_here ? NULL : "/proc/self/exe",
                                           .jail = app->jail,
                                           .memory = app->options->model_memory,
                                           .seconds = app->options->model_seconds};
-    return organ_model_cache_create(app->jail, &reading, (size_t)app->options->cache, print_requests, app, &app->cache,
-                                    error);
+    return organ_model_cache_create(app->jail, &reading, (size_t)app->options->cache, call_waiting_requests, app,
+                                    &app->cache, error);
 }
 
+/* Stops the threads of the cache; requests in progress may still use it. */
 static void drain_models(organ_app *app)
 {
     if (app->cache)

@@ -15,18 +15,19 @@
 /* Limits of a scan, because a root may be a whole disk: levels, folders, entries of a folder, models. */
 enum { DEEPEST = 12, MAX_FOLDERS = 20000, MAX_IN_A_FOLDER = 20000, MAX_MODELS = 10000 };
 
+/* Returns the name of a kind of model in the list. */
 const char *organ_found_kind_name(organ_found_kind kind)
 {
     static const char *const names[] = {"safetensors directory", "organ directory", "adapter", "GGUF", "safetensors"};
     return names[kind];
 }
 
-/* One scan. */
+/* State of a scan. */
 typedef struct scan_walk {
     const organ_jail *jail;
     organ_found_models *found;
-    size_t folders; /* folders visited so far */
-    organ_error *error;
+    size_t folders;     /* folders visited so far */
+    organ_error *error; /* the first fault of the scan, which ends it */
 } scan_walk;
 
 /* A folder and its entries; the path is below the root, "" for the root. */
@@ -36,6 +37,7 @@ typedef struct open_folder {
     size_t count;
 } open_folder;
 
+/* Returns the file `name` of the folder, NULL if it has none. */
 static const organ_jail_entry *file_named(const open_folder *f, const char *name)
 {
     for (size_t k = 0; k < f->count; k++)
@@ -44,12 +46,14 @@ static const organ_jail_entry *file_named(const open_folder *f, const char *name
     return NULL;
 }
 
+/* Returns "PATH/NAME", or NAME for the root, for the caller to free. NULL without memory. */
 static char *join_path(const char *path, const char *name)
 {
     return organ_format("%s%s%s", path, *path ? "/" : "", name);
 }
 
-/* Appends the model to the found ones and takes over its path, which is NULL if memory ran out. */
+/* Appends the model to w->found and takes over its path. Sets found->cut instead if there are MAX_MODELS already, or
+ * w->error if the path is NULL (memory ran out). */
 static void append_found(scan_walk *w, organ_found_model model)
 {
     if (model.path && w->found->count < MAX_MODELS &&
@@ -64,8 +68,8 @@ static void append_found(scan_walk *w, organ_found_model model)
     free(model.path);
 }
 
-/* Adds a model; its bytes and time are those of the files in the folder whose names begin with the first `length` bytes
- * of `stem` and end in `end`. Takes over `path`, which may be NULL without memory. */
+/* Adds a model. Its size, number of files and time are those of the files in the folder whose names begin with the
+ * first `length` bytes of `stem` and end in `end`. Takes over `path`, which is NULL if memory ran out. */
 static void add_found_model(scan_walk *w, const open_folder *f, char *path, organ_found_kind kind, const char *stem,
                             size_t length, const char *end)
 {
@@ -111,7 +115,7 @@ static void add_named(scan_walk *w, const char *name)
     organ_jail_list_free(f.entries, f.count);
 }
 
-/* Adds all models of the stores. */
+/* Adds all models of the stores by their names. */
 static void add_stores(scan_walk *w)
 {
     organ_name_list list;
@@ -122,7 +126,7 @@ static void add_stores(scan_walk *w)
     organ_names_list_release(&list);
 }
 
-/* Adds the folder itself if it is a model. Returns whether it is. */
+/* Adds the folder itself if its files make it a model. Returns whether they do. */
 static bool add_folder(scan_walk *w, const open_folder *f)
 {
     char *const path = strdup(*f->path ? f->path : ".");
@@ -138,7 +142,8 @@ static bool add_folder(scan_walk *w, const open_folder *f)
         free(path);
         return false;
     }
-    /* The files of an organ directory are in subfolders; its manifest was written last, so it has the time. */
+    /* The files of an organ directory are in subfolders; the manifest was written last, so its time is that of the
+     * model. */
     if (manifest && w->found->count > before)
         w->found->models[before].modified = manifest->modified;
     return true;
@@ -146,8 +151,9 @@ static bool add_folder(scan_walk *w, const open_folder *f)
 
 static void scan_folder(scan_walk *w, const char *path, int depth);
 
-/* Scans a subfolder, or adds a file that is a model of its own. `is_model`: the folder is a model, to which its
- * safetensors files belong. */
+/* Scans the subfolder `e` of the folder, or adds the file `e` if it is a model of its own. A split GGUF model is added
+ * for its first part only. `is_model`: the folder is a model, to which its safetensors files belong. `depth` is the
+ * level of the folder. */
 static void scan_entry(scan_walk *w, const open_folder *f, const organ_jail_entry *e, bool is_model, int depth)
 {
     unsigned part = 1, parts;
@@ -165,7 +171,7 @@ static void scan_entry(scan_walk *w, const open_folder *f, const organ_jail_entr
         add_found_model(w, f, join_path(f->path, e->name), ORGAN_FOUND_FILE, e->name, length, ".safetensors");
 }
 
-/* Scans a folder and its subfolders; `depth` is its level below the root. */
+/* Scans a folder and its subfolders; `depth` is its level, 0 for the root. */
 static void scan_folder(scan_walk *w, const char *path, int depth)
 {
     open_folder f = {.path = path};
@@ -180,19 +186,20 @@ static void scan_folder(scan_walk *w, const char *path, int depth)
         organ_fail(w->error, ORGAN_IO, "%s", error.message);
     w->found->cut = w->found->cut || cut;
     const bool is_model = !refused && add_folder(w, &f);
-    /* The files of an organ directory are parts of one model. */
+    /* All files below an organ directory belong to it, so it is not searched. */
     const bool closed = is_model && file_named(&f, ORGAN_MANIFEST);
     for (size_t k = 0; k < f.count && !closed && !w->error->status; k++)
         scan_entry(w, &f, &f.entries[k], is_model, depth);
     organ_jail_list_free(f.entries, f.count);
 }
 
+/* Order of qsort for found models: by path. */
 static int found_by_path(const void *a, const void *b)
 {
     return strcmp(((const organ_found_model *)a)->path, ((const organ_found_model *)b)->path);
 }
 
-/* Lists the models below the root and in the model stores that it contains, sorted by path. */
+/* Lists the models below the root and, if the jail has stores, in them, sorted by path. */
 organ_status organ_model_scan(const organ_jail *jail, organ_found_models *found, organ_error *error)
 {
     scan_walk w = {.jail = jail, .found = found, .error = error};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Finds the models below the root and in the stores of the jail by the names of files; opens no file. */
+ * Finds the models below the root and in the stores of the jail by the names of their files; opens no file. */
 #ifndef ORGAN_MODEL_SCAN_H
 #define ORGAN_MODEL_SCAN_H
 
@@ -10,10 +10,11 @@ typedef enum organ_found_kind {
     ORGAN_FOUND_DIRECTORY, /* safetensors with an index, or one model.safetensors */
     ORGAN_FOUND_ORGANS,    /* an organ directory: manifest.json */
     ORGAN_FOUND_ADAPTER,   /* adapter_config.json and adapter_model.safetensors */
-    ORGAN_FOUND_GGUF,      /* one file, or the first file of a split one */
-    ORGAN_FOUND_FILE       /* one .safetensors file that belongs to none of the others */
+    ORGAN_FOUND_GGUF,      /* one file, or all files of a split model, whose path is that of the first */
+    ORGAN_FOUND_FILE       /* a .safetensors file in a directory that is not a model itself */
 } organ_found_kind;
 
+/* Returns the name of the kind in the list: "safetensors directory", "GGUF". */
 const char *organ_found_kind_name(organ_found_kind kind);
 
 typedef struct organ_found_model {
@@ -29,11 +30,11 @@ typedef struct organ_found_model {
 typedef struct organ_found_models {
     organ_found_model *models; /* ordered by path */
     size_t count, capacity;
-    bool cut; /* the root has more folders, levels or models than the limits of the scan */
+    bool cut; /* the list is incomplete: the scan has reached a limit on folders, levels, entries or models */
 } organ_found_models;
 
-/* Scans the root and the stores. Skips folders that cannot be read. Returns ORGAN_IO without memory, or if the root
- * cannot be read. */
+/* Scans the root and the stores into *found, for the caller to release with organ_found_free. Skips folders that cannot
+ * be read. Returns ORGAN_IO without memory, or if the root cannot be read; *found is empty then. */
 organ_status organ_model_scan(const organ_jail *jail, organ_found_models *found, organ_error *error);
 void organ_found_free(organ_found_models *found);
 

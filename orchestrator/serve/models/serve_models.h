@@ -14,8 +14,9 @@
 
 extern const organ_area organ_area_models; /* /api/v1/models ... */
 
-/* Runs the reader of models if the process was started as a server's reader: then sets *code to its exit code and
- * returns true. It must be the first call in `main` of a program that serves. */
+/* In a process that was started as a worker (worker.h): reads models for the server and ends the process; if it returns
+ * true, `main` must exit with *code. In any other process: returns false. It must be the first call in `main` of a
+ * program that serves. */
 bool organ_models_worked(int argc, char *const *argv, int *code);
 
 #endif

@@ -29,6 +29,7 @@ typedef struct order {
     const organ_tensor_query *query;
 } order;
 
+/* Returns -1, 0 or 1 for a < b, a == b or a > b. */
 static int compare_numbers(uint64_t a, uint64_t b) { return (a > b) - (a < b); }
 
 /* Compares two tensors, given by their indices, by the key of the query and then by index, so that the order is
@@ -60,13 +61,13 @@ static int by_query_order(const void *a, const void *b, void *context)
     return o->query->down ? -result : result;
 }
 
-/* The tensors that pass the filters: their number, bytes, and indices in the requested order. */
+/* The tensors that pass the filters of a query. */
 typedef struct selection {
-    uint32_t *places; /* NULL: the order is that of the files */
-    uint64_t total, bytes;
+    uint32_t *places; /* their indices in the catalog, in the requested order; NULL: the order is that of the files */
+    uint64_t total, bytes; /* their number, and their size in bytes */
 } selection;
 
-/* Filters and sorts the tensors of the model. The caller frees s->places. */
+/* Filters and sorts the tensors of the model. The caller frees s->places. Returns ORGAN_IO without memory. */
 static organ_status tensor_page_choose_tensors(const organ_catalog *model, const organ_tensor_query *w, selection *s,
                                                organ_error *error)
 {
@@ -113,13 +114,15 @@ static void put_tensor(page *p, const organ_tensor *tensor)
     json_decref(row);
 }
 
+/* Returns whether the page gets no further tensor: it has reached the limit of the query or of its bytes, or memory ran
+ * out. */
 static bool page_is_full(const page *p, const organ_tensor_query *w)
 {
     return !p->whole || p->rows >= w->limit || p->written >= ORGAN_TENSOR_PAGE_BYTES;
 }
 
-/* Writes the tensors of the page: those of the sorted selection from the offset on, or without `places` the selected
- * ones in the order of the files. */
+/* Writes the tensors of the page: those of s->places from the offset of the query on; or, if `places` is NULL, the
+ * tensors of the model that pass the filters, without the first `offset` ones. */
 static void put_tensor_rows(page *p, const organ_tensor_query *w, const selection *s)
 {
     uint64_t seen = 0;

@@ -20,16 +20,19 @@ typedef enum organ_tensor_key {
 extern const char *const organ_tensor_keys[ORGAN_TENSOR_KEYS]; /* "file", "name", "bytes", "elements", "layer" */
 
 typedef struct organ_tensor_query {
-    const char *match, *role, *group; /* filters: a glob of names, a role, a group; NULL: any */
-    int64_t layer;                    /* -1: any */
+    /* filters: a glob (fnmatch) of names; a role, such as "q_proj" or "experts.gate_proj"; a group of roles; NULL:
+     * any */
+    const char *match, *role, *group;
+    int64_t layer; /* filter; -1: any */
     organ_tensor_key key;
     bool down;              /* descending order */
     uint64_t offset, limit; /* number of tensors to skip, and largest number in the page */
 } organ_tensor_query;
 
-/* Returns in *json a page of tensors, {"total", "offset", "bytes", "next", "tensors"} as text for the caller to free:
- * "bytes" is the size of all matching tensors, "next" is the offset of the next page, or null. Needs four bytes of
- * memory for each tensor of the model if the page is sorted. */
+/* Writes to *json a page of tensors, {"total", "offset", "bytes", "next", "tensors"}, as text for the caller to free:
+ * "total" and "bytes" are the number and size of all matching tensors, "next" is the offset of the next page, or null.
+ * Needs four bytes of memory for each tensor of the model if the order is not that of the files. Returns ORGAN_IO
+ * without memory. */
 organ_status organ_tensor_page(const organ_catalog *model, const organ_tensor_query *query, char **json,
                                organ_error *error);
 

@@ -16,7 +16,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* Receives exactly `bytes` bytes. Returns false if the other end has closed the socket. */
+/* Receives exactly `bytes` bytes. Returns false if the server has closed the socket, or on an error. */
 static bool receive_all(int fd, void *data, size_t bytes)
 {
     char *to = data;
@@ -32,13 +32,14 @@ static bool receive_all(int fd, void *data, size_t bytes)
     return true;
 }
 
+/* Returns whether the arguments are those of a worker. */
 bool organ_worker_is_requested(int argc, char *const *argv)
 {
     return argc == ORGAN_WORKER_WORDS && strcmp(argv[1], ORGAN_WORKER_WORD) == 0;
 }
 
-/* Limits the address space to its present size and `more` bytes. Sets no limit under sanitizers, whose tables need
- * terabytes. */
+/* Limits the address space to its present size plus `more` bytes (a decimal number). Returns false if that fails. Sets
+ * no limit under sanitizers, whose tables need terabytes. */
 static bool limit_memory(const char *more)
 {
 #if ORGAN_SANITIZED
@@ -54,7 +55,7 @@ static bool limit_memory(const char *more)
 #endif
 }
 
-/* Raises the limit of open files to its maximum, since each shard of a model needs a descriptor. */
+/* Raises the limit of open files as far as allowed, since each shard of a model needs a descriptor. */
 static void raise_descriptors(void)
 {
     struct rlimit limit;
@@ -64,8 +65,9 @@ static void raise_descriptors(void)
     }
 }
 
-/* Limits the memory of the process to `memory` additional bytes, and confines it to reading below the first `folders`
- * descriptors (both are arguments of the program). Returns 0, or the errno of the call that failed. */
+/* Limits the memory of the process to `memory` additional bytes, confines it to reading below the `folders` directories
+ * that are open from ORGAN_WORKER_FOLDER on, and closes these. Both numbers are arguments of the program, in decimal. A
+ * mechanism that the kernel lacks is left out. Returns 0, or the errno of the call that failed. */
 static int confine_worker(const char *memory, const char *folders)
 {
     int fds[ORGAN_JAIL_FOLDERS];
@@ -75,7 +77,7 @@ static int confine_worker(const char *memory, const char *folders)
     for (size_t k = 0; k < readable.count; k++)
         fds[k] = ORGAN_WORKER_FOLDER + (int)k;
     const organ_confinement has = organ_confinement_of_kernel();
-    json_object_seed(0); /* reads /dev/urandom, which is out of reach afterwards */
+    json_object_seed(0); /* it reads /dev/urandom, which the process can no longer open afterwards */
     signal(SIGPIPE, SIG_IGN);
     raise_descriptors();
     if (setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0}) != 0 || !limit_memory(memory))
@@ -98,11 +100,11 @@ static char *receive_path(uint32_t bytes)
     return NULL;
 }
 
-/* Size of a block after which the worker returns free memory to the system. */
+/* Bytes of a block above which the worker returns free memory to the system after it has sent the block. */
 enum { LARGE_BLOCK = 1 << 20 };
 
-/* Reads the model of a question and sends the answer with its block. Returns false if the server has closed the
- * socket. */
+/* Receives the two paths of a question, reads the model, and sends the answer and its block. Returns false if the
+ * server has closed the socket, or a path is too long. */
 static bool answer_question(const organ_worker_question *question, organ_catalog_reader *read_model)
 {
     organ_worker_answer answer = {0};
@@ -124,11 +126,12 @@ static bool answer_question(const organ_worker_question *question, organ_catalog
     free(absolute);
     free(path);
     if (answer.bytes > LARGE_BLOCK)
-        malloc_trim(0); /* reading used several times the memory of the answer */
+        malloc_trim(0); /* reading used several times the memory of the block */
     return sent;
 }
 
-/* Runs as the process that reads models: confines itself, then answers questions until the server closes the socket. */
+/* Confines the process and reports the result to the server; then answers questions until the server closes the socket,
+ * and ends the process. */
 int organ_worker_run(char *const *argv, organ_catalog_reader *read_model)
 {
     organ_worker_question question;
@@ -140,7 +143,8 @@ int organ_worker_run(char *const *argv, organ_catalog_reader *read_model)
     _exit(0);
 }
 
-/* Runs the worker that reads models if the command line requests it. Returns false in an ordinary start. */
+/* Runs the worker if the command line requests it, and then does not return, because organ_worker_run ends the process.
+ * Returns false in an ordinary start. */
 bool organ_models_worked(int argc, char *const *argv, int *code)
 {
     if (!organ_worker_is_requested(argc, argv))

@@ -13,7 +13,7 @@
 
 ORGAN_EMBEDDED(organ_open_api_text, "orchestrator/serve/page/open_api.json")
 
-/* Writes the name of a verb's schema: "JobOfLoraExtract" for "lora extract". */
+/* Writes the name of a verb's schema: "JobOfLoraExtract" for "lora extract". Cuts it to 79 characters. */
 static void schema_name(const char *verb, char name[80])
 {
     size_t used = (size_t)snprintf(name, 80, "JobOf");
@@ -29,7 +29,8 @@ static void schema_name(const char *verb, char name[80])
     name[used] = '\0';
 }
 
-/* Adds the schema of the job of each verb to `schemas`, and "JobRequest", which is any of them. */
+/* Adds to `schemas` a schema for the job of each verb that can be a job, and "JobRequest", which is any of them,
+ * selected by its "verb". */
 static void add_requests(json_t *schemas, const organ_verb *const *verbs, size_t count)
 {
     json_t *const any = json_array(), *const mapping = json_object();
@@ -48,7 +49,8 @@ static void add_requests(json_t *schemas, const organ_verb *const *verbs, size_t
                                                                                SET("mapping", mapping))))));
 }
 
-/* Returns the OpenAPI document: the embedded text with the version of organ and one schema of arguments per verb. */
+/* Returns the OpenAPI document: the embedded open_api.json with the version of organ and a schema per verb. NULL with
+ * ORGAN_IO without memory, ORGAN_BAD_INPUT if the embedded text is malformed. */
 json_t *organ_open_api(const organ_verb *const *verbs, size_t count, organ_error *error)
 {
     json_error_t fault;

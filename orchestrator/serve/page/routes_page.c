@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The page at / and its parts below /page/. They are the same for every client and contain nothing about the models. So
- * they need no token, and a browser may keep them until their tag changes. */
+ * The page at / and its parts below /page/. The parts are the same for every client and contain nothing about the
+ * models. So they need no token, and a browser may keep them until their tag changes. */
 #include "orchestrator/command/embedded.h"
 #include "orchestrator/serve/page/open_api.h"
 #include "orchestrator/serve/page/serve_page.h"
@@ -15,7 +15,8 @@
 #define SCRIPT "text/javascript; charset=utf-8"
 #define IMAGE  "image/svg+xml"
 
-/* FILE(symbol, name, type) */
+/* Calls the macro FILE(symbol, name, type) for each file of site/: the end of its C symbol, its name, its media type.
+ * FILE is defined twice: to embed the files, and for the rows of `files`. */
 #define PAGE_FILES                                                                                                     \
     FILE(index_html, "index.html", HTML)                                                                               \
     FILE(style_css, "style.css", STYLE)                                                                                \
@@ -45,7 +46,7 @@ PAGE_FILES
 
 typedef struct page_file {
     const char *name, *type; /* "index.html", "text/html; charset=utf-8" */
-    const char *data, *end;
+    const char *data, *end;  /* its content is [data, end) */
 } page_file;
 
 #define FILE(symbol, name, type) {name, type, organ_page_##symbol, organ_page_##symbol##_end},
@@ -54,8 +55,8 @@ static const page_file files[] = {PAGE_FILES};
 
 /* ---- replies ---- */
 
-/* Content-Security-Policy of the page: scripts and styles only from files of the page, requests only to this server,
- * and no string becomes markup. A report is shown in a frame with its own, stricter policy. */
+/* Content-Security-Policy of the page: scripts and styles only from files of this server, requests only to this server,
+ * and scripts cannot turn a string into markup. The page shows a report in a frame with its own, stricter policy. */
 static const char policy[] =
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; frame-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; "
@@ -87,17 +88,19 @@ static void send_named(const organ_server_request *request, organ_http_reply *re
     organ_http_problem(reply, 404, "the page has no part '%s'", name);
 }
 
+/* Replies with the page itself. */
 static void handle_page(const organ_server_request *request, organ_http_reply *reply)
 {
     send_named(request, reply, "index.html");
 }
 
+/* Replies with the file of the page that the request names. */
 static void handle_part(const organ_server_request *request, organ_http_reply *reply)
 {
     send_named(request, reply, organ_http_parameter(request, "name"));
 }
 
-/* Replies with the settings that the page needs before its first request. */
+/* Replies with the settings that the page needs before it has a token: {"token": whether the server needs one}. */
 static void handle_settings(const organ_server_request *request, organ_http_reply *reply)
 {
     organ_http_reply_json(reply, 200,

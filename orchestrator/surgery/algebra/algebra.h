@@ -5,7 +5,7 @@
  *
  * All results have the same bits on every machine and for any number of threads, because the order of sums depends only
  * on the shape. A function without `engine` does the work on the calling thread. Matrices are row-major; "vectors" are
- * stored consecutively. */
+ * stored one after another. */
 #ifndef ORGAN_ALGEBRA_H
 #define ORGAN_ALGEBRA_H
 
@@ -18,53 +18,55 @@
  * allocated. */
 float *organ_floats(size_t a, size_t b);
 
-/* Frees arrays; NULL is allowed among them. */
+/* Frees `count` arrays; NULL is allowed among them. ORGAN_FREE_ARRAYS(a, b, ...) frees its arguments. */
 void organ_free_arrays(void *const *arrays, size_t count);
 #define ORGAN_FREE_ARRAYS(...)                                                                                         \
     organ_free_arrays((void *const[]){__VA_ARGS__}, sizeof((void *const[]){__VA_ARGS__}) / sizeof(void *))
 
-/* Returns the sum of a[k] b[k] in FP64: in 8 lanes by k mod 8, which are added pairwise. */
+/* Returns the sum of a[k] b[k] in FP64, in 8 partial sums by k mod 8, which are added pairwise. */
 double organ_dot(const float *a, const float *b, size_t n);
 
-/* Returns the sum of the squares in FP64, in 16 lanes; NaN or infinite if a value is. */
+/* Returns the sum of the squares in FP64, in 16 partial sums; NaN or infinite if a value is. */
 double organ_sum_of_squares(const float *values, size_t n);
 
-/* ---- random numbers: Philox4x32-10 (Salmon et al. 2011), addressed by counter ---- */
+/* ---- random numbers: Philox4x32-10 (Salmon et al. 2011). A number depends only on seed, stream and index ---- */
 
-/* Computes the block of four words for a 128-bit counter under a 64-bit key, least significant word first. */
+/* Computes the block of four random words for a 128-bit counter under a 64-bit key, both least significant word first.
+ */
 void organ_philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t words[4]);
 
-/* Writes the numbers [first, first + n) of the stream, uniform in [-1, 1): multiples of 2^-23. Any thread may call
- * it. */
+/* Writes numbers first .. first + n - 1 of stream `stream` under `seed`, uniform in [-1, 1): multiples of 2^-23.
+ * Different streams are independent. Any thread may call it. */
 void organ_philox_uniform(uint64_t seed, uint64_t stream, uint64_t first, float *values, size_t n);
 
-/* Writes numbers like organ_philox_uniform, but from the normal distribution of mean 0 and deviation 1 (Box and
- * Muller), each from two words of 32 bits; absolute values are at most 6.7. */
+/* Writes numbers like organ_philox_uniform, but from the normal distribution with mean 0 and deviation 1 (Box and
+ * Muller), each from two random words of 32 bits. Absolute values are at most 6.7. */
 void organ_philox_normal(uint64_t seed, uint64_t stream, uint64_t first, float *values, size_t n);
 
 /* ---- products ---- */
 
-/* Returns a factor of the product kernel whose row i is the `stride` values from values[i * stride] on. */
+/* Returns an operand of organ_product whose row i is stored consecutively, from values[i * stride] on. */
 static inline organ_factor organ_by_rows(const float *values, size_t stride)
 {
     return (organ_factor){.values = values, .type = ORGAN_REAL_F32, .stride = stride};
 }
 
-/* Returns a factor whose row i is values[i], values[stride + i], ...: the transpose of organ_by_rows. */
+/* Returns an operand of organ_product whose row i is column i of a stored matrix: values[i], values[stride + i], and so
+ * on. */
 static inline organ_factor organ_by_columns(const float *values, size_t stride)
 {
     return (organ_factor){.values = values, .type = ORGAN_REAL_F32, .transposed = true, .stride = stride};
 }
 
-/* A symmetric block-diagonal matrix of `size` rows, with blocks of `block` rows (the last one may be smaller). Each
- * block is stored with both triangles; block k begins at values[k * block * block]. */
+/* A symmetric block-diagonal matrix of `size` rows, with blocks of `block` rows (the last one may be smaller). Block k
+ * is stored whole, row-major, from values[k * block * block] on. */
 typedef struct organ_block_matrix {
     size_t size, block;
     const float *values;
 } organ_block_matrix;
 
-/* Computes product = matrix * H on all workers; both are rows x H.size. `product` must not overlap `matrix` or H.
- * Returns ORGAN_IO if memory cannot be allocated. */
+/* Computes product = matrix * H on all workers, [rows][H.size] each. `product` must not overlap `matrix` or H. Returns
+ * ORGAN_IO if memory cannot be allocated. */
 organ_status organ_block_multiply(const organ_engine *engine, const organ_block_matrix *h, const float *matrix,
                                   size_t rows, float *product, organ_error *error);
 
@@ -73,20 +75,21 @@ float organ_block_diagonal(const organ_block_matrix *h, size_t j);
 
 /* ---- inverses of positive definite matrices ---- */
 
-/* Replaces H (n x n) by U of H^-1 = U^T U, upper triangular, on all workers; values below the diagonal are undefined.
- * Clears *definite if H is not positive definite or has a NaN. Returns false if memory cannot be allocated. */
+/* Replaces H (n x n, symmetric, whole) by the upper triangular U with H^-1 = U^T U, on all workers; values below the
+ * diagonal are undefined. Sets *definite to whether H is positive definite; if not, H is undefined. Returns false if
+ * memory cannot be allocated. */
 bool organ_inverse_factor(const organ_engine *engine, float *h, size_t n, bool *definite);
 
-/* Returns an upper bound of the bytes that organ_inverse_factor allocates for n columns, without the scratch of
+/* Returns an upper bound of the bytes that organ_inverse_factor allocates for an n x n matrix, without the scratch of
  * workers. */
 uint64_t organ_inverse_factor_memory(uint64_t n);
 
-/* Replaces H by H^-1: both triangles, symmetric to the last bit. Memory, *definite and the returned value are as in
+/* Replaces H by H^-1: both triangles, symmetric to the last bit. *definite and the returned value are as in
  * organ_inverse_factor. */
 bool organ_inverse(const organ_engine *engine, float *h, size_t n, bool *definite);
 
-/* Writes the diagonal of A^-1. Reads the lower triangle of A (n x n), and overwrites A; `scratch` is as large as A.
- * Returns false if A is not positive definite. */
+/* Writes the n diagonal elements of A^-1 to `diagonal`. Reads the lower triangle of A (n x n), and overwrites A.
+ * `scratch` has n x n values. Returns false if A is not positive definite. */
 bool organ_inverse_diagonal(const organ_kernels *kernels, double *a, size_t n, double *scratch, double *diagonal);
 
 /* ---- decompositions in FP64 ---- */
@@ -94,24 +97,26 @@ bool organ_inverse_diagonal(const organ_kernels *kernels, double *a, size_t n, d
 /* Writes the eigenvalues of the symmetric n x n matrix `a`, descending, to values[0 .. n), and orthonormal eigenvectors
  * of the first `requested` of them to `vectors` (requested x n; may be NULL if `requested` is 0). Reads the lower
  * triangle of `a`, and overwrites it. `scratch`: n x ORGAN_EIGEN_ROOM values. Errors of the eigenvalues are about n
- * 2^-53 times the largest. Returns false if a value is not finite. */
+ * 2^-53 times the largest. Returns false if a value is not finite or an iteration does not converge. */
 #define ORGAN_EIGEN_ROOM 8
 bool organ_symmetric_eigen(const organ_kernels *kernels, double *a, size_t n, size_t requested, double *values,
                            double *vectors, double *scratch);
 
-/* Computes A ~ U diag(sigma) V^T for the `requested` greatest singular values of A, at most min(rows, cols). `a`
- * contains the columns of A as vectors; `u` gets `requested` vectors of `rows` values, `v` as many of `cols` values.
- * Vectors are orthonormal, sigma descends. Returns false if memory cannot be allocated or a value is not finite. */
+/* Computes A ~ U diag(sigma) V^T for the `requested` greatest singular values of A, at most min(rows, cols). `a`: the
+ * columns of A, one after another. `u` gets `requested` vectors of `rows` values, `v` as many of `cols` values. Vectors
+ * are orthonormal, sigma descends. Returns false if memory cannot be allocated, a value is not finite or an iteration
+ * does not converge. */
 bool organ_dense_svd(const organ_kernels *kernels, const float *a, size_t rows, size_t cols, size_t requested, float *u,
                      float *sigma, float *v);
 
 /* Returns the bytes that organ_dense_svd allocates. */
 uint64_t organ_dense_svd_bytes(size_t rows, size_t cols, size_t requested);
 
-/* Computes Q of Q R by Householder reflections in blocks (compact WY; Schreiber & Van Loan 1989), in FP32. Replaces
- * `count` vectors of `n` values, `stride` from one to the next, by the rows of Q^T: the first k = min(count, n) are
- * orthonormal, the others are undefined. `r`, unless NULL, becomes the count x k matrix R^T. Values that are not finite
- * give values that are not finite. Returns false if memory cannot be allocated. */
+/* QR factorisation in FP32 by Householder reflections in blocks (compact WY; Schreiber & Van Loan 1989). The columns of
+ * the factorised matrix Q R are `count` vectors of n values, the next one `stride` values after the last. Replaces them
+ * by the columns of Q: the first k = min(count, n) are orthonormal, the others are undefined. `r`, unless NULL, gets
+ * R^T, [count][k]. If a value is not finite, the results are not finite. Returns false if memory cannot be allocated.
+ */
 bool organ_orthonormal(const organ_kernels *kernels, float *vectors, size_t count, size_t n, size_t stride, float *r);
 
 #endif

@@ -7,8 +7,9 @@
 
 #include <stdlib.h>
 
-/* For each diagonal block, computes one product: the columns of `matrix` that belong to the block, times the block. The
- * block is symmetric, so its rows are also its columns. */
+/* Computes result = matrix x H, [rows][size of H] each, for a block-diagonal H: one product for each block, of the
+ * columns of `matrix` that belong to it. A product multiplies by the transpose of b, so b has the columns of the block.
+ */
 organ_status organ_block_multiply(const organ_engine *engine, const organ_block_matrix *h, const float *matrix,
                                   size_t rows, float *result, organ_error *error)
 {
@@ -35,7 +36,7 @@ organ_status organ_block_multiply(const organ_engine *engine, const organ_block_
     return error->status;
 }
 
-/* Blocks are stored consecutively, each width x width, row by row; the last one may be narrower. */
+/* Returns H(j, j). Blocks are stored one after another, each row-major; the last one may be narrower. */
 float organ_block_diagonal(const organ_block_matrix *h, size_t j)
 {
     const size_t start = j / h->block * h->block, width = organ_min(h->block, h->size - start);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Inverse of a symmetric matrix by Cholesky factors. Factors H = R R^T with R upper triangular, from the last column to
- * the first, then inverts U = R^-1; H^-1 = U^T U. Columns are processed in blocks: matrix products apply the blocks
- * that are already factored, and each diagonal block is factored and inverted in FP64. */
+ * the first, then computes U = R^-1, with which H^-1 = U^T U. Columns are processed in blocks: matrix products apply
+ * the blocks that are already factored, and each diagonal block is factored and inverted in FP64. */
 #include "orchestrator/surgery/algebra/algebra.h"
 
 #include "orchestrator/machine/extent.h"
@@ -14,20 +14,21 @@
 
 #define BLOCK ((size_t)128) /* columns of a block; the bits of the result depend on it */
 
-/* The computation of the factor U, H^-1 = U^T U, in the memory of H. */
+/* The computation of U in the memory of H. */
 typedef struct inversion {
     const organ_engine *engine;
-    float *h;
+    float *h; /* H, then R, then U: [n][n] */
     size_t n;
-    double *square, *inverse; /* BLOCK x BLOCK: a diagonal block in reverse order, and the inverse of its factor */
-    float *factor;            /* per block BLOCK x BLOCK: the inverse of the diagonal block of R */
-    float *panel;             /* n x BLOCK: copy of the columns that are being computed */
-    void *scratch;
-    organ_product *products; /* one for each block above the diagonal */
+    double *square;          /* a diagonal block with rows and columns in reverse order: [BLOCK][BLOCK] */
+    double *inverse;         /* the inverse of its Cholesky factor: [BLOCK][BLOCK] */
+    float *factor;           /* the inverse of each diagonal block of R: [blocks][BLOCK][BLOCK] */
+    float *panel;            /* copy of the block column that is being computed: [n][BLOCK] */
+    void *scratch;           /* for products */
+    organ_product *products; /* one for each block above the diagonal in a block column */
 } inversion;
 
-/* Overwrites the lower triangle of A with its Cholesky factor L, A = L L^T, row by row. Returns false if A is not
- * positive definite. */
+/* Overwrites the lower triangle of A (n x n) with its Cholesky factor L, A = L L^T, row by row. Returns false if A is
+ * not positive definite or has a value that is not finite. */
 static bool cholesky_factorise(const organ_kernels *kernels, double *a, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -42,7 +43,7 @@ static bool cholesky_factorise(const organ_kernels *kernels, double *a, size_t n
     return true;
 }
 
-/* Computes L^-1 by forward substitution, row by row, with zeros above the diagonal. */
+/* Computes L^-1 (n x n) of a lower triangular L by forward substitution, row by row, with zeros above the diagonal. */
 static void cholesky_invert(const organ_kernels *kernels, const double *l, size_t n, double *inverse)
 {
     memset(inverse, 0, n * n * sizeof *inverse);
@@ -56,7 +57,8 @@ static void cholesky_invert(const organ_kernels *kernels, const double *l, size_
     }
 }
 
-/* Computes the diagonal of A^-1 = L^-T L^-1: the squared lengths of L^-1's columns. */
+/* Writes the diagonal of A^-1 = L^-T L^-1 to `diagonal`: the squared lengths of the columns of L^-1, which `scratch` (n
+ * x n) gets. Reads the lower triangle of A (n x n), and overwrites it. Returns false if A is not positive definite. */
 bool organ_inverse_diagonal(const organ_kernels *kernels, double *a, size_t n, double *scratch, double *diagonal)
 {
     if (!cholesky_factorise(kernels, a, n))
@@ -71,8 +73,9 @@ bool organ_inverse_diagonal(const organ_kernels *kernels, double *a, size_t n, d
 
 /* ---- the factor R ---- */
 
-/* Stores R^-1 of the diagonal block at (from, from) in `factor`, upper triangular, A = R R^T. In reverse order of rows
- * and columns R is the Cholesky factor L, so the same two functions compute it. */
+/* Stores R^-1 of the `width` x `width` diagonal block at (from, from) in x->factor, upper triangular, with block = R
+ * R^T. With rows and columns in reverse order, R becomes the Cholesky factor L, so the two functions above compute it.
+ * Returns false if the block is not positive definite. */
 static bool invert_block(const inversion *x, size_t from, size_t width)
 {
     const organ_kernels *const kernels = x->engine->kernels;
@@ -89,25 +92,28 @@ static bool invert_block(const inversion *x, size_t from, size_t width)
     return true;
 }
 
+/* Computes products on all workers. */
 static void cholesky_multiply(const inversion *x, const organ_product *products, size_t count)
 {
     organ_products_run(x->engine, NULL, products, count, x->scratch);
 }
 
-/* Computes columns from .. from + width of R, on and above the diagonal. The columns right of them must be final. */
+/* Computes `width` columns of R from column `from` on, on and above the diagonal, in place of H. The columns right of
+ * them must be final. Returns false if H is not positive definite. */
 static bool factorise_columns(const inversion *x, size_t from, size_t width)
 {
     float *const column = x->h + from;
     const size_t right = from + width;
-    const organ_product loss = {.m = right,
-                                .n = width,
-                                .k = x->n - right,
-                                .a = organ_by_rows(x->h + right, x->n),
-                                .b = organ_by_rows(x->h + from * x->n + right, x->n),
-                                .c = column,
-                                .c_stride = x->n,
-                                .into = ORGAN_PRODUCT_SUBTRACT};
-    cholesky_multiply(x, &loss, 1);
+    /* H minus the products of the columns of R on the right */
+    const organ_product update = {.m = right,
+                                  .n = width,
+                                  .k = x->n - right,
+                                  .a = organ_by_rows(x->h + right, x->n),
+                                  .b = organ_by_rows(x->h + from * x->n + right, x->n),
+                                  .c = column,
+                                  .c_stride = x->n,
+                                  .into = ORGAN_PRODUCT_SUBTRACT};
+    cholesky_multiply(x, &update, 1);
     if (!invert_block(x, from, width))
         return false;
     for (size_t i = 0; i < from; i++)
@@ -126,8 +132,8 @@ static bool factorise_columns(const inversion *x, size_t from, size_t width)
 
 /* ---- the inverse of R ---- */
 
-/* Computes the rows of U = R^-1 above the diagonal block: -(U of the columns on the left, which is complete) * (R above
- * the block) * (U of the block). */
+/* Computes `width` columns of U = R^-1 from column `from` on, in place of R. Above the diagonal block they are -(U of
+ * the columns on the left, which are complete) x (R above the block) x (U of the block). */
 static void invert_columns(const inversion *x, size_t from, size_t width)
 {
     float *const column = x->h + from;
@@ -158,8 +164,8 @@ static void invert_columns(const inversion *x, size_t from, size_t width)
         memcpy(column + (from + i) * x->n, x->factor + (from + i) * BLOCK, width * sizeof *column);
 }
 
-/* Returns the bytes of all buffers that computing an inverse factor of an n x n matrix needs: two FP64 blocks, panels
- * of BLOCK columns, and a list of products. */
+/* Returns the bytes of the buffers of organ_inverse_factor: two FP64 blocks, the inverses of diagonal blocks, a block
+ * column, and the products. */
 uint64_t organ_inverse_factor_memory(uint64_t n)
 {
     const uint64_t blocks = (n + BLOCK - 1) / BLOCK;
@@ -167,8 +173,9 @@ uint64_t organ_inverse_factor_memory(uint64_t n)
            (blocks + 1) * sizeof(organ_product);
 }
 
-/* Factors H = R R^T, block columns from the last to the first, then inverts R block column by block column. If a pivot
- * is not positive, H is not positive definite and the inversion is skipped. */
+/* Replaces H (n x n) by U with H^-1 = U^T U: factors H = R R^T, block columns from the last to the first, then inverts
+ * R, from the first to the last. Sets *definite to false and stops if a diagonal block is not positive definite,
+ * because then H is not either. Returns false if memory cannot be allocated. */
 bool organ_inverse_factor(const organ_engine *engine, float *h, size_t n, bool *definite)
 {
     const size_t blocks = (n + BLOCK - 1) / BLOCK;
@@ -191,13 +198,14 @@ bool organ_inverse_factor(const organ_engine *engine, float *h, size_t n, bool *
 
 /* ---- the inverse of H ---- */
 
-/* The matrix of which each worker copies entries to the other side of the diagonal. */
+/* Context of mirror_rows: a matrix of n x n values. */
 typedef struct mirroring {
     float *h;
     size_t n;
 } mirroring;
 
-/* Copies the upper triangle to the lower one, for the rows of one BLOCK. */
+/* Copies entries above the diagonal to below it, for the rows of block `index`, tile by tile so that the columns that
+ * it reads stay in the cache. */
 static void mirror_rows(void *context, size_t index, size_t worker)
 {
     const mirroring *const m = context;
@@ -209,8 +217,8 @@ static void mirror_rows(void *context, size_t index, size_t worker)
                 m->h[i * m->n + j] = m->h[j * m->n + i];
 }
 
-/* Overwrites U with the upper triangle of U^T U, from the last BLOCK of rows to the first: a row of U^T U needs no row
- * of U below it. */
+/* Overwrites U with the upper triangle of U^T U, from the last block of rows to the first. Row i of U^T U needs rows 0
+ * .. i of U only, so these are still unchanged. `panel`: [n][BLOCK] values. */
 static void square_factor(const organ_engine *engine, float *h, size_t n, float *panel, void *scratch)
 {
     for (size_t b = (n + BLOCK - 1) / BLOCK; b-- > 0;) {
@@ -228,7 +236,8 @@ static void square_factor(const organ_engine *engine, float *h, size_t n, float 
     }
 }
 
-/* Computes U^T U from the inverse factor U (organ_inverse_factor), one triangle, and mirrors it. */
+/* Replaces H (n x n) by H^-1 = U^T U, with U of organ_inverse_factor. Computes it on and above the diagonal and mirrors
+ * it. Returns false if memory cannot be allocated. */
 bool organ_inverse(const organ_engine *engine, float *h, size_t n, bool *definite)
 {
     if (!organ_inverse_factor(engine, h, n, definite))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Singular value decomposition of a matrix in memory, from the eigenvectors V of A^T A. The columns of A V are
- * orthogonal but for rounding; after orthogonalisation in FP64 their lengths are the singular values. Errors are about
- * 1e-8 of the largest singular value, less than those that A has from being FP32. */
+ * orthogonal except for rounding; orthogonalisation in FP64 removes the rest, and their lengths are the singular
+ * values. Errors are about 1e-8 of the largest singular value, less than the rounding errors of an FP32 matrix. */
 #include "orchestrator/surgery/algebra/algebra.h"
 
 #include "orchestrator/surgery/algebra/vectors64.h"
@@ -10,13 +10,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* X is A or its transpose, whichever has at least as many rows as columns, in FP64 and column-major. */
+/* Arrays of the decomposition of X: A or its transpose, whichever has at least as many rows as columns. Vectors are
+ * consecutive. */
 typedef struct tall_matrix {
-    size_t rows, cols;
-    double *x, *square, *values, *right, *left, *scratch; /* X; X^T X; singular values; V; U; for the eigensolver */
+    size_t rows, cols; /* of X */
+    double *x;         /* columns of X: [cols][rows] */
+    double *square;    /* X^T X, on and below the diagonal: [cols][cols] */
+    double *values;    /* eigenvalues of X^T X, then singular values */
+    double *right;     /* right singular vectors: [requested][cols] */
+    double *left;      /* left singular vectors: [requested][rows] */
+    double *scratch;   /* of organ_symmetric_eigen */
 } tall_matrix;
 
-/* Copies the matrix as FP64, column by column; `transposed` exchanges its rows and columns. */
+/* Copies the matrix to t->x in FP64. `transposed`: X is the transpose of A. */
 static void copy_in(const tall_matrix *t, const float *a, bool transposed)
 {
     for (size_t c = 0; c < t->cols; c++)
@@ -24,8 +30,8 @@ static void copy_in(const tall_matrix *t, const float *a, bool transposed)
             t->x[c * t->rows + r] = (double)(transposed ? a[r * t->cols + c] : a[c * t->rows + r]);
 }
 
-/* Computes X^T X, column by column. A strip of columns stays in the cache while its products with all earlier columns
- * are computed. */
+/* Computes t->square = X^T X, on and below the diagonal. A strip of columns of X stays in the cache while its products
+ * with all earlier columns are computed. */
 static void gram_matrix(const organ_kernels *kernels, const tall_matrix *t)
 {
     enum { STRIP = 8 };
@@ -35,8 +41,8 @@ static void gram_matrix(const organ_kernels *kernels, const tall_matrix *t)
                 t->square[r * t->cols + c] = kernels->dot_f64(t->x + r * t->rows, t->x + c * t->rows, t->rows);
 }
 
-/* Computes left = X V and makes its vectors orthonormal. Their lengths before that are the singular values; fmin keeps
- * them in descending order, which rounding could break. */
+/* Computes t->left = X V and makes its vectors orthonormal. Their lengths before that are the singular values; fmin
+ * keeps them in descending order, which rounding could break. */
 static void dense_svd_multiply(const organ_kernels *kernels, const tall_matrix *t, size_t requested)
 {
     memset(t->left, 0, requested * t->rows * sizeof *t->left);
@@ -49,22 +55,23 @@ static void dense_svd_multiply(const organ_kernels *kernels, const tall_matrix *
     }
 }
 
+/* Copies n values, rounded to FP32. */
 static void copy_out(const double *from, size_t n, float *to)
 {
     for (size_t k = 0; k < n; k++)
         to[k] = (float)from[k];
 }
 
-/* Returns the bytes of the arrays of organ_dense_svd, each allocated with one element more. */
+/* Returns the bytes of the arrays of organ_dense_svd, each of which has one element more than it needs. */
 uint64_t organ_dense_svd_bytes(size_t rows, size_t cols, size_t requested)
 {
     const uint64_t longer = rows > cols ? rows : cols, shorter = rows > cols ? cols : rows;
     return sizeof(double) * (shorter * (longer + shorter + 1 + requested + ORGAN_EIGEN_ROOM) + requested * longer + 5);
 }
 
-/* Computes the `requested` largest singular triplets of a (rows x cols) from the eigenvectors of the Gram matrix of its
- * shorter side. A wide matrix is transposed first, so u and v change places at the end. Returns false if memory cannot
- * be allocated or the eigenvalues do not converge. */
+/* Computes the `requested` largest singular values of A with their vectors. `a`: the columns of A, [cols][rows]; `u`:
+ * [requested][rows]; `v`: [requested][cols]. Decomposes the transpose of a wide A, whose left vectors are the right
+ * ones of A. Returns false if memory cannot be allocated or organ_symmetric_eigen fails. */
 bool organ_dense_svd(const organ_kernels *kernels, const float *a, size_t rows, size_t cols, size_t requested, float *u,
                      float *sigma, float *v)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Eigenvalues and eigenvectors of symmetric matrices: Householder's reduction to a tridiagonal matrix T, the implicit
- * QL method for its eigenvalues (Martin & Wilkinson 1968), and inverse iteration for its eigenvectors, each of which is
- * made orthogonal to those with near eigenvalues. */
+ * Eigenvalues and eigenvectors of a symmetric matrix A: Householder's reduction to a tridiagonal matrix T, the implicit
+ * QL method for the eigenvalues of T (Martin & Wilkinson 1968), and inverse iteration for its eigenvectors, each of
+ * which is made orthogonal to those with near eigenvalues. */
 #include "orchestrator/surgery/algebra/algebra.h"
 
 #include "orchestrator/surgery/algebra/vectors64.h"
@@ -15,26 +15,27 @@
 /* Solves of inverse iteration: the first finds the eigenvector, the others remove components of neighbouring
  * eigenvectors that rounding left. */
 #define SOLVES 3
-#define STARTS 8 /* random vectors that are tried for one eigenvector */
-/* Vectors of eigenvalues that differ by less than this share of the largest are orthogonalised: inverse iteration alone
- * does not make them orthogonal. */
+#define STARTS 8 /* greatest number of random vectors from which inverse iteration for one eigenvector starts */
+/* Vectors whose eigenvalues of the scaled T differ by at most this are made orthogonal: inverse iteration alone does
+ * not make them so. */
 #define NEAR 1e-3
 
-/* The decomposition of one symmetric n x n matrix. */
+/* The decomposition of one symmetric n x n matrix A. */
 typedef struct eigen {
     const organ_kernels *kernels;
     size_t n;
-    double *a;      /* row i: its Householder reflector, once it is reduced */
-    double *scale;  /* of the reflectors: half of v^T v; 0: no reflector */
-    double *d, *e;  /* diagonal and subdiagonal of the tridiagonal matrix: e[i] = T[i][i - 1]; scaled to |x| <= 1 */
+    double *a;      /* A; after step i of the reduction row i has a Householder vector v of i values */
+    double *scale;  /* scale[i]: half of v^T v of row i; 0: no reflection */
+    double *d, *e;  /* diagonal and subdiagonal of T, e[i] = T[i][i - 1]; scale_diagonals scales them to at most 1 */
     double *work;   /* 5 n values */
     double unit;    /* the number by which d and e were divided */
-    double *values; /* eigenvalues of the scaled T, descending */
+    double *values; /* eigenvalues of the scaled T, descending; at the end those of A */
 } eigen;
 
 /* ---- reduction to tridiagonal form ---- */
 
-/* Replaces row i by the Householder reflector that zeroes it except for the subdiagonal element, which becomes e[i]. */
+/* Replaces the first i elements of row i by the vector v of the Householder reflection that turns them into (0, .., 0,
+ * e[i]), and sets e[i] and scale[i]. If no reflection is needed or a value is not finite, scale[i] becomes 0. */
 static void make_reflector(eigen *x, size_t i)
 {
     double *const row = x->a + i * x->n, max = organ_max_magnitude(row, i);
@@ -51,8 +52,9 @@ static void make_reflector(eigen *x, size_t i)
     x->scale[i] = square - before * length;
 }
 
-/* Subtracts v w^T + w v^T of the last step from the rows above row i, and computes product = A next, where `next` is
- * row i. Does both for a row at a time, so that A is read from memory once. */
+/* Applies the last step to the rows above row i: subtracts v w^T + w v^T (v NULL: there is nothing to apply). Computes
+ * product = A next, where `next` is the Householder vector in row i. Does both for a row at a time, so that A is read
+ * from memory once. */
 static void update_and_multiply(const eigen *x, size_t i, const double *v, const double *w, double *product)
 {
     const double *const next = x->a + i * x->n;
@@ -70,10 +72,9 @@ static void update_and_multiply(const eigen *x, size_t i, const double *v, const
     }
 }
 
-/* Reduces the symmetric matrix A to tridiagonal form by Householder reflections, from the last row up (Golub and Van
- * Loan, Matrix Computations, 8.3.1): A becomes A - v w^T - w v^T with w = A v / s - (v^T A v / 2 s^2) v, where s is
- * half of v^T v. The update of a step is fused with the product A v of the next, so that each step reads A from memory
- * once. */
+/* Reduces A to T by Householder reflections, from the last row up (Golub and Van Loan, Matrix Computations, 8.3.1): A
+ * becomes A - v w^T - w v^T with w = A v / s - (v^T A v / 2 s^2) v, where s is half of v^T v. The update of a step is
+ * done together with the product A v of the next one (update_and_multiply). */
 static void reduce_to_tridiagonal(eigen *x)
 {
     double *w = x->work, *product = x->work + x->n;
@@ -106,15 +107,15 @@ static void reduce_to_tridiagonal(eigen *x)
 
 /* ---- eigenvalues ---- */
 
-/* Divides both diagonals by a power of two above all their elements, so that no square overflows. Returns false if an
- * element is not finite. */
+/* Divides d and e by a power of two above all their magnitudes, x->unit, so that no square overflows. Returns false if
+ * an element is not finite. */
 static bool scale_diagonals(eigen *x)
 {
     int exponent = 0;
-    const double own = organ_max_magnitude(x->d, x->n), extra = organ_max_magnitude(x->e, x->n);
-    if (!isfinite(own) || !isfinite(extra))
+    const double max_d = organ_max_magnitude(x->d, x->n), max_e = organ_max_magnitude(x->e, x->n);
+    if (!isfinite(max_d) || !isfinite(max_e))
         return false;
-    (void)frexp(fmax(own, extra), &exponent);
+    (void)frexp(fmax(max_d, max_e), &exponent);
     x->unit = ldexp(1, exponent);
     for (size_t k = 0; k < x->n; k++) {
         x->d[k] = ldexp(x->d[k], -exponent);
@@ -123,29 +124,31 @@ static bool scale_diagonals(eigen *x)
     return true;
 }
 
-/* Returns the last index of the unreduced block that begins at `from`: its subdiagonal element is negligible. */
-static size_t end_of_block(const double *d, const double *extra, size_t n, size_t from)
+/* Returns the last row of the unreduced block of T that begins at row `from`: the first row m whose subdiagonal[m] =
+ * T[m + 1][m] is negligible. It is if it is at most half an epsilon times the sum of the magnitudes of the diagonal
+ * elements next to it, or times 2^-10 if that sum is less: T is scaled to 1. */
+static size_t end_of_block(const double *d, const double *subdiagonal, size_t n, size_t from)
 {
     size_t m = from;
-    while (m + 1 < n && !(fabs(extra[m]) <= DBL_EPSILON / 2 * fmax(fabs(d[m]) + fabs(d[m + 1]), 0x1p-10)))
+    while (m + 1 < n && !(fabs(subdiagonal[m]) <= DBL_EPSILON / 2 * fmax(fabs(d[m]) + fabs(d[m + 1]), 0x1p-10)))
         m++;
     return m;
 }
 
-/* Runs one implicit QL step with Wilkinson's shift on the unreduced block of rows `from` to m. `d` is the diagonal of
- * T, `extra` its subdiagonal: extra[i] = T[i + 1][i]. */
-static void eigen_step(double *d, double *extra, size_t from, size_t m)
+/* Runs one implicit QL step with Wilkinson's shift on the unreduced block of rows `from` to m. `d`: diagonal of T;
+ * subdiagonal[i] = T[i + 1][i]. */
+static void eigen_step(double *d, double *subdiagonal, size_t from, size_t m)
 {
-    double g = (d[from + 1] - d[from]) / (2 * extra[from]);
+    double g = (d[from + 1] - d[from]) / (2 * subdiagonal[from]);
     const double root = sqrt(g * g + 1);
     double sine = 1, cosine = 1, shift = 0;
-    g = d[m] - d[from] + extra[from] / (g + (g < 0 ? -root : root));
+    g = d[m] - d[from] + subdiagonal[from] / (g + (g < 0 ? -root : root));
     for (size_t i = m; i-- > from;) {
-        const double f = sine * extra[i], b = cosine * extra[i], r = sqrt(f * f + g * g);
-        extra[i + 1] = r;
+        const double f = sine * subdiagonal[i], b = cosine * subdiagonal[i], r = sqrt(f * f + g * g);
+        subdiagonal[i + 1] = r;
         if (r == 0) {
             d[i + 1] -= shift;
-            extra[m] = 0;
+            subdiagonal[m] = 0;
             return;
         }
         sine = f / r;
@@ -157,24 +160,24 @@ static void eigen_step(double *d, double *extra, size_t from, size_t m)
         g = cosine * t - b;
     }
     d[from] -= shift;
-    extra[from] = g;
-    extra[m] = 0;
+    subdiagonal[from] = g;
+    subdiagonal[m] = 0;
 }
 
-/* Computes all eigenvalues of the tridiagonal matrix by implicit QL steps and sorts them in descending order. Returns
- * false if one does not converge. */
+/* Computes all eigenvalues of T by QL steps and sorts them in descending order. Returns false if one does not converge
+ * in MAX_STEPS. */
 static bool find_values(eigen *x)
 {
-    double *const extra = x->work, *const d = x->values;
+    double *const subdiagonal = x->work, *const d = x->values;
     memcpy(d, x->d, x->n * sizeof *d);
-    memcpy(extra, x->e + 1, (x->n - 1) * sizeof *extra);
-    extra[x->n - 1] = 0;
+    memcpy(subdiagonal, x->e + 1, (x->n - 1) * sizeof *subdiagonal);
+    subdiagonal[x->n - 1] = 0;
     for (size_t from = 0; from < x->n; from++) {
         size_t m;
-        for (int steps = 0; (m = end_of_block(d, extra, x->n, from)) != from; steps++) {
+        for (int steps = 0; (m = end_of_block(d, subdiagonal, x->n, from)) != from; steps++) {
             if (steps == MAX_STEPS)
                 return false;
-            eigen_step(d, extra, from, m);
+            eigen_step(d, subdiagonal, from, m);
         }
     }
     for (size_t k = 1; k < x->n; k++) {
@@ -189,15 +192,15 @@ static bool find_values(eigen *x)
 
 /* ---- eigenvectors ---- */
 
-/* Factors L U of T - shift I, with rows exchanged if the lower one has the larger pivot. upper[d][i] is U(i, i + d);
- * lower[i] is the factor with which row i was subtracted from the next row. */
+/* L and U of a factorisation of T - shift I in which a row is exchanged with the next one if that has the larger pivot.
+ */
 typedef struct eigen_factors {
-    double *upper[3], *lower;
-    double *exchanged; /* 1 for a row that was exchanged with the next one, else 0 */
+    double *upper[3], *lower; /* upper[d][i] = U(i, i + d); lower[i] x row i was subtracted from row i + 1 */
+    double *exchanged;        /* exchanged[i]: 1 if row i was exchanged with row i + 1, else 0 */
 } eigen_factors;
 
-/* Factorises T - shift I = P L U with partial pivoting, for inverse iteration. A pivot of nearly zero is replaced by
- * the rounding error, so that U can be inverted. */
+/* Factorises T - shift I = P L U with partial pivoting. A pivot below the rounding error of T is replaced by it, so
+ * that U can be inverted. `here` and `right`: elements (k, k) and (k, k + 1) of the present row. */
 static void eigen_factorise(const eigen *x, double shift, const eigen_factors *f)
 {
     const size_t n = x->n;
@@ -219,8 +222,8 @@ static void eigen_factorise(const eigen *x, double shift, const eigen_factors *f
     }
 }
 
-/* Solves (T - shift I) x = z in place with the factors: forward with the row exchanges, then back through the three
- * diagonals of U. */
+/* Replaces z by (T - shift I)^-1 z: forward with the row exchanges and L, then back through the three diagonals of U.
+ */
 static void eigen_solve(const eigen_factors *f, size_t n, double *z)
 {
     for (size_t k = 0; k + 1 < n; k++) {
@@ -235,9 +238,9 @@ static void eigen_solve(const eigen_factors *f, size_t n, double *z)
     }
 }
 
-/* Computes vector `at` by inverse iteration from a random vector, orthogonal to vectors [first, at). Returns the factor
- * by which the last solve lengthened the vector; the reciprocal of the factor is the residual. Returns 0 if a solve
- * overflows. */
+/* Computes vector `at` by inverse iteration from a random vector, orthogonal to vectors first .. at - 1. Returns the
+ * greatest magnitude that the last solve gave for a vector of length 1; its reciprocal is about the residual of the
+ * eigenvector. Returns 0 if a solve overflows. */
 static double eigen_iterate(const eigen *x, const eigen_factors *f, double *vectors, size_t first, size_t at,
                             uint64_t seed)
 {
@@ -254,15 +257,17 @@ static double eigen_iterate(const eigen *x, const eigen_factors *f, double *vect
     return length;
 }
 
-/* Computes eigenvectors of the tridiagonal matrix by inverse iteration. Vectors of eigenvalues that are nearly equal
- * are made orthogonal to each other; a start that does not grow enough is replaced by another. */
+/* Computes eigenvectors of T for the `requested` largest eigenvalues by inverse iteration, orthogonal to those with
+ * near eigenvalues. A start whose residual is not small enough is replaced by another one. Returns false if STARTS
+ * starts do not suffice. */
 static bool find_vectors(eigen *x, size_t requested, double *vectors)
 {
     const size_t n = x->n;
+    /* the residual, 1 / growth, may be at most 1000 eps n^(3/2) */
     const double enough = 1e-3 / (DBL_EPSILON * (double)n * sqrt((double)n));
     const eigen_factors f = {{x->work, x->work + n, x->work + 2 * n}, x->work + 3 * n, x->work + 4 * n};
     double shift = x->values[0] + 1;
-    size_t first = 0; /* first vector whose eigenvalue is near that of vector k */
+    size_t first = 0; /* the first vector whose eigenvalue differs from that of vector k by at most NEAR */
     bool done = true;
     for (size_t k = 0; k < requested && done; k++) {
         shift = fmin(x->values[k], shift - 4 * DBL_EPSILON); /* equal shifts would give equal vectors */
@@ -276,8 +281,8 @@ static bool find_vectors(eigen *x, size_t requested, double *vectors)
     return done;
 }
 
-/* Applies the Householder reflectors to eigenvectors of the tridiagonal matrix, which makes them eigenvectors of the
- * matrix. */
+/* Applies the Householder reflections to eigenvectors of T, which makes them eigenvectors of A. TOGETHER vectors are
+ * processed for each reflection, while its vector is in the cache. */
 static void apply_reflectors(const eigen *x, size_t requested, double *vectors)
 {
     enum { TOGETHER = 8 };
@@ -290,9 +295,9 @@ static void apply_reflectors(const eigen *x, size_t requested, double *vectors)
             }
 }
 
-/* Computes all eigenvalues of the symmetric n x n matrix `a` and the eigenvectors of the `requested` largest:
- * Householder reduction to a tridiagonal matrix, its eigenvalues and eigenvectors, then the reflectors applied
- * backwards. `a` is overwritten. Returns false if an iteration does not converge. */
+/* Computes all eigenvalues of A, descending, and the eigenvectors of the `requested` largest, [requested][n]: reduces A
+ * to T, decomposes T, then applies the reflections and undoes the scaling. `scratch` has scale, d, e and 5 n values of
+ * work. Returns false if a value is not finite or an iteration does not converge. */
 bool organ_symmetric_eigen(const organ_kernels *kernels, double *a, size_t n, size_t requested, double *values,
                            double *vectors, double *scratch)
 {

@@ -7,10 +7,10 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#define LANES 8
+#define LANES 8 /* partial sums of organ_dot */
 
-/* Allocates a x b floats, aligned to a cache line; NULL also if the size overflows. No elements give one line, so that
- * NULL always means an error. */
+/* Allocates a x b floats, aligned to a cache line. Returns NULL also if the size overflows. An array of no elements has
+ * a cache line, so that NULL always means an error. */
 float *organ_floats(size_t a, size_t b)
 {
     size_t bytes;
@@ -20,13 +20,15 @@ float *organ_floats(size_t a, size_t b)
     return aligned_alloc(64, organ_to_line(bytes) + (bytes == 0 ? 64 : 0));
 }
 
+/* Frees `count` arrays. */
 void organ_free_arrays(void *const *arrays, size_t count)
 {
     for (size_t k = 0; k < count; k++)
         free(arrays[k]);
 }
 
-/* Adds in LANES sums and then in pairs, an order that gives the same bits with and without vector instructions. */
+/* Returns the sum of a[k] b[k] over n values. Partial sums in a fixed order give the same bits with and without vector
+ * instructions. */
 double organ_dot(const float *a, const float *b, size_t n)
 {
     double lanes[LANES] = {0};
@@ -39,8 +41,8 @@ double organ_dot(const float *a, const float *b, size_t n)
     return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
 }
 
-/* Adds in 16 partial sums and then in pairs. This order is part of the definition: a vectorised build gives the same
- * bits. */
+/* Returns the sum of the squares of n values. The order, 16 partial sums that are added pairwise, is part of the
+ * definition: with and without vector instructions the bits are equal. */
 double organ_sum_of_squares(const float *values, size_t n)
 {
     double lanes[16] = {0};

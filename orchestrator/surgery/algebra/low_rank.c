@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Chooses the method of organ_low_rank, decomposes matrices that are held whole, and measures the error of factors. */
+ * Chooses the method of organ_low_rank, decomposes matrices that are in memory as a whole, and measures the error of an
+ * approximation. */
 #include "orchestrator/surgery/algebra/low_rank_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -14,12 +15,13 @@
 
 /* ---- decomposition of the whole matrix ---- */
 
-/* The whole matrix, into which workers copy its strips. */
+/* Context of copy_strip: the whole matrix, which its strips are copied into. */
 typedef struct matrix_copy {
-    float *matrix; /* row-major; the SVD reads it as the columns of the transpose */
+    float *matrix; /* row-major, which organ_dense_svd reads as the columns of the transpose */
     size_t cols;
 } matrix_copy;
 
+/* Implements organ_strip_work.each: copies a strip into the whole matrix. */
 static void copy_strip(void *context, const organ_strip *strip, size_t worker)
 {
     const matrix_copy *const w = context;
@@ -28,7 +30,9 @@ static void copy_strip(void *context, const organ_strip *strip, size_t worker)
            strip->rows * w->cols * sizeof *w->matrix);
 }
 
-/* Reads all strips of the matrix into memory and computes its exact SVD. */
+/* Reads all strips of the matrix into memory and computes its SVD. Passes the transpose W^T = V diag(sigma) U^T to
+ * organ_dense_svd, so U and V change places. Returns the errors of organ_strips_run, or ORGAN_IO if memory cannot be
+ * allocated. */
 static organ_status exact_svd(organ_strips *strips, size_t rank, organ_svd *svd, organ_error *error)
 {
     const organ_rows *matrix = organ_strips_matrix(strips);
@@ -36,7 +40,7 @@ static organ_status exact_svd(organ_strips *strips, size_t rank, organ_svd *svd,
     const organ_strip_work work = {.context = &w, .each = copy_strip};
     if (!w.matrix || !organ_svd_make(svd, (size_t)matrix->rows, (size_t)matrix->cols, rank))
         organ_fail_memory(error, matrix->name);
-    else if (organ_strips_run(strips, &work, error) == ORGAN_OK && /* W^T = V diag(sigma) U^T */
+    else if (organ_strips_run(strips, &work, error) == ORGAN_OK &&
              !organ_dense_svd(organ_strips_engine(strips)->kernels, w.matrix, svd->cols, svd->rows, svd->rank, svd->vt,
                               svd->sigma, svd->u))
         organ_fail_errno(error, ENOMEM, "%s: decomposition of %zu x %zu", matrix->name, svd->rows, svd->cols);
@@ -46,34 +50,33 @@ static organ_status exact_svd(organ_strips *strips, size_t rank, organ_svd *svd,
 
 /* ---- choice of the method ---- */
 
-/* Rank, extra vectors of the iteration, and whether the whole matrix is decomposed in memory instead. */
-typedef struct low_rank_search {
-    size_t rank, oversampling;
-    bool exact;
-} low_rank_search;
+/* The way in which organ_low_rank decomposes a matrix. */
+typedef struct low_rank_method {
+    size_t rank, oversampling; /* vectors of the result; vectors that the iteration seeks in addition */
+    bool exact;                /* decompose the whole matrix in memory, without iteration */
+} low_rank_method;
 
-/* Chooses between exact and randomised SVD: the subspace has rank + oversampling vectors, and beyond half of the
- * smaller side the exact one is cheaper. */
-static low_rank_search search_of(uint64_t rows, uint64_t cols, const organ_low_rank_options *options)
+/* Chooses between the decomposition of the whole matrix and the iteration. The whole one takes less work if the
+ * iteration would need more than half as many vectors as the matrix has rows or columns. */
+static low_rank_method choose_method(uint64_t rows, uint64_t cols, const organ_low_rank_options *options)
 {
     const size_t smaller_side = (size_t)(rows < cols ? rows : cols), rank = organ_min(options->rank, smaller_side);
     const size_t oversampling = rank / 4 > 16 ? rank / 4 : 16;
-    return (low_rank_search){rank, oversampling, options->exact || (rank + oversampling) * 2 > smaller_side};
+    return (low_rank_method){rank, oversampling, options->exact || (rank + oversampling) * 2 > smaller_side};
 }
 
-/* Returns the bytes for the result and for the method that organ_low_rank will choose. */
+/* Returns the bytes of the result and of the method that organ_low_rank will choose. */
 uint64_t organ_low_rank_bytes(uint64_t rows, uint64_t cols, const organ_low_rank_options *options,
                               const organ_engine *engine)
 {
-    const low_rank_search s = search_of(rows, cols, options);
+    const low_rank_method s = choose_method(rows, cols, options);
     const uint64_t svd = sizeof(float) * s.rank * (rows + cols + 1);
     if (s.exact)
         return svd + sizeof(float) * rows * cols + organ_dense_svd_bytes((size_t)rows, (size_t)cols, s.rank);
     return svd + organ_krylov_bytes(rows, cols, s.rank, s.oversampling, engine);
 }
 
-/* Fails if the engine's memory cannot hold the whole matrix. Callers that count the matrix in organ_rows.extra_bytes
- * need no such check. */
+/* Returns ORGAN_USAGE if the engine's memory cannot hold the whole matrix. */
 static organ_status check_exact(const organ_strips *strips, organ_error *error)
 {
     const organ_rows *matrix = organ_strips_matrix(strips);
@@ -86,7 +89,8 @@ static organ_status check_exact(const organ_strips *strips, organ_error *error)
                       organ_quantity_text(bytes, needs), organ_quantity_text(memory, has));
 }
 
-/* Sums the squares of all values and of the found singular values. */
+/* Sets svd->energy to the sum of the squares of all values, and svd->captured to that of the singular values. Replaces
+ * the decomposition of a matrix of zeros by one of rank 0. */
 static void sum_energy(organ_svd *svd, const organ_strips *strips)
 {
     svd->energy = organ_strips_energy(strips);
@@ -99,13 +103,13 @@ static void sum_energy(organ_svd *svd, const organ_strips *strips)
     }
 }
 
-/* Computes the leading singular triplets of a matrix: of the whole matrix if it is small or `exact` is set, else by
- * block Krylov iteration, which reads the matrix strip by strip. */
+/* Computes the truncated SVD of the matrix in *svd: of the whole matrix in memory if it is small or `exact` is set,
+ * else by block Krylov iteration. After an error *svd is empty. */
 organ_status organ_low_rank(organ_strips *strips, const organ_low_rank_options *options, organ_svd *svd,
                             organ_error *error)
 {
     const organ_rows *matrix = organ_strips_matrix(strips);
-    const low_rank_search s = search_of(matrix->rows, matrix->cols, options);
+    const low_rank_method s = choose_method(matrix->rows, matrix->cols, options);
     *svd = (organ_svd){0};
     if (options->exact && check_exact(strips, error))
         return error->status;
@@ -120,7 +124,8 @@ organ_status organ_low_rank(organ_strips *strips, const organ_low_rank_options *
     return error->status;
 }
 
-/* Returns ||W - U diag(sigma) V^T|| / ||W|| from the energies: sqrt(1 - captured / energy), at least 0. */
+/* Returns the relative error of the approximation, from the energies. Rounding may make `captured` greater than
+ * `energy`: then returns 0. */
 double organ_svd_residual(const organ_svd *svd)
 {
     return svd->energy > 0 && svd->captured < svd->energy ? sqrt(1 - svd->captured / svd->energy) : 0;
@@ -128,23 +133,25 @@ double organ_svd_residual(const organ_svd *svd)
 
 /* ---- error of the approximation ---- */
 
-#define PANEL ((size_t)512) /* columns that a product is formed of at a time */
+#define PANEL ((size_t)512) /* columns of B A that a worker computes at a time */
 
-/* The measurement of ||W - B A||: B has `rank` columns, A has `rank` rows of `cols` values. */
+/* Context of measure_strip: measures ||W - B A||^2, with B rows x rank and A rank x cols. */
 typedef struct residual_sums {
     const float *b, *a;
     size_t rank, cols;
     const organ_kernels *kernels;
-    float *product, *gap; /* per worker: ORGAN_STRIP_ROWS x PANEL, PANEL */
-    unsigned char *scratch;
-    double *sums; /* per strip */
+    float *product;         /* a panel of B A, [ORGAN_STRIP_ROWS][PANEL] for each worker */
+    float *difference;      /* a row of a panel of W - B A, PANEL values for each worker */
+    unsigned char *scratch; /* ORGAN_PRODUCT_SCRATCH bytes for each worker */
+    double *sums;           /* output: the sum of each strip */
 } residual_sums;
 
-/* Adds ||W - B A||^2 of a strip of rows, panel by panel of its columns. */
+/* Implements organ_strip_work.each: computes ||W - B A||^2 of a strip of rows, a panel of columns at a time. */
 static void measure_strip(void *context, const organ_strip *strip, size_t worker)
 {
     const residual_sums *const r = context;
-    float *const product = r->product + worker * ORGAN_STRIP_ROWS * PANEL, *const gap = r->gap + worker * PANEL;
+    float *const product = r->product + worker * ORGAN_STRIP_ROWS * PANEL, *const difference =
+                                                                               r->difference + worker * PANEL;
     const float *const b = r->b + strip->index * ORGAN_STRIP_ROWS * r->rank;
     double sum = 0;
     for (size_t from = 0; from < r->cols; from += PANEL) {
@@ -159,22 +166,22 @@ static void measure_strip(void *context, const organ_strip *strip, size_t worker
         r->kernels->product(&part, r->scratch + worker * ORGAN_PRODUCT_SCRATCH);
         for (size_t i = 0; i < strip->rows; i++) {
             for (size_t j = 0; j < n; j++)
-                gap[j] = strip->values[i * r->cols + from + j] - product[i * n + j];
-            sum += organ_sum_of_squares(gap, n);
+                difference[j] = strip->values[i * r->cols + from + j] - product[i * n + j];
+            sum += organ_sum_of_squares(difference, n);
         }
     }
     r->sums[strip->index] = sum;
 }
 
-/* Returns the bytes for computing a residual: a strip and its panel of factors per worker. */
+/* Returns, for all workers, the bytes of a panel of the product, a row of differences, and scratch of products. */
 uint64_t organ_residual_bytes(const organ_engine *engine)
 {
     return organ_workers_count(engine->workers) * (ORGAN_STRIP_ROWS + 1) * PANEL * sizeof(float) +
            organ_products_scratch(engine);
 }
 
-/* Computes ||matrix - B A||_F^2 in FP64, a strip of rows at a time; the strips' sums are added in order, so the number
- * of threads does not change the bits. */
+/* Sets *rest to ||W - B A||^2, computed in one pass over W; B is rows x rank, A is rank x cols. The sums of strips are
+ * added in order, so that the number of threads does not change a bit. */
 organ_status organ_residual(organ_strips *strips, const float *b, const float *a, size_t rank, double *rest,
                             organ_error *error)
 {
@@ -184,18 +191,18 @@ organ_status organ_residual(organ_strips *strips, const float *b, const float *a
     residual_sums r = {
         .b = b, .a = a, .rank = rank, .cols = (size_t)matrix->cols, .kernels = organ_strips_engine(strips)->kernels};
     r.product = organ_floats(workers, ORGAN_STRIP_ROWS * PANEL);
-    r.gap = organ_floats(workers, PANEL);
+    r.difference = organ_floats(workers, PANEL);
     r.sums = calloc(count, sizeof *r.sums);
     r.scratch = aligned_alloc(64, organ_products_scratch(organ_strips_engine(strips)));
     const organ_strip_work work = {.context = &r, .each = measure_strip};
     *rest = 0;
-    if (!r.product || !r.gap || !r.sums || !r.scratch)
+    if (!r.product || !r.difference || !r.sums || !r.scratch)
         organ_fail_memory(error, matrix->name);
     else if (organ_strips_run(strips, &work, error) == ORGAN_OK)
         for (size_t k = 0; k < count; k++)
             *rest += r.sums[k];
     free(r.product);
-    free(r.gap);
+    free(r.difference);
     free(r.sums);
     free(r.scratch);
     return error->status;

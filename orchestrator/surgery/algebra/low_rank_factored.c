@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * SVD of a product B A. With B = Q1 R1 and A^T = Q2 R2, B A = Q1 (R1 R2^T) Q2^T, so only R1 R2^T needs a dense SVD; its
- * size is the inner dimension of the product. */
+ * SVD of a product B A. With B = Q1 R1 and A^T = Q2 R2, B A = Q1 (R1 R2^T) Q2^T, so only R1 R2^T needs a dense SVD; it
+ * has at most as many rows and columns as B has columns. */
 #include "orchestrator/surgery/algebra/low_rank_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Frees the arrays of a decomposition and sets all members to 0. */
 void organ_svd_free(organ_svd *svd)
 {
     free(svd->sigma);
@@ -19,28 +20,31 @@ void organ_svd_free(organ_svd *svd)
     *svd = (organ_svd){0};
 }
 
-/* A QR decomposition of `count` vectors of n values: `q` has the vectors, then those of Q; `rt` is R^T, count x k with
- * k = min(count, n). */
+/* A QR decomposition of `count` vectors of n values, with k = min(count, n). */
 typedef struct qr {
     size_t count, n, k;
-    float *q, *rt;
+    float *q;  /* the vectors; after organ_orthonormal the k vectors of Q: [count][n] */
+    float *rt; /* R^T: [count][k] */
 } qr;
 
+/* Allocates a QR decomposition; its arrays are NULL if memory cannot be allocated. */
 static qr make_qr(size_t count, size_t n)
 {
     const size_t k = organ_min(count, n);
     return (qr){count, n, k, organ_floats(count, n), organ_floats(count, k)};
 }
 
+/* Frees the arrays of a QR decomposition. */
 static void free_qr(qr *f)
 {
     free(f->q);
     free(f->rt);
 }
 
-/* Computes `count` linear combinations of the vectors of Q, with k factors each. */
-static void combine_rows_of_q(const organ_kernels *kernels, const qr *f, const float *factors, size_t count, float *to,
-                              void *scratch)
+/* Computes `count` linear combinations of the k vectors of Q: to = factors x Q, where `factors` is [count][k] and `to`
+ * is [count][n]. */
+static void combine_vectors_of_q(const organ_kernels *kernels, const qr *f, const float *factors, size_t count,
+                                 float *to, void *scratch)
 {
     const organ_product product = {.m = count,
                                    .n = f->n,
@@ -52,12 +56,13 @@ static void combine_rows_of_q(const organ_kernels *kernels, const qr *f, const f
     kernels->product(&product, scratch);
 }
 
-/* Decomposes B A = Q1 (R1 R2^T) Q2^T from the QR factors of both: the SVD of the small core R1 R2^T, multiplied by Q1
- * and Q2. */
+/* Computes the SVD of B A = Q1 (R1 R2^T) Q2^T from the QR decompositions of B (`b`) and A^T (`a`): decomposes R1 R2^T
+ * and multiplies its singular vectors by Q1 and Q2. Returns false if memory cannot be allocated. */
 static bool svd_of_factors(const organ_kernels *kernels, const qr *b, const qr *a, organ_svd *svd)
 {
     const size_t k = svd->rank;
-    float *core = organ_floats(b->k, a->k), *left = organ_floats(k, b->k), *right = organ_floats(k, a->k);
+    float *core = organ_floats(b->k, a->k), /* R1 R2^T */
+        *left = organ_floats(k, b->k), *right = organ_floats(k, a->k);
     void *scratch = aligned_alloc(64, ORGAN_PRODUCT_SCRATCH);
     /* The SVD reads column-major; R2 R1^T in row-major order is R1 R2^T in column-major order. */
     const organ_product product = {.m = a->k,
@@ -73,8 +78,8 @@ static bool svd_of_factors(const organ_kernels *kernels, const qr *b, const qr *
         done = organ_dense_svd(kernels, core, b->k, a->k, k, left, svd->sigma, right);
     }
     if (done) {
-        combine_rows_of_q(kernels, b, left, k, svd->u, scratch);
-        combine_rows_of_q(kernels, a, right, k, svd->vt, scratch);
+        combine_vectors_of_q(kernels, b, left, k, svd->u, scratch);
+        combine_vectors_of_q(kernels, a, right, k, svd->vt, scratch);
     }
     free(core);
     free(left);
@@ -83,6 +88,7 @@ static bool svd_of_factors(const organ_kernels *kernels, const qr *b, const qr *
     return done;
 }
 
+/* Allocates the arrays of a decomposition. Returns false if memory cannot be allocated. */
 bool organ_svd_make(organ_svd *svd, size_t rows, size_t cols, size_t rank)
 {
     *svd = (organ_svd){.rows = rows, .cols = cols, .rank = rank};
@@ -92,8 +98,8 @@ bool organ_svd_make(organ_svd *svd, size_t rows, size_t cols, size_t rank)
     return svd->sigma && svd->u && svd->vt;
 }
 
-/* Computes the SVD of B A from QR factorisations B = Q1 R1 and A^T = Q2 R2: that of the small matrix R1 R2^T gives the
- * singular values, and its vectors times Q1 and Q2 are those of the product. */
+/* Computes the SVD of B A, with B out x inner and A inner x in. Makes QR decompositions of B and of A^T, whose columns
+ * it lays out as vectors, then calls svd_of_factors. After an error *svd is empty. */
 organ_status organ_factored_svd(const organ_kernels *kernels, const float *b, const float *a, size_t out, size_t inner,
                                 size_t in, organ_svd *svd, organ_error *error)
 {

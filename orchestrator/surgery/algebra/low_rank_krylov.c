@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Block Krylov iteration on W^T W with full reorthogonalisation and a thick restart. With W = m x n and blocks of l
- * vectors of n values, the largest eigenvalues of H = V^T W^T W V add up to the part of ||W||^2 that the best vectors
- * in the span of the basis V capture. The shape of the matrix alone decides how products are divided, and partial sums
- * are added in the order of strips, so results are bit-identical for any number of threads. */
+ * Block Krylov iteration on W^T W with full reorthogonalisation and a thick restart; W is m x n. The basis V consists
+ * of blocks of b orthonormal vectors of n values. The largest eigenvalues of H = V^T W^T W V add up to the part of
+ * ||W||^2 that the best vectors in the span of V capture. The shape of the matrix alone decides how products are
+ * divided, and partial sums are added in the order of strips, so results are bit-identical for any number of threads.
+ */
 #include "orchestrator/surgery/algebra/low_rank_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -15,47 +16,57 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ENOUGH 1e-5 /* share of ||W||^2: a pass that captures less additional energy is the last */
-#define PANEL  ORGAN_STRIP_ROWS
+#define ENOUGH 1e-5             /* the iteration ends if a pass captures less than this share of ||W||^2 in addition */
+#define PANEL  ORGAN_STRIP_ROWS /* columns of W that a task processes */
 /* A limit far above the passes that any known matrix needs. */
 #define MAX_PASSES 200
 
-/* The state of the block Krylov method. */
+/* State of the iteration. */
 typedef struct krylov {
-    organ_strips *strips;
-    size_t m, n, rank, l, b, max; /* W is m x n; vectors that are requested, kept in a restart, in a block, and that the
-                                     basis has room for */
-    size_t k;                     /* vectors of the basis that H contains */
-    float *basis;                 /* max vectors of n values; V in the first k, and a new block in the next b */
-    float *block;                 /* b vectors: W^T W of the new block, then the next new block */
-    float *image;                 /* l vectors of m values; W of the new block in the first b */
-    float *h;                     /* max x max; symmetric */
-    float *c;                     /* max x max: row i has the coefficients of vector i of the block in the basis */
-    float *best;                  /* l x max: coefficients of the best vectors in the basis, the best first */
-    double *square, *values; /* max x max: copy of H, overwritten by the eigensolver; max: eigenvalues, descending */
-    double *vectors;         /* l x max */
-    double *eigen_scratch;   /* scratch of the eigensolver */
-    int halves[2];           /* W is scaled by 2^(halves[0] + halves[1]), so that squares neither overflow nor vanish */
-    float *panels;           /* per worker: PANEL x l */
-    unsigned char *scratch;  /* for products */
-    const float *source;     /* vectors that the matrix is multiplied by, `width` of them */
-    size_t width;
-    bool back; /* the pass also multiplies by W^T (krylov_multiply) */
-    uint64_t seed;
-    unsigned passes;
+    organ_strips *strips;  /* W */
+    size_t m, n;           /* rows and columns of W */
+    size_t rank;           /* vectors of the result */
+    size_t l;              /* vectors that a restart keeps: rank + oversampling */
+    size_t b;              /* vectors of a block */
+    size_t max;            /* vectors of the basis for which there is memory */
+    size_t k;              /* vectors of the basis V, for which H is known */
+    float *basis;          /* [max + b][n]: V, then the newest block, which is not in H yet */
+    float *block;          /* [b][n]: W^T W of the newest block, then (orthonormal) the next block */
+    float *image;          /* [l][m]: W times the vectors of `source` */
+    float *h;              /* H, symmetric, row i from h[i * max] on: [max][max] */
+    float *c;              /* [b][max]: row i has the coefficients of vector i of `block` in the basis */
+    float *best;           /* [l][max]: coefficients in the basis of the best l vectors, the best first */
+    double *square;        /* copy of H, which the eigensolver overwrites: [k][k] */
+    double *values;        /* all eigenvalues of H, descending */
+    double *vectors;       /* eigenvectors of H: [requested][k] */
+    double *eigen_scratch; /* of organ_symmetric_eigen */
+    /* W is multiplied by 2^(halves[0] + halves[1]), so that squares neither overflow nor vanish. The factor is applied
+     * as two factors, to the vectors before and after a product, because one of them alone may leave the range of FP32.
+     */
+    int halves[2];
+    float *panels;          /* per worker: PANEL x l values for rotate_part */
+    unsigned char *scratch; /* for products */
+    const float *source;    /* vectors that the current pass multiplies by W: [width][n] */
+    size_t width;           /* number of these vectors: b with `back`, else l */
+    bool back;              /* the current pass also multiplies by W^T (krylov_multiply) */
+    uint64_t seed;          /* of random vectors */
+    unsigned passes;        /* passes over W so far */
 } krylov;
 
+/* Returns the number of panels of n columns. */
 static size_t panels_of(size_t n) { return (n + PANEL - 1) / PANEL; }
 
 /* ---- products with W ---- */
 
+/* Multiplies n values by 2^exponent. */
 static void scale_values(float *values, size_t n, int exponent)
 {
     for (size_t k = 0; k < n && exponent != 0; k++)
         values[k] = ldexpf(values[k], exponent);
 }
 
-/* Computes the part of the image W V that the strip's rows of W contribute, for all `width` source vectors V. */
+/* Implements organ_strip_work.each: computes the columns of `image` = W V that belong to the rows of the strip, where V
+ * are the `width` vectors of `source`. Applies halves[1], and with `back` also halves[0] of the second product. */
 static void map_strip(void *context, const organ_strip *strip, size_t worker)
 {
     const krylov *const y = context;
@@ -74,8 +85,8 @@ static void map_strip(void *context, const organ_strip *strip, size_t worker)
     }
 }
 
-/* Adds the strips' terms of W^T (W V) to one panel of the block. Strips are added in their order, so the sums do not
- * depend on the number of threads. */
+/* Implements organ_strip_work.after: adds the terms of some strips to panel `task` of `block` = W^T (W V). Strips are
+ * added in their order, so the sums do not depend on the number of threads. */
 static void map_back(void *context, size_t task, const organ_strip *strips, size_t count, size_t worker)
 {
     const krylov *const y = context;
@@ -93,8 +104,8 @@ static void map_back(void *context, size_t task, const organ_strip *strips, size
     }
 }
 
-/* Multiplies the source by the matrix in one passage over its strips: block = W^T W V for b vectors if `back`, else
- * image = W V for l vectors. */
+/* Multiplies the vectors of `source` by the scaled W in one pass over its strips. With `back`, computes block = W^T W V
+ * for b vectors, else image = W V for l vectors. `source` is scaled during the pass and scaled back. */
 static organ_status krylov_multiply(krylov *y, float *source, bool back, organ_error *error)
 {
     const organ_strip_work work = {
@@ -111,10 +122,10 @@ static organ_status krylov_multiply(krylov *y, float *source, bool back, organ_e
     return error->status;
 }
 
-/* ---- in the space of the basis ---- */
+/* ---- the basis and H ---- */
 
-/* Makes the block orthogonal to the first `count` vectors of the basis. Sets c to the coefficients that were
- * subtracted. */
+/* Makes `block` orthogonal to the first `count` vectors of the basis: subtracts its projections on them. Sets y->c to
+ * the coefficients that were subtracted. */
 static void make_orthogonal(krylov *y, size_t count)
 {
     const organ_engine *const engine = organ_strips_engine(y->strips);
@@ -137,8 +148,8 @@ static void make_orthogonal(krylov *y, size_t count)
     organ_products_run(engine, NULL, &subtract, 1, y->scratch);
 }
 
-/* Overwrites one panel of the first l basis vectors with that of the best l combinations. Reads the panel of all k
- * basis vectors before it writes. */
+/* Replaces panel `task` of columns of the first l basis vectors by that of the best l combinations (y->best) of the k
+ * basis vectors. Computes the panel in a buffer first, because all k vectors are read. */
 static void rotate_part(void *context, size_t task, size_t worker)
 {
     const krylov *const y = context;
@@ -156,7 +167,8 @@ static void rotate_part(void *context, size_t task, size_t worker)
         memcpy(y->basis + k * y->n + from, part + k * width, width * sizeof *part);
 }
 
-/* Computes all eigenvalues of H and its first `requested` eigenvectors. Returns false if the eigensolver fails. */
+/* Computes all eigenvalues of H and the eigenvectors of the `requested` largest ones. Returns false if the eigensolver
+ * fails. */
 static bool eigen_of_projection(krylov *y, size_t requested)
 {
     for (size_t i = 0; i < y->k; i++)
@@ -166,7 +178,7 @@ static bool eigen_of_projection(krylov *y, size_t requested)
                                  y->vectors, y->eigen_scratch);
 }
 
-/* Returns the part of ||W||^2 that the best `rank` vectors in the span of the basis capture. */
+/* Returns the part of the scaled ||W||^2 that the best `rank` vectors in the span of V capture. */
 static double captured_energy(const krylov *y)
 {
     double sum = 0;
@@ -175,8 +187,9 @@ static double captured_energy(const krylov *y)
     return sum;
 }
 
-/* Reduces the basis to the l eigenvectors of H with the largest eigenvalues (a thick restart), so that H becomes
- * diagonal. */
+/* Replaces V by the l best combinations of its vectors (a thick restart): the eigenvectors of H with the largest
+ * eigenvalues have the coefficients. H becomes the diagonal matrix of these eigenvalues. Returns false if the
+ * eigensolver fails. */
 static bool restart_with_best(krylov *y)
 {
     if (!eigen_of_projection(y, y->l))
@@ -193,8 +206,8 @@ static bool restart_with_best(krylov *y)
     return true;
 }
 
-/* Appends the rows and columns of the new block to H, from c = V^T W^T W of that block. Averages each pair of elements
- * that are equal but for rounding, so that H stays symmetric. */
+/* Adds the newest block to V and H: its rows and columns of H are y->c = V^T W^T W of that block. Elements (i, j) and
+ * (j, i) within the block differ by rounding; both become their mean, so that H stays symmetric. */
 static void extend_projection(krylov *y)
 {
     const size_t k = y->k, b = y->b, lead = y->max;
@@ -207,16 +220,16 @@ static void extend_projection(krylov *y)
     y->k += b;
 }
 
-/* Makes the vectors of the current block orthonormal by a QR factorisation; `r`, b x b, becomes R^T unless it is
- * NULL. */
+/* Makes the vectors of `block` orthonormal by a QR factorisation. `r`, unless NULL, gets R^T, [b][b]. Returns false if
+ * memory cannot be allocated. */
 static bool orthonormal_block(krylov *y, float *r)
 {
     return organ_orthonormal(organ_strips_engine(y->strips)->kernels, y->block, y->b, y->n, y->n, r);
 }
 
-/* Replaces vectors of the block by random ones if orthogonalisation left only rounding errors of them: their diagonal
- * elements in R are tiny. The energy lost by that is far below the tolerance of the iteration. Returns true if a vector
- * was replaced. */
+/* Replaces vectors of `block` by random ones if orthogonalisation left only rounding errors of them: their diagonal
+ * element in R^T (`r`) is tiny compared with the largest eigenvalue of H, the size of W^T W. The energy that this loses
+ * is far below the tolerance of the iteration. Returns whether a vector was replaced. */
 static bool replace_lost_vectors(krylov *y, const float *r)
 {
     const double least = 1e-6 * y->values[0];
@@ -229,8 +242,8 @@ static bool replace_lost_vectors(krylov *y, const float *r)
     return any;
 }
 
-/* Makes the block orthonormal, replaces lost vectors, and makes the block orthogonal to the basis and orthonormal
- * again: once, or twice if a vector was replaced. Returns false if memory cannot be allocated. */
+/* Makes `block` orthonormal and replaces lost vectors. Then makes it orthogonal to V and orthonormal again, because the
+ * first time left rounding errors; twice if a vector was replaced. Returns false if memory cannot be allocated. */
 static bool orthogonalise_block(krylov *y)
 {
     float *r = organ_floats(y->b, y->b);
@@ -246,14 +259,15 @@ static bool orthogonalise_block(krylov *y)
 
 /* ---- the iteration ---- */
 
+/* Fails with ORGAN_IO: memory for the decomposition cannot be allocated. */
 static organ_status krylov_no_memory(const krylov *y, organ_error *error)
 {
     return organ_fail_errno(error, ENOMEM, "%s: decomposition of %zu x %zu", organ_strips_matrix(y->strips)->name, y->m,
                             y->n);
 }
 
-/* Computes block = W^T W of the new block of the basis. The size of W is known only after the first pass; if W^T W
- * could leave the range of FP32, a power of two scales W and the pass runs again. */
+/* Computes block = W^T W of the newest block of the basis. ||W|| is known only after the first pass: if W^T W could
+ * leave the range of FP32, W gets a power of two as factor and the pass runs again. */
 static organ_status multiply_new_block(krylov *y, organ_error *error)
 {
     float *const fresh = y->basis + y->k * y->n;
@@ -267,8 +281,8 @@ static organ_status multiply_new_block(krylov *y, organ_error *error)
     return krylov_multiply(y, fresh, true, error);
 }
 
-/* Extends the basis, starting with the random block in `block`, until a pass captures less than ENOUGH more of
- * ||W||^2. */
+/* Extends the basis, beginning with the random vectors in `block`, until a pass captures less than ENOUGH of ||W||^2 in
+ * addition. Stops after MAX_PASSES passes in any case. */
 static organ_status low_rank_krylov_iterate(krylov *y, organ_error *error)
 {
     double before = 0;
@@ -290,7 +304,7 @@ static organ_status low_rank_krylov_iterate(krylov *y, organ_error *error)
     return done ? ORGAN_OK : krylov_no_memory(y, error);
 }
 
-/* Computes to = F V, where F is the first `rank` rows of factors (l columns) and V the l vectors of n values. */
+/* Computes to = F V, where F is `factors`, [rank][l], and V is `vectors`, [l][n]. */
 static void combine_vectors(const krylov *y, const float *factors, const float *vectors, size_t n, float *to)
 {
     const organ_product product = {.m = y->rank,
@@ -303,13 +317,15 @@ static void combine_vectors(const krylov *y, const float *factors, const float *
     organ_products_run(organ_strips_engine(y->strips), NULL, &product, 1, y->scratch);
 }
 
-/* Computes the decomposition from the basis. With X the best l vectors of the basis, W X = Q R and R^T = S diag(sigma)
- * P^T, the singular vectors are U = Q P and V = X S; the first `rank` of each are stored. */
+/* Computes the decomposition from the basis. X are the best l vectors of its span. With W X = Q R and R^T = S
+ * diag(sigma) P^T, the singular vectors are U = Q P and V = X S; the first `rank` of each are stored. Undoes the
+ * scaling of W in sigma. */
 static organ_status low_rank_krylov_finish(krylov *y, organ_svd *svd, organ_error *error)
 {
     const organ_kernels *const kernels = organ_strips_engine(y->strips)->kernels;
     const size_t l = y->l;
-    float *triangle = organ_floats(l, l), *p = organ_floats(y->rank, l), *s = organ_floats(y->rank, l);
+    float *triangle = organ_floats(l, l), /* R^T */
+        *p = organ_floats(y->rank, l), *s = organ_floats(y->rank, l);
     bool done = triangle && p && s && organ_svd_make(svd, y->m, y->n, y->rank) && restart_with_best(y);
     if (done && krylov_multiply(y, y->basis, false, error) == ORGAN_OK) {
         done = organ_orthonormal(kernels, y->image, l, y->m, y->m, triangle) &&
@@ -328,7 +344,7 @@ static organ_status low_rank_krylov_finish(krylov *y, organ_svd *svd, organ_erro
     return done ? error->status : krylov_no_memory(y, error);
 }
 
-/* Allocates the basis, the projection H and the scratch of all workers. Returns false if memory cannot be allocated. */
+/* Allocates all arrays. Returns false if memory cannot be allocated. */
 static bool allocate_krylov(krylov *y)
 {
     const organ_engine *const engine = organ_strips_engine(y->strips);
@@ -348,7 +364,7 @@ static bool allocate_krylov(krylov *y)
            y->values && y->vectors && y->eigen_scratch;
 }
 
-/* Sets block size b and the largest basis: up to 3 (rank + oversampling) vectors. */
+/* Sets the sizes: half of l vectors in a block, and a basis of up to 3 l vectors. */
 static void choose_krylov_sizes(krylov *y, uint64_t rows, uint64_t cols, size_t rank, size_t oversampling)
 {
     y->m = (size_t)rows;
@@ -356,10 +372,10 @@ static void choose_krylov_sizes(krylov *y, uint64_t rows, uint64_t cols, size_t 
     y->rank = rank;
     y->l = rank + oversampling;
     y->b = (y->l + 1) / 2;
-    y->max = organ_min(3 * y->l, organ_min(y->m, y->n) - y->b); /* one more block must be orthogonal to all of them */
+    y->max = organ_min(3 * y->l, organ_min(y->m, y->n) - y->b); /* the next block must be orthogonal to all of them */
 }
 
-/* Returns the sum of the allocations of allocate_krylov. */
+/* Returns the bytes of the arrays of allocate_krylov. */
 uint64_t organ_krylov_bytes(uint64_t rows, uint64_t cols, size_t rank, size_t oversampling, const organ_engine *engine)
 {
     krylov y = {0};
@@ -369,8 +385,8 @@ uint64_t organ_krylov_bytes(uint64_t rows, uint64_t cols, size_t rank, size_t ov
            organ_products_scratch(engine) + sizeof(double) * max * (max + 1 + l + ORGAN_EIGEN_ROOM);
 }
 
-/* Runs the block Krylov iteration from a random block drawn with `seed`, and writes the `rank` leading triplets to
- * *svd. */
+/* Computes the `rank` leading singular triplets of the matrix in *svd by block Krylov iteration, from a block of random
+ * vectors under `seed`. `oversampling`: vectors that the iteration seeks in addition. */
 organ_status organ_krylov(organ_strips *strips, size_t rank, size_t oversampling, uint64_t seed, organ_svd *svd,
                           organ_error *error)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * QR factorisation by Householder reflections in blocks. A block of vectors is reduced in FP64; its reflections are I -
- * V T V^T, with V rounded to FP32, so that two matrix products apply them to all other vectors. */
+ * QR factorisation by Householder reflections in blocks. A block of vectors is reduced in FP64. The product of its
+ * reflections is I - V T V^T, with V rounded to FP32, so that two matrix products apply it to all other vectors. */
 #include "orchestrator/surgery/algebra/algebra.h"
 
 #include "orchestrator/machine/extent.h"
@@ -11,20 +11,22 @@
 
 #define BLOCK ((size_t)16) /* vectors that are reduced together */
 
-/* The Householder reduction of a set of vectors, in blocks. */
+/* The reduction of a set of vectors. */
 typedef struct reduction {
     const organ_kernels *kernels;
     float *vectors;
     size_t count, n, stride, k; /* as in organ_orthonormal; k = min(count, n) */
-    double *panel;              /* BLOCK x n */
-    float *reflectors;          /* V^T, k x n: row c is zero before element c */
-    double (*t)[BLOCK];         /* BLOCK rows per block: T, on and above the diagonal */
-    float *across, *turned;     /* count x BLOCK: products of the other vectors with V, and T times these */
-    void *scratch;
+    double *panel;              /* vectors of the current block in FP64: [BLOCK][n] */
+    float *reflectors;          /* V^T, [k][n]: row c has the vector v of reflection c, 0 before element c */
+    double (*t)[BLOCK]; /* [k][BLOCK]: rows from .. from + BLOCK - 1 have T of the block that begins at `from` */
+    float *across;      /* X V: products of the other vectors X with the block's V, [count][BLOCK] */
+    float *turned;      /* `across` times T or T^T, [count][BLOCK] */
+    void *scratch;      /* for products */
 } reduction;
 
-/* Computes the Householder reflector that zeroes v[1 .. n). The reflector is rounded to FP32 because the products use
- * it in FP32; T must be computed from the same values. */
+/* Replaces v (n values) by the vector of the Householder reflection that turns v into (length, 0, .., 0), with first
+ * element 1, rounded to FP32; writes it to `rounded` too. Returns the factor of the reflection, 2 / v^T v; 0 if v is
+ * zero. T and the products must use the same rounded vector. */
 static double make_reflector(const reduction *q, double *v, size_t n, float *rounded)
 {
     const double square = q->kernels->dot_f64(v, v, n), length = v[0] > 0 ? -sqrt(square) : sqrt(square);
@@ -41,8 +43,8 @@ static double make_reflector(const reduction *q, double *v, size_t n, float *rou
     return 2 / q->kernels->dot_f64(v, v, n);
 }
 
-/* Factorises the panel of `width` vectors at `from`: stores its Householder reflectors v, the triangular T with which
- * their product is I - V T V^T, and in place of the vectors the panel's part of R. */
+/* Factorises the `width` vectors from vector `from` on: stores the vectors of their reflections, T, and in place of the
+ * vectors their part of R. */
 static void reduce_panel(const reduction *q, size_t from, size_t width)
 {
     const size_t n = q->n - from;
@@ -53,17 +55,20 @@ static void reduce_panel(const reduction *q, size_t from, size_t width)
     for (size_t c = 0; c < width; c++) {
         double *const v = q->panel + c * n, products[BLOCK];
         float *const rounded = q->reflectors + (from + c) * q->n + from;
+        /* applies the earlier reflections of the block to vector c */
         for (size_t b = 0; b < c; b++) {
             const double *const other = q->panel + b * n;
             q->kernels->add_scaled_f64(v + b, -t[b][b] * q->kernels->dot_f64(other + b, v + b, n - b), other + b,
                                        n - b);
         }
+        /* stores column c of R: elements above the diagonal, then the diagonal element */
         for (size_t i = 0; i < c; i++)
             q->vectors[(from + c) * q->stride + from + i] = (float)v[i];
         const double before = v[c], length = sqrt(q->kernels->dot_f64(v + c, v + c, n - c));
         q->vectors[(from + c) * q->stride + from + c] = (float)(before > 0 ? -length : length);
         memset(v, 0, c * sizeof *v);
         memset(q->reflectors + (from + c) * q->n, 0, (from + c) * sizeof *rounded);
+        /* column c of T extends I - V T V^T by reflection c */
         t[c][c] = make_reflector(q, v + c, n - c, rounded + c);
         for (size_t b = 0; b < c; b++)
             products[b] = q->kernels->dot_f64(q->panel + b * n + c, v + c, n - c);
@@ -76,8 +81,8 @@ static void reduce_panel(const reduction *q, size_t from, size_t width)
     }
 }
 
-/* Applies the block's reflections to elements `from` and later of `count` vectors: x -= V T V^T x, or with T^T if
- * `transposed`. */
+/* Applies the reflections of the block that begins at `from` to elements `from` and later of `count` vectors: x -= V T
+ * V^T x, or with T^T if `transposed` (in reverse order). */
 static void apply_block_reflector(const reduction *q, size_t from, size_t width, bool transposed, float *vectors,
                                   size_t count)
 {
@@ -110,7 +115,7 @@ static void apply_block_reflector(const reduction *q, size_t from, size_t width,
     q->kernels->product(&back, q->scratch);
 }
 
-/* Copies R from above the diagonal of the reduced vectors. */
+/* Copies R^T, [count][k], from the reduced vectors. */
 static void copy_triangle(const reduction *q, float *r)
 {
     for (size_t c = 0; c < q->count; c++)
@@ -118,8 +123,8 @@ static void copy_triangle(const reduction *q, float *r)
             r[c * q->k + i] = i <= c ? q->vectors[c * q->stride + i] : 0.0f;
 }
 
-/* Factorises the vectors by Householder reflections in blocks (the compact WY form I - V T V^T), then forms the
- * orthonormal vectors by applying the reflections in reverse order to the unit vectors. */
+/* Reduces the vectors block by block, copies R^T, then computes the vectors of Q: applies the reflections in reverse
+ * order to unit vectors. */
 static void orthonormal_run(reduction *q, float *r)
 {
     size_t from = 0;
@@ -141,8 +146,8 @@ static void orthonormal_run(reduction *q, float *r)
     }
 }
 
-/* Replaces `count` vectors of length n by an orthonormal basis of their span (blocked Householder QR); r, if not NULL,
- * gets the triangular factor. Returns false if memory cannot be allocated. */
+/* Replaces `count` vectors of n values, each `stride` values after the last, by the vectors of Q of their QR
+ * factorisation; `r`, unless NULL, gets R^T, [count][min(count, n)]. Returns false if memory cannot be allocated. */
 bool organ_orthonormal(const organ_kernels *kernels, float *vectors, size_t count, size_t n, size_t stride, float *r)
 {
     reduction q = {

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * Random numbers that depend only on seed, stream and index: Philox4x32-10. */
+ * Random numbers that depend only on seed, stream and index: Philox4x32-10 (Salmon et al. 2011, "Parallel random
+ * numbers: as easy as 1, 2, 3"). */
 #include "orchestrator/surgery/algebra/algebra.h"
 
 #include <math.h>
 
-/* Computes Philox 4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"). */
+/* Computes a block of four random words from a counter and a key in ten rounds; the constants are those of the paper.
+ */
 void organ_philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t words[4])
 {
     uint32_t c[4] = {counter[0], counter[1], counter[2], counter[3]}, k[2] = {key[0], key[1]};
@@ -21,7 +23,7 @@ void organ_philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t
         words[w] = c[w];
 }
 
-/* Computes the four random words at place `index` of a stream; the seed is the key. */
+/* Computes block `index` of a stream, four random words. The key is the seed; the counter is index and stream. */
 static void philox_block(uint64_t seed, uint64_t stream, uint64_t index, uint32_t words[4])
 {
     const uint32_t counter[4] = {(uint32_t)index, (uint32_t)(index >> 32), (uint32_t)stream, (uint32_t)(stream >> 32)};
@@ -29,7 +31,8 @@ static void philox_block(uint64_t seed, uint64_t stream, uint64_t index, uint32_
     organ_philox4x32(counter, key, words);
 }
 
-/* Computes values in [-1, 1) from the upper 24 bits of each word, exact in FP32. */
+/* Writes numbers first .. first + n - 1 of a stream. Number k is made of word k % 4 of block k / 4: its upper 24 bits,
+ * which FP32 represents exactly. */
 void organ_philox_uniform(uint64_t seed, uint64_t stream, uint64_t first, float *values, size_t n)
 {
     uint32_t words[4] = {0};
@@ -42,7 +45,7 @@ void organ_philox_uniform(uint64_t seed, uint64_t stream, uint64_t first, float 
 }
 
 /* Returns the natural logarithm of x in (0, 1]. Uses only operations whose results IEEE 754 defines, so the bits are
- * equal on every machine. */
+ * equal on every machine. With x = m 2^e and t = (m - 1) / (m + 1), it is 2 (t + t^3 / 3 + t^5 / 5 ..) + e ln 2. */
 static double exact_logarithm(double x)
 {
     int exponent;
@@ -58,7 +61,8 @@ static double exact_logarithm(double x)
     return 2 * t * sum + exponent * M_LN2;
 }
 
-/* Returns cos(2 pi x) for x in [0, 1), with the same bits on every machine. */
+/* Returns cos(2 pi x) for x in [0, 1), with the same bits on every machine: reduces x to a quarter turn by symmetry,
+ * then evaluates the Taylor series of the cosine. */
 static double cosine_of_turns(double x)
 {
     const double half = x > 0.5 ? 1 - x : x;                /* 0 .. 1/2 */
@@ -70,8 +74,8 @@ static double cosine_of_turns(double x)
     return half > 0.25 ? -sum : sum;
 }
 
-/* Computes normal values by Box and Muller's method: sqrt(-2 ln u) cos(2 pi v), two words for each value. A value
- * depends on its index alone, so any range of a stream can be computed. */
+/* Writes numbers first .. first + n - 1 of a stream. Number k is sqrt(-2 ln u) cos(2 pi v), where u and v are words 2
+ * (k % 2) and 2 (k % 2) + 1 of block k / 2, scaled to [0, 1). Adding 0.5 keeps u above 0. */
 void organ_philox_normal(uint64_t seed, uint64_t stream, uint64_t first, float *values, size_t n)
 {
     uint32_t words[4] = {0};

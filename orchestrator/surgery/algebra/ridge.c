@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Ridge regression: D minimises |T - Z D|^2 + shift |D|^2, with the inputs Z and targets T of the calibration tokens,
- * and shift = lambda times the mean of the diagonal of Z^T Z. D = (Z^T Z + shift I)^-1 Z^T T = Z^T (Z
- * Z^T + shift I)^-1 T, so the smaller of the two systems is solved: by inputs if there are no more of them than tokens,
- * else by tokens. If both are too large, D is solved block by block. organ_ridge_choose takes the lambda with the least
- * error on held-out tokens, because the error on fitted tokens always prefers the smallest, and then fits D to all
- * tokens. */
+ * Ridge regression: D minimises ||R - Z D||^2 + shift ||D||^2, with the inputs Z and the desired changes of outputs R
+ * of the calibration tokens, and shift = lambda times the mean of the diagonal of Z^T Z. D = (Z^T Z + shift I)^-1 Z^T R
+ * = Z^T (Z Z^T + shift I)^-1 R, so the smaller of the two systems is solved: by inputs if there are no more of them
+ * than tokens, else by tokens. If both are too large, D is solved block by block. organ_ridge_choose takes the lambda
+ * with the least error on held-out tokens, because the error on fitted tokens always prefers the smallest lambda. */
 #include "orchestrator/surgery/algebra/ridge_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -16,19 +15,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LARGEST  1e15f /* sums of squares are far from the largest FP32 */
-#define TOO_MUCH (UINT64_C(1) << 62)
+/* greatest magnitude of inputs and targets: sums of their squares stay far below the largest FP32 */
+#define LARGEST  1e15f
+#define TOO_MUCH (UINT64_C(1) << 62) /* bytes of memory that count as too many */
 
 const double organ_ridge_lambdas[ORGAN_RIDGE_LAMBDAS] = {0.01, 0.03, 0.1, 0.3, 1};
 
+/* Returns the number of tokens of both parts. */
 static size_t ridge_tokens_of(const organ_ridge_shape *shape)
 {
     return shape->tokens[ORGAN_RIDGE_FIT] + shape->tokens[ORGAN_RIDGE_HELD];
 }
 
-/* Chooses the solver by the smaller of the numbers of features and of tokens, because a square matrix of that size is
- * factored. If both are too large, chooses the solver that works block by block. */
-static const organ_ridge_way *choose_solver(const organ_ridge_shape *shape)
+/* Chooses the solver with the smaller normal matrix: by inputs (features) or by tokens. If both matrices are too large
+ * and there are several blocks, chooses the solver by blocks. */
+static const organ_ridge_solver *choose_solver(const organ_ridge_shape *shape)
 {
     const size_t features = shape->blocks * shape->width, tokens = ridge_tokens_of(shape);
     const size_t largest = shape->largest ? shape->largest : ORGAN_RIDGE_LARGEST;
@@ -37,11 +38,13 @@ static const organ_ridge_way *choose_solver(const organ_ridge_shape *shape)
     return features <= tokens ? &organ_ridge_by_inputs : &organ_ridge_by_tokens;
 }
 
+/* Returns the name of the solver for a shape: "inputs", "tokens" or "blocks". */
 const char *organ_ridge_solved_by(const organ_ridge_shape *shape) { return choose_solver(shape)->name; }
 
 /* ---- memory ---- */
 
-/* Adds the sizes of all arrays in FP64, which cannot overflow; TOO_MUCH or more becomes TOO_MUCH. */
+/* Returns the sum of the sizes of all arrays of a ridge, added in FP64, which cannot overflow; TOO_MUCH for TOO_MUCH
+ * bytes or more. */
 uint64_t organ_ridge_memory(const organ_ridge_shape *shape)
 {
     const double width = (double)shape->width, used = (double)shape->used, blocks = (double)shape->blocks,
@@ -50,37 +53,39 @@ uint64_t organ_ridge_memory(const organ_ridge_shape *shape)
                  features = blocks * width;
     if (features >= (double)TOO_MUCH || tokens >= (double)TOO_MUCH)
         return TOO_MUCH;
-    const organ_ridge_way *const way = choose_solver(shape);
-    const bool pieces = way == &organ_ridge_by_blocks;
+    const organ_ridge_solver *const solver = choose_solver(shape);
+    const bool pieces = solver == &organ_ridge_by_blocks;
     const double n = pieces ? (double)organ_ridge_piece(shape) : fmin(features, tokens), rows = pieces ? features : n;
-    /* the sizes of the arrays in ridge.c, ridge_inputs.c and ridge_tokens.c */
+    /* `shared`: arrays of ridge_allocate and of organ_inverse_factor; the others: arrays of the solvers */
     const double tiles = n / (double)ORGAN_RIDGE_TILE + 1;
     const double shared = 4 * (n + outputs) * rows + 4 * outputs * n +
                           (double)organ_inverse_factor_memory((uint64_t)n) + tiles * (double)sizeof(organ_product);
+    /* sums of both parts in FP64, and their chunks in FP32 */
     const double by_inputs = 16 * (n + outputs) * n + 8 * (double)ORGAN_RIDGE_CHUNK * (features + outputs);
+    /* for each token: a row of Z Z^T, the targets, and its rows of inputs with block and token */
     const double by_tokens = (4 * n + 4 * outputs + (4 * width + 12) * used) * tokens + 8 * blocks + 4 * width + 8;
-    const double own = way == &organ_ridge_by_inputs ? by_inputs : by_tokens;
+    const double own = solver == &organ_ridge_by_inputs ? by_inputs : by_tokens;
     const double bytes = shared + (pieces ? organ_ridge_blocks_memory(shape) : own);
     return bytes < (double)TOO_MUCH ? (uint64_t)bytes : TOO_MUCH;
 }
 
-/* Allocates the buffers that all solvers use, then those of the chosen one. The solver by blocks factorises one piece
- * at a time, the others a square of n. */
+/* Allocates the buffers that all solvers use, then those of the chosen one. The solver by blocks keeps a factor of n
+ * columns for each piece, the others one factor of n x n. Returns false if memory cannot be allocated. */
 static bool ridge_allocate(organ_ridge *ridge)
 {
-    ridge->worker_bytes = ORGAN_PRODUCT_SCRATCH + ridge->way->worker_bytes;
-    const size_t rows = ridge->way == &organ_ridge_by_blocks ? ridge->features : ridge->n;
+    ridge->worker_bytes = ORGAN_PRODUCT_SCRATCH + ridge->solver->worker_bytes;
+    const size_t rows = ridge->solver == &organ_ridge_by_blocks ? ridge->features : ridge->n;
     ridge->factor = organ_floats(rows, ridge->n);
     ridge->solution = organ_floats(rows, ridge->shape.outputs);
     ridge->workspace = organ_floats(ridge->n, ridge->shape.outputs);
     ridge->products = calloc(organ_pieces_of(ridge->n, ORGAN_RIDGE_TILE), sizeof *ridge->products);
     ridge->scratch = aligned_alloc(64, organ_workers_count(ridge->engine->workers) * ridge->worker_bytes);
     return ridge->factor && ridge->solution && ridge->workspace && ridge->products && ridge->scratch &&
-           ridge->way->take_memory(ridge);
+           ridge->solver->allocate(ridge);
 }
 
-/* Checks the sizes, chooses a solver (choose_solver) and allocates its memory. The limit of UINT32_MAX is that of the
- * solvers' 32-bit indices of (token, block) pairs. */
+/* Checks the sizes of a regression, chooses a solver and allocates its memory; *ridge is NULL after an error. The
+ * number of (token, used block) pairs is limited to UINT32_MAX because solvers count them in 32 bits. */
 organ_status organ_ridge_open(const organ_ridge_shape *shape, const organ_engine *engine, organ_ridge **ridge,
                               organ_error *error)
 {
@@ -97,12 +102,12 @@ organ_status organ_ridge_open(const organ_ridge_shape *shape, const organ_engine
         made->shape = *shape;
         made->engine = engine;
         made->features = features;
-        made->way = choose_solver(shape);
-        made->n = made->way == &organ_ridge_by_blocks ? organ_ridge_piece(shape) : organ_min(features, tokens);
+        made->solver = choose_solver(shape);
+        made->n = made->solver == &organ_ridge_by_blocks ? organ_ridge_piece(shape) : organ_min(features, tokens);
     }
     if (!made || !ridge_allocate(made))
         organ_fail_memory(error, shape->name);
-    else if (!made->way->begin || made->way->begin(made, error) == ORGAN_OK) {
+    else if (!made->solver->begin || made->solver->begin(made, error) == ORGAN_OK) {
         *ridge = made;
         return ORGAN_OK;
     }
@@ -110,8 +115,7 @@ organ_status organ_ridge_open(const organ_ridge_shape *shape, const organ_engine
     return error->status;
 }
 
-/* Frees the sums of the fit and of the held-out tokens, then the buffers; members that a solver does not use are
- * NULL. */
+/* Frees a ridge. Members that its solver does not use are NULL. */
 void organ_ridge_close(organ_ridge *ridge)
 {
     if (!ridge)
@@ -127,8 +131,8 @@ void organ_ridge_close(organ_ridge *ridge)
 
 /* ---- tokens ---- */
 
-/* Fails at the first of tokens x each values that is not finite or above LARGEST, with its token and index; `what`
- * names the kind of value. Such activations would overflow the sums of squares. */
+/* Fails with ORGAN_BAD_INPUT at the first of `tokens` x `each` values that is not finite or above LARGEST, whose square
+ * could overflow. The message names its token and its index; `what`: "input" or "output". */
 static organ_status check_values(const organ_ridge *ridge, organ_ridge_part part, const float *values, size_t tokens,
                                  size_t each, const char *what, organ_error *error)
 {
@@ -143,8 +147,9 @@ static organ_status check_values(const organ_ridge *ridge, organ_ridge_part part
     return ORGAN_OK;
 }
 
-/* Adds the tokens to the sums of their part; the squared length of the targets is the error of D = 0, with which
- * organ_ridge_choose compares. */
+/* Adds tokens to a part, after checking their values. `blocks`: [tokens][used], NULL if each token uses all blocks;
+ * `inputs`: [tokens][used][width]; `target`: rows of R, [tokens][outputs]. sums->energy becomes ||R||^2, the error of D
+ * = 0, with which organ_ridge_choose compares. */
 organ_status organ_ridge_add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks,
                              const float *inputs, const float *target, organ_error *error)
 {
@@ -158,19 +163,20 @@ organ_status organ_ridge_add(organ_ridge *ridge, organ_ridge_part part, size_t t
         return error->status;
     for (size_t t = 0; t < tokens; t++)
         sums->energy += organ_sum_of_squares(target + t * s->outputs, s->outputs);
-    if (ridge->way->add(ridge, part, tokens, blocks, inputs, target, error) == ORGAN_OK)
+    if (ridge->solver->add(ridge, part, tokens, blocks, inputs, target, error) == ORGAN_OK)
         sums->added += tokens;
     return error->status;
 }
 
-/* Checks that each part got the declared number of tokens, and at the first call finishes the sums over the tokens. */
+/* Checks that the declared number of tokens of each part was added. At the first call, also completes the sums over the
+ * tokens. */
 static organ_status ridge_finish(organ_ridge *ridge, organ_error *error)
 {
     for (size_t part = 0; part < ORGAN_RIDGE_PARTS; part++)
         if (ridge->sums[part].added != ridge->shape.tokens[part])
             return organ_fail(error, ORGAN_USAGE, "%s: got %zu of the declared %zu calibration tokens",
                               ridge->shape.name, ridge->sums[part].added, ridge->shape.tokens[part]);
-    if (!ridge->finished && ridge->way->finish(ridge, error) != ORGAN_OK)
+    if (!ridge->finished && ridge->solver->finish(ridge, error) != ORGAN_OK)
         return error->status;
     ridge->finished = true;
     return ORGAN_OK;
@@ -178,29 +184,30 @@ static organ_status ridge_finish(organ_ridge *ridge, organ_error *error)
 
 /* ---- solving ---- */
 
-/* Solves for D on all tokens, or only on those of ORGAN_RIDGE_FIT if `all` is false. Sets ridge->found to whether D was
- * found; it is not if all inputs are 0. */
+/* Solves for D on all tokens, or only on those of FIT if `all` is false. Sets ridge->found to whether D was found. It
+ * is not if all inputs are 0, if the normal matrix is singular, or if D is not finite. */
 static organ_status ridge_solve(organ_ridge *ridge, bool all, double lambda, organ_error *error)
 {
     const organ_ridge_sums *const fit = &ridge->sums[ORGAN_RIDGE_FIT], *const held = &ridge->sums[ORGAN_RIDGE_HELD];
     const double shift = lambda * (fit->trace + (all ? held->trace : 0)) / (double)ridge->features;
-    const float *sides = NULL;
+    const float *rhs = NULL;
     ridge->found = false;
     if (!(shift > 0))
         return ORGAN_OK;
-    if (ridge->way->solve)
-        return ridge->way->solve(ridge, all, shift, error);
-    const size_t n = ridge->way->prepare(ridge, all, shift, &sides);
+    if (ridge->solver->solve)
+        return ridge->solver->solve(ridge, all, shift, error);
+    const size_t n = ridge->solver->prepare(ridge, all, shift, &rhs);
     if (organ_ridge_invert(ridge, ridge->factor, n, error) != ORGAN_OK)
         return error->status;
     if (ridge->found)
-        organ_ridge_apply(ridge, ridge->factor, n, sides, ridge->solution);
+        organ_ridge_apply(ridge, ridge->factor, n, rhs, ridge->solution);
     for (size_t k = 0; k < n * ridge->shape.outputs && ridge->found; k++)
         ridge->found = isfinite(ridge->solution[k]);
     return organ_stop_is_requested(ridge->engine->stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted")
                                                         : ORGAN_OK;
 }
 
+/* Fits D to all tokens with one lambda. Sets *found to whether D was found. */
 organ_status organ_ridge_solve(organ_ridge *ridge, double lambda, bool *found, organ_error *error)
 {
     *found = false;
@@ -209,9 +216,8 @@ organ_status organ_ridge_solve(organ_ridge *ridge, double lambda, bool *found, o
     return error->status;
 }
 
-/* Solves for each lambda on the fit tokens and chooses the one with the least squared error on the held-out tokens.
- * Then it solves on all tokens with that lambda. If no lambda lowers the error, `lambda` stays 0: the caller
- * keeps its weights. */
+/* Chooses the lambda with the least error on the held-out tokens and fits D to all tokens with it. If no lambda lowers
+ * that error, choice->lambda stays 0 and D is 0: the caller keeps its weights. */
 organ_status organ_ridge_choose(organ_ridge *ridge, organ_ridge_choice *choice, organ_error *error)
 {
     const organ_ridge_sums *const held = &ridge->sums[ORGAN_RIDGE_HELD];
@@ -220,11 +226,11 @@ organ_status organ_ridge_choose(organ_ridge *ridge, organ_ridge_choice *choice, 
     if (ridge_finish(ridge, error))
         return error->status;
     *choice = (organ_ridge_choice){.before = held->energy, .after = held->energy};
-    for (size_t k = ORGAN_RIDGE_LAMBDAS;
-         k-- > 0;) { /* the solution by blocks starts from the D of the greater lambda */
+    /* from the greatest lambda down, because the solver by blocks starts from the D of the lambda before */
+    for (size_t k = ORGAN_RIDGE_LAMBDAS; k-- > 0;) {
         if (ridge_solve(ridge, false, organ_ridge_lambdas[k], error))
             return error->status;
-        choice->rests[k] = ridge->found ? ridge->way->rest(ridge) : (double)NAN;
+        choice->rests[k] = ridge->found ? ridge->solver->held_error(ridge) : (double)NAN;
         if (choice->rests[k] < choice->after) {
             choice->after = choice->rests[k];
             choice->lambda = organ_ridge_lambdas[k];
@@ -236,10 +242,11 @@ organ_status organ_ridge_choose(organ_ridge *ridge, organ_ridge_choice *choice, 
     return error->status;
 }
 
+/* Writes the rows of D of one block, transposed, to `values`, [outputs][width]; zeros if no D was found. */
 void organ_ridge_block(organ_ridge *ridge, size_t block, float *values)
 {
     if (ridge->found)
-        ridge->way->block(ridge, block, values);
+        ridge->solver->block(ridge, block, values);
     else
         memset(values, 0, ridge->shape.outputs * ridge->shape.width * sizeof *values);
 }

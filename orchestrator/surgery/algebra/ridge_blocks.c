@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Block Gauss-Seidel for the ridge regression, used if the normal matrix of all inputs would be too large. For one
- * block of inputs at a time, solves for the change of D that minimises the remaining error R - Z D, then updates that
- * error. Sweeps over all blocks are repeated until one lowers the error by less than MIN_PROGRESS. */
+ * Solver by blocks of the ridge regression: block Gauss-Seidel, used if the normal matrix of all inputs would be too
+ * large. For one piece at a time (some inputs of a block), solves for the change of D that minimises the objective ||R
+ * - Z D||^2 + shift ||D||^2, then updates the residual R - Z D. Sweeps over all pieces are repeated until one lowers
+ * the objective by less than MIN_PROGRESS. */
 #include "orchestrator/surgery/algebra/ridge_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -14,27 +15,29 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MIN_PROGRESS 1e-4 /* share of ||R||^2: a sweep that lowers the objective by less is the last */
-#define MAX_SWEEPS   16
-#define FEW_VALUES   ((size_t)1 << 14) /* copying fewer takes less time than starting the workers */
+#define MIN_PROGRESS 1e-4 /* a sweep that lowers the objective by less than this share of ||R||^2 is the last */
+#define MAX_SWEEPS   16   /* for one lambda */
+#define FEW_VALUES   ((size_t)1 << 14) /* copying at most so many values takes less time than starting the workers */
 
-/* The solution of a regression block by block. */
+/* State of the solver by blocks. */
 struct organ_ridge_blocks {
-    organ_ridge_rows *rows;
-    float *residual;      /* tokens x outputs: R - Z D */
-    float *gathered;      /* rows of `residual` for the tokens of a batch, ORGAN_RIDGE_READ x outputs */
-    double *gram, *cross; /* sums of a piece: Z^T Z, n x n; Z^T (R - Z D), n x outputs */
-    float *sides, *step;  /* right-hand side: cross minus shift * D; solution: the change of D */
+    organ_ridge_rows *rows; /* inputs of all tokens */
+    float *residual;        /* R - Z D of all tokens, those of FIT first: [tokens][outputs] */
+    float *gathered;        /* residuals of the tokens of a batch: [ORGAN_RIDGE_READ][outputs] */
+    double *gram, *cross;   /* Z^T Z, [n][n], and Z^T (R - Z D), [n][outputs], with the inputs Z of a piece */
+    float *rhs, *step;      /* right-hand sides: cross - shift D; solution: the change of D. [n][outputs] */
 };
 
-/* Inputs of a block that are solved for at once. */
+/* A piece: inputs of a block that are solved for together. */
 typedef struct ridge_blocks_piece {
-    size_t block, from, width; /* inputs [from, from + width) of the block */
-    size_t input;              /* index of its first input among the inputs of all blocks */
+    size_t block, from, width; /* inputs from .. from + width - 1 of the block */
+    size_t input;              /* index of its first input among those of all blocks */
 } ridge_blocks_piece;
 
+/* Returns the number of pieces of a block. */
 static size_t pieces_per_block(const organ_ridge *ridge) { return organ_pieces_of(ridge->shape.width, ridge->n); }
 
+/* Returns piece `number`, counted over all blocks. */
 static ridge_blocks_piece piece_of(const organ_ridge *ridge, size_t number)
 {
     const size_t from = number % pieces_per_block(ridge) * ridge->n, block = number / pieces_per_block(ridge),
@@ -42,7 +45,7 @@ static ridge_blocks_piece piece_of(const organ_ridge *ridge, size_t number)
     return (ridge_blocks_piece){block, from, organ_min(ridge->n, width - from), block * width + from};
 }
 
-/* Returns the inverse factor of a piece, width x width. */
+/* Returns U of organ_ridge_invert for the normal matrix of a piece: [width][width]. */
 static float *factor_of(const organ_ridge *ridge, const ridge_blocks_piece *p)
 {
     return ridge->factor + p->input * ridge->n;
@@ -50,16 +53,15 @@ static float *factor_of(const organ_ridge *ridge, const ridge_blocks_piece *p)
 
 /* ---- memory ---- */
 
-/* Returns the inputs of a block that are solved together: the width divided into equal pieces of at most
- * ORGAN_RIDGE_PIECE. */
+/* Returns the number of inputs of a piece: a block is divided into equal pieces of at most ORGAN_RIDGE_PIECE inputs, of
+ * which the last may be smaller. */
 size_t organ_ridge_piece(const organ_ridge_shape *shape)
 {
     const size_t max = organ_min(ORGAN_RIDGE_PIECE, shape->largest ? shape->largest : ORGAN_RIDGE_PIECE);
     return organ_pieces_of(shape->width, organ_pieces_of(shape->width, max));
 }
 
-/* Returns the bytes of the solver by blocks: stored rows, target and residual of all tokens, and FP32 and FP64 matrices
- * of one piece. */
+/* Returns the bytes of the stored inputs, of the residuals, and of the arrays of one piece. */
 double organ_ridge_blocks_memory(const organ_ridge_shape *shape)
 {
     const double n = (double)organ_ridge_piece(shape), outputs = (double)shape->outputs;
@@ -68,7 +70,7 @@ double organ_ridge_blocks_memory(const organ_ridge_shape *shape)
            (8 * n + 16 * outputs) * n;
 }
 
-/* Allocates the residuals of all tokens and the sums of one piece. */
+/* Implements organ_ridge_solver.allocate: the residuals of all tokens, and the arrays of one piece. */
 static bool ridge_blocks_allocate(organ_ridge *ridge)
 {
     organ_ridge_blocks *const b = ridge->by_blocks = calloc(1, sizeof *b);
@@ -79,28 +81,31 @@ static bool ridge_blocks_allocate(organ_ridge *ridge)
     b->gathered = organ_floats(ORGAN_RIDGE_READ, s->outputs);
     b->gram = calloc(ridge->n * ridge->n, sizeof *b->gram);
     b->cross = calloc(ridge->n * s->outputs, sizeof *b->cross);
-    b->sides = organ_floats(ridge->n, s->outputs);
+    b->rhs = organ_floats(ridge->n, s->outputs);
     b->step = organ_floats(ridge->n, s->outputs);
-    return b->residual && b->gathered && b->gram && b->cross && b->sides && b->step;
+    return b->residual && b->gathered && b->gram && b->cross && b->rhs && b->step;
 }
 
+/* Implements organ_ridge_solver.begin: sets D to 0 and opens the store of inputs. */
 static organ_status ridge_blocks_begin(organ_ridge *ridge, organ_error *error)
 {
     memset(ridge->solution, 0, ridge->features * ridge->shape.outputs * sizeof *ridge->solution);
     return organ_ridge_rows_open(&ridge->shape, &ridge->by_blocks->rows, error);
 }
 
+/* Frees the state of the solver by blocks. */
 void organ_ridge_blocks_free(organ_ridge_blocks *b)
 {
     if (!b)
         return;
     organ_ridge_rows_close(b->rows);
-    ORGAN_FREE_ARRAYS(b->residual, b->gathered, b->gram, b->cross, b->sides, b->step, b);
+    ORGAN_FREE_ARRAYS(b->residual, b->gathered, b->gram, b->cross, b->rhs, b->step, b);
 }
 
 /* ---- tokens ---- */
 
-/* Stores the inputs of some tokens by block and their targets, which are the initial residuals. */
+/* Implements organ_ridge_solver.add: stores the inputs of the tokens by block. Their rows of R are the initial
+ * residuals, because D is 0. */
 static organ_status ridge_blocks_add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks,
                                      const float *inputs, const float *target, organ_error *error)
 {
@@ -118,6 +123,7 @@ static organ_status ridge_blocks_add(organ_ridge *ridge, organ_ridge_part part, 
     return error->status;
 }
 
+/* Implements organ_ridge_solver.finish: completes the store. ridge_blocks_add has summed the traces. */
 static organ_status ridge_blocks_finish(organ_ridge *ridge, organ_error *error)
 {
     return organ_ridge_rows_finish(ridge->by_blocks->rows, error);
@@ -125,7 +131,8 @@ static organ_status ridge_blocks_finish(organ_ridge *ridge, organ_error *error)
 
 /* ---- a batch ---- */
 
-/* Calls `each` with the stored rows of the piece's block, batch by batch: rows of FIT or, with `all`, of both parts. */
+/* Calls `each` with the stored rows of the piece's block, batch by batch: those of FIT or, with `all`, of both parts.
+ */
 static organ_status for_batches(organ_ridge *ridge, const ridge_blocks_piece *p, bool all,
                                 void (*each)(organ_ridge *ridge, const ridge_blocks_piece *p,
                                              const organ_ridge_batch *batch),
@@ -142,8 +149,8 @@ static organ_status for_batches(organ_ridge *ridge, const ridge_blocks_piece *p,
     return ORGAN_OK;
 }
 
-/* Adds Z^T Z of a batch of rows to `gram`. It is symmetric, so each tile computes only the columns from its diagonal
- * on. */
+/* Adds Z^T Z of a batch to `gram`, with the piece's inputs Z. The matrix is symmetric, so a row of tiles is computed
+ * only from the diagonal on. */
 static void add_gram(organ_ridge *ridge, const ridge_blocks_piece *p, const organ_ridge_batch *batch)
 {
     size_t count = 0;
@@ -161,17 +168,18 @@ static void add_gram(organ_ridge *ridge, const ridge_blocks_piece *p, const orga
     organ_products_run(ridge->engine, NULL, ridge->products, count, ridge->scratch);
 }
 
-/* A copy of residuals: to `gathered`, or `back` to `residual`. */
-typedef struct moving {
+/* Context of copy_residual_row. `back` false: copies from `residual` to `gathered`; true: from `gathered` to
+ * `residual`. */
+typedef struct residual_copy {
     const organ_ridge *ridge;
     const organ_ridge_batch *batch;
     bool back;
-} moving;
+} residual_copy;
 
-/* Copies one row of residuals to the gathered batch, or back. */
+/* Copies the residual of the token of row `row` of the batch, or copies it back. */
 static void copy_residual_row(void *context, size_t row, size_t worker)
 {
-    const moving *const m = context;
+    const residual_copy *const m = context;
     const size_t outputs = m->ridge->shape.outputs;
     float *const residual = m->ridge->by_blocks->residual + m->batch->tokens[row] * outputs;
     float *const gathered = m->ridge->by_blocks->gathered + row * outputs;
@@ -179,10 +187,11 @@ static void copy_residual_row(void *context, size_t row, size_t worker)
     memcpy(m->back ? residual : gathered, m->back ? gathered : residual, outputs * sizeof *residual);
 }
 
-/* Copies the residuals of the batch's tokens to `gathered`, or back. */
-static void move_rows(const organ_ridge *ridge, const organ_ridge_batch *batch, bool back)
+/* Copies the residuals of the batch's tokens to `gathered`, where they are consecutive; with `back`, copies them back.
+ */
+static void copy_residuals(const organ_ridge *ridge, const organ_ridge_batch *batch, bool back)
 {
-    moving m = {ridge, batch, back};
+    residual_copy m = {ridge, batch, back};
     if (batch->rows * ridge->shape.outputs > FEW_VALUES)
         organ_share(ridge->engine, NULL, batch->rows, copy_residual_row, &m);
     else
@@ -190,11 +199,11 @@ static void move_rows(const organ_ridge *ridge, const organ_ridge_batch *batch, 
             copy_residual_row(&m, row, 0);
 }
 
-/* Adds Z^T R of a batch to `cross`, with R the residuals of its tokens. */
+/* Adds Z^T times the residuals of the batch's tokens to `cross`, with the piece's inputs Z. */
 static void add_cross(organ_ridge *ridge, const ridge_blocks_piece *p, const organ_ridge_batch *batch)
 {
     const size_t outputs = ridge->shape.outputs;
-    move_rows(ridge, batch, false);
+    copy_residuals(ridge, batch, false);
     const organ_product product = {.m = p->width,
                                    .n = outputs,
                                    .k = batch->rows,
@@ -207,11 +216,11 @@ static void add_cross(organ_ridge *ridge, const ridge_blocks_piece *p, const org
     organ_products_run(ridge->engine, NULL, &product, 1, ridge->scratch);
 }
 
-/* Subtracts Z times the step of one piece from the residuals of a batch. */
+/* Subtracts Z times the change of D (`step`) from the residuals of the batch's tokens, with the piece's inputs Z. */
 static void subtract_step(organ_ridge *ridge, const ridge_blocks_piece *p, const organ_ridge_batch *batch)
 {
     const size_t outputs = ridge->shape.outputs;
-    move_rows(ridge, batch, false);
+    copy_residuals(ridge, batch, false);
     const organ_product product = {.m = batch->rows,
                                    .n = outputs,
                                    .k = p->width,
@@ -221,12 +230,13 @@ static void subtract_step(organ_ridge *ridge, const ridge_blocks_piece *p, const
                                    .c_stride = outputs,
                                    .into = ORGAN_PRODUCT_SUBTRACT};
     organ_products_run(ridge->engine, NULL, &product, 1, ridge->scratch);
-    move_rows(ridge, batch, true);
+    copy_residuals(ridge, batch, true);
 }
 
 /* ---- a piece ---- */
 
-/* Computes Z^T Z + shift I for the inputs Z of a piece and stores the factor of its inverse. */
+/* Computes the normal matrix Z^T Z + shift I of a piece over the tokens of FIT or, with `all`, of both parts, and
+ * stores U of organ_ridge_invert. */
 static organ_status ridge_blocks_invert(organ_ridge *ridge, const ridge_blocks_piece *p, bool all, double shift,
                                         organ_error *error)
 {
@@ -242,10 +252,11 @@ static organ_status ridge_blocks_invert(organ_ridge *ridge, const ridge_blocks_p
     return organ_ridge_invert(ridge, factor, n, error);
 }
 
-/* Changes D of the piece to its optimum while D of all other pieces stays fixed, updates the remaining errors of all
- * tokens, and adds the decrease of ||R - Z D||^2 + shift ||D||^2 to *fell. */
+/* Changes D of a piece to its optimum while D of all other pieces stays fixed, updates the residuals of all tokens, and
+ * adds the decrease of the objective to *decrease. `all`: D is fitted to both parts, not to FIT alone. Sets
+ * ridge->found to false if the change is not finite. */
 static organ_status ridge_blocks_improve(organ_ridge *ridge, const ridge_blocks_piece *p, bool all, double shift,
-                                         double *fell, organ_error *error)
+                                         double *decrease, organ_error *error)
 {
     const organ_ridge_blocks *const b = ridge->by_blocks;
     const size_t outputs = ridge->shape.outputs, count = p->width * outputs;
@@ -254,14 +265,14 @@ static organ_status ridge_blocks_improve(organ_ridge *ridge, const ridge_blocks_
     if (for_batches(ridge, p, all, add_cross, error) != ORGAN_OK)
         return error->status;
     for (size_t k = 0; k < count; k++)
-        b->sides[k] = (float)(b->cross[k] - shift * (double)solution[k]);
-    organ_ridge_apply(ridge, factor_of(ridge, p), p->width, b->sides, b->step);
+        b->rhs[k] = (float)(b->cross[k] - shift * (double)solution[k]);
+    organ_ridge_apply(ridge, factor_of(ridge, p), p->width, b->rhs, b->step);
     for (size_t k = 0; k < count && ridge->found; k++)
         ridge->found = isfinite(b->step[k]);
     if (!ridge->found)
         return ORGAN_OK;
     for (size_t i = 0; i < p->width; i++)
-        *fell += organ_dot(b->sides + i * outputs, b->step + i * outputs, outputs);
+        *decrease += organ_dot(b->rhs + i * outputs, b->step + i * outputs, outputs);
     for (size_t k = 0; k < count; k++)
         solution[k] += b->step[k];
     return for_batches(ridge, p, true, subtract_step, error);
@@ -269,7 +280,8 @@ static organ_status ridge_blocks_improve(organ_ridge *ridge, const ridge_blocks_
 
 /* ---- all pieces ---- */
 
-/* Returns whether the solution may continue: no error, no request to stop, and all factors and steps are finite. */
+/* Returns whether the solver may continue: no error, no request to stop, and all factors and changes so far are finite.
+ * Sets ORGAN_INTERRUPTED if a stop was requested. */
 static bool may_continue(const organ_ridge *ridge, organ_error *error)
 {
     if (!error->status && organ_stop_is_requested(ridge->engine->stop))
@@ -277,30 +289,30 @@ static bool may_continue(const organ_ridge *ridge, organ_error *error)
     return ridge->found && !error->status;
 }
 
-/* Improves D piece by piece (block coordinate descent), starting from the last solution, until a sweep over all pieces
- * gains too little. */
+/* Implements organ_ridge_solver.solve: factorises the normal matrices of all pieces, then improves D piece by piece,
+ * from the last solution on, until a sweep over all pieces lowers the objective by too little. */
 static organ_status ridge_blocks_solve(organ_ridge *ridge, bool all, double shift, organ_error *error)
 {
     const organ_ridge_sums *const sums = ridge->sums;
     const double enough = MIN_PROGRESS * (sums[ORGAN_RIDGE_FIT].energy + (all ? sums[ORGAN_RIDGE_HELD].energy : 0));
     const size_t pieces = ridge->shape.blocks * pieces_per_block(ridge);
-    double fell = INFINITY;
+    double decrease = INFINITY;
     ridge->found = true;
     for (size_t k = 0; k < pieces && may_continue(ridge, error); k++) {
         const ridge_blocks_piece p = piece_of(ridge, k);
         ridge_blocks_invert(ridge, &p, all, shift, error);
     }
-    for (size_t sweep = 0; sweep < MAX_SWEEPS && fell > enough && may_continue(ridge, error); sweep++) {
-        fell = 0;
+    for (size_t sweep = 0; sweep < MAX_SWEEPS && decrease > enough && may_continue(ridge, error); sweep++) {
+        decrease = 0;
         for (size_t k = 0; k < pieces && may_continue(ridge, error); k++) {
             const ridge_blocks_piece p = piece_of(ridge, k);
-            ridge_blocks_improve(ridge, &p, all, shift, &fell, error);
+            ridge_blocks_improve(ridge, &p, all, shift, &decrease, error);
         }
     }
     return error->status;
 }
 
-/* Returns the squared error of the held-out tokens. */
+/* Implements organ_ridge_solver.held_error: the squared length of the residuals of the held-out tokens. */
 static double ridge_blocks_held_error(organ_ridge *ridge)
 {
     const size_t fit = ridge->shape.tokens[ORGAN_RIDGE_FIT], outputs = ridge->shape.outputs;
@@ -310,11 +322,11 @@ static double ridge_blocks_held_error(organ_ridge *ridge)
     return sum;
 }
 
-const organ_ridge_way organ_ridge_by_blocks = {.name = "blocks",
-                                               .take_memory = ridge_blocks_allocate,
-                                               .begin = ridge_blocks_begin,
-                                               .add = ridge_blocks_add,
-                                               .finish = ridge_blocks_finish,
-                                               .solve = ridge_blocks_solve,
-                                               .rest = ridge_blocks_held_error,
-                                               .block = organ_ridge_transposed};
+const organ_ridge_solver organ_ridge_by_blocks = {.name = "blocks",
+                                                  .allocate = ridge_blocks_allocate,
+                                                  .begin = ridge_blocks_begin,
+                                                  .add = ridge_blocks_add,
+                                                  .finish = ridge_blocks_finish,
+                                                  .solve = ridge_blocks_solve,
+                                                  .held_error = ridge_blocks_held_error,
+                                                  .block = organ_ridge_transposed};

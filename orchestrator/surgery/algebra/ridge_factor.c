@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Solves (A + shift I) X = B, A positive semidefinite. The inverse is U^T U with U upper triangular, so X = U^T (U B):
- * two matrix products, which use all cores, in place of two triangular solves, which do not. */
+ * Solves A X = B for a normal matrix A. A^-1 = U^T U with U upper triangular, so X = U^T (U B): two matrix products,
+ * which use all cores, in place of two triangular solves, which do not. */
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/surgery/algebra/algebra.h"
@@ -8,8 +8,9 @@
 
 #include <string.h>
 
-/* Replaces a normal matrix by its inverse factor U (H^-1 = U^T U) with zeros below the diagonal, because products read
- * the whole square. */
+/* Replaces a normal matrix A (n x n, in `factor`) by U with A^-1 = U^T U. organ_inverse_factor leaves values below the
+ * diagonal undefined; they are set to 0 here, because products read them. Sets ridge->found to whether A is positive
+ * definite. */
 organ_status organ_ridge_invert(organ_ridge *ridge, float *factor, size_t n, organ_error *error)
 {
     if (!organ_inverse_factor(ridge->engine, factor, n, &ridge->found))
@@ -19,9 +20,9 @@ organ_status organ_ridge_invert(organ_ridge *ridge, float *factor, size_t n, org
     return ORGAN_OK;
 }
 
-/* Solves with the stored factor U of the inverse, solution = U^T (U sides). Skips U's zeros below the diagonal: row
- * tiles of U begin at the diagonal, and column tiles end there. */
-void organ_ridge_apply(organ_ridge *ridge, const float *factor, size_t n, const float *sides, float *solution)
+/* Computes solution = U^T (U rhs), [n][outputs] each, with U in `factor`. Skips zeros of U: a tile of rows of U is
+ * multiplied from the diagonal on, a tile of its columns up to the diagonal. */
+void organ_ridge_apply(organ_ridge *ridge, const float *factor, size_t n, const float *rhs, float *solution)
 {
     const size_t outputs = ridge->shape.outputs;
     size_t count = 0;
@@ -30,7 +31,7 @@ void organ_ridge_apply(organ_ridge *ridge, const float *factor, size_t n, const 
                                                    .n = outputs,
                                                    .k = n - from,
                                                    .a = organ_by_rows(factor + from * (n + 1), n),
-                                                   .b = organ_by_columns(sides + from * outputs, outputs),
+                                                   .b = organ_by_columns(rhs + from * outputs, outputs),
                                                    .c = ridge->workspace + from * outputs,
                                                    .c_stride = outputs};
     organ_products_run(ridge->engine, ridge->engine->stop, ridge->products, count, ridge->scratch);
@@ -44,6 +45,7 @@ void organ_ridge_apply(organ_ridge *ridge, const float *factor, size_t n, const 
     organ_products_run(ridge->engine, ridge->engine->stop, ridge->products, count, ridge->scratch);
 }
 
+/* Writes the rows of D that belong to block `index`, transposed: [outputs][width]. */
 void organ_ridge_transposed(organ_ridge *ridge, size_t index, float *values)
 {
     const size_t width = ridge->shape.width, outputs = ridge->shape.outputs;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Ridge regression by the normal equations (Z^T Z + shift I) D = Z^T T. Tokens are collected into chunks of one size;
- * the inputs of blocks that a token does not have are zeros there. Z^T Z of 256 tokens is computed in FP32 and added in
- * FP64, because FP32 sums over many tokens would lose the small eigenvalues. Fitted and held-out tokens have separate
- * sums. */
+ * Solver by inputs of the ridge regression: the normal equations (Z^T Z + shift I) D = Z^T R. Tokens are collected into
+ * chunks, in which the inputs of blocks that a token does not use are zeros. Products of 256 tokens are computed in
+ * FP32 and added in FP64, because FP32 sums over many tokens would lose the small eigenvalues. Fitted and held-out
+ * tokens have separate sums. */
 #include "orchestrator/surgery/algebra/ridge_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Allocates Z^T Z (n x n), Z^T R (n x outputs) and the buffer of one chunk of tokens, for FIT and HELD each. */
+/* Implements organ_ridge_solver.allocate: Z^T Z, Z^T R and a chunk of tokens for each part. */
 static bool ridge_inputs_allocate(organ_ridge *ridge)
 {
     bool done = true;
@@ -31,8 +31,8 @@ static bool ridge_inputs_allocate(organ_ridge *ridge)
 
 /* ---- sums ---- */
 
-/* Adds Z^T Z and Z^T R of a chunk of tokens to the sums in FP64. Z^T Z is symmetric, so each tile computes only the
- * columns from its diagonal on. */
+/* Adds Z^T Z and Z^T R of a chunk of tokens to the sums of their part. Z^T Z is symmetric, so a row of tiles is
+ * computed only from the diagonal on. */
 static void ridge_inputs_add_chunk(const organ_ridge *ridge, const organ_ridge_sums *s, size_t tokens)
 {
     const size_t n = ridge->n, outputs = ridge->shape.outputs;
@@ -60,8 +60,8 @@ static void ridge_inputs_add_chunk(const organ_ridge *ridge, const organ_ridge_s
     organ_products_run(ridge->engine, NULL, &cross, 1, ridge->scratch);
 }
 
-/* Copies tokens to the chunk of their part and adds each full chunk to the sums. A token's inputs are zero in the
- * blocks that it does not use. */
+/* Implements organ_ridge_solver.add: copies tokens to the chunk of their part and adds each full chunk to the sums.
+ * Inputs of blocks that a token does not use are set to 0. */
 static organ_status ridge_inputs_add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks,
                                      const float *inputs, const float *target, organ_error *error)
 {
@@ -81,7 +81,7 @@ static organ_status ridge_inputs_add(organ_ridge *ridge, organ_ridge_part part, 
     return error->status;
 }
 
-/* Adds the last, partial chunk of each part and sums the trace of Z^T Z, which scales lambda. */
+/* Implements organ_ridge_solver.finish: adds the last, partly filled chunk of each part and sums the trace of Z^T Z. */
 static organ_status ridge_inputs_finish(organ_ridge *ridge, organ_error *error)
 {
     for (size_t part = 0; part < ORGAN_RIDGE_PARTS; part++) {
@@ -96,14 +96,14 @@ static organ_status ridge_inputs_finish(organ_ridge *ridge, organ_error *error)
 
 /* ---- FP32 copies ---- */
 
-/* A copy of the sums of parts [first, last] to ridge->factor. */
+/* Context of copy_row: copies the sum of Z^T Z over parts first .. last, plus shift I, to ridge->factor. */
 typedef struct ridge_inputs_copying {
     const organ_ridge *ridge;
     organ_ridge_part first, last;
     double shift;
 } ridge_inputs_copying;
 
-/* Writes row i of the sum of Z^T Z over the parts, plus the shift on the diagonal. */
+/* Writes row i of the copy. Reads elements below the diagonal from above it, where alone they are stored. */
 static void copy_row(void *context, size_t i, size_t worker)
 {
     const ridge_inputs_copying *const c = context;
@@ -117,26 +117,27 @@ static void copy_row(void *context, size_t i, size_t worker)
     }
 }
 
-/* Writes the sum of Z^T Z over the parts [first, last], plus shift I, to ridge->factor. */
+/* Writes the sum of Z^T Z over parts first .. last, plus shift I, to ridge->factor in FP32. */
 static void copy_square(const organ_ridge *ridge, organ_ridge_part first, organ_ridge_part last, double shift)
 {
     ridge_inputs_copying c = {ridge, first, last, shift};
     organ_share(ridge->engine, NULL, ridge->n, copy_row, &c);
 }
 
-/* Writes Z^T Z + shift I to ridge->factor and Z^T R, the right-hand sides, to ridge->solution; `all` includes the
- * held-out tokens. */
-static size_t ridge_inputs_prepare(organ_ridge *ridge, bool all, double shift, const float **sides)
+/* Implements organ_ridge_solver.prepare: writes Z^T Z + shift I to ridge->factor, and the right-hand sides Z^T R to
+ * ridge->solution, where organ_ridge_apply replaces them by D. */
+static size_t ridge_inputs_prepare(organ_ridge *ridge, bool all, double shift, const float **rhs)
 {
     const double *const fit = ridge->sums[ORGAN_RIDGE_FIT].cross, *const held = ridge->sums[ORGAN_RIDGE_HELD].cross;
     copy_square(ridge, ORGAN_RIDGE_FIT, all ? ORGAN_RIDGE_HELD : ORGAN_RIDGE_FIT, shift);
     for (size_t k = 0; k < ridge->n * ridge->shape.outputs; k++)
         ridge->solution[k] = (float)(fit[k] + (all ? held[k] : 0));
-    *sides = ridge->solution;
+    *rhs = ridge->solution;
     return ridge->n;
 }
 
-/* Returns the squared error on held-out tokens: ||R||^2 - 2 <D, Z^T R> + <D, Z^T Z D>. */
+/* Implements organ_ridge_solver.held_error: ||R||^2 - 2 <D, Z^T R> + <D, Z^T Z D> over the held-out tokens, at least 0.
+ * Overwrites ridge->factor. */
 static double ridge_inputs_held_error(organ_ridge *ridge)
 {
     const size_t n = ridge->n, outputs = ridge->shape.outputs;
@@ -160,10 +161,10 @@ static double ridge_inputs_held_error(organ_ridge *ridge)
     return fmax(sum, 0);
 }
 
-const organ_ridge_way organ_ridge_by_inputs = {.name = "inputs",
-                                               .take_memory = ridge_inputs_allocate,
-                                               .add = ridge_inputs_add,
-                                               .finish = ridge_inputs_finish,
-                                               .prepare = ridge_inputs_prepare,
-                                               .rest = ridge_inputs_held_error,
-                                               .block = organ_ridge_transposed};
+const organ_ridge_solver organ_ridge_by_inputs = {.name = "inputs",
+                                                  .allocate = ridge_inputs_allocate,
+                                                  .add = ridge_inputs_add,
+                                                  .finish = ridge_inputs_finish,
+                                                  .prepare = ridge_inputs_prepare,
+                                                  .held_error = ridge_inputs_held_error,
+                                                  .block = organ_ridge_transposed};

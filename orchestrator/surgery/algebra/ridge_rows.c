@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Stores input rows by block and part. A row is appended to the last batch of its block and part; a full batch is
- * written to the scratch file. A slot is a pair of block and part. */
+ * Stores rows of inputs by slot; a slot is a pair of block and part. A row is appended to the last batch of its slot.
+ * With a scratch file, a full batch is written to the file. */
 #include "orchestrator/surgery/algebra/ridge_rows.h"
 
 #include "orchestrator/stream/scratch_file.h"
@@ -11,47 +11,53 @@
 #include <string.h>
 #include <xxhash.h>
 
-/* The inputs of all tokens in batches of rows; the batches of a slot (a block and part) form a list. */
+/* A store. Batches are numbered in the order in which they are begun; those of a slot form a linked list. */
 struct organ_ridge_rows {
     organ_ridge_shape shape;
     size_t count; /* number of batches */
-    float *all;   /* all batches, consecutive; NULL: they are in the file */
+    float *all;   /* rows of all batches, [batches][ORGAN_RIDGE_BATCH][width]; NULL: they are in the file */
     organ_direct_file file;
-    float *pending;         /* with a file: the last batch of each slot, until organ_ridge_rows_finish */
+    float *pending;         /* with a file: rows of the last batch of each slot; NULL after organ_ridge_rows_finish */
     uint64_t *digests;      /* with a file: XXH3 of each batch */
-    float *values;          /* rows of the last organ_ridge_rows_read */
-    uint32_t *read;         /* tokens of the rows in `values` */
-    uint32_t *tokens;       /* token of each row: ORGAN_RIDGE_BATCH for each batch */
-    uint32_t *rows, *next;  /* rows of each batch; number of the next batch of its slot */
-    uint32_t *first, *last; /* number of the first and of the last batch of each slot */
+    float *values;          /* rows that organ_ridge_rows_read returns */
+    uint32_t *read;         /* tokens of these rows */
+    uint32_t *tokens;       /* token of each row: [batches][ORGAN_RIDGE_BATCH] */
+    uint32_t *rows;         /* number of rows of each batch */
+    uint32_t *next;         /* number of the next batch of the same slot */
+    uint32_t *first, *last; /* numbers of the first and of the last batch of each slot */
 };
 
+/* Returns the number of slots. */
 static size_t slots_of(const organ_ridge_shape *shape) { return ORGAN_RIDGE_PARTS * shape->blocks; }
+/* Returns the index of the slot of a block and part. */
 static size_t slot_of(const organ_ridge_rows *r, organ_ridge_part part, size_t block)
 {
     return part * r->shape.blocks + block;
 }
+/* Returns the number of values of a full batch. */
 static size_t batch_values(const organ_ridge_shape *shape) { return ORGAN_RIDGE_BATCH * shape->width; }
 
-/* Returns an upper bound of the number of batches: those that all rows fill, and one partly filled for each block and
- * part. */
+/* Returns an upper bound of the number of batches: as many as all rows fill, and a partly filled one for each slot. */
 static size_t max_batches(const organ_ridge_shape *shape)
 {
     return (shape->tokens[ORGAN_RIDGE_FIT] + shape->tokens[ORGAN_RIDGE_HELD]) * shape->used / ORGAN_RIDGE_BATCH +
            slots_of(shape);
 }
 
-/* Each slot may have one partial batch; with a scratch file only these are in memory. */
+/* Returns the bytes of a store. A partly filled batch of each slot is in memory in any case; full batches are not if
+ * there is a scratch file. */
 double organ_ridge_rows_memory(const organ_ridge_shape *shape)
 {
     const double tokens = (double)shape->tokens[ORGAN_RIDGE_FIT] + (double)shape->tokens[ORGAN_RIDGE_HELD];
     const double slots = (double)ORGAN_RIDGE_PARTS * (double)shape->blocks, batch = (double)ORGAN_RIDGE_BATCH;
     const double batches = tokens * (double)shape->used / batch + slots, values = 4 * batch * (double)shape->width;
     const double read = (double)ORGAN_RIDGE_READ * (4 * (double)shape->width + 4);
+    /* for each batch 4 bytes per token, a digest of 8, and 4 each for `rows` and `next` */
     return batches * (4 * batch + 16) + 8 * slots + read + (shape->scratch ? slots : batches) * values;
 }
 
-/* Allocates the batches of rows, or with a scratch file only one pending batch per slot, and the lists of batches. */
+/* Allocates all batches, or with a scratch file a pending batch for each slot, and the lists of batches. Returns false
+ * if memory cannot be allocated. */
 static bool ridge_rows_allocate(organ_ridge_rows *r)
 {
     const size_t max = max_batches(&r->shape), slots = slots_of(&r->shape), values = batch_values(&r->shape);
@@ -72,6 +78,7 @@ static bool ridge_rows_allocate(organ_ridge_rows *r)
            (scratch ? r->pending && r->digests : r->all != NULL);
 }
 
+/* Fails with ORGAN_IO: the scratch file cannot be written, for the reason in `fault`. */
 static organ_status file_failed(const organ_ridge_rows *r, const organ_error *fault, organ_error *error)
 {
     return organ_fail_errno(error, fault->errnum, "%s: cannot store %llu bytes of expert inputs (--scratch)",
@@ -79,7 +86,8 @@ static organ_status file_failed(const organ_ridge_rows *r, const organ_error *fa
                             (unsigned long long)max_batches(&r->shape) * batch_values(&r->shape) * sizeof(float));
 }
 
-/* Reserves the space of a scratch file here, so that a full disk is reported before the work begins. */
+/* Opens an empty store. Reserves the space of the scratch file, so that a full disk is reported before the work begins.
+ */
 organ_status organ_ridge_rows_open(const organ_ridge_shape *shape, organ_ridge_rows **rows, organ_error *error)
 {
     organ_ridge_rows *const r = *rows = calloc(1, sizeof *r);
@@ -103,6 +111,7 @@ organ_status organ_ridge_rows_open(const organ_ridge_shape *shape, organ_ridge_r
     return error->status;
 }
 
+/* Frees a store and closes its scratch file. */
 void organ_ridge_rows_close(organ_ridge_rows *r)
 {
     if (!r)
@@ -114,13 +123,13 @@ void organ_ridge_rows_close(organ_ridge_rows *r)
 
 /* ---- rows ---- */
 
-/* Returns the offset of a batch in the scratch file. */
+/* Returns the offset in bytes of batch `number` in the scratch file. */
 static uint64_t ridge_rows_place_of(const organ_ridge_rows *r, uint32_t number)
 {
     return (uint64_t)number * batch_values(&r->shape) * sizeof(float);
 }
 
-/* Writes the pending batch of a slot to the scratch file, with a digest that detects a damaged file. */
+/* Writes the pending batch of a slot to the scratch file and stores its digest, which detects a damaged file. */
 static organ_status write_batch(organ_ridge_rows *r, size_t slot, organ_error *error)
 {
     const uint32_t number = r->last[slot];
@@ -133,8 +142,8 @@ static organ_status write_batch(organ_ridge_rows *r, size_t slot, organ_error *e
     return ORGAN_OK;
 }
 
-/* Appends the row to the last batch of its slot, or to a new batch, linked to the last, if that one is full. With a
- * scratch file, full batches are written and one pending batch per slot stays in memory. */
+/* Appends a row of `width` inputs, those of a token in one block, to the last batch of its slot. Begins a new batch,
+ * linked to the last one, if that is full or there is none. With a file, writes a batch that becomes full. */
 organ_status organ_ridge_rows_add(organ_ridge_rows *r, organ_ridge_part part, size_t block, size_t token,
                                   const float *inputs, organ_error *error)
 {
@@ -154,7 +163,7 @@ organ_status organ_ridge_rows_add(organ_ridge_rows *r, organ_ridge_part part, si
     return !r->all && row + 1 == ORGAN_RIDGE_BATCH ? write_batch(r, slot, error) : ORGAN_OK;
 }
 
-/* Writes the last batch of each slot to the scratch file, if there is one. */
+/* With a file, writes the last batch of each slot, unless it is full and thus written already. */
 organ_status organ_ridge_rows_finish(organ_ridge_rows *r, organ_error *error)
 {
     for (size_t slot = 0; r->pending && slot < slots_of(&r->shape); slot++)
@@ -166,12 +175,13 @@ organ_status organ_ridge_rows_finish(organ_ridge_rows *r, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Returns the number of the first batch of a block and part; ORGAN_RIDGE_NONE if they have no rows. */
 uint32_t organ_ridge_rows_first(const organ_ridge_rows *r, organ_ridge_part part, size_t block)
 {
     return r->first[slot_of(r, part, block)];
 }
 
-/* Reads a batch from the file and checks its digest. */
+/* Reads the rows of batch `number` from the file and checks their digest. */
 static organ_status read_batch(organ_ridge_rows *r, uint32_t number, float *values, organ_error *error)
 {
     const size_t bytes = r->rows[number] * r->shape.width * sizeof *values;
@@ -183,8 +193,8 @@ static organ_status read_batch(organ_ridge_rows *r, uint32_t number, float *valu
                             r->file.path, bytes);
 }
 
-/* Reads the batches of a slot from *number on, in the order of their list, and announces the read of the next batch to
- * the file system. */
+/* Reads consecutive batches of a slot, from *number on, into one array, to which *batch points. Sets *number to the
+ * next batch, or to ORGAN_RIDGE_NONE. With a file, also announces the next read to the file system. */
 organ_status organ_ridge_rows_read(organ_ridge_rows *r, uint32_t *number, organ_ridge_batch *batch, organ_error *error)
 {
     *batch = (organ_ridge_batch){.tokens = r->read, .inputs = r->values};

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Ridge regression in its dual form, for fewer tokens than inputs: D = Z^T A, where A solves (Z Z^T + shift I) A = T, a
- * system with one row for each token. `gram` is Z Z^T: element (x, y) is the inner product of the inputs of two tokens,
- * over the blocks that both tokens have. The products of the blocks are added in order in FP64; the sum is rounded to
- * FP32. */
+ * Solver by tokens of the ridge regression, its dual form for fewer tokens than inputs: D = Z^T A, where A solves (Z
+ * Z^T + shift I) A = R, a system with a row for each token. `gram` is Z Z^T: element (x, y) is the inner product of the
+ * inputs of tokens x and y, over the blocks that both use. Products of the blocks are added in order in FP64; the sum
+ * is rounded to FP32. */
 #include "orchestrator/surgery/algebra/ridge_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -15,7 +15,7 @@
 
 #define TILE ORGAN_RIDGE_TILE
 
-/* Allocates the rows of all (token, used block) pairs, the targets, and the Gram matrix of tokens. */
+/* Implements organ_ridge_solver.allocate: a row of inputs for each block that a token uses, the targets, and Z Z^T. */
 static bool ridge_tokens_allocate(organ_ridge *ridge)
 {
     const organ_ridge_shape *const s = &ridge->shape;
@@ -29,8 +29,8 @@ static bool ridge_tokens_allocate(organ_ridge *ridge)
     return ridge->inputs && ridge->target && ridge->gram && ridge->block && ridge->token && ridge->begin;
 }
 
-/* Stores tokens after those of the same part; held-out tokens begin after all fit tokens. Without `blocks`, a token
- * uses all blocks in order. */
+/* Implements organ_ridge_solver.add: stores the tokens after those of the same part. Held-out tokens begin after all
+ * tokens of FIT. Without `blocks`, a token uses all blocks in order. */
 static organ_status ridge_tokens_add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks,
                                      const float *inputs, const float *target, organ_error *error)
 {
@@ -57,13 +57,15 @@ static void ridge_tokens_exchange(organ_ridge *ridge, size_t row, size_t with)
     }
 }
 
-/* Sorts rows by block, and those of a block by token: a counting sort writes the destination of each row to `block`,
- * then each cycle of that permutation is rotated in place. */
+/* Sorts the rows of inputs by block, and those of a block by token. A counting sort writes the destination of each row
+ * to ridge->block; then the rows of each cycle of this permutation are exchanged in place. Sets ridge->begin and
+ * ridge->token. */
 static void sort_rows(organ_ridge *ridge)
 {
     const organ_ridge_shape *const s = &ridge->shape;
     const size_t rows = ridge->n * s->used;
     size_t *const begin = ridge->begin;
+    /* counts the rows of each block; the sums of the counts are the first rows of the blocks */
     for (size_t r = 0; r < rows; r++)
         begin[ridge->block[r] + 1]++;
     for (size_t b = 0; b < s->blocks; b++)
@@ -73,6 +75,7 @@ static void sort_rows(organ_ridge *ridge)
         ridge->token[to] = (uint32_t)(r / s->used);
         ridge->block[r] = (uint32_t)to;
     }
+    /* each begin[b] has advanced to the end of its block: shifts them back by one block */
     memmove(begin + 1, begin, s->blocks * sizeof *begin);
     begin[0] = 0;
     for (size_t r = 0; r < rows; r++)
@@ -84,7 +87,7 @@ static void sort_rows(organ_ridge *ridge)
         }
 }
 
-/* Finds the first row of a block whose token is not before `token`, by bisection. */
+/* Returns the first row of a block whose token is `token` or a later one, or the end of the block, by bisection. */
 static size_t first_row(const organ_ridge *ridge, size_t block, size_t token)
 {
     size_t from = ridge->begin[block], to = ridge->begin[block + 1];
@@ -100,7 +103,9 @@ static size_t first_row(const organ_ridge *ridge, size_t block, size_t token)
 
 /* ---- Z Z^T ---- */
 
-/* Adds the products of one block's inputs to the tile of Z Z^T at tokens (row, col). */
+/* Adds the products of one block's inputs to the TILE x TILE tile of Z Z^T whose first tokens are `row` and `col`. The
+ * tile is in `scratch`, after the scratch of products. Only tokens that use the block have rows of inputs, so the
+ * product is smaller than the tile and its elements are added one by one. */
 static void add_block(const organ_ridge *ridge, size_t block, size_t row, size_t col, unsigned char *scratch)
 {
     double *const sums = (double *)(void *)(scratch + ORGAN_PRODUCT_SCRATCH), *const piece = sums + TILE * TILE;
@@ -119,13 +124,15 @@ static void add_block(const organ_ridge *ridge, size_t block, size_t row, size_t
             sums[(ridge->token[a + i] - row) * TILE + ridge->token[b + j] - col] += piece[i * TILE + j];
 }
 
-/* Computes tile `index` of the upper triangle of Z Z^T, counted row by row. */
+/* Computes a tile of Z Z^T and its mirror image, on a worker. `index` counts the tiles on and above the diagonal, row
+ * by row. */
 static void add_tile(void *context, size_t index, size_t worker)
 {
     organ_ridge *const ridge = context;
     unsigned char *const scratch = ridge->scratch + worker * ridge->worker_bytes;
     const double *const sums = (const double *)(const void *)(scratch + ORGAN_PRODUCT_SCRATCH);
     size_t row = 0, remaining = organ_pieces_of(ridge->n, TILE);
+    /* finds the row of tiles that has tile `index`; each row has one tile less than the row above */
     for (; index >= remaining; index -= remaining--)
         row += TILE;
     const size_t col = row + index * TILE;
@@ -137,7 +144,7 @@ static void add_tile(void *context, size_t index, size_t worker)
             ridge->gram[i * ridge->n + j] = ridge->gram[j * ridge->n + i] = (float)sums[(i - row) * TILE + j - col];
 }
 
-/* Sorts the rows by block and computes the Gram matrix Z Z^T of all tokens and its traces. */
+/* Implements organ_ridge_solver.finish: sorts the rows by block and computes Z Z^T and the traces. */
 static organ_status ridge_tokens_finish(organ_ridge *ridge, organ_error *error)
 {
     const size_t tiles = organ_pieces_of(ridge->n, TILE), fit = ridge->shape.tokens[ORGAN_RIDGE_FIT];
@@ -150,21 +157,21 @@ static organ_status ridge_tokens_finish(organ_ridge *ridge, organ_error *error)
 
 /* ---- solutions: A, a row for each token; D is Z^T A ---- */
 
-/* Writes the Gram matrix of tokens + shift I to the factor; the right-hand sides are the targets. `all` includes the
- * held-out tokens. */
-static size_t ridge_tokens_prepare(organ_ridge *ridge, bool all, double shift, const float **sides)
+/* Implements organ_ridge_solver.prepare: writes Z Z^T + shift I to ridge->factor; the right-hand sides are the rows of
+ * R. Tokens of FIT are first, so their matrix is the upper left part. */
+static size_t ridge_tokens_prepare(organ_ridge *ridge, bool all, double shift, const float **rhs)
 {
     const size_t n = all ? ridge->n : ridge->shape.tokens[ORGAN_RIDGE_FIT];
     for (size_t i = 0; i < n; i++) {
         memcpy(ridge->factor + i * n, ridge->gram + i * ridge->n, n * sizeof *ridge->gram);
         ridge->factor[i * (n + 1)] = (float)((double)ridge->gram[i * (ridge->n + 1)] + shift);
     }
-    *sides = ridge->target;
+    *rhs = ridge->target;
     return n;
 }
 
-/* Returns the squared error of the held-out tokens. The solution A has a row for each fitted token, so the prediction
- * is A multiplied by the Gram matrix of held-out and fitted tokens. */
+/* Implements organ_ridge_solver.held_error. The solution A has a row for each token of FIT, so the prediction of
+ * held-out tokens is the part of Z Z^T with rows of HELD and columns of FIT, times A. */
 static double ridge_tokens_held_error(organ_ridge *ridge)
 {
     const size_t fit = ridge->shape.tokens[ORGAN_RIDGE_FIT], held = ridge->shape.tokens[ORGAN_RIDGE_HELD],
@@ -190,8 +197,8 @@ static double ridge_tokens_held_error(organ_ridge *ridge)
     return sum;
 }
 
-/* Computes the block of D, transposed (outputs x width): A^T Z, where the rows of A and Z are those of the tokens with
- * this block. */
+/* Implements organ_ridge_solver.block: D = Z^T A of a block, transposed: A^T Z, where A and Z have the rows of the
+ * tokens that use the block. */
 static void ridge_tokens_block(organ_ridge *ridge, size_t index, float *values)
 {
     const size_t width = ridge->shape.width, outputs = ridge->shape.outputs, first = ridge->begin[index];
@@ -209,11 +216,11 @@ static void ridge_tokens_block(organ_ridge *ridge, size_t index, float *values)
     organ_products_run(ridge->engine, NULL, &product, 1, ridge->scratch);
 }
 
-const organ_ridge_way organ_ridge_by_tokens = {.name = "tokens",
-                                               .worker_bytes = 2 * TILE * TILE * sizeof(double),
-                                               .take_memory = ridge_tokens_allocate,
-                                               .add = ridge_tokens_add,
-                                               .finish = ridge_tokens_finish,
-                                               .prepare = ridge_tokens_prepare,
-                                               .rest = ridge_tokens_held_error,
-                                               .block = ridge_tokens_block};
+const organ_ridge_solver organ_ridge_by_tokens = {.name = "tokens",
+                                                  .worker_bytes = 2 * TILE * TILE * sizeof(double),
+                                                  .allocate = ridge_tokens_allocate,
+                                                  .add = ridge_tokens_add,
+                                                  .finish = ridge_tokens_finish,
+                                                  .prepare = ridge_tokens_prepare,
+                                                  .held_error = ridge_tokens_held_error,
+                                                  .block = ridge_tokens_block};

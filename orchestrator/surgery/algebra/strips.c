@@ -12,32 +12,36 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-/* A matrix that is read in strips of ORGAN_STRIP_ROWS rows, as many at a time as the memory holds. */
+/* A matrix that is read in strips of ORGAN_STRIP_ROWS rows, in sets of as many strips as fit into memory. */
 struct organ_strips {
     const organ_rows *matrix;
     const organ_engine *engine;
     size_t count;                   /* number of strips */
     size_t capacity;                /* strips that `values` has room for */
     float *values;                  /* consecutive strips: those of the current set, or all */
-    bool in_memory, energies_known; /* all strips stay in `values`; the first pass is complete */
+    bool in_memory, energies_known; /* all strips stay in `values` after the first pass; the first pass is complete */
     double *energies;               /* sum of squares of each strip, computed in the first pass */
-    size_t readers;                 /* workers that read at the same time, each with scratch */
-    size_t scratch_bytes;
-    char *scratch; /* readers x scratch_bytes */
+    size_t readers;                 /* workers that read at the same time */
+    size_t scratch_bytes;           /* scratch of a reader: organ_rows.scratch_bytes in whole cache lines */
+    char *scratch;                  /* readers x scratch_bytes */
 };
 
 /* ---- opening ---- */
 
-static uint64_t strip_of(const organ_rows *matrix) { return ORGAN_STRIP_ROWS * matrix->cols * sizeof(float); }
-static size_t strip_bytes(const organ_strips *s) { return (size_t)strip_of(s->matrix); }
+/* Returns the bytes of a full strip of the matrix. */
+static uint64_t matrix_strip_bytes(const organ_rows *matrix) { return ORGAN_STRIP_ROWS * matrix->cols * sizeof(float); }
+/* Returns the bytes of a full strip. */
+static size_t strip_bytes(const organ_strips *s) { return (size_t)matrix_strip_bytes(s->matrix); }
 
+/* Returns the least engine memory for the matrix: for the caller, for the scratch of one reader, and for one strip. */
 uint64_t organ_strips_min(const organ_rows *matrix)
 {
-    return matrix->extra_bytes + organ_to_line(matrix->scratch_bytes) + strip_of(matrix);
+    return matrix->extra_bytes + organ_to_line(matrix->scratch_bytes) + matrix_strip_bytes(matrix);
 }
 
-/* Computes the number of readers and whether all strips are held in memory. Scratch of the readers takes at most half
- * of the memory, unless one reader needs more. */
+/* Sets the number of readers, the strips of a set (`capacity`) and whether all strips stay in memory. The scratch of
+ * readers takes at most half of the memory, unless one reader needs more. Returns ORGAN_USAGE if the memory is too
+ * small. */
 static organ_status strips_divide(organ_strips *s, bool hold, organ_error *error)
 {
     const uint64_t given = s->engine->memory, least = organ_strips_min(s->matrix), strip = strip_bytes(s);
@@ -55,7 +59,8 @@ static organ_status strips_divide(organ_strips *s, bool hold, organ_error *error
     return ORGAN_OK;
 }
 
-/* Asks for large pages, which cost fewer page faults and TLB misses. The system may ignore the request. */
+/* Asks the system for large pages for `values`, which cause fewer page faults and TLB misses. It may ignore the
+ * request. */
 static void ask_for_large_pages(const organ_strips *s)
 {
     const uintptr_t page = 4096, from = ((uintptr_t)s->values + page - 1) / page * page;
@@ -64,8 +69,8 @@ static void ask_for_large_pages(const organ_strips *s)
         (void)madvise((void *)from, to - from, MADV_HUGEPAGE);
 }
 
-/* Prepares passes over a matrix in strips of ORGAN_STRIP_ROWS rows. With `hold`, a matrix that fits in the engine's
- * memory is read once and kept. */
+/* Prepares passes over a matrix; with `hold` keeps it in memory if it fits. Rejects a matrix of which a strip has more
+ * values than an int can count. */
 organ_status organ_strips_open(const organ_rows *matrix, const organ_engine *engine, bool hold, organ_strips **strips,
                                organ_error *error)
 {
@@ -97,6 +102,7 @@ organ_status organ_strips_open(const organ_rows *matrix, const organ_engine *eng
     return ORGAN_OK;
 }
 
+/* Frees the strips. */
 void organ_strips_close(organ_strips *s)
 {
     if (!s)
@@ -110,6 +116,7 @@ void organ_strips_close(organ_strips *s)
 const organ_rows *organ_strips_matrix(const organ_strips *strips) { return strips->matrix; }
 const organ_engine *organ_strips_engine(const organ_strips *strips) { return strips->engine; }
 
+/* Returns the sum of the squares of all values: the sums of the strips, added in order. Valid after the first pass. */
 double organ_strips_energy(const organ_strips *s)
 {
     double sum = 0;
@@ -120,7 +127,7 @@ double organ_strips_energy(const organ_strips *s)
 
 /* ---- one pass ---- */
 
-/* One pass over the strips. */
+/* Context of strips_each and strips_after: one pass over the strips. */
 typedef struct strips_run {
     organ_strips *strips;
     const organ_strip_work *work;
@@ -128,7 +135,8 @@ typedef struct strips_run {
     bool read;        /* strips must be read; false: all are in memory */
 } strips_run;
 
-/* Fails for the first value of a strip that is not finite, with its row and column. */
+/* Fails with ORGAN_BAD_INPUT for the first value that is not finite among `rows` rows, the first of which is row
+ * `first` of the matrix. */
 static organ_status fail_not_finite(const organ_rows *matrix, uint64_t first, size_t rows, const float *values,
                                     organ_error *error)
 {
@@ -140,7 +148,8 @@ static organ_status fail_not_finite(const organ_rows *matrix, uint64_t first, si
     return ORGAN_OK;
 }
 
-/* Reads a strip and, the first time, records its sum of squares; refuses values that are not finite. */
+/* Reads strip `index` to `values`. In the first pass also records its sum of squares, and fails if a value is not
+ * finite. */
 static organ_status read_strip(organ_strips *s, const organ_row_unit *unit, size_t index, float *values, size_t worker,
                                organ_error *error)
 {
@@ -153,7 +162,7 @@ static organ_status read_strip(organ_strips *s, const organ_row_unit *unit, size
     return isfinite(energy) ? ORGAN_OK : fail_not_finite(s->matrix, unit->first, unit->rows, values, error);
 }
 
-/* Reads one strip of the set, unless the values are there already, and runs the caller's work on it. */
+/* Implements organ_row_walk.unit: reads a strip, unless it is in memory, and calls the caller's `each` with it. */
 static organ_status strips_each(void *context, const organ_row_unit *unit, size_t worker, organ_error *error)
 {
     const strips_run *const r = context;
@@ -167,14 +176,15 @@ static organ_status strips_each(void *context, const organ_row_unit *unit, size_
     return ORGAN_OK;
 }
 
+/* Implements organ_row_walk.task: calls the caller's `after` with the strips of a set. */
 static void strips_after(void *context, const organ_row_set *set, size_t task, size_t worker)
 {
     const strips_run *const r = context;
     r->work->after(r->work->context, task, r->set, set->units, worker);
 }
 
-/* Runs one pass: reads each strip, or reuses the strips in memory, and calls the functions of `work`. The first pass
- * also checks values and sums their squares. */
+/* Runs one pass: calls the functions of `work` with each strip. Strips that are in memory are not read again. The first
+ * pass also checks the values and sums their squares. */
 organ_status organ_strips_run(organ_strips *s, const organ_strip_work *work, organ_error *error)
 {
     strips_run r = {.strips = s, .work = work, .read = !(s->in_memory && s->energies_known)};

@@ -7,11 +7,12 @@
 
 #include <math.h>
 
-#define STREAM 0 /* stream of organ_philox_uniform */
-/* Limit of the passes that make a vector orthogonal: two are enough, unless only rounding errors are left of it. */
+#define STREAM 0 /* number of the stream of organ_philox_uniform */
+/* Greatest number of times that projections are subtracted from a vector. Twice is enough, unless only rounding errors
+ * of the vector are left. */
 #define TIMES 8
 
-/* Returns the greatest magnitude, or NAN if any value is NAN. */
+/* Returns the largest magnitude of n values; NAN if any value is NAN, else infinity if a value is infinite. */
 double organ_max_magnitude(const double *values, size_t n)
 {
     double max = 0;
@@ -25,7 +26,7 @@ double organ_max_magnitude(const double *values, size_t n)
     return max;
 }
 
-/* Fills a vector with the random numbers of a seed, drawn in FP32 and widened. */
+/* Fills a vector with n pseudo-random values in [-1, 1), drawn in FP32 and widened. */
 void organ_random_vector(uint64_t seed, double *values, size_t n)
 {
     float some[256];
@@ -37,8 +38,8 @@ void organ_random_vector(uint64_t seed, double *values, size_t n)
     }
 }
 
-/* Scales z to length 1. Divides by the largest element first, so that no square overflows. Returns the former length, 0
- * if it is zero or not finite. */
+/* Scales z to length 1. Divides by the largest magnitude first, so that no square overflows. Returns the former length;
+ * 0, with z unchanged, if z is zero or not finite. */
 static double normalise_length(const organ_kernels *kernels, double *z, size_t n)
 {
     const double max = organ_max_magnitude(z, n);
@@ -52,8 +53,9 @@ static double normalise_length(const organ_kernels *kernels, double *z, size_t n
     return max * length;
 }
 
-/* Subtracts the projections on the earlier vectors (Gram-Schmidt), again if little of the vector is left: rounding
- * errors of the first pass are then not small relative to it. */
+/* Makes vector `at` orthonormal to the vectors before it by Gram-Schmidt. Subtracts the projections again if at most
+ * 0.7 of the length is left: the rounding errors of the last time are then not small relative to the rest. If less than
+ * 1e-14 is left, the vector was a combination of the others and is replaced by a random one. */
 double organ_orthonormal_next(const organ_kernels *kernels, double *vectors, size_t at, size_t n)
 {
     double *const z = vectors + at * n, left = normalise_length(kernels, z, n), share = 0;
@@ -64,7 +66,7 @@ double organ_orthonormal_next(const organ_kernels *kernels, double *vectors, siz
             kernels->add_scaled_f64(z, -kernels->dot_f64(vectors + k * n, z, n), vectors + k * n, n);
         share = normalise_length(kernels, z, n);
         left *= share;
-        if (share < 1e-14) { /* linearly dependent */
+        if (share < 1e-14) {
             organ_random_vector(at + 1 + (size_t)time * n, z, n);
             left = share = 0;
         }

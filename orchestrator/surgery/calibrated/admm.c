@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * ADMM for pruning (Meng et al. 2024, "ALPS", arXiv:2406.07831): D minimises tr((W - D) H (W - D)^T) among the matrices
- * with a given number of nonzero entries. V has the same loss without that limit, and a multiplier U drives V and D
- * together. An iteration computes V = (W H + rho D - U) (H + rho I)^-1; D, the largest entries of Z = V + U / rho,
- * others 0; and U = rho (Z - D), which is rho Z for removed entries and 0 for kept ones. So Z, its mask and its rho are
- * the whole state after an iteration.
+ * ADMM for pruning (Meng et al. 2024, "ALPS", arXiv:2406.07831). The solution D minimises tr((W - D) H (W - D)^T) among
+ * the matrices with a given number of nonzero entries. V minimises the same loss without that limit, and a multiplier U
+ * makes V and D agree. An iteration computes
+ *
+ *     V = (W H + rho D - U) (H + rho I)^-1
+ *     Z = V + U / rho
+ *     D = the largest entries of Z, 0 elsewhere
+ *     U = rho (Z - D), which is rho Z for removed entries and 0 for kept ones
+ *
+ * So D and U follow from Z, its mask and its rho, and only these are stored between iterations.
  *
  * Columns are scaled by the roots of H's diagonal, so that H has ones there: one rho then suits all columns, and the
  * largest entries of Z are those with the largest effect on the output. */
@@ -19,36 +24,41 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROWS_PER_BATCH ((size_t)64)
-#define TOGETHER       ((size_t)1024) /* rows of one product; a multiple of ROWS_PER_BATCH */
+#define ROWS_PER_BATCH ((size_t)64)   /* rows of a strip, the work of one task of organ_share */
+#define TOGETHER       ((size_t)1024) /* rows of one product with H or its inverse; a multiple of ROWS_PER_BATCH */
 
-/* A matrix that ADMM prunes; it keeps V and Z between calls. */
+/* The solver of one matrix. Between calls it keeps Z, `used` and the inverse; the caller keeps the mask. */
 struct organ_admm {
     const organ_engine *engine;
     organ_admm_problem problem;
     size_t cols;          /* columns of the matrix: problem.h.size */
-    float *root;          /* square roots of H's diagonal before scaling */
-    float *z;             /* Z, rows x cols, in scaled columns */
+    float *root;          /* square roots of H's diagonal before scaling, one for each column */
+    float *z;             /* Z, rows x cols; column j is multiplied by root[j] */
     float *own;           /* buffer for an inverse that is not shared; NULL: not needed yet */
-    const float *inverse; /* of H + rho I, in the diagonal blocks of H */
+    const float *inverse; /* (H + rho I)^-1 in diagonal blocks like H; points to `own` or to a shared inverse */
     float relaxed;        /* over-relaxation of the current step */
-    float rho, used;      /* rho of the inverse (0: none yet), and rho of the last step, which scaled Z */
-    size_t from, count;   /* rows that are solved together */
-    float *a, *b;         /* their right-hand sides and their V, count x cols */
-    uint8_t *keep;        /* mask of the current step */
-    /* Radix selection of the smallest kept magnitude: */
-    organ_score_edge edge;
-    unsigned digit;   /* of the current pass over Z */
-    uint64_t *counts; /* per worker: ORGAN_EDGE_DIGIT */
-    uint64_t *equals; /* per ROWS_PER_BATCH rows: entries equal to the edge, then how many of them are removed */
+    float rho;            /* rho of `inverse`; 0: none yet */
+    float used;           /* rho of the last step: U is `used` Z for removed entries; 0: no step yet */
+    size_t from, count;   /* the current rows are [from, from + count): they are solved together */
+    /* Arrays of the current rows, count x cols: right-hand sides and V; in the final least squares directions and their
+     * products with H. */
+    float *a, *b;
+    uint8_t *keep; /* mask of the current step, rows x cols; 1: kept */
+    /* The choice of the mask without a pattern. The edge is the magnitude of the largest removed entry of Z. Radix
+     * selection finds it digit by digit (score_edge.h), with one pass over Z for each digit. */
+    organ_score_edge edge; /* the digits of the edge that are found so far */
+    unsigned digit;        /* number of the digit that the current pass counts; 0: the highest */
+    uint64_t *counts;      /* per worker: how many entries have each of the ORGAN_EDGE_DIGIT values of the digit */
+    uint64_t *equals;      /* per strip: number of entries equal to the edge; later, how many of these to remove */
 };
 
 /* ---- creation ---- */
 
+/* Returns the number of strips of ROWS_PER_BATCH rows; the last may be smaller. */
 static size_t strips_of(size_t rows) { return (rows + ROWS_PER_BATCH - 1) / ROWS_PER_BATCH; }
 
-/* If `row` is a row of H, divides it on both sides by the roots of H's diagonal. If it is a row of the target, divides
- * each value by the root of its column. */
+/* Scales row `row` of H and row `row` of the target T. organ_admm_create calls it for each index below the larger
+ * number of rows, so one of the two rows may not exist. H_ij is divided by root[i] root[j], T_ij by root[j]. */
 static void scale_row(void *context, size_t row, size_t worker)
 {
     organ_admm *const s = context;
@@ -65,17 +75,19 @@ static void scale_row(void *context, size_t row, size_t worker)
         s->problem.target[row * n + j] /= s->root[j];
 }
 
-/* Returns the number of values of a block-diagonal matrix: whole blocks and one smaller last block. */
-static size_t factor_entries(size_t size, size_t block)
+/* Returns the number of stored values of a block-diagonal matrix: whole blocks and one smaller last block. */
+static size_t block_entries(size_t size, size_t block)
 {
     return size / block * block * block + size % block * (size % block);
 }
 
+/* Returns the bytes of all shared inverses of an H of `size` columns in blocks of `block` columns. */
 uint64_t organ_admm_factors_memory(uint64_t size, uint64_t block)
 {
-    return ORGAN_ADMM_FACTORS * factor_entries((size_t)size, (size_t)block) * sizeof(float);
+    return ORGAN_ADMM_FACTORS * block_entries((size_t)size, (size_t)block) * sizeof(float);
 }
 
+/* Frees the shared inverses and clears the struct. */
 void organ_admm_factors_release(organ_admm_factors *factors)
 {
     for (size_t k = 0; k < ORGAN_ADMM_FACTORS; k++)
@@ -83,7 +95,8 @@ void organ_admm_factors_release(organ_admm_factors *factors)
     *factors = (organ_admm_factors){0};
 }
 
-/* Allocates the buffers of a solver. Returns false if memory cannot be allocated; the caller releases them. */
+/* Allocates the buffers of a solver, except that of an inverse. Returns false if memory cannot be allocated; the caller
+ * releases them. */
 static bool admm_allocate(organ_admm *s)
 {
     const size_t n = s->cols, rows = s->problem.rows;
@@ -96,15 +109,17 @@ static bool admm_allocate(organ_admm *s)
     return s->root && s->z && s->a && s->b && s->counts && s->equals;
 }
 
+/* Returns an upper bound of the bytes of a solver for a matrix of rows x cols, without inverses and buffers of workers.
+ */
 uint64_t organ_admm_memory(uint64_t rows, uint64_t cols)
 {
     const uint64_t together = rows < TOGETHER ? rows : TOGETHER;
-    /* Z; both operands of a product; the products of columns, the roots, and the buffers for computing an inverse. */
+    /* Z; `a` and `b`; the roots, `equals` and the solver itself, rounded up; the buffers of organ_inverse. */
     return 4 * rows * cols + 8 * together * cols + 1024 + 16 * cols + rows + organ_inverse_factor_memory(cols);
 }
 
-/* Allocates ADMM for a problem and scales it to a unit diagonal: with d = sqrt(diag H), H becomes H / (d d^T) and each
- * row of the target is divided by d. */
+/* Allocates the solver and scales the problem so that H has ones on its diagonal: with d = sqrt(diag H), H_ij is
+ * divided by d_i d_j and T_ij by d_j. */
 organ_status organ_admm_create(const organ_engine *engine, const organ_admm_problem *problem, organ_admm **admm,
                                organ_error *error)
 {
@@ -123,6 +138,7 @@ organ_status organ_admm_create(const organ_engine *engine, const organ_admm_prob
     return ORGAN_OK;
 }
 
+/* Frees the solver. The arrays of the problem belong to the caller. */
 void organ_admm_destroy(organ_admm *s)
 {
     if (!s)
@@ -131,42 +147,48 @@ void organ_admm_destroy(organ_admm *s)
     free(s);
 }
 
-/* ---- one iteration: V, then Z ---- */
+/* ---- one iteration: V, then Z ----
+ *
+ * A task on strip `index` of the current rows uses three numbers: `own`, the offset of the strip in `a` and `b`; `at`,
+ * its offset in `z`, `keep` and the target; and n, the number of its values. */
 
-/* Returns the buffer for a new inverse: the next free one of the shared set, or the solver's own if nothing is shared
- * or the set is full. Returns NULL if memory cannot be allocated. */
+/* Returns the buffer for a new inverse: the next free one of the shared inverses, or s->own if nothing is shared or all
+ * ORGAN_ADMM_FACTORS are computed. Returns NULL if memory cannot be allocated. */
 static float *buffer_for_inverse(organ_admm *s)
 {
     organ_admm_factors *const shared = s->problem.factors;
     float **const room = shared && shared->count < ORGAN_ADMM_FACTORS ? &shared->values[shared->count] : &s->own;
     if (!*room)
-        *room = organ_floats(factor_entries(s->cols, s->problem.h.block), 1);
+        *room = organ_floats(block_entries(s->cols, s->problem.h.block), 1);
     return *room;
 }
 
-/* Computes (H + rho I)^-1, block by block of H. */
-static organ_status make_factor(const organ_admm *s, float rho, float *inverse, organ_error *error)
+/* Writes (H + rho I)^-1 to `inverse`, block by block of H. Returns ORGAN_BAD_INPUT if a block of H + rho I is not
+ * positive definite, ORGAN_IO if memory cannot be allocated. */
+static organ_status invert_shifted(const organ_admm *s, float rho, float *inverse, organ_error *error)
 {
     const size_t block = s->problem.h.block;
     bool definite = true;
     for (size_t start = 0; start < s->cols; start += block) {
         const size_t width = organ_min(block, s->cols - start);
-        float *const factor = inverse + start * block;
-        memcpy(factor, s->problem.values + start * block, width * width * sizeof *factor);
+        float *const values = inverse + start * block;
+        memcpy(values, s->problem.values + start * block, width * width * sizeof *values);
         for (size_t j = 0; j < width; j++)
-            factor[j * (width + 1)] += rho;
-        if (!organ_inverse(s->engine, factor, width, &definite))
+            values[j * (width + 1)] += rho;
+        if (!organ_inverse(s->engine, values, width, &definite))
             return organ_fail_memory(error, s->problem.name);
         if (!definite)
-            return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: the second moments of inputs %zu to %zu, with %g on the diagonal, have no factor",
-                              s->problem.name, start, start + width - 1, (double)rho);
+            return organ_fail(
+                error, ORGAN_BAD_INPUT,
+                "%s: the second moments of inputs %zu to %zu, with %g on the diagonal, are not positive definite",
+                s->problem.name, start, start + width - 1, (double)rho);
     }
     return ORGAN_OK;
 }
 
-/* Sets s->inverse to (H + rho I)^-1, which other matrices with the same inputs may have computed. */
-static organ_status admm_factorise(organ_admm *s, float rho, organ_error *error)
+/* Sets s->inverse to (H + rho I)^-1: uses the shared inverse of this rho if another matrix has computed it, else
+ * computes it. An inverse in s->own is not shared, because the next rho overwrites it. */
+static organ_status set_inverse(organ_admm *s, float rho, organ_error *error)
 {
     organ_admm_factors *const shared = s->problem.factors;
     s->rho = rho;
@@ -178,7 +200,7 @@ static organ_status admm_factorise(organ_admm *s, float rho, organ_error *error)
     float *const made = buffer_for_inverse(s);
     if (!made)
         return organ_fail_errno(error, ENOMEM, "%s: ADMM of %zu x %zu", s->problem.name, s->problem.rows, s->cols);
-    if (make_factor(s, rho, made, error) != ORGAN_OK)
+    if (invert_shifted(s, rho, made, error) != ORGAN_OK)
         return error->status;
     s->inverse = made;
     if (shared && made != s->own)
@@ -186,8 +208,9 @@ static organ_status admm_factorise(organ_admm *s, float rho, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Computes the right-hand side T + rho D - U of the system for V, with T = W H, for a batch of rows. D is Z for kept
- * entries and U is `used` Z for removed ones, so one multiple of Z is added to each entry. */
+/* Computes a strip of the right-hand sides T + rho D - U of the systems for V. D is Z for kept entries and 0 for
+ * removed ones, U is `used` Z for removed entries and 0 for kept ones. So rho Z is added to a kept entry of T, and
+ * `used` Z is subtracted from a removed one. */
 static void admm_sides_of_rows(void *context, size_t index, size_t worker)
 {
     const organ_admm *const s = context;
@@ -202,7 +225,8 @@ static void admm_sides_of_rows(void *context, size_t index, size_t worker)
         a[k] = target[k] + (keep[k] ? rho : minus_used) * z[k];
 }
 
-/* Computes the mask of the groups of a pattern in a row. */
+/* Sets the mask of n consecutive values of Z, which are whole groups of the pattern: in each group of pattern->of
+ * values, the pattern->keep largest magnitudes are kept. */
 static void keep_groups(const organ_pattern *pattern, const float *z, size_t n, uint8_t *keep)
 {
     for (size_t k = 0; k < n; k += pattern->of) {
@@ -214,9 +238,10 @@ static void keep_groups(const organ_pattern *pattern, const float *z, size_t n, 
     }
 }
 
-/* Processes the n values of Z from `at` on. With a pattern, sets the mask of each group. Without a pattern, counts the
- * first digit of the magnitudes for the search of the edge between kept and removed values. */
-static void admm_choose_rows(organ_admm *s, size_t at, size_t n, size_t worker)
+/* Does the part of the choice of a mask that needs only the n values of Z from offset `at` on. With a pattern, sets
+ * their mask. Without a pattern, adds the highest digits of their magnitudes to the worker's counts; keep_largest later
+ * finds the edge from the counts of all values. */
+static void mask_or_count(organ_admm *s, size_t at, size_t n, size_t worker)
 {
     if (s->problem.pattern.of)
         keep_groups(&s->problem.pattern, s->z + at, n, s->keep + at);
@@ -224,7 +249,8 @@ static void admm_choose_rows(organ_admm *s, size_t at, size_t n, size_t worker)
         organ_edge_count(&s->edge, 0, s->z + at, n, s->counts + worker * ORGAN_EDGE_DIGIT);
 }
 
-/* Computes Z = relaxed V + (1 - relaxed) D + U / rho for a batch of rows, D and U from the last Z and mask. */
+/* Replaces a strip of Z by relaxed V + (1 - relaxed) D + U / rho. D and U follow from the old Z and mask: the old Z is
+ * multiplied by 1 - relaxed for a kept entry, and by used / rho for a removed one. */
 static void admm_update_z(void *context, size_t index, size_t worker)
 {
     organ_admm *const s = context;
@@ -235,10 +261,12 @@ static void admm_update_z(void *context, size_t index, size_t worker)
     const uint8_t *restrict const keep = s->keep + at;
     for (size_t k = 0; k < n; k++)
         z[k] = relaxed * v[k] + (keep[k] ? rest : ratio) * z[k];
-    admm_choose_rows(s, at, n, worker);
+    mask_or_count(s, at, n, worker);
 }
 
-/* ---- the largest entries of Z ---- */
+/* ---- the mask: the largest entries of Z ----
+ *
+ * Strips are those of the whole matrix here, not of the current rows. */
 
 /* Returns the offset in Z of the first value of strip `index`, and sets *n to the number of its values. */
 static size_t strip_offset(const organ_admm *s, size_t index, size_t *n)
@@ -247,7 +275,8 @@ static size_t strip_offset(const organ_admm *s, size_t index, size_t *n)
     return index * ROWS_PER_BATCH * s->cols;
 }
 
-/* Counts one digit of the magnitudes of a strip, for the radix selection of the edge. */
+/* Adds digit s->digit of the magnitudes of a strip to the worker's counts. Only magnitudes that equal the edge in all
+ * higher digits count. */
 static void count_digit(void *context, size_t index, size_t worker)
 {
     const organ_admm *const s = context;
@@ -256,17 +285,17 @@ static void count_digit(void *context, size_t index, size_t worker)
     organ_edge_count(&s->edge, s->digit, s->z + at, n, s->counts + worker * ORGAN_EDGE_DIGIT);
 }
 
-/* Calls admm_choose_rows for the rows of a strip. */
+/* Calls mask_or_count for the values of a strip. */
 static void choose_strip_masks(void *context, size_t index, size_t worker)
 {
     organ_admm *const s = context;
     size_t n;
     const size_t at = strip_offset(s, index, &n);
-    admm_choose_rows(s, at, n, worker);
+    mask_or_count(s, at, n, worker);
 }
 
-/* Sets the mask of a strip: removes scores below the edge and the first equals[index] scores equal to it. equals[index]
- * becomes the number of scores equal to the edge. */
+/* Sets the mask of a strip: removes the entries whose magnitude is below the edge, and the first equals[index] of those
+ * equal to the edge. Then sets equals[index] to the number of entries equal to the edge. */
 static void cut_strip(void *context, size_t index, size_t worker)
 {
     const organ_admm *const s = context;
@@ -276,7 +305,8 @@ static void cut_strip(void *context, size_t index, size_t worker)
     s->equals[index] = organ_edge_cut(&s->edge, s->z + at, n, s->equals[index], s->keep + at);
 }
 
-/* Cuts a strip again if some of its scores at the edge must be removed; other strips are already final. */
+/* Sets the mask of a strip again if some of its entries equal to the edge must be removed (equals[index] > 0). The
+ * masks of other strips are final already. */
 static void cut_equals(void *context, size_t index, size_t worker)
 {
     const organ_admm *const s = context;
@@ -284,12 +314,14 @@ static void cut_equals(void *context, size_t index, size_t worker)
         cut_strip(context, index, worker);
 }
 
+/* Sets the counts of all workers to 0. */
 static void clear_counts(organ_admm *s)
 {
     memset(s->counts, 0, organ_workers_count(s->engine->workers) * ORGAN_EDGE_DIGIT * sizeof *s->counts);
 }
 
-/* Adds the workers' counts and determines the next digit of the edge. */
+/* Adds the counts of all workers, and finds from them digit s->digit of the edge. The edge has rank killed - 1 among
+ * the magnitudes in ascending order. */
 static void select_digit(organ_admm *s)
 {
     for (size_t w = 1; w < organ_workers_count(s->engine->workers); w++)
@@ -298,8 +330,9 @@ static void select_digit(organ_admm *s)
     organ_edge_select_digit(&s->edge, s->digit, s->counts, s->problem.killed - 1);
 }
 
-/* Sets the mask that removes the `killed` entries of Z with the least magnitude. The counts of the first digit are
- * complete when this is called. Of entries equal to the edge, the first ones in the order of the rows are removed. */
+/* Sets the mask that removes the `killed` entries of Z with the least magnitude. mask_or_count has counted digit 0 over
+ * all of Z before; keep_largest counts the other digits in one pass each. Entries below the edge are fewer than
+ * `killed`; the missing ones are removed from those equal to the edge, the first in row-major order. */
 static void keep_largest(organ_admm *s)
 {
     const size_t strips = strips_of(s->problem.rows);
@@ -313,7 +346,7 @@ static void keep_largest(organ_admm *s)
         organ_share(s->engine, NULL, strips, count_digit, s);
     }
     memset(s->equals, 0, strips * sizeof *s->equals);
-    organ_share(s->engine, NULL, strips, cut_strip, s);
+    organ_share(s->engine, NULL, strips, cut_strip, s); /* removes entries below the edge, counts those equal to it */
     uint64_t remaining = s->problem.killed - s->edge.less;
     for (size_t k = 0; k < strips; k++) {
         s->equals[k] = remaining < s->equals[k] ? remaining : s->equals[k];
@@ -324,7 +357,7 @@ static void keep_largest(organ_admm *s)
 
 /* ---- iterations ---- */
 
-/* Starts the choice of a new mask in `keep`: resets the edge and its counts. */
+/* Starts the choice of a new mask in `keep`: clears the edge and the counts. */
 static void begin_masks(organ_admm *s, uint8_t *keep)
 {
     s->keep = keep;
@@ -332,22 +365,22 @@ static void begin_masks(organ_admm *s, uint8_t *keep)
     clear_counts(s);
 }
 
-/* Chooses the kept weights of the whole matrix, unless admm_choose_rows has chosen them by the pattern. */
+/* Completes the mask after mask_or_count has processed all of Z. With a pattern, the mask is complete already. */
 static void finish_masks(organ_admm *s)
 {
     if (!s->problem.pattern.of)
         keep_largest(s);
 }
 
-/* Sets killed weights of z to 0. */
+/* Sets the removed entries of Z to 0. */
 static void clear_killed(organ_admm *s, const uint8_t *keep)
 {
     for (size_t k = 0; k < s->problem.rows * s->cols; k++)
         s->z[k] = keep[k] ? s->z[k] : 0.0f;
 }
 
-/* Scales the weights by the roots of H's diagonal (the problem is scaled so), chooses the mask if none is given, and
- * clears the removed entries. */
+/* Sets Z to the weights, scaled like the problem, chooses the mask if none is given, and sets the removed entries of Z
+ * to 0, which makes the multiplier 0. */
 void organ_admm_begin(organ_admm *s, const float *weights, bool given, uint8_t *keep)
 {
     const size_t n = s->problem.rows * s->cols;
@@ -362,11 +395,12 @@ void organ_admm_begin(organ_admm *s, const float *weights, bool given, uint8_t *
 }
 
 /* Solves V from its normal equations, TOGETHER rows at a time, then updates Z and chooses the new mask. `used` stays
- * the rho of the previous step until the end of this one, because the multiplier is stored in units of it. */
+ * the rho of the previous step until the end of this one, because U is `used` Z. In the first step U is 0, and rho
+ * itself serves as `used`. */
 organ_status organ_admm_step(organ_admm *s, double rho, double relaxed, uint8_t *keep, organ_error *error)
 {
     s->relaxed = (float)relaxed;
-    if (s->rho != (float)rho && admm_factorise(s, (float)rho, error) != ORGAN_OK)
+    if (s->rho != (float)rho && set_inverse(s, (float)rho, error) != ORGAN_OK)
         return error->status;
     s->used = s->used > 0 ? s->used : s->rho;
     const organ_block_matrix inverse = {s->cols, s->problem.h.block, s->inverse};
@@ -385,10 +419,12 @@ organ_status organ_admm_step(organ_admm *s, double rho, double relaxed, uint8_t 
     return ORGAN_OK;
 }
 
-/* ---- least squares over kept weights ---- */
+/* ---- least squares over kept weights ----
+ *
+ * Conjugate gradients on the kept weights of each row of Z: they solve Z H = T there, with Z = 0 at removed weights. */
 
-/* Replaces a row of the target T by the residual T - Z H (b contains Z H), 0 for removed weights, and copies it to `a`,
- * the first direction. */
+/* Replaces a row of the target T by the residual T - Z H, where b contains Z H, with 0 for removed weights. Copies the
+ * residual to `a`: it is the first direction. `row` counts from the first of the current rows. */
 static void begin_row_residual(void *context, size_t row, size_t worker)
 {
     const organ_admm *const s = context;
@@ -399,8 +435,9 @@ static void begin_row_residual(void *context, size_t row, size_t worker)
         s->a[own + k] = residual[k] = s->keep[at + k] ? residual[k] - s->b[own + k] : 0.0f;
 }
 
-/* Takes one conjugate gradient step in a row. Leaves the row unchanged if its residual is zero or the length of its
- * direction is 0 in FP32: the row is then solved. */
+/* Takes one conjugate gradient step in a row; b contains the products of the directions with H. `row` counts from the
+ * first of the current rows. A row whose residual is zero, or whose direction p has p H p^T = 0 in FP32, is solved and
+ * stays unchanged. */
 static void step_row(void *context, size_t row, size_t worker)
 {
     const organ_admm *const s = context;
@@ -420,8 +457,8 @@ static void step_row(void *context, size_t row, size_t worker)
         p[k] = residual[k] + beta * p[k];
 }
 
-/* Computes the residuals of the current rows, then runs `steps` conjugate gradient steps. Each computes b = a H for all
- * rows and takes one step in each row. */
+/* Computes the residuals of the current rows, then runs `steps` conjugate gradient steps. Each step computes b = a H
+ * for all current rows, then moves each row along its direction. */
 static organ_status solve_together(organ_admm *s, unsigned steps, organ_error *error)
 {
     if (organ_block_multiply(s->engine, &s->problem.h, s->z + s->from * s->cols, s->count, s->b, error))
@@ -437,20 +474,22 @@ static organ_status solve_together(organ_admm *s, unsigned steps, organ_error *e
     return ORGAN_OK;
 }
 
+/* Writes Z to `weights` without the scaling of its columns. */
 static void unscale_weights(const organ_admm *s, float *weights)
 {
     for (size_t k = 0; k < s->problem.rows * s->cols; k++)
         weights[k] = s->z[k] / s->root[k % s->cols];
 }
 
+/* Writes D of the last iteration, without the scaling of its columns, to `weights`. */
 void organ_admm_write_result(organ_admm *s, const uint8_t *keep, float *weights)
 {
     clear_killed(s, keep);
     unscale_weights(s, weights);
 }
 
-/* Clears removed weights and solves the kept ones by conjugate gradients, TOGETHER rows at a time; undoes the column
- * scaling. */
+/* Sets removed entries of Z to 0, moves the kept ones by `steps` conjugate gradient steps, TOGETHER rows at a time, and
+ * writes Z without the scaling of its columns to `weights`. */
 organ_status organ_admm_finish(organ_admm *s, const uint8_t *keep, unsigned steps, float *weights, organ_error *error)
 {
     clear_killed(s, keep);

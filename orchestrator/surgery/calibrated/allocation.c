@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Share of the iterations of physarum v3 for a curve. Half of them raise the error at both levels alike, by 3 to 6 %,
- * so the division does not change. */
+/* Factor of the effort of physarum v3 when a curve is measured. Half of the iterations raise the error at both levels
+ * by 3 to 6 %, so the division does not change. */
 #define CURVE_EFFORT 0.5
 
 /* The division of a budget of zeros among the targets of a pruning. */
@@ -21,24 +21,26 @@ struct organ_prune_allocation {
     organ_prune_matrix_options prune_options;
     bool by_weight; /* matrices are pruned as if all inputs had the same size (physarum-v1) */
     organ_prune_job *job;
-    organ_allocation curves; /* the tensors with their curves, and the division */
-    size_t *curve_of;        /* index in curves.tensors of each target's curve */
-    double budget;           /* share of zeros, 0 .. 1 */
-    double *shares;          /* percent, one for each target */
-    json_t *identity;        /* model, text and options that the curves depend on */
-    organ_curves_work work;
-    organ_curves *walk; /* NULL: the curves were read */
-    organ_exchanges_work exchange_work;
-    organ_exchanges *exchanges; /* NULL: no exchanges are requested */
-    organ_exchanges_report exchanged;
-    bool known, divided;       /* all curves are measured or read; `shares` are set */
-    size_t tokens, windows;    /* of the text that measures the curves */
-    organ_prune_shared shared; /* factors that the matrices of a layer share */
+    organ_allocation curves;            /* the tensors with their curves, and the division */
+    size_t *curve_of;                   /* for each target the index of its tensor in curves.tensors */
+    double budget;                      /* share of zeros, 0 .. 1 */
+    double *shares;                     /* percent of zeros of each target */
+    json_t *identity;                   /* model, text and options that the curves depend on */
+    organ_curves_work work;             /* callbacks of `walk` */
+    organ_curves *walk;                 /* measures the curves; NULL after organ_prune_allocation_run has all curves */
+    organ_exchanges_work exchange_work; /* callbacks of `exchanges` */
+    organ_exchanges *exchanges;         /* NULL: no exchanges are requested, or they are done */
+    organ_exchanges_report exchanged;   /* result of the exchanges */
+    bool known;                         /* all curves are measured or read */
+    bool divided;                       /* `shares` are set */
+    size_t tokens, windows;             /* tokens and windows of the text on which divergences are measured */
+    organ_prune_shared shared;          /* inverses that matrices with the same inputs share */
 };
 
 /* ---- options ---- */
 
-/* Reads --budget or --sparsity, of which exactly one is needed. */
+/* Sets *result to the value of --budget or --sparsity, of which exactly one must be given, and checks its range. The
+ * range of a budget in bits or bytes is checked later (then.c). */
 static organ_status read_budget(const organ_prune_calibrated_options *c, double sparsity, organ_budget *result,
                                 organ_error *error)
 {
@@ -64,7 +66,7 @@ static organ_status read_budget(const organ_prune_calibrated_options *c, double 
     return ORGAN_OK;
 }
 
-/* Checks the options of --allocate for pruning. *budget stays 0 without --allocate. */
+/* Checks that --allocate has a text and is not combined with a pattern or an imatrix, then reads the budget. */
 organ_status organ_prune_allocation_check(const organ_prune_calibrated_options *c, double sparsity,
                                           organ_budget *budget, organ_error *error)
 {
@@ -87,7 +89,8 @@ organ_status organ_prune_allocation_check(const organ_prune_calibrated_options *
 
 /* ---- how a curve is measured ---- */
 
-/* Returns the settings that prune one matrix to `sparsity` percent. `effort` applies only to physarum-v3. */
+/* Returns the options that prune a matrix to `sparsity` percent. `effort` is a factor of the effort of physarum-v3;
+ * other methods ignore it. */
 static organ_prune_matrix_options options_at(const organ_prune_allocation *a, const char *name, double sparsity,
                                              double effort)
 {
@@ -98,7 +101,8 @@ static organ_prune_matrix_options options_at(const organ_prune_allocation *a, co
     return options;
 }
 
-/* Creates a calibration in which all inputs have norm 1, so that a method scores weights by magnitude alone. */
+/* Creates a calibration in which all inputs of the matrix have norm 1, so that a method scores weights by magnitude
+ * alone. The caller destroys it. */
 static organ_status flat_inputs(const organ_calibration_matrix *m, organ_calibration **flat, organ_error *error)
 {
     const organ_calibration_options options = {.features = (size_t)m->cols, .name = m->name};
@@ -112,7 +116,7 @@ static organ_status flat_inputs(const organ_calibration_matrix *m, organ_calibra
     return error->status;
 }
 
-/* Prunes `weights`, a copy of a layer's matrix: removed weights become 0. The copy serves to measure the effect. */
+/* Prunes `weights`, a copy of the donor's matrix *m, with these options: removed weights become 0. */
 static organ_status prune_by(organ_prune_allocation *a, const organ_calibration_matrix *m,
                              organ_prune_matrix_options options, const organ_calibration *calibration, float *weights,
                              organ_error *error)
@@ -130,7 +134,8 @@ static organ_status prune_by(organ_prune_allocation *a, const organ_calibration_
     return error->status;
 }
 
-/* Prunes a matrix to `sparsity`, a share of zeros. With by_weight, the calibration has inputs of equal size. */
+/* Prunes a matrix to `sparsity`, a share of zeros (0 .. 1), on its calibration or, with by_weight, on inputs of equal
+ * size. */
 static organ_status prune_at(organ_prune_allocation *a, const organ_calibration_matrix *m, double sparsity,
                              double effort, float *weights, organ_error *error)
 {
@@ -141,14 +146,15 @@ static organ_status prune_at(organ_prune_allocation *a, const organ_calibration_
     return error->status;
 }
 
-/* Prunes a matrix at the full effort: exchanges compare models as the run would write them. Curves use CURVE_EFFORT. */
+/* Implements organ_exchanges_work.make: prunes a matrix at the full effort, because exchanges compare models as the run
+ * would write them. */
 static organ_status allocation_exchange(void *context, const organ_calibration_matrix *m, double sparsity,
                                         float *weights, organ_error *error)
 {
     return prune_at(context, m, sparsity, 1, weights, error);
 }
 
-/* Prunes a matrix to one level of its curve. */
+/* Implements organ_curves_work.make: prunes a matrix to the sparsity of level number `level`. */
 static organ_status allocation_make(void *context, const organ_calibration_matrix *m, size_t level, float *weights,
                                     organ_error *error)
 {
@@ -156,8 +162,11 @@ static organ_status allocation_make(void *context, const organ_calibration_matri
     return prune_at(context, m, a->curves.levels[level], CURVE_EFFORT, weights, error);
 }
 
+/* Implements `forget` of organ_curves_work and organ_exchanges_work: frees the shared inverses. */
 static void release_shared(void *context) { organ_prune_share_end(&((organ_prune_allocation *)context)->shared); }
 
+/* Implements `memory` of organ_curves_work and organ_exchanges_work. The sparsity of 50 percent is arbitrary: it does
+ * not change the memory. */
 static uint64_t allocation_memory(void *context, const organ_tensor *tensor)
 {
     const organ_prune_matrix_options options = options_at(context, tensor->name, 50, 1);
@@ -165,7 +174,8 @@ static uint64_t allocation_memory(void *context, const organ_tensor *tensor)
     return organ_prune_matrix_memory(&options, m.rows, m.cols);
 }
 
-/* Writes the measured curve of a tensor to the journal, so that a resumed run need not measure it again. */
+/* Implements organ_curves_work.found: writes the measured curve of a tensor to the journal, so that a resumed run need
+ * not measure it again. */
 static organ_status allocation_found(void *context, const organ_allocation_tensor *tensor, organ_error *error)
 {
     const organ_prune_allocation *const a = context;
@@ -201,7 +211,7 @@ static organ_calibration_run_options walk_of(const organ_prune_allocation *a)
                                            .seed = c->seed};
 }
 
-/* Opens the exchanges of --rounds. */
+/* Opens the exchanges of --rounds as a->exchanges; `context` is the allocation. */
 static organ_status open_exchanges(void *context, organ_error *error)
 {
     organ_prune_allocation *const a = context;
@@ -266,6 +276,7 @@ organ_status organ_prune_allocation_open(const organ_prune_calibrated_options *o
     return a->known ? ORGAN_OK : organ_cache_check_place(file, "--allocation", job->engine->ranks, error);
 }
 
+/* Adds the memory and the work of the curves to measure and of the exchanges to the plan of a dry run. */
 void organ_prune_allocation_estimate(const organ_prune_allocation *a, const organ_plan_solve *solve, organ_plan *plan)
 {
     organ_curves_estimate(a->walk, solve, plan);
@@ -273,6 +284,7 @@ void organ_prune_allocation_estimate(const organ_prune_allocation *a, const orga
         organ_exchanges_estimate(a->exchanges, solve, plan);
 }
 
+/* Closes the walks and frees all members; NULL is allowed. */
 void organ_prune_allocation_close(organ_prune_allocation *a)
 {
     if (!a)
@@ -289,11 +301,13 @@ void organ_prune_allocation_close(organ_prune_allocation *a)
 
 /* ---- the run ---- */
 
+/* The members of organ_exchanges_report in reports and in the journal, under their own names. */
 #define EXCHANGES(member, type) ORGAN_STRUCT_FIELD(organ_exchanges_report, member, type)
 static const organ_struct_field allocation_exchanges[] = {EXCHANGES(tried, U64), EXCHANGES(taken, U64),
                                                           EXCHANGES(before, REAL), EXCHANGES(after, REAL)};
 
-/* Reads the division that exchanges of an earlier run wrote to the journal. Returns false if there is none. */
+/* Reads the result of the exchanges of an interrupted run from the journal: the sparsity of each tensor (member
+ * "given") and a->exchanged. Returns false if there is none. */
 static bool recall_division(organ_prune_allocation *a)
 {
     size_t index;
@@ -311,11 +325,13 @@ static bool recall_division(organ_prune_allocation *a)
     return found;
 }
 
+/* Returns the sparsity of tensor k as a number; `context` is the organ_allocation. */
 static json_t *given_json(const void *context, size_t k)
 {
     return json_real(((const organ_allocation *)context)->tensors[k].sparsity);
 }
 
+/* Returns an object with the members of a->exchanged. */
 static json_t *exchanges_json(const organ_prune_allocation *a)
 {
     return ORGAN_STRUCT_ADD(json_object(), allocation_exchanges, &a->exchanged);
@@ -332,8 +348,8 @@ static organ_status allocation_exchange_pairs(organ_prune_allocation *a, organ_e
     return organ_write_note_once(a->job->run, line, error);
 }
 
-/* Divides the budget: minimises the sum of the curves, then with exchanges improves the division by the divergence of
- * the whole model. Sets the sparsity of each target. */
+/* Divides the budget: minimises the sum of the curves. Exchanges, if requested, then improve the division by the
+ * divergence of the whole model. Sets a->shares, and the sum of the curves for the final division (curves.cost). */
 static organ_status allocation_divide(organ_prune_allocation *a, organ_error *error)
 {
     if (!organ_allocation_divide(&a->curves, a->budget, organ_allocate_way(&a->options->allocate)))
@@ -352,7 +368,8 @@ static organ_status allocation_divide(organ_prune_allocation *a, organ_error *er
     return ORGAN_OK;
 }
 
-/* Measures the curves that the journal lacks, and writes all to the file of --allocation. */
+/* Reads the curves that the journal of an interrupted run has, measures all others, and writes all to the file of
+ * --allocation if it was given. */
 static organ_status allocation_measure(organ_prune_allocation *a, organ_error *error)
 {
     const char *const file = a->options->allocate.file;
@@ -364,7 +381,7 @@ static organ_status allocation_measure(organ_prune_allocation *a, organ_error *e
     return organ_allocation_write(&a->curves, a->identity, file, a->job->engine->ranks, error);
 }
 
-/* Starts the progress display of pruning again, which the measurement replaced with its own. */
+/* Starts the progress display of pruning again: the measurement of curves has replaced it by its own. */
 static void begin_pruning(const organ_prune_allocation *a)
 {
     uint64_t bytes;
@@ -372,8 +389,7 @@ static void begin_pruning(const organ_prune_allocation *a)
     organ_progress_begin(a->job->progress, a->options->then ? "quantizing" : "pruning", bytes, remaining);
 }
 
-/* Measures the curves unless the file had them, divides the budget into a sparsity for each target, and closes the
- * walks. */
+/* Measures the curves unless the file had them, closes the walk that measures them, and divides the budget. */
 organ_status organ_prune_allocation_run(organ_prune_allocation *a, organ_error *error)
 {
     if (!a->known && allocation_measure(a, error) != ORGAN_OK)
@@ -394,6 +410,7 @@ organ_status organ_prune_allocation_run(organ_prune_allocation *a, organ_error *
 
 /* ---- report ---- */
 
+/* Returns the options of the division as an object. `budget` is a share of zeros. */
 json_t *organ_prune_allocation_parameters(const organ_prune_calibrated_options *c, double budget)
 {
     const organ_allocate_options *const o = &c->allocate;
@@ -402,6 +419,7 @@ json_t *organ_prune_allocation_parameters(const organ_prune_calibrated_options *
                         SET_COUNT("tokens", organ_allocate_tokens(o)), SET_COUNT("layers", organ_allocate_layers(o)));
 }
 
+/* Returns the row of tensor k in the report: its sparsity, and its cost at this sparsity and at that of the budget. */
 static json_t *allocation_tensor_json(const void *context, size_t k)
 {
     const organ_prune_allocation *const a = context;
@@ -413,8 +431,9 @@ static json_t *allocation_tensor_json(const void *context, size_t k)
                         SET_FLAG("between", t->between));
 }
 
-/* Returns member "allocation" of the document. Before the division (in a dry run), its "tensors" are empty and its
- * costs null. */
+/* Returns the member "allocation" of the report. Before the division (in a dry run), "tensors" is empty and the costs
+ * are null. "measured" is the number of measured curves, or before the measurement of those still to be measured.
+ * "asked" repeats a budget in bits or bytes. */
 json_t *organ_prune_allocation_json(const organ_prune_allocation *a)
 {
     size_t measured = a->known ? 0 : organ_curves_unknown(a->walk);

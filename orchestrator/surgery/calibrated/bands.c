@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Prunes without a text and a forward pass: matrix by matrix, each in bands of as many rows as fit in the memory. */
+ * Prunes without a text and a forward pass, by the weights alone or by an imatrix: matrix by matrix, each in bands of
+ * as many rows as fit in the memory. A unit is a target, or a range of the matrices of a stack (method.h). */
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/calibrated/calibrated_job.h"
@@ -10,32 +11,34 @@
 /* The unit that is being pruned and written. */
 typedef struct bands_writing {
     organ_calibrated_job *job;
-    size_t unit, part; /* indices of the unit (a range of the tensor's rows) and of its target */
-    const organ_tensor *tensor;
+    size_t unit, part;          /* index of the unit in base.units, and of its target */
+    const organ_tensor *tensor; /* the unit as a tensor */
     organ_matrix_bands bands;   /* the matrix that is being pruned */
     uint8_t *keep;              /* mask of the loaded band */
-    char *donor_rows;           /* per worker: a copy of a row before pruning */
-    organ_audit_counts *counts; /* per worker */
+    char *donor_rows;           /* per worker: a copy of a row before pruning, in the stored type */
+    organ_audit_counts *counts; /* per worker: counts of the current band */
 } bands_writing;
 
+/* Returns the bytes of a stored weight. */
 static size_t weight_bytes(const organ_tensor *tensor) { return organ_dtype_describe(tensor->dtype)->bytes; }
 
-/* Fills *bands for one matrix of the tensor, with as many rows in a band as fit in memory. Returns false if too few
- * rows fit. *least is always the memory in bytes that the smallest band needs. */
+/* Fills in *bands for a matrix of the tensor, with as many rows in a band as fit in memory. Returns false if not even
+ * the smallest band fits. *least is always the memory in bytes that the smallest band needs. */
 static bool fit_bands(const organ_calibrated_job *job, const organ_tensor *tensor, organ_matrix_bands *bands,
                       uint64_t *least)
 {
     const organ_engine *const engine = job->base.engine;
     const organ_matrices m = organ_tensor_matrices(tensor);
     const uint64_t workers = organ_workers_count(engine->workers),
-                   norms = 4 * sizeof(float); /* bytes for an input's norms from an imatrix */
+                   norms = 4 * sizeof(float); /* per input with an imatrix: norm, act_norm, stability, contribution */
     *bands = (organ_matrix_bands){
         .name = tensor->name, .rows = (size_t)m.rows, .cols = (size_t)m.cols, .dtype = tensor->dtype};
     return organ_prune_bands_fit(engine, job->method->method, m.cols * (workers * weight_bytes(tensor) + norms), bands,
                                  least);
 }
 
-/* Returns the least memory in bytes that suffices for every target; *widest is the target that needs most. */
+/* Returns the least memory in bytes that suffices to prune every target and to map its zeros afterwards
+ * (organ_tile_map_memory). Sets *widest to the target that needs most. */
 static uint64_t least_memory_of_targets(const organ_calibrated_job *job, const organ_tensor **widest)
 {
     uint64_t max = 0;
@@ -52,14 +55,15 @@ static uint64_t least_memory_of_targets(const organ_calibrated_job *job, const o
     return max;
 }
 
+/* Returns the least memory in bytes that suffices for every target. */
 uint64_t organ_calibrated_min_memory(const organ_calibrated_job *job)
 {
     const organ_tensor *widest = NULL;
     return least_memory_of_targets(job, &widest);
 }
 
-/* Fails if the memory is too small for a band of one of the targets. The message names the amount that is enough for
- * all. */
+/* Returns ORGAN_USAGE if the memory is too small for the smallest band of a target. The message names an amount that is
+ * enough for all targets. */
 organ_status organ_calibrated_fits(const organ_calibrated_job *job, organ_error *error)
 {
     const organ_tensor *widest = NULL;
@@ -73,8 +77,8 @@ organ_status organ_calibrated_fits(const organ_calibrated_job *job, organ_error 
 
 /* ---- a band with a computed mask ---- */
 
-/* Sets the removed weights of a row of the band to +0, compares the row with the donor's, and adds the counts to those
- * of the worker. */
+/* Sets the removed weights of row `row` of the band to +0, compares the row with a copy made before, and adds the
+ * counts to those of the worker. 0u - keep[j] has all bits set for a kept weight, and none for a removed one. */
 static void clear_row(void *context, size_t row, size_t worker)
 {
     const bands_writing *const w = context;
@@ -97,7 +101,8 @@ static void clear_row(void *context, size_t row, size_t worker)
     sum->changed += c.changed;
 }
 
-/* Sets the removed weights of a band to +0 in its stored type, counts the changes and writes the band. */
+/* Implements `take` of organ_prune_bands: sets the removed weights of the band that begins at row `first` to +0 in its
+ * stored type, adds the counts to those of the unit, and writes the band. `at` is its offset in the unit, in bytes. */
 static organ_status write_band(void *context, size_t first, organ_error *error)
 {
     bands_writing *const w = context;
@@ -113,7 +118,8 @@ static organ_status write_band(void *context, size_t first, organ_error *error)
 
 /* ---- matrices ---- */
 
-/* Prunes one matrix band by band of its rows and writes each band. */
+/* Prunes matrix number `matrix` of the unit band by band, and writes each band. `calibration`: NULL without an imatrix.
+ */
 static organ_status prune_bands(bands_writing *w, uint64_t matrix, const organ_calibration *calibration,
                                 organ_error *error)
 {
@@ -131,7 +137,8 @@ static organ_status prune_bands(bands_writing *w, uint64_t matrix, const organ_c
     return error->status;
 }
 
-/* Prunes one matrix of the tensor, by its weights alone or with the input norms of an imatrix if one was given. */
+/* Prunes matrix number `matrix` of the unit, by its weights alone or with the input norms of an imatrix if one was
+ * given. */
 static organ_status prune_matrix(bands_writing *w, uint64_t matrix, organ_error *error)
 {
     organ_calibration *calibration = NULL;
@@ -143,7 +150,7 @@ static organ_status prune_matrix(bands_writing *w, uint64_t matrix, organ_error 
     return error->status;
 }
 
-/* Prunes all matrices of a unit, each band by band, without a text, and marks the unit as done in the output. */
+/* Prunes and writes all matrices of unit number `unit`, and marks the unit as done. */
 static organ_status prune_unit(organ_calibrated_job *job, size_t unit, organ_error *error)
 {
     const size_t workers = organ_workers_count(job->base.engine->workers);
@@ -168,6 +175,7 @@ static organ_status prune_unit(organ_calibrated_job *job, size_t unit, organ_err
     return error->status;
 }
 
+/* Prunes and writes, in order, the units that this rank must still make. */
 organ_status organ_calibrated_run_without_text(organ_calibrated_job *job, organ_error *error)
 {
     for (size_t k = 0; k < job->base.cuts.count && !error->status; k++)

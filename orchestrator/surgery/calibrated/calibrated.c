@@ -11,10 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Only the name and the unsupported options of physarum-v1, for messages: organ_prune_divided runs it. */
 static const organ_calibrated_method version_1 = {.name = "physarum-v1"};
 
-/* With --no-compensate or --imatrix, physarum-v2 neither compensates nor has two streams. `solve` estimates the work
- * for the plan of a dry run. */
+/* With --no-compensate or --imatrix, physarum-v2 neither compensates nor has two streams. `solve` has the factors of
+ * organ_plan_solve, which only the plan of a dry run uses. */
 static const organ_calibrated_method methods[] = {
     {.name = "physarum-v2",
      .method = ORGAN_PRUNE_PHYSARUM_V2,
@@ -54,20 +55,21 @@ static const organ_calibrated_method methods[] = {
 
 /* ---- options ---- */
 
-/* Sets which inputs the job needs, whether it compensates, and its name in reports, from the method and the options. */
+/* Sets needs_text, two_streams and compensates of the job, and the definition's name and version in reports, from the
+ * method and the options. */
 static void note_method(organ_calibrated_job *job)
 {
     const organ_calibrated_method *const m = job->method;
-    const bool alone = job->options->no_compensate || job->options->imatrix;
+    const bool unchanged = job->options->no_compensate || job->options->imatrix; /* kept weights keep their bits */
     job->needs_text = m->method != ORGAN_PRUNE_MAGNITUDE && !job->options->imatrix;
-    job->two_streams = m->two_streams && !alone;
-    job->compensates = m->compensates && !alone;
+    job->two_streams = m->two_streams && !unchanged;
+    job->compensates = m->compensates && !unchanged;
     job->base.calib = job->needs_text;
     snprintf(job->base.definition, sizeof job->base.definition, "%s%s/%d", m->name,
              job->options->imatrix && m->flows ? "-imatrix" : "", m->version);
 }
 
-/* Finds the method of --method in the table `methods`. */
+/* Finds the method of --method in the table `methods` and calls note_method. Returns ORGAN_USAGE if it is unknown. */
 static organ_status choose_method(organ_calibrated_job *job, organ_error *error)
 {
     for (size_t k = 0; k < sizeof methods / sizeof *methods; k++)
@@ -82,7 +84,8 @@ static organ_status choose_method(organ_calibrated_job *job, organ_error *error)
         job->options->method);
 }
 
-/* Reads --pattern N:M. The check of characters rejects signs and spaces, which sscanf accepts. */
+/* Reads --pattern N:M into job->pattern. Returns ORGAN_USAGE if it is malformed. The check of characters rejects signs
+ * and spaces, which sscanf accepts. */
 static organ_status choose_pattern(organ_calibrated_job *job, organ_error *error)
 {
     const char *const pattern = job->options->pattern;
@@ -98,12 +101,13 @@ static organ_status choose_pattern(organ_calibrated_job *job, organ_error *error
     return ORGAN_OK;
 }
 
+/* Returns ORGAN_USAGE: the method does not support the option. */
 static organ_status refuse_option(const char *option, const char *method, organ_error *error)
 {
     return organ_fail(error, ORGAN_USAGE, "%s has no meaning for --method %s", option, method);
 }
 
-/* Refuses options of the text for methods that use none. */
+/* Rejects options of the calibration text, for a method that uses no text. */
 static organ_status refuse_text(const organ_prune_calibrated_options *c, organ_error *error)
 {
     if (c->calibration.text)
@@ -117,7 +121,7 @@ static organ_status refuse_text(const organ_prune_calibrated_options *c, organ_e
     return c->calibration.context != ORGAN_CONTEXT_DEFAULT ? refuse_option("--context", c->method, error) : ORGAN_OK;
 }
 
-/* Refuses methods and options that do not work with --imatrix: an imatrix has mean squares of the inputs, but neither
+/* Rejects methods and options that do not work with --imatrix: an imatrix has mean squares of the inputs, but neither
  * windows of a text nor correlations between inputs. */
 static organ_status check_imatrix(const organ_calibrated_job *job, organ_error *error)
 {
@@ -146,7 +150,7 @@ static organ_status check_imatrix(const organ_calibrated_job *job, organ_error *
     return c->seed ? organ_fail(error, ORGAN_USAGE, with, "--seed", "noise") : ORGAN_OK;
 }
 
-/* Rejects options that the method does not use. */
+/* Rejects --no-compensate, --effort and --seed if the method does not support them. */
 static organ_status refuse_options(const organ_calibrated_method *m, const organ_prune_calibrated_options *c,
                                    organ_error *error)
 {
@@ -187,8 +191,8 @@ static organ_status check_ranges(const organ_prune_options *o, const organ_prune
     return ORGAN_OK;
 }
 
-/* Checks that sparsity and pattern are not both given, and that one of them is given unless the method can choose the
- * sparsity itself (physarum-v2 and v3). */
+/* Checks that a sparsity (or a budget) and a pattern are not both given, and that one of them is given unless the
+ * method can choose the sparsity itself (physarum-v2 and v3). */
 static organ_status check_goal(const organ_calibrated_job *job, organ_error *error)
 {
     const bool sparsity = job->base.options->sparsity > 0 || job->requested.amount > 0;
@@ -226,8 +230,7 @@ static organ_status calibrated_check_options(organ_calibrated_job *job, organ_er
 
 /* ---- the run ---- */
 
-/* Opens the calibration walk for pruning, with the functions that prune one matrix, restore a finished one, or count
- * its memory. */
+/* Opens the calibration walk for pruning as job->calib. Its callbacks are in matrix.c. */
 static organ_status open_text(organ_calibrated_job *job, organ_error *error)
 {
     const organ_prune_calibrated_options *const c = job->options;
@@ -252,7 +255,7 @@ static organ_status open_text(organ_calibrated_job *job, organ_error *error)
                                       job->base.progress, &job->calib, error);
 }
 
-/* Opens the walk that measures curves for --allocate. */
+/* Opens the division of the budget (--allocate) as job->allocation; `context` is the job. */
 static organ_status open_allocation(void *context, organ_error *error)
 {
     organ_calibrated_job *const job = context;
@@ -262,8 +265,8 @@ static organ_status open_allocation(void *context, organ_error *error)
 }
 
 /* Opens the text or the imatrix that the method needs, and checks the memory. With --allocate, also opens the division
- * of the budget. */
-static organ_status open_means(organ_calibrated_job *job, organ_error *error)
+ * of the budget; if memory is too small for both, the message states the larger amount. */
+static organ_status open_statistics(organ_calibrated_job *job, organ_error *error)
 {
     if (!job->needs_text && (job->pattern.of || job->options->imatrix) &&
         organ_targets_need_rows(job->base.donor, &job->base.targets, true, job->pattern.of ? "--pattern" : "--imatrix",
@@ -276,8 +279,8 @@ static organ_status open_means(organ_calibrated_job *job, organ_error *error)
     return job->base.divides ? organ_memory_check_also(open_allocation, job, error) : error->status;
 }
 
-/* Fills the plan of a dry run: work of the calibration walk, or without a text only that of the method on each
- * matrix. */
+/* Adds memory and work to the plan of a dry run: those of the calibration walk, or without a text those of the method
+ * on each matrix; and those of the division of a budget. */
 static void calibrated_estimate(organ_calibrated_job *job)
 {
     organ_plan *const plan = &job->base.plan;
@@ -294,7 +297,8 @@ static void calibrated_estimate(organ_calibrated_job *job)
         organ_prune_allocation_estimate(job->allocation, &job->method->solve, plan);
 }
 
-/* Opens donor and output, checks that rows are whole groups of the pattern, and opens the text or importance matrix. */
+/* Opens the donor, checks that the output is not the donor and that rows are whole groups of the pattern, and opens the
+ * text or the imatrix. */
 static organ_status calibrated_open_all(organ_calibrated_job *job, organ_error *error)
 {
     if (organ_prune_job_open(&job->base, error) != ORGAN_OK)
@@ -313,11 +317,11 @@ static organ_status calibrated_open_all(organ_calibrated_job *job, organ_error *
                               "tensor '%s': rows of %llu weights are not whole groups of --pattern %s", t->name,
                               (unsigned long long)inputs, job->options->pattern);
     }
-    return open_means(job, error);
+    return open_statistics(job, error);
 }
 
-/* Divides the budget if there is one, then prunes all targets: during the calibration walk or, without a text, one by
- * one. */
+/* Implements organ_prune_kind.fill: divides the budget if there is one, then prunes all targets, during the calibration
+ * walk or, without a text, one by one. At the end checks that the imatrix has not changed during the run. */
 static organ_status calibrated_fill(void *context, organ_writing *writing, organ_error *error)
 {
     organ_calibrated_job *const job = context;
@@ -331,16 +335,17 @@ static organ_status calibrated_fill(void *context, organ_writing *writing, organ
     return error->status || !job->imatrix ? error->status : organ_imatrix_unchanged(job->imatrix, error);
 }
 
-/* Returns where targets may be divided into units. Magnitude ranks the weights of a whole matrix, so a stack may be
- * divided between its matrices. Other methods count figures per target, so their targets are not divided. */
+/* Implements organ_prune_kind.cuts. Magnitude ranks the weights of a whole matrix, so it allows cuts between the
+ * matrices of a stack. Other methods have figures for each target (organ_calibrated_part), so their targets are not
+ * cut. */
 static uint64_t cut_between_matrices(const organ_prune_job *base)
 {
     const organ_calibrated_job *const job = (const organ_calibrated_job *)base;
     return job->method->method == ORGAN_PRUNE_MAGNITUDE ? ORGAN_CUT_MATRICES : ORGAN_CUT_NEVER;
 }
 
-/* Restricts the targets to matrices that the forward pass multiplies if inputs are captured from a text: other tensors
- * have no inputs there. */
+/* Implements organ_prune_kind.narrow: if the run uses a text, leaves only matrices that the forward pass multiplies,
+ * because other tensors have no inputs. */
 static organ_status calibrated_narrow(organ_prune_job *base, organ_error *error)
 {
     const organ_calibrated_job *const job = (const organ_calibrated_job *)base;
@@ -370,7 +375,7 @@ static organ_status prune_calibrated(organ_calibrated_job *job, json_t **report,
     return organ_prune_run(&job->base, report, error);
 }
 
-/* Releases all that a job owns; members that were not set yet are NULL. */
+/* Frees the members of a job; those that were not set yet are NULL. */
 static void close_calibrated(organ_calibrated_job *job)
 {
     organ_prune_allocation_close(job->allocation);
@@ -383,7 +388,8 @@ static void close_calibrated(organ_calibrated_job *job)
     organ_prune_job_close(&job->base);
 }
 
-/* Runs physarum-v1, which needs no statistics unless it divides a budget, or a calibrated method. */
+/* Runs the method calibrated->method, which is not NULL. For physarum-v1, which is not in the table, rejects the
+ * options that it does not support; a text is allowed only if a budget is divided. */
 static organ_status run_method(const organ_prune_options *options, const organ_prune_calibrated_options *calibrated,
                                const organ_engine *engine, const organ_progress *progress, json_t **report,
                                organ_error *error)
@@ -408,7 +414,7 @@ static organ_status run_method(const organ_prune_options *options, const organ_p
     return organ_report_end_partial(&work, options->donor, error);
 }
 
-/* Runs a method; the default is physarum-v3 with a text and physarum-v1 without. */
+/* Chooses the default method, physarum-v3 with a text and physarum-v1 without, and runs the method. */
 organ_status organ_prune_by_method(const organ_prune_options *options, const organ_prune_calibrated_options *calibrated,
                                    const organ_engine *engine, const organ_progress *progress, json_t **report,
                                    organ_error *error)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The document of a calibrated pruning. */
+ * The members that calibrated pruning adds to the report of organ prune and to the lines of its targets. */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/calibrated/calibrated_job.h"
 
@@ -20,7 +20,8 @@ static json_t *not_reported_json(const organ_calibrated_job *job)
     return organ_json_texts(sizeof object / sizeof *object, object);
 }
 
-/* Returns the options that determine the output, as JSON; options that the method does not use are left out. */
+/* Implements organ_prune_kind.parameters: returns the options that determine the output, without those that the method
+ * does not use. */
 json_t *organ_calibrated_parameters(void *context)
 {
     const organ_calibrated_job *const job = context;
@@ -58,6 +59,8 @@ static json_t *document_calibration_json(const organ_calibrated_job *job)
     return object;
 }
 
+/* Implements organ_calibration_fallback_row: returns the array of experts of target k, and sets *tensor to the target.
+ */
 static const json_t *document_fallback_row(const void *context, size_t k, const organ_tensor **tensor)
 {
     const organ_calibrated_job *const job = context;
@@ -65,8 +68,8 @@ static const json_t *document_fallback_row(const void *context, size_t k, const 
     return job->parts[k].fallback;
 }
 
-/* Adds the member "fallback", the experts that were calibrated on other tokens than their own, if there are any.
- * Returns `object`. */
+/* If experts were calibrated on other tokens than their own, adds them to `object`, the member "calibration" or
+ * "imatrix", as its member "fallback". Returns `object`, which may be null. */
 static json_t *with_fallback(const organ_calibrated_job *job, json_t *object)
 {
     json_t *const fallback = json_is_object(object)
@@ -81,12 +84,13 @@ static json_t *imatrix_json(const organ_calibrated_job *job)
 {
     json_t *const object = organ_importance_json(job->imatrix, job->digest);
     if (job->imatrix)
-        ORGAN_ADD(object, SET_TEXT("lacks", "contribution, stability and compensation: it has only the mean square of "
-                                            "each input"));
+        ORGAN_ADD(object, SET_TEXT("lacks", "contribution, stability and compensation: an imatrix has only the mean "
+                                            "square of each input"));
     return object;
 }
 
-/* Adds the members of calibrated pruning to the report: calibration, imatrix, allocation, compensated weights. */
+/* Adds the members of calibrated pruning to the report: calibration, imatrix, allocation, compensated weights. Removes
+ * "coverage.tiles": these methods do not count tiles. */
 int organ_calibrated_finish_document(const organ_prune_job *base, json_t *document)
 {
     const organ_calibrated_job *const job = (const organ_calibrated_job *)base;
@@ -106,30 +110,32 @@ int organ_calibrated_finish_document(const organ_prune_job *base, json_t *docume
     return 0;
 }
 
-/* Replaces, in a tensor's row of the report, the members of uncalibrated pruning by those of the calibrated methods. */
+/* Replaces the members "tiles" and "gain" of physarum v1 in the line of a target by those of the calibrated methods.
+ * The count of an imatrix in GGUF is of tokens, that of an older imatrix is of chunks. */
 int organ_calibrated_finish_line(const organ_prune_job *base, const organ_prune_part *part, json_t *line)
 {
     const organ_calibrated_job *const job = (const organ_calibrated_job *)base;
-    const organ_calibrated_part *const object = &job->parts[part->target];
+    const organ_calibrated_part *const figures = &job->parts[part->target];
     json_object_del(line, "tiles");
     json_object_del(line, "gain");
     const bool flow = job->method->flows, text = job->needs_text;
     const char *const count =
         job->imatrix && strcmp(job->imatrix->format, "GGUF") != 0 ? "calibration_chunks" : "calibration_tokens";
-    ORGAN_ADD(line, SET_COUNT("compensated", object->compensated),
-              SET_IF(text, "calibration_tokens", json_integer((json_int_t)object->tokens)),
-              SET_IF(text, "block_diagonal", json_boolean(object->block_diagonal)),
-              SET_IF(object->fallback, "fallback_experts", json_incref(object->fallback)),
-              SET_IF(job->imatrix, "imatrix_entry", json_string(object->entry)),
-              SET_IF(job->imatrix, count, json_integer((json_int_t)object->tokens)),
-              SET_IF(flow, "stages", json_integer((json_int_t)object->stages)),
-              SET_IF(job->method->products, "products", json_integer((json_int_t)object->products)),
-              SET_IF(flow, "natural_sparsity", object->natural > 0 ? json_real(object->natural) : json_null()));
+    ORGAN_ADD(line, SET_COUNT("compensated", figures->compensated),
+              SET_IF(text, "calibration_tokens", json_integer((json_int_t)figures->tokens)),
+              SET_IF(text, "block_diagonal", json_boolean(figures->block_diagonal)),
+              SET_IF(figures->fallback, "fallback_experts", json_incref(figures->fallback)),
+              SET_IF(job->imatrix, "imatrix_entry", json_string(figures->entry)),
+              SET_IF(job->imatrix, count, json_integer((json_int_t)figures->tokens)),
+              SET_IF(flow, "stages", json_integer((json_int_t)figures->stages)),
+              SET_IF(job->method->products, "products", json_integer((json_int_t)figures->products)),
+              SET_IF(flow, "natural_sparsity", figures->natural > 0 ? json_real(figures->natural) : json_null()));
     return 0;
 }
 
-/* Returns the settings that a resumed run must share. --memory and --scratch are among them, because they decide
- * whether second moments are whole matrices. */
+/* Implements organ_prune_kind.identity: returns the settings, other than the parameters, that a resumed run must
+ * repeat.
+ * --memory and --scratch are among them, because they decide whether second moments are whole matrices. */
 json_t *organ_calibrated_identity(void *context)
 {
     const organ_calibrated_job *const job = context;
@@ -139,20 +145,21 @@ json_t *organ_calibrated_identity(void *context)
                         SET_IF(job->imatrix, "imatrix", imatrix_json(job)));
 }
 
+/* The members of a target's line in the journal that organ_calibrated_recall reads by their own names. */
 static const organ_struct_field recalled[] = {ORGAN_STRUCT_FIELD(organ_calibrated_part, compensated, U64),
                                               ORGAN_STRUCT_FIELD(organ_calibrated_part, block_diagonal, FLAG),
                                               ORGAN_STRUCT_FIELD(organ_calibrated_part, stages, U32),
                                               ORGAN_STRUCT_FIELD(organ_calibrated_part, products, U32)};
 
-/* Restores a tensor's figures from the line of an earlier run's journal. */
+/* Restores the figures of a target from its line in the journal of an interrupted run. */
 void organ_calibrated_recall(organ_prune_job *base, const organ_prune_part *part, const json_t *line)
 {
     const organ_calibrated_job *const job = (const organ_calibrated_job *)base;
-    organ_calibrated_part *const object = &job->parts[part->target];
-    (void)ORGAN_STRUCT_READ(line, recalled, object); /* methods omit the members that they do not have */
-    object->tokens = organ_json_count(line, json_object_get(line, "calibration_tokens") ? "calibration_tokens"
-                                                                                        : "calibration_chunks");
-    json_decref(object->fallback);
-    object->fallback = json_incref(json_object_get(line, "fallback_experts"));
-    object->natural = organ_json_real(line, "natural_sparsity");
+    organ_calibrated_part *const figures = &job->parts[part->target];
+    (void)ORGAN_STRUCT_READ(line, recalled, figures); /* methods omit the members that they do not have */
+    figures->tokens = organ_json_count(line, json_object_get(line, "calibration_tokens") ? "calibration_tokens"
+                                                                                         : "calibration_chunks");
+    json_decref(figures->fallback);
+    figures->fallback = json_incref(json_object_get(line, "fallback_experts"));
+    figures->natural = organ_json_real(line, "natural_sparsity");
 }

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * Reads an importance matrix in place of a text. All entries are checked before anything is written. */
+ * Reads an importance matrix (imatrix) in place of a text. organ_calibrated_imatrix checks all entries before anything
+ * is written; organ_calibrated_norms reads those of one matrix. */
 #include "orchestrator/surgery/calibrated/calibrated_job.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 
 #include <stdlib.h>
 
-/* Checks that the importance matrix has usable entries for a target. Notes experts without tokens, which get the
- * fallback. */
+/* Checks that the imatrix has usable entries for all matrices of target `part`, and sets `experts` and `entry` of
+ * job->parts[part]. Adds experts without tokens to its `fallback`: they use the norms of other experts or 1
+ * (organ_importance_norms). `known`: cache of organ_experts_of_role. */
 static organ_status check_target(organ_calibrated_job *job, size_t part, organ_expert_census *known, organ_error *error)
 {
     const organ_tensor *const tensor = job->base.targets.tensors[part];
@@ -26,7 +28,7 @@ static organ_status check_target(organ_calibrated_job *job, size_t part, organ_e
     return error->status;
 }
 
-/* Opens the imatrix and finds the entries of all targets. */
+/* Opens the imatrix, computes its digest, and checks the entries of all targets. */
 organ_status organ_calibrated_imatrix(organ_calibrated_job *job, organ_error *error)
 {
     organ_expert_census known = {0};
@@ -38,7 +40,8 @@ organ_status organ_calibrated_imatrix(organ_calibrated_job *job, organ_error *er
     return error->status;
 }
 
-/* Creates a calibration from the imatrix: it has the norm of each input, but no second moments between inputs. */
+/* Creates a calibration for one matrix of a target: it has the norm of each input from the imatrix, but no second
+ * moments. *calibration is NULL after an error. */
 organ_status organ_calibrated_norms(const organ_calibrated_job *job, size_t part, uint64_t matrix,
                                     organ_calibration **calibration, organ_error *error)
 {

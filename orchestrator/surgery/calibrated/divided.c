@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * Prunes by physarum v1 with one budget for all targets. The curves are measured with physarum v2 without compensation,
- * which runs the same flow over a matrix in memory. */
+ * Prunes by physarum v1, with or without one budget that is divided among all targets (allocation.h). The curves for
+ * the division are measured with physarum v2 without compensation and all inputs equal, which is the flow of v1 on a
+ * matrix in memory. */
 #include "formats/base/memory_watch.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/calibrated/calibrated_job.h"
 
-/* For the plan: time of the flow on a weight in memory, in operations. */
+/* Factor organ_plan_solve.weights of the flow, for the plan of a dry run: operations that take as long as the flow does
+ * for one weight. */
 #define FLOW 3000.0
 
 /* A pruning by physarum-v1 that divides a budget among its targets. */
@@ -16,7 +18,7 @@ typedef struct divided_job {
     organ_prune_allocation *allocation;
 } divided_job;
 
-/* Divides the budget, then prunes all targets. */
+/* Implements organ_prune_kind.fill: divides the budget, then prunes all targets. */
 static organ_status divided_fill(void *context, organ_writing *writing, organ_error *error)
 {
     divided_job *const job = context;
@@ -24,6 +26,7 @@ static organ_status divided_fill(void *context, organ_writing *writing, organ_er
     return organ_prune_allocation_run(job->allocation, error) ? error->status : organ_prune_parts(&job->base, error);
 }
 
+/* Implements organ_prune_kind.parameters: those of physarum v1 and those of the division. */
 static json_t *divided_parameters(void *context)
 {
     const divided_job *const job = context;
@@ -32,14 +35,15 @@ static json_t *divided_parameters(void *context)
     return own;
 }
 
+/* Implements organ_prune_kind.finish_document: adds the member "allocation". Returns -1 without memory. */
 static int finish_document(const organ_prune_job *base, json_t *document)
 {
     const divided_job *const job = (const divided_job *)base;
     return ORGAN_ADD_BEFORE_RUN(document, SET("allocation", organ_prune_allocation_json(job->allocation))) ? 0 : -1;
 }
 
-/* Restricts the targets to matrices that the forward pass multiplies: the curves of --allocate are measured on a
- * text. */
+/* Implements organ_prune_kind.narrow: leaves only matrices that the forward pass multiplies, because curves are
+ * measured on a text. */
 static organ_status divided_narrow(organ_prune_job *base, organ_error *error)
 {
     return organ_calibrated_narrow(base, "physarum-v1 with --allocate", error);
@@ -66,8 +70,8 @@ static organ_status check_flow(const organ_prune_options *o, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Prunes by physarum-v1 with a sparsity for each tensor. Curves are measured with the flow of version 2 without
- * compensation. */
+/* Prunes by physarum v1 with a divided budget: checks the options, opens job and division, and runs the job. `flow` are
+ * the options with which matrices are pruned for the curves. */
 static organ_status divided_run(divided_job *job, json_t **report, organ_error *error)
 {
     const organ_prune_options *const o = job->base.options;
@@ -85,14 +89,14 @@ static organ_status divided_run(divided_job *job, json_t **report, organ_error *
     return organ_prune_run(&job->base, report, error);
 }
 
+/* Frees the members of a job. */
 static void close_divided(divided_job *job)
 {
     organ_prune_allocation_close(job->allocation);
     organ_prune_job_close(&job->base);
 }
 
-/* Prunes by physarum-v1, which needs no calibration, with the sparsities of --allocate; without --allocate, runs
- * organ_prune. */
+/* With --allocate, prunes by physarum v1 with a sparsity for each target; else runs organ_prune. */
 organ_status organ_prune_divided(const organ_prune_options *options, const organ_prune_calibrated_options *calibrated,
                                  const organ_engine *engine, const organ_progress *progress, json_t **report,
                                  organ_error *error)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Ranks: each rank solves a part of the rows of one matrix, because the layers must be solved in order. */
+ * Preconditioned conjugate gradients on the rows of one matrix. Ranks: each rank solves a part of the rows, because
+ * layers must be solved in order and so cannot be divided among ranks. */
 #include "orchestrator/surgery/calibrated/masked_squares.h"
 
 #include "orchestrator/machine/extent.h"
@@ -12,11 +13,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROWS_PER_BATCH ((size_t)64)
-/* Rows that are solved together: a multiple of what products and preconditioner take at once. */
+#define ROWS_PER_BATCH ((size_t)64) /* rows of the work of one task of organ_share */
+/* Rows that are solved together, with one product with H for all of them: a multiple of ROWS_PER_BATCH. */
 #define TOGETHER ((size_t)1024)
-/* Share of the last preconditioned step, which no product corrects: it is too long in directions outside the
- * preconditioner. */
+/* Share of the last preconditioned step of a solve that v takes. No product with H checks this step, and a full step is
+ * too long in directions that the preconditioner does not contain. */
 #define AHEAD 0.7f
 
 /* The least-squares solver of one matrix. */
@@ -24,14 +25,15 @@ struct organ_masked_squares {
     const organ_engine *engine;
     const char *name; /* for messages */
     organ_block_matrix h;
-    size_t rows, scratch; /* scratch: floats of a worker's buffer after its ROWS_PER_BATCH rows */
+    size_t rows;    /* rows of the matrix */
+    size_t scratch; /* floats of scratch of a worker: organ_preconditioner_scratch for ROWS_PER_BATCH rows */
     organ_preconditioner *preconditioner;
-    float *r;              /* residual of v without `ahead`, also at removed weights */
-    float *ahead;          /* change of v since its last product with H */
-    size_t from, count;    /* rows that are being solved together, and for them: */
-    float *p, *hp;         /* direction, its product with H */
-    double *rz;            /* per row: residual times preconditioned residual */
-    float *worker_buffers; /* per worker: ROWS_PER_BATCH x h.size, and scratch */
+    float *r;              /* residual of v - ahead, rows x h.size, also at removed weights */
+    float *ahead;          /* change of v that `r` does not include yet, rows x h.size */
+    size_t from, count;    /* the current rows are [from, from + count): they are solved together */
+    float *p, *hp;         /* of the current rows: direction of conjugate gradients, and its product with H */
+    double *rz;            /* of each current row: dot product of residual and preconditioned residual */
+    float *worker_buffers; /* for each worker ROWS_PER_BATCH x h.size floats, then its scratch */
     uint8_t *last_mask;    /* mask of the last solve */
     const uint8_t *keep;   /* mask of the running solve */
     float *v;              /* weights of the running solve, rows x h.size */
@@ -87,18 +89,22 @@ void organ_masked_squares_destroy(organ_masked_squares *s)
 
 float *organ_masked_squares_residual(organ_masked_squares *s) { return s->r; }
 
-/* ---- rows ---- */
+/* ---- rows ----
+ *
+ * Tasks of organ_share on batch `index` of the current rows. `own` is the batch's first row among the current rows,
+ * `first` the same row in the matrix, `at` the offset of this row in v, r, ahead and the masks. */
 
-/* Computes y += a x. */
+/* Computes y += a x for n values. */
 static void masked_squares_add(float *y, float a, const float *x, size_t n)
 {
     for (size_t k = 0; k < n; k++)
         y[k] += a * x[k];
 }
 
-/* Removes the weights outside the new mask from v and adds the preconditioner's approximate compensation. Stores the
- * whole change of v since its last product with H in p and `ahead`: the step that was ahead, minus the removed weights,
- * plus the compensation. The first product multiplies p, and the residual follows from it. */
+/* Sets the weights outside the new mask to 0 in v and adds an approximate compensation: the preconditioner applied to
+ * the residual after the removal. Stores the whole change of v that the residual does not include yet in p and `ahead`:
+ * the old `ahead`, minus the removed weights, plus the compensation. The first product of the solve multiplies p by H.
+ */
 static void begin_rows(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;
@@ -109,7 +115,7 @@ static void begin_rows(void *context, size_t index, size_t worker)
     float *restrict const p = s->p + own * n, *restrict const v = s->v + at, *restrict const ahead = s->ahead + at;
     const uint8_t *restrict const keep = s->keep + at;
     for (size_t k = 0; k < rows * n; k++) {
-        p[k] = (keep[k] ? 0.0f : v[k]) - ahead[k];
+        p[k] = (keep[k] ? 0.0f : v[k]) - ahead[k]; /* minus the change of v, without the compensation */
         v[k] = keep[k] ? v[k] : 0.0f;
     }
     for (size_t i = 0; i < rows; i++)
@@ -125,7 +131,7 @@ static void begin_rows(void *context, size_t index, size_t worker)
     memcpy(s->last_mask + at, keep, rows * n);
 }
 
-/* Subtracts the first product hp = p H from the residual, which then belongs to the current v. */
+/* Subtracts the first product hp = p H from the residual, which then is that of the current v. */
 static void finish_rows(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;
@@ -134,7 +140,7 @@ static void finish_rows(void *context, size_t index, size_t worker)
     masked_squares_add(s->r + (s->from + own) * n, -1, s->hp + own * n, organ_min(ROWS_PER_BATCH, s->count - own) * n);
 }
 
-/* Finishes the rows as finish_rows does, then computes the first direction of conjugate gradients: the preconditioned
+/* Updates the residual like finish_rows, then computes the first direction of conjugate gradients: the preconditioned
  * residual. */
 static void begin_directions(void *context, size_t index, size_t worker)
 {
@@ -148,8 +154,9 @@ static void begin_directions(void *context, size_t index, size_t worker)
         s->rz[own + i] = organ_dot(s->r + at + i * n, p + i * n, n);
 }
 
-/* Takes a step of conjugate gradients in each row: v += alpha p and r -= alpha H p, with alpha = <r, z> / <p, H p>. A
- * row is solved, and stays unchanged, if its residual is zero or <p, H p> is 0 in FP32. */
+/* Takes a step of conjugate gradients in each row: v += alpha p and r -= alpha H p, with alpha = <r, z> / <p, H p> and
+ * z the preconditioned residual. A row whose residual is zero, or for which <p, H p> is 0 in FP32, is solved and stays
+ * unchanged. */
 static void step_rows(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;
@@ -182,8 +189,8 @@ static void update_directions(void *context, size_t index, size_t worker)
     }
 }
 
-/* Moves v by AHEAD times one more preconditioned residual and stores the step in `ahead`. The next solve multiplies it
- * by H. */
+/* Moves v by AHEAD times one more preconditioned residual and stores this step in `ahead`: the first product of the
+ * next solve includes it. */
 static void step_ahead(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;
@@ -200,8 +207,9 @@ static void step_ahead(void *context, size_t index, size_t worker)
 
 /* ---- solving ---- */
 
-/* Refits a set of rows by `products` products with H: the first computes the residual, the others are steps of
- * preconditioned conjugate gradients. step_ahead then adds one more step, which needs no product. */
+/* Refits the current rows with `products` products with H. The first product (k = 0) updates the residual, each other
+ * one is a step of preconditioned conjugate gradients. step_ahead then takes one more step, which needs no product.
+ * Without products, only begin_rows changes v. */
 static organ_status solve_together(organ_masked_squares *s, unsigned products, organ_error *error)
 {
     const size_t parts = (s->count + ROWS_PER_BATCH - 1) / ROWS_PER_BATCH;
@@ -238,10 +246,13 @@ organ_status organ_masked_squares_solve(organ_masked_squares *s, const uint8_t *
                                      ROWS_PER_BATCH, error);
 }
 
+/* Returns an upper bound of the bytes of a solver, for a whole and for a block-diagonal H. */
 uint64_t organ_masked_squares_memory(uint64_t rows, uint64_t cols)
 {
-    const uint64_t together = rows < TOGETHER ? rows : TOGETHER;
-    /* Residual, `ahead` and mask; direction and product; the preconditioner's k x k matrices for a whole H or its
-     * blocks; its directions and the buffers for finding them. */
-    return 9 * rows * cols + 8 * together * cols + 16640 * rows + 1664 * cols;
+    const uint64_t together = rows < TOGETHER ? rows : TOGETHER, blocks = (cols + 255) / 256;
+    /* The preconditioner's 4 k (k + 1) bytes per row: k = 64 for a whole H, k = 16 for each block of 256 columns. */
+    const uint64_t whole = 16640, blockwise = 1088 * blocks;
+    /* `r`, `ahead` and `last_mask`: 4 + 4 + 1 bytes per weight. `p` and `hp`. The preconditioner's matrices. Its
+     * directions and the buffers for finding them, per column. */
+    return 9 * rows * cols + 8 * together * cols + (blockwise > whole ? blockwise : whole) * rows + 1664 * cols;
 }

@@ -5,7 +5,8 @@
 
 #include <stdlib.h>
 
-/* Returns the options of pruning a matrix at the sparsity requested for the model (percent; 0 with a pattern). */
+/* Returns the options of pruning a matrix at the sparsity requested for the whole model. A sparsity of 0 percent means
+ * that none was requested or that a pattern decides. */
 organ_prune_matrix_options organ_calibrated_options_of_all(const organ_calibrated_job *job, const char *name)
 {
     const double requested = job->budget > 0 ? 100 * job->budget : job->base.options->sparsity;
@@ -17,7 +18,8 @@ organ_prune_matrix_options organ_calibrated_options_of_all(const organ_calibrate
                                         .effort = job->options->effort};
 }
 
-/* Returns the options of pruning a matrix of target `part`, with the tensor's own sparsity if a budget was divided. */
+/* Returns the options of pruning a matrix of target `part`. If a budget was divided, the sparsity is that of the target
+ * (base.shares), else that requested for the whole model. */
 organ_prune_matrix_options organ_calibrated_options_of(const organ_calibrated_job *job, size_t part)
 {
     organ_prune_matrix_options prune_options =
@@ -26,7 +28,8 @@ organ_prune_matrix_options organ_calibrated_options_of(const organ_calibrated_jo
     return prune_options;
 }
 
-/* Adds a pruned matrix's figures to those of its tensor; natural sparsity is averaged over the tensor's matrices. */
+/* Adds the figures of a pruned matrix to those of target `part`. The natural sparsity of a target is the mean over its
+ * matrices. */
 void organ_calibrated_note(organ_calibrated_job *job, size_t part, const organ_calibration *calibration,
                            const organ_prune_matrix_report *r)
 {
@@ -38,8 +41,8 @@ void organ_calibrated_note(organ_calibrated_job *job, size_t part, const organ_c
     result->tokens += calibration ? organ_calibration_moments(calibration)->tokens : 0;
 }
 
-/* Prunes one matrix in memory and sets removed weights to 0. Factors of H are shared with the next matrices of the same
- * inputs and freed after the last. */
+/* Prunes one matrix in memory and sets removed weights to 0. With physarum v3, inverses (organ_prune_shared) are shared
+ * with the next matrices of the same inputs and freed after the last of them. */
 organ_status organ_calibrated_prune(organ_calibrated_job *job, const organ_calibration_matrix *m,
                                     organ_prune_matrix_options prune_options, float *weights, uint8_t *keep,
                                     organ_prune_matrix_report *report, organ_error *error)
@@ -58,7 +61,7 @@ organ_status organ_calibrated_prune(organ_calibrated_job *job, const organ_calib
 
 /* ---- storing ---- */
 
-/* Counts kept, killed and changed weights. 16-bit types are compared by their bits. */
+/* Compares n stored weights with the donor's by their bits. `dtype` is F32, F16 or BF16. */
 void organ_calibrated_compare(const organ_calibrated_job *job, organ_dtype dtype, const void *donor, const void *stored,
                               size_t n, organ_audit_counts *counts)
 {
@@ -69,7 +72,8 @@ void organ_calibrated_compare(const organ_calibrated_job *job, organ_dtype dtype
         kernels->audit_16(donor, stored, n, counts);
 }
 
-/* Adds the counts to those of the unit. Changed weights count as kept and as compensated. */
+/* Adds the counts *c to those of unit number `unit`. Changed weights count as kept, and as compensated weights of the
+ * target. */
 void organ_calibrated_count(organ_calibrated_job *job, size_t unit, const organ_audit_counts *c)
 {
     organ_prune_part *const p = &job->base.units[unit];
@@ -79,13 +83,14 @@ void organ_calibrated_count(organ_calibrated_job *job, size_t unit, const organ_
     job->parts[p->target].compensated += c->changed;
 }
 
-/* Context of the functions that store and restore a strip of a matrix. */
+/* Context of the functions that store and restore a strip (rows of a matrix, organ_calibration_strip). */
 typedef struct matrix_storing {
     organ_calibrated_job *job;
-    size_t part;
+    size_t part; /* index of the target, and of its only unit */
 } matrix_storing;
 
-/* Rounds a strip of the pruned matrix to the stored type, writes it and counts what changed. */
+/* Rounds a strip of the pruned matrix to the stored type, writes it, compares it with the donor's bytes and adds the
+ * counts to those of the target. */
 static organ_status store_strip(void *context, const organ_calibration_strip *s, organ_error *error)
 {
     const matrix_storing *const x = context;
@@ -101,20 +106,23 @@ static organ_status store_strip(void *context, const organ_calibration_strip *s,
     return ORGAN_OK;
 }
 
+/* Implements organ_calibration_work.memory: returns the bytes for pruning a matrix of the tensor and for a strip. */
 uint64_t organ_calibrated_matrix_memory(void *context, const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_matrices m = organ_calibration_matrices(calib, tensor);
-    const organ_prune_matrix_options options = organ_calibrated_options_of(context, 0); /* the same for all targets */
+    const organ_prune_matrix_options options =
+        organ_calibrated_options_of(context, 0); /* any target: the memory is equal */
     return organ_prune_matrix_memory(&options, m.rows, m.cols) + organ_calibration_strip_memory(calib, tensor);
 }
 
+/* Implements organ_calibration_work.done: returns true if the target is in the output already. */
 bool organ_calibrated_done(void *context, size_t target)
 {
     const organ_calibrated_job *const job = context;
     return job->base.units[target].done;
 }
 
-/* Reads a strip that an earlier run wrote. */
+/* Reads a strip that an interrupted run has written, and widens it into the FP32 weights of the matrix. */
 static organ_status restore_strip(void *context, const organ_calibration_strip *s, organ_error *error)
 {
     const matrix_storing *const x = context;
@@ -123,6 +131,7 @@ static organ_status restore_strip(void *context, const organ_calibration_strip *
     return organ_calibration_widen(x->job->calib, s, error);
 }
 
+/* Implements organ_calibration_work.restore: reads a matrix that an interrupted run has written into `weights`. */
 organ_status organ_calibrated_restore(void *context, const organ_calibration_matrix *matrix, float *weights,
                                       organ_error *error)
 {
@@ -132,14 +141,14 @@ organ_status organ_calibrated_restore(void *context, const organ_calibration_mat
                                     restore_strip, error);
 }
 
-/* Prunes one matrix of the walk, notes its figures, and stores its strips if this rank owns it. The last matrix of a
- * tensor completes the tensor. */
+/* Prunes one matrix of the walk. If this rank writes the matrix (matrix->own), adds its figures to those of the target
+ * and writes its strips; the last matrix of a target completes the target. */
 organ_status organ_calibrated_matrix(void *context, const organ_calibration_matrix *matrix, float *weights,
                                      organ_error *error)
 {
     organ_calibrated_job *const job = context;
-    organ_prune_part *const part = &job->base.units[matrix->target]; /* with a text, targets are not divided into
-                                                                      * several units */
+    /* With a text each target is one unit, of the same index. */
+    organ_prune_part *const part = &job->base.units[matrix->target];
     matrix_storing x = {job, matrix->target};
     uint8_t *const keep = malloc((size_t)(matrix->rows * matrix->cols));
     if (!keep)

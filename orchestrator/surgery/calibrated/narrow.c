@@ -4,7 +4,8 @@
 
 #include <stdlib.h>
 
-/* Writes a note with the number of matrices that the forward pass does not use, and the first one's name. */
+/* Prints a note with the number of targets that the forward pass does not use, and the name of the first. `untapped`
+ * has a flag for each tensor of the donor. Prints nothing if there are none. */
 static void note_left_out(const organ_prune_job *base, const bool *untapped, const char *method)
 {
     const organ_tensor *first = NULL;
@@ -21,6 +22,7 @@ static void note_left_out(const organ_prune_job *base, const bool *untapped, con
                             count, count == 1 ? "x has" : "ces have", method, count == 1 ? "it" : "them", first->name);
 }
 
+/* Removes the targets without inputs in the forward pass, and prints the note of note_left_out. */
 organ_status organ_calibrated_narrow(organ_prune_job *base, const char *method, organ_error *error)
 {
     bool *untapped = NULL;

@@ -14,22 +14,23 @@
 #define DIRECTIONS       ((size_t)64) /* for a whole H */
 #define DIRECTIONS_BLOCK ((size_t)16) /* for each block of a block-diagonal H */
 #define OVERSAMPLED      ((size_t)16) /* additional directions of the subspace iteration, discarded at its end */
-#define MAX_FOLLOWED     (DIRECTIONS + OVERSAMPLED)
-#define PASSES           3 /* of subspace iteration, and one more for the values */
-/* mu has two lower bounds: REST times the mean of the eigenvalues that have no direction, which shortens steps along
- * their eigenvectors, and WEAKEST times the smallest eigenvalue that has a direction, which bounds the eigenvalues
- * without one. */
+#define MAX_SUBSPACE     (DIRECTIONS + OVERSAMPLED) /* greatest subspace_size */
+#define PASSES           3 /* products of subspace iteration with H; one more product gives the eigenvalues */
+/* mu is the larger of two values: REST times the mean of the eigenvalues without a direction; and WEAKEST times the
+ * smallest eigenvalue with a direction, since all eigenvalues without one are smaller. A larger mu shortens steps in
+ * directions outside U. */
 #define REST      1.5
 #define WEAKEST   0.4
 #define MIN_GAP   1e-3f /* least (Lambda - mu) / mu; a direction with an eigenvalue of mu would need no correction */
 #define MIN_SHARE 1e-4f /* least mu / (Lambda - mu): keeps the k x k matrices far from singular in FP32 */
 
-/* The preconditioner of one diagonal block of H. */
+/* The preconditioner of one diagonal block of H; a whole H has one part. */
 typedef struct preconditioner_part {
-    size_t start, width, k; /* columns of the block, directions */
-    size_t first;           /* index of its first direction among those of all blocks */
-    size_t square;          /* offset of the block's k x (k + 1) numbers among those of a row */
-    float mu;
+    size_t start, width; /* the block has columns [start, start + width) of H */
+    size_t k;            /* number of its directions */
+    size_t first;        /* index of its first direction among those of all parts */
+    size_t square;       /* offset of the part's k x k matrix and diagonal among the numbers of a row (`squares`) */
+    float mu;            /* stands for the eigenvalues of the block that have no direction */
 } preconditioner_part;
 
 /* The preconditioner of all rows of a matrix. */
@@ -37,16 +38,18 @@ struct organ_preconditioner {
     const organ_kernels *kernels;
     const char *name; /* for messages */
     organ_block_matrix h;
-    /* `directions` counts those of all blocks, `squares` the numbers of `square` per row. */
-    size_t rows, part_count, directions, squares;
+    size_t rows, part_count; /* rows of the matrix of weights; number of parts */
+    size_t directions;       /* number of directions of all parts */
+    size_t squares;          /* numbers in `square` for one row: the sum of k (k + 1) over all parts */
     preconditioner_part *parts;
-    float *root, *inverse; /* sqrt(diag H), and 1 / that */
-    float *u;              /* size x k of its part: row j begins at at[part] + (j - start) * k */
-    float *directions_of;  /* U transposed: k x width, from at[part] on */
-    size_t *at;            /* offset of each part in u and directions_of */
-    float *gap;            /* Lambda - mu, per direction */
-    /* Per row and part a k x k matrix E + (masked U)^T (masked U), E = mu / (Lambda - mu): L^T of its Cholesky factor
-     * on and above the diagonal, the matrix itself below it; then its diagonal. */
+    float *root, *inverse; /* D = sqrt(diag H), and 1 / D; one value per column */
+    float *u; /* U of each part, width x k: column j of H has the k values from at[part] + (j - start) k on */
+    float *u_transposed; /* U^T of each part, k x width, from at[part] on */
+    size_t *at;          /* offset of each part in u and u_transposed */
+    float *gap;          /* Lambda - mu of each direction */
+    /* For each row and part a k x k matrix E + (masked U)^T (masked U), E = mu / (Lambda - mu), masked U being the rows
+     * of U of the kept columns: L^T of its Cholesky factor on and above the diagonal, the matrix itself below the
+     * diagonal. The k diagonal elements of the matrix follow. */
     float *square;
 };
 
@@ -71,9 +74,11 @@ static organ_status multiply_scaled(const organ_engine *engine, const organ_prec
     return ORGAN_OK;
 }
 
+/* Returns the number of vectors that the subspace iteration of a part uses. */
 static size_t subspace_size(const preconditioner_part *p) { return organ_min(p->k + OVERSAMPLED, p->width); }
 
-/* Makes the rows of q orthonormal within each part's columns. Returns false if an allocation failed. */
+/* For each part, makes the first subspace_size rows of q orthonormal within the columns of the part. Returns false if
+ * an allocation failed. */
 static bool orthonormalise_parts(const organ_preconditioner *c, float *q)
 {
     bool done = true;
@@ -84,17 +89,19 @@ static bool orthonormalise_parts(const organ_preconditioner *c, float *q)
     return done;
 }
 
-/* Buffers for the products of a part's rows q with the scaled H. */
+/* The eigenproblem of a part in the subspace of f = subspace_size vectors (Rayleigh-Ritz), and its buffers. */
 typedef struct ritz {
-    float small[MAX_FOLLOWED * MAX_FOLLOWED];
-    double square[MAX_FOLLOWED * MAX_FOLLOWED], vectors[DIRECTIONS * MAX_FOLLOWED], values[MAX_FOLLOWED];
-    double eigen_scratch[ORGAN_EIGEN_ROOM * MAX_FOLLOWED];
+    float small[MAX_SUBSPACE * MAX_SUBSPACE];   /* q (D^-1 H D^-1) q^T, f x f */
+    double square[MAX_SUBSPACE * MAX_SUBSPACE]; /* the same in FP64 */
+    double vectors[DIRECTIONS * MAX_SUBSPACE];  /* eigenvectors of `square`, k x f */
+    double values[MAX_SUBSPACE];                /* eigenvalues of `square`, descending */
+    double eigen_scratch[ORGAN_EIGEN_ROOM * MAX_SUBSPACE];
     _Alignas(64) unsigned char scratch[ORGAN_PRODUCT_SCRATCH];
 } ritz;
 
-/* Solves the eigenproblem of the scaled H in the space of the rows of q; `s` has the products of these rows with the
- * scaled H. Stores the Ritz values in falling order in r->values and the vectors of the first k in r->vectors. Returns
- * false if they are not finite. */
+/* Solves the eigenproblem of D^-1 H D^-1 in the space of the rows of q; `s` has the products of these rows with
+ * D^-1 H D^-1. Writes the eigenvalues to r->values, and the eigenvectors of the k largest to r->vectors. Returns false
+ * if a value is not finite. */
 static bool find_ritz(const organ_preconditioner *c, const preconditioner_part *p, const float *q, const float *s,
                       ritz *r)
 {
@@ -112,8 +119,8 @@ static bool find_ritz(const organ_preconditioner *c, const preconditioner_part *
     return organ_symmetric_eigen(c->kernels, r->square, f, p->k, r->values, r->vectors, r->eigen_scratch);
 }
 
-/* Computes U, Lambda - mu and mu of a part from its orthonormal rows q and their products s with the scaled H. Returns
- * false if the eigenvalues are not finite. */
+/* Computes U, Lambda - mu and mu of part `index` from its orthonormal rows q and their products s with D^-1 H D^-1.
+ * Returns false if the eigenvalues are not finite. */
 static bool find_part(organ_preconditioner *c, size_t index, const float *q, const float *s, ritz *r)
 {
     preconditioner_part *const p = &c->parts[index];
@@ -123,7 +130,8 @@ static bool find_part(organ_preconditioner *c, size_t index, const float *q, con
         return false;
     for (size_t d = 0; d < p->k; d++)
         sum += r->values[d];
-    /* The trace of the scaled H is its width. */
+    /* The trace of a block of D^-1 H D^-1 is its width, since its diagonal is 1: eigenvalues without a direction sum to
+     * width - sum. */
     const double mean = ((double)p->width - sum) / (double)(p->width - p->k),
                  weakest = p->k > 0 ? r->values[p->k - 1] : 0;
     p->mu = (float)fmax(fmax(REST * mean, WEAKEST * weakest), 1e-6);
@@ -135,15 +143,16 @@ static bool find_part(organ_preconditioner *c, size_t index, const float *q, con
             for (size_t e = 0; e < f; e++)
                 x += (double)q[e * n + p->start + j] * r->vectors[d * f + e];
             c->u[c->at[index] + j * p->k + d] = (float)x;
-            c->directions_of[c->at[index] + d * p->width + j] = (float)x;
+            c->u_transposed[c->at[index] + d * p->width + j] = (float)x;
         }
     return true;
 }
 
-/* Finds the dominant eigenvectors of each part by subspace iteration (PASSES products with H, made orthonormal after
- * each) from a random start, then the eigenvalues in that subspace (Rayleigh-Ritz). */
-static organ_status preconditioner_follow(const organ_engine *engine, organ_preconditioner *c, float *q, float *s,
-                                          size_t count, ritz *r, organ_error *error)
+/* Finds the dominant eigenvectors of each part by subspace iteration from random vectors: PASSES products with
+ * D^-1 H D^-1, made orthonormal after each. Then solves the eigenproblem in the resulting subspace. q and s are buffers
+ * of count x h.size values; `count` is the largest subspace_size of a part. */
+static organ_status iterate_subspace(const organ_engine *engine, organ_preconditioner *c, float *q, float *s,
+                                     size_t count, ritz *r, organ_error *error)
 {
     const size_t n = c->h.size;
     organ_philox_normal(n, 0, 0, q, count * n);
@@ -163,7 +172,7 @@ static organ_status preconditioner_follow(const organ_engine *engine, organ_prec
     return ORGAN_OK;
 }
 
-/* Allocates the subspace of the largest part and finds the directions of all parts. */
+/* Finds the directions of all parts; allocates and frees the buffers for this. */
 static organ_status find_directions(const organ_engine *engine, organ_preconditioner *c, organ_error *error)
 {
     const size_t n = c->h.size;
@@ -175,7 +184,7 @@ static organ_status find_directions(const organ_engine *engine, organ_preconditi
     if (!q || !s || !r)
         organ_fail_errno(error, ENOMEM, "%s: directions of %zu inputs", c->name, n);
     else
-        preconditioner_follow(engine, c, q, s, count, r, error);
+        iterate_subspace(engine, c, q, s, count, r, error);
     free(q);
     free(s);
     free(r);
@@ -184,8 +193,8 @@ static organ_status find_directions(const organ_engine *engine, organ_preconditi
 
 /* ---- creation ---- */
 
-/* Makes the parts, one for each diagonal block, with a quarter of its width as the number of directions, at most
- * DIRECTIONS for a whole H or DIRECTIONS_BLOCK. */
+/* Fills in the parts, one for each diagonal block of H. The number of directions of a part is a quarter of its width,
+ * but at most DIRECTIONS for a whole H and DIRECTIONS_BLOCK for a block of a block-diagonal H. */
 static void cut_parts(organ_preconditioner *c)
 {
     const size_t n = c->h.size, max = c->h.block < n ? DIRECTIONS_BLOCK : DIRECTIONS;
@@ -208,7 +217,8 @@ static float *square_of(const organ_preconditioner *c, size_t row, const precond
     return c->square + row * c->squares + p->square;
 }
 
-/* Sets the matrix of every row and part to E + I: while the mask keeps all columns, U^T U is I. */
+/* Sets the matrix of every row and part to E + I: while the mask keeps all columns, U^T U is I. The matrix is diagonal,
+ * so its Cholesky factor has the roots of the diagonal. */
 static void begin_squares(organ_preconditioner *c)
 {
     for (size_t row = 0; row < c->rows; row++)
@@ -224,7 +234,7 @@ static void begin_squares(organ_preconditioner *c)
         }
 }
 
-/* Builds the preconditioner: the diagonal of H, and for each part of its columns a few leading directions. */
+/* Builds the preconditioner: D, the directions of each part, and the k x k matrices of each row. */
 organ_status organ_preconditioner_create(const organ_engine *engine, const organ_block_matrix *h, size_t rows,
                                          const char *name, organ_preconditioner **made, organ_error *error)
 {
@@ -248,11 +258,11 @@ organ_status organ_preconditioner_create(const organ_engine *engine, const organ
             c->inverse[j] = 1.0f / c->root[j];
         }
         c->u = organ_floats(h->size, DIRECTIONS);
-        c->directions_of = organ_floats(h->size, DIRECTIONS);
+        c->u_transposed = organ_floats(h->size, DIRECTIONS);
         c->gap = organ_floats(c->directions + 1, 1);
         c->square = organ_floats(rows, c->squares + 1);
     }
-    if (!c->u || !c->directions_of || !c->gap || !c->square)
+    if (!c->u || !c->u_transposed || !c->gap || !c->square)
         organ_fail_errno(error, ENOMEM, "%s: preconditioner of %zu x %zu", name, rows, h->size);
     else if (find_directions(engine, c, error) == ORGAN_OK) {
         begin_squares(c);
@@ -263,6 +273,7 @@ organ_status organ_preconditioner_create(const organ_engine *engine, const organ
     return error->status;
 }
 
+/* Frees the preconditioner; NULL is allowed. */
 void organ_preconditioner_destroy(organ_preconditioner *c)
 {
     if (!c)
@@ -272,7 +283,7 @@ void organ_preconditioner_destroy(organ_preconditioner *c)
     free(c->root);
     free(c->inverse);
     free(c->u);
-    free(c->directions_of);
+    free(c->u_transposed);
     free(c->gap);
     free(c->square);
     free(c);
@@ -280,14 +291,16 @@ void organ_preconditioner_destroy(organ_preconditioner *c)
 
 /* ---- use ---- */
 
-/* Returns the floats that applying the preconditioner to `rows` rows needs, rounded up to whole cache lines. */
+/* Returns the floats of scratch for `rows` rows. Scratch has two areas: ORGAN_PRODUCT_SCRATCH bytes for the product
+ * kernel, then either the gathered rows of U of one part or the shares of `rows` rows in its directions, rounded up to
+ * whole cache lines. */
 size_t organ_preconditioner_scratch(const organ_preconditioner *c, size_t rows)
 {
     const size_t gathered = organ_min(c->h.block, c->h.size) * DIRECTIONS, shares = rows * c->directions;
     return ORGAN_PRODUCT_SCRATCH / sizeof(float) + (organ_max(gathered, shares) + 15) / 16 * 16;
 }
 
-/* Returns the scratch after the ORGAN_PRODUCT_SCRATCH bytes that products use. */
+/* Returns the second area of the scratch, after the ORGAN_PRODUCT_SCRATCH bytes of the product kernel. */
 static float *own_scratch(float *scratch) { return scratch + ORGAN_PRODUCT_SCRATCH / sizeof(float); }
 
 /* Returns 8 bytes, one for each column, the first column in the lowest byte: 1 if `before` keeps the column and `keep`
@@ -318,8 +331,8 @@ static size_t preconditioner_gather(const organ_preconditioner *c, size_t index,
     return count;
 }
 
-/* Subtracts the outer products of the removed columns' rows of U from the row's small matrix E + (masked U)^T (masked
- * U), and factorises it again. */
+/* For each part, subtracts the outer products of the rows of U that belong to removed columns from the k x k matrix
+ * E + (masked U)^T (masked U) of row `row`, and computes its Cholesky factor again. */
 void organ_preconditioner_remove(organ_preconditioner *c, size_t row, const uint8_t *before, const uint8_t *keep,
                                  float *scratch)
 {
@@ -349,7 +362,8 @@ void organ_preconditioner_remove(organ_preconditioner *c, size_t row, const uint
     }
 }
 
-/* Computes shares (rows x k) = x U for rows of the part. */
+/* Computes shares (rows x k) = x U for part `index`. x points to the first column of the part in the first of `rows`
+ * rows of h.size values. */
 static void project_on_directions(const organ_preconditioner *c, size_t index, size_t rows, const float *x,
                                   float *shares, void *scratch)
 {
@@ -364,7 +378,7 @@ static void project_on_directions(const organ_preconditioner *c, size_t index, s
     c->kernels->product(&product, scratch);
 }
 
-/* Adds shares U^T to the columns of part `index` in `rows` rows of x, or subtracts it (`into`). */
+/* Adds shares U^T to x, or subtracts it, as `into` says. x and `rows` are as in project_on_directions. */
 static void add_directions(const organ_preconditioner *c, size_t index, size_t rows, const float *shares, float *x,
                            organ_product_into into, void *scratch)
 {
@@ -373,14 +387,14 @@ static void add_directions(const organ_preconditioner *c, size_t index, size_t r
                                    .n = p->width,
                                    .k = p->k,
                                    .a = organ_by_rows(shares, p->k),
-                                   .b = organ_by_columns(c->directions_of + c->at[index], p->width),
+                                   .b = organ_by_columns(c->u_transposed + c->at[index], p->width),
                                    .c = x,
                                    .c_stride = c->h.size,
                                    .into = into};
     c->kernels->product(&product, scratch);
 }
 
-/* Computes X D (mu I + U (Lambda - mu) U^T) D with D = sqrt(diag H), block by block. */
+/* Computes product = matrix D (mu I + U (Lambda - mu) U^T) D, part by part. */
 void organ_preconditioner_multiply(const organ_preconditioner *c, size_t rows, const float *matrix, float *product,
                                    float *scratch)
 {
@@ -405,7 +419,8 @@ void organ_preconditioner_multiply(const organ_preconditioner *c, size_t rows, c
             product[i * n + j] *= c->root[j];
 }
 
-/* Computes x -= (x U) A^-1 U^T for rows of a part, where A is the k x k matrix of each row (square_of). */
+/* Computes x -= (x U) A^-1 U^T for part `index` in rows [first, first + rows) of the matrix, where A is the k x k
+ * matrix of each row (square_of). x points to the first column of the part in row `first`. */
 static void solve_part(const organ_preconditioner *c, size_t index, size_t first, size_t rows, float *x, float *scratch)
 {
     const preconditioner_part *const p = &c->parts[index];
@@ -418,7 +433,7 @@ static void solve_part(const organ_preconditioner *c, size_t index, size_t first
     add_directions(c, index, rows, shares, x, ORGAN_PRODUCT_SUBTRACT, scratch);
 }
 
-/* Computes y = a x z for kept weights; y is 0 for removed ones. */
+/* Computes y[j] = a x[j] z[j] for the kept ones of n columns; y[j] is 0 for removed columns. */
 static void scale_kept(float *y, float a, const float *x, const float *z, const uint8_t *keep, size_t n)
 {
     for (size_t j = 0; j < n; j++)

@@ -17,14 +17,16 @@
 
 /* ---- checks of options ---- */
 
-/* Returns true if the method changes kept weights to make up for removed ones. */
+/* Returns true if the method compensates: it changes kept weights to make up for removed ones. */
 static bool method_compensates(const organ_prune_matrix_options *o)
 {
     return o->method == ORGAN_PRUNE_SPARSEGPT || o->method == ORGAN_PRUNE_ALPS ||
            o->method == ORGAN_PRUNE_PHYSARUM_V3 || (o->method == ORGAN_PRUNE_PHYSARUM_V2 && !o->no_compensate);
 }
 
-/* Returns ORGAN_USAGE if pattern, sparsity or effort are out of range, or if pattern and sparsity are both set. */
+/* Returns ORGAN_USAGE if pattern, sparsity or effort are out of range, if rows of `cols` weights are not whole groups
+ * of the pattern, if pattern and sparsity are both set, or if neither is and the method cannot choose the sparsity
+ * itself. */
 static organ_status check_goal(const organ_prune_matrix_options *o, size_t cols, organ_error *error)
 {
     const bool flow = o->method == ORGAN_PRUNE_PHYSARUM_V2 || o->method == ORGAN_PRUNE_PHYSARUM_V3;
@@ -45,7 +47,8 @@ static organ_status check_goal(const organ_prune_matrix_options *o, size_t cols,
     return ORGAN_OK;
 }
 
-/* Checks that the calibration fits the matrix and has the moments that the method needs. */
+/* Returns ORGAN_USAGE if the calibration does not fit the shape of the matrix or lacks moments that the method needs.
+ * `moments`: NULL without a calibration. */
 static organ_status prune_matrix_check_shape(const organ_prune_matrix_options *o, const organ_input_moments *moments,
                                              size_t rows, size_t cols, organ_error *error)
 {
@@ -67,7 +70,7 @@ static organ_status prune_matrix_check_shape(const organ_prune_matrix_options *o
 
 /* ---- report ---- */
 
-/* Returns a . (H a), the squared length of `a` weighted by H. */
+/* Returns the dot product of `a` and `h_a` (n values) in FP64: with h_a = a H, the squared length of a X. */
 static double weighted_norm(const float *a, const float *h_a, size_t n)
 {
     double sum = 0;
@@ -76,7 +79,8 @@ static double weighted_norm(const float *a, const float *h_a, size_t n)
     return sum;
 }
 
-/* Computes the relative output error tr(D H D^T) / tr(W H W^T) with D = W - V; `before` holds W and is overwritten. */
+/* Sets report->output_error to tr(D H D^T) / tr(W H W^T) with D = W - V. V is job->weights; `before` contains W, the
+ * weights before pruning, and is overwritten with D. */
 static organ_status prune_matrix_measure(const organ_matrix_job *job, float *before, organ_error *error)
 {
     const size_t n = job->rows * job->cols;
@@ -97,7 +101,7 @@ static organ_status prune_matrix_measure(const organ_matrix_job *job, float *bef
     return error->status;
 }
 
-/* Fails if a weight overflowed while removed weights were compensated. */
+/* Returns ORGAN_BAD_INPUT if a weight is not finite: compensation of removed weights has overflowed. */
 static organ_status check_result(const organ_matrix_job *job, organ_error *error)
 {
     for (size_t k = 0; k < job->rows * job->cols; k++)
@@ -108,6 +112,7 @@ static organ_status check_result(const organ_matrix_job *job, organ_error *error
     return ORGAN_OK;
 }
 
+/* Returns the number of weights of the matrix that are 0. */
 static uint64_t count_zero_weights(const organ_matrix_job *job)
 {
     uint64_t count = 0;
@@ -118,7 +123,7 @@ static uint64_t count_zero_weights(const organ_matrix_job *job)
 
 /* ---- in memory ---- */
 
-/* Sets all removed weights to 0. */
+/* Implements `take` for a matrix in memory, which is one band: sets all removed weights to 0. */
 static organ_status clear_masked(void *context, size_t first, organ_error *error)
 {
     const organ_matrix_job *const job = context;
@@ -130,15 +135,16 @@ static organ_status clear_masked(void *context, size_t first, organ_error *error
     return ORGAN_OK;
 }
 
-/* Runs the method. For methods that compensate the mask keeps all weights at first. */
+/* Runs the function of the method (prune_matrix_job.h). For methods that compensate, first sets the mask to keep all
+ * weights. */
 static organ_status prune_matrix_run(organ_matrix_job *job, organ_error *error)
 {
-    const bool alone = !method_compensates(job->options);
-    if (!alone)
+    const bool compensates = method_compensates(job->options);
+    if (compensates)
         memset(job->keep, 1, job->rows * job->cols);
     switch (job->options->method) {
     case ORGAN_PRUNE_PHYSARUM_V2:
-        return alone ? organ_prune_by_flow(job, error) : organ_prune_by_stages(job, error);
+        return compensates ? organ_prune_by_stages(job, error) : organ_prune_by_flow(job, error);
     case ORGAN_PRUNE_PHYSARUM_V3:
         return organ_prune_by_flow_and_admm(job, error);
     case ORGAN_PRUNE_ALPS:
@@ -150,7 +156,7 @@ static organ_status prune_matrix_run(organ_matrix_job *job, organ_error *error)
     }
 }
 
-/* Reports the zeros after pruning, and the percentage of weights that the mask removes. */
+/* Sets zero_after and sparsity of the report, from the pruned weights and the mask. */
 static void report_mask(const organ_matrix_job *job)
 {
     const size_t n = job->rows * job->cols;
@@ -161,8 +167,8 @@ static void report_mask(const organ_matrix_job *job)
     job->report->sparsity = 100 * (double)masked / (double)n;
 }
 
-/* Prunes a matrix that is in memory as a whole (one band) and, with `measure`, computes its output error from a copy of
- * the weights. */
+/* Prunes a matrix that is in memory as one band. organ_matrix_band checks that its weights are finite. With
+ * options->measure, keeps a copy of the weights and computes the output error from it. */
 organ_status organ_prune_matrix(const organ_engine *engine, const organ_prune_matrix_options *options,
                                 const organ_calibration *calibration, float *weights, size_t rows, size_t cols,
                                 uint8_t *keep, organ_prune_matrix_report *report, organ_error *error)
@@ -207,16 +213,17 @@ uint64_t organ_prune_matrix_memory(const organ_prune_matrix_options *options, ui
     const uint64_t keep = rows * cols;
     if (!method_compensates(options))
         return keep;
-    if (options->method == ORGAN_PRUNE_SPARSEGPT)
+    if (options->method == ORGAN_PRUNE_SPARSEGPT) /* 5 bytes for score and mask of each weight of 128 columns */
         return keep + 640 * rows + organ_inverse_factor_memory(cols);
     if (options->method == ORGAN_PRUNE_ALPS || options->method == ORGAN_PRUNE_PHYSARUM_V3)
-        return 6 * keep + organ_admm_memory(rows, cols); /* the target; ALPS: the mask before */
-    return 2 * keep + organ_masked_squares_memory(rows, cols);
+        return 6 * keep + organ_admm_memory(rows, cols); /* `keep`; 4 bytes: the target; ALPS: the mask compared with */
+    return 2 * keep + organ_masked_squares_memory(rows, cols); /* `keep`, and the mask of the last flow */
 }
 
 /* ---- in bands ---- */
 
-/* The methods that run in bands do not change kept weights, so `take` gets each band once, with its final mask. */
+/* Checks options and shape, then runs the method on the bands. Methods that compensate, and options->measure, need the
+ * whole matrix in memory and are rejected. */
 organ_status organ_prune_bands(const organ_engine *engine, const organ_prune_matrix_options *options,
                                const organ_calibration *calibration, organ_matrix_bands *bands, uint8_t *keep,
                                organ_status (*take)(void *context, size_t first, organ_error *error), void *context,
@@ -241,20 +248,21 @@ organ_status organ_prune_bands(const organ_engine *engine, const organ_prune_mat
     return prune_matrix_run(&job, error);
 }
 
-/* Returns the bytes of a band of `band_rows` rows with its mask and the buffers of the method. */
+/* Returns the bytes for a band of `band_rows` rows in its stored type, its mask, and the buffers of the method. */
 static uint64_t bands_memory(const organ_matrix_bands *bands, organ_prune_method method, size_t workers,
                              size_t band_rows)
 {
-    organ_matrix_bands some = *bands;
-    some.band_rows = band_rows;
+    organ_matrix_bands sized = *bands;
+    sized.band_rows = band_rows;
     const uint64_t band = (uint64_t)band_rows * bands->cols * (organ_dtype_describe(bands->dtype)->bytes + 1);
     return band + (method == ORGAN_PRUNE_PHYSARUM_V2
                        ? organ_flow_memory(workers) + bands->cols * sizeof(float) /* the food */
-                       : organ_rank_memory(&some, workers));
+                       : organ_rank_memory(&sized, workers));
 }
 
-/* Chooses the largest bands of whole tiles that fit in the memory, from the fixed bytes and those of one tile row. Sets
- * *least to the bytes for a single tile row; false if even these do not fit. */
+/* Chooses the largest bands that fit in the memory. A band of physarum v2 is a multiple of a step of ORGAN_FLOW_TILE
+ * rows, so that it has whole tiles; for other methods a step is one row. Memory is a fixed part (for a band of 0 rows)
+ * plus the same bytes for each step. */
 bool organ_prune_bands_fit(const organ_engine *engine, organ_prune_method method, uint64_t extra,
                            organ_matrix_bands *bands, uint64_t *least)
 {
@@ -262,7 +270,8 @@ bool organ_prune_bands_fit(const organ_engine *engine, organ_prune_method method
     const size_t tile = method == ORGAN_PRUNE_PHYSARUM_V2 ? ORGAN_FLOW_TILE : 1,
                  step = organ_min(tile, bands->rows ? bands->rows : 1);
     const uint64_t fixed = extra + bands_memory(bands, method, workers, 0);
-    const uint64_t of_step = extra + bands_memory(bands, method, workers, step) - fixed + (bands->cols == 0);
+    const uint64_t of_step =
+        extra + bands_memory(bands, method, workers, step) - fixed + (bands->cols == 0); /* never 0: it is a divisor */
     *least = fixed + of_step;
     if (*least > engine->memory)
         return false;

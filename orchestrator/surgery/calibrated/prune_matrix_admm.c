@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * The two methods that use ADMM (admm.h). physarum-v3 starts with the mask of a flow and takes rho from a table. ALPS
- * (arXiv:2406.07831) starts with the largest weights and raises rho the faster, the more the mask still changes. A
- * small rho lets the mask change freely; a large one fixes it, so that the weights converge. */
+ * (arXiv:2406.07831) starts with the mask of the largest weights and multiplies rho by a factor that is larger, the
+ * more the mask still changes. A small rho lets the mask change freely; a large one fixes it, so that the weights
+ * converge. */
 #include "orchestrator/surgery/calibrated/prune_matrix_job.h"
 
 #include "orchestrator/surgery/algebra/algebra.h"
@@ -13,37 +14,41 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PHASES     4
-#define ITERATIONS 6 /* of a phase, at an effort of 1 */
-#define RELAXED    1.6
+/* physarum-v3 */
+#define PHASES     4   /* consecutive iterations with the same rho are a phase */
+#define ITERATIONS 6   /* iterations of a phase, at an effort of 1 */
+#define RELAXED    1.6 /* over-relaxation */
 
-static const double phases[PHASES] = {0.15, 0.25, 0.45, 0.8}; /* rho of each phase */
+/* The rho of each phase. They gave the least error on six matrices of tiny-qwen2 and tiny-llama. */
+static const double phase_rho[PHASES] = {0.15, 0.25, 0.45, 0.8};
 _Static_assert(PHASES <= ORGAN_ADMM_FACTORS, "matrices with the same inputs share all inverses");
 
 /* ALPS, with the constants of its authors' program */
-#define ALPS_DAMPING     0.01
-#define ALPS_RHO         0.1
-#define ALPS_ITERATIONS  300
+#define ALPS_DAMPING     0.01 /* added to H's diagonal, times the mean of the diagonal */
+#define ALPS_RHO         0.1  /* first rho */
+#define ALPS_ITERATIONS  300  /* greatest number of iterations */
 #define ALPS_COMPARE     3    /* iterations between two comparisons of masks */
 #define ALPS_ENOUGH      30   /* iterations after which ALPS may end early */
 #define ALPS_LITTLE      3e-4 /* ALPS ends early if the mask changes by less, as a share of the kept weights */
-#define ALPS_FINAL_STEPS 10
+#define ALPS_FINAL_STEPS 10   /* conjugate gradient steps after the last iteration */
 #define ALPS_MIN_RHO     1e-3 /* not from the paper: below this value rho I has no effect in H + rho I in FP32 */
 
-static const double much[2] = {0.1, 0.005}; /* change of the mask, as a share of the kept weights */
-/* factors of rho if the change is above much[0], above much[1], or below */
-static const double grows[3] = {1.3, 1.2, 1.1};
+/* Limits of the change of the mask between two comparisons, as a share of the kept weights. */
+static const double change_limits[2] = {0.1, 0.005};
+/* Factors of rho if the change is above change_limits[0], only above change_limits[1], or above neither. */
+static const double rho_growth[3] = {1.3, 1.2, 1.1};
 
 /* A matrix that ADMM is solving. */
 typedef struct solving {
     organ_matrix_job *job;
-    float *h, *target; /* H, damped; T of organ_admm_problem */
+    float *h;      /* H per token, damped; organ_admm scales it in place */
+    float *target; /* T of organ_admm_problem, rows x cols */
     organ_admm *admm;
-    uint8_t *before; /* ALPS: the mask at the last comparison */
+    uint8_t *before; /* ALPS: the mask at the last comparison, rows x cols; v3: NULL */
 } solving;
 
-/* Computes the target T = W (share C + (1 - share) H), damped by `damping`. If the calibration accumulated drift
- * instead of C, adds share * drift / tokens instead. */
+/* Computes the target T = W (share C + (1 - share) H + damping I), with H and C per token. If the calibration has no C,
+ * organ_expand_moments uses H in its place; share * W (C - H) is then added from moments->drift, if there is one. */
 static organ_status find_target(solving *s, double share, double damping, organ_error *error)
 {
     const organ_matrix_job *const job = s->job;
@@ -59,7 +64,8 @@ static organ_status find_target(solving *s, double share, double damping, organ_
     return error->status;
 }
 
-/* Clears dead inputs, computes T and H, and opens ADMM on them. `factors` may be NULL. */
+/* Sets weights of dead inputs to 0, computes T and H, and creates the ADMM solver for them. `killed`: number of weights
+ * to remove. `factors`: shared inverses, may be NULL. The caller calls close_solving also after an error. */
 static organ_status prune_matrix_admm_prepare(solving *s, double share, double damping, size_t killed,
                                               organ_admm_factors *factors, organ_error *error)
 {
@@ -84,18 +90,22 @@ static organ_status prune_matrix_admm_prepare(solving *s, double share, double d
     return organ_admm_create(job->engine, &problem, &s->admm, error);
 }
 
+/* Refits the kept weights by `steps` steps of conjugate gradients, writes them to job->weights, and counts the
+ * products. */
 static organ_status prune_matrix_admm_finish(solving *s, unsigned steps, organ_error *error)
 {
     s->job->report->products += steps + 1;
     return organ_admm_finish(s->admm, s->job->keep, steps, s->job->weights, error);
 }
 
+/* Runs an iteration of ADMM on job->keep, and counts its product. */
 static organ_status prune_matrix_admm_step(solving *s, double rho, double relaxed, organ_error *error)
 {
     s->job->report->products++;
     return organ_admm_step(s->admm, rho, relaxed, s->job->keep, error);
 }
 
+/* Frees the solver and the buffers of a matrix. */
 static void close_solving(solving *s)
 {
     organ_admm_destroy(s->admm);
@@ -106,14 +116,15 @@ static void close_solving(solving *s)
 
 /* ---- physarum v3 ---- */
 
+/* Frees the shared inverses. */
 void organ_prune_share_end(organ_prune_shared *shared)
 {
     organ_admm_factors_release(&shared->factors);
     shared->of = NULL;
 }
 
-/* Decides whether a matrix uses factors that other matrices with the same calibration share, and releases those of
- * another calibration. */
+/* Sets options->factors if sharing the inverses pays off and fits in `spare` bytes. If shared->of is set, an earlier
+ * matrix with this calibration has used them. */
 void organ_prune_share(organ_prune_shared *shared, organ_prune_matrix_options *options,
                        const organ_calibration *calibration, bool again, uint64_t spare)
 {
@@ -129,7 +140,7 @@ void organ_prune_share(organ_prune_shared *shared, organ_prune_matrix_options *o
     options->factors = &shared->factors;
 }
 
-/* Does nothing: `take` for a flow whose mask is only the start of ADMM. */
+/* Implements `take` for a flow whose mask is only the start of ADMM: does nothing. */
 static organ_status ignore_band(void *context, size_t first, organ_error *error)
 {
     (void)context;
@@ -137,8 +148,9 @@ static organ_status ignore_band(void *context, size_t first, organ_error *error)
     return error->status;
 }
 
-/* Computes the initial mask by one flow. *killed is the number of weights to remove: --sparsity percent of the matrix,
- * or as many as the flow removes if no sparsity was given. */
+/* Sets job->keep to the mask of one flow. Sets *killed to the number of weights that ADMM removes: the requested
+ * percentage of the matrix, or as many as the flow removes if no sparsity was requested. ADMM ignores it with a
+ * pattern. */
 static organ_status initial_mask_by_flow(const organ_matrix_job *job, size_t *killed, organ_error *error)
 {
     const size_t n = job->rows * job->cols;
@@ -165,7 +177,7 @@ organ_status organ_prune_by_flow_and_admm(organ_matrix_job *job, organ_error *er
                                   job->options->factors, error) == ORGAN_OK) {
         organ_admm_begin(s.admm, job->weights, true, job->keep);
         for (unsigned k = 0; k < PHASES * iterations && !error->status; k++)
-            prune_matrix_admm_step(&s, phases[k / iterations], RELAXED, error);
+            prune_matrix_admm_step(&s, phase_rho[k / iterations], RELAXED, error);
         if (!error->status)
             organ_admm_write_result(s.admm, job->keep, job->weights);
     }
@@ -175,7 +187,8 @@ organ_status organ_prune_by_flow_and_admm(organ_matrix_job *job, organ_error *er
 
 /* ---- ALPS ---- */
 
-/* Returns the change of the mask since the last comparison, as a share of the kept weights. */
+/* Returns the number of weights whose mask has changed since the last comparison, divided by `kept`, the number of kept
+ * weights. Copies the mask for the next comparison. */
 static double mask_change(const solving *s, double kept)
 {
     const size_t n = s->job->rows * s->job->cols;
@@ -186,10 +199,10 @@ static double mask_change(const solving *s, double kept)
     return (double)count / kept;
 }
 
-/* Reduces rho to a fifth, at least ALPS_MIN_RHO, and restarts ADMM if the mask has changed at all. The caller does so
- * while the mask has hardly changed since the start, which shows that the initial rho is too large. Returns false if
- * rho is already the least. */
-static bool begin_lower(solving *s, double change, double *rho)
+/* Divides *rho by 5, but not below ALPS_MIN_RHO, and restarts ADMM if the mask has changed at all. The caller does this
+ * as long as the mask has hardly changed since the start: then rho is too large. Returns false, and does nothing, if
+ * *rho is ALPS_MIN_RHO already. */
+static bool restart_with_lower_rho(solving *s, double change, double *rho)
 {
     if (*rho <= ALPS_MIN_RHO)
         return false;
@@ -199,8 +212,10 @@ static bool begin_lower(solving *s, double change, double *rho)
     return true;
 }
 
-/* Runs ADMM with the penalty schedule of ALPS (Meng et al. 2024, arXiv:2406.07831): every ALPS_COMPARE steps rho grows,
- * the more the mask has changed the faster, until the mask no longer changes. */
+/* Runs ADMM with the schedule of rho of ALPS (Meng et al. 2024, arXiv:2406.07831). Every ALPS_COMPARE steps, compares
+ * the mask with that of the last comparison and multiplies rho by a factor of rho_growth. As long as no change was
+ * above change_limits[1], lowers rho instead. Ends when the mask no longer changes, when it changes little after
+ * ALPS_ENOUGH steps, or after ALPS_ITERATIONS. `kept`: number of kept weights. */
 static organ_status prune_matrix_admm_iterate(solving *s, double kept, organ_error *error)
 {
     double rho = ALPS_RHO;
@@ -211,15 +226,15 @@ static organ_status prune_matrix_admm_iterate(solving *s, double kept, organ_err
         if (k % ALPS_COMPARE)
             continue;
         const double change = mask_change(s, kept);
-        moved |= change > much[1];
-        if (!moved && begin_lower(s, change, &rho))
+        moved |= change > change_limits[1];
+        if (!moved && restart_with_lower_rho(s, change, &rho))
             continue;
         if (change == 0 || (k > ALPS_ENOUGH && change < ALPS_LITTLE))
             break;
         size_t step = 0;
-        while (step < sizeof much / sizeof *much && !(change > much[step]))
+        while (step < sizeof change_limits / sizeof *change_limits && !(change > change_limits[step]))
             step++;
-        rho *= grows[step];
+        rho *= rho_growth[step];
     }
     return error->status;
 }

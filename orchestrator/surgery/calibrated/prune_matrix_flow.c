@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Physarum v2: the flow removes weights in stages, and after each stage the kept weights are refitted. Without
- * compensation there is one flow. A pattern adds one more stage. */
+ * Physarum v2 (docs/definitions/pruning.md). The flow (staged_flow.h) removes weights in stages, and after each stage
+ * the kept weights are refitted by least squares. With a pattern, the pattern itself decides the mask of the last
+ * stage. Without compensation there is one flow, after which a pattern is applied. */
 #include "orchestrator/surgery/calibrated/prune_matrix_job.h"
 
 #include "orchestrator/surgery/algebra/algebra.h"
@@ -11,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DEFINED_GAIN  6.0  /* gain that defines the natural sparsity; first trial of a search */
+#define DEFINED_GAIN  6.0  /* the sparsity at this gain is the natural one; also the first finite gain of a search */
 #define PATTERN_SHARE 0.92 /* share of a pattern's zeros that the flow removes first, without compensation */
 
 /* share of the final zeros after each stage */
@@ -22,15 +23,16 @@ static const double products[ORGAN_PRUNE_STAGES] = {0.25, 0.25, 1, 1, 1, 1, 3};
 /* The pruning of one matrix by stages of flow and least squares. */
 typedef struct staged {
     organ_matrix_job *job;
-    float *food; /* importance of each input (input_importance) */
-    float *h;    /* second moments, damped */
-    organ_masked_squares *squares;
-    uint8_t *kept;  /* mask that the last flow computed */
-    double percent; /* percentage of zeros after the last stage */
+    float *food;                   /* importance of each input (input_importance) */
+    float *h;                      /* second moments per token, damped; in blocks like organ_block_matrix */
+    organ_masked_squares *squares; /* solver that refits the kept weights */
+    uint8_t *kept;                 /* mask that the last flow computed, rows x cols */
+    double percent;                /* percentage of zeros after the last stage; 0: not known yet */
 } staged;
 
-/* Returns act_norm * stability * contribution of each input, divided by the greatest of them: only the ratios matter,
- * and products with weights stay in the range of FP32. Returns NULL if memory cannot be allocated. */
+/* Returns act_norm * stability * contribution of each input (organ_input_moments), divided by the greatest such
+ * product: the flow depends only on ratios, and importances stay in the range of FP32. The caller frees the array.
+ * Returns NULL if memory cannot be allocated. */
 static float *input_importance(const organ_input_moments *m)
 {
     float *food = organ_floats(m->features, 1);
@@ -42,9 +44,9 @@ static float *input_importance(const organ_input_moments *m)
     return food;
 }
 
-/* Creates the least-squares solver and fills its residual for V = W. The target is T = W (a C + (1 - a) H) with a =
- * ORGAN_DONOR_SHARE, so the residual T - W H is a W (C - H). m->drift, if it was accumulated, is tokens * W (C - H);
- * without C the residual is 0. */
+/* Creates the least-squares solver and fills in its residual for V = W, the donor's weights. The target is
+ * T = W (a C + (1 - a) H) with a = ORGAN_DONOR_SHARE, so the residual T - W H is a W (C - H). H and C are per token
+ * here. m->drift, if the calibration summed it, is tokens * W (C - H). Without drift and C, the residual is 0. */
 static organ_status prepare_squares(staged *s, organ_error *error)
 {
     const organ_matrix_job *const job = s->job;
@@ -76,9 +78,9 @@ static organ_status prepare_squares(staged *s, organ_error *error)
     return error->status;
 }
 
-/* Refits the kept weights after a stage, with round(products[stage] * effort) products with H, at least one from the
- * third stage on. The first two stages remove weights of little importance: their entry is 0.25, so they use no product
- * below an effort of 2. */
+/* Refits the kept weights after stage `stage` (from 0 on) with round(products[stage] * effort) products with H, but at
+ * least one if products[stage] is at least 1. The first two stages remove weights of little importance; their entry of
+ * 0.25 gives no product below an effort of 2. */
 static organ_status refit_kept(const staged *s, unsigned stage, organ_error *error)
 {
     const organ_matrix_job *const job = s->job;
@@ -87,27 +89,30 @@ static organ_status refit_kept(const staged *s, unsigned stage, organ_error *err
     return organ_masked_squares_solve(s->squares, job->keep, scaled, job->weights, error);
 }
 
-/* Returns the flow's parameters; only the last stage must reach its percentage closely. */
+/* Returns the parameters of a flow. `last`: the flow decides the final sparsity, so it must reach its percentage
+ * closely. */
 static organ_flow flow_of(const organ_matrix_job *job, const float *food, bool last)
 {
     return (organ_flow){job->bands, food, job->options->pattern,
                         last ? ORGAN_FLOW_TOLERANCE : ORGAN_FLOW_STAGE_TOLERANCE};
 }
 
-/* Sets job->keep to the mask at the gain that a search has found, for a matrix of one band. The flow runs again only if
- * the search did not leave this mask in s->kept. */
+/* Sets job->keep to the mask for the gain that a search has found. The matrix is one band. The flow runs again only if
+ * the search has not written this mask to s->kept. */
 static organ_status finish_mask(const staged *s, const organ_flow *flow, const organ_flow_gain *found,
                                 organ_error *error)
 {
     const organ_matrix_job *const job = s->job;
-    if (!found->held && organ_flow_mask(job->engine, flow, found->gain, 0, job->keep, s->kept, error) != ORGAN_OK)
+    if (!found->mask_written &&
+        organ_flow_mask(job->engine, flow, found->gain, 0, job->keep, s->kept, error) != ORGAN_OK)
         return error->status;
     memcpy(job->keep, s->kept, job->rows * job->cols);
     return ORGAN_OK;
 }
 
-/* Runs one stage: finds the mask that removes `percent` of the weights, or that of the pattern if `percent` < 0, then
- * refits the kept weights. `found` takes the gain from one search to the next. */
+/* Runs the next stage: finds the mask that removes `percent` of all weights, or applies the pattern if `percent` < 0;
+ * then refits the kept weights. *found is the result of the search of the previous stage, and becomes that of this
+ * stage. */
 static organ_status run_stage(staged *s, double percent, organ_flow_gain *found, organ_error *error)
 {
     organ_matrix_job *const job = s->job;
@@ -140,7 +145,7 @@ static double requested_percent(const organ_prune_matrix_options *o)
     return o->pattern.of ? 100.0 * (o->pattern.of - o->pattern.keep) / o->pattern.of : o->sparsity;
 }
 
-/* Prunes in stages of growing sparsity; without a goal the first flow finds it. */
+/* Runs all stages, of growing sparsity. If no sparsity was requested, one flow before them finds it (find_natural). */
 static organ_status run_stages(staged *s, organ_error *error)
 {
     const organ_pattern *const pattern = &s->job->options->pattern;
@@ -172,17 +177,19 @@ organ_status organ_prune_by_stages(organ_matrix_job *job, organ_error *error)
 
 /* ---- without compensation, and where ADMM follows ---- */
 
-/* Computes the mask of the band that begins at row `first`. A search over a matrix of one band may have left the mask
- * in job->keep already (found->held). With a pattern, then applies the pattern to the mask. */
+/* Computes the mask of the band that begins at row `first`, unless the search has written it to job->keep
+ * (found->mask_written, possible for a matrix of one band). With a pattern, then applies the pattern to the mask. */
 static organ_status mask_band(const organ_matrix_job *job, const organ_flow *flow, const organ_flow_gain *found,
                               size_t first, organ_error *error)
 {
-    if (!found->held && organ_flow_mask(job->engine, flow, found->gain, first, NULL, job->keep, error) != ORGAN_OK)
+    if (!found->mask_written &&
+        organ_flow_mask(job->engine, flow, found->gain, first, NULL, job->keep, error) != ORGAN_OK)
         return error->status;
     return flow->pattern.of ? organ_flow_pattern(job->engine, flow, first, job->keep, error) : ORGAN_OK;
 }
 
-/* Prunes by the flow alone: searches the gain that reaches the sparsity, then computes the mask band by band. */
+/* Prunes by the flow alone: searches for the gain that reaches the sparsity, then computes the mask band by band and
+ * calls job->take for each band. */
 static organ_status flow_through(organ_matrix_job *job, const organ_flow *flow, organ_error *error)
 {
     organ_matrix_bands *const bands = job->bands;
@@ -190,7 +197,7 @@ static organ_status flow_through(organ_matrix_job *job, const organ_flow *flow, 
     double percent = requested_percent(job->options);
     if (percent == 0 && find_natural(job, flow, &percent, error) != ORGAN_OK)
         return error->status;
-    percent *= flow->pattern.of ? PATTERN_SHARE : 1;
+    percent *= flow->pattern.of ? PATTERN_SHARE : 1; /* the pattern removes the others in mask_band */
     uint8_t *const kept = bands->band_rows >= bands->rows ? job->keep : NULL;
     if (organ_flow_search(job->engine, flow, percent, NULL, kept, &found, error) != ORGAN_OK)
         return error->status;
@@ -202,7 +209,8 @@ static organ_status flow_through(organ_matrix_job *job, const organ_flow *flow, 
     return error->status;
 }
 
-/* Prunes a matrix by one flow, without least squares: kept weights keep their bits. */
+/* Prunes a matrix by one flow, without least squares: kept weights keep their bits. For v3 the mask is only the start
+ * of ADMM, so the tolerance of a stage suffices. */
 organ_status organ_prune_by_flow(organ_matrix_job *job, organ_error *error)
 {
     float *const importance = input_importance(job->moments);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Masks that remove the weights of lowest score: magnitude ranks all weights of the matrix, wanda those of each row. */
+ * Masks that remove the weights of lowest score, without changing the others. wanda ranks the weights |w| act_norm of
+ * each row, and a pattern those of each group; both masks need only one row. magnitude without a pattern ranks |w| over
+ * the whole matrix: it removes the weights below an edge, which radix selection (score_edge.h) finds in passes over all
+ * bands, and as many of those equal to the edge as are missing. */
 #include "orchestrator/surgery/calibrated/prune_matrix_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -11,19 +14,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROWS_PER_BATCH ((size_t)16)
+#define ROWS_PER_BATCH ((size_t)16) /* rows of the work of one task of organ_share_work */
 
 /* The removal of the lowest scores of a matrix or of each of its rows. */
 typedef struct ranking {
     const organ_matrix_job *job;
-    size_t rows; /* rows of the loaded band */
-    organ_score_edge edge;
-    unsigned digit;       /* of the edge, which count_row counts */
-    uint64_t count;       /* magnitude: number of weights to remove from the matrix */
-    uint64_t equals_left; /* weights equal to the edge still to be removed, in the order of the rows */
-    float *row_scratch;   /* per worker: a row */
-    uint64_t *counts;     /* per worker: ORGAN_EDGE_DIGIT */
-    uint64_t *equals;     /* per row of the band: weights equal to the edge, then how many of them are removed */
+    size_t rows;        /* rows of the loaded band */
+    float *row_scratch; /* per worker: cols values, for a row widened to FP32 or its scores */
+    /* Only for magnitude without a pattern: */
+    organ_score_edge edge; /* magnitude of the largest removed weight; its digits are found one by one */
+    unsigned digit;        /* number of the digit of the edge that the current pass counts; 0: the highest */
+    uint64_t count;        /* number of weights to remove from the matrix */
+    uint64_t equals_left;  /* number of weights equal to the edge that are still to be removed, in the order of rows */
+    uint64_t *counts;      /* per worker: how many weights have each of the ORGAN_EDGE_DIGIT values of the digit */
+    uint64_t *equals;      /* per row of the band: number of weights equal to the edge; later, how many to remove */
 } ranking;
 
 /* Returns true if every row must reach the sparsity (Wanda, patterns), false if the matrix as a whole must. */
@@ -32,12 +36,14 @@ static bool by_row(const organ_matrix_job *job)
     return job->options->method == ORGAN_PRUNE_WANDA || job->options->pattern.of;
 }
 
+/* Returns the buffer of a worker for one row. */
 static float *ranked_masks_room_of(const ranking *r, size_t worker)
 {
     return r->row_scratch + worker * r->job->bands->cols;
 }
 
-/* Calls `act` with the weights of each row of a batch of ROWS_PER_BATCH rows of the band. */
+/* Calls `act` for each row of batch `index` of ROWS_PER_BATCH rows of the band. `row` counts from the band's first row;
+ * `weights` are FP32, in the band or in the worker's buffer. */
 static void each_row(const ranking *r, size_t index, size_t worker,
                      void (*act)(const ranking *r, size_t row, const float *weights, size_t worker))
 {
@@ -48,14 +54,17 @@ static void each_row(const ranking *r, size_t index, size_t worker,
             worker);
 }
 
+/* Adds digit r->digit of a row's magnitudes to the worker's counts. Only magnitudes that equal the edge in all higher
+ * digits count. */
 static void count_row(const ranking *r, size_t row, const float *weights, size_t worker)
 {
     (void)row;
     organ_edge_count(&r->edge, r->digit, weights, r->job->bands->cols, r->counts + worker * ORGAN_EDGE_DIGIT);
 }
 
-/* Sets the mask of one row by the scores of its weights: the lowest ones are removed, by --sparsity or in each group of
- * the pattern. `weights` may be the worker's own buffer, which the scores overwrite in place. */
+/* Sets the mask of one row by the scores of its weights, |w| or with wanda |w| act_norm. Removes the requested
+ * percentage of lowest scores, or with a pattern the lowest scores of each group. `weights` may be the worker's buffer,
+ * which the scores overwrite. */
 static void cut_row(const ranking *r, size_t row, const float *weights, size_t worker)
 {
     const organ_prune_matrix_options *const options = r->job->options;
@@ -73,7 +82,8 @@ static void cut_row(const ranking *r, size_t row, const float *weights, size_t w
         organ_pattern_group(&options->pattern, scores + j, keep + j);
 }
 
-/* Sets a row's mask to keep magnitudes that are at least the edge, and counts those equal to it. */
+/* Sets a row's mask to keep magnitudes that are at least the edge, and equals[row] to the number of those equal to it.
+ */
 static void count_equals(const ranking *r, size_t row, const float *weights, size_t worker)
 {
     const size_t cols = r->job->bands->cols;
@@ -90,21 +100,27 @@ static void cut_equals(const ranking *r, size_t row, const float *weights, size_
         organ_edge_cut(&r->edge, weights, cols, r->equals[row], r->job->keep + row * cols);
 }
 
-static void digits_counted(void *context, size_t index, size_t worker) { each_row(context, index, worker, count_row); }
-static void rows_cut(void *context, size_t index, size_t worker) { each_row(context, index, worker, cut_row); }
-static void equals_counted(void *context, size_t index, size_t worker)
+/* Tasks of organ_share_work: each calls one of the functions above for the rows of batch `index`. */
+static void count_rows_task(void *context, size_t index, size_t worker) { each_row(context, index, worker, count_row); }
+static void cut_rows_task(void *context, size_t index, size_t worker) { each_row(context, index, worker, cut_row); }
+static void count_equals_task(void *context, size_t index, size_t worker)
 {
     each_row(context, index, worker, count_equals);
 }
-static void equals_cut(void *context, size_t index, size_t worker) { each_row(context, index, worker, cut_equals); }
+static void cut_equals_task(void *context, size_t index, size_t worker)
+{
+    each_row(context, index, worker, cut_equals);
+}
 
+/* Runs one of these tasks for all rows of the loaded band. */
 static void ranked_masks_share_rows(ranking *r, void (*task)(void *context, size_t index, size_t worker))
 {
     const double work = ORGAN_SHARE_HARD * (double)r->rows * (double)r->job->bands->cols;
     organ_share_work(r->job->engine, NULL, organ_pieces_of(r->rows, ROWS_PER_BATCH), work, task, r);
 }
 
-/* Finds one digit of the edge, which needs a pass over all weights. */
+/* Finds digit r->digit of the edge in one pass over all weights. The edge has rank r->count - 1 among the magnitudes in
+ * ascending order. */
 static organ_status find_digit(ranking *r, organ_error *error)
 {
     organ_matrix_bands *const bands = r->job->bands;
@@ -114,7 +130,7 @@ static organ_status find_digit(ranking *r, organ_error *error)
         if (organ_matrix_band(r->job->engine, bands, first, error) != ORGAN_OK)
             return error->status;
         r->rows = organ_matrix_band_rows(bands, first);
-        ranked_masks_share_rows(r, digits_counted);
+        ranked_masks_share_rows(r, count_rows_task);
     }
     for (size_t w = 1; w < workers; w++)
         for (size_t k = 0; k < ORGAN_EDGE_DIGIT; k++)
@@ -123,8 +139,8 @@ static organ_status find_digit(ranking *r, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Finds the magnitude below which weights are removed, digit by digit, each in a pass over the matrix. Values of 16
- * bits, widened to FP32, have zeros in the last digit, so it needs no pass. */
+/* Finds the edge of the matrix, and sets equals_left. Values of 16 bits, widened to FP32, have only zeros in the last
+ * digit, so that digit needs no pass. With a count of 0 the edge stays 0 and nothing is removed. */
 static organ_status find_edge(ranking *r, organ_error *error)
 {
     const organ_matrix_bands *const bands = r->job->bands;
@@ -136,31 +152,32 @@ static organ_status find_edge(ranking *r, organ_error *error)
     return error->status;
 }
 
-/* Sets the mask of the loaded band, which begins at row `first`. Bands must come in order: r->equals_left counts the
- * weights equal to the edge that are still to be removed. */
+/* Sets the mask of the loaded band, which begins at row `first`. Bands must come in order, because r->equals_left
+ * weights equal to the edge are removed from the first rows that have some. */
 static void mask_band(ranking *r, size_t first)
 {
     r->rows = organ_matrix_band_rows(r->job->bands, first);
     if (by_row(r->job)) {
-        ranked_masks_share_rows(r, rows_cut);
+        ranked_masks_share_rows(r, cut_rows_task);
         return;
     }
-    ranked_masks_share_rows(r, equals_counted);
+    ranked_masks_share_rows(r, count_equals_task);
     for (size_t row = 0; row < r->rows; row++) {
         r->equals[row] = r->equals_left < r->equals[row] ? r->equals_left : r->equals[row];
         r->equals_left -= r->equals[row];
     }
-    ranked_masks_share_rows(r, equals_cut);
+    ranked_masks_share_rows(r, cut_equals_task);
 }
 
+/* Returns the bytes of row_scratch, counts and equals of a ranking with these bands. */
 uint64_t organ_rank_memory(const organ_matrix_bands *bands, size_t workers)
 {
     return workers * (bands->cols * sizeof(float) + ORGAN_EDGE_DIGIT * sizeof(uint64_t)) +
            (uint64_t)bands->band_rows * sizeof(uint64_t);
 }
 
-/* Removes the weights of lowest score: with wanda or a pattern in each row, else the weights below one edge of the
- * whole matrix, which find_edge determines by counting digits in passes over the bands. */
+/* Computes the masks of magnitude or wanda band by band, and calls job->take for each band. Unless each row has its own
+ * ranking (by_row), find_edge first runs passes over all bands. */
 organ_status organ_prune_by_rank(organ_matrix_job *job, organ_error *error)
 {
     organ_matrix_bands *const bands = job->bands;

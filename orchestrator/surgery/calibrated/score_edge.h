@@ -1,28 +1,36 @@
 /* SPDX-License-Identifier: MIT
- * The score of a given rank among many. Finds it exactly from the bits of the scores, one digit at a time from the
- * highest, and computes the mask of scores above it. */
+ * Radix selection: finds the score of a given rank among many, and masks by comparison with that score, called the
+ * edge.
+ *
+ * The 31 bits of a score without its sign are read as ORGAN_EDGE_DIGITS digits of 11 bits, the highest first. For digit
+ * 0, 1 and 2 in turn, the caller counts over all scores how often each value of the digit occurs (organ_edge_count),
+ * and organ_edge_select_digit derives that digit of the edge from the counts. The result is exact. */
 #ifndef ORGAN_SCORE_EDGE_H
 #define ORGAN_SCORE_EDGE_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-#define ORGAN_EDGE_DIGIT  2048 /* values of a digit: 11 bits */
-#define ORGAN_EDGE_DIGITS 3
+#define ORGAN_EDGE_DIGIT  2048 /* number of values of a digit of 11 bits */
+#define ORGAN_EDGE_DIGITS 3    /* digits of a score; neighbouring digits overlap by one bit */
 
 /* State of the search; all 0 at first. The sign of scores is ignored. */
 typedef struct organ_score_edge {
-    uint32_t bits, known; /* the bits found so far, and the mask of these bits */
-    uint64_t less;        /* number of lower scores */
+    uint32_t bits;  /* the bits of the edge that are found so far, 0 elsewhere */
+    uint32_t known; /* 1 for each bit that is found */
+    uint64_t less;  /* number of scores that the digits found so far show to be below the edge */
 } organ_score_edge;
 
-/* Adds to counts[v] the number of scores whose digit `digit` is v and that agree with the bits found so far. */
+/* Adds to counts[v] the number of scores whose digit number `digit` is v, among those that agree with the bits of the
+ * edge found so far. The n scores may be a part of all; the caller adds up the parts. */
 void organ_edge_count(const organ_score_edge *edge, unsigned digit, const float *scores, size_t n,
                       uint64_t counts[ORGAN_EDGE_DIGIT]);
-/* Extends *edge by digit `digit` of the score of rank `rank` (0: the lowest), from the counts of all scores. */
+/* Adds digit number `digit` to *edge, from the counts of all scores. The edge is the score of rank `rank`; 0 is the
+ * lowest. */
 void organ_edge_select_digit(organ_score_edge *edge, unsigned digit, const uint64_t counts[ORGAN_EDGE_DIGIT],
                              uint64_t rank);
-/* Sets keep[k] = 0 below the edge and for the first `equals` scores at it; returns the number of scores at the edge. */
+/* Sets keep[k] to 0 for scores below the edge and for the first `equals` scores equal to it, to 1 for all others.
+ * Returns the number of scores equal to the edge, kept or not. */
 uint64_t organ_edge_cut(const organ_score_edge *edge, const float *scores, size_t n, uint64_t equals, uint8_t *keep);
 
 /* Sets keep[k] = 0 for the `count` lowest of n scores (>= 0, no NaN), the first of equal scores first, and 1 for

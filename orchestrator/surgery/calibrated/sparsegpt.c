@@ -18,25 +18,27 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define COLUMNS ((size_t)128)
-#define STRIP   ((size_t)128) /* rows */
-#define DAMPING 0.01
+#define COLUMNS ((size_t)128) /* columns of a pass; the authors' block size */
+#define STRIP   ((size_t)128) /* rows of the work of one task of organ_share */
+#define DAMPING 0.01          /* added to H's diagonal, times the mean of the diagonal */
 
 /* The pruning of one matrix by SparseGPT. */
 typedef struct sparsegpt_sweep {
     const organ_matrix_job *job;
-    float *factor; /* U with H^-1 = U^T U, blocks as H has them: on and above the diagonal */
-    float *scores; /* rows x COLUMNS */
-    uint8_t *kept; /* rows x COLUMNS */
-    float *errors; /* per worker: STRIP x COLUMNS */
-    unsigned char *scratch;
-    size_t first, n;     /* the pass has columns [first, first + n) */
-    size_t start, width; /* of the block of H that contains them */
-    const float *u;      /* that block's factor at (first, first) */
+    float *factor;          /* first H, then U with H^-1 = U^T U on and above the diagonal; in diagonal blocks like H */
+    float *scores;          /* scores of the pass, rows x n, n at most COLUMNS */
+    uint8_t *kept;          /* mask of the pass by these scores, rows x n; not used with a pattern */
+    float *errors;          /* per worker: sweep_row's errors, STRIP x n */
+    unsigned char *scratch; /* scratch of the product kernel, ORGAN_PRODUCT_SCRATCH bytes per worker */
+    size_t first, n;        /* the pass has columns [first, first + n) */
+    size_t start, width;    /* the pass is in the diagonal block of H with columns [start, start + width) */
+    const float *u;         /* U of this block from element (first, first) on; rows are `width` values apart */
 } sparsegpt_sweep;
 
-/* Replaces a block of H by its U. An input that is always 0 would make H singular, so its diagonal entry becomes the
- * mean of the diagonal; all other entries of its row and column are 0, so its weights affect no others. */
+/* Replaces the block of H that enter_block has selected, `h`, by its U. An input that is always 0 would make H
+ * singular, so its diagonal entry becomes the mean of the diagonal; all other entries of its row and column are 0, so
+ * its weights affect no others. Returns ORGAN_BAD_INPUT if the block is not positive definite, ORGAN_IO if memory
+ * cannot be allocated. */
 static organ_status sparsegpt_factorise(const sparsegpt_sweep *s, float *h, organ_error *error)
 {
     const float mean = (float)s->job->moments->mean_diagonal;
@@ -54,7 +56,7 @@ static organ_status sparsegpt_factorise(const sparsegpt_sweep *s, float *h, orga
     return ORGAN_OK;
 }
 
-/* Returns the diagonal entry of U for a column, from the block that contains it. */
+/* Returns the diagonal entry u_jj of U for column j = `column` of H, from the block that contains it. */
 static float own_factor(const sparsegpt_sweep *s, size_t column)
 {
     const size_t block = s->job->moments->block, start = column / block * block,
@@ -62,7 +64,8 @@ static float own_factor(const sparsegpt_sweep *s, size_t column)
     return s->factor[start * block + (column - start) * (width + 1)];
 }
 
-/* Chooses the kept weights of a whole group of the pattern, which may extend into the next pass or block. */
+/* Sets the mask `keep` of a group of the pattern whose first weight is weights[0] in column `column`: the weights of
+ * greatest score (w_j / u_jj)^2 stay. The group may extend into the next block of H. */
 static void keep_group(const sparsegpt_sweep *s, const float *weights, size_t column, uint8_t *keep)
 {
     const organ_pattern *const pattern = &s->job->options->pattern;
@@ -74,7 +77,7 @@ static void keep_group(const sparsegpt_sweep *s, const float *weights, size_t co
     organ_pattern_group(pattern, scores, keep);
 }
 
-/* Computes SparseGPT's score of each weight, (w / u_jj)^2, where U is the Cholesky factor of the inverse of H. */
+/* Computes the score (w_j / u_jj)^2 of each weight of the pass, in strip `index` of rows. */
 static void score_rows(void *context, size_t index, size_t worker)
 {
     const sparsegpt_sweep *const s = context;
@@ -87,8 +90,9 @@ static void score_rows(void *context, size_t index, size_t worker)
         }
 }
 
-/* Processes the columns of the pass in one row. errors[j] is w_j / u_jj of a killed weight and 0 of a kept one: the
- * caller applies them to the columns after the pass, of many rows in one product. */
+/* Processes the columns of the pass in row `row`: sets killed weights to 0 and subtracts their errors times the row of
+ * U from the later columns of the pass. errors[j] becomes w_j / u_jj for a killed weight and 0 for a kept one; the
+ * caller subtracts them from the columns after the pass, for many rows in one product. */
 static void sweep_row(const sparsegpt_sweep *s, size_t row, float *errors)
 {
     const organ_pattern *const pattern = &s->job->options->pattern;
@@ -109,8 +113,8 @@ static void sweep_row(const sparsegpt_sweep *s, size_t row, float *errors)
     }
 }
 
-/* Processes the pass's columns of a strip of rows, then subtracts their errors times the rows of U from all later
- * columns of the block, in one product. */
+/* Processes the columns of the pass in strip `index` of rows, then subtracts the errors times the rows of U from all
+ * later columns of the block (`rest`), in one product. */
 static void sweep_rows(void *context, size_t index, size_t worker)
 {
     const sparsegpt_sweep *const s = context;
@@ -132,7 +136,7 @@ static void sweep_rows(void *context, size_t index, size_t worker)
     s->job->engine->kernels->product(&product, s->scratch + worker * ORGAN_PRODUCT_SCRATCH);
 }
 
-/* Selects the diagonal block of H that begins at column `start`. */
+/* Makes the diagonal block of H that begins at column `start` the current one: sets s->start and s->width. */
 static void enter_block(sparsegpt_sweep *s, size_t start)
 {
     s->start = start;
@@ -149,8 +153,9 @@ static organ_status factorise_blocks(sparsegpt_sweep *s, organ_error *error)
     return error->status;
 }
 
-/* Processes a block of H in passes of COLUMNS columns. SparseGPT chooses the mask of a pass just before its columns are
- * processed, from the weights as compensated until then. */
+/* Processes the current block of H in passes of at most COLUMNS columns. Without a pattern, chooses the mask of a pass
+ * for all rows together just before its columns are processed, from the weights as compensated until then. With a
+ * pattern, a pass ends at the end of a group or of the block. */
 static organ_status sweep_block(sparsegpt_sweep *s, organ_error *error)
 {
     const organ_matrix_job *const job = s->job;
@@ -171,8 +176,8 @@ static organ_status sweep_block(sparsegpt_sweep *s, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Prunes by SparseGPT (arXiv:2301.00774): sweeps the columns of each block of H, removes the weights of lowest score
- * and adds their error to the columns that follow. */
+/* Prunes by SparseGPT: computes U, sets weights of dead inputs to 0, then sweeps the columns of each block of H from
+ * left to right, removes the weights of lowest score, and compensates for them in later columns of the block. */
 organ_status organ_prune_by_sweep(organ_matrix_job *job, organ_error *error)
 {
     sparsegpt_sweep s = {.job = job, .factor = organ_expand_moments(job->engine, job->moments, 0, 1, 0)};

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * The flow of physarum v2 over importances |w| food, tile by tile, and the search for its gain. Weights whose flow ends
- * at 0 are removed; a greater gain removes fewer. The search looks for the gain that removes a given
- * percentage: the share falls about linearly with the logarithm of the gain, so it interpolates there (regula falsi)
- * and keeps the gains on both sides of the goal. */
+ * The flow of physarum v2 over importances |w| food, tile by tile, and the search for its gain. The kernel physarum_f32
+ * sets the importances of removed weights to 0; a greater gain removes fewer. The removed percentage falls about
+ * linearly with the logarithm of the gain. So the search interpolates between logarithms of gains (regula falsi), and
+ * keeps the nearest tried gains on both sides of the requested percentage. */
 #include "orchestrator/surgery/calibrated/staged_flow.h"
 
 #include "orchestrator/machine/extent.h"
@@ -15,14 +15,14 @@
 #include <string.h>
 
 #define TILE       ORGAN_FLOW_TILE
-#define LANES      16
-#define MIN_GAIN   0x1p-20
+#define LANES      16      /* values that the compiler processes in a vector loop */
+#define MIN_GAIN   0x1p-20 /* the search ends at a gain outside MIN_GAIN .. MAX_GAIN */
 #define MAX_GAIN   0x1p40
-#define MAX_ROUNDS 40
+#define MAX_ROUNDS 40 /* gains that a search tries at most */
 
 /* ---- one trial of a gain ---- */
 
-/* One flow over all tiles of a band, at one gain. */
+/* One run of the flow over all tiles of a matrix, band by band, at one gain. */
 typedef struct staged_flow_trial {
     const organ_flow *flow;
     const organ_engine *engine;
@@ -31,10 +31,12 @@ typedef struct staged_flow_trial {
     size_t rows, tiles_across; /* rows of the band; number of tiles in a row */
     const uint8_t *before;     /* mask of the band before the flow; NULL: all weights are kept */
     uint8_t *kept;             /* mask after the flow; NULL: kept weights are only counted */
-    uint64_t count;            /* kept weights of all bands */
-    float *importance;         /* per worker: TILE x TILE after the flow; with a pattern also before it */
-    char *scratch;             /* per worker */
-    int nonfinite;             /* a tile had a weight that is not finite */
+    uint64_t count;            /* number of kept weights, over all bands */
+    /* Per worker: two arrays of TILE x TILE importances. The flow works in place in the first one. With a pattern it
+     * works in the second one, a copy, because the pattern needs the importances before the flow. */
+    float *importance;
+    char *scratch; /* scratch of the kernel, per worker */
+    int nonfinite; /* 1: a tile had a weight that is not finite */
 } staged_flow_trial;
 
 /* A tile: its first row and column in the band, and its size. */
@@ -51,7 +53,8 @@ static staged_flow_place staged_flow_place_of(const staged_flow_trial *t, size_t
     return p;
 }
 
-/* Computes LANES importances; returns 0 if all are 0. The fixed length lets the compiler use vectors. */
+/* Computes LANES importances. Returns the OR of their bits: 0 if all are 0. The fixed length lets the compiler use
+ * vectors. */
 static uint32_t staged_flow_importance(const float *restrict weights, const float *restrict food,
                                        float *restrict importance)
 {
@@ -64,8 +67,8 @@ static uint32_t staged_flow_importance(const float *restrict weights, const floa
     return some;
 }
 
-/* Computes the importances |weight| x food of a tile; returns false if all are 0. Weights that `before` removes are
- * already zero in the matrix. */
+/* Computes the importances |weight| x food of a tile, in rows of TILE values; returns false if all are 0. Weights that
+ * t->before removes are zero in the matrix, so their importance is 0. */
 static bool staged_flow_fill_tile(const staged_flow_trial *t, const staged_flow_place *p, float *importance)
 {
     const float *const food = t->flow->food + p->col;
@@ -74,7 +77,8 @@ static bool staged_flow_fill_tile(const staged_flow_trial *t, const staged_flow_
     for (size_t i = 0; i < p->rows; i++) {
         const size_t at = (p->row + i) * t->flow->weights->cols + p->col;
         const float *const weights = organ_matrix_band_values(t->engine, t->flow->weights, at, p->cols, scratch);
-        float *const row = importance + i * TILE, last[3][LANES] = {{0}};
+        float *const row = importance + i * TILE;
+        float last[3][LANES] = {{0}}; /* weights, food and importances of the columns after the last whole vector */
         size_t j = 0;
         for (; j + LANES <= p->cols; j += LANES)
             some |= staged_flow_importance(weights + j, food + j, row + j);
@@ -88,8 +92,9 @@ static bool staged_flow_fill_tile(const staged_flow_trial *t, const staged_flow_
     return some != 0;
 }
 
-/* Restores killed weights of a group, the most important first, until it has as many as the pattern keeps. Returns the
- * number of kept weights, which is less if `before` has fewer. */
+/* Restores removed weights of a group in the mask `after`, the most important first, until it keeps pattern->keep
+ * weights. Restores only weights that the mask `before` keeps. Returns the number of kept weights, which is less than
+ * pattern->keep if `before` keeps fewer. */
 static unsigned staged_flow_readmit(const organ_pattern *pattern, const float *importance, const uint8_t *before,
                                     uint8_t *after)
 {
@@ -108,20 +113,20 @@ static unsigned staged_flow_readmit(const organ_pattern *pattern, const float *i
     return count;
 }
 
-/* Does the same as mask_nonzero_flow_of_row for LANES weights. */
+/* Sets the mask of LANES weights like mask_nonzero_flow_of_row, and returns the number of kept ones. */
 static uint64_t mask_nonzero_flow(const uint8_t *restrict before, const float *restrict flowed, uint8_t *restrict after)
 {
     uint64_t words[2], count = 0;
     for (size_t l = 0; l < LANES; l++)
         after[l] = (uint8_t)(before[l] & (flowed[l] != 0));
     memcpy(words, after, sizeof words);
-    for (size_t w = 0; w < 2; w++) /* bytes of 0 or 1 */
-        count += words[w] * 0x0101010101010101u >> 56;
+    for (size_t w = 0; w < 2; w++)
+        count += words[w] * 0x0101010101010101u >> 56; /* the sum of the eight bytes, which are 0 or 1 */
     return count;
 }
 
-/* Sets after[j] to 1 for each weight of a row that `before` keeps and whose flow is not 0, else to 0. Returns the
- * number of kept weights. */
+/* Sets after[j] to 1 for each weight of a tile's row that `before` keeps and whose importance after the flow,
+ * flowed[j], is not 0; else to 0. Returns the number of kept weights. */
 static uint64_t mask_nonzero_flow_of_row(const uint8_t *before, const float *flowed, size_t cols, uint8_t *after)
 {
     uint64_t count = 0;
@@ -135,10 +140,10 @@ static uint64_t mask_nonzero_flow_of_row(const uint8_t *before, const float *flo
     return count;
 }
 
-/* Writes the mask of a tile after the flow, to t->kept if it is set, and returns the number of kept weights. With a
- * pattern, each group of pattern->of weights with fewer than pattern->keep gets back removed weights of `before`, those
- * of the greatest `importance` first, until it has that many. `flowed` NULL: all importances were 0, so
- * the flow did not run and removes nothing. */
+/* Computes the mask of a tile after the flow, writes it to t->kept unless that is NULL, and returns the number of kept
+ * weights. With a pattern, groups that keep fewer than pattern->keep weights get removed ones back
+ * (staged_flow_readmit). `importance` has the importances before the flow, which only a pattern needs, and `flowed`
+ * those after it. `flowed` NULL: all importances were 0, so the flow did not run and removes nothing. */
 static uint64_t staged_flow_select(const staged_flow_trial *t, const staged_flow_place *p, const float *importance,
                                    const float *flowed)
 {
@@ -153,16 +158,16 @@ static uint64_t staged_flow_select(const staged_flow_trial *t, const staged_flow
         const size_t at = (p->row + i) * t->flow->weights->cols + p->col, cols = p->cols;
         const uint8_t *const before = t->before ? t->before + at : all;
         uint8_t *const after = t->kept ? t->kept + at : discarded;
-        const uint64_t stayed = mask_nonzero_flow_of_row(before, flowed ? flowed + i * TILE : some, cols, after);
-        count += pattern->of ? 0 : stayed;
+        const uint64_t kept = mask_nonzero_flow_of_row(before, flowed ? flowed + i * TILE : some, cols, after);
+        count += pattern->of ? 0 : kept; /* with a pattern, staged_flow_readmit counts */
         for (size_t j = 0; pattern->of && j < cols; j += pattern->of)
             count += staged_flow_readmit(pattern, importance + i * TILE + j, before + j, after + j);
     }
     return count;
 }
 
-/* Runs the flow on a tile with the trial's gain and counts the kept weights. With an infinite gain the flow does not
- * run and removes only weights without importance. */
+/* Runs the flow on a tile with the trial's gain, and adds the number of kept weights to t->count. With an infinite gain
+ * the flow does not run: only weights of importance 0 are removed. */
 static void run_flow_on_tile(void *context, size_t index, size_t worker)
 {
     staged_flow_trial *const t = context;
@@ -186,7 +191,8 @@ static void run_flow_on_tile(void *context, size_t index, size_t worker)
     __atomic_fetch_add(&t->count, staged_flow_select(t, &p, importance, some ? flowed : NULL), __ATOMIC_RELAXED);
 }
 
-/* Allocates the tiles of all workers. A tile has whole groups of the pattern, so a group never spans two tiles. */
+/* Fills in *t and allocates the buffers of all workers; the caller calls staged_flow_close also after an error. A tile
+ * has whole groups of the pattern, so a group never spans two tiles. */
 static organ_status staged_flow_open(staged_flow_trial *t, const organ_engine *engine, const organ_flow *flow,
                                      organ_error *error)
 {
@@ -203,18 +209,21 @@ static organ_status staged_flow_open(staged_flow_trial *t, const organ_engine *e
     return ORGAN_OK;
 }
 
+/* Frees the buffers of a trial. */
 static void staged_flow_close(staged_flow_trial *t)
 {
     free(t->scratch);
     free(t->importance);
 }
 
+/* Returns the bytes of the buffers of a trial. */
 uint64_t organ_flow_memory(size_t workers)
 {
     return workers * (organ_physarum_scratch(TILE, TILE) + 2 * TILE * TILE * sizeof(float));
 }
 
-/* Runs the flow on all tiles of a band and adds the kept weights to t->count. */
+/* Runs the flow on all tiles of the band that begins at row `first_row`, and adds the number of kept weights to
+ * t->count. */
 static organ_status run_flow_on_band(staged_flow_trial *t, size_t first_row, organ_error *error)
 {
     organ_matrix_bands *const weights = t->flow->weights;
@@ -229,7 +238,8 @@ static organ_status run_flow_on_band(staged_flow_trial *t, size_t first_row, org
     return ORGAN_OK;
 }
 
-/* Runs the flow through the whole matrix at this gain, rounded to FP32; *rate is the resulting percentage of zeros. */
+/* Runs the flow over the whole matrix at `gain`, rounded to FP32, and sets *rate to the resulting percentage of zeros.
+ */
 static organ_status try_gain(staged_flow_trial *t, double gain, double *rate, organ_error *error)
 {
     const organ_matrix_bands *const weights = t->flow->weights;
@@ -249,14 +259,16 @@ static organ_status try_gain(staged_flow_trial *t, double gain, double *rate, or
 typedef struct staged_flow_search {
     double low, low_rate;                  /* largest known gain that removes too many weights; 0: none yet */
     double high, high_rate;                /* smallest known gain that removes too few; 0: none yet */
-    double now, now_rate, last, last_rate; /* the gain tried last and the one before; 0: none */
-    double best, best_rate, best_error;    /* the gain whose rate is nearest to the goal, and the distance */
-    double fall;                           /* result of fall_of for the previous search; 0: unknown */
-    bool best_is_last;                     /* the last try was the best one */
+    double now, now_rate, last, last_rate; /* the gain tried last and the one before, with their rates; gain 0: none, or
+                                            * infinite */
+    double best, best_rate, best_error;    /* the gain whose rate is nearest to the goal, and the distance in points */
+    double fall;       /* percentage points per octave that the previous search found (fall_of); 0: unknown */
+    bool best_is_last; /* the gain tried last is the best one, so the mask of its trial is the result */
 } staged_flow_search;
 
-/* Returns by how many percentage points an octave of gain lowers the rate, from the line through the last two tries.
- * With fewer than two finite tries, the value of the previous search; 0 if unknown or if the rate rises. */
+/* Returns by how many percentage points the rate falls if the gain doubles (an octave), from the line through the last
+ * two tries. With fewer than two finite tries, returns the value of the previous search. Returns 0 if it is unknown or
+ * if the rate rises. */
 static double fall_of(const staged_flow_search *s)
 {
     if (s->last == 0 || s->now == 0 || s->now == s->last)
@@ -264,7 +276,8 @@ static double fall_of(const staged_flow_search *s)
     return fmax(0, (s->last_rate - s->now_rate) / log2(s->now / s->last));
 }
 
-/* Returns the gain at which the line of fall_of reaches `percent`, at most two octaves from the last gain. */
+/* Returns the gain at which the line of fall_of reaches `percent`, at most two octaves from the gain tried last. If the
+ * slope of the line is unknown, returns a gain a quarter of an octave nearer to the goal. */
 static double gain_at_goal(const staged_flow_search *s, double percent)
 {
     const double fall = fall_of(s);
@@ -274,9 +287,10 @@ static double gain_at_goal(const staged_flow_search *s, double percent)
     return s->now * exp2(fmin(2, fmax(-2, octaves)));
 }
 
-/* Returns the next gain to try. Until gains on both sides of the goal are known, steps by at least 1/64 octave. Then
- * takes the secant of the last two tries; if that gain is outside the known interval or close to an end of it,
- * interpolates between the ends, so that the interval always shrinks. */
+/* Returns the next gain to try. Until gains on both sides of the goal are known (low and high), steps by at least 1/64
+ * octave, so that the search leaves its side. Then returns the gain of gain_at_goal if it is between low and high and
+ * at least 2 % of this interval (in octaves) from both. Otherwise interpolates linearly between low and high, within 5
+ * to 95 % of the interval, so that the interval always shrinks. */
 static double next_gain(const staged_flow_search *s, double percent)
 {
     const double next = gain_at_goal(s, percent), least = exp2(1.0 / 64);
@@ -291,7 +305,8 @@ static double next_gain(const staged_flow_search *s, double percent)
     return s->low * exp2(fmin(0.95, fmax(0.05, share)) * log2(s->high / s->low));
 }
 
-/* Updates the bracket of the gain, and the best trial so far, with the rate that this trial gave. */
+/* Enters the rate of a trial into the search: replaces low or high, the last two tries, and the best try if this one is
+ * nearer to `percent`. */
 static void record_trial(staged_flow_search *s, const staged_flow_trial *t, double rate, double percent)
 {
     const double distance = fabs(rate - percent);
@@ -314,8 +329,11 @@ static void record_trial(staged_flow_search *s, const staged_flow_trial *t, doub
     }
 }
 
-/* Searches the gain at which the flow removes `percent` of the weights. `from`: the result of the preceding search on
- * the same matrix, or a gain to start with (fall is 0). */
+/* Searches for the gain with which the flow removes `percent` of the weights; *s, all zero except `fall`, gets the
+ * result. `from`: the result of the preceding search on the same matrix, or a gain to start with (fall is 0).
+ *
+ * Without a preceding search, first tries an infinite gain, which removes only weights of importance 0: if these are
+ * more than requested, no gain removes fewer, and the search is over. */
 static organ_status find_gain(staged_flow_trial *t, staged_flow_search *s, double percent, const organ_flow_gain *from,
                               organ_error *error)
 {
@@ -323,15 +341,15 @@ static organ_status find_gain(staged_flow_trial *t, staged_flow_search *s, doubl
     const double first = from->fall > 0 ? gain_at_goal(&before, percent) : from->gain;
     double gain = percent > 0 && from->fall == 0 ? INFINITY : first, rate;
     for (unsigned round = 0; round < MAX_ROUNDS; round++) {
-        const bool endless = !isfinite(gain);
+        const bool infinite = !isfinite(gain);
         if (try_gain(t, gain, &rate, error) != ORGAN_OK)
             return error->status;
         record_trial(s, t, rate, percent);
-        if (percent <= 0 || s->best_error <= t->flow->tolerance || (endless && rate > percent))
+        if (percent <= 0 || s->best_error <= t->flow->tolerance || (infinite && rate > percent))
             break;
-        if (endless)
-            s->high = 0;
-        const double next = endless ? first : next_gain(s, percent);
+        if (infinite)
+            s->high = 0; /* an infinite gain cannot be an end of the interval */
+        const double next = infinite ? first : next_gain(s, percent);
         if (next < MIN_GAIN || next > MAX_GAIN || (float)next == (float)t->gain)
             break;
         gain = next;
@@ -339,8 +357,8 @@ static organ_status find_gain(staged_flow_trial *t, staged_flow_search *s, doubl
     return ORGAN_OK;
 }
 
-/* Searches for the gain at which `percent` of the weights become zero. Sets *found to the gain, its rate, its slope for
- * the next search, and whether `kept` is its mask. */
+/* Searches for the gain with which the flow removes `percent` of the weights (find_gain) and sets *found. `kept` has
+ * the mask of the last trial, so it is the mask of the best gain only if that was tried last. */
 organ_status organ_flow_search(const organ_engine *engine, const organ_flow *flow, double percent,
                                const uint8_t *before, uint8_t *kept, organ_flow_gain *found, organ_error *error)
 {
@@ -373,6 +391,8 @@ organ_status organ_flow_mask(const organ_engine *engine, const organ_flow *flow,
 
 /* ---- patterns ---- */
 
+/* Replaces the mask of a group: starts with an empty mask, to which staged_flow_readmit adds the pattern->keep weights
+ * of highest score among those that `keep` keeps. */
 void organ_pattern_group(const organ_pattern *pattern, const float *scores, uint8_t *keep)
 {
     uint8_t after[ORGAN_PATTERN_MAX] = {0};
@@ -380,17 +400,17 @@ void organ_pattern_group(const organ_pattern *pattern, const float *scores, uint
     memcpy(keep, after, pattern->of);
 }
 
-/* The mask of a matrix that a pattern decides, for worker threads. */
-typedef struct groups {
+/* Context of keep_groups. */
+typedef struct pattern_masking {
     const organ_engine *engine;
     const organ_flow *flow;
-    uint8_t *keep;
-} groups;
+    uint8_t *keep; /* mask of the band, which the pattern reduces */
+} pattern_masking;
 
-/* Chooses the kept weights of a row by N:M pattern with |weight| x food as the score. */
+/* Applies the pattern to the mask of a row of the band, with the importances |weight| x food as scores. */
 static void keep_groups(void *context, size_t row, size_t worker)
 {
-    const groups *const g = context;
+    const pattern_masking *const g = context;
     const organ_flow *const flow = g->flow;
     const size_t cols = flow->weights->cols, of = flow->pattern.of;
     (void)worker;
@@ -403,10 +423,11 @@ static void keep_groups(void *context, size_t row, size_t worker)
     }
 }
 
+/* Loads the band that begins at row `first` and applies the pattern to its mask `keep`, row by row. */
 organ_status organ_flow_pattern(const organ_engine *engine, const organ_flow *flow, size_t first, uint8_t *keep,
                                 organ_error *error)
 {
-    groups g = {engine, flow, keep};
+    pattern_masking g = {engine, flow, keep};
     if (organ_matrix_band(engine, flow->weights, first, error) == ORGAN_OK)
         organ_share(engine, NULL, organ_matrix_band_rows(flow->weights, first), keep_groups, &g);
     return error->status;

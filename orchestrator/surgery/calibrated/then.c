@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Pruning and quantisation in one walk: each matrix is pruned, then its kept weights are quantised; later layers get
- * inputs from matrices with both changes. */
+ * Pruning and quantisation in one walk (--then): each matrix is pruned, then its kept weights are quantised; later
+ * layers get inputs from matrices with both changes. The quantisation runs the walk and writes the output
+ * (quantize_pruned.h); this file has its callbacks. */
 #include "orchestrator/surgery/calibrated/calibrated_job.h"
 #include "orchestrator/surgery/output/layout.h"
 #include "orchestrator/surgery/facts/facts.h"
@@ -8,13 +9,15 @@
 
 #include <math.h>
 
+/* Implements organ_quantize_pruning.memory. */
 static uint64_t then_memory(void *context, uint64_t rows, uint64_t cols)
 {
     const organ_prune_matrix_options prune_options = organ_calibrated_options_of_all(context, "");
     return organ_prune_matrix_memory(&prune_options, rows, cols);
 }
 
-/* Prunes a matrix before it is quantised, to the sparsity of its target if a budget was divided. */
+/* Implements organ_quantize_pruning.prune: prunes a matrix before it is quantised, to the sparsity of its target if a
+ * budget was divided. */
 static organ_status then_prune(void *context, const organ_calibration_matrix *matrix, float *weights, uint8_t *keep,
                                organ_error *error)
 {
@@ -25,7 +28,8 @@ static organ_status then_prune(void *context, const organ_calibration_matrix *ma
     return organ_calibrated_prune(job, matrix, prune_options, weights, keep, &result, error);
 }
 
-/* Returns the parameters of pruning without those that the report of the quantisation contains as well. */
+/* Implements organ_quantize_pruning.parameters: returns the parameters of pruning, without those that are parameters of
+ * the quantisation as well. */
 static json_t *then_parameters(void *context)
 {
     static const char *const shared[] = {"samples", "context", "targets"};
@@ -35,6 +39,7 @@ static json_t *then_parameters(void *context)
     return own;
 }
 
+/* Returns ORGAN_USAGE if the job does not compensate: --then quantises refitted weights. */
 static organ_status then_check(const organ_calibrated_job *job, organ_error *error)
 {
     if (!job->compensates)
@@ -46,8 +51,9 @@ static organ_status then_check(const organ_calibrated_job *job, organ_error *err
 
 /* ---- one budget ---- */
 
-/* Converts the budget to a share of zeros. A budget in bits or bytes counts the codes of kept weights, the scales, and
- * one bit per weight for the mask, as in a format that does not store zeros. */
+/* Sets job->budget, the share of zeros, from a budget in bits or bytes. Such a budget counts the codes of kept weights,
+ * the scales, and one bit per weight for the mask, as in a format that does not store zeros; one in bytes also counts
+ * all other tensors. Returns ORGAN_USAGE if the share of zeros is outside the range of an allocation. */
 static organ_status compute_budget(organ_calibrated_job *job, const organ_quantize_held *held, organ_error *error)
 {
     const organ_budget *const requested = &job->requested;
@@ -57,6 +63,8 @@ static organ_status compute_budget(organ_calibrated_job *job, const organ_quanti
         return ORGAN_OK;
     for (size_t k = 0; k < held->targets->count; k++)
         weights += (double)held->targets->tensors[k]->elements;
+    /* All sizes are in the unit of the budget: bits per weight, or bytes. `codes`: size of all codes if none is
+     * removed. */
     const double unit = bits ? weights / 8 : 1, codes = (double)held->codes / unit;
     const double fixed = (weights / 8 + (double)held->scales + (bits ? 0 : (double)held->other_bytes)) / unit;
     const double least = fixed + codes * (1 - ORGAN_ALLOCATION_MAX), max = fixed + codes * (1 - ORGAN_ALLOCATION_MIN);
@@ -66,14 +74,16 @@ static organ_status compute_budget(organ_calibrated_job *job, const organ_quanti
                           job->options->allocate.budget, 100 * ORGAN_ALLOCATION_MAX, 100 * ORGAN_ALLOCATION_MIN,
                           bits ? 3 : 0, bits ? ceil(1e3 * least) / 1e3 : ceil(least), bits ? 3 : 0,
                           bits ? floor(1e3 * max) / 1e3 : floor(max),
-                          bits ? "bits a weight" : "bytes with all other tensors", job->options->then);
+                          bits ? "bits per weight" : "bytes with all other tensors", job->options->then);
+    /* The share of zeros is rounded up to a millionth, so that the output stays within the budget. */
     job->budget = fmin(ceil(1e6 * (1 - (requested->amount - fixed) / codes)) / 1e6, ORGAN_ALLOCATION_MAX);
     organ_progress_note(job->base.progress, "--budget %s: %.4f %% of the weights become zero",
                         job->options->allocate.budget, 100 * job->budget);
     return ORGAN_OK;
 }
 
-/* Opens the division of the budget, with the model and targets of the quantisation, which owns them. */
+/* Implements organ_quantize_pruning.open: opens the division of the budget, with the model and the targets of the
+ * quantisation, which owns them. */
 static organ_status open_division(void *context, const organ_quantize_held *held, organ_error *error)
 {
     organ_calibrated_job *const job = context;
@@ -86,6 +96,7 @@ static organ_status open_division(void *context, const organ_quantize_held *held
     return organ_prune_allocation_open(job->options, &prune_options, false, base, job->budget, &job->allocation, error);
 }
 
+/* Implements organ_quantize_pruning.begin: measures the curves and divides the budget. */
 static organ_status then_divide(void *context, organ_writing *run, organ_error *error)
 {
     organ_calibrated_job *const job = context;
@@ -93,18 +104,21 @@ static organ_status then_divide(void *context, organ_writing *run, organ_error *
     return organ_prune_allocation_run(job->allocation, error);
 }
 
+/* Implements organ_quantize_pruning.estimate: adds the memory and the work of the division. */
 static void then_estimate(void *context, organ_plan *plan)
 {
     const organ_calibrated_job *const job = context;
     organ_prune_allocation_estimate(job->allocation, &job->method->solve, plan);
 }
 
+/* Implements organ_quantize_pruning.allocation. */
 static json_t *allocation_json(void *context)
 {
     return organ_prune_allocation_json(((organ_calibrated_job *)context)->allocation);
 }
 
-/* Closes the allocation; donor and targets belonged to the caller. */
+/* Implements organ_quantize_pruning.close: closes the division, and removes donor and targets from the job, because the
+ * quantisation frees them. */
 static void close_division(void *context)
 {
     organ_calibrated_job *const job = context;
@@ -114,8 +128,8 @@ static void close_division(void *context)
     job->base.targets = (organ_targets){0};
 }
 
-/* Runs organ quantize with GPTQ on the same text; its walk calls then_prune on each matrix before it is quantized. The
- * functions for a division are set only with --allocate. */
+/* Runs the quantisation by GPTQ on the calibration text of the pruning. Its walk calls then_prune for each matrix
+ * before it quantises the matrix. The callbacks for a division are set only with --allocate. */
 organ_status organ_prune_then(organ_calibrated_job *job, json_t **report, organ_error *error)
 {
     const organ_prune_options *const o = job->base.options;

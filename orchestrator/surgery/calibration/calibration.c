@@ -337,7 +337,7 @@ organ_status organ_calibration_add(organ_calibration *c, const float *pruned_inp
     if (c->finished || (donor_inputs != NULL) != c->options.two_streams)
         return organ_fail(error, ORGAN_USAGE, "%s: %s", c->options.name,
                           c->finished ? "the calibration is finished and accepts no more tokens"
-                                      : "the given streams are not the declared ones");
+                                      : "inputs of the donor are given, but were not declared (or the reverse)");
     if (c->options.tokens && c->moments.tokens + c->buffered + tokens > c->options.tokens)
         return organ_fail(error, ORGAN_USAGE, "%s: more tokens than the declared %zu", c->options.name,
                           c->options.tokens);

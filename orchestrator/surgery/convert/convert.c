@@ -15,8 +15,8 @@
 
 /* ---- options ---- */
 
-/* Returns the type that --type same means: F16 or F32 if the first matrix has this type, else BF16, also for packed
- * matrices. */
+/* Returns the type that --type same means. Decides by the first matrix of the model: F16 or F32 if it has this type,
+ * BF16 for every other type, packed ones included, and if there is no matrix. */
 static organ_dtype convert_same_type(const organ_weights *weights)
 {
     for (size_t k = 0; k < weights->count; k++) {
@@ -27,7 +27,8 @@ static organ_dtype convert_same_type(const organ_weights *weights)
     return ORGAN_BF16;
 }
 
-/* Sets job->type, encoding and keeps_codes from --type. */
+/* Sets job->type, encoding and keeps_codes from --type. Returns ORGAN_USAGE for a type of GGUF blocks if the output is
+ * safetensors, and for an unknown type. */
 static organ_status convert_read_type(organ_convert_job *job, organ_error *error)
 {
     const char *const type = job->options->type;
@@ -51,9 +52,10 @@ static organ_status convert_read_type(organ_convert_job *job, organ_error *error
 
 /* ---- the model ---- */
 
-/* Parses config.json of a safetensors model into job->file and job->text, because organ_forward_config lacks the
- * members that only GGUF files need. Sets job->family, exchange and gguf_family to the architecture's rows. If the
- * tables have no rows for it, prepares a conversion by name and keeps the text of config.json in job->own_config. */
+/* Parses config.json of a safetensors model into job->file and job->text, because GGUF files need members that
+ * organ_forward_config does not have. Sets job->family, exchange and gguf_family to the architecture's rows. If the
+ * tables have no rows for the architecture, prepares a conversion by name and keeps the text of config.json in
+ * job->own_config. */
 static organ_status convert_read_json(organ_convert_job *job, organ_error *error)
 {
     organ_json_source text = {.label = "config.json"};
@@ -81,9 +83,9 @@ static organ_status convert_read_json(organ_convert_job *job, organ_error *error
     return error->status;
 }
 
-/* Sets job->exchange again, now that config.json is read: some architectures have one GGUF name for dense models and
- * another for models with experts. In a file with the name for experts llama.cpp expects experts in all feed-forwards,
- * so a dense feed-forward is then an error. */
+/* Sets job->exchange again after organ_forward_config_read: some architectures have one GGUF name for dense models and
+ * another (family->gguf_experts) for models with experts. In a file with the second name llama.cpp expects experts in
+ * all layers, so returns ORGAN_BAD_INPUT for a dense feed-forward. */
 static organ_status convert_choose_row(organ_convert_job *job, organ_error *error)
 {
     const organ_forward_config *const c = &job->config;
@@ -98,8 +100,8 @@ static organ_status convert_choose_row(organ_convert_job *job, organ_error *erro
 }
 
 /* Sets job->exchange, family and gguf_family to the rows of the model's architecture in the tables of the forward pass
- * and of the conversion, and reads job->config. Without rows it prepares a conversion by name, which fills job->config
- * from names and shapes. */
+ * and of the conversion, and reads job->config. If the tables lack the architecture, prepares a conversion by name,
+ * which sets only a few members of job->config from names and shapes. */
 static organ_status convert_find_rows(organ_convert_job *job, organ_error *error)
 {
     const organ_model *const model = job->model;
@@ -118,11 +120,11 @@ static organ_status convert_find_rows(organ_convert_job *job, organ_error *error
     return convert_choose_row(job, error);
 }
 
-/* Sets *same to whether two tensors have the same type and bytes. */
+/* Sets *same to whether tensors a and b of the model have the same type and bytes. */
 static organ_status convert_same_bytes(const organ_model *model, const organ_tensor *a, const organ_tensor *b,
                                        bool *same, organ_error *error)
 {
-    enum { STEP = 1 << 16 };
+    enum { STEP = 1 << 16 }; /* bytes that are read at once of each tensor */
     unsigned char *const bytes = malloc(2 * STEP);
     *same = a->dtype == b->dtype && a->bytes == b->bytes;
     if (!bytes)
@@ -137,9 +139,9 @@ static organ_status convert_same_bytes(const organ_model *model, const organ_ten
     return error->status;
 }
 
-/* Clears job->config.tied_output if config.json ties the head to the embeddings, but the file has a head with other
- * bytes. The output then has this head, because the forward pass and transformers use it. A head that is a copy of the
- * embeddings is left out of a GGUF file. */
+/* Clears job->config.tied_output if config.json ties the output head to the embeddings, but the file has a head with
+ * other bytes: the forward pass and transformers then use this head, so the output needs it. A head with the same bytes
+ * as the embeddings is left out of a GGUF file. */
 static organ_status convert_check_tied(organ_convert_job *job, organ_error *error)
 {
     char name[256];
@@ -153,7 +155,8 @@ static organ_status convert_check_tied(organ_convert_job *job, organ_error *erro
                : ORGAN_OK;
 }
 
-/* Opens the model and sets the direction, the types, the rows of the architecture and the prefix of names. */
+/* Opens the model and sets the direction, the types, the rows of the architecture and the prefix of tensor names.
+ * Returns ORGAN_USAGE if the model has the requested format already, or if a safetensors output is not a directory. */
 static organ_status convert_open(organ_convert_job *job, organ_error *error)
 {
     const organ_convert_options *const o = job->options;
@@ -176,7 +179,7 @@ static organ_status convert_open(organ_convert_job *job, organ_error *error)
 
 /* ---- the run ---- */
 
-/* Writes all tensors of the output. organ_write_run calls it with the opened output. */
+/* Implements organ_write.fill: writes all tensors of the output. */
 static organ_status convert_all(void *context, organ_writing *run, organ_error *error)
 {
     organ_convert_job *const job = context;
@@ -184,7 +187,8 @@ static organ_status convert_all(void *context, organ_writing *run, organ_error *
     return organ_convert_pass(job, error);
 }
 
-/* Accepts what an earlier run recorded for a finished piece: always an object, since pieces have no results. */
+/* Implements organ_write.recall: accepts the results that an earlier run recorded for a finished piece, an empty
+ * object. */
 static bool convert_recall(void *context, size_t item, const json_t *results)
 {
     (void)context;
@@ -213,7 +217,7 @@ static void convert_close(organ_convert_job *job)
     organ_model_close(job->model);
 }
 
-/* Opens the model, plans tensors and metadata of the output, and writes it. */
+/* Opens the model, plans tensors and metadata of the output, and writes the output and the report. */
 static organ_status convert_run(organ_convert_job *job, json_t **report, organ_error *error)
 {
     const organ_convert_options *const o = job->options;
@@ -248,6 +252,7 @@ static organ_status convert_run(organ_convert_job *job, json_t **report, organ_e
     return organ_write_run(&made, report, error);
 }
 
+/* Runs one conversion, from opened model to report. */
 organ_status organ_convert(const organ_convert_options *options, const organ_engine *engine,
                            const organ_progress *progress, json_t **report, organ_error *error)
 {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Conversion by name of architectures without a row in exchange.h. Tensors whose names mean the same in all
- * architectures get the other format's name, and keep their values and the order of their rows; numbered experts become
+ * Conversion by name of architectures without a row in exchange.h. A tensor whose name means the same in all
+ * architectures gets the other format's name, and keeps its values and the order of its rows; numbered experts become
  * the matrices of a stack. A tensor whose name would differ after a conversion to GGUF and back is an error. The whole
- * config.json is one key-value of the GGUF file, because the meaning of most of its members is not known. */
+ * config.json is stored as one key-value of the GGUF file, because the meaning of most of its members is not known. The
+ * tail of a tensor's name is the part after the layer's number: "mlp.up_proj.weight". */
 #include "formats/base/json_edit.h"
 #include "formats/base/json_text.h"
 #include "formats/base/path.h"
@@ -12,18 +13,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAMED_SIZE = 600 };
+enum { NAMED_SIZE = 600 }; /* bytes for a tensor's name with its NUL */
 
+/* How the tails of a shared expert's tensors begin: "shared_expert" if it has a gate (Qwen2-MoE), else "shared_experts"
+ * (DeepSeek). The list of usual names has the first only. */
 #define NAMED_SHARED  "mlp.shared_expert."
 #define NAMED_SHAREDS "mlp.shared_experts."
 
-/* Without names of its own, so that the lists of usual names apply to every part. */
+/* The row of the architecture. It has no names of its own, so the usual names of tensors (layer_parts.c) apply. */
 static const forward_family named_family = {.architecture = ""};
 
 /* ---- names ---- */
 
-/* Returns whether a part has the same values and order of rows in both formats in every architecture. Fused tensors,
- * stacks and recurrent parts are not in the list. */
+/* Returns whether the tensor of this part has the same values and order of rows in both formats, in every architecture.
+ * Fused tensors, stacks of experts and recurrent parts are not in the list. */
 static bool named_is_plain(forward_part part)
 {
     switch (part) {
@@ -65,8 +68,8 @@ static bool named_is_plain(forward_part part)
     }
 }
 
-/* Returns, for a part of experts, how the other format stores it: with `stacked` the stack that contains the numbered
- * expert's matrix (GGUF), else the numbered expert's part (safetensors). Returns any other part unchanged. */
+/* Converts a part of experts to the form of the other format. `stacked`: from the matrix of one numbered expert
+ * (safetensors) to the stack of all experts (GGUF); else the reverse. Returns any other part unchanged. */
 static forward_part named_counterpart(forward_part part, bool stacked)
 {
     static const forward_part pairs[][2] = {{PART_EXPERT_GATE, PART_EXPERTS_GATE},
@@ -78,15 +81,15 @@ static forward_part named_counterpart(forward_part part, bool stacked)
     return part;
 }
 
-/* The tensors among which named_has searches. If a layer has norms before and after the feed-forward, the names of its
- * other norms have another meaning. */
+/* The list of tensors in which named_has searches. The translation of a norm's name needs it: what the name means
+ * depends on which other norms the layer has. */
 typedef struct named_tensors {
     const organ_convert_job *job;
-    bool pieces; /* search the pieces of the output, not the weights of the model */
+    bool pieces; /* search the planned tensors of the output; false: the weights of the model */
 } named_tensors;
 
-/* Returns whether a layer has the tensor named `tail`. `ladder` precedes the layer's number: "model.layers." or
- * "blk.". */
+/* Returns whether layer `layer` has a tensor with this tail. `ladder` is the text before the layer's number:
+ * "model.layers." or "blk.". */
 static bool named_has(const named_tensors *of, const char *ladder, long long layer, const char *tail)
 {
     char name[NAMED_SIZE];
@@ -95,8 +98,8 @@ static bool named_has(const named_tensors *of, const char *ladder, long long lay
                       : organ_weights_named(of->job->weights, name) != NULL;
 }
 
-/* Returns the part of the name after "LADDER NUMBER." and sets *layer to the number. Returns NULL if the name has
- * another form, or a number with leading zeros. */
+/* Returns the tail of a name of the form LADDER NUMBER "." TAIL and sets *layer to the number. Returns NULL if the name
+ * has another form, or if the number has leading zeros or exceeds INT32_MAX. */
 static const char *named_tail(const char *name, const char *ladder, long long *layer)
 {
     const size_t length = strlen(ladder);
@@ -107,7 +110,8 @@ static const char *named_tail(const char *name, const char *ladder, long long *l
     return *end == '.' && *layer <= INT32_MAX && (name[length] != '0' || name[length + 1] == '.') ? end + 1 : NULL;
 }
 
-/* If `tail` begins with `begin`, writes it to `made` with `other` in place of `begin` and returns true. */
+/* If `tail` begins with `begin`, writes it to `made` with `other` in place of `begin` and returns true. Returns false
+ * without that beginning, or if `tail` is too long. */
 static bool named_swap(const char *tail, const char *begin, const char *other, char made[NAMED_SIZE])
 {
     const size_t length = strlen(begin);
@@ -126,6 +130,8 @@ static const char *const named_outside[][2] = {
     {"lm_head.bias", "output.bias"},
 };
 
+/* Writes to `made` the name in the other format of a tensor outside of layers; returns false if the table named_outside
+ * lacks `name`. */
 static bool named_outside_layers(const char *name, bool to_gguf, char made[NAMED_SIZE])
 {
     for (size_t k = 0; k < sizeof named_outside / sizeof *named_outside; k++)
@@ -136,9 +142,9 @@ static bool named_outside_layers(const char *name, bool to_gguf, char made[NAMED
     return false;
 }
 
-/* Writes to `made` the GGUF form of a name's tail, and to *number the expert's number, or -1. Returns false if the tail
- * is unknown. post_attention_layernorm is the norm before the feed-forward, unless the layer has pre_feedforward or
- * post_feedforward norms. */
+/* Translates a tail from safetensors to GGUF in `made`, and sets *number to the number of the expert in it, -1 if there
+ * is none. Returns false if the tail is unknown. The tail post_attention_layernorm is the norm before the feed-forward,
+ * unless the layer also has pre_feedforward or post_feedforward norms: it is then the norm after the attention. */
 static bool named_tail_to_gguf(const named_tensors *of, long long layer, const char *tail, char made[NAMED_SIZE],
                                int64_t *number)
 {
@@ -165,8 +171,9 @@ static bool named_tail_to_gguf(const named_tensors *of, long long layer, const c
     return true;
 }
 
-/* Writes to `made` the safetensors form of a GGUF name's tail. `number`: the expert whose name is needed, if the tensor
- * is a stack of experts. Returns false if the tail is unknown. */
+/* Translates a tail from GGUF to safetensors in `made`. `number`: if the tensor is a stack of experts, the expert whose
+ * name is needed. Returns false if the tail is unknown. ffn_norm becomes post_attention_layernorm; but if the layer has
+ * a norm after the attention, that norm gets this name and ffn_norm becomes pre_feedforward_layernorm. */
 static bool named_tail_to_hf(const named_tensors *of, long long layer, const char *tail, int64_t number,
                              char made[NAMED_SIZE])
 {
@@ -191,9 +198,11 @@ static bool named_tail_to_hf(const named_tensors *of, long long layer, const cha
     return true;
 }
 
-/* Writes to `made` the name of the tensor `name` in the other format; returns false if there is none. *number is the
- * number of the expert: a result with `to_gguf`, else an argument. */
-static bool named_other(const named_tensors *of, const char *name, bool to_gguf, char made[NAMED_SIZE], int64_t *number)
+/* Writes to `made` the name of the tensor `name` in the other format (GGUF if `to_gguf`). Returns false if there is
+ * none. *number is the number of the expert: a result with `to_gguf` (-1: none; unchanged for tensors outside of
+ * layers), else an argument (named_tail_to_hf). */
+static bool named_translate(const named_tensors *of, const char *name, bool to_gguf, char made[NAMED_SIZE],
+                            int64_t *number)
 {
     long long layer;
     char tail[NAMED_SIZE];
@@ -208,13 +217,14 @@ static bool named_other(const named_tensors *of, const char *name, bool to_gguf,
 
 /* ---- one weight ---- */
 
+/* Fails with ORGAN_BAD_INPUT for a tensor that cannot be converted by name; `why` completes "tensor 'TENSOR'". */
 static organ_status named_refuse(const organ_convert_job *job, const char *tensor, const char *why, organ_error *error)
 {
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: architecture '%s' can only be converted by name, and tensor '%s' %s",
                       job->model->path, job->exchange->architecture, tensor, why);
 }
 
-/* Adds the place of a numbered expert's matrix: matrix `number` of the stack `name`. */
+/* Plans the matrix of expert `number`: it becomes matrix `number` of the GGUF stack `name`. */
 static organ_status named_expert_to_gguf(organ_convert_job *job, const organ_weight *w, const char *name,
                                          int64_t number, organ_error *error)
 {
@@ -226,14 +236,14 @@ static organ_status named_expert_to_gguf(organ_convert_job *job, const organ_wei
     return organ_convert_place(job, &place, error);
 }
 
-/* Adds a piece and a place for each matrix of a stack of experts, which safetensors number. */
+/* Plans a GGUF stack of experts: each matrix becomes a tensor of its own, numbered by expert. */
 static organ_status named_stack_to_hf(organ_convert_job *job, const organ_weight *w, organ_error *error)
 {
     const named_tensors model = {job, false};
     char name[NAMED_SIZE];
     for (uint64_t m = 0; m < w->shape[0] && !error->status; m++) {
         int64_t number = (int64_t)m;
-        if (!named_other(&model, w->name, false, name, &number))
+        if (!named_translate(&model, w->name, false, name, &number))
             return named_refuse(job, w->name, "has no known name in safetensors", error);
         convert_place place = organ_convert_all(w, organ_convert_piece(job, name, 2, w->shape + 1, error), 0);
         place.matrix = m;
@@ -243,16 +253,16 @@ static organ_status named_stack_to_hf(organ_convert_job *job, const organ_weight
     return error->status;
 }
 
-/* Plans the output tensor of a weight: the same values under the other format's name. Experts that safetensors has one
- * by one share one tensor in GGUF. */
+/* Plans the output tensor of a weight: the same values under the other format's name. In safetensors each expert has a
+ * tensor of its own, in GGUF all experts share one. */
 organ_status organ_convert_named(organ_convert_job *job, const organ_weight *weight, organ_error *error)
 {
     const named_tensors model = {job, false};
     char name[NAMED_SIZE];
     int64_t number = 0;
-    if (job->to_gguf && organ_ends_with(weight->name, ".rotary_emb.inv_freq")) /* loaders compute it */
+    if (job->to_gguf && organ_ends_with(weight->name, ".rotary_emb.inv_freq")) /* loaders compute it: left out */
         return ORGAN_OK;
-    if (!named_other(&model, weight->name, job->to_gguf, name, &number))
+    if (!named_translate(&model, weight->name, job->to_gguf, name, &number))
         return named_refuse(job, weight->name,
                             job->to_gguf ? "has no known name in GGUF" : "has no known name in safetensors", error);
     if (job->to_gguf && number >= 0 && strstr(name, "_exps."))
@@ -265,7 +275,7 @@ organ_status organ_convert_named(organ_convert_job *job, const organ_weight *wei
     return organ_convert_place(job, &all, error);
 }
 
-/* Fails for the first weight whose GGUF name, converted back, would be another name than its own. */
+/* Fails for the first weight whose name changes if it is translated to GGUF and the result is translated back. */
 organ_status organ_convert_names_return(const organ_convert_job *job, organ_error *error)
 {
     const named_tensors model = {job, false}, made = {job, true};
@@ -274,8 +284,8 @@ organ_status organ_convert_names_return(const organ_convert_job *job, organ_erro
         const convert_source *const source = &job->sources[s];
         int64_t number = 0;
         const char *const own = source->own->name;
-        if (!named_other(&model, own, true, name, &number) || !named_other(&made, name, false, again, &number) ||
-            strcmp(again, own))
+        if (!named_translate(&model, own, true, name, &number) ||
+            !named_translate(&made, name, false, again, &number) || strcmp(again, own))
             named_refuse(job, own, "would come back from GGUF under another name", error);
     }
     return error->status;
@@ -283,7 +293,8 @@ organ_status organ_convert_names_return(const organ_convert_job *job, organ_erro
 
 /* ---- the model ---- */
 
-/* Returns the number of experts: one more than the greatest number in a name. */
+/* Returns the number of experts of a safetensors model: one more than the greatest number in the names of its experts;
+ * 0 if there are none. */
 static unsigned named_experts(const organ_convert_job *job)
 {
     const named_tensors model = {job, false};
@@ -292,14 +303,15 @@ static unsigned named_experts(const organ_convert_job *job)
     for (size_t k = 0; k < job->weights->count; k++) {
         int64_t number = -1;
         const char *const own = job->weights->weights[k].name;
-        if (strstr(own, ".experts.") && named_other(&model, own, true, name, &number) && number > most)
+        if (strstr(own, ".experts.") && named_translate(&model, own, true, name, &number) && number > most)
             most = number;
     }
     return (unsigned)(most + 1);
 }
 
-/* Sets job->named, by_name and the families, and the sizes of job->config that names and shapes show: vocabulary,
- * number of experts, tied head. */
+/* Starts a conversion by name: sets job->by_name, named, exchange and both families, and the few members of job->config
+ * that names and shapes of tensors show: vocabulary, number of experts (0 for a GGUF input), tied head. `architecture`
+ * is the name in config.json, `model_type` also that of general.architecture. */
 static organ_status named_begin(organ_convert_job *job, const char *architecture, const char *model_type,
                                 organ_error *error)
 {
@@ -323,15 +335,16 @@ static organ_status named_begin(organ_convert_job *job, const char *architecture
     return ORGAN_OK;
 }
 
-/* Returns whether conversion rules of this family (rows that are reordered, fused or transposed, norms of 1 + x) would
- * be lost in a conversion by name. `f` is NULL for unknown architectures. */
-static bool named_has_form(const forward_family *f)
+/* Returns whether the row of this family has rules that a conversion by name would not apply: rows that are reordered,
+ * fused or transposed, norms of 1 + weight, recurrent layers. `f` is NULL for an architecture that has no row. */
+static bool named_has_rules(const forward_family *f)
 {
     return f && (f->norm_adds_one || f->interleaved || f->neighbours || f->gguf_pairs || f->transposed ||
                  f->recurrent || f->fused != ORGAN_FUSED_NONE);
 }
 
-static bool named_is_word(const char *text)
+/* Returns whether the text can be the name of an architecture or a model_type: 1 to 63 letters, digits, '_' and '-'. */
+static bool named_is_identifier(const char *text)
 {
     return *text && strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") == strlen(text) &&
            strlen(text) < 64;
@@ -341,7 +354,7 @@ static bool named_is_word(const char *text)
 organ_status organ_convert_find_names(organ_convert_job *job, const char *architecture, organ_error *error)
 {
     const char *const word = organ_json_plain(json_object_get(job->text, "model_type")), *const type = word ? word : "";
-    if (!named_is_word(type) || named_has_form(job->family))
+    if (!named_is_identifier(type) || named_has_rules(job->family))
         return organ_exchange_refuse(job->model->path, architecture, false, error);
     const char *const reserved = organ_convert_reserved(type);
     if (reserved)
@@ -352,13 +365,14 @@ organ_status organ_convert_find_names(organ_convert_job *job, const char *archit
     return named_begin(job, architecture, type, error);
 }
 
-/* Prepares a conversion to safetensors of a GGUF file whose architecture the tables lack. */
+/* Prepares a conversion to safetensors of a GGUF file whose architecture the tables lack. Reads ORGAN_CONVERT_CONFIG
+ * into job->file and job->own_config if the file has it. */
 organ_status organ_convert_find_gguf_names(organ_convert_job *job, const char *architecture, organ_error *error)
 {
     char label[300];
     organ_json_source text = {.label = label};
     snprintf(label, sizeof label, "%.250s: %s", job->model->path, ORGAN_CONVERT_CONFIG);
-    if (!named_is_word(architecture) || organ_convert_reserved(architecture))
+    if (!named_is_identifier(architecture) || organ_convert_reserved(architecture))
         return organ_exchange_refuse(job->model->path, architecture, true, error);
     text.bytes = organ_gguf_string(job->model->gguf, ORGAN_CONVERT_CONFIG, &text.length);
     if (text.bytes && organ_json_parse_object(&text, &job->file, error))
@@ -367,9 +381,11 @@ organ_status organ_convert_find_gguf_names(organ_convert_job *job, const char *a
         return organ_fail_memory(error, label);
     const json_t *const names = json_object_get(job->file, "architectures");
     const char *const own = organ_json_plain(json_array_get(names, 0));
-    return named_begin(job, own && named_is_word(own) ? own : architecture, architecture, error);
+    return named_begin(job, own && named_is_identifier(own) ? own : architecture, architecture, error);
 }
 
+/* Stores the text of config.json in the key-value ORGAN_CONVERT_CONFIG. Leaves out quantization_config, which does not
+ * describe the weights of the output. */
 organ_status organ_convert_keep_config(organ_convert_job *job, organ_error *error)
 {
     organ_json_edit edit;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Members of organ_forward_config that the output must have like the model. The macros apply X to each member. */
 #define CHECK_FIELDS(X)                                                                                                \
     X(layers)                                                                                                          \
     X(hidden)                                                                                                          \
@@ -40,7 +41,7 @@
     X(laurel_rank)                                                                                                     \
     X(experts)
 
-/* Compared only if the output has experts; config.json of a dense model may have these members, too. */
+/* Members that are compared only if the output has experts; config.json of a dense model may have them, too. */
 #define CHECK_EXPERTS(X)                                                                                               \
     X(experts_used)                                                                                                    \
     X(expert_intermediate)                                                                                             \
@@ -51,7 +52,7 @@
     X(shared_average)                                                                                                  \
     X(router.corrected)
 
-/* Compared only if the model has attention. */
+/* Members that are compared only if the model has attention. */
 #define CHECK_ATTENTION(X)                                                                                             \
     X(context)                                                                                                         \
     X(rope.theta)                                                                                                      \
@@ -62,17 +63,18 @@
     X(rope_local.theta)                                                                                                \
     X(query_scale.beta)
 
-/* A number of the configuration before and after the conversion, for comparison. */
+/* A number of the configuration: in the model (before the conversion) and in the output (after it). */
 typedef struct check_field {
     const char *name;
     double before, after;
 } check_field;
 
+/* Returns whether the numbers are equal, apart from rounding to FP32. */
 static bool check_is_same(double a, double b) { return a == b || fabs(a - b) <= 1e-6 * fmax(fabs(a), fabs(b)); }
 
-/* Returns the router's scale; 1 if it has none, since both mean the same. */
+/* Returns the factor of the router's weights; 1 if it has none, which means the same. */
 static double check_scale(const organ_forward_config *c) { return c->router_scale != 0 ? (double)c->router_scale : 1; }
-/* Returns the number of heads, or 0 for Laguna: its layers have different numbers, which check_layers compares. */
+/* Returns the number of heads to compare, or 0 for Laguna, whose layers differ: check_layers compares them. */
 static double check_heads(const organ_convert_job *job, const organ_forward_config *c)
 {
     return job->family->heads == HEADS_LAGUNA ? 0 : c->heads;
@@ -82,22 +84,24 @@ static double check_query_length(const organ_forward_config *c)
 {
     return c->query_scale.beta != 0 ? c->query_scale.length : 0;
 }
-/* Returns the number of key-value heads; 1 for latent attention, whose GGUF files have one latent head, and for Gemma
- * 4, whose layers have different numbers, which check_layers compares. */
+/* Returns the number of key-value heads to compare. It is 1 for latent attention, whose GGUF files have one latent
+ * head, and for Gemma 4 (the architecture with value_norm), whose layers differ: check_layers compares them. */
 static double check_kv_heads(const organ_forward_config *c)
 {
     return c->latent.rank || c->value_norm ? 1 : c->kv_heads;
 }
-/* Returns the size of a head; 1 for Gemma 4, whose layers have different sizes, which check_layers compares. */
+/* Returns the width of a head to compare; 1 for Gemma 4, whose layers differ: check_layers compares them. */
 static double check_head_dim(const organ_forward_config *c) { return c->value_norm ? 1 : c->head_dim; }
-/* Returns the model's value of a multiplier for the comparison with `after`, the output's. If the multipliers are part
- * of the output's weights (Falcon-H1), returns `after`, so that they do not differ. Exception: a multiplier of a head
- * or of embeddings (`tied`) that share one tensor, since the head would get the multiplier of the embeddings. */
-static double check_scaled(const organ_convert_job *job, double before, double after, bool tied)
+/* Returns the model's value of a multiplier for the comparison with `after`, the output's value. If the output's
+ * weights contain the multipliers (Falcon-H1), returns `after`, so that the two are equal. Exception: a multiplier of
+ * the embeddings or the head (`tied`) if both share one tensor, because the head would then get the multiplier of the
+ * embeddings. */
+static double check_multiplier(const organ_convert_job *job, double before, double after, bool tied)
 {
     return organ_convert_is_scaled(job) && !(tied && job->config.tied_output) ? after : before;
 }
-/* Returns 0 if Mamba-2 has no norm, 1 if it follows the gate, 2 if it precedes the gate. */
+/* Returns the place of Mamba-2's norm as a number: 0 if there is none, 1 if it follows the gate, 2 if it precedes the
+ * gate. */
 static double check_mixed_norm(const organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers; l++)
@@ -108,7 +112,7 @@ static double check_mixed_norm(const organ_forward_config *c)
 /* Returns the number of the router's groups of experts; 0 for one group, which has no effect. */
 static double check_groups(const organ_forward_config *c) { return c->router_groups > 1 ? c->router_groups : 0; }
 
-/* Words for settings whose numbers are enumerators. */
+/* For messages: the words of settings whose numbers are enumerators, indexed by the enumerator. */
 static const struct {
     const char *setting, *words[ORGAN_MIXER_LIGHTNING + 1];
 } check_words[] = {
@@ -121,7 +125,8 @@ static const struct {
      {"a feed-forward", "attention", "a delta rule", "a short convolution", "Mamba", "Mamba-2", "lightning attention"}},
 };
 
-/* Writes the value of a setting to `text`: the word for an enumerator, else the number. */
+/* Returns the value of the setting `what` for a message: the word of an enumerator, else the number, written to
+ * `text`. */
 static const char *check_value_text(const char *what, double value, char text[24])
 {
     for (size_t k = 0; k < sizeof check_words / sizeof *check_words; k++)
@@ -131,6 +136,7 @@ static const char *check_value_text(const char *what, double value, char text[24
     return text;
 }
 
+/* Fails with ORGAN_BAD_INPUT because the setting `what` is `before` in the model, but `after` in the output. */
 static organ_status check_refuse(const organ_convert_job *job, const char *what, double before, double after,
                                  organ_error *error)
 {
@@ -141,7 +147,7 @@ static organ_status check_refuse(const organ_convert_job *job, const char *what,
                       job->to_gguf ? "a GGUF file of its architecture" : "config.json");
 }
 
-/* Fails for the first field that differs. The last field has the name NULL. */
+/* Fails for the first field whose two numbers differ. The last field of the array has the name NULL. */
 static void check_fields(const organ_convert_job *job, const check_field *field, organ_error *error)
 {
     for (; field->name && !error->status; field++)
@@ -149,14 +155,15 @@ static void check_fields(const organ_convert_job *job, const check_field *field,
             check_refuse(job, field->name, field->before, field->after, error);
 }
 
-/* Returns the factor to report as different from `made`: the first of the two that differs. */
+/* Returns the factor to report as different from `made`, the output's single factor: the first of the mixer's and the
+ * feed-forward's that differs. */
 static double check_factor(const float factors[2], float made)
 {
     return (double)(factors[0] != made ? factors[0] : factors[1]);
 }
 
-/* Compares each layer's settings of model and output. A sliding window or a gate limit that GGUF files cannot store is
- * only noted. */
+/* Compares each layer's settings of the model with those of the output (`made`) and fails for the first difference. A
+ * sliding window or a gate limit that GGUF files of the architecture do not store is only noted. */
 static organ_status check_layers(const organ_convert_job *job, const organ_forward_config *made, organ_error *error)
 {
     bool window = false;
@@ -209,8 +216,8 @@ static organ_status check_layers(const organ_convert_job *job, const organ_forwa
     return error->status;
 }
 
-/* Notes settings of recurrent layers that GGUF files do not store. They are no error, because published models have
- * them and llama.cpp's converter leaves them out. */
+/* Notes settings of recurrent layers that the output (`made`) does not have because GGUF files do not store them. They
+ * are no error, because published models have them and llama.cpp's converter leaves them out. */
 static void check_recurrent(const organ_convert_job *job, const organ_forward_config *made)
 {
     const organ_recurrent_config *const a = &job->config.recurrent, *const b = &made->recurrent;
@@ -228,8 +235,8 @@ static void check_recurrent(const organ_convert_job *job, const organ_forward_co
             job->exchange->gguf, b->norm_eps, a->norm_eps);
 }
 
-/* Compares the configuration that the forward pass reads from the output with the model's. The output of a conversion
- * by name must only open. */
+/* Implements organ_write.begun and check: compares the configuration that the forward pass reads from the output with
+ * the model's. The output of a conversion by name must only open as a model. */
 organ_status organ_convert_check(void *context, const char *to, const char *path, organ_error *error)
 {
     const organ_convert_job *const job = context;
@@ -240,7 +247,7 @@ organ_status organ_convert_check(void *context, const char *to, const char *path
         organ_forward_config_read(model, &made, error) == ORGAN_OK) {
 #define FIELD(field) {#field, (double)job->config.field, (double)made.field},
 #define SCALED(field, tied)                                                                                            \
-    {#field, check_scaled(job, (double)job->config.field, (double)made.field, tied), (double)made.field},
+    {#field, check_multiplier(job, (double)job->config.field, (double)made.field, tied), (double)made.field},
         const check_field all[] = {CHECK_FIELDS(FIELD) SCALED(embedding_scale, true) SCALED(logit_scale, true){
                                        "the norm of Mamba-2", check_mixed_norm(&job->config), check_mixed_norm(&made)},
                                    {NULL, 0, 0}};

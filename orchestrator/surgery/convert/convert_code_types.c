@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * Finds the weights whose codes and scales both formats can store. */
+ * Finds the weights whose codes and scales both safetensors and GGUF can store. */
 #include "orchestrator/surgery/convert/convert_job.h"
 
 #include <string.h>
 
-/* Returns whether the weight is MXFP4 with a scale for 32 codes and nothing else, in whole groups. A transposed stack
- * (gpt-oss) needs no check of its shape, because its groups are parts of the last stored axis. */
+/* Returns whether the weight is MXFP4 of safetensors with a scale for each 32 codes, no scale of the whole tensor,
+ * and whole groups of 32 in each row. A transposed stack (gpt-oss) needs no check of its shape, because its groups are
+ * parts of the last stored axis. */
 static bool code_is_mxfp4(const organ_weight *w)
 {
     const uint64_t groups = w->elements / ORGAN_CONVERT_GROUP;
@@ -14,7 +15,8 @@ static bool code_is_mxfp4(const organ_weight *w)
            (w->transposed ? w->rank == 3 : w->shape[w->rank - 1] % ORGAN_CONVERT_GROUP == 0);
 }
 
-/* Returns whether the weight is symmetric INT8 with a floating-point scale for 32 codes of a row, as Q8_0 has it. */
+/* Returns whether the weight is symmetric INT8 of safetensors with a floating-point scale for each 32 codes of a row,
+ * as Q8_0 has it. */
 static bool code_is_int8(const organ_weight *w)
 {
     return w->scheme == ORGAN_SCHEME_INT8 && w->codes->dtype == ORGAN_I8 && w->scale && !w->zero && !w->g_idx &&
@@ -24,6 +26,8 @@ static bool code_is_int8(const organ_weight *w)
            (w->scale->dtype == ORGAN_F16 || w->scale->dtype == ORGAN_BF16 || w->scale->dtype == ORGAN_F32);
 }
 
+/* Returns the GGUF type for the weight's codes and scales: ORGAN_MXFP4, ORGAN_Q8_0, or ORGAN_DTYPE_COUNT if there is
+ * none. */
 organ_dtype organ_convert_code_type(const organ_weight *weight)
 {
     const organ_dtype own = weight->codes->dtype;
@@ -34,8 +38,9 @@ organ_dtype organ_convert_code_type(const organ_weight *weight)
     return code_is_int8(weight) ? ORGAN_Q8_0 : ORGAN_DTYPE_COUNT;
 }
 
-/* Decides whether the codes of a weight are copied (source->codes). A transposed weight is then read in the order of
- * the file, since codes cannot be transposed. */
+/* Sets source->own, and sets source->codes if --type codes was given and the other format has codes of this kind. For a
+ * transposed weight, then makes source->weight a copy with the last two axes in stored order, since codes cannot be
+ * transposed. */
 organ_status organ_convert_find_codes(organ_convert_job *job, convert_source *source, organ_error *error)
 {
     const organ_weight *const w = source->own = source->weight;
@@ -56,6 +61,7 @@ organ_status organ_convert_find_codes(organ_convert_job *job, convert_source *so
     return ORGAN_OK;
 }
 
+/* Makes the source that is being planned be converted by values instead of codes. Returns its weight. */
 const organ_weight *organ_convert_dequantised(organ_convert_job *job)
 {
     convert_source *const source = &job->sources[job->source_count];

@@ -3,8 +3,8 @@
  * with a scale for 32 values, which is Q8_0 of GGUF. Only their arrangement changes: GGUF stores the scale before the
  * 32 codes of a block, and the nibbles of MXFP4 in another order. No value is computed and rounded.
  *
- * A source is read once for all its places. Each worker copies a share of the rows of the source to every place that
- * takes them; the calling thread waits and records the tensors. */
+ * Places of the same matrices of a source share one reading of it. Each worker reads a range of the rows and copies
+ * them to all these places; the calling thread waits for the workers and then records the tensors in the journal. */
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/direct_file.h"
 #include "orchestrator/stream/widen.h"
@@ -16,24 +16,25 @@
 
 enum {
     CODE_GROUP = ORGAN_CONVERT_GROUP,
-    CODE_BUFFER = 1 << 20,   /* bytes of a window that is read, and of rows that are written with one call */
-    CODE_NOT_A_NUMBER = 0xff /* exponent of MXFP4 in safetensors; GGUF has a number there */
+    CODE_BUFFER = 1 << 20,   /* bytes of rows that are read, or written, with one call */
+    CODE_NOT_A_NUMBER = 0xff /* E8M0 scale that is NaN in safetensors; GGUF reads it as a number */
 };
 
 /* ---- reading rows ---- */
 
-/* A window of consecutive rows of a weight, counted over all its matrices. */
+/* Consecutive rows of a weight in memory. Rows are counted over all its matrices. */
 typedef struct code_window {
     const organ_convert_job *job;
     const organ_weight *weight;
-    size_t codes_row, scales_row; /* bytes of a row of codes and of its scales; no scales: 0 */
-    uint64_t first, count;        /* rows in the window */
-    uint64_t most;                /* rows that the buffers have room for */
-    bool read;                    /* rows [first, first + count) were read into the buffers */
-    unsigned char *codes, *scales;
+    size_t codes_row, scales_row;  /* bytes of a row of codes and of its scales; 0 if blocks contain the scales */
+    uint64_t first, count;         /* the window has rows [first, first + count) */
+    uint64_t capacity;             /* number of rows that the buffers have room for */
+    bool read;                     /* the buffers have these rows; false: not yet read */
+    unsigned char *codes, *scales; /* buffers with the rows as stored in the file */
 } code_window;
 
-/* Allocates buffers for CODE_BUFFER bytes of rows, or for one row if it is longer. */
+/* Makes a window without rows on the weight. Allocates buffers for rows of CODE_BUFFER bytes of codes and scales
+ * together, or for one row if it is longer. code_window_close frees them, also after an error. */
 static organ_status code_window_open(code_window *window, const organ_convert_job *job, const organ_weight *weight,
                                      organ_error *error)
 {
@@ -44,19 +45,20 @@ static organ_status code_window_open(code_window *window, const organ_convert_jo
         return ORGAN_OK;
     window->codes_row = (size_t)(weight->codes->bytes / rows);
     window->scales_row = scale ? (size_t)(scale->bytes / rows) : 0;
-    window->most = organ_max(CODE_BUFFER / organ_max(window->codes_row + window->scales_row, 1), 1);
-    window->codes = malloc(window->most * window->codes_row + 1);
-    window->scales = malloc(window->most * window->scales_row + 1);
+    window->capacity = organ_max(CODE_BUFFER / organ_max(window->codes_row + window->scales_row, 1), 1);
+    window->codes = malloc(window->capacity * window->codes_row + 1);
+    window->scales = malloc(window->capacity * window->scales_row + 1);
     return window->codes && window->scales ? ORGAN_OK : organ_fail_memory(error, weight->name);
 }
 
+/* Frees the buffers of a window; one that is all zero has none. */
 static void code_window_close(code_window *window)
 {
     free(window->codes);
     free(window->scales);
 }
 
-/* Reads the rows of the window into the buffers, unless they were read already. */
+/* Reads the rows of the window into its buffers, unless they were read already. */
 static organ_status code_window_read(code_window *w, organ_error *error)
 {
     const organ_tensor *const codes = w->weight->codes, *const scale = w->weight->scale;
@@ -72,6 +74,7 @@ static organ_status code_window_read(code_window *w, organ_error *error)
 
 /* ---- one row ---- */
 
+/* Masks that select bytes 0, 2, 4 and 6 of a word, and the low 4 bits of each byte. */
 #define EVEN_BYTES  UINT64_C(0x00ff00ff00ff00ff)
 #define LOW_NIBBLES UINT64_C(0x0f0f0f0f0f0f0f0f)
 
@@ -90,11 +93,13 @@ static uint64_t code_gather(uint64_t eight)
     return (eight | eight >> 16) & UINT64_C(0xffffffff);
 }
 
-/* Reorders 32 codes of 4 bits, 16 bytes: byte k has codes 2k and 2k + 1 in safetensors, k and k + 16 in GGUF. */
+/* Reorders the 32 codes of 4 bits of a group, 16 bytes: byte k has codes 2k (low nibble) and 2k + 1 in safetensors, but
+ * codes k and k + 16 in GGUF. */
 static void code_nibbles_to_gguf(const unsigned char *from, unsigned char *to)
 {
-    uint64_t half[2], made[2];
+    uint64_t half[2], made[2]; /* codes 0 to 15 and 16 to 31; bytes 0 to 7 and 8 to 15 of the result */
     memcpy(half, from, sizeof half);
+    /* byte k of even is byte 2k of the result, byte k of odd is byte 2k + 1 */
     const uint64_t even = (half[0] & LOW_NIBBLES) | (half[1] & LOW_NIBBLES) << 4;
     const uint64_t odd = (half[0] >> 4 & LOW_NIBBLES) | (half[1] & ~LOW_NIBBLES);
     made[0] = code_spread(even & UINT64_C(0xffffffff)) | code_spread(odd & UINT64_C(0xffffffff)) << 8;
@@ -102,11 +107,12 @@ static void code_nibbles_to_gguf(const unsigned char *from, unsigned char *to)
     memcpy(to, made, sizeof made);
 }
 
-/* Reverses code_nibbles_to_gguf. */
+/* Inverts code_nibbles_to_gguf. */
 static void code_nibbles_to_hf(const unsigned char *from, unsigned char *to)
 {
-    uint64_t pairs[2], made[2];
+    uint64_t pairs[2], made[2]; /* bytes 0 to 7 and 8 to 15; codes 0 to 15 and 16 to 31 */
     memcpy(pairs, from, sizeof pairs);
+    /* the bytes of even and of odd number in `from`, eight each */
     const uint64_t even = code_gather(pairs[0]) | code_gather(pairs[1]) << 32;
     const uint64_t odd = code_gather(pairs[0] >> 8) | code_gather(pairs[1] >> 8) << 32;
     made[0] = (even & LOW_NIBBLES) | (odd & LOW_NIBBLES) << 4;
@@ -114,8 +120,9 @@ static void code_nibbles_to_hf(const unsigned char *from, unsigned char *to)
     memcpy(to, made, sizeof made);
 }
 
-/* Writes one scale of INT8 codes as F16. Returns false if it is not exactly an F16 number. */
-static bool code_scale(const code_window *w, const unsigned char *from, unsigned char *to)
+/* Converts one scale of INT8 codes to F16, 2 bytes at `to`. Returns false if F16 cannot represent it exactly, or if it
+ * is not finite. */
+static bool code_scale_to_f16(const code_window *w, const unsigned char *from, unsigned char *to)
 {
     const organ_kernels *const kernels = w->job->engine->kernels;
     float value, back;
@@ -125,27 +132,30 @@ static bool code_scale(const code_window *w, const unsigned char *from, unsigned
     return isfinite(value) && back == value;
 }
 
+/* Fails with ORGAN_BAD_INPUT because a scale of the weight cannot be stored; `why` completes "has a scale that". */
 static organ_status code_refuse(const code_window *w, const char *why, organ_error *error)
 {
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' has a scale that %s: --type codes cannot keep it",
                       w->job->model->path, w->weight->scale->name, why);
 }
 
-/* Writes a row of codes and its scales as GGUF blocks: each scale, then its 32 codes. */
+/* Writes a row of codes and its scales as GGUF blocks to `to`: each scale, then its 32 codes. Returns ORGAN_BAD_INPUT
+ * for a scale that GGUF's type cannot store. */
 static organ_status code_row_to_gguf(const code_window *w, const unsigned char *codes, const unsigned char *scales,
                                      unsigned char *to, organ_error *error)
 {
-    const bool pairs = w->weight->scheme == ORGAN_SCHEME_MXFP4;
-    const size_t groups = w->codes_row / (pairs ? CODE_GROUP / 2 : CODE_GROUP), scale = w->scales_row / groups;
+    const bool mxfp4 = w->weight->scheme == ORGAN_SCHEME_MXFP4;
+    const size_t groups = w->codes_row / (mxfp4 ? CODE_GROUP / 2 : CODE_GROUP);
+    const size_t scale = w->scales_row / groups; /* bytes of a scale */
     for (size_t g = 0; g < groups; g++) {
-        if (pairs) {
+        if (mxfp4) {
             if (scales[g] == CODE_NOT_A_NUMBER)
                 return code_refuse(w, "is not a number", error);
             *to++ = scales[g];
             code_nibbles_to_gguf(codes + g * (CODE_GROUP / 2), to);
             to += CODE_GROUP / 2;
         } else {
-            if (!code_scale(w, scales + g * scale, to))
+            if (!code_scale_to_f16(w, scales + g * scale, to))
                 return code_refuse(w, "F16 does not have", error);
             memcpy(to + 2, codes + g * CODE_GROUP, CODE_GROUP);
             to += 2 + CODE_GROUP;
@@ -154,23 +164,24 @@ static organ_status code_row_to_gguf(const code_window *w, const unsigned char *
     return ORGAN_OK;
 }
 
-/* Writes the scales (`scales`) or the codes of a row of GGUF blocks. */
+/* Writes to `to` the scales (if `scales`) or the codes (else) of a row of GGUF blocks. Returns ORGAN_BAD_INPUT for an
+ * MXFP4 scale that is NaN in safetensors. */
 static organ_status code_row_to_hf(const code_window *w, const unsigned char *blocks, bool scales, unsigned char *to,
                                    organ_error *error)
 {
-    const bool pairs = w->weight->codes->dtype == ORGAN_MXFP4;
-    const size_t scale = pairs ? 1 : 2, codes = pairs ? CODE_GROUP / 2 : CODE_GROUP;
+    const bool mxfp4 = w->weight->codes->dtype == ORGAN_MXFP4;
+    const size_t scale = mxfp4 ? 1 : 2, codes = mxfp4 ? CODE_GROUP / 2 : CODE_GROUP; /* bytes in a block */
     for (size_t at = 0; at < w->codes_row; at += scale + codes) {
-        if (pairs && blocks[at] == CODE_NOT_A_NUMBER)
+        if (mxfp4 && blocks[at] == CODE_NOT_A_NUMBER)
             return organ_fail(error, ORGAN_BAD_INPUT,
                               "%s: tensor '%s' has the exponent 255, which is not a number in safetensors",
                               w->job->model->path, w->weight->name);
-        if (scales && pairs)
+        if (scales && mxfp4)
             *to++ = blocks[at];
         else if (scales) {
             memcpy(to, blocks + at, 2);
             to += 2;
-        } else if (pairs) {
+        } else if (mxfp4) {
             code_nibbles_to_hf(blocks + at + 1, to);
             to += CODE_GROUP / 2;
         } else {
@@ -183,33 +194,36 @@ static organ_status code_row_to_hf(const code_window *w, const unsigned char *bl
 
 /* ---- one window ---- */
 
-/* Consecutive rows of a piece that are not yet written. `rows` points into `pages`, at the same distance from a page
- * boundary that the rows have in the file, so that direct I/O writes them without another copy. */
+/* A buffer that collects consecutive rows of a piece until they are written. `rows` points into `pages`, at the same
+ * distance from a page boundary that the rows have in the file, so that direct I/O can write them without another
+ * copy. */
 typedef struct code_output {
     organ_convert_job *job;
-    size_t piece, row;           /* index of the piece, and bytes of its row */
-    uint64_t first, count, most; /* rows [first, first + count) are collected, at most `most` */
-    unsigned char *pages, *rows;
+    size_t piece, row;           /* index of the piece, and bytes of one of its rows */
+    uint64_t first, count;       /* rows [first, first + count) of the piece are collected */
+    uint64_t capacity;           /* number of rows at which the buffer is full */
+    unsigned char *pages, *rows; /* the allocation, aligned to a page; the collected rows in it */
 } code_output;
 
-/* Consecutive places of a source that copy rows of the same matrices, and the workers that copy them together. */
+/* Consecutive places of a source that copy rows of the same matrices, and the workers that copy them in parallel. */
 typedef struct code_share {
     organ_convert_job *job;
     const convert_source *source;
-    const convert_place *places;
+    const convert_place *places; /* `count` places */
     size_t count;
     organ_matrices matrices; /* shape of the source's matrices */
-    uint64_t step; /* a window has a multiple of `step` rows: a whole block if places reorder its rows, else 1 */
-    size_t workers;
-    organ_error *errors; /* one for each worker */
+    uint64_t step;           /* a window has a multiple of this many rows (code_step) */
+    size_t workers;          /* number of workers that copy; further workers of the pool do nothing */
+    organ_error *errors;     /* errors[w] is set by worker w */
 } code_share;
 
+/* Returns the bytes of a row of the piece. */
 static size_t code_row_bytes(const organ_convert_job *job, size_t piece)
 {
     return (size_t)(job->pieces[piece].bytes / organ_max(job->facts[piece].rows, 1));
 }
 
-/* Writes the collected rows to the output. */
+/* Writes the collected rows to the output and empties the buffer. */
 static organ_status code_flush(code_output *out, organ_error *error)
 {
     if (out->count)
@@ -219,12 +233,12 @@ static organ_status code_flush(code_output *out, organ_error *error)
     return error->status;
 }
 
-/* Collects row `to` of the piece from row `from` of the weight, which is in the window. Writes the collected rows first
- * if `to` does not follow them or they fill the buffer. */
-static organ_status code_row(code_output *out, code_window *w, uint64_t from, uint64_t to, organ_error *error)
+/* Makes row `to` of the piece from row `from` of the weight, which is in the window, and adds it to the collected rows.
+ * First writes the rows collected so far if row `to` does not follow them or the buffer is full. */
+static organ_status code_copy_row(code_output *out, code_window *w, uint64_t from, uint64_t to, organ_error *error)
 {
     const convert_content content = out->job->facts[out->piece].content;
-    if ((out->count == out->most || to != out->first + out->count) && code_flush(out, error))
+    if ((out->count == out->capacity || to != out->first + out->count) && code_flush(out, error))
         return error->status;
     if (code_window_read(w, error))
         return error->status;
@@ -240,52 +254,55 @@ static organ_status code_row(code_output *out, code_window *w, uint64_t from, ui
                                      : code_row_to_hf(w, codes, content == CONVERT_SCALES, made, error);
 }
 
+/* Returns whether the place changes the order of rows in a block. */
 static bool code_is_reordered(const convert_place *place) { return place->pairs || place->halves; }
 
-/* Copies the rows of block b of a matrix that are in the windows. windows[1] is the counterpart, whose rows alternate
- * with those of windows[0] if the place joins pairs. */
-static organ_status code_block(const code_share *s, const convert_place *p, uint64_t matrix, uint64_t b,
-                               code_window windows[2], code_output *out, organ_error *error)
+/* Copies those rows of block `b` of `matrix` that are in the windows to the place. windows[0] has rows of the source,
+ * windows[1] the same rows of its counterpart; with CONVERT_PAIRS rows of both alternate in the piece. */
+static organ_status code_copy_block(const code_share *s, const convert_place *p, uint64_t matrix, uint64_t b,
+                                    code_window windows[2], code_output *out, organ_error *error)
 {
     const uint64_t sources = p->join == CONVERT_PAIRS ? 2 : 1, end = windows->first + windows->count;
+    /* first copied row of the block in the weight, and in the piece */
     const uint64_t from = matrix * s->matrices.rows + b * p->block + p->first;
     const uint64_t to = p->at + (matrix - p->matrix) * p->per_matrix + (b - p->from) * p->per_block;
     uint64_t k = 0, last = p->rows;
-    if (!code_is_reordered(p)) {
+    if (!code_is_reordered(p)) { /* rows in the windows are consecutive: skip the others */
         k = windows->first > from ? windows->first - from : 0;
         last = end > from ? organ_min(last, end - from) : 0;
     }
     for (; k < last && !error->status; k++) {
         const uint64_t row = from + organ_convert_row_from(p, k);
         for (uint64_t n = 0; n < sources && row >= windows->first && row < end && !error->status; n++)
-            code_row(out, &windows[n], row, to + k * sources + n, error);
+            code_copy_row(out, &windows[n], row, to + k * sources + n, error);
     }
     return error->status;
 }
 
-/* Copies to a place all rows of the windows that it selects. */
-static organ_status code_take(const code_share *s, const convert_place *p, code_window windows[2], code_output *out,
-                              organ_error *error)
+/* Copies to a place all rows of the windows that it selects, block by block. */
+static organ_status code_copy_to_place(const code_share *s, const convert_place *p, code_window windows[2],
+                                       code_output *out, organ_error *error)
 {
     const uint64_t rows = s->matrices.rows, end = windows->first + windows->count;
     out->piece = p->piece;
     out->row = code_row_bytes(s->job, p->piece);
-    out->most = organ_max(CODE_BUFFER / organ_max(out->row, 1), 1);
+    out->capacity = organ_max(CODE_BUFFER / organ_max(out->row, 1), 1);
     for (uint64_t at = windows->first, next; at < end && !error->status; at = next) {
         const uint64_t matrix = at / rows;
-        next = organ_min((matrix + 1) * rows, end);
+        next = organ_min((matrix + 1) * rows, end); /* end of the matrix, or of the window in it */
         uint64_t first = at % rows / p->block;
         const uint64_t last = (next - 1) % rows / p->block;
         const uint64_t blocks = organ_convert_blocks(p, &first, last + 1 - first);
         for (uint64_t b = first; b < first + blocks && !error->status; b++)
-            code_block(s, p, matrix, b, windows, out, error);
+            code_copy_block(s, p, matrix, b, windows, out, error);
     }
     return error->status;
 }
 
-/* Copies the rows of the windows to all places that are not yet written. At most two places have an output each, which
- * collects rows of several windows. More places share one output, which is written after each place. */
-static organ_status code_window_take(const code_share *s, code_window windows[2], code_output outputs[2],
+/* Copies the rows of the windows to all places whose piece must be written. If there are at most two places, each has
+ * an output buffer, which collects rows of several windows. More places share the first buffer, which is then written
+ * after each place. */
+static organ_status code_copy_window(const code_share *s, code_window windows[2], code_output outputs[2],
                                      organ_error *error)
 {
     if (organ_stop_is_requested(s->job->engine->stop))
@@ -293,8 +310,8 @@ static organ_status code_window_take(const code_share *s, code_window windows[2]
     windows[0].read = windows[1].read = false;
     for (size_t k = 0; k < s->count && !error->status; k++) {
         code_output *const out = &outputs[s->count <= 2 ? k : 0];
-        if (!s->job->facts[s->places[k].piece].skip && code_take(s, &s->places[k], windows, out, error) == ORGAN_OK &&
-            s->count > 2)
+        if (!s->job->facts[s->places[k].piece].skip &&
+            code_copy_to_place(s, &s->places[k], windows, out, error) == ORGAN_OK && s->count > 2)
             code_flush(out, error);
     }
     return error->status;
@@ -302,7 +319,8 @@ static organ_status code_window_take(const code_share *s, code_window windows[2]
 
 /* ---- one source ---- */
 
-/* Allocates the buffer for rows that are written together: CODE_BUFFER bytes, or one row if that is longer. */
+/* Allocates an output buffer: CODE_BUFFER bytes, or one row of the longest piece if that is longer. The 2 pages more
+ * are for the start within a page and for the end of the last page. */
 static organ_status code_output_open(code_output *out, const code_share *s, organ_error *error)
 {
     size_t most = CODE_BUFFER;
@@ -321,7 +339,8 @@ static void code_output_close(code_output *out, organ_error *error)
     free(out->pages);
 }
 
-/* Copies this worker's share of the rows, window by window, to all places. */
+/* Task of organ_workers_run: copies the worker's range of the rows, window by window, to all places of the share. The
+ * ranges of the workers divide the rows of the share's matrices at multiples of code_share.step. */
 static void code_worker(void *context, size_t worker)
 {
     const code_share *const s = context;
@@ -339,8 +358,8 @@ static void code_worker(void *context, size_t worker)
         code_window_open(&windows[1], s->job, s->source->other, error);
     for (uint64_t at = begin + all * worker / s->workers * s->step; at < end && !error->status; at += windows->count) {
         windows[0].first = windows[1].first = at;
-        windows[0].count = windows[1].count = organ_min(windows->most / s->step * s->step, end - at);
-        code_window_take(s, windows, outputs, error);
+        windows[0].count = windows[1].count = organ_min(windows->capacity / s->step * s->step, end - at);
+        code_copy_window(s, windows, outputs, error);
     }
     code_window_close(&windows[0]);
     code_window_close(&windows[1]);
@@ -348,8 +367,9 @@ static void code_worker(void *context, size_t worker)
     code_output_close(&outputs[1], error);
 }
 
-/* Returns code_share.step: the rows of a block if a place reorders rows and a block fits in the buffers, else 1. If a
- * window has whole blocks, the rows of a reordered block can be written in the order of the output. */
+/* Returns code_share.step. If a place reorders rows within its blocks and a block fits in the buffers, it is the rows
+ * of a block: a window then has whole blocks, whose rows can be written in the order of the output. Otherwise it is
+ * 1. */
 static uint64_t code_step(const code_share *s)
 {
     const organ_weight *const w = s->source->weight;
@@ -360,7 +380,7 @@ static uint64_t code_step(const code_share *s)
     return 1;
 }
 
-/* Counts all rows of a place as written (organ_convert_wrote). */
+/* Counts all rows that the place fills in its piece as written (organ_convert_wrote). */
 static organ_status code_wrote(const code_share *s, const convert_place *p, organ_error *error)
 {
     uint64_t first = 0;
@@ -369,12 +389,14 @@ static organ_status code_wrote(const code_share *s, const convert_place *p, orga
                                error);
 }
 
-/* Copies the rows of all places of the share with as many workers as engine->memory has room for buffers. */
-static organ_status code_places(code_share *s, organ_error *error)
+/* Copies the rows of all places of the share, with as many workers as engine->memory has room for their buffers, but at
+ * least one. Returns the first error of a worker. */
+static organ_status code_copy_share(code_share *s, organ_error *error)
 {
-    const uint64_t held = s->job->engine->memory / (4 * CODE_BUFFER + ORGAN_PUT_SCRATCH);
+    /* a worker has up to two windows and two outputs */
+    const uint64_t fitting = s->job->engine->memory / (4 * CODE_BUFFER + ORGAN_PUT_SCRATCH);
     s->step = code_step(s);
-    s->workers = organ_max(organ_min(organ_workers_count(s->job->engine->workers), (size_t)held), 1);
+    s->workers = organ_max(organ_min(organ_workers_count(s->job->engine->workers), (size_t)fitting), 1);
     s->errors = calloc(s->workers, sizeof *s->errors);
     if (!s->errors)
         return organ_fail_memory(error, s->source->weight->name);
@@ -388,9 +410,9 @@ static organ_status code_places(code_share *s, organ_error *error)
     return error->status;
 }
 
-/* Copies a source to its places. Consecutive places of the same matrices share one pass over the source; places of
- * other matrices, such as the numbered experts of a stack, follow in further passes. */
-static organ_status code_source(organ_convert_job *job, const convert_source *source, organ_error *error)
+/* Copies a source to its places. Consecutive places of the same matrices share one reading of these matrices; places of
+ * other matrices, such as the numbered experts of a stack, follow with readings of their own. */
+static organ_status code_copy_source(organ_convert_job *job, const convert_source *source, organ_error *error)
 {
     const convert_place *const places = &job->places[source->first];
     if (!organ_convert_is_left(job, source))
@@ -407,7 +429,7 @@ static organ_status code_source(organ_convert_job *job, const convert_source *so
                             .count = count,
                             .matrices = organ_convert_matrices(source->weight)};
         if (left)
-            code_places(&share, error);
+            code_copy_share(&share, error);
     }
     if (!error->status)
         organ_progress_advance(
@@ -416,10 +438,11 @@ static organ_status code_source(organ_convert_job *job, const convert_source *so
     return error->status;
 }
 
+/* Copies the rows of all sources with `codes` to their places. */
 organ_status organ_convert_codes_pass(organ_convert_job *job, organ_error *error)
 {
     for (size_t k = 0; k < job->source_count && !error->status; k++)
         if (job->sources[k].codes)
-            code_source(job, &job->sources[k], error);
+            code_copy_source(job, &job->sources[k], error);
     return error->status;
 }

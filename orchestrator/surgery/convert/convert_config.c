@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Makes config.json of a safetensors output: members that the rows of forward/config/exchange.h derive from key-values
- * of the GGUF file, then members from organ_forward_config. Functions that return an int return nonzero if an
+ * Makes config.json of a safetensors output: members from key-values of the GGUF file, by the rows of the tables in
+ * forward/config/exchange.h, then members from organ_forward_config. Functions that return an int return nonzero if an
  * allocation was refused. */
 #include "formats/base/json_dump.h"
 #include "formats/base/json_edit.h"
@@ -28,9 +28,9 @@ static json_t *config_real(double value)
     return json_real(strtod(text, NULL));
 }
 
-/* Returns partial_rotary_factor if `part` of `width` dimensions are rotated: a number with few digits. Loaders multiply
- * it by `width` and round down, which gives `part`. */
-static json_t *config_part(unsigned part, unsigned width)
+/* Returns partial_rotary_factor if `part` of `width` dimensions are rotated: a number with few digits, whose product
+ * with `width` loaders round down to `part`. 1e-6 absorbs rounding errors of the quotient. */
+static json_t *config_rotary(unsigned part, unsigned width)
 {
     double power = 1, factor = (double)part / width;
     do {
@@ -40,7 +40,7 @@ static json_t *config_part(unsigned part, unsigned width)
     return json_real(factor);
 }
 
-/* Returns the flag, integer or number of a key-value as JSON; NULL if it has another type. */
+/* Returns the value of a key-value as JSON: a flag, an integer or a number. NULL if it has another type. */
 static json_t *config_value(const organ_gguf_kv *kv)
 {
     int64_t whole;
@@ -52,8 +52,8 @@ static json_t *config_value(const organ_gguf_kv *kv)
     return organ_gguf_real_at(kv, 0, &real) ? config_real(real) : NULL;
 }
 
-/* Returns TEXT of the item "TEXT=VALUE" of the list `words`, separated by spaces, that has this value; NULL if none
- * does. */
+/* Finds the item "TEXT=VALUE" with this value in the list `words`, separated by spaces. Returns TEXT, NULL if there is
+ * none. */
 static json_t *config_word(const char *words, const char *value, size_t length)
 {
     for (const char *at = words; *at;) {
@@ -68,12 +68,14 @@ static json_t *config_word(const char *words, const char *value, size_t length)
 
 /* ---- members ---- */
 
+/* Returns whether the name `own` (NULL: none) equals the first `length` bytes of `name`. */
 static bool config_is_named(const char *own, const char *name, size_t length)
 {
     return own && strlen(own) == length && memcmp(own, name, length) == 0;
 }
 
-/* Returns whether config.json of the architecture has this member for the dense layers of a model with experts. */
+/* Returns whether `name` is the architecture's member for dense layers of a model with experts: their width or
+ * number. */
 static bool config_is_dense(const forward_mixture *m, const char *name, size_t length)
 {
     const bool step = m->dense == DENSE_STEP; /* Llama 4 */
@@ -82,12 +84,13 @@ static bool config_is_dense(const forward_mixture *m, const char *name, size_t l
            (step && config_is_named("interleave_moe_layer_step", name, length));
 }
 
-/* Returns whether the architecture's row has a member of this name, so that its config.json uses it. */
+/* Returns whether the architecture's row names this member, so that its config.json has it. */
 static bool config_has_member(const organ_convert_job *job, const char *name, size_t length)
 {
     const forward_family *const f = job->family;
     const forward_mixture *const m = f->mixture;
     const forward_multipliers *const factors = f->multipliers;
+    /* of a pair of names, published files have the architecture's own, or the usual one if the own is an older name */
     for (size_t k = 0; f->aliases && f->aliases[k][0]; k++) {
         if (config_is_named(f->aliases[k][!f->old_aliases], name, length))
             return true;
@@ -104,8 +107,8 @@ static bool config_has_member(const organ_convert_job *job, const char *name, si
                   config_is_named(m->scale, name, length) || config_is_named(m->normalise.key, name, length)));
 }
 
-/* Returns the first of the members, separated by spaces, that the architecture has; else the first that does not begin
- * with "swa."; NULL if there is none. Sets *length to the length of this member. */
+/* Chooses from the list `members`, separated by spaces, the first that the architecture's row names, else the first
+ * that does not begin with "swa.". Returns it and sets *length to its length; NULL if there is none. */
 static const char *config_member(const organ_convert_job *job, const char *members, size_t *length)
 {
     const char *first = NULL;
@@ -122,8 +125,8 @@ static const char *config_member(const organ_convert_job *job, const char *membe
     return first;
 }
 
-/* Converts a key-value of the GGUF file to the member of config.json that `row` names. Members of the rotation go to
- * `rope`. Adds nothing if the file lacks the key or has an array. Returns nonzero if an allocation was refused. */
+/* Adds the member that `row` names, converted from its key-value in the GGUF file; members of the rotation are added to
+ * `rope`. Adds nothing if the file lacks the key or has an array. */
 static int config_put_row(const organ_convert_job *job, const exchange_key *row, json_t *config, json_t *rope)
 {
     char key[160], name[96];
@@ -139,7 +142,7 @@ static int config_put_row(const organ_convert_job *job, const exchange_key *row,
         value = config_value(kv);
     else if (text)
         value = config_word(row->words, text, length);
-    config_member(job, row->members, &length);
+    config_member(job, row->members, &length); /* organ_gguf_string has overwritten `length` */
     snprintf(name, sizeof name, "%.*s", (int)length, member);
     if (!value)
         return 0;
@@ -157,8 +160,7 @@ static int config_put_row(const organ_convert_job *job, const exchange_key *row,
 
 /* ---- members from organ_forward_config ---- */
 
-/* Returns an array with a word for each layer: `yes` if `is` is true for the layer, else `no`. NULL if an allocation
- * was refused. */
+/* Returns an array with a word for each layer: `yes` if `is` is true for the layer, else `no`. NULL without memory. */
 static json_t *config_words(const organ_forward_config *c, bool (*is)(const organ_layer_kind *), const char *yes,
                             const char *no)
 {
@@ -175,16 +177,15 @@ static bool config_is_windowed(const organ_layer_kind *kind) { return kind->wind
 static bool config_is_mixture(const organ_layer_kind *kind) { return kind->mixture; }
 static bool config_is_indexed(const organ_layer_kind *kind) { return kind->indexed; }
 
-/* Adds sliding_window, and layer_types if only some layers have the window. Without a window sliding_window is null;
- * Laguna then has layer_types too. Adds nothing for architectures without these members. */
+/* Adds sliding_window (null without a window), and layer_types if layers may differ. For Laguna adds both even if no
+ * layer has a window, with sliding_window 0. Adds nothing for architectures without these members. */
 static int config_put_windows(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
     if (job->family->windows == WINDOWS_NONE || job->family->windows == WINDOWS_FLAG ||
         job->family->windows == WINDOWS_FLAG_ALL || job->family->windows == WINDOWS_FROM)
         return 0;
-    const bool needed =
-        job->family->heads == HEADS_LAGUNA; /* transformers needs the members even if no layer has a window */
+    const bool needed = job->family->heads == HEADS_LAGUNA; /* transformers needs both members in any case */
     if (!ORGAN_ADD(config, SET_COUNT_OF("sliding_window", c->window || needed, c->window)))
         return -1;
     if ((!c->window && !needed) || job->family->windows == WINDOWS_ALL)
@@ -193,7 +194,7 @@ static int config_put_windows(const organ_convert_job *job, json_t *config)
                       SET("layer_types", config_words(c, config_is_windowed, "sliding_attention", "full_attention")));
 }
 
-/* Adds the sizes of heads of multi-head latent attention, and which layers have an indexer of their own. */
+/* Adds the sizes of heads for multi-head latent attention and, if layers may share an indexer, indexer_types. */
 static int config_put_latent(const organ_forward_config *c, json_t *config)
 {
     return !ORGAN_ADD(config, SET_COUNT("head_dim", c->latent.rotated), SET_COUNT("num_key_value_heads", c->heads),
@@ -209,7 +210,7 @@ static bool config_has_usual_sizes(const forward_family *f)
     return !f->aliases || (f->old_aliases && !f->four_times);
 }
 
-/* Returns whether config.json must have the list mlp_layer_types. */
+/* Returns whether config.json must have the list mlp_layer_types: "dense" or "sparse" for each layer. */
 static bool config_lists_feeds(const forward_mixture *m)
 {
     for (size_t k = 0; m->required && m->required[k]; k++)
@@ -218,7 +219,7 @@ static bool config_lists_feeds(const forward_mixture *m)
     return m->dense == DENSE_FREQ;
 }
 
-/* Adds Laguna's heads of each layer, and whether its attention has an output gate per head or per number. */
+/* Adds Laguna's heads of each layer, and whether its attention has an output gate per head or per element. */
 static int config_put_heads(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
@@ -233,7 +234,7 @@ static int config_put_heads(const organ_convert_job *job, json_t *config)
                       SET_TEXT("gating", c->gate_heads ? "per-head" : "per-element"));
 }
 
-/* Adds members of a mixture of experts that GGUF states in another form or not at all. */
+/* Adds members of a mixture of experts that GGUF stores in another form or not at all. */
 static int config_put_mixture(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
@@ -249,7 +250,7 @@ static int config_put_mixture(const organ_convert_job *job, json_t *config)
                SET_IF(config_lists_feeds(m), "mlp_layer_types", config_words(c, config_is_mixture, "sparse", "dense")));
 }
 
-/* Adds members that GGUF states in another form or not at all, from the configuration of the forward pass. */
+/* Adds sizes and flags that GGUF stores in another form or not at all, from the configuration of the forward pass. */
 static int config_put_sizes(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
@@ -271,11 +272,11 @@ static int config_put_sizes(const organ_convert_job *job, json_t *config)
     if (c->latent.rank)
         return failed | config_put_latent(c, config);
     if (c->rope.dimensions != c->head_dim || (f->rotated_part > 0 && f->rotated_part < 1))
-        failed |= !ORGAN_ADD(config, SET("partial_rotary_factor", config_part(c->rope.dimensions, c->head_dim)));
+        failed |= !ORGAN_ADD(config, SET("partial_rotary_factor", config_rotary(c->rope.dimensions, c->head_dim)));
     return failed;
 }
 
-/* Adds the objects of DBRX with the sizes of attention and experts. */
+/* Adds the objects attn_config and ffn_config of DBRX, with the sizes of attention and experts. */
 static int config_put_dbrx(const organ_forward_config *c, json_t *config)
 {
     json_t *const attention =
@@ -309,7 +310,7 @@ static int config_put_early(const organ_convert_job *job, json_t *config)
                       SET_COUNT("ffn_hidden_size", c->intermediate));
 }
 
-/* Adds the ids of the special tokens; null for an id that the file lacks or that is outside of the vocabulary. */
+/* Adds the ids of the special tokens: null for an id that the file lacks or that the vocabulary does not contain. */
 static int config_put_ids(const organ_convert_job *job, json_t *config)
 {
     static const char *const ids[][2] = {{"tokenizer.ggml.bos_token_id", "bos_token_id"},
@@ -326,7 +327,7 @@ static int config_put_ids(const organ_convert_job *job, json_t *config)
 
 /* ---- frequency divisors of the rotation ---- */
 
-/* Reads a tensor of the GGUF file with a frequency divisor for each pair of rotated dimensions into `values`. */
+/* Reads the tensor `name` of the GGUF file into `values`: a frequency divisor for each pair of rotated dimensions. */
 static organ_status config_read_factors(organ_convert_job *job, const char *name, float *values, organ_error *error)
 {
     const organ_weight *const weight = organ_weights_named(job->weights, name);
@@ -336,10 +337,9 @@ static organ_status config_read_factors(organ_convert_job *job, const char *name
     return organ_convert_values(job, weight, values, error);
 }
 
-/* Finds the parameters of Llama 3's rotation that give exactly the divisors `values` (rope_freqs.weight), and adds them
- * to `rope`. GGUF lacks the parameters, so this function tries those of published models: their factors,
- * high_freq_factor 4 or 1 (Llama 4), and a context of 8192 or another power of two. Fails if no combination gives the
- * divisors. */
+/* Adds to `rope` the parameters of Llama 3's rotation that give exactly the divisors `values` (rope_freqs.weight). GGUF
+ * lacks the parameters, so the function tries those of published models: `factors`, high_freq_factor 4 or 1 (Llama 4),
+ * and a context of 8192, then of 2^4 to 2^20. Fails if no combination gives the divisors. */
 static organ_status config_find_llama3(organ_convert_job *job, const float *values, json_t *rope, organ_error *error)
 {
     static const double factors[] = {8, 32, 16, 4, 2, 64};
@@ -369,7 +369,7 @@ static organ_status config_find_llama3(organ_convert_job *job, const float *valu
 
 /* Adds Gemma 4's partial_rotary_factor. The pairs that rotate come first and have the divisor 1; the others have
  * ORGAN_CONVERT_STILL. Fails for other divisors. */
-static organ_status config_find_part(organ_convert_job *job, const float *values, json_t *rope, organ_error *error)
+static organ_status config_find_rotary(organ_convert_job *job, const float *values, json_t *rope, organ_error *error)
 {
     const unsigned count = job->config.rope.dimensions / 2;
     unsigned turning = 0, still;
@@ -380,7 +380,7 @@ static organ_status config_find_part(organ_convert_job *job, const float *values
     if (still < count || turning == 0)
         return organ_convert_unknown(job, "rope_freqs.weight", "has divisors that no known rope_type gives", error);
     ORGAN_ADD(rope, SET_TEXT("rope_type", "proportional"),
-              SET("partial_rotary_factor", config_part(2 * turning, 2 * count)));
+              SET("partial_rotary_factor", config_rotary(2 * turning, 2 * count)));
     return ORGAN_OK;
 }
 
@@ -395,7 +395,7 @@ static organ_status config_put_factors(organ_convert_job *job, json_t *rope, org
     if (organ_weights_named(job->weights, "rope_freqs.weight") &&
         config_read_factors(job, "rope_freqs.weight", values, error) == ORGAN_OK) {
         if (job->family->global_heads)
-            config_find_part(job, values, rope, error);
+            config_find_rotary(job, values, rope, error);
         else
             config_find_llama3(job, values, rope, error);
     }
@@ -427,29 +427,29 @@ static int config_put_rows(const organ_convert_job *job, json_t *config, json_t 
     return failed;
 }
 
-/* Adds the rotation to config.json. If layers with and without a window rotate alike, `rope` becomes rope_scaling. If
- * their bases or the rotated parts of their heads differ, adds rope_parameters with one object for each of the two
- * kinds of layers. */
-static int config_put_both(const organ_convert_job *job, json_t *config, json_t *rope)
+/* Adds the rotation to config.json: `rope` as rope_scaling or, if layers with and without a window rotate differently
+ * and the architecture has no other members for that, rope_parameters with an object for each of the two kinds of
+ * layers. */
+static int config_put_rotation(const organ_convert_job *job, json_t *config, json_t *rope)
 {
     const organ_forward_config *const c = &job->config;
     const organ_rope_config *const local = &c->rope_local;
     const forward_family *const f = job->family;
-    const bool own_part =
-        f->local == LOCAL_OWN && f->rotated_part > 0; /* windowed layers rotate another part of the head */
+    const bool own_part = f->local == LOCAL_OWN && f->rotated_part > 0; /* windowed layers may rotate another part */
     if (!own_part && !f->global_heads && (f->local != LOCAL_PLAIN || local->theta == c->rope.theta))
         return json_object_get(rope, "rope_type") ? json_object_set(config, "rope_scaling", rope) : 0;
     int failed = !ORGAN_ADD(rope, SET("rope_theta", json_incref(json_object_get(config, "rope_theta"))),
                             SET_IF(!json_object_get(rope, "rope_type"), "rope_type", json_string("default")),
-                            SET_IF(own_part, "partial_rotary_factor", config_part(c->rope.dimensions, c->head_dim)));
+                            SET_IF(own_part, "partial_rotary_factor", config_rotary(c->rope.dimensions, c->head_dim)));
     failed |= json_object_del(config, "rope_theta");
     json_t *const own =
         ORGAN_OBJECT(SET_TEXT("rope_type", "default"), SET("rope_theta", config_real(local->theta)),
-                     SET_IF(own_part, "partial_rotary_factor", config_part(local->dimensions, c->head_dim)));
+                     SET_IF(own_part, "partial_rotary_factor", config_rotary(local->dimensions, c->head_dim)));
     return failed | !ORGAN_ADD(config, SET("rope_parameters", ORGAN_OBJECT(SET("full_attention", json_incref(rope)),
                                                                            SET("sliding_attention", own))));
 }
 
+/* Returns the value of the member torch_dtype for this type of matrices. */
 static const char *config_torch_type(organ_dtype type)
 {
     if (type == ORGAN_F32)
@@ -459,7 +459,7 @@ static const char *config_torch_type(organ_dtype type)
 
 /* Adds quantization_config for an output with copied codes: MXFP4 as in gpt-oss, or INT8 in groups as in
  * compressed-tensors. The list `plain` names the linear layers without codes. */
-static int config_put_codes(const organ_convert_job *job, json_t *config)
+static int config_put_quantization(const organ_convert_job *job, json_t *config)
 {
     json_t *const plain = json_array();
     bool mxfp4 = false;
@@ -489,8 +489,8 @@ static int config_put_codes(const organ_convert_job *job, json_t *config)
                                  SET("config_groups", ORGAN_OBJECT(SET("group_0", group))))));
 }
 
-/* Returns job->own_config, the text of config.json in the GGUF file, with the type and quantization_config of `made`.
- * NULL with an error; the caller frees it. */
+/* Returns job->own_config, the text of config.json in the GGUF file, with the members torch_dtype and
+ * quantization_config of `made`. NULL with an error; the caller frees it. */
 static char *config_edited(organ_convert_job *job, const json_t *made, organ_error *error)
 {
     organ_json_edit edit;
@@ -510,8 +510,7 @@ static char *config_edited(organ_convert_job *job, const json_t *made, organ_err
     return text;
 }
 
-/* Adds members for the key-values that most architectures have, for a conversion by name without
- * ORGAN_CONVERT_CONFIG. */
+/* Adds members for common key-values, for a conversion by name of a GGUF file without ORGAN_CONVERT_CONFIG. */
 static int config_put_named(const organ_convert_job *job, json_t *config)
 {
     json_t *const rope = json_object();
@@ -535,7 +534,7 @@ static char *config_text_by_name(organ_convert_job *job, organ_error *error)
     config = json_object();
     int failed = job->own_config ? 0 : config_put_named(job, config);
     failed |= !ORGAN_ADD(config, SET_TEXT("torch_dtype", config_torch_type(job->type)));
-    failed |= job->coded ? config_put_codes(job, config) : 0;
+    failed |= job->coded ? config_put_quantization(job, config) : 0;
     char *text = NULL;
     if (!failed && job->own_config)
         text = config_edited(job, config, error);
@@ -547,7 +546,8 @@ static char *config_text_by_name(organ_convert_job *job, organ_error *error)
     return text;
 }
 
-/* Returns the text of config.json for a GGUF file, NULL with an error. The caller frees it. */
+/* Returns the text of config.json for an architecture with a row in the tables. NULL with an error; the caller frees
+ * it. */
 static char *config_text(organ_convert_job *job, organ_error *error)
 {
     json_t *config;
@@ -572,7 +572,7 @@ static char *config_text(organ_convert_job *job, organ_error *error)
     const json_t *const first = json_object_get(rope, "original_max_position_embeddings");
     if (job->config.rope.kind == ORGAN_ROPE_LONGROPE || strcmp(job->exchange->gguf, "phi3") == 0)
         failed |= first ? json_object_set(config, "original_max_position_embeddings", (json_t *)first) : 0;
-    failed |= config_put_both(job, config, rope) | (job->coded ? config_put_codes(job, config) : 0);
+    failed |= config_put_rotation(job, config, rope) | (job->coded ? config_put_quantization(job, config) : 0);
     char *const text = failed ? NULL : organ_json_dump(config, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
     if (organ_report_end_partial(&work, job->options->model, error) == ORGAN_OK && !text)
         organ_fail_memory(error, job->options->model);
@@ -582,7 +582,7 @@ static char *config_text(organ_convert_job *job, organ_error *error)
     return text;
 }
 
-/* Makes the small files of a safetensors output: config.json and the tokenizer's files. */
+/* Makes job->files, the files of a safetensors output without tensors: config.json and those of the tokenizer. */
 organ_status organ_convert_config(organ_convert_job *job, organ_error *error)
 {
     if (job->type != ORGAN_BF16 && job->type != ORGAN_F16 && job->type != ORGAN_F32)

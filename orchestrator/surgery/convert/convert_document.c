@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * The document organ.convert/1 of a conversion. */
+ * The report of a conversion, document organ.convert/1. */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/convert/convert_job.h"
 
 #include <string.h>
 
+/* Implements organ_write.parameters: the options on which the output depends. */
 json_t *organ_convert_parameters(void *context)
 {
     const organ_convert_job *const job = context;
@@ -31,7 +32,7 @@ static json_t *document_types(const organ_convert_job *job)
     return rows;
 }
 
-/* Returns the document organ.convert/1 of a finished or planned conversion. */
+/* Implements organ_write.document: the members of the report of a finished or planned (dry-run) conversion. */
 json_t *organ_convert_document(void *context, const organ_writing *made)
 {
     const organ_convert_job *const job = context;

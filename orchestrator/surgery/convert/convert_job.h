@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Data and functions that the sources of the conversion share. A source is a weight of the model, a piece is a tensor
- * of the output, and a place copies rows of a source to a piece:
+ * Data and functions that the files of the conversion share. A source is a weight of the input model, a piece is a
+ * tensor of the output, and a place is a rule that copies rows of one source to one piece. The files:
  *
  *   convert.c           checks options, opens the model, runs
  *   convert_plan.c      lists pieces and sources
@@ -33,38 +33,49 @@
 
 /* The function that a place applies to each value x. */
 typedef enum convert_function {
-    CONVERT_SAME,
-    CONVERT_PLUS_ONE,
-    CONVERT_MINUS_ONE,
+    CONVERT_SAME,      /* x */
+    CONVERT_PLUS_ONE,  /* x + 1 */
+    CONVERT_MINUS_ONE, /* x - 1 */
     CONVERT_MINUS_EXP, /* -exp(x) */
-    CONVERT_SCALE,     /* x * factors[0] * factors[1] (convert_place.factors) */
-    CONVERT_LOG_MINUS  /* the inverse, log(-x): of the FP32 numbers y with -exp(y) = x the one with the fewest bits */
+    CONVERT_SCALE,     /* x * factors[0] * factors[1], of convert_place */
+    /* log(-x), which inverts CONVERT_MINUS_EXP: of the FP32 numbers y with -exp(y) = x, the one with the shortest
+     * mantissa (pass_log) */
+    CONVERT_LOG_MINUS
 } convert_function;
 
-/* How a place combines its source with the source's counterpart (convert_source.other). In a transposed or picked place
- * the values of both share a row of the piece; in other places whole rows of both alternate. */
+/* How a place combines its source with a second weight, the counterpart (convert_source.other). If the place is
+ * transposed or has column_slice, a row of the piece has values of both weights; else CONVERT_PAIRS writes whole rows
+ * of the two weights in turn. */
 typedef enum convert_join {
     CONVERT_ALONE, /* the source has no counterpart */
-    CONVERT_PAIRS, /* values or rows of the source and of the counterpart alternate */
+    CONVERT_PAIRS, /* values (or whole rows) alternate: source, counterpart, source, ... */
     CONVERT_ENDS   /* the values of the counterpart follow those of the source */
 } convert_join;
 
-/* Copies rows of a source, a stack of matrices, to a piece of the output. From each block of `block` rows of the
- * matrices [matrix, matrix + matrices) it selects `rows` rows, beginning with row `first`. Row 0 of block b of matrix m
+/* Copies rows of a source, a stack of matrices, to a piece of the output. Each matrix is divided into blocks of `block`
+ * rows; the place copies rows [first, first + rows) of a block. The first row that comes from block b of matrix m
  * becomes row at + (m - matrix) x per_matrix + (b - from) x per_block of the piece; rows of a piece are counted over
- * all its matrices. A vector of n values counts as a matrix of n rows and one column. */
+ * all its matrices. A vector of n values counts as a matrix of n rows and one column. At most one of pairs, halves,
+ * transposed, column_slice and `tile` is set; without them a block's rows keep their order and content. */
 typedef struct convert_place {
-    size_t piece; /* index in job->pieces */
-    uint64_t matrix, matrices;
-    uint64_t block, first, rows;
-    uint64_t from, blocks; /* copies blocks [from, from + blocks) of each matrix; `blocks` 0: all blocks */
-    uint64_t at, per_matrix, per_block;
-    bool pairs, halves; /* new order of a block's n rows. pairs: 0, n/2, 1, n/2 + 1, ...; halves, its inverse: 0, 2,
-                           ..., 1, 3, ... */
-    /* The block is transposed: each of its columns `col`, col + col_step, ..., `cols` in number, becomes a row of
+    size_t piece;              /* index in job->pieces */
+    uint64_t matrix, matrices; /* copies from matrices [matrix, matrix + matrices) of the source */
+    uint64_t block;            /* rows of a block; divides the rows of a matrix */
+    uint64_t first, rows;      /* the rows of each block that are copied */
+    uint64_t from, blocks;     /* copies blocks [from, from + blocks) of each matrix; `blocks` 0: all blocks */
+    uint64_t at;               /* row of the piece that the first copied row becomes */
+    uint64_t per_matrix;       /* rows of the piece from the first row of one matrix to that of the next */
+    uint64_t per_block;        /* rows of the piece from the first row of one block to that of the next */
+    bool pairs;                /* the n copied rows of a block get the order 0, n/2, 1, n/2 + 1, ... */
+    bool halves;               /* the n copied rows get the inverse order: 0, 2, 4, ..., 1, 3, 5, ... */
+    /* The copied rows of a block are transposed: each of the columns in `col`, `col_step`, `cols` becomes a row of
      * `rows` values. */
     bool transposed;
-    bool picked; /* a block is one row, whose columns `col`, col + col_step, ..., `cols` in number, become a row */
+    /* A block is one row, and its columns in `col`, `col_step`, `cols` become one row of the piece, like the slice
+     * row[col::col_step] of Python. */
+    bool column_slice;
+    /* Columns col, col + col_step, col + 2 col_step, ... of the source, `cols` in number; used with transposed and
+     * column_slice */
     uint64_t col, col_step, cols;
     /* Each row's columns are outer x inner tiles of `tile` columns, and become inner x outer tiles. `tile` 0: columns
      * keep their order. */
@@ -74,36 +85,43 @@ typedef struct convert_place {
     float factors[2]; /* used with CONVERT_SCALE */
 } convert_place;
 
-/* A weight of the model. Its rows are read once and copied to all its places. */
+/* A weight of the input model that is converted. Its rows are read once and copied to all its places. */
 typedef struct convert_source {
-    const organ_weight *weight;
-    /* its counterpart: a weight of the same shape, read with it, that shares pieces with it; NULL: none */
+    const organ_weight *weight; /* the weight whose rows are read; differs from `own` in one case */
+    /* The counterpart: a weight of the same shape that is read together with `weight` and written to the same pieces
+     * (convert_place.join). NULL: none */
     const organ_weight *other;
-    size_t first, count;     /* its places: job->places[first, first + count) */
-    uint64_t block;          /* rows: convert_place.block of its places, or 1 if all rows keep their order */
-    organ_dtype as;          /* the type in which rows are read */
-    bool codes;              /* codes and scales are copied; no value is computed */
-    const organ_weight *own; /* the weight in job->weights. Differs from `weight` only if codes of a transposed weight
-                                are copied: `weight` then has the axes in the order in which they are stored */
+    size_t first, count; /* its places: job->places[first, first + count) */
+    /* Strips that are read have a multiple of this many rows: convert_place.block of the places that select or reorder
+     * rows, which must all have the same block; 1 if all rows keep their order. */
+    uint64_t block;
+    organ_dtype as; /* the type in which rows are read: F32, BF16 or F16; with `codes` the GGUF type of the codes */
+    bool codes;     /* codes and scales are copied; no value is dequantised */
+    /* The weight in job->weights. `weight` is the same, except if codes of a transposed weight are copied: then it is a
+     * copy whose axes have the order in which the file stores the codes. */
+    const organ_weight *own;
 } convert_source;
 
-/* The content of the rows of a piece. */
+/* The content of a piece's rows. */
 typedef enum convert_content {
-    CONVERT_VALUES, /* numbers, or GGUF blocks that the pass encodes */
-    CONVERT_BLOCKS, /* GGUF: copied codes in blocks with their scale */
+    CONVERT_VALUES, /* numbers, or GGUF blocks that convert_pass.c encodes from numbers */
+    CONVERT_BLOCKS, /* GGUF: blocks of copied codes and their scale */
     CONVERT_CODES,  /* safetensors: copied codes without scales */
-    CONVERT_SCALES  /* safetensors: the scales of the codes of another piece */
+    CONVERT_SCALES  /* safetensors: copied scales of the codes in another piece */
 } convert_content;
 
-/* A tensor of the output: how its rows are made. */
+/* The plan of a tensor of the output, in addition to organ_shard_piece. */
 typedef struct convert_piece {
-    uint64_t rows, filled; /* rows over all matrices, and how many of them the planned places fill */
-    uint64_t left;         /* rows that the pass must still write */
-    uint64_t zeros;        /* number of last rows that have no source and are written as 0 */
-    bool skip;             /* an earlier run or another rank writes it */
-    /* content of a tensor that is computed from the configuration, in the arena; NULL: it has sources */
+    uint64_t rows; /* rows over all matrices of the tensor */
+    uint64_t
+        filled;    /* how many of these rows are planned to come from places, `values` or `zeros`; must become `rows` */
+    uint64_t left; /* rows that organ_convert_pass must still write */
+    uint64_t zeros; /* number of rows at the end that have no source and are written as 0 */
+    bool skip;      /* organ_convert_pass need not write it: an earlier run or another rank does, or it is copied whole
+                       (organ_shard_piece.same) */
+    /* bytes of a tensor that is computed from the configuration, in job->arena; NULL: its places have the rows */
     const void *values;
-    /* GGUF blocks that values are fitted to; NULL: values are rounded to the piece's type */
+    /* GGUF encoding whose blocks are fitted to the values; NULL: values are rounded to the piece's type */
     const organ_encoding *encoding;
     convert_content content;
 } convert_piece;
@@ -115,37 +133,41 @@ typedef struct organ_convert_job {
     const organ_progress *progress;
     organ_model *model;
     organ_weights *weights;
-    bool to_gguf;                   /* false: to safetensors */
-    organ_dtype type;               /* output type of matrices */
-    bool keeps_codes;               /* --type codes */
-    const organ_encoding *encoding; /* GGUF blocks that --type names, to which matrices are fitted; NULL: values are
-                                       only rounded to `type` */
+    bool to_gguf;     /* false: to safetensors */
+    organ_dtype type; /* output type of matrices */
+    bool keeps_codes; /* --type codes */
+    /* GGUF encoding that --type names, whose blocks are fitted to matrices; NULL: values are rounded to `type` */
+    const organ_encoding *encoding;
     organ_forward_config config;
-    const forward_family *family, *gguf_family; /* the architecture's rows for safetensors and for GGUF */
-    const forward_exchange *exchange;
-    bool by_name; /* the architecture has no row in the tables: `exchange` is `named`, and both families have usual
-                     names */
+    const forward_family *family, *gguf_family; /* the architecture's rows (families.h) for safetensors and for GGUF */
+    const forward_exchange *exchange;           /* the architecture's row in exchange.h, or &named */
+    /* The architecture has no row in the tables: tensors only get other names (convert_by_name.c). `exchange` is then
+     * &named, and both families are a row that has no names of its own. */
+    bool by_name;
     forward_exchange named; /* valid with by_name */
-    char *own_config;       /* with by_name: text of config.json, or of ORGAN_CONVERT_CONFIG; NULL: the file has none */
-    const char *prefix;     /* of the names of the text model's tensors in safetensors, such as "model." */
-    json_t *file, *text;    /* config.json, and the object in it that configures the text model */
+    /* with by_name: text of config.json, or of the key-value ORGAN_CONVERT_CONFIG; NULL: the GGUF file has none */
+    char *own_config;
+    const char *prefix; /* how the names of the text model's tensors begin in safetensors, such as "model." */
+    /* config.json, and the object in it that configures the text model. To safetensors: `file` is the JSON of
+     * ORGAN_CONVERT_CONFIG, if the GGUF file has it, and `text` is NULL. */
+    json_t *file, *text;
     organ_arena arena;
     organ_name_table names; /* index of each piece by name */
     organ_shard_piece *pieces;
-    convert_piece *facts; /* one for each piece */
-    organ_unit *units;    /* one for each piece */
-    size_t piece_count, piece_room;
+    convert_piece *facts;           /* facts[k] belongs to pieces[k] */
+    organ_unit *units;              /* one for each piece */
+    size_t piece_count, piece_room; /* number of pieces, and how many the arrays have room for */
     convert_source *sources;
     size_t source_count;
-    convert_place *places; /* of all sources, those of a source after each other */
-    size_t place_count, place_room;
-    size_t coded;   /* number of sources whose codes are copied */
+    convert_place *places;          /* of all sources; the places of one source are consecutive */
+    size_t place_count, place_room; /* number of places, and how many the array has room for */
+    size_t coded;                   /* number of sources whose codes are copied */
     size_t dropped; /* number of tensors of vision, audio or multi-token prediction, which the output does not have */
     organ_gguf_writer *gguf;
     organ_written_file *files; /* of a safetensors output: config.json and tokenizer files; the job owns their bytes */
     size_t file_count;
     organ_writing *run;          /* the output; valid during organ_convert_pass */
-    const convert_source **todo; /* source of each item of the running organ_weight_pass */
+    const convert_source **todo; /* todo[k] is the source of item k of the running organ_weight_pass */
 } organ_convert_job;
 
 /* ---- convert_plan.c ---- */
@@ -156,12 +178,14 @@ organ_status organ_convert_plan(organ_convert_job *job, organ_error *error);
 
 /* ---- convert_pieces.c ---- */
 
-/* Adds the piece `made` of `rows` rows over all its matrices, with copied codes or scales. Needed if name, type or
- * shape do not follow from the weight. Returns its index, SIZE_MAX after an error. */
+/* Adds the piece `made`, whose rows are copied codes or scales, or finds the piece of that name. Sets its type, its
+ * number of rows over all matrices (`rows`) and its content, which organ_convert_piece would derive from the source.
+ * Returns its index, SIZE_MAX after an error. */
 size_t organ_convert_part(organ_convert_job *job, const organ_shard_piece *made, uint64_t rows, convert_content content,
                           organ_error *error);
 
-/* Like organ_weight_matrices, but a vector is a matrix of one column. */
+/* Returns the weight as a stack of matrices, like organ_weight_matrices, but a vector of n values as one matrix of n
+ * rows and one column. */
 organ_matrices organ_convert_matrices(const organ_weight *weight);
 
 /* Returns the index of the piece with this name, adding it if it is new. Its type follows from its name, its rank and
@@ -169,31 +193,34 @@ organ_matrices organ_convert_matrices(const organ_weight *weight);
 size_t organ_convert_piece(organ_convert_job *job, const char *name, unsigned rank, const uint64_t *shape,
                            organ_error *error);
 
-/* Adds a place to the source that is being planned. If the piece gets INT8 codes, also adds the tensor of their scales
- * and the same place in it. If place->piece is SIZE_MAX, returns the error that is already set. */
+/* Adds a copy of *place to the source that is being planned. If the piece gets INT8 codes, also adds the tensor of
+ * their scales and the same place in it. If place->piece is SIZE_MAX, only returns the error that is already set.
+ * Returns ORGAN_BAD_INPUT if the rows or columns of the source do not fit the piece. */
 organ_status organ_convert_place(organ_convert_job *job, const convert_place *place, organ_error *error);
 
-/* Returns how many of the blocks [*block, *block + count) of a matrix the place copies, and sets *block to the first of
- * them. */
+/* Returns how many of the blocks [*block, *block + count) of a matrix the place copies (convert_place.from and blocks),
+ * and sets *block to the first of them. */
 uint64_t organ_convert_blocks(const convert_place *place, uint64_t *block, uint64_t count);
 
-/* Return the number of rows of the piece that a block of the place becomes, and the number of columns of these rows if
- * the source has `cols` columns. */
+/* Returns the number of rows of the piece that a block of the place becomes. */
 uint64_t organ_convert_made(const convert_place *place);
+/* Returns the number of columns of the piece if the source has `cols` columns; `cols` is not used for a transposed or
+ * column_slice place. */
 uint64_t organ_convert_cols(const convert_place *place, uint64_t cols);
 
-/* Returns the row of the source, within a block of the place, that becomes row k of the output. */
+/* Returns which of the place's copied rows of a block, counted from convert_place.first, becomes row k of the block in
+ * the piece (convert_place.pairs and halves). */
 uint64_t organ_convert_row_from(const convert_place *place, uint64_t k);
 
 /* Returns a place that copies all rows of the weight, in their order, to the rows of a piece from `at` on. */
 convert_place organ_convert_all(const organ_weight *weight, size_t piece, uint64_t at);
 
-/* Returns whether the pass must write a piece with rows of the source. Pieces that an earlier run or another rank
- * writes, or that are copied whole, do not count. */
+/* Returns whether organ_convert_pass must write a piece that has rows of the source (convert_piece.skip is false). */
 bool organ_convert_is_left(const organ_convert_job *job, const convert_source *source);
 /* Subtracts `rows` written rows from facts[piece].left, and records the piece in the journal if none are left. */
 organ_status organ_convert_wrote(organ_convert_job *job, size_t piece, uint64_t rows, organ_error *error);
-/* Returns whether the place copies all rows and columns of matrices of `rows` rows in their order. */
+/* Returns whether the place copies all rows and columns of matrices of `rows` rows in their order. Functions of the
+ * values (convert_place.function) are allowed. */
 bool organ_convert_is_straight(const convert_place *place, uint64_t rows);
 
 /* Returns whether GGUF stores 1 more than safetensors in this weight, as in the norms of Gemma and Qwen3-Next. */
@@ -215,16 +242,16 @@ bool organ_convert_rotates(const organ_forward_config *config);
 
 /* Returns the first layer with a sliding window (`windowed`) or without one; layer 0 if there is no such layer. */
 const organ_layer_kind *organ_convert_kind(const organ_forward_config *config, bool windowed);
-/* Returns the dimensions of a head in the layers with a sliding window (`windowed`) or without one. */
+/* Returns the width of a head in the layers with a sliding window (`windowed`) or without one. */
 static inline unsigned organ_convert_head(const organ_forward_config *config, bool windowed)
 {
     return organ_convert_kind(config, windowed)->head_dim;
 }
 
-/* Returns the number of layers before the first with experts. */
+/* Returns the number of leading layers without experts; all layers if no layer has experts. */
 unsigned organ_convert_dense(const organ_forward_config *config);
 
-/* The frequency divisor of dimension pairs that are not rotated: so large that the angle is 0. */
+/* The frequency divisor for pairs of dimensions that are not rotated: it makes their angle 0. */
 #define ORGAN_CONVERT_STILL 1e30F
 
 /* Computes the frequency divisors of Llama 3's rotation, one for each pair of dimensions (rope->dimensions / 2), in
@@ -248,7 +275,7 @@ organ_status organ_convert_unknown(const organ_convert_job *job, const char *ten
 
 /* ---- convert_by_name.c ---- */
 
-/* The key-value that contains the text of config.json in GGUF files of architectures that are converted by name. */
+/* The key-value with the text of config.json, in GGUF files of architectures that are converted by name. */
 #define ORGAN_CONVERT_CONFIG "organ.config"
 
 /* Prepares the conversion to GGUF of an architecture that has no row in exchange.h: sets by_name and named. Returns

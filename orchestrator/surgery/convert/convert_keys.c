@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Makes the key-values of a GGUF output. Functions take a row of the exchange table and set its key: to members of
- * config.json (job->text), or to numbers from organ_forward_config. */
+ * Makes the key-values of a GGUF output. `row` is a row of the tables in forward/config/exchange.h: its rule says
+ * whether the value of its key is a member of config.json (job->text) or is computed from organ_forward_config. `key`
+ * is the whole key with the architecture, "llama.context_length". */
 #include "formats/base/json_text.h"
 #include "formats/base/path.h"
 #include "formats/tokenizer/tokenizer_gguf.h"
@@ -11,20 +12,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define KEY_SIZE      160
-#define LAYER_EPSILON "attention.layer_norm_epsilon"
+#define KEY_SIZE      160                            /* bytes of a key with its NUL */
+#define LAYER_EPSILON "attention.layer_norm_epsilon" /* key with the epsilon of LayerNorm */
 
 /* ---- members ---- */
 
-/* Returns a member, or NULL if it is absent or null. */
+/* Returns the member `name` of the object, or NULL if it is absent or null. */
 static const json_t *present_member(const json_t *object, const char *name)
 {
     const json_t *const value = json_object_get(object, name);
     return json_is_null(value) ? NULL : value;
 }
 
-/* Returns the object that configures the rotation of `layers`: "full_attention" or "sliding_attention". Models with one
- * rotation have it in rope_parameters or rope_scaling itself. NULL if there is none. */
+/* Returns the object in rope_parameters (or, without it, rope_scaling) that configures the rotation of the layers named
+ * `layers`, "full_attention" or "sliding_attention". If there is one rotation for all layers, its members are in
+ * rope_parameters or rope_scaling itself: returns that object for "full_attention", NULL for "sliding_attention". */
 static const json_t *keys_rope(const json_t *text, const char *layers)
 {
     const json_t *all = present_member(text, "rope_parameters");
@@ -33,8 +35,9 @@ static const json_t *keys_rope(const json_t *text, const char *layers)
     return own || strcmp(layers, "full_attention") ? own : all;
 }
 
-/* Returns the member of config.json with this name, NULL if absent. "rope." and "swa." begin names of members of the
- * rotation of layers without, and with, a sliding window. */
+/* Returns the value of a member as exchange_key.members names it, NULL if absent. "NAME" is a member of config.json.
+ * "swa.NAME" and "rope.NAME" are members of the rotation of layers with and without a sliding window; the second may
+ * also be in config.json itself. */
 static const json_t *keys_member_named(const json_t *text, const char *name)
 {
     if (strncmp(name, "swa.", 4) == 0)
@@ -48,7 +51,8 @@ static const json_t *keys_member_named(const json_t *text, const char *name)
     return value ? value : present_member(text, name + 5);
 }
 
-/* Returns the first of the members, separated by spaces, that config.json has; NULL if it has none. */
+/* Returns the value of the first member in the list `members`, separated by spaces, that config.json has; NULL if it
+ * has none of them. */
 static const json_t *keys_member(const json_t *text, const char *members)
 {
     for (const char *at = members; at && *at;) {
@@ -63,7 +67,8 @@ static const json_t *keys_member(const json_t *text, const char *members)
     return NULL;
 }
 
-/* Returns whether a row applies: `when` is NULL, or "MEMBER=WORD" and config.json has this word. */
+/* Returns whether the condition `when` of a row is true: it is NULL, or "MEMBER=WORD" and this member of config.json
+ * has this word. */
 static bool keys_apply(const json_t *text, const char *when)
 {
     char name[96];
@@ -77,8 +82,8 @@ static bool keys_apply(const json_t *text, const char *when)
 
 /* ---- values ---- */
 
-/* Returns the layer's item of the array that the row's rule describes: a flag, a number of heads, a width, or the bits
- * of an FP32 parameter of xIELU. */
+/* Returns the element for one layer of the array that the row's rule describes: a flag, a number of heads, a width, or
+ * the bits of an FP32 parameter of xIELU. */
 static int32_t keys_of_layer(const exchange_key *row, const organ_forward_config *c, const organ_layer_kind *kind)
 {
     const uint64_t width = kind->intermediate ? kind->intermediate : c->expert_intermediate;
@@ -89,7 +94,7 @@ static int32_t keys_of_layer(const exchange_key *row, const organ_forward_config
     if (row->rule == EXCHANGE_HEAD_LAYERS)
         return (int32_t)kind->heads;
     if (row->rule == EXCHANGE_RECURRENT)
-        return kind->mixer > ORGAN_MIXER_ATTENTION;
+        return kind->mixer > ORGAN_MIXER_ATTENTION; /* all later mixers of the enum are recurrent */
     if (row->rule == EXCHANGE_FEED_LAYERS)
         return kind->feed ? (int32_t)width : 0;
     if (row->rule == EXCHANGE_XIELU) {
@@ -97,12 +102,12 @@ static int32_t keys_of_layer(const exchange_key *row, const organ_forward_config
         memcpy(&bits, &kind->xielu[atoi(row->words)], sizeof bits);
         return bits;
     }
-    const unsigned heads = kind->latent ? 1 : kind->kv_heads;
+    const unsigned heads = kind->latent ? 1 : kind->kv_heads; /* EXCHANGE_KV_LAYERS */
     return kind->mixer == ORGAN_MIXER_ATTENTION ? (int32_t)heads : 0;
 }
 
-/* Returns feed_forward_length: the width of the first dense feed-forward. Without dense layers intermediate_size, or
- * the width of the experts if config.json lacks it (DBRX). */
+/* Returns feed_forward_length: the width of the first dense feed-forward. If no layer is dense, returns
+ * intermediate_size, or the width of an expert if config.json lacks that (DBRX). */
 static uint64_t keys_feed(const organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers; l++)
@@ -111,8 +116,8 @@ static uint64_t keys_feed(const organ_forward_config *c)
     return c->intermediate ? c->intermediate : c->expert_intermediate;
 }
 
-/* Sets a key to an array of flags or 32-bit numbers. `numbers` has the flags, the integers, or the bits of FP32
- * numbers. */
+/* Sets a key to an array of `length` elements, flags or 32-bit numbers, from `numbers`, which has flags, integers, or
+ * the bits of FP32 numbers. */
 static organ_status keys_set_array(organ_convert_job *job, const char *key, organ_gguf_type element,
                                    const int32_t *numbers, unsigned length, organ_error *error)
 {
@@ -139,8 +144,8 @@ static organ_status keys_set_array(organ_convert_job *job, const char *key, orga
     return error->status;
 }
 
-/* Sets a key to an array with the cut of each layer (Gemma 3n): gates that exceed the mean by less than this number of
- * standard deviations become 0. The cut is -inf for a layer that has none. */
+/* Sets a key to an array with gate_cut of each layer (Gemma 3n): gate values below mean + gate_cut x standard deviation
+ * become 0. The element is -inf for a layer whose gates are not cut. */
 static organ_status keys_set_cuts(organ_convert_job *job, const char *key, organ_error *error)
 {
     const organ_forward_config *const c = &job->config;
@@ -156,8 +161,8 @@ static organ_status keys_set_cuts(organ_convert_job *job, const char *key, organ
     return error->status;
 }
 
-/* Sets a key to the dimension sections of a rotation with several positions (M-RoPE): config.json has three, GGUF four,
- * the last 0. row->words has the default. */
+/* Sets a key to the dimension sections of a rotation by several positions (M-RoPE): GGUF has four numbers, config.json
+ * three, so the last is 0. Without the member, row->words has the four numbers. */
 static organ_status keys_set_sections(organ_convert_job *job, const exchange_key *row, const char *key,
                                       organ_error *error)
 {
@@ -173,8 +178,9 @@ static organ_status keys_set_sections(organ_convert_job *job, const exchange_key
     return keys_set_array(job, key, row->type, sections, 4, error);
 }
 
-/* Returns full_attention_interval, the distance between layers with attention: 1 + the number of the first of them.
- * Returns 0 if no layer has attention. */
+/* Returns full_attention_interval, the distance from one layer with attention to the next. The last layer of each
+ * interval has attention, so the distance is 1 + the index of the first layer with attention. Returns 0 if no layer has
+ * it. */
 static unsigned keys_interval(const organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers; l++)
@@ -183,8 +189,9 @@ static unsigned keys_interval(const organ_forward_config *c)
     return 0;
 }
 
-/* Sets a key to an array with an item for each layer (keys_of_layer). Rows with `words` leave the array out if readers
- * derive it: all items are equal, or, for recurrent layers, every words-th layer has attention. */
+/* Sets a key to an array with an element for each layer (keys_of_layer). If the row has `words` and is not a parameter
+ * of xIELU, leaves the array out where readers do not need it: if all elements are equal, or, for the flags of
+ * recurrent layers, if exactly every n-th layer has attention, with n in `words`. */
 static organ_status keys_set_layers(organ_convert_job *job, const exchange_key *row, const char *key,
                                     organ_error *error)
 {
@@ -204,7 +211,7 @@ static organ_status keys_set_layers(organ_convert_job *job, const exchange_key *
     return error->status;
 }
 
-/* Sets a key of the given type to a number. */
+/* Sets a key of the given type to a number, which is converted to that type. */
 static organ_status keys_set_number(organ_convert_job *job, const char *key, organ_gguf_type type, double value,
                                     organ_error *error)
 {
@@ -219,8 +226,8 @@ static organ_status keys_set_number(organ_convert_job *job, const char *key, org
     return organ_gguf_writer_kv(job->gguf, &kv, error);
 }
 
-/* Returns the value of the item "TEXT=VALUE" in a list separated by spaces, and sets *length to its length; NULL if no
- * item has this text. */
+/* Finds the item "TEXT=VALUE" with this text in the list `words`, separated by spaces. Returns a pointer to VALUE and
+ * sets *length to its length; returns NULL if no item has this text. */
 static const char *keys_word(const char *words, const char *text, size_t *length)
 {
     const size_t own = strlen(text);
@@ -235,7 +242,8 @@ static const char *keys_word(const char *words, const char *text, size_t *length
     return NULL;
 }
 
-/* Sets a key to the number or word into which the row's table translates a word of config.json. */
+/* Sets a key to the number or word into which row->words translates the text `value` of config.json. Does nothing if
+ * row->words lacks the text. */
 static organ_status keys_set_word(organ_convert_job *job, const exchange_key *row, const char *key, const json_t *value,
                                   organ_error *error)
 {
@@ -249,7 +257,7 @@ static organ_status keys_set_word(organ_convert_job *job, const exchange_key *ro
     return organ_gguf_writer_set_integer(job->gguf, key, row->type, atoi(word), error);
 }
 
-/* Returns whether a list has items and all are equal. */
+/* Returns whether a JSON array has elements and all of them are equal. */
 static bool keys_is_uniform(const json_t *list)
 {
     const json_t *value;
@@ -258,8 +266,8 @@ static bool keys_is_uniform(const json_t *list)
     return json_array_size(list) > 0;
 }
 
-/* Sets the base of the rotation if config.json leaves it out, as published files of Gemma 3 do, and the architecture's
- * default is not llama.cpp's 10000. Leaves other keys without a member out. */
+/* Sets a key whose member config.json does not have. This is only needed for the base of the rotation, which published
+ * files of Gemma 3 leave out, if it is not 10000, the default of llama.cpp. Other keys are left out. */
 static organ_status keys_set_default(organ_convert_job *job, const exchange_key *row, const char *key,
                                      organ_error *error)
 {
@@ -270,8 +278,9 @@ static organ_status keys_set_default(organ_convert_job *job, const exchange_key 
                : ORGAN_OK;
 }
 
-/* Sets a key to the member of config.json that the row names, if config.json has it and it is the same for all
- * layers. */
+/* Sets a key to the member of config.json that the row names: a number, a flag, or a word that row->words translates.
+ * Leaves the key out if the row's condition is false or if the member is a list whose elements differ. A member that
+ * config.json lacks is left to keys_set_default. */
 static organ_status keys_set_member(organ_convert_job *job, const exchange_key *row, const char *key,
                                     organ_error *error)
 {
@@ -293,7 +302,8 @@ static organ_status keys_set_member(organ_convert_job *job, const exchange_key *
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: config.json: %s is not a number", job->model->path, row->members);
 }
 
-/* Sets a key in a conversion by name: only if the member is one number, flag or known word. */
+/* Sets a key in a conversion by name: only if the value is a member of config.json that is a number, a flag or, for a
+ * row with `words`, a text. */
 static organ_status keys_set_named(organ_convert_job *job, const exchange_key *row, const char *key, organ_error *error)
 {
     const json_t *const value = keys_member(job->text, row->members);
@@ -301,8 +311,8 @@ static organ_status keys_set_named(organ_convert_job *job, const exchange_key *r
     return row->rule == EXCHANGE_MEMBER && known ? keys_set_member(job, row, key, error) : ORGAN_OK;
 }
 
-/* Sets the key-value of a row of the exchange table by the row's rule: a member of config.json copied, or a number
- * computed from the configuration of the forward pass. */
+/* Sets the key of a row by the row's rule (exchange_rule): to a member of config.json, or to a number computed from the
+ * configuration of the forward pass. */
 static organ_status keys_set(organ_convert_job *job, const exchange_key *row, organ_error *error)
 {
     const organ_forward_config *const c = &job->config;
@@ -311,7 +321,7 @@ static organ_status keys_set(organ_convert_job *job, const exchange_key *row, or
     snprintf(key, sizeof key, "%s.%.*s", job->exchange->gguf, (int)strcspn(row->key, "*"), row->key);
     if (job->by_name)
         return keys_set_named(job, row, key, error);
-    /* head_dim of a model without attention is the width of its recurrent heads. */
+    /* In a model without attention the member head_dim is the width of recurrent heads, not that of this key. */
     if (row->rule == EXCHANGE_MEMBER && strcmp(row->members, "head_dim") == 0 && !organ_convert_has_attention(c))
         return ORGAN_OK;
     if (row->rule == EXCHANGE_MEMBER && c->norm != ORGAN_NORM_LAYER && !job->family->either_norm &&
@@ -414,7 +424,8 @@ static organ_status keys_set(organ_convert_job *job, const exchange_key *row, or
 
 /* ---- all ---- */
 
-/* Returns general.file_type as llama.cpp numbers it: 0 F32, 1 F16, 7 Q8_0, 32 BF16, 38 MXFP4. */
+/* Returns general.file_type as llama.cpp numbers it: 0 F32, 1 F16, 7 Q8_0, 32 BF16, 38 MXFP4. If codes are copied, it
+ * is the type of the first copied codes. */
 static int64_t keys_file_type(const organ_convert_job *job)
 {
     for (size_t k = 0; k < job->piece_count && job->coded; k++)
@@ -445,7 +456,8 @@ static organ_status keys_general(organ_convert_job *job, organ_error *error)
     return error->status;
 }
 
-/* Creates job->gguf with the keys of all files, those of the architecture, and those of the tokenizer. */
+/* Creates job->gguf with the keys that all architectures share, the keys of this architecture, and those of the
+ * tokenizer. */
 organ_status organ_convert_keys(organ_convert_job *job, organ_error *error)
 {
     if (organ_gguf_writer_create(&job->gguf, error) || keys_general(job, error))

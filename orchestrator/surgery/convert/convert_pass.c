@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Reads each source once, in strips of rows, and writes the rows to their pieces. Sources are read in the type of their
- * pieces, so that rows that only move are neither widened nor rounded. */
+ * Reads each source once, in strips of consecutive rows, and writes the rows to the pieces of its places. If all pieces
+ * of a source have one type of 16 bits, the source is read in this type, so that rows that only change their place are
+ * neither widened nor rounded. */
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/weight_pass.h"
 #include "orchestrator/stream/widen.h"
@@ -10,20 +11,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A worker's buffers in the scratch memory of organ_weight_pass: rows in a new order, rows in the type of the piece,
- * and ORGAN_PUT_SCRATCH bytes for organ_write_put. */
+/* The buffers of a worker, parts of the scratch memory of organ_weight_pass. */
 typedef struct pass_buffers {
-    size_t values; /* values that `ordered` and `stored` have room for, each */
-    unsigned char *ordered, *stored, *put;
+    size_t values;          /* number of values that `ordered` and `stored` each have room for */
+    unsigned char *ordered; /* rows of the piece in their new order, in the type in which the source is read */
+    unsigned char *stored;  /* rows in the type of the piece */
+    unsigned char *put;     /* ORGAN_PUT_SCRATCH bytes for organ_write_put */
 } pass_buffers;
 
-/* A strip of a source's rows, and the place to which they are copied. */
+/* A strip of a source's rows, and one of the places to which the rows are copied. A vector counts as a column. */
 typedef struct pass_strip {
     const organ_convert_job *job;
     const convert_source *source;
     const convert_place *place;
     const organ_weight_strip *strip;
-    uint64_t matrix, row; /* the strip's first row: its matrix, and its row in that matrix */
+    uint64_t matrix, row; /* matrix of the strip's first row, and the index of that row in the matrix */
     size_t rows, cols;    /* rows and columns of the strip */
     size_t bytes;         /* bytes of a value as read */
     pass_buffers buffers;
@@ -34,30 +36,32 @@ static size_t pass_value_bytes(organ_dtype as) { return as == ORGAN_F32 ? 4 : 2;
 
 /* ---- values ---- */
 
-/* Returns log(value): of the FP32 numbers whose expf is `value`, the one with the fewest bits, so that an A_log that
- * was BF16 before a conversion to GGUF becomes the same number. Returns logf(value) if no number has this exp. */
+/* Returns a number y with expf(y) = value. Of several, it returns the one with the shortest mantissa, so that an A_log
+ * that was BF16 before a conversion to GGUF becomes the same number again. Returns logf(value) if there is no such
+ * y. */
 static float pass_log(float value)
 {
     const float exact = logf(value);
     uint32_t bits;
-    if (expf(exact) == value && (exact == 0 || !isfinite(exact)))
+    if (expf(exact) == value && (exact == 0 || !isfinite(exact))) /* no mantissa to shorten */
         return exact;
     memcpy(&bits, &exact, sizeof bits);
-    for (unsigned dropped = 23; dropped > 0; dropped--) {
+    for (unsigned dropped = 23; dropped > 0; dropped--) { /* round to 23 - dropped bits of mantissa */
         const uint32_t unit = UINT32_C(1) << dropped, rounded = (bits + unit / 2) & ~(unit - 1);
         float tried;
         memcpy(&tried, &rounded, sizeof tried);
         if (expf(tried) == value)
             return tried;
     }
+    /* logf may be one unit off */
     const float above = nextafterf(exact, INFINITY), below = nextafterf(exact, -INFINITY);
     if (expf(exact) == value || (expf(above) != value && expf(below) != value))
         return exact;
     return expf(above) == value ? above : below;
 }
 
-/* Applies place->function to the values. expf and logf of the C library do not depend on the instruction set that organ
- * selects. */
+/* Applies place->function to `count` values. expf and logf of the C library give the same bits whatever instruction set
+ * organ selects. */
 static void pass_apply(const convert_place *place, float *values, size_t count)
 {
     for (size_t k = 0; k < count; k++)
@@ -83,8 +87,9 @@ static void pass_apply(const convert_place *place, float *values, size_t count)
         }
 }
 
-/* Writes `rows` rows of `cols` values to the piece, from its row `at` on: applies the place's function, converts them
- * to the piece's type, and puts them. Changes `values`. */
+/* Writes `rows` rows of `cols` values to the piece of s->place, from its row `at` on: applies the place's function,
+ * converts the values to the piece's type, and passes the bytes to organ_write_put. `values` has the type in which the
+ * source is read, which is FP32 if there is a function; pass_put changes it. */
 static organ_status pass_put(const pass_strip *s, void *values, size_t rows, size_t cols, uint64_t at,
                              organ_error *error)
 {
@@ -108,11 +113,13 @@ static organ_status pass_put(const pass_strip *s, void *values, size_t rows, siz
 
 /* ---- order ---- */
 
-#define PASS_TILE ((size_t)32) /* rows and columns of a tile that stays in the first-level cache */
+/* Rows and columns of a tile that stays in the first-level cache while it is transposed. */
+#define PASS_TILE ((size_t)32)
 
-/* Defines a function that transposes tile by tile: value c x `apart` of row r of `from` becomes value r x `step` of row
- * c of `to`. `from_row`, `to_row`: values from one row to the next. */
-#define PASS_TURN(name, type)                                                                                          \
+/* Defines a function that transposes rows x cols values of `type`, tile by tile: copies value c x `apart` of row r of
+ * `from` to value r x `step` of row c of `to`. A row of `from` begins `from_row` values after the one before, a row of
+ * `to` `to_row` values. */
+#define DEFINE_TRANSPOSE(name, type)                                                                                   \
     static void name(const type *from, size_t from_row, size_t apart, type *to, size_t to_row, size_t step,            \
                      size_t rows, size_t cols)                                                                         \
     {                                                                                                                  \
@@ -122,16 +129,18 @@ static organ_status pass_put(const pass_strip *s, void *values, size_t rows, siz
                     for (size_t r = r0; r < organ_min(r0 + PASS_TILE, rows); r++)                                      \
                         to[c * to_row + r * step] = from[r * from_row + c * apart];                                    \
     }
-PASS_TURN(pass_turn_16, uint16_t)
-PASS_TURN(pass_turn_32, uint32_t)
+DEFINE_TRANSPOSE(pass_transpose_16, uint16_t)
+DEFINE_TRANSPOSE(pass_transpose_32, uint32_t)
 
-/* Transposes a square of 4 x 4 values of 16 bits in 64-bit words. Row c of the result is at to + c x to_row. */
-static void pass_turn_square(const uint16_t *const rows[4], uint16_t *to, size_t to_row)
+/* Transposes a square of 4 x 4 values of 16 bits with operations on 64-bit words. rows[r] points to the four values of
+ * row r; row c of the result is written to `to` + c x to_row. */
+static void pass_transpose_4x4(const uint16_t *const rows[4], uint16_t *to, size_t to_row)
 {
     static const uint64_t even = UINT64_C(0x0000ffff0000ffff), low = UINT64_C(0xffffffff);
     uint64_t r[4];
     for (size_t k = 0; k < 4; k++)
         memcpy(&r[k], rows[k], sizeof r[k]);
+    /* transpose the squares of 2 x 2 values in rows 0 and 1, and in rows 2 and 3, then exchange 32-bit halves */
     const uint64_t top[2] = {(r[0] & even) | (r[1] & even) << 16, (r[0] >> 16 & even) | (r[1] & ~even)};
     const uint64_t end[2] = {(r[2] & even) | (r[3] & even) << 16, (r[2] >> 16 & even) | (r[3] & ~even)};
     for (size_t k = 0; k < 2; k++) {
@@ -141,11 +150,13 @@ static void pass_turn_square(const uint16_t *const rows[4], uint16_t *to, size_t
     }
 }
 
-/* Transposes rows x cols values of 16 bits, four by four. If `other` (the counterpart) is not NULL, its values
- * alternate with those of `from` in the rows of the result. */
-static void pass_turn_squares(const uint16_t *from, const uint16_t *other, size_t from_row, uint16_t *to, size_t to_row,
-                              size_t rows, size_t cols)
+/* Transposes rows x cols values of 16 bits, mostly in squares of 4 x 4. If `other`, the counterpart of `from`, is not
+ * NULL, the rows of the result have the values of `from` and `other` in turn. A row of from and other has `from_row`
+ * values, a row of the result `to_row`. */
+static void pass_transpose_by_4x4(const uint16_t *from, const uint16_t *other, size_t from_row, uint16_t *to,
+                                  size_t to_row, size_t rows, size_t cols)
 {
+    /* rows [0, whole) and columns [0, wide) consist of squares, the rest is copied value by value */
     const size_t sources = other ? 2 : 1, all = sources * rows, whole = all / 4 * 4, wide = cols / 4 * 4;
     for (size_t c0 = 0; c0 < wide; c0 += PASS_TILE)
         for (size_t r0 = 0; r0 < whole; r0 += PASS_TILE)
@@ -154,7 +165,7 @@ static void pass_turn_squares(const uint16_t *from, const uint16_t *other, size_
                 for (size_t k = 0; k < 4; k++)
                     four[k] = ((r + k) % sources ? other : from) + (r + k) / sources * from_row + c0;
                 for (size_t c = c0; c < organ_min(c0 + PASS_TILE, wide); c += 4) {
-                    pass_turn_square(four, to + c * to_row + r, to_row);
+                    pass_transpose_4x4(four, to + c * to_row + r, to_row);
                     for (size_t k = 0; k < 4; k++)
                         four[k] += 4;
                 }
@@ -164,26 +175,28 @@ static void pass_turn_squares(const uint16_t *from, const uint16_t *other, size_
             to[c * to_row + r] = ((r % sources ? other : from) + r / sources * from_row)[c];
 }
 
-/* Transposes one block, or picks columns of its only row, as the place describes. `from` is the block in the source or,
- * if `other`, in its counterpart. */
-static void pass_place_values(const pass_strip *s, const unsigned char *from, bool other, unsigned char *to)
+/* Copies the values of one weight in a block whose place is transposed or has column_slice to their positions in the
+ * rows of the piece, at `to`. `from` is the block in the source or, if `other`, in its counterpart, whose values
+ * alternate with those of the source or follow them (convert_join). */
+static void pass_transpose_block(const pass_strip *s, const unsigned char *from, bool other, unsigned char *to)
 {
     const convert_place *const p = s->place;
-    const uint64_t rows = p->picked ? p->cols : p->rows, step = p->join == CONVERT_PAIRS ? 2 : 1;
+    /* a column slice is handled as the transpose of a matrix of one column: its rows are the selected columns */
+    const uint64_t rows = p->column_slice ? p->cols : p->rows, step = p->join == CONVERT_PAIRS ? 2 : 1;
     const uint64_t all = organ_convert_cols(p, 0), second = p->join == CONVERT_PAIRS ? 1 : rows;
-    const uint64_t start = other ? second : 0, at = p->picked ? p->col : p->first * s->cols + p->col;
+    const uint64_t start = other ? second : 0, at = p->column_slice ? p->col : p->first * s->cols + p->col;
     const void *const begin = from + at * s->bytes;
     void *const made = to + start * s->bytes;
-    const size_t row = p->picked ? p->col_step : s->cols, cols = p->picked ? 1 : p->cols;
+    const size_t row = p->column_slice ? p->col_step : s->cols, cols = p->column_slice ? 1 : p->cols;
     if (s->bytes == sizeof(uint16_t))
-        pass_turn_16(begin, row, p->col_step, made, all, step, rows, cols);
+        pass_transpose_16(begin, row, p->col_step, made, all, step, rows, cols);
     else
-        pass_turn_32(begin, row, p->col_step, made, all, step, rows, cols);
+        pass_transpose_32(begin, row, p->col_step, made, all, step, rows, cols);
 }
 
-/* Writes the rows of the piece that one block becomes to `to`. The block begins `at` bytes after the strip's first
- * value. */
-static void pass_order(const pass_strip *s, size_t at, unsigned char *to)
+/* Writes to `to` the rows of the piece that one block of the strip becomes. The block begins `at` bytes after the
+ * strip's first value. */
+static void pass_arrange_block(const pass_strip *s, size_t at, unsigned char *to)
 {
     const convert_place *const p = s->place;
     const unsigned char *const from = (const unsigned char *)s->strip->values + at;
@@ -191,12 +204,12 @@ static void pass_order(const pass_strip *s, size_t at, unsigned char *to)
     if (p->transposed && s->bytes == sizeof(uint16_t) && p->col_step == 1 && p->join != CONVERT_ENDS) {
         const size_t begin = (size_t)(p->first * s->cols + p->col) * s->bytes;
         const void *const other = p->join == CONVERT_PAIRS ? (const unsigned char *)s->strip->other + at + begin : NULL;
-        pass_turn_squares((const void *)(from + begin), other, s->cols, (void *)to, (size_t)organ_convert_cols(p, 0),
-                          (size_t)p->rows, (size_t)p->cols);
-    } else if (p->picked || p->transposed) {
-        pass_place_values(s, from, false, to);
+        pass_transpose_by_4x4((const void *)(from + begin), other, s->cols, (void *)to,
+                              (size_t)organ_convert_cols(p, 0), (size_t)p->rows, (size_t)p->cols);
+    } else if (p->column_slice || p->transposed) {
+        pass_transpose_block(s, from, false, to);
         if (p->join != CONVERT_ALONE)
-            pass_place_values(s, (const unsigned char *)s->strip->other + at, true, to);
+            pass_transpose_block(s, (const unsigned char *)s->strip->other + at, true, to);
     } else if (p->tile)
         for (uint64_t t = 0; t < p->outer * p->inner; t++)
             memcpy(to + (t % p->inner * p->outer + t / p->inner) * p->tile * s->bytes, from + t * p->tile * s->bytes,
@@ -208,8 +221,8 @@ static void pass_order(const pass_strip *s, size_t at, unsigned char *to)
         memcpy(to, from + p->first * row, p->rows * row);
 }
 
-/* Copies the blocks of the strip that the place selects. Blocks whose rows are consecutive in the piece are written
- * together, as many as the buffer has room for. */
+/* Arranges and writes the blocks of the strip that the place copies. Blocks whose rows are consecutive in the piece are
+ * written with one call, as many as the buffer has room for. */
 static organ_status pass_blocks(const pass_strip *s, organ_error *error)
 {
     const convert_place *const p = s->place;
@@ -223,16 +236,16 @@ static organ_status pass_blocks(const pass_strip *s, organ_error *error)
     for (size_t b = 0, count; b < blocks; b += count) {
         count = organ_min(together, blocks - b);
         for (size_t k = 0; k < count; k++)
-            pass_order(s, (skipped + b + k) * block * s->cols * s->bytes,
-                       s->buffers.ordered + k * made * cols * s->bytes);
+            pass_arrange_block(s, (skipped + b + k) * block * s->cols * s->bytes,
+                               s->buffers.ordered + k * made * cols * s->bytes);
         if (pass_put(s, s->buffers.ordered, count * made, cols, to + b * p->per_block, error))
             return error->status;
     }
     return ORGAN_OK;
 }
 
-/* Copies the rows of the strip in their order: all at once, or, if the type changes, as many as the buffer has room
- * for. */
+/* Writes the rows of the strip in their order: all with one call, or, if the type changes, as many at once as the
+ * buffer has room for. */
 static organ_status pass_straight(const pass_strip *s, organ_error *error)
 {
     const size_t cols = s->cols, together = organ_max(s->buffers.values / cols, 1);
@@ -248,13 +261,13 @@ static organ_status pass_straight(const pass_strip *s, organ_error *error)
 
 /* ---- strips ---- */
 
-/* Returns whether the place copies rows of this matrix to a piece that is not skipped. */
-static bool pass_takes(const organ_convert_job *job, const convert_place *place, uint64_t matrix)
+/* Returns whether the place copies rows of the source's matrix number `matrix` to a piece that this pass must write. */
+static bool pass_place_has_matrix(const organ_convert_job *job, const convert_place *place, uint64_t matrix)
 {
     return !job->facts[place->piece].skip && matrix >= place->matrix && matrix < place->matrix + place->matrices;
 }
 
-/* Returns the number of values for which buffers are needed in a pass over the sources with this `as` and `block`:
+/* Returns pass_buffers.values for a pass over the sources that have these values of convert_source.as and block:
  * ORGAN_STRIP_VALUES, or the values of the largest block and its counterpart, if these are more. */
 static size_t pass_values(const organ_convert_job *job, organ_dtype as, uint64_t block)
 {
@@ -266,15 +279,16 @@ static size_t pass_values(const organ_convert_job *job, organ_dtype as, uint64_t
     return (size_t)most;
 }
 
-/* Writes the rows of a strip to every place of the output that takes rows of this matrix: in their order if nothing but
- * the type changes, else in blocks that reorder, transpose or select rows. */
+/* Implements organ_weight_pass.work: writes the rows of a strip to every place that copies rows of this matrix. The
+ * rows keep their order if nothing but the type changes; else they are written in blocks that are reordered, transposed
+ * or selected. */
 static organ_status pass_work(void *context, const organ_weight_strip *strip, void *scratch, void *result,
                               organ_error *error)
 {
     const organ_convert_job *const job = context;
     const convert_source *const source = job->todo[strip->item];
     const organ_matrices m = organ_convert_matrices(source->weight);
-    const uint64_t first = strip->first * strip->cols / m.cols; /* a vector is read as a row */
+    const uint64_t first = strip->first * strip->cols / m.cols; /* organ_weight_pass reads a vector as one row */
     pass_strip s = {.job = job,
                     .source = source,
                     .strip = strip,
@@ -287,10 +301,10 @@ static organ_status pass_work(void *context, const organ_weight_strip *strip, vo
     s.buffers.values = pass_values(job, source->as, source->block);
     s.buffers.ordered = scratch;
     s.buffers.stored = s.buffers.ordered + s.buffers.values * s.bytes;
-    s.buffers.put = s.buffers.stored + s.buffers.values * sizeof(float);
+    s.buffers.put = s.buffers.stored + s.buffers.values * sizeof(float); /* no stored type has more bytes per value */
     for (size_t k = source->first; k < source->first + source->count && !error->status; k++) {
         s.place = &job->places[k];
-        if (!pass_takes(job, s.place, s.matrix))
+        if (!pass_place_has_matrix(job, s.place, s.matrix))
             continue;
         if (source->block == 1 && organ_convert_is_straight(s.place, m.rows))
             pass_straight(&s, error);
@@ -300,7 +314,8 @@ static organ_status pass_work(void *context, const organ_weight_strip *strip, vo
     return error->status;
 }
 
-/* Counts the rows that pass_work wrote for the strip, piece by piece; organ_convert_wrote finishes complete pieces. */
+/* Implements organ_weight_pass.retire: passes the number of rows that pass_work wrote for the strip to
+ * organ_convert_wrote, place by place, which records complete pieces. */
 static organ_status pass_retire(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
 {
     organ_convert_job *const job = context;
@@ -311,7 +326,7 @@ static organ_status pass_retire(void *context, const organ_weight_strip *strip, 
     for (size_t k = source->first; k < source->first + source->count; k++) {
         const convert_place *const place = &job->places[k];
         uint64_t block = first % m.rows / place->block;
-        if (!pass_takes(job, place, first / m.rows))
+        if (!pass_place_has_matrix(job, place, first / m.rows))
             continue;
         const uint64_t made =
             source->block == 1 && organ_convert_is_straight(place, m.rows)
@@ -326,8 +341,8 @@ static organ_status pass_retire(void *context, const organ_weight_strip *strip, 
 
 /* ---- the pass ---- */
 
-/* Runs a pass over the sources that are read as type `as` and have blocks of `block` rows. `items` has room for all
- * sources. */
+/* Runs a pass over the sources that have these values of convert_source.as and block. `items` is a buffer with room for
+ * all sources. */
 static organ_status pass_group(organ_convert_job *job, organ_weight_item *items, organ_dtype as, uint64_t block,
                                organ_error *error)
 {
@@ -354,7 +369,7 @@ static organ_status pass_group(organ_convert_job *job, organ_weight_item *items,
     return count ? organ_weight_pass_run(&pass, job->engine, error) : ORGAN_OK;
 }
 
-/* Returns the smallest convert_source.block above `block`; 0 if there is none. */
+/* Returns the smallest convert_source.block above `block`; 0 if no source has one. */
 static uint64_t pass_next_block(const organ_convert_job *job, uint64_t block)
 {
     uint64_t next = 0;
@@ -374,7 +389,8 @@ static organ_status pass_computed(organ_convert_job *job, organ_error *error)
     return error->status;
 }
 
-/* Writes the zero rows of pieces that need a row for each token where the model has fewer (convert_piece.zeros). */
+/* Writes the rows at the end of pieces that have no source (convert_piece.zeros): GGUF needs a row for each token, and
+ * the table of the model may have fewer. */
 static organ_status pass_zeros(organ_convert_job *job, organ_error *error)
 {
     for (size_t k = 0; k < job->piece_count && !error->status; k++) {
@@ -394,8 +410,8 @@ static organ_status pass_zeros(organ_convert_job *job, organ_error *error)
     return error->status;
 }
 
-/* Reads and writes all tensors. Sources are grouped by type and block, because a weight pass has one type and one
- * multiple of rows. */
+/* Writes all tensors that are not yet complete: computed ones, rows of zeros, copied codes, then values. Sources of
+ * values are grouped by type and block, because an organ_weight_pass has one type and one multiple of rows. */
 organ_status organ_convert_pass(organ_convert_job *job, organ_error *error)
 {
     static const organ_dtype types[] = {ORGAN_F32, ORGAN_BF16, ORGAN_F16};

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Adds pieces, the tensors of the output, with their types, and places, which copy rows of a source to a piece. */
+ * Adds pieces (tensors of the output, with their types) and places (rules that copy rows of a source to a piece) to the
+ * plan of a conversion. */
 #include "orchestrator/surgery/convert/convert_job.h"
 
 #include "formats/base/paged_rows.h"
@@ -15,7 +16,8 @@
 
 /* ---- types ---- */
 
-/* Returns whether llama.cpp's converter always stores the tensor as F32: vectors, norms and the names in this list. */
+/* Returns whether llama.cpp's converter always stores the tensor as F32: vectors, biases and all other names that do
+ * not end in ".weight", norms, and the small matrices in `ends`. */
 static bool plan_is_single(const char *name, unsigned rank)
 {
     static const char *const ends[] = {
@@ -30,8 +32,9 @@ static bool plan_is_single(const char *name, unsigned rank)
     return false;
 }
 
-/* Returns the encoding of a GGUF tensor with rows of `cols` values, NULL if no block fits. The head, or the embeddings
- * if they are the head, get Q6_K, as `organ quantize` gives them. */
+/* Returns the encoding of a GGUF tensor with rows of `cols` values for a --type that names GGUF blocks. NULL if `cols`
+ * is no multiple of any block of this kind. The output head, or the embeddings if they are the head, gets Q6_K, as
+ * `organ quantize` gives it. */
 static const organ_encoding *plan_encoding(const organ_convert_job *job, const char *name, uint64_t cols)
 {
     const bool head =
@@ -39,8 +42,8 @@ static const organ_encoding *plan_encoding(const organ_convert_job *job, const c
     return organ_encoding_fitting(head ? organ_encoding_named("q6_k") : job->encoding, cols);
 }
 
-/* Returns whether the safetensors output can have this tensor as INT8 codes: compressed-tensors loads codes only in
- * linear layers, not in embeddings, heads and routers. */
+/* Returns whether the safetensors output can have this tensor as INT8 codes. compressed-tensors loads codes only in
+ * linear layers, not in embeddings, heads and routers. `name` and `rank` are those of the output's tensor. */
 static bool plan_takes_codes(const organ_weight *weight, const char *name, unsigned rank)
 {
     const organ_role role = weight->anatomy.role;
@@ -48,8 +51,8 @@ static bool plan_takes_codes(const organ_weight *weight, const char *name, unsig
            role != ORGAN_ROLE_EMBED && role != ORGAN_ROLE_OUTPUT && role != ORGAN_ROLE_ROUTER;
 }
 
-/* Returns the type of a piece. Sets *encoding to the blocks to which its values are fitted, NULL if they are
- * rounded. */
+/* Returns the type of the output tensor `name` with rows of the source that is being planned. Sets *encoding to the
+ * GGUF encoding whose blocks are fitted to its values, NULL if values are only rounded. */
 static organ_dtype plan_type(const organ_convert_job *job, const char *name, unsigned rank, const uint64_t *shape,
                              const organ_encoding **encoding)
 {
@@ -57,7 +60,7 @@ static organ_dtype plan_type(const organ_convert_job *job, const char *name, uns
     *encoding = NULL;
     if (source->codes && !job->to_gguf && plan_takes_codes(source->weight, name, rank))
         return ORGAN_I8;
-    if (!job->to_gguf) /* corrections of routers are F32 in published files */
+    if (!job->to_gguf) /* published files have the correction biases of routers as F32 */
         return strstr(name, "correction_bias") || strstr(name, "expert_bias") ? ORGAN_F32 : job->type;
     if (plan_is_single(name, rank))
         return ORGAN_F32;
@@ -65,12 +68,14 @@ static organ_dtype plan_type(const organ_convert_job *job, const char *name, uns
         return organ_convert_code_type(source->weight);
     if (job->encoding && (*encoding = plan_encoding(job, name, shape[rank - 1])))
         return (*encoding)->codes;
+    /* rows that are not whole blocks of the type become F16 */
     return shape[rank - 1] % organ_dtype_describe(job->type)->elements ? ORGAN_F16 : job->type;
 }
 
 /* ---- pieces ---- */
 
-/* Makes room for another piece in job->pieces and job->facts. Returns false if an allocation failed. */
+/* Makes room for another piece in job->pieces and job->facts. Returns false, with the pieces unchanged, if an
+ * allocation failed. */
 static bool plan_grow(organ_convert_job *job)
 {
     if (job->piece_count < job->piece_room)
@@ -91,8 +96,8 @@ static bool plan_grow(organ_convert_job *job)
     return true;
 }
 
-/* Returns the index of the piece of that name, adding it if it is new. Its type follows from its name, its rank and the
- * source that is being planned. */
+/* Returns the index of the piece of that name, adding it if it is new; SIZE_MAX after an error. Its type and content
+ * follow from its name, its rank and the source that is being planned. */
 size_t organ_convert_piece(organ_convert_job *job, const char *name, unsigned rank, const uint64_t *shape,
                            organ_error *error)
 {
@@ -109,7 +114,7 @@ size_t organ_convert_piece(organ_convert_job *job, const char *name, unsigned ra
     *facts = (convert_piece){.rows = 1};
     for (unsigned d = 0; d < rank; d++) {
         own[d] = shape[d];
-        facts->rows *= d + 1 < rank || rank == 1 ? shape[d] : 1;
+        facts->rows *= d + 1 < rank || rank == 1 ? shape[d] : 1; /* the last axis of a matrix has the columns */
     }
     const organ_dtype dtype = plan_type(job, name, rank, own, &facts->encoding);
     job->pieces[job->piece_count] = (organ_shard_piece){.name = kept, .dtype = dtype, .rank = rank, .shape = own};
@@ -121,6 +126,7 @@ size_t organ_convert_piece(organ_convert_job *job, const char *name, unsigned ra
     return job->piece_count++;
 }
 
+/* Adds or finds the piece `made` and sets its type, rows and content, which organ_convert_piece derives otherwise. */
 size_t organ_convert_part(organ_convert_job *job, const organ_shard_piece *made, uint64_t rows, convert_content content,
                           organ_error *error)
 {
@@ -135,6 +141,7 @@ size_t organ_convert_part(organ_convert_job *job, const organ_shard_piece *made,
 
 /* ---- places ---- */
 
+/* Returns the weight as a stack of matrices; a vector of n values is one matrix of n rows and one column. */
 organ_matrices organ_convert_matrices(const organ_weight *weight)
 {
     const organ_matrices m = organ_weight_matrices(weight);
@@ -154,27 +161,34 @@ convert_place organ_convert_all(const organ_weight *weight, size_t piece, uint64
                            .per_block = m.rows};
 }
 
+/* Returns whether GGUF stores 1 more than safetensors in this norm. The gated norm of a mixer (PART_NORM_MIXED) is an
+ * exception in all architectures. */
 bool organ_convert_is_plus_one(const organ_convert_job *job, const organ_weight *weight, forward_part part)
 {
     return job->exchange->norms_plus_one && part != PART_NORM_MIXED && organ_ends_with(weight->name, "norm.weight");
 }
 
+/* Returns whether the place copies all rows and columns of matrices of `rows` rows in their order. */
 bool organ_convert_is_straight(const convert_place *place, uint64_t rows)
 {
     return place->block == rows && place->rows == rows && !place->pairs && !place->halves && !place->transposed &&
-           !place->picked && !place->blocks && !place->tile;
+           !place->column_slice && !place->blocks && !place->tile;
 }
 
+/* Returns the number of rows of the piece that a block of the place becomes. */
 uint64_t organ_convert_made(const convert_place *place) { return place->transposed ? place->cols : place->rows; }
 
+/* Returns the number of columns of the piece if the source has `cols` columns. If the place joins a counterpart, a row
+ * has the values of both weights. */
 uint64_t organ_convert_cols(const convert_place *place, uint64_t cols)
 {
     const uint64_t sources = place->join == CONVERT_ALONE ? 1 : 2;
-    if (place->picked)
+    if (place->column_slice)
         return sources * place->cols;
     return place->transposed ? sources * place->rows : cols;
 }
 
+/* Returns how many of the blocks [*block, *block + count) the place copies, and sets *block to the first of them. */
 uint64_t organ_convert_blocks(const convert_place *place, uint64_t *block, uint64_t count)
 {
     const uint64_t first = *block, last = place->blocks ? place->from + place->blocks : first + count;
@@ -183,6 +197,7 @@ uint64_t organ_convert_blocks(const convert_place *place, uint64_t *block, uint6
     return end > *block ? end - *block : 0;
 }
 
+/* Returns the copied row of a block, counted from place->first, that becomes row k of the block in the piece. */
 uint64_t organ_convert_row_from(const convert_place *place, uint64_t k)
 {
     if (place->pairs)
@@ -192,14 +207,15 @@ uint64_t organ_convert_row_from(const convert_place *place, uint64_t k)
     return k;
 }
 
-/* Returns how many rows of its piece the place fills from matrices of shape `m`. */
+/* Returns how many rows of its piece the place fills from a source whose matrices have the shape `m`. */
 static uint64_t plan_rows(const convert_place *place, const organ_matrices *m)
 {
     uint64_t first = 0;
     return place->matrices * organ_convert_blocks(place, &first, m->rows / place->block) * organ_convert_made(place);
 }
 
-/* Adds the tensor NAME_scale with the scales of INT8 codes, one F16 for 32 codes of a row, and a place for them. */
+/* Adds the tensor NAME_scale with the scales of the INT8 codes in the piece NAME, one F16 for 32 codes of a row, and a
+ * place that copies the scales of the same rows as `place`. */
 static organ_status plan_scales(organ_convert_job *job, const convert_place *place, organ_error *error)
 {
     const organ_shard_piece codes = job->pieces[place->piece];
@@ -215,8 +231,8 @@ static organ_status plan_scales(organ_convert_job *job, const convert_place *pla
     return organ_convert_place(job, &scales, error);
 }
 
-/* Adds a place to the source that is being planned, after a check that its columns fit the piece. For INT8 codes also
- * adds the same place in the tensor of their scales. */
+/* Adds a place to the source that is being planned, after a check that its rows and columns fit the piece. For INT8
+ * codes also adds the same place in the tensor of their scales. */
 organ_status organ_convert_place(organ_convert_job *job, const convert_place *place, organ_error *error)
 {
     if (place->piece == SIZE_MAX)
@@ -235,11 +251,13 @@ organ_status organ_convert_place(organ_convert_job *job, const convert_place *pl
     if (!organ_grow(&job->places, job->place_count, &job->place_room, sizeof *job->places))
         return organ_fail_memory(error, job->options->model);
     job->places[job->place_count++] = *place;
+    /* codes and scales of a source and its counterpart alternate by rows, so the place fills twice as many rows */
     job->facts[place->piece].filled += plan_rows(place, &m) * (place->join == CONVERT_PAIRS && part ? 2 : 1);
     source->count++;
     return content == CONVERT_CODES && piece->rank == 2 ? plan_scales(job, place, error) : ORGAN_OK;
 }
 
+/* Returns whether organ_convert_pass must write a piece that has rows of the source. */
 bool organ_convert_is_left(const organ_convert_job *job, const convert_source *source)
 {
     for (size_t k = source->first; k < source->first + source->count; k++)
@@ -248,6 +266,8 @@ bool organ_convert_is_left(const organ_convert_job *job, const convert_source *s
     return false;
 }
 
+/* Subtracts `rows` written rows from the piece's unwritten rows; if none are left, records the piece in the journal and
+ * reports it to the progress. */
 organ_status organ_convert_wrote(organ_convert_job *job, size_t piece, uint64_t rows, organ_error *error)
 {
     job->facts[piece].left -= rows;
@@ -259,6 +279,7 @@ organ_status organ_convert_wrote(organ_convert_job *job, size_t piece, uint64_t 
 
 /* ---- layers ---- */
 
+/* Returns whether at least one layer has attention, also as its second mixer. */
 bool organ_convert_has_attention(const organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers; l++)
@@ -267,6 +288,7 @@ bool organ_convert_has_attention(const organ_forward_config *c)
     return false;
 }
 
+/* Returns whether the attention of at least one layer rotates queries and keys. */
 bool organ_convert_rotates(const organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers; l++)
@@ -275,6 +297,7 @@ bool organ_convert_rotates(const organ_forward_config *c)
     return false;
 }
 
+/* Returns the first layer with a sliding window (`windowed`) or without one; layer 0 if there is no such layer. */
 const organ_layer_kind *organ_convert_kind(const organ_forward_config *c, bool windowed)
 {
     for (unsigned l = 0; l < c->layers; l++)
@@ -283,6 +306,7 @@ const organ_layer_kind *organ_convert_kind(const organ_forward_config *c, bool w
     return c->kinds;
 }
 
+/* Returns the number of leading layers without experts. */
 unsigned organ_convert_dense(const organ_forward_config *c)
 {
     unsigned dense = 0;
@@ -293,6 +317,7 @@ unsigned organ_convert_dense(const organ_forward_config *c)
 
 /* ---- errors ---- */
 
+/* Fails with ORGAN_BAD_INPUT and the message "MODEL: tensor 'TENSOR' WHY". */
 organ_status organ_convert_unknown(const organ_convert_job *job, const char *tensor, const char *why,
                                    organ_error *error)
 {
@@ -301,7 +326,7 @@ organ_status organ_convert_unknown(const organ_convert_job *job, const char *ten
 
 /* ---- small tensors ---- */
 
-/* Reads all values of a vector as FP32. */
+/* Reads all values of a vector as FP32 into `values`, which has room for weight->elements. */
 organ_status organ_convert_values(const organ_convert_job *job, const organ_weight *weight, float *values,
                                   organ_error *error)
 {
@@ -321,7 +346,8 @@ organ_status organ_convert_values(const organ_convert_job *job, const organ_weig
     return error->status;
 }
 
-/* Adds a piece whose values are computed, not read: a vector, or with rank 0 a single number. */
+/* Adds a piece whose `count` values are computed, not read: a vector, or with rank 0 a single number. Stores them in
+ * the piece's type in job->arena. Returns the index of the piece, SIZE_MAX after an error. */
 size_t organ_convert_computed_piece(organ_convert_job *job, const char *name, unsigned rank, const float *values,
                                     uint64_t count, organ_error *error)
 {
@@ -342,7 +368,9 @@ size_t organ_convert_computed_piece(organ_convert_job *job, const char *name, un
 
 /* ---- frequency divisors ---- */
 
-/* GGUF stores these divisors as a tensor: 1 for short wavelengths, `factor` for long ones, interpolated between. */
+/* Computes the frequency divisors of Llama 3's rotation, which GGUF stores as a tensor: 1 for short wavelengths,
+ * `factor` for long ones, interpolated between (_compute_llama3_parameters of transformers). Each step is FP32, as in
+ * llama.cpp's converter. */
 void organ_convert_llama3(const organ_rope_config *r, float *divisors)
 {
     const float factor = (float)r->factor, low = (float)r->low_freq_factor;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Lists the pieces and the sources of a conversion. */
+ * Plans a conversion: lists the tensors of the output (pieces) and the weights that are read for them (sources). */
 #include "orchestrator/surgery/convert/convert_job.h"
 
 #include "formats/base/paged_rows.h"
@@ -9,8 +9,8 @@
 
 /* ---- sources ---- */
 
-/* Marks the piece of a source as a copy of the source's bytes (piece->same) if it has no other source, and order and
- * type do not change. */
+/* Marks the only piece of a source as a copy of the source's bytes (organ_shard_piece.same) if no other source has rows
+ * in the piece, and neither the order of rows nor the type changes. */
 static void plan_copy(organ_convert_job *job, const convert_source *source)
 {
     const organ_weight *const w = source->weight;
@@ -23,13 +23,15 @@ static void plan_copy(organ_convert_job *job, const convert_source *source)
         piece->same = w->codes;
 }
 
-/* Clears source->codes if no piece gets codes. Fails if some pieces of the source get codes and some do not, which
- * happens if the numbered experts of a stack have different types. */
+/* Decides how the source is copied: by codes if all its places have pieces of codes or scales, by values if none has.
+ * Returns ORGAN_BAD_INPUT for a mixture of both, which happens if the numbered experts of a stack have different types.
+ * For codes also sets source->as. */
 static organ_status plan_codes(organ_convert_job *job, convert_source *source, organ_error *error)
 {
     size_t coded = 0;
     for (size_t k = source->first; k < source->first + source->count; k++)
         coded += job->facts[job->places[k].piece].content != CONVERT_VALUES;
+    /* a transposed weight that is read in the order of its codes cannot be read as values any more */
     if (coded == 0 && source->weight == source->own)
         source->codes = false;
     if (coded != (source->codes ? source->count : 0))
@@ -42,8 +44,8 @@ static organ_status plan_codes(organ_convert_job *job, convert_source *source, o
     return ORGAN_OK;
 }
 
-/* Sets source->as, the type in which rows are read: that of its pieces if all have one type and no function changes the
- * values, else FP32. Sets source->block. */
+/* Sets source->as, the type in which its rows are read: F16 or BF16 if all its pieces have this type and no function
+ * changes the values, else FP32. Sets source->block, and marks the source's piece if the bytes can be copied. */
 static organ_status plan_source(organ_convert_job *job, convert_source *source, organ_error *error)
 {
     if (plan_codes(job, source, error) || source->codes)
@@ -64,7 +66,7 @@ static organ_status plan_source(organ_convert_job *job, convert_source *source, 
     return ORGAN_OK;
 }
 
-/* Fails if a piece has rows that no place fills: the model lacks a tensor. */
+/* Returns ORGAN_BAD_INPUT if a piece has rows that no place fills, because the model lacks a tensor. */
 static organ_status plan_check(const organ_convert_job *job, organ_error *error)
 {
     for (size_t k = 0; k < job->piece_count; k++)
@@ -75,8 +77,8 @@ static organ_status plan_check(const organ_convert_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Makes a unit of work for each piece. Its bytes are those of the sources whose first place is in the piece, so that
- * each source counts once. */
+/* Makes job->units, a unit of work for each piece. The bytes of a source are added to the unit of the piece in its
+ * first place only, so that each source counts once. */
 static organ_status plan_units(organ_convert_job *job, organ_error *error)
 {
     if (!(job->units = organ_rows_take(job->piece_count + 1, sizeof *job->units)))
@@ -88,8 +90,9 @@ static organ_status plan_units(organ_convert_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Plans the whole output: the pieces of each weight, then the computed ones. Fails if a piece has rows that no source
- * fills. */
+/* Plans the whole output: the pieces and places of each weight, then the tensors that are computed. Returns
+ * ORGAN_BAD_INPUT if a tensor of the model is unknown, if a piece has rows that no source fills, or if --type codes
+ * finds no codes that both formats have. */
 organ_status organ_convert_plan(organ_convert_job *job, organ_error *error)
 {
     const organ_weights *const w = job->weights;

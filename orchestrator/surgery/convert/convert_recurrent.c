@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Recurrent layers: places of tensors whose value heads have another order in GGUF, multipliers of Falcon-H1, and
- * members of config.json. Functions that return an int return nonzero if an allocation was refused. */
+ * Conversion of recurrent layers: places of tensors whose value heads have another order in GGUF, multipliers of
+ * Falcon-H1, and members of config.json. `r` is the configuration of recurrent mixers, or the row of the architecture
+ * with the names of its members. Functions that return an int return nonzero if an allocation was refused. */
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/convert/convert_job.h"
@@ -9,9 +10,13 @@
 
 /* ---- value heads ---- */
 
+/* Returns the sizes of the recurrent mixers. */
 static const organ_recurrent_config *recurrent_of(const organ_convert_job *job) { return &job->config.recurrent; }
 
-/* Returns whether GGUF stores the value heads of this part of a layer in another order than safetensors. */
+/* Returns whether GGUF stores the value heads of this part of a layer in another order than safetensors: gated delta
+ * nets of some architectures, with several value heads for each key head and several key heads. safetensors has all
+ * value heads of a key head in sequence; GGUF has the first value head of each key head, then the second of each, and
+ * so on. */
 bool organ_convert_is_tiled(const organ_convert_job *job, int64_t layer, forward_part part)
 {
     static const forward_part parts[] = {PART_MIX_IN, PART_CONV,  PART_MIX_Z,   PART_MIX_B,
@@ -28,10 +33,10 @@ bool organ_convert_is_tiled(const organ_convert_job *job, int64_t layer, forward
 }
 
 /* Adds places that copy rows [0, first) unchanged and reorder the value heads after them, `each` rows per head:
- * place.outer x place.inner heads become inner x outer heads. A block has the greatest common divisor of `first` and
- * `each` rows, since all blocks of a source have the same size. */
-static organ_status recurrent_turn_rows(organ_convert_job *job, convert_place place, uint64_t first, uint64_t each,
-                                        organ_error *error)
+ * place.outer x place.inner heads become inner x outer heads. All blocks of a source have the same size, so a block has
+ * the greatest common divisor of `first` and `each` rows. */
+static organ_status recurrent_reorder_rows(organ_convert_job *job, convert_place place, uint64_t first, uint64_t each,
+                                           organ_error *error)
 {
     const uint64_t outer = place.outer, inner = place.inner;
     const uint64_t block = organ_common_divisor(first, each);
@@ -43,16 +48,16 @@ static organ_status recurrent_turn_rows(organ_convert_job *job, convert_place pl
     place.blocks = each / block;
     for (uint64_t h = 0; h < outer * inner && !error->status; h++) {
         place.from = (first + h * each) / block;
-        place.at = first + (h % inner * outer + h / inner) * each;
+        place.at = first + (h % inner * outer + h / inner) * each; /* head (outer, inner) becomes (inner, outer) */
         organ_convert_place(job, &place, error);
     }
     return error->status;
 }
 
-/* Does the same as recurrent_turn_rows for a convolution of safetensors, whose channels are matrices of one row:
- * `first` and `each` count channels. */
-static organ_status recurrent_turn_channels(organ_convert_job *job, convert_place place, uint64_t first, uint64_t each,
-                                            organ_error *error)
+/* Adds the same places for a convolution of safetensors, in which each channel is a matrix of one row: copies channels
+ * [0, first) unchanged and reorders the value heads after them, `each` channels per head. */
+static organ_status recurrent_reorder_channels(organ_convert_job *job, convert_place place, uint64_t first,
+                                               uint64_t each, organ_error *error)
 {
     const uint64_t outer = place.outer, inner = place.inner;
     place.matrices = first;
@@ -67,11 +72,14 @@ static organ_status recurrent_turn_channels(organ_convert_job *job, convert_plac
     return error->status;
 }
 
-/* Adds the places that move the value heads of a tensor to the order of the output. */
+/* Adds the places that move the value heads of a tensor to the order of the output. `piece` is the index of its output
+ * tensor. Rows of queries and keys, which precede the value heads of the input projection and the convolution, keep
+ * their order; the output projection has the heads as columns. */
 organ_status organ_convert_tiled(organ_convert_job *job, const organ_weight *weight, forward_part part, size_t piece,
                                  organ_error *error)
 {
     const organ_recurrent_config *const r = recurrent_of(job);
+    /* value heads for each key head; rows of all keys, as many as rows of all queries */
     const uint64_t per_key = r->heads / r->groups, keys = (uint64_t)r->groups * r->key_dim;
     convert_place place = organ_convert_all(weight, piece, 0);
     place.outer = job->to_gguf
@@ -82,10 +90,10 @@ organ_status organ_convert_tiled(organ_convert_job *job, const organ_weight *wei
     case PART_MIX_IN:
     case PART_CONV:
         if (weight->rank == 3)
-            return recurrent_turn_channels(job, place, 2 * keys, r->value_dim, error);
-        return recurrent_turn_rows(job, place, 2 * keys, r->value_dim, error);
+            return recurrent_reorder_channels(job, place, 2 * keys, r->value_dim, error);
+        return recurrent_reorder_rows(job, place, 2 * keys, r->value_dim, error);
     case PART_MIX_Z:
-        return recurrent_turn_rows(job, place, 0, r->value_dim, error);
+        return recurrent_reorder_rows(job, place, 0, r->value_dim, error);
     case PART_MIX_OUT:
         place.tile = r->value_dim;
         place.block = place.rows = place.per_block = 1;
@@ -96,17 +104,19 @@ organ_status organ_convert_tiled(organ_convert_job *job, const organ_weight *wei
     default:
         break;
     }
-    return recurrent_turn_rows(job, place, 0, 1, error);
+    return recurrent_reorder_rows(job, place, 0, 1, error);
 }
 
 /* ---- multipliers ---- */
 
+/* Returns whether weights of the GGUF output are multiplied by multipliers of config.json (Falcon-H1). */
 bool organ_convert_is_scaled(const organ_convert_job *job)
 {
     return job->to_gguf && job->family->recurrent && job->family->recurrent->scaled;
 }
 
-/* Returns the multiplier `key` of config.json, or item `index` if it is a list; 1 if config.json lacks it. */
+/* Returns the multiplier `key` of config.json, or element `index` if the member is a list; 1 if config.json lacks
+ * it. */
 static float recurrent_multiplier(const organ_convert_job *job, const char *key, size_t index)
 {
     const json_t *const member = json_object_get(job->text, key);
@@ -114,12 +124,13 @@ static float recurrent_multiplier(const organ_convert_job *job, const char *key,
     return json_is_number(value) ? (float)json_number_value(value) : 1;
 }
 
-/* Adds the places of Mamba-2's input projection, whose rows z, x, B, C and time steps have a multiplier each. */
+/* Adds the places of Mamba-2's input projection, whose rows z, x, B, C and dt (time steps) have a multiplier each.
+ * `place` has the function and the multiplier of the whole tensor. */
 static organ_status recurrent_scale_parts(organ_convert_job *job, convert_place place, organ_error *error)
 {
     const organ_recurrent_config *const r = recurrent_of(job);
     const uint64_t inner = (uint64_t)r->heads * r->value_dim, states = (uint64_t)r->groups * r->key_dim;
-    const uint64_t rows[] = {inner, inner, states, states, r->heads};
+    const uint64_t rows[] = {inner, inner, states, states, r->heads}; /* of z, x, B, C, dt */
     place.block = place.rows = place.per_block = 1;
     for (size_t k = 0; k < 5 && !error->status; place.from = place.at += rows[k++]) {
         place.blocks = rows[k];
@@ -129,14 +140,15 @@ static organ_status recurrent_scale_parts(organ_convert_job *job, convert_place 
     return error->status;
 }
 
-/* Sets `factors` to the two multipliers of a part. Returns false if config.json has no member for it. */
+/* Sets `factors` to the two multipliers of a part; one that is missing is 1. Returns false, with `factors` unchanged,
+ * if no multiplier applies to the part. */
 static bool recurrent_multipliers(const organ_convert_job *job, forward_part part, float factors[2])
 {
     static const struct {
         forward_part part;
-        const char *key;
-        size_t index;
-        const char *second;
+        const char *key;    /* member with the first multiplier */
+        size_t index;       /* its element, if it is a list */
+        const char *second; /* member with the second multiplier; "": none */
     } rows[] = {{PART_DOWN, "mlp_multipliers", 1, ""},       {PART_GATE, "mlp_multipliers", 0, ""},
                 {PART_Q, "attention_in_multiplier", 0, ""},  {PART_K, "key_multiplier", 0, "attention_in_multiplier"},
                 {PART_V, "attention_in_multiplier", 0, ""},  {PART_O, "attention_out_multiplier", 0, ""},
@@ -151,6 +163,7 @@ static bool recurrent_multipliers(const organ_convert_job *job, forward_part par
     return false;
 }
 
+/* Returns whether organ_convert_is_scaled, and a multiplier of this part is not 1. */
 bool organ_convert_is_multiplied(const organ_convert_job *job, forward_part part)
 {
     float factors[2];
@@ -162,6 +175,8 @@ bool organ_convert_is_multiplied(const organ_convert_job *job, forward_part part
     return !all_one;
 }
 
+/* Adds a copy of `place`, whose values are multiplied by the multipliers of the part; for the input projection of
+ * Mamba-2, one such place for each of its parts. */
 organ_status organ_convert_scaled(organ_convert_job *job, convert_place place, forward_part part, organ_error *error)
 {
     if (recurrent_multipliers(job, part, place.factors))
@@ -171,7 +186,8 @@ organ_status organ_convert_scaled(organ_convert_job *job, convert_place place, f
 
 /* ---- members ---- */
 
-/* Adds the member `key`, or releases `value` if the architecture lacks this member (NULL). */
+/* Sets the member `key` to `value`, which it takes over. If the architecture lacks this member (`key` NULL), releases
+ * `value`. */
 static int recurrent_put(json_t *config, const char *key, json_t *value)
 {
     if (key)
@@ -180,13 +196,14 @@ static int recurrent_put(json_t *config, const char *key, json_t *value)
     return 0;
 }
 
+/* Sets the member `key` to a whole number. Does nothing if the architecture lacks this member (`key` NULL). */
 static int recurrent_put_count(json_t *config, const char *key, uint64_t count)
 {
     return key ? json_object_set_new(config, key, json_integer((json_int_t)count)) : 0;
 }
 
-/* Returns whether a layer has the feed-forward that its word in config.json implies. FEED_USUAL fits every
- * feed-forward, except a mixture in a layer without a mixer. */
+/* Returns whether the layer has the feed-forward `feed` that a word of config.json stands for. FEED_USUAL stands for
+ * any feed-forward, but not for a mixture of experts in a layer without a mixer. */
 static bool recurrent_fits(forward_word_feed feed, const organ_layer_kind *kind)
 {
     switch (feed) {
@@ -200,7 +217,8 @@ static bool recurrent_fits(forward_word_feed feed, const organ_layer_kind *kind)
     return kind->feed && (kind->mixer || !kind->mixture);
 }
 
-/* Returns the word that names a layer in config.json: the first in the table with its mixers and feed-forward. */
+/* Returns the word that stands for a layer in config.json: the first in the architecture's table with the layer's
+ * mixers and feed-forward; "" if there is none. */
 static const char *recurrent_word(const forward_recurrent *r, const organ_layer_kind *kind)
 {
     const forward_layer_word *w = r->words;
@@ -209,11 +227,12 @@ static const char *recurrent_word(const forward_recurrent *r, const organ_layer_
     return w->word ? w->word : "";
 }
 
-static bool recurrent_attends(const organ_layer_kind *kind) { return kind->mixer == ORGAN_MIXER_ATTENTION; }
-static bool recurrent_mixes(const organ_layer_kind *kind) { return kind->mixture; }
+static bool recurrent_is_attention(const organ_layer_kind *kind) { return kind->mixer == ORGAN_MIXER_ATTENTION; }
+static bool recurrent_is_mixture(const organ_layer_kind *kind) { return kind->mixture; }
 
-/* Adds `period`, the distance between layers for which `is` is true, and `offset`, the index of the first. If layers do
- * not follow this pattern, organ_convert_check finds it after the conversion. */
+/* Adds the members `period` and `offset` for layers that `is` selects: the distance from the first selected layer to
+ * the second, and the index of the first. If only one layer is selected, the distance is larger than the number of
+ * layers. If layers do not follow this pattern, organ_convert_check fails after the conversion. */
 static int recurrent_put_period(const organ_forward_config *c, bool (*is)(const organ_layer_kind *), const char *period,
                                 const char *offset, json_t *config)
 {
@@ -226,17 +245,17 @@ static int recurrent_put_period(const organ_forward_config *c, bool (*is)(const 
     return recurrent_put_count(config, period, apart) | recurrent_put_count(config, offset, first);
 }
 
-/* Adds the member from which loaders get the kind of each layer: a list of words, a list of the indices of one kind, or
- * period and offset. */
+/* Adds the member from which loaders get the kind of each layer: a list with a word for each layer, a list with the
+ * indices of layers of the first kind, or period and offset. Adds nothing if all layers are alike. */
 static int recurrent_put_kinds(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
     const forward_recurrent *const r = job->family->recurrent;
-    const bool listed = r->indices && !r->indices_needed;
+    const bool listed = r->indices && !r->indices_needed; /* config.json lists the indices, not words */
     if (r->alike)
         return 0;
     if (r->offset.key)
-        return recurrent_put_period(c, recurrent_attends, r->interval.key, r->offset.key, config);
+        return recurrent_put_period(c, recurrent_is_attention, r->interval.key, r->offset.key, config);
     const char *const words = r->types ? r->types : "layer_types";
     json_t *const list = json_array();
     int failed = list == NULL;
@@ -249,8 +268,7 @@ static int recurrent_put_kinds(const organ_convert_job *job, json_t *config)
     return failed | json_object_set_new(config, listed ? r->indices : words, list);
 }
 
-/* Adds the sizes of the recurrent mixers (Mamba, gated delta nets) to config.json, under the architecture's names.
- * Returns nonzero if an allocation was refused. */
+/* Adds the sizes of the recurrent mixers to config.json, under the architecture's names. */
 static int recurrent_put_sizes(const organ_convert_job *job, json_t *config)
 {
     const organ_recurrent_config *const c = recurrent_of(job);
@@ -262,8 +280,9 @@ static int recurrent_put_sizes(const organ_convert_job *job, json_t *config)
                  recurrent_put_count(config, r->value_dim.key, c->value_dim) |
                  recurrent_put_count(config, r->kernel.key, c->kernel) | recurrent_put_count(config, r->rank, c->rank) |
                  recurrent_put_count(config, r->inner, inner);
-    /* transformers accepts only whole numbers if the width is no multiple of the hidden size. Falcon-H1 has another
-     * member for the width, so `expand` is rounded. */
+    /* `expand` is the mixer's width divided by the hidden size. It is a real number if the quotient is not whole,
+     * except for Falcon-H1: there `inner` has the width and transformers accepts only whole numbers, so it is rounded
+     * up. */
     if (r->expand.key && (inner % job->config.hidden == 0 || (r->inner && !job->family->attention_free)))
         failed |= recurrent_put_count(config, r->expand.key, (inner + job->config.hidden - 1) / job->config.hidden);
     else if (r->expand.key)
@@ -271,8 +290,9 @@ static int recurrent_put_sizes(const organ_convert_job *job, json_t *config)
     return failed;
 }
 
-/* Adds intermediate_size, the largest width of dense feed-forwards, since the file may have 0 for its first layer; and
- * the numbers of experts, 0, of a dense model whose architecture requires them. */
+/* Adds intermediate_size, the largest width of dense feed-forwards, because the key-value of the GGUF file may be 0,
+ * the width of the first layer. For a dense model of an architecture that requires members of a mixture
+ * (forward_mixture.optional), also adds the numbers of experts, 0, and the width of the shared expert. */
 static int recurrent_put_feed(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
@@ -288,7 +308,8 @@ static int recurrent_put_feed(const organ_convert_job *job, json_t *config)
     return failed;
 }
 
-/* Adds the factors of MiniMax 1's residual branches and the rotated dimensions of a head. */
+/* Adds the factors of MiniMax 1's residual branches (alpha of the first layer, beta 1) and the rotated dimensions of a
+ * head. */
 static int recurrent_put_lightning(const organ_forward_config *c, json_t *config)
 {
     const double alpha = (double)c->kinds[0].alpha[0];
@@ -298,7 +319,7 @@ static int recurrent_put_lightning(const organ_forward_config *c, json_t *config
                       SET_COUNT("rotary_dim", c->rope.dimensions));
 }
 
-/* Adds the members of recurrent layers to config.json. Returns nonzero if an allocation was refused. */
+/* Adds the members of recurrent layers to config.json. Does nothing if the architecture has none. */
 int organ_convert_put_recurrent(const organ_convert_job *job, json_t *config)
 {
     const organ_recurrent_config *const c = recurrent_of(job);
@@ -306,7 +327,7 @@ int organ_convert_put_recurrent(const organ_convert_job *job, json_t *config)
     const forward_recurrent *const r = f->recurrent;
     if (!r)
         return 0;
-    if (f->attention_free) { /* GGUF files have 0 for these; config.json must lack them */
+    if (f->attention_free) { /* GGUF files have 0 for these members, but config.json must lack them */
         json_object_del(config, "num_attention_heads");
         json_object_del(config, "intermediate_size");
     }
@@ -325,7 +346,7 @@ int organ_convert_put_recurrent(const organ_convert_job *job, json_t *config)
               recurrent_put(config, r->least_step, json_real(c->step_min));
     failed |= recurrent_put_feed(job, config) | (r->lightning ? recurrent_put_lightning(&job->config, config) : 0);
     if (f->mixture && f->mixture->dense == DENSE_PERIOD)
-        failed |=
-            recurrent_put_period(&job->config, recurrent_mixes, "expert_layer_period", "expert_layer_offset", config);
+        failed |= recurrent_put_period(&job->config, recurrent_is_mixture, "expert_layer_period", "expert_layer_offset",
+                                       config);
     return failed;
 }

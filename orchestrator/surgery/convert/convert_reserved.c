@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The values of general.architecture in llama.cpp (src/llama-arch.cpp and gguf-py/gguf/constants.py). */
+ * The architectures of llama.cpp, as values of general.architecture (src/llama-arch.cpp and
+ * gguf-py/gguf/constants.py). A conversion by name must not write a file with one of these names. */
 #include "orchestrator/surgery/convert/convert_job.h"
 
 #include <ctype.h>
@@ -27,7 +28,8 @@ static const char *const reserved[] = {
     "talkie", "wavtokenizer-dec", "xverse"};
 /* clang-format on */
 
-/* Writes the letters and digits of a name in lower case to `letters`, without a "_text" at the end of the name. */
+/* Writes the letters and digits of a name in lower case to `letters`, at most 95, without a "_text" at the end of the
+ * name. Two names are similar if their letters are equal. */
 static void reserved_letters(const char *name, char letters[96])
 {
     size_t count = 0, length = strlen(name);
@@ -39,7 +41,7 @@ static void reserved_letters(const char *name, char letters[96])
     letters[count] = 0;
 }
 
-/* Returns the architecture of llama.cpp that has this name or a similar one, or NULL. */
+/* Returns the architecture of llama.cpp that has this name or a similar one (reserved_letters), or NULL. */
 const char *organ_convert_reserved(const char *name)
 {
     char own[96], other[96];

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Plans how a tensor of safetensors becomes tensors of a GGUF file: each function adds the pieces and places of one
- * kind of tensor. */
+ * Plans how a tensor of safetensors becomes tensors of a GGUF file. Each function to_gguf_KIND adds the pieces (tensors
+ * of the output) and the places (convert_place: rules that copy rows) for one kind of tensor, and returns
+ * ORGAN_BAD_INPUT if the tensor has another shape than its kind has. */
 #include "orchestrator/surgery/convert/convert_job.h"
 
 #include "orchestrator/forward/config/text_config.h"
@@ -11,19 +12,19 @@
 
 #define ROPE_FREQS "rope_freqs.weight"
 
-/* The weight that is being planned, and its place in the model. */
+/* The weight that is being planned, with the part of the model that it is. */
 typedef struct gguf_move {
     organ_convert_job *job;
     const organ_weight *weight;
-    int64_t layer; /* -1: none */
-    exchange_part part;
+    int64_t layer;      /* index of its layer; -1: it belongs to no layer */
+    exchange_part part; /* such as PART_Q, bias or not, and the expert's number in its name */
     organ_error *error;
 } gguf_move;
 
 /* ---- names ---- */
 
-/* Adds the piece of `part` in the weight's layer with this shape, or finds it. Returns its index, SIZE_MAX after an
- * error. */
+/* Adds the GGUF tensor of `part` in the weight's layer, with this shape, or finds it. Returns the index of the piece,
+ * SIZE_MAX after an error. */
 static size_t to_gguf_piece(const gguf_move *move, forward_part part, unsigned rank, const uint64_t *shape)
 {
     if (move->job->family->falcon && part == PART_NORM_ATTENTION && move->job->config.one_norm)
@@ -43,8 +44,9 @@ static size_t to_gguf_piece(const gguf_move *move, forward_part part, unsigned r
 
 /* ---- places ---- */
 
-/* Plans a tensor that becomes one tensor of the same shape. Norms may get 1 added, rows of q and k llama.cpp's order of
- * rotated pairs, Falcon-H1's weights their multipliers. */
+/* Plans a tensor that becomes one tensor of the same shape. Applies three changes of llama.cpp's converter, where the
+ * architecture has them: adds 1 to norms, reorders rows of q and k so that RoPE pairs neighbours, and multiplies
+ * weights of Falcon-H1 by the multipliers of config.json. */
 static organ_status to_gguf_whole(const gguf_move *move)
 {
     const organ_convert_job *const job = move->job;
@@ -64,8 +66,8 @@ static organ_status to_gguf_whole(const gguf_move *move)
     return organ_convert_place(move->job, &all, move->error);
 }
 
-/* Plans matrix `move->part.number` of `count` numbered matrices, of an expert or a stream, as a matrix of the stack
- * `part`. */
+/* Plans a matrix that GGUF stores in the stack `part`: it becomes matrix number move->part.number of the stack's
+ * `count` matrices, which belong to experts or AltUp streams. */
 static organ_status to_gguf_stacked(const gguf_move *move, forward_part part, uint64_t count)
 {
     const organ_weight *const w = move->weight;
@@ -80,9 +82,10 @@ static organ_status to_gguf_stacked(const gguf_move *move, forward_part part, ui
     return organ_convert_place(move->job, &all, move->error);
 }
 
-/* Plans the table of per-layer embeddings. transformers gives tokens beyond the table the embedding of token 0;
- * llama.cpp's converter writes a row for each token, with zeros for these. */
-static organ_status to_gguf_table(const gguf_move *move)
+/* Plans the table of per-layer embeddings (Gemma 3n and 4), which may have fewer rows than the vocabulary has tokens.
+ * llama.cpp's converter writes a row for each token, with zeros for tokens without a row (transformers gives them the
+ * row of token 0). */
+static organ_status to_gguf_per_layer_table(const gguf_move *move)
 {
     const organ_weight *const w = move->weight;
     const uint64_t vocabulary = move->job->config.vocabulary, rows = w->shape[0];
@@ -101,7 +104,8 @@ static organ_status to_gguf_table(const gguf_move *move)
     return organ_convert_place(move->job, &all, move->error);
 }
 
-/* Plans the two tensors that a fused tensor is divided into: the upper and the lower half of each matrix. */
+/* Plans a tensor that GGUF divides into two: `upper` gets the first half of each matrix's rows, `lower` the second
+ * half. */
 static organ_status to_gguf_halves(const gguf_move *move, forward_part upper, forward_part lower)
 {
     const organ_weight *const w = move->weight;
@@ -120,9 +124,9 @@ static organ_status to_gguf_halves(const gguf_move *move, forward_part upper, fo
     return move->error->status;
 }
 
-/* Plans kv_b_proj of latent attention, which has for each head the rows of the key, then those of the value. GGUF has
- * two stacks; that of the keys is transposed. */
-static organ_status to_gguf_latent(const gguf_move *move)
+/* Plans kv_b_proj of latent attention, which has for each head `plain` rows of the key, then `value` rows of the value.
+ * GGUF has two stacks with a matrix for each head; the matrices of the keys are transposed. */
+static organ_status to_gguf_kv_b(const gguf_move *move)
 {
     const organ_weight *const w = organ_convert_dequantised(move->job);
     const organ_forward_config *const c = &move->job->config;
@@ -143,13 +147,14 @@ static organ_status to_gguf_latent(const gguf_move *move)
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Plans a fused q, k, v, which has for each key-value head the rows of its query heads, of k and of v. GGUF has all
+/* Plans a fused q, k, v with the rows ordered by key-value head: those of its query heads, then k, then v. GGUF has all
  * rows of q, then all of k, then all of v. */
-static organ_status to_gguf_heads(const gguf_move *move)
+static organ_status to_gguf_fused_qkv(const gguf_move *move)
 {
     const organ_weight *const w = move->weight;
     const organ_layer_kind *const kind = &move->job->config.kinds[move->layer];
     const uint64_t head = kind->head_dim, q = (uint64_t)kind->heads / kind->kv_heads * head;
+    /* of q, k and v: rows for each key-value head, the first of them there, and the first row in GGUF */
     const uint64_t rows[] = {q, head, head}, first[] = {0, q, q + head};
     const uint64_t at[] = {0, kind->heads * head, (kind->heads + kind->kv_heads) * head};
     for (unsigned k = 0; k < 3 && !move->error->status; k++) {
@@ -162,8 +167,8 @@ static organ_status to_gguf_heads(const gguf_move *move)
     return move->error->status;
 }
 
-/* Plans a matrix that transformers stores as in_features x out_features (Conv1D of GPT-2); GGUF has the transpose. */
-static organ_status to_gguf_turned(const gguf_move *move)
+/* Plans a matrix that transformers stores as in_features x out_features (Conv1D of GPT-2). GGUF has the transpose. */
+static organ_status to_gguf_transposed_linear(const gguf_move *move)
 {
     const organ_weight *const w = organ_convert_dequantised(move->job);
     const uint64_t shape[] = {w->shape[1], w->shape[0]};
@@ -174,9 +179,10 @@ static organ_status to_gguf_turned(const gguf_move *move)
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Plans a stack of MXFP4 codes, stored as experts x out_features x in_features. If `second` differs from `first`, it
- * has the rows of both (gate and up), which alternate or are halves. */
-static organ_status to_gguf_codes(const gguf_move *move, forward_part first, forward_part second)
+/* Plans a stack of MXFP4 experts whose codes are copied; they are stored as experts x out_features x in_features. If
+ * `second` differs from `first`, a matrix of the stack has the rows of both parts (gate and up), alternating or as two
+ * halves, and GGUF has a stack for each part. */
+static organ_status to_gguf_mxfp4_stack(const gguf_move *move, forward_part first, forward_part second)
 {
     const organ_weight *const w = move->weight;
     const uint64_t half[] = {w->shape[0], w->shape[1] / 2, w->shape[2]};
@@ -195,10 +201,10 @@ static organ_status to_gguf_codes(const gguf_move *move, forward_part first, for
     return move->error->status;
 }
 
-/* Plans a stack of experts x in_features x out_features, which GGUF stores transposed. If `second` differs from
- * `first`, the stack has the columns of both (gate and up): alternating with mixture->pairs, else those of `first`
- * first. */
-static organ_status to_gguf_transposed(const gguf_move *move, forward_part first, forward_part second)
+/* Plans a stack stored as experts x in_features x out_features, which GGUF stores with each matrix transposed. If
+ * `second` differs from `first`, the stack has the columns of both parts (gate and up) and GGUF has a stack for each:
+ * the columns alternate if mixture->pairs is set, else those of `first` come first. */
+static organ_status to_gguf_transposed_experts(const gguf_move *move, forward_part first, forward_part second)
 {
     const organ_weight *const w = move->weight;
     const bool pairs = move->job->family->mixture->pairs, both = second != first;
@@ -207,21 +213,21 @@ static organ_status to_gguf_transposed(const gguf_move *move, forward_part first
     if (w->rank != 3)
         return organ_convert_unknown(move->job, w->name, "is not a stack of experts", move->error);
     if (move->job->sources[move->job->source_count].codes) /* codes are stored as out_features x in_features already */
-        return to_gguf_codes(move, first, second);
+        return to_gguf_mxfp4_stack(move, first, second);
     for (unsigned part = 0; part < (both ? 2u : 1u) && !move->error->status; part++) {
         convert_place place = organ_convert_all(w, to_gguf_piece(move, part ? second : first, 3, shape), 0);
         place.transposed = true;
         place.cols = place.per_matrix = place.per_block = cols;
-        place.col = pairs || !both ? part : part * cols;
+        place.col = pairs || !both ? part : part * cols; /* first column of the part */
         place.col_step = pairs && both ? 2 : 1;
         organ_convert_place(move->job, &place, move->error);
     }
     return move->error->status;
 }
 
-/* Plans a stack of DBRX, stored as (experts x channels) x hidden_size; the matrices of the down projection are
- * transposed. */
-static organ_status to_gguf_flat(const gguf_move *move)
+/* Plans a stack of DBRX, stored as (experts x channels) x hidden_size. GGUF has experts x out_features x in_features,
+ * so the matrices of the down projection are transposed. */
+static organ_status to_gguf_flat_stack(const gguf_move *move)
 {
     const organ_weight *const w = move->weight;
     const organ_forward_config *const c = &move->job->config;
@@ -238,8 +244,9 @@ static organ_status to_gguf_flat(const gguf_move *move)
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Plans the biases of gate and up, which alternate in the rows of one tensor, experts x 2 channels. */
-static organ_status to_gguf_picked(const gguf_move *move)
+/* Plans the biases of gate and up of all experts, a tensor of experts x 2 channels in which gate and up alternate. GGUF
+ * has a tensor for each of them. */
+static organ_status to_gguf_gate_up_biases(const gguf_move *move)
 {
     const organ_weight *const w = move->weight;
     const organ_matrices m = organ_weight_matrices(w);
@@ -249,7 +256,7 @@ static organ_status to_gguf_picked(const gguf_move *move)
     for (unsigned part = 0; part < 2 && !move->error->status; part++) {
         const forward_part names[] = {PART_EXPERTS_BIAS_GATE, PART_EXPERTS_BIAS_UP};
         convert_place place = organ_convert_all(w, to_gguf_piece(move, names[part], 2, shape), 0);
-        place.picked = true;
+        place.column_slice = true;
         place.block = place.rows = place.per_block = 1;
         place.col = part;
         place.col_step = 2;
@@ -259,8 +266,8 @@ static organ_status to_gguf_picked(const gguf_move *move)
     return move->error->status;
 }
 
-/* Plans a convolution, channels x 1 x kernel. GGUF has channels x kernel, but 1 x channels x 1 x kernel for separate
- * convolutions of q, k and v. */
+/* Plans the convolution of a recurrent mixer, channels x 1 x kernel. GGUF has channels x kernel, but 1 x channels x 1 x
+ * kernel if q, k and v have separate convolutions. */
 static organ_status to_gguf_conv(const gguf_move *move)
 {
     const organ_weight *const w = move->weight;
@@ -270,17 +277,18 @@ static organ_status to_gguf_conv(const gguf_move *move)
         return organ_convert_unknown(move->job, w->name, "is not a convolution of single channels", move->error);
     convert_place place =
         organ_convert_all(w, to_gguf_piece(move, move->part.part, own ? 4 : 2, own ? four : shape), 0);
-    /* the weight counts as one matrix of one row for each channel */
+    /* for convert_place the source has one matrix for each channel, of one row */
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Plans the input projection of Qwen3-Next, which has for each key head the rows of q, k, v and z. GGUF has all rows of
- * q, then of k, then of v in one tensor, and z in another. */
-static organ_status to_gguf_by_head(const gguf_move *move)
+/* Plans in_proj_qkvz of Qwen3-Next, which has for each key head the rows of q, k, v and z. GGUF has all rows of q, then
+ * of k, then of v in one tensor, and those of z in another. */
+static organ_status to_gguf_qkvz(const gguf_move *move)
 {
     const organ_weight *const w = move->weight;
     const organ_recurrent_config *const r = &move->job->config.recurrent;
     const uint64_t key = r->key_dim, value = (uint64_t)r->heads / r->groups * r->value_dim, keys = r->groups * key;
+    /* of q, k, v and z: rows for each key head, and the first row in the output tensor */
     const uint64_t rows[] = {key, key, value, value}, at[] = {0, keys, 2 * keys, 0};
     const uint64_t shapes[2][2] = {{2 * keys + r->groups * value, w->shape[w->rank - 1]},
                                    {r->groups * value, w->shape[w->rank - 1]}};
@@ -295,8 +303,8 @@ static organ_status to_gguf_by_head(const gguf_move *move)
     return move->error->status;
 }
 
-/* Plans a tensor whose value heads have another order in GGUF. If the heads are columns, codes cannot be copied,
- * because one scale belongs to codes of consecutive columns. */
+/* Plans a tensor whose value heads have another order in GGUF (organ_convert_is_tiled). In the output projection the
+ * heads are columns. Its codes cannot be copied, because one scale belongs to codes of consecutive columns. */
 static organ_status to_gguf_tiled(const gguf_move *move)
 {
     const forward_part part = move->part.part;
@@ -307,8 +315,9 @@ static organ_status to_gguf_tiled(const gguf_move *move)
     return organ_convert_tiled(move->job, w, part, piece, move->error);
 }
 
-/* Plans a vector with one number per head, which GGUF stores as a column for Mamba-2. A_log becomes -exp(A_log). */
-static organ_status to_gguf_column(const gguf_move *move)
+/* Plans A_log or D of a recurrent mixer. GGUF stores a vector, one number for each head, as a column for Mamba-2. A_log
+ * becomes -exp(A_log). */
+static organ_status to_gguf_head_vector(const gguf_move *move)
 {
     const organ_weight *const w = move->weight;
     const bool column = w->rank == 1 && move->job->config.kinds[move->layer].mixer == ORGAN_MIXER_MAMBA2;
@@ -320,21 +329,22 @@ static organ_status to_gguf_column(const gguf_move *move)
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Plans the gated norm of Mamba-2: a vector that becomes a matrix with a row for each group. */
-static organ_status to_gguf_grouped(const gguf_move *move)
+/* Plans the gated norm of Mamba-2: its weight vector becomes a matrix with a row for each group. */
+static organ_status to_gguf_grouped_norm(const gguf_move *move)
 {
     const organ_weight *const w = move->weight;
     const uint64_t groups = move->job->config.recurrent.groups, shape[] = {groups, w->shape[0] / groups};
     if (move->job->config.kinds[move->layer].mixer != ORGAN_MIXER_MAMBA2 || w->rank != 1)
         return to_gguf_whole(move);
     convert_place place = organ_convert_all(w, to_gguf_piece(move, move->part.part, 2, shape), 0);
-    place.transposed = true;
+    place.transposed = true; /* of each group: its values, a part of the source's only column, become a row */
     place.block = place.rows = shape[1];
     place.cols = place.col_step = place.per_block = 1;
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Plans the norm of one head of q or k (StableLM), which becomes a row of the matrix of all heads' norms in GGUF. */
+/* Plans the norm of q or k. If the name has the number of a head (StableLM), the vector becomes row number
+ * move->part.number of a matrix of heads x head_dim; else the tensor keeps its shape. */
 static organ_status to_gguf_head_norm(const gguf_move *move)
 {
     const organ_weight *const w = move->weight;
@@ -348,14 +358,15 @@ static organ_status to_gguf_head_norm(const gguf_move *move)
                                      move->error);
     convert_place place =
         organ_convert_all(w, to_gguf_piece(move, move->part.part, 2, shape), (uint64_t)move->part.number);
-    place.transposed = true;
+    place.transposed = true; /* the source is a column, which becomes a row */
     place.block = place.rows = shape[1];
     place.cols = place.col_step = place.per_block = place.per_matrix = 1;
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Renames the feed-forward of a layer with experts to the shared expert: Granite 4 hybrids use one name for both. */
-static void to_gguf_share(gguf_move *move)
+/* Changes move->part from the dense feed-forward to the shared expert in layers with experts and without a dense
+ * feed-forward: Granite 4 hybrids use one name for both. */
+static void to_gguf_correct_shared_expert(gguf_move *move)
 {
     if (move->layer < 0 || !move->job->config.kinds[move->layer].mixture ||
         move->job->config.kinds[move->layer].intermediate > 0)
@@ -366,8 +377,8 @@ static void to_gguf_share(gguf_move *move)
         move->part.part = PART_SHARED_DOWN;
 }
 
-/* Returns whether the stack of experts is stored as experts x in_features x out_features. Decides by the shape if the
- * architecture has both forms (or_straight). */
+/* Returns whether a stack of experts is stored as experts x in_features x out_features. If the architecture has files
+ * of both forms (forward_mixture.or_straight), decides by the shape. */
 static bool to_gguf_is_transposed(const gguf_move *move)
 {
     const forward_mixture *const m = move->job->family->mixture;
@@ -378,24 +389,24 @@ static bool to_gguf_is_transposed(const gguf_move *move)
     return m && m->transposed && !(m->or_straight && w->rank == 3 && w->shape[1] == rows && w->shape[2] == cols);
 }
 
-/* Plans the GGUF tensors of a weight by the part of the layer that it is. */
+/* Plans the GGUF tensors of a weight: calls the function for the kind of tensor that its part is. */
 static organ_status to_gguf_part(const gguf_move *move)
 {
     const forward_family *const gguf = move->job->gguf_family;
     const unsigned experts = move->job->config.experts;
     const bool transposed = to_gguf_is_transposed(move);
     if (move->job->family->transposed && move->layer >= 0 && move->weight->rank == 2)
-        return to_gguf_turned(move);
+        return to_gguf_transposed_linear(move);
     if (organ_convert_is_tiled(move->job, move->layer, move->part.part))
         return to_gguf_tiled(move);
     if (move->job->family->mixture && move->job->family->mixture->flat && move->part.part >= PART_EXPERTS_GATE &&
         move->part.part <= PART_EXPERTS_DOWN)
-        return to_gguf_flat(move);
+        return to_gguf_flat_stack(move);
     switch (move->part.part) {
     case PART_MIX_IN:
-        return gguf->recurrent && gguf->recurrent->gguf_split ? to_gguf_by_head(move) : to_gguf_whole(move);
+        return gguf->recurrent && gguf->recurrent->gguf_split ? to_gguf_qkvz(move) : to_gguf_whole(move);
     case PART_KV_B:
-        return to_gguf_latent(move);
+        return to_gguf_kv_b(move);
     case PART_CONV:
     case PART_CONV_Q:
     case PART_CONV_K:
@@ -403,18 +414,19 @@ static organ_status to_gguf_part(const gguf_move *move)
         return to_gguf_conv(move);
     case PART_A_LOG:
     case PART_SKIP:
-        return to_gguf_column(move);
+        return to_gguf_head_vector(move);
     case PART_NORM_MIXED:
-        return to_gguf_grouped(move);
+        return to_gguf_grouped_norm(move);
     case PART_NORM_Q:
     case PART_NORM_K:
         return to_gguf_head_norm(move);
     case PART_EXPERTS_DOWN:
-        return transposed ? to_gguf_transposed(move, PART_EXPERTS_DOWN, PART_EXPERTS_DOWN) : to_gguf_whole(move);
+        return transposed ? to_gguf_transposed_experts(move, PART_EXPERTS_DOWN, PART_EXPERTS_DOWN)
+                          : to_gguf_whole(move);
     case PART_EXPERTS_BIAS_GATE_UP:
-        return to_gguf_picked(move);
+        return to_gguf_gate_up_biases(move);
     case PART_PER_LAYER_TABLE:
-        return to_gguf_table(move);
+        return to_gguf_per_layer_table(move);
     case PART_STREAMS_MAKE:
     case PART_STREAMS_END:
         return to_gguf_stacked(move, move->part.part, move->job->config.streams - 1);
@@ -426,7 +438,7 @@ static organ_status to_gguf_part(const gguf_move *move)
         return to_gguf_stacked(move, PART_EXPERTS_DOWN, experts);
     case PART_EXPERTS_GATE_UP:
         if (transposed)
-            return to_gguf_transposed(move, PART_EXPERTS_GATE, PART_EXPERTS_UP);
+            return to_gguf_transposed_experts(move, PART_EXPERTS_GATE, PART_EXPERTS_UP);
         return organ_exchange_has_name(gguf->gguf_names, PART_EXPERTS_GATE_UP)
                    ? to_gguf_whole(move)
                    : to_gguf_halves(move, PART_EXPERTS_GATE, PART_EXPERTS_UP);
@@ -437,7 +449,7 @@ static organ_status to_gguf_part(const gguf_move *move)
             return to_gguf_halves(move, PART_GATE, PART_UP);
         return to_gguf_whole(move);
     case PART_QKV:
-        return move->job->config.fused == ORGAN_FUSED_HEADS ? to_gguf_heads(move) : to_gguf_whole(move);
+        return move->job->config.fused == ORGAN_FUSED_HEADS ? to_gguf_fused_qkv(move) : to_gguf_whole(move);
     default:
         return to_gguf_whole(move);
     }
@@ -445,8 +457,9 @@ static organ_status to_gguf_part(const gguf_move *move)
 
 /* ---- one weight ---- */
 
-/* Returns whether the output leaves the weight out: llama.cpp computes it, it is a copy of the tied embeddings, or it
- * belongs to vision, audio or multi-token prediction. Counts the last kind in job->dropped. */
+/* Returns whether the output does not get the weight: because llama.cpp computes it, because it is a copy of the tied
+ * embeddings, or because it belongs to vision, audio or multi-token prediction. Counts weights of the last reason in
+ * job->dropped. */
 static bool to_gguf_is_dropped(organ_convert_job *job, const organ_weight *weight)
 {
     static const char *const computed[] = {
@@ -465,7 +478,7 @@ static bool to_gguf_is_dropped(organ_convert_job *job, const organ_weight *weigh
     return other;
 }
 
-/* Sets move->layer and move->part from the weight's name. Returns false if the name is unknown. */
+/* Sets move->layer and move->part from the weight's name. Returns false if the architecture has no such name. */
 static bool to_gguf_find(gguf_move *move)
 {
     const organ_convert_job *const job = move->job;
@@ -489,8 +502,9 @@ static bool to_gguf_find(gguf_move *move)
     return *end == '.' && organ_exchange_find_part(job->family, false, false, end + 1, &move->part);
 }
 
-/* Reads a parameter of xIELU into the layer's configuration, from which convert_keys.c writes an array. */
-static organ_status to_gguf_number(const gguf_move *move)
+/* Reads a parameter of xIELU into the layer's configuration; convert_keys.c writes the parameters of all layers as an
+ * array. */
+static organ_status to_gguf_xielu(const gguf_move *move)
 {
     if (move->weight->elements != 1)
         return organ_convert_unknown(move->job, move->weight->name, "is not a single number", move->error);
@@ -499,7 +513,8 @@ static organ_status to_gguf_number(const gguf_move *move)
                                 move->error);
 }
 
-/* Finds the layer and part of a weight of a safetensors model by its name, and plans the GGUF tensors of this part. */
+/* Finds the layer and the part of a weight of a safetensors model by its name, and plans the GGUF tensors of this
+ * part. */
 organ_status organ_convert_to_gguf(organ_convert_job *job, const organ_weight *weight, organ_error *error)
 {
     gguf_move move = {.job = job, .weight = weight, .error = error};
@@ -512,16 +527,16 @@ organ_status organ_convert_to_gguf(organ_convert_job *job, const organ_weight *w
         return ORGAN_OK;
     }
     if (move.part.part >= PART_XIELU_P && move.part.part <= PART_XIELU_EPS)
-        return to_gguf_number(&move);
+        return to_gguf_xielu(&move);
     if (move.part.part == PART_BIAS_Q && job->config.fused != ORGAN_FUSED_NONE) /* the name of the fused bias */
         move.part = (exchange_part){.part = PART_QKV, .bias = true, .number = -1};
-    to_gguf_share(&move);
+    to_gguf_correct_shared_expert(&move);
     return to_gguf_part(&move);
 }
 
 /* ---- computed tensors ---- */
 
-/* Adds a vector with computed values. */
+/* Adds a vector of `count` computed values to the output. */
 static organ_status to_gguf_computed(organ_convert_job *job, const char *name, const float *values, uint64_t count,
                                      organ_error *error)
 {
@@ -529,9 +544,9 @@ static organ_status to_gguf_computed(organ_convert_job *job, const char *name, c
     return error->status;
 }
 
-/* Adds rope_freqs.weight, the frequency divisors of Llama 3's rotation, or of Gemma 4's: 1 for rotated pairs, and
- * ORGAN_CONVERT_STILL for the others. */
-static organ_status to_gguf_divisors(organ_convert_job *job, organ_error *error)
+/* Adds rope_freqs.weight, a frequency divisor for each pair of dimensions: those of Llama 3's rotation, or those of
+ * Gemma 4's, 1 for the rotated pairs and ORGAN_CONVERT_STILL for the other pairs. */
+static organ_status to_gguf_rope_freqs(organ_convert_job *job, organ_error *error)
 {
     const organ_rope_config *const r = &job->config.rope;
     float *const divisors = malloc((r->dimensions / 2 + 1) * sizeof *divisors);
@@ -546,8 +561,8 @@ static organ_status to_gguf_divisors(organ_convert_job *job, organ_error *error)
     return error->status;
 }
 
-/* Adds the GGUF tensors of frequency divisors, which safetensors files do not have: config.json has parameters
- * instead. */
+/* Adds the tensors of frequency divisors, which only GGUF files have; config.json has parameters instead. Returns
+ * ORGAN_BAD_INPUT for a rotation that GGUF files of the architecture cannot express. */
 organ_status organ_convert_gguf_computed(organ_convert_job *job, organ_error *error)
 {
     const organ_rope_config *const r = &job->config.rope;
@@ -558,10 +573,10 @@ organ_status organ_convert_gguf_computed(organ_convert_job *job, organ_error *er
     case ORGAN_ROPE_YARN:
         return ORGAN_OK;
     case ORGAN_ROPE_LLAMA3:
-        return to_gguf_divisors(job, error);
+        return to_gguf_rope_freqs(job, error);
     case ORGAN_ROPE_PROPORTIONAL:
         if (r->factor == 1)
-            return to_gguf_divisors(job, error);
+            return to_gguf_rope_freqs(job, error);
         break;
     case ORGAN_ROPE_LONGROPE:
         if (strcmp(job->exchange->gguf, "phi3") == 0 &&

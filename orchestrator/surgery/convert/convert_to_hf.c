@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Plans how a tensor of a GGUF file becomes tensors of safetensors: each function adds the pieces and places of one
- * kind of tensor. */
+ * Plans how a tensor of a GGUF file becomes tensors of safetensors. Each function to_hf_KIND adds the pieces (tensors
+ * of the output) and the places (convert_place: rules that copy rows) for one kind of tensor, and returns
+ * ORGAN_BAD_INPUT if the tensor has another shape than its kind has. */
 #include "orchestrator/surgery/convert/convert_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -9,20 +10,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TO_HF_NAME = 600 };
+enum { TO_HF_NAME = 600 }; /* bytes for a tensor's name with its NUL */
 
-/* The weight that is being planned, and its place in the model. */
+/* The weight that is being planned, with the part of the model that it is. */
 typedef struct hf_move {
     organ_convert_job *job;
     const organ_weight *weight;
-    int64_t layer; /* -1: none */
-    exchange_part part;
+    int64_t layer;      /* index of its layer; -1: it belongs to no layer */
+    exchange_part part; /* such as PART_Q, bias or not */
     organ_error *error;
 } hf_move;
 
 /* ---- names ---- */
 
-/* Writes the safetensors name of a part in the weight's layer. Returns false, with an error, if the part has none. */
+/* Writes the whole safetensors name of `part` in the weight's layer to `name`. Returns false, with an error, if the
+ * architecture has no name for the part. */
 static bool to_hf_name(const hf_move *move, exchange_part part, char name[TO_HF_NAME])
 {
     const organ_convert_job *const job = move->job;
@@ -44,8 +46,8 @@ static bool to_hf_name(const hf_move *move, exchange_part part, char name[TO_HF_
     return true;
 }
 
-/* Adds the piece of `part` in the weight's layer with this shape, or finds it. Returns its index, SIZE_MAX after an
- * error. */
+/* Adds the safetensors tensor of `part` in the weight's layer, with this shape, or finds it. Returns the index of the
+ * piece, SIZE_MAX after an error. */
 static size_t to_hf_piece(const hf_move *move, exchange_part part, unsigned rank, const uint64_t *shape)
 {
     char name[TO_HF_NAME];
@@ -54,8 +56,9 @@ static size_t to_hf_piece(const hf_move *move, exchange_part part, unsigned rank
 
 /* ---- places ---- */
 
-/* Plans a tensor that becomes one tensor of the same shape. Reverses llama.cpp's changes: 1 added to norms, the order
- * of rotated pairs in the rows of q and k. */
+/* Plans a tensor that becomes one tensor of the same shape. Reverses two changes of llama.cpp's converter, where the
+ * architecture has them: subtracts the 1 that was added to norms, and restores the order of rows of q and k in which
+ * RoPE pairs the halves of a head. */
 static organ_status to_hf_whole(const hf_move *move)
 {
     const organ_weight *const w = move->weight;
@@ -73,7 +76,8 @@ static organ_status to_hf_whole(const hf_move *move)
     return organ_convert_place(move->job, &all, move->error);
 }
 
-/* Plans each matrix of a stack as a tensor of its own, numbered by expert or stream. */
+/* Plans a stack of matrices of which safetensors has each as a tensor of its own, numbered by expert or AltUp stream.
+ * `part` is the part of the numbered tensors. */
 static organ_status to_hf_numbered(const hf_move *move, forward_part part)
 {
     const organ_weight *const w = move->weight;
@@ -89,8 +93,8 @@ static organ_status to_hf_numbered(const hf_move *move, forward_part part)
     return move->error->status;
 }
 
-/* Plans each row of the norms of q or k as the norm of one head if the architecture numbers them (StableLM), else the
- * whole tensor. */
+/* Plans the norms of q or k. If the architecture has a tensor for the norm of each head (StableLM), each row becomes
+ * such a tensor; else the tensor keeps its shape. */
 static organ_status to_hf_head_norms(const hf_move *move)
 {
     const organ_weight *const w = move->weight;
@@ -99,7 +103,7 @@ static organ_status to_hf_head_norms(const hf_move *move)
     for (uint64_t h = 0; numbered && h < w->shape[0] && !move->error->status; h++) {
         const exchange_part one = {.part = move->part.part, .bias = move->part.bias, .number = (int64_t)h};
         convert_place place = organ_convert_all(w, to_hf_piece(move, one, 1, w->shape + 1), 0);
-        place.transposed = true;
+        place.transposed = true; /* row h of the source becomes a column, the vector */
         place.block = place.rows = place.blocks = place.col_step = 1;
         place.from = h;
         place.cols = place.per_block = place.per_matrix = w->shape[1];
@@ -108,7 +112,8 @@ static organ_status to_hf_head_norms(const hf_move *move)
     return numbered ? move->error->status : to_hf_whole(move);
 }
 
-/* Plans the tensor as the upper or the lower half of each matrix of the fused tensor `part`. */
+/* Plans a tensor that safetensors stores in the fused tensor `part`, of twice as many rows: its rows become the second
+ * half of each matrix there if `lower`, else the first half. */
 static organ_status to_hf_half(const hf_move *move, forward_part part, bool lower)
 {
     const organ_weight *const w = move->weight;
@@ -124,13 +129,14 @@ static organ_status to_hf_half(const hf_move *move, forward_part part, bool lowe
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Returns whether files of transformers have a name of their own for this part. */
+/* Returns whether the architecture has its own name for this part in safetensors. */
 static bool to_hf_has(const hf_move *move, forward_part part)
 {
     return organ_exchange_has_name(move->job->family->names, part);
 }
 
-/* Sets convert_source.other to the GGUF tensor of `part` in the same layer, so that it is read with the weight. */
+/* Sets the counterpart of the source (convert_source.other) to the GGUF tensor of `part` in the same layer, so that
+ * both are read together. Returns ORGAN_BAD_INPUT if the file has no such tensor of the same shape. */
 static organ_status to_hf_join(const hf_move *move, forward_part part)
 {
     organ_convert_job *const job = move->job;
@@ -146,12 +152,14 @@ static organ_status to_hf_join(const hf_move *move, forward_part part)
     return ORGAN_OK;
 }
 
-/* Plans a stack of MXFP4 as gpt-oss stores it: a tensor of codes and one of scales. If `other` differs from `to`, rows
- * of the counterpart alternate with rows of the source. */
-static organ_status to_hf_codes(const hf_move *move, forward_part to, forward_part other)
+/* Plans a stack of MXFP4 experts whose codes are copied, as gpt-oss stores it: a tensor NAME_blocks of codes and a
+ * tensor NAME_scales. `to` is the part of NAME. If `other` differs from `to`, rows of the counterpart alternate with
+ * rows of the source. */
+static organ_status to_hf_mxfp4_stack(const hf_move *move, forward_part to, forward_part other)
 {
     const organ_weight *const w = move->weight;
     const bool both = other != to;
+    /* shape of the codes: experts, rows, groups of a row, bytes of a group; the scales have the first three axes */
     const uint64_t rows = (both ? 2 : 1) * w->shape[1],
                    shape[] = {w->shape[0], rows, w->shape[2] / ORGAN_CONVERT_GROUP, ORGAN_CONVERT_GROUP / 2};
     char name[TO_HF_NAME], part[TO_HF_NAME + 8];
@@ -172,7 +180,8 @@ static organ_status to_hf_codes(const hf_move *move, forward_part to, forward_pa
     return move->error->status;
 }
 
-/* Returns whether the source and its counterpart are stacks of MXFP4 that keep their codes. */
+/* Returns whether the codes of the source are copied and both the source and its counterpart, if there is one, are
+ * MXFP4. */
 static bool to_hf_keeps_codes(const hf_move *move)
 {
     const convert_source *const source = &move->job->sources[move->job->source_count];
@@ -180,9 +189,9 @@ static bool to_hf_keeps_codes(const hf_move *move)
            (!source->other || source->other->codes->dtype == ORGAN_MXFP4);
 }
 
-/* Plans a stack that is experts x in_features x out_features in safetensors, as part `to`. If `other` differs from
- * `to`, it is the GGUF part whose columns share the tensor with those of the source. */
-static organ_status to_hf_transposed(const hf_move *move, forward_part to, forward_part other)
+/* Plans a stack that safetensors has as part `to`, experts x in_features x out_features. If `other` differs from `to`,
+ * it is the GGUF part (up) whose columns share this tensor with the columns of the source (gate). */
+static organ_status to_hf_transposed_experts(const hf_move *move, forward_part to, forward_part other)
 {
     const organ_weight *const w = move->weight;
     const exchange_part part = {.part = to, .number = -1};
@@ -192,7 +201,7 @@ static organ_status to_hf_transposed(const hf_move *move, forward_part to, forwa
     if (both && to_hf_join(move, other))
         return move->error->status;
     if (to_hf_keeps_codes(move) && strcmp(move->job->exchange->model_type, "gpt_oss") == 0)
-        return to_hf_codes(move, to, other);
+        return to_hf_mxfp4_stack(move, to, other);
     const uint64_t shape[] = {w->shape[0], w->shape[2], (both ? 2 : 1) * w->shape[1]};
     convert_place place = organ_convert_all(w, to_hf_piece(move, part, 3, shape), 0);
     place.transposed = true;
@@ -203,8 +212,9 @@ static organ_status to_hf_transposed(const hf_move *move, forward_part to, forwa
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Plans the biases of gate and of up as one tensor of safetensors, in which they alternate. */
-static organ_status to_hf_picked(const hf_move *move)
+/* Plans the biases of gate and of up of all experts, two tensors of GGUF, as one tensor of safetensors in which they
+ * alternate. The source is the gate; to_hf_join finds the biases of up. */
+static organ_status to_hf_gate_up_biases(const hf_move *move)
 {
     const organ_weight *const w = move->weight;
     const exchange_part both = {.part = PART_EXPERTS_BIAS_GATE_UP, .number = -1};
@@ -214,14 +224,15 @@ static organ_status to_hf_picked(const hf_move *move)
         return move->error->status;
     const uint64_t shape[] = {w->shape[0], 2 * w->shape[1]};
     convert_place place = organ_convert_all(w, to_hf_piece(move, both, 2, shape), 0);
-    place.picked = true;
+    place.column_slice = true;
     place.block = place.rows = place.per_block = place.col_step = 1;
     place.cols = w->shape[1];
     place.join = CONVERT_PAIRS;
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Plans a stack of DBRX, which is (experts x channels) x hidden_size in safetensors. */
+/* Plans a stack of DBRX, which is (experts x channels) x hidden_size in safetensors: the matrices of the down
+ * projection are transposed. */
 static organ_status to_hf_flat_stack(const hf_move *move)
 {
     const organ_weight *const w = move->weight;
@@ -238,8 +249,8 @@ static organ_status to_hf_flat_stack(const hf_move *move)
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Plans a stack of experts in the form of the architecture: flat (DBRX), transposed, fused stacks, or numbered
- * experts. */
+/* Plans a stack of experts in the form that the architecture has in safetensors: flat (DBRX), transposed, with gate and
+ * up fused in one stack, or a tensor for each expert. */
 static organ_status to_hf_experts(const hf_move *move)
 {
     if (move->job->family->mixture && move->job->family->mixture->flat)
@@ -249,9 +260,9 @@ static organ_status to_hf_experts(const hf_move *move)
     if (transposed && move->part.part == PART_EXPERTS_UP) /* planned with the gates */
         return ORGAN_OK;
     if (transposed && move->part.part == PART_EXPERTS_GATE)
-        return to_hf_transposed(move, PART_EXPERTS_GATE_UP, PART_EXPERTS_UP);
+        return to_hf_transposed_experts(move, PART_EXPERTS_GATE_UP, PART_EXPERTS_UP);
     if (transposed)
-        return to_hf_transposed(move, PART_EXPERTS_DOWN, PART_EXPERTS_DOWN);
+        return to_hf_transposed_experts(move, PART_EXPERTS_DOWN, PART_EXPERTS_DOWN);
     const bool stacked = to_hf_has(move, PART_EXPERTS_GATE_UP) && !to_hf_has(move, PART_EXPERT_GATE);
     switch (move->part.part) {
     case PART_EXPERTS_GATE:
@@ -263,9 +274,9 @@ static organ_status to_hf_experts(const hf_move *move)
     }
 }
 
-/* Plans the stack of keys (`keys`) or of values of latent attention as rows of kv_b_proj, which has for each head the
- * rows of the key, then those of the value. */
-static organ_status to_hf_latent(const hf_move *move, bool keys)
+/* Plans the stack of keys (if `keys`) or of values (else) of latent attention as rows of kv_b_proj. That has for each
+ * head `plain` rows of the key, then the rows of the value. */
+static organ_status to_hf_kv_b(const hf_move *move, bool keys)
 {
     const organ_forward_config *const c = &move->job->config;
     const uint64_t plain = c->latent.plain, head = plain + c->kinds[move->layer].value_dim;
@@ -273,16 +284,16 @@ static organ_status to_hf_latent(const hf_move *move, bool keys)
     const exchange_part both = {.part = PART_KV_B, .number = -1};
     const organ_weight *const w = organ_convert_dequantised(move->job);
     convert_place place = organ_convert_all(w, to_hf_piece(move, both, 2, shape), keys ? 0 : plain);
-    place.per_matrix = head;
+    place.per_matrix = head; /* a matrix of the stack has one head */
     place.transposed = keys;
     place.cols = keys ? plain : 0;
     place.col_step = 1;
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Adds a place for heads [from, from + heads) of a fused q, k, v: head from + k begins at row at + k x `step` of the
- * piece. */
-static void to_hf_some_heads(const hf_move *move, uint64_t from, uint64_t heads, uint64_t at, uint64_t step)
+/* Adds a place for heads [from, from + heads) of a fused q, k, v, where heads of q, k and v are counted together. Head
+ * from + k begins at row at + k x `step` of the output tensor. Errors are in move->error. */
+static void to_hf_place_heads(const hf_move *move, uint64_t from, uint64_t heads, uint64_t at, uint64_t step)
 {
     const organ_weight *const w = move->weight;
     convert_place place = organ_convert_all(w, to_hf_piece(move, move->part, w->rank, w->shape), at);
@@ -294,27 +305,28 @@ static void to_hf_some_heads(const hf_move *move, uint64_t from, uint64_t heads,
         organ_convert_place(move->job, &place, move->error);
 }
 
-/* Returns whether the fused q, k, v of safetensors has, for each key-value head, its rows of q, k and v. */
-static bool to_hf_alternates(const hf_move *move)
+/* Returns whether safetensors orders the rows of the fused q, k, v by key-value head: its rows of q, then k, then v. */
+static bool to_hf_qkv_is_by_head(const hf_move *move)
 {
     const forward_family *const f = move->job->family;
     return f->fused == ORGAN_FUSED_HEADS || (f->early == EARLY_BIGCODE && move->job->config.kv_heads > 1);
 }
 
-/* Plans a fused q, k, v for which to_hf_alternates is true; GGUF has all rows of q, then of k, then of v. */
-static organ_status to_hf_heads(const hf_move *move)
+/* Plans a fused q, k, v for which to_hf_qkv_is_by_head is true. GGUF has all rows of q, then of k, then of v. */
+static organ_status to_hf_fused_qkv(const hf_move *move)
 {
     const organ_layer_kind *const kind = &move->job->config.kinds[move->layer];
+    /* query heads, and rows of the output tensor, for each key-value head */
     const uint64_t head = kind->head_dim, each = kind->heads / kind->kv_heads, group = (each + 2) * head;
     for (uint64_t g = 0; g < kind->kv_heads; g++)
-        to_hf_some_heads(move, g * each, each, g * group, head);
-    to_hf_some_heads(move, kind->heads, kind->kv_heads, each * head, group);
-    to_hf_some_heads(move, kind->heads + kind->kv_heads, kind->kv_heads, (each + 1) * head, group);
+        to_hf_place_heads(move, g * each, each, g * group, head);
+    to_hf_place_heads(move, kind->heads, kind->kv_heads, each * head, group);
+    to_hf_place_heads(move, kind->heads + kind->kv_heads, kind->kv_heads, (each + 1) * head, group);
     return move->error->status;
 }
 
-/* Plans a matrix that is in_features x out_features in safetensors. */
-static organ_status to_hf_turned(const hf_move *move)
+/* Plans a matrix that safetensors stores as in_features x out_features (Conv1D of GPT-2), the transpose of GGUF. */
+static organ_status to_hf_transposed_linear(const hf_move *move)
 {
     const organ_weight *const w = organ_convert_dequantised(move->job);
     const uint64_t shape[] = {w->shape[1], w->shape[0]};
@@ -325,7 +337,7 @@ static organ_status to_hf_turned(const hf_move *move)
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Plans a convolution, which gets a dimension of 1 in the middle. */
+/* Plans the convolution of a recurrent mixer, which gets a dimension of 1 in the middle: channels x 1 x kernel. */
 static organ_status to_hf_conv(const hf_move *move)
 {
     const organ_weight *const w = move->weight;
@@ -339,9 +351,9 @@ static organ_status to_hf_conv(const hf_move *move)
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Plans a vector with one number per head, which GGUF stores as a column for Mamba-2. -exp(A_log) becomes A_log, with
- * the shape 1 x 1 x heads x 1 in Kimi Linear. */
-static organ_status to_hf_vector(const hf_move *move)
+/* Plans A_log or D of a recurrent mixer. For Mamba-2, GGUF stores a vector, one number for each head, as a column. The
+ * value -exp(A_log) of GGUF becomes A_log. In Kimi Linear the vector has the shape 1 x 1 x heads x 1. */
+static organ_status to_hf_head_vector(const hf_move *move)
 {
     const organ_weight *const w = move->weight;
     const bool column = w->rank == 2 && move->job->config.kinds[move->layer].mixer == ORGAN_MIXER_MAMBA2;
@@ -355,23 +367,23 @@ static organ_status to_hf_vector(const hf_move *move)
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Plans the gated norm of Mamba-2: GGUF's matrix with a row for each group becomes a vector. */
-static organ_status to_hf_flat(const hf_move *move)
+/* Plans the gated norm of Mamba-2: the matrix of GGUF, with a row for each group, becomes a vector. */
+static organ_status to_hf_grouped_norm(const hf_move *move)
 {
     const organ_weight *const w = move->weight;
     if (w->rank != 2)
         return to_hf_whole(move);
     const uint64_t count = w->elements;
     convert_place place = organ_convert_all(w, to_hf_piece(move, move->part, 1, &count), 0);
-    place.transposed = true;
+    place.transposed = true; /* each row of the source becomes a part of the only column, the vector */
     place.block = place.rows = place.col_step = 1;
     place.cols = place.per_block = w->shape[1];
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Plans the tensor with q, k and v, or that with z, as rows of Qwen3-Next's input projection, which has for each key
- * head the rows of q, k, v and z. */
-static organ_status to_hf_by_head(const hf_move *move)
+/* Plans the GGUF tensor with q, k and v, or the one with z, as rows of in_proj_qkvz of Qwen3-Next. That has for each
+ * key head the rows of q, k, v and z. */
+static organ_status to_hf_qkvz(const hf_move *move)
 {
     const organ_weight *const w = move->weight;
     const organ_recurrent_config *const r = &move->job->config.recurrent;
@@ -379,8 +391,9 @@ static organ_status to_hf_by_head(const hf_move *move)
     const uint64_t shape[] = {r->groups * 2 * (key + value), w->shape[w->rank - 1]};
     const exchange_part all = {.part = PART_MIX_IN, .number = -1};
     const bool gate = move->part.part == PART_MIX_Z;
+    /* of q, k and v: rows for each key head, and the first row in the GGUF tensor */
     const uint64_t rows[] = {key, key, value}, first[] = {0, keys, 2 * keys};
-    const uint64_t block = organ_common_divisor(key, value);
+    const uint64_t block = organ_common_divisor(key, value); /* all places of a source have blocks of one size */
     convert_place place = organ_convert_all(w, to_hf_piece(move, all, 2, shape), 2 * key + value);
     place.block = place.rows = value;
     place.per_block = 2 * (key + value);
@@ -397,8 +410,8 @@ static organ_status to_hf_by_head(const hf_move *move)
     return move->error->status;
 }
 
-/* Corrects the part of a Falcon norm. In layers with two norms, GGUF's attn_norm is the feed-forward's norm and
- * attn_norm_2 that of attention; exchange_part.first chooses the name of the only norm of other layers. */
+/* Corrects move->part of a Falcon norm. In layers with two norms, GGUF's attn_norm is the norm before the feed-forward
+ * and attn_norm_2 the norm before the attention. In layers with one norm, exchange_part.first chooses its name. */
 static void to_hf_falcon(hf_move *move)
 {
     if (move->part.part != PART_NORM_ATTENTION)
@@ -408,16 +421,16 @@ static void to_hf_falcon(hf_move *move)
         move->part.part = PART_NORM_FFN;
 }
 
-/* Returns whether the GGUF file has q, k, v and z of Qwen3-Next in two tensors. Older files have one, as safetensors
- * do. */
-static bool to_hf_is_by_head(const hf_move *move)
+/* Returns whether the GGUF file stores the rows of in_proj_qkvz of Qwen3-Next in two tensors. Older files have one, as
+ * safetensors do. */
+static bool to_hf_has_split_qkvz(const hf_move *move)
 {
     const forward_recurrent *const r = move->job->gguf_family->recurrent;
     return r && r->gguf_split && move->job->config.recurrent.projections == ORGAN_PROJECTIONS_QKV;
 }
 
-/* Plans a tensor whose value heads have another order in GGUF. If the heads are columns, codes cannot be copied,
- * because one scale belongs to codes of consecutive columns. */
+/* Plans a tensor whose value heads have another order in GGUF (organ_convert_is_tiled). In the output projection the
+ * heads are columns. Its codes cannot be copied, because one scale belongs to codes of consecutive columns. */
 static organ_status to_hf_tiled(const hf_move *move)
 {
     const forward_part part = move->part.part;
@@ -425,14 +438,14 @@ static organ_status to_hf_tiled(const hf_move *move)
     return organ_convert_tiled(move->job, w, part, to_hf_piece(move, move->part, w->rank, w->shape), move->error);
 }
 
-/* Plans the safetensors tensors of a weight by the part of the layer that it is. */
+/* Plans the safetensors tensors of a weight: calls the function for the kind of tensor that its part is. */
 static organ_status to_hf_part(const hf_move *move)
 {
     const bool fused_shared = to_hf_has(move, PART_SHARED_GATE_UP);
     const bool fused =
         to_hf_has(move, PART_GATE_UP) && !organ_exchange_has_name(move->job->gguf_family->gguf_names, PART_GATE_UP);
     if (move->job->family->transposed && move->layer >= 0 && move->weight->rank == 2)
-        return to_hf_turned(move);
+        return to_hf_transposed_linear(move);
     if (move->part.part >= PART_CONV && move->part.part <= PART_CONV_V)
         return to_hf_conv(move);
     if (organ_convert_is_tiled(move->job, move->layer, move->part.part))
@@ -440,30 +453,30 @@ static organ_status to_hf_part(const hf_move *move)
     switch (move->part.part) {
     case PART_A_LOG:
     case PART_SKIP:
-        return to_hf_vector(move);
+        return to_hf_head_vector(move);
     case PART_NORM_MIXED:
-        return to_hf_flat(move);
+        return to_hf_grouped_norm(move);
     case PART_NORM_Q:
     case PART_NORM_K:
         return to_hf_head_norms(move);
     case PART_MIX_IN:
     case PART_MIX_Z:
-        return to_hf_is_by_head(move) ? to_hf_by_head(move) : to_hf_whole(move);
+        return to_hf_has_split_qkvz(move) ? to_hf_qkvz(move) : to_hf_whole(move);
     case PART_GATE:
         return fused ? to_hf_half(move, PART_GATE_UP, false) : to_hf_whole(move);
     case PART_UP:
         return fused ? to_hf_half(move, PART_GATE_UP, true) : to_hf_whole(move);
     case PART_QKV:
-        return to_hf_alternates(move) ? to_hf_heads(move) : to_hf_whole(move);
+        return to_hf_qkv_is_by_head(move) ? to_hf_fused_qkv(move) : to_hf_whole(move);
     case PART_K_B:
     case PART_V_B:
-        return to_hf_latent(move, move->part.part == PART_K_B);
+        return to_hf_kv_b(move, move->part.part == PART_K_B);
     case PART_EXPERTS_GATE:
     case PART_EXPERTS_UP:
     case PART_EXPERTS_DOWN:
         return to_hf_experts(move);
     case PART_EXPERTS_BIAS_GATE:
-        return to_hf_picked(move);
+        return to_hf_gate_up_biases(move);
     case PART_STREAMS_MAKE:
     case PART_STREAMS_END:
         return to_hf_numbered(move, move->part.part);
@@ -480,8 +493,7 @@ static organ_status to_hf_part(const hf_move *move)
 
 /* ---- one weight ---- */
 
-/* Finds the layer and part of a GGUF tensor by its name, and plans the safetensors tensors of this part. Frequency
- * divisors become members of config.json instead. */
+/* Finds the layer and the part of a GGUF tensor by its name, and plans the safetensors tensors of this part. */
 organ_status organ_convert_to_hf(organ_convert_job *job, const organ_weight *weight, organ_error *error)
 {
     hf_move move = {.job = job, .weight = weight, .layer = -1, .error = error};
@@ -512,7 +524,8 @@ organ_status organ_convert_to_hf(organ_convert_job *job, const organ_weight *wei
 
 /* ---- computed tensors ---- */
 
-/* alpha_p and alpha_n are vectors of one number, beta and eps single numbers, as transformers constructs them. */
+/* Adds the parameters of xIELU, which are key-values in GGUF, as tensors of each layer. As in transformers, alpha_p and
+ * alpha_n are vectors of one number, beta and eps single numbers. */
 organ_status organ_convert_hf_computed(organ_convert_job *job, organ_error *error)
 {
     for (unsigned l = 0; l < job->config.layers && job->config.activation == ORGAN_XIELU; l++)

@@ -73,11 +73,10 @@ static organ_status put_rows(organ_cut_run *run, const put_place *p, bool own, f
     for (size_t r = 0; r < p->rows; r += p->band) {
         const size_t rows = organ_min(p->band, p->rows - r);
         float *const values = weights + r * p->cols;
-        const organ_kernels *const kernels = run->cut->write.engine->kernels;
-        const bool finite = isfinite(kernels->amax(values, rows * p->cols));
+        const bool finite = organ_all_finite(values, rows * p->cols);
         if (finite)
             round_rows(run, p, values, rows, units);
-        if (!finite || !isfinite(kernels->amax(values, rows * p->cols)))
+        if (!finite || !organ_all_finite(values, rows * p->cols))
             return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': its new values are not all finite as %s",
                               p->part->tensor->name, p->type->name);
         if (own && organ_write_put(run->run, p->part->piece, units, rows * p->row_bytes, p->at + r * p->row_bytes, NULL,

@@ -87,6 +87,7 @@ static void show_progress(void *context, uint64_t bytes, const organ_weight_stat
     organ_progress_advance(job->progress, bytes, done ? done->weight->name : NULL, done ? remark : NULL);
 }
 
+/* Returns the bytes of codes and plain values of all selected weights and their counterparts. */
 static uint64_t autopsy_bytes_of(const organ_autopsy_job *job)
 {
     uint64_t bytes = 0;
@@ -180,7 +181,8 @@ static void close_autopsy(organ_autopsy_job *job)
 }
 
 /* Does the whole run: checks the output directory, opens the models, creates the directory, examines the weights,
- * scores --text, and writes the report. Removes the output directory after an error other than ORGAN_CHECK_FAILED. */
+ * scores --text, and writes the report. After an error other than ORGAN_CHECK_FAILED removes the output directory if
+ * this run created it. */
 static organ_status examine_all(organ_autopsy_job *job, json_t **report, organ_error *error)
 {
     const organ_autopsy_options *const o = job->options;

@@ -8,8 +8,9 @@
 
 ORGAN_API_BEGIN
 
+/* Options of organ_autopsy. */
 typedef struct organ_autopsy_options {
-    const char *model;
+    const char *model;  /* path or URL of the model to examine */
     const char *other;  /* the model to compare with, NULL: none */
     const char *ranges; /* a file of schema organ.ranges/1; NULL: the ranges of organ_autopsy_ranges */
     const char *match;  /* a shell pattern on names of weights, NULL: all */

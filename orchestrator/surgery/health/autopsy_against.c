@@ -10,18 +10,18 @@
 #define ABOUT     1.5  /* largest error without the factors of the blocks, over the largest usual error */
 #define OFF       0.05 /* |ln factor| up to which rounding explains a factor, which then counts as 1 */
 #define EXPLAINED 0.5  /* share of the spread of factors that a better order must remove */
-#define MAX_LINES 4    /* most rows or columns of blocks that a finding lists */
+#define MAX_LINES 4    /* largest number of rows or columns of blocks that a finding lists */
 
-/* The factors between the blocks of a weight and of its counterpart: ln of the least-squares factor of each block, NAN
- * if either block is zero. */
+/* The least-squares factors between the blocks of a weight and of its counterpart. */
 typedef struct autopsy_against_factors {
     const organ_blocks *blocks;
-    double *ln;           /* rows x cols */
+    double *ln;           /* ln of the factor of each block, rows x cols; NAN if the factor is not positive */
     double *scratch;      /* 2 x rows x cols */
     double before, after; /* relative error, and relative error after each block is divided by its factor */
-    double middle;        /* median of ln */
+    double middle;        /* median of `ln` without NAN */
 } autopsy_against_factors;
 
+/* Returns the number of blocks. */
 static size_t autopsy_against_count_of(const autopsy_against_factors *f) { return f->blocks->rows * f->blocks->cols; }
 
 /* Sets f->ln of each block, and f->before, f->after and f->middle. The factor of a block is <a, b> / <b, b>, where a is
@@ -99,7 +99,7 @@ static double spread_after_order(const autopsy_against_factors *f, organ_order o
 }
 
 /* Returns whether a wrong order of the scales explains the factors: undoing it must reduce the root mean square of the
- * ln factors to less than EXPLAINED times. Writes the description of the order for which least remains to `value`. */
+ * ln factors to less than the share EXPLAINED. Writes the description of the order that reduces it most to `value`. */
 static bool name_order(const autopsy_against_factors *f, char *value, size_t size)
 {
     organ_order best = ORGAN_ORDER_COUNT;
@@ -139,7 +139,7 @@ static double line_factor(const autopsy_against_factors *f, bool row, size_t lin
 
 /* Describes in `value` the rows (`row`) or columns of blocks that are wrong by one factor each, at most MAX_LINES of
  * them: "row 3 of blocks (from row 384 on): scales 4 times". Returns true if they are at most half of all rows
- * (columns) and explain nearly all blocks whose factor is not 1. */
+ * (columns) and explain the factors: the blocks whose factor is not 1 are at most 1.1 times as many as their blocks. */
 static bool name_lines(const autopsy_against_factors *f, bool row, char *value, size_t size)
 {
     const size_t lines = row ? f->blocks->rows : f->blocks->cols, each = row ? f->blocks->cols : f->blocks->rows;
@@ -191,7 +191,7 @@ static void report_scales(organ_autopsy_job *job, const organ_weight_stats *v, c
          "inserted, dropped or padded.",
          true},
         {"scale_row", "some rows or columns of blocks have wrong scales", "factors of 1 between both, in each block",
-         "These scales were overwritten or converted apart from the others.", true},
+         "These scales were overwritten or converted separately from the others.", true},
         {"scales", "some blocks have wrong scales", "factors of 1 between both, in each block",
          "Codes are right and scales are not: scales of other blocks, of another tensor, or of another block size.",
          true}};

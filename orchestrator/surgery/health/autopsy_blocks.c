@@ -29,8 +29,9 @@ double organ_block_ln_rms(const organ_block_sums *sums) { return log(sums->own /
 /* ---- selection of rows and blocks ---- */
 
 /* Sets height, width, rows, cols and complete of *b, and sets *lines to the number of rows of values that are read of
- * each row of blocks. A large weight is read only in part: at most MAX_BLOCKS blocks. Returns false if the weight has
- * no grid: a stack of matrices, a vector, GPTQ groups in any order (g_idx), or more than MAX_BLOCKS blocks in a row. */
+ * each row of blocks. A large weight is read only in part: at most MAX_BLOCKS blocks, and if blocks are one row high
+ * about MAX_VALUES values. Returns false if the weight has no grid: a stack of matrices, a vector, GPTQ groups in any
+ * order (g_idx), or more than MAX_BLOCKS blocks in a row. */
 static bool plan_blocks(const organ_weight *weight, const organ_matrices *m, organ_blocks *b, uint64_t *lines)
 {
     const bool scaled = weight->scale != NULL;
@@ -79,8 +80,7 @@ static double add_line(const float *a, const float *b, size_t cols, uint64_t wid
 }
 
 /* Reads rows [first, first + count) of the weight (sides[0]) and, if sides[1] is open, of its counterpart. Adds them to
- * the sums of their blocks and stores ln rms of each row of the weight in `spreads`. If blocks are more than one row
- * high, all these rows must belong to one row of blocks. */
+ * the sums of their blocks and stores ln rms of each row of the weight in `spreads`. `count` is at most AT_ONCE. */
 static organ_status add_lines(organ_row_buffer sides[2], uint64_t first, size_t count, size_t cols,
                               organ_blocks *blocks, double *spreads, organ_error *error)
 {

@@ -13,16 +13,18 @@ typedef struct organ_block_sums {
     uint64_t n;
 } organ_block_sums;
 
-/* The grid of blocks of a weight, from the first row of blocks on. A block has one scale. A weight without scales gets
- * blocks of 128 x 128, which most FP8 models have. */
+/* The grid of blocks of a weight; of a large weight only its first rows of blocks. A block has one scale. A weight
+ * without scales gets blocks of 128 x 128, which most FP8 models have. */
 typedef struct organ_blocks {
     /* number of rows and columns of blocks that were read; 0: the weight has no such grid, and all pointers are NULL */
     size_t rows, cols;
     uint64_t height, width; /* rows and columns of values in a block; blocks at the edges may be smaller */
     bool complete;          /* all blocks of the weight were read */
     organ_block_sums *sums; /* rows x cols */
-    float *scales;          /* rows x cols, all positive and finite; NULL: not stored as F32, F16 or BF16 */
-    double *lines;          /* for each row of blocks the median of ln rms over its sampled rows of values */
+    /* rows x cols, all positive and finite; NULL: the weight does not have one such scale of type F32, F16 or BF16 for
+     * each block, or they are too many to read */
+    float *scales;
+    double *lines; /* for each row of blocks: median, over its sampled rows of values, of their ln rms */
 } organ_blocks;
 
 /* Reads a sample of the values of each block of v->weight, and of the counterpart v->other if `compare`, and the stored

@@ -48,10 +48,12 @@ typedef struct change_sample {
     double own, other, product, kept; /* sums of a^2, b^2, a b, and of b^2 where a is not 0 */
     double kurtosis;                  /* sum of the kurtosis of E over `windows` windows */
     double sum;                       /* sum of a - b */
-    /* zeroed: values with a = 0 and b not 0; near: values with |a - b| NEAR_STEP <= |b| */
-    size_t windows, values, zeroed, near;
-    size_t same;     /* values with a = b */
-    unsigned levels; /* largest number of distinct values of A in a window */
+    size_t windows;                   /* full windows in which A and B differ */
+    size_t values;                    /* values of the sample */
+    size_t zeroed;                    /* values with a = 0 and b not 0 */
+    size_t near;                      /* values with |a - b| NEAR_STEP <= |b| */
+    size_t same;                      /* values with a = b */
+    unsigned levels;                  /* largest number of distinct values of A in a full window */
 } change_sample;
 
 /* ---- reading ---- */
@@ -183,7 +185,7 @@ static size_t count_lines(const double *errors, const double *others, size_t cou
 }
 
 /* Returns whether the relative error of the sample is below 1 / LINE_BEYOND of `relative`, the relative error of the
- * whole weight: the difference is then confined to few lines outside the sample. */
+ * whole weight. The difference is then confined to rows or columns outside the sample. */
 static bool is_elsewhere(const change_sample *s, double relative)
 {
     const double limit = relative / LINE_BEYOND;
@@ -271,9 +273,8 @@ static void equalise(change_sample *s)
                 s->difference[r * s->cols + c] /= (float)sqrt(s->col_error[c]);
 }
 
-/* Computes the n x n products of the n vectors of the shorter side of E: of its rows, or of its columns if there are
- * fewer of them. Fills the lower half of `gram`. `turned` is scratch memory for the transposed E, used only for
- * columns. */
+/* Fills the lower half of `gram`, [n][n], with the inner products of the rows of E, or of its columns if there are
+ * fewer columns than rows; n is the smaller number. `turned`: scratch memory for the transposed E, used for columns. */
 static void multiply_sides(const change_sample *s, size_t n, double *gram, float *turned)
 {
     const size_t length = n == s->rows ? s->cols : s->rows;
@@ -312,6 +313,8 @@ static organ_status find_directions(const organ_autopsy_job *job, change_sample 
                 held += values[change->rank];
             const double edge = sqrt((double)n) + sqrt((double)length);
             change->top = all > 0 ? values[0] / all * (double)n * (double)length / (edge * edge) : 0;
+        } else {
+            change->rank = n; /* unknown: not a low rank */
         }
     }
     free(gram);
@@ -361,9 +364,10 @@ static organ_status classify_sample(const organ_autopsy_job *job, change_sample 
     return error->status;
 }
 
-/* Decides by the sums over the whole weight if possible: the class is NONE for a usual error or without a counterpart,
- * and ORDER if both weights have the same norm. The class is OTHER for vectors and for weights with values that are not
- * finite. All other weights are classified by a sample. */
+/* Decides by the sums over the whole weight if possible. The class is NONE without a counterpart or if the relative
+ * error is usual or not finite; ORDER if a plain weight has the norm of its counterpart, unless their cosine is below
+ * FLIPPED; OTHER for vectors, single columns and weights with values that are not finite. All other weights are
+ * classified by a sample. */
 organ_status organ_change_read(const organ_autopsy_job *job, const organ_weight_stats *v, organ_change *change,
                                organ_error *error)
 {

@@ -8,7 +8,7 @@
 
 /* Classes of the difference. */
 typedef enum organ_change_kind {
-    ORGAN_CHANGE_NONE,       /* no larger than is usual for the types of the two weights, or not compared */
+    ORGAN_CHANGE_NONE,       /* the difference is not larger than usual for the two types, or was not computed */
     ORGAN_CHANGE_ORDER,      /* the same values in another order, or with other signs */
     ORGAN_CHANGE_LINES,      /* only some rows or columns differ */
     ORGAN_CHANGE_SHIFT,      /* nearly the same number was added to all values */

@@ -16,18 +16,19 @@
 #define LEAST_NOISE    0.04 /* relative error from which on noise is a finding even if other weights differ, too */
 #define COMPANY_ERROR  3    /* largest factor between the errors of weights that were changed together */
 #define COMPANY_SHARE  0.25 /* share of the weights of a group that must differ as much */
-#define FEWEST_COMPANY 2    /* and their smallest number */
+#define FEWEST_COMPANY 2    /* smallest number of weights that must differ as much */
 
-/* The relative errors of all changed weights, in descending order within each role; the last group, ORGAN_ROLE_COUNT,
- * has those of all roles. */
+/* The relative errors of all changed weights: those whose class is not ORGAN_CHANGE_NONE. The weights of each role are
+ * a group, and group ORGAN_ROLE_COUNT has the weights of all roles. */
 struct organ_change_census {
-    double *errors;                                                  /* 2 x number of changed weights */
-    size_t first[ORGAN_ROLE_COUNT + 1], count[ORGAN_ROLE_COUNT + 1]; /* place of each group in `errors` */
-    size_t compared[ORGAN_ROLE_COUNT + 1];                           /* weights with a counterpart */
+    double *errors; /* group after group, in descending order within each; each changed weight is in two groups */
+    size_t first[ORGAN_ROLE_COUNT + 1], count[ORGAN_ROLE_COUNT + 1]; /* index and number of the errors of each group */
+    size_t compared[ORGAN_ROLE_COUNT + 1];                           /* weights of each group with a counterpart */
 };
 
 /* ---- company ---- */
 
+/* Comparison for qsort: orders numbers in descending order. */
 static int descending(const void *a, const void *b)
 {
     const double x = *(const double *)a, y = *(const double *)b;
@@ -62,8 +63,9 @@ static organ_status collect_errors(const organ_autopsy_job *job, organ_change_ce
 }
 
 /* Returns whether enough other weights of a group have a relative error of at least `relative` / COMPANY_ERROR: at
- * least FEWEST_COMPANY weights, and the share COMPANY_SHARE of the compared weights of the group. `group` is a role, or
- * ORGAN_ROLE_COUNT for all weights. */
+ * least FEWEST_COMPANY, and the share COMPANY_SHARE of the other compared weights of the group. `relative` is the error
+ * of a changed weight of the group, which is therefore one of those found; `group` is a role, or ORGAN_ROLE_COUNT for
+ * all weights. */
 static bool is_in_company(const organ_change_census *c, size_t group, double relative)
 {
     const double *const errors = c->errors + c->first[group];
@@ -97,7 +99,7 @@ static company company_of(const organ_autopsy_job *job, size_t index)
     return job->options->match || c->compared[ORGAN_ROLE_COUNT] <= FEWEST_COMPANY ? COMPANY_UNKNOWN : COMPANY_NONE;
 }
 
-/* Classifies the differences of all weights and collects their errors by role. */
+/* Sets job->changes, the class of the difference of each weight, and job->census, the errors by role. */
 organ_status organ_autopsy_read_changes(organ_autopsy_job *job, organ_error *error)
 {
     job->census = calloc(1, sizeof *job->census);
@@ -126,7 +128,7 @@ static const char *cause_of(const organ_weight *weight, organ_distance_view d, b
 {
     if (faulty)
         return "Another finding of this weight explains it.";
-    if (!(fabs(d.cosine) <= 1.001))
+    if (!(fabs(d.cosine) <= 1.001)) /* NaN: a norm is 0 */
         return "One of the two is zero: it was never loaded, or its scales are zero.";
     if (d.cosine > 0.95)
         return "The same direction in another size: one scale for the whole tensor is wrong, or was applied twice or "
@@ -143,7 +145,7 @@ static const char *cause_of(const organ_weight *weight, organ_distance_view d, b
            "are off, or some rows or nibbles in the wrong order.";
 }
 
-/* The findings, by class of the difference. */
+/* The findings of those classes of the difference that are faults; `range` is set when one is reported. */
 static const organ_verdict faults[] = {
     [ORGAN_CHANGE_ORDER] = {"order", "the values of the other model in another order", "",
                             "Both have the same sum of squares, which training and rounding change: rows or columns "
@@ -175,7 +177,7 @@ static const char *explanation_by_company(const organ_change *change, company ot
     if (others == COMPANY_UNKNOWN)
         return "The other weights, which were not compared, show whether it was trained, merged or rounded: then they "
                "differ as much.";
-    return others == COMPANY_OTHERS ? "Other weights differ as much: trained further, merged, or quantised on the way."
+    return others == COMPANY_OTHERS ? "Other weights differ as much: trained further, merged, or quantised in between."
                                     : NULL;
 }
 
@@ -186,7 +188,7 @@ static const char *explanation_of(const organ_weight *weight, const organ_change
     const bool table = weight->anatomy.role == ORGAN_ROLE_EMBED || weight->anatomy.role == ORGAN_ROLE_OUTPUT;
     switch (change->kind) {
     case ORGAN_CHANGE_ROUNDED:
-        return "Its values or errors are those of a coarser type: it was quantised on the way.";
+        return "Its values or errors are those of a coarser type: it was quantised in between.";
     case ORGAN_CHANGE_PRUNED:
         return "It has zeros where the other has none, and the values that were kept agree: it was pruned.";
     case ORGAN_CHANGE_PART:
@@ -219,7 +221,7 @@ static void evidence_text(const organ_change *change, char text[120])
         snprintf(text, 120, "; it is in %zu of %zu %s that were compared", change->lines, change->line_count,
                  change->rows ? "rows" : "columns");
     else if (change->kind == ORGAN_CHANGE_LOW_RANK)
-        snprintf(text, 120, "; %zu direction%s hold%s 95 percent of the difference", change->rank,
+        snprintf(text, 120, "; %zu direction%s contain%s 95 percent of the difference", change->rank,
                  change->rank == 1 ? "" : "s", change->rank == 1 ? "s" : "");
     else if (change->top > 0)
         snprintf(text, 120, "; the strongest direction of the difference has %.3g times the energy of one in noise",
@@ -241,10 +243,10 @@ static void report_far(organ_autopsy_job *job, const organ_weight_stats *v, cons
                              sqrt(v->distance.other));
 }
 
-/* Adds at most one row. A large distance is the finding "far" if its class does not explain it, or if the weight has
- * another finding (`faulty`). Otherwise nothing is added for the class ORGAN_CHANGE_NONE. The other classes give the
- * finding of the class (faults[]), or the remark "unusual" if an operation on models or another finding explains the
- * distance, or if the relative error is at most LEAST. */
+/* Adds at most one row. A relative error above FAR is the finding "far" if the class of the difference does not explain
+ * it, or if the weight has another finding (`faulty`). Otherwise nothing is added for the class ORGAN_CHANGE_NONE. The
+ * other classes give the finding of the class (faults[]), or the remark "unusual" if an operation on models or another
+ * finding explains the distance, or if the relative error is at most LEAST. */
 void organ_autopsy_judge_distance(organ_autopsy_job *job, size_t index, bool faulty)
 {
     const organ_weight_stats *const v = &job->stats[index];

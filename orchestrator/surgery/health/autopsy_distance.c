@@ -105,7 +105,7 @@ organ_usual_error organ_usual_error_of(const organ_weight *weight)
     }
 }
 
-/* Returns the usual error of the coarser of the two storage types. */
+/* Returns the usual error of the coarser of the two storage types: the one with the larger upper bound. */
 organ_usual_error organ_usual_error_between(const organ_weight *one, const organ_weight *other)
 {
     const organ_usual_error a = organ_usual_error_of(one), b = organ_usual_error_of(other);

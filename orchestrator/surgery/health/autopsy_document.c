@@ -21,6 +21,7 @@ static json_t *distance_json(const organ_weight_stats *v)
         SET_REAL_OF("norm_ratio", true, organ_billionth(seen.ratio)), SET_COUNT("not_finite", d->skipped));
 }
 
+/* Returns the number of levels, or "more than 4096". */
 static json_t *levels_json(const organ_weight_stats *v)
 {
     return v->levels > ORGAN_AUTOPSY_LEVELS ? json_sprintf("more than %d", ORGAN_AUTOPSY_LEVELS)
@@ -61,11 +62,16 @@ static json_t *autopsy_document_tensor_json(const void *context, size_t k)
 
 /* ---- roles ---- */
 
-/* Sums and extremes over the weights of one role. `numbers` is the number of weights with finite values, `pairs` that
- * of weights with a finite relative error. `bad` is the number of values that are not finite. */
+/* Sums and extremes over the weights of one role. */
 typedef struct role_sums {
-    json_int_t tensors, elements, numbers, bad, zero, dead_rows, dead_columns, pairs;
-    double std_min, std_max, mean_max, min, max, relative, relative_max;
+    json_int_t tensors, elements, zero, dead_rows, dead_columns; /* weights; their elements, zeros, lines of zeros */
+    json_int_t numbers;                                          /* weights with finite values */
+    json_int_t bad;                                              /* values that are not finite */
+    json_int_t pairs;              /* weights with a finite relative error from their counterpart */
+    double std_min, std_max;       /* extremes of the standard deviations */
+    double mean_max;               /* largest |mean| */
+    double min, max;               /* smallest and largest value */
+    double relative, relative_max; /* sum and maximum of the relative errors */
 } role_sums;
 
 /* Adds the statistics of a weight to the sums of its role. */
@@ -108,7 +114,8 @@ static json_int_t count_role(const json_t *rows, const char *role, bool expected
     return count;
 }
 
-/* Returns the row of one role; NULL if the model has no weight of it. `context` is the job. */
+/* Returns the row of one role (`role`: a row of organ_anatomy_row); NULL if no selected weight is in it. `context` is
+ * the job. */
 static json_t *autopsy_document_role_json(const void *context, size_t role)
 {
     const organ_autopsy_job *const job = context;
@@ -167,6 +174,7 @@ static json_t *autopsy_document_schemes_json(const organ_autopsy_job *job)
 
 /* ---- the document ---- */
 
+/* Callback of organ_matrices_among: returns weight k of the job, or NULL if it was not read. */
 static const organ_weight *examined_weight(const void *context, size_t k)
 {
     const organ_weight_stats *const v = &((const organ_autopsy_job *)context)->stats[k];
@@ -197,7 +205,7 @@ static json_t *notes_json(const organ_autopsy_job *job)
     return notes;
 }
 
-/* Returns the definitions of terms in the report. */
+/* Returns the member "definitions": a sentence for each term of the report. */
 static json_t *autopsy_document_definitions_json(const organ_autopsy_job *job)
 {
     return ORGAN_OBJECT(

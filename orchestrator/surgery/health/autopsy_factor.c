@@ -12,16 +12,16 @@
 #include <string.h>
 
 #define NEIGHBOURS   2   /* layers on either side with which a layer is compared */
-#define FEWEST_PEERS 3   /* a role needs more layers than these */
-#define WRONG        2.2 /* factor of the spread to that of the neighbours, or its inverse, from which on it is wrong */
+#define FEWEST_PEERS 3   /* the weights of a role are compared if it has more layers than this */
+#define WRONG        2.2 /* factor (or its inverse) between two standard deviations above which scales are wrong */
 #define WRONG_AT_END 4   /* the same for the first two layers and the last two, which may differ from the others */
-#define BEYOND       6   /* times the median deviation of all weights, which ln of the factor must exceed, too */
+#define BEYOND       6   /* ln of the factor must also exceed this multiple of the median |deviation| of all weights */
 
 /* ---- digits ---- */
 
-#define FEWEST_SCALES 9    /* in a weight that is tested */
-#define BROKEN        0.7  /* largest share of scales with the digits of a BF16 model if these were lost */
-#define WHOLE         0.99 /* smallest share of them if the digits are present */
+#define FEWEST_SCALES 9    /* smallest number of scales in a weight that is tested */
+#define BROKEN        0.7  /* largest share of scales with the digits of a BF16 model if all were multiplied */
+#define WHOLE         0.99 /* smallest share of scales with these digits once they are divided by the right factor */
 
 /* Returns true if x is m 2^e with a whole number m below 2^8, up to the rounding of one division and one product in
  * FP32. A random number passes with probability 2^-13. */
@@ -80,14 +80,14 @@ void organ_autopsy_judge_digits(organ_autopsy_job *job, const organ_weight_stats
 /* A weight, and its deviations from other weights, as differences of ln of the standard deviation. */
 typedef struct peer {
     const organ_weight_stats *stats;
-    long layer;
+    long layer;          /* number of its layer */
     double ln_std;       /* ln of the standard deviation of its values */
-    double off;          /* from the median of the neighbouring layers */
+    double off;          /* ln_std minus the median ln_std of the same role and expert in the neighbouring layers */
     double alone;        /* `off` minus the median `off` of the other weights in its layer */
-    size_t place, count; /* index in its role (and expert), and number of layers there; count 0: not compared */
+    size_t place, count; /* index among the peers of its role and expert, and number of these; count 0: not compared */
 } peer;
 
-/* Orders peers by role, expert and layer. */
+/* Comparison for qsort: orders peers by role, expert and layer. */
 static int autopsy_factor_by_place(const void *a, const void *b)
 {
     const peer *const x = a, *const y = b;
@@ -99,6 +99,7 @@ static int autopsy_factor_by_place(const void *a, const void *b)
     return (x->layer > y->layer) - (x->layer < y->layer);
 }
 
+/* Comparison for qsort: orders peers by layer, and within a layer by role and expert. */
 static int autopsy_factor_by_layer(const void *a, const void *b)
 {
     const peer *const x = a, *const y = b;
@@ -137,8 +138,8 @@ static void compare_layers(peer *peers, size_t count)
 #define FEW_WEIGHTS 8
 
 /* Sets `alone` of the `count` weights of one layer: `off` minus the median `off` of the other weights that were
- * compared with their neighbouring layers (FEW_WEIGHTS). If fewer than two others were compared, `alone` is `off`.
- * `scratch` has `count` elements. */
+ * compared with their neighbouring layers (of all such weights, if there are more than FEW_WEIGHTS). If fewer than two
+ * others were compared, `alone` is `off`. `scratch` has `count` elements. */
 static void compare_weights(peer *peers, size_t count, double *scratch)
 {
     size_t used = 0;

@@ -17,36 +17,39 @@ typedef struct organ_autopsy_job {
     const organ_autopsy_options *options;
     const organ_engine *engine;
     const organ_progress *progress;
-    double started;             /* time of the start, in seconds of organ_seconds_now */
-    organ_model *model, *other; /* the examined model, and the one to compare with (NULL: none) */
-    organ_weights *weights, *other_weights;
-    organ_ranges ranges;
-    size_t count;               /* number of selected weights */
-    organ_weight_stats *stats;  /* statistics of the selected weights: `count` elements */
+    double started;                         /* time of the start, in seconds of organ_seconds_now */
+    organ_model *model, *other;             /* the examined model, and the one to compare with (NULL: none) */
+    organ_weights *weights, *other_weights; /* all weights of these models */
+    organ_ranges ranges;                    /* healthy values of each role */
+    size_t count;                           /* number of weights that --match selects */
+    organ_weight_stats *stats;              /* statistics of the selected weights: `count` elements */
     json_t *findings, *remarks; /* arrays of {"tensor", "role", "kind", "what", "value", "range", "cause", "command"} */
     json_t *only_in_other;      /* names of weights that the examined model lacks */
-    json_t *scale_test;         /* of organ_autopsy_judge_text, or NULL */
-    organ_scale_pool *pool;     /* of organ_autopsy_judge_grid, or NULL */
-    /* of organ_autopsy_read_changes: the class of the difference of each of the `count` weights, or NULL */
+    json_t *scale_test;         /* result of organ_autopsy_judge_text; NULL without --text */
+    organ_scale_pool *pool;     /* evidence from organ_autopsy_judge_grid; NULL until it has judged a weight */
+    /* Class of the difference of each of the `count` weights from its counterpart, and their errors by role. Both are
+     * set by organ_autopsy_read_changes, NULL without another model. */
     organ_change *changes;
     organ_change_census *census;
-    bool broken; /* memory ran out while findings were added */
+    bool broken; /* memory ran out while rows were added; organ_autopsy_document then returns NULL */
 } organ_autopsy_job;
 
-/* Adds the findings and remarks about one weight. Returns true if there was a finding. */
+/* Judges the statistics *v of one weight alone and adds findings and remarks about it. Returns true if it adds a
+ * finding. */
 bool organ_autopsy_judge(organ_autopsy_job *job, const organ_weight_stats *v);
 
-/* Classifies the difference of each weight from its counterpart. The caller calls it before organ_autopsy_judge and all
- * functions below. Returns ORGAN_IO or ORGAN_BAD_INPUT if a weight cannot be read. */
+/* Sets job->changes and job->census: classifies the difference of each weight from its counterpart. Must be called
+ * after organ_autopsy_pair and, if there is another model, before all functions that judge weights. Returns ORGAN_IO or
+ * ORGAN_BAD_INPUT if a weight cannot be read. */
 organ_status organ_autopsy_read_changes(organ_autopsy_job *job, organ_error *error);
 void organ_autopsy_changes_free(organ_autopsy_job *job);
 
-/* Adds a finding or remark about the distance of weight `index` from its counterpart. `faulty`: another finding already
- * explains the distance. */
+/* Adds a finding or remark, or nothing, about the distance of weight job->stats[index] from its counterpart. `faulty`:
+ * the weight has another finding, which explains the distance. */
 void organ_autopsy_judge_distance(organ_autopsy_job *job, size_t index, bool faulty);
 
-/* Compares the scales of a weight with the original. If the weight is farther from its counterpart than is usual, reads
- * the blocks of both weights and computes the least-squares factor between each pair of blocks. If these factors
+/* Compares the scales of a weight with its counterpart. If the weight is farther from its counterpart than is usual,
+ * reads the blocks of both weights and computes the least-squares factor between each pair of blocks. If these factors
  * explain the distance, adds a finding that names the fault and sets *named to true. Returns ORGAN_IO or
  * ORGAN_BAD_INPUT if a weight cannot be read. */
 organ_status organ_autopsy_judge_against(organ_autopsy_job *job, const organ_weight_stats *v, bool *named,
@@ -85,7 +88,8 @@ typedef struct organ_distance_view {
 } organ_distance_view;
 organ_distance_view organ_distance_view_of(const organ_distance *distance);
 
-/* Smallest and largest usual relative error of a quantised copy, and the name of its type or scheme ("FP8 E4M3"). */
+/* Smallest and largest relative error that a quantised copy usually has, and the name of its type or scheme ("FP8
+ * E4M3"). */
 typedef struct organ_usual_error {
     double least, max;
     const char *what;
@@ -94,10 +98,10 @@ typedef struct organ_usual_error {
 organ_usual_error organ_usual_error_of(const organ_weight *weight);
 /* Returns the usual error of integer codes of `bits` bits (above 8: of 8 bits) with one scale per group. */
 organ_usual_error organ_usual_error_of_bits(unsigned bits);
-/* Returns the larger of the usual errors of two weights that are compared. */
+/* Returns the larger of the usual errors of the types or schemes in which two weights are stored. */
 organ_usual_error organ_usual_error_between(const organ_weight *a, const organ_weight *b);
 
-/* The texts of a remark or a finding. */
+/* The texts of a finding or remark. */
 typedef struct organ_verdict {
     const char *kind;  /* identifier: one word, or two joined by an underscore */
     const char *what;  /* a short title */
@@ -107,7 +111,7 @@ typedef struct organ_verdict {
 } organ_verdict;
 
 /* Adds the verdict on a weight to job->findings (`finding`) or job->remarks. `value` is a printf format for the
- * measured value. */
+ * measured value. Sets job->broken if memory runs out. */
 void organ_autopsy_report(organ_autopsy_job *job, bool finding, const organ_weight *weight,
                           const organ_verdict *verdict, const char *value, ...) __attribute__((format(printf, 5, 6)));
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Converts statistics to findings. The most likely fault of a weight is tested first. If it is found, tests of its
- * consequences are left out: a weight of zeros gets no finding that its spread is too small. */
+ * Converts the statistics of a weight to findings and remarks. The most likely fault is tested first. If it is found,
+ * tests for its consequences are left out: a weight of zeros gets no finding that its spread is too small. */
 #include "orchestrator/surgery/health/autopsy_change.h"
 
 #include "orchestrator/report/text/members.h"
@@ -16,7 +16,7 @@
 #define EXPLODED_STD  10.0
 #define BIASED        0.2   /* |mean| in standard deviations from which on a mean is biased */
 #define COARSELY      3     /* factor of BIASED for weights whose code steps are wider than a standard deviation */
-#define SLACK         0.025 /* relative tolerance of the expected spread: 0.02 means about 0.02 */
+#define SLACK         0.025 /* relative tolerance of the expected spread, whose limits are rounded numbers */
 #define DEAD          0.05  /* share of zero rows or columns above which they are a finding */
 #define PEAKED        1000  /* excess kurtosis above which a few values cause the spread */
 #define PRUNED        0.1   /* share of zeros above which a weight was pruned */
@@ -51,11 +51,13 @@ void organ_autopsy_report(organ_autopsy_job *job, bool finding, const organ_weig
 
 /* ---- kinds of weights ---- */
 
+/* Returns whether the weight is a projection, or a stack of projections. */
 static bool is_projection(const organ_weight *w)
 {
     return organ_role_describe(w->anatomy.role)->projection && w->rank >= 2;
 }
 
+/* Returns whether the weight has a row for each token: an embedding or output head. */
 static bool is_table(const organ_weight *w)
 {
     return w->anatomy.role == ORGAN_ROLE_EMBED || w->anatomy.role == ORGAN_ROLE_OUTPUT;
@@ -67,6 +69,7 @@ static bool is_matrix(const organ_weight *w)
     return is_projection(w) || is_table(w) || w->anatomy.role == ORGAN_ROLE_ROUTER;
 }
 
+/* Returns whether the weight is stored as floats of 16 bits or more. */
 static bool is_plain_float(const organ_weight *w)
 {
     const organ_dtype d = w->codes->dtype;
@@ -103,11 +106,13 @@ static bool has_zero_points(const organ_weight *w)
            (w->scheme == ORGAN_SCHEME_PACKED && w->zero);
 }
 
+/* Returns the largest |value| of the finite values. */
 static double largest_magnitude(const organ_weight_stats *v)
 {
     return fmax(fabs((double)v->moments.min), fabs((double)v->moments.max));
 }
 
+/* Returns whether v->levels and v->kind are exact, not above the limit. */
 static bool exact_levels(const organ_weight_stats *v) { return v->levels <= ORGAN_AUTOPSY_LEVELS; }
 
 /* Writes the row numbers as "5, 9, 12, 20 and 3 more". Returns `out`. */
@@ -177,8 +182,9 @@ static bool judge_constant(organ_autopsy_job *job, const organ_weight_stats *v)
     return true;
 }
 
-/* If the values look like codes of a type (FP8, FP4 or integers), sets *kind to the title of the finding and returns
- * the likely cause as a sentence. Otherwise returns NULL. */
+/* If the values look like codes of a type (FP8, FP4 or integers) without scales, sets *kind to the title of the finding
+ * and returns the likely cause as a sentence. Otherwise returns NULL. Weights have standard deviations far below 1,
+ * codes of FP8 far above. */
 static const char *codes_cause(const organ_weight_stats *v, const char **kind)
 {
     const double max = largest_magnitude(v), std = organ_weight_stats_std(v);
@@ -245,7 +251,8 @@ static const char *exploded_cause(const organ_weight_stats *v)
     if (organ_weight_stats_kurtosis(v) > PEAKED)
         return "A few values dominate: flipped bits, one wrong scale, or an overflow in a merge.";
     if (v->weight->scheme == ORGAN_SCHEME_PLAIN)
-        return "Hundreds are codes read as values, or block-quantised codes with one scale for the whole tensor "
+        return "A std of some hundreds: codes were read as values, or block-quantised codes with one scale for the "
+               "whole tensor "
                "instead of one for each "
                "block; more than that: a scale that divides where it should multiply (weight_scale_inv multiplies, a "
                "global scale of NVFP4 "
@@ -272,7 +279,7 @@ static bool judge_exploded(organ_autopsy_job *job, const organ_weight_stats *v)
     return true;
 }
 
-/* Writes limits in words. */
+/* Writes the limits in words to `out`. */
 static void range_text(const organ_limits *l, char out[160])
 {
     snprintf(out, 160, "|mean| at most %g, std %g to %g, values from %g to %g", l->mean, l->std_min, l->std_max, l->min,
@@ -345,15 +352,14 @@ static void judge_expected(organ_autopsy_job *job, const organ_weight_stats *v)
         return;
     range_text(expected, range);
     const organ_verdict verdict = {"expected", "outside the expected ranges", range,
-                                   "Nothing to worry about: small models have wider weights, large ones narrower.",
-                                   false};
+                                   "Not a fault: small models have wider weights, large ones narrower.", false};
     organ_autopsy_report(job, false, v->weight, &verdict, "%s: mean %.4g, std %.4g, min %.4g, max %.4g", what,
                          v->moments.mean, organ_weight_stats_std(v), (double)v->moments.min, (double)v->moments.max);
 }
 
-/* Judges the distribution of a matrix of at least MANY values. Evenly spread values (excess kurtosis near -1.2) are a
- * finding: codes may have been read at the wrong bits. For projections a mean of more than BIASED standard deviations
- * from zero is a finding too, COARSELY times that for coarse types. */
+/* Judges the distribution of a matrix of at least MANY values. Evenly spread values are a finding: codes may have been
+ * read at the wrong bits. A uniform distribution has excess kurtosis -1.2 and the range 3.46 std. For projections a
+ * mean of more than BIASED standard deviations from zero is a finding too, COARSELY times that for coarse types. */
 static void judge_shape(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const double kurtosis = organ_weight_stats_kurtosis(v), std = organ_weight_stats_std(v);
@@ -375,7 +381,7 @@ static void judge_shape(organ_autopsy_job *job, const organ_weight_stats *v)
             "biased", "biased mean", "|mean| at most 0.2 std",
             has_zero_points(v->weight)
                 ? "Zero points that are off by one shift all values by one step: a GPTQ file of the other "
-                  "version (v1 stores the zero point minus one, v2 as it is), or AWQ read with GPTQ's rule."
+                  "version (v1 stores the zero point minus one, v2 stores it unchanged), or AWQ read with GPTQ's rule."
                 : "Codes of 4 bits or less whose zero point was off by one when they became values (GPTQ v1 "
                   "read as v2 or the reverse), or unsigned codes whose zero point was left out.",
             true};
@@ -396,7 +402,7 @@ static void judge_levels(organ_autopsy_job *job, const organ_weight_stats *v)
              "It was quantised, with one scale for the whole tensor, and stored as %s again: the rounded-off part is "
              "lost.%s",
              organ_dtype_describe(v->weight->codes->dtype)->name,
-             v->levels <= 4 ? " Right where the model is binary or ternary." : "");
+             v->levels <= 4 ? " Expected in a binary or ternary model." : "");
     const organ_verdict verdict = {"few_levels", "too few levels", "more than 256", text, true};
     organ_autopsy_report(job, v->levels <= 32, v->weight, &verdict, "%u distinct values among %llu",
                          (unsigned)v->levels, (unsigned long long)v->moments.n);
@@ -430,7 +436,7 @@ static bool report_dead(organ_autopsy_job *job, const organ_weight_stats *v, boo
     const bool finding = is_matrix(v->weight) && !is_coarse(v->weight) && !meant &&
                          (table ? 2 * count > all : (double)count > DEAD * (double)all);
     const char *cause = "Structured pruning, padding, or channels that died in training or were too small for the "
-                        "codes; harmless if it is meant.";
+                        "codes; harmless if intended.";
     if (table && !finding)
         cause = "Padding of the vocabulary, or tokens that never occurred: normal in embeddings.";
     else if (hole)
@@ -448,7 +454,7 @@ static bool report_dead(organ_autopsy_job *job, const organ_weight_stats *v, boo
     return finding;
 }
 
-/* Reports rows and columns of zeros. If neither they nor an earlier finding (`reported`) explain the zeros, adds a
+/* Reports rows and columns of zeros. If that adds no finding and the weight has no earlier one (`reported`), adds a
  * remark for a projection of a float type with more than the share PRUNED of zeros. */
 static void judge_zeros(organ_autopsy_job *job, const organ_weight_stats *v, bool reported)
 {

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT
- * Columns are judged by every fourth pair of rows (3 and 4, 7 and 8, ...), which is a large enough sample; rows are
- * judged by the pairs at multiples of 16 (15 and 16, 31 and 32, ...). */
+ * Jumps between columns are measured in two of four rows (3 and 4, 7 and 8, ...), which are a large enough sample;
+ * jumps between rows in the two rows at each multiple of 16 (15 and 16, 31 and 32, ...). */
 #include "orchestrator/surgery/health/autopsy_jumps.h"
 
 #include <math.h>
 #include <string.h>
 
-#define SEGMENT      128 /* values whose rms is compared, of a row or of a column */
-#define STEP         16  /* distance of the lines that are examined */
-#define BINS_PER_ONE 64.0
-#define FEW          16 /* smallest number of rows for the rms of a column */
-#define ENOUGH       4  /* smallest number of segments for the mean change of a row */
+#define SEGMENT      128  /* values whose rms is compared, of a row or of a column */
+#define STEP         16   /* distance of the lines that are examined */
+#define BINS_PER_ONE 64.0 /* bins of a histogram for a change of ln rms by 1 */
+#define FEW          16   /* smallest number of rows for the rms of a column */
+#define ENOUGH       4    /* smallest number of segments for the mean change of a row */
 
 void organ_jumps_add(organ_jumps *sum, const organ_jumps *more)
 {
@@ -88,6 +88,7 @@ static const float *widen_segment(const organ_kernels *kernels, organ_dtype as, 
     return scratch;
 }
 
+/* Returns x^2 in FP64. */
 static double square_f64(float x) { return (double)x * (double)x; }
 
 /* Returns the sum of squares of x[0 .. n), without the last n mod 4 values. Four independent sums hide the latency of
@@ -192,7 +193,7 @@ void organ_jumps_strip(organ_jumps *jumps, const organ_kernels *kernels, organ_d
     const size_t segments = cols / SEGMENT < ORGAN_JUMP_SEGMENTS ? cols / SEGMENT : ORGAN_JUMP_SEGMENTS;
     autopsy_jumps_walk w = {jumps, kernels, as, values, cols, segments, scratch, edges, 0, 0};
     clear_edges(edges);
-    flush_columns(&w);
+    flush_columns(&w); /* no rows yet: clears scratch->squares */
     for (size_t r = 0; r < rows; r++) {
         const uint64_t row = first + r;
         if (row % SEGMENT == 0)
@@ -227,15 +228,15 @@ static double histogram_median(const uint32_t counts[ORGAN_JUMP_BINS])
     return (double)NAN;
 }
 
-/* Returns the smaller period, 64 or 128, at which the spread jumps according to the histograms of one direction, or 0
+/* Returns the smaller period of 64 and 128 at which the spread jumps according to the histograms of one direction, or 0
  * if there are no jumps. Sets *factor if there are. An eighth of the `lines` lines are odd multiples of 64, and an
  * eighth are multiples of 128; if an eighth is less than `fewest`, returns 0. The median change across these lines must
  * exceed the median across the other lines by half, and by the share `allowed` / sqrt(lines / 8). Jumps with a standard
  * deviation below 0.15 in ln rms do not count.
  *
- * The median of few lines varies: for independent lines its relative error is about 1.16 / sqrt(lines). Lines are not
- * independent, because the spread of a channel is similar in all rows, especially without subtraction of the change of
- * whole lines. Therefore `allowed` is several times that error. */
+ * The median of few lines varies: for independent, normal changes its relative error is about 1.17 / sqrt(lines). Lines
+ * are not independent, because the spread of a channel is similar in all rows, especially without subtraction of the
+ * change of whole lines. Therefore `allowed` is several times that error. */
 static unsigned period_of(organ_jump_counts counts, uint64_t lines, uint64_t fewest, double allowed, double *factor)
 {
     static const unsigned periods[ORGAN_JUMP_CLASSES] = {0, 64, 128};

@@ -17,15 +17,17 @@
 #define ORGAN_JUMP_SEGMENTS 256 /* segments of 128 values in a row: columns further right are not examined */
 #define ORGAN_JUMP_LINES    (8 * ORGAN_JUMP_SEGMENTS) /* multiples of 16 in a row */
 
+/* Histograms of |change of ln rms|, one for each class of lines. */
 typedef uint32_t organ_jump_counts[ORGAN_JUMP_CLASSES][ORGAN_JUMP_BINS];
 
-/* Histograms of |change of ln rms| across lines, by class. A line is the border before a row or column whose index is a
- * multiple of 16. The counts of several parts of a matrix can be added. */
+/* Histograms of the changes across lines in a part of a matrix. A line is the border before a row or column whose index
+ * is a multiple of 16. The counts of several parts can be added. */
 typedef struct organ_jumps {
     organ_jump_counts rows, columns; /* changes across lines between rows, and between columns, minus the mean change
                                       * of the whole line */
     organ_jump_counts whole_rows, whole_columns; /* the changes without this subtraction */
 } organ_jumps;
+/* Adds the counts of *more to *sum. */
 void organ_jumps_add(organ_jumps *sum, const organ_jumps *more);
 
 /* ln rms of the segments of 128 values of one row; NaN for segments whose sum of squares is 0 or not finite, and after

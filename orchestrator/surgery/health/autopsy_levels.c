@@ -4,20 +4,21 @@
 #include <math.h>
 #include <string.h>
 
-#define SLOT_BITS 13
+#define SLOT_BITS 13 /* bits of the index of a slot of organ_level_set */
 #define SLOTS     ((uint32_t)1 << SLOT_BITS)
 #define EMPTY     0xffffffffu /* the bits of a NaN, which does not count as a level */
 _Static_assert(SLOTS == 2 * ORGAN_AUTOPSY_LEVELS, "at most half of the slots are taken");
 #define PAGE 256 /* words that are united together: most pages are empty */
 
+/* Removes all values from the set. */
 static void clear_levels(organ_level_set *set)
 {
     memset(set->slots, 0xff, sizeof set->slots);
     set->count = 0;
 }
 
-/* Returns the slot of the hash table at which the search for a value begins: the upper bits of a product, which depend
- * on all bits of the value. */
+/* Returns the slot of the hash table at which the search for a value begins: the upper bits of the product with 2^32 /
+ * golden ratio, which depend on all bits of the value. */
 static inline uint32_t autopsy_levels_place_of(uint32_t bits) { return (bits * 0x9e3779b1u) >> (32 - SLOT_BITS); }
 
 /* Adds the FP32 value with these bits to the set. If the set already has ORGAN_AUTOPSY_LEVELS values, a new one only
@@ -48,6 +49,7 @@ void organ_level_union_begin(organ_level_union *all)
 
 void organ_level_union_end(organ_level_union *all) { pthread_mutex_destroy(&all->lock); }
 
+/* Returns whether the weight has more than ORGAN_AUTOPSY_LEVELS levels. */
 static bool is_over(const organ_level_union *all) { return __atomic_load_n(&all->over, __ATOMIC_RELAXED); }
 
 /* Clears the sets of levels of a strip. Does nothing once the weight has more levels than ORGAN_AUTOPSY_LEVELS. */
@@ -98,8 +100,8 @@ void organ_levels_add(organ_level_scratch *scratch, const organ_level_union *all
         scratch->seen[words[k]] = 1;
 }
 
-/* Adds to `set` the values, in FP32, of those 16-bit words first .. first + 255 that `seen` marks. Leaves out the words
- * that are infinite or NaN; -0 counts as 0. */
+/* Adds to `set` the values, in FP32, of those of the 16-bit words first .. first + PAGE - 1 that occur: seen[k] marks
+ * word first + k. Leaves out infinity and NaN; -0 counts as 0. `as`: ORGAN_F16, or another type for words of BF16. */
 static void unite_page(const unsigned char *seen, uint32_t first, organ_level_set *set, organ_dtype as,
                        const organ_kernels *kernels)
 {
@@ -121,8 +123,8 @@ static void unite_page(const unsigned char *seen, uint32_t first, organ_level_se
     }
 }
 
-/* Adds the levels of a strip to all->set, under all->lock, and sets all->over if there are more than
- * ORGAN_AUTOPSY_LEVELS. Does nothing if it is set already. */
+/* Adds the levels of a strip to all->set, under all->lock, and sets all->over if all->set then has more than
+ * ORGAN_AUTOPSY_LEVELS values. Does nothing if all->over is set already. */
 void organ_levels_unite(organ_level_scratch *scratch, organ_level_union *all, organ_dtype as,
                         const organ_kernels *kernels)
 {

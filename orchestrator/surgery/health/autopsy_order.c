@@ -18,7 +18,7 @@
 
 #define CHANCE          1e-4 /* largest probability by chance for a finding about one weight */
 #define MIN_GAIN        1.25 /* smallest ratio of the mean squares of residuals, stored to moved */
-#define SUSPECT         1e-2 /* the same probability for a suspect, which the next two limits must confirm */
+#define SUSPECT         1e-2 /* largest probability by chance for a suspect, which the next two limits must confirm */
 #define FAR_OFF         16   /* smallest mean square with the stored scales, over the median of all weights */
 #define CORRECTED_SHARE 4    /* largest mean square with the scales moved back, over the same median */
 #define POOLED          5    /* standard deviations that the evidence of all weights together must exceed */
@@ -26,8 +26,8 @@
 #define FEW_RESTS       8    /* smallest number of weights for the median of their residuals */
 #define EDGE_ROWS       16   /* smallest number of rows of values in a block for judging rows of blocks */
 #define ROW_FACTOR      2    /* smallest factor between a row of blocks and the others */
-#define ROW_BEYOND      8    /* ln of that factor in standard deviations of the rows of blocks of the role, */
-#define ROW_SPREAD      0.01 /* which are assumed to be at least this */
+#define ROW_BEYOND      8    /* |ln| of that factor in standard deviations (judge_rows) above which it is a finding */
+#define ROW_SPREAD      0.01 /* smallest standard deviation of ln rms of rows of blocks that is assumed */
 
 /* ---- order ---- */
 
@@ -156,9 +156,10 @@ static organ_status suspect_order(organ_scale_pool *pool, const organ_weight *we
     return ORGAN_OK;
 }
 
-/* Adds the evidence for every wrong order to the pool, and finds the order whose undoing reduces the residual most. If
- * the gain is large enough, adds a finding if its probability by chance is below CHANCE, or makes the weight a suspect
- * if the probability is below SUSPECT. */
+/* Adds the evidence for every wrong order to the pool, and finds the order whose undoing reduces the residuals most. If
+ * the ratio of their mean squares is above MIN_GAIN and above 1 + 9 / sqrt(blocks), because it scatters most in grids
+ * of few blocks, adds a finding if the probability of the ratio by chance is below CHANCE, or makes the weight a
+ * suspect if it is below SUSPECT. */
 static organ_status judge_order(organ_autopsy_job *job, organ_scale_pool *pool, const organ_weight *weight,
                                 const organ_blocks *b, double *scratch, organ_error *error)
 {
@@ -185,9 +186,9 @@ static organ_status judge_order(organ_autopsy_job *job, organ_scale_pool *pool, 
     return ORGAN_OK;
 }
 
-/* Appends the residual of the weight with its stored scales to pool->rests; judge_suspects compares suspects with the
- * median of these. Leaves out grids smaller than 3 x 3, blocks with fewer than EDGE_ROWS rows of values, and residuals
- * that are not finite. */
+/* Appends the mean square of the weight's residuals with the stored scales to pool->rests; judge_suspects compares
+ * suspects with the median of pool->rests. Leaves out grids smaller than 3 x 3, blocks with fewer than EDGE_ROWS rows
+ * of values, and mean squares that are not finite. */
 static organ_status add_residual(organ_scale_pool *pool, const organ_weight *weight, const organ_blocks *b,
                                  double *scratch, organ_error *error)
 {
@@ -205,9 +206,9 @@ static organ_status add_residual(organ_scale_pool *pool, const organ_weight *wei
     return ORGAN_OK;
 }
 
-/* Reports the suspects whose residual is above FAR_OFF times the median residual of all weights with the stored scales,
- * and below CORRECTED_SHARE times that median with the order undone. Reports none if fewer than FEW_RESTS residuals are
- * known. */
+/* Reports the suspects whose mean square of residuals is above FAR_OFF times the median of pool->rests with the stored
+ * scales, and below CORRECTED_SHARE times that median with the order undone. Reports none if pool->rests has fewer than
+ * FEW_RESTS elements. */
 static void judge_suspects(organ_autopsy_job *job, organ_scale_pool *pool)
 {
     if (pool->rest_count < FEW_RESTS)
@@ -294,7 +295,7 @@ static void judge_rows(organ_autopsy_job *job, const organ_scale_pool *pool)
     static const organ_verdict verdict = {
         "scale_row", "one row of blocks has wrong scales", "rows of blocks with values of about the same size",
         "The scales of this row of blocks are too large or too small by one factor, because all its rows differ from "
-        "the others by the same factor: a row of scales was overwritten or converted apart.",
+        "the others by the same factor: a row of scales was overwritten or converted separately.",
         true};
     for (size_t k = 0; k < pool->odd_count; k++) {
         const organ_odd_row *const o = &pool->odd[k];

@@ -11,11 +11,11 @@
 #include <string.h>
 
 #define SCHEMA    "organ.ranges/1"
-#define MAX_BYTES ((size_t)1 << 20)
+#define MAX_BYTES ((size_t)1 << 20) /* largest file of ranges that is read */
 
 /* clang-format off: tables are laid out by hand */
 
-#define ANY INFINITY
+#define ANY INFINITY /* no limit */
 /* Ranges of trained projections in models of some billion parameters: largest |mean|, smallest and largest std,
  * smallest and largest value. */
 #define PROJECTION                                                                                                     \
@@ -28,6 +28,7 @@
         .expected = {ANY, 0, ANY, -ANY, ANY}, .faulty = { ANY, 0, ANY, -ANY, ANY }                                     \
     }
 
+/* Default ranges of every role. */
 static const struct {
     organ_limits expected, faulty;
 } defaults[ORGAN_ROLE_COUNT] = {
@@ -87,6 +88,7 @@ organ_ranges organ_ranges_default(void)
 
 /* ---- writing ---- */
 
+/* Sets a member to the number; omits it if the number is infinite. */
 #define SET_LIMIT(key, value) SET_IF(isfinite(value), key, json_real(value))
 
 /* Returns the finite limits as a JSON object {"mean", "std": [smallest, largest], "min", "max"}; infinite ones are left
@@ -116,8 +118,8 @@ json_t *organ_ranges_json(const organ_ranges *ranges)
 
 /* The position of a value in the file, for messages: "q_proj.expected". */
 typedef struct autopsy_ranges_place {
-    const char *path, *name;
-    bool expected;
+    const char *path, *name; /* path of the file; name of the entry: a role, a group or "default" */
+    bool expected;           /* the value is in the member "expected" of the entry */
 } autopsy_ranges_place;
 
 /* Fails with ORGAN_BAD_INPUT and the message "FILE: ENTRY.KEY: WHAT"; `key` is "" if the fault is the entry itself. */
@@ -162,6 +164,7 @@ typedef struct rule {
     organ_limits faulty, expected;
 } rule;
 
+/* Limits none of which is set. */
 static const organ_limits unset_limits = {(double)NAN, (double)NAN, (double)NAN, (double)NAN, (double)NAN};
 
 static organ_status read_limits(const autopsy_ranges_place *p, const json_t *object, rule *to, organ_error *error);
@@ -206,6 +209,7 @@ static organ_status read_limits(const autopsy_ranges_place *p, const json_t *obj
     return ORGAN_OK;
 }
 
+/* Sets *to to the value unless that is NaN. */
 static void set_if_given(double *to, double value)
 {
     if (!isnan(value))
@@ -231,13 +235,16 @@ static void apply_rule(organ_ranges *ranges, organ_role role, const rule *given)
     apply_limits(&ranges->of[role].expected, &given->expected);
 }
 
+/* Returns whether `name` is the name of the role. */
 static bool is_role(organ_role role, const char *name) { return strcmp(organ_role_describe(role)->name, name) == 0; }
 
+/* Returns whether `name` is the name of the role's group. */
 static bool is_group(organ_role role, const char *name)
 {
     return strcmp(organ_group_name(organ_role_describe(role)->group), name) == 0;
 }
 
+/* Returns whether a file of ranges may have a member of this name: "schema", "default", a role or a group. */
 static bool autopsy_ranges_is_known(const char *name)
 {
     bool known = strcmp(name, "default") == 0 || strcmp(name, "schema") == 0;

@@ -16,7 +16,7 @@ typedef struct organ_limits {
     double min, max;         /* smallest and largest allowed value */
 } organ_limits;
 
-/* The ranges of all roles. */
+/* The ranges of all roles. A weight gets a remark beyond `expected`, a finding beyond `faulty`. */
 typedef struct organ_ranges {
     struct {
         organ_limits expected, faulty;
@@ -30,8 +30,8 @@ organ_ranges organ_ranges_default(void);
  * ...} and applies its entries to the defaults. A key is the name of a role, of a group, or "default". For each number
  * the entry of the role takes precedence over that of its group, and this one over "default"; numbers without an entry
  * keep their defaults. A number sets both the limit of findings and the limit of remarks; a member "expected" in the
- * same object sets the limit of remarks separately. Returns ORGAN_BAD_INPUT with file, role, key and both values, or
- * ORGAN_IO if the file cannot be read. */
+ * same object sets the limit of remarks separately. Returns ORGAN_BAD_INPUT if the file is malformed or a range is
+ * empty, with the place in the message, or ORGAN_IO if the file cannot be read. */
 organ_status organ_ranges_read(const char *path, organ_ranges *ranges, organ_error *error);
 
 /* Returns the ranges as JSON in the form that organ_ranges_read reads. NULL without memory. */

@@ -5,13 +5,14 @@
 
 #include "orchestrator/surgery/health/autopsy_blocks.h"
 
-/* Evidence, over all weights, that scales are stored in one wrong order. */
+/* Evidence, over all weights, that scales are stored in one wrong order. Residuals are ln rms of the blocks of a weight
+ * minus the means of rows and columns of the grid (autopsy_order.c). */
 typedef struct organ_order_pool {
     size_t weights;  /* judged weights */
-    size_t better;   /* those whose blocks are more alike with the order undone */
-    size_t reported; /* those with a finding of their own */
-    /* For each weight pool_order (autopsy_order.c) computes a ln F from the ratio F of its residuals: sum of these
-     * numbers, and sum of the variances that they have by chance. */
+    size_t better;   /* weights whose residuals are smaller with the order undone */
+    size_t reported; /* weights with a finding of this order */
+    /* For each weight pool_order (autopsy_order.c) computes a ln F from the ratio F of the mean squares of its
+     * residuals: sum of these numbers, and sum of the variances that they have by chance. */
     double evidence, variance;
     const organ_weight *first; /* the first weight counted in `better` */
 } organ_order_pool;
@@ -21,7 +22,7 @@ typedef struct organ_order_pool {
 typedef struct organ_order_suspect {
     const organ_weight *weight;
     organ_order order;
-    double own, moved; /* mean squares of the residuals of ln rms: with the stored order, and with the order undone */
+    double own, moved; /* mean squares of the residuals: with the stored order, and with the order undone */
 } organ_order_suspect;
 
 /* A row of blocks whose spread differs from the other rows of its weight. */
@@ -39,12 +40,13 @@ struct organ_scale_pool {
     organ_order_pool orders[ORGAN_ORDER_COUNT]; /* evidence for each wrong order */
     organ_order_suspect *suspects;              /* `suspect_count` elements */
     size_t suspect_count;
-    double *rests; /* of each weight with a grid of 3 x 3 or more: mean square of the residuals of ln rms, scales as
-                      stored */
+    /* For each weight with a grid of 3 x 3 or more: mean square of its residuals with the stored order; `rest_count`
+     * elements. */
+    double *rests;
     size_t rest_count;
-    double row_usual[ORGAN_ROLE_COUNT];   /* sums of organ_odd_row.usual over the weights of a role, */
-    size_t row_weights[ORGAN_ROLE_COUNT]; /* and the number of these weights */
-    organ_odd_row *odd;                   /* `odd_count` elements */
+    double row_usual[ORGAN_ROLE_COUNT];   /* for each role: sum of organ_odd_row.usual over its weights */
+    size_t row_weights[ORGAN_ROLE_COUNT]; /* for each role: number of these weights */
+    organ_odd_row *odd;                   /* rows of blocks that may be wrong: `odd_count` elements */
     size_t odd_count;
 };
 

@@ -19,18 +19,18 @@
 
 /* State that the strips of one weight share. */
 typedef struct scanned_weight {
-    organ_level_union levels;
-    uint64_t *dead_columns; /* a bit for each column of each matrix, cleared at its first value other than zero */
-    uint64_t words;         /* 64-bit words of these bits for one matrix */
-    organ_jumps jumps;
-    organ_jump_edges edges; /* of the previous strip */
-    uint64_t read;          /* bytes that were reported to the progress so far */
+    organ_level_union levels; /* distinct values of all strips so far */
+    uint64_t *dead_columns;   /* a bit for each column of each matrix, cleared at its first value other than zero */
+    uint64_t words;           /* 64-bit words of these bits for one matrix */
+    organ_jumps jumps;        /* sum over the retired strips */
+    organ_jump_edges edges;   /* of the previous strip */
+    uint64_t read;            /* bytes that were reported to the progress so far */
 } scanned_weight;
 
 /* One pass. */
 typedef struct weight_scan {
-    organ_weight_stats **chosen; /* the weights of the pass, by item */
-    scanned_weight **scanned;    /* their states; NULL before the first strip and after the last */
+    organ_weight_stats **chosen; /* the weights of the pass; index: organ_weight_strip.item */
+    scanned_weight **scanned;    /* their states; NULL before the first strip of a weight and after its last */
     const organ_kernels *kernels;
     const organ_scan_progress *progress;
     organ_dtype as; /* the type in which values are read */
@@ -42,7 +42,7 @@ typedef struct scratch {
     organ_jump_scratch jumps;
 } scratch;
 
-/* Result of one strip. */
+/* Result of one strip; the members are as in organ_weight_stats. */
 typedef struct autopsy_scan_finding {
     organ_moments moments;
     organ_faulty_rows nonfinite_rows, dead;
@@ -74,8 +74,10 @@ double organ_weight_stats_kurtosis(const organ_weight_stats *v)
 
 /* ---- one strip ---- */
 
+/* Returns the bytes of a value of type `as`: F32, BF16 or F16. */
 static size_t element_bytes(organ_dtype as) { return as == ORGAN_F32 ? sizeof(float) : sizeof(uint16_t); }
 
+/* Returns the address of values[index], where the values have type `as`. */
 static const void *element_at(const void *values, organ_dtype as, size_t index)
 {
     return (const char *)values + index * element_bytes(as);
@@ -114,7 +116,7 @@ static void autopsy_scan_moments_of(const organ_kernels *kernels, organ_dtype as
         kernels->moments_f16(values, n, moments);
 }
 
-/* Adds a row to the faulty ones. Rows come in ascending order. */
+/* Adds the index of a row to the faulty rows. The caller passes rows in ascending order. */
 static void note_row(organ_faulty_rows *rows, uint64_t row)
 {
     if (rows->count < ORGAN_WEIGHT_STATS_ROWS)
@@ -263,6 +265,7 @@ static bool has_blocks(const organ_weight *weight, bool rows)
     }
 }
 
+/* Returns whether jumps between rows or between columns of the weight can show wrong scales. */
 static bool looks_for_jumps(const organ_weight *weight)
 {
     return has_blocks(weight, true) || has_blocks(weight, false);
@@ -366,6 +369,7 @@ static void finish_weight_scan(organ_weight_stats *v, scanned_weight *p)
         v->dead_columns += (uint64_t)__builtin_popcountll(p->dead_columns[w]);
     v->levels = p->levels.set.count;
     v->kind = organ_level_kind_of(&p->levels.set);
+    /* Lines are before every 16th row or column. */
     if (has_blocks(v->weight, true))
         v->row_period =
             organ_jumps_period(p->jumps.rows, p->jumps.whole_rows, shape.count * (shape.rows / 16), &v->row_factor);
@@ -477,12 +481,13 @@ static organ_status scan_own_weights(const organ_model *model, const organ_model
     return error->status;
 }
 
+/* Callback of organ_assignment_create: returns the bytes that are read of weight k. */
 static uint64_t autopsy_scan_bytes_of(const void *stats, size_t k)
 {
     return organ_weight_stats_bytes((const organ_weight_stats *)stats + k);
 }
 
-/* Copies the notes of all weights to all ranks. */
+/* Copies organ_weight_stats.note of all weights to all ranks. */
 static organ_status exchange_notes(organ_weight_stats *stats, const organ_assignment *assignment, organ_error *error)
 {
     return organ_assignment_exchange(assignment, "gathering notes", &stats->note, sizeof *stats, NULL, NULL, error);

@@ -8,9 +8,10 @@
 
 #define TOKENS  512  /* tokens of the text that are scored */
 #define CONTEXT 256  /* tokens in a window */
-#define BETTER  0.05 /* smallest gain in nats per token of a better factor, */
-#define SURELY  5    /* and in standard errors */
+#define BETTER  0.05 /* smallest gain of a better factor in nats per token */
+#define SURELY  5    /* smallest gain of a better factor in standard errors */
 
+/* Factors by which all scales are multiplied, and their names in the report; the first stands for the stored scales. */
 static const float factors[] = {1, 0.25F, 0.5F, 2, 4};
 static const char *const names[] = {"1", "1/4", "1/2", "2", "4"};
 #define COUNT (sizeof factors / sizeof *factors)
@@ -33,7 +34,8 @@ static json_t *scoring_json(const organ_scoring *scoring, size_t k, const organ_
                         SET_REAL_OF("nll_difference_error", k > 0, c->nll.error));
 }
 
-/* Adds the finding that factor number `best` predicts the text better than the stored scales. */
+/* Adds the finding that the text is predicted better with factors[best] than with the stored scales. *c: comparison of
+ * their losses. */
 static void print_best(organ_autopsy_job *job, const organ_scoring *scoring, size_t best,
                        const organ_perplexity_comparison *c)
 {

@@ -18,15 +18,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A tensor and its part in a weight (inspect_parts.h). */
 typedef organ_inspect_part inspect_part;
 
-/* Sums over a set of stored tensors: their number, the weights among them, the elements of these weights, and the bytes
- * of all tensors. */
+/* Sums over a set of stored tensors. */
 typedef struct amount {
-    uint64_t tensors, weights, elements, bytes;
+    uint64_t tensors;           /* number of tensors */
+    uint64_t weights, elements; /* weights whose values or codes are among them, and elements of these weights */
+    uint64_t bytes;             /* stored bytes of all tensors */
 } amount;
 
-/* Adds one part to the sums. */
+/* Adds the tensor of one part to the sums. */
 static void add_amount(amount *sum, const inspect_part *one)
 {
     sum->tensors++;
@@ -134,7 +136,7 @@ static json_t *describe_role(const organ_inspect_lists *lists, const inspect_par
                         SET_AMOUNT(sum), SET("dtypes", dtypes), SET("shapes", shapes));
 }
 
-/* Sorts the parts and returns a row for each role. */
+/* Sorts the `count` parts by role and shape, and returns a row for each role. */
 static json_t *describe_roles(const organ_inspect_lists *lists, const inspect_part **parts, size_t count)
 {
     json_t *const roles = json_array();
@@ -171,9 +173,9 @@ static json_t *describe_dtypes(const inspect_part *const *parts, size_t count)
     return organ_json_rows(ORGAN_DTYPE_COUNT, dtype_json, sums);
 }
 
-/* Returns the elements and bytes of each layer and role. If lists->max is not 0, layers from that number on are left
- * out. Consecutive parts of one layer and role share a row of the array, which therefore needs few pages of memory.
- * organ_by_layer_json adds up rows of the same layer and role. */
+/* Returns the elements and bytes of each layer and role. If lists->max is not 0, leaves out layers with that number or
+ * a higher one. Consecutive parts of one layer and role share an element of `rows`, which therefore needs few pages of
+ * memory; organ_by_layer_json adds up elements of the same layer and role. */
 static json_t *describe_layers(const organ_inspect_lists *lists, const inspect_part *const *parts, size_t count)
 {
     organ_layer_amount *const rows = organ_rows_take(count + 1, sizeof *rows);
@@ -192,8 +194,8 @@ static json_t *describe_layers(const organ_inspect_lists *lists, const inspect_p
     return layers;
 }
 
-/* Adds two members to the report: "totals" of all parts, and "projections", the totals of the projections, which
- * pruning changes by default. "prunable_tensors" counts the projections of a float type. */
+/* Adds two members to the report: "totals" of all `count` parts, and "projections", the totals of the projections,
+ * which pruning changes by default. "prunable_tensors" is the number of projections that are stored as floats. */
 static void describe_totals(json_t *report, const inspect_part *const *parts, size_t count)
 {
     amount all = {0}, target = {0};
@@ -213,7 +215,7 @@ static void describe_totals(json_t *report, const inspect_part *const *parts, si
 
 /* ---- faults ---- */
 
-/* Appends a sentence to the problems. */
+/* Appends a sentence, formatted like printf and cut at 255 bytes, to the array `problems`. */
 static void note_problem(json_t *problems, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void note_problem(json_t *problems, const char *format, ...)
 {

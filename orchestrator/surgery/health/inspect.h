@@ -18,7 +18,7 @@ struct organ_tensor;
 
 /* Options of organ_inspect. */
 typedef struct organ_inspect_options {
-    const char *model;
+    const char *model; /* path or URL */
     bool tensors;      /* list every tensor */
     const char *match; /* glob on tensor names: only these are counted and listed; NULL for all */
     size_t max;        /* largest number of rows of each list in the report except that of tensors, and number of
@@ -31,7 +31,7 @@ typedef struct organ_inspect_options {
  * be read. */
 organ_status organ_inspect(const organ_inspect_options *options, json_t **report, organ_error *error);
 
-/* Inspects a model that is already open; ignores options->model. */
+/* Same as organ_inspect for a model that is already open; ignores options->model. */
 organ_status organ_inspect_model(const organ_inspect_options *options, const struct organ_model *model, json_t **report,
                                  organ_error *error);
 

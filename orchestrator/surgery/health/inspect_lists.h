@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* Options that select rows, and the names of lists that were cut. */
 typedef struct organ_inspect_lists {
     const char *match; /* glob on names of tensors; NULL for all */
     bool tensors;      /* list every tensor, and every weight */

@@ -24,7 +24,7 @@ static void mark_companions(const organ_model *model, organ_inspect_part *parts,
         }
 }
 
-/* Returns one part per tensor, for the caller to free. Companions of a packed weight (scales, zero points, ...) count
+/* Returns one part for each tensor. Companions of a packed weight (scales, zero points, ...) count
  * as storage of that weight, not as weights. Tensors that belong to no weight and are marked as dropped are no weights
  * and have no elements. */
 organ_inspect_part *organ_inspect_parts_of(const organ_model *model, const organ_weights *weights)

@@ -5,10 +5,10 @@
 
 #include "formats/weights/weights.h"
 
-/* The part that a tensor has in a weight. */
+/* A tensor and its part in a weight. */
 typedef struct organ_inspect_part {
     const organ_tensor *tensor;
-    organ_anatomy anatomy; /* of the weight that the tensor belongs to */
+    organ_anatomy anatomy; /* of the weight to which the tensor belongs; without one, of the tensor */
     bool weight;   /* the tensor is a weight or its codes, and all following members describe the weight; otherwise the
                     * tensor adds bytes but no elements */
     unsigned rank; /* shape of the weight */
@@ -16,8 +16,8 @@ typedef struct organ_inspect_part {
     uint64_t elements; /* elements of the weight */
 } organ_inspect_part;
 
-/* Returns an array with one part for each tensor of the model, in the model's order; the caller frees it. NULL without
- * memory. If `weights` is NULL, every tensor counts as a weight of its stored shape. */
+/* Returns an array with one part for each tensor of the model, in the model's order; the caller frees it with
+ * organ_rows_free. NULL without memory. If `weights` is NULL, every tensor counts as a weight of its stored shape. */
 organ_inspect_part *organ_inspect_parts_of(const organ_model *model, const organ_weights *weights);
 
 #endif

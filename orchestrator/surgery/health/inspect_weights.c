@@ -8,13 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Weights that are packed in the same way: the first one, their description, and sums. */
+/* Weights that are packed in the same way. */
 typedef struct inspect_weights_kind {
-    const organ_weight *first;
-    char text[128];
-    uint64_t weights, elements, bytes;
+    const organ_weight *first;         /* one of them */
+    char text[128];                    /* their common description, from organ_weight_text: "int4, group 128" */
+    uint64_t weights, elements, bytes; /* their number, their elements, and the bytes of their tensors */
 } inspect_weights_kind;
 
+/* Returns whether the weight is stored as codes with scales. */
 static bool is_packed(const organ_weight *weight) { return weight->scheme != ORGAN_SCHEME_PLAIN; }
 
 /* Returns whether the weight is listed: it is packed, and its name or that of its codes matches. */
@@ -26,10 +27,11 @@ static bool selected_weight(const organ_inspect_lists *lists, const organ_weight
 
 /* ---- kinds ---- */
 
+/* Members of a row that name the tensors of a weight, in the order of organ_weight_tensor. */
 static const char *const companion_keys[] = {"codes", "scale", "zero", "g_idx", "global", "shape_tensor", "biases"};
 #define COMPANIONS (sizeof companion_keys / sizeof *companion_keys)
 
-/* Returns [rows, columns] of the block of a weight that shares a scale. */
+/* Returns [rows, columns] of the blocks of the weight, each of which has one scale. */
 static json_t *block_of(const organ_weight *weight)
 {
     return organ_counts_json(2, (const uint64_t[]){weight->block_rows, weight->block_cols});
@@ -39,8 +41,8 @@ static json_t *block_of(const organ_weight *weight)
 static json_t *describe_kind(const inspect_weights_kind *one)
 {
     const organ_weight *const w = one->first;
-    /* "symmetric" is null for float codes, for which it has no meaning, and for GPTQ, for which it depends on the
-     * values of the zero points. */
+    /* "symmetric": codes have no zero points. It is null for float codes, for which it has no meaning, and for GPTQ,
+     * for which it depends on the values of the zero points. */
     const bool reported = w->scheme == ORGAN_SCHEME_INT8 || w->scheme == ORGAN_SCHEME_PACKED ||
                           w->scheme == ORGAN_SCHEME_AWQ_GEMM || w->scheme == ORGAN_SCHEME_AWQ_GEMV;
     return ORGAN_OBJECT(
@@ -51,6 +53,7 @@ static json_t *describe_kind(const inspect_weights_kind *one)
         SET_COUNT("elements", one->elements), SET_COUNT("bytes", one->bytes));
 }
 
+/* Adds a weight to the sums of its kind. */
 static void count_weight(inspect_weights_kind *one, const organ_weight *weight)
 {
     one->weights++;
@@ -134,8 +137,8 @@ static json_t *selected_weights(const organ_inspect_lists *lists, const organ_we
 }
 
 /* Returns the value of the member "quantization". `weights` is NULL if the weights could not be found: the object then
- * has only "method" and "found". Returns null for a model without packed weights, remaining tensors, notes and
- * method. */
+ * has only "method" and "found". Returns null for a model without packed weights, tensors that belong to no
+ * weight, notes and method. */
 json_t *organ_inspect_weights(const organ_inspect_lists *lists, const organ_model *model, const organ_weights *weights)
 {
     if (!weights)

@@ -18,9 +18,12 @@ enum { ADAPTER_LIMIT = 1 << 20 };
 /* The properties of a model, from its headers. */
 typedef struct models_row {
     const char *format;
-    uint64_t bytes;
-    organ_dtype dtype;                                 /* the type with the most bytes */
-    bool opens, scores, calibrates, cuts;              /* abilities, defined in the help of `organ models` */
+    uint64_t bytes;    /* of all tensors */
+    organ_dtype dtype; /* the type with the most bytes */
+    bool opens;        /* the headers can be read */
+    bool scores;       /* the forward pass supports the model, as perplexity, evaluate and generate need */
+    bool calibrates;   /* the forward pass can also record inputs of a float matrix, as calibrated pruning needs */
+    bool cuts;         /* organ layers can remove a layer */
     char reason[sizeof((organ_error *)NULL)->message]; /* why it does not open or is not scored; "": no reason */
 } models_row;
 
@@ -29,11 +32,12 @@ typedef struct models_job {
     const organ_models_options *options;
     const organ_engine *engine;
     const organ_progress *progress;
-    organ_name_list list;
-    json_t *rows;
-    size_t opened; /* number of models that open */
+    organ_name_list list; /* all models in the caches */
+    json_t *rows;         /* rows of the listed models */
+    size_t opened;        /* number of models that open */
 } models_job;
 
+/* Returns whether the type is a float of 16 or 32 bits, which calibrated verbs can change. */
 static bool is_plain_dtype(organ_dtype dtype)
 {
     return dtype == ORGAN_F32 || dtype == ORGAN_F16 || dtype == ORGAN_BF16;

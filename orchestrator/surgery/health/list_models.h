@@ -9,6 +9,7 @@
 
 #include <jansson.h>
 
+/* Options of organ_models. */
 typedef struct organ_models_options {
     const char *match; /* glob on names: only these are listed; NULL: all */
 } organ_models_options;

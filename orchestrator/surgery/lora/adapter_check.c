@@ -20,6 +20,7 @@ unsigned organ_served_rank(uint64_t rank)
     return 0;
 }
 
+/* The words may be anywhere in the name. */
 const char *organ_lora_unservable(const organ_adapter *adapter, const char *name, bool factor)
 {
     static const struct {
@@ -42,14 +43,14 @@ const char *organ_lora_pair_unservable(const organ_adapter *adapter, const organ
 
 bool organ_lora_is_target(const char *target, const char *module) { return organ_ends_in_words(module, target); }
 
-/* Arguments of the checks below. */
+/* Arguments of the checks of this file. */
 typedef struct check {
     const organ_adapter *adapter;
-    json_t *findings;
+    json_t *findings; /* list to which note_finding appends */
     organ_error *error;
 } check;
 
-/* Appends a finding to c->findings, with `format` and its arguments as its text. */
+/* Appends a finding to c->findings: "rule", "where" (name of a setting, tensor or module), and a text from `format`. */
 static void note_finding(check *c, const char *rule, const char *where, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
@@ -67,7 +68,7 @@ static void note_finding(check *c, const char *rule, const char *where, const ch
 
 /* ---- the config ---- */
 
-/* Returns whether a member of the configuration has a value other than null, false or empty. */
+/* Returns whether a member of adapter_config.json exists and is not null, false, or an empty list or object. */
 static bool is_set(const json_t *value)
 {
     return value && !json_is_null(value) && !json_is_false(value) &&
@@ -89,10 +90,11 @@ static void check_targets(check *c)
     }
 }
 
-/* Returns whether servers that ignore rank_pattern and alpha_pattern compute the right scales: lora_alpha and r alone
- * give the scale of every module. */
+/* Returns whether a server that ignores rank_pattern and alpha_pattern computes the right scales: lora_alpha and r
+ * alone give the scale of every pair, and no pair has a rank above r. */
 static bool has_one_scale(const organ_adapter *adapter)
 {
+    /* the scale that peft uses without patterns */
     const double scale = adapter->alpha / (adapter->rslora ? sqrt((double)adapter->r) : (double)adapter->r);
     for (size_t k = 0; k < adapter->pair_count; k++)
         if (adapter->pairs[k].scale != scale || adapter->pairs[k].rank > (uint64_t)adapter->r)
@@ -100,7 +102,8 @@ static bool has_one_scale(const organ_adapter *adapter)
     return true;
 }
 
-/* Adds findings about settings in adapter_config.json that servers do not support. */
+/* Adds a finding for each setting in adapter_config.json that servers do not support. The patterns are no finding if
+ * servers may ignore them. */
 static void check_config(check *c)
 {
     static const struct {
@@ -129,7 +132,7 @@ static void check_config(check *c)
 
 /* ---- keys ---- */
 
-/* Adds findings about the name of a factor of a pair. */
+/* Adds findings about `name`, the name of A or B of a pair: servers cannot load it, or it is malformed for peft. */
 static void check_key(check *c, const organ_adapter_pair *pair, const char *name)
 {
     const char *const why = organ_lora_pair_unservable(c->adapter, pair);
@@ -152,6 +155,7 @@ static void check_fit(check *c, const organ_adapter_pair *pair, const organ_weig
     const uint64_t rows = pair->embedding ? pair->in_features : pair->out_features;
     const uint64_t cols = pair->embedding ? pair->out_features : pair->in_features;
     const unsigned rank = pair->experts > 1 ? 3 : 2;
+    /* rows and columns of the base's weight; NULL: it has another number of dimensions */
     const uint64_t *const last = w && w->rank == rank ? w->shape + rank - 2 : NULL;
     const bool experts = rank == 2 || (last && w->shape[0] == pair->experts);
     const bool straight = last && experts && last[0] == rows && last[1] == cols;
@@ -164,12 +168,13 @@ static void check_fit(check *c, const organ_adapter_pair *pair, const organ_weig
                      organ_shape_text(w->rank, w->shape, shape));
 }
 
+/* Checks the config, then the tensors that are in no pair, then each pair, and at last the largest rank. */
 organ_status organ_lora_findings(const organ_adapter *adapter, const organ_weights *base, uint64_t max,
                                  json_t *findings, organ_error *error)
 {
     check c = {adapter, findings, error};
-    uint64_t rank = 0;
-    size_t servable = 0;
+    uint64_t rank = 0;   /* largest rank of the pairs that servers can load */
+    size_t servable = 0; /* their number */
     if (!adapter->gguf)
         check_config(&c);
     for (size_t k = 0; k < adapter->rest_count && !error->status; k++)

@@ -14,22 +14,25 @@
  * 0 if there is none. */
 unsigned organ_served_rank(uint64_t rank);
 
-/* Returns the reason why servers cannot load the tensor `name` of an adapter: the name has an unsupported word, or the
- * tensor is not a factor (`factor` is false). Returns NULL if they can load it. The words are not checked in a GGUF
- * adapter, because llama.cpp applies factors of any weight. */
+/* Returns the reason why servers cannot load the tensor `name` of an adapter: the name has a word such as "lm_head" or
+ * "norm", or `factor` is false, which means that the tensor is not a factor of a pair. Returns NULL if servers can load
+ * the tensor. Does not check the words for a GGUF adapter, because llama.cpp applies factors of any weight. */
 const char *organ_lora_unservable(const organ_adapter *adapter, const char *name, bool factor);
 
 /* Returns the reason why servers cannot load a pair of factors: a reason of organ_lora_unservable, or, unless the
  * adapter is GGUF, that the pair belongs to a stack of experts. Returns NULL if they can load the pair. */
 const char *organ_lora_pair_unservable(const organ_adapter *adapter, const organ_adapter_pair *pair);
 
-/* Appends {"rule", "where", "text"} to `findings` for everything that a server would reject, including ranks above
- * `max`. `base` has the weights of the base model; if it is not NULL, modules that the base lacks or has in another
- * shape are also findings. Does not read values. Returns ORGAN_IO without memory. */
+/* Appends a row {"rule", "where", "text"} to `findings` for each setting, tensor and rank (above `max`) that a server
+ * would reject. "rule" is "field", "target", "key", "rank" or "base"; "where" is the name of the setting, tensor or
+ * module. For a GGUF adapter checks neither settings nor ranks. `base` has the weights of the base model; if it is not
+ * NULL, modules that the base lacks or has in another shape are also findings. Does not read values of tensors. Returns
+ * ORGAN_IO without memory. */
 organ_status organ_lora_findings(const organ_adapter *adapter, const organ_weights *base, uint64_t max,
                                  json_t *findings, organ_error *error);
 
-/* Returns whether an entry of target_modules selects the module: it equals the name or its last words. */
+/* Returns whether an entry of target_modules selects the module: it equals the module's name or the last of the words
+ * between the dots of this name ("q_proj", "self_attn.q_proj"). */
 bool organ_lora_is_target(const char *target, const char *module);
 
 #endif

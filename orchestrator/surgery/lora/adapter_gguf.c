@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Writes adapter_model.gguf, which llama.cpp loads. The writer first appends the tensors of a GGUF adapter to a
- * safetensors file, because the header of a GGUF file precedes the tensors and depends on all of them. The functions
- * below then copy the tensors. */
+ * Writes adapter_model.gguf, which llama.cpp loads. The adapter writer first appends the tensors to a safetensors file,
+ * because the header of a GGUF file precedes the tensors and depends on all of them. organ_adapter_gguf_write then
+ * copies the tensors from the safetensors file. */
 #include "formats/adapter/adapter_names.h"
 #include "formats/gguf/file.h"
 #include "orchestrator/surgery/lora/adapter_write_parts.h"
@@ -10,8 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Returns the value of adapter.lora.alpha with which llama.cpp scales no pair. If all pairs have the same rank, this is
- * the rank, because the scale is alpha / rank. If ranks differ, it is 0, with which llama.cpp does not scale. */
+/* Returns the value of adapter.lora.alpha with which llama.cpp applies every pair with scale 1. If all pairs have the
+ * same rank, this is the rank, because the scale is alpha / rank. If ranks differ, it is 0, with which llama.cpp does
+ * not scale. */
 static float alpha_of(const organ_model *model)
 {
     uint64_t rank = 0;
@@ -22,12 +23,13 @@ static float alpha_of(const organ_model *model)
             continue;
         if (rank && rank != t->shape[t->rank - 1])
             return 0;
-        rank = t->shape[t->rank - 1];
+        rank = t->shape[t->rank - 1]; /* columns of B */
     }
     return (float)rank;
 }
 
-/* Adds the key-values and the tensors of a LoRA adapter to the header that `gguf` builds. */
+/* Adds the key-values of a LoRA adapter and the tensors of `model` to the header that `gguf` builds. `architecture` is
+ * the general.architecture of the base. */
 static organ_status gguf_describe(const char *architecture, const organ_model *model, organ_gguf_writer *gguf,
                                   organ_error *error)
 {
@@ -47,11 +49,12 @@ static organ_status gguf_describe(const char *architecture, const organ_model *m
     return error->status;
 }
 
-/* Writes the header and copies all tensors of `model`, the safetensors file, to their offsets. */
+/* Writes the GGUF header and the tensors of `model`, the safetensors file, to the file `to` at the offsets of `layout`,
+ * and syncs it. */
 static organ_status gguf_fill(const organ_model *model, const organ_gguf_layout *layout, organ_direct_file *to,
                               organ_error *error)
 {
-    enum { STEP = 1 << 18 };
+    enum { STEP = 1 << 18 }; /* bytes that are copied at once */
     unsigned char *const bytes = malloc(STEP);
     if (!bytes)
         return organ_fail_memory(error, to->path);
@@ -70,6 +73,7 @@ static organ_status gguf_fill(const organ_model *model, const organ_gguf_layout 
     return error->status ? error->status : organ_direct_sync(to, error);
 }
 
+/* Opens the finished safetensors file as a model, writes its tensors to adapter_model.gguf, and removes it. */
 organ_status organ_adapter_gguf_write(const organ_adapter_writer *w, organ_error *error)
 {
     char *const path = organ_publish_path(&w->output.publish, ORGAN_ADAPTER_GGUF);

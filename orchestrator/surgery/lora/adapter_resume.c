@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Continues an adapter that an interrupted run has begun: keeps the tensors whose bytes have the digests of the
- * journal. */
+ * The journal of an adapter: writes a line for each completed turn (adapter_write.h), and when a run is continued keeps
+ * the turns whose bytes in the file have the digest of their line. */
 #include "formats/base/file_calls.h"
 #include "formats/base/paged_rows.h"
 #include "orchestrator/report/text/document.h"
@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* Begin of the name of the file that a rank writes until the merge. */
+/* First part of the name of a rank's file; the number of the rank follows. */
 #define OF_RANK "tensors-of-rank-"
 
 void organ_adapter_file_name(const organ_adapter_writer *w, char name[64])
@@ -23,20 +23,21 @@ void organ_adapter_file_name(const organ_adapter_writer *w, char name[64])
         snprintf(name, 64, "%s", ORGAN_ADAPTER_WEIGHTS);
 }
 
-/* Returns whether the file `name` has tensors of the unfinished adapter. With several ranks each has its own file. */
+/* Returns whether `name` is the name of a file to which a rank of this run appends tensors. */
 static bool is_tensor_file(const void *writer, const char *name)
 {
     const organ_adapter_writer *const w = writer;
     return w->output.ranks ? strncmp(name, OF_RANK, strlen(OF_RANK)) == 0 : strcmp(name, ORGAN_ADAPTER_WEIGHTS) == 0;
 }
 
-/* Sets w->lines[turn] to 1 + the index of the last journal line that this rank wrote about the turn; 0: none. */
+/* Sets w->turn_lines[turn], for turns below `turns`, to 1 + the index of the last journal line that this rank wrote
+ * about the turn, or to 0 if there is none. Leaves it NULL if no run is continued. */
 static organ_status adapter_resume_index(organ_adapter_writer *w, size_t turns, organ_error *error)
 {
     const size_t count = json_array_size(w->journal.lines);
     if (count == 0 || error->status)
         return error->status;
-    if (!(w->lines = organ_rows_take(turns, sizeof *w->lines)))
+    if (!(w->turn_lines = organ_rows_take(turns, sizeof *w->turn_lines)))
         return organ_fail_memory(error, w->output.path);
     w->line_count = turns;
     for (size_t k = 0; k < count; k++) {
@@ -44,11 +45,13 @@ static organ_status adapter_resume_index(organ_adapter_writer *w, size_t turns, 
                             *const rank = json_object_get(line, "rank");
         if (json_is_integer(turn) && (uint64_t)json_integer_value(turn) < turns && json_is_integer(rank) &&
             (size_t)json_integer_value(rank) == organ_ranks_rank(w->output.ranks))
-            w->lines[json_integer_value(turn)] = k + 1;
+            w->turn_lines[json_integer_value(turn)] = k + 1;
     }
     return ORGAN_OK;
 }
 
+/* Rank 0 begins the journal and removes files of the interrupted run; organ_run_journal_share then gives the lines to
+ * all ranks. */
 organ_status organ_adapter_journal_begin(organ_adapter_writer *w, json_t *head, size_t turns, organ_error *error)
 {
     organ_ranks *const ranks = w->output.ranks;
@@ -60,9 +63,10 @@ organ_status organ_adapter_journal_begin(organ_adapter_writer *w, json_t *head, 
     return adapter_resume_index(w, turns, error);
 }
 
-/* ---- units ---- */
+/* ---- turns ---- */
 
-/* Reads bytes [offset, offset + bytes) of the tensor data in this rank's file. */
+/* Callback of organ_run_digest: reads bytes [offset, offset + bytes) of the tensor data in this rank's file. Returns
+ * ORGAN_IO if the file ends before. */
 static organ_status read_data(const void *context, void *data, size_t bytes, uint64_t offset, organ_error *error)
 {
     const organ_adapter_writer *const w = context;
@@ -72,41 +76,43 @@ static organ_status read_data(const void *context, void *data, size_t bytes, uin
     return (size_t)got == bytes ? ORGAN_OK : organ_fail(error, ORGAN_IO, "%s: ends early", w->path);
 }
 
-/* Sets `digits` to the XXH3 of the first `bytes` bytes of the current turn's data. */
+/* Sets `digits` to the XXH3, in hexadecimal, of the first `bytes` bytes of the current turn's data. */
 static organ_status digest_of(const organ_adapter_writer *w, uint64_t bytes, char digits[17], organ_error *error)
 {
     static const organ_progress none;
-    return organ_run_digest(read_data, w, w->since, bytes, &none, digits, error);
+    return organ_run_digest(read_data, w, w->turn_begin, bytes, &none, digits, error);
 }
 
-/* Sets *holds to whether the file has the bytes that the journal line describes, at the place where the current turn
- * begins. */
-static organ_status check_bytes(const organ_adapter_writer *w, const json_t *line, bool *holds, organ_error *error)
+/* Sets *intact to whether the journal line describes a turn that begins at w->turn_begin, and the file still has the
+ * bytes of this turn: as many as the line says, with the same digest. */
+static organ_status check_bytes(const organ_adapter_writer *w, const json_t *line, bool *intact, organ_error *error)
 {
     struct stat info;
     char found[17];
     const json_int_t begin = json_integer_value(json_object_get(line, "begin")),
                      bytes = json_integer_value(json_object_get(line, "bytes"));
     const char *const written = json_string_value(json_object_get(line, "xxh3"));
-    *holds = false;
-    if (begin < 0 || (uint64_t)begin != w->since || bytes < 0 || !written || fstat(w->file.fd, &info) ||
-        (uint64_t)info.st_size < 8 + w->header_room + w->since ||
-        (uint64_t)info.st_size - (8 + w->header_room + w->since) < (uint64_t)bytes)
+    *intact = false;
+    if (begin < 0 || (uint64_t)begin != w->turn_begin || bytes < 0 || !written || fstat(w->file.fd, &info) ||
+        (uint64_t)info.st_size < 8 + w->header_room + w->turn_begin ||
+        (uint64_t)info.st_size - (8 + w->header_room + w->turn_begin) < (uint64_t)bytes)
         return ORGAN_OK;
     if (digest_of(w, (uint64_t)bytes, found, error) == ORGAN_OK)
-        *holds = strcmp(found, written) == 0;
+        *intact = strcmp(found, written) == 0;
     return error->status;
 }
 
+/* Looks up the journal line of the turn. If the bytes in the file have its digest, adds its tensors to the header as if
+ * they were appended now, and returns its results. */
 const json_t *organ_adapter_writer_recall(organ_adapter_writer *w, size_t turn, organ_error *error)
 {
-    bool holds = false;
+    bool intact = false;
     size_t k;
     json_t *row;
     organ_adapter_writer_turn(w, turn);
-    const size_t at = turn < w->line_count ? w->lines[turn] : 0;
+    const size_t at = turn < w->line_count ? w->turn_lines[turn] : 0;
     const json_t *const line = at ? organ_json_row_at(w->journal.lines, at - 1) : NULL;
-    if (!line || check_bytes(w, line, &holds, error) || !holds)
+    if (!line || check_bytes(w, line, &intact, error) || !intact)
         return NULL;
     json_array_foreach(json_object_get(line, "tensors"), k, row)
     {
@@ -116,7 +122,7 @@ const json_t *organ_adapter_writer_recall(organ_adapter_writer *w, size_t turn, 
         if (json_unpack(row, "[s, I, o]", &name, &width, &entry) ||
             json_unpack(entry, "{s: [I, I]}", "data_offsets", &from, &to) || from < 0 || (uint64_t)from != w->bytes ||
             to < from || width < 1 || width > 8)
-            organ_fail(error, ORGAN_IO, "%s: line %zu is malformed", w->journal.path, w->turn);
+            organ_fail(error, ORGAN_IO, "%s: line %zu is malformed", w->journal.path, at);
         else if (organ_adapter_enter(w, name, (unsigned)width, entry, (uint64_t)(to - from), error) == ORGAN_OK)
             w->bytes += (uint64_t)(to - from);
         if (error->status)
@@ -126,17 +132,19 @@ const json_t *organ_adapter_writer_recall(organ_adapter_writer *w, size_t turn, 
     return json_object_get(line, "results");
 }
 
+/* Computes the digest of the turn's bytes from the file and appends a journal line with turn, bytes, digest, tensors
+ * and results. */
 organ_status organ_adapter_writer_done(organ_adapter_writer *w, json_t *results, organ_error *error)
 {
     char digits[17] = "";
-    if (digest_of(w, w->bytes - w->since, digits, error)) {
+    if (digest_of(w, w->bytes - w->turn_begin, digits, error)) {
         json_decref(results);
         return error->status;
     }
     w->output.done++;
     json_t *const line =
         ORGAN_OBJECT(SET_COUNT("turn", w->turn), SET_COUNT("rank", organ_ranks_rank(w->output.ranks)),
-                     SET_COUNT("begin", w->since), SET_COUNT("bytes", w->bytes - w->since), SET_TEXT("xxh3", digits),
-                     SET("tensors", json_incref(w->of_turn)), SET("results", results));
+                     SET_COUNT("begin", w->turn_begin), SET_COUNT("bytes", w->bytes - w->turn_begin),
+                     SET_TEXT("xxh3", digits), SET("tensors", json_incref(w->turn_tensors)), SET("results", results));
     return organ_run_journal_add(&w->journal, line, error);
 }

@@ -14,21 +14,21 @@
 
 /* A translated adapter, as organ_adapter_translate makes it. */
 typedef struct translated {
-    organ_adapter adapter; /* first member, so that a pointer to it is a pointer to the whole */
-    organ_adapter_pair *pairs;
-    size_t capacity;
-    organ_name_table names; /* maps the name of a weight to an index into `pairs` */
-    organ_arena arena;
+    organ_adapter adapter;     /* first member: organ_adapter_translated_free casts its address to this struct */
+    organ_adapter_pair *pairs; /* adapter.pair_count translated pairs */
+    size_t capacity;           /* pairs for which `pairs` has room */
+    organ_name_table names;    /* maps the name of a weight to an index into `pairs` */
+    organ_arena arena;         /* memory of the names and origins of the pairs */
 } translated;
 
-/* State of organ_adapter_translate: the pairs of `from` are stored in `to` with the names of the base. */
+/* State of organ_adapter_translate, which adds a pair with the base's name to `to` for each pair of `from`. */
 typedef struct translation {
     const organ_adapter *from;
     const organ_weights *weights; /* weights of the base */
     bool to_gguf;                 /* the base is GGUF */
-    /* Names of tensors of the architecture in safetensors and in GGUF; NULL: unknown. */
+    /* The base's architecture, with its names of tensors in safetensors and in GGUF; NULL: unknown. */
     const forward_family *family, *gguf_family;
-    organ_forward_config config;
+    organ_forward_config config; /* of the base; only read if base and adapter have different formats */
     translated *to;
     organ_error *error;
 } translation;
@@ -36,23 +36,24 @@ typedef struct translation {
 /* The part of a layer (such as PART_Q) whose weight a pair changes. */
 typedef struct translated_part {
     const organ_adapter_pair *pair;
-    int64_t layer; /* -1: a weight outside of layers */
-    exchange_part part;
+    int64_t layer;      /* -1: a weight outside of layers */
+    exchange_part part; /* with the number of the expert, if the name has one */
 } translated_part;
 
 /* ---- names ---- */
 
-/* Returns the rest of a safetensors name after "layers.N." and sets *layer to N. If there is no number, sets *layer to
- * -1 and returns the name without the prefix of the text model. */
+/* Returns the part of a safetensors name after "layers.N." (or the word that the architecture has for "layers") and
+ * sets *layer to N. If the name has no such number, sets *layer to -1 and returns the name without the prefix of the
+ * text model. */
 static const char *tail_of(const translation *t, const char *name, int64_t *layer)
 {
     static const char *const prefixes[] = {"model.language_model.", "language_model.model.", "model."};
     const char *const ladder = t->family->ladder ? t->family->ladder : "layers";
-    const size_t rung = strlen(ladder);
+    const size_t length = strlen(ladder);
     for (const char *at = name; (at = strstr(at, ladder)); at++)
-        if ((at == name || at[-1] == '.') && at[rung] == '.' && at[rung + 1] >= '0' && at[rung + 1] <= '9') {
+        if ((at == name || at[-1] == '.') && at[length] == '.' && at[length + 1] >= '0' && at[length + 1] <= '9') {
             char *end;
-            *layer = strtol(at + rung + 1, &end, 10);
+            *layer = strtol(at + length + 1, &end, 10);
             return *end == '.' ? end + 1 : name;
         }
     *layer = -1;
@@ -64,8 +65,8 @@ static const char *tail_of(const translation *t, const char *name, int64_t *laye
     return name;
 }
 
-/* Finds layer and part of the weight that a pair changes, from the weight's name in the adapter's format. Returns false
- * if the name is unknown. */
+/* Sets p->layer and p->part from the name of the weight that p->pair changes. The name is one of llama.cpp if the
+ * adapter is GGUF, else one of peft. Returns false if the architecture has no part of this name. */
 static bool translate_find_part(const translation *t, translated_part *p)
 {
     const char *name = p->pair->weight;
@@ -77,6 +78,7 @@ static bool translate_find_part(const translation *t, translated_part *p)
             name = *end == '.' ? end + 1 : name;
         }
         const bool found = organ_exchange_find_part(t->gguf_family, true, p->layer < 0, name, &p->part);
+        /* parts of attention and of recurrent mixers can have the same name in GGUF */
         if (p->layer >= 0 && p->layer < (int64_t)t->config.layers &&
             t->config.kinds[p->layer].mixer == ORGAN_MIXER_ATTENTION)
             organ_exchange_attend(&p->part);
@@ -91,8 +93,9 @@ static bool translate_find_part(const translation *t, translated_part *p)
     return organ_exchange_find_part(t->family, false, p->layer < 0, name, &p->part);
 }
 
-/* Returns the weight of the base that is this part of the layer (`number`: of an expert; -1: none); NULL if the base
- * has none. */
+/* Returns the weight of the base that is the given part of a layer (`layer` -1: of the model outside its layers).
+ * `number` is the index of the expert for parts of numbered experts, else -1. Tries all names that the architecture has
+ * for the part. Returns NULL if the base has no such weight. */
 static const organ_weight *weight_of(const translation *t, int64_t layer, forward_part part, int64_t number)
 {
     const forward_family *const family = t->to_gguf ? t->gguf_family : t->family;
@@ -101,7 +104,7 @@ static const organ_weight *weight_of(const translation *t, int64_t layer, forwar
     const char *pattern;
     char tail[256], name[600];
     for (unsigned k = 0; (pattern = organ_forward_part_name(own, part, t->to_gguf, k)); k++) {
-        const char *const mark = strchr(pattern, '#');
+        const char *const mark = strchr(pattern, '#'); /* stands for the number of the expert */
         snprintf(tail, sizeof tail, "%s", pattern);
         if (mark)
             snprintf(tail, sizeof tail, "%.*s%lld%s", (int)(mark - pattern), pattern, (long long)number, mark + 1);
@@ -123,7 +126,8 @@ static const organ_weight *weight_of(const translation *t, int64_t layer, forwar
 
 /* ---- pairs ---- */
 
-/* Returns the translated pair for `weight`; appends a new one if there is none. NULL if out of memory. */
+/* Returns the translated pair for the weight of this name. Appends one with only names and anatomy if there is none.
+ * The pointer is valid until the next pair is appended. Returns NULL if out of memory. */
 static organ_adapter_pair *pair_named(translation *t, const char *weight)
 {
     translated *const to = t->to;
@@ -150,26 +154,29 @@ static organ_adapter_pair *pair_named(translation *t, const char *weight)
     return &to->pairs[count];
 }
 
-/* A weight of the base, and the rows of a stored pair that change it. */
+/* Arguments of add_translated_pair: a weight of the base, and the rows of a stored B that change it. */
 typedef struct translated_rows {
     const organ_weight *weight;
     const organ_adapter_pair *pair;
     int64_t expert;       /* expert of the stored stack; -1: all experts */
-    uint64_t first, step; /* rows first, first + step, ... of the stored B, */
-    uint64_t rows;        /* and their number */
+    uint64_t first, step; /* the rows of the stored B that change it are first, first + step, ... */
+    uint64_t rows;        /* number of these rows */
     uint64_t head;        /* as in organ_adapter_origin: reorders the rows of heads of this size; 0: no reordering */
     bool halves;          /* as in organ_adapter_origin */
 } translated_rows;
 
+/* Fails for lack of memory. */
 static organ_status no_memory(translation *t) { return organ_fail_memory(t->error, t->from->path); }
 
+/* Fails because `pair` changes the weight that `made`, a translated pair, already changes. */
 static organ_status fail_twice_changed(translation *t, const organ_adapter_pair *pair, const organ_adapter_pair *made)
 {
     return organ_fail(t->error, ORGAN_BAD_INPUT, "%s: '%s' and '%s' change the same weight, '%s'", t->from->path,
                       made->b->name, pair->b->name, made->weight);
 }
 
-/* Adds a translated pair for a weight of the base; its factors are rows of the stored pair. */
+/* Adds a translated pair for s->weight: A of the stored pair, and the rows of its B that `s` selects. Fails if another
+ * pair already changes the weight. */
 static organ_status add_translated_pair(translation *t, const translated_rows *s)
 {
     const organ_adapter_pair *const from = s->pair;
@@ -194,8 +201,9 @@ static organ_status add_translated_pair(translation *t, const translated_rows *s
     return ORGAN_OK;
 }
 
-/* Adds the pair of one numbered expert to the translated pair of a stack of experts. All experts must have the same
- * shape. */
+/* Adds the stored pair of one numbered expert, p->pair, to the translated pair of the base's weight `stack` as the
+ * factors of expert p->part.number. Fails if the number is not below the experts of the stack, or the pairs of two
+ * experts have different shapes. Ranks may differ; the translated pair gets the largest. */
 static organ_status add_to_stack(translation *t, const translated_part *p, const organ_weight *stack)
 {
     const organ_adapter_pair *const from = p->pair;
@@ -228,8 +236,9 @@ static organ_status add_to_stack(translation *t, const translated_part *p, const
     return ORGAN_OK;
 }
 
-/* Adds rows first, first + step, ... of the stored B as a pair for the part `stack` or, if the base has no such stack,
- * as a pair for each expert's part `numbered`. Returns false if the base has neither. */
+/* Adds rows first, first + step, ... (`rows` rows) of the stored B of p->pair as a pair for the part `stack`. If the
+ * base has no such stack, adds a pair for the part `numbered` of each expert instead. Returns false if the base has
+ * neither; true also if adding failed, with t->error set. */
 static bool add_stack(translation *t, const translated_part *p, forward_part stack, forward_part numbered,
                       uint64_t first, uint64_t step, uint64_t rows)
 {
@@ -252,8 +261,9 @@ static bool add_stack(translation *t, const translated_part *p, forward_part sta
     return true;
 }
 
-/* Splits the B of fused gates and ups into pairs for two weights: the upper and the lower half of the rows, or with
- * `alternate` every other row. `parts`: stacks for gate and up, then the parts of numbered experts. */
+/* Splits the B of a fused gate and up projection into a pair for the gate and a pair for the up projection. The gate
+ * gets the first half of the rows, or with `alternate` the rows 0, 2, ... `parts`: the parts of stacks for gate and up,
+ * then the parts of numbered experts for gate and up. Returns as add_stack. */
 static bool add_halves(translation *t, const translated_part *p, const forward_part parts[4], bool alternate)
 {
     const uint64_t rows = p->pair->out_features / 2;
@@ -263,8 +273,9 @@ static bool add_halves(translation *t, const translated_part *p, const forward_p
     return true;
 }
 
-/* Adds the translated pairs for a stored pair: for the same weight, for one expert of a stack, or for the two weights
- * of a fused one. Returns false if the base has no counterpart. */
+/* Adds the translated pairs for the stored pair p->pair: one for the same part of the base, one for each expert of a
+ * stack, a share of the pair of a stack, or two for a fused gate and up projection. Returns false if the base has no
+ * weight for it; true also if adding failed, with t->error set. */
 static bool add_part(translation *t, const translated_part *p)
 {
     static const forward_part experts[] = {PART_EXPERTS_GATE, PART_EXPERTS_UP, PART_EXPERT_GATE, PART_EXPERT_UP},
@@ -275,6 +286,7 @@ static bool add_part(translation *t, const translated_part *p)
     const organ_weight *const same = weight_of(t, p->layer, part, p->part.number);
     if (same) {
         translated_rows s = {.weight = same, .pair = pair, .expert = -1, .step = 1, .rows = pair->out_features};
+        /* gguf_pairs: llama.cpp stores the rows of Q and K of this architecture in another order */
         if ((part == PART_Q || part == PART_K) && t->gguf_family && t->gguf_family->gguf_pairs &&
             t->to_gguf != t->from->gguf && p->layer >= 0 && p->layer < (int64_t)t->config.layers) {
             s.head = t->config.kinds[p->layer].head_dim;
@@ -307,7 +319,7 @@ static bool add_part(translation *t, const translated_part *p)
 
 /* ---- the adapter ---- */
 
-/* Adds a pair with its stored names and factors. Fails if another pair changes the same weight. */
+/* Adds a stored pair without translation. Fails if another pair already changes the same weight. */
 static organ_status keep_pair(translation *t, const organ_adapter_pair *pair)
 {
     organ_adapter_pair *const made = pair_named(t, pair->weight);
@@ -319,12 +331,13 @@ static organ_status keep_pair(translation *t, const organ_adapter_pair *pair)
     return ORGAN_OK;
 }
 
-/* Sets t->family and t->gguf_family, the base's architecture in both formats. t->family becomes NULL if names cannot be
- * translated: the architecture is unknown, or base or adapter is GGUF and llama.cpp lacks it. Reads the base's
- * configuration if base and adapter have different formats. */
+/* Sets t->family and t->gguf_family to the base's architecture in safetensors and in GGUF. Sets t->family to NULL if
+ * the architecture is unknown, or if base or adapter is GGUF and llama.cpp lacks the architecture: names then cannot be
+ * translated. Reads the base's configuration into t->config if base and adapter have different formats. */
 static organ_status translate_find_families(translation *t, const organ_model *base)
 {
-    const bool gguf = base->gguf != NULL; /* models with and without experts have the same names */
+    const bool gguf = base->gguf != NULL;
+    /* `true`: only names matter here, and those of models with and without experts are the same */
     const forward_exchange *const exchange = gguf ? organ_exchange_names_of_gguf(base->gguf, base->config.model_type)
                                                   : organ_exchange_named(base->config.architecture, true);
     t->family = organ_forward_family_named(exchange ? exchange->architecture : base->config.architecture, false);
@@ -336,7 +349,8 @@ static organ_status translate_find_families(translation *t, const organ_model *b
     return organ_forward_config_read(base, &t->config, t->error);
 }
 
-/* Translates each pair. Pairs that already match the base, or have no counterpart, are added without translation. */
+/* Adds all pairs of t->from to t->to. Translates a pair unless base and adapter have the same format and the base has
+ * its weight, or the base has no weight for it; such pairs are added unchanged. */
 static organ_status translate_all(translation *t)
 {
     for (size_t k = 0; k < t->from->pair_count && !t->error->status; k++) {
@@ -348,8 +362,9 @@ static organ_status translate_all(translation *t)
     return t->error->status;
 }
 
-/* Returns whether the adapter must be translated for the base. An adapter with DoRA is translated only if its file
- * format is not the base's, because peft applies DoRA to layers only, not to bare parameters. */
+/* Returns whether the adapter must be translated for the base: one of them is GGUF and the other is not (`gguf`: the
+ * base is), or the base lacks the weight of a pair. An adapter with DoRA counts only in the first case, in which
+ * make_translated rejects it: peft applies DoRA to layers, not to bare parameters, so that its pairs need no stacks. */
 static bool needs_translation(const organ_adapter *adapter, bool gguf, const organ_weights *weights)
 {
     if (adapter->dora && adapter->gguf == gguf)
@@ -360,7 +375,7 @@ static bool needs_translation(const organ_adapter *adapter, bool gguf, const org
     return false;
 }
 
-/* Fills t->to with the translated adapter. Fails for adapters with DoRA. */
+/* Fills t->to with the translated adapter. Fails for an adapter with DoRA. */
 static organ_status make_translated(translation *t, const organ_model *base)
 {
     const organ_adapter *const from = t->from;
@@ -379,6 +394,7 @@ static organ_status make_translated(translation *t, const organ_model *base)
     return t->error->status;
 }
 
+/* Translates only if a pair does not match the base and the architecture is known; otherwise *made stays NULL. */
 organ_status organ_adapter_translate(const organ_adapter *adapter, const organ_model *base,
                                      const organ_weights *weights, organ_adapter **made, organ_error *error)
 {

@@ -31,6 +31,7 @@ json_t *organ_adapter_config_make(const char *base, int64_t r, json_t *targets)
                         SET_TEXT("task_type", "CAUSAL_LM"), SET_FLAG("use_dora", 0), SET_FLAG("use_rslora", 0));
 }
 
+/* Sorts the last words of all names, then skips equal neighbours. */
 json_t *organ_adapter_targets(const char *const *modules, size_t count)
 {
     const char **words = malloc((count + 1) * sizeof *words);
@@ -55,29 +56,33 @@ json_t *organ_adapter_targets(const char *const *modules, size_t count)
 
 organ_status organ_output_check_not_adapter(const char *path, const organ_adapter *adapter, organ_error *error)
 {
+    /* organ_output_check_not_input then compares `path` with the adapter's whole directory */
     organ_model whole = *adapter->model;
     whole.path = whole.directory = adapter->path;
     whole.whole_directory = true;
     return organ_output_check_not_input(path, &whole, error);
 }
 
-/* ---- the file ---- */
+/* ---- appending tensors ---- */
 
-/* Creates the file in the unfinished output to which this rank appends tensors, and the lists of tensors. */
+/* Creates or reopens the file to which this rank appends tensors, in the unfinished output, and allocates the writer's
+ * buffer and lists of tensors. */
 static organ_status adapter_write_open_file(organ_adapter_writer *w, organ_error *error)
 {
     organ_ranks *const ranks = w->output.ranks;
     char name[64];
     organ_adapter_file_name(w, name);
-    w->of_turn = w->output.journal ? json_array() : NULL;
-    w->tensors_json = ranks ? json_array() : NULL;
+    w->turn_tensors = w->output.journal ? json_array() : NULL;
+    w->rank_tensors = ranks ? json_array() : NULL;
     w->path = organ_publish_path(&w->output.publish, name);
-    w->piece = malloc(CHUNK * sizeof(float));
-    if (!w->path || !w->piece || (ranks && !w->tensors_json) || (w->output.journal && !w->of_turn))
+    w->buffer = malloc(CHUNK * sizeof(float));
+    if (!w->path || !w->buffer || (ranks && !w->rank_tensors) || (w->output.journal && !w->turn_tensors))
         return organ_fail_memory(error, w->output.path);
     return organ_direct_open(w->path, 0666, &w->file, error);
 }
 
+/* Begins the output on all ranks, then the journal, the header and the file. The ranks then agree, so that all fail if
+ * one did. */
 organ_status organ_adapter_writer_begin(const char *path, const char *like, bool force, organ_ranks *ranks,
                                         size_t tensors, size_t name_bytes, uint64_t bytes,
                                         const organ_adapter_resumable *resumable, organ_adapter_writer **writer,
@@ -90,14 +95,16 @@ organ_status organ_adapter_writer_begin(const char *path, const char *like, bool
     }
     *w = (organ_adapter_writer){.output = {.path = path, .like = like, .force = force, .ranks = ranks},
                                 .file = {.fd = -1, .direct = -1},
-                                .narrowest = 8};
+                                .last_width = 8};
     if (resumable) {
         w->output.journal = &w->journal;
         w->output.resume = resumable->resume;
         w->output.all = resumable->units;
     }
+    /* 64 bytes for the metadata and the braces; a multiple of 8, so that the data after the header are aligned */
     w->header_room = (tensors * ENTRY_BYTES + name_bytes + 64 + 7) & ~(uint64_t)7;
-    bool begun;
+    bool begun; /* there is an output that organ_adapter_writer_end must end */
+    /* with ranks the disk has each tensor twice while the files of ranks are merged */
     organ_output_begin_together(&w->output, (ranks ? 2 : 1) * bytes + w->header_room, &begun, error);
     if (!begun) {
         json_decref(resumable ? resumable->head : NULL);
@@ -119,7 +126,7 @@ organ_status organ_adapter_writer_begin(const char *path, const char *like, bool
 
 void organ_adapter_writer_gguf(organ_adapter_writer *w, const char *architecture) { w->architecture = architecture; }
 
-/* Appends bytes to the tensor data, which follow the space that is kept for the header. */
+/* Writes bytes after the tensor data so far, which begin after the space kept for the header. */
 static organ_status write_data(organ_adapter_writer *w, const void *data, size_t bytes, organ_error *error)
 {
     if (organ_direct_write(&w->file, data, bytes, 8 + w->header_room + w->bytes, error) == ORGAN_OK)
@@ -127,7 +134,7 @@ static organ_status write_data(organ_adapter_writer *w, const void *data, size_t
     return error->status;
 }
 
-/* Adds a tensor to the header. Its data are appended next. */
+/* Adds a tensor of `bytes` bytes to the header, with organ_adapter_enter. The caller appends its data next. */
 static organ_status enter_tensor(organ_adapter_writer *w, const char *name, organ_dtype dtype, unsigned rank,
                                  const uint64_t *shape, uint64_t bytes, organ_error *error)
 {
@@ -144,6 +151,7 @@ static organ_status enter_tensor(organ_adapter_writer *w, const char *name, orga
     return error->status;
 }
 
+/* Fails because value `at` of a tensor is not finite or exceeds the range of `dtype`. */
 static organ_status fail_value(const organ_adapter_writer *w, const char *name, uint64_t at, double value,
                                organ_dtype dtype, organ_error *error)
 {
@@ -152,11 +160,12 @@ static organ_status fail_value(const organ_adapter_writer *w, const char *name, 
                       isfinite(value) ? organ_dtype_describe(dtype)->name : "");
 }
 
+/* Adds the tensor to the header, then checks, rounds and writes its values in chunks. */
 organ_status organ_adapter_writer_add(organ_adapter_writer *w, const organ_kernels *kernels, const char *name,
                                       organ_dtype dtype, unsigned rank, const uint64_t *shape, const float *values,
                                       organ_error *error)
 {
-    /* A greater magnitude rounds to infinity. */
+    /* Values of greater magnitude round to infinity: 65520 and above in F16, (2 - 2^-8) x 2^127 and above in BF16. */
     double limit = dtype == ORGAN_F16 ? 65519.99609375 : (double)INFINITY;
     if (dtype == ORGAN_BF16)
         limit = 0x1.feffffp127;
@@ -171,12 +180,13 @@ organ_status organ_adapter_writer_add(organ_adapter_writer *w, const organ_kerne
         for (size_t k = 0; k < n; k++)
             if (!(fabs((double)values[at + k]) <= limit) || isinf(values[at + k]))
                 return fail_value(w, name, at + k, (double)values[at + k], dtype, error);
-        organ_narrow(kernels, dtype, values + at, w->piece, n);
-        write_data(w, w->piece, n * organ_dtype_describe(dtype)->bytes, error);
+        organ_narrow(kernels, dtype, values + at, w->buffer, n);
+        write_data(w, w->buffer, n * organ_dtype_describe(dtype)->bytes, error);
     }
     return error->status;
 }
 
+/* Adds the tensor to the header, then copies its bytes in chunks. */
 organ_status organ_adapter_writer_copy(organ_adapter_writer *w, const organ_model *model, const organ_tensor *tensor,
                                        const char *name, organ_error *error)
 {
@@ -184,38 +194,39 @@ organ_status organ_adapter_writer_copy(organ_adapter_writer *w, const organ_mode
     enter_tensor(w, name, tensor->dtype, tensor->rank, tensor->shape, tensor->bytes, error);
     for (uint64_t at = 0; at < tensor->bytes && !error->status; at += max) {
         const size_t n = tensor->bytes - at < max ? (size_t)(tensor->bytes - at) : max;
-        if (organ_model_read(model, tensor->file, w->piece, n, tensor->offset + at, error) == ORGAN_OK)
-            write_data(w, w->piece, n, error);
+        if (organ_model_read(model, tensor->file, w->buffer, n, tensor->offset + at, error) == ORGAN_OK)
+            write_data(w, w->buffer, n, error);
     }
     return error->status;
 }
 
 /* ---- several ranks ---- */
 
-/* A tensor that a rank has appended: its row in the list tensors_json of the rank, the number of the rank, and the
- * index of the row in the list. */
-typedef struct tensors_json {
-    const json_t *row;
-    size_t rank, index;
-} tensors_json;
+/* A tensor that a rank has appended. */
+typedef struct rank_tensor {
+    const json_t *row; /* its row in the list rank_tensors of the rank; the list owns it */
+    size_t rank;       /* number of the rank */
+    size_t index;      /* index of the row in that list */
+} rank_tensor;
 
+/* Returns element k of a list as an integer. */
 static json_int_t adapter_write_number_at(const json_t *row, size_t k)
 {
     return json_integer_value(json_array_get(row, k));
 }
 
-/* Orders tensors by their turn, then by their order within it, so that the file does not depend on the number of
- * ranks. */
+/* Orders rank_tensor by turn, and within a turn in the order in which the rank appended the tensors, so that the file
+ * does not depend on the number of ranks. */
 static int by_turn(const void *a, const void *b)
 {
-    const tensors_json *const x = a, *const y = b;
+    const rank_tensor *const x = a, *const y = b;
     const json_int_t p = adapter_write_number_at(x->row, 0), q = adapter_write_number_at(y->row, 0);
     return p != q ? (p > q) - (p < q) : (x->index > y->index) - (x->index < y->index);
 }
 
-/* Adds a tensor to the header of the merged adapter. If this rank has appended it, also copies its bytes from `own`,
- * the file of this rank. */
-static organ_status merge_tensor(organ_adapter_writer *w, const tensors_json *t, const organ_direct_file *own,
+/* Adds a tensor to the header of the merged adapter, with its new offset. If this rank has appended the tensor, also
+ * copies its bytes from `own`, the file of this rank. */
+static organ_status merge_tensor(organ_adapter_writer *w, const rank_tensor *t, const organ_direct_file *own,
                                  organ_error *error)
 {
     json_t *const entry = json_array_get(t->row, 3), *const place = json_object_get(entry, "data_offsets");
@@ -231,10 +242,10 @@ static organ_status merge_tensor(organ_adapter_writer *w, const tensors_json *t,
     return organ_copy_range(own->fd, own->path, data + from, w->file.fd, w->path, data + to, bytes, error);
 }
 
-/* Sets *tensors to the *count tensors of all ranks, sorted by turn. `lists` has the list of each rank. The caller frees
- * *tensors. */
+/* Sets *tensors to the *count tensors of all ranks, sorted by turn. lists[r] is the list rank_tensors of rank r. The
+ * caller frees *tensors. */
 static organ_status order_tensors(const organ_adapter_writer *w, json_t *const *lists, size_t ranks,
-                                  tensors_json **tensors, size_t *count, organ_error *error)
+                                  rank_tensor **tensors, size_t *count, organ_error *error)
 {
     size_t all = 0;
     for (size_t r = 0; r < ranks; r++)
@@ -244,24 +255,24 @@ static organ_status order_tensors(const organ_adapter_writer *w, json_t *const *
         return organ_fail_memory(error, w->output.path);
     for (size_t r = 0; r < ranks; r++)
         for (size_t k = 0; k < json_array_size(lists[r]); k++)
-            (*tensors)[(*count)++] = (tensors_json){json_array_get(lists[r], k), r, k};
+            (*tensors)[(*count)++] = (rank_tensor){json_array_get(lists[r], k), r, k};
     if (all)
         qsort(*tensors, all, sizeof **tensors, by_turn);
     return ORGAN_OK;
 }
 
-/* Opens the merged file, copies this rank's bytes to their final positions, and removes this rank's own file. */
-static organ_status merge_tensors(organ_adapter_writer *w, const tensors_json *tensors, size_t count,
-                                  organ_error *error)
+/* Makes the header of the merged file, copies this rank's tensors into that file, and removes this rank's own file.
+ * Every rank adds all tensors to its header, so that it computes the same offsets; only rank 0 writes it later. */
+static organ_status merge_tensors(organ_adapter_writer *w, const rank_tensor *tensors, size_t count, organ_error *error)
 {
     organ_direct_file own = w->file;
     char *const own_path = w->path;
-    json_decref(w->tensors_json);
-    json_decref(w->of_turn);
-    w->tensors_json = w->of_turn = NULL;
+    json_decref(w->rank_tensors);
+    json_decref(w->turn_tensors);
+    w->rank_tensors = w->turn_tensors = NULL;
     organ_adapter_header_clear(w);
     w->bytes = 0;
-    w->narrowest = 8;
+    w->last_width = 8;
     w->file = (organ_direct_file){.fd = -1, .direct = -1};
     if (!(w->path = organ_publish_path(&w->output.publish, ORGAN_ADAPTER_WEIGHTS)))
         organ_fail_memory(error, w->output.path);
@@ -279,7 +290,8 @@ static organ_status merge_tensors(organ_adapter_writer *w, const tensors_json *t
     return error->status;
 }
 
-/* Parses the lists of tensors that the ranks have appended. */
+/* Sets lists[r] to the list rank_tensors of rank r, parsed from the gathered JSON text. The caller releases the lists,
+ * also after an error. */
 static organ_status read_lists(const organ_adapter_writer *w, const organ_gathered *all, json_t **lists,
                                organ_error *error)
 {
@@ -294,14 +306,15 @@ static organ_status read_lists(const organ_adapter_writer *w, const organ_gather
     return error->status;
 }
 
-/* Merges the files of all ranks into one adapter: gathers the lists of tensors, sorts them, and copies the bytes. */
+/* Merges the files of all ranks into one file: gathers the ranks' lists of tensors, sorts the tensors by turn, and
+ * copies their bytes. */
 static organ_status adapter_write_merge_rank_outputs(organ_adapter_writer *w, organ_error *error)
 {
     const size_t ranks = organ_ranks_count(w->output.ranks);
-    char *const text = organ_json_dump(w->tensors_json, JSON_COMPACT);
+    char *const text = organ_json_dump(w->rank_tensors, JSON_COMPACT);
     json_t **const lists = calloc(ranks, sizeof *lists);
     organ_gathered all = {0};
-    tensors_json *tensors = NULL;
+    rank_tensor *tensors = NULL;
     size_t count;
     if (!text || !lists)
         organ_fail_memory(error, w->output.path);
@@ -319,9 +332,10 @@ static organ_status adapter_write_merge_rank_outputs(organ_adapter_writer *w, or
     return organ_ranks_agree(w->output.ranks, "placing all tensors", error);
 }
 
-/* ---- the end ---- */
+/* ---- completing the adapter ---- */
 
-/* Writes the header into the space kept for it, cuts off further bytes of an interrupted run, and syncs the file. */
+/* Writes the header into the space kept for it and syncs the file. In a continued run, also cuts off bytes that the
+ * interrupted run wrote after the last tensor. */
 static organ_status write_adapter_header(organ_adapter_writer *w, organ_error *error)
 {
     if (organ_adapter_header_write(w, error) == ORGAN_OK &&
@@ -330,10 +344,11 @@ static organ_status write_adapter_header(organ_adapter_writer *w, organ_error *e
     return error->status;
 }
 
+/* All ranks merge their files; then rank 0 alone completes the adapter. */
 organ_status organ_adapter_writer_finish(organ_adapter_writer *w, const json_t *config, organ_error *error)
 {
     organ_adapter *made = NULL;
-    if ((w->tensors_json && adapter_write_merge_rank_outputs(w, error)) || !organ_ranks_first(w->output.ranks))
+    if ((w->rank_tensors && adapter_write_merge_rank_outputs(w, error)) || !organ_ranks_first(w->output.ranks))
         return error->status;
     char *const path = organ_publish_path(&w->output.publish, ORGAN_ADAPTER_CONFIG);
     if (!path)
@@ -349,6 +364,7 @@ organ_status organ_adapter_writer_finish(organ_adapter_writer *w, const json_t *
 
 /* ---- other files ---- */
 
+/* Lists the files of the old adapter without its weights and its config, and copies all that are not in organ/. */
 organ_status organ_adapter_writer_copy_files(organ_adapter_writer *w, const organ_adapter *adapter, organ_error *error)
 {
     organ_file_list list = {0};
@@ -393,6 +409,7 @@ organ_status organ_adapter_writer_report(organ_adapter_writer *w, const char *na
     return organ_output_reports_write(&w->output, &(organ_report_files){name, markdown_name, NULL}, report, error);
 }
 
+/* The ranks agree first, so that the adapter is published only if no rank has failed. */
 organ_status organ_adapter_writer_end(organ_adapter_writer *w, organ_error *error)
 {
     if (!w)
@@ -401,11 +418,11 @@ organ_status organ_adapter_writer_end(organ_adapter_writer *w, organ_error *erro
     organ_ranks_agree(w->output.ranks, "completing the adapter", error);
     organ_output_end(&w->output, error);
     organ_run_journal_close(&w->journal);
-    json_decref(w->of_turn);
-    json_decref(w->tensors_json);
+    json_decref(w->turn_tensors);
+    json_decref(w->rank_tensors);
     organ_adapter_header_release(w);
     free(w->path);
-    free(w->piece);
+    free(w->buffer);
     free(w);
     return error->status;
 }

@@ -10,24 +10,26 @@
 #include <math.h>
 #include <string.h>
 
+/* Values of vLLM's --max-lora-rank, in ascending order. */
 static const json_int_t served[] = {1, 8, 16, 32, 64, 128, 256, 320, 512};
 
-/* Returns the ratio of two norms, given their squares. */
+/* Returns the ratio of two norms, given their squares; 0 if `whole` is 0. */
 static double norm_ratio(double part, double whole) { return whole > 0 ? organ_millionth(sqrt(part / whole)) : 0.0; }
 
 static bool is_dry(const organ_lora_job *job) { return job->options->write.dry_run; }
 
 /* ---- modules ---- */
 
-/* Sums over the changed modules: number of modules, elements of weights, parameters of factors. `unchanged` counts the
- * other modules. change, norm, rest: as in organ_lora_module; the explained share of a module is 1 - rest / change. */
+/* Sums over modules. All members except `unchanged` are sums over the changed modules only. */
 typedef struct extract_document_sums {
-    json_int_t modules, unchanged, elements, parameters;
-    size_t rank_from, rank_to;        /* smallest and largest rank of a module */
-    double change, norm, rest, worst; /* worst: least explained share of a module */
+    json_int_t modules, unchanged;   /* number of changed and of unchanged modules */
+    json_int_t elements, parameters; /* elements of the weights; elements of A and B */
+    size_t rank_from, rank_to;       /* smallest and largest rank of a module */
+    double change, norm, rest;       /* sums of the members of organ_lora_module: squared norms */
+    double worst;                    /* smallest share 1 - rest / change of a module */
 } extract_document_sums;
 
-/* Adds a module to the sums `s`. An unchanged module (rank 0) only adds to s->unchanged. */
+/* Adds a module to the sums `s`. A module of rank 0 is unchanged. */
 static void add_module(extract_document_sums *s, const organ_lora_module *m)
 {
     const size_t rank = m->rank;
@@ -47,7 +49,8 @@ static void add_module(extract_document_sums *s, const organ_lora_module *m)
     s->rest += m->rest;
 }
 
-/* Returns the sums as members of the report; `role` is the first member (NULL: none). */
+/* Returns the sums as an object for the report, with the member "role" first unless `role` is NULL. In a dry run it has
+ * no norms. */
 static json_t *extract_document_sums_json(const organ_lora_job *job, const char *role, const extract_document_sums *s)
 {
     json_t *const row = ORGAN_OBJECT(SET_IF(role, "role", json_string(role)), SET_COUNT("modules", s->modules),
@@ -63,7 +66,7 @@ static json_t *extract_document_sums_json(const organ_lora_job *job, const char 
     return row;
 }
 
-/* Returns the row of a role; NULL if no module has it. */
+/* Returns the sums of the modules of the role with this number (organ_anatomy_row); NULL if there are none. */
 static json_t *extract_document_role_json(const void *context, size_t role)
 {
     const organ_lora_job *const job = context;
@@ -76,7 +79,7 @@ static json_t *extract_document_role_json(const void *context, size_t role)
     return s.modules + s.unchanged ? extract_document_sums_json(job, organ_anatomy_row_name((unsigned)role), &s) : NULL;
 }
 
-/* Returns the row of module k in the report. */
+/* Returns the report's row for module k; in a dry run without norms. */
 static json_t *extract_document_module_json(const void *context, size_t k)
 {
     const organ_lora_job *const job = context;
@@ -103,9 +106,9 @@ static const organ_weight *weight_of_module(const void *job, size_t k)
     return ((const organ_lora_job *)job)->modules[k].tuned;
 }
 
-/* ---- the rest ---- */
+/* ---- weights without factors ---- */
 
-/* Returns the words that say why a changed weight gets no factors. */
+/* Returns the reason why a changed weight gets no factors, as text for the report. */
 static const char *reason_of(const organ_lora_other *other)
 {
     const organ_weight *const w = other->tuned ? other->tuned : other->base;
@@ -122,8 +125,8 @@ static const char *reason_of(const organ_lora_other *other)
     return w->anatomy.role == ORGAN_ROLE_NORM ? "a norm" : "not a matrix";
 }
 
-/* Returns the row of a changed weight without factors; NULL if it did not change. A dry run reads no values, so it
- * lists only weights that cannot be compared. */
+/* Returns the report's row for other weight k (extract_job.h); NULL if it did not change. A dry run reads no values, so
+ * it lists only weights that cannot be compared. */
 static json_t *other_json(const void *context, size_t k)
 {
     const organ_lora_job *const job = context;
@@ -142,8 +145,8 @@ static json_t *other_json(const void *context, size_t k)
 
 /* ---- text ---- */
 
-/* Returns the member "method": A if no base weight of a module is quantised, else B, with a text that states what B A
- * approximates. */
+/* Returns the member "method": "A" if no module has a quantised base weight, else "B", with a text that states what the
+ * product B A of the factors approximates. */
 static json_t *method_json(const organ_lora_job *job)
 {
     const char *text =
@@ -158,8 +161,8 @@ static json_t *method_json(const organ_lora_job *job)
                         SET_COUNT("quantised_modules", job->packed));
 }
 
-/* Returns the number of stacks of experts that have factors in an adapter of peft; vLLM does not load such an
- * adapter. */
+/* Returns the number of parameters (organ_lora_module) that have factors. vLLM does not load an adapter with such
+ * factors. */
 static size_t count_parameters(const organ_lora_job *job)
 {
     size_t count = 0;
@@ -168,8 +171,8 @@ static size_t count_parameters(const organ_lora_job *job)
     return count;
 }
 
-/* Returns the member "adapter", with the smallest --max-lora-rank of vLLM that serves it; null if vLLM cannot serve
- * it. */
+/* Returns the member "adapter". Its "vllm_max_lora_rank" is the smallest --max-lora-rank with which vLLM serves the
+ * adapter, or null if vLLM cannot serve it. `all` has the sums of all modules. */
 static json_t *adapter_json(const organ_lora_job *job, const extract_document_sums *all)
 {
     json_t *config = organ_lora_config(job);
@@ -190,8 +193,8 @@ static json_t *adapter_json(const organ_lora_job *job, const extract_document_su
     return adapter;
 }
 
-/* Returns the number of changed weights of the tuned model that get no factors and are stored whole (`kept` true) or
- * not stored (`kept` false). */
+/* Returns the number of changed other weights of the tuned model that the adapter stores whole (`kept` true) or lacks
+ * (`kept` false). */
 static size_t count_others(const organ_lora_job *job, bool kept)
 {
     size_t count = 0;
@@ -200,12 +203,14 @@ static size_t count_others(const organ_lora_job *job, bool kept)
     return count;
 }
 
+/* Appends the warning "COUNT WHAT" to the list. */
 static void add_warning(json_t *warnings, size_t count, const char *what)
 {
     organ_say(warnings, "%zu %s", count, what);
 }
 
-/* Returns the warnings: ranks that vLLM does not support, changes that the adapter does not have. */
+/* Returns the list of warnings: about factors, ranks and tensors that vLLM does not support, shares that --rank did not
+ * allow, and changes that the adapter lacks. */
 static json_t *warnings_json(const organ_lora_job *job, const extract_document_sums *all)
 {
     json_t *const warnings = json_array();
@@ -268,6 +273,7 @@ static json_t *extract_document_run_json(const organ_lora_job *job)
     return run;
 }
 
+/* Makes the report from the results of all modules and other weights. */
 json_t *organ_lora_extract_document(const organ_lora_job *job)
 {
     extract_document_sums all = {0};

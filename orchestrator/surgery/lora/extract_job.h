@@ -10,38 +10,41 @@
 #include "orchestrator/surgery/lora/adapter_write.h"
 #include "orchestrator/surgery/lora/lora_extract.h"
 
-/* A linear layer (or stack of experts) whose change becomes factors. W is a weight, dW = W_tuned - W_base. */
+/* A linear layer, or a stack of experts, whose change dW = W_tuned - W_base is stored as factors. */
 typedef struct organ_lora_module {
     const organ_weight *base, *tuned;
     char *name;      /* name of the module, without ".weight"; owned */
     char *note;      /* notes of the weight readers, one for each line; owned; NULL: none */
-    float *spectrum; /* `rank` largest singular values of dW; owned */
+    float *spectrum; /* `rank` largest singular values of dW, of a stack as keep_expert combines them; owned */
     size_t turn;     /* turn of its factors (adapter_write.h) */
-    /* A stack of experts that is a parameter of a module of peft. peft wraps a module once for each of its parameters
-     * that has factors: */
-    bool parameter; /* it is such a stack */
-    bool paired;    /* both parameters of the module are wrapped, */
-    bool inner;     /* and the wrapper of this parameter is inside of the other one */
-    bool turned;    /* the matrices are in_features x out_features */
-    /* Rank of the factors; 0: unchanged; in a dry run an upper bound. Ranks exchange the members from here on, which
-     * contain no pointers. */
+    /* peft stores some stacks of experts as a bare parameter of a module ("experts.down_proj"), not as a module. It
+     * wraps the module once for each of its parameters that has factors; the wrapper of the second parameter contains
+     * that of the first. */
+    bool parameter; /* this weight is such a parameter; `name` is the name of the parameter */
+    bool paired;    /* both parameters of the module are in job->modules */
+    bool inner;     /* paired, and the wrapper of this parameter is the inner one */
+    bool turned;    /* a parameter whose matrices are stored as in_features x out_features */
+    /* Rank of the factors; 0: unchanged; in a dry run an upper bound. The processes of the run exchange the members
+     * from here on, which contain no pointers. */
     size_t rank;
-    double change, norm, rest; /* ||dW||^2, ||W_base||^2, ||dW - B A||^2 with the stored factors */
-    bool short_of_share;       /* the requested share of energy would need a higher rank than --rank */
-    unsigned passes;           /* passes over dW that the decomposition made */
-    double seconds;
+    double change, norm; /* ||dW||^2, ||W_base||^2 */
+    double rest;         /* ||dW - B A||^2 with the factors as stored, rounded to job->dtype */
+    bool short_of_share; /* the requested share of energy would need a higher rank than --rank */
+    unsigned passes;     /* passes over dW that the decomposition made, of a stack the most of an expert */
+    double seconds;      /* time of organ_lora_factorise */
 } organ_lora_module;
 
-/* A weight of either model that gets no factors. */
+/* A weight of one or both models that gets no factors. The code calls these the other weights. */
 typedef struct organ_lora_other {
     const organ_weight *base, *tuned; /* NULL: that model does not have it */
-    const char *why;                  /* why it cannot be compared; NULL: it can */
+    const char *why;                  /* reason why the two weights cannot be compared; NULL: they can */
     char *note;                       /* notes of the weight readers; owned; NULL: none */
-    size_t turn;                      /* turn of its tensor, if `kept` */
-    bool kept;                        /* stored whole in the adapter */
-    double change, norm;              /* ||dW||^2, ||W_base||^2 */
+    size_t turn;                      /* turn of its tensor (adapter_write.h), if `kept` */
+    bool kept;                        /* --save-full stores the tuned weight whole in the adapter */
+    double change, norm;              /* ||W_tuned - W_base||^2, ||W_base||^2; 0 if not compared */
 } organ_lora_other;
 
+/* The state of one extraction. */
 typedef struct organ_lora_job {
     const organ_lora_extract_options *options;
     const organ_engine *engine;
@@ -53,63 +56,76 @@ typedef struct organ_lora_job {
     size_t module_count, other_count, packed; /* packed: number of modules whose base weight is packed */
     organ_lora_module *modules;               /* in the order of the tuned model's tensors */
     organ_lora_other *others;
-    organ_assignment module_assignment, other_assignment; /* which rank processes which */
+    organ_assignment module_assignment, other_assignment; /* which rank processes which module or other weight */
     size_t turns;                                         /* number of turns assigned so far */
-    size_t note_count, compared_notes; /* compared_notes: value of note_count after the other weights were compared */
-    char *notes[8];                    /* notes of the weight readers, each text once */
-    /* Points to `note` of the weight that is being read, where organ_lora_note stores notes. */
-    char **saying;
-    organ_adapter_writer *writer;
+    /* Notes of the weight readers, each text once; further texts are not kept. `compared_notes` is the value of
+     * note_count after organ_lora_compare. */
+    size_t note_count, compared_notes;
+    char *notes[8];
+    /* Address of the member `note` of the module or other weight that is being read; organ_lora_note appends to it. */
+    char **note_target;
+    organ_adapter_writer *writer; /* NULL in a dry run, and until the adapter is begun */
 } organ_lora_job;
 
-/* Fills the lists of modules and other weights. Returns ORGAN_USAGE if a pattern of --modules matches nothing,
- * ORGAN_BAD_INPUT if the models do not fit together. */
+/* Fills job->modules and job->others. Returns ORGAN_USAGE if a pattern of --modules matches no linear layer of both
+ * models; ORGAN_BAD_INPUT if a module has different shapes in the two models, or there is no module; ORGAN_IO without
+ * memory. */
 organ_status organ_lora_plan(organ_lora_job *job, organ_error *error);
 
-/* Returns ORGAN_USAGE if decomposing a module needs more than --memory; the message has the amount that is enough for
- * all modules. */
+/* Returns ORGAN_USAGE if decomposing a module needs more memory than --memory. The message has the amount that is
+ * enough for all modules. */
 organ_status organ_lora_check_memory(organ_lora_job *job, organ_error *error);
 
-/* Returns whether the weight changed, or could not be compared. */
+/* Returns whether the other weight changed or cannot be compared. Valid after organ_lora_compare. */
 bool organ_lora_other_changed(const organ_lora_other *other);
 
-/* Sets `change` and `norm` of the other weights, on all ranks. */
+/* Sets `change` and `norm` of all other weights that can be compared, on all ranks, and job->notes. */
 organ_status organ_lora_compare(organ_lora_job *job, organ_error *error);
 
-/* Assigns turns to the changed other weights whose elements have `element_bytes` bytes in the adapter, and appends
- * those of this rank whole (--save-full). */
+/* Implements --save-full for elements of one size: assigns turns to the changed other weights of the tuned model whose
+ * elements have `element_bytes` bytes in the adapter, and appends those of this rank to the adapter. */
 organ_status organ_lora_keep(organ_lora_job *job, unsigned element_bytes, organ_error *error);
 
-/* Decomposes the change of one module, sets its results, and appends its factors. */
+/* Decomposes the change of one module, appends its factors to the adapter, and sets spectrum, rank and the
+ * members after rank. Returns errors of reading, of organ_low_rank and of the adapter writer. */
 organ_status organ_lora_factorise(organ_lora_job *job, organ_lora_module *module, organ_error *error);
 
-/* Return the journal entry of a finished module with every result of organ_lora_factorise (NULL if out of memory), and
- * restore the results from such an entry (ORGAN_IO if it is malformed). */
+/* Returns the journal entry of a finished module, which has every result of organ_lora_factorise. NULL if out of
+ * memory. */
 json_t *organ_lora_module_results(const organ_lora_module *module);
+
+/* Restores the results of a module from its journal entry. Returns ORGAN_IO if the entry is malformed. */
 organ_status organ_lora_module_recall(const organ_lora_job *job, organ_lora_module *module, const json_t *results,
                                       organ_error *error);
 
-/* Return the journal entry of a weight that is stored whole, which has its note, and restore the note from it. */
+/* Returns the journal entry of a weight that is stored whole: an object with "note", or an empty one if `note` is NULL.
+ * NULL if out of memory. */
 json_t *organ_lora_note_json(const char *note);
+
+/* Restores *note from a journal entry; the caller frees it. Leaves *note unchanged if the entry has none. Returns
+ * ORGAN_IO without memory. */
 organ_status organ_lora_note_recall(const organ_lora_job *job, const json_t *results, char **note, organ_error *error);
 
-/* Returns the options that determine the adapter. NULL if out of memory. */
+/* Returns the options that determine the adapter, for journal and report. NULL if out of memory. */
 json_t *organ_lora_extract_parameters(const organ_lora_job *job);
 
-/* Stores a weight reader's note about the weight that is being read, and prints it if it is new. "" and NULL are
- * ignored. */
+/* Appends a weight reader's note to *job->note_target, and prints it if job->notes does not have it yet. Ignores "" and
+ * NULL. */
 void organ_lora_note(organ_lora_job *job, const char *note);
 
-/* Exchange the notes among ranks, so that job->notes is the same on all ranks, in the order in which one process would
- * collect them: after the other weights were compared, and after all weights were written. Return errors of
- * organ_ranks_agree. */
+/* Sets job->notes, on all ranks, to the notes about the compared other weights, in the order in which one process would
+ * collect them. Returns errors of organ_ranks_agree. */
 organ_status organ_lora_notes_compared(organ_lora_job *job, organ_error *error);
+
+/* Adds the notes about the written weights, in the order of their turns, to job->notes on all ranks. Returns errors of
+ * organ_ranks_agree. */
 organ_status organ_lora_notes_written(organ_lora_job *job, organ_error *error);
 
-/* Returns adapter_config.json, once the ranks of all modules are computed. NULL if out of memory. */
+/* Returns the content of adapter_config.json. All modules must have their results. NULL if out of memory. */
 json_t *organ_lora_config(const organ_lora_job *job);
 
-/* Returns a document of schema organ.lora_extract/1. NULL if out of memory. */
+/* Returns the report, a document of schema organ.lora_extract/1; of a dry run without measured values. NULL if out of
+ * memory. */
 json_t *organ_lora_extract_document(const organ_lora_job *job);
 
 #endif

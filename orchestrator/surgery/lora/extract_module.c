@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Processes one linear layer: reads its change strip by strip, decomposes it, reduces it to its rank and writes the
- * factors. */
+ * Processes one module: reads its change W_tuned - W_base in strips of rows, computes the leading singular vectors of
+ * each matrix of the change, selects the rank, and writes the factors. */
 #include "orchestrator/surgery/lora/extract_job.h"
 
 #include "formats/base/text_buffer.h"
@@ -18,16 +18,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Reads the rows of one matrix of W_tuned - W_base. */
+/* Context of read_change: one matrix of W_tuned - W_base. */
 typedef struct extract_module_change {
     organ_weight_reader *tuned, *base;
-    uint64_t start;          /* first row of the matrix in its stack */
-    size_t cols, base_bytes; /* columns; bytes of the scratch for rows of W_base */
-    double *norms;           /* ||W_base||^2 of each strip of rows */
+    uint64_t start;    /* first row of the matrix, counted over the matrices of the weight */
+    size_t cols;       /* columns of the matrix */
+    size_t base_bytes; /* bytes at the beginning of the scratch of read_change that are for rows of W_base */
+    double *norms;     /* ||W_base||^2 of each strip of ORGAN_STRIP_ROWS rows */
 } extract_module_change;
 
-/* Implements organ_rows.read: reads rows of W_tuned - W_base, and stores the sum of squares of the same rows of
- * W_base. */
+/* Implements organ_rows.read: sets `values` to rows of W_tuned - W_base, and c->norms of the strip to the sum of
+ * squares of the same rows of W_base. */
 static organ_status read_change(void *context, uint64_t first, size_t rows, float *values, void *scratch,
                                 organ_error *error)
 {
@@ -44,8 +45,9 @@ static organ_status read_change(void *context, uint64_t first, size_t rows, floa
     return ORGAN_OK;
 }
 
-/* Returns the number of singular values to keep: all, or with --rank-by energy the smallest number with a sum of
- * squares that reaches the share. Sets *short_of_share to whether even all computed values do not reach the share. */
+/* Returns the rank to keep: the number of computed singular values, or with --rank-by energy the smallest number of
+ * them whose sum of squares reaches the share of ||dW||^2. Sets *short_of_share to true if even all of them do not
+ * reach the share. */
 static size_t extract_module_cut(const organ_lora_job *job, const organ_svd *svd, bool *short_of_share)
 {
     double sum = 0;
@@ -61,7 +63,7 @@ static size_t extract_module_cut(const organ_lora_job *job, const organ_svd *svd
     return svd->rank;
 }
 
-/* Rounds n values to the stored type and converts them back. */
+/* Rounds n values to `dtype`, the stored type, and converts them back to FP32. */
 static void round_values(const organ_kernels *kernels, organ_dtype dtype, float *values, size_t n)
 {
     uint16_t words[1024];
@@ -72,14 +74,14 @@ static void round_values(const organ_kernels *kernels, organ_dtype dtype, float 
     }
 }
 
-/* The factors of one matrix. */
+/* The factors of one matrix of a module. */
 typedef struct extract_module_factors {
     size_t rank, out, in;
-    float *b, *a; /* out x rank and rank x in, in row-major order */
+    float *b, *a; /* out x rank and rank x in, in row-major order; owned */
 } extract_module_factors;
 
-/* Computes B = U sqrt(sigma) and A = sqrt(sigma) V^T from the leading `rank` singular vectors. Returns false without
- * memory. */
+/* Computes B = U sqrt(sigma) and A = sqrt(sigma) V^T from the first `rank` singular vectors. The caller frees f->b and
+ * f->a. Returns false without memory. */
 static bool make_factors(const organ_svd *svd, size_t rank, extract_module_factors *f)
 {
     *f = (extract_module_factors){rank, svd->rows, svd->cols, organ_floats(svd->rows, rank),
@@ -96,6 +98,7 @@ static bool make_factors(const organ_svd *svd, size_t rank, extract_module_facto
     return true;
 }
 
+/* Appends the factors of a module that is no parameter. */
 static organ_status write_factors(organ_lora_job *job, const char *module, const organ_lora_factors *factors,
                                   organ_error *error)
 {
@@ -105,7 +108,7 @@ static organ_status write_factors(organ_lora_job *job, const char *module, const
 
 /* ---- stacks of experts ---- */
 
-/* Allocates the factors of all experts of a stack for the largest possible rank, and the spectrum. */
+/* Allocates *stack, factors of zeros for all experts of a stack with the largest possible rank, and m->spectrum. */
 static organ_status begin_stack(const organ_lora_job *job, organ_lora_module *m, organ_lora_factors *stack,
                                 organ_error *error)
 {
@@ -121,8 +124,8 @@ static organ_status begin_stack(const organ_lora_job *job, organ_lora_module *m,
     return stack->a && stack->b && m->spectrum ? ORGAN_OK : organ_fail_memory(error, m->name);
 }
 
-/* Copies the factors of an expert into the stack, and adds its singular values to the spectrum of the stack, which is
- * the root of the sum of squares over experts. */
+/* Copies the factors of an expert to its place in `stack`, and raises m->rank to their rank. Adds the expert's singular
+ * values to m->spectrum: value k of a stack is the root of the sum over experts of the squares of their values k. */
 static void keep_expert(organ_lora_module *m, const organ_svd *svd, const extract_module_factors *f,
                         const organ_lora_factors *stack, size_t expert)
 {
@@ -135,8 +138,9 @@ static void keep_expert(organ_lora_module *m, const organ_svd *svd, const extrac
     m->rank = organ_max(m->rank, f->rank);
 }
 
-/* Writes the factors of a stack that is a parameter. Their key has the name of the parameter's wrapper. If the matrices
- * are in_features x out_features, A and B^T change places. */
+/* Appends the factors of a stack that is a parameter. Their names have the name of the parameter's wrapper: that of the
+ * module, with ".base_layer" if the wrapper is the inner one. If the matrices are stored as in_features x out_features,
+ * the decomposition gave factors of the transposed change, and the adapter gets B^T as A and A^T as B. */
 static organ_status write_parameter(organ_lora_job *job, const organ_lora_module *m, const organ_lora_factors *stack,
                                     organ_error *error)
 {
@@ -170,20 +174,22 @@ static organ_status write_parameter(organ_lora_job *job, const organ_lora_module
     return error->status;
 }
 
-/* Writes the factors of all experts with the largest rank of an expert. If only the other parameter of the module
- * changed (m->paired), writes zeros of rank 1, because peft names wrappers by their number, so that both parameters
- * need one. Writes nothing if neither changed. */
+/* Appends the factors of all experts of a stack, with the largest rank of an expert. Appends zeros of rank 1 for an
+ * unchanged parameter that is paired: peft names wrappers by their number, so that both parameters of a module need
+ * one. Appends nothing for another unchanged stack. */
 static organ_status write_stack(organ_lora_job *job, const organ_lora_module *m, organ_lora_factors *stack,
                                 organ_error *error)
 {
-    const size_t rank = stack->rank, least = m->rank ? m->rank : m->paired;
-    if (least == 0)
+    const size_t rank = stack->rank, written = m->rank ? m->rank : m->paired;
+    if (written == 0)
         return ORGAN_OK;
+    /* Packs the factors from the allocated rank to the written one. */
     for (size_t e = 0; e < stack->experts; e++)
-        memmove(stack->a + e * least * stack->in, stack->a + e * rank * stack->in, least * stack->in * sizeof(float));
+        memmove(stack->a + e * written * stack->in, stack->a + e * rank * stack->in,
+                written * stack->in * sizeof(float));
     for (size_t i = 0; i < stack->experts * stack->out; i++)
-        memmove(stack->b + i * least, stack->b + i * rank, least * sizeof(float));
-    stack->rank = least;
+        memmove(stack->b + i * written, stack->b + i * rank, written * sizeof(float));
+    stack->rank = written;
     if (m->parameter)
         return write_parameter(job, m, stack, error);
     return write_factors(job, m->name, stack, error);
@@ -191,9 +197,9 @@ static organ_status write_stack(organ_lora_job *job, const organ_lora_module *m,
 
 /* ---- one matrix ---- */
 
-/* Computes the factors of a matrix from its singular vectors and writes them, or keeps them in `stack` if the matrix is
- * one of several experts (NULL: no stack). Adds to m->rest the squared norm of the change minus the product of the
- * rounded factors. */
+/* Computes the factors of a matrix from its singular vectors, rounded to the stored type. If `stack` is NULL, appends
+ * them to the adapter; otherwise the matrix is expert `expert` of a stack, and they are copied to `stack`. Adds to
+ * m->rest the squared norm of the change minus the product of the rounded factors. */
 static organ_status write_factors_of_matrix(organ_lora_job *job, organ_lora_module *m, organ_strips *strips,
                                             const organ_svd *svd, const organ_lora_factors *stack, size_t expert,
                                             organ_error *error)
@@ -227,14 +233,16 @@ static organ_status write_factors_of_matrix(organ_lora_job *job, organ_lora_modu
     return error->status;
 }
 
+/* Returns the options of the decomposition. */
 static organ_low_rank_options options_of(const organ_lora_job *job)
 {
     return (organ_low_rank_options){
         .rank = job->options->rank, .seed = job->options->seed, .exact = job->options->exact};
 }
 
-/* Returns the bytes that decomposing a matrix needs in addition to its strips: the larger of the decomposition's
- * buffers, and the singular vectors together with the factors. */
+/* Returns the bytes that processing a rows x cols matrix needs in addition to its strips. Decomposing needs the buffers
+ * of organ_low_rank; measuring the residual later needs the singular vectors, the factors, which have the same size,
+ * and the buffers of organ_residual. The larger need counts. */
 static uint64_t extra_bytes_of(const organ_lora_job *job, uint64_t rows, uint64_t cols)
 {
     const organ_low_rank_options options = options_of(job);
@@ -244,7 +252,8 @@ static uint64_t extra_bytes_of(const organ_lora_job *job, uint64_t rows, uint64_
     return organ_max(found, 2 * vectors + organ_residual_bytes(job->engine));
 }
 
-/* Decomposes one matrix of the change and writes its leading factors. */
+/* Decomposes one matrix of the change, adds its figures to `m`, and writes its factors as write_factors_of_matrix does.
+ * Writes nothing if the matrix did not change. */
 static organ_status decompose_change(organ_lora_job *job, organ_lora_module *m, const organ_rows *rows,
                                      const organ_lora_factors *stack, size_t expert, organ_error *error)
 {
@@ -263,7 +272,8 @@ static organ_status decompose_change(organ_lora_job *job, organ_lora_module *m, 
     return error->status;
 }
 
-/* Opens the readers of both weights; with `notes` stores their notes. */
+/* Opens the readers of the tuned weight and the base weight; with `notes` passes their notes to organ_lora_note. The
+ * caller closes them, also after an error. */
 static organ_status extract_module_open_readers(organ_lora_job *job, const organ_lora_module *m,
                                                 extract_module_change *c, bool notes, organ_error *error)
 {
@@ -279,7 +289,8 @@ static organ_status extract_module_open_readers(organ_lora_job *job, const organ
     return ORGAN_OK;
 }
 
-/* Returns the description of a matrix of the change for the decomposition, whose rows the open readers of `c` read. */
+/* Returns the source of the rows of one matrix of the change, which read_change reads with the open readers of `c`.
+ * Sets c->cols and c->base_bytes. `name` is for messages and must outlive the result. */
 static organ_rows extract_module_rows_of(const organ_lora_job *job, const organ_lora_module *m,
                                          extract_module_change *c, const char *name)
 {
@@ -289,7 +300,8 @@ static organ_rows extract_module_rows_of(const organ_lora_job *job, const organ_
     const size_t rest = organ_max(organ_weight_reader_scratch(c->tuned, ORGAN_STRIP_ROWS),
                                   organ_weight_reader_scratch(c->base, ORGAN_STRIP_ROWS));
     const uint64_t rank = organ_min(job->options->rank, (size_t)organ_min((size_t)shape.rows, (size_t)shape.cols));
-    /* Copies of the stack: B is written with its axes exchanged. */
+    /* Copies of the stack in memory: the stack; for a parameter a copy of B in peft's order; for transposed matrices
+     * also the exchanged factors (write_parameter). */
     const uint64_t copies = m->turned ? 3 : 1 + m->parameter;
     const uint64_t stack =
         shape.count > 1 ? copies * shape.count * rank * (shape.rows + shape.cols) * sizeof(float) : 0;
@@ -302,6 +314,7 @@ static organ_rows extract_module_rows_of(const organ_lora_job *job, const organ_
                         .read = read_change};
 }
 
+/* Opens the readers of each module only to compute the sizes of the buffers; reads no rows. */
 organ_status organ_lora_check_memory(organ_lora_job *job, organ_error *error)
 {
     const organ_lora_module *largest = NULL;
@@ -323,7 +336,7 @@ organ_status organ_lora_check_memory(organ_lora_job *job, organ_error *error)
                                job->tuned->path);
 }
 
-/* Decomposes each matrix of a module and writes the factors. */
+/* Decomposes each matrix of a module and appends the factors. Adds ||W_base||^2 to m->norm. */
 static organ_status factorise_matrices(organ_lora_job *job, organ_lora_module *m, extract_module_change *c,
                                        const char *name, organ_error *error)
 {
@@ -346,13 +359,14 @@ static organ_status factorise_matrices(organ_lora_job *job, organ_lora_module *m
     return error->status;
 }
 
+/* Opens the readers of a module, decomposes its matrices, and measures the time. */
 organ_status organ_lora_factorise(organ_lora_job *job, organ_lora_module *m, organ_error *error)
 {
     const double started = organ_seconds_now();
     const size_t strips = (size_t)((organ_weight_matrices(m->base).rows + ORGAN_STRIP_ROWS - 1) / ORGAN_STRIP_ROWS);
     extract_module_change c = {.norms = calloc(strips, sizeof *c.norms)};
     char name[600];
-    job->saying = &m->note;
+    job->note_target = &m->note;
     organ_adapter_writer_turn(job->writer, m->turn);
     snprintf(name, sizeof name, "%.200s less %.200s: tensor '%.150s'", job->tuned->path, job->base->path,
              m->tuned->name);

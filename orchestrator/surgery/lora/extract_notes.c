@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Collects the notes of weight readers: each text once, in the order in which one process would read the weights. */
+ * Collects the notes of weight readers in job->notes: each text once, in the order in which a run with one process
+ * would read the weights. */
 #include "orchestrator/surgery/lora/extract_job.h"
 
 #include "formats/base/text_buffer.h"
@@ -7,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Adds a note to job->notes. Returns false if it is already there or the list is full. */
+/* Adds a copy of a note to job->notes. Returns false if the note is already there, the list is full, or memory runs
+ * out. */
 static bool add_note(organ_lora_job *job, const char *note)
 {
     for (size_t k = 0; k < job->note_count; k++)
@@ -17,20 +19,21 @@ static bool add_note(organ_lora_job *job, const char *note)
            ++job->note_count;
 }
 
+/* Appends the note as a line to the text of the current weight; prints it if job->notes did not have it. */
 void organ_lora_note(organ_lora_job *job, const char *note)
 {
     if (!note || !*note)
         return;
-    char *const lines = organ_format("%s%s\n", *job->saying ? *job->saying : "", note);
+    char *const lines = organ_format("%s%s\n", *job->note_target ? *job->note_target : "", note);
     if (lines) {
-        free(*job->saying);
-        *job->saying = lines;
+        free(*job->note_target);
+        *job->note_target = lines;
     }
     if (add_note(job, note))
         organ_progress_note(job->progress, "%s", note);
 }
 
-/* Adds each line of a text as a note. Overwrites the text. */
+/* Adds each line of a text to job->notes. Overwrites the text; NULL is allowed. */
 static void add_lines(organ_lora_job *job, char *lines)
 {
     char *rest;
@@ -38,21 +41,23 @@ static void add_lines(organ_lora_job *job, char *lines)
         add_note(job, line);
 }
 
-/* Removes all notes except the first `count`. */
+/* Removes all notes except the first `count` from job->notes. */
 static void forget_notes(organ_lora_job *job, size_t count)
 {
     while (job->note_count > count)
         free(job->notes[--job->note_count]);
 }
 
-/* Sends the notes of assigned items to all ranks. `first` is the note of the first item; those of the next ones are
- * `stride` bytes apart. */
+/* Sends the notes of the modules, or of the other weights, from the ranks that read them to all ranks. `first` is the
+ * address of the member `note` of the first module or weight; those of the next ones are `stride` bytes apart. */
 static organ_status extract_notes_exchange(const organ_assignment *assignment, char **first, size_t stride,
                                            organ_error *error)
 {
     return organ_assignment_exchange(assignment, "gathering readers' notes", first, stride, NULL, NULL, error);
 }
 
+/* Rebuilds job->notes from the notes of the other weights in their order, and clears those notes, so that the notes of
+ * storing them can be collected separately. */
 organ_status organ_lora_notes_compared(organ_lora_job *job, organ_error *error)
 {
     extract_notes_exchange(&job->other_assignment, &job->others->note, sizeof *job->others, error);
@@ -66,6 +71,7 @@ organ_status organ_lora_notes_compared(organ_lora_job *job, organ_error *error)
     return error->status;
 }
 
+/* Keeps the notes of the comparison, and adds the notes of all written weights in the order of their turns. */
 organ_status organ_lora_notes_written(organ_lora_job *job, organ_error *error)
 {
     char **const lines = calloc(job->turns + 1, sizeof *lines);

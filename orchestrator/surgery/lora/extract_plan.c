@@ -16,8 +16,8 @@
 
 #define WEIGHT ".weight"
 
-/* Returns X for a name "X.weight"; NULL for other names. The caller frees it. *memory becomes false if out of
- * memory. */
+/* Returns X for a name "X.weight", and NULL for other names. The caller frees it. If out of memory, returns NULL and
+ * sets *memory to false. */
 static char *extract_plan_module_of(const char *name, bool *memory)
 {
     size_t length = strlen(name);
@@ -28,6 +28,7 @@ static char *extract_plan_module_of(const char *name, bool *memory)
     return module;
 }
 
+/* Returns the part of a name after its last dot. */
 static const char *last_word(const char *module)
 {
     const char *const dot = strrchr(module, '.');
@@ -46,14 +47,16 @@ static bool is_named(organ_globs *globs, const organ_weight *weight, const char 
 #define INNER_PARAMETER "experts.gate_up_proj"
 #define OUTER_PARAMETER "experts.down_proj"
 
+/* Returns the description of the experts of the base's architecture; NULL if it is unknown or has no experts. */
 static const forward_mixture *plan_mixture(const organ_lora_job *job)
 {
     const forward_family *const family = organ_forward_family_named(job->base->config.architecture, false);
     return family ? family->mixture : NULL;
 }
 
-/* Returns whether the weight is a stack of experts that peft changes as a parameter of its module. False for GGUF, and
- * for architectures whose files do not show whether the matrices are transposed. */
+/* Returns whether the weight is a stack of experts that is a bare parameter of a module of peft (organ_lora_module).
+ * Returns false for GGUF, and for architectures with or_straight, whose files do not show whether the matrices are
+ * transposed. */
 static bool is_parameter(const organ_lora_job *job, const organ_weight *weight)
 {
     const forward_mixture *const mixture = plan_mixture(job);
@@ -61,15 +64,16 @@ static bool is_parameter(const organ_lora_job *job, const organ_weight *weight)
            (organ_ends_in_words(weight->name, INNER_PARAMETER) || organ_ends_in_words(weight->name, OUTER_PARAMETER));
 }
 
-/* Returns whether an adapter can have factors of the weight: it is a matrix, or a stack of experts that the format
- * supports. */
+/* Returns whether an adapter can have factors of the weight: it is a matrix but no embedding, a stack of experts of
+ * GGUF, or a stack that is a parameter. */
 static bool can_have_factors(const organ_lora_job *job, const organ_weight *weight)
 {
     const bool stack = weight->rank == 3 && job->base->gguf && weight->anatomy.experts != ORGAN_EXPERTS_NONE;
     return (weight->rank == 2 || stack || is_parameter(job, weight)) && weight->anatomy.role != ORGAN_ROLE_EMBED;
 }
 
-/* Returns whether the weight gets factors: by --modules, or else if it is a projection. */
+/* Returns whether the weight gets factors: it can have them, and a pattern of --modules matches it or, without
+ * --modules, it is a projection. `globs` has the patterns of --modules. */
 static bool extract_plan_is_selected(const organ_lora_job *job, const organ_weight *weight, const char *module,
                                      organ_globs *globs)
 {
@@ -92,8 +96,8 @@ static organ_status extract_plan_check_shape(const organ_lora_job *job, const or
                       (unsigned long long)(base->rank > 1 ? base->shape[1] : 1), base->rank);
 }
 
-/* Adds a weight that gets no factors, with the reason if it cannot even be compared. One of base and tuned may be
- * NULL. */
+/* Adds a weight to job->others. `base` or `tuned` is NULL if that model does not have it. Sets the reason if the
+ * weights of both models cannot be compared. */
 static void add_other(organ_lora_job *job, const organ_weight *base, const organ_weight *tuned)
 {
     organ_lora_other *const other = &job->others[job->other_count++];
@@ -108,8 +112,8 @@ static void add_other(organ_lora_job *job, const organ_weight *base, const organ
         other->why = "its type is not supported";
 }
 
-/* Adds a weight of the tuned model: as a module if it gets factors, otherwise to the other weights, which are
- * compared. */
+/* Adds a weight of the tuned model to job->modules if both models have it and it gets factors, else to job->others.
+ * Fails if the shapes of a module differ. */
 static organ_status place_weight(organ_lora_job *job, const organ_weight *tuned, organ_globs *globs, organ_error *error)
 {
     const organ_weight *const base = organ_weights_named(job->base_weights, tuned->name);
@@ -122,6 +126,7 @@ static organ_status place_weight(organ_lora_job *job, const organ_weight *tuned,
     if (module && base && organ_weight_has_numbers(base) && organ_weight_has_numbers(tuned) &&
         extract_plan_is_selected(job, tuned, module, globs)) {
         const organ_matrices shape = organ_weight_matrices(base);
+        /* least: the rank of a matrix of this shape is at most its smaller dimension */
         const uint64_t least = shape.rows < shape.cols ? shape.rows : shape.cols, max = job->options->rank;
         const forward_mixture *const mixture = plan_mixture(job);
         const bool parameter = is_parameter(job, tuned);
@@ -140,7 +145,7 @@ static organ_status place_weight(organ_lora_job *job, const organ_weight *tuned,
     return ORGAN_OK;
 }
 
-/* Sets `inner` and `paired` of modules that are the two parameters of one peft module. */
+/* Sets `paired` of each two modules that are the two parameters of one module of peft, and `inner` of the first. */
 static organ_status plan_wrappers(organ_lora_job *job, organ_error *error)
 {
     for (size_t k = 0; k < job->module_count; k++) {
@@ -160,6 +165,8 @@ static organ_status plan_wrappers(organ_lora_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Divides the weights of the tuned model into modules and other weights, and adds the weights that only the base has to
+ * the other weights. */
 organ_status organ_lora_plan(organ_lora_job *job, organ_error *error)
 {
     const organ_weights *const b = job->base_weights, *const t = job->tuned_weights;
@@ -203,11 +210,11 @@ static char *escape_for_regex(const char *name)
     return out;
 }
 
-/* Returns whether every weight of the base whose module has this last word has factors, so that the word alone suffices
- * in target_modules. */
+/* Returns whether every weight of the base whose module has this last word has factors. The word alone then suffices in
+ * target_modules; otherwise peft would also wrap modules without factors. */
 static bool all_have_factors(const organ_lora_job *job, const char *word)
 {
-    size_t in_base = 0, here = 0;
+    size_t in_base = 0, here = 0; /* modules with this word: in the base, and with factors */
     for (size_t k = 0; k < job->base_weights->count; k++) {
         bool memory = true;
         char *const module = extract_plan_module_of(job->base_weights->weights[k].name, &memory);
@@ -223,13 +230,13 @@ static bool all_have_factors(const organ_lora_job *job, const char *word)
     return in_base == here;
 }
 
-/* Returns target_modules: the last words of the module names, such as "q_proj", if each linear layer with such a name
- * has factors, else the full names. */
+/* Returns target_modules for the modules with factors that are not parameters: the last words of their names, such as
+ * "q_proj", if all_have_factors is true for each word, else their full names. NULL if out of memory. */
 static json_t *targets_of(const organ_lora_job *job)
 {
     const char **const names = malloc((job->module_count + 1) * sizeof *names);
     size_t count = 0;
-    bool words = true;
+    bool words = true; /* the words suffice */
     for (size_t k = 0; names && k < job->module_count; k++)
         if (job->modules[k].rank && !job->modules[k].parameter)
             names[count++] = job->modules[k].name;
@@ -247,8 +254,9 @@ static json_t *targets_of(const organ_lora_job *job)
     return targets;
 }
 
-/* Returns modules_to_save: the full names of modules that are stored whole, because peft would apply a bare word to
- * every module that ends with it. */
+/* Returns modules_to_save: the full names of modules with a weight that is stored whole, each once. Omits modules that
+ * have factors, because peft wraps them already (key_of in extract_rest.c). Full names, because peft would apply a bare
+ * word to every module that ends with it. NULL if out of memory. */
 static json_t *kept_of(const organ_lora_job *job)
 {
     json_t *const words = json_array();
@@ -272,12 +280,11 @@ static json_t *kept_of(const organ_lora_job *job)
     return words;
 }
 
-/* Returns the rank of the factors that are stored in the adapter, 0 if there are none. If only the other parameter of
- * the peft module changed (m->paired), the factors are zeros of rank 1, because peft names wrappers by their number, so
- * that both parameters need one. */
+/* Returns the rank of the factors that the adapter has for module m; 0: none. An unchanged parameter that is paired
+ * gets zeros of rank 1: peft names wrappers by their number, so that both parameters of a module need one. */
 static size_t stored_rank(const organ_lora_module *m) { return m->rank ? m->rank : m->paired; }
 
-/* Adds target_parameters: the names of the parameters that have factors. */
+/* Adds target_parameters to `config`: the names of the parameters that have factors. Adds nothing if there are none. */
 static void put_parameters(const organ_lora_job *job, json_t *config)
 {
     json_t *const names = json_array();
@@ -289,6 +296,7 @@ static void put_parameters(const organ_lora_job *job, json_t *config)
     json_decref(names);
 }
 
+/* Makes adapter_config.json with r and lora_alpha equal to the largest rank, and patterns for modules of lower rank. */
 json_t *organ_lora_config(const organ_lora_job *job)
 {
     size_t r = 0;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Makes the journal entries of an extraction's modules, and reads them when a run continues. */
+ * Makes the journal entries of modules and of weights that are stored whole, and restores results from them if a run is
+ * continued. */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/cache/cache.h"
@@ -18,11 +19,13 @@ organ_status organ_lora_note_recall(const organ_lora_job *job, const json_t *res
     return error->status;
 }
 
+/* The results of a module that are stored as members of its journal entry, in addition to rank, spectrum and note. */
 #define MODULE(member, type) ORGAN_STRUCT_FIELD(organ_lora_module, member, type)
 static const organ_struct_field extract_recall_fields[] = {MODULE(change, EXACT), MODULE(norm, EXACT),
                                                            MODULE(rest, EXACT),   MODULE(short_of_share, FLAG),
                                                            MODULE(passes, U32),   MODULE(seconds, EXACT)};
 
+/* Makes the journal entry: rank, the fields of extract_recall_fields, the spectrum, and the note. */
 json_t *organ_lora_module_results(const organ_lora_module *m)
 {
     json_t *const spectrum = json_array();
@@ -33,7 +36,8 @@ json_t *organ_lora_module_results(const organ_lora_module *m)
                              organ_lora_note_json(m->note));
 }
 
-/* Restores a module's results from its journal entry; returns false if they are incomplete. */
+/* Restores the results in extract_recall_fields and the spectrum, whose memory m->spectrum has room for m->rank values.
+ * Returns false if the entry lacks one of them. */
 static bool recall_numbers(organ_lora_module *m, const json_t *results)
 {
     const json_t *const spectrum = json_object_get(results, "spectrum");
@@ -46,6 +50,7 @@ static bool recall_numbers(organ_lora_module *m, const json_t *results)
     return known;
 }
 
+/* Restores rank, spectrum, fields and note. Rejects a rank above the smaller dimension of the weight. */
 organ_status organ_lora_module_recall(const organ_lora_job *job, organ_lora_module *m, const json_t *results,
                                       organ_error *error)
 {

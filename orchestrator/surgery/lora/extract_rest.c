@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Compares the weights that get no factors (embeddings, norms, biases, some stacks of experts), and stores the changed
- * ones whole with --save-full. */
+ * Compares the other weights, which get no factors (embeddings, norms, biases, some stacks of experts), and with
+ * --save-full stores the changed ones whole. */
 #include "orchestrator/surgery/lora/extract_job.h"
 
 #include "formats/base/paged_rows.h"
@@ -19,25 +19,25 @@ typedef struct extract_rest_comparison {
     organ_lora_other **others; /* others[k] is item k of the pass */
 } extract_rest_comparison;
 
-/* Sums over a strip: of the squares of the change and of the base's values. */
+/* Result of a strip of rows: the sums of the squares of W_tuned - W_base (change) and of W_base (norm). */
 typedef struct extract_rest_sums {
     double change, norm;
 } extract_rest_sums;
 
 bool organ_lora_other_changed(const organ_lora_other *other) { return other->why || !(other->change == 0); }
 
-/* Implements organ_weight_pass.begin: stores the reader's note about the weight. */
+/* Implements organ_weight_pass.begin: passes the reader's note about the weight to organ_lora_note. */
 static organ_status compare_begin(void *context, size_t item, const char *note, organ_error *error)
 {
     const extract_rest_comparison *const c = context;
     (void)error;
-    if (!c->job->writer) /* with a writer, job->saying already points to the note of the tensor that is written */
-        c->job->saying = &c->others[item]->note;
+    if (!c->job->writer) /* with a writer, job->note_target already points to the note of the tensor that is written */
+        c->job->note_target = &c->others[item]->note;
     organ_lora_note(c->job, note);
     return ORGAN_OK;
 }
 
-/* Computes the sums of a strip of rows, on a worker thread. */
+/* Implements organ_weight_pass.work: computes the sums of a strip, on a worker thread. */
 static organ_status compare_strip(void *context, const organ_weight_strip *strip, void *scratch, void *result,
                                   organ_error *error)
 {
@@ -53,7 +53,7 @@ static organ_status compare_strip(void *context, const organ_weight_strip *strip
     return ORGAN_OK;
 }
 
-/* Adds the sums of a strip to its weight. Strips come in order. */
+/* Implements organ_weight_pass.retire: adds the sums of a strip to its weight, in the order of strips. */
 static organ_status compare_retire(void *context, const organ_weight_strip *strip, const void *result,
                                    organ_error *error)
 {
@@ -68,7 +68,7 @@ static organ_status compare_retire(void *context, const organ_weight_strip *stri
     return ORGAN_OK;
 }
 
-/* Sets `change` and `norm` of `count` weights. */
+/* Adds ||W_tuned - W_base||^2 and ||W_base||^2 of `count` weights to their members `change` and `norm`. */
 static organ_status compare_others(organ_lora_job *job, organ_lora_other **others, size_t count, organ_error *error)
 {
     organ_weight_item *const items = organ_rows_take(count + 1, sizeof *items);
@@ -96,6 +96,8 @@ static organ_status compare_others(organ_lora_job *job, organ_lora_other **other
 /* Returns the number of values to read for a comparison; 0 if the weight cannot be compared. */
 static uint64_t values_to_read(const organ_lora_other *other) { return other->why ? 0 : other->tuned->elements; }
 
+/* Compares this rank's share of the other weights, then exchanges the sums and the notes with all ranks. `change` and
+ * `norm` are adjacent in organ_lora_other, so that they are exchanged as two numbers. */
 organ_status organ_lora_compare(organ_lora_job *job, organ_error *error)
 {
     organ_lora_other **const others = calloc(job->other_count + 1, sizeof *others);
@@ -108,10 +110,10 @@ organ_status organ_lora_compare(organ_lora_job *job, organ_error *error)
     }
     if (!others)
         organ_fail_memory(error, job->tuned->path);
-    organ_progress_begin(job->progress, "comparing the rest", values, 0);
+    organ_progress_begin(job->progress, "comparing weights without factors", values, 0);
     if (others)
         compare_others(job, others, count, error);
-    if (organ_assignment_complete(&job->other_assignment, "comparing the rest", &job->others->change,
+    if (organ_assignment_complete(&job->other_assignment, "comparing weights without factors", &job->others->change,
                                   2 * sizeof(double), sizeof *job->others, error) == ORGAN_OK)
         organ_lora_notes_compared(job, error);
     organ_progress_end(job->progress);
@@ -121,8 +123,9 @@ organ_status organ_lora_compare(organ_lora_job *job, organ_error *error)
 
 /* ---- weights that are stored whole ---- */
 
-/* Sets *wrapped to whether peft wraps the module of the tensor `name`. The first `length` characters of `name` are the
- * name of the module. A module is wrapped if it gets factors, that is, if its weight changed. */
+/* Sets *wrapped to whether peft wraps the module whose name is the first `length` characters of `name`. peft wraps
+ * modules with factors, and a module has factors if its weight changed. The factors may not be computed yet, so the
+ * function compares the weight. */
 static organ_status find_wrapped(organ_lora_job *job, const char *name, size_t length, bool *wrapped,
                                  organ_error *error)
 {
@@ -136,8 +139,8 @@ static organ_status find_wrapped(organ_lora_job *job, const char *name, size_t l
     return error->status;
 }
 
-/* Returns the name under which peft stores a tensor whole: "base_model.model.X.weight", or "X.base_layer.weight" inside
- * a wrapped layer. The caller frees it; NULL on an error. */
+/* Returns the name under which peft stores the tensor `name` whole: "base_model.model.X.weight" for "X.weight", or
+ * "base_model.model.X.base_layer.weight" if peft wraps X. The caller frees it; NULL on an error. */
 static char *key_of(organ_lora_job *job, const char *name, organ_error *error)
 {
     const char *const dot = strrchr(name, '.');
@@ -152,7 +155,7 @@ static char *key_of(organ_lora_job *job, const char *name, organ_error *error)
     return error->status ? NULL : key;
 }
 
-/* Appends a packed weight as dequantised values of job->dtype. */
+/* Appends a packed weight under the name `key`, as dequantised values of type job->dtype. */
 static organ_status store_packed(organ_lora_job *job, const organ_weight *weight, const char *key, organ_error *error)
 {
     organ_row_buffer all = {0};
@@ -166,13 +169,14 @@ static organ_status store_packed(organ_lora_job *job, const organ_weight *weight
     return error->status;
 }
 
-/* Appends a changed weight whole, unless an interrupted run has done so. */
+/* Appends a changed weight of the tuned model whole, and writes its turn to the journal. Does neither if an interrupted
+ * run has done so. */
 static organ_status store_other(organ_lora_job *job, organ_lora_other *other, organ_error *error)
 {
     const json_t *const results = organ_adapter_writer_recall(job->writer, other->turn, error);
     if (results || error->status)
         return error->status ? error->status : organ_lora_note_recall(job, results, &other->note, error);
-    job->saying = &other->note;
+    job->note_target = &other->note;
     char *const key = key_of(job, other->tuned->name, error);
     if (!key)
         return error->status;
@@ -185,6 +189,7 @@ static organ_status store_other(organ_lora_job *job, organ_lora_other *other, or
                          : organ_adapter_writer_done(job->writer, organ_lora_note_json(other->note), error);
 }
 
+/* All ranks assign the same turns; each appends only the weights that are assigned to it. */
 organ_status organ_lora_keep(organ_lora_job *job, unsigned element_bytes, organ_error *error)
 {
     for (size_t k = 0; k < job->other_count && !error->status; k++) {

@@ -14,10 +14,11 @@
 
 #define CHUNK ((size_t)1 << 16) /* elements that are read at once */
 
-/* A callback for `count` values of a tensor, of which the first has index `first`. */
+/* A callback of each_chunk. It gets `count` values of a tensor; values[0] is element `first` of the tensor. */
 typedef organ_status use_values(void *context, const float *values, size_t count, uint64_t first, organ_error *error);
 
-/* Reads the values of a tensor as FP32 in chunks and passes each chunk to `use`, in order. */
+/* Reads the values of a tensor as FP32 in chunks and passes each chunk to `use`, in order. Stops after an error of
+ * reading or of `use`, and returns it. */
 static organ_status each_chunk(const organ_adapter *adapter, const organ_tensor *t, const organ_kernels *kernels,
                                use_values *use, void *context, organ_error *error)
 {
@@ -37,7 +38,7 @@ static organ_status each_chunk(const organ_adapter *adapter, const organ_tensor 
     return error->status;
 }
 
-/* Context of store_values: values of `tensor` times `scale` are stored from `to` on. */
+/* Context of store_values, which stores element k of `tensor`, multiplied by `scale`, in to[k]. */
 typedef struct store {
     const organ_adapter *adapter;
     const organ_tensor *tensor;
@@ -45,7 +46,8 @@ typedef struct store {
     float *to;
 } store;
 
-/* Stores values times the scale; fails if one is not finite. */
+/* Callback of each_chunk: multiplies the values by the scale and stores them. Returns ORGAN_BAD_INPUT if a value or its
+ * product with the scale is not finite. */
 static organ_status store_values(void *context, const float *values, size_t count, uint64_t first, organ_error *error)
 {
     const store *const s = context;
@@ -61,7 +63,8 @@ static organ_status store_values(void *context, const float *values, size_t coun
     return ORGAN_OK;
 }
 
-/* Reads all values of a factor as FP32, multiplied by `scale`. The caller frees *to, also after an error. */
+/* Reads all values of a tensor as FP32, multiplies them by `scale` and stores them in *to, which it allocates. The
+ * caller frees *to, also after an error. */
 static organ_status read_factor(const organ_adapter *adapter, const organ_tensor *t, const organ_kernels *kernels,
                                 double scale, float **to, organ_error *error)
 {
@@ -72,15 +75,15 @@ static organ_status read_factor(const organ_adapter *adapter, const organ_tensor
     return each_chunk(adapter, t, kernels, store_values, &s, error);
 }
 
-/* ---- factors from other places ---- */
+/* ---- translated pairs, stacks and transposed factors ---- */
 
-/* Position of the factors of one expert: a stored pair, and the number of the expert in this pair. */
+/* Location of the factors of one expert: a pair in the adapter's file, and the number of the expert there. */
 typedef struct stored_pair {
     const organ_adapter_pair *pair; /* NULL: the expert has no factors, which count as zeros */
-    uint64_t expert;
+    uint64_t expert;                /* index of the expert within the stack `pair`; 0 if `pair` is no stack */
 } stored_pair;
 
-/* Returns where the factors of an expert of a pair are stored; the pair may be translated. */
+/* Returns where the factors of an expert of a pair are stored; for a translated pair according to its origin. */
 static stored_pair stored_pair_of(const organ_adapter_pair *pair, uint64_t expert)
 {
     const organ_adapter_origin *const from = pair->origin;
@@ -91,8 +94,9 @@ static stored_pair stored_pair_of(const organ_adapter_pair *pair, uint64_t exper
     return (stored_pair){from->pairs[0], from->expert < 0 ? expert : (uint64_t)from->expert};
 }
 
-/* Returns the row of the stored B that becomes row `row` of the translated one. With from->head, it undoes or applies
- * llama.cpp's order of the rows of Q and K, which has the two halves of each head interleaved. */
+/* Returns the row of the stored B that becomes row `row` of the translated B. llama.cpp interleaves the rows of the two
+ * halves of each head of Q and K. If from->head is set, the function undoes this order (from->halves true: the stored B
+ * is interleaved) or applies it (false). */
 static size_t stored_row(const organ_adapter_origin *from, size_t row)
 {
     if (!from)
@@ -104,7 +108,8 @@ static size_t stored_row(const organ_adapter_origin *from, size_t row)
     return (size_t)(from->first + row * from->step);
 }
 
-/* Copies A of an expert from the values of its stored tensor to the first rows of `to`. */
+/* Copies A of the expert *s from `values`, all values of the stored A, to `to`, which is [rank][in] or larger. If the
+ * translated pair has a larger rank than the stored one, the further rows of `to` stay zero. */
 static void place_a(const stored_pair *s, const float *values, float *to)
 {
     const size_t rank = (size_t)s->pair->rank, in = (size_t)s->pair->in_features;
@@ -114,11 +119,13 @@ static void place_a(const stored_pair *s, const float *values, float *to)
             to[k * in + i] = values[s->pair->layout == ORGAN_FACTORS_TURNED ? i * rank + k : k * in + i];
 }
 
-/* Copies the rows of an expert's stored B to the rows of the translated B, `to`. */
+/* Copies B of the expert *s from `values`, all values of the stored B, to `to`, which is [out][pair->rank]. Reorders
+ * the rows by stored_row. Columns beyond the stored rank stay zero. */
 static void place_b(const organ_adapter_pair *pair, const stored_pair *s, const float *values, float *to)
 {
     const size_t rank = (size_t)s->pair->rank, experts = (size_t)s->pair->experts,
                  stored = (size_t)s->pair->out_features;
+    /* true: each expert has every experts-th column of the stored B; false: B is [experts][stored rows][rank] */
     const bool columns = s->pair->layout == ORGAN_FACTORS_PARAMETER;
     for (size_t row = 0; row < pair->out_features; row++) {
         const size_t from = stored_row(pair->origin, row);
@@ -129,13 +136,14 @@ static void place_b(const organ_adapter_pair *pair, const stored_pair *s, const 
     }
 }
 
-/* Fills both factors of experts first .. end - 1, which are stored in one pair; leaves them zero if no pair is
- * stored. */
+/* Reads the stored pair that has the factors of experts first .. end - 1, and copies them to `f`. Leaves the factors
+ * zero if these experts have no stored pair. Returns errors of read_factor. */
 static organ_status place_stored(const organ_adapter *adapter, const organ_adapter_pair *pair, size_t first, size_t end,
                                  const organ_kernels *kernels, double scale, organ_lora_factors *f, organ_error *error)
 {
     const organ_adapter_pair *const stored = stored_pair_of(pair, first).pair;
     float *a = NULL, *b = NULL;
+    /* The experts have a stored pair each, whose scales may differ; pair->scale is then 1. */
     const bool several = pair->origin && pair->origin->count > 1;
     if (stored && read_factor(adapter, stored->a, kernels, 1, &a, error) == ORGAN_OK &&
         read_factor(adapter, stored->b, kernels, several ? scale * stored->scale : scale, &b, error) == ORGAN_OK)
@@ -149,6 +157,8 @@ static organ_status place_stored(const organ_adapter *adapter, const organ_adapt
     return error->status;
 }
 
+/* Reads plain factors directly. Factors of other layouts, and of translated pairs, are copied from their stored pairs
+ * to matrices of zeros. */
 organ_status organ_lora_factors_read(const organ_adapter *adapter, const organ_adapter_pair *pair,
                                      const organ_kernels *kernels, double scale, organ_lora_factors *factors,
                                      organ_error *error)
@@ -165,6 +175,7 @@ organ_status organ_lora_factors_read(const organ_adapter *adapter, const organ_a
     factors->b = calloc(experts * factors->rank, factors->out * sizeof(float));
     if (!factors->a || !factors->b)
         return organ_fail_memory(error, pair->module);
+    /* Number of experts that one stored pair has. */
     const size_t step = pair->origin && pair->origin->count > 1 ? 1 : experts;
     for (size_t e = 0; e < experts && !error->status; e += step)
         place_stored(adapter, pair, e, e + step, kernels, scale, factors, error);
@@ -203,7 +214,8 @@ float *organ_lora_transposed(const float *values, size_t rows, size_t cols)
     return to;
 }
 
-/* Replaces a matrix of rows x cols with its transpose. */
+/* Replaces *values, a rows x cols matrix, with its transpose and frees the old matrix. *values is unchanged if out of
+ * memory. */
 static organ_status transpose_matrix(float **values, size_t rows, size_t cols, organ_error *error)
 {
     float *const turned = organ_lora_transposed(*values, rows, cols);
@@ -214,6 +226,7 @@ static organ_status transpose_matrix(float **values, size_t rows, size_t cols, o
     return ORGAN_OK;
 }
 
+/* Returns the Euclidean norm of n values, summed in FP64. */
 static double l2_norm(const float *values, size_t n)
 {
     double sum = 0;
@@ -222,8 +235,7 @@ static double l2_norm(const float *values, size_t n)
     return sqrt(sum);
 }
 
-/* Reads the factors b and a of the change in the orientation of the stored weight. For a transposed weight (B A)^T =
- * A^T B^T, so the transposed factors change places. */
+/* For a transposed weight (B A)^T = A^T B^T: *b is the transpose of A and *a the transpose of B. */
 organ_status organ_lora_factors_placed(const organ_adapter *adapter, const organ_adapter_pair *pair, bool transposed,
                                        const organ_kernels *kernels, float **b, float **a, organ_error *error)
 {
@@ -237,7 +249,7 @@ organ_status organ_lora_factors_placed(const organ_adapter *adapter, const organ
         transpose_matrix(&f.b, f.out, f.rank, error);
     *b = transposed ? f.a : f.b;
     *a = transposed ? f.b : f.a;
-    /* No element of a product exceeds the product of the factors' norms. */
+    /* No element of a product exceeds the product of the factors' norms. The factor 4 is a margin for rounding. */
     if (!error->status && l2_norm(f.b, f.out * f.rank) * l2_norm(f.a, f.rank * f.in) > (double)FLT_MAX / 4)
         organ_fail(error, ORGAN_BAD_INPUT, "%s: module '%s': the product of its factors exceeds FP32", adapter->path,
                    pair->module);
@@ -246,7 +258,8 @@ organ_status organ_lora_factors_placed(const organ_adapter *adapter, const organ
 
 /* ---- norms ---- */
 
-/* Adds the inner products of r vectors of n values each to `gram` (r x r, upper triangle). */
+/* Adds the inner products of each two of r vectors to `gram` (r x r), of which only the upper triangle is used. Vector
+ * i is the n values from values[i * n] on. */
 static void add_gram(const organ_kernels *kernels, double *gram, size_t r, const double *values, size_t n)
 {
     for (size_t i = 0; i < r; i++)
@@ -258,8 +271,9 @@ static void add_gram(const organ_kernels *kernels, double *gram, size_t r, const
  * memory. */
 static double expert_energy(const organ_lora_factors *f, const organ_kernels *kernels)
 {
-    enum { STRIP = 256 };
+    enum { STRIP = 256 }; /* columns of A, or rows of B, that are widened to FP64 together */
     const size_t r = f->rank;
+    /* grams: A A^T, then B^T B; strip: r vectors of up to STRIP values */
     double *const grams = calloc(2 * r, r * sizeof(double)), *const strip = malloc(STRIP * r * sizeof(double));
     double sum = 0;
     if (!grams || !strip) {
@@ -283,12 +297,14 @@ static double expert_energy(const organ_lora_factors *f, const organ_kernels *ke
     }
     for (size_t i = 0; i < r; i++)
         for (size_t j = i; j < r; j++)
+            /* elements outside the diagonal count twice, because only the upper triangles are computed */
             sum += (i == j ? 1.0 : 2.0) * grams[i * r + j] * grams[r * r + i * r + j];
     free(grams);
     free(strip);
-    return sum > 0 ? sum : 0;
+    return sum > 0 ? sum : 0; /* rounding must not give a negative number, which means no memory */
 }
 
+/* Sums expert_energy over the experts; stops with a negative number if one has no memory. */
 double organ_lora_energy(const organ_lora_factors *factors, const organ_kernels *kernels)
 {
     double sum = 0;
@@ -320,8 +336,8 @@ organ_status organ_adapter_norm(const organ_adapter *adapter, const organ_tensor
     return error->status;
 }
 
-/* Sets *norm to the Frobenius norm of the difference between tensor `t` of the adapter and the weight that `base`
- * reads. `raw` and `mine` are buffers for the stored and the widened values of some rows of `t`. */
+/* Sets *norm to the Frobenius norm of tensor `t` of the adapter minus the weight that `base` reads. `raw` and `mine`
+ * are buffers for the stored bytes and the FP32 values of base->capacity rows of `t`. */
 static organ_status factors_compare_rows(const organ_adapter *adapter, const organ_tensor *t,
                                          const organ_kernels *kernels, organ_row_buffer *base, void *raw, float *mine,
                                          double *norm, organ_error *error)
@@ -340,9 +356,10 @@ static organ_status factors_compare_rows(const organ_adapter *adapter, const org
     return error->status;
 }
 
-/* Allocates memory aligned to a cache line. */
+/* Allocates `bytes` bytes aligned to 64 bytes. Rounds up, because aligned_alloc needs a multiple; never allocates 0. */
 static void *allocate_aligned(size_t bytes) { return aligned_alloc(64, (bytes + 64) / 64 * 64); }
 
+/* Reads the weight of the base in buffers of whole rows, about CHUNK values each, and the same rows of the tensor. */
 organ_status organ_adapter_change(const organ_adapter *adapter, const organ_tensor *tensor, const organ_model *base,
                                   const organ_weight *weight, const organ_kernels *kernels, double *norm,
                                   organ_error *error)
@@ -369,6 +386,7 @@ organ_status organ_adapter_change(const organ_adapter *adapter, const organ_tens
 
 /* ---- weights of the base ---- */
 
+/* Removes the prefix "base_model.model." and the first occurrence of each infix. */
 char *organ_adapter_plain_name(const char *name)
 {
     static const char prefix[] = "base_model.model.";
@@ -383,11 +401,12 @@ char *organ_adapter_plain_name(const char *name)
     return plain;
 }
 
+/* Replaces prefixes of the name in a fixed order until the model has the weight. */
 const organ_weight *organ_lora_weight(const organ_weights *weights, const char *name)
 {
-    /* Prefixes of a name in the adapter, and those under which the model may have the weight. */
+    /* Prefix of `name`, and the prefix that replaces it in the names of the model. */
     static const struct {
-        const char *mine, *its;
+        const char *named, *in_model;
     } prefixes[] = {{"", ""},
                     {"model.", ""},
                     {"", "model."},
@@ -396,10 +415,10 @@ const organ_weight *organ_lora_weight(const organ_weights *weights, const char *
                     {"model.language_model.", "model."}};
     const organ_weight *found = NULL;
     for (size_t k = 0; k < sizeof prefixes / sizeof *prefixes && !found; k++) {
-        const size_t length = strlen(prefixes[k].mine);
-        if (strncmp(name, prefixes[k].mine, length) != 0)
+        const size_t length = strlen(prefixes[k].named);
+        if (strncmp(name, prefixes[k].named, length) != 0)
             continue;
-        char *const other = organ_format("%s%s", prefixes[k].its, name + length);
+        char *const other = organ_format("%s%s", prefixes[k].in_model, name + length);
         if (!other)
             return NULL;
         found = organ_weights_named(weights, other);
@@ -413,6 +432,7 @@ bool organ_weight_has_numbers(const organ_weight *weight)
     return weight->scheme != ORGAN_SCHEME_PLAIN || organ_can_widen(weight->codes->dtype);
 }
 
+/* Compares only the beginning of the word: "pissa_niter_16" is PiSSA too. */
 const char *organ_adapter_changed_base(const organ_adapter *adapter)
 {
     static const char *const words[] = {"pissa", "olora", "corda", "loftq", "lora_ga"};

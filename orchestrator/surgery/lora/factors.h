@@ -7,75 +7,83 @@
 #include "formats/weights/weights.h"
 #include "kernels/kernels.h"
 
-/* The factors of a pair, FP32. All zero: no factors. */
+/* FP32 values of the factors of a pair: a copy that organ_lora_factors_free frees, or a view into another struct. All
+ * members are zero if there are no factors. */
 typedef struct organ_lora_factors {
-    size_t rank, in, out;
-    float *a, *b;   /* `a` is rank x in and `b` out x rank, in row-major order; for a stack, one expert after another */
-    size_t experts; /* number of experts; 1: not a stack */
+    size_t rank, in, out; /* in, out: in_features and out_features */
+    float *a, *b;         /* `a` is [experts][rank][in], `b` is [experts][out][rank] */
+    size_t experts;       /* number of experts; 1: not a stack */
 } organ_lora_factors;
 
-/* Reads both factors of all experts of a pair, from the stored pairs that pair->origin names if it is a translated
- * pair. B is multiplied by `scale` and rounded once to FP32 (scale 1: B unchanged). Returns ORGAN_BAD_INPUT, with the
- * tensor's name, if a value is not finite; ORGAN_IO if reading or memory fails. Call organ_lora_factors_free even after
- * an error. */
+/* Reads A and B of all experts of a pair into *factors. If pair->origin is set, reads them from the stored pairs of the
+ * origin. Multiplies B by `scale` and rounds it once to FP32 (scale 1: B unchanged). If the origin has one stored pair
+ * for each expert, also multiplies the B of each expert by the scale of its stored pair. Returns ORGAN_BAD_INPUT, with
+ * the tensor's name, if a value is not finite; ORGAN_IO if reading or memory fails. The caller frees *factors with
+ * organ_lora_factors_free, also after an error. */
 organ_status organ_lora_factors_read(const organ_adapter *adapter, const organ_adapter_pair *pair,
                                      const organ_kernels *kernels, double scale, organ_lora_factors *factors,
                                      organ_error *error);
 void organ_lora_factors_free(organ_lora_factors *factors);
 
-/* Returns the factors of one expert; they point into `factors`. */
+/* Returns a view of the factors of one expert (index below factors->experts), which points into `factors`. */
 organ_lora_factors organ_lora_factors_of(const organ_lora_factors *factors, size_t expert);
 
-/* Returns the transpose of a rows x cols matrix. The caller frees it; NULL if out of memory. */
+/* Returns the transpose, cols x rows, of a row-major rows x cols matrix. The caller frees it; NULL if out of memory. */
 float *organ_lora_transposed(const float *values, size_t rows, size_t cols);
 
-/* Reads the factors of K = b a, the change in the orientation of the stored weight: `transposed` weights (embeddings,
- * Conv1D) become W + (scale B A)^T. b is rows x rank and includes the scale, a is rank x cols. The caller frees both,
- * even after an error. Returns errors of organ_lora_factors_read, and ORGAN_BAD_INPUT if the product could exceed FP32
- * or the pair is a stack of experts. */
+/* Reads the change of a stored weight as two factors b and a: the weight becomes W + b a. Sets *b to a matrix of the
+ * weight's rows x rank, which includes the pair's scale, and *a to one of rank x the weight's columns. b a is scale B
+ * A, or its transpose if `transposed` is set: the weight is stored as in_features x out_features (embeddings, Conv1D).
+ * The caller frees *b and *a, also after an error. Returns errors of organ_lora_factors_read, and ORGAN_BAD_INPUT if an
+ * element of b a could exceed the range of FP32 or the pair is a stack of experts. */
 organ_status organ_lora_factors_placed(const organ_adapter *adapter, const organ_adapter_pair *pair, bool transposed,
                                        const organ_kernels *kernels, float **b, float **a, organ_error *error);
 
-/* Reads all values of a tensor of an adapter, whose type must be one that can be widened, as FP32. The caller frees
- * *values, which is NULL on error. Returns ORGAN_BAD_INPUT if a value is not finite; ORGAN_IO if reading or memory
- * fails. */
+/* Reads all values of a tensor of an adapter as FP32. organ_can_widen must accept the type of the tensor. The caller
+ * frees *values, which is NULL on error. Returns ORGAN_BAD_INPUT if a value is not finite; ORGAN_IO if reading or
+ * memory fails. */
 organ_status organ_adapter_values(const organ_adapter *adapter, const organ_tensor *tensor,
                                   const organ_kernels *kernels, float **values, organ_error *error);
 
-/* Returns ||B A||^2, summed over all experts, in FP64 without forming the product: the sum of products of the entries
- * of B^T B and A A^T. Negative if out of memory. */
+/* Returns ||B A||^2, summed over all experts, in FP64. Computes it from the rank x rank matrices B^T B and A A^T, as
+ * the sum of the products of their corresponding elements, so that B A is not formed. Returns a negative number if out
+ * of memory. */
 double organ_lora_energy(const organ_lora_factors *factors, const organ_kernels *kernels);
 
-/* Computes the Frobenius norm of a tensor of an adapter. *norm is negative if its type cannot be widened, and not
- * finite if a value is not finite. */
+/* Sets *norm to the Frobenius norm of a tensor of an adapter: to -1 if organ_can_widen rejects the type of the tensor
+ * or reading fails, and to NaN or infinity if a value is not finite. Returns ORGAN_IO if reading or memory fails. */
 organ_status organ_adapter_norm(const organ_adapter *adapter, const organ_tensor *tensor, const organ_kernels *kernels,
                                 double *norm, organ_error *error);
 
-/* Computes the Frobenius norm of the difference between a tensor of the adapter and a weight of the base, which must
- * have its shape. *norm as in organ_adapter_norm. */
+/* Sets *norm to the Frobenius norm of a tensor of the adapter minus a weight of the base. Both must have the same
+ * shape. Sets *norm to 0 if the tensor has no elements, to -1 if organ_can_widen rejects the tensor's type or reading
+ * fails, and to NaN or infinity if a value is not finite. Returns ORGAN_IO if reading or memory fails. */
 organ_status organ_adapter_change(const organ_adapter *adapter, const organ_tensor *tensor, const organ_model *base,
                                   const organ_weight *weight, const organ_kernels *kernels, double *norm,
                                   organ_error *error);
 
-/* Returns the base's name for a tensor that the adapter stores whole:
- * "base_model.model.lm_head.modules_to_save.default.weight" is "lm_head.weight". The caller frees it; NULL if out of
- * memory. */
+/* Returns the name that the base has for a tensor that the adapter stores whole: `name` without the prefixes and
+ * infixes of peft. "base_model.model.lm_head.modules_to_save.default.weight" becomes "lm_head.weight". The caller frees
+ * the result; NULL if out of memory. */
 char *organ_adapter_plain_name(const char *name);
 
-/* Finds the weight of a model that a training program calls `name` ("model.layers.0.mlp.up_proj.weight"). Tries the
- * name itself, then with and without the prefix "model." (models may be trained without their head), then the names of
- * the text model in multi-part models before and after transformers 4.52. NULL if there is none, or if out of memory,
- * which counts as a refused allocation (formats/base/memory_watch.h). */
+/* Returns the weight that a training program calls `name` ("model.layers.0.mlp.up_proj.weight"). Looks for the name
+ * itself, then for the name with the prefix "model." removed or added (models may be trained without their head), then
+ * for the prefixes that transformers before and after 4.52 gives to the text part of models with several parts. Returns
+ * NULL if there is no such weight, or if out of memory, which counts as a refused allocation
+ * (formats/base/memory_watch.h). */
 const organ_weight *organ_lora_weight(const organ_weights *weights, const char *name);
 
-/* Returns whether the values of a weight can be read as numbers. */
+/* Returns whether the values of a weight can be read as FP32: it is packed, or organ_can_widen accepts its type. */
 bool organ_weight_has_numbers(const organ_weight *weight);
 
-/* Returns the initialisation that changed the base before training (init_lora_weights "pissa", "olora", "corda",
- * "loftq", "lora_ga"): the factors fit only the changed base. NULL if the base was not changed. */
+/* Returns the value of init_lora_weights if this initialisation changed the base before training, so that the factors
+ * fit only the changed base: a text that begins with "pissa", "olora", "corda", "loftq" or "lora_ga". It belongs to the
+ * adapter. Returns NULL for all other initialisations. */
 const char *organ_adapter_changed_base(const organ_adapter *adapter);
 
-/* Returns {"name", "r", "lora_alpha", "use_rslora", "use_dora", "base", "pairs", "other_tensors"} for a report. */
+/* Returns the description of an adapter for a report: {"name", "r", "lora_alpha", "use_rslora", "use_dora", "base",
+ * "pairs", "other_tensors"}, where the last two are numbers. NULL if out of memory. */
 json_t *organ_adapter_json(const organ_adapter *adapter);
 
 #endif

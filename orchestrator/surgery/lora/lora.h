@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/lora: adapters. extract makes an adapter from the difference of two models, sanitize removes parts that
- * servers reject, resize changes the rank, merge adds an adapter to its base. The first three write an adapter
- * directory, merge writes a model. Other rooms use the factors of adapters as numbers (factors.h) and the writer of
+ * LoRA adapters: all operations of organ lora. extract makes an adapter from the difference of two models, sanitize
+ * removes parts of an adapter that servers reject, resize reduces its rank: these write an adapter directory. merge
+ * adds an adapter to its base and writes a model. Other folders read the factors of adapters (factors.h) and write
  * adapter directories (adapter_write.h). */
 #ifndef ORGAN_SURGERY_LORA_H
 #define ORGAN_SURGERY_LORA_H

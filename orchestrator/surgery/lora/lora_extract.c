@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Runs organ lora extract. Ranks: their number is in the journal, because only the same number of ranks can continue
- * the files that ranks have written. */
+ * Runs organ lora extract. Ranks: the journal has their number, because each rank writes a file of its own, so that
+ * only the same number of ranks can continue an interrupted run. */
 #include "orchestrator/surgery/lora/extract_job.h"
 
 #include "formats/base/paged_rows.h"
@@ -37,6 +37,7 @@ static organ_status read_share(organ_lora_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Checks the rank, and parses the options for the type of the factors and the share into `job`. */
 static organ_status extract_check_options(organ_lora_job *job, organ_error *error)
 {
     const organ_lora_extract_options *const o = job->options;
@@ -45,7 +46,7 @@ static organ_status extract_check_options(organ_lora_job *job, organ_error *erro
     return organ_dtype_requested(o->dtype, &job->dtype, error) ? error->status : read_share(job, error);
 }
 
-/* Opens a model and finds its weights. */
+/* Opens the model at `path` and finds its weights. The caller releases *model and *weights, also after an error. */
 static organ_status open_one(const char *path, organ_model **model, organ_weights **weights, organ_error *error)
 {
     if (organ_donor_open(path, "extracted from", NULL, model, error))
@@ -53,7 +54,7 @@ static organ_status open_one(const char *path, organ_model **model, organ_weight
     return organ_weights_find(*model, weights, error);
 }
 
-/* Opens base and tuned model and checks the output's path. Both must have the same file format. */
+/* Opens base and tuned model and checks the path of the output. Fails if one model is GGUF and the other is not. */
 static organ_status open_both(organ_lora_job *job, organ_error *error)
 {
     const organ_lora_extract_options *const o = job->options;
@@ -75,8 +76,8 @@ static organ_status open_both(organ_lora_job *job, organ_error *error)
 
 /* ---- the adapter ---- */
 
-/* Returns the first line of the journal. It has the number of ranks, because this number determines which rank
- * processes which module, and each rank writes a file of its own. NULL if out of memory. */
+/* Returns the first line of the journal: everything that must be equal if a later run continues this one. NULL if out
+ * of memory. */
 static json_t *extract_head_of(const organ_lora_job *job)
 {
     const organ_lora_extract_options *const o = job->options;
@@ -87,11 +88,12 @@ static json_t *extract_head_of(const organ_lora_job *job)
                         SET_COUNT("ranks", organ_ranks_count(job->engine->ranks)));
 }
 
-/* Begins the adapter, and reserves the bytes of header and data that the largest possible ranks need. */
+/* Begins the adapter: opens the writer with room for the names of all tensors that may be written, and for their bytes
+ * if every module had the largest possible rank. */
 static organ_status begin_adapter(organ_lora_job *job, organ_error *error)
 {
     const unsigned each = organ_dtype_describe(job->dtype)->bytes;
-    size_t names = 0;
+    size_t names = 0; /* upper bound of the bytes of all names */
     uint64_t bytes = 0;
     for (size_t k = 0; k < job->module_count; k++) {
         const organ_lora_module *const m = &job->modules[k];
@@ -118,9 +120,11 @@ static organ_status begin_adapter(organ_lora_job *job, organ_error *error)
     return error->status;
 }
 
+/* Returns the stored bytes of the tuned weight of a module, by which the progress of the extraction is counted. */
 static uint64_t extract_bytes_of(const organ_lora_module *m) { return m->tuned->codes->bytes; }
 
-/* Computes and appends the factors of module k, or restores them from an interrupted run. */
+/* Processes module k (`context`: the job). If an interrupted run has appended the factors, restores the results from
+ * the journal; otherwise decomposes the change, appends the factors and writes the results to the journal. */
 static organ_status factorise_one(void *context, size_t k, organ_error *error)
 {
     organ_lora_job *const job = context;
@@ -139,7 +143,7 @@ static organ_status factorise_one(void *context, size_t k, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Computes and appends the factors of the modules assigned to this rank. */
+/* Assigns a turn to every module, and processes the modules assigned to this rank. */
 static organ_status factorise_all(organ_lora_job *job, organ_error *error)
 {
     uint64_t bytes = 0;
@@ -166,12 +170,13 @@ static organ_status write_tensors(organ_lora_job *job, organ_error *error)
     return error->status;
 }
 
+/* Implements `bytes` of organ_assignment_exchange: returns the bytes of the spectrum of module k. */
 static uint64_t spectrum_bytes(const void *modules, size_t k)
 {
     return ((const organ_lora_module *)modules)[k].rank * sizeof(float);
 }
 
-/* Sends the results of the modules of each rank to all ranks: members from `rank` on, spectra and notes. */
+/* Sends the results of each rank's modules to all ranks: the members from `rank` on, the spectra and the notes. */
 static organ_status share_modules(organ_lora_job *job, organ_error *error)
 {
     organ_assignment_complete(&job->module_assignment, "listing the modules", &job->modules->rank,
@@ -181,7 +186,7 @@ static organ_status share_modules(organ_lora_job *job, organ_error *error)
     return error->status ? error->status : organ_lora_notes_written(job, error);
 }
 
-/* Fails if no module has changed. */
+/* Returns ORGAN_BAD_INPUT if no module has changed. */
 static organ_status check_changed(const organ_lora_job *job, organ_error *error)
 {
     for (size_t k = 0; k < job->module_count; k++)
@@ -213,7 +218,8 @@ static organ_status extract_write_reports(organ_lora_job *job, json_t **report, 
     return error->status;
 }
 
-/* Writes the adapter and its report. */
+/* Compares the other weights, writes the adapter and its report, and publishes them or, after an error, removes them
+ * unless a later run can continue. */
 static organ_status make_adapter(organ_lora_job *job, json_t **report, organ_error *error)
 {
     if (organ_lora_compare(job, error) || begin_adapter(job, error))
@@ -226,18 +232,21 @@ static organ_status make_adapter(organ_lora_job *job, json_t **report, organ_err
     return organ_adapter_writer_end(job->writer, error);
 }
 
+/* Implements `bytes` of organ_assignment_create for modules: returns the work, the number of elements of the weight. */
 static uint64_t values_of_module(const void *modules, size_t k)
 {
     return ((const organ_lora_module *)modules + k)->base->elements;
 }
 
+/* Implements `bytes` of organ_assignment_create for other weights; 0 if the tuned model lacks the weight. */
 static uint64_t bytes_of_other(const void *others, size_t k)
 {
     const organ_lora_other *const other = (const organ_lora_other *)others + k;
     return other->tuned ? other->tuned->codes->bytes : 0;
 }
 
-/* Divides modules and other weights among ranks, each about equally much. */
+/* Assigns modules and other weights to ranks, so that all ranks have about as many elements of modules and about as
+ * many bytes of other weights. */
 static organ_status assign_parts(organ_lora_job *job, organ_error *error)
 {
     organ_ranks *const ranks = job->engine->ranks;
@@ -269,8 +278,8 @@ static void close_extraction(organ_lora_job *job)
     organ_model_close(job->tuned);
 }
 
-/* Checks the memory before the adapter is begun. If it is too small, the message names an amount that is also enough
- * for comparing the other weights. A dry run does not compare them. */
+/* Returns ORGAN_USAGE if --memory is too small for a module. The message names the amount that is enough; unless the
+ * run is a dry one, it is also enough for comparing the other weights, which the function tries. */
 static organ_status check_memory(organ_lora_job *job, organ_error *error)
 {
     organ_error compared = {0};
@@ -280,6 +289,7 @@ static organ_status check_memory(organ_lora_job *job, organ_error *error)
     return organ_memory_refuse_both(error, &compared);
 }
 
+/* Checks options, models and memory, then writes the adapter, or for a dry run only makes the report. */
 static organ_status extract_adapter(organ_lora_job *job, json_t **report, organ_error *error)
 {
     if (extract_check_options(job, error) || open_both(job, error) || organ_lora_plan(job, error) ||
@@ -291,6 +301,7 @@ static organ_status extract_adapter(organ_lora_job *job, json_t **report, organ_
     return ORGAN_OK;
 }
 
+/* Runs the extraction and releases the job; organ_report_end releases the report after an error. */
 organ_status organ_lora_extract(const organ_lora_extract_options *options, const organ_engine *engine,
                                 const organ_progress *progress, json_t **report, organ_error *error)
 {

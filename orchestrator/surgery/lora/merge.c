@@ -17,6 +17,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+/* Checks --scale, and sets job->dtype from --dtype. */
 static organ_status merge_check_options(organ_merge_job *job, organ_error *error)
 {
     const organ_lora_merge_options *const o = job->options;
@@ -41,7 +42,8 @@ static organ_status check_adapter(const organ_adapter *adapter, double scale, or
     return ORGAN_OK;
 }
 
-/* Opens adapter and base, checks that they can be merged, and translates the adapter's names to those of the base. */
+/* Opens adapter and base, checks that they can be merged, checks the output's path, and translates the adapter's names
+ * to those of the base. Sets job->gguf if the base is GGUF. */
 static organ_status open_merged(organ_merge_job *job, organ_error *error)
 {
     const organ_lora_merge_options *const o = job->options;
@@ -72,6 +74,7 @@ static organ_status edit_config(void *context, organ_json_edit *config, organ_er
     return job->packed ? organ_config_make_plain(config, job->dtype, true, error) : ORGAN_OK;
 }
 
+/* Implements organ_write.fill: computes and writes the changed weights. Fails if the adapter changed meanwhile. */
 static organ_status merge_all(void *context, organ_writing *run, organ_error *error)
 {
     organ_merge_job *const job = context;
@@ -80,6 +83,7 @@ static organ_status merge_all(void *context, organ_writing *run, organ_error *er
     return error->status;
 }
 
+/* Implements organ_write.parameters: returns the options that determine the output, for the journal. */
 static json_t *merge_parameters_json(void *context)
 {
     const organ_lora_merge_options *const o = ((const organ_merge_job *)context)->options;
@@ -87,8 +91,8 @@ static json_t *merge_parameters_json(void *context)
                         SET_COUNT("max_shard_bytes", o->write.max_shard_size));
 }
 
-/* Implements organ_write.identity: identifies the adapter's files, so that an interrupted merge continues only with the
- * same adapter. */
+/* Implements organ_write.identity: returns sizes and times of the adapter's files, so that an interrupted merge
+ * continues only with the same adapter. */
 static json_t *adapter_identity(void *context)
 {
     const organ_merge_job *const job = context;
@@ -102,10 +106,11 @@ static json_t *adapter_identity(void *context)
     return made;
 }
 
-/* Writes the merged model, with packed weights stored unpacked. */
+/* Writes the merged model and its report. If the base is packed, all its weights are written unpacked. */
 static organ_status write_merged(organ_merge_job *job, json_t **report, organ_error *error)
 {
     const organ_lora_merge_options *const o = job->options;
+    /* files that describe a packed base and would be false for the output */
     static const char *const of_packed[] = {"quantize_config.json", "quant_config.json", "hf_quant_config.json", NULL};
     const organ_write made = {.model = job->base,
                               .requested = &o->write,
@@ -129,21 +134,22 @@ static organ_status write_merged(organ_merge_job *job, json_t **report, organ_er
     return organ_write_run(&made, report, error);
 }
 
-/* Makes the report, which lists the keys of the adapter that match no weight of the base, and fails. */
+/* Makes the report, which lists the tensors of the adapter that fit no weight. Returns ORGAN_BAD_INPUT. */
 static organ_status note_unplaced(organ_merge_job *job, json_t **report, organ_error *error)
 {
     const size_t count = json_array_size(job->unplaced);
     const json_t *const first = json_array_get(job->unplaced, 0);
     if (!(*report = organ_merge_document(job, NULL)))
         return organ_fail_memory(error, job->options->adapter);
-    return organ_fail(
-        error, ORGAN_BAD_INPUT, "%s: %zu key%s of the adapter fit%s no weight of %s, nothing was written; %s'%s': %s",
-        job->adapter->path, count, count == 1 ? "" : "s", count == 1 ? "s" : "", job->base->path,
-        count == 1 ? "" : "the first (the report lists all) is ", json_string_value(json_object_get(first, "tensor")),
-        json_string_value(json_object_get(first, "reason")));
+    return organ_fail(error, ORGAN_BAD_INPUT,
+                      "%s: %zu tensor%s of the adapter fit%s no weight of %s, nothing was written; %s'%s': %s",
+                      job->adapter->path, count, count == 1 ? "" : "s", count == 1 ? "s" : "", job->base->path,
+                      count == 1 ? "" : "the first (the report lists all) is ",
+                      json_string_value(json_object_get(first, "tensor")),
+                      json_string_value(json_object_get(first, "reason")));
 }
 
-/* Plans the merge and writes the model; if tensors of the adapter have no place, reports them and fails. */
+/* Plans the merge and writes the model. If tensors of the adapter fit no weight, makes only a report and fails. */
 static organ_status plan_and_merge(organ_merge_job *job, json_t **report, organ_error *error)
 {
     if (merge_check_options(job, error) || open_merged(job, error) || organ_merge_plan(job, error))
@@ -167,6 +173,7 @@ static void close_merge(organ_merge_job *job)
     organ_adapter_close(job->stored);
 }
 
+/* Runs the merge and releases the job. The report is kept after some errors (organ_report_end_partial). */
 organ_status organ_lora_merge(const organ_lora_merge_options *options, const organ_engine *engine,
                               const organ_progress *progress, json_t **report, organ_error *error)
 {

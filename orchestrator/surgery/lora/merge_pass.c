@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Computes W + scale B A, strip by strip. */
+ * Computes the merged weights W + scale B A in strips of rows, and each strip in blocks of rows whose B A fits in the
+ * scratch of a worker. Weights that are only dequantised pass through the same functions. */
 #include "orchestrator/surgery/lora/merge_job.h"
 
 #include "formats/base/paged_rows.h"
@@ -15,25 +16,28 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Values of B A that are computed together; at least one row. */
+/* Values of a block: it has as many whole rows as fit, at least one. */
 #define BLOCK_VALUES ((size_t)1 << 18)
 _Static_assert(BLOCK_VALUES * sizeof(float) >= ORGAN_PRODUCT_SCRATCH,
                "a block of codes gives the scratch of a product its memory");
 
+/* State of organ_merge_run. */
 typedef struct merge_pass_run {
     organ_merge_job *job;
-    organ_writing *units;
-    size_t items; /* weights that the pass merges or dequantises */
-    size_t block; /* values of the largest block */
+    organ_writing *units; /* the output */
+    size_t items;         /* number of weights that the weight pass merges or dequantises */
+    size_t block;         /* values of the largest block */
 } merge_pass_run;
 
+/* Returns the number of rows of a block in a matrix of `cols` columns. */
 static size_t rows_at_once(size_t cols) { return cols < BLOCK_VALUES ? BLOCK_VALUES / cols : 1; }
 
-/* Returns the bytes of a worker's scratch: a block of B A, the same block in its stored type, and the scratch of
- * organ_write_put. */
+/* Returns the bytes of a worker's scratch: a block of B A as FP32, room for the same block as codes (or FP32 before it
+ * is rounded), and the scratch of organ_write_put. */
 static size_t scratch_bytes(const merge_pass_run *r) { return 2 * r->block * sizeof(float) + ORGAN_PUT_SCRATCH; }
 
-/* Computes d = B A for rows [first, first + rows) of the stored weight, which are of one matrix of a stack. */
+/* Sets d (rows x cols) to rows [first, first + rows) of B A, without the scale, or of (B A)^T if part->transposed.
+ * `first` is counted over the matrices of a stack; all these rows must belong to one matrix. */
 static void merge_pass_multiply(const organ_kernels *kernels, const organ_merge_part *part, uint64_t first, size_t rows,
                                 size_t cols, float *d, void *scratch)
 {
@@ -52,10 +56,11 @@ static void merge_pass_multiply(const organ_kernels *kernels, const organ_merge_
     kernels->product(&product, scratch);
 }
 
-/* Adds n values to the sums. `before` and `after` are W and W + D rounded to the output's type, so that errors of
- * dequantisation do not count; `d` is D. */
+/* Adds n values to the sums. `before` and `after` are W and W + D, both rounded to the output's type, so that errors of
+ * dequantisation do not count; `d` is D (organ_merge_sums). */
 static void add_sums(organ_merge_sums *sums, const float *before, const float *after, const float *d, size_t n)
 {
+    /* four partial sums each, which the compiler can vectorise */
     double delta[4] = {0}, applied[4] = {0}, dot[4] = {0}, miss[4] = {0};
     for (size_t k = 0; k < n; k++) {
         const double t = (double)after[k] - (double)before[k], target = (double)d[k];
@@ -72,14 +77,14 @@ static void add_sums(organ_merge_sums *sums, const float *before, const float *a
     sums->miss += miss[0] + miss[1] + (miss[2] + miss[3]);
 }
 
-/* Rounds n values to the type and back; `codes` gets the stored values. */
+/* Rounds n values to `dtype` and converts them back to FP32; sets `codes` to the rounded values in `dtype`. */
 static void round_through(const organ_kernels *kernels, organ_dtype dtype, float *values, void *codes, size_t n)
 {
     organ_narrow(kernels, dtype, values, codes, n);
     organ_widen(kernels, dtype, codes, values, n);
 }
 
-/* DoRA: replaces d by W + D with each row scaled to its norm in `norms`. `values` is W. */
+/* DoRA: sets d to values + d (W + scale B A) with each row scaled to its norm. norms[i] is the norm of row i. */
 static void scale_rows(const float *norms, size_t rows, size_t cols, const float *values, float *d)
 {
     for (size_t i = 0; i < rows; i++) {
@@ -94,15 +99,17 @@ static void scale_rows(const float *norms, size_t rows, size_t cols, const float
     }
 }
 
-/* Computes the codes of rows [first, first + rows) of a weight. `values` has these rows of the base; `d` is a buffer
- * for D. `codes` gets the result, and is a buffer before. `part` NULL: the adapter does not change the weight. Adds to
- * `sums`, and sets sums->overflow if a value exceeds the range of the type. */
+/* Computes rows [first, first + rows) of a weight of the output and stores them in `codes` as `dtype`. `values` has the
+ * same rows of the base, or of the tensor that replaces the weight; they are overwritten. `d` is a buffer of as many
+ * values. `codes` must have room for FP32. If `part` is NULL or has no pair, only rounds the values. Otherwise adds the
+ * block to `sums`. Sets sums->overflow if a value exceeds the range of the type. */
 static void merge_block(const merge_pass_run *r, const organ_merge_part *part, organ_dtype dtype, uint64_t first,
                         size_t rows, size_t cols, float *values, float *d, void *codes, organ_merge_sums *sums)
 {
     const organ_kernels *const kernels = r->job->engine->kernels;
     const size_t n = rows * cols;
     if (!part || !part->pair) {
+        /* From 65520 on, F16 rounds to infinity. */
         for (size_t k = 0; dtype == ORGAN_F16 && k < n && !sums->overflow; k++)
             if (isfinite(values[k]) && fabsf(values[k]) >= 65520.0f)
                 sums->overflow = first * cols + k + 1;
@@ -116,6 +123,7 @@ static void merge_block(const merge_pass_run *r, const organ_merge_part *part, o
         d[k] = d[k] * scale;
     if (part->row_norms)
         scale_rows(part->row_norms + first, rows, cols, values, d);
+    /* With row norms, d is the merged weight here, and becomes its difference from W. */
     for (size_t k = 0; k < n; k++) {
         sum[k] = part->row_norms ? d[k] : values[k] + d[k];
         d[k] = part->row_norms ? d[k] - values[k] : d[k];
@@ -138,7 +146,9 @@ static void merge_block(const merge_pass_run *r, const organ_merge_part *part, o
     }
 }
 
-/* Processes the rows of a strip in blocks and writes the codes, which are collected at the beginning of `values`. */
+/* Computes rows [first, first + rows) of weight `weight` of the output in blocks, and writes them. `values` has these
+ * rows of the base or of the tensor that replaces the weight. The codes overwrite `values` from its beginning: they are
+ * not wider than FP32, so they never reach rows that are still to be read. */
 static organ_status merge_rows(const merge_pass_run *r, size_t weight, uint64_t first, size_t rows, size_t cols,
                                float *values, void *scratch, organ_merge_sums *sums, organ_error *error)
 {
@@ -159,9 +169,11 @@ static organ_status merge_rows(const merge_pass_run *r, size_t weight, uint64_t 
 
 /* ---- journal entry of a weight ---- */
 
+/* The sums of a weight that its journal entry has. */
 #define SUM(member) ORGAN_STRUCT_FIELD(organ_merge_sums, member, EXACT)
 static const organ_struct_field merge_pass_sums[] = {SUM(delta), SUM(applied), SUM(dot), SUM(miss)};
 
+/* Reads the sums of organ_merge_sums from `results`; ignores them if the adapter does not change the weight. */
 bool organ_merge_recall(void *context, size_t weight, const json_t *results)
 {
     organ_merge_job *const job = context;
@@ -173,7 +185,7 @@ bool organ_merge_recall(void *context, size_t weight, const json_t *results)
     return complete;
 }
 
-/* Records a weight as written, with its sums. */
+/* Records weight `weight` as written in the journal, with its sums (zero if the adapter does not change it). */
 static organ_status finish_weight(const merge_pass_run *r, size_t weight, organ_error *error)
 {
     const size_t at = r->job->part_of[weight];
@@ -184,7 +196,7 @@ static organ_status finish_weight(const merge_pass_run *r, size_t weight, organ_
 
 /* ---- weights of the base ---- */
 
-/* Loads the factors of a part and, for DoRA, its row norms. */
+/* Loads the factors of a part and, for DoRA, its row norms. The caller calls unload_part, also after an error. */
 static organ_status load_part(const organ_merge_job *job, organ_merge_part *part, organ_error *error)
 {
     const organ_kernels *const kernels = job->engine->kernels;
@@ -202,7 +214,8 @@ static void unload_part(organ_merge_part *part)
     part->row_norms = NULL;
 }
 
-/* Implements organ_weight_pass.begin: loads the factors of a weight that the adapter changes. */
+/* Implements organ_weight_pass.begin: prints the note of the weight's reader, and loads the factors if the adapter
+ * changes the weight. */
 static organ_status merge_begin_weight(void *context, size_t item, const char *note, organ_error *error)
 {
     merge_pass_run *const r = context;
@@ -215,6 +228,7 @@ static organ_status merge_begin_weight(void *context, size_t item, const char *n
     return load_part(job, &job->parts[at], error);
 }
 
+/* Implements organ_weight_pass.work: computes and writes a strip of a weight. `result` is its organ_merge_sums. */
 static organ_status merge_strip(void *context, const organ_weight_strip *strip, void *scratch, void *result,
                                 organ_error *error)
 {
@@ -223,7 +237,7 @@ static organ_status merge_strip(void *context, const organ_weight_strip *strip, 
                       result, error);
 }
 
-/* Fails if a merged value exceeds the range of the output's type. */
+/* Returns ORGAN_BAD_INPUT if a value of weight `weight` exceeds the range of the output's type (sums->overflow). */
 static organ_status check_range(const organ_merge_job *job, size_t weight, const organ_merge_sums *sums,
                                 organ_error *error)
 {
@@ -235,8 +249,8 @@ static organ_status check_range(const organ_merge_job *job, size_t weight, const
                       organ_dtype_describe(job->pieces[weight].dtype)->name);
 }
 
-/* Adds the sums of a strip to its part, in order of strips. After the last one unloads the factors and records the
- * weight as written. */
+/* Implements organ_weight_pass.retire: adds the sums of a strip to its part, in the order of strips, and fails if the
+ * strip has an overflow. After the last strip of a weight, unloads the factors and records the weight as written. */
 static organ_status merge_retire_strip(void *context, const organ_weight_strip *strip, const void *result,
                                        organ_error *error)
 {
@@ -246,6 +260,7 @@ static organ_status merge_retire_strip(void *context, const organ_weight_strip *
     const organ_weight *const w = &job->weights->weights[weight];
     const organ_merge_sums *const more = result;
     const uint64_t rows = strip->cols ? w->elements / strip->cols : 0, bytes = w->codes->bytes;
+    /* stored bytes of the weight up to the first row of the strip, and up to its last row, for the progress */
     const uint64_t before = rows ? (uint64_t)((double)bytes * ((double)strip->first / (double)rows)) : 0;
     const uint64_t after =
         strip->last ? bytes : (uint64_t)((double)bytes * ((double)(strip->first + strip->rows) / (double)rows));
@@ -266,8 +281,8 @@ static organ_status merge_retire_strip(void *context, const organ_weight_strip *
 
 /* ---- weights that the adapter replaces ---- */
 
-/* Writes a weight that the adapter stores whole (modules_to_save), and adds the adapter's change if it also has factors
- * for it. */
+/* Computes and writes a weight whose values the adapter stores whole (part->saved, from modules_to_save). If the
+ * adapter also has factors for the weight, adds their change. */
 static organ_status merge_replacement(merge_pass_run *r, organ_merge_part *part, organ_error *error)
 {
     organ_merge_job *const job = r->job;
@@ -280,8 +295,11 @@ static organ_status merge_replacement(merge_pass_run *r, organ_merge_part *part,
         organ_fail_memory(error, t->name);
     else if (part->pair)
         load_part(job, part, error);
-    for (uint64_t at = 0; at < m.count * m.rows && !error->status; at += step) {
-        const size_t rows = m.count * m.rows - at < step ? (size_t)(m.count * m.rows - at) : step;
+    size_t rows = 0;
+    for (uint64_t at = 0; at < m.count * m.rows && !error->status; at += rows) {
+        /* rows of one matrix of a stack: each expert has factors of its own */
+        const uint64_t left = m.rows - at % m.rows;
+        rows = left < step ? (size_t)left : step;
         if (organ_stop_is_requested(job->engine->stop))
             organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
         else if (organ_model_read(job->adapter->model, t->file, raw, rows * cols * width, t->offset + at * cols * width,
@@ -302,7 +320,8 @@ static organ_status merge_replacement(merge_pass_run *r, organ_merge_part *part,
 
 /* ---- all weights ---- */
 
-/* Reads the weights of the base that change and that this rank must still write, and merges them strip by strip. */
+/* Runs the weight pass over all weights that this rank must still compute from the base: those that are not copied, not
+ * written by an interrupted run, and not replaced by the adapter. */
 static organ_status run_pass(merge_pass_run *r, organ_error *error)
 {
     organ_merge_job *const job = r->job;
@@ -332,6 +351,8 @@ static organ_status run_pass(merge_pass_run *r, organ_error *error)
     return error->status;
 }
 
+/* Runs the weight pass over weights of the base, then processes the weights that the adapter replaces. The blocks have
+ * room for at least one row of the widest weight. */
 organ_status organ_merge_run(organ_merge_job *job, organ_writing *units, organ_error *error)
 {
     merge_pass_run r = {.job = job, .units = units, .block = BLOCK_VALUES};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Assigns the keys of the adapter to weights of the base, and plans the tensors of the output. */
+ * Assigns the pairs and other tensors of the adapter to weights of the base, and plans the tensors of the output. */
 #include "orchestrator/surgery/lora/merge_job.h"
 
 #include "formats/base/paged_rows.h"
@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Adds a row to job->unplaced for a tensor of the adapter that cannot be merged. */
+/* Adds a row to job->unplaced for a tensor of the adapter that cannot be merged, with the reason `why`. */
 static organ_status add_unplaced(organ_merge_job *job, const organ_tensor *tensor, const char *why, organ_error *error)
 {
     json_t *const row = ORGAN_OBJECT(SET_TEXT("tensor", tensor->name), SET_BYTES("reason", why));
@@ -25,8 +25,8 @@ static organ_status add_unplaced(organ_merge_job *job, const organ_tensor *tenso
 static organ_status note_unplaced(organ_merge_job *job, const organ_tensor *tensor, const organ_tensor *other,
                                   organ_error *error, const char *format, ...) __attribute__((format(printf, 5, 6)));
 
-/* Adds a key (and `other`, unless it is NULL) to job->unplaced, with `format` as the reason. The run continues, so that
- * it finds all such keys. */
+/* Adds `tensor`, and `other` unless it is NULL, to job->unplaced; `format` and its arguments make the reason. Returns
+ * ORGAN_OK, so that the caller continues and finds all tensors that do not fit; ORGAN_IO without memory. */
 static organ_status note_unplaced(organ_merge_job *job, const organ_tensor *tensor, const organ_tensor *other,
                                   organ_error *error, const char *format, ...)
 {
@@ -40,7 +40,7 @@ static organ_status note_unplaced(organ_merge_job *job, const organ_tensor *tens
     return error->status;
 }
 
-/* Returns the part of a weight; adds one if there is none. */
+/* Returns the part of a weight of the base; appends one to job->parts if the weight has none. */
 static organ_merge_part *merge_plan_part_of(organ_merge_job *job, const organ_weight *weight)
 {
     const size_t at = (size_t)(weight - job->weights->weights);
@@ -51,7 +51,7 @@ static organ_merge_part *merge_plan_part_of(organ_merge_job *job, const organ_we
     return &job->parts[job->part_of[at]];
 }
 
-/* Returns why the base has no weight for the adapter's key `name`. */
+/* Returns the reason why the base has no weight of this name, for job->unplaced. */
 static const char *missing_reason(const organ_merge_job *job, const char *name)
 {
     const organ_anatomy anatomy = organ_anatomy_of(name);
@@ -62,31 +62,34 @@ static const char *missing_reason(const organ_merge_job *job, const char *name)
 
 /* ---- pairs ---- */
 
-/* Number of weights of the base whose orientation is that of the factors, or transposed. */
+/* Number of pairs whose weight in the base is stored in the orientation of the factors (out_features x in_features),
+ * and number of those whose weight is stored transposed. */
 typedef struct votes {
     size_t same, transposed;
 } votes;
 
-/* Returns whether the weight is a rows x cols matrix, or a stack of as many as there are experts. */
+/* Returns whether the weight is a rows x cols matrix, or a stack of `experts` such matrices if `experts` > 1. */
 static bool has_shape(const organ_weight *w, uint64_t experts, uint64_t rows, uint64_t cols)
 {
     return w->rank == (experts > 1 ? 3u : 2u) && w->shape[w->rank - 2] == rows && w->shape[w->rank - 1] == cols &&
            (experts == 1 || w->shape[0] == experts);
 }
 
+/* Returns whether the weight has the shape of B A. */
 static bool is_same_orientation(const organ_weight *w, const organ_adapter_pair *p)
 {
     return has_shape(w, p->experts, p->out_features, p->in_features);
 }
 
+/* Returns whether the weight has the shape of (B A)^T. A square weight has both shapes. */
 static bool is_transposed(const organ_weight *w, const organ_adapter_pair *p)
 {
     return has_shape(w, p->experts, p->in_features, p->out_features);
 }
 
-/* Counts the orientations of the base's weights, for an adapter with fan_in_fan_out. Square weights fit both ways and
- * are not counted: the other weights decide for them. peft decides by the class of the module, which files do not
- * name. */
+/* Counts how the base stores the weights of the adapter's pairs, if fan_in_fan_out is set. The counts decide for square
+ * weights, whose shape fits both orientations and which are not counted. peft decides by the class of the module, which
+ * is not in the files. */
 static votes count_votes(const organ_merge_job *job)
 {
     votes v = {0, 0};
@@ -101,16 +104,17 @@ static votes count_votes(const organ_merge_job *job)
     return v;
 }
 
-/* Returns whether the architecture's stacks of experts are experts x in_features x out_features; the shape of square
- * matrices does not show it. */
+/* Returns whether the base's architecture stores stacks of experts as experts x in_features x out_features. Decides for
+ * stacks of square matrices, whose shape fits both orientations. */
 static bool has_turned_stacks(const organ_merge_job *job)
 {
     const forward_family *const family = organ_forward_family_named(job->base->config.architecture, false);
     return !job->base->gguf && family && family->mixture && family->mixture->transposed;
 }
 
-/* Assigns a pair to the weight of the base that it changes, after checking shape and orientation. A square weight fits
- * both ways, so the other weights decide (`v`). A pair that does not fit is added to job->unplaced. */
+/* Assigns a pair to the weight of the base that it changes, after checking type, shape and orientation. For square
+ * weights, `v` decides the orientation. Adds the pair to job->unplaced if it does not fit, or if another pair changes
+ * the weight. */
 static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p, votes v, organ_error *error)
 {
     char shape[ORGAN_SHAPE_TEXT];
@@ -120,6 +124,7 @@ static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p
     if (!organ_weight_has_numbers(w))
         return note_unplaced(job, p->a, p->b, error, "the base stores it as %s, which is not a type of numbers",
                              organ_dtype_describe(w->codes->dtype)->name);
+    /* flag: the weight may be stored transposed */
     const bool stack = p->experts > 1, flag = stack || job->adapter->fan_in_fan_out;
     const bool square = is_same_orientation(w, p) && is_transposed(w, p);
     if (!(p->embedding ? is_transposed(w, p) : is_same_orientation(w, p) || (flag && is_transposed(w, p))) ||
@@ -144,7 +149,8 @@ static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p
 
 /* ---- DoRA ---- */
 
-/* Assigns "base_model.model.MODULE.lora_magnitude_vector" to the part of MODULE. *is_one: the key has such a name. */
+/* Sets *is_one to whether `t` is named "base_model.model.MODULE.lora_magnitude_vector": the row norms of DoRA. If so,
+ * assigns it to the part of MODULE, or adds it to job->unplaced if it does not fit. */
 static organ_status place_magnitudes(organ_merge_job *job, const organ_tensor *t, bool *is_one, organ_error *error)
 {
     static const char prefix[] = "base_model.model.", word[] = ".lora_magnitude_vector";
@@ -174,7 +180,7 @@ static organ_status place_magnitudes(organ_merge_job *job, const organ_tensor *t
     return note_unplaced(job, t, NULL, error, "its factors match no weight");
 }
 
-/* With use_dora, adds every pair that has no magnitudes or a transposed weight to job->unplaced. */
+/* If the adapter uses DoRA, adds every pair that has no magnitude vector or a transposed weight to job->unplaced. */
 static organ_status check_magnitudes(organ_merge_job *job, organ_error *error)
 {
     for (size_t k = 0; k < job->part_count && job->adapter->dora && !error->status; k++) {
@@ -184,15 +190,15 @@ static organ_status check_magnitudes(organ_merge_job *job, organ_error *error)
                           "use_dora is set, but there is no magnitude vector for it");
         else if (part->pair && part->transposed)
             note_unplaced(job, part->pair->a, part->pair->b, error,
-                          "DoRA of embeddings and of weights stored in x out cannot be merged");
+                          "DoRA of embeddings and of weights stored as in_features x out_features cannot be merged");
     }
     return error->status;
 }
 
 /* ---- tensors that are stored whole ---- */
 
-/* Assigns a tensor that the adapter stores whole to the weight of the base that it replaces. A tensor that does not fit
- * is added to job->unplaced. */
+/* Assigns a tensor of the adapter that is in no pair: a magnitude vector to the part of its module, any other tensor to
+ * the weight of the base that it replaces. Adds a tensor that does not fit to job->unplaced. */
 static organ_status place_replacement(organ_merge_job *job, const organ_tensor *t, organ_error *error)
 {
     bool magnitudes;
@@ -226,12 +232,13 @@ static organ_status place_replacement(organ_merge_job *job, const organ_tensor *
 
 /* ---- the output ---- */
 
+/* Returns whether a merged weight can keep this type. */
 static bool is_plain_float(organ_dtype dtype)
 {
     return dtype == ORGAN_F32 || dtype == ORGAN_BF16 || dtype == ORGAN_F16;
 }
 
-/* Adds a piece to the output, with a unit of its own that reads `bytes` bytes of the base. */
+/* Adds a tensor to the output, with a unit of its own. `bytes`: bytes of the base that the unit reads. */
 static void merge_plan_add_piece(organ_merge_job *job, organ_shard_piece piece, uint64_t bytes)
 {
     job->units[job->piece_count] =
@@ -239,8 +246,9 @@ static void merge_plan_add_piece(organ_merge_job *job, organ_shard_piece piece, 
     job->pieces[job->piece_count++] = piece;
 }
 
-/* Plans the tensors of the output: unchanged ones are copied, changed ones get --dtype or keep a plain type, packed
- * ones become plain. */
+/* Plans the tensors of the output. Plain weights that the adapter does not change are copied. Changed and packed
+ * weights get the type of --dtype; without it, changed weights of F32, BF16 or F16 keep their type, and all others get
+ * job->dtype. Tensors that belong to no weight are copied unless they are dropped. */
 static void make_pieces(organ_merge_job *job)
 {
     const organ_weights *const weights = job->weights;
@@ -264,12 +272,15 @@ static void make_pieces(organ_merge_job *job)
     }
 }
 
+/* Orders parts by the index of their weight. */
 static int by_weight(const void *a, const void *b)
 {
     const size_t left = ((const organ_merge_part *)a)->weight, right = ((const organ_merge_part *)b)->weight;
     return (left > right) - (left < right);
 }
 
+/* Assigns pairs first, because magnitude vectors of DoRA belong to the parts of pairs. Then sorts the parts by weight
+ * and plans the tensors of the output. */
 organ_status organ_merge_plan(organ_merge_job *job, organ_error *error)
 {
     const organ_adapter *const adapter = job->adapter;

@@ -8,14 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* State of organ lora resize. */
 typedef struct resize_job {
     const organ_lora_resize_options *options;
     organ_adapter *adapter;
-    organ_lora_rewrite rewrite;
-    uint64_t bytes_before; /* bytes of the tensors of the old adapter */
+    organ_lora_rewrite rewrite; /* has a row for each pair of the adapter */
+    uint64_t bytes_before;      /* bytes of the tensors of the old adapter */
 } resize_job;
 
-/* Checks the options, opens the adapter and lists its pairs. */
+/* Checks the options, opens the adapter, checks the output's path, and fills j->rewrite with a row for each pair. */
 static organ_status open_resized(resize_job *j, organ_error *error)
 {
     const organ_lora_resize_options *const o = j->options;
@@ -47,11 +48,11 @@ static organ_status open_resized(resize_job *j, organ_error *error)
 
 /* ---- the document ---- */
 
-/* Returns the sums over all modules. */
+/* Returns the counts and the sums over all modules, the member "totals" of the report. */
 static json_t *resize_totals_json(const resize_job *j)
 {
     json_int_t cut = 0, before = 0;
-    double energy = 0, lost = 0, worst = 0;
+    double energy = 0, lost = 0, worst = 0; /* ||scale B A||^2, its part that was cut; largest residual of a module */
     for (size_t k = 0; k < j->rewrite.count; k++) {
         const organ_lora_row *const row = &j->rewrite.rows[k];
         const double norm = row->norm * row->norm;
@@ -89,7 +90,7 @@ static json_t *resize_document_of(const void *context)
 
 /* ---- the run ---- */
 
-/* Writes the resized adapter and its report. */
+/* Writes the resized adapter and its report. Tensors that are not factors are copied. */
 static organ_status write_out(resize_job *j, json_t **report, organ_error *error)
 {
     json_t *const config = organ_lora_folded_config(j->adapter, j->rewrite.rank);
@@ -109,6 +110,7 @@ static organ_status write_out(resize_job *j, json_t **report, organ_error *error
     return error->status;
 }
 
+/* Computes the new ranks, then writes the resized adapter. */
 static organ_status resize_adapter(resize_job *j, json_t **report, organ_error *error)
 {
     return open_resized(j, error) || organ_lora_survey(&j->rewrite, error) ? error->status
@@ -121,6 +123,7 @@ static void close_resizing(resize_job *j)
     organ_adapter_close(j->adapter);
 }
 
+/* Runs the resizing and releases the job; organ_report_end releases the report after an error. */
 organ_status organ_lora_resize(const organ_lora_resize_options *options, const organ_engine *engine,
                                const organ_progress *progress, json_t **report, organ_error *error)
 {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Rewrites the modules of an adapter. The workers process a batch of modules at a time, each worker one module after
- * another. A batch has at most as many modules as fit in memory; its modules are then written in order.
+ * Rewrites the modules of an adapter in two passes: organ_lora_survey computes their ranks, organ_lora_write their new
+ * factors. In each pass the worker threads process a batch of modules at a time, as many as fit in memory. The calling
+ * thread then writes the factors of the batch in order.
  *
- * Ranks: only rank 0 copies the unchanged tensors, so that each is written once. */
+ * Ranks: only rank 0 copies the tensors that are not factors, so that each is written once. */
 #include "orchestrator/surgery/lora/rewrite.h"
 
 #include "formats/base/paged_rows.h"
@@ -25,10 +26,11 @@ organ_lora_row organ_lora_row_of(const organ_adapter_pair *pair)
 
 /* ---- many modules at once ---- */
 
+/* Work on one row, on a worker thread. */
 typedef organ_status row_work(const organ_lora_rewrite *rewrite, organ_lora_row *row, organ_error *error);
 
-/* Modules that the workers process at the same time with `work`. A worker takes the next one by advancing `next`;
- * errors[k] is the error of rows[k]. */
+/* Rows that the workers process at the same time with `work`. `next` is the index of the row that the next idle worker
+ * takes; errors[k] is the error of rows[k]. */
 typedef struct batch {
     const organ_lora_rewrite *rewrite;
     row_work *work;
@@ -38,7 +40,7 @@ typedef struct batch {
     atomic_size_t next;
 } batch;
 
-/* Processes modules of the batch until none is left, on a worker thread. */
+/* Processes rows of the batch until none is left or a stop is requested, on a worker thread. */
 static void run_batch_worker(void *context, size_t worker)
 {
     batch *const b = context;
@@ -48,14 +50,16 @@ static void run_batch_worker(void *context, size_t worker)
             b->work(b->rewrite, b->rows[k], &b->errors[k]);
 }
 
-/* Returns an estimate of the bytes that processing a module needs: its factors and their decomposition. */
+/* Returns an estimate of the bytes that processing a row needs: six times its factors as FP32, for the old factors, the
+ * new ones, and the buffers of their decomposition. */
 static uint64_t rewrite_bytes_of(const organ_lora_row *row)
 {
     return 6 * sizeof(float) * (row->pair->in_features + row->pair->out_features) * row->pair->rank *
            row->pair->experts;
 }
 
-/* Processes the modules of a batch on the workers; fails with the error of the first module that has one. */
+/* Processes the rows of a batch on the workers. Returns the error of the first row that failed, or ORGAN_INTERRUPTED if
+ * a stop was requested. */
 static organ_status run_batch(batch *b, organ_error *error)
 {
     atomic_store(&b->next, 0);
@@ -69,19 +73,21 @@ static organ_status run_batch(batch *b, organ_error *error)
     return error->status;
 }
 
-/* Returns whether this rank processes row k in the pass for elements of `width` bytes (0: any width). */
-static bool is_next(const organ_lora_rewrite *rw, size_t k, unsigned width)
+/* Returns whether row k belongs to this rank and its new factors have elements of `width` bytes (0: any width). */
+static bool is_in_pass(const organ_lora_rewrite *rw, size_t k, unsigned width)
 {
     return organ_assignment_is_local(&rw->assignment, k) &&
            (!width || organ_dtype_describe(rw->rows[k].dtype)->bytes == width);
 }
 
-/* Processes all rows of this rank whose elements have `width` bytes (0: any) in batches that fit in --memory. Calls
- * `work` on the workers for the rows of a batch, then `then` for each row of the batch in order. */
+/* Processes all rows of this rank whose new elements have `width` bytes (0: any) in batches that fit in --memory; a
+ * single row may exceed it. For each batch calls `work` for its rows on the workers, then `finish` for each row, in
+ * order, on the calling thread. */
 static organ_status for_rows(const organ_lora_rewrite *rw, unsigned width, row_work *work,
-                             organ_status (*then)(void *context, organ_lora_row *row, organ_error *error),
+                             organ_status (*finish)(void *context, organ_lora_row *row, organ_error *error),
                              void *context, organ_error *error)
 {
+    /* rows of a batch: several for each worker, so that rows of different sizes keep all workers busy */
     const size_t max = 4 * organ_workers_count(rw->engine->workers);
     batch b = {
         .rewrite = rw, .work = work, .rows = malloc(max * sizeof *b.rows), .errors = malloc(max * sizeof *b.errors)};
@@ -90,7 +96,7 @@ static organ_status for_rows(const organ_lora_rewrite *rw, unsigned width, row_w
     for (size_t k = 0; k < rw->count && !error->status;) {
         uint64_t bytes = 0;
         for (b.count = 0; k < rw->count && b.count < max; k++) {
-            if (!is_next(rw, k, width))
+            if (!is_in_pass(rw, k, width))
                 continue;
             if (b.count && bytes + rewrite_bytes_of(&rw->rows[k]) > rw->engine->memory)
                 break;
@@ -100,7 +106,7 @@ static organ_status for_rows(const organ_lora_rewrite *rw, unsigned width, row_w
         if (b.count)
             run_batch(&b, error);
         for (size_t j = 0; j < b.count && !error->status; j++)
-            then(context, b.rows[j], error);
+            finish(context, b.rows[j], error);
     }
     free(b.rows);
     free(b.errors);
@@ -109,7 +115,7 @@ static organ_status for_rows(const organ_lora_rewrite *rw, unsigned width, row_w
 
 /* ---- ranks ---- */
 
-/* Returns whether the module must be decomposed, because its rank may become smaller. */
+/* Returns whether the pair of a row must be decomposed: its rank is above the limit, or ranks depend on the energy. */
 static bool is_cut(const organ_lora_rewrite *rw, const organ_lora_row *row)
 {
     return rw->energy > 0 || row->pair->rank > rw->max;
@@ -124,7 +130,8 @@ static double tail_energy(const organ_svd *svd, size_t first)
     return sum;
 }
 
-/* Returns the smallest rank, at most rw->max, that keeps the share rw->energy of the squared singular values. */
+/* Returns the smallest rank that keeps the share rw->energy of the sum of the squared singular values; at least 1 and
+ * at most rw->max. */
 static size_t rank_of(const organ_lora_rewrite *rw, const organ_svd *svd)
 {
     const double all = tail_energy(svd, 0);
@@ -134,8 +141,8 @@ static size_t rank_of(const organ_lora_rewrite *rw, const organ_svd *svd)
     return rank ? rank : 1;
 }
 
-/* Sets row->rank to the smallest rank that keeps the share of energy; for a stack, to the largest such rank of an
- * expert. */
+/* Sets row->rank to the rank that rank_of returns for the pair with the factors `f`; for a stack, to the largest of its
+ * experts. */
 static organ_status survey_energy(const organ_lora_rewrite *rw, organ_lora_row *row, const organ_lora_factors *f,
                                   organ_error *error)
 {
@@ -152,7 +159,7 @@ static organ_status survey_energy(const organ_lora_rewrite *rw, organ_lora_row *
     return error->status;
 }
 
-/* Computes the norm of a module and its new rank. */
+/* A row_work: reads the factors of a row and sets its norm and its new rank. */
 static organ_status survey_row(const organ_lora_rewrite *rw, organ_lora_row *row, organ_error *error)
 {
     organ_lora_factors f;
@@ -169,7 +176,7 @@ static organ_status survey_row(const organ_lora_rewrite *rw, organ_lora_row *row
     return error->status;
 }
 
-/* Advances the progress by the bytes of a module that was read. */
+/* Advances the progress of the rewrite `context` by the stored bytes of a row's factors. */
 static organ_status report_read(void *context, organ_lora_row *row, organ_error *error)
 {
     const organ_lora_rewrite *const rw = context;
@@ -177,13 +184,14 @@ static organ_status report_read(void *context, organ_lora_row *row, organ_error 
     return error->status;
 }
 
-/* Sends the results of each rank's rows to all ranks. */
+/* Sends the results of each rank's rows, the members from `rank` on, to all ranks. `where` names the step in errors. */
 static organ_status rewrite_share_rows(organ_lora_rewrite *rw, const char *where, organ_error *error)
 {
     return organ_assignment_complete(&rw->assignment, where, &rw->rows->rank,
                                      sizeof *rw->rows - offsetof(organ_lora_row, rank), sizeof *rw->rows, error);
 }
 
+/* Implements `bytes` of organ_assignment_exchange: returns the bytes of the singular values of row k. */
 static uint64_t spectrum_bytes(const void *rows, size_t k)
 {
     return ((const organ_lora_row *)rows)[k].sigma_count * sizeof(float);
@@ -196,7 +204,7 @@ static organ_status share_spectra(organ_lora_rewrite *rw, organ_error *error)
                                      spectrum_bytes, rw->rows, error);
 }
 
-/* Returns the stored bytes of the factors of all modules. */
+/* Returns the stored bytes of the old factors of all rows. */
 static uint64_t all_bytes(const organ_lora_rewrite *rw)
 {
     uint64_t bytes = 0;
@@ -205,8 +213,11 @@ static uint64_t all_bytes(const organ_lora_rewrite *rw)
     return bytes;
 }
 
+/* Implements `bytes` of organ_assignment_create: returns the estimated bytes of row k. */
 static uint64_t bytes_of_row(const void *rows, size_t k) { return rewrite_bytes_of((const organ_lora_row *)rows + k); }
 
+/* Assigns the rows to ranks, surveys those of this rank, exchanges the results, and sets the common rank to the
+ * largest. */
 organ_status organ_lora_survey(organ_lora_rewrite *rw, organ_error *error)
 {
     rw->rank = 0;
@@ -223,8 +234,9 @@ organ_status organ_lora_survey(organ_lora_rewrite *rw, organ_error *error)
 
 /* ---- factors ---- */
 
-/* Computes factors from the `rank` leading singular vectors: B = U sqrt(sigma), A = sqrt(sigma) V^T, so that rows of A
- * and columns of B have equal norms. `padded`: columns of b. */
+/* Computes factors from the first `rank` singular vectors: B = U sqrt(sigma), A = sqrt(sigma) V^T, so that row k of A
+ * and column k of B have equal norms. `a` is [at least rank][svd->cols]; `b` is [svd->rows][padded], of which the
+ * function sets the first `rank` columns. */
 static void factors_of_leading(const organ_svd *svd, size_t rank, size_t padded, float *a, float *b)
 {
     for (size_t k = 0; k < rank; k++) {
@@ -236,8 +248,9 @@ static void factors_of_leading(const organ_svd *svd, size_t rank, size_t padded,
     }
 }
 
-/* Sets `to` to the factors of the best approximation of one expert's product. Adds the squares of its singular values
- * to sums[0], and those of the values that are cut to sums[1]. */
+/* Sets `to` to factors of rank row->rank that approximate the product of `f`, the factors of one expert, best. Adds the
+ * squares of all singular values of the product to sums[0], and of those that are cut to sums[1]. If the pair is no
+ * stack, moves the singular values to row->sigma. */
 static organ_status cut_expert(const organ_kernels *kernels, organ_lora_row *row, const organ_lora_factors *f,
                                const organ_lora_factors *to, double sums[2], organ_error *error)
 {
@@ -258,7 +271,7 @@ static organ_status cut_expert(const organ_kernels *kernels, organ_lora_row *row
     return ORGAN_OK;
 }
 
-/* Computes the factors of the reduced rank of each expert, and the relative residual over all experts. */
+/* Sets `to` to the factors of reduced rank of all experts, and row->residual to their relative residual. */
 static organ_status cut_factors(const organ_kernels *kernels, organ_lora_row *row, const organ_lora_factors *f,
                                 const organ_lora_factors *to, organ_error *error)
 {
@@ -271,7 +284,7 @@ static organ_status cut_factors(const organ_kernels *kernels, organ_lora_row *ro
     return error->status;
 }
 
-/* Returns the relative rounding error of n values of B in the stored type. */
+/* Returns the norm of the rounding errors of n values of B in type `dtype`, relative to the norm of the values. */
 static double folding_error(const organ_kernels *kernels, organ_dtype dtype, const float *b, size_t n)
 {
     enum { STEP = 1024 };
@@ -290,8 +303,8 @@ static double folding_error(const organ_kernels *kernels, organ_dtype dtype, con
     return all > 0 ? sqrt(miss / all) : 0;
 }
 
-/* Computes row->factors, the factors that are written: of reduced rank, or padded with zeros to the common rank, with
- * the scale folded into B. Sets row->folding_error. */
+/* A row_work: computes row->factors, the new factors with the common rank rw->rank and with the scale folded into B.
+ * They are cut to row->rank if is_cut, and padded with zeros to the common rank. Sets row->folding_error. */
 static organ_status make_factors(const organ_lora_rewrite *rw, organ_lora_row *row, organ_error *error)
 {
     organ_lora_factors f, *const to = &row->factors;
@@ -320,14 +333,14 @@ static organ_status make_factors(const organ_lora_rewrite *rw, organ_lora_row *r
     return error->status;
 }
 
-/* Context of write_factors. */
+/* Context of write_factors and append_tensors. */
 typedef struct rewrite_writing {
     organ_lora_rewrite *rewrite;
     organ_adapter_writer *writer;
-    size_t turn; /* turn of the first row */
+    size_t turn; /* turn (adapter_write.h) of row 0 in the pass for the current width; row k has turn + k */
 } rewrite_writing;
 
-/* Writes both factors of a pair and frees them. */
+/* Appends the new factors of a row to the adapter and frees them. `context` is a rewrite_writing. */
 static organ_status write_factors(void *context, organ_lora_row *row, organ_error *error)
 {
     const rewrite_writing *const w = context;
@@ -339,7 +352,7 @@ static organ_status write_factors(void *context, organ_lora_row *row, organ_erro
     return error->status;
 }
 
-/* Copies, on rank 0, the unchanged tensors whose elements have `width` bytes. */
+/* Copies, on rank 0, the tensors output->rest whose elements have `width` bytes. */
 static organ_status append_unchanged(const organ_lora_rewrite *rw, organ_adapter_writer *writer,
                                      const organ_lora_output *output, unsigned width, organ_error *error)
 {
@@ -349,7 +362,8 @@ static organ_status append_unchanged(const organ_lora_rewrite *rw, organ_adapter
     return error->status;
 }
 
-/* Writes all tensors, widest types first, so that every tensor is aligned to its elements. */
+/* Appends all tensors, those with the widest elements first, so that every tensor is aligned to its elements. For each
+ * width, the turn before that of the first row is for the copied tensors. */
 static organ_status append_tensors(organ_lora_rewrite *rw, organ_adapter_writer *writer,
                                    const organ_lora_output *output, organ_error *error)
 {
@@ -367,7 +381,7 @@ static organ_status append_tensors(organ_lora_rewrite *rw, organ_adapter_writer 
     return error->status;
 }
 
-/* Computes the bytes of the tensors' names and of their data. */
+/* Sets *name_bytes to the total bytes of the names of all new tensors, and *bytes to those of their data. */
 static organ_status find_sizes(const organ_lora_rewrite *rw, const organ_lora_output *output, size_t *name_bytes,
                                uint64_t *bytes, organ_error *error)
 {
@@ -390,7 +404,7 @@ static organ_status find_sizes(const organ_lora_rewrite *rw, const organ_lora_ou
     return error->status;
 }
 
-/* Writes tensors, other files and report of the new adapter with an open writer. */
+/* Writes tensors, copied files and report of the new adapter with the open writer `w`. Sets rw->made and bytes. */
 static organ_status write_inside(organ_lora_rewrite *rw, organ_adapter_writer *w, const organ_lora_output *output,
                                  json_t **report, organ_error *error)
 {
@@ -407,6 +421,8 @@ static organ_status write_inside(organ_lora_rewrite *rw, organ_adapter_writer *w
     return error->status ? error->status : organ_adapter_writer_sync(w, error);
 }
 
+/* Opens the writer with the sizes of the new tensors, writes everything, and publishes the adapter or, after an error,
+ * removes it. */
 organ_status organ_lora_write(organ_lora_rewrite *rw, const organ_lora_output *output, json_t **report,
                               organ_error *error)
 {
@@ -433,7 +449,7 @@ json_t *organ_lora_folded_config(const organ_adapter *adapter, uint64_t rank)
     return organ_json_joined(json_deep_copy(adapter->config), folded);
 }
 
-/* Returns the row of module k in the report. */
+/* Returns the report's row for row k. */
 static json_t *row_json(const void *rows, size_t k)
 {
     const organ_lora_row *const row = (const organ_lora_row *)rows + k;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Rewrites an adapter so that all modules have one rank and scale 1; sanitize and resize use it. */
+ * Rewrites an adapter so that all modules have the same rank and scale 1, for sanitize and resize. */
 #ifndef ORGAN_LORA_REWRITE_H
 #define ORGAN_LORA_REWRITE_H
 
@@ -12,68 +12,75 @@
 
 /* A pair of factors that the new adapter keeps. */
 typedef struct organ_lora_row {
-    const organ_adapter_pair *pair;
+    const organ_adapter_pair *pair; /* the pair of the old adapter */
     organ_dtype dtype; /* type of the written factors: that of A and B if both have the same 2-byte type, else F32 */
     /* Set by organ_lora_survey and organ_lora_write: */
-    organ_lora_factors factors; /* the new factors, between computing and writing them */
-    float *sigma;               /* sigma_count singular values of a pair that was cut; else NULL */
-    /* Rank without zero padding. Ranks exchange the members from here on, which contain no pointers. */
+    organ_lora_factors factors; /* the new factors, between computing and writing them; owned */
+    /* All sigma_count singular values of scale B A, if the pair was decomposed and is no stack; else NULL. Owned. */
+    float *sigma;
+    /* New rank of the pair, without padding. The processes of the run exchange the members from here on, which contain
+     * no pointers. */
     uint64_t rank;
     double norm;          /* ||scale B A|| */
-    double residual;      /* || scale B A - its kept part || / ||scale B A||; 0 if the rank was not cut */
-    double folding_error; /* ||B as written - B|| / ||B||: rounding error of B with the scale folded in */
-    size_t sigma_count;
+    double residual;      /* ||scale B A - new B A|| / ||scale B A|| before rounding; 0 if not decomposed */
+    double folding_error; /* rounding error of the new B, which includes the scale: ||B as written - B|| / ||B|| */
+    size_t sigma_count;   /* number of values in `sigma` */
 } organ_lora_row;
 
+/* An adapter and how it is rewritten. The caller sets the members up to `energy`, except `assignment`. */
 typedef struct organ_lora_rewrite {
     const organ_adapter *adapter;
     const organ_engine *engine;
     const organ_progress *progress;
-    const char *stage; /* label of the progress: "sanitizing" */
-    organ_lora_row *rows;
+    const char *stage;    /* label of the progress: "sanitizing" */
+    organ_lora_row *rows; /* `count` rows that organ_lora_row_of returned; organ_lora_rewrite_release frees them */
     size_t count;
     organ_assignment assignment; /* which rank processes which row; set by the survey */
-    uint64_t max;                /* largest rank: pairs of a larger one are cut to their best approximation */
-    /* Above 0: every pair gets the smallest rank that keeps this share of ||scale B A||^2. */
+    uint64_t max;                /* largest new rank: pairs of a larger rank are cut to their best approximation */
+    /* Above 0: every pair gets the smallest rank that keeps this share of ||scale B A||^2, but at most `max`. */
     double energy;
-    uint64_t rank;     /* result: the common rank of all modules */
+    uint64_t rank;     /* result of the survey: the common rank of all modules, the largest new rank of a row */
     organ_output made; /* output of organ_lora_write, with its times */
     uint64_t bytes;    /* bytes of the tensors in that output */
 } organ_lora_rewrite;
 
-/* Returns the row of a pair before the survey. */
+/* Returns a row for a pair, with the type of the new factors and without results. */
 organ_lora_row organ_lora_row_of(const organ_adapter_pair *pair);
 
-/* Reads all factors once and computes norms and new ranks; each rank reads its share. Returns ORGAN_BAD_INPUT if values
- * are not finite, ORGAN_IO if reading or memory fails, ORGAN_INTERRUPTED if a stop was requested. */
+/* Reads all factors once and sets `norm` and `rank` of all rows, and rewrite->rank. Each process of the run reads its
+ * share of the rows. Returns ORGAN_BAD_INPUT if values are not finite, ORGAN_IO if reading or memory fails,
+ * ORGAN_INTERRUPTED if a stop was requested. */
 organ_status organ_lora_survey(organ_lora_rewrite *rewrite, organ_error *error);
 
-/* The output of organ_lora_write. */
+/* The output that organ_lora_write makes. */
 typedef struct organ_lora_output {
     const char *path;
-    bool force;
+    bool force;                      /* replace an existing output */
     const json_t *config;            /* adapter_config.json */
     const organ_tensor *const *rest; /* tensors that are copied unchanged */
     size_t rest_count;
-    organ_report_files files;
-    void *context;
+    organ_report_files files;                 /* names of the report's files in organ/ */
+    void *context;                            /* argument of `document` */
     json_t *(*document)(const void *context); /* returns the report; NULL if out of memory */
 } organ_lora_output;
 
-/* Writes the adapter after organ_lora_survey: the factors of all rows and the tensors `rest` (wide types first), the
- * other files of the old adapter, and the report. Sets *report to the report. Returns an error if the old adapter has
- * changed since it was opened. */
+/* Computes the new factors and writes the new adapter: the factors of all rows, the tensors output->rest, the files of
+ * the old adapter such as its tokenizer, and the report. Call it after organ_lora_survey. Sets *report, which the
+ * caller releases. Returns ORGAN_BAD_INPUT if a value exceeds the range of its type or the old adapter has changed
+ * since it was opened, ORGAN_USAGE if the output exists, ORGAN_IO if files or memory fail, ORGAN_INTERRUPTED if a stop
+ * was requested. */
 organ_status organ_lora_write(organ_lora_rewrite *rewrite, const organ_lora_output *output, json_t **report,
                               organ_error *error);
 
-/* Returns a copy of the adapter's config in which r and lora_alpha are `rank` and no other scale remains. NULL if out
- * of memory. */
+/* Returns a copy of the adapter's config in which r and lora_alpha are `rank` and use_rslora, rank_pattern and
+ * alpha_pattern are unset, so that every module has scale 1. NULL if out of memory. */
 json_t *organ_lora_folded_config(const organ_adapter *adapter, uint64_t rank);
 
 /* Returns an array with {"module", "role", "layer", "rank_before", "rank", "scale", "norm", "residual", "explained",
  * "folding_error", "dtype", "sigma"} for each row. NULL without memory. */
 json_t *organ_lora_rows_json(const organ_lora_rewrite *rewrite);
 
-void organ_lora_rewrite_release(organ_lora_rewrite *rewrite); /* frees the rows too */
+/* Frees the rows with their factors and singular values, and the assignment. */
+void organ_lora_rewrite_release(organ_lora_rewrite *rewrite);
 
 #endif

@@ -15,15 +15,20 @@
 /* State of organ lora sanitize. */
 typedef struct sanitize_job {
     const organ_lora_sanitize_options *options;
-    organ_adapter *stored, *translated; /* `translated`: for a base of the other file format; else NULL */
-    const organ_adapter *adapter;       /* `translated` if it is set, else `stored` */
-    organ_model *base;                  /* NULL: no base was given */
-    organ_weights *weights;
-    organ_lora_rewrite rewrite;
-    json_t *findings, *dropped, *config, *targets_removed; /* dropped: rows of removed tensors */
+    /* The adapter as opened, and with the names of a base of the other file format (NULL: no such base). */
+    organ_adapter *stored, *translated;
+    const organ_adapter *adapter; /* `translated` if it is set, else `stored` */
+    organ_model *base;            /* NULL: no base was given */
+    organ_weights *weights;       /* of the base; NULL: no base was given */
+    organ_lora_rewrite rewrite;   /* has a row for each pair that is kept */
+    json_t *findings;             /* rows of organ_lora_findings */
+    json_t *dropped;              /* rows of removed tensors */
+    json_t *targets_removed;      /* removed entries of target_modules */
+    json_t *config;               /* the new adapter_config.json */
 } sanitize_job;
 
-/* Checks the options, opens the adapter and, if given, the base. */
+/* Checks the options, opens the adapter and, if given, the base. Translates the adapter if one of them is GGUF and the
+ * other is not. */
 static organ_status open_sanitized(sanitize_job *j, organ_error *error)
 {
     const organ_lora_sanitize_options *const o = j->options;
@@ -49,7 +54,8 @@ static organ_status open_sanitized(sanitize_job *j, organ_error *error)
 
 /* ---- removed tensors ---- */
 
-/* Adds a removed tensor to j->dropped. `norm` is the norm of `of` ("scale B A", "the tensor"); negative: unknown. */
+/* Adds a removed tensor to j->dropped, with the reason `why` and a norm. `of` states of what `norm` is the norm: "scale
+ * B A", "its change" or "the tensor". A negative `norm` is unknown. */
 static organ_status note_dropped(sanitize_job *j, const organ_tensor *t, const char *why, double norm, const char *of,
                                  organ_error *error)
 {
@@ -60,7 +66,7 @@ static organ_status note_dropped(sanitize_job *j, const organ_tensor *t, const c
                                                               : organ_fail_memory(error, j->options->adapter);
 }
 
-/* Adds both factors of a removed pair to j->dropped, with the norm of their product. */
+/* Adds both factors of a removed pair to j->dropped, with the reason `why` and the norm of scale B A. */
 static organ_status drop_pair(sanitize_job *j, const organ_adapter_pair *pair, const char *why, organ_error *error)
 {
     organ_lora_factors f;
@@ -94,8 +100,9 @@ static organ_status drop_stored_tensor(sanitize_job *j, const organ_tensor *t, o
                         error);
 }
 
-/* Divides the tensors: pairs that servers load become rows of the rewrite, all others are removed. */
-static organ_status sort_out(sanitize_job *j, organ_error *error)
+/* Decides which tensors are kept: adds a row to j->rewrite for each pair that servers can load, and adds the factors of
+ * all other pairs and all tensors that are not factors to j->dropped. */
+static organ_status split_tensors(sanitize_job *j, organ_error *error)
 {
     const organ_adapter *const adapter = j->adapter;
     organ_lora_rewrite *const rw = &j->rewrite;
@@ -116,7 +123,7 @@ static organ_status sort_out(sanitize_job *j, organ_error *error)
 
 /* ---- the config ---- */
 
-/* Returns whether an entry of target_modules selects a module that is kept. */
+/* Returns whether the entry `target` of target_modules selects a module that is kept. */
 static bool is_kept_target(const sanitize_job *j, const char *target)
 {
     for (size_t k = 0; k < j->rewrite.count; k++)
@@ -125,8 +132,9 @@ static bool is_kept_target(const sanitize_job *j, const char *target)
     return false;
 }
 
-/* Returns the new target_modules. A list keeps the entries that still have keys. A regular expression could match more
- * than the remaining modules and is replaced by their names. */
+/* Returns the new target_modules. A list keeps the entries that select a kept module; the others move to
+ * j->targets_removed. A regular expression could match further modules, so it is replaced by the names of the kept
+ * modules. */
 static json_t *targets_of(sanitize_job *j)
 {
     const json_t *const old = json_object_get(j->adapter->config, "target_modules");
@@ -140,7 +148,7 @@ static json_t *targets_of(sanitize_job *j)
     return list;
 }
 
-/* Makes j->config, the adapter_config.json without settings that servers reject. */
+/* Makes j->config: the adapter's config with one rank, and without settings that servers reject. */
 static organ_status make_config(sanitize_job *j, organ_error *error)
 {
     const json_t *const old = j->adapter->config;
@@ -160,7 +168,7 @@ static organ_status make_config(sanitize_job *j, organ_error *error)
 
 /* ---- the document ---- */
 
-/* Returns the sums over all modules. */
+/* Returns the counts and the sums over all kept modules, the member "totals" of the report. */
 static json_t *sanitize_totals_json(const sanitize_job *j)
 {
     json_int_t folded = 0, padded = 0, cut = 0;
@@ -192,6 +200,7 @@ static json_t *sanitize_document_of(const void *context)
 {
     const sanitize_job *const j = context;
     const organ_lora_sanitize_options *const o = j->options;
+    /* the --max-lora-rank with which vLLM serves the new adapter; 0: none */
     const unsigned served = j->adapter->gguf ? 0 : organ_served_rank(j->rewrite.rank);
     json_t *const run = o->check ? json_object() : organ_output_run(&j->rewrite.made, j->rewrite.bytes);
     ORGAN_ADD(run, SET_BYTES("adapter", o->adapter));
@@ -222,8 +231,9 @@ static organ_status write_out(sanitize_job *j, json_t **report, organ_error *err
     return organ_lora_write(&j->rewrite, &output, report, error);
 }
 
-/* Fails for properties of the adapter that sanitize cannot repair. */
-static organ_status refuse_unmendable(const sanitize_job *j, organ_error *error)
+/* Returns ORGAN_BAD_INPUT if the adapter has a property that sanitize cannot repair: DoRA, an initialisation that
+ * changed the base, no module that servers can load, or a module that does not fit the base. */
+static organ_status reject_unrepairable(const sanitize_job *j, organ_error *error)
 {
     const char *const changed = organ_adapter_changed_base(j->adapter);
     if (j->adapter->dora)
@@ -249,7 +259,7 @@ static organ_status refuse_unmendable(const sanitize_job *j, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Makes the report of --check; fails with ORGAN_CHECK_FAILED if there are findings. */
+/* Makes the report of --check. Returns ORGAN_CHECK_FAILED, with *report set, if there are findings. */
 static organ_status run_check(sanitize_job *j, json_t **report, organ_error *error)
 {
     const size_t count = json_array_size(j->findings);
@@ -280,11 +290,11 @@ static organ_status sanitize_adapter(sanitize_job *j, json_t **report, organ_err
     j->rewrite.stage = "sanitizing";
     /* A check reports the ranks without cutting them; writing cuts them only if requested. */
     j->rewrite.max = o->check || !o->max_rank ? UINT64_MAX : o->max_rank;
-    if (organ_lora_findings(j->adapter, j->weights, served, j->findings, error) || sort_out(j, error))
+    if (organ_lora_findings(j->adapter, j->weights, served, j->findings, error) || split_tensors(j, error))
         return error->status;
     if (o->check)
         return run_check(j, report, error);
-    if (refuse_unmendable(j, error) || organ_lora_survey(&j->rewrite, error))
+    if (reject_unrepairable(j, error) || organ_lora_survey(&j->rewrite, error))
         return error->status;
     return write_out(j, report, error);
 }
@@ -303,6 +313,7 @@ static void close_sanitizing(sanitize_job *j)
     organ_adapter_close(j->stored);
 }
 
+/* Runs the check or the rewriting and releases the job. */
 organ_status organ_lora_sanitize(const organ_lora_sanitize_options *options, const organ_engine *engine,
                                  const organ_progress *progress, json_t **report, organ_error *error)
 {

@@ -13,8 +13,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Maps in `modules` the module of every tensor that is not a companion to the index of its shard. Names are in
- * `arena`. */
+/* Enters every tensor that is not a companion in `modules`: its name without the suffix of the weight (the module,
+ * which companions have in common with their codes) -> index of its shard. Copies of the names are in `arena`. */
 static organ_status enter_codes(const organ_companions *c, organ_name_table *modules, organ_arena *arena,
                                 organ_error *error)
 {
@@ -29,7 +29,7 @@ static organ_status enter_codes(const organ_companions *c, organ_name_table *mod
     return ORGAN_OK;
 }
 
-/* Sets codes_in of each entry and counts the companions whose codes are in another shard. */
+/* Sets c->codes_in of each entry of the index and c->in_other_shards. `modules`: filled by enter_codes. */
 static organ_status find_in_other_shards(organ_companions *c, const organ_name_table *modules, organ_arena *arena,
                                          organ_error *error)
 {
@@ -100,8 +100,8 @@ static organ_status publish_file(const char *temporary, const char *path, const 
     return error->status;
 }
 
-/* Writes `count` tensors of a shard into the saved file of shard `file`, under a temporary name until it is
- * complete. */
+/* Writes the `count` tensors `pieces` of `shard` into the file organ_companions_path(c, file), which has a temporary
+ * name until it is complete. */
 static organ_status write_file(const organ_companions *c, size_t file, const organ_model *shard,
                                organ_shard_piece *pieces, size_t count, const organ_stop *stop, organ_error *error)
 {

@@ -9,14 +9,15 @@
 #include "formats/safetensors/safetensors.h"
 #include "orchestrator/stream/stop.h"
 
-#define ORGAN_AT_HOME SIZE_MAX /* in the place of a shard: the codes are in the tensor's own shard */
+/* Value instead of the index of a shard: the tensor is no companion, or its codes are in the same shard. */
+#define ORGAN_AT_HOME SIZE_MAX
 
 /* The companions of a sharded model that are in another shard than their codes. */
 typedef struct organ_companions {
-    const organ_shards *index;
-    const char *stem; /* common beginning of the paths of saved files: STEM-1.safetensors */
-    /* For each entry of the index: index of the shard with the codes of a companion, if that is another one; else
-     * ORGAN_AT_HOME. */
+    const organ_shards *index; /* tensors and shards of the model */
+    const char *stem;          /* common beginning of the paths of saved files: STEM-1.safetensors is of shard 0 */
+    /* For each entry of the index: if the tensor is a companion and its codes are in another shard, the index of that
+     * shard; else ORGAN_AT_HOME. */
     size_t *codes_in;
     size_t in_other_shards; /* number of companions in another shard than their codes */
 } organ_companions;
@@ -31,18 +32,19 @@ void organ_companions_free(organ_companions *companions);
  * tensors that are not in the index. */
 size_t organ_companions_codes_in(const organ_companions *companions, const char *tensor);
 
-/* Returns the path of the file with saved companions of shard `file`. The caller frees it; NULL if out of memory. */
+/* Returns the path of the file in which the companions from shard `file` are saved. The caller frees it; NULL if out of
+ * memory. */
 char *organ_companions_path(const organ_companions *companions, size_t file);
 
-/* Saves the companions in shard `file`, which is open as `shard`, whose codes are in shards for which `is_selected`
- * returns true. The saved file is on the disk when the function returns. Returns ORGAN_IO or ORGAN_INTERRUPTED if that
- * fails. */
+/* Saves some of the companions in shard `file`, which is open as `shard`: those with is_selected(context, codes) true,
+ * where `codes` is the index of the other shard with their codes. Writes no file if there are none. Returns after the
+ * file is on the disk; ORGAN_IO or ORGAN_INTERRUPTED if that fails. */
 organ_status organ_companions_keep(const organ_companions *companions, size_t file, const organ_model *shard,
                                    bool (*is_selected)(void *context, size_t codes), void *context,
                                    const organ_stop *stop, organ_error *error);
 
-/* Calls `each` once for every other shard `from` that has companions of codes in shard `file`, with the name of the
- * first such companion, until `each` returns an error. */
+/* Calls each(context, from, tensor, error) once for every other shard `from` that has companions of codes in shard
+ * `file`; `tensor` is the name of the first such companion. Stops at an error of `each` and returns it. */
 organ_status organ_companions_needed(const organ_companions *companions, size_t file,
                                      organ_status (*each)(void *context, size_t from, const char *tensor,
                                                           organ_error *error),

@@ -38,19 +38,23 @@ typedef struct fleet {
     organ_ranks *ranks;
     organ_fleet_list list;
     json_t *before; /* results of the last run that are still valid: name -> {"identity", "dissection", "measure"} */
-    json_t *state;  /* results of this run, in the same form, including those of the last */
+    json_t *state;  /* results of the members so far, in the same form, whether of this run or reused from `before` */
     json_t *times;  /* name -> {"name", "seconds", "measure_seconds"} of the models that this run has processed */
-    size_t failed, reused, others; /* others: files that are not models */
+    size_t failed;  /* members with an error in their entry */
+    size_t reused;  /* members whose entry of the last run is still valid */
+    size_t others;  /* members that are no models (organ_fleet_kind) */
 } fleet;
 
+/* Returns the path of `name` in the output. The caller frees it; NULL without memory. */
 static char *path_in(const fleet *f, const char *name) { return organ_format("%s/%s", f->options->output, name); }
 
-/* Returns the folder of a model in the output: "organs/a__b" for "a/b.gguf"; "/" becomes "__". If another model already
- * has this folder, the identity is appended. The caller frees it; NULL without memory. */
+/* Returns the path, relative to the output, of the folder for a model: "organs/a__b" for "a/b.gguf"; "/" becomes "__".
+ * If another model in f->state already has this folder, appends the member's identity. The caller frees the path; NULL
+ * without memory. */
 static char *folder_of(const fleet *f, const organ_fleet_member *member)
 {
     char folder[PATH_MAX], *path = NULL;
-    size_t used = (size_t)snprintf(folder, sizeof folder - 32, "organs/");
+    size_t used = (size_t)snprintf(folder, sizeof folder - 32, "organs/"); /* 32: room for "-IDENTITY" */
     for (const char *c = strcmp(member->name, ".") ? member->name : "model"; *c && used < sizeof folder - 34; c++) {
         if (*c == '/')
             folder[used++] = '_';
@@ -71,7 +75,7 @@ static char *folder_of(const fleet *f, const organ_fleet_member *member)
     return strdup(folder);
 }
 
-/* Returns the number and bytes of a model's tensors in each group of the anatomy. */
+/* Returns {GROUP: {"tensors", "bytes"}}: number and bytes of a model's tensors in each group (skeleton, organ, ...). */
 static json_t *groups_json(const organ_model *model)
 {
     json_t *groups = json_object();
@@ -88,8 +92,9 @@ static json_t *groups_json(const organ_model *model)
     return groups;
 }
 
-/* Dissects a model into output/folder. Continues an interrupted dissection; starts over if the model has changed or a
- * finished output was not published. *seconds: the time. */
+/* Extracts a model (organ_extract) into output/folder. Continues an interrupted extraction; starts over if
+ * organ_extract rejects that with ORGAN_USAGE: the model has changed, or a finished output was not published. Sets
+ * *seconds to the time it took. */
 static organ_status dissect_member(const fleet *f, const organ_fleet_member *member, const char *folder,
                                    double *seconds, organ_error *error)
 {
@@ -121,7 +126,8 @@ static organ_status dissect_member(const fleet *f, const organ_fleet_member *mem
     return error->status;
 }
 
-/* Measures all tensors of a model. *entry: its entry of z_report_complete.json; *seconds: the time. */
+/* Measures all tensors of a model. Sets *entry to its entry of z_report_complete.json, and *seconds to the time it
+ * took. */
 static organ_status measure_member(const fleet *f, const organ_model *model, json_t **entry, double *seconds,
                                    organ_error *error)
 {
@@ -141,14 +147,15 @@ static organ_status measure_member(const fleet *f, const organ_model *model, jso
     return error->status;
 }
 
-/* Returns whether the model must be dissected; an organ directory is dissected already. */
+/* Returns whether the model must be extracted; an organ directory is extracted already. */
 static bool needs_extract(const fleet *f, const organ_model *model)
 {
     return !f->options->no_extract && strcmp(model->format, "organ directory") != 0;
 }
 
-/* Dissects and measures a member. Returns its entry of the dissection report, and in *z that of the measurement; NULL
- * with an error. A file that is not a model, such as an adapter, is only described. */
+/* Extracts and measures a member. Returns its entry of the dissection report and sets *z to its entry of the
+ * measurement; after an error returns NULL or an incomplete entry. A file that is not a model, such as an adapter, is
+ * only described; *z is then unchanged. */
 static json_t *measure_and_extract_member(const fleet *f, const organ_fleet_member *member, json_t **z,
                                           organ_error *error)
 {
@@ -186,9 +193,9 @@ static json_t *measure_and_extract_member(const fleet *f, const organ_fleet_memb
  * read-only disk would stop all models. */
 static bool is_of_model(const organ_error *fault)
 {
-    static const int nobodys[] = {ENOMEM, ENOSPC, EDQUOT, EROFS};
-    for (size_t k = 0; k < sizeof nobodys / sizeof *nobodys; k++)
-        if (fault->status == ORGAN_IO && fault->errnum == nobodys[k])
+    static const int systemwide[] = {ENOMEM, ENOSPC, EDQUOT, EROFS};
+    for (size_t k = 0; k < sizeof systemwide / sizeof *systemwide; k++)
+        if (fault->status == ORGAN_IO && fault->errnum == systemwide[k])
             return false;
     return fault->status == ORGAN_BAD_INPUT || fault->status == ORGAN_IO || fault->status == ORGAN_USAGE;
 }
@@ -207,8 +214,8 @@ static void renew_entry(const organ_fleet_member *member, json_t *entry)
     organ_model_close(model);
 }
 
-/* Adds the entry of one member to f->state: that of the last run if the member is unchanged, else a new one. An error
- * of the model is recorded in its entry; other errors end the run. */
+/* Adds the entry of one member to f->state: the one of the last run if the member is unchanged, else a new one. Records
+ * an error that concerns only this model (is_of_model) in the entry; returns other errors, which end the run. */
 static organ_status do_member(fleet *f, const organ_fleet_member *member, organ_error *error)
 {
     json_t *entry = json_incref(json_object_get(f->before, member->name)), *z = NULL;
@@ -248,6 +255,7 @@ static organ_status do_member(fleet *f, const organ_fleet_member *member, organ_
     return ORGAN_OK;
 }
 
+/* Returns {"name", "kind", "bytes"} of member k, or NULL if it is a model. `context`: the fleet. */
 static json_t *other_json(const void *context, size_t k)
 {
     const fleet *const f = context;
@@ -259,17 +267,19 @@ static json_t *other_json(const void *context, size_t k)
                         SET_COUNT("bytes", organ_json_count(member, "dissection.model.bytes")));
 }
 
-/* Returns rows {"name", "kind", "bytes"} of the files that are not models, in the order of names. */
+/* Returns the array of other_json of the files that are not models, in the order of names. */
 static json_t *others_json(const fleet *f) { return organ_json_rows(f->list.count, other_json, f); }
 
+/* Returns {"name", "seconds", "measure_seconds"} of member k, or NULL if this run did not process it. `context`: the
+ * fleet. */
 static json_t *times_json(const void *context, size_t k)
 {
     const fleet *const f = context;
     return json_incref(json_object_get(f->times, f->list.members[k].name));
 }
 
-/* Returns dissection_report.json, with the members in the order of names. Values that differ between runs are in
- * "run". */
+/* Returns the document of dissection_report.json, with the models in the order of names; NULL without memory. Values
+ * that differ between runs are in "run". `seconds`: time of the whole run. */
 static json_t *dissection_report(const fleet *f, double seconds)
 {
     json_t *models = json_array();
@@ -300,7 +310,7 @@ static json_t *dissection_report(const fleet *f, double seconds)
                                 SET("models", organ_json_rows(f->list.count, times_json, f)), SET_ENGINE(f->engine))));
 }
 
-/* Returns z_report_complete.json, with the models in descending order of theta. */
+/* Returns the document of z_report_complete.json, with the models in descending order of theta; NULL without memory. */
 static json_t *z_report(const fleet *f)
 {
     json_t *entries = json_array();
@@ -316,7 +326,8 @@ static json_t *z_report(const fleet *f)
     return document;
 }
 
-/* Writes the HTML page, which has both reports. */
+/* Writes an HTML page of both reports next to the Markdown file `markdown`: `report`, with the measurement `z` as its
+ * member "measure". */
 static organ_status write_page(const char *markdown, const json_t *report, json_t *z, organ_error *error)
 {
     json_t *extended = json_copy((json_t *)report);
@@ -328,7 +339,8 @@ static organ_status write_page(const char *markdown, const json_t *report, json_
     return error->status;
 }
 
-/* Sets *markdown to the Markdown of the measurement, followed by that of the dissection. */
+/* Sets *markdown to the Markdown text of the measurement `z`, followed by that of the dissection `report`. The caller
+ * frees it. */
 static organ_status make_markdown(const json_t *report, const json_t *z, char **markdown, organ_error *error)
 {
     char *measured = NULL, *rest = NULL;
@@ -365,6 +377,7 @@ static organ_status fleet_write_reports(const fleet *f, json_t *report, organ_er
     return error->status;
 }
 
+/* Creates a directory; an existing one is no error. `path` NULL means that the caller had no memory. */
 static organ_status make_directory(const char *path, organ_error *error)
 {
     if (path && mkdir(path, 0777) && errno != EEXIST)
@@ -372,7 +385,8 @@ static organ_status make_directory(const char *path, organ_error *error)
     return path ? error->status : organ_fail_memory(error, "the output");
 }
 
-/* Lists the members in f->list, and checks output and inputs before anything is created. */
+/* Fills f->list. Checks, before anything is created, that there are members, that the output is not the searched
+ * directory or an input, and that it has no files of others. */
 static organ_status prepare_fleet(fleet *f, organ_error *error)
 {
     static const char *const names[] = {"fleet.json",          "dissection_report.json", "z_report_complete.json",
@@ -409,8 +423,8 @@ static organ_status make_directories(const fleet *f, organ_error *error)
     return error->status;
 }
 
-/* After an error, adds to its message how many models are finished and kept. If there are none, removes the output's
- * empty folders. */
+/* After an error, adds to its message how many models are finished and kept (`done`). If there are none, removes on
+ * rank 0 the output and its directory "organs" if they are empty. */
 static void report_unfinished(const fleet *f, size_t done, organ_error *error)
 {
     const organ_error cause = *error;
@@ -431,8 +445,8 @@ static void report_unfinished(const fleet *f, size_t done, organ_error *error)
     rmdir(f->options->output);
 }
 
-/* Dissects and measures the models in order. The state is written after each, so that a later run continues there.
- * *done: number of finished members. */
+/* Processes the members in order (do_member), and writes f->state after each, so that a later run continues there. Sets
+ * *done to the number of finished members. */
 static organ_status do_members(fleet *f, size_t *done, organ_error *error)
 {
     if (organ_fleet_read_results(f->options->output, f->options->no_extract, &f->list, f->ranks, &f->before, error))
@@ -444,8 +458,9 @@ static organ_status do_members(fleet *f, size_t *done, organ_error *error)
     return error->status;
 }
 
-/* Writes the reports on rank 0. Afterwards fails with ORGAN_CHECK_FAILED if a model could not be processed. */
-static organ_status print_fleet(const fleet *f, json_t *report, organ_error *error)
+/* Adds the prunings to `report` and writes all reports on rank 0. Afterwards returns ORGAN_CHECK_FAILED if a model
+ * could not be processed. */
+static organ_status finish_fleet(const fleet *f, json_t *report, organ_error *error)
 {
     if (report && organ_fleet_report_prunings(report))
         organ_fail_memory(error, f->options->output);
@@ -459,7 +474,8 @@ static organ_status print_fleet(const fleet *f, json_t *report, organ_error *err
                       f->failed, f->list.count - f->others, f->options->directory);
 }
 
-/* Runs the fleet and writes its reports; after an interruption reports the finished models. */
+/* Does the whole run: lists the members, creates the output directories, processes the members and writes the reports.
+ * After ORGAN_IO or ORGAN_INTERRUPTED adds the number of finished models to the message. */
 static organ_status dissect_fleet(fleet *f, json_t **report, organ_error *error)
 {
     const double started = organ_seconds_now();
@@ -467,7 +483,7 @@ static organ_status dissect_fleet(fleet *f, json_t **report, organ_error *error)
     prepare_fleet(f, error);
     if (make_directories(f, error) == ORGAN_OK && do_members(f, &done, error) == ORGAN_OK) {
         *report = dissection_report(f, organ_seconds_now() - started);
-        print_fleet(f, *report, error);
+        finish_fleet(f, *report, error);
     }
     if (error->status == ORGAN_IO || error->status == ORGAN_INTERRUPTED)
         report_unfinished(f, done, error);

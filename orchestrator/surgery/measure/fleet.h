@@ -8,8 +8,9 @@
 
 ORGAN_API_BEGIN
 
+/* Options of organ_fleet. */
 typedef struct organ_fleet_options {
-    const char *directory;
+    const char *directory; /* searched recursively for models (fleet_find.h) */
     /* Directory of the output, created if needed; a later run with the same output processes only changed models. */
     const char *output;
     bool no_extract; /* measure only */

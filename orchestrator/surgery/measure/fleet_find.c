@@ -17,26 +17,29 @@
 #include <sys/stat.h>
 #include <xxhash.h>
 
-/* Nested directories that are searched, to end at loops of the file system. */
+/* Largest number of nested directories; more are an error, as in a loop of the file system. */
 #define DEEPEST 32
 
-/* State of a search below `root`; `skip` as in organ_fleet_find; `capacity`: members for which `list` has memory. */
+/* State of a search. */
 typedef struct fleet_find_walk {
-    const char *root, *skip;
+    const char *root; /* the searched directory */
+    const char *skip; /* real path of a folder that is not searched, or NULL */
     organ_fleet_list *list;
-    size_t capacity;
-    organ_error *error;
+    size_t capacity;    /* members for which list->members has memory */
+    organ_error *error; /* first error */
 } fleet_find_walk;
 
-/* The entries of a folder, in byte order. */
+/* The entries of a folder without hidden ones, in byte order of their names. */
 typedef struct fleet_find_folder {
     struct dirent **entries;
     int count;
 } fleet_find_folder;
 
+/* Returns a/b, or only one of them if the other is empty. The caller frees it; NULL without memory. */
 static char *join_path(const char *a, const char *b) { return organ_format("%s%s%s", a, *a && *b ? "/" : "", b); }
 
-/* Returns the identity of the files in a folder whose names begin with the `length` characters of `stem`. */
+/* Returns the identity (organ_fleet_member) of those files of folder f whose names begin with the first `length`
+ * characters of `stem`; 0: all files. `path`: path of the folder. */
 static uint64_t fleet_find_identity_of(const fleet_find_walk *w, const char *path, const fleet_find_folder *f,
                                        const char *stem, size_t length)
 {
@@ -61,7 +64,7 @@ static uint64_t fleet_find_identity_of(const fleet_find_walk *w, const char *pat
     return digest;
 }
 
-/* Adds a member to the list, which takes over `path` and `name`. */
+/* Adds a member to the list, and takes over `path` and `name`; NULL for either means that the caller had no memory. */
 static void add_member(fleet_find_walk *w, char *path, char *name, uint64_t identity)
 {
     organ_fleet_list *list = w->list;
@@ -74,7 +77,7 @@ static void add_member(fleet_find_walk *w, char *path, char *name, uint64_t iden
     list->members[list->count++] = (organ_fleet_member){path, name, identity};
 }
 
-/* Returns whether the directory is one model: it has an index or model.safetensors. */
+/* Returns whether the folder is one model: it has model.safetensors or model.safetensors.index.json. */
 static bool is_single_model(const fleet_find_folder *f)
 {
     for (int k = 0; k < f->count; k++)
@@ -84,7 +87,8 @@ static bool is_single_model(const fleet_find_folder *f)
     return false;
 }
 
-/* Adds a file as a member. Only the first part of a split GGUF is added, under a name without the part number. */
+/* Adds the file `file` of folder f as a member; of a split GGUF only the first part, under a name without the part
+ * number. `path`: path of the folder; `relative`: the same from the root. */
 static void add_file(fleet_find_walk *w, const char *path, const char *relative, const fleet_find_folder *f,
                      const char *file)
 {
@@ -100,8 +104,8 @@ static void add_file(fleet_find_walk *w, const char *path, const char *relative,
 
 static void visit_directory(fleet_find_walk *w, const char *relative, int depth);
 
-/* Visits a directory below `relative`, or adds a file if it is a model file. Ignores w->skip, the fleet's own
- * output. */
+/* Visits `entry` of folder f if it is a directory other than w->skip, or adds it if it is a model file. `path`: path of
+ * the folder; `relative`: the same from the root; `depth`: its nesting, 0 for the root. */
 static void visit_entry(fleet_find_walk *w, const char *path, const char *relative, const fleet_find_folder *f,
                         const char *entry, int depth)
 {
@@ -121,12 +125,15 @@ static void visit_entry(fleet_find_walk *w, const char *path, const char *relati
     free(full);
 }
 
+/* Filter of organ_list_folder: leaves out hidden entries. */
 static int is_visible(const struct dirent *entry) { return entry->d_name[0] != '.'; }
 
+/* Order of organ_list_folder: by the bytes of names, in any locale. */
 static int by_bytes(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
 
 /* Adds the models of a directory and visits the directories in it. An organ directory, or a folder with an index or
- * model.safetensors, is one model. `relative`: path from the root, "" for the root. */
+ * model.safetensors, is one model; of the latter also .gguf files and folders in it are added. `relative`: path from
+ * the root, "" for the root; `depth`: 0 for the root. */
 static void visit_directory(fleet_find_walk *w, const char *relative, int depth)
 {
     fleet_find_folder f = {0};
@@ -154,6 +161,7 @@ static void visit_directory(fleet_find_walk *w, const char *relative, int depth)
     free(path);
 }
 
+/* Comparison for qsort: orders members by name. */
 static int by_name(const void *a, const void *b)
 {
     return strcmp(((const organ_fleet_member *)a)->name, ((const organ_fleet_member *)b)->name);

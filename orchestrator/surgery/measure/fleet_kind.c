@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-/* Values of general.type or general.architecture in GGUF files that are not models, and the kind of such a file. */
+/* A word that identifies a file other than a model, and the kind of such a file (organ_fleet_kind). The words of
+ * words[] are values of general.type or general.architecture in GGUF files. */
 static const struct word {
     const char *word, *kind;
 } words[] = {{"adapter", "adapter"},
@@ -13,7 +14,7 @@ static const struct word {
              {"controlvector", "control vector"},
              {"vocab", "vocabulary only"}};
 
-/* Parts of tensor names that models do not have, and the kind of a file whose tensors have them. */
+/* Parts of tensor names, which models do not have, and the kind of the files in which they occur. */
 static const struct word names[] = {
     {".lora_", "adapter"},
     {"lora_down.", "adapter"},
@@ -31,7 +32,7 @@ static const struct word names[] = {
     {".counts", "imatrix"},
 };
 
-/* Returns the kind that the value of a key names; NULL if it names none. */
+/* Returns the kind of the value of the GGUF key `key`; NULL if the value is not in words[] or the key is missing. */
 static const char *kind_by(const organ_model *model, const char *key)
 {
     size_t length = 0;
@@ -42,6 +43,7 @@ static const char *kind_by(const organ_model *model, const char *key)
     return NULL;
 }
 
+/* Returns the kind of file in which tensors have such a name; NULL if models may have it. */
 static const char *kind_of_name(const char *name)
 {
     for (size_t k = 0; k < sizeof names / sizeof *names; k++)
@@ -50,8 +52,9 @@ static const char *kind_of_name(const char *name)
     return NULL;
 }
 
-/* Returns the kind of a file that is not a model, NULL for a model. A GGUF file is recognised by its metadata; else at
- * least half of the tensor names must be of one kind. */
+/* Returns the kind of a file that is not a model, NULL for a model. Looks at the metadata of a GGUF file first, then at
+ * the names of tensors. One tensor of an adapter is enough for "adapter", unless the base layers are there too. For
+ * other kinds at least half of the names must have a part in names[]; the kind is then that of the last of them. */
 const char *organ_fleet_kind(const organ_model *model)
 {
     const char *kind = NULL;
@@ -67,11 +70,12 @@ const char *organ_fleet_kind(const organ_model *model)
     for (size_t t = 0; t < model->tensor_count; t++) {
         const char *const mine = kind_of_name(model->tensors[t].name);
         of_a_kind += mine != NULL;
-        bases += strstr(model->tensors[t].name, ".base_layer.") != NULL; /* a model that includes its adapters */
+        bases += strstr(model->tensors[t].name, ".base_layer.") != NULL; /* PEFT: a model that includes its adapters */
         adapters += mine && strcmp(mine, "adapter") == 0;
         kind = mine ? mine : kind;
     }
     if (adapters)
-        return bases ? NULL : "adapter";                       /* it may contain modules that are saved whole */
-    return 2 * of_a_kind >= model->tensor_count ? kind : NULL; /* step counts of optimizers have arbitrary names */
+        return bases ? NULL : "adapter"; /* no share of names: an adapter may contain modules that are saved whole */
+    /* Half of the names suffices: step counts of optimizers have arbitrary names. */
+    return 2 * of_a_kind >= model->tensor_count ? kind : NULL;
 }

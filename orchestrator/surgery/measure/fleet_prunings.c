@@ -26,7 +26,8 @@ json_t *organ_fleet_pruning(const organ_model *model)
     return pruning;
 }
 
-/* Returns the row of an experiment in `groups`; adds it if it is missing. NULL if out of memory. */
+/* Returns the group of models of an experiment in `groups`, owned by it; adds an empty one if it is missing. NULL if
+ * out of memory. */
 static json_t *group_of(json_t *groups, json_t *experiment)
 {
     size_t k;

@@ -8,12 +8,13 @@
 
 #include <jansson.h>
 
-/* Returns {"experiment", "target", "full"} from the pruning log of a model (organ/prune.json); null if there is none;
- * {"fault"} with the reason if the log is invalid. NULL if out of memory. */
+/* Returns {"experiment", "target", "full"} from the pruning log of a model (organ/prune.json): method and parameters,
+ * and the share of killed weights among the targets and in the whole model. Returns null if there is no log, {"fault"}
+ * with the reason if the log is invalid, NULL if out of memory. */
 json_t *organ_fleet_pruning(const organ_model *model);
 
 /* Adds "prunings", an array of {"experiment", "words", "models": [{"name", "target", "full"}]}, and "errata" to the
- * report of a fleet, from the member "pruning" of its "models". Returns -1 if out of memory. */
+ * report of a fleet, from the member "pruning" of its "models". Returns 0, or another number if out of memory. */
 int organ_fleet_report_prunings(json_t *report);
 
 #endif

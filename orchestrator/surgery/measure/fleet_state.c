@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+/* Returns the path of fleet.json, which the caller frees; NULL without memory. */
 static char *state_path(const char *output) { return organ_format("%s/fleet.json", output); }
 
 bool organ_fleet_is_other(const json_t *entry)
@@ -21,7 +22,8 @@ bool organ_fleet_is_other(const json_t *entry)
     return strcmp(organ_json_text(entry, "dissection.status"), "apart") == 0;
 }
 
-/* Describes fleet.json for reading and writing it. An invalid file is not an error: the run starts over. */
+/* Returns the description of fleet.json for organ_cache_read and organ_cache_write. An invalid file is not an error:
+ * the run starts over. `identity`: members that a file must have to be valid. */
 static organ_cache fleet_state_cache(const char *path, const json_t *identity)
 {
     return (organ_cache){.path = path,
@@ -32,8 +34,8 @@ static organ_cache fleet_state_cache(const char *path, const json_t *identity)
                          .unbounded = true};
 }
 
-/* Writes the results of all members so far to OUT/fleet.json, on rank 0. The file names the definition of the measure;
- * a later run with another definition does not use it. */
+/* Writes the results of all members so far to fleet.json, on rank 0. The file names the definition of the measure
+ * (ORGAN_Z_DEFINITION); a later run with another definition does not use the file. */
 organ_status organ_fleet_state_write(const char *output, const json_t *state, const organ_ranks *ranks,
                                      organ_error *error)
 {
@@ -50,8 +52,8 @@ organ_status organ_fleet_state_write(const char *output, const json_t *state, co
     return error->status;
 }
 
-/* Reads the entries of the last run. Returns NULL if the file is missing or invalid, or without memory: everything is
- * then processed again. */
+/* Returns the entries of the last run, which the caller releases; NULL if the file is missing or invalid, or without
+ * memory. */
 static json_t *read_state(const char *output)
 {
     char *const path = state_path(output);
@@ -66,8 +68,9 @@ static json_t *read_state(const char *output)
     return models;
 }
 
-/* Returns whether an entry of the last run is still valid for the member: it is unchanged and was processed without
- * error, and its extracted folder exists if needed. */
+/* Returns whether `entry`, of the last run, is still valid for the member: the member's files have not changed, it was
+ * processed without error, and its extracted folder exists. With `no_extract`, and for an organ directory, no folder is
+ * needed. */
 static bool entry_is_valid(const char *output, bool no_extract, const organ_fleet_member *member, const json_t *entry)
 {
     char identity[17];
@@ -88,7 +91,7 @@ static bool entry_is_valid(const char *output, bool no_extract, const organ_flee
     return there;
 }
 
-/* Sends the entries that rank 0 has read to all ranks. */
+/* Sends *known of rank 0 to all other ranks, which replace theirs by it. All ranks call it, also with an error. */
 static organ_status broadcast_entries(organ_ranks *ranks, json_t **known, organ_error *error)
 {
     char *const text = organ_ranks_first(ranks) && *known ? organ_json_dump(*known, JSON_COMPACT) : NULL;

@@ -9,17 +9,19 @@
 
 #include <jansson.h>
 
-/* Returns whether an entry of the state is of a file that is not a model: it is listed, but neither dissected nor
- * measured. */
+/* Returns whether an entry of the state is of a file that is not a model (organ_fleet_kind). Such a file is listed, but
+ * neither extracted nor measured. */
 bool organ_fleet_is_other(const json_t *entry);
 
-/* Sets *known to {NAME: {"identity", "dissection", "measure"}} of members that the last run completed and that have not
- * changed; with `no_extract` they need not be dissected. Rank 0 reads the file. If the file is invalid, *known is
- * empty, so everything is processed again. The caller releases *known. Returns errors as organ_ranks_agree. */
+/* Sets *known to {NAME: {"identity", "dissection", "measure"}} of the members of `list` that an earlier run completed
+ * and that have not changed. Unless `no_extract` is set, their extracted folders must exist. Rank 0 reads the file and
+ * sends the entries to the other ranks. If the file is missing or invalid, *known is empty, so everything is processed
+ * again. The caller releases *known. Returns ORGAN_IO without memory, and the errors of organ_ranks_gather. */
 organ_status organ_fleet_read_results(const char *output, bool no_extract, const organ_fleet_list *list,
                                       organ_ranks *ranks, json_t **known, organ_error *error);
 
-/* Writes the results of all members so far, on rank 0. Returns ORGAN_IO if it cannot. */
+/* Writes `state`, the results of all members so far, on rank 0; does nothing on other ranks. Returns ORGAN_IO if the
+ * file cannot be written. */
 organ_status organ_fleet_state_write(const char *output, const json_t *state, const organ_ranks *ranks,
                                      organ_error *error);
 

@@ -18,26 +18,28 @@
 #include <math.h>
 #include <stdlib.h>
 
+/* State of one run of organ_measure. */
 typedef struct measure_run {
     const organ_measure_options *options;
     const organ_engine *engine;
     const organ_progress *progress;
-    organ_model_access access; /* for models behind URLs */
-    organ_selection selection;
-    json_t *entries;  /* entries of the models in the report, in the order of the options */
-    json_t *journals; /* paths of the journals that were used */
-    uint64_t bytes;   /* bytes of all measured tensors */
-    double started;
+    organ_model_access access; /* HTTP headers, retries and callbacks for models behind URLs */
+    organ_selection selection; /* parsed --type and --layers */
+    json_t *entries;           /* entries of the models in the report, in the order of the options */
+    json_t *journals;          /* paths of the journals of this run; delete_journals removes the files */
+    uint64_t bytes;            /* stored bytes of all measured tensors */
+    double started;            /* time of the start, in seconds of organ_seconds_now */
 } measure_run;
 
-/* A model, its weights, and a flag for each tensor that the options select. */
+/* An open model and the tensors of it that are measured. */
 typedef struct measured_model {
     organ_model *model;
-    organ_z_subjects subjects;
-    bool *chosen;
+    organ_z_subjects subjects; /* its weights */
+    bool *chosen;              /* for each tensor of the model: measure it */
 } measured_model;
 
-/* Chooses the tensors to measure: weights that --type and --layers select. */
+/* Finds the weights of p->model and sets p->chosen of those that --type and --layers select. Returns ORGAN_USAGE if
+ * they select none, ORGAN_BAD_INPUT if the model has no tensors, ORGAN_IO without memory. */
 static organ_status measure_choose_tensors(const measure_run *m, measured_model *p, organ_error *error)
 {
     const organ_model *const model = p->model;
@@ -56,19 +58,21 @@ static organ_status measure_choose_tensors(const measure_run *m, measured_model 
     return ORGAN_OK;
 }
 
+/* Implements organ_model_access.stopped. */
 static bool is_stopped(void *context)
 {
     const measure_run *m = context;
     return organ_stop_is_requested(m->engine->stop);
 }
 
-/* Passes remarks of the HTTP reader to the progress output. */
+/* Implements organ_model_access.note: passes remarks of the HTTP reader to the progress output. */
 static void note_access(void *context, const char *text)
 {
     const measure_run *m = context;
     organ_progress_note(m->progress, "%s", text);
 }
 
+/* Opens the model at `path` and chooses its tensors. The caller closes *p even after an error. */
 static organ_status open_measured_model(const measure_run *m, const char *path, measured_model *p, organ_error *error)
 {
     *p = (measured_model){0};
@@ -83,7 +87,8 @@ static void close_measured_model(measured_model *p)
     free(p->chosen);
 }
 
-/* Opens and closes a model, to find errors before hours are spent on measuring others. */
+/* Opens a model, chooses its tensors and closes it, so that an error is found before hours are spent on measuring other
+ * models. */
 static organ_status measure_examine(const measure_run *m, const char *path, organ_error *error)
 {
     measured_model p;
@@ -92,7 +97,8 @@ static organ_status measure_examine(const measure_run *m, const char *path, orga
     return error->status;
 }
 
-/* Measures the chosen tensors, with a journal if the model is remote and there is an output directory. */
+/* Measures the chosen tensors into z, one element for each tensor of the model. If the model is remote and there is an
+ * output directory, opens a journal in *stream, which the caller closes after it has read z. */
 static organ_status measure_tensors(const measure_run *m, const measured_model *p, organ_measure_stream **stream,
                                     organ_z *z, organ_error *error)
 {
@@ -110,6 +116,7 @@ static organ_status measure_tensors(const measure_run *m, const measured_model *
                          : organ_measure_stream_run(*stream, p->chosen, &p->subjects, m->engine, z, error);
 }
 
+/* Returns the entry of a model in the report, with "seed" if the options request seed/1. NULL without memory. */
 static json_t *entry_json(const measure_run *m, const organ_measured *measured)
 {
     json_t *const entry = organ_measure_model_json(measured);
@@ -117,7 +124,7 @@ static json_t *entry_json(const measure_run *m, const organ_measured *measured)
     return entry;
 }
 
-/* Measures a model and appends its entry to the document. */
+/* Measures the model at `path`, adds its bytes to m->bytes and appends its entry to m->entries. */
 static organ_status measure_one(measure_run *m, const char *path, organ_error *error)
 {
     measured_model p;
@@ -145,8 +152,8 @@ static bool has_larger_theta(const json_t *a, const json_t *b)
     return json_is_real(x) && (!json_is_real(y) || json_real_value(x) > json_real_value(y));
 }
 
-/* Returns a new array of the entries in descending order of theta. Sorts by insertion, so that entries with equal theta
- * keep their order. */
+/* Returns a new array of the entries in descending order of mean theta. Sorts by insertion, so that entries with equal
+ * theta keep their order. */
 json_t *organ_measure_ranked(const json_t *entries)
 {
     json_t *order = json_array();
@@ -160,6 +167,7 @@ json_t *organ_measure_ranked(const json_t *entries)
     return order;
 }
 
+/* Returns the member "run" of the report: seconds, bytes measured, bytes per second, ISA and threads. */
 static json_t *measure_run_json(const measure_run *m)
 {
     const double seconds = organ_seconds_now() - m->started;
@@ -168,7 +176,8 @@ static json_t *measure_run_json(const measure_run *m)
                         SET_COUNT("bytes", m->bytes), SET_ENGINE(m->engine));
 }
 
-/* Measures a model with --delete-after and appends its entry to the document. */
+/* Measures the shards of the model at `path`, deletes each, and appends the model's entry to m->entries and the path of
+ * its journal to m->journals. */
 static organ_status measure_and_delete(measure_run *m, const char *path, organ_error *error)
 {
     json_t *entry = NULL;
@@ -181,7 +190,8 @@ static organ_status measure_and_delete(measure_run *m, const char *path, organ_e
     return error->status;
 }
 
-/* Checks the options of --delete-after: it needs whole local models, and a directory that keeps the results. */
+/* Returns ORGAN_USAGE if --delete-after is combined with something it does not support: several ranks, no -o, seed/1, a
+ * selection of tensors, or a URL. */
 static organ_status check_deleting(const organ_measure_options *options, const organ_ranks *ranks, organ_error *error)
 {
     if (!options->delete_after)
@@ -203,7 +213,8 @@ static organ_status check_deleting(const organ_measure_options *options, const o
     return ORGAN_OK;
 }
 
-/* Removes the journals, after the reports were written. */
+/* Removes the journal files of this run. The caller calls it after the reports are written, because the journals are
+ * then no longer needed. */
 static void delete_journals(const measure_run *m)
 {
     size_t k;
@@ -211,8 +222,9 @@ static void delete_journals(const measure_run *m)
     json_array_foreach(m->journals, k, path) organ_measure_journal_forget(json_string_value(path));
 }
 
-/* Measures the models in order and makes the report. Several models are all opened first, so that an error in the last
- * one is found before hours of work. */
+/* Measures the models in the order of the options and makes *report, which is NULL without memory. Before the first
+ * measurement opens each of several models once (measure_examine), except with --delete-after: shards may be missing
+ * until later. */
 static organ_status measure_models(measure_run *m, json_t **report, organ_error *error)
 {
     const organ_measure_options *const o = m->options;
@@ -228,8 +240,8 @@ static organ_status measure_models(measure_run *m, json_t **report, organ_error 
     return error->status;
 }
 
-/* Measures the models and writes the reports. Before that it checks that the reports overwrite nothing and can be
- * written. */
+/* Checks the options and that the reports overwrite nothing and can be written; then measures the models, writes the
+ * reports and deletes the journals. */
 static organ_status measure_and_report(measure_run *m, json_t **report, organ_error *error)
 {
     const organ_measure_options *const o = m->options;
@@ -240,8 +252,8 @@ static organ_status measure_and_report(measure_run *m, json_t **report, organ_er
         organ_report_folder_make(&folder, error) == ORGAN_OK && measure_models(m, report, error) == ORGAN_OK &&
         *report && organ_report_folder_write(&folder, *report, error) == ORGAN_OK && o->output)
         delete_journals(m);
-    if (error->status || !*report)            /* without memory there is no report */
-        organ_report_folder_abandon(&folder); /* the journals of deleted shards stay */
+    if (error->status || !*report)            /* no error and no report: memory ran out */
+        organ_report_folder_abandon(&folder); /* keeps a folder that has journals */
     return error->status;
 }
 

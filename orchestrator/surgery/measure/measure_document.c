@@ -12,17 +12,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Sums over several tensors, for their row in the report. */
+/* Sums over the weights of a role, group or layer, for its row in the report. */
 typedef struct fold {
-    uint64_t tensors, elements;          /* number of tensors and their elements */
-    uint64_t with_theta, theta_elements; /* number of tensors that have a theta, and their elements */
-    /* Sums of theta, of theta x elements and of signal; least and greatest theta. */
-    double sum, weighted, signal, least, max;
-    /* Least and greatest number of levels of a tensor whose values can be read; 0: there is none. */
+    uint64_t tensors, elements;          /* number of weights and their elements */
+    uint64_t with_theta, theta_elements; /* number of weights that have a theta, and their elements */
+    double sum;                          /* sum of theta, in degrees */
+    double weighted;                     /* sum of theta x elements */
+    double signal;                       /* sum of organ_z.signal */
+    double least, max;                   /* least and greatest theta */
+    /* Least and greatest number of levels of a weight whose values can be read; 0: there is none. */
     uint32_t min_levels, max_levels;
 } fold;
 
-/* Adds the results of a weight to the sums of its role, group or layer. */
+/* Adds the results of a weight to `f`, the sums of its role, group or layer. */
 static void document_fold_in(fold *f, const organ_weight *weight, const organ_z *z)
 {
     f->tensors++;
@@ -52,8 +54,8 @@ static json_t *levels_json(uint32_t levels)
     return levels == 0 ? json_null() : json_integer(levels < ORGAN_Z_LEVELS ? levels : ORGAN_Z_LEVELS);
 }
 
-/* Returns the sums as members of the report; `key` and `name` are the first member. Members are null if no tensor has a
- * theta. */
+/* Returns the sums as a row of the report, whose first member is `key` with the value `name`. Means and extremes of
+ * theta are null if no weight has a theta. */
 static json_t *document_fold_json(const char *key, json_t *name, const fold *f)
 {
     const bool any = f->with_theta > 0;
@@ -67,7 +69,8 @@ static json_t *document_fold_json(const char *key, json_t *name, const fold *f)
                         SET_FLAG("more_levels", f->max_levels > ORGAN_Z_LEVELS));
 }
 
-/* Returns whether the weight has this group, row of roles and layer; a negative value matches all. */
+/* Returns whether the weight has this group, row (organ_anatomy_row: role outside of experts, of routed or of shared
+ * experts) and layer; a negative value matches all. */
 static bool matches_group_row_layer(const organ_weight *weight, int group, int row, int64_t layer)
 {
     return (group < 0 || (int)weight->anatomy.group == group) &&
@@ -81,7 +84,8 @@ static const organ_weight *weight_at(const organ_measured *m, size_t t)
     return m->z[t].done ? m->subjects->weight_of[t] : NULL;
 }
 
-/* Returns the sums over the measured weights of a group, a row of roles and a layer; a negative value selects all. */
+/* Returns the sums over the measured weights with this group, row (organ_anatomy_row) and layer; a negative value
+ * matches all. */
 static fold document_fold_of(const organ_measured *m, int group, int row, int64_t layer)
 {
     fold f = {0};
@@ -91,28 +95,31 @@ static fold document_fold_of(const organ_measured *m, int group, int row, int64_
     return f;
 }
 
+/* Returns the row of a group; NULL if no weight of the group was measured. `m`: the organ_measured. */
 static json_t *document_group_json(const void *m, size_t group)
 {
     const fold f = document_fold_of(m, (int)group, -1, -1);
     return f.tensors ? document_fold_json("group", json_string(organ_group_name((organ_group)group)), &f) : NULL;
 }
 
+/* Returns the row of a role (`row` of organ_anatomy_row); NULL if no weight in that row was measured. `m`: the
+ * organ_measured. */
 static json_t *document_role_json(const void *m, size_t row)
 {
     const fold f = document_fold_of(m, -1, (int)row, -1);
     return f.tensors ? document_fold_json("role", json_string(organ_anatomy_row_name((unsigned)row)), &f) : NULL;
 }
 
-/* Returns a row for each layer, with the mean theta of each group. Sums all layers in one pass over the tensors,
- * because an expert model has tens of thousands of tensors. */
+/* Returns a row for each layer with measured weights, with the mean theta of each group in it; NULL without memory.
+ * Sums all layers in one pass over the tensors, because an expert model has tens of thousands of tensors. */
 static json_t *document_layers_json(const organ_measured *m)
 {
     enum { ALL = ORGAN_GROUP_OTHER + 1, FOLDS, LAYERS = 1024 };
     int32_t last = -1;
     for (size_t t = 0; t < m->model->tensor_count; t++)
         last = weight_at(m, t) && weight_at(m, t)->anatomy.layer > last ? weight_at(m, t)->anatomy.layer : last;
-    /* a file may name any layer number: the number of rows is limited, equally for a packed model and its dequantised
-     * copy */
+    /* A damaged file may name any layer number: without rows if the highest exceeds both the number of weights and
+     * LAYERS. Companions do not count, so that a packed model and its dequantised copy have the same limit. */
     const size_t count = (size_t)(last + 1) <= organ_max(m->model->tensor_count - m->subjects->companions, LAYERS)
                              ? (size_t)(last + 1)
                              : 0;
@@ -182,7 +189,7 @@ static json_t *document_tensor_json(const void *context, size_t k)
     return organ_json_joined(organ_json_joined(row, shape), moments);
 }
 
-/* Returns the number of weights for each number of stars. */
+/* Returns the number of weights for each rating (organ_measure_rating). */
 static json_t *ratings_json(const organ_measured *m)
 {
     json_int_t by_stars[4] = {0};
@@ -204,6 +211,8 @@ static json_t *model_json(const organ_measured *m)
         ORGAN_OBJECT(SET_COUNT("elements", elements), SET_COUNT("companions", m->subjects->companions)));
 }
 
+/* Callback of organ_matrices_each: returns the weight whose codes are tensor t, or NULL, and sets *target to whether it
+ * was measured. `context`: the organ_measured. */
 static const organ_weight *subject_at(const void *context, size_t t, bool *target)
 {
     const organ_measured *const m = context;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Makes documents of schema organ.measure/1: results of measuring models. */
+ * Makes documents of schema organ.measure/1, the report of `organ measure`. */
 #ifndef ORGAN_MEASURE_DOCUMENT_H
 #define ORGAN_MEASURE_DOCUMENT_H
 
@@ -11,27 +11,32 @@ ORGAN_API_BEGIN
 /* Measurements of a model. */
 typedef struct organ_measured {
     const organ_model *model;
-    const struct organ_z_subjects *subjects;
-    /* One for each tensor of the model: results are those with `done` set, at the index of the weight's codes. */
+    const struct organ_z_subjects *subjects; /* weights of the model */
+    /* One element for each tensor of the model. If z[t].done, z[t] is the result of the weight whose codes are tensor
+     * t; other elements are ignored. */
     const organ_z *z;
     const char *const *stored; /* description of each tensor's storage; NULL: organ_weight_text makes it */
 } organ_measured;
 
-/* Returns one entry of report.models. NULL if out of memory. */
+/* Returns the entry of a model in the member "models" of the report: its description, figures of all its weights
+ * together, and "groups", "roles", "layers", "wells" and "per_tensor". NULL if out of memory. */
 json_t *organ_measure_model_json(const organ_measured *measured);
 
 /* Returns a new array of the entries in descending order of mean theta; entries without theta are last. NULL if out of
  * memory. */
 json_t *organ_measure_ranked(const json_t *entries);
 
-/* Returns a report with these entries, without "run". Takes over the array. NULL if out of memory. */
+/* Returns a report whose member "models" is `models`, an array of entries, which it takes over. The caller adds "run".
+ * NULL if out of memory. */
 json_t *organ_measure_document(json_t *models);
 
-/* Returns the wells: tensors whose theta is lower than that of their neighbours, as {"name", "role", "layer", "theta",
- * "before", "after", "std"}. NULL if out of memory. */
+/* Returns the wells as an array of {"name", "role", "layer", "theta", "before", "after", "std"}. A well is a weight
+ * whose theta is lower than those of the same module and expert in the layers before and after, by more than one
+ * standard deviation of theta over its role. If out of memory, returns an incomplete array or NULL and counts a refusal
+ * (formats/base/memory_watch.h). */
 json_t *organ_measure_theta_dips(const organ_measured *measured);
 
-/* Returns the results of the older measure: {"definition", "tensors", "theta_mean", ..., "roles", "groups",
+/* Returns the results of the older measure seed/1: {"definition", "tensors", "theta_mean", ..., "roles", "groups",
  * "per_tensor"}; z_theta_mean is the mean theta of z/1 over the same tensors. NULL if out of memory. */
 json_t *organ_measure_seed_json(const organ_measured *measured);
 

@@ -16,19 +16,20 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-/* Prints progress, and keeps the results of measured weights in a journal. */
+/* A model and the open journal of its results. */
 struct organ_measure_stream {
     const organ_model *model;
     const organ_progress *progress;
-    bool seed; /* also compute the older measure seed/1 */
-    organ_run_journal journal;
+    bool seed;                 /* also compute the older measure seed/1 */
+    organ_run_journal journal; /* a line for each measured weight; `lines`: those of the run that is continued */
 };
 
 /* ---- one tensor ---- */
 
+/* The field of organ_z with this name, and its type. */
 #define Z(member, type) ORGAN_STRUCT_FIELD(organ_z, member, type)
 
-/* Members of a tensor's results in the journal, and those of seed/1. */
+/* Members of a tensor's results in the journal, without those of seed/1. */
 static const organ_struct_field stream_fields[] = {
     /* clang-format off */
     Z(e, REAL), Z(k, REAL), Z(c, REAL), Z(power, REAL), Z(signal, REAL), Z(theta, REAL), Z(moments.n, U64),
@@ -40,6 +41,7 @@ static const organ_struct_field stream_fields[] = {
     /* clang-format on */
 };
 
+/* Members of a tensor's results of seed/1 in the journal. */
 static const organ_struct_field stream_seed_fields[] = {
     /* clang-format off */
     Z(seed.e, REAL), Z(seed.k, REAL), Z(seed.c, REAL), Z(seed.signal, REAL), Z(seed.theta, REAL), Z(seed.scales, U32),
@@ -65,7 +67,8 @@ organ_z organ_z_of_json(const json_t *json)
 
 /* ---- the journal ---- */
 
-/* Returns a value that changes if the file changes: its modification time, or for a URL its ETag or Last-Modified. */
+/* Returns a value that changes if the file changes: its modification time in nanoseconds, or for a URL its ETag or
+ * Last-Modified. */
 static json_t *version_json(const organ_model_file *file)
 {
     if (file->remote)
@@ -73,6 +76,7 @@ static json_t *version_json(const organ_model_file *file)
     return json_integer((json_int_t)file->modified.tv_sec * 1000000000 + file->modified.tv_nsec);
 }
 
+/* Returns {"file", "bytes", "version"} of files[k]; `files` is organ_model.files. */
 static json_t *file_json(const void *files, size_t k)
 {
     const organ_model_file *const file = (const organ_model_file *)files + k;
@@ -80,7 +84,8 @@ static json_t *file_json(const void *files, size_t k)
                         SET("version", version_json(file)));
 }
 
-/* Returns the first line of the journal. The lines after it are used only if this run would write an equal one. */
+/* Returns the first line of the journal: measure, model and versions of its files. A later run uses the other lines
+ * only if its own first line would be equal. */
 static json_t *head_json(const organ_model *model, bool seed)
 {
     return ORGAN_OBJECT(
@@ -89,8 +94,8 @@ static json_t *head_json(const organ_model *model, bool seed)
         SET_BYTES("model", model->path), SET("files", organ_json_rows(model->file_count, file_json, model->files)));
 }
 
-/* Opens or creates the journal of a model. The file's name has a digest of the model's path, so that each model has its
- * own journal. */
+/* Opens or creates the journal of a model and locks it. The file's name has a digest of the model's path, so that each
+ * model has its own journal. */
 organ_status organ_measure_journal_open(const char *directory, const char *kind, const char *model,
                                         organ_run_journal *j, organ_error *error)
 {
@@ -120,12 +125,13 @@ void organ_measure_journal_forget(const char *path)
     }
 }
 
-/* Begins or continues the journal. If the model's files or the measure changed, discards its lines. */
+/* Begins or continues the journal. If the model's files or the measure changed, discards the journal's lines and begins
+ * it again. */
 static organ_status stream_begin(organ_measure_stream *s, organ_error *error)
 {
     organ_error other = {0};
     organ_run_journal_begin(&s->journal, head_json(s->model, s->seed), s->journal.path, &other);
-    if (!s->journal.refused) {
+    if (!s->journal.refused) { /* the first line matches, or it could not be written */
         *error = other;
         return error->status;
     }
@@ -162,7 +168,8 @@ void organ_measure_stream_close(organ_measure_stream *s)
     free(s);
 }
 
-/* Restores the results of chosen tensors from the journal into `out`; returns their number. */
+/* Copies the results of chosen tensors from the journal into `out`, except those that are done already. Returns the
+ * number of copied results. */
 static size_t recall_tensors(const organ_measure_stream *s, const bool *chosen, organ_z *out)
 {
     size_t k, count = 0;

@@ -8,24 +8,27 @@
 #include "orchestrator/surgery/measure/z_subjects.h"
 #include "orchestrator/surgery/output/output.h"
 
-/* Opens or creates the journal DIRECTORY/organ/KIND-DIGITS.jsonl, where DIGITS is a digest of the path `model`, and
- * locks it. The caller closes it with organ_run_journal_close in any case. Returns ORGAN_USAGE if another process has
- * it open, ORGAN_IO if it cannot be created or read. */
+/* Opens or creates the journal DIRECTORY/organ/KIND-DIGITS.jsonl and locks it. DIGITS is a digest of `model`, the path
+ * of the model; `kind` is "measure" (this file) or "shards" (shard_measure.c). The caller closes *journal with
+ * organ_run_journal_close, also after an error. Returns ORGAN_USAGE if another process has the file open, ORGAN_IO if
+ * it cannot be created or read. */
 organ_status organ_measure_journal_open(const char *directory, const char *kind, const char *model,
                                         organ_run_journal *journal, organ_error *error);
-/* Removes the file of a closed journal, and its folder if it is empty. */
+/* Removes the journal file at `path`, and its folder if it is empty. The journal must be closed. */
 void organ_measure_journal_forget(const char *path);
 
+/* A model and the open journal of its results. */
 typedef struct organ_measure_stream organ_measure_stream;
 
-/* Opens the journal of the model in directory/organ. Lines are discarded if they belong to another version of the
- * model's files (size, ETag, modification time) or another value of `seed`. `model` and `progress` must outlive the
- * stream. Returns errors of organ_measure_journal_open. */
+/* Opens the journal of the model in directory/organ. `seed`: also compute the older measure seed/1. Discards lines that
+ * belong to another version of the model's files (size, ETag, modification time) or to another value of `seed`. `model`
+ * and `progress` must outlive the stream. Returns errors of organ_measure_journal_open; *stream is then NULL. */
 organ_status organ_measure_stream_open(const organ_model *model, bool seed, const char *directory,
                                        const organ_progress *progress, organ_measure_stream **stream,
                                        organ_error *error);
 
-/* Same as organ_measure_tensors with a journal. Pointers `reason` in `out` are valid until the stream is closed. */
+/* Fills `out` from the journal, measures the remaining chosen tensors like organ_measure_tensors, and appends each
+ * result to the journal. Pointers `reason` in `out` are valid until the stream is closed. */
 organ_status organ_measure_stream_run(organ_measure_stream *stream, const bool *chosen,
                                       const organ_z_subjects *subjects, const organ_engine *engine, organ_z *out,
                                       organ_error *error);
@@ -36,9 +39,9 @@ const char *organ_measure_stream_path(const organ_measure_stream *stream);
 /* Closes the stream, which may be NULL. The journal stays until organ_measure_journal_forget removes it. */
 void organ_measure_stream_close(organ_measure_stream *stream);
 
-/* Return the exact results of one tensor as JSON (NULL if out of memory), and read them back; `reason` then points into
- * `json`. */
+/* Returns the results of one tensor as JSON, from which organ_z_of_json restores every bit. NULL if out of memory. */
 json_t *organ_z_json(const organ_z *z);
+/* Returns the results that organ_z_json wrote, with `done` set; `reason` points into `json`. */
 organ_z organ_z_of_json(const json_t *json);
 
 #endif

@@ -4,17 +4,19 @@
 #include "orchestrator/surgery/measure/z_subjects.h"
 #include "orchestrator/surgery/facts/facts.h"
 
-/* Sums over the tensors that have both measures: of theta, theta x elements and the signal of seed/1 (`weighted` is the
- * second), and of theta of z/1 (`extra`); least and greatest theta of seed/1. */
+/* Sums over the weights of a role or group that have a theta of both measures. */
 typedef struct seed_fold {
-    uint64_t tensors, elements;
-    double theta, weighted, signal, extra, least, max;
+    uint64_t tensors, elements; /* number of weights and their elements */
+    double theta, signal;       /* sums of theta (degrees) and signal of seed/1 */
+    double weighted;            /* sum of theta of seed/1 x elements */
+    double z_theta;             /* sum of theta of z/1 */
+    double least, max;          /* least and greatest theta of seed/1 */
 } seed_fold;
 
 /* Returns whether a weight has a theta of both measures. */
 static bool has_both(const organ_z *z) { return z->done && z->seed.there && !z->reason; }
 
-/* Adds the results of a weight to the sums. */
+/* Adds the results of a weight to `f`, the sums of its role or group. */
 static void seed_fold_in(seed_fold *f, const organ_weight *weight, const organ_z *z)
 {
     f->least = f->tensors == 0 || z->seed.theta < f->least ? z->seed.theta : f->least;
@@ -24,11 +26,13 @@ static void seed_fold_in(seed_fold *f, const organ_weight *weight, const organ_z
     f->theta += z->seed.theta;
     f->weighted += z->seed.theta * (double)weight->elements;
     f->signal += z->seed.signal;
-    f->extra += z->theta;
+    f->z_theta += z->theta;
 }
 
+/* Sets a member to x rounded to six decimals; to null unless `there` is true and x is finite. */
 #define SET_MILLIONTH(key, there, x) SET_REAL_OF(key, there, organ_millionth(x))
 
+/* Returns the sums as members of the report; means and extremes are null without weights. */
 static json_t *seed_fold_json(const seed_fold *f)
 {
     const bool any = f->tensors > 0;
@@ -37,10 +41,11 @@ static json_t *seed_fold_json(const seed_fold *f)
                         SET_MILLIONTH("theta_weighted", any, f->weighted / (any ? (double)f->elements : 1)),
                         SET_MILLIONTH("theta_min", any, f->least), SET_MILLIONTH("theta_max", any, f->max),
                         SET_MILLIONTH("signal_mean", any, f->signal / n),
-                        SET_MILLIONTH("z_theta_mean", any, f->extra / n));
+                        SET_MILLIONTH("z_theta_mean", any, f->z_theta / n));
 }
 
-/* Returns the sums over a group or a row of roles; a negative value selects all. */
+/* Returns the sums over the weights with this group and row (organ_anatomy_row: role outside of experts, of routed or
+ * of shared experts); a negative value matches all. */
 static seed_fold seed_fold_of(const organ_measured *m, int group, int row)
 {
     seed_fold f = {0};
@@ -53,6 +58,8 @@ static seed_fold seed_fold_of(const organ_measured *m, int group, int row)
     return f;
 }
 
+/* Returns the row of a role (`row` of organ_anatomy_row); NULL if it has no weight with both measures. `m`: the
+ * organ_measured. */
 static json_t *seed_role_json(const void *m, size_t row)
 {
     const seed_fold f = seed_fold_of(m, -1, (int)row);
@@ -61,6 +68,7 @@ static json_t *seed_role_json(const void *m, size_t row)
                      : NULL;
 }
 
+/* Returns the row of a group; NULL if it has no weight with both measures. `m`: the organ_measured. */
 static json_t *seed_group_json(const void *m, size_t group)
 {
     const seed_fold f = seed_fold_of(m, (int)group, -1);

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Bins of the histogram; least number of values for a result. */
+/* BINS: bins of the histogram; MIN: smallest number of values for a result. */
 enum { BINS = 256, MIN = 16 };
 
 /* ---- the sample ---- */
@@ -23,14 +23,15 @@ void organ_seed_begin(organ_seed_sample *sample, uint64_t rows, uint64_t cols, u
         sample->count[k] = rows * (cols >> k);
 }
 
-/* Returns the index, among the values at scale 2^k, of value i of the sample. */
+/* Returns the index, among all values of the tensor at scale 2^k, of value i of the sample. */
 static uint64_t seed_measure_place_of(const organ_seed_sample *sample, unsigned k, uint32_t i)
 {
     const uint64_t n = sample->count[k], m = n < ORGAN_SEED_VALUES ? n : ORGAN_SEED_VALUES;
     return n / m * i + n % m * i / m; /* n i / m without a product beyond 64 bits */
 }
 
-/* Returns whether the sample takes one of the next n values, and sets *at to its index among them. */
+/* Returns whether the sample takes one of the next n values at scale 2^k, and sets *at to the index of the first such
+ * value among them. */
 static bool next_requested(const organ_seed_sample *sample, unsigned k, size_t n, size_t *at)
 {
     const uint64_t max = sample->count[k] < ORGAN_SEED_VALUES ? sample->count[k] : ORGAN_SEED_VALUES;
@@ -63,11 +64,12 @@ static int seed_measure_by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* Mean, variance and fourth central moment of some values. */
 typedef struct moments {
-    double mean, variance, fourth; /* central moments */
+    double mean, variance, fourth;
 } moments;
 
-/* Returns mean, variance and fourth central moment of n values, in two passes. */
+/* Returns the moments of n values, in two passes. */
 static moments seed_measure_moments_of(const float *x, size_t n)
 {
     moments m = {0};
@@ -84,8 +86,8 @@ static moments seed_measure_moments_of(const float *x, size_t n)
     return m;
 }
 
-/* Returns the differential entropy in bits of sorted values that are not all equal, from bins of equal width between
- * minimum and maximum. */
+/* Returns the differential entropy in bits of n sorted values that are not all equal, from a histogram of BINS bins of
+ * equal width between minimum and maximum. */
 static double entropy_of(const float *x, size_t n)
 {
     uint32_t counts[BINS] = {0};
@@ -103,8 +105,8 @@ static double entropy_of(const float *x, size_t n)
     return h + log2(width);
 }
 
-/* Returns the coefficient of variation of the spacings of sorted values without the lowest and the highest tenth;
- * negative if the remaining values are all equal. */
+/* Returns the coefficient of variation of the spacings between n sorted values without the lowest and the highest
+ * tenth; -1 if the remaining values are all equal. */
 static double spacing_variation(const float *x, size_t n)
 {
     const size_t from = n / 10, to = n - 1 - from;
@@ -119,8 +121,9 @@ static double spacing_variation(const float *x, size_t n)
     return sqrt(square / (double)(to - from)) / mean;
 }
 
-/* Sets e, k, c, theta and signal: e from the entropy, k from the kurtosis, c from the spacings, each between 0 and 1.
- * `h`: differential entropy in bits; `cv`: coefficient of variation of the spacings. */
+/* Sets e, k, c, theta and signal of *z: e from the entropy, k from the kurtosis, c from the spacings. `h`: differential
+ * entropy in bits; `cv`: coefficient of variation of the spacings. The negentropy is the entropy of a normal
+ * distribution of the same variance, log2(2 pi e variance) / 2, minus h. */
 static void compute_theta(organ_seed_z *z, const moments *m, double h, double cv)
 {
     const double negentropy = fmax(0, 0.5 * log2(2 * M_PI * M_E * m->variance) - h);
@@ -133,8 +136,8 @@ static void compute_theta(organ_seed_z *z, const moments *m, double h, double cv
     z->signal = sqrt(power);
 }
 
-/* Computes the slope of the information (here the entropy) over the scales that have at least MIN values, not all
- * equal. */
+/* Sets z->scales and z->dI_dlog2s: the slope of the information (here the entropy) over the scales, up to the first
+ * that has fewer than MIN values or only equal ones. The values at scale 1 are sorted already. */
 static void slope_of_seed(organ_seed_z *z, organ_seed_sample *sample)
 {
     organ_z levels = {0};

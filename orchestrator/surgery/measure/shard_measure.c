@@ -25,7 +25,7 @@
 
 /* ---- list of shards ---- */
 
-/* Reads the index at `path`, which lists the shards and their tensors. */
+/* Reads the safetensors index at `path` and sets s->index, s->names and s->count. */
 static organ_status read_index_of_shards(shard_list *s, const char *path, organ_error *error)
 {
     if (organ_shards_read(path, organ_path_name(path), &s->index, error) == ORGAN_OK) {
@@ -35,7 +35,8 @@ static organ_status read_index_of_shards(shard_list *s, const char *path, organ_
     return error->status;
 }
 
-/* Lists the shards of a path to one file: the file itself, or all parts that its name implies. */
+/* Sets s->names and s->count for a model that is named by the file `name`: the file itself, or all parts of a split
+ * GGUF, whose number is in the name. Returns ORGAN_USAGE if that number is 0 or above ORGAN_GGUF_SPLIT_LIMIT. */
 static organ_status list_parts_of_file(shard_list *s, const char *name, organ_error *error)
 {
     unsigned part, parts = 1;
@@ -52,7 +53,8 @@ static organ_status list_parts_of_file(shard_list *s, const char *name, organ_er
     return complete ? ORGAN_OK : organ_fail_memory(error, s->path);
 }
 
-/* Lists the shards: those of an index, or the parts that the name of a file implies. */
+/* Sets s->directory, s->names and s->count from s->path, and s->index if there is one. Returns ORGAN_USAGE if the path
+ * is none of those that organ_measure_shards accepts. */
 static organ_status find_shards(shard_list *s, organ_error *error)
 {
     struct stat info;
@@ -75,11 +77,10 @@ static organ_status find_shards(shard_list *s, organ_error *error)
                       s->path);
 }
 
-/* ---- the journal: tensors of a shard, then the shard itself; tensors without a shard line are from a killed run
- * ---- */
+/* ---- the journal ---- */
 
-/* Assigns the journal's lines to shards, in s->done. The lines of a shard's tensors precede the line of the shard;
- * tensors without such a line are of a shard that was not completed, and are ignored. */
+/* Fills s->done from the lines of the journal. In the journal the lines of a shard's tensors precede the line of the
+ * shard. Tensors after the last line of a shard are ignored: the run ended before it completed their shard. */
 static void split_journal_lines(shard_list *s, const json_t *lines)
 {
     size_t k;
@@ -98,7 +99,7 @@ static void split_journal_lines(shard_list *s, const json_t *lines)
     json_decref(tensors);
 }
 
-/* Opens the journal, reads the finished shards, and sets s->kept for saved companions. */
+/* Opens the journal in directory/organ and sets s->journal, s->kept and s->done. */
 static organ_status open_journal(shard_list *s, const char *directory, organ_error *error)
 {
     if (organ_measure_journal_open(directory, "shards", s->path, &s->journal, error))
@@ -110,7 +111,7 @@ static organ_status open_journal(shard_list *s, const char *directory, organ_err
     return ORGAN_OK;
 }
 
-/* Returns the modification time in nanoseconds. */
+/* Returns the file's modification time in nanoseconds since 1970. */
 static json_int_t modified_ns(const organ_model_file *file)
 {
     return (json_int_t)file->modified.tv_sec * 1000000000 + file->modified.tv_nsec;
@@ -126,8 +127,8 @@ static json_t *weight_json(const organ_weight *weight, const organ_z *z)
                         SET("shape", organ_counts_json(weight->rank, weight->shape)), SET("z", organ_z_json(z)));
 }
 
-/* Records the weights of a shard, then the shard, in the journal and flushes it to disk; only then may the shard be
- * deleted. */
+/* Appends the results z of the shard's weights, then the line of the shard, to the journal, flushes the journal to
+ * disk, and adds the shard to s->done. The shard may be deleted only after that. */
 static organ_status journal_shard(shard_list *s, const organ_model *shard, const organ_z_subjects *subjects,
                                   const organ_z *z, organ_error *error)
 {
@@ -154,11 +155,11 @@ static organ_status journal_shard(shard_list *s, const organ_model *shard, const
 
 /* ---- one shard ---- */
 
-/* Returns whether another process has the file open for writing: the kernel then denies a read lease. File systems
- * without leases cannot report this; for them it returns false. */
+/* Returns whether another process has the file open for writing: the kernel then denies a read lease. Returns false on
+ * file systems without leases. */
 static bool is_being_written(int fd)
 {
-    fcntl(fd, F_SETSIG, SIGURG); /* a signal without effect */
+    fcntl(fd, F_SETSIG, SIGURG); /* the signal if a writer breaks the lease; by default it is ignored */
     if (fcntl(fd, F_SETLEASE, F_RDLCK) == 0) {
         fcntl(fd, F_SETLEASE, F_UNLCK);
         return false;
@@ -166,7 +167,7 @@ static bool is_being_written(int fd)
     return errno == EAGAIN;
 }
 
-/* Returns whether a marker file exists that a downloader keeps next to a file until the file is complete. */
+/* Returns whether PATH.aria2, PATH.part, ... exists: a file that a downloader keeps until the file PATH is complete. */
 static bool is_being_downloaded(shard_list *s, const char *path)
 {
     static const char *const endings[] = {".aria2", ".part", ".incomplete", ".lock"};
@@ -178,7 +179,7 @@ static bool is_being_downloaded(shard_list *s, const char *path)
     return false;
 }
 
-/* Returns whether the journal has the shard with the same size and modification time. */
+/* Returns whether the journal has the results of the shard `file` with the same size and modification time. */
 static bool was_measured(const shard_list *s, const organ_model_file *file)
 {
     const json_t *record = json_object_get(s->done, file->name);
@@ -186,9 +187,10 @@ static bool was_measured(const shard_list *s, const organ_model_file *file)
            json_integer_value(json_object_get(record, "version")) == modified_ns(file);
 }
 
-/* Returns a flag for each tensor that is measured with shard k: all weights in it except companions of codes in other
- * shards, and saved tensors (file > 0) of this shard that turned out to be weights of their own. The caller frees
- * it. */
+/* Returns a flag for each tensor of `model`: the tensor is measured with shard k. The caller frees the flags; NULL
+ * without memory. `model` consists of shard k (file 0) and of files with companions from other shards. Flags the
+ * weights in file 0, except those that are named like companions of codes in another shard; flags those weights in the
+ * other files that are named like companions of codes in shard k. */
 static bool *shards_choose_tensors(const shard_list *s, size_t k, const organ_model *model,
                                    const organ_z_subjects *subjects)
 {
@@ -200,7 +202,7 @@ static bool *shards_choose_tensors(const shard_list *s, size_t k, const organ_mo
     return chosen;
 }
 
-/* Measures the tensors of an open shard k and records them in the journal. */
+/* Measures the tensors of shard k and records them in the journal. `model`: the shard, with saved companions if any. */
 static organ_status measure_open(shard_list *s, size_t k, const organ_model *model, organ_error *error)
 {
     organ_z *z = organ_rows_take(model->tensor_count + 1, sizeof *z);
@@ -212,7 +214,7 @@ static organ_status measure_open(shard_list *s, size_t k, const organ_model *mod
              !(chosen = shards_choose_tensors(s, k, model, &subjects)))
         organ_fail_memory(error, model->path);
     const organ_z_options options = {.chosen = chosen, .subjects = &subjects};
-    /* organ_measure_tensors checks at its end that the files did not change, so a changed shard is not recorded. */
+    /* organ_measure_tensors fails if a file changed meanwhile, so a changed shard is not recorded. */
     if (!error->status && organ_measure_tensors(model, &options, s->engine, s->progress, z, error) == ORGAN_OK)
         journal_shard(s, model, &subjects, z, error);
     organ_z_subjects_free(&subjects);
@@ -221,15 +223,16 @@ static organ_status measure_open(shard_list *s, size_t k, const organ_model *mod
     return error->status;
 }
 
-/* Paths of the files of saved companions that the codes of `shard` need. */
+/* The files with saved companions that belong to codes in one shard. */
 typedef struct kept_files {
     const shard_list *s;
-    const char *shard;
-    char **paths;
+    const char *shard; /* path of the shard with the codes */
+    char **paths;      /* paths of `count` files */
     size_t count;
 } kept_files;
 
-/* Adds the saved file of shard `from` to the paths; fails if it does not exist yet. */
+/* Callback of organ_companions_needed: adds the file with companions from shard `from` to the paths of `context`, a
+ * kept_files. Returns ORGAN_BAD_INPUT, naming the companion `tensor`, if the file does not exist yet. */
 static organ_status store_companion(void *context, size_t from, const char *tensor, organ_error *error)
 {
     kept_files *const kept = context;
@@ -243,7 +246,8 @@ static organ_status store_companion(void *context, size_t from, const char *tens
                       kept->shard, kept->s->index.files[from], tensor);
 }
 
-/* Measures shard k together with the saved companions that its codes need. */
+/* Measures shard k, which is open as `shard`, together with the saved companions of its codes. Returns ORGAN_BAD_INPUT
+ * if some of them are in a shard that has not been available yet. */
 static organ_status measure_shard(shard_list *s, size_t k, const organ_model *shard, organ_error *error)
 {
     kept_files kept = {.s = s, .shard = shard->path, .paths = calloc(s->count + 1, sizeof *kept.paths)};
@@ -281,7 +285,8 @@ static organ_status delete_shard(shard_list *s, const organ_model *shard, organ_
     return ORGAN_OK;
 }
 
-/* Checks that the shard has exactly the tensors that the index, if there is one, lists in it. */
+/* Returns ORGAN_BAD_INPUT unless shard k has exactly the tensors that the index lists in it. Accepts any shard if there
+ * is no index. */
 static organ_status check_shard_against_index(const shard_list *s, size_t k, const organ_model *shard,
                                               organ_error *error)
 {
@@ -302,7 +307,8 @@ static organ_status check_shard_against_index(const shard_list *s, size_t k, con
     return ORGAN_OK;
 }
 
-/* Opens a shard. Fails if it is being downloaded or written, or does not agree with the index. */
+/* Opens shard k at `path`. Returns ORGAN_BAD_INPUT if it is being downloaded or written, or does not agree with the
+ * index. The caller closes *shard even after an error. */
 static organ_status open_shard(shard_list *s, size_t k, const char *path, organ_model **shard, organ_error *error)
 {
     const organ_model_access access = {.alone = true};
@@ -316,7 +322,7 @@ static organ_status open_shard(shard_list *s, size_t k, const char *path, organ_
     return check_shard_against_index(s, k, *shard, error);
 }
 
-/* Measures a shard, unless the journal has it already, and deletes it. */
+/* Measures shard k at `path`, unless the journal has its results already, and deletes it. */
 static organ_status process_shard(shard_list *s, size_t k, const char *path, organ_error *error)
 {
     organ_model *shard;
@@ -327,15 +333,15 @@ static organ_status process_shard(shard_list *s, size_t k, const char *path, org
     return error->status;
 }
 
-/* Returns whether shard `codes` is not measured yet. */
+/* Callback of organ_companions_keep: returns whether shard number `codes` is not measured yet. */
 static bool is_waiting(void *context, size_t codes)
 {
     const shard_list *const s = context;
     return !json_object_get(s->done, s->names[codes]);
 }
 
-/* Saves, from every available shard, the companions of codes in other shards that are not measured yet. Errors of
- * unusable shards are ignored here, because measuring them reports them. */
+/* Saves, from every available shard, the companions whose codes are in another shard that is not measured yet. Ignores
+ * shards that cannot be opened; process_shards reports their errors. */
 static organ_status keep_companions(shard_list *s, organ_error *error)
 {
     for (size_t k = 0; s->companions.in_other_shards && k < s->count && !error->status; k++) {
@@ -351,8 +357,8 @@ static organ_status keep_companions(shard_list *s, organ_error *error)
     return error->status;
 }
 
-/* Measures and deletes all available shards. An unusable one is skipped. Fails with ORGAN_BAD_INPUT if shards
- * remain. */
+/* Measures and deletes all available shards, except those that fail with ORGAN_BAD_INPUT. Returns ORGAN_BAD_INPUT at
+ * the end if shards remain to be measured. */
 static organ_status process_shards(shard_list *s, organ_error *error)
 {
     for (size_t k = 0; k < s->count && !error->status; k++) {

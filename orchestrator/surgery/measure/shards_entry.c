@@ -10,19 +10,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Arrays with an entry for each tensor of all shards: first the weights, then the companions, of which only the number
- * matters. */
+/* The tensors and results of a model, restored from the journal of its shards. All arrays except `files` have an
+ * element for each tensor of all shards: first the measured weights, then zeros for the companions, of which only the
+ * number matters. */
 typedef struct remembered {
     organ_tensor *tensors;
     organ_weight *weights;
     const organ_weight **of; /* weight of each tensor; NULL: a companion */
-    const char **stored;     /* description of its storage */
+    const char **stored;     /* description of the weight's storage */
     organ_z *z;
-    organ_model_file *files;
-    size_t count; /* weights so far */
+    organ_model_file *files; /* an element for each shard */
+    size_t count;            /* weights restored so far */
 } remembered;
 
-/* Allocates the arrays for this many tensors and files. Returns false without memory. */
+/* Allocates the arrays of *r for this number of tensors and files. Returns false without memory; the caller frees *r in
+ * any case. */
 static bool make_remembered(remembered *r, size_t tensors, size_t files)
 {
     *r = (remembered){.tensors = organ_rows_take(tensors + 1, sizeof *r->tensors),
@@ -44,7 +46,8 @@ static void free_remembered(remembered *r)
     free(r->files);
 }
 
-/* Restores a weight and its results from a line of the journal. Returns ORGAN_BAD_INPUT if the line is malformed. */
+/* Appends to *r the weight that a line of the journal describes, and its results. Returns ORGAN_BAD_INPUT if the line
+ * is malformed. */
 static organ_status recall_weight(shard_list *s, const json_t *line, remembered *r, organ_error *error)
 {
     const json_t *shape = json_object_get(line, "shape");
@@ -67,8 +70,8 @@ static organ_status recall_weight(shard_list *s, const json_t *line, remembered 
     }
     if (!sound || !(r->stored[r->count] = json_string_value(json_object_get(line, "stored"))))
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: it has a malformed line, or was written by a version that did not unpack weights: "
-                          "remove it and measure again",
+                          "%s: has a malformed line, or was written by an older version of organ: delete it and "
+                          "measure again",
                           s->journal.path);
     weight->anatomy = organ_anatomy_of(name);
     r->tensors[r->count] = (organ_tensor){.name = tensor, .dtype = (organ_dtype)dtype, .anatomy = weight->anatomy};
@@ -78,8 +81,8 @@ static organ_status recall_weight(shard_list *s, const json_t *line, remembered 
     return ORGAN_OK;
 }
 
-/* Returns the number of tensors in all shards, or of measured ones if that is larger. *measured: number of measured
- * ones. */
+/* Returns the number of tensors in all shards, and sets *measured to the number of measured weights. Returns *measured
+ * if that is larger, as from a damaged journal. */
 static size_t count_tensors(const shard_list *s, size_t *measured)
 {
     size_t held = 0;

@@ -11,14 +11,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A weight in the series of one module over the layers; `module`: as organ_anatomy_module writes it. */
+/* A weight in the series of one module over the layers. */
 typedef struct link {
     const organ_weight *weight;
-    double theta;
-    char module[160];
+    double theta;     /* degrees */
+    char module[160]; /* name without layer and expert, from organ_anatomy_module: "self_attn.q_proj" */
 } link;
 
-/* Orders by module, expert, layer, so that the weights of one module in successive layers become adjacent. */
+/* Comparison for qsort: orders links by module, expert and layer, so that the weights of one module in successive
+ * layers become adjacent. */
 static int by_series(const void *a, const void *b)
 {
     const link *x = a, *y = b;
@@ -31,7 +32,7 @@ static int by_series(const void *a, const void *b)
     return (p->layer > q->layer) - (p->layer < q->layer);
 }
 
-/* Returns whether b is the same module as a in the next layer. */
+/* Returns whether b is the weight of the same module and expert as a in the next layer. */
 static bool is_next_layer(const link *a, const link *b)
 {
     return strcmp(a->module, b->module) == 0 && a->weight->anatomy.expert == b->weight->anatomy.expert &&
@@ -39,12 +40,14 @@ static bool is_next_layer(const link *a, const link *b)
            a->weight->anatomy.layer + 1 == b->weight->anatomy.layer;
 }
 
+/* Returns whether tensor t has the values or codes of a weight with a theta. */
 static bool has_theta(const organ_measured *m, size_t t)
 {
     return m->z[t].done && !m->z[t].reason && m->subjects->weight_of[t];
 }
 
-/* Computes the standard deviation of theta over the weights of each role, in two passes: mean, then deviations. */
+/* Sets std[role] to the standard deviation of theta over the weights of each role, 0 without weights; in two passes:
+ * mean, then deviations. */
 static void spread_of_roles(const organ_measured *m, double std[ORGAN_ROLE_COUNT])
 {
     double sum[ORGAN_ROLE_COUNT] = {0}, m2[ORGAN_ROLE_COUNT] = {0}, count[ORGAN_ROLE_COUNT] = {0};
@@ -61,7 +64,8 @@ static void spread_of_roles(const organ_measured *m, double std[ORGAN_ROLE_COUNT
         std[role] = count[role] > 0 ? sqrt(m2[role] / count[role]) : 0;
 }
 
-/* Returns the row of a well; before, after: its neighbours; `std`: standard deviation of theta over its role. */
+/* Returns the row of the well `dip`. `before`, `after`: the same module in the layers before and after; `std`: standard
+ * deviation of theta over the role. */
 static json_t *dip_json(const link *before, const link *dip, const link *after, double std)
 {
     return ORGAN_OBJECT(SET_BYTES("name", dip->weight->name),
@@ -71,7 +75,8 @@ static json_t *dip_json(const link *before, const link *dip, const link *after, 
                         SET_REAL("after", organ_millionth(after->theta)), SET_REAL("std", organ_millionth(std)));
 }
 
-/* Fills `links` with the weights that are in a layer, have a known role and have a theta. Returns their number. */
+/* Fills `links`, which has room for all tensors, with the weights that have a layer number, a known role and a theta.
+ * Returns their number. */
 static size_t collect_links(const organ_measured *m, link *links)
 {
     size_t count = 0;

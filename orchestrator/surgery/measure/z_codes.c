@@ -5,12 +5,15 @@
 
 #include <math.h>
 
-#define PAGE  256 /* codes that are processed together: most pages do not occur and are skipped */
+/* Codes with the same upper 8 bits, which are processed together. In most tensors no code of most pages occurs; such
+ * pages are skipped. */
+#define PAGE  256
 #define PAGES (65536 / PAGE)
 
+/* Type of organ_kernels.bf16_to_f32 and .f16_to_f32. */
 typedef void widener(const uint16_t *, float *, size_t);
 
-/* Converts the codes of a page to values; returns false if none of them occurs. */
+/* Sets `values` to the values of the codes of a page. Returns false, without values, if none of these codes occurs. */
 static bool open_page(const uint64_t *codes, widener *widen, unsigned page, float values[PAGE])
 {
     uint16_t words[PAGE];
@@ -24,7 +27,8 @@ static bool open_page(const uint64_t *codes, widener *widen, unsigned page, floa
     return any > 0;
 }
 
-/* Adds a page of codes to the counts, the sum of values (in m->mean), minimum and maximum, and the number of levels. */
+/* Adds a page to *m and *levels: numbers of values, their sum (in m->mean), minimum and maximum, and distinct values.
+ * counts[k]: number of occurrences of values[k]. */
 static void count_values(const uint64_t *counts, const float values[PAGE], organ_moments *m, uint32_t *levels)
 {
     for (unsigned k = 0; k < PAGE; k++) {
@@ -45,7 +49,8 @@ static void count_values(const uint64_t *counts, const float values[PAGE], organ
     }
 }
 
-/* Adds the powers of the deviations from m->mean of a page of codes, each as often as it occurs. */
+/* Adds the powers 2, 3 and 4 of the deviations of the values of a page from m->mean to m->m2, m3 and m4. counts[k]:
+ * number of occurrences of values[k]. */
 static void add_powers(const uint64_t *counts, const float values[PAGE], organ_moments *m)
 {
     for (unsigned k = 0; k < PAGE; k++) {
@@ -58,7 +63,7 @@ static void add_powers(const uint64_t *counts, const float values[PAGE], organ_m
     }
 }
 
-/* Sets z->moments and z->levels from the counts of codes: first the mean, then the powers of the deviations from it. */
+/* Sets z->moments and z->levels in two passes over the codes: the mean, then the powers of the deviations from it. */
 void organ_z_codes_moments(const uint64_t codes[65536], widener *widen, organ_z *z)
 {
     organ_moments m = {.min = INFINITY, .max = -INFINITY};

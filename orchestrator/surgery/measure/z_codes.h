@@ -6,12 +6,12 @@
 
 #include "orchestrator/surgery/measure/z_result.h"
 
-/* Sets z->moments and z->levels. codes[c]: number of occurrences of code c. `widen` is organ_kernels.bf16_to_f32 or
- * .f16_to_f32. */
+/* Sets z->moments and z->levels. codes[c]: number of occurrences of code c. `widen` converts codes to values:
+ * organ_kernels.bf16_to_f32 or .f16_to_f32. */
 void organ_z_codes_moments(const uint64_t codes[65536], void (*widen)(const uint16_t *, float *, size_t), organ_z *z);
 
-/* Adds to counts[] the same numbers as organ_kernels.z_bins would for the values of these codes; all codes that occur
- * must be finite. */
+/* Adds to the histogram counts[] the same numbers as organ_kernels.z_bins, all four parts added, would for the values
+ * of these codes. `mean` and `std` are those of the values; all codes that occur must be finite. */
 void organ_z_codes_bins(const uint64_t codes[65536], void (*widen)(const uint16_t *, float *, size_t), double mean,
                         double std, uint64_t counts[ORGAN_Z_BINS]);
 

@@ -7,7 +7,8 @@
 
 #define EMPTY 0xffffffffu /* bits of a NaN, which is not counted */
 
-/* Empties the table. It uses slots for twice the elements, so that at most half of them are taken. */
+/* Empties the table and sets its size: at least twice as many slots as elements, up to ORGAN_Z_LEVEL_SLOTS, so that at
+ * most half of them are taken. */
 void organ_z_levels_begin(organ_z_levels *levels, uint64_t elements)
 {
     uint32_t slots = 64;
@@ -18,7 +19,8 @@ void organ_z_levels_begin(organ_z_levels *levels, uint64_t elements)
     memset(levels->slots, 0xff, slots * sizeof *levels->slots);
 }
 
-/* Adds a bit pattern to the open-addressed table. */
+/* Adds a bit pattern to the table: open addressing with linear probing. The search begins at the upper 17 bits of a
+ * multiplicative hash (2^32 / golden ratio), as many as ORGAN_Z_LEVEL_SLOTS needs. */
 static void add_level(organ_z_levels *levels, uint32_t bits)
 {
     uint32_t at = (bits * 0x9e3779b1u) >> 15 & levels->mask;

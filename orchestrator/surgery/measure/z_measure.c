@@ -21,9 +21,9 @@ typedef struct z_measure_crew {
     const organ_z_options *options;
     const organ_engine *engine;
     const organ_progress *progress;
-    organ_z *out;
-    const organ_z_subjects *subjects;
-    const organ_weight **order;  /* the weights to measure, in this order */
+    organ_z *out;                     /* results, one element for each tensor of the model */
+    const organ_z_subjects *subjects; /* weights of the model */
+    const organ_weight **order;       /* the weights to measure, in this order */
     organ_assignment assignment; /* which rank measures which tensor; before it is created, this process measures all */
     size_t count, next;          /* entries of `order`, and the index of the next one to measure */
     uint64_t bytes;              /* bytes to measure in this process */
@@ -31,10 +31,10 @@ typedef struct z_measure_crew {
     size_t all_count;            /* number of weights to measure in all ranks */
     void **memory;               /* scratch memory of each worker */
     size_t scratch_bytes;        /* bytes of scratch of each worker */
-    organ_seed_sample *samples;  /* one for each worker, for the older measure; NULL: not requested */
-    pthread_mutex_t lock;        /* guards next, error and the callbacks */
+    organ_seed_sample *samples;  /* one for each worker, for the older measure seed/1; NULL: not requested */
+    pthread_mutex_t lock;        /* guards `next`, `error` and the calls of options->finished and of the progress */
     organ_error error;           /* first error of any worker */
-    uint64_t min_scratch;        /* smallest scratch memory of a thread in bytes */
+    uint64_t min_scratch;        /* bytes of scratch with which a worker can measure every weight */
 } z_measure_crew;
 
 /* Returns the next weight to measure; NULL after the last one or an error. */
@@ -77,19 +77,22 @@ static void measure_weights(void *context, size_t worker)
     }
 }
 
+/* Returns whether this process measures tensor t: it is the codes of a chosen weight, is not measured yet, and is
+ * assigned to this rank. */
 static bool z_measure_is_selected(const z_measure_crew *c, size_t t)
 {
     return c->subjects->weight_of[t] && !(c->out && c->out[t].done) && (!c->options->chosen || c->options->chosen[t]) &&
            (!c->assignment.owner || organ_assignment_is_local(&c->assignment, t));
 }
 
+/* Returns the stored bytes of the weight at tensor t if this process measures it, else 0. `context`: the crew. */
 static uint64_t z_measure_bytes_of(const void *context, size_t t)
 {
     const z_measure_crew *const c = context;
     return z_measure_is_selected(c, t) ? organ_weight_bytes(c->subjects->weight_of[t]) : 0;
 }
 
-/* Divides the weights among the ranks by bytes. */
+/* Sets all_bytes and all_count, and divides the weights among the ranks by bytes. */
 static organ_status assign_tensors(z_measure_crew *c, organ_error *error)
 {
     const size_t count = c->model->tensor_count;
@@ -104,8 +107,8 @@ static organ_status assign_tensors(z_measure_crew *c, organ_error *error)
     return error->status;
 }
 
-/* Lists the weights to measure, large ones first, so that no worker begins a large one when the others have
- * finished. */
+/* Fills c->order and c->bytes with the weights that this process measures. Large weights come first, so that no worker
+ * begins one when the others have finished; large is a quarter of a worker's share of all bytes or more. */
 static organ_status make_order(z_measure_crew *c, organ_error *error)
 {
     const organ_model *model = c->model;
@@ -121,7 +124,8 @@ static organ_status make_order(z_measure_crew *c, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Computes the smallest scratch of a worker that can measure every weight, and the largest useful one, in bytes. */
+/* Sets *least to the bytes of scratch with which a worker can measure every weight, and *max to the bytes above which
+ * more scratch has no use. Returns errors of the headers of packed weights. */
 static organ_status find_scratch_range(const z_measure_crew *c, uint64_t *least, uint64_t *max, organ_error *error)
 {
     *least = *max = 0;
@@ -144,13 +148,15 @@ static uint64_t scratch_of_thread(const z_measure_crew *c, uint64_t memory)
     return memory / 4 * 3 / organ_workers_count(c->engine->workers) / 4096 * 4096;
 }
 
+/* Implements organ_memory_fits: returns whether --memory of `memory` bytes gives each worker c->min_scratch. */
 static bool memory_suffices(void *crew_of, uint64_t memory)
 {
     const z_measure_crew *const c = crew_of;
     return scratch_of_thread(c, memory) >= c->min_scratch;
 }
 
-/* Allocates the scratch of all workers, each in its memory node, at most as much as the largest weight needs. */
+/* Allocates the scratch of all workers, each in its memory node: scratch_of_thread, but not more than the largest
+ * weight can use. Returns ORGAN_USAGE if --memory is too small, ORGAN_IO without memory. */
 static organ_status allocate_scratch(z_measure_crew *c, organ_error *error)
 {
     const size_t workers = organ_workers_count(c->engine->workers);
@@ -199,7 +205,7 @@ static organ_status run_workers(z_measure_crew *c, organ_error *error)
     return error->status;
 }
 
-/* Measures the chosen tensors: each rank measures those assigned to it, then all ranks exchange the results. `reason`
+/* Each rank measures the chosen tensors that are assigned to it; then all ranks exchange the results. organ_z.reason
  * points to a constant string of the process, so it is set again for results of other ranks. */
 organ_status organ_measure_tensors(const organ_model *model, const organ_z_options *options, const organ_engine *engine,
                                    const organ_progress *progress, organ_z *out, organ_error *error)

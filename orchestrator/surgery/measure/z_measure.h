@@ -14,8 +14,9 @@ ORGAN_API_BEGIN
 
 struct organ_z_subjects;
 
+/* Options of organ_measure_tensors. */
 typedef struct organ_z_options {
-    const bool *chosen; /* a flag for each tensor of the model: measure it; NULL: all */
+    const bool *chosen; /* for each tensor of the model: measure the weight whose codes it is; NULL: all weights */
     bool seed;          /* also compute the older measure seed/1 */
     /* Called after each weight is measured: one call at a time, on any thread, in any order. An error ends the
      * measurement. NULL: not called. */
@@ -25,8 +26,8 @@ typedef struct organ_z_options {
     const struct organ_z_subjects *subjects;
 } organ_z_options;
 
-/* Measures the chosen tensors into out[0 .. model->tensor_count), which the caller sets to zeros; tensors whose `done`
- * is already set are skipped. A packed weight is measured at the index of its codes, from the values that
+/* Measures the chosen tensors into out[0 .. model->tensor_count), which the caller sets to zeros; skips those whose
+ * out[].done is already set. A packed weight is measured at the index of its codes, from the values that
  * organ_dequantize writes as BF16: codes times scales, rounded to that type; its companions are not measured. GGUF
  * blocks are measured from their FP32 values. A tensor that fits into its thread's part of engine->memory is read once,
  * a larger one twice. Results are bit-identical for any number of threads, any memory and every ISA of one machine.
@@ -35,7 +36,8 @@ typedef struct organ_z_options {
 organ_status organ_measure_tensors(const organ_model *model, const organ_z_options *options, const organ_engine *engine,
                                    const organ_progress *progress, organ_z *out, organ_error *error);
 
-/* Sets *least to the smallest engine->memory, in bytes, that organ_measure_tensors accepts. */
+/* Sets *least to the smallest engine->memory, in bytes, that organ_measure_tensors accepts; 0 if there is nothing to
+ * measure. Ignores options->subjects. Returns errors of organ_weights_find and of the headers of packed weights. */
 organ_status organ_measure_min(const organ_model *model, const organ_z_options *options, const organ_engine *engine,
                                uint64_t *least, organ_error *error);
 

@@ -15,20 +15,20 @@ ORGAN_API_BEGIN
 #define ORGAN_SEED_DEFINITION "seed/1" /* the older measure: seed_measure.h */
 #define ORGAN_Z_LEVELS        65536    /* distinct values are counted exactly up to this number */
 
-/* Results of the older measure seed/1, if requested. */
+/* Results of the older measure seed/1 for one tensor. */
 typedef struct organ_seed_z {
-    bool there;       /* all members below are set */
-    double e, k, c;   /* entropy, kurtosis, spacings: 0 to 1 */
+    bool there;       /* the measure was requested and the tensor has a result: all members below are set */
+    double e, k, c;   /* from entropy, kurtosis and spacings of sorted values: 0 (noise) to 1 */
     double signal;    /* sin theta */
     double theta;     /* degrees, 0 to 90 */
     unsigned scales;  /* number of scales */
     double dI_dlog2s; /* bits per octave, as in organ_z; set if scales >= 2 */
 } organ_seed_z;
 
-/* Results of z/1. */
+/* Results of z/1 for one tensor. */
 typedef struct organ_z {
     bool done;          /* this tensor was measured: all members below are set */
-    const char *reason; /* why there is no theta: a constant sentence; NULL: there is one */
+    const char *reason; /* why there is no theta: a constant clause; NULL: there is one */
 
     /* Set if there is a theta. */
     double e, k, c; /* from entropy, kurtosis and the spacings of quantiles: 0 (noise) to 1 */
@@ -49,10 +49,11 @@ typedef struct organ_z {
      * set if scales >= 2. */
     double dI_dlog2s;
     double coherence; /* clamp(1 + 2 dI_dlog2s, 0, 1); set if scales >= 2 */
-    /* Information at each scale: entropy h of the standardised values + log2 of their standard deviation. */
+    /* Information in bits, information[k] at scale 2^k for k < scales: entropy of the standardised values + log2 of the
+     * standard deviation of the values. */
     double information[5];
 
-    organ_seed_z seed; /* set if organ_z_options.seed */
+    organ_seed_z seed; /* set if organ_z_options.seed is true */
 } organ_z;
 
 ORGAN_API_END

@@ -5,16 +5,16 @@
 
 #include <math.h>
 
-#define REACH    40 /* bins on each side over which the density is smoothed */
-#define SMOOTHED (ORGAN_Z_BINS + 2 * REACH)
-/* Width of the smoothing kernel, and of a bin, in standard deviations of the tensor. */
-#define TAU       0.35
-#define WIDTH     (1.0 / ORGAN_Z_BINS_PER_STD)
-#define QUANTILES 64
+/* Bins on each side over which the density is smoothed: 2.5 standard deviations of the tensor, 7 of the kernel. */
+#define REACH     40
+#define SMOOTHED  (ORGAN_Z_BINS + 2 * REACH)   /* bins of the smoothed density */
+#define TAU       0.35                         /* standard deviation of the kernel, in those of the tensor */
+#define WIDTH     (1.0 / ORGAN_Z_BINS_PER_STD) /* width of a bin, in standard deviations of the tensor */
+#define QUANTILES 64                           /* equal parts into which the quantiles divide the density */
 #define NULLS     (sizeof z_null / sizeof *z_null)
 
-/* Computes the weights of a normal kernel of TAU standard deviations. This smoothing removes the steps of quantised
- * values, which would otherwise dominate entropy and spacings. */
+/* Sets `taps` to the weights of a normal kernel with the standard deviation TAU; their sum is 1. Smoothing with it
+ * removes the steps of quantised values, which would otherwise dominate entropy and spacings. */
 static void make_kernel(double taps[2 * REACH + 1])
 {
     double sum = 0;
@@ -26,7 +26,8 @@ static void make_kernel(double taps[2 * REACH + 1])
         taps[k] /= sum;
 }
 
-/* Sets `density` to the histogram divided by n and convolved with the kernel. */
+/* Sets `density` to the histogram divided by n and convolved with the kernel. Bin b of the histogram is bin b + REACH
+ * of the density. */
 static void smooth_density(const uint64_t counts[ORGAN_Z_BINS], uint64_t n, double density[SMOOTHED])
 {
     double taps[2 * REACH + 1];
@@ -40,9 +41,9 @@ static void smooth_density(const uint64_t counts[ORGAN_Z_BINS], uint64_t n, doub
     }
 }
 
-/* Sets places[q - 1] to the position, in standard deviations, at which the cumulative density (linear within bins)
+/* Sets positions[q - 1] to the value, in standard deviations, at which the cumulative density (linear within bins)
  * reaches q / QUANTILES, for q = 1 .. QUANTILES - 1. */
-static void find_quantiles(const double density[SMOOTHED], double places[QUANTILES - 1])
+static void find_quantiles(const double density[SMOOTHED], double positions[QUANTILES - 1])
 {
     double below = 0; /* cumulative sum at the left edge of bin k */
     int k = 0;
@@ -51,18 +52,19 @@ static void find_quantiles(const double density[SMOOTHED], double places[QUANTIL
         while (k < SMOOTHED - 1 && below + density[k] <= level)
             below += density[k++];
         const double left = (k - REACH) * WIDTH - ORGAN_Z_BINS / 2 * WIDTH;
-        places[q - 1] = density[k] > 0 ? left + (level - below) / density[k] * WIDTH : left;
+        positions[q - 1] = density[k] > 0 ? left + (level - below) / density[k] * WIDTH : left;
     }
 }
 
-/* Returns ln of the coefficient of variation of the spacings between neighbouring quantiles. */
-static double ln_cv_of_gaps(const double places[QUANTILES - 1])
+/* Returns ln of the coefficient of variation of the spacings between neighbouring quantiles; `positions` as set by
+ * find_quantiles. */
+static double ln_cv_of_gaps(const double positions[QUANTILES - 1])
 {
     const int gaps = QUANTILES - 2;
-    const double mean = (places[gaps] - places[0]) / gaps;
+    const double mean = (positions[gaps] - positions[0]) / gaps;
     double m2 = 0;
     for (int g = 0; g < gaps; g++) {
-        const double deviation = places[g + 1] - places[g] - mean;
+        const double deviation = positions[g + 1] - positions[g] - mean;
         m2 += deviation * deviation;
     }
     return log(sqrt(m2 / gaps) / mean);
@@ -70,21 +72,22 @@ static double ln_cv_of_gaps(const double places[QUANTILES - 1])
 
 organ_z_shape organ_z_shape_of(const organ_kernels *kernels, const uint64_t counts[ORGAN_Z_BINS], uint64_t n)
 {
-    double density[SMOOTHED], places[QUANTILES - 1];
+    double density[SMOOTHED], positions[QUANTILES - 1];
     smooth_density(counts, n, density);
-    find_quantiles(density, places);
-    return (organ_z_shape){kernels->entropy(density, SMOOTHED) + log2(WIDTH), ln_cv_of_gaps(places)};
+    find_quantiles(density, positions);
+    return (organ_z_shape){kernels->entropy(density, SMOOTHED) + log2(WIDTH), ln_cv_of_gaps(positions)};
 }
 
-/* Means and standard deviations of h and ln CV for normal noise of some number of values. */
+/* Mean and standard deviation of organ_z_shape.h and .ln_cv over samples of normal noise, all of the same size. */
 typedef struct null_row {
-    double h, h_std, cv, cv_std;
+    double h, h_std, cv, cv_std; /* cv: of ln_cv */
 } null_row;
 
+/* Returns the value at t, from 0 to 1, of the line from a to b. */
 static double interpolate(double a, double b, double t) { return a + (b - a) * t; }
 
-/* Returns the values for normal noise of n values: interpolates z_null linearly in log n; outside the table its first
- * or last row applies. */
+/* Returns the row for normal noise of n values: interpolates between the rows of z_null linearly in log n. For n
+ * outside the table returns its first or last row. */
 static null_row null_of(uint64_t n)
 {
     size_t k = 0;
@@ -128,9 +131,9 @@ void organ_z_slope(organ_z *z)
         return;
     const double centre = (z->scales - 1) / 2.0;
     double xy = 0, xx = 0;
-    for (unsigned s = 0; s < z->scales; s++) {
-        xy += (s - centre) * z->information[s];
-        xx += (s - centre) * (s - centre);
+    for (unsigned k = 0; k < z->scales; k++) { /* scale s = 2^k */
+        xy += (k - centre) * z->information[k];
+        xx += (k - centre) * (k - centre);
     }
     z->dI_dlog2s = xy / xx;
     z->coherence = fmin(fmax(1 + 2 * z->dI_dlog2s, 0), 1);

@@ -13,26 +13,29 @@
 /* Bytes of a read from a local file: they stay in the caches until they are processed. */
 #define READ ((size_t)1 << 18)
 
+/* Returns `bytes` rounded up to a multiple of 64. */
 static uint64_t z_source_rounded(uint64_t bytes) { return (bytes + 63) & ~(uint64_t)63; }
 
+/* Returns the bytes of an element of a type without blocks. */
 static size_t z_source_size_of(organ_dtype dtype) { return organ_dtype_describe(dtype)->bytes; }
 
-/* Returns the largest number of rows that a strip of ORGAN_Z_STRIP elements can touch. */
+/* Returns the largest number of rows that a strip of ORGAN_Z_STRIP elements can touch: as many as fit, and a part of a
+ * row at either end. */
 static uint64_t strip_rows_max(const organ_matrices *m)
 {
     const uint64_t all = m->count * m->rows, strip = ORGAN_Z_STRIP / m->cols + 2;
     return strip < all ? strip : all;
 }
 
-/* Computes the memory with which the weight can be read: *least bytes suffice for one strip, *max bytes to decode the
- * whole weight at once. */
+/* Sets *least to the bytes that suffice for one strip, and *max to the bytes for reading or decoding the weight as a
+ * whole. */
 organ_status organ_z_source_size(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels,
                                  uint64_t *least, uint64_t *max, organ_error *error)
 {
     const organ_dtype decoded = organ_z_decoded_type(weight);
     const organ_matrices m = organ_weight_matrices(weight);
     size_t scratch = 0, all_scratch = 0;
-    *least = ORGAN_Z_STRIP * 8;
+    *least = ORGAN_Z_STRIP * 8; /* no element of a stored type has more than 8 bytes */
     *max = weight->codes->bytes;
     if (decoded == ORGAN_DTYPE_COUNT || weight->elements == 0)
         return ORGAN_OK;
@@ -41,7 +44,7 @@ organ_status organ_z_source_size(const organ_model *model, const organ_weight *w
         return error->status;
     *least = z_source_rounded(scratch) + z_source_rounded(strip_rows_max(&m) * m.cols * z_source_size_of(decoded));
     *max = z_source_rounded(all_scratch) + z_source_rounded(weight->elements * z_source_size_of(decoded)) +
-           organ_weight_bytes(weight) + 256;
+           organ_weight_bytes(weight) + 256; /* organ_weight_held_bytes rounds each of four tensors up to 64 */
     return ORGAN_OK;
 }
 
@@ -52,7 +55,8 @@ static uint64_t need_of(const organ_z_source *s, uint64_t rows)
            z_source_rounded(rows * s->cols * z_source_size_of(s->dtype));
 }
 
-/* Returns the largest number of rows, at least `rows`, whose window fits into `bytes`; by bisection. */
+/* Returns the largest number of rows whose window fits into `bytes`, by bisection; `rows` if more than these do not
+ * fit. */
 static uint64_t rows_within(const organ_z_source *s, uint64_t rows, uint64_t bytes)
 {
     uint64_t max = s->rows;
@@ -66,17 +70,18 @@ static uint64_t rows_within(const organ_z_source *s, uint64_t rows, uint64_t byt
     return rows;
 }
 
-/* Divides the memory between the window of rows and, if the weight is decoded several times and it fits, a stored
- * matrix. */
+/* Divides `memory` among s->held, s->scratch and s->window. s->held gets memory for one stored matrix if the model is
+ * remote or not all rows fit into a window (the rows are then decoded in both passes), and if one strip still fits into
+ * the remaining bytes. */
 static void divide_memory(organ_z_source *s, const organ_matrices *m, unsigned char *memory, size_t bytes)
 {
-    const bool far = s->model->files[s->weight->codes->file].remote != NULL;
+    const bool remote = s->model->files[s->weight->codes->file].remote != NULL;
     const uint64_t held = organ_weight_held_bytes(s->weight, 1), least = strip_rows_max(m);
     s->rows = m->count * m->rows;
     s->cols = m->cols;
     s->matrix_rows = m->rows;
-    s->held_matrix = m->count;
-    if ((far || need_of(s, s->rows) > bytes) && held < bytes && need_of(s, least) <= bytes - held) {
+    s->held_matrix = m->count; /* none */
+    if ((remote || need_of(s, s->rows) > bytes) && held < bytes && need_of(s, least) <= bytes - held) {
         s->held = memory;
         memory += held;
         bytes -= (size_t)held;
@@ -105,12 +110,14 @@ organ_status organ_z_source_open(organ_z_source *source, const organ_model *mode
 
 void organ_z_source_close(organ_z_source *source) { organ_weight_reader_close(source->reader); }
 
+/* Returns ORGAN_INTERRUPTED if a stop was requested. */
 static organ_status z_source_stopped(const organ_z_source *s, organ_error *error)
 {
     return organ_stop_is_requested(s->stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : ORGAN_OK;
 }
 
-/* Decodes rows [first, first + count) into the window. */
+/* Decodes rows [first, first + count) of the weight into the window, in pieces of about PIECE values that do not cross
+ * matrices. If there is s->held, reads each stored matrix into it before decoding its first row. */
 static organ_status z_source_decode(organ_z_source *s, uint64_t first, uint64_t count, organ_error *error)
 {
     const uint64_t row_bytes = s->cols * z_source_size_of(s->dtype), piece = organ_max(PIECE / (size_t)s->cols, 1);
@@ -122,7 +129,7 @@ static organ_status z_source_decode(organ_z_source *s, uint64_t first, uint64_t 
         if (z_source_stopped(s, error))
             return error->status;
         if (s->held && s->held_matrix != matrix) {
-            s->held_matrix = s->rows; /* invalid until the read succeeds */
+            s->held_matrix = s->rows; /* none, until the read succeeds */
             if (organ_weight_reader_hold(s->reader, matrix, 1, s->held, error))
                 return error->status;
             s->held_matrix = matrix;
@@ -133,8 +140,9 @@ static organ_status z_source_decode(organ_z_source *s, uint64_t first, uint64_t 
     return ORGAN_OK;
 }
 
-/* Appends the next stored bytes to the window as far as it has room. Starts a new window at `from` if the present one
- * cannot be extended to `to`. */
+/* Reads stored bytes into the window: appends those after s->to, or empties the window and begins at `from` if `from`
+ * is not in the window or not all bytes before `to` fit. Reads READ bytes of a local file, which is more than a strip
+ * has, and as many bytes as fit of a remote one. */
 static organ_status extend_window(organ_z_source *s, uint64_t from, uint64_t to, organ_error *error)
 {
     if (from < s->from || from > s->to || to > s->from + s->window_bytes)
@@ -149,8 +157,8 @@ static organ_status extend_window(organ_z_source *s, uint64_t from, uint64_t to,
     return ORGAN_OK;
 }
 
-/* Reads bytes [from, to) of the values into the window; for a packed weight decodes rows from the one that contains
- * `from`. */
+/* Reads bytes [from, to) of the values into the window; of a packed weight decodes as many rows as fit, from the row
+ * that contains `from` on. */
 static organ_status fill_window(organ_z_source *s, uint64_t from, uint64_t to, organ_error *error)
 {
     if (!s->reader)

@@ -9,38 +9,41 @@
 
 #define ORGAN_Z_STRIP ((size_t)8192) /* upper bound of elements in one request; a multiple of every block size */
 
-/* A weight that is being read. */
+/* A weight that is being read, and the range of its values that is in memory. */
 typedef struct organ_z_source {
     const organ_model *model;
     const organ_weight *weight;
     const organ_stop *stop;
     organ_dtype dtype;        /* type of the values in the window */
-    uint64_t elements, bytes; /* elements of the weight, and their bytes in that type */
-    uint64_t from, to;        /* range of these bytes that the window has */
+    uint64_t elements, bytes; /* elements of the weight, and their bytes in type `dtype` */
+    uint64_t from, to;        /* the window has bytes [from, to) of the values */
     unsigned char *window;
-    size_t window_bytes;
+    size_t window_bytes;         /* size of the window; used only for stored values */
     organ_weight_reader *reader; /* decodes a packed weight; NULL: stored values are read */
-    unsigned char *scratch;      /* scratch memory of the reader */
-    /* Rows and columns of the weight; rows of one of its matrices; rows that fit into the window. */
+    /* The members below are set only with a reader. */
+    unsigned char *scratch; /* scratch memory of the reader */
+    /* Rows of all matrices of the weight together, and their columns; rows of one matrix; rows that fit into the
+     * window. */
     uint64_t rows, cols, matrix_rows, window_rows;
     unsigned char *held;  /* buffer for one stored (packed) matrix; NULL: none */
-    uint64_t held_matrix; /* index of the matrix in it */
+    uint64_t held_matrix; /* index of the matrix in `held`; larger than that of the last matrix: none */
 } organ_z_source;
 
-/* Computes the smallest memory in bytes with which a weight can be read, and the largest useful one. Returns errors of
- * organ_weight_reader_open. */
+/* Sets *least to the bytes of memory with which a weight can be read, one strip of ORGAN_Z_STRIP elements at a time,
+ * and *max to the bytes with which it is read or decoded as a whole. Returns errors of organ_weight_reader_size. */
 organ_status organ_z_source_size(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels,
                                  uint64_t *least, uint64_t *max, organ_error *error);
 
-/* Opens a weight for reading in windows within `memory`, which is 64-byte aligned, has `bytes` bytes and at least
- * *least of organ_z_source_size. It must outlive the source. */
+/* Opens a weight for reading in windows within `memory`, which is 64-byte aligned, has `bytes` bytes, at least *least
+ * of organ_z_source_size, and must outlive the source. The caller closes *source even after an error. */
 organ_status organ_z_source_open(organ_z_source *source, const organ_model *model, const organ_weight *weight,
                                  const organ_kernels *kernels, const organ_stop *stop, void *memory, size_t bytes,
                                  organ_error *error);
 void organ_z_source_close(organ_z_source *source);
 
-/* Returns the elements [start, start + count), which must be whole blocks of the type, valid until the next call; sets
- * *units to the number of blocks. NULL on error. */
+/* Returns the elements [start, start + count) of the weight in type source->dtype, valid until the next call, and sets
+ * *units to the number of blocks. The range must consist of whole blocks of the type and have at most ORGAN_Z_STRIP
+ * elements. NULL on error. */
 const void *organ_z_source_at(organ_z_source *source, uint64_t start, size_t count, size_t *units, organ_error *error);
 
 #endif

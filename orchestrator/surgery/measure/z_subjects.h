@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Selects the tensors of a model that are measured: its weights, each once, in any storage. Companions of packed
- * weights (scales, zero points, ...) and scales of activations are excluded. */
+ * Selects the tensors of a model that are measured: the tensor with the values or codes of each weight. Companions of
+ * packed weights (scales, zero points, ...) and scales of activations are not measured. */
 #ifndef ORGAN_Z_SUBJECTS_H
 #define ORGAN_Z_SUBJECTS_H
 
@@ -8,16 +8,19 @@
 
 /* The weights of a model. */
 typedef struct organ_z_subjects {
-    organ_weights *found;
-    /* Tensors that look like companions but belong to no weight: their stored values are measured. */
+    organ_weights *found; /* weights that organ_weights_find combined from the tensors */
+    /* Plain weights of the tensors that look like companions but belong to no weight: their stored values are measured.
+     * One element for each of found->unmatched; unused for dropped tensors. */
     organ_weight *alone;
-    const organ_weight **weight_of; /* for each tensor of the model: the weight whose codes it is; NULL: not measured */
-    /* Number of companions: tensors that are not measured because they belong to a weight. */
+    /* For each tensor of the model: the weight whose codes (for a plain weight: values) it is; NULL: not measured.
+     * Points into `found` and `alone`. */
+    const organ_weight **weight_of;
+    /* Number of tensors that are not measured: companions of weights and scales of activations. */
     size_t companions;
 } organ_z_subjects;
 
-/* Finds the weights of a model. Returns errors of organ_weights_find. The caller frees *subjects even after an
- * error. */
+/* Finds the weights of a model, which must outlive *subjects. Returns errors of organ_weights_find. The caller frees
+ * *subjects even after an error. */
 organ_status organ_z_subjects_find(const organ_model *model, organ_z_subjects *subjects, organ_error *error);
 void organ_z_subjects_free(organ_z_subjects *subjects);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Reads the strips of a tensor twice: for the moments at every scale, then for the histograms. A strip fits in the
- * first-level cache and begins at a multiple of 16 within its row, so that its pairwise means need no other strip. */
+ * Reads a tensor twice, strip by strip: for the moments at every scale, then for the histograms. A strip has at most
+ * ORGAN_Z_STRIP values, which fit in the first-level cache, and begins at a multiple of 16 within its row, so that the
+ * pairwise means at all scales need no value of another strip. */
 #include "orchestrator/surgery/measure/z_tensor.h"
 
 #include "orchestrator/stream/widen.h"
@@ -16,6 +17,8 @@
 #define SCALES 5  /* scales 1, 2, 4, 8, 16 */
 #define MIN    16 /* fewest values for a result */
 
+/* Bytes of the buffers of organ_z_scratch: values and means (of all scales together fewer than the values), codes, and
+ * levels. */
 #define VALUES_BYTES (2 * STRIP * sizeof(float))
 #define CODES_BYTES  (65536 * sizeof(uint64_t))
 #define LEVELS_BYTES (ORGAN_Z_LEVEL_SLOTS * sizeof(uint32_t))
@@ -38,23 +41,25 @@ typedef struct z_tensor_scan {
     organ_z_source source;
     const organ_kernels *kernels;
     organ_z_scratch *scratch;
-    uint64_t cols;   /* elements of a row */
-    bool flat;       /* rows need no separation: groups of 16 never cross rows, or there is one row */
+    uint64_t cols; /* elements of a row */
+    /* The tensor is read as one row: there is one row, or averaging in groups of up to 16 values never crosses rows. */
+    bool flat;
     unsigned scales; /* number of scales for which rows are long enough */
-    /* Converts 16-bit floats, which are counted by code; NULL: another type. */
+    /* Converts 16-bit floats to FP32; such tensors are counted by code. NULL: the tensor has another type. */
     void (*widen)(const uint16_t *, float *, size_t);
-    /* Mean and deviation at each scale; of scale 1 from the moments. */
+    /* Mean and sum of squared deviations at each scale; those of scale 1 are copied from the moments. */
     organ_spread spreads[SCALES];
     uint64_t bins[SCALES][4 * ORGAN_Z_BINS]; /* histogram at each scale, in four parts (organ_kernels.z_bins) */
 } z_tensor_scan;
 
-/* A strip: rows x cols elements from `start` on, which are whole rows or a part of one. */
+/* A strip: rows x cols elements from element `start` on. They are whole rows, a part of one row, or of a flat tensor
+ * any values, as one row. */
 typedef struct z_tensor_strip {
     uint64_t start;
     size_t rows, cols;
 } z_tensor_strip;
 
-/* Returns the strip that begins at element `start`: several whole rows, or a part of one row. */
+/* Returns the strip that begins at element `start`. */
 static z_tensor_strip strip_at(const z_tensor_scan *s, uint64_t start)
 {
     const uint64_t remaining = s->source.elements - start;
@@ -75,7 +80,8 @@ typedef struct pyramid {
     size_t n[SCALES];
 } pyramid;
 
-/* Computes n pairwise means of `from`: FP32 values or, for the first scale of 16-bit floats, stored values. */
+/* Sets to[0 .. n) to the means of n pairs of `from`, for scale 2^scale. `from` are the FP32 values of the scale before
+ * or, for scale = 1 of 16-bit floats, the stored values. */
 static void average_pairs(const z_tensor_scan *s, unsigned scale, const void *from, float *to, size_t n)
 {
     if (scale > 1 || !s->widen)
@@ -86,9 +92,9 @@ static void average_pairs(const z_tensor_scan *s, unsigned scale, const void *fr
         s->kernels->pair_means_f16(from, to, n);
 }
 
-/* Computes the values of a strip at all scales: scale k has the means of neighbouring values of scale k - 1 in the same
- * row. An odd last value of a row is dropped, so rows of odd length are averaged one at a time. `units`: `count` stored
- * blocks. */
+/* Computes the values of strip t at all scales: those of scale 2^k are the means of neighbouring values of scale 2^(k -
+ * 1) in the same row. An odd last value of a row is dropped, so rows of odd length are averaged one at a time, rows of
+ * even length all at once. `units`: the strip as read by organ_z_source_at, `count` blocks of its type. */
 static pyramid make_pyramid(const z_tensor_scan *s, const z_tensor_strip *t, const void *units, size_t count)
 {
     float *to = s->scratch->values;
@@ -116,7 +122,8 @@ static pyramid make_pyramid(const z_tensor_scan *s, const z_tensor_strip *t, con
     return p;
 }
 
-/* Passes the values of a strip to the sample for seed/1. */
+/* Passes the values of a strip at all scales to the sample for seed/1; does nothing if seed/1 is not requested.
+ * `units`: the stored values. */
 static void sample_strip(const z_tensor_scan *s, const pyramid *p, const void *units)
 {
     organ_seed_sample *const sample = s->scratch->sample;
@@ -164,10 +171,11 @@ static organ_status scan_moments(z_tensor_scan *s, organ_z *z, organ_error *erro
     return ORGAN_OK;
 }
 
+/* Returns the population standard deviation. */
 static double std_of(const organ_spread *spread) { return sqrt(spread->m2 / (double)spread->n); }
 
-/* Second pass: counts the values at each scale in bins of their standard deviation. 16-bit types at scale 1 are binned
- * from the counts of their codes, so with one scale nothing is read. */
+/* Second pass: counts the values at each scale in s->bins, ORGAN_Z_BINS_PER_STD bins to a standard deviation of that
+ * scale. 16-bit types at scale 1 are binned from the counts of their codes, so with one scale nothing is read. */
 static organ_status scan_bins(z_tensor_scan *s, organ_error *error)
 {
     for (uint64_t at = 0; at < s->source.elements && !(s->widen && s->scales == 1);) {
@@ -186,7 +194,8 @@ static organ_status scan_bins(z_tensor_scan *s, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Removes scales with too few or with only equal values, and all coarser ones. */
+/* Reduces s->scales to those before the first scale that has fewer than MIN values, or only equal values, or values
+ * that are not finite. */
 static void cut_scales(z_tensor_scan *s)
 {
     unsigned k = 0;
@@ -195,7 +204,7 @@ static void cut_scales(z_tensor_scan *s)
     s->scales = k;
 }
 
-/* Returns the sentence that says why the values have no theta; NULL if they have one. */
+/* Returns the reason why a tensor with these moments has no theta, as a clause about "it"; NULL if it has one. */
 static const char *why_no_theta(const organ_z *z)
 {
     if (z->moments.nan + z->moments.inf > 0)
@@ -243,7 +252,7 @@ static organ_status measure_scan(z_tensor_scan *s, organ_z *z, organ_error *erro
     return ORGAN_OK;
 }
 
-/* Returns the sentence that says why the values of a weight cannot be read; NULL if they can. */
+/* Returns the reason why the values of a weight cannot be read, a clause; NULL if they can. */
 static const char *why_unread(const organ_weight *weight)
 {
     if (weight->elements == 0)
@@ -271,6 +280,7 @@ organ_status organ_z_tensor(const organ_model *model, const organ_weight *weight
     *z = (organ_z){.done = true};
     if ((z->reason = why_unread(weight)))
         return ORGAN_OK;
+    /* A row shorter than 16 values is averaged at most as a whole (s.scales), so 16 % cols == 0 is enough. */
     s.flat = cols % 16 == 0 || 16 % cols == 0 || cols == weight->elements;
     while (s.scales < SCALES && cols >> s.scales > 0)
         s.scales++;

@@ -13,10 +13,10 @@
 typedef struct organ_z_scratch {
     void *window; /* memory for organ_z_source */
     size_t window_bytes;
-    float *values;   /* FP32 values of a strip, followed by its pairwise means at all scales */
+    float *values;   /* FP32 values of a strip (z_tensor.c), followed by their pairwise means at all scales */
     uint64_t *codes; /* number of occurrences of each 16-bit code */
     organ_z_levels levels;
-    organ_seed_sample *sample; /* for the older measure; NULL: not requested */
+    organ_seed_sample *sample; /* for the older measure seed/1; NULL: not requested. The caller sets it. */
 } organ_z_scratch;
 
 /* Returns the bytes of a thread's buffers without the window (organ_z_source_size). */
@@ -26,11 +26,12 @@ size_t organ_z_scratch_fixed_bytes(void);
  * organ_z_scratch_fixed_bytes(). */
 organ_z_scratch organ_z_scratch_divide(void *memory, size_t bytes);
 
-/* Sets z->reason for a tensor that another process has measured, because that process's pointer is invalid here.
- * `weight` NULL: the tensor is not measured. */
+/* Sets z->reason again, from the weight and the moments in *z, for a result that another process has computed:
+ * z->reason is then a pointer of that process. Does nothing if the tensor was not measured or `weight` is NULL. */
 void organ_z_reason(const organ_weight *weight, organ_z *z);
 
-/* Measures a weight. Returns ORGAN_OK also if it has no theta (z->reason is then set). */
+/* Measures a weight into *z. Returns ORGAN_OK also if the weight has no theta (z->reason is then set). Returns errors
+ * of reading the model, and ORGAN_INTERRUPTED if a stop was requested. */
 organ_status organ_z_tensor(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels,
                             const organ_stop *stop, organ_z_scratch *scratch, organ_z *z, organ_error *error);
 

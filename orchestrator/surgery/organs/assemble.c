@@ -16,7 +16,8 @@ typedef struct assembly {
     organ_layout layout;
 } assembly;
 
-/* Makes the output a single file: renames the only file of the model, or merges its files and their metadata. */
+/* Makes the output a single file: if the model has one file, that gets the output's name; several are merged into one
+ * with a new header. */
 static organ_status make_single_file(assembly *a, organ_error *error)
 {
     organ_layout *const layout = &a->layout;
@@ -28,7 +29,7 @@ static organ_status make_single_file(assembly *a, organ_error *error)
     return error->status;
 }
 
-/* Rejects an output file whose ending does not fit the format of the tensors. */
+/* Returns ORGAN_USAGE for an output file whose ending is not that of the tensors' format. */
 static organ_status check_assembled(const assembly *a, organ_error *error)
 {
     const char *const path = a->options->write.output, *const format = a->layout.format;
@@ -42,13 +43,14 @@ static organ_status check_assembled(const assembly *a, organ_error *error)
 
 /* ---- the document ---- */
 
-/* Returns the name of tensor k if its bytes have changed since they were extracted; NULL if not. */
+/* Returns the name of tensor k if its bytes have changed since they were extracted; else NULL. */
 static json_t *changed_json(const void *layout, size_t k)
 {
     return organ_layout_piece_changed(layout, k) ? json_string(((const organ_layout *)layout)->pieces[k].as.name)
                                                  : NULL;
 }
 
+/* Returns the row of the report for file f of the output. */
 static json_t *file_json(const void *layout, size_t f)
 {
     const organ_layout_file *const file = &((const organ_layout *)layout)->files[f];
@@ -63,7 +65,7 @@ static json_t *assemble_group_json(const void *layout, size_t group)
     return in.tensors ? ORGAN_OBJECT(SET_TEXT("group", organ_group_name((organ_group)group)), SET_AMOUNT(in)) : NULL;
 }
 
-/* Returns the report; `made` is the finished writing. */
+/* Implements organ_write.document. "donor_again" is true if the output has the same bytes as the donor's files. */
 static json_t *assemble_document(void *context, const organ_writing *made)
 {
     const assembly *const a = context;
@@ -118,6 +120,7 @@ static void close_assembly(assembly *a)
     organ_model_close(a->model);
 }
 
+/* Makes a model from an organ directory, or merges the files of a model. */
 organ_status organ_assemble(const organ_assemble_options *options, const organ_progress *progress,
                             const organ_stop *stop, json_t **report, organ_error *error)
 {

@@ -13,6 +13,7 @@ typedef struct extraction {
     organ_layout layout;
 } extraction;
 
+/* Returns the row of the report for a folder of the organ directory: its group of tensors and their amount. */
 static json_t *folder_json(const void *layout, size_t group)
 {
     const organ_amount in = organ_layout_amount(layout, (organ_group)group, NULL);
@@ -20,7 +21,8 @@ static json_t *folder_json(const void *layout, size_t group)
                         SET_TEXT("group", organ_group_name((organ_group)group)), SET_AMOUNT(in));
 }
 
-/* Returns the row of file f of the model; "gap_bytes" are bytes between tensors. */
+/* Returns the row of the report for file f of the model. "gap_bytes" are bytes between tensors: all fillers but the
+ * first, which is the header. */
 static json_t *extract_source_json(const void *layout, size_t f)
 {
     const organ_layout_file *const file = &((const organ_layout *)layout)->files[f];
@@ -31,7 +33,7 @@ static json_t *extract_source_json(const void *layout, size_t f)
                         SET_COUNT("header_bytes", file->data_offset), SET_COUNT("gap_bytes", gaps));
 }
 
-/* Returns the report; `made` is the finished writing. */
+/* Implements organ_write.document. */
 static json_t *extract_document(void *context, const organ_writing *made)
 {
     const extraction *const e = context;
@@ -80,6 +82,7 @@ static void close_extraction(extraction *e)
     organ_model_close(e->model);
 }
 
+/* Splits a model into an organ directory. */
 organ_status organ_extract(const organ_extract_options *options, const organ_progress *progress, const organ_stop *stop,
                            json_t **report, organ_error *error)
 {

@@ -10,8 +10,9 @@
 
 /* ---- checks before anything is written ---- */
 
-/* Checks the path of the output. The path must have the ending of the target's format, and name a single file if the
- * target is one. The path must not be one of the inputs. A dry run also checks that the output could be written. */
+/* Checks the path of the output. A single file must have the ending of the target's format. If the target is one file
+ * (and no organ directory), the output must be one too. The path must not be one of the inputs. A dry run also checks
+ * that the output could be written. */
 static organ_status check_grafted(organ_graft_job *job, organ_error *error)
 {
     const organ_graft_options *const o = job->options;
@@ -30,9 +31,9 @@ static organ_status check_grafted(organ_graft_job *job, organ_error *error)
                             : ORGAN_OK;
 }
 
-/* Prepares the header of the output. Sets job->written_again if several files become one. The output keeps the header
- * of the target unless job->written_again is set. Names the file of the output if it is single or gets a new header;
- * does not if there are mismatches. */
+/* Decides whether the output gets a new header, and creates it in the layout. It does if the graft changes types,
+ * layers or key-values, or merges several files into one (job->written_again); else the header of the target is copied.
+ * A single output file gets the name in its path. With mismatches there is no output, so nothing is created. */
 static organ_status choose_header(organ_graft_job *job, organ_error *error)
 {
     organ_layout *const layout = &job->layout;
@@ -48,8 +49,8 @@ static organ_status choose_header(organ_graft_job *job, organ_error *error)
 
 /* ---- the document ---- */
 
-/* Returns the row of a group of tensors: the amount that was grafted and the amount in the output. Returns NULL if the
- * output has no tensor of the group. */
+/* Returns the row of the report for a group of tensors: the amount that comes from the source and the amount in the
+ * output. Returns NULL if the output has no tensor of the group. */
 static json_t *graft_group_json(const void *context, size_t group)
 {
     const organ_graft_job *const job = context;
@@ -61,7 +62,7 @@ static json_t *graft_group_json(const void *context, size_t group)
                         SET("grafted", ORGAN_OBJECT(SET_AMOUNT(taken))), SET("output", ORGAN_OBJECT(SET_AMOUNT(all))));
 }
 
-/* Returns the row of piece k of the output, or NULL if the piece is not a tensor of the source. */
+/* Returns the row of the report for piece k of the output. Returns NULL for a tensor of the target. */
 static json_t *graft_tensor_json(const void *context, size_t k)
 {
     const organ_graft_job *const job = context;
@@ -73,6 +74,7 @@ static json_t *graft_tensor_json(const void *context, size_t k)
                         SET("xxh3", job->options->write.dry_run ? json_null() : organ_layout_digest(&job->layout, k)));
 }
 
+/* Returns the amount of tensors that come from the source, the amount in the output, and their ratio by elements. */
 static json_t *graft_totals_json(const organ_graft_job *job)
 {
     const organ_amount all = organ_layout_amount(&job->layout, ORGAN_ALL_GROUPS, NULL);
@@ -81,14 +83,15 @@ static json_t *graft_totals_json(const organ_graft_job *job)
                         SET_REAL("percent_of_elements", organ_percent(taken.elements, all.elements)));
 }
 
+/* Implements organ_write.parameters. */
 static json_t *graft_parameters(void *job)
 {
     const organ_graft_options *const o = ((const organ_graft_job *)job)->options;
     return ORGAN_OBJECT(SET_BYTES_OF("type", o->types), SET_BYTES_OF("layers", o->layers), SET_BYTES_OF("map", o->map));
 }
 
-/* Returns the report. `output` describes what the writer wrote. With mismatches nothing is written: `output` then has
- * only a path, and the report has no totals, groups and tensors. */
+/* Returns the report, NULL without memory. `output` describes the output that was written. With mismatches nothing is
+ * written: `output` then has only a path, and the report has no totals, groups and tensors. */
 static json_t *graft_document_of(organ_graft_job *job, const organ_output *output)
 {
     const organ_graft_options *const o = job->options;
@@ -112,12 +115,14 @@ static json_t *graft_document_of(organ_graft_job *job, const organ_output *outpu
 
 /* ---- the run ---- */
 
+/* Implements organ_write.document. */
 static json_t *graft_document(void *context, const organ_writing *made)
 {
     return graft_document_of(context, organ_write_output(made));
 }
 
-/* Opens both models, pairs their tensors and chooses the header. */
+/* Opens both models, pairs their tensors and decides on the header. Mismatches are not errors here: they are in
+ * job->mismatches. */
 static organ_status plan_graft(organ_graft_job *job, organ_error *error)
 {
     const organ_graft_options *const o = job->options;
@@ -136,7 +141,7 @@ static organ_status plan_graft(organ_graft_job *job, organ_error *error)
     return choose_header(job, error);
 }
 
-/* Creates the report with the mismatches and returns ORGAN_BAD_INPUT with the first one. */
+/* Creates the report of a graft with mismatches. Returns ORGAN_BAD_INPUT, with the first mismatch in the message. */
 static organ_status report_mismatches(organ_graft_job *job, json_t **report, organ_error *error)
 {
     const size_t count = json_array_size(job->mismatches);

@@ -12,8 +12,9 @@ typedef struct organ_graft_options {
     const char *source;         /* path of the model whose tensors are copied */
     const char *target;         /* path of the model whose copy gets these tensors */
     const char *types;          /* kinds of tensors of the source to copy (organ_selection_parse); NULL: all */
-    const char *layers;         /* layers of the source to copy (organ_selection_parse); NULL: all tensors */
-    const char *map;            /* positions of source layers in the target (organ_layer_map_parse); NULL: the same */
+    const char *layers;         /* layers of the source to copy (organ_selection_parse); NULL: all layers, and tensors
+                                 * outside of layers */
+    const char *map;            /* numbers of source layers in the target (organ_layer_map_parse); NULL: the same */
     organ_write_options write;  /* output in the format of the target: .gguf, .safetensors, a directory of either, an
                                  * organ directory */
     const organ_engine *engine; /* runs write.evaluate; otherwise not used */

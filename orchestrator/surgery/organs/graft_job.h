@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * State and functions shared by the files of a graft: graft.c is the verb, graft_match.c pairs tensors and finds
- * mismatches, graft_metadata.c adapts key-values. */
+ * mismatches, graft_packed.c compares packed weights, graft_metadata.c adapts key-values. A mismatch is a reason, in
+ * one sentence, why tensors of the source do not fit into the target. */
 #ifndef ORGAN_GRAFT_JOB_H
 #define ORGAN_GRAFT_JOB_H
 
@@ -9,7 +10,8 @@
 #include "orchestrator/surgery/write/write.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 
-/* A layer of the source, and the layer of the target that it replaces, or that some of its tensors replace. */
+/* A layer of the source, and the number it gets in the target: its selected tensors replace those of that layer, or are
+ * a layer that is added. */
 typedef struct organ_layer_pair {
     int32_t from, to;
 } organ_layer_pair;
@@ -18,36 +20,39 @@ typedef struct organ_layer_pair {
 typedef struct organ_graft_job {
     const organ_graft_options *options;
     organ_model *source, *target;
-    organ_selection selection;
-    organ_layer_moves map; /* options->map, parsed */
-    organ_layout layout;   /* of the output: pieces[k] is tensor k of the target, added tensors follow */
-    bool single;           /* the output is one file */
+    organ_selection selection; /* options->types and options->layers, parsed */
+    organ_layer_moves map;     /* options->map, parsed */
+    organ_layout layout;       /* of the output: pieces[k] is tensor k of the target, added tensors follow */
+    bool single;               /* the output is one file */
     const organ_kernels *kernels;
     const organ_progress *progress;
     const organ_stop *stop;
-    organ_layer_pair *pairs; /* ordered by `to`, each layer once */
+    organ_layer_pair *pairs; /* one for each source layer with selected tensors, ordered by `to` */
     size_t pair_count;
-    int32_t source_layers, target_layers; /* number of layers: one more than the highest layer number */
+    int32_t source_layers, target_layers; /* numbers of layers: one more than the highest layer number of a tensor */
     int32_t layers_after;                 /* number of layers of the output */
-    bool *taken;                          /* for each piece: its bytes are those of the source */
+    bool *taken;                          /* for each piece: it comes from the source, as replacement or addition */
     size_t converted;                     /* number of tensors that are converted to another type */
     bool names_differ;                    /* exactly one of the models is GGUF, so the names of their tensors differ */
     bool written_again; /* the header is rewritten: types, layers or metadata change, or files are merged */
-    json_t *mismatches, *notes, *metadata; /* arrays of sentences */
+    /* arrays of sentences for the report; `metadata` has the changes of key-values */
+    json_t *mismatches, *notes, *metadata;
 } organ_graft_job;
 
-/* Appends a sentence to job->mismatches, job->notes or job->metadata. */
+/* Appends a sentence, at most 999 bytes, to job->mismatches, job->notes or job->metadata. */
 void organ_graft_add_sentence(json_t *list, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Returns whether the header of the output can differ from that of the target, so that types and layers may change: the
- * target is GGUF, and the output is one file or an organ directory. */
+/* Returns whether the output can have another header than the target, so that types of tensors and the number of layers
+ * may change: the target is GGUF, and the output is one file or an organ directory. */
 bool organ_graft_header_is_free(const organ_graft_job *job);
 
-/* Pairs layers and tensors and changes the layout; appends mismatches to job->mismatches. Returns ORGAN_USAGE if two
- * layers would get the same position or no tensor is selected; ORGAN_IO without memory. */
+/* Pairs layers and tensors of both models and changes the layout; appends mismatches to job->mismatches. Returns
+ * ORGAN_USAGE if two source layers would get the same number or no tensor is selected; ORGAN_IO without memory; errors
+ * of organ_graft_packed. */
 organ_status organ_graft_match(organ_graft_job *job, organ_error *error);
-/* Writes the name in the target of a source tensor `name`, at its position in the target. Returns false if the format
- * of the target has no name for it. */
+/* Writes to `counterpart` the name that the source tensor `name` has in the target, in the target's format and at the
+ * layer to which --map moves it. `anatomy` is that of the source tensor. Returns false if the format has no such
+ * name. */
 bool organ_graft_counterpart(const organ_graft_job *job, const char *name, const organ_anatomy *anatomy,
                              char counterpart[ORGAN_COUNTERPART_SIZE]);
 

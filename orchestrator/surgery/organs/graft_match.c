@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Appends a formatted sentence, at most 999 bytes, to an array of the job. */
 void organ_graft_add_sentence(json_t *list, const char *format, ...)
 {
     char text[1000];
@@ -20,11 +21,13 @@ void organ_graft_add_sentence(json_t *list, const char *format, ...)
     json_array_append_new(list, json_string(text));
 }
 
+/* Returns whether the output can have another header than the target, with other types and layers. */
 bool organ_graft_header_is_free(const organ_graft_job *job)
 {
     return strcmp(job->layout.format, "GGUF") == 0 && (job->single || job->target->manifest);
 }
 
+/* Fails with ORGAN_IO because memory is exhausted; the message names the target. */
 static organ_status graft_no_memory(const organ_graft_job *job, organ_error *error)
 {
     return organ_fail_errno(error, ENOMEM, "%s", job->options->target);
@@ -32,19 +35,21 @@ static organ_status graft_no_memory(const organ_graft_job *job, organ_error *err
 
 /* ---- layers ---- */
 
+/* Orders layer pairs for qsort by the layer of the source. */
 static int by_from(const void *a, const void *b)
 {
     const organ_layer_pair *const x = a, *const y = b;
     return (x->from > y->from) - (x->from < y->from);
 }
 
+/* Orders layer pairs for qsort by the layer of the target, then by that of the source. */
 static int by_to(const void *a, const void *b)
 {
     const organ_layer_pair *const x = a, *const y = b;
     return x->to != y->to ? (x->to > y->to) - (x->to < y->to) : by_from(a, b);
 }
 
-/* Returns the number of layers: one more than the highest layer number of a tensor. */
+/* Returns the number of layers of a model: one more than the highest layer number of a tensor. */
 static int32_t layer_count(const organ_model *model)
 {
     int32_t highest = -1;
@@ -54,8 +59,8 @@ static int32_t layer_count(const organ_model *model)
     return highest < INT32_MAX ? highest + 1 : highest;
 }
 
-/* Sets job->pairs: each source layer with selected tensors, and its position in the target. Fails if two layers get the
- * same position. */
+/* Sets job->pairs: each source layer with selected tensors, and the number to which --map moves it. Returns ORGAN_USAGE
+ * if two layers get the same number. */
 static organ_status pair_layers(organ_graft_job *job, organ_error *error)
 {
     size_t count = 0;
@@ -68,7 +73,7 @@ static organ_status pair_layers(organ_graft_job *job, organ_error *error)
             job->pairs[count++] =
                 (organ_layer_pair){tensor->anatomy.layer, organ_layer_mapped(&job->map, tensor->anatomy.layer)};
     }
-    qsort(job->pairs, count, sizeof *job->pairs, by_from);
+    qsort(job->pairs, count, sizeof *job->pairs, by_from); /* one entry for each tensor: drop repeated layers */
     for (size_t k = 0; k < count; k++)
         if (k == 0 || job->pairs[k].from != job->pairs[k - 1].from)
             job->pairs[job->pair_count++] = job->pairs[k];
@@ -82,8 +87,9 @@ static organ_status pair_layers(organ_graft_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Adds mismatches for requested layers that the source lacks, and for positions that the target lacks and the graft
- * cannot add. Sets job->layers_after, the number of layers of the output. */
+/* Adds a mismatch for each range of --layers that exceeds the layers of the source, and for each layer number that the
+ * target lacks and the graft cannot add: layers can be added only at the end, without a gap, and only if the header can
+ * change. Sets job->layers_after, the number of layers of the output. */
 static void check_layers(organ_graft_job *job)
 {
     for (size_t k = 0; k < job->selection.span_count; k++) {
@@ -116,17 +122,18 @@ static void check_layers(organ_graft_job *job)
 
 /* ---- configurations of both models ---- */
 
-/* Adds a mismatch if both numbers are known (not negative) and differ. */
-static void compare_fact(organ_graft_job *job, const char *what, int64_t source, int64_t target)
+/* Adds a mismatch if both numbers are known (not negative) and differ. `what` names the number. */
+static void compare_count(organ_graft_job *job, const char *what, int64_t source, int64_t target)
 {
     if (source >= 0 && target >= 0 && source != target)
         organ_graft_add_sentence(job->mismatches, "%s: %lld in the source, %lld in the target", what, (long long)source,
                                  (long long)target);
 }
 
+/* Returns whether --type selects the group. */
 static bool graft_selects(const organ_graft_job *job, organ_group group) { return job->selection.groups >> group & 1; }
 
-/* Writes the architecture of a GGUF model; "" for other models. */
+/* Writes general.architecture of a GGUF model to `out`, at most 95 bytes; "" for other models. */
 static void architecture_of(const organ_model *model, char out[96])
 {
     size_t length = 0;
@@ -141,6 +148,7 @@ static void compare_rope(organ_graft_job *job)
     char source[96], target[96];
     architecture_of(job->source, source);
     architecture_of(job->target, target);
+    /* whether the rows keep the order of safetensors, in the source and in the target */
     const bool straight = !*source || organ_keeps_rope_rows(source), other = !*target || organ_keeps_rope_rows(target);
     if (straight == other || !graft_selects(job, ORGAN_GROUP_SKELETON))
         return;
@@ -152,9 +160,9 @@ static void compare_rope(organ_graft_job *job)
         source_permuted ? source : target, source_permuted ? "target" : "source");
 }
 
-/* Adds a mismatch if the vocabularies of two GGUF models have the same size but different tokens: a row of the
- * embedding would then belong to another token. Other models are not compared. */
-static void compare_words(organ_graft_job *job)
+/* Adds a mismatch if the vocabularies of two GGUF models have the same number of tokens but different ones: a row of
+ * the embedding would then belong to another token. Models that are not GGUF are not compared. */
+static void compare_tokens(organ_graft_job *job)
 {
     static const char key[] = "tokenizer.ggml.tokens";
     const organ_gguf_kv *const a = job->source->gguf ? organ_gguf_find(job->source->gguf, key) : NULL;
@@ -164,25 +172,25 @@ static void compare_words(organ_graft_job *job)
                                  (unsigned long long)a->count);
 }
 
-/* Compares the members of both configurations on which the grafted groups depend. A difference that makes the result
- * unusable is a mismatch, any other a note. */
+/* Compares the members of both configurations on which the selected groups of tensors depend. Adds a mismatch for a
+ * difference that makes the result unusable, and a note for different architectures. */
 static void compare_facts(organ_graft_job *job)
 {
     const organ_hf_config *const a = &job->source->config, *const b = &job->target->config;
     char source[96], target[96];
-    compare_fact(job, "width (hidden size)", a->hidden_size, b->hidden_size);
+    compare_count(job, "width (hidden size)", a->hidden_size, b->hidden_size);
     if (graft_selects(job, ORGAN_GROUP_SKELETON)) {
-        compare_fact(job, "attention heads", a->num_attention_heads, b->num_attention_heads);
-        compare_fact(job, "KV heads", a->num_key_value_heads, b->num_key_value_heads);
-        compare_fact(job, "head width", a->head_dim, b->head_dim);
+        compare_count(job, "attention heads", a->num_attention_heads, b->num_attention_heads);
+        compare_count(job, "KV heads", a->num_key_value_heads, b->num_key_value_heads);
+        compare_count(job, "head width", a->head_dim, b->head_dim);
     }
     if (graft_selects(job, ORGAN_GROUP_ORGAN)) {
-        compare_fact(job, "feed-forward width", a->intermediate_size, b->intermediate_size);
-        compare_fact(job, "experts", a->num_experts, b->num_experts);
+        compare_count(job, "feed-forward width", a->intermediate_size, b->intermediate_size);
+        compare_count(job, "experts", a->num_experts, b->num_experts);
     }
     if (graft_selects(job, ORGAN_GROUP_EMBED) && !job->selection.span_count) {
-        compare_fact(job, "vocabulary", a->vocab_size, b->vocab_size);
-        compare_words(job);
+        compare_count(job, "vocabulary", a->vocab_size, b->vocab_size);
+        compare_tokens(job);
     }
     compare_rope(job);
     architecture_of(job->source, source);
@@ -198,9 +206,10 @@ static void compare_facts(organ_graft_job *job)
 
 /* ---- tensors ---- */
 
-/* Chooses the type in which the source tensor `from` is stored in the output. A matrix keeps its type if the header can
- * be rewritten and GGUF has the type. Any other tensor is converted to the type of the target's tensor (for vectors
- * usually F32, which inference programs require). Adds a mismatch if there is no such conversion. */
+/* Chooses the type in which the output stores the source tensor `from`; piece->as.dtype is that of the replaced tensor.
+ * A matrix keeps its type if the header can be rewritten and GGUF has the type. Any other tensor is converted to the
+ * type of the replaced one (for vectors usually F32, which inference programs require). Adds a mismatch if there is no
+ * such conversion. */
 static void choose_type(organ_graft_job *job, const organ_tensor *from, organ_piece *piece)
 {
     const organ_dtype requested = piece->as.dtype;
@@ -220,7 +229,8 @@ static void choose_type(organ_graft_job *job, const organ_tensor *from, organ_pi
     }
 }
 
-/* Replaces tensor k of the target by the source tensor `from`. Adds a mismatch instead if the shapes differ. */
+/* Makes piece k of the output, which is tensor k of the target, a copy of the source tensor `from`. Adds a mismatch
+ * instead if the shapes differ. */
 static void replace_tensor(organ_graft_job *job, const organ_tensor *from, size_t k)
 {
     organ_piece *const piece = &job->layout.pieces[k];
@@ -246,7 +256,7 @@ static void add_tensor(organ_graft_job *job, const organ_tensor *from, const cha
 {
     char sibling[ORGAN_COUNTERPART_SIZE], source[ORGAN_SHAPE_TEXT], target[ORGAN_SHAPE_TEXT];
     organ_anatomy anatomy = organ_anatomy_of(name);
-    const organ_tensor *const like =
+    const organ_tensor *const like = /* the same tensor in the target's last layer */
         organ_counterpart_at(name, &anatomy, job->target_layers - 1, sibling, sizeof sibling)
             ? organ_model_find(job->target, sibling)
             : NULL;
@@ -272,8 +282,8 @@ static void add_tensor(organ_graft_job *job, const organ_tensor *from, const cha
     job->written_again = true;
 }
 
-/* Replaces the counterpart of the source tensor `from` in the target, or adds `from` if the graft adds its layer to the
- * target. Adds a mismatch if the target has the layer but no counterpart. */
+/* Replaces the counterpart of the source tensor `from` in the target, or adds `from` if the graft adds its layer. Adds
+ * a mismatch if the target has the layer but no counterpart, or if the target's format has no name for the tensor. */
 static void match_tensor(organ_graft_job *job, const organ_tensor *from)
 {
     const int32_t layer = organ_layer_mapped(&job->map, from->anatomy.layer);
@@ -291,9 +301,10 @@ static void match_tensor(organ_graft_job *job, const organ_tensor *from)
         organ_graft_add_sentence(job->mismatches, "%s is not in the target", name);
 }
 
-/* Returns whether the graft replaces tensors in `layer` of the target. Without --layers it does so everywhere; with
- * --layers, never in tensors outside all layers (`layer` is -1). */
-static bool is_reached(const organ_graft_job *job, int32_t layer)
+/* Returns whether the graft replaces or adds tensors in `layer` of the output; `layer` -1 means outside of all layers.
+ * Without --layers this is true for every layer and -1; with --layers, for the layers in job->pairs, which it searches
+ * by bisection. */
+static bool is_grafted_layer(const organ_graft_job *job, int32_t layer)
 {
     const organ_layer_pair key = {.to = layer};
     if (layer < 0 || !job->selection.span_count)
@@ -309,19 +320,20 @@ static bool is_reached(const organ_graft_job *job, int32_t layer)
     return low < job->pair_count && job->pairs[low].to == layer;
 }
 
-/* Adds a mismatch for each selected tensor of the target that would remain unchanged in a grafted layer, because
- * the source has no counterpart. */
+/* Adds a mismatch for each tensor of the target that is in a grafted layer and a selected group, but has no counterpart
+ * in the source: it would remain among the source's tensors. */
 static void report_unmatched_targets(organ_graft_job *job)
 {
     for (size_t t = 0; t < job->target->tensor_count; t++) {
         const organ_tensor *const tensor = &job->target->tensors[t];
-        if (!job->taken[t] && graft_selects(job, tensor->anatomy.group) && is_reached(job, tensor->anatomy.layer))
+        if (!job->taken[t] && graft_selects(job, tensor->anatomy.group) && is_grafted_layer(job, tensor->anatomy.layer))
             organ_graft_add_sentence(job->mismatches, "%s of the target has no counterpart in the source",
                                      tensor->name);
     }
 }
 
-/* Adds a mismatch for each tensor of an added layer that is not selected: an added layer needs all its tensors. */
+/* Adds a mismatch for each source tensor of an added layer that is not selected: an added layer needs all its
+ * tensors. */
 static void check_added(organ_graft_job *job)
 {
     if (job->layers_after == job->target_layers)
@@ -329,8 +341,8 @@ static void check_added(organ_graft_job *job)
     for (size_t t = 0; t < job->source->tensor_count; t++) {
         const organ_tensor *const tensor = &job->source->tensors[t];
         const int32_t to = organ_layer_mapped(&job->map, tensor->anatomy.layer);
-        if (tensor->anatomy.layer >= 0 && to >= job->target_layers && to < job->layers_after && is_reached(job, to) &&
-            !organ_selected(&job->selection, tensor))
+        if (tensor->anatomy.layer >= 0 && to >= job->target_layers && to < job->layers_after &&
+            is_grafted_layer(job, to) && !organ_selected(&job->selection, tensor))
             organ_graft_add_sentence(
                 job->mismatches,
                 "added layer %d: %s of the source is not selected, but a layer must be whole (--type all)", (int)to,

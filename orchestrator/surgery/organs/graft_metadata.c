@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Returns the key without a leading name of the architecture ("llama.attention.head_count" -> "attention.head_count");
- * NULL if the key does not begin with the architecture. */
+/* Returns the part of a key after the name of the file's architecture: "attention.head_count" of
+ * "llama.attention.head_count". NULL if the key does not begin with the architecture. */
 static const char *without_architecture(const organ_gguf *gguf, const char *key)
 {
     size_t length = 0;
@@ -15,8 +15,8 @@ static const char *without_architecture(const organ_gguf *gguf, const char *key)
     return architecture && strncmp(key, architecture, length) == 0 && key[length] == '.' ? key + length + 1 : NULL;
 }
 
-/* Returns the key-value of the source whose key without the architecture is `rest`; NULL if there is none. The
- * architecture of the source may differ. */
+/* Returns the key-value of the source whose key without the source's architecture is `rest`; NULL if there is none, or
+ * if the source is not GGUF (`source` NULL). */
 static const organ_gguf_kv *find_in_source(const organ_gguf *source, const char *rest)
 {
     for (size_t k = 0; source && k < source->kv_count; k++) {
@@ -27,15 +27,16 @@ static const organ_gguf_kv *find_in_source(const organ_gguf *source, const char 
     return NULL;
 }
 
+/* Writes the lowest `bytes` bytes of the value, lowest first. */
 static void put_little_endian(unsigned char *to, uint64_t value, size_t bytes)
 {
     for (size_t k = 0; k < bytes; k++)
         to[k] = (unsigned char)(value >> 8 * k);
 }
 
-/* Writes to `to`, as an element of `type`, the value that the key-value `source` has for layer `layer`. A key-value
- * that is not an array has one value for all layers. Returns false if `source` is NULL, has no value for the layer, or
- * the value does not fit `type`. */
+/* Writes to `to` the value that the key-value `source` has for layer `layer`, converted to `type`. A key-value that is
+ * not an array has one value for all layers. Returns false if `source` is NULL, has no value for the layer, or the
+ * value does not fit `type`. */
 static bool put_element(const organ_gguf_kv *source, int32_t layer, organ_gguf_type type, unsigned char *to)
 {
     const uint64_t index = source && source->type == ORGAN_GGUF_ARRAY ? (uint64_t)layer : 0;
@@ -55,18 +56,19 @@ static bool put_element(const organ_gguf_kv *source, int32_t layer, organ_gguf_t
         return false;
     const bool is_signed =
         type == ORGAN_GGUF_I8 || type == ORGAN_GGUF_I16 || type == ORGAN_GGUF_I32 || type == ORGAN_GGUF_I64;
-    const unsigned bits = type == ORGAN_GGUF_BOOL ? 1 : (unsigned)(8 * bytes) - is_signed;
+    const unsigned bits = type == ORGAN_GGUF_BOOL ? 1 : (unsigned)(8 * bytes) - is_signed; /* without the sign bit */
     if ((integer < 0 && !is_signed) || (bits < 63 && (integer >> bits) != (integer < 0 ? -1 : 0)))
         return false;
     put_little_endian(to, (uint64_t)integer, bytes);
     return true;
 }
 
-/* Adapts the array `kv` of the target, which has a value for each layer. Each grafted layer gets the value of its layer
- * in the source; a missing value is a mismatch. Sets *data to the new array in the form of GGUF, which the caller
- * frees, or to NULL if nothing changes. `rest` is the key without the architecture. */
-static organ_status graft_metadata_follow(organ_graft_job *job, const organ_gguf_kv *kv, const char *rest,
-                                          unsigned char **data, organ_error *error)
+/* Makes the array `kv` of the target, which has a value for each layer, that of the output: it gets the length
+ * layers_after, and each grafted layer gets the value of its layer in the source; a missing value is a mismatch. Sets
+ * *data to the new array in GGUF's binary form, which the caller frees, or to NULL if nothing changes. `rest` is the
+ * key without the architecture. */
+static organ_status graft_adapt_array(organ_graft_job *job, const organ_gguf_kv *kv, const char *rest,
+                                      unsigned char **data, organ_error *error)
 {
     const size_t bytes = organ_gguf_type_bytes(kv->element),
                  size = ORGAN_GGUF_ARRAY_HEAD + (size_t)job->layers_after * bytes;
@@ -76,7 +78,7 @@ static organ_status graft_metadata_follow(organ_graft_job *job, const organ_gguf
     if (!made)
         return organ_fail_errno(error, ENOMEM, "%s", kv->key);
     memcpy(made, kv->bytes, kv->size < size ? kv->size : size);
-    put_little_endian(made + 4, (uint64_t)job->layers_after, 8);
+    put_little_endian(made + 4, (uint64_t)job->layers_after, 8); /* the array's length follows its 4-byte type */
     for (size_t k = 0; k < job->pair_count; k++)
         if (!put_element(source, job->pairs[k].from, kv->element,
                          made + ORGAN_GGUF_ARRAY_HEAD + (size_t)job->pairs[k].to * bytes))
@@ -91,8 +93,9 @@ static organ_status graft_metadata_follow(organ_graft_job *job, const organ_gguf
     return ORGAN_OK;
 }
 
-/* Adapts all key-values that are arrays with an entry for each layer. */
-static organ_status copy_layer_keys(organ_graft_job *job, organ_gguf_writer *writer, organ_error *error)
+/* Adapts each key-value of the target that is an array with an element for each layer, and adds the changed ones to
+ * `writer`. */
+static organ_status adapt_layer_arrays(organ_graft_job *job, organ_gguf_writer *writer, organ_error *error)
 {
     const organ_gguf *const target = job->target->gguf;
     for (size_t k = 0; k < target->kv_count && !error->status; k++) {
@@ -100,7 +103,7 @@ static organ_status copy_layer_keys(organ_graft_job *job, organ_gguf_writer *wri
         const char *const rest = without_architecture(target, kv.key);
         unsigned char *data = NULL;
         if (!rest || kv.type != ORGAN_GGUF_ARRAY || kv.count != (uint64_t)job->target_layers ||
-            !organ_gguf_type_bytes(kv.element) || graft_metadata_follow(job, &kv, rest, &data, error) || !data)
+            !organ_gguf_type_bytes(kv.element) || graft_adapt_array(job, &kv, rest, &data, error) || !data)
             continue;
         kv.bytes = data;
         kv.count = (uint64_t)job->layers_after;
@@ -113,9 +116,9 @@ static organ_status copy_layer_keys(organ_graft_job *job, organ_gguf_writer *wri
     return error->status;
 }
 
-/* Sets the key block_count if the graft adds layers. Adds a mismatch if the target's block_count is not its number of
- * layers. */
-static organ_status count_blocks(organ_graft_job *job, organ_gguf_writer *writer, organ_error *error)
+/* Sets the key block_count to the number of layers if the graft adds layers. Adds a mismatch if the target's
+ * block_count is not the number of layers of its tensors. */
+static organ_status set_block_count(organ_graft_job *job, organ_gguf_writer *writer, organ_error *error)
 {
     char key[160];
     size_t length = 0;
@@ -134,23 +137,25 @@ static organ_status count_blocks(organ_graft_job *job, organ_gguf_writer *writer
     return organ_gguf_writer_set_integer(writer, key, ORGAN_GGUF_U32, job->layers_after, error);
 }
 
-/* Returns true if whole layers are grafted, or layers are added: key-values with a value for each layer then come from
- * the source. If only a part of each layer is grafted, these key-values stay, because they describe the other part. */
+/* Returns whether the graft copies attention and feed-forward of its layers, or adds layers: key-values with a value
+ * for each layer then come from the source. If only one of the two is copied, these key-values stay those of the
+ * target, because they describe the other as well. */
 static bool grafts_whole_layers(const organ_graft_job *job)
 {
     const unsigned whole = 1u << ORGAN_GROUP_SKELETON | 1u << ORGAN_GROUP_ORGAN;
     return (job->selection.groups & whole) == whole || job->layers_after != job->target_layers;
 }
 
-/* Sets *writer to the key-values of the target. Adapts the number of layers and the arrays that have a value for each
- * layer. Sets *writer to NULL, so that the header of the target is copied, if it cannot or need not be rewritten. */
+/* Sets *writer to the key-values of the target, with the number of layers and the arrays that have a value for each
+ * layer adapted. Sets it to NULL if the header cannot change or nothing has changed: the header of the target is then
+ * copied. */
 organ_status organ_graft_metadata(organ_graft_job *job, organ_gguf_writer **writer, organ_error *error)
 {
     *writer = NULL;
     if (!organ_graft_header_is_free(job) || organ_layout_metadata(job->target->gguf, writer, error))
         return error->status;
-    if (!grafts_whole_layers(job) || copy_layer_keys(job, *writer, error) == ORGAN_OK)
-        count_blocks(job, *writer, error);
+    if (!grafts_whole_layers(job) || adapt_layer_arrays(job, *writer, error) == ORGAN_OK)
+        set_block_count(job, *writer, error);
     if (error->status || !job->written_again) {
         organ_gguf_writer_destroy(*writer);
         *writer = NULL;

@@ -9,7 +9,8 @@
 
 static bool is_packed(const organ_weight *weight) { return weight->scheme != ORGAN_SCHEME_PLAIN; }
 
-/* Returns true if two weights are packed in the same way, so that one can replace the other. */
+/* Returns whether two weights are packed in the same way, with the same scheme, groups and types, so that one can
+ * replace the other. */
 static bool packed_alike(const organ_weight *a, const organ_weight *b)
 {
     char one[160], other[160];
@@ -54,8 +55,8 @@ static organ_status check_packed_pair(const organ_graft_job *job, const organ_we
                                   organ_weight_text(replaced, target_text, sizeof target_text), job->target->path);
 }
 
-/* Checks each weight of the source with the weight of the target that it replaces. Does nothing if neither model has
- * packed weights. */
+/* Checks each selected weight of the source against the weight of the target that it replaces. Does nothing if neither
+ * model has packed weights. */
 organ_status organ_graft_packed(organ_graft_job *job, organ_error *error)
 {
     organ_weights *sources = NULL, *targets = NULL;

@@ -9,8 +9,8 @@
  * practice; gamma_at would then return shape - 1/3. */
 enum { TRIES = 64 };
 
-/* Returns normal number `at` of a stream. Normal numbers use the even streams of the generator, uniform ones the odd
- * streams, so that they are independent. */
+/* Returns normal number `at` of a stream (organ_philox_normal). Normal numbers use the even streams of the generator
+ * and uniform numbers the odd streams, so that both are independent. */
 static double normal_at(uint64_t seed, uint64_t stream, uint64_t at)
 {
     float value;
@@ -18,7 +18,8 @@ static double normal_at(uint64_t seed, uint64_t stream, uint64_t at)
     return (double)value;
 }
 
-/* Returns uniform number `at` of a stream, in (0, 1). */
+/* Returns uniform number `at` of a stream, in (0, 1). organ_philox_uniform returns multiples of 2^-23 from -1 on;
+ * adding 2^-25, half a step, excludes 0, whose logarithm gamma_at would need. */
 static double uniform_at(uint64_t seed, uint64_t stream, uint64_t at)
 {
     float value;
@@ -26,11 +27,11 @@ static double uniform_at(uint64_t seed, uint64_t stream, uint64_t at)
     return ((double)value + 1) / 2 + 0x1p-25;
 }
 
-/* Returns a number of the gamma distribution with `shape` (at least 1) and scale 1, by the method of Marsaglia and
- * Tsang (2000). Try k uses the normal and the uniform number `at` + k of the stream; there are at most TRIES tries. */
+/* Returns a random number of the gamma distribution with `shape` (at least 1) and scale 1, by the method of Marsaglia
+ * and Tsang (2000). Try k uses the normal and the uniform number `at` + k of the stream; the last one is TRIES - 1. */
 static double gamma_at(uint64_t seed, uint64_t stream, uint64_t at, double shape)
 {
-    const double d = shape - 1.0 / 3, c = 1 / sqrt(9 * d);
+    const double d = shape - 1.0 / 3, c = 1 / sqrt(9 * d); /* the names of the paper */
     double v = 1;
     for (uint64_t k = 0; k < TRIES; k++) {
         const double x = normal_at(seed, stream, at + k), u = uniform_at(seed, stream, at + k);
@@ -43,8 +44,8 @@ static double gamma_at(uint64_t seed, uint64_t stream, uint64_t at, double shape
     return d * v;
 }
 
-/* Returns a number of the chi-square distribution with `degrees` degrees of freedom, or 0 if `degrees` is below 1.
- * Uses the numbers `at` to `at` + TRIES of the stream. */
+/* Returns a random number of the chi-square distribution with `degrees` degrees of freedom, or 0 if `degrees` is
+ * below 1. Uses numbers `at` to `at` + TRIES of the stream. */
 static double chi_square_at(uint64_t seed, uint64_t stream, uint64_t at, double degrees)
 {
     if (degrees < 1)
@@ -79,6 +80,7 @@ void organ_chance_baseline(uint64_t seed, uint64_t stream, unsigned draws, uint6
     *std = sqrt(squares / (draws - 1));
 }
 
+/* The variance of Beta(a, b) is p (1 - p) / (a + b + 1), with p = a / (a + b) = k / m and a + b = m n / 2. */
 double organ_chance_share_std(double k, double m, double n) { return sqrt(2 * (k / m) * (1 - k / m) / (m * n + 2)); }
 
 /* Returns the smallest k such that, with a probability of at least 99 %, at most k of `count` independent standard

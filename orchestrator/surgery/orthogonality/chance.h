@@ -9,8 +9,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Returns random number `draw` in the sequence of `stream`: the cosine of a random matrix of `elements` normal values
- * (at least 1) with a fixed matrix. Each `stream` of a seed has its own sequence. */
+/* Returns the cosine of a random matrix of `elements` normal values (at least 1) with a fixed matrix. It is draw number
+ * `draw` of the sequence of `stream`: equal arguments give equal numbers, and each stream of a seed has another
+ * sequence. */
 double organ_chance_cosine(uint64_t seed, uint64_t stream, uint64_t draw, uint64_t elements);
 
 /* Sets *mean and *std to the mean and the standard deviation (divisor draws - 1) of the cosines that
@@ -18,8 +19,8 @@ double organ_chance_cosine(uint64_t seed, uint64_t stream, uint64_t draw, uint64
 void organ_chance_baseline(uint64_t seed, uint64_t stream, unsigned draws, uint64_t elements, double *mean,
                            double *std);
 
-/* A random m x n matrix has m output directions; any k of them contain a share of its squared norm, which has a Beta
- * distribution with mean k / m. Returns the standard deviation of this share. */
+/* Returns the standard deviation of the share of its squared norm that a random m x n matrix has in k of its m output
+ * directions. This share has the distribution Beta(k n / 2, (m - k) n / 2), with mean k / m. */
 double organ_chance_share_std(double k, double m, double n);
 
 /* Returns the smallest k such that, with a probability of at least 99 %, at most k of `count` independent standard

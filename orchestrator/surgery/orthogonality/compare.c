@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The inputs of a comparison, the modules that they have in common, and the distribution of the measurement among
- * ranks. */
+ * Opens the inputs of a comparison, finds the modules that all of them have, and distributes the measurement of the
+ * modules among the processes of the run. */
 #include "orchestrator/surgery/orthogonality/noise_job.h"
 
 #include "formats/base/path.h"
@@ -40,7 +40,7 @@ static organ_status compare_open_adapter(organ_compared_job *job, organ_error *e
 }
 
 /* Opens model k of the job and finds its weights. Rejects an output path that would damage the model. Prints the notes
- * about the weights. */
+ * of organ_weights_find. */
 static organ_status compare_open_model(organ_compared_job *job, size_t k, const organ_model_access *access,
                                        organ_error *error)
 {
@@ -90,7 +90,7 @@ static void compare_find_weights(const organ_compared_job *job, organ_compared_m
                                  const organ_module_place *place, organ_module_mismatches *mismatches,
                                  organ_error *error)
 {
-    bool next = true;
+    bool next = true; /* continue with the next model */
     for (size_t k = 0; k < job->sources && next; k++) {
         if (!m->weight[k])
             m->weight[k] = organ_module_weight(place, job->weights[k], job->model[k], mismatches, error);
@@ -98,8 +98,8 @@ static void compare_find_weights(const organ_compared_job *job, organ_compared_m
     }
 }
 
-/* Appends the module of pair `index` of the adapter to job->modules, with its weights in all models. Does nothing if
- * --modules is given and no pattern matches the name of the module. */
+/* Appends the module of pair `index` of the adapter to job->modules, with its weights in all models. Does nothing if no
+ * pattern of --modules (`globs`) matches the name of the module. Adds models that do not fit to `mismatches`. */
 static void compare_match_pair(organ_compared_job *job, size_t index, organ_globs *globs,
                                organ_module_mismatches *mismatches, organ_error *error)
 {
@@ -126,7 +126,8 @@ static char *compare_module_of(const char *name)
 
 /* Appends weight `index` of the first model to job->modules, together with the weights of the same name in the other
  * models. Does nothing for a vector, an empty weight, a weight without numbers, and a weight that is not selected:
- * with --modules its name must match a pattern, otherwise it must be a projection. */
+ * with --modules its name must match a pattern (`globs`), otherwise it must be a projection. Adds models that do not
+ * fit to `mismatches`. */
 static void compare_match_weight(organ_compared_job *job, size_t index, organ_globs *globs,
                                  organ_module_mismatches *mismatches, organ_error *error)
 {
@@ -171,7 +172,7 @@ organ_status organ_compared_match(organ_compared_job *job, organ_error *error)
 {
     const char *const path = job->adapter ? job->adapter->path : job->path[0];
     const size_t max = job->adapter ? job->adapter->pair_count : job->weights[0]->count;
-    organ_module_mismatches mismatches = {.said_by = job->adapter ? "the adapter" : path};
+    organ_module_mismatches mismatches = {.expected_by = job->adapter ? "the adapter" : path};
     organ_globs globs;
     if (organ_globs_read(job->requested, &globs, error))
         return error->status;
@@ -258,6 +259,7 @@ organ_status organ_compared_widest(const organ_compared_job *job, organ_compared
     return error->status;
 }
 
+/* The stream of a module is its index, which does not depend on the order of modules or on --modules. */
 void organ_compared_draw(const organ_compared_job *job, organ_compared_module *m)
 {
     organ_chance_baseline(job->seed, m->index, job->draws, (uint64_t)m->rows * m->cols, &m->drawn_mean, &m->drawn_std);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Rows of a report that sum several modules: those of a projection, of a layer, or of a projection in one layer. */
+ * Makes the report's rows that sum several modules: the modules of a projection, of a layer, or of a projection in one
+ * layer. A fold is the struct with these sums (organ_compared_fold). Also makes parts that both reports share. */
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/facts/facts.h"
@@ -8,26 +9,26 @@
 
 #include <math.h>
 
-/* Value of folded.row that selects the modules of all rows. */
+/* Value of fold_selection.row that selects modules regardless of their projection. */
 enum { ALL_ROWS = ORGAN_ANATOMY_ROWS };
 
-/* Selects modules to sum: of the modules `from` to `to` - 1 of the job, those for which fold_row_of returns `row`; all
- * of them if `row` is ALL_ROWS. */
-typedef struct folded {
+/* Selects modules to sum: those of job->modules[from] to job->modules[to - 1] for which fold_row_of returns `row`, or
+ * all of them if `row` is ALL_ROWS. */
+typedef struct fold_selection {
     size_t from, to;
     unsigned row;
-} folded;
+} fold_selection;
 
-/* Returns the number of the row to which the module belongs in the report's list of projections. A report of two pairs
- * has one row for each role (numbers 0, 3, 6, ...). A report with an adapter has separate rows for the routed experts,
- * shared experts and dense matrices of a role (organ_anatomy_row). */
+/* Returns the number of the projection to which the report counts the module. The numbers are those of
+ * organ_anatomy_row, which are 3 times the role for dense matrices, plus 1 or 2 for routed and shared experts. A report
+ * of two pairs does not separate these three kinds and uses the numbers of dense matrices. */
 static unsigned fold_row_of(const organ_compared_job *job, const organ_compared_module *m)
 {
     return job->pairs ? 3 * (unsigned)m->anatomy->role : organ_anatomy_row(m->anatomy);
 }
 
 /* Returns the sums over the modules that `of` selects. */
-static organ_compared_fold fold_modules(const organ_compared_folding *g, folded of)
+static organ_compared_fold fold_modules(const organ_compared_folding *g, fold_selection of)
 {
     organ_compared_fold f = {0};
     for (size_t k = of.from; k < of.to; k++)
@@ -38,13 +39,12 @@ static organ_compared_fold fold_modules(const organ_compared_folding *g, folded 
 
 organ_compared_fold organ_compared_fold_all(const organ_compared_folding *g)
 {
-    return fold_modules(g, (folded){0, g->job->count, ALL_ROWS});
+    return fold_modules(g, (fold_selection){0, g->job->count, ALL_ROWS});
 }
 
 /* Appends to `rows` the row with the sums over the modules that `of` selects. The row has the member "projection"
- * unless of.row is ALL_ROWS, and the member "layer" unless `layer` is NULL. Appends nothing if no module is selected.
- * */
-static void append_fold(const organ_compared_folding *g, folded of, const int32_t *layer, json_t *rows)
+ * unless of.row is ALL_ROWS, and the member "layer" unless `layer` is NULL. Appends nothing if there is no module. */
+static void append_fold(const organ_compared_folding *g, fold_selection of, const int32_t *layer, json_t *rows)
 {
     const organ_compared_fold f = fold_modules(g, of);
     const bool named = of.row != ALL_ROWS;
@@ -55,16 +55,17 @@ static void append_fold(const organ_compared_folding *g, folded of, const int32_
                           &f, g->which));
 }
 
+/* Tries the numbers of all projections; append_fold skips those without modules. */
 json_t *organ_compared_projections_json(const organ_compared_folding *g)
 {
     json_t *const rows = json_array();
     for (unsigned row = 0; row < ORGAN_ANATOMY_ROWS; row++)
-        append_fold(g, (folded){0, g->job->count, row}, NULL, rows);
+        append_fold(g, (fold_selection){0, g->job->count, row}, NULL, rows);
     return rows;
 }
 
-/* Returns an array with one row for each layer; with `places` it has one row for each projection of each layer
- * instead. The modules of a layer are adjacent, because job->modules is ordered by layer. */
+/* Finds the modules of each layer as a range of job->modules, which is ordered by layer. With `places` appends a row
+ * for each projection of the layer, otherwise one row with ALL_ROWS. */
 json_t *organ_compared_layers_json(const organ_compared_folding *g, bool places)
 {
     const organ_compared_job *const job = g->job;
@@ -74,14 +75,14 @@ json_t *organ_compared_layers_json(const organ_compared_folding *g, bool places)
         while (to < job->count && job->modules[to].anatomy->layer == layer)
             to++;
         for (unsigned row = places ? 0 : ALL_ROWS; row < ALL_ROWS + (unsigned)!places; row++)
-            append_fold(g, (folded){from, to, row}, &layer, rows);
+            append_fold(g, (fold_selection){from, to, row}, &layer, rows);
     }
     return rows;
 }
 
-/* Adds to `row` the cosine of the sums in `f` and the comparison with chance. "z" is <N, K> divided by the standard
- * deviation of <N, K> for a random N. With `signs` adds "z_signs", which divides by the standard deviation for random
- * signs of N instead. The values are null if a norm is 0. */
+/* Adds "cosine", its standard deviation by chance "chance_std", and "z": <N, K> divided by its standard deviation for a
+ * random N. With `signs` adds "z_signs", which divides by the standard deviation for random signs of N instead. These
+ * members are null if no module has a cosine. */
 void organ_compared_add_cosine(json_t *row, const organ_noise_fold *f, bool signs)
 {
     const double norms = sqrt(f->defined_square) * sqrt(f->defined_change);
@@ -103,6 +104,7 @@ json_t *organ_compared_chance_json(const organ_compared_job *job, const organ_co
                         SET_REAL("std_exact", 1 / sqrt((double)m->rows * (double)m->cols)));
 }
 
+/* Returns the weight of module k in the first model. */
 static const organ_weight *compared_weight(const void *job, size_t k)
 {
     return ((const organ_compared_job *)job)->modules[k].weight[0];

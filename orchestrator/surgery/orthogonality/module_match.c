@@ -11,8 +11,8 @@
 
 static void note_mismatch(organ_module_mismatches *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Counts a mismatch. Appends its sentence to c->text if the sentence fits there and no earlier sentence was left out.
- * */
+/* Counts a mismatch. Appends its sentence, made from `format`, to c->text if it fits there and no earlier one was left
+ * out. */
 static void note_mismatch(organ_module_mismatches *c, const char *format, ...)
 {
     char sentence[400];
@@ -22,7 +22,7 @@ static void note_mismatch(organ_module_mismatches *c, const char *format, ...)
     va_end(args);
     const size_t used = strlen(c->text);
     c->count++;
-    if (c->shown == c->count - 1 && used + strlen(sentence) + 3 < sizeof c->text) {
+    if (c->shown == c->count - 1 && used + strlen(sentence) + 3 < sizeof c->text /* "; " and NUL */) {
         snprintf(c->text + used, sizeof c->text - used, "%s%s", used ? "; " : "", sentence);
         c->shown++;
     }
@@ -70,9 +70,8 @@ static bool module_match_fits(const organ_module_place *p, const organ_weight *w
     return weight->rank == (p->rank ? p->rank : 2) && m.count * m.rows == p->rows && m.cols == p->cols;
 }
 
-/* Returns true if place `p` is the q, k or qkv projection of an attention layer and the model may store its rows in an
- * order other than that of `p`. This is so if exactly one of them is GGUF and llama.cpp permutes the rows for this
- * architecture. */
+/* Returns true if `p` is a q, k or qkv projection whose rows the model stores in another order than `p` expects:
+ * exactly one of `p` and the model is GGUF, and llama.cpp permutes these rows for the model's architecture. */
 static bool is_permuted(const organ_module_place *p, const organ_model *model)
 {
     const organ_role role = p->anatomy->role;
@@ -90,9 +89,9 @@ const organ_weight *organ_module_weight(const organ_module_place *place, const o
     char shape[ORGAN_SHAPE_TEXT];
     const organ_weight *const weight = weight_of_place(place, weights, model, error);
     if (weight && !module_match_fits(place, weight))
-        note_mismatch(mismatches, "'%.120s' is %s in %.120s, but [%zu, %zu] by %s", place->module,
-                      organ_shape_text(weight->rank, weight->shape, shape), model->path, place->rows, place->cols,
-                      mismatches->said_by);
+        note_mismatch(mismatches, "'%.120s' is %s in %.120s, but %s has [%zu, %zu]", place->module,
+                      organ_shape_text(weight->rank, weight->shape, shape), model->path, mismatches->expected_by,
+                      place->rows, place->cols);
     else if (weight && is_permuted(place, model))
         note_mismatch(mismatches, "'%.120s' has its rows in another order in %.120s, a %s of architecture '%.40s'",
                       place->module, model->path, model->gguf ? "GGUF file" : "model", model->config.model_type);

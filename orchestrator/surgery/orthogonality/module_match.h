@@ -6,21 +6,22 @@
 #include "formats/weights/weights.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 
-/* A module, and the shape that its weight must have in every model. */
+/* A module whose weight is looked for in several models: the names of the weight and the shape that it must have. */
 typedef struct organ_module_place {
     const char *module; /* its name without ".weight" */
     const char *tensor; /* full name of its weight; NULL: `module` followed by ".weight" */
     const organ_anatomy *anatomy;
     size_t rows, cols; /* shape of its weight; rows of stacked matrices are counted together */
     unsigned rank;     /* number of dimensions of the weight; 0: 2 */
-    bool gguf;         /* `module` and `tensor` are names of a GGUF file, and rows have its order */
+    bool gguf;         /* names, and the expected order of rows, are those of GGUF; false: of safetensors */
 } organ_module_place;
 
-/* The mismatches of all modules. `text` has the sentences of the first `shown` of them. */
+/* The mismatches of all modules: weights that a model lacks or has in another shape. */
 typedef struct organ_module_mismatches {
-    const char *said_by; /* the input whose names and shapes were expected, for messages: "the adapter" */
-    size_t count, shown; /* number of mismatches, and of those in `text` */
-    char text[700];
+    const char
+        *expected_by;    /* input with whose names and shapes the models are compared, for messages: "the adapter" */
+    size_t count, shown; /* number of mismatches, and number of those that `text` describes */
+    char text[700];      /* a sentence for each of the first `shown` mismatches */
 } organ_module_mismatches;
 
 /* Returns the weight of `place` in a model. If the model has the other format (GGUF or not), also looks for the name

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Measures one module against an adapter, in strips of rows. Workers read units of rows of all models and store the
- * noises of the strip. Then each task processes a block of columns of fixed width: it computes the block of K from the
- * factors, the sums over the block, and U^T N of the block, which it adds to FP64 sums that no other task changes.
- * Strips and blocks depend on the shapes alone and are added in order, so the bits depend neither on threads nor on
- * memory. */
+ * Compares the noises of one module with the change K of an adapter, in strips of rows. First the workers read the
+ * strip of all models in units of some rows, and store the noises. Then each task processes a block of columns of the
+ * strip: it computes this block of K from the factors, the sums over the block, and U^T N of the block, which it adds
+ * to FP64 sums that no other task changes. Strips and blocks depend on the shapes alone and are added in order, so the
+ * bits of the results depend neither on threads nor on memory. */
 #include "orchestrator/surgery/orthogonality/noise_job.h"
 #include "orchestrator/surgery/orthogonality/orthogonality.h"
 
@@ -25,28 +25,27 @@ enum { LANES = 16, BLOCK_COLS = 256 };
 #define STRIP_VALUES ((size_t)1 << 19)
 #define UNIT_VALUES  ((size_t)1 << 16)
 
-/* Sums over one block of columns of one strip: `change` is |K|^2, `between` is <N_1, N_2>, and noise[n] has the sums
- * of noise n. */
+/* Sums over one block of columns of one strip. */
 typedef struct block_sums {
-    double change, between;
-    organ_noise_sums noise[2];
+    double change, between;    /* |K|^2 and <N_1, N_2> */
+    organ_noise_sums noise[2]; /* of each noise, without `inside` */
 } block_sums;
 
 /* State of the measurement of one module. */
 typedef struct noise_stage {
     const organ_compared_job *job;
     organ_compared_module *module;
-    organ_row_sources sources; /* the clean model, then the noisy ones */
-    size_t noises;             /* number of noisy models */
-    float *b, *a;              /* factors of K = b a: rows x inner, including the scale, and inner x cols */
-    size_t inner;
-    organ_svd svd;                        /* singular values and left singular vectors of K */
-    double *inside[2];                    /* U^T N of each noise, k x cols */
-    float *noise[2];                      /* the noises of the strip, strip_rows x cols */
-    size_t strip_rows, unit_rows, blocks; /* rows in a strip and in a unit; blocks of columns */
-    unsigned char *scratch;               /* `active` x scratch_bytes, for the workers that run */
-    size_t scratch_bytes, active;
-    block_sums *sums; /* of the blocks of the strip */
+    organ_row_sources sources;            /* the clean model, then the noisy ones */
+    size_t noises;                        /* number of noisy models */
+    float *b, *a;                         /* factors of K = b a: rows x inner, including the scale, and inner x cols */
+    size_t inner;                         /* rank of the pair */
+    organ_svd svd;                        /* singular value decomposition of K */
+    double *inside[2];                    /* U_k^T N of each noise, [k][cols], summed over the strips so far */
+    float *noise[2];                      /* the noises in the current strip, [strip_rows][cols] */
+    size_t strip_rows, unit_rows, blocks; /* rows in a strip and in a unit; number of blocks of columns */
+    unsigned char *scratch;               /* scratch_bytes for each of the `active` workers */
+    size_t scratch_bytes, active;         /* bytes for a worker; number of workers that run */
+    block_sums *sums;                     /* sums[b]: of block b of the current strip */
 } noise_stage;
 
 /* ---- the factors ---- */
@@ -72,15 +71,15 @@ static organ_status load_factors(noise_stage *s, organ_error *error)
 
 /* ---- memory ---- */
 
-/* Sizes of the buffers of a module, computed from headers. */
+/* Sizes of the buffers for a module, computed from the headers of the models. */
 typedef struct room {
-    size_t strip_rows, unit_rows;
-    size_t strips, worker; /* bytes of the noises of a strip, and of the other buffers of each thread */
+    size_t strip_rows, unit_rows; /* rows in a strip and in a unit */
+    size_t strips, worker;        /* bytes of the noises of a strip, and of the scratch of one worker */
 } room;
 
-/* Computes the sizes of the buffers of a module. A thread either reads or computes, so r->worker is the larger of two
- * needs: reading takes a unit of two models and the scratch of the reader; a block takes its part of K and the scratch
- * of a product. */
+/* Sets *r for a module with these row sources. A worker either reads or computes, so r->worker is the larger of two
+ * needs: for reading, a unit of two models and the scratch of a reader; for a block, its part of K and the scratch of
+ * a product. */
 static organ_status noise_size_buffers(const organ_row_sources *sources, room *r, organ_error *error)
 {
     const size_t cols = (size_t)sources->cols;
@@ -98,8 +97,8 @@ static organ_status noise_size_buffers(const organ_row_sources *sources, room *r
     return error->status;
 }
 
-/* Sets *bytes to the memory that module m needs with a single worker: the noises of a strip and the buffers of the
- * worker. It is an organ_compared_need. */
+/* An organ_compared_need: sets *bytes to the memory that module m needs with a single worker, the noises of a strip and
+ * the worker's scratch. */
 static organ_status noise_need(const organ_compared_job *job, const organ_compared_module *m, uint64_t *bytes,
                                organ_error *error)
 {
@@ -122,8 +121,8 @@ organ_status organ_orthogonality_check_memory(const organ_compared_job *job, org
                                widest->weight[0]->name);
 }
 
-/* Allocates the buffers of the stage. Sets s->active, the number of workers: at most one for each thread,
- * and as many as the engine's memory has room for in addition to the strips. */
+/* Allocates the buffers of the stage. Sets s->active, the number of workers: as many as the engine's memory has room
+ * for in addition to the strip, and at most the threads of the engine. */
 static organ_status noise_allocate(noise_stage *s, organ_error *error)
 {
     const organ_compared_module *const m = s->module;
@@ -168,8 +167,8 @@ static organ_status noise_find_fault(const noise_stage *s, size_t n, uint64_t fi
                       s->job->model[1 + n]->path, m->weight[1 + n]->name);
 }
 
-/* Reads a unit of rows of all models as FP32 and stores the noises, clean minus noisy, in the strip. Fails if a noise
- * is not finite. */
+/* Implements organ_row_walk.unit: reads a unit of rows of all models as FP32 and stores the noises, clean minus noisy,
+ * in the strip. Fails if a noise is not finite. */
 static organ_status noise_read_unit(void *context, const organ_row_unit *unit, size_t worker, organ_error *error)
 {
     noise_stage *const s = context;
@@ -203,7 +202,8 @@ typedef struct lanes {
     double change[LANES], square[LANES], dot[LANES], signs[LANES];
 } lanes;
 
-/* Adds a row of `count` values of noise and change to the lanes. */
+/* Adds a row of `count` values of noise and change to the lanes: value k to lane k % LANES. Pads the last values with
+ * zeros to LANES. */
 static void add_row(lanes *restrict l, const float *restrict noise, const float *restrict change, size_t count)
 {
     float tail[2][LANES] = {{0}};
@@ -254,9 +254,8 @@ static void noise_add_inside(const noise_stage *s, const organ_row_set *strip, s
     s->job->engine->kernels->product(&part, scratch);
 }
 
-/* Task: computes K = b a in block `block` of the strip, and sets s->sums[block]: |K|^2, for each noise |N|^2, <N, K>
- * and the variance of <N, K> for random signs of N, and <N_1, N_2> if there are two noises. If m->k is not 0, also
- * adds U^T N of each noise to s->inside. */
+/* Implements organ_row_walk.task: computes K = b a in block `block` of the strip, and sets s->sums[block]. If m->k is
+ * not 0, also adds U^T N of each noise in the block to s->inside. */
 static void noise_sum_block(void *context, const organ_row_set *strip, size_t block, size_t worker)
 {
     noise_stage *const s = context;
@@ -287,8 +286,8 @@ static void noise_sum_block(void *context, const organ_row_set *strip, size_t bl
     to->between = s->noises > 1 ? noise_between(s, strip, col, width) : 0;
 }
 
-/* Adds the sums of the blocks of a strip to the sums of the module, in the order of the blocks, so that the result
- * does not depend on threads. */
+/* Implements organ_row_walk.retire: adds the sums of the blocks of a strip to the sums of the module, in the order of
+ * the blocks, so that the result does not depend on threads. */
 static void noise_fold_blocks(void *context, const organ_row_set *strip)
 {
     noise_stage *const s = context;

@@ -14,6 +14,7 @@
  * both noises. */
 enum { AGREEMENT = 2 };
 
+/* Returns the name of the module's row in the report's list of projections. */
 static const char *projection_of(const organ_compared_module *m) { return organ_anatomy_role_name(&m->pair->anatomy); }
 
 /* ---- folds ---- */
@@ -27,6 +28,7 @@ static organ_noise_comparison compared_of(const organ_compared_module *m, int wh
     return (organ_noise_comparison){m->noise[which].square, m->change, m->noise[which].dot, m->noise[which].signs};
 }
 
+/* Returns the number of elements of the module's weight. */
 static double elements_of(const organ_compared_module *m) { return (double)m->rows * (double)m->cols; }
 
 /* Adds the leakage of noise `which` in module m to the fold. Does nothing for AGREEMENT, without noise, if K is zero
@@ -195,6 +197,7 @@ static json_t *thresholds_json(void)
                               "|cosine| below 0.5; else alike"));
 }
 
+/* Returns the member "parameters": the options that determine the figures. */
 static json_t *document_parameters_json(const organ_compared_job *job)
 {
     const organ_orthogonality_options *const o = job->options;
@@ -202,6 +205,7 @@ static json_t *document_parameters_json(const organ_compared_job *job)
                         SET_COUNT("seed", o->seed), SET_BYTES_OF("modules", o->modules));
 }
 
+/* Returns the description of the adapter. */
 static json_t *adapter_json(const organ_compared_job *job)
 {
     const organ_adapter *const a = job->adapter;
@@ -209,6 +213,7 @@ static json_t *adapter_json(const organ_compared_job *job)
                         SET_FLAG("rslora", a->rslora), SET_BYTES("base", a->base));
 }
 
+/* Returns the member "run": the paths of the inputs, the output, time and machine. */
 static json_t *document_run_json(const organ_compared_job *job)
 {
     const organ_orthogonality_options *const o = job->options;
@@ -217,6 +222,7 @@ static json_t *document_run_json(const organ_compared_job *job)
                                                 SET_BYTES_OF("noisy2", o->noisy2), SET_BYTES("adapter", o->adapter)));
 }
 
+/* Makes the report: a comparison for each noise with K and, with two noisy models, one of both noises. */
 json_t *organ_orthogonality_document(const organ_compared_job *job)
 {
     return ORGAN_OBJECT(SET_HEAD("organ.orthogonality/1", "orthogonality/1"),

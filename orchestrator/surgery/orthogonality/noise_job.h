@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: MIT
  * Types and functions that orthogonality.h and noise_pairs.h share: the inputs, the modules, and the comparison of
- * cosines with chance. Both compare noises N = W_clean - W_noisy (quantisation errors) with a change K, or D, of the
- * weights. */
+ * cosines with chance.
+ *
+ * Words: a clean model is unquantised, a noisy model is its quantised copy. The noise N = W_clean - W_noisy is the
+ * quantisation error of a weight. The change is K = scale B A of an adapter, in noise_pairs.h D (organ_pair_change).
+ * |X| is the Frobenius norm, <X, Y> the sum of the products of corresponding elements. z is a cosine divided by its
+ * standard deviation for random matrices. The leakage is |U_k^T N| / |N|: the share of N in the output directions of K.
+ * Method A makes an adapter from an unquantised base and applies it to the quantised base; Method B makes it from the
+ * quantised base. */
 #ifndef ORGAN_NOISE_JOB_H
 #define ORGAN_NOISE_JOB_H
 
@@ -11,9 +17,9 @@
 #include "orchestrator/stream/rows.h"
 
 /* Limits of the verdicts; every report states them. */
-#define ORGAN_Z_LIMIT        3.0  /* |z| up to which chance explains a cosine (z: its size in standard deviations) */
+#define ORGAN_Z_LIMIT        3.0  /* |z| up to which chance explains a cosine */
 #define ORGAN_SMALL_COSINE   0.03 /* |cosine| up to which a relation is negligible: its square is 0.1 % of the energy */
-#define ORGAN_LEAKAGE_ROOM   0.1  /* leakage within this share of its expectation is isotropic */
+#define ORGAN_LEAKAGE_ROOM   0.1  /* leakage that differs from its expectation by at most this share is isotropic */
 #define ORGAN_SMALL_RATIO    0.5  /* |N| / |K| of a small noise: at cosine 0, K is 80 % of |N|^2 + |K|^2 */
 #define ORGAN_LARGE_RATIO    2.0  /* |N| / |K| of a large noise: K is 20 % of it */
 #define ORGAN_MUCH_AGREEMENT 0.5  /* cosine of noises that are alike: one explains 25 % of the energy of the other */
@@ -22,16 +28,17 @@
 typedef struct organ_noise_sums {
     double square; /* |N|^2 */
     double dot;    /* <N, K> */
-    double signs;  /* sum of N_ij^2 K_ij^2: the variance of <N, K> if the signs of N were random */
+    double signs;  /* sum of N_ij^2 K_ij^2: the variance of <N, K> if only the signs of N were random */
     double inside; /* |U_k^T N|^2, where U_k are the first k left singular vectors of K */
 } organ_noise_sums;
 
-/* Sums over the pairs A and B in one module, or in several modules, in FP64. D is the change (noise_pairs.h). */
+/* Sums over the weights of pair A and pair B (a clean and a noisy model each) in one module or several, in FP64. */
 typedef struct organ_pair_sums {
     double weight[2];                    /* |W_clean|^2 of A and B */
     double clean_difference;             /* |W_clean_B - W_clean_A|^2 */
     double noise[2];                     /* |N_A|^2, |N_B|^2 */
-    double between, between_signs;       /* <N_A, N_B>; the sum of the squares of its terms */
+    double between;                      /* <N_A, N_B> */
+    double between_signs;                /* variance of `between` if only the signs of N_A were random */
     double noise_difference;             /* |N_A - N_B|^2 */
     double change;                       /* |D|^2 */
     double with_change[2];               /* <N_A, D>, <N_B, D> */
@@ -40,22 +47,22 @@ typedef struct organ_pair_sums {
 
 /* A module: one weight matrix that all models have. */
 typedef struct organ_compared_module {
-    const char *name;
-    char *own_name; /* `name` if this struct owns it, else NULL */
+    const char *name; /* without ".weight" */
+    char *own_name;   /* `name` if this struct owns it, else NULL */
     const organ_anatomy *anatomy;
     const organ_adapter_pair *pair;                /* its factors in the adapter; NULL without an adapter */
     const organ_weight *weight[ORGAN_ROW_SOURCES]; /* its weight in each model */
-    size_t index;    /* index in the adapter, or in the weights of the first model; the stream of its random numbers */
-    bool transposed; /* K = (B A)^T: embeddings, and layers that store their weight as in_features x out_features */
+    size_t index; /* index in adapter->pairs, or in weights[0] without an adapter; also stream of its random cosines */
+    bool transposed;   /* K = (B A)^T: embeddings, and layers that store their weight as in_features x out_features */
     size_t rows, cols; /* shape of the stored weight; stacked matrices are one below the other */
-    /* The members from here on are measured, and ranks exchange them. */
+    /* The members from here on are measured; the processes of the run exchange them. */
     double drawn_mean, drawn_std; /* mean and standard deviation of the random cosines (organ_chance_baseline) */
     union {
-        struct {            /* orthogonality.h */
-            size_t k;       /* number of vectors in U_k; 0 if K is zero */
-            double change;  /* |K|^2 */
-            double between; /* <N_1, N_2> of the noises of two noisy models */
-            organ_noise_sums noise[2];
+        struct {                       /* orthogonality.h */
+            size_t k;                  /* number of left singular vectors of K that U_k has; 0 if K is zero */
+            double change;             /* |K|^2 */
+            double between;            /* <N_1, N_2> of the noises of two noisy models */
+            organ_noise_sums noise[2]; /* of the first and the second noisy model */
         };
         organ_pair_sums sums; /* noise_pairs.h */
     };
@@ -74,12 +81,12 @@ typedef struct organ_compared_job {
     /* The inputs, in the order in which they are opened: the adapter, if there is one, then the models. */
     const char *adapter_path; /* NULL: none */
     const char *path[ORGAN_ROW_SOURCES];
-    size_t sources;        /* number of models; the first is a clean one */
-    const char *output;    /* directory of the reports; NULL: none */
-    const char *requested; /* patterns of names of modules; NULL: all */
-    unsigned draws;        /* random matrices per module */
-    unsigned seed;
-    bool force;
+    size_t sources;           /* number of models; the first is a clean one */
+    const char *output;       /* directory of the reports; NULL: none */
+    const char *requested;    /* --modules: patterns of names of modules; NULL: all */
+    unsigned draws;           /* number of random cosines for each module */
+    unsigned seed;            /* seed of the random cosines */
+    bool force;               /* replace an existing output */
     organ_pair_change change; /* the kind of D; only noise_pairs.h */
     /* Set by organ_compared_open and later functions: */
     organ_model *model[ORGAN_ROW_SOURCES];
@@ -91,9 +98,12 @@ typedef struct organ_compared_job {
     uint64_t bytes; /* bytes of the weights that are read */
 } organ_compared_job;
 
-/* Opens the adapter and the models. Returns ORGAN_USAGE for fewer than two draws, or for an output that exists or
- * contains an input; ORGAN_BAD_INPUT for an adapter of DoRA. The caller closes the job, also after an error. */
+/* Opens the adapter and the models and finds their weights. `access`: as in the options. Returns ORGAN_USAGE for fewer
+ * than two draws, or for an output that exists or contains an input; ORGAN_BAD_INPUT for an adapter with DoRA; errors
+ * of opening. The caller calls organ_compared_close, also after an error. */
 organ_status organ_compared_open(organ_compared_job *job, const organ_model_access *access, organ_error *error);
+
+/* Closes the models and the adapter and frees the modules. */
 void organ_compared_close(organ_compared_job *job);
 
 /* Sets job->modules, each with its weight in every model: the modules that the adapter changes, or without one the
@@ -101,8 +111,9 @@ void organ_compared_close(organ_compared_job *job);
  * ORGAN_BAD_INPUT, with all mismatches, if a model lacks a module or has it in another shape. */
 organ_status organ_compared_match(organ_compared_job *job, organ_error *error);
 
-/* Calls `measure` for each module, on one of the ranks, and exchanges the measured members among ranks. Sets seconds
- * and bytes, and checks that no input has changed meanwhile. */
+/* Calls `measure` for each module, in one process of the run, and sends the measured members to all processes.
+ * `measure` gets the job and the index of the module. Sets job->seconds and job->bytes. Returns the errors of
+ * `measure`, and an error if an input has changed meanwhile. */
 organ_status organ_compared_measure(organ_compared_job *job,
                                     organ_status (*measure)(void *job, size_t module, organ_error *error),
                                     organ_error *error);
@@ -114,20 +125,22 @@ organ_row_sources organ_compared_sources(const organ_compared_job *job, const or
 typedef organ_status organ_compared_need(const organ_compared_job *job, const organ_compared_module *module,
                                          uint64_t *bytes, organ_error *error);
 
-/* Sets *widest to the module that needs the most memory, and *max to its bytes, if these exceed the memory of the
- * engine; otherwise *widest is NULL. */
+/* Calls `need` for each module. If the largest need exceeds the memory of the engine, sets *widest to the module that
+ * has it and *max to its bytes. Otherwise sets *widest to NULL. Returns the error of `need`. */
 organ_status organ_compared_widest(const organ_compared_job *job, organ_compared_need *need,
                                    const organ_compared_module **widest, uint64_t *max, organ_error *error);
 
-/* Sets drawn_mean and drawn_std of the module. */
+/* Draws the random cosines of the module and sets its drawn_mean and drawn_std. */
 void organ_compared_draw(const organ_compared_job *job, organ_compared_module *module);
 
-/* Returns the sum of 16 lanes, added pairwise in a fixed order. Overwrites the lanes. */
+/* Returns the sum of 16 lanes (partial sums), added pairwise in a fixed order. Overwrites the lanes. */
 double organ_compared_fold_lanes(double *lanes);
 
-/* The measuring functions of orthogonality.h: organ_orthogonality_check_memory returns ORGAN_USAGE if the memory of the
- * engine is too small for a module; organ_orthogonality_measure measures a module. */
+/* Returns ORGAN_USAGE if measuring a module of a job of orthogonality.h needs more memory than the engine has. */
 organ_status organ_orthogonality_check_memory(const organ_compared_job *job, organ_error *error);
+
+/* Sets the measured members of a module of a job of orthogonality.h. Returns errors of reading, ORGAN_BAD_INPUT for
+ * values that are not finite, ORGAN_IO without memory, ORGAN_INTERRUPTED if a stop was requested. */
 organ_status organ_orthogonality_measure(const organ_compared_job *job, organ_compared_module *module,
                                          organ_error *error);
 
@@ -135,78 +148,93 @@ organ_status organ_orthogonality_measure(const organ_compared_job *job, organ_co
 organ_status organ_compared_not_finite(const organ_compared_job *job, const organ_compared_module *module,
                                        size_t source, uint64_t row, float value, organ_error *error);
 
-/* Writes how `count` weights are stored: the text of the first one, followed by "and others" if they differ. *first is
- * the weight of the first module; the pointers of the next modules are each `stride` bytes further. */
+/* Sets `out` to a text on how `count` weights are stored: that of the first weight, with " and others" if another
+ * weight is stored differently. `first` is the address of the pointer to the first weight; the pointers to the next
+ * weights follow at distances of `stride` bytes. */
 void organ_stored_as(const organ_weight *const *first, size_t stride, size_t count, char out[160]);
 
 /* Returns the report of orthogonality.h; NULL if memory runs out. */
 json_t *organ_orthogonality_document(const organ_compared_job *job);
 
-/* Sums of a comparison of two matrices over several modules. A module in which one of them is zero has no cosine and
- * counts only for the norms. In the comparison of N with K, "square" is of N and "change" of K. */
+/* Sums of the comparison of two matrices over several modules. The comments call the first matrix N and the second K;
+ * for a comparison of two noises, K is the second noise. A module in which one of them is zero has no cosine and counts
+ * only for the norms. */
 typedef struct organ_noise_fold {
-    uint64_t modules, elements;
-    double change, square; /* |K|^2 and |N|^2 over all modules */
-    uint64_t defined;      /* number of modules with a cosine */
-    /* Over these modules: |K|^2, |N|^2, <N, K>, its variance for random matrices, and its variance if only the signs of
-     * N are random. */
+    uint64_t modules, elements; /* number of modules, and of the elements of one of their matrices */
+    double change, square;      /* |K|^2 and |N|^2 over all modules */
+    uint64_t defined;           /* number of modules with a cosine */
+    /* Over the modules with a cosine: |K|^2, |N|^2, <N, K>, the variance of <N, K> for random matrices, and its
+     * variance if only the signs of N are random. */
     double defined_change, defined_square, dot, variance, signs;
-    /* Leakage, over the modules with noise and 0 < k < out, `informative` in number: |U^T N|^2, its expectation
-     * (k / out) |N|^2, and |N|^2. With k = out the leakage is always 1. */
+    /* Leakage, over the modules with noise and 0 < k < rows: |U_k^T N|^2, its expectation (k / rows) |N|^2 for random
+     * N, and |N|^2. With k = rows the leakage is always 1. */
     double inside, inside_expected, inside_base;
-    uint64_t informative;
+    uint64_t informative;           /* number of these modules */
     uint64_t beyond;                /* number of modules with |z| above ORGAN_Z_LIMIT */
-    double largest, largest_beyond; /* largest |cosine| of all modules, and of those beyond the limit */
+    double largest, largest_beyond; /* largest |cosine| of a module, and of a module beyond the limit */
 } organ_noise_fold;
 
-/* Sums of two compared matrices, such as N and K: |N|^2 (square), |K|^2 (change) and <N, K> (dot). */
+/* The comparison of two matrices, such as N and K, in one module. */
 typedef struct organ_noise_comparison {
-    double square, change, dot;
-    double signs; /* variance of `dot` if only the signs of the first matrix were random; 0: unknown */
+    double square, change, dot; /* |N|^2, |K|^2 and <N, K> */
+    double signs;               /* variance of `dot` if only the signs of the first matrix were random; 0: unknown */
 } organ_noise_comparison;
 
-bool organ_is_compared(const organ_noise_comparison *c);       /* true if there is a cosine: neither matrix is zero */
-double organ_compared_cosine(const organ_noise_comparison *c); /* at most 1, even if the sums have rounding errors */
-/* Adds the comparison in a module of `elements` values to a fold. */
+/* Returns whether the two matrices have a cosine: neither is zero. */
+bool organ_is_compared(const organ_noise_comparison *c);
+
+/* Returns the cosine, limited to -1 .. 1. organ_is_compared must be true. */
+double organ_compared_cosine(const organ_noise_comparison *c);
+
+/* Adds the comparison of two matrices of `elements` values, those of one module, to a fold. */
 void organ_noise_fold_add(organ_noise_fold *fold, const organ_noise_comparison *c, uint64_t elements);
 
-/* The folds of several modules. */
+/* All sums over several modules from which a report makes a row. */
 typedef struct organ_compared_fold {
-    /* orthogonality.h: a noise with K, or both noises with each other, as `which` requests; noise_pairs.h: N_A with N_B
-     */
+    /* orthogonality.h: the comparison that organ_compared_folding.which selects; noise_pairs.h: N_A with N_B */
     organ_noise_fold noises;
     /* Only noise_pairs.h: N_A, N_B and N_A - N_B with D, and the sums over the modules. */
     organ_noise_fold with_change[3];
     organ_pair_sums sums;
 } organ_compared_fold;
 
-/* The functions by which a report folds its modules. */
+/* The functions with which a report sums modules and makes rows of the sums. */
 typedef struct organ_compared_folding {
     const organ_compared_job *job;
-    int which; /* passed to both functions; selects a comparison */
+    int which; /* argument of `add` and `json`: the comparison (noise_document.c); not used by noise_pairs.h */
+    /* Adds a module to a fold. */
     void (*add)(organ_compared_fold *fold, const organ_compared_module *module, int which);
-    /* Adds the numbers of a fold to the object `name`, whose reference it takes, and returns it. */
+    /* Adds the numbers of a fold to the object `name`, which it takes over, and returns this object. */
     json_t *(*json)(json_t *name, const organ_compared_fold *fold, int which);
 } organ_compared_folding;
 
-/* Folds all modules. */
+/* Returns the sums over all modules. */
 organ_compared_fold organ_compared_fold_all(const organ_compared_folding *folding);
-/* Return rows for plots and tables, without rows that have no module: one per projection; one per layer, or with
- * `places` one per projection in each layer. */
+
+/* Returns an array with a row for each projection that has modules. */
 json_t *organ_compared_projections_json(const organ_compared_folding *folding);
+
+/* Returns an array with a row for each layer or, with `places`, for each projection of each layer. */
 json_t *organ_compared_layers_json(const organ_compared_folding *folding, bool places);
+
 /* Adds the cosine of a fold and its comparison with chance to `row`; with `signs` also z for random signs. */
 void organ_compared_add_cosine(json_t *row, const organ_noise_fold *fold, bool signs);
 
-/* Return parts of both reports: the random draws of a module; the counts of matrices; and the run, which begins with
- * the members of `inputs`, whose reference is taken. */
+/* Returns the member "chance" of a module's row: number, mean and standard deviation of its random cosines. */
 json_t *organ_compared_chance_json(const organ_compared_job *job, const organ_compared_module *module);
+
+/* Returns the member "matrices": the counts of the compared matrices (organ_matrices_among). */
 json_t *organ_compared_matrices_json(const organ_compared_job *job);
+
+/* Returns the member "run": the members of `inputs`, which it takes over, then output, time and machine. */
 json_t *organ_compared_run_json(const organ_compared_job *job, json_t *inputs);
 
-/* Return the verdict on one noise, and on the agreement of two noises, from the fold of all modules: levels and
- * sentences. NULL if memory runs out. */
+/* Returns the verdict on a noise and an adapter from the fold of all modules: an object with a level (a word) for each
+ * of "direction", "leakage" and "magnitude", and sentences. NULL if memory runs out. */
 json_t *organ_noise_verdict(const organ_noise_fold *all);
+
+/* Returns the verdict on the agreement of two noises from the fold of all modules: an object with "level" and
+ * sentences. NULL if memory runs out. */
 json_t *organ_agreement_verdict(const organ_noise_fold *all);
 
 #endif

@@ -28,8 +28,8 @@ static bool is_adapter(const char *path)
     return adapter;
 }
 
-/* Returns true if both models have the same path, or if their first files are the same local file (device and inode).
- * */
+/* Returns true if both models have the same path, or if the first files of both are one local file (same device and
+ * inode). */
 static bool is_same_file(const organ_model *a, const organ_model *b)
 {
     if (strcmp(a->path, b->path) == 0)
@@ -55,6 +55,7 @@ static organ_status refuse_same(const organ_compared_job *job, organ_error *erro
     return ORGAN_OK;
 }
 
+/* Opens the inputs, rejects equal models, and sets job->modules. */
 static organ_status pairs_open_inputs(organ_compared_job *job, organ_error *error)
 {
     return organ_compared_open(job, job->pairs->access, error) || refuse_same(job, error)
@@ -94,8 +95,8 @@ static organ_status compare_pairs(organ_compared_job *job, json_t **report, orga
                               &files, NULL, NULL, *report, error);
 }
 
-/* Compares the noises of two pairs. o->change is the path of an adapter or of a tuned model; if it is NULL, the change
- * D is the difference of the clean models. */
+/* Compares the noises of two pairs. The change is an adapter if o->change is the path of one, else a tuned model; NULL:
+ * the difference of the clean models. */
 organ_status organ_noise_pairs(const organ_noise_pairs_options *o, const organ_engine *engine,
                                const organ_progress *progress, json_t **report, organ_error *error)
 {

@@ -11,6 +11,8 @@
 
 /* Returns sqrt(part / whole), or null if `whole` is 0. */
 static json_t *root_share(double part, double whole) { return organ_json_real_of(whole > 0, sqrt(part / whole)); }
+
+/* Returns the name of the module's role, which the report calls its projection. */
 static const char *projection_of(const organ_compared_module *m) { return organ_role_describe(m->anatomy->role)->name; }
 
 /* ---- folds ---- */
@@ -201,6 +203,7 @@ static json_t *noise_pairs_document_source_json(const organ_compared_job *job, s
     return model;
 }
 
+/* Returns the descriptions of both models of pair p: 0 is pair A, 1 is pair B. */
 static json_t *pair_json(const void *job, size_t p)
 {
     return ORGAN_OBJECT(SET("clean", noise_pairs_document_source_json(job, 2 * p)),
@@ -219,7 +222,7 @@ static json_t *change_json(const organ_compared_job *job)
                ORGAN_OBJECT(SET_COUNT("modules", job->adapter->pair_count), SET_COUNT("r", job->adapter->r))));
 }
 
-/* Returns the member "run". */
+/* Returns the member "run": the paths of the inputs, the output, time and machine. */
 static json_t *noise_pairs_document_run_json(const organ_compared_job *job)
 {
     const organ_noise_pairs_options *const o = job->pairs;

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT
- * Measures one module of two pairs: workers read units of rows of all models and sum over them in 16 lanes. Units
- * depend on the shape alone and are added in order, so the bits depend neither on threads nor on memory. */
+ * Measures one module of two pairs. Workers read the weight of all models in units of some rows, and compute the sums
+ * of a unit in 16 lanes (partial sums). Units depend on the shape alone and are added in order, so the bits of the
+ * results depend neither on threads nor on memory. */
 #include "orchestrator/surgery/orthogonality/noise_pairs_job.h"
 
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/lora/factors.h"
 
 #include <errno.h>
-#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,18 +23,18 @@ enum { LANES = 16, UNITS = 64 };
 /* The sums over a unit, in the order of the table in pairs_fold_units. W is a weight, N a noise (clean minus noisy), D
  * the change. */
 enum {
-    WEIGHT_A,        /* |W_clean_A|^2 */
-    WEIGHT_B,        /* |W_clean_B|^2 */
-    APART,           /* |W_clean_B - W_clean_A|^2 */
-    NOISE_A,         /* |N_A|^2 */
-    NOISE_B,         /* |N_B|^2 */
-    BETWEEN,         /* <N_A, N_B> */
-    SIGNS,           /* sum of the squares of its terms */
-    REST,            /* |N_A - N_B|^2 */
-    CHANGE,          /* |D|^2 */
-    A_AND_CHANGE,    /* <N_A, D> */
-    B_AND_CHANGE,    /* <N_B, D> */
-    REST_AND_CHANGE, /* <N_A - N_B, D> */
+    WEIGHT_A,              /* |W_clean_A|^2 */
+    WEIGHT_B,              /* |W_clean_B|^2 */
+    CLEAN_DIFFERENCE,      /* |W_clean_B - W_clean_A|^2 */
+    NOISE_A,               /* |N_A|^2 */
+    NOISE_B,               /* |N_B|^2 */
+    BETWEEN,               /* <N_A, N_B> */
+    BETWEEN_SIGNS,         /* sum of the squares of the products in <N_A, N_B> */
+    NOISE_DIFFERENCE,      /* |N_A - N_B|^2 */
+    CHANGE,                /* |D|^2 */
+    A_AND_CHANGE,          /* <N_A, D> */
+    B_AND_CHANGE,          /* <N_B, D> */
+    DIFFERENCE_AND_CHANGE, /* <N_A - N_B, D> */
     TERMS
 };
 
@@ -49,11 +50,11 @@ typedef struct pairs_stage {
     organ_row_sources sources;    /* in the order of organ_pair_source */
     float *b, *a;                 /* factors of D = b a if it is the change of an adapter, or NULL */
     size_t unit_rows, unit_bytes; /* rows of a unit, and bytes of the unit of one model */
-    /* `active` x scratch_bytes, for the workers that run: a unit of each model and of D, then the scratch of a
-     * reader */
+    /* scratch_bytes for each of the `active` workers: a unit of each model, with an adapter one of D, then the scratch
+     * of a reader or product */
     unsigned char *scratch;
-    size_t scratch_bytes, active;
-    unit_sums *sums; /* of the units of the current set */
+    size_t scratch_bytes, active; /* bytes for a worker; number of workers that run */
+    unit_sums *sums;              /* sums[u]: of unit u of the current set of rows */
 } pairs_stage;
 
 /* ---- memory ---- */
@@ -72,7 +73,7 @@ static organ_status pairs_size_buffers(const organ_row_sources *sources, bool ad
     return ORGAN_OK;
 }
 
-/* Sets *bytes to the memory that one worker needs for module m. It is an organ_compared_need. */
+/* An organ_compared_need: sets *bytes to the memory that one worker needs for module m. */
 static organ_status pairs_need(const organ_compared_job *job, const organ_compared_module *m, uint64_t *bytes,
                                organ_error *error)
 {
@@ -111,35 +112,34 @@ static organ_status pairs_allocate(pairs_stage *s, organ_error *error)
 
 /* ---- a unit ---- */
 
-/* LANES values of each matrix: `clean` and `noisy` of pair A, `other` and `other_noisy` of pair B (clean and noisy),
- * and the change D = `to` - `from`. */
+/* LANES values of each clean and noisy weight, and of two matrices of which the change D is the difference. */
 typedef struct pairs_values {
-    const float *clean, *noisy, *other, *other_noisy, *to, *from;
+    const float *clean_a, *noisy_a, *clean_b, *noisy_b;
+    const float *to, *from; /* D = to - from */
 } pairs_values;
 
-/* Adds the terms of the LANES values in `v` to the partial sums: value j of each matrix changes lane j of each term.
- * */
+/* Adds the terms of the LANES values in `v` to the partial sums: value j of the matrices to lane j of each term. */
 static void pairs_add_sixteen(double (*restrict lane)[LANES], const pairs_values *v)
 {
-    const float *restrict const clean = v->clean, *restrict const noisy = v->noisy, *restrict const other = v->other,
-                                *restrict const other_noisy = v->other_noisy, *restrict const to = v->to,
-                                *restrict const from = v->from;
+    const float *restrict const clean_a = v->clean_a, *restrict const noisy_a = v->noisy_a,
+                                *restrict const clean_b = v->clean_b, *restrict const noisy_b = v->noisy_b,
+                                *restrict const to = v->to, *restrict const from = v->from;
     for (size_t j = 0; j < LANES; j++) {
-        const double x = (double)clean[j], y = (double)other[j], a = x - (double)noisy[j],
-                     b = y - (double)other_noisy[j], rest = a - b, apart = y - x, product = a * b,
+        const double x = (double)clean_a[j], y = (double)clean_b[j], a = x - (double)noisy_a[j],
+                     b = y - (double)noisy_b[j], rest = a - b, apart = y - x, product = a * b,
                      d = (double)to[j] - (double)from[j];
         lane[WEIGHT_A][j] += x * x;
         lane[WEIGHT_B][j] += y * y;
-        lane[APART][j] += apart * apart;
+        lane[CLEAN_DIFFERENCE][j] += apart * apart;
         lane[NOISE_A][j] += a * a;
         lane[NOISE_B][j] += b * b;
         lane[BETWEEN][j] += product;
-        lane[SIGNS][j] += product * product;
-        lane[REST][j] += rest * rest;
+        lane[BETWEEN_SIGNS][j] += product * product;
+        lane[NOISE_DIFFERENCE][j] += rest * rest;
         lane[CHANGE][j] += d * d;
         lane[A_AND_CHANGE][j] += a * d;
         lane[B_AND_CHANGE][j] += b * d;
-        lane[REST_AND_CHANGE][j] += rest * d;
+        lane[DIFFERENCE_AND_CHANGE][j] += rest * d;
     }
 }
 
@@ -163,21 +163,13 @@ static void pairs_add_unit(unit_sums *u, size_t count, const float *const values
         }
         const float *const adapter = v[ORGAN_ROW_SOURCES], *const tuned =
                                                                v[v[ORGAN_TUNED] ? ORGAN_TUNED : ORGAN_CLEAN_B];
-        pairs_add_sixteen(u->lane, &(pairs_values){.clean = v[ORGAN_CLEAN_A],
-                                                   .noisy = v[ORGAN_NOISY_A],
-                                                   .other = v[ORGAN_CLEAN_B],
-                                                   .other_noisy = v[ORGAN_NOISY_B],
+        pairs_add_sixteen(u->lane, &(pairs_values){.clean_a = v[ORGAN_CLEAN_A],
+                                                   .noisy_a = v[ORGAN_NOISY_A],
+                                                   .clean_b = v[ORGAN_CLEAN_B],
+                                                   .noisy_b = v[ORGAN_NOISY_B],
                                                    .to = adapter ? adapter : tuned,
                                                    .from = adapter ? zeros : v[ORGAN_CLEAN_A]});
     }
-}
-
-static bool all_finite(const float *values, size_t count)
-{
-    bool finite = true;
-    for (size_t k = 0; k < count; k++)
-        finite = finite && fabsf(values[k]) <= FLT_MAX;
-    return finite;
 }
 
 /* Reads a unit of model `source` as FP32 to `to`. Fails if a value is not finite. */
@@ -186,7 +178,7 @@ static organ_status pairs_read(const pairs_stage *s, size_t source, const organ_
 {
     const size_t cols = s->module->cols, count = unit->rows * cols;
     if (organ_weight_read(s->sources.reader[source], unit->first, unit->rows, ORGAN_F32, to, scratch, error) ||
-        all_finite(to, count))
+        organ_all_finite(to, count))
         return error->status;
     for (size_t k = 0; k < count; k++)
         if (!isfinite(to[k]))
@@ -208,8 +200,8 @@ static void pairs_multiply(const pairs_stage *s, const organ_row_unit *unit, flo
     s->job->engine->kernels->product(&product, scratch);
 }
 
-/* Reads a unit of all models, computes the change of the adapter if there is one, and sets the sums of the unit,
- * s->sums[unit->index]. */
+/* Implements organ_row_walk.unit: reads a unit of all models, computes the change of the adapter if there is one, and
+ * sets the sums of the unit, s->sums[unit->index]. */
 static organ_status pairs_sum_unit(void *context, const organ_row_unit *unit, size_t worker, organ_error *error)
 {
     const pairs_stage *const s = context;
@@ -236,8 +228,8 @@ static organ_status pairs_sum_unit(void *context, const organ_row_unit *unit, si
 
 /* ---- the module ---- */
 
-/* Adds the sums of the units of a set to the sums of the module, in the order of the units, so that the result does
- * not depend on threads. */
+/* Implements organ_row_walk.retire: adds the sums of the units of a set to the sums of the module, in the order of the
+ * units, so that the result does not depend on threads. */
 static void pairs_fold_units(void *context, const organ_row_set *set)
 {
     pairs_stage *const s = context;

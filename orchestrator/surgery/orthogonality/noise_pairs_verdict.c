@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Describes the figures of two pairs in words, by limits that the report states. */
+ * Makes the verdict of a comparison of two pairs: sentences and levels for the figures, by the limits in noise_job.h
+ * and noise_pairs_job.h. */
 #include "orchestrator/surgery/orthogonality/noise_pairs_job.h"
 
 #include "orchestrator/report/text/members.h"
@@ -13,7 +14,7 @@
  * `noises`, the level of agreement from organ_agreement_verdict, is "alike" or "related". Else "does not hold". */
 static const char *assumption_of(const organ_pair_sums *s, const char *noises)
 {
-    const double left = s->noise_difference / s->noise[0];
+    const double left = s->noise_difference / s->noise[0]; /* squared quotient */
     if (!(s->noise[0] > 0) || !(s->noise[1] > 0))
         return "undefined";
     if (left <= ORGAN_ASSUMPTION_HOLDS * ORGAN_ASSUMPTION_HOLDS)
@@ -23,9 +24,9 @@ static const char *assumption_of(const organ_pair_sums *s, const char *noises)
 
 /* Appends to `to` the sentence on the premise of Method A. `assumption` is the result of assumption_of; the sentence
  * differs if it is "undefined". */
-static void assumption_json_of(json_t *to, const organ_pair_sums *s, const char *assumption)
+static void add_premise_sentence(json_t *to, const organ_pair_sums *s, const char *assumption)
 {
-    if (*assumption == 'u') {
+    if (*assumption == 'u') { /* undefined */
         organ_say(to, "The premise of Method A, that both noises are equal and cancel, cannot be tested: at least one "
                       "pair has no noise.");
         return;
@@ -67,7 +68,7 @@ static void add_factor_sentence(json_t *to, const organ_pair_sums *s)
 
 /* Appends to `to` the sentences that compare the norms of N_A, N_B and N_A - N_B with that of the change D. `kind` is
  * the kind of D. If D is zero, appends only a sentence that says so. */
-static void add_change_sentence(json_t *to, const organ_compared_fold *f, organ_pair_change kind)
+static void add_change_sentences(json_t *to, const organ_compared_fold *f, organ_pair_change kind)
 {
     static const char *const names[] = {"the difference of the clean models of B and A",
                                         "the difference of the tuned model and the clean model of A",
@@ -81,7 +82,8 @@ static void add_change_sentence(json_t *to, const organ_compared_fold *f, organ_
     organ_say(to, "Relative to the change D, %s: |N_A| / |D| = %.3g, |N_B| / |D| = %.3g, |N_A - N_B| / |D| = %.3g.",
               names[kind], sqrt(s->noise[0] / s->change), sqrt(s->noise[1] / s->change),
               sqrt(s->noise_difference / s->change));
-    const double taken = s->change + s->noise_difference + 2 * s->noise_difference_with_change;
+    const double taken = /* |D + N_A - N_B|^2 */
+        s->change + s->noise_difference + 2 * s->noise_difference_with_change;
     if (kind == ORGAN_CHANGE_BETWEEN && taken > 0)
         organ_say(to,
                   "The noisy models of B and A differ by D + N_A - N_B; the energy of N_A - N_B is %.3g %% of that of "
@@ -96,7 +98,7 @@ static void add_change_sentence(json_t *to, const organ_compared_fold *f, organ_
 
 /* Appends to `to` the sentence with the cosines of N_A, N_B and N_A - N_B with D: "N_A 0.0012 (z 0.5), ..." Leaves out
  * cosines that are not defined, and the sentence if none is. */
-static void add_direction_sentences(json_t *to, const organ_compared_fold *f)
+static void add_direction_sentence(json_t *to, const organ_compared_fold *f)
 {
     static const char *const names[] = {"N_A", "N_B", "N_A - N_B"};
     char text[256] = "";
@@ -112,6 +114,7 @@ static void add_direction_sentences(json_t *to, const organ_compared_fold *f)
         organ_say(to, "Cosine with the change: %s; |z| up to 3 is typical of random matrices.", text);
 }
 
+/* Returns part / whole, or null if `whole` is 0. */
 static json_t *quotient_json(double part, double whole) { return whole > 0 ? json_real(part / whole) : json_null(); }
 
 /* Returns the verdict on the modules whose sums are `all`: levels, the figures that the sentences quote, and the
@@ -122,12 +125,12 @@ json_t *organ_pairs_verdict(const organ_compared_fold *all, uint64_t same, organ
     const char *const level = json_string_value(json_object_get(agreement, "level")), *const noises =
                                                                                           level ? level : "undefined";
     const char *const assumption = assumption_of(&all->sums, noises);
-    assumption_json_of(sentences, &all->sums, assumption);
+    add_premise_sentence(sentences, &all->sums, assumption);
     add_same_sentence(sentences, all->noises.modules, same);
     json_array_extend(sentences, json_object_get(agreement, "sentences"));
     add_factor_sentence(sentences, &all->sums);
-    add_change_sentence(sentences, all, change);
-    add_direction_sentences(sentences, all);
+    add_change_sentences(sentences, all, change);
+    add_direction_sentence(sentences, all);
     const organ_pair_sums *const sums = &all->sums;
     json_t *const verdict =
         ORGAN_OBJECT(SET_TEXT("premise", assumption), SET_TEXT("noises", noises),

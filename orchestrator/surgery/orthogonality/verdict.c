@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Describes the figures of a comparison in words, by limits that the report states. */
+ * Makes the verdicts of a comparison: sentences and levels for the figures, by the limits in noise_job.h. */
 #include "orchestrator/surgery/orthogonality/chance.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/orthogonality/noise_job.h"
@@ -18,10 +18,8 @@ double organ_compared_cosine(const organ_noise_comparison *c)
     return fmax(-1, fmin(1, c->dot / (sqrt(c->square) * sqrt(c->change))));
 }
 
-/* Adds to fold `f` the comparison `c` of a module with `elements` values (n). A module in which a matrix is zero
- * counts only for the norms. The module adds |x|^2 |y|^2 / n to f->variance: the variance of <x, y> for random
- * directions. |z| of the module is |cosine| sqrt(n), because 1 / sqrt(n) is the standard deviation of the cosine by
- * chance. */
+/* Let N and K be the matrices of the module and n = `elements`. The standard deviation of their cosine by chance is 1 /
+ * sqrt(n). So |z| of the module is |cosine| sqrt(n), and the variance of <N, K> by chance is |N|^2 |K|^2 / n. */
 void organ_noise_fold_add(organ_noise_fold *f, const organ_noise_comparison *c, uint64_t elements)
 {
     f->modules++;
@@ -44,8 +42,7 @@ void organ_noise_fold_add(organ_noise_fold *f, const organ_noise_comparison *c, 
     f->largest_beyond = fmax(f->largest_beyond, fabs(cosine));
 }
 
-/* Returns a share as a percentage: "3.9 %", or "less than 0.01 %" if it is below 0.0001. `out` is room for the text.
- * */
+/* Returns a share as a percentage: "3.9 %", or "less than 0.01 %" if it is below 0.0001. `out`: room for the text. */
 static const char *percent_text(double share, char out[32])
 {
     if (share < 0.0001)
@@ -56,14 +53,14 @@ static const char *percent_text(double share, char out[32])
 
 /* The cosine of a fold, and whether chance explains it. */
 typedef struct verdict_reading {
-    /* of all modules joined to one matrix: cosine, its standard deviation by chance, and their quotient */
+    /* cosine of all modules joined to one matrix, its standard deviation by chance, and the quotient of both */
     double cosine, chance, z;
-    size_t allowed; /* number of modules that may be beyond ORGAN_Z_LIMIT by chance */
-    /* chance explains all cosines; those that it does not explain are negligible (ORGAN_SMALL_COSINE) */
-    bool by_chance, tiny;
+    size_t allowed; /* number of modules that may have |z| above ORGAN_Z_LIMIT by chance (organ_chance_beyond) */
+    bool by_chance; /* chance explains the cosines of the modules and of the joined matrix */
+    bool tiny;      /* the cosines that chance does not explain are at most ORGAN_SMALL_COSINE */
 } verdict_reading;
 
-/* Computes the reading of a fold. */
+/* Returns the cosine of the fold and its comparison with chance. */
 static verdict_reading read_cosine(const organ_noise_fold *f)
 {
     verdict_reading r = {.allowed = organ_chance_beyond((size_t)f->defined)};
@@ -76,7 +73,7 @@ static verdict_reading read_cosine(const organ_noise_fold *f)
     return r;
 }
 
-/* Returns the sentence that interprets a cosine that chance does not explain. */
+/* Returns the sentence that interprets a cosine of N and K that chance does not explain. */
 static const char *direction_of(const verdict_reading *r)
 {
     if (fabs(r->z) <= ORGAN_Z_LIMIT)
@@ -192,8 +189,7 @@ static const char *ratio_words(const organ_noise_fold *f, json_t *sentences)
     return level;
 }
 
-/* Returns the verdict on one noise: a word each for its direction, leakage and size, with their sentences.
- * `beyond_allowed` is the number of modules whose |z| exceeds the limit by chance. */
+/* The member "beyond_allowed" is the number of modules whose |z| may exceed the limit by chance. */
 json_t *organ_noise_verdict(const organ_noise_fold *all)
 {
     json_t *sentences = json_array();
@@ -204,7 +200,7 @@ json_t *organ_noise_verdict(const organ_noise_fold *all)
                         SET("sentences", sentences));
 }
 
-/* Returns how far two noises agree, as a level and sentences. */
+/* Returns a level and sentences for the agreement of two noises. `all` is the fold of N_1 with N_2. */
 json_t *organ_agreement_verdict(const organ_noise_fold *all)
 {
     const verdict_reading r = read_cosine(all);
@@ -230,8 +226,7 @@ json_t *organ_agreement_verdict(const organ_noise_fold *all)
     return ORGAN_OBJECT(SET_TEXT("level", level), SET("sentences", sentences));
 }
 
-/* Writes the storage of the first weight, and "and others" if another one differs. The pointers to the weights are
- * `stride` bytes apart. */
+/* Compares the text of each weight's storage with that of the first weight. */
 void organ_stored_as(const organ_weight *const *first, size_t stride, size_t count, char out[160])
 {
     char text[128], other[128];

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * organ dequantize: opens the model, plans the tensors of the output, and writes it with packed weights decoded. A
+ * piece is a tensor of the output with a unit of its own (organ_unit), and a part is a weight that is decoded. */
 #include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/precision/dequantize_job.h"
 
@@ -15,8 +17,7 @@
 
 /* ---- output of each tensor ---- */
 
-/* Returns whether the weight has a plain type already: each element is a separate number or flag of a type that plain
- * models have, without a scale. */
+/* Returns whether the weight has a plain type already: one number or flag per element, without a scale, and not FP8. */
 static bool is_plain(const organ_weight *weight)
 {
     const organ_dtype dtype = weight->codes->dtype;
@@ -24,14 +25,14 @@ static bool is_plain(const organ_weight *weight)
            (organ_dtype_describe(dtype)->elements == 1);
 }
 
-/* Returns whether the weight's values can be computed: its packing is supported. */
+/* Returns whether organ can decode the weight: its packing or its type is known. */
 static bool dequantize_is_supported(const organ_weight *weight)
 {
     return weight->scheme != ORGAN_SCHEME_PLAIN || organ_dtype_is_fp8(weight->codes->dtype) ||
            organ_can_widen(weight->codes->dtype);
 }
 
-/* Appends a piece to the output and its unit. `bytes_before`: bytes of its tensors in the input, for the progress. */
+/* Appends a tensor to the output, and a unit for it. `bytes_before`: bytes of its source tensors, for the progress. */
 static void dequantize_add_piece(organ_dequantize_job *job, organ_shard_piece piece, uint64_t bytes_before)
 {
     job->units[job->piece_count] =
@@ -39,12 +40,14 @@ static void dequantize_add_piece(organ_dequantize_job *job, organ_shard_piece pi
     job->pieces[job->piece_count++] = piece;
 }
 
+/* Plans a tensor that is copied unchanged. */
 static void keep_tensor(organ_dequantize_job *job, const organ_tensor *tensor)
 {
     dequantize_add_piece(job, organ_piece_same(tensor), tensor->bytes);
 }
 
-/* Plans one weight: a plain one and one with an unsupported packing are copied, others are decoded. */
+/* Plans one weight: copies it if it is plain or organ cannot decode it (then it is listed in job->kept), else makes it
+ * a part. */
 static void plan_weight(organ_dequantize_job *job, const organ_weight *weight)
 {
     if (is_plain(weight)) {
@@ -64,7 +67,8 @@ static void plan_weight(organ_dequantize_job *job, const organ_weight *weight)
     }
 }
 
-/* Plans the output: a piece for each weight and for each tensor that belongs to none. */
+/* Plans the output: a piece for each weight, and for each tensor that belongs to no weight and that a plain model
+ * needs. */
 static organ_status dequantize_plan_pieces(organ_dequantize_job *job, organ_error *error)
 {
     const size_t capacity = job->model->tensor_count + 1;
@@ -86,29 +90,29 @@ static organ_status dequantize_plan_pieces(organ_dequantize_job *job, organ_erro
 
 /* ---- GGUF ---- */
 
-/* Makes the key-values of a GGUF output: those of the model without quantize.*, and general.file_type of the new type.
- * Does nothing for safetensors. */
+/* Makes job->gguf, the key-values of a GGUF output: those of the model without quantize.*, and general.file_type of the
+ * new type if a weight is converted. Does nothing for safetensors. */
 static organ_status dequantize_make_header(organ_dequantize_job *job, organ_error *error)
 {
     const organ_gguf *const gguf = job->model->gguf;
-    int64_t mostly = 32; /* ggml's number for a file that is mostly BF16 */
+    int64_t file_type = 32; /* ggml's number for a file that is mostly BF16 */
     if (job->as == ORGAN_F32)
-        mostly = 0;
+        file_type = 0;
     else if (job->as == ORGAN_F16)
-        mostly = 1;
+        file_type = 1;
     if (!gguf || organ_layout_metadata(gguf, &job->gguf, error))
         return error->status;
     for (size_t k = 0; k < gguf->kv_count; k++)
         if (strncmp(gguf->kvs[k].key, "quantize.", 9) == 0)
             organ_gguf_writer_remove(job->gguf, gguf->kvs[k].key);
     if (job->part_count)
-        organ_gguf_writer_set_integer(job->gguf, "general.file_type", ORGAN_GGUF_U32, mostly, error);
+        organ_gguf_writer_set_integer(job->gguf, "general.file_type", ORGAN_GGUF_U32, file_type, error);
     return error->status;
 }
 
 /* ---- the run ---- */
 
-/* Opens the model, finds its weights and plans the pieces of the output. */
+/* Opens the model, finds its weights and plans the output. */
 static organ_status open_packed(organ_dequantize_job *job, organ_error *error)
 {
     if (organ_model_open(job->options->model, &job->model, error) ||
@@ -119,8 +123,8 @@ static organ_status open_packed(organ_dequantize_job *job, organ_error *error)
     return dequantize_make_header(job, error);
 }
 
-/* Prints notes before the run about tensors that are copied or removed, so that users need not search the report for
- * them. */
+/* Prints notes before the run: about tensors that are copied or removed, and the notes of organ_weights_find, so that
+ * users need not search the report for them. */
 static void dequantize_note_before(const organ_dequantize_job *job)
 {
     const organ_weights *const w = job->weights;
@@ -146,7 +150,8 @@ static void dequantize_note_before(const organ_dequantize_job *job)
                             dropped == 1 ? "" : "s", dropped == 1 ? "it" : "them");
 }
 
-/* Writes notes about weights that have a remark or whose decoded values are infinite or NaN. */
+/* Prints notes after the run about weights with a remark of the reader, or with infinite or NaN values in the output.
+ */
 static void note_after(const organ_dequantize_job *job)
 {
     for (size_t k = 0; k < job->part_count; k++) {
@@ -160,7 +165,7 @@ static void note_after(const organ_dequantize_job *job)
     }
 }
 
-/* Implements organ_write.edit: removes the quantisation settings from config.json. */
+/* Implements organ_write.edit: removes the settings of the quantisation from config.json. */
 static organ_status make_plain(void *context, organ_json_edit *config, organ_error *error)
 {
     const organ_dequantize_job *const job = context;
@@ -175,6 +180,7 @@ static organ_status dequantize_all(void *context, organ_writing *run, organ_erro
     return organ_dequantize_pass(job, error);
 }
 
+/* Frees everything that the job owns; members that were never set are NULL. */
 static void close_dequantize(organ_dequantize_job *job)
 {
     organ_gguf_writer_destroy(job->gguf);
@@ -186,7 +192,7 @@ static void close_dequantize(organ_dequantize_job *job)
     organ_model_close(job->model);
 }
 
-/* Plans and writes the model with dequantised weights, without the files that describe a quantisation. */
+/* Plans and writes the output. `left_out` names the files that describe a quantisation and are not copied. */
 static organ_status dequantize_model(organ_dequantize_job *job, json_t **report, organ_error *error)
 {
     static const char *const left_out[] = {"quantize_config.json", "quant_config.json", "hf_quant_config.json", NULL};
@@ -220,6 +226,7 @@ static organ_status dequantize_model(organ_dequantize_job *job, json_t **report,
     return error->status;
 }
 
+/* Writes the dequantised model and sets *report; frees everything else. */
 organ_status organ_dequantize_model(const organ_dequantize_options *options, const organ_engine *engine,
                                     const organ_progress *progress, json_t **report, organ_error *error)
 {

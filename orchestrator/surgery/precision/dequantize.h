@@ -9,8 +9,9 @@
 
 ORGAN_API_BEGIN
 
+/* Options of organ dequantize. */
 typedef struct organ_dequantize_options {
-    const char *model;
+    const char *model; /* path of the model */
     const char *dtype; /* type of the unpacked tensors: "bf16", "f16" or "f32" */
     organ_write_options write;
 } organ_dequantize_options;
@@ -20,8 +21,8 @@ typedef struct organ_dequantize_options {
  * Plain tensors keep their type and bytes. If the model has no packed tensors, the copy is only re-sharded, and a note
  * reports that. Packed tensors, their scales and zero points are removed from the shards, the index and config.json;
  * torch_dtype becomes `dtype` if a tensor was packed. quantize_config.json and similar files are left out; all other
- * files are copied. A GGUF model becomes one GGUF file. Infinite and NaN values of the output are counted for each
- * weight.
+ * files are copied. A GGUF model becomes one GGUF file. The report has the number of infinite and NaN values of each
+ * converted weight.
  *
  * *report is schema organ.dequantize/1, or NULL on error; the caller releases it. It is also written with
  * DEQUANTIZE_REPORT.md to organ/ in the output folder, or next to a single output file under that file's name. Partial

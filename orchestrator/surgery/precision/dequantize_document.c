@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Makes the report of organ dequantize, and the journal entries of its weights. */
+ * Makes the report of organ dequantize, and the journal lines of converted weights. */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 #include "orchestrator/surgery/facts/facts.h"
@@ -7,16 +7,19 @@
 
 #include <string.h>
 
-/* Sums over several weights: number, elements, bytes in the input and in the output, infinite and NaN values. */
+/* Sums over several converted weights: their number, elements, bytes in the source model and in the output, infinite
+ * and NaN values. */
 typedef struct dequantize_document_sums {
     uint64_t weights, elements, before, after, infinite, nan;
 } dequantize_document_sums;
 
+/* Returns the bytes of a converted weight in the output. */
 static uint64_t bytes_after(const organ_dequantize_job *job, const organ_dequantize_part *part)
 {
     return job->pieces[part->piece].bytes;
 }
 
+/* Adds the figures of a converted weight to the sums. */
 static void dequantize_document_add_part(dequantize_document_sums *s, const organ_dequantize_job *job,
                                          const organ_dequantize_part *part)
 {
@@ -28,6 +31,7 @@ static void dequantize_document_add_part(dequantize_document_sums *s, const orga
     s->nan += part->nan;
 }
 
+/* Returns the members of a row for sums. */
 static json_t *dequantize_document_sums_json(const dequantize_document_sums *s)
 {
     return ORGAN_OBJECT(SET_COUNT("weights", s->weights), SET_COUNT("elements", s->elements),
@@ -35,13 +39,14 @@ static json_t *dequantize_document_sums_json(const dequantize_document_sums *s)
                         SET_COUNT("infinite", s->infinite), SET_COUNT("nan", s->nan));
 }
 
+/* Writes the description of the packing of a weight (organ_weight_text) to `text` and returns it. */
 static const char *scheme_text(const organ_dequantize_part *part, char text[160])
 {
     return organ_weight_text(part->weight, text, 160);
 }
 
-/* Returns an array of rows, one for each scheme in the order of its first weight. A row has the sums over all weights
- * of the scheme. */
+/* Returns the report's rows with the sums over all weights of one packing scheme, in the order of the first weight of
+ * each scheme. */
 static json_t *dequantize_document_schemes_json(const organ_dequantize_job *job)
 {
     json_t *const rows = json_array(), *const seen = json_object();
@@ -62,7 +67,7 @@ static json_t *dequantize_document_schemes_json(const organ_dequantize_job *job)
     return rows;
 }
 
-/* Returns the report's row for weight k. */
+/* Returns the report's row for converted weight k. */
 static json_t *dequantize_document_part_json(const void *context, size_t k)
 {
     char text[160];
@@ -76,8 +81,8 @@ static json_t *dequantize_document_part_json(const void *context, size_t k)
                         SET_COUNT("nan", part->nan), SET_BYTES_OF("note", *part->note ? part->note : NULL));
 }
 
-/* Returns the row of a tensor that was not converted: k counts first the tensors that belong to no weight, then the
- * packed tensors that stay packed. */
+/* Returns the report's row for a tensor that was not converted. Rows 0 .. unmatched_count - 1 are tensors that belong
+ * to no weight, the following ones are job->kept. */
 static json_t *dequantize_document_unmatched_json(const void *context, size_t k)
 {
     const organ_dequantize_job *const job = context;
@@ -89,6 +94,7 @@ static json_t *dequantize_document_unmatched_json(const void *context, size_t k)
                         SET_FLAG("dropped", s->dropped), SET_TEXT("why", s->why));
 }
 
+/* Returns the definitions of the report: what its figures mean. */
 static json_t *dequantize_document_definitions_json(void)
 {
     return ORGAN_OBJECT(
@@ -99,33 +105,37 @@ static json_t *dequantize_document_definitions_json(void)
                  "Values of the output that are infinite: beyond its type (65504 in F16), or infinite already."));
 }
 
-/* Members of a part in its journal line. */
+/* Members of a part that its journal line contains. */
 static const organ_struct_field results_fields[] = {ORGAN_STRUCT_FIELD(organ_dequantize_part, infinite, U64),
                                                     ORGAN_STRUCT_FIELD(organ_dequantize_part, nan, U64),
                                                     ORGAN_STRUCT_FIELD(organ_dequantize_part, note, TEXT)};
 
+/* Returns the members of a finished part for its journal line. */
 json_t *organ_dequantize_results(const organ_dequantize_part *part)
 {
     return ORGAN_STRUCT_ADD(json_object(), results_fields, part);
 }
 
+/* Implements organ_write.recall: restores the figures of part `at` from its journal line. */
 bool organ_dequantize_recall(void *context, size_t at, const json_t *results)
 {
     return ORGAN_STRUCT_READ(results, results_fields, &((organ_dequantize_job *)context)->parts[at]);
 }
 
+/* Implements organ_write.parameters: type of the converted weights and shard limit. */
 json_t *organ_dequantize_parameters(void *context)
 {
     const organ_dequantize_job *const job = context;
     return ORGAN_OBJECT(SET_DTYPE("dtype", job->as), SET_COUNT("max_shard_bytes", job->options->write.max_shard_size));
 }
 
+/* Returns converted weight k, for organ_matrices_among. */
 static const organ_weight *dequantised_weight(const void *job, size_t k)
 {
     return ((const organ_dequantize_job *)job)->parts[k].weight;
 }
 
-/* Returns the report of organ dequantize. NULL without memory. */
+/* Implements organ_write.document: the members of the report. NULL if memory cannot be allocated. */
 json_t *organ_dequantize_document(void *context, const organ_writing *made)
 {
     const organ_dequantize_job *const job = context;

@@ -1,22 +1,25 @@
 /* SPDX-License-Identifier: MIT
- * Decodes packed weights in strips of rows, and writes their values into the output. */
+ * Decodes packed weights in strips of rows on all workers, and writes their values into the output. A part is a weight
+ * that is decoded. */
 #include "orchestrator/stream/weight_pass.h"
 #include "orchestrator/surgery/precision/dequantize_job.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* Rows of a strip are multiples of this: whole pages of 2-byte numbers if a row has a multiple of 64. */
+/* Strips have a multiple of this many rows. 32 rows of 64 2-byte numbers are a page of 4096 bytes, so strips of most
+ * matrices are whole pages of the file. */
 #define ROWS 32
 
-/* Counts of values that are not finite, in a strip. */
+/* Number of infinite and of NaN values in a strip. */
 typedef struct not_finite {
     uint64_t infinite, nan;
 } not_finite;
 
+/* Returns the bytes of a value: 4 for F32, 2 for F16 and BF16. */
 static size_t dequantize_pass_width_of(organ_dtype dtype) { return dtype == ORGAN_F32 ? 4 : 2; }
 
-/* Returns the bits of +infinity in a type: its exponent field is all ones and its mantissa 0. */
+/* Returns the bits of +infinity in a type: its exponent field is all ones, sign and mantissa are 0. */
 static uint64_t infinity_bits(organ_dtype dtype)
 {
     if (dtype == ORGAN_F32)
@@ -25,9 +28,10 @@ static uint64_t infinity_bits(organ_dtype dtype)
 }
 
 /* Returns whether any value is infinite or NaN, that is, has an exponent field of all ones. Tests eight bytes at a
- * time: adding 1 to such a field carries into the sign bit. */
+ * time: adding 1 to the lowest bit of such a field carries into the sign bit. */
 static bool has_not_finite(organ_dtype dtype, const unsigned char *values, size_t bytes)
 {
+    /* `spread` repeats a number for each value of a word; `one`: lowest bit of each exponent field */
     const uint64_t spread = dtype == ORGAN_F32 ? 0x0000000100000001u : 0x0001000100010001u,
                    mask = infinity_bits(dtype) * spread;
     const uint64_t sign = (dtype == ORGAN_F32 ? 0x80000000u : 0x8000u) * spread;
@@ -38,12 +42,12 @@ static bool has_not_finite(organ_dtype dtype, const unsigned char *values, size_
         memcpy(&word, values + k, 8);
         any |= (word & mask) + one;
     }
-    word = 0;
+    word = 0; /* the last bytes, filled up with zeros */
     memcpy(&word, values + k, bytes - k);
     return ((any | ((word & mask) + one)) & sign) != 0;
 }
 
-/* Adds the numbers of infinite and of NaN values to *found. */
+/* Adds the numbers of infinite and of NaN values among `bytes` bytes of values to *found. */
 static void count_not_finite(organ_dtype dtype, const unsigned char *values, size_t bytes, not_finite *found)
 {
     const uint32_t exponent = (uint32_t)infinity_bits(dtype), size = (uint32_t)dequantize_pass_width_of(dtype);
@@ -56,8 +60,8 @@ static void count_not_finite(organ_dtype dtype, const unsigned char *values, siz
     }
 }
 
-/* Writes the decoded values of a strip of rows into the output and counts those that are not finite, on a worker
- * thread. */
+/* Implements organ_weight_pass.work: writes the decoded values of a strip into the output and counts those that are not
+ * finite in *result. */
 static organ_status convert_strip(void *context, const organ_weight_strip *strip, void *scratch, void *result,
                                   organ_error *error)
 {
@@ -69,7 +73,7 @@ static organ_status convert_strip(void *context, const organ_weight_strip *strip
                            error);
 }
 
-/* Returns the share of the part's input bytes that its first `rows` rows account for in the progress. */
+/* Returns how many of the part's source bytes the progress counts for its first `rows` rows, over all its matrices. */
 static uint64_t dequantize_pass_share(const organ_dequantize_part *part, uint64_t rows)
 {
     const organ_matrices m = organ_weight_matrices(part->weight);
@@ -77,8 +81,8 @@ static uint64_t dequantize_pass_share(const organ_dequantize_part *part, uint64_
     return all > 0 ? (uint64_t)((double)part->bytes_before * ((double)rows / all)) : 0;
 }
 
-/* Adds the counts of a written strip to its part. Strips retire in order; after the last one the part is recorded as
- * done. */
+/* Implements organ_weight_pass.retire: adds the counts of a strip to its part. After the last strip, records the part
+ * as finished in the journal. */
 static organ_status dequantize_pass_retire_strip(void *context, const organ_weight_strip *strip, const void *result,
                                                  organ_error *error)
 {
@@ -96,7 +100,7 @@ static organ_status dequantize_pass_retire_strip(void *context, const organ_weig
     return ORGAN_OK;
 }
 
-/* Keeps the weight reader's remark about a part before its first strip. */
+/* Implements organ_weight_pass.begin: copies the weight reader's remark about a weight to its part. */
 static organ_status begin_part(void *context, size_t item, const char *note, organ_error *error)
 {
     organ_dequantize_job *const job = context;
@@ -105,7 +109,7 @@ static organ_status begin_part(void *context, size_t item, const char *note, org
     return ORGAN_OK;
 }
 
-/* Decodes the weights that this rank must still make, and writes them strip by strip. */
+/* Decodes the weights that this rank must still make, in strips on all workers, and writes them. */
 organ_status organ_dequantize_pass(organ_dequantize_job *job, organ_error *error)
 {
     organ_weight_item *const items = calloc(job->part_count + 1, sizeof *items);

@@ -1,17 +1,18 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * The table of encodings. */
 #include "orchestrator/surgery/precision/encoding.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* NUMBER_Q4_0 and so on: the numbers of block types in GGUF files. */
+/* Defines NUMBER_Q4_0 and so on: the numbers of block types in GGUF files. */
 #define NUMBER(type, elements, bytes, number) NUMBER_##type = (number),
 enum { ORGAN_BLOCK_TYPES(NUMBER) };
 #undef NUMBER
 
 /* clang-format off */
-/* Columns of the table: name, grid (bits, unit that shares a scale, its size), type of codes, type of scales, narrower
- * encoding, GGUF file type. */
+/* Rows of the table, in the order of the members: name, grid (bits, values that share a scale, their size), type of
+ * codes, type of scales, narrower encoding, GGUF file type. */
 #define PACKED(bits, size) {"int" #bits "-group" #size, {bits, ORGAN_SCALE_GROUP, size}, ORGAN_I32, ORGAN_BF16, NULL, 0}
 #define BLOCKS(name, bits, type, narrower, file_type)                                                                  \
     {name, {bits, ORGAN_SCALE_GGUF, NUMBER_##type}, ORGAN_##type, ORGAN_DTYPE_COUNT, narrower, file_type}
@@ -37,6 +38,7 @@ static const organ_encoding encodings[] = {
 };
 /* clang-format on */
 
+/* Returns the row of the table with this name; NULL if there is none. */
 const organ_encoding *organ_encoding_named(const char *name)
 {
     for (size_t k = 0; k < sizeof encodings / sizeof *encodings; k++)
@@ -45,14 +47,17 @@ const organ_encoding *organ_encoding_named(const char *name)
     return NULL;
 }
 
+/* Returns whether the encoding is that of --scheme mixed. */
 bool organ_encoding_is_mixed(const organ_encoding *encoding) { return strcmp(encoding->name, "mixed") == 0; }
 
+/* Returns whether the encoding is for GGUF models. */
 bool organ_encoding_is_gguf(const organ_encoding *encoding) { return encoding->grid.scale_of == ORGAN_SCALE_GGUF; }
 
+/* Returns whether codes are packed into words of 32 bits. */
 bool organ_encoding_is_packed(const organ_encoding *encoding) { return encoding->codes == ORGAN_I32; }
 
-/* Returns the integer encoding with the same bits and the largest smaller group that divides `cols`; NULL if there is
- * none. */
+/* Returns the integer encoding with the bits of `grid` and the largest group that divides `cols` and is smaller than
+ * that of `grid`; NULL if there is none. Sizes of groups are powers of 2. */
 static const organ_encoding *encoding_smaller_group(const organ_grid *grid, uint64_t cols)
 {
     char name[32];
@@ -64,6 +69,8 @@ static const organ_encoding *encoding_smaller_group(const organ_grid *grid, uint
     return NULL;
 }
 
+/* Returns the encoding with which rows of `cols` values can be stored: `requested`, one with a smaller group, or for
+ * GGUF a narrower one; NULL if there is none. */
 const organ_encoding *organ_encoding_fitting(const organ_encoding *requested, uint64_t cols)
 {
     const organ_scale_of of = requested->grid.scale_of;

@@ -1,38 +1,42 @@
 /* SPDX-License-Identifier: MIT
- * Encodes rows to codes, blocks and scales as an encoding stores them, decodes them, and sums the errors. */
+ * Encodes rows to the codes, blocks and scales of an encoding, decodes them, and sums the errors. */
 #include "orchestrator/surgery/precision/encoding.h"
 
 #include "orchestrator/machine/extent.h"
 
 #include <string.h>
 
-/* Number of codes that are packed or unpacked at once: whole words, and whole groups of all encodings. */
+/* Number of codes that are packed or unpacked at a time: a multiple of the codes in a word and of the columns of any
+ * group. */
 #define TOGETHER ((size_t)2048)
 
-/* Zero points of the groups of packed 4-bit codes, which are stored with 8 added. */
+/* Zero points for the kernel that decodes 4-bit codes, one for each group of 32: codes are stored with 8 added. */
 static const float middles[TOGETHER / 32] = {8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,
                                              8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,
                                              8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8};
 
-/* Returns the code type of an encoding with one byte for each code. Packed codes are converted from or to it. */
+/* Returns the type of one-byte codes: E4M3, or int8 for all integer encodings. Packed codes are converted from or to
+ * int8. */
 static organ_code encoding_rows_code(const organ_encoding *encoding)
 {
     return encoding->grid.bits == 0 ? ORGAN_CODE_E4M3 : ORGAN_CODE_I8;
 }
 
+/* Returns the bytes of the codes or blocks of a row of `cols` values. */
 size_t organ_encoding_row_bytes(const organ_encoding *encoding, size_t cols)
 {
     const organ_dtype_info *const type = organ_dtype_describe(encoding->codes);
     return organ_encoding_is_packed(encoding) ? cols / 8 * encoding->grid.bits : cols / type->elements * type->bytes;
 }
 
+/* Returns the number of consecutive rows that share their scales. */
 size_t organ_encoding_band(const organ_encoding *encoding, size_t rows)
 {
     return organ_grid_band(&encoding->grid, rows);
 }
 
-/* Clamps n codes to `bits` bits, adds half of their range and packs them, the first in the lowest bits. n is a multiple
- * of 8. */
+/* Packs n codes of `bits` bits: limits each to the range of `bits`, adds half of that range, and stores the first code
+ * in the lowest bits. n is a multiple of 8, so that it fills whole bytes. */
 static void encoding_rows_pack(const int8_t *codes, unsigned bits, size_t n, unsigned char *bytes)
 {
     const int half = 1 << (bits - 1);
@@ -48,7 +52,8 @@ static void encoding_rows_pack(const int8_t *codes, unsigned bits, size_t n, uns
     }
 }
 
-/* Decodes a row of packed codes, which are stored with half of their range added. */
+/* Decodes a row of packed codes, which are stored with half of their range added: 4-bit codes with a kernel for them,
+ * other widths as int8. */
 static void encoding_rows_decode_packed(const organ_encoding *encoding, const organ_kernels *kernels,
                                         const uint8_t *codes, const float *scales, size_t cols, float *values)
 {
@@ -69,6 +74,8 @@ static void encoding_rows_decode_packed(const organ_encoding *encoding, const or
     }
 }
 
+/* Decodes the stored codes of `cols` values to FP32; `scales` has the scales of the row's groups. GGUF blocks contain
+ * their scales, so `scales` is ignored and the values may be of several rows. */
 void organ_encoding_decode(const organ_encoding *encoding, const organ_kernels *kernels, const void *codes,
                            const float *scales, size_t cols, float *values)
 {
@@ -82,6 +89,8 @@ void organ_encoding_decode(const organ_encoding *encoding, const organ_kernels *
             codes, scales, NULL, organ_grid_group(&encoding->grid, cols), values, cols);
 }
 
+/* Searches for the scales of each GGUF block of `rows` rows and writes the blocks; `weights`: weight of each column's
+ * squared errors, NULL: all are equal. */
 void organ_encoding_fit(const organ_encoding *encoding, const organ_kernels *kernels, const float *values,
                         const float *weights, size_t rows, size_t cols, void *blocks)
 {
@@ -89,8 +98,9 @@ void organ_encoding_fit(const organ_encoding *encoding, const organ_kernels *ker
     kernels->fit[kind->type](values, weights, cols, blocks, rows * cols / kind->elements);
 }
 
-/* Writes to `codes` the codes nearest to the values of a row. GGUF: blocks with their scales. 4-bit codes and codes of
- * one byte: one kernel. Other widths: codes of one byte first, which are packed TOGETHER at a time. */
+/* Encodes a row of `cols` values to the codes nearest to them; `scales` has the scales of its groups (GGUF: the numbers
+ * of organ_grid_join). 4-bit codes and codes of one byte have kernels. Other widths are encoded as int8, TOGETHER codes
+ * at a time, and then packed. */
 void organ_encoding_encode(const organ_encoding *encoding, const organ_kernels *kernels, const float *values,
                            const float *scales, size_t cols, void *codes)
 {
@@ -113,11 +123,13 @@ void organ_encoding_encode(const organ_encoding *encoding, const organ_kernels *
     }
 }
 
+/* Returns the bytes of a scale in the tensor of scales; 0 for GGUF. */
 size_t organ_encoding_scale_bytes(const organ_encoding *encoding)
 {
     return organ_encoding_is_gguf(encoding) ? 0 : organ_dtype_describe(encoding->scales)->bytes;
 }
 
+/* Converts n scales to the type of the tensor of scales, FP32 or BF16. */
 void organ_encoding_store_scales(const organ_encoding *encoding, const organ_kernels *kernels, const float *scales,
                                  size_t n, void *stored)
 {
@@ -127,6 +139,7 @@ void organ_encoding_store_scales(const organ_encoding *encoding, const organ_ker
         kernels->f32_to_bf16(scales, stored, n);
 }
 
+/* Converts n scales from the type of the tensor of scales, FP32 or BF16. */
 void organ_encoding_load_scales(const organ_encoding *encoding, const organ_kernels *kernels, const void *stored,
                                 size_t n, float *scales)
 {
@@ -138,7 +151,8 @@ void organ_encoding_load_scales(const organ_encoding *encoding, const organ_kern
 
 /* ---- errors ---- */
 
-/* Returns the sum of the squares of n values, from the mean and the centred second moment that the kernel computes. */
+/* Returns the sum of the squares of n values: m2 + n mean^2, from the mean and the sum of squared deviations m2 that
+ * the kernel computes. */
 static double encoding_rows_squares(const organ_kernels *kernels, const float *values, size_t n)
 {
     organ_spread spread;
@@ -157,7 +171,7 @@ static void encoding_rows_subtract(float *restrict back, const float *restrict v
         back[at] = values[at] - back[at];
 }
 
-/* Computes values[k] *= by[k]. n is a multiple of 16, as every row of blocks is. */
+/* Computes values[k] *= by[k] for n values, a multiple of 16; rows of GGUF blocks are multiples of 32. */
 static void encoding_rows_multiply(float *restrict values, const float *restrict by, size_t n)
 {
     for (size_t at = 0; at < n; at += 16)
@@ -165,11 +179,13 @@ static void encoding_rows_multiply(float *restrict values, const float *restrict
             values[at + l] *= by[at + l];
 }
 
+/* Returns the length of an array of losses: only GGUF has weighted ones. */
 size_t organ_encoding_losses(const organ_encoding *encoding)
 {
     return organ_encoding_is_gguf(encoding) ? ORGAN_LOSSES : 1;
 }
 
+/* Adds the losses `more` to `sums`, arrays of organ_encoding_losses entries. */
 void organ_encoding_add_losses(const organ_encoding *encoding, organ_encoding_loss *sums,
                                const organ_encoding_loss *more)
 {
@@ -179,13 +195,17 @@ void organ_encoding_add_losses(const organ_encoding *encoding, organ_encoding_lo
     }
 }
 
-static void encoding_rows_add(const organ_kernels *kernels, const float *values, const float *lost, size_t n,
+/* Adds the squares of n values, and of their `errors`, to *sums. */
+static void encoding_rows_add(const organ_kernels *kernels, const float *values, const float *errors, size_t n,
                               organ_encoding_loss *sums)
 {
     sums->squares += encoding_rows_squares(kernels, values, n);
-    sums->error_squares += encoding_rows_squares(kernels, lost, n);
+    sums->error_squares += encoding_rows_squares(kernels, errors, n);
 }
 
+/* Adds the squares of `rows` rows of `values`, and of their errors values - back, to `sums`. With `roots`, the root of
+ * each column's weight, also adds the weighted squares. `back` has the decoded values and is overwritten, with `roots`
+ * also `values`. */
 void organ_encoding_add_row_losses(const organ_kernels *kernels, float *values, float *back, const float *roots,
                                    size_t rows, size_t cols, organ_encoding_loss *sums)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Runs GPTQ on a matrix. Ranks: each rank quantises a part of the rows of one matrix, because the layers must be
- * processed in order. */
+ * Runs GPTQ on a matrix: prepares the second moments, chooses the first scales, sweeps over the columns, refits.
+ *
+ * Ranks: they divide the rows of a matrix, not the matrices, because later layers need the quantised earlier ones. */
 #include "orchestrator/surgery/precision/gptq_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -16,59 +17,61 @@
 #include <string.h>
 
 #define STRIP     ORGAN_GPTQ_STRIP
-#define PANEL     ((size_t)256) /* columns of W - values that a worker multiplies by H at once */
-#define CLIPPINGS 16            /* number of clipped scales that are tried: whole x (1 - k / 32), k = 0 .. 15 */
-/* Scales are clipped for codes of at most this many bits: at 8 bits the error grows by 5 %. */
+#define PANEL     ((size_t)256) /* columns of W - values that a worker multiplies by H at a time */
+#define CLIPPINGS 16 /* number of scales that are tried for a group: the present one x (1 - k / 32), k = 0 .. 15 */
+/* Greatest number of bits of codes whose first scales are clipped: at 8 bits clipping raises the error by 5 %. */
 #define CLIPPED_BITS 4u
-#define ROUNDS       4 /* rounds of the refit: scales, then a descent on codes */
+#define ROUNDS       4 /* rounds of the refit: each refits scales, then improves codes by coordinate descent */
 
 /* ---- inputs ---- */
 
-/* A column of a block and its diagonal entry in H. */
-typedef struct visit {
+/* A column of a block of H, and its diagonal entry there. */
+typedef struct column_weight {
     float weight;
     uint32_t column;
-} visit;
+} column_weight;
 
-/* Orders columns by falling diagonal entry of H, equal ones by their number. */
+/* Orders columns by falling diagonal entry of H, equal ones by their number; for qsort. */
 static int by_falling_weight(const void *a, const void *b)
 {
-    const visit *const x = a, *const y = b;
+    const column_weight *const x = a, *const y = b;
     return x->weight != y->weight ? (x->weight < y->weight) - (x->weight > y->weight)
                                   : (x->column > y->column) - (x->column < y->column);
 }
 
-/* Sets in->order for a block of H: its columns by falling mean square of their inputs (GPTQ's act-order). Copies the
- * block in that order to in->factor, where it is factorised. Returns false without memory. */
+/* Sets in->order for the block of H that begins at column `start` and has `width` columns: columns by falling mean
+ * square of their inputs (act-order of GPTQ). Copies the block in that order to in->factor. Returns false if memory
+ * cannot be allocated. */
 static bool order_block(organ_gptq_inputs *in, size_t start, size_t width)
 {
     const float *const h = in->h + start * in->block;
     float *const factor = in->factor + start * in->block;
-    visit *const visits = malloc(width * sizeof *visits);
-    if (!visits)
+    column_weight *const columns = malloc(width * sizeof *columns);
+    if (!columns)
         return false;
     for (size_t j = 0; j < width; j++)
-        visits[j] = (visit){h[j * (width + 1)], (uint32_t)j};
-    qsort(visits, width, sizeof *visits, by_falling_weight);
+        columns[j] = (column_weight){h[j * (width + 1)], (uint32_t)j};
+    qsort(columns, width, sizeof *columns, by_falling_weight);
     for (size_t i = 0; i < width; i++) {
-        in->order[start + i] = (uint32_t)start + visits[i].column;
+        in->order[start + i] = (uint32_t)start + columns[i].column;
         for (size_t j = 0; j < width; j++)
-            factor[i * width + j] = h[visits[i].column * width + visits[j].column];
+            factor[i * width + j] = h[columns[i].column * width + columns[j].column];
     }
-    free(visits);
+    free(columns);
     return true;
 }
 
-/* Computes damped H and, for each block, the order of its columns and the factor U of its inverse in that order
- * (Frantar et al. 2022, "act-order"). A failed factorisation means that H is not positive definite in spite of the
- * damping. */
+/* Computes H and the factor U of its inverse. For each block of H: sorts the columns, copies the block in this order
+ * and factorises the copy. If that fails, H is not positive definite in spite of the damping. */
 organ_status organ_gptq_inputs_open(const organ_engine *engine, const organ_calibration *calibration, const char *name,
                                     organ_gptq_inputs *in, organ_error *error)
 {
     const organ_input_moments *const m = organ_calibration_moments(calibration);
+    /* `entries`: values in all diagonal blocks, of which the last has `rest` columns if that is not 0 */
     const size_t n = m->features, rest = n % m->block, entries = n / m->block * m->block * m->block + rest * rest;
     *in =
         (organ_gptq_inputs){.engine = engine, .of = calibration, .features = n, .block = m->block, .tokens = m->tokens};
+    /* factors 0, 1: only the moments of the inputs that the changed layers compute */
     in->h = organ_expand_moments(engine, m, 0, 1, ORGAN_GPTQ_DAMPING * m->mean_diagonal);
     in->factor = organ_floats(entries, 1);
     in->order = malloc(n * sizeof *in->order);
@@ -88,6 +91,7 @@ organ_status organ_gptq_inputs_open(const organ_engine *engine, const organ_cali
     return ORGAN_OK;
 }
 
+/* Frees the arrays and sets all members to 0. */
 void organ_gptq_inputs_close(organ_gptq_inputs *in)
 {
     free(in->h);
@@ -96,6 +100,7 @@ void organ_gptq_inputs_close(organ_gptq_inputs *in)
     *in = (organ_gptq_inputs){0};
 }
 
+/* Opens the inputs of `calibration`, unless `in` has them already. */
 organ_status organ_gptq_inputs_reopen(const organ_engine *engine, const organ_calibration *calibration,
                                       const char *name, organ_gptq_inputs *in, organ_error *error)
 {
@@ -107,14 +112,14 @@ organ_status organ_gptq_inputs_reopen(const organ_engine *engine, const organ_ca
 
 /* ---- loss ---- */
 
-/* Context of residual_strip; `losses` has an entry for each row, or is NULL. */
+/* Context of residual_strip. `losses`: output, the loss of each row; NULL: losses are not computed. */
 typedef struct residual {
     organ_gptq_job *job;
     double *losses;
 } residual;
 
-/* Computes the loss of each row: its output error (w - v)^T H (w - v), where `field` has H (w - v). A fixed number of
- * partial sums makes the result independent of the instruction set. */
+/* Computes the loss of rows row .. row + rows - 1: the output error (w - v) H (w - v)^T, where job->field has (w - v)
+ * H. Sixteen partial sums make the result independent of the instruction set. */
 static void row_losses(const organ_gptq_job *job, size_t row, size_t rows, double *losses)
 {
     for (size_t i = row; i < row + rows; i++) {
@@ -129,44 +134,45 @@ static void row_losses(const organ_gptq_job *job, size_t row, size_t rows, doubl
     }
 }
 
-/* Computes field = (W - V) H for a strip of rows, where V are the values of the codes, block by block of H and PANEL
- * columns at a time. With `losses` it then computes the loss of each row. */
+/* Computes the rows of strip `index` of job->field = (W - V) H, where V are the values of the codes: block by block of
+ * H, and PANEL columns of W - V at a time. Then computes the losses of these rows if they are requested. */
 static void residual_strip(void *context, size_t index, size_t worker)
 {
     const residual *const x = context;
     const organ_gptq_job *const job = x->job;
     const organ_gptq_inputs *const in = job->inputs;
     const size_t row = index * STRIP, rows = organ_min(STRIP, job->rows - row);
-    float *const loss = (float *)(void *)(job->scratch + worker * job->scratch_bytes);
+    float *const difference = (float *)(void *)(job->scratch + worker * job->scratch_bytes);
     for (size_t from = 0; from < job->cols; from += PANEL) {
         const size_t start = from / in->block * in->block, width = organ_min(in->block, job->cols - start);
         const size_t n = organ_min(PANEL, start + width - from);
         for (size_t i = 0; i < rows; i++)
             for (size_t j = 0; j < n; j++) {
                 const size_t at = (row + i) * job->cols + from + j;
-                loss[i * PANEL + j] = job->matrix->weights[at] - job->matrix->values[at];
+                difference[i * PANEL + j] = job->matrix->weights[at] - job->matrix->values[at];
             }
         const organ_product product = {.m = rows,
                                        .n = width,
                                        .k = n,
-                                       .a = organ_by_rows(loss, PANEL),
+                                       .a = organ_by_rows(difference, PANEL),
                                        .b = organ_by_columns(in->h + start * in->block + (from - start) * width, width),
                                        .c = job->field + row * job->cols + start,
                                        .c_stride = job->cols,
                                        .into = from == start ? ORGAN_PRODUCT_SET : ORGAN_PRODUCT_ADD};
-        in->engine->kernels->product(&product, loss + STRIP * PANEL);
+        in->engine->kernels->product(&product, difference + STRIP * PANEL);
     }
     if (x->losses)
         row_losses(job, row, rows, x->losses);
 }
 
-/* Computes field = (W - values) H and, unless `losses` is NULL, the loss of each row. */
+/* Computes job->field = (W - values) H on all workers and, unless `losses` is NULL, the loss of each row. */
 static void compute_residual(organ_gptq_job *job, double *losses)
 {
     residual x = {job, losses};
     organ_share(job->inputs->engine, NULL, job->padded / STRIP, residual_strip, &x);
 }
 
+/* Returns the sum of the losses of `rows` rows, in order. */
 static double gptq_sum_of(const double *losses, size_t rows)
 {
     double sum = 0;
@@ -180,12 +186,14 @@ static double gptq_sum_of(const double *losses, size_t rows)
 /* Context of clip_strip and fit_strip. */
 typedef struct fitting {
     organ_gptq_job *job;
-    const float *weights; /* weights of the columns' squared errors */
+    const float *weights; /* weight of each column in the sum of squared errors */
 } fitting;
 
+/* Returns the number of consecutive rows that share their scales. */
 static size_t rows_in_band(const organ_gptq *m) { return organ_grid_band(&m->grid, m->rows); }
 
-/* Returns the sum of the squared errors of n values coded with this scale, each times the weight of its column. */
+/* Returns the weighted squared error of n values w if they are coded with this scale: the sum of weights[j] times the
+ * square of the error of w[j]. */
 static double clipping_error(const organ_gptq_job *job, const float *w, size_t n, const float *weights, float scale)
 {
     float codes[64];
@@ -203,8 +211,9 @@ static double clipping_error(const organ_gptq_job *job, const float *w, size_t n
     return sum;
 }
 
-/* Chooses among CLIPPINGS shares of each scale the one with the least weighted error. The scale before maps the
- * greatest magnitude to the largest code; a smaller one clips the greatest values but codes all others more finely. */
+/* Chooses the scale of each group in strip `index` of rows: of CLIPPINGS fractions of the present scale, the one with
+ * the least weighted error. The present scale maps the greatest magnitude to the largest code; a smaller one clips the
+ * greatest values, but codes all others more finely. */
 static void clip_strip(void *context, size_t index, size_t worker)
 {
     const fitting *const f = context;
@@ -229,7 +238,8 @@ static void clip_strip(void *context, size_t index, size_t worker)
         }
 }
 
-/* Sets the scales with which the greatest magnitude of each group has the largest code. */
+/* Sets the scale of each group so that the greatest magnitude of its values gets the largest code. A group extends over
+ * all rows of a band. */
 static void set_scales_from_greatest(organ_gptq_job *job)
 {
     const organ_kernels *const kernels = job->inputs->engine->kernels;
@@ -256,8 +266,8 @@ static size_t row_bytes(const organ_grid *grid, size_t cols)
     return kind ? cols / kind->elements * kind->bytes : 0;
 }
 
-/* Computes the weights of columns for the search for scales: the diagonal of H divided by its mean, within
- * ORGAN_MIN_WEIGHT .. ORGAN_MAX_WEIGHT. */
+/* Sets weights[j] to the weight of column j in the search for scales: its diagonal entry of H over the mean of the
+ * diagonal, limited to ORGAN_MIN_WEIGHT .. ORGAN_MAX_WEIGHT. */
 static void weigh_columns(const organ_gptq_inputs *in, float *weights)
 {
     double sum = 0;
@@ -273,7 +283,8 @@ static void weigh_columns(const organ_gptq_inputs *in, float *weights)
     }
 }
 
-/* Sets the scales of a strip of rows of GGUF blocks: those that the search of nearest quantisation finds for W. */
+/* Sets the scales of the rows of strip `index` to those that nearest quantisation finds for GGUF blocks of W. The codes
+ * of these blocks are not used. */
 static void fit_strip(void *context, size_t index, size_t worker)
 {
     const fitting *const f = context;
@@ -288,12 +299,13 @@ static void fit_strip(void *context, size_t index, size_t worker)
     }
 }
 
-/* Sets the scales with which GPTQ codes the columns. GGUF: those of the search of nearest quantisation. Others: those
- * that map the greatest magnitude to the largest code, clipped for few bits if each row has its own scales. job->field,
- * which is not used before the sweep, holds the weights of columns. */
+/* Sets the scales with which GPTQ codes the columns. For GGUF, those that nearest quantisation finds. For other grids,
+ * those that map the greatest magnitude to the largest code, clipped if codes have few bits and each row has its own
+ * scales. Column weights are in job->field, which is not used before the sweep. */
 static void set_initial_scales(organ_gptq_job *job)
 {
     fitting f = {job, job->matrix->weighing};
+    /* 1 for the scales of all groups, 0 for other numbers: these remain in padded rows */
     for (size_t k = 0; k < job->numbers * job->padded; k++)
         job->scales[k] = k < job->groups * job->padded;
     if (!organ_grid_blocks(&job->matrix->grid)) {
@@ -312,7 +324,7 @@ static void set_initial_scales(organ_gptq_job *job)
     organ_share(job->inputs->engine, NULL, job->padded / STRIP, fit_strip, &f);
 }
 
-/* Copies the scales of each band of rows to the caller's array. */
+/* Copies the scales of each band, which its first row has, to matrix->scales, [bands][numbers]. */
 static void copy_final_scales(const organ_gptq_job *job)
 {
     const size_t band = rows_in_band(job->matrix);
@@ -323,11 +335,12 @@ static void copy_final_scales(const organ_gptq_job *job)
 
 /* ---- a matrix ---- */
 
-/* Returns the multiple of rows at which a matrix is divided among ranks: a strip, or a band of rows that share their
- * scales. */
+/* Returns the number of rows that stay on one rank: a matrix is divided among ranks at multiples of it. It is a strip,
+ * or a band of rows with common scales if that is longer. */
 static size_t rows_between_cuts(const organ_gptq *m) { return organ_max(rows_in_band(m), STRIP); }
 
-/* Completes `losses` with the rows of all ranks and sets *sum to their sum, added in order of rows. */
+/* Gathers the losses of all rows from all ranks in `losses`, an array for the whole matrix, and sets *sum to their sum,
+ * added in order of rows. */
 static organ_status sum_losses_of_ranks(const organ_gptq_job *job, double *losses, double *sum, organ_error *error)
 {
     const organ_gptq *const all = job->whole;
@@ -337,16 +350,16 @@ static organ_status sum_losses_of_ranks(const organ_gptq_job *job, double *losse
     return error->status;
 }
 
-/* Values, scales and losses that GPTQ found, to restore rows that the refit does not improve. */
-typedef struct before {
-    float *values, *scales;
-    double *losses;
-} before;
+/* Copies of values, scales and losses before the refit, to restore rows that it does not improve. */
+typedef struct gptq_result {
+    float *values, *scales; /* as matrix->values and job->scales */
+    double *losses;         /* loss of each row */
+} gptq_result;
 
-/* Improves the result of GPTQ in ROUNDS rounds: refits the scales for fixed codes, then lowers the loss by a sweep of
- * coordinate descent over the codes for fixed scales. Rows whose loss did not fall get GPTQ's values and scales
- * back. */
-static organ_status gptq_improve(organ_gptq_job *job, const before *gptq, double *losses, organ_error *error)
+/* Improves the result of GPTQ in ROUNDS rounds: refits the scales for fixed codes, then lowers the loss by coordinate
+ * descent over the codes for fixed scales. Restores values and scales of rows whose loss did not fall. `gptq`: gets
+ * copies of values and scales, and has the losses of GPTQ. `losses`: output, the final loss of each row. */
+static organ_status gptq_improve(organ_gptq_job *job, const gptq_result *gptq, double *losses, organ_error *error)
 {
     organ_gptq *const m = job->matrix;
     const bool rows_have_scales = m->grid.scale_of != ORGAN_SCALE_BLOCK && m->grid.scale_of != ORGAN_SCALE_TENSOR;
@@ -373,13 +386,14 @@ static organ_status gptq_improve(organ_gptq_job *job, const before *gptq, double
     return ORGAN_OK;
 }
 
-/* Quantises this rank's rows by GPTQ, then refits scales and codes unless m->no_resolve. Sums energy and losses over
- * the rows of all ranks. `losses` and gptq->losses have an entry for each row of the whole matrix; other members have
- * only this rank's rows. */
-static organ_status gptq_quantise(organ_gptq_job *job, const before *gptq, double *losses, organ_error *error)
+/* Quantises this rank's rows by GPTQ, then refits scales and codes unless m->no_resolve. Sets energy and losses of
+ * job->whole. `losses` and gptq->losses have an entry for each row of the whole matrix; gptq->values and gptq->scales
+ * have only this rank's rows. */
+static organ_status gptq_quantise(organ_gptq_job *job, const gptq_result *gptq, double *losses, organ_error *error)
 {
     organ_gptq *const m = job->matrix, *const whole = job->whole;
-    const before own = {gptq->values, gptq->scales, gptq->losses + job->first};
+    const gptq_result own = {gptq->values, gptq->scales, gptq->losses + job->first};
+    /* with values 0 the losses are the energies w H w^T of the rows */
     memset(m->values, 0, job->rows * job->cols * sizeof *m->values);
     compute_residual(job, losses + job->first);
     if (sum_losses_of_ranks(job, losses, &whole->energy, error) != ORGAN_OK)
@@ -400,7 +414,7 @@ static organ_status gptq_quantise(organ_gptq_job *job, const before *gptq, doubl
     return sum_losses_of_ranks(job, losses, &whole->loss, error);
 }
 
-/* Completes values and scales with the rows of all ranks. */
+/* Completes values and scales of job->whole with the rows of all ranks. */
 static organ_status gather_rows(const organ_gptq_job *job, organ_error *error)
 {
     const organ_gptq *const all = job->whole;
@@ -408,13 +422,14 @@ static organ_status gather_rows(const organ_gptq_job *job, organ_error *error)
     if (organ_ranks_complete_rows(all->ranks, "computing row values", all->values, all->cols * sizeof *all->values,
                                   all->rows, step, error) != ORGAN_OK)
         return error->status;
+    /* scales have a row per band; a band that is longer than a cut is on one rank */
     return organ_ranks_complete_rows(all->ranks, "computing row scales", all->scales,
                                      job->numbers * sizeof *all->scales, (all->rows + band - 1) / band,
                                      organ_max(step / band, 1), error);
 }
 
 /* Returns the rows of `all` that this rank quantises, as a matrix whose arrays point into those of `all`. `numbers`:
- * scales of a row. */
+ * organ_grid_numbers, the length of a row of all->scales. */
 static organ_gptq own_rows(const organ_gptq *all, size_t numbers)
 {
     const organ_row_range own = organ_ranks_own_rows(all->ranks, all->rows, rows_between_cuts(all));
@@ -435,6 +450,8 @@ static size_t worker_scratch_bytes(const organ_gptq_job *job)
     return organ_max(max, row_bytes(&job->matrix->grid, job->cols));
 }
 
+/* Returns the bytes of job.field, gptq.values and m->values, job.scales and gptq.scales, both arrays of losses, and the
+ * factorisation of H. */
 uint64_t organ_gptq_memory(const organ_grid *grid, uint64_t rows, uint64_t cols)
 {
     const uint64_t numbers = organ_grid_numbers(grid, (size_t)cols), padded = (rows + STRIP - 1) / STRIP * STRIP;
@@ -442,7 +459,8 @@ uint64_t organ_gptq_memory(const organ_grid *grid, uint64_t rows, uint64_t cols)
            organ_inverse_factor_memory(cols);
 }
 
-/* Quantises the rows of this rank, then gathers the rows of all ranks. */
+/* Quantises a matrix: the rows of this rank, then gathers the rows of all ranks. A rank without rows still takes part
+ * in the gathering, so its buffers have at least one row. */
 organ_status organ_gptq_run(const organ_gptq_inputs *in, organ_gptq *m, organ_error *error)
 {
     const size_t workers = organ_workers_count(in->engine->workers);
@@ -461,8 +479,8 @@ organ_status organ_gptq_run(const organ_gptq_inputs *in, organ_gptq *m, organ_er
     job.scales = organ_floats(job.numbers, columns);
     job.scratch = aligned_alloc(64, workers * job.scratch_bytes);
     double *const losses = malloc(m->rows * sizeof *losses);
-    before gptq = {organ_floats(rows, m->cols), organ_floats(job.numbers, columns),
-                   malloc(m->rows * sizeof *gptq.losses)};
+    gptq_result gptq = {organ_floats(rows, m->cols), organ_floats(job.numbers, columns),
+                        malloc(m->rows * sizeof *gptq.losses)};
     part.rows_kept = 0;
     if (!job.field || !job.scales || !job.scratch || !losses || !gptq.values || !gptq.scales || !gptq.losses)
         organ_fail_errno(error, ENOMEM, "%s: GPTQ of %zu x %zu", m->name, m->rows, m->cols);

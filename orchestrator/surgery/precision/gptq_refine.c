@@ -1,42 +1,49 @@
 /* SPDX-License-Identifier: MIT
- * Refits scales of GGUF blocks whose group scales are codes of few bits times d or dmin. Rounds the solution of a row's
- * normal equations to scales that such blocks can store, by coordinate descent on the same equations: changes one code,
- * d or dmin at a time. */
+ * Refits the scales of a row of GGUF blocks that store each group scale as a code of few bits times d, and each minimum
+ * as a code times dmin (Q4_K and similar). Rounds the exact solution of the row's normal equations to such numbers,
+ * then improves them by coordinate descent on the same equations: changes one code, one d or one dmin at a time. */
 #include "orchestrator/surgery/precision/gptq_job.h"
 
 #include <math.h>
 
-#define ROUNDS 3 /* rounds of the descent: d and dmin of each block, then all codes */
+#define ROUNDS 3 /* rounds of the descent: each refits d and dmin of all blocks, then all codes */
 /* Adding and subtracting 3 x 2^22 rounds an FP32 value to an integer. */
 #define WHOLE 12582912.0f
 
-/* The normal equations of a row. Its unknowns are the scales of its groups, then (if the type has them) their
- * minima. */
-typedef struct row_of {
+/* The normal equations M d = b of a row. The unknowns d are changes of the scales of its groups and then, if the type
+ * has them, of their minima; unknown u belongs to number u of the row in job->scales. */
+typedef struct row_equations {
     organ_gptq_job *job;
-    size_t row, unknowns, several; /* the row; number of unknowns; groups of a block */
-    const float *m, *diagonal;     /* M below its diagonal, unknowns x unknowns; its diagonal */
-    float *residual;               /* right-hand side minus M times the changes made so far */
-} row_of;
+    size_t row;            /* index of the row */
+    size_t unknowns;       /* number of unknowns: groups of the row x terms */
+    size_t block_groups;   /* groups of a GGUF block */
+    const float *m;        /* M below its diagonal, [unknowns][unknowns] */
+    const float *diagonal; /* diagonal of M */
+    float *residual;       /* b - M d for the changes d made so far */
+} row_equations;
 
-/* Returns the place of number k of the row in job->scales. */
-static float *gptq_refine_number_at(const row_of *r, size_t k) { return &r->job->scales[k * r->job->padded + r->row]; }
-
-/* Returns the place of d (for a scale) or dmin (for a minimum) of the block that an unknown belongs to. */
-static float *super_at(const row_of *r, size_t unknown)
+/* Returns a pointer to number k of the row in job->scales. */
+static float *gptq_refine_number_at(const row_equations *r, size_t k)
 {
-    const size_t term = unknown / r->job->groups, block = unknown % r->job->groups / r->several;
+    return &r->job->scales[k * r->job->padded + r->row];
+}
+
+/* Returns a pointer to the d of the block to which unknown u belongs, or to its dmin if u is a minimum. They follow the
+ * scales and minima of the row in job->scales: d of all blocks, then dmin. */
+static float *super_at(const row_equations *r, size_t u)
+{
+    const size_t term = u / r->job->groups, block = u % r->job->groups / r->block_groups;
     return gptq_refine_number_at(r, r->unknowns + term * r->job->supers + block);
 }
 
-/* Returns entry (u, v) of the symmetric matrix M, which is stored in r->diagonal and below the diagonal of r->m. */
-static float gram_entry(const row_of *r, size_t u, size_t v)
+/* Returns entry (u, v) of the symmetric M, of which r->diagonal and the part of r->m below the diagonal are stored. */
+static float gram_entry(const row_equations *r, size_t u, size_t v)
 {
     return u == v ? r->diagonal[u] : r->m[(u > v ? u : v) * r->unknowns + (u > v ? v : u)];
 }
 
-/* Sets unknown u to `value` and updates the residuals of all unknowns. */
-static void set_unknown(const row_of *r, size_t u, float value)
+/* Sets scale or minimum u of the row to `value` and updates r->residual. */
+static void set_unknown(const row_equations *r, size_t u, float value)
 {
     const float change = value - *gptq_refine_number_at(r, u);
     *gptq_refine_number_at(r, u) = value;
@@ -44,13 +51,16 @@ static void set_unknown(const row_of *r, size_t u, float value)
         r->residual[v] -= change * gram_entry(r, u, v);
 }
 
-/* Returns the change of an unknown when its code grows by 1: d for a scale, -dmin for a minimum, which is stored as
- * -dmin times its code. */
-static float unit_of(const row_of *r, size_t u) { return u < r->job->groups ? *super_at(r, u) : -*super_at(r, u); }
+/* Returns by how much scale or minimum u grows if its code grows by 1: d for a scale, -dmin for a minimum, because
+ * blocks store the code of the negative minimum. */
+static float unit_of(const row_equations *r, size_t u)
+{
+    return u < r->job->groups ? *super_at(r, u) : -*super_at(r, u);
+}
 
-/* Returns the code of unknown u that is nearest to `number`. Scales of types without minima are signed bytes; scales
- * and minima of types with minima have 6 bits without sign. */
-static float code_for(const row_of *r, size_t u, float number)
+/* Returns the code with which scale or minimum u is nearest to `number`, within the range of the type: 0 .. 63 in types
+ * with minima, else -128 .. 127. */
+static float code_for(const row_equations *r, size_t u, float number)
 {
     const float low = r->job->terms > 1 ? 0 : -128, high = r->job->terms > 1 ? 63 : 127, unit = unit_of(r, u);
     float code = unit != 0 ? number / unit : 0;
@@ -59,50 +69,53 @@ static float code_for(const row_of *r, size_t u, float number)
     return code + WHOLE - WHOLE;
 }
 
-/* Sets unknown u to the storable value nearest to the minimum of the loss over u, with all other unknowns fixed. */
-static void choose_code(const row_of *r, size_t u)
+/* Sets scale or minimum u to the storable value nearest to the optimum: the value with the least loss while all other
+ * numbers stay fixed. */
+static void choose_code(const row_equations *r, size_t u)
 {
     if (r->diagonal[u] > 0)
         set_unknown(r, u,
                     code_for(r, u, *gptq_refine_number_at(r, u) + r->residual[u] / r->diagonal[u]) * unit_of(r, u));
 }
 
-/* Refits d (or dmin) of the block whose first unknown is `first`, with its codes fixed. Keeps it if its sign would
+/* Refits d (or dmin) of the block whose first scale (or minimum) is unknown `first`, with the codes of the block fixed.
+ * The optimal change is (codes^T residual) / (codes^T M codes), rounded to F16. Leaves d unchanged if its sign would
  * change. */
-static void choose_super(const row_of *r, size_t first)
+static void choose_super(const row_equations *r, size_t first)
 {
-    float *const d = super_at(r, first), codes[ORGAN_GGML_GROUPS], over = 0, under = 0;
-    for (size_t g = 0; g < r->several; g++) {
+    float *const d = super_at(r, first), codes[ORGAN_GGML_GROUPS], numerator = 0, denominator = 0;
+    for (size_t g = 0; g < r->block_groups; g++) {
         codes[g] = code_for(r, first + g, *gptq_refine_number_at(r, first + g));
-        over += codes[g] * r->residual[first + g];
+        numerator += codes[g] * r->residual[first + g];
     }
-    for (size_t g = 0; g < r->several; g++)
-        for (size_t h = 0; h < r->several; h++)
-            under += codes[g] * codes[h] * gram_entry(r, first + g, first + h);
-    const float sign = first < r->job->groups ? 1.0f : -1.0f;
+    for (size_t g = 0; g < r->block_groups; g++)
+        for (size_t h = 0; h < r->block_groups; h++)
+            denominator += codes[g] * codes[h] * gram_entry(r, first + g, first + h);
+    const float sign = first < r->job->groups ? 1.0f : -1.0f; /* a minimum is its code times -dmin */
     const float target = organ_grid_stored(&r->job->matrix->grid, r->job->inputs->engine->kernels,
-                                           under > 0 ? *d + sign * over / under : *d);
+                                           denominator > 0 ? *d + sign * numerator / denominator : *d);
     if (!isfinite(target) || !(target * *d > 0))
         return;
     *d = target;
-    for (size_t g = 0; g < r->several; g++)
+    for (size_t g = 0; g < r->block_groups; g++)
         set_unknown(r, first + g, codes[g] * unit_of(r, first + g));
 }
 
-/* Sets the scales of a row to storable values that minimise its loss: rounds `target`, the exact solution, then
- * improves it in ROUNDS of coordinate descent. */
+/* Refits the scales and minima of row `row` to values that GGUF blocks can store. Rounds the exact solution of its
+ * equations, `target`, to codes times the present d and dmin, then improves it in ROUNDS rounds of coordinate descent.
+ * `m`: M below its diagonal; `diagonal`: diagonal of M; `right`: b, which becomes row_equations.residual. */
 void organ_gptq_refine(organ_gptq_job *job, size_t row, const float *m, const float *diagonal, float *right,
                        const float *target)
 {
     const organ_ggml_kind *const kind = organ_grid_blocks(&job->matrix->grid);
-    const row_of r = {job, row, job->groups * job->terms, kind->elements / kind->group, m, diagonal, right};
+    const row_equations r = {job, row, job->groups * job->terms, kind->elements / kind->group, m, diagonal, right};
     for (size_t u = 0; u < r.unknowns; u++) {
         const float number = *gptq_refine_number_at(&r, u) + target[u];
         if (isfinite(number))
             set_unknown(&r, u, code_for(&r, u, number) * unit_of(&r, u));
     }
     for (unsigned round = 0; round < ROUNDS; round++) {
-        for (size_t u = 0; u < r.unknowns; u += r.several)
+        for (size_t u = 0; u < r.unknowns; u += r.block_groups)
             choose_super(&r, u);
         for (size_t u = 0; u < r.unknowns; u++)
             choose_code(&r, u);

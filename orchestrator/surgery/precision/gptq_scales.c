@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Refits scales for fixed codes. The values of a row are linear in its scales and minima, so the scales with the least
- * loss solve the normal equations M d = b: one equation for each scale and minimum, with d the change of these numbers.
- * A minimum enters as the scale of codes that are all 1. With c_g the codes of group g (0 elsewhere), M_gh = c_g^T H
- * c_h and b_g = c_g^T H (w - v). */
+ * Refits the scales and minima of each row for fixed codes. The values of a row are linear in these numbers, so the
+ * numbers with the least loss solve the normal equations M d = b, where d are changes of the present scales and minima.
+ * With c_g the codes of group g, 0 in other columns, M_gh = c_g^T H c_h and b_g = c_g^T H (w - v), with w the weights
+ * and v the values of the row. The codes of a minimum are all 1. Unknowns 0 .. groups - 1 are scales, groups .. 2
+ * groups - 1 are minima. */
 #include "orchestrator/surgery/precision/gptq_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -13,41 +14,42 @@
 #include <math.h>
 #include <string.h>
 
-#define PANEL  ((size_t)512) /* columns of H that are multiplied with a chunk of codes at a time */
-#define CHUNK  ORGAN_GPTQ_COLUMNS
-#define BUDGET ((size_t)4 << 20) /* bytes of the systems of a worker */
-#define LANES  16
-#define RIDGE  1e-6f /* added to the diagonal of M, as a share of its mean: rounding may leave M singular */
+#define PANEL  ((size_t)512)      /* columns of H by which the codes of a chunk are multiplied at a time */
+#define CHUNK  ORGAN_GPTQ_COLUMNS /* greatest number of columns of a chunk, all of one group */
+#define BUDGET ((size_t)4 << 20)  /* bytes of the matrices M of a worker */
+#define LANES  16                 /* partial sums of a dot product */
+#define RIDGE  1e-6f /* number added to the diagonal of M, as a share of its mean: rounding may leave M singular */
 
-/* Buffers of a worker for the rows that it solves together. */
-typedef struct scale_search {
-    float *codes; /* rows x cols, then a row of ones */
-    float *ones;
-    float *panel; /* (rows + 1) x PANEL: codes of a chunk times H */
-    /* Matrix M of each row, rows x unknowns x unknowns, on and above the diagonal; unknowns: scales, then minima. */
-    float *system;
-    float *right; /* right-hand side b of each row, rows x unknowns */
-    float *row;   /* 2 x unknowns: the solution of one row, and the diagonal of its M */
-    void *scratch;
-} scale_search;
+/* Buffers of a worker for the rows that it refits together. `unknowns`: scales and minima of a row. */
+typedef struct refit_buffers {
+    float *codes;  /* codes of the rows, [rows][cols], followed by `ones` */
+    float *ones;   /* a row of `cols` ones: the codes of minima */
+    float *panel;  /* [rows + 1][PANEL]: codes (and ones) of a chunk times H */
+    float *system; /* M of each row, on and above the diagonal: [rows][unknowns][unknowns] */
+    float *right;  /* b of each row: [rows][unknowns] */
+    float *row;    /* solution of one row, then the diagonal of its M: [2][unknowns] */
+    void *scratch; /* for products */
+} refit_buffers;
 
+/* Returns the number of unknowns of a row: its scales and, if the grid has them, minima. */
 static size_t unknowns_of(const organ_gptq_job *job) { return job->groups * job->terms; }
 
-/* Returns how many rows a worker solves together: as many systems of unknowns^2 floats as BUDGET bytes hold, at least
- * 4, at most a strip. */
+/* Returns the number of rows that a worker refits together: as many as have matrices M of BUDGET bytes in all, but at
+ * least 4 and at most a strip. */
 static size_t rows_at_once(const organ_gptq_job *job)
 {
     const size_t unknowns = unknowns_of(job), rows = BUDGET / (unknowns * unknowns * sizeof(float));
     return organ_min(organ_max(rows, 4), ORGAN_GPTQ_STRIP);
 }
 
+/* Returns `count` rounded up to floats that fill whole cache lines. */
 static size_t gptq_scales_floats_of(size_t count) { return organ_to_line(count * sizeof(float)) / sizeof(float); }
 
-/* Divides a worker's scratch at `at` into the buffers. */
-static scale_search lay_out_search(const organ_gptq_job *job, float *at)
+/* Divides a worker's scratch, which begins at `at`, into the buffers. The caller sets `ones`. */
+static refit_buffers lay_out_refit(const organ_gptq_job *job, float *at)
 {
     const size_t rows = rows_at_once(job), unknowns = unknowns_of(job);
-    scale_search b = {.codes = at};
+    refit_buffers b = {.codes = at};
     b.panel = b.codes + gptq_scales_floats_of((rows + 1) * job->cols);
     b.system = b.panel + (rows + 1) * PANEL;
     b.right = b.system + gptq_scales_floats_of(rows * unknowns * unknowns);
@@ -56,6 +58,7 @@ static scale_search lay_out_search(const organ_gptq_job *job, float *at)
     return b;
 }
 
+/* Returns the scratch bytes of a worker: the buffers of lay_out_refit. */
 size_t organ_gptq_scales_room(const organ_gptq_job *job)
 {
     const size_t rows = rows_at_once(job), unknowns = unknowns_of(job);
@@ -66,8 +69,8 @@ size_t organ_gptq_scales_room(const organ_gptq_job *job)
            ORGAN_PRODUCT_SCRATCH;
 }
 
-/* Returns the dot product of n values, summed in LANES sums that are added in a fixed order, so that every instruction
- * set gives the same bits. */
+/* Returns the sum of a[k] b[k] for n values, in LANES partial sums that are added in a fixed order, so that every
+ * instruction set gives the same bits. */
 static float dot_in_lanes(const float *restrict a, const float *restrict b, size_t n)
 {
     float lanes[LANES] = {0}, sum = 0;
@@ -82,17 +85,17 @@ static float dot_in_lanes(const float *restrict a, const float *restrict b, size
     return sum;
 }
 
-/* ---- the system ---- */
+/* ---- the normal equations ---- */
 
-/* Adds to M of each row the products c^T H c of the codes of a chunk, which begins at column `chunk`, with those of
- * columns [from, to), all of one group: the chunk's or a later one. b->panel has codes of the chunk times H from column
- * `panel` on. */
-static void add_chunk_products(const organ_gptq_job *job, const scale_search *b, size_t chunk, size_t panel,
+/* Adds to M of each row the products of the codes of a chunk with H and with the codes of columns [from, to). These
+ * columns are all of one group `other`: that of the chunk (g) or a later one. `chunk`: first column of the chunk.
+ * b->panel has the codes of the chunk times H, from column `panel` of H on. */
+static void add_chunk_products(const organ_gptq_job *job, const refit_buffers *b, size_t chunk, size_t panel,
                                size_t from, size_t to, size_t rows)
 {
     const size_t g = chunk / job->group, other = from / job->group, groups = job->groups, unknowns = unknowns_of(job);
-    /* H is symmetric, and products with columns to the left of the chunk are not computed, so those within a group
-     * count twice. */
+    /* Products with columns to the left of the chunk are not computed. H is symmetric, so a product of two chunks of
+     * the same group counts twice. Groups with minima are not longer than a chunk and need no factor. */
     const float twice = other == g && from >= chunk + CHUNK ? 2.0f : 1.0f;
     const float *const ones = b->ones + from, *const of_ones = b->panel + rows * PANEL + from - panel;
     for (size_t i = 0; i < rows; i++) {
@@ -109,9 +112,9 @@ static void add_chunk_products(const organ_gptq_job *job, const scale_search *b,
     }
 }
 
-/* Adds to M of each row the products of a chunk (`columns` columns of one group, from `chunk` on) with itself and with
- * all columns to its right in the same block of H. */
-static void gptq_scales_add_chunk(const organ_gptq_job *job, const scale_search *b, size_t chunk, size_t columns,
+/* Adds to M of each row the products of a chunk with itself and with all columns to its right in the same block of H.
+ * The chunk has `columns` columns of one group, from column `chunk` on. */
+static void gptq_scales_add_chunk(const organ_gptq_job *job, const refit_buffers *b, size_t chunk, size_t columns,
                                   size_t rows)
 {
     const organ_gptq_inputs *const in = job->inputs;
@@ -119,6 +122,7 @@ static void gptq_scales_add_chunk(const organ_gptq_job *job, const scale_search 
     const float *const h = in->h + start * in->block + (chunk - start) * width;
     for (size_t panel = chunk; panel < start + width; panel += PANEL) {
         const size_t end = organ_min(panel + PANEL, start + width);
+        /* the codes of all rows, and with minima the row of ones */
         const organ_product product = {.m = rows + job->terms - 1,
                                        .n = end - panel,
                                        .k = columns,
@@ -127,6 +131,7 @@ static void gptq_scales_add_chunk(const organ_gptq_job *job, const scale_search 
                                        .c = b->panel,
                                        .c_stride = PANEL};
         in->engine->kernels->product(&product, b->scratch);
+        /* divides the panel at the ends of groups and of the chunk */
         for (size_t from = panel, to; from < end; from = to) {
             to = organ_min(end, (from / job->group + 1) * job->group);
             to = from < chunk + columns ? organ_min(to, chunk + columns) : to;
@@ -135,16 +140,16 @@ static void gptq_scales_add_chunk(const organ_gptq_job *job, const scale_search 
     }
 }
 
-/* ---- its solution ---- */
+/* ---- their solution ---- */
 
-/* Returns the place of the scale or minimum of a row that is this unknown. */
+/* Returns a pointer to the scale or minimum of a row that is unknown `unknown`. */
 static float *gptq_scales_number_at(const organ_gptq_job *job, size_t unknown, size_t row)
 {
     return &job->scales[unknown * job->padded + row];
 }
 
-/* Adds the solution `target` to the numbers of a row and rounds them to the stored type. A scale must remain positive
- * (in GGUF blocks: not zero); otherwise it keeps its old value. */
+/* Adds the changes `target` to the scales and minima of a row and rounds them to the stored type. A scale that would
+ * not be positive (in GGUF blocks: that would be 0), and a number that would not be finite, keep their old value. */
 static void store_row(const organ_gptq_job *job, size_t row, const float *target)
 {
     const organ_grid *const grid = &job->matrix->grid;
@@ -157,10 +162,10 @@ static void store_row(const organ_gptq_job *job, size_t row, const float *target
     }
 }
 
-/* Solves the equations of the row whose buffers are at index `at`, and stores its scales; keeps them if M is not
- * positive definite. The factorisation overwrites the diagonal and the part above; organ_gptq_refine needs the original
- * M, so it is copied below the diagonal, and its diagonal to `diagonal`. */
-static void solve_row(organ_gptq_job *job, const scale_search *b, size_t row, size_t at)
+/* Solves the equations of a row and stores its scales and minima; leaves them unchanged if M is not positive definite.
+ * `row`: index of the row in the matrix; `at`: index of its buffers. cholesky_f32 overwrites M on and above the
+ * diagonal, but organ_gptq_refine needs M, so it is copied: to below the diagonal, and its diagonal to `diagonal`. */
+static void solve_row(organ_gptq_job *job, const refit_buffers *b, size_t row, size_t at)
 {
     const organ_kernels *const kernels = job->inputs->engine->kernels;
     const size_t n = unknowns_of(job);
@@ -186,8 +191,9 @@ static void solve_row(organ_gptq_job *job, const scale_search *b, size_t row, si
         store_row(job, row, x);
 }
 
-/* Computes the codes of a row from its values and scales, and the right-hand side of its equations. */
-static void begin_row(const organ_gptq_job *job, const scale_search *b, size_t row, size_t at)
+/* Computes the codes of a row from its values and scales, and b, the right-hand side of its equations. `row`: index of
+ * the row in the matrix; `at`: index of its buffers. */
+static void begin_row(const organ_gptq_job *job, const refit_buffers *b, size_t row, size_t at)
 {
     for (size_t g = 0; g < job->groups; g++) {
         const size_t from = g * job->group, n = organ_min(job->group, job->cols - from);
@@ -202,8 +208,8 @@ static void begin_row(const organ_gptq_job *job, const scale_search *b, size_t r
     }
 }
 
-/* Recomputes the values of a row from its codes with the new scales. */
-static void decode_row(const organ_gptq_job *job, const scale_search *b, size_t row, size_t at)
+/* Recomputes the values of a row from its codes with the new scales and minima. */
+static void decode_row(const organ_gptq_job *job, const refit_buffers *b, size_t row, size_t at)
 {
     float *const values = job->matrix->values + row * job->cols;
     const float *const codes = b->codes + at * job->cols;
@@ -215,14 +221,14 @@ static void decode_row(const organ_gptq_job *job, const scale_search *b, size_t 
     }
 }
 
-/* Refits the scales of the index-th rows_at_once rows: sums up the equations of each row in chunks of columns, then
- * solves them. Runs on a worker. */
+/* Refits the scales of rows index x rows_at_once and following, on a worker: computes the codes, sums up M in chunks of
+ * columns, solves, and recomputes the values. */
 static void solve_rows(void *context, size_t index, size_t worker)
 {
     organ_gptq_job *const job = context;
     const size_t some = rows_at_once(job), first = index * some, rows = organ_min(some, job->rows - first),
                  n = unknowns_of(job);
-    scale_search b = lay_out_search(job, (float *)(void *)(job->scratch + worker * job->scratch_bytes));
+    refit_buffers b = lay_out_refit(job, (float *)(void *)(job->scratch + worker * job->scratch_bytes));
     b.ones = b.codes + rows * job->cols;
     memset(b.system, 0, rows * n * n * sizeof *b.system);
     for (size_t j = 0; j < job->cols; j++)
@@ -237,6 +243,7 @@ static void solve_rows(void *context, size_t index, size_t worker)
     }
 }
 
+/* Refits the scales and minima of all rows for fixed codes, on all workers. */
 void organ_gptq_scales(organ_gptq_job *job)
 {
     const size_t rows = rows_at_once(job);

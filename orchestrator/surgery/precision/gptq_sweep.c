@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Sweeps over the columns of a matrix from left to right. In GPTQ (Frantar et al. 2022, arXiv:2210.17323) later columns
- * compensate the error of each code: with H^-1 = U^T U as in calibrated/sparsegpt.c, (w_j - q_j) / u_jj times u_jk is
- * subtracted from each w_k to the right. In coordinate descent each code is set to its optimum for the current values
- * of all others, and the residual of later columns is updated. A worker processes a strip of rows, stored column by
- * column. */
+ * Sweeps over the columns of a matrix. In the sweep of GPTQ (Frantar et al. 2022, arXiv:2210.17323) later columns
+ * compensate the error of each code: with H^-1 = U^T U, the error of column j divided by u_jj, times u_jk, is
+ * subtracted from each later column k. In the sweep of coordinate descent each code is set to its optimum for the
+ * current values of all other columns, and the residual (W - values) H of later columns is updated. A worker processes
+ * a strip of rows, stored column by column. */
 #include "orchestrator/surgery/precision/gptq_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -16,23 +16,26 @@
 #define STRIP   ORGAN_GPTQ_STRIP
 #define COLUMNS ORGAN_GPTQ_COLUMNS
 
-/* The columns that sweep_strip processes: columns first .. first + n - 1 of the sweep, in the block of H that begins at
- * `start`. */
+/* Some columns that all strips process before the next ones: columns first .. first + n - 1 in the order of the sweep.
+ */
 typedef struct gptq_sweep {
     const organ_gptq_job *job;
-    bool descent;        /* descent on codes (gptq_refine); false: the sweep of GPTQ */
-    size_t start, width; /* first column and width of the block of H */
-    size_t first, n;     /* columns of the pass */
-    const float *u;      /* U (GPTQ) or H (descent) from entry (first, first) on, in rows of `width` */
+    bool descent;        /* true: coordinate descent on codes; false: the sweep of GPTQ */
+    size_t start, width; /* first column and width of the block of H that contains these columns */
+    size_t first, n;
+    const float *u; /* U (GPTQ) or H (descent) from entry (first, first) on; a row of the block has `width` entries */
 } gptq_sweep;
 
-/* Parts of a strip of rows, column by column. */
+/* Copies of n columns of a strip of rows, each [COLUMNS][STRIP]. */
 typedef struct gptq_sweep_buffers {
-    float *field, *values, *errors, *keep; /* COLUMNS x STRIP; keep is 1 or 0 */
-    void *scratch;
+    float *field;  /* columns of job->field */
+    float *values; /* columns of matrix->values */
+    float *errors; /* what code_column or improve_column computes for the later columns */
+    float *keep;   /* columns of matrix->keep, 1 or 0 */
+    void *scratch; /* for the product */
 } gptq_sweep_buffers;
 
-/* Divides the scratch memory of a worker into the buffers of a strip. */
+/* Divides the scratch of a worker into the buffers. */
 static gptq_sweep_buffers gptq_sweep_buffers_of(const organ_gptq_job *job, size_t worker)
 {
     float *const at = (float *)(void *)(job->scratch + worker * job->scratch_bytes);
@@ -40,17 +43,18 @@ static gptq_sweep_buffers gptq_sweep_buffers_of(const organ_gptq_job *job, size_
                                 at + 4 * STRIP * COLUMNS};
 }
 
+/* Returns the scratch bytes of a worker: four buffers of COLUMNS columns of a strip, and the scratch of products. */
 size_t organ_gptq_sweep_room(void) { return 4 * STRIP * COLUMNS * sizeof(float) + ORGAN_PRODUCT_SCRATCH; }
 
-/* Returns the column of the matrix at position j of the sweep: descent takes columns in their order, GPTQ in that of
- * inputs->order. */
+/* Returns the column of the matrix that step first + j of the sweep processes: descent follows the order of the matrix,
+ * GPTQ that of inputs->order. */
 static size_t column_at(const gptq_sweep *s, size_t j)
 {
     return s->descent ? s->first + j : s->job->inputs->order[s->first + j];
 }
 
-/* Loads the columns of a strip of rows, transposed, so that the values of a column are adjacent. Missing rows are
- * zeros. */
+/* Loads the columns of the strip of `rows` rows that begins at `row`, transposed: the values of a column are adjacent.
+ * Missing rows of the last strip are zeros. */
 static void gptq_sweep_load(const gptq_sweep *s, const gptq_sweep_buffers *b, size_t row, size_t rows)
 {
     const organ_gptq_job *const job = s->job;
@@ -67,7 +71,7 @@ static void gptq_sweep_load(const gptq_sweep *s, const gptq_sweep_buffers *b, si
             b->keep[j * STRIP + i] = job->matrix->keep[(row + i) * job->cols + column_at(s, j)];
 }
 
-/* Copies the values of a strip back to the matrix. */
+/* Copies the values of a strip from the buffers to matrix->values. */
 static void gptq_sweep_store(const gptq_sweep *s, const gptq_sweep_buffers *b, size_t row, size_t rows)
 {
     const organ_gptq_job *const job = s->job;
@@ -85,29 +89,30 @@ static void subtract_scaled(float *restrict to, float factor, const float *restr
         to[i] -= factor * from[i];
 }
 
-/* Sets pruned weights to 0, whatever compensation they received. */
+/* Sets the values of pruned weights to 0; compensation may have changed them. */
 static void clear_pruned(const float *restrict keep, float *restrict values)
 {
     for (size_t i = 0; i < STRIP; i++)
         values[i] = keep[i] > 0 ? values[i] : 0.0f;
 }
 
-/* The scales and minima of a column for each row of a strip. */
-typedef struct gptq_sweep_place {
+/* Scales and minima of a column, one for each row of a strip, and the grid of its values. */
+typedef struct column_scales {
     const organ_grid *grid;
-    const float *scales, *minima; /* minima NULL: none */
-} gptq_sweep_place;
+    const float *scales, *minima; /* minima NULL: the grid has none */
+} column_scales;
 
-/* Returns the scales and minima of column j of the sweep for a strip of rows that begins at `row`. */
-static gptq_sweep_place gptq_sweep_place_of(const gptq_sweep *s, size_t j, size_t row)
+/* Returns the scales and minima of the column at step first + j for the strip of rows that begins at `row`. */
+static column_scales column_scales_of(const gptq_sweep *s, size_t j, size_t row)
 {
     const organ_gptq_job *const job = s->job;
     const float *const scales = job->scales + column_at(s, j) / job->group * job->padded + row;
-    return (gptq_sweep_place){&job->matrix->grid, scales, job->terms > 1 ? scales + job->groups * job->padded : NULL};
+    return (column_scales){&job->matrix->grid, scales, job->terms > 1 ? scales + job->groups * job->padded : NULL};
 }
 
-/* GPTQ: rounds the compensated weights of a column. errors = (field - values) / pivot, where pivot is u_jj. */
-static void code_column(const gptq_sweep_place *at, float pivot, const float *restrict field, const float *keep,
+/* Codes a column in the sweep of GPTQ: rounds its compensated weights, `field`, to `values`. Sets errors = (field -
+ * values) / pivot; pivot is u_jj. */
+static void code_column(const column_scales *at, float pivot, const float *restrict field, const float *keep,
                         float *restrict values, float *restrict errors)
 {
     memcpy(values, field, STRIP * sizeof *values);
@@ -118,9 +123,9 @@ static void code_column(const gptq_sweep_place *at, float pivot, const float *re
         errors[i] = (field[i] - values[i]) / pivot;
 }
 
-/* Descent: moves each weight of a column to its optimum, values + field / pivot with pivot = h_jj, and rounds it.
- * errors = new values - old values. */
-static void improve_column(const gptq_sweep_place *at, float pivot, const float *restrict field, const float *keep,
+/* Improves the codes of a column in coordinate descent: moves each value to its optimum, values + field / pivot with
+ * field = (W - values) H and pivot = h_jj, and rounds it. Sets errors = new values - old values. */
+static void improve_column(const column_scales *at, float pivot, const float *restrict field, const float *keep,
                            float *restrict values, float *restrict errors)
 {
     memcpy(errors, values, STRIP * sizeof *errors);
@@ -133,9 +138,9 @@ static void improve_column(const gptq_sweep_place *at, float pivot, const float 
         errors[i] = values[i] - errors[i];
 }
 
-/* Processes the pass's columns of a strip of rows: rounds a column, then subtracts its error times row j of U (GPTQ),
- * or its change times row j of H (descent), from the columns to the right within the pass. One product then does the
- * same for all columns of the block after the pass. */
+/* Processes columns first .. first + n - 1 for strip `index` of rows: codes or improves a column, then subtracts its
+ * errors times row j of U (GPTQ) or of H (descent) from the later of these columns. One product then does the same for
+ * all later columns of the block of H. */
 static void sweep_strip(void *context, size_t index, size_t worker)
 {
     const gptq_sweep *const s = context;
@@ -146,7 +151,7 @@ static void sweep_strip(void *context, size_t index, size_t worker)
     gptq_sweep_load(s, &b, row, rows);
     for (size_t j = 0; j < s->n; j++) {
         const float *const u = s->u + j * s->width;
-        const gptq_sweep_place at = gptq_sweep_place_of(s, j, row);
+        const column_scales at = column_scales_of(s, j, row);
         (s->descent ? improve_column : code_column)(&at, u[j], b.field + j * STRIP,
                                                     job->matrix->keep ? b.keep + j * STRIP : NULL, b.values + j * STRIP,
                                                     b.errors + j * STRIP);
@@ -166,7 +171,8 @@ static void sweep_strip(void *context, size_t index, size_t worker)
         job->inputs->engine->kernels->product(&product, b.scratch);
 }
 
-/* Processes COLUMNS columns at a time. Strips of rows are independent, so workers share them. */
+/* Passes once over all columns, COLUMNS columns of a block of H at a time: GPTQ, or with `descent` coordinate descent.
+ * Strips of rows are independent, so workers share them. Returns ORGAN_INTERRUPTED if a stop was requested. */
 organ_status organ_gptq_sweep(organ_gptq_job *job, bool descent, organ_error *error)
 {
     const organ_gptq_inputs *const in = job->inputs;

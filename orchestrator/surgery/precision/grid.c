@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Rounding to the values that codes can represent, and scales and codes of GGUF blocks. */
 #include "orchestrator/surgery/precision/grid.h"
 
 #include <string.h>
@@ -10,19 +11,23 @@
 #define WHOLE      12582912.0f /* 3 x 2^22: adding and subtracting it rounds to an integer */
 #define EIGHTHS    1572864.0f  /* 3 x 2^19: adding and subtracting it times 2^e rounds to eighths of 2^e */
 
+/* Returns x limited to low .. high. */
 static inline float clamp_f32(float x, float low, float high)
 {
     x = x < low ? low : x;
     return x > high ? high : x;
 }
 
+/* Returns the number by which the greatest magnitude of a group is divided to get its scale. */
 float organ_grid_max(const organ_grid *grid) { return grid->bits ? (float)((1u << grid->bits) - 1) / 2 : E4M3_MAX; }
 
+/* Returns the GGUF block type of the grid; NULL for other grids. */
 const organ_ggml_kind *organ_grid_blocks(const organ_grid *grid)
 {
     return grid->scale_of == ORGAN_SCALE_GGUF ? organ_ggml_kind_of((unsigned)grid->size) : NULL;
 }
 
+/* Returns the number of consecutive columns that share a scale. */
 size_t organ_grid_group(const organ_grid *grid, size_t cols)
 {
     const organ_ggml_kind *const blocks = organ_grid_blocks(grid);
@@ -31,6 +36,7 @@ size_t organ_grid_group(const organ_grid *grid, size_t cols)
     return grid->size ? grid->size : cols;
 }
 
+/* Returns the number of consecutive rows that share their scales. */
 size_t organ_grid_band(const organ_grid *grid, size_t rows)
 {
     if (grid->scale_of == ORGAN_SCALE_BLOCK)
@@ -38,29 +44,34 @@ size_t organ_grid_band(const organ_grid *grid, size_t rows)
     return grid->scale_of == ORGAN_SCALE_TENSOR ? rows : 1;
 }
 
+/* Returns the number of groups of a row. */
 size_t organ_grid_groups(const organ_grid *grid, size_t cols)
 {
     const size_t group = organ_grid_group(grid, cols);
     return (cols + group - 1) / group;
 }
 
+/* Returns whether a group has a minimum in addition to its scale. */
 bool organ_grid_affine(const organ_grid *grid)
 {
     const organ_ggml_kind *const blocks = organ_grid_blocks(grid);
     return blocks && blocks->affine;
 }
 
+/* Returns the number of blocks of a row that store group scales as codes times d; 0 for other grids. */
 size_t organ_grid_supers(const organ_grid *grid, size_t cols)
 {
     const organ_ggml_kind *const blocks = organ_grid_blocks(grid);
     return blocks && blocks->coded ? cols / blocks->elements : 0;
 }
 
+/* Returns the number of scales, minima, d and dmin of a row. */
 size_t organ_grid_numbers(const organ_grid *grid, size_t cols)
 {
     return (organ_grid_groups(grid, cols) + organ_grid_supers(grid, cols)) * (organ_grid_affine(grid) ? 2 : 1);
 }
 
+/* Returns `scale` rounded to the type in which it is stored: FP32 for blocks, F16 for GGUF, else BF16. */
 float organ_grid_stored(const organ_grid *grid, const organ_kernels *kernels, float scale)
 {
     uint16_t stored;
@@ -78,8 +89,8 @@ float organ_grid_stored(const organ_grid *grid, const organ_kernels *kernels, fl
     return back;
 }
 
-/* Returns the scale of values with this greatest magnitude, rounded to its stored type. A scale that rounds to 0 is
- * replaced by the one that other programs write for zeros: 1 for blocks, else the one of compressed-tensors. */
+/* Returns the scale with which `greatest` gets the largest code, rounded to its stored type. A scale that rounds to 0
+ * is replaced by the one that other programs write for zeros: 1 for blocks, else that of compressed-tensors. */
 float organ_grid_scale(const organ_grid *grid, const organ_kernels *kernels, float greatest)
 {
     const float scale = organ_grid_stored(grid, kernels, greatest / organ_grid_max(grid));
@@ -88,9 +99,11 @@ float organ_grid_scale(const organ_grid *grid, const organ_kernels *kernels, flo
     return grid->scale_of == ORGAN_SCALE_BLOCK ? 1.0f : BF16_SMALL;
 }
 
+/* Returns the integer nearest to x within low .. high, ties to even. */
 static inline float round_to_integer(float x, float low, float high) { return clamp_f32(x, low, high) + WHOLE - WHOLE; }
 
-/* Rounds to E4M3: each binade has eight steps, and subnormal numbers have the step of the least normal binade. */
+/* Returns the E4M3 number nearest to x, ties to even. Each binade (numbers with the same exponent) has eight steps;
+ * subnormal numbers have the step of the least normal binade. `power` is the power of 2 at or below |x|. */
 static inline float round_to_e4m3(float x)
 {
     uint32_t bits;
@@ -103,8 +116,8 @@ static inline float round_to_e4m3(float x)
     return x + power - power;
 }
 
-/* Returns the least and greatest code. Codes of Q8_0 end at -127, as do the quantised inputs that llama.cpp
- * multiplies them with. */
+/* Sets *low and *high to the least and greatest integer code. Codes of Q8_0 begin at -127, like those of quantised
+ * inputs in llama.cpp. Not for E4M3. */
 static void range_of(const organ_grid *grid, float *low, float *high)
 {
     const float half = (float)(1u << grid->bits) / 2;
@@ -114,10 +127,11 @@ static void range_of(const organ_grid *grid, float *low, float *high)
     *high = affine ? 2 * half - 1 : half - 1;
 }
 
+/* Returns x / scale; 0 if the scale is 0. */
 static inline float divide_or_zero(float x, float scale) { return scale != 0 ? x / scale : 0.0f; }
 
-/* Rounds each value to the nearest that its scale and minimum can represent. Inner loops of 16 let the compiler use
- * vectors. */
+/* Rounds each of n values to the nearest that its scale and minimum, scales[k] and minima[k], can represent. n is a
+ * multiple of 16: inner loops of 16 values let the compiler use vector instructions. */
 void organ_grid_round(const organ_grid *grid, const float *restrict scales, const float *restrict minima,
                       float *restrict values, size_t n)
 {
@@ -137,6 +151,7 @@ void organ_grid_round(const organ_grid *grid, const float *restrict scales, cons
                 values[l] = round_to_e4m3(values[l] / scales[l]) * scales[l];
 }
 
+/* Sets codes[k] to the code nearest to (values[k] - minimum) / scale, as a float, for n values of a group. */
 void organ_grid_codes(const organ_grid *grid, float scale, float minimum, const float *restrict values,
                       float *restrict codes, size_t n)
 {
@@ -149,6 +164,7 @@ void organ_grid_codes(const organ_grid *grid, float scale, float minimum, const 
 
 /* ---- blocks of GGUF ---- */
 
+/* Reads the scales, minima, d and dmin of a row of GGUF blocks into `numbers`, `stride` floats apart. */
 void organ_grid_split(const organ_grid *grid, const void *blocks, size_t cols, float *numbers, size_t stride)
 {
     const organ_ggml_kind *const kind = organ_grid_blocks(grid);
@@ -173,10 +189,10 @@ void organ_grid_split(const organ_grid *grid, const void *blocks, size_t cols, f
     }
 }
 
-/* Returns the code of a group scale, which is `product` = code x d. */
+/* Returns the code of a group scale or minimum, `product` = code x d. */
 static int8_t grid_code_of(float product, float d) { return (int8_t)(divide_or_zero(product, d) + WHOLE - WHOLE); }
 
-/* Recovers the codes of a group from its values. */
+/* Sets `to` to the codes of a group, recovered from its values. */
 static void join_group(const organ_grid *grid, const float *values, float scale, float minimum, int8_t *to)
 {
     const size_t n = organ_grid_blocks(grid)->group;
@@ -186,6 +202,8 @@ static void join_group(const organ_grid *grid, const float *values, float scale,
         to[k] = (int8_t)codes[k];
 }
 
+/* Writes a row of GGUF blocks from its values and the scales, minima, d and dmin in `numbers` (organ_grid_numbers).
+ * Each value is a code times its scale, plus its minimum. */
 void organ_grid_join(const organ_grid *grid, const float *values, const float *numbers, size_t cols, void *blocks)
 {
     const organ_ggml_kind *const kind = organ_grid_blocks(grid);

@@ -1,9 +1,10 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Edits config.json for a model that is no longer quantised. */
 #include "orchestrator/surgery/precision/plain_config.h"
 
-/* Sets the member that declares the type of the weights, torch_dtype or (since transformers 5) dtype, to `name`.
- * `inside`: the member of the document that describes the text model ("text_config"); NULL: the document itself. `add`:
- * add torch_dtype if there is neither. */
+/* Sets torch_dtype and dtype (its name since transformers 5), whichever are there, to `name`. `inside`: the member of
+ * config.json that contains them, such as "text_config"; NULL: the top level. `add`: adds torch_dtype if neither is
+ * there. */
 static organ_status set_type(organ_json_edit *config, const char *inside, const char *name, bool add,
                              organ_error *error)
 {
@@ -21,6 +22,7 @@ static organ_status set_type(organ_json_edit *config, const char *inside, const 
     return error->status;
 }
 
+/* Removes the settings of a quantisation; if tensors were packed, also declares the new type of the weights. */
 organ_status organ_config_make_plain(organ_json_edit *config, organ_dtype dtype, bool packed, organ_error *error)
 {
     const char *name = "bfloat16";

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * config.json of a model without packed tensors. */
+ * Edits config.json for a model that is no longer quantised. */
 #ifndef ORGAN_PLAIN_CONFIG_H
 #define ORGAN_PLAIN_CONFIG_H
 
 #include "formats/base/json_edit.h"
 #include "formats/tensor/tensor.h"
 
-/* Removes quantization_config, compression_config and quantization from a config.json. If tensors were `packed`, also
- * declares `dtype` as the type of the weights, at the top and in text_config. */
+/* Removes quantization_config, compression_config and quantization from a config.json. If `packed` (the source model
+ * had packed tensors), also declares `dtype` as the type of the weights, at the top and in text_config. */
 organ_status organ_config_make_plain(organ_json_edit *config, organ_dtype dtype, bool packed, organ_error *error);
 
 #endif

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * organ quantize: checks the options, opens model, imatrix and calibration text, and writes the quantised model. */
 #include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/precision/quantize_job.h"
 
@@ -12,7 +13,7 @@
 #include <string.h>
 
 /* Returns ORGAN_USAGE if --method is unknown, if gptq has no text, or if an option of gptq is given with another
- * method. */
+ * method. 128 and 512 are the defaults of --samples and --context. */
 static organ_status check_method(const organ_quantize_options *o, organ_error *error)
 {
     if (organ_quantize_by_text(o)) {
@@ -25,19 +26,20 @@ static organ_status check_method(const organ_quantize_options *o, organ_error *e
     const struct {
         bool given;
         const char *option;
-    } useless[] = {{o->calibration.text != NULL, "--calibration"},
-                   {o->calibration.samples && o->calibration.samples != 128, "--samples"},
-                   {o->calibration.context && o->calibration.context != 512, "--context"},
-                   {o->calibration.scratch != NULL, "--scratch"},
-                   {o->all_experts, "--all-experts"},
-                   {o->no_resolve, "--no-resolve"}};
-    for (size_t k = 0; k < sizeof useless / sizeof *useless; k++)
-        if (useless[k].given)
-            return organ_fail(error, ORGAN_USAGE, "%s has no meaning for --method nearest", useless[k].option);
+    } without_effect[] = {{o->calibration.text != NULL, "--calibration"},
+                          {o->calibration.samples && o->calibration.samples != 128, "--samples"},
+                          {o->calibration.context && o->calibration.context != 512, "--context"},
+                          {o->calibration.scratch != NULL, "--scratch"},
+                          {o->all_experts, "--all-experts"},
+                          {o->no_resolve, "--no-resolve"}};
+    for (size_t k = 0; k < sizeof without_effect / sizeof *without_effect; k++)
+        if (without_effect[k].given)
+            return organ_fail(error, ORGAN_USAGE, "%s has no meaning for --method nearest", without_effect[k].option);
     return ORGAN_OK;
 }
 
-/* Returns ORGAN_USAGE if an option has no meaning for a safetensors output. */
+/* Returns ORGAN_USAGE if an option is invalid for a safetensors output: options of mixed widths and of the method,
+ * --imatrix, or a file as output. */
 static organ_status check_safetensors(const organ_quantize_options *o, const organ_encoding *encoding,
                                       organ_error *error)
 {
@@ -53,7 +55,7 @@ static organ_status check_safetensors(const organ_quantize_options *o, const org
     return ORGAN_OK;
 }
 
-/* Returns ORGAN_USAGE if an option has no meaning for a GGUF output. */
+/* Returns ORGAN_USAGE if an option is invalid for a GGUF output: --allocate, or options of the method. */
 static organ_status check_gguf(const organ_quantize_options *o, organ_error *error)
 {
     if (o->allocate.allocate)
@@ -62,7 +64,7 @@ static organ_status check_gguf(const organ_quantize_options *o, organ_error *err
     return organ_allocate_check(&o->allocate, error) ? error->status : check_method(o, error);
 }
 
-/* Sets job->encoding by --scheme and checks the options that depend on it. */
+/* Sets job->encoding to that of --scheme and checks the options that depend on it. Returns ORGAN_USAGE. */
 static organ_status quantize_check_options(organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
@@ -80,7 +82,8 @@ static organ_status quantize_check_options(organ_quantize_job *job, organ_error 
                         : check_gguf(o, error);
 }
 
-/* Rejects models that a safetensors scheme cannot quantise: GGUF, already quantised, without config.json. */
+/* Rejects a model that a safetensors scheme cannot quantise. Returns ORGAN_USAGE if it is GGUF or has no config.json,
+ * ORGAN_BAD_INPUT if it is already quantised. */
 static organ_status check_is_safetensors(const organ_quantize_job *job, organ_error *error)
 {
     const organ_model *const model = job->model;
@@ -96,7 +99,7 @@ static organ_status check_is_safetensors(const organ_quantize_job *job, organ_er
     return ORGAN_OK;
 }
 
-/* Rejects safetensors models for a scheme of GGUF models. */
+/* Returns ORGAN_USAGE if a scheme of GGUF models is used for a safetensors model. */
 static organ_status check_is_gguf(const organ_quantize_job *job, organ_error *error)
 {
     const char *const path = job->model->path;
@@ -111,15 +114,16 @@ static organ_status check_is_gguf(const organ_quantize_job *job, organ_error *er
 
 /* ---- the run ---- */
 
-/* Sets job->given, the weights that may be targets: those that organ_weights_find lists, or for GGUF every tensor. */
+/* Sets job->candidates to all weights of the model: those of organ_weights_find, or for GGUF every tensor. Rejects a
+ * model that the scheme cannot quantise. */
 static organ_status list_weights(organ_quantize_job *job, organ_error *error)
 {
     organ_model *const model = job->model;
     if (!organ_encoding_is_gguf(job->encoding)) {
         if (organ_weights_find(model, &job->weights, error) || check_is_safetensors(job, error))
             return error->status;
-        job->given = job->weights->weights;
-        job->given_count = job->weights->count;
+        job->candidates = job->weights->weights;
+        job->candidate_count = job->weights->count;
         return ORGAN_OK;
     }
     if (check_is_gguf(job, error) != ORGAN_OK)
@@ -130,12 +134,13 @@ static organ_status list_weights(organ_quantize_job *job, organ_error *error)
         job->plain[t] = organ_weight_plain(&model->tensors[t]);
         organ_rows_passed();
     }
-    job->given = job->plain;
-    job->given_count = model->tensor_count;
+    job->candidates = job->plain;
+    job->candidate_count = model->tensor_count;
     return ORGAN_OK;
 }
 
-/* Opens the model, the imatrix and the text, and chooses the encoding of each tensor. */
+/* Opens the model, selects targets and chooses the encoding of each tensor, measuring costs first for mixed widths.
+ * Then lists the parts and opens imatrix and calibration text. */
 static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
@@ -156,7 +161,7 @@ static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
     return gguf ? organ_quantize_gguf_metadata(job, error) : ORGAN_OK;
 }
 
-/* Writes notes before the run: which loaders read the scheme, and which targets stay unquantised. */
+/* Prints notes before the run: which loaders cannot read the output, and which targets are copied unchanged. */
 static void quantize_note_before(const organ_quantize_job *job)
 {
     if (job->writer)
@@ -171,8 +176,8 @@ static void quantize_note_before(const organ_quantize_job *job)
                             job->left_out[0].tensor->name);
 }
 
-/* Implements organ_write.fill: quantises all parts. Calibrated parts come first, because they need more memory than the
- * pass over the others: if --memory is too small, the run is refused before any code is written. */
+/* Implements organ_write.fill: quantises all parts. The calibrated parts come first, because they need more memory: if
+ * --memory is too small, the run fails before it has written any code. */
 static organ_status quantize_all(void *context, organ_writing *run, organ_error *error)
 {
     organ_quantize_job *const job = context;
@@ -182,7 +187,7 @@ static organ_status quantize_all(void *context, organ_writing *run, organ_error 
     return organ_quantize_pass(job, error);
 }
 
-/* Implements organ_write.check: fails if the imatrix changed during the run. */
+/* Implements organ_write.check: returns an error if the imatrix file changed during the run. */
 static organ_status check_imatrix(void *context, const char *to, const char *path, organ_error *error)
 {
     const organ_quantize_job *const job = context;
@@ -191,7 +196,7 @@ static organ_status check_imatrix(void *context, const char *to, const char *pat
     return job->imatrix ? organ_imatrix_unchanged(job->imatrix, error) : ORGAN_OK;
 }
 
-/* Frees what the job owns; members that were never set are NULL. */
+/* Frees everything that the job owns; members that were never set are NULL. */
 static void close_quantize(organ_quantize_job *job)
 {
     organ_quantize_close_text(job);
@@ -213,8 +218,8 @@ static void close_quantize(organ_quantize_job *job)
     organ_model_close(job->model);
 }
 
-/* Adds the work of the job to the plan of a dry run, except for the measurement of mixed widths, which
- * organ_quantize_widths_find has already added. */
+/* Adds the work of the run to the plan of a dry run. organ_quantize_widths_find has already added the measurement of
+ * mixed widths. */
 static organ_status quantize_estimate(organ_quantize_job *job, organ_error *error)
 {
     const organ_plan_solve solve = organ_quantize_solve(job);
@@ -226,8 +231,8 @@ static organ_status quantize_estimate(organ_quantize_job *job, organ_error *erro
     return ORGAN_OK;
 }
 
-/* Returns the name of the definition, which depends on the method and on whether scales and codes are re-solved after
- * GPTQ. */
+/* Returns name and version of the algorithm, for report and journal. They depend on the format, on the method, on
+ * --no-resolve and on whether the run also prunes. */
 static const char *quantize_definition(const organ_quantize_job *job)
 {
     const bool gguf = organ_encoding_is_gguf(job->encoding);
@@ -240,7 +245,7 @@ static const char *quantize_definition(const organ_quantize_job *job)
     return gguf ? "gptq-gguf-resolved/1" : "gptq-resolved/2";
 }
 
-/* Checks the options, opens model and text, and writes the quantised model. */
+/* Checks the options, opens model and text, and writes the output. In a dry run, organ_write_run only reports. */
 static organ_status quantize_model(organ_quantize_job *job, json_t **report, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
@@ -274,6 +279,7 @@ static organ_status quantize_model(organ_quantize_job *job, json_t **report, org
     return organ_write_run(&made, report, error);
 }
 
+/* Writes the quantised model and sets *report; frees everything else. With `pruning`, prunes each matrix first. */
 organ_status organ_quantize_pruned(const organ_quantize_options *options, const organ_quantize_pruning *pruning,
                                    const organ_engine *engine, const organ_progress *progress, json_t **report,
                                    organ_error *error)
@@ -285,6 +291,7 @@ organ_status organ_quantize_pruned(const organ_quantize_options *options, const 
     return organ_report_end_partial(&work, options->model, error);
 }
 
+/* Writes the quantised model without pruning. */
 organ_status organ_quantize_model(const organ_quantize_options *options, const organ_engine *engine,
                                   const organ_progress *progress, json_t **report, organ_error *error)
 {

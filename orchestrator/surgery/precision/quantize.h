@@ -17,8 +17,9 @@ ORGAN_API_BEGIN
     "int4-group64|int4-group32|int3-group128|int3-group64|int3-group32|int2-group128|int2-group64|int2-group32"
 #define ORGAN_QUANTIZE_SCHEMES ORGAN_CODE_SCHEMES "|mixed|q4_0|q4_1|q5_0|q5_1|q8_0|q4_k|q5_k|q6_k"
 
+/* Options of organ quantize. */
 typedef struct organ_quantize_options {
-    const char *model;
+    const char *model;  /* path of the model */
     const char *scheme; /* one of ORGAN_QUANTIZE_SCHEMES. "mixed": each target gets the width that `allocate` chooses.
                          * GGUF models accept the names that begin with q */
     /* --targets, as in organ_targets_select; NULL: the projections, and for GGUF also embeddings and output head. */
@@ -27,13 +28,14 @@ typedef struct organ_quantize_options {
      * of the calibration text. */
     const char *imatrix;
     organ_write_options write;
-    const char *method; /* "nearest" (also NULL), or "gptq", which needs the calibration text: */
-    organ_calibration_text calibration;
+    const char *method;                 /* "nearest" (also NULL), or "gptq", which needs `calibration` */
+    organ_calibration_text calibration; /* text, number and length of its windows, scratch directory; only for gptq */
     bool all_experts; /* calibrate every expert on all tokens of its layer, not only on those that the router sends to
                          it */
-    bool no_resolve;  /* gptq: keep the scales and codes of GPTQ without refit */
+    bool no_resolve;  /* gptq: keep the scales and codes that GPTQ chooses, without refitting them */
     organ_allocate_options allocate; /* for scheme "mixed"; `allocate.way` is not used */
-    /* "mixed": matrices that servers fuse into one (q, k, v; gate, up) get the same width. */
+    /* For scheme "mixed": q, k and v of a layer get the same width, and so do gate and up, because servers fuse them
+     * into one matrix. */
     bool one_width;
 } organ_quantize_options;
 
@@ -60,12 +62,13 @@ typedef struct organ_quantize_options {
  * `resume` continues it to the same bytes. After another error nothing of the output remains.
  *
  * Returns
- *   - ORGAN_USAGE if options are invalid, or the model is already quantised or of the other format;
- *   - ORGAN_BAD_INPUT if model or imatrix is malformed or changed during the run, if no group divides the width of the
- *     routed experts, if the imatrix has no entry for a target, or if a target contains NaN or infinite values;
+ *   - ORGAN_USAGE if options are invalid, or the scheme is for models of the other format;
+ *   - ORGAN_BAD_INPUT if model or imatrix is malformed or changed during the run, if the model is already quantised,
+ *     if no group divides the width of the routed experts, if the imatrix has no entry for a target, or if a target
+ *     has NaN or infinite values;
  *   - ORGAN_IO or ORGAN_INTERRUPTED;
- *   - with gptq also the errors of organ_calibration_run_open and organ_calibration_run_layers; a resumed run needs the
- * same --memory;
+ *   - with gptq also the errors of organ_calibration_run_open and organ_calibration_run_layers, and ORGAN_USAGE if a
+ *     resumed run has another --memory;
  *   - with `evaluate` also the errors of organ_perplexity, before any output is written if organ can detect them then.
  *     After a later error the finished output stays, and *report is set and contains the reason for the missing
  *     score. */

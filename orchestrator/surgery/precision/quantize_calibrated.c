@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * Quantises with a calibration text: GPTQ chooses the codes of each matrix for its inputs, and later layers get the
- * inputs that the quantised earlier layers compute. */
+ * inputs that the quantised earlier layers compute. A part is a target: one matrix, or in GGUF models also a stack of
+ * matrices. */
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/allocate/allocate.h"
 #include "orchestrator/surgery/precision/quantize_job.h"
@@ -13,26 +15,28 @@
 
 #define STRIP_BYTES ((size_t)1 << 20) /* bytes of codes that are written together; at least a row */
 
-/* Buffers for storing one matrix of a part, with rows in the order of the file. */
+/* Buffers for encoding and writing one matrix of a part, with rows in the order of the file. */
 typedef struct quantize_calibrated_storing {
     organ_quantize_job *job;
     organ_quantize_part *part;
     size_t rows, cols, row_bytes; /* shape of the matrix; bytes of the codes of a row */
-    size_t numbers;               /* numbers that decode a row: organ_grid_numbers */
-    size_t band, bands;           /* rows that share these numbers, and number of such bands */
-    uint64_t place;               /* offset of the matrix's codes in their piece, in bytes */
-    float *values, *scales;       /* decoded values of the matrix; `numbers` for each band */
-    float *back;                  /* decoded values of a row */
-    float *weights, *roots;       /* weights of the columns by the imatrix, and their roots; NULL: no imatrix */
-    float *donor; /* the matrix before it was pruned; `keep` as in organ_gptq. NULL if nothing is pruned */
-    uint8_t *keep;
-    unsigned char *codes; /* codes of `strip_rows` rows */
-    size_t strip_rows;
-    void *stored, *put; /* scales in the stored type; scratch of organ_write_put */
+    size_t band, bands;           /* a band is `band` consecutive rows that share their scales; number of bands */
+    size_t numbers;               /* scales and minima of a band: organ_grid_numbers */
+    uint64_t codes_at;            /* offset in bytes of the matrix's codes in the tensor of codes */
+    float *values;                /* output of GPTQ, [rows][cols]: the values of the codes */
+    float *scales;                /* output of GPTQ, [bands][numbers] */
+    float *back;                  /* a row decoded from its stored codes */
+    float *weights, *roots;       /* imatrix weight of each column, and its root; NULL: no imatrix */
+    float *donor;                 /* the matrix before it was pruned, [rows][cols]; NULL: the run does not prune */
+    uint8_t *keep;                /* as organ_gptq.keep; NULL: the run does not prune */
+    unsigned char *codes;         /* codes of `strip_rows` rows */
+    size_t strip_rows;            /* rows that are encoded before they are written together */
+    void *stored;                 /* all scales in the type of the file; NULL: GGUF blocks contain them */
+    void *put;                    /* scratch of organ_write_put */
 } quantize_calibrated_storing;
 
-/* Returns the number of rows that are encoded and written at a time. All blocks of a GGUF matrix are written
- * together. */
+/* Returns the number of rows that are encoded before they are written together: about STRIP_BYTES of codes, or all rows
+ * of a GGUF matrix. */
 static size_t strip_rows(const organ_encoding *encoding, size_t rows, size_t cols)
 {
     const size_t row_bytes = organ_encoding_row_bytes(encoding, cols);
@@ -41,19 +45,20 @@ static size_t strip_rows(const organ_encoding *encoding, size_t rows, size_t col
     return organ_min(organ_max(STRIP_BYTES / organ_max(row_bytes, 1), 1), rows);
 }
 
+/* Frees the buffers. Allowed after an error of storing_open. */
 static void storing_close(quantize_calibrated_storing *s)
 {
     ORGAN_FREE_ARRAYS(s->values, s->scales, s->back, s->weights, s->roots, s->donor, s->keep, s->codes, s->stored,
                       s->put);
 }
 
-/* Returns the bytes of the tensor of scales; 0 if blocks contain them. */
+/* Returns the bytes of the matrix's scales in the type of the file; 0 for GGUF, whose blocks contain them. */
 static size_t quantize_calibrated_scale_bytes(const quantize_calibrated_storing *s)
 {
     return s->bands * (size_t)s->part->groups * organ_encoding_scale_bytes(s->part->encoding);
 }
 
-/* Allocates the buffers that the part needs. Returns false without memory. */
+/* Allocates the buffers that the part needs, except `values`. Returns false if memory cannot be allocated. */
 static bool storing_allocate(quantize_calibrated_storing *s)
 {
     const bool weighs = s->part->entry, prunes = s->job->pruning;
@@ -71,11 +76,12 @@ static bool storing_allocate(quantize_calibrated_storing *s)
            (!weighs || (s->weights && s->roots)) && (!prunes || (s->donor && s->keep));
 }
 
-/* Prepares `s` for storing one matrix of its part. Call storing_close also after an error. */
+/* Prepares `s` for one matrix: sets its sizes, allocates buffers, and computes column weights if there is an imatrix.
+ * The caller calls storing_close, also after an error. */
 static organ_status storing_open(organ_quantize_job *job, const organ_calibration_matrix *matrix,
                                  quantize_calibrated_storing *s, organ_error *error)
 {
-    organ_quantize_part *const p = job->aimed_parts[matrix->target];
+    organ_quantize_part *const p = job->calibrated_parts[matrix->target];
     const size_t rows = (size_t)p->rows, cols = (size_t)p->cols;
     *s = (quantize_calibrated_storing){.job = job,
                                        .part = p,
@@ -86,13 +92,14 @@ static organ_status storing_open(organ_quantize_job *job, const organ_calibratio
                                        .band = organ_encoding_band(p->encoding, rows),
                                        .strip_rows = strip_rows(p->encoding, rows, cols)};
     s->bands = (rows + s->band - 1) / s->band;
-    s->place = matrix->matrix * rows * s->row_bytes;
+    s->codes_at = matrix->matrix * rows * s->row_bytes;
     if (!storing_allocate(s))
         return organ_fail_memory(error, p->weight->name);
     return p->entry ? organ_quantize_gguf_weigh(job, p, matrix->matrix, s->weights, s->roots, error) : ORGAN_OK;
 }
 
-/* Returns the bytes that storing_allocate takes, without the copies for pruning. */
+/* Returns an upper bound of the bytes of storing_allocate, without `donor` and `keep`. A scale needs 4 bytes, and up to
+ * 4 more in `stored`; 2 x 4096 bytes cover the alignment of buffers. */
 static uint64_t storing_memory(const organ_encoding *encoding, uint64_t rows, uint64_t cols)
 {
     const bool gguf = organ_encoding_is_gguf(encoding);
@@ -102,14 +109,14 @@ static uint64_t storing_memory(const organ_encoding *encoding, uint64_t rows, ui
            strip_rows(encoding, (size_t)rows, width) * bytes + ORGAN_PUT_SCRATCH + 2 * 4096;
 }
 
-/* Returns the numbers that decode a row of the matrix. */
+/* Returns the scales (and minima) of the band to which row `row` of the matrix belongs. */
 static const float *scales_of(const quantize_calibrated_storing *s, size_t row)
 {
     return s->scales + row / s->band * s->numbers;
 }
 
-/* Writes codes, scales and shape of a matrix, and adds its losses against `weights`, the original values, to its part.
- * Overwrites `weights` if there is an imatrix. */
+/* Encodes the values of GPTQ and writes codes, scales and shape of the matrix. Adds the squares of `weights`, the
+ * original weights, and of their errors to part->loss. Overwrites `weights` if there is an imatrix. */
 static organ_status quantize_calibrated_store(quantize_calibrated_storing *s, float *weights, organ_error *error)
 {
     organ_quantize_job *const job = s->job;
@@ -124,20 +131,21 @@ static organ_status quantize_calibrated_store(quantize_calibrated_storing *s, fl
             organ_encoding_decode(encoding, kernels, codes, scales_of(s, r), s->cols, s->back);
             organ_encoding_add_row_losses(kernels, weights + r * s->cols, s->back, s->roots, 1, s->cols, s->part->loss);
         }
-        if (organ_write_put(job->run, s->part->codes, s->codes, rows * s->row_bytes, s->place + first * s->row_bytes,
+        if (organ_write_put(job->run, s->part->codes, s->codes, rows * s->row_bytes, s->codes_at + first * s->row_bytes,
                             s->put, error))
             return error->status;
     }
     if (!scales)
         return ORGAN_OK;
+    /* A target with a tensor of scales is one matrix, not a stack: its scales begin at offset 0. */
     organ_encoding_store_scales(encoding, kernels, s->scales, s->bands * s->numbers, s->stored);
     if (organ_write_put(job->run, s->part->scale, s->stored, scales, 0, s->put, error))
         return error->status;
     return organ_quantize_put_shape(job, s->part, error);
 }
 
-/* Decodes into `weights` the codes of a matrix that an interrupted run has written, so that later layers get the same
- * inputs as in that run. */
+/* Reads the codes and scales of a matrix that an interrupted run has written, and decodes them into `weights`, so that
+ * later layers get the same inputs as in that run. */
 static organ_status quantize_calibrated_load(quantize_calibrated_storing *s, float *weights, organ_error *error)
 {
     organ_quantize_job *const job = s->job;
@@ -151,7 +159,7 @@ static organ_status quantize_calibrated_load(quantize_calibrated_storing *s, flo
     }
     for (size_t first = 0; first < s->rows && !error->status; first += s->strip_rows) {
         const size_t rows = organ_min(s->strip_rows, s->rows - first);
-        organ_write_read(job->run, s->part->codes, s->codes, rows * s->row_bytes, s->place + first * s->row_bytes,
+        organ_write_read(job->run, s->part->codes, s->codes, rows * s->row_bytes, s->codes_at + first * s->row_bytes,
                          error);
         for (size_t r = first; r < first + rows && !error->status; r++)
             organ_encoding_decode(encoding, kernels, s->codes + (r - first) * s->row_bytes, scales_of(s, r), s->cols,
@@ -160,34 +168,36 @@ static organ_status quantize_calibrated_load(quantize_calibrated_storing *s, flo
     return error->status;
 }
 
-/* ---- for the walk ---- */
+/* ---- callbacks of the calibration run ---- */
 
-/* Returns the bytes that one matrix of `tensor` needs in addition to the calibration's buffers. Pruning and GPTQ do not
- * need theirs at the same time. */
+/* Implements organ_calibration_work.memory. Without pruning: buffers of GPTQ and of storing. With pruning, `keep` (a
+ * byte per weight) and `donor` (an FP32 value per weight) are added; the buffers of pruning and of GPTQ are not in
+ * memory at the same time, so the larger of both counts. */
 static uint64_t quantize_calibrated_matrix_memory(void *context, const organ_calibration_run *calib,
                                                   const organ_tensor *tensor)
 {
     const organ_quantize_job *const job = context;
     const organ_matrices m = organ_tensor_matrices(tensor);
     const organ_encoding *const encoding = job->encodings[tensor - job->model->tensors];
-    const uint64_t codes = organ_gptq_memory(&encoding->grid, m.rows, m.cols),
+    const uint64_t gptq = organ_gptq_memory(&encoding->grid, m.rows, m.cols),
                    stored = storing_memory(encoding, m.rows, m.cols);
     const uint64_t weights = m.rows * m.cols;
     (void)calib;
     if (!job->pruning)
-        return codes + stored;
+        return gptq + stored;
     const uint64_t pruning = job->pruning->memory(job->pruning->context, m.rows, m.cols);
-    return organ_max(codes + weights, pruning) + weights * sizeof(float) + stored;
+    return organ_max(gptq + weights, pruning) + weights * sizeof(float) + stored;
 }
 
+/* Implements organ_calibration_work.done: an earlier run has written the codes of the target. */
 static bool quantize_calibrated_is_done(void *context, size_t target)
 {
     const organ_quantize_job *const job = context;
-    return job->units[job->aimed_parts[target]->unit].done;
+    return job->units[job->calibrated_parts[target]->unit].done;
 }
 
-/* Sets `weights` to the values of the codes that an interrupted run wrote, with rows in the order of the forward
- * pass. */
+/* Implements organ_calibration_work.restore: sets `weights` to the values of the codes that an interrupted run wrote,
+ * with rows in the order of the forward pass. */
 static organ_status quantize_calibrated_restore(void *context, const organ_calibration_matrix *matrix, float *weights,
                                                 organ_error *error)
 {
@@ -199,9 +209,9 @@ static organ_status quantize_calibrated_restore(void *context, const organ_calib
     return error->status;
 }
 
-/* If the run also prunes: keeps the donor's weights in s->donor, prunes `weights`, sets s->keep and counts the removed
- * weights. Closes the inputs of GPTQ first, so that its copies of the second moments and those of pruning are not in
- * memory at the same time. */
+/* Prunes `weights` if the run also prunes: keeps the original weights in s->donor, sets s->keep and part->masked.
+ * Closes the inputs of GPTQ first, so that its copies of the second moments and those of pruning are not in memory at
+ * the same time. Returns ORGAN_BAD_INPUT if a weight is infinite, else the errors of organ_quantize_pruning.prune. */
 static organ_status prune_before_quantising(quantize_calibrated_storing *s, const organ_calibration_matrix *matrix,
                                             float *weights, organ_error *error)
 {
@@ -209,7 +219,7 @@ static organ_status prune_before_quantising(quantize_calibrated_storing *s, cons
     const size_t n = s->rows * s->cols;
     if (!job->pruning)
         return ORGAN_OK;
-    if (!isfinite(job->engine->kernels->amax(weights, n)))
+    if (!organ_all_finite(weights, n))
         return organ_quantize_refuse_values(s->part->weight->name, error);
     organ_gptq_inputs_close(&job->inputs);
     memcpy(s->donor, weights, n * sizeof *weights);
@@ -221,7 +231,8 @@ static organ_status prune_before_quantising(quantize_calibrated_storing *s, cons
     return ORGAN_OK;
 }
 
-/* Releases the inputs of GPTQ after a layer: no later matrix shares them. */
+/* Implements organ_calibration_work.leave: releases the inputs of GPTQ after a layer, because no later matrix has the
+ * same inputs. */
 static organ_status quantize_calibrated_release_inputs(void *context, const organ_calibration_layer *layer,
                                                        organ_error *error)
 {
@@ -231,8 +242,9 @@ static organ_status quantize_calibrated_release_inputs(void *context, const orga
     return error->status;
 }
 
-/* Adds the results of one matrix to its part. The last matrix of a stack completes the part's unit. The matrices of a
- * stack may come in any order, since those with the same inputs are quantised together. */
+/* Adds the figures of one matrix to its part. After the last matrix of a stack, records the part's unit as finished in
+ * the journal. matrices_done counts them, because matrices of a stack come in any order: those with the same inputs are
+ * quantised consecutively. */
 static organ_status quantize_calibrated_finish(const quantize_calibrated_storing *s,
                                                const organ_calibration_matrix *matrix, const organ_gptq *m,
                                                organ_error *error)
@@ -242,21 +254,22 @@ static organ_status quantize_calibrated_finish(const quantize_calibrated_storing
     const uint64_t count = organ_weight_matrices(part->weight).count;
     for (size_t k = 0; k < s->rows * s->cols && job->pruning; k++)
         part->zeros += s->values[k] == 0;
-    part->tokens = part->made && part->tokens < job->inputs.tokens ? part->tokens : job->inputs.tokens;
+    /* the least number over the matrices so far */
+    part->tokens = part->matrices_done && part->tokens < job->inputs.tokens ? part->tokens : job->inputs.tokens;
     part->block_diagonal |= job->inputs.block < job->inputs.features;
     organ_calibration_note_fallback(&part->fallback, matrix);
     part->energy += m->energy;
     part->gptq_loss += m->gptq_loss;
     part->output_loss += m->loss;
-    const bool last = ++part->made == count;
+    const bool last = ++part->matrices_done == count;
     if (last && organ_write_finish(job->run, part->unit, organ_quantize_results(part), error))
         return error->status;
     organ_progress_advance(job->progress, part->weight->codes->bytes / count, last ? part->weight->name : NULL, NULL);
     return ORGAN_OK;
 }
 
-/* Quantises a matrix by GPTQ and leaves its decoded values in `weights` for the layer's outputs. The rank that owns the
- * matrix writes its codes and results. */
+/* Quantises a matrix by GPTQ and replaces `weights` by the values of its codes, with which the layer then runs. The
+ * rank that owns the matrix writes its codes and figures. */
 static organ_status quantize_calibrated_quantise(quantize_calibrated_storing *s, const organ_calibration_matrix *matrix,
                                                  float *weights, organ_error *error)
 {
@@ -272,7 +285,7 @@ static organ_status quantize_calibrated_quantise(quantize_calibrated_storing *s,
                     .weighing = s->weights,
                     .values = s->values,
                     .scales = s->scales};
-    if (!isfinite(job->engine->kernels->amax(weights, s->rows * s->cols)))
+    if (!organ_all_finite(weights, s->rows * s->cols))
         return organ_quantize_refuse_values(s->part->weight->name, error);
     if (organ_gptq_run(&job->inputs, &m, error) != ORGAN_OK ||
         (matrix->own && (quantize_calibrated_store(s, s->donor ? s->donor : weights, error) ||
@@ -282,14 +295,17 @@ static organ_status quantize_calibrated_quantise(quantize_calibrated_storing *s,
     return ORGAN_OK;
 }
 
-/* Implements organ_calibration_work.change: prunes a matrix if requested, then quantises it. Rows are reordered to the
- * order of the file, because groups and bands of scales are those of the file. */
+/* Implements organ_calibration_work.change: prunes a matrix if requested, then quantises it. GPTQ gets the rows in the
+ * order of the file, in which they are written and bands of rows share scales; then `weights` gets the order of the
+ * forward pass back. Pruning is for safetensors only, where both orders are equal, so `keep` and `donor` need no
+ * reordering. */
 static organ_status quantize_calibrated_change(void *context, const organ_calibration_matrix *matrix, float *weights,
                                                organ_error *error)
 {
     organ_quantize_job *const job = context;
-    const organ_tensor *const tensor = job->aimed.tensors[matrix->target];
+    const organ_tensor *const tensor = job->calibrated_targets.tensors[matrix->target];
     quantize_calibrated_storing s;
+    /* s.values is allocated after pruning, which needs the memory before */
     if (storing_open(job, matrix, &s, error) == ORGAN_OK &&
         prune_before_quantising(&s, matrix, weights, error) == ORGAN_OK && !(s.values = organ_floats(s.rows, s.cols)))
         organ_fail_memory(error, tensor->name);
@@ -304,7 +320,7 @@ static organ_status quantize_calibrated_change(void *context, const organ_calibr
 
 /* ---- opening and running ---- */
 
-/* Returns the bytes of a planned piece, whose `bytes` are not set yet. */
+/* Returns the bytes of a tensor of the output from type and shape. organ_shard_piece.bytes is set only later. */
 static uint64_t piece_bytes(const organ_shard_piece *piece)
 {
     uint64_t bytes = organ_dtype_describe(piece->dtype)->bytes;
@@ -313,25 +329,26 @@ static uint64_t piece_bytes(const organ_shard_piece *piece)
     return bytes;
 }
 
-/* Opens the pruning method, after the calibration was opened, with the sizes of the output. */
+/* Opens the pruning method with the sizes of the output's tensors. Called after the calibration run was opened. */
 static organ_status open_pruning(void *context, organ_error *error)
 {
     organ_quantize_job *const job = context;
-    organ_quantize_held held = {.model = job->model, .targets = &job->aimed};
+    organ_quantize_held held = {.model = job->model, .targets = &job->calibrated_targets};
     for (size_t k = 0; k < job->model->tensor_count; k++)
         held.other_bytes += job->model->tensors[k].bytes;
     for (size_t k = 0; k < job->part_count; k++) {
         const organ_quantize_part *const p = organ_quantize_next_part(job, k);
         held.codes += piece_bytes(&job->pieces[p->codes]);
         held.scales += piece_bytes(&job->pieces[p->scale]);
+        /* adds the shape, and removes the target's own bytes, which the loop above has counted */
         held.other_bytes +=
             (organ_encoding_is_packed(p->encoding) ? piece_bytes(&job->pieces[p->shape]) : 0) - p->weight->codes->bytes;
     }
     return job->pruning->open(job->pruning->context, &held, error);
 }
 
-/* Opens the calibration run that captures the inputs of `targets` in job->calib. If the run also prunes, the pruning
- * method chooses which inputs and moments it needs. */
+/* Opens the calibration run on `targets` in job->calib, with the callbacks above. If the run also prunes, the pruning
+ * method decides which inputs and moments are computed. */
 static organ_status quantize_calibrated_open_walk(organ_quantize_job *job, const organ_targets *targets,
                                                   organ_error *error)
 {
@@ -359,6 +376,7 @@ static organ_status quantize_calibrated_open_walk(organ_quantize_job *job, const
                                       &job->calib, error);
 }
 
+/* Opens the calibration run on `targets` and closes it again, to return its errors before costs are measured. */
 organ_status organ_quantize_check_text(organ_quantize_job *job, const organ_targets *targets, organ_error *error)
 {
     quantize_calibrated_open_walk(job, targets, error);
@@ -367,6 +385,7 @@ organ_status organ_quantize_check_text(organ_quantize_job *job, const organ_targ
     return error->status;
 }
 
+/* Returns the work of GPTQ, and of pruning if there is any, on one matrix. */
 organ_plan_solve organ_quantize_solve(const organ_quantize_job *job)
 {
     const organ_plan_solve none = {0}, *const pruning = job->pruning ? &job->pruning->solve : &none;
@@ -374,35 +393,38 @@ organ_plan_solve organ_quantize_solve(const organ_quantize_job *job)
                               ORGAN_GPTQ_SOLVE.matrices + pruning->matrices};
 }
 
-/* Lists in job->aimed the tensors of the parts that are quantised with the text. Returns ORGAN_USAGE if there are
- * none. */
+/* Lists the calibrated parts in job->calibrated_parts, and their tensors in job->calibrated_targets. Returns
+ * ORGAN_USAGE if there are none. */
 static organ_status list_calibrated(organ_quantize_job *job, organ_error *error)
 {
-    job->aimed.tensors = calloc(job->part_count + 1, sizeof *job->aimed.tensors);
-    job->aimed_parts = calloc(job->part_count + 1, sizeof *job->aimed_parts);
-    if (!job->aimed.tensors || !job->aimed_parts)
+    job->calibrated_targets.tensors = calloc(job->part_count + 1, sizeof *job->calibrated_targets.tensors);
+    job->calibrated_parts = calloc(job->part_count + 1, sizeof *job->calibrated_parts);
+    if (!job->calibrated_targets.tensors || !job->calibrated_parts)
         return organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->part_count; k++) {
         organ_quantize_part *const part = organ_quantize_next_part(job, k);
-        if (part->by_text) {
-            job->aimed_parts[job->aimed.count] = part;
-            job->aimed.tensors[job->aimed.count++] = part->weight->codes;
+        if (part->calibrated) {
+            job->calibrated_parts[job->calibrated_targets.count] = part;
+            job->calibrated_targets.tensors[job->calibrated_targets.count++] = part->weight->codes;
         }
     }
-    return job->aimed.count
+    return job->calibrated_targets.count
                ? ORGAN_OK
                : organ_fail(error, ORGAN_USAGE,
                             "--method gptq: none of the targets is in a layer; embeddings and head are not calibrated");
 }
 
+/* Opens the calibration run on the calibrated parts, then the pruning method. If both need more --memory, the error
+ * names the larger amount. */
 organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *error)
 {
     if (list_calibrated(job, error) != ORGAN_OK)
         return error->status;
-    quantize_calibrated_open_walk(job, &job->aimed, error);
+    quantize_calibrated_open_walk(job, &job->calibrated_targets, error);
     return job->pruning && job->pruning->open ? organ_memory_check_also(open_pruning, job, error) : error->status;
 }
 
+/* Begins the pruning, if there is any, and runs the calibration, whose callbacks quantise the parts. */
 organ_status organ_quantize_calibrated(organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_pruning *const pruning = job->pruning;
@@ -411,12 +433,13 @@ organ_status organ_quantize_calibrated(organ_quantize_job *job, organ_error *err
     return organ_calibration_run_layers(job->calib, error);
 }
 
+/* Closes what organ_quantize_open_text opened. */
 void organ_quantize_close_text(organ_quantize_job *job)
 {
     if (job->pruning && job->pruning->close)
         job->pruning->close(job->pruning->context);
     organ_gptq_inputs_close(&job->inputs);
     organ_calibration_run_close(job->calib);
-    free(job->aimed.tensors);
-    free(job->aimed_parts);
+    free(job->calibrated_targets.tensors);
+    free(job->calibrated_parts);
 }

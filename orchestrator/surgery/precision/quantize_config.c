@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Makes quantization_config, which states for loaders how the quantised weights of a safetensors model are stored. */
+ * Makes quantization_config of config.json, which states for loaders how the quantised weights of a safetensors model
+ * are stored. */
 #include "orchestrator/surgery/precision/quantize_job.h"
 
 #include "formats/base/path.h"
@@ -8,9 +9,10 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Returns the name of the module of a matrix: "model.layers.0.mlp.gate" for "model.layers.0.mlp.gate.weight". Stacked
- * experts may be parameters of their module: "model.layers.0.mlp.experts" for "model.layers.0.mlp.experts.down_proj".
- * NULL if the tensor is not a matrix that a linear layer multiplies (an embedding, a bias). */
+/* Returns the name of the module that a tensor belongs to: "model.layers.0.mlp.gate" for
+ * "model.layers.0.mlp.gate.weight". Stacked experts may be parameters of their module: "model.layers.0.mlp.experts" for
+ * "model.layers.0.mlp.experts.down_proj". NULL if the tensor is not a matrix of a linear layer (an embedding, a bias).
+ */
 static json_t *quantize_config_module_json(const organ_tensor *tensor)
 {
     const bool weight = organ_ends_with(tensor->name, ".weight");
@@ -21,7 +23,7 @@ static json_t *quantize_config_module_json(const organ_tensor *tensor)
     return json_stringn(tensor->name, (size_t)(dot - tensor->name));
 }
 
-/* Returns whether the list has the name. Searches from the end, where a match is most likely. */
+/* Returns whether the list `rows` has the name. Searches from the end, where a match is most likely. */
 static bool has_module(const json_t *rows, const json_t *name)
 {
     for (size_t k = json_array_size(rows); k > 0; k--)
@@ -30,7 +32,7 @@ static bool has_module(const json_t *rows, const json_t *name)
     return false;
 }
 
-/* Returns whether the output head is quantised; then "ignore" must not name lm_head. */
+/* Returns whether the output head is quantised; "ignore" must then not list lm_head. */
 static bool quantises_head(const organ_quantize_job *job)
 {
     for (size_t k = 0; k < job->part_count; k++)
@@ -40,19 +42,20 @@ static bool quantises_head(const organ_quantize_job *job)
     return false;
 }
 
-/* Returns the names of modules that stay unquantised, in file order. Unless the output head is quantised, the list also
- * has its name in loaders, even if the file has no such tensor: a loader creates the head if it is tied to the
- * embedding, and renames that of other files (embed_out) to lm_head. */
+/* Returns the names of modules that stay unquantised, in file order. Unless the output head is quantised, its name in
+ * transformers is added even if the file has no such tensor: a loader creates the head if it is tied to the embedding,
+ * and renames that of other files (embed_out) to lm_head. */
 static json_t *ignored_json(const organ_quantize_job *job)
 {
     const bool biogpt = strncmp(job->model->config.architecture, "BioGpt", 6) == 0;
     json_t *const rows = json_array(), *const head = json_string(biogpt ? "output_projection" : "lm_head");
-    const organ_tensor *last = NULL;
+    const organ_tensor *last = NULL; /* the last tensor whose module was found */
     for (size_t k = 0; k < job->piece_count; k++) {
         const organ_tensor *const same = job->pieces[k].same;
         json_t *const module = same ? quantize_config_module_json(same) : NULL;
-        const bool next = last && same && same->rank == 3 && last->rank == 3; /* the other stack of a layer */
-        if (module && !(next && json_equal(json_array_get(rows, json_array_size(rows) - 1), module)))
+        /* two stacks of a layer may belong to one module, which is listed once */
+        const bool both_stacks = last && same && same->rank == 3 && last->rank == 3;
+        if (module && !(both_stacks && json_equal(json_array_get(rows, json_array_size(rows) - 1), module)))
             json_array_append(rows, module);
         last = module ? same : last;
         json_decref(module);
@@ -63,7 +66,8 @@ static json_t *ignored_json(const organ_quantize_job *job)
     return rows;
 }
 
-/* Returns quantization_config for FP8 with scales of 128 x 128 blocks, in the form of DeepSeek-V3 and Qwen3-FP8. */
+/* Returns quantization_config for FP8 with a scale for each block of 128 x 128 values, in the form of DeepSeek-V3 and
+ * Qwen3-FP8. */
 static json_t *blocks_json(const organ_quantize_job *job)
 {
     return ORGAN_OBJECT(
@@ -72,8 +76,9 @@ static json_t *blocks_json(const organ_quantize_job *job)
         SET("weight_block_size", json_pack("[i, i]", (int)job->encoding->grid.size, (int)job->encoding->grid.size)));
 }
 
-/* Returns QuantizationArgs of compressed-tensors. Takes over `group_size`. `dynamic`: scales are computed at run time,
- * as for activations. */
+/* Returns QuantizationArgs of compressed-tensors for weights or activations. `type`: "int" or "float"; `strategy`:
+ * values that share a scale ("group", "channel", "tensor", "token"). Takes over `group_size`, which may be JSON null.
+ * `dynamic`: scales are computed at run time, as for activations. */
 static json_t *arguments_json(int bits, const char *type, const char *strategy, json_t *group_size, bool dynamic)
 {
     return ORGAN_OBJECT(SET_NULL("actorder"), SET_NULL("block_structure"), SET_FLAG("dynamic", dynamic),
@@ -83,17 +88,17 @@ static json_t *arguments_json(int bits, const char *type, const char *strategy, 
                         SET_TEXT("type", type));
 }
 
-/* Pattern for all quantised routed experts, which have one scheme. transformers takes the scheme of experts from the
+/* Pattern that matches all routed experts, which have one encoding. transformers takes the encoding of experts from the
  * first group with a pattern that contains "experts". */
 static const char experts_pattern[] = "re:.*\\.experts\\.[0-9]+\\..*";
 
-/* Returns the names of the modules that have this encoding, in file order. The routed experts are one pattern, unless
- * some of them stay plain. */
+/* Returns the names of the modules with this encoding, in file order. experts_pattern replaces the names of all routed
+ * experts, unless some of them stay unquantised. */
 static json_t *modules_json(const organ_quantize_job *job, const organ_encoding *encoding)
 {
     const bool pattern = organ_quantize_plain_experts(job) == 0;
     json_t *const rows = json_array();
-    bool named = false;
+    bool named = false; /* the list has experts_pattern */
     for (size_t k = 0; k < job->part_count; k++) {
         const organ_tensor *const tensor = organ_quantize_next_part(job, k)->weight->codes;
         const bool expert = pattern && organ_quantize_is_routed(tensor);
@@ -104,13 +109,15 @@ static json_t *modules_json(const organ_quantize_job *job, const organ_encoding 
     return rows;
 }
 
+/* Returns a member of config_groups. Takes over its arguments: names or patterns of modules, and QuantizationArgs of
+ * their weights and of their inputs (JSON null: inputs are not quantised). */
 static json_t *quantize_config_group_json(json_t *targets, json_t *weights, json_t *inputs)
 {
     return ORGAN_OBJECT(SET("input_activations", inputs), SET_NULL("output_activations"), SET("targets", targets),
                         SET("weights", weights));
 }
 
-/* Returns whether no earlier part has the encoding of part `part`. */
+/* Returns whether no part before number `part` has the same encoding. */
 static bool quantize_config_is_first(const organ_quantize_job *job, size_t part)
 {
     for (size_t k = 0; k < part; k++)
@@ -119,7 +126,8 @@ static bool quantize_config_is_first(const organ_quantize_job *job, size_t part)
     return true;
 }
 
-/* Returns config_groups with a group for each encoding, which lists its modules by name. NULL without memory. */
+/* Returns config_groups with a group for each encoding, which lists its modules by name. NULL if memory cannot be
+ * allocated. */
 static json_t *quantize_config_schemes_json(const organ_quantize_job *job)
 {
     json_t *const groups = json_object();
@@ -139,7 +147,8 @@ static json_t *quantize_config_schemes_json(const organ_quantize_job *job)
     return groups;
 }
 
-/* Returns config_groups of an output with one encoding: a group for all linear layers, except ignored ones. */
+/* Returns config_groups of an output with one encoding: a group for all linear layers; "ignore" lists the exceptions.
+ */
 static json_t *one_group_json(const organ_encoding *s)
 {
     const organ_grid *const grid = &s->grid;
@@ -156,8 +165,8 @@ static json_t *one_group_json(const organ_encoding *s)
     return ORGAN_OBJECT(SET("group_0", quantize_config_group_json(json_pack("[s]", "Linear"), weights, inputs)));
 }
 
-/* Returns quantization_config of compressed-tensors. Servers quantise activations for each token if codes have one
- * byte, and do not quantise them if codes are packed. */
+/* Returns quantization_config of compressed-tensors. Activations are quantised at run time, with a scale for each
+ * token, if codes have one byte; they are not quantised if codes are packed. */
 static json_t *compressed_json(const organ_quantize_job *job)
 {
     const organ_encoding *const s = job->encoding;
@@ -170,6 +179,7 @@ static json_t *compressed_json(const organ_quantize_job *job)
         SET_TEXT("quant_method", "compressed-tensors"), SET_TEXT("quantization_status", "compressed"));
 }
 
+/* Implements organ_write.edit: adds quantization_config to config.json. */
 organ_status organ_quantize_config(void *context, organ_json_edit *config, organ_error *error)
 {
     const organ_quantize_job *const job = context;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * Makes the definitions in the report of quantize: sentences that say how scales and codes were chosen and what the
- * figures mean. */
+ * Makes the definitions in the report of organ quantize: sentences that explain how scales and codes were chosen and
+ * what the figures mean. */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/precision/quantize_job.h"
 
-/* Returns the definition of scales in schemes of safetensors models. */
+/* Returns the definition of scales for a safetensors output. */
 static json_t *quantize_definitions_scale(const organ_quantize_job *job)
 {
     static const char *const of[] = {[ORGAN_SCALE_BLOCK] = "a block of 128 x 128 values (fewer at the edges)",
@@ -26,7 +26,7 @@ static json_t *quantize_definitions_scale(const organ_quantize_job *job)
                         block ? "in FP32; 1" : "rounded to BF16; 2^-7", solved && of_rows ? then : "");
 }
 
-/* Returns the definition of codes in schemes of safetensors models. */
+/* Returns the definition of codes for a safetensors output. */
 static json_t *quantize_definitions_code(const organ_quantize_job *job)
 {
     const unsigned bits = job->encoding->grid.bits;
@@ -50,7 +50,7 @@ static json_t *quantize_definitions_code(const organ_quantize_job *job)
         half - 1, half, rule);
 }
 
-/* Returns the definition of scales in GGUF blocks. */
+/* Returns the definition of scales for a GGUF output. */
 static json_t *quantize_definitions_blocks_scale(const organ_quantize_job *job)
 {
     const bool solved = job->calib && !job->options->no_resolve;
@@ -67,7 +67,7 @@ static json_t *quantize_definitions_blocks_scale(const organ_quantize_job *job)
                : "");
 }
 
-/* Returns the definitions of a safetensors output. */
+/* Returns all definitions of a safetensors output. */
 static json_t *quantize_definitions_codes(const organ_quantize_job *job)
 {
     return ORGAN_OBJECT(
@@ -85,7 +85,7 @@ static json_t *quantize_definitions_codes(const organ_quantize_job *job)
                            "of outputs to the kept weights.")));
 }
 
-/* Returns the definitions of a GGUF output. */
+/* Returns all definitions of a GGUF output. */
 static json_t *quantize_definitions_blocks(const organ_quantize_job *job)
 {
     return ORGAN_OBJECT(
@@ -114,6 +114,7 @@ static json_t *quantize_definitions_blocks(const organ_quantize_job *job)
         SET_TEXT("bits_per_weight", "8 x bytes after / elements, of the quantised tensors."));
 }
 
+/* Returns the member "definitions" of the report. */
 json_t *organ_quantize_definitions_json(const organ_quantize_job *job)
 {
     return job->writer ? quantize_definitions_blocks(job) : quantize_definitions_codes(job);

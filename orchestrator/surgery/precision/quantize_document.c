@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Makes the report of quantize. Conditions of members name the outputs that have them: job->writer is set for GGUF
- * only, `pruning` and `widths` for safetensors only. */
+ * Makes the report of organ quantize. SET_IF(condition, name, value) adds a member only if the condition is true.
+ * job->writer is set for GGUF only, job->pruning and job->widths for safetensors only. */
 #include "formats/base/paged_rows.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/inputs/inputs.h"
@@ -11,15 +11,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Sums over several targets: their number, elements, and bytes in the input and in the output; other members as in
- * organ_quantize_part. */
+/* Sums over several targets. `tensors`: their number; `before`, `after`: bytes in the source model and in the output;
+ * other members as in organ_quantize_part. */
 typedef struct quantize_document_sums {
     uint64_t tensors, elements, before, after, masked, zeros, unreached;
     organ_encoding_loss loss[ORGAN_LOSSES];
     double energy, gptq_loss, output_loss;
 } quantize_document_sums;
 
-/* Returns the bytes of a target's tensors in the output. */
+/* Returns the bytes of a target's tensors in the output; their pieces follow each other, codes first. */
 static uint64_t bytes_after(const organ_quantize_job *job, const organ_quantize_part *part)
 {
     uint64_t bytes = 0;
@@ -45,8 +45,8 @@ static void quantize_document_add_part(quantize_document_sums *s, const organ_qu
     s->zeros += part->zeros;
 }
 
-/* Returns the relative error sqrt(error_squares / squares), 0 for zeros, null in a dry run. Rounded to nine digits
- * after the point, because later digits depend on the order of a sum. */
+/* Returns the relative error sqrt(error_squares / squares), 0 if `squares` is 0, null in a dry run. Rounded to nine
+ * digits after the point, because later digits depend on the order of a sum. */
 static json_t *error_json(const organ_quantize_job *job, double error_squares, double squares)
 {
     if (job->options->write.dry_run)
@@ -54,25 +54,28 @@ static json_t *error_json(const organ_quantize_job *job, double error_squares, d
     return json_real(organ_billionth(squares > 0 ? sqrt(error_squares / squares) : 0.0));
 }
 
+/* Returns the relative error of a sum of squares; null in a dry run. */
 static json_t *relative_json(const organ_quantize_job *job, const organ_encoding_loss *loss)
 {
     return error_json(job, loss->error_squares, loss->squares);
 }
 
-/* Returns the relative error with imatrix weights; null if no tensor has an entry of the imatrix. */
+/* Returns the relative error with imatrix weights; null if the imatrix has an entry for none of the targets, or in a
+ * dry run. */
 static json_t *weighted_json(const organ_quantize_job *job, const organ_encoding_loss *loss)
 {
     return loss->squares > 0 ? relative_json(job, loss) : json_null();
 }
 
-/* Returns the relative error of outputs over the calibrated tensors. For GGUF it is null if no tensor is calibrated or
- * all calibrated tensors are zeros. */
+/* Returns the relative error of the outputs, sqrt(loss / energy). Null in a dry run, and for GGUF if no target is
+ * calibrated or all calibrated ones are zeros. */
 static json_t *output_json(const organ_quantize_job *job, double loss, double energy)
 {
     return job->writer && !(energy > 0) ? json_null() : error_json(job, loss, energy);
 }
 
-/* Members that only a calibrated or a pruned output has; s is a part, or the sums of several. */
+/* Members of a row that only a calibrated output has, and those that only a pruned output has. `s` points to an
+ * organ_quantize_part or to quantize_document_sums; `elements` is its number of weights. */
 #define SET_OUTPUT_ERRORS(job, s)                                                                                      \
     SET_IF((job)->calib, "gptq_output_error", output_json(job, (s)->gptq_loss, (s)->energy)),                          \
         SET_IF((job)->calib, "output_error", output_json(job, (s)->output_loss, (s)->energy))
@@ -82,7 +85,7 @@ static json_t *output_json(const organ_quantize_job *job, double loss, double en
         SET_IF((job)->pruning && !(job)->options->write.dry_run, "masked", json_integer((json_int_t)(s)->masked)),     \
         SET_IF((job)->pruning && !(job)->options->write.dry_run, "zeros", json_integer((json_int_t)(s)->zeros))
 
-/* Adds the members for sums to `object`, which it takes over. */
+/* Returns `object`, which it takes over, with the members for `s` added. */
 static json_t *quantize_document_sums_json(json_t *object, const organ_quantize_job *job,
                                            const quantize_document_sums *s)
 {
@@ -97,8 +100,9 @@ static json_t *quantize_document_sums_json(json_t *object, const organ_quantize_
                              SET_PRUNED(job, s, s->elements), SET_OUTPUT_ERRORS(job, s)));
 }
 
-/* Returns the sums over the targets of one role or, with `types`, over those stored as one type; `group` is its number.
- * `name`, an object with the first member, is taken over. NULL if there are none. */
+/* Returns the report's row with the sums over a group of targets: those whose type in the output is number `group`
+ * (`types` is true), or whose role and kind of experts is row `group` of organ_anatomy_row. `name`: the first member of
+ * the row, taken over. NULL if the group is empty. */
 static json_t *group_json(const organ_quantize_job *job, bool types, size_t group, json_t *name)
 {
     quantize_document_sums s = {0};
@@ -113,20 +117,22 @@ static json_t *group_json(const organ_quantize_job *job, bool types, size_t grou
     return NULL;
 }
 
+/* Returns the report's row for row `role` of organ_anatomy_row; NULL if no target belongs to it. */
 static json_t *quantize_document_role_json(const void *job, size_t role)
 {
     return group_json(job, false, role, ORGAN_OBJECT(SET_TEXT("role", organ_anatomy_row_name((unsigned)role))));
 }
 
+/* Returns the report's row for the targets that are stored as GGUF type `dtype`; NULL if there are none. */
 static json_t *quantize_document_type_json(const void *job, size_t dtype)
 {
     return group_json(job, true, dtype, ORGAN_OBJECT(SET_DTYPE("type", (organ_dtype)dtype)));
 }
 
-/* Returns why a target has another GGUF type than the scheme's; null if it has that type. */
+/* Returns the reason why a target has another GGUF type than that of the scheme; null if it has that type. */
 static json_t *why_json(const organ_quantize_job *job, const organ_quantize_part *part)
 {
-    const bool head = part->meant != job->encoding, falls_back = part->encoding != part->meant;
+    const bool head = part->preferred != job->encoding, falls_back = part->encoding != part->preferred;
     char why[120];
     if (!falls_back && !head)
         return json_null();
@@ -144,7 +150,7 @@ static json_t *quantize_document_part_json(const void *context, size_t k)
     const organ_quantize_part *const part = &job->parts[k];
     const organ_tensor *const tensor = part->weight->codes;
     organ_rows_passed();
-    const bool gguf = job->writer, calibrated = part->by_text && !(gguf && job->options->write.dry_run);
+    const bool gguf = job->writer, calibrated = part->calibrated && !(gguf && job->options->write.dry_run);
     return ORGAN_OBJECT(SET_TEXT("tensor", tensor->name), SET_PLACE(&tensor->anatomy),
                         SET_DTYPE("dtype", tensor->dtype),
                         SET_IF(gguf, "stored_as", json_string(organ_dtype_name(part->encoding->codes))),
@@ -162,6 +168,7 @@ static json_t *quantize_document_part_json(const void *context, size_t k)
                         SET_PRUNED(job, part, part->weight->elements), SET_OUTPUT_ERRORS(job, part));
 }
 
+/* Returns the report's row for entry k of job->left_out (`context`), a target that is copied unchanged. */
 static json_t *quantize_document_left_json(const void *context, size_t k)
 {
     const organ_quantize_left *const left = (const organ_quantize_left *)context + k;
@@ -169,7 +176,7 @@ static json_t *quantize_document_left_json(const void *context, size_t k)
                         SET("shape", organ_shape_json(left->tensor)), SET_TEXT("why", left->why));
 }
 
-/* Implements organ_write.parameters. Options that have no effect in this run are left out. */
+/* Implements organ_write.parameters. Options that have no effect in this run are not members. */
 json_t *organ_quantize_parameters(void *context)
 {
     const organ_quantize_job *const job = context;
@@ -184,6 +191,7 @@ json_t *organ_quantize_parameters(void *context)
                         SET_IF(!job->writer, "max_shard_bytes", json_integer((json_int_t)o->write.max_shard_size)));
 }
 
+/* Implements organ_calibration_fallback_row for part k. */
 static const json_t *quantize_document_fallback_row(const void *context, size_t k, const organ_tensor **tensor)
 {
     const organ_quantize_job *const job = context;
@@ -209,8 +217,8 @@ static json_t *quantize_document_calibration_json(const organ_quantize_job *job)
     return object;
 }
 
-/* Implements organ_write.identity: further settings that a continued run must share. --memory and --scratch are among
- * them, because they decide whether second moments are computed whole or in blocks. */
+/* Implements organ_write.identity: further settings that must be equal in a resumed run. --memory and --scratch are
+ * among them, because they decide whether second moments are whole matrices or diagonal blocks. */
 json_t *organ_quantize_identity(void *context)
 {
     const organ_quantize_job *const job = context;
@@ -220,8 +228,8 @@ json_t *organ_quantize_identity(void *context)
                         SET_IF(job->calib, "scratch", json_boolean(job->options->calibration.scratch != NULL)));
 }
 
-/* Returns which share of the model's matrices is quantised. Targets that stay plain do not count, nor do embeddings and
- * output head, which GGUF quantises too. NULL without memory. */
+/* Returns which share of the model's matrices is quantised. Does not count embeddings and output head, which GGUF
+ * quantises without --targets. NULL if memory cannot be allocated. */
 static json_t *quantize_document_matrices_json(const organ_quantize_job *job)
 {
     bool *const quantised = calloc(job->model->tensor_count + 1, sizeof *quantised);
@@ -236,7 +244,7 @@ static json_t *quantize_document_matrices_json(const organ_quantize_job *job)
     return made;
 }
 
-/* Returns the report of organ quantize. NULL without memory. */
+/* Implements organ_write.document: the members of the report. NULL if memory cannot be allocated. */
 json_t *organ_quantize_document(void *context, const organ_writing *made)
 {
     const organ_quantize_job *const job = context;
@@ -249,7 +257,7 @@ json_t *organ_quantize_document(void *context, const organ_writing *made)
               SET_COUNT("total_size", organ_resharding_total(organ_write_files(made))));
     return ORGAN_OBJECT(
         SET_IF(job->writer, "imatrix", organ_importance_json(job->imatrix, job->digest)), SET("totals", totals),
-        SET_COUNT("clipped_blocks", job->partial), SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)),
+        SET_COUNT("clipped_blocks", job->clipped), SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)),
         SET("matrices", quantize_document_matrices_json(job)),
         SET("roles", organ_anatomy_rows_json(quantize_document_role_json, job)),
         SET_IF(job->writer, "types", organ_json_rows(ORGAN_DTYPE_COUNT, quantize_document_type_json, job)),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Chooses the encoding of each target of a safetensors model. Loaders hold the routed experts of a layer as one or two
- * stacked tensors, and transformers reads one scheme for the experts of all layers. So all routed experts get one
- * encoding; if none fits, the run is refused before anything is written. */
+ * Chooses the encoding of each target of a safetensors model. Loaders store the routed experts of a layer as one or two
+ * stacked tensors, and transformers reads one encoding for the experts of all layers. So all routed experts get one
+ * encoding; if none fits, organ quantize fails before it writes anything. */
 #include "orchestrator/surgery/precision/quantize_job.h"
 #include "formats/base/path.h"
 #include "orchestrator/machine/extent.h"
@@ -11,8 +11,8 @@
 
 /* ---- what no encoding can represent ---- */
 
-/* Returns the sentence that says why no safetensors scheme can represent the tensor, whatever its rows; NULL if one
- * can. */
+/* Returns the reason why no safetensors scheme can represent the tensor, whatever the length of its rows, as a constant
+ * sentence; NULL if one can. */
 static const char *kind_obstacle(const organ_tensor *tensor)
 {
     if (tensor->rank != 2)
@@ -27,6 +27,8 @@ static const char *kind_obstacle(const organ_tensor *tensor)
     return NULL;
 }
 
+/* Returns the reason why the scheme cannot represent a target, whatever the group, as a constant sentence; NULL if it
+ * can. */
 const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_tensor *tensor)
 {
     const char *const kind = kind_obstacle(tensor);
@@ -40,38 +42,43 @@ const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_t
 
 /* ---- which encoding a target gets ---- */
 
-/* The routed experts that are targets and can be packed. */
+/* The routed experts that are targets and that some safetensors scheme can represent. */
 typedef struct experts {
-    uint64_t step;   /* greatest common divisor of the lengths of their rows; 0: none */
-    int32_t *layers; /* layer of each of their tensors, ascending */
-    size_t count;
+    uint64_t row_divisor; /* greatest common divisor of the lengths of their rows; 0: there are no such experts */
+    int32_t *layers;      /* layer of each of their tensors, ascending; a layer occurs once per tensor */
+    size_t count;         /* number of their tensors, and entries of `layers` */
 } experts;
 
+/* Returns whether the tensor is a projection of a routed expert, or a stack of such projections. */
 bool organ_quantize_is_routed(const organ_tensor *tensor)
 {
     return tensor->anatomy.experts == ORGAN_EXPERTS_ROUTED && organ_role_describe(tensor->anatomy.role)->projection;
 }
 
+/* Returns the tensor of weight k; `codes` of an unpacked weight is the weight itself. */
 static const organ_tensor *tensor_at(const organ_quantize_job *job, size_t k) { return job->weights->weights[k].codes; }
 
+/* Returns whether the tensor is a target. */
 static bool is_chosen(const organ_quantize_job *job, const organ_tensor *tensor)
 {
     return job->targets.chosen[tensor - job->model->tensors];
 }
 
-/* Returns whether the tensor is a target whose shape and type allow quantisation. */
+/* Returns whether the tensor is a target that some safetensors scheme can represent if the length of its rows permits.
+ */
 static bool is_packable(const organ_quantize_job *job, const organ_tensor *tensor)
 {
     return is_chosen(job, tensor) && !kind_obstacle(tensor);
 }
 
+/* Orders int32_t ascending, for qsort and bsearch. */
 static int by_number(const void *a, const void *b)
 {
     const int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
     return (x > y) - (x < y);
 }
 
-/* Sets *found to the routed experts that are targets and can be packed. The caller frees found->layers. */
+/* Sets *found to the routed experts that is_packable accepts. The caller frees found->layers, also after an error. */
 static organ_status quantize_forms_list_experts(const organ_quantize_job *job, experts *found, organ_error *error)
 {
     if (!(found->layers = calloc(job->weights->count + 1, sizeof *found->layers)))
@@ -80,16 +87,15 @@ static organ_status quantize_forms_list_experts(const organ_quantize_job *job, e
         const organ_tensor *const t = tensor_at(job, k);
         if (!organ_quantize_is_routed(t) || !is_packable(job, t))
             continue;
-        found->step = organ_common_divisor(found->step, t->shape[1]);
+        found->row_divisor = organ_common_divisor(found->row_divisor, t->shape[1]);
         found->layers[found->count++] = t->anatomy.layer;
     }
     qsort(found->layers, found->count, sizeof *found->layers, by_number);
     return ORGAN_OK;
 }
 
-/* Checks that the routed experts of each layer are quantised all or not at all. Returns ORGAN_USAGE if --targets
- * selects only some of a layer's experts, ORGAN_BAD_INPUT if the scheme cannot represent one of the selected
- * experts. */
+/* Checks that of each layer with quantised routed experts (`found`) all routed experts are quantised. Returns
+ * ORGAN_USAGE if --targets excludes one of them, ORGAN_BAD_INPUT if no scheme can represent one of them. */
 static organ_status check_whole_layers(organ_quantize_job *job, const experts *found, organ_error *error)
 {
     for (size_t k = 0; k < job->weights->count; k++) {
@@ -111,7 +117,7 @@ static organ_status check_whole_layers(organ_quantize_job *job, const experts *f
     return ORGAN_OK;
 }
 
-/* Fails with ORGAN_BAD_INPUT and names the first expert tensor whose rows no group divides. */
+/* Fails with ORGAN_BAD_INPUT and names the first expert tensor whose rows are not a multiple of the smallest group. */
 static organ_status refuse_width(const organ_quantize_job *job, organ_error *error)
 {
     const organ_tensor *odd = NULL;
@@ -128,7 +134,8 @@ static organ_status refuse_width(const organ_quantize_job *job, organ_error *err
 }
 
 /* Sets *encoding to the one that all routed experts get: its group is the largest that divides the length of all their
- * rows. Leaves *encoding unchanged if no routed expert is a target. */
+ * rows. Leaves *encoding unchanged if no routed expert is a target. Returns the errors of check_whole_layers and
+ * refuse_width. */
 static organ_status find_experts_encoding(organ_quantize_job *job, const organ_encoding **encoding, organ_error *error)
 {
     experts found = {0};
@@ -137,10 +144,12 @@ static organ_status find_experts_encoding(organ_quantize_job *job, const organ_e
     free(found.layers);
     if (error->status || !found.count)
         return error->status;
-    *encoding = organ_encoding_fitting(job->encoding, found.step);
+    *encoding = organ_encoding_fitting(job->encoding, found.row_divisor);
     return *encoding ? ORGAN_OK : refuse_width(job, error);
 }
 
+/* Sets job->encodings: all routed experts get one encoding, other targets the one that fits the length of their rows.
+ * Returns the errors of find_experts_encoding. */
 organ_status organ_quantize_forms(organ_quantize_job *job, organ_error *error)
 {
     const organ_encoding *of_experts = NULL;
@@ -158,7 +167,7 @@ organ_status organ_quantize_forms(organ_quantize_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Returns the number of quantised tensors that belong to routed experts. */
+/* Returns the number of parts that are matrices of routed experts. */
 static size_t packed_experts(const organ_quantize_job *job)
 {
     size_t count = 0;
@@ -167,6 +176,7 @@ static size_t packed_experts(const organ_quantize_job *job)
     return count;
 }
 
+/* Returns the number of matrices of routed experts that are not quantised, without stacks. */
 size_t organ_quantize_plain_experts(const organ_quantize_job *job)
 {
     size_t count = 0;
@@ -177,6 +187,8 @@ size_t organ_quantize_plain_experts(const organ_quantize_job *job)
     return count - packed_experts(job);
 }
 
+/* Returns whether config.json must list several encodings: with mixed widths, or if parts have smaller groups than the
+ * scheme's. A GGUF output has no config.json. */
 bool organ_quantize_has_several_encodings(const organ_quantize_job *job)
 {
     return !job->writer && (job->widths || job->regrouped);
@@ -184,7 +196,7 @@ bool organ_quantize_has_several_encodings(const organ_quantize_job *job)
 
 /* ---- notes about loaders ---- */
 
-/* Prints a note about targets with smaller groups than the scheme's. */
+/* Prints a note about targets with smaller groups than the scheme's, and names the first. There is at least one. */
 static void note_regrouped(const organ_quantize_job *job)
 {
     const organ_quantize_part *first = NULL;
@@ -197,7 +209,8 @@ static void note_regrouped(const organ_quantize_job *job)
                         first->weight->name, first->encoding->name);
 }
 
-/* Prints a note about tensors whose last FP8 blocks are clipped at the edge of the matrix. */
+/* Prints a note about targets with FP8 blocks that are clipped at the edge of the matrix, and names the first. There is
+ * at least one. */
 static void note_clipped(const organ_quantize_job *job)
 {
     const organ_quantize_part *first = NULL;
@@ -208,11 +221,12 @@ static void note_clipped(const organ_quantize_job *job)
         job->progress,
         "%zu tensor%s rows or columns that are not whole blocks of %llu: %s (%llu x %llu) is the first. transformers "
         "without a GPU may reject them, or give them wrong values without an error; fp8-channel has no such limit",
-        job->partial, job->partial == 1 ? " has" : "s have", (unsigned long long)size, first->weight->name,
+        job->clipped, job->clipped == 1 ? " has" : "s have", (unsigned long long)size, first->weight->name,
         (unsigned long long)first->rows, (unsigned long long)first->cols);
 }
 
-/* Prints a note with the share of the matrices that stays plain in stacks, if there are such stacks. */
+/* Prints a note if stacks of experts are targets but stay unquantised, with their share of the weights in all matrices.
+ * Prints another for Llama 4, which transformers opens with plain experts only as fp8-block128. */
 static void note_stacks(const organ_quantize_job *job)
 {
     uint64_t plain = 0, all = 0;
@@ -241,7 +255,8 @@ static void note_stacks(const organ_quantize_job *job)
             job->encoding->name);
 }
 
-/* Prints notes on outputs that transformers 5.24 with compressed-tensors 0.20 failed to open in tests. */
+/* Prints notes about mixtures that transformers 5.24 with compressed-tensors 0.20 failed to open in tests: experts as
+ * int8-channel, and packed outputs in which some experts stay unquantised. */
 static void note_experts(const organ_quantize_job *job)
 {
     const organ_grid *const grid = &job->encoding->grid;
@@ -258,8 +273,8 @@ static void note_experts(const organ_quantize_job *job)
                             plain, job->encoding->name);
 }
 
-/* Prints a note for mixers that transformers cannot load packed: it initialises out_proj.weight of these classes, which
- * packed layers do not have. */
+/* Prints a note if out_proj is packed in a Mamba model: transformers initialises out_proj.weight, which packed layers
+ * do not have, and fails. */
 static void note_mamba(const organ_quantize_job *job)
 {
     static const char *const classes[] = {"MambaForCausalLM", "Mamba2ForCausalLM", "FalconMambaForCausalLM"};
@@ -276,11 +291,12 @@ static void note_mamba(const organ_quantize_job *job)
                             job->model->config.architecture, job->encoding->name);
 }
 
+/* Prints notes about targets with smaller groups, and about outputs that transformers cannot open. */
 void organ_quantize_note_loaders(const organ_quantize_job *job)
 {
     if (job->regrouped)
         note_regrouped(job);
-    if (job->partial)
+    if (job->clipped)
         note_clipped(job);
     note_stacks(job);
     note_experts(job);

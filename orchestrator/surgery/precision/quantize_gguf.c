@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * quantize for GGUF: chooses the block type of each tensor, reads the importance matrix that weighs its columns, and
- * makes the key-values of the output. */
+ * organ quantize for GGUF: chooses the block type of each tensor, computes column weights from the importance matrix,
+ * and makes the key-values of the output. */
 #include "orchestrator/surgery/precision/quantize_job.h"
 
 #include "formats/base/path.h"
@@ -18,8 +18,9 @@ enum { QUANTIZATION_VERSION = 2 };
 
 /* ---- the encoding of each tensor ---- */
 
-static bool name_starts_with(const char *name, const char *with) { return strncmp(name, with, strlen(with)) == 0; }
+static bool name_starts_with(const char *name, const char *start) { return strncmp(name, start, strlen(start)) == 0; }
 
+/* Returns whether the model has an output head. A head inside a layer does not count. */
 static bool has_head(const organ_model *model)
 {
     for (size_t t = 0; t < model->tensor_count; t++)
@@ -28,7 +29,8 @@ static bool has_head(const organ_model *model)
     return false;
 }
 
-/* Returns whether the tensor is an embedding of tokens. Position and type embeddings are small and stay unchanged. */
+/* Returns whether the tensor is a table of token embeddings. Tables for positions and types are small and stay
+ * unchanged. */
 static bool is_embedding(const organ_tensor *tensor)
 {
     return tensor->anatomy.role == ORGAN_ROLE_EMBED &&
@@ -44,9 +46,9 @@ static bool is_head(const organ_model *model, const organ_tensor *tensor)
     return name_starts_with(tensor->name, "token_embd.") && !has_head(model);
 }
 
-/* Returns the encoding that --scheme gives the tensor; NULL if it is not a target. Without --targets, token embeddings
- * are quantised too, and the output head becomes Q6_K (Q8_0 with scheme q8_0), as in llama.cpp, because its errors
- * reach the logits directly. */
+/* Returns the encoding that --scheme asks for; NULL if the tensor is not a target. Without --targets, token embeddings
+ * are quantised too, and the output head becomes Q6_K (Q8_0 with scheme q8_0), as in llama.cpp, because errors of the
+ * head reach the logits directly. */
 const organ_encoding *organ_quantize_gguf_encoding_of(const organ_quantize_job *job, const organ_tensor *tensor)
 {
     if (job->targets.chosen[tensor - job->model->tensors])
@@ -58,6 +60,8 @@ const organ_encoding *organ_quantize_gguf_encoding_of(const organ_quantize_job *
     return is_embedding(tensor) ? job->encoding : NULL;
 }
 
+/* Returns the reason why GGUF blocks cannot represent a target; NULL if they can, or with *error set if memory cannot
+ * be allocated. */
 const char *organ_quantize_gguf_obstacle(organ_quantize_job *job, const organ_tensor *tensor, organ_error *error)
 {
     const uint64_t cols = organ_tensor_matrices(tensor).cols;
@@ -75,8 +79,8 @@ const char *organ_quantize_gguf_obstacle(organ_quantize_job *job, const organ_te
     return kept;
 }
 
-/* Sets job->encodings: the block type of each tensor is that of --scheme, or a narrower one that divides the length of
- * the rows. */
+/* Sets job->encodings: the block type of a tensor is that of --scheme, or one with shorter blocks if the rows are not
+ * whole blocks. */
 organ_status organ_quantize_gguf_forms(organ_quantize_job *job, organ_error *error)
 {
     job->encodings = calloc(job->model->tensor_count + 1, sizeof *job->encodings);
@@ -84,13 +88,14 @@ organ_status organ_quantize_gguf_forms(organ_quantize_job *job, organ_error *err
         return organ_fail_memory(error, job->options->model);
     for (size_t t = 0; t < job->model->tensor_count; t++) {
         const organ_tensor *const tensor = &job->model->tensors[t];
-        const organ_encoding *const meant = organ_quantize_gguf_encoding_of(job, tensor);
-        if (meant)
-            job->encodings[t] = organ_encoding_fitting(meant, organ_tensor_matrices(tensor).cols);
+        const organ_encoding *const preferred = organ_quantize_gguf_encoding_of(job, tensor);
+        if (preferred)
+            job->encodings[t] = organ_encoding_fitting(preferred, organ_tensor_matrices(tensor).cols);
     }
     return ORGAN_OK;
 }
 
+/* Prints notes about tensors whose block type differs from that of the scheme. */
 void organ_quantize_gguf_note(const organ_quantize_job *job)
 {
     const organ_quantize_part *first = NULL;
@@ -98,7 +103,7 @@ void organ_quantize_gguf_note(const organ_quantize_job *job)
     for (size_t k = 0; k < job->part_count; k++) {
         const organ_quantize_part *const part = &job->parts[k];
         as_requested += part->encoding == job->encoding;
-        first = part->encoding != part->meant && !first ? part : first;
+        first = part->encoding != part->preferred && !first ? part : first;
     }
     organ_progress_warn(job->progress, job->model);
     if (as_requested == 0 && job->part_count > 0)
@@ -115,8 +120,9 @@ void organ_quantize_gguf_note(const organ_quantize_job *job)
 
 /* ---- the importance matrix ---- */
 
-/* Sets part->entry to the imatrix entry of a part, and counts in part->unreached the experts without tokens. Returns
- * ORGAN_BAD_INPUT if the entry is missing or malformed. `known` caches the number of experts of each role. */
+/* Sets part->entry to the name of the part's imatrix entry, part->experts, and part->unreached to the number of its
+ * matrices without tokens. Returns the errors of organ_importance_norms, such as a missing entry. `known` caches the
+ * number of experts of a layer by role. */
 static organ_status find_entry(organ_quantize_job *job, organ_quantize_part *part, organ_expert_census *known,
                                organ_error *error)
 {
@@ -135,8 +141,8 @@ static organ_status find_entry(organ_quantize_job *job, organ_quantize_part *par
     return error->status;
 }
 
-/* Returns whether the tensor is weighed by the imatrix: all tensors except embeddings, and the head only if the imatrix
- * has an entry for it, because llama.cpp does not collect the inputs of these by default. */
+/* Returns whether the imatrix must have an entry for the tensor. Embeddings need none, and an output head needs none if
+ * it has none, because llama.cpp does not collect their inputs by default. */
 static bool needs_entry(const organ_quantize_job *job, const organ_tensor *tensor)
 {
     const organ_role role = tensor->anatomy.role;
@@ -148,6 +154,7 @@ static bool needs_entry(const organ_quantize_job *job, const organ_tensor *tenso
     return false;
 }
 
+/* Opens --imatrix, if it is set, and finds the entry of each part that needs one. */
 organ_status organ_quantize_gguf_open_imatrix(organ_quantize_job *job, organ_error *error)
 {
     organ_expert_census known = {0};
@@ -162,9 +169,9 @@ organ_status organ_quantize_gguf_open_imatrix(organ_quantize_job *job, organ_err
     return error->status;
 }
 
-/* Computes the weights of the columns and, in place, their roots; on entry `roots` has the root mean square of each
- * input. A weight is the mean square of the input over the mean of all columns, plus ORGAN_MIN_WEIGHT, which keeps it
- * above zero, and at most ORGAN_MAX_WEIGHT. */
+/* Computes column weights from the root mean square of each column's input, which `roots` contains on entry. weights[j]
+ * is the mean square over the mean of all columns, plus ORGAN_MIN_WEIGHT (so that it is above 0), at most
+ * ORGAN_MAX_WEIGHT. roots[j] becomes its root. */
 static void make_weights(float *weights, float *roots, size_t cols)
 {
     double sum = 0;
@@ -177,6 +184,8 @@ static void make_weights(float *weights, float *roots, size_t cols)
     }
 }
 
+/* Computes the weight of each column of matrix number `matrix` of a part, and its root, from the imatrix: part->cols
+ * numbers each. */
 organ_status organ_quantize_gguf_weigh(const organ_quantize_job *job, const organ_quantize_part *part, uint64_t matrix,
                                        float *weights, float *roots, organ_error *error)
 {
@@ -190,7 +199,7 @@ organ_status organ_quantize_gguf_weigh(const organ_quantize_job *job, const orga
 
 /* ---- metadata ---- */
 
-/* Records the imatrix in the metadata under the keys of llama-quantize. */
+/* Adds key-values about the imatrix to the output, under the keys of llama-quantize. */
 static organ_status note_imatrix(const organ_quantize_job *job, organ_error *error)
 {
     organ_gguf_writer *const w = job->writer;
@@ -207,11 +216,14 @@ static organ_status note_imatrix(const organ_quantize_job *job, organ_error *err
     return error->status;
 }
 
+/* Creates job->writer: the key-values of the model with general.file_type, general.quantization_version, and those
+ * about the imatrix. */
 organ_status organ_quantize_gguf_metadata(organ_quantize_job *job, organ_error *error)
 {
     const organ_gguf *const gguf = job->model->gguf;
     if (organ_layout_metadata(gguf, &job->writer, error))
         return error->status;
+    /* keys of an earlier quantisation describe another imatrix */
     for (size_t k = 0; k < gguf->kv_count; k++)
         if (name_starts_with(gguf->kvs[k].key, "quantize."))
             organ_gguf_writer_remove(job->writer, gguf->kvs[k].key);

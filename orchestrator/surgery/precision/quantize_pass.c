@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Quantises to the nearest codes. Each strip of a target is cut into bands of rows that share their scales: 128 rows
- * for scales of blocks of values, else single rows; short rows of GGUF blocks are encoded several at a time. */
+ * Quantises to the nearest codes, strip by strip on all workers. The rows of a strip are processed in bands that share
+ * their scales: 128 rows if a scale covers a block of the matrix, else one row. Short rows of GGUF blocks are encoded
+ * several at a time. A part is a target that is quantised. */
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/weight_pass.h"
 #include "orchestrator/surgery/precision/quantize_job.h"
@@ -11,34 +12,32 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Operations for each weight in the plan of a dry run: to find its code, and if the scales of its GGUF block are
- * searched. */
-#define NEAREST 300.0
-#define BLOCKS  10000.0
+#define NEAREST 300.0   /* plan of a dry run: operations per weight */
+#define BLOCKS  10000.0 /* the same for GGUF, where the scales of each block are searched */
 
-#define PENDING ((size_t)1 << 16) /* bytes of scales that are buffered before they are written */
-#define BAND    ((size_t)4096)    /* values of GGUF rows that are encoded together */
+#define PENDING ((size_t)1 << 16) /* least bytes of scales that are buffered before they are written together */
+#define BAND    ((size_t)4096)    /* greatest number of values of GGUF rows that are encoded together */
 
-/* The scratch memory of a worker for a strip. */
+/* Sizes and scratch buffers with which a worker encodes one strip. */
 typedef struct encode_buffers {
     const organ_quantize_job *job;
     const organ_quantize_part *part;
     const organ_kernels *kernels;
-    size_t cols, groups, group; /* columns; groups of a row; columns of a group */
-    size_t step, row_bytes;     /* rows that are encoded together; bytes of the codes of one row */
-    unsigned char *codes;       /* codes of these rows */
-    float *back;                /* the decoded values of these rows */
-    float *scales;              /* scales of a band */
-    float *weights, *roots;     /* weights of the columns by the imatrix, and their roots; NULL: no imatrix */
-    /* Scales in the stored type that are not written yet; the first has offset pending_at in its piece. */
-    unsigned char *pending;
-    size_t pending_bytes, pending_room; /* bytes in `pending`; bytes for which it has memory */
-    uint64_t pending_at;
-    void *put; /* ORGAN_PUT_SCRATCH bytes */
+    size_t cols, groups, group;         /* columns of a row; groups of a row (0: GGUF); columns of a group */
+    size_t step;                        /* rows that are encoded together: 1, or several short rows of GGUF blocks */
+    size_t row_bytes;                   /* bytes of the codes of one row */
+    unsigned char *codes;               /* codes of `step` rows */
+    float *back;                        /* decoded values of these rows, [step][cols] */
+    float *scales;                      /* `groups` scales of the current band */
+    float *weights, *roots;             /* imatrix weight of each column, and its root; NULL: no imatrix */
+    unsigned char *pending;             /* scales in the type of the file that are not written yet */
+    size_t pending_bytes, pending_room; /* bytes in `pending`; bytes that fit into it */
+    uint64_t pending_at;                /* offset of the first pending scale in the tensor of scales, in bytes */
+    void *put;                          /* ORGAN_PUT_SCRATCH bytes for organ_write_put */
 } encode_buffers;
 
-/* Takes `bytes` of the scratch, in whole cache lines, and adds them to *used. Returns NULL if `scratch` is NULL: it
- * then only counts. */
+/* Returns the next `bytes` of the scratch and adds them, rounded up to whole cache lines, to *used. If `scratch` is
+ * NULL, only adds and returns NULL. */
 static void *carve_scratch(unsigned char *scratch, size_t *used, size_t bytes)
 {
     void *const at = scratch ? scratch + *used : NULL;
@@ -46,8 +45,8 @@ static void *carve_scratch(unsigned char *scratch, size_t *used, size_t bytes)
     return at;
 }
 
-/* Divides the scratch of a worker into the buffers of `b` for a strip of this part, and returns the bytes used.
- * `scratch` NULL: only counts. */
+/* Sets the sizes of `b` for a strip of this part and divides a worker's scratch into its buffers. Returns the bytes
+ * used. If `scratch` is NULL, only counts bytes: all buffers stay NULL. */
 static size_t lay_out(const organ_quantize_job *job, const organ_quantize_part *part, unsigned char *scratch,
                       encode_buffers *b)
 {
@@ -67,7 +66,7 @@ static size_t lay_out(const organ_quantize_job *job, const organ_quantize_part *
     b->back = carve_scratch(scratch, &used, b->step * cols * sizeof(float));
     if (groups) {
         b->scales = carve_scratch(scratch, &used, groups * sizeof(float));
-        b->pending_room = organ_to_line(groups * sizeof(float)) + PENDING;
+        b->pending_room = organ_to_line(groups * sizeof(float)) + PENDING; /* room for a band of any length */
         b->pending = carve_scratch(scratch, &used, b->pending_room);
     }
     if (part->entry) {
@@ -78,13 +77,14 @@ static size_t lay_out(const organ_quantize_job *job, const organ_quantize_part *
     return used;
 }
 
-/* Sets up the buffers for a strip, with the imatrix weights of its matrix. */
+/* Sets up the buffers for a strip, and computes the column weights of its matrix if there is an imatrix entry. */
 static organ_status buffers_for_strip(const organ_quantize_job *job, const organ_weight_strip *strip, void *scratch,
                                       encode_buffers *b, organ_error *error)
 {
     const organ_quantize_part *const part = job->todo[strip->item];
     const organ_grid *const grid = &part->encoding->grid;
     lay_out(job, part, scratch, b);
+    /* a strip begins at a band; strip->first counts rows over all matrices of the target */
     b->pending_at = (grid->scale_of == ORGAN_SCALE_BLOCK ? strip->first / grid->size : strip->first) * part->groups *
                     organ_encoding_scale_bytes(part->encoding);
     return part->entry ? organ_quantize_gguf_weigh(job, part, strip->first / part->rows, b->weights, b->roots, error)
@@ -93,7 +93,7 @@ static organ_status buffers_for_strip(const organ_quantize_job *job, const organ
 
 /* ---- scales ---- */
 
-/* Writes the buffered scales into their piece. */
+/* Writes the buffered scales into the tensor of scales of the part. */
 static organ_status put_pending(encode_buffers *b, organ_error *error)
 {
     if (b->pending_bytes)
@@ -103,8 +103,8 @@ static organ_status put_pending(encode_buffers *b, organ_error *error)
     return error->status;
 }
 
-/* Stores at `stored` the scale for values of this greatest magnitude, and returns its rounded value, with which the
- * codes are computed. */
+/* Computes the scale for values whose greatest magnitude is `greatest`. Writes it in the type of the file to `stored`
+ * and returns its rounded value, with which codes are computed. */
 static float round_scale(const encode_buffers *b, float greatest, unsigned char *stored)
 {
     const float scale = organ_grid_scale(&b->part->encoding->grid, b->kernels, greatest);
@@ -112,8 +112,8 @@ static float round_scale(const encode_buffers *b, float greatest, unsigned char 
     return scale;
 }
 
-/* Computes and buffers the scales of a band of rows, each from the greatest magnitude in a group of columns. A scale
- * for the whole tensor is already written. */
+/* Sets b->scales for a band of `rows` rows, each from the greatest magnitude in a group of columns, and appends them to
+ * b->pending. If one scale covers the tensor, only sets b->scales: put_small has written that scale. */
 static organ_status make_scales(encode_buffers *b, const float *values, size_t rows, organ_error *error)
 {
     const size_t size = organ_encoding_scale_bytes(b->part->encoding);
@@ -139,7 +139,8 @@ static organ_status make_scales(encode_buffers *b, const float *values, size_t r
 
 /* ---- codes ---- */
 
-/* Encodes `rows` rows into b->codes and adds their losses to `sums`, which become NaN if a value is not finite. */
+/* Encodes `rows` rows of `values` into b->codes and adds their losses to `sums`, an array of organ_encoding_losses
+ * entries. The sums become NaN or infinite if a value is not finite. */
 static void make_rows(const encode_buffers *b, float *values, size_t rows, organ_encoding_loss *sums)
 {
     const organ_encoding *const encoding = b->part->encoding;
@@ -151,8 +152,8 @@ static void make_rows(const encode_buffers *b, float *values, size_t rows, organ
     organ_encoding_add_row_losses(b->kernels, values, b->back, b->roots, rows, b->cols, sums);
 }
 
-/* Encodes a strip of rows and writes its codes, on a worker thread. The codes overwrite the front of strip->values,
- * where the values are encoded already. */
+/* Implements organ_weight_pass.work: encodes a strip and writes its codes and scales. The codes are collected at the
+ * front of strip->values, where the values have been encoded already. */
 static organ_status make_codes(void *context, const organ_weight_strip *strip, void *scratch, void *result,
                                organ_error *error)
 {
@@ -181,8 +182,8 @@ static organ_status make_codes(void *context, const organ_weight_strip *strip, v
 
 /* ---- passes ---- */
 
-/* Returns the bytes that a strip counts for in the progress. With one scale for the whole tensor each weight is read
- * twice, so each pass counts half of the bytes. */
+/* Returns the bytes of the source tensor that a strip counts for in the progress. If one scale covers the tensor, the
+ * weights are read in two passes, and each counts half of the bytes. */
 static uint64_t quantize_pass_share(const organ_quantize_part *part, const organ_weight_strip *strip)
 {
     const uint64_t rows = part->rows * organ_weight_matrices(part->weight).count;
@@ -190,7 +191,8 @@ static uint64_t quantize_pass_share(const organ_quantize_part *part, const organ
     return part->encoding->grid.scale_of == ORGAN_SCALE_TENSOR ? bytes / 2 : bytes;
 }
 
-/* Adds the losses of an encoded strip to its part; after the last strip, records the part as done. */
+/* Implements organ_weight_pass.retire: adds the losses of an encoded strip to its part. After the last strip, records
+ * the part as finished in the journal. */
 static organ_status retire_codes(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
 {
     organ_quantize_job *const job = context;
@@ -203,7 +205,8 @@ static organ_status retire_codes(void *context, const organ_weight_strip *strip,
     return ORGAN_OK;
 }
 
-/* Finds the greatest magnitude in a strip. Fails if a value is not finite. */
+/* Implements organ_weight_pass.work of the first pass: finds the greatest magnitude in a strip. Returns ORGAN_BAD_INPUT
+ * if a value is infinite. */
 static organ_status measure_strip(void *context, const organ_weight_strip *strip, void *scratch, void *result,
                                   organ_error *error)
 {
@@ -214,7 +217,7 @@ static organ_status measure_strip(void *context, const organ_weight_strip *strip
     return isfinite(*greatest) ? ORGAN_OK : organ_quantize_refuse_values(job->todo[strip->item]->weight->name, error);
 }
 
-/* Raises part->greatest to the greatest magnitude of a strip. */
+/* Implements organ_weight_pass.retire of the first pass: raises part->greatest to the greatest magnitude of a strip. */
 static organ_status retire_greatest(void *context, const organ_weight_strip *strip, const void *result,
                                     organ_error *error)
 {
@@ -227,6 +230,7 @@ static organ_status retire_greatest(void *context, const organ_weight_strip *str
     return ORGAN_OK;
 }
 
+/* Fails because a tensor has values that are not finite. */
 organ_status organ_quantize_refuse_values(const char *tensor, organ_error *error)
 {
     return organ_fail(
@@ -234,6 +238,7 @@ organ_status organ_quantize_refuse_values(const char *tensor, organ_error *error
         "tensor '%s' has values that are NaN or infinite, which cannot be scaled: exclude it with --targets", tensor);
 }
 
+/* Writes rows and columns of a part to its tensor of the shape, if codes are packed. */
 organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quantize_part *part, organ_error *error)
 {
     const int64_t shape[2] = {(int64_t)part->rows, (int64_t)part->cols};
@@ -242,8 +247,8 @@ organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quant
                : ORGAN_OK;
 }
 
-/* Writes the small tensors of the first `count` parts of job->todo that do not depend on codes: the shape of packed
- * codes, and the scale of a whole tensor. */
+/* Writes the tensors of the first `count` parts of job->todo that do not depend on codes: the shape if codes are
+ * packed, and the scale if one scale covers the tensor. */
 static organ_status put_small(organ_quantize_job *job, size_t count, organ_error *error)
 {
     for (size_t k = 0; k < count && !error->status; k++) {
@@ -259,7 +264,8 @@ static organ_status put_small(organ_quantize_job *job, size_t count, organ_error
     return error->status;
 }
 
-/* Returns the pass that writes codes. */
+/* Returns the pass that writes codes. Its scratch is the largest that a part needs; strips have multiples of 128 rows,
+ * so that bands are never divided. */
 static organ_weight_pass codes_pass(organ_quantize_job *job, const organ_weight_item *items, size_t count)
 {
     size_t scratch = 0;
@@ -280,8 +286,8 @@ static organ_weight_pass codes_pass(organ_quantize_job *job, const organ_weight_
                                .retire = retire_codes};
 }
 
-/* Encodes the weights in one pass. One scale for the whole tensor needs a pass before it that finds the greatest
- * magnitude. */
+/* Encodes the weights of `items` in one pass. If one scale covers the tensor, a first pass finds the greatest magnitude
+ * of each tensor. */
 static organ_status run_passes(organ_quantize_job *job, const organ_weight_item *items, size_t count,
                                organ_error *error)
 {
@@ -296,7 +302,7 @@ static organ_status run_passes(organ_quantize_job *job, const organ_weight_item 
     return error->status;
 }
 
-/* Adds memory and operations of the pass to the plan of a dry run. */
+/* Adds memory and operations of the pass over `items` to the plan of a dry run. */
 static organ_status quantize_pass_estimate(organ_quantize_job *job, const organ_weight_item *items, size_t count,
                                            organ_error *error)
 {
@@ -308,11 +314,12 @@ static organ_status quantize_pass_estimate(organ_quantize_job *job, const organ_
     return error->status;
 }
 
+/* Work on parts that are not calibrated; items[k] is the weight of job->todo[k]. */
 typedef organ_status use_items(organ_quantize_job *job, const organ_weight_item *items, size_t count,
                                organ_error *error);
 
-/* Calls `use` (run_passes or quantize_pass_estimate) with the parts that are not calibrated and that this rank must
- * still make. */
+/* Lists the parts that are not calibrated and that this rank must still make in job->todo, and calls `use` (run_passes
+ * or quantize_pass_estimate) with them, unless there are none. */
 static organ_status with_items(organ_quantize_job *job, use_items *use, organ_error *error)
 {
     organ_weight_item *const items = organ_rows_take(job->part_count + 1, sizeof *items);
@@ -321,7 +328,7 @@ static organ_status with_items(organ_quantize_job *job, use_items *use, organ_er
     if (!items || !todo)
         organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->part_count && !error->status; k++)
-        if (!job->parts[k].by_text && !job->units[job->parts[k].unit].done) {
+        if (!job->parts[k].calibrated && !job->units[job->parts[k].unit].done) {
             todo[count] = &job->parts[k];
             items[count++].weight = job->parts[k].weight;
             organ_rows_passed();
@@ -334,11 +341,13 @@ static organ_status with_items(organ_quantize_job *job, use_items *use, organ_er
     return error->status;
 }
 
+/* Writes codes and scales of the parts that are not calibrated and that this rank must still make. */
 organ_status organ_quantize_pass(organ_quantize_job *job, organ_error *error)
 {
     return with_items(job, run_passes, error);
 }
 
+/* Adds memory and work of organ_quantize_pass to the plan of a dry run. */
 organ_status organ_quantize_estimate_pass(organ_quantize_job *job, organ_error *error)
 {
     return with_items(job, quantize_pass_estimate, error);

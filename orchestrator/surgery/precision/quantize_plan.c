@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Lists the tensors of the output: codes, scales and shape, or blocks, of each target, and all other tensors
- * unchanged. */
+ * Lists the tensors of the output: for each target its codes, scales and shape, or its GGUF blocks; all other tensors
+ * unchanged. A piece is a tensor of the output, a unit is the pieces that are made from one source tensor, and a part
+ * is a target that is quantised. */
 #include "orchestrator/surgery/precision/quantize_job.h"
 
 #include "formats/base/paged_rows.h"
@@ -9,12 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const uint64_t two[] = {2};
+static const uint64_t two[] = {2}; /* shape of the tensor NAME.weight_shape, which contains rows and columns */
 
+/* Returns whether --method is gptq, which needs a calibration text. */
 bool organ_quantize_by_text(const organ_quantize_options *o) { return o->method && strcmp(o->method, "gptq") == 0; }
 
-/* Returns the name of a tensor next to a weight, in the job's arena: "X.weight" with `end` "weight_scale" gives
- * "X.weight_scale". NULL without memory. */
+/* Returns `weight`, a name that ends in "weight", with that end replaced: "X.weight" with `end` "weight_scale" gives
+ * "X.weight_scale". The job's arena owns the result. NULL if memory cannot be allocated. */
 static const char *name_next_to(organ_quantize_job *job, const char *weight, const char *end)
 {
     char *text = NULL;
@@ -25,7 +27,7 @@ static const char *name_next_to(organ_quantize_job *job, const char *weight, con
     return kept;
 }
 
-/* Appends a piece to the output and returns its index. */
+/* Appends a tensor to the output and returns its index in job->pieces. `shape` must outlive the job. */
 static size_t quantize_plan_add_piece(organ_quantize_job *job, const char *name, organ_dtype dtype, unsigned rank,
                                       const uint64_t *shape)
 {
@@ -33,7 +35,8 @@ static size_t quantize_plan_add_piece(organ_quantize_job *job, const char *name,
     return job->piece_count++;
 }
 
-/* Appends a unit of `count` pieces from `first` on, and returns its index. `bytes`: bytes of the source tensor. */
+/* Appends a unit and returns its index. It consists of pieces first .. first + count - 1 and belongs to the last
+ * planned part. `bytes`: bytes of the source tensor. */
 static size_t add_unit(organ_quantize_job *job, size_t first, size_t count, uint64_t bytes)
 {
     job->units[job->unit_count] =
@@ -41,9 +44,9 @@ static size_t add_unit(organ_quantize_job *job, size_t first, size_t count, uint
     return job->unit_count++;
 }
 
-/* Returns whether the weight is quantised with the text. In a GGUF model, embeddings, head and matrices that no layer
- * multiplies get the nearest codes, because the calibration has no inputs for them. */
-static bool quantize_plan_is_by_text(const organ_quantize_job *job, const organ_weight *weight)
+/* Returns whether GPTQ chooses the codes of the weight. In a GGUF model, embeddings, head and matrices that no layer
+ * multiplies inputs by get the nearest codes, because the calibration run has no inputs for them. */
+static bool quantize_plan_is_calibrated(const organ_quantize_job *job, const organ_weight *weight)
 {
     const organ_role role = weight->anatomy.role;
     const bool outside = role == ORGAN_ROLE_EMBED || role == ORGAN_ROLE_OUTPUT ||
@@ -51,8 +54,8 @@ static bool quantize_plan_is_by_text(const organ_quantize_job *job, const organ_
     return organ_quantize_by_text(job->options) && !(outside && organ_encoding_is_gguf(job->encoding));
 }
 
-/* Plans the tensors of codes, scales and, if packed, shape of a part, with the names and shapes of compressed-tensors
- * and DeepSeek-V3. */
+/* Plans the output tensors of a safetensors part: codes, scales and, if codes are packed, the shape. Names and shapes
+ * are those of compressed-tensors or, if a scale covers a block, of DeepSeek-V3. */
 static organ_status add_codes_and_scales(organ_quantize_job *job, organ_quantize_part *part, organ_error *error)
 {
     const organ_encoding *const e = part->encoding;
@@ -65,12 +68,12 @@ static organ_status add_codes_and_scales(organ_quantize_job *job, organ_quantize
     const char *const shape = packed ? name_next_to(job, name, "weight_shape") : NULL;
     if (!codes || !scale || (packed && !shape))
         return organ_fail_memory(error, job->options->model);
-    job->partial += e->grid.scale_of == ORGAN_SCALE_BLOCK && (part->rows % size != 0 || part->cols % size != 0);
+    job->clipped += e->grid.scale_of == ORGAN_SCALE_BLOCK && (part->rows % size != 0 || part->cols % size != 0);
     part->groups = organ_grid_groups(&e->grid, (size_t)part->cols);
     part->scale_shape[0] = whole ? 1 : part->rows / band + (part->rows % band != 0);
     part->scale_shape[1] = part->groups;
     part->words[0] = part->rows;
-    part->words[1] = part->cols / 32 * e->grid.bits;
+    part->words[1] = part->cols / 32 * e->grid.bits; /* 32 codes of b bits fill b words */
     part->codes = quantize_plan_add_piece(job, codes, e->codes, 2, packed ? part->words : part->weight->shape);
     part->scale = quantize_plan_add_piece(job, scale, e->scales, whole ? 1 : 2, part->scale_shape);
     if (packed)
@@ -78,52 +81,55 @@ static organ_status add_codes_and_scales(organ_quantize_job *job, organ_quantize
     return ORGAN_OK;
 }
 
-/* Plans a target as a new part: its tensors in the output and their unit. `meant`: encoding of --scheme; `encoding`:
- * the one that fits the length of its rows. */
+/* Plans a target as a new part: its tensors in the output and their unit. `preferred`: the encoding that --scheme asks
+ * for; `encoding`: the one that fits the length of its rows. */
 static organ_status plan_target(organ_quantize_job *job, const organ_weight *weight, const organ_encoding *encoding,
-                                const organ_encoding *meant, organ_error *error)
+                                const organ_encoding *preferred, organ_error *error)
 {
     const organ_matrices m = organ_weight_matrices(weight);
     organ_quantize_part *const part = &job->parts[job->part_count++];
     const size_t first = job->piece_count;
     *part = (organ_quantize_part){.weight = weight,
                                   .encoding = encoding,
-                                  .meant = meant,
+                                  .preferred = preferred,
                                   .rows = m.rows,
                                   .cols = m.cols,
-                                  .by_text = quantize_plan_is_by_text(job, weight)};
-    job->regrouped += encoding != meant;
+                                  .calibrated = quantize_plan_is_calibrated(job, weight)};
+    job->regrouped += encoding != preferred;
     if (organ_encoding_is_gguf(encoding))
         part->codes = quantize_plan_add_piece(job, weight->name, encoding->codes, weight->rank, weight->shape);
     else if (add_codes_and_scales(job, part, error) != ORGAN_OK)
         return error->status;
     part->unit = add_unit(job, first, job->piece_count - first, weight->codes->bytes);
-    job->units[part->unit].calib = part->by_text;
+    job->units[part->unit].calib = part->calibrated;
     return ORGAN_OK;
 }
 
+/* Plans a tensor that is copied unchanged: a piece and a unit. `recall` is not called for it, so the item of the unit
+ * does not matter. */
 static void keep_tensor(organ_quantize_job *job, const organ_tensor *tensor)
 {
     add_unit(job, job->piece_count, 1, tensor->bytes);
     job->pieces[job->piece_count++] = organ_piece_same(tensor);
 }
 
-/* Returns the encoding that --scheme means for the tensor; NULL if it is not a target. *why: a sentence that says why
- * the target stays unchanged, or NULL. */
+/* Returns the encoding that --scheme asks for; NULL if the tensor is not a target. Sets *why to the reason why that
+ * encoding cannot represent the target, or to NULL if it can. */
 static const organ_encoding *quantize_plan_encoding_of(organ_quantize_job *job, const organ_tensor *tensor,
                                                        const char **why, organ_error *error)
 {
     const bool gguf = organ_encoding_is_gguf(job->encoding), chosen = job->targets.chosen[tensor - job->model->tensors];
-    const organ_encoding *meant = chosen ? job->encoding : NULL;
+    const organ_encoding *preferred = chosen ? job->encoding : NULL;
     *why = NULL;
     if (gguf)
-        meant = organ_quantize_gguf_encoding_of(job, tensor);
-    if (meant)
+        preferred = organ_quantize_gguf_encoding_of(job, tensor);
+    if (preferred)
         *why = gguf ? organ_quantize_gguf_obstacle(job, tensor, error) : organ_quantize_obstacle(job, tensor);
-    return meant;
+    return preferred;
 }
 
-/* Plans a weight: as a part, or unchanged. The reason why a target stays unchanged is listed in job->left_out. */
+/* Plans a weight as a part or as a copied tensor. A target that its encoding cannot represent is copied and listed in
+ * job->left_out with the reason. */
 static organ_status list_weight(organ_quantize_job *job, const organ_weight *weight, organ_error *error)
 {
     const organ_tensor *const tensor = weight->codes;
@@ -133,12 +139,14 @@ static organ_status list_weight(organ_quantize_job *job, const organ_weight *wei
     if (why)
         job->left_out[job->left_out_count++] = (organ_quantize_left){tensor, why};
     if (!error->status && encoding)
+        /* a width that the budget has chosen is not a replacement of the scheme's: it counts as preferred */
         return plan_target(job, weight, encoding, job->widths ? encoding : preferred, error);
     keep_tensor(job, tensor);
     return error->status;
 }
 
-/* Fails because no target is quantised, with the reason. */
+/* Fails because no target is quantised: with mixed widths, because the budget leaves all targets unchanged (then
+ * left_out is empty); else because the encoding can represent none, with the reason of the first. */
 static organ_status refuse_without_targets(const organ_quantize_job *job, organ_error *error)
 {
     if (job->left_out_count == 0)
@@ -149,8 +157,8 @@ static organ_status refuse_without_targets(const organ_quantize_job *job, organ_
                       job->options->scheme, job->left_out[0].tensor->name, job->left_out[0].why);
 }
 
-/* Lists the pieces, units and parts of the output. A part has up to 3 pieces (codes, scales, shape), which sets the
- * capacity. */
+/* Lists pieces, units and parts of the output, and in left_out the targets that are copied. A tensor of the model
+ * becomes at most 3 pieces (codes, scales, shape), one unit and one part, which sets the capacities. */
 organ_status organ_quantize_list_parts(organ_quantize_job *job, organ_error *error)
 {
     const size_t capacity = job->model->tensor_count + 1;
@@ -160,9 +168,9 @@ organ_status organ_quantize_list_parts(organ_quantize_job *job, organ_error *err
     job->left_out = organ_rows_take(capacity, sizeof *job->left_out);
     if (!job->pieces || !job->units || !job->parts || !job->left_out)
         return organ_fail_memory(error, job->options->model);
-    for (size_t k = 0; k < job->given_count && !error->status; k++) {
+    for (size_t k = 0; k < job->candidate_count && !error->status; k++) {
         organ_rows_passed();
-        list_weight(job, &job->given[k], error);
+        list_weight(job, &job->candidates[k], error);
     }
     for (size_t k = 0; job->weights && k < job->weights->unmatched_count && !error->status; k++)
         keep_tensor(job, job->weights->unmatched[k].tensor);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * The figures of a part in the journal: one table for writing and reading them. */
+ * Figures of a finished part in its journal line. One table lists the members that are written and read. */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/precision/quantize_job.h"
 
 #include <stddef.h>
 
+/* Row of the table: name in the journal, type, and member of organ_quantize_part. */
 #define FIELD(name, type, member) ORGAN_STRUCT_FIELD_NAMED(name, organ_quantize_part, member, type)
 
 static const organ_struct_field results_fields[] = {
@@ -20,12 +21,14 @@ static const organ_struct_field results_fields[] = {
     FIELD("masked", U64, masked),
     FIELD("zeros", U64, zeros)};
 
+/* Returns the figures of a finished part for its journal line. */
 json_t *organ_quantize_results(const organ_quantize_part *part)
 {
     return ORGAN_STRUCT_ADD(ORGAN_OBJECT(SET_IF(part->fallback, "fallback_experts", json_incref(part->fallback))),
                             results_fields, part);
 }
 
+/* Implements organ_write.recall: restores the figures of part `at` from its journal line. */
 bool organ_quantize_recall(void *context, size_t at, const json_t *results)
 {
     organ_quantize_part *const part = &((organ_quantize_job *)context)->parts[at];

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * Mixed widths: measures on a text the cost of codes of 2, 3, 4 and 8 bits for each target, then divides one budget of
- * bits.
+ * Mixed widths: measures on a text what codes of 2 and 4 bits for each target cost, derives the cost of 3 and 8 bits,
+ * and divides one budget of bits. A level is a width with its group size; a curve has the cost of a tensor at each
+ * level; a choice is a set of targets that get the same level (quantize_widths.h).
  *
- * Ranks: they agree before they measure, so that an unwritable --allocation FILE ends all of them before hours of
- * work. */
+ * Ranks: they check together that --allocation FILE can be written before they measure, so that an error ends all of
+ * them before hours of work. */
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/cache/cache.h"
 #include "orchestrator/surgery/facts/facts.h"
@@ -18,18 +20,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NARROW 32 /* columns of a narrow group */
-/* Bits of a scale, and bytes of a shape tensor, which is stored with each target. */
-#define SCALE_BITS  16.0
-#define SHAPE_BYTES 16.0
+#define NARROW      32   /* columns of a group at odd levels */
+#define SCALE_BITS  16.0 /* bits of a scale (BF16) */
+#define SHAPE_BYTES 16.0 /* bytes of the shape that is stored with each target: two 64-bit integers */
 
 /* ---- choices ---- */
 
-/* Returns the columns of a group at a level: odd levels have narrow groups. */
-static size_t group_at(size_t level, const organ_quantize_joined *j) { return level % 2 != 0 ? NARROW : j->group; }
+/* Returns the columns of a group at a level: odd levels have groups of 32, even levels the wide groups of the choice.
+ */
+static size_t group_at(size_t level, const organ_quantize_choice *j) { return level % 2 != 0 ? NARROW : j->group; }
 
-/* Returns the encoding at a level; NULL if the level leaves the tensor unchanged. */
-static const organ_encoding *encoding_at(size_t level, const organ_quantize_joined *j)
+/* Returns the encoding of the targets of choice `j` at a level; NULL if the level leaves them unchanged. */
+static const organ_encoding *encoding_at(size_t level, const organ_quantize_choice *j)
 {
     char name[32];
     if (level >= ORGAN_WIDTH_LEVELS)
@@ -38,13 +40,15 @@ static const organ_encoding *encoding_at(size_t level, const organ_quantize_join
     return organ_encoding_named(name);
 }
 
-static const organ_quantize_joined *joined_of(const organ_quantize_widths *w, size_t target)
+/* Returns the choice of w->targets.tensors[target]. */
+static const organ_quantize_choice *details_of(const organ_quantize_widths *w, size_t target)
 {
-    return &w->joined[w->choice_of[target]];
+    return &w->details[w->choice_of[target]];
 }
 
 /* ---- options ---- */
 
+/* Returns ORGAN_USAGE if --allocate, --budget, --one-width and --method do not fit the scheme. */
 organ_status organ_quantize_widths_check(const organ_quantize_options *o, bool mixed, organ_error *error)
 {
     const organ_allocate_options *const a = &o->allocate;
@@ -76,7 +80,9 @@ organ_status organ_quantize_widths_check(const organ_quantize_options *o, bool m
 
 /* ---- how a curve is measured ---- */
 
-/* Prepares the second moments of the matrix's inputs for GPTQ, unless the last matrix had the same inputs. */
+/* Prepares the second moments of the matrix's inputs for GPTQ in w->inputs. Does nothing if the last matrix had the
+ * same calibration and layer. The layer is compared too, because a later layer may have a calibration at the same
+ * address. */
 static organ_status prepare_inputs(organ_quantize_widths *w, const organ_calibration_matrix *m, organ_error *error)
 {
     if (w->inputs_of == m->calibration && w->layer == m->layer->number)
@@ -87,8 +93,8 @@ static organ_status prepare_inputs(organ_quantize_widths *w, const organ_calibra
     return organ_gptq_inputs_open(w->job->engine, m->calibration, m->name, &w->inputs, error);
 }
 
-/* Returns the index of a target in w->targets by its name: the calibration has only the targets whose curves are
- * measured, so its indices differ. */
+/* Returns the index in w->targets of the target with this name, which must exist. Indices of the calibration differ,
+ * because it has only the targets whose curves are measured. */
 static size_t target_named(const organ_quantize_widths *w, const char *name)
 {
     size_t k = 0;
@@ -97,13 +103,13 @@ static size_t target_named(const organ_quantize_widths *w, const char *name)
     return k;
 }
 
-/* Implements organ_curves_work.make: replaces `weights` by their values after GPTQ at `level`. */
+/* Implements organ_curves_work.make: replaces `weights` by the values of their codes after GPTQ at `level`. */
 static organ_status quantize_widths_make(void *context, const organ_calibration_matrix *m, size_t level, float *weights,
                                          organ_error *error)
 {
     organ_quantize_widths *const w = context;
     const size_t rows = (size_t)m->rows, cols = (size_t)m->cols;
-    const organ_grid grid = encoding_at(level, joined_of(w, target_named(w, m->name)))->grid;
+    const organ_grid grid = encoding_at(level, details_of(w, target_named(w, m->name)))->grid;
     organ_gptq g = {.name = m->name,
                     .grid = grid,
                     .no_resolve = w->job->options->no_resolve,
@@ -114,7 +120,7 @@ static organ_status quantize_widths_make(void *context, const organ_calibration_
                     .scales = organ_floats(rows, cols / grid.size)};
     if (!g.values || !g.scales)
         organ_fail_memory(error, m->name);
-    else if (!isfinite(w->job->engine->kernels->amax(weights, rows * cols)))
+    else if (!organ_all_finite(weights, rows * cols))
         organ_quantize_refuse_values(m->name, error);
     else if (prepare_inputs(w, m, error) == ORGAN_OK && organ_gptq_run(&w->inputs, &g, error) == ORGAN_OK)
         memcpy(weights, g.values, rows * cols * sizeof *weights);
@@ -123,20 +129,23 @@ static organ_status quantize_widths_make(void *context, const organ_calibration_
     return error->status;
 }
 
-/* Implements organ_curves_work.derive: computes the costs of levels that were not measured from those that were. */
-static void derive_narrow_cost(void *context, size_t tensor)
+/* Implements organ_curves_work.derive: computes the costs of curve `tensor` at the levels that were not measured from
+ * the costs at 2 and 4 bits in wide groups. */
+static void derive_unmeasured_costs(void *context, size_t tensor)
 {
     organ_quantize_widths *const w = context;
-    organ_width_derive_costs(w->curves.tensors[tensor].cost, w->joined[w->choice_of_curve[tensor]].group);
+    organ_width_derive_costs(w->curves.tensors[tensor].cost, w->details[w->choice_of_curve[tensor]].group);
 }
 
-/* Implements organ_exchanges_work.make: `given` is the level; the last one leaves the weights unchanged. */
-static organ_status make_given(void *context, const organ_calibration_matrix *m, double given, float *weights,
-                               organ_error *error)
+/* Implements organ_exchanges_work.make; `level` is that of the matrix's choice. The last level leaves the weights
+ * unchanged. */
+static organ_status make_at_level(void *context, const organ_calibration_matrix *m, double level, float *weights,
+                                  organ_error *error)
 {
-    return given < ORGAN_WIDTH_LEVELS ? quantize_widths_make(context, m, (size_t)given, weights, error) : error->status;
+    return level < ORGAN_WIDTH_LEVELS ? quantize_widths_make(context, m, (size_t)level, weights, error) : error->status;
 }
 
+/* Implements organ_exchanges_work.forget: releases the inputs of GPTQ after a layer. */
 static void quantize_widths_release_inputs(void *context)
 {
     organ_quantize_widths *const w = context;
@@ -144,7 +153,8 @@ static void quantize_widths_release_inputs(void *context)
     w->inputs_of = NULL;
 }
 
-/* Returns the bytes that quantize_widths_make needs for a matrix of the tensor. */
+/* Implements organ_curves_work.memory: returns an upper bound of the bytes that quantize_widths_make needs for a matrix
+ * of the tensor. Scheme "mixed" has groups of 32 columns, which need the most scales. */
 static uint64_t quantize_widths_memory(void *context, const organ_tensor *tensor)
 {
     const organ_quantize_widths *const w = context;
@@ -155,8 +165,7 @@ static uint64_t quantize_widths_memory(void *context, const organ_tensor *tensor
 
 /* ---- opening ---- */
 
-/* Lists the targets that can be quantised in w->targets, and groups them into curves: targets whose cost is measured
- * together. */
+/* Sets w->targets to the targets that can be quantised, w->curves to their curves, without costs, and w->curve_of. */
 static organ_status list_tensors(organ_quantize_widths *w, organ_error *error)
 {
     const organ_quantize_job *const job = w->job;
@@ -175,17 +184,17 @@ static organ_status list_tensors(organ_quantize_widths *w, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Returns whether both tensors are projections of routed experts, which must all have the same width. */
+/* Returns whether both tensors are projections of routed experts, which must all have the same encoding. */
 static bool are_routed(const organ_anatomy *a, const organ_anatomy *b)
 {
     return a->experts == ORGAN_EXPERTS_ROUTED && b->experts == ORGAN_EXPERTS_ROUTED;
 }
 
-/* Returns whether both tensors should have one width: servers hold q, k and v as one matrix, and gate and up as one;
- * transformers reads one scheme for all routed experts of a model. */
+/* Returns whether both tensors must have one width: q, k and v of a layer, or gate and up, which servers fuse into one
+ * matrix; all routed experts, because transformers reads one scheme for them. */
 static bool have_common_width(const organ_anatomy *a, const organ_anatomy *b)
 {
-    static const organ_role with[ORGAN_ROLE_COUNT] = {
+    static const organ_role fused_with[ORGAN_ROLE_COUNT] = {
         [ORGAN_ROLE_Q] = ORGAN_ROLE_Q,       [ORGAN_ROLE_K] = ORGAN_ROLE_Q,     [ORGAN_ROLE_V] = ORGAN_ROLE_Q,
         [ORGAN_ROLE_GATE] = ORGAN_ROLE_GATE, [ORGAN_ROLE_UP] = ORGAN_ROLE_GATE,
     };
@@ -193,46 +202,46 @@ static bool have_common_width(const organ_anatomy *a, const organ_anatomy *b)
         return true;
     if (a->layer < 0 || a->layer != b->layer || a->experts != b->experts)
         return false;
-    return with[a->role] && with[a->role] == with[b->role];
+    return fused_with[a->role] && fused_with[a->role] == fused_with[b->role];
 }
 
-/* Assigns a target to the choice of width that it shares with other targets: those of the same curve and those that
- * must have one width, such as q, k and v. Opens a new choice if there is none. The group of a choice is the largest
- * power of two, from NARROW to 128, that divides the rows of all its targets. */
+/* Assigns a target to a choice: that of its curve, or that of targets that must have the same width (have_common_width
+ * with --one-width, else are_routed). Opens a new choice if there is none. Lowers the choice's wide group to the
+ * largest of 128, 64 and 32 columns that also divides the rows of this target. */
 static void assign_to_choice(organ_quantize_widths *w, size_t target)
 {
     const organ_tensor *const t = w->targets.tensors[target];
-    size_t group = 128;
+    size_t group = 128; /* columns of the widest group that an encoding has */
     while (group > NARROW && t->shape[1] % group)
         group /= 2;
     bool (*const same_choice)(const organ_anatomy *, const organ_anatomy *) =
         w->job->options->one_width ? have_common_width : are_routed;
     size_t c = 0;
-    while (c < w->choices.count && w->joined[c].curve != w->curve_of[target] &&
-           !same_choice(w->joined[c].first, &t->anatomy))
+    while (c < w->choices.count && w->details[c].curve != w->curve_of[target] &&
+           !same_choice(w->details[c].first, &t->anatomy))
         c++;
     if (c == w->choices.count) {
-        w->joined[c] = (organ_quantize_joined){.first = &t->anatomy, .curve = w->curve_of[target], .group = group};
+        w->details[c] = (organ_quantize_choice){.first = &t->anatomy, .curve = w->curve_of[target], .group = group};
         w->choices.tensors[w->choices.count++].layer = t->anatomy.layer;
     }
-    organ_quantize_joined *const j = &w->joined[w->choice_of[target] = w->choice_of_curve[w->curve_of[target]] = c];
+    organ_quantize_choice *const j = &w->details[w->choice_of[target] = w->choice_of_curve[w->curve_of[target]] = c];
     j->group = organ_min(j->group, group);
-    j->stored += 8.0 * (double)t->bytes;
+    j->unchanged_bits += 8.0 * (double)t->bytes;
     w->choices.tensors[c].elements += t->elements;
 }
 
-/* Assigns all targets to choices and computes the bits that a choice occupies at each width: its codes with their
- * scales, or at the last level its stored bytes. */
+/* Assigns all targets to choices, and sets w->sizes: the bits of a choice at each level, for codes with their scales,
+ * or at the last level for its unchanged tensors. */
 static organ_status find_sizes(organ_quantize_widths *w, organ_error *error)
 {
     const size_t capacity = w->curves.count + 1;
-    w->joined = calloc(capacity, sizeof *w->joined);
+    w->details = calloc(capacity, sizeof *w->details);
     w->choice_of_curve = calloc(capacity, sizeof *w->choice_of_curve);
     w->choice_of = calloc(w->targets.count + 1, sizeof *w->choice_of);
     w->chosen = calloc(capacity, sizeof *w->chosen);
     w->sizes = calloc(capacity * ORGAN_WIDTH_CHOICES, sizeof *w->sizes);
     w->choices.tensors = calloc(capacity, sizeof *w->choices.tensors);
-    if (!w->joined || !w->choice_of_curve || !w->choice_of || !w->chosen || !w->sizes || !w->choices.tensors)
+    if (!w->details || !w->choice_of_curve || !w->choice_of || !w->chosen || !w->sizes || !w->choices.tensors)
         return organ_fail_memory(error, w->job->options->model);
     for (size_t k = 0; k < w->targets.count; k++)
         assign_to_choice(w, k);
@@ -240,14 +249,15 @@ static organ_status find_sizes(organ_quantize_widths *w, organ_error *error)
         for (size_t l = 0; l < ORGAN_WIDTH_LEVELS; l++)
             w->sizes[c * ORGAN_WIDTH_CHOICES + l] =
                 (double)w->choices.tensors[c].elements *
-                (floor(organ_width_levels[l]) + SCALE_BITS / (double)group_at(l, &w->joined[c]));
-        w->sizes[c * ORGAN_WIDTH_CHOICES + ORGAN_WIDTH_LEVELS] = w->joined[c].stored;
+                (floor(organ_width_levels[l]) + SCALE_BITS / (double)group_at(l, &w->details[c]));
+        w->sizes[c * ORGAN_WIDTH_CHOICES + ORGAN_WIDTH_LEVELS] = w->details[c].unchanged_bits;
     }
     return ORGAN_OK;
 }
 
-/* Computes the bits that the codes and scales of all targets may occupy. A budget in bytes is for the whole model, so
- * it is reduced by `plain`: the bytes of all other tensors and of the shapes that are stored with the targets. */
+/* Sets w->budget: the bits that codes and scales of all targets may occupy. A budget in bytes is for the whole model,
+ * so `plain` is subtracted: the bytes of all other tensors and of the shapes that are stored with the targets. Returns
+ * ORGAN_USAGE if not even the lowest level of all choices is within the budget. */
 static organ_status find_budget(organ_quantize_widths *w, organ_error *error)
 {
     const organ_quantize_job *const job = w->job;
@@ -281,8 +291,8 @@ static organ_status quantize_widths_found(void *context, const organ_allocation_
     return file ? organ_allocation_write(&w->curves, w->identity, file, w->job->engine->ranks, error) : ORGAN_OK;
 }
 
-/* Sets w->identity: model, text and options that the curves depend on. Curves in a file are used only if it is
- * equal. */
+/* Sets w->identity: model, text and options on which the curves depend. Curves of a file are used only if its identity
+ * is equal. */
 static organ_status identify_curves(organ_quantize_widths *w, organ_error *error)
 {
     const organ_quantize_options *const o = w->job->options;
@@ -300,7 +310,7 @@ static organ_status identify_curves(organ_quantize_widths *w, organ_error *error
     return w->identity ? ORGAN_OK : organ_fail_memory(error, o->model);
 }
 
-/* Returns the options of the calibration that measures costs. */
+/* Returns the options of the calibration runs that measure curves and judge exchanges. */
 static organ_calibration_run_options walk_of(const organ_quantize_options *o)
 {
     return (organ_calibration_run_options){.calibration = o->calibration,
@@ -312,7 +322,7 @@ static organ_calibration_run_options walk_of(const organ_quantize_options *o)
                                            .moments_only = true};
 }
 
-/* Opens the calibration that measures the curves in w->walk. */
+/* Opens the run that measures the curves in w->walk, and sets w->identity, which needs the digest of the text. */
 static organ_status quantize_widths_open_walk(organ_quantize_widths *w, organ_error *error)
 {
     const organ_quantize_options *const o = w->job->options;
@@ -325,7 +335,7 @@ static organ_status quantize_widths_open_walk(organ_quantize_widths *w, organ_er
     w->work = (organ_curves_work){.context = w,
                                   .make = quantize_widths_make,
                                   .memory = quantize_widths_memory,
-                                  .derive = derive_narrow_cost,
+                                  .derive = derive_unmeasured_costs,
                                   .found = quantize_widths_found};
     if (organ_curves_open(&options, w->job->model, &w->targets, &w->curves, w->curve_of, &w->work, w->job->engine,
                           w->job->progress, &w->walk, error))
@@ -338,15 +348,16 @@ static organ_status quantize_widths_open_walk(organ_quantize_widths *w, organ_er
 
 /* ---- the division ---- */
 
-/* Returns the change of cost when choice c moves from one level to another. */
+/* Returns the change of the cost of choice c, in nats per token, if its level changes from `from` to `to`. */
 static double cost_change(const organ_quantize_widths *w, size_t c, size_t from, size_t to)
 {
     return organ_quantize_width_cost(&w->choices.tensors[c], to) -
            organ_quantize_width_cost(&w->choices.tensors[c], from);
 }
 
-/* Sets *made to an exchange in which choice `down` gets the next smaller size and choice `up` the largest level that
- * fits into the freed bits. Returns the predicted change of cost, INFINITY if there is no such exchange. */
+/* Sets *made to an exchange in which choice `down` gets the next smaller size and choice `up` the largest size that
+ * fits into the freed bits. Returns the predicted change of cost in nats per token, INFINITY if there is no such
+ * exchange. `sparsity` of a choice is its level here. */
 static double exchange_cost(const organ_quantize_widths *w, size_t down, size_t up, organ_exchange *made)
 {
     const double *const less = w->sizes + down * ORGAN_WIDTH_CHOICES, *const more = w->sizes + up * ORGAN_WIDTH_CHOICES;
@@ -360,15 +371,15 @@ static double exchange_cost(const organ_quantize_widths *w, size_t down, size_t 
     return to == from || becomes == was ? INFINITY : cost_change(w, down, from, to) + cost_change(w, up, was, becomes);
 }
 
-/* Proposes to narrow one of two choices and to widen the other, in the direction with the lower sum of cost changes.
- * Returns false if neither direction is possible. Routed experts keep their width: they are one choice over several
- * layers, and an exchange may change at most two. */
+/* Implements organ_exchanges_work.propose: narrows one of two choices and widens the other, in the direction with the
+ * lower sum of predicted costs. Returns false if neither direction is possible. Routed experts keep their width: they
+ * are one choice over several layers, and an exchange may change at most two layers. */
 static bool propose_width_exchange(void *context, size_t one, size_t other, organ_exchange *made)
 {
     const organ_quantize_widths *const w = context;
     organ_exchange reversed;
-    if (w->joined[one].first->experts == ORGAN_EXPERTS_ROUTED ||
-        w->joined[other].first->experts == ORGAN_EXPERTS_ROUTED)
+    if (w->details[one].first->experts == ORGAN_EXPERTS_ROUTED ||
+        w->details[other].first->experts == ORGAN_EXPERTS_ROUTED)
         return false;
     const double first = exchange_cost(context, one, other, made),
                  second = exchange_cost(context, other, one, &reversed);
@@ -377,14 +388,14 @@ static bool propose_width_exchange(void *context, size_t one, size_t other, orga
     return fmin(first, second) < INFINITY;
 }
 
-/* Opens the exchanges of widths between choices, judged on the whole model. */
+/* Opens exchanges of levels between pairs of choices, judged by the divergence of the whole model. */
 static organ_status open_exchanges(organ_quantize_widths *w, organ_exchanges **exchanges, organ_error *error)
 {
     const organ_quantize_options *const o = w->job->options;
     const organ_exchanges_options options = {
         .walk = walk_of(o), .tokens = organ_allocate_tokens(&o->allocate), .rounds = o->allocate.rounds};
     w->exchange_work = (organ_exchanges_work){.context = w,
-                                              .make = make_given,
+                                              .make = make_at_level,
                                               .memory = quantize_widths_memory,
                                               .propose = propose_width_exchange,
                                               .forget = quantize_widths_release_inputs};
@@ -392,7 +403,7 @@ static organ_status open_exchanges(organ_quantize_widths *w, organ_exchanges **e
                                 w->job->engine, w->job->progress, exchanges, error);
 }
 
-/* Improves the chosen widths by exchanges between pairs of choices that lower the divergence of the whole model. */
+/* Runs the exchanges and stores the resulting levels, their predicted cost and their size in bits. */
 static organ_status quantize_widths_exchange_pairs(organ_quantize_widths *w, organ_error *error)
 {
     organ_exchanges *exchanges = NULL;
@@ -410,24 +421,25 @@ static organ_status quantize_widths_exchange_pairs(organ_quantize_widths *w, org
     return error->status;
 }
 
-/* Opens each calibration that the run will need before the first measurement, to return errors and memory needs early.
- * Each is closed before the next is opened, so that their memory does not add up; the one that measures curves stays
- * open. */
+/* Opens each calibration run that organ quantize will need, before the first measurement, to return errors and lack of
+ * memory early: the quantisation itself, the exchanges, then the measurement of curves. Only the last one stays open,
+ * so that their memory does not add up. If several need more --memory, the error names the largest amount. */
 static organ_status open_walks(organ_quantize_widths *w, organ_error *error)
 {
-    organ_error other = {0}, third = {0};
+    organ_error text_error = {0}, exchange_error = {0};
     organ_exchanges *exchanges = NULL;
-    organ_quantize_check_text(w->job, &w->targets, &other);
-    if (w->job->options->allocate.rounds && (!other.status || organ_memory_named(&other)) &&
-        !open_exchanges(w, &exchanges, &third))
+    organ_quantize_check_text(w->job, &w->targets, &text_error);
+    if (w->job->options->allocate.rounds && (!text_error.status || organ_memory_named(&text_error)) &&
+        !open_exchanges(w, &exchanges, &exchange_error))
         organ_exchanges_estimate(exchanges, &ORGAN_GPTQ_SOLVE, &w->job->plan);
     organ_exchanges_close(exchanges);
-    if ((!organ_memory_refuse_both(&other, &third) || organ_memory_named(&other)))
+    if ((!organ_memory_refuse_both(&text_error, &exchange_error) || organ_memory_named(&text_error)))
         quantize_widths_open_walk(w, error);
-    return organ_memory_refuse_both(error, &other);
+    return organ_memory_refuse_both(error, &text_error);
 }
 
-/* In a dry run, prints how long measuring will take. At this point job->plan has only the work of measuring. */
+/* In a dry run, prints how long measuring will take. At this point job->plan has only the work of measuring and of
+ * exchanges. */
 static void print_dry_run(const organ_quantize_widths *w)
 {
     const organ_quantize_job *const job = w->job;
@@ -443,7 +455,8 @@ static void print_dry_run(const organ_quantize_widths *w)
     json_decref(time);
 }
 
-/* Reads the curves from --allocation FILE, or measures them and stores them there. */
+/* Reads the curves from --allocation FILE. If the file has not all of them, measures the missing ones and writes the
+ * file. */
 static organ_status ensure_curves(organ_quantize_widths *w, organ_error *error)
 {
     const char *const file = w->job->options->allocate.file;
@@ -460,7 +473,7 @@ static organ_status ensure_curves(organ_quantize_widths *w, organ_error *error)
     return file ? organ_allocation_write(&w->curves, w->identity, file, ranks, error) : ORGAN_OK;
 }
 
-/* Closes the calibration that measured the curves, and the inputs of its last matrix. */
+/* Closes the run that measured the curves, and the inputs of its last matrix. */
 static void stop_measuring(organ_quantize_widths *w)
 {
     organ_curves_close(w->walk);
@@ -469,7 +482,7 @@ static void stop_measuring(organ_quantize_widths *w)
     w->inputs_of = NULL;
 }
 
-/* Sets the cost of each choice to the sum over its curves. */
+/* Sets the cost of each choice at each level to the sum over its curves. */
 static void add_costs(organ_quantize_widths *w)
 {
     w->choices.levels = w->curves.levels;
@@ -479,8 +492,8 @@ static void add_costs(organ_quantize_widths *w)
             w->choices.tensors[w->choice_of_curve[t]].cost[l] += w->curves.tensors[t].cost[l];
 }
 
-/* Chooses the level of each choice: minimises the sum of the measured costs within the budget, then tries exchanges.
- * Sets the encoding of each target. */
+/* Chooses the level of each choice: minimises the sum of costs within the budget, then tries exchanges. Sets
+ * job->encodings of the targets, and prints the predicted cost. */
 static organ_status quantize_widths_divide(organ_quantize_widths *w, organ_error *error)
 {
     organ_quantize_job *const job = w->job;
@@ -490,7 +503,7 @@ static organ_status quantize_widths_divide(organ_quantize_widths *w, organ_error
         return error->status;
     for (size_t k = 0; k < w->targets.count; k++)
         job->encodings[w->targets.tensors[k] - job->model->tensors] =
-            encoding_at(w->chosen[w->choice_of[k]], joined_of(w, k));
+            encoding_at(w->chosen[w->choice_of[k]], details_of(w, k));
     organ_progress_note(
         job->progress,
         "allocation: predicted cost %.4g nats per token; equal widths of %g bits per weight would cost %.4g",
@@ -499,19 +512,19 @@ static organ_status quantize_widths_divide(organ_quantize_widths *w, organ_error
     return ORGAN_OK;
 }
 
-/* Returns the first tensor whose encoding differs from that of a tensor that servers fuse with it (such as q, k and v);
- * NULL if there is none. */
+/* Returns the curve of a tensor whose encoding differs from that of another tensor which servers fuse with it (q, k and
+ * v; gate and up); NULL if there is none. */
 static const organ_allocation_tensor *find_split_group(const organ_quantize_widths *w)
 {
     for (size_t c = 0; c < w->choices.count; c++)
         for (size_t d = 0; d < c; d++)
-            if (have_common_width(w->joined[c].first, w->joined[d].first) &&
-                encoding_at(w->chosen[c], &w->joined[c]) != encoding_at(w->chosen[d], &w->joined[d]))
-                return &w->curves.tensors[w->joined[c].curve];
+            if (have_common_width(w->details[c].first, w->details[d].first) &&
+                encoding_at(w->chosen[c], &w->details[c]) != encoding_at(w->chosen[d], &w->details[d]))
+                return &w->curves.tensors[w->details[c].curve];
     return NULL;
 }
 
-/* Prints a note if matrices that servers fuse have different widths. */
+/* Prints a note if matrices that servers fuse into one have different encodings. */
 static void note_split_widths(const organ_quantize_widths *w)
 {
     const organ_allocation_tensor *const split = find_split_group(w);
@@ -522,7 +535,7 @@ static void note_split_widths(const organ_quantize_widths *w)
                             split->name);
 }
 
-/* Checks the output's path before measuring, because measuring takes long. */
+/* Checks that the output's path can be used, before costs are measured, which takes long. Does nothing in a dry run. */
 static organ_status quantize_widths_check_output(const organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
@@ -531,6 +544,8 @@ static organ_status quantize_widths_check_output(const organ_quantize_job *job, 
     return organ_output_check(o->write.output, organ_output_like(job->model), o->write.force, error);
 }
 
+/* Measures or reads the costs of widths, divides the budget, and sets job->encodings. If no target can be quantised,
+ * returns ORGAN_OK without curves; organ_quantize_list_parts then reports the error. */
 organ_status organ_quantize_widths_find(organ_quantize_job *job, organ_error *error)
 {
     organ_quantize_widths *const w = job->widths = calloc(1, sizeof *w);
@@ -547,6 +562,7 @@ organ_status organ_quantize_widths_find(organ_quantize_job *job, organ_error *er
     return ORGAN_OK;
 }
 
+/* Frees the state of mixed widths, also after an error of organ_quantize_widths_find. */
 void organ_quantize_widths_close(organ_quantize_widths *w)
 {
     if (!w)
@@ -557,7 +573,7 @@ void organ_quantize_widths_close(organ_quantize_widths *w)
     json_decref(w->identity);
     free(w->targets.tensors);
     free(w->curve_of);
-    free(w->joined);
+    free(w->details);
     free(w->choice_of_curve);
     free(w->choice_of);
     free(w->chosen);

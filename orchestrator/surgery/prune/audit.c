@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Compares a pruned model with its donor. Reads both models in step, band by band. Counts the elements of target
- * tensors in four classes (zero before, killed, kept, changed), and the bytes of all other tensors that differ. */
+ * Compares a pruned model, called the copy, with its donor. Reads both models in step, band by band. Counts the
+ * elements of target tensors in four classes (zero before, killed, kept, changed), and the bytes of all other tensors
+ * that differ. A problem is a sentence about a difference that pruning does not explain. */
 #include "orchestrator/surgery/prune/audit.h"
 
 #include "formats/base/paged_rows.h"
@@ -17,19 +18,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAP_BLOCK 256 /* first choice of the side of the report's tiles: the default block size of physarum v1 */
+#define MAP_BLOCK 256 /* argument `block` of organ_tile_map: the default block size of physarum v1 */
 
-/* Counts of one tensor or row range: `counts` for a target, `different` for another tensor. */
+/* Counts of one tensor or row range. */
 typedef struct counted {
-    organ_audit_counts counts; /* of a target: its elements by class */
-    uint64_t different;        /* of another tensor: number of bytes that differ */
+    organ_audit_counts counts; /* for a target: its elements by class */
+    uint64_t different;        /* for any other tensor: number of bytes that differ */
 } counted;
 
-/* A tensor of the donor, its counterpart in the pruned model, and what their comparison found. */
+/* A tensor of the donor, its counterpart in the copy, and the counts of their comparison. */
 typedef struct audit_finding {
     const organ_tensor *donor, *copy; /* copy: NULL if absent or of another shape or dtype */
-    bool target;                      /* pruning may change it */
-    counted found;
+    bool target;                      /* the tensor is a target: pruning may change it */
+    counted found;                    /* all 0 without a counterpart */
 } audit_finding;
 
 /* State of an audit. */
@@ -37,18 +38,18 @@ typedef struct audit {
     const organ_audit_options *options;
     const organ_engine *engine;
     const organ_progress *progress;
-    organ_model *donor, *copy; /* the pruned model is called the copy */
+    organ_model *donor, *copy;
     organ_targets targets;
     audit_finding *findings; /* one per tensor of the donor */
     audit_finding **pairs;   /* findings with a counterpart in the copy */
     size_t pair_count;
-    const organ_tensor **sides; /* 2 x pair_count tensors: those of the donor, then their counterparts */
-    organ_compared compared;    /* the pairs, cut into row ranges that ranks share */
+    const organ_tensor **sides; /* the tensors of `pairs`: pair_count of the donor, then their counterparts */
+    organ_compared compared;    /* the pairs, cut into row ranges that are divided among ranks */
     counted *counts;            /* counts of each row range */
-    organ_problems problems;
-    char fingerprint[17]; /* fingerprint of the donor (organ_model_fingerprint) */
-    json_t *tile_map;     /* map of killed weights; NULL: no target is a matrix */
-    double started;
+    organ_problems problems;    /* the differences that pruning does not explain */
+    char fingerprint[17];       /* fingerprint of the donor (organ_model_fingerprint) */
+    json_t *tile_map;           /* map of killed weights; NULL: no target is a matrix */
+    double started;             /* organ_seconds_now() at the start of the audit */
 } audit;
 
 /* Returns the tensor of the copy that has the name, shape and dtype of `donor`. Returns NULL, after adding a problem,
@@ -70,7 +71,7 @@ static const organ_tensor *find_counterpart(audit *a, const organ_tensor *donor)
     return NULL;
 }
 
-/* Adds the number of bytes of a tile that differ to result->different. */
+/* Adds to result->different the number of bytes that differ between a tile of the donor and the copy's. */
 static void tally_bytes(const organ_tile *tile, counted *result)
 {
     const unsigned char *x = tile->data, *y = tile->other;
@@ -80,8 +81,8 @@ static void tally_bytes(const organ_tile *tile, counted *result)
         result->different += x[k] != y[k];
 }
 
-/* Counts the weights of a target's tile by class, or the bytes that differ in a tile of another tensor, into `result`.
- * Runs on a worker thread. */
+/* Implements organ_pass.work: counts the weights of a target's tile by class, or the bytes that differ in a tile of any
+ * other tensor, into `result`, a `counted`. */
 static void compare_tile(void *context, const organ_tile *tile, void *scratch, void *result)
 {
     const audit *a = context;
@@ -97,6 +98,7 @@ static void compare_tile(void *context, const organ_tile *tile, void *scratch, v
         kernels->audit_16(tile->data, tile->other, tile->bytes / 2, &found->counts);
 }
 
+/* Adds *more to *sum. */
 static void add_counted(counted *sum, const counted *more)
 {
     sum->counts.zero_before += more->counts.zero_before;
@@ -106,7 +108,8 @@ static void add_counted(counted *sum, const counted *more)
     sum->different += more->different;
 }
 
-/* Adds the counts of a band's tiles to the counts of its row range, and advances the progress. */
+/* Implements organ_pass.retire: adds the counts of a band's tiles to those of its row range, and advances the progress
+ * by the bytes read from both models. `complete`: the band is the last of its tensor. */
 static organ_status audit_retire_band(void *context, const organ_band *band, organ_error *error)
 {
     audit *a = context;
@@ -143,10 +146,12 @@ static organ_status pair_up(audit *a, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Returns whether the index of the copy has more errors than that of the donor. */
-static bool spoiled_index(const audit *a) { return a->copy->warning_count > a->donor->warning_count; }
+/* Returns whether opening the copy found more wrong statements in its files, such as the total size in the index, than
+ * opening the donor did in the donor's files. */
+static bool has_more_warnings(const audit *a) { return a->copy->warning_count > a->donor->warning_count; }
 
-/* Compares this rank's share of the row ranges. Fails if a model changed meanwhile. */
+/* Compares this rank's share of the row ranges, and fills in a->counts for them. Fails if a file of a model changed
+ * meanwhile. */
 static organ_status count_share(audit *a, organ_error *error)
 {
     const organ_pass pass = {.model = a->donor,
@@ -162,8 +167,8 @@ static organ_status count_share(audit *a, organ_error *error)
     return error->status;
 }
 
-/* Divides the pairs into row ranges and allocates a->counts for them. Adds the bytes that will be read from both models
- * to *bytes. */
+/* Divides the pairs into row ranges and allocates a->counts for them. Adds to *bytes the bytes of both models that will
+ * be read. */
 static organ_status cut_pairs(audit *a, uint64_t *bytes, organ_error *error)
 {
     const organ_tensor **const sides = a->sides = calloc(2 * a->pair_count + 1, sizeof *sides);
@@ -198,8 +203,8 @@ static organ_status compare_models(audit *a, organ_error *error)
     return error->status;
 }
 
-/* Adds a problem for each tensor that differs from the donor in a way that pruning does not explain, and for each error
- * that opening the copy found. */
+/* Adds a problem for each tensor that differs from the donor in a way that pruning does not explain, for each fault
+ * that opening the copy found, and for each of its warnings if the donor has fewer. */
 static void report_changed_tensors(audit *a)
 {
     for (size_t t = 0; t < a->donor->tensor_count; t++) {
@@ -217,12 +222,13 @@ static void report_changed_tensors(audit *a)
     }
     for (size_t k = 0; k < a->copy->problem_count; k++)
         organ_problem_add(&a->problems, "%s", a->copy->problems[k]);
-    for (size_t k = 0; k < a->copy->warning_count && spoiled_index(a); k++)
+    for (size_t k = 0; k < a->copy->warning_count && has_more_warnings(a); k++)
         organ_problem_add(&a->problems, "%s", a->copy->warnings[k]);
 }
 
-/* Returns whether every tensor of the copy is in the shard in which the donor has it and the copy's index has no
- * errors. Adds a problem if not. If the donor has no index, the copy needs none. */
+/* Returns whether every tensor of the copy is in a shard of the same name as in the donor, the copy has an index, and
+ * its files have no faults. Adds a problem if a tensor is in another shard or the index is missing. If the donor has no
+ * index, neither is required. */
 static bool index_valid(audit *a)
 {
     const bool needed = a->donor->index != NULL;
@@ -236,12 +242,11 @@ static bool index_valid(audit *a)
     if (moved)
         organ_problem_add(&a->problems, "%zu tensors of %s are in other shards than in the donor", moved,
                           a->copy->path);
-    return (!needed || a->copy->index) && moved == 0 && a->copy->problem_count == 0 && !spoiled_index(a);
+    return (!needed || a->copy->index) && moved == 0 && a->copy->problem_count == 0 && !has_more_warnings(a);
 }
 
-/* Checks that the target weights that were compared and the weights of other tensors add up to the full model, and that
- * both models have the same number of weights. `accounted`: number of target weights in an allowed class. Adds a
- * problem and returns false if not. */
+/* Returns whether the target weights in an allowed class (`accounted`) and the weights of other tensors add up to the
+ * full model, and both models have the same number of weights. Adds a problem for each of these that is false. */
 static bool denominators_agree(audit *a, uint64_t accounted)
 {
     uint64_t others = 0;
@@ -257,11 +262,13 @@ static bool denominators_agree(audit *a, uint64_t accounted)
     return accounted == a->targets.elements && a->targets.elements + others == full && full == copy;
 }
 
-/* Sums over all tensors of the donor, for the checks and the document. */
+/* Sums over all tensors of the donor, for the checks and the report. */
 typedef struct audit_sums {
-    uint64_t accounted, changed; /* target weights: in an allowed class; in the class "changed" */
-    /* Tensors that are no target; how many of these are byte-identical; tensors with a counterpart. */
-    size_t others, identical, comparable;
+    uint64_t accounted; /* target weights in an allowed class: "changed" is allowed only with --compensated */
+    uint64_t changed;   /* target weights in the class "changed" */
+    size_t others;      /* tensors that are no target */
+    size_t identical;   /* tensors that are no target and have the same bytes in the copy */
+    size_t comparable;  /* tensors with a counterpart in the copy */
 } audit_sums;
 
 /* Returns the sums over all tensors of the donor. */
@@ -280,7 +287,8 @@ static audit_sums sum_up(const audit *a)
     return s;
 }
 
-/* Returns the checks of an audit, each passed or failed with its count. */
+/* Returns the member "checks" of the report, each check passed or failed with its count. `denominators`: result of
+ * denominators_agree. May add problems (index_valid). */
 static json_t *checks_json(audit *a, const audit_sums *s, bool denominators)
 {
     const size_t count = a->donor->tensor_count;
@@ -314,9 +322,9 @@ static json_t *audit_run_json(const audit *a)
                         SET_ENGINE(a->engine));
 }
 
-/* Returns a row with the counts of each target; with `present` only of targets that the copy has. `as_reported`: with
- * --compensated, changed weights count as kept. *count: number of rows. The caller frees them with organ_rows_free;
- * NULL if out of memory. */
+/* Returns an array with the counts of each target; with `present` only of targets that have a counterpart in the copy.
+ * `as_reported`: with --compensated, changed weights count as kept. Sets *count to the number of rows. The caller frees
+ * the array with organ_rows_free; NULL if out of memory. */
 static organ_tally *tally_rows(const audit *a, bool present, bool as_reported, size_t *count)
 {
     organ_tally *rows = organ_rows_take(a->targets.count + 1, sizeof *rows);
@@ -335,7 +343,8 @@ static organ_tally *tally_rows(const audit *a, bool present, bool as_reported, s
     return rows;
 }
 
-/* Adds the counts of targets, by tensor and in sums, and the tile map to the report. Returns -1 without memory. */
+/* Adds the counts of targets, by tensor and in sums, and the tile map to the report. The rows of "tensors" list changed
+ * weights separately, also with --compensated. Returns -1 without memory. */
 static int add_counts(json_t *document, const audit *a)
 {
     size_t count;
@@ -403,7 +412,8 @@ static organ_status open_both(audit *a, organ_error *error)
     return organ_model_fingerprint(a->donor, a->fingerprint, error);
 }
 
-/* Compares the models and makes the report; fails with ORGAN_CHECK_FAILED if there are problems. */
+/* Compares the models and makes *report. Returns ORGAN_CHECK_FAILED, with the first problem in the message, if there
+ * are problems. */
 static organ_status audit_copy(audit *a, json_t **report, organ_error *error)
 {
     if (open_both(a, error) || pair_up(a, error) || compare_models(a, error) || map_tiles(a, error))
@@ -430,6 +440,7 @@ static void close_audit(audit *a)
     organ_rows_free(a->pairs);
 }
 
+/* Compares the pruned model with the donor and sets *report; audit.h describes the returned status. */
 organ_status organ_audit(const organ_audit_options *options, const organ_engine *engine, const organ_progress *progress,
                          json_t **report, organ_error *error)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Verifies a pruned model by comparing its bytes with the donor's; never trusts a log. */
+ * Verifies a pruned model by comparing its bytes with the donor's, without any report of the pruning. */
 #ifndef ORGAN_AUDIT_H
 #define ORGAN_AUDIT_H
 
@@ -7,17 +7,19 @@
 
 ORGAN_API_BEGIN
 
+/* The two models, and which differences are allowed. */
 typedef struct organ_audit_options {
-    const char *donor, *pruned;
-    const char *targets; /* as in organ_prune_options */
-    /* --compensated: kept weights may differ from the donor's; changed ones are counted and are not a problem. */
-    bool compensated;
+    const char *donor, *pruned; /* paths of the two models */
+    const char *targets;        /* tensors that may differ, as in organ_prune_options */
+    bool compensated; /* --compensated: kept weights may differ from the donor's; the report counts them, and they are
+                       * no problem */
     const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
 } organ_audit_options;
 
-/* Compares the two models. *report (schema organ.audit/1), which the caller releases, is set for ORGAN_OK and for
- * ORGAN_CHECK_FAILED: then its member "problems" lists the differences in sentences. Another status means that a model
- * could not be read, and *report is NULL. */
+/* Compares the two models. Returns ORGAN_OK if the second is a pruning of the first; ORGAN_CHECK_FAILED if not, and
+ * then the member "problems" of the report lists the differences in sentences. In both cases *report (schema
+ * organ.audit/1) is set, and the caller releases it. Any other status means that a model could not be read or memory
+ * ran out; *report is NULL then. */
 organ_status organ_audit(const organ_audit_options *options, const organ_engine *engine, const organ_progress *progress,
                          json_t **report, organ_error *error);
 

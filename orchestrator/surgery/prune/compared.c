@@ -1,20 +1,23 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Cuts pairs of tensors into row ranges and assigns the ranges to ranks. */
 #include "orchestrator/surgery/prune/compared.h"
 
 #include "formats/base/memory_watch.h"
 #include "formats/base/paged_rows.h"
 
-/* Returns the bytes that comparing row range k reads from both models. */
+/* Returns the bytes that comparing row range k reads from both models; `cuts` is an organ_cuts. */
 static uint64_t compared_bytes_of(const void *cuts, size_t k)
 {
     return 2 * ((const organ_cuts *)cuts)->list[k].tensor.bytes;
 }
 
+/* Cuts the tensors of the first model into row ranges, computes where the same ranges are in the second model
+ * (`others`), and assigns each range to a rank. */
 organ_status organ_compared_make(const organ_tensor *const *tensors, const organ_tensor *const *others, size_t count,
                                  organ_ranks *ranks, organ_compared *pairs, organ_error *error)
 {
     *pairs = (organ_compared){0};
-    /* Any row: no sums over groups of rows depend on the cuts. */
+    /* 1: a tensor may be cut after any row, because the counts of a comparison do not depend on the cuts. */
     if (organ_cuts_make(tensors, count, 1, &pairs->cuts, error))
         return error->status;
     const size_t cut_count = pairs->cuts.count;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Runs the flow of physarum v1 over units, and searches the gain with which each target gets the requested sparsity.
- * Ranks: a tensor that several ranks share has one gain, so a round of the search adds the counts of all ranks. */
+ * Runs the flow of physarum v1 over units, and searches the gain with which each target gets the requested sparsity. A
+ * target has one gain for all its units. Ranks: if several ranks prune units of a target, each round of the search adds
+ * the counts of all ranks. */
 #include "orchestrator/surgery/prune/gain_search.h"
 #include "orchestrator/surgery/prune/prune_job.h"
 
@@ -8,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Fills in a pass of the flow whose items are the selected units, in tiles of block_size x block_size weights. */
 organ_status organ_prune_pass_make(const organ_prune_job *job, bool (*is_selected)(const organ_prune_part *part),
                                    organ_prune_flow *flow, organ_pass *pass, organ_error *error)
 {
@@ -35,12 +37,15 @@ organ_status organ_prune_pass_make(const organ_prune_job *job, bool (*is_selecte
     return ORGAN_OK;
 }
 
+/* Frees the lists of organ_prune_pass_make. */
 void organ_prune_pass_free(organ_prune_flow *flow, organ_pass *pass)
 {
     free((void *)pass->items);
     free(flow->parts);
 }
 
+/* Implements organ_pass.work: prunes a tile in place with the gain of its unit, by the kernel for its type. `result`
+ * becomes the organ_prune_counts of the tile. */
 void organ_prune_tile(void *context, const organ_tile *tile, void *scratch, void *result)
 {
     const organ_prune_flow *flow = context;
@@ -55,6 +60,8 @@ void organ_prune_tile(void *context, const organ_tile *tile, void *scratch, void
         flow->kernels->physarum_bf16(tile->data, tile->rows, tile->cols, tile->stride, &params, scratch, result);
 }
 
+/* Adds the counts and the number of a band's tiles to its unit. Fails if a tile has weights that are NaN or infinite;
+ * the kernel has left such a tile unchanged. */
 organ_status organ_prune_fold(const organ_prune_job *job, organ_prune_part *part, const organ_band *band,
                               organ_error *error)
 {
@@ -74,20 +81,22 @@ organ_status organ_prune_fold(const organ_prune_job *job, organ_prune_part *part
     return ORGAN_OK;
 }
 
-/* State of the search for gains. */
+/* State of the search for gains. A round runs the flow once over each target whose gain is not found yet. */
 typedef struct flow_search {
     organ_prune_flow flow; /* first member: organ_prune_tile casts the context to it */
     organ_prune_job *job;
-    organ_gain_search *states; /* one for each target; gain 0: its gain is found or another rank searches it */
-    uint64_t *killed;          /* killed weights of each target in this round, by this rank, then by all ranks */
-    bool together;             /* searching for targets that are cut into row ranges: all ranks take part */
-    size_t open;               /* number of targets whose gain this search has not found */
+    organ_gain_search *states; /* one for each target; gain 0: this search is not, or no longer, for the target */
+    uint64_t *killed; /* for each target the weights that the flow killed in this round: counts of this rank, which with
+                       * `together` are replaced by the sums over all ranks */
+    bool together;    /* the search is for targets that are cut into several units: all ranks take part */
+    size_t open;      /* number of targets whose gain this search has not found yet */
 } flow_search;
 
+/* Selects the units of a round. */
 static bool is_searched(const organ_prune_part *unit) { return unit->searched; }
 
-/* Adds the counts of a band to its unit. After the unit's last band, adds its killed weights to its target and clears
- * the unit's counts for the next round. */
+/* Implements organ_pass.retire for a round: adds the counts of a band to its unit. After the last band of a unit, adds
+ * the killed weights to those of its target, and clears the counts of the unit for the next round. */
 static organ_status retire_search_band(void *context, const organ_band *band, organ_error *error)
 {
     flow_search *s = context;
@@ -108,11 +117,11 @@ static void step_gains(flow_search *s)
     organ_prune_job *const job = s->job;
     for (size_t t = 0; t < job->targets.count; t++) {
         organ_gain_search *const state = &s->states[t];
-        const double target_rate = job->shares ? job->shares[t] : job->options->sparsity;
+        const double requested = job->shares ? job->shares[t] : job->options->sparsity; /* percent */
         if (state->gain == 0)
             continue;
         const double killed = 100.0 * (double)s->killed[t] / (double)job->parts[t].tensor->elements;
-        if (organ_gain_step(state, killed, target_rate)) {
+        if (organ_gain_step(state, killed, requested)) {
             job->parts[t].gain = state->best;
             state->gain = 0;
             s->open--;
@@ -121,7 +130,8 @@ static void step_gains(flow_search *s)
     memset(s->killed, 0, job->targets.count * sizeof *s->killed);
 }
 
-/* Sets `searched` and the gain to try for each unit that this process reads in the next round. Returns their bytes. */
+/* Sets `searched`, and for searched units the gain to try, of each unit for the next round of this rank. Returns the
+ * bytes of the searched units. */
 static uint64_t choose_units(flow_search *s)
 {
     uint64_t bytes = 0;
@@ -135,7 +145,8 @@ static uint64_t choose_units(flow_search *s)
     return bytes;
 }
 
-/* Counts how many weights the flow kills with the gains of this round, without writing, and chooses the next gains. */
+/* Runs a round: counts how many weights the flow kills with the current gains, without writing, and chooses the next
+ * gains. */
 static organ_status run_search_round(flow_search *s, organ_error *error)
 {
     organ_pass pass;
@@ -155,8 +166,8 @@ static organ_status run_search_round(flow_search *s, organ_error *error)
     return error->status;
 }
 
-/* Searches the gains of the targets that have none. With `together`, searches for the targets that are cut into row
- * ranges, which all ranks share; otherwise for the whole targets that this rank prunes. */
+/* Searches the gains of targets that have none. With `together`, of the targets that are cut into several units, whose
+ * units all ranks share; otherwise of the targets of one unit that this rank prunes. */
 static organ_status search_for(flow_search *s, bool together, organ_error *error)
 {
     const organ_prune_job *const job = s->job;
@@ -174,9 +185,9 @@ static organ_status search_for(flow_search *s, bool together, organ_error *error
     return error->status;
 }
 
-/* First searches the gains of whole targets; each rank needs its own number of rounds for these. Then searches the
- * gains of targets that are cut into row ranges, for which all ranks run the same rounds. Copies each gain to the units
- * of its target. */
+/* First searches the gains of targets of one unit; ranks do so independently, each with as many rounds as it needs.
+ * Then searches the gains of targets of several units, for which all ranks run the same rounds. Copies each gain to the
+ * units of its target. */
 organ_status organ_prune_search_gains(organ_prune_job *job, organ_error *error)
 {
     flow_search s = {.job = job,

@@ -1,15 +1,17 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Search for the gain that kills a requested percentage: bracket, then interpolation. */
 #include "orchestrator/surgery/prune/gain_search.h"
 
 #include <math.h>
 
-#define TOLERANCE  0.1     /* allowed difference in percentage points */
+#define TOLERANCE  0.1     /* the search ends at this distance from the requested percentage, in percentage points */
 #define MIN_GAIN   0x1p-30 /* kills everything */
 #define MAX_GAIN   0x1p30  /* removes almost no weight; the squared flow stays finite */
-#define MAX_ROUNDS 64
+#define MAX_ROUNDS 64      /* greatest number of tried gains */
 
-/* Records that the gain s->gain killed `rate` percent. The gain becomes s->best if its rate is the nearest to the
- * target so far. It also becomes the lower end of the bracket if it killed too many weights, else the upper end. */
+/* Records that the gain s->gain killed `rate` percent; `target_rate` is the requested percentage. The gain becomes
+ * s->best if its rate is the nearest to target_rate so far. It becomes the lower end of the bracket if it killed too
+ * many weights, else the upper end. */
 static void record_gain(organ_gain_search *s, double rate, double target_rate)
 {
     const double error = fabs(rate - target_rate);
@@ -26,10 +28,12 @@ static void record_gain(organ_gain_search *s, double rate, double target_rate)
     }
 }
 
-/* Enters the rate that the last gain gave, and chooses the next gain. Multiplies or divides the gain by 4 until the
- * bracket has two ends, then interpolates between the ends. The search is over if a rate is within TOLERANCE, after
- * MAX_ROUNDS, or if the next gain is out of range or was just tried or is an end of the bracket (gains are FP32 values,
- * so they repeat). */
+/* Records that s->gain killed `rate` percent, and chooses the next gain to try. Returns true if the search is over.
+ *
+ * Multiplies or divides the gain by 4 until the bracket has two ends, then interpolates linearly between the ends. The
+ * search is over if the best rate is within TOLERANCE of target_rate, after MAX_ROUNDS, or if the next gain is out of
+ * range or was tried already. The last occurs because gains are FP32 values: there may be none left between the ends.
+ */
 bool organ_gain_step(organ_gain_search *s, double rate, double target_rate)
 {
     record_gain(s, rate, target_rate);

@@ -6,14 +6,16 @@
 
 #include <stdbool.h>
 
-/* All zero except `gain`, the first gain to try, is a new search. */
+/* State of a search. A new search has the first gain to try in `gain`, and is otherwise zero. */
 typedef struct organ_gain_search {
     double gain; /* gain to try next */
-    /* Highest tried gain that kills too many weights and the percentage that it killed; 0: none yet. */
+    /* The bracket: the highest tried gain that kills too many weights, and the lowest that does not, each with the
+     * percentage that it killed. Gain 0: none yet. */
     double low, low_rate;
-    double high, high_rate;  /* lowest tried gain that does not kill too many, and its percentage; 0: none yet */
-    double best, best_error; /* the tried gain with the smallest error, in percentage points */
-    unsigned rounds;         /* gains tried */
+    double high, high_rate;
+    double best, best_error; /* the tried gain whose percentage is nearest to the requested one, and the distance in
+                              * percentage points */
+    unsigned rounds;         /* number of tried gains */
 } organ_gain_search;
 
 /* Enters the percentage of weights that search->gain killed. Returns true if the search is over and search->best is the

@@ -9,9 +9,9 @@
 
 #include <string.h>
 
-#define HEADER_STEP 16384
+#define HEADER_STEP 16384 /* bytes of a header that are compared at once */
 
-/* Returns whether the first `bytes` bytes of file number `file` are the same in both models. Sets `error` and returns
+/* Returns whether the first `bytes` bytes of file number `file` are the same in both models. Sets *error and returns
  * false if they cannot be read. */
 static bool same_bytes(const organ_model *a, const organ_model *b, size_t file, uint64_t bytes, organ_error *error)
 {
@@ -68,8 +68,8 @@ static void check_against(const organ_prune_job *job, const organ_model *copy, j
                     tensors, donor->tensor_count);
 }
 
-/* Adds to `checks` whether every target tensor and every target weight was processed, and the number of copied
- * files. */
+/* Adds to `checks` whether every target and every weight of a target was processed, and as information the number of
+ * copied files. */
 static void integrity_check_targets(const organ_prune_job *job, json_t *checks)
 {
     size_t done = 0;
@@ -111,6 +111,8 @@ static organ_status compute_maps(organ_prune_job *job, const organ_model *copy, 
     return error->status;
 }
 
+/* Opens the output at `path` and checks it against the donor. If all checks pass, computes the tile map and the
+ * histogram of magnitudes for the report. */
 organ_status organ_prune_check_copy(organ_prune_job *job, const char *path, organ_error *error)
 {
     organ_model *copy = NULL;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Counts the magnitudes of target weights. Ranks: the counts are sums of the weights that each rank has read. */
+ * Counts the magnitudes of target weights. Ranks: each rank counts the weights that it writes or reads, and at the end
+ * the counts of all ranks are added. */
 #include "orchestrator/surgery/prune/magnitudes.h"
 
 #include "orchestrator/machine/extent.h"
@@ -11,28 +12,31 @@
 #include <string.h>
 
 #define PIECE      ((size_t)1 << 14) /* weights that are read and widened at once */
-#define PER_OCTAVE 2
-#define FROM_LOG2  (-24)
-#define BINS       56        /* up to 2^4 */
-#define ROOT_OF_2  0x3504F3u /* mantissa of the FP32 value nearest to the root of 2 */
+#define PER_OCTAVE 2                 /* bins per octave */
+#define FROM_LOG2  (-24)             /* the first bin begins at 2^-24 */
+#define BINS       56                /* the last bin ends at 2^4 */
+#define ROOT_OF_2  0x3504F3u         /* mantissa of the FP32 value nearest to the root of 2 */
 
-/* `weights`: number of counted weights; `zero`: how many of these are zero in the donor. For each bin: the number of
- * weights that are not zero in the donor, and how many of these are zero in the copy. */
+/* The counts. organ_magnitudes_json adds those of all ranks as one array, so all members are uint64_t. */
 typedef struct magnitudes_sums {
-    uint64_t weights, zero, all[BINS], killed[BINS];
+    uint64_t weights;      /* number of counted weights */
+    uint64_t zero;         /* those that are zero in the donor */
+    uint64_t all[BINS];    /* those that are not zero in the donor, by magnitude there */
+    uint64_t killed[BINS]; /* those of `all` that are zero in the copy */
 } magnitudes_sums;
 
-/* State of a histogram of magnitudes over `tensors`, the targets of the donor. */
+/* State of a histogram of magnitudes. */
 struct organ_magnitudes {
     const organ_model *donor;
-    const organ_tensor *const *tensors;
+    const organ_tensor *const *tensors; /* the `count` targets */
     size_t count;
     const organ_kernels *kernels;
-    uint64_t weight_count, step; /* `weight_count`: weights of all tensors; `step`: every step-th row is counted */
-    uint64_t *counted;           /* for each tensor, nonzero if its bytes were passed to organ_magnitudes_add */
-    void *bytes;                 /* PIECE stored weights */
-    float *before, *after;       /* PIECE weights of the donor and of the copy, in FP32 */
-    magnitudes_sums found;
+    uint64_t weight_count; /* number of weights of all tensors */
+    uint64_t step;         /* rows 0, step, 2 step, ... of each tensor are counted */
+    uint64_t *counted;     /* for each tensor, nonzero if its bytes were passed to organ_magnitudes_add */
+    void *bytes;           /* buffer for PIECE stored weights */
+    float *before, *after; /* buffers for PIECE weights of the donor and of the copy, in FP32 */
+    magnitudes_sums found; /* counts of this rank, in the end of all ranks */
 };
 
 /* Returns the bin of a magnitude. The exponent selects the octave; the second half of an octave begins at the root of 2
@@ -42,13 +46,14 @@ static size_t bin_of(float magnitude)
 {
     uint32_t bits;
     memcpy(&bits, &magnitude, sizeof bits);
-    const int half = 2 * ((int)(bits >> 23) - 127 - FROM_LOG2) + ((bits & 0x7FFFFFu) >= ROOT_OF_2);
+    const int half = /* half octaves above the start of the first bin; 127 is the bias of FP32 exponents */
+        2 * ((int)(bits >> 23) - 127 - FROM_LOG2) + ((bits & 0x7FFFFFu) >= ROOT_OF_2);
     if (half < 0)
         return 0;
     return half >= BINS ? BINS - 1 : (size_t)half;
 }
 
-/* Counts n weights, c->before in the donor and c->after in the copy. */
+/* Adds n weights to the counts: c->before are their values in the donor, c->after those in the copy. */
 static void count_pairs(organ_magnitudes *c, size_t n)
 {
     c->found.weights += n;
@@ -63,7 +68,7 @@ static void count_pairs(organ_magnitudes *c, size_t n)
     }
 }
 
-/* Reads n weights of a tensor from weight `from` on, and converts them to FP32 into `values`. */
+/* Reads n weights of a tensor from weight number `from` on, and converts them to FP32 into `values`. */
 static organ_status widen_stored(organ_magnitudes *c, const organ_model *model, const organ_tensor *tensor,
                                  uint64_t from, size_t n, float *values, organ_error *error)
 {
@@ -74,8 +79,8 @@ static organ_status widen_stored(organ_magnitudes *c, const organ_model *model, 
 }
 
 /* Counts weights [from, to) of tensor t, which are in a counted row. `data` has the stored weights of the copy from
- * weight `first` on; if `data` is NULL, the weights are read from `copy`. Counts nothing if `copy` has no such
- * tensor. */
+ * weight number `first` on; if `data` is NULL, the weights are read from `copy`. Counts nothing if `copy` has no tensor
+ * of the same name. */
 static organ_status count_span(organ_magnitudes *c, size_t t, uint64_t from, uint64_t to, const char *data,
                                uint64_t first, const organ_model *copy, organ_error *error)
 {
@@ -95,13 +100,14 @@ static organ_status count_span(organ_magnitudes *c, size_t t, uint64_t from, uin
 }
 
 /* Counts those of the weights [from, to) of tensor t that are in rows 0, step, 2 step, ... of the tensor. `data` has
- * the stored weights of the copy from weight `from` on; NULL: they are read from `copy`. */
+ * the stored weights of the copy from weight number `from` on; NULL: they are read from `copy`. */
 static organ_status count_rows(organ_magnitudes *c, size_t t, uint64_t from, uint64_t to, const char *data,
                                const organ_model *copy, organ_error *error)
 {
     const uint64_t cols = organ_tensor_matrices(c->tensors[t]).cols, stride = c->step * cols;
     if (c->step == 1)
         return count_span(c, t, from, to, data, from, copy, error);
+    /* `row` is the number of the first weight of a counted row; the first such row may begin before `from`. */
     for (uint64_t row = cols ? from / stride * stride : to; row < to && !error->status; row += stride) {
         const uint64_t begin = row > from ? row : from, end = row + cols < to ? row + cols : to;
         count_span(c, t, begin, end, data, from, copy, error);
@@ -109,6 +115,7 @@ static organ_status count_rows(organ_magnitudes *c, size_t t, uint64_t from, uin
     return error->status;
 }
 
+/* Creates an empty histogram. step is the smallest number with which at most about `enough` weights are counted. */
 organ_status organ_magnitudes_open(const organ_model *donor, const organ_tensor *const *tensors, size_t count,
                                    uint64_t enough, const organ_kernels *kernels, organ_magnitudes **magnitudes,
                                    organ_error *error)
@@ -139,6 +146,7 @@ void organ_magnitudes_close(organ_magnitudes *c)
     free(c);
 }
 
+/* Counts the weights of bytes [at, at + bytes) of tensor t, whose bytes in the copy are `data`. */
 organ_status organ_magnitudes_add(organ_magnitudes *c, size_t t, const void *data, uint64_t at, size_t bytes,
                                   organ_error *error)
 {
@@ -147,7 +155,7 @@ organ_status organ_magnitudes_add(organ_magnitudes *c, size_t t, const void *dat
     return count_rows(c, t, at / value_bytes, (at + bytes) / value_bytes, data, NULL, error);
 }
 
-/* Returns the report of organ_magnitudes_json. NULL without memory. */
+/* Returns the member "magnitudes" of the report. NULL without memory. */
 static json_t *magnitudes_json(const organ_magnitudes *c)
 {
     return ORGAN_OBJECT(
@@ -158,22 +166,22 @@ static json_t *magnitudes_json(const organ_magnitudes *c)
 }
 
 /* Context for counting the tensors that were not passed to organ_magnitudes_add. */
-typedef struct unseen {
+typedef struct uncounted_tensors {
     organ_magnitudes *counts;
     const organ_model *copy;
-} unseen;
+} uncounted_tensors;
 
 /* Returns the bytes of tensor t, or 0 if a rank has passed the tensor to organ_magnitudes_add. */
 static uint64_t bytes_uncounted(const void *context, size_t t)
 {
-    const organ_magnitudes *const c = ((const unseen *)context)->counts;
+    const organ_magnitudes *const c = ((const uncounted_tensors *)context)->counts;
     return c->counted[t] ? 0 : c->tensors[t]->bytes;
 }
 
 /* Counts tensor t, unless its bytes were passed to organ_magnitudes_add. */
 static organ_status count_uncounted(void *context, size_t t, organ_error *error)
 {
-    const unseen *const u = context;
+    const uncounted_tensors *const u = context;
     return u->counts->counted[t] ? ORGAN_OK
                                  : count_rows(u->counts, t, 0, u->counts->tensors[t]->elements, NULL, u->copy, error);
 }
@@ -181,13 +189,15 @@ static organ_status count_uncounted(void *context, size_t t, organ_error *error)
 /* Counts this rank's share of the tensors that were not passed to organ_magnitudes_add. */
 static void count_share(organ_magnitudes *c, const organ_model *copy, organ_ranks *ranks, organ_error *error)
 {
-    unseen uncounted = {c, copy};
+    uncounted_tensors uncounted = {c, copy};
     organ_assignment assignment;
     if (organ_assignment_create(ranks, c->count, bytes_uncounted, &uncounted, &assignment, error) == ORGAN_OK)
         organ_assignment_run(&assignment, count_uncounted, &uncounted, error);
     organ_assignment_release(&assignment);
 }
 
+/* Counts the tensors that no rank has passed to organ_magnitudes_add, adds the counts of all ranks, and returns them in
+ * *report. c->counted is first added over all ranks, so that every rank has the same list of such tensors. */
 organ_status organ_magnitudes_json(organ_magnitudes *c, const organ_model *copy, organ_ranks *ranks, json_t **report,
                                    organ_error *error)
 {

@@ -17,10 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* For the plan of a dry run. ITERATION: operations per weight in an iteration of the flow. SEARCHES: typical number of
- * passes over the donor that find the gains for a requested sparsity. */
-#define ITERATION 32.0
-#define SEARCHES  5.0
+/* Constants for the plan of a dry run. */
+#define ITERATION 32.0 /* operations that take as long as one iteration of the flow does for one weight */
+#define SEARCHES  5.0  /* typical number of passes over the donor, with a requested sparsity, that run the flow */
 
 /* Context of the pass that prunes and writes. */
 typedef struct writer {
@@ -46,8 +45,8 @@ static organ_status prune_check_options(const organ_prune_options *o, organ_erro
     return ORGAN_OK;
 }
 
-/* Returns ORGAN_USAGE if this CPU cannot run the flow with these parameters. A CPU without FMA gives the same bits only
- * for parameters with which the flow needs no other functions than products and square roots. */
+/* Returns ORGAN_USAGE if this CPU does not compute the flow with these parameters to the same bits as all others.
+ * Without FMA it does so only if the flow needs no pow: beta is 2, and coupling 0 or 1. */
 static organ_status check_cpu(const organ_prune_options *o, organ_error *error)
 {
     const organ_physarum_params params = {.beta = (float)o->beta, .coupling = (float)o->coupling};
@@ -58,13 +57,14 @@ static organ_status check_cpu(const organ_prune_options *o, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Checks the ranges of the options and the CPU. */
 organ_status organ_prune_check_options(const organ_prune_options *options, organ_error *error)
 {
     return prune_check_options(options, error) ? error->status : check_cpu(options, error);
 }
 
-/* Cuts the targets into units, and allocates and fills job->parts and job->units. Counts the units of each shard in its
- * clock. All gains are ORGAN_PHYSARUM_GAIN or, if a sparsity was requested, 0 (not searched yet). */
+/* Cuts the targets into units, allocates and fills job->parts and job->units, and counts the units of each shard in
+ * units_left. All gains are ORGAN_PHYSARUM_GAIN or, if a sparsity was requested, 0 (not searched yet). */
 static organ_status list_parts(organ_prune_job *job, organ_error *error)
 {
     const organ_targets *const targets = &job->targets;
@@ -88,6 +88,8 @@ static organ_status list_parts(organ_prune_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Opens the donor, selects the targets, cuts them into units, and opens the histogram of magnitudes. An organ directory
+ * is rejected. */
 organ_status organ_prune_job_open(organ_prune_job *job, organ_error *error)
 {
     if (!(job->state = calloc(1, sizeof *job->state)))
@@ -129,6 +131,7 @@ static void free_state(organ_prune_state *state)
     free(state);
 }
 
+/* Frees the members that organ_prune_job_open has set; those that were not set yet are NULL. */
 void organ_prune_job_close(organ_prune_job *job)
 {
     free_state(job->state);
@@ -139,8 +142,8 @@ void organ_prune_job_close(organ_prune_job *job)
     organ_rows_free(job->units);
 }
 
-/* Prints a note that shard `file` is done, with the number of weights that were killed in this shard and in all
- * finished units. */
+/* Prints a note that shard number `file` is done, with the number of weights that were killed in this shard and in all
+ * finished units, and the number of weights of all finished units. */
 static void report_shard(const organ_prune_job *job, size_t file)
 {
     char in_it[32], so_far[32], of[32];
@@ -151,14 +154,14 @@ static void report_shard(const organ_prune_job *job, size_t file)
         all += unit->done ? unit->counts.killed : 0;
         processed += unit->done ? unit->tensor->elements : 0;
     }
-    organ_progress_note(job->progress, "%s is done: %s killed in it, %s so far, of %s target weights",
+    organ_progress_note(job->progress, "%s is done: %s weights killed in it, %s of %s target weights so far",
                         job->donor->files[file].name, organ_count_text(here, in_it), organ_count_text(all, so_far),
                         organ_count_text(processed, of));
 }
 
-/* Writes bytes of a unit into the output, and adds them to the digest of the tensor and to the histogram of magnitudes.
- * If an interrupted run wrote a part of the tensor, nothing is added to the histogram: organ_magnitudes_json counts the
- * whole tensor later. */
+/* Writes bytes of a unit into the output, and adds them to the digest of its target and to the histogram of magnitudes.
+ * If an interrupted run or another rank has written a unit of the target, nothing is added to the histogram of
+ * magnitudes: organ_magnitudes_json counts the whole target later. */
 organ_status organ_prune_part_write(organ_prune_job *job, organ_prune_part *unit, const void *data, size_t bytes,
                                     uint64_t at, organ_error *error)
 {
@@ -173,6 +176,8 @@ organ_status organ_prune_part_write(organ_prune_job *job, organ_prune_part *unit
     return ORGAN_OK;
 }
 
+/* Appends the line of a completely written unit to the journal, marks the unit as done, and reports progress: for the
+ * unit, and for its shard if no other unit of the shard is left. */
 organ_status organ_prune_part_done(organ_prune_job *job, organ_prune_part *unit, organ_error *error)
 {
     const size_t index = (size_t)(unit - job->units);
@@ -189,8 +194,8 @@ organ_status organ_prune_part_done(organ_prune_job *job, organ_prune_part *unit,
     return ORGAN_OK;
 }
 
-/* Takes a pruned band: adds its counts to its unit, writes its bytes and, after the last band, records the unit as
- * done. */
+/* Implements organ_pass.retire for a pruned band: adds its counts to its unit, writes its bytes and, after the last
+ * band of the unit, records the unit as done. */
 static organ_status prune_retire_band(void *context, const organ_band *band, organ_error *error)
 {
     writer *w = context;
@@ -205,17 +210,18 @@ static organ_status prune_retire_band(void *context, const organ_band *band, org
     return band->last ? organ_prune_part_done(job, part, error) : ORGAN_OK;
 }
 
+/* Selects the units that this rank must still make. */
 static bool part_is_pending(const organ_prune_part *part) { return !part->done; }
 
-/* Starts the clocks of all shards. */
+/* Sets the times of all shards to now. */
 static void start_clocks(organ_prune_job *job)
 {
     for (size_t f = 0; f < job->donor->file_count; f++)
         job->state->clocks[f].first = job->state->clocks[f].last = organ_seconds_now();
 }
 
-/* Sets the time at which each shard began. start_clocks has set all of these to the start of the pass; but shards are
- * processed in order, so a shard began when the previous one was complete. */
+/* Sets the time at which each shard began, after the pass. start_clocks has set it to the start of the pass. But the
+ * pass processes shards in order, so a shard began when the last band of the previous one was written. */
 static void finish_clocks(organ_prune_job *job)
 {
     double before = 0;
@@ -226,7 +232,7 @@ static void finish_clocks(organ_prune_job *job)
         }
 }
 
-/* Prunes and writes all units that this rank must make, in one pass. */
+/* Prunes and writes all units that this rank must still make, in one pass. */
 static organ_status run_flow(organ_prune_job *job, organ_error *error)
 {
     writer w = {.job = job};
@@ -270,7 +276,7 @@ static organ_status find_gains(organ_prune_job *job, organ_error *error)
     recall_gains(job);
     organ_prune_search_gains(job, error);
     for (size_t k = 0; k < job->targets.count && !error->status; k++)
-        if (job->parts[k].gain != 0) /* 0: another rank has searched it */
+        if (job->parts[k].gain != 0) /* 0: another rank prunes this target and searches its gain */
             organ_write_note(
                 job->run,
                 ORGAN_OBJECT(SET_TEXT("gain_of", job->parts[k].tensor->name), SET_REAL("gain", job->parts[k].gain)),
@@ -278,6 +284,7 @@ static organ_status find_gains(organ_prune_job *job, organ_error *error)
     return error->status;
 }
 
+/* Finds the gains if a sparsity was requested, then prunes and writes the units that this rank must still make. */
 organ_status organ_prune_parts(organ_prune_job *job, organ_error *error)
 {
     return find_gains(job, error) ? error->status : run_flow(job, error);
@@ -285,13 +292,15 @@ organ_status organ_prune_parts(organ_prune_job *job, organ_error *error)
 
 /* ---- callbacks of the writer ---- */
 
+/* Returns the member `key` of a journal line as a count; 0 if it is missing. */
 static uint64_t prune_count_of(const json_t *line, const char *key)
 {
     return (uint64_t)json_integer_value(json_object_get(line, key));
 }
 
-/* Restores counts, gain and digest of a unit that an interrupted run or another rank finished, from its "results" in
- * the journal. Returns false if they are malformed. */
+/* Implements organ_write.recall: restores counts, gain and digest of unit number `item`, which an interrupted run or
+ * another rank has finished, from `line`, the result of organ_prune_line. Returns false if `line` is malformed: the
+ * digest must have 16 digits for a unit that is a whole target, and be empty for any other. */
 static bool recall_part(void *context, size_t item, const json_t *line)
 {
     organ_prune_job *const job = context;
@@ -316,6 +325,7 @@ static bool recall_part(void *context, size_t item, const json_t *line)
     return true;
 }
 
+/* Sets job->run, and `done` of the units that are in the output already or that another rank makes. */
 void organ_prune_begin(organ_prune_job *job, organ_writing *writing)
 {
     job->run = writing;
@@ -323,8 +333,9 @@ void organ_prune_begin(organ_prune_job *job, organ_writing *writing)
         job->units[k].done = organ_write_done(writing, k);
 }
 
-/* Sets job->parts to the sums over the units of each target, after all ranks have written all units. */
-static void fold_units(organ_prune_job *job)
+/* Sets the counts of each target in job->parts to the sums over its units. All ranks have written all units. The gain
+ * is that of the first unit, since all units of a target have the same one. */
+static void sum_units(organ_prune_job *job)
 {
     for (size_t t = 0; t < job->targets.count; t++) {
         organ_prune_part all = job->units[job->cuts.first[t]];
@@ -354,15 +365,16 @@ static organ_status print_lines(const void *context, FILE *out, organ_error *err
     return error->status;
 }
 
-#define LINES_NAME "prune.jsonl"
+#define LINES_NAME "prune.jsonl" /* file name of the lines of print_lines */
 
-/* Implements organ_write.check: checks the written copy against the donor; then rank 0 writes prune.jsonl. */
+/* Implements organ_write.check: sums up the counts of targets and compares the output at `path` with the donor. Then
+ * rank 0 writes prune.jsonl next to the other reports in `to`. */
 static organ_status check_copy(void *context, const char *to, const char *path, organ_error *error)
 {
     organ_prune_job *const job = context;
     char *lines_path = NULL;
-    fold_units(job);
-    organ_rows_free(job->units); /* frees memory for the header of the copy */
+    sum_units(job);
+    organ_rows_free(job->units); /* makes room for the tensor list of the output */
     job->units = NULL;
     malloc_trim(0); /* returns freed pages of the heap to the system */
     if (organ_prune_check_copy(job, path, error) || !organ_ranks_first(job->engine->ranks))
@@ -376,6 +388,8 @@ static organ_status check_copy(void *context, const char *to, const char *path, 
     return error->status;
 }
 
+/* Describes the pruning as an organ_write and runs it: organ_write_run calls job->kind->fill and the callbacks above.
+ */
 organ_status organ_prune_run(organ_prune_job *job, json_t **report, organ_error *error)
 {
     const organ_prune_options *const o = job->options;
@@ -403,8 +417,10 @@ organ_status organ_prune_run(organ_prune_job *job, json_t **report, organ_error 
     return organ_write_run(&made, report, error);
 }
 
+/* Selects all units: every unit has a tensor. */
 static bool every_part(const organ_prune_part *part) { return part->tensor; }
 
+/* Adds the memory and the work of physarum v1 to job->plan: those of the pass over all units and of the tile map. */
 organ_status organ_prune_estimate(organ_prune_job *job, organ_error *error)
 {
     const organ_prune_options *const o = job->options;
@@ -421,9 +437,10 @@ organ_status organ_prune_estimate(organ_prune_job *job, organ_error *error)
     return error->status;
 }
 
-/* Implements organ_prune_kind.cuts: targets are cut at multiples of the block size. */
+/* Implements organ_prune_kind.cuts: targets may be cut at rows that are multiples of the block size, between tiles. */
 static uint64_t cut_between_blocks(const organ_prune_job *job) { return job->options->block_size; }
 
+/* Implements organ_prune_kind.fill. */
 static organ_status prune_fill(void *job, organ_writing *writing, organ_error *error)
 {
     organ_prune_begin(job, writing);
@@ -433,7 +450,7 @@ static organ_status prune_fill(void *job, organ_writing *writing, organ_error *e
 static const organ_prune_kind version_1 = {
     .fill = prune_fill, .cuts = cut_between_blocks, .parameters = organ_prune_parameters};
 
-/* Checks the options, opens the job and runs it. */
+/* Checks the options, opens the job and runs it. A dry run also gets the work of physarum v1. */
 static organ_status prune_version_1(organ_prune_job *job, json_t **report, organ_error *error)
 {
     if (organ_prune_check_options(job->options, error) || organ_prune_job_open(job, error) ||
@@ -442,6 +459,7 @@ static organ_status prune_version_1(organ_prune_job *job, json_t **report, organ
     return organ_prune_run(job, report, error);
 }
 
+/* Prunes a model by physarum v1 (prune.h). */
 organ_status organ_prune(const organ_prune_options *options, const organ_engine *engine, const organ_progress *progress,
                          json_t **report, organ_error *error)
 {

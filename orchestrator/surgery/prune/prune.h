@@ -13,6 +13,7 @@
 
 ORGAN_API_BEGIN
 
+/* Ranges and defaults of organ_prune_options. */
 #define ORGAN_PRUNE_BLOCK_SIZES        16, 4096
 #define ORGAN_PRUNE_ITERATIONS         1, 100000
 #define ORGAN_PRUNE_BETAS              0, 64 /* 0 itself is not allowed */
@@ -21,12 +22,13 @@ ORGAN_API_BEGIN
 #define ORGAN_PRUNE_BLOCK_SIZE_DEFAULT 256
 #define ORGAN_PRUNE_ITERATIONS_DEFAULT 30
 
+/* Options of organ_prune. */
 typedef struct organ_prune_options {
-    const char *donor;
-    unsigned block_size; /* within ORGAN_PRUNE_BLOCK_SIZES */
-    unsigned iterations; /* within ORGAN_PRUNE_ITERATIONS */
-    double beta;         /* > 0, <= 64; default 2 */
-    double coupling;     /* 0 .. 8; default 1 */
+    const char *donor;   /* path of the model to prune */
+    unsigned block_size; /* rows and columns of a tile, within ORGAN_PRUNE_BLOCK_SIZES */
+    unsigned iterations; /* iterations of the flow, within ORGAN_PRUNE_ITERATIONS */
+    double beta;         /* exponent of the flow's response, > 0, <= 64; default 2 */
+    double coupling;     /* 0 .. 8: 0 ranks by magnitude alone, 1 conserves flow per row and column; default 1 */
     /* Requested percent of zeros in each target, 0 < S < 100; negative: the gain is fixed and the flow decides. */
     double sparsity;
     const char *targets; /* comma-separated globs on tensor names; NULL: the projections of the anatomy table */

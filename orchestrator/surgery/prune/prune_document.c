@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Makes the report of pruning, prune.json, and the lines of prune.jsonl and of the journal. */
+ * Makes the report of pruning, prune.json, and the lines that describe a target in prune.jsonl or a unit in the
+ * journal. */
 #include "orchestrator/surgery/prune/prune_job.h"
 
 #include "formats/base/paged_rows.h"
@@ -12,8 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Names of files that usually contain weights. Files of the donor with such a name that are not its shards are copied
- * unpruned, and the report lists them. */
+/* Patterns of names of files that usually contain weights. Files of the donor with such a name that are not its shards
+ * are copied unpruned; the report lists them as "other_weights". */
 static const char *const weight_files[] = {
     "*.safetensors",       "*.gguf",        "*.pth", "*.pt", "*.ckpt", "*.h5", "*.msgpack", "*.onnx",
     "*pytorch_model*.bin", "*consolidated*"};
@@ -26,11 +27,13 @@ static const char *const not_reported[] = {
     "Speed. Zeros scattered like these are no faster on hardware that expects structured sparsity.",
 };
 
+/* Returns the parameters of physarum v1 for the report. The gain is null if it is searched. The sparsity is null if
+ * none was requested, or if one is divided among the targets. */
 json_t *organ_prune_parameters(void *context)
 {
     const organ_prune_job *const job = context;
     const organ_prune_options *const o = job->options;
-    const bool free_flow = o->sparsity < 0 && !job->divides;
+    const bool free_flow = o->sparsity < 0 && !job->divides; /* no sparsity is requested: the gain is fixed */
     return ORGAN_OBJECT(
         SET_TEXT("method", "physarum-v1"), SET_COUNT("block_size", o->block_size),
         SET_COUNT("iterations", o->iterations), SET_REAL("beta", o->beta), SET_REAL("coupling", o->coupling),
@@ -38,7 +41,8 @@ json_t *organ_prune_parameters(void *context)
         SET_REAL_OF("sparsity", !free_flow && !job->divides, o->sparsity), SET_BYTES_OF("targets", o->targets));
 }
 
-/* Returns the report's row for a tensor; job->kind may add members. */
+/* Returns the line of a target (in prune.jsonl) or of a unit (in the journal): names, shape, counts, gain and digest.
+ * job->kind->finish_line may add members. NULL without memory. */
 json_t *organ_prune_line(const organ_prune_job *job, const organ_prune_part *part)
 {
     const organ_tensor *const tensor = part->tensor;
@@ -71,6 +75,7 @@ static json_t *untouched_json(const organ_prune_job *job)
                         SET_COUNT("bytes", bytes - job->targets.bytes));
 }
 
+/* Returns true if the name matches one of weight_files. */
 static bool is_weight_file(const char *name)
 {
     for (size_t k = 0; k < sizeof weight_files / sizeof *weight_files; k++)
@@ -89,8 +94,8 @@ static json_t *files_json(const organ_file_list *list, bool only_weights)
     return names;
 }
 
-/* Returns the row of shard f in the report. Adds the number of weights that were killed in the shard to
- * *killed_so_far. */
+/* Returns the row of shard number f in the report. *killed_so_far is the number of weights that were killed in the
+ * shards before; this function adds those of this shard. */
 static json_t *shard_json(const organ_prune_job *job, size_t f, uint64_t *killed_so_far)
 {
     const organ_shard_clock *const clock = &job->state->clocks[f];
@@ -107,7 +112,7 @@ static json_t *shard_json(const organ_prune_job *job, size_t f, uint64_t *killed
                         SET_COUNT("killed_so_far", *killed_so_far));
 }
 
-/* Returns the member "run", whose values differ between runs and machines. */
+/* Returns the member "run" of the report: paths, times, host and engine, which differ between runs and machines. */
 static json_t *document_run_json(const organ_prune_job *job, const organ_output *output)
 {
     const organ_engine *const engine = job->engine;
@@ -131,7 +136,8 @@ static json_t *document_run_json(const organ_prune_job *job, const organ_output 
         SET("shards", shards));
 }
 
-/* Adds the number of tiles of all targets to the member "coverage". Returns non-zero if memory runs out. */
+/* Adds the member "tiles", the number of tiles of all targets, to the member "coverage". Returns non-zero if memory
+ * runs out. */
 static int add_coverage_tiles(json_t *document, const organ_prune_job *job)
 {
     json_int_t tiles = 0;
@@ -140,6 +146,8 @@ static int add_coverage_tiles(json_t *document, const organ_prune_job *job)
     return !ORGAN_ADD(json_object_get(document, "coverage"), SET_COUNT("tiles", tiles));
 }
 
+/* Returns an array with the counts of each target, which the caller frees with organ_rows_free. NULL if out of memory.
+ */
 organ_tally *organ_prune_tally(const organ_prune_job *job)
 {
     organ_tally *rows = organ_rows_take(job->targets.count + 1, sizeof *rows);
@@ -166,7 +174,8 @@ static int add_counts(json_t *document, const organ_prune_job *job)
     return failed ? -1 : 0;
 }
 
-/* Adds the members "experiment" and "errata", which depend on the other members of the document. */
+/* Adds the members "experiment" and "errata", which are derived from the other members of the document. Returns -1
+ * without memory. */
 static int add_errata(json_t *document)
 {
     return ORGAN_ADD(document, SET("experiment", organ_experiment_of(document))) &&
@@ -186,6 +195,7 @@ static int report_quality(json_t *document)
     return json_array_set_new(json_object_get(document, "not_in_this_report"), 0, json_string(beyond));
 }
 
+/* Completes the report after an evaluation was added to it. Returns -1 without memory. */
 int organ_prune_finish_report(void *job, json_t *document)
 {
     (void)job;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Maps the killed weights of a tensor. Ranks: the map has the sums of the tiles that each rank has counted. */
+ * Maps the killed weights of a tensor. Ranks: each rank counts some row ranges of the tensor, and the counts of all
+ * ranks are added. */
 #include "orchestrator/surgery/prune/tile_map.h"
 
 #include "orchestrator/surgery/prune/compared.h"
@@ -8,18 +9,20 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { MIN_SIDE = 16, MIN_TILES = 256, MAX_TILES = 4096 };
+enum { MIN_SIDE = 16, MIN_TILES = 256, MAX_TILES = 4096 }; /* limits of choose_side */
 
-/* State of making a map. The pass reads single rows, cut at the edges of tiles, so that its bands are small whatever
- * the size of a tile. */
+/* A map that is being made. The tiles of organ_pass are not those of the map but one row high: parts of a row, cut
+ * where tiles of the map meet. So bands are small whatever the size of a tile. */
 typedef struct mapping {
     const organ_engine *engine;
     const organ_tensor *tensor;
-    uint64_t matrices, matrix_rows, matrix_cols; /* matrices of the tensor, and the shape of each */
-    uint64_t side, rows, cols;                   /* `side`: edge of a tile in weights; rows x cols: tiles of the map */
-    uint64_t *killed;                            /* killed weights in each tile, rows x cols */
+    uint64_t matrices, matrix_rows, matrix_cols; /* number of matrices of the tensor, and the shape of each */
+    uint64_t side;                               /* side of a tile of the map, in weights */
+    uint64_t rows, cols;                         /* rows and columns of tiles, over all matrices */
+    uint64_t *killed;                            /* number of killed weights in each tile, rows x cols */
 } mapping;
 
+/* Returns x / by, rounded up. */
 static uint64_t divide_rounding_up(uint64_t x, uint64_t by) { return (x + by - 1) / by; }
 
 /* Sets the side of a tile, and the resulting numbers of rows and columns of tiles. */
@@ -30,13 +33,13 @@ static void set_side(mapping *m, uint64_t side)
     m->cols = divide_rounding_up(m->matrix_cols, side);
 }
 
-/* Chooses the side of the map's tiles. Starts with the block size; halves it while there are fewer than MIN_TILES tiles
- * and it stays at least MIN_SIDE, then doubles it while there are more than MAX_TILES. */
+/* Chooses the side of the map's tiles. Starts with `block`; halves it while there are fewer than MIN_TILES tiles and
+ * the half is an integer of at least MIN_SIDE, then doubles it while there are more than MAX_TILES tiles. */
 static void choose_side(mapping *m, uint64_t block)
 {
     for (set_side(m, block); m->rows * m->cols < MIN_TILES && m->side % 2 == 0 && m->side / 2 >= MIN_SIDE;)
         set_side(m, m->side / 2);
-    /* A tile never spans two matrices, so many matrices may exceed the limit. */
+    /* A tile never spans two matrices: with more than MAX_TILES matrices, doubling ends at one tile per matrix. */
     while (m->rows * m->cols > MAX_TILES && (m->side < m->matrix_rows || m->side < m->matrix_cols))
         set_side(m, m->side * 2);
 }
@@ -60,7 +63,8 @@ static const organ_tally *farthest_from_mean(const organ_tally *rows, size_t cou
     return found;
 }
 
-/* Counts the killed weights of a part of a row within one tile. Runs on a worker thread. */
+/* Implements organ_pass.work: sets *result, a uint64_t, to the number of killed weights in the part of a row that is in
+ * one tile of the map. */
 static void count_tile(void *context, const organ_tile *tile, void *scratch, void *result)
 {
     const mapping *const m = context;
@@ -73,7 +77,8 @@ static void count_tile(void *context, const organ_tile *tile, void *scratch, voi
     *(uint64_t *)result = counts.killed;
 }
 
-/* Adds the killed weights of a band (whole rows, cut at the edges of tiles) to the tiles of the map. */
+/* Implements organ_pass.retire: adds the killed weights of a band, which has whole rows of m->cols parts each, to the
+ * tiles of the map. `first` is the band's first row in the tensor, counted over all matrices. */
 static organ_status tile_map_retire_band(void *context, const organ_band *band, organ_error *error)
 {
     mapping *const m = context;
@@ -87,7 +92,8 @@ static organ_status tile_map_retire_band(void *context, const organ_band *band, 
     return ORGAN_OK;
 }
 
-/* Returns the report's map. NULL without memory. */
+/* Returns the map as described in tile_map.h. `percent`: killed weights of the tensor; `mean`: that over all targets.
+ * NULL without memory. */
 static json_t *map_json(const mapping *m, double percent, double mean)
 {
     return ORGAN_OBJECT(SET_TEXT("tensor", m->tensor->name), SET_REAL("percent", percent),
@@ -97,7 +103,7 @@ static json_t *map_json(const mapping *m, double percent, double mean)
                         SET("killed", organ_counts_json(m->rows * m->cols, m->killed)));
 }
 
-/* Counts the killed weights in this rank's share of the row ranges. */
+/* Adds the killed weights in this rank's share of the row ranges to m->killed. */
 static organ_status map_share(mapping *m, const organ_model *donor, const organ_model *copy,
                               const organ_compared *pairs, organ_error *error)
 {
@@ -114,7 +120,8 @@ static organ_status map_share(mapping *m, const organ_model *donor, const organ_
     return organ_pass_run(&pass, m->engine, error);
 }
 
-/* Counts the killed weights of all tiles of the map, and adds the counts of all ranks. */
+/* Sets m->killed: each rank counts the killed weights in its share of the row ranges, then the counts of all ranks are
+ * added. */
 static organ_status map_tensor(mapping *m, const organ_model *donor, const organ_model *copy, organ_error *error)
 {
     const organ_tensor *const other = organ_model_find(copy, m->tensor->name);
@@ -125,6 +132,7 @@ static organ_status map_tensor(mapping *m, const organ_model *donor, const organ
     return organ_ranks_add(m->engine->ranks, "mapping tiles", m->killed, m->rows * m->cols, error);
 }
 
+/* Chooses the tensor to map, counts its killed weights in tiles, and returns the map in *map. */
 organ_status organ_tile_map(const organ_model *donor, const organ_model *copy, const organ_tally *rows, size_t count,
                             size_t block, const organ_engine *engine, json_t **map, organ_error *error)
 {
@@ -150,9 +158,11 @@ organ_status organ_tile_map(const organ_model *donor, const organ_model *copy, c
     return error->status;
 }
 
+/* Returns a --memory, in bytes, that suffices to map the tensor. */
 uint64_t organ_tile_map_memory(const organ_tensor *tensor, size_t workers)
 {
-    /* Two bands of a row in both models, a counter per tile, and the smallest band size of a pass. */
+    /* Scratch of the workers; two bands of one row, each in both models; for each band a counter per part of the row;
+     * and the constant part of a pass. */
     const uint64_t cols = organ_tensor_matrices(tensor).cols, row = cols * organ_dtype_describe(tensor->dtype)->bytes;
     return workers * 4096 + 4 * row + 2 * sizeof(uint64_t) * divide_rounding_up(cols, MIN_SIDE) + (160 << 10);
 }

@@ -6,9 +6,10 @@
 #include "orchestrator/surgery/inputs/inputs.h"
 #include "orchestrator/surgery/facts/facts.h"
 
-#define MUCH 5.0 /* if more than this percentage of the energy is removed, the report warns */
+/* The report warns if more than this percentage of the energy was removed. */
+#define WARNING_PERCENT 5.0
 
-/* Sums over some parts; before, after: energies in the donor and in the copy. theta_before and theta_after are sums
+/* Sums over some parts. before, after: energies in the donor and in the copy. theta_before and theta_after are sums
  * over the `thetas` parts that have a theta in both models. */
 typedef struct document_sums {
     uint64_t tensors, elements, bytes;
@@ -16,6 +17,7 @@ typedef struct document_sums {
     size_t thetas;
 } document_sums;
 
+/* Returns whether theta was measured and is defined. */
 static bool has_theta(const organ_z *z) { return z->done && !z->reason; }
 
 /* Adds part k to the sums. */
@@ -35,6 +37,7 @@ static void document_add_part(document_sums *s, const organ_purify_job *job, siz
     }
 }
 
+/* Returns the percentage of the energy that was removed, rounded to 6 decimals; 0 if there was no energy. */
 static double removed_percent(double before, double after)
 {
     return before > 0 ? organ_millionth(100.0 * (before - after) / before) : 0.0;
@@ -43,7 +46,7 @@ static double removed_percent(double before, double after)
 /* Sets a member to the mean sum / count; null if count is 0. */
 #define SET_THETA(key, sum, count) SET_REAL_OF(key, (count) > 0, organ_millionth((sum) / (double)(count)))
 
-/* Returns the sums as members of the report, without values that a dry run does not compute. */
+/* Returns the sums as members of the report. A dry run has no energies and thetas. */
 static json_t *document_sums_json(const organ_purify_job *job, const document_sums *s)
 {
     json_t *const object = ORGAN_OBJECT(SET_COUNT("tensors", s->tensors), SET_COUNT("elements", s->elements),
@@ -57,7 +60,8 @@ static json_t *document_sums_json(const organ_purify_job *job, const document_su
                                           SET_THETA("theta_after", s->theta_after, s->thetas)));
 }
 
-/* Returns the sums over the parts of one role; NULL if there are none. */
+/* Returns the sums over the parts in one row of the anatomy (organ_anatomy_row), a role or its experts; NULL if there
+ * are none. */
 static json_t *document_role_json(const void *context, size_t role)
 {
     const organ_purify_job *const job = context;
@@ -72,7 +76,7 @@ static json_t *document_role_json(const void *context, size_t role)
                      : NULL;
 }
 
-/* Returns the row of part k in the report. */
+/* Returns part k for the list of tensors in the report. A dry run has no energies, thetas and digest. */
 static json_t *document_part_json(const void *context, size_t k)
 {
     const organ_purify_job *const job = context;
@@ -92,12 +96,14 @@ static json_t *document_part_json(const void *context, size_t k)
                                           SET_TEXT("xxh3", job->rows.results[k].xxh3)));
 }
 
-static json_t *document_left_json(const void *context, size_t k)
+/* Returns the selected tensor k of job->left_out for the report. */
+static json_t *document_left_out_json(const void *context, size_t k)
 {
     const organ_tensor *const tensor = ((const organ_purify_job *)context)->left_out[k];
     return ORGAN_OBJECT(SET_TEXT("tensor", tensor->name), SET_DTYPE("dtype", tensor->dtype));
 }
 
+/* Implements organ_write.parameters. */
 json_t *organ_purify_parameters(void *context)
 {
     const organ_purify_job *const job = context;
@@ -107,17 +113,17 @@ json_t *organ_purify_parameters(void *context)
                         SET_BYTES_OF("layers", o->layers));
 }
 
-/* Returns the command that measures how much the model has lost. */
+/* Returns the command with which the user measures how much the model has lost. */
 static json_t *command_json(const organ_purify_job *job)
 {
     return organ_json_command((const char *const[]){"organ", "evaluate", job->donor->path, job->options->write.output,
                                                     "--text", "TEXT", NULL});
 }
 
-/* Returns the warning about removed energy; null if there is none. */
+/* Returns the warning about removed energy; null if at most WARNING_PERCENT of it was removed, or in a dry run. */
 static json_t *warning_json(const organ_purify_job *job, const document_sums *all)
 {
-    if (job->options->write.dry_run || removed_percent(all->before, all->after) <= MUCH)
+    if (job->options->write.dry_run || removed_percent(all->before, all->after) <= WARNING_PERCENT)
         return json_null();
     return ORGAN_OBJECT(
         SET_TEXT("text", "More than 5 % of the energy of these tensors was removed. Such a filter classifies most of "
@@ -143,7 +149,7 @@ static json_t *purify_definitions_json(const organ_purify_job *job)
                           "not how good a model is: a filter that destroys a model can raise it."));
 }
 
-/* Returns the report of organ purify. NULL without memory. */
+/* Implements organ_write.document. */
 json_t *organ_purify_document(void *context, const organ_writing *made)
 {
     (void)made; /* tensors keep their files and offsets */
@@ -157,6 +163,6 @@ json_t *organ_purify_document(void *context, const organ_writing *made)
                         SET("matrices", organ_matrices_json(job->donor, job->chosen)),
                         SET("roles", organ_anatomy_rows_json(document_role_json, job)),
                         SET("tensors", organ_json_rows(job->count, document_part_json, job)),
-                        SET("left_alone", organ_json_rows(job->left_out_count, document_left_json, job)),
+                        SET("left_alone", organ_json_rows(job->left_out_count, document_left_out_json, job)),
                         SET("definitions", purify_definitions_json(job)));
 }

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Returns the sum of the squares of n values. */
+/* Returns the sum of the squares of n values: the sum of squared deviations from the mean (m2), plus n mean^2. */
 static double energy_of(const organ_kernels *kernels, const float *values, size_t n)
 {
     organ_spread s;
@@ -14,8 +14,8 @@ static double energy_of(const organ_kernels *kernels, const float *values, size_
     return s.m2 + (double)s.n * s.mean * s.mean;
 }
 
-/* Implements organ_row_work.row: purifies a row and adds its energy before and after to the sums. A row with values
- * that are not finite is only counted. With strength 0 the row keeps its bits. */
+/* Implements organ_row_work.row: purifies a row and adds its energy before and after to the sums. A row with a value
+ * that is not finite, before or after the filter, is counted and not stored. */
 static void purify_row(void *context, const organ_row *row)
 {
     const organ_purify_job *const job = context;
@@ -45,7 +45,8 @@ static void purify_row(void *context, const organ_row *row)
     row->sums[ORGAN_INFINITE_AFTER] += !isfinite(after);
 }
 
-/* Implements organ_row_work.judge: fails if a tensor has values that are not finite, before or after purifying. */
+/* Implements organ_row_work.judge: fails if a row of the tensor has a value that is not finite, before or after the
+ * filter. */
 static organ_status check_part_sums(void *context, size_t index, const double *sums, organ_error *error)
 {
     const organ_purify_job *const job = context;
@@ -62,13 +63,14 @@ static organ_status check_part_sums(void *context, size_t index, const double *s
     return ORGAN_OK;
 }
 
+/* Implements organ_row_work.remark: writes the percentage of energy that was removed. */
 static void energy_remark(const double *sums, char remark[64])
 {
     const double before = sums[ORGAN_ENERGY_BEFORE], after = sums[ORGAN_ENERGY_AFTER];
     snprintf(remark, 64, "%.2f %% of its energy removed", before > 0 ? 100.0 * (before - after) / before : 0.0);
 }
 
-/* Creates one organ_fft for each row length of the parts. */
+/* Creates job->ffts, one organ_fft for each distinct row length of the parts, and sets organ_purify_part.fft. */
 static organ_status make_transforms(organ_purify_job *job, organ_error *error)
 {
     uint64_t *lengths = calloc(job->count + 1, sizeof *lengths);
@@ -88,6 +90,8 @@ static organ_status make_transforms(organ_purify_job *job, organ_error *error)
     return error->status;
 }
 
+/* Creates the FFTW plans that the parts need, and sets job->rows. job->rows.least is the memory that measuring theta
+ * needs later. */
 organ_status organ_purify_prepare(organ_purify_job *job, organ_error *error)
 {
     const size_t cols = organ_row_longest(job->donor, job->chosen);

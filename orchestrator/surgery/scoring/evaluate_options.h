@@ -7,6 +7,7 @@
 
 ORGAN_API_BEGIN
 
+/* The text, and how it is scored. */
 typedef struct organ_experiment_options {
     const char *text; /* path of the text */
     /* How the text is cut into windows, and which tokens are scored: "hf", "llama.cpp", "lm-eval"; NULL: "hf". */
@@ -22,17 +23,20 @@ typedef struct organ_experiment_options {
     const char *compute;
 } organ_experiment_options;
 
+/* Options of organ_perplexity: one model, or two that are compared. */
 typedef struct organ_perplexity_options {
-    const char *model, *compare; /* `compare`: a second model; NULL: none */
+    const char *model, *compare; /* paths; `compare`: a second model, NULL: none */
     bool dry_run;                /* only plan the work: the report has the plan, and no file is written */
     organ_experiment_options experiment;
 } organ_perplexity_options;
 
+/* Options of organ_evaluate: a donor and several pruned copies of it. */
 typedef struct organ_evaluate_options {
-    const char *donor;
+    const char *donor;         /* path of the donor */
     const char *const *pruned; /* paths of `count` pruned copies of the donor */
     size_t count;
-    /* "NAME=MODEL": the models whose paths or names match the pattern MODEL belong to the experiment NAME. */
+    /* `experiment_count` texts "NAME=MODEL": the models whose paths or names match the pattern MODEL belong to the
+     * experiment NAME. */
     const char *const *experiments;
     size_t experiment_count;
     /* Tensors whose zeros are counted, as in organ_audit_options; NULL: those that each pruning's log names, else the

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * --evaluate: scores the original model and the output of an operation (scoring.h), and makes the member "evaluation"
+ * of the report. */
 #include "orchestrator/surgery/scoring/evaluation.h"
 
 #include "orchestrator/report/text/members.h"
@@ -7,7 +9,8 @@
 
 #include <string.h>
 
-/* Returns "evaluation" with the members that are known before the scoring, and null for the figures. */
+/* Returns the member "evaluation" of the report with the values that are known before the scoring, and null for the
+ * figures. NULL without memory. */
 static json_t *plan_json(const organ_evaluation *e, const organ_scoring *scoring)
 {
     json_t *const definitions = organ_scoring_definitions_json(scoring);
@@ -21,6 +24,8 @@ static json_t *plan_json(const organ_evaluation *e, const organ_scoring *scoring
         SET_NULL("not_evaluated"), SET("definitions", definitions));
 }
 
+/* Opens and plans the scoring, as if the output existed, to find errors before the operation runs. Keeps only
+ * e->document. */
 organ_status organ_evaluation_prepare(organ_evaluation *e, organ_error *error)
 {
     organ_scoring scoring;
@@ -57,8 +62,8 @@ static organ_status add_figures(organ_evaluation *e, const organ_scoring *scorin
     return error->status;
 }
 
-/* Scores the original model and the output at `path`. The text of an error becomes the member "not_evaluated" of the
- * evaluation. */
+/* Scores the original model and the output at `path`, and adds the figures to e->document. The message of an error
+ * becomes the member "not_evaluated" of the evaluation. `path` is NULL if the caller had no memory for it. */
 void organ_evaluation_run(organ_evaluation *e, const char *path)
 {
     organ_scoring scoring;
@@ -78,6 +83,7 @@ void organ_evaluation_run(organ_evaluation *e, const char *path)
         ORGAN_ADD(e->document, SET_BYTES("not_evaluated", fault->message));
 }
 
+/* Adds the evaluation to the report and returns the report; NULL without memory. */
 json_t *organ_evaluated_json(const organ_evaluation *e, json_t *report)
 {
     json_t *const run = json_object_get(report, "run");
@@ -87,6 +93,7 @@ json_t *organ_evaluated_json(const organ_evaluation *e, json_t *report)
     return organ_json_joined(report, ORGAN_OBJECT(SET("evaluation", json_incref(e->document))));
 }
 
+/* Returns the status of organ_evaluation_run. The message of an error also states that the output is complete. */
 organ_status organ_evaluation_end(const organ_evaluation *e, organ_error *error)
 {
     if (!e->fault.status)
@@ -97,6 +104,7 @@ organ_status organ_evaluation_end(const organ_evaluation *e, organ_error *error)
                       e->fault.message);
 }
 
+/* Frees the members that the functions above have set. */
 void organ_evaluation_release(organ_evaluation *e)
 {
     json_decref(e->document);

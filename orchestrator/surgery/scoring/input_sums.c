@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Sums of squared inputs, by the names that llama.cpp gives the matrices. */
 #include "orchestrator/surgery/scoring/input_sums.h"
 
 #include "formats/base/arena.h"
@@ -8,20 +9,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* An entry of the importance matrix: a matrix, or a stack of matrices. */
+/* An entry of the importance matrix: a matrix, or a stack of the matrices of all experts. */
 typedef struct sums_entry {
-    char name[ORGAN_INPUT_NAME];
-    size_t features, matrices; /* columns of each matrix; number of matrices */
-    double *sums, *counts;     /* sums of squares, matrices x features; number of tokens of each matrix */
+    char name[ORGAN_INPUT_NAME]; /* name of the matrix in llama.cpp */
+    size_t features, matrices;   /* columns of each matrix; number of matrices */
+    double *sums;                /* sums of squares of each input, matrices x features */
+    double *counts;              /* number of tokens of each matrix */
 } sums_entry;
 
+/* The sums of all entries. */
 struct organ_input_sums {
     const organ_forward *forward;
     int32_t layer; /* layer of the last tap */
     sums_entry *entries;
-    size_t count, capacity;
+    size_t count, capacity; /* entries in use, and allocated */
 };
 
+/* Creates sums without entries. entry_of adds an entry when the inputs of its matrix arrive first. */
 organ_status organ_input_sums_open(const organ_forward *forward, organ_input_sums **sums, organ_error *error)
 {
     *sums = NULL;
@@ -35,6 +39,7 @@ organ_status organ_input_sums_open(const organ_forward *forward, organ_input_sum
     return ORGAN_OK;
 }
 
+/* Frees the sums; NULL is allowed. */
 void organ_input_sums_close(organ_input_sums *sums)
 {
     for (size_t k = 0; sums && k < sums->count; k++) {
@@ -46,7 +51,8 @@ void organ_input_sums_close(organ_input_sums *sums)
     free(sums);
 }
 
-/* Returns the entry with this name, which is added if it is new; NULL with an error without memory. */
+/* Returns the entry with this name; adds one with sums of 0 if there is none. The pointer is valid until the next call.
+ * Without memory, sets *error and returns NULL. */
 static sums_entry *entry_of(organ_input_sums *s, const char *name, size_t matrices, size_t features, organ_error *error)
 {
     for (size_t k = 0; k < s->count; k++)
@@ -66,8 +72,9 @@ static sums_entry *entry_of(organ_input_sums *s, const char *name, size_t matric
     return &s->entries[s->count++];
 }
 
-/* Implements organ_tap: adds the squares of inputs token by token, so that the sums do not depend on how tokens are
- * grouped into batches. */
+/* Implements organ_tap: adds the squares of the inputs of `tensor` to its entry in llama.cpp, or to two entries if
+ * llama.cpp has two matrices in its place. Adds token by token, so that the sums do not depend on how tokens are
+ * grouped into batches. Ignores tensors without an entry. */
 static organ_status add_inputs(void *context, const char *tensor, size_t first, size_t tokens, size_t features,
                                const float *inputs, organ_error *error)
 {
@@ -89,12 +96,14 @@ static organ_status add_inputs(void *context, const char *tensor, size_t first, 
     return ORGAN_OK;
 }
 
+/* Returns a tap that adds the inputs of layer `layer`, which becomes the layer of the sums. */
 organ_tap organ_input_sums_tap(organ_input_sums *sums, unsigned layer)
 {
     sums->layer = (int32_t)layer;
     return (organ_tap){sums, add_inputs};
 }
 
+/* Writes all entries as the importance matrix `path`. */
 organ_status organ_input_sums_write(const organ_input_sums *s, const char *path, const organ_imatrix_text *text,
                                     organ_error *error)
 {

@@ -6,6 +6,7 @@
 #include "formats/imatrix/imatrix.h"
 #include "orchestrator/forward/forward.h"
 
+/* The sums of squares of all inputs, and the numbers of tokens in them. */
 typedef struct organ_input_sums organ_input_sums;
 
 /* Creates empty sums. `forward` must outlive them. Returns ORGAN_USAGE if llama.cpp's names of the architecture's
@@ -13,7 +14,8 @@ typedef struct organ_input_sums organ_input_sums;
 organ_status organ_input_sums_open(const organ_forward *forward, organ_input_sums **sums, organ_error *error);
 void organ_input_sums_close(organ_input_sums *sums); /* NULL is allowed */
 
-/* Returns a tap that adds the inputs of runs of this layer, valid until the next call or until the sums are closed. */
+/* Returns a tap for organ_layer_run of layer `layer`: it adds the inputs of the layer's matrices to the sums. The tap
+ * is valid until the next call of this function or until the sums are closed. */
 organ_tap organ_input_sums_tap(organ_input_sums *sums, unsigned layer);
 
 /* Writes the sums as the importance matrix `path`; `text` describes the text in it. Returns errors of

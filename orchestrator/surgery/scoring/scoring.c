@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * A scoring: opens models, tokenizer and text, plans the windows, divides the memory, and scores. Windows run through
+ * the models in batches; with several ranks each rank scores a share of the windows. */
 #include "orchestrator/surgery/scoring/scoring.h"
 
 #include "formats/base/utf8.h"
@@ -17,7 +19,8 @@
 
 /* ---- the models ---- */
 
-/* Opens the tokenizer of the first model as scoring->tokenizer. For a later model, fails if its tokenizer differs. */
+/* Opens the tokenizer of model *m. The first model's tokenizer becomes scoring->tokenizer. For a later model, returns
+ * ORGAN_BAD_INPUT if its tokenizer has another digest; a model made from the first is assumed to have the same one. */
 static organ_status open_tokenizer(organ_scoring *scoring, organ_scored_model *m, organ_error *error)
 {
     organ_tokenizer *tokenizer = NULL;
@@ -41,8 +44,9 @@ static organ_status open_tokenizer(organ_scoring *scoring, organ_scored_model *m
     return error->status;
 }
 
-/* Opens a model, its forward pass and its tokenizer. A model made from the first that has no config.json gets the
- * config and directory of the first. */
+/* Opens the model at m->path, its forward pass and its tokenizer. A model made from the first that has no config.json
+ * uses the config and the directory of the first. If it does not exist yet (scoring->made_as), the first model is
+ * opened in its place and memory is estimated for the converted weights. */
 static organ_status open_model(organ_scoring *scoring, organ_scored_model *m, organ_error *error)
 {
     m->scoring = scoring;
@@ -65,6 +69,7 @@ static organ_status open_model(organ_scoring *scoring, organ_scored_model *m, or
 
 /* ---- the text ---- */
 
+/* Returns true if the text is valid UTF-8; it may contain NUL. */
 static bool is_utf8(const char *text, size_t bytes)
 {
     const unsigned char *const s = (const unsigned char *)text;
@@ -74,7 +79,8 @@ static bool is_utf8(const char *text, size_t bytes)
     return true;
 }
 
-/* Sets scoring->protocol: style, window length and BOS, from the options or their defaults. */
+/* Sets scoring->protocol: style, window length and BOS, from the options or their defaults. The default length is at
+ * most the context of the first model (`made_for`; 0: unknown). Prints a note if a requested length is above it. */
 static organ_status choose_protocol(organ_scoring *scoring, organ_error *error)
 {
     const organ_experiment_options *const o = scoring->options;
@@ -101,7 +107,8 @@ static organ_status choose_protocol(organ_scoring *scoring, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Sets scored_bytes and, for lm-eval, words: the bytes and words of text that the scored tokens cover. */
+/* Sets scored_bytes and, for lm-eval, words: the bytes and words of text that the scored tokens cover. Unless lm-eval
+ * scores the whole text, the scored text is the concatenation of the scored tokens. */
 static organ_status count_text(organ_scoring *scoring, organ_error *error)
 {
     const organ_perplexity_plan *const plan = &scoring->plan;
@@ -161,6 +168,7 @@ static organ_status scoring_plan_windows(organ_scoring *scoring, organ_error *er
 
 /* ---- memory ---- */
 
+/* Returns the number of tokens of the longest window. */
 static size_t longest_window(const organ_perplexity_plan *plan)
 {
     size_t longest = 0;
@@ -170,27 +178,27 @@ static size_t longest_window(const organ_perplexity_plan *plan)
     return longest;
 }
 
-/* The size of a scoring: tokens of its longest window, and of all windows together. */
+/* A scoring and its size, for the search of a sufficient memory. */
 typedef struct extent {
     organ_scoring *scoring;
-    size_t longest, tokens;
+    size_t longest, tokens; /* tokens of its longest window, and of all windows together */
 } extent;
 
 /* Returns the bytes that are allocated during the whole scoring: ids, targets and, for each model, the scores of each
- * token, and the sums of an importance matrix. `tokens`: upper bound of scored tokens. */
+ * token, and the sums of an importance matrix. `tokens` is an upper bound of the number of scored tokens. */
 static uint64_t kept_bytes(const organ_scoring *scoring, size_t tokens)
 {
-    const organ_token_scores *const s = NULL;
+    const organ_token_scores *const s = NULL; /* only for sizeof */
     const size_t each = 2 * sizeof(uint32_t) + scoring->count * sizeof *s->nll +
                         (scoring->count - 1) * (sizeof *s->divergence + sizeof *s->agrees);
     const uint64_t numbers = scoring->sums ? organ_forward_input_numbers(scoring->models[0].forward) : 0;
     return (uint64_t)tokens * each + numbers * sizeof(double);
 }
 
-/* Subtracts kept_bytes from `memory` and divides the rest. With one model the forward pass gets the whole rest; with
- * several models the forward passes get half, and the hidden states of all models and the logits of the first get a
- * quarter each. `longest` and `inputs`: tokens of the longest window, and of all windows. Returns false if a share is
- * too small for a window. */
+/* Sets engine.memory, batch_tokens and tile_rows of the scoring for a --memory of `memory` bytes. kept_bytes are
+ * subtracted first. With one model the forward pass gets all other bytes. With several models the forward passes get
+ * half of them, and the hidden states of all models and the logits of the first get a quarter each. `longest` and
+ * `inputs`: tokens of the longest window, and of all windows. Returns false if a share is too small for a window. */
 static bool divide_memory(organ_scoring *scoring, uint64_t memory, size_t longest, size_t inputs)
 {
     const uint64_t kept = kept_bytes(scoring, inputs);
@@ -213,32 +221,36 @@ static bool divide_memory(organ_scoring *scoring, uint64_t memory, size_t longes
     return least >= longest && (scoring->count == 1 || memory / 4 >= row);
 }
 
+/* Implements organ_memory_fits: divides the memory; returns whether the longest window fits. */
 static bool fits_window(void *context, uint64_t memory)
 {
     const extent *const e = context;
     return divide_memory(e->scoring, memory, e->longest, e->tokens);
 }
 
+/* Implements organ_memory_fits: divides the memory; returns whether all windows fit in one batch. */
 static bool fits_all(void *context, uint64_t memory)
 {
     const extent *const e = context;
     return fits_window(context, memory) && e->scoring->batch_tokens == e->tokens;
 }
 
-/* Returns the least memory in bytes for which `holds` returns true. Each call of `holds` changes members of `scoring`,
- * so at the end the original scoring->memory is divided again. */
-static uint64_t least_for(organ_scoring *scoring, bool (*holds)(void *context, uint64_t memory))
+/* Returns the least memory in bytes for which `fits` (fits_window or fits_all) returns true. Each call of `fits`
+ * changes members of *scoring, so at the end the original scoring->memory is divided again. */
+static uint64_t least_for(organ_scoring *scoring, bool (*fits)(void *context, uint64_t memory))
 {
     extent e = {scoring, longest_window(&scoring->plan), scoring->plan.begin[scoring->plan.windows]};
-    const uint64_t given = scoring->memory, least = organ_memory_enough(0, holds, &e);
+    const uint64_t given = scoring->memory, least = organ_memory_enough(0, fits, &e);
     fits_window(&e, given);
     return least;
 }
 
+/* Return the least --memory with which a window fits, and the least with which all windows are one batch. */
 uint64_t organ_scoring_min_memory(organ_scoring *scoring) { return least_for(scoring, fits_window); }
 uint64_t organ_scoring_good_memory(organ_scoring *scoring) { return least_for(scoring, fits_all); }
 
-/* Divides scoring->memory; fails if it is too small, with the amount that is enough. */
+/* Divides scoring->memory. Returns ORGAN_USAGE, with an amount that is enough in the message, if it is too small for a
+ * scoring of this size. */
 static organ_status scoring_share_memory(organ_scoring *scoring, extent e, organ_error *error)
 {
     return organ_memory_require(error, scoring->memory, fits_window, &e,
@@ -246,8 +258,9 @@ static organ_status scoring_share_memory(organ_scoring *scoring, extent e, organ
                                 e.tokens, scoring->count, scoring->count > 1 ? "s" : "");
 }
 
-/* If --memory is too small for the text, makes the message name an amount that also suffices for the windows. */
-static organ_status restate_refusal(organ_scoring *scoring, organ_error *error)
+/* Called if --memory is too small for the text, which *error says: replaces its amount by one that also suffices for
+ * the windows, if they need more. The windows are not planned yet, so their size is an upper bound. */
+static organ_status include_windows_in_refusal(organ_scoring *scoring, organ_error *error)
 {
     organ_error other = {0};
     const size_t tokens = used_token_count(scoring->options, scoring->text.tokens), context = scoring->protocol.context;
@@ -255,7 +268,7 @@ static organ_status restate_refusal(organ_scoring *scoring, organ_error *error)
     return organ_memory_refuse_both(error, &other);
 }
 
-/* Allocates for each model the hidden states of a batch and the scores of each token; models after the first also get
+/* Allocates for each model the hidden states of a batch and the scores of each token; only models after the first have
  * divergence and agreement. */
 static organ_status scoring_allocate(organ_scoring *scoring, organ_error *error)
 {
@@ -280,8 +293,9 @@ static void check_text_of(organ_scoring *scoring)
              (unsigned long long)XXH3_64bits(scoring->text.bytes, scoring->text.size));
 }
 
-/* Opens the text, the models and the tokenizer. If the memory is too small for the text, *refusal is set and not
- * *error, because a message that also covers the windows needs the models. */
+/* Opens the text, the models and the tokenizer, and sets the protocol. If the memory is too small for the text, stores
+ * this error in *refusal and not in *error, and opens the models: a message that also covers the windows needs the
+ * models. */
 static organ_status scoring_open_inputs(organ_scoring *scoring, const char *const *paths, size_t count,
                                         organ_error *refusal, organ_error *error)
 {
@@ -312,6 +326,7 @@ static organ_status scoring_open_inputs(organ_scoring *scoring, const char *cons
     return error->status ? error->status : choose_protocol(scoring, error);
 }
 
+/* Releases the text and divides the memory for the planned windows. Returns ORGAN_USAGE if it is too small. */
 organ_status organ_scoring_fit(organ_scoring *scoring, organ_error *error)
 {
     const extent windows = {scoring, longest_window(&scoring->plan), scoring->plan.begin[scoring->plan.windows]};
@@ -319,7 +334,7 @@ organ_status organ_scoring_fit(organ_scoring *scoring, organ_error *error)
     return scoring_share_memory(scoring, windows, error);
 }
 
-/* Opens the inputs, plans the windows and divides the memory. */
+/* Opens text, models and tokenizer, plans the windows and divides the memory. */
 static organ_status scoring_open_all(organ_scoring *scoring, const char *const *paths, size_t count, organ_error *error)
 {
     organ_error refusal = {0};
@@ -329,10 +344,11 @@ static organ_status scoring_open_all(organ_scoring *scoring, const char *const *
     if (!refusal.status)
         scoring_plan_windows(scoring, error);
     if (organ_memory_named(error))
-        restate_refusal(scoring, error);
+        include_windows_in_refusal(scoring, error);
     return error->status ? error->status : organ_scoring_fit(scoring, error);
 }
 
+/* Opens text, models and tokenizer for a caller that plans the windows itself. */
 organ_status organ_scoring_open_inputs(organ_scoring *scoring, const char *const *paths, size_t count,
                                        const organ_experiment_options *options, const organ_engine *engine,
                                        const organ_progress *progress, organ_error *error)
@@ -344,6 +360,7 @@ organ_status organ_scoring_open_inputs(organ_scoring *scoring, const char *const
     return error->status;
 }
 
+/* Opens a scoring of the models at `count` paths, which must have the same tokenizer, and plans its windows. */
 organ_status organ_scoring_open(organ_scoring *scoring, const char *const *paths, size_t count,
                                 const organ_experiment_options *options, const organ_engine *engine,
                                 const organ_progress *progress, organ_error *error)
@@ -352,6 +369,8 @@ organ_status organ_scoring_open(organ_scoring *scoring, const char *const *paths
     return scoring_open_all(scoring, paths, count, error);
 }
 
+/* Opens a scoring of a model and one made from it. If that does not exist yet, the path of the first serves for both.
+ */
 organ_status organ_scoring_open_made(organ_scoring *scoring, const char *before, const char *after, organ_made_as as,
                                      const organ_experiment_options *options, const organ_engine *engine,
                                      const organ_progress *progress, organ_error *error)
@@ -363,6 +382,7 @@ organ_status organ_scoring_open_made(organ_scoring *scoring, const char *before,
     return scoring_open_all(scoring, paths, 2, error);
 }
 
+/* Closes the models and frees all members. */
 void organ_scoring_close(organ_scoring *scoring)
 {
     for (size_t m = 0; m < scoring->count; m++) {
@@ -383,7 +403,9 @@ void organ_scoring_close(organ_scoring *scoring)
 
 /* ---- the run ---- */
 
-/* Implements organ_logit_source.run: runs a batch of windows through all layers of a model. */
+/* Implements organ_logit_source.carry: runs a batch of windows through all layers of a model; the hidden states are in
+ * m->hidden. In the first model, adds the inputs of all matrices to the sums of an importance matrix, if one is
+ * requested. */
 static organ_status scoring_run_batch(void *context, const organ_windows *windows, organ_error *error)
 {
     organ_scored_model *const m = context;
@@ -405,6 +427,7 @@ static organ_status scoring_run_batch(void *context, const organ_windows *window
     return error->status;
 }
 
+/* Implements organ_logit_source.logits. */
 static organ_status scored_model_logits(void *context, const size_t *rows, size_t count, void *receiver,
                                         void (*each)(void *receiver, size_t k, float *logits), organ_error *error)
 {
@@ -412,8 +435,8 @@ static organ_status scored_model_logits(void *context, const size_t *rows, size_
     return organ_forward_logits(m->forward, m->hidden, rows, count, receiver, each, error);
 }
 
-/* Scores the windows of a share with all models; `scores` gets views of the models' scores from the share's first token
- * on. */
+/* Scores the windows of this rank's share with all models. `sources` and `scores` have an element for each model;
+ * scores[m] becomes a view of models[m].scores from the first scored token of the share on. */
 static organ_status score_share(organ_scoring *scoring, const organ_scoring_share *share,
                                 const organ_logit_source *sources, organ_token_scores *scores, organ_error *error)
 {
@@ -429,7 +452,8 @@ static organ_status score_share(organ_scoring *scoring, const organ_scoring_shar
     return error->status;
 }
 
-/* Scores this rank's share of the windows with all models, then sends the scores to all ranks. */
+/* Fills in sources[m] for each model, scores this rank's share of the windows with all models, then exchanges the
+ * scores with all ranks. `scores`: buffer with an element for each model. */
 static organ_status score_windows(organ_scoring *scoring, organ_logit_source *sources, organ_token_scores *scores,
                                   organ_error *error)
 {
@@ -447,15 +471,15 @@ static organ_status score_windows(organ_scoring *scoring, organ_logit_source *so
     if (organ_scoring_share_cut(&scoring->plan, organ_ranks_rank(ranks), organ_ranks_count(ranks), &share, error) ==
         ORGAN_OK)
         score_share(scoring, &share, sources, scores, error);
-    for (size_t m = 0; m < scoring->count; m++)
+    for (size_t m = 0; m < scoring->count; m++) /* also after an error: all ranks meet in this call */
         organ_scoring_share_scores(ranks, &scoring->plan, &scoring->models[m].scores, error);
     organ_progress_end(scoring->progress);
     organ_scoring_share_free(&share);
     return error->status;
 }
 
-/* Scores all windows with every model. All models score the same batches in turn, so that their logits can be
- * compared. */
+/* Scores all windows with every model. All models score the same batches in turn, so that their logits can be compared.
+ * At the end checks that the files of the models have not changed meanwhile. */
 organ_status organ_scoring_run(organ_scoring *scoring, organ_error *error)
 {
     const double started = organ_seconds_now();

@@ -9,9 +9,10 @@
 #include <math.h>
 #include <string.h>
 
+/* Returns x, or null if it is not finite. */
 static json_t *scoring_number(double x) { return isfinite(x) ? json_real(x) : json_null(); }
 
-/* Returns the words that say where BOS is put. */
+/* Returns a description of where BOS is put, the value of "experiment.bos". */
 static const char *bos_policy(const organ_scoring *scoring)
 {
     const organ_perplexity_protocol *const p = &scoring->protocol;
@@ -23,7 +24,7 @@ static const char *bos_policy(const organ_scoring *scoring)
                                       : "BOS before the text and in place of the first token of every window";
 }
 
-/* Returns "experiment", which determines the figures: text, tokenizer, style, windows, compute type. */
+/* Returns the member "experiment", which determines the figures: text, tokenizer, style, windows, compute type. */
 json_t *organ_scoring_experiment_json(const organ_scoring *scoring)
 {
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(scoring->tokenizer);
@@ -76,7 +77,7 @@ json_t *organ_scoring_comparison_json(const organ_scoring *scoring, size_t m, or
         SET("top1_agreement_error", scoring_number(c.agreement_error)));
 }
 
-/* Returns the definition of a style. */
+/* Returns the definition of a style for the report. The texts are in the order of organ_perplexity_style. */
 static const char *style_text(organ_perplexity_style style)
 {
     static const char *const texts[] = {
@@ -92,6 +93,7 @@ static const char *style_text(organ_perplexity_style style)
     return texts[style];
 }
 
+/* Returns the definition of a compute type other than exact for the report. */
 static const char *compute_text(organ_compute compute)
 {
     return compute == ORGAN_COMPUTE_SPLIT
@@ -101,7 +103,7 @@ static const char *compute_text(organ_compute compute)
                  "depend in their last digits on the instructions named.";
 }
 
-/* Returns "definitions", which depend on style, compute type and number of models. */
+/* Returns the member "definitions", which depends on style, compute type and number of models. */
 json_t *organ_scoring_definitions_json(const organ_scoring *scoring)
 {
     const bool lm_eval = scoring->protocol.style == ORGAN_STYLE_LM_EVAL;
@@ -137,6 +139,7 @@ json_t *organ_scoring_definitions_json(const organ_scoring *scoring)
     return d;
 }
 
+/* Returns the members of "run" for a scoring: its duration, and how the windows were divided into batches. */
 json_t *organ_scoring_run_json(const organ_scoring *scoring)
 {
     const double inputs = (double)scoring->plan.begin[scoring->plan.windows] * (double)scoring->count;

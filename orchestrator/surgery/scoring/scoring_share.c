@@ -1,15 +1,18 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Divides the windows of a scoring among ranks, in equal numbers of consecutive windows. */
 #include "orchestrator/surgery/scoring/scoring_share.h"
 
 #include <stdlib.h>
 
-/* Returns the index of the first window in the share of `rank`. For rank == ranks, returns the number of windows. */
+/* Returns the index of the first window in the share of rank `rank` of `ranks`. For rank == ranks, returns the number
+ * of windows. */
 static size_t window_of(const organ_perplexity_plan *plan, size_t rank, size_t ranks)
 {
     return plan->windows * rank / ranks;
 }
 
-/* Returns the index of the first scored token that is in `window` or a later one. */
+/* Returns the index of the first scored token whose input is in window number `window` or a later one. For the number
+ * of windows, returns the number of scored tokens. */
 static size_t scored_from(const organ_perplexity_plan *plan, size_t window)
 {
     size_t low = 0, high = plan->scored;
@@ -23,7 +26,8 @@ static size_t scored_from(const organ_perplexity_plan *plan, size_t window)
     return low;
 }
 
-/* Computes the share of a rank. Its rows are renumbered from the share's first window. */
+/* Computes the share of rank `rank`: windows [from, to). `origin` is the index of its first token in the whole plan;
+ * begin and rows of the share are those of the whole plan minus `origin`. */
 organ_status organ_scoring_share_cut(const organ_perplexity_plan *plan, size_t rank, size_t ranks,
                                      organ_scoring_share *share, organ_error *error)
 {
@@ -45,6 +49,7 @@ organ_status organ_scoring_share_cut(const organ_perplexity_plan *plan, size_t r
     return ORGAN_OK;
 }
 
+/* Frees the arrays that belong to the share. */
 void organ_scoring_share_free(organ_scoring_share *share)
 {
     free(share->plan.begin);
@@ -52,6 +57,7 @@ void organ_scoring_share_free(organ_scoring_share *share)
     *share = (organ_scoring_share){0};
 }
 
+/* Returns the number of batches of all ranks together. */
 size_t organ_scoring_share_batches(const organ_perplexity_plan *plan, size_t batch_tokens, size_t ranks)
 {
     size_t batches = 0;
@@ -65,8 +71,8 @@ size_t organ_scoring_share_batches(const organ_perplexity_plan *plan, size_t bat
     return batches;
 }
 
-/* Returns an array with the rank that scores each token of the plan. The caller frees the array; NULL without
- * memory. */
+/* Returns an array with the number of the rank that scores each scored token of the plan. The caller frees the array;
+ * NULL without memory. */
 static uint32_t *owners_of(const organ_perplexity_plan *plan, size_t ranks)
 {
     uint32_t *const owner = malloc((plan->scored + 1) * sizeof *owner);
@@ -78,6 +84,7 @@ static uint32_t *owners_of(const organ_perplexity_plan *plan, size_t ranks)
     return owner;
 }
 
+/* Exchanges the scores of a model: each rank has those of its share, and receives all others. */
 organ_status organ_scoring_share_scores(organ_ranks *ranks, const organ_perplexity_plan *plan,
                                         const organ_token_scores *scores, organ_error *error)
 {

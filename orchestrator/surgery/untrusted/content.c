@@ -6,16 +6,16 @@
 #include <ctype.h>
 #include <string.h>
 
-/* Bytes at the beginning and at the end of a file that are examined. */
+/* Bytes that are examined at the beginning of a file, and at the end of a zip archive. */
 enum { HEAD_BYTES = 4096, TAIL_BYTES = 65536 };
 
-/* The first bytes of a file. */
+/* The first `count` bytes of a file. */
 typedef struct sample {
     unsigned char bytes[HEAD_BYTES];
     size_t count;
 } sample;
 
-/* Formats that are recognised by bytes at the beginning of a file. */
+/* Formats that are recognised by the bytes `magic` at `offset` in a file. `what` completes "it is" in the finding. */
 static const struct {
     const char *magic;
     size_t offset, length;
@@ -45,7 +45,7 @@ static const struct {
     {"ustar", 257, 5, ORGAN_FINDING_ARCHIVE, "an archive of tar"},
 };
 
-/* Formats that are recognised by the ends of names. */
+/* Formats that are recognised by the end of the file's name. `what` completes "it is" in the finding. */
 static const struct {
     const char *end;
     organ_finding_kind kind;
@@ -80,40 +80,41 @@ static const struct {
     {".ipynb", ORGAN_FINDING_PROGRAM, "a notebook, which is Python"},
 };
 
-/* The formats that are checked further, by the ends of names. */
+/* Formats that the caller of organ_content_check examines further, by the end of the file's name. */
 static const struct {
     const char *end;
     organ_content content;
-} texts[] = {{".json", ORGAN_CONTENT_JSON},
-             {".jinja", ORGAN_CONTENT_TEMPLATE},
-             {".jinja2", ORGAN_CONTENT_TEMPLATE},
-             {".j2", ORGAN_CONTENT_TEMPLATE},
-             {".yaml", ORGAN_CONTENT_YAML},
-             {".yml", ORGAN_CONTENT_YAML},
-             {".safetensors", ORGAN_CONTENT_SAFETENSORS},
-             {".gguf", ORGAN_CONTENT_GGUF}};
+} checked_formats[] = {{".json", ORGAN_CONTENT_JSON},
+                       {".jinja", ORGAN_CONTENT_TEMPLATE},
+                       {".jinja2", ORGAN_CONTENT_TEMPLATE},
+                       {".j2", ORGAN_CONTENT_TEMPLATE},
+                       {".yaml", ORGAN_CONTENT_YAML},
+                       {".yml", ORGAN_CONTENT_YAML},
+                       {".safetensors", ORGAN_CONTENT_SAFETENSORS},
+                       {".gguf", ORGAN_CONTENT_GGUF}};
 
+/* Returns whether the file has the bytes `magic` at `offset`. */
 static bool sample_has_magic(const sample *s, size_t offset, const void *magic, size_t length)
 {
     return s->count >= offset + length && memcmp(s->bytes + offset, magic, length) == 0;
 }
 
-/* Returns whether the name, longer than `end`, ends with it, in upper or lower case. */
+/* Returns whether `end` is the end of the name and not the whole name; upper and lower case are equal. */
 static bool name_ends(const char *name, const char *end)
 {
     const size_t length = strlen(name), expected = strlen(end);
     return length > expected && strcasecmp(name + length - expected, end) == 0;
 }
 
-/* Returns whether the file begins like safetensors: with a length within the size of the file, followed by a JSON
- * object. */
+/* Returns whether the file begins like safetensors: with 8 bytes that are a header length within the file, then with
+ * '{' or white space. */
 static bool is_safetensors(const sample *s, uint64_t size)
 {
     const uint64_t length = s->count > 8 ? organ_little_endian(s->bytes, 8) : 0;
     return length >= 2 && length <= size - 8 && strchr("{ \t\r\n", s->bytes[8]) && s->bytes[8];
 }
 
-/* Returns the offset after the line at `at` if that line is a Python name with dots; otherwise 0. */
+/* If the line at `at` consists of a Python name with dots, returns the offset of the next line; otherwise 0. */
 static size_t name_line(const sample *s, size_t at)
 {
     const size_t begin = at;
@@ -122,10 +123,11 @@ static size_t name_line(const sample *s, size_t at)
     return at > begin && at < s->count && s->bytes[at] == '\n' ? at + 1 : 0;
 }
 
-/* Returns whether the file begins like a pickle of protocol 0, which is text: with a function that is called, a list, a
- * dictionary, or arguments. */
+/* Returns whether the file begins like a pickle of protocol 0, which is text: with a call of a function ("c", then
+ * lines with its module and its name), a dictionary, a list, or arguments in parentheses. */
 static bool is_text_pickle(const sample *s)
 {
+    /* module and name: offset after the line with the function's module, and after the line with its name; 0: none */
     const size_t begin = s->bytes[0] == '(', module = s->bytes[begin] == 'c' ? name_line(s, begin + 1) : 0;
     const size_t name = module ? name_line(s, module) : 0;
     if (name && name < s->count)
@@ -136,8 +138,8 @@ static bool is_text_pickle(const sample *s)
            memmem(s->bytes, s->count, "\ni", 2) && memchr(s->bytes, '.', s->count);
 }
 
-/* Returns whether the file begins like a pickle. Protocols 2 to 5 begin with the byte 0x80 and the number of the
- * protocol. */
+/* Returns whether the file begins like a pickle: of protocols 2 to 5, which begin with the byte 0x80 and the number of
+ * the protocol, or of protocol 0. */
 static bool is_pickle(const sample *s)
 {
     if (s->count < 3)
@@ -153,7 +155,8 @@ static bool is_object_array(const sample *s)
     return sample_has_magic(s, 0, "\x93NUMPY", 6) && memmem(s->bytes, s->count, "|O", 2);
 }
 
-/* Reads the last `count` bytes of the file into `bytes`. Adds a finding and returns false if reading fails. */
+/* Reads the last `count` bytes of the file into `bytes`; `count` is at most `size`. Adds a finding and returns false if
+ * reading fails. */
 static bool read_end(organ_findings *findings, int fd, uint64_t size, void *bytes, size_t count)
 {
     organ_error error = {0};
@@ -162,7 +165,8 @@ static bool read_end(organ_findings *findings, int fd, uint64_t size, void *byte
     return error.status == ORGAN_OK;
 }
 
-/* Returns true if a zip archive contains a pickle, by its first entry or by the list of files at its end. */
+/* Returns whether a zip archive contains a pickle: whether the first HEAD_BYTES (its first entry) or the last
+ * TAIL_BYTES (its directory) have the end of a pickle's name. */
 static bool zip_has_pickle(organ_findings *findings, const sample *s, int fd, uint64_t size)
 {
     static const char *const marks[] = {".pkl", ".pickle"};
@@ -176,20 +180,21 @@ static bool zip_has_pickle(organ_findings *findings, const sample *s, int fd, ui
     return false;
 }
 
-/* Returns whether the last byte is '.', the opcode STOP, with which every pickle ends. */
+/* Returns whether the last byte of the file is '.', the opcode STOP, with which every pickle ends. */
 static bool ends_with_pickle_stop(organ_findings *findings, int fd, uint64_t size)
 {
     char last;
     return size > 0 && read_end(findings, fd, size, &last, 1) && last == '.';
 }
 
-/* Adds findings by the content of a file. Returns whether it added any. Bare numbers (`bare`) can resemble a format by
- * chance: for them a pattern counts only if it has at least 4 bytes, and a pickle only if the last byte is STOP. */
+/* Adds findings by the bytes of a file. Returns whether it added any. Bare numbers of a tensor (`bare`) can resemble a
+ * format by chance: for them a pattern counts only if it has at least 4 bytes, and a pickle only if the last byte is
+ * STOP. */
 static bool add_by_content(organ_findings *findings, const sample *s, int fd, uint64_t size, bool bare)
 {
-    const size_t before = organ_findings_count(findings), least = bare ? 4 : 0;
+    const size_t before = organ_findings_count(findings), min_length = bare ? 4 : 0;
     for (size_t k = 0; k < sizeof magics / sizeof *magics; k++)
-        if (magics[k].length >= least && sample_has_magic(s, magics[k].offset, magics[k].magic, magics[k].length))
+        if (magics[k].length >= min_length && sample_has_magic(s, magics[k].offset, magics[k].magic, magics[k].length))
             organ_findings_add(findings, magics[k].kind, "", "it is %s", magics[k].what);
     if (organ_findings_count(findings) == before && is_pickle(s) &&
         (!bare || ends_with_pickle_stop(findings, fd, size)))
@@ -209,7 +214,7 @@ static bool add_by_content(organ_findings *findings, const sample *s, int fd, ui
     return organ_findings_count(findings) > before;
 }
 
-/* Adds the finding for the end of a name, such as .pkl or .py. */
+/* Adds a finding if the end of the name, such as .pkl or .py, is that of a pickle or a program. */
 static void add_finding_by_ending(organ_findings *findings, const char *name)
 {
     for (size_t k = 0; k < sizeof endings / sizeof *endings; k++)
@@ -219,9 +224,8 @@ static void add_finding_by_ending(organ_findings *findings, const char *name)
         }
 }
 
-/* Identifies a file by its first bytes, and adds a finding if these or its name belong to a dangerous type, such as a
- * pickle or a program. Returns the format that the caller should examine next. `bare`: the file is no part of a model;
- * only its bytes count. */
+/* Reads the first bytes of a file, and adds findings if these or its name belong to a dangerous type, such as a pickle
+ * or a program. Returns the format that the caller should examine next. */
 organ_content organ_content_check(organ_findings *findings, const char *name, int fd, uint64_t size, bool bare)
 {
     sample s = {.count = size < HEAD_BYTES ? (size_t)size : HEAD_BYTES};
@@ -240,8 +244,8 @@ organ_content organ_content_check(organ_findings *findings, const char *name, in
         return ORGAN_CONTENT_SAFETENSORS;
     if (!add_by_content(findings, &s, fd, size, false))
         add_finding_by_ending(findings, name);
-    for (size_t k = 0; k < sizeof texts / sizeof *texts; k++)
-        if (name_ends(name, texts[k].end))
-            return texts[k].content;
+    for (size_t k = 0; k < sizeof checked_formats / sizeof *checked_formats; k++)
+        if (name_ends(name, checked_formats[k].end))
+            return checked_formats[k].content;
     return ORGAN_CONTENT_OTHER;
 }

@@ -18,10 +18,10 @@ typedef enum organ_content {
     ORGAN_CONTENT_YAML         /* by its name */
 } organ_content;
 
-/* Classifies the open file of `size` bytes; `name` is the name by which loaders find it. Adds a finding for a pickle,
- * program or archive, recognised by its first bytes under any name, or by its name. Unpacks nothing. `bare`: the file
- * consists of the numbers of a tensor, whose first bytes can have any value; then only patterns that numbers do not
- * produce by chance are findings. */
+/* Determines the format of the open file of `size` bytes; `name` is the name by which loaders find it. Adds a finding
+ * for a pickle, program or archive, recognised by its first bytes (whatever its name) or by its name. Unpacks nothing.
+ * `bare`: the file has only the numbers of a tensor, whose first bytes can have any value, so only patterns that
+ * numbers do not produce by chance are findings, and the result is ORGAN_CONTENT_OTHER. */
 organ_content organ_content_check(organ_findings *findings, const char *name, int fd, uint64_t size, bool bare);
 
 #endif

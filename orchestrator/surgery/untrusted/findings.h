@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The findings in a download: a table of kinds, and the list of findings. */
+ * The findings in a download (a model that a user has fetched and does not trust): their kinds, and their list. */
 #ifndef ORGAN_FINDINGS_H
 #define ORGAN_FINDINGS_H
 
@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* The kinds of findings; findings.c has their titles and reasons. */
+/* The kinds of findings; findings.c has their titles and the reason why each is dangerous. */
 typedef enum organ_finding_kind {
     ORGAN_FINDING_PICKLE,
     ORGAN_FINDING_PROGRAM,
@@ -30,29 +30,30 @@ typedef enum organ_finding_kind {
     ORGAN_FINDING_KINDS
 } organ_finding_kind;
 
-/* The findings so far. */
+/* The findings that were added so far. */
 typedef struct organ_findings {
     json_t *list;                       /* rows of the report, in the order of the files; at most 200 of each kind */
     size_t counts[ORGAN_FINDING_KINDS]; /* includes findings that are not listed */
-    const char *file;                   /* the current file: its path within the download */
-    organ_error failure; /* first failure of the system, such as a full table of files; there is then no report */
+    const char *file;                   /* the file that is examined: its path within the download */
+    /* first failure of the system, such as too many open files: organ_untrusted then makes no report */
+    organ_error failure;
 } organ_findings;
 
-/* Adds a finding about findings->file. `where` is the place in the file, "" for the whole file. The list contains at
- * most 200 findings of each kind, findings->counts counts all. */
+/* Adds a finding about findings->file, with a formatted sentence. `where` is the place in the file, such as a key or a
+ * line; "" for the whole file. A kind that has 200 findings in the list is only counted in findings->counts. */
 void organ_findings_add(organ_findings *findings, organ_finding_kind kind, const char *where, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* Adds an error that occurred while findings->file was read. A fault of the input becomes a finding of `kind`, a failed
- * system call a finding "unread". An error that the file did not cause becomes findings->failure; a lack of memory is
- * only counted (formats/base/memory_watch.h). Does nothing for ORGAN_OK. */
+/* Adds an error that a reader of findings->file returned. A fault of the content becomes a finding of `kind`, a file
+ * that cannot be read a finding "unread". A failure of the system (organ_is_system_failure) says nothing about the
+ * file: the first one becomes findings->failure. A lack of memory is only reported to formats/base/memory_watch.h. Does
+ * nothing for ORGAN_OK. */
 void organ_findings_add_error(organ_findings *findings, organ_finding_kind kind, const organ_error *error);
 
-/* Returns true if `message` equals the text of an earlier finding, or ends with it: the file name at the beginning of
- * the message may differ. */
+/* Returns whether `message` is the sentence of a finding in the list, possibly after the name of a file. */
 bool organ_findings_have(const organ_findings *findings, const char *message);
 
-/* Returns the number of all findings, also those that are not listed. */
+/* Returns the number of all findings, including those that are only counted. */
 size_t organ_findings_count(const organ_findings *findings);
 
 /* Returns the rows {"kind", "severity", "title", "why", "findings"} of the kinds with at least one finding, in the

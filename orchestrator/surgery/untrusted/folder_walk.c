@@ -27,28 +27,28 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Largest text that is read. Configurations are small, tokenizers and indexes larger; loaders read no text above this
- * size. */
+/* Largest text that is read, in bytes. Tokenizers and indexes are the largest texts that loaders read, and smaller than
+ * this. */
 #define TEXT_BYTES ((size_t)256 << 20)
 
-/* Limits of a walk: levels of directories, and entries in all. */
+/* Limits of a walk: levels of nested directories, and total number of entries. */
 enum { DEPTH_MAX = 32, ENTRIES_MAX = 100000 };
 
-/* One walk. */
-typedef struct tree {
+/* State of organ_scan_folder. */
+typedef struct folder_scan {
     organ_findings *findings;
     organ_scanned_folder *scanned;
     const char *path;     /* the path of the download as the user gave it */
-    char *root;           /* the same path, resolved */
+    char *root;           /* the same path, absolute and without links; allocated */
     organ_link_base base; /* the directory that links must not leave */
     uint64_t entries;     /* entries visited so far */
-    /* the download is an organ directory: its stored headers have no tensor data, and its index no shards */
-    bool apart;
-} tree;
+    /* the download is an organ directory: the headers stored in it have no tensor data after them */
+    bool organ_directory;
+} folder_scan;
 
-/* Adds a finding of `kind` for a system call that failed with errno; `what` is the sentence for it. An error that says
- * nothing about the file (organ_is_system_failure) becomes findings->failure instead. */
-static void add_refusal(const tree *t, organ_finding_kind kind, const char *what)
+/* Adds a finding of `kind` because a system call has just failed with errno; `what` is the sentence for it. An error
+ * that says nothing about the file (organ_is_system_failure) becomes findings->failure instead. */
+static void add_call_failure(const folder_scan *t, organ_finding_kind kind, const char *what)
 {
     const int number = errno;
     organ_error error = {0};
@@ -61,9 +61,9 @@ static void add_refusal(const tree *t, organ_finding_kind kind, const char *what
 
 /* ---- one file ---- */
 
-/* Reads a text of `size` bytes and passes it to the checks for its format. A text that cannot be read becomes a
- * finding. */
-static void walk_check_text(const tree *t, organ_content content, const char *name, int fd, uint64_t size)
+/* Reads the text file `fd` of `size` bytes and passes it to the checks for its format. A text that is too long or
+ * cannot be read becomes a finding. */
+static void walk_check_text(const folder_scan *t, organ_content content, const char *name, int fd, uint64_t size)
 {
     organ_error error = {0};
     if (size > TEXT_BYTES) {
@@ -92,36 +92,40 @@ static void walk_check_text(const tree *t, organ_content content, const char *na
     free(bytes);
 }
 
-/* Returns whether the file is a tensor of an organ directory: bare numbers, whose first bytes can have any value. */
-static bool is_bare_tensor(const tree *t)
+/* Returns whether findings->file is a tensor of an organ directory: a file of bare numbers, whose first bytes can have
+ * any value. The folder of copied files (ORGAN_FILES_FOLDER) has none. */
+static bool is_bare_tensor(const folder_scan *t)
 {
     const char *const file = t->findings->file;
-    return t->apart && strchr(file, '/') && organ_ends_with(file, ".bin") &&
+    return t->organ_directory && strchr(file, '/') && organ_ends_with(file, ".bin") &&
            strncmp(file, ORGAN_FILES_FOLDER "/", sizeof ORGAN_FILES_FOLDER) != 0;
 }
 
-/* Determines the format of a file by its content or its name, and checks it. */
-static void check_content(const tree *t, const char *name, int fd, uint64_t size)
+/* Determines the format of the open file by its content or its name, and checks it. `name` is the name by which loaders
+ * find it. */
+static void check_content(const folder_scan *t, const char *name, int fd, uint64_t size)
 {
     const organ_content content = organ_content_check(t->findings, name, fd, size, is_bare_tensor(t));
     t->scanned->weights += content == ORGAN_CONTENT_SAFETENSORS || content == ORGAN_CONTENT_GGUF;
-    const bool kept = t->apart && strncmp(t->findings->file, ORGAN_HEADER_FOLDER "/", sizeof ORGAN_HEADER_FOLDER) == 0;
-    if (content == ORGAN_CONTENT_SAFETENSORS && !kept)
+    /* a file header that organ extract has stored, without the tensors */
+    const bool stored_header =
+        t->organ_directory && strncmp(t->findings->file, ORGAN_HEADER_FOLDER "/", sizeof ORGAN_HEADER_FOLDER) == 0;
+    if (content == ORGAN_CONTENT_SAFETENSORS && !stored_header)
         organ_weights_check_safetensors(t->findings, fd, size);
     else if (content == ORGAN_CONTENT_GGUF)
-        organ_weights_check_gguf(t->findings, fd, size, !kept);
+        organ_weights_check_gguf(t->findings, fd, size, !stored_header);
     else if (content != ORGAN_CONTENT_OTHER && content != ORGAN_CONTENT_SAFETENSORS)
         walk_check_text(t, content, name, fd, size);
 }
 
-/* Checks the file `stored` in the directory `at`; `name` is the name by which loaders find it. With AT_FDCWD, `stored`
- * is the path of a single file, which may be a link. */
-static void check_file(const tree *t, int at, const char *stored, const char *name)
+/* Opens the file `stored` in the directory `at` and checks its content. `name` is the name by which loaders find it,
+ * which differs for a blob of the Hugging Face cache. With `at` AT_FDCWD, `stored` is a path, which may be a link. */
+static void check_file(const folder_scan *t, int at, const char *stored, const char *name)
 {
     struct stat info;
     const int fd = organ_open_at(at, stored, O_RDONLY | O_NOCTTY | O_NONBLOCK | (at == AT_FDCWD ? 0 : O_NOFOLLOW), 0);
     if (fd < 0 || fstat(fd, &info) != 0) {
-        add_refusal(t, ORGAN_FINDING_UNREAD, "it cannot be opened");
+        add_call_failure(t, ORGAN_FINDING_UNREAD, "it cannot be opened");
     } else if (!S_ISREG(info.st_mode)) {
         organ_findings_add(t->findings, ORGAN_FINDING_DEVICE, "", "it is not a file");
     } else {
@@ -135,18 +139,18 @@ static void check_file(const tree *t, int at, const char *stored, const char *na
 
 /* ---- links ---- */
 
-/* Returns whether the path is the folder or is inside it. */
+/* Returns whether the path is the folder itself or is inside it. */
 static bool walk_is_within(const char *path, const char *folder)
 {
     const size_t length = strlen(folder);
     return strncmp(path, folder, length) == 0 && (path[length] == '/' || path[length] == 0);
 }
 
-/* Checks the target of a link in the Hugging Face cache, where the files of a snapshot are links to blobs. Checks a
- * blob under `name`, the name of the link. A link to a directory outside the download is a finding. Does nothing
- * outside the cache: there the walk itself visits the target. `text` is the text of the link; `end` and `target` are
- * results of organ_link_follow. */
-static void check_target(tree *t, const char *text, const char *name, organ_link_end end,
+/* Checks the target of a link in the Hugging Face cache, where the files of a snapshot are links to blobs: a blob is
+ * checked under `name`, the name of the link; a link to a directory outside the download is a finding. Does nothing
+ * outside the cache, because the walk visits the target itself. `text` is the text of the link; `end` and `target` are
+ * the results of organ_link_follow. */
+static void check_target(folder_scan *t, const char *text, const char *name, organ_link_end end,
                          const organ_link_target *target)
 {
     const char *const base = t->base.path;
@@ -163,9 +167,9 @@ static void check_target(tree *t, const char *text, const char *name, organ_link
     free(whole);
 }
 
-/* Adds a finding if the symbolic link `name` in the directory `at` leads out of the base or nowhere; otherwise checks
- * its target. `path` is the path of the link within the download. */
-static void check_link(tree *t, int at, const char *name, const char *path)
+/* Checks the symbolic link `name` in the directory `at`: adds a finding if it leads out of the base (folder_scan.base)
+ * or nowhere, else checks its target. `path` is the path of the link within the download. */
+static void check_link(folder_scan *t, int at, const char *name, const char *path)
 {
     char text[PATH_MAX], nowhere[400];
     organ_link_target target;
@@ -176,10 +180,11 @@ static void check_link(tree *t, int at, const char *name, const char *path)
     char *const whole = organ_format("%s/%s", strcmp(t->root, "/") == 0 ? "" : t->root, path);
     if (!whole)
         return;
+    /* `whole` + `base` is the path of the link relative to the base */
     const size_t base = strcmp(t->base.path, "/") == 0 ? 0 : strlen(t->base.path);
     const organ_link_end end = organ_link_follow(&t->base, whole + base, &target);
     if (end == ORGAN_LINK_NOWHERE)
-        add_refusal(t, ORGAN_FINDING_LINK, nowhere);
+        add_call_failure(t, ORGAN_FINDING_LINK, nowhere);
     else if (end == ORGAN_LINK_LEAVES)
         organ_findings_add(t->findings, ORGAN_FINDING_LINK, "", "the link to '%.300s' leaves the %s", text,
                            t->base.store ? "entry of the cache" : "directory");
@@ -192,8 +197,9 @@ static void check_link(tree *t, int at, const char *name, const char *path)
 
 /* ---- directories ---- */
 
-/* Returns the names in a directory, sorted, for the caller to free; *count is their number. Closes fd. */
-static char **walk_list_names(const tree *t, int fd, size_t *count)
+/* Returns the sorted names in the directory `fd`, at most ENTRIES_MAX, and closes `fd`; the caller frees the names and
+ * the array. *count is their number. A directory that cannot be read becomes a finding. */
+static char **walk_list_names(const folder_scan *t, int fd, size_t *count)
 {
     DIR *const folder = fdopendir(fd);
     char **names = NULL;
@@ -212,7 +218,7 @@ static char **walk_list_names(const tree *t, int fd, size_t *count)
         names[(*count)++] = name;
     }
     if (!folder || errno)
-        add_refusal(t, ORGAN_FINDING_UNREAD, "the directory cannot be read");
+        add_call_failure(t, ORGAN_FINDING_UNREAD, "the directory cannot be read");
     if (folder)
         closedir(folder);
     else
@@ -222,9 +228,10 @@ static char **walk_list_names(const tree *t, int fd, size_t *count)
     return names;
 }
 
-/* Checks a file as a model if it is an index, a single safetensors file (without `indexed`), a GGUF file or the first
- * of a split one. */
-static void walk_check_model(const tree *t, const char *folder, const char *name, bool indexed)
+/* Opens the model to which the file `name` in `folder` belongs, and adds its faults: for an index of safetensors, a
+ * safetensors file of a folder without index (`indexed` false), a GGUF file, or the first file of a split GGUF. Does
+ * nothing for other files. */
+static void walk_check_model(const folder_scan *t, const char *folder, const char *name, bool indexed)
 {
     static const char end[] = ".safetensors.index.json";
     unsigned part = 1, parts = 1;
@@ -241,9 +248,9 @@ static void walk_check_model(const tree *t, const char *folder, const char *name
     free(place);
 }
 
-/* Checks the models of a directory. If the directory has an index of safetensors, its safetensors files are checked
- * together as one model, not one by one. */
-static void check_models(const tree *t, const char *folder, char *const *names, size_t count)
+/* Checks the models among the `count` files `names` of a directory. If the directory has an index of safetensors, its
+ * safetensors files are checked together as one model, not one by one. */
+static void check_models(const folder_scan *t, const char *folder, char *const *names, size_t count)
 {
     bool indexed = false;
     for (size_t k = 0; k < count; k++)
@@ -257,11 +264,11 @@ static void check_models(const tree *t, const char *folder, char *const *names, 
     }
 }
 
-static void walk_folder(tree *t, int fd, const char *folder, unsigned depth);
+static void walk_folder(folder_scan *t, int fd, const char *folder, unsigned depth);
 
-/* Walks a folder and closes `fd`. If the folder is an entry of the Hugging Face cache, it is the base of the links
- * below it. */
-static void walk_place(tree *t, int fd, const char *folder, unsigned depth)
+/* Walks a folder (walk_folder) and closes `fd`. If the folder is an entry of the Hugging Face cache, that entry becomes
+ * the base of all links below it. */
+static void walk_place(folder_scan *t, int fd, const char *folder, unsigned depth)
 {
     const organ_link_base outer = t->base;
     if (!organ_link_is_store(fd)) {
@@ -272,22 +279,22 @@ static void walk_place(tree *t, int fd, const char *folder, unsigned depth)
     if (organ_link_base_open(&t->base, fd, organ_format("%s%s%s", t->root, *folder ? "/" : "", folder))) {
         walk_folder(t, fd, folder, depth);
     } else {
-        add_refusal(t, ORGAN_FINDING_UNREAD, "the directory cannot be read");
+        add_call_failure(t, ORGAN_FINDING_UNREAD, "the directory cannot be read");
         close(fd);
     }
     organ_link_base_close(&t->base);
     t->base = outer;
 }
 
-/* Checks the entry `name` of the directory `at` according to its type. `path` is the path of the entry within the
- * download. Descends into directories other than .git, to DEPTH_MAX levels. */
-static void walk_entry(tree *t, int at, const char *name, const char *path, unsigned depth)
+/* Checks the entry `name` of the directory `at` according to its type. `path` is its path within the download, `depth`
+ * the number of directories around it. Descends into directories other than .git, to DEPTH_MAX levels. */
+static void walk_entry(folder_scan *t, int at, const char *name, const char *path, unsigned depth)
 {
     struct stat info;
     t->findings->file = path;
     organ_names_check(t->findings, name);
     if (fstatat(at, name, &info, AT_SYMLINK_NOFOLLOW) != 0) {
-        add_refusal(t, ORGAN_FINDING_UNREAD, "it cannot be examined");
+        add_call_failure(t, ORGAN_FINDING_UNREAD, "it cannot be examined");
     } else if (S_ISREG(info.st_mode)) {
         check_file(t, at, name, name);
     } else if (S_ISLNK(info.st_mode)) {
@@ -297,55 +304,55 @@ static void walk_entry(tree *t, int at, const char *name, const char *path, unsi
         organ_findings_add(t->findings, ORGAN_FINDING_DEVICE, "", "it is %s",
                            S_ISFIFO(info.st_mode) ? "a pipe" : other);
     } else if (strcmp(name, ".git") == 0) {
-        t->scanned->passed++;
+        t->scanned->git_directories++;
     } else if (depth >= DEPTH_MAX) {
         organ_findings_add(t->findings, ORGAN_FINDING_UNREAD, "", "directories are nested deeper than %d", DEPTH_MAX);
     } else {
         const int fd = organ_open_at(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
         if (fd < 0)
-            add_refusal(t, ORGAN_FINDING_UNREAD, "the directory cannot be opened");
+            add_call_failure(t, ORGAN_FINDING_UNREAD, "the directory cannot be opened");
         else
             walk_place(t, fd, path, depth + 1);
     }
 }
 
-/* Checks the entries of a folder, then the models in it; closes `fd`. Opens no model if the walk has found a bad link
- * or a device so far, because opening a model could follow the link or open the device. Opens none in an organ
- * directory either: walk_path checks it as a whole. */
-static void walk_folder(tree *t, int fd, const char *folder, unsigned depth)
+/* Checks the entries of a folder, then the models in it; closes `fd`. `folder` is its path within the download, "" for
+ * the download itself. Opens no model if the walk has found a bad link or a device so far, because opening a model
+ * could follow the link or open the device; and none in an organ directory, which walk_path opens as a whole. */
+static void walk_folder(folder_scan *t, int fd, const char *folder, unsigned depth)
 {
     size_t count;
-    const int kept = dup(fd);
+    const int own_fd = dup(fd); /* walk_list_names closes fd */
     char **const names = walk_list_names(t, fd, &count);
     t->scanned->directories++;
-    for (size_t k = 0; k < count && kept >= 0 && t->entries++ < ENTRIES_MAX; k++) {
+    for (size_t k = 0; k < count && own_fd >= 0 && t->entries++ < ENTRIES_MAX; k++) {
         char *const path = organ_format("%s%s%s", folder, *folder ? "/" : "", names[k]);
         if (path)
-            walk_entry(t, kept, names[k], path, depth);
+            walk_entry(t, own_fd, names[k], path, depth);
         free(path);
     }
     t->findings->file = *folder ? folder : ".";
-    if (t->entries > ENTRIES_MAX || count == ENTRIES_MAX || kept < 0)
+    if (t->entries > ENTRIES_MAX || count == ENTRIES_MAX || own_fd < 0)
         organ_findings_add(t->findings, ORGAN_FINDING_UNREAD, "",
-                           kept < 0 ? "it cannot be opened" : "there are more than %d entries", ENTRIES_MAX);
-    if (!t->apart && t->findings->counts[ORGAN_FINDING_LINK] + t->findings->counts[ORGAN_FINDING_DEVICE] == 0)
+                           own_fd < 0 ? "it cannot be opened" : "there are more than %d entries", ENTRIES_MAX);
+    if (!t->organ_directory && t->findings->counts[ORGAN_FINDING_LINK] + t->findings->counts[ORGAN_FINDING_DEVICE] == 0)
         check_models(t, folder, names, count);
-    if (kept >= 0)
-        close(kept);
+    if (own_fd >= 0)
+        close(own_fd);
     for (size_t k = 0; k < count; k++)
         free(names[k]);
     free(names);
 }
 
-/* Checks the download: a directory with all its content, or a single file. Closes fd. */
-static void walk_path(tree *t, int fd, bool directory)
+/* Checks the download: a directory with all its content, or a single file. Closes `fd`. */
+static void walk_path(folder_scan *t, int fd, bool directory)
 {
     const char *const name = organ_path_name(t->path);
     if (directory) {
-        t->apart = organ_directory_is(t->path);
+        t->organ_directory = organ_directory_is(t->path);
         walk_place(t, fd, "", 0);
         t->findings->file = ".";
-        if (t->apart)
+        if (t->organ_directory)
             organ_weights_check_model(t->findings, t->path);
         return;
     }
@@ -357,9 +364,9 @@ static void walk_path(tree *t, int fd, bool directory)
         organ_weights_check_model(t->findings, t->path);
 }
 
-/* Opens the base, the directory that links must not leave: the cache entry if the download is a snapshot in one, else
- * the download `fd` itself. Returns false with errno on failure. */
-static bool find_base(tree *t, int fd)
+/* Sets t->base, the directory that links must not leave: the cache entry if the download is a snapshot in one, else the
+ * download itself, which is open as `fd`. Returns false with errno on failure. */
+static bool find_base(folder_scan *t, int fd)
 {
     organ_link_find_store(t->root, &t->base);
     if (t->base.fd >= 0 || errno)
@@ -368,13 +375,13 @@ static bool find_base(tree *t, int fd)
     return organ_link_base_open(&t->base, fd, strdup(t->root));
 }
 
-/* Examines a folder and all below, or a single file. Returns an error only if `path` itself cannot be examined;
- * walk_path closes `fd`. */
+/* Examines a directory with all its content, or a single file. Returns an error only if `path` itself cannot be
+ * examined. */
 organ_status organ_scan_folder(const char *path, organ_findings *findings, organ_scanned_folder *scanned,
                                organ_error *error)
 {
     struct stat info;
-    tree t = {.findings = findings, .scanned = scanned, .path = path, .base = {.fd = -1}};
+    folder_scan t = {.findings = findings, .scanned = scanned, .path = path, .base = {.fd = -1}};
     const int fd = organ_open(path, O_RDONLY | O_NOCTTY | O_NONBLOCK, 0);
     if (fd < 0 || fstat(fd, &info) != 0) {
         organ_fail_errno(error, errno, "%s: cannot be opened", path);
@@ -383,7 +390,7 @@ organ_status organ_scan_folder(const char *path, organ_findings *findings, organ
     } else if (!(t.root = realpath(path, NULL)) || !find_base(&t, fd)) {
         organ_fail_errno(error, errno, "%s: cannot be resolved", path);
     } else {
-        walk_path(&t, fd, S_ISDIR(info.st_mode));
+        walk_path(&t, fd, S_ISDIR(info.st_mode)); /* closes fd */
         organ_link_base_close(&t.base);
         free(t.root);
         return ORGAN_OK;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Visits the files of a download. */
+ * Walks the directory of a download and examines its files. */
 #ifndef ORGAN_FOLDER_WALK_H
 #define ORGAN_FOLDER_WALK_H
 
@@ -7,16 +7,17 @@
 
 #include <stdint.h>
 
-/* Counts of the visited entries. */
+/* Counts of the entries that the walk has visited. */
 typedef struct organ_scanned_folder {
-    uint64_t files, directories, links, bytes;
-    uint64_t weights; /* files of weights whose headers were checked; included in `files` */
-    uint64_t passed;  /* directories named .git, which are skipped */
+    uint64_t files, directories, links; /* regular files, directories, symbolic links */
+    uint64_t bytes;                     /* sum of the sizes of the files */
+    uint64_t weights;         /* safetensors and GGUF files, whose headers were checked; included in `files` */
+    uint64_t git_directories; /* directories named .git, which are skipped */
 } organ_scanned_folder;
 
-/* Checks every entry of the directory `path`, or the one file, and adds the findings. Follows a link only to a file of
- * the Hugging Face cache entry that contains the download. Returns ORGAN_IO if the path itself cannot be read,
- * ORGAN_BAD_INPUT if it is a device or a pipe. */
+/* Examines every entry of the directory `path`, or the one file `path`, and adds the findings. Follows a symbolic link
+ * only to a file of the Hugging Face cache entry that contains the download. Returns ORGAN_IO if the path itself cannot
+ * be opened, ORGAN_BAD_INPUT if it is a device or a pipe. */
 organ_status organ_scan_folder(const char *path, organ_findings *findings, organ_scanned_folder *scanned,
                                organ_error *error);
 

@@ -16,13 +16,13 @@ enum {
     ADDED_MAX = 1 << 16,        /* added tokens */
     WORD_BYTES = (1 << 16) - 1, /* bytes of a word */
     REPLACEMENT_BYTES = 1024,   /* bytes of a replacement */
-    EXPANSION_MAX = 64,         /* factor by which all replacements together lengthen a text */
+    EXPANSION_MAX = 64,         /* factor by which all replacements of a member together lengthen a text */
     STEPS_MAX = 256,            /* steps of a normalizer, pre-tokenizer, post-processor or decoder */
-    ID_SLACK = 4096,            /* ids above twice the number of words */
-    BYTE_TOKEN = 6              /* value of tokenizer.ggml.token_type */
+    ID_SLACK = 4096,            /* the largest id may be twice the number of words, plus this */
+    BYTE_TOKEN = 6              /* not a limit: the value of tokenizer.ggml.token_type for a byte */
 };
 
-/* Adds a finding if `count`, the number of `what`, exceeds `max`. */
+/* Adds a finding at `where` if `count` exceeds `max`; `what` names the counted things in its sentence. */
 static void add_if_more(organ_findings *findings, const char *where, const char *what, uint64_t count, uint64_t max)
 {
     if (count > max)
@@ -32,15 +32,16 @@ static void add_if_more(organ_findings *findings, const char *where, const char 
 
 /* ---- tokenizer.json ---- */
 
-/* The steps of one member of tokenizer.json. */
+/* The steps that check_steps has counted in one member of tokenizer.json. A step is an object with a "type", such as a
+ * normalizer in a Sequence. */
 typedef struct steps {
     organ_findings *findings;
     const char *where; /* name of the member: "normalizer" */
-    double growth;     /* largest factor by which the steps so far lengthen a text */
-    size_t count;
+    double growth;     /* product of the factors by which the replacements can lengthen a text */
+    size_t count;      /* number of steps */
 } steps;
 
-/* Adds a finding if the regular expression of a step could run for very long. */
+/* Adds a finding if the pattern of a step is a regular expression that could take exponential time. */
 static void check_pattern(steps *s, const json_t *pattern)
 {
     const json_t *const regex = json_object_get(pattern, "Regex");
@@ -51,8 +52,9 @@ static void check_pattern(steps *s, const json_t *pattern)
                            json_string_value(regex), risk);
 }
 
-/* If the step replaces a text by a longer one, multiplies s->growth by the ratio of their lengths. Adds findings for
- * long replacements and for a long text that the step puts before each input. */
+/* If the step replaces a match by a longer text, multiplies s->growth by the ratio of their lengths; a match of a
+ * regular expression counts as one byte. Adds findings for a long replacement and for a long text that the step puts
+ * before each input. */
 static void check_replacement(steps *s, const json_t *step)
 {
     const json_t *const literal = json_object_get(json_object_get(step, "pattern"), "String"), *const replacement =
@@ -67,7 +69,8 @@ static void check_replacement(steps *s, const json_t *step)
     add_if_more(s->findings, s->where, "bytes before each text", json_string_length(prepended), REPLACEMENT_BYTES);
 }
 
-/* Checks a step and the steps nested in it. The recursion is bounded by the depth that jansson allows. */
+/* Checks a JSON value and all objects and lists in it, which contain the steps. jansson limits the depth of the tree,
+ * and so of the recursion. */
 static void check_steps(steps *s, const json_t *step)
 {
     const char *name;
@@ -89,7 +92,8 @@ static void check_steps(steps *s, const json_t *step)
     }
 }
 
-/* Checks the member `name` of tokenizer.json: the number of its steps, and how much they can lengthen a text. */
+/* Checks the member `name` of tokenizer.json, whose value is `span`: the number of its steps, and how much they can
+ * lengthen a text. */
 static void check_step_member(organ_findings *findings, const organ_json_source *text, const char *name,
                               organ_json_span span)
 {
@@ -107,9 +111,9 @@ static void check_step_member(organ_findings *findings, const organ_json_source 
                            "the replacements together make a text up to %.3g times as long", s.growth);
 }
 
-/* Checks the size of a vocabulary, a list of words or an object of ids. Ids much larger than the number of words are a
- * finding, because arrays indexed by id would be mostly empty. `known` is the number of words that other files may add.
- */
+/* Checks the size of a vocabulary in `span`, a list of words or an object of words with ids. Ids much larger than the
+ * number of words are a finding, because arrays indexed by id would be mostly empty. `known`: words that other files of
+ * the tokenizer may have, which raises the limit. */
 static void check_words(organ_findings *findings, const organ_json_source *text, const char *where,
                         organ_json_span span, uint64_t known)
 {
@@ -122,7 +126,8 @@ static void check_words(organ_findings *findings, const organ_json_source *text,
                            extent.greatest, extent.members);
 }
 
-/* Checks the added tokens: their number, lengths, and ids, which must fit a vocabulary of `words` words. */
+/* Checks the list of added tokens in `span`: their number, their lengths, and their ids, which must not be far above
+ * the number of all words. `words` is the number of words in the vocabulary. */
 static void check_added(organ_findings *findings, const organ_json_source *text, organ_json_span span, uint64_t words)
 {
     organ_error error = {0};
@@ -144,8 +149,8 @@ static void check_added(organ_findings *findings, const organ_json_source *text,
     json_decref(list);
 }
 
-/* Sets spans[k] to the value of the member names[k] of `object`. If the object repeats a name, its last member counts.
- * Spans of missing members stay unchanged. `what` names the object in messages. */
+/* Sets spans[k] to the value of the member names[k] of `object`, for k < count. If the object repeats a name, its last
+ * member counts. Spans of missing members stay unchanged. `what` names the object in messages; NULL: the whole text. */
 static void find_members(const organ_json_source *text, organ_json_span object, const char *what,
                          const char *const *names, size_t count, organ_json_span *spans, organ_error *error)
 {
@@ -158,14 +163,13 @@ static void find_members(const organ_json_source *text, organ_json_span object, 
                 spans[k] = walk.value;
 }
 
-/* Checks the steps, words, merges and added tokens of a tokenizer.json: adds a finding for each number or length with
- * which a loader would need too much memory or time. */
+/* Checks the steps, words, merges and added tokens of a tokenizer.json. */
 static void check_tokenizer(organ_findings *findings, const organ_json_source *text)
 {
     static const char *const names[] = {"normalizer", "pre_tokenizer", "post_processor",
                                         "decoder",    "added_tokens",  "model"};
     static const char *const parts[] = {"vocab", "merges"};
-    enum { STEP_MEMBERS = 4, ADDED = 4, MODEL, MEMBERS };
+    enum { STEP_MEMBERS = 4, ADDED = 4, MODEL, MEMBERS }; /* indices in `names`: the first 4 members have steps */
     organ_json_span spans[MEMBERS] = {{0, 0}}, model[2] = {{0, 0}};
     organ_error error = {0};
     find_members(text, (organ_json_span){0, text->length}, NULL, names, MEMBERS, spans, &error);
@@ -184,6 +188,7 @@ static void check_tokenizer(organ_findings *findings, const organ_json_source *t
         check_added(findings, text, spans[ADDED], words);
 }
 
+/* Returns whether organ_growth_check has a check for a JSON file of this name. */
 bool organ_growth_is_tokenizer(const char *name)
 {
     static const char *const names[] = {"tokenizer.json", "vocab.json", "added_tokens.json", "tokenizer_config.json"};
@@ -193,7 +198,8 @@ bool organ_growth_is_tokenizer(const char *name)
     return false;
 }
 
-/* Callback of organ_json_keys: adds a finding if added_tokens_decoder at the top level lists too many tokens. */
+/* Callback of organ_json_keys for tokenizer_config.json: adds a finding if its member added_tokens_decoder lists too
+ * many tokens. */
 static void check_decoder(void *context, const organ_json_key *key)
 {
     if (strcmp(key->name, "added_tokens_decoder") == 0 && strcmp(key->path, key->name) == 0)
@@ -205,7 +211,7 @@ static void check_decoder(void *context, const organ_json_key *key)
                     ADDED_MAX);
 }
 
-/* Checks a file of a tokenizer, according to its name: tokenizer.json, tokenizer_config.json, or a list of words
+/* Checks a file of a tokenizer, according to its name: tokenizer.json, tokenizer_config.json, or else a list of words
  * (vocab.json, added_tokens.json). */
 void organ_growth_check(organ_findings *findings, const char *name, const organ_json_source *text)
 {
@@ -213,20 +219,21 @@ void organ_growth_check(organ_findings *findings, const char *name, const organ_
         check_tokenizer(findings, text);
     else if (strcasecmp(name, "tokenizer_config.json") == 0)
         organ_json_keys(text, check_decoder, findings);
-    else if (text->length > 0) /* in added_tokens.json the ids continue those of vocab.json */
+    else if (text->length > 0) /* ids of added_tokens.json continue those of vocab.json, whose size is not known here */
         check_words(findings, text, "", (organ_json_span){0, text->length},
                     strcasecmp(name, "vocab.json") == 0 ? 0 : WORDS_MAX);
 }
 
 /* ---- tokenizer.ggml.* ---- */
 
+/* Returns whether a token has the form "<0x..>" with two characters, as byte tokens do. */
 static bool is_byte_token(const char *text, uint64_t length)
 {
     return length == 6 && strncmp(text, "<0x", 3) == 0 && text[5] == '>';
 }
 
-/* Checks the text of token `index`. If the token has type BYTE_TOKEN (`byte`) or its text has the form "<0x..>", the
- * two characters after "<0x" must be hexadecimal digits, which loaders parse as a number from 0 to 255. */
+/* Checks the text of token `index`. If the token has type BYTE_TOKEN (`byte`) or the form "<0x..>", its two characters
+ * must be hexadecimal digits: loaders use them as a number from 0 to 255 without a check. */
 static void check_gguf_token(organ_findings *findings, uint64_t index, const char *text, uint64_t length, bool byte)
 {
     const bool named = is_byte_token(text, length),
@@ -239,7 +246,7 @@ static void check_gguf_token(organ_findings *findings, uint64_t index, const cha
                            "token %" PRIu64 " has %" PRIu64 " bytes", index, length);
 }
 
-/* Checks the texts of all tokens of a GGUF file. */
+/* Checks the texts of all tokens in the array tokenizer.ggml.tokens. */
 static void check_gguf_tokens(organ_findings *findings, const organ_gguf *gguf, const organ_gguf_kv *tokens)
 {
     const organ_gguf_kv *const types = organ_gguf_find(gguf, "tokenizer.ggml.token_type");
@@ -272,8 +279,8 @@ static void check_gguf_list(organ_findings *findings, const organ_gguf *gguf, co
                            kv->count, tokens);
 }
 
-/* Checks the tokenizer in the metadata of a GGUF file: its number of words and merges, the words, and whether the lists
- * of scores and types have one entry per word. */
+/* Checks the tokenizer in the key-values of a GGUF file: the numbers of words and merges, each word, and whether the
+ * lists of scores and types have one element for each word. */
 void organ_growth_check_gguf(organ_findings *findings, const organ_gguf *gguf)
 {
     const organ_gguf_kv *const tokens = organ_gguf_find(gguf, "tokenizer.ggml.tokens");

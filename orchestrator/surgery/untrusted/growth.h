@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Finds tokenizers that need unlimited memory or time. */
+ * Finds tokenizers that need much more memory or time than any real one. */
 #ifndef ORGAN_UNTRUSTED_GROWTH_H
 #define ORGAN_UNTRUSTED_GROWTH_H
 
@@ -7,16 +7,17 @@
 #include "formats/gguf/gguf.h"
 #include "orchestrator/surgery/untrusted/findings.h"
 
-/* Returns true if a JSON file of that name belongs to a tokenizer. */
+/* Returns whether a JSON file of that name belongs to a tokenizer, so that organ_growth_check has a check for it. */
 bool organ_growth_is_tokenizer(const char *name);
 
-/* Adds findings for tokenizer.json or another file of a tokenizer: more words, merges and added tokens than any real
- * tokenizer has, ids far above their number, long words, slow patterns (pattern.h), and replacements that lengthen a
- * text greatly. */
+/* Adds findings for the JSON file `name` of a tokenizer: more words, merges and added tokens than any real tokenizer
+ * has, ids far above the number of words, long words, slow regular expressions (pattern.h), and replacements that
+ * lengthen a text greatly. */
 void organ_growth_check(organ_findings *findings, const char *name, const organ_json_source *text);
 
-/* Checks the key-values tokenizer.ggml.* of a GGUF file for the same dangers. Also adds findings for lists whose type
- * or length differs from what readers assume, and for byte tokens that name no byte ("<0x-1>"). */
+/* Checks the key-values tokenizer.ggml.* of a GGUF file for the same dangers: too many or too long words, too many
+ * merges. Also adds findings for lists whose type or length differs from what readers assume, and for byte tokens that
+ * name no byte ("<0x-1>"). */
 void organ_growth_check_gguf(organ_findings *findings, const organ_gguf *gguf);
 
 #endif

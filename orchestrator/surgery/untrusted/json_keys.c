@@ -5,10 +5,10 @@
 
 #include <string.h>
 
-/* Bytes of a name, with its NUL. */
+/* Bytes for the name of a member, with its NUL. */
 enum { NAME_ROOM = 65 };
 
-/* Returns the offset after the string that begins at `at`; the end of the text if the string does not end. */
+/* Returns the offset after the string whose first quote is at `at`; the end of the text if the string does not end. */
 static size_t string_end(const organ_json_source *text, size_t at)
 {
     for (at++; at < text->length && text->bytes[at] != '"'; at++)
@@ -24,8 +24,8 @@ static size_t skip_white_space(const organ_json_source *text, size_t at)
     return at;
 }
 
-/* Returns the end of the value that begins at `at`, or `at` + `max` if the value is longer than `max` bytes. Does not
- * check the syntax. */
+/* Returns the offset after the value that begins at `at`. Stops at `at` + `max`, or after the string that contains this
+ * offset, if the value is longer. Follows brackets and strings only, without a check of the syntax. */
 size_t organ_json_value_end(const organ_json_source *text, size_t at, size_t max)
 {
     size_t depth = 0;
@@ -33,7 +33,7 @@ size_t organ_json_value_end(const organ_json_source *text, size_t at, size_t max
     for (; at < end; at++) {
         const char c = text->bytes[at];
         const bool closes = c == '}' || c == ']';
-        if (depth == 0 && (c == ',' || closes))
+        if (depth == 0 && (c == ',' || closes)) /* the end of a number or a word */
             return at;
         if (c == '"')
             at = string_end(text, at) - 1;
@@ -48,17 +48,19 @@ size_t organ_json_value_end(const organ_json_source *text, size_t at, size_t max
 /* State of organ_json_keys. */
 typedef struct json_keys_walk {
     const organ_json_source *text;
-    organ_json_key_found *seen;
+    organ_json_key_found *callback;
     void *context;
     size_t depth; /* number of open brackets */
     struct {
-        bool object;
-        organ_json_span name; /* name of the current member of this level, with its quotes */
-    } levels[ORGAN_JSON_KEYS_DEPTH];
+        bool object;          /* an object; false: a list */
+        organ_json_span name; /* its last string: in an object the name of the current member, or a text value; with
+                                 quotes */
+    } levels[ORGAN_JSON_KEYS_DEPTH]; /* the open objects and lists, the outermost first */
 } json_keys_walk;
 
-/* Writes the names of the enclosing members and of the current one, joined by dots: "a.b". */
-static void path_of(const json_keys_walk *w, char path[400])
+/* Writes to `path` the names of the enclosing members and of the current one, joined by dots: "a.b". Names are as
+ * written, each cut to 100 bytes. */
+static void write_path(const json_keys_walk *w, char path[400])
 {
     size_t used = 0;
     *path = 0;
@@ -71,7 +73,7 @@ static void path_of(const json_keys_walk *w, char path[400])
     }
 }
 
-/* Decodes the escapes of a name, which is the string at `span`. Returns false if the name is too long or malformed. */
+/* Copies the string at `span` to `name` with its escapes decoded. Returns false if it is too long or malformed. */
 static bool json_keys_read_name(const organ_json_source *text, organ_json_span span, char name[NAME_ROOM])
 {
     const size_t length = span.end - span.begin;
@@ -93,23 +95,23 @@ static bool json_keys_read_name(const organ_json_source *text, organ_json_span s
     return fits;
 }
 
-/* Calls the callback if the string at `span` is the name of a member, that is, a colon follows it. */
-static void check_member_of(const json_keys_walk *w, organ_json_span span)
+/* Calls the callback if the string at `span` is the name of a member, that is, if a colon follows it. */
+static void report_member(const json_keys_walk *w, organ_json_span span)
 {
     const size_t colon = skip_white_space(w->text, span.end);
     char name[NAME_ROOM];
     if (colon >= w->text->length || w->text->bytes[colon] != ':' || !json_keys_read_name(w->text, span, name))
         return;
     organ_json_key key = {.text = w->text, .name = name, .value = skip_white_space(w->text, colon + 1)};
-    path_of(w, key.path);
-    w->seen(w->context, &key);
+    write_path(w, key.path);
+    w->callback(w->context, &key);
 }
 
-/* Calls `seen` for the members of all objects without building a tree, so that a huge or malformed text is no danger.
- * w.levels[d].name is the last string at depth d: the key, if a value follows. */
-void organ_json_keys(const organ_json_source *text, organ_json_key_found *seen, void *context)
+/* Calls `callback` for the members of all objects without building a tree, so that a huge or malformed text is no
+ * danger. */
+void organ_json_keys(const organ_json_source *text, organ_json_key_found *callback, void *context)
 {
-    json_keys_walk w = {.text = text, .seen = seen, .context = context};
+    json_keys_walk w = {.text = text, .callback = callback, .context = context};
     for (size_t at = 0; at < text->length;) {
         const char c = text->bytes[at];
         if (c == '{' || c == '[') {
@@ -128,19 +130,18 @@ void organ_json_keys(const organ_json_source *text, organ_json_key_found *seen, 
         const organ_json_span string = {at, string_end(text, at)};
         if (w.depth > 0 && w.depth <= ORGAN_JSON_KEYS_DEPTH)
             w.levels[w.depth - 1].name = string;
-        check_member_of(&w, string);
+        report_member(&w, string);
         at = string.end;
     }
 }
 
-/* Returns three numbers about the list or object in `span`: its members (its own commas, plus one if it is not empty),
- * the bytes of its longest string at any depth, and the greatest number among its direct members. */
+/* Measures the list or object in `span`. Its members are its own commas plus one, unless it is empty. */
 organ_json_extent organ_json_extent_of(const organ_json_source *text, organ_json_span span)
 {
     organ_json_extent extent = {0};
     const size_t end = span.end < text->length ? span.end : text->length;
     size_t depth = 0, at = span.begin;
-    bool some = false;
+    bool some = false; /* there is a member */
     while (at < end) {
         const char c = text->bytes[at];
         const size_t begin = at++;

@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Limits of following a link: directories below the base, and links. */
+/* Limits of organ_link_follow: nested directories below the base, and links. */
 enum { DEEPEST = 64, LINKS_MAX = 40 };
 
 #define BLOBS     "blobs"
@@ -19,16 +19,18 @@ enum { DEEPEST = 64, LINKS_MAX = 40 };
 
 /* ---- entries of the cache ---- */
 
+/* Returns whether the open directory `fd` has a directory `name`, which is no link. */
 static bool has_folder(int fd, const char *name)
 {
     struct stat info;
     return fstatat(fd, name, &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(info.st_mode);
 }
 
+/* Returns whether the directory has the folders of an entry of the Hugging Face cache. */
 bool organ_link_is_store(int fd) { return has_folder(fd, BLOBS) && has_folder(fd, SNAPSHOTS); }
 
-/* Returns true if the name of the folder is that of an entry of the Hugging Face cache: models--OWNER--NAME, or the
- * same with datasets or spaces. */
+/* Returns whether the last component of the path is like the name of an entry of the Hugging Face cache:
+ * models--OWNER--NAME, or the same with datasets or spaces. */
 static bool is_named_as_store(const char *path)
 {
     static const char *const kinds[] = {"models--", "datasets--", "spaces--"};
@@ -39,8 +41,8 @@ static bool is_named_as_store(const char *path)
     return false;
 }
 
-/* Sets *base to the folder `fd`, which no link may leave. The base duplicates `fd` and takes over `path`. Returns false
- * with errno if `path` is NULL (an earlier allocation failed) or `fd` cannot be duplicated. */
+/* Makes the directory `fd` the base. Returns false with errno if `path` is NULL (an earlier allocation failed) or `fd`
+ * cannot be duplicated. */
 bool organ_link_base_open(organ_link_base *base, int fd, char *path)
 {
     *base = (organ_link_base){.fd = path ? dup(fd) : -1, .path = path, .store = organ_link_is_store(fd)};
@@ -50,8 +52,8 @@ bool organ_link_base_open(organ_link_base *base, int fd, char *path)
     return base->fd >= 0;
 }
 
-/* Sets *base to the cache entry that contains `root`: tries the prefixes of `root` that end before "/snapshots/", the
- * longest first. If none is a cache entry, base->fd is -1 and errno 0; on failure errno says why. */
+/* Makes the cache entry that contains `root` the base: tries the parts of `root` before each "/snapshots/", the longest
+ * first. If none is a cache entry, base->fd is -1 and errno 0; on failure errno has the reason. */
 void organ_link_find_store(const char *root, organ_link_base *base)
 {
     static const char inner[] = "/" SNAPSHOTS "/";
@@ -76,6 +78,7 @@ void organ_link_find_store(const char *root, organ_link_base *base)
     errno = path ? 0 : ENOMEM;
 }
 
+/* Closes the descriptor of the base and frees its path. */
 void organ_link_base_close(organ_link_base *base)
 {
     if (base->fd >= 0)
@@ -86,64 +89,65 @@ void organ_link_base_close(organ_link_base *base)
 
 /* ---- one link ---- */
 
-/* State of organ_link_follow: the path of open directories from the base to the current one. */
-typedef struct climb {
+/* State of organ_link_follow: the open directories from the base to the current one, and the path that remains. */
+typedef struct link_walk {
     const organ_link_base *base;
-    organ_link_target *to;       /* to->path is the path of the current directory */
-    int folders[DEEPEST + 1];    /* descriptors of these directories; [0] is the base */
-    size_t lengths[DEEPEST + 1]; /* length of to->path at each of them */
-    unsigned depth, links;       /* index of the current directory; links followed so far */
-    char rest[PATH_MAX];         /* the path that remains, relative to the current directory */
-    char word[NAME_MAX + 1];     /* its first component, removed from `rest` by next_word */
-} climb;
+    organ_link_target *to;        /* to->path is the path of the current directory, relative to the base */
+    int folders[DEEPEST + 1];     /* descriptors of the open directories; [0] is the base, [depth] the current one */
+    size_t lengths[DEEPEST + 1];  /* length of to->path at each of them */
+    unsigned depth, links;        /* index of the current directory; number of links followed so far */
+    char rest[PATH_MAX];          /* the path that remains, relative to the current directory */
+    char component[NAME_MAX + 1]; /* the component of the path that next_component has removed from `rest` */
+} link_walk;
 
-/* Makes the parent of the current directory the current one. */
-static void leave_folder(climb *c)
+/* Closes the current directory and makes its parent the current one. The current directory must not be the base. */
+static void leave_folder(link_walk *c)
 {
     close(c->folders[c->depth--]);
     c->to->path[c->lengths[c->depth]] = '\0';
 }
 
-/* Moves the first component of `rest` to `word`. Returns 1, 0 at the end of the path, or -1 with errno if the component
- * is too long. */
-static int next_word(climb *c)
+/* Moves the first component of c->rest to c->component. Returns 1, or 0 if none remains, or -1 with errno if the
+ * component is too long for a file name. */
+static int next_component(link_walk *c)
 {
-    const char *const word = c->rest + strspn(c->rest, "/");
-    const size_t length = strcspn(word, "/");
+    const char *const component = c->rest + strspn(c->rest, "/");
+    const size_t length = strcspn(component, "/");
     if (length > NAME_MAX) {
         errno = ENAMETOOLONG;
         return -1;
     }
-    memcpy(c->word, word, length);
-    c->word[length] = '\0';
-    memmove(c->rest, word + length, strlen(word + length) + 1);
+    memcpy(c->component, component, length);
+    c->component[length] = '\0';
+    memmove(c->rest, component + length, strlen(component + length) + 1);
     return length > 0;
 }
 
-/* Opens the directory c->word in the current one and makes it the current one. Returns false with errno on failure. */
-static bool enter_folder(climb *c)
+/* Opens the directory c->component in the current directory and makes it the current one. Returns false with errno on
+ * failure. */
+static bool enter_folder(link_walk *c)
 {
-    const size_t used = c->lengths[c->depth], length = strlen(c->word);
+    const size_t used = c->lengths[c->depth], length = strlen(c->component);
     if (c->depth == DEEPEST || used + length + 2 > sizeof c->to->path) {
         errno = ENAMETOOLONG;
         return false;
     }
-    const int fd = organ_open_at(c->folders[c->depth], c->word, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+    const int fd = organ_open_at(c->folders[c->depth], c->component, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
     if (fd < 0)
         return false;
     c->folders[++c->depth] = fd;
     c->lengths[c->depth] =
-        used + (size_t)snprintf(c->to->path + used, sizeof c->to->path - used, "%s%s", used ? "/" : "", c->word);
+        used + (size_t)snprintf(c->to->path + used, sizeof c->to->path - used, "%s%s", used ? "/" : "", c->component);
     return true;
 }
 
-/* Replaces the link c->word by its text, which is inserted before `rest`. An absolute text must begin with the path of
- * the base; the walk then continues at the base. Returns false with *end ORGAN_LINK_LEAVES if the text leads elsewhere,
- * and with ORGAN_LINK_NOWHERE and errno on failure. */
-static bool splice_link(climb *c, organ_link_end *end)
+/* Replaces the link c->component by its text, which it puts before c->rest. An absolute text must begin with the path
+ * of the base; the walk then continues at the base. Returns false and sets *end: to ORGAN_LINK_LEAVES if the text leads
+ * elsewhere, to ORGAN_LINK_NOWHERE, with errno, on failure. */
+static bool expand_link(link_walk *c, organ_link_end *end)
 {
     char text[PATH_MAX], whole[sizeof text + sizeof c->rest];
-    const ssize_t length = readlinkat(c->folders[c->depth], c->word, text, sizeof text);
+    const ssize_t length = readlinkat(c->folders[c->depth], c->component, text, sizeof text);
     const size_t base = strcmp(c->base->path, "/") == 0 ? 0 : strlen(c->base->path);
     *end = ORGAN_LINK_NOWHERE;
     if (length >= 0 && (size_t)length < sizeof text && ++c->links > LINKS_MAX)
@@ -168,39 +172,39 @@ static bool splice_link(climb *c, organ_link_end *end)
     return true;
 }
 
-/* Completes c->to with the file c->word of the current directory. Returns false with errno on failure. */
-static bool append_file_name(climb *c)
+/* Completes c->to with the file c->component of the current directory. Returns false with errno on failure. */
+static bool append_file_name(link_walk *c)
 {
     organ_link_target *const to = c->to;
     const size_t used = c->lengths[c->depth];
-    if (used + strlen(c->word) + 2 > sizeof to->path) {
+    if (used + strlen(c->component) + 2 > sizeof to->path) {
         errno = ENAMETOOLONG;
         return false;
     }
-    snprintf(to->path + used, sizeof to->path - used, "%s%s", used ? "/" : "", c->word);
-    strcpy(to->name, c->word);
+    snprintf(to->path + used, sizeof to->path - used, "%s%s", used ? "/" : "", c->component);
+    strcpy(to->name, c->component);
     to->folder = dup(c->folders[c->depth]);
     return to->folder >= 0;
 }
 
 /* Follows the remaining path component by component, without leaving the base. Opens each directory relative to the
  * previous one, so that a path that is changed meanwhile cannot lead elsewhere. */
-static organ_link_end follow_words(climb *c)
+static organ_link_end follow_components(link_walk *c)
 {
-    int taken;
-    while ((taken = next_word(c)) > 0) {
+    int found;
+    while ((found = next_component(c)) > 0) {
         struct stat info;
         organ_link_end end;
-        if (strcmp(c->word, ".") == 0)
+        if (strcmp(c->component, ".") == 0)
             continue;
-        if (strcmp(c->word, "..") == 0) {
+        if (strcmp(c->component, "..") == 0) {
             if (c->depth == 0)
                 return ORGAN_LINK_LEAVES;
             leave_folder(c);
-        } else if (fstatat(c->folders[c->depth], c->word, &info, AT_SYMLINK_NOFOLLOW) != 0) {
+        } else if (fstatat(c->folders[c->depth], c->component, &info, AT_SYMLINK_NOFOLLOW) != 0) {
             return ORGAN_LINK_NOWHERE;
         } else if (S_ISLNK(info.st_mode)) {
-            if (!splice_link(c, &end))
+            if (!expand_link(c, &end))
                 return end;
         } else if (S_ISDIR(info.st_mode)) {
             if (!enter_folder(c))
@@ -212,32 +216,32 @@ static organ_link_end follow_words(climb *c)
             return append_file_name(c) ? ORGAN_LINK_FILE : ORGAN_LINK_NOWHERE;
         }
     }
-    return taken < 0 ? ORGAN_LINK_NOWHERE : ORGAN_LINK_DIRECTORY;
+    return found < 0 ? ORGAN_LINK_NOWHERE : ORGAN_LINK_DIRECTORY;
 }
 
-/* Returns whether links may lead to the file `path` below the base. A base that has the folders of a cache entry, but
- * not the name of one, may be a home directory: links may then lead only to files in its blobs and snapshots. */
-static bool is_of_snapshots(const organ_link_base *base, const char *path)
+/* Returns whether links may lead to the file `path`, relative to the base. A base with the folders of a cache entry,
+ * but without the name of one, may be a home directory: links may then lead only to files in its blobs and
+ * snapshots. */
+static bool is_allowed_target(const organ_link_base *base, const char *path)
 {
     return !base->store || base->named || strncmp(path, BLOBS "/", sizeof BLOBS) == 0 ||
            strncmp(path, SNAPSHOTS "/", sizeof SNAPSHOTS) == 0;
 }
 
-/* Follows `path`, which is relative to the base, and the links in it, without opening a folder outside the base. If
- * `path` leads to a file, target->folder is its open folder, which the caller closes; otherwise -1. With
- * ORGAN_LINK_NOWHERE errno has the reason. */
+/* Follows `path` and the links in it without opening a directory outside the base. If it ends at a file, target->folder
+ * is the open directory of the file, which the caller closes; otherwise -1. */
 organ_link_end organ_link_follow(const organ_link_base *base, const char *path, organ_link_target *target)
 {
-    climb c = {.base = base, .to = target, .folders = {base->fd}};
+    link_walk c = {.base = base, .to = target, .folders = {base->fd}};
     *target = (organ_link_target){.folder = -1};
     if (strlen(path) >= sizeof c.rest) {
         errno = ENAMETOOLONG;
         return ORGAN_LINK_NOWHERE;
     }
     strcpy(c.rest, path);
-    organ_link_end end = follow_words(&c);
+    organ_link_end end = follow_components(&c);
     const int reason = errno;
-    if (end == ORGAN_LINK_FILE && !is_of_snapshots(base, target->path)) {
+    if (end == ORGAN_LINK_FILE && !is_allowed_target(base, target->path)) {
         close(target->folder);
         target->folder = -1;
         end = ORGAN_LINK_LEAVES;

@@ -5,20 +5,20 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-/* Limits: length of a pattern, depth of groups, a single count; and the count from which on a repetition of a group is
- * judged like an unlimited one. */
+/* Limits: bytes of a pattern, depth of nested groups, largest count of a repetition; MANY is the count from which on a
+ * repeated group is as risky as one with unlimited repetitions. */
 enum { LONGEST = 65536, DEPTH = 256, COUNT_MAX = 1000, MANY = 10 };
 
-/* The repetition of an item. */
+/* The quantifier after an item of a pattern, such as "*", "+?" or "{2,5}". */
 typedef struct quantifier {
-    size_t length; /* length of its text; 0: there is none */
-    unsigned long max;
-    /* without an upper limit; never gives up a match again ("*+"), so that it causes no backtracking */
-    bool endless, possessive;
+    size_t length;     /* bytes of its text; 0: there is no quantifier */
+    unsigned long max; /* largest number of repetitions; with `endless` the smallest, 0 for "*" and "+" */
+    bool endless;      /* without an upper limit */
+    bool possessive;   /* never gives up a match again ("*+"), so that it causes no backtracking */
 } quantifier;
 
-/* Reads a count such as "{3}", "{3,}", "{3,5}" or "{,5}" at the beginning of the `remaining` bytes at `p`. Returns
- * false if the bytes begin with no count. */
+/* Reads a count such as "{3}", "{3,}", "{3,5}" or "{,5}" at the beginning of the `remaining` bytes at `p` into *q.
+ * Returns false if the bytes do not begin with a count. */
 static bool read_count(const char *p, size_t remaining, quantifier *q)
 {
     char *end;
@@ -37,7 +37,7 @@ static bool read_count(const char *p, size_t remaining, quantifier *q)
     return true;
 }
 
-/* Returns the quantifier at `p`; its length is 0 if there is none. */
+/* Returns the quantifier at the beginning of the `remaining` bytes at `p`; its length is 0 if there is none. */
 static quantifier quantifier_at(const char *p, size_t remaining)
 {
     quantifier q = {0};
@@ -54,7 +54,8 @@ static quantifier quantifier_at(const char *p, size_t remaining)
     return q;
 }
 
-/* Returns the offset after the character class "[...]" at `at`, which may contain other classes. */
+/* Returns the offset after the character class "[...]" that begins at `at`, and may contain other classes; `length` if
+ * it does not end. */
 static size_t class_end(const char *p, size_t at, size_t length)
 {
     size_t depth = 0;
@@ -69,18 +70,18 @@ static size_t class_end(const char *p, size_t at, size_t length)
     return length;
 }
 
-/* Returns the part of a sentence that says why the regular expression is risky, or NULL. A pattern is risky if it is
- * too long, nests groups too deeply, has a very large count, or repeats a group that itself contains an unlimited
+/* Returns why the regular expression is risky, as the predicate of a sentence, or NULL. A pattern is risky if it is too
+ * long, nests groups too deeply, has a very large count, or repeats a group that itself contains an unlimited
  * repetition, such as "(a+)+": a backtracking engine then tries exponentially many ways to match a text. */
 const char *organ_pattern_risk(const char *pattern, size_t length)
 {
-    bool endless[DEPTH + 1] = {false}; /* the group of that depth contains an unlimited repetition */
+    bool endless[DEPTH + 1] = {false}; /* for each open group: it contains an unlimited repetition; [0] the pattern */
     size_t depth = 0;
     if (length > LONGEST)
         return "is longer than 64 KiB";
     for (size_t at = 0; at < length;) {
         const char c = pattern[at];
-        bool inner = false; /* the item is a group that contains an unlimited repetition */
+        bool inner = false; /* the current item is a group that contains an unlimited repetition */
         if (c == '(') {
             if (depth == DEPTH)
                 return "has groups within groups beyond 256";

@@ -5,9 +5,10 @@
 
 #include <stddef.h>
 
-/* Returns a description of the risk that a backtracking engine does not end with this pattern; NULL if there is
- * none. Detects unlimited repetitions within a repeated group ("(a+)+"), counts of a thousand and more, and patterns
- * of more than 64 KiB. */
+/* Returns why a backtracking engine may need very long for this pattern of `length` bytes, as the predicate of a
+ * sentence ("repeats an unlimited repetition"); NULL if there is no such risk. Detects unlimited repetitions within a
+ * repeated group ("(a+)+"), counts of a thousand and more, groups nested deeper than 256, and patterns of more than 64
+ * KiB. */
 const char *organ_pattern_risk(const char *pattern, size_t length);
 
 #endif

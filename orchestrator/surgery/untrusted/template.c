@@ -6,117 +6,122 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Bytes of a string literal that are checked together; bytes of all strings of a tag together; recent tokens; bytes of
- * a template. */
-enum { WORD_ROOM = 512, TAG_ROOM = 4096, HISTORY = 4, LONGEST = 1 << 20 };
-/* Limits of a range, as in the sandbox of Jinja, and of the repetitions of a text, which no template reaches. */
-enum { RANGE_MAX = 100000, REPEAT_MAX = 1000000 };
-
-/* Kinds of findings; tricks[] has their messages. */
-typedef enum template_hazard {
-    TRICK_DUNDER,
-    TRICK_PIECE,
-    TRICK_ATTRIBUTE,
-    TRICK_CALL,
-    TRICK_FILTER,
-    TRICK_FORMAT,
-    TRICK_LETTERS,
-    TRICK_IMPORT,
-    TRICK_ENDLESS,
-    TRICK_LONG,
-    TRICKS
-} template_hazard;
-
-/* The message of each kind; %s is the word found. */
-static const char *const tricks[TRICKS] = {
-    [TRICK_DUNDER] = "it uses '%s', which gives access to the interpreter",
-    [TRICK_PIECE] = "the text '%s' is a piece of such a name as '__class__'",
-    [TRICK_ATTRIBUTE] = "it reads the attribute '%s', which a sandbox forbids",
-    [TRICK_CALL] = "it uses '%s', which runs or imports code",
-    [TRICK_FILTER] = "the filter '%s' reads attributes by computed names",
-    [TRICK_FORMAT] = "the text '%s' makes characters from numbers, which hides names",
-    [TRICK_LETTERS] = "it builds text from names by '%s'",
-    [TRICK_IMPORT] = "'%s' loads another template",
-    [TRICK_ENDLESS] = "'%s' is a very large number of repetitions",
-    [TRICK_LONG] = "it has %s bytes; only the beginning was examined",
+enum {
+    WORD_ROOM = 512,      /* bytes of a string literal that are checked together */
+    TAG_ROOM = 4096,      /* bytes of all string literals of a tag that are checked together */
+    HISTORY = 4,          /* number of recent tokens that are kept */
+    LONGEST = 1 << 20,    /* bytes of a template that are scanned */
+    RANGE_MAX = 100000,   /* largest argument of range, as in the sandbox of Jinja */
+    REPEAT_MAX = 1000000, /* largest factor that repeats a text; no real template has as large a number */
 };
 
-/* Attributes and names that no chat template needs, with the kind of the finding. */
+/* Kinds of dangerous constructs; hazard_messages[] has the sentences of their findings. */
+typedef enum template_hazard {
+    HAZARD_DUNDER,    /* a name of Python's internals with two underscores on both sides */
+    HAZARD_PIECE,     /* a part of such a name, from which a template may join it */
+    HAZARD_ATTRIBUTE, /* an attribute that gives access to the interpreter */
+    HAZARD_CALL,      /* a function or module that runs code */
+    HAZARD_FILTER,    /* a filter that reads attributes by computed names */
+    HAZARD_FORMAT,    /* characters made from numbers */
+    HAZARD_LETTERS,   /* text made from the names of keyword arguments */
+    HAZARD_IMPORT,    /* another template is loaded */
+    HAZARD_ENDLESS,   /* a very large number of repetitions */
+    HAZARD_LONG,      /* the template is longer than LONGEST */
+    HAZARDS           /* number of kinds */
+} template_hazard;
+
+/* The sentence of each kind of finding; %s is the word that was found. */
+static const char *const hazard_messages[HAZARDS] = {
+    [HAZARD_DUNDER] = "it uses '%s', which gives access to the interpreter",
+    [HAZARD_PIECE] = "the text '%s' is a piece of such a name as '__class__'",
+    [HAZARD_ATTRIBUTE] = "it reads the attribute '%s', which a sandbox forbids",
+    [HAZARD_CALL] = "it uses '%s', which runs or imports code",
+    [HAZARD_FILTER] = "the filter '%s' reads attributes by computed names",
+    [HAZARD_FORMAT] = "the text '%s' makes characters from numbers, which hides names",
+    [HAZARD_LETTERS] = "it builds text from names by '%s'",
+    [HAZARD_IMPORT] = "'%s' loads another template",
+    [HAZARD_ENDLESS] = "'%s' is a very large number of repetitions",
+    [HAZARD_LONG] = "it has %s bytes; only the beginning was examined",
+};
+
+/* Attributes, functions and modules that no chat template needs, with the kind of their finding. */
 static const struct {
     const char *word;
-    template_hazard template_hazard;
-} words[] = {{"mro", TRICK_ATTRIBUTE},
-             {"func_globals", TRICK_ATTRIBUTE},
-             {"func_code", TRICK_ATTRIBUTE},
-             {"gi_frame", TRICK_ATTRIBUTE},
-             {"gi_code", TRICK_ATTRIBUTE},
-             {"cr_frame", TRICK_ATTRIBUTE},
-             {"cr_code", TRICK_ATTRIBUTE},
-             {"ag_frame", TRICK_ATTRIBUTE},
-             {"ag_code", TRICK_ATTRIBUTE},
-             {"f_globals", TRICK_ATTRIBUTE},
-             {"f_locals", TRICK_ATTRIBUTE},
-             {"f_builtins", TRICK_ATTRIBUTE},
-             {"f_back", TRICK_ATTRIBUTE},
-             {"tb_frame", TRICK_ATTRIBUTE},
-             {"im_func", TRICK_ATTRIBUTE},
-             {"popen", TRICK_CALL},
-             {"subprocess", TRICK_CALL},
-             {"builtins", TRICK_CALL},
-             {"importlib", TRICK_CALL},
-             {"import_module", TRICK_CALL},
-             {"getattr", TRICK_CALL},
-             {"eval", TRICK_CALL},
-             {"exec", TRICK_CALL},
-             {"lipsum", TRICK_CALL},
-             {"get_flashed_messages", TRICK_CALL},
-             {"url_for", TRICK_CALL},
-             {"check_output", TRICK_CALL}};
+    template_hazard hazard;
+} hazard_words[] = {{"mro", HAZARD_ATTRIBUTE},
+                    {"func_globals", HAZARD_ATTRIBUTE},
+                    {"func_code", HAZARD_ATTRIBUTE},
+                    {"gi_frame", HAZARD_ATTRIBUTE},
+                    {"gi_code", HAZARD_ATTRIBUTE},
+                    {"cr_frame", HAZARD_ATTRIBUTE},
+                    {"cr_code", HAZARD_ATTRIBUTE},
+                    {"ag_frame", HAZARD_ATTRIBUTE},
+                    {"ag_code", HAZARD_ATTRIBUTE},
+                    {"f_globals", HAZARD_ATTRIBUTE},
+                    {"f_locals", HAZARD_ATTRIBUTE},
+                    {"f_builtins", HAZARD_ATTRIBUTE},
+                    {"f_back", HAZARD_ATTRIBUTE},
+                    {"tb_frame", HAZARD_ATTRIBUTE},
+                    {"im_func", HAZARD_ATTRIBUTE},
+                    {"popen", HAZARD_CALL},
+                    {"subprocess", HAZARD_CALL},
+                    {"builtins", HAZARD_CALL},
+                    {"importlib", HAZARD_CALL},
+                    {"import_module", HAZARD_CALL},
+                    {"getattr", HAZARD_CALL},
+                    {"eval", HAZARD_CALL},
+                    {"exec", HAZARD_CALL},
+                    {"lipsum", HAZARD_CALL},
+                    {"get_flashed_messages", HAZARD_CALL},
+                    {"url_for", HAZARD_CALL},
+                    {"check_output", HAZARD_CALL}};
 
-/* Parts of names that are searched in strings, and in all strings of a tag joined together. */
-static const char *const parts[] = {"subclasses", "builtins", "getattribute", "func_globals",
-                                    "popen",      "gi_frame", "f_globals"};
+/* Parts of such names that are searched in each string literal, and in all literals of a tag joined together. */
+static const char *const hazard_parts[] = {"subclasses", "builtins", "getattribute", "func_globals",
+                                           "popen",      "gi_frame", "f_globals"};
 
 /* A token of a template. */
 typedef struct template_token {
-    char kind; /* 'n' name, 's' string, '9' number, or the character of a mark such as '('; 0: none */
-    char word[64];
+    char kind;     /* 'n' name, 's' string, '9' number, or the character of a mark such as '('; 0: none */
+    char word[64]; /* the name, or the beginning of the string, number or mark */
 } template_token;
 
 /* The scan of one template. */
 typedef struct template_scan {
     organ_findings *findings;
     const char *where, *text;
-    size_t at, end, line;         /* position, end of the examined text, number of the current line */
-    bool seen[TRICKS];            /* kinds that have a finding already */
-    template_token last[HISTORY]; /* recent tokens of the tag, the newest first */
-    char joined[TAG_ROOM];        /* all strings of the tag, joined */
+    size_t at, end;                 /* position, and end of the scanned part of the text */
+    size_t line;                    /* number of the current line, from 1 on */
+    bool reported[HAZARDS];         /* for each kind: it has a finding already */
+    template_token recent[HISTORY]; /* recent tokens of the tag, the newest first */
+    char joined[TAG_ROOM];          /* all string literals of the tag, joined, as far as there is room */
     size_t joined_length;
-    bool in_range, has_dict, is_raw; /* the tag calls range, calls dict, begins a raw block */
-    size_t open;                     /* open brackets of the tag */
+    bool in_range, has_dict; /* the tag has called range, or dict */
+    bool is_raw;             /* the tag begins a raw block */
+    size_t open;             /* number of open brackets in the tag */
 } template_scan;
 
-/* Adds a finding of `kind` at the current line; `word` is inserted in its message. Only the first call for a kind adds
- * one. */
+/* Adds a finding of `kind` at the current line, with `word` in its sentence. Does nothing if the kind has a finding
+ * already. */
 static void report_hazard(template_scan *s, template_hazard kind, const char *word)
 {
     char where[600], what[300];
-    if (s->seen[kind])
+    if (s->reported[kind])
         return;
-    s->seen[kind] = true;
+    s->reported[kind] = true;
     if (s->where && *s->where)
         snprintf(where, sizeof where, "%s, line %zu", s->where, s->line);
     else
         snprintf(where, sizeof where, "line %zu", s->line);
-    snprintf(what, sizeof what, "%.*s%.80s%s", (int)(strstr(tricks[kind], "%s") - tricks[kind]), tricks[kind], word,
-             strstr(tricks[kind], "%s") + 2);
+    snprintf(what, sizeof what, "%.*s%.80s%s", (int)(strstr(hazard_messages[kind], "%s") - hazard_messages[kind]),
+             hazard_messages[kind], word, strstr(hazard_messages[kind], "%s") + 2);
     organ_findings_add(s->findings, ORGAN_FINDING_TEMPLATE, where, "%s", what);
 }
 
 /* ---- texts ---- */
 
-/* Finds a name with two underscores on both sides, such as "__class__", and copies it to `name`. Returns false if there
- * is none. */
+/* Searches the text for a name with two underscores on both sides, such as "__class__", and copies the first to `name`.
+ * Returns false if there is none. */
 static bool has_dunder(const char *text, char name[64])
 {
     for (const char *begin = text; (begin = strstr(begin, "__")); begin++) {
@@ -131,8 +136,8 @@ static bool has_dunder(const char *text, char name[64])
     return false;
 }
 
-/* Returns true if the text could be a piece of a name such as __class__, which a template could join from pieces:
- * "__cla", "ss__" or "__". */
+/* Returns whether the text begins or ends like a name such as __class__, so that a template could join the name from
+ * pieces: "__cla", "ss__" or "__". */
 static bool is_piece(const char *text)
 {
     const size_t length = strlen(text);
@@ -143,30 +148,31 @@ static bool is_piece(const char *text)
            (ends && length > 2 && isalpha((unsigned char)text[length - 3]));
 }
 
-/* Adds findings for names of Python internals in a string, such as "__class__" or "subclasses". */
+/* Adds findings for names of Python's internals in a text, such as "__class__", and for parts of such names
+ * (hazard_parts). */
 static void check_string_literal(template_scan *s, const char *text)
 {
     char name[64];
     if (has_dunder(text, name))
-        report_hazard(s, TRICK_DUNDER, name);
-    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
-        if (strcasestr(text, parts[k]))
-            report_hazard(s, TRICK_PIECE, parts[k]);
+        report_hazard(s, HAZARD_DUNDER, name);
+    for (size_t k = 0; k < sizeof hazard_parts / sizeof *hazard_parts; k++)
+        if (strcasestr(text, hazard_parts[k]))
+            report_hazard(s, HAZARD_PIECE, hazard_parts[k]);
 }
 
-/* Checks a string of a template, and appends it to s->joined, because a name may be joined from pieces. */
+/* Checks a string literal of a tag, and appends it to s->joined, because a name may be joined from several literals. */
 static void check_string(template_scan *s, const char *text)
 {
     check_string_literal(s, text);
-    if (is_piece(text) && !s->seen[TRICK_DUNDER])
-        report_hazard(s, TRICK_PIECE, text);
+    if (is_piece(text) && !s->reported[HAZARD_DUNDER])
+        report_hazard(s, HAZARD_PIECE, text);
     if (strstr(text, "%c") || strstr(text, ":c}"))
-        report_hazard(s, TRICK_FORMAT, text);
-    if (strcmp(text, "attr") == 0 && s->last[0].kind == '(' && strcmp(s->last[1].word, "map") == 0)
-        report_hazard(s, TRICK_FILTER, "map('attr')");
-    for (size_t k = 0; k < sizeof words / sizeof *words; k++)
-        if (words[k].template_hazard == TRICK_ATTRIBUTE && strcmp(text, words[k].word) == 0)
-            report_hazard(s, TRICK_ATTRIBUTE, text);
+        report_hazard(s, HAZARD_FORMAT, text);
+    if (strcmp(text, "attr") == 0 && s->recent[0].kind == '(' && strcmp(s->recent[1].word, "map") == 0)
+        report_hazard(s, HAZARD_FILTER, "map('attr')");
+    for (size_t k = 0; k < sizeof hazard_words / sizeof *hazard_words; k++)
+        if (hazard_words[k].hazard == HAZARD_ATTRIBUTE && strcmp(text, hazard_words[k].word) == 0)
+            report_hazard(s, HAZARD_ATTRIBUTE, text);
     const size_t length = strlen(text), room = TAG_ROOM - 1 - s->joined_length;
     memcpy(s->joined + s->joined_length, text, length < room ? length : room);
     s->joined_length += length < room ? length : room;
@@ -175,16 +181,16 @@ static void check_string(template_scan *s, const char *text)
 
 /* ---- tokens ---- */
 
-/* Makes a token the newest, last[0]. */
+/* Makes a token the newest, s->recent[0]; the oldest is dropped. */
 static void push_token(template_scan *s, char kind, const char *word)
 {
-    memmove(s->last + 1, s->last, sizeof s->last - sizeof *s->last);
-    s->last[0].kind = kind;
-    snprintf(s->last[0].word, sizeof s->last[0].word, "%.63s", word);
+    memmove(s->recent + 1, s->recent, sizeof s->recent - sizeof *s->recent);
+    s->recent[0].kind = kind;
+    snprintf(s->recent[0].word, sizeof s->recent[0].word, "%.63s", word);
 }
 
-/* Returns the value of the first `count` characters of `text` as digits of `base`, or -1 if one of them is no digit or
- * fewer characters remain. */
+/* Returns the number that the first `count` characters of `text` are in this base, or -1 if one of them is no digit or
+ * fewer than `count` characters remain. */
 static long digits_of(const char *text, size_t remaining, size_t count, int base)
 {
     char digits[9] = "";
@@ -196,8 +202,8 @@ static long digits_of(const char *text, size_t remaining, size_t count, int base
     return end == digits + count && isxdigit((unsigned char)*digits) ? value : -1;
 }
 
-/* Decodes the escape of a Python string at `text`; *taken is its length in bytes. Characters outside ASCII become '?',
- * because the searched names do not contain them. */
+/* Decodes the escape of a Python string that begins with the backslash at `text`; *taken is the number of its bytes.
+ * Characters outside ASCII become '?', because the searched names do not contain them. */
 static char decode_escape(const char *text, size_t remaining, size_t *taken)
 {
     static const struct {
@@ -224,7 +230,8 @@ static char decode_escape(const char *text, size_t remaining, size_t *taken)
     return remaining > 1 ? text[1] : '\\';
 }
 
-/* Scans a string with its escapes decoded, so that "\x5f\x5fclass__" is found, too, and checks it. */
+/* Scans the string literal at the current position, checks it, and makes it the newest token. Decodes escapes, so that
+ * "\x5f\x5fclass__" is found, too. */
 static void scan_string(template_scan *s)
 {
     const char quote = s->text[s->at++];
@@ -252,39 +259,40 @@ static void scan_string(template_scan *s)
     push_token(s, 's', word);
 }
 
-/* Adds findings for the filter attr, and for joining the keys of dict(...), which can spell any name. */
+/* Checks the name of a filter: adds findings for attr, and for joining the keys of dict(...), which can spell any
+ * name. */
 static void check_filter(template_scan *s, const char *word)
 {
     if (strcmp(word, "attr") == 0)
-        report_hazard(s, TRICK_FILTER, word);
+        report_hazard(s, HAZARD_FILTER, word);
     if (s->has_dict && (strcmp(word, "join") == 0 || strcmp(word, "first") == 0))
-        report_hazard(s, TRICK_LETTERS, "dict(...) | join");
+        report_hazard(s, HAZARD_LETTERS, "dict(...) | join");
 }
 
-/* Checks a name outside strings: attributes with underscores, filters, tags that load other files, and the table
- * `words`. */
+/* Checks a name outside of strings: names with two underscores, attributes with a leading underscore, filters, tags
+ * that load other templates, and hazard_words. */
 static void check_name(template_scan *s, const char *word)
 {
     static const char *const loads[] = {"import", "from", "include", "extends"};
     char name[64];
-    const char before = s->last[0].kind;
+    const char before = s->recent[0].kind;
     const size_t length = strlen(word);
     s->is_raw |= before == '%' && strcmp(word, "raw") == 0;
     if (has_dunder(word, name) || (length > 2 && strncmp(word, "__", 2) == 0))
-        report_hazard(s, TRICK_DUNDER, word);
+        report_hazard(s, HAZARD_DUNDER, word);
     else if (before == '.' && *word == '_')
-        report_hazard(s, TRICK_ATTRIBUTE, word);
-    if (before == '|' || (before == 'n' && strcmp(s->last[0].word, "filter") == 0))
+        report_hazard(s, HAZARD_ATTRIBUTE, word);
+    if (before == '|' || (before == 'n' && strcmp(s->recent[0].word, "filter") == 0))
         check_filter(s, word);
     for (size_t k = 0; before == '%' && k < sizeof loads / sizeof *loads; k++)
         if (strcmp(word, loads[k]) == 0)
-            report_hazard(s, TRICK_IMPORT, word);
-    for (size_t k = 0; k < sizeof words / sizeof *words; k++)
-        if (strcmp(word, words[k].word) == 0 && (words[k].template_hazard == TRICK_CALL || before == '.'))
-            report_hazard(s, words[k].template_hazard, word);
+            report_hazard(s, HAZARD_IMPORT, word);
+    for (size_t k = 0; k < sizeof hazard_words / sizeof *hazard_words; k++)
+        if (strcmp(word, hazard_words[k].word) == 0 && (hazard_words[k].hazard == HAZARD_CALL || before == '.'))
+            report_hazard(s, hazard_words[k].hazard, word);
 }
 
-/* Scans an identifier, checks it, and records it as the newest token. */
+/* Scans the name at the current position, checks it, and makes it the newest token. */
 static void scan_name(template_scan *s)
 {
     char word[64];
@@ -299,8 +307,8 @@ static void scan_name(template_scan *s)
     push_token(s, 'n', word);
 }
 
-/* Scans a number, whose digits may have underscores between them. Adds a finding if it is the argument of a large range
- * or repeats a text too often. */
+/* Scans the number at the current position, whose digits may have underscores between them, and makes it the newest
+ * token. Adds a finding if it exceeds RANGE_MAX in a tag that calls range, or REPEAT_MAX as a factor. */
 static void scan_number(template_scan *s)
 {
     char word[64] = "";
@@ -313,41 +321,43 @@ static void scan_number(template_scan *s)
     for (next = s->at; next < s->end && s->text[next] == ' ';)
         next++;
     if ((s->in_range && value > RANGE_MAX) ||
-        (value > REPEAT_MAX && (s->last[0].kind == '*' || (next < s->end && s->text[next] == '*'))))
-        report_hazard(s, TRICK_ENDLESS, word);
+        (value > REPEAT_MAX && (s->recent[0].kind == '*' || (next < s->end && s->text[next] == '*'))))
+        report_hazard(s, HAZARD_ENDLESS, word);
     push_token(s, '9', word);
 }
 
-/* Scans a character that begins no name, number or string, and counts open brackets. Notes calls of range and dict.
- * Adds a finding for a string of underscores that is multiplied, which may become a part of "__class__". */
+/* Scans a character that begins no name, number or string, and makes it the newest token unless it is white space.
+ * Counts open brackets, and notes calls of range and dict. Adds a finding for a string of underscores that is
+ * multiplied, which may become a part of "__class__". */
 static void scan_mark(template_scan *s)
 {
     const char c = s->text[s->at++], mark[2] = {c, 0};
-    if (c == '(' && s->last[0].kind == 'n' && strcmp(s->last[0].word, "range") == 0)
+    if (c == '(' && s->recent[0].kind == 'n' && strcmp(s->recent[0].word, "range") == 0)
         s->in_range = true;
-    if (c == '(' && s->last[0].kind == 'n' && strcmp(s->last[0].word, "dict") == 0)
+    if (c == '(' && s->recent[0].kind == 'n' && strcmp(s->recent[0].word, "dict") == 0)
         s->has_dict = true;
-    if (c == '*' && s->last[0].kind == 's' && *s->last[0].word &&
-        strspn(s->last[0].word, "_") == strlen(s->last[0].word))
-        report_hazard(s, TRICK_PIECE, s->last[0].word);
+    if (c == '*' && s->recent[0].kind == 's' && *s->recent[0].word &&
+        strspn(s->recent[0].word, "_") == strlen(s->recent[0].word))
+        report_hazard(s, HAZARD_PIECE, s->recent[0].word);
     s->line += c == '\n';
     s->open += c == '(' || c == '[' || c == '{';
     s->open -= (c == ')' || c == ']' || c == '}') && s->open > 0;
-    if (!isspace((unsigned char)c) && !(s->last[0].kind == '%' && (c == '-' || c == '+')))
+    /* the '-' or '+' of "{%-" is no token, so that the name after it follows the '%' */
+    if (!isspace((unsigned char)c) && !(s->recent[0].kind == '%' && (c == '-' || c == '+')))
         push_token(s, c, mark);
 }
 
-/* Returns whether the text at the current position begins with `text`. */
+/* Returns whether the template has `text` at the current position. */
 static bool text_follows(const template_scan *s, const char *text)
 {
     return s->end - s->at >= strlen(text) && strncmp(s->text + s->at, text, strlen(text)) == 0;
 }
 
-/* Scans {{ ... }} or {% ... %} up to `end`, which is not recognised inside brackets; s->at is after the opening
- * braces. */
+/* Scans a tag {{ ... }} or {% ... %} up to and with its `end`, "}}" or "%}", which is not recognised inside brackets.
+ * s->at is after the opening braces. */
 static void scan_tag(template_scan *s, const char *end)
 {
-    memset(s->last, 0, sizeof s->last);
+    memset(s->recent, 0, sizeof s->recent);
     s->joined_length = 0;
     s->joined[0] = 0;
     s->in_range = s->has_dict = s->is_raw = false;
@@ -369,7 +379,7 @@ static void scan_tag(template_scan *s, const char *end)
     check_string_literal(s, s->joined);
 }
 
-/* Skips a comment up to its `end`, or with NULL the text up to the next tag. */
+/* Skips a comment up to and with its `end`; if `end` is NULL, skips text up to the next tag or comment. */
 static void skip_untagged(template_scan *s, const char *end)
 {
     while (s->at < s->end &&
@@ -378,7 +388,7 @@ static void skip_untagged(template_scan *s, const char *end)
     s->at += end && s->at < s->end ? 2 : 0;
 }
 
-/* Skips the text after {% raw %} up to the end of its end tag: it is printed, not executed. */
+/* Skips the text after {% raw %} up to and with its end tag: it is printed, not executed. */
 static void skip_raw(template_scan *s)
 {
     while (s->at < s->end && !text_follows(s, "endraw"))
@@ -386,8 +396,8 @@ static void skip_raw(template_scan *s)
     skip_untagged(s, "%}");
 }
 
-/* Searches the whole text for names that every escape from the sandbox needs, also outside tags: an engine may find
- * tags that this scan does not. */
+/* Searches the whole text, also outside of tags, for names that an escape from a sandbox needs: an engine may find tags
+ * that this scan does not. `length` is that of the text. */
 static void check_hazard_names(template_scan *s, size_t length)
 {
     static const char *const names[] = {"__subclasses__", "__globals__", "__builtins__", "__import__",      "__mro__",
@@ -399,12 +409,12 @@ static void check_hazard_names(template_scan *s, size_t length)
         s->line = 1;
         for (const char *c = s->text; c < there; c++)
             s->line += *c == '\n';
-        report_hazard(s, TRICK_DUNDER, names[k]);
+        report_hazard(s, HAZARD_DUNDER, names[k]);
     }
 }
 
-/* Scans the first LONGEST bytes of a Jinja chat template. Reads the code between {{ }} or {% %}; skips texts, comments
- * {# #} and raw blocks. Then reports the names that it collected and that sandboxes forbid. */
+/* Scans the first LONGEST bytes of a Jinja chat template: checks the code in {{ }} and {% %}; skips texts, comments {#
+ * #} and raw blocks. Then searches the whole template for names that sandboxes forbid. */
 void organ_template_check(organ_findings *findings, const char *where, const char *text, size_t length)
 {
     template_scan s = {
@@ -412,7 +422,7 @@ void organ_template_check(organ_findings *findings, const char *where, const cha
     char bytes[32];
     snprintf(bytes, sizeof bytes, "%zu", length);
     if (length > LONGEST)
-        report_hazard(&s, TRICK_LONG, bytes);
+        report_hazard(&s, HAZARD_LONG, bytes);
     while (s.at < s.end) {
         const bool code = text_follows(&s, "{{") || text_follows(&s, "{%"), comment = text_follows(&s, "{#");
         const char *const end = code && s.text[s.at + 1] == '%' ? "%}" : "}}";

@@ -6,9 +6,9 @@
 #include "orchestrator/surgery/untrusted/findings.h"
 
 /* Adds findings for constructs that a chat template does not need: names and attributes that give access to the
- * interpreter, also if assembled from parts or escaped; the filter attr; other templates; ranges and products
- * without limit. `where` names the template in findings->file. One finding per kind of construct, with its first
- * line. */
+ * interpreter, also if assembled from parts or escaped; the filter attr; other templates; ranges and products of more
+ * than a limit. `where` names the template in findings->file (NULL or "": the file is the template). Each kind of
+ * construct has one finding, with the line where it occurs first. */
 void organ_template_check(organ_findings *findings, const char *where, const char *text, size_t length);
 
 #endif

@@ -7,7 +7,7 @@
 #include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/untrusted/folder_walk.h"
 
-/* Returns the report. */
+/* Returns the report, NULL without memory. */
 static json_t *untrusted_document_of(const organ_untrusted_options *options, const organ_findings *findings,
                                      const organ_scanned_folder *scanned)
 {
@@ -18,13 +18,13 @@ static json_t *untrusted_document_of(const organ_untrusted_options *options, con
         SET("looked_at",
             ORGAN_OBJECT(SET_COUNT("files", scanned->files), SET_COUNT("bytes", scanned->bytes),
                          SET_COUNT("weights", scanned->weights), SET_COUNT("directories", scanned->directories),
-                         SET_COUNT("links", scanned->links), SET_COUNT("passed_over", scanned->passed))),
+                         SET_COUNT("links", scanned->links), SET_COUNT("passed_over", scanned->git_directories))),
         SET_COUNT("findings_in_all", organ_findings_count(findings)), SET("kinds", organ_findings_kinds(findings)),
         SET_HELD("findings", findings->list), SET("run", ORGAN_OBJECT(SET_BYTES("model", options->model))));
 }
 
-/* Scans the directory or file and makes the report. Returns ORGAN_CHECK_FAILED, with the report, if there are
- * findings. */
+/* Scans the directory or file and makes the report. Returns ORGAN_CHECK_FAILED, with the report and with the first
+ * finding in the message, if there are findings; ORGAN_IO, without a report, after a failure of the system. */
 static organ_status scan_and_report(const organ_untrusted_options *options, organ_findings *findings, json_t **report,
                                     organ_error *error)
 {
@@ -51,7 +51,7 @@ static organ_status scan_and_report(const organ_untrusted_options *options, orga
                       count > 1 ? "s" : "", organ_json_text(first, "file"), organ_json_text(first, "what"));
 }
 
-/* Makes the report of `inspect --untrusted`. No tensor data is loaded. */
+/* Makes the report of `organ inspect --untrusted`. Loads no tensor data. */
 organ_status organ_untrusted(const organ_untrusted_options *options, json_t **report, organ_error *error)
 {
     const organ_report_work work = organ_report_begin(report);

@@ -9,14 +9,14 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Largest file that must be strict JSON, and largest value that is checked. Larger files are vocabularies and indexes,
- * which have their own checks. */
+/* Bytes of the largest file that must be strict JSON, and of the largest value of a member that is checked. Larger
+ * files are vocabularies and indexes, which have their own checks. */
 #define STRICT_BYTES ((size_t)1 << 20)
 
-/* Checks the value of a member and adds findings. */
+/* Checks the value of a member that loaders act on, and adds findings; `key` is the member. */
 typedef void key_check(organ_findings *findings, const organ_json_key *key, const json_t *value);
 
-/* Copies the beginning of the value of a member, as written, for a message. */
+/* Copies the first 80 bytes of a member's value, as written, to `out` for a message. */
 static void value_excerpt(const organ_json_key *key, char out[100])
 {
     const size_t length = organ_json_value_end(key->text, key->value, STRICT_BYTES + 1) - key->value;
@@ -24,8 +24,8 @@ static void value_excerpt(const organ_json_key *key, char out[100])
              length > 80 ? "..." : "");
 }
 
-/* Adds a finding for auto_map and similar members unless they are empty: loaders that trust the model import the code
- * that they name. */
+/* Adds a finding for auto_map or a similar member, unless its value is null or an empty object: loaders that trust the
+ * model import the code that the value names. */
 static void check_auto_map(organ_findings *findings, const organ_json_key *key, const json_t *value)
 {
     char text[100];
@@ -34,13 +34,15 @@ static void check_auto_map(organ_findings *findings, const organ_json_key *key, 
         organ_findings_add(findings, ORGAN_FINDING_REMOTE_CODE, key->path, "it names Python code to load: %s", text);
 }
 
+/* Adds a finding for trust_remote_code, unless its value is false or null. */
 static void check_remote_code(organ_findings *findings, const organ_json_key *key, const json_t *value)
 {
     if (!json_is_false(value) && !json_is_null(value))
         organ_findings_add(findings, ORGAN_FINDING_REMOTE_CODE, key->path, "it makes the loader run code of the model");
 }
 
-/* Adds a finding for a parent module outside transformers: peft imports it, which runs its code. */
+/* Adds a finding for parent_library if it names a module outside transformers: peft imports this module, which runs its
+ * code. */
 static void check_parent_module(organ_findings *findings, const organ_json_key *key, const json_t *value)
 {
     const char *const module = json_string_value(value);
@@ -49,13 +51,15 @@ static void check_parent_module(organ_findings *findings, const organ_json_key *
                            module);
 }
 
+/* Checks a chat template if the value is a string. `where` names it in the file. */
 static void check_template_string(organ_findings *findings, const char *where, const json_t *value)
 {
     if (json_is_string(value))
         organ_template_check(findings, where, json_string_value(value), json_string_length(value));
 }
 
-/* Checks a chat template: one string, a list of {"name", "template"}, or an object of templates. */
+/* Checks the chat templates in the value of a member: a string, a list of strings or of {"name", "template"}, or an
+ * object that maps names to templates. */
 static void check_chat_template(organ_findings *findings, const organ_json_key *key, const json_t *value)
 {
     char where[500];
@@ -76,32 +80,32 @@ static void check_chat_template(organ_findings *findings, const organ_json_key *
     }
 }
 
-/* Members that loaders act on, at any depth. */
+/* Members that loaders act on, at any depth of a JSON file, with the function that checks their value. */
 static const struct {
     const char *name;
     key_check *check;
-} keys[] = {{"auto_map", check_auto_map},
-            {"custom_pipelines", check_auto_map},
-            {"_target_", check_auto_map},
-            {"custom_code", check_auto_map},
-            {"trust_remote_code", check_remote_code},
-            {"parent_library", check_parent_module},
-            {"chat_template", check_chat_template},
-            {"chat_templates", check_chat_template},
-            {"default_chat_template", check_chat_template},
-            {"tool_use_template", check_chat_template}};
+} loader_members[] = {{"auto_map", check_auto_map},
+                      {"custom_pipelines", check_auto_map},
+                      {"_target_", check_auto_map},
+                      {"custom_code", check_auto_map},
+                      {"trust_remote_code", check_remote_code},
+                      {"parent_library", check_parent_module},
+                      {"chat_template", check_chat_template},
+                      {"chat_templates", check_chat_template},
+                      {"default_chat_template", check_chat_template},
+                      {"tool_use_template", check_chat_template}};
 
-/* Largest number of such members that are checked in a file. Real files have a handful; nested ones are parsed again
- * for each enclosing member, which takes quadratic time. */
+/* Largest number of such members that are checked in a file. Real files have a handful; a nested member is parsed again
+ * for each such member around it, which takes quadratic time. */
 enum { KEYS_MAX = 1000 };
 
 /* State of organ_config_check. */
 typedef struct config_reading {
     organ_findings *findings;
-    size_t keys; /* members that loaders act on, so far */
+    size_t count; /* number of members in loader_members that were found so far */
 } config_reading;
 
-/* Parses the value of a member and passes it to its check. A value that cannot be parsed or is too long is a
+/* Parses the value of a member and passes it to `check`. A value that is malformed or longer than STRICT_BYTES is a
  * finding. */
 static void config_check_key(organ_findings *findings, const organ_json_key *key, key_check *check)
 {
@@ -119,17 +123,17 @@ static void config_check_key(organ_findings *findings, const organ_json_key *key
     json_decref(value);
 }
 
-/* Callback of organ_json_keys: checks a member that is in the table `keys`. */
+/* Callback of organ_json_keys: checks the member if it is in loader_members and at most KEYS_MAX were found. */
 static void check_key_of(void *context, const organ_json_key *key)
 {
     config_reading *const r = context;
-    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
-        if (strcmp(keys[k].name, key->name) == 0 && r->keys++ < KEYS_MAX)
-            config_check_key(r->findings, key, keys[k].check);
+    for (size_t k = 0; k < sizeof loader_members / sizeof *loader_members; k++)
+        if (strcmp(loader_members[k].name, key->name) == 0 && r->count++ < KEYS_MAX)
+            config_check_key(r->findings, key, loader_members[k].check);
 }
 
-/* Adds findings for keys of a configuration that make loaders run code or read other files. Long texts are searched for
- * keys, but not parsed strictly. */
+/* Adds findings for members that make loaders run code. Searches a long text for these members, too, but does not
+ * require it to be strict JSON. */
 void organ_config_check(organ_findings *findings, const organ_json_source *text)
 {
     organ_error error = {0};
@@ -140,12 +144,12 @@ void organ_config_check(organ_findings *findings, const organ_json_source *text)
     json_decref(tree);
     config_reading r = {.findings = findings};
     organ_json_keys(text, check_key_of, &r);
-    if (r.keys > KEYS_MAX)
+    if (r.count > KEYS_MAX)
         organ_findings_add(findings, ORGAN_FINDING_UNREAD, "",
-                           "%zu keys that loaders act on; the first %d were examined", r.keys, KEYS_MAX);
+                           "%zu keys that loaders act on; the first %d were examined", r.count, KEYS_MAX);
 }
 
-/* Searches a YAML file for three texts that make loaders run Python. Does not parse YAML. */
+/* Searches a YAML text for three strings that make loaders run Python. Does not parse YAML. */
 void organ_yaml_check(organ_findings *findings, const char *text, size_t length)
 {
     static const struct {

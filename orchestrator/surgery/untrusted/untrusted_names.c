@@ -10,31 +10,31 @@
 #include <string.h>
 #include <utf8proc.h>
 
-/* Names that loaders look for. */
-static const char *const known[] = {"config.json",
-                                    "generation_config.json",
-                                    "model.safetensors",
-                                    "model.safetensors.index.json",
-                                    "adapter_config.json",
-                                    "adapter_model.safetensors",
-                                    "tokenizer.json",
-                                    "tokenizer_config.json",
-                                    "tokenizer.model",
-                                    "tekken.json",
-                                    "tiktoken.model",
-                                    "hy.tiktoken",
-                                    "special_tokens_map.json",
-                                    "added_tokens.json",
-                                    "vocab.json",
-                                    "merges.txt",
-                                    "vocab.txt",
-                                    "chat_template.jinja",
-                                    "chat_template.json",
-                                    "preprocessor_config.json",
-                                    "processor_config.json",
-                                    "quantize_config.json",
-                                    "README.md",
-                                    "LICENSE"};
+/* The standard names of files that loaders and readers look for. */
+static const char *const standard_names[] = {"config.json",
+                                             "generation_config.json",
+                                             "model.safetensors",
+                                             "model.safetensors.index.json",
+                                             "adapter_config.json",
+                                             "adapter_model.safetensors",
+                                             "tokenizer.json",
+                                             "tokenizer_config.json",
+                                             "tokenizer.model",
+                                             "tekken.json",
+                                             "tiktoken.model",
+                                             "hy.tiktoken",
+                                             "special_tokens_map.json",
+                                             "added_tokens.json",
+                                             "vocab.json",
+                                             "merges.txt",
+                                             "vocab.txt",
+                                             "chat_template.jinja",
+                                             "chat_template.json",
+                                             "preprocessor_config.json",
+                                             "processor_config.json",
+                                             "quantize_config.json",
+                                             "README.md",
+                                             "LICENSE"};
 
 /* Letters of other scripts that look like Latin ones, after folding of case and compatibility forms: Cyrillic, Greek,
  * Armenian, Cherokee, and special Latin letters; and punctuation that looks like that of file names. */
@@ -69,7 +69,7 @@ static const struct {
                  {0x3164, 0x3164}, {0xFE00, 0xFE0F},   {0xFEFF, 0xFEFF},   {0xFFA0, 0xFFA0},
                  {0xFFF0, 0xFFFB}, {0x1BCA0, 0x1BCA3}, {0x1D173, 0x1D17A}, {0xE0000, 0xE0FFF}};
 
-/* Returns whether the code point has no visible form. */
+/* Returns whether the character has no visible form or changes the direction of writing. */
 static bool is_invisible(uint32_t code)
 {
     for (size_t k = 0; k < sizeof invisible / sizeof *invisible; k++)
@@ -78,7 +78,8 @@ static bool is_invisible(uint32_t code)
     return organ_utf8_hidden(code);
 }
 
-/* Returns true if the text has an invisible character or invalid UTF-8, and sets *code to the character or byte. */
+/* Returns whether the text has an invisible character or invalid UTF-8, and sets *code to the first such character or
+ * byte. */
 bool organ_names_hide(const char *text, unsigned *code)
 {
     uint32_t one;
@@ -92,7 +93,7 @@ bool organ_names_hide(const char *text, unsigned *code)
     return false;
 }
 
-/* Returns the Latin letter or ASCII mark that a character resembles, or 0. */
+/* Returns the Latin letter or ASCII mark that the character `code` resembles, or 0. */
 static char latin_lookalike(int32_t code)
 {
     for (size_t k = 0; k < sizeof homoglyphs / sizeof *homoglyphs; k++)
@@ -101,9 +102,9 @@ static char latin_lookalike(int32_t code)
     return 0;
 }
 
-/* Returns the ASCII text that a name looks like, for the caller to free: case and compatibility forms are folded,
- * lookalikes replaced, and with `bare` accents removed. Returns NULL if another letter remains, or without memory.
- * *foreign is the first lookalike, 0: none. */
+/* Returns the ASCII text that a name looks like, for the caller to free: folds case and compatibility forms, replaces
+ * lookalikes, and with `bare` removes accents. Returns NULL if another character remains, or without memory. Sets
+ * *foreign to the first lookalike, 0 if there is none. */
 static char *ascii_appearance(const char *name, bool bare, int32_t *foreign)
 {
     utf8proc_uint8_t *folded = NULL;
@@ -133,12 +134,12 @@ static char *ascii_appearance(const char *name, bool bare, int32_t *foreign)
     return (char *)folded;
 }
 
-/* Replaces ASCII characters and pairs by the letter that they resemble, such as "rn" by "m", in place; the text never
- * becomes longer. */
+/* Replaces ASCII characters and pairs by a letter that they resemble, such as "rn" by "m", in place, so that names that
+ * look alike become equal. The text never becomes longer. */
 static void fold_ascii(char *text)
 {
     static const struct {
-        const char *seen;
+        const char *text;
         char as;
     } pairs[] = {{"rn", 'm'}, {"vv", 'w'}, {"cl", 'd'}, {"0", 'o'}, {"1", 'l'}, {"i", 'l'}, {"|", 'l'}, {"5", 's'}};
     char *to = text;
@@ -146,9 +147,9 @@ static void fold_ascii(char *text)
         size_t length = 1;
         char as = *from;
         for (size_t k = 0; k < sizeof pairs / sizeof *pairs; k++)
-            if (as == *from && strncmp(from, pairs[k].seen, strlen(pairs[k].seen)) == 0) {
+            if (as == *from && strncmp(from, pairs[k].text, strlen(pairs[k].text)) == 0) {
                 as = pairs[k].as;
-                length = strlen(pairs[k].seen);
+                length = strlen(pairs[k].text);
             }
         *to = as;
         from += length;
@@ -156,29 +157,30 @@ static void fold_ascii(char *text)
     *to = 0;
 }
 
-/* Returns true if the name looks like a standard name of a file of a model, but is another name; *of becomes the
- * standard name, and *foreign the first lookalike, 0 if all characters are ASCII. Names that differ only in case count
- * as equal. */
+/* Returns whether the name looks like the standard name of a file of a model, but is another name. Sets *of to the
+ * standard name, and *foreign to the first lookalike, 0 if all characters are ASCII. Names that differ only in case
+ * count as equal. */
 static bool resembles_standard_name(const char *name, const char **of, int32_t *foreign)
 {
     int32_t none;
     bool found = false;
-    char *const seen = ascii_appearance(name, true, foreign);
-    if (seen)
-        fold_ascii(seen);
-    for (size_t k = 0; seen && !found && k < sizeof known / sizeof *known; k++) {
-        char *const other = ascii_appearance(known[k], true, &none);
+    char *const appearance = ascii_appearance(name, true, foreign);
+    if (appearance)
+        fold_ascii(appearance);
+    for (size_t k = 0; appearance && !found && k < sizeof standard_names / sizeof *standard_names; k++) {
+        char *const other = ascii_appearance(standard_names[k], true, &none);
         if (other)
             fold_ascii(other);
-        found = other && strcmp(seen, other) == 0 && strcasecmp(name, known[k]) != 0;
+        found = other && strcmp(appearance, other) == 0 && strcasecmp(name, standard_names[k]) != 0;
         if (found)
-            *of = known[k];
+            *of = standard_names[k];
         free(other);
     }
-    free(seen);
+    free(appearance);
     return found;
 }
 
+/* Returns whether all characters are ASCII. */
 static bool is_ascii(const char *text)
 {
     while (*text && (unsigned char)*text < 0x80)
@@ -186,21 +188,23 @@ static bool is_ascii(const char *text)
     return *text == 0;
 }
 
-/* Adds a finding for letters of another script among Latin ones. A name in a single script is not misleading. */
+/* Adds a finding for a lookalike of another script in a name with ASCII letters. A name in a single script is not
+ * misleading. */
 static void check_scripts(organ_findings *findings, const char *name)
 {
     int32_t foreign;
     bool latin = false;
-    char *const seen = is_ascii(name) ? NULL : ascii_appearance(name, false, &foreign);
+    char *const appearance = is_ascii(name) ? NULL : ascii_appearance(name, false, &foreign);
     for (const char *c = name; *c; c++)
         latin |= isalpha((unsigned char)*c) != 0;
-    if (seen && foreign && latin)
+    if (appearance && foreign && latin)
         organ_findings_add(findings, ORGAN_FINDING_NAME, "",
-                           "it reads '%s', but has the letter U+%04X, which only looks like '%c'", seen,
+                           "it reads '%s', but has the letter U+%04X, which only looks like '%c'", appearance,
                            (unsigned)foreign, latin_lookalike(foreign));
-    free(seen);
+    free(appearance);
 }
 
+/* Adds at most one finding for the characters of the name, and one for a space or a dot at its ends. */
 void organ_names_check(organ_findings *findings, const char *name)
 {
     const char *of = NULL;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Checks the headers of files with weights. */
+ * Checks safetensors and GGUF files, indexes, and whole models. */
 #ifndef ORGAN_UNTRUSTED_WEIGHTS_H
 #define ORGAN_UNTRUSTED_WEIGHTS_H
 
@@ -8,17 +8,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Adds the faults in the header of an open safetensors file of `size` bytes, and in the names of its tensors. */
+/* Adds a finding for each fault in the header of an open safetensors file of `size` bytes, and in the names of its
+ * tensors. */
 void organ_weights_check_safetensors(organ_findings *findings, int fd, uint64_t size);
 
-/* Does the same for a GGUF file; also checks its chat templates and tokenizer. With `data` false the file is a header
- * without the tensor data. */
+/* Does the same for a GGUF file; also checks its chat templates and its tokenizer. `data`: the file also has the data
+ * of the tensors; false: it is a header that organ extract has stored. */
 void organ_weights_check_gguf(organ_findings *findings, int fd, uint64_t size, bool data);
 
-/* Adds a finding for each file that the index at `path` names and that does not exist in the directory `folder`. */
+/* Reads the index at `path` and adds a finding for each shard that it names and that does not exist in the directory
+ * `folder`, or one if the index cannot be read. */
 void organ_weights_check_index(organ_findings *findings, const char *path, const char *folder);
 
-/* Opens the model at `path` and adds its faults, except those that are among the findings already. */
+/* Opens the model at `path` like any verb and adds a finding for each problem that is not yet among the findings. */
 void organ_weights_check_model(organ_findings *findings, const char *path);
 
 #endif

@@ -268,7 +268,7 @@ END_TEST
 START_TEST(wrong_places)
 {
     expect_fault(scratch_path("none"), ORGAN_IO, (const char *const[]){"none: cannot be opened"}, 1);
-    expect_fault("https://example.org/adapter", ORGAN_USAGE, (const char *const[]){"download it first"}, 1);
+    expect_fault("https://example.org/adapter", ORGAN_USAGE, (const char *const[]){"download the adapter first"}, 1);
     expect_fault(scratch_path(""), ORGAN_BAD_INPUT, (const char *const[]){"there is no adapter_model.safetensors"}, 1);
     put_config(CONFIG);
     expect_fault(scratch_path(ORGAN_ADAPTER_CONFIG), ORGAN_BAD_INPUT,

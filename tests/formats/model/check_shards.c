@@ -290,7 +290,7 @@ static const struct mistake {
     {"fp16.safetensors.index.json",
      "",
      ORGAN_BAD_INPUT,
-     {"holds no " INDEX, "but fp16.safetensors.index.json: name that file"}},
+     {"has neither " INDEX, "but fp16.safetensors.index.json: name that file"}},
     {"file", "file/model.safetensors", ORGAN_IO, {"Not a directory"}},
 };
 

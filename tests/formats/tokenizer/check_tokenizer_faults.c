@@ -103,12 +103,15 @@ static const struct fault {
     {REGEX("a{1,2}+"), "'}+'"},
     {REGEX("\\\\h"), "\\h"},
     {REGEX("(?m)a"), "unknown kind"},
-    {REGEX("(*ACCEPT)"), "a verb"},
+    {REGEX("(*ACCEPT)"), "a backtracking verb"},
     {ADDED("\"id\":1"), "'content' is not a string"},
     {ADDED("\"id\":1,\"content\":\"\""), "'content' is not a string"},
     {ADDED("\"id\":-1,\"content\":\"b\""), "'id' is not a number"},
     {ADDED("\"id\":0,\"content\":\"b\""), "id 0 is both 'a' and 'b'"},
     {ADDED("\"id\":1,\"content\":\"a\""), "'a' is 1 here, but 0"},
+    {WITH("\"added_tokens\":[{\"id\":0,\"content\":\"a\",\"normalized\":true}],\"normalizer\":{\"type\":\"Replace\","
+          "\"pattern\":{\"String\":\"a\"},\"content\":\"\"}"),
+     "added token 0, 'a', is empty after normalisation"},
     {WITH("\"added_tokens\":{}"), "'added_tokens' is not a list"},
 };
 

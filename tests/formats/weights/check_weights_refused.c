@@ -47,7 +47,7 @@ static const struct bad {
     {NULL, "$.weight F8_E4M3 0,512\n$.weight_scale_inv F32 1", {"'" UP ".weight' has no elements"}},
     {FP8(BLOCK128),
      "$.weight F8_E4M3 256,512",
-     {"'" UP ".weight' is F8_E4M3 and quantised (config.json: fp8)", "no '" UP ".weight_scale_inv'"}},
+     {"'" UP ".weight' is F8_E4M3 and quantised (config.json: fp8)", "neither '" UP ".weight_scale_inv'"}},
     {FP8(BLOCK128),
      "$.weight F8_E4M3 256,512\n$.weight_scale_inv I32 2,4",
      {"'" UP ".weight_scale_inv' is I32, but the scales of F8_E4M3 codes are F32 or BF16 or F16 or F8_E8M0"}},
@@ -166,7 +166,7 @@ static const struct bad {
     {NULL, "$.weight_packed U8 64,32", {"has no scales: there is no '" UP ".weight_scale'"}},
     {NULL,
      "$.weight_packed U8 64,32\n$.weight_scale F8_E4M3 64,4",
-     {"is NVFP4, but its tensor scale is missing: there is no '" UP ".weight_global_scale' and no '" UP
+     {"is NVFP4, but its tensor scale is missing: there is neither '" UP ".weight_global_scale' nor '" UP
       ".weight_scale_2'"}},
     {NULL,
      "$.weight_packed U8 64,32\n$.weight_scale F8_E4M3 64,4\n$.weight_global_scale F32 1\n$.weight_scale_2 F32 1",

@@ -105,8 +105,8 @@ START_TEST(roles)
     expect_answer("GET /metrics", BOB, NULL, 200, "organ_http");
     expect_answer("HEAD /files/text.txt", BOB, NULL, 200, NULL);
     expect_answer("POST /api/v1/jobs", BOB JSON_HEADERS, job, 403,
-                  "the token 'bob' may read; POST needs one with the role run");
-    expect_answer("DELETE /api/v1/jobs/x", BOB, NULL, 403, "DELETE needs one");
+                  "the token 'bob' has the role read; POST needs the role run");
+    expect_answer("DELETE /api/v1/jobs/x", BOB, NULL, 403, "DELETE needs the role run");
     expect_answer("POST /api/v1/jobs/x/resume", BOB, NULL, 403, "role run");
     expect_answer("POST /nothing", BOB, NULL, 403, "role run");
     expect_answer("POST /api/v1/jobs", ALICE JSON_HEADERS, no_job, 422, NULL);
@@ -152,7 +152,7 @@ START_TEST(tokens_come_and_go)
     log_in("bob-bob-bob-bob-bob", bob, 204);
     ck_assert_str_ne(alice, bob);
     expect_answer("DELETE /api/v1/jobs/x", alice, NULL, 404, NULL);
-    expect_answer("DELETE /api/v1/jobs/x", bob, NULL, 403, "'bob' may read");
+    expect_answer("DELETE /api/v1/jobs/x", bob, NULL, 403, "'bob' has the role read");
     /* Bob may run jobs, Alice is removed, Carol is added: Bob's session continues with the new role, Alice's ends. */
     serve_tokens("bob run bob-bob-bob-bob-bob\ncarol read carol-carol-carol-carol\n");
     becomes("DELETE /api/v1/jobs/x", bob, 404);

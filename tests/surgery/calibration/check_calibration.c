@@ -107,7 +107,8 @@ START_TEST(activations_that_are_no_numbers)
     must_refuse(
         c, good, x, 3, ORGAN_BAD_INPUT,
         "q: calibration token 2, input 1 in the donor: the activation is 2e+15; it must be finite and within 1e+15");
-    must_refuse(c, good, NULL, 1, ORGAN_USAGE, "q: the given streams are not the declared ones");
+    must_refuse(c, good, NULL, 1, ORGAN_USAGE,
+                "q: inputs of the donor are given, but were not declared (or the reverse)");
     organ_calibration_destroy(c);
 }
 END_TEST
@@ -257,6 +258,15 @@ static void solve_row(const squares *s, size_t row, double *solution)
         solution[at[i]] = b[i];
 }
 
+/* The bound covers the k x k matrices of the preconditioner: 16 directions for each block of 256 columns. */
+START_TEST(memory_of_a_wide_block_diagonal_matrix)
+{
+    const uint64_t rows = 8192, cols = 28672, weights = rows * cols, directions = 16;
+    ck_assert_uint_ge(organ_masked_squares_memory(rows, cols),
+                      9 * weights + 4 * directions * (directions + 1) * rows * (cols / 256));
+}
+END_TEST
+
 START_TEST(gradients_reach_the_dense_solution)
 {
     squares *s = make_squares();
@@ -347,13 +357,13 @@ END_TEST
 
 Suite *physarum_v2_parts_suite(void)
 {
-    const suite_case cases[] = {
-        {"moments",
-         {moments_are_the_sums, shared_scratch_and_few_tokens_change_nothing, activations_that_are_no_numbers,
-          calibrations_without_anything}},
-        {"noise", {noise_goes_by_its_place, levels_are_normal}},
-        {"ranks", {the_least_are_masked}},
-        {"squares",
-         {gradients_reach_the_dense_solution, rows_do_not_depend_on_each_other, blocks_are_multiplied_each_alone}}};
+    const suite_case cases[] = {{"moments",
+                                 {moments_are_the_sums, shared_scratch_and_few_tokens_change_nothing,
+                                  activations_that_are_no_numbers, calibrations_without_anything}},
+                                {"noise", {noise_goes_by_its_place, levels_are_normal}},
+                                {"ranks", {the_least_are_masked}},
+                                {"squares",
+                                 {memory_of_a_wide_block_diagonal_matrix, gradients_reach_the_dense_solution,
+                                  rows_do_not_depend_on_each_other, blocks_are_multiplied_each_alone}}};
     return suite_of("physarum v2: parts", cases, sizeof cases / sizeof *cases, set_up, tear_down);
 }

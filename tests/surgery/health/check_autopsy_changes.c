@@ -210,7 +210,7 @@ static const struct {
      "Other weights differ as much"},
     {"new tokens", LLAMA, EMBED, new_tokens, NULL, EMBED, NULL, "some tokens"},
     {"pruning", QWEN, ALL, refitted_half, NULL, UP, NULL, "it was pruned"},
-    {"codes stored as values", LLAMA, ALL, four_bits, NULL, UP, NULL, "quantised on the way"},
+    {"codes stored as values", LLAMA, ALL, four_bits, NULL, UP, NULL, "quantised in between"},
     {"a filter", QWEN, ALL, smaller_by_part, NULL, UP, NULL, "without a part"},
 };
 

@@ -189,7 +189,7 @@ START_TEST(stored_the_other_way_round)
     make_shard(scratch_path("conv.safetensors"), base, 2);
     lora_adapter("lora", "\"r\": 2, \"lora_alpha\": 4, \"fan_in_fan_out\": true", pairs, 4);
     lora_refused((lora_way){.base = "conv.safetensors", .adapter = "lora", .output = "out"}, ORGAN_BAD_INPUT,
-                 "4 keys of the adapter fit no");
+                 "4 tensors of the adapter fit no");
     lora_adapter("lora", "\"r\": 2, \"lora_alpha\": 4, \"fan_in_fan_out\": true", named, 4);
     lora_must((lora_way){.base = "conv.safetensors", .adapter = "lora", .output = "out"});
     expect_merged("conv.safetensors", "lora", "h.0.attn.c_attn", true, 1);
@@ -209,12 +209,14 @@ END_TEST
 
 /* Compares a stack of 3 experts with the product of peft's ParamWrapper: column k x 3 + e of B times row e x 2 + k of
  * A. `swapped`: A is on the left, as in files of older versions of peft and for weights that are in x out. */
-static void expect_stack(const char *parameter, const char *module, size_t rows, size_t cols, bool swapped)
+static void expect_stack_on(const char *file, const char *prefix, const char *parameter, const char *module,
+                            size_t rows, size_t cols, bool swapped)
 {
     char name[128];
     size_t n;
+    snprintf(name, sizeof name, "%s" EXPERTS ".%s", prefix, parameter);
+    float *const was = lora_values(scratch_path(file), name, &n);
     snprintf(name, sizeof name, EXPERTS ".%s", parameter);
-    float *const was = lora_values(scratch_path("stack.safetensors"), name, &n);
     float *const is = lora_values(scratch_path("out"), name, NULL);
     snprintf(name, sizeof name, LORA_PREFIX EXPERTS "%s.lora_A.weight", module);
     float *const a = lora_values(scratch_path("lora/adapter_model.safetensors"), name, NULL);
@@ -235,6 +237,11 @@ static void expect_stack(const char *parameter, const char *module, size_t rows,
     free(is);
     free(a);
     free(b);
+}
+
+static void expect_stack(const char *parameter, const char *module, size_t rows, size_t cols, bool swapped)
+{
+    expect_stack_on("stack.safetensors", "", parameter, module, rows, cols, swapped);
 }
 
 #define WRAPPED(module, out, in)                                                                                       \
@@ -262,6 +269,20 @@ START_TEST(stacked_experts)
     lora_adapter("lora", "\"r\": 2, \"lora_alpha\": 3, \"target_parameters\": [\"mlp.experts.down_proj\"]", both, 4);
     lora_refused((lora_way){.base = "stack.safetensors", .adapter = "lora", .output = "none"}, ORGAN_BAD_INPUT,
                  "which parameter the factors of '" EXPERTS ".base_layer' change is unknown");
+}
+END_TEST
+
+/* An adapter stores a stack whole and has factors for it: each expert's change is added to the stored values. */
+START_TEST(stacked_experts_that_come_whole)
+{
+    static const made_tensor weights[] = {{EXPERTS ".down_proj", ORGAN_F32, 3, {3, 4, 5}}};
+    static const made_tensor tensors[] = {WRAPPED("", 4, 5),
+                                          {LORA_PREFIX EXPERTS ".down_proj", ORGAN_F32, 3, {3, 4, 5}}};
+    make_shard(scratch_path("stack.safetensors"), weights, 1);
+    lora_adapter("lora", "\"r\": 2, \"lora_alpha\": 3, \"target_parameters\": [\"mlp.experts.down_proj\"]", tensors, 3);
+    lora_must((lora_way){.base = "stack.safetensors", .adapter = "lora", .output = "out"});
+    ck_assert_uint_eq(json_array_size(organ_json_at(lora_report, "replaced")), 1);
+    expect_stack_on("lora/adapter_model.safetensors", LORA_PREFIX, "down_proj", "", 4, 5, false);
 }
 END_TEST
 
@@ -434,7 +455,7 @@ START_TEST(all_of_them_are_listed)
     static const made_tensor pairs[] = {PAIR("a", 4, 72, 72), PAIR("b", 4, 72, 72), {"c.weight", ORGAN_F32, 1, {3}}};
     lora_adapter("lora", "\"r\": 4, \"lora_alpha\": 4", pairs, COUNT(pairs));
     lora_refused((lora_way){.adapter = "lora", .output = "out"}, ORGAN_BAD_INPUT,
-                 "5 keys of the adapter fit no weight");
+                 "5 tensors of the adapter fit no weight");
     ck_assert_uint_eq(json_array_size(organ_json_at(lora_report, "unplaced")), 5);
     ck_assert_str_eq(organ_json_text(json_array_get(organ_json_at(lora_report, "unplaced"), 4), "tensor"), "c.weight");
 }
@@ -562,6 +583,7 @@ Suite *lora_merge_suite(void)
     tcase_add_test(all, stored_the_other_way_round);
     tcase_add_test(all, a_flag_that_is_wrong);
     tcase_add_test(all, stacked_experts);
+    tcase_add_test(all, stacked_experts_that_come_whole);
     tcase_add_test(all, what_comes_whole);
     tcase_add_test(all, dora);
     tcase_add_loop_test(all, dora_without_its_norms, 0, COUNT(broken_doras));

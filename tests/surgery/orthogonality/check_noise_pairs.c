@@ -374,7 +374,7 @@ START_TEST(inputs_that_do_not_fit)
     rig_modules[0].rows = 29;
     rig_modules[1].name = "model.layers.5.self_attn.v_proj";
     rig_write(3, NULL);
-    REFUSED(ORGAN_BAD_INPUT, WAY(0), "a model of --pair does not fit", "'" Q "' is [29, 40] in", "but [30, 40] by",
+    REFUSED(ORGAN_BAD_INPUT, WAY(0), "a model of --pair does not fit", "'" Q "' is [29, 40] in", "has [30, 40]",
             "a_clean.safetensors", "'" V "' is not in", "clean.safetensors");
     rig_modules[0].rows = 30;
     rig_modules[1].name = V;

@@ -47,7 +47,7 @@ START_TEST(modules_that_do_not_fit)
     rig_modules[1].rows = 19;
     rig_write(3, NULL);
     REFUSED(ORGAN_BAD_INPUT, WAY(.options = {.noisy = scratch_path("keep.safetensors")}), "does not fit",
-            "'" Q "' is [30, 40] in", "keep.safetensors, but [29, 40] by the adapter", "'" V "' is [20, 40]");
+            "'" Q "' is [30, 40] in", "keep.safetensors, but the adapter has [29, 40]", "'" V "' is [20, 40]");
     rig_modules[0].name = "model.layers.7.self_attn.q_proj";
     rig_write(3, NULL);
     REFUSED(ORGAN_BAD_INPUT, WAY(.options = {.noisy2 = scratch_path("keep.safetensors")}),

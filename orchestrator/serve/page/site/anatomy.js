@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A model's anatomy as a picture: a column for each layer, bytes as area. Parts outside the layers have the same scale.
+// Draws a model's anatomy: a column for each layer, in which the area of a cell is its bytes. Parts outside the layers have the same scale.
 import { draw, make } from "./elements.js";
 import { bytes, count } from "./words.js";
 
@@ -10,17 +10,19 @@ export const GROUPS = [
     { name: "embed", title: "Embedding", about: "tokens in and out" },
     { name: "other", title: "Other", about: "everything else" },
 ];
+// The order of roles in a layer, as data flows.
 const ORDER = ["input_norm", "q_proj", "k_proj", "v_proj", "qkv_proj", "o_proj", "attention", "router", "gate_proj", "up_proj", "gate_up_proj",
     "down_proj"];
 
-// Cells of one layer from the top down: as data flows.
+// Returns the cells of one layer in the order of GROUPS, then of ORDER: from the top down.
 function inOrder(cells) {
     const group = new Map(GROUPS.map((entry, k) => [entry.name, k]));
     const place = cell => (group.get(cell.group) ?? GROUPS.length) * 100 + (ORDER.indexOf(cell.role) + 1 || 99);
     return [...cells].sort((a, b) => place(a) - place(b));
 }
 
-// Columns in the order of the picture: {title, short, layer, cells, bytes}; what has no layer stands before (embedding) and after.
+// Returns the columns from left to right, {title, short: label below it, layer: index or null, cells, bytes}: the embedding, the layers,
+// and all other cells without a layer.
 function columnsOf(cells) {
     const layers = new Map();
     const before = [], after = [];
@@ -35,8 +37,9 @@ function columnsOf(cells) {
     return list;
 }
 
-// Widths in parts of a layer's: a column outside the layers is as high as the highest layer and as wide as its bytes want, or lower where
-// it would be too thin to be seen.
+// Sets the width and height of each column, and returns the sum of the widths. The unit of width is that of a layer, the unit of height the
+// largest layer. A column outside the layers has height 1 and a width for its bytes, but at least 0.02, so that it can be seen; then it is
+// lower.
 function measure(columns) {
     const tallest = Math.max(1, ...columns.filter(c => c.layer !== null).map(c => c.bytes));
     for (const column of columns) {
@@ -46,32 +49,33 @@ function measure(columns) {
     return columns.reduce((sum, c) => sum + c.width, 0);
 }
 
+// Returns the text that describes a cell to users of the mouse and of screen readers.
 function label(cell, column) {
     return cell.role.replaceAll("_", " ") + ", " + column.title + ": " + bytes(cell.bytes);
 }
 
-// What a cell can be called where there is little room: "q_proj" is q.
+// Returns a short name of a role for a small cell: "q" for "q_proj".
 function shortRole(role) {
     return role.replace(/_proj$|^lm_/, "").replaceAll("_", " + ");
 }
 
-const HEIGHT = 240, FOOT = 20, GAP = 1;
+const HEIGHT = 240, FOOT = 20, GAP = 1; // pixels: of the highest layer, below it for labels, between cells
 
-// The picture for a width in pixels. `choose(cell)` is called for a cell that was clicked.
+// Returns the picture, `width` pixels wide, and stores the element of each cell in cell.rect. A click on a cell calls choose(cell).
 function picture(columns, width, choose) {
     const total = measure(columns);
     const gaps = (columns.length - 1) * (columns.length > 120 ? 0 : 2);
     const unit = Math.max(1, width - gaps) / total;
     const svg = draw("svg", { viewBox: `0 0 ${width} ${HEIGHT + FOOT}`, width, height: HEIGHT + FOOT, class: "anatomy", role: "group",
         "aria-label": "Anatomy: bytes by layer and part. Arrow keys move, Enter shows the tensors." });
-    const every = Math.ceil(26 / (unit + 2)); // labels that do not touch
+    const every = Math.ceil(26 / (unit + 2)); // a label for each so many layers: one needs 26 pixels
     let x = 0;
     columns.forEach((column, at) => {
         const wide = Math.max(column.width * unit, 1);
         let y = HEIGHT - column.height * HEIGHT;
         column.cells.forEach((cell, row) => {
             const high = column.bytes ? cell.bytes / column.bytes * column.height * HEIGHT : 0;
-            // Thin cells (norms) are drawn with a pixel and a half, to be seen and hit at all.
+            // Cells have at least 1.5 pixels, so that thin ones (norms) can be seen and clicked.
             const rect = draw("rect", { x: x.toFixed(2), y: Math.min(y, HEIGHT - 1.5).toFixed(2), width: wide.toFixed(2),
                 height: Math.max(high - (high > 4 ? GAP : 0), 1.5).toFixed(2), class: "cell g-" + cell.group, role: "button",
                 tabindex: -1, "aria-label": label(cell, column), dataset: { at, row } }, draw("title", null, label(cell, column)));
@@ -92,7 +96,8 @@ function picture(columns, width, choose) {
     return svg;
 }
 
-// One stop for the Tab key; the arrows go from cell to cell, Enter and the space bar choose.
+// Makes the picture usable by keyboard: the Tab key stops at one cell (`row` of column `at`), arrow keys, Home and End move to other cells,
+// Enter and the space bar choose.
 function walk(svg, columns, choose) {
     let at = 0, row = 0;
     const cell = () => columns[at].cells[row];
@@ -121,6 +126,7 @@ function walk(svg, columns, choose) {
     });
 }
 
+// Returns the legend: a button for each group that the cells have, with its bytes and share, which calls choose({group}).
 function legend(cells, choose) {
     const list = make("ul", { class: "legend", "aria-label": "Parts" });
     const whole = cells.reduce((sum, cell) => sum + cell.bytes, 0);
@@ -136,7 +142,8 @@ function legend(cells, choose) {
     return list;
 }
 
-// `cells` are {layer or null, role, group, bytes}; `choose` gets {layer, role} or {group}.
+// Returns the picture with its legend, redrawn for each width of the page until the signal is raised. `cells` are {layer or null, role,
+// group, bytes}; a click calls `choose` with a cell or with {group}.
 export function anatomy(cells, choose, signal) {
     const columns = columnsOf(cells);
     const layers = columns.filter(column => column.layer !== null).length;

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: MIT
-// Files below the root, to download; directories open in place.
+// Lists files below the root as downloads; directories can be opened in the list.
 import { faultBox, make, put, set } from "./elements.js";
 import { askFile, fileAddress, lookFile } from "./wire.js";
 import { bytes } from "./words.js";
 
+// Returns the item of a file: a link to download it, and its size in bytes if that is a number.
 function fileItem(path, name, size) {
     return make("li", null, make("a", { href: fileAddress(path), download: name }, name),
         Number.isFinite(size) && make("span", { class: "faint" }, " " + bytes(size)));
 }
 
-// Its entries are asked for when it is opened, a page of them at a time. "organ" holds what a verb tells of its work.
+// Returns the item of a directory. It asks for the entries when it is opened, one page at a time. `open`: it is open from the beginning, as
+// are directories "organ" in it, which have the reports of verbs.
 function directoryItem(path, name, signal, open) {
     const list = make("ul", { class: "files" });
     const fold = make("details", null, make("summary", null, name + "/"), list);
@@ -36,7 +38,7 @@ function directoryItem(path, name, signal, open) {
     return make("li", null, fold);
 }
 
-// What lies at these paths, directories open or not; null if nothing is there.
+// Returns a list of the files and directories at these paths, with directories open if `open`; null if there are none.
 export async function filesList(paths, open, signal) {
     const items = [];
     for (const path of paths) {

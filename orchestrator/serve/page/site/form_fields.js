@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: MIT
-// A field for each operand and option of a verb, as the server describes them.
+// Makes a field of a form for each operand and option (an item) of a verb, as GET /api/v1/verbs/VERB describes them.
 import { make, put, say, set } from "./elements.js";
 
-let serial = 0;
+let serial = 0; // makes the ids of inputs unique
 
 function sentence(text) {
     return text ? text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".") : "";
 }
 
-// "16 to 4096", with the words for bounds that are not allowed themselves.
+// Returns the words for a range: "16 to 4096", or "above 0, at most 1" if a bound itself is not allowed.
 function rangeWords(range) {
     if (!range) return "";
     const low = (range.after_from ? "above " : "") + range.from, high = (range.before_to ? "below " : "") + range.to;
     return range.after_from || range.before_to ? low + ", " + (range.before_to ? high : "at most " + range.to) : low + " to " + high;
 }
 
+// Returns the help text below a field.
 function hintOf(item) {
     const parts = [sentence(item.help)];
     if (item.kind === "count" || item.kind === "real") parts.push("From " + rangeWords(item.range) + ".");
@@ -22,7 +23,8 @@ function hintOf(item) {
     return parts.filter(Boolean).join(" ").replace("From above", "Above");
 }
 
-// The parts that all fields have: label, help, and the place of a fault.
+// Returns {element, fault}: the element of a field with its label, help and input (or `inner`, which contains the input), and the element
+// for the message of a fault.
 function frame(item, input, inner) {
     const fault = make("p", { class: "wrong", id: input.id + "-fault" });
     const help = make("p", { class: "help", id: input.id + "-help" }, hintOf(item));
@@ -35,6 +37,7 @@ function frame(item, input, inner) {
     return { element, fault };
 }
 
+// Titles of options that are not written as their names.
 const SPELLED = { ffn: "FFN", html: "HTML", ids: "IDs", json: "JSON" };
 
 function titleOf(item) {
@@ -42,9 +45,12 @@ function titleOf(item) {
     return SPELLED[item.name] || item.name[0].toUpperCase() + item.name.slice(1).replaceAll("-", " ");
 }
 
+// Returns the default of an item as text, "" if it has none.
 function fallbackWords(item) {
     return item.default === undefined ? "" : String(item.default);
 }
+
+// The functions named *Field return {input, read(), write(value)}: the input, its value or undefined if it has none, and a function that sets the value.
 
 function flagField(item, id) {
     const input = make("input", { type: "checkbox", id, name: item.name });
@@ -65,6 +71,7 @@ function numberField(item, id) {
     return { input, read: () => input.value === "" ? undefined : Number(input.value), write: value => { input.value = value; } };
 }
 
+// Returns a text input, with the suggestions of path_picker.js if the item names a model or an input file.
 function textInput(item, id) {
     const lists = { model: "model-names", input: "input-names" };
     const place = { model: "a model of this server", input: "a path under the directory of this server", output: "where to write" };
@@ -72,7 +79,7 @@ function textInput(item, id) {
         autocapitalize: "none", placeholder: fallbackWords(item) || place[item.names] || "", required: item.required });
 }
 
-// What was typed, or undefined. A directory is named without the slash at its end.
+// Returns the trimmed text of an input, undefined if it is empty. Removes the slash at the end of a path.
 function textOf(item, input) {
     const text = input.value.trim();
     return (item.names === "nothing" ? text : text.replace(/(.)\/+$/, "$1")) || undefined;
@@ -83,7 +90,9 @@ function textField(item, id) {
     return { input, read: () => textOf(item, input), write: value => { input.value = value; } };
 }
 
-// Several texts: an input each, or as many as belong together ("CLEAN NOISY"), and a button for more.
+// Several texts, with an input for each, and a button that adds an input; or, if an item takes several words at a time (item.takes, "CLEAN
+// NOISY"), one that adds so many. `told` gives an input the placeholder and label of its position; `complete` adds inputs up to a multiple
+// of item.takes.
 function wordsField(item, id) {
     const takes = item.takes || 1, parts = takes > 1 ? item.argument.split(" ") : [];
     const rest = make("div");
@@ -125,6 +134,7 @@ function wordsField(item, id) {
     };
 }
 
+// Returns the function that makes the field of an item.
 function makerOf(item) {
     if (item.kind === "flag") return flagField;
     if (item.kind === "words" || item.repeats) return wordsField;
@@ -132,7 +142,8 @@ function makerOf(item) {
     return item.kind === "count" || item.kind === "real" ? numberField : textField;
 }
 
-// {name, element, input, read(), write(value), complain(text), check()}: `check` is true if the browser finds nothing wrong.
+// Returns the field of an item, {name, item, element, input, read(), write(value), complain(text), check()}: `complain` shows a fault ("":
+// none), `check` lets the browser check the value, shows its fault, and returns true if there is none.
 export function fieldOf(item) {
     const field = makerOf(item)(item, "f-" + item.name.replace(/[^A-Za-z0-9]/g, "-") + "-" + ++serial);
     const { element, fault } = frame(item, field.input, field.inner);

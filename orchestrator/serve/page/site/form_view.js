@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The form of a verb: fields from its description, the command line as one goes, dry run and start.
+// The form of a verb: fields made from its description, the command line for their values, and buttons for a dry run and for the start.
 import { announce, copyButton, faultBox, make, put, set } from "./elements.js";
 import { commandLine } from "./command_line.js";
 import { fieldOf } from "./form_fields.js";
@@ -8,12 +8,13 @@ import { jobPanel } from "./job_panel.js";
 import { ask, tell } from "./wire.js";
 import { counted } from "./words.js";
 
-// Options that buttons stand for, and the one that deletes what was read: that is not for a page, where one click is quickly made.
+// Options without a field: buttons of the page have their functions.
 const ELSEWHERE = ["dry-run", "resume"];
-// What the name of an output begins with, where one model is read.
+// By verb: what suggestOutput appends to the name of the model for the name of the output.
 const ENDINGS = { prune: "-pruned", extract: "-organs", purify: "-purified", dequantize: "-plain", quantize: "-quantized" };
 
-// The first group is open; the others say what they have, and open where something in them was given.
+// Returns the element of group `k` of the fields. The first group is always open; the others are closed and show the number of their
+// options.
 function groupElement({ group, fields }, k) {
     const grid = make("div", { class: "fields" }, fields.map(field => field.element));
     if (k === 0) return make("fieldset", null, make("legend", null, group.title), grid);
@@ -21,13 +22,13 @@ function groupElement({ group, fields }, k) {
         make("summary", null, group.title, make("span", { class: "flag" }, " " + counted(fields.length, "option"))), grid);
 }
 
-// Fields of the whole form in its order, and the elements that hold them.
+// Returns {fields, elements}: all fields of the form in its order, and the elements that contain them.
 function buildFields(verb) {
     const operands = verb.operands.map(operand => fieldOf({ ...operand, kind: operand.repeats ? "words" : "text", operand: true }));
     const groups = verb.groups.map(group => ({
         group, fields: group.options.filter(option => !ELSEWHERE.includes(option.name)).map(option => fieldOf(option)),
     })).filter(({ fields }) => fields.length);
-    // What has to be given stands on top, whatever group it is in.
+    // Required options come first, whatever their group.
     const needed = groups.flatMap(({ fields }) => fields.filter(field => field.item.required));
     const elements = [
         (operands.length || needed.length) && make("fieldset", null, make("legend", null, "What"),
@@ -38,6 +39,7 @@ function buildFields(verb) {
     return { fields: [...operands, ...groups.flatMap(({ fields }) => fields)], elements };
 }
 
+// Returns the values of all fields that have one, by name: the arguments of a job.
 function valuesOf(fields) {
     const values = {};
     for (const field of fields) {
@@ -47,7 +49,7 @@ function valuesOf(fields) {
     return values;
 }
 
-// A name for the output follows that of the model until somebody writes one.
+// Fills the field of the output from the name of the model, each time that this changes, until the user writes an output.
 function suggestOutput(verb, fields) {
     const output = fields.find(field => field.item.names === "output" && field.name === "output");
     const model = fields.find(field => field.item.operand && field.item.names === "model");
@@ -63,6 +65,8 @@ function suggestOutput(verb, fields) {
     follow();
 }
 
+// Sets fields from the query of the page's address: "model" for the field that names the model or input, "a.NAME" for the field NAME. Opens
+// groups with such fields.
 function firstValues(fields, query) {
     const model = query.get("model");
     const takes = fields.find(field => field.item.names === "model" || (field.item.operand && field.item.names === "input"));
@@ -77,7 +81,7 @@ function firstValues(fields, query) {
     }
 }
 
-// The address of a form with these values, to do a thing again or to pass it on.
+// Returns the address of the verb's form with these values, {name: value or array of values}, as firstValues reads it.
 export function formAddressWith(verb, values) {
     const query = new URLSearchParams();
     for (const [name, value] of Object.entries(values))
@@ -85,6 +89,8 @@ export function formAddressWith(verb, values) {
     return "#/verbs/" + encodeURIComponent(verb) + "?" + query;
 }
 
+// Shows the faults of a rejected job at their fields, and the message in `place`. A fault of the server names its value by a JSON pointer,
+// "/arguments/NAME".
 function showFaults(fault, fields, place) {
     const rest = [];
     let at = null;
@@ -102,10 +108,12 @@ function showFaults(fault, fields, place) {
     if (at) at.input.focus();
 }
 
+// Returns the description of a verb, folded.
 function aboutElement(verb) {
     return make("details", { class: "about" }, make("summary", null, "Description"), verb.about.split("\n").filter(Boolean).map(text => make("p", null, text)));
 }
 
+// View of #/verbs/NAME: fills `place` with the form of the verb, and returns the title.
 export async function showForm(place, address, signal) {
     const form = make("form", { novalidate: true, class: "form", id: "form" });
     const [verb, lists] = await Promise.all([ask("/verbs/" + encodeURIComponent(address.name), signal), pathLists(form, signal)]);
@@ -118,6 +126,7 @@ export async function showForm(place, address, signal) {
     const write = () => { command.textContent = commandLine(verb, values()); };
     let leaveTrial = null;
 
+    // Starts the job, or with `dry` a dry run, which it shows below the form. Does nothing but show the faults if a field has one.
     const send = async dry => {
         set(faults);
         const wrong = fields.filter(field => !field.check());

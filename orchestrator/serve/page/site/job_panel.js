@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
-// All that there is of one job: state, progress, what can be done about it, report, files, log.
+// Shows one job: state, progress, buttons, report or result, files, log.
 import { announce, copyButton, faultBox, make, say, set } from "./elements.js";
 import { filesList } from "./files_list.js";
 import { follow, lives, meters, stateElement, stateOf } from "./progress.js";
 import { addressOf, ask, askText, tell } from "./wire.js";
 import { bytes, counted, duration, moment } from "./words.js";
 
-// What became of the job.
+// Returns a sentence on how the job ended, or why it does not run; "" while it runs.
 function ending(job) {
     const took = Number.isFinite(job.seconds) ? " after " + duration(job.seconds) : "";
     if (job.cancelling && lives(job)) return "The job is being cancelled.";
@@ -15,31 +15,34 @@ function ending(job) {
     if (job.state === "done") return "Finished" + took + (job.exit_code === 1 ? ": what was to be checked does not hold." : ".");
     const why = job.error ? ": " + job.error : "";
     if (job.state === "failed") return "Ended" + took + why;
-    return "Stopped" + took + (job.resumable ? ". What was done is kept: it can go on from there." : why || ".");
+    return "Stopped" + took + (job.resumable ? ". Finished work is kept; Resume continues the job." : why || ".");
 }
 
+// Returns a line with the times at which the job was created, started and ended, as far as there are any.
 function times(job) {
     const entries = [["Created", job.created], ["Started", job.started], ["Ended", job.finished]];
     return make("p", { class: "meters" }, entries.filter(([, time]) => time).map(([name, time]) => make("span", null, name + " " + moment(time))));
 }
 
-// To what comes behind the report, which has many stops for the Tab key.
+// Moves the focus to the first fold after the button: past the report, in which the Tab key stops many times.
 function skip(button) {
     const summaries = [...document.querySelectorAll("main details > summary")];
     const next = summaries.find(summary => button.compareDocumentPosition(summary) & Node.DOCUMENT_POSITION_FOLLOWING);
     if (next) next.focus();
 }
 
+// Returns a section with the report of the job in a frame.
 function frameOf(job) {
     const address = addressOf("/jobs/" + encodeURIComponent(job.id) + "/report");
     return make("section", { "aria-labelledby": "report-title" }, make("h2", { id: "report-title" }, "Report"),
-        make("p", null, make("a", { href: address, target: "_blank", rel: "noopener" }, "Open it in a tab of its own"), " ",
+        make("p", null, make("a", { href: address, target: "_blank", rel: "noopener" }, "Open in a new tab"), " ",
             make("button", { type: "button", class: "quiet", onclick: event => skip(event.target) }, "Skip the report")),
-        // Scripts sort the report's tables; everything else that a page can do is not for it.
+        // The sandbox allows scripts, which sort the report's tables, and nothing else.
         make("iframe", { class: "report", src: address, sandbox: "allow-scripts", title: "Report of " + job.verb }));
 }
 
-// A result that is too long to be shown: how much there is, and where.
+// Returns a section for a result that is too long to be shown: the reason `why`, a link to download it and, if given, the beginning
+// `shown`.
 function longResult(job, why, shown) {
     const address = addressOf("/jobs/" + encodeURIComponent(job.id) + "/result?raw=true");
     return make("section", { "aria-labelledby": "result-title" }, make("h2", { id: "result-title" }, "Result"),
@@ -47,9 +50,10 @@ function longResult(job, why, shown) {
         shown && make("pre", { class: "log", tabindex: 0 }, shown));
 }
 
-const MOST_SHOWN = 1 << 20;
+const MOST_SHOWN = 1 << 20; // bytes of a result that is shown
 
-// The JSON of a job without a page of its own.
+// Returns a section with the result of a job that has no report: its JSON, indented. `job.cut` is the size of a result of which the server
+// kept only the beginning.
 async function resultOf(job, signal) {
     if (job.cut) {
         const { beginning } = await ask("/jobs/" + encodeURIComponent(job.id) + "/result", signal);
@@ -61,13 +65,13 @@ async function resultOf(job, signal) {
     try {
         shown = JSON.stringify(JSON.parse(text), null, 2);
     } catch {
-        shown = text; // not JSON: as it is
+        shown = text; // not JSON: shown unchanged
     }
     return make("section", { "aria-labelledby": "result-title" }, make("h2", { id: "result-title" }, "Result"),
         make("pre", { class: "log", tabindex: 0 }, shown));
 }
 
-// What there is to see of a job that is over.
+// Returns the elements for a job that has ended: report or result, and files; null if it failed or was stopped.
 async function endOf(job, signal) {
     if (job.state !== "done") return null;
     const shown = job.report ? frameOf(job) : (job.result || job.cut) && await resultOf(job, signal);
@@ -75,7 +79,7 @@ async function endOf(job, signal) {
     return [shown, files && make("section", { "aria-labelledby": "files-title" }, make("h2", { id: "files-title" }, "Files"), files)];
 }
 
-// A line of the log as the terminal would show it.
+// Converts a line of the log, an event in JSON, to the line that the terminal would show; "" if it would show none.
 function logLine(line) {
     let event = {};
     try {
@@ -89,6 +93,8 @@ function logLine(line) {
     return event.text || event.message || line;
 }
 
+// Returns {element, load(last)}: a fold with the log of the job, and a function that loads the log if the fold is open, at most once a
+// second; `last`: in any case.
 function logOf(id, signal) {
     const text = make("pre", { class: "log", tabindex: 0, "aria-label": "Log" });
     const fold = make("details", { class: "group" }, make("summary", null, "Log"), text);
@@ -98,7 +104,7 @@ function logOf(id, signal) {
         asked = Date.now();
         const log = await askText("/jobs/" + encodeURIComponent(id) + "/log", signal)
             .catch(fault => fault.status === 404 ? "" : fault.title || "");
-        const below = text.scrollTop + text.clientHeight >= text.scrollHeight - 4; // stays at the end if one was there
+        const below = text.scrollTop + text.clientHeight >= text.scrollHeight - 4; // true: the end of the log is visible, and stays visible
         say(text, log.split("\n").map(line => line && logLine(line)).filter(Boolean).join("\n") || "The log is empty.");
         if (below) text.scrollTop = text.scrollHeight;
     };
@@ -106,7 +112,8 @@ function logOf(id, signal) {
     return { element: fold, load };
 }
 
-// Buttons for a state: only those that would do something. `alone`: the job has the page for itself.
+// Returns the buttons that have an effect in the job's state. `act` is called with the method and path of the request and the past
+// participle for its message. `alone`: the page shows only this job.
 function buttons(job, act, alone) {
     const list = [];
     if (lives(job)) list.push(make("button", { type: "button", class: "danger", disabled: job.cancelling,
@@ -119,6 +126,7 @@ function buttons(job, act, alone) {
     return list;
 }
 
+// Returns a function that makes a screen reader read a job's new state, and its progress every 15 seconds.
 function announcer() {
     let next = 0, state = "";
     return job => {
@@ -132,7 +140,8 @@ function announcer() {
     };
 }
 
-// All of one job: {verb, element}. It follows the job until the signal is raised.
+// Returns the element of the job `id`, which shows the job's changes until the signal is raised. `again(job)`, if given, returns a link to
+// repeat a job that has ended; the page then shows only this job.
 export async function jobPanel(id, signal, again) {
     const first = await ask("/jobs/" + encodeURIComponent(id), signal);
     const head = make("p", null), words = make("p"), faults = make("div"), actions = make("div", { class: "actions" }), stamps = make("div");

@@ -5,6 +5,7 @@ import { formAddressWith } from "./form_view.js";
 import { jobPanel } from "./job_panel.js";
 import { ask } from "./wire.js";
 
+// View of #/jobs/ID: fills `place` with the job and a link to repeat it, and returns the title.
 export async function showJob(place, address, signal) {
     const job = await ask("/jobs/" + encodeURIComponent(address.name), signal);
     const again = one => make("a", { class: "button", href: formAddressWith(one.verb, one.arguments) }, "Repeat …");

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: MIT
-// All jobs, the newest first; those that run move.
+// The list of jobs, the newest first, with the progress of those that run.
 import { announce, faultBox, make, pager, set } from "./elements.js";
 import { follow, lives, meters, stateElement } from "./progress.js";
 import { ask, pause, tell } from "./wire.js";
 import { moment } from "./words.js";
 
-const LIMIT = 25;
-// A browser keeps six connections to a server, for all its tabs: the rest of them is for everything else.
+const LIMIT = 25; // jobs on a page
+// Running jobs whose events the page follows. A browser opens at most six connections to a server, for all its tabs; the page leaves the
+// other three for other requests.
 const FOLLOWED = 3;
 
+// Returns {id, element, update(job)}: an item of the list, and a function that shows a newer state of the job. Faults of its button appear
+// in `faults`.
 function jobItem(job, faults) {
     const bars = meters(), state = make("span"), actions = make("span");
     const cancel = async () => {
@@ -39,6 +42,7 @@ function jobItem(job, faults) {
     return { id: job.id, element, update };
 }
 
+// View of #/jobs: fills `place` with the list, keeps it current until the signal is raised, and returns the title.
 export async function showJobs(place, address, signal) {
     let offset = 0, following = new AbortController();
     const list = make("div"), faults = make("div");
@@ -63,7 +67,7 @@ export async function showJobs(place, address, signal) {
     };
     set(place, make("h1", null, "Jobs"), make("p", { class: "lead" }, "Jobs of this server, the newest first."), faults, list);
     items = paint(await look());
-    // New jobs, and those that are not followed, every few seconds.
+    // Asks for the page every 3 seconds: for new jobs, and for the jobs whose events it does not follow.
     (async () => {
         while (await pause(3000, signal)) {
             const page = await look().catch(() => null);

@@ -11,11 +11,13 @@ import { bytes, count } from "./words.js";
 // The verbs that the page of a model offers; "More" lists the others. `experts` needs a model with routed experts.
 const FIRST = ["prune", "quantize", "experts", "measure", "autopsy", "inspect"];
 
+// Returns the verbs of FIRST that apply to the model.
 function offered(cells) {
     const mixture = cells.some(cell => cell.role.startsWith("experts."));
     return FIRST.filter(verb => verb !== "experts" || mixture);
 }
 
+// Returns a list of the model's properties, without those that it does not have.
 function facts(model) {
     const entries = [["Architecture", model.architecture], ["Format", model.format], ["Type", model.dtypes && model.dtypes.join(", ")],
         ["Layers", model.layers && count(model.layers)], ["Tensors", count(model.tensors)], ["Weights", model.elements && count(model.elements)],
@@ -24,7 +26,8 @@ function facts(model) {
         make("li", null, make("span", null, name + " "), make("strong", null, value))));
 }
 
-// The address of the view with its filter, without a step in the history for each letter.
+// Returns the function `keep` of tensorTable: it stores the filters in the address of the page, without a new entry of the history for each
+// letter.
 function keeper(path) {
     return filter => {
         const query = new URLSearchParams(filter).toString();
@@ -32,6 +35,7 @@ function keeper(path) {
     };
 }
 
+// View of #/models/PATH: fills `place` with the page of the model, and returns the title.
 export async function showModel(place, address, signal) {
     const path = address.name;
     const model = await ask("/models/" + pathOf(path), signal);

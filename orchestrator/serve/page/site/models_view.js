@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: MIT
-// The models under the root.
+// The list of models below the root.
 import { announce, faultBox, make, pager, set, table } from "./elements.js";
 import { bytes, count, counted, moment } from "./words.js";
 import { ask, pathOf, pause } from "./wire.js";
 
-const LIMIT = 50;
+const LIMIT = 50; // models on a page
 
-// The directory itself can be a model, too; an address cannot name it, but a form can.
+// Returns the first cell of a model: a link to its page, and the fault of a model that could not be read. If the root itself is a model,
+// the link leads to the verbs, because no address of a page can name it.
 function nameCell(model) {
     if (model.path === ".") return make("a", { href: "#/verbs?model=." }, ". (the directory itself)");
     const link = make("a", { href: "#/models/" + pathOf(model.path) }, model.path);
     return model.fault ? make("span", null, link, make("br"), make("span", { class: "wrong" }, model.fault)) : link;
 }
 
-// Columns that at least one model has something for.
+// All columns. modelTable leaves out those that are empty for all models of the page.
 const COLUMNS = [
     { title: "Model", cell: nameCell },
     { title: "Kind", cell: model => model.kind },
@@ -28,6 +29,7 @@ function modelTable(models, total) {
     return table(counted(total, "model"), columns, models.map(model => ({ cells: columns.map(column => column.cell(model) || "") })));
 }
 
+// View of #/models: fills `place` with the search and the list, and returns the title.
 export async function showModels(place, address, signal) {
     let offset = 0, search = address.query.get("q") || "", asked = 0;
     const list = make("div");
@@ -37,12 +39,12 @@ export async function showModels(place, address, signal) {
         const query = new URLSearchParams({ limit: LIMIT, offset });
         if (search) query.set("q", search);
         const page = await ask("/models?" + query, signal);
-        if (turn !== asked) return page; // an answer that was overtaken
+        if (turn !== asked) return page; // a later request was sent meanwhile
         set(list, listOf(page, offset, search, turnTo));
         if (page.looking) askAgain(turn);
         return page;
     };
-    // The server looks on: what it has found since comes without being asked for by hand.
+    // Loads the list again after a second, because the server is still scanning or reading models.
     const askAgain = async turn => {
         if (await pause(1000, signal) && turn === asked) load().catch(() => askAgain(asked));
     };
@@ -76,6 +78,7 @@ export async function showModels(place, address, signal) {
     return "Models";
 }
 
+// Returns the elements of a page of the list: the table with notes and the pager, or a note if the page is empty.
 function listOf(page, offset, search, turnTo) {
     if (!page.total && page.looking)
         return make("p", { class: "note", role: "status" }, "The server is still searching the directory.");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The frame of the page: which view the address asks for, the login, and what is the same in all views.
+// The frame of the page: shows the view that the address names, the login, and the parts that all views share.
 import { announce, faultBox, make, set } from "./elements.js";
 import { ask, pause, tell } from "./wire.js";
 import { showForm } from "./form_view.js";
@@ -10,8 +10,8 @@ import { showModels } from "./models_view.js";
 import { showVerbs } from "./verbs_view.js";
 
 const content = document.getElementById("content");
-let leave = new AbortController(); // ends what the view that is shown has begun
-let first = true;
+let leave = new AbortController(); // aborts the requests of the current view
+let first = true; // no view was shown yet
 
 // "#/models/a/b?match=x" -> {section: "models", name: "a/b", query}
 function readAddress() {
@@ -20,12 +20,13 @@ function readAddress() {
         try {
             return decodeURIComponent(part);
         } catch {
-            return part; // typed by hand
+            return part; // malformed, for example typed by hand: used as it was typed
         }
     });
     return { section: parts[0] || "models", name: parts.slice(1).join("/"), query: new URLSearchParams(query || "") };
 }
 
+// Returns the function that shows the view of an address, null if there is none.
 function viewOf(address) {
     if (address.section === "models") return address.name ? showModel : showModels;
     if (address.section === "verbs") return address.name ? showForm : showVerbs;
@@ -33,14 +34,16 @@ function viewOf(address) {
     return null;
 }
 
+// Marks the link to this section in the navigation.
 function markSection(section) {
     for (const link of document.querySelectorAll("[data-section]"))
         if (link.dataset.section === section) link.setAttribute("aria-current", "page");
         else link.removeAttribute("aria-current");
 }
 
-// A view gets its place, the address and a signal that is raised when it is left; it gives its title. Its heading takes the focus, so that
-// the keyboard and those who hear the page are where the new content begins.
+// Shows the view of the current address, or a fault. A view is called with its place, the address and a signal, which is raised when the
+// user leaves the view, and returns its title. Then the heading gets the focus, so that keyboard and screen reader continue at the
+// beginning of the new content.
 async function show() {
     leave.abort();
     leave = new AbortController();
@@ -59,7 +62,7 @@ async function show() {
         document.title = "organ";
         set(place, make("h1", null, fault.title || "The request failed."), faultBox(fault, show));
         if (fault.status === 0) pause(3000, signal).then(still => still && show());
-        if (!fault.title) reportError(fault); // a fault of the page itself: for the console too
+        if (!fault.title) reportError(fault); // an error of the page's scripts: report it in the console too
     }
     set(content, place);
     const heading = content.querySelector("h1");
@@ -71,6 +74,7 @@ async function show() {
     first = false;
 }
 
+// Shows the login in place of the view.
 function showLogin() {
     leave.abort();
     document.getElementById("logout").hidden = true;
@@ -103,13 +107,13 @@ async function logOut() {
     showLogin();
 }
 
-// What can be asked without a token.
+// Returns the settings that the server sends without a token; {token: false} if it does not answer.
 async function settings() {
     const response = await fetch("/page/settings.json").catch(() => null);
     return response && response.ok ? response.json() : { token: false };
 }
 
-// The number of jobs that run, in the navigation.
+// Shows the number of running jobs in the navigation.
 async function countJobs() {
     const badge = document.getElementById("running");
     try {
@@ -117,10 +121,11 @@ async function countJobs() {
         badge.hidden = !running;
         badge.textContent = running ? running + " running" : "";
     } catch {
-        badge.hidden = true; // the views say what is wrong
+        badge.hidden = true; // the views show the fault
     }
 }
 
+// Shows the view, the button to log out if the server has tokens, and the number of jobs.
 async function begin() {
     await show();
     document.getElementById("logout").hidden = !(await settings()).token;
@@ -131,7 +136,7 @@ document.addEventListener("organ-login", showLogin);
 document.addEventListener("organ-jobs", countJobs);
 document.getElementById("logout").addEventListener("click", logOut);
 document.getElementById("skip").addEventListener("click", event => {
-    event.preventDefault(); // the address is that of a view
+    event.preventDefault(); // #content would replace the address of the view
     content.focus();
     content.scrollIntoView();
 });

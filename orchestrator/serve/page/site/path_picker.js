@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
-// Suggestions for fields that name a model or a path below the root, by the browser's own lists.
+// Suggestions for fields that name a model or a path below the root, as datalists, which the browser shows.
 import { make, set } from "./elements.js";
 import { ask, askFile } from "./wire.js";
 
-const MOST = 500;
+const MOST = 500; // suggested models
 
+// Returns the options of a datalist.
 function options(names) {
     return names.map(name => make("option", { value: name }));
 }
@@ -13,8 +14,8 @@ function directoryOf(path) {
     return path.includes("/") ? path.slice(0, path.lastIndexOf("/")) : "";
 }
 
-// The lists that fields ask for by id, to be put into the page. That of paths shows the directory that is being typed. Without an answer
-// they are empty, and everything can still be typed.
+// Returns the two datalists, to which fields refer by id: all models, and the paths in the directory that the user is typing in a field of
+// `form`. If the server does not answer, they are empty and the user can still type.
 export async function pathLists(form, signal) {
     const models = await ask("/models?limit=" + MOST, signal).then(page => page.models.map(model => model.path), () => []);
     const paths = make("datalist", { id: "input-names" });

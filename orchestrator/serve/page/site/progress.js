@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A job as it goes: followed by server-sent events, which a browser takes up again by itself when the server was away.
+// Shows a job while it runs. The server sends its events (server-sent events); if the connection is lost, the browser opens it again by
+// itself.
 import { make, say } from "./elements.js";
 import { addressOf, ask, away, pause } from "./wire.js";
 import { bytes, count, duration } from "./words.js";
@@ -13,24 +14,27 @@ const STATES = {
     interrupted: { word: "Interrupted", mark: "■", look: "stopped" },
 };
 
+// Returns whether the job runs or waits to run.
 export function lives(job) {
     return job.state === "running" || job.state === "queued";
 }
 
-// A check that was made and does not hold is done, but nothing to tick off.
+// Returns the word, mark and style of a job's state. A job that has found that a check fails (exit code 1) is done, but gets no tick.
 export function stateOf(job) {
     if (job.state === "done" && job.exit_code === 1) return { word: "Check failed", mark: "!", look: "wanting" };
     return STATES[job.state] || { word: job.state, mark: "?", look: "stopped" };
 }
 
+// Returns an element that shows the state of the job.
 export function stateElement(job) {
     const state = stateOf(job);
     return make("span", { class: "state state-" + state.look, dataset: { mark: state.mark } }, state.word);
 }
 
-// Calls heard(job) for each change until the signal is raised or the job is over.
+// Calls heard(job) for each change of the job, until the signal is raised or the job has ended. `first` is the job as it is known now.
 export function follow(first, heard, signal) {
     const path = "/jobs/" + encodeURIComponent(first.id);
+    // the EventSource; ms until the next attempt; timer that reports a server that does not answer; remark on the last tensor
     let source = null, wait = 1000, silence = 0, remark = "";
     const close = () => {
         clearTimeout(silence);
@@ -52,15 +56,16 @@ export function follow(first, heard, signal) {
             heard(job);
         });
         source.addEventListener("error", async event => {
-            if (signal.aborted || event instanceof MessageEvent) return; // the latter is what the program said, not the connection
+            if (signal.aborted || event instanceof MessageEvent) return; // a MessageEvent is an error event of the job, not of the connection
             clearTimeout(silence);
-            silence = setTimeout(() => away(true), 2500); // a stream that ended begins again sooner than that
-            if (source.readyState !== EventSource.CLOSED) return; // it tries again by itself
+            silence = setTimeout(() => away(true), 2500); // a stream that ended normally begins again sooner
+            if (source.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
             if (await pause(wait, signal)) look();
             wait = Math.min(wait * 2, 15000);
         });
     };
-    // An answer that was refused closes the source for good; then the job itself says what is the matter.
+    // If the server answers with an error, the browser closes the source for good. Then this asks for the job itself, and opens a new
+    // source if the job lives.
     const look = async () => {
         try {
             const job = await ask(path, signal);
@@ -75,7 +80,7 @@ export function follow(first, heard, signal) {
     if (!signal.aborted && lives(first)) open();
 }
 
-// Bar and figures. {element, update(job)}
+// Returns {element, update(job)}: a progress bar with its numbers, and a function that shows those of a job.
 export function meters() {
     const bar = make("progress", { max: 1, "aria-label": "Progress" });
     const line = make("p", { class: "meters" });

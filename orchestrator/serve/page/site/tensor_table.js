@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-// The tensors of a model, page by page, by name, role, part and layer.
+// Lists the tensors of a model, page by page, with filters by name, role, part and layer.
 import { announce, faultBox, make, pager, set, table } from "./elements.js";
 import { GROUPS } from "./anatomy.js";
 import { ask, pathOf } from "./wire.js";
 import { bytes, counted, shape } from "./words.js";
 
-const LIMIT = 50;
+const LIMIT = 50; // rows of a page
 const COLUMNS = [{ title: "Tensor", sort: "name" }, { title: "Role" }, { title: "Layer", number: true, sort: "layer" }, { title: "Type" },
     { title: "Shape" }, { title: "Size", number: true, sort: "bytes" }];
 
@@ -14,20 +14,23 @@ function rowOf(tensor) {
         tensor.layer === null || tensor.layer === undefined ? "" : String(tensor.layer), tensor.dtype, shape(tensor.shape), bytes(tensor.bytes)] };
 }
 
-// What is typed is a part of a name, or a pattern where it has a star.
+// Returns the glob for a text of the search field: the text itself if it has one of * ? [, otherwise names that contain it.
 function pattern(text) {
     return /[*?[]/.test(text) ? text : "*" + text + "*";
 }
 
+// Returns an input with its label.
 function field(title, input, wide) {
     return make("div", { class: wide ? "wide" : null }, make("label", { for: input.id }, title), input);
 }
 
+// Returns a selection among `options`, {value, title}; its first choice, named `none`, has the value "".
 function choice(id, none, options) {
     return make("select", { id }, make("option", { value: "" }, none), options.map(({ value, title }) => make("option", { value }, title)));
 }
 
-// {element, load(), choose({layer, role, group})}. `keep(filter)` is told of each change, for the address.
+// Returns {element, load(), choose({layer, role, group})}: the table, a function that loads it, and one that sets its filters and loads it.
+// `first` has the first filters (URLSearchParams). load calls keep(filter), which stores the filters in the address of the page.
 export function tensorTable(path, cells, first, keep, signal) {
     const match = make("input", { type: "search", id: "tensor-match", autocomplete: "off", spellcheck: "false", placeholder: "q_proj, or *.mlp.*" });
     const values = (name, title) => [...new Set(cells.map(cell => cell[name]))].filter(value => value !== null)
@@ -39,7 +42,8 @@ export function tensorTable(path, cells, first, keep, signal) {
         layer: choice("tensor-layer", "all", values("layer", String)),
     };
     const rows = make("div", { "aria-live": "off" });
-    // Where the pages begin, up to the one that is shown: the server says where the next one does.
+    // Offsets of the pages up to the one that is shown; offset of the next page, which the server returns (null: none); number of requests
+    // so far; order ("": that of the files).
     let starts = [0], next = null, asked = 0, by = first.get("sort") || "";
     const filter = () => Object.fromEntries(Object.entries(controls).map(([name, input]) => [name, input.value.trim()]).filter(([, value]) => value));
 
@@ -51,7 +55,7 @@ export function tensorTable(path, cells, first, keep, signal) {
         keep(by ? { ...now, sort: by } : now);
         try {
             const page = await ask("/models/" + pathOf(path) + "/tensors?" + query, signal);
-            if (turn !== asked) return; // an answer that was overtaken
+            if (turn !== asked) return; // a later request was sent meanwhile
             set(rows, pageOf(page));
             announce(counted(page.total, "tensor"));
         } catch (fault) {
@@ -70,11 +74,12 @@ export function tensorTable(path, cells, first, keep, signal) {
             page.tensors.map(rowOf), { by, turn: sortBy }),
             pager(page.offset, page.tensors.length, page.total, turnTo)];
     }
+    // Loads the first page.
     const fresh = () => {
         starts = [0];
         return load();
     };
-    // The button that was pressed is made anew, and keeps the focus.
+    // Loads the first page in another order. The button of the column is a new element afterwards, and gets the focus.
     const sortBy = async key => {
         by = key;
         await fresh();

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-// What can be done.
+// The list of verbs.
 import { make, set } from "./elements.js";
 import { ask } from "./wire.js";
 
+// View of #/verbs: fills `place` with the verbs in sections, and returns the title. A "model" in the address is passed on to the forms.
 export async function showVerbs(place, address, signal) {
     const model = address.query.get("model");
     const list = await ask("/verbs", signal);
@@ -15,7 +16,7 @@ export async function showVerbs(place, address, signal) {
     return "Operations";
 }
 
-// The verbs come in the order of `organ help`, each with the title of its section there.
+// Returns [{title, verbs}], the sections of `organ help`. The server lists the verbs in that order, each with the title of its section.
 function sectionsOf(verbs) {
     const sections = [];
     for (const verb of verbs) {
@@ -25,6 +26,7 @@ function sectionsOf(verbs) {
     return sections;
 }
 
+// Returns the address of a verb's form, with its model filled in if that is given.
 export function formAddress(verb, model) {
     return "#/verbs/" + encodeURIComponent(verb) + (model ? "?" + new URLSearchParams({ model }) : "");
 }

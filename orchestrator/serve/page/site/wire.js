@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
-// Requests to the server, and what went wrong in plain words.
+// Sends requests to the server, and turns errors into plain words.
 
 const API = "/api/v1";
 
-// `status` is that of HTTP, 0 where there was no answer; `faults` are the server's remarks about single values of a request.
+// A failed request. `status` is that of HTTP, 0 if there was no answer; `faults` has the server's messages on single values of the request,
+// [{field, detail}].
 class Fault extends Error {
     constructor(status, title, message, faults) {
         super(message);
@@ -26,22 +27,25 @@ const TITLES = {
     503: "The server cannot do this now.",
 };
 
-// a/b c -> a/b%20c
+// Encodes a path for a URL: "a/b c" becomes "a/b%20c".
 export function pathOf(name) {
     return name.split("/").map(encodeURIComponent).join("/");
 }
 
+// Returns the Fault for a response with an error status.
 async function faultOf(response) {
     let problem = {};
     try {
         problem = await response.json();
     } catch {
-        problem = {}; // not a problem document: the status says enough
+        problem = {}; // not a problem document: the status must do
     }
     return new Fault(response.status, TITLES[response.status] || "The server answered " + response.status + ".",
         typeof problem.detail === "string" ? problem.detail : "", Array.isArray(problem.errors) ? problem.errors : []);
 }
 
+// Sends a request, with `body` as JSON unless it is undefined, and returns the response. Throws a Fault if the server does not answer or
+// answers with an error. A 401 also makes the page show the login.
 async function send(method, address, body, signal) {
     const request = { method, signal, headers: {}, credentials: "same-origin", cache: "no-store" };
     if (body !== undefined) {
@@ -63,7 +67,7 @@ async function send(method, address, body, signal) {
     throw fault;
 }
 
-// The banner over everything while the server is away.
+// Shows (`yes`) or hides the banner that the server does not answer.
 export function away(yes) {
     const banner = document.getElementById("away");
     if (yes && banner.hidden)
@@ -71,29 +75,33 @@ export function away(yes) {
     banner.hidden = !yes;
 }
 
+// Gets the JSON at a path of the API.
 export async function ask(path, signal) {
     return (await send("GET", API + path, undefined, signal)).json();
 }
 
+// Gets the text at a path of the API.
 export async function askText(path, signal) {
     return (await send("GET", API + path, undefined, signal)).text();
 }
 
+// Sends a request that changes something. Returns the JSON of the response, null if it has none.
 export async function tell(method, path, body) {
     const response = await send(method, API + path, body);
     return response.status === 204 || response.headers.get("Content-Length") === "0" ? null : response.json();
 }
 
+// Returns the address of a file below the root.
 export function fileAddress(path) {
     return "/files/" + pathOf(path);
 }
 
-// A page of a directory below the root.
+// Gets a page of the entries of a directory below the root; `cursor` is `next` of the page before, null for the first.
 export async function askFile(path, cursor, signal) {
     return (await send("GET", fileAddress(path) + (cursor ? "?" + new URLSearchParams({ cursor }) : ""), undefined, signal)).json();
 }
 
-// {directory, bytes} or null: only files have a tag.
+// Returns {directory: whether it is one, bytes}, or null if nothing is at the path. Only replies with files have an ETag.
 export async function lookFile(path, signal) {
     try {
         const { headers } = await send("HEAD", fileAddress(path), undefined, signal);
@@ -104,11 +112,12 @@ export async function lookFile(path, signal) {
     }
 }
 
+// Returns the address of a path of the API.
 export function addressOf(path) {
     return API + path;
 }
 
-// Waits for a time, or for the view to be left; false then.
+// Waits. Returns true after that time, false as soon as the signal is raised: the user has left the view.
 export function pause(milliseconds, signal) {
     return new Promise(resolve => {
         if (signal.aborted) {

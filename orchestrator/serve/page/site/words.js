@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Numbers as people read them, in the same words as on the terminal.
+// Formats numbers for reading, with the same words as the terminal.
 
 const UNITS = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
 
@@ -14,6 +14,7 @@ export function bytes(number) {
     return (unit ? number.toPrecision(3) : String(Math.round(number))) + " " + UNITS[unit];
 }
 
+// 1234567 -> "1,234,567"
 export function count(number) {
     return Number.isFinite(number) ? number.toLocaleString("en-GB") : "–";
 }
@@ -35,7 +36,7 @@ export function duration(seconds) {
     return Math.floor(hours / 24) + " d " + hours % 24 + " h";
 }
 
-// Seconds since 1970, or a time in ISO 8601, in the zone of the reader.
+// Formats seconds since 1970, or a time in ISO 8601, as "2024-05-31 09:30" in the time zone of the browser.
 export function moment(time) {
     const date = typeof time === "number" ? new Date(time * 1000) : new Date(time || NaN);
     if (Number.isNaN(date.getTime())) return "–";
@@ -44,7 +45,7 @@ export function moment(time) {
         two(date.getHours()) + ":" + two(date.getMinutes());
 }
 
-// 2048 × 320
+// [2048, 320] -> "2048 × 320"
 export function shape(extents) {
     return extents && extents.length ? extents.join(" × ") : "scalar";
 }
