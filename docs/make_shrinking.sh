@@ -72,7 +72,7 @@ table() {
     awk -F'\t' -v base="$1" -v speeds="$speeds" '
         FILENAME == speeds { if ($1 == base) { prompt[$2] = $4; generation[$2] = $5 }; next }
         $1 != base { next }
-        !told++ { printf "| way | stays | tensors | perplexity | KL | prompt, tokens/s | generation, tokens/s |\n|---|--:|--:|--:|--:|--:|--:|\n"
+        !told++ { printf "| way | kept | tensors | perplexity | KL | prompt, tokens/s | generation, tokens/s |\n|---|--:|--:|--:|--:|--:|--:|\n"
             if ("donor" in prompt) printf "| the donor | | | | | %d | %d |\n", prompt["donor"], generation["donor"] }
         { key = $2 " " $3
           printf "| %s | %s %% | %.2f MB | %+.2f %% | %.4f | %s | %s |\n", $2, $3, $4 / 1e6, $6, $7, prompt[key], generation[key] }' "$speeds" "$lines"

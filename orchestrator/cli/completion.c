@@ -9,6 +9,7 @@ ORGAN_EMBEDDED(organ_bash_script, "orchestrator/cli/completion.bash")
 ORGAN_EMBEDDED(organ_zsh_script, "orchestrator/cli/completion.zsh")
 ORGAN_EMBEDDED(organ_fish_script, "orchestrator/cli/completion.fish")
 
+/* Returns the script for a shell: "bash", "zsh" or "fish". */
 const char *organ_completion_script(const char *shell)
 {
     if (strcmp(shell, "bash") == 0)
@@ -16,19 +17,19 @@ const char *organ_completion_script(const char *shell)
     return strcmp(shell, "zsh") == 0 ? organ_zsh_script : organ_fish_script;
 }
 
-/* The completion of one word. */
+/* The word that is being completed. The functions offer_* print candidates for it to `out`. */
 typedef struct completing {
     FILE *out;
     const organ_verb_table *table;
-    const char *word;   /* the word to complete */
-    size_t head;        /* bytes of the word that stay in front of each candidate, such as "--type=" */
-    const char *typed;  /* the rest of the word, with which a candidate must begin */
-    const char *before; /* the word before it, or "" */
+    const char *word;   /* the word to complete, up to the cursor */
+    size_t head;        /* bytes of `word` that stay in front of each candidate, such as "--type=" */
+    const char *typed;  /* `word` after these bytes: a candidate must begin with it */
+    const char *before; /* the word on the command line before `word`, or "" */
 } completing;
 
-/* Prints the candidate `dashes` followed by `word` if it begins with the typed text, after the first c->head bytes of
- * the word on the command line, which remain ("--option="). The description `about` is cut at its first semicolon, or
- * at a blank after at most MAX_ABOUT bytes. */
+/* Prints a candidate if `dashes` followed by `word` begins with c->typed. The candidate starts with the first c->head
+ * bytes of the word on the command line ("--option="). Cuts its description `about` at the first semicolon, or at a
+ * blank after at most MAX_ABOUT bytes. */
 static void offer_word(const completing *c, const char *dashes, const char *word, const char *about)
 {
     enum { MAX_ABOUT = 95 };
@@ -45,7 +46,8 @@ static void offer_word(const completing *c, const char *dashes, const char *word
     fprintf(c->out, "%.*s%s\t%.*s\n", (int)c->head, c->word, whole, (int)length, about);
 }
 
-/* Returns the length of the first word if the name of the verb has two words ("lora merge"); 0 if it has one. */
+/* Returns the length in bytes of the first word of a verb with two words ("lora merge"): its family. Returns 0 for a
+ * verb of one word. */
 static size_t family_of(const organ_verb *verb)
 {
     const char *const blank = strchr(verb->name, ' ');
@@ -89,8 +91,8 @@ static bool offer_second_words(const completing *c, const char *family)
     return found;
 }
 
-/* Offers the possible values of an option or operand: choices, verbs, or files. In a list separated by commas it
- * completes the last element. */
+/* Offers the possible values of an option or operand: choices, verbs, or files. In a list separated by commas completes
+ * the last element: the elements before it become part of c->head. */
 static void offer_values(completing *c, const organ_option *option)
 {
     char choice[ORGAN_LONGEST_CHOICE];
@@ -122,7 +124,7 @@ static void offer_options(const completing *c, const organ_verb *verb)
     }
 }
 
-/* Offers values of the operand that follows `taken` operands already typed. */
+/* Offers values of the next operand of the verb, if `taken` operands are typed already. */
 static void offer_operands(completing *c, const organ_verb *verb, size_t taken)
 {
     const size_t count = verb->operand_count;
@@ -138,7 +140,8 @@ static void offer_operands(completing *c, const organ_verb *verb, size_t taken)
         offer_values(c, &option);
 }
 
-/* Returns the option that `word` names up to '=' or its end; NULL if there is none or it takes no value. */
+/* Returns the option that `word` ("--type", "--type=f16" or "-t") names. NULL if there is none or the option takes no
+ * value. */
 static const organ_option *option_of(const organ_verb *verb, const char *word)
 {
     const size_t length = strcspn(word, "=");
@@ -150,13 +153,13 @@ static const organ_option *option_of(const organ_verb *verb, const char *word)
     return option && option->value != ORGAN_VALUE_FLAG ? option : NULL;
 }
 
-/* Completes the last of the words after the name of `verb`. */
+/* Completes the last of `count` words after the name of `verb`: a value of an option, an operand, or an option. */
 static void complete_of_verb(completing *c, const organ_verb *verb, int count, char *const *words)
 {
     const organ_option *option = NULL; /* the last option with a value */
-    unsigned requested = 0;            /* words that are still to come as its values */
-    size_t taken = 0;                  /* operands so far */
-    bool ended = false;                /* "--" was given */
+    unsigned requested = 0;            /* number of its values that are not typed yet */
+    size_t taken = 0;                  /* number of operands before the last word */
+    bool ended = false;                /* "--" was typed: all later words are operands */
     for (int k = 0; k + 1 < count; k++) {
         if (requested) {
             requested--;
@@ -183,8 +186,8 @@ static void complete_of_verb(completing *c, const organ_verb *verb, int count, c
     }
 }
 
-/* Prints the completions of the last word, one per line. The first one or two words select the verb; without a known
- * verb only names of verbs are offered. */
+/* Prints the candidates for the last word, one per line. The first one or two words select the verb. If the last word
+ * is part of the name of a verb, offers names of verbs. Offers nothing after an unknown verb. */
 void organ_complete(FILE *out, const organ_verb_table *table, int count, char *const *words)
 {
     for (; count > 1 && !*words[0]; count--) /* shells may pass an empty list as an empty word */

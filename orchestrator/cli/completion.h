@@ -8,16 +8,16 @@
 
 #include <stdio.h>
 
-/* Returns the script for "bash", "zsh" or "fish". */
+/* Returns the embedded script for "bash" or "zsh"; for any other text that for "fish". */
 const char *organ_completion_script(const char *shell);
 
 /* The name of the hidden verb. Its arguments are the words of the command line after "organ"; the last one is the
  * word to complete, up to the cursor, and may be empty. */
 #define ORGAN_COMPLETE "complete"
 
-/* Prints the candidates for the last of `count` words, one a line:
- *   WORD TAB DESCRIPTION  WORD is a possible completion of the whole word; the description may be empty
- *   @HEAD                 HEAD followed by the path of any file is a possible completion
+/* Prints the candidates for the last of `count` words, one per line:
+ *   WORD TAB DESCRIPTION  the shell may replace the whole last word by WORD; the description may be empty
+ *   @HEAD                 the shell may replace it by HEAD followed by the path of any file
  *   +                     the shell must append no blank to a candidate, because a list may continue after it */
 void organ_complete(FILE *out, const organ_verb_table *table, int count, char *const *words);
 

@@ -12,8 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Replaces the error of a failed check by `fault`, or adds `fault` to an error without a status: that error may record
- * an output that is complete (organ_error_output_whole), which the message then mentions. */
+/* Sets `error` to `fault`, a failure to print the report. If `error` is already set (a failed check), `fault` replaces
+ * it. If it is not, organ_fail keeps the note that an output is complete (organ_error_output_whole) in the message. */
 static void put_fault(const organ_error *fault, organ_error *error)
 {
     if (error->status != ORGAN_OK)
@@ -22,21 +22,21 @@ static void put_fault(const organ_error *fault, organ_error *error)
     error->errnum = fault->errnum;
 }
 
-/* Writes the page of --html. Stores an error in `fault` instead of returning it, because the report is printed even if
- * the page cannot be written. */
+/* Writes the page of --html. Stores an error in `fault`; the caller prints the report in any case. */
 static void write_html_page(const organ_call *call, const json_t *report, organ_error *fault)
 {
     organ_error page = {0};
     if (organ_html_file_check(call->html, &page) == ORGAN_OK)
         organ_html_report_write(call->html, report, &page);
-    /* Not ORGAN_USAGE: the path was checked when the run began. The message may end with a command, so nothing is
-     * appended. */
+    /* The status is ORGAN_IO, because the path was valid when the run began. The message of `page` may end with a
+     * command, so text is only put before it. */
     if (page.status != ORGAN_OK)
         organ_fail(fault, ORGAN_IO, "everything except the page is done: %s", page.message);
 }
 
-/* Writes the HTML page if one was requested, then prints the report as JSON or as tables. Tries both even if one fails;
- * if both fail, reports the failure of the printed report. */
+/* Writes the HTML page if --html is given, then prints the report on stdout, as JSON or as tables. Prints the report
+ * also if the page fails; if both fail, `error` gets the failure on stdout. Writes nothing if memory ran out while the
+ * report was built, because it may be incomplete. */
 static void show_report(const organ_call *call, const json_t *report, organ_error *error)
 {
     const organ_page page = organ_terminal_page(stdout);
@@ -72,16 +72,16 @@ const organ_kernels *organ_kernels_selected(organ_error *error)
     return kernels;
 }
 
-/* Returns the kernels for the tiles of physarum. Without ORGAN_ISA the faster of two instruction sets is measured,
- * because it differs among CPUs. */
+/* Returns the kernels for the tiles of physarum. Without ORGAN_ISA times two implementations of the tile: which one is
+ * faster differs among CPUs. */
 const organ_kernels *organ_kernels_for_tiles(const organ_engine *engine)
 {
     const char *const requested = getenv("ORGAN_ISA");
     return requested && *requested ? engine->kernels : organ_engine_quicker_tile(engine);
 }
 
-/* Creates the engine with the kernels, threads and memory limit of the call, and notes threads that could not be
- * pinned. */
+/* Creates the engine with the kernels, threads and memory limit of the call. Reports to `progress` how many threads
+ * could not be pinned to their cores. */
 static organ_status open_engine(const organ_call *call, const organ_progress *progress, organ_engine **engine,
                                 organ_error *error)
 {
@@ -99,8 +99,8 @@ static organ_status open_engine(const organ_call *call, const organ_progress *pr
     return ORGAN_OK;
 }
 
-/* Prints a note if the rows of the report were kept in the heap, in addition to --memory, because no temporary file
- * could be created. */
+/* Reports to `progress` if the rows of the report were kept in the heap, in addition to --memory, because no temporary
+ * file could be created. */
 static void note_unspooled(const organ_progress *progress)
 {
     const char *folder;
@@ -112,9 +112,9 @@ static void note_unspooled(const organ_progress *progress)
                             folder, strerror(fault));
 }
 
-/* Rejects options of --evaluate that were given without it, prepares the progress line on stderr, and opens the engine
- * (threads, memory, ranks) if `with_engine`. Lets large JSON documents and arrays of rows be kept in unnamed temporary
- * files instead of the heap. */
+/* Rejects options of --evaluate without --evaluate, prepares the display of progress on stderr, and opens the engine if
+ * `with_engine`. Allows organ to keep large JSON documents and arrays of rows in unnamed temporary files instead of the
+ * heap. */
 organ_status organ_engine_room_open(organ_engine_room *room, const organ_call *call, bool with_engine,
                                     organ_error *error)
 {
@@ -122,7 +122,7 @@ organ_status organ_engine_room_open(organ_engine_room *room, const organ_call *c
     *room = (organ_engine_room){.call = call};
     const struct {
         const char *option;
-        bool given;
+        bool given; /* on the command line */
     } rows[] = {{"evaluate-style", e->style},
                 {"evaluate-context", e->context},
                 {"evaluate-max-tokens", e->max_tokens},
@@ -139,7 +139,8 @@ organ_status organ_engine_room_open(organ_engine_room *room, const organ_call *c
     return ORGAN_OK;
 }
 
-/* Ends the engine before the report is shown, so that its memory and threads are free. Only the first rank shows it. */
+/* Destroys the engine, then writes the report: making the report can use the memory that the engine had. Only rank 0
+ * writes it. Returns the status of `error`. */
 organ_status organ_engine_room_close(organ_engine_room *room, json_t *report, organ_error *error)
 {
     note_unspooled(room->progress);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Runs a verb: opens its engine and the display of its progress, and prints its report. */
+ * The frame around the work of a verb: opens the engine and the display of progress before it, and prints the report
+ * after it. */
 #ifndef ORGAN_ENGINE_ROOM_H
 #define ORGAN_ENGINE_ROOM_H
 
@@ -13,27 +14,29 @@
 typedef struct organ_engine_room {
     const organ_call *call;
     organ_terminal terminal;
-    organ_progress shown; /* the display on the terminal; `progress` passes the progress of the first rank to it */
-    const organ_progress *progress; /* the callbacks that the verb calls */
-    organ_engine *engine;           /* NULL without an engine */
+    organ_progress shown;           /* callbacks of `terminal` */
+    const organ_progress *progress; /* the callbacks that the verb calls: `shown`, or under mpirun those that collect
+                                     * the progress of all ranks for `shown` of rank 0 (organ_ranks_progress) */
+    organ_engine *engine;           /* NULL for verbs without an engine */
 } organ_engine_room;
 
-/* Opens the progress on stderr and, if `with_engine`, an engine with the threads and memory of the call; verbs that
- * only read or copy bytes need none. Prints a note if threads could not be pinned. Returns ORGAN_USAGE for options of
- * an evaluation without --evaluate, otherwise the status of organ_engine_create. After an error there is nothing to
- * close. */
+/* Opens the display of progress on stderr and, if `with_engine`, an engine with the threads and memory of the call;
+ * verbs that only read or copy bytes need no engine. Prints a note if threads could not be pinned. Returns ORGAN_USAGE
+ * if options of --evaluate are given without it, otherwise the status of organ_engine_create. After an error there is
+ * nothing to close. */
 organ_status organ_engine_room_open(organ_engine_room *room, const organ_call *call, bool with_engine,
                                     organ_error *error);
 
-/* Closes the engine, then prints `report` (whose reference it takes; NULL: no report) on stdout or as a page, as --json
- * and --html request; also after an error that is the result of a check, which the report describes. Returns the status
- * of `error`. */
+/* Closes the engine, then writes `report` on stdout, as tables or with --json as JSON, and with --html as a page. Takes
+ * the reference of `report`; NULL: there is none. Writes it also if `error` is set, because a report may describe a
+ * failed check. Returns the status of `error`. */
 organ_status organ_engine_room_close(organ_engine_room *room, json_t *report, organ_error *error);
 
-/* Returns the best kernels for this CPU, or those named by the environment variable ORGAN_ISA. Returns NULL with
+/* Returns the best kernels for this CPU, or those that the environment variable ORGAN_ISA names. Returns NULL with
  * ORGAN_USAGE if no kernels have that name or the CPU cannot run them. */
 const organ_kernels *organ_kernels_selected(organ_error *error);
-/* Returns the kernels for tiles of physarum: those named by ORGAN_ISA, otherwise the fastest on this CPU. */
+/* Returns the kernels for tiles of physarum: those that ORGAN_ISA names; without ORGAN_ISA those that
+ * organ_engine_quicker_tile finds to be faster on this CPU. */
 const organ_kernels *organ_kernels_for_tiles(const organ_engine *engine);
 
 #endif

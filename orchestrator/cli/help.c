@@ -5,10 +5,10 @@
 
 #include <string.h>
 
-/* Columns: indentation of lists, widest and narrowest running text, and width if the output is not a terminal. */
+/* In columns: indentation of lists, widest and narrowest running text, and width if the page has no width. */
 enum { INDENT = 2, WIDEST = 100, NARROWEST = 40, PIPED = 80 };
 
-/* Returns the page with a width that is comfortable for running text. */
+/* Returns the page with a width for running text: NARROWEST to WIDEST, and PIPED if the page has no width. */
 static organ_page page_for_reading(const organ_page *page)
 {
     const size_t width = page->width == 0 ? PIPED : page->width;
@@ -16,7 +16,8 @@ static organ_page page_for_reading(const organ_page *page)
     return (organ_page){.width = narrow > WIDEST ? WIDEST : narrow, .utf8 = page->utf8};
 }
 
-/* Prints each line of `text` as a wrapped paragraph, with an empty line between two paragraphs. */
+/* Prints each line of `text` as a wrapped paragraph, indented by `indent` columns, with an empty line between two
+ * paragraphs. */
 static void put_paragraphs(FILE *out, const char *text, size_t indent, const organ_page *page)
 {
     while (*text) {
@@ -30,7 +31,7 @@ static void put_paragraphs(FILE *out, const char *text, size_t indent, const org
     }
 }
 
-/* Prints a term with its meaning next to it, or below it if the term is too long for the column. */
+/* Prints a term, and its meaning from column `column` on: next to the term, or below it if the term is too long. */
 static void put_help_entry(FILE *out, const char *term, size_t column, const char *meaning, const organ_page *page)
 {
     char lead[128];
@@ -68,6 +69,7 @@ void organ_help_meaning(const organ_option *option, char meaning[ORGAN_MEANING_R
                  option->fallback ? option->fallback : "");
 }
 
+/* Prints an option with its meaning, which begins at column `column`. */
 static void put_option_help(FILE *out, const organ_option *option, size_t column, const organ_page *page)
 {
     char term[96], meaning[ORGAN_MEANING_ROOM];
@@ -76,7 +78,7 @@ static void put_option_help(FILE *out, const organ_option *option, size_t column
     put_help_entry(out, term, column, meaning, page);
 }
 
-/* Prints the line "Usage: organ VERB ...": the forms that the verb's table states, or one made from its operands and
+/* Prints "Usage: organ VERB ...": the forms in verb->usage, or if that is NULL one form made from the operands and the
  * required options. */
 static void put_usage(FILE *out, const organ_verb *verb, const organ_page *page)
 {
@@ -163,6 +165,7 @@ void organ_help_start(FILE *out, const organ_verb_table *table, const organ_page
     organ_text_wrap(out, "", 0, "'organ help' lists all verbs, 'organ help VERB' explains one with examples.", &narrow);
 }
 
+/* Prints what `organ help` prints: all verbs with their summaries, under the titles of their sections. */
 void organ_help_overview(FILE *out, const organ_verb_table *table, const organ_page *page)
 {
     enum { COLUMN = 17 };
@@ -178,7 +181,7 @@ void organ_help_overview(FILE *out, const organ_verb_table *table, const organ_p
     organ_text_wrap(out, "", 0, "'organ help VERB' explains a verb with examples.", &narrow);
 }
 
-/* Lists the verbs whose first word is `word`, as `organ help WORD` does. Returns false if there is none. */
+/* Prints what `organ help WORD` prints for the first word of verbs with two words. Returns false if there are none. */
 bool organ_help_family(FILE *out, const organ_verb_table *table, const char *word, const organ_page *page)
 {
     enum { COLUMN = 17 };

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Checks, before the run, that the directory of the page exists and is writable. */
+/* Returns ORGAN_USAGE if the directory of the page does not exist, ORGAN_IO if it is not writable. */
 static organ_status check_page_directory(const char *path, organ_error *error)
 {
     const char *const slash = strrchr(path, '/');
@@ -26,13 +26,14 @@ static organ_status check_page_directory(const char *path, organ_error *error)
     return error->status;
 }
 
+/* Checks that `path` is free or an older page of this program, and that its directory is writable. */
 organ_status organ_html_file_check(const char *path, organ_error *error)
 {
     return organ_check_report_place(path, error) ? error->status : check_page_directory(path, error);
 }
 
-/* Returns ORGAN_USAGE if the page would be inside `model`, if that is a directory. A page next to a model that is a
- * single file is allowed. */
+/* Returns ORGAN_USAGE if `model` (NULL: not given) is a directory and the page at `path` would be inside it. A page
+ * next to a model that is a single file is allowed. */
 static organ_status check_outside_model(const char *path, const char *model, organ_error *error)
 {
     struct stat info;
@@ -46,7 +47,8 @@ static organ_status check_outside_model(const char *path, const char *model, org
     return error->status;
 }
 
-/* Checks the path of the page against the models in the value of one operand or option. */
+/* Returns ORGAN_USAGE if the page at `path` would be inside the directory of a model that is the value of one operand
+ * or option, `argument`. */
 static organ_status check_argument(const char *path, const organ_option *argument, const void *values,
                                    organ_error *error)
 {

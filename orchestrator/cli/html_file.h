@@ -6,11 +6,12 @@
 #include "orchestrator/command/options.h"
 
 /* Checks that the page of --html can be written to `path`; creates nothing. Returns ORGAN_USAGE if `path` exists and is
- * not a page of this program, for example a model, or if its directory does not exist. */
+ * not a page of this program, for example a model, or if its directory does not exist; ORGAN_IO if the directory is not
+ * writable. */
 organ_status organ_html_file_check(const char *path, organ_error *error);
 
-/* Returns ORGAN_USAGE if the page would be inside the directory of a model in the arguments of the verb; `values` is
- * the struct that organ_options_parse filled. */
+/* Returns ORGAN_USAGE if `path` is inside the directory of a model that an operand or option of the verb names.
+ * `values` is the struct that organ_options_parse filled. */
 organ_status organ_html_file_check_distinct(const char *path, const organ_verb *verb, const void *values,
                                             organ_error *error);
 

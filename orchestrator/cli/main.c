@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * organ VERB ARGUMENTS [options] */
+ * The program: organ VERB ARGUMENTS [options]. Finds the verb, parses its options, runs it and prints errors. */
 #include "formats/base/memory_watch.h"
 #include "orchestrator/cli/completion.h"
 #include "orchestrator/cli/help.h"
@@ -22,9 +22,10 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { LARGE_BUFFER = 256 << 10 }; /* bytes */
+/* Buffers of at least this many bytes are mapped individually (mallopt in main). */
+enum { LARGE_BUFFER = 256 << 10 };
 
-/* Set by signals; all verbs check it. */
+/* The signal handler requests a stop here; all verbs check it. */
 static organ_stop stop;
 
 /* Requests a stop at the first signal; the run then ends at a point from which it can be resumed. The second signal
@@ -62,8 +63,8 @@ static void occupy_standard_streams(void)
             _exit(ORGAN_IO);
 }
 
-/* Returns true if the words request --progress json. Used if organ_options_parse has failed, so that the error is also
- * written as an event. */
+/* Returns true if the words request --progress json. Reads the command line itself, so that an error of
+ * organ_options_parse is also written as an event. */
 static bool wants_events(int argc, char *const *argv)
 {
     for (int k = 0; k < argc && strcmp(argv[k], "--") != 0; k++)
@@ -85,8 +86,8 @@ static void print_error(const organ_error *error, bool events)
     fputc('\n', stderr);
 }
 
-/* Prints the command that resumes an interrupted run: the words of the present one with --resume. Prints nothing for
- * verbs that cannot resume. */
+/* Prints the command that resumes an interrupted run: its command line with --resume. Prints nothing for verbs without
+ * --resume. argv[0 .. argc) are the words after the verb. */
 static void print_resume_command(const organ_verb *verb, int argc, char *const *argv)
 {
     if (!organ_verb_option(verb, "resume"))
@@ -101,8 +102,8 @@ static void print_resume_command(const organ_verb *verb, int argc, char *const *
     fputc('\n', stderr);
 }
 
-/* Checks the number of processes against --ranks (`requested`, 0: not given), so that processes that were started
- * without a launcher do not each do the whole run and write the same output. */
+/* Returns ORGAN_USAGE if --ranks is given (`requested` is not 0) and differs from the number of processes. Otherwise
+ * processes started without a launcher would each do the whole run and write the same output. */
 static organ_status check_launch(const organ_launch *launch, size_t requested, organ_error *error)
 {
     if (!requested || requested == launch->count)
@@ -116,7 +117,8 @@ static organ_status check_launch(const organ_launch *launch, size_t requested, o
                       launch->count, launch->count == 1 ? "" : "es");
 }
 
-/* Runs the verb in all processes that a launcher has started. First checks the page of --html, because a run may take
+/* Runs the verb in this process, which may be one of several that a launcher (mpirun, srun) has started. Joins the
+ * other processes, replaces names of models by paths and checks the page of --html before the run, which may take
  * hours. Returns the status on which all ranks have agreed. */
 static organ_status run_shared(const organ_verb *verb, const organ_launch *launch, organ_call *call, organ_error *error)
 {
@@ -135,13 +137,13 @@ static organ_status run_shared(const organ_verb *verb, const organ_launch *launc
     return organ_ranks_sync_status(call->ranks, "the end of the run", error);
 }
 
-/* Prints the error of the run, if it has one, and the command that resumes the run. */
+/* Prints the error of a run, if it is set, and for an interrupted run the command that resumes it. */
 static void print_end(const organ_verb *verb, int argc, char *const *argv, const organ_call *call,
                       const organ_error *error)
 {
     const bool events = call->progress && strcmp(call->progress, "json") == 0;
     if (call->ranks)
-        fflush(stdout); /* before the others end: see organ_ranks_leave */
+        fflush(stdout); /* before organ_ranks_leave lets other ranks end: the launcher may then kill this one */
     if (error->status != ORGAN_OK)
         print_error(error, events);
     /* The message of an interrupted run contains this text only if --resume can continue the run. */
@@ -149,8 +151,8 @@ static void print_end(const organ_verb *verb, int argc, char *const *argv, const
         print_resume_command(verb, argc, argv);
 }
 
-/* Parses the command line of a verb into `call` and runs the verb. Under a launcher of MPI only rank 0 prints help and
- * errors of the command line. */
+/* Parses the words after the verb into `call` and runs the verb. Under mpirun or srun only rank 0 prints help and
+ * errors; other ranks print the error of the run only if rank 0 is lost. */
 static organ_status run_call(const organ_verb *verb, int argc, char *const *argv, organ_call *call, organ_error *error)
 {
     const organ_launch launch = organ_launch_find();
@@ -178,7 +180,7 @@ static organ_status run_call(const organ_verb *verb, int argc, char *const *argv
     return error->status;
 }
 
-/* Creates the call of the verb and runs it. */
+/* Allocates the struct for the options of the verb, runs the verb with it, and frees it. */
 static organ_status run_verb(const organ_verb *verb, int argc, char *const *argv, organ_error *error)
 {
     organ_call *const call = organ_call_create(verb, &stop, error);
@@ -195,8 +197,8 @@ static organ_status run_verb(const organ_verb *verb, int argc, char *const *argv
 /* Returns whether the word requests help. */
 static bool is_help(const char *word) { return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0; }
 
-/* Handles the command lines that name no verb (no arguments, completion, --help, --version), finds the verb of one or
- * two words, and runs it. */
+/* Handles command lines without a verb (no arguments, the hidden verb of completion, --help, --version). Otherwise
+ * finds the verb of one or two words and runs it, or prints that there is no such verb. */
 static organ_status run_program(int argc, char *const *argv, organ_error *error)
 {
     const organ_page page = organ_terminal_page(stdout);
@@ -226,12 +228,13 @@ static organ_status run_program(int argc, char *const *argv, organ_error *error)
     return error->status;
 }
 
-/* Closes standard output and returns the status of the program. If the reader has closed the pipe (head), lost output
- * is no error; if the disk is full, the status is ORGAN_IO. */
+/* Closes standard output and returns the status of the program, which is `status` if all output was written. Lost
+ * output is no error if the reader has closed the pipe, as head does; otherwise ORGAN_OK becomes ORGAN_IO. */
 static organ_status finish_output(organ_status status, bool events)
 {
     organ_error error = {0};
     struct pollfd reader = {.fd = STDOUT_FILENO};
+    /* POLLERR on a pipe that is open for writing: the reader has closed it. */
     const bool left = poll(&reader, 1, 0) == 1 && (reader.revents & POLLERR);
     const bool lost = ferror(stdout);
     const bool closed = fclose(stdout) == 0;
@@ -242,6 +245,8 @@ static organ_status finish_output(organ_status status, bool events)
     return status == ORGAN_OK ? ORGAN_IO : status;
 }
 
+/* Prepares the process (allocator, standard streams, signals, locale, hwloc), runs the command line and returns the
+ * exit code, an organ_status. The server starts this program also as a job and as a reader of models. */
 int main(int argc, char **argv)
 {
     organ_error error = {0};
@@ -250,9 +255,9 @@ int main(int argc, char **argv)
      * of them for each thread, and glibc 2.36 does not use a freed aligned buffer for the next one of its size: with a
      * layer of a thousand matrices the heap grows by hundreds of megabytes. */
     mallopt(M_MMAP_THRESHOLD, LARGE_BUFFER);
-    if (!organ_confine_started())
+    if (!organ_confine_started()) /* a job of the server must not execute other programs */
         return ORGAN_IO;
-    if (organ_models_worked(argc, argv, &code))
+    if (organ_models_worked(argc, argv, &code)) /* this process is a server's reader of models */
         return code;
     occupy_standard_streams();
     catch_signals();

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Writes manual pages with short lines, because tools for manual pages warn about long lines in sources. */
+ * Writes manual pages in roff. Lines of the source are short, because tools for manual pages warn about long ones. */
 #include "orchestrator/cli/manual_page.h"
 
 #include "orchestrator/cli/help.h"
@@ -9,11 +9,12 @@
 #include <stdint.h>
 #include <string.h>
 
+/* Largest number of bytes in a line of the roff source. */
 enum { LINE_WIDTH = 78 };
 
 /* ---- roff ---- */
 
-/* Decodes a character of valid UTF-8 and moves *s to the next one. */
+/* Returns the code point at *s, which must be valid UTF-8, and moves *s to the next character. */
 static uint32_t next_character(const char **s)
 {
     const unsigned char *const at = (const unsigned char *)*s;
@@ -25,8 +26,8 @@ static uint32_t next_character(const char **s)
     return character;
 }
 
-/* Writes a character to `out` such that roff prints it unchanged: it does not read it as a command or replace dashes
- * and quotes. Returns the number of bytes. */
+/* Writes a character to `out` in the form in which roff prints it unchanged: unescaped, roff would read a backslash as
+ * a command and replace dashes and quotes. Returns the number of bytes. */
 static size_t escape_for_roff(uint32_t c, char out[16])
 {
     static const struct {
@@ -40,7 +41,8 @@ static size_t escape_for_roff(uint32_t c, char out[16])
     return (size_t)snprintf(out, 16, c < 0x80 ? "%c" : "\\[u%04X]", c);
 }
 
-/* Writes `length` bytes of text, escaped. Returns the number of bytes written; without `out`, only counts them. */
+/* Writes `length` bytes of text with roff escapes. Returns the number of bytes written. If `out` is NULL, only counts
+ * them. */
 static size_t put_escaped(FILE *out, const char *text, size_t length)
 {
     size_t sum = 0;
@@ -53,15 +55,17 @@ static size_t put_escaped(FILE *out, const char *text, size_t length)
     return sum;
 }
 
-/* Writes `length` bytes of text, escaped. Returns the number of bytes written. If `out` is NULL, only counts them. */
+/* Writes a text with roff escapes. */
 static void put_roff_word(FILE *out, const char *word) { put_escaped(out, word, strlen(word)); }
 
-/* Writes the words of a paragraph in lines of at most LINE_WIDTH bytes; the first line already has `column` bytes.
- * Escapes a dot at the start of a line, which would be a command, and prevents the hyphenation of options. */
+/* Writes the words in `length` bytes of text, in lines of at most LINE_WIDTH bytes, and ends the last line. The first
+ * line already has `column` bytes. Escapes a dot at the start of a line, which would begin a command, with \&,
+ * and prevents the hyphenation of options with \%. */
 static void put_roff_words(FILE *out, const char *text, size_t length, size_t column)
 {
     for (const char *end = text + length; text < end;) {
         const size_t space = strcspn(text, " "), word = space < (size_t)(end - text) ? space : (size_t)(end - text);
+        /* 2 bytes more for \& or \% */
         const size_t width = put_escaped(NULL, text, word) + (*text == '-' || *text == '.' ? 2 : 0);
         if (column > 0 && column + 1 + width > LINE_WIDTH) {
             fputc('\n', out);
@@ -79,7 +83,7 @@ static void put_roff_words(FILE *out, const char *text, size_t length, size_t co
     fputc('\n', out);
 }
 
-/* Writes paragraphs, which are separated by newlines in the text. */
+/* Writes each line of `text` as a paragraph. */
 static void put_roff_text(FILE *out, const char *text)
 {
     while (*text) {
@@ -114,6 +118,7 @@ void organ_manual_name(const organ_verb *verb, char name[ORGAN_MANUAL_NAME_ROOM]
         *space = '-';
 }
 
+/* Writes the name of an operand or of a value in italics. */
 static void put_argument(FILE *out, const char *argument)
 {
     fputs("\\fI", out);
@@ -121,7 +126,7 @@ static void put_argument(FILE *out, const char *argument)
     fputs("\\fR", out);
 }
 
-/* Writes a required option with its value for the synopsis: its letter, or its name if it has no letter. */
+/* Writes a required option for the synopsis: its letter, or its name if it has no letter, and the name of its value. */
 static void put_required(FILE *out, const organ_option *option)
 {
     fputs("\\fB", out);
@@ -136,7 +141,7 @@ static void put_required(FILE *out, const organ_option *option)
     fputc('\n', out);
 }
 
-/* Writes the section SYNOPSIS: the forms that the table states, or operands and required options. */
+/* Writes the section SYNOPSIS: the forms in verb->usage, or if that is NULL the operands and required options. */
 static void put_synopsis(FILE *out, const organ_verb *verb)
 {
     fputs(".SH SYNOPSIS\n", out);
@@ -216,7 +221,8 @@ static void put_reference(FILE *out, const organ_verb *verb, const char *end)
     fprintf(out, " (1)%s\n", end);
 }
 
-/* Writes the section of related pages: the page of the program and those of the other verbs in the same section. */
+/* Writes references to related pages: that of the program and those of the other verbs in the same section of the
+ * table. */
 static void put_neighbours(FILE *out, const organ_verb_table *table, const organ_verb *verb)
 {
     size_t at = 0, from = 0, to = 0;
@@ -232,15 +238,14 @@ static void put_neighbours(FILE *out, const organ_verb_table *table, const organ
             put_reference(out, table->verbs[k], --remaining ? "," : "");
 }
 
-/* Prints the man page of a verb in roff. The summary is wrapped as if it began `taken` + 3 columns into its line, after
- * the name and "-". */
+/* Prints the man page of a verb in roff. */
 void organ_manual_of_verb(FILE *out, const organ_verb_table *table, const organ_verb *verb)
 {
     char name[ORGAN_MANUAL_NAME_ROOM];
     organ_manual_name(verb, name);
     put_header(out, name);
     const size_t taken = put_escaped(out, name, strlen(name));
-    fputs(" \\-", out);
+    fputs(" \\-", out); /* 3 bytes more in the line of the summary */
     put_roff_words(out, verb->summary, strlen(verb->summary), taken + 3);
     put_synopsis(out, verb);
     fputs(".SH DESCRIPTION\n", out);
@@ -273,8 +278,8 @@ static void put_verbs(FILE *out, const organ_verb_table *table)
     }
 }
 
-/* Prints organ(1) from a template that has two lines "@@": for the list of verbs, and at the end for references to
- * their pages. */
+/* Prints organ(1) from the template organ.1. Its first line "@@" stands for the list of verbs, its second for
+ * references to the pages of all verbs, at the end of the page. */
 void organ_manual_of_program(FILE *out, const organ_verb_table *table)
 {
     put_header(out, "organ");

@@ -10,7 +10,7 @@
 /* Prints organ(1), the manual page of the program with all its verbs. */
 void organ_manual_of_program(FILE *out, const organ_verb_table *table);
 
-/* Prints organ-VERB(1). */
+/* Prints organ-VERB(1), the manual page of a verb, which must be in the table: the page refers to its neighbours. */
 void organ_manual_of_verb(FILE *out, const organ_verb_table *table, const organ_verb *verb);
 
 /* Writes the name of a verb's manual page, such as "organ-lora-extract". */

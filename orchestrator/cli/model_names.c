@@ -6,9 +6,9 @@
 
 #include <ctype.h>
 
-/* Replaces the name of a model that is not in the cache by the URL at which the hub serves it. Verbs that read no URLs
- * get an error that names the command to fetch it; with HF_HUB_OFFLINE the error only says that it is not in the
- * cache. */
+/* Replaces the name of a model that is not in the cache, *word, by the URL at which the hub serves it, and sets the
+ * token in call->access. Fails for verbs that read no URLs, with the command that fetches the model, and with
+ * HF_HUB_OFFLINE, with the message that the model is not in the cache. */
 static organ_status resolve_by_hub(const char **word, const organ_verb *verb, organ_call *call, organ_error *error)
 {
     organ_error absent = {0};
@@ -25,8 +25,9 @@ static organ_status resolve_by_hub(const char **word, const organ_verb *verb, or
     return organ_hub_stream(*word, &call->access, &call->names, word, error);
 }
 
-/* Rejects a URL as an output, as an input that is not a model, and as a model of a verb that reads no URLs. The name of
- * an option gets dashes in the message; the name of an operand is in capitals. */
+/* Returns ORGAN_USAGE if `word` (NULL: not given) is a URL and the value of an output, of an input that is not a model,
+ * or of a model of a verb that reads no URLs (has no --header). Names of operands are in capitals: a name in lower case
+ * belongs to an option and gets dashes in the message. */
 static organ_status check_url(const char *word, const organ_option *argument, const organ_verb *verb,
                               organ_error *error)
 {
@@ -42,7 +43,8 @@ static organ_status check_url(const char *word, const organ_option *argument, co
                       dashes, argument->name);
 }
 
-/* Replaces a model name such as "hf:owner/name" by a path. Paths and words that are not models stay unchanged. */
+/* Replaces *word, a value of the operand or option `argument`, by a path if it is a name such as "hf:owner/name".
+ * Paths, and values that are neither models nor names with such a prefix, stay unchanged. */
 static organ_status resolve_word(const organ_option *argument, const char **word, const organ_verb *verb,
                                  organ_call *call, organ_error *error)
 {
@@ -56,7 +58,8 @@ static organ_status resolve_word(const organ_option *argument, const char **word
                : organ_name_resolve(*word, &call->names, word, error);
 }
 
-/* Resolves the model names in the value of one option or operand, which may be a list of words. */
+/* Replaces model names in the value of one option or operand by paths. The value is a member of the struct that begins
+ * with `call`: a text or a list of words. */
 static organ_status resolve_argument(const organ_option *argument, const organ_verb *verb, organ_call *call,
                                      organ_error *error)
 {

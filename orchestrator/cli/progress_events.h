@@ -22,8 +22,10 @@
 /* Counts of a stage so far. */
 typedef struct organ_event_stage {
     uint64_t done, bytes; /* bytes processed, and in total */
-    size_t tensors;       /* finished tensors */
+    size_t tensors;       /* number of finished tensors */
 } organ_event_stage;
+
+/* Each function prints the event of its name. NULL for `tensor` or `remark` is printed as null. */
 
 void organ_event_begin(FILE *out, const char *what, uint64_t bytes, size_t tensors);
 void organ_event_advance(FILE *out, const organ_event_stage *stage, const char *tensor, const char *remark);

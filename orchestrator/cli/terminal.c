@@ -12,17 +12,14 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-/* Seconds between two redraws of the line (more frequent ones flicker), between events without a finished tensor, and
- * between measurements of the speed; seconds over which the speed is averaged at least; and seconds after which a rate
- * is shown, because earlier rates vary too much. */
-static const double redraw_seconds = 0.1;
-static const double event_seconds = 0.2;
-static const double speed_seconds = 0.5;
-static const double shortest_window = 5;
-static const double min_rate_seconds = 0.3;
+static const double redraw_seconds = 0.1;   /* least time between two redraws of the line: more would flicker */
+static const double event_seconds = 0.2;    /* least time before an event without a finished tensor */
+static const double speed_seconds = 0.5;    /* least time between two measurements of the speed */
+static const double shortest_window = 5;    /* least time constant of the average of the speed, in seconds */
+static const double min_rate_seconds = 0.3; /* time before the speed is shown: earlier values vary too much */
 
-/* Returns the width of the terminal at `stream`, else that of COLUMNS if it is 20 to 10000, else 0 (unknown), and
- * whether the locale is UTF-8. */
+/* Returns width and encoding of the output on `stream`. The width is that of its terminal; if `stream` is no terminal,
+ * it is the variable COLUMNS if that is 20 to 10000, else 0 (unknown). */
 organ_page organ_terminal_page(FILE *stream)
 {
     struct winsize size;
@@ -36,8 +33,8 @@ organ_page organ_terminal_page(FILE *stream)
     return page;
 }
 
-/* Selects how progress is printed from --progress (NULL: auto) and --quiet. `auto` draws a bar only on a terminal that
- * can move its cursor; --progress bar draws it anywhere, but in colour only there. */
+/* Selects how progress is printed from --progress (NULL: auto) and --quiet. "auto" draws a bar only on a terminal that
+ * can move its cursor, "bar" on any output; colour is used only on such a terminal. */
 void organ_terminal_open(organ_terminal *terminal, FILE *out, const char *progress, bool quiet)
 {
     const char *const type = getenv("TERM"), *const plain = getenv("NO_COLOR"),
@@ -52,7 +49,7 @@ void organ_terminal_open(organ_terminal *terminal, FILE *out, const char *progre
 
 /* ---- the line that is redrawn ---- */
 
-/* Prints a bar of `width` columns, of which the share `share` is full. */
+/* Prints a bar of `width` columns; `share` (0 to 1) is the part of it that is full. */
 static void put_progress_bar(FILE *out, double share, size_t width, bool utf8)
 {
     const size_t full = (size_t)(share * (double)width);
@@ -61,6 +58,7 @@ static void put_progress_bar(FILE *out, double share, size_t width, bool utf8)
         fputs(k < full ? done : left, out);
 }
 
+/* Returns the part of the stage that is done, 0 to 1; 1 for a stage without bytes. */
 static double share_done(const organ_terminal *terminal)
 {
     if (terminal->bytes == 0)
@@ -68,8 +66,9 @@ static double share_done(const organ_terminal *terminal)
     return terminal->done >= terminal->bytes ? 1.0 : (double)terminal->done / (double)terminal->bytes;
 }
 
-/* Updates the exponential average of the speed: the speed differs within a stage, and a resumed run skips finished
- * parts. The window is a third of the elapsed time, so that the estimate of the remaining time does not jump. */
+/* Updates the exponential average of the speed, at most once per speed_seconds. A mean over the whole stage would be
+ * wrong, because the speed varies and a resumed run skips finished parts. The time constant is a third of the elapsed
+ * time, so that the estimate of the remaining time does not jump. */
 static void measure_speed(organ_terminal *terminal, double now)
 {
     const double seconds = now - terminal->measured, elapsed = now - terminal->started;
@@ -83,16 +82,18 @@ static void measure_speed(organ_terminal *terminal, double now)
     terminal->measured_done = terminal->done;
 }
 
-/* Writes the remaining time, below a minute in whole seconds, because tenths would only flicker. */
+/* Writes a remaining time to `out` and returns it. Below a minute it is in whole seconds, because tenths would only
+ * flicker. */
 static const char *remaining_time_text(double seconds, char out[24])
 {
-    if (seconds >= 59.5)
+    if (seconds >= 59.5) /* would be rounded to "60 s" below */
         return organ_duration_text(seconds, out);
     snprintf(out, 24, "%.0f s", seconds < 1 ? 1 : seconds);
     return out;
 }
 
-/* Prints the speed and the remaining time; nothing in the first `min_rate_seconds` of a stage. */
+/* Prints the speed and the remaining time. `seconds` is the time since the stage began; prints nothing in its first
+ * min_rate_seconds. */
 static void put_rate(FILE *out, const organ_terminal *terminal, double seconds)
 {
     char rate[16], left[24];
@@ -108,7 +109,7 @@ static void put_rate(FILE *out, const organ_terminal *terminal, double seconds)
  * there is too little room for both, only the name is printed. */
 static void put_finished(FILE *out, const organ_terminal *terminal, size_t capacity)
 {
-    enum { SHORTEST = 16, GAP = 2 };
+    enum { SHORTEST = 16, GAP = 2 }; /* columns: least room for the name, and blanks before it */
     const size_t remark = *terminal->remark ? organ_text_width(terminal->remark) + 1 : 0;
     const bool both = capacity >= GAP + SHORTEST + remark;
     if (!*terminal->finished || capacity < GAP + SHORTEST)
@@ -119,8 +120,8 @@ static void put_finished(FILE *out, const organ_terminal *terminal, size_t capac
     free(name);
 }
 
-/* Returns the part of the line that is shown on any screen, however narrow, for the caller to free: the name, the bar,
- * the percentage and the rate. NULL without memory. */
+/* Returns the part of the progress line that is always shown, for the caller to free: name of the stage, bar,
+ * percentage, speed and remaining time. `width` is that of the screen in columns. NULL without memory. */
 static char *line_start(const organ_terminal *terminal, size_t width, double now)
 {
     const size_t narrow = width >= 60 ? 14 : 8, bar = width >= 120 ? 30 : narrow;
@@ -137,8 +138,8 @@ static char *line_start(const organ_terminal *terminal, size_t width, double now
     return text;
 }
 
-/* Returns the progress line: the current step, shortened to the width, then the finished steps if there is room. The
- * caller frees it; NULL if memory runs out. */
+/* Returns the progress line: line_start, shortened to the width of the page, then the last finished tensor if there is
+ * room. The caller frees it; NULL without memory. */
 char *organ_terminal_line(const organ_terminal *terminal, double now)
 {
     const size_t width = terminal->page.width ? terminal->page.width : 80;
@@ -158,6 +159,7 @@ char *organ_terminal_line(const organ_terminal *terminal, double now)
     return line;
 }
 
+/* Clears the line in which the bar is drawn; does nothing if there is no bar. */
 static void clear_line(const organ_terminal *terminal)
 {
     if (terminal->live)
@@ -179,7 +181,7 @@ static void draw_progress_line(organ_terminal *terminal, double now)
 
 /* ---- the callbacks ---- */
 
-/* Callback: starts a stage with `bytes` bytes and `tensors` tensors. */
+/* organ_progress.begin: resets the counts for a stage of `bytes` bytes and `tensors` tensors. */
 static void begin_shown_stage(void *context, const char *what, uint64_t bytes, size_t tensors)
 {
     organ_terminal *const terminal = context;
@@ -196,8 +198,8 @@ static void begin_shown_stage(void *context, const char *what, uint64_t bytes, s
         organ_event_begin(terminal->out, what, bytes, tensors);
 }
 
-/* Stores the name of the finished tensor for the progress line. Names come from files, so characters that could move
- * the cursor are written as \xNN. */
+/* Stores the name of a finished tensor and the remark (NULL: none) for the output. Names come from files, so characters
+ * that could move the cursor are written as \xNN. Changes nothing without memory. */
 static void remember_tensor(organ_terminal *terminal, const char *tensor, const char *remark)
 {
     char *const visible = organ_text_made_visible(tensor);
@@ -210,7 +212,7 @@ static void remember_tensor(organ_terminal *terminal, const char *tensor, const 
     free(visible);
 }
 
-/* Prints a line for a finished tensor; used when the output is not a terminal. */
+/* Prints a line for the tensor that was finished last, with the mean speed of the stage; used if no bar is drawn. */
 static void log_tensor(const organ_terminal *terminal, double now)
 {
     const double seconds = now - terminal->started;
@@ -228,7 +230,8 @@ static organ_event_stage stage_of(const organ_terminal *terminal)
     return (organ_event_stage){.done = terminal->done, .bytes = terminal->bytes, .tensors = terminal->count};
 }
 
-/* Prints a progress event for every tensor, and otherwise at most one per event_seconds. */
+/* Counts a finished tensor (NULL: none) and prints the event "advance". Without a tensor prints at most one event per
+ * event_seconds. */
 static void print_progress_event(organ_terminal *terminal, const char *tensor, const char *remark, double now)
 {
     terminal->count += tensor != NULL;
@@ -239,7 +242,8 @@ static void print_progress_event(organ_terminal *terminal, const char *tensor, c
     terminal->drawn = now;
 }
 
-/* Callback: adds `bytes` to the stage. `tensor` is the name of a tensor that was just finished, or NULL. */
+/* organ_progress.advance: adds `bytes` to the bytes done and displays the progress. `tensor` is the name of a tensor
+ * that was just finished, or NULL. */
 static void advance_stage(void *context, uint64_t bytes, const char *tensor, const char *remark)
 {
     organ_terminal *const terminal = context;
@@ -260,7 +264,7 @@ static void advance_stage(void *context, uint64_t bytes, const char *tensor, con
         draw_progress_line(terminal, now);
 }
 
-/* Callback: ends the stage and removes its line. */
+/* organ_progress.end: removes the progress line, or prints the event "end". */
 static void end_stage(void *context)
 {
     organ_terminal *const terminal = context;
@@ -273,7 +277,7 @@ static void end_stage(void *context)
     fflush(terminal->out);
 }
 
-/* Callback: prints a note above the line. */
+/* organ_progress.note: prints a note, above the progress line if one is drawn. */
 static void show_note(void *context, const char *text)
 {
     organ_terminal *const terminal = context;
@@ -289,6 +293,7 @@ static void show_note(void *context, const char *text)
         draw_progress_line(terminal, organ_seconds_now());
 }
 
+/* Returns the callbacks above, with `terminal` as their context. */
 organ_progress organ_terminal_progress(organ_terminal *terminal)
 {
     return (organ_progress){

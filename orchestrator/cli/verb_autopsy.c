@@ -6,16 +6,19 @@
 
 #include <stdio.h>
 
+/* Values of the operands and options of the verb autopsy. */
 typedef struct autopsy_call {
     organ_call call;
     organ_autopsy_options autopsy;
-    bool print_ranges;
+    bool print_ranges; /* --print-ranges */
 } autopsy_call;
 #define CALL autopsy_call
 
+/* Defines run_model_autopsy, which checks a model. */
 RUN_REMOTE(model_autopsy, organ_autopsy, autopsy)
 
-/* Prints the built-in healthy ranges as JSON (--print-ranges); only rank 0 prints. */
+/* Prints the built-in ranges of healthy weights as JSON (--print-ranges); only rank 0 prints. Returns ORGAN_IO if
+ * memory runs out or the output cannot be written. */
 static organ_status print_ranges(const organ_call *call, organ_error *error)
 {
     json_t *const ranges = organ_autopsy_ranges();

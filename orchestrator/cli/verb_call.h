@@ -18,14 +18,14 @@ typedef struct organ_call {
     bool tensors;                        /* --tensors: the report on the terminal lists all tensors */
     unsigned threads;                    /* 0: one per core */
     uint64_t memory;                     /* --memory in bytes */
-    const char *progress;                /* --progress, as for organ_terminal_open; NULL: auto */
-    const char *html;                    /* file that also receives the report as a page; NULL: none */
+    const char *progress;                /* --progress, see organ_terminal_open; NULL: auto */
+    const char *html;                    /* --html: file to which the report is also written as a page; NULL: none */
     bool json, quiet, help;
-    const organ_stop *stop;
-    unsigned ranks_requested;      /* required number of processes; 0: any */
+    const organ_stop *stop;        /* main sets it when a signal requests the end of the run */
+    unsigned ranks_requested;      /* --ranks: required number of processes; 0: any */
     organ_ranks *ranks;            /* the processes that share the work; NULL: this process does it alone */
     const organ_verb_table *table; /* all verbs of the program */
-    organ_arena names;             /* paths of the models that the command line names */
+    organ_arena names;             /* owns the paths by which organ_call_resolve_names replaces names of models */
 } organ_call;
 
 /* Returns the options of --evaluate, for organ_write_options.evaluate; NULL if it was not given. */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * organ convert. */
+ * convert: converts a model from safetensors to GGUF or from GGUF to safetensors. */
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/surgery/convert/convert.h"
 
+/* Values of the operands and options of the verb convert. */
 typedef struct convert_call {
     organ_call call;
     organ_convert_options convert;

@@ -3,6 +3,7 @@
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/surgery/experts/experts.h"
 
+/* Values of the operands and options of the verb experts. */
 typedef struct experts_call {
     organ_call call;
     organ_experts_options experts;

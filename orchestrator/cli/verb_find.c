@@ -11,8 +11,8 @@ static bool is_family(const char *name, const organ_verb *verb)
     return strncmp(verb->name, name, length) == 0 && verb->name[length] == ' ';
 }
 
-/* Fails with ORGAN_USAGE because the second word of a verb is missing (NULL) or unknown, and names the possible words.
- * Returns NULL. */
+/* Reports ORGAN_USAGE because the word after `family` is missing (`second` is NULL) or unknown; the message names the
+ * possible words. Returns NULL. */
 static const organ_verb *refuse_second(const organ_verb_table *table, const char *family, const char *second,
                                        organ_error *error)
 {
@@ -35,7 +35,8 @@ static const organ_verb *refuse_second(const organ_verb_table *table, const char
     return NULL;
 }
 
-/* Returns the name of the verb of two words that ends with this word, or NULL: "merge" suggests "lora merge". */
+/* Returns the name of the first verb of two words whose second word is `word`: "lora merge" for "merge". NULL if there
+ * is none. */
 static const char *with_second(const organ_verb_table *table, const char *word)
 {
     for (size_t k = 0; k < table->count; k++) {
@@ -46,8 +47,8 @@ static const char *with_second(const organ_verb_table *table, const char *word)
     return NULL;
 }
 
-/* Returns the verb of one word (`name`) or two (`name second`) and sets *words to 1 or 2. Otherwise fails and suggests
- * the verb with the most similar name, or the verbs that begin with `name`. */
+/* Returns the verb of one word (`name`) or two (`name second`) and sets *words to 1 or 2. If there is none, returns
+ * NULL with an error that suggests second words after `name`, or the verb with the most similar name. */
 const organ_verb *organ_verb_find(const organ_verb_table *table, const char *name, const char *second, int *words,
                                   organ_error *error)
 {
@@ -69,8 +70,8 @@ const organ_verb *organ_verb_find(const organ_verb_table *table, const char *nam
     return NULL;
 }
 
-/* Finds the verb that `organ help NAME [SECOND]` asks for. Unlike organ_verb_find, rejects a second word after a verb
- * of one word. `asker` begins the error message. */
+/* Returns the verb that `organ help NAME [SECOND]` names. Unlike organ_verb_find, rejects a second word after a verb of
+ * one word. Messages about that begin with `asker`. */
 const organ_verb *organ_verb_topic(const organ_verb_table *table, const char *name, const char *second,
                                    const char *asker, organ_error *error)
 {

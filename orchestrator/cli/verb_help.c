@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Values of the operands and options of the verbs help, manual and completion. */
 typedef struct help_call {
     organ_call call;
     const char *topic, *topic_second; /* operands of help, manual and completion: "VERB WORD", or the shell */
@@ -17,8 +18,8 @@ typedef struct help_call {
 } help_call;
 #define CALL help_call
 
-/* Prints version, kernels and machine. The line "tiles" names the kernels for the tiles of physarum; if the CPU has two
- * candidates, it times both. */
+/* Prints version, kernels and machine. The line "tiles" names the kernels for the tiles of physarum; if there are
+ * two implementations of the tile for this CPU, organ_kernels_for_tiles times both. */
 static organ_status run_version(void *context, organ_error *error)
 {
     (void)context;
@@ -96,6 +97,7 @@ static organ_status run_manual(void *context, organ_error *error)
     return error->status;
 }
 
+/* Prints the completion script of the shell that is the operand. */
 static organ_status run_completion(void *context, organ_error *error)
 {
     (void)error;

@@ -4,16 +4,18 @@
 #include "orchestrator/surgery/health/health.h"
 #include "orchestrator/surgery/untrusted/untrusted.h"
 
+/* Values of the operands and options of the verb inspect. */
 typedef struct inspect_call {
     organ_call call;
     organ_inspect_options inspect;
-    bool untrusted;
+    bool untrusted; /* --untrusted */
 } inspect_call;
 #define CALL inspect_call
 
 /* Tables are laid out by hand. */
 /* clang-format off */
 
+/* Lists the tensors of a model, or with --untrusted examines its files instead. */
 WORK(inspect_work)
 {
     own->inspect.access = &call->access;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * layers: a model with fewer blocks. */
+ * layers: removes transformer blocks from a model. */
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/surgery/layers/layers.h"
 
+/* Values of the operands and options of the verb layers. */
 typedef struct layers_call {
     organ_call call;
     organ_layers_options layers;

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+/* Values of the operands and options of the verbs measure and fleet. */
 typedef struct measure_call {
     organ_call call;
     organ_measure_options measure;
@@ -35,6 +36,7 @@ static const organ_option measure_options[] = {
          "program downloads; needs -o; repeat the command until all shards have arrived"),
     FLAG("tensors", call.tensors, "list every tensor")};
 
+/* Copies operands, --header, --patience and --definition to the options of organ_measure, and measures. */
 WORK(measure_work)
 {
     organ_measure_options *const o = &own->measure;

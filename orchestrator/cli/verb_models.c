@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * organ models. */
+ * models: lists the models in the caches of Hugging Face, Ollama and LM Studio. */
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/surgery/health/health.h"
 
+/* Values of the operands and options of the verb models. */
 typedef struct models_call {
     organ_call call;
     organ_models_options models;

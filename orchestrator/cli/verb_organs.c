@@ -3,6 +3,7 @@
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/surgery/organs/organs.h"
 
+/* Values of the operands and options of the verbs extract, assemble, graft and chimera. */
 typedef struct organs_call {
     organ_call call;
     organ_extract_options extract;
@@ -20,6 +21,7 @@ static const organ_option extract_options[] = {
     OUTPUT("DIR", extract.write.output, "the new organ directory", .required = true),
     WRITING(extract, "DIR", "print the contents of DIR")};
 
+/* Extracts a model. Needs no engine, because it only copies bytes. */
 WORK(extract_work)
 {
     own->extract.access = &call->access;
@@ -59,6 +61,7 @@ static const organ_option assemble_options[] = {
            .required = true),
     WRITING(assemble, "OUT", "print which files would be written")};
 
+/* Assembles a model. Needs no engine, because it only copies bytes. */
 WORK(assemble_work)
 {
     own->assemble.access = &call->access;
@@ -89,6 +92,7 @@ const organ_verb organ_assemble_verb = {
 
 /* ---- graft, chimera ---- */
 
+/* --layers and --map of graft and chimera; `of` is the name of the model from which tensors are copied. */
 #define LAYERS_OPTION(of) \
     TEXT("layers", "N-M,...", graft.layers, \
          "layers of the " of " to copy, counted from 0: 5-20, or 0-3,8; default: all layers and all tensors outside " \
@@ -115,7 +119,8 @@ static const organ_option chimera_options[] = {
     OUTPUT("C", graft.write.output, "the output, in the format of the base", .required = true),
     WRITING(graft, "C", "print whether the models fit and what would be copied")};
 
-/* Grafts. Only the evaluation uses threads and memory of the engine, because graft copies bytes. */
+/* Does the work of graft and of chimera. Only the evaluation uses threads and memory of the engine, because graft
+ * copies bytes. */
 WORK(graft_work)
 {
     own->graft.write.evaluate = organ_call_evaluation(call);
@@ -124,7 +129,7 @@ WORK(graft_work)
     own->graft.ranks = call->ranks;
     return organ_graft(&own->graft, engine->kernels, progress, call->stop, report, error);
 }
-/* chimera fills the options of graft under other names. */
+/* chimera runs run_graft too: it has the options of graft under other names. */
 RUN_WORK(graft, true)
 
 const organ_verb organ_graft_verb = {

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * organ orthogonality. */
+ * orthogonality: compares quantisation noise with a LoRA adapter or with the noise of another model. */
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/surgery/orthogonality/noise_pairs.h"
 #include "orchestrator/surgery/orthogonality/orthogonality.h"
 
+/* Values of the operands and options of the verb orthogonality. */
 typedef struct orthogonality_call {
     organ_call call;
     organ_orthogonality_options orthogonality;
@@ -34,8 +35,11 @@ static const organ_option options[] = {
     NUMBER("seed", "N", orthogonality.seed, "seed of the random matrices", .range = {SEEDS}, .fallback = "0"),
     FORCE(orthogonality.force, "DIR")};
 
+/* Defines run_adapter: compares the noise of a model with an adapter (CLEAN NOISY ADAPTER). */
 RUN_REMOTE(adapter, organ_orthogonality, orthogonality)
 
+/* Compares the noises of two pairs of models (--pair CLEAN NOISY, twice). The first operand, o->clean, is then the
+ * adapter or the tuned model, or NULL. */
 WORK(pairs_work)
 {
     const organ_orthogonality_options *const o = &own->orthogonality;
@@ -49,7 +53,8 @@ WORK(pairs_work)
 }
 RUN_WORK(pairs, true)
 
-/* Checks the options of a comparison of two pairs (--pair CLEAN NOISY, twice). */
+/* Returns ORGAN_USAGE if --pair is not given twice, or with operands or options that only the comparison with an
+ * adapter has. own->pairs has two words for each --pair. */
 static organ_status check_pair_options(const CALL *own, organ_error *error)
 {
     const organ_orthogonality_options *const o = &own->orthogonality;

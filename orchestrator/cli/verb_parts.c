@@ -6,6 +6,7 @@
 /* Tables are laid out by hand. */
 /* clang-format off */
 
+/* --ranks, a row of two tables. */
 #define RANKS_OPTION \
     NUMBER("ranks", "N", ranks_requested, \
            "fail unless mpirun or srun has started exactly N processes, which share the work; default: accept any " \

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Macros and shared options for the files verb_*.c. A verb consists of a table of options, a run function, and an
- * organ_verb with both and its help texts.
+ * Macros and shared options for the files verb_*.c. A verb consists of a struct that receives the values of its
+ * options, a table of options, a run function, and an organ_verb with all of these and the help texts. For example:
  *
  *   typedef struct scale_call { organ_call call; organ_scale_options scale; } scale_call;
  *   #define CALL scale_call
@@ -15,6 +15,7 @@
 
 #include <stddef.h>
 
+/* The number of elements of an array. */
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 /* clang-format would break the macros and tables into many short lines. */
@@ -22,12 +23,14 @@
 
 /* ---- options ---- */
 
-/* A row of a table of options: its name, the name of its value in help, the member of CALL that it fills, its help,
- * and further members of organ_option by their names. A file of verbs defines CALL: its struct that begins with an
- * organ_call. */
+/* A row of a table of options: the kind of its value (organ_value), its name, the name of its value in help, the member
+ * of CALL that gets the value, its help, and further members of organ_option as designated initialisers. Each file of
+ * verbs defines CALL, the struct that begins with an organ_call. */
 #define OPTION(kind, called, value_name, member, ...) \
     {.name = called, .value = ORGAN_VALUE_##kind, .argument = value_name, .offset = offsetof(CALL, member), \
      .help = __VA_ARGS__}
+/* The same for each kind of value. CHOICE: its value is one of the words in `of`, "bf16|f16". MODEL, INPUT, OUTPUT: its
+ * value is a path (organ_names); OUTPUT is --output and -o. */
 #define FLAG(called, member, ...) OPTION(FLAG, called, NULL, member, __VA_ARGS__)
 #define TEXT(...)   OPTION(TEXT, __VA_ARGS__)
 #define WORDS(...)  OPTION(WORDS, __VA_ARGS__)
@@ -40,18 +43,18 @@
 #define OUTPUT(value_name, member, ...) \
     TEXT("output", value_name, member, __VA_ARGS__, .letter = 'o', .names = ORGAN_NAMES_OUTPUT)
 
-/* The digits of a constant, for .fallback. */
+/* The digits of a macro that is a number, as a string for .fallback. */
 #define DIGITS(constant) DIGITS_OF(constant)
 #define DIGITS_OF(digits) #digits
 
-/* Ranges of options of the program that several verbs have. */
+/* Ranges (organ_range) of options that several verbs have. */
 #define THREADS       1, 4096
-#define RANKS         1, 65536 /* of processes, or of a matrix */
+#define RANKS         1, 65536 /* number of processes, or rank of a matrix */
 #define SEEDS         0, 4294967295.0
-#define TEXT_CONTEXTS 4, 1048576 /* of perplexity */
-#define TEXT_TOKENS   2, 4294967295.0
+#define TEXT_CONTEXTS 4, 1048576      /* tokens in a window of perplexity and of --evaluate */
+#define TEXT_TOKENS   2, 4294967295.0 /* tokens of a text */
 
-/* Options that have the same meaning in every verb. */
+/* Options that have the same meaning in every verb. `member` gets the value. */
 #define RESUME(member) FLAG("resume", member, "continue an interrupted run; the output has the same bytes")
 #define FORCE(member, what) \
     FLAG("force", member, \
@@ -60,16 +63,18 @@
 #define DRY_RUN(member, what) FLAG("dry-run", member, "write no output: " what, .letter = 'n')
 /* Help of --dry-run for verbs that print a plan. */
 #define AND_PLAN ", the size of the output, the least --memory and an estimate of the time"
-/* Options of every verb that writes a model; `of.write` is an organ_write_options. */
+/* --resume, --force and --dry-run of a verb that writes a model. `of.write` is an organ_write_options, `what` the name
+ * of the output in help, `dry` the help of --dry-run. */
 #define WRITING(of, what, dry) RESUME(of.write.resume), FORCE(of.write.force, what), DRY_RUN(of.write.dry_run, dry)
 #define SHARD_SIZE(of) \
     BYTES("max-shard-size", "SIZE", of.write.max_shard_size, \
           "largest size of a shard; a tensor that does not fit begins a new shard", \
           .range = {1, 16384.0 * 1073741824.0}, .fallback = "5G")
+/* An option whose value is a list of groups of roles (docs/terms.md). */
 #define TYPES(called, member, ...) \
     TEXT(called, "TYPE,...", member, __VA_ARGS__, .choices = "skeleton|organ|embed|norm|other|all", .several = true)
 
-/* The windows of a calibration text; `of` has an organ_calibration_text. */
+/* --samples, --context and --scratch; `of.calibration` is an organ_calibration_text. */
 #define WINDOWS_CALIBRATION(of) \
     NUMBER("samples", "N", of.calibration.samples, "number of windows, spread evenly over the text", \
                                        .range = {ORGAN_SAMPLES}, .fallback = DIGITS(ORGAN_SAMPLES_DEFAULT)), \
@@ -78,17 +83,18 @@
     INPUT("scratch", "DIR", of.calibration.scratch, \
           "store hidden states in a temporary file in DIR, best on a local disk, instead of in --memory")
 
+/* --all-experts; `of.all_experts` is a bool. */
 #define ALL_EXPERTS(of) \
     FLAG("all-experts", of.all_experts, \
          "calibrate every expert on all tokens of its layer instead of only its routed tokens; the layer's output " \
          "still comes from the routed experts")
 
-/* Arithmetic of the forward pass. */
+/* --compute, the arithmetic of the forward pass. */
 #define COMPUTE(member, ...) \
     TEXT("compute", "KIND", member, __VA_ARGS__, .choices = "exact|split|bf16")
 
-/* One budget for all targets: `member` is an organ_allocate_options, `example` a budget that has a meaning for the
- * verb. ALLOCATION_ROUNDS and ALLOCATION_WAY are for verbs whose targets can get any amount. */
+/* Options that divide one budget over all targets. `member` is an organ_allocate_options; `example` is the help of a
+ * budget of this verb. Only prune has ALLOCATION_WAY. */
 #define ALLOCATION_OF(member, example) \
     CHOICE("allocate", "global", member.allocate, \
            "divide one --budget over all targets so that the KL divergence is smallest, as predicted from " \
@@ -116,7 +122,8 @@
 
 /* ---- operands, groups of options, examples ---- */
 
-/* An operand that names something (MODEL, INPUT, VERB, NOTHING), and the member of CALL that it fills. */
+/* A row of OPERANDS: the name of the operand in help, the kind of thing that it names (`what`: MODEL, INPUT, VERB,
+ * NOTHING), the member of CALL that gets the value, and its help. OPTIONAL: the operand may be missing. */
 #define OPERAND(called, what, member, text)  {called, text, offsetof(CALL, member), false, ORGAN_NAMES_##what}
 #define OPTIONAL(called, what, member, text) {called, text, offsetof(CALL, member), true, ORGAN_NAMES_##what}
 
@@ -127,6 +134,7 @@ extern const organ_option organ_evaluation_options[5];        /* --evaluate and 
 extern const organ_option organ_reach_options[2];             /* --header, --patience */
 extern const organ_option organ_help_options[1];              /* --help */
 
+/* A row of GROUPS: a table of options under a title in help. */
 #define GROUP(title, options) {title, options, COUNT(options)}
 #define MACHINE_GROUP     GROUP("Machine", organ_machine_options)
 #define RANKS_GROUP       GROUP("Machine", organ_ranks_options)
@@ -135,7 +143,7 @@ extern const organ_option organ_help_options[1];              /* --help */
 #define REPORTING_GROUP   GROUP("Output", organ_reporting_options)
 #define HELP_GROUP(title) GROUP(title, organ_help_options)
 
-/* Members of an organ_verb with all their rows. */
+/* Initialisers of members of an organ_verb that are tables: the rows and their number. GROUPS also sets call_size. */
 #define ROWS(member, count, type, ...) \
     .member = (const type[]){__VA_ARGS__}, .count = COUNT(((const type[]){__VA_ARGS__}))
 #define OPERANDS(...) ROWS(operands, operand_count, organ_operand, __VA_ARGS__)
@@ -154,14 +162,16 @@ extern const organ_option organ_help_options[1];              /* --help */
 
 /* ---- runs ---- */
 
-/* Begins the definition of the function that does the work of a verb. The function may set *report also if it fails. */
+/* Begins the definition of the function that does the work of a verb. `own` and `call` point to the same struct;
+ * `engine` is NULL for verbs without one. The function may set *report, which its caller releases, also if it fails.
+ * */
 #define WORK(function) \
     static organ_status function(CALL *own __attribute__((unused)), const organ_call *call __attribute__((unused)), \
                                  const organ_engine *engine __attribute__((unused)), \
                                  const organ_progress *progress __attribute__((unused)), json_t **report, \
                                  organ_error *error)
 
-/* Defines run_NAME, which calls NAME_work and prints its report. `with_engine`: NAME_work needs an engine. */
+/* Defines run_NAME, which opens the engine if `with_engine` is true, calls NAME_work and prints its report. */
 #define RUN_WORK(name, with_engine) \
     static organ_status run_##name(void *values, organ_error *error) \
     { \
@@ -173,8 +183,9 @@ extern const organ_option organ_help_options[1];              /* --help */
         return organ_engine_room_close(&room, report, error); \
     }
 
-/* RUN defines NAME_work and run_NAME for an operation with the options own->OPTIONS and an engine. RUN_WRITING passes
- * --evaluate in OPTIONS.write, RUN_REMOTE --header and --patience in OPTIONS.access; RUN_FIRST runs `first` before. */
+/* RUN defines NAME_work and run_NAME: run_NAME calls the function `operation` with the options own->OPTIONS and an
+ * engine. RUN_WRITING passes --evaluate in OPTIONS.write, RUN_REMOTE --header and --patience in OPTIONS.access, and
+ * RUN_FIRST executes the statement `first` before the call. */
 #define RUN_FIRST(name, operation, options, first) \
     WORK(name##_work) { first; return operation(&own->options, engine, progress, report, error); } \
     RUN_WORK(name, true)
@@ -185,8 +196,7 @@ extern const organ_option organ_help_options[1];              /* --help */
 
 /* clang-format on */
 
-/* ---- the verbs, one file of orchestrator/cli for each family ----
- */
+/* ---- the verbs, defined in verb_*.c ---- */
 
 extern const organ_verb organ_inspect_verb, organ_models_verb, organ_fetch_verb;
 extern const organ_verb organ_prune_verb, organ_audit_verb, organ_purify_verb;

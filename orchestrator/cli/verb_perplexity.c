@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Values of the operands and options of the verbs perplexity, evaluate and generate. */
 typedef struct perplexity_call {
     organ_call call;
     organ_perplexity_options perplexity;
@@ -21,6 +22,8 @@ typedef struct perplexity_call {
 /* Tables are laid out by hand. */
 /* clang-format off */
 
+/* Options and help texts that perplexity, evaluate and generate share. `verb` is the member of CALL with the options of
+ * the verb. */
 #define COMPUTE_HELP \
     "exact: FP32, the same bits on every machine; split: operands as three BF16 numbers (24 bits), by AMX; last " \
     "digits differ from exact; bf16: operands rounded to BF16, by AMX or AVX512-BF16. split and bf16 fail on a CPU " \
@@ -65,6 +68,7 @@ static const organ_option perplexity_options[] = {
     DRY_RUN(perplexity.dry_run, "score nothing; print the memory and time that the run needs")};
 static const organ_option perplexity_protocol[] = {PROTOCOL_OPTIONS(perplexity)};
 
+/* The options have `access` in their member `experiment`, so RUN_REMOTE cannot be used. */
 RUN_FIRST(perplexity, organ_perplexity, perplexity,
           own->perplexity.experiment.access = &call->access)
 
@@ -117,6 +121,8 @@ static const organ_option evaluate_options[] = {
     REPORT_DIR(evaluate)};
 static const organ_option evaluate_protocol[] = {PROTOCOL_OPTIONS(evaluate)};
 
+/* Checks that either --text or --tasks is given, copies operands and --experiment to the options, and evaluates. The
+ * file of --tasks becomes experiment.text, and o->tasks says that it has questions. */
 WORK(evaluate_work)
 {
     organ_evaluate_options *const o = &own->evaluate;
@@ -186,7 +192,8 @@ static const organ_option generate_options[] = {
 
 /* clang-format on */
 
-/* Prints a piece of generated text immediately, and sets the flag at `context`: something was printed. */
+/* organ_listener callback: prints `bytes` bytes of generated text immediately, and sets the bool at `context` to true.
+ */
 static void print_generated(void *context, const char *text, size_t bytes)
 {
     bool *const printed_any = context;
@@ -195,6 +202,8 @@ static void print_generated(void *context, const char *text, size_t bytes)
     fflush(stdout);
 }
 
+/* Generates text. Without --json prints the text while it is generated; if that fails midway, ends the line, so that
+ * the error begins a new one. */
 WORK(generate_work)
 {
     bool said = false;

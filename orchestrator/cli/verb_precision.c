@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+/* Values of the operands and options of the verbs dequantize and quantize. */
 typedef struct precision_call {
     organ_call call;
     organ_dequantize_options dequantize;
@@ -61,13 +62,14 @@ const organ_verb organ_dequantize_verb = {
 
 /* ---- quantize ---- */
 
-/* Returns advice for a name that is no scheme of this program: mostly names of llama.cpp for mixtures, or for types
- * that this program reads but does not write. Returns NULL for other names. */
+/* organ_option.explain of --scheme: returns advice for a value that is no scheme of organ, mostly llama.cpp's name of a
+ * mixture of types or of a type that organ reads but does not write. Compares without case; the first row that matches
+ * applies. Returns NULL if none does. */
 static const char *explain_scheme(const char *typed)
 {
     static const struct {
         const char *prefix, *text;
-        bool exact; /* the name must be exactly the prefix */
+        bool exact; /* the value must equal the prefix, not only begin with it */
     } names[] = {
         {"q4_k", "did you mean 'q4_k'? It makes Q4_K with an output head of Q6_K; llama.cpp's _S and _M mix types of "
                  "more tensors", false},

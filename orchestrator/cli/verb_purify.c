@@ -3,6 +3,7 @@
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/surgery/purify/purify.h"
 
+/* Values of the operands and options of the verb purify. */
 typedef struct purify_call {
     organ_call call;
     organ_purify_options purify;

@@ -35,6 +35,7 @@ static const organ_verb_section sections[] = {
     {"This program", &organ_version_verb}};
 const organ_verb_table organ_all_verbs = {verbs, COUNT(verbs), sections, COUNT(sections)};
 
+/* organ_model_access.stopped: returns whether a signal has requested the end of the run. */
 static bool call_is_stopped(void *stop) { return organ_stop_is_requested(stop); }
 
 /* Sets call->access from --header and --patience. Downloads end when call->stop is set; access->context is that
@@ -48,7 +49,7 @@ void organ_call_complete(organ_call *call)
                                         .stopped = call_is_stopped};
 }
 
-/* Allocates the arguments of a verb, whose first member is an organ_call; all options are unset. */
+/* Allocates the struct for the options of a verb, which begins with an organ_call; no option is set. */
 organ_call *organ_call_create(const organ_verb *verb, const organ_stop *stop, organ_error *error)
 {
     organ_call *const call = calloc(1, verb->call_size);

@@ -7,11 +7,11 @@
 
 extern const organ_verb_table organ_all_verbs;
 
-/* Allocates the struct of `verb` (call_size bytes) with the members of organ_call that no option sets. The caller frees
- * it. Returns NULL with an error if memory runs out. */
+/* Allocates the struct that receives the options of `verb` (verb->call_size bytes, zeros except call->stop and
+ * call->table). The caller frees it. Returns NULL with an error if memory runs out. */
 organ_call *organ_call_create(const organ_verb *verb, const organ_stop *stop, organ_error *error);
 
-/* Sets `access` from --header and --patience. `call` must not be moved afterwards. */
+/* Sets call->access from --header and --patience. It points into `call`, which must not be moved afterwards. */
 void organ_call_complete(organ_call *call);
 
 #endif

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * organ tokenize. */
+ * tokenize: splits a text into the tokens of a model. */
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/surgery/text/text_verbs.h"
 
+/* Values of the operands and options of the verb tokenize. */
 typedef struct tokenize_call {
     organ_call call;
     organ_tokenize_options tokenize;
@@ -18,6 +19,7 @@ static const organ_option options[] = {
     FLAG("special", tokenize.special,
          "read special tokens in the text, such as <|endoftext|>, as tokens; default: as text")};
 
+/* Tokenizes the text. Needs no engine, because it runs no model. */
 WORK(tokenize_work)
 {
     own->tokenize.access = &call->access;

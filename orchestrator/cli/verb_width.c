@@ -3,6 +3,7 @@
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/surgery/width/width.h"
 
+/* Values of the operands and options of the verb width. */
 typedef struct width_call {
     organ_call call;
     organ_width_options width;

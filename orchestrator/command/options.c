@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Largest numbers of options and of choices that are compared with a wrong word; room in bytes for the name of an
+ * option and for a number as text. */
 enum { MAX_NAMES = 64, LONGEST_NAME = 32, MAX_CHOICES = 32, LONGEST_NUMBER = 64 };
 
 /* ---- values ---- */
@@ -61,7 +63,7 @@ void organ_option_range(const organ_option *option, char *out, size_t size)
                  option->before_to ? "below" : "at most", to);
 }
 
-/* Writes what values an option accepts, for error messages: "one of a, b" or "a whole number (1 to 64)". */
+/* Writes the allowed values of an option for error messages: "one of a, b" or "a whole number (1 to 64)". */
 void organ_option_allows(const organ_option *option, char *out, size_t size)
 {
     static const char *const kinds[] = {
@@ -95,6 +97,7 @@ static bool read_option_number(const organ_option *option, const char *text, dou
     return *end == '\0' && errno == 0;
 }
 
+/* Returns whether the number is in the range of the option; after_from and before_to exclude a bound itself. */
 bool organ_in_range(const organ_option *option, double number)
 {
     return (option->after_from ? number > option->range.from : number >= option->range.from) &&
@@ -112,6 +115,7 @@ static void store_number(const organ_option *option, double number, void *member
         *(uint64_t *)member = (uint64_t)number;
 }
 
+/* Returns whether the first `length` bytes of `text` are one of the option's choices. */
 bool organ_option_has_choice(const organ_option *option, const char *text, size_t length)
 {
     char choice[ORGAN_LONGEST_CHOICE];
@@ -121,8 +125,8 @@ bool organ_option_has_choice(const organ_option *option, const char *text, size_
     return false;
 }
 
-/* Fails because the first `length` bytes of `text` are not a choice. The message has the choices, and a hint if the
- * option explains the wrong word or a choice is similar. */
+/* Returns ORGAN_USAGE because the first `length` bytes of `text` are not a choice. The message lists the choices and
+ * ends with the advice of option->explain, or else with the most similar choice. */
 static organ_status refuse_choice(const organ_verb *verb, const organ_option *option, const char *text, size_t length,
                                   organ_error *error)
 {
@@ -143,7 +147,8 @@ static organ_status refuse_choice(const organ_verb *verb, const organ_option *op
                       option->several ? "has" : "is", (int)(length < 200 ? length : 200), text, allowed, hint);
 }
 
-/* Checks that the text, or each element of a list, is a choice of the option. */
+/* Returns ORGAN_USAGE if `text` is not a choice of the option. If option->several is set, checks each element of a list
+ * separated by commas. */
 static organ_status check_choices(const organ_verb *verb, const organ_option *option, const char *text,
                                   organ_error *error)
 {
@@ -156,7 +161,8 @@ static organ_status check_choices(const organ_verb *verb, const organ_option *op
     }
 }
 
-/* Copies a percentage without its '%' to `number`. Returns ORGAN_USAGE for a value between 0 and 1 without '%'. */
+/* Copies a percentage without its '%' to `number`. Returns ORGAN_USAGE for a value between 0 and 1 without '%', which
+ * may be meant as a share. */
 static organ_status read_percent(const organ_verb *verb, const organ_option *option, const char *text,
                                  char number[LONGEST_NUMBER], organ_error *error)
 {
@@ -232,7 +238,7 @@ const organ_option *organ_verb_option_at(const organ_verb *verb, size_t k)
     return NULL;
 }
 
-/* Describes an operand as an option, for functions that handle the values of both. */
+/* Returns an option that describes an operand, for functions that handle operands and options in the same way. */
 organ_option organ_operand_as_option(const organ_operand *operand)
 {
     return (organ_option){.name = operand->name,
@@ -253,6 +259,7 @@ static const organ_option *find_long(const organ_verb *verb, const char *name, s
     return option;
 }
 
+/* Returns the option with this name; NULL if there is none. */
 const organ_option *organ_verb_option(const organ_verb *verb, const char *name)
 {
     return find_long(verb, name, strlen(name));
@@ -267,7 +274,8 @@ static const organ_option *find_short(const organ_verb *verb, char letter)
     return option;
 }
 
-/* Fails because the verb has no option of this name, with a hint if it has a similar one. */
+/* Returns ORGAN_USAGE because the verb has no option whose name is the first `length` bytes of `name`. The message ends
+ * with the most similar option, if there is one. */
 static organ_status fail_unknown_option(const organ_verb *verb, const char *name, size_t length, organ_error *error)
 {
     const char *names[MAX_NAMES];
@@ -293,7 +301,9 @@ typedef struct parser {
     bool help;       /* --help or -h was given */
 } parser;
 
-/* Returns the index of an option of the verb, which is its bit in parser.given. */
+/* Returns the index of an option of the verb for organ_verb_option_at; it is also the bit of the option in
+ * parser.given.
+ */
 static size_t options_number_of(const organ_verb *verb, const organ_option *requested)
 {
     size_t number = 0;
@@ -302,7 +312,7 @@ static size_t options_number_of(const organ_verb *verb, const organ_option *requ
     return number;
 }
 
-/* Fails because the command line ends before the value of the option. */
+/* Returns ORGAN_USAGE because the command line ends before the value of the option. */
 static organ_status fail_value_missing(const parser *p, const organ_option *option, organ_error *error)
 {
     char allowed[2 * ORGAN_RANGE_ROOM];
@@ -343,8 +353,8 @@ static organ_status parse_long_option(parser *p, const char *name, organ_error *
     return parse_option(p, option, name[length] == '=' ? name + length + 1 : NULL, error);
 }
 
-/* Parses a word of one-letter options. Options without a value may be joined ("-nf"); the text after the letter of an
- * option with a value is its value. */
+/* Parses a word of one-letter options; `letters` is the word after its dash. Options without a value may be joined
+ * ("-nf"). For an option with a value, the text after its letter is the value; if there is none, the next word is. */
 static organ_status parse_short_options(parser *p, const char *letters, organ_error *error)
 {
     for (; *letters; letters++) {
@@ -359,9 +369,11 @@ static organ_status parse_short_options(parser *p, const char *letters, organ_er
     return ORGAN_OK;
 }
 
+/* Returns whether the operand, such as "MODEL...", accepts all remaining words. */
 bool organ_operand_repeats(const organ_operand *operand) { return organ_ends_with(operand->name, "..."); }
 
-/* Stores a word that is not an option as the value of the next operand. The last operand may accept several words. */
+/* Stores a word that is not an option as the value of the next operand, or appends it to the last operand if that
+ * accepts several words. Returns ORGAN_USAGE if there is no such operand, or if the word is empty or not allowed. */
 static organ_status parse_operand(parser *p, const char *text, organ_error *error)
 {
     const size_t count = p->verb->operand_count;
@@ -385,7 +397,7 @@ static organ_status parse_operand(parser *p, const char *text, organ_error *erro
     return ORGAN_OK;
 }
 
-/* Parses all words; after "--" every word is an operand. */
+/* Parses all words as options and operands; after "--" every word is an operand, and so is "-" anywhere. */
 static organ_status parse_arguments(parser *p, organ_error *error)
 {
     bool options = true;
@@ -404,7 +416,7 @@ static organ_status parse_arguments(parser *p, organ_error *error)
     return status;
 }
 
-/* Fails if an operand or option that is required was not given. */
+/* Returns ORGAN_USAGE if a required operand or option was not given. */
 static organ_status check_nothing_missing(const parser *p, organ_error *error)
 {
     if (p->operands < p->verb->operand_count && !p->verb->operands[p->operands].optional) {
@@ -422,8 +434,8 @@ static organ_status check_nothing_missing(const parser *p, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Stores the defaults of all options (option->unset for a real number without default), then parses the words. Fails
- * if a required word is missing, unless the words ask for help. */
+/* Stores the defaults of all options (option->unset for a real number without default), then parses the words. Returns
+ * ORGAN_USAGE if a required operand or option is missing, unless --help is among the words. */
 organ_status organ_options_parse(const organ_verb *verb, int argc, char *const *argv, void *values, bool *help,
                                  organ_error *error)
 {

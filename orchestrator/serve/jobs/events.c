@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The events of a job as server-sent events. The id of an event is the offset after its line in events.jsonl: a client
- * that reconnects gets the events it missed, and the server keeps none in memory. */
+ * Sends the events of a job (the lines of events.jsonl) as server-sent events. The id of an event is the offset after
+ * its line in events.jsonl. A client that reconnects sends the last id in Last-Event-ID and gets the events it missed;
+ * the server keeps no events in memory. */
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/text.h"
@@ -13,9 +14,10 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Seconds without data after which a comment is sent, and bytes of events.jsonl that are read at a time. */
 enum { HEARTBEAT = 15, CHUNK = 32 << 10 };
 
-/* Removes a stream of events from the list and frees it. */
+/* organ_http_stream.close: removes a stream from jobs->streams, ends its use of the job, and frees it. */
 static void close_job_events(void *context)
 {
     organ_job_stream *const stream = context;
@@ -33,7 +35,7 @@ static void close_job_events(void *context)
     free(stream);
 }
 
-/* Writes one server-sent event. */
+/* Writes one server-sent event with the name `name`; `data` is written as JSON, "{}" for NULL. */
 static void put_sent_event(FILE *out, const char *name, const json_t *data)
 {
     char *const text = json_dumps(data, JSON_COMPACT);
@@ -42,11 +44,12 @@ static void put_sent_event(FILE *out, const char *name, const json_t *data)
 }
 
 /* Reads at most CHUNK bytes of events.jsonl after stream->offset, writes each complete line as an event, and advances
- * the offset. Returns true if it read any line. */
+ * the offset. Returns whether it read a complete line, or CHUNK bytes of a longer one. */
 static bool put_lines(organ_job_stream *stream, FILE *out)
 {
     char *const chunk = malloc(CHUNK);
-    /* The middle of a very long log is a hole. Skips it and the rest of the line after it. */
+    /* The middle of a very long log is a hole (hollow_log in job_output.c). Skips the hole and the rest of the line in
+     * which it ends. */
     const off_t there = stream->fd >= 0 ? lseek(stream->fd, stream->offset, SEEK_DATA) : -1;
     const bool jumped = there > stream->offset;
     stream->offset = jumped ? there : stream->offset;
@@ -67,12 +70,13 @@ static bool put_lines(organ_job_stream *stream, FILE *out)
     return at > 0;
 }
 
-/* Writes all events that are due: new lines of the file, and the state of the job if it changed. Returns false if there
- * are none. */
+/* Writes new lines of events.jsonl as events, and the view of the job as an event "job" if the job has changed or has
+ * new lines. After all lines of an ended job, writes its final view with the id "OFFSET-end" and sets stream->ended.
+ * Returns false if there is nothing to write. */
 static bool make_events(organ_job_stream *stream, FILE *out)
 {
     organ_jobs *const jobs = stream->jobs;
-    /* Read the state before the file: then all that the program wrote before it ended is in the file. */
+    /* Read the state before the file: if the job has ended, the file already contains all its lines. */
     pthread_mutex_lock(&jobs->mutex);
     const bool over = !organ_job_active(stream->job->state), fresh = stream->job->version != stream->seen;
     json_t *const view = organ_job_view(stream->job);
@@ -94,8 +98,8 @@ static bool make_events(organ_job_stream *stream, FILE *out)
     return lines || stream->ended || fresh;
 }
 
-/* Replaces the stream's buffer by new events, or by a comment that keeps the connection open. Returns false if there is
- * nothing to send. */
+/* Replaces stream->pending by new events, or after HEARTBEAT seconds without data by a comment that keeps the
+ * connection open. Returns false if there is nothing to send. */
 static bool fill_pending(organ_job_stream *stream)
 {
     organ_text text;
@@ -113,7 +117,8 @@ static bool fill_pending(organ_job_stream *stream)
     return stream->size > 0;
 }
 
-/* Copies pending events into the reply. */
+/* organ_http_stream.read: copies at most `capacity` bytes of pending events to `to`; if all are sent, makes new ones
+ * first. Returns ORGAN_STREAM_WAIT if there are none, ORGAN_STREAM_END after the final event. */
 static organ_stream_state read_job_events(void *context, char *to, size_t capacity, size_t *bytes)
 {
     organ_job_stream *const stream = context;
@@ -127,8 +132,9 @@ static organ_stream_state read_job_events(void *context, char *to, size_t capaci
     return ORGAN_STREAM_DATA;
 }
 
-/* Returns the offset in events.jsonl that Last-Event-ID (`last`, may be NULL) contains, if it is the end of a line;
- * else 0. *end becomes true if the client has received the last event. */
+/* Returns the offset in events.jsonl (`fd`) that Last-Event-ID contains (`last`, may be NULL): "OFFSET" or
+ * "OFFSET-end". Returns 0 if there is none, or if no line ends at the offset. *end becomes true for "OFFSET-end" if the
+ * file has no more bytes: the client has received the final event. */
 static int64_t place_of_event(int fd, const char *last, bool *end)
 {
     char *rest = NULL, before = 0;
@@ -140,8 +146,8 @@ static int64_t place_of_event(int fd, const char *last, bool *end)
     return at;
 }
 
-/* Creates a stream that starts after the event `last`, and counts it as a user of the job. *end as of place_of_event.
- * The caller holds the mutex. NULL without memory. */
+/* Creates a stream that starts after the event `last`, and counts it in job->users; sets *end like place_of_event. The
+ * caller holds the mutex. Returns NULL without memory. */
 static organ_job_stream *new_stream(organ_jobs *jobs, organ_job *job, const char *last, bool *end)
 {
     organ_job_stream *const stream = calloc(1, sizeof *stream);
@@ -151,14 +157,14 @@ static organ_job_stream *new_stream(organ_jobs *jobs, organ_job *job, const char
     stream->job = job;
     stream->fd = organ_job_open(&jobs->store, job->id, "events.jsonl", O_RDONLY);
     stream->offset = place_of_event(stream->fd, last, end);
-    stream->seen = job->version - 1;
+    stream->seen = job->version - 1; /* any other version than the present one: the first event is the view */
     stream->last = organ_seconds_now();
     job->users++;
     return stream;
 }
 
 /* Replies with the events of a job after the event `last`, as server-sent events. Replies 204 if the job has ended and
- * the client has received its last event. */
+ * the client has received its final event, 404 if there is no such job, 500 without memory. */
 void organ_jobs_events(organ_jobs *jobs, const char *id, const char *last, organ_http_reply *reply)
 {
     bool end = false;
@@ -179,7 +185,7 @@ void organ_jobs_events(organ_jobs *jobs, const char *id, const char *last, organ
             reply, "text/event-stream",
             &(organ_http_stream){
                 .read = read_job_events, .close = close_job_events, .context = stream, .heartbeat = HEARTBEAT});
-        if (!waker)
+        if (!waker) /* organ_http_reply_stream has called close_job_events */
             return;
         pthread_mutex_lock(&jobs->mutex);
         stream->waker = waker;

@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Largest numbers of characters in a text, of names compared with an unknown name, of operands of a verb, and of
+ * reported faults. */
 enum { LONGEST_TEXT = 4000, MAX_KEYS = 96, MAX_OPERANDS = 8, MAX_FAULTS = 32 };
 
 /* The conversion of one request. */
@@ -20,11 +22,13 @@ typedef struct words_reader {
     organ_job_words *words;
     const organ_jail *jail;
     const json_t *arguments;
-    json_t *options, *operands; /* words of argv: "--name=value", and operands */
-    json_t *named;  /* object: from a word with the name of a model in a store to the same word with its path */
-    char *absolute; /* path of the last input, if it is in a store; else NULL */
-    json_t *faults;
-    unsigned status; /* HTTP status of the reply: 422 precedes those of the jail; 0: no fault */
+    json_t *options;  /* array of words for argv, "--name=value" */
+    json_t *operands; /* array of words for argv: the operands in order */
+    json_t *named;    /* object: the key is a word with the name of a model in a store, the value the same word with the
+                       * model's path */
+    char *absolute;   /* absolute path of the input that was checked last, if it is in a store; else NULL */
+    json_t *faults;   /* array for the client, see organ_job_words_read */
+    unsigned status;  /* HTTP status of the reply: 422 if any fault has it, else that of the first fault; 0: no fault */
 } words_reader;
 
 /* ---- faults ---- */
@@ -32,8 +36,9 @@ typedef struct words_reader {
 static void add_fault(words_reader *r, unsigned status, const char *field, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* Appends {"field", "detail"} to the faults, at most MAX_FAULTS. Uses organ_fail for the detail, because it escapes
- * control characters. */
+/* Appends {"field", "detail"} to r->faults, up to MAX_FAULTS, and sets r->status. `field` is a JSON pointer such as
+ * "/arguments/output", and `format` makes the detail. organ_fail escapes control characters in the field and the
+ * detail. */
 static void add_fault(words_reader *r, unsigned status, const char *field, const char *format, ...)
 {
     organ_error where = {0}, detail = {0};
@@ -50,6 +55,7 @@ static void add_fault(words_reader *r, unsigned status, const char *field, const
         json_array_append_new(r->faults, json_pack("{s:s, s:s}", "field", where.message, "detail", detail.message));
 }
 
+/* Returns the type of a JSON value for messages. */
 static const char *json_kind(const json_t *value)
 {
     static const char *const kinds[] = {
@@ -69,8 +75,8 @@ static size_t utf8_length(const char *text)
     return count;
 }
 
-/* Returns a text that can be a word of a command line: not empty, not too long, without NUL. Records a fault and
- * returns NULL if it cannot. */
+/* Returns the text of a JSON value if it can be a word of a command line: not empty, at most LONGEST_TEXT characters,
+ * without NUL. Otherwise adds a fault for `field` and returns NULL. */
 static const char *plain_text(words_reader *r, const char *field, const json_t *value)
 {
     const char *const text = json_string_value(value);
@@ -85,8 +91,9 @@ static const char *plain_text(words_reader *r, const char *field, const json_t *
     return NULL;
 }
 
-/* Rejects an output in the folder of a model, because it would change that model. Appends the path to words->made if
- * nothing exists at it. */
+/* Adds a fault if the directory of the output contains config.json: it is the directory of a model, which the job would
+ * change. Does not check the root itself, for a path without '/'. Otherwise appends the path to words->made if nothing
+ * exists there. */
 static void words_check_output(words_reader *r, const char *field, const char *path)
 {
     organ_error ignored = {0};
@@ -100,8 +107,8 @@ static void words_check_output(words_reader *r, const char *field, const char *p
         json_array_append_new(r->words->made, json_string(path));
 }
 
-/* Checks a path with the jail and appends it to the paths that the job reads or, for ORGAN_NAMES_OUTPUT, writes. Sets
- * r->absolute if an input is in a store. */
+/* Checks a path with the jail and appends it to words->reads or, for ORGAN_NAMES_OUTPUT, to words->writes. Sets
+ * r->absolute if the path is an input in a store, else to NULL. Adds a fault if the jail rejects the path. */
 static void check_path(words_reader *r, const char *field, const char *path, organ_names names)
 {
     organ_error error = {0};
@@ -121,6 +128,7 @@ static void check_path(words_reader *r, const char *field, const char *path, org
         r->absolute = NULL;
     }
     if (refused) {
+        /* A malformed path, 400, is a fault of the JSON like a value of a wrong type: 422. */
         add_fault(r, refused == 400 ? 422 : refused, field, "%s", error.message);
         return;
     }
@@ -129,8 +137,9 @@ static void check_path(words_reader *r, const char *field, const char *path, org
     json_array_append_new(output ? r->words->writes : r->words->reads, json_string(path));
 }
 
-/* Returns the text as a word of the command line, NULL after a fault. A path that begins with "-" gets "./" before it,
- * because "-" would mean standard input or an option. */
+/* Returns the text of a JSON value as a JSON string for the command line, NULL after a fault. Checks it with the jail
+ * if it names a path (`names`). A path that begins with "-" gets the prefix "./", because "-" would mean standard input
+ * or an option. */
 static json_t *text_word(words_reader *r, const char *field, const json_t *value, organ_names names)
 {
     const char *const text = plain_text(r, field, value);
@@ -139,8 +148,8 @@ static json_t *text_word(words_reader *r, const char *field, const json_t *value
     return text ? json_sprintf("%s%s", names != ORGAN_NAMES_NOTHING && *text == '-' ? "./" : "", text) : NULL;
 }
 
-/* Reads an amount of memory from "10M" to "9999M" or from "1G" to "999G", the amounts that the JSON Schema of the verb
- * can express. Returns false for others. */
+/* Reads an amount of memory from "10M" to "9999M" or from "1G" to "999G", the texts that the JSON Schema of the verb
+ * allows (bytes_schema in verb_catalog.c). Returns false for all other values. */
 static bool read_amount(const json_t *value, uint64_t *bytes)
 {
     const char *const text = json_is_string(value) ? json_string_value(value) : "";
@@ -150,19 +159,21 @@ static bool read_amount(const json_t *value, uint64_t *bytes)
            text[digits + 1] == '\0' && organ_quantity_parse(text, bytes);
 }
 
-/* Returns the number as a word of the command line, or NULL after a fault. */
+/* Returns the value of a numeric option as a JSON string for the command line, or NULL after a fault: it is no number,
+ * is not whole although the option is a count or an amount, or is out of range. */
 static json_t *number_word(words_reader *r, const char *field, const organ_option *option, const json_t *value)
 {
     char allowed[160];
     uint64_t bytes = 0;
     const bool amount = option->value == ORGAN_VALUE_BYTES && read_amount(value, &bytes);
     const double number = amount ? (double)bytes : json_number_value(value);
-    const bool complete =
+    /* Counts and amounts must be whole; below 9e18 the conversion to uint64_t is defined. */
+    const bool valid =
         option->value == ORGAN_VALUE_REAL || (number >= 0 && number < 9e18 && number == (double)(uint64_t)number);
     organ_option_allows(option, allowed, sizeof allowed);
     if (!amount && !json_is_number(value))
         add_fault(r, 422, field, "is %s, but must be %s", json_kind(value), allowed);
-    else if (!complete || !organ_in_range(option, number))
+    else if (!valid || !organ_in_range(option, number))
         add_fault(r, 422, field, "is %.15g, but must be %s", number, allowed);
     else if (option->value != ORGAN_VALUE_REAL)
         return json_sprintf("%llu", amount ? (unsigned long long)bytes : (unsigned long long)number);
@@ -173,14 +184,14 @@ static json_t *number_word(words_reader *r, const char *field, const organ_optio
 
 /* ---- options and operands ---- */
 
-/* Returns the word of the command line for a value: --name=value, or the value of an operand. */
+/* Returns a word of the command line: "--name=value", or only the value if `name` is NULL (an operand). */
 static json_t *named_word(const char *name, const char *value)
 {
     return name ? json_sprintf("--%s=%s", name, value) : json_string(value);
 }
 
-/* Appends `word`, whose reference it takes, to the list `to`: as the value of option `name`, or as an operand if `name`
- * is NULL. If the word is a model in a store, also records its path (r->named). */
+/* Appends a value to the list `to`: as "--name=word", or unchanged if `name` is NULL. Takes the reference of `word`;
+ * NULL appends nothing. If the value is a model in a store (r->absolute), also adds its path to r->named. */
 static void add_word(words_reader *r, json_t *to, const char *name, json_t *word)
 {
     json_t *const shown = word ? named_word(name, json_string_value(word)) : NULL;
@@ -193,8 +204,8 @@ static void add_word(words_reader *r, json_t *to, const char *name, json_t *word
     r->absolute = NULL;
 }
 
-/* Appends the words of an argument with several values, given as an array: option->takes values belong to each use of
- * the option. */
+/* Appends the words of an option or operand whose value is an array of texts. Each use of an option has option->takes
+ * values: the first is written as "--name=value", the others follow as separate words. */
 static void each_word(words_reader *r, json_t *to, const char *field, const json_t *value, const organ_option *option)
 {
     const size_t takes = option->takes ? option->takes : 1;
@@ -212,8 +223,9 @@ static void each_word(words_reader *r, json_t *to, const char *field, const json
     }
 }
 
-/* Reads the argument of an option or an operand and appends its words to the list `to`. Operands have no name on the
- * command line. */
+/* Reads the member of "arguments" that belongs to `option` and appends its words to the list `to`, which is r->options
+ * or r->operands. An operand is described as an option, but its words have no name. Adds faults, also if the member is
+ * missing and required. */
 static void read_argument(words_reader *r, json_t *to, const organ_option *option)
 {
     const json_t *const value = json_object_get(r->arguments, option->name);
@@ -240,8 +252,8 @@ static void read_argument(words_reader *r, json_t *to, const organ_option *optio
         add_word(r, to, name, text_word(r, field, value, option->names));
 }
 
-/* Adds a fault for an operand after a missing one: operands have no names on a command line, so the program would use
- * it as the missing one. */
+/* Adds a fault for each operand that is given although one before it is not. Operands have no names on a command line,
+ * so the program would use the given operand as the missing one. */
 static void refuse_gaps(words_reader *r)
 {
     const organ_verb *const verb = r->words->verb;
@@ -256,7 +268,7 @@ static void refuse_gaps(words_reader *r)
     }
 }
 
-/* Adds a fault for each argument that the verb does not have. */
+/* Adds a fault for each member of "arguments" that is no operand or option of the verb, with the most similar name. */
 static void refuse_unknown(words_reader *r)
 {
     const organ_verb *const verb = r->words->verb;
@@ -285,7 +297,7 @@ static void refuse_unknown(words_reader *r)
 
 /* ---- the request ---- */
 
-/* Returns the verb of the request; NULL with a fault if no such verb can run as a job. */
+/* Returns the verb that the request names. If no such verb can run as a job, adds a fault and returns NULL. */
 static const organ_verb *find_verb(words_reader *r, const organ_verb *const *verbs, size_t count, const json_t *request)
 {
     const json_t *const value = json_object_get(request, "verb");
@@ -306,8 +318,8 @@ static const organ_verb *find_verb(words_reader *r, const organ_verb *const *ver
     return NULL;
 }
 
-/* Reads the JSON of a job: its verb and arguments. Collects all faults instead of ending at the first, so that a client
- * can show each at its field. */
+/* Reads the verb and the arguments of a request into r->words, r->options and r->operands. Collects all faults instead
+ * of stopping at the first, so that a client can show each at its field. */
 static void read_request(words_reader *r, const organ_verb *const *verbs, size_t count, const json_t *request)
 {
     const char *key;
@@ -336,7 +348,7 @@ static void read_request(words_reader *r, const organ_verb *const *verbs, size_t
         read_argument(r, r->options, option);
 }
 
-/* Removes all outputs if the job is a dry run, which writes none. */
+/* Clears the paths that the job writes if it is a dry run, so that it conflicts with no other job. */
 static void adjust_paths(organ_job_words *words)
 {
     if (json_is_true(json_object_get(words->arguments, "dry-run"))) {
@@ -345,7 +357,7 @@ static void adjust_paths(organ_job_words *words)
     }
 }
 
-/* Appends the program and the words of the verb: "lora extract" is two words. */
+/* Appends "organ" and the name of the verb; "lora extract" becomes two words. */
 static void append_verb(json_t *argv, const char *name)
 {
     json_array_append_new(argv, json_string("organ"));
@@ -353,8 +365,8 @@ static void append_verb(json_t *argv, const char *name)
         json_array_append_new(argv, json_stringn(at, strcspn(at, " ")));
 }
 
-/* Returns the command that a user could type for the job, for the caller to free. Operands that begin with '-' follow
- * "--". NULL without memory. */
+/* Returns the command that a user could type in a shell for the job, for the caller to free; NULL without memory.
+ * Operands come before the options, except if one begins with '-': then they follow the options and "--". */
 static char *make_command(const words_reader *r)
 {
     organ_text text;
@@ -378,8 +390,8 @@ static char *make_command(const words_reader *r)
     return command;
 }
 
-/* Appends the words to argv. Names of models in stores are replaced by their paths, because the environment of a job
- * does not name the stores. */
+/* Appends `words` to argv. Replaces names of models in stores by their paths (r->named), because the environment of a
+ * job lacks the variables that name the stores. */
 static void append_words(const words_reader *r, json_t *argv, const json_t *words)
 {
     for (size_t k = 0; k < json_array_size(words); k++) {
@@ -388,8 +400,8 @@ static void append_words(const words_reader *r, json_t *argv, const json_t *word
     }
 }
 
-/* Fills arguments, argv and command of the words; argv contains the options, --json, and the operands after "--".
- * Returns false without memory. */
+/* Fills the members arguments, argv, command and resumes of r->words. In argv the operands follow "--", so that no
+ * value from a client can become an option. Returns false without memory. */
 static bool finish_words(words_reader *r)
 {
     organ_job_words *const words = r->words;
@@ -410,7 +422,7 @@ static bool finish_words(words_reader *r)
     return true;
 }
 
-/* Translates the JSON of a request into the words of a command. Returns 0, or an HTTP status with the faults found. */
+/* Converts the JSON of a request to a command line. Returns 0, or an HTTP status with the array of faults. */
 unsigned organ_job_words_read(const organ_verb *const *verbs, size_t count, const organ_jail *jail,
                               const json_t *request, organ_job_words *words, json_t **faults)
 {
@@ -440,6 +452,7 @@ unsigned organ_job_words_read(const organ_verb *const *verbs, size_t count, cons
     return r.status;
 }
 
+/* Releases the JSON values and the command of `words`; a job may still hold references to the values. */
 void organ_job_words_release(organ_job_words *words)
 {
     json_decref(words->arguments);
@@ -451,7 +464,8 @@ void organ_job_words_release(organ_job_words *words)
     *words = (organ_job_words){0};
 }
 
-/* Returns a copy of the words of a command with --resume after its options. */
+/* Returns a copy of a command line with "--resume" inserted after its options, unless it has that option. NULL without
+ * memory. */
 json_t *organ_job_words_resumed(const json_t *argv)
 {
     json_t *const resumed = json_copy((json_t *)argv);
@@ -466,7 +480,7 @@ json_t *organ_job_words_resumed(const json_t *argv)
 
 /* ---- clashes ---- */
 
-/* Returns whether one path is the other or is inside it; "." contains every path. */
+/* Returns whether two paths are equal or one is inside the other; every path is inside ".". */
 static bool paths_overlap(const char *a, const char *b)
 {
     const size_t m = strlen(a), n = strlen(b), least = m < n ? m : n;
@@ -487,8 +501,8 @@ static bool any_overlap(const json_t *a, const json_t *b, const char **path)
     return false;
 }
 
-/* Returns true if one of two jobs writes a path that the other writes or reads, or a path inside or above it; sets
- * *path to it. Two readers do not clash. */
+/* Returns true if a path that one of two jobs writes is, contains or is inside a path that the other job reads or
+ * writes. *path is then that path of the first job. Two jobs may read the same path. */
 bool organ_job_words_clash(const json_t *reads, const json_t *writes, const json_t *other_reads,
                            const json_t *other_writes, const char **path)
 {

@@ -11,9 +11,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Size of the blocks that are released in a log. */
+/* Bytes in a block of the file system: only whole blocks of a log can be released. */
 enum { BLOCK = 4096 };
 
+/* Returns the size of a file in bytes; 0 if fd is -1. */
 static uint64_t file_size(int fd)
 {
     struct stat about;
@@ -22,8 +23,9 @@ static uint64_t file_size(int fd)
 
 /* ---- the result ---- */
 
-/* Cuts the result to `limit` bytes (0: no limit); *cut becomes its size if it was larger. The program continues to
- * write at its own offset, so the cut part becomes a hole, which needs no space. Returns the size that remains. */
+/* Truncates result.json to `limit` bytes (0: no limit). If it was larger, *cut becomes its largest size so far. A
+ * running program continues to write at its own offset, so the removed part becomes a hole, which needs no space on the
+ * disk. Returns the size of the file afterwards. */
 static uint64_t cut_result(const organ_job_store *store, const char *id, uint64_t limit, uint64_t *cut)
 {
     const int fd = organ_job_open(store, id, "result.json", O_WRONLY);
@@ -45,8 +47,8 @@ static bool has_page(const char *schema)
     return false;
 }
 
-/* Walks the members of the object and parses only "schema": *page becomes true if reports of this schema have a page
- * and this one is not too large. Returns false if the text is not a JSON object. */
+/* Checks that the text is a JSON object and parses only its member "schema": *page becomes true if reports of this
+ * schema have an HTML page and the text is at most ORGAN_JOB_PAGE_BYTES long. Returns false if it is no JSON object. */
 static bool read_members(const organ_json_source *text, bool *page)
 {
     organ_error error = {0};
@@ -63,7 +65,8 @@ static bool read_members(const organ_json_source *text, bool *page)
     return !error.status;
 }
 
-/* Reads the result of `size` bytes. Returns false if it is not a complete JSON object. *page as of read_members. */
+/* Reads result.json, which has `size` bytes, and sets *page like read_members. Returns false if the file cannot be read
+ * or is not a complete JSON object. */
 static bool read_result(const organ_job_store *store, const char *id, uint64_t size, bool *page)
 {
     const int fd = organ_job_open(store, id, "result.json", O_RDONLY);
@@ -79,17 +82,20 @@ static bool read_result(const organ_job_store *store, const char *id, uint64_t s
 
 /* ---- the log ---- */
 
-/* Returns the bytes that a log keeps at its beginning and at its end: a quarter of the limit each, in whole blocks. */
+/* Returns the bytes that a log keeps at its beginning and at its end: a quarter of the limit each, in whole blocks. The
+ * other half is room to grow before blocks must be released again. */
 static uint64_t log_share(uint64_t limit) { return limit / 4 / BLOCK * BLOCK; }
 
-/* Releases the blocks in the middle of a log of more than `limit` bytes, but only bytes before offset `read`, which the
- * server has read. Returns the bytes on the disk that the log occupies. */
+/* Releases the blocks in the middle of a log that occupies more than `limit` bytes. The middle ends log_share bytes
+ * before the end of the log, or at offset `read` if the server has read less. Returns the bytes on the disk that the
+ * log occupies. */
 static uint64_t hollow_log(const organ_job_store *store, const char *id, uint64_t limit, int64_t read)
 {
     struct stat about = {0};
     const int fd = organ_job_open(store, id, "events.jsonl", O_RDWR);
     if (fd < 0 || fstat(fd, &about) != 0)
         about = (struct stat){0};
+    /* st_blocks counts units of 512 bytes, without holes. */
     const uint64_t size = (uint64_t)about.st_size, taken = (uint64_t)about.st_blocks * 512, stays = log_share(limit);
     const uint64_t end = (size - stays < (uint64_t)read ? size - stays : (uint64_t)read) / BLOCK * BLOCK;
     const bool large = limit > 0 && size > limit && taken > limit && stays > 0 && end > stays;
@@ -99,14 +105,14 @@ static uint64_t hollow_log(const organ_job_store *store, const char *id, uint64_
     return hollowed ? taken - (end - stays) : taken;
 }
 
-/* Copies `bytes` bytes at offset `at` of a log to `to`, cut at the end of a line: at the last one for the beginning of
- * the log (at = 0), after the first one otherwise. Returns false if that fails. */
+/* Copies the whole lines among the `bytes` bytes at offset `at` of a log to `to`. For at = 0 drops the incomplete line
+ * at the end of these bytes, otherwise the one at their beginning. Returns false if they cannot be read or written, or
+ * contain no end of a line. */
 static bool copy_part(int from, uint64_t at, uint64_t bytes, FILE *to)
 {
     char *const part = malloc((size_t)bytes + 1);
     const ssize_t got = part ? pread(from, part, (size_t)bytes, (off_t)at) : -1;
-    /* Cuts at the end of a line: the last one for the beginning of a log, the first one for its end. */
-    const char *cut = NULL;
+    const char *cut = NULL; /* the end of a line at which the bytes are cut */
     if (got > 0)
         cut = at == 0 ? memrchr(part, '\n', (size_t)got) : memchr(part, '\n', (size_t)got);
     const size_t begin = cut && at > 0 ? (size_t)(cut + 1 - part) : 0,
@@ -116,7 +122,8 @@ static bool copy_part(int from, uint64_t at, uint64_t bytes, FILE *to)
     return good;
 }
 
-/* Replaces a log of more than `limit` bytes by its beginning, a note, and its end. Streams that have the old file open
+/* Replaces a log of more than `limit` bytes (0: no limit) by its beginning, an event that gives the number of omitted
+ * bytes, and its end, log_share bytes each. Leaves the log unchanged if that fails. Streams that have the old file open
  * continue to read it. */
 static void shorten_log(const organ_job_store *store, const char *id, uint64_t limit)
 {
@@ -143,6 +150,7 @@ static void shorten_log(const organ_job_store *store, const char *id, uint64_t l
 
 /* ---- result and log ---- */
 
+/* Truncates the result and the log of a running job. Returns the bytes that both occupy. */
 uint64_t organ_job_trim(const organ_job_store *store, const char *id, uint64_t limit, int64_t read, uint64_t *cut)
 {
     return cut_result(store, id, limit, cut) + hollow_log(store, id, limit, read);
@@ -161,8 +169,8 @@ uint64_t organ_job_bytes(const organ_job_store *store, const char *id)
     return bytes;
 }
 
-/* Examines the files of an ended job: cuts the result and the log to the limit, and returns whether the result is a
- * report. */
+/* Truncates the result and the log of an ended job to the limit and examines the result. A truncated result counts as
+ * no result (found.result), because it is no longer JSON. */
 organ_job_findings organ_job_examine(const organ_job_store *store, const char *id, uint64_t limit, uint64_t cut)
 {
     organ_job_findings found = {.cut = cut};

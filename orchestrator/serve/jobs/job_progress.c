@@ -15,9 +15,11 @@
 /* Bytes per read, and reads per call of organ_job_progress_read. */
 enum { CHUNK = 64 << 10, MAX_CHUNKS = 16 };
 
-static const double min_rate_seconds = 0.3; /* seconds before a rate is shown: earlier ones vary too much */
+/* Seconds of measurement before the speed is shown: earlier values vary too much. */
+static const double min_rate_seconds = 0.3;
 
-/* Copies at most 900 bytes as text without control characters; `size` is the capacity of `out`. */
+/* Copies the first 900 of `length` bytes to `out`, which has room for `size` bytes. organ_fail escapes control
+ * characters. */
 static void make_visible(char *out, size_t size, const char *bytes, size_t length)
 {
     organ_error error = {0};
@@ -25,7 +27,8 @@ static void make_visible(char *out, size_t size, const char *bytes, size_t lengt
     snprintf(out, size, "%s", error.message);
 }
 
-/* Returns an event line as JSON; any other line as an event "note" with its text. */
+/* Returns a line that is a JSON object with a member "event" in lower case; any other line as an event "note" with the
+ * line as text. */
 json_t *organ_job_event(const char *line, size_t length)
 {
     json_error_t fault;
@@ -40,11 +43,11 @@ json_t *organ_job_event(const char *line, size_t length)
     return json_pack("{s:s, s:s}", "event", "note", "text", text);
 }
 
-/* Starts a stage of the progress: resets all counts and takes the totals of the event. */
+/* Starts a stage: sets its name and totals from a "begin" event and resets the counts and the error. */
 static void begin_stage(organ_job_progress *progress, const json_t *event)
 {
     snprintf(progress->stage, sizeof progress->stage, "%s", organ_json_text(event, "what"));
-    progress->failed = false; /* an earlier failure was that of the attempt which is resumed now */
+    progress->failed = false; /* an error before this event belongs to an earlier attempt, which is now resumed */
     progress->message[0] = '\0';
     progress->bytes = progress->tensors = progress->before = 0;
     progress->of = organ_json_count(event, "bytes");
@@ -53,8 +56,8 @@ static void begin_stage(organ_job_progress *progress, const json_t *event)
     progress->since = organ_seconds_now();
 }
 
-/* Updates the counts by an "advance" event. `first`: the bytes so far were done before this server began to read the
- * events, so they do not count for the speed. */
+/* Sets the counts from an "advance" event. `first`: the event may be older than this server, so the measurement of the
+ * speed starts after it. */
 static void advance_progress(organ_job_progress *progress, const json_t *event, bool first)
 {
     const char *const tensor = organ_json_text(event, "tensor");
@@ -69,16 +72,16 @@ static void advance_progress(organ_job_progress *progress, const json_t *event, 
     }
 }
 
-/* Updates the progress by one line of the events. `behind`: the line is in the first part that this server reads of the
- * file. */
-static void read_event_line(organ_job_progress *progress, const char *line, size_t length, bool behind)
+/* Updates the progress by one line of events.jsonl. `first`: the line is read by the first call of
+ * organ_job_progress_read for this file. */
+static void read_event_line(organ_job_progress *progress, const char *line, size_t length, bool first)
 {
     json_t *const event = organ_job_event(line, length);
     const char *const name = organ_json_text(event, "event");
     if (strcmp(name, "begin") == 0)
         begin_stage(progress, event);
     else if (strcmp(name, "advance") == 0)
-        advance_progress(progress, event, behind);
+        advance_progress(progress, event, first);
     else if (strcmp(name, "error") == 0) {
         progress->failed = true;
         progress->code = (int)organ_json_count(event, "code");
@@ -89,8 +92,8 @@ static void read_event_line(organ_job_progress *progress, const char *line, size
     json_decref(event);
 }
 
-/* Reads complete lines that a job has written since the last call, at most MAX_CHUNKS x CHUNK bytes. Returns true if it
- * read any. */
+/* Reads complete lines that a job has written since the last call, at most MAX_CHUNKS x CHUNK bytes. An incomplete last
+ * line stays for the next call. Returns true if it read any. */
 bool organ_job_progress_read(organ_job_progress *progress, int fd)
 {
     char *const chunk = malloc(CHUNK);
@@ -113,7 +116,7 @@ bool organ_job_progress_read(organ_job_progress *progress, int fd)
     return any;
 }
 
-/* Returns the progress for clients, with speed and remaining time once enough was measured. */
+/* Returns the progress for clients. Speed and remaining time are null in the first min_rate_seconds of a stage. */
 json_t *organ_job_progress_view(const organ_job_progress *progress, bool running)
 {
     const double seconds = organ_seconds_now() - progress->since, of = (double)progress->of,

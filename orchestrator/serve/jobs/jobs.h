@@ -4,8 +4,8 @@
  * be cancelled and resumed.
  *
  *   job_arguments.h  JSON -> command line, with every path checked
- *   store.h          the directory of a job: ROOT/.organ/jobs/ID
- *   process.h        its process (confined by orchestrator/serve/confine); memory.h: the memory limit of the process
+ *   store.h          the directory of a job: ROOT/.organ/jobs/ID, where ROOT is the directory that the server serves
+ *   process.h        the process of a job (confined by orchestrator/serve/confine); memory.h: its memory limit
  *   keeper.h         all jobs: the queue, and one thread that watches the processes
  *   job_output.h     printed results and logs; job_progress.h: progress */
 #ifndef ORGAN_JOBS_H

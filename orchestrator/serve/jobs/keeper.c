@@ -13,11 +13,11 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Time between two checks of the running jobs. */
+/* Time between two checks of the running jobs: views and events of a job are at most this old. */
 static const long tick_nanoseconds = 100 * 1000 * 1000;
 
-/* Removes the oldest finished jobs until both the number and the bytes of jobs are within their limits. Updates
- * jobs->bytes. */
+/* Removes the oldest ended jobs until at most setup.kept of them remain and all jobs together have at most
+ * setup.keep_bytes bytes. Queued and running jobs stay. Updates jobs->bytes. */
 static void forget_oldest(organ_jobs *jobs)
 {
     size_t finished =
@@ -40,8 +40,8 @@ static void forget_oldest(organ_jobs *jobs)
 
 /* ---- the thread ---- */
 
-/* Does one step of the thread: watches running jobs, starts queued ones, removes old ones. Returns true while a job
- * runs. */
+/* Checks each running job, starts queued jobs in order of age up to setup.limit running ones, and removes old jobs.
+ * Returns whether a job runs. The mutex may be unlocked for a while (examine_output in run.c). */
 static bool watch_jobs(organ_jobs *jobs)
 {
     size_t running = 0;
@@ -62,8 +62,8 @@ static bool watch_jobs(organ_jobs *jobs)
     return running > 0;
 }
 
-/* Main function of the thread that starts, watches and ends jobs: one step every tick_nanoseconds while a job runs,
- * otherwise one after each change. */
+/* Main function of the thread: calls watch_jobs every tick_nanoseconds while a job runs, otherwise after each signal of
+ * jobs->changed. */
 static void *run_keeper(void *context)
 {
     organ_jobs *const jobs = context;
@@ -76,7 +76,7 @@ static void *run_keeper(void *context)
             until.tv_sec += until.tv_nsec / 1000000000;
             until.tv_nsec %= 1000000000;
             pthread_cond_clockwait(&jobs->changed, &jobs->mutex, CLOCK_MONOTONIC, &until);
-        } else if (!jobs->stopping) {
+        } else if (!jobs->stopping) { /* watch_jobs may have unlocked the mutex, so `stopping` may be set now */
             pthread_cond_wait(&jobs->changed, &jobs->mutex);
         }
     }
@@ -86,8 +86,8 @@ static void *run_keeper(void *context)
 
 /* ---- open and close ---- */
 
-/* Loads the jobs of an earlier server; those that still run continue. Directories without a record are removed,
- * malformed records reported to `notes`. */
+/* Loads the jobs of an earlier server into the list. Removes directories whose record was never completed, and reports
+ * malformed records to `notes`, if that is not NULL. */
 static organ_status load_jobs(organ_jobs *jobs, FILE *notes, organ_error *error)
 {
     json_t *const ids = organ_job_ids(&jobs->store, error);
@@ -108,7 +108,7 @@ static organ_status load_jobs(organ_jobs *jobs, FILE *notes, organ_error *error)
     return error->status;
 }
 
-/* Prepares the data that all job processes share: program, confinement, environment and folders. */
+/* Fills jobs->plan: program, confinement, environment and folders of all job processes. */
 static organ_status make_plan(organ_jobs *jobs, organ_error *error)
 {
     organ_process_plan *const plan = &jobs->plan;
@@ -146,7 +146,8 @@ organ_status organ_jobs_open(const organ_jobs_setup *setup, FILE *notes, organ_j
     return error->status;
 }
 
-/* Stops the thread and frees the list. Running jobs continue, and the next server finds them. */
+/* Stops the thread and frees all memory, also after a failed organ_jobs_open. Running jobs continue, and the next
+ * server finds them. */
 void organ_jobs_close(organ_jobs *jobs)
 {
     if (!jobs)
@@ -168,6 +169,7 @@ void organ_jobs_close(organ_jobs *jobs)
     free(jobs);
 }
 
+/* Returns the number of jobs in `state`; locks the mutex itself, unlike organ_jobs_count_in. */
 size_t organ_jobs_count(organ_jobs *jobs, organ_job_state state)
 {
     pthread_mutex_lock(&jobs->mutex);
@@ -176,12 +178,13 @@ size_t organ_jobs_count(organ_jobs *jobs, organ_job_state state)
     return count;
 }
 
+/* Returns the mechanisms of the kernel that confine job processes. */
 organ_confinement organ_jobs_confinement(const organ_jobs *jobs) { return jobs->plan.confine; }
 
 /* ---- requests of clients ---- */
 
-/* Returns whether a path of the job is in conflict with another queued or running job: one of the two writes it and the
- * other reads or writes it. `self` is the job itself, or NULL before it is in the list. */
+/* Returns true, with an error, if a queued or running job writes a path in `reads` or `writes`, or reads a path in
+ * `writes`. These are the paths of the job `self`, which is NULL before the job is in the list. */
 static bool outputs_clash(const organ_jobs *jobs, const organ_job *self, const json_t *reads, const json_t *writes,
                           organ_error *error)
 {
@@ -200,6 +203,7 @@ static bool outputs_clash(const organ_jobs *jobs, const organ_job *self, const j
     return false;
 }
 
+/* Returns whether an array of strings contains `text`. */
 static bool has_text(const json_t *array, const char *text)
 {
     for (size_t k = 0; k < json_array_size(array); k++)
@@ -208,7 +212,7 @@ static bool has_text(const json_t *array, const char *text)
     return false;
 }
 
-/* Returns whether a finished job has made the output at `path`. */
+/* Returns whether a job in the list has ended successfully and made the output at `path`. */
 static bool is_output_of_job(const organ_jobs *jobs, const char *path)
 {
     for (size_t k = 0; k < jobs->count; k++)
@@ -217,8 +221,9 @@ static bool is_output_of_job(const organ_jobs *jobs, const char *path)
     return false;
 }
 
-/* Returns whether the job has "force" and would replace an output that no job of this server has made: a client that
- * may run jobs must not be able to delete models. An output that the job replaces counts as made by the job. */
+/* Returns true, with an error, if the job has "force" and would replace an output that no job of this server has made:
+ * a client that may run jobs must not be able to delete models. Appends outputs that the job may replace to
+ * words->made: after this job they count as made by it. */
 static bool replaces_others(const organ_jobs *jobs, const organ_job_words *words, organ_error *error)
 {
     const bool forces = json_is_true(json_object_get(words->arguments, "force"));
@@ -236,15 +241,16 @@ static bool replaces_others(const organ_jobs *jobs, const organ_job_words *words
     return false;
 }
 
-/* Makes the paths in an error message relative to the root, because clients must not learn where the root is. Returns
- * the status 500. */
+/* Completes the error of a failed system call for a client: makes paths relative to the root, because clients must not
+ * learn where the root is. Returns the HTTP status 500. */
 static unsigned system_refused(const organ_jobs *jobs, organ_error *error)
 {
     organ_jail_unroot(jobs->setup.jail, error->message);
     return 500;
 }
 
-/* Adds a job to the queue. Returns 201 with the view of the job, or 422, 409, 429 or 500 with an error. */
+/* Adds a job to the queue. Returns 201 with the view of the job, or 422, 409, 429 (organ_jobs_add in keeper.h) or 500
+ * with an error. The caller holds the mutex. */
 static unsigned insert_job(organ_jobs *jobs, organ_job_words *words, json_t **view, organ_error *error)
 {
     organ_job *job = NULL;
@@ -269,22 +275,24 @@ static unsigned insert_job(organ_jobs *jobs, organ_job_words *words, json_t **vi
     return 201;
 }
 
+/* Adds a job to the queue and releases `words`. Returns an HTTP status. */
 unsigned organ_jobs_add(organ_jobs *jobs, organ_job_words *words, json_t **view, organ_error *error)
 {
     pthread_mutex_lock(&jobs->mutex);
     const unsigned status = insert_job(jobs, words, view, error);
-    organ_job_words_release(words); /* under the lock, because the job shares these strings */
+    organ_job_words_release(words); /* under the mutex: the job shares JSON values, whose counts are not atomic */
     pthread_mutex_unlock(&jobs->mutex);
     return status;
 }
 
+/* Reports that no job has this id. Returns the HTTP status 404. */
 static unsigned refuse_id(const char *id, organ_error *error)
 {
     organ_fail(error, ORGAN_USAGE, "there is no job '%.60s'", id);
     return 404;
 }
 
-/* Applies `action` to the job with this id, under the mutex. Returns its HTTP status, or that of an unknown id. */
+/* Calls `action` for the job with this id, under the mutex. Returns the HTTP status of the action, or 404. */
 unsigned organ_jobs_do(organ_jobs *jobs, const char *id, organ_job_action *action, json_t **view, organ_error *error)
 {
     *view = NULL;
@@ -304,7 +312,8 @@ unsigned organ_job_show(organ_jobs *jobs, organ_job *job, json_t **view, organ_e
     return 200;
 }
 
-/* Removes an ended job (204), or cancels a queued or running one (202). */
+/* Removes an ended job (204, without a view), or cancels a queued or running one (202). Cancelling a running job again
+ * does nothing. */
 unsigned organ_job_delete(organ_jobs *jobs, organ_job *job, json_t **view, organ_error *error)
 {
     if (!organ_job_active(job->state)) {
@@ -325,7 +334,8 @@ unsigned organ_job_delete(organ_jobs *jobs, organ_job *job, json_t **view, organ
     return 202;
 }
 
-/* Queues an ended job again with --resume. Returns 202, or 409 if it cannot be resumed. */
+/* Queues an ended job again with --resume. Returns 202 with the view, or 409, 422 or 500 with an error; then the state
+ * of the job does not change. */
 unsigned organ_job_resume(organ_jobs *jobs, organ_job *job, json_t **view, organ_error *error)
 {
     if (organ_job_active(job->state) || job->state == ORGAN_JOB_DONE) {
@@ -339,7 +349,7 @@ unsigned organ_job_resume(organ_jobs *jobs, organ_job *job, json_t **view, organ
         return 409;
     }
     const unsigned refused = organ_jobs_renew(jobs, job, error);
-    if (refused)
+    if (refused) /* 404 and others name a fault of a stored argument; for the client 404 would mean the job itself */
         return refused == 500 ? 500 : 422;
     if (outputs_clash(jobs, job, json_object_get(job->fixed, "reads"), json_object_get(job->fixed, "writes"), error))
         return 409;
@@ -356,7 +366,8 @@ unsigned organ_job_resume(organ_jobs *jobs, organ_job *job, json_t **view, organ
     return 202;
 }
 
-/* Returns a page of the jobs, the newest first; state ORGAN_JOB_STATES selects all. */
+/* Returns the views of at most `limit` jobs in `state` (ORGAN_JOB_STATES: in any state), newest first, without the
+ * first `offset`. */
 json_t *organ_jobs_list(organ_jobs *jobs, organ_job_state state, uint64_t offset, uint64_t limit)
 {
     json_t *const shown = json_array();
@@ -375,8 +386,8 @@ json_t *organ_jobs_list(organ_jobs *jobs, organ_job_state state, uint64_t offset
 
 /* ---- output of jobs ---- */
 
-/* Copies the job to *now, so that the caller can read its files without the lock: they may be long. The references in
- * the copy are not counted. Returns 200 or 404. */
+/* Copies the job to *now, so that the caller can read the files of the job, which may be long, without the mutex. The
+ * copy must not be freed, and its pointers must not be used. Returns 200 or 404. */
 static unsigned read_job_state(organ_jobs *jobs, const char *id, organ_job *now, organ_error *error)
 {
     pthread_mutex_lock(&jobs->mutex);
@@ -387,7 +398,7 @@ static unsigned read_job_state(organ_jobs *jobs, const char *id, organ_job *now,
     return job ? 200 : refuse_id(id, error);
 }
 
-/* Opens a file of a job for reading. Returns 200, or an HTTP status with the error. */
+/* Opens the file `name` of a job for reading. Returns 200 with *fd, or 404 or 409 with an error. */
 unsigned organ_jobs_file(organ_jobs *jobs, const char *id, const char *name, int *fd, organ_error *error)
 {
     organ_job now;
@@ -401,14 +412,15 @@ unsigned organ_jobs_file(organ_jobs *jobs, const char *id, const char *name, int
     return 409;
 }
 
+/* Reports that the job has no result. Returns the HTTP status 409. */
 static unsigned refuse_result(const organ_job *job, organ_error *error)
 {
     organ_fail(error, ORGAN_USAGE, "job %s is %s and has no result", job->id, organ_job_state_names[job->state]);
     return 409;
 }
 
-/* Opens the result of an ended job. *cut is the size of the result before it was truncated, 0 if it is complete.
- * Returns 200, or an HTTP status with the error. */
+/* Opens the result of an ended job. *cut is the size in bytes before the result was truncated, 0 if it is complete.
+ * Returns 200 with *fd, or 404 or 409 with an error. */
 unsigned organ_jobs_printed(organ_jobs *jobs, const char *id, int *fd, uint64_t *cut, organ_error *error)
 {
     organ_job now;
@@ -422,7 +434,8 @@ unsigned organ_jobs_printed(organ_jobs *jobs, const char *id, int *fd, uint64_t 
     return *fd >= 0 ? 200 : refuse_result(&now, error);
 }
 
-/* Reads the result of an ended job, if it is small enough for a page. Returns 200, or an HTTP status with the error. */
+/* Parses the result of an ended job, if it is small enough for a page. Returns 200 with *result, or 404 or 409 with an
+ * error. */
 unsigned organ_jobs_result(organ_jobs *jobs, const char *id, json_t **result, organ_error *error)
 {
     organ_job now;
@@ -440,7 +453,7 @@ unsigned organ_jobs_result(organ_jobs *jobs, const char *id, json_t **result, or
     return *result ? 200 : refuse_result(&now, error);
 }
 
-/* Prints the usage and the limit of each quota of jobs. */
+/* Prints the usage and the limit of each quota of jobs, in Prometheus' text format. The caller holds the mutex. */
 static void print_job_quotas(const organ_jobs *jobs, FILE *out)
 {
     const organ_jobs_setup *const setup = &jobs->setup;
@@ -463,7 +476,7 @@ static void print_job_quotas(const organ_jobs *jobs, FILE *out)
                      setup->memory ? organ_job_memory_limit(setup->memory, NULL) : 0);
 }
 
-/* Prints the counts of jobs in the format of Prometheus. */
+/* Prints the numbers of jobs, their quotas and their confinement in Prometheus' text format. */
 void organ_jobs_metrics(organ_jobs *jobs, FILE *out)
 {
     pthread_mutex_lock(&jobs->mutex);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * The list of jobs, and the streams of a job that are woken when the job changes. */
+ * Functions on the list of jobs, and on the event streams that are woken when a job changes. The caller of each holds
+ * jobs->mutex. */
 #include "formats/base/arena.h"
 #include "orchestrator/serve/jobs/jobs_parts.h"
 
 #include <string.h>
 
+/* Returns the job with this id, NULL if there is none. Searches the newest jobs first. */
 organ_job *organ_jobs_find(const organ_jobs *jobs, const char *id)
 {
     for (size_t k = jobs->count; k-- > 0;)
@@ -13,12 +15,13 @@ organ_job *organ_jobs_find(const organ_jobs *jobs, const char *id)
     return NULL;
 }
 
+/* Makes room for one more job in the list. Returns false without memory. */
 bool organ_jobs_make_room(organ_jobs *jobs)
 {
     return organ_grow(&jobs->list, jobs->count, &jobs->capacity, sizeof *jobs->list);
 }
 
-/* Ends one use of the job. A job that was removed from the list meanwhile is freed by its last user. */
+/* Subtracts one from the users of a job. Frees the job if it is removed from the list and has no other user. */
 void organ_jobs_leave(organ_job *job)
 {
     job->users--;
@@ -26,7 +29,7 @@ void organ_jobs_leave(organ_job *job)
         organ_job_free(job);
 }
 
-/* Removes a job from the list and its files from the disk. Frees its memory once no stream uses it. */
+/* Removes a job from the list and its files from the disk. Frees the job now, or lets its last stream free it. */
 void organ_jobs_drop(organ_jobs *jobs, organ_job *job)
 {
     size_t at = 0;
@@ -35,11 +38,11 @@ void organ_jobs_drop(organ_jobs *jobs, organ_job *job)
     memmove(&jobs->list[at], &jobs->list[at + 1], (--jobs->count - at) * sizeof *jobs->list);
     organ_job_erase(&jobs->store, job->id);
     job->removed = true;
-    job->users++;
+    job->users++; /* this function counts as a user, so that organ_jobs_leave frees a job without streams */
     organ_jobs_leave(job);
 }
 
-/* Continues the event streams of the job, because there are new events. */
+/* Makes the server read the event streams of the job, because there are new events. */
 void organ_jobs_wake(organ_jobs *jobs, const organ_job *job)
 {
     for (organ_job_stream *stream = jobs->streams; stream; stream = stream->next)
@@ -47,12 +50,14 @@ void organ_jobs_wake(organ_jobs *jobs, const organ_job *job)
             organ_http_wake(stream->waker);
 }
 
+/* Counts a change of the job, so that each stream sends the new view, and wakes the streams. */
 void organ_jobs_changed(organ_jobs *jobs, organ_job *job)
 {
     job->version++;
     organ_jobs_wake(jobs, job);
 }
 
+/* Returns the number of jobs in `state`. */
 size_t organ_jobs_count_in(const organ_jobs *jobs, organ_job_state state)
 {
     size_t count = 0;

@@ -23,7 +23,7 @@ const bool organ_job_memory_limited = false;
 const bool organ_job_memory_limited = true;
 #endif
 
-/* Returns the value of "--NAME=VALUE" among the options, which end at "--". NULL if the option is missing. */
+/* Returns VALUE of the first "--NAME=VALUE" in the command line before the word "--". NULL if there is none. */
 static const char *value_of(const json_t *argv, const char *name)
 {
     const size_t length = strlen(name);
@@ -37,7 +37,8 @@ static const char *value_of(const json_t *argv, const char *name)
     return NULL;
 }
 
-/* Returns the --memory of a job: its argument, or the verb's default, or 512 MiB for verbs without the option. */
+/* Returns the --memory of a job in bytes: from its command line, or the verb's default, or 512 MiB for verbs without
+ * the option. */
 uint64_t organ_job_memory(const organ_verb *verb, const json_t *argv)
 {
     const organ_option *const option = verb ? organ_verb_option(verb, "memory") : NULL;
@@ -48,8 +49,9 @@ uint64_t organ_job_memory(const organ_verb *verb, const json_t *argv)
     return bytes;
 }
 
-/* Returns the limit in bytes for the address space of a job: its --memory plus fixed extras, also for each thread
- * (--threads, at most the processors). 0: no limit, because this build (a sanitizer) needs much more. */
+/* Returns RLIMIT_DATA for a job in bytes: `memory` plus fixed amounts for the program and for each thread (--threads,
+ * at most one per processor). Returns 0, no limit, in a program with a sanitizer. A very large limit becomes 2^63 - 1,
+ * which does not overflow. */
 uint64_t organ_job_memory_limit(uint64_t memory, const json_t *argv)
 {
     const long cores = sysconf(_SC_NPROCESSORS_ONLN);

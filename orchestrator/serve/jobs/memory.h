@@ -12,20 +12,21 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Added to --memory: for the program with its libraries and the lists of a model, and for each thread its stack, its
- * part of the heap and scratch memory. */
+/* Memory that a process needs in addition to --memory: for the program with its libraries and the lists of a model; and
+ * for each thread, for its stack, its part of the heap and scratch memory. */
 #define ORGAN_JOB_BASE_BYTES   ((uint64_t)256 << 20)
 #define ORGAN_JOB_THREAD_BYTES ((uint64_t)128 << 20)
 
-/* Returns the memory that the command line asks for: --memory, its default for this verb, or 512 MiB for verbs without
- * this option. */
+/* Returns the bytes of memory that the command line requests: --memory, its default for this verb, or 512 MiB for verbs
+ * without this option and for NULL. */
 uint64_t organ_job_memory(const organ_verb *verb, const json_t *argv);
 
 /* False in a program with a sanitizer: its jobs run without a memory limit. */
 extern const bool organ_job_memory_limited;
 
-/* Returns the memory limit of a job's process in bytes, 0 for none: `memory` plus the constants above for each thread
- * that the job requests (default: one per processor), at most one per processor. */
+/* Returns the memory limit (RLIMIT_DATA) of a job's process in bytes: `memory` + ORGAN_JOB_BASE_BYTES +
+ * ORGAN_JOB_THREAD_BYTES for each thread. The number of threads is --threads in `argv` (NULL: not given), at most one
+ * per processor, which is also the default. Returns 0, no limit, if organ_job_memory_limited is false. */
 uint64_t organ_job_memory_limit(uint64_t memory, const json_t *argv);
 
 #endif

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* Closes a descriptor; does nothing for -1. */
 void organ_job_close(int fd)
 {
     if (fd >= 0)
@@ -32,8 +33,9 @@ static bool read_small_file(const char *path, char *text, size_t size)
     return got > 0;
 }
 
-/* Reads the start time of a process, field 22 of /proc/PID/stat. Counts fields from the end of the name, which may
- * contain any bytes. Returns false for a zombie. */
+/* Reads the start time of a process in clock ticks since boot: field 22 of /proc/PID/stat. Counts fields from the end
+ * of field 2, the name in brackets, which may contain any bytes. Returns false if there is no such process, or only a
+ * zombie. */
 static bool read_birth(pid_t pid, uint64_t *born)
 {
     char path[40], text[1024];
@@ -47,15 +49,15 @@ static bool read_birth(pid_t pid, uint64_t *born)
     return at != NULL;
 }
 
-/* Reads the id of this boot, because a process id has no meaning after the machine was booted again. */
+/* Reads the id of this boot, "" if it cannot be read. A pid and a start time have no meaning in another boot. */
 static void this_boot(char boot[40])
 {
     if (read_small_file("/proc/sys/kernel/random/boot_id", boot, 40))
         boot[strcspn(boot, "\n")] = '\0';
 }
 
-/* Returns true if the process still runs. Its number may be that of another process now, so its start time and the boot
- * are compared. */
+/* Returns true if the process still runs. Compares start time and boot too, because the pid may belong to another
+ * process now. */
 bool organ_process_lives(const organ_process *process)
 {
     char boot[40];
@@ -67,23 +69,24 @@ bool organ_process_lives(const organ_process *process)
 
 /* ---- starting ---- */
 
-/* A child that is being started, and its two pipes: through the gate the server sends permission to run; through
- * `ready` the child sends that it is confined. */
+/* A child that is being started. Two pipes connect it with the server: through the gate the server permits the child to
+ * execute the program; through `ready` the child reports that it is confined. A closed end is -1. */
 typedef struct child {
     const organ_process_plan *plan;
-    char *const *argv;
-    uint64_t memory;
-    int output, log;
-    int gate, ready;               /* ends of the pipes in the child */
-    int server_gate, server_ready; /* ends of the pipes in the server */
+    char *const *argv;             /* the command line, NULL-terminated */
+    uint64_t memory;               /* RLIMIT_DATA in bytes; 0: no limit */
+    int output, log;               /* descriptors that become standard output and error */
+    int gate, ready;               /* ends of the pipes that the child uses */
+    int server_gate, server_ready; /* ends of the pipes that the server uses */
 } child;
 
-/* Sets signals, process group, limits, directory and standard descriptors of the child, and confines its files. Makes
- * only async-signal-safe calls, as required between fork and exec: another thread may have held any lock at the time of
- * the fork. Returns false with errno on failure. */
+/* In the child: sets signals, process group, limits, directory and standard descriptors, and confines its access to
+ * files with Landlock; `program` stays executable. Makes only async-signal-safe calls, as required between fork and
+ * exec: another thread may have held any lock at the time of the fork. Returns false with errno on failure. */
 static bool prepare_child(const child *self, int program)
 {
     const struct rlimit none = {0, 0}, memory = {self->memory, self->memory};
+    /* Copies with high numbers, so that moving one descriptor to 0, 1 or 2 does not overwrite another. */
     const int root = organ_child_move_descriptor(self->plan->folders[0]),
               output = organ_child_move_descriptor(self->output), log = organ_child_move_descriptor(self->log);
     const int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -101,11 +104,12 @@ static bool prepare_child(const child *self, int program)
     return !self->plan->confine.landlock || organ_confine_files(self->plan->confine.landlock, root, stores, program);
 }
 
-/* Descriptors of the child before exec: the program, the gate, `ready`, and the first one that is closed. */
+/* Numbers of the child's descriptors before exec: the program and its ends of the two pipes. All from OTHERS on are
+ * closed. */
 enum { PROGRAM = ORGAN_PROGRAM_DESCRIPTOR, GATE, READY, OTHERS };
 
-/* Moves three descriptors to their numbers and closes all others. In particular the lock of the job store: the next
- * server may start before this child executes its program. */
+/* Moves three descriptors to their numbers and closes all others except 0 to 2. It must close the descriptor that locks
+ * the job store, because the next server may start before this child executes its program. Returns false on failure. */
 static bool close_other_descriptors(int program, int gate, int ready)
 {
     if (dup3(program, PROGRAM, O_CLOEXEC) < 0 || dup3(gate, GATE, O_CLOEXEC) < 0 || dup3(ready, READY, O_CLOEXEC) < 0)
@@ -114,8 +118,9 @@ static bool close_other_descriptors(int program, int gate, int ready)
     return true;
 }
 
-/* Main function of the child: confines itself, sends the result through `ready`, waits for permission at the gate, and
- * executes organ. */
+/* Main function of the child; does not return. Confines the process, sends 0 or an errno through `ready`, waits for a
+ * byte from the gate, and executes the program. `lost` is the event in the job's log if the program cannot be
+ * executed. */
 static void become_program(const child *self)
 {
     static const char lost[] = "{\"event\":\"error\",\"status\":\"input or output\",\"code\":4,\"message\":\"the "
@@ -126,7 +131,7 @@ static void become_program(const child *self)
     int why = good ? 0 : errno;
     char go = 0;
     const bool kept = close_other_descriptors(program, gate, ready);
-    /* Last, since it forbids some of the calls above. */
+    /* seccomp comes last, because it forbids some of the calls above. */
     if (!why && self->plan->confine.seccomp && !organ_confine_calls(ORGAN_CALLS_OF_JOBS))
         why = errno;
     if (!kept || write(READY, &why, sizeof why) != sizeof why || why != 0)
@@ -150,7 +155,8 @@ static int wait_for_child(int ready)
     return got == sizeof why ? why : ECHILD;
 }
 
-/* Starts the child and waits until it is confined. organ_process_release later permits it to run. */
+/* Starts the child, waits until it is confined, and sets *process. On failure the child has ended, and *process is
+ * zero. */
 static organ_status fork_child(child *self, organ_process *process, organ_error *error)
 {
     const pid_t pid = fork();
@@ -165,7 +171,7 @@ static organ_status fork_child(child *self, organ_process *process, organ_error 
     this_boot(process->boot);
     if (why == 0 && read_birth(pid, &process->born))
         return ORGAN_OK;
-    close(self->server_gate);
+    close(self->server_gate); /* a child that waits at the gate ends now */
     self->server_gate = -1;
     waitpid(pid, NULL, 0);
     *process = (organ_process){0};
@@ -173,8 +179,8 @@ static organ_status fork_child(child *self, organ_process *process, organ_error 
                             self->plan->confine.landlock || self->plan->confine.seccomp ? "confined" : "prepared");
 }
 
-/* Starts a process that waits at *gate until organ_process_release, so that the caller can save its number before it
- * does anything. */
+/* Starts a process that waits at *gate until organ_process_release or organ_process_abandon. The caller can save
+ * *process, which identifies it, before it executes the program. *gate is -1 after an error. */
 organ_status organ_process_start(const organ_process_plan *plan, char *const *argv, uint64_t memory, int output,
                                  int log, organ_process *process, int *gate, organ_error *error)
 {
@@ -220,7 +226,8 @@ void organ_process_abandon(const organ_process *process, int gate)
     waitpid(process->pid, NULL, 0);
 }
 
-/* Returns true if the child has ended: *code is its exit code or -1, *signal the signal that ended it or 0. */
+/* Returns true if the process is a child of this server that has ended: *code is its exit code or -1, *signal the
+ * signal that ended it or 0. */
 bool organ_process_reap(const organ_process *process, int *code, int *signal)
 {
     int status = 0;
@@ -231,7 +238,8 @@ bool organ_process_reap(const organ_process *process, int *code, int *signal)
     return true;
 }
 
-/* Sends a signal to the group of the process, so that its children get it too. */
+/* Sends a signal to the process group, so that children of the process get it too. Does nothing if the process has
+ * ended. */
 void organ_process_signal(const organ_process *process, int number)
 {
     if (organ_process_lives(process))

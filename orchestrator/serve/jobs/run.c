@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * One job and its process: starts, watches, stops and resumes it. */
+ * Starts, watches, signals and ends the process of one job, and takes over jobs of an earlier server. The caller of
+ * each function holds jobs->mutex. */
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
@@ -16,7 +17,7 @@
 
 /* ---- the end ---- */
 
-/* Sets the final state of a job, saves its record and wakes its streams. */
+/* Sets the final state and the duration of a job, saves its record and wakes its streams. */
 void organ_jobs_conclude(organ_jobs *jobs, organ_job *job, organ_job_state state)
 {
     /* If the record cannot be saved, the job still ends here; the next server will find that its process has ended. */
@@ -33,8 +34,9 @@ void organ_jobs_conclude(organ_jobs *jobs, organ_job *job, organ_job_state state
     organ_jobs_changed(jobs, job);
 }
 
-/* Appends the memory limit to the message of a job that may have exceeded it. `number` is the signal that ended the
- * process, 0 for none. */
+/* Appends the memory limit to the message of a job that may have exceeded the limit. `number` is the signal that ended
+ * the process, 0 for none; without a signal the message must contain "memory". Does nothing for SIGKILL, SIGINT and
+ * SIGTERM, which come from outside the process. */
 static void explain_memory(organ_job *job, int number)
 {
     char limit[24];
@@ -47,10 +49,12 @@ static void explain_memory(organ_job *job, int number)
 }
 
 /* Stores the exit code, the message and the findings of a job whose process has ended, and sets its final state.
- * `number` is the signal that ended it, 0 for none. If this server could not collect the process (code -1, number 0),
- * the code is that of the error event, or 0 if the result is complete. */
+ * `number` is the signal that ended the process, 0 for none. If the process was a child of an earlier server, its exit
+ * code is unknown (code -1, number 0): the function then takes the code in the error event, or 0 if the result is
+ * complete. */
 static void end_job(organ_jobs *jobs, organ_job *job, int code, int number, const organ_job_findings *found)
 {
+    /* A process that failed or finished before the signal had an effect counts as failed or done. */
     const bool cancelled = job->cancelling && (code == ORGAN_INTERRUPTED || number != 0 || code < 0);
     if (code < 0 && number == 0 && job->progress.failed)
         code = job->progress.code;
@@ -82,8 +86,8 @@ static void end_job(organ_jobs *jobs, organ_job *job, int code, int number, cons
                                                                                    : ORGAN_JOB_FAILED);
 }
 
-/* Examines the output of an ended job without the mutex, because a result may be long. The job cannot be freed
- * meanwhile, because only this thread ends running jobs. */
+/* Examines the files of a job whose process has ended. Unlocks the mutex for that time, because a result may be long.
+ * No other thread frees the job then: its state is still "running", which only this thread changes. */
 static organ_job_findings examine_output(organ_jobs *jobs, organ_job *job)
 {
     const uint64_t cut = job->cut;
@@ -93,7 +97,8 @@ static organ_job_findings examine_output(organ_jobs *jobs, organ_job *job)
     return found;
 }
 
-/* Reads new events of a running job, and ends the job when its process has ended. */
+/* Reads new events of a running job and truncates its output. If the process has ended, reads all events and ends the
+ * job. */
 void organ_jobs_watch(organ_jobs *jobs, organ_job *job)
 {
     int code = -1, number = 0;
@@ -103,6 +108,7 @@ void organ_jobs_watch(organ_jobs *jobs, organ_job *job)
         job->child ? organ_process_reap(&job->process, &code, &number) : !organ_process_lives(&job->process);
     if (job->events < 0)
         job->events = organ_job_open(&jobs->store, job->id, "events.jsonl", O_RDONLY);
+    /* One call reads at most a megabyte of events. While the process runs, later events are left to the next call. */
     bool received = false;
     while (job->events >= 0 && organ_job_progress_read(&job->progress, job->events)) {
         received = true;
@@ -119,7 +125,8 @@ void organ_jobs_watch(organ_jobs *jobs, organ_job *job)
         organ_jobs_wake(jobs, job);
 }
 
-/* Sends the next signal to the process of a cancelled job, each time a stronger one: SIGINT, SIGTERM, SIGKILL. */
+/* Sends the next signal to the process of a cancelled job: SIGINT, then SIGTERM, then SIGKILL. watch_jobs (keeper.c)
+ * calls this again setup.patience seconds later if the process has not ended. */
 void organ_jobs_signal(organ_jobs *jobs, organ_job *job)
 {
     static const int signals[] = {SIGINT, SIGTERM, SIGKILL};
@@ -131,7 +138,8 @@ void organ_jobs_signal(organ_jobs *jobs, organ_job *job)
 
 /* ---- the start ---- */
 
-/* Returns the words as a NULL-terminated array, for the caller to free; the texts belong to `argv`. */
+/* Returns the strings of `argv` as a NULL-terminated array, for the caller to free; the strings belong to `argv`. NULL
+ * without memory. */
 static char **argv_words(const json_t *argv)
 {
     const size_t count = json_array_size(argv);
@@ -141,15 +149,16 @@ static char **argv_words(const json_t *argv)
     return words;
 }
 
-/* Sets *limit to the memory limit of the process in bytes, 0 for none. Returns false if the job requests more than the
- * server allows. */
+/* Sets *limit to the memory limit in bytes of a process with the command line `argv` of the verb `name`, 0 for none.
+ * Returns false, with an error, if the job requests more than the server allows. */
 bool organ_jobs_memory(const organ_jobs *jobs, const char *name, const json_t *argv, uint64_t *limit,
                        organ_error *error)
 {
     const organ_verb *const verb = organ_job_verb(jobs->setup.verbs, jobs->setup.verb_count, name);
     char requested[24], allowed[24];
     uint64_t memory = organ_job_memory(verb, argv);
-    /* A verb without --memory needs no more than the limit: its default is lowered instead of rejected. */
+    /* A verb without --memory has a fixed assumed amount, which a client cannot lower: lower it instead of rejecting.
+     */
     if (verb && !organ_verb_option(verb, "memory") && jobs->setup.memory && memory > jobs->setup.memory)
         memory = jobs->setup.memory;
     *limit = jobs->setup.memory ? organ_job_memory_limit(memory, argv) : 0;
@@ -162,8 +171,8 @@ bool organ_jobs_memory(const organ_jobs *jobs, const char *name, const json_t *a
     return false;
 }
 
-/* Starts the process of the job. The process may run only after the record with its number is on the disk, so that a
- * later server cannot miss it. `memory` is its limit in bytes, 0: none. */
+/* Starts the process of the job with at most `memory` bytes (0: no limit). The process executes its program only after
+ * job.json with its pid is on the disk, so that a later server always finds a running process. */
 static organ_status launch_job(organ_jobs *jobs, organ_job *job, char *const *argv, uint64_t memory, organ_error *error)
 {
     int gate = -1;
@@ -180,22 +189,22 @@ static organ_status launch_job(organ_jobs *jobs, organ_job *job, char *const *ar
         if (organ_job_save(&jobs->store, job, error) == ORGAN_OK)
             organ_process_release(gate);
         else
-            organ_process_abandon(&job->process, gate); /* no later server could find it */
+            organ_process_abandon(&job->process, gate); /* no later server could find the process */
     }
     organ_job_close(log);
     organ_job_close(output);
     return error->status;
 }
 
-/* Resets the results of earlier attempts and starts the process of a queued job; with --resume if job->resume. A job
- * that cannot be started becomes ORGAN_JOB_FAILED. */
+/* Resets the results of earlier attempts and starts the process of a queued job, with --resume if job->resume is set. A
+ * job that cannot be started becomes ORGAN_JOB_FAILED. */
 void organ_jobs_start(organ_jobs *jobs, organ_job *job)
 {
     organ_error error = {0};
     json_t *const plain = json_object_get(job->fixed, "argv");
     json_t *const argv = job->resume ? organ_job_words_resumed(plain) : json_incref(plain);
     char **const words = argv_words(argv);
-    job->progress = (organ_job_progress){.offset = job->progress.offset};
+    job->progress = (organ_job_progress){.offset = job->progress.offset}; /* a resumed job appends to events.jsonl */
     job->message[0] = '\0';
     job->finished[0] = '\0';
     job->code = -1;
@@ -221,7 +230,7 @@ void organ_jobs_start(organ_jobs *jobs, organ_job *job)
 /* ---- after a restart ---- */
 
 /* Converts the stored arguments of a job to a command line again, because files or the limits of the server may have
- * changed. Returns 0, or the HTTP status of the refusal. */
+ * changed since. Returns 0, or the HTTP status of the first fault with an error. */
 unsigned organ_jobs_renew(organ_jobs *jobs, organ_job *job, organ_error *error)
 {
     const organ_jobs_setup *const setup = &jobs->setup;
@@ -251,8 +260,8 @@ unsigned organ_jobs_renew(organ_jobs *jobs, organ_job *job, organ_error *error)
     return 0;
 }
 
-/* Applies the present limit of results to a job that ended before this server started, and computes the size of its
- * files. */
+/* Truncates the output of a job that ended before this server started to the limit of this server, and computes the
+ * size of its files. If that truncates the result, the job no longer has one (job->result). */
 static void finish_ended_job(organ_jobs *jobs, organ_job *job)
 {
     organ_error ignored = {0};
@@ -266,12 +275,13 @@ static void finish_ended_job(organ_jobs *jobs, organ_job *job)
     organ_job_save(&jobs->store, job, &ignored);
 }
 
-/* Continues a loaded job: watches its process, checks a queued job again, or shortens the result of an ended one. */
+/* Takes over a loaded job: watches the process of a running one, checks the arguments of a queued one again, truncates
+ * the output of an ended one. A queued job with invalid arguments becomes ORGAN_JOB_FAILED. */
 void organ_jobs_adopt(organ_jobs *jobs, organ_job *job)
 {
     organ_error error = {0};
     job->child = false;
-    job->signals = job->cancelling ? 1 : 0; /* the earlier server sent the first signal */
+    job->signals = job->cancelling ? 1 : 0; /* the earlier server sent SIGINT: the next is SIGTERM */
     job->next_signal = organ_seconds_now() + jobs->setup.patience;
     if (job->state == ORGAN_JOB_RUNNING)
         organ_jobs_watch(jobs, job);

@@ -23,6 +23,7 @@
 const char *const organ_job_state_names[ORGAN_JOB_STATES] = {"queued", "running",   "done",
                                                              "failed", "cancelled", "interrupted"};
 
+/* Returns the state with this name, ORGAN_JOB_STATES if there is none. */
 organ_job_state organ_job_state_named(const char *name)
 {
     int state = 0;
@@ -31,6 +32,7 @@ organ_job_state organ_job_state_named(const char *name)
     return (organ_job_state)state;
 }
 
+/* Returns whether the job waits or runs: its process may still start or write. */
 bool organ_job_active(organ_job_state state) { return state == ORGAN_JOB_QUEUED || state == ORGAN_JOB_RUNNING; }
 
 /* Returns whether the text can be the id of a job. */
@@ -97,6 +99,7 @@ organ_status organ_job_store_open(const char *root, organ_job_store *store, orga
     return error->status;
 }
 
+/* Unlocks the store by closing the descriptor of its directory. A second call does nothing. */
 void organ_job_store_close(organ_job_store *store)
 {
     organ_job_close(store->lock);
@@ -131,6 +134,7 @@ int organ_job_open(const organ_job_store *store, const char *id, const char *nam
     return fd;
 }
 
+/* Parses result.json of a job. Returns NULL if the file cannot be opened or is not JSON. */
 json_t *organ_job_result(const organ_job_store *store, const char *id)
 {
     const int fd = organ_job_open(store, id, "result.json", O_RDONLY);
@@ -141,10 +145,11 @@ json_t *organ_job_result(const organ_job_store *store, const char *id)
     return result;
 }
 
+/* Compares two directory entries by name: ids in this order are in the order of creation. */
 static int id_order(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
 
-/* Returns the ids of all stored jobs as JSON texts in ascending order. NULL with an error if the directory cannot be
- * read. */
+/* Returns the names of directories that can be ids of jobs, as JSON strings in ascending order. NULL with an error if
+ * the directory cannot be read, NULL without an error if memory runs out. */
 json_t *organ_job_ids(const organ_job_store *store, organ_error *error)
 {
     struct dirent **names = NULL;
@@ -161,8 +166,8 @@ json_t *organ_job_ids(const organ_job_store *store, organ_error *error)
     return ids;
 }
 
-/* Removes the files of a job that match the pattern, and the directory if it is then empty. Returns whether the
- * directory was removed. */
+/* Removes the files of a job whose names match the fnmatch pattern, and the directory of the job if it is then empty.
+ * Returns whether the directory was removed. */
 static bool remove_files(const organ_job_store *store, const char *id, const char *pattern)
 {
     char *const path = job_path(store, id, "");
@@ -177,7 +182,9 @@ static bool remove_files(const organ_job_store *store, const char *id, const cha
     return gone;
 }
 
+/* Removes the directory of a job with all its files. */
 void organ_job_erase(const organ_job_store *store, const char *id) { remove_files(store, id, "*"); }
+
 /* Removes the directory of a job whose record was never completed: it contains only a temporary job.json. Returns false
  * if it has other files. */
 bool organ_job_unmade(const organ_job_store *store, const char *id)
@@ -187,6 +194,7 @@ bool organ_job_unmade(const organ_job_store *store, const char *id)
 
 /* ---- one record ---- */
 
+/* Frees a job in memory; its files stay. */
 void organ_job_free(organ_job *job)
 {
     if (!job)
@@ -196,16 +204,18 @@ void organ_job_free(organ_job *job)
     free(job);
 }
 
+/* A row of the tables below: a member of organ_job or organ_process that job.json stores under the member's name. */
 #define JOB(member, type)     ORGAN_STRUCT_FIELD(organ_job, member, type)
 #define PROCESS(member, type) ORGAN_STRUCT_FIELD(organ_process, member, type)
-/* The members of organ_job that its record contains. */
+/* The members of organ_job in job.json, in addition to id, state, process and those of organ_job.fixed. */
 static const organ_struct_field store_job[] = {
     JOB(created, TEXT),    JOB(started, TEXT), JOB(finished, TEXT), JOB(attempts, U32), JOB(resume, FLAG),
     JOB(cancelling, FLAG), JOB(code, INT),     JOB(message, TEXT),  JOB(began, REAL),   JOB(seconds, REAL),
     JOB(result, FLAG),     JOB(page, FLAG),    JOB(size, U64),      JOB(cut, U64)};
+/* The members of "process" in job.json. */
 static const organ_struct_field store_process[] = {PROCESS(pid, INT), PROCESS(born, U64), PROCESS(boot, TEXT)};
 
-/* Returns the record of a job as JSON. NULL without memory. */
+/* Returns the contents of job.json; "process" only for a job that has a process. NULL without memory. */
 static json_t *record_of(const organ_job *job)
 {
     json_t *record = ORGAN_OBJECT(SET_TEXT("schema", "organ.job/1"), SET_TEXT("id", job->id),
@@ -231,8 +241,8 @@ organ_status organ_job_save(const organ_job_store *store, const organ_job *job, 
     return error->status;
 }
 
-/* Creates the directory of a job and sets its id: the present time in microseconds, or the next free microsecond if a
- * job has that id. */
+/* Sets the id of a job to the present time in microseconds and creates its directory. If another job has this id, tries
+ * the next 999 microseconds; returns ORGAN_IO if all are used. */
 static organ_status make_job_directory(const organ_job_store *store, organ_job *job, organ_error *error)
 {
     struct timespec now;
@@ -256,8 +266,8 @@ static organ_status make_job_directory(const organ_job_store *store, organ_job *
     return organ_fail(error, ORGAN_IO, "no name is left for the job");
 }
 
-/* Creates the directory and record of a job from the checked words of its request, which are shared with `words`. The
- * directory is erased again if the record cannot be written. */
+/* Creates the directory and record of a queued job. job->fixed gets references to the JSON values of `words`. Removes
+ * the directory again if the record cannot be written. */
 organ_status organ_job_create(const organ_job_store *store, organ_job_words *words, organ_job **made,
                               organ_error *error)
 {
@@ -282,6 +292,7 @@ organ_status organ_job_create(const organ_job_store *store, organ_job_words *wor
     return error->status;
 }
 
+/* Returns whether the value is a JSON array of strings, which may be empty. */
 static bool has_only_strings(const json_t *array)
 {
     for (size_t k = 0; k < json_array_size(array); k++)
@@ -290,7 +301,9 @@ static bool has_only_strings(const json_t *array)
     return json_is_array(array);
 }
 
-/* Checks all members of a record of which a process is started or that the server uses without a further check. */
+/* Returns whether job.json has the id `id` and the schema of this version, and whether the members with the request
+ * have the right types. Another program may have changed the file, and the server starts a process from these
+ * members. */
 static bool is_record(const json_t *record, const char *id)
 {
     static const char *const lists[] = {"argv", "reads", "writes"};
@@ -306,7 +319,7 @@ static bool is_record(const json_t *record, const char *id)
            strcmp(organ_json_text(record, "schema"), "organ.job/1") == 0;
 }
 
-/* Restores the job from its record. Returns false if the record is not valid. */
+/* Restores the job, whose id is set, from the contents of job.json. Returns false if they are not valid. */
 static bool read_record(const json_t *record, organ_job *job)
 {
     static const char *const kept[] = {"verb", "arguments", "argv", "command", "reads", "writes", "resumes"};
@@ -323,8 +336,8 @@ static bool read_record(const json_t *record, organ_job *job)
     return job->state < ORGAN_JOB_STATES && *job->created && is_record(record, job->id);
 }
 
-/* Reads job.json of a job. Jansson may fail without memory and report it as a fault of the text; the count of refused
- * allocations distinguishes them. */
+/* Reads job.json of a job. If memory runs out, jansson may report a syntax error instead; a changed count of refused
+ * allocations then reveals the real cause. */
 organ_status organ_job_load(const organ_job_store *store, const char *id, organ_job **loaded, organ_error *error)
 {
     json_error_t fault = {.text = "it cannot be opened"};
@@ -356,10 +369,11 @@ organ_status organ_job_load(const organ_job_store *store, const char *id, organ_
 
 /* ---- documents for clients ---- */
 
+/* Returns the text as a JSON string, null if it is empty. */
 static json_t *member_text(const char *text) { return *text ? organ_document_string(text) : json_null(); }
 
-/* Returns a copy of a member of job->fixed. Clients use a view without the mutex, so it must not share JSON values,
- * whose reference counts are not atomic. */
+/* Returns a copy of a member of job->fixed. Threads send a view to clients without the mutex, so the view must not
+ * share JSON values with the job: their reference counts are not atomic. */
 static json_t *copy_fixed(const organ_job *job, const char *key)
 {
     return json_deep_copy(json_object_get(job->fixed, key));

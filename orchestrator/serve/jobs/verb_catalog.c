@@ -9,8 +9,10 @@
 
 /* ---- verbs and options of jobs ---- */
 
+/* Returns whether the verb can run as a job. A verb without --json has no result that the server could store. */
 bool organ_verb_is_job(const organ_verb *verb) { return organ_verb_option(verb, "json") != NULL && !verb->no_job; }
 
+/* Returns the verb with this name if it can run as a job, else NULL. */
 const organ_verb *organ_job_verb(const organ_verb *const *verbs, size_t count, const char *name)
 {
     for (size_t k = 0; k < count; k++)
@@ -19,8 +21,8 @@ const organ_verb *organ_job_verb(const organ_verb *const *verbs, size_t count, c
     return NULL;
 }
 
-/* Returns whether clients must not set the option: the server sets it itself, or it is --delete-after, with which a
- * client could remove models. */
+/* Returns whether clients must not set the option: the server sets it itself or has an equivalent (--html), it is for
+ * requests to other servers (--header), or a client could remove models with it (--delete-after). */
 static bool is_hidden_option(const organ_option *option)
 {
     static const char *const names[] = {"help", "json", "quiet", "progress", "html", "header", "delete-after"};
@@ -30,7 +32,7 @@ static bool is_hidden_option(const organ_option *option)
     return false;
 }
 
-/* Returns option number k of a verb, without counting hidden ones; NULL after the last. */
+/* Returns the k-th option of a verb that is not hidden; NULL after the last. */
 const organ_option *organ_job_option(const organ_verb *verb, size_t k)
 {
     const organ_option *option;
@@ -39,12 +41,14 @@ const organ_option *organ_job_option(const organ_verb *verb, size_t k)
     return option;
 }
 
+/* Copies the name of the operand without "..." to `key` and returns `key`. */
 const char *organ_operand_key(const organ_operand *operand, char key[64])
 {
     snprintf(key, 64, "%.*s", (int)strcspn(operand->name, "."), operand->name);
     return key;
 }
 
+/* Returns an option that describes the operand, for functions that handle operands and options in the same way. */
 organ_option organ_job_operand(const organ_operand *operand, char key[64])
 {
     organ_option option = organ_operand_as_option(operand);
@@ -70,24 +74,27 @@ static json_t *path_schema(organ_names names)
                      names == ORGAN_NAMES_OUTPUT ? "^" PATH "$" : "^(\\.|" PATH ")$", "description", about[names]);
 }
 
+/* Returns the schema of a text that is no path: 1 to 4000 characters without NUL, as plain_text in job_arguments.c. */
 static json_t *plain_schema(void)
 {
     return json_pack("{s:s, s:i, s:i, s:s}", "type", "string", "minLength", 1, "maxLength", 4000, "pattern",
                      "^[^\\u0000]+$");
 }
 
+/* Returns the schema of a text: of a path, unless `names` is ORGAN_NAMES_NOTHING. */
 static json_t *text_schema(organ_names names)
 {
     return names == ORGAN_NAMES_NOTHING ? plain_schema() : path_schema(names);
 }
 
-/* Returns the schema of an array of texts with at least `least` elements. */
+/* Returns the schema of an array of at least `least` texts, or of at least one if `least` is 0. */
 static json_t *words_schema(organ_names names, unsigned least)
 {
     return json_pack("{s:s, s:i, s:i, s:o}", "type", "array", "minItems", (int)(least ? least : 1), "maxItems",
                      ORGAN_MAX_WORDS, "items", text_schema(names));
 }
 
+/* Returns the choices of an option as an array of strings. */
 static json_t *choices_array(const organ_option *option)
 {
     json_t *const array = json_array();
@@ -97,11 +104,13 @@ static json_t *choices_array(const organ_option *option)
     return array;
 }
 
+/* Returns a number as a JSON real or integer, depending on the kind of the option. */
 static json_t *option_number(const organ_option *option, double value)
 {
     return option->value == ORGAN_VALUE_REAL ? json_real(value) : json_integer((json_int_t)value);
 }
 
+/* Returns the schema of a number in the range of the option. */
 static json_t *range_schema(const organ_option *option)
 {
     const organ_range *const range = &option->range;
@@ -110,15 +119,15 @@ static json_t *range_schema(const organ_option *option)
                         SET(option->before_to ? "exclusiveMaximum" : "maximum", option_number(option, range->to)));
 }
 
-/* Returns the schema of an amount of bytes: a number, or a text like "512M". A schema cannot bound the text, so the
- * pattern allows only amounts that are in range for every option. */
+/* Returns the schema of an amount of bytes: a number, or a text like "512M". A JSON Schema cannot limit the amount in a
+ * text, so the pattern allows only 10M to 9999M and 1G to 999G, which are in the range of every option. */
 static json_t *bytes_schema(const organ_option *option)
 {
     return json_pack("{s:[o, {s:s, s:s}]}", "anyOf", range_schema(option), "type", "string", "pattern",
                      "^[1-9][0-9]{0,2}[gG]$|^[1-9][0-9]{1,3}[mM]$");
 }
 
-/* Returns the default of an option as JSON. */
+/* Returns the default of an option, option->fallback, as JSON: a number for counts and reals, else a string. */
 static json_t *fallback_value(const organ_option *option)
 {
     if (option->value == ORGAN_VALUE_COUNT)
@@ -127,7 +136,7 @@ static json_t *fallback_value(const organ_option *option)
                                              : json_string(option->fallback);
 }
 
-/* Returns the JSON Schema of the values of an option, with its default and its help text. */
+/* Returns the JSON Schema of the value of an option, with its default and its help text. */
 static json_t *option_schema(const organ_option *option)
 {
     json_t *schema = NULL;
@@ -170,6 +179,7 @@ static json_t *arguments_schema(const organ_verb *verb)
                      "dependentRequired", together, "additionalProperties", 0);
 }
 
+/* Returns the JSON Schema of a request {"verb": NAME, "arguments": ...} for this verb. */
 json_t *organ_verb_request_schema(const organ_verb *verb)
 {
     return json_pack("{s:s, s:s, s:{s:{s:s}, s:o}, s:[s, s], s:b}", "type", "object", "description", verb->summary,
@@ -179,13 +189,14 @@ json_t *organ_verb_request_schema(const organ_verb *verb)
 
 /* ---- descriptions ---- */
 
+/* Returns {"name", "summary", "resumable", "dry_run"} of a verb. */
 static json_t *describe_in_brief(const organ_verb *verb)
 {
     return json_pack("{s:s, s:s, s:b, s:b}", "name", verb->name, "summary", verb->summary, "resumable",
                      organ_verb_option(verb, "resume") != NULL, "dry_run", organ_verb_option(verb, "dry-run") != NULL);
 }
 
-/* Returns the verbs that can be jobs, in brief, each with the title of its section in the table. */
+/* Returns an array of the verbs that can be jobs, each in brief with the title of its section in the table. */
 json_t *organ_verb_list(const organ_verb_table *table)
 {
     json_t *const list = json_array();
@@ -226,7 +237,8 @@ static json_t *describe_operands(const organ_verb *verb)
     return list;
 }
 
-/* Returns an option as JSON, with the members that the forms of the page need. */
+/* Returns an option as JSON, with the members that the server's page needs to make a form; absent properties are
+ * omitted. */
 static json_t *describe_option(const organ_option *option)
 {
     static const char *const kinds[] = {
@@ -249,7 +261,8 @@ static json_t *describe_option(const organ_option *option)
                             SET_FLAG("before_to", option->before_to))));
 }
 
-/* Returns the groups of options of a verb: {"title", "options"}; groups with hidden options only are omitted. */
+/* Returns the groups of options of a verb as an array of {"title", "options"}, without hidden options and without
+ * groups of which all options are hidden. */
 static json_t *describe_groups(const organ_verb *verb)
 {
     json_t *const list = json_array();

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The verbs that can be jobs, as JSON: for forms, and for the OpenAPI document. Both are derived from the tables that
- * also define the command line. */
+ * Describes the verbs that can be jobs as JSON: for the forms of the server's page, and for the OpenAPI document. The
+ * descriptions are derived from the tables that also define the command line (orchestrator/command/options.h). */
 #ifndef ORGAN_VERB_CATALOG_H
 #define ORGAN_VERB_CATALOG_H
 
@@ -8,19 +8,19 @@
 
 #include <jansson.h>
 
-/* Returns whether the verb can be a job: it has --json and is not marked as no job. */
+/* Returns whether the verb can be a job: it has --json, and organ_verb.no_job is not set. */
 bool organ_verb_is_job(const organ_verb *verb);
-const organ_verb *organ_job_verb(const organ_verb *const *verbs, size_t count,
-                                 const char *name); /* NULL: no verb of that name can be a job */
+/* Returns the verb with this name among the `count` verbs, NULL if there is none or it cannot be a job. */
+const organ_verb *organ_job_verb(const organ_verb *const *verbs, size_t count, const char *name);
 
-/* Returns the k-th option that a client may set, NULL after the last. Omits the options that the server sets itself,
- * and headers for other servers. */
+/* Returns the k-th option of the verb that a client may set, NULL after the last. Omits options that the server sets
+ * itself (--json, --progress, ...), --html, --header, and --delete-after, which removes a model. */
 const organ_option *organ_job_option(const organ_verb *verb, size_t k);
 
-/* Writes to `key` the member of "arguments" that contains the operand, "MODEL" for "MODEL...", and returns it. */
+/* Writes to `key` the name of the member of "arguments" for the operand, "MODEL" for "MODEL...", and returns `key`. */
 const char *organ_operand_key(const organ_operand *operand, char key[64]);
 
-/* Describes the operand as an option with that name. */
+/* Returns an option that describes the operand. Its name is the text that organ_operand_key writes to `key`. */
 organ_option organ_job_operand(const organ_operand *operand, char key[64]);
 
 /* Returns {"name", "summary", "resumable", "dry_run", "section"} of every verb that can be a job, in the order of the
@@ -28,10 +28,11 @@ organ_option organ_job_operand(const organ_operand *operand, char key[64]);
 json_t *organ_verb_list(const organ_verb_table *table);
 
 /* Returns {"name", "summary", "resumable", "dry_run", "about", "exits", "operands", "groups", "examples", "schema"}:
- * "groups" contains the options, "schema" the JSON Schema of "arguments". */
+ * "groups" contains the options, "schema" is the JSON Schema of "arguments". NULL if out of memory. */
 json_t *organ_verb_describe(const organ_verb *verb);
 
-/* Returns the JSON Schema of {"verb": ..., "arguments": ...} for this verb. */
+/* Returns the JSON Schema of a request for a job of this verb, {"verb": ..., "arguments": ...}. NULL if out of memory.
+ */
 json_t *organ_verb_request_schema(const organ_verb *verb);
 
 #endif
