@@ -441,16 +441,19 @@ static organ_status fail_unsynchronised(const organ_publish *publish, const char
                             publish->final, path);
 }
 
-/* Sets the mark of an unfinished output in the directory `former` before it is removed. If the run is killed during the
- * removal, the mark permits the next run to remove the rest. */
+/* Sets the mark of an unfinished output in the directory `former` before it is removed, and flushes it to the disk. If
+ * a kill or a power cut ends the removal, the mark permits the next run to remove the rest. Ignores failures: without
+ * the mark, the next run keeps the rest and says so. */
 static void mark_former(const char *former)
 {
     const int folder = organ_open(former, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
     const int fd = folder >= 0 ? organ_open_at(folder, ORGAN_GROWING_MARK, O_WRONLY | O_CREAT | O_NOFOLLOW, 0666) : -1;
     if (fd >= 0)
         close(fd);
-    if (folder >= 0)
+    if (folder >= 0) {
+        organ_sync_file(folder);
         close(folder);
+    }
 }
 
 /* Synchronises the parent directory with the output's new name, then removes the output that had the name before if

@@ -46,8 +46,12 @@ static int empty_folder(int folder, int depth)
         fault = remove_listed(folder, entries, got, depth);
     if (fault || got < 0)
         return fault ? fault : errno;
-    /* The mark is removed last: if this run is killed, it permits the next run to remove the rest. */
-    return unlinkat(folder, ORGAN_GROWING_MARK, 0) && errno != ENOENT ? errno : 0;
+    /* The mark is removed last, after the other removals are on the disk: after a kill or a power cut it permits the
+     * next run to remove the rest. */
+    if (faccessat(folder, ORGAN_GROWING_MARK, F_OK, AT_SYMLINK_NOFOLLOW))
+        return errno == ENOENT ? 0 : errno;
+    organ_sync_file(folder); /* a failure matters only after a power cut */
+    return unlinkat(folder, ORGAN_GROWING_MARK, 0) ? errno : 0;
 }
 
 /* Removes entry `name` of an open folder, with everything below it. Tries unlink and rmdir first, because they need no

@@ -25,7 +25,8 @@ typedef struct entry {
 } entry;
 
 struct node {
-    uint64_t id;
+    uint64_t id;   /* inode during the run */
+    uint64_t made; /* inode on the built disk */
     bool folder, dated;
     struct timespec modified;
     char *bytes;
@@ -164,24 +165,80 @@ static disk copy_of(const disk *from)
     return d;
 }
 
+static void write_file(const char *path, const char *bytes, size_t size)
+{
+    FILE *const out = fopen(path, "w");
+    if (!out || (size && fwrite(bytes, 1, size, out) != size) || fclose(out))
+        give_up(path);
+}
+
 static void write_tree(const node *folder, const char *path)
 {
+    for (size_t k = 0; k < folder->count; k++) {
+        node *const n = folder->entries[k].of;
+        struct stat info;
+        char below[TEXT];
+        join(below, path, folder->entries[k].name);
+        if (!n->folder)
+            write_file(below, n->bytes, n->size);
+        else if (mkdir(below, 0777) && errno != EEXIST)
+            give_up(below);
+        if (stat(below, &info))
+            give_up(below);
+        n->made = info.st_ino;
+        if (n->folder)
+            write_tree(n, below);
+        const struct timespec times[2] = {n->modified, n->modified};
+        if (!n->folder && n->dated && utimensat(AT_FDCWD, below, times, 0))
+            give_up(below);
+    }
+}
+
+/* Writes the numbers of a list "[1,2]" that begins at `at`: inodes during the run become those on the built disk.
+ * Returns the end of the list. */
+static const char *put_inodes(FILE *out, const disk *d, const char *at)
+{
+    for (; *at && *at != ']'; at++)
+        if (*at >= '0' && *at <= '9') {
+            char *end;
+            const uint64_t id = strtoull(at, &end, 10);
+            const node *const n = find_node(d, id);
+            fprintf(out, "%llu", (unsigned long long)(n && n->made ? n->made : id));
+            at = end - 1;
+        } else
+            putc(*at, out);
+    return at;
+}
+
+/* Adapts the notes of finished outputs below a folder (orchestrator/stream/naming_note.h) to the built disk: they name
+ * files by inode. */
+static void renumber_notes(const disk *d, const node *folder, const char *path)
+{
+    static const char words[] = "{\"finished\":";
     for (size_t k = 0; k < folder->count; k++) {
         const node *const n = folder->entries[k].of;
         char below[TEXT];
         join(below, path, folder->entries[k].name);
         if (n->folder) {
-            if (mkdir(below, 0777) && errno != EEXIST)
-                give_up(below);
-            write_tree(n, below);
+            renumber_notes(d, n, below);
             continue;
         }
-        FILE *const out = fopen(below, "w");
-        if (!out || (n->size && fwrite(n->bytes, 1, n->size, out) != n->size) || fclose(out))
-            give_up(below);
-        const struct timespec times[2] = {n->modified, n->modified};
-        if (n->dated && utimensat(AT_FDCWD, below, times, 0))
-            give_up(below);
+        size_t length;
+        const char *const list = n->size ? memmem(n->bytes, n->size, words, sizeof words - 1) : NULL;
+        if (!list)
+            continue;
+        char *const text = load(below, &length), *changed = NULL;
+        FILE *const out = open_memstream(&changed, &length);
+        if (!out)
+            give_up("memory");
+        fwrite(text, 1, (size_t)(list - n->bytes) + sizeof words - 1, out);
+        const char *const rest = put_inodes(out, d, text + (list - n->bytes) + sizeof words - 1);
+        fwrite(rest, 1, n->size - (size_t)(rest - text), out);
+        if (fclose(out))
+            give_up("memory");
+        write_file(below, changed, length);
+        free(changed);
+        free(text);
     }
 }
 
@@ -312,6 +369,7 @@ void power_build(const power *p, size_t count, uint64_t seed, const char *direct
     for (size_t k = 0; k < count; k++)
         apply(&d, &p->steps[k], k, durable[k], seed);
     write_tree(d.nodes[0], directory);
+    renumber_notes(&d, d.nodes[0], directory);
     free(durable);
     free_disk(&d);
 }

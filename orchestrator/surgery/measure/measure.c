@@ -8,6 +8,7 @@
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/stream/publish.h"
 #include "orchestrator/surgery/measure/shard_measure.h"
 #include "orchestrator/surgery/measure/measure_stream.h"
 #include "orchestrator/surgery/measure/z_subjects.h"
@@ -213,13 +214,16 @@ static organ_status check_deleting(const organ_measure_options *options, const o
     return ORGAN_OK;
 }
 
-/* Removes the journal files of this run. The caller calls it after the reports are written, because the journals are
- * then no longer needed. */
-static void delete_journals(const measure_run *m)
+/* Removes the journal files of this run after the reports are written. With --delete-after first flushes the names of the
+ * reports to the disk, because the shards are gone; if that fails, keeps the journals and returns ORGAN_IO. */
+static organ_status delete_journals(const measure_run *m, organ_error *error)
 {
     size_t k;
     json_t *path;
+    if (m->options->delete_after && organ_sync_directory(m->options->output, error))
+        return error->status;
     json_array_foreach(m->journals, k, path) organ_measure_journal_forget(json_string_value(path));
+    return ORGAN_OK;
 }
 
 /* Measures the models in the order of the options and makes *report, which is NULL without memory. Before the first
@@ -251,7 +255,7 @@ static organ_status measure_and_report(measure_run *m, json_t **report, organ_er
         organ_report_folder_check(&folder, o->models, o->model_count, error) == ORGAN_OK &&
         organ_report_folder_make(&folder, error) == ORGAN_OK && measure_models(m, report, error) == ORGAN_OK &&
         *report && organ_report_folder_write(&folder, *report, error) == ORGAN_OK && o->output)
-        delete_journals(m);
+        delete_journals(m, error);
     if (error->status || !*report)            /* no error and no report: memory ran out */
         organ_report_folder_abandon(&folder); /* keeps a folder that has journals */
     return error->status;

@@ -8,6 +8,7 @@
 #include "formats/gguf/file.h"
 #include "formats/safetensors/safetensors.h"
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/stream/publish.h"
 #include "orchestrator/surgery/measure/measure_document.h"
 #include "orchestrator/surgery/measure/shard_list.h"
 #include "orchestrator/surgery/measure/measure_stream.h"
@@ -99,10 +100,27 @@ static void split_journal_lines(shard_list *s, const json_t *lines)
     json_decref(tensors);
 }
 
+/* Flushes the names of the journal, of its folder directory/organ, and of `directory` to the disk. Without it, a power
+ * cut could remove the journal after a shard that it covers was deleted. */
+static organ_status sync_journal_names(const char *directory, organ_error *error)
+{
+    static const char *const folders[] = {"organ", ".", ".."};
+    for (size_t k = 0; k < 3 && !error->status; k++) {
+        char *const path = organ_format("%s/%s", directory, folders[k]);
+        if (!path)
+            organ_fail_memory(error, directory);
+        else
+            organ_sync_directory(path, error);
+        free(path);
+    }
+    return error->status;
+}
+
 /* Opens the journal in directory/organ and sets s->journal, s->kept and s->done. */
 static organ_status open_journal(shard_list *s, const char *directory, organ_error *error)
 {
-    if (organ_measure_journal_open(directory, "shards", s->path, &s->journal, error))
+    if (organ_measure_journal_open(directory, "shards", s->path, &s->journal, error) ||
+        sync_journal_names(directory, error))
         return error->status;
     if (!(s->kept =
               organ_format("%.*s-companions", (int)(strlen(s->journal.path) - strlen(".jsonl")), s->journal.path)))
