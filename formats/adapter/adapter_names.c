@@ -82,10 +82,11 @@ static const char *find_wrapped_parameter(const json_t *targets, const char *mod
     return found ? found : other;
 }
 
-/* Returns the name of the parameter that the factors of `module` change, or `module` if they change its weight. peft
- * wraps a module once for each of its parameters in target_parameters. The number of ".base_layer" at the end of
- * `module` is the number of the wrapper, counted from the outermost. Returns NULL, with an error, if that parameter is
- * unknown. */
+/* Returns the name of the parameter that the factors of `module` change, in the arena, and sets *is_parameter to true;
+ * returns `module` and sets *is_parameter to false if they change its weight. peft wraps a module once
+ * for each of its parameters in target_parameters. The number of ".base_layer" at the end of `module` is the number of
+ * the wrapper, counted from the outermost. Returns NULL, with an error, if that parameter is unknown or memory is
+ * exhausted. */
 const char *organ_adapter_parameter(const json_t *config, const char *module, organ_arena *arena, bool *is_parameter,
                                     organ_error *error)
 {
