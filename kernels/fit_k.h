@@ -217,9 +217,9 @@ INLINE f32x16 fit_scale_codes(const fit_groups *g, float d, f32x16 codes, const 
     return best;
 }
 
-/* Refits d of the block by weighted least squares and returns it rounded to F16. Fixed are `codes`, the codes of the 16
- * groups' scales, and the codes of the values, which are the nearest ones for the old `d`. Returns `d` unchanged if the
- * weighted squares of the products of these codes are all 0. */
+/* Refits d of the block by weighted least squares and returns it rounded to F16. Keeps all codes: `codes` are
+ * those of the 16 groups' scales, and the codes of the values are the nearest ones for the old `d`. Returns `d`
+ * unchanged if the weighted squares of the products of these codes are all 0. */
 INLINE float fit_solve_d(const fit_groups *g, float d, f32x16 codes, const fit_symmetric *kind)
 {
     f32x16 qx, qq;

@@ -74,7 +74,8 @@ static int template_has_separator(const special_words *w, const json_t *pair, co
 
 /* Sets w from a TemplateProcessing. A special token before a text becomes w->text[BOS], unless that is set, and sets
  * w->adds[BOS] to 1 if it is BOS or CLS, else to 0. A special token after a text becomes w->text[EOS] and sets
- * w->adds[EOS] to 1. The template for two texts sets w->adds[SEP]. All other members stay unchanged. */
+ * w->adds[EOS] to 1. The template for two texts sets w->adds[SEP], unless template_has_separator returns -1.
+ * All other members stay unchanged. */
 static void read_template(special_words *w, const json_t *processor)
 {
     const json_t *const single = json_object_get(processor, "single");

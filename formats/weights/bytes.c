@@ -280,8 +280,8 @@ static organ_status find_packed_bytes(organ_weight_search *search, const organ_t
 }
 
 /* Adds the weight whose codes are `tensor` and sets *found, also if the weight is faulty. Codes are a
- * U8 tensor named *.weight_packed, *.blocks or *_blocks, and a tensor of U8, I8 or FP8 for which find_scale finds a
- * scale. Ignores all other tensors. *found must be false at first. */
+ * U8 tensor named *.weight_packed, the blocks of bytes_find_blocks, and a tensor of U8, I8 or FP8 for which find_scale
+ * finds a scale. Ignores all other tensors. *found must be false at first. */
 organ_status organ_weight_find_bytes(organ_weight_search *search, const organ_tensor *tensor, bool *found)
 {
     if (tensor->dtype == ORGAN_U8 && organ_ends_with(tensor->name, ".weight_packed"))
