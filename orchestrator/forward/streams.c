@@ -261,8 +261,8 @@ organ_status organ_forward_streams_predict(forward_group *g, organ_error *error)
                            predict_tokens, error);
 }
 
-/* Corrects the streams of token t, which are predictions, by the change of hidden state 0 in the layer: state_m =
- * prediction_m + (hidden - prediction_0) x (1 + coefficient_m) for each stream m. */
+/* Corrects the streams of token t, which are predictions, by the change of stream 0 in the layer: stream_m =
+ * prediction_m + (hidden - prediction_0) x (1 + coefficient_m) for each stream m. `hidden` is the layer's result. */
 static void correct_tokens(void *context, size_t t)
 {
     const streams_job *const j = context;

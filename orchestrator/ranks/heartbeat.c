@@ -95,8 +95,8 @@ static void store_early_note(organ_ranks *ranks, const note *n)
     ranks->early_end = &kept->next;
 }
 
-/* Removes from ranks->early the notes of the current stage, which it displays, and those of earlier stages, which it
- * drops. The caller holds the lock. */
+/* Removes from ranks->early the notes of the current stage and of earlier stages. Displays those of the current stage
+ * if it is open, and drops the rest. The caller holds the lock. */
 static void show_early(organ_ranks *ranks)
 {
     struct organ_early_note **at = &ranks->early, *early;
