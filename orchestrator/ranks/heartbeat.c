@@ -171,8 +171,8 @@ static void note_shown(void *context, const char *text)
     pthread_mutex_unlock(&ranks->lock);
 }
 
-/* On rank 0: displays a note from rank `from`, or keeps it in ranks->early if rank 0 has not begun its stage. Drops it
- * if no stage is open. */
+/* On rank 0: displays a note from rank `from`. A text is displayed at once. A note of progress is kept in ranks->early
+ * if rank 0 has not begun its stage, and dropped if no stage is open. */
 static void show_note(organ_ranks *ranks, const note *n, int from)
 {
     pthread_mutex_lock(&ranks->lock);
