@@ -216,7 +216,7 @@ static void predict_tokens(void *context, size_t t)
     const float *const by = j->coefficients + t * streams * streams;
     float *const state = j->group->states + (j->first + t) * c->state;
     for (size_t x = 0; x < hidden; x++) {
-        float old[16]; /* the config allows at most 16 streams */
+        float old[16]; /* the readers of the configuration allow at most 16 streams */
         for (size_t n = 0; n < streams; n++)
             old[n] = state[n * hidden + x];
         for (size_t m = 0; m < streams; m++) {

@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MAX_STREAMS 16
+#define MAX_STREAMS 16         /* streams of AltUp */
 #define MAX_WIDTH   (1u << 16) /* of per-layer embeddings, and rank of Laurel */
 
 /* Returns a size that the file must have, as a number or as null, which means 0. If it is missing, reports an error,
