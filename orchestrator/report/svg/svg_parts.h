@@ -34,9 +34,8 @@ double organ_svg_pixels_cut(const char *s, size_t longest);
 void organ_svg_label(FILE *out, double x, double y, const char *class, const char *anchor, const char *s,
                      size_t longest);
 
-/* Writes, from the x coordinate `left` on, the title, and below it the subtitle (NULL: none) and a note ("": none);
- * subtitle and note together are cut to
- * `longest` columns. */
+/* Writes, from the x coordinate `left` on, the title, and below it the subtitle (NULL: none) and a note ("": none).
+ * Subtitle and note together are cut to `longest` columns. */
 void organ_svg_head(FILE *out, double left, const char *title, const char *subtitle, const char *note, size_t longest);
 
 /* Writes `s`, cut to `longest` columns, as the label of the vertical axis: rotated, at the left edge of the chart, with
