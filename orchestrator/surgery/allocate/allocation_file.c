@@ -46,8 +46,8 @@ json_t *organ_allocation_line(const organ_allocation *allocation, const organ_al
     return ORGAN_OBJECT(SET_BYTES("curve_of", tensor->name), SET("cost", costs_json(allocation, tensor->cost)));
 }
 
-/* Sets a tensor's costs from a line of an interrupted run's journal. Returns false if the line belongs to another
- * tensor or has no curve. */
+/* Sets a tensor's costs from a line of an interrupted run's journal. Returns false if the line names no tensor of the
+ * allocation or has no curve. */
 bool organ_allocation_recall(organ_allocation *allocation, const json_t *line)
 {
     const char *const name = json_string_value(json_object_get(line, "curve_of"));
