@@ -23,8 +23,8 @@ static organ_status name_unfinished(organ_experts_job *job, organ_error *error)
     return job->unfinished ? ORGAN_OK : organ_fail_memory(error, path);
 }
 
-/* Checks for the file of an interrupted measurement: --resume and --dry-run leave it, --force removes it, otherwise it
- * is an error (ORGAN_USAGE). */
+/* Handles the file that an interrupted measurement left, job->unfinished: --resume and --dry-run keep it, --force
+ * removes it. Without these options, returns ORGAN_USAGE if there is such a file. */
 static organ_status check_unfinished(const organ_experts_job *job, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
