@@ -44,8 +44,8 @@ static uint64_t window_at(const uint8_t *bytes, size_t at, size_t length)
     return window >> at % 8;
 }
 
-/* Spreads the lowest 8 codes of `window`, of `bits` bits each, to one byte each: separates the two halves of four
- * codes, then pairs, then single codes. */
+/* Spreads the lowest 8 codes of `window`, of `bits` bits each, to one byte each: splits them into two groups of four,
+ * each group into two pairs, each pair into single codes. */
 static uint64_t spread_eight(uint64_t window, unsigned bits)
 {
     const uint64_t one = (1u << bits) - 1, two = (1u << 2 * bits) - 1, four = (UINT64_C(1) << 4 * bits) - 1;

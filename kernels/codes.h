@@ -390,7 +390,8 @@ INLINE size_t decode_small_groups(const uint8_t *codes, code_factors *f, uint16_
 }
 
 /* ---- whole arrays ---- */
-enum { MAX_RUN = 4096 }; /* elements that are decoded again at most if FP8 codes include NaN or infinity */
+/* Elements of a run, at most: a run with NaN or infinity among its FP8 codes is decoded twice. */
+enum { MAX_RUN = 4096 };
 
 /* Decodes whole pairs of vectors from element `at` on, as long as PAIR elements are left before element n. Returns the
  * index of the first element that was not decoded. A group is decoded in runs; a pair that spans several groups is

@@ -86,8 +86,8 @@ const organ_kernels *organ_kernels_choose(organ_cpu cpu, const char *requested, 
 }
 
 /* Returns the kernels for products in BF16 next to the table `kernels`: AMX, else AVX512-BF16 if it is faster than
- * exact products. Returns NULL with the reason in *why if there are none, and with an empty reason for exact products.
- */
+ * exact products. Returns NULL with the reason in *why if neither can be used, and with "" in *why if `compute` is
+ * ORGAN_COMPUTE_EXACT. */
 const organ_dots *organ_dots_choose(organ_cpu cpu, const organ_kernels *kernels, organ_compute compute,
                                     const char **why)
 {

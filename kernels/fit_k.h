@@ -124,8 +124,9 @@ INLINE void fit_k_solve(const fit_groups *g, float high, fit_k *k)
     }
 }
 
-/* Stores the 256 codes of a block: fifth bits, if `fifth`, then nibbles, 32 values in the low halves of 32 bytes and
- * the next 32 values in the high halves. */
+/* Stores the 256 codes of a block. For q5_k (`fifth`) begins with 32 bytes of the highest bits: bit j of byte i is that
+ * of code 32 j + i. Then follow 128 bytes of the low four bits, 32 bytes for each 64 codes: the first 32 codes in bits
+ * 0 to 3, the next 32 in bits 4 to 7. */
 INLINE void fit_k_store_codes(uint8_t *to, const uint8_t *codes, int fifth)
 {
     for (int half = 0; half < 2 && fifth; half++) {
@@ -216,7 +217,9 @@ INLINE f32x16 fit_scale_codes(const fit_groups *g, float d, f32x16 codes, const 
     return best;
 }
 
-/* Returns the least-squares d with all codes fixed, rounded to F16; `d` unchanged if all codes are 0. */
+/* Refits d of the block by weighted least squares and returns it rounded to F16. Keeps all codes: `codes` are
+ * those of the 16 groups' scales, and the codes of the values are the nearest ones for the old `d`. Returns `d`
+ * unchanged if the weighted squares of the products of these codes are all 0. */
 INLINE float fit_solve_d(const fit_groups *g, float d, f32x16 codes, const fit_symmetric *kind)
 {
     f32x16 qx, qq;
@@ -238,9 +241,9 @@ INLINE float fit_largest_of_16(const float *values)
     return far;
 }
 
-/* Stores the 256 codes of a q6_k block, 0 .. 63 each: nibbles first, then the two high bits. In each half of 128 codes,
- * a nibble byte has the low bits of code j (low half) and of code j + 64 (high half); a byte of high bits has those of
- * codes j, j + 32, j + 64 and j + 96, from bit 0 on. */
+/* Stores the 256 codes of a q6_k block, 0 .. 63 each, as 128 bytes with the low four bits of the codes, then 64 bytes
+ * with their two high bits. Each 128 codes use 64 bytes of the former and 32 of the latter: byte j < 64 has code j in
+ * bits 0 to 3 and code j + 64 in bits 4 to 7; byte j < 32 has codes j, j + 32, j + 64 and j + 96, from bit 0 on. */
 INLINE void fit_q6_k_store(uint8_t *to, const uint8_t *codes)
 {
     for (int half = 0; half < 2; half++)

@@ -21,7 +21,7 @@ INLINE u8x16 code_of(f32x16 value, float top)
 static const uint32_t to_the_end[32] = {32, 31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17,
                                         16, 15, 14, 13, 12, 11, 10, 9,  8,  7,  6,  5,  4,  3,  2,  1};
 
-/* Returns the numbers in to_the_end of the first or second 16 elements of a block. */
+/* Returns elements 0 to 15 (`half` 0) or 16 to 31 (`half` 1) of to_the_end. */
 INLINE u32x16 distances_to_end(int half)
 {
     return f32_bits(f32_load((const float *)(const void *)(to_the_end + 16 * half)));

@@ -72,8 +72,8 @@ static size_t haar_count_below(const float *values, size_t n, uint32_t limit)
     return count;
 }
 
-/* Returns the bits of the k-th smallest magnitude, k < n, from the highest bit to the lowest: a bit is 1 if at most k
- * magnitudes are below the number with this bit. */
+/* Returns the bits of the magnitude at index k < n in ascending order. Finds the bits one by one, the highest first: a
+ * bit is 1 if at most k magnitudes are below the number with this bit. */
 static uint32_t haar_kth(const float *values, size_t n, size_t k)
 {
     uint32_t bits = 0;

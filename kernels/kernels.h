@@ -67,7 +67,7 @@ typedef struct organ_spread {
 /* Storage types of GGUF are identified by their numbers in files, 0 to ORGAN_GGML_TYPES - 1. */
 #define ORGAN_GGML_TYPES 43
 /* Functions that decode `blocks_count` blocks to values, and that encode values to as many blocks. In types without
- * blocks, a block is one element. Blocks need no alignment, values that of a float. */
+ * blocks, a block is one element. Blocks need no alignment; `values` need the alignment of a float. */
 typedef void organ_dequantize(const void *blocks, float *values, size_t blocks_count);
 typedef void organ_quantize(const float *values, void *blocks, size_t blocks_count);
 /* Encodes with a search for the scales that minimise the sum of weight x (value - decoded value)^2. `weights` are
@@ -95,8 +95,8 @@ typedef enum organ_real { ORGAN_REAL_F32, ORGAN_REAL_BF16, ORGAN_REAL_F16, ORGAN
 /* values[k] = (code k - zeros[k / group]) * scales[k / group] in FP32, each operation rounded, then rounded to
  * nearest even to the output type. zeros may be NULL: nothing is subtracted. group >= 1; multiples of 32 and values
  * >= n are fastest. Scales and zeros may be subnormal, infinite or NaN, with results as in IEEE 754; every NaN result
- * is the positive quiet one without payload (0x7fc00000, 0x7fc0, 0x7e00). Codes need no alignment, values that of
- * their element. If n is odd, the high nibble of the last byte is ignored. */
+ * is the positive quiet one without payload (0x7fc00000, 0x7fc0, 0x7e00). Codes need no alignment; `values` need
+ * the alignment of their element. If n is odd, the high nibble of the last byte is ignored. */
 typedef void organ_decode(const void *codes, const float *scales, const float *zeros, size_t group, void *values,
                           size_t n);
 /* Code k is the nearest to values[k] / scales[k / group], rounded to FP32 first; ties go to the even code. E4M3 and
@@ -368,7 +368,7 @@ organ_cpu organ_cpu_detect(void);
 const organ_kernels *organ_kernels_choose(organ_cpu cpu, const char *requested, const char **why);
 
 /* Returns the fastest implementation of products in mode `compute`, next to the table `kernels`. Returns NULL for
- * EXACT and if none is faster than that table; *why is then the reason, a static string. */
+ * EXACT and if none is faster than that table; *why is then the reason, a static string ("" for EXACT). */
 const organ_dots *organ_dots_choose(organ_cpu cpu, const organ_kernels *kernels, organ_compute compute,
                                     const char **why);
 

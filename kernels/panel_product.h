@@ -204,10 +204,11 @@ static bool product_of_row(const organ_product *p, float *scratch)
     return true;
 }
 
-/* Computes c = a b, c + a b or c - a b. Cuts the sum over k into chunks of PRODUCT_CHUNK, whose packed block of a and
- * strip of b stay in the cache, and prefetches the next strip of b meanwhile. Chunks are added in ascending order of k,
- * so every ISA and every division of rows and columns gives the same bits. If k is 0, the only pass has no values: SET
- * stores +0, ADD and SUBTRACT leave c unchanged. */
+/* Sets c to a b^T, adds a b^T to c or subtracts it from c (p->into). Cuts the sum over k into chunks of PRODUCT_CHUNK.
+ * For each chunk, packs a block of a and a strip of b, which stay in the cache, multiplies them, and prefetches the
+ * next strip of b meanwhile. Chunks are added in ascending order of k, so every ISA and every division of rows and
+ * columns gives the same bits. If k is 0, the only pass has no values: SET stores +0, ADD and SUBTRACT leave c
+ * unchanged. */
 static void product(const organ_product *p, void *scratch)
 {
     if (product_of_row(p, scratch))

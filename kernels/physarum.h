@@ -129,8 +129,8 @@ INLINE f32x16 physarum_pull(f32x16 mean, f32x16 value, float coupling)
     return f32_select(f32_gt(value, f32_set1(0)), pull, one);
 }
 
-/* Computes the factors (pulls) of all rows and columns from the sums of the flow. The flow of a row or column is its
- * mean over the tile. The pull of a row includes the gain. Pulls are clamped to STRONGEST_PULL. */
+/* Computes the factors (pulls) of all rows and columns from the sums of the flow. The flow of a row or column is the
+ * mean of its weights' flows. The pull of a row includes the gain. Pulls are clamped to STRONGEST_PULL. */
 INLINE void physarum_compute_pulls(const physarum_tile *t)
 {
     const size_t height = round_up_to_vector(t->rows);
@@ -153,8 +153,9 @@ INLINE void physarum_compute_pulls(const physarum_tile *t)
     }
 }
 
-/* Returns the Hill response h = Q^beta / (1 + Q^beta) of the flow Q, which the update of 2 D adds. `square`: beta is
- * 2; `estimated`: computes the quotient without the divider, with the same bits. */
+/* Returns the term h = Q^beta / (1 + Q^beta) (Hill response) of the update 2 D' = fma(1/2, 2 D, h). Q is the flow
+ * food x tube times `pull`, the product of the pulls of row and column. `square`: beta is 2; `estimated`: computes the
+ * quotient without the divider, with the same bits. */
 INLINE f32x16 physarum_response(f32x16 food, f32x16 tube, f32x16 pull, float beta, const int square,
                                 const int estimated)
 {

@@ -44,7 +44,7 @@ bool organ_adapter_name_read(const char *name, bool gguf, organ_adapter_name *ou
 static const char *const ordered[] = {"gate_up_proj", "gate_up_proj_bias", "down_proj", "down_proj_bias", NULL};
 
 /* Returns true if `target`, an entry of target_parameters, selects the parameter `word` of the module, whose name has
- * `length` bytes: `target` equals "MODULE.WORD" or the last words of it, separated by dots. A target of one word
+ * `length` bytes: `target` equals "MODULE.WORD" or a part of it from after a dot to its end. A target of one word
  * selects only parameters of modules whose name ends with "experts", because an adapter does not state which other
  * modules have such a parameter. */
 static bool target_selects_parameter(const char *target, const char *module, size_t length, const char *word)
@@ -82,10 +82,11 @@ static const char *find_wrapped_parameter(const json_t *targets, const char *mod
     return found ? found : other;
 }
 
-/* Returns the name of the parameter that the factors of `module` change, or `module` if they change its weight. peft
- * wraps a module once for each of its parameters in target_parameters. The number of ".base_layer" at the end of
- * `module` is the number of the wrapper, counted from the outermost. Returns NULL, with an error, if that parameter is
- * unknown. */
+/* Returns the name of the parameter that the factors of `module` change, in the arena, and sets *is_parameter to true;
+ * returns `module` and sets *is_parameter to false if they change its weight. peft wraps a module once
+ * for each of its parameters in target_parameters. The number of ".base_layer" at the end of `module` is the number of
+ * the wrapper, counted from the outermost. Returns NULL, with an error, if that parameter is unknown or memory is
+ * exhausted. */
 const char *organ_adapter_parameter(const json_t *config, const char *module, organ_arena *arena, bool *is_parameter,
                                     organ_error *error)
 {

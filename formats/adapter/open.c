@@ -161,8 +161,8 @@ static organ_status check_factor(const open_state *s, const organ_tensor *t, org
 }
 
 /* Enters the tensor `t`, whose name has the parts `k`, as A or B into the pair of its module; the first of the two
- * factors creates the pair. Rejects a second tensor for the same factor, and a pair of an embedding's and another
- * factor. */
+ * factors creates the pair. Rejects a second tensor for the same factor, and a pair of which only one factor belongs
+ * to an embedding. */
 static organ_status add_factor(open_state *s, const organ_tensor *t, const organ_adapter_name *k, organ_error *error)
 {
     if (check_factor(s, t, error) != ORGAN_OK)

@@ -82,9 +82,9 @@ static bool map_more(void)
     return true;
 }
 
-/* Returns the next `bytes` unused bytes of the last mapping, or the first ones of a new mapping if it is full. Returns
- * NULL if the disk is full or no mapping can be added. One call of grow_file suffices, because bytes < STEP. The
- * caller holds the lock. */
+/* Returns the next `bytes` unused bytes of the last mapping; if it has fewer, the first bytes of a new mapping.
+ * Returns NULL if the disk is full or no mapping can be added. One call of grow_file suffices, because bytes < STEP.
+ * The caller holds the lock. */
 static void *allocate_in_spool(size_t bytes)
 {
     if ((!spool.count || spool.used + bytes > map_bytes(spool.count - 1)) && !map_more())
@@ -117,9 +117,10 @@ static void *allocate_locked(size_t bytes)
     return fresh ? fresh + GRAIN : NULL;
 }
 
-/* Returns memory for a JSON value, from the unnamed file, whose pages the system can write out. Returns NULL if the
- * caller must use the heap: while fewer than IN_HEAP pieces are there, for pieces above LARGEST, and if files are
- * forbidden or the spool cannot grow. */
+/* Returns a piece of the unnamed file for one allocation of jansson. Returns NULL if the heap has fewer than IN_HEAP
+ * pieces, if the piece with its header exceeds LARGEST, or if the spool cannot grow; the caller then allocates on the
+ * heap, and the piece is counted in spool.heap. Also returns NULL, but counts nothing, if the process may not create
+ * unnamed files. */
 void *organ_json_spool_take(size_t bytes)
 {
     if (!organ_unnamed_files_used())
@@ -146,8 +147,8 @@ static bool json_spool_is_own(const char *memory)
     return false;
 }
 
-/* Puts a piece of the spool on the free list of its size. Returns false for memory of the heap, which the caller
- * frees. */
+/* Puts a piece of the spool on the free list of its size. Returns false for NULL and for memory of the heap, which the
+ * caller frees. */
 bool organ_json_spool_give_back(void *memory)
 {
     if (!memory || !json_spool_is_own(memory)) {

@@ -3,8 +3,8 @@
  *
  * A report has a row for each tensor, and jansson takes about 4 KB for a row: 400 MB for a model of 100,000 tensors.
  * A piece is the result of one allocation of jansson. After organ_unnamed_files_use the allocation functions of
- * memory_watch.c take pieces from the heap while fewer than 16,384 are there, and further ones from a file without a
- * name, which json_spool.c maps. After every few dozen accesses to a different page json_spool.c hands all pages back
+ * memory_watch.c take pieces from the heap while the heap has fewer than 16,384, and further pieces from a file without
+ * a name, which json_spool.c maps. After every few dozen accesses to a different page json_spool.c hands all pages back
  * to the page cache, so that a few megabytes of the documents are resident while jansson and its callers use plain
  * pointers.
  *

@@ -18,9 +18,9 @@ void *organ_rows_take(size_t count, size_t size);
  * file can be created. Returns the array's new or unchanged address; NULL for NULL. */
 void *organ_rows_to_file(void *rows, size_t bytes);
 
-/* Moves an array of this header to a new one of `capacity` bytes: copies its first `bytes` bytes, zeroes the others
- * and releases the old array. `rows` may be NULL. Returns the new address, or NULL if memory is exhausted: then the
- * old array is unchanged. */
+/* Moves an array that a function of this header returned to a new one of `capacity` bytes: copies its first `bytes`
+ * bytes, zeroes the others and releases the old array. `rows` may be NULL. Returns the new address, or NULL if memory
+ * is exhausted: then the old array is unchanged. */
 void *organ_rows_grow(void *rows, size_t bytes, size_t capacity);
 
 /* Releases an array that a function of this header returned. NULL is allowed. */

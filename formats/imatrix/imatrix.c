@@ -274,9 +274,10 @@ static organ_status columns_differ(const organ_imatrix_state *s, const organ_ima
     return error->status;
 }
 
-/* Sets *reached to true if tokens of the text reached the matrix. A GGUF entry with a count for each matrix gives true
- * if the matrix's count is not 0, and one with a single count always. The old format has no counts for experts: a
- * matrix of a stack counts as reached if the sums of its inputs differ, and any other matrix always. */
+/* Sets *reached to true if tokens of the text reached the matrix. For a GGUF entry with a count for each matrix, that
+ * is the case if the count is not 0; a matrix of an entry with a single count always counts as reached. The old format
+ * has no counts for experts: a matrix of a stack counts as reached if the sums of its inputs differ, and any other
+ * matrix always. */
 organ_status organ_imatrix_reached(const organ_imatrix *imatrix, const organ_imatrix_place *place, const char *tensor,
                                    uint64_t features, bool *reached, organ_error *error)
 {

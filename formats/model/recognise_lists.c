@@ -60,8 +60,9 @@ static const char *schema_of(const json_t *document)
 
 /* ---- a manifest, the record ---- */
 
-/* Adds every string of a JSON value and of the values in it to the keys of `paths` if it has a '/', because it could be
- * the path of a file in a folder. `depth` is the level of the value in the document. */
+/* Walks a JSON value recursively and adds each string with a '/' to the keys of `paths`, because such a string could be
+ * the path of a file in a folder. `depth` is the level of `json` in the document; values deeper than DEEPEST are
+ * skipped. */
 static void collect_paths(const json_t *json, json_t *paths, int depth)
 {
     const char *key;

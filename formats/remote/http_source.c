@@ -42,7 +42,7 @@ struct organ_http {
     const organ_model_access *access;
     pthread_mutex_t lock; /* guards all members below */
     organ_http_line *line;
-    char *base, *shown, *query; /* the URL up to the last '/', with user and password and without; "?QUERY" or "" */
+    char *base, *shown, *query; /* URL of the directory; the same without user and password; "?QUERY" or "" */
     bool paths;                 /* '/' in the name of a file separates folders; else it is part of the name */
     bool has_responded;         /* the server has answered at least one request */
     double spent;               /* seconds that the requests of the current read have taken */
@@ -62,8 +62,9 @@ struct organ_http_file {
     char validator[ORGAN_HTTP_VALIDATOR]; /* ETag or Last-Modified of the first answer, or "" */
 };
 
-/* Sets http->base, shown and query from the URL of a file or of a directory. Removes the name of a file, or the slashes
- * at the end of a directory, which get one slash. */
+/* Sets http->base to the URL of the directory, without query and with a '/' at its end: `url` itself if it names a
+ * directory, or `url` without its last segment if it names a file. Sets http->shown to the same without user and
+ * password, and http->query to the query of `url`. Returns an error only if memory is exhausted. */
 static organ_status split_url(organ_http *http, const char *url, organ_error *error)
 {
     char *text = organ_http_without_secrets(url);
@@ -141,7 +142,7 @@ static organ_status pause_for(const organ_http *http, unsigned ms, organ_error *
 /* Returns true for an HTTP status after which the same request may succeed later. */
 static bool is_transient_fault(long code) { return code == 408 || code == 425 || code == 429 || code >= 500; }
 
-/* Writes why an answer is not usable to `out`, a part of a sentence for messages. */
+/* Writes to `out` why an answer is not usable, as a part of a sentence for messages. */
 static void describe_fault(const organ_http_answer *answer, char out[320])
 {
     if (answer->broken && (answer->hopeless || !answer->code))
@@ -305,8 +306,9 @@ static void reset_read_budget(organ_http *http)
     http->taken = 0;
 }
 
-/* Sends one request and adds its time and bytes to those of the current read. Its time limit is what the earlier
- * requests of the read have left. */
+/* Sends one request and adds its time and bytes to http->spent and http->taken. The time limit of a read is read_ms,
+ * plus the time that its received bytes need at ORGAN_HTTP_MIN_RATE; a request may use what earlier requests of the
+ * read left of it. */
 static void request_once(organ_http *http, organ_http_request *request, organ_http_answer *answer)
 {
     const double max = (double)(http->access->read_ms ? http->access->read_ms : USUAL_READ) / 1000;

@@ -87,7 +87,7 @@ organ_status organ_model_file_open_here(organ_model_file *file, organ_error *err
 organ_status organ_model_file_open_again(const organ_model_file *file, int *fd, organ_error *error);
 
 /* Reads exactly `bytes` bytes from `offset` of an open file, local or remote. Returns ORGAN_BAD_INPUT if the file
- * ends before; further errors are those of organ_input_read and organ_http_read. */
+ * ends before the last of these bytes; further errors are those of organ_input_read and organ_http_read. */
 organ_status organ_model_file_read(const organ_model_file *file, void *to, size_t bytes, uint64_t offset,
                                    organ_error *error);
 

@@ -186,8 +186,9 @@ static bool read_decimal(const char *begin, const char *end, int32_t *number)
     return end > begin;
 }
 
-/* Finds the number of an expert in the module and sets p->expert and the two pointers around it:
- * "experts.7.down_proj" in Hugging Face names, "ffn_down.7" in GGUF names. */
+/* Finds the number of an expert in the module: "experts.7.down_proj" in Hugging Face names, "ffn_down.7" in GGUF names.
+ * Sets p->expert to it, and p->expert_dot and p->expert_end to the places before and after it; leaves all three
+ * unchanged if there is none. */
 static void find_expert(parts *p)
 {
     for (const char *word = p->module; word < p->end;) {

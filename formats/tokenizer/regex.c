@@ -125,7 +125,7 @@ static const struct rewriting {
 };
 
 /* Copies or rewrites the escape sequence at the position, so that PCRE2 matches the same as Oniguruma, and moves past
- * it. Rejects a letter after the backslash that is not in the list here. */
+ * it. Rejects a letter or digit after the backslash that is not in the list here, and a character outside of ASCII. */
 static organ_status put_escape(regex_scan *s, organ_error *error)
 {
     const char c = s->at + 1 < s->bytes ? s->pattern[s->at + 1] : 0;

@@ -13,8 +13,8 @@ enum { SPECIAL_FILE_LIMIT = 256 << 20 }; /* upper bound of the bytes of a file t
 static const struct {
     const char *word; /* name in Hugging Face's files: "bos" of "bos_token" */
     const char *id;   /* GGUF key of the id, after "tokenizer.ggml." */
-    const char *adds; /* GGUF key of the flag that the token is added to a text, which is also that in Hugging Face's
-                       * tokenizer_config.json; NULL if there is none */
+    const char *adds; /* key of the flag that the token is added to a text: in GGUF after "tokenizer.ggml.", in
+                       * tokenizer_config.json without prefix; NULL if there is none */
 } kinds[] = {{"bos", "bos_token_id", "add_bos_token"}, {"eos", "eos_token_id", "add_eos_token"},
              {"unk", "unknown_token_id", NULL},        {"sep", "seperator_token_id", "add_sep_token"},
              {"pad", "padding_token_id", NULL},        {"cls", "cls_token_id", NULL},
@@ -54,10 +54,11 @@ static const char *sequence_at(const json_t *list, size_t index)
     return organ_json_plain(json_object_get(json_object_get(json_array_get(list, index), "Sequence"), "id"));
 }
 
-/* Returns 1 if the template `pair` for two texts A and B puts a separator (SEP, or EOS in its place) between them, 0 if
- * it does not, -1 if it is not "A ... B" between the special tokens at its ends. `first` and `last` are the special
- * tokens at the ends of the template for one text, or NULL. If there is a `last`, the first token between A and B ends
- * A, so only a second token is a separator. */
+/* Returns 1 if the template `pair` for two texts A and B puts a separator between them, 0 if it puts something else
+ * there. Returns -1 if, without `first` at its beginning and `last` at its end, it is not A, one or more elements, B.
+ * `first` and `last` are the special tokens at the ends of the template for one text, or NULL. A separator is the token
+ * SEP or EOS. If `last` is not NULL, the first token between A and B counts as the end of A, and only the second as a
+ * separator. */
 static int template_has_separator(const special_words *w, const json_t *pair, const char *first, const char *last)
 {
     /* [from, to): the template without `first` and `last` */
@@ -71,8 +72,10 @@ static int template_has_separator(const special_words *w, const json_t *pair, co
     return one || same_word(second, w->text[SEP]) || same_word(second, w->text[EOS]);
 }
 
-/* Sets from a TemplateProcessing which special tokens are put before (BOS), after (EOS) and between texts (SEP), and
- * the texts of BOS, unless known, and EOS. */
+/* Sets w from a TemplateProcessing. A special token before a text becomes w->text[BOS], unless that is set, and sets
+ * w->adds[BOS] to 1 if it is BOS or CLS, else to 0. A special token after a text becomes w->text[EOS] and sets
+ * w->adds[EOS] to 1. The template for two texts sets w->adds[SEP], unless template_has_separator returns -1.
+ * All other members stay unchanged. */
 static void read_template(special_words *w, const json_t *processor)
 {
     const json_t *const single = json_object_get(processor, "single");

@@ -264,7 +264,8 @@ static int set_token(json_t *config, const organ_model *model, const organ_token
     return json_object_set_new(config, member, json_stringn(t->tokens[id].text, t->tokens[id].bytes));
 }
 
-/* Returns the text of tokenizer_config.json, which the caller frees; NULL, with an error, if memory is exhausted. */
+/* Returns the text of tokenizer_config.json, which the caller frees. Returns NULL, with an error that states exhausted
+ * memory, if memory is exhausted or the chat template is not valid UTF-8. */
 static char *config_text(const organ_model *model, const organ_tokenizer *t, organ_error *error)
 {
     static const char *const tokens[][2] = {{"tokenizer.ggml.bos_token_id", "bos_token"},

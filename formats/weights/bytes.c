@@ -279,8 +279,9 @@ static organ_status find_packed_bytes(organ_weight_search *search, const organ_t
     return add_fp4(search, &weight, length);
 }
 
-/* If `tensor` is of bytes (U8, I8 or FP8) and has the name of codes or a scale next to it, adds the weight whose codes
- * it is and sets *found, also if the weight is faulty. *found must be false at first. */
+/* Adds the weight whose codes are `tensor` and sets *found, also if the weight is faulty. Codes are a
+ * U8 tensor named *.weight_packed, the blocks of bytes_find_blocks, and a tensor of U8, I8 or FP8 for which find_scale
+ * finds a scale. Ignores all other tensors. *found must be false at first. */
 organ_status organ_weight_find_bytes(organ_weight_search *search, const organ_tensor *tensor, bool *found)
 {
     if (tensor->dtype == ORGAN_U8 && organ_ends_with(tensor->name, ".weight_packed"))

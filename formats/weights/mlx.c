@@ -96,8 +96,9 @@ static organ_status add_floats(organ_weight_search *search, organ_weight *weight
 
 /* ---- affine ---- */
 
-/* Looks for numbers of bits of a code and of codes of a group that MLX can write and whose product is `product`, the
- * bits of a group. Returns true if there is exactly one such pair, which is then in *bits and *group. */
+/* Finds the bits of a code and the codes of a group whose product is `product`, the bits of a group, among those that
+ * MLX can write. Returns true and sets *bits and *group if there is exactly one such pair; they are undefined if it
+ * returns false. */
 static bool infer_bits_and_group(uint64_t product, uint64_t *bits, uint64_t *group)
 {
     static const unsigned sizes[] = {32, 64, 128}, widths[] = {1, 2, 3, 4, 5, 6, 8};
@@ -160,8 +161,9 @@ static organ_status find_group(const organ_weight_search *search, organ_weight *
     return ORGAN_OK;
 }
 
-/* Adds an affine weight, w = scale x code + bias, with one scale and one bias for each group. The biases have the name
- * of the first `stem_length` bytes of the codes' name, then "biases"; a message states it if they are missing. */
+/* Adds an affine weight, w = scale x code + bias, with one scale and one bias for each group. Returns
+ * ORGAN_BAD_INPUT if weight->bias is NULL; the message names the missing tensor: the first `stem_length` bytes of the
+ * codes' name, then "biases". */
 static organ_status add_affine(organ_weight_search *search, organ_weight *weight, size_t stem_length,
                                const organ_quant_group *declared)
 {
@@ -208,8 +210,9 @@ static organ_status check_mode(const organ_weight_search *search, const organ_we
     return ORGAN_OK;
 }
 
-/* If `tensor` is NAME.weight of U32 words, and there is a NAME.scales or NAME.biases or the config of MLX states that
- * NAME is quantised, adds the weight whose codes it is and sets *found, also if the weight is faulty. */
+/* Adds the weight whose codes are `tensor` and sets *found, also if the weight is faulty. `tensor` must be NAME.weight
+ * of U32 words, and there must be a tensor NAME.scales or NAME.biases, or MLX's settings in the config must state that
+ * NAME is quantised. Ignores all other tensors. */
 organ_status organ_weight_find_mlx(organ_weight_search *search, const organ_tensor *tensor, bool *found)
 {
     static const organ_quant_group nothing = {.name = "", .format = "", .symmetric = -1};

@@ -432,8 +432,8 @@ static organ_status find_qweight(organ_weight_search *search, const organ_tensor
     return organ_weight_add(search, &weight);
 }
 
-/* If `tensor` is a *.qweight, or a *.weight_packed that is not of bytes, adds the weight whose codes it is and sets
- * *found, also if the weight is faulty. */
+/* Adds the weight whose codes are `tensor`, a *.qweight or a *.weight_packed that is not U8, and sets *found, also if
+ * the weight is faulty. Ignores all other tensors. */
 organ_status organ_weight_find_words(organ_weight_search *search, const organ_tensor *tensor, bool *found)
 {
     if (organ_ends_with(tensor->name, ".qweight")) {

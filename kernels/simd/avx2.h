@@ -250,8 +250,8 @@ INLINE u8x16 u8_load(const uint8_t *p) { return _mm_loadu_si128((const __m128i *
 INLINE u8x16 u8_or(u8x16 a, u8x16 b) { return _mm_or_si128(a, b); }
 /* Subtracts modulo 256. */
 INLINE u8x16 u8_sub(u8x16 a, u8x16 b) { return _mm_sub_epi8(a, b); }
-/* Returns a >> by & mask for each byte; mask << by must be below 256. The shift is one of 16-bit words, and the mask
- * removes the bits of the neighbouring byte. */
+/* Returns a >> by & mask for each byte; mask << by must be below 256. Shifts 16-bit words; the mask removes
+ * the bits that come from the neighbouring byte. */
 INLINE u8x16 u8_field(u8x16 a, int by, uint8_t mask)
 {
     return _mm_and_si128(_mm_srli_epi16(a, by), _mm_set1_epi8((char)mask));
@@ -413,8 +413,8 @@ INLINE u32x16 u32_of_f64(f64x16 a)
                     _mm256_set_m128i(_mm256_cvttpd_epi32(a.q[3]), _mm256_cvttpd_epi32(a.q[2]))};
 }
 
-/* Swaps the two middle quarters of the result of a shuffle, which takes quarters from its two inputs in turn; they are
- * then in order. */
+/* Swaps the two middle 64-bit quarters of a. _mm256_shuffle_ps of x and y returns the quarters x, y, x, y; after the
+ * swap they are x, x, y, y. */
 INLINE __m256 in_order(__m256 a) { return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(a), 0xd8)); }
 /* Returns lanes 0, 2, ... 14 of a, then of b. */
 INLINE f32x16 f32_evens(f32x16 a, f32x16 b)

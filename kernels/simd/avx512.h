@@ -174,8 +174,8 @@ INLINE u8x16 u8_load(const uint8_t *p) { return _mm_loadu_si128((const __m128i *
 INLINE u8x16 u8_or(u8x16 a, u8x16 b) { return _mm_or_si128(a, b); }
 /* Subtracts modulo 256. */
 INLINE u8x16 u8_sub(u8x16 a, u8x16 b) { return _mm_sub_epi8(a, b); }
-/* Returns a >> by & mask for each byte; mask << by must be below 256. The shift is one of 16-bit words, and the mask
- * removes the bits of the neighbouring byte. */
+/* Returns a >> by & mask for each byte; mask << by must be below 256. Shifts 16-bit words; the mask removes
+ * the bits that come from the neighbouring byte. */
 INLINE u8x16 u8_field(u8x16 a, int by, uint8_t mask)
 {
     return _mm_and_si128(_mm_srli_epi16(a, by), _mm_set1_epi8((char)mask));

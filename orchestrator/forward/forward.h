@@ -155,7 +155,7 @@ organ_router organ_layer_router(const organ_layer *layer); /* valid as long as t
  * factors are divided by their sum and multiplied by router_scale. SparseMixer (`sparse`) chooses two experts in turn,
  * with a softmax each over the values near the largest. A NaN is never larger than another value.
  *
- * `scratch` has one float for each expert and may be `logits`. */
+ * `logits` and `scratch`, which may be the same, have a float for each expert, then one for each identity expert. */
 void organ_forward_route(const organ_router *router, const bool *kept, const float *logits, float *scratch,
                          organ_choice *chosen);
 
@@ -169,8 +169,8 @@ void organ_forward_input_factors(const organ_router *router, const float *logits
 unsigned organ_forward_min_experts(const organ_forward_config *config);
 
 /* A callback that receives `normed`, the input of router and experts (tokens x hidden_size), and the router's `logits`
- * (tokens x experts) of tokens [first, first + tokens) of the batch. Called on the thread that runs the layer, before
- * any expert of these tokens runs, with ascending `first`. */
+ * (tokens x experts, identity experts included) of tokens [first, first + tokens) of the batch. Called on the thread
+ * that runs the layer, before any expert of these tokens runs, with ascending `first`. */
 typedef organ_status organ_routed(void *context, int32_t layer, size_t first, size_t tokens, const float *normed,
                                   const float *logits, organ_error *error);
 /* Sets the callback for all later runs of the layer; NULL removes it. A layer without experts never calls it. */

@@ -293,8 +293,8 @@ static organ_status run_rows(experts_job *j, size_t from, size_t until, organ_er
     return error->status ? error->status : organ_forward_products_run(&g->products, g->forward, g->scratch, error);
 }
 
-/* Runs all experts on their tokens, adds the numbers of their tokens to group->routed, and sums the outputs of each
- * token. */
+/* Runs all experts on their tokens, adds each expert's number of tokens to group->routed, and computes for each token
+ * the weighted sum of its experts' outputs. */
 static organ_status run_experts(experts_job *j, organ_error *error)
 {
     const organ_forward_config *c = &j->group->forward->config;

@@ -282,7 +282,7 @@ organ_status organ_forward_products_run(forward_products *products, const organ_
                                         organ_error *error);
 void organ_forward_products_release(forward_products *products);
 
-/* Returns the panels of a source that begin at row `row`. */
+/* Returns the operand b of a product with the rows of the source from row `row` on; `source` must outlive it. */
 organ_panels organ_forward_panels(const forward_source *source, size_t row);
 /* Returns the row in the file of row `row` of the forward pass: the same row if turned_head_dim is 0. Otherwise the
  * file has the rows of each head of h = turned_head_dim rows in llama.cpp's order 0, h/2, 1, h/2 + 1, ... */
@@ -341,14 +341,14 @@ size_t organ_forward_streams_room(const organ_forward_config *config, size_t tok
 /* Computes the RMSNorm of n values: y = x / sqrt(mean(x^2) + eps) * (plus + w), or without the last factor if w is
  * NULL. y may be x. */
 void organ_forward_norm(const float *x, const float *w, float plus, double eps, size_t n, float *y);
-/* A norm of `n` values with its weights, to which `plus` is added, and its bias; NULL: weights of 1, no bias. */
+/* A norm: multiplies by plus + weight (`weights` NULL: by 1); a LayerNorm also adds `biases` (NULL: none). */
 typedef struct forward_norm {
     organ_norm kind;
     const float *weights, *biases;
     float plus;
     double eps;
 } forward_norm;
-/* Computes the norm of n values as organ_norm defines it; y may be x. */
+/* Computes the norm of n values, an RMSNorm or a LayerNorm by norm->kind; y may be x. */
 void organ_forward_norm_by(const forward_norm *norm, const float *x, size_t n, float *y);
 /* Returns the mean of the squares of n values. */
 float organ_forward_mean_square(const float *x, size_t n);
@@ -521,12 +521,12 @@ float organ_forward_query_factor(const organ_forward_config *config, const organ
  * as many floats, and the first half of each token's row already has the values of that linear layer. */
 organ_status organ_forward_gate_output(forward_group *group, const float *normed, float *out, float *scratch,
                                        organ_error *error);
-/* Run a layer on the group and replace g->states. g->room has organ_forward_block_room floats. organ_forward_block_mix
- * runs only the mixers of a streamed layer; organ_forward_ffn then runs the feed-forward. */
+/* Run a layer on the group and replace group->states: organ_forward_block the whole layer, organ_forward_block_mix only
+ * the mixers of a streamed layer, before organ_forward_ffn. group->room has organ_forward_block_room floats. */
 organ_status organ_forward_block(forward_group *group, organ_error *error);
 organ_status organ_forward_block_mix(forward_group *group, organ_error *error);
-/* Copies the hidden states of tokens [first, first + tokens) of the group from g->states to `hidden`; with `back`, from
- * `hidden` to g->states. */
+/* Copies the hidden states of tokens [first, first + tokens) of the group from group->states to `hidden`; with `back`,
+ * from `hidden` to group->states. */
 void organ_forward_copy_hidden(const forward_group *group, size_t first, size_t tokens, float *hidden, bool back);
 /* Returns the floats of activations for a group of `tokens` tokens. A streamed layer processes the feed-forward of
  * several groups together, so the number depends on `batch`, the tokens of the batch. */
@@ -552,7 +552,7 @@ organ_status organ_forward_attention(forward_group *group, const float *normed, 
 organ_status organ_forward_ffn(forward_group *group, organ_error *error);
 /* Computes inner = act(x gate) * (x up), then the down product of inner, for tokens [first, first + tokens) of the
  * group: x is `normed`, the result is `out`. `gate` selects the weights of the layer (PART_GATE) or of its shared
- * expert (PART_SHARED_GATE). Products that are already in g->products are computed together with gate and up.
+ * expert (PART_SHARED_GATE). Products that are already in group->products are computed together with gate and up.
  * `scratch`: 2 x tokens x inner floats. */
 organ_status organ_forward_gated(forward_group *group, forward_part gate, size_t inner, size_t first, size_t tokens,
                                  const float *normed, float *out, float *scratch, organ_error *error);
@@ -561,8 +561,8 @@ organ_status organ_forward_gated(forward_group *group, forward_part gate, size_t
  * organ_forward_stream_room floats. */
 organ_status organ_forward_experts(forward_group *group, size_t first, size_t tokens, const float *normed,
                                    const float *requested, float *out, float *scratch, organ_error *error);
-/* Passes x to the tap and adds the product y = x W^T + bias, for the tokens of the group, to g->products. `bias` may be
- * NULL. */
+/* Passes x to the tap and adds the product y = x W^T + bias, for the tokens of the group, to group->products. `bias`
+ * may be NULL. */
 organ_status organ_forward_add_linear(forward_group *group, forward_part part, const float *bias, const float *x,
                                       float *y, size_t out, organ_error *error);
 /* Passes x to the tap and computes y = x w^T, plus a bias if the part has one, for tokens [first, first + tokens) of

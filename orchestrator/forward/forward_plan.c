@@ -115,18 +115,18 @@ static forward_view add_transposed(builder *b, const char *part, uint64_t matric
 {
     char name[256];
     const organ_weight *weight = organ_weights_named(b->forward->weights, full_name(b, part, name));
-    const bool pairs = weight && weight->scheme == ORGAN_SCHEME_MXFP4;
+    const bool mxfp4 = weight && weight->scheme == ORGAN_SCHEME_MXFP4;
     const forward_mixture *const m = b->forward->family->mixture;
     const bool either = m && m->or_straight && weight && weight->rank == 3;
-    if ((pairs && !weight->transposed) || (either && weight->shape[1] == rows && weight->shape[2] == cols))
+    if ((mxfp4 && !weight->transposed) || (either && weight->shape[1] == rows && weight->shape[2] == cols))
         return add_stack(b, part, matrices, rows, cols);
     weight = find_part(b, part, matrices, cols, rows);
     forward_slot slot = {.weight = weight, .rows = matrices * rows, .cols = cols, .matrices = matrices};
-    if (weight && pairs &&
+    if (weight && mxfp4 &&
         (slot.stored_form = organ_forward_stored_form(
              weight, (uint64_t[]){weight->shape[0], weight->shape[2], weight->shape[1]}, b->error)))
         slot.weight = &slot.stored_form->weight;
-    slot.transposed = !pairs;
+    slot.transposed = !mxfp4;
     return add_slot(b, slot);
 }
 

@@ -62,10 +62,11 @@ organ_status organ_forward_index_project(forward_group *group, const forward_ind
  * `query` in the window and number `token` in the group. `keys`: the indexer's keys of all tokens of the window. */
 organ_status organ_forward_index_choose(forward_group *group, const forward_index *index, const float *keys,
                                         size_t token, size_t query, size_t queries, organ_error *error);
-/* organ_forward_index_keep copies the chosen keys of token `token` of the group to `state`, `max` = index_topk numbers
- * that follow its hidden state, for later layers. organ_forward_index_take sets the bits of these keys in
- * index->chosen. */
+/* Stores which keys are chosen for token `token` of the group, so that layers without an indexer use the same keys.
+ * `state`: the `max` = index_topk floats after the hidden state in the token's state. Each gets the bits of an integer,
+ * the number of a chosen key plus 1; a 0 ends the list. */
 void organ_forward_index_keep(const forward_index *index, size_t token, float *state, size_t max);
+/* Sets the token's bits in index->chosen to the keys that organ_forward_index_keep stored in `state`. */
 void organ_forward_index_take(const forward_index *index, size_t token, const float *state, size_t max);
 /* Sets the scores of those of keys [first, first + keys) that are not chosen to -infinity. `chosen`: the bits of the
  * query; scores[k] belongs to key first + k. Returns true if any of these keys is chosen. */

@@ -324,7 +324,7 @@ float *organ_forward_layer_room(const organ_layer *layer, size_t floats, organ_e
     return room->floats;
 }
 
-/* Reads a whole weight as FP32 into new memory, which organ_forward_free frees; NULL on error. */
+/* Reads a weight of rank 1 as FP32 into new memory, which organ_forward_free frees; NULL on error. */
 float *organ_forward_vector(const organ_forward *f, const organ_weight *weight, organ_error *error)
 {
     organ_weight_reader *reader;

@@ -53,7 +53,8 @@ static organ_status decode_panel_rows(const void *source, size_t first, size_t c
     return error->status;
 }
 
-/* Returns the panels of a source from row `row` on; `source` must outlive them. */
+/* Returns an operand b of a product whose rows are those of the source from row `row` on, decoded a panel at a time;
+ * `source` must outlive it. */
 organ_panels organ_forward_panels(const forward_source *source, size_t row)
 {
     return (organ_panels){.make = decode_panel_rows, .source = source, .first = row, .type = source->type};

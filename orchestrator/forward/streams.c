@@ -216,7 +216,7 @@ static void predict_tokens(void *context, size_t t)
     const float *const by = j->coefficients + t * streams * streams;
     float *const state = j->group->states + (j->first + t) * c->state;
     for (size_t x = 0; x < hidden; x++) {
-        float old[16]; /* the config allows at most 16 streams */
+        float old[16]; /* the readers of the configuration allow at most 16 streams */
         for (size_t n = 0; n < streams; n++)
             old[n] = state[n * hidden + x];
         for (size_t m = 0; m < streams; m++) {
@@ -261,8 +261,8 @@ organ_status organ_forward_streams_predict(forward_group *g, organ_error *error)
                            predict_tokens, error);
 }
 
-/* Corrects the streams of token t, which are predictions, by the change of hidden state 0 in the layer: state_m =
- * prediction_m + (hidden - prediction_0) x (1 + coefficient_m) for each stream m. */
+/* Corrects the streams of token t, which are predictions, by the change of stream 0 in the layer: stream_m =
+ * prediction_m + (hidden - prediction_0) x (1 + coefficient_m) for each stream m. `hidden` is the layer's result. */
 static void correct_tokens(void *context, size_t t)
 {
     const streams_job *const j = context;

@@ -26,8 +26,8 @@ organ_status organ_memory_require(organ_error *error, uint64_t given, organ_memo
                                   const char *what, ...) __attribute__((format(printf, 5, 6)));
 
 /* Appends ", or 21M with --scratch DIR" to a message of organ_memory_refuse: `enough` bytes suffice if hidden states
- * are in a file. First removes such a text of an earlier call. Appends nothing unless `enough` is less than the amount
- * in the message. */
+ * are in a file. First removes the text that an earlier call appended. Appends nothing unless `enough` is less than the
+ * amount in the message. */
 void organ_memory_offer_scratch(organ_error *error, uint64_t enough);
 
 /* Returns the bytes that a message of organ_memory_refuse calls enough, or 0 for other messages. */

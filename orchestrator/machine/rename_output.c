@@ -142,7 +142,8 @@ char *organ_rename_command(const char *grown, const char *final, const char *not
 }
 
 /* Renames a former file that must not be removed, now at `grown`, to a free name next to `final`, and sets ORGAN_IO
- * with both names. Repeats that if another process takes the free name. */
+ * with both names and `why`, the reason. Tries another name if another process takes the free one. If the file cannot
+ * be renamed, it stays at `grown`. */
 void organ_keep_changed_file(const char *grown, const char *final, const char *why, organ_error *error)
 {
     char *aside = NULL;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Renames finished outputs to their final names without ever losing a file that is not an output. In
- * rename_output.c, `grown` is the path of the finished output before it has its final name. */
+ * rename_output.c, `grown` is the path at which the finished output was written. After an exchange of both names, the
+ * file that the output replaces is at `grown`. */
 #ifndef ORGAN_RENAME_OUTPUT_H
 #define ORGAN_RENAME_OUTPUT_H
 
@@ -27,9 +28,9 @@ typedef enum organ_rename_result {
 organ_rename_result organ_rename_output(const char *grown, const char *final, organ_replace_policy way,
                                         const char *like, int *fault, organ_error *error);
 
-/* Keeps a file or directory that `final` has replaced and that is no output of organ (`why`): renames it from
- * `grown`, where the exchange has put it, to a free name next to `final`. Sets ORGAN_IO with that name in the
- * message. */
+/* Keeps a file or directory that `final` has replaced and that must not be removed: renames it from `grown`, where the
+ * exchange has put it, to a free name next to `final`. Sets ORGAN_IO; the message contains that name and `why`, the
+ * reason for which the file is kept. */
 void organ_keep_changed_file(const char *grown, const char *final, const char *why, organ_error *error);
 
 /* Returns a shell command that renames `grown` to a free name next to `final` and then removes the file `note` (NULL

@@ -6,7 +6,7 @@
 /* Returns the seconds of a monotonic clock; only differences are meaningful. */
 double organ_seconds_now(void);
 
-/* Returns the seconds rounded to whole milliseconds, the precision of reports. */
+/* Returns `seconds`, still in seconds, rounded to a multiple of 0.001: reports state milliseconds. */
 double organ_milliseconds(double seconds);
 
 #endif

@@ -171,8 +171,8 @@ static void note_remote_nodes(organ_topology *topology)
     }
 }
 
-/* Sets worker_cpus, nodes, cores and kinds from the loaded machine, and sorts worker_cpus into the order in which
- * workers get them (worker_cpu_order). */
+/* Sets worker_cpus, nodes, node_cores, cores and kinds from the loaded machine, and sorts worker_cpus into the order in
+ * which workers get them (worker_cpu_order). Records unusable and remote nodes in `absent`. */
 organ_status organ_topology_survey(organ_topology *topology, organ_error *error)
 {
     const size_t count = (size_t)hwloc_get_nbobjs_by_type(topology->machine, HWLOC_OBJ_PU);

@@ -95,8 +95,8 @@ static void store_early_note(organ_ranks *ranks, const note *n)
     ranks->early_end = &kept->next;
 }
 
-/* Removes from ranks->early the notes of the current stage, which it displays, and those of earlier stages, which it
- * drops. The caller holds the lock. */
+/* Removes from ranks->early the notes of the current stage and of earlier stages. Displays those of the current stage
+ * if it is open, and drops the rest. The caller holds the lock. */
 static void show_early(organ_ranks *ranks)
 {
     struct organ_early_note **at = &ranks->early, *early;
@@ -171,8 +171,8 @@ static void note_shown(void *context, const char *text)
     pthread_mutex_unlock(&ranks->lock);
 }
 
-/* On rank 0: displays a note from rank `from`, or keeps it in ranks->early if rank 0 has not begun its stage. Drops it
- * if no stage is open. */
+/* On rank 0: displays a note from rank `from`. A text is displayed at once. A note of progress is kept in ranks->early
+ * if rank 0 has not begun its stage, and dropped if no stage is open. */
 static void show_note(organ_ranks *ranks, const note *n, int from)
 {
     pthread_mutex_lock(&ranks->lock);

@@ -69,7 +69,7 @@ void organ_ranks_pause_before_retry(unsigned attempt);
 organ_status organ_heartbeat_start(organ_ranks *ranks, organ_error *error);
 /* Ends the heartbeat thread, which first receives the notes that have arrived. Does nothing if it does not run. */
 void organ_heartbeat_end(organ_ranks *ranks);
-/* Frees the notes for rank 0 that were kept for a later stage. */
+/* On rank 0: frees the notes for display of stages that rank 0 has not begun (organ_ranks.early). */
 void organ_heartbeat_discard_notes(organ_ranks *ranks);
 
 /* Starts the thread of the watch, unless the limit of silence is 0. If a rank is lost, the thread sets organ_ranks.lost

@@ -41,7 +41,7 @@ static void abandon_run(organ_ranks *ranks, int silent)
 
 /* Receives all signs of life that have arrived. Each resets naps[] of its sender; one that names a lost rank ends the
  * run. */
-static void receive_heartbeats(organ_ranks *ranks)
+static void receive_beats(organ_ranks *ranks)
 {
     char why[ORGAN_TRANSPORT_MESSAGE_BYTES] = "";
     for (int from = 0, word = -1; from >= 0 && !is_lost(ranks);) {
@@ -72,7 +72,7 @@ void organ_watch_poll(organ_ranks *ranks, unsigned poll)
 {
     if (poll % POLLS_A_SECOND == 0)
         send_beats(ranks, -1);
-    receive_heartbeats(ranks);
+    receive_beats(ranks);
     count_silence(ranks);
 }
 
@@ -142,7 +142,7 @@ void organ_watch_end(organ_ranks *ranks)
         pthread_cond_signal(&w->woken);
         pthread_mutex_unlock(&w->lock);
         pthread_join(w->thread, NULL);
-        receive_heartbeats(ranks); /* receive everything that was sent, before MPI is finalised */
+        receive_beats(ranks); /* receive everything that was sent, before MPI is finalised */
     }
     w->runs = false;
     free(w->naps);

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-/* the twin is used if its time is below this share of the time of the engine's own kernels */
+/* organ_engine_quicker_tile returns the twin if its time is below this share of the time of the engine's kernels */
 #define CLEARLY_QUICKER 0.97
 #define USUAL_MEMORY    ((uint64_t)512 << 20) /* bytes */
 

@@ -224,8 +224,8 @@ static organ_status make_shard(organ_model_copy *copy, model_copy_pair *p, organ
 /* Returns whether another rank created the output: only the rank that created it has its lock. */
 static bool is_helper(const organ_model_copy *copy) { return copy->publish->lock < 0; }
 
-/* Sets the path of each file of the copy; `single` (or NULL) is the name if the model has one file. Creates the files,
- * unless another rank has created them. */
+/* Sets the path of each file of the copy: `single` is the name of the copy's only file; NULL: the files get the names
+ * of the original. Creates the files, unless another rank has created them. */
 static organ_status make_shards(organ_model_copy *copy, const char *single, organ_error *error)
 {
     for (size_t f = 0; f < copy->donor->file_count && !error->status; f++) {
@@ -256,7 +256,8 @@ static uint64_t space_needed(const organ_model_copy *copy)
     return need;
 }
 
-/* Returns the state of each file, one byte for each, for organ_model_copy_start in other ranks. */
+/* Returns the state of each file (SHARED, RESUMED or PLAIN), one byte for each, for organ_model_copy_start in other
+ * ranks. */
 const char *organ_model_copy_made(const organ_model_copy *copy, size_t *bytes)
 {
     *bytes = copy->donor->file_count;

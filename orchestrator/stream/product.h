@@ -16,8 +16,8 @@ organ_factor organ_factor_from(organ_factor operand, size_t row);
 
 /* Computes `count` products as defined in kernels/kernels.h. If the member `compute` of a product is
  * ORGAN_COMPUTE_EXACT, the product is exact, else it uses the engine's arithmetic. No product may read or write memory
- * that another one writes. Products are divided among the workers, which does not change a bit. After a request through
- * `stop` (or NULL), parts that have not begun are skipped, and the results are incomplete. `scratch`:
+ * that another one writes. Products are divided among the workers, which does not change a bit. If a stop is requested
+ * through `stop` (NULL: never), parts that have not begun are skipped, and the results are incomplete. `scratch`:
  * organ_products_scratch bytes, 64-byte aligned. */
 void organ_products_run(const organ_engine *engine, const organ_stop *stop, const organ_product *products, size_t count,
                         void *scratch);
@@ -41,9 +41,10 @@ size_t organ_panel_rows(size_t k, organ_real type);
 /* Returns the bytes of a panel with that number of rows, rounded up to 64. */
 size_t organ_panel_bytes(size_t k, organ_real type);
 
-/* Computes products like organ_products_run, but b of products[k] may come from panels[k]. Each worker has
- * `worker_bytes` bytes of `scratch`, a multiple of 64: ORGAN_PRODUCT_SCRATCH, then the largest panel, then the scratch
- * of `make`. Returns an error of `make`, that of the first call that failed; the contents of c are then undefined. */
+/* Computes products like organ_products_run, but b of products[k] comes from panels[k] if panels[k].make is set. Each
+ * worker has `worker_bytes` bytes of `scratch`, a multiple of 64: ORGAN_PRODUCT_SCRATCH, then the largest panel, then
+ * the scratch of `make`. If calls of `make` fail, returns the error of the first one; the contents of c are then
+ * undefined. */
 organ_status organ_panel_products_run(const organ_engine *engine, const organ_stop *stop, const organ_product *products,
                                       const organ_panels *panels, size_t count, void *scratch, size_t worker_bytes,
                                       organ_error *error);

@@ -12,8 +12,8 @@ void organ_progress_begin(const organ_progress *progress, const char *what, uint
         progress->begin(progress->context, what, bytes, tensors);
 }
 
-/* Reports processed bytes, and a finished tensor with a remark (or NULL). Calls organ_rows_passed, so that large arrays
- * give memory back during a long stage (paged_rows.h). */
+/* Reports processed bytes, and a finished tensor with a remark; both may be NULL. Calls organ_rows_passed, so that
+ * large arrays give memory back during a long stage (paged_rows.h). */
 void organ_progress_advance(const organ_progress *progress, uint64_t bytes, const char *tensor, const char *remark)
 {
     organ_rows_passed();

@@ -406,7 +406,7 @@ static void free_plan(naming_plan *plan)
 
 /* Sets *plan, which the caller frees with free_plan. The present path is file `name` of the partial directory, or that
  * directory if `name` is NULL. The new path is `final`, or `name` in the parent directory if `final` is NULL. `note`
- * (or NULL) is the note that stays if the renaming fails; the command for the user then also removes the note. */
+ * is the note that stays if the renaming fails; the command for the user then also removes the note. NULL: no note. */
 static organ_status plan_name(const organ_publish *publish, const char *name, const char *final, const char *note,
                               naming_plan *plan, organ_error *error)
 {

@@ -25,8 +25,8 @@ static inline void organ_fault_keep(organ_first_fault *first, const organ_error 
 }
 
 /* Calls task(context, k, worker) once for each k below `count`, on any worker, in any order, and returns when all calls
- * have returned. After a request through `stop` (or NULL), tasks that no worker has taken are skipped. A single task
- * runs on the calling thread, as worker 0. */
+ * have returned. If a stop is requested through `stop` (NULL: never), tasks that no worker has taken are skipped. A
+ * single task runs on the calling thread, as worker 0. */
 void organ_share(const organ_engine *engine, const organ_stop *stop, size_t count,
                  void (*task)(void *context, size_t index, size_t worker), void *context);
 

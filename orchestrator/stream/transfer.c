@@ -245,7 +245,7 @@ static organ_status report_done(transfer_worker *h, const organ_transfer *t)
     return h->error.status;
 }
 
-/* Runs in each thread: takes tensors until all are moved or one fails. */
+/* Runs in each thread: moves transfers until none is left, one fails in any thread, or a stop is requested. */
 static void *run_transfers(void *context)
 {
     transfer_worker h = {

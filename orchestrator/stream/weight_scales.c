@@ -116,8 +116,9 @@ organ_status organ_weight_grid_read(const organ_weight_reader *r, const weight_g
     return ORGAN_OK;
 }
 
-/* Loads r->global, the second scale of each matrix. If the file has one scale for all matrices, copies it to each.
- * Returns ORGAN_BAD_INPUT if the tensor has another number of elements or is not F32. */
+/* Loads r->global: for each matrix the scale of its scales (NVFP4) or of its values (a plain GGUF tensor). If the file
+ * has one scale for all matrices, copies it to each. Returns ORGAN_BAD_INPUT if the tensor has another number of
+ * elements or is not F32. */
 organ_status organ_weight_load_global(organ_weight_reader *r, organ_error *error)
 {
     const organ_tensor *tensor = r->weight->global;

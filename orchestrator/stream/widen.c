@@ -11,7 +11,7 @@ bool organ_can_widen(organ_dtype dtype)
     return type >= 0 && organ_kernels_scalar->dequantize[type];
 }
 
-/* Returns whether the kernels convert FP32 to the type. */
+/* Returns whether none of n values is NaN or infinite: the bits of such a value have all bits of the exponent set. */
 bool organ_all_finite(const float *values, size_t n)
 {
     uint32_t rejected = 0;
@@ -23,6 +23,7 @@ bool organ_all_finite(const float *values, size_t n)
     return !rejected;
 }
 
+/* Returns whether the kernels convert FP32 to the type, by the scalar table. */
 bool organ_can_narrow(organ_dtype dtype)
 {
     const int type = organ_dtype_describe(dtype)->ggml;

@@ -6,9 +6,9 @@
 #include "formats/tensor/tensor.h"
 #include "kernels/kernels.h"
 
-/* Returns whether organ_widen has the type: true for every type of GGUF files. */
+/* Returns whether organ_widen supports the type: true for every type of GGUF files. */
 bool organ_can_widen(organ_dtype dtype);
-/* Returns whether organ_narrow has the type: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0 and Q5_1. */
+/* Returns whether organ_narrow supports the type: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0 and Q5_1. */
 bool organ_can_narrow(organ_dtype dtype);
 
 /* Converts `units_count` units of a type that can be widened to FP32: units_count x

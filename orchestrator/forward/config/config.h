@@ -225,8 +225,9 @@ typedef struct organ_forward_config {
     organ_latent_config latent;                         /* sizes of the layers with latent attention */
     organ_recurrent_config recurrent;                   /* sizes of the layers with a recurrent mixer */
     uint64_t hidden, intermediate, vocabulary, context; /* context: max_position_embeddings */
-    /* Floats of a token's state between two layers, which begins with the hidden state: `hidden`, and in some
-     * architectures more: the other streams of AltUp, then the keys and values that later layers share. */
+    /* Floats of a token's state between two layers. A state begins with the hidden state, `hidden` floats. In some
+     * architectures more follows: the other streams of AltUp, then the keys and values that later layers share; or the
+     * list of latent.index_shared; or the stored output of `shortcut`. */
     uint64_t state;
     /* attention_scale multiplies the scores: usually 1 / sqrt(head_dim) */
     double rms_eps, attention_scale, embedding_scale;

@@ -425,8 +425,8 @@ const forward_exchange *organ_exchange_named(const char *architecture, bool expe
 }
 
 /* Returns the row for converting a GGUF file of this architecture to safetensors; NULL if there is none. Several rows
- * may be for one architecture: a row with `when` applies only if that key exists and is not 0, or after "!" if it is
- * missing or 0. */
+ * may be for one architecture; the first that applies is returned. A row whose `when` is "KEY" applies if the file has
+ * the key and it is not 0; a row with "!KEY" applies if the key is missing or 0. */
 const forward_exchange *organ_exchange_of_gguf(const organ_gguf *gguf, const char *architecture)
 {
     for (size_t k = 0; k < COUNT(rows); k++) {

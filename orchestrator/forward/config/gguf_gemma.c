@@ -10,7 +10,7 @@
 #include <stdio.h>
 
 #define MOST_WIDTH   (1u << 16) /* of per-layer embeddings, and rank of Laurel */
-#define MOST_STREAMS 16
+#define MOST_STREAMS 16         /* streams of AltUp */
 
 /* Sets the width of heads in layers with a window to key_length_swa; the other layers have that of the model. A layer
  * without a tensor for v uses the projection of k as v. */

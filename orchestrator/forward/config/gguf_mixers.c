@@ -21,7 +21,7 @@ static bool has_tensor(const config_gguf_source *s, unsigned layer, const char *
     return organ_key_tensor(s, full);
 }
 
-/* Returns true if a layer has the tensor `name`. */
+/* Returns true if at least one layer has the tensor `name`. */
 static bool any_layer_has_tensor(const config_gguf_source *s, const organ_forward_config *c, const char *name)
 {
     for (unsigned l = 0; l < c->layers; l++)

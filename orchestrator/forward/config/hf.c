@@ -72,7 +72,8 @@ static void read_falcon_norms(const config_hf_source *s, organ_forward_config *c
 #define WIDTH "intermediate_size"
 
 /* Reads the sizes of the model. intermediate_size may be missing in families whose layers are all mixtures or have no
- * feed-forward, or that have a default width; Gemma 3n may have a list there, which read_widths reads. */
+ * feed-forward, or that have a default width; Gemma 3n may have a list there, which read_widths reads. With `shortcut`
+ * (LongCat-Flash) a layer of the file is two layers here. */
 static void read_sizes(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_mixture *const mixture = s->family->mixture;

@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MAX_STREAMS 16
+#define MAX_STREAMS 16         /* streams of AltUp */
 #define MAX_WIDTH   (1u << 16) /* of per-layer embeddings, and rank of Laurel */
 
 /* Returns a size that the file must have, as a number or as null, which means 0. If it is missing, reports an error,
@@ -194,8 +194,8 @@ static void read_streams(const config_hf_source *s, organ_forward_config *c)
 }
 
 /* Reads the settings of Gemma 3n and 4. For all families sets c->state, the floats of a token's state between layers:
- * the hidden state, and with it shared indexer keys, LongCat's stored output, the streams of AltUp or shared keys and
- * values. */
+ * the hidden state, then the numbers of the keys that an indexer has chosen for later layers, or the output of a
+ * mixture of LongCat-Flash. read_streams adds the streams of AltUp, read_shared_keys the shared keys and values. */
 void organ_config_gemma(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_family *const f = s->family;

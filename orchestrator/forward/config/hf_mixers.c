@@ -39,7 +39,7 @@ static void read_pattern(const config_hf_source *s, const char *key, organ_forwa
         set_word(s, key, (char[]){pattern[l], 0}, &c->kinds[l]);
 }
 
-/* Returns the member with a word for each layer. */
+/* Returns the name of the member of config.json that has a word for each layer: the family's, else "layer_types". */
 static const char *types_of(const config_hf_source *s)
 {
     return s->family->recurrent->types ? s->family->recurrent->types : "layer_types";

@@ -141,7 +141,8 @@ static void read_neo(const config_hf_source *s, organ_forward_config *c)
 /* ---- OPT ---- */
 
 /* Reads the norms of OPT: before attention and feed-forward or on the sums after them, with or without weights, and
- * whether there is one before the output head. */
+ * whether there is one before the output head. Reports an error for embeddings of another width than hidden_size, and
+ * for norms on the sums without weights. */
 static void read_opt(const config_hf_source *s, organ_forward_config *c)
 {
     const bool before = organ_config_flag(s, "do_layer_norm_before", true);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Lists the tensors (parts) of recurrent mixers with their shapes: {part, small, rows, cols}, rows 0 for a vector. */
+ * Lists the tensors (parts) of recurrent mixers with their shapes: {part, small, rows, cols}, rows 0 for a vector.
+ * `small` is false for the matrices of linear layers; all other tensors have few numbers, which are read as FP32. */
 #include "orchestrator/forward/config/layer_parts.h"
 
 #include <string.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Charts of a block's rows: bars and maps. The block names their words and members. */
+ * Charts of a block's rows: bars and maps. block->bars or block->map names the texts of the chart, and the members of
+ * the rows that have its values. */
 #include "orchestrator/machine/quantity.h"
 #include "formats/base/json_spool.h"
 #include "orchestrator/report/blocks/layer_map.h"
@@ -30,7 +31,8 @@ static void spread_bar(organ_ranking_bar *bar, const organ_bars_of *style, const
 }
 
 /* Returns the bar for a row with this name: with style->sums the existing bar of this name, if there is one; otherwise
- * a new bar, and adds 1 to *count. New values are 0 to add to, or NaN. */
+ * a new bar, and adds 1 to *count. The values of a new bar are 0 with style->sums, so that rows can be added, else
+ * NaN. */
 static organ_ranking_bar *bar_of(organ_ranking_bar *bars, size_t *count, const organ_bars_of *style, const char *name)
 {
     for (size_t k = 0; k < *count && style->sums; k++)
@@ -41,7 +43,8 @@ static organ_ranking_bar *bar_of(organ_ranking_bar *bars, size_t *count, const o
     return &bars[(*count)++];
 }
 
-/* Draws the bars in the style `style`. Returns an SVG; NULL if `bars` is NULL or memory runs out. */
+/* Draws the bars in the style `style`. Returns an SVG document, which the caller frees; NULL if `bars` is NULL or
+ * memory runs out. */
 static char *ranking_of(organ_ranking style, const organ_ranking_bar *bars, size_t count)
 {
     char *svg = NULL;
@@ -92,8 +95,8 @@ static void add_row_to_bar(organ_ranking_bar *bar, const organ_bars_of *style, c
         bar->depth = (unsigned)organ_json_count(row, style->depth);
 }
 
-/* Chooses the unit (kB, MB, ...) that fits the largest number of bytes, writes it to `unit`, and converts the values of
- * all bars to it. */
+/* Converts the values of all bars from bytes to the unit (kB, MB, ...) that fits the largest of them, and writes the
+ * name of this unit, after a blank, to `unit`. */
 static void set_unit(organ_ranking_bar *bars, size_t count, char unit[16])
 {
     double max = 0, factor;
@@ -211,8 +214,8 @@ static organ_layer_map *map_of(const organ_map_of *style, const json_t *rows, co
     return map;
 }
 
-/* Returns whether the map is drawn: it has a cell, with `inside` more than one, and with `varies` values that differ.
- */
+/* Returns whether the map is drawn. A map without cells is omitted; with style->inside also a map of one cell, and with
+ * style->varies a map whose values are all equal. */
 static bool is_map_drawn(const organ_map_of *style, const organ_layer_map *map)
 {
     const size_t cells = map->layers * map->roles;

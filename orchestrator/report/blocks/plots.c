@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Charts of a block's rows: grids, curves and points. The block names their words and members. */
+ * Charts of a block's rows: grids, curves and points. block->grid, block->curves or block->points names the texts of
+ * the chart, and the members of the rows that have its values. */
 #include "orchestrator/report/blocks/layer_map.h"
 #include "formats/base/json_spool.h"
 #include "orchestrator/report/blocks/view_writer.h"

@@ -42,12 +42,13 @@ extern const organ_block_writer organ_writer_terminal, organ_writer_markdown, or
 /* Records that memory ran out: organ_view_terminal, organ_view_markdown or organ_view_page then returns ORGAN_IO. */
 void organ_block_lacks_memory(organ_view_walk *walk);
 
-/* Returns the rows of a block, selected by its `where`, `same` and `new`; the caller releases them with
- * organ_json_release_rows. Returns NULL if the report has no value at block->rows, or if memory runs out, which the
- * walk records. */
+/* Returns the rows of a block, selected by its `where`, `same` and `new`; if block->rows is NULL, the walk's row. The
+ * caller releases them with organ_json_release_rows. Returns NULL if the report has no value at block->rows, or if
+ * memory runs out, which the walk records. */
 json_t *organ_block_rows(organ_view_walk *walk, const organ_block *block);
 
-/* Returns a table of checks, an array of {"check", "ok", "detail"}. */
+/* Returns a table with a row for each element of `checks`, an array of {"check", "ok", "detail"}. The caller destroys
+ * the table. Returns NULL if out of memory. */
 organ_table *organ_block_checks(const json_t *checks);
 
 /* Each function draws the chart of a block of one kind (BARS, MAP, PANELS, GRID, CURVES or POINTS) on the page. */
@@ -60,7 +61,8 @@ void organ_points_put(organ_view_walk *walk, const organ_block *block);
 
 /* ---- helpers of these functions ---- */
 
-/* Puts an SVG document with its caption, which are words, on the page and frees the document. NULL: the page fails. */
+/* Puts the SVG document `svg` on the page and frees it; `caption` are words. If `svg` is NULL, because memory ran out,
+ * the page fails. */
 void organ_block_chart(organ_view_walk *walk, char *svg, const char *caption);
 
 /* Returns the expanded words, which the caller frees; NULL if `words` is NULL or the text is empty, or if memory runs

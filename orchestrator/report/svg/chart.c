@@ -22,7 +22,7 @@ typedef struct chart_drawing {
     double left_now, top_now; /* left and top edge of the plot area that is being drawn */
 } chart_drawing;
 
-/* Writes a line of text (organ_svg_label). */
+/* Writes a line of text to the chart; the arguments after `d` are those of organ_svg_label. */
 static void put_label(const chart_drawing *d, double x, double y, const char *class, const char *anchor, const char *s,
                       size_t longest)
 {

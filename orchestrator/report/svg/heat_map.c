@@ -343,8 +343,8 @@ static void put_row_names(const heat_map_drawing *d)
     organ_svg_upright(d->out, d->top + d->cell_height * (double)d->rows / 2, d->map->row_label, 40);
 }
 
-/* Writes the names of the columns, every n-th if not all fit and slanted if they are long, and the label of the
- * columns. */
+/* Writes the names of the columns, and below them the label of the column axis. Long names are slanted; if not all
+ * names fit, writes only every n-th. */
 static void put_column_names(const heat_map_drawing *d)
 {
     char number[32];

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Parts that all charts share: one style sheet, numbers independent of the locale, escaped text, markers. */
+ * Parts that all charts share: one style sheet, numbers independent of the locale, escaped text, markers. Coordinates
+ * and sizes are in pixels. */
 #ifndef ORGAN_SVG_PARTS_H
 #define ORGAN_SVG_PARTS_H
 
@@ -27,16 +28,18 @@ double organ_svg_pixels(const char *s);
 /* The same for a text that is cut to `longest` columns. */
 double organ_svg_pixels_cut(const char *s, size_t longest);
 
-/* Writes a line of text. `class` is "" or a list of classes with a blank before each; `anchor` is start, middle or
- * end. */
+/* Writes the text `s`, cut to `longest` columns (organ_svg_text), as one line with its baseline at `y`. `anchor`, which
+ * is "start", "middle" or "end", names the point of the line that is at `x`. `class` is "" or a list of CSS classes
+ * with a blank before each. */
 void organ_svg_label(FILE *out, double x, double y, const char *class, const char *anchor, const char *s,
                      size_t longest);
 
-/* Writes the title, and below it the subtitle (NULL: none) and a note ("": none); subtitle and note together are cut to
- * `longest` columns. */
+/* Writes, from the x coordinate `left` on, the title, and below it the subtitle (NULL: none) and a note ("": none).
+ * Subtitle and note together are cut to `longest` columns. */
 void organ_svg_head(FILE *out, double left, const char *title, const char *subtitle, const char *note, size_t longest);
 
-/* Writes the label of a vertical axis, rotated and centred at `middle`. */
+/* Writes `s`, cut to `longest` columns, as the label of the vertical axis: rotated, at the left edge of the chart, with
+ * its middle at the y coordinate `middle`. */
 void organ_svg_upright(FILE *out, double middle, const char *s, size_t longest);
 
 /* Ends an open <path> element of a line with the colour and the dashes of style number `style`. */

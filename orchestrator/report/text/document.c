@@ -103,7 +103,7 @@ static bool print_key(const char *key, bool first, FILE *out, int inner)
 }
 
 /* Prints an object whose members are created and released one at a time, because all together would need much memory.
- * Returns false if out of memory. */
+ * `indent`, at least 0, is that of the line on which the object begins. Returns false if out of memory. */
 static bool print_rows(const organ_long_member *rows, FILE *out, int indent)
 {
     bool complete = true;
@@ -120,8 +120,8 @@ static bool print_rows(const organ_long_member *rows, FILE *out, int indent)
     return complete;
 }
 
-/* Prints an object. If `rows` is not NULL, the value of the member rows->key is printed by print_rows instead. Returns
- * false if out of memory. */
+/* Prints an object; `indent` as of print_array. If `rows` is not NULL, print_rows prints the value of the member
+ * rows->key. Returns false if out of memory. */
 static bool print_members(const json_t *object, const organ_long_member *rows, FILE *out, int indent)
 {
     const int inner = indent < 0 ? -1 : indent + 2;
@@ -354,7 +354,8 @@ typedef struct long_document {
     const organ_long_member *rows;
 } long_document;
 
-/* Prints a document with a long member for organ_printed_write; `context` is a long_document. */
+/* Prints a document with a long member for organ_printed_write; `context` is a long_document. Returns ORGAN_IO if an
+ * allocation was refused while the document was built (organ_memory_work_check), or if memory runs out. */
 static organ_status print_long(const void *context, FILE *out, organ_error *error)
 {
     const long_document *const d = context;

@@ -86,7 +86,7 @@ static bool condition_is_true(const organ_scope *scope, const char *condition, s
 
 bool organ_scope_holds(const organ_scope *scope, const char *condition)
 {
-    organ_json_spool_visit(scope->row);
+    organ_json_spool_visit(scope->row); /* the condition reads members of the row, which may be stored in a file */
     return !condition || condition_is_true(scope, condition, strlen(condition));
 }
 

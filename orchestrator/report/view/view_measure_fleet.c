@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Compares several measured models on a page: ranking, groups, layers, and which models share tensors
- * (view_lineage.h). */
+ * (view_lineage.h). A chimera is a model whose tensors are all found in two other models, but not all in one of them:
+ * its body, which has most of them, and its donor. */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/view_measure.h"
@@ -141,13 +142,13 @@ static void ends_of(const json_t *models, const char *key, double ends[2])
     }
 }
 
-/* Returns the row of fleet_blocks, from the results of organ_measure_lineage:
+/* Returns the row of fleet_blocks. `lineage` and `order` are the results of organ_measure_lineage.
  *
  *   models         the measured models
- *   ordered        a row (model_row) for each, with chimeras below their bodies
- *   shown          the first ORGAN_LINEAGE_MAX of these rows
- *   points         the rows in the order of the report
- *   kin            the table of shared tensors
+ *   ordered        a row (model_row) for each model, with chimeras below their bodies
+ *   shown          the first ORGAN_LINEAGE_MAX rows of `ordered`
+ *   points         the rows of `ordered`, in the order of the report
+ *   kin            the rows of the table of shared tensors (add_lineage)
  *   sizes_differ   whether the largest model has over 10 % more elements than the smallest */
 static json_t *fleet_of(const json_t *models, const organ_lineage *lineage, const size_t *order)
 {

@@ -103,8 +103,8 @@ static void audit_request(const organ_server_request *request)
     organ_audit_log_write(request->server->audit, &entry);
 }
 
-/* Prints a message of libmicrohttpd. If the library rejects a request, first replies in its place
- * (organ_http_refused). */
+/* Prints a message of libmicrohttpd to stderr, unless options.quiet. If the message reports that the library rejects a
+ * request, first replies to the request in place of the library (organ_http_refused). */
 void organ_http_on_message(void *context, const char *format, va_list list)
 {
     static const char refusal[] = "Error processing request (HTTP response code is ";

@@ -30,8 +30,8 @@ organ_http_waker *organ_http_reply_stream(organ_http_reply *reply, const char *t
     return waker;
 }
 
-/* Resumes the connection if it is suspended. If the stream's `read` runs at this moment, `woken` keeps suspend_stream
- * from suspending the connection after it. */
+/* Resumes the connection if it is suspended, and sets `woken`. If the stream's `read` is running, the connection is not
+ * suspended yet; `woken` then prevents suspend_stream from suspending it when `read` has returned. */
 void organ_http_wake(organ_http_waker *waker)
 {
     pthread_mutex_lock(&waker->lock);

@@ -450,8 +450,8 @@ static bool append_entry(listing *l, const char *name, const struct stat *about)
 }
 
 /* Reads the attributes of the entry `name` of the directory `place`, which is open as `fd`; for a link, those of the
- * file that it leads to. Returns false for entries that are not listed, among them links to directories, so that no
- * search enters a directory twice. */
+ * file that it leads to. Returns false for entries that are not listed: devices, pipes, sockets, links that cannot be
+ * followed, and links to directories, so that no search enters a directory twice. */
 static bool stat_entry(const organ_jail *jail, const organ_jail_place *place, int fd, const char *name,
                        struct stat *about)
 {
@@ -469,8 +469,8 @@ static bool stat_entry(const organ_jail *jail, const organ_jail_place *place, in
     return file;
 }
 
-/* Appends the entries of the directory `place` to the listing, without hidden names and names that no client may
- * request. `path` is for messages. Returns 0 or an HTTP status. */
+/* Appends the entries of the directory `place` to the listing. Omits hidden names, names that no client may request
+ * (path_fault), and entries that stat_entry rejects. `path` is for messages. Returns 0 or an HTTP status. */
 static unsigned list_place(const organ_jail *jail, const organ_jail_place *place, const char *path, listing *l,
                            organ_error *error)
 {

@@ -123,9 +123,9 @@ static unsigned absolute_of(const organ_jail *jail, const organ_jail_place *plac
     return organ_jail_refuse(path, ENOMEM, error);
 }
 
-/* Opens the directory to be searched as *fd: the place itself, or if it is a file the directory that contains it; then
- * changes the place to that directory. Sets s->at, and for a file s->stem and s->stem_length. Returns 0 or an HTTP
- * status. */
+/* Opens the directory to be searched as *fd: the place itself or, if the place is a file, the directory that contains
+ * the file. For a file, also changes the place to this directory and sets s->stem and s->stem_length. Sets s->at to the
+ * path of the directory. Returns 0 or an HTTP status. */
 static unsigned open_searched(jail_search *s, organ_jail_place *place, int *fd, organ_error *error)
 {
     struct stat about;

@@ -85,7 +85,8 @@ static void recall_requests(organ_request_queue *queue, bool all)
     pthread_mutex_unlock(&queue->lock);
 }
 
-/* Queues all parked requests that wait for news, because an area has some: threads then call their handlers again. */
+/* Called when an area (organ_area, a part of the server) has news, such as a model that was read: queues all parked
+ * requests that wait for news, so that threads call their handlers again. */
 void organ_http_call_waiting(const organ_app *app)
 {
     if (app->queue)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Threads that call handlers which may block. The request's connection is suspended meanwhile, so that the threads of
- * libmicrohttpd never wait. The queue also keeps requests that wait for news or for a time; these occupy no
- * thread. */
+ * libmicrohttpd never wait. The queue also keeps requests that wait for news (organ_http_call_waiting) or for a
+ * time; these occupy no thread. */
 #ifndef ORGAN_HTTP_REQUEST_QUEUE_H
 #define ORGAN_HTTP_REQUEST_QUEUE_H
 

@@ -121,9 +121,9 @@ static char *whole_reply(const organ_http_reply *reply, size_t *bytes)
     return whole;
 }
 
-/* Writes the reply directly to the socket, in place of libmicrohttpd's own answer to a request that it rejects; if that
- * fails, sets the reply's status to 0, for the log. Then reads what the client has sent, at most DRAINED bytes: a
- * connection closed with unread bytes is reset, and the client loses the reply. */
+/* Writes the reply directly to the socket, in place of libmicrohttpd's own answer to a request that it rejects. If
+ * sending without TLS fails, sets the reply's status to 0, for the log. Then reads what the client has sent, at most
+ * DRAINED bytes: a connection closed with unread bytes is reset, and the client loses the reply. */
 void organ_http_send_at_once(organ_server_request *request)
 {
     enum { DRAINED = 1 << 20 };

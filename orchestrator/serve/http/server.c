@@ -172,8 +172,8 @@ organ_status organ_server_open(const organ_serve_options *options, const organ_a
         return organ_fail_errno(error, ENOMEM, "the server");
     organ_daemon_library_open(error);
     pthread_mutex_init(&server->stream_lock, NULL);
-    json_object_seed(
-        0); /* now: otherwise several threads that create their first objects could set the seed at the same time */
+    /* before any thread starts: otherwise several threads could set the seed at the same time */
+    json_object_seed(0);
     server->listener = -1;
     if (!error->status && options->per_address > options->connections)
         organ_fail(error, ORGAN_USAGE, "--per-address is %u, but there are %u connections in all (--connections)",

@@ -28,10 +28,10 @@
 
 typedef struct organ_server organ_server;
 
-/* Opens the root, reads the tokens, listens, starts the areas (a list that ends with NULL) and the threads that accept
- * connections. Copies the options, but not the data they point to, which must outlive the server. Returns ORGAN_USAGE
- * if options contradict each other or the address is malformed, ORGAN_IO if a system call fails, for example because
- * the port is in use. *server is NULL on error. */
+/* Opens the root, reads the tokens, listens, starts the areas (parts of the server, a list that ends with NULL) and the
+ * threads that accept connections. Copies the options, but not the data they point to, which must outlive the server.
+ * Returns ORGAN_USAGE if options contradict each other or the address is malformed, ORGAN_IO if a system call fails,
+ * for example because the port is in use. *server is NULL on error. */
 organ_status organ_server_open(const organ_serve_options *options, const organ_area *const *areas,
                                organ_server **server, organ_error *error);
 /* Returns the server's address, such as "http://127.0.0.1:8935/", with the port that the system chose if port 0 was

@@ -23,8 +23,8 @@ typedef struct layout {
     size_t size; /* bytes appended so far */
 } layout;
 
-/* Appends `size` bytes to the block, a copy of `data` or, if that is NULL, zeros. Returns their address; without memory
- * in `l` only counts them and returns NULL. */
+/* Appends `size` bytes to the block, a copy of `data` or, if that is NULL, zeros. Returns their address; if l->base is
+ * NULL, only counts them and returns NULL. */
 static void *catalog_put(layout *l, const void *data, size_t size)
 {
     char *const at = l->base ? l->base + l->size : NULL;
@@ -35,9 +35,10 @@ static void *catalog_put(layout *l, const void *data, size_t size)
 /* Appends a text with its NUL to the block, as catalog_put does. */
 static const char *catalog_put_text(layout *l, const char *text) { return catalog_put(l, text, strlen(text) + 1); }
 
-/* Writes a catalog of the model to the block, or computes its size if `l` has no memory: first the parts that need
- * alignment (catalog, tensors, files, shapes), then the texts. Adjacent tensors of the same shape share one copy of it.
- * `unused` takes the members if there is no memory. */
+/* Writes a catalog of the model to the block or, if l->base is NULL, only computes the size of the block. The parts
+ * that need alignment (catalog, tensors, files, shapes) are first, then the texts. Consecutive tensors with equal
+ * shapes share one stored shape. If l->base is NULL, `unused` stands for the catalog, so that its members can be set.
+ */
 static void lay_out_model(layout *l, const organ_model *model, const texts *t)
 {
     organ_catalog unused, *const block = catalog_put(l, NULL, sizeof *block), *const catalog = block ? block : &unused;

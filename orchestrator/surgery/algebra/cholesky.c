@@ -98,8 +98,9 @@ static void cholesky_multiply(const inversion *x, const organ_product *products,
     organ_products_run(x->engine, NULL, products, count, x->scratch);
 }
 
-/* Computes `width` columns of R from column `from` on, on and above the diagonal, in place of H. The columns right of
- * them must be final. Returns false if H is not positive definite. */
+/* Computes columns [from, from + width) of R: writes the rows above the diagonal block in place of H, and the inverse
+ * of R's diagonal block to x->factor. The columns right of them must be those of R already. Returns false if H is not
+ * positive definite. */
 static bool factorise_columns(const inversion *x, size_t from, size_t width)
 {
     float *const column = x->h + from;

@@ -34,19 +34,20 @@ extern const double organ_width_levels[ORGAN_WIDTH_LEVELS];
 /* The widths that a walk measures: 2 and 4 bits in the widest groups. */
 extern const bool organ_width_measured[ORGAN_WIDTH_LEVELS];
 
-/* Sets the costs of the widths that are not measured from cost[0] and cost[4], those of 2 and 4 bits. A cost is
- * inversely proportional to a power of the number of steps of the codes (3, 7, 15, 255). The power is fitted to the two
- * measured widths and is at least 1: rounding errors are proportional to the size of a step, and the divergence to
- * their square. `group`: columns of the widest groups (32, 64 or 128). The cost in groups of 32 is the cost in groups
- * of `group` times the square of the ratio of the expected largest magnitude of 32 normal weights to that of `group`
- * normal weights. */
+/* Derives the costs of all widths from the two measured ones: cost[0] for 2 bits and cost[4] for 4 bits, both in the
+ * widest groups, of `group` columns (32, 64 or 128). For these groups a cost is inversely proportional to a power of
+ * the number of steps of the codes (3, 7, 15, 255). The power is fitted to the two measured costs and is at least 1:
+ * rounding errors are proportional to the size of a step, and the divergence to their square. In groups of 32 columns,
+ * a cost is that in groups of `group` columns times the square of the ratio of the expected largest magnitude of 32
+ * normal weights to that of `group` normal weights. */
 void organ_width_derive_costs(double cost[ORGAN_WIDTH_LEVELS], size_t group);
 
 /* ---- options ---- */
 
 /* Returns ORGAN_USAGE if options do not fit together or are out of range. */
 organ_status organ_allocate_check(const organ_allocate_options *options, organ_error *error);
-/* Return the value of the option, or its default if it was not given. */
+/* These three functions return --allocate-tokens, --allocate-layers and --allocate-way (organ_allocate_options.tokens,
+ * layers and way), or the default of an option that was not given. */
 unsigned organ_allocate_tokens(const organ_allocate_options *options);
 unsigned organ_allocate_layers(const organ_allocate_options *options);
 double organ_allocate_way(const organ_allocate_options *options);
@@ -149,9 +150,10 @@ organ_status organ_allocation_read(organ_allocation *allocation, const json_t *i
 organ_status organ_allocation_write(const organ_allocation *allocation, const json_t *identity, const char *path,
                                     const organ_ranks *ranks, organ_error *error);
 
-/* Convert a measured curve to a line of a journal, and back. organ_allocation_recall returns false if the line belongs
- * to another tensor or has no curve. */
+/* Returns the journal line {"curve_of", "cost"} of a measured curve. NULL without memory. */
 json_t *organ_allocation_line(const organ_allocation *allocation, const organ_allocation_tensor *tensor);
+/* Sets the costs of the tensor that a journal line names, and its `known`. Returns false, and changes nothing, if the
+ * allocation has no tensor of this name or the line has no curve. */
 bool organ_allocation_recall(organ_allocation *allocation, const json_t *line);
 
 #endif

@@ -46,8 +46,8 @@ json_t *organ_allocation_line(const organ_allocation *allocation, const organ_al
     return ORGAN_OBJECT(SET_BYTES("curve_of", tensor->name), SET("cost", costs_json(allocation, tensor->cost)));
 }
 
-/* Sets a tensor's costs from a line of an interrupted run's journal. Returns false if the line belongs to another
- * tensor or has no curve. */
+/* Sets a tensor's costs from a line of an interrupted run's journal. Returns false if the line names no tensor of the
+ * allocation or has no curve. */
 bool organ_allocation_recall(organ_allocation *allocation, const json_t *line)
 {
     const char *const name = json_string_value(json_object_get(line, "curve_of"));
@@ -87,7 +87,9 @@ organ_status organ_allocation_write(const organ_allocation *allocation, const js
         error);
 }
 
-/* Reads the curve of a tensor. Fails if the file names another tensor here. */
+/* Reads the curve of tensor k from `row`, entry k of the file's "tensors". Leaves the curve unknown if its cost is
+ * null. Returns ORGAN_USAGE if the row names another tensor, ORGAN_BAD_INPUT if its number of elements differs or a
+ * cost is invalid. */
 static organ_status read_tensor(organ_allocation *a, const json_t *row, size_t k, const char *path, organ_error *error)
 {
     organ_allocation_tensor *const t = &a->tensors[k];

@@ -28,8 +28,9 @@ static double narrow_group_cost(size_t group)
     return group <= 64 ? NARROWER : NARROWEST;
 }
 
-/* Derives the costs of all levels from those at 2 and 4 bits: a power of the number of steps 2^bits - 1, so straight in
- * logarithms. Odd levels have the narrow group size, whose lower cost is a constant factor. */
+/* Derives the costs of all levels from those at 2 and 4 bits. The logarithm of the cost is a linear function of the
+ * logarithm of the number of steps, 2^bits - 1. Odd levels have groups of 32 columns, which multiply the cost by
+ * narrow_group_cost. */
 void organ_width_derive_costs(double cost[ORGAN_WIDTH_LEVELS], size_t group)
 {
     const double two = log(fmax(cost[0], MIN_COST)), four = log(fmax(cost[4], MIN_COST)),

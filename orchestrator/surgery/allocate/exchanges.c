@@ -137,9 +137,10 @@ static bool in_layer(const organ_exchanges *x, size_t tensor, int32_t layer)
     return organ_forward_layer_of(forward_of(x), x->targets->tensors[k]) == layer;
 }
 
-/* Writes the kept weights of the pair's tensors in this layer, at `level` of `pooled`. */
-static organ_status write_exchanged_weights(organ_exchanges *x, const exchanges_pair *p, size_t level,
-                                            const organ_calibration_layer *layer, organ_error *error)
+/* Writes the weights that x->pooled keeps of the pair's tensors in this layer into the loaded layer. `level`: EXCHANGED
+ * or AS_GIVEN. */
+static organ_status write_pair_weights(organ_exchanges *x, const exchanges_pair *p, size_t level,
+                                       const organ_calibration_layer *layer, organ_error *error)
 {
     if (in_layer(x, p->exchange.more, layer->number))
         organ_pooled_write(x->pooled, p->exchange.more, level, layer->loaded, error);
@@ -174,11 +175,11 @@ static organ_status run_streams_through_layer(void *context, const organ_calibra
         if (!p->separate && here)
             memcpy(exchanges_stream(x, 1 + k), exchanges_stream(x, 0), stream_floats(x) * sizeof(float));
         p->separate |= here;
-        if (!p->separate || (here && write_exchanged_weights(x, p, EXCHANGED, layer, error)))
+        if (!p->separate || (here && write_pair_weights(x, p, EXCHANGED, layer, error)))
             continue;
         if (organ_layer_run(forward, layer->loaded, &x->test_windows.windows, exchanges_stream(x, 1 + k), NULL,
                             error) == ORGAN_OK &&
-            here && write_exchanged_weights(x, p, AS_GIVEN, layer, error) == ORGAN_OK)
+            here && write_pair_weights(x, p, AS_GIVEN, layer, error) == ORGAN_OK)
             release_pair(x, p, layer->number);
     }
     return error->status
@@ -230,6 +231,7 @@ static int32_t exchanges_last_layer(const organ_exchanges *x)
     return last;
 }
 
+/* Opens the walk of a round, x->calib. */
 static organ_status exchanges_open_walk(organ_exchanges *x, organ_error *error)
 {
     return organ_calibration_run_open(&x->options.walk, x->model, x->targets, &x->walk_work, x->engine, x->progress,

@@ -39,8 +39,8 @@ struct organ_variants {
 /* Returns the floats of the hidden states of one variant. */
 static size_t variants_floats_of(const organ_variants *v) { return v->tokens * v->width; }
 
-/* Returns the bytes for the donor's two copies of hidden states, the states of `together` variants, a tile of logits,
- * and one more layer. */
+/* Returns the bytes of the donor's two copies of hidden states, the states of `together` variants, a tile of logits,
+ * and the layer that run_streams_through_layers loads. */
 uint64_t organ_variants_memory(const organ_forward *forward, size_t tokens, size_t together)
 {
     const organ_forward_config *const c = organ_forward_describe(forward);

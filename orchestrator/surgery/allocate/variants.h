@@ -17,14 +17,14 @@ organ_status organ_variants_open(organ_forward *forward, const organ_engine *eng
                                  size_t together, organ_variants **variants, organ_error *error);
 void organ_variants_close(organ_variants *variants); /* NULL is allowed */
 
-/* Returns the bytes for a number of tokens and simultaneous variants, including a second layer in addition to the
- * caller's. */
+/* Returns the bytes that *variants needs for `tokens` tokens and `together` simultaneous variants, including the layer
+ * that organ_variants_finish loads while the caller has another one loaded. */
 uint64_t organ_variants_memory(const organ_forward *forward, size_t tokens, size_t together);
 
 /* Makes `layer` the current layer: runs the donor's hidden states through the layers before it. */
 organ_status organ_variants_advance(organ_variants *variants, int32_t layer, organ_error *error);
-/* Finishes the variants of the current layer, runs the donor's states through it (`loaded`, unchanged), and makes the
- * next layer the current one. */
+/* Calls organ_variants_finish for the variants of the current layer, then runs the donor's states through the current
+ * layer and makes the next layer the current one. `loaded`: the current layer with the donor's weights. */
 organ_status organ_variants_pass(organ_variants *variants, const organ_layer *loaded, organ_error *error);
 
 /* Adds the variant in which the current layer is replaced by `changed`. Sets *divergence to the mean over all tokens of
@@ -49,8 +49,8 @@ organ_status organ_variants_judge(organ_variants *variants, const float *states,
  * first). */
 void organ_variants_scale(organ_variants *variants, double times);
 
-/* Returns the operations of a variant from a layer on to its divergence, for windows of `context` tokens, `tokens` in
- * all. */
+/* Returns the operations of layers `layer` to the last one and of the divergence, for one variant on `tokens` tokens in
+ * windows of `context` tokens. */
 double organ_variants_products(const organ_forward *forward, const organ_model *model, int32_t layer, size_t tokens,
                                size_t context);
 

@@ -122,7 +122,10 @@ organ_status organ_prune_divided(const organ_prune_options *options, const organ
                                  const organ_engine *engine, const organ_progress *progress, json_t **report,
                                  organ_error *error);
 
-/* Implement the members of organ_prune_kind of the same names. */
+/* Implement the members of organ_prune_kind (method.h) of the same names: _parameters returns the options that decide
+ * the output, _identity all other settings that a resumed run must repeat, _recall restores the figures of a target
+ * from a line of the journal, _finish_document and _finish_line add members to the report and to such a line. The last
+ * two return -1 if memory runs out. */
 json_t *organ_calibrated_parameters(void *job);
 json_t *organ_calibrated_identity(void *job);
 void organ_calibrated_recall(organ_prune_job *job, const organ_prune_part *part, const json_t *line);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Pruning of one matrix by its input statistics: physarum v2 and v3, and the methods they are compared with
- * (docs/definitions/pruning.md). Results are bit-identical for any number of threads on one kind of CPU.
+ * (docs/definitions/pruning.md). Results are bit-identical for any number of threads; the C library's exp2 and log2,
+ * with which the flow of v2 and v3 searches its gain, may differ between CPUs (docs/definitions/determinism.md).
  *
  * H are the second moments of the inputs, C those between the donor's inputs and the inputs here
  * (organ_input_moments). */
@@ -31,8 +32,8 @@ typedef struct organ_prune_matrix_options {
                        * 6. Must be 0 with a pattern */
     organ_pattern pattern; /* of = 0: none */
     bool no_compensate;    /* physarum v2: one flow without least squares; kept weights keep their bits */
-    double effort; /* in (0, 100]. v2: factor of the products with H after the stages (1/4, 1/4, 1, 1, 1, 1, 3); v3:
-                      factor of the iterations of ADMM */
+    double effort; /* in (0, 100]. v2: factor of the numbers of products with H after the seven stages, 1/4, 1/4, 1, 1,
+                    * 1, 1 and 3; v3: factor of the iterations of ADMM */
     bool measure;  /* compute output_error, with two more products with H */
     organ_admm_factors *factors; /* physarum v3: inverses shared by matrices with this calibration (organ_prune_share
                                   * sets it); NULL: not shared */

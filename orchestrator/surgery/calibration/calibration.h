@@ -80,13 +80,13 @@ void organ_calibration_destroy(organ_calibration *calibration); /* NULL is allow
 organ_status organ_calibration_add(organ_calibration *calibration, const float *pruned_inputs,
                                    const float *donor_inputs, size_t tokens, organ_error *error);
 
-/* Adds up the moments of all ranks; each rank adds all tokens but sums only its share of the moments. All ranks call it
- * after the last token, once they have agreed that none has failed. Returns ORGAN_IO if a rank cannot be reached. Does
- * nothing without ranks. */
+/* Sends the sums of each rank to all other ranks: each rank gets all tokens, but sums only its share of the entries of
+ * the moments. All ranks call it after the last token, once they have agreed that none has failed. Returns ORGAN_IO if
+ * a rank cannot be reached. Does nothing with one rank. */
 organ_status organ_calibration_complete(organ_calibration *calibration, organ_error *error);
 
-/* Computes the results; called once, after the last token. Returns ORGAN_BAD_INPUT if there was no token or all inputs
- * were zero. */
+/* Computes the results; called once, after the last token. Returns ORGAN_BAD_INPUT if there was no token, if all inputs
+ * were zero, or if a damped tile of H has no inverse. */
 organ_status organ_calibration_finish(organ_calibration *calibration, organ_error *error);
 
 /* Creates a finished calibration that has only act_norm: no H and no C, stability and contribution 1. `norms` are

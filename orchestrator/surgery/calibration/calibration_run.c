@@ -54,8 +54,9 @@ static organ_status fit_samples(organ_calibration_run *calib, organ_error *error
     return ORGAN_OK;
 }
 
-/* Copies the windows from `ids`, the tokens of the text, to calib->tokens. If the tokenizer adds a BOS token, it
- * replaces the first token of each window. */
+/* Copies the windows from `ids`, the tokens of the text, to calib->tokens, and sets calib->facts.windows. If the
+ * tokenizer adds a BOS token, this token replaces the first token of each window. Returns the errors of fit_samples, or
+ * ORGAN_IO if memory cannot be allocated. */
 static organ_status calib_cut(organ_calibration_run *calib, const uint32_t *ids, organ_error *error)
 {
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(calib->facts.tokenizer);
@@ -215,7 +216,7 @@ static bool leaves_more(void *context, uint64_t memory)
 }
 
 /* Returns the bytes that the walk needs in addition to the states: the larger of the kept inputs of a chunk and the
- * work on a matrix, which do not exist at the same time, plus work->extra. */
+ * work on a matrix, which do not exist at the same time, plus work->extra. `scratch`: the states are in a file. */
 static uint64_t extra_bytes(const organ_calibration_run *calib, bool scratch)
 {
     const organ_calibration_work *const work = calib->work;

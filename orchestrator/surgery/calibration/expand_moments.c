@@ -15,8 +15,8 @@ typedef struct expansion {
     float *values;                      /* in blocks like H */
 } expansion;
 
-/* Writes rows [first, first + PANEL), first = index * PANEL, of the block that contains them. Entries of H below the
- * diagonal, which are not stored, are those above it. */
+/* Writes the rows [index * PANEL, (index + 1) * PANEL) of the matrix, each within the diagonal block that contains it.
+ * H is symmetric and stored only above the diagonal: entry (i, j) below the diagonal is read as (j, i). */
 static void expand_rows(void *context, size_t index, size_t worker)
 {
     const expansion *const x = context;

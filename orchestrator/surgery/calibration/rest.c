@@ -75,7 +75,7 @@ static organ_status encode_text_again(const organ_calibration_run *calib, organ_
 }
 
 /* Fills `rest` with `count` test windows, at evenly spread places of the `all` places in `begins` (find_places). If the
- * tokenizer adds a BOS token, it replaces the first token of each window. */
+ * tokenizer adds a BOS token, this token replaces the first token of each window. */
 static organ_status fill_windows(const organ_calibration_run *calib, const size_t *begins, size_t all, size_t count,
                                  organ_calibration_test_windows *rest, organ_error *error)
 {

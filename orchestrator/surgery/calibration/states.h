@@ -34,8 +34,7 @@ uint64_t organ_calibration_states_bytes(const organ_calibration_chunks *chunks);
 
 /* Allocates room for the chunks that this rank holds: in memory, or in a file in the directory `scratch` if it is not
  * NULL. `copied`: the caller will use organ_calibration_states_copy. Disk space is reserved when the first chunk is
- * taken. Returns ORGAN_IO, with *states NULL, if memory cannot be
- * allocated or the file cannot be created. */
+ * taken. Returns ORGAN_IO, with *states NULL, if memory cannot be allocated or the file cannot be created. */
 organ_status organ_calibration_states_open(const organ_calibration_chunks *chunks, bool copied, const char *scratch,
                                            organ_calibration_states **states, organ_error *error);
 void organ_calibration_states_close(organ_calibration_states *states); /* NULL is allowed */

@@ -125,8 +125,8 @@ static const char *config_member(const organ_convert_job *job, const char *membe
     return first;
 }
 
-/* Adds the member that `row` names, converted from its key-value in the GGUF file; members of the rotation are added to
- * `rope`. Adds nothing if the file lacks the key or has an array. */
+/* Adds the member that `row` names, from its key-value in the GGUF file: for a name "rope.X" member X of `rope`, but
+ * rope_theta to `config`. Adds nothing if the file lacks the key, or if the value is an array or has no counterpart. */
 static int config_put_row(const organ_convert_job *job, const exchange_key *row, json_t *config, json_t *rope)
 {
     char key[160], name[96];

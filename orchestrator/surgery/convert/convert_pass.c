@@ -89,7 +89,7 @@ static void pass_apply(const convert_place *place, float *values, size_t count)
 
 /* Writes `rows` rows of `cols` values to the piece of s->place, from its row `at` on: applies the place's function,
  * converts the values to the piece's type, and passes the bytes to organ_write_put. `values` has the type in which the
- * source is read, which is FP32 if there is a function; pass_put changes it. */
+ * source is read, which is FP32 if there is a function; pass_put overwrites the values. */
 static organ_status pass_put(const pass_strip *s, void *values, size_t rows, size_t cols, uint64_t at,
                              organ_error *error)
 {

@@ -178,8 +178,8 @@ bool organ_convert_is_straight(const convert_place *place, uint64_t rows)
 /* Returns the number of rows of the piece that a block of the place becomes. */
 uint64_t organ_convert_made(const convert_place *place) { return place->transposed ? place->cols : place->rows; }
 
-/* Returns the number of columns of the piece if the source has `cols` columns. If the place joins a counterpart, a row
- * has the values of both weights. */
+/* Returns the number of columns of the piece if the source has `cols` columns. If a transposed or column_slice place
+ * joins a counterpart, a row has the values of both weights; other places write whole rows of each. */
 uint64_t organ_convert_cols(const convert_place *place, uint64_t cols)
 {
     const uint64_t sources = place->join == CONVERT_ALONE ? 1 : 2;

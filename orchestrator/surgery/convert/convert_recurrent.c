@@ -251,7 +251,8 @@ static int recurrent_put_kinds(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
     const forward_recurrent *const r = job->family->recurrent;
-    const bool listed = r->indices && !r->indices_needed; /* config.json lists the indices, not words */
+    /* config.json gets the list of indices; LFM2 (indices_needed) also accepts the list of words and gets that one */
+    const bool listed = r->indices && !r->indices_needed;
     if (r->alike)
         return 0;
     if (r->offset.key)

@@ -71,11 +71,15 @@ organ_status organ_cut_describes(const organ_model *model, const organ_cut_layer
 
 /* ---- functions for `write.fill` ---- */
 
-/* A verb with resolved tensors calls organ_cut_begin first, with both arguments of `fill`, then stores all kept
- * matrices of resolved tensors with organ_cut_put, and at last calls organ_cut_copy, which copies the kept bytes of all
- * other cut tensors. organ_cut_context returns write.context. */
+/* The `fill` of a verb with resolved tensors calls organ_cut_begin first, stores each kept matrix of resolved tensors
+ * with organ_cut_put, and calls organ_cut_copy last. */
+
+/* Returns the state of the cut, never NULL. `inner` and `writing` are the first two arguments of `fill`. */
 organ_cut_run *organ_cut_begin(void *inner, organ_writing *writing);
+/* Returns write.context, the verb's own context. */
 void *organ_cut_context(const organ_cut_run *run);
+/* Copies the kept bytes of all cut tensors that are not resolved. Returns ORGAN_INTERRUPTED if the engine is stopped,
+ * and errors of reading and writing. */
 organ_status organ_cut_copy(organ_cut_run *run, organ_error *error);
 
 /* Returns whether organ_cut_put can store new values in this type: BF16, F16, F32, and the GGUF block types for which

@@ -141,9 +141,9 @@ static void edit_lists(const organ_cut_config *c)
 
 /* ---- numbers of leading layers ---- */
 
-/* Edits members that are the number of the first layer after some leading layers, such as first_k_dense_replace: the
- * new value is the number of kept layers before it. moe_layer_end_index is the number of the last layer itself, so the
- * kept layers up to and including it are counted, minus 1. */
+/* Edits members whose value n divides the layers into 0 .. n - 1 and n .. last, such as first_k_dense_replace: the new
+ * value is the number of kept layers among 0 .. n - 1. In moe_layer_end_index, n is the last layer of a range, so the
+ * new value is the number of kept layers among 0 .. n, minus 1. */
 static void edit_layer_bounds(const organ_cut_config *c)
 {
     static const char *const bounds[] = {"max_window_layers", "first_k_dense_replace", "num_dense_layers",
@@ -256,7 +256,8 @@ static void check_decay_rates(const organ_cut_config *c, size_t kept)
         organ_cut_refuse(c, "model_type", "loaders compute the decays of a layer from its number");
 }
 
-/* Checks that a layer whose indexer is "shared" keeps the last "full" layer before it, whose selected keys it uses. */
+/* Rejects the cut if a layer with a "shared" indexer is kept, but the last layer before it with a "full" indexer, whose
+ * selected keys it uses, is dropped. */
 static void check_indexers(const organ_cut_config *c)
 {
     static const char *const key = "indexer_types";

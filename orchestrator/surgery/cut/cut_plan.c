@@ -419,8 +419,10 @@ static organ_status share_layers(organ_cut_run *run, const organ_tensor *t, uint
     return ORGAN_OK;
 }
 
-/* Sets in `shares` the kept layers of per-layer embeddings (Gemma 3n and 4): columns of the embedding, and rows of the
- * projection next to it, belong to layers in their order. Leaves other tensors whole. */
+/* Sets in `shares` the kept entries of a tensor of per-layer embeddings (Gemma 3n and 4), which has consecutive entries
+ * for each layer: columns of the embedding (embed_tokens_per_layer), rows of the projection
+ * (per_layer_model_projection). Does nothing for tensors with other names, or if no block is removed. Returns
+ * ORGAN_BAD_INPUT for another tensor of rank 2 or more whose name has "per_layer". */
 static organ_status share_per_layer(organ_cut_run *run, const organ_tensor *t, organ_cut_shares *shares,
                                     organ_error *error)
 {

@@ -20,8 +20,8 @@ void organ_cut_note(organ_cut_run *run, const char *where, const char *key, json
         organ_fail_memory(error, run->model->path);
 }
 
-/* Sets member `key` in the edited config.json to `value` and notes the change, unless the value is the old one. Takes
- * over the reference; NULL: an allocation failed. */
+/* Sets member `key` of c->object in the edited config.json to `value` and notes the change, unless the member has this
+ * value already. Takes over the reference to `value`; NULL means that the caller's allocation failed. */
 void organ_cut_set(const organ_cut_config *c, const char *key, json_t *value)
 {
     char full[256];
@@ -58,7 +58,8 @@ bool organ_cut_stays(const organ_cut_config *c, size_t layer)
     return layer < c->run->layer_count && c->run->facts[layer].becomes >= 0;
 }
 
-/* Returns how many of the first `count` layers of the donor are kept, the new number of layer `count`. */
+/* Returns how many of the first `count` layers are kept, which is the new number of layer `count`. Layers after the
+ * donor's last one count as kept. */
 size_t organ_cut_kept_before(const organ_cut_run *run, size_t count)
 {
     size_t kept = 0;

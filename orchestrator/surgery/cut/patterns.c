@@ -196,8 +196,8 @@ static bool find_least_step(const organ_cut_config *c, const patterns_step *s, u
     return false;
 }
 
-/* Changes the members of setting `s` to a step and offset that give the kept layers their kinds. Does nothing if the
- * old values still do. Sets ORGAN_BAD_INPUT if no values do. */
+/* Changes the members of setting `s` to a step and offset that give each kept layer its kind. Does nothing if the old
+ * step and offset give it. Sets ORGAN_BAD_INPUT if no step and offset give it. */
 static void edit_step(const organ_cut_config *c, const patterns_step *s)
 {
     const bool known = s->model && is_model(c, s->model);

@@ -93,23 +93,24 @@ static organ_status fold_columns(const recover_side *s, const organ_weight *w, u
     return error->status;
 }
 
-/* Matches the copy's `remaining` parts to the donor's `have` parts by equal digests, in ascending order. Sets `keep` to
- * the numbers of the matched donor parts. Adds a problem for a part of the copy that has no match after that of the
- * part before it, or whose match leaves too few donor parts for the later parts of the copy. `donor` and `copy` are the
- * digests; `what` names a part in messages. */
+/* Sets `keep` to the numbers of the donor parts that have the digests of the copy's parts, ascending. Because a cut
+ * keeps the order, the search for each part of the copy begins after the donor part of its predecessor. If no donor
+ * part has the digest, or too few donor parts follow for the remaining parts of the copy, adds a problem and takes the
+ * donor part at which the search began. `donor` has `donor_count` digests, `copy` has `copy_count`; `what` names a part
+ * in messages. */
 static organ_status match_digests(organ_cut_recovery *r, size_t layer, const char *what, const uint64_t *donor,
-                                  size_t have, const uint64_t *copy, size_t remaining, organ_cut_keep *keep,
+                                  size_t donor_count, const uint64_t *copy, size_t copy_count, organ_cut_keep *keep,
                                   organ_error *error)
 {
-    uint32_t *const list = organ_arena_take(&r->arena, (remaining + 1) * sizeof *list);
+    uint32_t *const list = organ_arena_take(&r->arena, (copy_count + 1) * sizeof *list);
     size_t at = 0;
     if (!list)
         return organ_fail_memory(error, r->copy->path);
-    for (size_t k = 0; k < remaining; k++) {
+    for (size_t k = 0; k < copy_count; k++) {
         size_t found = at;
-        while (found < have && donor[found] != copy[k])
+        while (found < donor_count && donor[found] != copy[k])
             found++;
-        if (found == have || have - found < remaining - k) {
+        if (found == donor_count || donor_count - found < copy_count - k) {
             organ_problem_add(r->problems, "layer %zu: %s %zu of %s is not one of the donor's, or is in another order",
                               layer, what, k, r->copy->path);
             found = at;
@@ -117,7 +118,7 @@ static organ_status match_digests(organ_cut_recovery *r, size_t layer, const cha
         list[k] = (uint32_t)found;
         at = found + 1;
     }
-    *keep = (organ_cut_keep){list, remaining};
+    *keep = (organ_cut_keep){list, copy_count};
     return ORGAN_OK;
 }
 
@@ -365,7 +366,7 @@ static const recover_kind kinds[] = {{"expert", count_experts, digest_experts, d
                                      {"shared expert: channel", count_shared_channels, digest_shared_channels, NULL}};
 
 /* Sets `keep` to the parts of kind `k` that layer `layer` of the donor has kept in layer `becomes` of the copy. Leaves
- * `keep` unchanged if the copy has no such parts or as many as the donor. */
+ * `keep` unchanged if the copy has no such parts, or not fewer than the donor. */
 static organ_status find_kept_parts(organ_cut_recovery *r, const recover_kind *k, size_t layer, size_t becomes,
                                     organ_cut_keep *keep, organ_error *error)
 {

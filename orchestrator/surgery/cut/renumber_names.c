@@ -40,9 +40,9 @@ static const char *number_after(const char *text, const char *const *words, size
     return NULL;
 }
 
-/* Sets *value to the number of `digits` digits at `number`. Returns false if it has none or more than eight, or if a
- * wildcard after it could add digits, as in "1*" or "2[0-9]". "0*" is accepted, because no other number begins with 0.
- */
+/* Reads the first `digits` characters at `number`, all of them digits, as a decimal number into *value. Returns false
+ * if `digits` is 0 or above 8, or if the digits are followed by a wildcard that could match further digits, as in "1*"
+ * or "2[0-9]". Accepts "0*", because no other number begins with 0. */
 static bool plain_number(const char *number, size_t digits, size_t *value)
 {
     *value = digits && digits < 9 ? (size_t)strtoul(number, NULL, 10) : SIZE_MAX;

@@ -16,9 +16,9 @@ typedef struct packing {
 static const packing ONE = {1, 1}; /* an entry for each row or column */
 static const packing NONE = {0, 0};
 
-/* Sets `out` to the kept entries of an axis of `axis` entries if the rows or columns in `keep`, out of `have`, are
- * kept. Groups of p.per rows or columns must be kept whole (the last group may be shorter); else returns
- * ORGAN_BAD_INPUT. */
+/* Sets `out` to the entries of an axis that store the rows or columns in `keep`. `have`: number of all rows or columns;
+ * `axis`: number of all entries of the axis; `p`: how they are stored. A group of p.per rows or columns (the last one
+ * may be shorter) is kept completely or not at all; otherwise returns ORGAN_BAD_INPUT. */
 static organ_status pack_list(organ_cut_run *run, const organ_tensor *tensor, const organ_cut_keep *keep, uint64_t have,
                               packing p, uint64_t axis, organ_cut_keep *out, organ_error *error)
 {
@@ -64,8 +64,10 @@ static organ_status select_axis(organ_cut_run *run, organ_cut_part *part, unsign
     return ORGAN_OK;
 }
 
-/* Returns how many codes of `w` share how many 32-bit words. */
-static packing select_words_of(const organ_weight *w)
+/* Returns how the codes of `w` are packed into 32-bit words: without gaps, so that 32 codes take w->bits words, or
+ * 32 / bits codes in each word. Without gaps is possible only with w->dense_words; if `bits` divides 32, both are the
+ * same. */
+static packing packing_of_words(const organ_weight *w)
 {
     if (w->dense_words && 32 % w->bits)
         return (packing){32, w->bits};
@@ -81,7 +83,7 @@ static void packing_of_codes(const organ_weight *w, packing *rows, packing *cols
     case ORGAN_SCHEME_AWQ_GEMV:
     case ORGAN_SCHEME_GPTQ:
     case ORGAN_SCHEME_MLX:
-        *cols = select_words_of(w);
+        *cols = packing_of_words(w);
         break;
     case ORGAN_SCHEME_AWQ_GEMM:
         *rows = (packing){8, 1};
@@ -121,8 +123,8 @@ static organ_status select_rows_and_cols(organ_cut_run *run, const organ_weight 
     return error->status;
 }
 
-/* Computes new values of weight_shape [compressed-tensors], which states the numbers of rows and columns: those of the
- * kept ones, in little-endian integers of the width of the donor's. */
+/* Computes new values of weight_shape [compressed-tensors]: the numbers of kept rows and columns, as little-endian
+ * integers of the same width as in the donor. */
 static organ_status select_shape(organ_cut_run *run, const organ_cut_shares *shares, organ_cut_part *part,
                                  organ_error *error)
 {
@@ -153,7 +155,7 @@ static organ_status select_zero(organ_cut_run *run, const organ_weight *w, const
     packing rows = packing_of_scale(w->block_rows, w->shape[w->rank - 2]),
             cols = packing_of_scale(w->block_cols, w->shape[w->rank - 1]);
     if (w->scheme == ORGAN_SCHEME_PACKED || w->scheme == ORGAN_SCHEME_GPTQ)
-        rows = select_words_of(w);
+        rows = packing_of_words(w);
     if (w->scheme == ORGAN_SCHEME_AWQ_GEMM)
         rows = (packing){8, 1};
     if (w->scheme == ORGAN_SCHEME_AWQ_GEMV && shares->cols.numbers)

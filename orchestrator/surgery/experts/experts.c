@@ -97,8 +97,8 @@ static void choose_layer(const organ_experts_job *job, size_t l, uint32_t count,
         organ_expert_scores_choose(s, l, job->score, count, kept);
 }
 
-/* Sets job->counts, and the kept experts of each layer in job->layers: job->keep in each layer, or with --per-layer
- * global numbers that organ_expert_scores_divide chooses, whose sum is the same. */
+/* Chooses how many experts each layer keeps (job->counts) and which ones (job->layers). Each mixture layer keeps
+ * job->keep experts. With --per-layer global, organ_expert_scores_divide chooses other counts with the same sum. */
 static void experts_choose(organ_experts_job *job)
 {
     const organ_expert_scores *const s = &job->scores;

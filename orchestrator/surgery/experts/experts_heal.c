@@ -39,7 +39,8 @@ static organ_ridge_shape heal_shape(const organ_expert_heal *h, const organ_heal
                                .scratch = h->options.calibration.scratch};
 }
 
-/* Returns whether some kept down projections are stored transposed (in_features x out_features), which needs a copy. */
+/* Returns whether some kept down projections are stored transposed, as in_features x out_features: storing their new
+ * values needs memory for a copy. */
 static bool has_transposed(const organ_expert_heal *h, const organ_forward *forward)
 {
     for (size_t l = 0; l < h->layer_count; l++)

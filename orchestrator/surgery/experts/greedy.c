@@ -35,9 +35,9 @@ typedef struct greedy {
     organ_first_fault fault; /* first error of a worker */
 } greedy;
 
-/* Returns whether removing an expert affects only the tokens that it works on. False for softmax gates that are not
- * renormalised, whose denominator includes all kept experts, and for routers with groups, where a removal may change
- * which groups are chosen. */
+/* Returns whether removing an expert changes the layer's output only for the tokens that the expert serves. False for
+ * softmax gates that are not renormalised, whose denominator includes all kept experts, and for routers with groups,
+ * where a removal may change which groups are chosen. */
 static bool removal_is_local(const organ_forward_config *c)
 {
     return (c->normalise_experts || c->router.logistic) && c->router_groups < 2;

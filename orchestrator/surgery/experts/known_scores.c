@@ -23,8 +23,8 @@ static organ_status name_unfinished(organ_experts_job *job, organ_error *error)
     return job->unfinished ? ORGAN_OK : organ_fail_memory(error, path);
 }
 
-/* Checks for the file of an interrupted measurement: --resume and --dry-run leave it, --force removes it, otherwise it
- * is an error (ORGAN_USAGE). */
+/* Handles the file that an interrupted measurement left, job->unfinished: --resume and --dry-run keep it, --force
+ * removes it. Without these options, returns ORGAN_USAGE if there is such a file. */
 static organ_status check_unfinished(const organ_experts_job *job, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
@@ -73,15 +73,15 @@ static organ_status read_stored_scores(organ_experts_job *job, organ_error *erro
     return error->status;
 }
 
-/* Reads the file of scores and measures the layers that it lacks with the opened measurement `calib`. A dry run
+/* Reads the file of scores and measures the layers that it lacks with the opened measurement `measure`. A dry run
  * estimates the measurement instead. */
-static organ_status known_scores_measure(organ_experts_job *job, organ_expert_measure *calib, organ_error *error)
+static organ_status known_scores_measure(organ_experts_job *job, organ_expert_measure *measure, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
     const char *const file = o->scores ? o->scores : job->unfinished;
     const char *const advice =
         o->scores ? "to measure again, give another file with --scores" : "--force without --resume measures again";
-    job->identity = json_deep_copy(organ_expert_measure_identity(calib));
+    job->identity = json_deep_copy(organ_expert_measure_identity(measure));
     if (!job->identity)
         return organ_fail_memory(error, file);
     if (check_unfinished(job, error) != ORGAN_OK)
@@ -90,11 +90,11 @@ static organ_status known_scores_measure(organ_experts_job *job, organ_expert_me
     if (error->status ||
         organ_expert_scores_read(&job->scores, job->identity, file, advice, &job->known, error) != ORGAN_OK)
         return error->status;
-    if (!job->known && o->write.dry_run && !(job->needs = organ_expert_measure_needs(calib)))
+    if (!job->known && o->write.dry_run && !(job->needs = organ_expert_measure_needs(measure)))
         return organ_fail_memory(error, file);
     if (!job->known && o->write.dry_run)
-        organ_expert_measure_estimate(calib, &job->plan);
-    if (job->known || o->write.dry_run || organ_expert_measure_run(calib, file, error) != ORGAN_OK)
+        organ_expert_measure_estimate(measure, &job->plan);
+    if (job->known || o->write.dry_run || organ_expert_measure_run(measure, file, error) != ORGAN_OK)
         return error->status;
     job->known = true;
     return ORGAN_OK;

@@ -25,9 +25,10 @@ organ_status organ_expert_products_open(size_t experts, size_t tokens, const cha
                                         organ_expert_products *products, organ_error *error);
 void organ_expert_products_close(organ_expert_products *products);
 /* Returns where the caller must write the products of tokens from `token` on: their place in memory, or `scratch` if
- * the products are stored in a file. organ_expert_products_keep then writes the products of `count` tokens from
- * `scratch` to the file; it does nothing if they are in memory. */
+ * the products are stored in a file. The caller then calls organ_expert_products_keep. */
 float *organ_expert_products_place(const organ_expert_products *products, size_t token, float *scratch);
+/* Writes the products of tokens [token, token + count) from `scratch` to the file. Does nothing if products are in
+ * memory. */
 organ_status organ_expert_products_keep(organ_expert_products *products, size_t token, size_t count,
                                         const float *scratch, organ_error *error);
 /* Returns the products of a token: a pointer into memory, or `scratch`, into which they were read from the file.

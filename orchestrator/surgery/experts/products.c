@@ -42,7 +42,8 @@ float *organ_expert_products_place(const organ_expert_products *p, size_t token,
     return p->all ? p->all + token * organ_expert_products_count(p->experts) : scratch;
 }
 
-/* Writes the products of `count` tokens from `scratch` to the file; does nothing if products are in memory. */
+/* Writes the products of tokens [token, token + count) from `scratch` to the file. Does nothing if products are in
+ * memory. */
 organ_status organ_expert_products_keep(organ_expert_products *p, size_t token, size_t count, const float *scratch,
                                         organ_error *error)
 {

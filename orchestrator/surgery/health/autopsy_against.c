@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ABOUT     1.5  /* largest error without the factors of the blocks, over the largest usual error */
+#define ABOUT     1.5  /* largest error that remains with the factors of the blocks, over the largest usual error */
 #define OFF       0.05 /* |ln factor| up to which rounding explains a factor, which then counts as 1 */
-#define EXPLAINED 0.5  /* share of the spread of factors that a better order must remove */
+#define EXPLAINED 0.5  /* largest share of the rms of ln factors that may remain after a wrong order is undone */
 #define MAX_LINES 4    /* largest number of rows or columns of blocks that a finding lists */
 
 /* The least-squares factors between the blocks of a weight and of its counterpart. */
@@ -17,7 +17,7 @@ typedef struct autopsy_against_factors {
     const organ_blocks *blocks;
     double *ln;           /* ln of the factor of each block, rows x cols; NAN if the factor is not positive */
     double *scratch;      /* 2 x rows x cols */
-    double before, after; /* relative error, and relative error after each block is divided by its factor */
+    double before, after; /* relative error, and the same with each block of the counterpart times its factor */
     double middle;        /* median of `ln` without NAN */
 } autopsy_against_factors;
 
@@ -99,7 +99,8 @@ static double spread_after_order(const autopsy_against_factors *f, organ_order o
 }
 
 /* Returns whether a wrong order of the scales explains the factors: undoing it must reduce the root mean square of the
- * ln factors to less than the share EXPLAINED. Writes the description of the order that reduces it most to `value`. */
+ * ln factors to less than EXPLAINED times its value. Writes the order that leaves the smallest root mean square, and
+ * the root mean squares before and after, to `value`. */
 static bool name_order(const autopsy_against_factors *f, char *value, size_t size)
 {
     organ_order best = ORGAN_ORDER_COUNT;
@@ -212,8 +213,8 @@ static void report_scales(organ_autopsy_job *job, const organ_weight_stats *v, c
 
 /* Does nothing if the weight was not read, has no counterpart, has values that are not finite or only zeros, or if its
  * relative error is at most the largest usual one. Otherwise computes the factor of each block between the weight and
- * the counterpart. If the relative error without these factors is less than half as large and at most ABOUT times the
- * largest usual one, reports the scales and sets *named. */
+ * the counterpart. With each block of the counterpart multiplied by its factor, a relative error remains. If it is less
+ * than half of the error before and at most ABOUT times the largest usual one, reports the scales and sets *named. */
 organ_status organ_autopsy_judge_against(organ_autopsy_job *job, const organ_weight_stats *v, bool *named,
                                          organ_error *error)
 {

@@ -15,10 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_ROWS       256 /* rows and columns of the sample */
-#define MAX_COLS       ((size_t)2048)
-#define AT_ONCE        16    /* rows that are read together */
-#define WINDOW         32    /* values that share a scale in all types of groups and blocks */
+#define MAX_ROWS       256            /* largest number of rows of the sample */
+#define MAX_COLS       ((size_t)2048) /* largest number of columns of the sample */
+#define AT_ONCE        16             /* rows that are read together */
+#define WINDOW         32             /* values that share a scale in all types of groups and blocks */
 #define SAME_NORM      1e-9  /* largest relative difference of two sums of the same squares in different orders */
 #define FLIPPED        -0.5  /* a cosine below means that signs were lost, which is reported as another fault */
 #define LINE_BEYOND    4     /* a line differs if its error is this multiple of that of the median line */

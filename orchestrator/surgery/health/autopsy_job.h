@@ -115,7 +115,7 @@ typedef struct organ_verdict {
 void organ_autopsy_report(organ_autopsy_job *job, bool finding, const organ_weight *weight,
                           const organ_verdict *verdict, const char *value, ...) __attribute__((format(printf, 5, 6)));
 
-/* Returns the report of the job without "run". NULL without memory. */
+/* Returns the report of the job without its member "run", which the caller adds. NULL if memory ran out. */
 json_t *organ_autopsy_document(organ_autopsy_job *job);
 
 #endif

@@ -144,7 +144,7 @@ static void print_gain(organ_autopsy_job *job, const organ_weight *weight, organ
     report_order(job, weight, order, value);
 }
 
-/* Appends a weight to pool->suspects, which judge_suspects judges when the residuals of all weights are known. */
+/* Appends a weight to pool->suspects, which judge_suspects judges after the residuals of all weights are known. */
 static organ_status suspect_order(organ_scale_pool *pool, const organ_weight *weight, organ_order order,
                                   const order_fit *fit, organ_error *error)
 {
@@ -337,8 +337,8 @@ organ_status organ_autopsy_judge_grid(organ_autopsy_job *job, const organ_weight
     return error->status;
 }
 
-/* Runs the tests that need the evidence of all weights: deviant rows of blocks, suspects and pooled orders (both from
- * job->pool), and the factors of whole weights. */
+/* Runs the tests that need all weights. Three use the evidence in job->pool: for wrong rows of blocks, for suspects of
+ * a wrong order, and for a wrong order of the whole model. The last compares the scales of whole weights. */
 organ_status organ_autopsy_judge_scales(organ_autopsy_job *job, organ_error *error)
 {
     if (job->pool) {

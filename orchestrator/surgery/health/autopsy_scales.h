@@ -17,15 +17,15 @@ typedef struct organ_order_pool {
     const organ_weight *first; /* the first weight counted in `better` */
 } organ_order_pool;
 
-/* A weight whose blocks become more alike if a wrong order of the scales is undone, but which has too few blocks for a
- * finding. */
+/* A weight whose blocks become more alike if a wrong order of the scales is undone, but not so clearly that chance is
+ * excluded. */
 typedef struct organ_order_suspect {
     const organ_weight *weight;
     organ_order order;
     double own, moved; /* mean squares of the residuals: with the stored order, and with the order undone */
 } organ_order_suspect;
 
-/* A row of blocks whose spread differs from the other rows of its weight. */
+/* A row of blocks whose rms differs from that of the other rows of its weight. */
 typedef struct organ_odd_row {
     const organ_weight *weight;
     size_t row;      /* index of the row of blocks */

@@ -10,9 +10,11 @@
 #include <jansson.h>
 #include <stdbool.h>
 
-/* Returns whether the weight is a matrix of a linear layer, or a stack of such matrices: its rank is 2 or 3, its last
- * two axes are above 1, and neither its role nor its name is that of an embedding, output head, norm, bias, position
- * table or convolution. A packed weight counts with its plain name and shape. docs/definitions/counts.md */
+/* Returns whether a weight is a matrix of a linear layer, or a stack of such matrices: its rank is 2 or 3, its last two
+ * axes are longer than 1, and its role is not that of an embedding, output head, norm, bias, position table,
+ * convolution, scale vector, parameter of a recurrence, mixing of residual streams, or companion of a packed weight. In
+ * vision and audio towers, draft layers and unknown modules, the name decides instead of the role. For a packed weight,
+ * pass the name and shape that it would have unpacked (organ_weight). docs/definitions/counts.md */
 bool organ_is_matrix(const char *name, const organ_anatomy *anatomy, unsigned rank, const uint64_t *shape);
 
 /* Returns {"tensors", "elements", "target_tensors", "target_elements", "percent", "few", "left": [{"name", "tensors",

@@ -159,7 +159,8 @@ static bool has_hidden_first(const organ_model *model, const organ_tensor *tenso
     return tensor->rank == 3 && tensor->shape[hidden] == size && tensor->shape[3 - hidden] != size;
 }
 
-/* Recognises such stacks by architecture, format, rank and role, for Qwen3-VL also by shape. */
+/* Recognises stacks of experts that are stored as experts x in_features x out_features: by architecture, format, rank
+ * and role, for Qwen3-VL also by shape. */
 bool organ_tensor_is_crossed(const organ_model *model, const organ_tensor *tensor)
 {
     const char *const architecture = model->config.architecture;

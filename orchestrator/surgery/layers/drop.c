@@ -28,8 +28,8 @@ static organ_status refuse_drop_word(const char *word, organ_error *error)
                       word);
 }
 
-/* Marks blocks `from` to `to` as dropped and counts them. Returns ORGAN_USAGE for a block past the last one, of which
- * the message names one, or a block named twice. */
+/* Marks blocks `from` to `to` as dropped and adds their number to drop->count. Returns ORGAN_USAGE if one of them does
+ * not exist or is marked already. */
 static organ_status add_range(size_t from, size_t to, size_t layers, const char *model, organ_layers_drop *drop,
                               organ_error *error)
 {

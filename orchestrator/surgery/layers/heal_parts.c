@@ -151,9 +151,9 @@ size_t organ_layers_heal_chunk_tokens(const organ_layers_heal *h)
 
 /* ---- windows ---- */
 
-/* Returns n, where one window of every n is held out to choose solutions. n gives at most about JUDGED_TOKENS held-out
- * tokens, but is not above the number of windows, and not below HEAL_HELD (2 HEAL_HELD from HEAL_MANY_WINDOWS windows
- * on), so that enough windows remain to refit blocks. */
+/* Returns n: one of every n windows is held out to choose solutions. n is the least number with which at most about
+ * JUDGED_TOKENS tokens are held out, limited to the number of windows, and raised to HEAL_HELD (2 HEAL_HELD from
+ * HEAL_MANY_WINDOWS windows on), so that enough windows remain to refit blocks. */
 static size_t stride_of(const organ_layers_heal *h)
 {
     const size_t tokens = h->windows.count * h->options.walk.calibration.context;

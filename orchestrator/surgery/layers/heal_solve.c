@@ -26,10 +26,12 @@ static const heal_matrix *find_matrix_named(const organ_layers_heal *h, const ch
 /* Returns whether the part is the down projections of routed experts. */
 static bool is_mixture(const organ_layers_heal *h) { return h->part.blocks > 1; }
 
-/* Copies `inputs`, the inputs of matrix `m` for `tokens` tokens, to `to`. Unless is_mixture, they are the inputs of
- * tokens [first, first + tokens) of the chunk, and `to` has a row for each token. In a mixture they are the inputs for
- * the tokens that the router sent to the expert of the matrix, from the first-th such token on; each is multiplied by
- * the router's weight and copied to row token x used + choice of `to`. */
+/* Copies `inputs` (tokens x width), inputs of matrix `m` that organ_tap passed, to their rows of `to`.
+ *
+ * Unless is_mixture, these are tokens [first, first + tokens) of the chunk, and row t of `to` is that of token t.
+ *
+ * In a mixture, these are tokens [first, first + tokens) of those that the router sent to the expert of `m`. Each input
+ * is multiplied by the router's weight. `to` has a row for each choice of each token: token x used + choice. */
 static void heal_solve_take_rows(organ_layers_heal *h, const heal_matrix *m, size_t first, size_t tokens,
                                  const float *inputs, float *to)
 {

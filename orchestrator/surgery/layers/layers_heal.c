@@ -18,7 +18,8 @@
 #include <string.h>
 
 /* Estimates for the plan of a dry run. TRIED_SOLUTIONS: number of solutions that are judged for a part. SWEEPS_WHOLE:
- * how much less work the equations of a part need than ORGAN_RIDGE_SWEEPS, which is for solutions block by block. */
+ * the equations of a part need 1 / SWEEPS_WHOLE of the work that ORGAN_RIDGE_SWEEPS estimates for solutions block by
+ * block. */
 #define TRIED_SOLUTIONS 11.0
 #define SWEEPS_WHOLE    10.0
 

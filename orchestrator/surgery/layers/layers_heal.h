@@ -68,7 +68,7 @@ organ_status organ_layers_heal_run(organ_layers_heal *heal, organ_cut_run *run, 
 json_t *organ_layers_heal_results(const organ_layers_heal *heal, const organ_tensor *tensor);
 bool organ_layers_heal_recall(organ_layers_heal *heal, const organ_tensor *tensor, const json_t *results);
 
-/* Returns the opened text. `heal` owns it. */
+/* Returns the calibration run that opened the text. `heal` owns it. */
 const organ_calibration_run *organ_layers_heal_text(const organ_layers_heal *heal);
 /* Returns the solutions of all parts refitted so far, in the order of the heal, and sets *count to their number. `heal`
  * owns them. */
@@ -79,7 +79,8 @@ typedef struct organ_layers_judged {
     size_t tokens;
     double before, after;
 } organ_layers_judged;
-/* Returns them; `before` and `after` are 0 until organ_layers_heal_run. */
+/* Returns the number of held-out tokens and the divergences on them; `before` and `after` are 0 until
+ * organ_layers_heal_run. */
 organ_layers_judged organ_layers_heal_judged(const organ_layers_heal *heal);
 const char *organ_layers_kind_name(organ_layers_kind kind); /* returns the name in the report: "attention inputs" */
 

@@ -16,10 +16,10 @@ struct organ_layers_sets {
     organ_forward *forward;
     const organ_engine *engine;
     const organ_windows *windows;
-    size_t tokens, layers;    /* tokens of all windows; layers of the forward pass */
-    size_t width;             /* floats of a token's state between layers (organ_forward_config.state) */
-    size_t compared;          /* floats at its beginning that are the hidden state, which influences compare */
-    size_t together;          /* number of sets that run through the layers together */
+    size_t tokens, layers; /* tokens of all windows; layers of the forward pass */
+    size_t width;          /* floats of a token's state between layers (organ_forward_config.state) */
+    size_t compared;       /* floats of the hidden state, with which that state begins; influence_of compares these */
+    size_t together;       /* number of sets that run through the layers together */
     organ_variants *variants; /* memory and comparison for together + 1 streams; the last one is the donor's */
     float *states;            /* streams of the `together` running sets, then of the donor: tokens x width each */
     float *kept;              /* the donor's streams before layers 0, stride, 2 stride, ..., to begin from */
@@ -232,8 +232,10 @@ static size_t leader_of(const organ_layers_sets *s, const bool *dropped, size_t 
     return j;
 }
 
-/* Updates s->leader for the first `blocks` blocks. A set that differs from its leader from block `blocks` - 1 on,
- * because only one of them drops it, gets a copy of the leader's stream, which has not run through this block yet. */
+/* Sets s->leader[k] to leader_of(s, dropped, k, blocks) for each of the `count` running sets, before block `blocks` - 1
+ * runs. If set k thereby becomes its own leader, it and its previous leader drop the same blocks except block `blocks`
+ * - 1. So the previous leader's stream is the hidden state of set k before that block, and is copied to stream k.
+ * `dropped`: a flag for each layer, for one set after another. */
 static void separate_streams(organ_layers_sets *s, const bool *dropped, size_t count, size_t blocks)
 {
     for (size_t k = 0; k < count; k++) {

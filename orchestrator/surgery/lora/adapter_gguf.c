@@ -73,7 +73,8 @@ static organ_status gguf_fill(const organ_model *model, const organ_gguf_layout 
     return error->status ? error->status : organ_direct_sync(to, error);
 }
 
-/* Opens the finished safetensors file as a model, writes its tensors to adapter_model.gguf, and removes it. */
+/* Opens the finished safetensors file as a model, writes its tensors to adapter_model.gguf, and then removes the
+ * safetensors file. */
 organ_status organ_adapter_gguf_write(const organ_adapter_writer *w, organ_error *error)
 {
     char *const path = organ_publish_path(&w->output.publish, ORGAN_ADAPTER_GGUF);

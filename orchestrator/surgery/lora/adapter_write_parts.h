@@ -46,8 +46,8 @@ organ_status organ_adapter_journal_begin(organ_adapter_writer *writer, json_t *h
 /* Sets `name` to the name, without directory, of the file to which this rank appends tensors. */
 void organ_adapter_file_name(const organ_adapter_writer *writer, char name[64]);
 
-/* Allocates the header of writer->header_room bytes, and room for the names of `tensors` tensors, which have
- * `name_bytes` bytes in total without NULs. Returns ORGAN_IO without memory. */
+/* Allocates the header (8 + writer->header_room bytes) and writes its length and metadata. Allocates room for the names
+ * of `tensors` tensors, which have `name_bytes` bytes in total without NULs. Returns ORGAN_IO if memory runs out. */
 organ_status organ_adapter_header_begin(organ_adapter_writer *writer, size_t tensors, size_t name_bytes,
                                         organ_error *error);
 

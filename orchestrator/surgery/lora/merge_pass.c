@@ -84,7 +84,8 @@ static void round_through(const organ_kernels *kernels, organ_dtype dtype, float
     organ_widen(kernels, dtype, codes, values, n);
 }
 
-/* DoRA: sets d to values + d (W + scale B A) with each row scaled to its norm. norms[i] is the norm of row i. */
+/* DoRA: sets d to the merged weight. The sum values + d is W + scale B A; row i of the sum is scaled to the norm
+ * norms[i]. */
 static void scale_rows(const float *norms, size_t rows, size_t cols, const float *values, float *d)
 {
     for (size_t i = 0; i < rows; i++) {

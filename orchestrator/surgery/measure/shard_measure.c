@@ -205,10 +205,10 @@ static bool was_measured(const shard_list *s, const organ_model_file *file)
            json_integer_value(json_object_get(record, "version")) == modified_ns(file);
 }
 
-/* Returns a flag for each tensor of `model`: the tensor is measured with shard k. The caller frees the flags; NULL
- * without memory. `model` consists of shard k (file 0) and of files with companions from other shards. Flags the
- * weights in file 0, except those that are named like companions of codes in another shard; flags those weights in the
- * other files that are named like companions of codes in shard k. */
+/* Returns a flag for each tensor of `model`: the tensor is measured with shard k. `model` consists of shard k (file 0)
+ * and of files with companions from other shards. A tensor that is named like a companion of codes in another shard but
+ * belongs to no weight is measured with the shard of these codes; all other weights with their own shard. The caller
+ * frees the flags; NULL if memory runs out. */
 static bool *shards_choose_tensors(const shard_list *s, size_t k, const organ_model *model,
                                    const organ_z_subjects *subjects)
 {

@@ -21,7 +21,8 @@ void organ_graft_add_sentence(json_t *list, const char *format, ...)
     json_array_append_new(list, json_string(text));
 }
 
-/* Returns whether the output can have another header than the target, with other types and layers. */
+/* Returns whether the output can have another header than the target, with other types and layers: only for GGUF, if
+ * the output is one file, or the target is an organ directory (target->manifest). */
 bool organ_graft_header_is_free(const organ_graft_job *job)
 {
     return strcmp(job->layout.format, "GGUF") == 0 && (job->single || job->target->manifest);

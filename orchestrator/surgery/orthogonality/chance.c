@@ -28,7 +28,7 @@ static double uniform_at(uint64_t seed, uint64_t stream, uint64_t at)
 }
 
 /* Returns a random number of the gamma distribution with `shape` (at least 1) and scale 1, by the method of Marsaglia
- * and Tsang (2000). Try k uses the normal and the uniform number `at` + k of the stream; the last one is TRIES - 1. */
+ * and Tsang (2000). Try k, from 0 to TRIES - 1, uses the normal and the uniform number `at` + k of the stream. */
 static double gamma_at(uint64_t seed, uint64_t stream, uint64_t at, double shape)
 {
     const double d = shape - 1.0 / 3, c = 1 / sqrt(9 * d); /* the names of the paper */

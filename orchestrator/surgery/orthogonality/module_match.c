@@ -62,8 +62,8 @@ static const organ_weight *weight_of_place(const organ_module_place *p, const or
     return weight;
 }
 
-/* Returns true if the weight has as many dimensions as place `p` requires (2 if p->rank is 0), and its rows and
- * columns; the rows of stacked matrices are counted together. */
+/* Returns true if the weight has as many dimensions as place `p` requires (2 if p->rank is 0), p->rows rows and p->cols
+ * columns. The rows of stacked matrices are counted together. */
 static bool module_match_fits(const organ_module_place *p, const organ_weight *weight)
 {
     const organ_matrices m = organ_weight_matrices(weight);

@@ -51,25 +51,25 @@ static void add_to_fold(organ_compared_fold *f, const organ_compared_module *m, 
     fold_leakage(&f->noises, m, which);
 }
 
-/* Adds the numbers of the fold `sums` to the object `name`, and returns the object. Takes over the reference `name`.
- * The members on leakage and random signs are left out for AGREEMENT. */
-static json_t *document_fold_json(json_t *name, const organ_compared_fold *sums, int which)
+/* Implements organ_compared_folding.json: adds the numbers of the fold `sums` to the object `row` and returns `row`.
+ * Leaves out the members on leakage and random signs if `which` is AGREEMENT. */
+static json_t *document_fold_json(json_t *row, const organ_compared_fold *sums, int which)
 {
     const organ_noise_fold *const f = &sums->noises;
     const bool any = f->defined_square > 0 && f->defined_change > 0;
     const bool leaks = f->informative > 0 && f->inside_expected > 0;
-    ORGAN_ADD(name, SET_COUNT("modules", f->modules), SET_COUNT("elements", f->elements),
+    ORGAN_ADD(row, SET_COUNT("modules", f->modules), SET_COUNT("elements", f->elements),
               SET_REAL("noise_norm", sqrt(f->square)),
               SET_REAL(which == AGREEMENT ? "noise2_norm" : "change_norm", sqrt(f->change)),
               SET_REAL_OF("ratio", f->change > 0, sqrt(f->square / f->change)));
-    organ_compared_add_cosine(name, f, false);
-    ORGAN_ADD(name, SET_REAL_OF("largest_cosine", any, f->largest));
+    organ_compared_add_cosine(row, f, false);
+    ORGAN_ADD(row, SET_REAL_OF("largest_cosine", any, f->largest));
     if (which != AGREEMENT)
-        ORGAN_ADD(name, SET_REAL_OF("z_signs", any && f->signs > 0, f->dot / sqrt(f->signs)),
+        ORGAN_ADD(row, SET_REAL_OF("z_signs", any && f->signs > 0, f->dot / sqrt(f->signs)),
                   SET_REAL_OF("leakage", leaks, sqrt(f->inside / f->inside_base)),
                   SET_REAL_OF("leakage_expected", leaks, sqrt(f->inside_expected / f->inside_base)),
                   SET_REAL_OF("leakage_over_expected", leaks, sqrt(f->inside / f->inside_expected)));
-    return name;
+    return row;
 }
 
 /* Returns the verdict, the totals, and the rows for projections, layers and places of the comparison that `which`

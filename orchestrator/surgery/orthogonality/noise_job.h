@@ -204,8 +204,8 @@ typedef struct organ_compared_folding {
     int which; /* argument of `add` and `json`: the comparison (noise_document.c); not used by noise_pairs.h */
     /* Adds a module to a fold. */
     void (*add)(organ_compared_fold *fold, const organ_compared_module *module, int which);
-    /* Adds the numbers of a fold to the object `name`, which it takes over, and returns this object. */
-    json_t *(*json)(json_t *name, const organ_compared_fold *fold, int which);
+    /* Adds the numbers of a fold to `row`, an object with the projection and the layer, and returns `row`. */
+    json_t *(*json)(json_t *row, const organ_compared_fold *fold, int which);
 } organ_compared_folding;
 
 /* Returns the sums over all modules. */

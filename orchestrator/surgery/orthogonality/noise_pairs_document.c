@@ -80,20 +80,20 @@ static json_t *noise_pairs_direction_json(const organ_noise_fold *f)
     return row;
 }
 
-/* Adds the numbers of fold `f` to the object `name`, and returns the object. Takes over the reference `name`. `which`
+/* Implements organ_compared_folding.json: adds the numbers of fold `f` to the object `row` and returns `row`. `which`
  * is not used. */
-static json_t *noise_pairs_document_fold_json(json_t *name, const organ_compared_fold *f, int which)
+static json_t *noise_pairs_document_fold_json(json_t *row, const organ_compared_fold *f, int which)
 {
     const organ_noise_fold *const n = &f->noises;
     (void)which;
-    ORGAN_ADD(name, SET_COUNT("modules", n->modules), SET_COUNT("elements", n->elements));
-    organ_compared_add_cosine(name, n, true);
-    ORGAN_ADD(name, SET_REAL_OF("largest_cosine", n->defined_square > 0 && n->defined_change > 0, n->largest));
-    put_sums(name, &f->sums);
-    ORGAN_ADD(name, SET("with_change", ORGAN_OBJECT(SET("noise_a", noise_pairs_direction_json(&f->with_change[0])),
-                                                    SET("noise_b", noise_pairs_direction_json(&f->with_change[1])),
-                                                    SET("remains", noise_pairs_direction_json(&f->with_change[2])))));
-    return name;
+    ORGAN_ADD(row, SET_COUNT("modules", n->modules), SET_COUNT("elements", n->elements));
+    organ_compared_add_cosine(row, n, true);
+    ORGAN_ADD(row, SET_REAL_OF("largest_cosine", n->defined_square > 0 && n->defined_change > 0, n->largest));
+    put_sums(row, &f->sums);
+    ORGAN_ADD(row, SET("with_change", ORGAN_OBJECT(SET("noise_a", noise_pairs_direction_json(&f->with_change[0])),
+                                                   SET("noise_b", noise_pairs_direction_json(&f->with_change[1])),
+                                                   SET("remains", noise_pairs_direction_json(&f->with_change[2])))));
+    return row;
 }
 
 /* ---- modules ---- */

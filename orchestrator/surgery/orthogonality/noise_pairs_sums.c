@@ -143,10 +143,10 @@ static void pairs_add_sixteen(double (*restrict lane)[LANES], const pairs_values
     }
 }
 
-/* Adds the terms of a unit of `count` values to `u`. values[k] is the unit of model k, NULL if the job has no model k.
- * values[ORGAN_ROW_SOURCES] is the change of an adapter, or NULL. D is this change; without it, the tuned model
- * (without one, the clean model of B) minus the clean model of A. If LANES does not divide `count`, the last values
- * are padded with zeros. */
+/* Adds the terms of a unit of `count` values to `u`. values[k] is the unit of model k, NULL if the job has no model k;
+ * values[ORGAN_ROW_SOURCES] is the unit of an adapter's change, NULL without an adapter. The change D is that of the
+ * adapter; without an adapter it is a difference from the clean model of A: that of the tuned model, or without a tuned
+ * model that of the clean model of B. If LANES does not divide `count`, the last values are padded with zeros. */
 static void pairs_add_unit(unit_sums *u, size_t count, const float *const values[ORGAN_ROW_SOURCES + 1])
 {
     static const float zeros[LANES];

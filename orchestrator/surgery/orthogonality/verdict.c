@@ -226,7 +226,8 @@ json_t *organ_agreement_verdict(const organ_noise_fold *all)
     return ORGAN_OBJECT(SET_TEXT("level", level), SET("sentences", sentences));
 }
 
-/* Compares the text of each weight's storage with that of the first weight. */
+/* Writes the text of how the first weight is stored to `out`, with " and others" if the text of another weight differs.
+ * `stride`: bytes from one pointer to a weight to the next. */
 void organ_stored_as(const organ_weight *const *first, size_t stride, size_t count, char out[160])
 {
     char text[128], other[128];

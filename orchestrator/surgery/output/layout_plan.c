@@ -18,7 +18,8 @@
 
 /* ---- the usual layout: files that loaders open ---- */
 
-/* Plans the files of the layout: each has its fillers and its pieces at their offsets. */
+/* Plans an output whose files are layout->files unchanged: sets a shard with name, size and fillers for each file, and
+ * gives each copy the file and offset of its piece (organ_piece.as). */
 static void plan_source_files(organ_layout *layout)
 {
     for (size_t f = 0; f < layout->file_count; f++) {

@@ -56,6 +56,7 @@ static bool output_place_of(const char *path, char place[PATH_MAX])
     return snprintf(place, PATH_MAX, "%s/%s", strcmp(parent, "/") ? parent : "", basename(copy)) < PATH_MAX;
 }
 
+/* Fails because the output `path` is the model `input`, one of its files, or inside its directory. */
 static organ_status fail_is_input(const char *path, const char *input, organ_error *error)
 {
     return organ_fail(error, ORGAN_USAGE, "%s: the output cannot be the input %s or a directory in it", path, input);

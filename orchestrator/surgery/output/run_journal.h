@@ -12,6 +12,7 @@
 
 #include <jansson.h>
 
+/* The journal of this rank. The journal of rank 0 is the main one: it has the head and is continued by a later run. */
 typedef struct organ_run_journal {
     organ_journal journal;
     char *path;    /* path of the journal's file; NULL: not open */

@@ -172,7 +172,8 @@ static organ_status add_ranks(json_t *report, const machine_plan *p, organ_ranks
     return error->status;
 }
 
-/* Returns the report of this process, without "ranks". NULL without memory. */
+/* Returns the report of this process, without "ranks". `import`: the file from which the topology was read
+ * (organ_machine_plan_options); NULL: it is that of this machine. NULL without memory. */
 static json_t *machine_plan_document(const machine_plan *p, const char *import)
 {
     return ORGAN_OBJECT(SET_TEXT("schema", "organ.topology/1"),

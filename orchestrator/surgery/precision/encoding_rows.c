@@ -179,7 +179,8 @@ static void encoding_rows_multiply(float *restrict values, const float *restrict
             values[at + l] *= by[at + l];
 }
 
-/* Returns the length of an array of losses: only GGUF has weighted ones. */
+/* Returns the length of an array of organ_encoding_loss: ORGAN_LOSSES for GGUF, because only GGUF encodings also have
+ * the loss with imatrix weights; else 1. */
 size_t organ_encoding_losses(const organ_encoding *encoding)
 {
     return organ_encoding_is_gguf(encoding) ? ORGAN_LOSSES : 1;

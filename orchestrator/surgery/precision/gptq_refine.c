@@ -69,8 +69,8 @@ static float code_for(const row_equations *r, size_t u, float number)
     return code + WHOLE - WHOLE;
 }
 
-/* Sets scale or minimum u to the storable value nearest to the optimum: the value with the least loss while all other
- * numbers stay fixed. */
+/* Sets scale or minimum u to the storable value nearest to its optimum. At the optimum the loss is least while all
+ * other numbers stay fixed. Leaves u unchanged if it has no influence on the loss (a zero on the diagonal of M). */
 static void choose_code(const row_equations *r, size_t u)
 {
     if (r->diagonal[u] > 0)

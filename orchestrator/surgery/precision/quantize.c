@@ -64,7 +64,8 @@ static organ_status check_gguf(const organ_quantize_options *o, organ_error *err
     return organ_allocate_check(&o->allocate, error) ? error->status : check_method(o, error);
 }
 
-/* Sets job->encoding to that of --scheme and checks the options that depend on it. Returns ORGAN_USAGE. */
+/* Sets job->encoding to that of --scheme and checks the options that depend on it. Returns ORGAN_USAGE if there is no
+ * such scheme or an option does not fit it. */
 static organ_status quantize_check_options(organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;

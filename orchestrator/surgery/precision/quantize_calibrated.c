@@ -211,7 +211,8 @@ static organ_status quantize_calibrated_restore(void *context, const organ_calib
 
 /* Prunes `weights` if the run also prunes: keeps the original weights in s->donor, sets s->keep and part->masked.
  * Closes the inputs of GPTQ first, so that its copies of the second moments and those of pruning are not in memory at
- * the same time. Returns ORGAN_BAD_INPUT if a weight is infinite, else the errors of organ_quantize_pruning.prune. */
+ * the same time. Returns ORGAN_BAD_INPUT if a weight is NaN or infinite, else the errors of
+ * organ_quantize_pruning.prune. */
 static organ_status prune_before_quantising(quantize_calibrated_storing *s, const organ_calibration_matrix *matrix,
                                             float *weights, organ_error *error)
 {

@@ -129,8 +129,8 @@ static organ_status quantize_widths_make(void *context, const organ_calibration_
     return error->status;
 }
 
-/* Implements organ_curves_work.derive: computes the costs of curve `tensor` at the levels that were not measured from
- * the costs at 2 and 4 bits in wide groups. */
+/* Implements organ_curves_work.derive: sets the costs of curve `tensor` at the levels that were not measured. Derives
+ * them from the measured costs at 2 and 4 bits in wide groups. */
 static void derive_unmeasured_costs(void *context, size_t tensor)
 {
     organ_quantize_widths *const w = context;

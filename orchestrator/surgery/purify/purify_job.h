@@ -43,7 +43,8 @@ typedef struct organ_purify_job {
  * ORGAN_BAD_INPUT if values are not finite. Returns errors of organ_fft_create and organ_measure_min. */
 organ_status organ_purify_prepare(organ_purify_job *job, organ_error *error);
 
-/* Implement organ_write.parameters and organ_write.document. */
+/* Implement organ_write.parameters and organ_write.document: return the options on which the output depends, and the
+ * report of the finished output. */
 json_t *organ_purify_parameters(void *job);
 json_t *organ_purify_document(void *job, const organ_writing *made);
 

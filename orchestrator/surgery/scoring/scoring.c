@@ -249,8 +249,8 @@ static uint64_t least_for(organ_scoring *scoring, bool (*fits)(void *context, ui
 uint64_t organ_scoring_min_memory(organ_scoring *scoring) { return least_for(scoring, fits_window); }
 uint64_t organ_scoring_good_memory(organ_scoring *scoring) { return least_for(scoring, fits_all); }
 
-/* Divides scoring->memory. Returns ORGAN_USAGE, with an amount that is enough in the message, if it is too small for a
- * scoring of this size. */
+/* Divides scoring->memory. Returns ORGAN_USAGE if it is too small for a scoring of size `e`; the message states an
+ * amount that is enough. */
 static organ_status scoring_share_memory(organ_scoring *scoring, extent e, organ_error *error)
 {
     return organ_memory_require(error, scoring->memory, fits_window, &e,
@@ -369,8 +369,8 @@ organ_status organ_scoring_open(organ_scoring *scoring, const char *const *paths
     return scoring_open_all(scoring, paths, count, error);
 }
 
-/* Opens a scoring of a model and one made from it. If that does not exist yet, the path of the first serves for both.
- */
+/* Opens a scoring of the models `before` and `after`, which was made from `before`. If `after` is NULL, `before` is
+ * opened twice, and organ_forward_estimate adapts the memory of the second one to `as`. */
 organ_status organ_scoring_open_made(organ_scoring *scoring, const char *before, const char *after, organ_made_as as,
                                      const organ_experiment_options *options, const organ_engine *engine,
                                      const organ_progress *progress, organ_error *error)

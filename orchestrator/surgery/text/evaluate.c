@@ -145,11 +145,13 @@ static void pass_bytes(void *context, uint64_t bytes, const char *tensor, const 
 
 static void pass_end(void *context) { organ_progress_end(context); }
 
-/* Return a new reference to the value, or JSON null if it is missing or no text or number. */
+/* Returns a new reference to `value` if it is a string, else JSON null. */
 static json_t *text_or_null(const json_t *value)
 {
     return json_is_string(value) ? json_incref((json_t *)value) : json_null();
 }
+
+/* Returns a new reference to `value` if it is a number, else JSON null. */
 static json_t *number_or_null(const json_t *value)
 {
     return json_is_number(value) ? json_incref((json_t *)value) : json_null();

@@ -89,7 +89,8 @@ static organ_status fail_mixed(const naming_job *s, size_t a, size_t b, const ch
     return error->status;
 }
 
-/* Checks that models a and b are of one experiment, or of two that have different names. */
+/* Checks that models a and b may be in one table: they are of one experiment (organ_experiment_difference), or both of
+ * their experiments have names, which differ. A model whose experiment is JSON null fits any other. */
 static organ_status compare_experiments(const naming_job *s, size_t a, size_t b, organ_error *error)
 {
     const json_t *const x = experiment_of(s, a), *const y = experiment_of(s, b);

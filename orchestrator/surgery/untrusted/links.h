@@ -33,8 +33,8 @@ void organ_link_base_close(organ_link_base *base);
 
 /* The end of a chain of links, relative to the base. */
 typedef enum organ_link_end {
-    ORGAN_LINK_LEAVES,  /* outside the base: by "..", by an absolute path, or in a part of a cache entry other than
-                         * blobs and snapshots */
+    ORGAN_LINK_LEAVES,  /* outside the base: by ".." or by an absolute path; or, in a base with `store` but not `named`,
+                         * at a file that is not in blobs or snapshots */
     ORGAN_LINK_NOWHERE, /* the target does not exist or cannot be opened; errno has the reason */
     ORGAN_LINK_DIRECTORY,
     ORGAN_LINK_FILE /* at a file, a pipe or a device */

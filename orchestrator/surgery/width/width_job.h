@@ -57,6 +57,7 @@ typedef struct organ_width_choices {
     bool begun;      /* organ_output_end must be called */
 } organ_width_choices;
 
+/* A run of the verb `width`. */
 typedef struct organ_width_job {
     organ_plan plan; /* predicted work of a dry run, in addition to reading and writing */
     const organ_width_options *options;

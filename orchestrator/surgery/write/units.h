@@ -58,9 +58,10 @@ organ_status organ_write_note_once(organ_writing *writing, json_t *line, organ_e
  * Owned by `writing`. */
 const json_t *organ_write_lines(const organ_writing *writing);
 
-/* Return, for `document`, the output and the plan of its new files; the plan is NULL for replaced tensors, whose files
- * are those of the model. Owned by `writing`. */
+/* Returns the output, for `document`. Owned by `writing`. */
 const organ_output *organ_write_output(const organ_writing *writing);
+/* Returns the plan of the output's new files, for `document`; NULL for an output with replaced tensors, which has the
+ * files of the model. Owned by `writing`. */
 const organ_resharding *organ_write_files(const organ_writing *writing);
 
 /* Returns the context of `fill`: organ_write.inner, or organ_write.context if that is NULL. */

@@ -111,9 +111,10 @@ static organ_status write_units(organ_writing *w, organ_error *error)
     return error->status;
 }
 
-/* Returns the path by which the unfinished output opens as a model, to be freed; NULL without memory. Shards with new
- * names open as a directory, whichever path the model was opened by. */
-static char *write_opens_by(const organ_writing *w)
+/* Returns the path by which the unfinished output opens as a model, to be freed; NULL without memory. An output of
+ * pieces in several files opens by its directory, because its shards have new names; other outputs open by the same
+ * kind of path as the donor (organ_output_copy_path). */
+static char *unfinished_model_path(const organ_writing *w)
 {
     const char *const to = organ_output_directory(&w->output);
     const char *const single = w->output.single ? organ_output_name(&w->output) : NULL;
@@ -124,7 +125,7 @@ static char *write_opens_by(const organ_writing *w)
 static organ_status write_check_begun(const organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
-    char *const path = m->begun ? write_opens_by(w) : NULL;
+    char *const path = m->begun ? unfinished_model_path(w) : NULL;
     if (m->begun && !path)
         return organ_fail_memory(error, w->output.path);
     if (path)
@@ -192,7 +193,7 @@ static organ_status write_complete_output(organ_writing *w, json_t **report, org
     if (organ_run_journal_share(&w->output.publish, &w->journal, w->output.ranks, error) || write_tensors(w, error))
         return error->status;
     organ_rows_rest();
-    char *const path = write_opens_by(w);
+    char *const path = unfinished_model_path(w);
     if (!path)
         organ_fail_memory(error, w->output.path);
     else if (write_finish(w, path, error) == ORGAN_OK && organ_output_sync(&w->output, error) == ORGAN_OK) {

@@ -52,8 +52,8 @@ struct organ_writing {
     uint64_t source_bytes; /* sum of the source bytes of all units, for the progress */
     organ_cuts *cuts;      /* row ranges of replaced tensors; NULL for other kinds of output */
     /* Released by organ_write_run: */
-    organ_cuts own_cuts;          /* row ranges made for `rows` (`cuts` points here), and */
-    const organ_tensor **tensors; /* their tensors */
+    organ_cuts own_cuts;          /* row ranges that the driver makes for organ_write.rows; `cuts` then points here */
+    const organ_tensor **tensors; /* the tensors of own_cuts */
     organ_shard_piece *own_pieces;
     organ_unit *own_units;
     organ_file_list extra; /* files without tensors to copy */
