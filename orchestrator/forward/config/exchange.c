@@ -452,8 +452,9 @@ const forward_exchange *organ_exchange_names_of_gguf(const organ_gguf *gguf, con
     return both;
 }
 
-/* Sets and returns ORGAN_BAD_INPUT with the list of architectures that can be converted from this format. Adjacent rows
- * with the same general.architecture are listed once. */
+/* Sets and returns ORGAN_BAD_INPUT. The message states that llama.cpp has no such architecture (`absent`), or lists the
+ * architectures that can be converted from this format, those of config.json without the ending "ForCausalLM". Omits
+ * repeated names: for GGUF files adjacent rows of one name, for config.json the rows for models with experts. */
 organ_status organ_exchange_refuse(const char *label, const char *architecture, bool gguf, organ_error *error)
 {
     for (size_t k = 0; k < COUNT(absent) && !gguf; k++)
