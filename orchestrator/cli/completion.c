@@ -61,8 +61,8 @@ static bool is_of_family(const organ_verb *verb, const char *family)
     return length > 0 && length == strlen(family) && strncmp(verb->name, family, length) == 0;
 }
 
-/* Offers the first words of all verbs. A first word that several verbs share is offered once, described by the title of
- * their section. */
+/* Offers the first words of all verbs. A first word that adjacent verbs share is offered once, described by the title
+ * of the section that begins with them; if none does, by the summary of the first of them. */
 static void offer_verbs(const completing *c)
 {
     char family[32] = "";

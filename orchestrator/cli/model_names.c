@@ -7,9 +7,9 @@
 #include <ctype.h>
 
 /* Replaces *word, the name of a model that is not in the cache, by the URL at which the hub serves it, and sets the
- * user's token in call->access. Two cases are errors: HF_HUB_OFFLINE is set (organ_name_resolve reports that the model
- * is not in the cache), or the verb has no --header and so reads no URLs (the message then gives the command that
- * fetches the model). */
+ * user's token in call->access. Fails if HF_HUB_OFFLINE is set (organ_name_resolve reports that the model is not in the
+ * cache), if the verb has no --header and so reads no URLs (the message gives the command that fetches the model), or
+ * if organ_hub_set_token or organ_hub_stream fails. */
 static organ_status resolve_by_hub(const char **word, const organ_verb *verb, organ_call *call, organ_error *error)
 {
     organ_error absent = {0};
