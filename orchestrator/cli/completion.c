@@ -9,7 +9,7 @@ ORGAN_EMBEDDED(organ_bash_script, "orchestrator/cli/completion.bash")
 ORGAN_EMBEDDED(organ_zsh_script, "orchestrator/cli/completion.zsh")
 ORGAN_EMBEDDED(organ_fish_script, "orchestrator/cli/completion.fish")
 
-/* Returns the script for a shell: "bash", "zsh" or "fish". */
+/* Returns the script for `shell`: "bash", "zsh", or for any other text fish. */
 const char *organ_completion_script(const char *shell)
 {
     if (strcmp(shell, "bash") == 0)
@@ -46,9 +46,9 @@ static void offer_word(const completing *c, const char *dashes, const char *word
     fprintf(c->out, "%.*s%s\t%.*s\n", (int)c->head, c->word, whole, (int)length, about);
 }
 
-/* Returns the length in bytes of the first word of a verb with two words ("lora merge"): its family. Returns 0 for a
- * verb of one word. */
-static size_t family_of(const organ_verb *verb)
+/* Returns the length in bytes of the first word of a verb with two words ("lora merge"), which this file calls the
+ * verb's family. Returns 0 for a verb of one word. */
+static size_t family_length(const organ_verb *verb)
 {
     const char *const blank = strchr(verb->name, ' ');
     return blank ? (size_t)(blank - verb->name) : 0;
@@ -57,11 +57,12 @@ static size_t family_of(const organ_verb *verb)
 /* Returns whether the verb has two words and the first is `family`: "lora merge" for "lora". */
 static bool is_of_family(const organ_verb *verb, const char *family)
 {
-    return family_of(verb) && family_of(verb) == strlen(family) && strncmp(verb->name, family, family_of(verb)) == 0;
+    const size_t length = family_length(verb);
+    return length > 0 && length == strlen(family) && strncmp(verb->name, family, length) == 0;
 }
 
-/* Offers the first words of all verbs. A first word that several verbs share is offered once, described by the title of
- * their section. */
+/* Offers the first words of all verbs. A first word that adjacent verbs share is offered once, described by the title
+ * of the section that begins with them; if none does, by the summary of the first of them. */
 static void offer_verbs(const completing *c)
 {
     char family[32] = "";
@@ -70,7 +71,7 @@ static void offer_verbs(const completing *c)
         const char *const section = organ_verb_section_at(c->table, verb);
         if (is_of_family(verb, family))
             continue;
-        snprintf(family, sizeof family, "%.*s", (int)family_of(verb), verb->name);
+        snprintf(family, sizeof family, "%.*s", (int)family_length(verb), verb->name);
         if (*family)
             offer_word(c, "", family, section ? section : verb->summary);
         else

@@ -8,7 +8,7 @@
 
 #include <stdio.h>
 
-/* Returns the embedded script for "bash" or "zsh"; for any other text that for "fish". */
+/* Returns the embedded script for `shell`, "bash" or "zsh"; any other text selects the script for fish. */
 const char *organ_completion_script(const char *shell);
 
 /* The name of the hidden verb. Its arguments are the words of the command line after "organ"; the last one is the

@@ -63,7 +63,8 @@ static organ_status check_argument(const char *path, const organ_option *argumen
     return error->status;
 }
 
-/* Checks the path of --html against each operand and each option of the verb that names a model. */
+/* Returns ORGAN_USAGE if `path`, the value of --html, is inside the directory of a model that an operand or option of
+ * the verb names. `values` is the struct with their values. */
 organ_status organ_html_file_check_distinct(const char *path, const organ_verb *verb, const void *values,
                                             organ_error *error)
 {

@@ -6,9 +6,10 @@
 
 #include <ctype.h>
 
-/* Replaces the name of a model that is not in the cache, *word, by the URL at which the hub serves it, and sets the
- * token in call->access. Fails for verbs that read no URLs, with the command that fetches the model, and with
- * HF_HUB_OFFLINE, with the message that the model is not in the cache. */
+/* Replaces *word, the name of a model that is not in the cache, by the URL at which the hub serves it, and sets the
+ * user's token in call->access. Fails if HF_HUB_OFFLINE is set (organ_name_resolve reports that the model is not in the
+ * cache), if the verb has no --header and so reads no URLs (the message gives the command that fetches the model), or
+ * if organ_hub_set_token or organ_hub_stream fails. */
 static organ_status resolve_by_hub(const char **word, const organ_verb *verb, organ_call *call, organ_error *error)
 {
     organ_error absent = {0};
@@ -43,8 +44,9 @@ static organ_status check_url(const char *word, const organ_option *argument, co
                       dashes, argument->name);
 }
 
-/* Replaces *word, a value of the operand or option `argument`, by a path if it is a name such as "hf:owner/name".
- * Paths, and values that are neither models nor names with such a prefix, stay unchanged. */
+/* Replaces *word, a value of the operand or option `argument`, by a path, or by a URL (resolve_by_hub), if it is a name
+ * such as "hf:owner/name". Does not change *word if it is NULL, a path, or no model and without such a prefix. Returns
+ * the errors of check_url and of the name's resolution. */
 static organ_status resolve_word(const organ_option *argument, const char **word, const organ_verb *verb,
                                  organ_call *call, organ_error *error)
 {
@@ -58,8 +60,8 @@ static organ_status resolve_word(const organ_option *argument, const char **word
                : organ_name_resolve(*word, &call->names, word, error);
 }
 
-/* Replaces model names in the value of one option or operand by paths. The value is a member of the struct that begins
- * with `call`: a text or a list of words. */
+/* Replaces names of models in the value of one option or operand (resolve_word). The value is a member of the struct
+ * that begins with `call`: a text or a list of words. */
 static organ_status resolve_argument(const organ_option *argument, const organ_verb *verb, organ_call *call,
                                      organ_error *error)
 {
@@ -72,7 +74,7 @@ static organ_status resolve_argument(const organ_option *argument, const organ_v
     return error->status;
 }
 
-/* Replaces the model names in all operands and options of the verb by paths; stops at the first error. */
+/* Replaces the names of models in all operands and options of the verb by paths or URLs; stops at the first error. */
 organ_status organ_call_resolve_names(const organ_verb *verb, organ_call *call, organ_error *error)
 {
     for (size_t k = 0; k < verb->operand_count && !error->status; k++) {

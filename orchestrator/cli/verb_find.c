@@ -71,7 +71,7 @@ const organ_verb *organ_verb_find(const organ_verb_table *table, const char *nam
 }
 
 /* Returns the verb that `organ help NAME [SECOND]` names. Unlike organ_verb_find, rejects a second word after a verb of
- * one word. Messages about that begin with `asker`. */
+ * one word; that message begins with `asker`, the verb that was called. */
 const organ_verb *organ_verb_topic(const organ_verb_table *table, const char *name, const char *second,
                                    const char *asker, organ_error *error)
 {

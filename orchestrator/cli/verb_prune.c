@@ -84,11 +84,11 @@ static const organ_option flow_options[] = {
 WORK(prune_work)
 {
     const char *const method = own->calibrated.method;
-    organ_engine flowing = *engine;
+    organ_engine tile_engine = *engine;
     if (!method || strncmp(method, "physarum", strlen("physarum")) == 0)
-        flowing.kernels = organ_kernels_for_tiles(engine);
+        tile_engine.kernels = organ_kernels_for_tiles(engine);
     own->prune.write.evaluate = organ_call_evaluation(call);
-    return organ_prune_by_method(&own->prune, &own->calibrated, &flowing, progress, report, error);
+    return organ_prune_by_method(&own->prune, &own->calibrated, &tile_engine, progress, report, error);
 }
 RUN_WORK(prune, true)
 

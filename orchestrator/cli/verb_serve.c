@@ -10,8 +10,8 @@ typedef struct serve_call {
 } serve_call;
 #define CALL serve_call
 
-/* Runs the server until a signal stops it. It gets --quiet, the stop flag and the table of all verbs from organ_call.
- */
+/* Copies --quiet, the stop flag and the table of all verbs from organ_call to the options of the server, and runs the
+ * server until a signal stops it. */
 static organ_status run_serve(void *context, organ_error *error)
 {
     CALL *const own = context;

@@ -11,7 +11,8 @@ extern const organ_verb_table organ_all_verbs;
  * call->table). The caller frees it. Returns NULL with an error if memory runs out. */
 organ_call *organ_call_create(const organ_verb *verb, const organ_stop *stop, organ_error *error);
 
-/* Sets call->access from --header and --patience. It points into `call`, which must not be moved afterwards. */
+/* Sets call->access from --header and --patience. call->access points into `call`, which must not be moved
+ * afterwards. */
 void organ_call_complete(organ_call *call);
 
 #endif

@@ -197,9 +197,9 @@ Each row was made with small test models with random weights (`fixtures/architec
 
 - **targets**: percentage of the weights in linear layers that `organ prune` prunes by default.
 - **GGUF**: "yes" if organ also runs GGUF files of this architecture, with llama.cpp's names and keys.
-- **convert**: the result of [`organ convert`](verbs/convert.md). "both": to GGUF and back to safetensors; "by name":
-  only tensor names [are converted](verbs/convert.md#other-architectures); "-" and "absent": an error, because a tensor
-  does not have a usual name, or because llama.cpp has no such architecture.
+- **convert**: the result of [`organ convert`](verbs/convert.md). "both": to GGUF and back to safetensors;
+  "to GGUF": only to GGUF; "by name": only tensor names [are converted](verbs/convert.md#other-architectures); "-": an
+  error, because a tensor has no usual name; "absent": an error, because llama.cpp has no such architecture.
 - **cache**: the result of `organ models` for the model in a Hugging Face cache; "all" means that it can be opened,
   scored, calibrated and cut.
 
@@ -219,8 +219,8 @@ END
 ## Rejections
 
 Each line names a verb or a method (wanda, gptq), the test models that it rejects, and its message, in which MODEL is the
-path of the model. A line of convert that ends with "GGUF: 1" is shortened: GGUF cannot store this setting of the test
-model, and programs would use 1. `experts` was not tried on mixtures whose test model has too few experts to remove one.
+path of the model. The end "GGUF: VALUE" of a line is shortened: GGUF cannot store this setting of the test model, and
+programs would use VALUE. `experts` was not tried on mixtures whose test model has too few experts to remove one.
 
 END
     rejections

@@ -61,16 +61,16 @@ organ_status organ_forward_config_mixture(const char *label, unsigned first, org
     return ORGAN_OK;
 }
 
-/* Sets the window of all layers to that of the model, but of every pattern-th layer (6: layers 5, 11, ...) to 0. With
- * pattern 0 all layers have it. */
+/* Sets the window of every pattern-th layer to 0 (pattern 6: layers 5, 11, ...) and that of the others to the model's
+ * window. With pattern 0 all layers get the window. */
 void organ_forward_config_pattern(organ_forward_config *c, unsigned pattern)
 {
     for (unsigned l = 0; l < c->layers; l++)
         c->kinds[l].window = pattern == 0 || (l + 1) % pattern != 0 ? c->window : 0;
 }
 
-/* Sets `rotated` of each layer to whether it has a window. Without `every`, a model without a sliding window rotates in
- * all layers. */
+/* Sets `rotated` to true in layers with a window, to false in the others. Without `every`, a model without a sliding
+ * window gets true in all layers. */
 void organ_forward_config_unrotate(bool every, organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers; l++)

@@ -32,8 +32,8 @@ organ_status organ_forward_config_check(const char *label, organ_forward_config 
 /* Sets the width of the shared expert to that of `shared` routed experts. */
 void organ_forward_config_shared(organ_forward_config *config, unsigned shared);
 
-/* Sets the window of all layers to config->window, but of every pattern-th layer (pattern - 1, ...) to 0 if `pattern`
- * is above 0. */
+/* Sets the window of all layers to config->window. If `pattern` is above 0, then sets it to 0 in every pattern-th
+ * layer: with 6 in the layers with numbers 5, 11, ... */
 void organ_forward_config_pattern(organ_forward_config *config, unsigned pattern);
 
 /* Sets `rotated` of each layer: true with a window, false without. If the model has no sliding window, sets it to false

@@ -75,8 +75,8 @@ static void read_gguf_scales(const config_gguf_source *s, organ_forward_config *
     c->rms_eps = organ_key_real(s, eps, 0);
     c->embedding_scale = f->scaled_embeddings ? sqrt((double)c->hidden) : 1;
     c->residual_scale = c->logit_scale = 1;
-    /* The metadata of Gemma lack this: the 27 B model, recognised by its number of layers, scales scores by
-     * hidden_size / heads instead of head_dim. */
+    /* GGUF files of Gemma have no key for the scale of scores. The 27 B model, recognised by its number of layers,
+     * scales them by 1 / sqrt(hidden_size / heads), the others by 1 / sqrt(head_dim). */
     const bool large = f->large_layers && c->layers == f->large_layers;
     c->attention_scale = 1 / sqrt(large ? (double)c->hidden / c->heads : (double)c->head_dim);
     if (f->multipliers && f->multipliers->logit)

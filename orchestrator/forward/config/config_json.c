@@ -118,13 +118,13 @@ const char *organ_config_word(const config_hf_source *s, const json_t *object, c
     return word ? word : fallback;
 }
 
-/* Returns the member that `flag` names; without a name or a member, flag.otherwise. */
+/* Returns the member that `flag` names; flag.otherwise if the member is missing or flag.key is NULL. */
 bool organ_config_flag_of(const config_hf_source *s, forward_flag flag)
 {
     return flag.key ? organ_config_flag(s, flag.key, flag.otherwise) : flag.otherwise;
 }
 
-/* Returns the member that `number` names, number.otherwise if it is missing; 0 without a name. */
+/* Returns the member that `number` names; number.otherwise if the member is missing, 0 if number.key is NULL. */
 double organ_config_number(const config_hf_source *s, forward_number number)
 {
     return number.key ? organ_config_real(s, s->root, number.key, number.otherwise) : 0;

@@ -44,9 +44,9 @@ unsigned organ_config_size(const config_hf_source *s, const char *key, unsigned 
 unsigned organ_config_needed(const config_hf_source *s, const char *key);
 /* Returns a member of the root that is true or false. */
 bool organ_config_flag(const config_hf_source *s, const char *key, bool fallback);
-/* Returns the member that `flag` names, or flag.otherwise. */
+/* Returns the member that `flag` names; flag.otherwise if the member is missing or flag.key is NULL. */
 bool organ_config_flag_of(const config_hf_source *s, forward_flag flag);
-/* Returns the member that `number` names, or number.otherwise; 0 if number.key is NULL. */
+/* Returns the member that `number` names; number.otherwise if the member is missing, 0 if number.key is NULL. */
 double organ_config_number(const config_hf_source *s, forward_number number);
 /* Returns the member of the root if it is a list of `layers` items; else NULL, and reports an error, in which `item`
  * describes an item ("a number"). */

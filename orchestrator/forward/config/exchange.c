@@ -452,8 +452,10 @@ const forward_exchange *organ_exchange_names_of_gguf(const organ_gguf *gguf, con
     return both;
 }
 
-/* Sets and returns ORGAN_BAD_INPUT with the list of architectures that can be converted from this format. Adjacent rows
- * with the same general.architecture are listed once. */
+/* Sets and returns ORGAN_BAD_INPUT. The message states that llama.cpp has no such architecture (`absent`), or lists the
+ * architectures that can be converted from this format, those of config.json without their last 11 letters, usually
+ * "ForCausalLM". For GGUF files adjacent rows of one name are listed once, for config.json rows for models with experts
+ * are omitted; other repeated names stay. */
 organ_status organ_exchange_refuse(const char *label, const char *architecture, bool gguf, organ_error *error)
 {
     for (size_t k = 0; k < COUNT(absent) && !gguf; k++)

@@ -531,7 +531,7 @@ const forward_family *organ_forward_family_named(const char *architecture, bool 
     return NULL;
 }
 
-/* Copies the properties of an architecture that config.json or key-values do not state to the configuration. */
+/* Copies to the configuration those properties of an architecture that neither config.json nor key-values state. */
 void organ_forward_family_apply(const forward_family *f, organ_forward_config *c)
 {
     c->ungated = f->ungated;

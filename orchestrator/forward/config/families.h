@@ -361,8 +361,8 @@ double organ_forward_gate_part(float cut);
 /* Returns the row of an architecture: a name in config.json, or with `gguf` a general.architecture. NULL: unknown. */
 const forward_family *organ_forward_family_named(const char *architecture, bool gguf);
 
-/* Copies members of the row that files do not state to the configuration. Both readers call it before they read further
- * members. */
+/* Copies to the configuration those members of the row that no file states. Both readers call it after the sizes and
+ * before all other members. */
 void organ_forward_family_apply(const forward_family *family, organ_forward_config *config);
 
 /* Sets and returns ORGAN_BAD_INPUT; the message lists the architectures that the forward pass supports in this format.

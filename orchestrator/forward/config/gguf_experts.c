@@ -40,8 +40,8 @@ static void read_router(const config_gguf_source *s, const forward_mixture *m, u
                    s->architecture, function);
 }
 
-/* Reads the width of the shared expert: from its own key, or as a number of shared experts, computed as one, times the
- * width of a routed expert. */
+/* Reads the width of the shared expert: from its own key, or as the number of shared experts, which are computed as one
+ * wide expert, times the width of a routed expert. With shared_optional a file may lack both: no shared expert. */
 static void read_shared(const config_gguf_source *s, const forward_mixture *m, organ_forward_config *c)
 {
     const char *const width = "expert_shared_feed_forward_length";

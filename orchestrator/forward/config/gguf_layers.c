@@ -26,9 +26,9 @@ void organ_key_heads(const config_gguf_source *s, organ_forward_config *c)
     c->gate_heads = c->gate_heads || (gate && gate->rank == 2 && gate->shape[0] == c->kinds[0].heads);
 }
 
-/* Reads the window of each layer. The pattern is an array that is true for layers with a window, or a number n: every
- * n-th layer has none. Phi-3 gets the sliding window with which it was trained, although llama.cpp attends to
- * everything. */
+/* Reads the window of each layer. The key WINDOW_PATTERN is an array that is true for layers with a window, or a number
+ * n, by default the family's window_pattern: the last of each n layers, with first_full the first, has no window. Phi-3
+ * gets the sliding window with which it was trained, although llama.cpp attends to everything. */
 void organ_key_windows(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_windows windows = s->family->windows;
@@ -62,8 +62,9 @@ static void read_chunks(const config_gguf_source *s, organ_forward_config *c)
         c->kinds[l].chunk = c->kinds[l].rotated ? CHUNK : 0;
 }
 
-/* Sets which layers have sinks, and which rotate q and k. GGUF files have no key for the layers that do not rotate: for
- * UNROTATED_LIST these are every fourth, as in llama.cpp; from UNROTATED_FULL on, the layers without a window. */
+/* Sets which layers have sinks, which rotate q and k, and in Llama 4 chunks. GGUF files have no key for the layers that
+ * do not rotate: for UNROTATED_LIST these are every fourth, as in llama.cpp; for the values from UNROTATED_FULL on, the
+ * layers without a window, for UNROTATED_FULL only if the model has a sliding window. */
 void organ_key_positions(const config_gguf_source *s, organ_forward_config *c)
 {
     organ_forward_config_sinks(c, s->family->sinks);

@@ -41,7 +41,7 @@ static organ_mixer recurrent_mixer(const forward_recurrent *r)
 
 /* Sets the mixers of a layer, `recurrent` or attention or none, and whether it has a feed-forward, by its tensors. If
  * the output projections of both mixers have the same name, a layer with the norm of the recurrent mixer is recurrent.
- * A layer with both mixers has attention as its second, in parallel. */
+ * A layer with both mixers gets attention as kind->second, which runs in parallel with kind->mixer. */
 static void read_kind(const config_gguf_source *s, unsigned layer, organ_mixer recurrent, organ_layer_kind *kind)
 {
     static const char usual[] = "attn_output.weight";

@@ -80,7 +80,8 @@ static void append_keys(const config_gguf_source *s, const char *const *keys)
         snprintf(message + length, sizeof s->error->message - length, ")");
 }
 
-/* Appends the names of the rejected keys to the message of an error that names neither a key nor a tensor. */
+/* Appends the names of the rejected keys (message_keys) to the message in s->error, if its status is ORGAN_BAD_INPUT
+ * and the message names neither a key nor a tensor. */
 void organ_key_name_fault(const config_gguf_source *s)
 {
     const char *const message = s->error->message;

@@ -11,8 +11,8 @@
 #include <math.h>
 #include <string.h>
 
-/* Reads the activation of the feed-forward, by default the family's. Reports an error for an unknown name, and for
- * xIELU in a feed-forward with a gate unless it is the family's. */
+/* Reads the activation of the feed-forward, by default the family's, and the limit and alpha of a clamped SwiGLU.
+ * Reports an error for an unknown name, and for xIELU in a feed-forward with a gate unless it is the family's. */
 static void read_activation(const config_hf_source *s, organ_forward_config *c)
 {
     c->gate_limit = organ_config_number(s, s->family->gate_limit);
@@ -138,7 +138,8 @@ static double read_softcap(const config_hf_source *s, const char *key, double ot
     return organ_config_real(s, s->root, key, json_object_get(s->root, key) ? 0 : otherwise);
 }
 
-/* Reads the epsilon of the norms, the scales of embeddings, attention, residuals and logits, and the soft caps. */
+/* Reads the epsilon of the norms, the scales of embeddings, attention, residuals and logits, and the soft caps. In
+ * families with either_norm, norms become RMSNorm if the file has rms_norm_eps. */
 static void read_hf_scales(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_family *const f = s->family;
@@ -170,7 +171,8 @@ static void read_hf_scales(const config_hf_source *s, organ_forward_config *c)
 }
 
 /* Returns true if the output head is the embedding matrix. A multimodal model has the flag tie_word_embeddings at the
- * top of the file or in text_config; without the flag it is tied. */
+ * top of the file or in text_config; without the flag it is tied. For other models without the flag forward_family.tied
+ * decides. */
 static bool is_tied(const config_hf_source *s)
 {
     const config_hf_source top = {s->label, s->file, s->file, s->family, s->error};

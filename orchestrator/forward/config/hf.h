@@ -15,22 +15,24 @@ void organ_config_gemma(const config_hf_source *s, organ_forward_config *config)
 
 /* Returns the number of layers: num_hidden_layers, or else the length of the list of layer types. */
 unsigned organ_config_layers(const config_hf_source *s);
-/* Reads the mixer of each layer and the sizes of recurrent layers; needs config->kinds and the epsilon of norms. */
+/* Reads the mixer of each layer and the sizes of recurrent layers, and for LFM2 the widths of feed-forwards; after
+ * organ_config_latent. Needs the epsilon of norms and the scale of attention scores. */
 void organ_config_mixers(const config_hf_source *s, organ_forward_config *config);
 /* Reads the members that only some early architectures have (forward_early); after all other functions. */
 void organ_config_early(const config_hf_source *s, organ_forward_config *config);
 
-/* Reads the rotations of q and k; after organ_config_global_heads. */
+/* Reads the rotations of q and k, and the scale of queries; after organ_config_global_heads. */
 void organ_config_ropes(const config_hf_source *s, organ_forward_config *config);
-/* Reads which layers have a sliding window; needs config->kinds. */
+/* Reads which layers have a sliding window; after organ_config_experts. */
 void organ_config_windows(const config_hf_source *s, organ_forward_config *config);
 /* Reads the heads of architectures in which they differ between layers; after organ_config_windows. */
 void organ_config_heads(const config_hf_source *s, organ_forward_config *config);
-/* Reads which layers rotate q and k, have attention sinks, and attend within chunks; after organ_config_windows. */
+/* Reads which layers rotate q and k, have attention sinks, and attend within chunks; after organ_config_windows and
+ * organ_config_ropes. */
 void organ_config_positions(const config_hf_source *s, organ_forward_config *config);
-/* Reads the sizes of latent attention into the configuration and all kinds of layers. */
+/* Reads the sizes of latent attention into the configuration and all kinds of layers; needs config->kinds. */
 void organ_config_latent(const config_hf_source *s, organ_forward_config *config);
-/* Reads the mixture of experts and which layers have one; needs config->kinds. */
+/* Reads the mixture of experts and which layers have one; after organ_config_mixers. */
 void organ_config_experts(const config_hf_source *s, organ_forward_config *config);
 
 #endif

@@ -44,9 +44,10 @@ static void set_windows_after_dense(const config_hf_source *s, unsigned pattern,
     }
 }
 
-/* Sets which layers have a window by their number, for files without layer_types. First every layer gets the window, or
- * all but every `pattern`-th. Then families with windows from layer `border` on set the windows of the layers below it
- * to 0; with `odd` those of layers 1, 3, ... and of all layers from `border` on. */
+/* Sets which layers have a window by their number, for files without layer_types. First all layers get the window
+ * except every `pattern`-th (0: no exception): the last of each `pattern` layers, with first_full the first. With
+ * dense_pattern set_windows_after_dense does this. Then the windows of some layers become 0: below layer `border` in
+ * families that have windows from that layer on; with `odd` in layers 1, 3, ... and from `border` on. */
 static void set_windows_by_number(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_windows windows = s->family->windows;
@@ -102,8 +103,8 @@ void organ_config_windows(const config_hf_source *s, organ_forward_config *c)
         set_windows_by_number(s, c);
 }
 
-/* Reads no_rope_layers: 1 for a layer that rotates q and k, 0 for one that does not. Without the list every
- * no_rope_layer_interval-th layer does not. */
+/* Reads no_rope_layers: 1 for a layer that rotates q and k, 0 for one that does not. Without the list all layers rotate
+ * them except every no_rope_layer_interval-th. */
 static void read_no_rope_list(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *list = organ_config_member(s->root, "no_rope_layers");
@@ -150,8 +151,8 @@ static void read_thetas(const config_hf_source *s, organ_forward_config *c)
     c->rope_local.theta = of_kind[1] != 0 ? of_kind[1] : c->rope_local.theta;
 }
 
-/* Sets which layers have attention sinks, which rotate q and k (by the family's rule, forward_unrotated), and which
- * attend within chunks. */
+/* Sets which layers have attention sinks, which rotate q and k (by the family's rule, forward_unrotated; leading dense
+ * layers also if dense_pattern is 1), and which attend within chunks. */
 void organ_config_positions(const config_hf_source *s, organ_forward_config *c)
 {
     organ_forward_config_sinks(c, s->family->sinks);

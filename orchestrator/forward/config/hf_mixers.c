@@ -179,8 +179,8 @@ static uint64_t inner_of(const config_hf_source *s, const organ_forward_config *
     return inner > 0 && inner < 1 << 24 ? (uint64_t)inner : 0;
 }
 
-/* Reads the sizes of linear attention from the object that forward_recurrent.object names, if the file
- * has it. */
+/* Reads the sizes of linear attention from the object that forward_recurrent.object names, if the file has it. Members
+ * that the object lacks keep their values in `to`. */
 static void read_object(const config_hf_source *s, organ_recurrent_config *to)
 {
     const char *const key = s->family->recurrent->object;
@@ -334,7 +334,8 @@ static void adjust_feed(const config_hf_source *s, organ_forward_config *c)
     c->intermediate = width;
 }
 
-/* Reads which layers are recurrent, and the sizes and options of recurrent mixers; nothing for families without. */
+/* Reads which layers are recurrent, the sizes and options of recurrent mixers, and for LFM2 the widths of feed-forwards
+ * (adjust_feed). Does nothing for families without recurrent layers. */
 void organ_config_mixers(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;

@@ -112,9 +112,9 @@ static void read_longrope(const config_hf_source *s, const json_t *object, const
     rope->long_factors = factors_of(s, object, "long_factor", rope->dimensions);
 }
 
-/* Returns the number of rotated dimensions of a head of width `head_dim`: the share `part` of them or, with `counted`,
- * rotary_dim if the file has it. With latent attention the number is qk_rope_head_dim, and a different result is an
- * error unless it is the whole head. */
+/* Returns the number of rotated dimensions of a head of width `head_dim`: the share `part` of the head or, with
+ * `counted`, rotary_dim if the file has it. With latent attention it returns qk_rope_head_dim, and reports an error if
+ * the share is neither that number nor the whole head. */
 static unsigned rotated_dimensions(const config_hf_source *s, double part, bool counted, unsigned head_dim,
                                    const organ_forward_config *c)
 {
@@ -160,8 +160,8 @@ static void read_alpha(const config_hf_source *s, const json_t *object, organ_ro
     rope->kind = ORGAN_ROPE_DEFAULT;
 }
 
-/* Reads the scale of queries (organ_query_scale): of Llama 4 from members of the root, of other families with such a
- * scale from the object, which must have them. */
+/* Reads the scale of queries (organ_query_scale): of Llama 4 from members of the root, whose defaults are those of
+ * transformers; of other families with such a scale from two members of the object, which must be there. */
 static void read_query_scale(const config_hf_source *s, const json_t *object, organ_forward_config *c)
 {
     static const char *const length = "original_max_position_embeddings";

@@ -13,14 +13,14 @@ typedef struct optional_part {
     forward_mixer_part part;
 } optional_part;
 
-/* Lists the tensors of the gated delta rule; returns their number. q, k and v are one tensor, one tensor together with
- * z (by_head: Qwen3-Next), or a tensor each (apart). In Kimi Linear (by_channel) the projections of z and of the decays
- * are products of two matrices with value_dim numbers between them. */
+/* Lists the tensors of the gated delta rule; returns their number. The projections of q, k and v are in one tensor,
+ * which with by_head (Qwen3-Next) also has z; with `apart` each is a tensor. In Kimi Linear (by_channel) the
+ * projections of z and of the decays are products of two matrices with value_dim numbers between them. */
 static size_t delta_parts(const organ_forward_config *c, forward_mixer_part parts[MAX])
 {
     const organ_recurrent_config *const r = &c->recurrent;
     const uint64_t keys = (uint64_t)r->groups * r->key_dim, values = (uint64_t)r->heads * r->value_dim;
-    /* decays: decays of a token; low: inputs of the projections of z and of the decays */
+    /* decays: number of decays of a token; low: columns of the matrices that compute z and the decays */
     const uint64_t decays = r->by_channel ? keys : r->heads, low = r->by_channel ? r->value_dim : c->hidden;
     const bool by_head = r->projections == ORGAN_PROJECTIONS_BY_HEAD, apart = r->projections == ORGAN_PROJECTIONS_APART;
     const struct {

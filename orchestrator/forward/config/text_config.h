@@ -9,8 +9,9 @@
 
 /* Returns the object of config.json that configures the text model: member text_config of `root`, or `root` if it has
  * none. On entry *architecture is the first item of `architectures` in `root`. For a multimodal model it becomes the
- * architecture of the text part, by model_type or else by `architectures` of the returned object; it keeps its value
- * without both. Members that published files of that model type lack are added with the defaults of transformers. For
+ * architecture of the text part, by model_type or else by `architectures` of the returned object; without both it keeps
+ * its value. For a few model types that transformers saves with another class, it becomes the published architecture.
+ * Members that published files of that model type lack are added with the defaults of transformers. For
  * Gemma3ForConditionalGeneration, final_logit_softcapping is removed, which that class does not apply. */
 json_t *organ_config_text(json_t *root, const char **architecture);
 

@@ -502,7 +502,7 @@ static bool any_overlap(const json_t *a, const json_t *b, const char **path)
 }
 
 /* Returns true if a path that one of two jobs writes is, contains or is inside a path that the other job reads or
- * writes. *path is then that path of the first job. Two jobs may read the same path. */
+ * writes. *path is then the path of the first job, an item of `reads` or `writes`. Two jobs may read the same path. */
 bool organ_job_words_clash(const json_t *reads, const json_t *writes, const json_t *other_reads,
                            const json_t *other_writes, const char **path)
 {

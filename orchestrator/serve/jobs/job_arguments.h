@@ -39,7 +39,7 @@ unsigned organ_job_words_read(const organ_verb *const *verbs, size_t count, cons
 json_t *organ_job_words_resumed(const json_t *argv);
 
 /* Returns true if two jobs cannot run at the same time: a path that one writes is, contains or is inside a path that
- * the other reads or writes. *path is then that path of the first job, whose paths are `reads` and `writes`. */
+ * the other reads or writes. *path is then the path of the first job, an item of `reads` or `writes`. */
 bool organ_job_words_clash(const json_t *reads, const json_t *writes, const json_t *other_reads,
                            const json_t *other_writes, const char **path);
 

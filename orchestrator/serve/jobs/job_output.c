@@ -86,9 +86,9 @@ static bool read_result(const organ_job_store *store, const char *id, uint64_t s
  * other half is room to grow before blocks must be released again. */
 static uint64_t log_share(uint64_t limit) { return limit / 4 / BLOCK * BLOCK; }
 
-/* Releases the blocks in the middle of a log that occupies more than `limit` bytes. The middle ends log_share bytes
- * before the end of the log, or at offset `read` if the server has read less. Returns the bytes on the disk that the
- * log occupies. */
+/* Releases the blocks in the middle of a log that occupies more than `limit` bytes. The middle begins at offset
+ * log_share. It ends log_share bytes before the end of the log, or at offset `read` if the server has read less.
+ * Returns the bytes on the disk that the log occupies. */
 static uint64_t hollow_log(const organ_job_store *store, const char *id, uint64_t limit, int64_t read)
 {
     struct stat about = {0};
@@ -150,7 +150,8 @@ static void shorten_log(const organ_job_store *store, const char *id, uint64_t l
 
 /* ---- result and log ---- */
 
-/* Truncates the result and the log of a running job. Returns the bytes that both occupy. */
+/* Truncates the result (cut_result) and the log (hollow_log) of a running job to `limit` bytes each. Returns the bytes
+ * that both occupy. */
 uint64_t organ_job_trim(const organ_job_store *store, const char *id, uint64_t limit, int64_t read, uint64_t *cut)
 {
     return cut_result(store, id, limit, cut) + hollow_log(store, id, limit, read);

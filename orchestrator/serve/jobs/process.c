@@ -80,9 +80,10 @@ typedef struct child {
     int server_gate, server_ready; /* ends of the pipes that the server uses */
 } child;
 
-/* In the child: sets signals, process group, limits, directory and standard descriptors, and confines its access to
- * files with Landlock; `program` stays executable. Makes only async-signal-safe calls, as required between fork and
- * exec: another thread may have held any lock at the time of the fork. Returns false with errno on failure. */
+/* In the child: resets signal handlers, sets process group, limits, directory and standard descriptors, and confines
+ * the access to files with Landlock; `program` stays executable. Makes only async-signal-safe calls, as required
+ * between fork and exec: another thread may have held any lock at the time of the fork. Returns false with errno on
+ * failure. */
 static bool prepare_child(const child *self, int program)
 {
     const struct rlimit none = {0, 0}, memory = {self->memory, self->memory};

@@ -260,8 +260,9 @@ unsigned organ_jobs_renew(organ_jobs *jobs, organ_job *job, organ_error *error)
     return 0;
 }
 
-/* Truncates the output of a job that ended before this server started to the limit of this server, and computes the
- * size of its files. If that truncates the result, the job no longer has one (job->result). */
+/* Truncates the result of a job that ended under an earlier server to the limit of this server, and computes the size
+ * of its files. If the result was larger, the job no longer has one (job->result). The log stays unchanged:
+ * organ_job_trim releases only bytes before the offset `read`, here 0. */
 static void finish_ended_job(organ_jobs *jobs, organ_job *job)
 {
     organ_error ignored = {0};
@@ -276,7 +277,7 @@ static void finish_ended_job(organ_jobs *jobs, organ_job *job)
 }
 
 /* Takes over a loaded job: watches the process of a running one, checks the arguments of a queued one again, truncates
- * the output of an ended one. A queued job with invalid arguments becomes ORGAN_JOB_FAILED. */
+ * the result of an ended one. A queued job with invalid arguments becomes ORGAN_JOB_FAILED. */
 void organ_jobs_adopt(organ_jobs *jobs, organ_job *job)
 {
     organ_error error = {0};
