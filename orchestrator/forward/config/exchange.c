@@ -4,6 +4,8 @@
  * program. */
 #include "orchestrator/forward/config/exchange.h"
 
+#include "orchestrator/forward/config/families.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -453,9 +455,8 @@ const forward_exchange *organ_exchange_names_of_gguf(const organ_gguf *gguf, con
 }
 
 /* Sets and returns ORGAN_BAD_INPUT. The message states that llama.cpp has no such architecture (`absent`), or lists the
- * architectures that can be converted from this format, those of config.json without their last 11 letters, usually
- * "ForCausalLM". For GGUF files adjacent rows of one name are listed once, for config.json rows for models with experts
- * are omitted; other repeated names stay. */
+ * architectures that can be converted from this format, as many as fit. Rows of config.json for models with experts are
+ * omitted; adjacent rows of one name are listed once. */
 organ_status organ_exchange_refuse(const char *label, const char *architecture, bool gguf, organ_error *error)
 {
     for (size_t k = 0; k < COUNT(absent) && !gguf; k++)
@@ -468,10 +469,12 @@ organ_status organ_exchange_refuse(const char *label, const char *architecture, 
     size_t used = 0;
     for (size_t k = 0; k < COUNT(rows) && used < sizeof known; k++) {
         const char *const name = gguf ? rows[k].gguf : rows[k].architecture;
-        if (gguf ? !rows[k].model_type || (k && strcmp(rows[k - 1].gguf, name) == 0) : row_has_experts(&rows[k]))
+        if (gguf ? !rows[k].model_type : row_has_experts(&rows[k]))
             continue;
-        const size_t length = strlen(name) - (gguf ? 0 : strlen("ForCausalLM"));
-        used += (size_t)snprintf(known + used, sizeof known - used, "%s%.*s", used ? ", " : "", (int)length, name);
+        if (k && strcmp(gguf ? rows[k - 1].gguf : rows[k - 1].architecture, name) == 0)
+            continue;
+        used += (size_t)snprintf(known + used, sizeof known - used, "%s%.*s", used ? ", " : "",
+                                 organ_architecture_short_length(name), name);
     }
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: architecture '%.100s' cannot be converted, only %s", label,
                       *architecture ? architecture : "(none)", known);

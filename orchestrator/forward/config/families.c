@@ -557,8 +557,8 @@ void organ_forward_family_apply(const forward_family *f, organ_forward_config *c
     c->rope_neighbours = f->neighbours;
 }
 
-/* Returns the length of an architecture's name without the ending "ForCausalLM", which nearly all have. */
-static int short_length(const char *name)
+/* Returns the length of an architecture's name without "ForCausalLM" at its end. */
+int organ_architecture_short_length(const char *name)
 {
     static const char ending[] = "ForCausalLM";
     const size_t length = strlen(name), less = sizeof ending - 1;
@@ -575,7 +575,7 @@ static void list_families(bool gguf, char *known, size_t size)
         const char *const name = gguf ? f->gguf : f->architecture;
         if (!name)
             continue;
-        const int length = short_length(name);
+        const int length = organ_architecture_short_length(name);
         if (more || used + (size_t)length + 2 + REST >= size)
             more++;
         else

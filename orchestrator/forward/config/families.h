@@ -365,6 +365,9 @@ const forward_family *organ_forward_family_named(const char *architecture, bool 
  * before all other members. */
 void organ_forward_family_apply(const forward_family *family, organ_forward_config *config);
 
+/* Returns the length of an architecture's name without "ForCausalLM" at its end, for lists in messages. */
+int organ_architecture_short_length(const char *name);
+
 /* Sets and returns ORGAN_BAD_INPUT; the message lists the architectures that the forward pass supports in this format.
  * `label` names the file. */
 organ_status organ_forward_family_refuse(const char *label, const char *architecture, bool gguf, organ_error *error);

@@ -31,11 +31,12 @@ static void read_latent_sizes(const config_hf_source *s, organ_forward_config *c
  * that an earlier layer has chosen. */
 static void read_index_pattern(const config_hf_source *s, const char *pattern, organ_forward_config *c)
 {
-    for (unsigned l = 0; l < c->layers; l++)
-        c->kinds[l].indexed = pattern[l] == 'F';
-    if (strlen(pattern) != c->layers || strspn(pattern, "FS") != c->layers)
+    const bool valid = strlen(pattern) == c->layers && strspn(pattern, "FS") == c->layers;
+    if (!valid)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: index_topk_pattern is '%.100s', not F or S for each of %u layers",
                    s->label, pattern, c->layers);
+    for (unsigned l = 0; valid && l < c->layers; l++)
+        c->kinds[l].indexed = pattern[l] == 'F';
 }
 
 /* Reads which layers have an indexer from the list of words `key`: "full" for a layer with one, "shared" for a layer

@@ -214,8 +214,8 @@ static organ_status check_deleting(const organ_measure_options *options, const o
     return ORGAN_OK;
 }
 
-/* Removes the journal files of this run after the reports are written. With --delete-after first flushes the names of the
- * reports to the disk, because the shards are gone; if that fails, keeps the journals and returns ORGAN_IO. */
+/* Removes the journal files of this run after the reports are written. With --delete-after first flushes the names of
+ * the reports to the disk, because the shards are gone; if that fails, keeps the journals and returns ORGAN_IO. */
 static organ_status delete_journals(const measure_run *m, organ_error *error)
 {
     size_t k;
