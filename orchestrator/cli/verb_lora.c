@@ -96,11 +96,12 @@ const organ_verb organ_lora_sanitize_verb = {
     .name = "lora sanitize",
     .shares = true,
     .summary = "make a LoRA adapter that servers accept, or check one",
-    .about = "Writes an adapter that vLLM accepts and peft loads. It removes tensors that are not factors and keys "
-             "that contain lm_head, embed_tokens, norm, bias, layernorm or rotary_emb; the report names each with "
-             "the norm of the lost part. target_modules keeps only names that still have keys, and modules_to_save "
-             "becomes null.\n"
-             "A server uses one rank and one scale for an adapter: organ multiplies the scale of each module "
+    .about = "Writes an adapter that vLLM accepts and peft loads. It removes tensors other than factors A and B, "
+             "factors of stacked experts, and tensors whose names contain lm_head, embed_tokens, norm, bias, layernorm "
+             "or rotary_emb. The report lists each removed tensor with the norm of the lost change. In "
+             "adapter_config.json, target_modules keeps only names of modules that still have factors, and "
+             "modules_to_save becomes null.\n"
+             "A server uses one rank and one scale for an adapter, so organ multiplies the scale of each module "
              "(rsLoRA, alpha_pattern, rank_pattern) into its B, pads lower ranks with zeros and sets lora_alpha to "
              "r. The effect of the kept modules does not change, except for the rounding of B to its type, which "
              "the report measures.\n"

@@ -38,7 +38,8 @@ const organ_option organ_reporting_options[] = {
 
 const organ_option organ_reach_options[] = {
     WORDS("header", "HEADER", headers,
-          "header of requests to the server of a URL, for example 'Authorization: Bearer TOKEN'; may be repeated"),
+          "HTTP header that organ sends to the server of a URL, for example 'Authorization: Bearer TOKEN'; may be "
+          "repeated"),
     NUMBER("patience", "SECONDS", patience,
            "longest wait that a server may ask for (Retry-After) before a request is repeated",
            .range = {1, 86400}, .fallback = "60")};

@@ -55,7 +55,8 @@
 #define TEXT_TOKENS   2, 4294967295.0 /* tokens of a text */
 
 /* Options that have the same meaning in every verb. `member` gets the value. */
-#define RESUME(member) FLAG("resume", member, "continue an interrupted run; the output has the same bytes")
+#define RESUME(member) FLAG("resume", member, \
+    "continue an interrupted run; the output equals that of an uninterrupted one")
 #define FORCE(member, what) \
     FLAG("force", member, \
          "replace " what " if it is a model, an adapter or an output of organ and contains no other files", \

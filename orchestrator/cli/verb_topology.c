@@ -15,7 +15,7 @@ typedef struct topology_call {
 
 static const organ_option planning[] = {
     INPUT("import", "FILE.xml", import,
-          "plan for the machine on which hwloc's 'lstopo FILE.xml' wrote this file, instead of this one"),
+          "plan for another machine: run hwloc's 'lstopo FILE.xml' there and copy FILE.xml here"),
     NUMBER("threads", "N", call.threads, "number of workers to place; default: one per core",
                                     .letter = 't', .range = {THREADS})};
 
@@ -45,7 +45,7 @@ const organ_verb organ_topology_verb = {
              {"taskset -c 0-7 organ topology --threads 4",
               "Prints the plan for the CPUs that a batch system or taskset allows."},
              {"organ topology --import host.xml --json | jq '.workers[].cpu'",
-              "Prints the plan for another machine, recorded there by 'lstopo host.xml'."}),
+              "Prints the CPUs of the workers on the machine where 'lstopo host.xml' ran."}),
     .exits = "0 done; 2 wrong usage; 3 FILE.xml is not a topology of hwloc; 4 it cannot be read, or memory is "
              "exhausted.",
     .run = run_topology};
