@@ -55,7 +55,7 @@ const organ_verb organ_convert_verb = {
     EXAMPLES({"organ convert Qwen3-4B -o Qwen3-4B.gguf --to gguf",
               "Writes a file for llama.cpp; matrices keep their type."},
              {"organ convert Qwen3-4B -o Qwen3-4B-Q4_K.gguf --to gguf --type q4_k",
-              "The same with matrices of 4.5 bits per weight."},
+              "Writes a GGUF file with matrices of 4.5 bits per weight."},
              {"organ convert model-Q8_0.gguf -o DIR --to safetensors", "A model for transformers, in BF16."}),
     .exits = "0 done; 2 wrong usage, OUT exists, or --memory is too small; 3 the model is malformed or changed "
              "during the run, or its architecture, a tensor or its tokenizer cannot be converted; 4 the disk is full "

@@ -155,7 +155,7 @@ const organ_verb organ_completion_verb = {
     OPERANDS(OPERAND("bash|zsh|fish", NOTHING, topic, "the shell to write for")),
     GROUPS(HELP_GROUP("Output")),
     EXAMPLES({"source <(organ completion bash)", "Enables completion in this bash."},
-             {"organ completion zsh >~/.zfunc/_organ", "For zsh, if ~/.zfunc is in fpath."},
-             {"organ completion fish >~/.config/fish/completions/organ.fish", "For fish."}),
+             {"organ completion zsh >~/.zfunc/_organ", "Enables completion in zsh, if ~/.zfunc is in fpath."},
+             {"organ completion fish >~/.config/fish/completions/organ.fish", "Enables completion in fish."}),
     .exits = "0 done; 2 wrong usage.",
     .run = run_completion};

@@ -71,7 +71,7 @@ const organ_verb organ_lora_extract_verb = {
              {"organ lora extract --base Qwen2.5-7B-FP8 --tuned my-model -o my-lora -r 64",
               "Also corrects the error of FP8."},
              {"organ lora extract --base B --tuned T -o A --rank-by energy 0.95",
-              "Gives each module the rank that it needs."}),
+              "Gives each module the lowest rank that explains 95 % of its change."}),
     .exits = "0 done; 2 wrong usage, or ADAPTER exists; 3 a file is malformed or changed during the run, shapes "
              "differ, a value is not finite, or nothing changed; 4 the disk is full or a write fails; 130 "
              "interrupted (--resume continues).",
@@ -136,7 +136,8 @@ static const organ_option merge_options[] = {
            "type of merged and of dequantised weights; default: merged weights keep their type, and packed ones "
            "become bf16"),
     SHARD_SIZE(lora_merge),
-    WRITING(lora_merge, "OUT", "find the weight of every key and print what would be merged")};
+    WRITING(lora_merge, "OUT", "find the base weight of every tensor of the adapter and print what would be "
+                             "merged")};
 
 RUN_WRITING(merge, organ_lora_merge, lora_merge)
 

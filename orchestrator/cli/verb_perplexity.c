@@ -41,7 +41,7 @@ typedef struct perplexity_call {
          "byte", \
          .fallback = "hf", .choices = "hf|llama.cpp|lm-eval"), \
     NUMBER("context", "N", verb.experiment.context, \
-           "tokens in a window; default 2048 (llama.cpp: 512), at most the context of the model", \
+           "tokens in a window; default 2048 (llama.cpp: 512), or the model's context if that is less", \
            .letter = 'c', .range = {TEXT_CONTEXTS}), \
     NUMBER("max-tokens", "N", verb.experiment.max_tokens, \
            "score only the first N tokens of the text; default: all", .range = {TEXT_TOKENS}), \
