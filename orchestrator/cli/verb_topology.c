@@ -36,9 +36,9 @@ const organ_verb organ_topology_verb = {
              "parts of the machine that a run does not use. Those are CPUs that are offline, outside the cpuset or "
              "affinity mask, or without a worker, and memory nodes that are empty, forbidden or far from every used "
              "core.\n"
-             "Workers get CPUs in this order: first one CPU of each core, the fastest kind of core first and among "
-             "equal cores the nodes in turn; then the second hardware threads of the cores. By default there is one "
-             "worker per core, so slower cores are used too. They do not delay the others, because work is assigned "
+             "Workers first get one CPU of each core, then the second hardware threads of the cores. The fastest "
+             "kind of core comes first; among equal cores the NUMA nodes take turns. By default there is one worker "
+             "per core, so slower cores are used too. These do not delay faster ones, because organ assigns work "
              "tile by tile. The results of every verb are the same with any plan.",
     GROUPS(GROUP("Options", planning), RANKS_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ topology", "Prints where the workers of a run on this machine would be placed."},
