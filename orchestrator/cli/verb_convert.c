@@ -33,8 +33,9 @@ const organ_verb organ_convert_verb = {
     .name = "convert",
     .shares = true,
     .summary = "convert a model between safetensors and GGUF",
-    .about = "Writes MODEL in the other format, for llama.cpp or for transformers. The output has the tensors with the "
-             "names and the order of rows of that format, the configuration, the tokenizer and the chat template.\n"
+    .about = "Converts a safetensors model to GGUF for llama.cpp, or a GGUF model to safetensors for transformers. "
+             "Tensors get the names and the order of rows of the new format. Configuration, tokenizer and chat "
+             "template are converted too.\n"
              "To GGUF: OUT is one file. Norms, biases, routers and other small tensors are F32; matrices get --type. "
              "If their rows are not whole blocks of 256, q4_k, q5_k and q6_k become q5_0, q5_1 and q8_0; if they are "
              "not whole blocks of 32, F16. The output head gets q6_k if --type is another block type than q8_0. In "
@@ -52,8 +53,9 @@ const organ_verb organ_convert_verb = {
     OPERANDS(OPERAND("MODEL", MODEL, convert.model, "the model to convert; it is not changed")),
     GROUPS(GROUP("Options", convert_options), EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ convert Qwen3-4B -o Qwen3-4B.gguf --to gguf",
-              "A file for llama.cpp, with the values of the model."},
-             {"organ convert Qwen3-4B -o Qwen3-4B-Q4_K.gguf --to gguf --type q4_k", "The same in 4.5 bits per weight."},
+              "Writes a file for llama.cpp; matrices keep their type."},
+             {"organ convert Qwen3-4B -o Qwen3-4B-Q4_K.gguf --to gguf --type q4_k",
+              "Writes a GGUF file with matrices of 4.5 bits per weight."},
              {"organ convert model-Q8_0.gguf -o DIR --to safetensors", "A model for transformers, in BF16."}),
     .exits = "0 done; 2 wrong usage, OUT exists, or --memory is too small; 3 the model is malformed or changed "
              "during the run, or its architecture, a tensor or its tokenizer cannot be converted; 4 the disk is full "

@@ -71,7 +71,7 @@ const organ_verb organ_experts_verb = {
     EXAMPLES({"organ experts MODEL -o OUT --keep 50% --calibration TEXT --scores scores.json",
               "Keeps half of the experts of each layer and stores the scores."},
              {"organ experts MODEL -o SMALLER --keep 25% --scores scores.json",
-              "Keeps a quarter of them, with the stored scores."},
+              "Keeps a quarter of the experts, chosen by the stored scores."},
              {"organ experts model.gguf -o small.gguf --keep 64 --score reap --scores FILE",
               "Uses another score, for a GGUF model."},
              {"organ experts MODEL -o OUT --keep 50% --calibration TEXT --dry-run",

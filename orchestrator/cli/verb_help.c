@@ -128,15 +128,15 @@ const organ_verb organ_help_verb = {
     .summary = "explain a verb",
     .about = "Explains a verb with all its options and examples.",
     OPERANDS(OPTIONAL("VERB", VERB, topic, "the verb to explain; default: a summary of all verbs"),
-             OPTIONAL("WORD", VERB, topic_second, "the second word of a verb that has two")),
+             OPTIONAL("WORD", VERB, topic_second, "the second word of a verb of two: lora extract")),
     GROUPS(HELP_GROUP("Options")),
     .run = run_help};
 
 const organ_verb organ_manual_verb = {
     .name = "manual",
     .summary = "print a page of the manual",
-    .about = "Prints a page of the manual in roff, the source that man, groff and mandoc format and 'ninja "
-             "install' installs. Pages and help are made from one table and have the same texts.",
+    .about = "Prints a page of the manual in roff, the format of man pages. 'ninja install' installs all pages. "
+             "Pages and help are made from one table and have the same texts.",
     OPERANDS(OPTIONAL("VERB", VERB, topic,
                       "the verb to explain, or the name of its page, organ-VERB; default: the whole program"),
              OPTIONAL("WORD", VERB, topic_second, "the second word of a verb of two: lora extract")),
@@ -155,7 +155,7 @@ const organ_verb organ_completion_verb = {
     OPERANDS(OPERAND("bash|zsh|fish", NOTHING, topic, "the shell to write for")),
     GROUPS(HELP_GROUP("Output")),
     EXAMPLES({"source <(organ completion bash)", "Enables completion in this bash."},
-             {"organ completion zsh >~/.zfunc/_organ", "For zsh, if ~/.zfunc is in fpath."},
-             {"organ completion fish >~/.config/fish/completions/organ.fish", "For fish."}),
+             {"organ completion zsh >~/.zfunc/_organ", "Enables completion in zsh, if ~/.zfunc is in fpath."},
+             {"organ completion fish >~/.config/fish/completions/organ.fish", "Enables completion in fish."}),
     .exits = "0 done; 2 wrong usage.",
     .run = run_completion};

@@ -35,7 +35,8 @@ static const organ_option search_options[] = {
            "tokens of the text, in whole windows, on which sets of blocks are compared",
            .range = {64, 16777216}, .fallback = "3072"),
     NUMBER("rounds", "N", layers.rounds,
-           "rounds of at most 16 exchanges of one block; 0: drop the blocks of least influence",
+           "largest number of rounds; each tries at most 16 exchanges of a dropped block for a kept one; 0: drop the "
+           "blocks of least influence",
            .range = {0, 1000000}, .fallback = "32"),
     TEXT("scores", "FILE", layers.scores,
          "file of the measurements of the search: read if it exists, and extended; an interrupted search continues "

@@ -71,7 +71,7 @@ const organ_verb organ_lora_extract_verb = {
              {"organ lora extract --base Qwen2.5-7B-FP8 --tuned my-model -o my-lora -r 64",
               "Also corrects the error of FP8."},
              {"organ lora extract --base B --tuned T -o A --rank-by energy 0.95",
-              "Gives each module the rank that it needs."}),
+              "Gives each module the lowest rank that explains 95 % of its change."}),
     .exits = "0 done; 2 wrong usage, or ADAPTER exists; 3 a file is malformed or changed during the run, shapes "
              "differ, a value is not finite, or nothing changed; 4 the disk is full or a write fails; 130 "
              "interrupted (--resume continues).",
@@ -96,11 +96,12 @@ const organ_verb organ_lora_sanitize_verb = {
     .name = "lora sanitize",
     .shares = true,
     .summary = "make a LoRA adapter that servers accept, or check one",
-    .about = "Writes an adapter that vLLM accepts and peft loads. It removes tensors that are not factors and keys "
-             "that contain lm_head, embed_tokens, norm, bias, layernorm or rotary_emb; the report names each with "
-             "the norm of the lost part. target_modules keeps only names that still have keys, and modules_to_save "
-             "becomes null.\n"
-             "A server uses one rank and one scale for an adapter: organ multiplies the scale of each module "
+    .about = "Writes an adapter that vLLM accepts and peft loads. It removes tensors other than factors A and B, "
+             "factors of stacked experts, and tensors whose names contain lm_head, embed_tokens, norm, bias, layernorm "
+             "or rotary_emb. The report lists each removed tensor with the norm of the lost change. In "
+             "adapter_config.json, target_modules keeps only names of modules that still have factors, and "
+             "modules_to_save becomes null.\n"
+             "A server uses one rank and one scale for an adapter, so organ multiplies the scale of each module "
              "(rsLoRA, alpha_pattern, rank_pattern) into its B, pads lower ranks with zeros and sets lora_alpha to "
              "r. The effect of the kept modules does not change, except for the rounding of B to its type, which "
              "the report measures.\n"
@@ -135,7 +136,8 @@ static const organ_option merge_options[] = {
            "type of merged and of dequantised weights; default: merged weights keep their type, and packed ones "
            "become bf16"),
     SHARD_SIZE(lora_merge),
-    WRITING(lora_merge, "OUT", "find the weight of every key and print what would be merged")};
+    WRITING(lora_merge, "OUT", "find the base weight of every tensor of the adapter and print what would be "
+                             "merged")};
 
 RUN_WRITING(merge, organ_lora_merge, lora_merge)
 

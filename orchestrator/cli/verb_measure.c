@@ -56,10 +56,10 @@ const organ_verb organ_measure_verb = {
     .summary = "measure how far the weights of models are from noise",
     .about = "Measures how far the distribution of the values of each tensor is from normal noise. The figure is an "
              "angle theta from 0 degrees (noise) to 90, computed from the entropy, the kurtosis and the spacings of "
-             "the values. The report also has moments, the number of distinct values (levels) and the change of "
-             "information if neighbouring values are averaged. It lists wells: tensors with a lower theta than the "
-             "same tensor in the layers before and after. Several models share one table. A quantised weight is "
-             "measured by its dequantised values.\n"
+             "the values. The report also has moments, the number of distinct values (levels), and how the "
+             "information of the values changes (dI/dlog2 s, in bits per doubling) if neighbouring values are "
+             "averaged. It lists wells: tensors with a lower theta than the same tensor in the layers before and "
+             "after. One table compares all given models. A quantised weight is measured by its dequantised values.\n"
              "A higher theta is no evidence of a better model: damage can raise it.",
     OPERANDS(OPERAND("MODEL...", MODEL, models,
                      "one or more models: directories, files, outputs of organ extract, or http(s) URLs of files or "
@@ -98,7 +98,7 @@ const organ_verb organ_fleet_verb = {
     OPERANDS(OPERAND("DIR", INPUT, fleet.directory, "directory of the models; it is not changed")),
     GROUPS(GROUP("Options", fleet_options), MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ fleet models -o fleet", "Extracts and measures every model under models/."},
-             {"organ fleet models -o fleet --no-extract", "Measures them without copying their weights."}),
+             {"organ fleet models -o fleet --no-extract", "Measures every model without copying its weights."}),
     .exits = "0 done; 1 a model could not be extracted or measured, and the report says why; 2 wrong usage; 3 "
              "there is no model; 4 a read or write fails; 130 interrupted: finished models are kept.",
     .run = run_fleet};

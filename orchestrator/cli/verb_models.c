@@ -22,14 +22,14 @@ const organ_verb organ_models_verb = {
     .name = "models",
     .no_job = true,
     .summary = "list the models in the caches of Hugging Face, Ollama and LM Studio",
-    .about = "Lists the models that other programs have downloaded, by the names that every verb takes in place of a "
-             "path, with architecture, format and size, and what organ can do with each. It reads the headers of "
-             "their files and no weights.\n"
-             "open: the files are complete and well-formed. score: the forward pass supports the architecture and "
-             "finds every weight (perplexity, evaluate, generate); tokenizers are not read. calibrate: in addition, "
-             "at least one matrix of a layer is F32, F16 or BF16 (prune --method wanda, quantize --method gptq). cut: "
-             "blocks are numbered, so that the verb layers can drop some. For a model that does not open or does not "
-             "score, --json and --html give the reason.\n"
+    .about = "Lists the models that Hugging Face's libraries, Ollama and LM Studio have downloaded, with "
+             "architecture, format and size, and what organ can do with each. Every verb accepts the listed names "
+             "instead of a path. organ reads the headers of the files and no weights.\n"
+             "'open' means that the files are complete and well-formed. 'score' means that perplexity, evaluate and "
+             "generate support the architecture and find every weight; tokenizers are not read. 'calibrate' means in "
+             "addition that at least one matrix of a layer is F32, F16 or BF16, for prune --calibration and quantize "
+             "--method gptq. 'cut' means that blocks are numbered, so that the verb layers can drop some. For a "
+             "model that does not open or does not score, --json and --html give the reason.\n"
              "At most 10000 models are listed.",
     GROUPS(GROUP("Options", models_options), MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ models", "Prints all models with what organ can do with them."},

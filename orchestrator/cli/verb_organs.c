@@ -112,8 +112,8 @@ static const organ_option graft_options[] = {
     LAYERS_OPTION("source"), MAP_OPTION,
     WRITING(graft, "C", "print whether the models fit and what would be grafted")};
 static const organ_option chimera_options[] = {
-    MODEL("base", "A", graft.target, "the model that is the body", .required = true),
-    MODEL("donor", "B", graft.source, "the model from which parts are copied", .required = true),
+    MODEL("base", "A", graft.target, "the model that gets tensors of B; it is not changed", .required = true),
+    MODEL("donor", "B", graft.source, "the model from which tensors are copied", .required = true),
     TYPES("take", graft.types, "kinds of tensors to copy from the donor", .required = true),
     LAYERS_OPTION("donor"), MAP_OPTION,
     OUTPUT("C", graft.write.output, "the output, in the format of the base", .required = true),
@@ -136,14 +136,15 @@ const organ_verb organ_graft_verb = {
     .name = "graft",
     .shares = true,
     .summary = "copy layers, feed-forward or attention of one model into a copy of another",
-    .about = "Writes a copy of B in which the chosen tensors have the bytes of A. A and B are GGUF files, safetensors "
-             "models or organ directories; they are not changed. graft first compares widths, heads, vocabulary, "
+    .about = "Writes a copy of B in which the chosen tensors come from A. A and B are GGUF files, safetensors models "
+             "or organ directories; they are not changed. graft first compares widths, heads, vocabulary, "
              "layers, types and the row order for RoPE. If anything does not fit, it lists all mismatches and writes "
              "nothing.\n"
-             "If C is GGUF, copied tensors keep the type that they have in A, and the header is changed to match; in "
-             "other formats graft converts them to the type that they have in B if that is possible. If layers are "
-             "added or moved, the metadata that counts layers is updated. C appears under its name only when it is "
-             "complete; --resume continues an interrupted run.\n"
+             "If C is one GGUF file, or an organ directory of a GGUF model, copied matrices keep the type that they "
+             "have in A. Vectors, and all tensors in other outputs, are converted to the type that they have in B; a "
+             "type that cannot be converted is a mismatch. If layers are added or moved, graft updates the metadata "
+             "that counts layers. C appears under its name only when it is complete; --resume continues an "
+             "interrupted run.\n"
              ORGAN_EVALUATION_ABOUT("B") " Only the evaluation uses --threads and --memory.",
     GROUPS(GROUP("Options", graft_options), EVALUATION_GROUP, MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ graft --source A --target B --output C --layers 5-20 --type organ",
@@ -161,9 +162,9 @@ const organ_verb organ_chimera_verb = {
     .name = "chimera",
     .shares = true,
     .summary = "combine the body of one model with parts of another",
-    .about = "Does the same as graft under other option names: A is the body, and B the source of the parts. Bytes are "
-             "copied from file to file without intermediate files. C appears under its name only when it is complete; "
-             "--resume continues an interrupted run.\n"
+    .about = "Writes a copy of A in which the tensors of --take and --layers come from B. chimera does the same as "
+             "graft under other option names: A is graft's target, B its source. 'organ help graft' describes checks "
+             "and types. C appears under its name only when it is complete; --resume continues an interrupted run.\n"
              ORGAN_EVALUATION_ABOUT("A") " Only the evaluation uses --threads and --memory.",
     GROUPS(GROUP("Options", chimera_options), EVALUATION_GROUP, MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ chimera --base A --donor B --take organ --layers 5-20 -o C.gguf",

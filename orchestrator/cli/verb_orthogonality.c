@@ -20,7 +20,7 @@ static const organ_option options[] = {
           "given twice: compares the quantisation noise of one model with that of another",
           .takes = 2, .names = ORGAN_NAMES_MODEL),
     MODEL("noisy2", "MODEL", orthogonality.noisy2,
-          "another quantised copy of CLEAN: also measures its noise and compares both noises"),
+          "a second quantised copy of CLEAN: organ also measures its noise and compares it with that of NOISY"),
     OUTPUT("DIR", orthogonality.output,
            "new directory for orthogonality.json, ORTHOGONALITY_REPORT.md and .html and plots (SVG); with --pair for "
            "noise_pairs.json, NOISE_PAIRS_REPORT.md and .html"),
@@ -98,9 +98,10 @@ const organ_verb organ_orthogonality_verb = {
     .summary = "compare quantisation noise with a LoRA adapter or with the noise of another model",
     .usage = "CLEAN NOISY ADAPTER [options]\n--pair CLEAN NOISY --pair CLEAN NOISY [ADAPTER|TUNED] [options]",
     .about = "Computes for each module of the adapter the noise N = W_clean - W_noisy and the adapter's change K = "
-             "scale B A. The report compares the cosine of N and K with that of random matrices, and the leakage (the "
-             "share of N in the output directions of K) with its expectation. It also states the ratio of the norms of "
-             "N and K. The factors of one module need memory in addition to --memory.\n"
+             "scale B A. The report compares two figures with those of random matrices: the cosine of N and K, and the "
+             "leakage, which is the share of the norm of N in the output directions of K (its left singular vectors). "
+             "It also states the ratio of the norms of N and K. The factors of one module need memory in addition to "
+             "--memory.\n"
              "Verdicts. z is a cosine divided by its standard deviation for random matrices. N and K are 'orthogonal' "
              "under two conditions: |z| <= 3 for all modules joined to one matrix, and no more single modules have |z| "
              "> 3 than chance allows (99 % confidence). Otherwise they are 'nearly orthogonal' if each module with |z| "
@@ -118,8 +119,8 @@ const organ_verb organ_orthogonality_verb = {
              "clean models.\n"
              "These figures describe weights. They do not predict the answers of a model: evaluate those separately.",
     OPERANDS(OPTIONAL("CLEAN", MODEL, orthogonality.clean,
-                      "the model before quantisation; with --pair, this argument is the adapter or the tuned model, if "
-                      "any"),
+                      "the model before quantisation. After two --pair give at most one model instead: the adapter or "
+                      "the tuned model"),
              OPTIONAL("NOISY", MODEL, orthogonality.noisy,
                       "the same model quantised in any format, also as GGUF, or dequantised again"),
              OPTIONAL("ADAPTER", INPUT, orthogonality.adapter,

@@ -38,9 +38,11 @@ const organ_option organ_reporting_options[] = {
 
 const organ_option organ_reach_options[] = {
     WORDS("header", "HEADER", headers,
-          "header of requests to the server of a URL, for example 'Authorization: Bearer TOKEN'; may be repeated"),
+          "HTTP header that organ sends to the server of a URL, for example 'Authorization: Bearer TOKEN'; may be "
+          "repeated"),
     NUMBER("patience", "SECONDS", patience,
-           "longest wait that a server may ask for (Retry-After) before a request is repeated",
+           "longest wait that a server may ask for (Retry-After); organ then repeats the request. A longer one is an "
+           "error",
            .range = {1, 86400}, .fallback = "60")};
 
 const organ_option organ_evaluation_options[] = {
@@ -48,15 +50,16 @@ const organ_option organ_evaluation_options[] = {
           "score the input model and the output on this UTF-8 text: perplexity, KL divergence and top-1 "
           "agreement"),
     TEXT("evaluate-style", "STYLE", evaluation.style,
-         "which tokens are scored, as --style of perplexity; default hf", .choices = "hf|llama.cpp|lm-eval"),
-    NUMBER("evaluate-context", "N", evaluation.context, "tokens in a window; default 2048 (--evaluate-style llama.cpp: "
-                                                        "512), at most the context of the model",
+         "which tokens are scored, see --style in 'organ help perplexity'; default hf",
+         .choices = "hf|llama.cpp|lm-eval"),
+    NUMBER("evaluate-context", "N", evaluation.context,
+           "tokens in a window; default 2048 (--evaluate-style llama.cpp: 512), or the model's context if that is less",
            .range = {TEXT_CONTEXTS}),
     NUMBER("evaluate-max-tokens", "N", evaluation.max_tokens,
            "score only the first N tokens of the text; default: all", .range = {TEXT_TOKENS}),
     COMPUTE(evaluation.compute,
-            "arithmetic of the evaluation, as --compute of perplexity; default exact. The written model does not "
-            "depend on it")};
+            "arithmetic of the evaluation, see --compute in 'organ help perplexity'; default exact. It does not affect "
+            "the written model")};
 
 const organ_option organ_help_options[] = {
     FLAG("help", help, "show this help", .letter = 'h')};

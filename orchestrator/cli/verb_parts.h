@@ -55,7 +55,8 @@
 #define TEXT_TOKENS   2, 4294967295.0 /* tokens of a text */
 
 /* Options that have the same meaning in every verb. `member` gets the value. */
-#define RESUME(member) FLAG("resume", member, "continue an interrupted run; the output has the same bytes")
+#define RESUME(member) FLAG("resume", member, \
+    "continue an interrupted run; the output equals that of an uninterrupted one")
 #define FORCE(member, what) \
     FLAG("force", member, \
          "replace " what " if it is a model, an adapter or an output of organ and contains no other files", \
@@ -104,8 +105,8 @@
          .names = ORGAN_NAMES_INPUT)
 #define ALLOCATION_ROUNDS(member) \
     NUMBER("rounds", "N", member.rounds, \
-           "rounds of trial exchanges between pairs of tensors after the division; each runs the whole model; " \
-           "default 0", \
+           "after the division, N rounds of moving budget from one tensor to another; each round runs the whole " \
+           "model and keeps what lowers the divergence; default 0", \
            .range = {ORGAN_ALLOCATE_ROUNDS})
 #define ALLOCATION_TOKENS(member) \
     NUMBER("allocate-tokens", "N", member.tokens, \
@@ -115,8 +116,8 @@
            .range = {ORGAN_ALLOCATE_LAYERS})
 #define ALLOCATION_WAY(member) \
     REAL("allocate-way", "W", member.way, \
-         "mixture of two divisions: 1: the one with the least predicted divergence; towards 0: equal amounts for all " \
-         "tensors; default 0.8", \
+         "mixes two divisions: 1 is the one with the least predicted divergence; the lower W, the closer to an " \
+         "equal sparsity of all tensors; default 0.8", \
          .range = {0, 1}, \
          .after_from = true)
 

@@ -41,7 +41,7 @@ typedef struct perplexity_call {
          "byte", \
          .fallback = "hf", .choices = "hf|llama.cpp|lm-eval"), \
     NUMBER("context", "N", verb.experiment.context, \
-           "tokens in a window; default 2048 (llama.cpp: 512), at most the context of the model", \
+           "tokens in a window; default 2048 (llama.cpp: 512), or the model's context if that is less", \
            .letter = 'c', .range = {TEXT_CONTEXTS}), \
     NUMBER("max-tokens", "N", verb.experiment.max_tokens, \
            "score only the first N tokens of the text; default: all", .range = {TEXT_TOKENS}), \
@@ -89,7 +89,8 @@ const organ_verb organ_perplexity_verb = {
              "scored once, with one token of context from the window before it. The report also has perplexity per "
              "word and per byte.",
     OPERANDS(OPERAND("MODEL", MODEL, perplexity.model,
-                     "a model directory, a .safetensors or .gguf file, or an index; with its tokenizer")),
+                     "a model directory with its tokenizer, a .gguf file, or a .safetensors file or "
+                     "model.safetensors.index.json next to its tokenizer")),
     GROUPS(GROUP("Options", perplexity_options), GROUP("Protocol", perplexity_protocol),
            MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ perplexity Qwen2.5-0.5B --text wiki.test.raw",
@@ -157,12 +158,12 @@ const organ_verb organ_evaluate_verb = {
              "calibration text are equal; the sparsity may differ. evaluate rejects models of two experiments unless "
              "--experiment gives each a name, which the table shows.\n"
              PROTOCOLS "\n"
-             "Differences are those from the donor, with standard errors that are computed from the differences of "
-             "single tokens. KL is the mean of KL(donor || model) in nats per token. Top-1 is the share of tokens for "
-             "which model and donor predict the same token.\n"
+             "A difference is a model's perplexity minus the donor's. Its standard error is computed from the paired "
+             "differences of single tokens. KL is the mean of KL(donor || model) in nats per token. Top-1 is the share "
+             "of tokens for which model and donor predict the same token.\n"
              "--tasks FILE scores multiple-choice questions instead: the log-likelihood of each choice after its "
              "context. acc is the share of questions whose likeliest choice is right. acc_norm divides each "
-             "log-likelihood by the number of characters of the choice before they are compared. Differences to the "
+             "log-likelihood by the number of characters of the choice before the comparison. Differences from the "
              "donor are computed on the same questions, with a 95 % interval and McNemar's test. docs/tasks.md says "
              "how to export ARC, HellaSwag and others.",
     OPERANDS(OPERAND("DONOR", MODEL, evaluate.donor, "the original model"),
@@ -229,7 +230,8 @@ const organ_verb organ_generate_verb = {
              "BOS precedes the prompt if the model's tokenizer adds it; names of special tokens in the prompt are read "
              "as those tokens. Control characters in the answer, except newline and tab, are printed as \\xNN.",
     OPERANDS(OPERAND("MODEL", MODEL, generate.model,
-                     "a model directory, a .safetensors or .gguf file, or an index; with its tokenizer")),
+                     "a model directory with its tokenizer, a .gguf file, or a .safetensors file or "
+                     "model.safetensors.index.json next to its tokenizer")),
     GROUPS(GROUP("Options", generate_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ generate stories260K.gguf --prompt 'Once upon a time' -n 100",
               "Prints a story, token by token."},

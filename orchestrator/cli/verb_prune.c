@@ -28,7 +28,7 @@ static const organ_option prune_options[] = {
            "new directory of the output; X.gguf or X.safetensors: a single file, if DONOR is a single file",
            .required = true),
     REAL("sparsity", "S", prune.sparsity,
-         "percent of each target's weights to set to zero: 50 or 50%; below 1 only with the sign: 0.5%. Without it, "
+         "percent of each target's weights to set to zero: 50 or 50%; below 1 only with %: 0.5%. Without it, "
          "physarum-v1 sets weights to zero if their flow ends below a threshold; other methods need it, --pattern or "
          "--budget",
          .letter = 's', .range = {ORGAN_PRUNE_PERCENTS}, .after_from = true,
@@ -57,7 +57,7 @@ static const organ_option calibration_options[] = {
 static const organ_option method_options[] = {
     FLAG("no-compensate", calibrated.no_compensate, "physarum-v2: do not change the kept weights"),
     REAL("effort", "E", calibrated.effort,
-         "more or less work: factor on the refitting steps of physarum-v2, on the iterations of physarum-v3",
+         "multiply the refitting steps of physarum-v2, or the iterations of physarum-v3, by E",
          .range = {ORGAN_PRUNE_EFFORTS}, .after_from = true, .fallback = "1"),
     NUMBER("seed", "N", calibrated.seed,
            "physarum-v2: seed of the random noise with which organ tests how stable each input is",

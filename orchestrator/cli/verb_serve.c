@@ -46,7 +46,7 @@ static const organ_option access_options[] = {
          .names = ORGAN_NAMES_OUTPUT),
     WORDS("trusted-proxy", "ADDRESS[/PREFIX]", serve.proxies,
           "proxy, or network of proxies, whose X-Forwarded-For is trusted; may be repeated"),
-    WORDS("host", "NAME", serve.hosts, "further host name of the server; may be repeated")};
+    WORDS("host", "NAME", serve.hosts, "further host name by which clients may address the server; may be repeated")};
 static const organ_option limits[] = {
     NUMBER("connections", "N", serve.connections, "limit of open connections",
            .range = {4, 65536}, .fallback = "512"),

@@ -15,7 +15,7 @@ typedef struct topology_call {
 
 static const organ_option planning[] = {
     INPUT("import", "FILE.xml", import,
-          "plan for the machine on which hwloc's 'lstopo FILE.xml' wrote this file, instead of this one"),
+          "plan for another machine: run hwloc's 'lstopo FILE.xml' there and copy FILE.xml here"),
     NUMBER("threads", "N", call.threads, "number of workers to place; default: one per core",
                                     .letter = 't', .range = {THREADS})};
 
@@ -36,16 +36,16 @@ const organ_verb organ_topology_verb = {
              "parts of the machine that a run does not use. Those are CPUs that are offline, outside the cpuset or "
              "affinity mask, or without a worker, and memory nodes that are empty, forbidden or far from every used "
              "core.\n"
-             "Workers get CPUs in this order: first one CPU of each core, the fastest kind of core first and among "
-             "equal cores the nodes in turn; then the second hardware threads of the cores. By default there is one "
-             "worker per core, so slower cores are used too. They do not delay the others, because work is assigned "
+             "Workers first get one CPU of each core, then the second hardware threads of the cores. The fastest "
+             "kind of core comes first; among equal cores the NUMA nodes take turns. By default there is one worker "
+             "per core, so slower cores are used too. These do not delay faster ones, because organ assigns work "
              "tile by tile. The results of every verb are the same with any plan.",
     GROUPS(GROUP("Options", planning), RANKS_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ topology", "Prints where the workers of a run on this machine would be placed."},
              {"taskset -c 0-7 organ topology --threads 4",
               "Prints the plan for the CPUs that a batch system or taskset allows."},
              {"organ topology --import host.xml --json | jq '.workers[].cpu'",
-              "Prints the plan for another machine, recorded there by 'lstopo host.xml'."}),
+              "Prints the CPUs of the workers on the machine where 'lstopo host.xml' ran."}),
     .exits = "0 done; 2 wrong usage; 3 FILE.xml is not a topology of hwloc; 4 it cannot be read, or memory is "
              "exhausted.",
     .run = run_topology};
