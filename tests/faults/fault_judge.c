@@ -204,6 +204,12 @@ static bool goes_on_from(const sweep *s, const char *directory, bool told, char 
     if (torn)
         snprintf(text, TEXT, "leaves '%.255s', which is not whole", torn);
     o->directory = directory;
+    /* measure --delete-after has deleted the shards of a complete report, so that nothing is left for a next run */
+    const char *odd;
+    if (s->what == POWER && s->again && is_within(&s->right, &o->left, &odd)) {
+        free(o);
+        return true;
+    }
     const int status = torn ? 0 : run_there(s, directory, -1, 0, s->resumable ? RESUME : NO_OPTION);
     if (!torn) {
         find_outcome(s, o, status);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tables of keys and architectures for conversions, and functions that find rows and parts. The rows follow llama.cpp's
- * converter (conversion/base.py and the files of the architectures), which docs/verbs/convert.md compares with this
- * program. */
+ * converter (conversion/base.py and others); docs/verbs/convert.md compares it with this program. */
 #include "orchestrator/forward/config/exchange.h"
 
 #include "orchestrator/forward/config/families.h"
@@ -426,9 +425,8 @@ const forward_exchange *organ_exchange_named(const char *architecture, bool expe
     return NULL;
 }
 
-/* Returns the row for converting a GGUF file of this architecture to safetensors; NULL if there is none. Several rows
- * may be for one architecture; the first that applies is returned. A row whose `when` is "KEY" applies if the file has
- * the key and it is not 0; a row with "!KEY" applies if the key is missing or 0. */
+/* Returns the first row for converting a GGUF file of this architecture to safetensors; NULL if there is none. A row
+ * whose `when` is "KEY" applies if the file has the key and it is not 0, "!KEY" if the key is missing or 0. */
 const forward_exchange *organ_exchange_of_gguf(const organ_gguf *gguf, const char *architecture)
 {
     for (size_t k = 0; k < COUNT(rows); k++) {
@@ -454,9 +452,8 @@ const forward_exchange *organ_exchange_names_of_gguf(const organ_gguf *gguf, con
     return both;
 }
 
-/* Sets and returns ORGAN_BAD_INPUT. The message states that llama.cpp has no such architecture (`absent`), or lists the
- * architectures that can be converted from this format, as many as fit. Rows of config.json for models with experts are
- * omitted; adjacent rows of one name are listed once. */
+/* Sets and returns ORGAN_BAD_INPUT. The message states that llama.cpp lacks the architecture (`absent`), or lists those
+ * that can be converted from this format, as many as fit (for config.json without rows for models with experts). */
 organ_status organ_exchange_refuse(const char *label, const char *architecture, bool gguf, organ_error *error)
 {
     for (size_t k = 0; k < COUNT(absent) && !gguf; k++)
@@ -469,9 +466,9 @@ organ_status organ_exchange_refuse(const char *label, const char *architecture, 
     size_t used = 0;
     for (size_t k = 0; k < COUNT(rows) && used < sizeof known; k++) {
         const char *const name = gguf ? rows[k].gguf : rows[k].architecture;
-        if (gguf ? !rows[k].model_type : row_has_experts(&rows[k]))
-            continue;
-        if (k && strcmp(gguf ? rows[k - 1].gguf : rows[k - 1].architecture, name) == 0)
+        const forward_exchange *const above = &rows[k ? k - 1 : 0];
+        if ((k && strcmp(gguf ? above->gguf : above->architecture, name) == 0) ||
+            (gguf ? !rows[k].model_type : row_has_experts(&rows[k])))
             continue;
         used += (size_t)snprintf(known + used, sizeof known - used, "%s%.*s", used ? ", " : "",
                                  organ_architecture_short_length(name), name);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Tries exchanges on the whole model. In each round a walk (organ_calibration_run_layers) runs the calibration text
  * through one layer after another and calls the callbacks of this file. A stream is the hidden states of the test
- * windows in the model with some allocation: stream 0 with the current one, the others with one pair's exchange. Ranks:
- * each runs the streams of some pairs. */
+ * windows in the model with some allocation: stream 0 with the current one, the others with one pair's exchange.
+ *
+ * Ranks: each runs the streams of some pairs. */
 #include "orchestrator/surgery/allocate/exchanges.h"
 
 #include "orchestrator/ranks/ranks.h"

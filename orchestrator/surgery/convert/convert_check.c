@@ -177,12 +177,13 @@ static organ_status check_layers(const organ_convert_job *job, const organ_forwa
         else if (a->mixture != b->mixture)
             check_refuse(job, "the number of experts of a layer", a->mixture, b->mixture, error);
         else if (a->feed && !a->mixture && a->intermediate != b->intermediate)
-            check_refuse(job, "the width of a layer's feed-forward", (double)a->intermediate, (double)b->intermediate, error);
+            check_refuse(job, "the width of a layer's feed-forward", (double)a->intermediate, (double)b->intermediate,
+                         error);
         else if (a->gate_is_cut != b->gate_is_cut || !check_is_same((double)a->gate_cut, (double)b->gate_cut))
             check_refuse(job, "the activation sparsity of a layer", (double)a->gate_cut, (double)b->gate_cut, error);
         else if (a->shared_at != b->shared_at)
-            check_refuse(job, "the offset of shared keys and values of a layer", (double)a->shared_at, (double)b->shared_at,
-                         error);
+            check_refuse(job, "the offset of shared keys and values of a layer", (double)a->shared_at,
+                         (double)b->shared_at, error);
         else if (b->window && job->config.rope_local.dimensions != made->rope_local.dimensions)
             check_refuse(job, "the rotated part of a head", job->config.rope_local.dimensions,
                          made->rope_local.dimensions, error);

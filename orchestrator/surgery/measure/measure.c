@@ -215,7 +215,7 @@ static organ_status check_deleting(const organ_measure_options *options, const o
 }
 
 /* Removes the journal files of this run after the reports are written. With --delete-after first flushes the names of
- * the reports to the disk, because the shards are gone; if that fails, keeps the journals and returns ORGAN_IO. */
+ * the reports to the disk, because the shards are deleted; if that fails, keeps the journals and returns ORGAN_IO. */
 static organ_status delete_journals(const measure_run *m, organ_error *error)
 {
     size_t k;

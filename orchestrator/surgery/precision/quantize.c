@@ -71,11 +71,12 @@ static organ_status quantize_check_options(organ_quantize_job *job, organ_error 
     const organ_quantize_options *const o = job->options;
     job->encoding = organ_encoding_named(o->scheme);
     if (!job->encoding)
-        return organ_fail(error, ORGAN_USAGE,
-                          "scheme '%s' is unknown; the schemes are fp8-block128, fp8-tensor, fp8-channel, int8-channel, "
-                          "int8-group128, int8-group64, int8-group32, int4, int3 and int2 with the same groups, mixed, "
-                          "and for GGUF models " ORGAN_GGUF_SCHEMES,
-                          o->scheme);
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "scheme '%s' is unknown; the schemes are fp8-block128, fp8-tensor, fp8-channel, int8-channel, "
+            "int8-group128, int8-group64, int8-group32, int4, int3 and int2 with the same groups, mixed, "
+            "and for GGUF models " ORGAN_GGUF_SCHEMES,
+            o->scheme);
     if (!organ_encoding_is_gguf(job->encoding))
         return check_safetensors(o, job->encoding, error);
     return job->pruning ? organ_fail(error, ORGAN_USAGE,

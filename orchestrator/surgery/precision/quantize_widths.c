@@ -68,8 +68,10 @@ organ_status organ_quantize_widths_check(const organ_quantize_options *o, bool m
                           "scheme %s needs --allocate global and --budget, bits per weight (3.5bpw) or bytes (9GB)",
                           o->scheme);
     if (!o->method || strcmp(o->method, "gptq") != 0)
-        return organ_fail(error, ORGAN_USAGE,
-                          "scheme %s needs --method gptq: the cost of each width is measured on a part of the calibration text", o->scheme);
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "scheme %s needs --method gptq: the cost of each width is measured on a part of the calibration text",
+            o->scheme);
     if (organ_budget_parse(a->budget, &budget, error) != ORGAN_OK)
         return error->status;
     return budget.unit != ORGAN_BUDGET_PERCENT
