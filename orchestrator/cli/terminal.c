@@ -121,7 +121,7 @@ static void put_finished(FILE *out, const organ_terminal *terminal, size_t capac
 }
 
 /* Returns the part of the progress line that is always shown, for the caller to free: name of the stage, bar,
- * percentage, speed and remaining time. `width` is that of the screen in columns. NULL without memory. */
+ * percentage, speed and remaining time. `width` is that of the screen in columns. NULL if memory runs out. */
 static char *line_start(const organ_terminal *terminal, size_t width, double now)
 {
     const size_t narrow = width >= 60 ? 14 : 8, bar = width >= 120 ? 30 : narrow;
@@ -139,7 +139,7 @@ static char *line_start(const organ_terminal *terminal, size_t width, double now
 }
 
 /* Returns the progress line: line_start, shortened to the width of the page, then the last finished tensor if there is
- * room. The caller frees it; NULL without memory. */
+ * room. The caller frees it; NULL if memory runs out. */
 char *organ_terminal_line(const organ_terminal *terminal, double now)
 {
     const size_t width = terminal->page.width ? terminal->page.width : 80;
@@ -199,7 +199,7 @@ static void begin_shown_stage(void *context, const char *what, uint64_t bytes, s
 }
 
 /* Stores the name of a finished tensor and the remark (NULL: none) for the output. Names come from files, so characters
- * that could move the cursor are written as \xNN. Changes nothing without memory. */
+ * that could move the cursor are written as \xNN. Changes nothing if memory runs out. */
 static void remember_tensor(organ_terminal *terminal, const char *tensor, const char *remark)
 {
     char *const visible = organ_text_made_visible(tensor);

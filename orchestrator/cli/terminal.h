@@ -38,7 +38,7 @@ void organ_terminal_open(organ_terminal *terminal, FILE *out, const char *progre
 organ_progress organ_terminal_progress(organ_terminal *terminal);
 
 /* Returns the progress line at the time `now`, without colour, at most `page.width` columns wide (80 if that is 0). The
- * caller frees it; NULL without memory. */
+ * caller frees it; NULL if memory runs out. */
 char *organ_terminal_line(const organ_terminal *terminal, double now);
 
 #endif

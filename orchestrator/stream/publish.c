@@ -364,7 +364,7 @@ organ_status organ_publish_give_up(const char *final, organ_error *error)
     return error->status;
 }
 
-/* Returns the path of file `name` in the partial directory, which the caller frees; NULL without memory. */
+/* Returns the path of file `name` in the partial directory, which the caller frees; NULL if memory runs out. */
 char *organ_publish_path(const organ_publish *publish, const char *name)
 {
     return organ_format("%s/%s", publish->partial, name);

@@ -89,7 +89,7 @@ bool organ_confine_started(void);
 
 /* Selects the variables of this environment that a child gets: those for language, time zone, the instruction set of
  * organ's kernels (ORGAN_ISA) and sanitizers. Adds ORGAN_CONFINED_VARIABLE if `confined`. Returns an array that ends
- * with NULL, for the caller to free; its strings belong to the environment. NULL without memory. */
+ * with NULL, for the caller to free; its strings belong to the environment. NULL if memory runs out. */
 char **organ_child_environment(bool confined);
 
 /* In a child that becomes a job: the descriptor of the program that it executes. The functions below run in a child

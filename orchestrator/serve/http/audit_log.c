@@ -70,7 +70,8 @@ organ_status organ_audit_log_reopen(organ_audit_log *audit, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Returns the entry as JSON without a newline, with the current time, for the caller to free. NULL without memory. */
+/* Returns the entry as JSON without a newline, with the current time, for the caller to free. NULL if memory runs out.
+ */
 static char *audit_log_line_of(const organ_audit_entry *entry)
 {
     struct timespec now;

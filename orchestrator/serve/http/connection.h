@@ -10,7 +10,7 @@
 /* Adds a new connection to server->watch and sets *watched, or removes a closed one. `code` distinguishes the two. */
 void organ_http_on_connection(void *context, struct MHD_Connection *connection, void **watched,
                               enum MHD_ConnectionNotificationCode code);
-/* Begins a request, whose first line was read. Returns the new organ_server_request, NULL without memory. */
+/* Begins a request, whose first line was read. Returns the new organ_server_request, NULL if memory runs out. */
 void *organ_http_on_target(void *context, const char *target, struct MHD_Connection *connection);
 /* Continues a request when its head, a part of its body (`data`) or the whole request was read. The function sets
  * *bytes, the number of bytes in `data`, to 0 when it has used them. Returns MHD_NO to close the connection. */

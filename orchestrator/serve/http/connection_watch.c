@@ -39,7 +39,7 @@ struct organ_connection_watch {
     uint64_t displaced;              /* connections cut to make room since the start */
 };
 
-/* Creates an empty watch for at most `max` connections, at most `share` from one network. NULL without memory. */
+/* Creates an empty watch for at most `max` connections, at most `share` from one network. NULL if memory runs out. */
 organ_connection_watch *organ_watch_create(size_t max, size_t share)
 {
     organ_connection_watch *const watch = calloc(1, sizeof *watch);
@@ -196,7 +196,7 @@ uint64_t organ_watch_displaced(organ_connection_watch *watch)
 static int watch_by_text(const void *a, const void *b) { return strcmp(a, b); }
 
 /* Returns the largest number of connections from one network: sorts their networks and finds the longest run of equal
- * ones. 0 without memory. */
+ * ones. 0 if memory runs out. */
 size_t organ_watch_max_of_one(organ_connection_watch *watch)
 {
     enum { ROOM = ORGAN_PEER_NETWORK_ROOM };

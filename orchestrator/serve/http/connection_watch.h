@@ -19,10 +19,10 @@ organ_connection_watch *organ_watch_create(size_t max, size_t share);
 void organ_watch_destroy(organ_connection_watch *watch);
 
 /* Adds the connection with the socket `fd` and the client address `peer`, which has not presented a valid token yet and
- * has `seconds` for its first request (0: no deadline). NULL without memory. If its network then has more connections
- * than its share, organ_watch_add shuts down the oldest connection of that network without a token, which may be the
- * new one. Otherwise, if less than an eighth of `max` is free, it shuts down the oldest other connection without a
- * token. So clients without a token never keep a new client out. */
+ * has `seconds` for its first request (0: no deadline). NULL if memory runs out. If its network then has more
+ * connections than its share, organ_watch_add shuts down the oldest connection of that network without a token, which
+ * may be the new one. Otherwise, if less than an eighth of `max` is free, it shuts down the oldest other connection
+ * without a token. So clients without a token never keep a new client out. */
 organ_watched *organ_watch_add(organ_connection_watch *watch, int fd, const char *peer, unsigned seconds);
 void organ_watch_remove(organ_connection_watch *watch, organ_watched *watched); /* before its descriptor is closed */
 /* Marks a connection that has presented a valid token, or any connection if the server needs none: the watch never

@@ -125,8 +125,8 @@ typedef struct organ_http_stream {
  * take a lock under which other threads call organ_http_wake. */
 typedef struct organ_http_waker organ_http_waker;
 void organ_http_wake(organ_http_waker *waker);
-/* Replies 200 with a stream of the media type `type`. Returns its waker; NULL without memory: then `close` was called
- * and the reply is a 500. */
+/* Replies 200 with a stream of the media type `type`. Returns its waker; NULL if memory runs out: then `close` was
+ * called and the reply is a 500. */
 organ_http_waker *organ_http_reply_stream(organ_http_reply *reply, const char *type, const organ_http_stream *stream);
 
 /* Marks the reply as the rejection of a wrong token: the server delays it for addresses that sent many wrong tokens. */

@@ -129,7 +129,7 @@ void organ_http_quotas_print(const organ_server_request *request, FILE *out);
 
 /* ---- send.c ---- */
 
-/* Gives the reply to the library, which sends it. Returns MHD_NO without memory; the library then closes the
+/* Gives the reply to the library, which sends it. Returns MHD_NO if memory runs out; the library then closes the
  * connection. */
 enum MHD_Result organ_http_send(organ_server_request *request);
 /* Writes a reply of kind REPLY_BYTES directly to the socket, in place of the answer of the library, which has rejected
@@ -145,7 +145,7 @@ void organ_http_refused(organ_server *server, unsigned status);
 
 /* ---- http_stream.c ---- */
 
-/* Creates the response of a REPLY_STREAM. NULL without memory. */
+/* Creates the response of a REPLY_STREAM. NULL if memory runs out. */
 struct MHD_Response *organ_http_stream_response(organ_server_request *request);
 /* Wakes streams whose last read was at least their heartbeat ago; all streams if the server stops. */
 void organ_http_streams_tick(organ_server *server);

@@ -7,7 +7,7 @@
 
 typedef struct organ_request_tally organ_request_tally;
 
-organ_request_tally *organ_tally_create(void); /* NULL without memory */
+organ_request_tally *organ_tally_create(void); /* NULL if memory runs out */
 void organ_tally_destroy(organ_request_tally *tally);
 
 /* Counts one finished request that took `seconds`; `route` is NULL if none matched. */

@@ -138,7 +138,7 @@ void organ_jail_close(organ_jail *jail)
 }
 
 /* Adds the folder `path` to the stores. Skips a folder that does not exist or cannot be opened. Returns ORGAN_IO
- * without memory. */
+ * if memory runs out. */
 static organ_status open_store(organ_jail *jail, const char *path, organ_error *error)
 {
     const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -300,7 +300,7 @@ static const char *below_store(const organ_jail *jail, const char *absolute, int
 
 /* Searches the stores for a model named `path` and sets the place to it. Returns 0 and leaves the place unchanged if
  * `path` has no prefix of a store and the Hugging Face cache has no such entry. Returns 404 if the store has no
- * complete model of that name, 500 without memory. */
+ * complete model of that name, 500 if memory runs out. */
 static unsigned find_named(const organ_jail *jail, const char *path, organ_jail_place *place, organ_error *error)
 {
     const char *absolute = NULL;
@@ -420,7 +420,7 @@ void organ_jail_list_free(organ_jail_entry *entries, size_t count)
 }
 
 /* Returns the path, relative to place->root, of the directory that contains the place, allocated in place->names. It is
- * "" for place->root. NULL without memory. */
+ * "" for place->root. NULL if memory runs out. */
 const char *organ_jail_parent(organ_jail_place *place)
 {
     const char *const slash = strrchr(place->path, '/');

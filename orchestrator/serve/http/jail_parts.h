@@ -41,7 +41,7 @@ unsigned organ_jail_find(const organ_jail *jail, const char *path, organ_jail_pl
  * status if the form of the path is wrong. */
 unsigned organ_jail_find_output(const organ_jail *jail, const char *path, organ_jail_place *place, organ_error *error);
 
-/* Returns the path of the directory that contains the place, allocated in its arena. NULL without memory. */
+/* Returns the path of the directory that contains the place, allocated in its arena. NULL if memory runs out. */
 const char *organ_jail_parent(organ_jail_place *place);
 
 /* Opens the place; `flags` are those of open. Returns a descriptor, or -1 with errno: ELOOP or EXDEV for links that are

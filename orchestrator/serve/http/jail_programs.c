@@ -109,7 +109,7 @@ static size_t stem_of(const char *name)
 }
 
 /* Sets *absolute, for the caller to free, to the absolute path of the place, by which a job opens it. Returns 0, or 500
- * without memory; `path` is for the message. */
+ * if memory runs out; `path` is for the message. */
 static unsigned absolute_of(const organ_jail *jail, const organ_jail_place *place, const char *path, char **absolute,
                             organ_error *error)
 {

@@ -30,7 +30,7 @@ struct organ_penalty {
     penalty_place places[PLACES];
 };
 
-/* Creates an empty table; NULL without memory. A random `seed` keeps clients from choosing addresses that share a
+/* Creates an empty table; NULL if memory runs out. A random `seed` keeps clients from choosing addresses that share a
  * counter. If the random generator of the system is not ready, the address of the table serves as seed. */
 organ_penalty *organ_penalty_create(void)
 {

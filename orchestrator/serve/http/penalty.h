@@ -6,7 +6,7 @@
 
 typedef struct organ_penalty organ_penalty;
 
-organ_penalty *organ_penalty_create(void); /* NULL without memory */
+organ_penalty *organ_penalty_create(void); /* NULL if memory runs out */
 void organ_penalty_destroy(organ_penalty *penalty);
 
 /* Counts a wrong token from the address `peer` and returns the seconds to wait before the answer. Addresses of one

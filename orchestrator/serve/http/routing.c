@@ -16,7 +16,7 @@ static size_t count_slashes(const char *from, const char *to)
 }
 
 /* Decodes the text [from, to) of the target and stores it as a parameter, whose name is between the '{' at `pattern`
- * and `name_end`. Returns false without memory. */
+ * and `name_end`. Returns false if memory runs out. */
 static bool add_parameter(organ_server_request *request, const char *pattern, const char *name_end, const char *from,
                           const char *to)
 {

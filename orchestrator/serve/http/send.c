@@ -66,7 +66,7 @@ static void usual_headers(const organ_http_reply *reply, organ_http_field fields
     memcpy(fields, usual, sizeof usual);
 }
 
-/* Adds the usual headers and those of the reply to the response. Returns false without memory. */
+/* Adds the usual headers and those of the reply to the response. Returns false if memory runs out. */
 static bool add_headers(const organ_http_reply *reply, struct MHD_Response *response)
 {
     organ_http_field fields[USUAL_HEADERS];
@@ -81,8 +81,8 @@ static bool add_headers(const organ_http_reply *reply, struct MHD_Response *resp
     return true;
 }
 
-/* Gives the reply to libmicrohttpd, which sends it; a 500 if no handler has filled it. Returns MHD_NO without memory;
- * the library then closes the connection. */
+/* Gives the reply to libmicrohttpd, which sends it; a 500 if no handler has filled it. Returns MHD_NO if memory runs
+ * out; the library then closes the connection. */
 enum MHD_Result organ_http_send(organ_server_request *request)
 {
     if (request->reply.kind == REPLY_NONE)
@@ -99,7 +99,7 @@ enum MHD_Result organ_http_send(organ_server_request *request)
 }
 
 /* Returns the head and the body of a REPLY_BYTES in the form of HTTP/1.1, for the caller to free; *bytes is their
- * length. The body must be text without NUL. NULL without memory. */
+ * length. The body must be text without NUL. NULL if memory runs out. */
 static char *whole_reply(const organ_http_reply *reply, size_t *bytes)
 {
     organ_http_field fields[USUAL_HEADERS];

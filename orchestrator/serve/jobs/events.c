@@ -147,7 +147,7 @@ static int64_t place_of_event(int fd, const char *last, bool *end)
 }
 
 /* Creates a stream that starts after the event `last`, and counts it in job->users; sets *end like place_of_event. The
- * caller holds the mutex. Returns NULL without memory. */
+ * caller holds the mutex. Returns NULL if memory runs out. */
 static organ_job_stream *new_stream(organ_jobs *jobs, organ_job *job, const char *last, bool *end)
 {
     organ_job_stream *const stream = calloc(1, sizeof *stream);
@@ -164,7 +164,7 @@ static organ_job_stream *new_stream(organ_jobs *jobs, organ_job *job, const char
 }
 
 /* Replies with the events of a job after the event `last`, as server-sent events. Replies 204 if the job has ended and
- * the client has received its final event, 404 if there is no such job, 500 without memory. */
+ * the client has received its final event, 404 if there is no such job, 500 if memory runs out. */
 void organ_jobs_events(organ_jobs *jobs, const char *id, const char *last, organ_http_reply *reply)
 {
     bool end = false;

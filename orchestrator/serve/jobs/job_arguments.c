@@ -365,7 +365,7 @@ static void append_verb(json_t *argv, const char *name)
         json_array_append_new(argv, json_stringn(at, strcspn(at, " ")));
 }
 
-/* Returns the command that a user could type in a shell for the job, for the caller to free; NULL without memory.
+/* Returns the command that a user could type in a shell for the job, for the caller to free; NULL if memory runs out.
  * Operands come before the options, except if one begins with '-': then they follow the options and "--". */
 static char *make_command(const words_reader *r)
 {
@@ -401,7 +401,7 @@ static void append_words(const words_reader *r, json_t *argv, const json_t *word
 }
 
 /* Fills the members arguments, argv, command and resumes of r->words. In argv the operands follow "--", so that no
- * value from a client can become an option. Returns false without memory. */
+ * value from a client can become an option. Returns false if memory runs out. */
 static bool finish_words(words_reader *r)
 {
     organ_job_words *const words = r->words;

@@ -35,7 +35,7 @@ typedef struct organ_job_words {
 unsigned organ_job_words_read(const organ_verb *const *verbs, size_t count, const organ_jail *jail,
                               const json_t *request, organ_job_words *words, json_t **faults);
 
-/* Returns a copy of argv that has the option --resume, for the caller to release. NULL without memory. */
+/* Returns a copy of argv that has the option --resume, for the caller to release. NULL if memory runs out. */
 json_t *organ_job_words_resumed(const json_t *argv);
 
 /* Returns true if two jobs cannot run at the same time: a path that one writes is, contains or is inside a path that

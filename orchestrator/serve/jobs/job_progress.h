@@ -23,16 +23,16 @@ typedef struct organ_job_progress {
 } organ_job_progress;
 
 /* Reads the complete lines of `fd` after progress->offset, at most one megabyte per call, and updates `progress`.
- * Returns true if there were any, false also without memory. */
+ * Returns true if there were any, false also if memory runs out. */
 bool organ_job_progress_read(organ_job_progress *progress, int fd);
 
 /* Parses one line of events.jsonl, without its newline. Returns an object for the caller to release; a line that is not
- * an event becomes {"event": "note", "text": LINE}. NULL without memory. */
+ * an event becomes {"event": "note", "text": LINE}. NULL if memory runs out. */
 json_t *organ_job_event(const char *line, size_t length);
 
 /* Returns the progress for clients, to be released: {"stage", "bytes", "of", "fraction", "tensors", "of_tensors",
  * "tensor", "bytes_per_second", "seconds_left"}. Unknown values are null; the last two are also null if the job is not
- * `running`. NULL without memory. */
+ * `running`. NULL if memory runs out. */
 json_t *organ_job_progress_view(const organ_job_progress *progress, bool running);
 
 #endif

@@ -47,7 +47,7 @@ struct organ_jobs {
 
 /* ---- list.c ---- */
 
-/* Makes room for one more job in jobs->list. Returns false without memory. */
+/* Makes room for one more job in jobs->list. Returns false if memory runs out. */
 bool organ_jobs_make_room(organ_jobs *jobs);
 /* Returns the number of jobs in `state`. */
 size_t organ_jobs_count_in(const organ_jobs *jobs, organ_job_state state);

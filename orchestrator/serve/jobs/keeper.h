@@ -66,7 +66,7 @@ organ_job_action organ_job_resume;
 
 /* Returns {"jobs": [...], "total": N, "offset": N}: the views of at most `limit` jobs, newest first, after `offset`
  * newer ones. `state` selects the jobs in one state, ORGAN_JOB_STATES all jobs; "total" counts the selected ones. NULL
- * without memory. */
+ * if memory runs out. */
 json_t *organ_jobs_list(organ_jobs *jobs, organ_job_state state, uint64_t offset, uint64_t limit);
 
 /* Opens the file `name` of a job for reading, such as "events.jsonl". Returns 200 with *fd, for the caller to close;
@@ -91,7 +91,7 @@ organ_confinement organ_jobs_confinement(const organ_jobs *jobs);
 
 /* Replies with the events of a job as server-sent events, starting after the event `last` (the value of
  * Last-Event-ID; NULL: all). Fills `reply` in every case: 200 with a stream, 204 if the job has ended and the client
- * has received its last event, 404 if there is no such job, 500 without memory. */
+ * has received its last event, 404 if there is no such job, 500 if memory runs out. */
 void organ_jobs_events(organ_jobs *jobs, const char *id, const char *last, organ_http_reply *reply);
 
 #endif

@@ -15,7 +15,7 @@ organ_job *organ_jobs_find(const organ_jobs *jobs, const char *id)
     return NULL;
 }
 
-/* Makes room for one more job in the list. Returns false without memory. */
+/* Makes room for one more job in the list. Returns false if memory runs out. */
 bool organ_jobs_make_room(organ_jobs *jobs)
 {
     return organ_grow(&jobs->list, jobs->count, &jobs->capacity, sizeof *jobs->list);

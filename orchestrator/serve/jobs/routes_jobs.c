@@ -44,7 +44,7 @@ static void refuse_faults(organ_http_reply *reply, unsigned status, json_t *faul
 }
 
 /* Returns an array with one fault {"field", "detail"}, made from a message such as "/arguments/memory: the job requests
- * ...". NULL without memory, or if the message has no ": ". */
+ * ...". NULL if memory runs out, or if the message has no ": ". */
 static json_t *faults_of(const char *message)
 {
     const char *const detail = strstr(message, ": ");
@@ -141,7 +141,7 @@ static void get_events(const organ_server_request *request, organ_http_reply *re
                       organ_http_header(request, "Last-Event-ID"), reply);
 }
 
-/* Returns the text as a JSON string, with control characters other than line ends escaped. NULL without memory. */
+/* Returns the text as a JSON string, with control characters other than line ends escaped. NULL if memory runs out. */
 static json_t *visible_lines(const char *s)
 {
     organ_text text;
@@ -166,7 +166,7 @@ static json_t *visible_lines(const char *s)
 }
 
 /* Describes a truncated result as {"cut", "bytes", "kept", "detail", "beginning"}: `cut` is the size in bytes before
- * truncation, "kept" the stored size, "beginning" the first 64 KiB. Closes fd. NULL without memory, or if the file
+ * truncation, "kept" the stored size, "beginning" the first 64 KiB. Closes fd. NULL if memory runs out, or if the file
  * cannot be read. */
 static json_t *describe_cut_result(int fd, uint64_t cut)
 {

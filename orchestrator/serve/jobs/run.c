@@ -139,7 +139,7 @@ void organ_jobs_signal(organ_jobs *jobs, organ_job *job)
 /* ---- the start ---- */
 
 /* Returns the strings of `argv` as a NULL-terminated array, for the caller to free; the strings belong to `argv`. NULL
- * without memory. */
+ * if memory runs out. */
 static char **argv_words(const json_t *argv)
 {
     const size_t count = json_array_size(argv);

@@ -107,7 +107,7 @@ void organ_job_store_close(organ_job_store *store)
     *store = (organ_job_store){.lock = -1};
 }
 
-/* Returns the path of the file `name` of a job ("": its directory), for the caller to free. NULL without memory. */
+/* Returns the path of the file `name` of a job ("": its directory), for the caller to free. NULL if memory runs out. */
 static char *job_path(const organ_job_store *store, const char *id, const char *name)
 {
     return organ_format("%s/%s%s%s", store->path, id, *name ? "/" : "", name);
@@ -215,7 +215,7 @@ static const organ_struct_field store_job[] = {
 /* The members of "process" in job.json. */
 static const organ_struct_field store_process[] = {PROCESS(pid, INT), PROCESS(born, U64), PROCESS(boot, TEXT)};
 
-/* Returns the contents of job.json; "process" only for a job that has a process. NULL without memory. */
+/* Returns the contents of job.json; "process" only for a job that has a process. NULL if memory runs out. */
 static json_t *record_of(const organ_job *job)
 {
     json_t *record = ORGAN_OBJECT(SET_TEXT("schema", "organ.job/1"), SET_TEXT("id", job->id),

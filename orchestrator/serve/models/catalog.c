@@ -73,7 +73,8 @@ static void lay_out_model(layout *l, const organ_model *model, const texts *t)
 }
 
 /* Copies the tensors and texts of a model into one block, which the reader process can send to the server. Returns 0,
- * or an HTTP status: 507 if the block would have more than `max` bytes, 500 without memory. `path` is for messages. */
+ * or an HTTP status: 507 if the block would have more than `max` bytes, 500 if memory runs out. `path` is for messages.
+ */
 static unsigned pack_model(const organ_model *model, const texts *t, const char *path, size_t max,
                            organ_catalog **catalog, organ_error *error)
 {

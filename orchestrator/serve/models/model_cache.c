@@ -162,7 +162,7 @@ static unsigned digest_of_files(const organ_jail *jail, const char *path, uint64
 }
 
 /* Queues the model for the thread that reads models, unless it waits or is being read already. Returns false if too
- * many models wait, if the cache stops, or without memory. */
+ * many models wait, if the cache stops, or if memory runs out. */
 static bool queue_model(organ_model_cache *cache, const char *path)
 {
     if (cache->reading && strcmp(cache->reading, path) == 0)
@@ -248,7 +248,7 @@ static cached_model read_one(const organ_model_cache *cache, const char *path)
 }
 
 /* Returns the summary of a model, as JSON for the list, or {"fault": message} if it could not be read; for the caller
- * to free. NULL without memory. */
+ * to free. NULL if memory runs out. */
 static char *summary_of(const cached_model *made)
 {
     if (made->catalog)
@@ -425,7 +425,7 @@ static void *walk_root(void *context) { return do_steps(context, scan_once); }
 
 /* ---- the list ---- */
 
-/* Returns the summary of a found model, or {"pending": true} if it was not read yet. NULL without memory. */
+/* Returns the summary of a found model, or {"pending": true} if it was not read yet. NULL if memory runs out. */
 static json_t *summary_json(const organ_found_model *model)
 {
     json_error_t fault;

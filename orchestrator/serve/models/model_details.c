@@ -51,7 +51,7 @@ static bool count_cells(const organ_model *model, cell *cells)
 }
 
 /* Returns "anatomy", an element for each cell that is not empty. If it leaves out layers, appends "anatomy" to the
- * array `cut`. NULL without memory. */
+ * array `cut`. NULL if memory runs out. */
 static json_t *anatomy_cells(const organ_model *model, json_t *cut)
 {
     const size_t count = (size_t)(ORGAN_DETAILS_MAX + 1) * CELLS_OF_LAYER;
@@ -91,7 +91,7 @@ static json_int_t count_layers(const organ_model *model)
 }
 
 /* Returns the description of a model, built from its report (organ.inspect/1), which becomes the member "inspect"; the
- * caller keeps its own reference. Moves "cut" from the report to the description. NULL without memory. */
+ * caller keeps its own reference. Moves "cut" from the report to the description. NULL if memory runs out. */
 static json_t *details_of(const organ_model *model, json_t *report, const char *path)
 {
     const json_t *const facts = json_object_get(report, "model");

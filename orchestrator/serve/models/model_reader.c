@@ -213,7 +213,7 @@ static bool send_question(organ_reader *reader, const char *absolute, const char
 }
 
 /* Receives a block of `bytes` bytes into new memory of mmap, for the caller to unmap. Returns NULL with errno, as
- * receive_bytes sets it, or without memory. */
+ * receive_bytes sets it, or if memory runs out. */
 static void *receive_block(int fd, size_t bytes, double until)
 {
     void *const block = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -248,7 +248,8 @@ static unsigned check_answer(organ_reader *reader, organ_worker_answer *answer, 
     }
     void *const block =
         answer->bytes <= max && answer->bytes > 0 ? receive_block(reader->socket, answer->bytes, until) : NULL;
-    const unsigned long refusals = organ_memory_refusals(); /* more after the check: it failed without memory */
+    const unsigned long refusals =
+        organ_memory_refusals(); /* if larger after the check, the check failed because memory ran out */
     if (block && organ_catalog_adopt(block, answer->bytes, answer->base)) {
         *catalog = block;
         return 0;

@@ -46,7 +46,7 @@ static const organ_jail_entry *file_named(const open_folder *f, const char *name
     return NULL;
 }
 
-/* Returns "PATH/NAME", or NAME for the root, for the caller to free. NULL without memory. */
+/* Returns "PATH/NAME", or NAME for the root, for the caller to free. NULL if memory runs out. */
 static char *join_path(const char *path, const char *name)
 {
     return organ_format("%s%s%s", path, *path ? "/" : "", name);

@@ -67,7 +67,7 @@ typedef struct selection {
     uint64_t total, bytes; /* their number, and their size in bytes */
 } selection;
 
-/* Filters and sorts the tensors of the model. The caller frees s->places. Returns ORGAN_IO without memory. */
+/* Filters and sorts the tensors of the model. The caller frees s->places. Returns ORGAN_IO if memory runs out. */
 static organ_status tensor_page_choose_tensors(const organ_catalog *model, const organ_tensor_query *w, selection *s,
                                                organ_error *error)
 {

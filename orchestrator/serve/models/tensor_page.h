@@ -32,7 +32,7 @@ typedef struct organ_tensor_query {
 /* Writes to *json a page of tensors, {"total", "offset", "bytes", "next", "tensors"}, as text for the caller to free:
  * "total" and "bytes" are the number and size of all matching tensors, "next" is the offset of the next page, or null.
  * Needs four bytes of memory for each tensor of the model if the order is not that of the files. Returns ORGAN_IO
- * without memory. */
+ * if memory runs out. */
 organ_status organ_tensor_page(const organ_catalog *model, const organ_tensor_query *query, char **json,
                                organ_error *error);
 

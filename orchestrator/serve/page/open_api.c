@@ -50,7 +50,7 @@ static void add_requests(json_t *schemas, const organ_verb *const *verbs, size_t
 }
 
 /* Returns the OpenAPI document: the embedded open_api.json with the version of organ and a schema per verb. NULL with
- * ORGAN_IO without memory, ORGAN_BAD_INPUT if the embedded text is malformed. */
+ * ORGAN_IO if memory runs out, ORGAN_BAD_INPUT if the embedded text is malformed. */
 json_t *organ_open_api(const organ_verb *const *verbs, size_t count, organ_error *error)
 {
     json_error_t fault;

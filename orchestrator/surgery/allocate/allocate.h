@@ -150,7 +150,7 @@ organ_status organ_allocation_read(organ_allocation *allocation, const json_t *i
 organ_status organ_allocation_write(const organ_allocation *allocation, const json_t *identity, const char *path,
                                     const organ_ranks *ranks, organ_error *error);
 
-/* Returns the journal line {"curve_of", "cost"} of a measured curve. NULL without memory. */
+/* Returns the journal line {"curve_of", "cost"} of a measured curve. NULL if memory runs out. */
 json_t *organ_allocation_line(const organ_allocation *allocation, const organ_allocation_tensor *tensor);
 /* Sets the costs of the tensor that a journal line names, and its `known`. Returns false, and changes nothing, if the
  * allocation has no tensor of this name or the line has no curve. */

@@ -26,7 +26,7 @@ uint64_t organ_pooled_memory(const organ_pooled_tensors *pooled, int32_t layer, 
 
 /* Stores a matrix of tensor `tensor` of the allocation at a level. `stored` is the matrix's tensor in the model, to
  * whose type `weights` are rounded; `name` is its name in the forward pass. The caller stores the levels of one matrix
- * in order before those of the next matrix. Returns ORGAN_IO without memory. */
+ * in order before those of the next matrix. Returns ORGAN_IO if memory runs out. */
 organ_status organ_pooled_keep(organ_pooled_tensors *pooled, size_t tensor, const char *name,
                                const organ_tensor *stored, size_t level, const float *weights, organ_error *error);
 /* Writes all kept matrices of a tensor into the layer, at this level. Returns ORGAN_IO if memory cannot be

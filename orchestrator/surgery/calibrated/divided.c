@@ -35,7 +35,7 @@ static json_t *divided_parameters(void *context)
     return own;
 }
 
-/* Implements organ_prune_kind.finish_document: adds the member "allocation". Returns -1 without memory. */
+/* Implements organ_prune_kind.finish_document: adds the member "allocation". Returns -1 if memory runs out. */
 static int finish_document(const organ_prune_job *base, json_t *document)
 {
     const divided_job *const job = (const divided_job *)base;

@@ -204,7 +204,7 @@ static bool allocate_chunks(organ_calibration *c)
     return c->chunk[0] && (c->chunk[1] || !c->options.two_streams) && c->scratch;
 }
 
-/* Allocates the sums and buffers; with weights, the drift in place of C. Returns false without memory. */
+/* Allocates the sums and buffers; with weights, the drift in place of C. Returns false if memory runs out. */
 static bool calibration_allocate(organ_calibration *c)
 {
     /* entries of all diagonal blocks, the last of which may be narrower */

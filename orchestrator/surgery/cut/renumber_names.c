@@ -51,7 +51,7 @@ static bool plain_number(const char *number, size_t digits, size_t *value)
 }
 
 /* Replaces the `digits` digits at `number`, which points into *text, by `becomes`. Frees the old *text. Returns
- * CHANGED, or UNCLEAR without memory. */
+ * CHANGED, or UNCLEAR if memory runs out. */
 static outcome replace_number(char **text, const char *number, size_t digits, size_t becomes)
 {
     char *const made = organ_format("%.*s%zu%s", (int)(number - *text), *text, becomes, number + digits);

@@ -29,7 +29,7 @@ typedef struct organ_autopsy_options {
 organ_status organ_autopsy(const organ_autopsy_options *options, const organ_engine *engine,
                            const organ_progress *progress, json_t **report, organ_error *error);
 
-/* Returns the default ranges as the JSON of a file of ranges. NULL without memory. */
+/* Returns the default ranges as the JSON of a file of ranges. NULL if memory runs out. */
 json_t *organ_autopsy_ranges(void);
 
 ORGAN_API_END

@@ -34,7 +34,7 @@ organ_ranges organ_ranges_default(void);
  * empty, with the place in the message, or ORGAN_IO if the file cannot be read. */
 organ_status organ_ranges_read(const char *path, organ_ranges *ranges, organ_error *error);
 
-/* Returns the ranges as JSON in the form that organ_ranges_read reads. NULL without memory. */
+/* Returns the ranges as JSON in the form that organ_ranges_read reads. NULL if memory runs out. */
 json_t *organ_ranges_json(const organ_ranges *ranges);
 
 #endif

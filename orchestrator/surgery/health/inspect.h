@@ -36,7 +36,7 @@ organ_status organ_inspect_model(const organ_inspect_options *options, const str
                                  organ_error *error);
 
 /* Returns one tensor as a row of the report: {"name", "dtype", "shape", "elements", "bytes", "role", "group", "layer",
- * "expert", "file", "offset"}; `file` is the name of its file. NULL without memory. */
+ * "expert", "file", "offset"}; `file` is the name of its file. NULL if memory runs out. */
 json_t *organ_inspect_tensor(const struct organ_tensor *tensor, const char *file);
 
 ORGAN_API_END

@@ -17,7 +17,8 @@ typedef struct organ_inspect_part {
 } organ_inspect_part;
 
 /* Returns an array with one part for each tensor of the model, in the model's order; the caller frees it with
- * organ_rows_free. NULL without memory. If `weights` is NULL, every tensor counts as a weight of its stored shape. */
+ * organ_rows_free. NULL if memory runs out. If `weights` is NULL, every tensor counts as a weight of its stored shape.
+ */
 organ_inspect_part *organ_inspect_parts_of(const organ_model *model, const organ_weights *weights);
 
 #endif

@@ -57,7 +57,7 @@ typedef struct organ_layers_found {
  * one of these sets has a lower divergence than the best set, it becomes the best set. The search ends when all
  * exchanges of the best set were judged, or after the last round. Divergences that `judge` has stored from earlier runs
  * do not change the result. Release `found` whatever this returns. Returns ORGAN_BAD_INPUT if no first set can be
- * described, ORGAN_IO without memory, or the error of `judge`. */
+ * described, ORGAN_IO if memory runs out, or the error of `judge`. */
 organ_status organ_layers_search_run(const organ_layers_search *search, organ_layers_found *found, organ_error *error);
 void organ_layers_found_release(organ_layers_found *found);
 

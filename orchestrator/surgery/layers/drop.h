@@ -18,7 +18,7 @@ typedef struct organ_layers_drop {
 /* Parses block numbers, from 0 on as in tensor names, and ranges of them, separated by commas: "5-8", "3,7,9-11",
  * "8-8", "8,". A number without a comma is the number of blocks to drop. `layers` is the number of blocks of the model,
  * and `model` its path for messages. Returns ORGAN_USAGE for any other text, for a block past the last one or named
- * twice, and if no block would be dropped or none would be left; ORGAN_IO without memory. */
+ * twice, and if no block would be dropped or none would be left; ORGAN_IO if memory runs out. */
 organ_status organ_layers_drop_parse(const char *text, size_t layers, const char *model, organ_layers_drop *drop,
                                      organ_error *error);
 

@@ -20,7 +20,7 @@ bool organ_layers_known_find(const organ_layers_known *known, const bool *droppe
     return false;
 }
 
-/* Stores the divergence of the set `dropped`. Returns false without memory. */
+/* Stores the divergence of the set `dropped`. Returns false if memory runs out. */
 bool organ_layers_known_add(organ_layers_known *known, const bool *dropped, double divergence)
 {
     if (known->count == known->capacity) {
@@ -38,7 +38,7 @@ bool organ_layers_known_add(organ_layers_known *known, const bool *dropped, doub
     return true;
 }
 
-/* Stores a copy of the influences of all blocks. Returns false without memory. */
+/* Stores a copy of the influences of all blocks. Returns false if memory runs out. */
 bool organ_layers_known_influence(organ_layers_known *known, const double *influence)
 {
     if (!known->influence && !(known->influence = calloc(known->layers, sizeof *known->influence)))

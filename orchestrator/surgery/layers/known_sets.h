@@ -32,12 +32,12 @@ void organ_layers_known_release(organ_layers_known *known);
 
 /* Returns whether the set has a stored divergence, and sets *divergence to it. */
 bool organ_layers_known_find(const organ_layers_known *known, const bool *dropped, double *divergence);
-/* Stores the divergence of a judged set. Returns false without memory. */
+/* Stores the divergence of a judged set. Returns false if memory runs out. */
 bool organ_layers_known_add(organ_layers_known *known, const bool *dropped, double divergence);
-/* Stores a copy of the influences of all blocks. Returns false without memory. */
+/* Stores a copy of the influences of all blocks. Returns false if memory runs out. */
 bool organ_layers_known_influence(organ_layers_known *known, const double *influence);
 
-/* Returns an array of the numbers of the blocks whose flags are set, for a report. NULL without memory. */
+/* Returns an array of the numbers of the blocks whose flags are set, for a report. NULL if memory runs out. */
 json_t *organ_layers_numbers_json(const bool *flags, size_t layers);
 
 #endif

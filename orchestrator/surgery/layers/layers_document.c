@@ -22,7 +22,7 @@ json_t *organ_layers_parameters(void *context)
                         SET_COUNT_OF("samples", o->heal, o->calibration.samples));
 }
 
-/* Returns the numbers of the dropped blocks as text: "3,7,9-11". NULL without memory. */
+/* Returns the numbers of the dropped blocks as text: "3,7,9-11". NULL if memory runs out. */
 static json_t *blocks_text(const bool *dropped, size_t layers)
 {
     organ_error ignored = {0};
@@ -174,8 +174,8 @@ static json_t *kinds_json(const organ_layers_job *job, bool known)
     return json_null();
 }
 
-/* Implements organ_write.document: returns the report of organ layers; NULL without memory. In a dry run with a search
- * the dropped blocks are null, because they are not known. */
+/* Implements organ_write.document: returns the report of organ layers; NULL if memory runs out. In a dry run with a
+ * search the dropped blocks are null, because they are not known. */
 json_t *organ_layers_document(void *context, const organ_writing *made)
 {
     const organ_layers_job *const job = context;

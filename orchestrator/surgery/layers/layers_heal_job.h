@@ -120,7 +120,7 @@ organ_status organ_layers_heal_solve(organ_layers_heal *heal, organ_error *error
 
 /* ---- heal_judge.c ---- */
 
-/* Copies the held-out windows to heal->judged. Returns ORGAN_IO without memory. */
+/* Copies the held-out windows to heal->judged. Returns ORGAN_IO if memory runs out. */
 organ_status organ_layers_heal_take_judged(organ_layers_heal *heal, organ_error *error);
 /* Returns the bytes for judging `together` candidates at a time. */
 uint64_t organ_layers_heal_judge_memory(const organ_layers_heal *heal, size_t together);

@@ -63,7 +63,7 @@ void organ_layers_choice_release(organ_layers_job *job);
 /* ---- layers_document.c ---- */
 
 /* Callbacks of organ_write_run: return the options that determine the output, and the report of schema
- * organ.layers/1. NULL without memory. */
+ * organ.layers/1. NULL if memory runs out. */
 json_t *organ_layers_parameters(void *job);
 json_t *organ_layers_document(void *job, const organ_writing *made);
 

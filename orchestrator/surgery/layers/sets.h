@@ -12,8 +12,8 @@ typedef struct organ_layers_sets organ_layers_sets;
 
 /* Runs the windows through the donor. Spare memory is used to judge up to `max` sets together and to keep hidden states
  * of the donor between its layers. All arguments must outlive *sets, which is NULL on error. Returns ORGAN_USAGE if the
- * engine's memory is too small (the message names the least that is enough), ORGAN_IO without memory, ORGAN_INTERRUPTED
- * if a stop was requested, and errors of organ_forward_embed and organ_layer_load. */
+ * engine's memory is too small (the message names the least that is enough), ORGAN_IO if memory runs out,
+ * ORGAN_INTERRUPTED if a stop was requested, and errors of organ_forward_embed and organ_layer_load. */
 organ_status organ_layers_sets_open(organ_forward *forward, const organ_engine *engine, const organ_windows *windows,
                                     size_t max, organ_layers_sets **sets, organ_error *error);
 void organ_layers_sets_close(organ_layers_sets *sets); /* NULL is allowed */

@@ -12,7 +12,7 @@
  * experts and stacks of experts, and from fused gate and up projections to separate ones. A pair for which the base has
  * no weight keeps its name. Sets *made to NULL if every pair already has the name of a weight, or the architecture is
  * unknown. Returns ORGAN_BAD_INPUT if the adapter uses DoRA, two pairs change the same weight, or numbered experts do
- * not fit their stack; ORGAN_IO without memory; and errors of organ_forward_config_read. */
+ * not fit their stack; ORGAN_IO if memory runs out; and errors of organ_forward_config_read. */
 organ_status organ_adapter_translate(const organ_adapter *adapter, const organ_model *base,
                                      const organ_weights *weights, organ_adapter **made, organ_error *error);
 void organ_adapter_translated_free(organ_adapter *made); /* NULL is allowed */

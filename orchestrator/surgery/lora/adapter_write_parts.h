@@ -64,7 +64,7 @@ void organ_adapter_header_release(organ_adapter_writer *writer);
 /* Adds a tensor to the header, turn_tensors and rank_tensors. Its `bytes` bytes of data begin at writer->bytes, which
  * the function does not change. `entry` has the tensor's "dtype" and "shape" and gets its "data_offsets"; the function
  * does not take it over. `width` is the number of bytes of an element. Returns ORGAN_BAD_INPUT if the name was added
- * before, if `width` exceeds that of the previous tensor, or if the header has no room; ORGAN_IO without memory. */
+ * before, if `width` exceeds that of the previous tensor, or if the header has no room; ORGAN_IO if memory runs out. */
 organ_status organ_adapter_enter(organ_adapter_writer *writer, const char *name, unsigned width, json_t *entry,
                                  uint64_t bytes, organ_error *error);
 

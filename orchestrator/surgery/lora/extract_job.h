@@ -103,7 +103,7 @@ organ_status organ_lora_module_recall(const organ_lora_job *job, organ_lora_modu
 json_t *organ_lora_note_json(const char *note);
 
 /* Restores *note from a journal entry; the caller frees it. Leaves *note unchanged if the entry has none. Returns
- * ORGAN_IO without memory. */
+ * ORGAN_IO if memory runs out. */
 organ_status organ_lora_note_recall(const organ_lora_job *job, const json_t *results, char **note, organ_error *error);
 
 /* Returns the options that determine the adapter, for journal and report. NULL if out of memory. */

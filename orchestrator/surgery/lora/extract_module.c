@@ -81,7 +81,7 @@ typedef struct extract_module_factors {
 } extract_module_factors;
 
 /* Computes B = U sqrt(sigma) and A = sqrt(sigma) V^T from the first `rank` singular vectors. The caller frees f->b and
- * f->a. Returns false without memory. */
+ * f->a. Returns false if memory runs out. */
 static bool make_factors(const organ_svd *svd, size_t rank, extract_module_factors *f)
 {
     *f = (extract_module_factors){rank, svd->rows, svd->cols, organ_floats(svd->rows, rank),

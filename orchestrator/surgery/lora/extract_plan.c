@@ -198,7 +198,7 @@ organ_status organ_lora_plan(organ_lora_job *job, organ_error *error)
 /* ---- adapter_config.json ---- */
 
 /* Returns the name as a regular expression that matches only itself ("model\.layers\.0"). The caller frees it; NULL
- * without memory. */
+ * if memory runs out. */
 static char *escape_for_regex(const char *name)
 {
     char *const out = malloc(2 * strlen(name) + 1), *to = out;

@@ -26,7 +26,7 @@ static organ_status note_unplaced(organ_merge_job *job, const organ_tensor *tens
                                   organ_error *error, const char *format, ...) __attribute__((format(printf, 5, 6)));
 
 /* Adds `tensor`, and `other` unless it is NULL, to job->unplaced; `format` and its arguments make the reason. Returns
- * ORGAN_OK, so that the caller continues and finds all tensors that do not fit; ORGAN_IO without memory. */
+ * ORGAN_OK, so that the caller continues and finds all tensors that do not fit; ORGAN_IO if memory runs out. */
 static organ_status note_unplaced(organ_merge_job *job, const organ_tensor *tensor, const organ_tensor *other,
                                   organ_error *error, const char *format, ...)
 {

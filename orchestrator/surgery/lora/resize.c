@@ -70,7 +70,7 @@ static json_t *resize_totals_json(const resize_job *j)
                         SET_COUNT("bytes", j->rewrite.bytes));
 }
 
-/* Returns the report of organ lora resize. NULL without memory. */
+/* Returns the report of organ lora resize. NULL if memory runs out. */
 static json_t *resize_document_of(const void *context)
 {
     const resize_job *const j = context;

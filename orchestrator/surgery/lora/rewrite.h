@@ -77,7 +77,7 @@ organ_status organ_lora_write(organ_lora_rewrite *rewrite, const organ_lora_outp
 json_t *organ_lora_folded_config(const organ_adapter *adapter, uint64_t rank);
 
 /* Returns an array with {"module", "role", "layer", "rank_before", "rank", "scale", "norm", "residual", "explained",
- * "folding_error", "dtype", "sigma"} for each row. NULL without memory. */
+ * "folding_error", "dtype", "sigma"} for each row. NULL if memory runs out. */
 json_t *organ_lora_rows_json(const organ_lora_rewrite *rewrite);
 
 /* Frees the rows with their factors and singular values, and the assignment. */

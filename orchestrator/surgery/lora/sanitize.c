@@ -195,7 +195,7 @@ static json_t *sanitize_definitions_json(void)
         SET_TEXT("folding_error", "|| B as written - scale B || / || scale B ||: rounding to the type of the factors"));
 }
 
-/* Returns the report of organ lora sanitize. NULL without memory. */
+/* Returns the report of organ lora sanitize. NULL if memory runs out. */
 static json_t *sanitize_document_of(const void *context)
 {
     const sanitize_job *const j = context;

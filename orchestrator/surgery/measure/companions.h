@@ -23,7 +23,7 @@ typedef struct organ_companions {
 } organ_companions;
 
 /* Finds the companions that are in another shard than their codes; an index without entries has none. `index` and
- * `stem` must outlive *companions, which the caller frees even after an error. Returns ORGAN_IO without memory. */
+ * `stem` must outlive *companions, which the caller frees even after an error. Returns ORGAN_IO if memory runs out. */
 organ_status organ_companions_find(const organ_shards *index, const char *stem, organ_companions *companions,
                                    organ_error *error);
 void organ_companions_free(organ_companions *companions);

@@ -45,12 +45,12 @@ typedef struct fleet {
     size_t others;  /* members that are no models (organ_fleet_kind) */
 } fleet;
 
-/* Returns the path of `name` in the output. The caller frees it; NULL without memory. */
+/* Returns the path of `name` in the output. The caller frees it; NULL if memory runs out. */
 static char *path_in(const fleet *f, const char *name) { return organ_format("%s/%s", f->options->output, name); }
 
 /* Returns the path, relative to the output, of the folder for a model: "organs/a__b" for "a/b.gguf"; "/" becomes "__".
  * If another model in f->state already has this folder, appends the member's identity. The caller frees the path; NULL
- * without memory. */
+ * if memory runs out. */
 static char *folder_of(const fleet *f, const organ_fleet_member *member)
 {
     char folder[PATH_MAX], *path = NULL;
@@ -278,8 +278,8 @@ static json_t *times_json(const void *context, size_t k)
     return json_incref(json_object_get(f->times, f->list.members[k].name));
 }
 
-/* Returns the document of dissection_report.json, with the models in the order of names; NULL without memory. Values
- * that differ between runs are in "run". `seconds`: time of the whole run. */
+/* Returns the document of dissection_report.json, with the models in the order of names; NULL if memory runs out.
+ * Values that differ between runs are in "run". `seconds`: time of the whole run. */
 static json_t *dissection_report(const fleet *f, double seconds)
 {
     json_t *models = json_array();
@@ -310,7 +310,8 @@ static json_t *dissection_report(const fleet *f, double seconds)
                                 SET("models", organ_json_rows(f->list.count, times_json, f)), SET_ENGINE(f->engine))));
 }
 
-/* Returns the document of z_report_complete.json, with the models in descending order of theta; NULL without memory. */
+/* Returns the document of z_report_complete.json, with the models in descending order of theta; NULL if memory runs
+ * out. */
 static json_t *z_report(const fleet *f)
 {
     json_t *entries = json_array();

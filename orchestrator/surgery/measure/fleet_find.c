@@ -35,7 +35,7 @@ typedef struct fleet_find_folder {
     int count;
 } fleet_find_folder;
 
-/* Returns a/b, or only one of them if the other is empty. The caller frees it; NULL without memory. */
+/* Returns a/b, or only one of them if the other is empty. The caller frees it; NULL if memory runs out. */
 static char *join_path(const char *a, const char *b) { return organ_format("%s%s%s", a, *a && *b ? "/" : "", b); }
 
 /* Returns the identity (organ_fleet_member) of those files of folder f whose names begin with the first `length`

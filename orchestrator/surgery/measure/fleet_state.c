@@ -14,7 +14,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* Returns the path of fleet.json, which the caller frees; NULL without memory. */
+/* Returns the path of fleet.json, which the caller frees; NULL if memory runs out. */
 static char *state_path(const char *output) { return organ_format("%s/fleet.json", output); }
 
 bool organ_fleet_is_other(const json_t *entry)

@@ -16,7 +16,7 @@ bool organ_fleet_is_other(const json_t *entry);
 /* Sets *known to {NAME: {"identity", "dissection", "measure"}} of the members of `list` that an earlier run completed
  * and that have not changed. Unless `no_extract` is set, their extracted folders must exist. Rank 0 reads the file and
  * sends the entries to the other ranks. If the file is missing or invalid, *known is empty, so everything is processed
- * again. The caller releases *known. Returns ORGAN_IO without memory, and the errors of organ_ranks_gather. */
+ * again. The caller releases *known. Returns ORGAN_IO if memory runs out, and the errors of organ_ranks_gather. */
 organ_status organ_fleet_read_results(const char *output, bool no_extract, const organ_fleet_list *list,
                                       organ_ranks *ranks, json_t **known, organ_error *error);
 

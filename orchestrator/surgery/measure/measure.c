@@ -40,7 +40,7 @@ typedef struct measured_model {
 } measured_model;
 
 /* Finds the weights of p->model and sets p->chosen of those that --type and --layers select. Returns ORGAN_USAGE if
- * they select none, ORGAN_BAD_INPUT if the model has no tensors, ORGAN_IO without memory. */
+ * they select none, ORGAN_BAD_INPUT if the model has no tensors, ORGAN_IO if memory runs out. */
 static organ_status measure_choose_tensors(const measure_run *m, measured_model *p, organ_error *error)
 {
     const organ_model *const model = p->model;
@@ -117,7 +117,7 @@ static organ_status measure_tensors(const measure_run *m, const measured_model *
                          : organ_measure_stream_run(*stream, p->chosen, &p->subjects, m->engine, z, error);
 }
 
-/* Returns the entry of a model in the report, with "seed" if the options request seed/1. NULL without memory. */
+/* Returns the entry of a model in the report, with "seed" if the options request seed/1. NULL if memory runs out. */
 static json_t *entry_json(const measure_run *m, const organ_measured *measured)
 {
     json_t *const entry = organ_measure_model_json(measured);
@@ -226,7 +226,7 @@ static organ_status delete_journals(const measure_run *m, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Measures the models in the order of the options and makes *report, which is NULL without memory. Before the first
+/* Measures the models in the order of the options and makes *report, which is NULL if memory runs out. Before the first
  * measurement opens each of several models once (measure_examine), except with --delete-after: shards may be missing
  * until later. */
 static organ_status measure_models(measure_run *m, json_t **report, organ_error *error)

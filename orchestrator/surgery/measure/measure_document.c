@@ -110,7 +110,7 @@ static json_t *document_role_json(const void *m, size_t row)
     return f.tensors ? document_fold_json("role", json_string(organ_anatomy_row_name((unsigned)row)), &f) : NULL;
 }
 
-/* Returns a row for each layer with measured weights, with the mean theta of each group in it; NULL without memory.
+/* Returns a row for each layer with measured weights, with the mean theta of each group in it; NULL if memory runs out.
  * Sums all layers in one pass over the tensors, because an expert model has tens of thousands of tensors. */
 static json_t *document_layers_json(const organ_measured *m)
 {

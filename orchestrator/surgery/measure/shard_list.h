@@ -33,7 +33,7 @@ typedef struct shard_list {
 } shard_list;
 
 /* Sets *entry to the model's entry of a report, made from s->done; all shards must be in it. Returns ORGAN_BAD_INPUT if
- * a line of the journal is malformed, ORGAN_IO without memory. */
+ * a line of the journal is malformed, ORGAN_IO if memory runs out. */
 organ_status organ_shards_entry(shard_list *s, json_t **entry, organ_error *error);
 
 #endif

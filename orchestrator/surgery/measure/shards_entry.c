@@ -23,8 +23,8 @@ typedef struct remembered {
     size_t count;            /* weights restored so far */
 } remembered;
 
-/* Allocates the arrays of *r for this number of tensors and files. Returns false without memory; the caller frees *r in
- * any case. */
+/* Allocates the arrays of *r for this number of tensors and files. Returns false if memory runs out; the caller frees
+ * *r in any case. */
 static bool make_remembered(remembered *r, size_t tensors, size_t files)
 {
     *r = (remembered){.tensors = organ_rows_take(tensors + 1, sizeof *r->tensors),

@@ -156,7 +156,7 @@ static bool memory_suffices(void *crew_of, uint64_t memory)
 }
 
 /* Allocates the scratch of all workers, each in its memory node: scratch_of_thread, but not more than the largest
- * weight can use. Returns ORGAN_USAGE if --memory is too small, ORGAN_IO without memory. */
+ * weight can use. Returns ORGAN_USAGE if --memory is too small, ORGAN_IO if memory runs out. */
 static organ_status allocate_scratch(z_measure_crew *c, organ_error *error)
 {
     const size_t workers = organ_workers_count(c->engine->workers);

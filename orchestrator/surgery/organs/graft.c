@@ -90,8 +90,8 @@ static json_t *graft_parameters(void *job)
     return ORGAN_OBJECT(SET_BYTES_OF("type", o->types), SET_BYTES_OF("layers", o->layers), SET_BYTES_OF("map", o->map));
 }
 
-/* Returns the report, NULL without memory. `output` describes the output that was written. With mismatches nothing is
- * written: `output` then has only a path, and the report has no totals, groups and tensors. */
+/* Returns the report, NULL if memory runs out. `output` describes the output that was written. With mismatches nothing
+ * is written: `output` then has only a path, and the report has no totals, groups and tensors. */
 static json_t *graft_document_of(organ_graft_job *job, const organ_output *output)
 {
     const organ_graft_options *const o = job->options;

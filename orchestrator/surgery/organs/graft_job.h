@@ -47,8 +47,8 @@ void organ_graft_add_sentence(json_t *list, const char *format, ...) __attribute
 bool organ_graft_header_is_free(const organ_graft_job *job);
 
 /* Pairs layers and tensors of both models and changes the layout; appends mismatches to job->mismatches. Returns
- * ORGAN_USAGE if two source layers would get the same number or no tensor is selected; ORGAN_IO without memory; errors
- * of organ_graft_packed. */
+ * ORGAN_USAGE if two source layers would get the same number or no tensor is selected; ORGAN_IO if memory runs out;
+ * errors of organ_graft_packed. */
 organ_status organ_graft_match(organ_graft_job *job, organ_error *error);
 /* Writes to `counterpart` the name that the source tensor `name` has in the target, in the target's format and at the
  * layer to which --map moves it. `anatomy` is that of the source tensor. Returns false if the format has no such

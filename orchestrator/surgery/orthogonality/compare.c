@@ -116,7 +116,7 @@ static void compare_match_pair(organ_compared_job *job, size_t index, organ_glob
     compare_find_weights(job, m, &place, mismatches, error);
 }
 
-/* Returns the name of a weight without ".weight", for the caller to free. NULL without memory. */
+/* Returns the name of a weight without ".weight", for the caller to free. NULL if memory runs out. */
 static char *compare_module_of(const char *name)
 {
     static const char end[] = ".weight";

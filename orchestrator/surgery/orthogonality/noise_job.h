@@ -140,7 +140,7 @@ double organ_compared_fold_lanes(double *lanes);
 organ_status organ_orthogonality_check_memory(const organ_compared_job *job, organ_error *error);
 
 /* Sets the measured members of a module of a job of orthogonality.h. Returns errors of reading, ORGAN_BAD_INPUT for
- * values that are not finite, ORGAN_IO without memory, ORGAN_INTERRUPTED if a stop was requested. */
+ * values that are not finite, ORGAN_IO if memory runs out, ORGAN_INTERRUPTED if a stop was requested. */
 organ_status organ_orthogonality_measure(const organ_compared_job *job, organ_compared_module *module,
                                          organ_error *error);
 

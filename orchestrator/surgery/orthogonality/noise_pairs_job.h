@@ -22,7 +22,7 @@ typedef enum organ_pair_source {
 organ_status organ_pairs_check_memory(const organ_compared_job *job, organ_error *error);
 
 /* Sets the measured members of a module. Returns errors of reading, ORGAN_BAD_INPUT for values that are not finite,
- * ORGAN_IO without memory, ORGAN_INTERRUPTED if a stop was requested. */
+ * ORGAN_IO if memory runs out, ORGAN_INTERRUPTED if a stop was requested. */
 organ_status organ_pairs_measure(const organ_compared_job *job, organ_compared_module *module, organ_error *error);
 
 /* Returns the report; NULL if out of memory. */

@@ -100,7 +100,7 @@ organ_status organ_layout_folders(organ_layout *layout, const char *directory, o
  * directory. Returns false if there is no such digest. */
 bool organ_layout_piece_changed(const organ_layout *layout, size_t k);
 
-/* Returns the XXH3 of the copied piece `k` as 16 hexadecimal digits. NULL without memory. */
+/* Returns the XXH3 of the copied piece `k` as 16 hexadecimal digits. NULL if memory runs out. */
 json_t *organ_layout_digest(const organ_layout *layout, size_t k);
 
 /* Writes manifest.json of an organ directory whose pieces are copied. `about` becomes the member "model"; the caller

@@ -26,7 +26,7 @@ bool organ_layout_piece_changed(const organ_layout *layout, size_t k)
 }
 
 /* Returns the entry of a donor file in manifest.sources: its size, header and gaps. `shards` are the files that keep
- * its fillers, the header first. NULL without memory. */
+ * its fillers, the header first. NULL if memory runs out. */
 static json_t *layout_manifest_source_json(const organ_layout_file *file, const organ_shard *shards)
 {
     json_t *const gaps = json_array();
@@ -71,7 +71,7 @@ static uint64_t padding_after(const organ_layout *layout, size_t k)
     return next - as->offset - as->bytes;
 }
 
-/* Returns the entry of piece k in manifest.tensors. NULL without memory. */
+/* Returns the entry of piece k in manifest.tensors. NULL if memory runs out. */
 static json_t *piece_json(const void *context, size_t k)
 {
     const organ_layout *const layout = context;

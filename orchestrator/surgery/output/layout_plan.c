@@ -53,7 +53,7 @@ static void sanitize_name(const char *name, size_t length, bool dots, char out[N
 
 /* Returns "folder/name.suffix" and adds it to `used`, the paths that are taken. If it is taken, returns
  * "folder/name_DIGEST.suffix"; DIGEST is the digest of `origin`, the original name, plus 1, 2, ... if that path is
- * taken as well. NULL without memory. */
+ * taken as well. NULL if memory runs out. */
 static const char *unique_path(organ_layout *layout, organ_name_table *used, const char *folder, const char *name,
                                const char *suffix, const char *origin)
 {
@@ -66,7 +66,8 @@ static const char *unique_path(organ_layout *layout, organ_name_table *used, con
     return kept && organ_name_table_put(used, kept, 0) ? kept : NULL;
 }
 
-/* Returns the path of the file of a tensor: blk.0.ffn_gate.weight -> organs/blk_0_ffn_gate.bin. NULL without memory. */
+/* Returns the path of the file of a tensor: blk.0.ffn_gate.weight -> organs/blk_0_ffn_gate.bin. NULL if memory runs
+ * out. */
 static const char *name_piece(organ_layout *layout, organ_name_table *used, const organ_tensor *as)
 {
     char name[NAME_LENGTH + 1];
@@ -77,7 +78,7 @@ static const char *name_piece(organ_layout *layout, organ_name_table *used, cons
 }
 
 /* Returns the path of the file with filler k of a source file: header/model.gguf (k = 0), header/model.gguf.gap_1 (k =
- * 1). NULL without memory. */
+ * 1). NULL if memory runs out. */
 static const char *name_filler(organ_layout *layout, organ_name_table *used, const organ_layout_file *file, size_t k)
 {
     char name[NAME_LENGTH + 1], suffix[32] = "";

@@ -51,7 +51,7 @@ bool organ_output_is_file(const char *path);
 
 /* Returns the path by which the copy of `donor` in `directory` opens as a model: the directory, or in it the index or
  * file by which the donor was opened. `single`: name of the file if the copy is one file, else NULL. The caller frees
- * the path; NULL without memory. */
+ * the path; NULL if memory runs out. */
 char *organ_output_copy_path(const char *directory, const organ_model *donor, const char *single);
 
 /* Returns the last component of the output's path. */
@@ -115,7 +115,7 @@ organ_status organ_output_sync(organ_output *output, organ_error *error);
 organ_status organ_output_end(organ_output *output, organ_error *error);
 
 /* Returns {"output", "seconds", "bytes_per_second"} for the "run" of a report, and "resumed" if there is a journal.
- * `bytes`: number of bytes that the run processed. NULL without memory. */
+ * `bytes`: number of bytes that the run processed. NULL if memory runs out. */
 json_t *organ_output_run(const organ_output *output, uint64_t bytes);
 
 /* Returns the seconds until everything was on the disk, counted from the start of the run (engine->began) or, if
@@ -137,7 +137,8 @@ typedef struct organ_report_files {
 } organ_report_files;
 
 /* Returns the path of the report `name` while the output `path` is written in `directory`: DIRECTORY/organ/NAME or, if
- * the output is a `single` file X.gguf or X.safetensors, DIRECTORY/X.NAME. The caller frees it; NULL without memory. */
+ * the output is a `single` file X.gguf or X.safetensors, DIRECTORY/X.NAME. The caller frees it; NULL if memory runs
+ * out. */
 char *organ_output_report_path(const char *directory, const char *path, bool single, const char *name);
 
 /* Checks the paths of the reports of an output that is one file, as organ_output_check checks the output. Does nothing

@@ -93,7 +93,7 @@ static organ_status write_report_files(const char *json, const char *markdown, c
     return error->status;
 }
 
-/* Returns DIRECTORY/NAME. NULL without memory. */
+/* Returns DIRECTORY/NAME. NULL if memory runs out. */
 static char *in_directory(const char *directory, const char *name) { return organ_format("%s/%s", directory, name); }
 
 /* Writes the report's files into a directory. */

@@ -225,7 +225,7 @@ static organ_status make_index(organ_resharding *r, organ_error *error)
     return error->status;
 }
 
-/* Returns an empty plan for the pieces; NULL without memory. */
+/* Returns an empty plan for the pieces; NULL if memory runs out. */
 static organ_resharding *create_plan(const organ_model *model, organ_shard_piece *pieces, size_t count)
 {
     organ_resharding *const r = calloc(1, sizeof *r);

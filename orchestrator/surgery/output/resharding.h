@@ -55,7 +55,7 @@ typedef struct organ_resharding organ_resharding;
 organ_shard_piece organ_piece_same(const organ_tensor *tensor);
 
 /* Writes the entry `"NAME":{...}` of a piece into a safetensors header. Its data begin at `begin`, counted from the end
- * of the header. Returns ORGAN_IO without memory. */
+ * of the header. Returns ORGAN_IO if memory runs out. */
 organ_status organ_piece_entry(FILE *out, const organ_shard_piece *piece, uint64_t begin, organ_error *error);
 
 /* Plans safetensors files for the pieces in their order: a new shard begins if the next tensor would make the current

@@ -24,7 +24,7 @@ typedef struct organ_run_journal {
 } organ_run_journal;
 
 /* Returns [{"file", "bytes", "modified_ns"}] of the files of a model and of the file `config` (NULL or missing: left
- * out). A continued run compares it to find inputs that changed. NULL without memory. */
+ * out). A continued run compares it to find inputs that changed. NULL if memory runs out. */
 json_t *organ_run_files(const organ_model *model, const char *config);
 
 /* Opens or creates ORGAN_JOURNAL_NAME in the unfinished output, and appends to it the journals that other ranks of an

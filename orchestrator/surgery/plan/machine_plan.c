@@ -72,7 +72,7 @@ static json_t *node_json(const void *context, size_t k)
 
 /* Adds a row for CPUs or nodes that are not used. `what` is "CPU" or "memory node", `which` lists their numbers
  * ("0-3,8"), and `why` is the reason. Takes ownership of `which`; an empty list adds nothing, and NULL means that there
- * was no memory. Returns false without memory. */
+ * was no memory. Returns false if memory runs out. */
 static bool add_absence(json_t *rows, const char *what, char *which, const char *why)
 {
     bool done = which != NULL;
@@ -83,7 +83,7 @@ static bool add_absence(json_t *rows, const char *what, char *which, const char 
     return done;
 }
 
-/* Adds rows for the CPUs that organ may use but that have no worker. Returns false without memory. */
+/* Adds rows for the CPUs that organ may use but that have no worker. Returns false if memory runs out. */
 static bool add_idle(json_t *rows, const machine_plan *p)
 {
     char *slower = NULL, *siblings = NULL, *cores = NULL;
@@ -94,7 +94,7 @@ static bool add_idle(json_t *rows, const machine_plan *p)
     return add_absence(rows, "CPU", siblings, "second hardware thread of a core: fewer threads than CPUs") && done;
 }
 
-/* Returns the rows of all CPUs and memory nodes without work, with the reason. NULL without memory. */
+/* Returns the rows of all CPUs and memory nodes without work, with the reason. NULL if memory runs out. */
 static json_t *left_out_rows(const machine_plan *p)
 {
     static const struct {
@@ -120,7 +120,7 @@ static json_t *left_out_rows(const machine_plan *p)
 
 /* ---- several processes ---- */
 
-/* Returns the numbers as a JSON string of ranges: "0-3,8". NULL without memory. */
+/* Returns the numbers as a JSON string of ranges: "0-3,8". NULL if memory runs out. */
 static json_t *list_json(const unsigned *numbers, size_t count)
 {
     char *const list = organ_topology_list(numbers, count);
@@ -173,7 +173,7 @@ static organ_status add_ranks(json_t *report, const machine_plan *p, organ_ranks
 }
 
 /* Returns the report of this process, without "ranks". `import`: the file from which the topology was read
- * (organ_machine_plan_options); NULL: it is that of this machine. NULL without memory. */
+ * (organ_machine_plan_options); NULL: it is that of this machine. NULL if memory runs out. */
 static json_t *machine_plan_document(const machine_plan *p, const char *import)
 {
     return ORGAN_OBJECT(SET_TEXT("schema", "organ.topology/1"),

@@ -60,7 +60,7 @@ typedef struct test {
     void *scratch;
 } test;
 
-/* Returns an array of `count` ones, which the caller frees; NULL without memory. */
+/* Returns an array of `count` ones, which the caller frees; NULL if memory runs out. */
 static float *array_of_ones(size_t count)
 {
     float *const values = malloc(count * sizeof *values);
@@ -69,7 +69,8 @@ static float *array_of_ones(size_t count)
     return values;
 }
 
-/* Prepares a product of matrices of ones that is large enough to occupy all workers. Returns false without memory. */
+/* Prepares a product of matrices of ones that is large enough to occupy all workers. Returns false if memory runs out.
+ */
 static bool open_test(test *t, const organ_engine *engine)
 {
     const size_t columns = TEST_ROWS * organ_workers_count(engine->workers);

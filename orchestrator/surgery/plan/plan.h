@@ -41,12 +41,12 @@ void organ_plan_matrices(organ_plan *plan, const organ_plan_solve *solve, double
                          double block);
 
 /* Returns {"output_bytes", "memory_enough", "memory_good", "products", "bytes"}, whose values are equal on every
- * machine. NULL without memory. */
+ * machine. NULL if memory runs out. */
 json_t *organ_plan_json(const organ_plan *plan);
 
 /* Measures for about a tenth of a second how many operations of products and how many copied bytes the engine does in a
  * second, and divides the plan's work by these speeds. Returns {"seconds", "products_per_second", "bytes_per_second",
- * "threads"}. NULL without memory. */
+ * "threads"}. NULL if memory runs out. */
 json_t *organ_plan_time_json(const organ_plan *plan, const organ_engine *engine);
 
 #endif

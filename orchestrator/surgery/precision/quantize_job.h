@@ -209,14 +209,14 @@ organ_status organ_quantize_widths_check(const organ_quantize_options *options, 
  * if the budget is too small. */
 organ_status organ_quantize_widths_find(organ_quantize_job *job, organ_error *error);
 void organ_quantize_widths_close(organ_quantize_widths *widths); /* NULL is allowed */
-/* Returns the member "allocation" of the report's parameters: the options of the division. NULL without memory. */
+/* Returns the member "allocation" of the report's parameters: the options of the division. NULL if memory runs out. */
 json_t *organ_quantize_widths_parameters(const organ_quantize_options *options);
-/* Returns the member "allocation" of the report: widths and costs of all tensors. NULL without memory. */
+/* Returns the member "allocation" of the report: widths and costs of all tensors. NULL if memory runs out. */
 json_t *organ_quantize_widths_json(const organ_quantize_widths *widths);
 
 /* ---- journal and report ---- */
 
-/* Returns the figures of a finished part for its journal line, a new object. NULL without memory. */
+/* Returns the figures of a finished part for its journal line, a new object. NULL if memory runs out. */
 json_t *organ_quantize_results(const organ_quantize_part *part);
 /* Implements organ_write.recall: restores the figures of part number `part` from its journal line. Returns false if
  * they are malformed. */

@@ -344,7 +344,7 @@ static organ_tally *tally_rows(const audit *a, bool present, bool as_reported, s
 }
 
 /* Adds the counts of targets, by tensor and in sums, and the tile map to the report. The rows of "tensors" list changed
- * weights separately, also with --compensated. Returns -1 without memory. */
+ * weights separately, also with --compensated. Returns -1 if memory runs out. */
 static int add_counts(json_t *document, const audit *a)
 {
     size_t count;
@@ -370,7 +370,7 @@ static organ_status map_tiles(audit *a, organ_error *error)
     return error->status;
 }
 
-/* Returns the report of organ audit. NULL without memory. */
+/* Returns the report of organ audit. NULL if memory runs out. */
 static json_t *audit_document_of(audit *a)
 {
     report_changed_tensors(a);

@@ -155,7 +155,7 @@ organ_status organ_magnitudes_add(organ_magnitudes *c, size_t t, const void *dat
     return count_rows(c, t, at / value_bytes, (at + bytes) / value_bytes, data, NULL, error);
 }
 
-/* Returns the member "magnitudes" of the report. NULL without memory. */
+/* Returns the member "magnitudes" of the report. NULL if memory runs out. */
 static json_t *magnitudes_json(const organ_magnitudes *c)
 {
     return ORGAN_OBJECT(

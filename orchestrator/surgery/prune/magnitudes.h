@@ -17,7 +17,7 @@
 typedef struct organ_magnitudes organ_magnitudes;
 
 /* Creates an empty histogram for `count` tensors of the donor. Donor and tensors must outlive it. `enough` limits the
- * counted weights. Call organ_magnitudes_close even after an error. Returns ORGAN_IO without memory. */
+ * counted weights. Call organ_magnitudes_close even after an error. Returns ORGAN_IO if memory runs out. */
 organ_status organ_magnitudes_open(const organ_model *donor, const organ_tensor *const *tensors, size_t count,
                                    uint64_t enough, const organ_kernels *kernels, organ_magnitudes **magnitudes,
                                    organ_error *error);
@@ -36,7 +36,7 @@ organ_status organ_magnitudes_add(organ_magnitudes *magnitudes, size_t t, const 
  *
  * where bin k starts at |w| = 2^(from_log2 + k / per_octave), and the first and the last bin include
  * everything below and above. The caller releases *report, which is NULL if there is no weight. Returns errors of
- * organ_model_read, and ORGAN_IO without memory. */
+ * organ_model_read, and ORGAN_IO if memory runs out. */
 organ_status organ_magnitudes_json(organ_magnitudes *magnitudes, const organ_model *copy, organ_ranks *ranks,
                                    json_t **report, organ_error *error);
 

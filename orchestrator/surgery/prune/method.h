@@ -41,7 +41,7 @@ typedef struct organ_prune_kind {
     json_t *(*parameters)(void *job); /* as in organ_write */
     json_t *(*identity)(void *job);   /* as in organ_write; may be NULL */
     /* finish_document adds members to the report, finish_line to the line of a unit in the journal or of a target in
-     * prune.jsonl. Both return -1 without memory. NULL: nothing is added. */
+     * prune.jsonl. Both return -1 if memory runs out. NULL: nothing is added. */
     int (*finish_document)(const organ_prune_job *job, json_t *document);
     int (*finish_line)(const organ_prune_job *job, const organ_prune_part *part, json_t *line);
     /* Restores from the journal line of a finished unit the members that finish_line added. NULL: nothing to

@@ -42,7 +42,7 @@ json_t *organ_prune_parameters(void *context)
 }
 
 /* Returns the line of a target (in prune.jsonl) or of a unit (in the journal): names, shape, counts, gain and digest.
- * job->kind->finish_line may add members. NULL without memory. */
+ * job->kind->finish_line may add members. NULL if memory runs out. */
 json_t *organ_prune_line(const organ_prune_job *job, const organ_prune_part *part)
 {
     const organ_tensor *const tensor = part->tensor;
@@ -175,7 +175,7 @@ static int add_counts(json_t *document, const organ_prune_job *job)
 }
 
 /* Adds the members "experiment" and "errata", which are derived from the other members of the document. Returns -1
- * without memory. */
+ * if memory runs out. */
 static int add_errata(json_t *document)
 {
     return ORGAN_ADD(document, SET("experiment", organ_experiment_of(document))) &&
@@ -185,7 +185,7 @@ static int add_errata(json_t *document)
 }
 
 /* If the document has a comparison of two evaluations, replaces the first sentence of "not_in_this_report", which says
- * that quality was not measured. Returns -1 without memory. */
+ * that quality was not measured. Returns -1 if memory runs out. */
 static int report_quality(json_t *document)
 {
     static const char beyond[] = "Quality beyond the one text that was evaluated: other texts, tasks and languages may "
@@ -195,14 +195,14 @@ static int report_quality(json_t *document)
     return json_array_set_new(json_object_get(document, "not_in_this_report"), 0, json_string(beyond));
 }
 
-/* Completes the report after an evaluation was added to it. Returns -1 without memory. */
+/* Completes the report after an evaluation was added to it. Returns -1 if memory runs out. */
 int organ_prune_finish_report(void *job, json_t *document)
 {
     (void)job;
     return report_quality(document) || add_errata(document) ? -1 : 0;
 }
 
-/* Returns the report of organ prune; job->kind may add members. NULL without memory. */
+/* Returns the report of organ prune; job->kind may add members. NULL if memory runs out. */
 json_t *organ_prune_document(void *context, const organ_writing *made)
 {
     const organ_prune_job *const job = context;

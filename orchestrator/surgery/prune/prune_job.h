@@ -67,7 +67,8 @@ organ_status organ_prune_check_copy(organ_prune_job *job, const char *path, orga
 organ_tally *organ_prune_tally(const organ_prune_job *job);
 
 /* Implement organ_write.document and organ_write.finish_report. organ_prune_document returns the members of prune.json,
- * or NULL without memory. organ_prune_finish_report completes them after an evaluation; it returns -1 without memory.
+ * or NULL if memory runs out. organ_prune_finish_report completes them after an evaluation; it returns -1 if memory
+ * runs out.
  */
 json_t *organ_prune_document(void *job, const organ_writing *made);
 int organ_prune_finish_report(void *job, json_t *document);

@@ -93,7 +93,7 @@ static organ_status tile_map_retire_band(void *context, const organ_band *band, 
 }
 
 /* Returns the map as described in tile_map.h. `percent`: killed weights of the tensor; `mean`: that over all targets.
- * NULL without memory. */
+ * NULL if memory runs out. */
 static json_t *map_json(const mapping *m, double percent, double mean)
 {
     return ORGAN_OBJECT(SET_TEXT("tensor", m->tensor->name), SET_REAL("percent", percent),

@@ -16,7 +16,7 @@
  * where "killed" has rows x cols counts, row by row. Tiles are `tile` x `tile` weights, clipped at the edges of each
  * matrix; the rows of tiles of a stack's matrices follow one another. `tile` is `block`, halved while there are fewer
  * than 256 tiles and doubled while there are more than 4,096. The caller releases *map. *map is NULL, without an error,
- * if no row is a matrix. Returns errors of organ_pass_run, and ORGAN_IO without memory. */
+ * if no row is a matrix. Returns errors of organ_pass_run, and ORGAN_IO if memory runs out. */
 organ_status organ_tile_map(const organ_model *donor, const organ_model *copy, const organ_tally *rows, size_t count,
                             size_t block, const organ_engine *engine, json_t **map, organ_error *error);
 

@@ -11,7 +11,7 @@
 typedef struct organ_fft organ_fft;
 
 /* Creates the plans for rows of n > 0 values. Returns ORGAN_USAGE if rows are longer than FFTW supports, ORGAN_IO
- * without memory. */
+ * if memory runs out. */
 organ_status organ_fft_create(uint64_t n, organ_fft **fft, organ_error *error);
 void organ_fft_destroy(organ_fft *fft); /* NULL is allowed */
 

@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* Returns the member "evaluation" of the report with the values that are known before the scoring, and null for the
- * figures. NULL without memory. */
+ * figures. NULL if memory runs out. */
 static json_t *plan_json(const organ_evaluation *e, const organ_scoring *scoring)
 {
     json_t *const definitions = organ_scoring_definitions_json(scoring);
@@ -83,7 +83,7 @@ void organ_evaluation_run(organ_evaluation *e, const char *path)
         ORGAN_ADD(e->document, SET_BYTES("not_evaluated", fault->message));
 }
 
-/* Adds the evaluation to the report and returns the report; NULL without memory. */
+/* Adds the evaluation to the report and returns the report; NULL if memory runs out. */
 json_t *organ_evaluated_json(const organ_evaluation *e, json_t *report)
 {
     json_t *const run = json_object_get(report, "run");

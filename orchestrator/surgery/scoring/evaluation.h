@@ -37,7 +37,7 @@ organ_status organ_evaluation_prepare(organ_evaluation *evaluation, organ_error 
 void organ_evaluation_run(organ_evaluation *evaluation, const char *path);
 
 /* Adds "evaluation" to a report, and to its member "run" the values that vary between runs. Owns `report` from then on,
- * and returns it; NULL without memory. */
+ * and returns it; NULL if memory runs out. */
 json_t *organ_evaluated_json(const organ_evaluation *evaluation, json_t *report);
 
 /* Called after the output has its final name: returns the status of organ_evaluation_run, and for an error sets a

@@ -10,7 +10,7 @@
 typedef struct organ_input_sums organ_input_sums;
 
 /* Creates empty sums. `forward` must outlive them. Returns ORGAN_USAGE if llama.cpp's names of the architecture's
- * matrices are unknown, ORGAN_IO without memory. */
+ * matrices are unknown, ORGAN_IO if memory runs out. */
 organ_status organ_input_sums_open(const organ_forward *forward, organ_input_sums **sums, organ_error *error);
 void organ_input_sums_close(organ_input_sums *sums); /* NULL is allowed */
 

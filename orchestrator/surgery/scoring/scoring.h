@@ -83,7 +83,7 @@ uint64_t organ_scoring_min_memory(organ_scoring *scoring);
 uint64_t organ_scoring_good_memory(organ_scoring *scoring);
 void organ_scoring_close(organ_scoring *scoring);
 
-/* Return members of a report; NULL without memory. `m` is the index of a model; the figures and comparisons need
+/* Return members of a report; NULL if memory runs out. `m` is the index of a model; the figures and comparisons need
  * organ_scoring_run. Numbers that are not finite (the standard error of one token, the perplexity of a destroyed model)
  * are null. */
 json_t *organ_scoring_experiment_json(const organ_scoring *scoring);

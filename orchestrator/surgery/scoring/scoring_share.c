@@ -72,7 +72,7 @@ size_t organ_scoring_share_batches(const organ_perplexity_plan *plan, size_t bat
 }
 
 /* Returns an array with the number of the rank that scores each scored token of the plan. The caller frees the array;
- * NULL without memory. */
+ * NULL if memory runs out. */
 static uint32_t *owners_of(const organ_perplexity_plan *plan, size_t ranks)
 {
     uint32_t *const owner = malloc((plan->scored + 1) * sizeof *owner);

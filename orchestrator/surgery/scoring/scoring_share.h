@@ -14,8 +14,8 @@ typedef struct organ_scoring_share {
     size_t first; /* index in the whole plan of the share's first scored token */
 } organ_scoring_share;
 
-/* Computes the share of rank `rank` of `ranks` ranks. `plan` must outlive the share. Returns ORGAN_IO without memory.
- * The caller frees the share also after an error. */
+/* Computes the share of rank `rank` of `ranks` ranks. `plan` must outlive the share. Returns ORGAN_IO if memory runs
+ * out. The caller frees the share also after an error. */
 organ_status organ_scoring_share_cut(const organ_perplexity_plan *plan, size_t rank, size_t ranks,
                                      organ_scoring_share *share, organ_error *error);
 void organ_scoring_share_free(organ_scoring_share *share);

@@ -107,7 +107,7 @@ static bool same_window(const organ_perplexity_plan *plan, const task_window *w)
            plan->rows[plan->scored - 1] == begin + inputs - 1;
 }
 
-/* Grows *list until *capacity is at least `count`. Returns false without memory. */
+/* Grows *list until *capacity is at least `count`. Returns false if memory runs out. */
 static bool task_reserve(void *list, size_t count, size_t *capacity, size_t size)
 {
     while (*capacity < count)

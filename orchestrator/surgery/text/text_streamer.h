@@ -13,18 +13,18 @@ typedef struct organ_text_streamer {
     size_t printed; /* bytes of the text that organ_text_streamer_next has returned */
 } organ_text_streamer;
 
-/* Opens an empty text. Returns ORGAN_IO without memory. */
+/* Opens an empty text. Returns ORGAN_IO if memory runs out. */
 organ_status organ_text_streamer_open(organ_text_streamer *streamer, organ_error *error);
 /* Appends the `count` bytes of a token. */
 void organ_text_streamer_add(organ_text_streamer *streamer, const char *bytes, size_t count);
 /* Sets *text to the text added since the last call, without an incomplete character at its end, and *bytes to its
- * length. *text is valid until the next call. Returns ORGAN_IO without memory. */
+ * length. *text is valid until the next call. Returns ORGAN_IO if memory runs out. */
 organ_status organ_text_streamer_next(organ_text_streamer *streamer, const char **text, size_t *bytes,
                                       organ_error *error);
 /* Ends the text; an incomplete character is written as \xNN. */
 void organ_text_streamer_end(organ_text_streamer *streamer);
 /* Closes the streamer and sets *text to the whole text, which the caller frees. Must be called after every open.
- * Returns ORGAN_IO without memory; *text is then NULL. */
+ * Returns ORGAN_IO if memory runs out; *text is then NULL. */
 organ_status organ_text_streamer_close(organ_text_streamer *streamer, char **text, organ_error *error);
 
 #endif

@@ -112,7 +112,7 @@ typedef struct tokenizing {
     uint32_t *ids; /* its tokens */
 } tokenizing;
 
-/* Returns the report of organ tokenize; `count`: number of tokens. NULL without memory. */
+/* Returns the report of organ tokenize; `count`: number of tokens. NULL if memory runs out. */
 static json_t *tokenize_document(const tokenizing *t, size_t count)
 {
     const organ_tokenize_options *const o = t->options;

@@ -7,7 +7,7 @@
 #include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/untrusted/folder_walk.h"
 
-/* Returns the report, NULL without memory. */
+/* Returns the report, NULL if memory runs out. */
 static json_t *untrusted_document_of(const organ_untrusted_options *options, const organ_findings *findings,
                                      const organ_scanned_folder *scanned)
 {

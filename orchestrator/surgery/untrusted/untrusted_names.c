@@ -103,7 +103,7 @@ static char latin_lookalike(int32_t code)
 }
 
 /* Returns the ASCII text that a name looks like, for the caller to free: folds case and compatibility forms, replaces
- * lookalikes, and with `bare` removes accents. Returns NULL if another character remains, or without memory. Sets
+ * lookalikes, and with `bare` removes accents. Returns NULL if another character remains, or if memory runs out. Sets
  * *foreign to the first lookalike, 0 if there is none. */
 static char *ascii_appearance(const char *name, bool bare, int32_t *foreign)
 {

@@ -150,7 +150,7 @@ static organ_status choices_recall(organ_width_job *job, const json_t *line, org
 
 /* ---- begin and end ---- */
 
-/* Returns the first line of the journal: parameters, text and model files. NULL without memory. */
+/* Returns the first line of the journal: parameters, text and model files. NULL if memory runs out. */
 static json_t *choices_head_of(organ_width_job *job)
 {
     char *const config = organ_format("%s/config.json", job->model->directory);

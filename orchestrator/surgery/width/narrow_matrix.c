@@ -111,7 +111,8 @@ static void read_diagonals(const narrowing *x)
     }
 }
 
-/* Returns H per token in FP32, with damping so that it can be inverted. The caller frees it; NULL without memory. */
+/* Returns H per token in FP32, with damping so that it can be inverted. The caller frees it; NULL if memory runs out.
+ */
 static float *damped_moments(const narrowing *x)
 {
     return organ_expand_moments(x->engine, x->moments, 0, 1, ORGAN_NARROW_DAMPING * x->moments->mean_diagonal);
@@ -403,7 +404,7 @@ static organ_status narrow_matrix_solve(narrowing *x, organ_error *error)
 /* ---- the whole matrix ---- */
 
 /* Allocates the collected updates, the squares of a group for each worker, and the lists of groups. Returns false
- * without memory. */
+ * if memory runs out. */
 static bool narrow_matrix_allocate(narrowing *x)
 {
     const size_t group = x->options->group;

@@ -38,7 +38,7 @@ typedef struct organ_narrow_report {
  * (W - W')^T) in FP32, the removed columns +0. Groups are removed one at a time, each time the group with the least
  * loss (of equal ones the first). The loss of a group S is trace(W_S ([H^-1]_SS)^-1 W_S^T), with W and H^-1 updated for
  * the groups removed before. Returns ORGAN_BAD_INPUT for weights that are not finite or an H that cannot be inverted,
- * ORGAN_IO without memory, ORGAN_INTERRUPTED if a stop was requested. After an error the weights are undefined. */
+ * ORGAN_IO if memory runs out, ORGAN_INTERRUPTED if a stop was requested. After an error the weights are undefined. */
 organ_status organ_narrow_matrix(const organ_engine *engine, const organ_narrow_options *options,
                                  const organ_calibration *calibration, float *weights, size_t rows, size_t cols,
                                  uint32_t *kept, organ_narrow_report *report, organ_error *error);

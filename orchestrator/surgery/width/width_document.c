@@ -159,7 +159,7 @@ static json_t *width_definitions_json(const organ_width_job *job)
                                  "the original output; all other kept weights are copied byte for byte."));
 }
 
-/* Returns the report of organ width. NULL without memory. */
+/* Returns the report of organ width. NULL if memory runs out. */
 json_t *organ_width_document(void *context, const organ_writing *made)
 {
     const organ_width_job *const job = context;

@@ -49,7 +49,7 @@ static void work_rows(void *context, const organ_tile *tile, void *scratch, void
     }
 }
 
-/* Returns the result of a row range as the "results" of its journal line. NULL without memory. */
+/* Returns the result of a row range as the "results" of its journal line. NULL if memory runs out. */
 static json_t *result_json(const organ_row_result *result)
 {
     json_t *const sums = json_array();

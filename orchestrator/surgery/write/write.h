@@ -101,10 +101,10 @@ typedef struct organ_write {
      * received in an interrupted run or in another rank. Returns false if `results` is malformed; the unit is then made
      * again. Not called for pieces whose `same` is set. */
     bool (*recall)(void *context, size_t item, const json_t *results);
-    /* Returns the verb's parameters for document and journal, a new object. NULL without memory. */
+    /* Returns the verb's parameters for document and journal, a new object. NULL if memory runs out. */
     json_t *(*parameters)(void *context);
     /* Returns a new object with further members of the journal's first line on which the output depends. A run is
-     * continued only if these members are equal. NULL without memory. */
+     * continued only if these members are equal. NULL if memory runs out. */
     json_t *(*identity)(void *context);
     /* Like `identity`, for the members of a room between verb and driver; gets `inner`. */
     json_t *(*depends)(void *context);
@@ -116,10 +116,10 @@ typedef struct organ_write {
     /* Called after all tensors were written and cuts->xxh3 is complete: checks the finished output. `to` and `path` as
      * in `begun`. */
     organ_status (*check)(void *context, const char *to, const char *path, organ_error *error);
-    /* Returns the members of the report, a new object; NULL without memory. If `schema` is set, the driver adds
+    /* Returns the members of the report, a new object; NULL if memory runs out. If `schema` is set, the driver adds
      * "schema", "definition", "organ", "dry_run", the model, "parameters" and, if it is missing, "run". */
     json_t *(*document)(void *context, const organ_writing *writing);
-    /* Edits the report after the evaluation was added to it. Returns -1 without memory. */
+    /* Edits the report after the evaluation was added to it. Returns -1 if memory runs out. */
     int (*finish_report)(void *context, json_t *report);
 } organ_write;
 

@@ -12,7 +12,7 @@
 /* ---- the journal ---- */
 
 /* Returns organ_run_files of a model and of the file that describes it: config.json, or, for a layout of an organ
- * directory, its manifest. NULL without memory. */
+ * directory, its manifest. NULL if memory runs out. */
 static json_t *document_files_json(const organ_writing *w, const organ_model *model)
 {
     const bool manifest = w->write->layout && model->manifest;
@@ -43,7 +43,7 @@ json_t *organ_writing_head(const organ_writing *w)
 /* ---- the report ---- */
 
 /* Returns the verb's document. If organ_write.schema is set, adds the members that all reports share. Lists the
- * settings that were removed from config.json. NULL without memory. */
+ * settings that were removed from config.json. NULL if memory runs out. */
 static json_t *document_of(const organ_writing *w)
 {
     const organ_write *const m = w->write;
@@ -62,7 +62,7 @@ static json_t *document_of(const organ_writing *w)
 }
 
 /* Adds the predictions of a dry run to its report: the object "plan", and the predicted time in "run". Returns -1
- * without memory. */
+ * if memory runs out. */
 static int document_add_plan(const organ_writing *w, json_t *report)
 {
     const organ_write *const m = w->write;

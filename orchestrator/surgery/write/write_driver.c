@@ -111,7 +111,7 @@ static organ_status write_units(organ_writing *w, organ_error *error)
     return error->status;
 }
 
-/* Returns the path by which the unfinished output opens as a model, to be freed; NULL without memory. An output of
+/* Returns the path by which the unfinished output opens as a model, to be freed; NULL if memory runs out. An output of
  * pieces in several files opens by its directory, because its shards have new names; other outputs open by the same
  * kind of path as the donor (organ_output_copy_path). */
 static char *unfinished_model_path(const organ_writing *w)

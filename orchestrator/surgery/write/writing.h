@@ -88,7 +88,7 @@ organ_status organ_writing_end_layout(const organ_writing *w, const char *to, or
 /* ---- write_document.c ---- */
 
 /* Returns the first line of the journal, which has everything that the output depends on: definition, parameters, input
- * files, plan. NULL without memory. */
+ * files, plan. NULL if memory runs out. */
 json_t *organ_writing_head(const organ_writing *w);
 
 /* Evaluates the output at `path`, makes the report and returns it in *report. Rank 0 also writes the report into the
