@@ -4,6 +4,7 @@
  * in the order of the scores, as transformers converts tokenizer.model (convert_slow_tokenizer.py). */
 #include "formats/base/json_dump.h"
 #include "formats/base/text_buffer.h"
+#include "formats/base/utf8.h"
 #include "formats/tokenizer/tokenizer_parts.h"
 #include "formats/tokenizer/tokenizer_json.h"
 
@@ -264,8 +265,18 @@ static int set_token(json_t *config, const organ_model *model, const organ_token
     return json_object_set_new(config, member, json_stringn(t->tokens[id].text, t->tokens[id].bytes));
 }
 
-/* Returns the text of tokenizer_config.json, which the caller frees. Returns NULL, with an error that states exhausted
- * memory, if memory is exhausted or the chat template is not valid UTF-8. */
+/* Returns whether a text is valid UTF-8 without NUL. */
+static bool is_utf8(const char *text, size_t length)
+{
+    uint32_t code;
+    for (size_t at = 0, bytes; at < length; at += bytes)
+        if (text[at] == '\0' || (bytes = organ_utf8_within(text + at, length - at, &code)) == 0)
+            return false;
+    return true;
+}
+
+/* Returns the text of tokenizer_config.json, which the caller frees. Returns NULL with an error if memory runs out or
+ * the chat template is not valid UTF-8. */
 static char *config_text(const organ_model *model, const organ_tokenizer *t, organ_error *error)
 {
     static const char *const tokens[][2] = {{"tokenizer.ggml.bos_token_id", "bos_token"},
@@ -276,6 +287,11 @@ static char *config_text(const organ_model *model, const organ_tokenizer *t, org
     json_t *const config = json_object();
     size_t length = 0;
     const char *const chat = organ_gguf_string(model->gguf, "tokenizer.chat_template", &length);
+    if (chat && !is_utf8(chat, length)) {
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'tokenizer.chat_template' is not valid UTF-8", model->path);
+        json_decref(config);
+        return NULL;
+    }
     int failed = json_object_set_new(config, "tokenizer_class", json_string("PreTrainedTokenizerFast")) |
                  json_object_set_new(config, "clean_up_tokenization_spaces", json_false()) |
                  json_object_set_new(config, "add_bos_token", json_boolean(t->facts.adds_bos)) |

@@ -1,5 +1,5 @@
 #compdef organ
-# Completion of organ for zsh, made by 'organ completion zsh'. organ itself computes what may come: organ complete WORD...
+# Completion of organ for zsh, made by 'organ completion zsh'. organ itself computes the candidates: organ complete WORD...
 
 _organ() {
     local line

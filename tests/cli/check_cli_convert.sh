@@ -290,6 +290,11 @@ judge "the sizes of a foreign file are lost" test "$(jq -cS '[.model_type, .num_
     .num_key_value_heads, .vocab_size, .rms_norm_eps, .rope_theta, .max_position_embeddings, .tie_word_embeddings, .torch_dtype]' novel-back/config.json)" = \
     '["novel",4,64,96,4,2,256,1e-06,10000,512,false,"float32"]'
 judge "a tensor of a foreign file came back otherwise" cmp -s <(contents novel/model.safetensors) <(contents novel-back/model.safetensors)
+cp -rL tiny-qwen2 chatty && chmod -R u+w chatty
+jq '.chat_template = "say hello"' tiny-qwen2/tokenizer_config.json >chatty/tokenizer_config.json
+ends 0 convert chatty -o chatty.gguf --to gguf --quiet --force
+renamed 'say hello' $'say hell\xff' chatty.gguf foreign.gguf
+refused 3 "foreign.gguf: key 'tokenizer.chat_template' is not valid UTF-8" convert foreign.gguf -o no --to safetensors
 renamed novel rwkv7 novel.gguf foreign.gguf
 refused 3 "architecture 'rwkv7' cannot be converted, only" convert foreign.gguf -o no --to safetensors
 renamed '"architectures":' '"architectures";' novel.gguf foreign.gguf

@@ -50,7 +50,7 @@ refused 4 "the server has no such model, or no revision v7 of it" fetch hf:tiny/
 HF_HUB_OFFLINE=1 refused 2 "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE forbids requests" fetch hf:tiny/qwen2 -o x
 HF_ENDPOINT=ftp://x refused 2 "HF_ENDPOINT is not an http(s) URL" fetch hf:tiny/qwen2 -o x
 echo other >one/config.json
-refused 2 "one/config.json: exists, but has another content than config.json on the server: remove it" fetch hf:tiny/qwen2/config.json -o one
+refused 2 "one/config.json: exists, but its content differs from config.json on the server: remove it" fetch hf:tiny/qwen2/config.json -o one
 
 # ---- interrupted downloads and wrong content ----
 big=model-00002-of-00003.safetensors

@@ -71,7 +71,8 @@ static void end_job(organ_jobs *jobs, organ_job *job, int code, int number, cons
     else if (number != 0)
         snprintf(job->message, sizeof job->message, "ended by signal %d (%s)", number, strsignal(number));
     else if (code < 0)
-        snprintf(job->message, sizeof job->message, "the program was ended from outside");
+        snprintf(job->message, sizeof job->message,
+                 "the process ended while no server watched it; its exit code is unknown");
     else if (code > ORGAN_CHECK_FAILED)
         snprintf(job->message, sizeof job->message, "%s", job->progress.message);
     if (code == ORGAN_IO || number != 0)

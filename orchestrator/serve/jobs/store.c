@@ -263,7 +263,7 @@ static organ_status make_job_directory(const organ_job_store *store, organ_job *
         if (why != EEXIST)
             return organ_fail_errno(error, why, "a directory for the job cannot be created");
     }
-    return organ_fail(error, ORGAN_IO, "no name is left for the job");
+    return organ_fail(error, ORGAN_IO, "no free id for the job: try again");
 }
 
 /* Creates the directory and record of a queued job. job->fixed gets references to the JSON values of `words`. Removes

@@ -216,8 +216,8 @@ static json_t *audit_cut_definitions_json(void)
                                         "The audit identifies the remaining ones from the bytes: blocks by their "
                                         "norms, keys and values, experts by router rows, channels and heads by rows."),
                         SET_TEXT("kept bytes", "The bytes of the kept indices of the donor's tensor, in their order."),
-                        SET_TEXT("re-solved", "A down or output projection with other bytes, or any projection in a "
-                                              "block after a dropped one: --heal writes such values."));
+                        SET_TEXT("re-solved", "A down or output projection with other bytes, or a router, a projection "
+                                              "or the final norm after a dropped block: --heal writes such values."));
 }
 
 /* Returns the document of the audit. */

@@ -75,7 +75,7 @@ static organ_status compare_present(const organ_fetch_file *f, bool *same, organ
     }
     close(fd);
     if (!error->status && !*same)
-        return organ_fail(error, ORGAN_USAGE, "%s: exists, but has another content than %s on the server: remove it",
+        return organ_fail(error, ORGAN_USAGE, "%s: exists, but its content differs from %s on the server: remove it",
                           f->path, f->file->path);
     return error->status;
 }

@@ -206,9 +206,10 @@ static void report_scales(organ_autopsy_job *job, const organ_weight_stats *v, c
         verdict = &verdicts[2];
     if (verdict == &verdicts[3])
         report_some_blocks(f, value, sizeof value);
-    organ_autopsy_report(job, true, v->weight, verdict,
-                         "%s; relative error %.3g percent, %.3g percent with each block divided by its factor", value,
-                         100 * f->before, 100 * f->after);
+    organ_autopsy_report(
+        job, true, v->weight, verdict,
+        "%s; relative error %.3g percent, %.3g percent with each block of the original multiplied by its factor", value,
+        100 * f->before, 100 * f->after);
 }
 
 /* Does nothing if the weight was not read, has no counterpart, has values that are not finite or only zeros, or if its

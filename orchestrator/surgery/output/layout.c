@@ -61,7 +61,7 @@ static organ_status add_filler(organ_layout_file *file, uint64_t offset, size_t 
     organ_filler *fillers = data ? realloc(file->fillers, (file->filler_count + 1) * sizeof *fillers) : NULL;
     if (!fillers) {
         free(data);
-        return organ_fail_errno(error, ENOMEM, "%s: %zu bytes between its tensors", file->name, bytes);
+        return organ_fail_errno(error, ENOMEM, "%s: no memory for %zu bytes between its tensors", file->name, bytes);
     }
     file->fillers = fillers;
     fillers[file->filler_count++] = (organ_filler){offset, bytes, organ_rows_to_file(data, bytes)};

@@ -48,7 +48,7 @@ struct organ_resharding {
 
 static organ_status resharding_no_memory(const organ_resharding *r, organ_error *error)
 {
-    return organ_fail_errno(error, ENOMEM, "%s: the plan of a copy", r->model->path);
+    return organ_fail_errno(error, ENOMEM, "%s: no memory for the plan of the output", r->model->path);
 }
 
 /* ---- which shard, where in it ---- */

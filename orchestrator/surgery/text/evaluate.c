@@ -102,7 +102,7 @@ static organ_status score_models(evaluate_scoring *s, json_t **report, organ_err
     const organ_perplexity_options *const o = s->perplexity;
     const char *const paths[2] = {o->model, o->compare};
     if (o->experiment.imatrix && !o->experiment.output)
-        return organ_fail(error, ORGAN_USAGE, "--write-imatrix needs -o DIR, where the file is made");
+        return organ_fail(error, ORGAN_USAGE, "--write-imatrix needs -o DIR, where the file is written");
     if (organ_scoring_open(&s->scoring, paths, o->compare ? 2 : 1, &o->experiment, s->engine, s->progress, error))
         return error->status;
     if (o->dry_run) {

@@ -65,7 +65,7 @@ static organ_status parse_setting(const setting *w, size_t *keep, organ_error *e
         return organ_fail(error, ORGAN_USAGE, "--%s '%s' is neither a share (75%%) nor a number of %s", w->option,
                           w->text, w->what);
     if (!(value > 0 && value < (double)w->total))
-        return organ_fail(error, ORGAN_USAGE, "--%s %s: give 1 to %zu of %zu %s", w->option, w->text, w->total - 1,
+        return organ_fail(error, ORGAN_USAGE, "--%s %s: keep 1 to %zu of the %zu %s", w->option, w->text, w->total - 1,
                           w->total, w->what);
     *keep = (size_t)value;
     return *keep % w->multiple == 0 ? ORGAN_OK
