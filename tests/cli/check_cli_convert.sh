@@ -75,15 +75,15 @@ make nemotron_h-moe
 refused 3 "the feed-forward of layer 3 is dense, but those of nemotron_h_moe files all have experts" \
     convert nemotron_h-moe -o no.gguf --to gguf --quiet
 make nemotron_h-latent
-refused 3 "mlp_bias is 1, but programs would read 0" convert nemotron_h-latent -o no.gguf --to gguf --quiet
+refused 3 "mlp_bias is true, but programs would read false" convert nemotron_h-latent -o no.gguf --to gguf --quiet
 # the rotation of Gemma 4 has no factor in GGUF
 jq '.rope_parameters.full_attention.factor = 2.0' gemma4_text-moe/config.json >set.json && mv set.json gemma4_text-moe/config.json
 refused 3 "the rope_type cannot be expressed in a GGUF file of gemma4" convert gemma4_text-moe -o no.gguf --to gguf --quiet
 # llama.cpp divides the factors of Kimi Linear's experts by their sum, and its files have no groups of experts
 make kimi_linear-hub
-refused 3 "normalise_experts is 0, but programs would read 1" convert kimi_linear-hub -o no.gguf --to gguf --quiet
+refused 3 "norm_topk_prob is false, but programs would read true" convert kimi_linear-hub -o no.gguf --to gguf --quiet
 jq '.num_expert_group = 2 | .topk_group = 1' kimi_linear-gguf/config.json >set.json && mv set.json kimi_linear-gguf/config.json
-refused 3 "router_groups is 2, but programs would read 0" convert kimi_linear-gguf -o no.gguf --to gguf --quiet
+refused 3 "n_group is 2, but programs would read 0" convert kimi_linear-gguf -o no.gguf --to gguf --quiet
 # files of MiniMax 1 have one factor of normed inputs, and say which layers attend if it is not every eighth
 jq '.mlp_beta_factor = 0.5' minimax-gguf/config.json >set.json && mv set.json minimax-gguf/config.json
 refused 3 "the factor of a mixer's or a feed-forward's output is 0.5, but programs would read 1" \
@@ -362,6 +362,6 @@ rm strange/tokenizer.json
 jq '.rope_scaling = {"rope_type": "dynamic", "factor": 2.0}' tiny-qwen2/config.json >strange/config.json
 refused 3 "the rope_type cannot be expressed in a GGUF file of qwen2" convert strange -o no.gguf --to gguf
 jq '.norm_topk_prob = false' tiny-moe/config.json >strange/config.json && cp -Lf tiny-moe/*.safetensors* tiny-moe/tokenizer.json strange
-refused 3 "normalise_experts is 0, but programs would read 1 from a GGUF file" convert strange -o no.gguf --to gguf --quiet
+refused 3 "norm_topk_prob is false, but programs would read true from a GGUF file" convert strange -o no.gguf --to gguf --quiet
 judge "a refused run wrote something" test ! -e no.gguf
 finish

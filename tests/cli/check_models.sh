@@ -195,7 +195,7 @@ without a text, and converted to other types.
 
 Each row was made with small test models with random weights (`fixtures/architectures`):
 
-- **targets**: percentage of the weights in linear layers that `organ prune` prunes by default.
+- **targets**: percentage of the weights of linear layers that are default targets of `organ prune`.
 - **GGUF**: "yes" if organ also runs GGUF files of this architecture, with llama.cpp's names and keys.
 - **convert**: the result of [`organ convert`](verbs/convert.md). "both": to GGUF and back to safetensors;
   "to GGUF": only to GGUF; "by name": only tensor names [are converted](verbs/convert.md#other-architectures); "-": an

@@ -112,26 +112,47 @@ static double check_mixed_norm(const organ_forward_config *c)
 /* Returns the number of the router's groups of experts; 0 for one group, which has no effect. */
 static double check_groups(const organ_forward_config *c) { return c->router_groups > 1 ? c->router_groups : 0; }
 
-/* For messages: the words of settings whose numbers are enumerators, indexed by the enumerator. */
+/* For messages: what a setting is called (NULL: its own name), and the words of its values, indexed by the value (none:
+ * a number). */
 static const struct {
-    const char *setting, *words[ORGAN_MIXER_LIGHTNING + 1];
+    const char *setting, *called, *words[ORGAN_MIXER_LIGHTNING + 1];
 } check_words[] = {
-    {"activation", {"silu", "gelu_tanh", "gelu", "relu", "relu2", "xielu"}},
-    {"norms", {"before each part", "before and after each part", "after each part", "on each sum"}},
-    {"norm", {"RMSNorm", "LayerNorm"}},
-    {"qk_norm", {"none", "over each head", "over all heads", "over each head with its own weights"}},
-    {"the norm of Mamba-2", {"none", "after the gate", "before the gate"}},
+    {"activation", NULL, {"silu", "gelu_tanh", "gelu", "relu", "relu2", "xielu"}},
+    {"norms", NULL, {"before each part", "before and after each part", "after each part", "on each sum"}},
+    {"norm", NULL, {"RMSNorm", "LayerNorm"}},
+    {"qk_norm", NULL, {"none", "over each head", "over all heads", "over each head with its own weights"}},
+    {"the norm of Mamba-2", NULL, {"none", "after the gate", "before the gate"}},
     {"the kind of a layer",
+     NULL,
      {"a feed-forward", "attention", "a delta rule", "a short convolution", "Mamba", "Mamba-2", "lightning attention"}},
+    {"parallel", "parallel attention and feed-forward", {"false", "true"}},
+    {"one_norm", "one norm for attention and feed-forward", {"false", "true"}},
+    {"tied_output", "tie_word_embeddings", {"false", "true"}},
+    {"qkv_bias", "the bias of q, k and v", {"false", "true"}},
+    {"output_bias", "the bias of the attention's output", {"false", "true"}},
+    {"mlp_bias", NULL, {"false", "true"}},
+    {"normalise_experts", "norm_topk_prob", {"false", "true"}},
+    {"router.logistic", "sigmoid scores of the router", {"false", "true"}},
+    {"router.corrected", "the score correction of the router", {"false", "true"}},
+    {"shared_average", "the average of shared and routed experts", {"false", "true"}},
+    {"the rotation of a layer", NULL, {"false", "true"}},
+    {"a layer with experts", NULL, {"false", "true"}},
+    {"router_groups", "n_group", {NULL}},
+    {"router.cap", "the soft cap of router values", {NULL}},
+    {"query_scale.beta", "attn_scale", {NULL}},
+    {"attention_scale", "the scale of attention scores", {NULL}},
+    {"final_softcap", "final_logit_softcapping", {NULL}},
+    {"attention_softcap", "attn_logit_softcapping", {NULL}},
 };
 
-/* Returns the value of the setting `what` for a message: the word of an enumerator, else the number, written to
- * `text`. */
-static const char *check_value_text(const char *what, double value, char text[24])
+/* Writes `value` of a setting in row k of check_words to `text`: a word, else the number. Returns the word or `text`.
+ */
+static const char *check_value_text(size_t k, double value, char text[24])
 {
-    for (size_t k = 0; k < sizeof check_words / sizeof *check_words; k++)
-        if (strcmp(check_words[k].setting, what) == 0)
-            return check_words[k].words[(size_t)value];
+    const size_t count = sizeof check_words->words / sizeof *check_words->words;
+    const bool listed = k < sizeof check_words / sizeof *check_words && value >= 0 && value < (double)count;
+    if (listed && check_words[k].words[(size_t)value])
+        return check_words[k].words[(size_t)value];
     snprintf(text, 24, "%g", value);
     return text;
 }
@@ -140,10 +161,15 @@ static const char *check_value_text(const char *what, double value, char text[24
 static organ_status check_refuse(const organ_convert_job *job, const char *what, double before, double after,
                                  organ_error *error)
 {
+    const size_t rows = sizeof check_words / sizeof *check_words;
     char was[24], is[24];
+    size_t k = 0;
+    while (k < rows && strcmp(check_words[k].setting, what) != 0)
+        k++;
+    const char *const called = k < rows && check_words[k].called ? check_words[k].called : what;
     return organ_fail(error, ORGAN_BAD_INPUT,
                       "%s: %s is %s, but programs would read %s from %s: this model cannot be converted to it",
-                      job->model->path, what, check_value_text(what, before, was), check_value_text(what, after, is),
+                      job->model->path, called, check_value_text(k, before, was), check_value_text(k, after, is),
                       job->to_gguf ? "a GGUF file of its architecture" : "config.json");
 }
 
@@ -175,7 +201,7 @@ static organ_status check_layers(const organ_convert_job *job, const organ_forwa
         else if (a->mixer != b->mixer || a->second != b->second)
             check_refuse(job, "the kind of a layer", a->mixer, b->mixer, error);
         else if (a->mixture != b->mixture)
-            check_refuse(job, "the number of experts of a layer", a->mixture, b->mixture, error);
+            check_refuse(job, "a layer with experts", a->mixture, b->mixture, error);
         else if (a->feed && !a->mixture && a->intermediate != b->intermediate)
             check_refuse(job, "the width of a layer's feed-forward", (double)a->intermediate, (double)b->intermediate,
                          error);
