@@ -52,7 +52,8 @@ organ_status organ_exchanges_open(const organ_exchanges_options *options, const 
                                   const organ_targets *targets, organ_allocation *allocation, const size_t *of,
                                   const organ_exchanges_work *work, const organ_engine *engine,
                                   const organ_progress *progress, organ_exchanges **exchanges, organ_error *error);
-/* Adds the memory and the work of all rounds to a plan, as organ_curves_estimate. */
+/* Adds the work of all rounds to a plan, and raises the plan's memory to what a round needs. `solve` is the work of
+ * changing one matrix once. */
 void organ_exchanges_estimate(const organ_exchanges *exchanges, const organ_plan_solve *solve, organ_plan *plan);
 void organ_exchanges_close(organ_exchanges *exchanges); /* NULL is allowed */
 

@@ -121,8 +121,8 @@ static organ_status check_equal_expert_counts(organ_cut_run *run, organ_error *e
     return ORGAN_OK;
 }
 
-/* Numbers the blocks that are not dropped from 0, and counts them in run->layers_after. Returns ORGAN_USAGE if none is
- * left. */
+/* Gives the kept blocks consecutive numbers from 0 (`becomes`; -1 for dropped blocks), counts them in
+ * run->layers_after, and sets run->cuts_blocks if a block is dropped. Returns ORGAN_USAGE if none is kept. */
 static organ_status number_kept_blocks(organ_cut_run *run, organ_error *error)
 {
     for (size_t l = 0; l < run->layer_count; l++) {

@@ -121,7 +121,8 @@ organ_status organ_output_check(const char *path, const char *like, bool force, 
     return organ_publish_check(path, like, force, error);
 }
 
-/* Repeats organ_output_check and turns its ORGAN_USAGE into ORGAN_IO (EEXIST). */
+/* Repeats organ_output_check after a long first phase of a run. Its ORGAN_USAGE becomes ORGAN_IO (EEXIST), because
+ * another process took the name meanwhile. */
 organ_status organ_output_still_free(const char *path, const char *like, bool force, organ_error *error)
 {
     if (organ_output_check(path, like, force, error) != ORGAN_USAGE)

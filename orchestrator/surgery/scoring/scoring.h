@@ -83,14 +83,18 @@ uint64_t organ_scoring_min_memory(organ_scoring *scoring);
 uint64_t organ_scoring_good_memory(organ_scoring *scoring);
 void organ_scoring_close(organ_scoring *scoring);
 
-/* Return members of a report; NULL if memory runs out. `m` is the index of a model; the figures and comparisons need
- * organ_scoring_run. Numbers that are not finite (the standard error of one token, the perplexity of a destroyed model)
- * are null. */
+/* Each function below returns one object of a report, which the caller releases; NULL if memory runs out. Numbers that
+ * are not finite (the standard error of one token, the perplexity of a destroyed model) are null. */
+
+/* Returns "experiment": text, tokenizer, context, style and the numbers of tokens and windows. */
 json_t *organ_scoring_experiment_json(const organ_scoring *scoring);
+/* Returns "figures": perplexity and other figures of model m; needs organ_scoring_run. */
 json_t *organ_scoring_figures_json(const organ_scoring *scoring, size_t m);
-json_t *organ_scoring_comparison_json(const organ_scoring *scoring, size_t m,
-                                      organ_error *error); /* compares model m with the first */
+/* Returns "comparison" of model m with the first model; needs organ_scoring_run. */
+json_t *organ_scoring_comparison_json(const organ_scoring *scoring, size_t m, organ_error *error);
+/* Returns "definitions": a text for each figure of the report. */
 json_t *organ_scoring_definitions_json(const organ_scoring *scoring);
+/* Returns the members of "run" that organ_scoring_run has set: path of the text, seconds, tokens per second, engine. */
 json_t *organ_scoring_run_json(const organ_scoring *scoring);
 
 #endif
