@@ -31,7 +31,8 @@ RUN_WORK(fetch, false)
 
 static const organ_option fetch_options[] = {
     OUTPUT("DIR", fetch.output, "folder for the files; existing files with the right digest are kept"),
-    FLAG("cache", cache, "download into the cache of huggingface_hub, in its layout"),
+    FLAG("cache", cache, "instead of -o: download into the cache of huggingface_hub, where transformers finds the "
+                         "model"),
     WORDS("include", "GLOB", include, "download only files whose path matches; '*' matches '/', too; may be repeated"),
     WORDS("exclude", "GLOB", exclude, "leave out files whose path matches; may be repeated"),
     INPUT("token-file", "FILE", fetch.token_file,

@@ -21,7 +21,7 @@ typedef struct lora_call {
 static const organ_option extract_options[] = {
     MODEL("base", "MODEL", lora_extract.base,
           "the model to which the adapter will be applied: plain, or quantised as it will be served", .required = true),
-    MODEL("tuned", "MODEL", lora_extract.tuned, "the model tuned from it", .required = true),
+    MODEL("tuned", "MODEL", lora_extract.tuned, "the model that was tuned from the base", .required = true),
     OUTPUT("ADAPTER", lora_extract.write.output,
            "new directory of the adapter, in the format of peft, or for GGUF models with adapter_model.gguf",
            .required = true),

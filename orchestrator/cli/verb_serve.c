@@ -53,7 +53,7 @@ static const organ_option limits[] = {
            .range = {4, 65536}, .fallback = "512"),
     NUMBER("per-address", "N", serve.per_address,
            "limit of connections from one network (IPv4 /24, IPv6 /64, or loopback); default: half of --connections. "
-           "All clients of a proxy count as one network: behind a proxy set it to --connections",
+           "Behind a proxy set it to --connections, because all clients of the proxy count as one network",
            .range = {1, 65536}),
     BYTES("job-memory", "SIZE", serve.job_memory,
           "largest --memory of a job; its process may use that plus 256M, plus 128M for each thread",
@@ -90,7 +90,7 @@ const organ_verb organ_serve_verb = {
              "stays in its folder. Hidden files are not served.\n"
              "Confinement. Models are read and jobs are run in separate processes. Landlock and seccomp prevent these "
              "processes from opening other files, using the network and executing programs. If the kernel lacks a part "
-             "of this, the server prints at the start what is missing.\n"
+             "of this, the server prints at the start which operations it cannot prevent.\n"
              "Access. Without --token-file the server listens only on loopback addresses. With it, each request needs "
              "the header 'Authorization: Bearer TOKEN' or the cookie that the page gets for a token. The server "
              "rejects requests for other host names (see --host) and from pages of other sites. Connections are "
