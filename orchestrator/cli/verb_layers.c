@@ -18,8 +18,8 @@ static const organ_option layers_options[] = {
            "new directory of the model and its report; X.gguf: a single file, of a GGUF model",
            .required = true),
     TEXT("drop", "BLOCKS|N", layers.drop,
-         "blocks to drop, counted from 0: 5-8 or 3,7,9-11; for one block 8-8 or 8, with a comma. A number alone, such "
-         "as 8, is the number of blocks that organ chooses on --calibration and drops",
+         "blocks to drop, counted from 0: 5-8 or 3,7,9-11; a single block: 8-8 or '8,'. A number alone, such as 8, is "
+         "the number of blocks that organ chooses on --calibration and drops",
          .required = true),
     FLAG("heal", layers.heal,
          "refit projections around the dropped blocks to the hidden states of the whole model on --calibration"),
