@@ -123,8 +123,8 @@ const organ_verb organ_orthogonality_verb = {
              "holds in part if this ratio is below 1 and the noises are related or alike.\n"
              "With --pair, organ compares the modules of the adapter, or all projections if no adapter is given. The "
              "verdict ignores modules that are equal in both clean models.\n"
-             "These figures describe weights. They do not predict the answers of a model; use 'organ evaluate' for "
-             "that.",
+             "These figures describe weights. They do not predict the answers of a model; use 'organ evaluate' to "
+             "compare answers.",
     OPERANDS(OPTIONAL("CLEAN", MODEL, orthogonality.clean,
                       "the model before quantisation. After two --pair give at most one model instead: the adapter or "
                       "the tuned model"),

@@ -109,7 +109,9 @@ static const organ_option quantize_options[] = {
          "nearest: round each weight to the nearest code; gptq: choose codes that reduce the error of the outputs on "
          "--calibration",
          .fallback = "nearest", .choices = "nearest|gptq"),
-    INPUT("imatrix", "FILE", quantize.imatrix, "GGUF models: importance matrix of llama.cpp that weights the columns"),
+    INPUT("imatrix", "FILE", quantize.imatrix,
+          "importance matrix of llama.cpp, for GGUF models: weights the error of each column by the mean square of its "
+          "input"),
     TEXT("targets", "GLOB,...", quantize.targets,
          "quantise the matrices whose names match a GLOB instead of the projections"),
     SHARD_SIZE(quantize),
@@ -146,16 +148,16 @@ const organ_verb organ_quantize_verb = {
              "128 does not divide the length of a tensor's rows, the tensor gets groups of 64 or 32, and the report "
              "names it. If these do not divide it either, the tensor is copied unchanged, as is every other target "
              "that the scheme cannot store. config.json lists such tensors under ignore.\n"
-             "All routed experts of a model get the same groups, because loaders store them as one tensor: the widest "
-             "groups that divide the rows of all of them. If there are none, quantize writes nothing, names the width "
-             "and exits with 3.\n"
+             "All routed experts of a model get the same group, because loaders store them as one tensor: the largest "
+             "of 128, 64 and 32 that divides the rows of all of them. If none does, quantize writes nothing and exits "
+             "with 3, with an error that names the width.\n"
              "GGUF. A GGUF model of F32, F16 or BF16, in one file or several, can have the schemes q4_0, q4_1, q5_0, "
              "q5_1, q8_0, q4_k, q5_k and q6_k. The output is one file for llama.cpp. organ searches for the scales of "
              "least squared error. --imatrix FILE weights the error of each column by the mean square of its input; "
              "FILE must have an entry for every target but embeddings and head.\n"
              "In a GGUF model, projections and token embeddings get the scheme. The output head gets q8_0 if that is "
-             "the scheme, else q6_k; so do embeddings that also serve as the head. With --targets only matching "
-             "tensors are quantised, all in the scheme.\n"
+             "the scheme, else q6_k. Embeddings that also serve as the head get the type of a head. With --targets "
+             "only matching tensors are quantised, all in the scheme.\n"
              "Rows in GGUF consist of whole blocks: 256 weights in q4_k, q5_k and q6_k, 32 in the other schemes. If "
              "rows are not whole blocks of 256, q4_k, q5_k and q6_k become q5_0, q5_1 and q8_0. Tensors whose rows are "
              "not whole blocks of 32 stay unquantised, as do norms and biases.\n"

@@ -39,7 +39,7 @@ static const organ_option access_options[] = {
           "characters). Role read permits only GET, run everything. A file with one word is a run token. organ reads "
           "FILE again when it changes"),
     INPUT("tls-cert", "FILE", serve.tls_certificate,
-          "serve HTTPS with this certificate (PEM, followed by its issuers'); needs --tls-key"),
+          "serve HTTPS with this certificate (PEM: the certificate, then those of its issuers); needs --tls-key"),
     INPUT("tls-key", "FILE", serve.tls_key,
           "key of the certificate (PEM), not readable by other users; SIGHUP reads both again"),
     TEXT("audit-log", "FILE", serve.audit_log,
