@@ -32,8 +32,9 @@ static const organ_option experts_options[] = {
 static const organ_option score_options[] = {
     INPUT("calibration", "TEXT", experts.calibration.text, "calibration text on which experts are scored"),
     CHOICE("score", "loss|reap|sum|frequency", experts.score,
-           "score of an expert. loss: change of the layer's output without it, its tokens rerouted; reap, sum: mean or "
-           "sum of router weight times output norm over its tokens; frequency: number of its tokens",
+           "score by which experts are removed. loss: change of the layer's output without the expert, its tokens "
+           "rerouted; sum: sum of router weight times output norm over the expert's tokens; reap: mean of the same; "
+           "frequency: number of its tokens",
            .fallback = "loss"),
     INPUT("scores", "FILE", experts.scores,
           "file of scores: read if it exists, else written after each layer; experts.json of an output is accepted "
@@ -49,18 +50,21 @@ const organ_verb organ_experts_verb = {
     .about = "Removes routed experts from each layer of a mixture of experts. The weights of kept experts, quantised "
              "ones too, are copied byte for byte. Router rows, correction biases and config.json (or the GGUF "
              "metadata) are reduced to match.\n"
-             "Scores. organ runs the calibration text through the model, packed or plain, one layer at a time within "
-             "--memory. --score loss repeatedly removes the expert whose removal changes the layer's output least, "
-             "with its tokens rerouted to the remaining experts. The scores sum, reap and frequency rank each expert "
-             "individually and take a quarter to two thirds of the time. A measurement of the loss also records these "
-             "three. --scores FILE stores the measurements. A run with another --keep or --score then needs no "
-             "calibration text, except for loss if it was not measured. An interrupted measurement continues after its "
-             "last layer.\n"
+             "Scores decide which experts are removed. organ runs the calibration text through the model, quantised or "
+             "not, one layer at a time within --memory. --score loss (default) repeatedly removes the expert whose "
+             "removal changes the layer's output least; tokens of removed experts are rerouted to the remaining ones. "
+             "The scores sum, reap and frequency rank each expert individually; they need a quarter to two thirds of "
+             "the time of loss.\n"
+             "--scores FILE stores the scores. A later run with FILE and another --keep or --score then needs no "
+             "calibration text. A measurement with --score loss stores all four scores, one with another --score "
+             "stores sum, reap and frequency. An interrupted measurement continues after the last layer in FILE.\n"
              "--heal refits the down projections of each layer's kept experts together by least squares, so that the "
              "layer's output approximates that of all experts. Every fourth window is held out: if the error on these "
-             "windows does not fall, the layer stays unchanged. --heal rejects packed weights other than GGUF blocks.\n"
-             "config.json and GGUF store one number of experts for all layers, and neither transformers nor llama.cpp "
-             "reads a list: --per-layer global fails if layers would keep different numbers.\n"
+             "windows does not fall, the layer stays unchanged. --heal needs down projections of BF16, F16 or F32, or "
+             "GGUF blocks (Q4_0 to Q8_0, Q4_K to Q6_K).\n"
+             "Every layer must keep the same number of experts, because config.json and GGUF store one number for all "
+             "layers. --per-layer global therefore fails if layers would keep different numbers; use it with --dry-run "
+             "to print the number that each layer would keep.\n"
              "OUT/organ contains EXPERTS_REPORT.md and .html with a picture of the kept experts, and experts.json with "
              "all numbers; if OUT is a file, they are next to it. OUT appears under its name only when it is complete; "
              "--resume continues an interrupted run.\n"

@@ -31,7 +31,8 @@ RUN_WORK(fetch, false)
 
 static const organ_option fetch_options[] = {
     OUTPUT("DIR", fetch.output, "folder for the files; existing files with the right digest are kept"),
-    FLAG("cache", cache, "download into the cache of huggingface_hub, in its layout"),
+    FLAG("cache", cache, "instead of -o: download into the cache of huggingface_hub, where transformers finds the "
+                         "model"),
     WORDS("include", "GLOB", include, "download only files whose path matches; '*' matches '/', too; may be repeated"),
     WORDS("exclude", "GLOB", exclude, "leave out files whose path matches; may be repeated"),
     INPUT("token-file", "FILE", fetch.token_file,
@@ -42,14 +43,15 @@ const organ_verb organ_fetch_verb = {
     .name = "fetch",
     .no_job = true,
     .summary = "download a model from the hub of Hugging Face, with resume and digests",
-    .about = "Downloads a model. fetch asks the hub for the commit that the revision names and for the list of its "
-             "files, downloads them, and compares the size and digest of each with the list: SHA-256 for large files, "
-             "the SHA-1 of a git blob for small ones. A file has the name FILE.part (in the cache DIGEST.incomplete) "
-             "until it is complete; the same command continues an interrupted download, and broken connections are "
-             "retried. If the disk has too little space for the remaining bytes, fetch fails before it downloads "
-             "anything.\n"
-             "If HF_ENDPOINT is set, its server replaces https://huggingface.co. The token is sent to that server "
-             "only, not to those that it redirects to. HF_HUB_OFFLINE forbids requests.",
+    .about = "Downloads a model from the hub of Hugging Face. fetch asks the hub for the list of the files at "
+             "REVISION, a branch, tag or commit (default main), and downloads them. It compares the size and digest of "
+             "each file with the list: SHA-256 for large files (LFS), the SHA-1 of a git blob for small ones.\n"
+             "An incomplete file has the name FILE.part (in the cache DIGEST.incomplete). The same command continues "
+             "an interrupted download; fetch itself repeats requests when a connection breaks. If the disk has too "
+             "little space for the remaining bytes, fetch fails before it downloads anything.\n"
+             "If the variable HF_ENDPOINT is set, its server replaces https://huggingface.co. fetch sends the token to "
+             "that server only, not to servers to which it redirects. If HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is "
+             "set, fetch ends with an error (code 2).",
     OPERANDS(OPERAND("NAME", NOTHING, fetch.model, "the model: hf:ORG/NAME[/FILE][@REVISION]")),
     GROUPS(GROUP("Options", fetch_options), REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ fetch hf:Qwen/Qwen2.5-7B-Instruct -o Qwen2.5-7B-Instruct",

@@ -18,8 +18,8 @@ static const organ_option layers_options[] = {
            "new directory of the model and its report; X.gguf: a single file, of a GGUF model",
            .required = true),
     TEXT("drop", "BLOCKS|N", layers.drop,
-         "blocks to drop, counted from 0: 5-8 or 3,7,9-11 (one block: 8-8 or 8,); a number alone, 8: number of blocks "
-         "that organ chooses on --calibration and drops",
+         "blocks to drop, counted from 0: 5-8 or 3,7,9-11; a single block: 8-8 or '8,'. A number alone, such as 8, is "
+         "the number of blocks that organ chooses on --calibration and drops",
          .required = true),
     FLAG("heal", layers.heal,
          "refit projections around the dropped blocks to the hidden states of the whole model on --calibration"),
@@ -50,26 +50,29 @@ const organ_verb organ_layers_verb = {
     .shares = true,
     .summary = "drop whole blocks, chosen by name or by search",
     .about = "Writes a model without some of its blocks (layers). Kept blocks are renumbered in the names of tensors. "
-             "In config.json or the GGUF metadata, lists and patterns with one entry per layer lose the entries of "
-             "dropped blocks. If a pattern cannot be expressed without these blocks, the run fails with an error that "
-             "names it. Kept tensors, packed ones too, are copied byte for byte.\n"
+             "In config.json or the GGUF metadata, lists with one entry per layer lose the entries of dropped blocks. "
+             "If a setting cannot describe the kept blocks, such as 'every fourth layer has full attention', the run "
+             "fails with an error that names it. Kept tensors, packed ones too, are copied byte for byte.\n"
              "--drop BLOCKS names the blocks by their numbers in the names of tensors and needs no text. --drop N "
-             "searches for N blocks on the calibration text. organ starts with the blocks of least influence (1 - the "
-             "mean cosine of the hidden states before and after a block). It then exchanges one dropped block for a "
-             "kept one as long as the KL divergence from the whole model falls, which it measures on --search-tokens. "
-             "If there are at most 64 possible sets of N blocks, it compares all of them.\n"
-             "The search needs --memory for two layers and three times the hidden states of --search-tokens; with more "
-             "memory organ compares more sets at a time, with the same result. With --scores an interrupted search "
-             "continues, and a search for another number uses the stored measurements.\n"
-             "--heal runs --samples windows of --context tokens and refits weights by least squares so that the hidden "
-             "states approximate those of the whole model. A gap is the place of dropped blocks. In the block before a "
-             "gap organ refits the output projections of attention and feed-forward, in all blocks after a gap also "
-             "the projections that read their inputs. The final norm is multiplied by one number.\n"
-             "Of the windows of --heal one in four is held out (one in eight if there are 32 windows or more). organ "
-             "applies that share of each solution with which the KL divergence from MODEL on the held-out windows is "
-             "least, or none if no share lowers it. --heal needs weights of BF16, F16 or F32, or GGUF blocks (Q4_0 to "
-             "Q8_0, Q4_K to Q6_K). It also needs --memory for twice the hidden states of the windows; --scratch DIR "
-             "stores these in files.\n"
+             "searches for N blocks on the calibration text. organ starts with the blocks of least influence, which is "
+             "1 - the mean cosine of the hidden states before and after a block. It then exchanges one dropped block "
+             "for a kept one as long as this lowers the KL divergence from the whole model, measured on "
+             "--search-tokens. If there are at most 64 possible sets of N blocks, it compares all of them.\n"
+             "For the search, --memory must be large enough for two layers and three times the hidden states of "
+             "--search-tokens. With more memory organ compares more sets at a time, with the same result. --scores "
+             "FILE stores the measurements: an interrupted search continues from FILE, and a search for another number "
+             "of blocks reuses it.\n"
+             "--heal refits weights around the dropped blocks, so that the hidden states of the smaller model "
+             "approximate those of the whole model. organ runs --samples windows of --context tokens of the "
+             "calibration text through both models and solves least-squares problems. It refits o and down of the "
+             "block before each gap (the place of dropped blocks), and q, k, v, o, gate, up, router and down of every "
+             "block after a gap. Last, it multiplies the final norm by one factor.\n"
+             "To decide how much of each change to apply, organ holds out one window in four (one in eight if there "
+             "are 32 windows or more). It measures the KL divergence from MODEL on the held-out windows for several "
+             "shares of the change, and applies the share with the least divergence. If no share lowers it, these "
+             "weights stay unchanged.\n"
+             "--heal needs weights of BF16, F16 or F32, or GGUF blocks (Q4_0 to Q8_0, Q4_K to Q6_K). --memory must be "
+             "large enough for twice the hidden states of the windows, unless --scratch DIR stores them in files.\n"
              "OUT/organ contains LAYERS_REPORT.md and .html, and layers.json with all numbers; if OUT is a file, they "
              "are next to it.\n"
              ORGAN_EVALUATION_ABOUT("MODEL"),

@@ -21,7 +21,7 @@ typedef struct lora_call {
 static const organ_option extract_options[] = {
     MODEL("base", "MODEL", lora_extract.base,
           "the model to which the adapter will be applied: plain, or quantised as it will be served", .required = true),
-    MODEL("tuned", "MODEL", lora_extract.tuned, "the model tuned from it", .required = true),
+    MODEL("tuned", "MODEL", lora_extract.tuned, "the model that was tuned from the base", .required = true),
     OUTPUT("ADAPTER", lora_extract.write.output,
            "new directory of the adapter, in the format of peft, or for GGUF models with adapter_model.gguf",
            .required = true),
@@ -50,17 +50,18 @@ const organ_verb organ_lora_extract_verb = {
     .name = "lora extract",
     .shares = true,
     .summary = "make a LoRA adapter from the difference of two models",
-    .about = "Compares a tuned model with its base. For each linear layer it writes the best low-rank approximation of "
-             "the change as two factors, in the format that peft and vLLM load: B A is added to the weight, and "
-             "lora_alpha is r.\n"
-             "A quantised base (FP8, INT4, ...) is dequantised for the comparison. The adapter then also corrects the "
-             "error of quantisation: on that base it comes closer to the tuned model than an adapter made from the "
-             "plain base.\n"
-             "Stacks of experts get factors of each expert: in a GGUF adapter, or as target_parameters of peft, which "
-             "vLLM does not load.\n"
-             "Changed tensors that are not linear layers (embeddings, norms, biases) are listed with the size of their "
-             "change; --save-full stores them. ADAPTER/organ/LORA_REPORT.md (and .html) and lora_extract.json state "
-             "for each module what share of its change the stored factors explain.\n"
+    .about = "Makes a LoRA adapter from a tuned model and its base. For each linear layer organ computes the change of "
+             "the weight W, and writes its best approximation of rank r as two factors A and B. peft and vLLM load "
+             "them and use W + B A: the scale lora_alpha / r is 1.\n"
+             "The base may be quantised (FP8, INT4, ...): organ dequantises it for the comparison. The adapter then "
+             "also corrects the error of quantisation. On that base it comes closer to the tuned model than an adapter "
+             "made from the plain base.\n"
+             "If the model stores its experts stacked in one tensor, each expert gets its own two factors. An adapter "
+             "for peft lists such stacks under target_parameters, and vLLM does not load it.\n"
+             "The report lists changed tensors that are not linear layers (embeddings, norms, biases) with the size of "
+             "their change; --save-full stores them in the adapter.\n"
+             "ADAPTER/organ/LORA_REPORT.md (and .html) and lora_extract.json state for each module which share of the "
+             "squared norm of its change the factors explain.\n"
              "ADAPTER appears under its name only when it is complete; --resume continues an interrupted run, with the "
              "same number of processes under mpirun or srun.",
     OPERANDS(OPTIONAL("SHARE", NOTHING, lora_extract.share, "with --rank-by energy: share of the squared norm to "

@@ -161,7 +161,7 @@ const organ_verb organ_graft_verb = {
 const organ_verb organ_chimera_verb = {
     .name = "chimera",
     .shares = true,
-    .summary = "combine the body of one model with parts of another",
+    .summary = "make a copy of one model with tensors of another",
     .about = "Writes a copy of A in which the tensors of --take and --layers come from B. chimera does the same as "
              "graft under other option names: A is graft's target, B its source. 'organ help graft' describes checks "
              "and types. C appears under its name only when it is complete; --resume continues an interrupted run.\n"

@@ -35,10 +35,11 @@ static const organ_option access_options[] = {
     TEXT("listen", "ADDRESS:PORT", serve.listen, "address and port to listen on; port 0 chooses a free one",
          .fallback = "127.0.0.1:8935"),
     INPUT("token-file", "FILE", serve.token_file,
-          "tokens of the clients; required unless ADDRESS is loopback. One per line: NAME, ROLE (read: only GET; "
-          "run: everything) and TOKEN (16 to 1024 characters); or a single token. Read again when it changes"),
+          "tokens of the clients; required unless ADDRESS is loopback. Each line has NAME, ROLE and TOKEN (16 to 1024 "
+          "characters). Role read permits only GET, run everything. A file with one word is a run token. organ reads "
+          "FILE again when it changes"),
     INPUT("tls-cert", "FILE", serve.tls_certificate,
-          "serve HTTPS with this certificate (PEM, followed by its issuers'); needs --tls-key"),
+          "serve HTTPS with this certificate (PEM: the certificate, then those of its issuers); needs --tls-key"),
     INPUT("tls-key", "FILE", serve.tls_key,
           "key of the certificate (PEM), not readable by other users; SIGHUP reads both again"),
     TEXT("audit-log", "FILE", serve.audit_log,
@@ -51,17 +52,17 @@ static const organ_option limits[] = {
     NUMBER("connections", "N", serve.connections, "limit of open connections",
            .range = {4, 65536}, .fallback = "512"),
     NUMBER("per-address", "N", serve.per_address,
-           "limit of connections from one network (IPv4 /24, IPv6 /64), loopback too; default: half of "
-           "--connections. Behind a proxy set it to --connections",
+           "limit of connections from one network (IPv4 /24, IPv6 /64, or loopback); default: half of --connections. "
+           "Behind a proxy set it to --connections, because all clients of the proxy count as one network",
            .range = {1, 65536}),
     BYTES("job-memory", "SIZE", serve.job_memory,
-          "limit of --memory of a job; its process may use that plus 256M, and 128M more per thread",
+          "largest --memory of a job; its process may use that plus 256M, plus 128M for each thread",
           .range = {10485760.0, 1125899906842624.0}, .fallback = "4G"),
     BYTES("job-output", "SIZE", serve.job_output,
-          "limit of the stored result of a job, and of its log; the rest is cut off",
+          "size after which the stored result of a job is cut off; the same for its log",
           .range = {65536.0, 1099511627776.0}, .fallback = "64M"),
     BYTES("keep-bytes", "SIZE", serve.keep_bytes,
-          "limit of the stored results of all jobs; the oldest are removed first",
+          "limit of the stored results and logs of all jobs together; beyond it the oldest are removed",
           .range = {1048576.0, 1125899906842624.0}, .fallback = "2G"),
     BYTES("shelf", "SIZE", serve.cache, "memory for cached tensor lists of models",
           .range = {1048576.0, 1099511627776.0}, .fallback = "256M"),
@@ -70,8 +71,8 @@ static const organ_option limits[] = {
     NUMBER("model-seconds", "SECONDS", serve.model_seconds, "time limit for reading one model",
            .range = {1, 86400}, .fallback = "120"),
     NUMBER("timeout", "SECONDS", serve.timeout,
-           "time within which a request must arrive, and time that a connection may be idle; at most 5 until the "
-           "client has sent a token",
+           "longest time for a request to arrive, and for a connection to be idle; a client that has not yet sent a "
+           "valid token has at most 5",
            .range = {1, 3600}, .fallback = "20")};
 static const organ_option output[] = {
     FLAG("quiet", call.quiet, "do not print requests on stderr", .letter = 'q'),
@@ -80,20 +81,23 @@ static const organ_option output[] = {
 const organ_verb organ_serve_verb = {
     .name = "serve",
     .summary = "serve models, reports and all verbs over HTTP, with a page for browsers",
-    .about = "Serves one directory: its models with their tensors, its files as downloads with ranges, the verbs "
-             "as jobs, and a page for all of these at /. /api/v1/openapi.json describes the API, /healthz reports "
-             "whether the server answers, /metrics has counters for Prometheus.\n"
-             "organ neither reads nor writes files outside DIR: the kernel resolves paths beneath DIR (openat2), "
-             "links are followed only if they stay there, and hidden files are not served. With --caches it also reads "
-             "below the folders of the caches (organ help models). Processes that read models or run jobs are "
-             "confined by Landlock and seccomp: they cannot access other files or the network, or execute "
-             "programs. At the start the server prints which of these the kernel lacks.\n"
-             "Without a token file the server listens only on loopback. With one, each request needs "
-             "'Authorization: Bearer TOKEN' or the cookie that the page gets for it. Requests for other host names "
-             "and from pages of other sites are rejected. Without --tls-cert connections are not encrypted.\n"
-             "The server prints a line for each request on stderr: address, method, path, status, bytes, time, and "
-             "the reason if it was rejected. Ctrl-C stops the server after running responses are sent; SIGHUP "
-             "reads tokens, certificate and key again and reopens the audit log.",
+    .about = "Serves one directory over HTTP: its models with their tensors, its files as downloads (with ranges), and "
+             "the verbs as jobs. A job is a process of organ, for example a pruning. A page for browsers at / shows "
+             "all of these. /api/v1/openapi.json describes the API, /healthz reports whether the server answers, and "
+             "/metrics has counters for Prometheus.\n"
+             "Files. The server neither reads nor writes files outside DIR. With --caches it also reads the folders of "
+             "the caches (organ help models). The kernel checks this (openat2): a symbolic link is followed only if it "
+             "stays in its folder. Hidden files are not served.\n"
+             "Confinement. Models are read and jobs are run in separate processes. Landlock and seccomp prevent these "
+             "processes from opening other files, using the network and executing programs. If the kernel lacks a part "
+             "of this, the server prints at the start which operations it cannot prevent.\n"
+             "Access. Without --token-file the server listens only on loopback addresses. With it, each request needs "
+             "the header 'Authorization: Bearer TOKEN' or the cookie that the page gets for a token. The server "
+             "rejects requests for other host names (see --host) and from pages of other sites. Connections are "
+             "encrypted only with --tls-cert.\n"
+             "Log and signals. The server prints a line for each request on stderr: address, method, path, status, "
+             "bytes and time; for a rejected request also the reason. Ctrl-C stops the server after the responses that "
+             "it is sending. On SIGHUP it reads tokens, certificate and key again and reopens the audit log.",
     GROUPS(GROUP("Options", options), GROUP("Access", access_options), GROUP("Limits", limits),
            GROUP("Output", output)),
     EXAMPLES({"organ serve --root models", "Serves http://127.0.0.1:8935/ to this machine only."},
