@@ -74,9 +74,10 @@ static void edit_pattern(const organ_cut_config *c, const layers_pattern *p)
         organ_cut_set(c, p->list, pattern_list(c, p, period));
 }
 
-/* Sets layer_types of Cohere2MoeConfig, for a config.json without that list. Of the first first_k_dense_replace layers,
- * which are dense, every prefix_dense_sliding_window_pattern-th has full attention. Of the layers after them, counted
- * from 1 again, every sliding_window_pattern-th has it. Absent members have the defaults of transformers, 1 and 4. */
+/* Sets layer_types of Cohere2MoeConfig, for a config.json without that list. Two rules give layers full attention:
+ * among the first first_k_dense_replace layers, which are dense, every prefix_dense_sliding_window_pattern-th; among
+ * the later layers, counted from 1 again, every sliding_window_pattern-th. Absent members have the defaults of
+ * transformers, 1 and 4. */
 static void list_dense_prefix(const organ_cut_config *c)
 {
     static const char *const key = "layer_types";
