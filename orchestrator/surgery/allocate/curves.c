@@ -76,7 +76,8 @@ static char *curves_name_of(const organ_tensor *t)
     return at ? organ_format("%.*s.*.%s", (int)(at - t->name), t->name, at + strlen(number)) : strdup(t->name);
 }
 
-/* Lists the tensors of the allocation: experts of a layer and role share one, found by find_shared_curve. */
+/* Lists the tensors of the allocation, without costs: one for each target, but a single one for the routed experts of a
+ * layer and role. Sets of[k] to the index of the tensor of target k. Returns false if memory runs out. */
 bool organ_curves_list(const organ_targets *targets, organ_allocation *allocation, size_t *of)
 {
     allocation->tensors = calloc(targets->count + 1, sizeof *allocation->tensors);
@@ -234,7 +235,8 @@ static organ_status leave_unchanged(void *context, const organ_calibration_matri
     return error->status;
 }
 
-/* Implements organ_calibration_work.enter: prepares the variants for a layer; the first call opens them. */
+/* Implements organ_calibration_work.enter: makes `layer` the current layer of the variants, which the first call
+ * opens. */
 static organ_status curves_enter_layer(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_curves *const c = context;
@@ -314,8 +316,8 @@ static organ_status share_curves(organ_curves *c, organ_error *error)
     return error->status;
 }
 
-/* Implements organ_calibration_work.leave: finishes the variants of the layer, runs the donor's states through it, and
- * exchanges the curves of all ranks. */
+/* Implements organ_calibration_work.leave: computes the divergences of the layer's variants, runs the donor's states
+ * through the layer, and sends the curves to all ranks. */
 static organ_status curves_finish(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_curves *const c = context;
@@ -490,6 +492,7 @@ void organ_curves_close(organ_curves *c)
     free(c);
 }
 
+/* Return the walk, and the test windows on which divergences are measured. *c owns both. */
 const organ_calibration_run *organ_curves_walk(const organ_curves *c) { return c->calib; }
 const organ_calibration_test_windows *organ_curves_rest(const organ_curves *c) { return &c->test_windows; }
 
@@ -506,8 +509,8 @@ size_t organ_curves_unknown(const organ_curves *c)
     return count;
 }
 
-/* Returns true if target k is the first of its layer that belongs to tensor tensor_of[k] of the allocation; the experts
- * of a projection are several targets and one tensor. */
+/* Returns true if target k is the first target of its layer that belongs to its tensor of the allocation. The experts
+ * of a projection are several targets, but one tensor. */
 static bool begins_tensor(const organ_curves *c, size_t k)
 {
     const int32_t layer = c->targets.tensors[k]->anatomy.layer;

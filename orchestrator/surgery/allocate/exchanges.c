@@ -19,7 +19,8 @@
 #define STEP      0.03        /* share of the elements of the smaller tensor of a pair that an exchange moves */
 #define MAX_PAIRS ((size_t)8) /* greatest number of pairs in a round */
 
-/* Levels at which `pooled` keeps matrices of a pair: made for the value after the exchange, and for the current one. */
+/* Levels under which `pooled` keeps matrices of a pair: made for their tensor's value after the exchange (EXCHANGED),
+ * and for its current value (AS_GIVEN). */
 enum { EXCHANGED, AS_GIVEN };
 
 /* Two tensors and an exchange between them, which is tried in its own stream of hidden states. */
@@ -30,7 +31,7 @@ typedef struct exchanges_pair {
     double divergence; /* of the stream from the donor, nats per token */
 } exchanges_pair;
 
-/* The rounds of exchanges that improve a division. */
+/* State of the rounds of exchanges, which improve an allocation: the division of a budget among tensors. */
 struct organ_exchanges {
     organ_exchanges_options options;
     const organ_model *model;
@@ -88,12 +89,13 @@ static size_t pair_of(const organ_exchanges *x, size_t tensor)
 
 /* ---- the walk of a round ---- */
 
-/* Returns the bytes that changing a matrix of `tensor` needs in addition to the calibration: a copy of the matrix, the
- * work of the method, pooled weights and variants. */
+/* Implements organ_calibration_work.memory: returns the bytes that changing a matrix of `tensor` needs in addition to
+ * the calibration: a copy of the matrix, the work of the method, pooled weights and variants. */
 static uint64_t work_memory(void *context, const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_exchanges *const x = context;
     const organ_matrices m = organ_tensor_matrices(tensor);
+    /* test windows are whole: up to one context more than the requested tokens */
     const size_t tokens = x->options.tokens + x->options.walk.calibration.context;
     const uint64_t copy = m.rows * m.cols * sizeof(float);
     return copy + x->work->memory(x->work->context, tensor) +
@@ -141,8 +143,8 @@ static bool in_layer(const organ_exchanges *x, size_t tensor, int32_t layer)
     return organ_forward_layer_of(forward_of(x), x->targets->tensors[k]) == layer;
 }
 
-/* Writes the weights that x->pooled keeps of the pair's tensors in this layer into the loaded layer. `level`: EXCHANGED
- * or AS_GIVEN. */
+/* Writes the matrices of the pair's tensors in this layer, which x->pooled keeps under `level` (EXCHANGED or AS_GIVEN),
+ * into the loaded layer. */
 static organ_status write_pair_weights(organ_exchanges *x, const exchanges_pair *p, size_t level,
                                        const organ_calibration_layer *layer, organ_error *error)
 {
@@ -469,9 +471,9 @@ organ_status organ_exchanges_open(const organ_exchanges_options *options, const 
                                                x->calib, options->tokens, "--allocate-tokens", &x->test_windows, error);
 }
 
-/* Adds the work of all rounds to the plan. A round walks the layers once. It makes every matrix for the current
- * allocation, makes the matrices of the pairs a second time with their exchanged amounts, and runs each pair through
- * the layers after its first: half of all layers on average. */
+/* Adds the memory and the work of all rounds to the plan. A round walks the layers once. It makes every matrix for the
+ * current allocation and the matrices of the pairs also for the values after the exchange. It runs each pair through
+ * the layers after its first: half of all layers on average. `solve` is the work of making a matrix once. */
 void organ_exchanges_estimate(const organ_exchanges *x, const organ_plan_solve *solve, organ_plan *plan)
 {
     const double rounds = 1 + (double)x->options.rounds, pairs = MAX_PAIRS;

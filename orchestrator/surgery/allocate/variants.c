@@ -121,6 +121,7 @@ organ_status organ_variants_open(organ_forward *forward, const organ_engine *eng
     return error->status;
 }
 
+/* Frees the variants, without computing pending divergences. NULL is allowed. */
 void organ_variants_close(organ_variants *v)
 {
     if (!v)
@@ -216,8 +217,8 @@ organ_status organ_variants_advance(organ_variants *v, int32_t layer, organ_erro
     return error->status;
 }
 
-/* Runs all pending variants together through the remaining layers, so that each layer is read once for them all, and
- * stores their divergences at the addresses that organ_variants_add got. */
+/* Runs all pending variants together through the layers after the current one, so that each layer is read once for them
+ * all, and stores their divergences at the addresses that organ_variants_add got. */
 organ_status organ_variants_finish(organ_variants *v, organ_error *error)
 {
     double *const found = v->held ? malloc(v->held * sizeof *found) : NULL;
@@ -247,7 +248,8 @@ organ_status organ_variants_add(organ_variants *v, const organ_layer *changed, d
     return organ_layer_run(v->forward, changed, v->windows, states, NULL, error);
 }
 
-/* Runs the donor's states through the current layer, after the pending variants of this layer are finished. */
+/* Computes the divergences of pending variants, then runs the donor's states through the current layer, which is
+ * `loaded` with the donor's weights, and makes the next layer the current one. */
 organ_status organ_variants_pass(organ_variants *v, const organ_layer *loaded, organ_error *error)
 {
     if (organ_variants_finish(v, error) || organ_layer_run(v->forward, loaded, v->windows, v->donor, NULL, error))

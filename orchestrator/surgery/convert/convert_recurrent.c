@@ -230,6 +230,7 @@ static const char *recurrent_word(const forward_recurrent *r, const organ_layer_
     return w->word ? w->word : "";
 }
 
+/* Conditions for recurrent_put_period: the layer's mixer is attention; its feed-forward is a mixture of experts. */
 static bool recurrent_is_attention(const organ_layer_kind *kind) { return kind->mixer == ORGAN_MIXER_ATTENTION; }
 static bool recurrent_is_mixture(const organ_layer_kind *kind) { return kind->mixture; }
 
@@ -314,8 +315,8 @@ static int recurrent_put_feed(const organ_convert_job *job, json_t *config)
     return failed;
 }
 
-/* Adds the factors of MiniMax 1's residual branches (alpha of the first layer, beta 1) and the rotated dimensions of a
- * head. */
+/* Adds to config.json the factors of MiniMax 1's residual branches, alpha (that of the first layer) and beta (1), and
+ * the number of rotated dimensions of a head. */
 static int recurrent_put_lightning(const organ_forward_config *c, json_t *config)
 {
     const double alpha = (double)c->kinds[0].alpha[0];

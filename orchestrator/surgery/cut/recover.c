@@ -100,8 +100,8 @@ static organ_status fold_columns(const recover_side *s, const organ_weight *w, u
 /* Sets `keep` to the numbers of the donor parts that have the digests of the copy's parts, ascending. Because a cut
  * keeps the order, the search for each part of the copy begins after the donor part of its predecessor. If no donor
  * part has the digest, or too few donor parts follow for the remaining parts of the copy, adds a problem and takes the
- * donor part at which the search began. `donor` has `donor_count` digests, `copy` has `copy_count`; `what` names a part
- * in messages. */
+ * donor part at which the search began. `donor` has `donor_count` digests, `copy` has `copy_count`. Messages name the
+ * donor's layer `layer` and a part by `what`. */
 static organ_status match_digests(organ_cut_recovery *r, size_t layer, const char *what, const uint64_t *donor,
                                   size_t donor_count, const uint64_t *copy, size_t copy_count, organ_cut_keep *keep,
                                   organ_error *error)
@@ -431,8 +431,8 @@ typedef struct counts {
     uint64_t have, left;            /* channels per expert in the donor, in the copy */
 } counts;
 
-/* Sets the layer's expert_channels to the kept channels of each kept expert, from the digests of the channels of all
- * experts in the donor (experts x have) and in the copy (copy_experts x left). */
+/* Sets expert_channels of the donor's layer `layer` to the kept channels of each kept expert. `donor_digests` and
+ * `copy_digests` have the digests of all channels, [experts][have] and [copy_experts][left]. */
 static organ_status match_experts(organ_cut_recovery *r, size_t layer, const counts *n, const uint64_t *donor_digests,
                                   const uint64_t *copy_digests, organ_error *error)
 {
@@ -503,6 +503,7 @@ organ_status organ_cut_recover(organ_cut_recovery *r, organ_error *error)
     return error->status;
 }
 
+/* Frees the result and the lists of kept parts. */
 void organ_cut_recovery_release(organ_cut_recovery *r)
 {
     free(r->layers);

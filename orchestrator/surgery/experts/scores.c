@@ -21,6 +21,7 @@ organ_status organ_expert_score_named(const char *name, organ_expert_score *scor
     return organ_fail(error, ORGAN_USAGE, "--score '%s' is unknown: loss, reap, sum or frequency", name);
 }
 
+/* Returns the name of a score, a constant string. */
 const char *organ_expert_score_name(organ_expert_score score) { return names[score]; }
 
 /* Allocates the arrays of each layer, with one entry per expert. Returns false if out of memory; the caller then still
@@ -65,6 +66,7 @@ organ_status organ_expert_scores_open(const organ_model *model, bool with_loss, 
     return error->status;
 }
 
+/* Frees all arrays, also after a failed allocation, and zeroes *s. */
 void organ_expert_scores_release(organ_expert_scores *s)
 {
     for (size_t l = 0; s->of && l < s->layers; l++) {

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Finds wrong scales of a quantised weight by comparison with its counterpart, the same weight of another model. A
+ * block is the part of a weight that shares a scale. If only the scale of a block is wrong, its values are a multiple
+ * of those of the counterpart: the factor of the block. */
 #include "orchestrator/surgery/health/autopsy_blocks.h"
 
 #include <errno.h>
@@ -127,9 +130,9 @@ static bool name_order(const autopsy_against_factors *f, char *value, size_t siz
     return true;
 }
 
-/* Returns the median ln factor of the row (`row`) or column of blocks with index `line`. A block without a factor
- * counts as 0 in the median. Returns NAN if more than a quarter of the blocks differ from the median by more than
- * OFF. */
+/* Returns the median ln factor of the blocks in row `line` of blocks or, if `row` is false, in column `line`. A block
+ * without a factor counts as 0 in the median. Returns NAN if more than a quarter of these blocks differ from the median
+ * by more than OFF. */
 static double line_factor(const autopsy_against_factors *f, bool row, size_t line)
 {
     const size_t count = row ? f->blocks->cols : f->blocks->rows, step = row ? 1 : f->blocks->cols;
@@ -143,9 +146,9 @@ static double line_factor(const autopsy_against_factors *f, bool row, size_t lin
     return 4 * off <= count ? middle : (double)NAN;
 }
 
-/* Describes in `value` the rows (`row`) or columns of blocks that are wrong by one factor each, at most MAX_LINES of
- * them: "row 3 of blocks (from row 384 on): scales 4 times". Returns true if they are at most half of all rows
- * (columns) and explain the factors: the blocks whose factor is not 1 are at most 1.1 times as many as their blocks. */
+/* Writes to `value` the rows of blocks (columns if `row` is false) that are wrong by one factor each, at most MAX_LINES
+ * of them: "row 3 of blocks (from row 384 on): scales 4 times". Returns true if these rows are at most half of all rows
+ * and explain the factors: of all blocks whose factor is not 1, at most about a tenth are in other rows. */
 static bool name_lines(const autopsy_against_factors *f, bool row, char *value, size_t size)
 {
     const size_t lines = row ? f->blocks->rows : f->blocks->cols, each = row ? f->blocks->cols : f->blocks->rows;

@@ -247,8 +247,8 @@ static void judge_pooled_order(organ_autopsy_job *job, const organ_scale_pool *p
 /* ---- one row of blocks ---- */
 
 /* Returns the index of the row of blocks whose ln rms (b->lines) is farthest from the median of all rows. Sets *off to
- * its difference from the median, and *usual to the median |difference| of all rows. `scratch` has one value per
- * row. */
+ * the ln rms of that row minus the median, and *usual to the median distance of all rows from the median. `scratch` has
+ * one value per row. */
 static size_t odd_row(const organ_blocks *b, double *scratch, double *off, double *usual)
 {
     size_t odd = 0;
@@ -343,8 +343,9 @@ organ_status organ_autopsy_judge_grid(organ_autopsy_job *job, const organ_weight
     return error->status;
 }
 
-/* Runs the tests that need all weights. Three use the evidence in job->pool: for wrong rows of blocks, for suspects of
- * a wrong order, and for a wrong order of the whole model. The last compares the scales of whole weights. */
+/* Runs the tests that need all weights: with the evidence in job->pool for wrong rows of blocks, suspects of a wrong
+ * order, and a wrong order of the whole model; then organ_autopsy_judge_factors, which compares the scales of whole
+ * weights. */
 organ_status organ_autopsy_judge_scales(organ_autopsy_job *job, organ_error *error)
 {
     if (job->pool) {

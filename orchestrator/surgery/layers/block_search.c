@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Searches for the set of blocks to drop that the caller's function judges best: all sets if they are few, else by
+ * exchanges of one dropped block for a kept one. */
 #include "orchestrator/surgery/layers/block_search.h"
 
 #include <errno.h>
@@ -54,7 +56,8 @@ static bool is_new_and_loadable(search_work *w, const bool *dropped)
     return !was_judged(w, dropped) && is_described(w, dropped);
 }
 
-/* Appends a copy of a judged set, its round and its divergence to found->sets. */
+/* Appends a copy of the set `dropped`, which round `round` has judged, and its divergence to found->sets. Returns
+ * ORGAN_IO if memory runs out. */
 static organ_status record_set(search_work *w, size_t round, const bool *dropped, double divergence, organ_error *error)
 {
     organ_layers_found *const f = w->found;
@@ -278,6 +281,7 @@ organ_status organ_layers_search_run(const organ_layers_search *s, organ_layers_
     return error->status;
 }
 
+/* Frees all judged sets and the path, and zeroes *found. */
 void organ_layers_found_release(organ_layers_found *found)
 {
     for (size_t k = 0; k < found->count; k++)

@@ -229,7 +229,7 @@ static organ_status ensure_influence(organ_layers_job *job, organ_error *error)
                                                                                 : store_scores(job, error);
 }
 
-/* Runs the search and copies the best set to job->drop.dropped. */
+/* Measures missing influences, runs the search, and copies the best set to job->drop.dropped. */
 organ_status organ_layers_choice_run(organ_layers_job *job, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;

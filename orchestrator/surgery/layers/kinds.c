@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Names the kinds of a model's layers, from its configuration or from the roles of its tensors, and counts them. */
 #include "orchestrator/surgery/layers/kinds.h"
 
 #include "orchestrator/forward/config/config.h"

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Stores the influences of blocks and the divergences of judged sets of blocks, and reads and writes them as the file
+ * of
+ * --scores. */
 #include "orchestrator/surgery/layers/known_sets.h"
 
 #include "orchestrator/report/text/members.h"
@@ -47,6 +50,7 @@ bool organ_layers_known_influence(organ_layers_known *known, const double *influ
     return true;
 }
 
+/* Frees the stored scores and zeroes *known. */
 void organ_layers_known_release(organ_layers_known *known)
 {
     free(known->influence);

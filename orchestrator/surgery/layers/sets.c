@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Measures the divergence of a model without some of its blocks. Sets of dropped blocks run through the layers
+ * together; sets that have dropped the same blocks so far share one stream of hidden states, that of their leader. */
 #include "orchestrator/surgery/layers/sets.h"
 
 #include "orchestrator/machine/enough_memory.h"
@@ -215,6 +217,7 @@ void organ_layers_sets_close(organ_layers_sets *s)
     free(s);
 }
 
+/* Returns the influence of each layer, which *s owns. */
 const double *organ_layers_sets_influence(const organ_layers_sets *s) { return s->influence; }
 
 /* ---- sets ---- */

@@ -74,7 +74,7 @@ static void put_sums(json_t *row, const organ_pair_sums *s)
         SET("remains_to_change", root_share(s->noise_difference, s->change)));
 }
 
-/* Returns an object with the cosine of fold `f` and its comparison with chance. */
+/* Returns an object with the cosine of the two matrices of fold `f` and its comparison with that of random matrices. */
 static json_t *noise_pairs_direction_json(const organ_noise_fold *f)
 {
     json_t *const row = json_object();

@@ -106,7 +106,8 @@ static size_t target_named(const organ_quantize_widths *w, const char *name)
     return k;
 }
 
-/* Implements organ_curves_work.make: replaces `weights` by the values of their codes after GPTQ at `level`. */
+/* Implements organ_curves_work.make: quantises `weights` with GPTQ at `level` and replaces them by the values of their
+ * codes. Returns ORGAN_BAD_INPUT if a weight is not finite. */
 static organ_status quantize_widths_make(void *context, const organ_calibration_matrix *m, size_t level, float *weights,
                                          organ_error *error)
 {
