@@ -310,8 +310,8 @@ static organ_status measure_round(organ_exchanges *x, double *found, organ_error
 
 /* ---- the exchanges ---- */
 
-/* Returns the cost of one more zero: the slope of the tensor's curve at its sparsity (a central difference), per
- * element. */
+/* Returns the cost of one more zero: the slope of the tensor's curve at its sparsity, per element. The slope is a
+ * central difference with the step of the sparsities in organ_allocation_divide. */
 static double cost_slope(const organ_allocation *a, const organ_allocation_tensor *t)
 {
     const double step = 0.005, above = organ_allocation_cost(a, t, t->sparsity + step),

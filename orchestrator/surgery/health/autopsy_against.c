@@ -148,7 +148,8 @@ static double line_factor(const autopsy_against_factors *f, bool row, size_t lin
 
 /* Writes to `value` the rows of blocks (columns if `row` is false) that are wrong by one factor each, at most MAX_LINES
  * of them: "row 3 of blocks (from row 384 on): scales 4 times". Returns true if these rows are at most half of all rows
- * and explain the factors: of all blocks whose factor is not 1, at most about a tenth are in other rows. */
+ * and explain the factors: the number of blocks whose factor is not 1 is at most 1.1 times the number of blocks in
+ * these rows. */
 static bool name_lines(const autopsy_against_factors *f, bool row, char *value, size_t size)
 {
     const size_t lines = row ? f->blocks->rows : f->blocks->cols, each = row ? f->blocks->cols : f->blocks->rows;
