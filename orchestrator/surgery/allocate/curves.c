@@ -17,10 +17,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Several variants run together only within 1 / PLENTY of the memory that is free while a layer is loaded. */
+/* Several variants run together only if they fit in 1 / PLENTY of the memory that is free while a layer is loaded. */
 #define PLENTY       4
 #define MAX_TOGETHER ((size_t)256) /* greatest number of variants that run together */
-#define DONOR        ((size_t)0)   /* level of `pooled` at which the donor's matrices are kept */
+#define DONOR        ((size_t)0)   /* level under which `pooled` keeps the donor's matrices */
 
 /* The measurement of the curves of all tensors of an allocation. */
 struct organ_curves {
@@ -43,19 +43,19 @@ struct organ_curves {
     size_t *measured;         /* tensors of the current layer whose curves this rank measures */
     size_t measured_count;    /* length of `measured` */
     size_t estimates_printed; /* number of printed time estimates, 0 or 1 */
-    double started;           /* time of the start in seconds (organ_seconds_now) */
+    double started;           /* time at which organ_curves_run began, in seconds (organ_seconds_now) */
 };
 
 /* ---- the tensors ---- */
 
-/* Returns true if two tensors share a curve: all routed experts of a layer with the same role do. */
+/* Returns true if two tensors share a curve: both are routed experts of the same layer and role. */
 static bool share_curve(const organ_tensor *a, const organ_tensor *b)
 {
     return a->anatomy.experts == ORGAN_EXPERTS_ROUTED && b->anatomy.experts == ORGAN_EXPERTS_ROUTED &&
            a->anatomy.layer == b->anatomy.layer && a->anatomy.role == b->anatomy.role;
 }
 
-/* Returns the index of the curve that target k shares with an earlier target (experts of a layer), or SIZE_MAX. */
+/* Returns curve_of[] of an earlier target with which target k shares its curve; SIZE_MAX if there is none. */
 static size_t find_shared_curve(const organ_targets *targets, const size_t *curve_of, size_t k)
 {
     for (size_t before = k; before-- > 0;)
@@ -64,7 +64,8 @@ static size_t find_shared_curve(const organ_targets *targets, const size_t *curv
     return SIZE_MAX;
 }
 
-/* Returns a copy of a tensor's name in which a star replaces the number of an expert; the caller frees it. */
+/* Returns a copy of a tensor's name in which a star replaces the number of the expert: the last ".NUMBER." in the name.
+ * The caller frees it. NULL if memory runs out. */
 static char *curves_name_of(const organ_tensor *t)
 {
     char number[24];
@@ -75,7 +76,8 @@ static char *curves_name_of(const organ_tensor *t)
     return at ? organ_format("%.*s.*.%s", (int)(at - t->name), t->name, at + strlen(number)) : strdup(t->name);
 }
 
-/* Lists the tensors of the allocation: experts of a layer and role share one, found by find_shared_curve. */
+/* Lists the tensors of the allocation, without costs: one for each target, but a single one for the routed experts of a
+ * layer and role. Sets of[k] to the index of the tensor of target k. Returns false if memory runs out. */
 bool organ_curves_list(const organ_targets *targets, organ_allocation *allocation, size_t *of)
 {
     allocation->tensors = calloc(targets->count + 1, sizeof *allocation->tensors);
@@ -109,7 +111,8 @@ static bool *choose_layers(const organ_targets *all, size_t max)
     for (int32_t l = 0; chosen && l <= last; l++)
         count += chosen[l];
     for (int32_t l = 0; chosen && count > max && l <= last; l++)
-        if (chosen[l]) { /* `at` counts layers with a target; keep next * (count - 1) / (max - 1), next = 0 .. */
+        if (chosen[l]) { /* `at` is the index of layer l among the `count` layers with a target. Layers with index next
+                          * * (count - 1) / (max - 1) stay chosen, for next = 0 .. max - 1. */
             chosen[l] = next * (count - 1) / (max - 1) == at++;
             next += chosen[l];
         }
@@ -125,14 +128,15 @@ static size_t matrices_of(const organ_targets *targets)
     return count;
 }
 
-/* Returns whether the tensor's layer is one of `layers`, which has a flag per layer, or the tensor is in no layer. */
+/* Returns the flag of the tensor's layer in `layers`, which has one per layer; true for a tensor in no layer. */
 static bool is_in_layers(const organ_tensor *tensor, const bool *layers)
 {
     return tensor->anatomy.layer < 0 || layers[tensor->anatomy.layer];
 }
 
-/* Allocates the lists of the measurement and sets c->targets to the targets that are measured: those of chosen layers,
- * and all those with a role that occurs in none of these layers. */
+/* Allocates the lists of `c`, and sets c->targets to the targets whose curves are measured and c->tensor_of to their
+ * tensors. Measured are the targets in chosen layers (choose_layers) and those of a role that occurs in no chosen
+ * layer. of[k] is the tensor of target k of `all`. */
 static organ_status choose_targets(organ_curves *c, const organ_targets *all, const size_t *of, organ_error *error)
 {
     bool roles[ORGAN_ANATOMY_ROWS] = {false};
@@ -160,25 +164,27 @@ static organ_status choose_targets(organ_curves *c, const organ_targets *all, co
 
 /* ---- memory ---- */
 
-/* Returns the bytes that the walk needs in addition to layers and second moments if variants run one at a time, which
- * needs least. */
+/* Returns the least bytes that the walk needs in addition to layers and second moments: those with one variant at a
+ * time. */
 static uint64_t min_extra(const organ_curves *c, const organ_forward *forward)
 {
     const organ_calibration_run_options *const walk = &c->options.walk;
     uint64_t max = 0;
     for (size_t k = 0; k < c->targets.count; k++) {
         const organ_matrices m = organ_tensor_matrices(c->targets.tensors[k]);
+        /* the donor's weights of a matrix and their copy, which c->work->make changes */
         const uint64_t own = 2 * m.rows * m.cols * sizeof(float) +
                              c->work->memory(c->work->context, c->targets.tensors[k]) +
                              organ_pooled_memory(c->pooled, c->targets.tensors[k]->anatomy.layer, false);
         max = own > max ? own : max;
     }
+    /* Test windows are whole: up to one context more than the requested tokens. */
     return organ_calibration_run_memory(walk, forward) + max +
            organ_variants_memory(forward, c->options.tokens + walk->calibration.context, 1);
 }
 
-/* Returns how many variants run together. Several run together only if their memory is a small part (1 / PLENTY) of the
- * free memory, so that a run with just the memory that an error message asks for never fails. The number does not
+/* Returns how many variants run together. Only those beyond the first need memory that is plentiful (1 / PLENTY of the
+ * free memory), so that a run with just the --memory that an error message asks for succeeds. The number does not
  * depend on the number of threads. */
 static size_t variants_at_once_for(const organ_curves *c, const organ_forward *forward)
 {
@@ -190,8 +196,9 @@ static size_t variants_at_once_for(const organ_curves *c, const organ_forward *f
     return more < MAX_TOGETHER ? 1 + (size_t)more : MAX_TOGETHER;
 }
 
-/* Returns the bytes that measuring a matrix of `tensor` needs in addition to the calibration: a copy of the matrix, the
- * work of the method, pooled weights and variants. */
+/* Implements organ_calibration_work.memory: returns the bytes that measuring a matrix of `tensor` needs in addition to
+ * the calibration: a copy of the matrix, the work of the method, pooled weights and variants. The first call sets
+ * c->variants_at_once. */
 static uint64_t work_memory(void *context, const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     organ_curves *const c = context;
@@ -213,7 +220,8 @@ static bool curves_is_known(void *context, size_t target)
     return c->allocation->tensors[c->tensor_of[target]].known;
 }
 
-/* Implements organ_calibration_work.together: targets that share a curve are measured by one rank. */
+/* Implements organ_calibration_work.together: returns the tensor of the target, because one rank must measure all
+ * targets that share a curve. */
 static size_t tensor_of(void *context, size_t target) { return ((const organ_curves *)context)->tensor_of[target]; }
 
 /* Implements organ_calibration_work.restore, which the walk calls for a target whose curve is known. Does nothing,
@@ -227,7 +235,8 @@ static organ_status leave_unchanged(void *context, const organ_calibration_matri
     return error->status;
 }
 
-/* Implements organ_calibration_work.enter: prepares the variants for a layer; the first call opens them. */
+/* Implements organ_calibration_work.enter: makes `layer` the current layer of the variants, which the first call
+ * opens. */
 static organ_status curves_enter_layer(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_curves *const c = context;
@@ -239,14 +248,15 @@ static organ_status curves_enter_layer(void *context, const organ_calibration_la
     return organ_variants_advance(c->variants, layer->number, error);
 }
 
-/* Prints, once, an estimate of the remaining time after layer `number` was measured: the time so far, scaled by the
- * numbers of layers that the variants of unmeasured and of measured targets run through. */
+/* Prints an estimate of the remaining time after layer `number` was measured, unless one was printed before. Assumes
+ * that a target needs time in proportion to the layers that its variants run through, from its own layer to the
+ * last. */
 static void print_time(organ_curves *c, int32_t number)
 {
     char text[24];
     const organ_forward *const forward = organ_calibration_run_facts_of(c->calib)->forward;
     const double layers = organ_forward_describe(forward)->layers, seconds = organ_seconds_now() - c->started;
-    double through = 0, left = 0;
+    double through = 0, left = 0; /* these layers, summed over the measured and over the other targets */
     for (size_t k = 0; k < c->targets.count; k++) {
         const int32_t own = organ_forward_layer_of(forward, c->targets.tensors[k]);
         *(own <= number ? &through : &left) += layers - own;
@@ -263,8 +273,8 @@ typedef struct measured_curve {
     double cost[ORGAN_ALLOCATION_LEVELS];
 } measured_curve;
 
-/* Stores a curve and calls the caller's callbacks. All ranks call it for every curve; on the rank that measured the
- * curve, `own` is set and the progress advances. */
+/* Stores a measured curve in the allocation, derives its unmeasured costs, and calls work->found. All ranks call this
+ * for every curve. On the rank that measured the curve, `own` is set and the progress advances. */
 static void store_curve(organ_curves *c, const measured_curve *m, bool own, organ_error *error)
 {
     organ_allocation_tensor *const t = &c->allocation->tensors[m->tensor];
@@ -280,8 +290,8 @@ static void store_curve(organ_curves *c, const measured_curve *m, bool own, orga
         c->work->found(c->work->context, t, error);
 }
 
-/* Exchanges the curves of the current layer that each rank measured. Called also after an error, because the other
- * ranks wait for the bytes. */
+/* Sends the curves of the current layer that each rank measured to all ranks, which store them. Called also after an
+ * error, because the other ranks wait for the bytes. */
 static organ_status share_curves(organ_curves *c, organ_error *error)
 {
     organ_ranks *const ranks = c->engine->ranks;
@@ -306,8 +316,8 @@ static organ_status share_curves(organ_curves *c, organ_error *error)
     return error->status;
 }
 
-/* Implements organ_calibration_work.leave: finishes the variants of the layer, runs the donor's states through it, and
- * exchanges the curves of all ranks. */
+/* Implements organ_calibration_work.leave: computes the divergences of the layer's variants, runs the donor's states
+ * through the layer, and sends the curves to all ranks. */
 static organ_status curves_finish(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_curves *const c = context;
@@ -319,7 +329,7 @@ static organ_status curves_finish(void *context, const organ_calibration_layer *
     return error->status;
 }
 
-/* Returns whether costs are measured at this level; at other levels they are derived. */
+/* Returns whether costs are measured at level `level`; work->derive computes the costs at other levels. */
 static bool is_measured(const organ_curves *c, size_t level)
 {
     return !c->allocation->measured || c->allocation->measured[level];
@@ -334,8 +344,9 @@ static size_t measured_levels(const organ_curves *c)
     return count;
 }
 
-/* Measures the curve of a matrix that is a whole tensor of the allocation: writes it to the layer at each measured
- * level, adds a variant, and writes the donor's weights back. */
+/* Measures the curve of tensor `t` of the allocation, which has only the matrix `m`: writes `m` to the layer at each
+ * measured level, adds the layer as a variant, and at the end writes the donor's `weights` back. The variants set
+ * t->cost. */
 static organ_status measure_whole_tensor(organ_curves *c, const organ_calibration_matrix *m, const float *weights,
                                          organ_allocation_tensor *t, organ_error *error)
 {
@@ -357,8 +368,8 @@ static organ_status measure_whole_tensor(organ_curves *c, const organ_calibratio
     return error->status;
 }
 
-/* Reads a matrix with the donor's weights from the layer. Writes it back at `level`; if `level` is NULL, keeps it in
- * `pooled` instead. */
+/* Reads matrix `m`, which has the donor's weights, from the loaded layer. If `level` is NULL, keeps the matrix in
+ * c->pooled; otherwise writes it back at level *level. `tensor`: index of its tensor in the allocation. */
 static organ_status write_level_to_layer(organ_curves *c, const organ_calibration_matrix *m, size_t tensor,
                                          const size_t *level, organ_error *error)
 {
@@ -375,7 +386,7 @@ static organ_status write_level_to_layer(organ_curves *c, const organ_calibratio
     return error->status;
 }
 
-/* Calls write_level_to_layer for all pending matrices of a tensor. */
+/* Calls write_level_to_layer with `level` for all pending matrices of `tensor`. */
 static organ_status write_pending_to_layer(organ_curves *c, size_t tensor, const size_t *level, organ_error *error)
 {
     for (size_t k = 0; k < c->pending_count && !error->status; k++)
@@ -384,9 +395,10 @@ static organ_status write_pending_to_layer(organ_curves *c, size_t tensor, const
     return error->status;
 }
 
-/* Adds one of several matrices of a tensor to the pending ones. When all are there, writes them to the layer together,
- * at one level after another, and adds a variant for each level. Thus only the donor's matrices of one tensor are
- * stored in addition to the layer. The matrices' calibrations are valid until the walk leaves the layer. */
+/* Adds matrix `m`, one of several of tensor `tensor`, to the pending ones. If all matrices of the tensor are pending,
+ * writes them to the layer together, at one level after another, and adds the layer as a variant at each level. Thus
+ * only the donor's matrices of one tensor are stored in addition to the layer. The calibrations of pending matrices are
+ * valid until the walk leaves the layer. */
 static organ_status measure_pooled_tensor(organ_curves *c, const organ_calibration_matrix *m, size_t tensor,
                                           organ_error *error)
 {
@@ -406,15 +418,15 @@ static organ_status measure_pooled_tensor(organ_curves *c, const organ_calibrati
     return error->status;
 }
 
-/* Implements organ_calibration_work.change: measures the curve of a matrix of the current layer, and lists its tensor
- * in c->measured. */
+/* Implements organ_calibration_work.change: measures the curve of the tensor of matrix `m`, or adds the matrix to the
+ * pending ones if the tensor has several. Lists the tensor in c->measured. */
 static organ_status curves_measure_matrix(void *context, const organ_calibration_matrix *m, float *weights,
                                           organ_error *error)
 {
     organ_curves *const c = context;
     const size_t tensor = c->tensor_of[m->target];
     if (c->measured_count == 0 || c->measured[c->measured_count - 1] != tensor) {
-        bool there = false;
+        bool there = false; /* `measured` already has the tensor */
         for (size_t k = 0; k < c->measured_count; k++)
             there |= c->measured[k] == tensor;
         if (!there)
@@ -427,8 +439,8 @@ static organ_status curves_measure_matrix(void *context, const organ_calibration
 
 /* ---- the whole measurement ---- */
 
-/* Opens a calibration walk over the donor that measures each tensor's cost at each level, on test windows that the walk
- * does not use. */
+/* Chooses the targets whose curves are measured, opens the walk over the donor, and cuts the test windows, on which
+ * divergences are measured. The walk does not calibrate on these windows. */
 organ_status organ_curves_open(const organ_curves_options *options, const organ_model *model,
                                const organ_targets *targets, organ_allocation *allocation, const size_t *of,
                                const organ_curves_work *work, const organ_engine *engine,
@@ -480,6 +492,7 @@ void organ_curves_close(organ_curves *c)
     free(c);
 }
 
+/* Return the walk, and the test windows on which divergences are measured. *c owns both. */
 const organ_calibration_run *organ_curves_walk(const organ_curves *c) { return c->calib; }
 const organ_calibration_test_windows *organ_curves_rest(const organ_curves *c) { return &c->test_windows; }
 
@@ -496,8 +509,8 @@ size_t organ_curves_unknown(const organ_curves *c)
     return count;
 }
 
-/* Returns true if target k is the first of its layer that belongs to tensor tensor_of[k] of the allocation; the experts
- * of a projection are several targets and one tensor. */
+/* Returns true if target k is the first target of its layer that belongs to its tensor of the allocation. The experts
+ * of a projection are several targets, but one tensor. */
 static bool begins_tensor(const organ_curves *c, size_t k)
 {
     const int32_t layer = c->targets.tensors[k]->anatomy.layer;
@@ -507,8 +520,8 @@ static bool begins_tensor(const organ_curves *c, size_t k)
     return true;
 }
 
-/* Adds the expected work to the plan: each unknown tensor is solved at every level, and each of these variants runs
- * from its layer to the logits on the test windows. */
+/* Adds memory and work to the plan: each tensor with an unknown curve is made smaller at each measured level (`solve`
+ * is the work for one level), and each of these variants runs from its layer to the logits on the test windows. */
 void organ_curves_estimate(organ_curves *c, const organ_plan_solve *solve, organ_plan *plan)
 {
     const double levels = (double)measured_levels(c);
@@ -533,8 +546,8 @@ void organ_curves_estimate(organ_curves *c, const organ_plan_solve *solve, organ
     c->variants_at_once = together;
 }
 
-/* Measures the unknown curves and sets the costs of the remaining tensors from measured ones of the same kind; fails if
- * a kind has none. */
+/* Measures the unknown curves. Then interpolates the curves of tensors in other layers from measured ones of the same
+ * role; returns ORGAN_USAGE if a role has none. */
 organ_status organ_curves_run(organ_curves *c, organ_error *error)
 {
     const size_t unknown = organ_curves_unknown(c);

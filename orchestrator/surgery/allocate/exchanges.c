@@ -19,17 +19,19 @@
 #define STEP      0.03        /* share of the elements of the smaller tensor of a pair that an exchange moves */
 #define MAX_PAIRS ((size_t)8) /* greatest number of pairs in a round */
 
-/* Levels at which `pooled` keeps matrices of a pair: made for the value after the exchange, and for the current one. */
+/* Levels under which `pooled` keeps matrices of a pair: made for their tensor's value after the exchange (EXCHANGED),
+ * and for its current value (AS_GIVEN). */
 enum { EXCHANGED, AS_GIVEN };
 
 /* Two tensors and an exchange between them, which is tried in its own stream of hidden states. */
 typedef struct exchanges_pair {
     organ_exchange exchange;
-    bool separate;     /* the stream differs from stream 0; false: both tensors are in later layers */
+    bool separate;     /* the pair has a stream of its own; false: both tensors are in later layers, so that the
+                        * pair's hidden states are still those of stream 0 */
     double divergence; /* of the stream from the donor, nats per token */
 } exchanges_pair;
 
-/* The rounds of exchanges that improve a division. */
+/* State of the rounds of exchanges, which improve an allocation: the division of a budget among tensors. */
 struct organ_exchanges {
     organ_exchanges_options options;
     const organ_model *model;
@@ -47,8 +49,8 @@ struct organ_exchanges {
     float *states;                   /* stream 0, then one for each pair; owned by `variants` */
     exchanges_pair pairs[MAX_PAIRS]; /* exchanges that the current round tries */
     size_t pair_count;
-    double *best;   /* sparsities with the least divergence so far */
-    double nearest; /* divergence of `best`, nats per token */
+    double *best;            /* sparsities with the least divergence so far */
+    double least_divergence; /* divergence of `best`, nats per token */
 };
 
 /* Returns the rank that runs the stream of pair k. All ranks run stream 0. */
@@ -60,6 +62,7 @@ static uint32_t owner_of(const organ_exchanges *x, size_t k)
 /* Returns whether this rank runs the stream of pair k. */
 static bool is_own(const organ_exchanges *x, size_t k) { return owner_of(x, k) == organ_ranks_rank(x->engine->ranks); }
 
+/* Returns the forward pass of the round's walk, which must be open. */
 static const organ_forward *forward_of(const organ_exchanges *x)
 {
     return organ_calibration_run_facts_of(x->calib)->forward;
@@ -72,10 +75,10 @@ static size_t stream_floats(const organ_exchanges *x)
            (size_t)organ_forward_describe(forward_of(x))->state;
 }
 
-/* Returns the hidden states of stream k: 0 is the current allocation, 1 + p is pair p. */
+/* Returns the hidden states of stream k: stream 0 is that of the current allocation, stream 1 + p that of pair p. */
 static float *exchanges_stream(const organ_exchanges *x, size_t k) { return x->states + k * stream_floats(x); }
 
-/* Returns the pair that contains the tensor; MAX_PAIRS: none. */
+/* Returns the index of the pair that has tensor `tensor`; MAX_PAIRS if none has it. */
 static size_t pair_of(const organ_exchanges *x, size_t tensor)
 {
     for (size_t k = 0; k < x->pair_count; k++)
@@ -86,12 +89,13 @@ static size_t pair_of(const organ_exchanges *x, size_t tensor)
 
 /* ---- the walk of a round ---- */
 
-/* Returns the bytes that changing a matrix of `tensor` needs in addition to the calibration: a copy of the matrix, the
- * work of the method, pooled weights and variants. */
+/* Implements organ_calibration_work.memory: returns the bytes that changing a matrix of `tensor` needs in addition to
+ * the calibration: a copy of the matrix, the work of the method, pooled weights and variants. */
 static uint64_t work_memory(void *context, const organ_calibration_run *calib, const organ_tensor *tensor)
 {
     const organ_exchanges *const x = context;
     const organ_matrices m = organ_tensor_matrices(tensor);
+    /* test windows are whole: up to one context more than the requested tokens */
     const size_t tokens = x->options.tokens + x->options.walk.calibration.context;
     const uint64_t copy = m.rows * m.cols * sizeof(float);
     return copy + x->work->memory(x->work->context, tensor) +
@@ -99,9 +103,9 @@ static uint64_t work_memory(void *context, const organ_calibration_run *calib, c
            organ_variants_memory(organ_calibration_run_facts_of(calib)->forward, tokens, 1 + MAX_PAIRS);
 }
 
-/* Implements organ_calibration_work.change: makes the matrix for its tensor's current value and writes it to the layer.
- * A matrix of one of this rank's pairs is also kept in x->pooled, made for the current value and for that after the
- * exchange. */
+/* Implements organ_calibration_work.change: changes `weights`, the donor's matrix, to those for its tensor's current
+ * value and writes them to the layer. If the tensor is in a pair of this rank, also keeps the matrix in x->pooled
+ * twice: for the current value (AS_GIVEN), and for the value after the exchange (EXCHANGED). */
 static organ_status exchanges_change(void *context, const organ_calibration_matrix *m, float *weights,
                                      organ_error *error)
 {
@@ -129,7 +133,8 @@ static organ_status exchanges_change(void *context, const organ_calibration_matr
                                 : ORGAN_OK;
 }
 
-/* Returns whether a tensor of the allocation is in that layer of the forward pass. */
+/* Returns whether tensor `tensor` of the allocation is in layer `layer` of the forward pass; its first target
+ * decides. */
 static bool in_layer(const organ_exchanges *x, size_t tensor, int32_t layer)
 {
     size_t k = 0;
@@ -138,8 +143,8 @@ static bool in_layer(const organ_exchanges *x, size_t tensor, int32_t layer)
     return organ_forward_layer_of(forward_of(x), x->targets->tensors[k]) == layer;
 }
 
-/* Writes the weights that x->pooled keeps of the pair's tensors in this layer into the loaded layer. `level`: EXCHANGED
- * or AS_GIVEN. */
+/* Writes the matrices of the pair's tensors in this layer, which x->pooled keeps under `level` (EXCHANGED or AS_GIVEN),
+ * into the loaded layer. */
 static organ_status write_pair_weights(organ_exchanges *x, const exchanges_pair *p, size_t level,
                                        const organ_calibration_layer *layer, organ_error *error)
 {
@@ -150,7 +155,7 @@ static organ_status write_pair_weights(organ_exchanges *x, const exchanges_pair 
                : organ_pooled_write(x->pooled, p->exchange.less, level, layer->loaded, error);
 }
 
-/* Releases the kept weights of the pair's tensors in this layer. */
+/* Releases the matrices that x->pooled keeps of the pair's tensors in this layer. */
 static void release_pair(organ_exchanges *x, const exchanges_pair *p, int32_t layer)
 {
     if (in_layer(x, p->exchange.more, layer))
@@ -159,9 +164,10 @@ static void release_pair(organ_exchanges *x, const exchanges_pair *p, int32_t la
         organ_pooled_release(x->pooled, p->exchange.less);
 }
 
-/* Implements organ_calibration_work.leave: runs the streams of this rank's pairs, then stream 0, through the layer. The
- * first layer with a tensor of a pair separates its stream, which begins as a copy of stream 0. Therefore stream 0,
- * whose input of this layer is copied, runs last. */
+/* Implements organ_calibration_work.leave: runs the streams of this rank's pairs, then stream 0, through the layer. In
+ * the first layer with a tensor of a pair, the pair's stream begins as a copy of stream 0 before this layer; therefore
+ * stream 0 runs last. A pair's stream runs through its layers with the weights EXCHANGED; then the layer gets the
+ * weights AS_GIVEN back. */
 static organ_status run_streams_through_layer(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_exchanges *const x = context;
@@ -210,8 +216,8 @@ static bool has_target(const organ_exchanges *x, int32_t layer)
     return false;
 }
 
-/* Implements organ_calibration_work.enter: runs the streams through the layers without targets directly before this
- * one, because the walk calls `leave` only for layers with targets. */
+/* Implements organ_calibration_work.enter: runs the streams through the layers without targets directly before `layer`,
+ * because the walk calls run_streams_through_layer only for layers with targets. */
 static organ_status exchanges_enter(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_exchanges *const x = context;
@@ -239,8 +245,8 @@ static organ_status exchanges_open_walk(organ_exchanges *x, organ_error *error)
                                       &x->calib, error);
 }
 
-/* Sets divergence[0] to that of stream 0 and divergence[1 + k] to that of each pair k of this rank, whose streams are
- * consecutive. */
+/* Sets divergence[0] to the divergence of stream 0, and divergence[1 + k] to that of stream 1 + k for each pair k of
+ * this rank. The pairs of a rank are consecutive. */
 static organ_status measure_own_divergences(organ_exchanges *x, double *divergence, organ_error *error)
 {
     size_t first = 0, end;
@@ -255,7 +261,8 @@ static organ_status measure_own_divergences(organ_exchanges *x, double *divergen
     return error->status;
 }
 
-/* Sends the divergences of each rank's pairs to all ranks. Called after an error too, because the other ranks wait. */
+/* Sends the divergences that each rank measured for its pairs to all ranks: divergence[1 + k] for pair k. Called after
+ * an error too, because the other ranks wait. */
 static organ_status share_divergences(const organ_exchanges *x, double *divergence, organ_error *error)
 {
     uint32_t owner[MAX_PAIRS];
@@ -265,8 +272,8 @@ static organ_status share_divergences(const organ_exchanges *x, double *divergen
                                 owner, error);
 }
 
-/* Runs the layers once and computes the divergence of the model with the current allocation (*found) and with each
- * pair's exchange (pairs[k].divergence). */
+/* Runs the walk once, and sets *found to the divergence of the model with the current allocation and
+ * pairs[k].divergence to that with the exchange of pair k. */
 static organ_status measure_divergences(organ_exchanges *x, double *found, organ_error *error)
 {
     double divergence[1 + MAX_PAIRS] = {0};
@@ -289,7 +296,8 @@ static organ_status measure_divergences(organ_exchanges *x, double *found, organ
     return error->status;
 }
 
-/* Calls measure_divergences in a walk of its own for each round; organ_exchanges_open has opened that of the first. */
+/* Calls measure_divergences in the open walk, or in a new one if organ_exchanges_open has not left one open, and closes
+ * the walk. */
 static organ_status measure_round(organ_exchanges *x, double *found, organ_error *error)
 {
     if (!x->calib && exchanges_open_walk(x, error) != ORGAN_OK)
@@ -302,7 +310,8 @@ static organ_status measure_round(organ_exchanges *x, double *found, organ_error
 
 /* ---- the exchanges ---- */
 
-/* Returns the cost of one more zero: the slope of the tensor's curve at its sparsity, per element. */
+/* Returns the cost of one more zero: the slope of the tensor's curve at its sparsity, per element. The slope is a
+ * central difference with the step of the sparsities in organ_allocation_divide. */
 static double cost_slope(const organ_allocation *a, const organ_allocation_tensor *t)
 {
     const double step = 0.005, above = organ_allocation_cost(a, t, t->sparsity + step),
@@ -310,8 +319,9 @@ static double cost_slope(const organ_allocation *a, const organ_allocation_tenso
     return (above - below) / (2 * step * (double)t->elements);
 }
 
-/* Proposes to move zeros from the tensor with the steeper curve to the other one: as many as STEP times the elements of
- * the smaller tensor. Returns false if a sparsity would leave its limits. */
+/* Proposes to move zeros from the tensor with the greater cost_slope to the other one: as many as STEP times the
+ * elements of the smaller tensor. Returns false if a sparsity would leave ORGAN_ALLOCATION_MIN ..
+ * ORGAN_ALLOCATION_MAX. */
 static bool exchange_zeros(const organ_exchanges *x, size_t one, size_t other, organ_exchange *exchange)
 {
     const organ_allocation_tensor *const tensors = x->allocation->tensors;
@@ -324,7 +334,8 @@ static bool exchange_zeros(const organ_exchanges *x, size_t one, size_t other, o
     return exchange->up <= ORGAN_ALLOCATION_MAX && exchange->down >= ORGAN_ALLOCATION_MIN;
 }
 
-/* Proposes an exchange between two tensors: by the caller's function, or of zeros. */
+/* Sets *pair to an exchange between tensors `one` and `other`, from work->propose or, without that function, of zeros.
+ * Returns false if there is none. */
 static bool propose_exchange(const organ_exchanges *x, size_t one, size_t other, exchanges_pair *pair)
 {
     *pair = (exchanges_pair){.separate = false};
@@ -332,7 +343,8 @@ static bool propose_exchange(const organ_exchanges *x, size_t one, size_t other,
                             : exchange_zeros(x, one, other, &pair->exchange);
 }
 
-/* Chooses the pairs of a round: neighbours in a random order of the tensors, which differs from round to round. */
+/* Sets x->pairs to at most MAX_PAIRS pairs for a round: neighbours in a random order of the tensors. The order depends
+ * on the seed and the round. Leaves out neighbours without a possible exchange. */
 static organ_status choose_pairs(organ_exchanges *x, size_t round, organ_error *error)
 {
     const size_t count = x->allocation->count;
@@ -343,7 +355,8 @@ static organ_status choose_pairs(organ_exchanges *x, size_t round, organ_error *
         organ_fail_errno(error, ENOMEM, "pairs of %zu tensors", count);
     else {
         organ_philox_uniform(x->options.seed, round, 0, drawn, count);
-        for (size_t k = 0; k < count; k++) { /* inside-out shuffle (Fisher and Yates): `at` is uniform in 0 .. k */
+        /* inside-out shuffle (Fisher and Yates): drawn[k] is uniform in [-1, 1), so `at` is uniform in 0 .. k */
+        for (size_t k = 0; k < count; k++) {
             const size_t at = (size_t)(((double)drawn[k] + 1) / 2 * (double)(k + 1));
             order[k] = order[at < k ? at : k];
             order[at < k ? at : k] = k;
@@ -357,27 +370,27 @@ static organ_status choose_pairs(organ_exchanges *x, size_t round, organ_error *
 }
 
 /* Sets the sparsity of each tensor k to given[k]. */
-static void set_shares(organ_exchanges *x, const double *given)
+static void set_sparsities(organ_exchanges *x, const double *given)
 {
     for (size_t k = 0; k < x->allocation->count; k++)
         x->allocation->tensors[k].sparsity = given[k];
 }
 
-/* Stores the current allocation as the best one if `found`, its divergence, is the least so far; otherwise restores the
- * best one. Returns true if the current allocation was stored. */
+/* If `found`, the divergence of the current allocation, is the least so far, stores the allocation as the best one and
+ * returns true. Otherwise restores the best one and returns false. */
 static bool keep_if_best(organ_exchanges *x, double found)
 {
-    const bool nearer = found <= x->nearest; /* equal if no exchange was applied */
+    const bool nearer = found <= x->least_divergence; /* equal if the last round applied no exchange */
     if (!nearer)
-        set_shares(x, x->best);
+        set_sparsities(x, x->best);
     for (size_t k = 0; k < x->allocation->count && nearer; k++)
         x->best[k] = x->allocation->tensors[k].sparsity;
-    x->nearest = nearer ? found : x->nearest;
+    x->least_divergence = nearer ? found : x->least_divergence;
     return nearer;
 }
 
 /* Applies the exchanges of all pairs whose divergence is below `found`, that of the current allocation; with `alone`,
- * at most the one with the least divergence. Returns the number of applied exchanges. */
+ * at most the exchange with the least divergence. Returns the number of applied exchanges. */
 static size_t apply_exchanges(organ_exchanges *x, double found, bool alone)
 {
     size_t nearest = 0, taken = 0;
@@ -394,14 +407,14 @@ static size_t apply_exchanges(organ_exchanges *x, double found, bool alone)
     return taken;
 }
 
-/* Each round measures the current division and exchanges between random pairs of tensors, and applies the exchanges
- * that lower the divergence. If the next round finds that they increase it together, restores the best division and
- * from then on applies only the best exchange of a round. */
+/* Each round measures the divergence of the current allocation and of each random pair's exchange, and applies the
+ * exchanges that lower it. If the next round finds that these exchanges together raise the divergence, it restores the
+ * best allocation; from then on a round applies only its best exchange. The last round only measures. */
 organ_status organ_exchanges_run(organ_exchanges *x, organ_exchanges_report *report, organ_error *error)
 {
     bool alone = false;
     *report = (organ_exchanges_report){0};
-    x->nearest = INFINITY;
+    x->least_divergence = INFINITY;
     for (size_t round = 0; round <= x->options.rounds && !error->status; round++) {
         double found = 0;
         x->pair_count = 0;
@@ -416,14 +429,14 @@ organ_status organ_exchanges_run(organ_exchanges *x, organ_exchanges_report *rep
         organ_progress_note_once(x->progress, "exchanges: round %zu of %zu, %.4g nats per token", round,
                                  x->options.rounds, found);
     }
-    report->after = x->nearest;
+    report->after = x->least_divergence;
     return error->status;
 }
 
 /* ---- creation ---- */
 
-/* Opens a calibration walk that builds the model of a division layer by layer, so that its divergence from the donor
- * can be measured on the test windows. */
+/* Opens the walk of the first round, which changes the matrices of one layer after another to those of the allocation,
+ * and cuts the test windows, on which divergences are measured. */
 organ_status organ_exchanges_open(const organ_exchanges_options *options, const organ_model *model,
                                   const organ_targets *targets, organ_allocation *allocation, const size_t *of,
                                   const organ_exchanges_work *work, const organ_engine *engine,
@@ -458,9 +471,9 @@ organ_status organ_exchanges_open(const organ_exchanges_options *options, const 
                                                x->calib, options->tokens, "--allocate-tokens", &x->test_windows, error);
 }
 
-/* Adds the work of all rounds to the plan. A round walks the layers once. It makes every matrix for the current
- * allocation, makes the matrices of the pairs a second time with their exchanged amounts, and runs each pair through
- * the layers after its first: half of all layers on average. */
+/* Adds the memory and the work of all rounds to the plan. A round walks the layers once. It makes every matrix for the
+ * current allocation and the matrices of the pairs also for the values after the exchange. It runs each pair through
+ * the layers after its first: half of all layers on average. `solve` is the work of making a matrix once. */
 void organ_exchanges_estimate(const organ_exchanges *x, const organ_plan_solve *solve, organ_plan *plan)
 {
     const double rounds = 1 + (double)x->options.rounds, pairs = MAX_PAIRS;

@@ -12,7 +12,7 @@
 
 #define TILE ((size_t)64) /* tokens whose donor logits are in memory together */
 
-/* Estimate for a plan: operations that take as long as the exponentials and the comparison of one logit. */
+/* Estimate for a plan: the exponentials and the comparison of one logit take as long as this many operations. */
 #define LOGIT 150.0
 
 /* The changed versions of the model that run at the same time, each with its own hidden states. */
@@ -24,15 +24,15 @@ struct organ_variants {
     size_t width;        /* floats of a token's hidden state */
     size_t vocabulary;   /* logits of a token */
     size_t max_variants; /* greatest number of variants in `states` */
-    size_t held;         /* number of variants in `states` now */
+    size_t held;         /* number of variants in `states` whose divergence is not computed yet */
     int32_t reached;     /* the current layer: `donor` has its inputs */
     float *donor, *last; /* the donor's hidden states before the current layer, and after the last layer */
     float *states;       /* states of the variants after their current layer, max_variants x tokens x width */
-    double **results;    /* where the divergence of each variant is stored */
+    double **results;    /* for each variant in `states`, the address where its divergence will be stored */
     float *logits;       /* the donor's logits of a tile */
     double *sums;        /* log-sum-exp of the donor's logits of each token of the tile */
     size_t *rows;        /* indices of tokens in `states` whose logits are computed: those of a tile, of all variants */
-    double *found;       /* divergence at each of these tokens */
+    double *found;       /* found[k]: divergence at token rows[k] */
     double times;        /* factor of a variant's logits (organ_variants_scale) */
 };
 
@@ -51,7 +51,7 @@ uint64_t organ_variants_memory(const organ_forward *forward, size_t tokens, size
 
 /* ---- creation ---- */
 
-/* Fails with ORGAN_INTERRUPTED if a stop was requested. */
+/* Returns ORGAN_INTERRUPTED if a stop was requested. */
 static organ_status variants_stopped(const organ_variants *v, organ_error *error)
 {
     return organ_stop_is_requested(v->engine->stop)
@@ -59,7 +59,8 @@ static organ_status variants_stopped(const organ_variants *v, organ_error *error
                : ORGAN_OK;
 }
 
-/* Runs consecutive streams of hidden states through layers [from, to); each layer is loaded once. */
+/* Runs `streams` consecutive arrays of hidden states in `states` through layers [from, to) of the donor; each layer is
+ * loaded once. */
 static organ_status run_streams_through_layers(organ_variants *v, int32_t from, int32_t to, float *states,
                                                size_t streams, organ_error *error)
 {
@@ -74,8 +75,8 @@ static organ_status run_streams_through_layers(organ_variants *v, int32_t from, 
     return error->status;
 }
 
-/* Allocates the hidden states of the donor (before the current layer, after the last) and of each variant, and buffers
- * for TILE tokens of logits. */
+/* Allocates the hidden states of the donor (before the current layer, after the last) and of max_variants variants, and
+ * buffers for TILE tokens. Returns false if memory runs out. */
 static bool variants_allocate(organ_variants *v)
 {
     const size_t bytes = variants_floats_of(v) * sizeof(float);
@@ -120,6 +121,7 @@ organ_status organ_variants_open(organ_forward *forward, const organ_engine *eng
     return error->status;
 }
 
+/* Frees the variants, without computing pending divergences. NULL is allowed. */
 void organ_variants_close(organ_variants *v)
 {
     if (!v)
@@ -137,7 +139,7 @@ void organ_variants_close(organ_variants *v)
 
 /* ---- divergences ---- */
 
-/* Stores the donor's logits of token k of the tile and their log-sum-exp. */
+/* Callback of organ_forward_logits: stores the donor's logits of token k of the tile, and their log-sum-exp. */
 static void store_donor_logits(void *context, size_t k, float *logits)
 {
     const organ_variants *const v = context;
@@ -151,7 +153,8 @@ typedef struct variants_tile {
     size_t tokens;
 } variants_tile;
 
-/* Sets found[k] to KL(donor || variant) at one token: token k % tokens of the tile, in variant k / tokens. */
+/* Callback of organ_forward_logits: sets found[k] to KL(donor || variant) in nats at one token: token k % tokens of the
+ * tile, in variant k / tokens. Multiplies the variant's logits by v->times first. */
 static void compare_logits(void *context, size_t k, float *logits)
 {
     const variants_tile *const t = context;
@@ -180,8 +183,8 @@ static organ_status add_tile_divergences(organ_variants *v, const float *states,
     return ORGAN_OK;
 }
 
-/* Computes KL divergences from the donor's logits, a tile of tokens at a time, so that logits of TILE tokens are in
- * memory. Rounding can make a mean of nearly equal distributions negative; it becomes 0. */
+/* Computes the mean KL divergences from the donor's logits, TILE tokens at a time to limit the memory of the logits. A
+ * mean that rounding made negative becomes 0. */
 organ_status organ_variants_judge(organ_variants *v, const float *states, size_t count, double *divergence,
                                   organ_error *error)
 {
@@ -198,12 +201,15 @@ organ_status organ_variants_judge(organ_variants *v, const float *states, size_t
     return error->status;
 }
 
+/* Sets the factor of all logits except the donor's. */
 void organ_variants_scale(organ_variants *v, double times) { v->times = times; }
 
 /* ---- variants ---- */
 
+/* Returns the buffer of the variants' hidden states, for a caller that fills it. */
 float *organ_variants_room(organ_variants *v) { return v->states; }
 
+/* Runs the donor's states up to the input of `layer`, which becomes the current layer. */
 organ_status organ_variants_advance(organ_variants *v, int32_t layer, organ_error *error)
 {
     if (run_streams_through_layers(v, v->reached, layer, v->donor, 1, error) == ORGAN_OK)
@@ -211,8 +217,8 @@ organ_status organ_variants_advance(organ_variants *v, int32_t layer, organ_erro
     return error->status;
 }
 
-/* Runs all pending variants together through the remaining layers, so that each layer is read once for them all, and
- * stores their divergences at the addresses that organ_variants_add got. */
+/* Runs all pending variants together through the layers after the current one, so that each layer is read once for them
+ * all, and stores their divergences at the addresses that organ_variants_add got. */
 organ_status organ_variants_finish(organ_variants *v, organ_error *error)
 {
     double *const found = v->held ? malloc(v->held * sizeof *found) : NULL;
@@ -230,8 +236,8 @@ organ_status organ_variants_finish(organ_variants *v, organ_error *error)
     return error->status;
 }
 
-/* Runs the changed layer on a copy of the donor's states; later layers run for all stored variants together in
- * organ_variants_finish, earlier if there is no more space. */
+/* Runs the changed layer on a copy of the donor's states and stores the result as a pending variant. If max_variants
+ * are pending, calls organ_variants_finish first. */
 organ_status organ_variants_add(organ_variants *v, const organ_layer *changed, double *divergence, organ_error *error)
 {
     if (v->held == v->max_variants && organ_variants_finish(v, error) != ORGAN_OK)
@@ -242,7 +248,8 @@ organ_status organ_variants_add(organ_variants *v, const organ_layer *changed, d
     return organ_layer_run(v->forward, changed, v->windows, states, NULL, error);
 }
 
-/* Runs the donor's states through the current layer, after the pending variants of this layer are finished. */
+/* Computes the divergences of pending variants, then runs the donor's states through the current layer, which is
+ * `loaded` with the donor's weights, and makes the next layer the current one. */
 organ_status organ_variants_pass(organ_variants *v, const organ_layer *loaded, organ_error *error)
 {
     if (organ_variants_finish(v, error) || organ_layer_run(v->forward, loaded, v->windows, v->donor, NULL, error))
@@ -251,6 +258,7 @@ organ_status organ_variants_pass(organ_variants *v, const organ_layer *loaded, o
     return ORGAN_OK;
 }
 
+/* Returns the operations of one variant: layers `layer` to the last one, output head and comparison of logits. */
 double organ_variants_products(const organ_forward *forward, const organ_model *model, int32_t layer, size_t tokens,
                                size_t context)
 {

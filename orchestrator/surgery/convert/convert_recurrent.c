@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Conversion of recurrent layers: places of tensors whose value heads have another order in GGUF, multipliers of
- * Falcon-H1, and members of config.json. `r` is the configuration of recurrent mixers, or the row of the architecture
- * with the names of its members. Functions that return an int return nonzero if an allocation was refused. */
+ * Falcon-H1, and members of config.json. A place (convert_place) copies some rows of a weight to some rows of a tensor
+ * of the output. `r` is the configuration of recurrent mixers, or the row of the architecture with the names of its
+ * members. Functions that return an int return nonzero if memory runs out. */
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/convert/convert_job.h"
@@ -10,13 +11,13 @@
 
 /* ---- value heads ---- */
 
-/* Returns the sizes of the recurrent mixers. */
+/* Returns the configuration of the model's recurrent mixers. */
 static const organ_recurrent_config *recurrent_of(const organ_convert_job *job) { return &job->config.recurrent; }
 
-/* Returns whether GGUF stores the value heads of this part of a layer in another order than safetensors: gated delta
- * nets of some architectures, with several value heads for each key head and several key heads. safetensors has all
- * value heads of a key head in sequence; GGUF has the first value head of each key head, then the second of each, and
- * so on. */
+/* Returns whether GGUF stores the value heads of this part of a layer in another order than safetensors. This is so for
+ * gated delta nets of some architectures (gguf_tiled) with several key heads and several value heads for each.
+ * safetensors has all value heads of a key head in sequence; GGUF has the first value head of each key head, then the
+ * second of each, and so on. `layer` is -1 for a part outside of layers. */
 bool organ_convert_is_tiled(const organ_convert_job *job, int64_t layer, forward_part part)
 {
     static const forward_part parts[] = {PART_MIX_IN, PART_CONV,  PART_MIX_Z,   PART_MIX_B,
@@ -32,9 +33,9 @@ bool organ_convert_is_tiled(const organ_convert_job *job, int64_t layer, forward
     return false;
 }
 
-/* Adds places that copy rows [0, first) unchanged and reorder the value heads after them, `each` rows per head:
- * place.outer x place.inner heads become inner x outer heads. All blocks of a source have the same size, so a block has
- * the greatest common divisor of `first` and `each` rows. */
+/* Adds places like `place` that copy rows [0, first) unchanged and reorder the value heads after them, `each` rows per
+ * head. The source has place.outer x place.inner heads; head (o, i) becomes head (i, o). All blocks of a source must
+ * have the same number of rows, so a block has the greatest common divisor of `first` and `each` rows. */
 static organ_status recurrent_reorder_rows(organ_convert_job *job, convert_place place, uint64_t first, uint64_t each,
                                            organ_error *error)
 {
@@ -42,7 +43,7 @@ static organ_status recurrent_reorder_rows(organ_convert_job *job, convert_place
     const uint64_t block = organ_common_divisor(first, each);
     place.block = place.rows = place.per_block = block;
     place.tile = 0;
-    place.blocks = first / block;
+    place.blocks = first / block; /* place.from and place.at are 0 */
     if (first && organ_convert_place(job, &place, error))
         return error->status;
     place.blocks = each / block;
@@ -54,8 +55,9 @@ static organ_status recurrent_reorder_rows(organ_convert_job *job, convert_place
     return error->status;
 }
 
-/* Adds the same places for a convolution of safetensors, in which each channel is a matrix of one row: copies channels
- * [0, first) unchanged and reorders the value heads after them, `each` channels per head. */
+/* Adds places like `place` for a convolution of safetensors, in which each channel is a matrix of one row: copies
+ * channels [0, first) unchanged and reorders the value heads after them, `each` channels per head, as
+ * recurrent_reorder_rows does. */
 static organ_status recurrent_reorder_channels(organ_convert_job *job, convert_place place, uint64_t first,
                                                uint64_t each, organ_error *error)
 {
@@ -72,9 +74,9 @@ static organ_status recurrent_reorder_channels(organ_convert_job *job, convert_p
     return error->status;
 }
 
-/* Adds the places that move the value heads of a tensor to the order of the output. `piece` is the index of its output
- * tensor. Rows of queries and keys, which precede the value heads of the input projection and the convolution, keep
- * their order; the output projection has the heads as columns. */
+/* Adds the places that copy `weight`, which is part `part` of a layer, to output tensor `piece` (index in job->pieces)
+ * with its value heads in the order of the output. Rows of queries and keys, which precede the value heads of the input
+ * projection and the convolution, keep their order. The output projection has the heads as columns. */
 organ_status organ_convert_tiled(organ_convert_job *job, const organ_weight *weight, forward_part part, size_t piece,
                                  organ_error *error)
 {
@@ -124,8 +126,8 @@ static float recurrent_multiplier(const organ_convert_job *job, const char *key,
     return json_is_number(value) ? (float)json_number_value(value) : 1;
 }
 
-/* Adds the places of Mamba-2's input projection, whose rows z, x, B, C and dt (time steps) have a multiplier each.
- * `place` has the function and the multiplier of the whole tensor. */
+/* Adds the places of Mamba-2's input projection: one for each group of rows with a multiplier of its own, z, x, B, C
+ * and dt (time steps). `place` has the function and, in factors[0], the multiplier of the whole tensor. */
 static organ_status recurrent_scale_parts(organ_convert_job *job, convert_place place, organ_error *error)
 {
     const organ_recurrent_config *const r = recurrent_of(job);
@@ -140,8 +142,8 @@ static organ_status recurrent_scale_parts(organ_convert_job *job, convert_place 
     return error->status;
 }
 
-/* Sets `factors` to the two multipliers of a part; one that is missing is 1. Returns false, with `factors` unchanged,
- * if no multiplier applies to the part. */
+/* Sets `factors` to the two multipliers of `part`; a multiplier that the part or config.json lacks is 1. Returns false,
+ * with `factors` unchanged, if no multiplier applies to the part. */
 static bool recurrent_multipliers(const organ_convert_job *job, forward_part part, float factors[2])
 {
     static const struct {
@@ -163,20 +165,21 @@ static bool recurrent_multipliers(const organ_convert_job *job, forward_part par
     return false;
 }
 
-/* Returns whether organ_convert_is_scaled, and a multiplier of this part is not 1. */
+/* Returns whether the values of this part must be multiplied: organ_convert_is_scaled is true, and one of the part's
+ * multipliers is not 1. */
 bool organ_convert_is_multiplied(const organ_convert_job *job, forward_part part)
 {
     float factors[2];
     if (!organ_convert_is_scaled(job) || !recurrent_multipliers(job, part, factors))
         return false;
     bool all_one = factors[0] == 1 && factors[1] == 1;
-    for (size_t k = 0; k < 5 && part == PART_MIX_IN; k++)
+    for (size_t k = 0; k < 5 && part == PART_MIX_IN; k++) /* one for each group of recurrent_scale_parts */
         all_one = all_one && recurrent_multiplier(job, "ssm_multipliers", k) == 1;
     return !all_one;
 }
 
-/* Adds a copy of `place`, whose values are multiplied by the multipliers of the part; for the input projection of
- * Mamba-2, one such place for each of its parts. */
+/* Adds `place` with a multiplication by the multipliers of `part`. For PART_MIX_IN, the input projection of Mamba-2,
+ * adds one such place for each group of rows (recurrent_scale_parts). */
 organ_status organ_convert_scaled(organ_convert_job *job, convert_place place, forward_part part, organ_error *error)
 {
     if (recurrent_multipliers(job, part, place.factors))
@@ -186,8 +189,8 @@ organ_status organ_convert_scaled(organ_convert_job *job, convert_place place, f
 
 /* ---- members ---- */
 
-/* Sets the member `key` to `value`, which it takes over. If the architecture lacks this member (`key` NULL), releases
- * `value`. */
+/* Sets member `key` of `config` to `value`, and takes over the reference. If the architecture lacks this member (`key`
+ * NULL), only releases `value`. */
 static int recurrent_put(json_t *config, const char *key, json_t *value)
 {
     if (key)
@@ -196,14 +199,14 @@ static int recurrent_put(json_t *config, const char *key, json_t *value)
     return 0;
 }
 
-/* Sets the member `key` to a whole number. Does nothing if the architecture lacks this member (`key` NULL). */
+/* Sets member `key` of `config` to `count`. Does nothing if the architecture lacks this member (`key` NULL). */
 static int recurrent_put_count(json_t *config, const char *key, uint64_t count)
 {
     return key ? json_object_set_new(config, key, json_integer((json_int_t)count)) : 0;
 }
 
-/* Returns whether the layer has the feed-forward `feed` that a word of config.json stands for. FEED_USUAL stands for
- * any feed-forward, but not for a mixture of experts in a layer without a mixer. */
+/* Returns whether a layer of kind `kind` has the feed-forward `feed`, which belongs to a word of config.json.
+ * FEED_USUAL is any feed-forward, except a mixture of experts in a layer without a mixer. */
 static bool recurrent_fits(forward_word_feed feed, const organ_layer_kind *kind)
 {
     switch (feed) {
@@ -227,12 +230,13 @@ static const char *recurrent_word(const forward_recurrent *r, const organ_layer_
     return w->word ? w->word : "";
 }
 
+/* Conditions for recurrent_put_period: the layer's mixer is attention; its feed-forward is a mixture of experts. */
 static bool recurrent_is_attention(const organ_layer_kind *kind) { return kind->mixer == ORGAN_MIXER_ATTENTION; }
 static bool recurrent_is_mixture(const organ_layer_kind *kind) { return kind->mixture; }
 
-/* Adds the members `period` and `offset` for layers that `is` selects: the distance from the first selected layer to
- * the second, and the index of the first. If only one layer is selected, the distance is larger than the number of
- * layers. If layers do not follow this pattern, organ_convert_check fails after the conversion. */
+/* Adds the members `period` and `offset` for the layers for which `is` is true: the distance from the first such layer
+ * to the second, and the index of the first. If there is only one such layer, the distance is larger than the number of
+ * layers. If the layers do not follow this pattern, organ_convert_check fails after the conversion. */
 static int recurrent_put_period(const organ_forward_config *c, bool (*is)(const organ_layer_kind *), const char *period,
                                 const char *offset, json_t *config)
 {
@@ -246,12 +250,14 @@ static int recurrent_put_period(const organ_forward_config *c, bool (*is)(const 
 }
 
 /* Adds the member from which loaders get the kind of each layer: a list with a word for each layer, a list with the
- * indices of layers of the first kind, or period and offset. Adds nothing if all layers are alike. */
+ * indices of the layers that have the first word, or period and offset. Adds nothing if the architecture has only one
+ * kind of layer (r->alike). */
 static int recurrent_put_kinds(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
     const forward_recurrent *const r = job->family->recurrent;
-    /* config.json gets the list of indices; LFM2 (indices_needed) also accepts the list of words and gets that one */
+    /* whether config.json gets the list of indices; LFM2 (indices_needed) also accepts the list of words, and gets
+     * that */
     const bool listed = r->indices && !r->indices_needed;
     if (r->alike)
         return 0;
@@ -274,16 +280,16 @@ static int recurrent_put_sizes(const organ_convert_job *job, json_t *config)
 {
     const organ_recurrent_config *const c = recurrent_of(job);
     const forward_recurrent *const r = job->family->recurrent;
-    const uint64_t inner = (uint64_t)c->heads * c->value_dim;
+    const uint64_t inner = (uint64_t)c->heads * c->value_dim; /* the mixer's width */
     int failed = recurrent_put_count(config, r->heads.key, c->heads) |
                  recurrent_put_count(config, r->groups.key, c->groups) |
                  recurrent_put_count(config, r->key_dim.key, c->key_dim) |
                  recurrent_put_count(config, r->value_dim.key, c->value_dim) |
                  recurrent_put_count(config, r->kernel.key, c->kernel) | recurrent_put_count(config, r->rank, c->rank) |
                  recurrent_put_count(config, r->inner, inner);
-    /* `expand` is the mixer's width divided by the hidden size. It is a real number if the quotient is not whole,
-     * except for Falcon-H1: there `inner` has the width and transformers accepts only whole numbers, so it is rounded
-     * up. */
+    /* `expand` is the mixer's width divided by the hidden size: a real number if the quotient is not whole. Falcon-H1
+     * gets the quotient rounded up, because transformers accepts only whole numbers there, and `inner` has the
+     * width. */
     if (r->expand.key && (inner % job->config.hidden == 0 || (r->inner && !job->family->attention_free)))
         failed |= recurrent_put_count(config, r->expand.key, (inner + job->config.hidden - 1) / job->config.hidden);
     else if (r->expand.key)
@@ -291,9 +297,9 @@ static int recurrent_put_sizes(const organ_convert_job *job, json_t *config)
     return failed;
 }
 
-/* Adds intermediate_size, the largest width of dense feed-forwards, because the key-value of the GGUF file may be 0,
- * the width of the first layer. For a dense model of an architecture that requires members of a mixture
- * (forward_mixture.optional), also adds the numbers of experts, 0, and the width of the shared expert. */
+/* Adds intermediate_size, the largest width of dense feed-forwards: the key-value of the GGUF file, which would be
+ * copied, may be 0, the width of the first layer. For a dense model of an architecture that requires members of a
+ * mixture (forward_mixture.optional), also adds the numbers of experts, 0, and the width of the shared expert. */
 static int recurrent_put_feed(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
@@ -309,8 +315,8 @@ static int recurrent_put_feed(const organ_convert_job *job, json_t *config)
     return failed;
 }
 
-/* Adds the factors of MiniMax 1's residual branches (alpha of the first layer, beta 1) and the rotated dimensions of a
- * head. */
+/* Adds to config.json the factors of MiniMax 1's residual branches, alpha (that of the first layer) and beta (1), and
+ * the number of rotated dimensions of a head. */
 static int recurrent_put_lightning(const organ_forward_config *c, json_t *config)
 {
     const double alpha = (double)c->kinds[0].alpha[0];

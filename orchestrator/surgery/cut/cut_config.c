@@ -27,8 +27,8 @@ static void set_number(const organ_cut_config *c, const char *key, uint64_t valu
     organ_cut_set(c, key, json_integer((json_int_t)value));
 }
 
-/* If member `key` is a list of numbers that are all `before`, replaces each number by `after`. Otherwise changes
- * nothing and returns false. */
+/* If member `key` is a list of numbers that are all `before`, replaces each number by `after` and returns true.
+ * Otherwise changes nothing and returns false. */
 static bool change_list(const organ_cut_config *c, const char *key, uint64_t before, uint64_t after)
 {
     const json_t *const list = json_object_get(c->object, key);
@@ -46,8 +46,8 @@ static bool change_list(const organ_cut_config *c, const char *key, uint64_t bef
     return same;
 }
 
-/* Sets those of the `count` members in `keys` whose value is `before` to `after`, and returns their number. Sets
- * ORGAN_BAD_INPUT if a member is a list. */
+/* Sets those of the `count` members in `keys` whose value is `before` to `after`, and returns how many it has set. Sets
+ * ORGAN_BAD_INPUT if one of the members is a list. */
 static size_t change_numbers(const organ_cut_config *c, const char *const *keys, size_t count, uint64_t before,
                              uint64_t after)
 {
@@ -65,9 +65,9 @@ static size_t change_numbers(const organ_cut_config *c, const char *const *keys,
 
 /* ---- experts ---- */
 
-/* Sets the number of experts, and lowers the number of experts that a token uses to the new number if it is greater.
- * Sets ORGAN_BAD_INPUT if the kept experts do not fit the router's groups. Returns how many members state the number of
- * experts. */
+/* Sets the number of experts. If a token uses more experts than are kept, lowers the number that it uses to that of the
+ * kept ones. Sets ORGAN_BAD_INPUT if the kept experts do not fit the router's groups. Returns how many members state
+ * the number of experts. */
 static size_t edit_experts(const organ_cut_config *c)
 {
     static const char *const counts[] = {"num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts",
@@ -76,7 +76,7 @@ static size_t edit_experts(const organ_cut_config *c)
         "num_experts_per_tok", "num_experts_per_token", "experts_per_token", "moe_topk", "moe_k",
         "moe_top_k",           "top_k_experts"};
     const organ_cut_run *const run = c->run;
-    uint64_t max = 0; /* experts that a token uses after the cut */
+    uint64_t max = 0; /* experts that a token uses after the cut: the largest value of the members in `chosen` */
     const size_t found_settings = change_numbers(c, counts, COUNT_OF(counts), run->experts_before, run->experts_after);
     for (size_t k = 0; k < COUNT_OF(chosen); k++) {
         uint64_t each = config_number_of(c, chosen[k]);
@@ -95,14 +95,14 @@ static size_t edit_experts(const organ_cut_config *c)
 
 /* ---- widths ---- */
 
-/* Returns member `key` if it is a boolean, else `otherwise`. */
-static bool is_true(const organ_cut_config *c, const char *key, bool otherwise)
+/* Returns the value of member `key` if it is a boolean, else `otherwise`. */
+static bool boolean_or(const organ_cut_config *c, const char *key, bool otherwise)
 {
     const json_t *const value = json_object_get(c->object, key);
     return json_is_boolean(value) ? json_is_true(value) : otherwise;
 }
 
-/* Sets LFM2's width of the feed-forward, and block_auto_adjust_ff_dim to false. While this member is true, LFM2
+/* Sets the width of LFM2's feed-forward, and block_auto_adjust_ff_dim to false: while this member is true, LFM2
  * computes another width from intermediate_size or block_ff_dim. Returns 1, the number of found members. */
 static size_t set_unadjusted(const organ_cut_config *c)
 {
@@ -119,10 +119,10 @@ static size_t edit_channels(const organ_cut_config *c)
 {
     static const char *const keys[] = {"intermediate_size", "ffn_hidden_size", "intermediate_size_mlp", "n_inner",
                                        "ffn_dim"};
-    static const char *const own[] = {"prefix_dense_intermediate_size"}; /* if experts use intermediate_size */
+    static const char *const own[] = {"prefix_dense_intermediate_size"}; /* intermediate_size is then that of experts */
     const char *const model = json_string_value(json_object_get(c->object, "model_type"));
     const uint64_t before = c->run->channels_before, after = c->run->channels_after;
-    if (model && strcmp(model, "lfm2") == 0 && is_true(c, "block_auto_adjust_ff_dim", true))
+    if (model && strcmp(model, "lfm2") == 0 && boolean_or(c, "block_auto_adjust_ff_dim", true))
         return set_unadjusted(c);
     if (model && (strcmp(model, "bloom") == 0 || strcmp(model, "mpt") == 0))
         organ_cut_refuse(c, "model_type", "loaders give its feed-forward 4 times as many channels as the hidden size");
@@ -142,9 +142,11 @@ static bool keeps_dense_layer(const organ_cut_run *run)
     return false;
 }
 
-/* Edits the width of shared experts. Returns 1 if the object states it, else 0. It is stated in a member of its own,
- * which is changed; as a multiple of the routed width; or by intermediate_size, which is also the routed width and
- * which edit_expert_channels changes. In the last two cases both widths must keep the same share of channels. */
+/* Edits the width of shared experts. Returns 1 if the object states it, else 0. The width may be
+ *   - a member of its own, which is changed if routed experts keep their width;
+ *   - a multiple of the routed width, if a member gives the number of shared experts;
+ *   - equal to the routed width intermediate_size, which edit_expert_channels changes.
+ * In the last two cases both widths must keep the same share of channels. */
 static size_t edit_shared_channels(const organ_cut_config *c)
 {
     static const char *const own[] = {"shared_intermediate_size", "shared_expert_intermediate_size",
@@ -154,8 +156,8 @@ static size_t edit_shared_channels(const organ_cut_config *c)
     if (!run->cuts_expert_channels &&
         change_numbers(c, own, COUNT_OF(own), run->shared_channels_before, run->shared_channels_after))
         return 1;
-    /* A number of shared experts states their width as a multiple of the routed width: if that has a member of its own,
-     * or if the product is the width that the tensors have. */
+    /* A number of shared experts gives their width as a multiple of the routed width if the routed width has a member
+     * of its own, or if the product is the width that the tensors have. */
     for (size_t k = 0; k < COUNT_OF(keys); k++)
         if (config_number_of(c, keys[k]) &&
             (json_object_get(c->object, "moe_intermediate_size") ||
@@ -201,6 +203,7 @@ static size_t edit_heads(const organ_cut_config *c)
             organ_cut_refuse(c, "hidden_size", "it does not determine the size of a head");
         set_number(c, "head_dim", hidden / heads);
     }
+    /* each head of K and V keeps its query heads, the same number for each */
     set_number(c, "num_attention_heads", heads / run->kv_heads_before * run->kv_heads_after);
     set_number(c, "num_key_value_heads", run->kv_heads_after);
     return 1;
@@ -208,15 +211,15 @@ static size_t edit_heads(const organ_cut_config *c)
 
 /* ---- blocks ---- */
 
-/* Sets c->layers and edits the number of layers, the number of layers for multi-token prediction after them, and all
- * other settings that depend on layer numbers. A member is taken for the number of layers only if it matches the
- * tensors: run->layer_count, which may include layers for multi-token prediction. Returns how many members state the
+/* Sets c->layers, and edits the number of layers, the number of layers for multi-token prediction after them, and all
+ * settings that depend on layer numbers. A member counts as the number of layers only if it fits run->layer_count, the
+ * layers that have tensors: these may include layers for multi-token prediction. Returns how many members state the
  * number of layers. */
 static size_t edit_blocks(organ_cut_config *c)
 {
     static const char *const counts[] = {"num_hidden_layers", "n_layer", "n_layers", "num_layers"};
     static const char *const lists[] = {"layers_block_type"}; /* Nemotron-H of transformers 5 has no number */
-    const uint64_t later = config_number_of(c, "num_nextn_predict_layers");
+    const uint64_t later = config_number_of(c, "num_nextn_predict_layers"); /* layers for multi-token prediction */
     size_t found_settings = 0;
     c->layers = 0;
     for (size_t k = 0; k < COUNT_OF(counts); k++) {
@@ -261,15 +264,16 @@ typedef struct found_settings {
     size_t experts, channels, expert_channels, shared_channels, heads, blocks;
 } found_settings;
 
-/* Returns ORGAN_BAD_INPUT if config.json has no member for a number that changes. `f`: the found members. */
+/* Returns ORGAN_BAD_INPUT if the cut changes a number that no member of config.json states. `f`: how many members state
+ * each number. */
 static organ_status check_found(const organ_cut_run *run, const organ_json_edit *config, const found_settings *f,
                                 organ_error *error)
 {
     const struct {
-        bool requested;
-        size_t found_settings;
-        const char *what;
-        uint64_t number;
+        bool requested;        /* the cut changes the number */
+        size_t found_settings; /* members that state it */
+        const char *what;      /* for the message */
+        uint64_t number;       /* its value in the donor, by the tensors */
     } all[] = {{run->cuts_experts, f->experts, "experts", run->experts_before},
                {run->cuts_channels, f->channels, "channels of the feed-forward", run->channels_before},
                {run->cuts_expert_channels, f->expert_channels, "channels of an expert", run->expert_channels_before},
@@ -285,7 +289,7 @@ static organ_status check_found(const organ_cut_run *run, const organ_json_edit 
     return ORGAN_OK;
 }
 
-/* Edits one object of config.json (an entry of parts_of_config), and adds the numbers of found members to `f`. */
+/* Edits c->object, one of the objects in parts_of_config, and adds to `f` how many of its members state each number. */
 static void edit_object(organ_cut_config *c, found_settings *f)
 {
     f->experts += c->run->cuts_experts ? edit_experts(c) : 0;
@@ -298,7 +302,8 @@ static void edit_object(organ_cut_config *c, found_settings *f)
 }
 
 /* Implements organ_write.edit: edits all objects of config.json in parts_of_config, then checks that each changed
- * number was found in one. `context` is the organ_cut_run. */
+ * number was found in one. Parses a copy in which organ_hf_config_tidy has replaced NaN and Infinity. `context` is the
+ * organ_cut_run. */
 organ_status organ_cut_edit_config(void *context, organ_json_edit *config, organ_error *error)
 {
     organ_cut_run *const run = context;

@@ -21,8 +21,8 @@ static bool is_among(const char *key, const char *const *keys, size_t count)
 
 /* ---- lists ---- */
 
-/* Returns, from a list with one entry per layer, the list of the entries of kept layers. NULL if an allocation failed.
- */
+/* Returns a new list with the entries of kept layers. `list` has one entry per layer of the donor. NULL if memory runs
+ * out. */
 static json_t *kept_entries(const organ_cut_config *c, const json_t *list)
 {
     json_t *const made = json_array();
@@ -34,7 +34,8 @@ static json_t *kept_entries(const organ_cut_config *c, const json_t *list)
     return made;
 }
 
-/* Returns whether all elements of the list are numbers of layers: integers from `first` to first + limit - 1. */
+/* Returns whether all elements of `list` are numbers of layers: integers from `first`, the number of the first layer,
+ * to first + limit - 1. NULL is an empty list. */
 static bool are_numbers(const json_t *list, size_t first, size_t limit)
 {
     for (size_t k = 0; k < json_array_size(list); k++) {
@@ -46,8 +47,8 @@ static bool are_numbers(const json_t *list, size_t first, size_t limit)
     return true;
 }
 
-/* Returns, from a list of layer numbers that count from `first`, the list of the new numbers of its kept layers. NULL
- * if an allocation failed. */
+/* Returns a new list with the new numbers of the kept layers in `list`, a list of layer numbers that count from
+ * `first`. NULL if memory runs out. */
 static json_t *kept_numbers(const organ_cut_config *c, const json_t *list, size_t first)
 {
     json_t *const made = json_array();
@@ -62,9 +63,10 @@ static json_t *kept_numbers(const organ_cut_config *c, const json_t *list, size_
     return made;
 }
 
-/* Cuts the list in member `key` to the kept layers, if it has an entry for each layer (by_layer) or is a list of layer
- * numbers (of_numbers). Leaves lists of other things (of_others) unchanged. Sets ORGAN_BAD_INPUT for an unknown list
- * that may depend on layers: by its length, or because its name contains "layer". */
+/* Cuts `list`, the value of member `key`, to the kept layers if it has an entry for each layer (by_layer), with or
+ * without layers of multi-token prediction, or is a list of layer numbers (of_numbers). Leaves lists of other things
+ * (of_others) unchanged. Sets ORGAN_BAD_INPUT for another list that may depend on layers: it has an entry for each
+ * layer, or its name contains "layer". */
 static void edit_list(const organ_cut_config *c, const char *key, const json_t *list)
 {
     static const char *const by_layer[] = {"layer_types",
@@ -107,7 +109,8 @@ static void edit_list(const organ_cut_config *c, const char *key, const json_t *
                          "it may have an entry for each layer or name layers, and organ does not know how to cut it");
 }
 
-/* Removes the letters of dropped layers from the string in member `key`, which has one letter per layer. */
+/* Removes the letters of dropped layers from the string in member `key`. Sets ORGAN_BAD_INPUT if the string does not
+ * have one letter per layer. Does nothing without such a string. */
 static void edit_letters(const organ_cut_config *c, const char *key)
 {
     const char *const letters = json_string_value(json_object_get(c->object, key));
@@ -159,9 +162,9 @@ static void edit_layer_bounds(const organ_cut_config *c)
                       json_integer((json_int_t)organ_cut_kept_before(c->run, (size_t)value + 1) - 1));
 }
 
-/* num_kv_shared_layers is the number of last layers that use the keys and values of an earlier layer: the last one of
- * the same type. Sets it to the number of these layers that are kept. Rejects the cut if a kept layer would lose the
- * keys and values that it uses. */
+/* Sets num_kv_shared_layers to the number of kept layers among those that it counts: the last layers of the model,
+ * which have no keys and values of their own. Each uses those of the last layer of its type (layer_types) that has its
+ * own. Sets ORGAN_BAD_INPUT if that layer is dropped, or if layer_types does not have an entry for each layer. */
 static void edit_shared_kv(const organ_cut_config *c)
 {
     static const char *const key = "num_kv_shared_layers";
@@ -173,10 +176,10 @@ static void edit_shared_kv(const organ_cut_config *c)
         organ_cut_refuse(c, key, "without layer_types it is unknown which layers' keys and values the last layers use");
         return;
     }
-    const size_t first = c->layers - (size_t)shared;
+    const size_t first = c->layers - (size_t)shared; /* first layer without keys and values of its own */
     size_t kept = 0;
     for (size_t l = first; l < c->layers; l++) {
-        size_t from = first; /* layer `from` - 1 has the keys and values; 0: there is none */
+        size_t from = first; /* after the search, layer l uses the keys and values of layer from - 1; 0: of none */
         while (from > 0 && !json_equal(json_array_get(types, from - 1), json_array_get(types, l)))
             from--;
         if (organ_cut_stays(c, l) && (from == 0 || !organ_cut_stays(c, from - 1))) {
@@ -188,8 +191,9 @@ static void edit_shared_kv(const organ_cut_config *c)
     organ_cut_set(c, key, json_integer((json_int_t)kept));
 }
 
-/* Cuts Gemma 4's object per_layer_config to the kept layers and renames its members, each of which is named by the
- * number of a layer and has the sizes of that layer. */
+/* Edits Gemma 4's object per_layer_config, which has the sizes of single layers in members named by the layer's number:
+ * removes the members of dropped layers and gives the others their new numbers. Sets ORGAN_BAD_INPUT if a member's name
+ * is not the number of a layer. */
 static void renumber_layer_sizes(const organ_cut_config *c)
 {
     static const char *const key = "per_layer_config";
@@ -214,7 +218,8 @@ static void renumber_layer_sizes(const organ_cut_config *c)
     json_decref(made);
 }
 
-/* Cuts and renumbers the lists of layer numbers in linear_attn_config of Kimi Linear, which count from 1. */
+/* Removes dropped layers from the lists of layer numbers in linear_attn_config of Kimi Linear, which count from 1, and
+ * gives the others their new numbers. Sets ORGAN_BAD_INPUT if a list has other elements. */
 static void renumber_linear_layers(const organ_cut_config *c)
 {
     static const char *const key = "linear_attn_config", *const lists[] = {"kda_layers", "full_attn_layers"};
@@ -232,8 +237,8 @@ static void renumber_linear_layers(const organ_cut_config *c)
     json_decref(made);
 }
 
-/* Rejects the cut if the last kept layer of Gemma 4 has no global attention: transformers gives the last layer global
- * attention, even if layer_types says otherwise. */
+/* Sets ORGAN_BAD_INPUT if the last kept layer of Gemma 4 has no global attention, because transformers gives the last
+ * layer global attention even if layer_types says otherwise. */
 static void check_last_layer(const organ_cut_config *c)
 {
     const char *const model = json_string_value(json_object_get(c->object, "model_type"));
@@ -247,8 +252,8 @@ static void check_last_layer(const organ_cut_config *c)
                          "loaders give the last layer full attention, but the last kept layer has another kind");
 }
 
-/* Rejects dropped layers in MiniMax 1: the rate at which its lightning attention decays depends on the number of the
- * layer and on the count of layers. `kept`: number of kept layers. */
+/* Sets ORGAN_BAD_INPUT if layers of MiniMax 1 are dropped: the rate at which its lightning attention decays depends on
+ * the number of the layer and on the count of layers. `kept`: number of kept layers. */
 static void check_decay_rates(const organ_cut_config *c, size_t kept)
 {
     const char *const model = json_string_value(json_object_get(c->object, "model_type"));
@@ -256,8 +261,8 @@ static void check_decay_rates(const organ_cut_config *c, size_t kept)
         organ_cut_refuse(c, "model_type", "loaders compute the decays of a layer from its number");
 }
 
-/* Rejects the cut if a layer with a "shared" indexer is kept, but the last layer before it with a "full" indexer, whose
- * selected keys it uses, is dropped. */
+/* Sets ORGAN_BAD_INPUT if a kept layer with a "shared" indexer uses the keys that a dropped layer selects: the last
+ * layer before it with a "full" indexer. */
 static void check_indexers(const organ_cut_config *c)
 {
     static const char *const key = "indexer_types";
@@ -275,8 +280,8 @@ static void check_indexers(const organ_cut_config *c)
 
 /* ---- the object ---- */
 
-/* Adapts scale_depth of MiniCPM, which multiplies the output of each layer by scale_depth / sqrt(num_hidden_layers), so
- * that this factor stays the same. */
+/* Adapts scale_depth of MiniCPM to `kept` layers. The model multiplies the output of each layer by scale_depth /
+ * sqrt(num_hidden_layers); this factor stays the same. */
 static void edit_depth(const organ_cut_config *c, size_t kept)
 {
     const json_t *const depth = json_object_get(c->object, "scale_depth");
@@ -284,8 +289,8 @@ static void edit_depth(const organ_cut_config *c, size_t kept)
         organ_cut_set(c, "scale_depth", json_real(json_number_value(depth) * sqrt((double)kept / (double)c->layers)));
 }
 
-/* Edits all members of c->object that depend on layer numbers. First checks for cuts that no member could describe,
- * then edits lists, numbers of layers and patterns. */
+/* Edits all members of c->object that depend on the numbers or the count of layers: scale_depth, lists, numbers of
+ * leading layers, patterns. Before the lists, checks for cuts that no member could describe. */
 void organ_cut_edit_layers(const organ_cut_config *c)
 {
     size_t kept = 0;

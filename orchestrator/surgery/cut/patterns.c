@@ -15,17 +15,16 @@ static bool is_model(const organ_cut_config *c, const char *start)
 
 /* ---- patterns that a list overrides ---- */
 
-/* A pattern by position: loaders give layer i one kind if (i + shift) % period is 0, else another kind. A list with an
- * entry for each layer overrides the pattern. */
+/* A pattern by position: loaders give layer i one kind (hit) if (i + shift) % period is 0, else another kind (miss). A
+ * list with an entry for each layer overrides the pattern. */
 typedef struct layers_pattern {
-    const char
-        *model; /* the pattern holds for models whose model_type begins with this; NULL: for all models with `key` */
+    /* beginning of model_type in models that have the pattern; NULL: all models with `key` have it */
+    const char *model;
     const char *key; /* member of config.json with the period; NULL: the period is the constant `period` */
     uint64_t period; /* used if `key` is NULL */
     uint64_t shift;
-    const char *list; /* name of the list */
-    /* Its entries for layers with (i + shift) % period 0, and for other layers. NULL: these are the numbers 0 and 1. */
-    const char *hit, *miss;
+    const char *list;       /* member of config.json that is the list */
+    const char *hit, *miss; /* entries of the list for hits and for misses; NULL: the numbers 0 and 1 */
 } layers_pattern;
 
 static const layers_pattern patterns[] = {
@@ -43,8 +42,8 @@ static const layers_pattern patterns[] = {
     {"llama4", NULL, 4, 1, "no_rope_layers", NULL, NULL},
 };
 
-/* Returns the list of the kinds that the kept layers have in the donor, as entries of p->list; NULL if an allocation
- * failed. */
+/* Returns a new list with the kind that each kept layer has in the donor by pattern `p`, as entries of p->list;
+ * `period` is the period of the pattern. NULL if memory runs out. */
 static json_t *pattern_list(const organ_cut_config *c, const layers_pattern *p, uint64_t period)
 {
     json_t *const made = json_array();
@@ -59,8 +58,8 @@ static json_t *pattern_list(const organ_cut_config *c, const layers_pattern *p, 
     return made;
 }
 
-/* Adds the list of pattern `p` to config.json if the model has the pattern and no such list, and if the pattern would
- * give kept layers another kind. */
+/* Adds the list of pattern `p` to config.json if the pattern would give a kept layer another kind under its new number.
+ * Does nothing if the model does not have the pattern, or already has the list. */
 static void edit_pattern(const organ_cut_config *c, const layers_pattern *p)
 {
     uint64_t period = p->period;
@@ -75,13 +74,15 @@ static void edit_pattern(const organ_cut_config *c, const layers_pattern *p)
         organ_cut_set(c, p->list, pattern_list(c, p, period));
 }
 
-/* Sets layer_types of Cohere2MoeConfig, for a config.json without that list. The first_k_dense_replace leading dense
- * layers have full attention in every prefix_dense_sliding_window_pattern-th layer, the other layers, counted from the
- * first of them, in every sliding_window_pattern-th. Absent members have the defaults of transformers, 1 and 4. */
+/* Sets layer_types of Cohere2MoeConfig, for a config.json without that list. Two rules give layers full attention:
+ * among the first first_k_dense_replace layers, which are dense, every prefix_dense_sliding_window_pattern-th; among
+ * the later layers, counted from 1 again, every sliding_window_pattern-th. Absent members have the defaults of
+ * transformers, 1 and 4. */
 static void list_dense_prefix(const organ_cut_config *c)
 {
     static const char *const key = "layer_types";
-    uint64_t dense, own = 1, other = 4;
+    uint64_t dense, own = 1,
+                    other = 4; /* dense layers; periods of full attention in them, and in the layers after them */
     json_t *const list = json_array();
     organ_cut_whole(c, "first_k_dense_replace", &dense);
     if (organ_cut_whole(c, "prefix_dense_sliding_window_pattern", &own) == NULL)
@@ -99,9 +100,10 @@ static void list_dense_prefix(const organ_cut_config *c)
 }
 
 /* Sets indexer_types of GlmMoeDsaConfig if it is absent: "full" for a layer with an indexer of its own, "shared" for a
- * layer that uses the keys selected by the last such layer before it. The kinds follow from the letters F and S in
- * index_topk_pattern or, without that member, from index_topk_freq: the first index_skip_topk_offset layers are full,
- * and then every index_topk_freq-th. The new list overrides both members. */
+ * layer that uses the keys selected by the last "full" layer before it. The letters F and S in index_topk_pattern give
+ * the kinds. Without that member, the first index_skip_topk_offset layers (default 2) are full, and after them every
+ * index_topk_freq-th. The new list overrides these members. Sets ORGAN_BAD_INPUT if index_topk_pattern does not have
+ * one letter for each layer, or if a kept layer uses the keys of a dropped one. */
 static void list_indexers(const organ_cut_config *c)
 {
     static const char *const key = "indexer_types";
@@ -134,15 +136,15 @@ static void list_indexers(const organ_cut_config *c)
 
 /* ---- steps that no list overrides ---- */
 
-/* A setting that gives a kind to layers at regular steps: layer l has it if (l + shift) % step is 0, or, with a member
- * for an offset, if l % step is the offset. */
+/* A setting that gives a kind to layers at regular steps. With a member for an offset, layer l has the kind if l % step
+ * is the offset; otherwise if (l + shift) % step is 0. */
 typedef struct patterns_step {
     const char *key;       /* member of config.json with the step */
     const char *offset;    /* member with the offset; NULL: none */
-    const char *from, *to; /* members with the first and the last layer that the setting is for; NULL: no limit */
+    const char *from, *to; /* members with the first and the last layer that the setting is for; NULL: all layers */
     const char *model;     /* model_type of models for which loaders have default values; NULL: none */
     uint64_t shift;        /* used if `offset` is NULL */
-    uint64_t otherwise, offset_otherwise; /* the default values of step and offset */
+    uint64_t otherwise, offset_otherwise; /* the default values of step and offset in these models */
 } patterns_step;
 
 static const patterns_step steps[] = {
@@ -169,8 +171,8 @@ static uint64_t setting_or(const organ_cut_config *c, const char *key, uint64_t 
     return key && organ_cut_whole(c, key, &value) ? value : otherwise;
 }
 
-/* Returns whether `step` and `offset` give each kept layer its kind: the new number n of a layer has n % step == offset
- * if and only if its old number l has l % before == before_offset. */
+/* Returns whether the new `step` and `offset` give each kept layer that the setting is for its old kind: the new number
+ * n of the layer has n % step == offset if and only if its old number l has l % before == before_offset. */
 static bool step_fits(const organ_cut_config *c, const patterns_step *s, uint64_t before, uint64_t before_offset,
                       uint64_t step, uint64_t offset)
 {
@@ -182,9 +184,9 @@ static bool step_fits(const organ_cut_config *c, const patterns_step *s, uint64_
     return true;
 }
 
-/* Sets *step and *offset to the least step, and its least offset, for which step_fits is true. Without a member for the
- * offset, only the offset is allowed that follows from the step: the layers with (l + shift) % step 0. Returns false if
- * there is none. */
+/* Sets *step to the least step for which step_fits is true, and *offset to its least such offset. Without a member for
+ * the offset, the offset must be the one for which (l + shift) % step is 0. Steps up to c->layers + 1 suffice: with
+ * that step and the last offset no layer has the kind. Returns false if no step fits. */
 static bool find_least_step(const organ_cut_config *c, const patterns_step *s, uint64_t before, uint64_t before_offset,
                             uint64_t *step, uint64_t *offset)
 {
@@ -197,7 +199,8 @@ static bool find_least_step(const organ_cut_config *c, const patterns_step *s, u
 }
 
 /* Changes the members of setting `s` to a step and offset that give each kept layer its kind. Does nothing if the old
- * step and offset give it. Sets ORGAN_BAD_INPUT if no step and offset give it. */
+ * step and offset give it, or if the old step is 0 (absent) or 1 (all layers). Sets ORGAN_BAD_INPUT if no step and
+ * offset give it. */
 static void edit_step(const organ_cut_config *c, const patterns_step *s)
 {
     const bool known = s->model && is_model(c, s->model);
@@ -220,8 +223,8 @@ static void edit_step(const organ_cut_config *c, const patterns_step *s)
         organ_cut_set(c, s->offset, json_integer((json_int_t)offset));
 }
 
-/* If the period decoder_sparse_step of Qwen would give kept layers another kind, sets it to 1 and lists the dense
- * layers in mlp_only_layers. */
+/* If the period decoder_sparse_step of Qwen, whose layers are mixtures if (l + 1) % period is 0, would give a kept
+ * layer another kind, sets it to 1 and lists the dense layers in mlp_only_layers. */
 static void edit_sparse_step(const organ_cut_config *c)
 {
     uint64_t period;
@@ -241,8 +244,8 @@ static void edit_sparse_step(const organ_cut_config *c)
 void organ_cut_edit_patterns(const organ_cut_config *c)
 {
     const bool cuts = organ_cut_kept_before(c->run, c->layers) < c->layers;
-    const bool listed =
-        json_is_array(json_object_get(c->object, "moe_layers")); /* overrides interleave_moe_layer_step */
+    /* the list moe_layers, which cut_layer_settings.c edits, overrides interleave_moe_layer_step */
+    const bool listed = json_is_array(json_object_get(c->object, "moe_layers"));
     if (!cuts)
         return;
     list_indexers(c);

@@ -15,7 +15,7 @@
 #define STEP_ROWS ((size_t)256) /* rows that are read together */
 
 /* Returns whether `copy` may be a cut of `donor`: it has fewer layers, or a tensor of a layer that is shorter along an
- * axis and longer along none than the donor's. */
+ * axis and longer along none than the donor's tensor of this name. Tensors without a known role are not compared. */
 bool organ_cut_is_smaller(const organ_model *donor, const organ_model *copy)
 {
     bool smaller = organ_cut_layers(copy) < organ_cut_layers(donor);
@@ -41,14 +41,18 @@ typedef struct recover_side {
     const organ_kernels *kernels;
 } recover_side;
 
-/* Maps rows of a weight to the digest of the part (channel, head, expert) that they belong to: row r >= skip maps to
- * digest first + (r - skip) / each % count; rows before `skip` have none. With `halves` (gate and up stacked in one
- * matrix) rows r and r + halves of each group of 2 * halves rows map to the same digest. */
+/* Maps the rows of a weight to the parts (channels, heads, experts) that they belong to, each of which has a digest. */
 typedef struct rows_of {
-    uint64_t skip, each, first, count, halves;
+    uint64_t skip;  /* rows at the beginning that belong to no part */
+    uint64_t each;  /* consecutive rows of a part */
+    uint64_t first; /* index of the digest of the first part */
+    uint64_t count; /* number of parts; the rows of the first part follow again after those of the last */
+    /* Not 0: each matrix has `halves` rows of gate, then `halves` rows of up. Row c of gate and row c of up belong to
+     * part c of the matrix; the other members are not used. */
+    uint64_t halves;
 } rows_of;
 
-/* Returns the index of the digest of `row`, which must be at least of->skip. */
+/* Returns the index of the digest of the part to which `row` belongs; `row` must be at least of->skip. */
 static uint64_t channel_of_row(const rows_of *of, uint64_t row)
 {
     if (of->halves)
@@ -56,8 +60,8 @@ static uint64_t channel_of_row(const rows_of *of, uint64_t row)
     return of->first + (row - of->skip) / of->each % of->count;
 }
 
-/* Extends the digest of each part of weight `w` by the values of its rows, in order, widened to FP32. `digests` has the
- * entries that `of` maps rows to; they begin with 0. */
+/* Extends the digest of each part of weight `w` by the values of its rows, in order, widened to FP32. The digest so far
+ * is the seed of the hash. `digests` has an entry for each index of channel_of_row, 0 at first. */
 static organ_status fold_rows(const recover_side *s, const organ_weight *w, rows_of of, uint64_t *digests,
                               organ_error *error)
 {
@@ -73,9 +77,9 @@ static organ_status fold_rows(const recover_side *s, const organ_weight *w, rows
     return error->status;
 }
 
-/* Extends the digest of each channel by its columns in a stack of matrices with `count` channels each: with `pairs`
- * column c belongs to channel c / 2, else to channel c % count. The digest of channel c of matrix m is digests[m *
- * count + c]. */
+/* Extends the digest of each channel by its columns in a stack of matrices with `count` channels each. Column c belongs
+ * to channel c / 2 if the columns of gate and up alternate (`pairs`), else to channel c % count. The digest of channel
+ * c of matrix m is digests[m * count + c]. */
 static organ_status fold_columns(const recover_side *s, const organ_weight *w, uint64_t count, bool pairs,
                                  uint64_t *digests, organ_error *error)
 {
@@ -96,8 +100,8 @@ static organ_status fold_columns(const recover_side *s, const organ_weight *w, u
 /* Sets `keep` to the numbers of the donor parts that have the digests of the copy's parts, ascending. Because a cut
  * keeps the order, the search for each part of the copy begins after the donor part of its predecessor. If no donor
  * part has the digest, or too few donor parts follow for the remaining parts of the copy, adds a problem and takes the
- * donor part at which the search began. `donor` has `donor_count` digests, `copy` has `copy_count`; `what` names a part
- * in messages. */
+ * donor part at which the search began. `donor` has `donor_count` digests, `copy` has `copy_count`. Messages name the
+ * donor's layer `layer` and a part by `what`. */
 static organ_status match_digests(organ_cut_recovery *r, size_t layer, const char *what, const uint64_t *donor,
                                   size_t donor_count, const uint64_t *copy, size_t copy_count, organ_cut_keep *keep,
                                   organ_error *error)
@@ -130,9 +134,9 @@ typedef struct recover_block {
     size_t count;         /* number of digests */
 } recover_block;
 
-/* Adds the digest of tensor `t`, its module's name included, to its entry in `blocks` if it is a norm or a projection
- * of K or V. Ignores other tensors, and tensors above 1 GiB. Enough of these tensors keep their bytes in a kept block
- * to recognise it. */
+/* If tensor `t` is a norm or a projection of K or V, appends its digest to the entry of its layer in `blocks`. The name
+ * of the module is the seed of the digest, so that two norms with equal bytes are not confused. Ignores other tensors,
+ * and tensors above 1 GiB: enough of the tensors keep their bytes in a kept block to recognise it. */
 static organ_status list_block(const organ_model *model, const organ_tensor *t, recover_block *blocks,
                                organ_error *error)
 {
@@ -161,7 +165,7 @@ static organ_status list_blocks(const organ_model *model, recover_block *blocks,
     return error->status;
 }
 
-/* Returns the number of pairs of equal digests of two blocks. */
+/* Returns how many pairs of a digest of block `a` and a digest of block `b` are equal. */
 static unsigned count_common_digests(const recover_block *a, const recover_block *b)
 {
     unsigned count = 0;
@@ -172,25 +176,26 @@ static unsigned count_common_digests(const recover_block *a, const recover_block
 }
 
 /* Sets r->layers[].dropped: the kept blocks are the ascending sequence of donor blocks that has the most digests in
- * common with the blocks of the copy (dynamic programming over both sequences). `best` is a zeroed table of
- * (copy_layers + 1) x (layer_count + 1) entries. */
+ * common with the blocks of the copy (dynamic programming over both sequences). `best` is a zeroed table, [copy_layers
+ * + 1][layer_count + 1]. */
 static void align_blocks(organ_cut_recovery *r, const recover_block *donor, const recover_block *copy, uint32_t *best)
 {
-    const size_t all = r->layer_count, remaining = r->copy_layers, row = all + 1;
+    const size_t all = r->layer_count, copies = r->copy_layers, row = all + 1;
     /* best[k][l]: 1 + the largest number of digests that blocks k.. of the copy share with blocks l.. of the donor; 0:
      * too few donor blocks are left */
-    for (size_t k = remaining + 1; k-- > 0;)
+    for (size_t k = copies + 1; k-- > 0;)
         for (size_t l = all + 1; l-- > 0;) {
             uint32_t *const here = &best[k * row + l];
-            *here = k == remaining ? 1 : 0;
-            if (k == remaining || l == all)
+            *here = k == copies ? 1 : 0;
+            if (k == copies || l == all)
                 continue;
+            /* `with`: donor block l is block k of the copy; `without`: donor block l is dropped */
             const uint32_t with = best[(k + 1) * row + l + 1], without = best[k * row + l + 1];
             *here = with ? with + count_common_digests(&donor[l], &copy[k]) : 0;
             *here = without > *here ? without : *here;
         }
     for (size_t k = 0, l = 0; l < all; l++) {
-        const uint32_t with = k < remaining ? best[(k + 1) * row + l + 1] : 0;
+        const uint32_t with = k < copies ? best[(k + 1) * row + l + 1] : 0;
         const bool stays = with && best[k * row + l] == with + count_common_digests(&donor[l], &copy[k]);
         r->layers[l].dropped = !stays;
         k += stays;
@@ -215,7 +220,8 @@ static organ_status match_blocks(organ_cut_recovery *r, organ_error *error)
 
 /* ---- parts of a block ---- */
 
-/* Returns the first matrix of a layer with this role and relation to experts; NULL if there is none. */
+/* Returns the first weight of two axes of a layer with this role and relation to experts; NULL if there is none. With
+ * ORGAN_ROLE_ROUTER, skips the gate of a shared expert. */
 static const organ_weight *weight_among(const organ_weights *weights, size_t layer, organ_role role,
                                         organ_experts experts)
 {
@@ -239,10 +245,10 @@ typedef struct recover_kind {
     const char *what; /* name of a part in messages */
     /* Returns how many parts of this kind the layer has; 0: none. */
     uint64_t (*count)(const organ_model *model, const organ_weights *weights, size_t layer);
-    /* Extends digests[k], 0 on entry, by the rows of part k, for `count` parts. */
+    /* Sets digests[k], 0 on entry, to the digest of the rows of part k, for `count` parts. */
     organ_status (*digest)(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error);
-    /* Extends the digests by further tensors; called if parts of the donor have equal digests. NULL: such parts cannot
-     * be distinguished. */
+    /* Extends the digests by further tensors; called for both models if parts of the donor have equal digests. NULL:
+     * equal parts cannot be distinguished. */
     organ_status (*extend)(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error);
 } recover_kind;
 
@@ -253,7 +259,7 @@ static uint64_t count_experts(const organ_model *model, const organ_weights *wei
     return organ_cut_experts(model, layer);
 }
 
-/* Computes a digest of each expert from its router row. */
+/* Extends the digest of each expert by its row of the router. */
 static organ_status digest_experts(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests,
                                    organ_error *error)
 {
@@ -302,7 +308,7 @@ static uint64_t count_shared_channels(const organ_model *model, const organ_weig
     return organ_cut_channels(model, weights, layer, ORGAN_EXPERTS_SHARED);
 }
 
-/* Computes a digest of each channel of a feed-forward from its rows of up and gate, also if they are fused. `experts`:
+/* Extends the digest of each channel of a feed-forward by its rows of up and gate, also if they are fused. `experts`:
  * the feed-forward without experts or the shared expert. */
 static organ_status digest_rows(const recover_side *s, size_t layer, organ_experts experts, uint64_t count,
                                 uint64_t *digests, organ_error *error)
@@ -337,7 +343,8 @@ static uint64_t count_heads(const organ_model *model, const organ_weights *weigh
     return recover_weight_of(weights, layer, ORGAN_ROLE_O) && heads > 0 ? (uint64_t)(kv > 0 ? kv : heads) : 0;
 }
 
-/* Computes a digest of each head of K and V from its rows. A fused matrix has all rows of q, then of k, then of v. */
+/* Extends the digest of each head of K and V by its rows of K, then of V, also if they are fused with Q: a fused matrix
+ * has all rows of Q, then of K, then of V. Returns ORGAN_BAD_INPUT if the heads do not divide the columns of O. */
 static organ_status digest_heads(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests,
                                  organ_error *error)
 {
@@ -365,8 +372,8 @@ static const recover_kind kinds[] = {{"expert", count_experts, digest_experts, d
                                      {"head of K and V", count_heads, digest_heads, NULL},
                                      {"shared expert: channel", count_shared_channels, digest_shared_channels, NULL}};
 
-/* Sets `keep` to the parts of kind `k` that layer `layer` of the donor has kept in layer `becomes` of the copy. Leaves
- * `keep` unchanged if the copy has no such parts, or not fewer than the donor. */
+/* Sets `keep` to the parts of kind `k` that layer `layer` of the donor has kept in the copy, whose layer `becomes` it
+ * is. Leaves `keep` unchanged if the copy has no parts of this kind, or not fewer than the donor. */
 static organ_status find_kept_parts(organ_cut_recovery *r, const recover_kind *k, size_t layer, size_t becomes,
                                     organ_cut_keep *keep, organ_error *error)
 {
@@ -393,8 +400,9 @@ static organ_status find_kept_parts(organ_cut_recovery *r, const recover_kind *k
 
 /* ---- channels of experts ---- */
 
-/* Computes a digest of each channel of each routed expert from its rows of gate and up (columns if the stack is stored
- * transposed): digests[e * count + c] for channel c of expert e, `count` channels per expert. */
+/* Extends the digest of each channel of each routed expert by its rows of up and gate (columns if the stack is stored
+ * transposed): digests[e * count + c] for channel c of expert e, `count` channels per expert. Skips weights whose rows
+ * are not those of `count` channels. */
 static organ_status digest_expert_channels(const recover_side *s, size_t layer, uint64_t experts, uint64_t count,
                                            uint64_t *digests, organ_error *error)
 {
@@ -417,14 +425,14 @@ static organ_status digest_expert_channels(const recover_side *s, size_t layer, 
     return error->status;
 }
 
-/* Numbers of a layer in the donor and in the copy. */
+/* Numbers of experts and channels of a layer in the donor and in the copy. */
 typedef struct counts {
     uint64_t experts, copy_experts; /* routed experts in the donor, in the copy */
     uint64_t have, left;            /* channels per expert in the donor, in the copy */
 } counts;
 
-/* Sets the layer's expert_channels to the kept channels of each kept expert, from the digests of the channels of all
- * experts in the donor (experts x have) and in the copy (copy_experts x left). */
+/* Sets expert_channels of the donor's layer `layer` to the kept channels of each kept expert. `donor_digests` and
+ * `copy_digests` have the digests of all channels, [experts][have] and [copy_experts][left]. */
 static organ_status match_experts(organ_cut_recovery *r, size_t layer, const counts *n, const uint64_t *donor_digests,
                                   const uint64_t *copy_digests, organ_error *error)
 {
@@ -482,6 +490,7 @@ organ_status organ_cut_recover(organ_cut_recovery *r, organ_error *error)
         return error->status;
     for (size_t l = 0, becomes = 0; l < r->layer_count && !error->status; l++) {
         organ_cut_layer *const layer = &r->layers[l];
+        /* where the kept parts are stored, in the order of `kinds` */
         organ_cut_keep *const keeps[] = {&layer->experts, &layer->channels, &layer->kv_heads, &layer->shared_channels};
         if (layer->dropped)
             continue;
@@ -494,6 +503,7 @@ organ_status organ_cut_recover(organ_cut_recovery *r, organ_error *error)
     return error->status;
 }
 
+/* Frees the result and the lists of kept parts. */
 void organ_cut_recovery_release(organ_cut_recovery *r)
 {
     free(r->layers);

@@ -21,6 +21,7 @@ organ_status organ_expert_score_named(const char *name, organ_expert_score *scor
     return organ_fail(error, ORGAN_USAGE, "--score '%s' is unknown: loss, reap, sum or frequency", name);
 }
 
+/* Returns the name of a score, a constant string. */
 const char *organ_expert_score_name(organ_expert_score score) { return names[score]; }
 
 /* Allocates the arrays of each layer, with one entry per expert. Returns false if out of memory; the caller then still
@@ -65,6 +66,7 @@ organ_status organ_expert_scores_open(const organ_model *model, bool with_loss, 
     return error->status;
 }
 
+/* Frees all arrays, also after a failed allocation, and zeroes *s. */
 void organ_expert_scores_release(organ_expert_scores *s)
 {
     for (size_t l = 0; s->of && l < s->layers; l++) {
@@ -98,8 +100,9 @@ static bool is_removed_before(const organ_expert_layer *layer, organ_expert_scor
     return x < 0 || (x == 0 && a > b);
 }
 
-/* Returns whether `expert` is among the first `count` experts that the score removes from the layer. Except for the
- * loss, whose order is stored, each router group loses its count / groups experts with the smallest scores. */
+/* Returns whether `expert` is among the first `count` experts of the layer that `score` removes. For ORGAN_EXPERT_LOSS,
+ * the layer has the order of removal. For other scores, each router group loses its count / groups experts with the
+ * smallest scores. */
 static bool is_removed_within(const organ_expert_scores *s, const organ_expert_layer *layer, organ_expert_score score,
                               uint32_t count, uint32_t expert)
 {
@@ -116,7 +119,7 @@ static bool is_removed_within(const organ_expert_scores *s, const organ_expert_l
     return before < count / s->groups;
 }
 
-/* Writes the numbers of the `keep` experts of a layer that the score keeps to `kept`, ascending. */
+/* Writes the numbers of the `keep` experts of a layer that `score` keeps to `kept`, ascending. */
 void organ_expert_scores_choose(const organ_expert_scores *s, size_t layer, organ_expert_score score, uint32_t keep,
                                 uint32_t *kept)
 {
@@ -126,22 +129,23 @@ void organ_expert_scores_choose(const organ_expert_scores *s, size_t layer, orga
             kept[count++] = e;
 }
 
-/* Returns the relative error of a layer with `keep` experts; 0 if all experts are kept or if the layer's output is
- * zero. */
+/* Returns the relative error of a layer that keeps `keep` experts chosen by loss: loss / power; 0 if all experts are
+ * kept or if `power`, the squared norm of the layer's output, is 0. */
 double organ_expert_scores_missed(const organ_expert_scores *s, size_t layer, uint32_t keep)
 {
     const organ_expert_layer *const of = &s->of[layer];
     return keep < s->experts && of->power > 0 ? of->loss[s->experts - keep - 1] / of->power : 0;
 }
 
-/* Returns the increase of the relative error if each group of the layer loses one more expert. */
+/* Returns by how much the relative error of the layer grows if it keeps one expert fewer in each group than `keep` in
+ * total. */
 static double scores_step(const organ_expert_scores *s, size_t layer, uint32_t keep)
 {
     return organ_expert_scores_missed(s, layer, keep - s->groups) - organ_expert_scores_missed(s, layer, keep);
 }
 
-/* Writes to keep[l] how many experts layer l keeps if all layers keep `budget` together: starts with all experts and
- * removes one expert of each group at a time from the layer whose relative error grows least, until the budget or the
+/* Writes to keep[l] how many experts layer l keeps so that all layers together keep `budget`. Starts with all experts.
+ * Repeatedly removes one expert of each group from the layer whose relative error grows least, until the budget or the
  * minimum of each layer is reached. */
 void organ_expert_scores_divide(const organ_expert_scores *s, uint64_t budget, uint32_t *keep)
 {

@@ -10,11 +10,12 @@
 
 #define MAX_SCORE 1e300 /* largest score that the reader accepts */
 
-/* Indices of a layer's arrays, in the order of the file. Arrays from index ORDER on are null in the file unless the
- * loss was measured. */
+/* Indices of a layer's arrays (organ_expert_layer), in the order of the file; COLUMNS is their number. The arrays from
+ * index ORDER on, which give the order of removal, are null in the file if the loss was not measured. */
 enum { FREQUENCY, SUM, REAP, ORDER, REMOVED = ORDER, LOSS, COLUMNS };
 
-/* Describes the arrays of layer `l` for reading and writing: name, type, number of entries, array, largest value. */
+/* Sets `columns` to the arrays of layer `l`, for reading and writing: name, type, number of entries, array, largest
+ * allowed value. */
 static void scores_file_columns(const organ_expert_scores *s, size_t l, organ_cache_numbers columns[COLUMNS])
 {
     const organ_expert_layer *const layer = &s->of[l];
@@ -28,7 +29,7 @@ static void scores_file_columns(const organ_expert_scores *s, size_t l, organ_ca
 
 /* ---- writing ---- */
 
-/* Returns the scores of a layer, null if it was not measured yet. */
+/* Returns the row of layer `l` of the document; null if the layer was not measured yet. */
 static json_t *scores_file_layer_json(const void *context, size_t l)
 {
     const organ_expert_scores *const s = context;
@@ -46,7 +47,7 @@ static json_t *scores_file_layer_json(const void *context, size_t l)
     return row;
 }
 
-/* Returns the members of the document after its identity. */
+/* Returns an object with the members of the document that follow its identity. */
 static json_t *scores_file_body(const organ_expert_scores *s)
 {
     return ORGAN_OBJECT(SET_FLAG("loss", s->with_loss), SET_HELD("calibration", s->calibration),
@@ -54,7 +55,8 @@ static json_t *scores_file_body(const organ_expert_scores *s)
                         SET("layers", organ_json_rows(s->layers, scores_file_layer_json, s)));
 }
 
-/* Returns the cache file at `path` (NULL: only the document is made) with this identity. */
+/* Returns the description of the scores file at `path` with this identity, for organ_cache functions. `path` NULL: only
+ * the document is made. */
 static organ_cache scores_file_cache(const char *path, const json_t *identity)
 {
     return (organ_cache){.path = path, .schema = ORGAN_EXPERT_SCORES_SCHEMA, .identity = identity};
@@ -78,7 +80,8 @@ organ_status organ_expert_scores_write(const organ_expert_scores *s, const json_
 
 /* ---- reading ---- */
 
-/* Reads member "power" of row `l`. Returns ORGAN_BAD_INPUT unless it is a finite number of at least 0. */
+/* Reads member "power" of `json`, the row of layer `l`, into layer->power. Returns ORGAN_BAD_INPUT unless it is a
+ * finite number of at least 0. */
 static organ_status scores_file_read_power(organ_expert_layer *layer, const json_t *json, size_t l, const char *path,
                                            organ_error *error)
 {
@@ -89,7 +92,8 @@ static organ_status scores_file_read_power(organ_expert_layer *layer, const json
                : organ_fail(error, ORGAN_BAD_INPUT, "%s: layers[%zu].power is not a number of at least 0", path, l);
 }
 
-/* Fails if the order of removal names an expert twice. */
+/* Returns ORGAN_BAD_INPUT if one of the first `count` entries of layer->removed occurs twice. `l`: number of the layer,
+ * for the message. */
 static organ_status check_removed(const organ_expert_layer *layer, size_t count, size_t l, const char *path,
                                   organ_error *error)
 {
@@ -101,8 +105,8 @@ static organ_status check_removed(const organ_expert_layer *layer, size_t count,
     return ORGAN_OK;
 }
 
-/* Reads row `json` of layer `l` and sets its `known`. A null row is a layer that was not measured. Returns
- * ORGAN_BAD_INPUT if the row is malformed. */
+/* Reads `json`, the row of layer `l`, and sets the layer's `known`. A null row is a layer that was not measured; it
+ * stays unknown. Returns ORGAN_BAD_INPUT if the row is malformed. */
 static organ_status scores_file_read_layer(organ_expert_scores *s, const json_t *json, size_t l, const char *path,
                                            organ_error *error)
 {
@@ -125,7 +129,7 @@ static organ_status scores_file_read_layer(organ_expert_scores *s, const json_t 
     return ORGAN_OK;
 }
 
-/* Returns whether a row of the document is null, so that its measurement was interrupted. */
+/* Returns whether a row of the document is null: the measurement was interrupted before that layer. */
 static bool has_missing_layers(const json_t *document)
 {
     size_t l;
@@ -155,8 +159,9 @@ static organ_status check_identity(organ_cache cache, const json_t *document, co
     return organ_cache_belongs(&cache, document, error);
 }
 
-/* Checks that the document has the identity of this run and its numbers of experts, losses if they are needed
- * (ORGAN_USAGE if not), and a row for each layer (ORGAN_BAD_INPUT if not). */
+/* Checks the document before it is read. Returns ORGAN_USAGE if its identity or numbers of experts are not those of
+ * this run, or if s->with_loss is set and it has no losses; ORGAN_BAD_INPUT if it does not have a row for each
+ * layer. */
 static organ_status scores_file_check(const organ_expert_scores *s, organ_cache cache, const json_t *document,
                                       const char *advice, organ_error *error)
 {
@@ -177,8 +182,8 @@ static organ_status scores_file_check(const organ_expert_scores *s, organ_cache 
     return error->status;
 }
 
-/* Reads the layers and the number of tokens, and also the description of the calibration text unless a measurement has
- * set it. */
+/* Reads the rows of the layers and the number of tokens. Copies the description of the calibration text, unless a
+ * measurement has set s->calibration. Returns ORGAN_BAD_INPUT for malformed members. */
 static organ_status scores_file_read_document(organ_expert_scores *s, const json_t *document, const char *path,
                                               organ_error *error)
 {

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Finds wrong scales of a quantised weight by comparison with its counterpart, the same weight of another model. A
+ * block is the part of a weight that shares a scale. If only the scale of a block is wrong, its values are a multiple
+ * of those of the counterpart: the factor of the block. */
 #include "orchestrator/surgery/health/autopsy_blocks.h"
 
 #include <errno.h>
@@ -7,21 +10,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ABOUT     1.5  /* largest error that remains with the factors of the blocks, over the largest usual error */
-#define OFF       0.05 /* |ln factor| up to which rounding explains a factor, which then counts as 1 */
+/* Largest relative error, as a multiple of the largest usual error, that may remain after each block is multiplied by
+ * its factor. */
+#define ABOUT     1.5
+#define OFF       0.05 /* two factors count as equal if their logarithms differ by at most this */
 #define EXPLAINED 0.5  /* largest share of the rms of ln factors that may remain after a wrong order is undone */
 #define MAX_LINES 4    /* largest number of rows or columns of blocks that a finding lists */
 
-/* The least-squares factors between the blocks of a weight and of its counterpart. */
+/* The factors between the blocks of a weight and of its counterpart, the same weight of another model
+ * (find_factors). */
 typedef struct autopsy_against_factors {
     const organ_blocks *blocks;
     double *ln;           /* ln of the factor of each block, rows x cols; NAN if the factor is not positive */
-    double *scratch;      /* 2 x rows x cols */
+    double *scratch;      /* buffer of 2 x rows x cols numbers, for medians */
     double before, after; /* relative error, and the same with each block of the counterpart times its factor */
     double middle;        /* median of `ln` without NAN */
 } autopsy_against_factors;
 
-/* Returns the number of blocks. */
+/* Returns the number of blocks of the weight. */
 static size_t autopsy_against_count_of(const autopsy_against_factors *f) { return f->blocks->rows * f->blocks->cols; }
 
 /* Sets f->ln of each block, and f->before, f->after and f->middle. The factor of a block is <a, b> / <b, b>, where a is
@@ -73,9 +79,10 @@ static bool name_factor(const autopsy_against_factors *f, bool scaled, char *val
     return true;
 }
 
-/* Computes the ln factors that would remain if the wrong order of the scales were undone, over the blocks in the range
- * of organ_order_fits, and returns their root mean square. Returns INFINITY if the scales were not read or the order
- * does not fit the grid. Sets *without to the root mean square of the present ln factors of the same blocks. */
+/* Computes the ln factors that would remain if the wrong order `order` of the scales were undone, and returns their
+ * root mean square over the blocks in the range of organ_order_fits. Returns INFINITY if the scales were not read or
+ * the order does not fit the grid. Otherwise sets *without to the root mean square of the present ln factors of the
+ * same blocks. */
 static double spread_after_order(const autopsy_against_factors *f, organ_order order, double *without)
 {
     organ_order_range range;
@@ -86,6 +93,7 @@ static double spread_after_order(const autopsy_against_factors *f, organ_order o
     for (size_t r = range.row; r < range.row_end; r++)
         for (size_t c = range.col; c < range.col_end; c++) {
             const size_t k = r * f->blocks->cols + c;
+            /* ln of the stored scale over the correct one: the factor that this order would cause */
             const double expected = log((double)f->blocks->scales[k]) -
                                     log((double)f->blocks->scales[organ_order_index(f->blocks, order, r, c)]);
             if (!isfinite(f->ln[k]))
@@ -98,9 +106,9 @@ static double spread_after_order(const autopsy_against_factors *f, organ_order o
     return n ? sqrt(left / (double)n) : INFINITY;
 }
 
-/* Returns whether a wrong order of the scales explains the factors: undoing it must reduce the root mean square of the
- * ln factors to less than EXPLAINED times its value. Writes the order that leaves the smallest root mean square, and
- * the root mean squares before and after, to `value`. */
+/* Returns whether a wrong order of the scales explains the factors: undoing the order must reduce the root mean square
+ * of the ln factors to less than EXPLAINED times its value. If so, writes to `value` the order that leaves the smallest
+ * root mean square, and the root mean squares before and after. */
 static bool name_order(const autopsy_against_factors *f, char *value, size_t size)
 {
     organ_order best = ORGAN_ORDER_COUNT;
@@ -122,9 +130,9 @@ static bool name_order(const autopsy_against_factors *f, char *value, size_t siz
     return true;
 }
 
-/* Returns the median ln factor of the row (`row`) or column of blocks with index `line`. A block without a factor
- * counts as 0 in the median. Returns NAN if more than a quarter of the blocks differ from the median by more than
- * OFF. */
+/* Returns the median ln factor of the blocks in row `line` of blocks or, if `row` is false, in column `line`. A block
+ * without a factor counts as 0 in the median. Returns NAN if more than a quarter of these blocks differ from the median
+ * by more than OFF. */
 static double line_factor(const autopsy_against_factors *f, bool row, size_t line)
 {
     const size_t count = row ? f->blocks->cols : f->blocks->rows, step = row ? 1 : f->blocks->cols;
@@ -138,9 +146,10 @@ static double line_factor(const autopsy_against_factors *f, bool row, size_t lin
     return 4 * off <= count ? middle : (double)NAN;
 }
 
-/* Describes in `value` the rows (`row`) or columns of blocks that are wrong by one factor each, at most MAX_LINES of
- * them: "row 3 of blocks (from row 384 on): scales 4 times". Returns true if they are at most half of all rows
- * (columns) and explain the factors: the blocks whose factor is not 1 are at most 1.1 times as many as their blocks. */
+/* Writes to `value` the rows of blocks (columns if `row` is false) that are wrong by one factor each, at most MAX_LINES
+ * of them: "row 3 of blocks (from row 384 on): scales 4 times". Returns true if these rows are at most half of all rows
+ * and explain the factors: the number of blocks whose factor is not 1 is at most 1.1 times the number of blocks in
+ * these rows. */
 static bool name_lines(const autopsy_against_factors *f, bool row, char *value, size_t size)
 {
     const size_t lines = row ? f->blocks->rows : f->blocks->cols, each = row ? f->blocks->cols : f->blocks->rows;
@@ -212,10 +221,12 @@ static void report_scales(organ_autopsy_job *job, const organ_weight_stats *v, c
         100 * f->before, 100 * f->after);
 }
 
-/* Does nothing if the weight was not read, has no counterpart, has values that are not finite or only zeros, or if its
- * relative error is at most the largest usual one. Otherwise computes the factor of each block between the weight and
- * the counterpart. With each block of the counterpart multiplied by its factor, a relative error remains. If it is less
- * than half of the error before and at most ABOUT times the largest usual one, reports the scales and sets *named. */
+/* Tests whether wrong scales explain the difference of a weight from its counterpart v->other. Multiplies each block of
+ * the counterpart by its factor (find_factors). Adds a finding and sets *named if the relative error that remains is
+ * less than half of the error before and at most ABOUT times the largest usual one.
+ *
+ * Does nothing if the error before is at most the largest usual one, or if the weight was not read, has no counterpart,
+ * or has values that are not finite or only zeros. */
 organ_status organ_autopsy_judge_against(organ_autopsy_job *job, const organ_weight_stats *v, bool *named,
                                          organ_error *error)
 {

@@ -31,8 +31,8 @@
 
 /* ---- order ---- */
 
-/* Subtracts from each of the rows x cols numbers of `table` the mean of its row and then the mean of its column
- * (`both`), or only the mean of the whole table (not `both`). Returns the mean square of the results. Overwrites the
+/* Returns the mean square of the residuals of a table of rows x cols numbers, which it overwrites. With `both`,
+ * subtracts the mean of its row from each number and then the mean of its column; otherwise only the mean of the whole
  * table. */
 static double residual_mean_square(double *table, size_t rows, size_t cols, bool both)
 {
@@ -78,10 +78,11 @@ typedef struct order_fit {
     double own, moved, freedom;
 } order_fit;
 
-/* Computes both mean squares for one wrong order, over the blocks in the range of organ_order_fits. The means of rows
- * and columns are subtracted first, in a single row or column only the overall mean; likewise in a transposed grid of 2
- * x 2, where the means of rows and columns would hide the exchange. Returns zeros if the order does not fit the grid, a
- * block is all zero, or a mean square is 0. `scratch` has 2 x rows x cols elements. */
+/* Returns the mean squares of the residuals for one wrong order, over the blocks in the range of organ_order_fits.
+ * Residuals are the ln rms of blocks minus the means of their row and column. Only the mean of the table is subtracted
+ * in a single row or column, and for ORGAN_ORDER_TRANSPOSED in a grid of 2 x 2, where the means of rows and columns
+ * would hide the exchange. Returns zeros if the order does not fit the grid, a block is all zero, or a mean square is
+ * 0. `scratch` has 2 x rows x cols elements. */
 static order_fit fit_order(const organ_blocks *b, organ_order order, double *scratch)
 {
     organ_order_range range;
@@ -101,13 +102,15 @@ static order_fit fit_order(const organ_blocks *b, organ_order order, double *scr
             if (!isfinite(stored[n]))
                 return (order_fit){0};
         }
+    /* degrees of freedom; 1 for the transposed grid of 2 x 2, in which only two blocks exchange their scales */
     const uint64_t rests = both ? (rows - 1) * (cols - 1) : rows * cols - 1;
     const order_fit fit = {residual_mean_square(stored, rows, cols, both),
                            residual_mean_square(moved, rows, cols, both), square ? 1 : (double)rests};
     return fit.own > 0 && fit.moved > 0 ? fit : (order_fit){0};
 }
 
-/* Adds the finding that the scales of a weight have a wrong order; `value` is the measured gain in words. */
+/* Adds a finding to the weight: its scales are stored in the wrong order `order`. `value` states the measured gain in
+ * words. */
 static void report_order(organ_autopsy_job *job, const organ_weight *weight, organ_order order, const char *value)
 {
     const bool turned = order == ORGAN_ORDER_TRANSPOSED;
@@ -121,8 +124,8 @@ static void report_order(organ_autopsy_job *job, const organ_weight *weight, org
     organ_autopsy_report(job, true, weight, &verdict, "%s: %s", organ_order_text(order), value);
 }
 
-/* Adds the evidence of a weight for one wrong order to *p: to `evidence` the number a ln F, where a = freedom / 2 and F
- * = own / moved, and to `variance` the variance of a ln F by chance. Counts the weight in `better` if F > 1. */
+/* Adds the evidence of a weight for one wrong order to *p. With a = freedom / 2 and F = own / moved, adds a ln F to
+ * `evidence` and the variance of a ln F by chance to `variance`. Counts the weight in `better` if F > 1. */
 static void pool_order(organ_order_pool *p, const organ_weight *weight, const order_fit *fit)
 {
     p->weights++;
@@ -133,10 +136,9 @@ static void pool_order(organ_order_pool *p, const organ_weight *weight, const or
         p->first = weight;
 }
 
-/* Adds the finding that the scales of a weight have the wrong order `order`. Its text contains the gain sqrt(own /
- * moved): with the order undone, the rms of the blocks would differ that many times less. `own` and `moved` are the
- * mean squares of the residuals before and after. */
-static void print_gain(organ_autopsy_job *job, const organ_weight *weight, organ_order order, double own, double moved)
+/* Adds a finding of the wrong order `order` with the gain sqrt(own / moved) in words: with the order undone, the rms of
+ * the blocks would differ that many times less. `own` and `moved` are those of order_fit. */
+static void report_gain(organ_autopsy_job *job, const organ_weight *weight, organ_order order, double own, double moved)
 {
     char value[96];
     snprintf(value, sizeof value, "with the scales reordered, the rms of its blocks would differ %.1f times less",
@@ -144,7 +146,8 @@ static void print_gain(organ_autopsy_job *job, const organ_weight *weight, organ
     report_order(job, weight, order, value);
 }
 
-/* Appends a weight to pool->suspects, which judge_suspects judges after the residuals of all weights are known. */
+/* Appends a weight with one wrong order to pool->suspects. judge_suspects judges them when pool->rests has the
+ * residuals of all weights. */
 static organ_status suspect_order(organ_scale_pool *pool, const organ_weight *weight, organ_order order,
                                   const order_fit *fit, organ_error *error)
 {
@@ -156,10 +159,10 @@ static organ_status suspect_order(organ_scale_pool *pool, const organ_weight *we
     return ORGAN_OK;
 }
 
-/* Adds the evidence for every wrong order to the pool, and finds the order whose undoing reduces the residuals most. If
- * the ratio of their mean squares is above MIN_GAIN and above 1 + 9 / sqrt(blocks), because it scatters most in grids
- * of few blocks, adds a finding if the probability of the ratio by chance is below CHANCE, or makes the weight a
- * suspect if it is below SUSPECT. */
+/* Adds the evidence for every wrong order to the pool, and finds the order whose undoing reduces the mean square of the
+ * residuals by the greatest factor, the gain. Ignores gains up to MIN_GAIN and up to 1 + 9 / sqrt(blocks), because
+ * gains by chance are greatest in grids of few blocks. Adds a finding if the probability of a greater gain by chance is
+ * below CHANCE; makes the weight a suspect if it is below SUSPECT. */
 static organ_status judge_order(organ_autopsy_job *job, organ_scale_pool *pool, const organ_weight *weight,
                                 const organ_blocks *b, double *scratch, organ_error *error)
 {
@@ -182,13 +185,13 @@ static organ_status judge_order(organ_autopsy_job *job, organ_scale_pool *pool, 
     if (chance >= log(CHANCE))
         return chance < log(SUSPECT) ? suspect_order(pool, weight, best, &least, error) : ORGAN_OK;
     pool->orders[best].reported++;
-    print_gain(job, weight, best, least.own, least.moved);
+    report_gain(job, weight, best, least.own, least.moved);
     return ORGAN_OK;
 }
 
-/* Appends the mean square of the weight's residuals with the stored scales to pool->rests; judge_suspects compares
- * suspects with the median of pool->rests. Leaves out grids smaller than 3 x 3, blocks with fewer than EDGE_ROWS rows
- * of values, and mean squares that are not finite. */
+/* Appends the mean square of the weight's residuals with the stored scales to pool->rests, with whose median
+ * judge_suspects compares suspects. Leaves out grids smaller than 3 x 3, blocks with fewer than EDGE_ROWS rows of
+ * values, and mean squares that are not finite. */
 static organ_status add_residual(organ_scale_pool *pool, const organ_weight *weight, const organ_blocks *b,
                                  double *scratch, organ_error *error)
 {
@@ -206,9 +209,9 @@ static organ_status add_residual(organ_scale_pool *pool, const organ_weight *wei
     return ORGAN_OK;
 }
 
-/* Reports the suspects whose mean square of residuals is above FAR_OFF times the median of pool->rests with the stored
- * scales, and below CORRECTED_SHARE times that median with the order undone. Reports none if pool->rests has fewer than
- * FEW_RESTS elements. */
+/* Adds a finding for each suspect whose mean square of residuals is above FAR_OFF times the median of pool->rests with
+ * the stored scales, and below CORRECTED_SHARE times that median with the order undone. Adds none if pool->rests has
+ * fewer than FEW_RESTS elements. */
 static void judge_suspects(organ_autopsy_job *job, organ_scale_pool *pool)
 {
     if (pool->rest_count < FEW_RESTS)
@@ -219,13 +222,14 @@ static void judge_suspects(organ_autopsy_job *job, organ_scale_pool *pool)
         if (s->own <= FAR_OFF * usual || s->moved >= CORRECTED_SHARE * usual)
             continue;
         pool->orders[s->order].reported++;
-        print_gain(job, s->weight, s->order, s->own, s->moved);
+        report_gain(job, s->weight, s->order, s->own, s->moved);
     }
 }
 
-/* Reports a wrong order, at the first weight that shows it, by the evidence of all weights together, because a single
- * grid may be too small. Requires at least FEW_WEIGHTS weights, a lower residual in three quarters of them, and
- * evidence beyond POOLED standard deviations of chance. Skips an order for which a weight has a finding of its own. */
+/* Adds a finding for each wrong order that the evidence of all weights together shows, because a single grid may be too
+ * small. Requires at least FEW_WEIGHTS weights, smaller residuals in three quarters of them, and evidence beyond POOLED
+ * standard deviations of chance. Skips an order for which a weight has a finding of its own. The finding names the
+ * first weight with smaller residuals. */
 static void judge_pooled_order(organ_autopsy_job *job, const organ_scale_pool *pool)
 {
     for (organ_order order = 0; order < ORGAN_ORDER_COUNT; order++) {
@@ -243,8 +247,8 @@ static void judge_pooled_order(organ_autopsy_job *job, const organ_scale_pool *p
 /* ---- one row of blocks ---- */
 
 /* Returns the index of the row of blocks whose ln rms (b->lines) is farthest from the median of all rows. Sets *off to
- * its difference from the median, and *usual to the median |difference| of all rows. `scratch` has one value per
- * row. */
+ * the ln rms of that row minus the median, and *usual to the median distance of all rows from the median. `scratch` has
+ * one value per row. */
 static size_t odd_row(const organ_blocks *b, double *scratch, double *off, double *usual)
 {
     size_t odd = 0;
@@ -262,9 +266,10 @@ static size_t odd_row(const organ_blocks *b, double *scratch, double *off, doubl
     return odd;
 }
 
-/* Adds `usual` of odd_row to the sums of the role of v->weight. If the most deviant row of blocks differs from the
- * median row by more than the factor ROW_FACTOR, appends it to pool->odd; judge_rows judges it when all weights have
- * been read. Does nothing for fewer than 3 rows of blocks or blocks with fewer than EDGE_ROWS rows of values. */
+/* Adds `usual` of odd_row to pool->row_usual of the role of v->weight. If the ln rms of the most deviant row of blocks
+ * differs from the median by more than ln ROW_FACTOR, appends the row to pool->odd; judge_rows judges it when all
+ * weights have been read. Does nothing for fewer than 3 rows of blocks or blocks with fewer than EDGE_ROWS rows of
+ * values. */
 static organ_status note_rows(organ_scale_pool *pool, const organ_weight_stats *v, const organ_blocks *b,
                               double *scratch, organ_error *error)
 {
@@ -287,9 +292,9 @@ static organ_status note_rows(organ_scale_pool *pool, const organ_weight_stats *
     return ORGAN_OK;
 }
 
-/* Reports the rows of pool->odd whose ln rms differs from the other rows by more than ROW_BEYOND standard deviations.
- * The standard deviation is the largest of three: that of the weight, the mean of its role in this model, and
- * ROW_SPREAD. 1.4826 converts a median absolute deviation to a standard deviation. */
+/* Adds a finding for each row of pool->odd whose ln rms differs from the median by more than ROW_BEYOND standard
+ * deviations. The standard deviation is the largest of three: that of the weight, the mean of its role in this model,
+ * and ROW_SPREAD. 1.4826 converts a median absolute deviation to a standard deviation. */
 static void judge_rows(organ_autopsy_job *job, const organ_scale_pool *pool)
 {
     static const organ_verdict verdict = {
@@ -312,9 +317,10 @@ static void judge_rows(organ_autopsy_job *job, const organ_scale_pool *pool)
 
 /* ---- all tests ---- */
 
-/* Judges the scales of a weight without another model: a deviant row of blocks, the order of the grid, and the digits.
- * Tests that need all weights only collect evidence in job->pool. Does nothing if the weight was not read, has values
- * that are not finite or only zeros, or has fewer than two scales. */
+/* Tests the scales of a weight without another model: for a deviant row of blocks, a wrong order of the grid, and
+ * scales multiplied by one factor (organ_autopsy_judge_digits). Tests that need all weights only collect evidence in
+ * job->pool. Does nothing if the weight was not read, has values that are not finite or only zeros, or has fewer than
+ * two scales. */
 organ_status organ_autopsy_judge_grid(organ_autopsy_job *job, const organ_weight_stats *v, organ_error *error)
 {
     organ_blocks blocks = {0};
@@ -337,8 +343,9 @@ organ_status organ_autopsy_judge_grid(organ_autopsy_job *job, const organ_weight
     return error->status;
 }
 
-/* Runs the tests that need all weights. Three use the evidence in job->pool: for wrong rows of blocks, for suspects of
- * a wrong order, and for a wrong order of the whole model. The last compares the scales of whole weights. */
+/* Runs the tests that need all weights: with the evidence in job->pool for wrong rows of blocks, suspects of a wrong
+ * order, and a wrong order of the whole model; then organ_autopsy_judge_factors, which compares the scales of whole
+ * weights. */
 organ_status organ_autopsy_judge_scales(organ_autopsy_job *job, organ_error *error)
 {
     if (job->pool) {
@@ -349,6 +356,7 @@ organ_status organ_autopsy_judge_scales(organ_autopsy_job *job, organ_error *err
     return organ_autopsy_judge_factors(job, error);
 }
 
+/* Frees job->pool. */
 void organ_autopsy_scales_free(organ_autopsy_job *job)
 {
     if (!job->pool)

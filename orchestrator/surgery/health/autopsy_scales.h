@@ -40,8 +40,8 @@ struct organ_scale_pool {
     organ_order_pool orders[ORGAN_ORDER_COUNT]; /* evidence for each wrong order */
     organ_order_suspect *suspects;              /* `suspect_count` elements */
     size_t suspect_count;
-    /* For each weight with a grid of 3 x 3 or more: mean square of its residuals with the stored order; `rest_count`
-     * elements. */
+    /* Mean squares of the residuals with the stored order, for each weight with a grid of 3 x 3 or more and blocks that
+     * are high enough (add_residual); `rest_count` elements. */
     double *rests;
     size_t rest_count;
     double row_usual[ORGAN_ROLE_COUNT];   /* for each role: sum of organ_odd_row.usual over its weights */

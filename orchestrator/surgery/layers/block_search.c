@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Searches for the set of blocks to drop that the caller's function judges best: all sets if they are few, else by
+ * exchanges of one dropped block for a kept one. */
 #include "orchestrator/surgery/layers/block_search.h"
 
 #include <errno.h>
@@ -39,9 +41,9 @@ static bool was_judged(const search_work *w, const bool *dropped)
     return false;
 }
 
-/* Returns whether a configuration can describe the model without these blocks; true if search->describes is NULL. If
- * not, stores the reason in w->why. Also returns true if search->describes fails with another error than
- * ORGAN_BAD_INPUT, which does not say that the set is impossible. */
+/* Returns false if search->describes rejects the model without these blocks with ORGAN_BAD_INPUT, and stores the reason
+ * in w->why. Returns true if search->describes is NULL, and after another error of it, which does not say that the set
+ * is impossible. */
 static bool is_described(search_work *w, const bool *dropped)
 {
     w->why = (organ_error){0};
@@ -54,7 +56,8 @@ static bool is_new_and_loadable(search_work *w, const bool *dropped)
     return !was_judged(w, dropped) && is_described(w, dropped);
 }
 
-/* Appends a copy of a judged set, its round and its divergence to found->sets. */
+/* Appends a copy of the set `dropped`, which round `round` has judged, and its divergence to found->sets. Returns
+ * ORGAN_IO if memory runs out. */
 static organ_status record_set(search_work *w, size_t round, const bool *dropped, double divergence, organ_error *error)
 {
     organ_layers_found *const f = w->found;
@@ -73,9 +76,9 @@ static organ_status record_set(search_work *w, size_t round, const bool *dropped
     return ORGAN_OK;
 }
 
-/* Judges the first `count` sets of w->flags and appends them to found->sets. If one of them has a lower divergence than
- * all earlier sets, found->best becomes its index, which is also appended to found->path. Then calls search->on_round,
- * unless that is NULL. */
+/* Judges the first `count` sets of w->flags in round `round` and appends them to found->sets. If one of them has a
+ * lower divergence than all earlier sets, sets found->best to its index and appends the index to found->path. Then
+ * calls search->on_round unless that is NULL. */
 static organ_status search_judge(search_work *w, size_t round, size_t count, organ_error *error)
 {
     const organ_layers_search *const s = w->search;
@@ -130,9 +133,9 @@ static int by_influence(const void *a, const void *b)
     return x->out < y->out ? -1 : x->out > y->out;
 }
 
-/* Fills w->flags with the sets of the next round, which differ from the best set by one exchange. Takes only sets that
- * were not judged yet and that a configuration can describe, in ascending order of the influence that their exchanges
- * add. Returns the number of sets, at most ORGAN_LAYERS_ROUND; 0 if no exchange remains to be judged. */
+/* Fills w->flags with the sets of the next round, which differ from the best set by one exchange: those that were not
+ * judged yet and that a configuration can describe. Exchanges that add least influence come first. Returns the number
+ * of sets, at most ORGAN_LAYERS_ROUND; 0 if no exchange of the best set remains to be judged. */
 static size_t exchange_blocks(search_work *w)
 {
     const organ_layers_search *const s = w->search;
@@ -172,9 +175,9 @@ static bool next_choice(const organ_layers_search *s, bool *dropped)
     return true;
 }
 
-/* Sets `dropped` to the run of search->requested consecutive blocks with the least sum of influences. Considers only
- * runs without which a configuration can describe the model. Of runs with equal sums takes the last. Returns false if
- * there is no such run. */
+/* Sets `dropped` to the run of search->requested consecutive blocks with the least sum of influences, among the runs
+ * without which a configuration can describe the model. Of runs with equal sums takes the last. Returns false if there
+ * is no such run. */
 static bool begin_with_run(search_work *w, bool *dropped)
 {
     const organ_layers_search *const s = w->search;
@@ -214,12 +217,12 @@ static size_t count_choices(const organ_layers_search *s, size_t max)
 {
     size_t count = 1;
     for (size_t k = 1; k <= s->requested && count <= max; k++)
-        count = count * (s->layers - s->requested + k) / k;
+        count = count * (s->layers - s->requested + k) / k; /* the sets of k of these blocks: always a whole number */
     return count;
 }
 
 /* Judges in round 1 all sets of search->requested blocks that were not judged yet and that a configuration can
- * describe. Sets found->whole and found->locally_optimal. */
+ * describe; w->flags has room for them. Sets found->whole and found->locally_optimal. */
 static organ_status judge_all(search_work *w, organ_error *error)
 {
     const organ_layers_search *const s = w->search;
@@ -278,6 +281,7 @@ organ_status organ_layers_search_run(const organ_layers_search *s, organ_layers_
     return error->status;
 }
 
+/* Frees all judged sets and the path, and zeroes *found. */
 void organ_layers_found_release(organ_layers_found *found)
 {
     for (size_t k = 0; k < found->count; k++)

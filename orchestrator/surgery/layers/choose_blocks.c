@@ -110,7 +110,7 @@ void organ_layers_choice_estimate(organ_layers_job *job)
     organ_plan_memory(&job->plan, organ_layers_sets_enough(facts->forward, windows_of(job)), 0);
 }
 
-/* Closes what measures influences and divergences, and the text; the results stay. */
+/* Closes job->choice.sets, which measures influences and divergences, and the run of the text. The results stay. */
 void organ_layers_choice_close(organ_layers_job *job)
 {
     organ_layers_sets_close(job->choice.sets);
@@ -139,8 +139,8 @@ static organ_status store_scores(const organ_layers_job *job, organ_error *error
     return organ_ranks_agree(job->engine->ranks, "storing scores", error);
 }
 
-/* Opens job->choice.sets unless it is open. Opening passes the text through the whole model, so it is done only when
- * the first influence or divergence is not stored. */
+/* Opens job->choice.sets unless it is open. Opening runs the text through the whole model, so the callers do it only if
+ * an influence or a divergence is not stored. */
 static organ_status open_sets_if_needed(organ_layers_job *job, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;
@@ -150,8 +150,8 @@ static organ_status open_sets_if_needed(organ_layers_job *job, organ_error *erro
                                   ORGAN_LAYERS_ALL, &c->sets, error);
 }
 
-/* Judges `count` sets without a stored divergence; `dropped` has their flags, one set after another. Stores the
- * divergences in job->choice.known and in the file of --scores. */
+/* Judges `count` sets without a stored divergence; `dropped` has their flags, one set after another. Adds their
+ * divergences to job->choice.known and writes the file of --scores. */
 static organ_status judge_unknown(organ_layers_job *job, const bool *dropped, size_t count, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;
@@ -169,8 +169,8 @@ static organ_status judge_unknown(organ_layers_job *job, const bool *dropped, si
     return error->status ? error->status : store_scores(job, error);
 }
 
-/* Implements organ_layers_search.judge: measures and stores the divergences of sets without a stored one, and returns
- * the stored divergences of all sets. */
+/* Implements organ_layers_search.judge: measures and stores the divergences of those sets that have no stored one, then
+ * sets divergence[k] of each set from the stored ones. */
 static organ_status choose_judge(void *context, const bool *dropped, size_t count, double *divergence,
                                  organ_error *error)
 {
@@ -215,8 +215,8 @@ static void layers_report_round(void *context, size_t round, size_t judged, cons
         round, judged, best->divergence);
 }
 
-/* Measures the influence of each block and stores the influences in job->choice.known and in the file of --scores. Does
- * nothing if the file already had them. */
+/* Measures the influence of each block, and stores the influences in job->choice.known and in the file of --scores.
+ * Does nothing if they are already known. */
 static organ_status ensure_influence(organ_layers_job *job, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;
@@ -229,7 +229,7 @@ static organ_status ensure_influence(organ_layers_job *job, organ_error *error)
                                                                                 : store_scores(job, error);
 }
 
-/* Runs the search and copies the best set to job->drop.dropped. */
+/* Measures missing influences, runs the search, and copies the best set to job->drop.dropped. */
 organ_status organ_layers_choice_run(organ_layers_job *job, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;

@@ -22,7 +22,7 @@ static void heal_final_add(products *sums, const float *x, const float *y, size_
 }
 
 /* Adds the tokens of a chunk to `sums`; x and y are buffers for the states of a window (context x hidden). Uses only
- * windows to which no other part was fitted (HEAL_NORM): on fitted windows the smaller model is nearer to the donor
+ * the windows HEAL_NORM, to which no other part was fitted. On fitted windows the smaller model is nearer to the donor
  * than on new text, so s would be too close to 1. */
 static organ_status capture_chunk(organ_layers_heal *h, size_t chunk, float *x, float *y, products *sums,
                                   organ_error *error)
@@ -80,8 +80,8 @@ static organ_status heal_final_put(organ_layers_heal *h, const organ_layers_solv
     return organ_cut_put_once(h->run, norm.tensor, 0, solved->step > 0 ? weights : NULL, error);
 }
 
-/* Sums over all chunks, chooses the factor of the final norm and writes the norm. If an interrupted run has already
- * written it, takes its solution from h->known. */
+/* Chooses the factor of the final norm from the sums over all chunks, and writes the norm to the output. If an
+ * interrupted run has already written it, takes the solution from h->known. */
 organ_status organ_layers_heal_final(organ_layers_heal *h, organ_error *error)
 {
     const size_t context = h->options.walk.calibration.context,

@@ -41,13 +41,14 @@ organ_status organ_layers_heal_take_judged(organ_layers_heal *h, organ_error *er
     return ORGAN_OK;
 }
 
-/* Returns the bytes for judging `together` candidates at a time, including a second layer. */
+/* Returns the bytes for judging `together` candidates at a time, including the layer that run_candidates loads while
+ * h->loaded is in memory. */
 uint64_t organ_layers_heal_judge_memory(const organ_layers_heal *h, size_t together)
 {
     return organ_variants_memory(h->forward, h->judged.begin[h->judged.count], together);
 }
 
-/* Opens h->variants, which passes the held-out windows through the donor. */
+/* Opens h->variants, which runs the held-out windows through the donor. */
 organ_status organ_layers_heal_judge_open(organ_layers_heal *h, organ_error *error)
 {
     h->pending = 0;
@@ -56,7 +57,7 @@ organ_status organ_layers_heal_judge_open(organ_layers_heal *h, organ_error *err
 
 /* ---- streams ---- */
 
-/* Copies to `to`, one window after another, the hidden states in h->cut of the held-out windows. */
+/* Copies the hidden states of the held-out windows from h->cut to `to`, one window after another. */
 static organ_status gather_held_out(organ_layers_heal *h, float *to, organ_error *error)
 {
     const size_t floats = h->chunks.window_bytes / sizeof(float);
@@ -71,8 +72,8 @@ static organ_status gather_held_out(organ_layers_heal *h, float *to, organ_error
     return error->status;
 }
 
-/* Passes the hidden states of all pending candidates through the kept blocks from `layer` on, with the donor's weights.
- */
+/* Runs the hidden states of all pending candidates through the kept blocks from `layer` on, with the donor's
+ * weights. */
 static organ_status run_candidates(organ_layers_heal *h, size_t layer, organ_error *error)
 {
     organ_layer *loaded = NULL;
@@ -89,9 +90,9 @@ static organ_status run_candidates(organ_layers_heal *h, size_t layer, organ_err
     return error->status;
 }
 
-/* Passes the hidden states of all pending candidates through the kept blocks from `layer` on to the logits, and stores
- * the divergence of candidate k from the donor in *h->results[k]. Afterwards, also on error, no candidate is pending.
- */
+/* Runs the hidden states of all pending candidates through the kept blocks from `layer` on and the output head, and
+ * stores the divergence of candidate k from the donor in *h->results[k]. Afterwards, also on error, no candidate is
+ * pending. */
 static organ_status judge_candidates(organ_layers_heal *h, size_t layer, organ_error *error)
 {
     double found[HEAL_TOGETHER];
@@ -109,8 +110,9 @@ organ_status organ_layers_heal_finish(organ_layers_heal *h, organ_error *error)
     return judge_candidates(h, (size_t)h->layer + 1, error);
 }
 
-/* Passes the held-out windows through h->loaded and adds it as a pending candidate; *divergence is set when it is
- * judged. If h->together candidates are pending already, judges these first. */
+/* Runs the held-out windows through the block h->loaded with its present weights, and adds the result as a pending
+ * candidate; *divergence is set when the candidate is judged. If h->together candidates are pending already, judges
+ * these first. */
 organ_status organ_layers_heal_try(organ_layers_heal *h, double *divergence, organ_error *error)
 {
     if (h->pending == h->together && organ_layers_heal_finish(h, error) != ORGAN_OK)
@@ -121,8 +123,8 @@ organ_status organ_layers_heal_try(organ_layers_heal *h, double *divergence, org
                                              : organ_layer_run(h->forward, h->loaded, &h->judged, states, NULL, error);
 }
 
-/* Sets *divergence to that of the smaller model with all refits so far: treats it as a pending candidate whose hidden
- * states are those before block `layer`. */
+/* Sets *divergence to the divergence of the smaller model with all refits so far, whose hidden states before block
+ * `layer` are in h->cut. Treats the smaller model as the only pending candidate. */
 organ_status organ_layers_heal_judge_rest(organ_layers_heal *h, size_t layer, double *divergence, organ_error *error)
 {
     if (gather_held_out(h, candidate_states(h, 0), error) != ORGAN_OK)
@@ -132,8 +134,8 @@ organ_status organ_layers_heal_judge_rest(organ_layers_heal *h, size_t layer, do
     return judge_candidates(h, layer, error);
 }
 
-/* Sets *divergence to that of the smaller model with its final norm multiplied by `times`. Such a norm multiplies the
- * logits, so the logits are scaled instead. */
+/* Sets *divergence to the divergence of the smaller model with its final norm multiplied by `times`. Scales the logits
+ * instead of the norm, which gives the same logits. */
 organ_status organ_layers_heal_judge_final(organ_layers_heal *h, double times, double *divergence, organ_error *error)
 {
     organ_variants_scale(h->variants, times);

@@ -26,12 +26,14 @@ static const heal_matrix *find_matrix_named(const organ_layers_heal *h, const ch
 /* Returns whether the part is the down projections of routed experts. */
 static bool is_mixture(const organ_layers_heal *h) { return h->part.blocks > 1; }
 
-/* Copies `inputs` (tokens x width), inputs of matrix `m` that organ_tap passed, to their rows of `to`.
+/* Copies `inputs` (tokens x width), the inputs of matrix `m` that heal_solve_capture gets, to their rows of `to`.
  *
- * Unless is_mixture, these are tokens [first, first + tokens) of the chunk, and row t of `to` is that of token t.
+ * If the part is not a mixture, these are tokens [first, first + tokens) of the chunk, and row t of `to` is for token
+ * t.
  *
- * In a mixture, these are tokens [first, first + tokens) of those that the router sent to the expert of `m`. Each input
- * is multiplied by the router's weight. `to` has a row for each choice of each token: token x used + choice. */
+ * In a mixture, `to` has a row for each pair of token and choice: token x used + choice. The inputs are tokens [first,
+ * first + tokens) of those that the router sent to the expert of `m`; h->routed has their rows. Each input is
+ * multiplied by the router's weight. */
 static void heal_solve_take_rows(organ_layers_heal *h, const heal_matrix *m, size_t first, size_t tokens,
                                  const float *inputs, float *to)
 {
@@ -46,14 +48,15 @@ static void heal_solve_take_rows(organ_layers_heal *h, const heal_matrix *m, siz
             to[rows[k] * width + c] = h->gates[rows[k]] * inputs[k * width + c];
 }
 
-/* Context of heal_solve_capture and capture_router: they record inputs of the part's matrices in `to`. */
+/* Context of heal_solve_capture and capture_router, which record inputs of heal->part.matrices in `to`. */
 typedef struct recording {
     organ_layers_heal *heal;
-    float *to;
+    float *to; /* heal->inputs, or heal->target for the inputs in the donor */
 } recording;
 
-/* Implements organ_tap: records the inputs of the part's matrices while the layer runs. For gate and up of experts does
- * nothing: capture_router records their inputs, because an expert receives only some tokens. */
+/* Implements organ_tap: records `inputs` of matrix `tensor` while the layer runs, if the matrix is in the part. Does
+ * nothing for gate and up of experts: capture_router records their inputs, because an expert receives only some
+ * tokens. */
 static organ_status heal_solve_capture(void *context, const char *tensor, size_t first, size_t tokens, size_t in,
                                        const float *inputs, organ_error *error)
 {
@@ -82,10 +85,13 @@ static void sort_rows(organ_layers_heal *h, size_t rows)
         h->routed[begin[h->blocks[r] + 1]++] = r;
 }
 
-/* Implements organ_routed, for tokens [first, first + tokens) of the chunk. If the part is router, gate and up, records
- * their common input `normed`. If the part is the down projections of experts, records in h->blocks and h->gates the
- * experts that the router chose for these tokens and their weights, and sorts the rows of all tokens of the chunk so
- * far by expert: heal_solve_take_rows needs the rows of an expert in this order. */
+/* Implements organ_routed, for tokens [first, first + tokens) of the chunk.
+ *
+ * If the part is router, gate and up, records their common input `normed`.
+ *
+ * If the part is the down projections of experts, records in h->blocks and h->gates the experts that the router chose
+ * for these tokens and their weights. Then sorts the rows of all tokens of the chunk so far by expert into h->routed,
+ * for heal_solve_take_rows. */
 static organ_status capture_router(void *context, int32_t layer, size_t first, size_t tokens, const float *normed,
                                    const float *logits, organ_error *error)
 {
@@ -125,9 +131,9 @@ organ_windows organ_layers_heal_chunk_at(const organ_layers_heal *h, size_t chun
                            organ_calibration_chunk_windows(&h->chunks, chunk), h->windows.begin};
 }
 
-/* Passes a copy of the hidden states of a chunk, from `states`, through a layer. Records the part's inputs in `to`,
- * unless `to` is NULL. Returns the states after the layer, which stay valid until the next copy from `states`; NULL on
- * error. */
+/* Runs `layer` on a copy of the hidden states of a chunk in `states`. Records the part's inputs in `to`, unless `to` is
+ * NULL. Returns the states after the layer, which stay valid until the next organ_calibration_states_copy from
+ * `states`; NULL on error. */
 static float *run_and_capture(organ_layers_heal *h, organ_calibration_states *states, organ_layer *layer, size_t chunk,
                               float *to, organ_error *error)
 {
@@ -166,8 +172,8 @@ static float token_weight(const float *target, size_t outputs)
 }
 
 /* For output projections: sets h->inputs to the inputs of the projection in the smaller model for the `tokens` tokens
- * of a chunk, and h->target to the donor's hidden state minus that of the smaller model after this block. Both are
- * multiplied by the weight of the token (token_weight). The donor's state is that after this block or, if
+ * of a chunk, and h->target to the donor's hidden state minus that of the smaller model after this block. Inputs and
+ * target of a token are multiplied by its weight (token_weight). The donor's state is that after this block or, if
  * h->donor_at_next is set, before the next kept block. */
 static organ_status capture_outputs(organ_layers_heal *h, size_t chunk, size_t tokens, organ_error *error)
 {
@@ -191,8 +197,8 @@ static organ_status capture_outputs(organ_layers_heal *h, size_t chunk, size_t t
     return ORGAN_OK;
 }
 
-/* Records inputs and targets of a chunk, and adds those of the windows that refit blocks (HEAL_BLOCKS) to the
- * equations. */
+/* Records inputs and targets of a chunk in h->inputs and h->target, and adds those of the windows that refit blocks
+ * (HEAL_BLOCKS) to the equations h->ridge. */
 static organ_status capture_chunk(organ_layers_heal *h, size_t chunk, organ_error *error)
 {
     const size_t windows = organ_calibration_chunk_windows(&h->chunks, chunk),
@@ -212,8 +218,8 @@ static organ_status capture_chunk(organ_layers_heal *h, size_t chunk, organ_erro
 
 /* ---- the solution ---- */
 
-/* Adds W D to `weights`, where W is the matrix in `weights` and D is `change`: the new matrix maps input x of the
- * smaller model to W (x + D x), and D was fitted so that x + D x approximates the donor's input. */
+/* Adds W D to `weights`, where W is the matrix in `weights` and D is `change`, cols x cols. The new matrix maps an
+ * input x of the smaller model to W (x + D x), and D was fitted so that x + D x approximates the donor's input. */
 static organ_status heal_solve_add_product(const organ_layers_heal *h, const heal_matrix *m, const float *change,
                                            float *weights, organ_error *error)
 {
@@ -239,8 +245,8 @@ static organ_status heal_solve_add_product(const organ_layers_heal *h, const hea
 }
 
 /* Sets `weights` to the donor's matrix W plus `step` times its change. `change` is the solution D of the equations,
- * outputs x width. The change of an output projection is D; that of a matrix that reads the inputs of the block is W D
- * (heal_solve_add_product). */
+ * outputs x width. The change of an output projection is D. The change of a matrix that reads the inputs of the block
+ * is W D (heal_solve_add_product). */
 static organ_status heal_solve_make(const organ_layers_heal *h, const heal_matrix *m, const float *change, double step,
                                     float *weights, organ_error *error)
 {
@@ -262,7 +268,7 @@ static organ_status heal_solve_make(const organ_layers_heal *h, const heal_matri
 }
 
 /* Computes, for each matrix of the part, the donor's matrix plus `step` times its change, and calls `take` with the
- * result, which is freed afterwards. */
+ * result. `take` may change the result, which is freed afterwards. h->ridge must have a solution. */
 static organ_status make_matrices(organ_layers_heal *h, double step,
                                   organ_status (*take)(organ_layers_heal *heal, const heal_matrix *m, float *weights,
                                                        organ_error *error),
@@ -295,9 +301,9 @@ static organ_status put_into_loaded_layer(organ_layers_heal *h, const heal_matri
     return error->status;
 }
 
-/* For make_matrices: puts the new matrix `weights` into the loaded layer and writes it to the output. `weights` NULL:
- * writes the donor's matrix and does not change the loaded layer. If an interrupted run has already written the tensor,
- * nothing is written. */
+/* For make_matrices: puts the new matrix `weights` into the loaded layer and writes it to the output. If `weights` is
+ * NULL, writes the donor's matrix and does not change the loaded layer. If an interrupted run has already written the
+ * tensor, only rounds `weights` to the stored type. */
 static organ_status store_matrix(organ_layers_heal *h, const heal_matrix *m, float *weights, organ_error *error)
 {
     if (weights) { /* the output has the rows in the order of the file */
@@ -311,15 +317,16 @@ static organ_status store_matrix(organ_layers_heal *h, const heal_matrix *m, flo
     return organ_cut_put_once(h->run, m->tensor, m->matrix, weights, error);
 }
 
-/* Returns the address of the stored values or quantised blocks of a matrix in a loaded layer. *bytes: their size. */
+/* Returns the address of a matrix in a loaded layer: its values, or its quantised blocks if it has none. Sets *bytes to
+ * their size. NULL if the layer has neither. */
 static void *stored_matrix(organ_layer *layer, const heal_matrix *m, uint64_t *bytes)
 {
     void *const values = organ_layer_values(layer, m->name, bytes);
     return values ? values : organ_layer_blocks(layer, m->name, bytes);
 }
 
-/* Restores the donor's matrices of the part in the loaded layer, which has those of the last candidate, and writes them
- * to the output. */
+/* Copies the donor's matrices of the part from h->loaded_donor to h->loaded, which has those of the last candidate, and
+ * writes them to the output. */
 static organ_status restore_matrices(organ_layers_heal *h, organ_error *error)
 {
     for (size_t k = 0; k < h->part.count && !error->status; k++) {
@@ -344,9 +351,9 @@ typedef struct heal_solve_trial {
     double divergence; /* KL divergence of the smaller model with it from the donor, in nats per token */
 } heal_solve_trial;
 
-/* Computes the solution of each of `count` trials, which have lambda and step, puts it into the loaded layer and sets
- * `found` and `divergence`. Consecutive trials with the same lambda are solved once. A trial whose equations have no
- * solution gets `found` false and is not judged. */
+/* Judges `count` trials, whose lambda and step are set: solves the equations with lambda, puts the matrices into the
+ * loaded layer and sets `found` and `divergence`. Consecutive trials with the same lambda are solved once. A trial
+ * whose equations have no solution gets `found` false and no divergence. */
 static organ_status judge_trials(organ_layers_heal *h, heal_solve_trial *trials, size_t count, organ_error *error)
 {
     double solved = 0; /* lambda of the solution that h->ridge has; 0: none */
@@ -362,8 +369,8 @@ static organ_status judge_trials(organ_layers_heal *h, heal_solve_trial *trials,
     return error->status ? error->status : organ_layers_heal_finish(h, error);
 }
 
-/* Returns the trial with the least divergence among `best` (NULL: none yet) and the `count` trials that have a
- * solution; NULL if there is none. */
+/* Returns the trial with the least divergence: *best (NULL: none yet) or one of the `count` trials that have a
+ * solution. NULL if there is none. */
 static const heal_solve_trial *best_trial(const heal_solve_trial *best, const heal_solve_trial *trials, size_t count)
 {
     for (size_t k = 0; k < count; k++)
@@ -372,10 +379,10 @@ static const heal_solve_trial *best_trial(const heal_solve_trial *best, const he
     return best;
 }
 
-/* Sets *chosen to the trial with the least divergence: judges the complete change (step 1) for several lambdas, from
- * the largest on, then other steps with the lambda of the best trial. The equations minimise the error after the block;
- * a smaller error there may still give worse predictions, so the divergence of the whole smaller model decides. If no
- * trial lowers it below h->divergence, chosen->step is 0, which keeps the donor's weights. */
+/* Sets *chosen to the trial with the least divergence of the whole smaller model. Judges the complete change (step 1)
+ * for several lambdas, from the largest on, then other steps with the lambda of the best trial. The error after the
+ * block, which the equations minimise, does not decide, because less of it may still give worse predictions. If no
+ * trial has a divergence below h->divergence, chosen->step is 0, which keeps the donor's weights. */
 static organ_status heal_solve_choose(organ_layers_heal *h, heal_solve_trial *chosen, organ_error *error)
 {
     heal_solve_trial complete[] = {{.lambda = 3, .step = 1},    {.lambda = 1, .step = 1},
@@ -411,6 +418,7 @@ static organ_status heal_solve_allocate(organ_layers_heal *h, organ_error *error
                : organ_fail_memory(error, h->options.model->path);
 }
 
+/* Frees the buffers of heal_solve_allocate and closes the equations. */
 static void heal_solve_free_buffers(organ_layers_heal *h)
 {
     ORGAN_FREE_ARRAYS(h->inputs, h->target, h->blocks, h->gates, h->routed, h->begin);
@@ -421,8 +429,8 @@ static void heal_solve_free_buffers(organ_layers_heal *h)
     h->ridge = NULL;
 }
 
-/* Puts the matrices of the chosen solution, or for step 0 the donor's, into the loaded layer and writes them to the
- * output. */
+/* Puts the matrices of the chosen solution into the loaded layer and writes them to the output; those of the donor if
+ * chosen->step is 0. Solves the equations again, because h->ridge has the solution of the last trial. */
 static organ_status heal_solve_put(organ_layers_heal *h, const heal_solve_trial *chosen, organ_error *error)
 {
     bool found = false;

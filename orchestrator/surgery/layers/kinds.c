@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Names the kinds of a model's layers, from its configuration or from the roles of its tensors, and counts them. */
 #include "orchestrator/surgery/layers/kinds.h"
 
 #include "orchestrator/forward/config/config.h"
@@ -10,7 +11,7 @@
 
 /* ---- by the configuration ---- */
 
-/* Returns the name of an attention layer's kind of attention. */
+/* Returns the name of the kind of attention: latent, chunked, sliding or plain. */
 static const char *attention_name(const organ_layer_kind *kind)
 {
     if (kind->latent)
@@ -20,7 +21,7 @@ static const char *attention_name(const organ_layer_kind *kind)
     return kind->window ? "sliding attention" : "attention";
 }
 
-/* Returns the name of a mixer of a layer of this kind. */
+/* Returns the name of `mixer`, one of the mixers of a layer of kind `kind`. */
 static const char *mixer_name(organ_mixer mixer, const organ_layer_kind *kind)
 {
     static const char *const names[] = {[ORGAN_MIXER_DELTA] = "delta net",
@@ -32,15 +33,15 @@ static const char *mixer_name(organ_mixer mixer, const organ_layer_kind *kind)
     return mixer < sizeof names / sizeof *names && names[mixer] ? names[mixer] : "another mixer";
 }
 
-/* Appends a word to a name, with `between` before it unless the name is empty. */
+/* Appends `word` to `name`, which has 64 bytes, with `between` before the word unless the name is empty. */
 static void add_word(char *name, const char *between, const char *word)
 {
     const size_t length = strlen(name);
     snprintf(name + length, 64 - length, "%s%s", length ? between : "", word);
 }
 
-/* Appends the name of a layer's kind, by the model's configuration, to `name`: "sliding attention, mixture". Layers
- * after the last one of the configuration are for multi-token prediction. */
+/* Appends the name of the kind of layer `layer`, by the model's configuration, to `name`: "sliding attention, mixture".
+ * Layers from config->layers on are for multi-token prediction. */
 static void name_by_config(const organ_forward_config *config, size_t layer, char *name)
 {
     if (layer >= config->layers) {
@@ -60,7 +61,7 @@ static void name_by_config(const organ_forward_config *config, size_t layer, cha
 
 /* ---- by the tensors ---- */
 
-/* Parts of layers: a layer has the part if it has a tensor of one of the roles. The list of roles ends with
+/* Parts of layers: a layer has the part if it has a tensor of one of the roles. The unused entries of `roles` are
  * ORGAN_ROLE_OTHER, which is 0. */
 static const struct part {
     const char *name;
@@ -86,11 +87,12 @@ static bool belongs_to_part(const organ_tensor *tensor, const struct part *part)
     return false;
 }
 
-/* Appends to the names of all layers the parts that their tensors have, for models without a forward pass. */
+/* Appends the names of a layer's parts (parts_of_layers) to the name of its kind, for each layer, for models without a
+ * forward pass. */
 static void name_by_tensors(const organ_model *model, organ_layers_kinds *kinds)
 {
     for (size_t p = 0; p < PARTS; p++) {
-        int32_t last = -1; /* the layer of the last tensor with this part, to name it only once */
+        int32_t last = -1; /* the layer of the last tensor with this part */
         for (size_t t = 0; t < model->tensor_count; t++) {
             const int32_t layer = model->tensors[t].anatomy.layer;
             if (layer < 0 || (size_t)layer >= kinds->layers || layer == last ||
@@ -131,8 +133,8 @@ void organ_layers_kinds_free(organ_layers_kinds *kinds)
     kinds->names = NULL;
 }
 
-/* Returns, for each kind of layer, the numbers of all and of the dropped layers. `dropped` has a flag for each layer.
- */
+/* Returns an array with a row for each kind of layer: its name, the number of layers, and the number of dropped ones.
+ * `dropped` has a flag for each layer. */
 json_t *organ_layers_kinds_json(const organ_layers_kinds *kinds, const bool *dropped)
 {
     json_t *const rows = json_array();

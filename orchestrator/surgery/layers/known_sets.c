@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Stores the influences of blocks and the divergences of judged sets of blocks, and reads and writes them as the file
+ * of
+ * --scores. */
 #include "orchestrator/surgery/layers/known_sets.h"
 
 #include "orchestrator/report/text/members.h"
@@ -47,6 +50,7 @@ bool organ_layers_known_influence(organ_layers_known *known, const double *influ
     return true;
 }
 
+/* Frees the stored scores and zeroes *known. */
 void organ_layers_known_release(organ_layers_known *known)
 {
     free(known->influence);
@@ -57,7 +61,7 @@ void organ_layers_known_release(organ_layers_known *known)
 
 /* ---- rows of the file ---- */
 
-/* Returns the array of the numbers of the blocks whose flags are set. */
+/* Returns an array with the number of each block whose flag is set. */
 json_t *organ_layers_numbers_json(const bool *flags, size_t layers)
 {
     json_t *const numbers = json_array();
@@ -88,8 +92,8 @@ static bool known_sets_read_value(const json_t *json, double least, double *valu
     return json_is_number(json) && isfinite(*value) && *value >= least;
 }
 
-/* Reads the array of influences, one for each block, into known->influence. JSON null means that they were not
- * measured: known->influence then stays NULL. */
+/* Reads the array of influences, one for each block, into known->influence. If `array` is the JSON null, they were not
+ * measured, and known->influence stays NULL. */
 static organ_status read_influence(organ_layers_known *known, const json_t *array, const char *path, organ_error *error)
 {
     if (json_is_null(array))
@@ -104,8 +108,8 @@ static organ_status read_influence(organ_layers_known *known, const json_t *arra
     return error->status;
 }
 
-/* Reads row `set`, the k-th of the file's sets, and adds it to `known`. Skips a set that is already known. Returns
- * ORGAN_BAD_INPUT if the row is malformed. */
+/* Adds row `set`, the k-th of the file's sets, to `known` unless `known` has this set. Returns ORGAN_BAD_INPUT if the
+ * row is malformed. */
 static organ_status read_set(organ_layers_known *known, const json_t *set, size_t k, const char *path,
                              organ_error *error)
 {
@@ -175,7 +179,7 @@ organ_status organ_layers_known_read(organ_layers_known *known, size_t layers, c
     return error->status;
 }
 
-/* Writes influences and sets to the file `path`, on the first rank only. */
+/* Writes influences and sets to the file `path`. Only rank 0 writes. */
 organ_status organ_layers_known_write(const organ_layers_known *known, const char *path, const json_t *identity,
                                       const organ_ranks *ranks, organ_error *error)
 {

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Measures the divergence of a model without some of its blocks. Sets of dropped blocks run through the layers
+ * together; sets that have dropped the same blocks so far share one stream of hidden states, that of their leader. */
 #include "orchestrator/surgery/layers/sets.h"
 
 #include "orchestrator/machine/enough_memory.h"
@@ -23,8 +25,8 @@ struct organ_layers_sets {
     organ_variants *variants; /* memory and comparison for together + 1 streams; the last one is the donor's */
     float *states;            /* streams of the `together` running sets, then of the donor: tokens x width each */
     float *kept;              /* the donor's streams before layers 0, stride, 2 stride, ..., to begin from */
-    size_t stride;
-    double *influence; /* of each layer: see organ_layers_sets_influence */
+    size_t stride;            /* layers between two kept streams of the donor */
+    double *influence;        /* of each layer: see organ_layers_sets_influence */
     /* For each running set, the number of the stream that has its hidden states: its own, that of a set which has
      * dropped the same blocks so far, or `together`, the donor's. */
     size_t *leader;
@@ -32,7 +34,7 @@ struct organ_layers_sets {
 
 /* Returns the number of floats in the hidden states of all tokens. */
 static size_t sets_floats_of(const organ_layers_sets *s) { return s->tokens * s->width; }
-/* Returns stream k. */
+/* Returns the hidden states of stream k: that of running set k, or of the donor for k = s->together. */
 static float *states_of_set(const organ_layers_sets *s, size_t k) { return s->states + k * sets_floats_of(s); }
 
 /* ---- memory ---- */
@@ -50,7 +52,7 @@ static uint64_t sets_memory(const organ_forward *forward, size_t tokens)
     return organ_variants_memory(forward, tokens, 2) + states_bytes(forward, tokens);
 }
 
-/* Context of sets_fits. */
+/* Context of sets_fits: the model and the windows on which sets are judged. */
 typedef struct sets_requested {
     const organ_forward *forward;
     const organ_windows *windows;
@@ -70,7 +72,7 @@ static size_t longest_window_of(const organ_windows *windows)
     return max;
 }
 
-/* Callback organ_memory_fits: returns whether `memory` bytes suffice to judge one set at a time. */
+/* Implements organ_memory_fits: returns whether `memory` bytes suffice to judge one set at a time. */
 static bool sets_fits(void *context, uint64_t memory)
 {
     const sets_requested *const w = context;
@@ -95,12 +97,12 @@ organ_status organ_layers_sets_check(const organ_forward *forward, const organ_e
                                 sets_tokens_of(windows));
 }
 
-/* Sets s->together, at most `max`, and s->stride by the memory that judging one set leaves. At most half of this memory
- * is for running more sets together; the other half is for keeping streams of the donor. s->stride is the least that
- * lets the streams before layers 0, stride, 2 stride, ... fit. */
+/* Sets s->together, at most `max`, and s->stride from the memory that is left when one set is judged at a time. At most
+ * half of this memory is for running more sets together, the other half for keeping streams of the donor: s->stride is
+ * the least for which the streams before layers 0, stride, 2 stride, ... fit. */
 static void sets_share_memory(organ_layers_sets *s, size_t max)
 {
-    const uint64_t one = states_bytes(s->forward, s->tokens) + 1;
+    const uint64_t one = states_bytes(s->forward, s->tokens) + 1; /* bytes of a stream; + 1: not 0, to divide by it */
     const uint64_t remaining = organ_forward_memory_left(s->forward, s->engine->memory, longest_window_of(s->windows)) -
                                sets_memory(s->forward, s->tokens);
     const uint64_t more =
@@ -121,16 +123,16 @@ static organ_status sets_stopped(const organ_layers_sets *s, organ_error *error)
                : ORGAN_OK;
 }
 
-/* Returns the kept stream of the donor before layer floor(layer / stride) * stride: the last one that is not after
- * `layer`. */
+/* Returns the last kept stream of the donor that is not after `layer`: that before layer floor(layer / stride) *
+ * stride. */
 static float *stored_states_before(const organ_layers_sets *s, size_t layer)
 {
     return s->kept + layer / s->stride * sets_floats_of(s);
 }
 
-/* Returns 1 - the mean cosine between the hidden states `before` and `after` a layer. Sums in the order of tokens, so
- * that the result is the same on every machine. The cosine of two zero vectors counts as 1, that of a zero vector and
- * another one as 0. */
+/* Returns the influence of a layer: 1 - the mean over all tokens of the cosine between the hidden states `before` and
+ * `after` it. Sums in the order of tokens, so that the result is the same on every machine. The cosine of two zero
+ * vectors counts as 1, that of a zero vector and another one as 0. */
 static double influence_of(const organ_layers_sets *s, const float *before, const float *after)
 {
     double sum = 0;
@@ -146,10 +148,11 @@ static double influence_of(const organ_layers_sets *s, const float *before, cons
     return 1 - sum / (double)s->tokens;
 }
 
-/* Passes the text through the donor layer by layer, measures the influence of each layer, and keeps the donor's streams
- * before layers 0, stride, 2 stride, ... */
+/* Runs the windows through the donor layer by layer, measures the influence of each layer, and keeps the donor's
+ * streams before layers 0, stride, 2 stride, ... Returns ORGAN_BAD_INPUT if a hidden state is not finite. */
 static organ_status walk_donor(organ_layers_sets *s, organ_error *error)
 {
+    /* no set is judged yet, so the stream of set 0 is free */
     float *const before = states_of_set(s, 0), *const after = states_of_set(s, s->together);
     if (organ_forward_embed(s->forward, s->windows, after, error) != ORGAN_OK)
         return error->status;
@@ -168,7 +171,7 @@ static organ_status walk_donor(organ_layers_sets *s, organ_error *error)
     return error->status;
 }
 
-/* Passes the windows through the donor: measures the influences and keeps hidden states. On error *sets is NULL. */
+/* Divides the memory, then runs the windows through the donor (walk_donor). On error *sets is NULL. */
 organ_status organ_layers_sets_open(organ_forward *forward, const organ_engine *engine, const organ_windows *windows,
                                     size_t max, organ_layers_sets **sets, organ_error *error)
 {
@@ -214,6 +217,7 @@ void organ_layers_sets_close(organ_layers_sets *s)
     free(s);
 }
 
+/* Returns the influence of each layer, which *s owns. */
 const double *organ_layers_sets_influence(const organ_layers_sets *s) { return s->influence; }
 
 /* ---- sets ---- */
@@ -232,10 +236,9 @@ static size_t leader_of(const organ_layers_sets *s, const bool *dropped, size_t 
     return j;
 }
 
-/* Sets s->leader[k] to leader_of(s, dropped, k, blocks) for each of the `count` running sets, before block `blocks` - 1
- * runs. If set k thereby becomes its own leader, it and its previous leader drop the same blocks except block `blocks`
- * - 1. So the previous leader's stream is the hidden state of set k before that block, and is copied to stream k.
- * `dropped`: a flag for each layer, for one set after another. */
+/* Sets s->leader[k] to leader_of(s, dropped, k, blocks) for each of the `count` running sets. `dropped`: a flag for
+ * each layer, for one set after another. Must be called before block `blocks` - 1 runs: a set that becomes its own
+ * leader differs from its previous leader only in this block, so it gets a copy of the previous leader's stream. */
 static void separate_streams(organ_layers_sets *s, const bool *dropped, size_t count, size_t blocks)
 {
     for (size_t k = 0; k < count; k++) {
@@ -255,8 +258,8 @@ static bool donor_stream_is_needed(const organ_layers_sets *s, size_t count)
     return false;
 }
 
-/* Passes the streams of all leaders whose sets keep layer `l` through it, and the donor's stream as long as a set
- * shares it. Sets without a stream of their own have their hidden states in their leader's. */
+/* Runs layer `l` on the streams of all leaders whose sets keep the layer, and on the donor's stream as long as a set
+ * shares it. A set that is not its own leader has its hidden states in its leader's stream. */
 static organ_status run_layer(organ_layers_sets *s, const bool *dropped, size_t count, size_t l, organ_error *error)
 {
     organ_layer *layer = NULL;
@@ -275,8 +278,8 @@ static organ_status run_layer(organ_layers_sets *s, const bool *dropped, size_t 
     return error->status;
 }
 
-/* Judges `count` sets, at most s->together. Starts with the donor's states that are kept before the first block that
- * any of the sets drops. */
+/* Sets divergence[k] for `count` sets, at most s->together, judged at the same time. Starts with the last kept stream
+ * of the donor before the first block that any of the sets drops. */
 static organ_status judge_batch(organ_layers_sets *s, const bool *dropped, size_t count, double *divergence,
                                 organ_error *error)
 {
@@ -293,7 +296,7 @@ static organ_status judge_batch(organ_layers_sets *s, const bool *dropped, size_
         separate_streams(s, dropped, count, l + 1);
         run_layer(s, dropped, count, l, error);
     }
-    for (size_t k = 0; k < count; k++) /* a set that equals another one, or that drops no block */
+    for (size_t k = 0; k < count; k++) /* sets that equal another one, or drop no block */
         if (s->leader[k] != k)
             memcpy(states_of_set(s, k), states_of_set(s, s->leader[k]), sets_floats_of(s) * sizeof(float));
     return error->status ? error->status : organ_variants_judge(s->variants, s->states, count, divergence, error);

@@ -1,4 +1,6 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Compares the noises of two pairs of models: opens and checks the inputs, measures each module, and makes the report.
+ */
 #include "orchestrator/surgery/orthogonality/noise_pairs.h"
 #include "orchestrator/surgery/orthogonality/noise_pairs_job.h"
 
@@ -15,7 +17,8 @@
 
 /* ---- the inputs ---- */
 
-/* Returns true if `path` is a file named adapter_model.safetensors, or a directory that has an adapter_config.json. */
+/* Returns true if `path` is a LoRA adapter: a file named adapter_model.safetensors, or a directory that has an
+ * adapter_config.json. */
 static bool is_adapter(const char *path)
 {
     char *config = NULL;
@@ -28,7 +31,7 @@ static bool is_adapter(const char *path)
     return adapter;
 }
 
-/* Returns true if both models have the same path, or if the first files of both are one local file (same device and
+/* Returns true if both models have the same path, or if the first file of each is the same local file (device and
  * inode). */
 static bool is_same_file(const organ_model *a, const organ_model *b)
 {
@@ -38,8 +41,8 @@ static bool is_same_file(const organ_model *a, const organ_model *b)
            a->files[0].device == b->files[0].device && a->files[0].inode == b->files[0].inode;
 }
 
-/* Returns ORGAN_USAGE if two of the inputs are the same model, because the figures of a comparison of a model with
- * itself would look like findings. Allowed is a tuned model that is also the clean model of the second pair. */
+/* Returns ORGAN_USAGE if two of the inputs are the same model, because the figures of such a comparison would look like
+ * findings. A tuned model may also be the clean model of the second pair. */
 static organ_status refuse_same(const organ_compared_job *job, organ_error *error)
 {
     static const char *const names[] = {"CLEAN of the first --pair", "NOISY of the first --pair",
@@ -55,7 +58,7 @@ static organ_status refuse_same(const organ_compared_job *job, organ_error *erro
     return ORGAN_OK;
 }
 
-/* Opens the inputs, rejects equal models, and sets job->modules. */
+/* Opens the inputs, rejects equal models, and sets job->modules, the modules that are compared. */
 static organ_status pairs_open_inputs(organ_compared_job *job, organ_error *error)
 {
     return organ_compared_open(job, job->pairs->access, error) || refuse_same(job, error)
@@ -65,8 +68,8 @@ static organ_status pairs_open_inputs(organ_compared_job *job, organ_error *erro
 
 /* ---- the run ---- */
 
-/* Measures module k, and shows as progress the cosine of both noises and |N_A - N_B| / |N_A|; "no cosine" if a noise
- * is zero. */
+/* Implements `measure` of organ_compared_measure: measures module k. The progress shows the cosine of N_A and N_B and
+ * |N_A - N_B| / |N_A|, or "no cosine" if a noise is zero. */
 static organ_status pairs_measure_module(void *context, size_t k, organ_error *error)
 {
     organ_compared_job *const job = context;
@@ -83,7 +86,7 @@ static organ_status pairs_measure_module(void *context, size_t k, organ_error *e
 }
 
 /* Opens and matches the inputs, checks the memory, measures all modules, and creates *report. Writes the report files
- * if there is an output path. */
+ * if job->output is not NULL. */
 static organ_status compare_pairs(organ_compared_job *job, json_t **report, organ_error *error)
 {
     static const organ_report_files files = {"noise_pairs.json", "NOISE_PAIRS_REPORT.md", NULL};
@@ -95,8 +98,8 @@ static organ_status compare_pairs(organ_compared_job *job, json_t **report, orga
                               &files, NULL, NULL, *report, error);
 }
 
-/* Compares the noises of two pairs. The change is an adapter if o->change is the path of one, else a tuned model; NULL:
- * the difference of the clean models. */
+/* Compares the noises of two pairs. The change D is that of an adapter if o->change is the path of one; otherwise
+ * o->change is a tuned model, or NULL for the difference of the clean models. */
 organ_status organ_noise_pairs(const organ_noise_pairs_options *o, const organ_engine *engine,
                                const organ_progress *progress, json_t **report, organ_error *error)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The report organ.noise_pairs/1: each module, and sums over projections, layers and the model. A number that is not
- * defined is null. */
+ * defined is null. N_A and N_B are the noises of pairs A and B (clean minus noisy weight), D is the change. A fold has
+ * the sums over several modules. */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/orthogonality/noise_pairs.h"
 #include "orchestrator/surgery/orthogonality/noise_pairs_job.h"
@@ -17,7 +18,7 @@ static const char *projection_of(const organ_compared_module *m) { return organ_
 
 /* ---- folds ---- */
 
-/* Adds each member of `s`, the sums of one module, to the same member of `to`. */
+/* Adds each member of `s`, the sums of one module, to the same member of `to`, the sums of several. */
 static void add_sums(organ_pair_sums *to, const organ_pair_sums *s)
 {
     for (size_t k = 0; k < 2; k++) {
@@ -33,8 +34,8 @@ static void add_sums(organ_pair_sums *to, const organ_pair_sums *s)
     to->noise_difference_with_change += s->noise_difference_with_change;
 }
 
-/* Adds module m to fold `f`: its sums and four comparisons, of noise A with noise B, and of noise A, noise B and their
- * difference with the change D. `which` is not used. */
+/* Implements organ_compared_folding.add: adds module m to fold `f`, its sums and four comparisons: of N_A with N_B, and
+ * of N_A, N_B and N_A - N_B with D. `which` is not used. */
 static void add_to_fold(organ_compared_fold *f, const organ_compared_module *m, int which)
 {
     const organ_pair_sums *const s = &m->sums;
@@ -52,8 +53,9 @@ static void add_to_fold(organ_compared_fold *f, const organ_compared_module *m, 
                          elements);
 }
 
-/* Adds to `row` the norms in `s` and their quotients, the multiple of N_A that approximates N_B ("factor",
- * "explained"), and the remainder N_A - N_B. `s` has the sums of one module or of several. */
+/* Adds to the object `row`: the norms in `s` and their quotients; the multiple of N_A that approximates N_B best
+ * ("factor") and the share of |N_B|^2 that it explains ("explained"); the remainder N_A - N_B. `s` has the sums of one
+ * module or of several. */
 static void put_sums(json_t *row, const organ_pair_sums *s)
 {
     const bool both = s->noise[0] > 0 && s->noise[1] > 0;
@@ -72,7 +74,7 @@ static void put_sums(json_t *row, const organ_pair_sums *s)
         SET("remains_to_change", root_share(s->noise_difference, s->change)));
 }
 
-/* Returns an object with the cosine of fold `f` and its comparison with chance. */
+/* Returns an object with the cosine of the two matrices of fold `f` and its comparison with that of random matrices. */
 static json_t *noise_pairs_direction_json(const organ_noise_fold *f)
 {
     json_t *const row = json_object();
@@ -98,8 +100,9 @@ static json_t *noise_pairs_document_fold_json(json_t *row, const organ_compared_
 
 /* ---- modules ---- */
 
-/* Returns the cosine of two matrices of `elements` values, and its z_exact. `square` and `other` are their squared
- * norms, `dot` is their inner product. Both members are null if a matrix is zero. */
+/* Returns an object with the cosine of two matrices of `elements` values each, and its z for random matrices
+ * ("z_exact"). `square` and `other` are the squared norms of the matrices, `dot` is their inner product. Both members
+ * are null if a matrix is zero. */
 static json_t *cosine_json(double square, double other, double dot, double elements)
 {
     const organ_noise_comparison c = {square, other, dot, 0};
@@ -119,7 +122,7 @@ static const char *why_pair_undefined(const organ_pair_sums *s)
     return s->noise[1] > 0 ? NULL : "there is no noise in the second pair";
 }
 
-/* Returns the row of module k of the report. */
+/* Returns the report's row of module k of the job `context`. */
 static json_t *noise_pairs_document_module_json(const void *context, size_t k)
 {
     const organ_compared_job *const job = context;
@@ -150,7 +153,7 @@ static json_t *noise_pairs_document_module_json(const void *context, size_t k)
 
 /* ---- the document ---- */
 
-/* Returns the definitions of terms in the report. */
+/* Returns an object with the definitions of the report's terms, for its readers. */
 static json_t *noise_pairs_document_definitions_json(void)
 {
     return ORGAN_OBJECT(
@@ -179,7 +182,7 @@ static json_t *noise_pairs_document_definitions_json(void)
                              "result equals the quantised clean model of B."));
 }
 
-/* Returns the limits of the verdicts in words. */
+/* Returns an object with the limits of the verdicts in words. */
 static json_t *thresholds_json(void)
 {
     return ORGAN_OBJECT(
@@ -203,15 +206,16 @@ static json_t *noise_pairs_document_source_json(const organ_compared_job *job, s
     return model;
 }
 
-/* Returns the descriptions of both models of pair p: 0 is pair A, 1 is pair B. */
+/* Returns the descriptions of both models of pair `p` of the job: 0 is pair A, 1 is pair B. */
 static json_t *pair_json(const void *job, size_t p)
 {
     return ORGAN_OBJECT(SET("clean", noise_pairs_document_source_json(job, 2 * p)),
                         SET("noisy", noise_pairs_document_source_json(job, 2 * p + 1)));
 }
 
-/* Returns the description of D. "of" is its kind; "from" is "B A" for an adapter, otherwise "CLEAN_A", the model that
- * is subtracted. The tuned model or the adapter is described if D comes from one. */
+/* Returns an object that describes D. "of" is its kind; "from" is "B A" for an adapter, otherwise "CLEAN_A", the model
+ * that is subtracted. "tuned" or "adapter" describes the model or adapter that D comes from; they are absent if D is
+ * the difference of the clean models. */
 static json_t *change_json(const organ_compared_job *job)
 {
     static const char *const kinds[] = {"clean models", "tuned model", "adapter"};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Measures one module of two pairs. Workers read the weight of all models in units of some rows, and compute the sums
- * of a unit in 16 lanes (partial sums). Units depend on the shape alone and are added in order, so the bits of the
- * results depend neither on threads nor on memory. */
+ * Measures one module of two pairs. Workers read the module's weight from all models in units of some rows, and compute
+ * the sums of a unit in 16 lanes (partial sums). The rows of a unit depend on the shape alone, and units are added in
+ * order, so the bits of the results depend neither on threads nor on memory. */
 #include "orchestrator/surgery/orthogonality/noise_pairs_job.h"
 
 #include "orchestrator/machine/enough_memory.h"
@@ -15,7 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* LANES: number of independent partial sums of a unit. UNITS: number of units in a set of rows. */
+/* LANES: number of independent partial sums of a unit, for vector instructions. UNITS: number of units
+ * whose sums are in memory at a time, a set of rows. */
 enum { LANES = 16, UNITS = 64 };
 /* Largest number of values of one model in a unit. */
 #define UNIT_VALUES ((size_t)1 << 16)
@@ -60,7 +61,7 @@ typedef struct pairs_stage {
 /* ---- memory ---- */
 
 /* Sets *unit_rows to the rows of a unit, and *bytes to the scratch of one worker: a unit of each model, with `adapter`
- * also a unit of D, and the scratch of a reader or of a product. */
+ * also a unit of D, then the scratch of a reader or of a product, whichever is larger. */
 static organ_status pairs_size_buffers(const organ_row_sources *sources, bool adapter, size_t *unit_rows, size_t *bytes,
                                        organ_error *error)
 {
@@ -73,7 +74,7 @@ static organ_status pairs_size_buffers(const organ_row_sources *sources, bool ad
     return ORGAN_OK;
 }
 
-/* An organ_compared_need: sets *bytes to the memory that one worker needs for module m. */
+/* Implements organ_compared_need: sets *bytes to the memory that one worker needs for module m. */
 static organ_status pairs_need(const organ_compared_job *job, const organ_compared_module *m, uint64_t *bytes,
                                organ_error *error)
 {
@@ -112,13 +113,13 @@ static organ_status pairs_allocate(pairs_stage *s, organ_error *error)
 
 /* ---- a unit ---- */
 
-/* LANES values of each clean and noisy weight, and of two matrices of which the change D is the difference. */
+/* Pointers to LANES values of each clean and noisy weight, and of the two matrices whose difference is D. */
 typedef struct pairs_values {
     const float *clean_a, *noisy_a, *clean_b, *noisy_b;
     const float *to, *from; /* D = to - from */
 } pairs_values;
 
-/* Adds the terms of the LANES values in `v` to the partial sums: value j of the matrices to lane j of each term. */
+/* Adds the terms of the LANES values in `v` to the partial sums lane[term][j]: value j of each matrix to lane j. */
 static void pairs_add_sixteen(double (*restrict lane)[LANES], const pairs_values *v)
 {
     const float *restrict const clean_a = v->clean_a, *restrict const noisy_a = v->noisy_a,
@@ -143,10 +144,14 @@ static void pairs_add_sixteen(double (*restrict lane)[LANES], const pairs_values
     }
 }
 
-/* Adds the terms of a unit of `count` values to `u`. values[k] is the unit of model k, NULL if the job has no model k;
- * values[ORGAN_ROW_SOURCES] is the unit of an adapter's change, NULL without an adapter. The change D is that of the
- * adapter; without an adapter it is a difference from the clean model of A: that of the tuned model, or without a tuned
- * model that of the clean model of B. If LANES does not divide `count`, the last values are padded with zeros. */
+/* Adds the terms of a unit of `count` values to `u`.
+ *
+ * values[k] is the unit of model k (organ_pair_source), NULL if the job has no such model; values[ORGAN_ROW_SOURCES] is
+ * the unit of an adapter's change, NULL without an adapter.
+ *
+ * D is the adapter's change. Without an adapter, D is the tuned model minus the clean model of A; without a tuned model
+ * too, the clean model of B minus that of A. If LANES does not divide `count`, the last values are padded with
+ * zeros. */
 static void pairs_add_unit(unit_sums *u, size_t count, const float *const values[ORGAN_ROW_SOURCES + 1])
 {
     static const float zeros[LANES];
@@ -172,7 +177,7 @@ static void pairs_add_unit(unit_sums *u, size_t count, const float *const values
     }
 }
 
-/* Reads a unit of model `source` as FP32 to `to`. Fails if a value is not finite. */
+/* Reads a unit of model `source` as FP32 into `to`. Returns ORGAN_BAD_INPUT if a value is not finite. */
 static organ_status pairs_read(const pairs_stage *s, size_t source, const organ_row_unit *unit, float *to,
                                void *scratch, organ_error *error)
 {
@@ -186,7 +191,7 @@ static organ_status pairs_read(const pairs_stage *s, size_t source, const organ_
     return ORGAN_OK;
 }
 
-/* Computes the rows of a unit of b a, the change by the adapter, and stores them in `to`. */
+/* Computes the rows `unit` of b a, the change by the adapter, and stores them in `to`. */
 static void pairs_multiply(const pairs_stage *s, const organ_row_unit *unit, float *to, void *scratch)
 {
     const size_t inner = (size_t)s->module->pair->rank, cols = s->module->cols;
@@ -200,8 +205,8 @@ static void pairs_multiply(const pairs_stage *s, const organ_row_unit *unit, flo
     s->job->engine->kernels->product(&product, scratch);
 }
 
-/* Implements organ_row_walk.unit: reads a unit of all models, computes the change of the adapter if there is one, and
- * sets the sums of the unit, s->sums[unit->index]. */
+/* Implements organ_row_walk.unit: reads a unit of all models, computes the adapter's change if there is one, and sets
+ * s->sums[unit->index]. `worker`: index of the worker's part of s->scratch. */
 static organ_status pairs_sum_unit(void *context, const organ_row_unit *unit, size_t worker, organ_error *error)
 {
     const pairs_stage *const s = context;
@@ -244,7 +249,7 @@ static void pairs_fold_units(void *context, const organ_row_set *set)
     organ_progress_advance(s->job->progress, organ_row_sources_bytes(&s->sources, set->rows), NULL, NULL);
 }
 
-/* Processes all rows of the module in units, then draws the cosines of random matrices. */
+/* Sums all rows of the module in units, then draws the cosines of random matrices of its shape. */
 static organ_status pairs_run(pairs_stage *s, organ_error *error)
 {
     const organ_row_walk walk = {.rows = s->module->rows,

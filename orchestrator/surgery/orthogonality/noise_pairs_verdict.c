@@ -9,12 +9,12 @@
 #include <math.h>
 #include <stdio.h>
 
-/* Returns the verdict on the premise of Method A, that N_A and N_B are equal and cancel. "undefined": a noise is zero.
- * "holds": |N_A - N_B| / |N_A| is at most ORGAN_ASSUMPTION_HOLDS. "holds in part": the quotient is below 1 and
- * `noises`, the level of agreement from organ_agreement_verdict, is "alike" or "related". Else "does not hold". */
+/* Returns the verdict on the premise of Method A, that N_A and N_B are equal and cancel. Let q be |N_A - N_B| / |N_A|.
+ * "undefined": a noise is zero. "holds": q is at most ORGAN_ASSUMPTION_HOLDS. "holds in part": q is below 1 and
+ * `noises`, the level of agreement from organ_agreement_verdict, is "alike" or "related". Otherwise "does not hold". */
 static const char *assumption_of(const organ_pair_sums *s, const char *noises)
 {
-    const double left = s->noise_difference / s->noise[0]; /* squared quotient */
+    const double left = s->noise_difference / s->noise[0]; /* q^2 */
     if (!(s->noise[0] > 0) || !(s->noise[1] > 0))
         return "undefined";
     if (left <= ORGAN_ASSUMPTION_HOLDS * ORGAN_ASSUMPTION_HOLDS)
@@ -22,8 +22,8 @@ static const char *assumption_of(const organ_pair_sums *s, const char *noises)
     return left < 1 && (*noises == 'a' || *noises == 'r') ? "holds in part" : "does not hold"; /* alike or related */
 }
 
-/* Appends to `to` the sentence on the premise of Method A. `assumption` is the result of assumption_of; the sentence
- * differs if it is "undefined". */
+/* Appends to `to` the sentence on the premise of Method A. `assumption` is the result of assumption_of; if it is
+ * "undefined", the sentence says that the premise cannot be tested. */
 static void add_premise_sentence(json_t *to, const organ_pair_sums *s, const char *assumption)
 {
     if (*assumption == 'u') { /* undefined */
@@ -39,8 +39,8 @@ static void add_premise_sentence(json_t *to, const organ_pair_sums *s, const cha
         100 * (1 - s->noise_difference / (s->noise[0] + s->noise[1])));
 }
 
-/* Appends to `to` the sentence that `same` modules were left out and that the figures are those of the `differing`
- * other ones. Does nothing if `same` is 0. */
+/* Appends to `to` the sentence that `same` modules were left out and that the figures are those of the other
+ * `differing` modules. Does nothing if `same` is 0. */
 static void add_same_sentence(json_t *to, uint64_t differing, uint64_t same)
 {
     if (same > 0)
@@ -58,6 +58,7 @@ static void add_factor_sentence(json_t *to, const organ_pair_sums *s)
         return;
     const double factor = s->between / s->noise[0], explained = fmin(1, factor * (s->between / s->noise[1]));
     const double size = sqrt(s->noise[1] / s->noise[0]);
+    /* the noises have a common direction, but norms that differ by more than ORGAN_FACTOR_ROOM */
     const bool scaled = explained >= ORGAN_MUCH_AGREEMENT * ORGAN_MUCH_AGREEMENT && fabs(size - 1) > ORGAN_FACTOR_ROOM;
     organ_say(to, "The multiple of N_A nearest to N_B is %.4g N_A, which explains %.4g %% of its energy (R^2 %.4g).%s",
               factor, 100 * explained, explained,
@@ -97,7 +98,7 @@ static void add_change_sentences(json_t *to, const organ_compared_fold *f, organ
 }
 
 /* Appends to `to` the sentence with the cosines of N_A, N_B and N_A - N_B with D: "N_A 0.0012 (z 0.5), ..." Leaves out
- * cosines that are not defined, and the sentence if none is. */
+ * cosines that are not defined; appends nothing if none is defined. */
 static void add_direction_sentence(json_t *to, const organ_compared_fold *f)
 {
     static const char *const names[] = {"N_A", "N_B", "N_A - N_B"};

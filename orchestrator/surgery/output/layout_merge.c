@@ -12,13 +12,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Sets the error ORGAN_IO of a failed allocation for the header of file `name`. */
 static organ_status header_no_memory(const char *name, organ_error *error)
 {
     return organ_fail_errno(error, ENOMEM, "%s: its header", name);
 }
 
-/* Replaces the files of the layout by one file with this header, and assigns all pieces to it. The caller has set the
- * pieces' offsets. Takes over `header` (organ_rows_take). */
+/* Replaces the files of the layout by one file `name` of `size` bytes with this header, and assigns all pieces to it.
+ * The caller has set the pieces' offsets. Takes over `header`, memory of organ_rows_take, also on error. Returns
+ * ORGAN_IO if memory runs out. */
 static organ_status replace_by_one_file(organ_layout *layout, const char *name, unsigned char *header,
                                         size_t header_bytes, uint64_t size, organ_error *error)
 {
@@ -68,7 +70,7 @@ static int by_width(const void *a, const void *b)
     return strcmp(x->as.name, y->as.name);
 }
 
-/* Writes the member "__metadata__" of the first file's header to `out`, if that header has one. */
+/* Writes the member "__metadata__" of the header of the layout's first file to `out`, if that header has one. */
 static void put_metadata(FILE *out, const organ_layout *layout)
 {
     const organ_filler *const header = layout->file_count ? layout->files[0].fillers : NULL;
@@ -80,8 +82,9 @@ static void put_metadata(FILE *out, const organ_layout *layout)
         fprintf(out, "\"__metadata__\":%.*s", (int)(span.end - span.begin), text.bytes + span.begin);
 }
 
-/* Makes the header of a safetensors file with the pieces in their order: 8 bytes for its length, which the caller fills
- * in, then JSON padded with spaces so that the data begins at a multiple of 8. */
+/* Makes the header of a safetensors file with the pieces in their order: 8 bytes for the header's length, which
+ * merge_safetensors fills in, then JSON padded with spaces so that the data begins at a multiple of 8. Sets *header,
+ * memory of organ_rows_take, and *length to its bytes. */
 static organ_status write_merged_header(const organ_layout *layout, char **header, size_t *length, organ_error *error)
 {
     organ_text text;
@@ -95,7 +98,7 @@ static organ_status write_merged_header(const organ_layout *layout, char **heade
         const organ_tensor *const as = &layout->pieces[k].as;
         const organ_shard_piece piece = {
             .name = as->name, .dtype = as->dtype, .rank = as->rank, .shape = as->shape, .bytes = as->bytes};
-        if (ftell(out) > 9)
+        if (ftell(out) > 9) /* a member precedes: more than the 8 bytes and the brace are written */
             fputc(',', out);
         organ_piece_entry(out, &piece, at, error);
         organ_rows_passed();
@@ -130,7 +133,7 @@ static organ_status merge_safetensors(organ_layout *layout, const char *name, or
 
 /* ---- GGUF ---- */
 
-/* Copies the key-values one by one into a new writer. */
+/* Creates *writer with the key-values of `gguf` except split.*, because the output is one file. NULL after an error. */
 organ_status organ_layout_metadata(const organ_gguf *gguf, organ_gguf_writer **writer, organ_error *error)
 {
     if (organ_gguf_writer_create(writer, error))
@@ -166,7 +169,7 @@ static organ_status merge_gguf(organ_layout *layout, const char *name, organ_ggu
 
 /* ---- either ---- */
 
-/* Renames the layout's only file, or merges all files into one of this name. */
+/* Gives the layout's only file the name `name`, or, with `written_again`, merges all files into one of this name. */
 organ_status organ_layout_name(organ_layout *layout, const char *name, bool written_again, organ_gguf_writer *writer,
                                organ_error *error)
 {

@@ -26,8 +26,8 @@
 
 /* ---- choices ---- */
 
-/* Returns the columns of a group at a level: odd levels have groups of 32, even levels the wide groups of the choice.
- */
+/* Returns the columns of a group at a level of choice `j`: odd levels have groups of 32, even levels the wide groups of
+ * the choice. */
 static size_t group_at(size_t level, const organ_quantize_choice *j) { return level % 2 != 0 ? NARROW : j->group; }
 
 /* Returns the encoding of the targets of choice `j` at a level; NULL if the level leaves them unchanged. */
@@ -48,7 +48,8 @@ static const organ_quantize_choice *details_of(const organ_quantize_widths *w, s
 
 /* ---- options ---- */
 
-/* Returns ORGAN_USAGE if --allocate, --budget, --one-width and --method do not fit the scheme. */
+/* Returns ORGAN_USAGE if --allocate, --budget, --one-width and --method do not fit the scheme. `mixed`: the scheme is
+ * "mixed", the only one with several widths. */
 organ_status organ_quantize_widths_check(const organ_quantize_options *o, bool mixed, organ_error *error)
 {
     const organ_allocate_options *const a = &o->allocate;
@@ -95,8 +96,8 @@ static organ_status prepare_inputs(organ_quantize_widths *w, const organ_calibra
     return organ_gptq_inputs_open(w->job->engine, m->calibration, m->name, &w->inputs, error);
 }
 
-/* Returns the index in w->targets of the target with this name, which must exist. Indices of the calibration differ,
- * because it has only the targets whose curves are measured. */
+/* Returns the index in w->targets of the target with this name, which must exist. matrix->target of a calibration is
+ * another index, because the calibration has only the targets whose curves are measured. */
 static size_t target_named(const organ_quantize_widths *w, const char *name)
 {
     size_t k = 0;
@@ -105,7 +106,8 @@ static size_t target_named(const organ_quantize_widths *w, const char *name)
     return k;
 }
 
-/* Implements organ_curves_work.make: replaces `weights` by the values of their codes after GPTQ at `level`. */
+/* Implements organ_curves_work.make: quantises `weights` with GPTQ at `level` and replaces them by the values of their
+ * codes. Returns ORGAN_BAD_INPUT if a weight is not finite. */
 static organ_status quantize_widths_make(void *context, const organ_calibration_matrix *m, size_t level, float *weights,
                                          organ_error *error)
 {
@@ -139,8 +141,8 @@ static void derive_unmeasured_costs(void *context, size_t tensor)
     organ_width_derive_costs(w->curves.tensors[tensor].cost, w->details[w->choice_of_curve[tensor]].group);
 }
 
-/* Implements organ_exchanges_work.make; `level` is that of the matrix's choice. The last level leaves the weights
- * unchanged. */
+/* Implements organ_exchanges_work.make: replaces `weights` by the values of their codes at `level`, the level of the
+ * matrix's choice. At the last level the weights stay unchanged. */
 static organ_status make_at_level(void *context, const organ_calibration_matrix *m, double level, float *weights,
                                   organ_error *error)
 {
@@ -156,7 +158,7 @@ static void quantize_widths_release_inputs(void *context)
 }
 
 /* Implements organ_curves_work.memory: returns an upper bound of the bytes that quantize_widths_make needs for a matrix
- * of the tensor. Scheme "mixed" has groups of 32 columns, which need the most scales. */
+ * of the tensor. Uses the grid of scheme "mixed", whose groups of 32 columns need the most scales. */
 static uint64_t quantize_widths_memory(void *context, const organ_tensor *tensor)
 {
     const organ_quantize_widths *const w = context;
@@ -167,7 +169,8 @@ static uint64_t quantize_widths_memory(void *context, const organ_tensor *tensor
 
 /* ---- opening ---- */
 
-/* Sets w->targets to the targets that can be quantised, w->curves to their curves, without costs, and w->curve_of. */
+/* Sets w->targets to the targets that can be quantised, w->curves to a list of their curves without costs, and
+ * w->curve_of to the curve of each target. */
 static organ_status list_tensors(organ_quantize_widths *w, organ_error *error)
 {
     const organ_quantize_job *const job = w->job;
@@ -186,7 +189,7 @@ static organ_status list_tensors(organ_quantize_widths *w, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Returns whether both tensors are projections of routed experts, which must all have the same encoding. */
+/* Returns whether `a` and `b` are both projections of routed experts, which must all have the same encoding. */
 static bool are_routed(const organ_anatomy *a, const organ_anatomy *b)
 {
     return a->experts == ORGAN_EXPERTS_ROUTED && b->experts == ORGAN_EXPERTS_ROUTED;
@@ -207,9 +210,10 @@ static bool have_common_width(const organ_anatomy *a, const organ_anatomy *b)
     return fused_with[a->role] && fused_with[a->role] == fused_with[b->role];
 }
 
-/* Assigns a target to a choice: that of its curve, or that of targets that must have the same width (have_common_width
- * with --one-width, else are_routed). Opens a new choice if there is none. Lowers the choice's wide group to the
- * largest of 128, 64 and 32 columns that also divides the rows of this target. */
+/* Assigns target `target` to a choice and adds its elements and bits to it. The choice is that of its curve, or that of
+ * targets that must have the same width (have_common_width with --one-width, else are_routed); a new choice if there is
+ * none. Lowers the choice's wide group to the largest of 128, 64 and 32 columns that divides the rows of this target
+ * too. */
 static void assign_to_choice(organ_quantize_widths *w, size_t target)
 {
     const organ_tensor *const t = w->targets.tensors[target];
@@ -232,8 +236,8 @@ static void assign_to_choice(organ_quantize_widths *w, size_t target)
     w->choices.tensors[c].elements += t->elements;
 }
 
-/* Assigns all targets to choices, and sets w->sizes: the bits of a choice at each level, for codes with their scales,
- * or at the last level for its unchanged tensors. */
+/* Assigns all targets to choices, and sets w->sizes: the bits of each choice at each level. These are the bits of codes
+ * and scales; at the last level, those of the unchanged tensors. */
 static organ_status find_sizes(organ_quantize_widths *w, organ_error *error)
 {
     const size_t capacity = w->curves.count + 1;
@@ -251,15 +255,16 @@ static organ_status find_sizes(organ_quantize_widths *w, organ_error *error)
         for (size_t l = 0; l < ORGAN_WIDTH_LEVELS; l++)
             w->sizes[c * ORGAN_WIDTH_CHOICES + l] =
                 (double)w->choices.tensors[c].elements *
+                /* floor: the half bit of odd levels is that of scales, which are added */
                 (floor(organ_width_levels[l]) + SCALE_BITS / (double)group_at(l, &w->details[c]));
         w->sizes[c * ORGAN_WIDTH_CHOICES + ORGAN_WIDTH_LEVELS] = w->details[c].unchanged_bits;
     }
     return ORGAN_OK;
 }
 
-/* Sets w->budget: the bits that codes and scales of all targets may occupy. A budget in bytes is for the whole model,
- * so `plain` is subtracted: the bytes of all other tensors and of the shapes that are stored with the targets. Returns
- * ORGAN_USAGE if not even the lowest level of all choices is within the budget. */
+/* Sets w->budget, the bits that codes and scales of all targets may occupy. A budget in bytes is for the whole model,
+ * so `plain` is subtracted from it: the bytes of all tensors that are not targets, and of the shapes that are stored
+ * with the targets. Returns ORGAN_USAGE if not even the lowest level of all choices is within the budget. */
 static organ_status find_budget(organ_quantize_widths *w, organ_error *error)
 {
     const organ_quantize_job *const job = w->job;
@@ -358,8 +363,8 @@ static double cost_change(const organ_quantize_widths *w, size_t c, size_t from,
 }
 
 /* Sets *made to an exchange in which choice `down` gets the next smaller size and choice `up` the largest size that
- * fits into the freed bits. Returns the predicted change of cost in nats per token, INFINITY if there is no such
- * exchange. `sparsity` of a choice is its level here. */
+ * fits into the freed bits. The `sparsity` of a choice, which organ_exchanges changes, is its level here. Returns the
+ * predicted change of cost in nats per token, INFINITY if there is no such exchange. */
 static double exchange_cost(const organ_quantize_widths *w, size_t down, size_t up, organ_exchange *made)
 {
     const double *const less = w->sizes + down * ORGAN_WIDTH_CHOICES, *const more = w->sizes + up * ORGAN_WIDTH_CHOICES;
@@ -369,6 +374,7 @@ static double exchange_cost(const organ_quantize_widths *w, size_t down, size_t 
         to = less[l] < less[from] && (to == from || less[l] > less[to]) ? l : to;
     for (size_t l = 0; l < ORGAN_WIDTH_CHOICES; l++)
         becomes = more[l] > more[becomes] && more[l] - more[was] <= less[from] - less[to] ? l : becomes;
+    /* organ_exchange.up is the new value of .more, and .down that of .less; the order of the two is free here */
     *made = (organ_exchange){.more = down, .less = up, .up = (double)to, .down = (double)becomes};
     return to == from || becomes == was ? INFINITY : cost_change(w, down, from, to) + cost_change(w, up, was, becomes);
 }
@@ -423,9 +429,10 @@ static organ_status quantize_widths_exchange_pairs(organ_quantize_widths *w, org
     return error->status;
 }
 
-/* Opens each calibration run that organ quantize will need, before the first measurement, to return errors and lack of
- * memory early: the quantisation itself, the exchanges, then the measurement of curves. Only the last one stays open,
- * so that their memory does not add up. If several need more --memory, the error names the largest amount. */
+/* Opens each calibration run that organ quantize will need, before the first measurement, to find errors and a lack of
+ * memory early: for the quantisation itself (organ_quantize_check_text), for the exchanges, then for the curves. Only
+ * the last one stays open, so that their memory does not add up. An error other than a lack of memory ends the search.
+ * If several runs need more --memory, the error names the largest amount. */
 static organ_status open_walks(organ_quantize_widths *w, organ_error *error)
 {
     organ_error text_error = {0}, exchange_error = {0};
@@ -440,8 +447,8 @@ static organ_status open_walks(organ_quantize_widths *w, organ_error *error)
     return organ_memory_refuse_both(error, &text_error);
 }
 
-/* In a dry run, prints how long measuring will take. At this point job->plan has only the work of measuring and of
- * exchanges. */
+/* In a dry run, prints a note on how long measuring will take. At this point job->plan has only the work of measuring
+ * curves and exchanges. */
 static void print_dry_run(const organ_quantize_widths *w)
 {
     const organ_quantize_job *const job = w->job;
@@ -514,7 +521,7 @@ static organ_status quantize_widths_divide(organ_quantize_widths *w, organ_error
     return ORGAN_OK;
 }
 
-/* Returns the curve of a tensor whose encoding differs from that of another tensor which servers fuse with it (q, k and
+/* Returns the curve of a tensor that servers fuse with another tensor of another encoding (have_common_width: q, k and
  * v; gate and up); NULL if there is none. */
 static const organ_allocation_tensor *find_split_group(const organ_quantize_widths *w)
 {

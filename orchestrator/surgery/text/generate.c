@@ -27,13 +27,14 @@ typedef struct generation {
     uint32_t *ids;             /* tokens of the prompt, then generated ones */
     size_t prompt, count;      /* tokens of the prompt; all tokens so far */
     bool ended;                /* the model generated EOS */
-    char *prompt_text, *text;  /* prompt and generated text as printed, for the report */
-    double seconds;            /* duration of the generation */
+    char *prompt_text, *text;  /* prompt and generated text for the report, control characters as \xNN */
+    double seconds;            /* duration of the generation, prompt included */
 } generation;
 
 /* ---- the prompt ---- */
 
-/* Encodes the prompt into g->ids, with BOS first if the tokenizer adds it, and leaves room for the new tokens. */
+/* Encodes the prompt into g->ids, with BOS first if the tokenizer adds it, with room for the new tokens after it.
+ * Returns ORGAN_BAD_INPUT if there is no token. */
 static organ_status read_prompt(generation *g, organ_error *error)
 {
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(g->tokenizer);
@@ -59,8 +60,9 @@ static organ_status read_prompt(generation *g, organ_error *error)
     return error->status;
 }
 
-/* Opens the cache of keys and values for prompt and new tokens. Prints a note if they exceed the model's context. */
-static organ_status allocate_generation(generation *g, organ_error *error)
+/* Opens g->cache, the cache of keys and values, for prompt and new tokens. Prints a note if they exceed the model's
+ * context. */
+static organ_status open_cache_for_all_tokens(generation *g, organ_error *error)
 {
     const size_t max = g->prompt + g->options->count;
     const uint64_t context = organ_forward_describe(g->forward)->context;
@@ -72,14 +74,15 @@ static organ_status allocate_generation(generation *g, organ_error *error)
 
 /* ---- token after token ---- */
 
-/* Context of choose_token, which sets `top` to the token with the largest logit, and `finite` to whether all logits are
- * finite. */
+/* Context of choose_token. */
 typedef struct choice {
-    size_t vocabulary, top;
-    bool finite;
+    size_t vocabulary; /* number of logits */
+    size_t top;        /* result: the token with the largest logit */
+    bool finite;       /* result: all logits are finite */
 } choice;
 
-/* Callback of organ_forward_continue: stores the token with the largest logit, and whether all logits are finite. */
+/* Callback of organ_forward_continue: sets `top` and `finite` of the choice `context` from the logits after the last
+ * token. */
 static void choose_token(void *context, size_t k, float *logits)
 {
     choice *const c = context;
@@ -90,7 +93,8 @@ static void choose_token(void *context, size_t k, float *logits)
     c->top = organ_logits_top(logits, c->vocabulary);
 }
 
-/* Computes the logits after the last token and sets *token to the next one. */
+/* Computes the logits after the last token in g->ids, and sets *token to the one with the largest logit. Returns
+ * ORGAN_INTERRUPTED if a stop was requested, ORGAN_BAD_INPUT if a logit is not finite. */
 static organ_status next_token(generation *g, uint32_t *token, organ_error *error)
 {
     choice c = {.vocabulary = (size_t)organ_forward_describe(g->forward)->vocabulary};
@@ -105,7 +109,8 @@ static organ_status next_token(generation *g, uint32_t *token, organ_error *erro
     return ORGAN_OK;
 }
 
-/* Passes the text of new tokens to the listener, except an incomplete UTF-8 character at the end. */
+/* Passes the text that `streamer` has for new tokens to the listener, except an incomplete UTF-8 character at the
+ * end. */
 static organ_status print_text(const generation *g, organ_text_streamer *streamer, organ_error *error)
 {
     const char *text;
@@ -115,7 +120,8 @@ static organ_status print_text(const generation *g, organ_text_streamer *streame
     return error->status;
 }
 
-/* Generates and prints tokens until the requested number or EOS. */
+/* Generates tokens until options->count are generated or the model generates EOS, and passes their text to the
+ * listener. */
 static organ_status generate_print_new(generation *g, organ_text_streamer *streamer, organ_error *error)
 {
     const int64_t eos = organ_tokenizer_describe(g->tokenizer)->eos;
@@ -138,7 +144,7 @@ static organ_status generate_print_new(generation *g, organ_text_streamer *strea
 }
 
 /* Sets g->prompt_text to the prompt as the report prints it, then generates the text and sets g->text and g->seconds.
- * Fails if the model's files changed meanwhile. */
+ * Returns an error if the model's files changed meanwhile. */
 static organ_status continue_prompt(generation *g, organ_error *error)
 {
     const double started = organ_seconds_now();
@@ -183,14 +189,15 @@ static organ_status generate_text(generation *g, json_t **report, organ_error *e
         organ_model_open_with(g->options->model, g->options->access, &g->model, error) ||
         organ_forward_open(g->model, &g->engine, &g->forward, error))
         return error->status;
-    organ_forward_stream(g->forward);
+    organ_forward_stream(g->forward); /* allows layers whose experts do not fit in memory */
     if (organ_tokenizer_open(g->model, &g->tokenizer, error) || read_prompt(g, error) ||
-        allocate_generation(g, error) || continue_prompt(g, error))
+        open_cache_for_all_tokens(g, error) || continue_prompt(g, error))
         return error->status;
     *report = generate_document(g);
     return ORGAN_OK;
 }
 
+/* Frees what the generation owns; members may be NULL. */
 static void close_generation(generation *g)
 {
     organ_decode_cache_close(g->cache);
@@ -202,6 +209,7 @@ static void close_generation(generation *g)
     free(g->text);
 }
 
+/* Continues the prompt with the likeliest token each time, and sets *report. */
 organ_status organ_generate(const organ_generate_options *options, const organ_engine *engine,
                             const organ_progress *progress, const organ_listener *listener, json_t **report,
                             organ_error *error)
