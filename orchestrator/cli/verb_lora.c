@@ -87,8 +87,8 @@ static const organ_option sanitize_options[] = {
           "check that MODEL has every module, in the shape of the factors; an adapter of the other format (peft, GGUF) "
           "is converted to that of MODEL"),
     NUMBER("max-rank", "N", lora_sanitize.max_rank,
-           "highest rank that the server accepts: organ reduces modules of a higher rank to their best approximation; "
-           "with --check it lists them instead, and the default is 512, the limit of vLLM", .range = {RANKS}),
+           "highest rank that the server accepts: organ reduces modules of a higher rank to their best approximation "
+           "(default: none is reduced); with --check it lists them instead (default: 512, the limit of vLLM)", .range = {RANKS}),
     FORCE(lora_sanitize.force, "OUT")};
 
 RUN_REMOTE(sanitize, organ_lora_sanitize, lora_sanitize)

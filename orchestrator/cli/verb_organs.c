@@ -19,7 +19,7 @@ typedef struct organs_call {
 
 static const organ_option extract_options[] = {
     OUTPUT("DIR", extract.write.output, "the new organ directory", .required = true),
-    WRITING(extract, "DIR", "print the contents of DIR")};
+    WRITING(extract, "DIR", "print what DIR would contain")};
 
 /* Extracts a model. Needs no engine, because it only copies bytes. */
 WORK(extract_work)

@@ -153,7 +153,7 @@ extern const organ_option organ_help_options[1];              /* --help */
 
 /* Text of `about` and `exits` for verbs that have --evaluate. */
 #define ORGAN_EVALUATION_ABOUT(before) \
-    "--evaluate FILE scores " before " and the output on a text. The report then has both perplexities, the KL " \
+    "--evaluate FILE scores the output and " before " on a text. The report then has both perplexities, the KL " \
     "divergence, and top-1, the share of tokens for which both models predict the same next token. organ checks " \
     "text, tokenizer, architecture and --memory before it writes anything. If the evaluation fails later or is " \
     "interrupted, the output is complete and the report states why it has no figures."

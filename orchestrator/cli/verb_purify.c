@@ -21,8 +21,9 @@ static const organ_option purify_options[] = {
     CHOICE("method", "fft|haar", purify.method,
            "filter of each row: fft: Fourier spectrum; haar: Haar wavelets", .required = true),
     REAL("threshold", "K", purify.threshold,
-         "limit of noise. haar: a wavelet detail up to K standard deviations of the noise of its row and scale; fft: a "
-         "frequency with less than K times the mean noise power of its row; default 1 for haar, 3 for fft",
+         "what counts as noise. haar: wavelet details of at most K standard deviations of the noise in their row and "
+         "scale; fft: frequencies with less than K times the mean noise power of their row; default 1 for haar, 3 for "
+         "fft",
          .range = {ORGAN_PURIFY_THRESHOLDS}, .unset = -1),
     REAL("strength", "S", purify.strength, "share of the amplitude of noise to remove",
          .range = {ORGAN_PURIFY_STRENGTHS}, .fallback = "0.1"),

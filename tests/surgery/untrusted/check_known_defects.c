@@ -172,7 +172,7 @@ START_TEST(byte_token_below_zero)
                      SCORES(3) "4:0 4:0 4:0 " TYPES(3, "4:2 4:6 4:6"),
                  odd[k]);
         gguf_file("m.gguf", words);
-        expect_told("m.gguf", "tokenizer", "means no byte");
+        expect_told("m.gguf", "tokenizer", "names no byte");
         organ_tokenizer *const tokenizer = open_tokenizer("m.gguf", ORGAN_OK, "");
         size_t bytes;
         ck_assert_str_eq(organ_tokenizer_piece(tokenizer, 1, &bytes), "A");

@@ -238,9 +238,9 @@ START_TEST(tokenizers_of_gguf)
         const char *words, *where, *what;
     } rows[] = {
         {HEAD(0, 2) TOKENS(2, "s:a s:<0x-1>") TYPES(2, "4:1 4:6"), "tokenizer.ggml.tokens",
-         "token 1 '<0x-1>' means no byte"},
-        {HEAD(0, 1) TOKENS(1, "s:<0xZZ>"), "tokenizer.ggml.tokens", "'<0xZZ>' means no byte"},
-        {HEAD(0, 2) TOKENS(2, "s:a s:b") TYPES(2, "4:1 4:6"), "tokenizer.ggml.tokens", "token 1 'b' means no byte"},
+         "token 1 '<0x-1>' names no byte"},
+        {HEAD(0, 1) TOKENS(1, "s:<0xZZ>"), "tokenizer.ggml.tokens", "'<0xZZ>' names no byte"},
+        {HEAD(0, 2) TOKENS(2, "s:a s:b") TYPES(2, "4:1 4:6"), "tokenizer.ggml.tokens", "token 1 'b' names no byte"},
         {HEAD(0, 2) TOKENS(2, "s:a s:b") TYPES(1, "4:1"), "tokenizer.ggml.token_type", "1 elements for 2 tokens"},
         {HEAD(0, 2) TOKENS(2, "s:a s:b") "s:tokenizer.ggml.scores 4:9 4:0 8:2 1:0 1:0", "tokenizer.ggml.scores",
          "are u8, not f32"},
