@@ -195,7 +195,7 @@ START_TEST(full_disk_at_any_moment)
     usual();
     for (size_t c = 0; c < sizeof calls / sizeof *calls; c++) {
         fault_clear();
-        rig_must((rig_way){.options = {.output = scratch_path("counted"), .force = true}});
+        rig_must((rig_way){.options = {.output = scratch_path(c ? "counted-syncs" : "counted-writes")}});
         /* The last two fsyncs are those of the output and its parent directory: the output is then complete and
          * stays. */
         const long count = fault_count(calls[c]) - (calls[c] == FAULT_FSYNC ? 2 : 0);
