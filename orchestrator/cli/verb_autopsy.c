@@ -77,7 +77,8 @@ const organ_verb organ_autopsy_verb = {
              "100; |mean| above 1 or std above 10 is reported as exploded. Embeddings, norms, routers and biases have "
              "wider ranges: --print-ranges prints all of them.\n"
              "Usual relative errors of quantised copies are 0.4 to 2 percent for 8-bit integers, 2 to 4 for FP8, 8 to "
-             "15 for 4-bit codes, 14 to 32 for 3-bit codes. More than 50 percent is a finding.",
+             "15 for 4-bit codes, 14 to 32 for 3-bit codes. An error above 1.5 times the usual maximum is a finding "
+             "unless rounding, pruning, an adapter or training explains it.",
     OPERANDS(OPTIONAL("MODEL", MODEL, autopsy.model,
                       "a model: directory, .safetensors, .gguf, organ directory; packed weights are dequantised"),
              OPTIONAL("OTHER", MODEL, autopsy.other,

@@ -68,7 +68,7 @@ const organ_verb organ_layers_verb = {
              "block before each gap (the place of dropped blocks), and q, k, v, o, gate, up, router and down of every "
              "block after a gap. Last, it multiplies the final norm by one factor.\n"
              "To decide how much of each change to apply, organ holds out one window in four (one in eight if there "
-             "are 32 windows or more). It measures the KL divergence from MODEL on the held-out windows for several "
+             "are 32 windows or more), but about 4,096 tokens at most. It measures the KL divergence from MODEL on the held-out windows for several "
              "shares of the change, and applies the share with the least divergence. If no share lowers it, these "
              "weights stay unchanged.\n"
              "--heal needs weights of BF16, F16 or F32, or GGUF blocks (Q4_0 to Q8_0, Q4_K to Q6_K). --memory must be "

@@ -29,8 +29,8 @@ static const organ_option prune_options[] = {
            .required = true),
     REAL("sparsity", "S", prune.sparsity,
          "percent of each target's weights to set to zero: 50 or 50%; below 1 only with %: 0.5%. Without it, "
-         "physarum-v1 sets weights to zero if their flow ends below a threshold; other methods need it, --pattern or "
-         "--budget",
+         "the physarum methods set weights to zero if their flow ends below a threshold; other methods need it, "
+         "--pattern or --budget",
          .letter = 's', .range = {ORGAN_PRUNE_PERCENTS}, .after_from = true,
          .before_to = true, .percent = true, .unset = -1),
     TEXT("pattern", "N:M", calibrated.pattern,
