@@ -344,8 +344,7 @@ INLINE int e2m1_multiply(const float *scales, e2m1_products *products)
 
 /* Returns a table for u16_lookup: the values of the 16 codes of E2M1 times the scale of group `group`, 0 to 15, as
  * BF16. Selects one of the two rounded products for each code by masks, and multiplies it by a signed power of two,
- * which is an integer addition to its exponent and sign. For the codes of +0 and -0 keeps only the sign of the product.
- */
+ * which is an integer addition to its exponent and sign. For +0 and -0 keeps only the sign of the product. */
 INLINE u16x16 e2m1_table(const e2m1_products *products, size_t group)
 {
     /* masks (SIGN, ALL), and what to add to a BF16 to multiply it by -1 (SIGN), 1/2 (LESS), 2 (TWO) or 4 (FOUR) */

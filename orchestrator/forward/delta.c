@@ -246,8 +246,7 @@ static void delta_prepare(void *context, size_t t)
     gate_token(j, t);
 }
 
-/* Task of organ_forward_share: runs the recurrence of head index % heads over the group's window number index / heads.
- */
+/* Task of organ_forward_share: runs the recurrence of head index % heads over window index / heads of the group. */
 static void delta_recur(void *context, size_t index, size_t worker)
 {
     const delta_job *const j = context;

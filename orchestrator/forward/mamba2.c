@@ -10,9 +10,7 @@
  *
  *     S = g S + B (s x)^T,    y = S^T C + D x.
  *
- * The output projection reads y silu(z) after an RMSNorm over the heads of each group (options:
- * organ_recurrent_config).
- */
+ * The output projection reads y silu(z) after an RMSNorm of each group's heads (variants: organ_recurrent_config). */
 #include "orchestrator/forward/mixers.h"
 #include "orchestrator/machine/extent.h"
 
@@ -103,8 +101,7 @@ static void prepare_steps(void *context, size_t t)
     kernels->exp_below(decays, heads, 0);
 }
 
-/* Task of organ_forward_share: runs the recurrence of head index % heads over the group's window number index / heads.
- */
+/* Task of organ_forward_share: runs the recurrence of head index % heads over window index / heads of the group. */
 static void recur_head(void *context, size_t index, size_t worker)
 {
     const mamba2_job *const j = context;

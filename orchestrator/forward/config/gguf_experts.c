@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Reads the mixture of experts from GGUF key-values: its sizes, its router, and which layers have experts.
- * In all functions `s` is the GGUF file, s->family the row of its architecture in families.h, `m` the row's mixture,
- * and `c` the configuration that they fill. "Reports an error" means: sets s->error unless an earlier error is there.
- */
+ * In all functions `s` is the GGUF file, s->family the row of its architecture in families.h, `m` the mixture of this
+ * row, and `c` the configuration that they fill. "Reports an error" means: sets s->error unless an earlier error is
+ * there. */
 #include "orchestrator/forward/config/config_check.h"
 #include "orchestrator/forward/config/config_gguf.h"
 

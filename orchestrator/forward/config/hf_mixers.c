@@ -137,9 +137,9 @@ static void read_words(const config_hf_source *s, organ_forward_config *c)
         set_word(s, types_of(s), organ_json_plain(json_array_get(types, l)), &c->kinds[l]);
 }
 
-/* Reads the mixer of each layer from that member which the file has: a string of letters, the list of layer words, an
- * object with two lists of layer numbers, one list of layer numbers, or an interval. If several are there, the first of
- * these counts; without any, the family's default applies or an error is reported. */
+/* Reads the mixer of each layer from the first of these members that the family defines and the file has: a string of
+ * letters, the list of layer words, an object with two lists of layer numbers, one list of layer numbers, an interval.
+ * If the file has none of them, applies the family's default or reports an error. */
 static void read_kinds(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;
