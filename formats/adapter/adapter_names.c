@@ -63,8 +63,7 @@ static bool target_selects_parameter(const char *target, const char *module, siz
  * wrappers. peft wraps a module once for each of its parameters in target_parameters (`targets`); wrapper 0 is the
  * innermost. Parameters in expert_parameters are wrapped in the order of that list. If none of them is a target, the
  * module may have one target of another name, which is returned for any index. Returns NULL if there is no such
- * wrapper;
- * "", with a *count of 0, if several targets of other names match, because their order is unknown. */
+ * wrapper. Returns "" and a *count of 0 if several targets of other names match, because their order is unknown. */
 static const char *find_wrapped_parameter(const json_t *targets, const char *module, size_t length, size_t index,
                                           size_t *count)
 {

@@ -140,8 +140,8 @@ static void norm_groups(const mamba2_job *j, float *values)
         organ_forward_norm(values + at, j->norms + at, 0, j->sizes->norm_eps, width, values + at);
 }
 
-/* Task of organ_forward_tokens: replaces y of token t by (y + D x) silu(z) out_scale. The norm of groups is applied
- * after the product with silu(z), or with norm_first before it. */
+/* Task of organ_forward_tokens: replaces y of token t by (y + D x) silu(z), times out_scale. The norm of groups is
+ * applied after the product with silu(z), or with norm_first before it. */
 static void gate_tokens(void *context, size_t t)
 {
     const mamba2_job *const j = context;

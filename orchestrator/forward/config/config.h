@@ -97,9 +97,9 @@ typedef enum organ_mixer {
     ORGAN_MIXER_ATTENTION,  /* softmax attention over keys and values of tokens, multi-head latent attention included */
     ORGAN_MIXER_DELTA,      /* the gated delta rule (forward/delta.c) */
     ORGAN_MIXER_SHORT_CONV, /* a gated causal convolution (forward/short_conv.c) */
-    ORGAN_MIXER_MAMBA,      /* forward/mamba.c */
-    ORGAN_MIXER_MAMBA2,     /* forward/mamba2.c */
-    ORGAN_MIXER_LIGHTNING   /* forward/lightning.c */
+    ORGAN_MIXER_MAMBA,      /* the selective scan of Mamba (forward/mamba.c) */
+    ORGAN_MIXER_MAMBA2,     /* Mamba-2 (forward/mamba2.c) */
+    ORGAN_MIXER_LIGHTNING   /* lightning attention (forward/lightning.c) */
 } organ_mixer;
 
 /* How the file stores the projections q, k, v and z (the output's gate) of the delta rule. */
@@ -110,8 +110,9 @@ typedef enum organ_projections {
     ORGAN_PROJECTIONS_APART /* a tensor for each, and a convolution for each of q, k and v */
 } organ_projections;
 
-/* Sizes of recurrent mixers. The state of a head has key_dim x value_dim numbers: a token multiplies it by a decay and
- * adds the outer product of its key and its value; the output is the product of query and state. */
+/* Sizes and variants of the recurrent mixers of a model. The state of a head is a matrix of key_dim x value_dim
+ * numbers. Each token multiplies the state by a decay and adds the outer product of the token's key and value; the
+ * output is the product of the token's query and the state. Mamba-2 calls queries C, keys B and values x. */
 typedef struct organ_recurrent_config {
     unsigned heads;     /* heads of values, each with a state */
     unsigned groups;    /* heads of keys and queries, a divisor of `heads` (Mamba-2: n_groups) */
@@ -130,21 +131,21 @@ typedef struct organ_recurrent_config {
     bool by_channel;
     bool conv_biased, biased, out_biased; /* the convolution, the input and the output projection have biases */
     unsigned rank;        /* Mamba: width of the short vector from which dt_proj computes the time steps */
-    bool step_norms;      /* Mamba: the short vector, B and C are normalised */
+    bool step_norms;      /* Mamba: that vector, B and C pass a norm each */
     bool step_norms_bare; /* with step_norms: these norms have no weights */
     /* the members from here on are for Mamba-2 */
     double step_min, step_max;  /* limits of softplus(dt + dt_bias) */
     bool normed;                /* y silu(z) passes a norm with weights, over the heads of each group */
-    bool norm_first;            /* the norm is applied before the product with silu(z) */
-    bool scaled;                /* z, x, B, C and dt are multiplied by `scales` after their projection */
-    float scales[5], out_scale; /* out_scale: factor of the output */
+    bool norm_first;            /* with `normed`: y passes the norm before the product with silu(z) */
+    bool scaled;                /* the projections z, x, B, C and dt are multiplied by `scales` */
+    float scales[5], out_scale; /* one for each of these five; factor of the output before its projection */
 } organ_recurrent_config;
 
 /* The structure of one layer. */
 typedef struct organ_layer_kind {
     /* `second` (usually NONE) reads the same normed input as `mixer`; the outputs of both are added */
     organ_mixer mixer, second;
-    bool feed; /* the layer has a feed-forward; false: only mixers */
+    bool feed; /* the layer has a feed-forward; false: it has only mixers */
     /* this layer has norms before mixer and feed-forward, whatever organ_forward_config.norms is */
     bool norms_before;
     /* factors of organ_forward_config.residual_normed: [0] for the mixer, [1] for the feed-forward */
@@ -163,14 +164,14 @@ typedef struct organ_layer_kind {
     bool mixture; /* the feed-forward has routed experts; false: it is dense */
     /* width of the dense feed-forward; 0 for a mixture that has none in parallel */
     uint64_t intermediate;
-    bool value_is_key; /* v is the projection of k before the norm of k; the layer has no projection for v */
+    bool value_is_key; /* v is what the projection of k returns, before the norm of k; there is no projection of v */
     /* The last layers of a model may have no k and v and use those of layer `shares_with`, an earlier one, which stores
      * k, then v, in the state of each token, from float `shared_at` on. shared_at 0: the layer neither stores nor uses
      * shared k and v. */
     uint64_t shared_at;
     unsigned shares_with; /* the layer's own number if it has k and v itself */
-    /* With gate_is_cut, mean + gate_cut x standard deviation of a token's gate values is subtracted from each of them,
-     * and negative results become 0 (Gemma 3n). */
+    /* With gate_is_cut, the feed-forward subtracts mean + gate_cut x standard deviation of a token's gate values from
+     * each of them, and sets negative results to 0 (Gemma 3n). */
     bool gate_is_cut;
     float gate_cut;
     /* alpha_p, alpha_n, beta and eps of ORGAN_XIELU from a GGUF file; safetensors have them as tensors */
@@ -331,8 +332,8 @@ typedef struct organ_forward_config {
 } organ_forward_config;
 
 /* Reads the configuration from the key-values of a GGUF model, or from config.json of any other. Returns
- * ORGAN_BAD_INPUT for unknown or invalid values; the message names architecture or field. The caller releases *config.
- */
+ * ORGAN_BAD_INPUT for unknown or invalid values; the message names architecture or field. The caller releases
+ * *config. */
 organ_status organ_forward_config_read(const organ_model *model, organ_forward_config *config, organ_error *error);
 /* Frees the arrays of the configuration. */
 void organ_forward_config_release(organ_forward_config *config);

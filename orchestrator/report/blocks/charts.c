@@ -33,7 +33,7 @@ static void spread_bar(organ_ranking_bar *bar, const organ_bars_of *style, const
 
 /* Returns the bar for a row with this name: with style->sums the existing one of the `*count` bars with this name, if
  * any; otherwise a new bar, bars[*count], and adds 1 to *count. With style->sums the values of a new bar are 0, so that
- * values of rows can be added; otherwise they are NaN. */
+ * values of rows can be added, otherwise NaN; a second value that the style does not name is always NaN. */
 static organ_ranking_bar *bar_of(organ_ranking_bar *bars, size_t *count, const organ_bars_of *style, const char *name)
 {
     for (size_t k = 0; k < *count && style->sums; k++)
@@ -193,8 +193,7 @@ void organ_bars_put(organ_view_walk *walk, const organ_block *block)
 
 /* Makes the map of layers and roles of a MAP block. The values of all rows of a cell are combined to their mean,
  * minimum or maximum. Outlines the cells of the rows `marks`, a JSON array or NULL, and cells with a row whose absolute
- * value is above style->beyond. The caller destroys the map. Returns NULL if memory runs out, or a map with `failed`
- * set. */
+ * value is above style->beyond. The caller destroys the map. If memory runs out, returns NULL or sets map->failed. */
 static organ_layer_map *map_of(const organ_map_of *style, const json_t *rows, const json_t *marks)
 {
     organ_layer_map *const map = organ_layer_map_create();
@@ -269,8 +268,8 @@ void organ_map_put(organ_view_walk *walk, const organ_block *block)
     else if (map)
         chart.high = organ_block_scale(style->step, style->floor, chart.high, map->value, map->layers * map->roles);
     chart.plain = chart.plain || (map && map->layers * map->roles > ORGAN_BLOCK_CELLS);
-    if (!map || map->failed ||
-        is_map_drawn(style, map)) /* if memory ran out the SVG document is NULL, and the page fails */
+    /* if memory ran out, the SVG document is NULL, and organ_block_chart makes the page fail */
+    if (!map || map->failed || is_map_drawn(style, map))
         organ_block_chart(walk, organ_layer_map_svg(map, &chart), style->caption);
     organ_layer_map_destroy(map);
     organ_json_release_rows(rows);

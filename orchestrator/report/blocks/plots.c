@@ -93,7 +93,7 @@ void organ_grid_put(organ_view_walk *walk, const organ_block *block)
 
 /* Makes a map in which each line of the chart is a role: with style->name a line for each name that rows have,
  * otherwise a line for each of the members style->values. Skips rows that belong to no layer. The caller destroys the
- * map. Returns NULL if memory runs out, or a map with `failed` set. */
+ * map. If memory runs out, returns NULL or sets map->failed. */
 static organ_layer_map *lines_of(const organ_curves_of *style, const json_t *rows)
 {
     organ_layer_map *const map = organ_layer_map_create();

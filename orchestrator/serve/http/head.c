@@ -38,8 +38,7 @@ static bool only_bytes(const char *from, const char *to, char a, char b)
     return from == to;
 }
 
-/* Returns true if [from, to) is one or two zero bytes: the library replaces the end of a line, LF or CR LF, by zeros.
- */
+/* Returns true if [from, to) is one or two zero bytes: the library replaces the LF or CR LF after a line by them. */
 static bool line_ends(const char *from, const char *to)
 {
     return (uintptr_t)to > (uintptr_t)from && (uintptr_t)to - (uintptr_t)from <= 2 && only_bytes(from, to, '\0', '\0');

@@ -20,8 +20,7 @@
 enum {
     MAX_AT_ONCE = 16,    /* limit of the requests with an invalid length that one search finds */
     LONGEST_LENGTH = 20, /* decimal digits of 2^64 - 1 */
-    /* version 1.0 may have rejected the extensions of a chunk if the request has more bytes outside of its body's data
-     */
+    /* a request with more bytes outside of its body's data may have too long extensions of a chunk (version 1.0) */
     LEAST_EXTENSION_BYTES = 16 << 10
 };
 
@@ -71,8 +70,8 @@ static void add_candidate(void *context, void *held)
 {
     refused_search *const s = context;
     organ_server_request *const request = held;
-    const organ_request_state state =
-        __atomic_load_n(&request->state, __ATOMIC_RELAXED); /* a worker may be setting it */
+    /* atomic, because a worker of the request queue may be setting it */
+    const organ_request_state state = __atomic_load_n(&request->state, __ATOMIC_RELAXED);
     const char *const length = organ_http_header(request, "Content-Length"), *const coding = organ_http_header(
                                                                                  request, "Transfer-Encoding");
     if (state == REQUEST_NEW && length && !coding && refused_length(length) && s->count < MAX_AT_ONCE)
