@@ -8,9 +8,9 @@ enum { FIT_K_ROUNDS = 2 };
 
 /* ---- q4_k and q5_k: 8 groups of 32 with minima ---- */
 
-/* The parameters of two blocks. Lane l stands for a group: of the first block below 8, else of the second. A group's
- * value with code q decodes to d scale q - dmin minimum, where d and dmin are numbers of the block, scale and minimum
- * codes of the group. */
+/* The parameters of two blocks. Lanes 0 to 7 stand for the groups of the first block, lanes 8 to 15 for those of the
+ * second. A value with code q decodes to d scale q - dmin minimum, where d and dmin belong to the block, and scale and
+ * minimum are codes of the group. */
 typedef struct fit_k {
     float d[16], dmin[16]; /* exact F16 values, the same in the 8 lanes of a block */
     f32x16 scales, minima; /* codes, whole numbers from 0 to 63 */

@@ -222,15 +222,18 @@ typedef struct organ_forward_config {
     char architecture[96]; /* as in config.json, or general.architecture of a GGUF file */
     /* heads, kv_heads, head_dim: sizes of most layers; `kinds` has those of each layer */
     unsigned layers, heads, kv_heads, head_dim;
-    organ_layer_kind *kinds;                            /* one for each layer */
-    organ_latent_config latent;                         /* sizes of the layers with latent attention */
-    organ_recurrent_config recurrent;                   /* sizes of the layers with a recurrent mixer */
-    uint64_t hidden, intermediate, vocabulary, context; /* context: max_position_embeddings */
+    organ_layer_kind *kinds;          /* one for each layer */
+    organ_latent_config latent;       /* sizes of the layers with latent attention */
+    organ_recurrent_config recurrent; /* sizes of the layers with a recurrent mixer */
+    /* widths of hidden states and of dense feed-forwards (of most layers); rows of the embeddings;
+     * max_position_embeddings */
+    uint64_t hidden, intermediate, vocabulary, context;
     /* Floats of a token's state between two layers. A state begins with the hidden state, `hidden` floats. In some
      * architectures more follows: the other streams of AltUp, then the keys and values that later layers share; or the
      * list of latent.index_shared; or the stored output of `shortcut`. */
     uint64_t state;
-    /* epsilon of all norms; factor of attention scores, usually 1 / sqrt(head_dim); factor of embeddings */
+    /* epsilon of norms of hidden states, q and k; factor of attention scores, usually 1 / sqrt(head_dim); factor of
+     * embeddings */
     double rms_eps, attention_scale, embedding_scale;
     /* attention scores and logits x become cap tanh(x / cap); 0: no cap */
     double attention_softcap, final_softcap;
@@ -320,7 +323,7 @@ typedef struct organ_forward_config {
     bool gate_up_pairs; /* in stacks with gate and up, their rows alternate: gate 0, up 0, gate 1, ... */
     /* width of the shared expert, which processes every token in addition to its routed experts; 0: none */
     unsigned shared_intermediate;
-    /* the mixture's output is the mean of the shared expert's output and the sum of the routed experts */
+    /* the mixture's output is the mean of the shared expert's output and the sum of the routed experts' outputs */
     bool shared_average;
     bool shared_gated; /* the shared expert's output is multiplied by a logistic gate of the token */
     /* config.json has a member for the shared expert's width; false: the width is a multiple of a routed expert's */

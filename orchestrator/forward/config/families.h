@@ -265,7 +265,7 @@ typedef struct forward_family {
     bool query_scalar;           /* scores are scaled by 1 / sqrt(query_pre_attn_scalar) */
     unsigned large_layers;       /* GGUF: a model of that many layers scales scores by 1 / sqrt(hidden_size / heads) */
     organ_activation activation; /* activation if config.json does not name it */
-    const char *activation_key;  /* NULL: hidden_activation or hidden_act */
+    const char *activation_key;  /* member that names it; NULL: hidden_activation or hidden_act */
     bool ungated;                /* a feed-forward is down(act(up(x))), without a gate */
     organ_fused fused;
     forward_flag head_bias;
@@ -330,8 +330,7 @@ typedef struct forward_family {
     bool latent_halves;
     bool latent;        /* all layers have multi-head latent attention */
     bool latent_scaled; /* queries and the latent vector of keys and values get factors sqrt(hidden_size / rank) */
-    /* as in organ_forward_config; '%' in `names` stands for 0 or 1: the first or second of a file's layer's two layers
-     */
+    /* as in organ_forward_config; '%' in `names` stands for 0 or 1, the first or second half of the file's layer */
     bool shortcut;
     forward_indexer indexer; /* of sparse attention */
     /* list of members with one supported value, which ends with a NULL key; NULL: none */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Reads the mixture of experts from GGUF key-values: its sizes, its router, and which layers have experts.
- * In all functions `s` is the GGUF file, s->family the row of its architecture in families.h, `m` the mixture of this
- * row, and `c` the configuration that they fill. "Reports an error" means: sets s->error unless an earlier error is
- * there. */
+ * `s` is the GGUF file that is read; s->family, called the family, is the row of its architecture in families.h. `c` is
+ * the configuration that the functions fill. "Reports an error" means: sets s->error unless an earlier error is there.
+ * `m` is the family's mixture. */
 #include "orchestrator/forward/config/config_check.h"
 #include "orchestrator/forward/config/config_gguf.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Reads the mixer of each layer and the sizes of recurrent mixers from config.json.
- * In all functions `s` is the config.json that is read, s->family the row of its architecture in families.h, and `c`
- * the configuration that they fill. "Reports an error" means: sets s->error unless an earlier error is there. The root,
- * s->root, is the JSON object of the text model. */
+ * `s` is the config.json that is read; s->family, called the family, is the row of its architecture in families.h. `c`
+ * is the configuration that the functions fill. "Reports an error" means: sets s->error unless an earlier error is
+ * there. The root, s->root, is the JSON object of the text model. */
 #include "orchestrator/forward/config/hf.h"
 
 #include "formats/base/json_text.h"

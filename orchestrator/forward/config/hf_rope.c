@@ -2,9 +2,9 @@
  * Reads the rotary position embeddings and the scale of queries from config.json. `object` is the JSON object with the
  * settings of one rotation: rope_parameters, a member of it for one kind of layers, or rope_scaling; NULL: there is
  * none.
- * In all functions `s` is the config.json that is read, s->family the row of its architecture in families.h, and `c`
- * the configuration that they fill. "Reports an error" means: sets s->error unless an earlier error is there. The root,
- * s->root, is the JSON object of the text model. */
+ * `s` is the config.json that is read; s->family, called the family, is the row of its architecture in families.h. `c`
+ * is the configuration that the functions fill. "Reports an error" means: sets s->error unless an earlier error is
+ * there. The root, s->root, is the JSON object of the text model. */
 #include "orchestrator/forward/config/hf.h"
 
 #include <errno.h>
