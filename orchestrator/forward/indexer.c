@@ -7,8 +7,8 @@
  *
  *     s = sum over h of w_h heads^-1/2 max(q_h . k dim^-1/2, 0).
  *
- * A query attends to the index_topk keys before it with
- * the largest scores, its own included; of keys with equal scores the earlier ones are chosen. */
+ * A query attends to the index_topk keys with the largest scores among those up to its own token; of keys with equal
+ * scores the earlier ones are chosen. */
 #include "orchestrator/forward/forward_job.h"
 #include "orchestrator/forward/latent.h"
 #include "orchestrator/machine/extent.h"
@@ -101,8 +101,8 @@ static void add_head(const index_job *j, size_t head, size_t first, size_t keys,
     }
 }
 
-/* Task of organ_forward_share: computes the scores of block `block`, FORWARD_KEYS keys or the rest of the window, for
- * all queries of the job (equation at the top of the file). */
+/* Task of organ_forward_share: computes the scores of block `block` of FORWARD_KEYS keys (the last block may have less)
+ * for all queries of the job (equation at the top of the file). */
 static void score_block(void *context, size_t block, size_t worker)
 {
     const index_job *j = context;
