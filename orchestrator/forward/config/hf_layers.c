@@ -33,8 +33,8 @@ static void read_layer_types(const config_hf_source *s, organ_forward_config *c)
 }
 
 /* Sets the windows of a model whose leading dense layers follow a pattern of their own: every n-th of them has no
- * window, where n is the member that forward_family.dense_pattern names. The layers from the first mixture on, counted
- * from there, have no window in every `pattern`-th. n or `pattern` 0: all these layers have one. */
+ * window, where n is the member that forward_family.dense_pattern names. Every `pattern`-th of the layers from the
+ * first mixture on, counted from there, has no window either. n or `pattern` 0: all these layers have one. */
 static void set_windows_after_dense(const config_hf_source *s, unsigned pattern, organ_forward_config *c)
 {
     const unsigned own = organ_config_size(s, s->family->dense_pattern, 1);
