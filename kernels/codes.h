@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT
- * Kernels that decode codes of 8 and 4 bits with a scale for each group. They process pairs of vectors, 32 elements:
- * one cache line of 16-bit values, or 16 bytes of 4-bit codes. Destinations larger than STREAM_BYTES are written
- * with non-temporal stores, as in convert_types.h; `streams` selects them. */
+ * Kernels that decode codes of 8 and 4 bits with a scale for each group (organ_decode). They process pairs of vectors,
+ * 32 elements: one cache line of 16-bit values, or 16 bytes of 4-bit codes. Outputs of STREAM_BYTES or more are written
+ * with non-temporal stores, as in convert_types.h. In the functions below, nonzero `streams` selects these stores; `at`
+ * is the index of an element in the whole array, whose first code and value `codes` and `values` point to. */
 enum { PAIR = 32 }; /* elements of two vectors */
 
 /* ---- scales and zero points by element ---- */
-/* A position in the scales and zero points of an array of codes. */
+/* The factors (scales and zero points) of an array of codes, with the position of the next element to decode. */
 typedef struct code_factors {
     const float *scales, *zeros; /* of the current group and those after it; zeros may be NULL */
-    size_t group, group_left;    /* elements of a group; elements of the current group that were not read yet */
+    size_t group, group_left;    /* elements of a group; elements of the current group from the position on */
 } code_factors;
 
 /* Scale and zero point of each of 32 elements. */
@@ -16,7 +17,7 @@ typedef struct factor_pair {
     f32x16 scale[2], zero[2];
 } factor_pair;
 
-/* Moves past n elements of the current group, n <= group_left, and to the next group after its last element. */
+/* Moves the position past n elements, n <= group_left; after the last element of a group to the next group. */
 INLINE void pass_factors(code_factors *f, size_t n)
 {
     f->group_left -= n;
@@ -27,8 +28,8 @@ INLINE void pass_factors(code_factors *f, size_t n)
     }
 }
 
-/* Loads scale and zero point of each of the next n <= 16 elements, which may belong to several groups. Reads no
- * factor after that of the last element. */
+/* Loads scale and zero point of each of the next n <= 16 elements, which may belong to several groups, and moves past
+ * them. Further lanes have no meaning. Reads no factor after that of the last element. */
 INLINE void next_factors(code_factors *f, size_t n, f32x16 *scale, f32x16 *zero)
 {
     if (n > 0 && f->group_left >= n) {
@@ -47,7 +48,7 @@ INLINE void next_factors(code_factors *f, size_t n, f32x16 *scale, f32x16 *zero)
     *zero = f32_load(zeros);
 }
 
-/* Loads scale and zero point of each of the next n <= 32 elements. */
+/* Loads scale and zero point of each of the next n <= 32 elements, and moves past them. */
 INLINE void next_factor_pair(code_factors *f, size_t n, factor_pair *pair)
 {
     const size_t first = n < 16 ? n : 16;
@@ -56,10 +57,11 @@ INLINE void next_factor_pair(code_factors *f, size_t n, factor_pair *pair)
 }
 
 /* ---- codes to FP32, exactly ---- */
-/* Returns the values of 16 codes of FP8 E4M3. Widens them via F16, which has the same layout with two more exponent
- * bits on top. Shifting the sign-extended byte left by 7 puts the sign into bits 15 and 14; bit 14 is then cleared.
- * Subnormal codes become subnormal F16. Because the exponent biases differ by 8, the value is 2^8 times that of the
- * F16. Only for NaN (0x7f) does adding one unit carry into bit 14, and that bit makes the F16 a NaN. */
+/* Returns the values of 16 codes of FP8 E4M3. Widens them via F16: shifted left by 7, fraction and exponent of a code
+ * are the high fraction bits and the low exponent bits of an F16. The shift of the sign-extended byte puts the sign
+ * into bits 15 and 14; bit 14 is then cleared. Subnormal codes become subnormal F16. The exponent biases differ by 8,
+ * so the value is 2^8 times that of the F16. Only for NaN (0x7f) does adding one unit, 0x80, carry into bit 14, and
+ * that bit makes the F16 a NaN. */
 INLINE f32x16 e4m3_values(u8x16 codes)
 {
     const u16x16 half = u16_and(u16_sll(u16_of_s8(codes), 7), u16_set1(0xbfff));
@@ -67,8 +69,8 @@ INLINE f32x16 e4m3_values(u8x16 codes)
     return f32_mul(f16_widen(u16_or(half, nan)), f32_set1(256));
 }
 
-/* Returns the values of 16 codes of FP8 E4M3FNUZ (bias 8) via F16 like e4m3_values; the F16 is 2^7 too small. 0x80
- * is the only NaN. */
+/* Returns the values of 16 codes of FP8 E4M3FNUZ (bias 8) via F16 like e4m3_values; the value is 2^7 times that
+ * of the F16. 0x80 is the only NaN. */
 INLINE f32x16 e4m3fnuz_values(u8x16 codes)
 {
     const u16x16 half = u16_and(u16_sll(u16_of_s8(codes), 7), u16_set1(0xbfff));
@@ -99,7 +101,7 @@ INLINE f32x16 e5m2fnuz_values(u8x16 codes)
 /* Returns nonzero for codes of 4 bits. */
 INLINE int is_nibble(const organ_code code) { return code == ORGAN_CODE_E2M1 || code == ORGAN_CODE_U4; }
 
-/* Returns the values of the 16 codes of E2M1 or U4, as BF16. */
+/* Returns a table for u16_lookup: the values of codes 0 to 15 of E2M1 or U4, as BF16. */
 INLINE u16x16 nibble_words(const organ_code code)
 {
     static const uint16_t words[2][16] = {{0, 0x3f00, 0x3f80, 0x3fc0, 0x4000, 0x4040, 0x4080, 0x40c0, 0x8000, 0xbf00,
@@ -109,7 +111,7 @@ INLINE u16x16 nibble_words(const organ_code code)
     return u16_load(words[code == ORGAN_CODE_U4]);
 }
 
-/* Returns the values of 16 codes, before scale and zero point. */
+/* Returns the values of 16 codes, one in each byte, before zero point and scale are applied. */
 INLINE f32x16 code_values(u8x16 codes, const organ_code code)
 {
     switch (code) {
@@ -139,8 +141,7 @@ INLINE u16x16 narrow_one_nan(f32x16 a, const enum element_type type)
     return type == BF16 ? u32_tops(bf16_tops_one_nan(a)) : f16_narrow(one_nan(a));
 }
 
-/* Stores 32 words of 16 bits; with `streams` by non-temporal stores, for which the address must be aligned to 64
- * bytes. */
+/* Stores the 32 words of 16 bits in a and b from `values` on, which with `streams` must be aligned to 64 bytes. */
 INLINE void put_words(uint16_t *values, u16x16 a, u16x16 b, const int streams)
 {
     if (streams) {
@@ -151,8 +152,8 @@ INLINE void put_words(uint16_t *values, u16x16 a, u16x16 b, const int streams)
     }
 }
 
-/* Rounds 32 values, a and b, to `type` and stores them from element `at` on; with `streams` by non-temporal stores, for
- * which the address must be aligned to 64 bytes. */
+/* Rounds the 32 values in a and b to `type` and stores them from element `at` on; with `streams` the address of this
+ * element must be aligned to 64 bytes. */
 INLINE void put_pair(void *values, size_t at, f32x16 a, f32x16 b, const enum element_type type, const int streams)
 {
     float *wide = (float *)values + at;
@@ -176,7 +177,7 @@ INLINE void put_pair(void *values, size_t at, f32x16 a, f32x16 b, const enum ele
 /* Returns the bytes of n codes. */
 INLINE size_t code_bytes(size_t n, const organ_code code) { return is_nibble(code) ? n / 2 + n % 2 : n; }
 
-/* Loads 32 codes, one byte each in pair[0] and pair[1]; 4-bit codes are taken from 16 bytes. */
+/* Loads 32 codes into the bytes of pair[0] and pair[1]. 4-bit codes are read from 16 bytes, the low nibble first. */
 INLINE void load_code_pair(const uint8_t *codes, const organ_code code, u8x16 pair[2])
 {
     const u8x16 first = u8_load(codes);
@@ -196,7 +197,8 @@ INLINE f32x16 scale_codes(u8x16 codes, f32x16 scale, f32x16 zero, const organ_co
     return f32_mul(f32_sub(code_values(codes, code), zero), scale);
 }
 
-/* Decodes the 32 codes at `codes` with the factors `f`, and stores them in `values` from element `at` on. */
+/* Decodes 32 codes with the factors `f`, and stores them in `values` from element `at` on. Here `codes` is the first of
+ * the 32 codes. */
 INLINE void decode_pair(const uint8_t *codes, const factor_pair *f, void *values, size_t at, const organ_code code,
                         const enum element_type type, const int streams)
 {
@@ -206,8 +208,8 @@ INLINE void decode_pair(const uint8_t *codes, const factor_pair *f, void *values
              scale_codes(pair[1], f->scale[1], f->zero[1], code), type, streams);
 }
 
-/* Decodes n <= 31 elements, from element `at` on, which must be even for 4-bit codes. Reads no code and writes no value
- * after these elements, because it copies both through buffers of 32. */
+/* Decodes n <= 31 elements from element `at` on, which is the position of f and must be even for 4-bit codes. Moves f
+ * past them. Reads no code and writes no value after these elements, because it copies both through buffers of 32. */
 INLINE void decode_part(const uint8_t *codes, code_factors *f, void *values, size_t at, size_t n, const organ_code code,
                         const enum element_type type)
 {
@@ -225,9 +227,9 @@ INLINE void decode_part(const uint8_t *codes, code_factors *f, void *values, siz
     memcpy((uint8_t *)values + at * element_size(type), &results, n * element_size(type));
 }
 
-/* ---- runs of elements of one group; n is a multiple of PAIR ---- */
-/* Decodes n 4-bit codes that share a scale and zero point, to BF16 or F16. The 16 possible values are computed and
- * rounded once; each code is then a table lookup. */
+/* ---- runs: n consecutive elements of one group, n a multiple of PAIR ---- */
+/* Decodes n 4-bit codes that share a scale and zero point, to BF16 or F16. `codes` and `values` point to the first of
+ * these. Computes and rounds the 16 possible values once; each code is then a table lookup. */
 INLINE void decode_nibbles_by_table(const uint8_t *codes, float scale, float zero, uint16_t *values, size_t n,
                                     const organ_code code, const enum element_type type, const int streams)
 {
@@ -240,8 +242,8 @@ INLINE void decode_nibbles_by_table(const uint8_t *codes, float scale, float zer
     }
 }
 
-/* Returns nonzero if the exponent field of the scale is 27 to 227: so far from the limits of FP32 that its products
- * with all codes, and the differences between adjacent products, are normal numbers. */
+/* Returns nonzero if the exponent field of the scale is 27 to 227. That is so far from the limits of FP32 that products
+ * of the scale with the values of codes, and the differences between adjacent products, are normal numbers. */
 INLINE int is_moderate(float scale)
 {
     uint32_t bits;
@@ -249,10 +251,11 @@ INLINE int is_moderate(float scale)
     return (bits >> 23 & 255) - 27 <= 200;
 }
 
-/* Returns a table of 16 BF16 with which fp8_words converts FP8 codes that share `scale`. The fraction of a product
- * does not depend on the exponent of the code, so only 16 products are computed and rounded: those of the subnormal
- * codes, and half of those of each fraction at the smallest normal exponent. Half, because fp8_words adds the whole
- * exponent field, which is 1 there. counts[wide] has these values in units of the smallest subnormal. */
+/* Returns a table of 16 BF16 with which fp8_words converts FP8 codes that share `scale`. Codes that differ only in
+ * their nonzero exponent fields have products with the same fraction, so the products of the smallest two exponent
+ * fields suffice. Entry f is the product of the code with exponent field 0 and fraction f. Entry 8 + f (E5M2: 4 + f) is
+ * half the product for exponent field 1: half, because fp8_words adds the whole field, 1, to the exponent of the entry.
+ * counts[wide] has the entries in units of the smallest subnormal, before they are multiplied by the scale. */
 INLINE u16x16 fp8_table(float scale, const organ_code code)
 {
     const int wide = code == ORGAN_CODE_E5M2 || code == ORGAN_CODE_E5M2FNUZ; /* 5 exponent bits */
@@ -263,9 +266,9 @@ INLINE u16x16 fp8_table(float scale, const organ_code code)
     return narrow_one_nan(f32_mul(f32_mul(f32_load(counts[wide]), f32_set1(unit)), f32_set1(scale)), BF16);
 }
 
-/* Converts 16 FP8 codes to BF16 with a table of fp8_table: looks up the product of a code whose exponent field is
- * reduced to at most 1. Then adds the whole exponent field and the sign, because each step of the exponent adds a
- * constant (0x80) to the BF16 word. */
+/* Converts 16 FP8 codes to BF16 with a table of fp8_table: looks up the entry for the code's fraction and its exponent
+ * field, reduced to at most 1. Then adds the whole exponent field of the code, shifted to the exponent of the BF16, and
+ * the sign. */
 INLINE u16x16 fp8_words(u8x16 codes, u16x16 table, const organ_code code)
 {
     const int wide = code == ORGAN_CODE_E5M2 || code == ORGAN_CODE_E5M2FNUZ;
@@ -274,17 +277,17 @@ INLINE u16x16 fp8_words(u8x16 codes, u16x16 table, const organ_code code)
     return u16_add(product, u16_and(u16_sll(u16_of_s8(codes), wide ? 5 : 4), u16_set1(wide ? 0x8f80 : 0x8780)));
 }
 
-/* Returns a rank for each code. In the FNUZ types only the code 0x80 (NaN) gets the rank 0xff. In the other types the
- * rank is the code without its sign bit, so that infinities and NaN have the largest ranks. decode_fp8 compares ranks
- * with special_from. */
+/* Returns a rank for each of 16 FP8 codes; decode_fp8 compares it with special_from to find infinities and NaN. In the
+ * FNUZ types only the code 0x80 (NaN) gets the rank 0xff. In the other types the rank is the code without its sign bit,
+ * so that infinities and NaN have the largest ranks. */
 INLINE u8x16 special_rank(u8x16 codes, const organ_code code)
 {
     const int fnuz = code == ORGAN_CODE_E4M3FNUZ || code == ORGAN_CODE_E5M2FNUZ;
     return fnuz ? u8_sub(u8_set1(0x7f), codes) : u8_field(codes, 0, 0x7f);
 }
 
-/* Decodes n FP8 codes that share a moderate scale (is_moderate) to BF16. Returns 0 if a code was infinite or NaN;
- * the values written are then wrong. */
+/* Decodes a run of n FP8 codes that share a moderate scale (is_moderate) to BF16; `codes` and `values` point to its
+ * first element. Returns 0 if a code is infinite or NaN, else nonzero; after 0 the values written are wrong. */
 INLINE int decode_fp8(const uint8_t *codes, float scale, uint16_t *values, size_t n, const organ_code code,
                       const int streams)
 {
@@ -300,8 +303,9 @@ INLINE int decode_fp8(const uint8_t *codes, float scale, uint16_t *values, size_
     return !u8_any_ge(rank, u8_set1(special_from));
 }
 
-/* Decodes n elements of the current group of f, from element `at` on. Uses a table of products for 4-bit codes to
- * 16-bit values, and for FP8 to BF16 if the zero point is 0, the scale is moderate and all codes are finite. */
+/* Decodes a run of n elements from element `at` on, all in the current group of f. Uses a table of products if 4-bit
+ * codes become 16-bit values, or if FP8 becomes BF16, the zero point is 0, the scale is moderate and all codes are
+ * finite. */
 INLINE void decode_run(const uint8_t *codes, const code_factors *f, void *values, size_t at, size_t n,
                        const organ_code code, const enum element_type type, const int streams)
 {
@@ -319,15 +323,15 @@ INLINE void decode_run(const uint8_t *codes, const code_factors *f, void *values
         decode_pair(codes + code_bytes(at, code), &factors, values, at, code, type, streams);
 }
 
-/* ---- groups of 16 and 32 nibbles to BF16 ---- */
-/* Products of the scales of 16 groups, from which e2m1_table makes the 16 values of a group: nonzero magnitudes of
- * E2M1 are 1 or 1.5 times a power of two, so two rounded products suffice, the scale times 1 and times 1.5. */
+/* ---- E2M1 in groups of 16 or 32 codes, to BF16 ---- */
+/* The scales of 16 groups times 1 and times 1.5, rounded to BF16. e2m1_table makes the values of all codes of a group
+ * from these two products, because nonzero magnitudes of E2M1 are 1 or 1.5 times a power of two. */
 typedef struct e2m1_products {
     uint16_t one[16], three_halves[16];
 } e2m1_products;
 
-/* Multiplies 16 scales by the two mantissas of E2M1, 1 and 1.5, and rounds to BF16. Returns 0 if a scale is so large or
- * small that products could leave the range of normal numbers (is_moderate). */
+/* Sets *products from the scales of 16 groups. Returns 0 if a scale is so large or small that products with codes could
+ * leave the range of normal numbers (is_moderate), else 1. */
 INLINE int e2m1_multiply(const float *scales, e2m1_products *products)
 {
     int moderate = 1;
@@ -338,12 +342,12 @@ INLINE int e2m1_multiply(const float *scales, e2m1_products *products)
     return moderate;
 }
 
-/* Returns the 16 values of E2M1 times the scale of a group, as BF16: selects one of the two rounded products for
- * each value, and multiplies it by a signed power of two, which is an integer addition to its exponent and sign. For
- * the codes of +0 and -0, keeps only the sign of the product. */
+/* Returns a table for u16_lookup: the values of the 16 codes of E2M1 times the scale of group `group`, 0 to 15, as
+ * BF16. Selects one of the two rounded products for each code by masks, and multiplies it by a signed power of two,
+ * which is an integer addition to its exponent and sign. For +0 and -0 keeps only the sign of the product. */
 INLINE u16x16 e2m1_table(const e2m1_products *products, size_t group)
 {
-    /* masks (SIGN, ALL), and multiplication by -1 (SIGN), 1/2 (LESS), 2 or 4 as an addition to a BF16 */
+    /* masks (SIGN, ALL), and what to add to a BF16 to multiply it by -1 (SIGN), 1/2 (LESS), 2 (TWO) or 4 (FOUR) */
     enum { SIGN = 0x8000, ALL = 0xffff, LESS = 0xff80, TWO = 0x80, FOUR = 0x100 };
     static const uint16_t of_one[16] = {SIGN, ALL, ALL, 0, ALL, 0, ALL, 0, SIGN, ALL, ALL, 0, ALL, 0, ALL, 0};
     static const uint16_t of_three_halves[16] = {0, 0, 0, ALL, 0, ALL, 0, ALL, 0, 0, 0, ALL, 0, ALL, 0, ALL};
@@ -355,8 +359,8 @@ INLINE u16x16 e2m1_table(const e2m1_products *products, size_t group)
     return u16_add(u16_or(one, other), u16_load(factor));
 }
 
-/* Decodes 16 groups of E2M1 codes, of `group` (16 or 32) codes each, to BF16. Returns 0 and writes nothing if
- * e2m1_multiply rejects one of their scales. */
+/* Decodes 16 groups of E2M1 codes, of `group` (16 or 32) codes each, to BF16. All pointers are to the first element or
+ * group. Returns 1, or writes nothing and returns 0 if e2m1_multiply rejects one of the 16 scales. */
 INLINE int decode_e2m1_groups(const uint8_t *codes, const float *scales, size_t group, uint16_t *values,
                               const int streams)
 {
@@ -373,9 +377,9 @@ INLINE int decode_e2m1_groups(const uint8_t *codes, const float *scales, size_t 
     return 1;
 }
 
-/* Decodes sets of 16 groups of E2M1 codes, of f->group (16 or 32) codes each, from element `at` on, as long as whole
- * sets are left before element n. Stops early at a set with a scale that e2m1_multiply rejects. Returns the index of
- * the first element that was not decoded. */
+/* Decodes sets of 16 groups of E2M1 codes, of f->group (16 or 32) codes each, to BF16 from element `at` on, the first
+ * of a group, as long as whole sets are left before element n. Stops early at a set with a scale that e2m1_multiply
+ * rejects. Moves f past the decoded sets and returns the index of the first element that was not decoded. */
 INLINE size_t decode_small_groups(const uint8_t *codes, code_factors *f, uint16_t *values, size_t at, size_t n,
                                   const int streams)
 {
@@ -390,12 +394,13 @@ INLINE size_t decode_small_groups(const uint8_t *codes, code_factors *f, uint16_
 }
 
 /* ---- whole arrays ---- */
-/* Elements of a run, at most: a run with NaN or infinity among its FP8 codes is decoded twice. */
+/* Limit of the elements of a run: if decode_fp8 finds an infinity or NaN, the whole run is decoded a second time. */
 enum { MAX_RUN = 4096 };
 
-/* Decodes whole pairs of vectors from element `at` on, as long as PAIR elements are left before element n. Returns the
- * index of the first element that was not decoded. A group is decoded in runs; a pair that spans several groups is
- * decoded with one factor for each element. */
+/* Decodes whole pairs of vectors from element `at` on, the position of f, as long as PAIR elements are left before
+ * element n. Moves f past them and returns the index of the first element that was not decoded. Small groups of E2M1
+ * are decoded 16 at a time, larger groups in runs; a pair of vectors that spans several groups is decoded with factors
+ * for each element. */
 INLINE size_t decode_pairs(const uint8_t *codes, code_factors *f, void *values, size_t at, size_t n,
                            const organ_code code, const enum element_type type, const int streams)
 {
@@ -423,9 +428,9 @@ INLINE size_t decode_pairs(const uint8_t *codes, code_factors *f, void *values, 
     return at;
 }
 
-/* Decodes n codes, with one scale (and zero point) for each `group` of them. Large outputs are written with
- * non-temporal stores from the first 64-byte boundary on, if an element begins there and, for 4-bit codes, its index is
- * even. */
+/* Decodes n codes (organ_decode) to `type`. Outputs of STREAM_BYTES or more are written with non-temporal stores from
+ * the first 64-byte boundary on, if an element begins there (`lines`) and, for 4-bit codes, its index is even (`even`),
+ * so that its code begins a byte. */
 INLINE void decode_codes(const void *codes, const float *scales, const float *zeros, size_t group, void *values,
                          size_t n, const organ_code code, const enum element_type type)
 {
@@ -443,7 +448,8 @@ INLINE void decode_codes(const void *codes, const float *scales, const float *ze
     decode_part(codes, &f, values, at, n - at, code, type);
 }
 
-/* Defines the kernel decode_NAME_REAL for one format of codes and one type of values. */
+/* Defines the kernel decode_NAME_REAL for one format of codes and one type of values; DECODE_ALL defines those of one
+ * format for all types. */
 #define DECODE(name, code, real, type)                                                                                 \
     static void decode_##name##_##real(const void *codes, const float *scales, const float *zeros, size_t group,       \
                                        void *values, size_t n)                                                         \

@@ -1,56 +1,57 @@
 /* SPDX-License-Identifier: MIT
- * Searches the scales of 16 groups of values at once, one group in each lane; "weighted" means by the importance of
- * each value. docs/definitions/gguf.md defines which scales are tried and in which order sums over a group are
- * computed. */
+ * Searches the scales with which groups of values are quantised. All functions process 16 groups at once, one group in
+ * each lane of a vector; a number "for each group" is a vector. A weighted sum or error multiplies the
+ * term of each value by the value's importance. docs/definitions/gguf.md defines which scales are tried and in which
+ * order sums over a group are computed, and states the numbers in the tables of this file. */
 #include "kernels/half.h"
 
 enum { FIT_MAX = 32 }; /* values in a group, at most */
 
-/* Values and their weights: row k contains value k of each of the 16 groups. */
+/* The values of 16 groups and their weights (importances): values[k][l] is value k of the group in lane l. */
 typedef struct fit_groups {
     float values[FIT_MAX][16], weights[FIT_MAX][16];
     int size; /* values in a group: 16 or 32 */
 } fit_groups;
 
 /* Values beyond this magnitude are replaced by it; it exceeds the range of all block types. */
-#define FIT_FARTHEST 0x1p30f
-/* Groups whose values (or, for lines, their range) do not exceed this get scale 0, since F16 cannot store their scale.
- */
-#define FIT_NEAREST   0x1p-26f
+#define FIT_MAX_MAGNITUDE 0x1p30f
+/* A group gets scale 0 if its largest magnitude (for lines: greatest minus least value) does not exceed this, because
+ * F16 cannot store its scale. */
+#define FIT_MIN_RANGE 0x1p-26f
 #define FIT_MIN       0x1p-60f  /* scales up to this magnitude have inverse 0 */
-#define FIT_ROUNDS    0x1.8p23f /* fit_code adds and subtracts it to round to a whole number */
-#define FIT_ANY_ERROR 0x1p126f  /* above every error of a group */
+#define FIT_ROUNDING  0x1.8p23f /* fit_code adds it and subtracts it again to round to a whole number */
+#define FIT_MAX_ERROR 0x1p126f  /* above the error of any group */
 
-/* Returns 0 - a: +0 for a zero. */
+/* Returns -a, computed as 0 - a, so that both +0 and -0 give +0. */
 INLINE f32x16 fit_negative(f32x16 a) { return f32_sub(f32_set1(0), a); }
 
 /* Returns |a|. */
 INLINE f32x16 fit_magnitude(f32x16 a) { return f32_of_bits(u32_and(f32_bits(a), u32_set1(MAGNITUDE))); }
 
-/* Returns the nearest whole number, ties to even, between `low` and `high`. Adding 1.5 x 2^23 rounds, because 1 is
- * then the unit in the last place. */
+/* Returns the whole number in low .. high nearest to a, ties to even; `low` and `high` are whole. Adding 1.5 x 2^23
+ * rounds to whole numbers, because the sum's unit in the last place is 1. */
 INLINE f32x16 fit_code(f32x16 a, float low, float high)
 {
-    const f32x16 within = f32_max(f32_min(a, f32_set1(high)), f32_set1(low)), rounds = f32_set1(FIT_ROUNDS);
+    const f32x16 within = f32_max(f32_min(a, f32_set1(high)), f32_set1(low)), rounds = f32_set1(FIT_ROUNDING);
     return f32_sub(f32_add(within, rounds), rounds);
 }
 
-/* Returns 1 / a, or 0 if |a| is not above FIT_MIN. */
+/* Returns 1 / a, or 0 in lanes in which |a| is not above FIT_MIN. */
 INLINE f32x16 fit_inverse(f32x16 a)
 {
     const m32x16 some = f32_gt(fit_magnitude(a), f32_set1(FIT_MIN));
     return f32_select(some, f32_div(f32_set1(1), f32_select(some, a, f32_set1(1))), f32_set1(0));
 }
 
-/* Clamps to +-FIT_FARTHEST; a NaN becomes -FIT_FARTHEST. */
+/* Clamps to +-FIT_MAX_MAGNITUDE; a NaN becomes -FIT_MAX_MAGNITUDE. */
 INLINE f32x16 fit_bounded(f32x16 a)
 {
-    const f32x16 max = f32_set1(FIT_FARTHEST), least = f32_set1(-FIT_FARTHEST),
+    const f32x16 max = f32_set1(FIT_MAX_MAGNITUDE), least = f32_set1(-FIT_MAX_MAGNITUDE),
                  above = f32_select(f32_gt(a, least), a, least);
     return f32_select(f32_gt(max, above), above, max);
 }
 
-/* Transposes 16 x 16 values in four steps of interleaving rows k and k + 8. */
+/* Transposes 16 rows of 16 values in place. Each of four steps interleaves rows k and k + 8 to rows 2 k and 2 k + 1. */
 INLINE void fit_transpose(f32x16 rows[16])
 {
     f32x16 next[16];
@@ -64,8 +65,9 @@ INLINE void fit_transpose(f32x16 rows[16])
     }
 }
 
-/* Loads the first `count` groups of `values` into a lane each, and zeros into the other lanes. The first value is in
- * column `col` of rows of `cols` values; `weights` has one weight for each column, for all rows (NULL: all 1). */
+/* Loads `count` consecutive groups of g->size values into lanes 0 to count - 1 of *g, and zeros into the other lanes.
+ * The values are part of a matrix with `cols` columns, a multiple of g->size; the first value is in column `col`.
+ * `weights` has a weight for each column, the same in all rows; NULL: all 1. */
 INLINE void fit_load(fit_groups *g, const float *values, const float *weights, size_t col, size_t cols, int count)
 {
     f32x16 rows[2][16];
@@ -98,16 +100,17 @@ INLINE void fit_range(const fit_groups *g, f32x16 *low, f32x16 *high)
     }
 }
 
-/* ---- codes around zero: x is approximated by s q ---- */
+/* ---- codes around zero: a value x is approximated by s q, scale times code ---- */
 
-/* How fit_scale searches the scale of a type. */
+/* The codes of a type, and the scales that fit_scale tries for it. */
 typedef struct fit_symmetric {
-    float low, high;   /* least and largest code */
-    int tries;         /* number of scales to try: entries of `becomes` in use */
-    float becomes[16]; /* try t maps the value of largest magnitude to becomes[t], which may be between two codes */
+    float low, high; /* least and largest code */
+    int tries;       /* number of scales to try: entries of `peak_code` in use */
+    /* try t takes the scale that maps the group's value of largest magnitude to peak_code[t]; it need not be whole */
+    float peak_code[16];
 } fit_symmetric;
 
-/* The searches for q4_0, q5_0, q6_k and q8_0. */
+/* Codes and scales to try of q4_0 (around_8), q5_0 (around_16), q6_k (around_32) and q8_0 (within_127). */
 static const fit_symmetric fit_around_8 = {-8, 7, 10, {-8, -6.9f, -7.2f, -7.5f, -7.75f, -8.3f, -8.6f, -9, 7, 7.4f}};
 static const fit_symmetric fit_around_16 = {
     -16, 15, 13, {-16, -13, -13.5f, -14, -14.5f, -15, -15.5f, -16.5f, 13.5f, 14, 14.5f, 15, 15.5f}};
@@ -116,8 +119,8 @@ static const fit_symmetric fit_around_32 = {
 static const fit_symmetric fit_within_127 = {
     -127, 127, 12, {127, 126.1f, 125.2f, 124.3f, 123.4f, 122.5f, 121.6f, 120.7f, 119.8f, 118.9f, 118, 117.1f}};
 
-/* Sets *qx and *qq to the sums of w q x and w q q over each group, for the codes q nearest to x times the inverse
- * scale; w are the weights. */
+/* Sets *qx and *qq to the sums of w q x and w q q over each group, where w is the weight of a value x, and q the code
+ * nearest to x times `inverse`, the inverse of the group's scale. */
 INLINE void fit_sums(const fit_groups *g, f32x16 inverse, const fit_symmetric *kind, f32x16 *qx, f32x16 *qq)
 {
     *qx = *qq = f32_set1(0);
@@ -129,9 +132,9 @@ INLINE void fit_sums(const fit_groups *g, f32x16 inverse, const fit_symmetric *k
     }
 }
 
-/* Tries the codes of one inverse scale for each group. For fixed codes q the weighted least-squares scale is s =
- * sum(w q x) / sum(w q q), and it lowers the error by s sum(w q x). Sets *scale to s and *gain to this decrease if
- * it exceeds *gain. */
+/* Computes the codes q of each group with `inverse`, the inverse of a scale to try, then the best scale for them: s =
+ * sum(w q x) / sum(w q q) minimises the weighted squared error, which is lower by s sum(w q x) than with all codes 0.
+ * If this decrease exceeds *gain, sets *gain to it and *scale to s. */
 INLINE void fit_try_scale(const fit_groups *g, f32x16 inverse, const fit_symmetric *kind, f32x16 *scale, f32x16 *gain)
 {
     f32x16 qx, qq;
@@ -143,35 +146,35 @@ INLINE void fit_try_scale(const fit_groups *g, f32x16 inverse, const fit_symmetr
     *gain = f32_select(better, this, *gain);
 }
 
-/* Returns for each group the scale s that approximates x by s q with the least weighted squared error. Each try maps
- * the value of largest magnitude to another of kind->becomes, because the best scale rarely maps it to the last code;
- * the last try starts from the best scale found. */
+/* Returns for each group the scale s of those tried with which s q approximates the values with the least weighted
+ * squared error. Each try maps the value of largest magnitude to another number of kind->peak_code, because the best
+ * scale rarely maps it to the last code. A last try computes the codes from the best scale found. */
 INLINE f32x16 fit_scale(const fit_groups *g, const fit_symmetric *kind)
 {
     f32x16 low, high, scale = f32_set1(0), gain = scale;
     fit_range(g, &low, &high);
     const f32x16 farthest = f32_select(f32_gt(high, fit_negative(low)), high, low);
-    const m32x16 some = f32_gt(fit_magnitude(farthest), f32_set1(FIT_NEAREST));
+    const m32x16 some = f32_gt(fit_magnitude(farthest), f32_set1(FIT_MIN_RANGE));
     const f32x16 by = f32_select(some, farthest, f32_set1(1));
     for (int t = 0; t < kind->tries; t++)
-        fit_try_scale(g, f32_select(some, f32_div(f32_set1(kind->becomes[t]), by), f32_set1(0)), kind, &scale, &gain);
+        fit_try_scale(g, f32_select(some, f32_div(f32_set1(kind->peak_code[t]), by), f32_set1(0)), kind, &scale, &gain);
     fit_try_scale(g, fit_inverse(scale), kind, &scale, &gain);
     return scale;
 }
 
-/* ---- codes from 0 on: x is approximated by s q + m ---- */
+/* ---- codes from 0 on: a value x is approximated by s q + m, scale times code plus minimum ---- */
 
 /* Sums over a group of values x with weights w and codes q, by lane: the sums of w, w x, w q, w q q and w q x. */
 typedef struct fit_moments {
     f32x16 w, x, q, qq, qx;
 } fit_moments;
 
-/* A line s q + m for each group, and by how much its error is lower than that of zeros. */
+/* A line s q + m for each group. gain: how much lower its weighted squared error is than that of the line 0. */
 typedef struct fit_line {
     f32x16 s, m, gain;
 } fit_line;
 
-/* Sets the sums that do not depend on the codes: sums->w and sums->x. */
+/* Sets sums->w and sums->x, which do not depend on the codes, for each group. */
 INLINE void fit_weigh(const fit_groups *g, fit_moments *sums)
 {
     sums->w = sums->x = f32_set1(0);
@@ -182,7 +185,8 @@ INLINE void fit_weigh(const fit_groups *g, fit_moments *sums)
     }
 }
 
-/* Sets sums->q, sums->qq and sums->qx for the codes q in 0 .. `high` nearest to x inverse + shift. */
+/* Sets sums->q, sums->qq and sums->qx of each group for the codes q in 0 .. `high` nearest to x * inverse + shift. For
+ * the line s q + m, `inverse` is 1 / s and `shift` is -m / s. */
 INLINE void fit_moments_of(const fit_groups *g, f32x16 inverse, f32x16 shift, float high, fit_moments *sums)
 {
     sums->q = sums->qq = sums->qx = f32_set1(0);
@@ -195,17 +199,17 @@ INLINE void fit_moments_of(const fit_groups *g, f32x16 inverse, f32x16 shift, fl
     }
 }
 
-/* Returns by how much the line s q + m has a lower weighted squared error than zeros: 2 (s qx + m x) - s s qq - 2 s m q
- * - m m w. */
+/* Returns how much lower the weighted squared error of the line s q + m is than that of the line 0. With the members of
+ * *sums it is 2 (s qx + m x) - s s qq - 2 s m q - m m w. */
 INLINE f32x16 fit_gain(const fit_moments *sums, f32x16 s, f32x16 m)
 {
     const f32x16 of_s = f32_sub(f32_add(sums->qx, sums->qx), f32_fma(s, sums->qq, f32_mul(f32_add(m, m), sums->q)));
     return f32_fma(s, of_s, f32_mul(m, f32_fnma(m, sums->w, f32_add(sums->x, sums->x))));
 }
 
-/* Solves the 2 x 2 normal equations for s and m with the codes of one inverse scale and shift, and sets *best to the
- * line if its gain exceeds that of *best. With `below`, m must not be above 0: otherwise m = 0 and s is solved
- * alone. fit_weigh must have set sums->w and sums->x. */
+/* Computes the codes of each group from `inverse` and `shift` (fit_moments_of), solves the 2 x 2 normal equations for
+ * the best s and m with these codes, and sets *best to this line if s is above 0 and its gain exceeds that of *best.
+ * With `below`, an m above 0 is replaced by 0, and s is solved alone. fit_weigh must have set sums->w and sums->x. */
 INLINE void fit_try_line(const fit_groups *g, f32x16 inverse, f32x16 shift, float high, int below, fit_moments *sums,
                          fit_line *best)
 {
@@ -228,16 +232,18 @@ INLINE void fit_try_line(const fit_groups *g, f32x16 inverse, f32x16 shift, floa
     best->gain = f32_select(better, gain, best->gain);
 }
 
-/* Try t of FIT_LINES maps the range of a group to high + FIT_SHORT + t FIT_STEP codes. */
+/* Of FIT_LINES tries, try t takes the scale that divides the range of a group (greatest minus least value) into high +
+ * FIT_SHORT + t FIT_STEP steps; `high` is the largest code. */
 #define FIT_LINES 10
 #define FIT_SHORT -2.0f
 #define FIT_STEP  0.3f
 
-/* Returns for each group the line s q + m that approximates x with the least weighted squared error, q in 0 .. `high`.
- * The sum of squares has no closed minimum over integer codes: for each of FIT_LINES scales, which map the range of x
- * to slightly less or more than `high` codes, fit_try_line rounds to codes and solves for s and m (the search of
- * llama.cpp's make_qkx quantisers). The last try starts from the best line found. The search starts with all codes 0,
- * which is the solution for groups of equal values. With `below`, m is at most 0. */
+/* Returns for each group the line s q + m, of those tried, that approximates the values with the least weighted squared
+ * error; codes q are 0 .. `high`. With `below`, m is at most 0.
+ *
+ * No formula gives the best line for whole codes. So fit_try_line rounds to codes with each of FIT_LINES scales and
+ * solves for s and m, like llama.cpp's make_qkx quantisers; a last try takes the codes of the best line found. The
+ * search begins with the line of s = 0 and m the weighted mean, which is exact for groups of equal values. */
 INLINE fit_line fit_best_line(const fit_groups *g, float high, int below)
 {
     const f32x16 zero = f32_set1(0);
@@ -253,7 +259,7 @@ INLINE fit_line fit_best_line(const fit_groups *g, float high, int below)
     }
     best.gain = fit_gain(&(fit_moments){sums.w, sums.x, zero, zero, zero}, zero, best.m);
     const f32x16 span = f32_sub(greatest, least);
-    const m32x16 has_span = f32_gt(span, f32_set1(FIT_NEAREST));
+    const m32x16 has_span = f32_gt(span, f32_set1(FIT_MIN_RANGE));
     const f32x16 divisor = f32_select(has_span, span, f32_set1(1));
     for (int t = 0; t < FIT_LINES; t++) {
         const f32x16 codes = f32_set1(high + (FIT_SHORT + (float)t * FIT_STEP));
@@ -267,8 +273,8 @@ INLINE fit_line fit_best_line(const fit_groups *g, float high, int below)
 
 /* ---- final codes ---- */
 
-/* Computes the codes nearest to x inverse + shift in low .. high and adds `plus`. Stores one byte for each code: the
- * codes of a group consecutively, group after group. */
+/* Computes for each value x the code in low .. high nearest to x * inverse + shift, and adds `plus`. Stores the results
+ * of all 16 groups in `codes`, a byte each, group after group. */
 INLINE void fit_put_codes(const fit_groups *g, f32x16 inverse, f32x16 shift, float low, float high, float plus,
                           uint8_t *codes)
 {
@@ -283,7 +289,7 @@ INLINE void fit_put_codes(const fit_groups *g, f32x16 inverse, f32x16 shift, flo
     }
 }
 
-/* Stores the nearest F16 at `to`, clamped to the finite ones, and returns its value. */
+/* Rounds `value` to F16, limited to the largest finite ones, +-65504. Stores its two bytes at `to` and returns it. */
 INLINE float fit_put_half(uint8_t *to, float value)
 {
     const float max = 65504;

@@ -1,24 +1,28 @@
 /* SPDX-License-Identifier: MIT
- * Quantisers with a search for scales, for GGUF types with blocks of 256 values, whose groups have coded scales
- * (organ_fit). */
+ * Quantisers to q4_k, q5_k and q6_k with a search for scales (organ_fit). A block has 256 values; its groups' scales
+ * are stored as codes, whole multiples of the block's factor d. fit.h explains lanes and weighted errors. */
 #include "kernels/six_bits.h"
 
-enum { FIT_K_ROUNDS = 2 }; /* rounds of the search: codes of the scales, then d with these codes */
+/* Rounds of the search; each first fits the codes of the scales with d fixed, then d with the codes fixed. */
+enum { FIT_K_ROUNDS = 2 };
 
-/* ---- 8 groups of 32 with minima: the lanes contain two blocks ---- */
+/* ---- q4_k and q5_k: 8 groups of 32 with minima ---- */
 
-/* For each lane: d and dmin of its block, and the codes of its scale and minimum. */
+/* The parameters of two blocks. Lanes 0 to 7 stand for the groups of the first block, lanes 8 to 15 for those of the
+ * second. A value with code q decodes to d scale q - dmin minimum, where d and dmin belong to the block, and scale and
+ * minimum are codes of the group. */
 typedef struct fit_k {
-    float d[16], dmin[16];
-    f32x16 scales, minima;
+    float d[16], dmin[16]; /* exact F16 values, the same in the 8 lanes of a block */
+    f32x16 scales, minima; /* codes, whole numbers from 0 to 63 */
 } fit_k;
 
-/* Returns the scale s of each group as a decoder computes it: d times the 6-bit code. */
+/* Returns the scale s of each group as a decoder computes it: d times the code of the scale. */
 INLINE f32x16 fit_k_scale(const fit_k *k) { return f32_mul(f32_load(k->d), k->scales); }
-/* Returns the m of each group: -(dmin times the 6-bit code of the minimum). */
+/* Returns the m of each group, which is at most 0: -(dmin times the code of the minimum). */
 INLINE f32x16 fit_k_minimum(const fit_k *k) { return fit_negative(f32_mul(f32_load(k->dmin), k->minima)); }
 
-/* Returns the weighted squared error of each group for the line s q + m with the nearest codes q in 0 .. high. */
+/* Returns for each group the weighted squared error of approximating its values by s q + m, each with the nearest code
+ * q in 0 .. `high`. */
 INLINE f32x16 fit_line_error(const fit_groups *g, f32x16 s, f32x16 m, float high)
 {
     const f32x16 inverse = fit_inverse(s), shift = f32_mul(fit_negative(m), inverse);
@@ -31,7 +35,8 @@ INLINE f32x16 fit_line_error(const fit_groups *g, f32x16 s, f32x16 m, float high
     return sum;
 }
 
-/* Rounds `value`, d or dmin of a block, to F16, as the block stores it, and copies it to the block's 8 lanes. */
+/* Rounds `value`, the d or dmin of a block, to F16, because the block stores it so, and sets lanes[0] to lanes[7], the
+ * lanes of the block, to the result. */
 INLINE void fit_k_spread(float *lanes, float value)
 {
     uint8_t stored[2];
@@ -49,8 +54,8 @@ INLINE float fit_top(const float *values)
     return top;
 }
 
-/* Sets the first estimate of *k from a line for each group: the largest scale and the deepest minimum of a block get
- * code 63. */
+/* Sets *k to a first estimate from *line, which has a line s q + m for each group. d of a block is 1/63 of its largest
+ * s, and dmin 1/63 of its largest -m, so that these two get the largest code, 63. */
 INLINE void fit_k_begin(const fit_line *line, fit_k *k)
 {
     float s[16], m[16];
@@ -65,12 +70,12 @@ INLINE void fit_k_begin(const fit_line *line, fit_k *k)
     k->minima = fit_code(f32_mul(depth, fit_inverse(f32_load(k->dmin))), 0, 63);
 }
 
-/* Changes the codes of scale and minimum of each group: tries the 9 combinations of the current codes, each changed
- * by -1, 0 or 1, and keeps the one with the least error; among equals, the first. */
+/* Improves the codes of scale and minimum of each group with d and dmin fixed: tries the 9 combinations of both current
+ * codes, each changed by -1, 0 or 1, and keeps the one with the least error; among equals, the first. */
 INLINE void fit_k_codes(const fit_groups *g, float high, fit_k *k)
 {
     const fit_k before = *k;
-    f32x16 least = f32_set1(FIT_ANY_ERROR);
+    f32x16 least = f32_set1(FIT_MAX_ERROR);
     for (int step = 0; step < 9; step++) {
         fit_k next = before;
         next.scales = fit_code(f32_add(before.scales, f32_set1((float)(step / 3 - 1))), 0, 63);
@@ -92,11 +97,11 @@ INLINE float fit_sum_8(const float *values)
     return sum;
 }
 
-/* Solves for d and dmin of both blocks with all codes fixed: the 2 x 2 normal equations of a block's weighted squared
- * error. A value x is approximated by d D - dmin M, with D = code of the scale x code of the value, M = code of the
- * minimum. The sums of weighted products are named by their factors: DD, DM and so on, where M includes the minus. If
- * they are nearly singular (determinant up to 2^-20 of its first product), dmin stays and d is solved alone. Results
- * that are not above 0 are discarded. */
+/* Refits d and dmin of both blocks by weighted least squares with all codes fixed. A value x is approximated by d D +
+ * dmin M, where D is the product of the codes of its group's scale and of the value, and M is minus the code of the
+ * minimum. sums[DM] has the sums of weight x D x M over each group, and so on; the normal equations of a block are
+ * d DD + dmin DM = DX and d DM + dmin MM = MX. If they are nearly singular (determinant up to 2^-20 of DD MM), dmin
+ * stays and d is solved alone. A result that is not above 0 is discarded. */
 INLINE void fit_k_solve(const fit_groups *g, float high, fit_k *k)
 {
     enum { DD, DM, MM, DX, MX };
@@ -124,9 +129,9 @@ INLINE void fit_k_solve(const fit_groups *g, float high, fit_k *k)
     }
 }
 
-/* Stores the 256 codes of a block. For q5_k (`fifth`) begins with 32 bytes of the highest bits: bit j of byte i is that
- * of code 32 j + i. Then follow 128 bytes of the low four bits, 32 bytes for each 64 codes: the first 32 codes in bits
- * 0 to 3, the next 32 in bits 4 to 7. */
+/* Stores the 256 codes of a block's values, one byte each in `codes`, from `to` on. A q5_k block (`fifth`) has 32 bytes
+ * with the highest bits first: bit j of byte i belongs to code 32 j + i. 128 bytes with the low four bits follow, 32
+ * bytes for each 64 codes: the first 32 codes are in bits 0 to 3, the next 32 in bits 4 to 7. */
 INLINE void fit_k_store_codes(uint8_t *to, const uint8_t *codes, int fifth)
 {
     for (int half = 0; half < 2 && fifth; half++) {
@@ -143,10 +148,9 @@ INLINE void fit_k_store_codes(uint8_t *to, const uint8_t *codes, int fifth)
     }
 }
 
-/* Quantises n blocks of 256 values to q4_k, or with `fifth` to q5_k: 8 groups of 32 with x = d s q - dmin m, where the
- * codes s and m of scale and minimum have 6 bits. Fits a line to each group, then alternates between the codes of
- * scales and minima with d and dmin fixed, and d and dmin with these codes fixed. The codes of the values are rounded
- * last, with the numbers as stored. Two blocks fill the 16 lanes. */
+/* Quantises n blocks of 256 values to q4_k, or with `fifth` to q5_k, two blocks at a time; arguments as in organ_fit.
+ * Fits a line to each group of 32, then alternates between the codes of scales and minima (fit_k_codes) and the blocks'
+ * d and dmin (fit_k_solve). Computes the codes of the values last, from the rounded numbers that the block stores. */
 INLINE void fit_k_blocks(const float *values, const float *weights, size_t cols, void *blocks, size_t n, int fifth)
 {
     const size_t bytes = fifth ? sizeof(block_q5_k) : sizeof(block_q4_k);
@@ -187,9 +191,10 @@ static void fit_q5_k(const float *values, const float *weights, size_t cols, voi
     fit_k_blocks(values, weights, cols, blocks, n, 1);
 }
 
-/* ---- 16 groups of 16 around zero: the lanes contain one block ---- */
+/* ---- q6_k: 16 groups of 16 around zero, a block at a time, a group in each lane ---- */
 
-/* Returns the weighted squared error of each group with scale s and the nearest codes. */
+/* Returns for each group the weighted squared error of approximating its values by s q, each with the nearest code q in
+ * kind->low .. kind->high. */
 INLINE f32x16 fit_scale_error(const fit_groups *g, f32x16 s, const fit_symmetric *kind)
 {
     const f32x16 inverse = fit_inverse(s);
@@ -202,11 +207,11 @@ INLINE f32x16 fit_scale_error(const fit_groups *g, f32x16 s, const fit_symmetric
     return sum;
 }
 
-/* Returns better codes of the scales: tries the current code of each group's scale and the two next to it, and keeps
- * the one with the least error; among equals, the first. */
+/* Returns better codes of the groups' scales with d fixed: tries the code of each scale in `codes` and the two next to
+ * it, from -128 to 127, and keeps the one with the least error; among equals, the first. */
 INLINE f32x16 fit_scale_codes(const fit_groups *g, float d, f32x16 codes, const fit_symmetric *kind)
 {
-    f32x16 least = f32_set1(FIT_ANY_ERROR), best = codes;
+    f32x16 least = f32_set1(FIT_MAX_ERROR), best = codes;
     for (int step = -1; step <= 1; step++) {
         const f32x16 next = fit_code(f32_add(codes, f32_set1((float)step)), -128, 127);
         const f32x16 error = fit_scale_error(g, f32_mul(f32_set1(d), next), kind);
@@ -217,9 +222,9 @@ INLINE f32x16 fit_scale_codes(const fit_groups *g, float d, f32x16 codes, const 
     return best;
 }
 
-/* Refits d of the block by weighted least squares and returns it rounded to F16. Keeps all codes: `codes` are
- * those of the 16 groups' scales, and the codes of the values are the nearest ones for the old `d`. Returns `d`
- * unchanged if the weighted squares of the products of these codes are all 0. */
+/* Refits d of the block by weighted least squares with all codes fixed, and returns it rounded to F16: `codes` are
+ * those c of the 16 groups' scales, and the codes q of the values are the nearest ones for the old `d`. The solution is
+ * sum(w c q x) / sum(w (c q)^2); if the divisor is 0, returns `d` unchanged. */
 INLINE float fit_solve_d(const fit_groups *g, float d, f32x16 codes, const fit_symmetric *kind)
 {
     f32x16 qx, qq;
@@ -241,9 +246,10 @@ INLINE float fit_largest_of_16(const float *values)
     return far;
 }
 
-/* Stores the 256 codes of a q6_k block, 0 .. 63 each, as 128 bytes with the low four bits of the codes, then 64 bytes
- * with their two high bits. Each 128 codes use 64 bytes of the former and 32 of the latter: byte j < 64 has code j in
- * bits 0 to 3 and code j + 64 in bits 4 to 7; byte j < 32 has codes j, j + 32, j + 64 and j + 96, from bit 0 on. */
+/* Stores the 256 codes of a q6_k block, 0 .. 63 each, as 128 bytes with their low four bits, then 64 bytes with their
+ * two high bits. Each half of the codes has 64 of the low bytes, where byte j has code j in bits 0 to 3 and code j + 64
+ * in bits 4 to 7, and 32 of the high bytes, where byte j has codes j, j + 32, j + 64 and j + 96, two bits each from
+ * bit 0 on. */
 INLINE void fit_q6_k_store(uint8_t *to, const uint8_t *codes)
 {
     for (int half = 0; half < 2; half++)
@@ -261,9 +267,10 @@ INLINE void fit_q6_k_store(uint8_t *to, const uint8_t *codes)
         }
 }
 
-/* Quantises n blocks of 256 values to q6_k: 16 groups of 16 with x = d s (q - 32), where the scale's code s is a
- * signed byte. Fits a scale to each group; d maps the scale of largest magnitude to -128. Then alternates between
- * the codes of the scales and d, as fit_k_blocks does. */
+/* Quantises n blocks of 256 values to q6_k (organ_fit). A value of a group of 16 decodes to d s (q - 32), where the
+ * code s of the group's scale is a signed byte and q is 0 .. 63. Fits a scale to each group; the first d gives the
+ * scale of largest magnitude the code -128. Then alternates between the codes of the scales (fit_scale_codes) and d
+ * (fit_solve_d). */
 static void fit_q6_k(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
     const fit_symmetric *const kind = &fit_around_32;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Splits the names of factors, and finds the parameters that peft's wrappers of a module change. */
+ * Splits the names of an adapter's factors, the tensors A and B, and finds the parameters of a module that peft's
+ * wrappers of the module change. */
 #include "formats/adapter/adapter_names.h"
 #include "formats/base/path.h"
 
@@ -15,9 +16,9 @@ static bool name_read_gguf(const char *name, organ_adapter_name *out)
     return (out->is_b || organ_cut_end(name, &out->length, ".lora_a")) && organ_cut_end(name, &out->length, ".weight");
 }
 
-/* Splits a tensor name of peft, such as base_model.model.MODULE.lora_A.default.weight, or of GGUF: sets the module,
- * whether the tensor is factor B or A, and whether it is that of an embedding. Returns false for any other name. In
- * peft, names of factors of embeddings have no ".weight" at the end. */
+/* Splits a tensor name of peft, such as base_model.model.MODULE.lora_A.default.weight, or with `gguf` of a GGUF
+ * adapter: sets the members of *out. Returns false for any other name; *out then has no meaning. In peft, names of
+ * factors of embeddings (lora_embedding_A, _B) have no ".weight" at the end, all others have. */
 bool organ_adapter_name_read(const char *name, bool gguf, organ_adapter_name *out)
 {
     static const char prefix[] = "base_model.model.";
@@ -40,13 +41,15 @@ bool organ_adapter_name_read(const char *name, bool gguf, organ_adapter_name *ou
 
 /* ---- parameters ---- */
 
-/* Parameters of modules of experts, in the order in which transformers' classes define them and peft wraps them. */
-static const char *const ordered[] = {"gate_up_proj", "gate_up_proj_bias", "down_proj", "down_proj_bias", NULL};
+/* Names of the parameters of modules of experts, in the order in which transformers' classes define them, which is the
+ * order in which peft wraps them; NULL ends the list. */
+static const char *const expert_parameters[] = {"gate_up_proj", "gate_up_proj_bias", "down_proj", "down_proj_bias",
+                                                NULL};
 
 /* Returns true if `target`, an entry of target_parameters, selects the parameter `word` of the module, whose name has
- * `length` bytes: `target` equals "MODULE.WORD" or a part of it from after a dot to its end. A target of one word
- * selects only parameters of modules whose name ends with "experts", because an adapter does not state which other
- * modules have such a parameter. */
+ * `length` bytes: `target` is "MODULE.WORD", or the end of this text after one of its dots. A target without a dot only
+ * selects parameters of modules whose names end with "experts", because an adapter does not state which other modules
+ * have such a parameter. */
 static bool target_selects_parameter(const char *target, const char *module, size_t length, const char *word)
 {
     char name[512];
@@ -56,20 +59,21 @@ static bool target_selects_parameter(const char *target, const char *module, siz
     return size > 0 && (size_t)size < sizeof name && organ_ends_in_words(name, target);
 }
 
-/* peft wraps a module once for each of its parameters in target_parameters (`targets`). Returns the name of the
- * parameter that wrapper number `index` of the module changes (0 is the innermost), and sets *count to the number of
- * wrappers. Parameters in `ordered` are wrapped in this order; if none of them is a target, the module may have one
- * parameter of another name, which is returned for any index. Returns NULL if there is no such wrapper; "" if several
- * targets of other names match, because their order is unknown. */
+/* Returns the name of the parameter that wrapper number `index` of the module changes, and sets *count to the number of
+ * wrappers. peft wraps a module once for each of its parameters in target_parameters (`targets`); wrapper 0 is the
+ * innermost. Parameters in expert_parameters are wrapped in the order of that list. If none of them is a target, the
+ * module may have one target of another name, which is returned for any index. Returns NULL if there is no such
+ * wrapper. Returns "" and a *count of 0 if several targets of other names match, because their order is unknown. */
 static const char *find_wrapped_parameter(const json_t *targets, const char *module, size_t length, size_t index,
                                           size_t *count)
 {
     const char *found = NULL, *other = NULL;
     *count = 0;
-    for (size_t k = 0; ordered[k]; k++)
+    for (size_t k = 0; expert_parameters[k]; k++)
         for (size_t t = 0; t < json_array_size(targets); t++)
-            if (target_selects_parameter(json_string_value(json_array_get(targets, t)), module, length, ordered[k])) {
-                found = (*count)++ == index ? ordered[k] : found;
+            if (target_selects_parameter(json_string_value(json_array_get(targets, t)), module, length,
+                                         expert_parameters[k])) {
+                found = (*count)++ == index ? expert_parameters[k] : found;
                 break;
             }
     for (size_t t = 0; t < json_array_size(targets) && *count == 0; t++) { /* a single parameter of another name */
@@ -82,11 +86,11 @@ static const char *find_wrapped_parameter(const json_t *targets, const char *mod
     return found ? found : other;
 }
 
-/* Returns the name of the parameter that the factors of `module` change, in the arena, and sets *is_parameter to true;
- * returns `module` and sets *is_parameter to false if they change its weight. peft wraps a module once
- * for each of its parameters in target_parameters. The number of ".base_layer" at the end of `module` is the number of
- * the wrapper, counted from the outermost. Returns NULL, with an error, if that parameter is unknown or memory is
- * exhausted. */
+/* Returns the name of the parameter that the factors of `module` change. If target_parameters of the config has a
+ * parameter of the module, returns "MODULE.PARAMETER", in the arena, and sets *is_parameter to true; otherwise returns
+ * `module`, whose weight the factors change, and sets *is_parameter to false. The number of ".base_layer" at the end of
+ * `module` is the number of the wrapper, 0 for the outermost one. Returns NULL, with an error, if it is unknown which
+ * parameter this wrapper changes, or if memory runs out. */
 const char *organ_adapter_parameter(const json_t *config, const char *module, organ_arena *arena, bool *is_parameter,
                                     organ_error *error)
 {

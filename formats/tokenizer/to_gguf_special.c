@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: MIT
- * Writes to GGUF metadata the ids of special tokens, which of them are added to a text, and the chat template, as
- * llama.cpp's converter finds them (gguf-py: vocab.py, SpecialVocab). */
+ * Writes the ids of special tokens, the flags that tokenizers add these tokens to a text, and the chat template to GGUF
+ * metadata. Follows the rules by which llama.cpp's converter finds them (gguf-py: vocab.py, SpecialVocab). */
 #include "formats/tokenizer/to_gguf.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { SPECIAL_FILE_LIMIT = 256 << 20 }; /* upper bound of the bytes of a file that is read */
+enum { SPECIAL_FILE_LIMIT = 256 << 20 }; /* largest size, in bytes, of a file that is read */
 
 /* The kinds of special tokens. */
 static const struct {
     const char *word; /* name in Hugging Face's files: "bos" of "bos_token" */
     const char *id;   /* GGUF key of the id, after "tokenizer.ggml." */
-    const char *adds; /* key of the flag that the token is added to a text: in GGUF after "tokenizer.ggml.", in
-                       * tokenizer_config.json without prefix; NULL if there is none */
+    /* the flag that a tokenizer adds the token to a text: the key in tokenizer_config.json, in GGUF after
+     * "tokenizer.ggml."; NULL: the kind has no such flag */
+    const char *adds;
 } kinds[] = {{"bos", "bos_token_id", "add_bos_token"}, {"eos", "eos_token_id", "add_eos_token"},
              {"unk", "unknown_token_id", NULL},        {"sep", "seperator_token_id", "add_sep_token"},
              {"pad", "padding_token_id", NULL},        {"cls", "cls_token_id", NULL},
@@ -22,11 +23,11 @@ static const struct {
 /* Indices into `kinds`. */
 enum { BOS, EOS, UNK, SEP, PAD, CLS, MASK, KINDS };
 
-/* The special tokens of a model, by kind. */
+/* The special tokens of a model, by kind, as collected from tokenizer_config.json and tokenizer.json. */
 typedef struct special_words {
     const gguf_export *e;
     const char *text[KINDS]; /* text of the token, or NULL */
-    int adds[KINDS];         /* the token is added to a text: 1 yes, 0 no, -1 not stated */
+    int adds[KINDS];         /* the tokenizer adds the token to a text: 1 yes, 0 no, -1 not stated */
 } special_words;
 
 /* Returns the text of the token in `value`, which is a string or {"content": string}; NULL for anything else. */
@@ -37,8 +38,8 @@ static const char *word_of(const json_t *value)
 
 /* ---- the post-processor ---- */
 
-/* Returns the text of the special token at position `index` of the template `list`, or NULL if another kind of element
- * is there. */
+/* Returns the text of the special token that is element `index` of a template, a JSON array; NULL if this element is
+ * not a special token, or if there is no such element. */
 static const char *special_at(const json_t *list, size_t index)
 {
     return organ_json_plain(json_object_get(json_object_get(json_array_get(list, index), "SpecialToken"), "id"));
@@ -47,18 +48,20 @@ static const char *special_at(const json_t *list, size_t index)
 /* Returns true if neither text is NULL and they are equal. */
 static bool same_word(const char *a, const char *b) { return a && b && strcmp(a, b) == 0; }
 
-/* Returns the name ("A" or "B") of the text at position `index` of the template `list`, or NULL if another kind of
- * element is there. */
+/* Returns "A" or "B" if element `index` of a template stands for the first or the second text; NULL if it stands for
+ * something else, or if there is no such element. */
 static const char *sequence_at(const json_t *list, size_t index)
 {
     return organ_json_plain(json_object_get(json_object_get(json_array_get(list, index), "Sequence"), "id"));
 }
 
-/* Returns 1 if the template `pair` for two texts A and B puts a separator between them, 0 if it puts something else
- * there. Returns -1 if, without `first` at its beginning and `last` at its end, it is not A, one or more elements, B.
- * `first` and `last` are the special tokens at the ends of the template for one text, or NULL. A separator is the token
- * SEP or EOS. If `last` is not NULL, the first token between A and B counts as the end of A, and only the second as a
- * separator. */
+/* Returns 1 if the template `pair` for two texts A and B puts a separator, the token SEP or EOS, between them; 0 if it
+ * puts other elements there; -1 if the template has another form. `first` and `last` are the special tokens at the ends
+ * of the template for one text, or NULL. Without `first` at its beginning and `last` at its end, `pair` must be A, one
+ * or more elements, B.
+ *
+ * With `last`, the first token between A and B ends A, so a separator can only be the second of exactly two tokens.
+ * Without `last` it can also be the first token. */
 static int template_has_separator(const special_words *w, const json_t *pair, const char *first, const char *last)
 {
     /* [from, to): the template without `first` and `last` */
@@ -72,10 +75,10 @@ static int template_has_separator(const special_words *w, const json_t *pair, co
     return one || same_word(second, w->text[SEP]) || same_word(second, w->text[EOS]);
 }
 
-/* Sets w from a TemplateProcessing. A special token before a text becomes w->text[BOS], unless that is set, and sets
- * w->adds[BOS] to 1 if it is BOS or CLS, else to 0. A special token after a text becomes w->text[EOS] and sets
- * w->adds[EOS] to 1. The template for two texts sets w->adds[SEP], unless template_has_separator returns -1.
- * All other members stay unchanged. */
+/* Sets members of *w from a post-processor of the type TemplateProcessing; changes no others. If its template for one
+ * text begins with a special token, this token becomes w->text[BOS], unless that is set, and w->adds[BOS] becomes 1 if
+ * the token is BOS or CLS, else 0. If the template ends with a special token, this token becomes w->text[EOS], and
+ * w->adds[EOS] becomes 1. The template for two texts sets w->adds[SEP], unless template_has_separator returns -1. */
 static void read_template(special_words *w, const json_t *processor)
 {
     const json_t *const single = json_object_get(processor, "single");
@@ -95,8 +98,9 @@ static void read_template(special_words *w, const json_t *processor)
         w->adds[SEP] = between;
 }
 
-/* Sets w->adds from one post-processor of tokenizer.json: which special tokens it adds to a text. A template also sets
- * w->text. Types other than the three here change nothing. */
+/* Sets w->adds from one post-processor of tokenizer.json, by its type. TemplateProcessing also sets w->text. ByteLevel
+ * adds no token, so it sets flags that are not stated to 0; RobertaProcessing sets all flags to 1. Other types change
+ * nothing. */
 static void read_processor(special_words *w, const json_t *processor)
 {
     const char *const type = organ_json_plain(json_object_get(processor, "type"));
@@ -109,7 +113,8 @@ static void read_processor(special_words *w, const json_t *processor)
         read_template(w, processor);
 }
 
-/* Applies read_processor to the post_processor of tokenizer.json, which is one processor or has a list "processors". */
+/* Calls read_processor for `post`, the post_processor of tokenizer.json, or for each element of its list "processors".
+ * `post` may be NULL. */
 static void read_post(special_words *w, const json_t *post)
 {
     const json_t *const list = json_object_get(post, "processors");
@@ -121,9 +126,9 @@ static void read_post(special_words *w, const json_t *post)
 
 /* ---- tokenizer_config.json ---- */
 
-/* Sets w->text from tokenizer_config.json: if bos_token is missing, cls_token is BOS; if eos_token is missing,
- * sep_token is EOS. Sets w->adds from the post-processor `post` or, for kinds that it does not state, from the
- * config. */
+/* Sets w->text from tokenizer_config.json (`config`, may be NULL): if bos_token is missing, cls_token is BOS; if
+ * eos_token is missing, sep_token is EOS. Sets w->adds from the post-processor `post` or, for kinds that it does not
+ * state, from the flags of `config`. */
 static void find_special(special_words *w, const json_t *config, const json_t *post)
 {
     for (unsigned k = 0; k < KINDS; k++) {
@@ -152,8 +157,9 @@ static int64_t id_of(const gguf_export *e, const char *text)
     return -1;
 }
 
-/* Writes the keys tokenizer.ggml.*_token_id: the id of the token with the text w->text, or else the id in config.json.
- * Skips a kind without an id below e->count. Then writes the flags tokenizer.ggml.add_*_token that are stated. */
+/* Writes the keys tokenizer.ggml.*_token_id: for each kind the id of the added token with the text w->text, or the id
+ * in config.json if there is no such token. Skips kinds without an id, and ids that are not below e->count. Then writes
+ * the flags tokenizer.ggml.add_*_token of kinds for which w->adds states one. */
 static organ_status write_ids(const special_words *w, organ_error *error)
 {
     const gguf_export *const e = w->e;
@@ -182,9 +188,9 @@ static organ_status write_ids(const special_words *w, organ_error *error)
 
 /* ---- the chat template ---- */
 
-/* Writes the chat template of tokenizer_config.json. A list of templates becomes a key for each:
- * tokenizer.chat_template for "default", tokenizer.chat_template.NAME for others. Without a template there, writes the
- * file chat_template.jinja if it exists. */
+/* Writes the chat template of `config` (tokenizer_config.json, or NULL). A list of templates gets a key for each
+ * template: tokenizer.chat_template for the name "default", tokenizer.chat_template.NAME for others. If the config has
+ * neither a template nor a list, writes the file chat_template.jinja if it exists. */
 static organ_status write_template(const gguf_export *e, const json_t *config, organ_error *error)
 {
     static const char key[] = "tokenizer.chat_template";
@@ -211,10 +217,11 @@ static organ_status write_template(const gguf_export *e, const json_t *config, o
     return error->status;
 }
 
-/* ---- the files ---- */
+/* ---- reading the files ---- */
 
-/* Parses the member `member` of the JSON file `name` in the model's directory, or the whole file if `member` is NULL,
- * into *value, which the caller releases. *value is NULL if there is no such file or member. */
+/* Parses the member `member` of the JSON file `name` in the model's directory, or the whole file if `member` is NULL.
+ * The caller releases *value, the result. If the file or the member is missing, sets *value to NULL and returns
+ * ORGAN_OK. */
 static organ_status read_part(const gguf_export *e, const char *name, const char *member, json_t **value,
                               organ_error *error)
 {
@@ -231,8 +238,8 @@ static organ_status read_part(const gguf_export *e, const char *name, const char
     return error->status;
 }
 
-/* Reads tokenizer_config.json and the post_processor of tokenizer.json, either of which may be missing, and writes the
- * keys of special tokens and the chat template. */
+/* Reads tokenizer_config.json and the post_processor of tokenizer.json, and writes the keys of special tokens and the
+ * chat template. Both files may be missing. */
 organ_status organ_tokenizer_write_special(const gguf_export *e, organ_error *error)
 {
     json_t *config = NULL, *post = NULL;

@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: MIT
  * The gated delta rule (Yang, Kautz, Hatamizadeh 2024, "Gated Delta Networks", arXiv:2412.06464; transformers,
  * Qwen3NextGatedDeltaNet, Qwen3_5GatedDeltaNet, OlmoHybridGatedDeltaNet). q, k and v are linear layers of the normed
- * hidden state, then a causal convolution by channels and silu. With q and k of length 1 (and q over the root of
- * key_dim), the decay and the write strength of a token and a head
+ * hidden state, followed by a causal convolution of each channel and silu. q and k of each head are divided by their
+ * lengths, and q also by sqrt(key_dim). a, b and z are further linear layers. A token and a head have the decay and the
+ * write strength
  *
- *     g = e^(-e^A_log softplus(a + dt_bias))    and    w = logistic(b), or twice that,
+ *     g = e^(-e^A_log softplus(a + dt_bias))    and    w = logistic(b), or twice that.
  *
- * the state S (key_dim x value_dim) and the output of a token are
+ * Each token updates the state S of the head (key_dim x value_dim) and gets the output o:
  *
  *     S = g S,    S = S + k (w (v - S^T k))^T,    o = S^T q.
  *
- * The output projection reads norm(o) silu(z), with the root mean square norm of each head.
+ * The output projection reads norm(o) silu(z), where norm is the RMSNorm of each head.
  *
  * Kimi Delta Attention (Kimi Team 2025, "Kimi Linear", arXiv:2510.26692; transformers, KimiLinearDeltaAttention) has a
- * decay for each number of a key, computes a and z by two matrices each, and reads norm(o) logistic(z). */
+ * decay for each number of a key, computes a and z by a product of two matrices each, and its output projection reads
+ * norm(o) logistic(z). */
 #include "orchestrator/forward/mixers.h"
 #include "orchestrator/machine/extent.h"
 
@@ -22,35 +24,36 @@
 
 #define L2_EPS 1e-6F /* epsilon of l2norm in transformers' modeling_qwen3_next.py */
 
-/* q, k or v: rows of `width` numbers, `stride` floats apart. */
+/* q, k or v of a group: a row for each token, of `width` numbers for all heads; rows begin `stride` floats apart. */
 typedef struct delta_rows {
     float *rows;
     size_t width, stride;
 } delta_rows;
 
-/* The gated delta rule of a layer for a group. */
+/* The state of running a layer's gated delta rule for the tokens of a group. */
 typedef struct delta_job {
     forward_group *group;
     const organ_recurrent_config *sizes;
     delta_rows parts[3]; /* q, k, v */
-    /* z: tokens x values, the gate, then the gated output; b: tokens x heads, then the write strengths w; a: tokens x
-     * decays, then the decays g; outs: tokens x values, the outputs o */
+    /* z: tokens x values, the gate, which the gated output replaces; b: tokens x heads, which the write strengths w
+     * replace; a: tokens x decays, which the decays g replace; outs: tokens x values, the outputs o */
     float *z, *b, *a, *outs;
-    /* Kimi Linear (by_channel): tokens x value_dim, the low-rank inputs of z and a */
+    /* Kimi Linear (by_channel): tokens x value_dim each, the products with the first matrices of z and a */
     float *low_z, *low_a;
-    size_t decays;                       /* numbers of a token in a */
-    float *fused, *fused_ba;             /* projections whose rows alternate by key head; NULL: there are none */
+    size_t decays; /* numbers of a token in a */
+    /* projections of the file's fused tensors, of q, k, v, z and of b, a (split_heads); NULL: not fused */
+    float *fused, *fused_ba;
     size_t keys, values;                 /* numbers of a token in k and in v */
     const float *rates, *biases, *norms; /* A_log, dt_bias, weights of the norm */
 } delta_job;
 
-/* Returns the numbers of a token in q, and in k. */
+/* Returns how many numbers a token has in q; it has as many in k. */
 static size_t keys_of(const organ_recurrent_config *r) { return (size_t)r->groups * r->key_dim; }
 
-/* Returns the numbers of a token in v, and in z. */
+/* Returns how many numbers a token has in v; it has as many in z. */
 static size_t values_of(const organ_recurrent_config *r) { return (size_t)r->heads * r->value_dim; }
 
-/* Returns the decays of a token: one for each head, or with by_channel one for each number of a key. */
+/* Returns the number of decays of a token: one for each head, or with by_channel one for each number of its keys. */
 static size_t decays_of(const organ_recurrent_config *r) { return r->by_channel ? keys_of(r) : r->heads; }
 
 /* Returns the floats of the state of a head, whose rows are padded for the kernel. */
@@ -59,7 +62,8 @@ static size_t state_of_head(const organ_recurrent_config *r)
     return (size_t)r->key_dim * organ_recurrence_stride(r->value_dim);
 }
 
-/* Returns the floats of scratch that organ_forward_delta needs for each token. */
+/* Returns the floats of scratch that organ_forward_delta needs for each token: q, k, v, z, outs, b and a (`used`), the
+ * low-rank products of z and a, and the fused projections. */
 size_t organ_forward_delta_width(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     (void)kind;
@@ -77,7 +81,8 @@ size_t organ_forward_delta_state(const organ_forward_config *c)
     return r->heads * state_of_head(r) + organ_forward_conv_tail(r->kernel, 2 * keys_of(r) + values_of(r));
 }
 
-/* Returns the bytes of a worker's scratch: for the state of a head or a block of a convolution. */
+/* Returns the bytes of a worker's scratch, which contains the state of a head or, at another time, a block of a
+ * convolution. */
 size_t organ_forward_delta_scratch(const organ_forward_config *c)
 {
     return organ_max(state_of_head(&c->recurrent) * sizeof(float), organ_forward_conv_scratch(c->recurrent.kernel));
@@ -114,7 +119,8 @@ static void split_token_gates(const delta_job *j, size_t t)
     }
 }
 
-/* Separates q, k, v and z, and b and a, of token t if the file stores them fused. */
+/* Task of organ_forward_tokens: copies q, k, v and z, and b and a, of token t to arrays of their own if the file stores
+ * their projections fused. */
 static void split_heads(void *context, size_t t)
 {
     const delta_job *const j = context;
@@ -124,7 +130,8 @@ static void split_heads(void *context, size_t t)
         split_token_gates(j, t);
 }
 
-/* A linear layer of the mixer: reads rows `from` of the group and writes rows `to` of `width` numbers. */
+/* A linear layer of the mixer: reads from `from`, a row for each token of the group, and writes rows of `width` numbers
+ * to `to`. */
 typedef struct delta_linear {
     forward_part part;
     const float *from;
@@ -132,7 +139,7 @@ typedef struct delta_linear {
     size_t width;
 } delta_linear;
 
-/* Computes each of the `count` linear layers whose weight the layer has; skips the others. */
+/* Computes those of the `count` linear layers `all` whose weight the model's layer has, and skips the others. */
 static organ_status run_linears(const delta_job *j, const delta_linear *all, size_t count, organ_error *error)
 {
     forward_group *const g = j->group;
@@ -143,8 +150,8 @@ static organ_status run_linears(const delta_job *j, const delta_linear *all, siz
     return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
 }
 
-/* Computes all projections of the layer's input and separates fused ones. The decays and the gate of Kimi Linear are
- * products of two low-rank matrices, so their second factors (`outer`) run after the others. */
+/* Computes all projections of the layer's input `normed` and separates fused ones. In Kimi Linear a and z are computed
+ * by two matrices each; the second ones (`outer`) read the products of the first ones, so they run in a second step. */
 static organ_status delta_project(delta_job *j, const float *normed, organ_error *error)
 {
     const forward_group *const g = j->group;
@@ -173,7 +180,8 @@ static organ_status delta_project(delta_job *j, const float *normed, organ_error
                                 split_heads, j, error);
 }
 
-/* Convolves q, k and v as one block of channels, or each separately if the model has three convolutions. */
+/* Convolves q, k and v as one block of channels, or each separately if the model has three convolutions. `tail`: where
+ * the cache keeps the last inputs of the convolution, after the states of all heads. */
 static organ_status delta_convolve(const delta_job *j, organ_error *error)
 {
     const organ_layer *const layer = j->group->layer;
@@ -197,7 +205,7 @@ static organ_status delta_convolve(const delta_job *j, organ_error *error)
 
 /* ---- the recurrence ---- */
 
-/* Divides each head of q and k of token t by its Euclidean length, and q also by sqrt(key_dim). */
+/* Divides each head of q and k of token t by sqrt(its squared length + L2_EPS), and q also by sqrt(key_dim). */
 static void normalise_q_and_k(const delta_job *j, size_t t)
 {
     const size_t dim = j->sizes->key_dim;
@@ -211,14 +219,13 @@ static void normalise_q_and_k(const delta_job *j, size_t t)
         }
 }
 
-/* Replaces a by the decays g and b by the write strengths w of the heads of token t, by the equations at the top of the
- * file. */
+/* Replaces a of token t by the decays g, and b by the write strengths w (equations at the top of this file). */
 static void gate_token(const delta_job *j, size_t t)
 {
     const organ_kernels *const kernels = j->group->forward->engine->kernels;
     const size_t heads = j->sizes->heads, of_head = j->decays / heads;
     float *const a = j->a + t * j->decays, *const b = j->b + t * heads;
-    float *const rates = j->outs + t * j->values; /* not in use yet */
+    float *const rates = j->outs + t * j->values; /* -e^A_log; outs is free until delta_recur */
     organ_forward_rates(kernels, j->sizes, j->rates, rates, heads);
     for (size_t k = 0; k < j->decays; k++)
         a[k] += j->biases[k];
@@ -231,7 +238,7 @@ static void gate_token(const delta_job *j, size_t t)
         b[h] *= 2;
 }
 
-/* Normalises q and k, and computes decays and write strengths, of token t. */
+/* Task of organ_forward_tokens: normalises q and k of token t, and computes its decays and write strengths. */
 static void delta_prepare(void *context, size_t t)
 {
     const delta_job *const j = context;
@@ -239,7 +246,7 @@ static void delta_prepare(void *context, size_t t)
     gate_token(j, t);
 }
 
-/* Runs the recurrence of one head over one window: task `index` is head index % heads of window index / heads. */
+/* Task of organ_forward_share: runs the recurrence of head index % heads over window index / heads of the group. */
 static void delta_recur(void *context, size_t index, size_t worker)
 {
     const delta_job *const j = context;
@@ -271,8 +278,8 @@ static void delta_recur(void *context, size_t index, size_t worker)
     g->forward->engine->kernels->recurrence(&recurrence);
 }
 
-/* Computes z = norm(o) silu(z) for token t, with the norm of each head; Kimi Linear (by_channel): z = norm(o)
- * logistic(z). */
+/* Task of organ_forward_tokens: sets z of token t to norm(o) silu(z), or in Kimi Linear (by_channel) to norm(o)
+ * logistic(z), where norm is the RMSNorm of each head. */
 static void delta_gate(void *context, size_t t)
 {
     const delta_job *const j = context;
@@ -310,8 +317,9 @@ static organ_status run_delta(delta_job *j, const float *normed, float *out, org
     return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
 }
 
-/* Runs a gated delta-rule layer on a group of tokens. Assigns parts of `scratch` to q, k, v, gate and decays. If the
- * file stores q, k and v in one tensor, their rows are joined too, else each has an array of its own. */
+/* Divides `scratch` into the arrays of a delta_job, and runs a gated delta-rule layer on a group of tokens. q, k and v
+ * of a token are adjacent, because one projection and one convolution compute them; with ORGAN_PROJECTIONS_APART each
+ * of the three has an array of its own. */
 organ_status organ_forward_delta(forward_group *g, const float *normed, float *out, float *scratch, organ_error *error)
 {
     const organ_recurrent_config *const r = &g->forward->config.recurrent;
@@ -336,7 +344,7 @@ organ_status organ_forward_delta(forward_group *g, const float *normed, float *o
     j.low_z = j.a + g->tokens * j.decays;
     j.low_a = j.low_z + g->tokens * r->value_dim;
     if (r->fused_ba)
-        j.fused_ba = j.low_z; /* no model has both */
+        j.fused_ba = j.low_z; /* the same memory: no model has both */
     if (r->projections == ORGAN_PROJECTIONS_BY_HEAD)
         j.fused = j.low_z + (r->fused_ba ? g->tokens * 2 * (size_t)r->heads : 0);
     return run_delta(&j, normed, out, error);

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT
  * The indexer of sparse attention (DeepSeek-AI 2025, "DeepSeek-V3.2-Exp", section 2; DeepseekV32Indexer and
- * GlmMoeDsaIndexer of transformers). With heads h of the query q_h = wq_b(c), where c is the normed latent vector of
- * queries, one key k = LayerNorm(wk(x)) for each token, and w = weights_proj(x), the score of a key is
+ * GlmMoeDsaIndexer of transformers). From x, the normed input of the layer, and c, the normed latent vector of queries,
+ * the indexer computes for each token a query with heads q_h = wq_b(c), a key k = LayerNorm(wk(x)) without heads, and a
+ * weight of each head, w = weights_proj(x). The first qk_rope_head_dim numbers of q_h and k are rotated. The score of a
+ * key for a query is
  *
- *     s = sum over h of w_h heads^-1/2 max(q_h . k dim^-1/2, 0),
+ *     s = sum over h of w_h heads^-1/2 max(q_h . k dim^-1/2, 0).
  *
- * with the first qk_rope_head_dim numbers of q_h and k rotated. A query attends to the index_topk keys before it with
- * the largest scores, its own included; of keys with equal scores the earlier ones are chosen. */
+ * A query attends to the index_topk keys with the largest scores among those up to its own token; of keys with equal
+ * scores the earlier ones are chosen. */
 #include "orchestrator/forward/forward_job.h"
 #include "orchestrator/forward/latent.h"
 #include "orchestrator/machine/extent.h"
@@ -31,14 +33,14 @@ size_t organ_forward_index_words(size_t total) { return (total + 31) / 32; }
 
 /* ---- projections ---- */
 
-/* The group whose indexer queries and keys are normalised and rotated. */
+/* Arguments of prepare_index_tokens, as in organ_forward_index_project. */
 typedef struct index_prepare_job {
     forward_group *group;
     const forward_index *index;
     const forward_latent *latent;
 } index_prepare_job;
 
-/* Normalises and rotates the indexer's key of token t, and rotates the indexer's queries of token t. */
+/* Task of organ_forward_tokens: normalises and rotates the indexer's key of token t, and rotates its queries. */
 static void prepare_index_tokens(void *context, size_t t)
 {
     const index_prepare_job *j = context;
@@ -73,7 +75,7 @@ organ_status organ_forward_index_project(forward_group *g, const forward_index *
 
 /* ---- scores ---- */
 
-/* The scores of `queries` queries of a window for all keys up to the last query. */
+/* The scores of some consecutive queries of a window for all keys up to the last of these queries. */
 typedef struct index_job {
     forward_group *group;
     const forward_index *index;
@@ -99,8 +101,8 @@ static void add_head(const index_job *j, size_t head, size_t first, size_t keys,
     }
 }
 
-/* Computes the indexer's scores of block `block` of FORWARD_KEYS keys for all queries, head by head (equation at the
- * top of the file). */
+/* Task of organ_forward_share: computes the scores of block `block` of FORWARD_KEYS keys (the last block may have less)
+ * for all queries of the job (equation at the top of the file). */
 static void score_block(void *context, size_t block, size_t worker)
 {
     const index_job *j = context;
@@ -165,8 +167,9 @@ static uint32_t least_chosen(const float *scores, size_t count, size_t chosen, s
     return prefix;
 }
 
-/* Sets the bits of the index_topk keys with the highest scores for query i; among equal scores the earlier keys. Sets
- * the bits of all keys up to the query (`visible`) if they are not more than index_topk. */
+/* Task of organ_forward_share: sets the bits of the index_topk keys with the highest scores for query i of the job;
+ * among equal scores those of the earlier keys. If the keys up to the query (`visible`) are at most index_topk, sets
+ * the bits of all of them. */
 static void choose_keys(void *context, size_t i, size_t worker)
 {
     (void)worker;

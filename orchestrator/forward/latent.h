@@ -9,13 +9,13 @@
 
 /* The indexer of sparse attention for the tokens of a group, and the keys that it chooses. */
 typedef struct forward_index {
-    float *q, *weights; /* queries: tokens x index_heads x index_dim; weights of heads: tokens x index_heads */
-    float *keys;        /* tokens x index_dim */
+    float *q, *weights; /* its queries: tokens x index_heads x index_dim; weights of its heads: tokens x index_heads */
+    float *keys;        /* its keys: tokens x index_dim */
     float *scores;      /* scratch for FORWARD_QUERIES queries: a score for each key of the longest window */
     /* tokens x words, a bit for each key of the token's window; NULL: each token attends to itself and all earlier
      * tokens */
     uint32_t *chosen;
-    size_t words; /* words of 32 bits for a token */
+    size_t words; /* length of a row of `chosen`, in words of 32 bits */
 } forward_index;
 
 /* The results of the projections of latent attention for the tokens of a group, and how they are rotated. */
@@ -27,12 +27,13 @@ typedef struct forward_latent {
     float *rows;            /* tokens x (rank + rotated): the normed latent vector and the rotated part of the keys */
 } forward_latent;
 
-/* Returns the floats of `scratch` of organ_forward_latent_project. organ_forward_latent_scratch returns the floats of a
- * worker's scratch for the queries and sums of a head; 0: the model has no latent attention. */
+/* Returns the floats of `scratch` that organ_forward_latent_project needs for `tokens` tokens. */
 size_t organ_forward_latent_room(const organ_latent_config *config, size_t tokens);
+/* Returns the floats of a worker's scratch for the mapped queries and the weighted sums of FORWARD_QUERIES queries of a
+ * head; 0 if the model has no latent attention. */
 size_t organ_forward_latent_scratch(const organ_latent_config *config);
-/* Computes queries and rows from `normed`, tokens x hidden_size, and in a layer with an indexer its queries, weights
- * and keys. */
+/* Computes latent->q and latent->rows from `normed`, the layer's normed input (tokens x hidden_size), and in a layer
+ * with an indexer index->q, index->weights and index->keys. */
 organ_status organ_forward_latent_project(forward_group *group, const forward_latent *latent,
                                           const forward_index *index, const float *normed, float *scratch,
                                           organ_error *error);

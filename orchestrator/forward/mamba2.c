@@ -1,32 +1,37 @@
 /* SPDX-License-Identifier: MIT
  * Mamba-2 (Dao, Gu 2024, "Transformers are SSMs", arXiv:2405.21060; transformers, Mamba2Mixer, NemotronHMamba2Mixer,
  * FalconH1Mixer). One linear layer of the normed hidden state gives z, x, B, C and dt; x, B and C pass a causal
- * convolution by channels and silu. For a head with P numbers of x, whose group has the N numbers of B and C, with
+ * convolution of each channel and silu. A head has P numbers of x; the heads of a group share N numbers of B and of C.
+ * The time step and the decay of a token and a head are
  *
- *     s = softplus(dt + dt_bias), limited,    g = e^(-e^A_log s),
+ *     s = softplus(dt + dt_bias), limited to step_min .. step_max,    g = e^(-e^A_log s).
  *
- * the state S (N x P) and the output of a token are
+ * Each token updates the state S of the head (N x P) and gets the output y:
  *
  *     S = g S + B (s x)^T,    y = S^T C + D x.
  *
- * The output projection reads y silu(z) after a root mean square norm of each group's heads. */
+ * The output projection reads y silu(z) after an RMSNorm of each group's heads (variants: organ_recurrent_config). */
 #include "orchestrator/forward/mixers.h"
 #include "orchestrator/machine/extent.h"
 
 #include <string.h>
 
-/* Offsets in a token's row of projections z, x, B, C, dt; z begins at 0, `end` is the width. */
+/* Offsets, in floats, of the parts of a token's row of the input projection: z from 0 on, then x, B, C and dt; `end` is
+ * the width of the row. */
 typedef struct mamba2_row {
     size_t x, b, c, dt, end;
 } mamba2_row;
 
-/* The Mamba-2 of a layer on a group. rows: projections of the input (mamba2_row); outs: the outputs y; decays: g. */
+/* The state of running a Mamba-2 layer for the tokens of a group. */
 typedef struct mamba2_job {
     forward_group *group;
     const organ_recurrent_config *sizes;
     mamba2_row row;
-    float *rows, *outs, *decays;                /* tokens x row.end, tokens x heads * value_dim, tokens x heads */
-    const float *rates, *biases, *skip, *norms; /* A_log, dt_bias, D; norms: NULL for none */
+    float *rows;                        /* tokens x row.end: the input projection (mamba2_row) */
+    float *outs;                        /* tokens x (heads x value_dim): y, which the gated and normed y replaces */
+    float *decays;                      /* tokens x heads: g */
+    const float *rates, *biases, *skip; /* A_log, dt_bias, D */
+    const float *norms;                 /* weights of the norm of groups; NULL: the model has no such norm */
 } mamba2_job;
 
 /* Returns the offsets of x, B, C and the time steps, and the width, of a row of the input projection. */
@@ -58,13 +63,14 @@ size_t organ_forward_mamba2_state(const organ_forward_config *c)
     return r->heads * head_floats(r) + organ_forward_conv_tail(r->kernel, row.dt - row.x);
 }
 
-/* Returns the bytes of a worker's scratch: the state of a head, or a block of the convolution. */
+/* Returns the bytes of a worker's scratch, which contains the state of a head or, at another time, a block of the
+ * convolution. */
 size_t organ_forward_mamba2_scratch(const organ_forward_config *c)
 {
     return organ_max(head_floats(&c->recurrent) * sizeof(float), organ_forward_conv_scratch(c->recurrent.kernel));
 }
 
-/* Multiplies z, x, B, C and dt of token t by their factors sizes->scales (Falcon-H1). */
+/* Task of organ_forward_tokens: multiplies z, x, B, C and dt of token t by their factors sizes->scales (Falcon-H1). */
 static void scale_rows(void *context, size_t t)
 {
     const mamba2_job *const j = context;
@@ -74,8 +80,8 @@ static void scale_rows(void *context, size_t t)
             j->rows[t * j->row.end + k] *= j->sizes->scales[part];
 }
 
-/* Computes for each head of token t the step s = softplus(dt + dt_bias), limited to step_min .. step_max, and the decay
- * g (equations at the top of this file). */
+/* Task of organ_forward_tokens: replaces dt of each head of token t by the step s, and computes the decay g (equations
+ * at the top of this file). */
 static void prepare_steps(void *context, size_t t)
 {
     const mamba2_job *const j = context;
@@ -95,7 +101,7 @@ static void prepare_steps(void *context, size_t t)
     kernels->exp_below(decays, heads, 0);
 }
 
-/* Runs the recurrence of one head over one window: task `index` is head index % heads of window index / heads. */
+/* Task of organ_forward_share: runs the recurrence of head index % heads over window index / heads of the group. */
 static void recur_head(void *context, size_t index, size_t worker)
 {
     const mamba2_job *const j = context;
@@ -125,8 +131,8 @@ static void recur_head(void *context, size_t index, size_t worker)
     g->forward->engine->kernels->recurrence(&recurrence);
 }
 
-/* Divides the values of each group of heads by their root mean square and multiplies them by the norm's weights, if the
- * model has that norm. */
+/* Applies the RMSNorm of each group of heads to `values`, the numbers of a token in y; does nothing if the model has no
+ * such norm. */
 static void norm_groups(const mamba2_job *j, float *values)
 {
     const size_t width = j->row.x / j->sizes->groups;
@@ -134,8 +140,8 @@ static void norm_groups(const mamba2_job *j, float *values)
         organ_forward_norm(values + at, j->norms + at, 0, j->sizes->norm_eps, width, values + at);
 }
 
-/* Computes y = (y + D x) silu(z) for token t, and multiplies the result by out_scale. The norm of groups is applied
- * after the product with silu(z), or with norm_first before it. */
+/* Task of organ_forward_tokens: replaces y of token t by (y + D x) silu(z), times out_scale. The norm of groups is
+ * applied after the product with silu(z), or with norm_first before it. */
 static void gate_tokens(void *context, size_t t)
 {
     const mamba2_job *const j = context;
@@ -143,7 +149,7 @@ static void gate_tokens(void *context, size_t t)
     const size_t inner = j->row.x;
     float *const z = j->rows + t * j->row.end, *const y = j->outs + t * inner;
     for (size_t k = 0; k < inner; k++)
-        y[k] += j->skip[k / r->value_dim] * z[inner + k];
+        y[k] += j->skip[k / r->value_dim] * z[inner + k]; /* x follows z */
     if (r->norm_first)
         norm_groups(j, y);
     j->group->forward->engine->kernels->gate_silu(z, y, inner);
@@ -154,9 +160,8 @@ static void gate_tokens(void *context, size_t t)
         y[k] *= r->out_scale;
 }
 
-/* Runs a layer of Mamba-2 (Dao and Gu 2024, arXiv:2405.21060): the projection to the gate, x, B, C and the time steps;
- * the convolution of x, B and C; the recurrence (a task is one head of one window); the gated norm; the output
- * projection. */
+/* Runs the steps of Mamba-2: the projection of `normed` to z, x, B, C and dt; the convolution of x, B and C; time steps
+ * and decays; the recurrence; the gated norm; the output projection to `out`. */
 static organ_status run_mamba2(mamba2_job *j, const float *normed, float *out, organ_error *error)
 {
     forward_group *const g = j->group;
@@ -185,8 +190,8 @@ static organ_status run_mamba2(mamba2_job *j, const float *normed, float *out, o
     return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
 }
 
-/* Assigns parts of `scratch` to the rows of the input projection, the outputs and the decays, and runs a Mamba-2 layer
- * (arXiv:2405.21060) on a group. */
+/* Divides `scratch` into the rows of the input projection, the outputs and the decays of a mamba2_job, and runs a
+ * Mamba-2 layer on a group of tokens. */
 organ_status organ_forward_mamba2(forward_group *g, const float *normed, float *out, float *scratch, organ_error *error)
 {
     const organ_recurrent_config *const r = &g->forward->config.recurrent;

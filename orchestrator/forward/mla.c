@@ -15,18 +15,19 @@
 
 #include <string.h>
 
-/* Epsilon of the norms of latent vectors: the default of the norm's class in transformers, which is not given
- * rms_norm_eps here. */
+/* Epsilon of the norms of latent vectors: the default of the norm's class in transformers, which creates these norms
+ * without rms_norm_eps. */
 #define LATENT_EPS 1e-6
 
-/* The latent attention of a layer on a group. */
+/* The state of running a layer's latent attention for the tokens of a group. */
 typedef struct mla_job {
     const forward_latent *latent;
     forward_group *group;
-    float *low; /* tokens x q_rank: the latent vectors of queries; later tokens x rank: a copy of those of keys */
+    float
+        *low; /* tokens x q_rank: the latent vectors of queries; then tap_latents copies those of keys: tokens x rank */
 } mla_job;
 
-/* Returns the floats of a latent row: the latent vector and the rotated part of the key. */
+/* Returns the floats of a row of forward_latent.rows: the latent vector and the rotated part of the key. */
 static size_t mla_width(const organ_latent_config *c) { return (size_t)c->rank + c->rotated; }
 
 /* Returns the floats of mla_job.low and of the indexer's queries and head weights for `tokens` tokens. */
@@ -44,8 +45,9 @@ size_t organ_forward_latent_scratch(const organ_latent_config *c)
 
 /* ---- projections ---- */
 
-/* Normalises the latent vector of q (if the model has one) and the latent vector of keys and values of token t,
- * multiplies the latter by latent.scale if that is set, and rotates the shared part of the keys in rotated layers. */
+/* Task of organ_forward_tokens: normalises the latent vectors of token t, that of queries (if the model has one) and
+ * that of keys and values. Multiplies the second by latent.scale if that is set, and in layers with a rotation rotates
+ * the part of the key that all heads share. */
 static void norm_latents(void *context, size_t t)
 {
     const mla_job *j = context;
@@ -64,8 +66,9 @@ static void norm_latents(void *context, size_t t)
         organ_forward_rotate(l->rotation, l->position[t], j->group->forward->config.rope_neighbours, row + c->rank);
 }
 
-/* Rotates, in rotated layers, the rotated part of each head's query of token t, which follows the plain part. Then
- * multiplies the queries by the factor of the token and by latent.q_scale, if these are set. */
+/* Task of organ_forward_tokens: in layers with a rotation rotates the second part of each head's query of token t,
+ * after the `plain` dimensions. Then multiplies the queries by the factor of the token and by latent.q_scale, if these
+ * are set. */
 static void rotate_queries(void *context, size_t t)
 {
     const mla_job *j = context;

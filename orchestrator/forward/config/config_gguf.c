@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Reads the configuration from GGUF key-values, with llama.cpp's defaults.
- * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
- * error": sets s->error unless it is set already. */
+ * `s` is the GGUF file that is read; s->family, called the family, is the row of its architecture in families.h. `c` is
+ * the configuration that the functions fill. "Reports an error" means: sets s->error unless an earlier error is there.
+ */
 #include "orchestrator/forward/config/config_gguf.h"
 
 #include "orchestrator/forward/config/config_check.h"

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Reads single members of config.json and reports wrong types. A member that is null counts as missing; `fallback` is
  * the value of a missing member.
- * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
- * error": sets s->error unless it is set already. The root is the object of the text model. */
+ * `s` is the config.json that is read; s->family, called the family, is the row of its architecture in families.h. `c`
+ * is the configuration that the functions fill. "Reports an error" means: sets s->error unless an earlier error is
+ * there. The root, s->root, is the JSON object of the text model. */
 #include "orchestrator/forward/config/config_json.h"
 
 #include "formats/base/json_dump.h"

@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: MIT
  * Reads the mixture of experts from GGUF key-values: its sizes, its router, and which layers have experts.
- * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
- * error": sets s->error unless it is set already. */
+ * `s` is the GGUF file that is read; s->family, called the family, is the row of its architecture in families.h. `c` is
+ * the configuration that the functions fill. "Reports an error" means: sets s->error unless an earlier error is there.
+ * `m` is the family's mixture. */
 #include "orchestrator/forward/config/config_check.h"
 #include "orchestrator/forward/config/config_gguf.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* The mixture of families without one of their own: files of architecture llama with experts are Mixtral's. */
+/* Used if the row has no mixture: files of the architecture llama that have experts are Mixtral models. */
 static const forward_mixture llama_mixture = {.normalise = {NULL, true}};
 
-/* Sets the router of a model with latent attention to a softmax if the file has DeepSeek-V2's router: `function`,
- * expert_gating_func, is 1 or, without the key (0), there are no correction biases. Later models have a logistic router
- * and corrections. `dense` is the number of the first layer with experts. */
+/* Sets *router, of a model with latent attention, to the softmax router of DeepSeek-V2 if the file has that router;
+ * later models have a logistic one with corrections. `function` is the key expert_gating_func: 1 means softmax; 0, no
+ * such key, means softmax if layer `dense`, the first with experts, has no correction biases. */
 static void read_latent_router(const config_gguf_source *s, unsigned function, unsigned dense,
                                organ_router_rule *router)
 {
@@ -23,14 +24,14 @@ static void read_latent_router(const config_gguf_source *s, unsigned function, u
         *router = (organ_router_rule){.best_in_group = true};
 }
 
-/* Sets the router to the family's, and reports an error if expert_gating_func contradicts it. Values of the key: 1
- * softmax, 2 logistic, 3 softmax of the chosen logits, which equals the normalised softmax of all. `dense` is the
- * number of the first layer with experts. */
+/* Sets c->router to the family's router, and reports an error if the key expert_gating_func contradicts it. Values of
+ * the key: 1 softmax, 2 logistic, 3 softmax of the chosen logits, which equals the softmax of all if factors are
+ * normalised. `dense` is the number of the first layer with experts. */
 static void read_router(const config_gguf_source *s, const forward_mixture *m, unsigned dense, organ_forward_config *c)
 {
     const unsigned function = organ_key_size(s, "expert_gating_func", 0);
     c->router = m->router;
-    if (m->selection) /* without the key llama.cpp uses the logistic */
+    if (m->selection) /* if the key is missing, llama.cpp uses the logistic */
         c->router.logistic = c->router.late = function != 1;
     if (s->family->latent && m->router.logistic)
         read_latent_router(s, function, dense, &c->router);
@@ -40,8 +41,9 @@ static void read_router(const config_gguf_source *s, const forward_mixture *m, u
                    s->architecture, function);
 }
 
-/* Reads the width of the shared expert: from its own key, or as the number of shared experts, which are computed as one
- * wide expert, times the width of a routed expert. With shared_optional a file may lack both: no shared expert. */
+/* Reads the width of the shared expert from its own key or, if the file states the number of shared experts
+ * (`counted`), as this number times the width of a routed expert, because the forward pass computes them as one wide
+ * expert. With shared_optional a file may lack both keys: it has no shared expert. */
 static void read_shared(const config_gguf_source *s, const forward_mixture *m, organ_forward_config *c)
 {
     const char *const width = "expert_shared_feed_forward_length";
@@ -52,12 +54,12 @@ static void read_shared(const config_gguf_source *s, const forward_mixture *m, o
                                              organ_key_find(s, width, full) == NULL);
     if (m->shared_optional && !organ_key_find(s, "expert_shared_count", full) && !organ_key_find(s, width, full))
         return;
-    if (counted) /* files of Hy3 have only the width of all shared experts */
+    if (counted) /* false for files of Hy3, which have only the width of all shared experts together */
         organ_forward_config_shared(c, organ_key_needed(s, "expert_shared_count"));
     c->shared_average = m->combination && c->shared_intermediate;
     if (counted || (!m->shared_count && !m->shared_width))
         return;
-    /* Files of Llama 4 have one width for both, as config.json has. */
+    /* Files of Llama 4, like their config.json, have one width for routed and shared experts. */
     if (m->shared_width && m->width && strcmp(m->shared_width, m->width) == 0 && !organ_key_find(s, width, full))
         c->shared_intermediate = (unsigned)c->expert_intermediate;
     else
@@ -67,7 +69,7 @@ static void read_shared(const config_gguf_source *s, const forward_mixture *m, o
                    organ_key_find(s, width, full) ? width : "expert_feed_forward_length");
 }
 
-/* Makes all layers but every interleave_moe_layer_step-th dense; without the key changes none. */
+/* Makes all layers except every interleave_moe_layer_step-th dense; changes none if the file lacks this key. */
 static void read_interval(const config_gguf_source *s, organ_forward_config *c)
 {
     const unsigned step = organ_key_size(s, "interleave_moe_layer_step", 1);
@@ -80,7 +82,7 @@ static void read_interval(const config_gguf_source *s, organ_forward_config *c)
         }
 }
 
-/* Makes the layers dense that have no tensor of a router. */
+/* Makes those layers dense that have no router tensor, and reads the widths of their feed-forwards. */
 static void find_dense(const config_gguf_source *s, organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers; l++) {
@@ -93,8 +95,8 @@ static void find_dense(const config_gguf_source *s, organ_forward_config *c)
     }
 }
 
-/* For models without experts: sets the width of all feed-forwards to that of the shared expert, if the file has it and
- * the family allows 0 experts (Granite 4). */
+/* For models without experts: if the family allows 0 experts (Granite 4) and the file states the width of the shared
+ * expert, sets the width of all feed-forwards to it. */
 static void read_dense_width(const config_gguf_source *s, const forward_mixture *m, organ_forward_config *c)
 {
     const unsigned width = m->optional ? organ_key_size(s, "expert_shared_feed_forward_length", 0) : 0;
@@ -132,7 +134,7 @@ void organ_key_experts(const config_gguf_source *s, organ_forward_config *c)
     read_shared(s, m, c);
     if (!s->error->status && organ_forward_config_mixture(s->label, dense, c, s->error) == ORGAN_OK)
         read_interval(s, c);
-    /* GGUF files of these families do not state which layers are dense */
+    /* config.json of these families states in its own ways which layers are dense; GGUF files do not */
     const bool found = m->dense == DENSE_FREQ || m->dense == DENSE_PERIOD || m->dense == DENSE_WORDS;
     if (!s->error->status && (found || m->absent_in_gguf))
         find_dense(s, c);

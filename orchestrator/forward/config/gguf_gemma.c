@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Reads key-values that only Gemma 3n and Gemma 4 have (llama.cpp: gemma3n.cpp, gemma4.cpp, and the classes of its
  * converter).
- * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
- * error": sets s->error unless it is set already. */
+ * `s` is the GGUF file that is read; s->family, called the family, is the row of its architecture in families.h. `c` is
+ * the configuration that the functions fill. "Reports an error" means: sets s->error unless an earlier error is there.
+ */
 #include "orchestrator/forward/config/config_check.h"
 #include "orchestrator/forward/config/config_gguf.h"
 

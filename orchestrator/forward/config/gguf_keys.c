@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Reads single GGUF key-values and reports wrong types. Keys are named without their architecture; `fallback` is the
  * value of a missing key.
- * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
- * error": sets s->error unless it is set already. */
+ * `s` is the GGUF file that is read; s->family, called the family, is the row of its architecture in families.h. `c` is
+ * the configuration that the functions fill. "Reports an error" means: sets s->error unless an earlier error is there.
+ */
 #include "orchestrator/forward/config/gguf_keys.h"
 
 #include <stdio.h>

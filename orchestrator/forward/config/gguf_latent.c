@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Reads multi-head latent attention and the indexer of sparse attention from GGUF key-values.
- * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
- * error": sets s->error unless it is set already. */
+ * `s` is the GGUF file that is read; s->family, called the family, is the row of its architecture in families.h. `c` is
+ * the configuration that the functions fill. "Reports an error" means: sets s->error unless an earlier error is there.
+ */
 #include "orchestrator/forward/config/config_check.h"
 #include "orchestrator/forward/config/config_gguf.h"
 
@@ -9,7 +10,8 @@
 #include <stdio.h>
 
 /* Reads the sizes of the indexer, and finds by their tensors which layers have one. A layer without an indexer uses the
- * keys that the last layer with one has chosen, so layer 0 must have one. Then c->state has room for these keys. */
+ * keys that the nearest earlier layer with one has chosen, so layer 0 must have one. If there are layers without, sets
+ * c->state so that the state of a token has room for these keys. */
 static void read_indexer_keys(const config_gguf_source *s, organ_forward_config *c)
 {
     organ_latent_config *const l = &c->latent;
@@ -61,8 +63,8 @@ void organ_key_latent(const config_gguf_source *s, organ_forward_config *c)
         read_indexer_keys(s, c);
 }
 
-/* With latent attention and YaRN, multiplies the scale of attention scores by m^2, m = 1 + 0.1 mscale_all_dim
- * ln(factor). The key yarn_log_multiplier has 0.1 mscale_all_dim. */
+/* In models with latent attention and YaRN, multiplies the scale of attention scores by m^2 with m = 1 + 0.1
+ * mscale_all_dim ln(factor). The key yarn_log_multiplier is 0.1 mscale_all_dim. */
 void organ_key_latent_scale(const config_gguf_source *s, organ_forward_config *c)
 {
     const double multiplier = organ_key_real(s, "rope.scaling.yarn_log_multiplier", 0);

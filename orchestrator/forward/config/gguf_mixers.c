@@ -4,8 +4,9 @@
  * attention's output projection, and a feed-forward if it has a down projection. It is recurrent if it has the output
  * projection of the recurrent mixer. If this projection has the same name as the attention's, the norm before the
  * projection of the recurrent mixer decides instead.
- * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
- * error": sets s->error unless it is set already. */
+ * `s` is the GGUF file that is read; s->family, called the family, is the row of its architecture in families.h. `c` is
+ * the configuration that the functions fill. "Reports an error" means: sets s->error unless an earlier error is there.
+ */
 #include "orchestrator/forward/config/config_check.h"
 #include "orchestrator/forward/config/config_gguf.h"
 

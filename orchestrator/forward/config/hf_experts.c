@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Reads the mixture of experts from config.json: its sizes, its router, and which layers have experts.
- * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
- * error": sets s->error unless it is set already. The root is the object of the text model. */
+ * `s` is the config.json that is read; s->family, called the family, is the row of its architecture in families.h. `c`
+ * is the configuration that the functions fill. "Reports an error" means: sets s->error unless an earlier error is
+ * there. The root, s->root, is the JSON object of the text model. */
 #include "orchestrator/forward/config/config_check.h"
 #include "orchestrator/forward/config/hf.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Reads multi-head latent attention and the indexer of sparse attention from config.json.
- * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
- * error": sets s->error unless it is set already. The root is the object of the text model. */
+ * `s` is the config.json that is read; s->family, called the family, is the row of its architecture in families.h. `c`
+ * is the configuration that the functions fill. "Reports an error" means: sets s->error unless an earlier error is
+ * there. The root, s->root, is the JSON object of the text model. */
 #include "orchestrator/forward/config/config_check.h"
 #include "orchestrator/forward/config/hf.h"
 
@@ -90,7 +91,8 @@ static void read_indexer(const config_hf_source *s, organ_forward_config *c)
 }
 
 /* Reads the settings of multi-head latent attention, if the family has it: all layers get heads whose q and k are as
- * wide as their plain and rotated parts together. MiniCPM may leave out v_head_dim: hidden_size / heads. */
+ * wide as their plain and rotated parts together. In files of MiniCPM v_head_dim is optional, by default
+ * hidden_size / heads. */
 void organ_config_latent(const config_hf_source *s, organ_forward_config *c)
 {
     const organ_latent_config *const l = &c->latent;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Reads from config.json which layers have a sliding window, chunks, sinks, or no rotation of q and k.
- * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
- * error": sets s->error unless it is set already. The root is the object of the text model. */
+ * `s` is the config.json that is read; s->family, called the family, is the row of its architecture in families.h. `c`
+ * is the configuration that the functions fill. "Reports an error" means: sets s->error unless an earlier error is
+ * there. The root, s->root, is the JSON object of the text model. */
 #include "orchestrator/forward/config/config_check.h"
 #include "orchestrator/forward/config/hf.h"
 
@@ -9,8 +10,9 @@
 
 #include <string.h>
 
-/* Reads layer_types: "sliding_attention" layers have the window c->window, which must not be 0; in families with
- * chunks, "chunked_attention" layers have chunks instead; "full_attention" layers have neither. */
+/* Sets windows and chunks of the layers from layer_types: "sliding_attention" layers have the window c->window, which
+ * must not be 0; "full_attention" layers have neither. In families with chunks, "chunked_attention" takes the place of
+ * "sliding_attention" and gives a layer chunks. Reports an error for other words. */
 static void read_layer_types(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const types = organ_config_list(s, "layer_types", "a string", c->layers);
@@ -30,8 +32,9 @@ static void read_layer_types(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
-/* Sets the windows of a model with leading dense layers, of which every dense_pattern-th has no window (0: all have
- * one); of the layers from the first mixture on, counted from there, every `pattern`-th has none. */
+/* Sets the windows of a model whose leading dense layers follow a pattern of their own: every n-th of them has no
+ * window, where n is the member that forward_family.dense_pattern names. Every `pattern`-th of the layers from the
+ * first mixture on, counted from there, has no window either. n or `pattern` 0: all these layers have one. */
 static void set_windows_after_dense(const config_hf_source *s, unsigned pattern, organ_forward_config *c)
 {
     const unsigned own = organ_config_size(s, s->family->dense_pattern, 1);
@@ -44,10 +47,10 @@ static void set_windows_after_dense(const config_hf_source *s, unsigned pattern,
     }
 }
 
-/* Sets which layers have a window by their number, for files without layer_types. First all layers get the window
- * except every `pattern`-th (0: no exception): the last of each `pattern` layers, with first_full the first. With
- * dense_pattern set_windows_after_dense does this. Then the windows of some layers become 0: below layer `border` in
- * families that have windows from that layer on; with `odd` in layers 1, 3, ... and from `border` on. */
+/* Sets which layers have a window by their numbers, for files without layer_types (forward_windows). First gives all
+ * layers the window except every `pattern`-th (0: no exception): the last of each `pattern` layers, with first_full the
+ * first; in families with dense_pattern set_windows_after_dense does this step. Then removes the windows below layer
+ * `border` or, with `odd`, those of layers 1, 3, ... and from `border` on. */
 static void set_windows_by_number(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_windows windows = s->family->windows;
@@ -70,8 +73,8 @@ static void set_windows_by_number(const config_hf_source *s, organ_forward_confi
             c->kinds[l].window = 0;
 }
 
-/* Sets the number of positions in a chunk for layers that attend within chunks: by layer_types or, without it, for the
- * layers that rotate q and k. */
+/* Sets kinds[l].chunk, the positions in a chunk, of the layers that attend within chunks: those that layer_types names
+ * or, if the file lacks this list, those that rotate q and k. */
 static void read_chunks(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const types = organ_config_member(s->root, "layer_types");
@@ -90,12 +93,12 @@ void organ_config_windows(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_windows windows = s->family->windows;
     const json_t *const types = windows >= WINDOWS_FLAG ? organ_config_member(s->root, "layer_types") : NULL;
-    const bool requested = windows == WINDOWS_FLAG || windows == WINDOWS_FLAG_ALL || windows == WINDOWS_FLAG_ODD;
+    const bool has_switch = windows == WINDOWS_FLAG || windows == WINDOWS_FLAG_ALL || windows == WINDOWS_FLAG_ODD;
     if (windows == WINDOWS_NONE)
         return;
     if (windows == WINDOWS_PATTERN)
         c->window = organ_config_needed(s, "sliding_window");
-    else if (!requested || organ_config_flag(s, "use_sliding_window", false))
+    else if (!has_switch || organ_config_flag(s, "use_sliding_window", false))
         c->window = organ_config_size(s, "sliding_window", 0);
     if (types)
         read_layer_types(s, c);
@@ -103,12 +106,13 @@ void organ_config_windows(const config_hf_source *s, organ_forward_config *c)
         set_windows_by_number(s, c);
 }
 
-/* Reads no_rope_layers: 1 for a layer that rotates q and k, 0 for one that does not. Without the list all layers rotate
- * them except every no_rope_layer_interval-th. */
+/* Sets which layers rotate q and k from the list no_rope_layers: 1 for a layer that does, 0 for one that does not. If
+ * the file lacks the list, all layers do except every no_rope_layer_interval-th. */
 static void read_no_rope_list(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *list = organ_config_member(s->root, "no_rope_layers");
-    if (s->family->chunk && json_is_array(list) && json_array_size(list) == 0) /* published files of Llama 4 */
+    if (s->family->chunk && json_is_array(list) &&
+        json_array_size(list) == 0) /* published files of Llama 4 have an empty list */
         list = NULL;
     const unsigned interval = organ_config_size(s, "no_rope_layer_interval", 4);
     if (list)
@@ -123,15 +127,16 @@ static void read_no_rope_list(const config_hf_source *s, organ_forward_config *c
     }
 }
 
-/* Returns true if rope_theta is null, which means no rotation. */
+/* Returns true if rope_theta of rope_parameters, or of the root if the file lacks rope_parameters, is null: the model
+ * does not rotate q and k. */
 static bool has_null_theta(const config_hf_source *s)
 {
     const json_t *const rope = organ_config_member(s->root, "rope_parameters");
     return json_is_null(json_object_get(rope ? rope : s->root, "rope_theta"));
 }
 
-/* Reads layer_rope_theta, the base of the rotation of each layer; 0: the layer does not rotate q and k. All layers with
- * a window must have one base, and all layers without one base. */
+/* Reads the list layer_rope_theta: for each layer the base of its rotation, or 0 if it does not rotate q and k. Nonzero
+ * bases must be equal in all layers with a window, and in all layers without a window. */
 static void read_thetas(const config_hf_source *s, organ_forward_config *c)
 {
     static const char key[] = "layer_rope_theta";
@@ -151,8 +156,8 @@ static void read_thetas(const config_hf_source *s, organ_forward_config *c)
     c->rope_local.theta = of_kind[1] != 0 ? of_kind[1] : c->rope_local.theta;
 }
 
-/* Sets which layers have attention sinks, which rotate q and k (by the family's rule, forward_unrotated; leading dense
- * layers also if dense_pattern is 1), and which attend within chunks. */
+/* Sets which layers have attention sinks, rotate q and k, and attend within chunks. forward_family.unrotated is the
+ * rule for the rotation; leading dense layers also rotate if the member that dense_pattern names is 1. */
 void organ_config_positions(const config_hf_source *s, organ_forward_config *c)
 {
     organ_forward_config_sinks(c, s->family->sinks);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Reads the mixer of each layer and the sizes of recurrent mixers from config.json.
- * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
- * error": sets s->error unless it is set already. The root is the object of the text model. */
+ * `s` is the config.json that is read; s->family, called the family, is the row of its architecture in families.h. `c`
+ * is the configuration that the functions fill. "Reports an error" means: sets s->error unless an earlier error is
+ * there. The root, s->root, is the JSON object of the text model. */
 #include "orchestrator/forward/config/hf.h"
 
 #include "formats/base/json_text.h"
@@ -11,8 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Sets mixer and feed-forward of a layer to those that `word` stands for in the family's list. `key` is the member with
- * the word, for the error if the family does not have the word. */
+/* Sets the mixers and the kind of feed-forward of a layer to those that `word` stands for in forward_recurrent.words.
+ * Reports an error if `word` is not in this list, or NULL; the message names `key`, the member with the word. */
 static void set_word(const config_hf_source *s, const char *key, const char *word, organ_layer_kind *kind)
 {
     const forward_layer_word *known = s->family->recurrent->words;
@@ -45,8 +46,8 @@ static const char *types_of(const config_hf_source *s)
     return s->family->recurrent->types ? s->family->recurrent->types : "layer_types";
 }
 
-/* Returns the number of layers: num_hidden_layers, or else the length of the list of layer types, which is all that
- * some files have. */
+/* Returns the number of layers: num_hidden_layers or, for files without it, the length of the list of layer words
+ * (types_of). */
 unsigned organ_config_layers(const config_hf_source *s)
 {
     static const char key[] = "num_hidden_layers";
@@ -56,8 +57,8 @@ unsigned organ_config_layers(const config_hf_source *s)
     return types && !organ_config_member(s->root, key) ? (unsigned)json_array_size(types) : organ_config_needed(s, key);
 }
 
-/* Sets the layers whose numbers are in the list that forward_recurrent.indices names to the family's first word, all
- * others to the second. */
+/* Sets the mixer of each layer from the list of layer numbers that forward_recurrent.indices names: the family's first
+ * word for layers in the list, the second for all others. Reports an error if a required list is missing. */
 static void read_indices(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;
@@ -75,8 +76,8 @@ static void read_indices(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
-/* Sets the layers in the list `key` of the object, which counts layers from 1, to the word `word`. Returns the length
- * of the list. */
+/* Sets the layers in the list `key` of `object`, numbers from 1 on, to the structure of the word `word`. Returns the
+ * length of the list. */
 static size_t read_numbered(const config_hf_source *s, const json_t *object, const char *key, const char *word,
                             organ_forward_config *c)
 {
@@ -93,13 +94,13 @@ static size_t read_numbered(const config_hf_source *s, const json_t *object, con
     return json_array_size(list);
 }
 
-/* Reads the mixer of each layer from the lists full_attn_layers and kda_layers (KimiLinearConfig of transformers),
- * which together must name each layer once, counted from 1. */
+/* Reads the mixer of each layer from two lists of `object`, full_attn_layers and kda_layers (KimiLinearConfig of
+ * transformers). Reports an error unless each layer, numbered from 1, is in exactly one of them. */
 static void read_numbered_words(const config_hf_source *s, const json_t *object, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;
     for (unsigned l = 0; l < c->layers; l++)
-        c->kinds[l].mixer = ORGAN_MIXER_NONE;
+        c->kinds[l].mixer = ORGAN_MIXER_NONE; /* marks layers that are in neither list */
     if (read_numbered(s, object, "full_attn_layers", r->words[0].word, c) +
             read_numbered(s, object, "kda_layers", r->words[1].word, c) !=
         c->layers)
@@ -111,8 +112,8 @@ static void read_numbered_words(const config_hf_source *s, const json_t *object,
                        s->label, l + 1);
 }
 
-/* Sets every interval-th layer, from layer `offset` on, to the family's first word, all others to the second. With
- * forward_recurrent.alike all layers get the first word. */
+/* Sets every interval-th layer, beginning with layer `offset`, to the family's first word, all others to the second.
+ * With forward_recurrent.alike all layers get the first word. */
 static void read_mixer_interval(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;
@@ -128,7 +129,7 @@ static void read_mixer_interval(const config_hf_source *s, organ_forward_config 
         set_word(s, types_of(s), r->words[l % interval == offset ? 0 : 1].word, &c->kinds[l]);
 }
 
-/* Reads the mixer of each layer from a list of words such as layer_types. */
+/* Reads the mixer of each layer from the list of layer words, such as layer_types (types_of). */
 static void read_words(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const types = organ_config_list(s, types_of(s), "a string", c->layers);
@@ -136,8 +137,9 @@ static void read_words(const config_hf_source *s, organ_forward_config *c)
         set_word(s, types_of(s), organ_json_plain(json_array_get(types, l)), &c->kinds[l]);
 }
 
-/* Reads the mixer of each layer from the member that the file has: a string of letters, an object with lists of layer
- * numbers, a list of layer numbers or of words, or an interval. */
+/* Reads the mixer of each layer from the first of these members that the family defines and the file has: a string of
+ * letters, the list of layer words, an object with two lists of layer numbers, one list of layer numbers, an interval.
+ * If the file has none of them, applies the family's default or reports an error. */
 static void read_kinds(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;
@@ -158,8 +160,8 @@ static void read_kinds(const config_hf_source *s, organ_forward_config *c)
         read_words(s, c);
 }
 
-/* Returns a member that is a size; 0 if number.key is NULL. Reports an error if the member is missing and has no
- * default (number.otherwise is 0). */
+/* Returns the size that `number` names: the member, or its default if the file lacks it; 0 if number.key is NULL.
+ * Reports an error if the member is missing and the default is 0. */
 static unsigned read_size_or_default(const config_hf_source *s, forward_number number)
 {
     if (!number.key)
@@ -168,8 +170,9 @@ static unsigned read_size_or_default(const config_hf_source *s, forward_number n
                                 : organ_config_needed(s, number.key);
 }
 
-/* Returns the inner width of Mamba and Mamba-2, heads x value_dim: from its own member, or as a multiple of
- * hidden_size. 0 if there are no such members or the number is not valid. */
+/* Returns the inner width of Mamba and Mamba-2, which is heads x value_dim: from its own member
+ * (forward_recurrent.inner), or as `expand` times hidden_size. Returns 0 if the family has neither member, or if the
+ * product is not above 0 and below 2^24. */
 static uint64_t inner_of(const config_hf_source *s, const organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;
@@ -179,13 +182,13 @@ static uint64_t inner_of(const config_hf_source *s, const organ_forward_config *
     return inner > 0 && inner < 1 << 24 ? (uint64_t)inner : 0;
 }
 
-/* Reads the sizes of linear attention from the object that forward_recurrent.object names, if the file has it. Members
- * that the object lacks keep their values in `to`. */
+/* Reads the heads, their width and the kernel of linear attention from the object that forward_recurrent.object names;
+ * does nothing if the file lacks it. A size whose member the object lacks keeps its value in *to. */
 static void read_object(const config_hf_source *s, organ_recurrent_config *to)
 {
     const char *const key = s->family->recurrent->object;
     const json_t *const object = key ? organ_config_member(s->root, key) : NULL;
-    const config_hf_source source = {s->label, s->file, object, s->family, s->error};
+    const config_hf_source source = {s->label, s->file, object, s->family, s->error}; /* with the object as the root */
     if (!object)
         return;
     to->heads = to->groups = organ_config_size(&source, "num_heads", to->heads);
@@ -200,9 +203,9 @@ static bool is_auto(const config_hf_source *s, const char *key)
     return word && strcmp(word, "auto") == 0;
 }
 
-/* Reads the width of the heads of recurrent layers; "auto" (Bamba, Granite) stands for the inner width divided by the
- * number of heads. In Mamba each channel is a head of width 1, and the rank of dt may be "auto" or missing: hidden_size
- * / 16, rounded up. Reports an error if heads x width is not the inner width. */
+/* Reads the width of the heads of recurrent layers, c->recurrent.value_dim; "auto" (Bamba, Granite) stands for the
+ * inner width divided by the number of heads. Reports an error if heads x width is not the inner width. In Mamba each
+ * channel is a head of width 1; its `rank` is by default, or if it is "auto", hidden_size / 16, rounded up. */
 static void read_head(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;
@@ -225,9 +228,9 @@ static void read_head(const config_hf_source *s, organ_forward_config *c)
                    s->label, to->heads, to->value_dim, (unsigned long long)inner);
 }
 
-/* Returns item `index` of the member `key`, a list of `count` numbers, or `otherwise` without the list. Returns
- * infinity for null, for {"__float__": "Infinity"} (transformers 5), and for numbers above FLT_MAX, which
- * organ_hf_config_tidy writes for Infinity. */
+/* Returns item `index` of the member `key`, a list of `count` numbers; `otherwise` if the file lacks the list. Returns
+ * infinity for an item that is null, {"__float__": "Infinity"} (transformers 5) or a number above FLT_MAX, which
+ * organ_hf_config_tidy writes in place of Infinity. Reports an error for other items and for a wrong length. */
 static double item_of(const config_hf_source *s, const char *key, size_t index, size_t count, double otherwise)
 {
     const json_t *const list = organ_config_member(s->root, key), *const item = json_array_get(list, index);
@@ -245,8 +248,8 @@ static double item_of(const config_hf_source *s, const char *key, size_t index, 
     return INFINITY;
 }
 
-/* Reads the limits of the time steps of Mamba-2: the lower one from the member that forward_recurrent.least_step
- * names, or both from the list time_step_limit. */
+/* Reads the limits of the time steps of Mamba-2: the lower limit from the member that forward_recurrent.least_step
+ * names, or, in families in which this is NULL, both from the list time_step_limit. */
 static void read_steps(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;
@@ -259,9 +262,10 @@ static void read_steps(const config_hf_source *s, organ_forward_config *c)
                    to->step_max);
 }
 
-/* Reads the multipliers of Falcon-H1. The projections of the attention have no biases. So attention_in_multiplier
- * multiplies q, k and v: scores get the factor attention_in_multiplier^2 x key_multiplier, and values the factor
- * attention_in_multiplier x attention_out_multiplier. */
+/* Reads the multipliers of Falcon-H1. The model multiplies the attention's input by attention_in_multiplier. Because q,
+ * k and v have no biases, the forward pass applies this factor after their projections: scores get
+ * attention_in_multiplier^2 x key_multiplier, values attention_in_multiplier x attention_out_multiplier. Each of the
+ * five scales of Mamba-2 is ssm_in_multiplier times an item of ssm_multipliers. */
 static void read_factors(const config_hf_source *s, organ_forward_config *c)
 {
     organ_recurrent_config *const to = &c->recurrent;
@@ -310,9 +314,9 @@ static void read_lightning(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
-/* Reads the width of the feed-forwards of LFM2 as Lfm2MLP of transformers does: block_ff_dim or, with
- * block_auto_adjust_ff_dim, 2/3 of it, times a multiplier, rounded up to a multiple of block_multiple_of. A null for
- * block_ffn_dim_multiplier turns the multiplier and the rounding off. */
+/* Reads the width of the feed-forwards of LFM2 as Lfm2MLP of transformers does: block_ff_dim or, if
+ * block_auto_adjust_ff_dim is true, 2/3 of it, multiplied by block_ffn_dim_multiplier (by default 1) and rounded up to
+ * a multiple of block_multiple_of. If block_ffn_dim_multiplier is null, the width is neither multiplied nor rounded. */
 static void adjust_feed(const config_hf_source *s, organ_forward_config *c)
 {
     uint64_t width = organ_config_size(s, "block_ff_dim", (unsigned)c->intermediate);

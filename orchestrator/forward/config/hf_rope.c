@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * Reads the rotary position embeddings and the scale of queries from config.json. In this file `object` is a member
- * with the settings of a rotation: rope_parameters, a kind of layers there, or rope_scaling.
- * `s` is the file with the row of its architecture in families.h, the family; functions set members of `c`. "Reports an
- * error": sets s->error unless it is set already. The root is the object of the text model. */
+ * Reads the rotary position embeddings and the scale of queries from config.json. `object` is the JSON object with the
+ * settings of one rotation: rope_parameters, a member of it for one kind of layers, or rope_scaling; NULL: there is
+ * none.
+ * `s` is the config.json that is read; s->family, called the family, is the row of its architecture in families.h. `c`
+ * is the configuration that the functions fill. "Reports an error" means: sets s->error unless an earlier error is
+ * there. The root, s->root, is the JSON object of the text model. */
 #include "orchestrator/forward/config/hf.h"
 
 #include <errno.h>
@@ -10,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Reads the kind of the rotation from rope_type or its older name, type; by default "default". */
+/* Sets rope->kind from rope_type or its older name, type; by default "default". Reports an error for other kinds. */
 static void read_kind(const config_hf_source *s, const json_t *object, organ_rope_config *rope)
 {
     static const struct {
@@ -20,9 +22,9 @@ static void read_kind(const config_hf_source *s, const json_t *object, organ_rop
                  {"llama3", ORGAN_ROPE_LLAMA3},   {"yarn", ORGAN_ROPE_YARN},
                  {"dynamic", ORGAN_ROPE_DYNAMIC}, {"longrope", ORGAN_ROPE_LONGROPE},
                  {"su", ORGAN_ROPE_LONGROPE},     {"proportional", ORGAN_ROPE_PROPORTIONAL},
-                 {"mrope", ORGAN_ROPE_DEFAULT}}; /* of Qwen's vision models: the same for a text */
+                 {"mrope", ORGAN_ROPE_DEFAULT}}; /* Qwen's vision models; for text it equals "default" */
     const char *word = organ_config_word(s, object, "rope_type", organ_config_word(s, object, "type", "default"));
-    /* Early files of Phi-3 use another name. */
+    /* Early files of Phi-3 call LongRoPE "yarn". */
     if (strcmp(word, "yarn") == 0 && organ_config_member(object, "long_factor"))
         word = "longrope";
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
@@ -33,22 +35,23 @@ static void read_kind(const config_hf_source *s, const json_t *object, organ_rop
     organ_fail(s->error, ORGAN_BAD_INPUT, "%s: rope_type '%s' is not supported", s->label, word);
 }
 
-/* Returns YaRN's attention factor, 0.1 mscale ln(factor) + 1, or 1 for a factor of at most 1. */
+/* Returns YaRN's attention factor for a context extended by `factor`: 0.1 mscale ln(factor) + 1, or 1 if `factor` is at
+ * most 1. */
 static double yarn_scale(double factor, double mscale) { return factor <= 1 ? 1 : 0.1 * mscale * log(factor) + 1; }
 
-/* Reads YaRN's `truncate`: false means exact_range. If kinds of layers have rotations of their own, transformers
- * ignores the member and always rounds. */
+/* Sets rope->exact_range if YaRN's member `truncate` is false. If rope_parameters has an object for each kind of
+ * layers, transformers ignores `truncate` and always rounds. */
 static void read_truncate(const config_hf_source *s, const json_t *object, organ_rope_config *rope)
 {
-    const json_t *const truncate = organ_config_member(object, "truncate"), *const both = organ_config_member(
+    const json_t *const truncate = organ_config_member(object, "truncate"), *const parameters = organ_config_member(
                                                                                 s->root, "rope_parameters");
     if (truncate && !json_is_boolean(truncate))
         organ_config_refuse(s, "truncate", truncate, "true or false");
-    rope->exact_range = truncate && !json_is_true(truncate) && !organ_config_member(both, "full_attention");
+    rope->exact_range = truncate && !json_is_true(truncate) && !organ_config_member(parameters, "full_attention");
 }
 
-/* Reads the settings of YaRN. The default of attention_factor is that of transformers: yarn_scale with mscale 1 or, if
- * mscale and mscale_all_dim are not 0, the ratio of yarn_scale for both. */
+/* Reads the settings of YaRN; rope->factor must be set. The default of attention_factor is that of transformers: the
+ * ratio of yarn_scale for mscale and for mscale_all_dim or, if one of these is 0 or missing, yarn_scale for 1. */
 static void read_yarn(const config_hf_source *s, const json_t *object, organ_rope_config *rope)
 {
     rope->beta_fast = organ_config_real(s, object, "beta_fast", 32);
@@ -61,8 +64,9 @@ static void read_yarn(const config_hf_source *s, const json_t *object, organ_rop
     read_truncate(s, object, rope);
 }
 
-/* Returns the array `key` of the object: a positive number for each pair of the `dimensions` rotated dimensions. The
- * caller frees it; NULL after an error. */
+/* Returns the list `key` of the object, dimensions / 2 factors of frequencies, as an array that the caller frees. NULL,
+ * after an error, if the list has another length or memory runs out. Also reports an error for a factor that is not
+ * above 0; the array is then returned, too. */
 static float *factors_of(const config_hf_source *s, const json_t *object, const char *key, unsigned dimensions)
 {
     const json_t *const array = organ_config_member(object, key);
@@ -85,9 +89,9 @@ static float *factors_of(const config_hf_source *s, const json_t *object, const 
     return factors;
 }
 
-/* Reads the attention factors of Phi-3.5-MoE: short_mscale for windows up to the original context, long_mscale beyond
- * it, there with the long factors of frequencies, as in the model's own code and llama.cpp. transformers 5.23 combines
- * long_mscale with the short factors. */
+/* Reads the attention factors of Phi-3.5-MoE: short_mscale for windows up to the original context, long_mscale for
+ * longer ones. The forward pass uses long_mscale together with the long factors of frequencies, like the model's own
+ * code and llama.cpp; transformers 5.23 combines it with the short factors. */
 static void read_mscales(const config_hf_source *s, const json_t *object, organ_rope_config *rope)
 {
     rope->attention_factor = organ_config_real(s, object, "short_mscale", 0);
@@ -97,8 +101,9 @@ static void read_mscales(const config_hf_source *s, const json_t *object, organ_
                    rope->attention_factor, rope->long_attention_factor);
 }
 
-/* Reads LongRoPE: the two lists of factors of frequencies, and attention_factor. Its default is sqrt(1 + ln(factor) /
- * ln(original context)), and that of `factor` is the ratio of the context to the original context. */
+/* Reads the settings of LongRoPE: the two lists of factors of frequencies, and attention_factor, by default sqrt(1 +
+ * ln(factor) / ln(original context)), or 1 if `factor` is at most 1. The default of `factor` is the ratio of the
+ * context to the original context. */
 static void read_longrope(const config_hf_source *s, const json_t *object, const organ_forward_config *c,
                           organ_rope_config *rope)
 {
@@ -112,15 +117,15 @@ static void read_longrope(const config_hf_source *s, const json_t *object, const
     rope->long_factors = factors_of(s, object, "long_factor", rope->dimensions);
 }
 
-/* Returns the number of rotated dimensions of a head of width `head_dim`: the share `part` of the head or, with
- * `counted`, rotary_dim if the file has it. With latent attention it returns qk_rope_head_dim, and reports an error if
- * the share is neither that number nor the whole head. */
-static unsigned rotated_dimensions(const config_hf_source *s, double part, bool counted, unsigned head_dim,
+/* Returns the number of rotated dimensions of a head of width `head_dim`: the share `part` of the head or, if
+ * `read_rotary_dim` is true and the file has rotary_dim, that number. With latent attention returns qk_rope_head_dim,
+ * and reports an error if the share is neither this number nor the whole head. */
+static unsigned rotated_dimensions(const config_hf_source *s, double part, bool read_rotary_dim, unsigned head_dim,
                                    const organ_forward_config *c)
 {
     const unsigned latent = c->latent.rotated, width = latent ? c->head_dim : head_dim;
     const unsigned of_part = part > 0 && part <= 1 ? (unsigned)(width * part) : 0;
-    const unsigned dimensions = counted ? organ_config_size(s, "rotary_dim", of_part) : of_part;
+    const unsigned dimensions = read_rotary_dim ? organ_config_size(s, "rotary_dim", of_part) : of_part;
     if (latent && dimensions != latent && dimensions != c->head_dim)
         organ_fail(s->error, ORGAN_BAD_INPUT,
                    "%s: partial_rotary_factor is %g, but qk_rope_head_dim is %u of a head of %u", s->label, part,
@@ -128,8 +133,9 @@ static unsigned rotated_dimensions(const config_hf_source *s, double part, bool 
     return latent ? latent : dimensions;
 }
 
-/* Sets rope->dimensions, the rotated dimensions of a head of width `head_dim`: the share partial_rotary_factor of the
- * object or of the root, or the family's default (forward_family.rotated_part and scaled_whole). */
+/* Sets rope->dimensions, the rotated dimensions of a head of width `head_dim`; rope->kind must be set. The share of the
+ * head is partial_rotary_factor of the object, of the root, or the family's default (rotated_part and scaled_whole of
+ * forward_family). */
 static void read_dimensions(const config_hf_source *s, const json_t *object, unsigned head_dim,
                             const organ_forward_config *c, organ_rope_config *rope)
 {
@@ -144,8 +150,8 @@ static void read_dimensions(const config_hf_source *s, const json_t *object, uns
     rope->dimensions = rotated_dimensions(s, whole_head ? 1 : part, f->rotary_dim && !has_part, head_dim, c);
 }
 
-/* Replaces HunYuan's "dynamic" rotation that has a member alpha: by a default rotation whose theta is multiplied by
- * alpha^(d / (d - 2)), with d rotated dimensions, for windows of any length. */
+/* Replaces HunYuan's rotation, "dynamic" with a member alpha, by a default rotation whose theta is multiplied by
+ * alpha^(d / (d - 2)) for windows of any length; d is the number of rotated dimensions. Changes no other rotation. */
 static void read_alpha(const config_hf_source *s, const json_t *object, organ_rope_config *rope)
 {
     const double alpha = s->family->rope_alpha ? organ_config_real(s, object, "alpha", 0) : 0;
@@ -160,8 +166,8 @@ static void read_alpha(const config_hf_source *s, const json_t *object, organ_ro
     rope->kind = ORGAN_ROPE_DEFAULT;
 }
 
-/* Reads the scale of queries (organ_query_scale): of Llama 4 from members of the root, whose defaults are those of
- * transformers; of other families with such a scale from two members of the object, which must be there. */
+/* Reads the scale of queries (organ_query_scale). Llama 4 has it in members of the root, with transformers' defaults;
+ * other families with such a scale (QUERY_ROPE) have two members of the object, both required. */
 static void read_query_scale(const config_hf_source *s, const json_t *object, organ_forward_config *c)
 {
     static const char *const length = "original_max_position_embeddings";
@@ -175,12 +181,12 @@ static void read_query_scale(const config_hf_source *s, const json_t *object, or
                                  : organ_config_real(s, object, "llama_4_scaling_beta", 0);
     c->query_scale.length =
         llama4 ? organ_config_real(s, s->root, "floor_scale", 8192) : organ_config_real(s, object, length, 0);
-    c->query_scale.offset = llama4;
+    c->query_scale.offset = llama4; /* Llama 4 counts positions from 1 here, the others from 0 */
     c->query_scale.unrotated = llama4;
 }
 
-/* Returns the rotation of heads of width `head_dim` by the settings in `object`, which may be NULL: a default rotation.
- * `theta` is the base if the object has no rope_theta. */
+/* Returns the rotation of heads of width `head_dim` with the settings in `object`; NULL: a default rotation. `theta` is
+ * the base if the object has no rope_theta. */
 static organ_rope_config read_rope(const config_hf_source *s, const json_t *object, double theta, unsigned head_dim,
                                    const organ_forward_config *c)
 {
@@ -198,6 +204,7 @@ static organ_rope_config read_rope(const config_hf_source *s, const json_t *obje
         rope.factor = organ_config_real(s, object, "factor", 1);
         return rope;
     }
+    /* the original context: of the object, else of the root, else the context; 0 if it is not valid */
     const double fallback = organ_config_real(s, s->root, "original_max_position_embeddings", (double)c->context);
     const double original = organ_config_real(s, object, "original_max_position_embeddings", fallback);
     rope.original_context = original >= 1 && original < 1e15 ? (uint64_t)original : 0;
@@ -219,8 +226,8 @@ static organ_rope_config read_rope(const config_hf_source *s, const json_t *obje
     return rope;
 }
 
-/* Returns the width of a head in the first layer with a window, or without a window; the width of the model's heads if
- * there is no such layer. */
+/* Returns the width of a head in the first layer that has a window (`windowed` true) or has none (false); c->head_dim
+ * if there is no such layer. */
 static unsigned head_dim_of(const organ_forward_config *c, bool windowed)
 {
     for (unsigned l = 0; l < c->layers; l++)
@@ -229,16 +236,16 @@ static unsigned head_dim_of(const organ_forward_config *c, bool windowed)
     return c->head_dim;
 }
 
-/* Reads the rotation of layers without a window (rope) and that of layers with one (rope_local), and the scale of
- * queries. If the rotation is scaled, latent attention multiplies its scores by the square of yarn_scale with
- * mscale_all_dim. */
+/* Reads the rotation of layers without a window (c->rope) and of layers with one (c->rope_local), and the scale of
+ * queries. In models with latent attention and a rotation other than "default", also multiplies c->attention_scale by
+ * the square of yarn_scale for mscale_all_dim. */
 void organ_config_ropes(const config_hf_source *s, organ_forward_config *c)
 {
-    const json_t *both = organ_config_member(s->root, "rope_parameters"),
-                 *full = both ? organ_config_member(both, "full_attention") : NULL;
-    const json_t *object = full ? full : both;
+    const json_t *parameters = organ_config_member(s->root, "rope_parameters"),
+                 *full = parameters ? organ_config_member(parameters, "full_attention") : NULL;
+    const json_t *object = full ? full : parameters;
     const char *key = full ? "rope_parameters.full_attention" : "rope_parameters";
-    if (!both) {
+    if (!parameters) {
         object = organ_config_member(s->root, "rope_scaling");
         key = "rope_scaling";
     }
@@ -259,7 +266,7 @@ void organ_config_ropes(const config_hf_source *s, organ_forward_config *c)
         const double scale = yarn_scale(c->rope.factor, organ_config_real(s, object, "mscale_all_dim", 0));
         c->attention_scale *= scale * scale;
     }
-    const json_t *local = full ? organ_config_member(both, "sliding_attention") : NULL;
+    const json_t *local = full ? organ_config_member(parameters, "sliding_attention") : NULL;
     if (local)
         organ_config_require_object(s, s->root, "rope_parameters.sliding_attention");
     if (full || s->family->local == LOCAL_OWN)

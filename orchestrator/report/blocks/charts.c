@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Charts of a block's rows: bars and maps. block->bars or block->map names the texts of the chart, and the members of
- * the rows that have its values. */
+ * Draws the charts of BARS and MAP blocks. `rows` is the JSON array of a block's rows; `style` is the block's
+ * organ_bars_of or organ_map_of: the texts of the chart, and the members of a row with its values. */
 #include "orchestrator/machine/quantity.h"
 #include "formats/base/json_spool.h"
 #include "orchestrator/report/blocks/layer_map.h"
@@ -15,7 +15,8 @@
 
 /* ---- bars ---- */
 
-/* Sets the ends of a bar's whisker to the least and the greatest first value of the rows with the bar's name. */
+/* Sets the ends of a bar's whisker to the least and the greatest of the members style->values[0] of those rows that
+ * have the bar's name. */
 static void spread_bar(organ_ranking_bar *bar, const organ_bars_of *style, const json_t *rows)
 {
     bar->low = INFINITY;
@@ -30,9 +31,9 @@ static void spread_bar(organ_ranking_bar *bar, const organ_bars_of *style, const
     }
 }
 
-/* Returns the bar for a row with this name: with style->sums the existing bar of this name, if there is one; otherwise
- * a new bar, and adds 1 to *count. The values of a new bar are 0 with style->sums, so that rows can be added, else
- * NaN. */
+/* Returns the bar for a row with this name: with style->sums the existing one of the `*count` bars with this name, if
+ * any; otherwise a new bar, bars[*count], and adds 1 to *count. With style->sums the values of a new bar are 0, so that
+ * values of rows can be added, otherwise NaN; a second value that the style does not name is always NaN. */
 static organ_ranking_bar *bar_of(organ_ranking_bar *bars, size_t *count, const organ_bars_of *style, const char *name)
 {
     for (size_t k = 0; k < *count && style->sums; k++)
@@ -43,8 +44,8 @@ static organ_ranking_bar *bar_of(organ_ranking_bar *bars, size_t *count, const o
     return &bars[(*count)++];
 }
 
-/* Draws the bars in the style `style`. Returns an SVG document, which the caller frees; NULL if `bars` is NULL or
- * memory runs out. */
+/* Draws `count` bars as a chart with the texts of `style`. Returns an SVG document, which the caller frees; NULL if
+ * `bars` is NULL or memory runs out. */
 static char *ranking_of(organ_ranking style, const organ_ranking_bar *bars, size_t count)
 {
     char *svg = NULL;
@@ -55,7 +56,8 @@ static char *ranking_of(organ_ranking style, const organ_ranking_bar *bars, size
     return svg;
 }
 
-/* Returns `words` expanded over `row`, which the caller frees; NULL if the text is empty or memory ran out. */
+/* Returns the text of the template `words`, filled in with members of `row`. The caller frees it. NULL if the text is
+ * empty or memory runs out. */
 static char *charts_words_of(organ_view_walk *walk, const json_t *row, const char *words)
 {
     const json_t *const before = walk->scope.row;
@@ -65,7 +67,7 @@ static char *charts_words_of(organ_view_walk *walk, const json_t *row, const cha
     return text;
 }
 
-/* Frees the remarks of the bars, and their names if `style->named` made them. */
+/* Frees the remarks of the bars and, if style->named is set, their names, which bar_name_of then has allocated. */
 static void free_words(const organ_bars_of *style, organ_ranking_bar *bars, size_t count)
 {
     for (size_t k = 0; bars && k < count; k++) {
@@ -75,8 +77,9 @@ static void free_words(const organ_bars_of *style, organ_ranking_bar *bars, size
     }
 }
 
-/* Sets the values of a bar to those of a row; with `sums` adds them. Sets the whisker to the interval or the standard
- * error of the row, if the style has one, and the level of indentation. */
+/* Sets the two values of a bar to those of a row; with style->sums adds the row's values to them. If the style names
+ * members for a whisker, sets its ends: to `low` and `high` of the row, or to the first value minus and plus `error`.
+ * Also sets the level of indentation. */
 static void add_row_to_bar(organ_ranking_bar *bar, const organ_bars_of *style, const json_t *row)
 {
     for (size_t v = 0; v < 2; v++) {
@@ -95,8 +98,8 @@ static void add_row_to_bar(organ_ranking_bar *bar, const organ_bars_of *style, c
         bar->depth = (unsigned)organ_json_count(row, style->depth);
 }
 
-/* Converts the values of all bars from bytes to the unit (kB, MB, ...) that fits the largest of them, and writes the
- * name of this unit, after a blank, to `unit`. */
+/* Converts the values of all bars from bytes to the unit (kB, MB, ...) that fits the largest value, and writes a blank
+ * and the name of this unit to `unit`. */
 static void set_unit(organ_ranking_bar *bars, size_t count, char unit[16])
 {
     double max = 0, factor;
@@ -108,7 +111,7 @@ static void set_unit(organ_ranking_bar *bars, size_t count, char unit[16])
             bars[k].value[v] *= factor;
 }
 
-/* Orders bars for qsort by their first value; NaN last. */
+/* Comparison for qsort: bars by their first value, ascending; NaN last. */
 static int by_first_value(const void *a, const void *b)
 {
     const double x = ((const organ_ranking_bar *)a)->value[0], y = ((const organ_ranking_bar *)b)->value[0];
@@ -117,7 +120,8 @@ static int by_first_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Draws the bars, puts the chart on the page, and frees the bars with their names and remarks. */
+/* Draws the bars, puts the chart on the page, and frees the bars with their names and remarks. The page fails if `bars`
+ * is NULL or memory runs out. */
 static void put_bars(organ_view_walk *walk, const organ_bars_of *style, organ_ranking_bar *bars, size_t count)
 {
     char unit[16], label[64], *const subtitle = organ_block_text(walk, style->style.subtitle),
@@ -139,15 +143,15 @@ static void put_bars(organ_view_walk *walk, const organ_bars_of *style, organ_ra
     free(second);
 }
 
-/* Returns the name of a row's bar: style->named expanded, which free_words frees, or the row's member style->name.
- * Returns NULL if the expanded words are empty or memory ran out. */
+/* Returns the name of a row's bar: the text of the template style->named, which free_words frees, or without a template
+ * the row's member style->name. Returns NULL if the text of the template is empty or memory runs out. */
 static const char *bar_name_of(organ_view_walk *walk, const organ_bars_of *style, const json_t *row)
 {
     return style->named ? charts_words_of(walk, row, style->named) : organ_json_text(row, style->name);
 }
 
-/* Makes the bars of the rows and stores their number in *count, which must be 0. put_bars frees them. Returns NULL if
- * out of memory, or if the words style->named are empty for a row. */
+/* Makes the bars of the rows and adds their number to *count, which must be 0. put_bars frees the bars. Returns NULL if
+ * memory runs out, or if the template style->named gives an empty text for a row. */
 static organ_ranking_bar *make_bars(organ_view_walk *walk, const organ_bars_of *style, const json_t *rows,
                                     size_t *count)
 {
@@ -171,6 +175,8 @@ static organ_ranking_bar *make_bars(organ_view_walk *walk, const organ_bars_of *
     return bars;
 }
 
+/* Puts the chart of a BARS block on the page, with style->ascending sorted by the first values. If memory runs out, the
+ * page fails. */
 void organ_bars_put(organ_view_walk *walk, const organ_block *block)
 {
     const organ_bars_of *const style = block->bars;
@@ -185,8 +191,9 @@ void organ_bars_put(organ_view_walk *walk, const organ_block *block)
 
 /* ---- maps ---- */
 
-/* Makes the map of layers and roles of a block. The values of all rows in a cell are combined to their mean, minimum or
- * maximum. The cells of `marks`, and values above style->beyond, are outlined. Returns NULL if out of memory. */
+/* Makes the map of layers and roles of a MAP block. The values of all rows of a cell are combined to their mean,
+ * minimum or maximum. Outlines the cells of the rows `marks`, a JSON array or NULL, and cells with a row whose absolute
+ * value is above style->beyond. The caller destroys the map. If memory runs out, returns NULL or sets map->failed. */
 static organ_layer_map *map_of(const organ_map_of *style, const json_t *rows, const json_t *marks)
 {
     organ_layer_map *const map = organ_layer_map_create();
@@ -214,7 +221,7 @@ static organ_layer_map *map_of(const organ_map_of *style, const json_t *rows, co
     return map;
 }
 
-/* Returns whether the map is drawn. A map without cells is omitted; with style->inside also a map of one cell, and with
+/* Returns true if the map is drawn. Not drawn are a map without cells, with style->inside a map of one cell, and with
  * style->varies a map whose values are all equal. */
 static bool is_map_drawn(const organ_map_of *style, const organ_layer_map *map)
 {
@@ -227,41 +234,43 @@ static bool is_map_drawn(const organ_map_of *style, const organ_layer_map *map)
     return cells > (style->inside ? 1 : 0) && (!style->varies || least < max);
 }
 
-/* Sets the scale of the map to 0 .. the largest value. With `bytes`, converts all values to the unit that fits the
- * largest, and appends the name of the unit to the label of the values. */
-static void scale_from_zero(organ_layer_map *map, bool bytes, organ_heat_map *words, char label[64])
+/* Sets chart->high, the upper end of the colour scale, to the largest value of the map; the scale begins at 0. With
+ * `bytes` also converts all values from bytes to the unit that fits the largest, and sets chart->value_label to
+ * `label`, into which it writes the old label and the name of the unit. */
+static void scale_from_zero(organ_layer_map *map, bool bytes, organ_heat_map *chart, char label[64])
 {
     double factor = 1;
-    words->high = 0;
+    chart->high = 0;
     for (size_t k = 0; k < map->layers * map->roles; k++)
-        words->high = fmax(words->high, map->value[k]);
+        chart->high = fmax(chart->high, map->value[k]);
     if (!bytes)
         return;
-    snprintf(label, 64, "%s, %s", words->value_label, organ_quantity_unit(words->high, &factor));
-    words->value_label = label;
-    words->high *= factor;
+    snprintf(label, 64, "%s, %s", chart->value_label, organ_quantity_unit(chart->high, &factor));
+    chart->value_label = label;
+    chart->high *= factor;
     for (size_t k = 0; k < map->layers * map->roles; k++)
         map->value[k] *= factor;
 }
 
-/* Puts the heat map of a MAP block on the page: a value for each role and layer. Numbers are left out if there are more
- * than ORGAN_BLOCK_CELLS cells. */
+/* Puts the heat map of a MAP block on the page, a value for each role and layer; nothing if is_map_drawn returns false.
+ * The map shows no numbers if it has more than ORGAN_BLOCK_CELLS cells. */
 void organ_map_put(organ_view_walk *walk, const organ_block *block)
 {
     const organ_map_of *const style = block->map;
     json_t *const rows = organ_block_rows(walk, block);
     organ_layer_map *const map = map_of(style, rows, style->marks ? organ_scope_at(&walk->scope, style->marks) : NULL);
-    organ_heat_map words = style->style;
+    organ_heat_map chart = style->style;
     char label[64];
     char *const title = organ_words_text(&walk->scope, style->style.title, ORGAN_WORDS_PAGE);
-    words.title = title ? title : "";
+    chart.title = title ? title : "";
     if (map && style->zero)
-        scale_from_zero(map, style->bytes, &words, label);
+        scale_from_zero(map, style->bytes, &chart, label);
     else if (map)
-        words.high = organ_block_scale(style->step, style->floor, words.high, map->value, map->layers * map->roles);
-    words.plain = words.plain || (map && map->layers * map->roles > ORGAN_BLOCK_CELLS);
-    if (!map || map->failed || is_map_drawn(style, map)) /* without memory the chart is NULL, which fails the page */
-        organ_block_chart(walk, organ_layer_map_svg(map, &words), style->caption);
+        chart.high = organ_block_scale(style->step, style->floor, chart.high, map->value, map->layers * map->roles);
+    chart.plain = chart.plain || (map && map->layers * map->roles > ORGAN_BLOCK_CELLS);
+    /* if memory ran out, the SVG document is NULL, and organ_block_chart makes the page fail */
+    if (!map || map->failed || is_map_drawn(style, map))
+        organ_block_chart(walk, organ_layer_map_svg(map, &chart), style->caption);
     organ_layer_map_destroy(map);
     organ_json_release_rows(rows);
     free(title);

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT
  * Rejects heads of requests that other programs may read differently (request smuggling). libmicrohttpd parses the head
- * in place and is lenient: a zero byte ends a string early, a continued line extends the header before it, and of two
- * lengths the first counts. A proxy may read such a head as one request where this server reads two. So the server
- * rejects it and ends the connection.
+ * in place and is lenient: a zero byte ends a string early, a continued line extends the header before it, and the
+ * first of two lengths counts. A proxy may read such a head as one request where this server reads two. So the server
+ * rejects the head and ends the connection.
  *
- * The checks of the layout (check_head_layout) are for libmicrohttpd before 1.0. Version 1.0 lays texts out in another
- * way, and in strict mode it rejects such heads itself. */
+ * For versions of libmicrohttpd before 1.0, check_head_layout also checks the bytes between the strings in the
+ * library's buffer. Version 1.0 arranges the strings in another way, and in strict mode rejects such heads itself. */
 #include "orchestrator/serve/http/http_parts.h"
 
 #include <string.h>
 
-/* Returns whether the text is a token of RFC 9110: a method or the name of a header. */
+/* Returns true if `text` is a token of RFC 9110, the form of methods and of names of headers: letters, digits and some
+ * punctuation marks, at least one. */
 static bool is_token(const char *text)
 {
     static const char marks[] = "!#$%&'*+-.^_`|~";
@@ -20,7 +21,7 @@ static bool is_token(const char *text)
     return *text != '\0';
 }
 
-/* Returns whether the value of a header has no control characters other than tabs. */
+/* Returns true if `text`, the value of a header, has no control characters other than tabs. */
 static bool is_value(const char *text)
 {
     for (const char *c = text; *c; c++)
@@ -29,7 +30,7 @@ static bool is_value(const char *text)
     return true;
 }
 
-/* Returns whether each byte in [from, to) is `a` or `b`. */
+/* Returns true if each byte in [from, to) is `a` or `b`. */
 static bool only_bytes(const char *from, const char *to, char a, char b)
 {
     while (from < to && (*from == a || *from == b))
@@ -37,26 +38,27 @@ static bool only_bytes(const char *from, const char *to, char a, char b)
     return from == to;
 }
 
-/* Returns whether [from, to) is one or two zero bytes: the library replaces the end of each line (LF or CR LF) by
- * them. */
+/* Returns true if [from, to) is one or two zero bytes: the library replaces the LF or CR LF after a line by them. */
 static bool line_ends(const char *from, const char *to)
 {
     return (uintptr_t)to > (uintptr_t)from && (uintptr_t)to - (uintptr_t)from <= 2 && only_bytes(from, to, '\0', '\0');
 }
 
-/* Returns whether libmicrohttpd has version 1.0 or later, which rejects ambiguous heads itself in strict mode. */
+/* Returns true if libmicrohttpd has version 1.0 or later, which rejects ambiguous heads itself in strict mode. */
 bool organ_http_library_is_strict(void) { return strncmp(organ_mhd.get_version(), "0.", 2) != 0; }
 
 /* State of the check of a head. */
 typedef struct head_reading {
-    const char *at;    /* end of the part checked last, in the library's buffer; NULL: the layout is not checked */
-    const char *wrong; /* the fault, as the end of the sentence "the request ..."; NULL: none yet */
+    /* end of the string checked last, in the library's buffer; NULL: the bytes between strings are not checked */
+    const char *at;
+    const char *wrong;         /* the fault, as the end of the sentence "the request ..."; NULL: none yet */
     unsigned lengths, codings; /* number of Content-Length and of Transfer-Encoding headers */
 } head_reading;
 
-/* Checks one header and counts those that state a length; returns MHD_NO to end the search if it is wrong. If r->at is
- * set, also checks that only the end of a line is between r->at and the name, and only blanks between the colon and the
- * value: libmicrohttpd drops other bytes there. */
+/* Callback of MHD_get_connection_values: checks one header, and counts it in the head_reading `context` if it states a
+ * length. If the header is wrong, sets r->wrong and returns MHD_NO, which ends the iteration. If r->at is set, also
+ * checks that r->at and the name are separated only by the end of a line, and the colon and the value only by blanks,
+ * because libmicrohttpd drops other bytes there. */
 static enum MHD_Result check_header(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
 {
     head_reading *const r = context;
@@ -76,11 +78,12 @@ static enum MHD_Result check_header(void *context, enum MHD_ValueKind kind, cons
     return r->wrong ? MHD_NO : MHD_YES;
 }
 
-/* Checks the first line of a request, which the library has split in place by a zero byte after the method and one
- * after the target. Another zero byte ends a part early; then bytes other than blanks are between this end and the next
- * part. Returns the fault, or NULL. */
+/* Checks the first line of a request: method `verb`, target (request->line) and `version`. The library has split it in
+ * place by a zero byte after the method and one after the target. If the client has sent a zero byte, a part ends
+ * early, and bytes other than blanks separate it from the next part. Returns the fault (head_reading.wrong) or NULL. */
 static const char *read_first_line(const organ_server_request *request, const char *verb, const char *version)
 {
+    /* ends of the target and of the method; request->target is a copy of the target */
     const char *const end = request->line + strlen(request->target), *const verb_end = verb + strlen(verb);
     if ((uintptr_t)request->line <= (uintptr_t)verb_end || (uintptr_t)version <= (uintptr_t)end)
         return "has no target";
@@ -91,8 +94,8 @@ static const char *read_first_line(const organ_server_request *request, const ch
     return request->target[strcspn(request->target, " \t")] ? "has a target with a space" : NULL;
 }
 
-/* Returns the fault if the length of the body is ambiguous: several headers state it, or the coding is not "chunked",
- * or HTTP/1.0 has a coding. Otherwise returns NULL. */
+/* Returns the fault if the length of the body is ambiguous: several headers state it, Transfer-Encoding is not
+ * "chunked", or an HTTP/1.0 request has a Transfer-Encoding. Otherwise returns NULL. */
 static const char *read_lengths(const organ_server_request *request, const head_reading *r, const char *version)
 {
     const char *const coding = organ_http_header(request, "Transfer-Encoding");
@@ -103,8 +106,8 @@ static const char *read_lengths(const organ_server_request *request, const head_
     return NULL;
 }
 
-/* Checks the raw text of the head from the first line through all headers. Sets r->wrong if it has bytes that belong to
- * no part: some versions of libmicrohttpd skip them. */
+/* Checks the head in the library's buffer, from the first line through all headers. Also sets r->wrong if bytes of the
+ * head belong neither to these nor to the ends of lines: some versions of libmicrohttpd skip such bytes. */
 static void check_head_layout(const organ_server_request *request, head_reading *r, const char *verb,
                               const char *version)
 {
@@ -114,13 +117,13 @@ static void check_head_layout(const organ_server_request *request, head_reading 
         r->at = version + strlen(version);
         organ_mhd.get_connection_values(request->connection, MHD_HEADER_KIND, check_header, r);
     }
-    /* At most 4 bytes may follow: the end of the last line and an empty line. */
+    /* At most 4 bytes may follow the last value: the end of its line, and an empty line. */
     if (!r->wrong && size && (uintptr_t)verb + size->header_size - (uintptr_t)r->at > 4)
         r->wrong = "has a header without a name, or with a zero byte";
 }
 
-/* Rejects heads that proxies and servers could read differently (request smuggling): replies 400 with "Connection:
- * close" and returns false. */
+/* Returns true if proxies and servers read the head of the request alike. Otherwise fills the reply with a 400 and
+ * "Connection: close", and returns false. `verb` is the method; it and `version` point into the library's buffer. */
 bool organ_http_head_passes(organ_server_request *request, const char *verb, const char *version)
 {
     head_reading r = {0};
