@@ -88,7 +88,8 @@ static const organ_option sanitize_options[] = {
           "is converted to that of MODEL"),
     NUMBER("max-rank", "N", lora_sanitize.max_rank,
            "highest rank that the server accepts: organ reduces modules of a higher rank to their best approximation "
-           "(default: none is reduced); with --check it lists them instead (default: 512, the limit of vLLM)", .range = {RANKS}),
+           "(default: none is reduced); with --check it lists them instead (default: 512, the limit of vLLM)",
+           .range = {RANKS}),
     FORCE(lora_sanitize.force, "OUT")};
 
 RUN_REMOTE(sanitize, organ_lora_sanitize, lora_sanitize)

@@ -348,6 +348,16 @@ organ_status organ_publish_begin(const char *final, const char *like, organ_publ
     return publish_check_place(publish, error) ? error->status : make_partial(publish, way, error);
 }
 
+/* Finishes the renaming of an earlier run whose output `final` has its name already (organ_naming_finish). */
+organ_status organ_publish_finish(const char *final, organ_error *error)
+{
+    organ_publish publish = {.lock = -1};
+    if (organ_publish_split(final, &publish, error) == ORGAN_OK)
+        finish_killed(&publish, error);
+    organ_publish_end(&publish);
+    return error->status;
+}
+
 /* Removes a finished output that could not get its name, and its note. An unfinished output stays for --resume. */
 organ_status organ_publish_give_up(const char *final, organ_error *error)
 {

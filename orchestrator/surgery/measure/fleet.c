@@ -214,6 +214,19 @@ static void renew_entry(const organ_fleet_member *member, json_t *entry)
     organ_model_close(model);
 }
 
+/* Removes what a kill or a power cut left of the extraction of an unchanged member after the output had its name. A
+ * failure is ignored: the note that remains changes no result. */
+static void finish_extraction(const fleet *f, const json_t *entry)
+{
+    organ_error ignored = {0};
+    const char *const folder = json_string_value(json_object_get(json_object_get(entry, "dissection"), "folder"));
+    char *const path =
+        folder && *folder && organ_ranks_first(f->ranks) ? organ_format("%s/%s", f->options->output, folder) : NULL;
+    if (path)
+        organ_publish_finish(path, &ignored);
+    free(path);
+}
+
 /* Adds the entry of one member to f->state: the one of the last run if the member is unchanged, else a new one. Records
  * an error that concerns only this model (is_of_model) in the entry; returns other errors, which end the run. */
 static organ_status do_member(fleet *f, const organ_fleet_member *member, organ_error *error)
@@ -221,6 +234,7 @@ static organ_status do_member(fleet *f, const organ_fleet_member *member, organ_
     json_t *entry = json_incref(json_object_get(f->before, member->name)), *z = NULL;
     char identity[17];
     if (entry) {
+        finish_extraction(f, entry);
         f->reused++;
         renew_entry(member, entry);
         organ_progress_note(f->progress, "%s: unchanged", member->name);
