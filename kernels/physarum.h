@@ -38,7 +38,7 @@ typedef struct physarum_survey {
 INLINE size_t round_up_to_vector(size_t n) { return (n + 15) / 16 * 16; }
 
 /* Computes the sum of magnitudes, the number of zeros and the largest magnitude of a tile. Lanes past the last column
- * are loaded as zeros and subtracted from their number. */
+ * are loaded as zeros, and their number is subtracted from the number of zeros. */
 INLINE physarum_survey survey_tile(const void *weights, size_t rows, size_t cols, size_t stride,
                                    const enum element_type type)
 {
@@ -217,9 +217,9 @@ INLINE void physarum_grow_tubes(const physarum_tile *t, const int square, const 
         physarum_grow_strip(t, from, square, mixed, 1);
 }
 
-/* Runs the last iteration on row i of the tile. Sets the elements of `row`, its weights, whose tubes end below the
- * threshold to +0. If `still` is 1, runs no iteration and compares the current tubes. Returns the number of elements
- * whose tubes survive. */
+/* Runs the last iteration on row i of the tile. `row` has the weights of the row. Sets weights whose tubes end below
+ * the threshold to +0. If `still` is 1, runs no iteration and compares the current tubes with the threshold. Returns
+ * the number of weights whose tubes survive. */
 INLINE uint64_t physarum_prune_row(const physarum_tile *t, size_t i, void *row, const enum element_type type,
                                    const int still, const int square)
 {

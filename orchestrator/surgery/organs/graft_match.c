@@ -207,10 +207,10 @@ static void compare_facts(organ_graft_job *job)
 
 /* ---- tensors ---- */
 
-/* Chooses the type in which the output stores the source tensor `from`; piece->as.dtype is that of the replaced tensor.
- * A matrix keeps its type if the header can be rewritten and GGUF has the type. Any other tensor is converted to the
- * type of the replaced one (for vectors usually F32, which inference programs require). Adds a mismatch if there is no
- * such conversion. */
+/* Chooses the type in which the output stores the source tensor `from`. On entry piece->as.dtype is the type of the
+ * replaced tensor. A matrix keeps its type if the header can be rewritten and GGUF has the type. Any other tensor is
+ * converted to the type of the replaced tensor (for vectors usually F32, which inference programs require). Adds a
+ * mismatch if there is no such conversion. */
 static void choose_type(organ_graft_job *job, const organ_tensor *from, organ_piece *piece)
 {
     const organ_dtype requested = piece->as.dtype;

@@ -68,8 +68,8 @@ static organ_status add_filler(organ_layout_file *file, uint64_t offset, size_t 
     return ORGAN_OK;
 }
 
-/* Adds the bytes at `offset` of a donor file that belong to no tensor. An organ directory keeps them in its file
- * `name`, which must have `bytes` bytes. */
+/* Adds a filler from an organ directory: the file `name`, which must have `bytes` bytes, has the donor file's bytes
+ * from `offset` on that belong to no tensor. */
 static organ_status load_filler(const organ_model *model, const char *name, uint64_t offset, uint64_t bytes,
                                 organ_layout_file *file, organ_error *error)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Refits the scales and minima of each row for fixed codes. The values of a row are linear in these numbers, so the
- * numbers with the least loss solve the normal equations M d = b, where d are changes of the present scales and minima.
+ * numbers with the least loss solve the normal equations M x = b, where x are changes of the present scales and minima.
  * With c_g the codes of group g, 0 in other columns, M_gh = c_g^T H c_h and b_g = c_g^T H (w - v), with w the weights
  * and v the values of the row. The codes of a minimum are all 1. Unknowns 0 .. groups - 1 are scales, groups .. 2
  * groups - 1 are minima. */

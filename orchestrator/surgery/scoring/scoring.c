@@ -44,9 +44,9 @@ static organ_status open_tokenizer(organ_scoring *scoring, organ_scored_model *m
     return error->status;
 }
 
-/* Opens the model at m->path, its forward pass and its tokenizer. A model made from the first that has no config.json
- * uses the config and the directory of the first. If it does not exist yet (scoring->made_as), the first model is
- * opened in its place and memory is estimated for the converted weights. */
+/* Opens the model at m->path, its forward pass and its tokenizer. If a model that is made from the first has no
+ * config.json, it gets the config and the directory of the first. If such a model does not exist yet
+ * (scoring->made_as), m->path is that of the first model, and memory is estimated for the converted weights. */
 static organ_status open_model(organ_scoring *scoring, organ_scored_model *m, organ_error *error)
 {
     m->scoring = scoring;

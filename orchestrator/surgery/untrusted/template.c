@@ -76,7 +76,8 @@ static const struct {
                     {"url_for", HAZARD_CALL},
                     {"check_output", HAZARD_CALL}};
 
-/* Parts of such names that are searched in each string literal, and in all literals of a tag joined together. */
+/* Parts of names that give access to the interpreter, such as "__subclasses__". Each string literal, and the joined
+ * literals of a tag, are searched for them. */
 static const char *const hazard_parts[] = {"subclasses", "builtins", "getattribute", "func_globals",
                                            "popen",      "gi_frame", "f_globals"};
 

@@ -299,7 +299,7 @@ static size_t least_loss_group(const narrowing *x)
 }
 
 /* Removes groups, each time the one with the least loss, until options->keep are left. Losses are computed again before
- * each removal, except with options->by_magnitude. Sets `kept` to the numbers of the kept groups. */
+ * each removal, except with options->by_magnitude. Sets `kept` to the indices of the kept groups. */
 static organ_status narrow_matrix_choose(narrowing *x, uint32_t *kept, organ_error *error)
 {
     const organ_narrow_options *const o = x->options;
