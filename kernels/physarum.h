@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Prunes a tile by physarum v1 (docs/definitions/pruning.md): each weight is a tube with a conductivity D and food a
- * = |w| / mean |w|. Because the step is 1/2, `food` contains a / 2 and `tubes` contain 2 D. Scaling by two is exact,
- * so the update D = fma(1/2, h, D / 2) becomes the single operation 2 D' = fma(1/2, 2 D, h), and the flow G = a D =
- * (a / 2)(2 D), with the same bits except for subnormals, for which the scaled form is the definition. Each
- * iteration reads the row and column sums that the previous one computed; the last iteration prunes. */
+ * Prunes a tile by physarum v1 (docs/definitions/pruning.md): each weight is a tube with a conductivity D and food a =
+ * |w| / mean |w|. Because the step is 1/2, `food` contains a / 2 and `tubes` contain 2 D. Scaling by two is exact. So
+ * the update D' = fma(1/2, h, D / 2) becomes the single operation 2 D' = fma(1/2, 2 D, h), and the flow G = a D becomes
+ * (a / 2)(2 D). Bits are the same except for subnormals, for which the scaled form is the definition. Each iteration
+ * reads the row and column sums that the previous one computed; the last iteration prunes. */
 #define STEP           0.5f /* weight of the old conductivity (and of the response) in the update */
 #define TWICE_SURVIVES 0.5f /* 2 tau: the threshold on 2 D */
 /* Pulls and flows are clamped to these bounds: the response then saturates at 1 instead of becoming infinity /

@@ -161,8 +161,8 @@ static void compare_rope(organ_graft_job *job)
         source_permuted ? source : target, source_permuted ? "target" : "source");
 }
 
-/* Adds a mismatch if the vocabularies of two GGUF models have the same number of tokens but different ones: a row of
- * the embedding would then belong to another token. Models that are not GGUF are not compared. */
+/* Adds a mismatch if the vocabularies of two GGUF models have the same number of tokens but differ in some of them:
+ * rows of the embedding would then belong to other tokens. Models that are not GGUF are not compared. */
 static void compare_tokens(organ_graft_job *job)
 {
     static const char key[] = "tokenizer.ggml.tokens";

@@ -60,8 +60,8 @@ void organ_prune_tile(void *context, const organ_tile *tile, void *scratch, void
         flow->kernels->physarum_bf16(tile->data, tile->rows, tile->cols, tile->stride, &params, scratch, result);
 }
 
-/* Adds the counts and the number of a band's tiles to its unit. Fails if a tile has weights that are NaN or infinite;
- * the kernel has left such a tile unchanged. */
+/* Adds the counts of a band's tiles, and the number of these tiles, to the band's unit `part`. Fails if a tile has
+ * weights that are NaN or infinite; the kernel has left such a tile unchanged. */
 organ_status organ_prune_fold(const organ_prune_job *job, organ_prune_part *part, const organ_band *band,
                               organ_error *error)
 {
@@ -96,7 +96,7 @@ typedef struct flow_search {
 static bool is_searched(const organ_prune_part *unit) { return unit->searched; }
 
 /* Implements organ_pass.retire for a round: adds the counts of a band to its unit. After the last band of a unit, adds
- * the killed weights to those of its target, and clears the counts of the unit for the next round. */
+ * its number of killed weights to that of its target, and clears the counts of the unit for the next round. */
 static organ_status retire_search_band(void *context, const organ_band *band, organ_error *error)
 {
     flow_search *s = context;

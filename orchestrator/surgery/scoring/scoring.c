@@ -196,9 +196,10 @@ static uint64_t kept_bytes(const organ_scoring *scoring, size_t tokens)
 }
 
 /* Sets engine.memory, batch_tokens and tile_rows of the scoring for a --memory of `memory` bytes. kept_bytes are
- * subtracted first. With one model the forward pass gets all other bytes. With several models the forward passes get
- * half of them, and the hidden states of all models and the logits of the first get a quarter each. `longest` and
- * `inputs`: tokens of the longest window, and of all windows. Returns false if a share is too small for a window. */
+ * subtracted first. With one model the forward pass gets all remaining bytes. With several models the forward passes
+ * get half of the remaining bytes, the hidden states of all models a quarter, and the logits of the first model a
+ * quarter. `longest` and `inputs`: tokens of the longest window, and of all windows. Returns false if a share is too
+ * small for a window. */
 static bool divide_memory(organ_scoring *scoring, uint64_t memory, size_t longest, size_t inputs)
 {
     const uint64_t kept = kept_bytes(scoring, inputs);

@@ -190,8 +190,8 @@ static void push_token(template_scan *s, char kind, const char *word)
     snprintf(s->recent[0].word, sizeof s->recent[0].word, "%.63s", word);
 }
 
-/* Returns the number that the first `count` characters of `text` are in this base, or -1 if one of them is no digit or
- * fewer than `count` characters remain. */
+/* Reads the first `count` characters of `text` as a number in this base and returns it. Returns -1 if one of them is no
+ * digit or fewer than `count` characters remain. */
 static long digits_of(const char *text, size_t remaining, size_t count, int base)
 {
     char digits[9] = "";

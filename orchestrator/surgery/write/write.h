@@ -107,7 +107,8 @@ typedef struct organ_write {
     /* Returns a new object with further members of the journal's first line on which the output depends. A run is
      * continued only if these members are equal. NULL if memory runs out. */
     json_t *(*identity)(void *context);
-    /* Like `identity`, for the members of a room between verb and driver; gets `inner`. */
+    /* Returns a new object with further members of the journal's first line, for a room between verb and driver; gets
+     * `inner`. The members must be equal in a continued run, as those of `identity`. NULL if memory runs out. */
     json_t *(*depends)(void *context);
     /* Called after config.json and the headers of all files were written, before any tensor: checks everything that
      * does not depend on the bytes of tensors, so that a long run does not end with an error that was predictable at
