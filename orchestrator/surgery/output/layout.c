@@ -142,8 +142,8 @@ static organ_status load_fillers(const layout_source *s, organ_layout_file *file
     return error->status ? error->status : read_gap(s, end, s->size, file, error);
 }
 
-/* Returns tensor t of the model as a piece of layout file `file`, at the offset that it has in the model's or donor's
- * file. */
+/* Returns tensor t of the model as a piece of layout file `file`, at the offset that it has in the file of the model
+ * or, for an organ directory, of its donor. */
 static organ_piece piece_of(const organ_model *model, size_t t, uint32_t file)
 {
     organ_piece piece = {.as = model->tensors[t], .model = model, .from = &model->tensors[t]};
