@@ -33,8 +33,8 @@ float organ_e4m3_to_f32(uint8_t code)
 }
 
 /* ---- codes out of words ---- */
-/* Returns the `length` <= 64 bits of up to eight codes that begin at bit `at`; bits above them are undefined. The codes
- * and the bits before them in their first byte have at most 64 bits, because codes of 8 bits begin at a byte. Reads no
+/* Returns `length` bits from bit `at` on: up to eight codes. Bits above them in the result are undefined. Together with
+ * the bits before `at` in the same byte, these are at most 64 bits, because codes of 8 bits begin at a byte. Reads no
  * byte without a bit of these codes. */
 static uint64_t window_at(const uint8_t *bytes, size_t at, size_t length)
 {

@@ -109,7 +109,8 @@ const organ_dots *organ_dots_choose(organ_cpu cpu, const organ_kernels *kernels,
     return NULL;
 }
 
-/* Returns the table with another physarum tile and equal results, which only avx512 has; NULL for other tables. */
+/* Returns the table that differs from `kernels` only in the implementation of the physarum tile, with equal results.
+ * Only the avx512 table has such a twin; returns NULL for other tables. */
 const organ_kernels *organ_kernels_twin(const organ_kernels *kernels)
 {
     return kernels == organ_kernels_avx512 ? organ_kernels_avx512_mixed : NULL;

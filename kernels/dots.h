@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Product from dot products of BF16 numbers, over the operations on a tile of sums that simd/tiles.h defines. Each
- * FP32 value is a sum of terms: BF16 numbers of decreasing magnitude. A block of rows of a and a strip of rows of b
- * are packed as terms: those of a row by row, those of b as adjacent pairs of k. The dot products of all pairs of
- * terms are added to the same sums, smallest terms first, so that their low bits are not lost. */
+ * Product from dot products of BF16 numbers, over the operations on a tile of sums that simd/tiles.h defines. Each FP32
+ * value is a sum of terms: BF16 numbers of decreasing magnitude. A block of rows of the factor a and a strip of rows of
+ * the factor b are packed as terms: the terms of a are stored row by row, the terms of b as adjacent pairs of k. The
+ * dot products of the terms of a with the terms of b, except pairs too small to count (dot_tile), are added to the same
+ * sums. The smallest terms come first, so that their low bits are not lost. */
 #include "kernels/product_parts.h"
 
 #define DOT_CHUNK        256                       /* values of k in one sum, as in the exact product */
@@ -39,8 +40,8 @@ INLINE void split_terms(f32x16 value, u16x16 *terms, const int count)
 
 /* ---- packing ---- */
 
-/* Packs the rows of a part of a (FP32) as `terms` terms, padded with zeros to a multiple of DOT_MIN rows and of
- * DOT_DEPTH columns. Rows are DOT_PITCH words apart, terms DOT_BLOCK(terms) rows. */
+/* Packs the rows of a part of the factor a (FP32) as `terms` terms, padded with zeros to a multiple of DOT_MIN rows and
+ * of DOT_DEPTH columns. Rows are DOT_PITCH words apart, terms DOT_BLOCK(terms) rows. */
 INLINE void pack_rows(uint16_t *to, const product_part *part, const int terms)
 {
     for (size_t row = 0; row < dot_round_up(part->rows, DOT_MIN); row++)
@@ -53,7 +54,7 @@ INLINE void pack_rows(uint16_t *to, const product_part *part, const int terms)
         }
 }
 
-/* Packs a block of a as one or DOT_TERMS terms. */
+/* Packs a block of rows of the factor a as one or DOT_TERMS terms. */
 static void pack_block(uint16_t *to, const product_part *part, int terms)
 {
     if (terms == 1)

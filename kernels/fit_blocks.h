@@ -13,7 +13,7 @@ typedef struct fit_block {
 } fit_block;
 
 /* Stores the 32 codes `bytes` in the block `to` after its scale (and minimum): as bytes for q8_0, the only type with
- * codes above 100, else as nibbles, with the fifth bits (if any) before them. */
+ * codes above 100; for other types as nibbles, with the fifth bits (if any) before the nibbles. */
 INLINE void fit_store_block(uint8_t *to, const uint8_t *bytes, const fit_block *type)
 {
     const u8x16 codes[2] = {u8_load(bytes), u8_load(bytes + 16)};

@@ -37,8 +37,8 @@ INLINE u8x16 codes_of_runs(uint64_t first, uint64_t second, unsigned signs, int 
     return u8_or(u8_load((const uint8_t *)both), u8_sll(u8_of_bits((uint16_t)signs), width));
 }
 
-/* Stores 16 values of IQ2: two entries of eight fields, whose magnitudes are 8, 25 and 43 times `scale`, with a bit of
- * `signs` each. */
+/* Stores 16 values of IQ2 from two entries of the codebook. Fields 0, 1 and 2 of an entry mean the magnitudes 8, 25 and
+ * 43 times `scale`; a set bit of `signs` makes a value negative. */
 INLINE void put_iq2(float *values, float scale, unsigned first, unsigned second, unsigned signs)
 {
     static const int8_t table[16] = {8, 25, 43, 0, -8, -25, -43, 0};

@@ -141,10 +141,10 @@ static void haar_shrink_level(const haar_level *level, const haar_level *above, 
             level->details[at] *= factor;
 }
 
-/* Attenuates the noise of a row of n values in place by wavelet shrinkage (Donoho and Johnstone 1994): splits it
- * into up to HAAR_LEVELS levels and estimates the noise of each from the median of its details. Multiplies details by 1
- * - strength unless they and their parents exceed `threshold` times the noise of their level. Then joins the levels.
- * `scratch` has n floats. */
+/* Attenuates the noise of a row of n values in place by wavelet shrinkage (Donoho and Johnstone 1994): splits it into
+ * up to HAAR_LEVELS levels and estimates the noise of each from the median of its details. Keeps a detail if it and its
+ * parent each exceed `threshold` times the noise of their own level; multiplies all other details by 1 - strength. Then
+ * joins the levels. `scratch` has n floats. */
 static void haar_purify(float *row, size_t n, float threshold, float strength, float *scratch)
 {
     haar_level levels[HAAR_LEVELS];

@@ -194,10 +194,10 @@ typedef struct organ_kernels {
     float (*amax)(const float *values, size_t n);
 
     /* Prunes one tile in place: rows x cols elements, rows `stride` elements apart, 1 <= cols <= stride, rows >= 1.
-     * Elements (i, j) whose conductivity ends below the threshold become +0 (including zeros); the others keep their
-     * bits. A tile with mean |w| = 0 in FP32 is not changed. All sums are over this tile only. `scratch`:
-     * organ_physarum_scratch(rows, cols) bytes, 64-byte aligned; its contents do not matter. Overwrites *counts, as
-     * audit_16 and audit_32 do. */
+     * Elements (i, j) whose conductivity ends below the threshold become +0, also those that were -0; all other
+     * elements keep their bits. A tile with mean |w| = 0 in FP32 is not changed. All sums are over this tile only.
+     * `scratch`: organ_physarum_scratch(rows, cols) bytes, 64-byte aligned; its contents do not matter. Overwrites
+     * *counts, as audit_16 and audit_32 do. */
     void (*physarum_bf16)(uint16_t *weights, size_t rows, size_t cols, size_t stride,
                           const organ_physarum_params *params, void *scratch, organ_prune_counts *counts);
     void (*physarum_f16)(uint16_t *weights, size_t rows, size_t cols, size_t stride,
@@ -225,12 +225,12 @@ typedef struct organ_kernels {
     void (*z_bins)(const float *values, size_t n, double mean, double std, uint64_t counts[4 * ORGAN_Z_BINS]);
 
     /* Purifies one row in place. The row is decomposed by an orthonormal Haar transform in FP32 into 5 levels, or as
-     * many as n allows; a last value without a pair is copied to the next level. A detail is kept if it and its
-     * parent at the next coarser level exceed threshold x (median |detail| of their level / 0.6745); without a
-     * parent, if it exceeds its own limit. Other details are noise and are multiplied by 1 - strength. Approximations
-     * are not changed. The median of an even number of values is the mean of the two in the middle. Values must be
-     * finite; if sums of neighbours overflow, so does the result. threshold >= 0, strength in [0, 1]; `scratch` has n
-     * floats, whose contents do not matter. */
+     * many as n allows; a last value without a pair is copied to the next level. The limit of a level is threshold x
+     * (median |detail| of the level / 0.6745). A detail is kept if it exceeds the limit of its level, and its parent,
+     * if it has one, exceeds the limit of the next coarser level. Other details are noise and are multiplied by 1 -
+     * strength. Approximations are not changed. The median of an even number of values is the mean of the two in the
+     * middle. Values must be finite; if sums of neighbours overflow, so does the result. threshold >= 0, strength in
+     * [0, 1]; `scratch` has n floats, whose contents do not matter. */
     void (*haar_purify)(float *row, size_t n, float threshold, float strength, float *scratch);
 
     /* Transcendental functions are SLEEF's with an error of at most 1 ulp, from its "finz" family, which has the same
@@ -252,8 +252,8 @@ typedef struct organ_kernels {
     /* Returns the sum of e^(values[k] - top) in FP64; values are not changed. */
     double (*exp_sum)(const float *values, size_t n, double top);
     /* Returns the Kullback-Leibler divergence of two softmaxes: the sum of e^p (p - q) in FP64, p = first[k] -
-     * first_sum, q = other[k] - other_sum. The arrays are logits, the sums the logarithms of their sums of
-     * exponentials. */
+     * first_sum, q = other[k] - other_sum. `first` and `other` are logits, first_sum and other_sum the logarithms of
+     * the sums of their exponentials. */
     double (*divergence)(const float *first, double first_sum, const float *other, double other_sum, size_t n);
     /* Returns - sum of p log2 p, in bits, in FP64; p >= 0. */
     double (*entropy)(const double *p, size_t n);

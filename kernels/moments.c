@@ -3,9 +3,9 @@
  * the baseline. */
 #include "kernels/kernels.h"
 
-/* Merges `other` into `into`: combines the sums of powers of deviations of two sets to those from the common mean
- * (Pebay 2008, formulas 2.1 and 3.1), with d = mean_b - mean_a and n = n_a + n_b; the variables a
- * and b are n_a and n_b, the counts of `into` and `other`. */
+/* Merges `other` into `into`. Each has sums of powers of the deviations from its own mean; the result has the sums for
+ * the deviations from the common mean (Pebay 2008, formulas 2.1 and 3.1). In the formulas d = mean_b - mean_a and n =
+ * n_a + n_b; the variables a and b are n_a and n_b, the counts of `into` and `other`. */
 void organ_moments_merge(organ_moments *into, const organ_moments *other)
 {
     into->zero += other->zero;

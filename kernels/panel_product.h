@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The exact product. For each chunk of k, a block of rows of a is packed row by row, then each strip of b is packed
- * so that a vector contains one value of k from 16 rows of b. A tile of sums stays in registers for the whole chunk.
- * The arrangement of tiles does not change the order of any sum. */
+ * The exact product of the factors a and b. For each chunk of k, a block of rows of a is packed row by row, then each
+ * strip of b is packed so that a vector contains one value of k from 16 rows of b. A tile of sums stays in registers
+ * for the whole chunk. The arrangement of tiles does not change the order of any sum. */
 #include "kernels/product_row.h"
 
 #define PRODUCT_BLOCK 256 /* rows of a in the scratch */
@@ -27,8 +27,8 @@ INLINE void pack_rows_as_rows(float *to, size_t pitch, const product_part *part,
         }
 }
 
-/* Loads a 16 x 16 square from row `row` and column `from` of the part on, with zeros beyond the part. Prefetches the
- * next square but one of these rows if this one is complete. */
+/* Loads a 16 x 16 square from row `row` and column `from` of the part on, with zeros beyond the part. If the square is
+ * complete, prefetches the second square to its right. */
 INLINE void load_square(f32x16 square[16], const product_part *part, size_t row, size_t from,
                         const enum element_type type)
 {
@@ -148,8 +148,8 @@ static void sum_full_tile(const product_place *place, const float *a, const prod
 {
     sum_tile(place, a, strip, PRODUCT_ROWS);
 }
-/* sum_tile with 8 rows. Called only if a full tile has more than 8 rows. Otherwise the body has 1 row, because
- * product_sums is too small for 8. */
+/* sum_tile with 8 rows. Called only if a full tile has more than 8 rows. Otherwise the unused body is compiled for 1
+ * row, because product_sums is too small for 8. */
 static void sum_eight(const product_place *place, const float *a, const product_strip *strip)
 {
     sum_tile(place, a, strip, 8 < PRODUCT_ROWS ? 8 : 1);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Prunes a tile by physarum v1 (docs/definitions/pruning.md): each weight is a tube with a conductivity D and food a
- * = |w| / mean |w|. Because the step is 1/2, `food` contains a / 2 and `tubes` contain 2 D. Scaling by two is exact,
- * so the update D = fma(1/2, h, D / 2) becomes the single operation 2 D' = fma(1/2, 2 D, h), and the flow G = a D =
- * (a / 2)(2 D), with the same bits except for subnormals, for which the scaled form is the definition. Each
- * iteration reads the row and column sums that the previous one computed; the last iteration prunes. */
+ * Prunes a tile by physarum v1 (docs/definitions/pruning.md): each weight is a tube with a conductivity D and food a =
+ * |w| / mean |w|. Because the step is 1/2, `food` contains a / 2 and `tubes` contain 2 D. Scaling by two is exact. So
+ * the update D' = fma(1/2, h, D / 2) becomes the single operation 2 D' = fma(1/2, 2 D, h), and the flow G = a D becomes
+ * (a / 2)(2 D). Bits are the same except for subnormals, for which the scaled form is the definition. Each iteration
+ * reads the row and column sums that the previous one computed; the last iteration prunes. */
 #define STEP           0.5f /* weight of the old conductivity (and of the response) in the update */
 #define TWICE_SURVIVES 0.5f /* 2 tau: the threshold on 2 D */
 /* Pulls and flows are clamped to these bounds: the response then saturates at 1 instead of becoming infinity /
@@ -38,7 +38,7 @@ typedef struct physarum_survey {
 INLINE size_t round_up_to_vector(size_t n) { return (n + 15) / 16 * 16; }
 
 /* Computes the sum of magnitudes, the number of zeros and the largest magnitude of a tile. Lanes past the last column
- * are loaded as zeros and subtracted from their number. */
+ * are loaded as zeros, and their number is subtracted from the number of zeros. */
 INLINE physarum_survey survey_tile(const void *weights, size_t rows, size_t cols, size_t stride,
                                    const enum element_type type)
 {
@@ -217,9 +217,9 @@ INLINE void physarum_grow_tubes(const physarum_tile *t, const int square, const 
         physarum_grow_strip(t, from, square, mixed, 1);
 }
 
-/* Runs the last iteration on row i of the tile. Sets the elements of `row`, its weights, whose tubes end below the
- * threshold to +0. If `still` is 1, runs no iteration and compares the current tubes. Returns the number of elements
- * whose tubes survive. */
+/* Runs the last iteration on row i of the tile. `row` has the weights of the row. Sets weights whose tubes end below
+ * the threshold to +0. If `still` is 1, runs no iteration and compares the current tubes with the threshold. Returns
+ * the number of weights whose tubes survive. */
 INLINE uint64_t physarum_prune_row(const physarum_tile *t, size_t i, void *row, const enum element_type type,
                                    const int still, const int square)
 {

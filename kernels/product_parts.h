@@ -41,9 +41,9 @@ INLINE f32x16 load_row_vector(const product_part *part, size_t row, size_t from,
 }
 
 /* A cursor over the cache lines of the data to pack next, which are prefetched line by line while tiles are summed,
- * because many prefetches at once would stall. `row` is the address of the current row, `rows` the number of remaining
- * rows, `stride` the bytes from one row to the next, `bytes` the bytes to prefetch of each row, and `at` the offset in
- * the current row of the next line to prefetch. */
+ * because many prefetches at once would stall. `row` is the address of the current row, and `rows` the number of
+ * remaining rows. `stride` is the distance of rows in bytes, and `bytes` the part of each row to prefetch. `at` is the
+ * offset in the current row of the next line to prefetch. */
 typedef struct product_ahead {
     const char *row;
     size_t rows, stride, bytes, at;

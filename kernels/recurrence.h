@@ -5,13 +5,13 @@
 
 #define RECURRENCE_VECTORS 2 /* width of a strip, in vectors */
 
-/* The numbers of a token that do not depend on the column. */
+/* The decays, key and query of a token, which are the same for all columns of the state. */
 typedef struct recurrence_token {
     const float *decays, *key, *query;
-    size_t step; /* from the decay of a row to that of the next: 1, or 0 if all rows have the same */
+    size_t step; /* distance in `decays` between two rows of the state: 1, or 0 if all rows have the same decay */
 } recurrence_token;
 
-/* Returns the numbers of token t. */
+/* Returns the decays, key and query of token t. */
 INLINE recurrence_token recurrence_at(const organ_recurrence *r, size_t t)
 {
     return (recurrence_token){.decays = r->decays + t * r->decay_stride,

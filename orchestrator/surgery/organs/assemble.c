@@ -16,8 +16,8 @@ typedef struct assembly {
     organ_layout layout;
 } assembly;
 
-/* Makes the output a single file: if the model has one file, that gets the output's name; several are merged into one
- * with a new header. */
+/* Makes the output a single file: if the model has one file, this file gets the output's name; several files are merged
+ * into one with a new header. */
 static organ_status make_single_file(assembly *a, organ_error *error)
 {
     organ_layout *const layout = &a->layout;

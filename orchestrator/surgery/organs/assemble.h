@@ -15,11 +15,14 @@ typedef struct organ_assemble_options {
 } organ_assemble_options;
 
 /* Assembles the model and creates the report of schema organ.assemble/1, which the caller releases (NULL on error). An
- * output that ends in .gguf or .safetensors is one file: the file of the donor, byte for byte, or, if the donor had
- * several files, all tensors with a new header. Any other output is a directory with the files of the donor, byte for
- * byte, and with the other files of its folder. If the bytes of a tensor were changed since they were extracted, the
- * changed bytes are used and the report lists the tensor. Errors are those of organ_extract; ORGAN_USAGE also if the
- * format of the output is not that of the donor. */
+ * output that ends in .gguf or .safetensors is one file. If the donor had one file, the output has the same bytes; if
+ * it had several, the output has all their tensors and a new header. Any other output is a directory with the files of
+ * the donor, byte for byte, and with the other files of the donor's folder. If the bytes of a tensor were changed since
+ * they were extracted, the changed bytes are used and the report lists the tensor. Returns ORGAN_USAGE if the output
+ * exists, would overwrite an input or has another format than the donor, or if an unfinished run is found that is not
+ * continued or has other options; ORGAN_BAD_INPUT if the directory is malformed or changed during the run; ORGAN_IO if
+ * reading, writing or memory fails; ORGAN_INTERRUPTED if a stop was requested. write.resume continues a run that ended
+ * with one of the last two statuses. */
 organ_status organ_assemble(const organ_assemble_options *options, const organ_progress *progress,
                             const organ_stop *stop, json_t **report, organ_error *error);
 

@@ -21,8 +21,9 @@ static json_t *folder_json(const void *layout, size_t group)
                         SET_TEXT("group", organ_group_name((organ_group)group)), SET_AMOUNT(in));
 }
 
-/* Returns the row of the report for file f of the model. "gap_bytes" are bytes between tensors: all fillers but the
- * first, which is the header. */
+/* Returns the row of the report for file f of the model. "gap_bytes" is the size of all fillers except the first.
+ * Fillers are the bytes of a file that belong to no tensor: the header comes first, then parts of the gaps between and
+ * after tensors that are not all zero. */
 static json_t *extract_source_json(const void *layout, size_t f)
 {
     const organ_layout_file *const file = &((const organ_layout *)layout)->files[f];

@@ -21,8 +21,8 @@ typedef struct organ_extract_options {
  *
  * Returns ORGAN_USAGE if the output exists or would overwrite the model, or if an unfinished run is found that is not
  * continued or has other options; ORGAN_BAD_INPUT if the model is malformed or changed during the run (the output is
- * removed); ORGAN_IO or ORGAN_INTERRUPTED, after which the unfinished output is kept with a journal, and write.resume
- * continues it to the same bytes. */
+ * removed); ORGAN_IO if reading, writing or memory fails; ORGAN_INTERRUPTED if a stop was requested. After the last two
+ * statuses the unfinished output is kept with a journal, and write.resume continues it to the same bytes. */
 organ_status organ_extract(const organ_extract_options *options, const organ_progress *progress, const organ_stop *stop,
                            json_t **report, organ_error *error);
 

@@ -31,9 +31,10 @@ static organ_status check_grafted(organ_graft_job *job, organ_error *error)
                             : ORGAN_OK;
 }
 
-/* Decides whether the output gets a new header, and creates it in the layout. It does if the graft changes types,
- * layers or key-values, or merges several files into one (job->written_again); else the header of the target is copied.
- * A single output file gets the name in its path. With mismatches there is no output, so nothing is created. */
+/* Decides whether the output gets a new header, and creates it in the layout. The header is new if the graft changes
+ * types, layers or key-values, or merges several files into one (job->written_again); else the header of the target is
+ * copied. If the output is one file, names it as in the output's path. With mismatches there is no output, so nothing
+ * is created. */
 static organ_status choose_header(organ_graft_job *job, organ_error *error)
 {
     organ_layout *const layout = &job->layout;
@@ -62,7 +63,8 @@ static json_t *graft_group_json(const void *context, size_t group)
                         SET("grafted", ORGAN_OBJECT(SET_AMOUNT(taken))), SET("output", ORGAN_OBJECT(SET_AMOUNT(all))));
 }
 
-/* Returns the row of the report for piece k of the output. Returns NULL for a tensor of the target. */
+/* Returns the row of the report for piece k of the output. Returns NULL if the piece is an unchanged tensor of the
+ * target. */
 static json_t *graft_tensor_json(const void *context, size_t k)
 {
     const organ_graft_job *const job = context;

@@ -10,8 +10,8 @@
 #include "orchestrator/surgery/write/write.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 
-/* A layer of the source, and the number it gets in the target: its selected tensors replace those of that layer, or are
- * a layer that is added. */
+/* Layer `from` of the source and its number `to` in the output. If the target has a layer `to`, the selected tensors of
+ * `from` replace those of `to`; otherwise they are added as a new layer. */
 typedef struct organ_layer_pair {
     int32_t from, to;
 } organ_layer_pair;
@@ -31,11 +31,11 @@ typedef struct organ_graft_job {
     size_t pair_count;
     int32_t source_layers, target_layers; /* numbers of layers: one more than the highest layer number of a tensor */
     int32_t layers_after;                 /* number of layers of the output */
-    bool *taken;                          /* for each piece: it comes from the source, as replacement or addition */
+    bool *taken;                          /* taken[k]: piece k is from the source and replaces a tensor or is added */
     size_t converted;                     /* number of tensors that are converted to another type */
     bool names_differ;                    /* exactly one of the models is GGUF, so the names of their tensors differ */
     bool written_again; /* the header is rewritten: types, layers or metadata change, or files are merged */
-    /* arrays of sentences for the report; `metadata` has the changes of key-values */
+    /* arrays of sentences for the report; those in `metadata` describe changes of key-values */
     json_t *mismatches, *notes, *metadata;
 } organ_graft_job;
 
@@ -62,8 +62,8 @@ bool organ_graft_counterpart(const organ_graft_job *job, const char *name, const
 organ_status organ_graft_packed(organ_graft_job *job, organ_error *error);
 
 /* Creates the key-values of the output: those of the target, in which arrays with one value for each layer are adapted
- * to the new layers. Sets *writer to NULL if nothing changes and the header of the target is used. Appends to
- * job->metadata and job->mismatches. */
+ * to the new layers. Sets *writer to NULL if nothing changes and the header of the target is used. Appends a sentence
+ * for each change to job->metadata, and one for each value that cannot be adapted to job->mismatches. */
 organ_status organ_graft_metadata(organ_graft_job *job, organ_gguf_writer **writer, organ_error *error);
 
 #endif

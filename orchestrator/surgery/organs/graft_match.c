@@ -161,8 +161,8 @@ static void compare_rope(organ_graft_job *job)
         source_permuted ? source : target, source_permuted ? "target" : "source");
 }
 
-/* Adds a mismatch if the vocabularies of two GGUF models have the same number of tokens but different ones: a row of
- * the embedding would then belong to another token. Models that are not GGUF are not compared. */
+/* Adds a mismatch if the vocabularies of two GGUF models have the same number of tokens but differ in some of them:
+ * rows of the embedding would then belong to other tokens. Models that are not GGUF are not compared. */
 static void compare_tokens(organ_graft_job *job)
 {
     static const char key[] = "tokenizer.ggml.tokens";
@@ -207,10 +207,10 @@ static void compare_facts(organ_graft_job *job)
 
 /* ---- tensors ---- */
 
-/* Chooses the type in which the output stores the source tensor `from`; piece->as.dtype is that of the replaced tensor.
- * A matrix keeps its type if the header can be rewritten and GGUF has the type. Any other tensor is converted to the
- * type of the replaced one (for vectors usually F32, which inference programs require). Adds a mismatch if there is no
- * such conversion. */
+/* Chooses the type in which the output stores the source tensor `from`. On entry piece->as.dtype is the type of the
+ * replaced tensor. A matrix keeps its type if the header can be rewritten and GGUF has the type. Any other tensor is
+ * converted to the type of the replaced tensor (for vectors usually F32, which inference programs require). Adds a
+ * mismatch if there is no such conversion. */
 static void choose_type(organ_graft_job *job, const organ_tensor *from, organ_piece *piece)
 {
     const organ_dtype requested = piece->as.dtype;

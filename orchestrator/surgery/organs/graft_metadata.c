@@ -63,10 +63,10 @@ static bool put_element(const organ_gguf_kv *source, int32_t layer, organ_gguf_t
     return true;
 }
 
-/* Makes the array `kv` of the target, which has a value for each layer, that of the output: it gets the length
- * layers_after, and each grafted layer gets the value of its layer in the source; a missing value is a mismatch. Sets
- * *data to the new array in GGUF's binary form, which the caller frees, or to NULL if nothing changes. `rest` is the
- * key without the architecture. */
+/* Adapts `kv`, an array of the target with a value for each layer, to the layers of the output: the new array has
+ * job->layers_after values, and each grafted layer gets the value of its layer in the source. A value that the source
+ * lacks is a mismatch. Sets *data to the new array in GGUF's binary form, which the caller frees, or to NULL if nothing
+ * changes. `rest` is the key without the architecture. */
 static organ_status graft_adapt_array(organ_graft_job *job, const organ_gguf_kv *kv, const char *rest,
                                       unsigned char **data, organ_error *error)
 {
@@ -138,16 +138,16 @@ static organ_status set_block_count(organ_graft_job *job, organ_gguf_writer *wri
 }
 
 /* Returns whether the graft copies attention and feed-forward of its layers, or adds layers: key-values with a value
- * for each layer then come from the source. If only one of the two is copied, these key-values stay those of the
- * target, because they describe the other as well. */
+ * for each layer then come from the source. If the graft copies only attention or only feed-forward, these key-values
+ * stay those of the target, because they also describe the part that is not copied. */
 static bool grafts_whole_layers(const organ_graft_job *job)
 {
     const unsigned whole = 1u << ORGAN_GROUP_SKELETON | 1u << ORGAN_GROUP_ORGAN;
     return (job->selection.groups & whole) == whole || job->layers_after != job->target_layers;
 }
 
-/* Sets *writer to the key-values of the target, with the number of layers and the arrays that have a value for each
- * layer adapted. Sets it to NULL if the header cannot change or nothing has changed: the header of the target is then
+/* Sets *writer to the key-values of the target, after adapting the number of layers and each array that has a value for
+ * each layer. Sets *writer to NULL if the header cannot change or nothing has changed: the header of the target is then
  * copied. */
 organ_status organ_graft_metadata(organ_graft_job *job, organ_gguf_writer **writer, organ_error *error)
 {

@@ -55,9 +55,10 @@ static double chi_square_at(uint64_t seed, uint64_t stream, uint64_t at, double 
     return 2 * boost * gamma_at(seed, stream, at, shape < 1 ? shape + 1 : shape);
 }
 
-/* Draws the cosine between a fixed vector and a random normal one. Only the component of the random vector parallel to
- * the fixed one (a normal number g) and the squared length of the rest (chi-square with elements - 1 degrees of
- * freedom) matter, so two numbers are drawn instead of a vector: g / sqrt(g^2 + rest). */
+/* Draws the cosine between a fixed vector and a random normal one. The cosine depends on two properties of the random
+ * vector: its component parallel to the fixed vector, which is a normal number g, and the squared length `rest` of its
+ * remainder, which has the chi-square distribution with elements - 1 degrees of freedom. So draws two numbers instead
+ * of a vector, and returns g / sqrt(g^2 + rest). */
 double organ_chance_cosine(uint64_t seed, uint64_t stream, uint64_t draw, uint64_t elements)
 {
     const uint64_t at = draw * 128; /* each draw uses its own 128 numbers, enough for all tries */

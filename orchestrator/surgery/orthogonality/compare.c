@@ -83,9 +83,10 @@ void organ_compared_close(organ_compared_job *job)
 
 /* ---- the modules ---- */
 
-/* Sets m->weight[k] for each model k, unless it is set already. Stops at the first model without a fitting weight.
- * Exception: in a comparison of one clean model with two noisy ones (not job->pairs) it continues after a noisy model,
- * so that the message names the mismatches of both. */
+/* Sets m->weight[k] for each model k, unless it is set already. `place` has the names and the shape of the weight.
+ * Stops at the first model that has no fitting weight. In a comparison of one clean model with two noisy ones
+ * (job->pairs is NULL), continues even if the first noisy model has none, so that the message names the mismatches of
+ * both noisy models. */
 static void compare_find_weights(const organ_compared_job *job, organ_compared_module *m,
                                  const organ_module_place *place, organ_module_mismatches *mismatches,
                                  organ_error *error)
@@ -125,9 +126,9 @@ static char *compare_module_of(const char *name)
 }
 
 /* Appends weight `index` of the first model to job->modules, together with the weights of the same name in the other
- * models. Does nothing for a vector, an empty weight, a weight without numbers, and a weight that is not selected:
- * with --modules its name must match a pattern (`globs`), otherwise it must be a projection. Adds models that do not
- * fit to `mismatches`. */
+ * models. Does nothing for a vector, an empty weight, a weight whose storage cannot be read as numbers, and a weight
+ * that is not selected: with --modules its name must match a pattern (`globs`), otherwise it must be a projection. Adds
+ * models that do not fit to `mismatches`. */
 static void compare_match_weight(organ_compared_job *job, size_t index, organ_globs *globs,
                                  organ_module_mismatches *mismatches, organ_error *error)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Makes the report's rows that sum several modules: the modules of a projection, of a layer, or of a projection in one
- * layer. A fold is the struct with these sums (organ_compared_fold). Also makes parts that both reports share. */
+ * layer. A fold is the struct with these sums (organ_compared_fold). Also makes members that organ.orthogonality/1 and
+ * organ.noise_pairs/1 have in common. */
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/facts/facts.h"

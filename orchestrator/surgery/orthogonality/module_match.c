@@ -11,8 +11,8 @@
 
 static void note_mismatch(organ_module_mismatches *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Counts a mismatch. Appends its sentence, made from `format`, to c->text if it fits there and no earlier one was left
- * out. */
+/* Counts a mismatch. Appends its sentence, made from `format`, to c->text if it fits there and no earlier sentence was
+ * left out. */
 static void note_mismatch(organ_module_mismatches *c, const char *format, ...)
 {
     char sentence[400];

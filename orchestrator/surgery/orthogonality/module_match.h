@@ -32,8 +32,8 @@ const organ_weight *organ_module_weight(const organ_module_place *place, const o
                                         const organ_model *model, organ_module_mismatches *mismatches,
                                         organ_error *error);
 
-/* Returns ORGAN_BAD_INPUT if there are mismatches; the message has those that fit and the number of the others. `path`
- * is the input that does not fit, for the message. */
+/* Returns ORGAN_BAD_INPUT if there are mismatches; the message has the sentences in mismatches->text and the number of
+ * mismatches without a sentence there. `path` is the input that does not fit, for the message. */
 organ_status organ_module_mismatches_report(const organ_module_mismatches *mismatches, const char *path,
                                             organ_error *error);
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * Compares the noises of one module with the change K of an adapter, in strips of rows. First the workers read the
- * strip of all models in units of some rows, and store the noises. Then each task processes a block of columns of the
- * strip: it computes this block of K from the factors, the sums over the block, and U^T N of the block, which it adds
- * to FP64 sums that no other task changes. Strips and blocks depend on the shapes alone and are added in order, so the
- * bits of the results depend neither on threads nor on memory. */
+ * Compares the noises of one module (W_clean - W_noisy, one for each noisy model) with the change K of an adapter, in
+ * strips of rows. First the workers read a strip of the clean and the noisy models, some rows (a unit) at a time, and
+ * store the noises. Then each task processes a block of columns of the strip. A task computes this block of K from the
+ * factors of the adapter, and the sums over the block. It also adds U^T N of the block to FP64 sums that no other task
+ * changes. Strips and blocks depend on the shapes alone and are added in order, so the bits of the results depend
+ * neither on threads nor on memory. */
 #include "orchestrator/surgery/orthogonality/noise_job.h"
 #include "orchestrator/surgery/orthogonality/orthogonality.h"
 
@@ -109,8 +110,8 @@ static organ_status noise_need(const organ_compared_job *job, const organ_compar
     return error->status;
 }
 
-/* Returns ORGAN_USAGE if a module needs more memory than the engine allows; the message has the largest need of a
- * module, in bytes. */
+/* Returns ORGAN_USAGE if a module needs more memory than the engine allows; the message states a --memory that suffices
+ * for every module, in K or M. */
 organ_status organ_orthogonality_check_memory(const organ_compared_job *job, organ_error *error)
 {
     const organ_compared_module *widest;

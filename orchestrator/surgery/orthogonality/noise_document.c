@@ -31,8 +31,9 @@ static organ_noise_comparison compared_of(const organ_compared_module *m, int wh
 /* Returns the number of elements of the module's weight. */
 static double elements_of(const organ_compared_module *m) { return (double)m->rows * (double)m->cols; }
 
-/* Adds the leakage of noise `which` in module m to the fold. Does nothing for AGREEMENT, without noise, if K is zero
- * (k = 0), and if k is not below the number of rows, because the leakage is then always 1. */
+/* Adds the leakage of noise `which` in module m to the fold. Does nothing if `which` is AGREEMENT, or if the noise or K
+ * is zero. Also does nothing if k, the number of output directions of K, is not below the number of rows: the leakage
+ * is then always 1. */
 static void fold_leakage(organ_noise_fold *f, const organ_compared_module *m, int which)
 {
     if (which == AGREEMENT || m->k == 0 || m->k >= m->rows || !(m->noise[which].square > 0))

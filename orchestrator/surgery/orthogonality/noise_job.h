@@ -3,11 +3,11 @@
  * cosines with chance.
  *
  * Words: a clean model is unquantised, a noisy model is its quantised copy. The noise N = W_clean - W_noisy is the
- * quantisation error of a weight. The change is K = scale B A of an adapter, in noise_pairs.h D (organ_pair_change).
- * |X| is the Frobenius norm, <X, Y> the sum of the products of corresponding elements. z is a cosine divided by its
- * standard deviation for random matrices. The leakage is |U_k^T N| / |N|: the share of N in the output directions of K.
- * Method A makes an adapter from an unquantised base and applies it to the quantised base; Method B makes it from the
- * quantised base. */
+ * quantisation error of a weight. The change is K = scale B A of an adapter; noise_pairs.h calls it D and allows two
+ * other kinds (organ_pair_change). |X| is the Frobenius norm, <X, Y> the sum of the products of corresponding elements.
+ * z is a cosine divided by its standard deviation for random matrices. The leakage is |U_k^T N| / |N|: the share of N
+ * in the output directions of K. Method A makes an adapter from an unquantised base and applies it to the quantised
+ * base; Method B makes it from the quantised base. */
 #ifndef ORGAN_NOISE_JOB_H
 #define ORGAN_NOISE_JOB_H
 
@@ -20,8 +20,8 @@
 #define ORGAN_Z_LIMIT        3.0  /* |z| up to which chance explains a cosine */
 #define ORGAN_SMALL_COSINE   0.03 /* |cosine| up to which a relation is negligible: its square is 0.1 % of the energy */
 #define ORGAN_LEAKAGE_ROOM   0.1  /* leakage that differs from its expectation by at most this share is isotropic */
-#define ORGAN_SMALL_RATIO    0.5  /* |N| / |K| of a small noise: at cosine 0, K is 80 % of |N|^2 + |K|^2 */
-#define ORGAN_LARGE_RATIO    2.0  /* |N| / |K| of a large noise: K is 20 % of it */
+#define ORGAN_SMALL_RATIO    0.5  /* |N| / |K| of a small noise: at cosine 0, |K|^2 is 80 % of |N|^2 + |K|^2 */
+#define ORGAN_LARGE_RATIO    2.0  /* |N| / |K| of a large noise: at cosine 0, |K|^2 is 20 % of |N|^2 + |K|^2 */
 #define ORGAN_MUCH_AGREEMENT 0.5  /* cosine of noises that are alike: one explains 25 % of the energy of the other */
 
 /* Sums over the noise N of one noisy model in one module, in FP64. */
@@ -106,9 +106,10 @@ organ_status organ_compared_open(organ_compared_job *job, const organ_model_acce
 /* Closes the models and the adapter and frees the modules. */
 void organ_compared_close(organ_compared_job *job);
 
-/* Sets job->modules, each with its weight in every model: the modules that the adapter changes, or without one the
- * projections of the first model, restricted to the patterns. Returns ORGAN_USAGE for a pattern that matches no module;
- * ORGAN_BAD_INPUT, with all mismatches, if a model lacks a module or has it in another shape. */
+/* Sets job->modules, each with its weight in every model: the modules that the adapter changes or, without an adapter,
+ * the projections of the first model. With --modules only modules whose names match a pattern. Returns ORGAN_USAGE for
+ * a pattern that matches no module; ORGAN_BAD_INPUT, with all mismatches, if a model lacks a module or has it in
+ * another shape. */
 organ_status organ_compared_match(organ_compared_job *job, organ_error *error);
 
 /* Calls `measure` for each module, in one process of the run, and sends the measured members to all processes.
@@ -169,7 +170,7 @@ typedef struct organ_noise_fold {
     /* Leakage, over the modules with noise and 0 < k < rows: |U_k^T N|^2, its expectation (k / rows) |N|^2 for random
      * N, and |N|^2. With k = rows the leakage is always 1. */
     double inside, inside_expected, inside_base;
-    uint64_t informative;           /* number of these modules */
+    uint64_t informative;           /* number of modules that these three sums include */
     uint64_t beyond;                /* number of modules with |z| above ORGAN_Z_LIMIT */
     double largest, largest_beyond; /* largest |cosine| of a module, and of a module beyond the limit */
 } organ_noise_fold;

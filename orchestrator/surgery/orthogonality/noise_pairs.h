@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Compares the quantisation errors of two models, module by module. Pair A and pair B are a clean (unquantised) model
- * and its noisy (quantised) copy each, with N_A and N_B = W_clean - W_noisy. The report has the multiple of N_A that
- * approximates N_B, the remainder N_A - N_B, and the sizes of all three relative to a change D of the weights. No
- * matrix is in memory as a whole. */
+ * Compares the quantisation errors of two models, module by module. Pair A and pair B each consist of a clean
+ * (unquantised) model and its noisy (quantised) copy; their quantisation errors W_clean - W_noisy are N_A and N_B. The
+ * report has the multiple of N_A that approximates N_B, the remainder N_A - N_B, and the sizes of N_A, N_B and N_A -
+ * N_B relative to a change D of the weights. No matrix is in memory as a whole. */
 #ifndef ORGAN_NOISE_PAIRS_H
 #define ORGAN_NOISE_PAIRS_H
 

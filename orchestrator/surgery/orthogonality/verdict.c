@@ -132,7 +132,8 @@ static const char *cosine_words(const organ_noise_fold *f, json_t *sentences)
 
 /* Returns the level of the leakage, a value of "leakage" in the report, and appends the sentence that explains it. The
  * leakage is the norm of the part of N in the output directions of K (the columns of U), relative to |N|. Noise without
- * direction has a share k / out of its energy there. The leakage is undefined if U spans the whole output space. */
+ * direction has a share k / m of its energy there, with m the number of output dimensions. The leakage is undefined if
+ * U spans the whole output space. */
 static const char *leakage_words(const organ_noise_fold *f, json_t *sentences)
 {
     if (f->informative == 0 || !(f->inside_expected > 0)) {
@@ -156,8 +157,9 @@ static const char *leakage_words(const organ_noise_fold *f, json_t *sentences)
 }
 
 /* Returns the level of |N| / |K|, a value of "magnitude" in the report, and appends the sentences that explain it. The
- * target is the clean model with the adapter, W_clean + K. The noisy model alone is N + K away from it, with the
- * adapter it is N away: the squared distance falls from |N|^2 + |K|^2 + 2 <N, K> to |N|^2. */
+ * target is the clean model with the adapter, W_clean + K. The difference from the target is N + K for the noisy model
+ * alone and N for the noisy model with the adapter: the squared distance falls from |N|^2 + |K|^2 + 2 <N, K> to
+ * |N|^2. */
 static const char *ratio_words(const organ_noise_fold *f, json_t *sentences)
 {
     if (!(f->change > 0) || !(f->square > 0)) {
@@ -226,8 +228,8 @@ json_t *organ_agreement_verdict(const organ_noise_fold *all)
     return ORGAN_OBJECT(SET_TEXT("level", level), SET("sentences", sentences));
 }
 
-/* Writes the text of how the first weight is stored to `out`, with " and others" if the text of another weight differs.
- * `stride`: bytes from one pointer to a weight to the next. */
+/* Writes to `out` how the first weight is stored, followed by " and others" if another weight is stored differently.
+ * `first` is the address of the first of `count` pointers to weights, which are `stride` bytes apart. */
 void organ_stored_as(const organ_weight *const *first, size_t stride, size_t count, char out[160])
 {
     char text[128], other[128];

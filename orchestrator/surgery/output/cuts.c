@@ -127,7 +127,7 @@ static size_t range_count(const organ_cuts *cuts, size_t t) { return cuts->first
 bool organ_cuts_is_whole(const organ_cuts *cuts, size_t cut) { return range_count(cuts, cuts->list[cut].of) == 1; }
 
 /* Continues the digest of the tensor in cuts->hash, or starts it if the bytes are the tensor's first. Ignores bytes
- * that do not follow the last ones. */
+ * that do not directly follow the bytes digested so far. */
 void organ_cuts_digest(organ_cuts *cuts, size_t cut, const void *data, size_t bytes, uint64_t at)
 {
     const organ_cut *const c = &cuts->list[cut];

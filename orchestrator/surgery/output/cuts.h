@@ -26,7 +26,7 @@ typedef struct organ_cut {
     const char *unit;  /* its name in the journal: "NAME (row 128)"; NAME if it is a whole tensor */
     size_t of;         /* index of its tensor in organ_cuts.tensors */
     uint64_t at;       /* bytes of the tensor before the row range */
-    uint64_t shape[3]; /* shape of `tensor` unless it is whole */
+    uint64_t shape[3]; /* array of tensor.shape; not used if the range is a whole tensor */
 } organ_cut;
 
 /* Row ranges of some tensors, and the digests of their new bytes. */

@@ -68,8 +68,8 @@ static organ_status add_filler(organ_layout_file *file, uint64_t offset, size_t 
     return ORGAN_OK;
 }
 
-/* Adds the bytes at `offset` of a donor file that belong to no tensor. An organ directory keeps them in its file
- * `name`, which must have `bytes` bytes. */
+/* Adds a filler from an organ directory: the file `name`, which must have `bytes` bytes, has the donor file's bytes
+ * from `offset` on that belong to no tensor. */
 static organ_status load_filler(const organ_model *model, const char *name, uint64_t offset, uint64_t bytes,
                                 organ_layout_file *file, organ_error *error)
 {
@@ -142,8 +142,8 @@ static organ_status load_fillers(const layout_source *s, organ_layout_file *file
     return error->status ? error->status : read_gap(s, end, s->size, file, error);
 }
 
-/* Returns tensor t of the model as a piece of layout file `file`, at the offset that it has in the model's or donor's
- * file. */
+/* Returns tensor t of the model as a piece of layout file `file`, at the offset that it has in the file of the model
+ * or, for an organ directory, of its donor. */
 static organ_piece piece_of(const organ_model *model, size_t t, uint32_t file)
 {
     organ_piece piece = {.as = model->tensors[t], .model = model, .from = &model->tensors[t]};

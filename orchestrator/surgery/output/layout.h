@@ -30,7 +30,7 @@ typedef struct organ_layout_file {
     /* Index of its first piece in organ_layout.pieces, and number of its pieces, sorted by offset. */
     size_t first, count;
     size_t filler_count;   /* at least 1: the first is the header, the others are sorted by offset */
-    organ_filler *fillers; /* header and bytes between tensors; owned by the layout with their data */
+    organ_filler *fillers; /* header, and gaps between or after tensors; the layout owns array and data */
 } organ_layout_file;
 
 /* The files of an output and the tensors in them. All zero is an empty layout. */
@@ -39,10 +39,10 @@ typedef struct organ_layout {
     size_t file_count, piece_count;
     organ_layout_file *files;
     organ_piece *pieces;
-    bool changed; /* the source is an organ directory whose manifest states that its bytes differ from the donor's */
-    const organ_kernels *kernels; /* convert pieces whose type differs from that of `from`; NULL if there are none */
+    bool changed; /* the source is an organ directory, and its manifest states that bytes differ from the donor's */
+    const organ_kernels *kernels; /* convert pieces whose type is not that of `from`; NULL: no piece needs it */
     /* Set by organ_layout_plan: */
-    organ_shard_piece *copies; /* one for each piece, as surgery/write copies them; copying sets their digests */
+    organ_shard_piece *copies; /* copies[k]: piece k for surgery/write, which copies it and sets its digest */
     /* Files of the output. Organ directory: one file for each filler of each layout file, then one for each piece. */
     organ_shard *shards;
     organ_filler *separate_fillers; /* organ directory: all fillers, each at offset 0 of a file of its own */
@@ -63,9 +63,9 @@ bool organ_layout_grow(organ_layout *layout, size_t more);
 organ_status organ_layout_metadata(const organ_gguf *gguf, organ_gguf_writer **writer, organ_error *error);
 
 /* Makes `name` the name of the layout's only file. With `written_again`, first replaces all files by one file with all
- * pieces. A safetensors file has wider types first and the "__metadata__" of the first file. A GGUF file has the pieces
- * in their order and the key-values of `writer`, which is NULL for safetensors. Returns ORGAN_BAD_INPUT if the format
- * cannot store a piece. */
+ * pieces. The pieces of a safetensors file are sorted, wider types first, and its "__metadata__" is that of the first
+ * file. A GGUF file has the pieces in their order and the key-values of `writer`; `writer` is NULL for safetensors.
+ * Returns ORGAN_BAD_INPUT if the format cannot store a piece. */
 organ_status organ_layout_name(organ_layout *layout, const char *name, bool written_again, organ_gguf_writer *writer,
                                organ_error *error);
 
@@ -88,9 +88,9 @@ organ_amount organ_layout_amount(const organ_layout *layout, organ_group group, 
 /* Returns the sum of the sizes of the files. */
 uint64_t organ_layout_bytes(const organ_layout *layout);
 
-/* Sets copies, shards and plan: the files of the output. `separate`: an organ directory, which has a .bin file for each
- * piece and a file for each header and each gap between tensors. `model` is named in errors. Returns ORGAN_IO without
- * memory, or the error of organ_resharding_of. */
+/* Sets copies, shards and plan: the files of the output. `separate`: the output is an organ directory, which has a .bin
+ * file for each piece and a file for each header and each other filler. Messages name `model`. Returns ORGAN_IO if
+ * memory runs out, or the error of organ_resharding_of. */
 organ_status organ_layout_plan(organ_layout *layout, const organ_model *model, bool separate, organ_error *error);
 
 /* Creates the folders of an organ directory if they are missing. Returns ORGAN_IO if one cannot be created. */

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Plans the files of a layout: those that loaders open, or those of an organ directory. organ_rows_passed
+ * Plans the files of a layout: those that loaders open, or those of an organ directory. A piece is a tensor of the
+ * output, its copy the entry of layout->copies from which surgery/write copies the tensor. Fillers are the bytes of a
+ * file that belong to no tensor: its header, and gaps that are not all zero. organ_rows_passed
  * (formats/base/paged_rows.h) frees the memory of large arrays from time to time. */
 #include "orchestrator/surgery/output/layout.h"
 
@@ -18,8 +20,8 @@
 
 /* ---- the usual layout: files that loaders open ---- */
 
-/* Plans an output whose files are layout->files unchanged: sets a shard with name, size and fillers for each file, and
- * gives each copy the file and offset of its piece (organ_piece.as). */
+/* Plans the files of layout->files unchanged. Sets layout->shards[f] to the name, size and fillers of file f, and the
+ * file and offset of copy k to those of piece k (organ_piece.as). */
 static void plan_source_files(organ_layout *layout)
 {
     for (size_t f = 0; f < layout->file_count; f++) {
@@ -52,8 +54,8 @@ static void sanitize_name(const char *name, size_t length, bool dots, char out[N
 }
 
 /* Returns "folder/name.suffix" and adds it to `used`, the paths that are taken. If it is taken, returns
- * "folder/name_DIGEST.suffix"; DIGEST is the digest of `origin`, the original name, plus 1, 2, ... if that path is
- * taken as well. NULL if memory runs out. */
+ * "folder/name_DIGEST.suffix"; DIGEST is the digest of `origin`, the original name. If that path is taken too, tries
+ * DIGEST + 1, + 2 and so on. NULL if memory runs out. */
 static const char *unique_path(organ_layout *layout, organ_name_table *used, const char *folder, const char *name,
                                const char *suffix, const char *origin)
 {
@@ -131,8 +133,8 @@ organ_status organ_layout_folders(organ_layout *layout, const char *directory, o
 
 /* ---- either ---- */
 
-/* Sets an entry of layout->copies for each piece: the piece is copied from its source tensor. Its file and offset are
- * set later. */
+/* Sets layout->copies: copy k has the name, type and shape of piece k and the tensor from which the piece is copied.
+ * The caller sets its file and offset later. */
 static void list_copies(organ_layout *layout)
 {
     for (size_t k = 0; k < layout->piece_count; k++) {
@@ -148,7 +150,7 @@ static void list_copies(organ_layout *layout)
     }
 }
 
-/* Lists the pieces as copies, assigns them to files (with `separate` one file each), and makes the plan. */
+/* Makes a copy for each piece, assigns the copies to files (with `separate` one file each), and makes the plan. */
 organ_status organ_layout_plan(organ_layout *layout, const organ_model *model, bool separate, organ_error *error)
 {
     size_t fillers = 0;

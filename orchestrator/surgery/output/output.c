@@ -62,8 +62,8 @@ static organ_status fail_is_input(const char *path, const char *input, organ_err
     return organ_fail(error, ORGAN_USAGE, "%s: the output cannot be the input %s or a directory in it", path, input);
 }
 
-/* Compares absolute paths without links: the output with the model's directory and files. If the user named single
- * files of a directory, other names in that directory are allowed. */
+/* Compares absolute paths, in which links are resolved: the output with the model's directory and files. If the user
+ * named single files of a directory, other names in that directory are allowed. */
 organ_status organ_output_check_not_input(const char *path, const organ_model *model, organ_error *error)
 {
     char home[PATH_MAX], place[PATH_MAX], file[PATH_MAX];
@@ -80,7 +80,8 @@ organ_status organ_output_check_not_input(const char *path, const organ_model *m
     return ORGAN_OK;
 }
 
-/* Compares absolute paths: the report directory with the directory of `input`, or with that of a file. */
+/* Compares absolute paths, in which links are resolved: the report directory with `input` or, if `input` is a file,
+ * with the directory of that file. */
 organ_status organ_output_check_distinct(const char *directory, const char *input, organ_error *error)
 {
     char copy[PATH_MAX], home[PATH_MAX], place[PATH_MAX];

@@ -27,8 +27,8 @@ typedef struct organ_output {
     const char *like;
     bool single; /* one file, not a directory */
     bool force;  /* --force: replace an existing output */
-    /* The run keeps its choices in the unfinished output PATH.organ-choice, which is removed once this output has its
-     * name. */
+    /* The run keeps its choices, such as the channels to keep, in a second unfinished output, PATH.organ-choice. It is
+     * removed once the output at `path` is complete. */
     bool choice;
     /* Journal of a run that can be continued; the caller closes it after organ_output_end. NULL: the run cannot be
      * continued, and resume, resumed_by, done and all are not used. */
@@ -38,7 +38,7 @@ typedef struct organ_output {
     const char *resumed_by;
     size_t done, all; /* `done` of `all` tensors are written, for the error message */
     double started;   /* time of organ_output_begin (organ_seconds_now) */
-    double seconds;   /* from then until everything was on the disk; set by organ_output_sync */
+    double seconds;   /* from `started` until everything was on the disk; set by organ_output_sync */
     /* File names of the reports that are published next to a single file; the last may be NULL. All NULL: none. Freed
      * by organ_output_end. */
     char *reports[ORGAN_OUTPUT_REPORTS];
@@ -49,9 +49,10 @@ typedef struct organ_output {
 /* Returns whether `path` ends in ".gguf" or ".safetensors" and so names a single file. */
 bool organ_output_is_file(const char *path);
 
-/* Returns the path by which the copy of `donor` in `directory` opens as a model: the directory, or in it the index or
- * file by which the donor was opened. `single`: name of the file if the copy is one file, else NULL. The caller frees
- * the path; NULL if memory runs out. */
+/* Returns the path with which to open a copy of `donor`, written in `directory`, as a model. `single` is the name of
+ * the copy's file if the copy is one file, else NULL. The path is directory/single; or `directory` itself if the donor
+ * was opened as a directory; else directory/NAME, where NAME is the donor's index or, without an index, its first file.
+ * The caller frees the path; NULL if memory runs out. */
 char *organ_output_copy_path(const char *directory, const organ_model *donor, const char *single);
 
 /* Returns the last component of the output's path. */
@@ -95,7 +96,7 @@ organ_status organ_output_begin(organ_output *output, uint64_t bytes, organ_erro
  * open its directory. All return the error of rank 0. *begun: this rank must call organ_output_end. */
 organ_status organ_output_begin_together(organ_output *output, uint64_t bytes, bool *begun, organ_error *error);
 
-/* Returns the hidden directory in which the output is written, whether it is a directory or a single file. Valid until
+/* Returns the hidden directory in which the output is written, also if the output is a single file. Valid until
  * organ_output_end. */
 const char *organ_output_directory(const organ_output *output);
 
@@ -141,8 +142,8 @@ typedef struct organ_report_files {
  * out. */
 char *organ_output_report_path(const char *directory, const char *path, bool single, const char *name);
 
-/* Checks the paths of the reports of an output that is one file, as organ_output_check checks the output. Does nothing
- * for directories, which contain their reports. */
+/* Checks the paths of the reports next to an output that is one file. Returns ORGAN_USAGE if one exists, unless `force`
+ * is set and it may be replaced (organ_publish_check). Does nothing for directories, which contain their reports. */
 organ_status organ_output_reports_check(const organ_output *output, const organ_report_files *files,
                                         organ_error *error);
 

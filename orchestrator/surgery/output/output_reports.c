@@ -110,8 +110,8 @@ static organ_status write_reports_into(const char *directory, const organ_report
     return error->status;
 }
 
-/* Writes the reports of a single file next to it, under names that output->reports keeps for publishing; those of a
- * directory into its report folder, after the record of its files. */
+/* For an output of a single file, writes the reports next to it and stores their names in output->reports for
+ * publishing. For a directory, writes the record of its files, then the reports into its report folder. */
 organ_status organ_output_reports_write(organ_output *output, const organ_report_files *files, const json_t *report,
                                         organ_error *error)
 {

@@ -94,7 +94,7 @@ static void assign_pieces(organ_resharding *r, uint64_t max, bool single_only)
     }
 }
 
-/* Orders indices of pieces by file, for qsort_r. In a file tensors of whole pages come first, so that each of them
+/* Orders indices of pieces by file, for qsort_r. In a file, tensors of whole pages come first, so that each of them
  * begins on a page, which direct I/O needs; then tensors by decreasing element size, so that each is aligned to its
  * elements. */
 static int resharding_by_place(const void *a, const void *b, void *context)

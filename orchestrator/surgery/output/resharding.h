@@ -22,8 +22,8 @@ typedef struct organ_shard_piece {
     organ_dtype dtype;
     unsigned rank;
     const uint64_t *shape;
-    /* Tensor that is copied into it: of the same type, or of another if the plan has kernels to convert it. NULL: the
-     * caller writes its bytes with organ_resharding_put. */
+    /* Tensor that is copied into the piece. It has the type of the piece, or another type if the plan has kernels to
+     * convert it. NULL: the caller writes the bytes of the piece with organ_resharding_put. */
     const organ_tensor *same;
     const organ_model *model; /* model of `same`; NULL: the model of the plan */
     /* Set by the plan: */
@@ -33,8 +33,8 @@ typedef struct organ_shard_piece {
     uint64_t xxh3;   /* XXH3 of the copied bytes; set by surgery/write after the piece was copied */
 } organ_shard_piece;
 
-/* Bytes of a file outside tensors: its header, and any bytes between tensors that are not zero. All other bytes are
- * zeros. */
+/* The header of a file, or a gap between or after its tensors whose bytes are not all zero. All other bytes of the file
+ * outside tensors are zeros. */
 typedef struct organ_filler {
     uint64_t offset;
     size_t bytes;
@@ -68,15 +68,16 @@ organ_status organ_piece_entry(FILE *out, const organ_shard_piece *piece, uint64
 organ_status organ_resharding_plan(const organ_model *model, organ_shard_piece *pieces, size_t count, uint64_t max,
                                    const char *single, bool single_only, organ_resharding **plan, organ_error *error);
 
-/* Plans one GGUF file named `name` with the key-values of `writer`; the pieces keep their order. Otherwise like
- * organ_resharding_plan. */
+/* Plans one GGUF file named `name` with the key-values of `writer`; the pieces keep their order. Sets bytes, file and
+ * offset in `pieces`, which must outlive the plan with their names and the model. Returns ORGAN_BAD_INPUT for two
+ * tensors of one name or an impossible size. *plan is NULL on error. */
 organ_status organ_resharding_plan_gguf(const organ_model *model, organ_shard_piece *pieces, size_t count,
                                         const char *name, organ_gguf_writer *writer, organ_resharding **plan,
                                         organ_error *error);
 
 /* Makes a plan from pieces whose bytes, file and offset the caller has set, and from the files they are in. All
- * arguments must outlive the plan. `kernels` convert pieces whose type is not that of `same`; NULL if there are
- * none. */
+ * arguments must outlive the plan. `kernels` convert pieces whose type is not that of `same`; NULL: no piece needs
+ * it. */
 organ_status organ_resharding_of(const organ_model *model, organ_shard_piece *pieces, size_t count,
                                  const organ_shard *files, size_t file_count, const organ_kernels *kernels,
                                  organ_resharding **plan, organ_error *error);
@@ -89,8 +90,9 @@ uint64_t organ_resharding_bytes(const organ_resharding *plan); /* size of all fi
 /* Returns the bytes of all tensors, which the index calls total_size; 0 after organ_resharding_of. */
 uint64_t organ_resharding_total(const organ_resharding *plan);
 
-/* Return members of a report: the files as [{"name", "bytes"}], and the number and bytes of the pieces whose `same` is
- * set as {"tensors", "bytes"}, after the plan has set their bytes. */
+/* Return members of a report. The first function returns the files of the plan: [{"name", "bytes"}]. The second returns
+ * {"tensors", "bytes"}, the number and size of the pieces whose `same` is set; a plan must have set the bytes of the
+ * pieces before. */
 json_t *organ_resharding_files_json(const organ_resharding *plan);
 json_t *organ_pieces_same_json(const organ_shard_piece *pieces, size_t count);
 
@@ -98,8 +100,8 @@ json_t *organ_pieces_same_json(const organ_shard_piece *pieces, size_t count);
  * all bytes. Returns ORGAN_IO if that fails. */
 organ_status organ_resharding_begin(organ_resharding *plan, const char *directory, organ_error *error);
 
-/* Like organ_resharding_begin, in a directory that an interrupted run of the same plan left: files of the right size
- * keep their tensors. */
+/* Opens the files that an interrupted run of the same plan left in `directory`: a file of the right size keeps its
+ * tensors, any other file is created again. Writes all headers and the index again. Returns ORGAN_IO if that fails. */
 organ_status organ_resharding_continue(organ_resharding *plan, const char *directory, organ_error *error);
 
 /* Returns the XXH3 of all fillers and the index. It is equal for plans that give every tensor the same type, shape,

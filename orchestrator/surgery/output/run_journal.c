@@ -121,8 +121,8 @@ static bool others_have_lines(const organ_publish *publish)
     return have;
 }
 
-/* Creates the folder for the journals of other ranks, opens the main journal, and merges the journals in the folder
- * into it if it has lines. */
+/* Creates the folder for the journals of other ranks, opens the main journal, and appends the journals in the folder to
+ * the main journal, provided that the main journal has lines. */
 organ_status organ_run_journal_open(const organ_publish *publish, organ_run_journal *journal, organ_error *error)
 {
     *journal = (organ_run_journal){.journal = {.fd = -1}, .path = organ_publish_path(publish, ORGAN_JOURNAL_NAME)};

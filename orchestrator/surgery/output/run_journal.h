@@ -53,8 +53,8 @@ organ_status organ_run_digest(organ_run_read *read, const void *context, uint64_
 
 /* After an error, keeps the unfinished output if a later run can continue it, and says so in the message; otherwise
  * removes it. The output of a continued run is kept unless the error is ORGAN_BAD_INPUT. The output of a new run is
- * kept after ORGAN_INTERRUPTED or ORGAN_IO if `done`, the number of finished tensors that rank 0 counts, is not 0, if
- * another rank's journal has lines, or if keep_if_interrupted is set. `all` is the number of tensors for the message.
+ * kept only after ORGAN_INTERRUPTED or ORGAN_IO, and only if a tensor is finished (`done`, counted by rank 0, is not
+ * 0), another rank's journal has lines, or keep_if_interrupted is set. `all` is the number of tensors, for the message.
  * Does nothing if the output is already complete. */
 void organ_run_finish(organ_publish *publish, const organ_run_journal *journal, size_t done, size_t all,
                       organ_error *error);

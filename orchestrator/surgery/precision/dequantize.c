@@ -46,8 +46,8 @@ static void keep_tensor(organ_dequantize_job *job, const organ_tensor *tensor)
     dequantize_add_piece(job, organ_piece_same(tensor), tensor->bytes);
 }
 
-/* Plans one weight: copies it if it is plain or organ cannot decode it (then it is listed in job->kept), else makes it
- * a part. */
+/* Plans one weight. A plain weight is copied. A weight that organ cannot decode is copied and listed in job->kept. Any
+ * other weight becomes a part. */
 static void plan_weight(organ_dequantize_job *job, const organ_weight *weight)
 {
     if (is_plain(weight)) {

@@ -25,8 +25,9 @@ typedef struct organ_dequantize_options {
  * converted weight.
  *
  * *report is schema organ.dequantize/1, or NULL on error; the caller releases it. It is also written with
- * DEQUANTIZE_REPORT.md to organ/ in the output folder, or next to a single output file under that file's name. Partial
- * outputs and `resume` follow the rules of organ_quantize_model.
+ * DEQUANTIZE_REPORT.md to organ/ in the output folder, or next to a single output file under that file's name. A run
+ * that ends with ORGAN_INTERRUPTED or ORGAN_IO after some of the tensors leaves them in .NAME.organ-partial, and
+ * `resume` continues it to the same bytes.
  *
  * Returns
  *   - ORGAN_USAGE if options are invalid;

@@ -81,8 +81,8 @@ static json_t *dequantize_document_part_json(const void *context, size_t k)
                         SET_COUNT("nan", part->nan), SET_BYTES_OF("note", *part->note ? part->note : NULL));
 }
 
-/* Returns the report's row for a tensor that was not converted. Rows 0 .. unmatched_count - 1 are tensors that belong
- * to no weight, the following ones are job->kept. */
+/* Returns the report's row for a tensor that was not converted. Rows 0 .. unmatched_count - 1 are the tensors that
+ * belong to no weight, the rows after them the tensors of job->kept. */
 static json_t *dequantize_document_unmatched_json(const void *context, size_t k)
 {
     const organ_dequantize_job *const job = context;
@@ -110,13 +110,16 @@ static const organ_struct_field results_fields[] = {ORGAN_STRUCT_FIELD(organ_deq
                                                     ORGAN_STRUCT_FIELD(organ_dequantize_part, nan, U64),
                                                     ORGAN_STRUCT_FIELD(organ_dequantize_part, note, TEXT)};
 
-/* Returns the members of a finished part for its journal line. */
+/* Returns the figures of a finished part for its journal line: its numbers of infinite and NaN values, and its note. A
+ * part is a weight that is converted. */
 json_t *organ_dequantize_results(const organ_dequantize_part *part)
 {
     return ORGAN_STRUCT_ADD(json_object(), results_fields, part);
 }
 
-/* Implements organ_write.recall: restores the figures of part `at` from its journal line. */
+/* Implements organ_write.recall: restores the figures of part number `at` from `results`, the object that
+ * organ_dequantize_results returned in an interrupted run or in another rank. Returns false if `results` is
+ * malformed. */
 bool organ_dequantize_recall(void *context, size_t at, const json_t *results)
 {
     return ORGAN_STRUCT_READ(results, results_fields, &((organ_dequantize_job *)context)->parts[at]);

@@ -40,10 +40,11 @@ typedef struct organ_dequantize_job {
 /* Converts and writes the parts that this rank must still make. Returns the errors of organ_weight_pass_run. */
 organ_status organ_dequantize_pass(organ_dequantize_job *job, organ_error *error);
 
-/* Returns the counts and the note of a finished part for its journal line, a new object. */
+/* Returns the figures of a finished part for its journal line, a new object: its numbers of infinite and NaN values,
+ * and its note. */
 json_t *organ_dequantize_results(const organ_dequantize_part *part);
-/* Implements organ_write.recall: restores the counts and the note of part number `part` from its journal line. Returns
- * false if they are malformed. */
+/* Implements organ_write.recall: restores the figures of part number `part` from `results`, the object that
+ * organ_dequantize_results returned. Returns false if `results` is malformed. */
 bool organ_dequantize_recall(void *job, size_t part, const json_t *results);
 
 /* Implements organ_write.parameters: type of the converted weights and shard limit. */

@@ -69,8 +69,8 @@ static const organ_encoding *encoding_smaller_group(const organ_grid *grid, uint
     return NULL;
 }
 
-/* Returns the encoding with which rows of `cols` values can be stored: `requested`, one with a smaller group, or for
- * GGUF a narrower one; NULL if there is none. */
+/* Returns the encoding with which rows of `cols` values can be stored: `requested`, or one with a smaller group, or for
+ * GGUF requested->narrower; NULL if none fits. */
 const organ_encoding *organ_encoding_fitting(const organ_encoding *requested, uint64_t cols)
 {
     const organ_scale_of of = requested->grid.scale_of;

@@ -51,9 +51,9 @@ size_t organ_gptq_scales_room(const organ_gptq_job *job);
 void organ_gptq_scales(organ_gptq_job *job);
 
 /* Refits the scales and minima of a row that GGUF blocks store as codes times d or dmin. Minimises the loss over the
- * values that such blocks can store. M d = b are the normal equations of organ_gptq_scales, with groups x terms
- * unknowns; the unknowns d are changes of the current scales and minima. `m`: M, of which only the part below the
- * diagonal is read; `diagonal`: the diagonal of M; `right`: b, overwritten; `target`: the exact solution d. */
+ * values that such blocks can store. M x = b are the normal equations of organ_gptq_scales, with groups x terms
+ * unknowns; the unknowns x are changes of the current scales and minima. `m`: M, of which only the part below the
+ * diagonal is read; `diagonal`: the diagonal of M; `right`: b, overwritten; `target`: the exact solution x. */
 void organ_gptq_refine(organ_gptq_job *job, size_t row, const float *m, const float *diagonal, float *right,
                        const float *target);
 

@@ -10,7 +10,7 @@
 /* Adding and subtracting 3 x 2^22 rounds an FP32 value to an integer. */
 #define WHOLE 12582912.0f
 
-/* The normal equations M d = b of a row. The unknowns d are changes of the scales of its groups and then, if the type
+/* The normal equations M x = b of a row. The unknowns x are changes of the scales of its groups and then, if the type
  * has them, of their minima; unknown u belongs to number u of the row in job->scales. */
 typedef struct row_equations {
     organ_gptq_job *job;
@@ -19,7 +19,7 @@ typedef struct row_equations {
     size_t block_groups;   /* groups of a GGUF block */
     const float *m;        /* M below its diagonal, [unknowns][unknowns] */
     const float *diagonal; /* diagonal of M */
-    float *residual;       /* b - M d for the changes d made so far */
+    float *residual;       /* b - M x for the changes x made so far */
 } row_equations;
 
 /* Returns a pointer to number k of the row in job->scales. */

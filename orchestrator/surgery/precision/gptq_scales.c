@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Refits the scales and minima of each row for fixed codes. The values of a row are linear in these numbers, so the
- * numbers with the least loss solve the normal equations M d = b, where d are changes of the present scales and minima.
+ * numbers with the least loss solve the normal equations M x = b, where x are changes of the present scales and minima.
  * With c_g the codes of group g, 0 in other columns, M_gh = c_g^T H c_h and b_g = c_g^T H (w - v), with w the weights
  * and v the values of the row. The codes of a minimum are all 1. Unknowns 0 .. groups - 1 are scales, groups .. 2
  * groups - 1 are minima. */
@@ -87,9 +87,9 @@ static float dot_in_lanes(const float *restrict a, const float *restrict b, size
 
 /* ---- the normal equations ---- */
 
-/* Adds to M of each row the products of the codes of a chunk with H and with the codes of columns [from, to). These
- * columns are all of one group `other`: that of the chunk (g) or a later one. `chunk`: first column of the chunk.
- * b->panel has the codes of the chunk times H, from column `panel` of H on. */
+/* Adds to M of each row the product (codes of a chunk) x H x (codes of columns [from, to)). These columns all belong to
+ * one group, `other`: the chunk's group g or a later group. `chunk`: first column of the chunk. b->panel has the codes
+ * of the chunk times H, from column `panel` of H on. */
 static void add_chunk_products(const organ_gptq_job *job, const refit_buffers *b, size_t chunk, size_t panel,
                                size_t from, size_t to, size_t rows)
 {
@@ -221,8 +221,8 @@ static void decode_row(const organ_gptq_job *job, const refit_buffers *b, size_t
     }
 }
 
-/* Refits the scales of rows index x rows_at_once and following, on a worker: computes the codes, sums up M in chunks of
- * columns, solves, and recomputes the values. */
+/* Runs on a worker and refits the scales of rows_at_once rows (at the end fewer) from row index x rows_at_once on:
+ * computes the codes, sums up M in chunks of columns, solves, and recomputes the values. */
 static void solve_rows(void *context, size_t index, size_t worker)
 {
     organ_gptq_job *const job = context;

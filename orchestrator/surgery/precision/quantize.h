@@ -52,7 +52,7 @@ typedef struct organ_quantize_options {
  * rows that are not whole groups of 32, types other than BF16, F16 and F32) stay unchanged, and the report lists them.
  *
  * Mixed widths. organ first measures on the text the cost of each target at 2 and 4 bits and derives the cost of other
- * widths, also in a dry run. A resumed run measures again unless `allocate.file` contains the curves. A target may stay
+ * widths, also in a dry run. A resumed run measures again unless `allocate.file` contains the costs. A target may stay
  * unchanged; all routed experts get one width.
  *
  * Report. *report is schema organ.quantize/1 with the quantisation error of each target, or NULL on error; the caller

@@ -244,8 +244,8 @@ static organ_status quantize_calibrated_release_inputs(void *context, const orga
 }
 
 /* Adds the figures of one matrix to its part. After the last matrix of a stack, records the part's unit as finished in
- * the journal. matrices_done counts them, because matrices of a stack come in any order: those with the same inputs are
- * quantised consecutively. */
+ * the journal. matrices_done counts the finished matrices, because the matrices of a stack come in any order: those
+ * with the same inputs are quantised consecutively. */
 static organ_status quantize_calibrated_finish(const quantize_calibrated_storing *s,
                                                const organ_calibration_matrix *matrix, const organ_gptq *m,
                                                organ_error *error)

@@ -44,7 +44,7 @@ static bool quantises_head(const organ_quantize_job *job)
 
 /* Returns the names of modules that stay unquantised, in file order. Unless the output head is quantised, its name in
  * transformers is added even if the file has no such tensor: a loader creates the head if it is tied to the embedding,
- * and renames that of other files (embed_out) to lm_head. */
+ * and renames it to lm_head if the file calls it embed_out. */
 static json_t *ignored_json(const organ_quantize_job *job)
 {
     const bool biogpt = strncmp(job->model->config.architecture, "BioGpt", 6) == 0;

@@ -94,8 +94,9 @@ static organ_status quantize_forms_list_experts(const organ_quantize_job *job, e
     return ORGAN_OK;
 }
 
-/* Checks that of each layer with quantised routed experts (`found`) all routed experts are quantised. Returns
- * ORGAN_USAGE if --targets excludes one of them, ORGAN_BAD_INPUT if no scheme can represent one of them. */
+/* For each layer that has quantised routed experts (`found`), checks that all routed experts of the layer are
+ * quantised. Returns ORGAN_USAGE if --targets excludes one of them, ORGAN_BAD_INPUT if no scheme can represent one of
+ * them. */
 static organ_status check_whole_layers(organ_quantize_job *job, const experts *found, organ_error *error)
 {
     for (size_t k = 0; k < job->weights->count; k++) {

@@ -141,8 +141,8 @@ static organ_status find_entry(organ_quantize_job *job, organ_quantize_part *par
     return error->status;
 }
 
-/* Returns whether the imatrix must have an entry for the tensor. Embeddings need none, and an output head needs none if
- * it has none, because llama.cpp does not collect their inputs by default. */
+/* Returns whether the imatrix must have an entry for the tensor. Embeddings never need one. An output head may lack it,
+ * because llama.cpp does not collect the inputs of the head by default; an entry that exists is used. */
 static bool needs_entry(const organ_quantize_job *job, const organ_tensor *tensor)
 {
     const organ_role role = tensor->anatomy.role;

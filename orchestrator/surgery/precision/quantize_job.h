@@ -49,7 +49,7 @@ typedef struct organ_quantize_part {
     double energy, gptq_loss, output_loss; /* sums of organ_gptq.energy, gptq_loss and loss */
     uint64_t tokens;                       /* calibration tokens; of a stack: those of the matrix with the fewest */
     bool block_diagonal;    /* second moments were diagonal blocks, because --memory was too small for whole ones */
-    json_t *fallback;       /* numbers of experts that were calibrated on all tokens of the layer; NULL: none. Owned */
+    json_t *fallback;       /* indices of experts that were calibrated on all tokens of the layer; NULL: none. Owned */
     uint64_t masked, zeros; /* weights that pruning removed; codes that mean 0, including those of removed weights */
 } organ_quantize_part;
 
@@ -85,7 +85,8 @@ typedef struct organ_quantize_job {
     const organ_encoding **encodings; /* encoding of each tensor of the model; NULL entry: the tensor stays unchanged */
     organ_shard_piece *pieces;        /* tensors of the output */
     size_t piece_count;
-    /* pieces that are made from one source tensor. organ_unit.item is an index of `parts`, except for copied tensors */
+    /* a unit is the pieces that are made from one source tensor; organ_unit.item is an index of `parts`, except for
+     * copied tensors */
     organ_unit *units;
     size_t unit_count;
     organ_quantize_part *parts; /* the targets that are quantised */

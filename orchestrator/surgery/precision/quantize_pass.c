@@ -318,8 +318,8 @@ static organ_status quantize_pass_estimate(organ_quantize_job *job, const organ_
 typedef organ_status use_items(organ_quantize_job *job, const organ_weight_item *items, size_t count,
                                organ_error *error);
 
-/* Lists the parts that are not calibrated and that this rank must still make in job->todo, and calls `use` (run_passes
- * or quantize_pass_estimate) with them, unless there are none. */
+/* Sets job->todo to the parts that are not calibrated and that this rank must still make. Unless there are none, calls
+ * `use` (run_passes or quantize_pass_estimate) with them. */
 static organ_status with_items(organ_quantize_job *job, use_items *use, organ_error *error)
 {
     organ_weight_item *const items = organ_rows_take(job->part_count + 1, sizeof *items);

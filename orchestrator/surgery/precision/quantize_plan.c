@@ -146,7 +146,8 @@ static organ_status list_weight(organ_quantize_job *job, const organ_weight *wei
 }
 
 /* Fails because no target is quantised: with mixed widths, because the budget leaves all targets unchanged (then
- * left_out is empty); else because the encoding can represent none, with the reason of the first. */
+ * left_out is empty); else because the encoding can represent none of them; the message has the reason for the first
+ * target. */
 static organ_status refuse_without_targets(const organ_quantize_job *job, organ_error *error)
 {
     if (job->left_out_count == 0)

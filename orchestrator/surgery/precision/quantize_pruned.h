@@ -13,8 +13,8 @@ typedef struct organ_quantize_held {
     const organ_model *model;
     /* Targets that the scheme can represent. organ_calibration_matrix.target is an index of this list. */
     const organ_targets *targets;
-    uint64_t codes, scales; /* bytes in the output of the targets' codes, and of their scales */
-    uint64_t other_bytes;   /* bytes in the output of all other tensors */
+    uint64_t codes, scales; /* bytes that codes, and scales, of all targets have in the output */
+    uint64_t other_bytes;   /* bytes that all other tensors have in the output */
 } organ_quantize_held;
 
 /* A pruning method. All callbacks get `context` as first argument. */

@@ -28,7 +28,8 @@ json_t *organ_quantize_results(const organ_quantize_part *part)
                             results_fields, part);
 }
 
-/* Implements organ_write.recall: restores the figures of part `at` from its journal line. */
+/* Implements organ_write.recall: restores the figures of part `at` from `results`, the figures in its journal line.
+ * Returns false if they are malformed. */
 bool organ_quantize_recall(void *context, size_t at, const json_t *results)
 {
     organ_quantize_part *const part = &((organ_quantize_job *)context)->parts[at];

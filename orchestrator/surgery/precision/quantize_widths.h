@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Mixed widths: the state that the sources that choose and report widths share.
+ * Mixed widths: state shared by the sources that choose widths and report them.
  *
  *   level    index of organ_width_levels: a number of bits, with wide groups (even) or groups of 32 columns (odd)
  *   curve    cost of a tensor at each level, in nats per token; all routed experts of a layer and role share a curve

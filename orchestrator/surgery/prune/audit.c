@@ -71,7 +71,8 @@ static const organ_tensor *find_counterpart(audit *a, const organ_tensor *donor)
     return NULL;
 }
 
-/* Adds to result->different the number of bytes that differ between a tile of the donor and the copy's. */
+/* Adds to result->different the number of bytes that differ between a tile of the donor and the same tile of the
+ * copy. */
 static void tally_bytes(const organ_tile *tile, counted *result)
 {
     const unsigned char *x = tile->data, *y = tile->other;
@@ -226,9 +227,9 @@ static void report_changed_tensors(audit *a)
         organ_problem_add(&a->problems, "%s", a->copy->warnings[k]);
 }
 
-/* Returns whether every tensor of the copy is in a shard of the same name as in the donor, the copy has an index, and
- * its files have no faults. Adds a problem if a tensor is in another shard or the index is missing. If the donor has no
- * index, neither is required. */
+/* Returns whether the copy has an index, every tensor of the copy is in a shard of the same name as in the donor, and
+ * the copy's files have no faults. Adds a problem if the index is missing or a tensor is in another shard. If the donor
+ * has no index, requires only that there are no faults. */
 static bool index_valid(audit *a)
 {
     const bool needed = a->donor->index != NULL;

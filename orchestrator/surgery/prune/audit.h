@@ -16,10 +16,10 @@ typedef struct organ_audit_options {
     const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
 } organ_audit_options;
 
-/* Compares the two models. Returns ORGAN_OK if the second is a pruning of the first; ORGAN_CHECK_FAILED if not, and
- * then the member "problems" of the report lists the differences in sentences. In both cases *report (schema
- * organ.audit/1) is set, and the caller releases it. Any other status means that a model could not be read or memory
- * ran out; *report is NULL then. */
+/* Compares the two models. Returns ORGAN_OK if `pruned` differs from `donor` only as allowed. Otherwise returns
+ * ORGAN_CHECK_FAILED, and the member "problems" of the report lists the other differences in sentences. In both cases
+ * *report (schema organ.audit/1) is set, and the caller releases it. Any other status means that a model could not be
+ * read or memory ran out; *report is NULL then. */
 organ_status organ_audit(const organ_audit_options *options, const organ_engine *engine, const organ_progress *progress,
                          json_t **report, organ_error *error);
 

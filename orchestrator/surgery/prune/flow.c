@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Fills in a pass of the flow whose items are the selected units, in tiles of block_size x block_size weights. */
+/* Fills in *flow and *pass, which runs the flow over the selected units in tiles of block_size x block_size weights. */
 organ_status organ_prune_pass_make(const organ_prune_job *job, bool (*is_selected)(const organ_prune_part *part),
                                    organ_prune_flow *flow, organ_pass *pass, organ_error *error)
 {
@@ -60,8 +60,8 @@ void organ_prune_tile(void *context, const organ_tile *tile, void *scratch, void
         flow->kernels->physarum_bf16(tile->data, tile->rows, tile->cols, tile->stride, &params, scratch, result);
 }
 
-/* Adds the counts and the number of a band's tiles to its unit. Fails if a tile has weights that are NaN or infinite;
- * the kernel has left such a tile unchanged. */
+/* Adds the counts of a band's tiles, and the number of these tiles, to the band's unit `part`. Fails if a tile has
+ * weights that are NaN or infinite; the kernel has left such a tile unchanged. */
 organ_status organ_prune_fold(const organ_prune_job *job, organ_prune_part *part, const organ_band *band,
                               organ_error *error)
 {
@@ -85,7 +85,7 @@ organ_status organ_prune_fold(const organ_prune_job *job, organ_prune_part *part
 typedef struct flow_search {
     organ_prune_flow flow; /* first member: organ_prune_tile casts the context to it */
     organ_prune_job *job;
-    organ_gain_search *states; /* one for each target; gain 0: this search is not, or no longer, for the target */
+    organ_gain_search *states; /* one for each target; gain 0: the target is not, or no longer, searched */
     uint64_t *killed; /* for each target the weights that the flow killed in this round: counts of this rank, which with
                        * `together` are replaced by the sums over all ranks */
     bool together;    /* the search is for targets that are cut into several units: all ranks take part */
@@ -96,7 +96,7 @@ typedef struct flow_search {
 static bool is_searched(const organ_prune_part *unit) { return unit->searched; }
 
 /* Implements organ_pass.retire for a round: adds the counts of a band to its unit. After the last band of a unit, adds
- * the killed weights to those of its target, and clears the counts of the unit for the next round. */
+ * its number of killed weights to that of its target, and clears the counts of the unit for the next round. */
 static organ_status retire_search_band(void *context, const organ_band *band, organ_error *error)
 {
     flow_search *s = context;
@@ -130,8 +130,8 @@ static void step_gains(flow_search *s)
     memset(s->killed, 0, job->targets.count * sizeof *s->killed);
 }
 
-/* Sets `searched`, and for searched units the gain to try, of each unit for the next round of this rank. Returns the
- * bytes of the searched units. */
+/* Sets `searched` of each unit: the next round of this rank reads it. Also sets `gain` of the searched units to the
+ * gain that the round tries. Returns the bytes of the searched units. */
 static uint64_t choose_units(flow_search *s)
 {
     uint64_t bytes = 0;
@@ -166,8 +166,8 @@ static organ_status run_search_round(flow_search *s, organ_error *error)
     return error->status;
 }
 
-/* Searches the gains of targets that have none. With `together`, of the targets that are cut into several units, whose
- * units all ranks share; otherwise of the targets of one unit that this rank prunes. */
+/* Searches the gains of targets that have none. With `together`, searches for the targets that are cut into several
+ * units, which all ranks share; otherwise for the targets that are one unit and that this rank prunes. */
 static organ_status search_for(flow_search *s, bool together, organ_error *error)
 {
     const organ_prune_job *const job = s->job;

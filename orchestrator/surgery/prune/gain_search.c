@@ -32,7 +32,8 @@ static void record_gain(organ_gain_search *s, double rate, double target_rate)
  *
  * Multiplies or divides the gain by 4 until the bracket has two ends, then interpolates linearly between the ends. The
  * search is over if the best rate is within TOLERANCE of target_rate, after MAX_ROUNDS, or if the next gain is out of
- * range or was tried already. The last occurs because gains are FP32 values: there may be none left between the ends.
+ * range or was tried already. A gain can be tried already because gains are FP32 values: there may be no other between
+ * the ends.
  */
 bool organ_gain_step(organ_gain_search *s, double rate, double target_rate)
 {

@@ -100,14 +100,14 @@ static organ_status count_span(organ_magnitudes *c, size_t t, uint64_t from, uin
 }
 
 /* Counts those of the weights [from, to) of tensor t that are in rows 0, step, 2 step, ... of the tensor. `data` has
- * the stored weights of the copy from weight number `from` on; NULL: they are read from `copy`. */
+ * the stored weights of the copy from weight number `from` on; if `data` is NULL, the weights are read from `copy`. */
 static organ_status count_rows(organ_magnitudes *c, size_t t, uint64_t from, uint64_t to, const char *data,
                                const organ_model *copy, organ_error *error)
 {
     const uint64_t cols = organ_tensor_matrices(c->tensors[t]).cols, stride = c->step * cols;
     if (c->step == 1)
         return count_span(c, t, from, to, data, from, copy, error);
-    /* `row` is the number of the first weight of a counted row; the first such row may begin before `from`. */
+    /* `row` is the index of the first weight of a counted row; the first counted row may begin before `from`. */
     for (uint64_t row = cols ? from / stride * stride : to; row < to && !error->status; row += stride) {
         const uint64_t begin = row > from ? row : from, end = row + cols < to ? row + cols : to;
         count_span(c, t, begin, end, data, from, copy, error);

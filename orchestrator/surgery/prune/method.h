@@ -99,8 +99,8 @@ organ_status organ_prune_part_done(organ_prune_job *job, organ_prune_part *unit,
 
 /* ---- physarum v1, which surgery/calibrated also runs with one budget for all targets ---- */
 
-/* Checks that the options are in range and that this CPU computes the flow with them to the same bits as all others.
- * Returns ORGAN_USAGE if not. */
+/* Checks that the options are in range, and that this CPU computes the flow with these options to the same bits as all
+ * other CPUs. Returns ORGAN_USAGE if not. */
 organ_status organ_prune_check_options(const organ_prune_options *options, organ_error *error);
 /* Adds the memory and work of physarum v1 to job->plan. Returns errors of memory. */
 organ_status organ_prune_estimate(organ_prune_job *job, organ_error *error);

@@ -45,8 +45,8 @@ static organ_status prune_check_options(const organ_prune_options *o, organ_erro
     return ORGAN_OK;
 }
 
-/* Returns ORGAN_USAGE if this CPU does not compute the flow with these parameters to the same bits as all others.
- * Without FMA it does so only if the flow needs no pow: beta is 2, and coupling 0 or 1. */
+/* Returns ORGAN_USAGE unless this CPU, with these parameters, computes the same bits of the flow as all other CPUs. A
+ * CPU without FMA does so only if the flow needs no pow: beta is 2, and coupling is 0 or 1. */
 static organ_status check_cpu(const organ_prune_options *o, organ_error *error)
 {
     const organ_physarum_params params = {.beta = (float)o->beta, .coupling = (float)o->coupling};

@@ -42,8 +42,8 @@ typedef struct organ_prune_options {
  * Returns ORGAN_USAGE if options are out of range or the output exists; ORGAN_BAD_INPUT if the donor is malformed or
  * changed during the run (no output remains); ORGAN_IO or ORGAN_INTERRUPTED if reading, writing or memory failed or a
  * stop was requested (the unfinished output remains and can be resumed). With `evaluate` also errors of
- * organ_perplexity; those that can be detected early are returned before anything is written. After a later one the
- * complete output remains, and *report is set and gives the reason why it was not scored. */
+ * organ_perplexity; those that can be detected early are returned before anything is written. After a later error of
+ * the evaluation the complete output remains, and *report gives the reason why the output was not scored. */
 organ_status organ_prune(const organ_prune_options *options, const organ_engine *engine, const organ_progress *progress,
                          json_t **report, organ_error *error);
 

@@ -49,8 +49,8 @@ void organ_prune_pass_free(organ_prune_flow *flow, organ_pass *pass);
 /* Implements organ_pass.work for contexts that begin with an organ_prune_flow: prunes a tile in place. */
 void organ_prune_tile(void *flow, const organ_tile *tile, void *scratch, void *result);
 
-/* Adds the counts and the number of a band's tiles to the unit `part`. Returns ORGAN_BAD_INPUT if a tile has weights
- * that are NaN or infinite. */
+/* Adds the counts of a band's tiles, and the number of these tiles, to the band's unit `part`. Returns ORGAN_BAD_INPUT
+ * if a tile has weights that are NaN or infinite. */
 organ_status organ_prune_fold(const organ_prune_job *job, organ_prune_part *part, const organ_band *band,
                               organ_error *error);
 

@@ -11,8 +11,8 @@
 
 enum { MIN_SIDE = 16, MIN_TILES = 256, MAX_TILES = 4096 }; /* limits of choose_side */
 
-/* A map that is being made. The tiles of organ_pass are not those of the map but one row high: parts of a row, cut
- * where tiles of the map meet. So bands are small whatever the size of a tile. */
+/* A map that is being made. The pass over the weights has tiles of its own, one row high: each is the part of a row
+ * that one tile of the map covers. So bands are small whatever the size of the map's tiles. */
 typedef struct mapping {
     const organ_engine *engine;
     const organ_tensor *tensor;
@@ -92,8 +92,8 @@ static organ_status tile_map_retire_band(void *context, const organ_band *band, 
     return ORGAN_OK;
 }
 
-/* Returns the map as described in tile_map.h. `percent`: killed weights of the tensor; `mean`: that over all targets.
- * NULL if memory runs out. */
+/* Returns the map as described in tile_map.h. `percent`: percentage of killed weights of the tensor; `mean`: mean of
+ * this percentage over all targets. NULL if memory runs out. */
 static json_t *map_json(const mapping *m, double percent, double mean)
 {
     return ORGAN_OBJECT(SET_TEXT("tensor", m->tensor->name), SET_REAL("percent", percent),

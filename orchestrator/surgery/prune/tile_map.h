@@ -7,8 +7,8 @@
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/surgery/facts/facts.h"
 
-/* Maps one tensor of `rows`, `count` targets with their counts: the one whose percentage of killed weights differs most
- * from the mean over all rows; of several such tensors, the first. *map is
+/* `rows` are `count` targets with their counts. Maps the target whose percentage of killed weights differs most from
+ * the mean over all rows (of several such targets the first). *map is
  *
  *     {"tensor", "percent", "mean", "matrices", "matrix_rows", "matrix_cols", "tile", "rows", "cols",
  *      "killed": [rows x cols]}
@@ -16,7 +16,7 @@
  * where "killed" has rows x cols counts, row by row. Tiles are `tile` x `tile` weights, clipped at the edges of each
  * matrix; the rows of tiles of a stack's matrices follow one another. `tile` is `block`, halved while there are fewer
  * than 256 tiles and doubled while there are more than 4,096. The caller releases *map. *map is NULL, without an error,
- * if no row is a matrix. Returns errors of organ_pass_run, and ORGAN_IO if memory runs out. */
+ * if no target is a matrix. Returns errors of organ_pass_run, and ORGAN_IO if memory runs out. */
 organ_status organ_tile_map(const organ_model *donor, const organ_model *copy, const organ_tally *rows, size_t count,
                             size_t block, const organ_engine *engine, json_t **map, organ_error *error);
 

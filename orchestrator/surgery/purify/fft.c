@@ -109,8 +109,8 @@ static uint64_t fft_bits_of(double value)
     return bits;
 }
 
-/* Moves those of the values [from, to) whose integer (fft_bits_of) has a 0 in the bit `bit`, a mask, before those with
- * a 1. Returns the index of the first value with a 1, `to` if there is none. */
+/* Reorders the values [from, to): first those whose integer (fft_bits_of) has a 0 in the bit that the mask `bit`
+ * selects, then those with a 1. Returns the index of the first value with a 1; `to` if there is none. */
 static size_t partition_by_bit(double *values, size_t from, size_t to, uint64_t bit)
 {
     while (from < to)

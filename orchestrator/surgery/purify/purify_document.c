@@ -76,7 +76,7 @@ static json_t *document_role_json(const void *context, size_t role)
                      : NULL;
 }
 
-/* Returns part k for the list of tensors in the report. A dry run has no energies, thetas and digest. */
+/* Returns the row of part k in the report's list of tensors. A dry run has no energies, thetas and digest. */
 static json_t *document_part_json(const void *context, size_t k)
 {
     const organ_purify_job *const job = context;
@@ -96,7 +96,7 @@ static json_t *document_part_json(const void *context, size_t k)
                                           SET_TEXT("xxh3", job->rows.results[k].xxh3)));
 }
 
-/* Returns the selected tensor k of job->left_out for the report. */
+/* Returns the report's row for entry k of job->left_out, a selected tensor that stays unchanged. */
 static json_t *document_left_out_json(const void *context, size_t k)
 {
     const organ_tensor *const tensor = ((const organ_purify_job *)context)->left_out[k];

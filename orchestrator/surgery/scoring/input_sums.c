@@ -72,9 +72,9 @@ static sums_entry *entry_of(organ_input_sums *s, const char *name, size_t matric
     return &s->entries[s->count++];
 }
 
-/* Implements organ_tap: adds the squares of the inputs of `tensor` to its entry in llama.cpp, or to two entries if
- * llama.cpp has two matrices in its place. Adds token by token, so that the sums do not depend on how tokens are
- * grouped into batches. Ignores tensors without an entry. */
+/* Implements organ_tap: adds the squares of the inputs of `tensor` to the entry with its name in llama.cpp, or to two
+ * entries if it is two matrices in llama.cpp. Adds token by token, so that the sums do not depend on how tokens are
+ * grouped into batches. Ignores tensors that the importance matrix does not have. */
 static organ_status add_inputs(void *context, const char *tensor, size_t first, size_t tokens, size_t features,
                                const float *inputs, organ_error *error)
 {
@@ -96,14 +96,15 @@ static organ_status add_inputs(void *context, const char *tensor, size_t first, 
     return ORGAN_OK;
 }
 
-/* Returns a tap that adds the inputs of layer `layer`, which becomes the layer of the sums. */
+/* Returns a tap that adds the squared inputs of the matrices of layer `layer` to the sums. Sets sums->layer. */
 organ_tap organ_input_sums_tap(organ_input_sums *sums, unsigned layer)
 {
     sums->layer = (int32_t)layer;
     return (organ_tap){sums, add_inputs};
 }
 
-/* Writes all entries as the importance matrix `path`. */
+/* Writes all entries as the importance matrix `path`. `text` describes the text from which the inputs come: its name,
+ * and the number and length of its chunks. */
 organ_status organ_input_sums_write(const organ_input_sums *s, const char *path, const organ_imatrix_text *text,
                                     organ_error *error)
 {

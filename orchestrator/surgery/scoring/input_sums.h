@@ -14,12 +14,12 @@ typedef struct organ_input_sums organ_input_sums;
 organ_status organ_input_sums_open(const organ_forward *forward, organ_input_sums **sums, organ_error *error);
 void organ_input_sums_close(organ_input_sums *sums); /* NULL is allowed */
 
-/* Returns a tap for organ_layer_run of layer `layer`: it adds the inputs of the layer's matrices to the sums. The tap
- * is valid until the next call of this function or until the sums are closed. */
+/* Returns a tap for organ_layer_run of layer `layer`: it adds the squared inputs of the layer's matrices to the sums.
+ * The tap is valid until the next call of this function or until the sums are closed. */
 organ_tap organ_input_sums_tap(organ_input_sums *sums, unsigned layer);
 
-/* Writes the sums as the importance matrix `path`; `text` describes the text in it. Returns errors of
- * organ_imatrix_write. */
+/* Writes the sums as the importance matrix `path`. `text` describes the text from which the inputs come: its name, and
+ * the number and length of its chunks. Returns errors of organ_imatrix_write. */
 organ_status organ_input_sums_write(const organ_input_sums *sums, const char *path, const organ_imatrix_text *text,
                                     organ_error *error);
 

@@ -44,9 +44,9 @@ static organ_status open_tokenizer(organ_scoring *scoring, organ_scored_model *m
     return error->status;
 }
 
-/* Opens the model at m->path, its forward pass and its tokenizer. A model made from the first that has no config.json
- * uses the config and the directory of the first. If it does not exist yet (scoring->made_as), the first model is
- * opened in its place and memory is estimated for the converted weights. */
+/* Opens the model at m->path, its forward pass and its tokenizer. If a model that is made from the first has no
+ * config.json, it gets the config and the directory of the first. If such a model does not exist yet
+ * (scoring->made_as), m->path is that of the first model, and memory is estimated for the converted weights. */
 static organ_status open_model(organ_scoring *scoring, organ_scored_model *m, organ_error *error)
 {
     m->scoring = scoring;
@@ -196,9 +196,10 @@ static uint64_t kept_bytes(const organ_scoring *scoring, size_t tokens)
 }
 
 /* Sets engine.memory, batch_tokens and tile_rows of the scoring for a --memory of `memory` bytes. kept_bytes are
- * subtracted first. With one model the forward pass gets all other bytes. With several models the forward passes get
- * half of them, and the hidden states of all models and the logits of the first get a quarter each. `longest` and
- * `inputs`: tokens of the longest window, and of all windows. Returns false if a share is too small for a window. */
+ * subtracted first. With one model the forward pass gets all remaining bytes. With several models the forward passes
+ * get half of the remaining bytes, the hidden states of all models a quarter, and the logits of the first model a
+ * quarter. `longest` and `inputs`: tokens of the longest window, and of all windows. Returns false if a share is too
+ * small for a window. */
 static bool divide_memory(organ_scoring *scoring, uint64_t memory, size_t longest, size_t inputs)
 {
     const uint64_t kept = kept_bytes(scoring, inputs);

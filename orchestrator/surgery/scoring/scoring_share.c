@@ -11,8 +11,8 @@ static size_t window_of(const organ_perplexity_plan *plan, size_t rank, size_t r
     return plan->windows * rank / ranks;
 }
 
-/* Returns the index of the first scored token whose input is in window number `window` or a later one. For the number
- * of windows, returns the number of scored tokens. */
+/* Returns the index of the first scored token whose input is in window number `window` or a later one. If `window` is
+ * the number of windows, returns the number of scored tokens. */
 static size_t scored_from(const organ_perplexity_plan *plan, size_t window)
 {
     size_t low = 0, high = plan->scored;

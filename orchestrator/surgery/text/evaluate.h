@@ -22,13 +22,13 @@ organ_status organ_perplexity(const organ_perplexity_options *options, const org
                               const organ_progress *progress, json_t **report, organ_error *error);
 
 /* Scores a donor and its pruned copies on a text, as organ_perplexity does; *report has the schema organ.evaluate/1 and
- * is written as evaluate.json and EVALUATION_REPORT.md. Killed weights are counted by comparing the bytes of both
- * models: elements that are not zero in the donor and zero in the copy. Also returns ORGAN_USAGE if killed weights of
+ * is written as evaluate.json and EVALUATION_REPORT.md. Killed weights are counted by comparing the bytes of donor and
+ * copy: elements that are not zero in the donor but are zero in the copy. Also returns ORGAN_USAGE if killed weights of
  * two experiments (facts/experiment.h) would be listed in one table and `experiments` does not give each its own name.
  *
  * With options->tasks, scores questions with several choices, as multiple_choice tasks of lm-evaluation-harness;
  * *report has the schema organ.tasks/1. It then also returns ORGAN_USAGE for options that count killed weights, and
- * ORGAN_BAD_INPUT for a malformed line. */
+ * ORGAN_BAD_INPUT for a malformed line in the file of questions. */
 organ_status organ_evaluate(const organ_evaluate_options *options, const organ_engine *engine,
                             const organ_progress *progress, json_t **report, organ_error *error);
 

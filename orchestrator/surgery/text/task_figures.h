@@ -34,7 +34,7 @@ typedef struct organ_task_pairs {
 double organ_task_mcnemar(const organ_task_pairs *pairs);
 
 /* Difference of accuracies (other - first) with a 95 % confidence interval: the adjusted Wald interval of Bonett and
- * Price (2012), which adds one question to each of only_first and only_other, cut to [-1, 1]. */
+ * Price (2012), which adds one question to each of only_first and only_other. The interval is limited to [-1, 1]. */
 typedef struct organ_task_difference {
     double difference, low, high;
 } organ_task_difference;

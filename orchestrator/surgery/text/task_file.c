@@ -281,7 +281,8 @@ static organ_status encode_choice(task_reader *r, const task_line *line, const c
     return error->status;
 }
 
-/* Puts r->prefix before the tokens in r->whole, unless they begin with it. For a choice whose context has no tokens. */
+/* Puts r->prefix before the tokens in r->whole, unless they begin with it. Called for a choice whose context has no
+ * tokens. */
 static organ_status put_prefix(task_reader *r, organ_error *error)
 {
     if (r->whole.count && r->whole.ids[0] == r->prefix)

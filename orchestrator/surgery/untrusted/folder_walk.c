@@ -228,9 +228,9 @@ static char **walk_list_names(const folder_scan *t, int fd, size_t *count)
     return names;
 }
 
-/* Opens the model to which the file `name` in `folder` belongs, and adds its faults: for an index of safetensors, a
- * safetensors file of a folder without index (`indexed` false), a GGUF file, or the first file of a split GGUF. Does
- * nothing for other files. */
+/* Opens the model to which the file `name` in `folder` belongs, and adds its faults. Does this if the file is an index
+ * of safetensors, a safetensors file in a folder without index (`indexed` false), a GGUF file, or the first file of a
+ * split GGUF. Does nothing for other files. */
 static void walk_check_model(const folder_scan *t, const char *folder, const char *name, bool indexed)
 {
     static const char end[] = ".safetensors.index.json";

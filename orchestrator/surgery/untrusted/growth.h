@@ -15,9 +15,8 @@ bool organ_growth_is_tokenizer(const char *name);
  * lengthen a text greatly. */
 void organ_growth_check(organ_findings *findings, const char *name, const organ_json_source *text);
 
-/* Checks the key-values tokenizer.ggml.* of a GGUF file for the same dangers: too many or too long words, too many
- * merges. Also adds findings for lists whose type or length differs from what readers assume, and for byte tokens that
- * name no byte ("<0x-1>"). */
+/* Adds findings for the key-values tokenizer.ggml.* of a GGUF file: too many or too long words, too many merges, lists
+ * whose type or length differs from what readers assume, and byte tokens that name no byte ("<0x-1>"). */
 void organ_growth_check_gguf(organ_findings *findings, const organ_gguf *gguf);
 
 #endif

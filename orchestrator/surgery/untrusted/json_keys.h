@@ -21,9 +21,9 @@ typedef struct organ_json_key {
 /* The callback of organ_json_keys; `key` is valid during the call only. */
 typedef void organ_json_key_found(void *context, const organ_json_key *key);
 
-/* Calls `callback` for each member of every object whose name has at most 64 bytes, in the order of the text. Malformed
- * JSON is allowed: only strings, colons and brackets are interpreted. Below a depth of ORGAN_JSON_KEYS_DEPTH paths are
- * incomplete. */
+/* Calls `callback` for each member whose name has at most 64 bytes, in every object and in the order of the text.
+ * Malformed JSON is allowed: only strings, colons and brackets are interpreted. Below a depth of ORGAN_JSON_KEYS_DEPTH
+ * paths are incomplete. */
 void organ_json_keys(const organ_json_source *text, organ_json_key_found *callback, void *context);
 
 /* Returns the offset after the value that begins at `at`. If the value is longer than `max` bytes, returns an offset

@@ -52,7 +52,7 @@ bool organ_link_base_open(organ_link_base *base, int fd, char *path)
     return base->fd >= 0;
 }
 
-/* Makes the cache entry that contains `root` the base: tries the parts of `root` before each "/snapshots/", the longest
+/* Sets *base to the cache entry that contains `root`: tries the parts of `root` before each "/snapshots/", the longest
  * first. If none is a cache entry, base->fd is -1 and errno 0; on failure errno has the reason. */
 void organ_link_find_store(const char *root, organ_link_base *base)
 {

@@ -25,9 +25,9 @@ bool organ_link_is_store(int fd);
  * organ_link_base_close frees the base in any case. */
 bool organ_link_base_open(organ_link_base *base, int fd, char *path);
 
-/* Makes the cache entry whose folder snapshots contains the directory `root` (absolute, without links) the base. Sets
- * base->fd to -1 and errno to 0 if there is none, to -1 and another errno on failure. The caller closes *base in any
- * case. */
+/* Sets *base to the cache entry whose folder `snapshots` contains the directory `root`, an absolute path without links.
+ * If there is none, sets base->fd to -1 and errno to 0; on failure, base->fd to -1 and errno to the reason. The caller
+ * closes *base in any case. */
 void organ_link_find_store(const char *root, organ_link_base *base);
 void organ_link_base_close(organ_link_base *base);
 

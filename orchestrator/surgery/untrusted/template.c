@@ -76,7 +76,8 @@ static const struct {
                     {"url_for", HAZARD_CALL},
                     {"check_output", HAZARD_CALL}};
 
-/* Parts of such names that are searched in each string literal, and in all literals of a tag joined together. */
+/* Parts of names that give access to the interpreter, such as "__subclasses__". Each string literal, and the joined
+ * literals of a tag, are searched for them. */
 static const char *const hazard_parts[] = {"subclasses", "builtins", "getattribute", "func_globals",
                                            "popen",      "gi_frame", "f_globals"};
 
@@ -189,8 +190,8 @@ static void push_token(template_scan *s, char kind, const char *word)
     snprintf(s->recent[0].word, sizeof s->recent[0].word, "%.63s", word);
 }
 
-/* Returns the number that the first `count` characters of `text` are in this base, or -1 if one of them is no digit or
- * fewer than `count` characters remain. */
+/* Reads the first `count` characters of `text` as a number in this base and returns it. Returns -1 if one of them is no
+ * digit or fewer than `count` characters remain. */
 static long digits_of(const char *text, size_t remaining, size_t count, int base)
 {
     char digits[9] = "";

@@ -95,8 +95,8 @@ static const struct {
                       {"default_chat_template", check_chat_template},
                       {"tool_use_template", check_chat_template}};
 
-/* Largest number of such members that are checked in a file. Real files have a handful; a nested member is parsed again
- * for each such member around it, which takes quadratic time. */
+/* Largest number of members of a file that are checked because their names are in loader_members. Real files have a
+ * handful; a nested member is parsed again for each of these members around it, which takes quadratic time. */
 enum { KEYS_MAX = 1000 };
 
 /* State of organ_config_check. */

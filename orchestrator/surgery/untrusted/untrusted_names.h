@@ -5,9 +5,10 @@
 
 #include "orchestrator/surgery/untrusted/findings.h"
 
-/* Adds findings for the name of findings->file; `name` is its last component. Misleading are invisible characters,
- * characters that change the direction of writing, invalid UTF-8, letters of other scripts that resemble Latin ones,
- * names that resemble the name of a standard file, and a space or a dot at the end or a space at the beginning. */
+/* Adds findings for the name of findings->file; `name` is its last component. A name is misleading if it has invalid
+ * UTF-8, an invisible character, a character that changes the direction of writing, or a letter of another script that
+ * resembles a Latin one. It is also misleading if it resembles the name of a standard file, ends with a space or a dot,
+ * or begins with a space. */
 void organ_names_check(organ_findings *findings, const char *name);
 
 /* Returns whether the text contains a character that is invisible or changes the direction of writing, or a byte that

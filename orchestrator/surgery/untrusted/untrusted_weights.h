@@ -12,8 +12,9 @@
  * tensors. */
 void organ_weights_check_safetensors(organ_findings *findings, int fd, uint64_t size);
 
-/* Does the same for a GGUF file; also checks its chat templates and its tokenizer. `data`: the file also has the data
- * of the tensors; false: it is a header that organ extract has stored. */
+/* Adds a finding for each fault in the header of an open GGUF file of `size` bytes, in the names of its tensors, in its
+ * chat templates and in its tokenizer. `data`: the file also has the data of the tensors; false: it is a header that
+ * organ extract has stored. */
 void organ_weights_check_gguf(organ_findings *findings, int fd, uint64_t size, bool data);
 
 /* Reads the index at `path` and adds a finding for each shard that it names and that does not exist in the directory

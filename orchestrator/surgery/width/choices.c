@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Stores the choices on the disk until the output is complete, in a hidden directory next to it: a file with the
- * refitted values of all parts, and a journal. The directory is never renamed.
+ * Stores the choices on the disk until the output is complete: which units (channels or heads) each part keeps, and its
+ * refitted values. A part is a matrix that loses columns. The choices are in a hidden directory next to the output: a
+ * file with the values of all parts, and a journal. This directory is never renamed.
  *
  * Ranks: rank 0 writes the directory, and all ranks continue by its journal. */
 #include "orchestrator/surgery/width/width_job.h"
@@ -126,7 +127,7 @@ static bool read_kept(const organ_width_part *part, const json_t *numbers, uint3
 }
 
 /* Restores the choice of a part from its journal line. A line is ignored if it is malformed or the values in the file
- * do not have its digest; the part is then chosen again. */
+ * do not have its digest; the units of the part are then chosen again. */
 static organ_status choices_recall(organ_width_job *job, const json_t *line, organ_error *error)
 {
     organ_width_part *const part = choices_part_of(job, line);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Chooses the columns that each projection loses in a walk: organ_calibration_run_layers runs the calibration text
- * through one layer after another and calls the callbacks of this file. A projection is
- * narrowed before later layers are calibrated, so later layers compensate for earlier ones.
+ * Chooses the columns that each projection loses. organ_calibration_run_layers runs the calibration text through one
+ * layer after another and calls the callbacks of this file. A projection is narrowed before later layers are
+ * calibrated, so later layers compensate for earlier ones.
  *
  * Ranks: all ranks compute the same values, because later layers need them; rank 0 stores them. */
 #include "orchestrator/surgery/width/width_job.h"
@@ -80,7 +80,8 @@ static uint64_t choose_matrix_memory(void *context, const organ_calibration_run 
            organ_max(STRIP_BYTES, (size_t)m.cols * sizeof(float));
 }
 
-/* Implements organ_calibration_work.done: whether an interrupted run has chosen for all matrices of a target. */
+/* Implements organ_calibration_work.done: whether an interrupted run has chosen the units of all matrices of a
+ * target. */
 static bool choose_is_done(void *context, size_t target)
 {
     const organ_width_job *const job = context;
@@ -217,7 +218,8 @@ void organ_width_estimate(organ_width_job *job)
     job->plan.bytes += 2 * (double)job->choices.bytes;
 }
 
-/* Chooses the units of all parts on the text. The text is not run if an interrupted run has chosen for all parts. */
+/* Chooses the units of all parts on the text. Does not run the text if an interrupted run has chosen the units of all
+ * parts. */
 organ_status organ_width_choose(organ_width_job *job, organ_error *error)
 {
     uint64_t bytes = 0;

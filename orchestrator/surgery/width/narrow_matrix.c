@@ -186,8 +186,8 @@ static void subtract_pending(const narrowing *x, size_t column, const narrow_mat
 }
 
 /* Removes a column by the equations at the head of this file and collects its updates. x->p and x->g lack the collected
- * updates, so these are first subtracted from copies of the column's row of each. own_p and own_g are updated at
- * once. */
+ * updates. So this function copies the row of the column from both and subtracts the collected updates from the copies.
+ * own_p and own_g are updated at once. */
 static void remove_column(narrowing *x, size_t column)
 {
     const narrow_matrix_block b = block_at(x, column);
@@ -299,7 +299,7 @@ static size_t least_loss_group(const narrowing *x)
 }
 
 /* Removes groups, each time the one with the least loss, until options->keep are left. Losses are computed again before
- * each removal, except with options->by_magnitude. Sets `kept` to the numbers of the kept groups. */
+ * each removal, except with options->by_magnitude. Sets `kept` to the indices of the kept groups. */
 static organ_status narrow_matrix_choose(narrowing *x, uint32_t *kept, organ_error *error)
 {
     const organ_narrow_options *const o = x->options;
@@ -351,9 +351,9 @@ static organ_status multiply_residual(const narrowing *x, const organ_block_matr
 }
 
 /* Computes V for a strip of rows. Starts with W without the removed columns. Then, unless options->no_resolve is set,
- * does SOLVES Newton steps: each adds the product of the kept columns of (W - V) H and H_KK^-1, which is P restricted
- * to the kept columns. The first step gives the solution; further steps correct rounding errors. Adds energy and loss
- * to the report. */
+ * does SOLVES Newton steps: each adds the product of columns K of (W - V) H and H_KK^-1, where K are the kept columns
+ * and H_KK^-1 is P restricted to K. The first step gives the solution; further steps correct rounding errors. Adds
+ * energy and loss to the report. */
 static organ_status solve_strip(const narrowing *x, const organ_block_matrix *h, const narrow_matrix_strip *s,
                                 organ_error *error)
 {

@@ -34,7 +34,7 @@ typedef struct organ_narrow_report {
 } organ_narrow_report;
 
 /* Chooses the groups of `weights` (rows x cols, row-major; cols = the calibration's features) to keep, and sets kept[0
- * .. options->keep) to their numbers, ascending. Replaces `weights` by W': the kept columns are argmin trace((W - W') H
+ * .. options->keep) to their indices, ascending. Replaces `weights` by W': the kept columns are argmin trace((W - W') H
  * (W - W')^T) in FP32, the removed columns +0. Groups are removed one at a time, each time the group with the least
  * loss (of equal ones the first). The loss of a group S is trace(W_S ([H^-1]_SS)^-1 W_S^T), with W and H^-1 updated for
  * the groups removed before. Returns ORGAN_BAD_INPUT for weights that are not finite or an H that cannot be inverted,

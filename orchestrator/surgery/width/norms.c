@@ -44,9 +44,9 @@ static organ_status square_columns(const organ_width_job *job, const organ_weigh
     return error->status;
 }
 
-/* Multiplies the score of each channel by the squared norms of its columns in matrix `expert` of `w`, a stack of
- * matrices of gate, up or both that are stored as in_features x out_features. In a fused matrix a channel has two
- * columns, for gate and up: neighbours if organ_tensor_has_pairs, else one in each half. */
+/* Multiplies the score of each channel by the squared norms of its columns in matrix `expert` of `w`. `w` is a stack of
+ * gate or up projections, or of both fused, whose matrices are stored as in_features x out_features. In a fused matrix
+ * a channel has two columns, for gate and up: neighbours if organ_tensor_has_pairs, else one in each half. */
 static organ_status fold_crossed(const organ_width_job *job, const organ_weight *w, uint64_t expert, double *scores,
                                  organ_error *error)
 {
@@ -63,9 +63,10 @@ static organ_status fold_crossed(const organ_width_job *job, const organ_weight 
     return error->status;
 }
 
-/* Multiplies the score of each channel by the squared norm of its row in the weight `w`, gate or up of an expert; in a
- * fused weight, by those of both rows. `expert` is the index of the matrix if `w` is a stack. Transposed weights have
- * the channels in columns. Returns ORGAN_BAD_INPUT if `w` does not have a row for each channel. */
+/* Multiplies the score of each channel by the squared norm of its row in the weight `w`, gate or up of an expert. If
+ * `w` has gate and up fused, multiplies by the squared norms of both rows of the channel. `expert` is the index of the
+ * matrix if `w` is a stack. Transposed weights have the channels in columns. Returns ORGAN_BAD_INPUT if `w` does not
+ * have a row for each channel. */
 static organ_status fold_weight(const organ_width_job *job, const organ_weight *w, uint64_t expert, double *scores,
                                 organ_error *error)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Room surgery/width: makes a narrower model. Removes channels of feed-forwards (in a mixture, channels of each routed
- * expert) or heads of K and V with their query heads, chooses them by the least loss on a calibration text, and refits
- * the projections that read them. */
+ * expert) or heads of K and V with their query heads: those whose removal costs the least loss on a calibration text.
+ * Then refits the projections that read the kept channels and heads. */
 #ifndef ORGAN_WIDTH_H
 #define ORGAN_WIDTH_H
 

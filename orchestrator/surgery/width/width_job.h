@@ -35,7 +35,7 @@ typedef struct organ_width_part {
     const organ_width_share *share; /* entry of job->shares for its kind: numbers of units before and after */
     uint64_t rows;                  /* out_features */
     organ_width_kind kind;
-    uint32_t *kept; /* numbers of the share->keep kept units, ascending; 0, 1, 2, ... until they are chosen */
+    uint32_t *kept; /* indices of the share->keep kept units, ascending; 0, 1, 2, ... until they are chosen */
     uint64_t at;    /* byte offset of its values in the file of values */
     bool done;      /* its units are chosen, and its values stored in that file */
     organ_narrow_report report; /* tokens 0: an expert without tokens, chosen by norms */
@@ -51,7 +51,7 @@ typedef struct organ_width_gate_up {
 typedef struct organ_width_choices {
     organ_output output;
     organ_run_journal journal;
-    char *directory; /* OUTPUT.organ-choice: its unfinished output (organ_publish.partial) is the directory */
+    char *directory; /* OUTPUT.organ-choice; files are in its hidden directory (organ_publish.partial) */
     char *path;      /* path of the file of values in it */
     uint64_t bytes;  /* size of the file of values */
     bool begun;      /* organ_output_end must be called */
@@ -109,8 +109,9 @@ organ_status organ_width_text(organ_width_job *job, organ_error *error);
 organ_status organ_width_choose(organ_width_job *job, organ_error *error);
 
 /* Begin and end the directory of choices. organ_width_choices_begin reads the choices of an interrupted run or creates
- * new files. Call organ_width_choices_end also if it fails. `done`: remove the directory, which is no longer needed;
- * otherwise `error` is set, and organ_output_end decides whether the files stay for --resume. */
+ * new files; also if it fails, call organ_width_choices_end. With `done`, organ_width_choices_end removes the
+ * directory, which is no longer needed; otherwise `error` is set, and organ_output_end decides whether the files stay
+ * for --resume. */
 organ_status organ_width_choices_begin(organ_width_job *job, organ_error *error);
 organ_status organ_width_choices_end(organ_width_job *job, bool done, organ_error *error);
 /* organ_width_choices_put writes, and organ_width_choices_get reads, rows [first, first + rows) of a part in the file

@@ -20,9 +20,9 @@
 
 /* ---- the path of the output ---- */
 
-/* Checks that the output's file extension suits the model. A GGUF model gives one .gguf file. A copy with replaced
- * tensors can be a single file only if the model is a single file with the same extension. Returns ORGAN_USAGE
- * otherwise. */
+/* Returns ORGAN_USAGE if the output's file extension does not suit the model. An output with GGUF key-values (m->gguf)
+ * must be one .gguf file. A copy with replaced tensors can be a single file only if the model is a single file with the
+ * same extension. Any other single file must be .safetensors. */
 static organ_status prepare_check_ending(const organ_write *m, bool single, organ_error *error)
 {
     const char *const dot = strrchr(m->requested->output, '.');

@@ -58,7 +58,8 @@ static json_t *result_json(const organ_row_result *result)
     return ORGAN_OBJECT(SET("sums", sums), SET_TEXT("xxh3", result->xxh3));
 }
 
-/* If the range is a whole tensor, its digest is also stored as the digest of the tensor in cuts->xxh3. */
+/* Restores the sums of row range `cut` from `line`. If the range is a whole tensor, also stores its digest in
+ * cuts->xxh3. */
 bool organ_row_work_recall(organ_writing *w, size_t cut, const json_t *line)
 {
     organ_cuts *const cuts = w->cuts;
@@ -89,8 +90,8 @@ void organ_row_work_fold(const organ_writing *w)
     }
 }
 
-/* Records in the journal that row range `cut` is written, and advances the progress. `sums` and digest of the range
- * become the line's "results". */
+/* Records in the journal that row range `cut` is written, and advances the progress. The sums and the digest of the
+ * range become the "results" of its journal line. */
 static organ_status finish_row_range(organ_writing *w, size_t cut, organ_error *error)
 {
     const organ_row_work *const rows = w->write->rows;

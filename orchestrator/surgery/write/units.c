@@ -112,8 +112,8 @@ static json_t *extents_json(organ_unit_extents *all)
     return NULL;
 }
 
-/* Appends {"unit", "pieces", "results"} to the journal. Among ranks it also keeps the line in own_lines, which
- * organ_units_join sends to the other ranks. */
+/* Appends {"unit", "pieces", "results"} to the journal. With several ranks, also writes the line to log.own_lines,
+ * whose text organ_units_join sends to the other ranks. */
 organ_status organ_write_finish(organ_writing *w, size_t unit, json_t *results, organ_error *error)
 {
     organ_unit *const u = &w->units[unit];

@@ -50,8 +50,8 @@ organ_status organ_write_finish(organ_writing *writing, size_t unit, json_t *res
  * done, the output is still kept for --resume, because of this line. Returns ORGAN_IO if the journal cannot be written
  * or memory ran out. */
 organ_status organ_write_note(organ_writing *writing, json_t *line, bool keep_if_interrupted, organ_error *error);
-/* Like organ_write_note with keep_if_interrupted, for a value that all ranks have computed: rank 0 appends the line,
- * all other ranks release it. */
+/* Appends a line for a value that all ranks have computed: rank 0 calls organ_write_note with keep_if_interrupted, all
+ * other ranks release `line`. Returns ORGAN_IO on rank 0 if the journal cannot be written or memory ran out. */
 organ_status organ_write_note_once(organ_writing *writing, json_t *line, organ_error *error);
 
 /* Returns the array of journal lines that the interrupted run wrote before this run continued it; empty in a new run.

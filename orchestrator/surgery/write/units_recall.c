@@ -88,7 +88,7 @@ void organ_units_recall(organ_writing *w, size_t unit, const json_t *line)
     w->done += u->done;
 }
 
-/* Sets line_of[u] to the last line of the journal about unit u. It stays NULL for units without a line. */
+/* Sets line_of[u] to the last line of the journal about unit u. Entries of units without a line stay NULL. */
 static organ_status find_lines(const organ_writing *w, const json_t **line_of, organ_error *error)
 {
     organ_name_table names = {0};

@@ -50,8 +50,9 @@ static organ_status recall_lines(organ_writing *w, const organ_name_table *names
 }
 
 /* Sets `done` of the units that other ranks have made. organ_units_assign has set `done` of every unit that it assigned
- * to another rank. This function clears it, then sets it again for each unit in the journal lines of another rank,
- * `all`. It also sets `done` of units with `calib` that another rank has made. */
+ * to another rank. This function clears `done` of these units, then sets it for each unit in the journal lines of the
+ * other ranks. `all` has the journal lines of every rank. So `done` of units with `calib` that another rank has made is
+ * set, too. */
 static organ_status recall_shares(organ_writing *w, const organ_gathered *all, organ_error *error)
 {
     organ_name_table names = {0};

@@ -8,8 +8,8 @@
  *   replaced   copies of the model's files in which some tensors get other bytes of the same length
  *   pieces     new shards (or one GGUF file), with config.json edited; if the user named one of the model's files, only
  *              the new file is written
- *   layout     files that a verb has laid out from tensors of one or two models, or an organ directory; without config
- *              edit, reports in OUT/organ and `fill` */
+ *   layout     files that a verb has laid out from tensors of one or two models, or an organ directory; then
+ *              `edit` and `fill` are not called, and there are no reports in OUT/organ */
 #ifndef ORGAN_WRITE_H
 #define ORGAN_WRITE_H
 
@@ -35,8 +35,8 @@ typedef struct organ_write {
     /* Path of the output, --resume, --force, --dry-run, --evaluate, and the shard limit of `pieces`. The output is one
      * file if its path ends in .safetensors or .gguf, else a directory. Never NULL. */
     const organ_write_options *requested;
-    const char *resumed_by; /* as in organ_output */
-    bool choice;            /* as in organ_output */
+    const char *resumed_by; /* option that messages name to continue the run; NULL: "--resume" */
+    bool choice;            /* a second output has the run's choices: organ_output.choice */
     /* The verb has checked the path of the output before a long first phase: if another process has created it
      * meanwhile, organ_write_run returns ORGAN_IO, not ORGAN_USAGE. */
     bool checked;
@@ -44,7 +44,8 @@ typedef struct organ_write {
     /* ---- replaced ---- */
     /* A flag for each tensor of the model: its bytes are replaced. NULL: the output is of another kind. */
     const bool *replaced;
-    /* Row ranges of these tensors: unit k and piece k are row range k. NULL with `rows`, for which the driver cuts. */
+    /* Row ranges of these tensors: unit k and piece k are row range k. NULL with `rows`: the driver then makes the row
+     * ranges. */
     organ_cuts *cuts;
     bool calib;           /* value of organ_unit.calib for all units */
     organ_row_work *rows; /* work on each row; replaces `fill` and `recall`. NULL: `fill` writes the bytes */
@@ -106,7 +107,8 @@ typedef struct organ_write {
     /* Returns a new object with further members of the journal's first line on which the output depends. A run is
      * continued only if these members are equal. NULL if memory runs out. */
     json_t *(*identity)(void *context);
-    /* Like `identity`, for the members of a room between verb and driver; gets `inner`. */
+    /* Returns a new object with further members of the journal's first line, for a room between verb and driver; gets
+     * `inner`. The members must be equal in a continued run, as those of `identity`. NULL if memory runs out. */
     json_t *(*depends)(void *context);
     /* Called after config.json and the headers of all files were written, before any tensor: checks everything that
      * does not depend on the bytes of tensors, so that a long run does not end with an error that was predictable at

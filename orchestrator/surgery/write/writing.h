@@ -30,7 +30,7 @@ typedef struct organ_unit_log {
     organ_unit_extents *of_piece; /* extents of each piece */
     size_t *unit_of;              /* index of the unit of each piece */
     bool *elsewhere; /* a flag for each unit: another rank makes it, and its `done` is set until organ_units_join */
-    FILE *own_lines; /* stream to `text` of the journal lines of units that this rank has made; NULL: one process */
+    FILE *own_lines; /* stream that collects in `text` the journal lines of this rank's units; NULL: one process */
     char *text;      /* these lines */
     size_t length;   /* bytes of `text` */
 } organ_unit_log;
