@@ -463,15 +463,15 @@ organ_status organ_exchange_refuse(const char *label, const char *architecture, 
                               "%s: architecture '%s' cannot be converted: llama.cpp has no architecture for it", label,
                               architecture);
     char known[sizeof error->message] = "";
+    const char *last = ""; /* of adjacent rows of one name only the first is listed */
     size_t used = 0;
     for (size_t k = 0; k < COUNT(rows) && used < sizeof known; k++) {
         const char *const name = gguf ? rows[k].gguf : rows[k].architecture;
-        const forward_exchange *const above = &rows[k ? k - 1 : 0];
-        if ((k && strcmp(gguf ? above->gguf : above->architecture, name) == 0) ||
-            (gguf ? !rows[k].model_type : row_has_experts(&rows[k])))
+        if ((gguf ? !rows[k].model_type : row_has_experts(&rows[k])) || strcmp(name, last) == 0)
             continue;
         used += (size_t)snprintf(known + used, sizeof known - used, "%s%.*s", used ? ", " : "",
                                  organ_architecture_short_length(name), name);
+        last = name;
     }
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: architecture '%.100s' cannot be converted, only %s", label,
                       *architecture ? architecture : "(none)", known);
