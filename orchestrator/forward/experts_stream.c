@@ -22,8 +22,8 @@ static const forward_slot *matrix_of(const forward_plan *plan, size_t expert, si
     return slot;
 }
 
-/* Returns whether the slot is a stack of packed matrices. organ_weight_reader_hold reads matrices of such a stack to
- * the beginning of the slot, whatever their numbers, so only one range of them can be in memory. */
+/* Returns whether the slot is a stack of packed matrices. organ_weight_reader_hold reads a range of matrices of such a
+ * stack to the beginning of the slot, whichever matrices they are, so only one range can be in memory. */
 static bool is_packed_stack(const forward_slot *slot) { return slot->packed && slot->matrices > 1; }
 
 /* Returns whether gate, up or down of the experts are packed stacks; expert 0 stands for all. */

@@ -41,8 +41,8 @@ static size_t shared_expert_floats(const organ_forward_config *c)
     return c->shared_intermediate ? 1 + 2 * (size_t)c->shared_intermediate + (size_t)c->hidden : 0;
 }
 
-/* Returns the floats of each token in `read` and `sums` together with expert_latent. Returns 0 without it, because
- * `read` is then the input of the mixture and `sums` its output. */
+/* Returns how many floats each token has in `read` and `sums`, together, in models with expert_latent. Returns 0 for
+ * other models, because `read` is then the input of the mixture and `sums` its output. */
 static size_t latent_floats(const organ_forward_config *c) { return 2 * (size_t)c->expert_latent; }
 
 /* Returns the floats of workspace for streamed experts on `tokens` tokens. At most FORWARD_GROUP sorted rows are in the
@@ -224,8 +224,8 @@ static organ_status experts_share_rows(experts_job *j, size_t count, double work
     return organ_forward_share(j->group->forward->engine, count, (double)count * work_of_row, task, j, error);
 }
 
-/* Returns the rows that the tap receives as inputs of the down projections: j->gate, or with organ_layer.weigh its
- * products with the router's factors. These overwrite j->up, which is no longer needed. */
+/* Returns the rows that the tap receives as inputs of the down projections: j->gate, or with organ_layer.weigh the
+ * products of j->gate and the router's factors. The products overwrite j->up, which is no longer needed. */
 static const float *down_inputs_of(experts_job *j, organ_error *error)
 {
     const forward_group *g = j->group;
@@ -312,8 +312,8 @@ static organ_status run_experts(experts_job *j, organ_error *error)
 /* Columns of the sums that one task of add_columns computes. */
 #define COLUMNS_AT_ONCE ((size_t)256)
 
-/* Adds block `index` of COLUMNS_AT_ONCE columns of the output rows in the buffers, times their factors, to the sums of
- * their tokens. Adds rows in ascending order of experts, as sum_token does. */
+/* Multiplies the output rows in the buffers by their factors and adds them to the sums of their tokens, only in block
+ * `index` of COLUMNS_AT_ONCE columns. Adds rows in ascending order of experts, as sum_token does. */
 static void add_columns(void *context, size_t index, size_t worker)
 {
     (void)worker;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * The indexer of sparse attention (DeepSeek-AI 2025, "DeepSeek-V3.2-Exp", section 2; DeepseekV32Indexer and
- * GlmMoeDsaIndexer of transformers). With heads h of the query q_h = wq_b(c), where c is the normed latent vector of
- * queries, one key k = LayerNorm(wk(x)) for each token, and w = weights_proj(x), the score of a key is
+ * GlmMoeDsaIndexer of transformers). A token has a query q_h = wq_b(c) for each head h, where c is the normed latent
+ * vector of queries; one key k = LayerNorm(wk(x)); and a weight w_h for each head, with w = weights_proj(x). For a
+ * query, the score of a key is
  *
  *     s = sum over h of w_h heads^-1/2 max(q_h . k dim^-1/2, 0),
  *
@@ -131,8 +132,8 @@ static void score_block(void *context, size_t block, size_t worker)
 
 /* ---- choice ---- */
 
-/* Returns an integer whose order is that of the scores: a larger score has a larger rank; a NaN has rank 0. The bits of
- * floats are ordered like integers after the sign bit of positive and all bits of negative numbers are inverted. */
+/* Returns the rank of a score: an integer that is larger for a larger score; 0 for a NaN. Inverting the sign bit of
+ * positive numbers and all bits of negative numbers orders the bits of floats like integers. */
 static uint32_t index_rank(float score)
 {
     uint32_t bits;

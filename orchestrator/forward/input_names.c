@@ -52,8 +52,8 @@ static bool name_experts(const organ_forward *f, int32_t layer, size_t slot, org
 
 /* Adds llama.cpp's name of the part that the slot has. For q, k and v in one tensor, or gate and up in one tensor, that
  * is the name of llama.cpp's joint tensor. Two names are added for gate and up of a shared expert in one tensor, and
- * for a mixer's input that llama.cpp splits. No name is added for the output projection of recurrent mixers whose
- * columns the converter reorders. */
+ * for a mixer's input that llama.cpp splits. No name is added for the output projection of a recurrent mixer if the
+ * converter reorders the columns of this projection. */
 static void name_part(const organ_forward *f, int32_t layer, size_t slot, organ_input_place *place)
 {
     static const struct {
@@ -81,8 +81,8 @@ static void name_part(const organ_forward *f, int32_t layer, size_t slot, organ_
 }
 
 /* Sets *place to the entry of a llama.cpp imatrix with the inputs of `tensor` in layer `layer`. Returns false for
- * tensors that the layer or llama.cpp does not have, and for the matrices of single heads in latent attention, which
- * have no entry. */
+ * tensors that the layer or llama.cpp does not have, for a matrix whose columns the converter reorders (name_part), for
+ * the matrices of single heads in latent attention, which have no entry, and for a name that is too long. */
 bool organ_forward_input_place(const organ_forward *f, int32_t layer, const char *tensor, organ_input_place *place)
 {
     const forward_plan *const plan = &f->plans[layer];

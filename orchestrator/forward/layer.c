@@ -27,7 +27,7 @@ static organ_factor layer_rows_of(const organ_layer *layer, const forward_slot *
 
 /* How a layer is loaded. */
 typedef struct layer_load {
-    float *memory;      /* for the weights, which the caller frees; NULL: the layer has its own */
+    float *memory;      /* of the caller, for the weights; NULL: the layer has its own */
     organ_ranks *ranks; /* ranks that read a part each; NULL: this process reads all */
     bool streamed;      /* without the experts, which each run reads when tokens reach them */
     bool as_stored;     /* organ_layer.as_stored */
@@ -383,8 +383,9 @@ int32_t organ_forward_layer_of(const organ_forward *forward, const organ_tensor 
     return layer < 0 || !forward->config.shortcut ? layer : 2 * layer + half_of(tensor);
 }
 
-/* Returns the first plan of the file's layer that has the tensor, and sets *end to the end of its plans. A layer of a
- * LongCat-Flash file has two plans. The range is empty if the forward pass does not run that layer. */
+/* Returns the first plan of the layer to which the tensor belongs in the file, and sets *end to the end of this layer's
+ * plans. A layer of a LongCat-Flash file has two plans. The range is empty if the forward pass does not run that
+ * layer. */
 static const forward_plan *plans_of_tensor(const organ_forward *forward, const organ_tensor *tensor,
                                            const forward_plan **end)
 {

@@ -56,9 +56,9 @@ static bool is_shaped(const organ_weight *weight, const uint64_t shape[2])
     return weight->elements == shape[0] * shape[1];
 }
 
-/* Returns the weight `name` if it has the shape matrices x rows x cols: matrices above 1: a stack; rows 0: a vector of
- * `cols` numbers. Dimensions of 1 are ignored for vectors and if `matrices` is 0. Returns NULL and sets `error` if the
- * weight is missing or has another shape. */
+/* Returns the weight `name` if it has the shape matrices x rows x cols, which is a stack if `matrices` is above 1, and
+ * a vector of `cols` numbers if `rows` is 0. Dimensions of 1 are ignored for vectors and if `matrices` is 0. Returns
+ * NULL and sets `error` if the weight is missing or has another shape. */
 const organ_weight *organ_forward_find_weight(const organ_forward *forward, const char *name, uint64_t matrices,
                                               uint64_t rows, uint64_t cols, organ_error *error)
 {

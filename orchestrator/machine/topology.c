@@ -13,8 +13,9 @@
 /* Upper bound on the bytes of an XML record: a host of 4096 CPUs has less than 10 MiB. */
 #define MAX_RECORD ((size_t)64 << 20)
 
-/* Checks with organ_set_aside that hwloc can allocate 2 MiB and 32 KiB for each CPU, more than it needs. hwloc 2.9 does
- * not check many of its allocations, so it would crash if one failed. Returns false if the memory is not available. */
+/* Checks with organ_set_aside that hwloc can allocate 2 MiB plus 32 KiB for each CPU, which is more than hwloc needs.
+ * hwloc 2.9 does not check many of its allocations, so it would crash if one failed. Returns false if the memory is not
+ * available. */
 static bool set_aside(void **aside)
 {
     const long cpus = sysconf(_SC_NPROCESSORS_CONF);

@@ -405,8 +405,9 @@ static void free_plan(naming_plan *plan)
 }
 
 /* Sets *plan, which the caller frees with free_plan. The present path is file `name` of the partial directory, or that
- * directory if `name` is NULL. The new path is `final`, or `name` in the parent directory if `final` is NULL. `note`
- * is the note that stays if the renaming fails; the command for the user then also removes the note. NULL: no note. */
+ * directory if `name` is NULL. The new path is `final`, or `name` in the parent directory if `final` is NULL. `note` is
+ * the note that stays if the directory cannot be renamed; the command for the user then also removes the note. NULL: no
+ * note. If `name` is not NULL, `note` is not used. */
 static organ_status plan_name(const organ_publish *publish, const char *name, const char *final, const char *note,
                               naming_plan *plan, organ_error *error)
 {
@@ -417,9 +418,9 @@ static organ_status plan_name(const organ_publish *publish, const char *name, co
     return plan->command ? ORGAN_OK : organ_fail_memory(error, publish->final);
 }
 
-/* Renames the output, or one of its files, as planned. If this succeeds, sets the stage to ORGAN_OUTPUT_NAMED: of an
- * output of single files the first, the model, decides, even if a report cannot be renamed afterwards. If it fails,
- * `error` has the command that the user can run. */
+/* Renames the output, or one of its files, as planned. If this succeeds, sets the stage to ORGAN_OUTPUT_NAMED. An
+ * output of single files has this stage as soon as its first file, the model, is renamed, even if a report cannot be
+ * renamed afterwards. If the renaming fails, `error` has the command that the user can run. */
 static organ_rename_result publish_rename(organ_publish *publish, const naming_plan *plan, organ_error *error)
 {
     int fault;

@@ -505,8 +505,8 @@ static const forward_family *family_at(size_t k)
     return NULL;
 }
 
-/* Returns the GGUF architecture with the same text model, usually `architecture` itself. Rotation sections and
- * deepstack layers, in which these architectures differ, matter only to images. */
+/* Returns the GGUF architecture with the same text model, usually `architecture` itself. If the result is another
+ * architecture, the two differ in rotation sections or deepstack layers, which matter only to images. */
 static const char *gguf_text(const char *architecture)
 {
     static const char *const same[][2] = {{"qwen2vl", "qwen2"}, {"qwen3vl", "qwen3"}};

@@ -62,9 +62,10 @@ static void read_chunks(const config_gguf_source *s, organ_forward_config *c)
         c->kinds[l].chunk = c->kinds[l].rotated ? CHUNK : 0;
 }
 
-/* Sets which layers have sinks, which rotate q and k, and in Llama 4 chunks. GGUF files have no key for the layers that
- * do not rotate: for UNROTATED_LIST these are every fourth, as in llama.cpp; for the values from UNROTATED_FULL on, the
- * layers without a window, for UNROTATED_FULL only if the model has a sliding window. */
+/* Sets which layers have sinks, which rotate q and k, and in Llama 4 chunks. GGUF files have no list of the layers that
+ * do not rotate. With UNROTATED_LIST, every fourth layer does not rotate, as in llama.cpp. With UNROTATED_FULL, layers
+ * without a window do not rotate if the model has a sliding window; with the values after UNROTATED_FULL, no layer
+ * without a window rotates. The comments below state two exceptions. */
 void organ_key_positions(const config_gguf_source *s, organ_forward_config *c)
 {
     organ_forward_config_sinks(c, s->family->sinks);

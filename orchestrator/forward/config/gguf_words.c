@@ -65,7 +65,7 @@ static const struct {
     {"rank of their time steps", {"ssm.time_step_rank"}},
 };
 
-/* Appends those of the keys `keys` that the file has to the error message: " (keys: A.B, A.C)". */
+/* Appends to the error message those keys of the list `keys` that the file has: " (keys: A.B, A.C)". */
 static void append_keys(const config_gguf_source *s, const char *const *keys)
 {
     char *const message = s->error->message, full[CONFIG_KEY_LIMIT];
