@@ -12,8 +12,8 @@
  * of the layers that stay loaded. */
 struct organ_decode_cache {
     size_t max, count; /* tokens: capacity, processed so far */
-    /* organ_forward_rotation_kind with which the `count` tokens were processed: of the main rotation, and of that of
-     * layers with a sliding window */
+    /* the kinds of rotation (organ_forward_rotation_kind) with which the `count` tokens were processed, in layers
+     * without and with a sliding window */
     size_t kind, local_kind;
     float *values;              /* for each layer keys of `max` tokens, then their values, then the state */
     organ_layer **layers;       /* for each layer of the model; NULL: not loaded, or not kept in memory */

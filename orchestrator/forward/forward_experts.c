@@ -191,8 +191,9 @@ static bool captures_all_tokens(const forward_group *g, size_t expert)
     return g->layer->all_tokens && g->layer->all_tokens[expert];
 }
 
-/* Passes the inputs of matrix `which` of an expert to the tap: its rows of x, which has `in` numbers for each sorted
- * row. Skips up if it is in one tensor with gate, and experts whose taps get the inputs of all tokens. */
+/* Passes the inputs of matrix `which` of an expert to the tap: the expert's rows of x, which has `in` numbers for each
+ * sorted row. Skips matrix up if it is in one tensor with gate. Skips experts whose taps get the inputs of all
+ * tokens. */
 static organ_status tap_expert(const experts_job *j, size_t expert, unsigned which, const float *x, size_t in,
                                organ_error *error)
 {

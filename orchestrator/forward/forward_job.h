@@ -464,7 +464,7 @@ typedef struct forward_group {
  * sets `error` on failure. */
 float *organ_forward_layer_room(const organ_layer *layer, size_t floats, organ_error *error);
 
-/* Runs a layer like organ_layer_run, on one window that continues after `before`; NULL: on whole windows. */
+/* Runs a layer like organ_layer_run, on whole windows (`before` NULL) or on one that continues after `before`. */
 organ_status organ_forward_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows,
                                      const forward_keys *before, float *hidden, const organ_tap *tap,
                                      organ_error *error);

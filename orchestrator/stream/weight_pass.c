@@ -138,9 +138,9 @@ static size_t worker_bytes(const buffer_plan *plan)
     return plan->values + plan->other + plan->reader + plan->scratch;
 }
 
-/* Sets the buffer sizes of *plan to what the largest item needs. *each: bytes for each worker, its buffer and the
- * results of 4 strips, because plan_buffers sets the window to 4 strips per worker. *widest: index of the item that
- * needs most. */
+/* Sets the buffer sizes of *plan to what the largest item needs, and *widest to the index of that item. Sets *each to
+ * the bytes that one worker needs: its buffer and the results of 4 strips, because plan_buffers sets the window to 4
+ * strips per worker. */
 static organ_status measure_items(const weight_pass_run *r, buffer_plan *plan, size_t *widest, uint64_t *each,
                                   organ_error *error)
 {

@@ -426,7 +426,7 @@ const forward_exchange *organ_exchange_named(const char *architecture, bool expe
 }
 
 /* Returns the first row for converting a GGUF file of this architecture to safetensors; NULL if there is none. A row
- * whose `when` is "KEY" applies if the file has the key and it is not 0, "!KEY" if the key is missing or 0. */
+ * with `when` "KEY" is for files in which KEY is not 0, a row with "!KEY" for those in which it is 0 or missing. */
 const forward_exchange *organ_exchange_of_gguf(const organ_gguf *gguf, const char *architecture)
 {
     for (size_t k = 0; k < COUNT(rows); k++) {
@@ -556,7 +556,7 @@ bool organ_exchange_has_name(const forward_name *names, forward_part part)
 }
 
 /* Finds the part that the tail of a tensor's name stands for. If no part has this name and the name ends with ".bias",
- * finds the part whose bias has this name. */
+ * finds the part whose bias has this name. Returns false if there is none. */
 bool organ_exchange_find_part(const forward_family *family, bool gguf, bool top, const char *tail, exchange_part *found)
 {
     const size_t length = strlen(tail);
