@@ -117,9 +117,9 @@ static void clip_values(float limit, float *values, size_t n)
     }
 }
 
-/* Normalises `count` heads of q or k of token `token` of the group by the norm `norm`, limits their values to
- * +-clip_qkv, and rotates them if the layer is rotated, in this order (OLMoE). With qk_norm_last the norm comes after
- * the rotation. */
+/* Normalises `count` heads of q or k of token `token` of the group, limits their values to +-clip_qkv, and rotates them
+ * if the layer is rotated, in this order (OLMoE). With qk_norm_last the norm comes after the rotation. `norm`:
+ * PART_NORM_Q or PART_NORM_K. */
 static void norm_and_rotate_heads(const attention_job *j, float *heads, size_t count, size_t token, forward_part norm)
 {
     const bool last = j->group->forward->config.qk_norm_last;
@@ -200,8 +200,8 @@ static void split_token(const attention_job *j, size_t t, float *q, float *k, fl
     clip_values((float)c->clip_qkv, v, j->v_width);
 }
 
-/* Splits the projections of token t of the group into q, k and v, normalises and rotates q, multiplies q by its factor,
- * and completes k and v unless they are those of an earlier layer. */
+/* Splits the projections of token t of the group into q, k and v. Normalises and rotates q, and multiplies it by its
+ * factor. Completes k and v, unless they are those of an earlier layer. */
 static void split_and_rotate_task(void *context, size_t t)
 {
     const attention_job *j = context;

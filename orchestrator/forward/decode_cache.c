@@ -83,8 +83,8 @@ static bool decode_cache_is_reset(const organ_forward *f, size_t first, size_t m
                organ_forward_rotation_kind(&f->rotation_local, max);
 }
 
-/* Sets cache->held to the number of layers, from the first on, that fit in memory in addition to `taken` bytes and a
- * pass over `together` tokens, and holds_head to whether the output head fits too. */
+/* Sets cache->held to the number of layers, counted from the first, that fit in memory in addition to `taken` bytes and
+ * a pass over `together` tokens. Sets cache->holds_head to true if all layers and the output head fit. */
 static void choose_resident_layers(const organ_forward *f, organ_decode_cache *cache, size_t together, uint64_t taken)
 {
     for (; cache->held < f->config.layers; cache->held++) {

@@ -104,7 +104,7 @@ static void read_task(void *context, size_t index, size_t worker)
         organ_fault_keep(&r->fault, &error);
 }
 
-/* Loads those of experts [first, last) that have tokens into the layer's memory, three matrices each. */
+/* Loads into the layer's memory the three matrices of each expert of [first, last) that has tokens. */
 organ_status organ_forward_read_experts(const organ_layer *layer, const size_t *begin, size_t first, size_t last,
                                         organ_error *error)
 {

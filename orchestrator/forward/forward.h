@@ -55,8 +55,8 @@ typedef struct organ_input_place {
 /* Returns whether llama.cpp has the model's architecture, and so names for its matrices. */
 bool organ_forward_has_input_names(const organ_forward *forward);
 /* Sets *place to the entry of an imatrix that has the inputs of a tensor of layer `layer`; `tensor` is the name that a
- * tap reports. Returns false if the layer or llama.cpp has no such tensor, if llama.cpp has its columns in another
- * order or stores no inputs for it, or if its name in a GGUF file is too long. Call it only if
+ * tap reports. Returns false if the layer or llama.cpp has no such tensor, or if llama.cpp has its columns in another
+ * order or stores no inputs for it. Returns false also if the name of a GGUF tensor is too long. Call it only if
  * organ_forward_has_input_names returns true. */
 bool organ_forward_input_place(const organ_forward *forward, int32_t layer, const char *tensor,
                                organ_input_place *place);
@@ -104,9 +104,9 @@ bool organ_forward_is_transposed(const organ_forward *forward, const organ_tenso
  * and 2 L + 1, each with an attention and a dense feed-forward; the experts belong to layer 2 L. */
 int32_t organ_forward_layer_of(const organ_forward *forward, const organ_tensor *tensor);
 /* Returns true if the tap receives inputs of this tensor: it is a matrix, or a stack of matrices, of a linear layer.
- * Returns false for tensors outside of the layers, for tensors of draft layers, for matrices that the forward pass does
- * not use, for stacks that the file stores as one matrix (DBRX), and for attn_k_b of GGUF files, which multiplies
- * queries. `tensor` belongs to this model. */
+ * Returns false for tensors outside of the layers, for tensors of draft layers and for matrices that the forward pass
+ * does not use. Returns false also for stacks that the file stores as one matrix (DBRX), and for attn_k_b of GGUF
+ * files, which multiplies queries. `tensor` belongs to this model. */
 bool organ_forward_is_tapped(const organ_forward *forward, const organ_tensor *tensor);
 /* Read and write the values of a weight in FP32, for callers that change the weight between two runs (pruning).
  * organ_layer_write rounds to the stored type; GGUF blocks are decoded, and encoded by a search for the best scales if

@@ -383,8 +383,9 @@ static organ_status run_inner(forward_group *g, size_t expert, const float *x, s
 
 /* ---- experts whose taps get all tokens ---- */
 
-/* Passes the inputs of an expert's gate, up and down matrices for all tokens to the tap, and first computes those of
- * the down matrix. Uses the buffers of the routed tokens, which have at least as many rows and are no longer needed. */
+/* Passes to the tap the inputs of all tokens for the gate, up and down matrices of an expert; the inputs of down are
+ * computed for this purpose. Uses the buffers of the routed tokens, which have at least as many rows and are no longer
+ * needed. */
 static organ_status capture_expert_inputs(experts_job *j, size_t expert, organ_error *error)
 {
     forward_group *const g = j->group;

@@ -491,8 +491,8 @@ size_t organ_forward_stream_room(const organ_forward_config *config, size_t toke
 
 #define FORWARD_SHARE_OF_EXPERTS 4 /* a streamed layer uses a quarter of the memory for experts */
 
-/* Returns the smaller of the whole layer's bytes and the bytes of its weights other than experts plus a quarter of
- * `memory` for experts (at least one expert). If layers may not be streamed, or without experts, returns the former. */
+/* Returns the bytes of the weights other than experts plus a quarter of `memory` for experts, at least one expert.
+ * Returns all bytes of the layer if these are fewer, if it has no experts, or if layers may not be streamed. */
 size_t organ_forward_layer_need(const organ_forward *forward, const forward_plan *plan, uint64_t memory);
 /* Returns the maximum of organ_forward_layer_need over the layers. */
 size_t organ_forward_largest_layer(const organ_forward *forward, uint64_t memory);

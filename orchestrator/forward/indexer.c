@@ -236,8 +236,8 @@ void organ_forward_index_take(const forward_index *index, size_t token, const fl
     }
 }
 
-/* Sets the scores of those of keys [first, first + keys) that were not chosen to -infinity; scores[k] belongs to key
- * first + k. Returns false if none of these keys was chosen. */
+/* For each k below `keys`, sets scores[k] to -infinity if key first + k was not chosen. Returns false if none of these
+ * keys was chosen. */
 bool organ_forward_index_mask(const uint32_t *chosen, size_t first, size_t keys, float *scores)
 {
     bool any = false;

@@ -152,9 +152,9 @@ static organ_status layer_read_layer(const organ_forward *f, organ_layer *layer,
     return error->status;
 }
 
-/* Frees `former`, which the layer replaces, but takes over its memory for runs, and its memory for weights if that is
- * large enough and the new layer is not streamed (a streamed layer has address space instead). If `former` is NULL,
- * allocates a new forward_room. */
+/* Frees `former`, the layer that the new one replaces. First takes over its memory for runs, and also its memory for
+ * weights if this memory is large enough and the new layer is not streamed: a streamed layer has address space instead.
+ * If `former` is NULL, allocates a new forward_room. */
 static void take_memory(organ_layer *layer, organ_layer *former, bool streamed)
 {
     layer->room = former ? former->room : calloc(1, sizeof *layer->room);

@@ -44,8 +44,9 @@ size_t organ_forward_latent_scratch(const organ_latent_config *c)
 
 /* ---- projections ---- */
 
-/* Normalises the latent vector of q (if the model has one) and the latent vector of keys and values of token t,
- * multiplies the latter by latent.scale if that is set, and rotates the shared part of the keys in rotated layers. */
+/* Normalises, for token t, the latent vector of q, if the model has one, and the latent vector of keys and values.
+ * Multiplies the latent vector of keys and values by latent.scale, if that is set, and rotates the shared part of the
+ * keys in rotated layers. */
 static void norm_latents(void *context, size_t t)
 {
     const mla_job *j = context;

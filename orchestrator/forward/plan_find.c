@@ -43,7 +43,7 @@ static organ_status wrong_shape(const organ_forward *forward, const organ_weight
                       weight->name, *is ? is : "a single number", must);
 }
 
-/* Returns whether the weight has the dimensions of `shape`, ignoring dimensions of 1 on both sides. */
+/* Returns whether the weight has the dimensions of `shape`, ignoring dimensions of 1 in the weight and in `shape`. */
 static bool is_shaped(const organ_weight *weight, const uint64_t shape[2])
 {
     unsigned k = 0;

@@ -118,8 +118,8 @@ typedef struct exchange_part {
 /* Returns true if the list has a name for the part; NULL is an empty list. */
 bool organ_exchange_has_name(const forward_name *names, forward_part part);
 
-/* Finds the part of a tensor by `tail`, the end of its name after the number of its layer or, with `top`, after the
- * prefix of the text model, and sets all members of `found` but `first`. Returns false if no part has this name. */
+/* Finds the part of a tensor by `tail`, the end of its name: after the number of its layer or, with `top`, after the
+ * prefix of the text model. Sets all members of `found` but `first`. Returns false if no part has this name. */
 bool organ_exchange_find_part(const forward_family *family, bool gguf, bool top, const char *tail,
                               exchange_part *found);
 

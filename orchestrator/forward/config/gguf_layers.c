@@ -27,8 +27,9 @@ void organ_key_heads(const config_gguf_source *s, organ_forward_config *c)
 }
 
 /* Reads the window of each layer. The key WINDOW_PATTERN is an array that is true for layers with a window, or a number
- * n, by default the family's window_pattern: the last of each n layers, with first_full the first, has no window. Phi-3
- * gets the sliding window with which it was trained, although llama.cpp attends to everything. */
+ * n, by default the family's window_pattern. With a number, the last of each n layers has no window, or with first_full
+ * the first of each n layers. Phi-3 gets the sliding window with which it was trained, although llama.cpp attends to
+ * everything. */
 void organ_key_windows(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_windows windows = s->family->windows;

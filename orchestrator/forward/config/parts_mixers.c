@@ -53,7 +53,7 @@ static size_t delta_parts(const organ_forward_config *c, forward_mixer_part part
     return count;
 }
 
-/* Copies those of the `count` parts that are requested to `parts` and returns their number. */
+/* Copies to `parts` those of the `count` parts that are requested, and returns their number. */
 static size_t present_parts(const optional_part *all, size_t count, forward_mixer_part parts[MAX])
 {
     size_t found = 0;
