@@ -190,8 +190,8 @@ static organ_status allocate_layer(organ_layer *layer, float *memory, bool strea
     return ORGAN_OK;
 }
 
-/* Allocates the layer of `plan`, which takes the place of *loaded if that is not NULL, and reads its weights. *loaded
- * is NULL on error. */
+/* Allocates a layer for `plan` and reads its weights. The layer takes the place of *loaded, if that is not NULL.
+ * *loaded is NULL on error. */
 static organ_status load_plan(const organ_forward *forward, const forward_plan *plan, layer_load how,
                               organ_layer **loaded, organ_error *error)
 {

@@ -65,8 +65,8 @@ static void norm_latents(void *context, size_t t)
         organ_forward_rotate(l->rotation, l->position[t], j->group->forward->config.rope_neighbours, row + c->rank);
 }
 
-/* Rotates, in rotated layers, the rotated part of each head's query of token t, which follows the plain part. Then
- * multiplies the queries by the factor of the token and by latent.q_scale, if these are set. */
+/* In rotated layers, rotates the part of each head's query of token t that follows the plain part. Then multiplies the
+ * queries by the factor of the token and by latent.q_scale, if these are set. */
 static void rotate_queries(void *context, size_t t)
 {
     const mla_job *j = context;

@@ -87,7 +87,7 @@ const organ_weight *organ_forward_weight_named(const organ_forward *forward, con
     return organ_forward_find_weight(forward, name, 1, rows, cols, error);
 }
 
-/* Returns a description of the same stored values with rank 3 and the given shape, which the caller frees. Rows and
+/* Returns a description, which the caller frees, of the same stored values with rank 3 and the given shape. Rows and
  * columns of its quantisation blocks are exchanged. Returns NULL and sets `error` if memory runs out, or if the weight
  * has two dimensions and is quantised. */
 forward_stored_form *organ_forward_stored_form(const organ_weight *weight, const uint64_t shape[3], organ_error *error)

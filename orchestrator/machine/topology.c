@@ -306,7 +306,8 @@ organ_pu organ_topology_pu(const organ_topology *topology, unsigned pu)
     return (organ_pu){0};
 }
 
-/* Returns a list of the OS numbers that are not used for this reason, which the caller frees; NULL without memory. */
+/* Returns the list of the OS numbers that are not used for this reason; NULL if memory is exhausted. The caller frees
+ * it. */
 char *organ_topology_absent(const organ_topology *topology, organ_absence why)
 {
     char *list = NULL;

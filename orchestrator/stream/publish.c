@@ -128,9 +128,10 @@ static organ_status move_journal(const organ_publish *publish, const char *journ
 }
 
 /* Writes the note of a finished output (naming_note.h), all of whose data is on the disk. `names`: the files of the
- * output, terminated by NULL; NULL: the output is the whole partial directory. `journal` NULL: creates the note as a
- * new file. Otherwise `journal` is the journal of rank 0: removes the journals of the other ranks, appends the line of
- * the note to that of rank 0, renames it to the note, and removes the folder of journals if it is then empty. */
+ * output, terminated by NULL; NULL: the output is the whole partial directory. If `journal` is NULL, creates the note
+ * as a new file. Otherwise `journal` is the journal of rank 0: the function removes the journals of the other ranks,
+ * appends the line of the note to `journal` and renames `journal` to the note. It also removes the folder of journals
+ * if this is then empty. */
 static organ_status write_finished_note(const organ_publish *publish, const char *const *names, const char *journal,
                                         organ_error *error)
 {
@@ -364,7 +365,7 @@ organ_status organ_publish_give_up(const char *final, organ_error *error)
     return error->status;
 }
 
-/* Returns the path of file `name` in the partial directory, which the caller frees; NULL if memory runs out. */
+/* Returns the path of file `name` in the partial directory; NULL if memory runs out. The caller frees the path. */
 char *organ_publish_path(const organ_publish *publish, const char *name)
 {
     return organ_format("%s/%s", publish->partial, name);
@@ -442,9 +443,9 @@ static organ_status fail_unsynchronised(const organ_publish *publish, const char
                             publish->final, path);
 }
 
-/* Sets the mark of an unfinished output in the directory `former` before it is removed, and flushes it to the disk. If
- * a kill or a power cut ends the removal, the mark permits the next run to remove the rest. Ignores failures: without
- * the mark, the next run keeps the rest and says so. */
+/* Before the directory `former` is removed, sets the mark of an unfinished output in it and flushes the mark to the
+ * disk. If a kill or a power cut ends the removal, the mark permits the next run to remove the rest. Ignores failures:
+ * without the mark, the next run keeps the rest and says so. */
 static void mark_former(const char *former)
 {
     const int folder = organ_open(former, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);

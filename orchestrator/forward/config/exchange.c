@@ -19,7 +19,7 @@
 #define FLAG ORGAN_GGUF_BOOL
 #define WORD ORGAN_GGUF_STRING
 
-/* The members rule, members, words and when of an exchange_key: a member of config.json, for YARN only with YaRN. */
+/* Initialisers from `rule` to `when` of an exchange_key: a key with the value of a member; YARN: only with YaRN. */
 #define OF(members) EXCHANGE_MEMBER, members, NULL, NULL
 #define YARN(members) EXCHANGE_MEMBER, members, NULL, "rope.rope_type=yarn"
 

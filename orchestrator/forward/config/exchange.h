@@ -73,7 +73,8 @@ typedef struct exchange_key {
     const char *when; /* "rope.rope_type=yarn": only files whose member has this value have the key; NULL: all files */
 } exchange_key;
 
-/* The keys of GGUF files of every architecture whose config.json has the row's member; the last row has no key. */
+/* Keys that GGUF files of all architectures have, each if config.json has a member of the key's row. The last row has
+ * no key. */
 extern const exchange_key organ_exchange_common[];
 
 /* Returns the row of a key that only some architectures have; NULL if there is none. `key` points to the `length`

@@ -267,7 +267,7 @@ static const char *const sarvam_aliases[][2] = {
     {"n_routed_experts", "num_experts"}, {"n_shared_experts", "num_shared_experts"},
     {"attention_bias", "use_qkv_bias"}, {NULL, NULL}};
 
-/* Published files have these names, those that transformers saves the usual ones. */
+/* Published files have these names; files that transformers saves have the usual names. */
 static const char *const mimo_aliases[][2] = {
     {"rms_norm_eps", "layernorm_epsilon"}, {"rope_local_base_freq", "swa_rope_theta"}, {NULL, NULL}};
 
