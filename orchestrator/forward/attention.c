@@ -88,8 +88,9 @@ size_t organ_forward_attention_width(const organ_forward_config *c, const organ_
 /* ---- norms and rotation of heads ---- */
 
 /* Normalises `count` heads of q or k of a token in place: each head, or with ORGAN_QK_NORM_ALL all heads as one vector.
- * The weights are those of `part` for all heads, or those of head_norms for each head. With qk_norm_bare there are no
- * weights, and only rotated layers are normalised. Does nothing if the layer has none of these norms. */
+ * The weights are those of `part`; if the plan has head_norms, each head has weights of its own there. With
+ * qk_norm_bare there are no weights, and only rotated layers are normalised. Does nothing if the layer has none of
+ * these norms. */
 static void norm_heads(const attention_job *j, float *heads, size_t count, forward_part part)
 {
     const organ_forward_config *c = &j->group->forward->config;
@@ -116,9 +117,9 @@ static void clip_values(float limit, float *values, size_t n)
     }
 }
 
-/* Normalises `count` heads of q or k of token `token` of the group by the norm `norm`, limits their values to
- * +-clip_qkv, and rotates them if the layer is rotated, in this order (OLMoE). With qk_norm_last the norm comes after
- * the rotation. */
+/* Normalises `count` heads of q or k of token `token` of the group, limits their values to +-clip_qkv, and rotates them
+ * if the layer is rotated, in this order (OLMoE). With qk_norm_last the norm comes after the rotation. `norm`:
+ * PART_NORM_Q or PART_NORM_K. */
 static void norm_and_rotate_heads(const attention_job *j, float *heads, size_t count, size_t token, forward_part norm)
 {
     const bool last = j->group->forward->config.qk_norm_last;
@@ -188,7 +189,7 @@ static void split_gates(const attention_job *j, float *both, float *q)
 }
 
 /* Copies q, k and v of token t from a fused projection, or q from a projection in which a gate follows each head's q.
- * Projections of their own are in place already. Then limits v to +-clip_qkv if that is set. */
+ * The results of separate projections are in place already. Then limits v to +-clip_qkv if that is set. */
 static void split_token(const attention_job *j, size_t t, float *q, float *k, float *v)
 {
     const organ_forward_config *c = &j->group->forward->config;
@@ -199,8 +200,8 @@ static void split_token(const attention_job *j, size_t t, float *q, float *k, fl
     clip_values((float)c->clip_qkv, v, j->v_width);
 }
 
-/* Splits the projections of token t of the group into q, k and v, normalises and rotates q, multiplies q by its factor,
- * and completes k and v unless they are those of an earlier layer. */
+/* Splits the projections of token t of the group into q, k and v. Normalises and rotates q, and multiplies it by its
+ * factor. Completes k and v, unless they are those of an earlier layer. */
 static void split_and_rotate_task(void *context, size_t t)
 {
     const attention_job *j = context;
@@ -346,9 +347,9 @@ static void attend_task(void *context, size_t index, size_t worker)
 
 /* ---- a group ---- */
 
-/* For each token of the group, computes its row in the rotation tables (*positions, which the caller frees) and the
- * factor of its q (j->factors; NULL if the layer has no such factors). Cuts the windows of the group into tiles of
- * queries. */
+/* For each token of the group, computes its row in the rotation tables (*positions) and the factor of its q
+ * (j->factors; NULL if the layer has no such factors). Cuts the windows of the group into tiles of queries (j->tiles).
+ * The caller frees the three lists, also after an error. */
 static organ_status place_tokens_and_tiles(attention_job *j, forward_rotation *rotation, size_t **positions,
                                            organ_error *error)
 {
@@ -379,8 +380,8 @@ static organ_status place_tokens_and_tiles(attention_job *j, forward_rotation *r
     return ORGAN_OK;
 }
 
-/* Returns the bias of q, k or v (p = 0, 1, 2), or NULL. If the weight is a part of the fused weight of q, its bias is
- * the same part of the bias of q. */
+/* Returns the bias of q, k or v (p = 0, 1, 2); NULL if there is none. If q, k and v are parts of one tensor, their
+ * biases are the same parts of one bias, PART_BIAS_Q. */
 static const float *bias_of(const organ_layer *layer, unsigned p)
 {
     const forward_view q = layer->plan->parts[PART_Q], own = layer->plan->parts[PART_Q + p];

@@ -12,8 +12,8 @@
  * of the layers that stay loaded. */
 struct organ_decode_cache {
     size_t max, count; /* tokens: capacity, processed so far */
-    /* organ_forward_rotation_kind with which the `count` tokens were processed: of the main rotation, and of that of
-     * layers with a sliding window */
+    /* the kinds of rotation (organ_forward_rotation_kind) with which the `count` tokens were processed, in layers
+     * without and with a sliding window */
     size_t kind, local_kind;
     float *values;              /* for each layer keys of `max` tokens, then their values, then the state */
     organ_layer **layers;       /* for each layer of the model; NULL: not loaded, or not kept in memory */
@@ -83,8 +83,8 @@ static bool decode_cache_is_reset(const organ_forward *f, size_t first, size_t m
                organ_forward_rotation_kind(&f->rotation_local, max);
 }
 
-/* Sets cache->held to the number of layers, from the first on, that fit in memory in addition to `taken` bytes and a
- * pass over `together` tokens, and holds_head to whether the output head fits too. */
+/* Sets cache->held to the number of layers, counted from the first, that fit in memory in addition to `taken` bytes and
+ * a pass over `together` tokens. Sets cache->holds_head to true if all layers and the output head fit. */
 static void choose_resident_layers(const organ_forward *f, organ_decode_cache *cache, size_t together, uint64_t taken)
 {
     for (; cache->held < f->config.layers; cache->held++) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Reads rows of matrices that have a row for each token id: the embedding and the per-layer embeddings, and for each
- * position: learned positions. Such a matrix is never in memory as a whole. */
+ * Reads rows of matrices that have a row for each token id (the embedding and the per-layer embeddings) or for each
+ * position (learned positions). Such a matrix is never in memory as a whole. */
 #include "orchestrator/forward/forward_job.h"
 #include "orchestrator/machine/extent.h"
 
@@ -9,7 +9,8 @@
 
 #define TOKENS_AT_ONCE ((size_t)64) /* tokens of one task */
 
-/* Returns the weight with the prefix of the text model before `name`, like organ_forward_weight_named. */
+/* Returns the weight whose name is the prefix of the text model followed by `name`. Returns NULL and sets `error` if
+ * the weight is missing or has another shape. */
 const organ_weight *organ_forward_text_weight(const organ_forward *forward, const char *name, uint64_t rows,
                                               uint64_t cols, organ_error *error)
 {
@@ -18,7 +19,7 @@ const organ_weight *organ_forward_text_weight(const organ_forward *forward, cons
     return organ_forward_weight_named(forward, full, rows, cols, error);
 }
 
-/* Reads of the rows of `count` tokens to `to`, for embed_read; a task is TOKENS_AT_ONCE tokens. */
+/* The reading of the rows of `count` tokens to `to` by embed_read; a task is TOKENS_AT_ONCE tokens. */
 typedef struct row_job {
     const forward_rows *rows;
     const uint32_t *tokens;

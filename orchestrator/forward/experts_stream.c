@@ -22,8 +22,8 @@ static const forward_slot *matrix_of(const forward_plan *plan, size_t expert, si
     return slot;
 }
 
-/* Returns whether the slot is a stack of packed matrices. organ_weight_reader_hold reads matrices of such a stack to
- * the beginning of the slot, whatever their numbers, so only one range of them can be in memory. */
+/* Returns whether the slot is a stack of packed matrices. organ_weight_reader_hold reads a range of matrices of such a
+ * stack to the beginning of the slot, whichever matrices they are, so only one range can be in memory. */
 static bool is_packed_stack(const forward_slot *slot) { return slot->packed && slot->matrices > 1; }
 
 /* Returns whether gate, up or down of the experts are packed stacks; expert 0 stands for all. */
@@ -104,7 +104,7 @@ static void read_task(void *context, size_t index, size_t worker)
         organ_fault_keep(&r->fault, &error);
 }
 
-/* Loads those of experts [first, last) that have tokens into the layer's memory, three matrices each. */
+/* Loads into the layer's memory the three matrices of each expert of [first, last) that has tokens. */
 organ_status organ_forward_read_experts(const organ_layer *layer, const size_t *begin, size_t first, size_t last,
                                         organ_error *error)
 {

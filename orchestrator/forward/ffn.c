@@ -42,8 +42,8 @@ static organ_status ffn_both(forward_group *g, size_t first, size_t tokens, cons
 }
 
 /* Computes the dense feed-forward of a layer of LongCat-Flash. If the layer has a mixture, also computes the mixture
- * for the same input and stores its output in the states of the tokens. If not, adds to `out` the mixture's output that
- * the layer before has stored there. */
+ * for the same input and stores its output in the states of the tokens. If not, reads from these states the output of
+ * the mixture of the layer before, and adds it to `out`. */
 static organ_status ffn_shortcut(forward_group *g, size_t first, size_t tokens, const float *normed, float *out,
                                  float *scratch, organ_error *error)
 {

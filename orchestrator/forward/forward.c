@@ -43,8 +43,8 @@ void organ_forward_config_release(organ_forward_config *config)
 
 /* ---- opening ---- */
 
-/* Writes to `name`, and returns, the name in the file of a part outside of the layers (embedding, positions, norms,
- * output head). */
+/* Writes to `name` the name that a part outside of the layers (embedding, positions, norms, output head) has in the
+ * file. Returns `name`. */
 static const char *end_name(const organ_forward *f, forward_part part, char name[256])
 {
     const bool gguf = f->model->gguf != NULL;

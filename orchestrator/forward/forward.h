@@ -17,7 +17,7 @@ typedef struct organ_forward organ_forward;
 
 /* Reads the model's configuration and finds every weight that its architecture needs. Returns ORGAN_BAD_INPUT for an
  * unknown architecture (the message names it) and for a weight that is missing or has the wrong shape. *forward is NULL
- * on error. `model` and `engine` must outlive it. */
+ * on error. `model` and `engine` must outlive *forward. */
 organ_status organ_forward_open(const organ_model *model, const organ_engine *engine, organ_forward **forward,
                                 organ_error *error);
 void organ_forward_close(organ_forward *forward); /* NULL is allowed */
@@ -47,15 +47,17 @@ typedef struct organ_tap {
 #define ORGAN_INPUT_NAME 64
 /* The entry of an importance matrix (imatrix) of llama.cpp that has the sums over a tensor's inputs. */
 typedef struct organ_input_place {
-    char names[2][ORGAN_INPUT_NAME]; /* llama.cpp's tensors; two if one tensor here has gate and up of experts */
+    char names[2][ORGAN_INPUT_NAME]; /* llama.cpp's tensors; two if one tensor here is two there (gate and up) */
     unsigned count;                  /* number of names */
     /* the expert's number and the number of experts if llama.cpp stacks the matrices of all experts; else 0 and 1 */
     unsigned matrix, matrices;
 } organ_input_place;
 /* Returns whether llama.cpp has the model's architecture, and so names for its matrices. */
 bool organ_forward_has_input_names(const organ_forward *forward);
-/* Finds where an imatrix stores the inputs of `tensor`, a tensor of layer `layer` by the name that a tap reports.
- * Returns false if llama.cpp has no such matrix, or has the columns of the matrix in another order. */
+/* Sets *place to the entry of an imatrix that has the inputs of a tensor of layer `layer`; `tensor` is the name that a
+ * tap reports. Returns false if the layer or llama.cpp has no such tensor, or if llama.cpp has its columns in another
+ * order or stores no inputs for it. Returns false also if the name of a GGUF tensor is too long. Call it only if
+ * organ_forward_has_input_names returns true. */
 bool organ_forward_input_place(const organ_forward *forward, int32_t layer, const char *tensor,
                                organ_input_place *place);
 /* Returns an upper bound on the number of sums and counts in an imatrix of this model. */
@@ -78,10 +80,10 @@ organ_status organ_forward_embed(organ_forward *forward, const organ_windows *wi
 typedef struct organ_layer organ_layer;
 /* Loads the weights of layer `layer`. Returns ORGAN_USAGE if the model has no such layer. */
 organ_status organ_layer_load(organ_forward *forward, int32_t layer, organ_layer **loaded, organ_error *error);
-/* Loads a layer that is only run. It replaces *loaded (NULL: none), which is freed; the new layer reuses its memory,
- * because the kernel clears new memory, which takes as long as reading the weights. Matrices that are stored as
- * in_features x out_features are not transposed, so the functions below that read and write weights do not accept such
- * a layer. The caller frees *loaded, also after an error. */
+/* Loads a layer that is only run, not changed. Frees the layer *loaded (NULL: none) and sets *loaded to the new layer,
+ * which reuses the memory of the former one: the system clears new memory, which takes as long as reading the weights.
+ * With exact arithmetic, matrices that are stored as in_features x out_features are not transposed, so the functions
+ * below that read and write weights do not accept such a layer. The caller frees *loaded, also after an error. */
 organ_status organ_layer_replace(organ_forward *forward, int32_t layer, organ_layer **loaded, organ_error *error);
 /* Loads a layer like organ_layer_load, but all ranks must call it at the same point of the run: each weight that is not
  * packed is read by one rank and sent to the others. If reading fails on one rank, the function returns that error on
@@ -102,9 +104,9 @@ bool organ_forward_is_transposed(const organ_forward *forward, const organ_tenso
  * and 2 L + 1, each with an attention and a dense feed-forward; the experts belong to layer 2 L. */
 int32_t organ_forward_layer_of(const organ_forward *forward, const organ_tensor *tensor);
 /* Returns true if the tap receives inputs of this tensor: it is a matrix, or a stack of matrices, of a linear layer.
- * Returns false for tensors outside of the layers or of draft layers, for matrices that the forward pass does not
- * multiply (indexers), for stacks that the file stores as one matrix (DBRX), and for attn_k_b of GGUF files, which
- * multiplies queries. `tensor` belongs to this model. */
+ * Returns false for tensors outside of the layers, for tensors of draft layers and for matrices that the forward pass
+ * does not use. Returns false also for stacks that the file stores as one matrix (DBRX), and for attn_k_b of GGUF
+ * files, which multiplies queries. `tensor` belongs to this model. */
 bool organ_forward_is_tapped(const organ_forward *forward, const organ_tensor *tensor);
 /* Read and write the values of a weight in FP32, for callers that change the weight between two runs (pruning).
  * organ_layer_write rounds to the stored type; GGUF blocks are decoded, and encoded by a search for the best scales if
@@ -145,15 +147,16 @@ typedef struct organ_router {
 } organ_router;
 organ_router organ_layer_router(const organ_layer *layer); /* valid as long as the layer */
 
-/* Chooses experts_used experts for a token from its router logits, in ascending order of their numbers.
+/* Chooses experts_used experts for a token from its router logits, in ascending order of their numbers. `kept` has a
+ * flag for each expert, true for at least organ_forward_min_experts of them; NULL: all are kept.
  *
- * Softmax router: takes the largest logits among the kept experts (a flag for each, at least
- * organ_forward_min_experts; NULL: all), lower numbers first among equals. Their factors are the softmax over the
- * kept experts. This equals a router that has only the kept experts' rows. Logistic router: scores are the logistic
- * of each logit, and the choice adds the correction. With groups, only experts of the best groups can be chosen; a
- * group is ranked by its best kept expert or by the sum of its two best. If the configuration says so, the chosen
- * factors are divided by their sum and multiplied by router_scale. SparseMixer (`sparse`) chooses two experts in turn,
- * with a softmax each over the values near the largest. A NaN is never larger than another value.
+ * Softmax router: takes the kept experts with the largest logits, of equal ones those with lower numbers. The factor of
+ * an expert is its softmax over the kept experts, as in a router that has only the rows of the kept experts. Logistic
+ * router: scores are the logistic of each logit, and the choice adds the correction. With groups, only experts of the
+ * best groups can be chosen; a group is ranked by its best kept expert or by the sum of its two best. If the
+ * configuration says so, the chosen factors are divided by their sum and multiplied by router_scale. SparseMixer
+ * (`sparse`) chooses two experts in turn, with a softmax each over the values near the largest. A NaN is never larger
+ * than another value.
  *
  * `logits` and `scratch`, which may be the same, have a float for each expert, then one for each identity expert. */
 void organ_forward_route(const organ_router *router, const bool *kept, const float *logits, float *scratch,
@@ -164,8 +167,9 @@ void organ_forward_route(const organ_router *router, const bool *kept, const flo
  * The factor of an expert depends on its own logit alone. */
 void organ_forward_input_factors(const organ_router *router, const float *logits, float *factors);
 
-/* Returns the least number of experts that a layer must keep: experts_used, and with groups the same number in each
- * group, at least two. */
+/* Returns the least number of experts that a layer must keep: experts_used. With groups, each group must keep the same
+ * number: experts_used / router_groups_used, rounded up, and at least two if groups are ranked by their two best
+ * experts. */
 unsigned organ_forward_min_experts(const organ_forward_config *config);
 
 /* A callback that receives `normed`, the input of router and experts (tokens x hidden_size), and the router's `logits`

@@ -41,8 +41,8 @@ static size_t shared_expert_floats(const organ_forward_config *c)
     return c->shared_intermediate ? 1 + 2 * (size_t)c->shared_intermediate + (size_t)c->hidden : 0;
 }
 
-/* Returns the floats of each token in `read` and `sums` together with expert_latent. Returns 0 without it, because
- * `read` is then the input of the mixture and `sums` its output. */
+/* Returns how many floats each token has in `read` and `sums`, together, in models with expert_latent. Returns 0 for
+ * other models, because `read` is then the input of the mixture and `sums` its output. */
 static size_t latent_floats(const organ_forward_config *c) { return 2 * (size_t)c->expert_latent; }
 
 /* Returns the floats of workspace for streamed experts on `tokens` tokens. At most FORWARD_GROUP sorted rows are in the
@@ -191,8 +191,9 @@ static bool captures_all_tokens(const forward_group *g, size_t expert)
     return g->layer->all_tokens && g->layer->all_tokens[expert];
 }
 
-/* Passes the inputs of matrix `which` of an expert to the tap: its rows of x, which has `in` numbers for each sorted
- * row. Skips up if it is in one tensor with gate, and experts whose taps get the inputs of all tokens. */
+/* Passes the inputs of matrix `which` of an expert to the tap: the expert's rows of x, which has `in` numbers for each
+ * sorted row. Skips matrix up if it is in one tensor with gate. Skips experts whose taps get the inputs of all
+ * tokens. */
 static organ_status tap_expert(const experts_job *j, size_t expert, unsigned which, const float *x, size_t in,
                                organ_error *error)
 {
@@ -224,8 +225,8 @@ static organ_status experts_share_rows(experts_job *j, size_t count, double work
     return organ_forward_share(j->group->forward->engine, count, (double)count * work_of_row, task, j, error);
 }
 
-/* Returns the rows that the tap receives as inputs of the down projections: j->gate, or with organ_layer.weigh its
- * products with the router's factors. These overwrite j->up, which is no longer needed. */
+/* Returns the rows that the tap receives as inputs of the down projections: j->gate, or with organ_layer.weigh the
+ * products of j->gate and the router's factors. The products overwrite j->up, which is no longer needed. */
 static const float *down_inputs_of(experts_job *j, organ_error *error)
 {
     const forward_group *g = j->group;
@@ -312,8 +313,8 @@ static organ_status run_experts(experts_job *j, organ_error *error)
 /* Columns of the sums that one task of add_columns computes. */
 #define COLUMNS_AT_ONCE ((size_t)256)
 
-/* Adds block `index` of COLUMNS_AT_ONCE columns of the output rows in the buffers, times their factors, to the sums of
- * their tokens. Adds rows in ascending order of experts, as sum_token does. */
+/* Multiplies the output rows in the buffers by their factors and adds them to the sums of their tokens, only in block
+ * `index` of COLUMNS_AT_ONCE columns. Adds rows in ascending order of experts, as sum_token does. */
 static void add_columns(void *context, size_t index, size_t worker)
 {
     (void)worker;
@@ -382,8 +383,9 @@ static organ_status run_inner(forward_group *g, size_t expert, const float *x, s
 
 /* ---- experts whose taps get all tokens ---- */
 
-/* Passes the inputs of an expert's gate, up and down matrices for all tokens to the tap, and first computes those of
- * the down matrix. Uses the buffers of the routed tokens, which have at least as many rows and are no longer needed. */
+/* Passes to the tap the inputs of all tokens for the gate, up and down matrices of an expert; the inputs of down are
+ * computed for this purpose. Uses the buffers of the routed tokens, which have at least as many rows and are no longer
+ * needed. */
 static organ_status capture_expert_inputs(experts_job *j, size_t expert, organ_error *error)
 {
     forward_group *const g = j->group;

@@ -47,7 +47,7 @@ typedef struct forward_slot {
 
 /* Rows of a slot from row `row` on: a whole weight, or a part (of known size) of a fused or stacked one. */
 typedef struct forward_view {
-    size_t slot; /* SIZE_MAX: the layer does not have it */
+    size_t slot; /* SIZE_MAX: the layer does not have the weight */
     uint64_t row;
 } forward_view;
 
@@ -82,7 +82,7 @@ typedef struct forward_rotation_part {
 
 #define FORWARD_ROTATION_PARTS 3 /* if the tables have more kinds than these, the next group empties them */
 
-/* Tables of cos and sin, rows x half (half the dimensions). Long windows with other frequencies have own rows. */
+/* Tables of cos and sin, rows x half (half the dimensions). Long windows with other frequencies have other rows. */
 typedef struct forward_rotation {
     const organ_kernels *kernels;
     size_t rows, half;
@@ -329,8 +329,8 @@ organ_status organ_forward_streams_open(organ_forward *forward, organ_error *err
 void organ_forward_streams_close(organ_forward *forward);
 /* Computes streams 1, 2, ... from stream 0 in the states of tokens. */
 organ_status organ_forward_streams_split(organ_forward *forward, float *states, size_t tokens, organ_error *error);
-/* Merges the streams of each of the `count` tokens `rows` into one hidden state: `merged` is count x hidden floats.
- * `work`: 2 x count x hidden floats; `scratch`: worker_bytes for each worker. */
+/* Merges the streams of `count` tokens: row k of `merged` (hidden_size floats) becomes the hidden state of token
+ * rows[k] in `states`. `work`: 2 x count x hidden_size floats; `scratch`: forward->worker_bytes for each worker. */
 organ_status organ_forward_streams_merge(const organ_forward *forward, const float *states, const size_t *rows,
                                          size_t count, float *work, void *scratch, float *merged, organ_error *error);
 /* Returns the floats of memory that a layer with streams needs for a group of that many tokens. */
@@ -383,8 +383,8 @@ typedef struct forward_softmax {
 
 /* One step of the online softmax, for a block of n keys: scores[lo .. hi) become exp(cap(scale * score) - *top), the
  * other scores 0. *top is the largest score so far, initially -infinity. If it rises, *sum and out[0 .. dim), computed
- * with the old maximum, are multiplied by exp(old - new). The new values are added to *sum. Subtracting the maximum
- * prevents overflow of exp. */
+ * with the old maximum, are multiplied by exp(old - new). The block's scores, now exp(...), are added to *sum.
+ * Subtracting the maximum prevents overflow of exp. */
 void organ_forward_softmax_block(const forward_softmax *softmax, float *scores, size_t lo, size_t hi, size_t n,
                                  float *top, float *sum, float *out);
 
@@ -464,7 +464,7 @@ typedef struct forward_group {
  * sets `error` on failure. */
 float *organ_forward_layer_room(const organ_layer *layer, size_t floats, organ_error *error);
 
-/* Runs a layer like organ_layer_run, on one window that continues after `before`; NULL: on whole windows. */
+/* Runs a layer like organ_layer_run, on whole windows (`before` NULL) or on one that continues after `before`. */
 organ_status organ_forward_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows,
                                      const forward_keys *before, float *hidden, const organ_tap *tap,
                                      organ_error *error);
@@ -491,8 +491,8 @@ size_t organ_forward_stream_room(const organ_forward_config *config, size_t toke
 
 #define FORWARD_SHARE_OF_EXPERTS 4 /* a streamed layer uses a quarter of the memory for experts */
 
-/* Returns the smaller of the whole layer's bytes and the bytes of its weights other than experts plus a quarter of
- * `memory` for experts (at least one expert). If layers may not be streamed, or without experts, returns the former. */
+/* Returns the bytes of the weights other than experts plus a quarter of `memory` for experts, at least one expert.
+ * Returns all bytes of the layer if these are fewer, if it has no experts, or if layers may not be streamed. */
 size_t organ_forward_layer_need(const organ_forward *forward, const forward_plan *plan, uint64_t memory);
 /* Returns the maximum of organ_forward_layer_need over the layers. */
 size_t organ_forward_largest_layer(const organ_forward *forward, uint64_t memory);
@@ -504,8 +504,8 @@ size_t organ_forward_stream_tokens(const organ_forward *forward, uint64_t memory
 /* Returns the end of the group of experts, from `first` on, that are in memory at the same time. begin[e] is the first
  * row of expert e among the rows of a batch, which are sorted by expert. */
 size_t organ_forward_stream_group(const organ_layer *layer, const size_t *begin, size_t first);
-/* Reads, of experts [first, last), the matrices of those with rows (begin[e + 1] > begin[e]) to their places in the
- * layer. organ_forward_drop_experts gives the memory of experts [first, last) back to the system. */
+/* Reads the matrices of those experts e of [first, last) that have rows (begin[e + 1] > begin[e]) to their places in
+ * the layer. organ_forward_drop_experts gives the memory of experts [first, last) back to the system. */
 organ_status organ_forward_read_experts(const organ_layer *layer, const size_t *begin, size_t first, size_t last,
                                         organ_error *error);
 void organ_forward_drop_experts(const organ_layer *layer, size_t first, size_t last);
@@ -514,7 +514,7 @@ void organ_forward_drop_experts(const organ_layer *layer, size_t first, size_t l
  * alibi_rounded, divides the biases by attention_scale, by which the caller multiplies the scores afterwards. */
 void organ_forward_alibi(const organ_forward_config *config, size_t head, size_t at, size_t first, float *scores,
                          size_t keys);
-/* Returns the factor of q at a position of the layer: 1 without organ_query_scale. */
+/* Returns the factor by which a layer multiplies q at a position: 1 without organ_query_scale. */
 float organ_forward_query_factor(const organ_forward_config *config, const organ_layer_kind *kind, size_t position);
 /* Multiplies the attention's output (tokens x heads x value_dim) by its gate, if the model has one. The gate is a
  * linear layer of `normed`, computed into `scratch`, as many floats as the output. With gate_in_q, `scratch` has twice

@@ -203,7 +203,7 @@ static void mark_reordered_rows(builder *b, forward_part part)
         b->plan->slots[view.slot].turned_head_dim = b->kind->head_dim;
 }
 
-/* Adds q, k and v, rows[0], rows[1] and rows[2] rows, as the one tensor `name`. PART_BIAS_Q is the bias of all. */
+/* Adds the tensor `name` with rows[0] rows for q, rows[1] for k and rows[2] for v; its bias, if any, is PART_BIAS_Q. */
 static void add_fused(builder *b, const char *name, const uint64_t rows[3])
 {
     const organ_forward_config *c = &b->forward->config;
@@ -219,7 +219,7 @@ static void add_fused(builder *b, const char *name, const uint64_t rows[3])
     parts[PART_V] = organ_view_from_row(parts[PART_K], rows[1]);
 }
 
-/* Adds q, k and v with rows[0 .. 2] rows (0: not in the layer): one tensor if the file has that, else three. */
+/* Adds q (rows[0] rows; 0: the layer has no q), k (rows[1]) and v (rows[2]) as one tensor or, without it, three. */
 static void add_qkv(builder *b, const uint64_t rows[3])
 {
     const organ_forward_config *c = &b->forward->config;

@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* An operation on `tokens` rows of `width` numbers, from `from` to `to`, which has a task function below. Each
- * operation uses some of the members. */
+/* The arguments of the task functions below, operations on `tokens` rows of `width` numbers that read `from` and write
+ * `to`. Each operation uses some of the members. */
 typedef struct token_job {
     forward_norm norm;
     const float *from;

@@ -133,8 +133,8 @@ static void score_block(void *context, size_t block, size_t worker)
 
 /* ---- choice ---- */
 
-/* Returns an integer whose order is that of the scores: a larger score has a larger rank; a NaN has rank 0. The bits of
- * floats are ordered like integers after the sign bit of positive and all bits of negative numbers are inverted. */
+/* Returns the rank of a score: an integer that is larger for a larger score; 0 for a NaN. Inverting the sign bit of
+ * positive numbers and all bits of negative numbers orders the bits of floats like integers. */
 static uint32_t index_rank(float score)
 {
     uint32_t bits;
@@ -238,8 +238,8 @@ void organ_forward_index_take(const forward_index *index, size_t token, const fl
     }
 }
 
-/* Sets the scores of those of keys [first, first + keys) that were not chosen to -infinity; scores[k] belongs to key
- * first + k. Returns false if none of these keys was chosen. */
+/* For each k below `keys`, sets scores[k] to -infinity if key first + k was not chosen. Returns false if none of these
+ * keys was chosen. */
 bool organ_forward_index_mask(const uint32_t *chosen, size_t first, size_t keys, float *scores)
 {
     bool any = false;

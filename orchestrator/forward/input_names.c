@@ -30,9 +30,9 @@ static void add_input_name(const organ_forward *f, int32_t layer, forward_part p
         snprintf(place->names[place->count++], ORGAN_INPUT_NAME, "blk.%d.%s", (int)layer, name);
 }
 
-/* If the slot has matrices of routed experts, adds the names of llama.cpp's stacks that have them (two if the slot has
- * gate and up), sets place->matrix to the expert's number and place->matrices to the number of experts, and returns
- * true. Otherwise returns false. place->matrix is initially the number in brackets of the tensor's name. */
+/* If the slot has matrices of routed experts, returns true and adds the names of llama.cpp's stacks that have them (two
+ * if the slot has gate and up). Then place->matrix is the expert's number and place->matrices the number of experts.
+ * Otherwise returns false. On entry place->matrix is the number in brackets of the tensor's name. */
 static bool name_experts(const organ_forward *f, int32_t layer, size_t slot, organ_input_place *place)
 {
     const forward_plan *const plan = &f->plans[layer];
@@ -52,8 +52,8 @@ static bool name_experts(const organ_forward *f, int32_t layer, size_t slot, org
 
 /* Adds llama.cpp's name of the part that the slot has. For q, k and v in one tensor, or gate and up in one tensor, that
  * is the name of llama.cpp's joint tensor. Two names are added for gate and up of a shared expert in one tensor, and
- * for a mixer's input that llama.cpp splits. No name is added for the output projection of recurrent mixers whose
- * columns the converter reorders. */
+ * for a mixer's input that llama.cpp splits. No name is added for the output projection of a recurrent mixer if the
+ * converter reorders the columns of this projection. */
 static void name_part(const organ_forward *f, int32_t layer, size_t slot, organ_input_place *place)
 {
     static const struct {
@@ -81,8 +81,9 @@ static void name_part(const organ_forward *f, int32_t layer, size_t slot, organ_
 }
 
 /* Sets *place to the entry of a llama.cpp imatrix with the inputs of `tensor` in layer `layer`. Returns false for
- * tensors that the layer or llama.cpp does not have, and for the matrices of single heads in latent attention, which
- * have no entry. */
+ * tensors that the layer or llama.cpp does not have, and if the converter reorders the columns of the matrix
+ * (name_part). Returns false also for the matrices of single heads in latent attention, which have no entry, and for a
+ * name that is too long. */
 bool organ_forward_input_place(const organ_forward *f, int32_t layer, const char *tensor, organ_input_place *place)
 {
     const forward_plan *const plan = &f->plans[layer];

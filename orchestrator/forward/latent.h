@@ -69,8 +69,8 @@ organ_status organ_forward_index_choose(forward_group *group, const forward_inde
 void organ_forward_index_keep(const forward_index *index, size_t token, float *state, size_t max);
 /* Sets the token's bits in index->chosen to the keys that organ_forward_index_keep stored in `state`. */
 void organ_forward_index_take(const forward_index *index, size_t token, const float *state, size_t max);
-/* Sets the scores of those of keys [first, first + keys) that are not chosen to -infinity. `chosen`: the bits of the
- * query; scores[k] belongs to key first + k. Returns true if any of these keys is chosen. */
+/* For each k below `keys`, sets scores[k] to -infinity if key first + k is not chosen. `chosen` has the bits of the
+ * query. Returns true if any of these keys is chosen. */
 bool organ_forward_index_mask(const uint32_t *chosen, size_t first, size_t keys, float *scores);
 
 #endif

@@ -27,7 +27,7 @@ static organ_factor layer_rows_of(const organ_layer *layer, const forward_slot *
 
 /* How a layer is loaded. */
 typedef struct layer_load {
-    float *memory;      /* for the weights, which the caller frees; NULL: the layer has its own */
+    float *memory;      /* of the caller, for the weights; NULL: the layer has its own */
     organ_ranks *ranks; /* ranks that read a part each; NULL: this process reads all */
     bool streamed;      /* without the experts, which each run reads when tokens reach them */
     bool as_stored;     /* organ_layer.as_stored */
@@ -152,9 +152,9 @@ static organ_status layer_read_layer(const organ_forward *f, organ_layer *layer,
     return error->status;
 }
 
-/* Frees `former`, which the layer replaces, but takes over its memory for runs, and its memory for weights if that is
- * large enough and the new layer is not streamed (a streamed layer has address space instead). If `former` is NULL,
- * allocates a new forward_room. */
+/* Frees `former`, the layer that the new one replaces. First takes over its memory for runs, and also its memory for
+ * weights if this memory is large enough and the new layer is not streamed: a streamed layer has address space instead.
+ * If `former` is NULL, allocates a new forward_room. */
 static void take_memory(organ_layer *layer, organ_layer *former, bool streamed)
 {
     layer->room = former ? former->room : calloc(1, sizeof *layer->room);
@@ -190,8 +190,8 @@ static organ_status allocate_layer(organ_layer *layer, float *memory, bool strea
     return ORGAN_OK;
 }
 
-/* Allocates the layer of `plan`, which takes the place of *loaded if that is not NULL, and reads its weights. *loaded
- * is NULL on error. */
+/* Allocates a layer for `plan` and reads its weights. The layer takes the place of *loaded, if that is not NULL.
+ * *loaded is NULL on error. */
 static organ_status load_plan(const organ_forward *forward, const forward_plan *plan, layer_load how,
                               organ_layer **loaded, organ_error *error)
 {
@@ -383,8 +383,9 @@ int32_t organ_forward_layer_of(const organ_forward *forward, const organ_tensor 
     return layer < 0 || !forward->config.shortcut ? layer : 2 * layer + half_of(tensor);
 }
 
-/* Returns the first plan of the file's layer that has the tensor, and sets *end to the end of its plans. A layer of a
- * LongCat-Flash file has two plans. The range is empty if the forward pass does not run that layer. */
+/* Returns the first plan of the layer to which the tensor belongs in the file, and sets *end to the end of this layer's
+ * plans. A layer of a LongCat-Flash file has two plans. The range is empty if the forward pass does not run that
+ * layer. */
 static const forward_plan *plans_of_tensor(const organ_forward *forward, const organ_tensor *tensor,
                                            const forward_plan **end)
 {

@@ -30,8 +30,8 @@ static size_t transposed_rows(const forward_slot *slot)
     return organ_min(organ_max(PIECE_BYTES / organ_max(row, 1), 1), (size_t)slot->cols);
 }
 
-/* Returns the bytes of the buffer that receives reordered or transposed values in their stored order first; 0 for other
- * slots. */
+/* Returns the bytes of the buffer for values in their stored order, from which they are reordered or transposed to
+ * their place. Returns 0 for slots that need neither. */
 static size_t transpose_bytes(const forward_slot *slot)
 {
     if (slot->transposed)

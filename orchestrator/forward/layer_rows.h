@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Reads rows of a layer's weights from the file: rows in Hugging Face's order, and matrices that the file stores as
- * in_features x out_features (slot->transposed) transposed. A crossed matrix is one that the loaded layer keeps as
- * in_features x out_features. */
+ * Reads rows of a layer's weights from the file in Hugging Face's order. Matrices that the file stores as in_features x
+ * out_features (slot->transposed) are transposed, except crossed ones: a crossed matrix is one that the loaded layer
+ * keeps as in_features x out_features. */
 #ifndef ORGAN_LAYER_ROWS_H
 #define ORGAN_LAYER_ROWS_H
 

@@ -36,7 +36,7 @@ float *organ_forward_head_state(const forward_group *group, size_t head, size_t 
 
 /* ---- causal convolutions (conv.c) ---- */
 
-/* Rows of channels, `stride` floats apart, one for each token of the group, which are replaced by
+/* Rows of channels, one for each token of the group, `stride` floats apart. organ_forward_convolve replaces them by
  *     y(t) = biases + sum of kernel(j) x(t - width + 1 + j) over j,   then silu(y) if `silu`,
  * with x = 0 before a window. `kernels` has `width` numbers for each channel, `biases` one or is NULL. */
 typedef struct forward_conv {

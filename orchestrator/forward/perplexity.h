@@ -84,9 +84,10 @@ typedef struct organ_token_scores {
 
 /* Scores the plan with `count` models; scores[m] has arrays for the values to compute, NULL for the others. Processes
  * windows in batches of at most `batch_tokens` inputs (but at least one window). With several models, keeps the logits
- * of `tile_rows` tokens of the first model at a time. Neither number changes the results. Probabilities are computed in
- * FP64 from FP32 logits, summed over 16 lanes. Returns ORGAN_BAD_INPUT if the vocabularies of the models differ in
- * size, a target is outside of them, or logits are not finite; ORGAN_INTERRUPTED if `stop` asks. */
+ * of `tile_rows` tokens of the first model at a time. Neither batch_tokens nor tile_rows changes the results.
+ * Probabilities are computed in FP64 from FP32 logits, summed over 16 lanes. Returns ORGAN_BAD_INPUT if the
+ * vocabularies of the models differ in size, a target is outside of them, or logits are not finite; ORGAN_INTERRUPTED
+ * if `stop` asks. */
 organ_status organ_perplexity_score(const organ_kernels *kernels, const organ_perplexity_plan *plan,
                                     const organ_logit_source *sources, size_t count, size_t batch_tokens,
                                     size_t tile_rows, organ_token_scores *scores, const organ_stop *stop,

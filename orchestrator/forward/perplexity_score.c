@@ -87,7 +87,8 @@ static size_t batch_end(const organ_perplexity_plan *plan, size_t window, size_t
     return end;
 }
 
-/* Returns the number of batches of at most `batch_tokens` inputs, or one longer window, in the plan. */
+/* Returns the number of batches in which organ_perplexity_score processes the windows of the plan. A batch has at most
+ * `batch_tokens` inputs, unless it is a single window that has more. */
 size_t organ_perplexity_batches(const organ_perplexity_plan *plan, size_t batch_tokens)
 {
     size_t batches = 0;

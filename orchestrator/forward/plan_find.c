@@ -43,7 +43,7 @@ static organ_status wrong_shape(const organ_forward *forward, const organ_weight
                       weight->name, *is ? is : "a single number", must);
 }
 
-/* Returns whether the weight has the dimensions of `shape`, ignoring dimensions of 1 on both sides. */
+/* Returns whether the weight has the dimensions of `shape`, ignoring dimensions of 1 in the weight and in `shape`. */
 static bool is_shaped(const organ_weight *weight, const uint64_t shape[2])
 {
     unsigned k = 0;
@@ -56,9 +56,9 @@ static bool is_shaped(const organ_weight *weight, const uint64_t shape[2])
     return weight->elements == shape[0] * shape[1];
 }
 
-/* Returns the weight `name` if it has the shape matrices x rows x cols: matrices above 1: a stack; rows 0: a vector of
- * `cols` numbers. Dimensions of 1 are ignored for vectors and if `matrices` is 0. Returns NULL and sets `error` if the
- * weight is missing or has another shape. */
+/* Returns the weight `name` if it has the shape matrices x rows x cols, which is a stack if `matrices` is above 1, and
+ * a vector of `cols` numbers if `rows` is 0. Dimensions of 1 are ignored for vectors and if `matrices` is 0. Returns
+ * NULL and sets `error` if the weight is missing or has another shape. */
 const organ_weight *organ_forward_find_weight(const organ_forward *forward, const char *name, uint64_t matrices,
                                               uint64_t rows, uint64_t cols, organ_error *error)
 {
@@ -87,7 +87,7 @@ const organ_weight *organ_forward_weight_named(const organ_forward *forward, con
     return organ_forward_find_weight(forward, name, 1, rows, cols, error);
 }
 
-/* Returns a description of the same stored values with rank 3 and the given shape, which the caller frees. Rows and
+/* Returns a description, which the caller frees, of the same stored values with rank 3 and the given shape. Rows and
  * columns of its quantisation blocks are exchanged. Returns NULL and sets `error` if memory runs out, or if the weight
  * has two dimensions and is quantised. */
 forward_stored_form *organ_forward_stored_form(const organ_weight *weight, const uint64_t shape[3], organ_error *error)

@@ -100,8 +100,8 @@ static organ_status divide_frequencies(const organ_forward *f, forward_rotation 
 
 /* Computes the frequencies of a rotation: theta^(-2 k / dimensions), changed by its kind (linear, llama3, YaRN,
  * proportional), and reads the factors of LongRoPE. The factors of rope_freqs.weight of a GGUF file divide the
- * frequencies of the main rotation. They divide those of the second rotation (local layers) only in families whose
- * local layers use the same factors. */
+ * frequencies of the main rotation. In families whose local layers use the same factors, they also divide the
+ * frequencies of the second rotation, that of local layers. */
 organ_status organ_forward_rotation_open(const organ_forward *forward, const organ_rope_config *rope,
                                          forward_rotation *rotation, organ_error *error)
 {

@@ -132,8 +132,9 @@ static void sort_choices(organ_choice *chosen, unsigned used)
 }
 
 /* Returns SparseMixer's factor of the chosen expert: 1 / the sum of e^(value - top) over the kept experts near the top,
- * without expert `without` (UINT32_MAX: none). `top` is the value of the chosen expert, the highest of these experts. A
- * value is near if top - value is at most `jitter` times the larger of |value| and top. */
+ * without expert `without` (UINT32_MAX: none). `top`, the value of the chosen expert, is the highest value of the kept
+ * experts other than `without`. A value is near if top - value is at most `jitter` times the larger of |value| and
+ * top. */
 static float sparse_factor(const organ_router *r, const bool *kept, const float *values, float top, unsigned without)
 {
     float near[64], sum = 0; /* near: up to 64 values at a time */

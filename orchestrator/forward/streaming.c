@@ -6,8 +6,9 @@
 /* A streamed layer uses a sixteenth of the memory for the inputs and outputs of its feed-forward. */
 #define SHARE_OF_STATES 16
 
-/* Returns the bytes of a layer in memory: its resident weights and a quarter of `memory`, or the largest expert, for
- * experts; but all its bytes if that is less, or if the layer cannot be streamed. */
+/* Returns the bytes of a layer in memory. A streamed layer has its resident weights and, for experts, a quarter of
+ * `memory`, or the bytes of the largest expert if that is more. Returns all bytes of the layer if this is less, or if
+ * the layer cannot be streamed. */
 size_t organ_forward_layer_need(const organ_forward *f, const forward_plan *plan, uint64_t memory)
 {
     if (!f->may_stream || !plan->experts)
@@ -31,8 +32,9 @@ bool organ_forward_is_streamed(const organ_forward *f, const forward_plan *plan,
     return organ_forward_layer_need(f, plan, memory) < plan->bytes;
 }
 
-/* Returns the tokens whose feed-forward a streamed layer computes together, at least FORWARD_GROUP: a token needs its
- * normed input, its output, router logits, and a copy of its hidden state if states are wider than that. */
+/* Returns the number of tokens whose feed-forward a streamed layer computes together: as many as fit a sixteenth of
+ * `memory`, at least FORWARD_GROUP. A token needs its normed input, its output, router logits, and a copy of its hidden
+ * state if states are wider than that. */
 size_t organ_forward_stream_tokens(const organ_forward *f, uint64_t memory)
 {
     const uint64_t copies = f->config.state > f->config.hidden ? 3 : 2;

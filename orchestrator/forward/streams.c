@@ -120,8 +120,9 @@ organ_status organ_forward_streams_split(organ_forward *f, float *states, size_t
     return error->status;
 }
 
-/* Writes to `merged`, for each of the `count` tokens `rows`, the mean of stream 0 and of the projections of the other
- * streams. These projections are first scaled to the root mean square of stream 0. */
+/* Writes to row k of `merged`, for each k below `count`, the mean of the streams of token rows[k] in `states`: of
+ * stream 0 and of the projections of the other streams. The projections are first scaled to the root mean square of
+ * stream 0. */
 organ_status organ_forward_streams_merge(const organ_forward *f, const float *states, const size_t *rows, size_t count,
                                          float *work, void *scratch, float *merged, organ_error *error)
 {
@@ -151,8 +152,9 @@ organ_status organ_forward_streams_merge(const organ_forward *f, const float *st
 
 /* ---- a layer ---- */
 
-/* Returns the floats of forward_group.room for streams_job and Laurel, for at most FORWARD_GROUP tokens: normed, the
- * left product of Laurel, routed, coefficients. */
+/* Returns the floats of forward_group.room for a streams_job and for Laurel, for at most FORWARD_GROUP tokens. A token
+ * needs its normed input, the product of Laurel's left matrix, and the router's outputs and the coefficients of
+ * streams_job. */
 size_t organ_forward_streams_room(const organ_forward_config *c, size_t tokens)
 {
     const size_t streams = c->streams, together = organ_min(tokens, FORWARD_GROUP);
@@ -166,7 +168,7 @@ typedef struct streams_job {
     const float *from; /* hidden states that the router reads, `stride` floats apart */
     size_t stride;
     float *normed;       /* tokens x hidden_size: the input of the router */
-    float *coefficients; /* tokens x `width` of route_streams; the router's outputs are after streams^2 per token */
+    float *coefficients; /* tokens x `width` of route_streams; after tokens x streams^2 floats: router's outputs */
 } streams_job;
 
 /* Runs the task for each token of the job on the workers. */

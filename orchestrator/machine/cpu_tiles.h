@@ -9,7 +9,7 @@
 #include <unistd.h>
 #endif
 
-/* Requests permission to use the tile registers from Linux; returns true if it is granted. Repeated calls are allowed.
+/* Requests from Linux the permission to use tile registers; returns true if it is granted. Repeated calls are allowed.
  * Each thread that uses tiles then needs 8 KiB more for its saved registers. ASK and TILE_DATA are ARCH_REQ_XCOMP_PERM
  * of asm/prctl.h (Linux 5.16) and the number of the XTILEDATA state component. */
 static inline bool organ_ask_for_tiles(void)

@@ -115,9 +115,9 @@ void organ_memory_offer_scratch(organ_error *error, uint64_t enough)
         snprintf(error->message + length, sizeof error->message - length, ", or %s%s", option, offer_ends);
 }
 
-/* Copies `other` to *error if *error is no error or its message names fewer bytes than that of `other`. If both
- * messages name bytes, both parts of the task fit the larger of their bytes_with_scratch with --scratch, so the message
- * of *error then offers that number (organ_memory_offer_scratch). */
+/* Copies `other` to *error if *error is no error or its message names fewer bytes than the message of `other`. If both
+ * messages name bytes, the larger of their bytes_with_scratch is enough for both parts of the task with --scratch, so
+ * the message of *error then offers that number (organ_memory_offer_scratch). */
 organ_status organ_memory_refuse_both(organ_error *error, const organ_error *other)
 {
     const uint64_t mine = bytes_with_scratch(error), others = bytes_with_scratch(other);

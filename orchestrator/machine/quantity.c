@@ -21,7 +21,7 @@ static int unit_shift(const char *unit)
     return 10 * (int)(letter - letters + 1);
 }
 
-/* Tests for an ASCII digit, independently of the locale. */
+/* Returns whether `c` is an ASCII digit, independently of the locale. */
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 /* Sets *bytes to an amount such as "512", "1.5G" or "2GiB"; units are powers of 1024. Returns false if the text is

@@ -53,7 +53,8 @@ static int rename_no_replace(const char *from, const char *to)
     return other == 0 || other == EEXIST || reason == EINVAL || reason == ENOSYS ? other : reason;
 }
 
-/* Returns the path with -NUMBER before a model file's ending: model.gguf becomes model-2.gguf. The caller frees it. */
+/* Returns the path with -NUMBER before a model file's ending: model.gguf becomes model-2.gguf. The caller frees it;
+ * NULL if memory is exhausted. */
 static char *numbered_path(const char *path, unsigned number)
 {
     static const char *const endings[] = {".gguf", ".safetensors"};

@@ -13,8 +13,9 @@
 /* Upper bound on the bytes of an XML record: a host of 4096 CPUs has less than 10 MiB. */
 #define MAX_RECORD ((size_t)64 << 20)
 
-/* Checks with organ_set_aside that hwloc can allocate 2 MiB and 32 KiB for each CPU, more than it needs. hwloc 2.9 does
- * not check many of its allocations, so it would crash if one failed. Returns false if the memory is not available. */
+/* Checks with organ_set_aside that hwloc can allocate 2 MiB plus 32 KiB for each CPU, which is more than hwloc needs.
+ * hwloc 2.9 does not check many of its allocations, so it would crash if one failed. Returns false if the memory is not
+ * available. */
 static bool set_aside(void **aside)
 {
     const long cpus = sysconf(_SC_NPROCESSORS_CONF);
@@ -305,7 +306,8 @@ organ_pu organ_topology_pu(const organ_topology *topology, unsigned pu)
     return (organ_pu){0};
 }
 
-/* Returns a list of the OS numbers that are not used for this reason, which the caller frees; NULL without memory. */
+/* Returns the list of the OS numbers that are not used for this reason; NULL if memory is exhausted. The caller frees
+ * it. */
 char *organ_topology_absent(const organ_topology *topology, organ_absence why)
 {
     char *list = NULL;

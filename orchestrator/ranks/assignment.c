@@ -192,8 +192,8 @@ typedef struct found_result {
     uint64_t bytes; /* its size, 0 if there is no result */
 } found_result;
 
-/* Returns the results of all parts of this rank one after another, which the caller frees, and sets *bytes to their
- * total size; NULL if memory is exhausted. of[k]: result of part k. */
+/* Returns an allocation, which the caller frees, with the results of all parts of this rank one after another, and sets
+ * *bytes to their total size. Returns NULL if memory is exhausted. of[k]: result of part k. */
 static char *concatenate_results(const organ_assignment *assignment, const found_result *of, uint64_t *bytes)
 {
     *bytes = 0;

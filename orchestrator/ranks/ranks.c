@@ -324,8 +324,8 @@ organ_status organ_ranks_refuse(const organ_ranks *ranks, const char *what, orga
  * directory in an installation. */
 static const char *const module_folders[] = {"", "/../lib/organ"};
 
-/* Returns the path of the module in a folder relative to the program's folder, which the caller frees; NULL if that
- * folder has no module. */
+/* Returns the path of the module in `folder`, which is relative to the program's folder; NULL if this folder has no
+ * module. The caller frees the path. */
 static char *find_module(const char *folder)
 {
     char program[4096];

@@ -53,8 +53,8 @@ typedef struct organ_pass {
     void *context; /* first argument of the callbacks */
     /* Processes a tile. Called on any worker, in any order. */
     void (*work)(void *context, const organ_tile *tile, void *scratch, void *result);
-    /* Receives the bands whose tiles are processed, in order, one at a time, on the thread that runs organ_pass_run. An
-     * error ends the pass. */
+    /* Receives a band when all its tiles are processed. Called for the bands in order, one at a time, on the thread
+     * that runs organ_pass_run. An error ends the pass. */
     organ_status (*retire)(void *context, const organ_band *band, organ_error *error);
 } organ_pass;
 

@@ -66,10 +66,10 @@ typedef struct band_plan_planning {
     organ_band_plan plan; /* the result */
 } band_plan_planning;
 
-/* Sets the limits of the plan for `memory` bytes. A band gets an eighth of the memory without the scratch, so that
- * reading, work and writing overlap, but not more than COMFORTABLE_BAND nor less than p->least. Returns false if two
- * bands or pass->least bytes do not fit; always true if the pass has no bytes. organ_memory_enough calls it as its
- * `fits`. */
+/* Sets the limits of the plan for `memory` bytes. A band gets an eighth of the memory that the scratch leaves free (a
+ * sixteenth with a counterpart), so that reading, work and writing overlap, but not more than COMFORTABLE_BAND nor less
+ * than p->least. Returns false if two bands or pass->least bytes do not fit; always true if the pass has no bytes.
+ * organ_memory_enough calls it as its `fits`. */
 static bool plan_bands(void *context, uint64_t memory)
 {
     band_plan_planning *const p = context;
@@ -89,8 +89,8 @@ static bool plan_bands(void *context, uint64_t memory)
     return (plan->slots >= 2 && memory >= pass->least) || p->least == 0;
 }
 
-/* Returns a planning with the members that do not depend on the memory. Sets *widest to the tensor with the most bytes
- * in a row of tiles, for messages; NULL if the pass has no bytes. */
+/* Returns a planning in which the members that do not depend on the memory are set. Sets *widest to the tensor with the
+ * most bytes in a row of tiles, for messages; NULL if the pass has no bytes. */
 static band_plan_planning begin_planning(const organ_pass *pass, size_t workers, const organ_tensor **widest)
 {
     band_plan_planning p = {.pass = pass, .workers = workers};

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Copies the files of a directory that an operation does not change: tokenizer, configuration, all other files. */
+ * Copies those files of a model's directory that an operation does not change: tokenizer, configuration, all other
+ * files without weights. */
 #ifndef ORGAN_COPY_TREE_H
 #define ORGAN_COPY_TREE_H
 

@@ -51,9 +51,9 @@ bool organ_reflink(int from, int to);
 organ_status organ_copy_range(int from, const char *from_path, uint64_t from_offset, int to, const char *to_path,
                               uint64_t to_offset, uint64_t bytes, organ_error *error);
 
-/* Copies `bytes` bytes of descriptor `from` at `offset` to the same offset of `to`. Uses large direct reads and writes
- * if the file system supports them, which need less processor time than copy_file_range; otherwise calls
- * organ_copy_range. */
+/* Copies `bytes` bytes of descriptor `from` at `offset` to the same offset of `to`. Uses large direct reads and writes,
+ * because they need less processor time than copy_file_range. Calls organ_copy_range instead if the file system does
+ * not support direct writes or is a network file system, or if the range is short. */
 organ_status organ_direct_copy(int from, const char *from_path, uint64_t offset, organ_direct_file *to, uint64_t bytes,
                                organ_error *error);
 

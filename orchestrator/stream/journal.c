@@ -50,8 +50,8 @@ static size_t parse_lines(const char *text, size_t size, json_t *lines, bool *no
     return whole;
 }
 
-/* Opens or creates a journal and reads its lines. Cuts off an incomplete last line, which a crash has left, and
- * everything from the first line on that is not a JSON object. */
+/* Opens or creates a journal and reads its lines. Cuts off an incomplete last line, which a crash has left. If a line
+ * is not a JSON object, cuts off this line and everything after it. */
 organ_status organ_journal_open(const char *path, organ_journal *journal, json_t **lines, organ_error *error)
 {
     *journal = (organ_journal){.path = path};

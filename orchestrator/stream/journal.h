@@ -20,8 +20,8 @@ typedef struct organ_journal {
 } organ_journal;
 
 /* Opens or creates the journal and sets *lines to an array of its lines, which the caller releases also after an error.
- * Cuts off an incomplete last line, and a line that is not a JSON object with everything after it. Returns ORGAN_IO if
- * the file cannot be opened, read or truncated. */
+ * Cuts off an incomplete last line. If a line is not a JSON object, cuts off this line and everything after it. Returns
+ * ORGAN_IO if the file cannot be opened, read or truncated. */
 organ_status organ_journal_open(const char *path, organ_journal *journal, json_t **lines, organ_error *error);
 
 /* Appends one line in one write. Returns ORGAN_IO if the file cannot be written. */

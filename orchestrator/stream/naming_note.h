@@ -26,7 +26,7 @@ typedef struct organ_naming_note {
     bool there;   /* the note exists and its last line is complete */
     bool journal; /* the note begins with the journal of the run */
     bool force;   /* existing files may be replaced if organ_check_replaceable accepts them */
-    bool choice;  /* remove the output of choices (ORGAN_CHOICE_ENDING) when this output has its name */
+    bool choice;  /* remove the output with the run's choices (ORGAN_CHOICE_ENDING) when this output has its name */
     size_t count; /* number of nodes */
     uint64_t nodes[ORGAN_NAMING_MAX]; /* inodes: first that of the directory, or of the model's file */
 } organ_naming_note;

@@ -128,9 +128,10 @@ static organ_status move_journal(const organ_publish *publish, const char *journ
 }
 
 /* Writes the note of a finished output (naming_note.h), all of whose data is on the disk. `names`: the files of the
- * output, terminated by NULL; NULL: the output is the whole partial directory. `journal` NULL: creates the note as a
- * new file. Otherwise `journal` is the journal of rank 0: removes the journals of the other ranks, appends the line of
- * the note to that of rank 0, renames it to the note, and removes the folder of journals if it is then empty. */
+ * output, terminated by NULL; NULL: the output is the whole partial directory. If `journal` is NULL, creates the note
+ * as a new file. Otherwise `journal` is the journal of rank 0: the function removes the journals of the other ranks,
+ * appends the line of the note to `journal` and renames `journal` to the note. It also removes the folder of journals
+ * if this is then empty. */
 static organ_status write_finished_note(const organ_publish *publish, const char *const *names, const char *journal,
                                         organ_error *error)
 {
@@ -374,7 +375,7 @@ organ_status organ_publish_give_up(const char *final, organ_error *error)
     return error->status;
 }
 
-/* Returns the path of file `name` in the partial directory, which the caller frees; NULL if memory runs out. */
+/* Returns the path of file `name` in the partial directory; NULL if memory runs out. The caller frees the path. */
 char *organ_publish_path(const organ_publish *publish, const char *name)
 {
     return organ_format("%s/%s", publish->partial, name);
@@ -415,8 +416,9 @@ static void free_plan(naming_plan *plan)
 }
 
 /* Sets *plan, which the caller frees with free_plan. The present path is file `name` of the partial directory, or that
- * directory if `name` is NULL. The new path is `final`, or `name` in the parent directory if `final` is NULL. `note`
- * is the note that stays if the renaming fails; the command for the user then also removes the note. NULL: no note. */
+ * directory if `name` is NULL. The new path is `final`, or `name` in the parent directory if `final` is NULL. `note` is
+ * the note that stays if the directory cannot be renamed; the command for the user then also removes the note. NULL: no
+ * note. If `name` is not NULL, `note` is not used. */
 static organ_status plan_name(const organ_publish *publish, const char *name, const char *final, const char *note,
                               naming_plan *plan, organ_error *error)
 {
@@ -427,9 +429,9 @@ static organ_status plan_name(const organ_publish *publish, const char *name, co
     return plan->command ? ORGAN_OK : organ_fail_memory(error, publish->final);
 }
 
-/* Renames the output, or one of its files, as planned. If this succeeds, sets the stage to ORGAN_OUTPUT_NAMED: of an
- * output of single files the first, the model, decides, even if a report cannot be renamed afterwards. If it fails,
- * `error` has the command that the user can run. */
+/* Renames the output, or one of its files, as planned. If this succeeds, sets the stage to ORGAN_OUTPUT_NAMED. An
+ * output of single files has this stage as soon as its first file, the model, is renamed, even if a report cannot be
+ * renamed afterwards. If the renaming fails, `error` has the command that the user can run. */
 static organ_rename_result publish_rename(organ_publish *publish, const naming_plan *plan, organ_error *error)
 {
     int fault;
@@ -451,9 +453,9 @@ static organ_status fail_unsynchronised(const organ_publish *publish, const char
                             publish->final, path);
 }
 
-/* Sets the mark of an unfinished output in the directory `former` before it is removed, and flushes it to the disk. If
- * a kill or a power cut ends the removal, the mark permits the next run to remove the rest. Ignores failures: without
- * the mark, the next run keeps the rest and says so. */
+/* Before the directory `former` is removed, sets the mark of an unfinished output in it and flushes the mark to the
+ * disk. If a kill or a power cut ends the removal, the mark permits the next run to remove the rest. Ignores failures:
+ * without the mark, the next run keeps the rest and says so. */
 static void mark_former(const char *former)
 {
     const int folder = organ_open(former, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);

@@ -87,7 +87,7 @@ organ_status organ_publish_finish(const char *final, organ_error *error);
  * cannot be removed. */
 organ_status organ_publish_give_up(const char *final, organ_error *error);
 
-/* Returns the path of file `name` in the partial directory, which the caller frees; NULL if there is no memory. */
+/* Returns the path of file `name` in the partial directory; NULL if memory runs out. The caller frees the path. */
 char *organ_publish_path(const organ_publish *publish, const char *name);
 
 /* Renames the partial directory to `final` and synchronises the rename. Files in the partial directory must have been

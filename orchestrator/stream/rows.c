@@ -187,7 +187,7 @@ organ_status organ_row_buffer_read(organ_row_buffer *b, uint64_t first, size_t r
     return organ_weight_read(b->reader, first, rows, ORGAN_F32, b->values, b->scratch, error);
 }
 
-/* Reads the rows of [first, end) from `first` on that fit in the buffer, and returns their number; 0 at the end or
+/* Reads rows of [first, end), from `first` on, as many as fit in the buffer, and returns their number; 0 at the end or
  * after an error. */
 size_t organ_row_buffer_next(organ_row_buffer *b, uint64_t first, uint64_t end, organ_error *error)
 {

@@ -51,8 +51,8 @@ typedef struct organ_row_walk {
     void (*retire)(void *context, const organ_row_set *set);
 } organ_row_walk;
 
-/* Processes all rows once. If units fail, returns the error of `unit` for the one with the lowest rows, for any number
- * of workers; ORGAN_INTERRUPTED if a stop is requested. Sets before the failed one have been retired; sets after it are
+/* Processes all rows once. If units fail, returns the error of the failed unit with the lowest rows, for any number of
+ * workers; ORGAN_INTERRUPTED if a stop is requested. Sets before the set of that unit have been retired; later sets are
  * not begun. */
 organ_status organ_row_walk_run(const organ_row_walk *walk, const organ_engine *engine, organ_error *error);
 

@@ -88,8 +88,8 @@ static void note_moved(transfer_pool *c, uint64_t bytes, const char *tensor)
 }
 
 /* Asks the system to read the next STEP bytes of transfer c->ahead, or its remaining bytes, into the page cache, and
- * moves the position of announcements past them. Only moves the position for files at a URL and files that cannot be
- * opened; a later read reports the error. */
+ * moves the position of announcements past them. For files at a URL, and for files that cannot be opened, it moves the
+ * position and announces nothing; a later read reports the error. */
 static void announce_reads(transfer_pool *c)
 {
     const organ_transfer *const t = &c->transfers[c->ahead];

@@ -17,8 +17,8 @@ struct organ_transfer {
     const organ_tensor *tensor;
     const char *path; /* file to write, created by organ_transfer_file */
     uint64_t offset;  /* offset in that file */
-    /* type to write: that of the tensor, or another if organ_can_widen accepts the tensor's type and organ_can_narrow
-     * this one (stream/widen.h) */
+    /* type to write: that of the tensor, or another one if organ_can_widen accepts the tensor's type and
+     * organ_can_narrow accepts the type to write (stream/widen.h) */
     organ_dtype as;
     const organ_kernels *kernels; /* for the conversion; may be NULL if `as` is the tensor's type */
     uint64_t xxh3;                /* result: XXH3 digest of the bytes that were written, seed 0 */

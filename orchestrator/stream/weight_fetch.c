@@ -8,9 +8,9 @@
 /* Number of a weight's tensors that organ_weight_reader_hold keeps in memory. */
 #define HELD (sizeof((organ_weight_reader *)0)->held / sizeof(weight_held))
 
-/* Returns the byte range that matrices [first, first + count) need of tensor k < HELD, in the order codes, scales, zero
- * points, biases. The range is their share if the bytes can be divided evenly among all matrices, else the whole
- * tensor. Its tensor is NULL if the weight has no tensor k. */
+/* Returns the byte range of tensor k (0: codes, 1: scales, 2: zero points, 3: biases) that matrices [first, first +
+ * count) need: their share of the tensor if its bytes can be divided evenly among all matrices, else the whole tensor.
+ * The member `tensor` of the result is NULL if the weight has no tensor k. */
 static weight_held weight_fetch_part_of(const organ_weight *w, size_t k, uint64_t first, uint64_t count)
 {
     const organ_tensor *const tensors[HELD] = {w->codes, w->scale, w->zero, w->bias}, *const t = tensors[k];

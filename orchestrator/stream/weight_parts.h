@@ -146,14 +146,14 @@ weight_span organ_weight_span(unsigned bits, bool dense, uint64_t first, uint64_
 organ_status organ_weight_grid_make(const organ_weight_reader *reader, const organ_tensor *tensor, weight_grid *grid,
                                     organ_error *error);
 
-/* Returns the largest number of rows of the grid that apply to any `rows` consecutive rows of a matrix. */
+/* Returns the largest number of grid rows that can apply to `rows` consecutive rows of a matrix. */
 size_t organ_weight_grid_rows(const weight_grid *grid, size_t rows);
 
 /* Returns the bytes of scratch memory that organ_weight_grid_read needs for `rows` rows of a matrix. */
 size_t organ_weight_grid_scratch(const weight_grid *grid, size_t rows);
 
-/* Reads the rows of the grid that apply to these rows of a matrix, as FP32. Each grid row has grid->stride floats; the
- * first is the one that applies to matrix row rows->first. */
+/* Reads the grid rows that apply to the rows *rows of a matrix to `floats`, as FP32, grid->stride floats for each grid
+ * row. The first grid row in `floats` is the one that applies to matrix row rows->first. */
 organ_status organ_weight_grid_read(const organ_weight_reader *reader, const weight_grid *grid, const weight_rows *rows,
                                     float *floats, unsigned char *scratch, organ_error *error);
 
@@ -170,9 +170,9 @@ organ_status organ_weight_load_global(organ_weight_reader *reader, organ_error *
  * of their groups. */
 organ_status organ_weight_load_g_idx(organ_weight_reader *reader, organ_error *error);
 
-/* GPTQ: sets reader->plus_one. The zero points decide if all of them are equal to one of two values (weight_version.c),
- * otherwise the label in the configuration decides. Sets `note` if the zero points contradict the label, or if some of
- * them become 0 because of the added 1. */
+/* GPTQ: sets reader->plus_one. If all zero points are equal to half of the range, or all to one less, they decide
+ * (weight_version.c); otherwise the label in the configuration decides. Sets `note` if the zero points contradict the
+ * label, or if some of them become 0 because of the added 1. */
 organ_status organ_weight_find_version(organ_weight_reader *reader, char note[256], organ_error *error);
 
 #endif

@@ -75,8 +75,8 @@ static size_t round_up_to_page(size_t bytes) { return (bytes + PAGE - 1) / PAGE 
 /* Returns the bytes of a value of type `as`: F32, BF16 or F16. */
 static size_t element_bytes(organ_dtype as) { return as == ORGAN_F32 ? sizeof(float) : sizeof(uint16_t); }
 
-/* Chooses the rows of a strip: about ORGAN_STRIP_VALUES values, whole steps of the reader (rows that share scales), and
- * a multiple of pass->row_multiple. */
+/* Chooses the rows of a strip: about ORGAN_STRIP_VALUES values, a multiple of pass->row_multiple, and whole steps of
+ * the reader (rows that share scales) unless a step is much longer than that. */
 static weight_pass_cut weight_pass_cut_of(const organ_weight_pass *pass, const organ_weight_reader *reader)
 {
     const size_t multiple = pass->row_multiple ? pass->row_multiple : 1;
@@ -138,9 +138,9 @@ static size_t worker_bytes(const buffer_plan *plan)
     return plan->values + plan->other + plan->reader + plan->scratch;
 }
 
-/* Sets the buffer sizes of *plan to what the largest item needs. *each: bytes for each worker, its buffer and the
- * results of 4 strips, because plan_buffers sets the window to 4 strips per worker. *widest: index of the item that
- * needs most. */
+/* Sets the buffer sizes of *plan to what the largest item needs, and *widest to the index of that item. Sets *each to
+ * the bytes that one worker needs: its buffer and the results of 4 strips, because plan_buffers sets the window to 4
+ * strips per worker. */
 static organ_status measure_items(const weight_pass_run *r, buffer_plan *plan, size_t *widest, uint64_t *each,
                                   organ_error *error)
 {

@@ -55,10 +55,10 @@ typedef struct organ_weight_pass {
 /* About how many values a strip has. */
 #define ORGAN_STRIP_VALUES ((size_t)1 << 20)
 
-/* Runs the pass with as many workers as the memory has room for their buffers. Returns ORGAN_USAGE if there is no room
- * for the buffers of one worker; ORGAN_IO if a read failed; ORGAN_BAD_INPUT for invalid data, or a counterpart with
- * another number of rows or columns; ORGAN_INTERRUPTED if stopped; the error of a callback. If several strips fail, the
- * error is that of the earliest. No worker uses *pass after the return. */
+/* Runs the pass on all workers, or on fewer if the memory has no room for the buffers of all. Returns ORGAN_USAGE if
+ * there is no room for the buffers of one worker; ORGAN_IO if a read failed; ORGAN_BAD_INPUT for invalid data, or a
+ * counterpart with another number of rows or columns; ORGAN_INTERRUPTED if stopped; the error of a callback. If several
+ * strips fail, the error is that of the earliest. No worker uses *pass after the return. */
 organ_status organ_weight_pass_run(const organ_weight_pass *pass, const organ_engine *engine, organ_error *error);
 
 /* Returns the least memory, in bytes, with which organ_weight_pass_run does not return ORGAN_USAGE; 0 after an error of

@@ -177,9 +177,9 @@ organ_status organ_weight_load_g_idx(organ_weight_reader *r, organ_error *error)
 /* Reading this many unneeded bytes costs less than another system call. */
 #define WORTH_A_CALL 4096
 
-/* Copies bytes [first, first + n) of each of the rows to `to`. If the rows must be read from the file and at most
- * WORTH_A_CALL bytes of a row are left out, reads as many whole rows as `scratch` has room for in one call and copies
- * from there; else makes one call for each row. */
+/* Copies bytes [first, first + n) of each of the rows to `to`: with one call if these are whole rows, otherwise usually
+ * with a call for each row. If the rows must be read from the file and at most WORTH_A_CALL bytes of a row are left
+ * out, one call reads as many whole rows as `scratch` has room for. */
 organ_status organ_weight_fetch_columns(const organ_weight_reader *r, const organ_tensor *tensor, uint64_t row,
                                         size_t rows, uint64_t width, uint64_t first, size_t n, unsigned char *to,
                                         unsigned char *scratch, organ_error *error)

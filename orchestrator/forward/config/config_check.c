@@ -93,8 +93,8 @@ void organ_forward_config_sinks(organ_forward_config *c, forward_sinks sinks)
 
 /* ---- keys and values of earlier layers ---- */
 
-/* Returns the last layer before layer `first` with a window if layer `of` has one, without a window if `of` has none;
- * `first` if there is no such layer. */
+/* Returns the last layer with a window before layer number `first` if layer `of` has a window, else the last one
+ * without a window before it. Returns `first` if there is no such layer. */
 static unsigned source_of(const organ_forward_config *c, unsigned first, unsigned of)
 {
     for (unsigned l = first; l-- > 0;)
@@ -104,7 +104,7 @@ static unsigned source_of(const organ_forward_config *c, unsigned first, unsigne
 }
 
 /* Makes each of the last `shared` layers use the keys and values of an earlier layer (source_of). Gives each such
- * earlier layer room for its keys and values at the end of a token's state. Returns ORGAN_BAD_INPUT if there is no
+ * earlier layer room for its keys and values at the end of a token's state. Returns ORGAN_BAD_INPUT if there is no such
  * earlier layer or its heads have other sizes. */
 organ_status organ_forward_config_share(const char *label, unsigned shared, organ_forward_config *c, organ_error *error)
 {
@@ -182,7 +182,7 @@ static organ_status check_rope(const char *label, const organ_forward_config *c,
 }
 
 /* Checks the limit and alpha of a clamped SwiGLU: both must be finite and above 0, because the SwiGLU divides by alpha.
- * Both are 0 if the model has none. */
+ * Does nothing if both are 0, because the model then has no clamped SwiGLU. */
 static organ_status check_gate(const char *label, const organ_forward_config *c, organ_error *error)
 {
     const bool clamped = c->gate_limit != 0 || c->gate_alpha != 0;
@@ -311,7 +311,7 @@ static organ_status check_latent(const char *label, const organ_latent_config *l
     return l->q_rank ? check_size(label, "q_lora_rank", l->q_rank, 1 << 16, error) : ORGAN_OK;
 }
 
-/* Returns true for a recurrent mixer: those follow attention in organ_mixer. */
+/* Returns true for a recurrent mixer: in the enumeration organ_mixer, recurrent mixers follow attention. */
 static bool is_recurrent(organ_mixer mixer) { return mixer > ORGAN_MIXER_ATTENTION; }
 
 /* Checks the sizes of recurrent layers with this mixer. Within these limits the products of sizes stay below 2^52. */
@@ -376,8 +376,8 @@ static organ_status check_kind(const char *label, const organ_layer_kind *kind, 
     return ORGAN_OK;
 }
 
-/* Checks every size of a configuration, so that the forward pass can multiply them without overflow, and its numbers.
- * Sets c->state to c->hidden first if no reader has set it. */
+/* Checks all numbers of a configuration, and all sizes, so that the forward pass can multiply sizes without overflow.
+ * First sets c->state to c->hidden if no reader has set c->state. */
 organ_status organ_forward_config_check(const char *label, organ_forward_config *c, organ_error *error)
 {
     c->state = c->state ? c->state : c->hidden;

@@ -21,12 +21,13 @@ organ_status organ_forward_config_indexer(const char *label, const organ_latent_
 
 /* Makes each of the last `shared` layers use the keys and values of an earlier layer: for a layer with a window, of the
  * last earlier layer with a window; for a layer without, of the last earlier layer without. Adds room for these keys
- * and values to config->state. Windows and heads of all layers, and config->state without shared keys, must be set. */
+ * and values to config->state. Before the call, the windows and heads of all layers must be set, and config->state to
+ * the floats that a token needs without shared keys. */
 organ_status organ_forward_config_share(const char *label, unsigned shared, organ_forward_config *config,
                                         organ_error *error);
 
-/* Checks that all sizes and numbers are valid and consistent; both readers call it last. Sets config->state to the
- * width of the hidden state if it is 0. */
+/* Checks that all sizes and numbers are valid and consistent; both readers call it last. If config->state is 0, sets it
+ * to the width of the hidden state. */
 organ_status organ_forward_config_check(const char *label, organ_forward_config *config, organ_error *error);
 
 /* Sets the width of the shared expert to that of `shared` routed experts. */
@@ -36,8 +37,8 @@ void organ_forward_config_shared(organ_forward_config *config, unsigned shared);
  * layer: with 6 in the layers with numbers 5, 11, ... */
 void organ_forward_config_pattern(organ_forward_config *config, unsigned pattern);
 
-/* Sets `rotated` of each layer: true with a window, false without. If the model has no sliding window, sets it to false
- * for all layers with `every`, else to true for all. */
+/* Sets `rotated` of each layer: true with a window, false without. If the model has no sliding window, all layers get
+ * false with `every`, and true without it. */
 void organ_forward_config_unrotate(bool every, organ_forward_config *config);
 
 /* Sets `rotated` of all layers to false if the model has absolute positions (config->positions) or ALiBi. */

@@ -34,7 +34,7 @@ void organ_config_refuse(const config_hf_source *s, const char *key, const json_
     free(text);
 }
 
-/* Returns the family's alias of the member `key` if the file has a member of that name, else `key`. */
+/* Returns the family's alias of the member `key` if the root has a member of that name, else `key`. */
 const char *organ_config_name(const config_hf_source *s, const char *key)
 {
     for (const char *const(*alias)[2] = s->family->aliases; alias && (*alias)[0]; alias++)
@@ -43,8 +43,8 @@ const char *organ_config_name(const config_hf_source *s, const char *key)
     return key;
 }
 
-/* Reports an error if a member of the object has another value than the only one that the forward pass supports, which
- * is in `fixed`. Missing members pass. */
+/* Reports an error if a member that `fixed` lists has another value in the object than in `fixed`, which has the only
+ * values that the forward pass supports. Missing members pass. */
 void organ_config_require(const config_hf_source *s, const json_t *object, const forward_fixed *fixed)
 {
     for (; fixed && fixed->key; fixed++) {

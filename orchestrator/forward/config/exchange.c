@@ -19,7 +19,7 @@
 #define FLAG ORGAN_GGUF_BOOL
 #define WORD ORGAN_GGUF_STRING
 
-/* The members rule, members, words and when of an exchange_key: a member of config.json, for YARN only with YaRN. */
+/* Initialisers from `rule` to `when` of an exchange_key: a key with the value of a member; YARN: only with YaRN. */
 #define OF(members) EXCHANGE_MEMBER, members, NULL, NULL
 #define YARN(members) EXCHANGE_MEMBER, members, NULL, "rope.rope_type=yarn"
 
@@ -426,7 +426,7 @@ const forward_exchange *organ_exchange_named(const char *architecture, bool expe
 }
 
 /* Returns the first row for converting a GGUF file of this architecture to safetensors; NULL if there is none. A row
- * whose `when` is "KEY" applies if the file has the key and it is not 0, "!KEY" if the key is missing or 0. */
+ * with `when` "KEY" is for files in which KEY is not 0, a row with "!KEY" for those in which it is 0 or missing. */
 const forward_exchange *organ_exchange_of_gguf(const organ_gguf *gguf, const char *architecture)
 {
     for (size_t k = 0; k < COUNT(rows); k++) {
@@ -452,8 +452,8 @@ const forward_exchange *organ_exchange_names_of_gguf(const organ_gguf *gguf, con
     return both;
 }
 
-/* Sets and returns ORGAN_BAD_INPUT. The message states that llama.cpp lacks the architecture (`absent`), or lists those
- * that can be converted from this format, as many as fit (for config.json without rows for models with experts). */
+/* Sets and returns ORGAN_BAD_INPUT. The message states that llama.cpp lacks the architecture (`absent`), or lists
+ * architectures that can be converted from this format, as many as fit. */
 organ_status organ_exchange_refuse(const char *label, const char *architecture, bool gguf, organ_error *error)
 {
     for (size_t k = 0; k < COUNT(absent) && !gguf; k++)
@@ -479,7 +479,7 @@ organ_status organ_exchange_refuse(const char *label, const char *architecture, 
 
 /* ---- parts by name ---- */
 
-/* Returns true if the architecture can have the part: a name may stand for different parts in different ones. */
+/* Returns true if the architecture can have the part. A name may stand for another part in another architecture. */
 static bool family_has_part(const forward_family *f, forward_part part)
 {
     const bool after = f->norms == ORGAN_NORMS_AFTER, around = f->norms == ORGAN_NORMS_AROUND;
@@ -555,8 +555,8 @@ bool organ_exchange_has_name(const forward_name *names, forward_part part)
     return false;
 }
 
-/* Finds the part that the tail of a tensor's name stands for. If no part has this name and it ends with ".bias", finds
- * the part that has it as a bias. */
+/* Finds the part that the tail of a tensor's name stands for. If no part has this name and the name ends with ".bias",
+ * finds the part whose bias has this name. Returns false if there is none. */
 bool organ_exchange_find_part(const forward_family *family, bool gguf, bool top, const char *tail, exchange_part *found)
 {
     const size_t length = strlen(tail);

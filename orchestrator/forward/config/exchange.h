@@ -73,11 +73,12 @@ typedef struct exchange_key {
     const char *when; /* "rope.rope_type=yarn": only files whose member has this value have the key; NULL: all files */
 } exchange_key;
 
-/* The keys of GGUF files of every architecture whose config.json has the row's member; the last row has no key. */
+/* Keys that GGUF files of all architectures have, each if config.json has a member of the key's row. The last row has
+ * no key. */
 extern const exchange_key organ_exchange_common[];
 
-/* Returns the row of a key that only some architectures have, by its name in forward_exchange.keys ('*' included),
- * which has `length` characters; NULL if there is none. */
+/* Returns the row of a key that only some architectures have; NULL if there is none. `key` points to the `length`
+ * characters of the key's name in forward_exchange.keys, '*' included. */
 const exchange_key *organ_exchange_key_named(const char *key, size_t length);
 
 /* An architecture that can be converted. */
@@ -94,7 +95,7 @@ typedef struct forward_exchange {
 } forward_exchange;
 
 /* Returns the row of an architecture in config.json, or NULL. If models with experts have another general.architecture,
- * their row precedes the row for dense models. */
+ * their row precedes the row for dense models; without `experts` it is skipped. */
 const forward_exchange *organ_exchange_named(const char *architecture, bool experts);
 /* Returns the row for converting a GGUF file to safetensors, or NULL. */
 const forward_exchange *organ_exchange_of_gguf(const organ_gguf *gguf, const char *architecture);
@@ -118,8 +119,8 @@ typedef struct exchange_part {
 /* Returns true if the list has a name for the part; NULL is an empty list. */
 bool organ_exchange_has_name(const forward_name *names, forward_part part);
 
-/* Finds the part of a tensor by `tail`, the end of its name after the number of its layer or, with `top`, after the
- * prefix of the text model, and sets all members of `found` but `first`. Returns false if no part has this name. */
+/* Finds the part of a tensor by `tail`, the end of its name: after the number of its layer or, with `top`, after the
+ * prefix of the text model. Sets all members of `found` but `first`. Returns false if no part has this name. */
 bool organ_exchange_find_part(const forward_family *family, bool gguf, bool top, const char *tail,
                               exchange_part *found);
 

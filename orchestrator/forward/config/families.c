@@ -267,7 +267,7 @@ static const char *const sarvam_aliases[][2] = {
     {"n_routed_experts", "num_experts"}, {"n_shared_experts", "num_shared_experts"},
     {"attention_bias", "use_qkv_bias"}, {NULL, NULL}};
 
-/* Published files have these names, those that transformers saves the usual ones. */
+/* Published files have these names; files that transformers saves have the usual names. */
 static const char *const mimo_aliases[][2] = {
     {"rms_norm_eps", "layernorm_epsilon"}, {"rope_local_base_freq", "swa_rope_theta"}, {NULL, NULL}};
 
@@ -505,8 +505,8 @@ static const forward_family *family_at(size_t k)
     return NULL;
 }
 
-/* Returns the GGUF architecture with the same text model, usually `architecture` itself. Rotation sections and
- * deepstack layers, in which these architectures differ, matter only to images. */
+/* Returns the GGUF architecture with the same text model, usually `architecture` itself. If the result is another
+ * architecture, the two differ in rotation sections or deepstack layers, which matter only to images. */
 static const char *gguf_text(const char *architecture)
 {
     static const char *const same[][2] = {{"qwen2vl", "qwen2"}, {"qwen3vl", "qwen3"}};

@@ -53,8 +53,8 @@ unsigned organ_key_needed(const config_gguf_source *s, const char *key)
     return organ_key_size(s, key, 0);
 }
 
-/* Returns true unless the key is an array whose length is not block_count: then reports an error, as llama.cpp does.
- * `full` is the key's whole name. */
+/* Returns true if the key is a single value or an array of block_count values. Otherwise reports an error, as llama.cpp
+ * does, and returns false. `full` is the key's whole name. */
 static bool has_every_layer(const config_gguf_source *s, const char *full, const organ_gguf_kv *kv)
 {
     const unsigned blocks = organ_key_size(s, "block_count", 0);

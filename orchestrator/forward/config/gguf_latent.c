@@ -9,9 +9,9 @@
 #include <math.h>
 #include <stdio.h>
 
-/* Reads the sizes of the indexer, and finds by their tensors which layers have one. A layer without an indexer uses the
- * keys that the nearest earlier layer with one has chosen, so layer 0 must have one. If there are layers without, sets
- * c->state so that the state of a token has room for these keys. */
+/* Reads the sizes of the indexer. A layer has an indexer if the file has its tensor indexer.attn_k. A layer without an
+ * indexer uses the keys that the last layer with one has chosen, so layer 0 must have one. If there are layers without
+ * an indexer, c->state has room for these keys. */
 static void read_indexer_keys(const config_gguf_source *s, organ_forward_config *c)
 {
     organ_latent_config *const l = &c->latent;

@@ -28,8 +28,9 @@ void organ_key_heads(const config_gguf_source *s, organ_forward_config *c)
 }
 
 /* Reads the window of each layer. The key WINDOW_PATTERN is an array that is true for layers with a window, or a number
- * n, by default the family's window_pattern: the last of each n layers, with first_full the first, has no window. Phi-3
- * gets the sliding window with which it was trained, although llama.cpp attends to everything. */
+ * n, by default the family's window_pattern. With a number, the last of each n layers has no window, or with first_full
+ * the first of each n layers. Phi-3 gets the sliding window with which it was trained, although llama.cpp attends to
+ * everything. */
 void organ_key_windows(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_windows windows = s->family->windows;
@@ -63,9 +64,10 @@ static void read_chunks(const config_gguf_source *s, organ_forward_config *c)
         c->kinds[l].chunk = c->kinds[l].rotated ? CHUNK : 0;
 }
 
-/* Sets which layers have sinks, which rotate q and k, and in Llama 4 chunks. GGUF files have no key for the layers that
- * do not rotate: for UNROTATED_LIST these are every fourth, as in llama.cpp; for the values from UNROTATED_FULL on, the
- * layers without a window, for UNROTATED_FULL only if the model has a sliding window. */
+/* Sets which layers have sinks, which rotate q and k, and in Llama 4 chunks. GGUF files have no list of the layers that
+ * do not rotate. With UNROTATED_LIST, every fourth layer does not rotate, as in llama.cpp. With UNROTATED_FULL, layers
+ * without a window do not rotate if the model has a sliding window; with the values after UNROTATED_FULL, no layer
+ * without a window rotates. The comments below state two exceptions. */
 void organ_key_positions(const config_gguf_source *s, organ_forward_config *c)
 {
     organ_forward_config_sinks(c, s->family->sinks);

@@ -82,8 +82,8 @@ static void share_heads(organ_forward_config *c)
     }
 }
 
-/* Reads the sizes of Mamba, Mamba-2 and the delta rule. In files of the last two, ssm.time_step_rank is the number of
- * heads. */
+/* Reads the sizes of Mamba, Mamba-2 or the delta rule. In files with Mamba-2 or the delta rule, ssm.time_step_rank is
+ * the number of heads. */
 static void read_ssm(const config_gguf_source *s, organ_mixer mixer, organ_recurrent_config *to)
 {
     const unsigned inner = organ_key_needed(s, "ssm.inner_size"), rank = organ_key_needed(s, "ssm.time_step_rank");
@@ -152,7 +152,8 @@ static void read_options(const config_gguf_source *s, const organ_forward_config
         r->gguf_split && !any_layer_has_tensor(s, c, "ssm_in.weight") ? ORGAN_PROJECTIONS_QKV : r->projections;
 }
 
-/* Finds which layers are recurrent, and reads sizes and options of recurrent mixers. Nothing for other families. */
+/* Finds which layers are recurrent, and reads sizes and options of recurrent mixers. Does nothing for families without
+ * recurrent mixers. */
 void organ_key_mixers(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;

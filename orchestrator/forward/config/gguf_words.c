@@ -7,7 +7,7 @@
 
 #define MOST_KEYS 6 /* keys of a row of message_keys */
 
-/* Words that identify a message, and the keys with the values that it rejects. The first row whose words are in the
+/* Words that identify a message, and the keys whose values the message rejects. The first row whose words are in the
  * message applies. */
 static const struct {
     const char *words, *keys[MOST_KEYS];
@@ -65,7 +65,7 @@ static const struct {
     {"rank of their time steps", {"ssm.time_step_rank"}},
 };
 
-/* Appends those of the keys `keys` that the file has to the error message: " (keys: A.B, A.C)". */
+/* Appends to the error message those keys of the list `keys` that the file has: " (keys: A.B, A.C)". */
 static void append_keys(const config_gguf_source *s, const char *const *keys)
 {
     char *const message = s->error->message, full[CONFIG_KEY_LIMIT];

@@ -13,7 +13,8 @@
 #include <string.h>
 
 /* Reads the activation of the feed-forward, by default the family's, and the limit and alpha of a clamped SwiGLU.
- * Reports an error for an unknown name, and for xIELU in a feed-forward with a gate unless it is the family's. */
+ * Reports an error for an unknown name, and for xIELU in a feed-forward with a gate unless xIELU is the family's
+ * activation. */
 static void read_activation(const config_hf_source *s, organ_forward_config *c)
 {
     c->gate_limit = organ_config_number(s, s->family->gate_limit);

@@ -127,8 +127,8 @@ static const char *const usual_names[PART_NAMES][2] = {
     [PART_OUTPUT] = {NULL, "output.weight"},
 };
 
-/* Returns name number `index` of a part: of the names in `own`, the family's list, or, if the list has none for the
- * part, of the only usual name. NULL after the last. */
+/* Returns name number `index` of a part; NULL after the last. The names are those in `own`, the family's list; if this
+ * list has no name for the part, the only name is the usual one. */
 const char *organ_forward_part_name(const forward_name *own, forward_part part, bool gguf, unsigned index)
 {
     bool named = false;

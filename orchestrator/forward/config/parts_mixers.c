@@ -14,8 +14,8 @@ typedef struct optional_part {
 } optional_part;
 
 /* Lists the tensors of the gated delta rule; returns their number. The projections of q, k and v are in one tensor,
- * which with by_head (Qwen3-Next) also has z; with `apart` each is a tensor. In Kimi Linear (by_channel) the
- * projections of z and of the decays are products of two matrices with value_dim numbers between them. */
+ * which with by_head (Qwen3-Next) also has z; with `apart` each has a tensor of its own. In Kimi Linear (by_channel)
+ * the projections of z and of the decays are products of two matrices with value_dim numbers between them. */
 static size_t delta_parts(const organ_forward_config *c, forward_mixer_part parts[MAX])
 {
     const organ_recurrent_config *const r = &c->recurrent;
@@ -53,7 +53,7 @@ static size_t delta_parts(const organ_forward_config *c, forward_mixer_part part
     return count;
 }
 
-/* Copies those of the `count` parts that are requested to `parts` and returns their number. */
+/* Copies to `parts` those of the `count` parts that are requested, and returns their number. */
 static size_t present_parts(const optional_part *all, size_t count, forward_mixer_part parts[MAX])
 {
     size_t found = 0;

@@ -8,11 +8,14 @@
 #include <jansson.h>
 
 /* Returns the object of config.json that configures the text model: member text_config of `root`, or `root` if it has
- * none. On entry *architecture is the first item of `architectures` in `root`. For a multimodal model it becomes the
- * architecture of the text part, by model_type or else by `architectures` of the returned object; without both it keeps
- * its value. For a few model types that transformers saves with another class, it becomes the published architecture.
- * Members that published files of that model type lack are added with the defaults of transformers. For
- * Gemma3ForConditionalGeneration, final_logit_softcapping is removed, which that class does not apply. */
+ * none. On entry *architecture is the first item of `architectures` in `root`.
+ *
+ * For a multimodal model *architecture becomes the architecture of the text part, by model_type or else by
+ * `architectures` of text_config; without both it keeps its value. Members that published files of the text part's
+ * model type lack are added with the defaults of transformers. For Gemma3ForConditionalGeneration, the function removes
+ * final_logit_softcapping, because that class does not apply it.
+ *
+ * For a few model types that transformers saves with another class, *architecture becomes the published one. */
 json_t *organ_config_text(json_t *root, const char **architecture);
 
 /* Returns the prefix of the text model's tensors: the first of some known prefixes, such as "model." and
