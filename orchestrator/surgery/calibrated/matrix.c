@@ -131,7 +131,7 @@ static organ_status restore_strip(void *context, const organ_calibration_strip *
     return organ_calibration_widen(x->job->calib, s, error);
 }
 
-/* Implements organ_calibration_work.restore: reads a matrix that an interrupted run has written into `weights`. */
+/* Implements organ_calibration_work.restore: reads into `weights` a matrix that an interrupted run has written. */
 organ_status organ_calibrated_restore(void *context, const organ_calibration_matrix *matrix, float *weights,
                                       organ_error *error)
 {

@@ -25,8 +25,9 @@ void organ_preconditioner_destroy(organ_preconditioner *preconditioner); /* NULL
  * aligns `scratch` to 64 bytes. */
 size_t organ_preconditioner_scratch(const organ_preconditioner *preconditioner, size_t rows);
 
-/* Updates the k x k matrices of one row after its mask has lost columns: those with `before` 1 and `keep` 0, the old
- * and the new mask (h.size values each). Threads may call it for different rows at the same time. */
+/* Updates the k x k matrices of one row after its mask has lost columns. `before` is the old mask and `keep` the new
+ * one, h.size values each; a lost column has `before` 1 and `keep` 0. Threads may call it for different rows at the
+ * same time. */
 void organ_preconditioner_remove(organ_preconditioner *preconditioner, size_t row, const uint8_t *before,
                                  const uint8_t *keep, float *scratch);
 

@@ -145,7 +145,8 @@ static double requested_percent(const organ_prune_matrix_options *o)
     return o->pattern.of ? 100.0 * (o->pattern.of - o->pattern.keep) / o->pattern.of : o->sparsity;
 }
 
-/* Runs all stages, of growing sparsity. If no sparsity was requested, one flow before them finds it (find_natural). */
+/* Runs all stages, of growing sparsity. If no sparsity was requested, one flow before all stages finds the final
+ * sparsity (find_natural). */
 static organ_status run_stages(staged *s, organ_error *error)
 {
     const organ_pattern *const pattern = &s->job->options->pattern;
@@ -197,7 +198,7 @@ static organ_status flow_through(organ_matrix_job *job, const organ_flow *flow, 
     double percent = requested_percent(job->options);
     if (percent == 0 && find_natural(job, flow, &percent, error) != ORGAN_OK)
         return error->status;
-    percent *= flow->pattern.of ? PATTERN_SHARE : 1; /* the pattern removes the others in mask_band */
+    percent *= flow->pattern.of ? PATTERN_SHARE : 1; /* mask_band applies the pattern for the rest */
     uint8_t *const kept = bands->band_rows >= bands->rows ? job->keep : NULL;
     if (organ_flow_search(job->engine, flow, percent, NULL, kept, &found, error) != ORGAN_OK)
         return error->status;

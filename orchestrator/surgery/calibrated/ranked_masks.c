@@ -112,7 +112,7 @@ static void cut_equals_task(void *context, size_t index, size_t worker)
     each_row(context, index, worker, cut_equals);
 }
 
-/* Runs one of these tasks for all rows of the loaded band. */
+/* Runs `task`, one of the tasks above, for all rows of the loaded band. */
 static void ranked_masks_share_rows(ranking *r, void (*task)(void *context, size_t index, size_t worker))
 {
     const double work = ORGAN_SHARE_HARD * (double)r->rows * (double)r->job->bands->cols;

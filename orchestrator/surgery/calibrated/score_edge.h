@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Radix selection: finds the score of a given rank among many, and masks by comparison with that score, called the
- * edge.
+ * Radix selection: finds the edge, the score of a given rank among many scores. Also computes masks, by comparison of
+ * the scores with the edge.
  *
  * The 31 bits of a score without its sign are read as ORGAN_EDGE_DIGITS digits of 11 bits, the highest first. For digit
  * 0, 1 and 2 in turn, the caller counts over all scores how often each value of the digit occurs (organ_edge_count),

@@ -90,9 +90,9 @@ static void score_rows(void *context, size_t index, size_t worker)
         }
 }
 
-/* Processes the columns of the pass in row `row`: sets killed weights to 0 and subtracts their errors times the row of
- * U from the later columns of the pass. errors[j] becomes w_j / u_jj for a killed weight and 0 for a kept one; the
- * caller subtracts them from the columns after the pass, for many rows in one product. */
+/* Processes the columns of the pass in row `row`: sets each killed weight j to 0 and subtracts its error times row j of
+ * U from the later columns of the pass. errors[j] becomes this error, w_j / u_jj, or 0 for a kept weight. With these
+ * errors the caller updates the columns after the pass, for many rows in one product. */
 static void sweep_row(const sparsegpt_sweep *s, size_t row, float *errors)
 {
     const organ_pattern *const pattern = &s->job->options->pattern;

@@ -26,8 +26,8 @@ typedef struct organ_pattern {
 typedef struct organ_flow {
     organ_matrix_bands *weights; /* band_rows is a multiple of ORGAN_FLOW_TILE, or the matrix is one band */
     const float *food;           /* importance of each input (column), >= 0 and at most about 1 */
-    organ_pattern pattern; /* if the flow removes more of a group than the pattern, the most important ones stay; of =
-                            * 0: no limit */
+    organ_pattern pattern; /* if the flow removes more weights of a group than the pattern would, the most important of
+                              them are kept; of = 0: no pattern */
     double tolerance;      /* accepted distance from the requested sparsity, in percentage points */
 } organ_flow;
 
