@@ -33,15 +33,15 @@ typedef struct organ_low_rank_options {
  * 2015; its space contains that of the subspace iteration of Halko, Martinsson & Tropp 2011).
  *
  * Method. It seeks l = rank + max(16, rank / 4) vectors and begins with a block of l / 2 vectors of uniform Philox
- * numbers. Each pass over the matrix gives the next block, W^T W Q, where Q is the last one, orthogonalised against all
- * blocks before it. When the basis has 3 l vectors, it is reduced to the best l of its span and the newest block. The
- * iteration ends after a pass that raises the captured energy by less than 1e-5 ||W||^2; one more pass computes U. A
- * matrix with less than 2 l rows or columns is decomposed whole.
+ * numbers. Each pass over the matrix gives the next block: W^T W Q, where Q is the block before it, orthogonalised
+ * against all earlier blocks. When the basis has 3 l vectors, it is reduced to the best l of its span and the newest
+ * block. The iteration ends after a pass that raises the captured energy by less than 1e-5 ||W||^2; one more pass
+ * computes U. A matrix with less than 2 l rows or columns is decomposed whole.
  *
- * svd->rank is min(rank, rows, cols), or 0 for a matrix of zeros. Allocates about 3.5 l cols + l rows numbers and those
- * of *svd, in addition to the strips. Returns ORGAN_USAGE if `exact` is set and the matrix does not fit into memory,
- * the errors of organ_strips_run, or ORGAN_IO if memory cannot be allocated; *svd is then empty. The caller frees *svd.
- */
+ * svd->rank is min(rank, rows, cols), or 0 for a matrix of zeros. Allocates about 3.5 l cols + l rows values and the
+ * arrays of *svd, in addition to the strips. Returns ORGAN_USAGE if `exact` is set and the matrix does not fit into
+ * memory, the errors of organ_strips_run, or ORGAN_IO if memory cannot be allocated; *svd is then empty. The caller
+ * frees *svd. */
 organ_status organ_low_rank(organ_strips *strips, const organ_low_rank_options *options, organ_svd *svd,
                             organ_error *error);
 

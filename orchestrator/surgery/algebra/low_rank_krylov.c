@@ -35,7 +35,7 @@ typedef struct krylov {
     float *image;          /* [l][m]: W times the vectors of `source` */
     float *h;              /* H, symmetric, row i from h[i * max] on: [max][max] */
     float *c;              /* [b][max]: row i has the coefficients of vector i of `block` in the basis */
-    float *best;           /* [l][max]: coefficients in the basis of the best l vectors, the best first */
+    float *best;           /* [l][max]: row i: coefficients, in the basis, of the i-th best vector of the span */
     double *square;        /* copy of H, which the eigensolver overwrites: [k][k] */
     double *values;        /* all eigenvalues of H, descending */
     double *vectors;       /* eigenvectors of H: [requested][k] */
@@ -187,9 +187,9 @@ static double captured_energy(const krylov *y)
     return sum;
 }
 
-/* Replaces V by the l best combinations of its vectors (a thick restart): the eigenvectors of H with the largest
- * eigenvalues have the coefficients. H becomes the diagonal matrix of these eigenvalues. Returns false if the
- * eigensolver fails. */
+/* Replaces V by the l best combinations of its vectors (a thick restart): their coefficients are the eigenvectors of H
+ * with the largest eigenvalues. H becomes the diagonal matrix of these eigenvalues. Returns false if the eigensolver
+ * fails. */
 static bool restart_with_best(krylov *y)
 {
     if (!eigen_of_projection(y, y->l))

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * Ridge regression: D minimises ||R - Z D||^2 + shift ||D||^2, with the inputs Z and the desired changes of outputs R
- * of the calibration tokens, and shift = lambda times the mean of the diagonal of Z^T Z. D = (Z^T Z + shift I)^-1 Z^T R
- * = Z^T (Z Z^T + shift I)^-1 R, so the smaller of the two systems is solved: by inputs if there are no more of them
- * than tokens, else by tokens. If both are too large, D is solved block by block. organ_ridge_choose takes the lambda
- * with the least error on held-out tokens, because the error on fitted tokens always prefers the smallest lambda. */
+ * Ridge regression: D minimises ||R - Z D||^2 + shift ||D||^2. Z has the inputs of the calibration tokens, R the
+ * desired changes of their outputs; shift is lambda times the mean of the diagonal of Z^T Z. D = (Z^T Z + shift I)^-1
+ * Z^T R = Z^T (Z Z^T + shift I)^-1 R, so the smaller of the two systems is solved: by inputs if there are no more of
+ * them than tokens, else by tokens. If both are too large, D is solved block by block. organ_ridge_choose takes the
+ * lambda with the least error on held-out tokens, because the error on fitted tokens always prefers the smallest
+ * lambda. */
 #include "orchestrator/surgery/algebra/ridge_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -69,8 +70,9 @@ uint64_t organ_ridge_memory(const organ_ridge_shape *shape)
     return bytes < (double)TOO_MUCH ? (uint64_t)bytes : TOO_MUCH;
 }
 
-/* Allocates the buffers that all solvers use, then those of the chosen one. The solver by blocks keeps a factor of n
- * columns for each piece, the others one factor of n x n. Returns false if memory cannot be allocated. */
+/* Allocates the buffers that all solvers use, then those of the chosen one. The solver by blocks has a row of n values
+ * in `factor` for each input, the other solvers have one factor of n x n. Returns false if memory cannot be allocated.
+ */
 static bool ridge_allocate(organ_ridge *ridge)
 {
     ridge->worker_bytes = ORGAN_PRODUCT_SCRATCH + ridge->solver->worker_bytes;
@@ -184,8 +186,8 @@ static organ_status ridge_finish(organ_ridge *ridge, organ_error *error)
 
 /* ---- solving ---- */
 
-/* Solves for D on all tokens, or only on those of FIT if `all` is false. Sets ridge->found to whether D was found. It
- * is not if all inputs are 0, if the normal matrix is singular, or if D is not finite. */
+/* Solves for D on all tokens, or only on those of FIT if `all` is false. Sets ridge->found to whether D was found. No D
+ * is found if all inputs are 0, if the normal matrix is singular, or if D is not finite. */
 static organ_status ridge_solve(organ_ridge *ridge, bool all, double lambda, organ_error *error)
 {
     const organ_ridge_sums *const fit = &ridge->sums[ORGAN_RIDGE_FIT], *const held = &ridge->sums[ORGAN_RIDGE_HELD];

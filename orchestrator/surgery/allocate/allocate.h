@@ -82,8 +82,8 @@ typedef struct organ_allocation_tensor {
     double cost[ORGAN_ALLOCATION_LEVELS];
     bool known;   /* `cost` is set */
     bool between; /* `cost` is interpolated from other layers, not measured */
-    /* Share of zeros that the division gives to this tensor, 0 .. 1, or another value that the caller of
-     * organ_exchanges divides. */
+    /* The tensor's share of the division: a share of zeros, 0 .. 1, or, if the caller of organ_exchanges divides
+     * another quantity, the tensor's value of that. */
     double sparsity;
 } organ_allocation_tensor;
 
@@ -106,11 +106,12 @@ typedef struct organ_allocation {
 double organ_allocation_cost(const organ_allocation *allocation, const organ_allocation_tensor *tensor,
                              double sparsity);
 
-/* Divides `budget` (0.20 .. 0.95) over tensors with known curves over sparsities. For one price per element, chooses
- * for each tensor the sparsity of least cost among 0.20, 0.205 .. 0.95; then interpolates between the two divisions
- * around the budget to meet it; then moves `way` (0 .. 1) of the distance from the uniform division to the result. The
- * sum of sparsity x elements over the tensors equals budget x elements except for rounding. Returns false if memory
- * cannot be allocated. */
+/* Divides `budget` (0.20 .. 0.95) over tensors with known curves over sparsities. At a price, the value of one zero,
+ * each tensor gets the sparsity with the least cost minus value of its zeros, among 0.20, 0.205 .. 0.95. Searches two
+ * nearly equal prices: the division of one has fewer zeros than the budget, that of the other at least as many. An
+ * interpolation between these two divisions meets the budget. The result is then moved to `way` (0 .. 1) of the
+ * distance from equal sparsities to this division. The sum of sparsity x elements over the tensors equals budget x
+ * elements except for rounding. Returns false if memory cannot be allocated. */
 bool organ_allocation_divide(organ_allocation *allocation, double budget, double way);
 
 /* Chooses a width for each tensor from curves over widths. sizes[t * (level_count + 1) + l] is the size of tensor t at

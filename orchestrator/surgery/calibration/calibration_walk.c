@@ -144,9 +144,9 @@ static organ_status gather_experts(organ_calibration_captures *g, const organ_ca
     return error->status;
 }
 
-/* Calls work->compare for chunk `chunk` of this rank, with the chunk's states in the donor, which it changes in place,
- * and a copy of the chunk's states in the changed model. If there is no such chunk or the run was stopped, calls it
- * with no windows, because `compare` may need all ranks. */
+/* Calls work->compare for chunk `chunk` of this rank, with the chunk's states in the donor, which `compare` changes in
+ * place, and a copy of the chunk's states in the changed model. If there is no such chunk or the run was stopped, calls
+ * it with no windows, because `compare` may need all ranks. */
 static organ_status compare_chunk(const pass *p, size_t chunk, organ_error *error)
 {
     const organ_calibration_run *const calib = p->calib;
@@ -295,8 +295,8 @@ static organ_status capture_layer(organ_calibration_captures *g, const organ_cal
     return done || error->status ? error->status : organ_calibration_gathering_finish(g, error);
 }
 
-/* Changes unit k and, with work->grouped, all later units with the same inputs. Sets their flags in `changed`, and
- * skips units whose flag is set. */
+/* Changes unit k and, with work->grouped, all later units with the same inputs. Skips units whose flag in `changed` is
+ * set already, and sets the flags of the units that it changes. */
 static organ_status change_sharing_units(const organ_calibration_captures *g, size_t k, bool *changed,
                                          const organ_calibration_layer *layer, organ_error *error)
 {
@@ -402,8 +402,8 @@ void organ_calibration_free_states(organ_calibration_run *calib)
     calib->donor_states = calib->states = NULL;
 }
 
-/* Embeds the windows, runs them through the layers up to the last one with a target, which it changes, and frees the
- * hidden states. */
+/* Embeds the windows, runs them through the layers up to the last one with a target and changes the targets of these
+ * layers. Then frees the hidden states. */
 organ_status organ_calibration_run_layers(organ_calibration_run *calib, organ_error *error)
 {
     if (for_chunks(&(pass){.calib = calib}, embed_chunk, error) == ORGAN_OK) {

@@ -36,8 +36,8 @@ static bool same_inputs(const organ_calibration_captures *g, const call *c, cons
 }
 
 /* Adds a call of a tap to the record, with a copy of its inputs unless they are those of the previous call. `tensor` is
- * the name of the matrix; `new_call` has all members but unit, same and bytes. Ignores a matrix that this pass does not
- * gather, and experts in the donor. */
+ * the name of the matrix. The caller has set all members of `new_call` except `unit`, `same` and `bytes`. Ignores a
+ * matrix that this pass does not gather, and experts in the donor. */
 static organ_status record_call(organ_calibration_captures *g, const char *tensor, call new_call, const float *inputs,
                                 organ_error *error)
 {

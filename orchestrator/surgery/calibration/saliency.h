@@ -9,7 +9,8 @@
 #define ORGAN_INPUT_NOISE    0.1           /* sigma: the deviation of the noise as a share of act_norm, the RMS of x */
 #define ORGAN_SALIENCY_BLOCK ((size_t)256) /* greatest number of features per call */
 
-/* The noise of a layer's inputs: a number of `levels` for each token and feature, chosen by organ_saliency_noise. */
+/* The noise of a layer's inputs: for each token and feature a value of `levels`, at the index that organ_saliency_noise
+ * computes. */
 typedef struct organ_input_noise {
     const float *levels; /* organ_normal_levels() */
     uint64_t seed;
@@ -24,8 +25,8 @@ typedef struct organ_saliency_sums {
     double *xx, *xn, *nn, *sx, *sn; /* sums of x^2, x n, n^2, s x and s n: `features` numbers each */
 } organ_saliency_sums;
 
-/* Returns 65,536 ascending values, one for each of as many equal shares of the normal distribution of mean 0 and
- * deviation 1. The caller frees them; NULL if memory cannot be allocated. */
+/* Divides the normal distribution of mean 0 and deviation 1 into 65,536 equal shares and returns a value for each
+ * share, ascending. The caller frees them; NULL if memory cannot be allocated. */
 float *organ_normal_levels(void);
 
 /* Computes the noise of features first .. first + n - 1 for a token, as indices of the levels: Philox4x32-10 with key =
