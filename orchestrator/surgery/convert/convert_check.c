@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Members of organ_forward_config that the output must have like the model. The macros apply X to each member. */
+/* Members of organ_forward_config whose values in the output must equal those in the model. The macros apply X to each
+ * member. */
 #define CHECK_FIELDS(X)                                                                                                \
     X(layers)                                                                                                          \
     X(hidden)                                                                                                          \
@@ -237,7 +238,7 @@ static void check_recurrent(const organ_convert_job *job, const organ_forward_co
 }
 
 /* Implements organ_write.begun and check: compares the configuration that the forward pass reads from the output with
- * the model's. The output of a conversion by name must only open as a model. */
+ * the model's. After a conversion by name, only checks that the output can be opened as a model. */
 organ_status organ_convert_check(void *context, const char *to, const char *path, organ_error *error)
 {
     const organ_convert_job *const job = context;

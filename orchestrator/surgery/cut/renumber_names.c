@@ -129,8 +129,8 @@ static outcome rename_text(const organ_cut_run *run, char **text)
 }
 
 /* Returns the renumbered copy of `text`, for the caller to free; NULL if it names a removed module, or on error. Sets
- * *changed in the former case too. Returns ORGAN_BAD_INPUT in *error, naming `where`, if a number cannot be replaced.
- */
+ * *changed also if it names a removed module. Returns ORGAN_BAD_INPUT in *error, naming `where`, if a number cannot be
+ * replaced. */
 static char *renamed_text(const organ_cut_run *run, const char *where, const char *text, bool *changed,
                           organ_error *error)
 {
