@@ -60,10 +60,10 @@ double organ_svd_residual(const organ_svd *svd);
 organ_status organ_residual(organ_strips *strips, const float *b, const float *a, size_t rank, double *rest,
                             organ_error *error);
 
-/* Computes the complete decomposition of B A, with B out x inner and A inner x in, both row-major, from QR
- * decompositions of both factors, so that the product is never formed. svd->rank is min(out, inner, in). Works on the
- * calling thread; any thread may call it. Values must be finite. Returns ORGAN_USAGE for an empty factor, ORGAN_IO if
- * memory cannot be allocated; *svd is then empty. The caller frees *svd. */
+/* Computes the complete decomposition of B A. B is out x inner, A is inner x in, both row-major. Uses QR decompositions
+ * of the two factors, so that the product is never formed. svd->rank is min(out, inner, in). Works on the calling
+ * thread; any thread may call it. Values must be finite. Returns ORGAN_USAGE for an empty factor, ORGAN_IO if memory
+ * cannot be allocated; *svd is then empty. The caller frees *svd. */
 organ_status organ_factored_svd(const organ_kernels *kernels, const float *b, const float *a, size_t out, size_t inner,
                                 size_t in, organ_svd *svd, organ_error *error);
 

@@ -227,9 +227,9 @@ static bool orthonormal_block(krylov *y, float *r)
     return organ_orthonormal(organ_strips_engine(y->strips)->kernels, y->block, y->b, y->n, y->n, r);
 }
 
-/* Replaces vectors of `block` by random ones if orthogonalisation left only rounding errors of them: their diagonal
- * element in R^T (`r`) is tiny compared with the largest eigenvalue of H, the size of W^T W. The energy that this loses
- * is far below the tolerance of the iteration. Returns whether a vector was replaced. */
+/* Replaces vectors of `block` by random ones if orthogonalisation left only rounding errors of them: the diagonal
+ * element of such a vector in R^T (`r`) is tiny compared with the largest eigenvalue of H, which is the size of W^T W.
+ * The energy that this loses is far below the tolerance of the iteration. Returns whether a vector was replaced. */
 static bool replace_lost_vectors(krylov *y, const float *r)
 {
     const double least = 1e-6 * y->values[0];

@@ -37,9 +37,9 @@ extern const bool organ_width_measured[ORGAN_WIDTH_LEVELS];
 /* Derives the costs of all widths from the two measured ones: cost[0] for 2 bits and cost[4] for 4 bits, both in the
  * widest groups, of `group` columns (32, 64 or 128). For these groups a cost is inversely proportional to a power of
  * the number of steps of the codes (3, 7, 15, 255). The power is fitted to the two measured costs and is at least 1:
- * rounding errors are proportional to the size of a step, and the divergence to their square. In groups of 32 columns,
- * a cost is that in groups of `group` columns times the square of the ratio of the expected largest magnitude of 32
- * normal weights to that of `group` normal weights. */
+ * rounding errors are proportional to the size of a step, and the divergence to their square. The cost in groups of 32
+ * columns is the cost in groups of `group` columns times the square of a ratio: the expected largest magnitude of 32
+ * normal weights divided by that of `group` normal weights. */
 void organ_width_derive_costs(double cost[ORGAN_WIDTH_LEVELS], size_t group);
 
 /* ---- options ---- */
@@ -119,10 +119,10 @@ bool organ_allocation_divide(organ_allocation *allocation, double budget, double
  * of the sizes at level 0 must be within the budget. Sets chosen[t] to a level, or to level_count for an unchanged
  * tensor, and *uniform to the greatest level that all tensors could have within the budget.
  *
- * Starts with the lowest level for all tensors and repeatedly takes the step that lowers the cost most per unit of size
- * and fits in the budget; exchanges between pairs of tensors end the search. If the result costs more than *uniform for
- * all tensors, the search runs again from that level, so the cost is never above that of *uniform. Returns the sum of
- * the chosen sizes. */
+ * Starts with the lowest level for all tensors. Repeatedly takes the step that fits in the budget and lowers the cost
+ * most per unit of size. Then exchanges sizes between pairs of tensors. If the result costs more than *uniform for all
+ * tensors, the search runs again from that level, so the cost is never above that of *uniform. Returns the sum of the
+ * chosen sizes. */
 double organ_allocation_choose(organ_allocation *allocation, const double *sizes, double budget, size_t *chosen,
                                size_t *uniform);
 

@@ -113,8 +113,8 @@ static void bisect_price(const organ_allocation *a, const double *costs, double 
         tried[t] = fewer_zeros[t] + at * (more_zeros[t] - fewer_zeros[t]);
 }
 
-/* Evaluates all curves on the grid of sparsities, finds the division with the least cost (bisect_price), and moves only
- * the share `way` of the way from equal sparsities to it, because measured curves are not exact. */
+/* Evaluates all curves on the grid of sparsities, finds the division with the least cost (bisect_price), and moves from
+ * equal sparsities towards this division, by the share `way` of the distance, because measured curves are not exact. */
 bool organ_allocation_divide(organ_allocation *a, double budget, double way)
 {
     double *const costs = malloc((a->count * (STEPS + 1) + 1) * sizeof *costs), *const divisions =

@@ -18,7 +18,7 @@ ORGAN_API_BEGIN
  * Also returns
  *   - ORGAN_USAGE if the method does not support an option, if the text is too short, or if --memory is too small for
  *     the hidden states;
- * - ORGAN_BAD_INPUT if the imatrix has no entry for a target, or has an entry of another size. */
+ *   - ORGAN_BAD_INPUT if the imatrix has no entry for a target, or has an entry of another size. */
 organ_status organ_prune_by_method(const organ_prune_options *options, const organ_prune_calibrated_options *calibrated,
                                    const organ_engine *engine, const organ_progress *progress, json_t **report,
                                    organ_error *error);

@@ -170,8 +170,8 @@ static void step_rows(void *context, size_t index, size_t worker)
     }
 }
 
-/* Computes the next direction of conjugate gradients for a batch of rows: p = z + beta p with z the preconditioned
- * residual and beta = (r z) / (r z of the last step). */
+/* Computes the next direction of conjugate gradients for a batch of rows: p = z + beta p. z is the preconditioned
+ * residual; beta is the dot product of r and z divided by that of the previous step. */
 static void update_directions(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;

@@ -442,8 +442,8 @@ static void scale_kept(float *y, float a, const float *x, const float *z, const 
         y[j] = a * x[j] * z[j] * (float)keep[j];
 }
 
-/* Inverts the masked D (mu I + U (Lambda - mu) U^T) D by Woodbury's identity: (1 / mu) (I - U A^-1 U^T), with the k x k
- * matrix A of each row (square_of), between two divisions by D. */
+/* Inverts the masked D (mu I + U (Lambda - mu) U^T) D by Woodbury's identity. The inverse of the middle factor is (1 /
+ * mu) (I - U A^-1 U^T), where A is the k x k matrix of each row (square_of). Divides by D before and after it. */
 void organ_preconditioner_solve(const organ_preconditioner *c, size_t first, size_t rows, const float *residual,
                                 const uint8_t *keep, float *result, float *scratch)
 {

@@ -111,8 +111,8 @@ static organ_status finish_mask(const staged *s, const organ_flow *flow, const o
 }
 
 /* Runs the next stage: finds the mask that removes `percent` of all weights, or applies the pattern if `percent` < 0;
- * then refits the kept weights. *found is the result of the search of the previous stage, and becomes that of this
- * stage. */
+ * then refits the kept weights. *found is the result of the previous stage's search on entry, and that of this stage's
+ * search on return. */
 static organ_status run_stage(staged *s, double percent, organ_flow_gain *found, organ_error *error)
 {
     organ_matrix_job *const job = s->job;

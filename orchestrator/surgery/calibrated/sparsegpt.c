@@ -36,9 +36,9 @@ typedef struct sparsegpt_sweep {
 } sparsegpt_sweep;
 
 /* Replaces the block of H that enter_block has selected, `h`, by its U. An input that is always 0 would make H
- * singular, so its diagonal entry becomes the mean of the diagonal; all other entries of its row and column are 0, so
- * its weights affect no others. Returns ORGAN_BAD_INPUT if the block is not positive definite, ORGAN_IO if memory
- * cannot be allocated. */
+ * singular, so its diagonal entry becomes the mean of the diagonal. All other entries of this input's row and column of
+ * H are 0, so its weights affect no other weights. Returns ORGAN_BAD_INPUT if the block is not positive definite,
+ * ORGAN_IO if memory cannot be allocated. */
 static organ_status sparsegpt_factorise(const sparsegpt_sweep *s, float *h, organ_error *error)
 {
     const float mean = (float)s->job->moments->mean_diagonal;

@@ -192,8 +192,8 @@ static uint64_t max_captured(const organ_calibration_run *calib)
 }
 
 /* Returns the bytes that each of several ranks needs beyond those of a single process, at least 0: the recorded inputs
- * of its chunk and a buffer for inputs of other ranks, minus the states that other ranks hold (with two ranks every
- * second chunk). */
+ * of its chunk and a buffer for inputs of other ranks. The states that other ranks hold are subtracted: those of every
+ * second chunk, as with two ranks. */
 static uint64_t exchange_bytes(const organ_calibration_run *calib, bool scratch)
 {
     const organ_calibration_run_options *const o = calib->options;
@@ -217,8 +217,9 @@ static bool leaves_more(void *context, uint64_t memory)
            b->requested;
 }
 
-/* Returns the bytes that the walk needs in addition to the states: the larger of the kept inputs of a chunk and the
- * work on a matrix, which do not exist at the same time, plus work->extra. `scratch`: the states are in a file. */
+/* Returns the bytes that the walk needs in addition to the states. The kept inputs of a chunk and the work on a matrix
+ * do not exist at the same time, so only the larger of these two counts; work->extra is added. `scratch`: the states
+ * are in a file. */
 static uint64_t extra_bytes(const organ_calibration_run *calib, bool scratch)
 {
     const organ_calibration_work *const work = calib->work;

@@ -202,8 +202,8 @@ static bool all_units_done(const organ_calibration_captures *g)
     return true;
 }
 
-/* Returns true if this rank changes or restores a unit in the current pass: this rank owns the unit, all ranks share
- * it, or an earlier run has finished it, so that every rank reads the result from the output. */
+/* Returns true if this rank changes or restores a unit in the current pass: this rank owns the unit, or all ranks share
+ * it, or an earlier run has finished it (then every rank reads the result from the output). */
 static bool walk_is_local(const organ_calibration_captures *g, const organ_calibration_unit *u)
 {
     if (u->pass != g->pass)

@@ -258,8 +258,8 @@ static organ_status code_copy_row(code_output *out, code_window *w, uint64_t fro
 /* Returns whether the place changes the order of rows in a block. */
 static bool code_is_reordered(const convert_place *place) { return place->pairs || place->halves; }
 
-/* Copies those rows of block `b` of `matrix` that are in the windows to the place. windows[0] has rows of the source,
- * windows[1] the same rows of its counterpart; with CONVERT_PAIRS rows of both alternate in the piece. */
+/* Copies to the place those rows of block `b` of matrix number `matrix` that are in the windows. windows[0] has rows of
+ * the source, windows[1] the same rows of its counterpart; with CONVERT_PAIRS rows of both alternate in the piece. */
 static organ_status code_copy_block(const code_share *s, const convert_place *p, uint64_t matrix, uint64_t b,
                                     code_window windows[2], code_output *out, organ_error *error)
 {
@@ -280,7 +280,7 @@ static organ_status code_copy_block(const code_share *s, const convert_place *p,
     return error->status;
 }
 
-/* Copies to a place all rows of the windows that it selects, block by block. */
+/* Copies to the place all rows that it selects from the windows, block by block. */
 static organ_status code_copy_to_place(const code_share *s, const convert_place *p, code_window windows[2],
                                        code_output *out, organ_error *error)
 {

@@ -190,8 +190,8 @@ static unsigned keys_interval(const organ_forward_config *c)
 }
 
 /* Sets a key to an array with an element for each layer (keys_of_layer). If the row has `words` and is not a parameter
- * of xIELU, leaves the array out where readers do not need it: if all elements are equal, or, for the flags of
- * recurrent layers, if exactly every n-th layer has attention, with n in `words`. */
+ * of xIELU, leaves the array out where readers do not need it. For the flags of recurrent layers that is so if exactly
+ * every n-th layer has attention, with n in `words`; for other arrays, if all elements are equal. */
 static organ_status keys_set_layers(organ_convert_job *job, const exchange_key *row, const char *key,
                                     organ_error *error)
 {

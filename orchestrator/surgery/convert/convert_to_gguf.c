@@ -202,8 +202,8 @@ static organ_status to_gguf_mxfp4_stack(const gguf_move *move, forward_part firs
 }
 
 /* Plans a stack stored as experts x in_features x out_features, which GGUF stores with each matrix transposed. If
- * `second` differs from `first`, the stack has the columns of both parts (gate and up) and GGUF has a stack for each:
- * the columns alternate if mixture->pairs is set, else those of `first` come first. */
+ * `second` differs from `first`, the stack has the columns of both parts (gate and up), and GGUF has a stack for each
+ * part. The columns alternate if mixture->pairs is set, else those of `first` come first. */
 static organ_status to_gguf_transposed_experts(const gguf_move *move, forward_part first, forward_part second)
 {
     const organ_weight *const w = move->weight;

@@ -65,8 +65,8 @@ static json_t *required_config(organ_cut_audit *a, organ_error *error)
     return root;
 }
 
-/* Adds a problem for each member of the copy's config.json that differs from that of the planned cut, or one problem if
- * the copy has none or no config.json can describe the cut. */
+/* Adds a problem for each member of the copy's config.json that differs from that of the planned cut, or a single
+ * problem if the copy has no config.json, or if no config.json can describe the cut. */
 static organ_status check_config_json(organ_cut_audit *a, organ_error *error)
 {
     char *bytes = NULL;

@@ -56,9 +56,10 @@ uint64_t organ_cut_experts(const organ_model *model, size_t layer);
 
 /* Writes the smaller model. Errors, and the files that remain after them, are those of organ_write_run. In addition,
  * before anything is written:
- * - ORGAN_USAGE if indices of kept parts do not ascend or do not exist in the layer, if a layer would keep no expert,
- * or another number of experts or expert channels than other layers (config.json and key-values have one number for
- *     all), if nothing would be cut, or if `resolved` names a tensor whose type cannot be rewritten;
+ *   - ORGAN_USAGE if indices of kept parts do not ascend or do not exist in the layer, if a layer would keep no
+ *     expert, if layers would keep different numbers of experts or of expert channels (config.json and key-values have
+ *     one number for all layers), if nothing would be cut, or if `resolved` names a tensor whose type cannot be
+ *     rewritten;
  *   - ORGAN_BAD_INPUT, with tensor, key and reason, if the smaller model cannot be described: a tensor of unknown
  *     relation to experts, a cut through a quantised block, or a pattern of layers that the configuration cannot
  *     express. */

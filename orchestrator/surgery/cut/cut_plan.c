@@ -103,8 +103,9 @@ static bool has_pairs(const organ_cut_run *run, size_t layer)
     return false;
 }
 
-/* Sets lists->each_gate_up to the kept rows of the fused gate and up of each expert: rows 2 c and 2 c + 1 of each kept
- * channel c if they alternate (has_pairs), else row c of the first half, gate, and of the second half, up. */
+/* Sets lists->each_gate_up to the kept rows of the fused gate and up of each expert. If gate and up alternate
+ * (has_pairs), a kept channel c has the rows 2 c and 2 c + 1. Else it has row c of the first half (gate) and row c of
+ * the second half (up). */
 static organ_status plan_list_experts(organ_cut_run *run, size_t layer, layer_lists *lists, organ_error *error)
 {
     const bool pairs = has_pairs(run, layer);

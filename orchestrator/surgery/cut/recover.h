@@ -22,8 +22,8 @@ typedef struct organ_cut_recovery {
  * shorter along an axis, and longer along none, than the donor's tensor of this name. */
 bool organ_cut_is_smaller(const organ_model *donor, const organ_model *copy);
 
-/* Fills `recovery->layers` with the kept parts: blocks are found by the bytes of norms, keys and values; experts by
- * rows of routers (and by their matrices if rows are equal); channels and heads by rows of matrices. Each part of the
+/* Fills `recovery->layers` with the kept parts: finds blocks by the bytes of norms and of K and V; experts by the rows
+ * of routers, and by the experts' matrices if rows are equal; channels and heads by rows of matrices. Each part of the
  * copy without counterpart in the donor is a problem. Call organ_cut_recovery_release even after an error. */
 organ_status organ_cut_recover(organ_cut_recovery *recovery, organ_error *error);
 void organ_cut_recovery_release(organ_cut_recovery *recovery);

@@ -99,8 +99,8 @@ static outcome rename_expert(const organ_cut_run *run, char **text, size_t layer
     return becomes < 0 ? GONE : replace_number(text, number, digits, (size_t)becomes);
 }
 
-/* Returns whether the name or pattern is that of a module in a vision or audio tower or in a block for multi-token
- * prediction ("mtp.layers.0"), whose layers and experts have numbers of their own. */
+/* Returns whether the name or pattern is that of a module in a vision tower, an audio tower or a block for multi-token
+ * prediction ("mtp.layers.0"). These have their own numbers of layers and experts. */
 static bool is_of_another_part(const char *text)
 {
     char begin[64]; /* without the backslashes of a pattern */
