@@ -10,7 +10,7 @@
 /* W ~ U diag(sigma) V^T. Singular values descend and are not negative; vectors are orthonormal. */
 typedef struct organ_svd {
     size_t rows, cols, rank;
-    float *sigma; /* the singular values, `rank` numbers */
+    float *sigma; /* the singular values, `rank` values */
     float *u;     /* rank consecutive vectors of `rows` values: u[k * rows + i] is U(i, k) */
     float *vt;    /* rank vectors of `cols` values: vt[k * cols + j] is V(j, k) */
     /* Set by organ_low_rank, 0 after organ_factored_svd: */

@@ -242,8 +242,8 @@ static bool replace_lost_vectors(krylov *y, const float *r)
     return any;
 }
 
-/* Makes `block` orthonormal and replaces lost vectors. Then makes it orthogonal to V and orthonormal again, because the
- * first time left rounding errors; twice if a vector was replaced. Returns false if memory cannot be allocated. */
+/* Makes `block` orthonormal and replaces lost vectors. Then makes it orthogonal to V and orthonormal again, which
+ * removes rounding errors: once, or twice if a vector was replaced. Returns false if memory cannot be allocated. */
 static bool orthogonalise_block(krylov *y)
 {
     float *r = organ_floats(y->b, y->b);

@@ -22,7 +22,7 @@
 
 const double organ_ridge_lambdas[ORGAN_RIDGE_LAMBDAS] = {0.01, 0.03, 0.1, 0.3, 1};
 
-/* Returns the number of tokens of both parts. */
+/* Returns the number of tokens of the two parts, FIT and HELD, together. */
 static size_t ridge_tokens_of(const organ_ridge_shape *shape)
 {
     return shape->tokens[ORGAN_RIDGE_FIT] + shape->tokens[ORGAN_RIDGE_HELD];

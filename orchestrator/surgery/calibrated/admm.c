@@ -332,8 +332,8 @@ static void select_digit(organ_admm *s)
 }
 
 /* Sets the mask that removes the `killed` entries of Z with the least magnitude. mask_or_count has counted digit 0 over
- * all of Z before; keep_largest counts the other digits in one pass each. Entries below the edge are fewer than
- * `killed`; the missing ones are removed from those equal to the edge, the first in row-major order. */
+ * all of Z before; keep_largest counts the other digits in one pass each. Fewer than `killed` entries are below the
+ * edge. The rest of the removed entries are equal to the edge: the first of these in row-major order. */
 static void keep_largest(organ_admm *s)
 {
     const size_t strips = strips_of(s->problem.rows);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Prunes by a method of the table below: checks its options, opens the text or the importance matrix that it needs, and
- * runs it. */
+ * runs it. Methods that need a text prune during a calibration walk, a run of the text through the model
+ * (calibration_run.h). */
 #include "orchestrator/surgery/calibrated/calibrated_job.h"
 
 #include "formats/base/memory_watch.h"

@@ -22,7 +22,7 @@ typedef struct organ_calibrated_part {
     uint64_t experts;     /* with an imatrix: result of organ_experts_of_role for the target; else 0 */
     const char *entry;    /* name of the target's entry, which belongs to the imatrix; NULL without an imatrix */
     bool block_diagonal;  /* second moments were block-diagonal for lack of memory */
-    /* Array of the numbers of experts that got too few tokens for statistics of their own; NULL: none. */
+    /* Array with the indices of experts that got too few tokens for statistics of their own; NULL: none. */
     json_t *fallback;
 } organ_calibrated_part;
 

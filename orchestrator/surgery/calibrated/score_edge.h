@@ -33,8 +33,8 @@ void organ_edge_select_digit(organ_score_edge *edge, unsigned digit, const uint6
  * Returns the number of scores equal to the edge, kept or not. */
 uint64_t organ_edge_cut(const organ_score_edge *edge, const float *scores, size_t n, uint64_t equals, uint8_t *keep);
 
-/* Sets keep[k] = 0 for the `count` lowest of n scores (>= 0, no NaN), the first of equal scores first, and 1 for
- * others. */
+/* Sets keep[k] to 0 for the `count` lowest of n scores (>= 0, no NaN), to 1 for all others. Of equal scores, the first
+ * ones count as lower. */
 void organ_mask_lowest(const float *scores, size_t n, size_t count, uint8_t *keep);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Exchange of inputs between ranks. While a rank runs its chunk it records the calls of its taps; then every rank
- * gathers the inputs of all ranks, in the order of the chunks, as a single process would. */
+ * Exchange of inputs between ranks. While a rank runs its chunk (a set of windows), it records the calls of its taps
+ * (callbacks that receive the inputs of matrices). Then every rank gathers the inputs of all ranks, in the order of the
+ * chunks, as a single process would. */
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/calibration/calibration_job.h"
 

@@ -22,7 +22,7 @@ typedef struct organ_input_noise {
  * act_norm is known only at the end. |x + e| is s (x + e) with s the sign of x + e. The sign is computed with the
  * act_norm of the tokens so far: the error of sx and sn is of second order in the later change of act_norm. */
 typedef struct organ_saliency_sums {
-    double *xx, *xn, *nn, *sx, *sn; /* sums of x^2, x n, n^2, s x and s n: `features` numbers each */
+    double *xx, *xn, *nn, *sx, *sn; /* sums of x^2, x n, n^2, s x and s n: a value for each feature */
 } organ_saliency_sums;
 
 /* Divides the normal distribution of mean 0 and deviation 1 into 65,536 equal shares and returns a value for each
@@ -45,8 +45,8 @@ void organ_saliency_finish(const organ_saliency_sums *sums, size_t feature, uint
                            float *stability);
 
 /* Computes the contribution (organ_input_moments in calibration.h) of `width` inputs, at most ORGAN_SALIENCY_BLOCK,
- * from the upper triangle of their H, a sum over `tokens` tokens with `stride` numbers a row. `damping` is added to the
- * diagonal of H / tokens. Returns false if the damped matrix is not positive definite, or memory cannot be
+ * from the upper triangle of their H, a sum over `tokens` tokens. A row of H has `stride` values. `damping` is added to
+ * the diagonal of H / tokens. Returns false if the damped matrix is not positive definite, or memory cannot be
  * allocated. */
 bool organ_saliency_contribution(const organ_kernels *kernels, const double *h, size_t stride, size_t width,
                                  uint64_t tokens, double damping, float *contribution);

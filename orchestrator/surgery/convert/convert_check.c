@@ -156,8 +156,8 @@ static void check_fields(const organ_convert_job *job, const check_field *field,
             check_refuse(job, field->name, field->before, field->after, error);
 }
 
-/* Returns the factor to report as different from `made`, the output's single factor: the first of the mixer's and the
- * feed-forward's that differs. */
+/* Returns the factor to report as different from `made`, the output's single factor: the mixer's factor if it differs,
+ * else that of the feed-forward. */
 static double check_factor(const float factors[2], float made)
 {
     return (double)(factors[0] != made ? factors[0] : factors[1]);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Reads each source once, in strips of consecutive rows, and writes the rows to the pieces of its places. If all pieces
- * of a source have one type of 16 bits, the source is read in this type, so that rows that only change their place are
- * neither widened nor rounded. */
+ * Reads each source once, in strips of consecutive rows, and writes the rows to the pieces of its places (sources,
+ * pieces and places: convert_job.h). If all pieces of a source have one type of 16 bits, the source is read in this
+ * type, so that rows that only change their place are neither widened nor rounded. */
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/weight_pass.h"
 #include "orchestrator/stream/widen.h"

@@ -91,13 +91,12 @@ bool organ_cut_takes(const organ_engine *engine, organ_dtype type);
  * output has no part of it. */
 bool organ_cut_done(const organ_cut_run *run, const organ_tensor *tensor);
 
-/* Stores new FP32 values of a matrix of a resolved tensor: kept rows x kept columns, rows in the order of the file.
- * The function rounds them to the type of the donor (BF16, F16, F32; GGUF blocks with best-fit scales) and overwrites
- * `weights` with the rounded values. `matrix` is the index of a kept matrix in the donor's stack, or 0. After
- * the last kept matrix of a tensor, the function writes the tensor's line to the journal. `own` false: another rank
- * writes the tensor, and this one only rounds the values. `weights` NULL: copies the bytes of the donor; all rows and
- * columns of the matrix must be kept. Returns ORGAN_BAD_INPUT for a value that is not finite before or after rounding.
- */
+/* Stores new FP32 values of a matrix of a resolved tensor: kept rows x kept columns, rows in the order of the file. The
+ * function rounds them to the type of the donor (BF16, F16, F32; GGUF blocks with best-fit scales) and overwrites
+ * `weights` with the rounded values. `matrix` is the index of a kept matrix in the donor's stack, or 0. After the last
+ * kept matrix of a tensor, the function writes the tensor's line to the journal. `own` false: another rank writes the
+ * tensor, and this rank only rounds the values. `weights` NULL: copies the bytes of the donor; all rows and columns of
+ * the matrix must be kept. Returns ORGAN_BAD_INPUT for a value that is not finite before or after rounding. */
 organ_status organ_cut_put(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own, float *weights,
                            organ_error *error);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Private to surgery/cut: plan and state of a smaller model. */
+ * Private to surgery/cut: plan and state of a smaller model. A piece is a tensor of the output. A resolved tensor is
+ * one whose kept part gets new values (organ_cut_out.resolved). */
 #ifndef ORGAN_CUT_JOB_H
 #define ORGAN_CUT_JOB_H
 
@@ -144,7 +145,7 @@ typedef struct organ_cut_reader {
      * `deepest` in a line form runs of consecutive bytes. */
     uint64_t window_from, window_bytes; /* range of the tensor's bytes in the window */
     uint64_t strides[ORGAN_CUT_AXES];   /* bytes between consecutive entries of each axis */
-    unsigned deepest;                   /* last axis that is cut; 0: none is, or only the first */
+    unsigned deepest;                   /* last axis that is cut; 0: no axis is cut, or only the first axis */
     size_t place[ORGAN_CUT_AXES]; /* position of the current line: index among the kept entries of each axis before
                                    * `deepest` */
     bool begun, ended;            /* the first line was started; the current line is the last */

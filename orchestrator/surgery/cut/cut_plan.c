@@ -14,7 +14,7 @@
  * `numbers` is NULL: all rows. */
 typedef struct layer_lists {
     organ_cut_keep gate_up;        /* rows of a fused matrix of gate and up */
-    organ_cut_keep shared_gate_up; /* the same of the shared expert */
+    organ_cut_keep shared_gate_up; /* rows of the fused matrix of gate and up of the shared expert */
     organ_cut_keep q;              /* rows of Q, columns of O */
     organ_cut_keep kv;             /* rows of K, and of V */
     organ_cut_keep qkv;            /* rows of a fused matrix of Q, K and V */

@@ -159,9 +159,9 @@ uint64_t organ_cut_channels(const organ_model *model, const organ_weights *weigh
 }
 
 /* Checks the kept parts of a layer that has `have` parts of one kind. Returns ORGAN_USAGE if the layer has or keeps
- * another number of them than the layers before it (*before, *after), because the configuration has one number for all
- * layers. The first layer with such parts sets *before and *after, which are 0 until then. `what` names the parts in
- * messages. */
+ * another number of these parts than the layers before it (*before, *after), because the configuration has one number
+ * for all layers. The first layer with such parts sets *before and *after, which are 0 until then. `what` names the
+ * parts in messages. */
 static organ_status check_same_count(const organ_cut_run *run, size_t layer, const organ_cut_keep *keep, uint64_t have,
                                      const char *what, uint64_t *before, uint64_t *after, organ_error *error)
 {
