@@ -206,8 +206,8 @@ static bool restart_with_best(krylov *y)
     return true;
 }
 
-/* Adds the newest block to V and H: its rows and columns of H are y->c = V^T W^T W of that block. Elements (i, j) and
- * (j, i) within the block differ by rounding; both become their mean, so that H stays symmetric. */
+/* Adds the newest block to V and H: the block's rows and columns of H are y->c = V^T W^T W of the block. Elements (i,
+ * j) and (j, i) within the block differ by rounding; both become their mean, so that H stays symmetric. */
 static void extend_projection(krylov *y)
 {
     const size_t k = y->k, b = y->b, lead = y->max;

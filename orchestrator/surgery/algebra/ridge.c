@@ -134,7 +134,7 @@ void organ_ridge_close(organ_ridge *ridge)
 /* ---- tokens ---- */
 
 /* Fails with ORGAN_BAD_INPUT at the first of `tokens` x `each` values that is not finite or above LARGEST, whose square
- * could overflow. The message names its token and its index; `what`: "input" or "output". */
+ * could overflow. The message names the token and the index of the value; `what`: "input" or "output". */
 static organ_status check_values(const organ_ridge *ridge, organ_ridge_part part, const float *values, size_t tokens,
                                  size_t each, const char *what, organ_error *error)
 {

@@ -140,8 +140,9 @@ void organ_allocation_release(organ_allocation *allocation);
 
 /* Reads the curves of the tensors from the file at `path`. The caller has set names and elements of the tensors. *whole
  * becomes true if the file has the curves of all tensors; false if there is no file, or if an interrupted run has left
- * an incomplete one. Returns ORGAN_BAD_INPUT for another document, ORGAN_USAGE if the
- * identity or a tensor differs; both messages name the member. After an error no curve is known. */
+ * an incomplete one. Returns ORGAN_USAGE if the identity, or the number or a name of the tensors, differs. Returns
+ * ORGAN_BAD_INPUT for another document, for other levels, and if a tensor's number of elements differs or a cost is
+ * invalid. Also returns errors of reading. After an error no curve is known. */
 organ_status organ_allocation_read(organ_allocation *allocation, const json_t *identity, const char *path, bool *whole,
                                    organ_error *error);
 

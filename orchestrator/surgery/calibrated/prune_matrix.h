@@ -78,10 +78,10 @@ void organ_prune_share_end(organ_prune_shared *shared);
  * Sets `keep` to the mask, rows x cols, 1 for kept weights.
  *
  * `calibration` is finished and has cols features. It may be NULL for magnitude; one created from norms is enough for
- * wanda and for physarum v2 without compensation. Physarum v2 solves V H = W (C / 2 + H / 2) on the kept weights, with
- * H and C per token and 0.03 of the mean of H's diagonal added to the diagonal of both. With a pattern, its last stage
- * keeps the most important weights of each group. Needs organ_prune_matrix_memory bytes; methods that compensate also
- * need FP32 copies of H, of up to 8 bytes per entry.
+ * wanda and for physarum v2 without compensation. Physarum v2 solves V H = W (C / 2 + H / 2) on the kept weights, where
+ * H and C are per token, and 0.03 of the mean of H's diagonal is added to the diagonal of H and to that of C. With a
+ * pattern, its last stage keeps the most important weights of each group. Needs organ_prune_matrix_memory bytes;
+ * methods that compensate also need FP32 copies of H, of up to 8 bytes per entry.
  *
  * Returns
  *   - ORGAN_USAGE if options do not fit together or with the shape;

@@ -288,9 +288,9 @@ static double gain_at_goal(const staged_flow_search *s, double percent)
 }
 
 /* Returns the next gain to try. Until gains on both sides of the goal are known (low and high), steps by at least 1/64
- * octave, so that the search leaves its side. Then returns the gain of gain_at_goal if it is between low and high and
- * at least 2 % of this interval (in octaves) from both. Otherwise interpolates linearly between low and high, within 5
- * to 95 % of the interval, so that the interval always shrinks. */
+ * octave, so that the search gets to the other side of the goal. Then returns the gain of gain_at_goal if it is between
+ * low and high and at least 2 % of this interval (in octaves) from both. Otherwise interpolates linearly between low
+ * and high, within 5 to 95 % of the interval, so that the interval always shrinks. */
 static double next_gain(const staged_flow_search *s, double percent)
 {
     const double next = gain_at_goal(s, percent), least = exp2(1.0 / 64);

@@ -10,7 +10,8 @@
 #include "orchestrator/surgery/calibration/calibration_run.h"
 #include "orchestrator/surgery/calibration/states.h"
 
-/* A run of the windows of a text through the layers of a model, one layer after another, to calibrate its matrices. */
+/* A run of the windows of a text through the layers of a model, one layer after another, to calibrate the matrices of
+ * the layers. */
 struct organ_calibration_run {
     /* Belongs to the caller; organ_calibration_run_open lowers `samples` if the text is too short. */
     organ_calibration_run_options *options;

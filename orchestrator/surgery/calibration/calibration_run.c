@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Opens a walk, a run of the calibration text through the model, layer by layer, that changes its matrices. Cuts the
- * windows of the text, and divides the memory between hidden states, the caller's work and second moments. */
+ * Opens a walk, in which the calibration text runs through the model layer by layer, and the layers' matrices are
+ * changed. Cuts the windows of the text, and divides the memory between hidden states, the caller's work and second
+ * moments. */
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "formats/base/paged_rows.h"

@@ -218,8 +218,8 @@ static organ_status check_layers(const organ_convert_job *job, const organ_forwa
     return error->status;
 }
 
-/* Notes settings of recurrent layers that the output (`made`) does not have because GGUF files do not store them. They
- * are no error, because published models have them and llama.cpp's converter leaves them out. */
+/* Notes settings of recurrent layers that the output (`made`) does not have because GGUF files do not store them. This
+ * is no error, because published models have such settings and llama.cpp's converter leaves them out. */
 static void check_recurrent(const organ_convert_job *job, const organ_forward_config *made)
 {
     const organ_recurrent_config *const a = &job->config.recurrent, *const b = &made->recurrent;

@@ -105,9 +105,9 @@ static void edit_expert_channels(const keys *k)
                     run->expert_channels_after);
 }
 
-/* Checks the cut of shared experts. If the model states only their number (expert_shared_count), their width is that
- * multiple of the routed width, so both widths must keep the same share of channels. Otherwise channels of shared
- * experts cannot be cut. */
+/* Checks the cut of shared experts. If the model states only the number of shared experts (expert_shared_count), their
+ * width is this number times the width of a routed expert. Shared and routed experts must then keep the same share of
+ * channels. Otherwise channels of shared experts cannot be cut. */
 static void check_shared(const keys *k)
 {
     const bool counted =
@@ -247,7 +247,7 @@ static void edit_blocks(const keys *k)
 }
 
 /* Edits the key-values in run->gguf for the numbers of experts, channels, heads and blocks that the cut changes.
- * Returns ORGAN_BAD_INPUT, naming the key, if they cannot describe the smaller model. */
+ * Returns ORGAN_BAD_INPUT, naming the key, if key-values cannot describe the smaller model. */
 organ_status organ_cut_edit_keys(organ_cut_run *run, organ_error *error)
 {
     const keys k = {run, run->model->gguf, run->model->config.architecture, error};
