@@ -90,10 +90,9 @@ organ_status organ_calibration_complete(organ_calibration *calibration, organ_er
  * were zero, or if a damped tile of H has no inverse. */
 organ_status organ_calibration_finish(organ_calibration *calibration, organ_error *error);
 
-/* Creates a finished calibration that has only act_norm: no H and no C, stability and contribution 1. `norms` has one
- * value for each feature: finite, none negative, not all 0 (else returns ORGAN_BAD_INPUT, naming the feature). `tokens`
- * is the number of tokens that the caller states for these norms. Seed, layer and streams of the options are ignored.
- */
+/* Creates a finished calibration that has only act_norm: no H and no C, stability and contribution 1. `norms` are
+ * features numbers, finite, none negative, not all 0 (else ORGAN_BAD_INPUT, naming the feature); `tokens` is the number
+ * of tokens that the caller states for them. Seed, layer and streams of the options are ignored. */
 organ_status organ_calibration_from_norms(const organ_calibration_options *options, const float *norms, uint64_t tokens,
                                           organ_calibration **calibration, organ_error *error);
 
