@@ -103,9 +103,9 @@ bool organ_symmetric_eigen(const organ_kernels *kernels, double *a, size_t n, si
                            double *vectors, double *scratch);
 
 /* Computes A ~ U diag(sigma) V^T for the `requested` greatest singular values of A, at most min(rows, cols). `a`: the
- * columns of A, one after another. `u` gets `requested` vectors of `rows` values, `v` as many of `cols` values. Vectors
- * are orthonormal, sigma descends. Returns false if memory cannot be allocated, a value is not finite or an iteration
- * does not converge. */
+ * columns of A, one after another. `u` gets `requested` vectors of `rows` values, `v` as many vectors of `cols` values.
+ * Vectors are orthonormal, sigma descends. Returns false if memory cannot be allocated, a value is not finite or an
+ * iteration does not converge. */
 bool organ_dense_svd(const organ_kernels *kernels, const float *a, size_t rows, size_t cols, size_t requested, float *u,
                      float *sigma, float *v);
 
@@ -113,10 +113,10 @@ bool organ_dense_svd(const organ_kernels *kernels, const float *a, size_t rows, 
 uint64_t organ_dense_svd_bytes(size_t rows, size_t cols, size_t requested);
 
 /* QR factorisation in FP32 by Householder reflections in blocks (compact WY; Schreiber & Van Loan 1989). The columns of
- * the factorised matrix Q R are `count` vectors of n values, the next one `stride` values after the last. Replaces them
- * by the columns of Q: the first k = min(count, n) are orthonormal, the others are undefined. `r`, unless NULL, gets
- * R^T, [count][k]. If a value is not finite, the results are not finite. Returns false if memory cannot be allocated.
- */
+ * the factorised matrix Q R are `count` vectors of n values, each of which begins `stride` values after the one before.
+ * Replaces these vectors by the columns of Q: the first k = min(count, n) are orthonormal, the others are undefined.
+ * `r`, unless NULL, gets R^T, [count][k]. If a value is not finite, the results are not finite. Returns false if memory
+ * cannot be allocated. */
 bool organ_orthonormal(const organ_kernels *kernels, float *vectors, size_t count, size_t n, size_t stride, float *r);
 
 #endif

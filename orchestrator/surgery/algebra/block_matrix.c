@@ -8,8 +8,8 @@
 #include <stdlib.h>
 
 /* Computes result = matrix x H, [rows][size of H] each, for a block-diagonal H: one product for each block, of the
- * columns of `matrix` that belong to it. A product multiplies by the transpose of b, so b has the columns of the block.
- */
+ * block and the columns of `matrix` that belong to it. organ_product multiplies by the transpose of its operand b, so b
+ * has the columns of the block as rows. */
 organ_status organ_block_multiply(const organ_engine *engine, const organ_block_matrix *h, const float *matrix,
                                   size_t rows, float *result, organ_error *error)
 {

@@ -74,8 +74,8 @@ bool organ_inverse_diagonal(const organ_kernels *kernels, double *a, size_t n, d
 /* ---- the factor R ---- */
 
 /* Stores R^-1 of the `width` x `width` diagonal block at (from, from) in x->factor, upper triangular, with block = R
- * R^T. With rows and columns in reverse order, R becomes the Cholesky factor L, so the two functions above compute it.
- * Returns false if the block is not positive definite. */
+ * R^T. With rows and columns in reverse order, R becomes the Cholesky factor L, so cholesky_factorise and
+ * cholesky_invert can be used. Returns false if the block is not positive definite. */
 static bool invert_block(const inversion *x, size_t from, size_t width)
 {
     const organ_kernels *const kernels = x->engine->kernels;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Singular value decomposition of a matrix in memory, from the eigenvectors V of A^T A. The columns of A V are
- * orthogonal except for rounding; orthogonalisation in FP64 removes the rest, and their lengths are the singular
- * values. Errors are about 1e-8 of the largest singular value, less than the rounding errors of an FP32 matrix. */
+ * orthogonal except for rounding errors, which orthogonalisation in FP64 removes; the lengths of these columns are the
+ * singular values. Errors are about 1e-8 of the largest singular value, less than the rounding errors of an FP32
+ * matrix. */
 #include "orchestrator/surgery/algebra/algebra.h"
 
 #include "orchestrator/surgery/algebra/vectors64.h"

@@ -125,8 +125,8 @@ static bool scale_diagonals(eigen *x)
 }
 
 /* Returns the last row of the unreduced block of T that begins at row `from`: the first row m whose subdiagonal[m] =
- * T[m + 1][m] is negligible. It is if it is at most half an epsilon times the sum of the magnitudes of the diagonal
- * elements next to it, or times 2^-10 if that sum is less: T is scaled to 1. */
+ * T[m + 1][m] is negligible. The element is negligible if its magnitude is at most s times half an epsilon. s is the
+ * sum of the magnitudes of the two diagonal elements next to it, but at least 2^-10, because T is scaled to 1. */
 static size_t end_of_block(const double *d, const double *subdiagonal, size_t n, size_t from)
 {
     size_t m = from;
@@ -199,8 +199,8 @@ typedef struct eigen_factors {
     double *exchanged;        /* exchanged[i]: 1 if row i was exchanged with row i + 1, else 0 */
 } eigen_factors;
 
-/* Factorises T - shift I = P L U with partial pivoting. A pivot below the rounding error of T is replaced by it, so
- * that U can be inverted. `here` and `right`: elements (k, k) and (k, k + 1) of the present row. */
+/* Factorises T - shift I = P L U with partial pivoting. A pivot below half an epsilon, the rounding error of T, becomes
+ * half an epsilon, so that U can be inverted. `here` and `right`: elements (k, k) and (k, k + 1) of the present row. */
 static void eigen_factorise(const eigen *x, double shift, const eigen_factors *f)
 {
     const size_t n = x->n;
@@ -296,8 +296,8 @@ static void apply_reflectors(const eigen *x, size_t requested, double *vectors)
 }
 
 /* Computes all eigenvalues of A, descending, and the eigenvectors of the `requested` largest, [requested][n]: reduces A
- * to T, decomposes T, then applies the reflections and undoes the scaling. `scratch` has scale, d, e and 5 n values of
- * work. Returns false if a value is not finite or an iteration does not converge. */
+ * to T, decomposes T, then applies the reflections and undoes the scaling. `scratch` has room for the arrays `scale`,
+ * `d`, `e` and `work` of struct eigen. Returns false if a value is not finite or an iteration does not converge. */
 bool organ_symmetric_eigen(const organ_kernels *kernels, double *a, size_t n, size_t requested, double *values,
                            double *vectors, double *scratch)
 {

@@ -10,7 +10,7 @@
 /* W ~ U diag(sigma) V^T. Singular values descend and are not negative; vectors are orthonormal. */
 typedef struct organ_svd {
     size_t rows, cols, rank;
-    float *sigma; /* the singular values, `rank` numbers */
+    float *sigma; /* the singular values, `rank` values */
     float *u;     /* rank consecutive vectors of `rows` values: u[k * rows + i] is U(i, k) */
     float *vt;    /* rank vectors of `cols` values: vt[k * cols + j] is V(j, k) */
     /* Set by organ_low_rank, 0 after organ_factored_svd: */
@@ -33,15 +33,15 @@ typedef struct organ_low_rank_options {
  * 2015; its space contains that of the subspace iteration of Halko, Martinsson & Tropp 2011).
  *
  * Method. It seeks l = rank + max(16, rank / 4) vectors and begins with a block of l / 2 vectors of uniform Philox
- * numbers. Each pass over the matrix gives the next block, W^T W Q, where Q is the last one, orthogonalised against all
- * blocks before it. When the basis has 3 l vectors, it is reduced to the best l of its span and the newest block. The
- * iteration ends after a pass that raises the captured energy by less than 1e-5 ||W||^2; one more pass computes U. A
- * matrix with less than 2 l rows or columns is decomposed whole.
+ * numbers. Each pass over the matrix gives the next block: W^T W Q, where Q is the block before it, orthogonalised
+ * against all earlier blocks. When the basis has 3 l vectors, it is reduced to the best l of its span and the newest
+ * block. The iteration ends after a pass that raises the captured energy by less than 1e-5 ||W||^2; one more pass
+ * computes U. A matrix with less than 2 l rows or columns is decomposed whole.
  *
- * svd->rank is min(rank, rows, cols), or 0 for a matrix of zeros. Allocates about 3.5 l cols + l rows numbers and those
- * of *svd, in addition to the strips. Returns ORGAN_USAGE if `exact` is set and the matrix does not fit into memory,
- * the errors of organ_strips_run, or ORGAN_IO if memory cannot be allocated; *svd is then empty. The caller frees *svd.
- */
+ * svd->rank is min(rank, rows, cols), or 0 for a matrix of zeros. Allocates about 3.5 l cols + l rows values and the
+ * arrays of *svd, in addition to the strips. Returns ORGAN_USAGE if `exact` is set and the matrix does not fit into
+ * memory, the errors of organ_strips_run, or ORGAN_IO if memory cannot be allocated; *svd is then empty. The caller
+ * frees *svd. */
 organ_status organ_low_rank(organ_strips *strips, const organ_low_rank_options *options, organ_svd *svd,
                             organ_error *error);
 
@@ -60,10 +60,10 @@ double organ_svd_residual(const organ_svd *svd);
 organ_status organ_residual(organ_strips *strips, const float *b, const float *a, size_t rank, double *rest,
                             organ_error *error);
 
-/* Computes the complete decomposition of B A, with B out x inner and A inner x in, both row-major, from QR
- * decompositions of both factors, so that the product is never formed. svd->rank is min(out, inner, in). Works on the
- * calling thread; any thread may call it. Values must be finite. Returns ORGAN_USAGE for an empty factor, ORGAN_IO if
- * memory cannot be allocated; *svd is then empty. The caller frees *svd. */
+/* Computes the complete decomposition of B A. B is out x inner, A is inner x in, both row-major. Uses QR decompositions
+ * of the two factors, so that the product is never formed. svd->rank is min(out, inner, in). Works on the calling
+ * thread; any thread may call it. Values must be finite. Returns ORGAN_USAGE for an empty factor, ORGAN_IO if memory
+ * cannot be allocated; *svd is then empty. The caller frees *svd. */
 organ_status organ_factored_svd(const organ_kernels *kernels, const float *b, const float *a, size_t out, size_t inner,
                                 size_t in, organ_svd *svd, organ_error *error);
 

@@ -35,7 +35,7 @@ typedef struct krylov {
     float *image;          /* [l][m]: W times the vectors of `source` */
     float *h;              /* H, symmetric, row i from h[i * max] on: [max][max] */
     float *c;              /* [b][max]: row i has the coefficients of vector i of `block` in the basis */
-    float *best;           /* [l][max]: coefficients in the basis of the best l vectors, the best first */
+    float *best;           /* [l][max]: row i: coefficients, in the basis, of the i-th best vector of the span */
     double *square;        /* copy of H, which the eigensolver overwrites: [k][k] */
     double *values;        /* all eigenvalues of H, descending */
     double *vectors;       /* eigenvectors of H: [requested][k] */
@@ -187,9 +187,9 @@ static double captured_energy(const krylov *y)
     return sum;
 }
 
-/* Replaces V by the l best combinations of its vectors (a thick restart): the eigenvectors of H with the largest
- * eigenvalues have the coefficients. H becomes the diagonal matrix of these eigenvalues. Returns false if the
- * eigensolver fails. */
+/* Replaces V by the l best combinations of its vectors (a thick restart): their coefficients are the eigenvectors of H
+ * with the largest eigenvalues. H becomes the diagonal matrix of these eigenvalues. Returns false if the eigensolver
+ * fails. */
 static bool restart_with_best(krylov *y)
 {
     if (!eigen_of_projection(y, y->l))
@@ -206,8 +206,8 @@ static bool restart_with_best(krylov *y)
     return true;
 }
 
-/* Adds the newest block to V and H: its rows and columns of H are y->c = V^T W^T W of that block. Elements (i, j) and
- * (j, i) within the block differ by rounding; both become their mean, so that H stays symmetric. */
+/* Adds the newest block to V and H: the block's rows and columns of H are y->c = V^T W^T W of the block. Elements (i,
+ * j) and (j, i) within the block differ by rounding; both become their mean, so that H stays symmetric. */
 static void extend_projection(krylov *y)
 {
     const size_t k = y->k, b = y->b, lead = y->max;
@@ -227,9 +227,9 @@ static bool orthonormal_block(krylov *y, float *r)
     return organ_orthonormal(organ_strips_engine(y->strips)->kernels, y->block, y->b, y->n, y->n, r);
 }
 
-/* Replaces vectors of `block` by random ones if orthogonalisation left only rounding errors of them: their diagonal
- * element in R^T (`r`) is tiny compared with the largest eigenvalue of H, the size of W^T W. The energy that this loses
- * is far below the tolerance of the iteration. Returns whether a vector was replaced. */
+/* Replaces vectors of `block` by random ones if orthogonalisation left only rounding errors of them: the diagonal
+ * element of such a vector in R^T (`r`) is tiny compared with the largest eigenvalue of H, which is the size of W^T W.
+ * The energy that this loses is far below the tolerance of the iteration. Returns whether a vector was replaced. */
 static bool replace_lost_vectors(krylov *y, const float *r)
 {
     const double least = 1e-6 * y->values[0];
@@ -242,8 +242,8 @@ static bool replace_lost_vectors(krylov *y, const float *r)
     return any;
 }
 
-/* Makes `block` orthonormal and replaces lost vectors. Then makes it orthogonal to V and orthonormal again, because the
- * first time left rounding errors; twice if a vector was replaced. Returns false if memory cannot be allocated. */
+/* Makes `block` orthonormal and replaces lost vectors. Then makes it orthogonal to V and orthonormal again, which
+ * removes rounding errors: once, or twice if a vector was replaced. Returns false if memory cannot be allocated. */
 static bool orthogonalise_block(krylov *y)
 {
     float *r = organ_floats(y->b, y->b);

@@ -18,15 +18,15 @@ typedef struct reduction {
     size_t count, n, stride, k; /* as in organ_orthonormal; k = min(count, n) */
     double *panel;              /* vectors of the current block in FP64: [BLOCK][n] */
     float *reflectors;          /* V^T, [k][n]: row c has the vector v of reflection c, 0 before element c */
-    double (*t)[BLOCK]; /* [k][BLOCK]: rows from .. from + BLOCK - 1 have T of the block that begins at `from` */
-    float *across;      /* X V: products of the other vectors X with the block's V, [count][BLOCK] */
-    float *turned;      /* `across` times T or T^T, [count][BLOCK] */
-    void *scratch;      /* for products */
+    double (*t)[BLOCK];         /* [k][BLOCK]: rows i to i + BLOCK - 1 have T of the block that begins at vector i */
+    float *across;              /* X V: products of the other vectors X with the block's V, [count][BLOCK] */
+    float *turned;              /* `across` times T or T^T, [count][BLOCK] */
+    void *scratch;              /* for products */
 } reduction;
 
-/* Replaces v (n values) by the vector of the Householder reflection that turns v into (length, 0, .., 0), with first
- * element 1, rounded to FP32; writes it to `rounded` too. Returns the factor of the reflection, 2 / v^T v; 0 if v is
- * zero. T and the products must use the same rounded vector. */
+/* Replaces v (n values) by the vector of the Householder reflection that turns v into (length, 0, .., 0), and writes it
+ * to `rounded` too. Its first element is 1, and it is rounded to FP32. Returns the factor of the reflection, 2 / v^T v;
+ * 0 if v is zero. T and the products must use the same rounded vector. */
 static double make_reflector(const reduction *q, double *v, size_t n, float *rounded)
 {
     const double square = q->kernels->dot_f64(v, v, n), length = v[0] > 0 ? -sqrt(square) : sqrt(square);
@@ -43,8 +43,8 @@ static double make_reflector(const reduction *q, double *v, size_t n, float *rou
     return 2 / q->kernels->dot_f64(v, v, n);
 }
 
-/* Factorises the `width` vectors from vector `from` on: stores the vectors of their reflections, T, and in place of the
- * vectors their part of R. */
+/* Factorises the `width` vectors from vector `from` on: stores the vectors of their reflections and T, and replaces the
+ * factorised vectors by their part of R. */
 static void reduce_panel(const reduction *q, size_t from, size_t width)
 {
     const size_t n = q->n - from;
@@ -82,7 +82,7 @@ static void reduce_panel(const reduction *q, size_t from, size_t width)
 }
 
 /* Applies the reflections of the block that begins at `from` to elements `from` and later of `count` vectors: x -= V T
- * V^T x, or with T^T if `transposed` (in reverse order). */
+ * V^T x. If `transposed`, T^T replaces T, which applies the reflections in the other order. */
 static void apply_block_reflector(const reduction *q, size_t from, size_t width, bool transposed, float *vectors,
                                   size_t count)
 {
@@ -146,8 +146,9 @@ static void orthonormal_run(reduction *q, float *r)
     }
 }
 
-/* Replaces `count` vectors of n values, each `stride` values after the last, by the vectors of Q of their QR
- * factorisation; `r`, unless NULL, gets R^T, [count][min(count, n)]. Returns false if memory cannot be allocated. */
+/* Replaces `count` vectors of n values, each of which begins `stride` values after the one before, by the vectors of Q
+ * of their QR factorisation; `r`, unless NULL, gets R^T, [count][min(count, n)]. Returns false if memory cannot be
+ * allocated. */
 bool organ_orthonormal(const organ_kernels *kernels, float *vectors, size_t count, size_t n, size_t stride, float *r)
 {
     reduction q = {

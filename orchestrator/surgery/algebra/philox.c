@@ -74,8 +74,9 @@ static double cosine_of_turns(double x)
     return half > 0.25 ? -sum : sum;
 }
 
-/* Writes numbers first .. first + n - 1 of a stream. Number k is sqrt(-2 ln u) cos(2 pi v), where u and v are words 2
- * (k % 2) and 2 (k % 2) + 1 of block k / 2, scaled to [0, 1). Adding 0.5 keeps u above 0. */
+/* Writes numbers first .. first + n - 1 of a stream. Number k is sqrt(-2 ln u) cos(2 pi v), with u and v from two
+ * consecutive words of block k / 2, scaled to [0, 1): words 0 and 1 if k is even, 2 and 3 if it is odd. Adding 0.5
+ * keeps u above 0. */
 void organ_philox_normal(uint64_t seed, uint64_t stream, uint64_t first, float *values, size_t n)
 {
     uint32_t words[4] = {0};

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * Ridge regression: D minimises ||R - Z D||^2 + shift ||D||^2, with the inputs Z and the desired changes of outputs R
- * of the calibration tokens, and shift = lambda times the mean of the diagonal of Z^T Z. D = (Z^T Z + shift I)^-1 Z^T R
- * = Z^T (Z Z^T + shift I)^-1 R, so the smaller of the two systems is solved: by inputs if there are no more of them
- * than tokens, else by tokens. If both are too large, D is solved block by block. organ_ridge_choose takes the lambda
- * with the least error on held-out tokens, because the error on fitted tokens always prefers the smallest lambda. */
+ * Ridge regression: D minimises ||R - Z D||^2 + shift ||D||^2. Z has the inputs of the calibration tokens, R the
+ * desired changes of their outputs; shift is lambda times the mean of the diagonal of Z^T Z. D = (Z^T Z + shift I)^-1
+ * Z^T R = Z^T (Z Z^T + shift I)^-1 R, so the smaller of the two systems is solved: by inputs if there are no more of
+ * them than tokens, else by tokens. If both are too large, D is solved block by block. organ_ridge_choose takes the
+ * lambda with the least error on held-out tokens, because the error on fitted tokens always prefers the smallest
+ * lambda. */
 #include "orchestrator/surgery/algebra/ridge_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -21,7 +22,7 @@
 
 const double organ_ridge_lambdas[ORGAN_RIDGE_LAMBDAS] = {0.01, 0.03, 0.1, 0.3, 1};
 
-/* Returns the number of tokens of both parts. */
+/* Returns the number of tokens of the two parts, FIT and HELD, together. */
 static size_t ridge_tokens_of(const organ_ridge_shape *shape)
 {
     return shape->tokens[ORGAN_RIDGE_FIT] + shape->tokens[ORGAN_RIDGE_HELD];
@@ -69,8 +70,9 @@ uint64_t organ_ridge_memory(const organ_ridge_shape *shape)
     return bytes < (double)TOO_MUCH ? (uint64_t)bytes : TOO_MUCH;
 }
 
-/* Allocates the buffers that all solvers use, then those of the chosen one. The solver by blocks keeps a factor of n
- * columns for each piece, the others one factor of n x n. Returns false if memory cannot be allocated. */
+/* Allocates the buffers that all solvers use, then those of the chosen one. The solver by blocks has a row of n values
+ * in `factor` for each input, the other solvers have one factor of n x n. Returns false if memory cannot be allocated.
+ */
 static bool ridge_allocate(organ_ridge *ridge)
 {
     ridge->worker_bytes = ORGAN_PRODUCT_SCRATCH + ridge->solver->worker_bytes;
@@ -132,7 +134,7 @@ void organ_ridge_close(organ_ridge *ridge)
 /* ---- tokens ---- */
 
 /* Fails with ORGAN_BAD_INPUT at the first of `tokens` x `each` values that is not finite or above LARGEST, whose square
- * could overflow. The message names its token and its index; `what`: "input" or "output". */
+ * could overflow. The message names the token and the index of the value; `what`: "input" or "output". */
 static organ_status check_values(const organ_ridge *ridge, organ_ridge_part part, const float *values, size_t tokens,
                                  size_t each, const char *what, organ_error *error)
 {
@@ -184,8 +186,8 @@ static organ_status ridge_finish(organ_ridge *ridge, organ_error *error)
 
 /* ---- solving ---- */
 
-/* Solves for D on all tokens, or only on those of FIT if `all` is false. Sets ridge->found to whether D was found. It
- * is not if all inputs are 0, if the normal matrix is singular, or if D is not finite. */
+/* Solves for D on all tokens, or only on those of FIT if `all` is false. Sets ridge->found to whether D was found. No D
+ * is found if all inputs are 0, if the normal matrix is singular, or if D is not finite. */
 static organ_status ridge_solve(organ_ridge *ridge, bool all, double lambda, organ_error *error)
 {
     const organ_ridge_sums *const fit = &ridge->sums[ORGAN_RIDGE_FIT], *const held = &ridge->sums[ORGAN_RIDGE_HELD];

@@ -53,8 +53,8 @@ static float *factor_of(const organ_ridge *ridge, const ridge_blocks_piece *p)
 
 /* ---- memory ---- */
 
-/* Returns the number of inputs of a piece: a block is divided into equal pieces of at most ORGAN_RIDGE_PIECE inputs, of
- * which the last may be smaller. */
+/* Returns the number of inputs of a piece: a block is divided into pieces of this size, at most ORGAN_RIDGE_PIECE
+ * inputs; only the last may be smaller. */
 size_t organ_ridge_piece(const organ_ridge_shape *shape)
 {
     const size_t max = organ_min(ORGAN_RIDGE_PIECE, shape->largest ? shape->largest : ORGAN_RIDGE_PIECE);

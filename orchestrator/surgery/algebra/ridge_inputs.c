@@ -96,7 +96,7 @@ static organ_status ridge_inputs_finish(organ_ridge *ridge, organ_error *error)
 
 /* ---- FP32 copies ---- */
 
-/* Context of copy_row: copies the sum of Z^T Z over parts first .. last, plus shift I, to ridge->factor. */
+/* Context of copy_row, which copies the sum of Z^T Z over parts first .. last, plus shift I, to ridge->factor. */
 typedef struct ridge_inputs_copying {
     const organ_ridge *ridge;
     organ_ridge_part first, last;

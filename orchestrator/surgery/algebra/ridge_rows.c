@@ -142,8 +142,9 @@ static organ_status write_batch(organ_ridge_rows *r, size_t slot, organ_error *e
     return ORGAN_OK;
 }
 
-/* Appends a row of `width` inputs, those of a token in one block, to the last batch of its slot. Begins a new batch,
- * linked to the last one, if that is full or there is none. With a file, writes a batch that becomes full. */
+/* Appends a row of `width` inputs, those of a token in one block, to the last batch of its slot. If that batch is full,
+ * or if there is none, first begins a new batch and links it to the last one. With a file, writes a batch that becomes
+ * full. */
 organ_status organ_ridge_rows_add(organ_ridge_rows *r, organ_ridge_part part, size_t block, size_t token,
                                   const float *inputs, organ_error *error)
 {

@@ -19,7 +19,8 @@ struct organ_strips {
     size_t count;                   /* number of strips */
     size_t capacity;                /* strips that `values` has room for */
     float *values;                  /* consecutive strips: those of the current set, or all */
-    bool in_memory, energies_known; /* all strips stay in `values` after the first pass; the first pass is complete */
+    bool in_memory, energies_known; /* in_memory: all strips stay in `values` after the first pass; energies_known: that
+                                       pass is complete */
     double *energies;               /* sum of squares of each strip, computed in the first pass */
     size_t readers;                 /* workers that read at the same time */
     size_t scratch_bytes;           /* scratch of a reader: organ_rows.scratch_bytes in whole cache lines */

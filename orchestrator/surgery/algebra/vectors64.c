@@ -54,8 +54,9 @@ static double normalise_length(const organ_kernels *kernels, double *z, size_t n
 }
 
 /* Makes vector `at` orthonormal to the vectors before it by Gram-Schmidt. Subtracts the projections again if at most
- * 0.7 of the length is left: the rounding errors of the last time are then not small relative to the rest. If less than
- * 1e-14 is left, the vector was a combination of the others and is replaced by a random one. */
+ * 0.7 of the length is left: the rounding errors of this subtraction are then not small relative to the remaining
+ * vector. If less than 1e-14 of the length is left, the vector was a combination of the vectors before it and is
+ * replaced by a random one. */
 double organ_orthonormal_next(const organ_kernels *kernels, double *vectors, size_t at, size_t n)
 {
     double *const z = vectors + at * n, left = normalise_length(kernels, z, n), share = 0;

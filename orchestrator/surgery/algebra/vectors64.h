@@ -12,8 +12,8 @@ double organ_max_magnitude(const double *values, size_t n);
 void organ_random_vector(uint64_t seed, double *values, size_t n);
 
 /* Makes vector number `at` of `vectors` (n values each) a unit vector orthogonal to the `at` orthonormal vectors before
- * it. Replaces it by a random vector if it is zero or a combination of these. Returns the length that was left after
- * subtracting its projections; 0 if it was replaced. */
+ * it. Replaces it by a random vector if it is zero or a combination of those vectors. Returns the length that was left
+ * after subtracting its projections; 0 if it was replaced. */
 double organ_orthonormal_next(const organ_kernels *kernels, double *vectors, size_t at, size_t n);
 
 #endif

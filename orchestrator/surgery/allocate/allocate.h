@@ -37,9 +37,9 @@ extern const bool organ_width_measured[ORGAN_WIDTH_LEVELS];
 /* Derives the costs of all widths from the two measured ones: cost[0] for 2 bits and cost[4] for 4 bits, both in the
  * widest groups, of `group` columns (32, 64 or 128). For these groups a cost is inversely proportional to a power of
  * the number of steps of the codes (3, 7, 15, 255). The power is fitted to the two measured costs and is at least 1:
- * rounding errors are proportional to the size of a step, and the divergence to their square. In groups of 32 columns,
- * a cost is that in groups of `group` columns times the square of the ratio of the expected largest magnitude of 32
- * normal weights to that of `group` normal weights. */
+ * rounding errors are proportional to the size of a step, and the divergence to their square. The cost in groups of 32
+ * columns is the cost in groups of `group` columns times the square of a ratio: the expected largest magnitude of 32
+ * normal weights divided by that of `group` normal weights. */
 void organ_width_derive_costs(double cost[ORGAN_WIDTH_LEVELS], size_t group);
 
 /* ---- options ---- */
@@ -82,8 +82,8 @@ typedef struct organ_allocation_tensor {
     double cost[ORGAN_ALLOCATION_LEVELS];
     bool known;   /* `cost` is set */
     bool between; /* `cost` is interpolated from other layers, not measured */
-    /* Share of zeros that the division gives to this tensor, 0 .. 1, or another value that the caller of
-     * organ_exchanges divides. */
+    /* The tensor's share of the division: a share of zeros, 0 .. 1, or, if the caller of organ_exchanges divides
+     * another quantity, the tensor's value of that. */
     double sparsity;
 } organ_allocation_tensor;
 
@@ -106,11 +106,12 @@ typedef struct organ_allocation {
 double organ_allocation_cost(const organ_allocation *allocation, const organ_allocation_tensor *tensor,
                              double sparsity);
 
-/* Divides `budget` (0.20 .. 0.95) over tensors with known curves over sparsities. For one price per element, chooses
- * for each tensor the sparsity of least cost among 0.20, 0.205 .. 0.95; then interpolates between the two divisions
- * around the budget to meet it; then moves `way` (0 .. 1) of the distance from the uniform division to the result. The
- * sum of sparsity x elements over the tensors equals budget x elements except for rounding. Returns false if memory
- * cannot be allocated. */
+/* Divides `budget` (0.20 .. 0.95) over tensors with known curves over sparsities. At a price, the value of one zero,
+ * each tensor gets the sparsity with the least cost minus value of its zeros, among 0.20, 0.205 .. 0.95. Searches two
+ * nearly equal prices: the division of one has fewer zeros than the budget, that of the other at least as many. An
+ * interpolation between these two divisions meets the budget. The result is then moved to `way` (0 .. 1) of the
+ * distance from equal sparsities to this division. The sum of sparsity x elements over the tensors equals budget x
+ * elements except for rounding. Returns false if memory cannot be allocated. */
 bool organ_allocation_divide(organ_allocation *allocation, double budget, double way);
 
 /* Chooses a width for each tensor from curves over widths. sizes[t * (level_count + 1) + l] is the size of tensor t at
@@ -118,10 +119,10 @@ bool organ_allocation_divide(organ_allocation *allocation, double budget, double
  * of the sizes at level 0 must be within the budget. Sets chosen[t] to a level, or to level_count for an unchanged
  * tensor, and *uniform to the greatest level that all tensors could have within the budget.
  *
- * Starts with the lowest level for all tensors and repeatedly takes the step that lowers the cost most per unit of size
- * and fits in the budget; exchanges between pairs of tensors end the search. If the result costs more than *uniform for
- * all tensors, the search runs again from that level, so the cost is never above that of *uniform. Returns the sum of
- * the chosen sizes. */
+ * Starts with the lowest level for all tensors. Repeatedly takes the step that fits in the budget and lowers the cost
+ * most per unit of size. Then exchanges sizes between pairs of tensors. If the result costs more than *uniform for all
+ * tensors, the search runs again from that level, so the cost is never above that of *uniform. Returns the sum of the
+ * chosen sizes. */
 double organ_allocation_choose(organ_allocation *allocation, const double *sizes, double budget, size_t *chosen,
                                size_t *uniform);
 
@@ -139,8 +140,9 @@ void organ_allocation_release(organ_allocation *allocation);
 
 /* Reads the curves of the tensors from the file at `path`. The caller has set names and elements of the tensors. *whole
  * becomes true if the file has the curves of all tensors; false if there is no file, or if an interrupted run has left
- * an incomplete one. Returns ORGAN_BAD_INPUT for another document, ORGAN_USAGE if the
- * identity or a tensor differs; both messages name the member. After an error no curve is known. */
+ * an incomplete one. Returns ORGAN_USAGE if the identity, or the number or a name of the tensors, differs. Returns
+ * ORGAN_BAD_INPUT for another document, for other levels, and if a tensor's number of elements differs or a cost is
+ * invalid. Also returns errors of reading. After an error no curve is known. */
 organ_status organ_allocation_read(organ_allocation *allocation, const json_t *identity, const char *path, bool *whole,
                                    organ_error *error);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Divides a budget of removed elements over tensors so that the sum of their predicted costs is least. With a Lagrange
  * multiplier, the price of a removed element, each tensor minimises its cost minus price times removed elements on its
- * own; bisection finds the price at which the budget is met. Sparsities are steps, so at that price some tensors jump
- * over the budget: the remainder is divided between their last two steps. */
+ * own; bisection finds the price at which the budget is met. Sparsities have steps, so at that price the sum may jump
+ * over the budget: the result is interpolated between the divisions before and after the jump. */
 #include "orchestrator/surgery/allocate/allocate.h"
 
 #include <math.h>
@@ -13,8 +13,8 @@
 #define MIN_COST   1e-12 /* nats per token; smaller costs become this, so that their logarithm exists */
 #define MIN_POWER  0.5   /* smallest exponent of a cost curve: a flat curve would attract the whole budget */
 #define ROOT_STEPS 16    /* of Newton's method: enough for every sparsity up to ORGAN_ALLOCATION_MAX */
-#define MIN_PRICE  1e-15 /* lowest and ... */
-#define MAX_PRICE  1e9   /* ... highest price of zeros in all elements, in nats per token */
+#define MIN_PRICE  1e-15 /* lowest price of zeros in all elements, in nats per token */
+#define MAX_PRICE  1e9   /* highest price of zeros in all elements, in nats per token */
 #define BISECTIONS 120   /* of the interval of prices, on a logarithmic scale */
 
 const double organ_sparsity_levels[ORGAN_SPARSITY_LEVELS] = {0.50, 0.80};
@@ -22,9 +22,9 @@ const double organ_sparsity_levels[ORGAN_SPARSITY_LEVELS] = {0.50, 0.80};
 /* Returns the greater of `cost` and MIN_COST. */
 static double positive_cost(double cost) { return cost > MIN_COST ? cost : MIN_COST; }
 
-/* Returns ln of the share that the s N smallest of N normal weights have in the sum of all squares: s - 2 t p(t), where
- * p is the density of the standard normal distribution and t its quantile of (1 + s) / 2, so erf(t / sqrt(2)) = s. The
- * error function is concave for t > 0, so Newton's method from a value below t stays below it. */
+/* Returns ln of the share that the s N smallest of N normal weights have in the sum of all squares. That share is s - 2
+ * t p(t), where p is the density of the standard normal distribution and t its quantile of (1 + s) / 2, so erf(t /
+ * sqrt(2)) = s. The error function is concave for t > 0, so Newton's method from a value below t stays below it. */
 static double ln_share_of_smallest(double s)
 {
     const double pi = 3.14159265358979323846;
@@ -70,8 +70,8 @@ static double all_elements(const organ_allocation *a)
 }
 
 /* Sets chosen[t] to the sparsity with the least cost - price * zeros for each tensor, where `price` is the value of
- * zeros in all elements. `costs` has STEPS + 1 numbers for each tensor. Returns the resulting share of zeros among all
- * elements. */
+ * zeros in all elements together. `costs` has STEPS + 1 costs for each tensor. Returns the resulting share of zeros
+ * among all elements. */
 static double divide_choose(const organ_allocation *a, const double *costs, double price, double *chosen)
 {
     const double all = all_elements(a);
@@ -88,8 +88,8 @@ static double divide_choose(const organ_allocation *a, const double *costs, doub
 }
 
 /* Bisects the price of a zero: `fewer_zeros` becomes a division with fewer zeros than the budget, `more_zeros` one with
- * at least as many, at prices that are nearly equal. `tried` becomes the interpolation of the two that meets the
- * budget. Each array has a sparsity for each tensor. */
+ * at least as many, at prices that are nearly equal. `tried` becomes an interpolation between these two divisions,
+ * which meets the budget. Each array has a sparsity for each tensor. */
 static void bisect_price(const organ_allocation *a, const double *costs, double budget, double *fewer_zeros,
                          double *more_zeros, double *tried)
 {
@@ -113,8 +113,8 @@ static void bisect_price(const organ_allocation *a, const double *costs, double 
         tried[t] = fewer_zeros[t] + at * (more_zeros[t] - fewer_zeros[t]);
 }
 
-/* Evaluates all curves on the grid of sparsities, finds the division with the least cost (bisect_price), and moves only
- * the share `way` of the way from equal sparsities to it, because measured curves are not exact. */
+/* Evaluates all curves on the grid of sparsities, finds the division with the least cost (bisect_price), and moves from
+ * equal sparsities towards this division, by the share `way` of the distance, because measured curves are not exact. */
 bool organ_allocation_divide(organ_allocation *a, double budget, double way)
 {
     double *const costs = malloc((a->count * (STEPS + 1) + 1) * sizeof *costs), *const divisions =

@@ -17,8 +17,8 @@ typedef struct organ_exchange {
 /* Functions of the caller: how weights change, and which exchanges are possible. */
 typedef struct organ_exchanges_work {
     void *context;
-    /* Replaces the donor's `weights` by those for the value that its tensor is given: a sparsity, 0 .. 1, or another
-     * quantity that the caller divides. */
+    /* Replaces the donor's `weights` by those that the matrix gets if `given` is the value of its tensor: a sparsity, 0
+     * .. 1, or a value of another quantity that the caller divides. */
     organ_status (*make)(void *context, const organ_calibration_matrix *matrix, double given, float *weights,
                          organ_error *error);
     uint64_t (*memory)(void *context, const organ_tensor *tensor); /* organ_curves_work.memory */
@@ -39,7 +39,7 @@ typedef struct organ_exchanges_options {
 
 /* Results of the exchanges. */
 typedef struct organ_exchanges_report {
-    size_t tried, taken;  /* number of exchanges; some that were accepted may have been reverted later */
+    size_t tried, taken;  /* how many were tried and accepted; some accepted ones may have been reverted later */
     double before, after; /* nats per token of the division before and after the exchanges; after <= before */
 } organ_exchanges_report;
 

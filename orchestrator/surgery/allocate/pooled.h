@@ -20,8 +20,8 @@ void organ_pooled_destroy(organ_pooled_tensors *pooled); /* NULL is allowed */
 /* Returns whether the tensor has more than one matrix. */
 bool organ_pooled_has_several(const organ_pooled_tensors *pooled, size_t tensor);
 
-/* Returns an upper bound of the bytes of a layer's matrices: of all together, or without `all` of one tensor at a time
- * among those with more than one matrix. */
+/* Returns an upper bound of the bytes of a layer's stored matrices: with `all`, those of all tensors together; else
+ * those of one tensor at a time, where only tensors with more than one matrix are stored. */
 uint64_t organ_pooled_memory(const organ_pooled_tensors *pooled, int32_t layer, bool all);
 
 /* Stores a matrix of tensor `tensor` of the allocation at a level. `stored` is the matrix's tensor in the model, to

@@ -40,8 +40,8 @@ struct organ_admm {
     float rho;            /* rho of `inverse`; 0: none yet */
     float used;           /* rho of the last step: U is `used` Z for removed entries; 0: no step yet */
     size_t from, count;   /* the current rows are [from, from + count): they are solved together */
-    /* Arrays of the current rows, count x cols: right-hand sides and V; in the final least squares directions and their
-     * products with H. */
+    /* Arrays of the current rows, count x cols. In the iterations: right-hand sides, and V. In the final least squares:
+     * directions, and their products with H. */
     float *a, *b;
     uint8_t *keep; /* mask of the current step, rows x cols; 1: kept */
     /* The choice of the mask without a pattern. The edge is the magnitude of the largest removed entry of Z. Radix
@@ -57,8 +57,9 @@ struct organ_admm {
 /* Returns the number of strips of ROWS_PER_BATCH rows; the last may be smaller. */
 static size_t strips_of(size_t rows) { return (rows + ROWS_PER_BATCH - 1) / ROWS_PER_BATCH; }
 
-/* Scales row `row` of H and row `row` of the target T. organ_admm_create calls it for each index below the larger
- * number of rows, so one of the two rows may not exist. H_ij is divided by root[i] root[j], T_ij by root[j]. */
+/* Scales row `row` of H and row `row` of the target T. organ_admm_create calls it for each index below the number of
+ * rows of the larger matrix, so one of the two rows may not exist. H_ij is divided by root[i] root[j], T_ij by root[j].
+ */
 static void scale_row(void *context, size_t row, size_t worker)
 {
     organ_admm *const s = context;
@@ -331,8 +332,8 @@ static void select_digit(organ_admm *s)
 }
 
 /* Sets the mask that removes the `killed` entries of Z with the least magnitude. mask_or_count has counted digit 0 over
- * all of Z before; keep_largest counts the other digits in one pass each. Entries below the edge are fewer than
- * `killed`; the missing ones are removed from those equal to the edge, the first in row-major order. */
+ * all of Z before; keep_largest counts the other digits in one pass each. Fewer than `killed` entries are below the
+ * edge. The rest of the removed entries are equal to the edge: the first of these in row-major order. */
 static void keep_largest(organ_admm *s)
 {
     const size_t strips = strips_of(s->problem.rows);
@@ -423,8 +424,8 @@ organ_status organ_admm_step(organ_admm *s, double rho, double relaxed, uint8_t 
  *
  * Conjugate gradients on the kept weights of each row of Z: they solve Z H = T there, with Z = 0 at removed weights. */
 
-/* Replaces a row of the target T by the residual T - Z H, where b contains Z H, with 0 for removed weights. Copies the
- * residual to `a`: it is the first direction. `row` counts from the first of the current rows. */
+/* Replaces a row of the target T by the residual T - Z H, which is set to 0 at removed weights; b contains Z H. Copies
+ * the residual to `a`, as the first direction. `row` counts from the first of the current rows. */
 static void begin_row_residual(void *context, size_t row, size_t worker)
 {
     const organ_admm *const s = context;

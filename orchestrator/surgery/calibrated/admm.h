@@ -51,7 +51,7 @@ organ_status organ_admm_create(const organ_engine *engine, const organ_admm_prob
                                organ_error *error);
 void organ_admm_destroy(organ_admm *admm); /* NULL is allowed */
 
-/* Starts the iterations: sets D to the kept ones of `weights` (rows x H.size) and the multiplier to 0. `keep` is the
+/* Starts the iterations: sets D to the kept values of `weights` (rows x H.size), and the multiplier to 0. `keep` is the
  * mask, rows x H.size, 1 for a kept weight. If `given` is false, organ_admm_begin first sets `keep`: it keeps the
  * weights w_ij with the largest |w_ij| sqrt(H_jj). May be called again to restart. */
 void organ_admm_begin(organ_admm *admm, const float *weights, bool given, uint8_t *keep);

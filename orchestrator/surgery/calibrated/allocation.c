@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Measures or reads the curve of each target, the divergence of the model against the target's sparsity, and divides
- * one budget among the targets so that the sum of the divergences is least. */
+ * Measures or reads the curve of each target (allocation.h: the model's divergence at some sparsities of the target),
+ * and divides one budget among the targets so that the sum of the divergences is least. */
 #include "orchestrator/surgery/calibrated/allocation.h"
 
 #include "formats/base/path.h"
@@ -248,7 +248,7 @@ static organ_status allocation_open_walk(organ_prune_allocation *a, organ_error 
 }
 
 /* Opens the walks of curves and, with --rounds, of exchanges; reads curves from the file of --allocation if it exists.
- * If memory is too small for both walks, the message states the larger amount. */
+ * If memory is too small for one of the two walks, the message states an amount that is enough for both. */
 organ_status organ_prune_allocation_open(const organ_prune_calibrated_options *options,
                                          const organ_prune_matrix_options *prune_options, bool by_weight,
                                          organ_prune_job *job, double budget, organ_prune_allocation **allocation,
@@ -432,8 +432,8 @@ static json_t *allocation_tensor_json(const void *context, size_t k)
 }
 
 /* Returns the member "allocation" of the report. Before the division (in a dry run), "tensors" is empty and the costs
- * are null. "measured" is the number of measured curves, or before the measurement of those still to be measured.
- * "asked" repeats a budget in bits or bytes. */
+ * are null. "measured" is the number of measured curves; before the measurement, it is the number of curves that must
+ * still be measured. "asked" repeats a budget in bits or bytes. */
 json_t *organ_prune_allocation_json(const organ_prune_allocation *a)
 {
     size_t measured = a->known ? 0 : organ_curves_unknown(a->walk);

@@ -19,7 +19,7 @@ typedef struct organ_prune_allocation organ_prune_allocation;
 organ_status organ_prune_allocation_check(const organ_prune_calibrated_options *options, double sparsity,
                                           organ_budget *budget, organ_error *error);
 
-/* Opens the walk that measures the curves, which checks memory and text, and with --rounds the exchanges. Then reads
+/* Opens the walk that measures the curves, and with --rounds also the exchanges. Both check memory and text. Then reads
  * the curves from the file of --allocation if it exists. `prune_options` describes how a matrix is pruned, except its
  * name and sparsity. `by_weight`: prune as if all inputs of a matrix had the same size. `budget` is a share of zeros, 0
  * .. 1. `job` is open, and all arguments must outlive *allocation, which the caller closes also after an error. Returns

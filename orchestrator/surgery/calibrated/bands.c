@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Prunes without a text and a forward pass, by the weights alone or by an imatrix: matrix by matrix, each in bands of
- * as many rows as fit in the memory. A unit is a target, or a range of the matrices of a stack (method.h). */
+ * Prunes without text and forward pass, by the weights alone or by an imatrix: matrix by matrix, each in bands of as
+ * many rows as fit in the memory. A unit is a target, or a range of the matrices of a stack (method.h). */
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/calibrated/calibrated_job.h"
@@ -77,8 +77,9 @@ organ_status organ_calibrated_fits(const organ_calibrated_job *job, organ_error 
 
 /* ---- a band with a computed mask ---- */
 
-/* Sets the removed weights of row `row` of the band to +0, compares the row with a copy made before, and adds the
- * counts to those of the worker. 0u - keep[j] has all bits set for a kept weight, and none for a removed one. */
+/* Sets the removed weights of row `row` of the band to +0. Then compares the row with a copy made before, and adds its
+ * counts of zero, removed, kept and changed weights to those of the worker. 0u - keep[j] has all bits set for a kept
+ * weight, and none for a removed one. */
 static void clear_row(void *context, size_t row, size_t worker)
 {
     const bands_writing *const w = context;
@@ -102,7 +103,8 @@ static void clear_row(void *context, size_t row, size_t worker)
 }
 
 /* Implements `take` of organ_prune_bands: sets the removed weights of the band that begins at row `first` to +0 in its
- * stored type, adds the counts to those of the unit, and writes the band. `at` is its offset in the unit, in bytes. */
+ * stored type, adds the counts of clear_row to those of the unit, and writes the band. `at` is the band's offset in the
+ * unit, in bytes. */
 static organ_status write_band(void *context, size_t first, organ_error *error)
 {
     bands_writing *const w = context;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Prunes by a method of the table below: checks its options, opens the text or the importance matrix that it needs, and
- * runs it. */
+ * runs it. Methods that need a text prune during a calibration walk, a run of the text through the model
+ * (calibration_run.h). */
 #include "orchestrator/surgery/calibrated/calibrated_job.h"
 
 #include "formats/base/memory_watch.h"
@@ -55,8 +56,8 @@ static const organ_calibrated_method methods[] = {
 
 /* ---- options ---- */
 
-/* Sets needs_text, two_streams and compensates of the job, and the definition's name and version in reports, from the
- * method and the options. */
+/* From the method and the options, sets the job's members needs_text, two_streams and compensates, and base.definition:
+ * name and version of the method in reports. */
 static void note_method(organ_calibrated_job *job)
 {
     const organ_calibrated_method *const m = job->method;
@@ -204,8 +205,8 @@ static organ_status check_goal(const organ_calibrated_job *job, organ_error *err
     return ORGAN_OK;
 }
 
-/* Checks the options that need no model: method, pattern, ranges, and the source of statistics that the method
- * needs. */
+/* Checks the options that do not depend on the model: method, pattern, ranges of values, and the text or imatrix that
+ * the method needs. */
 static organ_status calibrated_check_options(organ_calibrated_job *job, organ_error *error)
 {
     const organ_prune_calibrated_options *const c = job->options;
@@ -265,7 +266,8 @@ static organ_status open_allocation(void *context, organ_error *error)
 }
 
 /* Opens the text or the imatrix that the method needs, and checks the memory. With --allocate, also opens the division
- * of the budget; if memory is too small for both, the message states the larger amount. */
+ * of the budget; if memory is too small for pruning or for the division, the message states an amount that is enough
+ * for both. */
 static organ_status open_statistics(organ_calibrated_job *job, organ_error *error)
 {
     if (!job->needs_text && (job->pattern.of || job->options->imatrix) &&
@@ -279,8 +281,8 @@ static organ_status open_statistics(organ_calibrated_job *job, organ_error *erro
     return job->base.divides ? organ_memory_check_also(open_allocation, job, error) : error->status;
 }
 
-/* Adds memory and work to the plan of a dry run: those of the calibration walk, or without a text those of the method
- * on each matrix; and those of the division of a budget. */
+/* Adds memory and work to the plan of a dry run: those of the calibration walk or, without a text, those of the method
+ * on each matrix. Then adds those of the division of a budget, if there is one. */
 static void calibrated_estimate(organ_calibrated_job *job)
 {
     organ_plan *const plan = &job->base.plan;
@@ -335,9 +337,9 @@ static organ_status calibrated_fill(void *context, organ_writing *writing, organ
     return error->status || !job->imatrix ? error->status : organ_imatrix_unchanged(job->imatrix, error);
 }
 
-/* Implements organ_prune_kind.cuts. Magnitude ranks the weights of a whole matrix, so it allows cuts between the
- * matrices of a stack. Other methods have figures for each target (organ_calibrated_part), so their targets are not
- * cut. */
+/* Implements organ_prune_kind.cuts: returns where a target may be divided into several units. With magnitude, which
+ * ranks the weights of a whole matrix, it may be divided between the matrices of a stack. Other methods have figures
+ * for each target (organ_calibrated_part), so their targets are not divided. */
 static uint64_t cut_between_matrices(const organ_prune_job *base)
 {
     const organ_calibrated_job *const job = (const organ_calibrated_job *)base;

@@ -11,14 +11,14 @@
 ORGAN_API_BEGIN
 
 /* Prunes a model by a method. physarum-v1 runs organ_prune; other methods prune layer by layer on a calibration text.
- * With an imatrix, matrices are pruned individually, without tokenizer and forward pass, and physarum-v2 does without
- * stability, contribution and compensation. *report, errors and the state that `resume` continues are those of
- * organ_prune.
+ * With an imatrix, matrices are pruned individually, without tokenizer and forward pass; physarum-v2 then uses neither
+ * stability nor contribution, and does not compensate. *report, errors and the state that `resume` continues are those
+ * of organ_prune.
  *
  * Also returns
  *   - ORGAN_USAGE if the method does not support an option, if the text is too short, or if --memory is too small for
  *     the hidden states;
- *   - ORGAN_BAD_INPUT if the imatrix has no entry for a target, or one of another size. */
+ *   - ORGAN_BAD_INPUT if the imatrix has no entry for a target, or has an entry of another size. */
 organ_status organ_prune_by_method(const organ_prune_options *options, const organ_prune_calibrated_options *calibrated,
                                    const organ_engine *engine, const organ_progress *progress, json_t **report,
                                    organ_error *error);

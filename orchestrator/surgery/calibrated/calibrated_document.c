@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The members that calibrated pruning adds to the report of organ prune and to the lines of its targets. */
+ * The members that calibrated pruning adds to the report of organ prune and to the lines of its targets. H are the
+ * second moments of a matrix's inputs. */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/calibrated/calibrated_job.h"
 
@@ -59,8 +60,8 @@ static json_t *document_calibration_json(const organ_calibrated_job *job)
     return object;
 }
 
-/* Implements organ_calibration_fallback_row: returns the array of experts of target k, and sets *tensor to the target.
- */
+/* Implements organ_calibration_fallback_row: returns the array of target k's experts that were not calibrated on their
+ * own tokens, and sets *tensor to the target. */
 static const json_t *document_fallback_row(const void *context, size_t k, const organ_tensor **tensor)
 {
     const organ_calibrated_job *const job = context;
@@ -68,8 +69,8 @@ static const json_t *document_fallback_row(const void *context, size_t k, const 
     return job->parts[k].fallback;
 }
 
-/* If experts were calibrated on other tokens than their own, adds them to `object`, the member "calibration" or
- * "imatrix", as its member "fallback". Returns `object`, which may be null. */
+/* `object` is the member "calibration" or "imatrix" of the document, and may be null. If experts were not calibrated on
+ * their own tokens, adds the member "fallback", which lists them, to `object`. Returns `object`. */
 static json_t *with_fallback(const organ_calibrated_job *job, json_t *object)
 {
     json_t *const fallback = json_is_object(object)

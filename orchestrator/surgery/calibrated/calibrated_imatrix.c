@@ -7,8 +7,8 @@
 #include <stdlib.h>
 
 /* Checks that the imatrix has usable entries for all matrices of target `part`, and sets `experts` and `entry` of
- * job->parts[part]. Adds experts without tokens to its `fallback`: they use the norms of other experts or 1
- * (organ_importance_norms). `known`: cache of organ_experts_of_role. */
+ * job->parts[part]. Adds experts without tokens to the member `fallback` of the same entry: they use the norms of other
+ * experts, or norms of 1 (organ_importance_norms). `known`: cache of organ_experts_of_role. */
 static organ_status check_target(organ_calibrated_job *job, size_t part, organ_expert_census *known, organ_error *error)
 {
     const organ_tensor *const tensor = job->base.targets.tensors[part];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Data and functions that the sources of calibrated pruning share: calibrated.c runs it, matrix.c prunes a matrix on
- * a calibration text, calibrated_imatrix.c reads an imatrix in place of a text, bands.c prunes without a text,
- * calibrated_document.c writes the report. */
+ * Data and functions that the sources of calibrated pruning share: calibrated.c runs it, matrix.c prunes a matrix on a
+ * calibration text, calibrated_imatrix.c reads an imatrix in place of a text, bands.c prunes without a text,
+ * calibrated_document.c writes the report. H are the second moments of a matrix's inputs. */
 #ifndef ORGAN_CALIBRATED_JOB_H
 #define ORGAN_CALIBRATED_JOB_H
 
@@ -15,14 +15,14 @@
 /* The figures of a target in the report, other than its counts of weights. */
 typedef struct organ_calibrated_part {
     uint64_t compensated; /* kept weights with changed values */
-    uint64_t tokens;      /* calibration tokens, or the count of the imatrix; of a stack of experts the sum over them */
+    uint64_t tokens;      /* calibration tokens, or the count of the imatrix; for a stack, the sum over its experts */
     double natural;       /* percent of zeros that the flow chose; 0 if a sparsity was requested */
     unsigned stages;      /* stages of the flow */
     unsigned products;    /* products of weights with H, over all matrices of the target */
     uint64_t experts;     /* with an imatrix: result of organ_experts_of_role for the target; else 0 */
     const char *entry;    /* name of the target's entry, which belongs to the imatrix; NULL without an imatrix */
     bool block_diagonal;  /* second moments were block-diagonal for lack of memory */
-    /* Array of the numbers of experts that got too few tokens for statistics of their own; NULL: none. */
+    /* Array with the indices of experts that got too few tokens for statistics of their own; NULL: none. */
     json_t *fallback;
 } organ_calibrated_part;
 
@@ -36,11 +36,11 @@ typedef struct organ_calibrated_method {
     bool two_streams; /* compensation aims at outputs for the donor's inputs, so the donor's hidden states are computed
                          too */
     bool products;    /* the method solves by products with H; the document states their number */
-    bool noise;  /* scores inputs by stability (measured with noise, so that --seed has a meaning) and contribution */
-    bool effort; /* supports --effort */
-    bool can_leave;         /* supports --no-compensate */
-    bool by_imatrix;        /* supports --imatrix */
-    bool rows;              /* ranks can share the rows of a matrix while it is compensated */
+    bool noise;      /* scores inputs by contribution and stability; noise measures stability, so --seed is supported */
+    bool effort;     /* supports --effort */
+    bool can_leave;  /* supports --no-compensate */
+    bool by_imatrix; /* supports --imatrix */
+    bool rows;       /* ranks can share the rows of a matrix while it is compensated */
     organ_plan_solve solve; /* work on one matrix, for the plan of a dry run */
 } organ_calibrated_method;
 
@@ -60,8 +60,8 @@ typedef struct organ_calibrated_job {
     organ_calibration_run *calib;       /* the walk over the text; NULL: no text */
     organ_imatrix *imatrix;             /* NULL: the run uses a text, or neither text nor imatrix */
     organ_budget requested;             /* the budget to divide; an amount of 0: none */
-    double budget; /* the budget as a share of zeros, 0 .. 1; 0 without a budget, or as long as one in bits or bytes is
-                    * not converted (then.c) */
+    double budget; /* the budget as a share of zeros, 0 .. 1; 0 without a budget, and until a budget in bits or bytes is
+                      converted (then.c) */
     organ_prune_allocation *allocation; /* NULL: every target gets the same sparsity */
     char digest[17];                    /* digest of the imatrix, hexadecimal */
     organ_prune_shared shared;          /* inverses that matrices with the same inputs share */
@@ -108,8 +108,8 @@ organ_prune_matrix_options organ_calibrated_options_of_all(const organ_calibrate
 /* Adds the report of one matrix to the figures of target `part`; `calibration` is NULL for magnitude. */
 void organ_calibrated_note(organ_calibrated_job *job, size_t part, const organ_calibration *calibration,
                            const organ_prune_matrix_report *report);
-/* Sets *counts to the numbers of zero, removed, kept and changed values among n stored weights, compared with the
- * donor's. Both are of type `dtype`. */
+/* Sets *counts to the numbers of zero, removed, kept and changed values among the n weights `stored`, compared with the
+ * weights `donor`. Both arrays are of type `dtype`. */
 void organ_calibrated_compare(const organ_calibrated_job *job, organ_dtype dtype, const void *donor, const void *stored,
                               size_t n, organ_audit_counts *counts);
 /* Adds the counts of organ_calibrated_compare to those of unit number `unit` and its target. */
@@ -122,10 +122,10 @@ organ_status organ_prune_divided(const organ_prune_options *options, const organ
                                  const organ_engine *engine, const organ_progress *progress, json_t **report,
                                  organ_error *error);
 
-/* Implement the members of organ_prune_kind (method.h) of the same names: _parameters returns the options that decide
- * the output, _identity all other settings that a resumed run must repeat, _recall restores the figures of a target
- * from a line of the journal, _finish_document and _finish_line add members to the report and to such a line. The last
- * two return -1 if memory runs out. */
+/* Implement the members of organ_prune_kind (method.h) of the same names. _parameters returns the options that decide
+ * the output, _identity all other settings that a resumed run must repeat. _recall restores the figures of a target
+ * from its line in the journal. _finish_document adds members to the report, _finish_line to the line of a target;
+ * these two return -1 if memory runs out. */
 json_t *organ_calibrated_parameters(void *job);
 json_t *organ_calibrated_identity(void *job);
 void organ_calibrated_recall(organ_prune_job *job, const organ_prune_part *part, const json_t *line);

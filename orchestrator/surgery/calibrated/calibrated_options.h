@@ -21,9 +21,9 @@ typedef struct organ_prune_calibrated_options {
     const char *imatrix; /* an importance matrix instead of a text, for physarum-v2 and wanda; NULL: none */
     const char *pattern; /* "N:M", N kept of M neighbours, 1 <= N < M <= 16; NULL: none */
     bool no_compensate;  /* physarum-v2: keep the bits of the remaining weights */
-    double effort;       /* factor of the products with H (physarum-v2) or of the iterations (physarum-v3), in (0, 100];
-                          * default 1 */
-    unsigned seed;       /* physarum-v2: seed of the noise that stability is measured with; default 0 */
+    double effort; /* factor of the number of products with second moments (physarum-v2) or of iterations (physarum-v3),
+                      in (0, 100]; default 1 */
+    unsigned seed; /* physarum-v2: seed of the noise that stability is measured with; default 0 */
     const char *then; /* a safetensors scheme of organ_quantize_model that quantises the remaining weights; NULL: they
                        * are not quantised */
     organ_allocate_options allocate; /* one budget for all targets, in percent; every method measures it on

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Sets weights to 0 whose inputs were zero for all calibration tokens. */
+ * Sets to 0 the weights whose inputs were zero for all calibration tokens. */
 #include "orchestrator/surgery/calibrated/prune_matrix_job.h"
 
 /* Sets column j of the weights to 0 if input j was zero for all tokens (act_norm 0): these weights have no effect. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Prunes by physarum v1, with or without one budget that is divided among all targets (allocation.h). The curves for
- * the division are measured with physarum v2 without compensation and all inputs equal, which is the flow of v1 on a
- * matrix in memory. */
+ * the division (allocation.h) are measured with physarum v2 without compensation and with equal norms of all inputs,
+ * which is the flow of v1 on a matrix in memory. */
 #include "formats/base/memory_watch.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/calibrated/calibrated_job.h"
@@ -70,8 +70,8 @@ static organ_status check_flow(const organ_prune_options *o, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Prunes by physarum v1 with a divided budget: checks the options, opens job and division, and runs the job. `flow` are
- * the options with which matrices are pruned for the curves. */
+/* Prunes by physarum v1 with a divided budget: checks the options, opens job and division, and runs the job. Matrices
+ * are pruned for the curves with the options in `flow`. */
 static organ_status divided_run(divided_job *job, json_t **report, organ_error *error)
 {
     const organ_prune_options *const o = job->base.options;

@@ -102,7 +102,7 @@ static void masked_squares_add(float *y, float a, const float *x, size_t n)
 }
 
 /* Sets the weights outside the new mask to 0 in v and adds an approximate compensation: the preconditioner applied to
- * the residual after the removal. Stores the whole change of v that the residual does not include yet in p and `ahead`:
+ * the residual after the removal. p and `ahead` become the whole change of v that the residual does not include yet:
  * the old `ahead`, minus the removed weights, plus the compensation. The first product of the solve multiplies p by H.
  */
 static void begin_rows(void *context, size_t index, size_t worker)
@@ -170,8 +170,8 @@ static void step_rows(void *context, size_t index, size_t worker)
     }
 }
 
-/* Computes the next direction of conjugate gradients for a batch of rows: p = z + beta p with z the preconditioned
- * residual and beta = (r z) / (r z of the last step). */
+/* Computes the next direction of conjugate gradients for a batch of rows: p = z + beta p. z is the preconditioned
+ * residual; beta is the dot product of r and z divided by that of the previous step. */
 static void update_directions(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;
@@ -207,9 +207,9 @@ static void step_ahead(void *context, size_t index, size_t worker)
 
 /* ---- solving ---- */
 
-/* Refits the current rows with `products` products with H. The first product (k = 0) updates the residual, each other
- * one is a step of preconditioned conjugate gradients. step_ahead then takes one more step, which needs no product.
- * Without products, only begin_rows changes v. */
+/* Refits the current rows with `products` products with H. The first product (k = 0) updates the residual; with each
+ * further product, a step of preconditioned conjugate gradients is taken. step_ahead then takes one more step, which
+ * needs no product. Without products, only begin_rows changes v. */
 static organ_status solve_together(organ_masked_squares *s, unsigned products, organ_error *error)
 {
     const size_t parts = (s->count + ROWS_PER_BATCH - 1) / ROWS_PER_BATCH;

@@ -21,8 +21,8 @@ void organ_masked_squares_destroy(organ_masked_squares *squares); /* NULL is all
  * last product with H, before the final step. */
 float *organ_masked_squares_residual(organ_masked_squares *squares);
 
-/* Sets the weights of v (rows x h.size) with keep 0 to zero and moves the others towards the solution, with `products`
- * products with H.
+/* Sets the removed weights of v (rows x h.size; `keep` is 0) to zero and moves the kept ones towards the solution.
+ * Computes `products` products with H for this.
  *
  * v is the result of the last solve, or in the first solve the V that the residual was filled in for. `keep` (1 or 0,
  * rows x h.size) may only remove weights from the mask of the last solve. First the preconditioner compensates the

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Prunes one matrix on a calibration text, rounds it to the type that the donor stores, counts the changes and writes
- * it. */
+ * Prunes one matrix during a calibration walk (calibration_run.h), rounds it to the type that the donor stores, counts
+ * the changes and writes it. */
 #include "orchestrator/surgery/calibrated/calibrated_job.h"
 
 #include <stdlib.h>
@@ -42,7 +42,7 @@ void organ_calibrated_note(organ_calibrated_job *job, size_t part, const organ_c
 }
 
 /* Prunes one matrix in memory and sets removed weights to 0. With physarum v3, inverses (organ_prune_shared) are shared
- * with the next matrices of the same inputs and freed after the last of them. */
+ * with the next matrices that have the same inputs, and freed after the last of these matrices. */
 organ_status organ_calibrated_prune(organ_calibrated_job *job, const organ_calibration_matrix *m,
                                     organ_prune_matrix_options prune_options, float *weights, uint8_t *keep,
                                     organ_prune_matrix_report *report, organ_error *error)
@@ -131,7 +131,7 @@ static organ_status restore_strip(void *context, const organ_calibration_strip *
     return organ_calibration_widen(x->job->calib, s, error);
 }
 
-/* Implements organ_calibration_work.restore: reads a matrix that an interrupted run has written into `weights`. */
+/* Implements organ_calibration_work.restore: reads into `weights` a matrix that an interrupted run has written. */
 organ_status organ_calibrated_restore(void *context, const organ_calibration_matrix *matrix, float *weights,
                                       organ_error *error)
 {

@@ -65,8 +65,8 @@ static size_t nonfinite_column(const row_check *l, size_t row, float *value)
     return cols;
 }
 
-/* Checks that the weights of a row are finite; if not, lowers l->row to this row. So l->row is in the end the first
- * such row, whichever worker finds it. */
+/* Checks that the weights of a row are finite; if not, lowers l->row to this row. So in the end l->row is the first row
+ * with a weight that is not finite, whichever worker finds it. */
 static void check_row(void *context, size_t row, size_t worker)
 {
     row_check *const l = context;

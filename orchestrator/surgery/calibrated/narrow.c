@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 /* Prints a note with the number of targets that the forward pass does not use, and the name of the first. `untapped`
- * has a flag for each tensor of the donor. Prints nothing if there are none. */
+ * has a flag for each tensor of the donor: true for these targets. Prints nothing if there are none. */
 static void note_left_out(const organ_prune_job *base, const bool *untapped, const char *method)
 {
     const organ_tensor *first = NULL;

@@ -29,7 +29,8 @@ typedef struct preconditioner_part {
     size_t start, width; /* the block has columns [start, start + width) of H */
     size_t k;            /* number of its directions */
     size_t first;        /* index of its first direction among those of all parts */
-    size_t square;       /* offset of the part's k x k matrix and diagonal among the numbers of a row (`squares`) */
+    size_t square;       /* offset of the part's k x k matrix and diagonal among the values of a row in
+                            organ_preconditioner.square */
     float mu;            /* stands for the eigenvalues of the block that have no direction */
 } preconditioner_part;
 
@@ -40,16 +41,16 @@ struct organ_preconditioner {
     organ_block_matrix h;
     size_t rows, part_count; /* rows of the matrix of weights; number of parts */
     size_t directions;       /* number of directions of all parts */
-    size_t squares;          /* numbers in `square` for one row: the sum of k (k + 1) over all parts */
+    size_t squares;          /* number of values in `square` for one row: the sum of k (k + 1) over all parts */
     preconditioner_part *parts;
     float *root, *inverse; /* D = sqrt(diag H), and 1 / D; one value per column */
     float *u; /* U of each part, width x k: column j of H has the k values from at[part] + (j - start) k on */
     float *u_transposed; /* U^T of each part, k x width, from at[part] on */
     size_t *at;          /* offset of each part in u and u_transposed */
     float *gap;          /* Lambda - mu of each direction */
-    /* For each row and part a k x k matrix E + (masked U)^T (masked U), E = mu / (Lambda - mu), masked U being the rows
-     * of U of the kept columns: L^T of its Cholesky factor on and above the diagonal, the matrix itself below the
-     * diagonal. The k diagonal elements of the matrix follow. */
+    /* For each row and part the k x k matrix A = E + (masked U)^T (masked U), where E = mu / (Lambda - mu) and masked U
+     * has the rows of U that belong to kept columns. With A = L L^T, L^T is stored on and above the diagonal, A itself
+     * below it. The k diagonal elements of A follow. */
     float *square;
 };
 
@@ -313,8 +314,9 @@ static uint64_t removed_of_eight(const uint8_t *before, const uint8_t *keep)
     return had & ~has;
 }
 
-/* Copies the rows of U of those columns of part `index` that `before` keeps and `keep` does not, one after another into
- * `rows`, and returns their number. Few columns are removed at a time, so eight are tested at once. */
+/* A column is removed if `before` keeps it and `keep` does not. Copies to `rows` the rows of U that belong to removed
+ * columns of part `index`, one after another, and returns their number. Few columns are removed at a time, so eight are
+ * tested at once. */
 static size_t preconditioner_gather(const organ_preconditioner *c, size_t index, const uint8_t *before,
                                     const uint8_t *keep, float *rows)
 {
@@ -331,8 +333,8 @@ static size_t preconditioner_gather(const organ_preconditioner *c, size_t index,
     return count;
 }
 
-/* For each part, subtracts the outer products of the rows of U that belong to removed columns from the k x k matrix
- * E + (masked U)^T (masked U) of row `row`, and computes its Cholesky factor again. */
+/* For each part, subtracts from the k x k matrix of row `row` (organ_preconditioner.square) the outer products of the
+ * rows of U that belong to removed columns. Then computes the matrix's Cholesky factor again. */
 void organ_preconditioner_remove(organ_preconditioner *c, size_t row, const uint8_t *before, const uint8_t *keep,
                                  float *scratch)
 {
@@ -440,8 +442,8 @@ static void scale_kept(float *y, float a, const float *x, const float *z, const 
         y[j] = a * x[j] * z[j] * (float)keep[j];
 }
 
-/* Inverts the masked D (mu I + U (Lambda - mu) U^T) D by Woodbury's identity: (1 / mu) (I - U A^-1 U^T), with the k x k
- * matrix A of each row (square_of), between two divisions by D. */
+/* Inverts the masked D (mu I + U (Lambda - mu) U^T) D by Woodbury's identity. The inverse of the middle factor is (1 /
+ * mu) (I - U A^-1 U^T), where A is the k x k matrix of each row (square_of). Divides by D before and after it. */
 void organ_preconditioner_solve(const organ_preconditioner *c, size_t first, size_t rows, const float *residual,
                                 const uint8_t *keep, float *result, float *scratch)
 {

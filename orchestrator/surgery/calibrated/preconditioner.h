@@ -12,11 +12,11 @@
 
 typedef struct organ_preconditioner organ_preconditioner;
 
-/* Finds k directions (64 for a whole H, 16 for each block of a block-diagonal H, at most a quarter of the width) by
- * subspace iteration, which computes four products of k + 16 rows with H. The masks of `rows` rows keep all columns at
- * first. h must outlive *made; `name` is for messages. Needs 4 k (k + 1) bytes per row and block, and 512 bytes per
- * column. The caller destroys *made. Returns ORGAN_IO if memory cannot be allocated, ORGAN_BAD_INPUT if H is not
- * finite; *made is NULL then. */
+/* Finds k directions by subspace iteration, which computes four products of k + 16 rows with H. k is 64 for a whole H,
+ * 16 for each block of a block-diagonal H, but at most a quarter of the width. The masks of `rows` rows keep all
+ * columns at first. h must outlive *made; `name` is for messages. Needs 4 k (k + 1) bytes per row and block, and 512
+ * bytes per column. The caller destroys *made. Returns ORGAN_IO if memory cannot be allocated, ORGAN_BAD_INPUT if H is
+ * not finite; *made is NULL then. */
 organ_status organ_preconditioner_create(const organ_engine *engine, const organ_block_matrix *h, size_t rows,
                                          const char *name, organ_preconditioner **made, organ_error *error);
 void organ_preconditioner_destroy(organ_preconditioner *preconditioner); /* NULL is allowed */
@@ -25,8 +25,9 @@ void organ_preconditioner_destroy(organ_preconditioner *preconditioner); /* NULL
  * aligns `scratch` to 64 bytes. */
 size_t organ_preconditioner_scratch(const organ_preconditioner *preconditioner, size_t rows);
 
-/* Updates the k x k matrices of one row after its mask has lost columns: those with `before` 1 and `keep` 0, the old
- * and the new mask (h.size values each). Threads may call it for different rows at the same time. */
+/* Updates the k x k matrices of one row after its mask has lost columns. `before` is the old mask and `keep` the new
+ * one, h.size values each; a lost column has `before` 1 and `keep` 0. Threads may call it for different rows at the
+ * same time. */
 void organ_preconditioner_remove(organ_preconditioner *preconditioner, size_t row, const uint8_t *before,
                                  const uint8_t *keep, float *scratch);
 

@@ -24,9 +24,9 @@ static bool method_compensates(const organ_prune_matrix_options *o)
            o->method == ORGAN_PRUNE_PHYSARUM_V3 || (o->method == ORGAN_PRUNE_PHYSARUM_V2 && !o->no_compensate);
 }
 
-/* Returns ORGAN_USAGE if pattern, sparsity or effort are out of range, if rows of `cols` weights are not whole groups
- * of the pattern, if pattern and sparsity are both set, or if neither is and the method cannot choose the sparsity
- * itself. */
+/* Returns ORGAN_USAGE if pattern, sparsity or effort is out of range, or if rows of `cols` weights are not whole groups
+ * of the pattern. Also if pattern and sparsity are both set, or if neither is set and the method cannot choose the
+ * sparsity itself. */
 static organ_status check_goal(const organ_prune_matrix_options *o, size_t cols, organ_error *error)
 {
     const bool flow = o->method == ORGAN_PRUNE_PHYSARUM_V2 || o->method == ORGAN_PRUNE_PHYSARUM_V3;

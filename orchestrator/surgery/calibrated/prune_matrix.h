@@ -41,7 +41,8 @@ typedef struct organ_prune_matrix_options {
 
 /* The result of pruning one matrix. */
 typedef struct organ_prune_matrix_report {
-    uint64_t zero_before, zero_after, elements; /* weights that are zero before and after pruning; all weights */
+    /* Numbers of weights: those that are zero before pruning, those that are zero after it, and all. */
+    uint64_t zero_before, zero_after, elements;
     double sparsity;         /* percent of weights that the mask removes; above the request if more weights have
                               * importance 0 */
     double natural_sparsity; /* physarum v2 and v3 without a requested sparsity: percent of zeros of the flow; else 0 */
@@ -51,9 +52,9 @@ typedef struct organ_prune_matrix_report {
                                        * 0 was enough, 0 if the pattern decided */
     unsigned products;                /* products with H, or with an inverse of H + rho I, of all compensation steps */
     bool block_diagonal;              /* H had only diagonal blocks, for lack of memory */
-    double output_error; /* ||(V - W) X||^2 / ||W X||^2 of the pruned weights V, the weights W before and the inputs X
-                          * from pruned layers, with 0.03 of the mean of H's diagonal added to it; 0 for a matrix of
-                          * zeros; NAN unless `measure` */
+    double output_error; /* ||(V - W) X||^2 / ||W X||^2 with the weights W before pruning, the pruned weights V, and the
+                            inputs X from pruned layers, where 0.03 of the mean of H's diagonal is added to this
+                            diagonal; 0 for a matrix of zeros; NAN unless `measure` */
 } organ_prune_matrix_report;
 
 /* The inverses that matrices with the same inputs share while they are pruned by physarum v3. All zero at first. */
@@ -77,10 +78,10 @@ void organ_prune_share_end(organ_prune_shared *shared);
  * Sets `keep` to the mask, rows x cols, 1 for kept weights.
  *
  * `calibration` is finished and has cols features. It may be NULL for magnitude; one created from norms is enough for
- * wanda and for physarum v2 without compensation. Physarum v2 solves V H = W (C / 2 + H / 2) on the kept weights, with
- * H and C per token and 0.03 of the mean of H's diagonal added to the diagonal of both. With a pattern, its last stage
- * keeps the most important weights of each group. Needs organ_prune_matrix_memory bytes; methods that compensate also
- * need FP32 copies of H, of up to 8 bytes per entry.
+ * wanda and for physarum v2 without compensation. Physarum v2 solves V H = W (C / 2 + H / 2) on the kept weights, where
+ * H and C are per token, and 0.03 of the mean of H's diagonal is added to the diagonal of H and to that of C. With a
+ * pattern, its last stage keeps the most important weights of each group. Needs organ_prune_matrix_memory bytes;
+ * methods that compensate also need FP32 copies of H, of up to 8 bytes per entry.
  *
  * Returns
  *   - ORGAN_USAGE if options do not fit together or with the shape;
@@ -95,9 +96,9 @@ organ_status organ_prune_matrix(const organ_engine *engine, const organ_prune_ma
  * unchanged: magnitude, wanda, physarum v2 without compensation. Returns ORGAN_USAGE for other methods.
  *
  * The mask depends on the whole matrix, not on its division into bands. For each band in order, calls take(context,
- * first, error) with `first` the band's first row, its unpruned weights in bands->values, which `take` may change, and
- * its mask in `keep` (band_rows x cols). Sets only natural_sparsity, stages and gains of the report; `take` can count
- * zeros. Returns the errors of organ_prune_matrix, of reading, and of `take`. */
+ * first, error), where `first` is the band's first row. The band's unpruned weights are then in bands->values, which
+ * `take` may change, and its mask is in `keep` (band_rows x cols). Sets only natural_sparsity, stages and gains of the
+ * report; `take` can count zeros. Returns the errors of organ_prune_matrix, of reading, and of `take`. */
 organ_status organ_prune_bands(const organ_engine *engine, const organ_prune_matrix_options *options,
                                const organ_calibration *calibration, organ_matrix_bands *bands, uint8_t *keep,
                                organ_status (*take)(void *context, size_t first, organ_error *error), void *context,

@@ -111,8 +111,8 @@ static organ_status finish_mask(const staged *s, const organ_flow *flow, const o
 }
 
 /* Runs the next stage: finds the mask that removes `percent` of all weights, or applies the pattern if `percent` < 0;
- * then refits the kept weights. *found is the result of the search of the previous stage, and becomes that of this
- * stage. */
+ * then refits the kept weights. *found is the result of the previous stage's search on entry, and that of this stage's
+ * search on return. */
 static organ_status run_stage(staged *s, double percent, organ_flow_gain *found, organ_error *error)
 {
     organ_matrix_job *const job = s->job;
@@ -145,7 +145,8 @@ static double requested_percent(const organ_prune_matrix_options *o)
     return o->pattern.of ? 100.0 * (o->pattern.of - o->pattern.keep) / o->pattern.of : o->sparsity;
 }
 
-/* Runs all stages, of growing sparsity. If no sparsity was requested, one flow before them finds it (find_natural). */
+/* Runs all stages, of growing sparsity. If no sparsity was requested, one flow before all stages finds the final
+ * sparsity (find_natural). */
 static organ_status run_stages(staged *s, organ_error *error)
 {
     const organ_pattern *const pattern = &s->job->options->pattern;
@@ -197,7 +198,7 @@ static organ_status flow_through(organ_matrix_job *job, const organ_flow *flow, 
     double percent = requested_percent(job->options);
     if (percent == 0 && find_natural(job, flow, &percent, error) != ORGAN_OK)
         return error->status;
-    percent *= flow->pattern.of ? PATTERN_SHARE : 1; /* the pattern removes the others in mask_band */
+    percent *= flow->pattern.of ? PATTERN_SHARE : 1; /* mask_band applies the pattern for the rest */
     uint8_t *const kept = bands->band_rows >= bands->rows ? job->keep : NULL;
     if (organ_flow_search(job->engine, flow, percent, NULL, kept, &found, error) != ORGAN_OK)
         return error->status;

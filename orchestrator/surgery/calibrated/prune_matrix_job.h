@@ -20,13 +20,14 @@ typedef struct organ_matrix_job {
     uint8_t *keep;
     float *weights;    /* the matrix, which methods that compensate change in place; NULL for organ_prune_bands */
     size_t rows, cols; /* shape of the matrix */
-    organ_matrix_bands *bands; /* the matrix in bands: the other methods, and the flow before ADMM, read it here */
-    /* Called by these methods for each band in order, once the band's mask is in `keep`; `first` is its first row. */
+    organ_matrix_bands *bands; /* the matrix in bands: methods without compensation and the flow before ADMM read it */
+    /* Methods that do not compensate call `take` for each band in order, once the band's mask is in `keep`. `first` is
+     * the band's first row. */
     organ_status (*take)(void *context, size_t first, organ_error *error);
     void *context; /* first argument of `take` */
 } organ_matrix_job;
 
-/* Sets the columns of job->weights to 0 whose inputs were zero for all tokens: these weights have no effect. */
+/* Sets to 0 the columns of job->weights whose inputs were zero for all tokens: these weights have no effect. */
 void organ_clear_dead_inputs(const organ_matrix_job *job);
 
 /* One function for each method: computes job->keep, and changes job->weights or calls job->take. Errors are those of

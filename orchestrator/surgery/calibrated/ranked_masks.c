@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Masks that remove the weights of lowest score, without changing the others. wanda ranks the weights |w| act_norm of
- * each row, and a pattern those of each group; both masks need only one row. magnitude without a pattern ranks |w| over
- * the whole matrix: it removes the weights below an edge, which radix selection (score_edge.h) finds in passes over all
- * bands, and as many of those equal to the edge as are missing. */
+ * Masks that remove the weights of lowest score, without changing the kept weights. wanda ranks the weights |w|
+ * act_norm of each row, and a pattern those of each group; both masks need only one row. magnitude without a pattern
+ * ranks |w| over the whole matrix: it removes the weights below an edge, and as many of those equal to the edge as are
+ * then still to be removed. Radix selection (score_edge.h) finds the edge in passes over all bands. */
 #include "orchestrator/surgery/calibrated/prune_matrix_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -112,7 +112,7 @@ static void cut_equals_task(void *context, size_t index, size_t worker)
     each_row(context, index, worker, cut_equals);
 }
 
-/* Runs one of these tasks for all rows of the loaded band. */
+/* Runs `task`, one of the tasks above, for all rows of the loaded band. */
 static void ranked_masks_share_rows(ranking *r, void (*task)(void *context, size_t index, size_t worker))
 {
     const double work = ORGAN_SHARE_HARD * (double)r->rows * (double)r->job->bands->cols;

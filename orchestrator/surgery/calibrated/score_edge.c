@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Radix selection of the score of a given rank, and masks by comparison with it. */
+ * Radix selection of the edge, the score of a given rank, and masks by comparison of scores with it. */
 #include "orchestrator/surgery/calibrated/score_edge.h"
 
 #include <string.h>
@@ -71,7 +71,7 @@ void organ_edge_count(const organ_score_edge *e, unsigned digit, const float *sc
 }
 
 /* Adds the counts of the digit values 0, 1, ... to e->less as long as the sum is at most `rank`. The next value is that
- * of the edge, since the score of rank `rank` is among its scores. */
+ * of the edge, since the score of rank `rank` is among the scores with this value. */
 void organ_edge_select_digit(organ_score_edge *e, unsigned digit, const uint64_t counts[ORGAN_EDGE_DIGIT],
                              uint64_t rank)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Radix selection: finds the score of a given rank among many, and masks by comparison with that score, called the
- * edge.
+ * Radix selection: finds the edge, the score of a given rank among many scores. Also computes masks, by comparison of
+ * the scores with the edge.
  *
  * The 31 bits of a score without its sign are read as ORGAN_EDGE_DIGITS digits of 11 bits, the highest first. For digit
  * 0, 1 and 2 in turn, the caller counts over all scores how often each value of the digit occurs (organ_edge_count),
@@ -33,8 +33,8 @@ void organ_edge_select_digit(organ_score_edge *edge, unsigned digit, const uint6
  * Returns the number of scores equal to the edge, kept or not. */
 uint64_t organ_edge_cut(const organ_score_edge *edge, const float *scores, size_t n, uint64_t equals, uint8_t *keep);
 
-/* Sets keep[k] = 0 for the `count` lowest of n scores (>= 0, no NaN), the first of equal scores first, and 1 for
- * others. */
+/* Sets keep[k] to 0 for the `count` lowest of n scores (>= 0, no NaN), to 1 for all others. Of equal scores, the first
+ * ones count as lower. */
 void organ_mask_lowest(const float *scores, size_t n, size_t count, uint8_t *keep);
 
 #endif

@@ -36,9 +36,9 @@ typedef struct sparsegpt_sweep {
 } sparsegpt_sweep;
 
 /* Replaces the block of H that enter_block has selected, `h`, by its U. An input that is always 0 would make H
- * singular, so its diagonal entry becomes the mean of the diagonal; all other entries of its row and column are 0, so
- * its weights affect no others. Returns ORGAN_BAD_INPUT if the block is not positive definite, ORGAN_IO if memory
- * cannot be allocated. */
+ * singular, so its diagonal entry becomes the mean of the diagonal. All other entries of this input's row and column of
+ * H are 0, so its weights affect no other weights. Returns ORGAN_BAD_INPUT if the block is not positive definite,
+ * ORGAN_IO if memory cannot be allocated. */
 static organ_status sparsegpt_factorise(const sparsegpt_sweep *s, float *h, organ_error *error)
 {
     const float mean = (float)s->job->moments->mean_diagonal;
@@ -90,9 +90,9 @@ static void score_rows(void *context, size_t index, size_t worker)
         }
 }
 
-/* Processes the columns of the pass in row `row`: sets killed weights to 0 and subtracts their errors times the row of
- * U from the later columns of the pass. errors[j] becomes w_j / u_jj for a killed weight and 0 for a kept one; the
- * caller subtracts them from the columns after the pass, for many rows in one product. */
+/* Processes the columns of the pass in row `row`: sets each killed weight j to 0 and subtracts its error times row j of
+ * U from the later columns of the pass. errors[j] becomes this error, w_j / u_jj, or 0 for a kept weight. With these
+ * errors the caller updates the columns after the pass, for many rows in one product. */
 static void sweep_row(const sparsegpt_sweep *s, size_t row, float *errors)
 {
     const organ_pattern *const pattern = &s->job->options->pattern;

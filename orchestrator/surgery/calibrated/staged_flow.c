@@ -259,16 +259,16 @@ static organ_status try_gain(staged_flow_trial *t, double gain, double *rate, or
 typedef struct staged_flow_search {
     double low, low_rate;                  /* largest known gain that removes too many weights; 0: none yet */
     double high, high_rate;                /* smallest known gain that removes too few; 0: none yet */
-    double now, now_rate, last, last_rate; /* the gain tried last and the one before, with their rates; gain 0: none, or
-                                            * infinite */
+    double now, now_rate, last, last_rate; /* `now`: the gain of the latest trial, `last`: that of the trial before it;
+                                              and their rates. A gain of 0: none, or infinite */
     double best, best_rate, best_error;    /* the gain whose rate is nearest to the goal, and the distance in points */
     double fall;       /* percentage points per octave that the previous search found (fall_of); 0: unknown */
-    bool best_is_last; /* the gain tried last is the best one, so the mask of its trial is the result */
+    bool best_is_last; /* the gain of the latest trial is the best one, so the mask of this trial is the result */
 } staged_flow_search;
 
-/* Returns by how many percentage points the rate falls if the gain doubles (an octave), from the line through the last
- * two tries. With fewer than two finite tries, returns the value of the previous search. Returns 0 if it is unknown or
- * if the rate rises. */
+/* Returns by how many percentage points the rate falls if the gain doubles (an octave), from the line through the
+ * latest two trials. With fewer than two trials of finite gains, returns the value of the previous search. Returns 0 if
+ * it is unknown or if the rate rises. */
 static double fall_of(const staged_flow_search *s)
 {
     if (s->last == 0 || s->now == 0 || s->now == s->last)
@@ -288,9 +288,9 @@ static double gain_at_goal(const staged_flow_search *s, double percent)
 }
 
 /* Returns the next gain to try. Until gains on both sides of the goal are known (low and high), steps by at least 1/64
- * octave, so that the search leaves its side. Then returns the gain of gain_at_goal if it is between low and high and
- * at least 2 % of this interval (in octaves) from both. Otherwise interpolates linearly between low and high, within 5
- * to 95 % of the interval, so that the interval always shrinks. */
+ * octave, so that the search gets to the other side of the goal. Then returns the gain of gain_at_goal if it is between
+ * low and high and at least 2 % of this interval (in octaves) from both. Otherwise interpolates linearly between low
+ * and high, within 5 to 95 % of the interval, so that the interval always shrinks. */
 static double next_gain(const staged_flow_search *s, double percent)
 {
     const double next = gain_at_goal(s, percent), least = exp2(1.0 / 64);
@@ -357,8 +357,8 @@ static organ_status find_gain(staged_flow_trial *t, staged_flow_search *s, doubl
     return ORGAN_OK;
 }
 
-/* Searches for the gain with which the flow removes `percent` of the weights (find_gain) and sets *found. `kept` has
- * the mask of the last trial, so it is the mask of the best gain only if that was tried last. */
+/* Searches for the gain with which the flow removes `percent` of the weights (find_gain) and sets *found. `kept`
+ * becomes the mask of the latest trial, which is the mask of the best gain only if that trial had the best gain. */
 organ_status organ_flow_search(const organ_engine *engine, const organ_flow *flow, double percent,
                                const uint8_t *before, uint8_t *kept, organ_flow_gain *found, organ_error *error)
 {

@@ -26,8 +26,8 @@ typedef struct organ_pattern {
 typedef struct organ_flow {
     organ_matrix_bands *weights; /* band_rows is a multiple of ORGAN_FLOW_TILE, or the matrix is one band */
     const float *food;           /* importance of each input (column), >= 0 and at most about 1 */
-    organ_pattern pattern; /* if the flow removes more of a group than the pattern, the most important ones stay; of =
-                            * 0: no limit */
+    organ_pattern pattern; /* if the flow removes more weights of a group than the pattern would, the most important of
+                              them are kept; of = 0: no pattern */
     double tolerance;      /* accepted distance from the requested sparsity, in percentage points */
 } organ_flow;
 
@@ -44,8 +44,8 @@ typedef struct organ_flow_gain {
 /* Searches for the gain with which the flow leaves `percent` percent of the mask at zero.
  *
  * The flow (30 iterations, beta 2, coupling 1) runs in tiles of ORGAN_FLOW_TILE rows and columns; with a pattern, in as
- * many columns as make whole groups. *found is the start of the search, a gain with `fall` 0 or the result of a search
- * for a lower sparsity, and becomes the result. With percent = 0 the flow runs once, at found->gain.
+ * many columns as make whole groups. On entry *found is the start of the search: a gain with `fall` 0, or the result of
+ * a search for a lower sparsity. On return it is the result. With percent = 0 the flow runs once, at found->gain.
  *
  * Masks are 1 for kept weights and cover a matrix of one band. `before` is the mask before the flow, NULL if all
  * weights are kept; weights that it removes are zero in the matrix and stay removed. A tile whose importances are all 0
@@ -71,8 +71,8 @@ organ_status organ_flow_pattern(const organ_engine *engine, const organ_flow *fl
 /* Returns the bytes that a search or a mask needs, without the band and its masks. */
 uint64_t organ_flow_memory(size_t workers);
 
-/* Applies the pattern to one group, whose `scores` and mask `keep` have pattern->of values: among the weights with keep
- * 1, the pattern->keep of highest score stay at 1, of equal scores the first; all others become 0. */
+/* Applies the pattern to one group, whose `scores` and mask `keep` have pattern->of values: of the weights with keep 1,
+ * those with the pattern->keep highest scores stay at 1, the first ones if scores are equal. All others become 0. */
 void organ_pattern_group(const organ_pattern *pattern, const float *scores, uint8_t *keep);
 
 #endif

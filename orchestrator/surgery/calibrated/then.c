@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Pruning and quantisation in one walk (--then): each matrix is pruned, then its kept weights are quantised; later
- * layers get inputs from matrices with both changes. The quantisation runs the walk and writes the output
- * (quantize_pruned.h); this file has its callbacks. */
+ * Pruning and quantisation in one walk, a run of the calibration text through the model (--then): each matrix is
+ * pruned, then its kept weights are quantised; later layers get inputs from matrices with both changes. The
+ * quantisation runs the walk and writes the output (quantize_pruned.h); this file has its callbacks. With --allocate,
+ * they divide one budget of zeros among the targets by their curves: the model's divergence from the donor if only one
+ * target is pruned, at some sparsities (allocation.h). */
 #include "orchestrator/surgery/calibrated/calibrated_job.h"
 #include "orchestrator/surgery/output/layout.h"
 #include "orchestrator/surgery/facts/facts.h"
@@ -52,8 +54,8 @@ static organ_status then_check(const organ_calibrated_job *job, organ_error *err
 /* ---- one budget ---- */
 
 /* Sets job->budget, the share of zeros, from a budget in bits or bytes. Such a budget counts the codes of kept weights,
- * the scales, and one bit per weight for the mask, as in a format that does not store zeros; one in bytes also counts
- * all other tensors. Returns ORGAN_USAGE if the share of zeros is outside the range of an allocation. */
+ * the scales, and one bit per weight for the mask, as in a format that does not store zeros. A budget in bytes also
+ * counts all other tensors. Returns ORGAN_USAGE if the share of zeros is outside the range of an allocation. */
 static organ_status compute_budget(organ_calibrated_job *job, const organ_quantize_held *held, organ_error *error)
 {
     const organ_budget *const requested = &job->requested;
@@ -96,7 +98,7 @@ static organ_status open_division(void *context, const organ_quantize_held *held
     return organ_prune_allocation_open(job->options, &prune_options, false, base, job->budget, &job->allocation, error);
 }
 
-/* Implements organ_quantize_pruning.begin: measures the curves and divides the budget. */
+/* Implements organ_quantize_pruning.begin: measures the curve of each target and divides the budget by the curves. */
 static organ_status then_divide(void *context, organ_writing *run, organ_error *error)
 {
     organ_calibrated_job *const job = context;

@@ -231,12 +231,13 @@ static bool calibration_allocate(organ_calibration *c)
            ((c->sums_memory && c->levels) || !salient) && c->panels;
 }
 
-/* Returns true if the drift of a matrix with `rows` rows, rows x features sums, is less work than C, features x
- * features sums. The drift needs two products of that size: hence the half. */
+/* Returns true if the drift of a matrix with `rows` rows (rows x features sums) is less work than C (features x
+ * features sums). The drift needs two products of its size, C only one: hence the half. */
 bool organ_calibration_takes_weights(size_t rows, size_t features) { return rows < features / 2; }
 
-/* Returns 8 bytes for each entry of H, C or the drift, which replaces C of a matrix with few rows, and 8 for the FP32
- * copies of each entry of H. `undivided`: H is one matrix; false: diagonal blocks of PANEL features. */
+/* Returns 8 bytes for each entry of H, 8 more for the FP32 copies of each entry of H, and, with two streams, 8 for each
+ * entry of C or of the drift. The drift replaces C for a matrix with few rows. `undivided`: H is one matrix; false:
+ * diagonal blocks of PANEL features. */
 uint64_t organ_calibration_memory(uint64_t features, uint64_t rows, bool two_streams, bool undivided)
 {
     if (undivided && two_streams && rows > 0 && organ_calibration_takes_weights((size_t)rows, (size_t)features))

@@ -44,10 +44,10 @@ bool organ_calibration_takes_weights(size_t rows, size_t features);
 uint64_t organ_calibration_memory(uint64_t features, uint64_t rows, bool two_streams, bool undivided);
 
 /* The results of organ_calibration_finish. X_p are the inputs in the pruned model, tokens x features, and X_d those in
- * the donor. H = X_p^T X_p and C = X_d^T X_p are sums over tokens, not means, in FP64. Each is stored as consecutive
- * blocks of its diagonal, each block row-major: one block of features x features, or blocks of ORGAN_CALIBRATION_BLOCK
- * if the whole matrix does not fit in memory. Block k begins at entry k * block * block; the last block has the
- * remaining features. */
+ * the donor. H = X_p^T X_p and C = X_d^T X_p are sums over tokens, not means, in FP64. H and C are each stored as
+ * consecutive blocks of the diagonal, each block row-major: one block of features x features, or blocks of
+ * ORGAN_CALIBRATION_BLOCK if the whole matrix does not fit in memory. Block k begins at entry k * block * block; the
+ * last block has the remaining features. */
 typedef struct organ_input_moments {
     size_t features, block; /* inputs; width of a diagonal block of H and C: `features` if they are whole */
     uint64_t tokens;        /* number of tokens in the sums */
@@ -61,7 +61,8 @@ typedef struct organ_input_moments {
     /* per feature: 1 / (1 + CV^2), where CV is standard deviation / mean of |x + noise|, in (0, 1]; 1 for an input that
      * is always zero */
     const float *stability;
-    const float *contribution; /* per feature j: 1 / sqrt(H_jj [H^-1]_jj), H being its damped tile, in (0, 1] */
+    const float *contribution; /* per feature j: 1 / sqrt(T_jj [T^-1]_jj), where T is the damped tile of H with feature
+                                  j; in (0, 1] */
 } organ_input_moments;
 
 typedef struct organ_calibration organ_calibration;

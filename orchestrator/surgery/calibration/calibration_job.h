@@ -10,7 +10,8 @@
 #include "orchestrator/surgery/calibration/calibration_run.h"
 #include "orchestrator/surgery/calibration/states.h"
 
-/* A run of the windows of a text through the layers of a model, one layer after another, to calibrate its matrices. */
+/* A run of the windows of a text through the layers of a model, one layer after another, to calibrate the matrices of
+ * the layers. */
 struct organ_calibration_run {
     /* Belongs to the caller; organ_calibration_run_open lowers `samples` if the text is too short. */
     organ_calibration_run_options *options;
@@ -21,7 +22,7 @@ struct organ_calibration_run {
     const organ_progress *progress;
     organ_calibration_run_facts facts;
     uint32_t *tokens; /* ids of the tokens of all windows, samples x context */
-    size_t *begin;    /* index in `tokens` of each window's first token, and the end: samples + 1 numbers */
+    size_t *begin;    /* index in `tokens` of each window's first token, and of the end: samples + 1 indices */
     organ_calibration_chunks chunks;
     organ_calibration_states *states;       /* hidden states of the changed model, or of the only stream */
     organ_calibration_states *donor_states; /* hidden states of the donor, with two streams; else NULL */
@@ -42,7 +43,7 @@ typedef struct organ_calibration_group {
     size_t features;     /* inputs of each matrix */
     bool closed;         /* `calibration` uses the weights of the leader: no other unit may join */
     organ_engine engine; /* copy of the engine; its member `memory` decides whether H is one block */
-    /* owned; NULL if the unit was moved to another group (organ_calibration_find_few_tokens) */
+    /* owned; NULL if units of the group were moved to other groups (organ_calibration_find_few_tokens) */
     organ_calibration *calibration;
     /* inputs of the current chunk in the changed stream, tokens x features, until the donor's inputs of the same chunk
      * arrive; NULL with one stream */
@@ -105,14 +106,14 @@ typedef struct organ_calibration_captures {
     organ_calibration_record record;
 } organ_calibration_captures;
 
-/* Lists the units of layer `layer`, `loaded`, and assigns them to passes. Returns ORGAN_IO if memory cannot be
- * allocated. The caller closes *captures also after an error. */
+/* Lists the units of the layer `loaded`, which has the number `layer`, and assigns the units to passes. Returns
+ * ORGAN_IO if memory cannot be allocated. The caller closes *captures also after an error. */
 organ_status organ_calibration_gathering_open(const organ_calibration_run *calib, organ_layer *loaded, int32_t layer,
                                               organ_calibration_captures *captures, organ_error *error);
 void organ_calibration_gathering_close(organ_calibration_captures *captures);
 /* Discards the calibrations of this pass and begins the next one. */
 void organ_calibration_gathering_next(organ_calibration_captures *captures);
-/* Begins a new chunk: inputs at the address of an earlier call are not those of the earlier call. */
+/* Begins a new chunk: from now on, inputs at the address of an earlier call's inputs count as other inputs. */
 void organ_calibration_capture_next(organ_calibration_captures *captures);
 /* Taps for organ_layer_run that gather the inputs of a chunk: first organ_calibration_capture in the changed stream,
  * then organ_calibration_capture_donor with the same chunk in the donor. */
@@ -137,13 +138,13 @@ organ_status organ_calibration_capture_exchange(organ_calibration_captures *capt
 organ_status organ_calibration_record_open(organ_calibration_captures *captures, organ_error *error);
 void organ_calibration_record_close(organ_calibration_record *record);
 /* Called after the inputs of all routed tokens were gathered: sets `fallback` of the units of experts with fewer than
- * ORGAN_CALIBRATION_MIN_TOKENS routed tokens and discards their calibrations. Sets *all_tokens to flags, true for these
- * experts of the layer, which the caller frees, or to NULL if all experts have enough tokens. Returns ORGAN_IO if
- * memory cannot be allocated. */
+ * ORGAN_CALIBRATION_MIN_TOKENS routed tokens and discards their calibrations. Sets *all_tokens to an array with a flag
+ * for each expert of the layer, true for experts with too few tokens; to NULL if all have enough. The caller frees the
+ * array. Returns ORGAN_IO if memory cannot be allocated. */
 organ_status organ_calibration_find_few_tokens(organ_calibration_captures *captures, bool **all_tokens,
                                                organ_error *error);
-/* Sets *all_tokens to flags that are true for all experts of the layer, which the caller frees; to NULL if the layer
- * has no experts. Returns ORGAN_IO if memory cannot be allocated. */
+/* Sets *all_tokens to an array of flags, true for each expert of the layer; to NULL if the layer has no experts. The
+ * caller frees the array. Returns ORGAN_IO if memory cannot be allocated. */
 organ_status organ_calibration_all_experts(const organ_calibration_captures *captures, bool **all_tokens,
                                            organ_error *error);
 /* Finishes the calibrations of this pass after the last chunk. Returns ORGAN_USAGE if a unit has received no inputs,

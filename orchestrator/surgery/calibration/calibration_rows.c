@@ -19,8 +19,8 @@ uint64_t organ_calibration_reordered_rows(const organ_calibration_run *calib, co
 }
 
 /* Puts `count` rows, whole heads, into the order of the forward pass or, with `to_file`, into that of the file. The
- * file stores the h rows of a head in the order 0, h/2, 1, h/2 + 1, ... of the forward pass. Does nothing if the
- * tensor's rows have one order in both. */
+ * file stores the h rows of a head in the order 0, h/2, 1, h/2 + 1, ... of the forward pass. Does nothing if the file
+ * and the forward pass have the tensor's rows in the same order. */
 organ_status organ_calibration_reorder_rows(const organ_calibration_run *calib, const organ_tensor *tensor,
                                             float *weights, uint64_t count, bool to_file, organ_error *error)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Opens a walk, a run of the calibration text through the model, layer by layer, that changes its matrices. Cuts the
- * windows of the text, and divides the memory between hidden states, the caller's work and second moments. */
+ * Opens a walk, in which the calibration text runs through the model layer by layer, and the layers' matrices are
+ * changed. Cuts the windows of the text, and divides the memory between hidden states, the caller's work and second
+ * moments. */
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "formats/base/paged_rows.h"
@@ -78,7 +79,8 @@ static organ_status calib_cut(organ_calibration_run *calib, const uint32_t *ids,
     return ORGAN_OK;
 }
 
-/* Returns the largest sum of `of` over the targets of one layer; the targets are sorted by layer. */
+/* Adds up of(calib, target) over the targets of each layer, and returns the largest of these sums. The targets are
+ * sorted by layer. */
 static uint64_t max_of_layers(const organ_calibration_run *calib,
                               uint64_t (*of)(const organ_calibration_run *calib, const organ_tensor *target))
 {
@@ -94,7 +96,8 @@ static uint64_t max_of_layers(const organ_calibration_run *calib,
     return max;
 }
 
-/* Returns the values per token that are kept for a target: its inputs, 0 for an expert. */
+/* Returns the number of values per token that are kept for a target: one for each input of its matrices, 0 for an
+ * expert. */
 static uint64_t kept_values(const organ_calibration_run *calib, const organ_tensor *target)
 {
     return target->anatomy.expert < 0 ? organ_calibration_matrices(calib, target).cols : 0;
@@ -125,8 +128,8 @@ static uint64_t work_bytes(const organ_calibration_run *calib)
     return max;
 }
 
-/* Divides the windows into chunks of at most CHUNK_TOKENS tokens, or one window if it is longer, that run through a
- * layer together. All chunks belong to this rank; set_chunks divides them among ranks. */
+/* Divides the windows into chunks. The windows of a chunk run through a layer together; they have at most CHUNK_TOKENS
+ * tokens, unless a single window has more. All chunks belong to this rank; set_chunks divides them among ranks. */
 static organ_calibration_chunks chunks_of(const organ_calibration_run_options *o, const organ_forward *forward)
 {
     const size_t full = o->calibration.context < CHUNK_TOKENS ? CHUNK_TOKENS / o->calibration.context : 1,
@@ -165,8 +168,8 @@ uint64_t organ_calibration_run_memory(const organ_calibration_run_options *optio
 }
 
 /* Returns the largest number of values that capture.c needs for one token in any layer: the inputs of the layer's
- * targets in all streams, plus the widest input again for the buffer of other ranks' inputs. Experts count with the
- * inputs of the routed ones. */
+ * targets in all streams, plus the widest input again for the buffer of other ranks' inputs. Only as many experts of a
+ * layer count as the router chooses for a token. */
 static uint64_t max_captured(const organ_calibration_run *calib)
 {
     const organ_targets *const targets = calib->targets;
@@ -190,8 +193,8 @@ static uint64_t max_captured(const organ_calibration_run *calib)
 }
 
 /* Returns the bytes that each of several ranks needs beyond those of a single process, at least 0: the recorded inputs
- * of its chunk and a buffer for inputs of other ranks, minus the states that other ranks hold (with two ranks every
- * second chunk). */
+ * of its chunk and a buffer for inputs of other ranks. The states that other ranks hold are subtracted: those of every
+ * second chunk, as with two ranks. */
 static uint64_t exchange_bytes(const organ_calibration_run *calib, bool scratch)
 {
     const organ_calibration_run_options *const o = calib->options;
@@ -215,8 +218,9 @@ static bool leaves_more(void *context, uint64_t memory)
            b->requested;
 }
 
-/* Returns the bytes that the walk needs in addition to the states: the larger of the kept inputs of a chunk and the
- * work on a matrix, which do not exist at the same time, plus work->extra. `scratch`: the states are in a file. */
+/* Returns the bytes that the walk needs in addition to the states. The kept inputs of a chunk and the work on a matrix
+ * do not exist at the same time, so only the larger of these two counts; work->extra is added. `scratch`: the states
+ * are in a file. */
 static uint64_t extra_bytes(const organ_calibration_run *calib, bool scratch)
 {
     const organ_calibration_work *const work = calib->work;
@@ -342,8 +346,8 @@ organ_status organ_calibration_run_check(unsigned samples, unsigned context, org
 }
 
 /* Loads and encodes the text, and opens the tokenizer and the forward pass. If the memory is too small for the text,
- * continues to open both to find what the walk needs, and the message states an amount that suffices for text and
- * walk. */
+ * still opens tokenizer and forward pass to find what the walk needs. The message then states an amount that suffices
+ * for text and walk. */
 static organ_status calib_load(organ_calibration_run *calib, organ_text_input *text, organ_error *error)
 {
     organ_calibration_run_facts *const facts = &calib->facts;
@@ -433,7 +437,7 @@ void organ_calibration_run_close(organ_calibration_run *calib)
     free(calib);
 }
 
-/* Returns the facts of the walk, which belong to it. */
+/* Returns the text, tokenizer, forward pass and windows of the walk, which belong to the walk. */
 const organ_calibration_run_facts *organ_calibration_run_facts_of(const organ_calibration_run *calib)
 {
     return &calib->facts;

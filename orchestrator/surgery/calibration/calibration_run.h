@@ -185,8 +185,8 @@ typedef struct organ_calibration_test_windows {
 
 /* Least tokens of a test window. */
 #define ORGAN_CALIBRATION_MIN_REST ((size_t)16)
-/* Cuts test windows with at least `requested` tokens, and less than a window more, evenly spread over the gaps between
- * the windows of the walk. Returns ORGAN_USAGE, naming `option`, if the gaps have fewer tokens or one is shorter than
+/* Cuts as few test windows as together have at least `requested` tokens, evenly spread over the gaps between the
+ * windows of the walk. Returns ORGAN_USAGE, naming `option`, if the gaps have fewer tokens or if a gap is shorter than
  * ORGAN_CALIBRATION_MIN_REST. The caller releases *rest in any case. */
 organ_status organ_calibration_cut_test_windows(const organ_calibration_run *calib, size_t requested,
                                                 const char *option, organ_calibration_test_windows *rest,
@@ -198,7 +198,7 @@ void organ_calibration_test_windows_release(organ_calibration_test_windows *rest
 /* Returns the bytes of memory that the hidden states of a walk with these options need. */
 uint64_t organ_calibration_run_memory(const organ_calibration_run_options *options, const organ_forward *forward);
 
-/* Facts of an open walk. */
+/* Text, forward pass, tokenizer and windows of an open walk. */
 typedef struct organ_calibration_run_facts {
     char digest[17];      /* XXH3 of the text, in hexadecimal */
     size_t bytes, tokens; /* size of the text */
@@ -233,12 +233,13 @@ json_t *organ_calibration_run_json(const organ_calibration_run *calib, const cha
 
 /* ---- rows in file order ---- */
 
-/* Like organ_tensor_matrices, with rows and cols as in a loaded layer: out_features x in_features, also if the file has
- * them the other way round (organ_forward_is_transposed). */
+/* Returns number and shape of the tensor's matrices, as organ_tensor_matrices does, but with rows and cols as in a
+ * loaded layer: out_features x in_features, also if the file has them the other way round
+ * (organ_forward_is_transposed). */
 organ_matrices organ_calibration_matrices(const organ_calibration_run *calib, const organ_tensor *tensor);
 
-/* Adds the number of the expert whose weights are matrix `matrix` of the tensor to *experts, a sorted array without
- * duplicates, which the caller releases. Creates the array if *experts is NULL. */
+/* Matrix `matrix` of the tensor belongs to an expert: adds the expert's number to *experts, a sorted array without
+ * duplicates. Creates the array if *experts is NULL; the caller releases it. */
 void organ_calibration_note_expert(json_t **experts, const organ_tensor *tensor, uint64_t matrix);
 /* Calls organ_calibration_note_expert for the matrix if matrix->fallback is set. */
 void organ_calibration_note_fallback(json_t **experts, const organ_calibration_matrix *matrix);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Runs a walk: for each layer gathers the inputs of its target matrices, lets the caller change the matrices, and
  * computes the hidden states after the changed layer. A stream is the hidden states of all windows in one model,
- * changed or donor. */
+ * changed or donor. A chunk is a set of windows that run through a layer together (states.h), a unit is a target matrix
+ * of the layer. */
 #include "formats/base/paged_rows.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/ranks/ranks.h"
@@ -144,9 +145,9 @@ static organ_status gather_experts(organ_calibration_captures *g, const organ_ca
     return error->status;
 }
 
-/* Calls work->compare for chunk `chunk` of this rank, with the chunk's states in the donor, which it changes in place,
- * and a copy of the chunk's states in the changed model. If there is no such chunk or the run was stopped, calls it
- * with no windows, because `compare` may need all ranks. */
+/* Calls work->compare for chunk `chunk` of this rank, with the chunk's states in the donor, which `compare` changes in
+ * place, and a copy of the chunk's states in the changed model. If there is no such chunk or the run was stopped, calls
+ * it with no windows, because `compare` may need all ranks. */
 static organ_status compare_chunk(const pass *p, size_t chunk, organ_error *error)
 {
     const organ_calibration_run *const calib = p->calib;
@@ -202,8 +203,8 @@ static bool all_units_done(const organ_calibration_captures *g)
     return true;
 }
 
-/* Returns true if this rank changes or restores a unit in the current pass: this rank owns the unit, all ranks share
- * it, or an earlier run has finished it, so that every rank reads the result from the output. */
+/* Returns true if this rank changes or restores a unit in the current pass: this rank owns the unit, or all ranks share
+ * it, or an earlier run has finished it (then every rank reads the result from the output). */
 static bool walk_is_local(const organ_calibration_captures *g, const organ_calibration_unit *u)
 {
     if (u->pass != g->pass)
@@ -295,8 +296,8 @@ static organ_status capture_layer(organ_calibration_captures *g, const organ_cal
     return done || error->status ? error->status : organ_calibration_gathering_finish(g, error);
 }
 
-/* Changes unit k and, with work->grouped, all later units with the same inputs. Sets their flags in `changed`, and
- * skips units whose flag is set. */
+/* Changes unit k and, with work->grouped, all later units with the same inputs. Skips units whose flag in `changed` is
+ * set already, and sets the flags of the units that it changes. */
 static organ_status change_sharing_units(const organ_calibration_captures *g, size_t k, bool *changed,
                                          const organ_calibration_layer *layer, organ_error *error)
 {
@@ -402,8 +403,8 @@ void organ_calibration_free_states(organ_calibration_run *calib)
     calib->donor_states = calib->states = NULL;
 }
 
-/* Embeds the windows, runs them through the layers up to the last one with a target, which it changes, and frees the
- * hidden states. */
+/* Embeds the windows, runs them through the layers up to the last one with a target and changes the targets of these
+ * layers. Then frees the hidden states. */
 organ_status organ_calibration_run_layers(organ_calibration_run *calib, organ_error *error)
 {
     if (for_chunks(&(pass){.calib = calib}, embed_chunk, error) == ORGAN_OK) {

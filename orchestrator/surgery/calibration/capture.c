@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Exchange of inputs between ranks. While a rank runs its chunk it records the calls of its taps; then every rank
- * gathers the inputs of all ranks, in the order of the chunks, as a single process would. */
+ * Exchange of inputs between ranks. While a rank runs its chunk (a set of windows), it records the calls of its taps
+ * (callbacks that receive the inputs of matrices). Then every rank gathers the inputs of all ranks, in the order of the
+ * chunks, as a single process would. */
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/calibration/calibration_job.h"
 
@@ -36,8 +37,8 @@ static bool same_inputs(const organ_calibration_captures *g, const call *c, cons
 }
 
 /* Adds a call of a tap to the record, with a copy of its inputs unless they are those of the previous call. `tensor` is
- * the name of the matrix; `new_call` has all members but unit, same and bytes. Ignores a matrix that this pass does not
- * gather, and experts in the donor. */
+ * the name of the matrix. The caller has set all members of `new_call` except `unit`, `same` and `bytes`. Ignores a
+ * matrix that this pass does not gather, and experts in the donor. */
 static organ_status record_call(organ_calibration_captures *g, const char *tensor, call new_call, const float *inputs,
                                 organ_error *error)
 {

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Gathers the inputs of a layer's matrices in the changed model and, if both are needed, in the donor. */
+ * Gathers the inputs of a layer's matrices in the changed model and, with two streams, also in the donor. A unit is a
+ * target matrix of the layer; a group is the units with the same inputs, which share a calibration (calibration_job.h).
+ */
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/surgery/calibration/calibration_job.h"
@@ -89,9 +91,10 @@ static organ_status open_group(organ_calibration_captures *g, size_t index, size
     return organ_calibration_create(&options, &made->engine, &made->calibration, error);
 }
 
-/* Returns the group of unit `index` if the unit leads it, so that the caller adds these inputs to the group. A unit
- * without a group joins that of the previous unit if both have the same inputs and module; otherwise opens a group for
- * it. Returns NULL if another unit leads the group, which then has these inputs already, or on error. */
+/* Returns the group of unit `index` if the unit leads it, so that the caller adds these inputs to the group. Returns
+ * NULL on error, or if another unit leads the group: then the group has these inputs already. A unit without a group
+ * first joins that of the previous unit, if both have the same inputs and module and the group is not closed; otherwise
+ * it gets a new group, which it leads. */
 static captures_group *group_of_inputs(organ_calibration_captures *g, size_t index, size_t features,
                                        const float *inputs, organ_error *error)
 {
@@ -113,9 +116,9 @@ static captures_group *group_of_inputs(organ_calibration_captures *g, size_t ind
 /* Forgets the previous call, so that equal addresses of inputs in a new chunk do not mean equal inputs. */
 void organ_calibration_capture_next(organ_calibration_captures *g) { g->last = SIZE_MAX; }
 
-/* Tap of the changed stream: adds inputs of the matrix `tensor`, tokens [first, first + tokens) of the chunk, to its
- * calibration. With two streams it keeps them until the donor's inputs of the same tokens arrive
- * (organ_calibration_capture_donor), because the moments are sums over pairs of both. */
+/* Tap of the changed stream: adds the inputs of matrix `tensor` for tokens [first, first + tokens) of the chunk to the
+ * matrix's calibration. With two streams, keeps these inputs until the donor's inputs of the same tokens arrive
+ * (organ_calibration_capture_donor), because C is a sum over pairs of both streams' inputs. */
 organ_status organ_calibration_capture(void *context, const char *tensor, size_t first, size_t tokens, size_t features,
                                        const float *inputs, organ_error *error)
 {
@@ -186,8 +189,8 @@ static bool is_mixed(const organ_calibration_captures *g, const captures_unit *u
     return g->calib->work->mixtures && u->expert;
 }
 
-/* With work->mixtures, assigns the experts' down projections to passes, from the last unit of the last pass backwards:
- * the last pass also has all other units, whose moments need `taken` bytes. The moments of a single expert always fit,
+/* With work->mixtures, assigns the experts' down projections to passes, from the last unit of the last pass backwards.
+ * The last pass also has all other units, whose moments need `taken` bytes. The moments of a single expert always fit,
  * because work->memory includes them. Down projections are the last matrices of a layer, so changing some of them
  * changes no inputs that are gathered later. */
 static void assign_passes(organ_calibration_captures *g, uint64_t taken)
@@ -356,7 +359,8 @@ organ_status organ_calibration_find_few_tokens(organ_calibration_captures *g, bo
 }
 
 /* Returns ORGAN_USAGE if a matrix of this pass has received no inputs, because it is not a linear layer of the forward
- * pass. Experts with work->mixtures or finished ones may have received none. */
+ * pass. Two kinds of experts may have received none: those with work->mixtures, and those that an earlier run has
+ * finished. */
 static organ_status check_captured(const organ_calibration_captures *g, organ_error *error)
 {
     const organ_calibration_run_options *const o = g->calib->options;

@@ -125,9 +125,9 @@ static void add_layer_targets(const organ_calibration_run *calib, size_t first, 
     }
 }
 
-/* Adds the work and the memory of the walk to the plan. On the donor's inputs a layer runs once; on changed inputs
- * twice, to gather the inputs and after its change; with both streams a third time, for the donor. Layers with experts
- * whose moments do not fit in memory have one additional run for each further pass. */
+/* Adds the work and the memory of the walk to the plan. On the donor's inputs a layer runs once. On changed inputs it
+ * runs twice: to gather the inputs, and again after its change. With both streams it runs a third time, for the donor.
+ * Layers with experts whose moments do not fit in memory have one additional run for each further pass. */
 void organ_calibration_run_estimate(const organ_calibration_run *calib, const organ_plan_solve *solve, organ_plan *plan)
 {
     static const double passes_of[] = {[ORGAN_INPUTS_DONOR] = 1, [ORGAN_INPUTS_CHANGED] = 2, [ORGAN_INPUTS_BOTH] = 3};

@@ -42,8 +42,8 @@ static int fallback_by_place(const void *a, const void *b)
                                 : (x->expert > y->expert) - (x->expert < y->expert);
 }
 
-/* Reports to the spool of JSON memory that `experts` is going to be read, which organ_json_spool_visit requires of
- * readers, and returns it. */
+/* Calls organ_json_spool_visit for `experts`, as it must be called before JSON memory in the spool is read. Returns
+ * `experts`. */
 static const json_t *spool_visited(const json_t *experts)
 {
     organ_json_spool_visit(experts);
@@ -76,8 +76,8 @@ static size_t list_places(organ_calibration_fallback_row *row, const void *conte
     return once;
 }
 
-/* Appends the object of one layer, whose `count` experts are `places`, to `layers`, and its text, such as "layer 2: 5,
- * 7", to `names`. A text that becomes too long ends with "...". */
+/* `places` has the `count` listed experts of one layer. Appends the layer's object to `layers`, and the layer's text,
+ * such as "layer 2: 5, 7", to `names`. A text that becomes too long ends with "...". */
 static void add_layer(const fallback_place *places, size_t count, json_t *layers, json_t *names)
 {
     char text[200];

@@ -34,8 +34,8 @@ static size_t gap_count(const organ_calibration_run *calib)
     return calib->options->calibration.samples > 1 ? calib->options->calibration.samples - 1 : 1;
 }
 
-/* Returns how many test windows of `length` tokens fit into the gaps. Unless `begins` is NULL, writes the position in
- * the text of the first token of each. */
+/* Returns how many test windows of `length` tokens fit into the gaps. Unless `begins` is NULL, writes to it where each
+ * of these windows begins: the position of its first token in the text. */
 static size_t find_places(const organ_calibration_run *calib, size_t length, size_t *begins)
 {
     size_t count = 0;

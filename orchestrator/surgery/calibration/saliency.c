@@ -36,8 +36,8 @@ float *organ_normal_levels(void)
     return levels;
 }
 
-/* Writes 16 random bits to `noise` for each of `n` inputs of a token, from input `first` on, a multiple of 8. The
- * counter of Philox consists of input, layer and token, so the noise depends on neither threads nor order. */
+/* Writes 16 random bits to `noise` for each of `n` inputs of a token, from input `first` on; `first` is a multiple
+ * of 8. The counter of Philox consists of input, layer and token, so the noise depends on neither threads nor order. */
 void organ_saliency_noise(uint64_t seed, uint32_t layer, uint64_t token, size_t first, uint16_t *noise, size_t n)
 {
     const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
@@ -51,9 +51,9 @@ void organ_saliency_noise(uint64_t seed, uint32_t layer, uint64_t token, size_t 
     }
 }
 
-/* Adds the inputs x and the noise e of some tokens to the sums for act_norm and stability: x^2, x e, e^2, and x and e
- * times the sign of x + scale e. The scale is computed from the root mean square of all inputs so far, so tokens must
- * be added in order. */
+/* Adds the inputs x and the noise e of some tokens to the sums for act_norm and stability: x^2, x e, e^2, s x and s e,
+ * where s is the sign of x + scale e. The scale is computed from the root mean square of all inputs so far, so tokens
+ * must be added in order. */
 void organ_saliency_add(const organ_saliency_sums *sums, const organ_input_noise *noise, uint64_t token, size_t tokens,
                         const float *inputs, size_t stride, size_t first, size_t n)
 {

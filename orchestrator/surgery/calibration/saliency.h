@@ -9,7 +9,8 @@
 #define ORGAN_INPUT_NOISE    0.1           /* sigma: the deviation of the noise as a share of act_norm, the RMS of x */
 #define ORGAN_SALIENCY_BLOCK ((size_t)256) /* greatest number of features per call */
 
-/* The noise of a layer's inputs: a number of `levels` for each token and feature, chosen by organ_saliency_noise. */
+/* The noise of a layer's inputs: for each token and feature a value of `levels`, at the index that organ_saliency_noise
+ * computes. */
 typedef struct organ_input_noise {
     const float *levels; /* organ_normal_levels() */
     uint64_t seed;
@@ -21,11 +22,11 @@ typedef struct organ_input_noise {
  * act_norm is known only at the end. |x + e| is s (x + e) with s the sign of x + e. The sign is computed with the
  * act_norm of the tokens so far: the error of sx and sn is of second order in the later change of act_norm. */
 typedef struct organ_saliency_sums {
-    double *xx, *xn, *nn, *sx, *sn; /* sums of x^2, x n, n^2, s x and s n: `features` numbers each */
+    double *xx, *xn, *nn, *sx, *sn; /* sums of x^2, x n, n^2, s x and s n: a value for each feature */
 } organ_saliency_sums;
 
-/* Returns 65,536 ascending values, one for each of as many equal shares of the normal distribution of mean 0 and
- * deviation 1. The caller frees them; NULL if memory cannot be allocated. */
+/* Divides the normal distribution of mean 0 and deviation 1 into 65,536 equal shares and returns a value for each
+ * share, ascending. The caller frees them; NULL if memory cannot be allocated. */
 float *organ_normal_levels(void);
 
 /* Computes the noise of features first .. first + n - 1 for a token, as indices of the levels: Philox4x32-10 with key =
@@ -44,8 +45,8 @@ void organ_saliency_finish(const organ_saliency_sums *sums, size_t feature, uint
                            float *stability);
 
 /* Computes the contribution (organ_input_moments in calibration.h) of `width` inputs, at most ORGAN_SALIENCY_BLOCK,
- * from the upper triangle of their H, a sum over `tokens` tokens with `stride` numbers a row. `damping` is added to the
- * diagonal of H / tokens. Returns false if the damped matrix is not positive definite, or memory cannot be
+ * from the upper triangle of their H, a sum over `tokens` tokens. A row of H has `stride` values. `damping` is added to
+ * the diagonal of H / tokens. Returns false if the damped matrix is not positive definite, or memory cannot be
  * allocated. */
 bool organ_saliency_contribution(const organ_kernels *kernels, const double *h, size_t stride, size_t width,
                                  uint64_t tokens, double damping, float *contribution);

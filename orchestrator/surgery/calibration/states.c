@@ -78,8 +78,8 @@ uint64_t organ_calibration_states_memory(const organ_calibration_chunks *chunks,
     return organ_calibration_states_bytes(chunks) + (copied ? one : 0);
 }
 
-/* Allocates the hidden states of this rank's chunks: in memory, or in a file in the directory `scratch` with one chunk
- * in memory and a digest per chunk, which detects a damaged file. */
+/* Allocates the hidden states of this rank's chunks: in memory, or in a file in the directory `scratch`. With a file,
+ * one chunk is in memory, and a digest for each chunk detects a damaged file. */
 organ_status organ_calibration_states_open(const organ_calibration_chunks *chunks, bool copied, const char *scratch,
                                            organ_calibration_states **states, organ_error *error)
 {

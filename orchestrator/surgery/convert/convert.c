@@ -15,8 +15,8 @@
 
 /* ---- options ---- */
 
-/* Returns the type that --type same means. Decides by the first matrix of the model: F16 or F32 if it has this type,
- * BF16 for every other type, packed ones included, and if there is no matrix. */
+/* Returns the type that --type same means. Returns F16 or F32 if the first matrix of the model has this type. Returns
+ * BF16 if the matrix has another type, packed types included, or if the model has no matrix. */
 static organ_dtype convert_same_type(const organ_weights *weights)
 {
     for (size_t k = 0; k < weights->count; k++) {
@@ -85,7 +85,8 @@ static organ_status convert_read_json(organ_convert_job *job, organ_error *error
 
 /* Sets job->exchange again after organ_forward_config_read: some architectures have one GGUF name for dense models and
  * another (family->gguf_experts) for models with experts. In a file with the second name llama.cpp expects experts in
- * all layers, so returns ORGAN_BAD_INPUT for a dense feed-forward. */
+ * all layers. So returns ORGAN_BAD_INPUT if the model gets the second name and one of its layers has a dense
+ * feed-forward. */
 static organ_status convert_choose_row(organ_convert_job *job, organ_error *error)
 {
     const organ_forward_config *const c = &job->config;
@@ -187,8 +188,8 @@ static organ_status convert_all(void *context, organ_writing *run, organ_error *
     return organ_convert_pass(job, error);
 }
 
-/* Implements organ_write.recall: accepts the results that an earlier run recorded for a finished piece, an empty
- * object. */
+/* Implements organ_write.recall: returns whether the recorded results of a finished piece are an object (an empty one,
+ * because pieces have no results). */
 static bool convert_recall(void *context, size_t item, const json_t *results)
 {
     (void)context;

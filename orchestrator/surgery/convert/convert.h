@@ -8,9 +8,9 @@
 
 ORGAN_API_BEGIN
 
-/* The values of `type`, separated by '|': the type of the output's matrices. "same": BF16, F16 or F32, the narrowest
- * type that has all values of the first matrix of the model. "codes": like "same", but quantised tensors keep their
- * codes and scales if the other format can store them. */
+/* The values of `type`, separated by '|': the type of the output's matrices. "same": F16 or F32 if the first matrix of
+ * the model has this type, else BF16. "codes": like "same", but quantised tensors keep their codes and scales if the
+ * other format can store them. */
 #define ORGAN_CONVERT_TYPES "same|codes|bf16|f16|f32|q8_0|q4_0|q4_1|q5_0|q5_1|q4_k|q5_k|q6_k"
 
 /* The options of `organ convert`. */

@@ -16,7 +16,7 @@
 enum { NAMED_SIZE = 600 }; /* bytes for a tensor's name with its NUL */
 
 /* How the tails of a shared expert's tensors begin: "shared_expert" if it has a gate (Qwen2-MoE), else "shared_experts"
- * (DeepSeek). The list of usual names has the first only. */
+ * (DeepSeek). The list of usual names has only "shared_expert". */
 #define NAMED_SHARED  "mlp.shared_expert."
 #define NAMED_SHAREDS "mlp.shared_experts."
 
@@ -130,8 +130,8 @@ static const char *const named_outside[][2] = {
     {"lm_head.bias", "output.bias"},
 };
 
-/* Writes to `made` the name in the other format of a tensor outside of layers; returns false if the table named_outside
- * lacks `name`. */
+/* `name` is that of a tensor outside of layers. Writes its name in the other format to `made`; returns false if the
+ * table named_outside lacks `name`. */
 static bool named_outside_layers(const char *name, bool to_gguf, char made[NAMED_SIZE])
 {
     for (size_t k = 0; k < sizeof named_outside / sizeof *named_outside; k++)
@@ -309,9 +309,9 @@ static unsigned named_experts(const organ_convert_job *job)
     return (unsigned)(most + 1);
 }
 
-/* Starts a conversion by name: sets job->by_name, named, exchange and both families, and the few members of job->config
- * that names and shapes of tensors show: vocabulary, number of experts (0 for a GGUF input), tied head. `architecture`
- * is the name in config.json, `model_type` also that of general.architecture. */
+/* Starts a conversion by name: sets the job's members by_name, named, exchange, family and gguf_family. Of job->config,
+ * sets only what names and shapes of tensors show: vocabulary, number of experts (0 for a GGUF input), and whether the
+ * head is tied. `architecture` is the name in config.json, `model_type` also that of general.architecture. */
 static organ_status named_begin(organ_convert_job *job, const char *architecture, const char *model_type,
                                 organ_error *error)
 {

@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Members of organ_forward_config that the output must have like the model. The macros apply X to each member. */
+/* Members of organ_forward_config whose values in the output must equal those in the model. The macros apply X to each
+ * member. */
 #define CHECK_FIELDS(X)                                                                                                \
     X(layers)                                                                                                          \
     X(hidden)                                                                                                          \
@@ -181,8 +182,8 @@ static void check_fields(const organ_convert_job *job, const check_field *field,
             check_refuse(job, field->name, field->before, field->after, error);
 }
 
-/* Returns the factor to report as different from `made`, the output's single factor: the first of the mixer's and the
- * feed-forward's that differs. */
+/* Returns the factor to report as different from `made`, the output's single factor: the mixer's factor if it differs,
+ * else that of the feed-forward. */
 static double check_factor(const float factors[2], float made)
 {
     return (double)(factors[0] != made ? factors[0] : factors[1]);
@@ -243,8 +244,8 @@ static organ_status check_layers(const organ_convert_job *job, const organ_forwa
     return error->status;
 }
 
-/* Notes settings of recurrent layers that the output (`made`) does not have because GGUF files do not store them. They
- * are no error, because published models have them and llama.cpp's converter leaves them out. */
+/* Notes settings of recurrent layers that the output (`made`) does not have because GGUF files do not store them. This
+ * is no error, because published models have such settings and llama.cpp's converter leaves them out. */
 static void check_recurrent(const organ_convert_job *job, const organ_forward_config *made)
 {
     const organ_recurrent_config *const a = &job->config.recurrent, *const b = &made->recurrent;
@@ -263,7 +264,7 @@ static void check_recurrent(const organ_convert_job *job, const organ_forward_co
 }
 
 /* Implements organ_write.begun and check: compares the configuration that the forward pass reads from the output with
- * the model's. The output of a conversion by name must only open as a model. */
+ * the model's. After a conversion by name, only checks that the output can be opened as a model. */
 organ_status organ_convert_check(void *context, const char *to, const char *path, organ_error *error)
 {
     const organ_convert_job *const job = context;

@@ -38,9 +38,9 @@ organ_dtype organ_convert_code_type(const organ_weight *weight)
     return code_is_int8(weight) ? ORGAN_Q8_0 : ORGAN_DTYPE_COUNT;
 }
 
-/* Sets source->own, and sets source->codes if --type codes was given and the other format has codes of this kind. For a
- * transposed weight, then makes source->weight a copy with the last two axes in stored order, since codes cannot be
- * transposed. */
+/* Sets source->own, and sets source->codes if --type codes was given and the other format has codes of this kind. If it
+ * sets source->codes for a transposed weight, also makes source->weight a copy of the weight with the last two axes in
+ * stored order, since codes cannot be transposed. */
 organ_status organ_convert_find_codes(organ_convert_job *job, convert_source *source, organ_error *error)
 {
     const organ_weight *const w = source->own = source->weight;

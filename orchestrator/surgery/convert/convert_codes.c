@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * Copies codes and scales of types that both formats have: MXFP4 of gpt-oss and compressed-tensors, and symmetric INT8
  * with a scale for 32 values, which is Q8_0 of GGUF. Only their arrangement changes: GGUF stores the scale before the
- * 32 codes of a block, and the nibbles of MXFP4 in another order. No value is computed and rounded.
+ * 32 codes of a block, and the nibbles of MXFP4 in another order. No value is computed or rounded.
  *
- * Places of the same matrices of a source share one reading of it. Each worker reads a range of the rows and copies
- * them to all these places; the calling thread waits for the workers and then records the tensors in the journal. */
+ * Places that copy the same matrices of a source (convert_job.h) share one reading of these matrices. Each worker reads
+ * a range of the rows and copies them to all these places; the calling thread waits for the workers and then records
+ * the tensors in the journal. */
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/direct_file.h"
 #include "orchestrator/stream/widen.h"
@@ -257,8 +258,8 @@ static organ_status code_copy_row(code_output *out, code_window *w, uint64_t fro
 /* Returns whether the place changes the order of rows in a block. */
 static bool code_is_reordered(const convert_place *place) { return place->pairs || place->halves; }
 
-/* Copies those rows of block `b` of `matrix` that are in the windows to the place. windows[0] has rows of the source,
- * windows[1] the same rows of its counterpart; with CONVERT_PAIRS rows of both alternate in the piece. */
+/* Copies to the place those rows of block `b` of matrix number `matrix` that are in the windows. windows[0] has rows of
+ * the source, windows[1] the same rows of its counterpart; with CONVERT_PAIRS rows of both alternate in the piece. */
 static organ_status code_copy_block(const code_share *s, const convert_place *p, uint64_t matrix, uint64_t b,
                                     code_window windows[2], code_output *out, organ_error *error)
 {
@@ -279,7 +280,7 @@ static organ_status code_copy_block(const code_share *s, const convert_place *p,
     return error->status;
 }
 
-/* Copies to a place all rows of the windows that it selects, block by block. */
+/* Copies to the place all rows that it selects from the windows, block by block. */
 static organ_status code_copy_to_place(const code_share *s, const convert_place *p, code_window windows[2],
                                        code_output *out, organ_error *error)
 {
@@ -367,9 +368,9 @@ static void code_worker(void *context, size_t worker)
     code_output_close(&outputs[1], error);
 }
 
-/* Returns code_share.step. If a place reorders rows within its blocks and a block fits in the buffers, it is the rows
- * of a block: a window then has whole blocks, whose rows can be written in the order of the output. Otherwise it is
- * 1. */
+/* Returns code_share.step. If a place reorders rows within its blocks and a block fits in the buffers, the step is the
+ * number of rows of a block: a window then has whole blocks, whose rows can be written in the order of the output.
+ * Otherwise the step is 1. */
 static uint64_t code_step(const code_share *s)
 {
     const organ_weight *const w = s->source->weight;
@@ -389,8 +390,8 @@ static organ_status code_wrote(const code_share *s, const convert_place *p, orga
                                error);
 }
 
-/* Copies the rows of all places of the share, with as many workers as engine->memory has room for their buffers, but at
- * least one. Returns the first error of a worker. */
+/* Copies the rows of all places of the share. Uses as many workers as have room for their buffers in engine->memory,
+ * but at least one. Returns the first error of a worker. */
 static organ_status code_copy_share(code_share *s, organ_error *error)
 {
     /* a worker has up to two windows and two outputs */

@@ -90,7 +90,7 @@ static bool config_has_member(const organ_convert_job *job, const char *name, si
     const forward_family *const f = job->family;
     const forward_mixture *const m = f->mixture;
     const forward_multipliers *const factors = f->multipliers;
-    /* of a pair of names, published files have the architecture's own, or the usual one if the own is an older name */
+    /* if there are two names, published files have the architecture's own name, or the usual one if the own is old */
     for (size_t k = 0; f->aliases && f->aliases[k][0]; k++) {
         if (config_is_named(f->aliases[k][!f->old_aliases], name, length))
             return true;
@@ -125,8 +125,8 @@ static const char *config_member(const organ_convert_job *job, const char *membe
     return first;
 }
 
-/* Adds the member that `row` names, from its key-value in the GGUF file: for a name "rope.X" member X of `rope`, but
- * rope_theta to `config`. Adds nothing if the file lacks the key, or if the value is an array or has no counterpart. */
+/* Adds the member that `row` names to `config`; for a name "rope.X" member X to `rope`, but rope_theta to `config`.
+ * Adds nothing if the GGUF file lacks the key, or if the key's value is an array or has no counterpart. */
 static int config_put_row(const organ_convert_job *job, const exchange_key *row, json_t *config, json_t *rope)
 {
     char key[160], name[96];
@@ -255,7 +255,7 @@ static int config_put_sizes(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;
     const forward_family *const f = job->family;
-    const bool sized = config_has_usual_sizes(f) && !f->attention_free; /* heads have sizes of their own */
+    const bool sized = config_has_usual_sizes(f) && !f->attention_free; /* adds head_dim and num_key_value_heads */
     int failed =
         !ORGAN_ADD(config, SET_COUNT("vocab_size", c->vocabulary), SET_IF(sized, "head_dim", json_integer(c->head_dim)),
                    SET_IF(sized, "num_key_value_heads", json_integer(c->kv_heads)),
@@ -427,9 +427,9 @@ static int config_put_rows(const organ_convert_job *job, json_t *config, json_t 
     return failed;
 }
 
-/* Adds the rotation to config.json: `rope` as rope_scaling or, if layers with and without a window rotate differently
- * and the architecture has no other members for that, rope_parameters with an object for each of the two kinds of
- * layers. */
+/* Adds the rotation to config.json: usually `rope` as rope_scaling. If layers with and without a window rotate
+ * differently, and the architecture has no other members for that, adds rope_parameters with an object for each kind of
+ * layer. */
 static int config_put_rotation(const organ_convert_job *job, json_t *config, json_t *rope)
 {
     const organ_forward_config *const c = &job->config;

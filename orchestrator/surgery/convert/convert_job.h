@@ -173,7 +173,7 @@ typedef struct organ_convert_job {
 /* ---- convert_plan.c ---- */
 
 /* Fills job->pieces, facts, units, sources and places. Returns ORGAN_BAD_INPUT, naming the tensor, if a tensor of the
- * model is unknown, or if the model lacks tensors that fill a piece. */
+ * model is unknown, or if the model lacks a tensor for rows of a piece. */
 organ_status organ_convert_plan(organ_convert_job *job, organ_error *error);
 
 /* ---- convert_pieces.c ---- */
@@ -199,7 +199,7 @@ size_t organ_convert_piece(organ_convert_job *job, const char *name, unsigned ra
 organ_status organ_convert_place(organ_convert_job *job, const convert_place *place, organ_error *error);
 
 /* Returns how many of the blocks [*block, *block + count) of a matrix the place copies (convert_place.from and blocks),
- * and sets *block to the first of them. */
+ * and sets *block to the first copied one. */
 uint64_t organ_convert_blocks(const convert_place *place, uint64_t *block, uint64_t count);
 
 /* Returns the number of rows of the piece that a block of the place becomes. */
@@ -261,7 +261,7 @@ void organ_convert_llama3(const organ_rope_config *rope, float *divisors);
 /* ---- convert_to_gguf.c, convert_to_hf.c: add the pieces and places of one weight, for one direction each ---- */
 
 /* Plan the output tensors of one weight: add its pieces, sources and places. A tensor that the output does not have
- * (vision, draft layers) only counts in job->dropped. Return ORGAN_BAD_INPUT if the weight has no known name. */
+ * (vision, draft layers) is only counted, in job->dropped. Return ORGAN_BAD_INPUT if the weight has no known name. */
 organ_status organ_convert_to_gguf(organ_convert_job *job, const organ_weight *weight, organ_error *error);
 organ_status organ_convert_to_hf(organ_convert_job *job, const organ_weight *weight, organ_error *error);
 /* Add the tensors whose values follow from the configuration. In GGUF: frequency divisors of the rotation; returns
@@ -279,8 +279,8 @@ organ_status organ_convert_unknown(const organ_convert_job *job, const char *ten
 #define ORGAN_CONVERT_CONFIG "organ.config"
 
 /* Prepares the conversion to GGUF of an architecture that has no row in exchange.h: sets by_name and named. Returns
- * ORGAN_BAD_INPUT if config.json has no model_type, if llama.cpp would take a file of that name for another
- * architecture, or if the form of values or rows depends on the architecture. */
+ * ORGAN_BAD_INPUT if config.json has no model_type, if llama.cpp has an architecture of such a name and would misread
+ * the file, or if the architecture's tensors would need more than other names. */
 organ_status organ_convert_find_names(organ_convert_job *job, const char *architecture, organ_error *error);
 /* Prepares the conversion to safetensors of a GGUF file whose architecture has no row. job->own_config becomes the text
  * in ORGAN_CONVERT_CONFIG, or stays NULL if the file has none. */
@@ -309,7 +309,7 @@ organ_status organ_convert_tiled(organ_convert_job *job, const organ_weight *wei
 /* Returns whether weights of the GGUF output are multiplied by multipliers of config.json (Falcon-H1), because GGUF has
  * no keys for these. */
 bool organ_convert_is_scaled(const organ_convert_job *job);
-/* Returns whether organ_convert_is_scaled, and a multiplier of this part is not 1. */
+/* Returns whether organ_convert_is_scaled is true and a multiplier of this part is not 1. */
 bool organ_convert_is_multiplied(const organ_convert_job *job, forward_part part);
 /* Adds the places of a tensor of a model for which organ_convert_is_scaled is true: like `all`, but values are
  * multiplied by the multipliers of the part. */

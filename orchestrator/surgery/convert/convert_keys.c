@@ -36,8 +36,8 @@ static const json_t *keys_rope(const json_t *text, const char *layers)
 }
 
 /* Returns the value of a member as exchange_key.members names it, NULL if absent. "NAME" is a member of config.json.
- * "swa.NAME" and "rope.NAME" are members of the rotation of layers with and without a sliding window; the second may
- * also be in config.json itself. */
+ * "swa.NAME" is a member of the rotation of layers with a sliding window. "rope.NAME" is a member of the rotation of
+ * other layers, or of config.json itself. */
 static const json_t *keys_member_named(const json_t *text, const char *name)
 {
     if (strncmp(name, "swa.", 4) == 0)
@@ -116,8 +116,8 @@ static uint64_t keys_feed(const organ_forward_config *c)
     return c->intermediate ? c->intermediate : c->expert_intermediate;
 }
 
-/* Sets a key to an array of `length` elements, flags or 32-bit numbers, from `numbers`, which has flags, integers, or
- * the bits of FP32 numbers. */
+/* Sets a key to an array of `length` elements of type `element`: flags, 32-bit integers, or FP32 values. `numbers` has
+ * the elements; an FP32 value is there as the integer with the same bits. */
 static organ_status keys_set_array(organ_convert_job *job, const char *key, organ_gguf_type element,
                                    const int32_t *numbers, unsigned length, organ_error *error)
 {
@@ -190,8 +190,8 @@ static unsigned keys_interval(const organ_forward_config *c)
 }
 
 /* Sets a key to an array with an element for each layer (keys_of_layer). If the row has `words` and is not a parameter
- * of xIELU, leaves the array out where readers do not need it: if all elements are equal, or, for the flags of
- * recurrent layers, if exactly every n-th layer has attention, with n in `words`. */
+ * of xIELU, leaves the array out where readers do not need it. For the flags of recurrent layers that is so if exactly
+ * every n-th layer has attention, with n in `words`; for other arrays, if all elements are equal. */
 static organ_status keys_set_layers(organ_convert_job *job, const exchange_key *row, const char *key,
                                     organ_error *error)
 {
@@ -266,8 +266,9 @@ static bool keys_is_uniform(const json_t *list)
     return json_array_size(list) > 0;
 }
 
-/* Sets a key whose member config.json does not have. This is only needed for the base of the rotation, which published
- * files of Gemma 3 leave out, if it is not 10000, the default of llama.cpp. Other keys are left out. */
+/* Sets a key whose member config.json does not have. Only the base of the rotation needs this, because published files
+ * of Gemma 3 leave it out: its key is set if the base is not 10000, the default of llama.cpp. All other keys without a
+ * member are left out. */
 static organ_status keys_set_default(organ_convert_job *job, const exchange_key *row, const char *key,
                                      organ_error *error)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Reads each source once, in strips of consecutive rows, and writes the rows to the pieces of its places. If all pieces
- * of a source have one type of 16 bits, the source is read in this type, so that rows that only change their place are
- * neither widened nor rounded. */
+ * Reads each source once, in strips of consecutive rows, and writes the rows to the pieces of its places (sources,
+ * pieces and places: convert_job.h). If all pieces of a source have one type of 16 bits, the source is read in this
+ * type, so that rows that only change their place are neither widened nor rounded. */
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/weight_pass.h"
 #include "orchestrator/stream/widen.h"
@@ -175,9 +175,9 @@ static void pass_transpose_by_4x4(const uint16_t *from, const uint16_t *other, s
             to[c * to_row + r] = ((r % sources ? other : from) + r / sources * from_row)[c];
 }
 
-/* Copies the values of one weight in a block whose place is transposed or has column_slice to their positions in the
- * rows of the piece, at `to`. `from` is the block in the source or, if `other`, in its counterpart, whose values
- * alternate with those of the source or follow them (convert_join). */
+/* For a place that is transposed or has column_slice: copies the values of one block of one weight to their positions
+ * in the rows of the piece, at `to`. `from` is the block in the source or, if `other`, in the source's counterpart.
+ * Values of the counterpart alternate with those of the source, or follow them (convert_join). */
 static void pass_transpose_block(const pass_strip *s, const unsigned char *from, bool other, unsigned char *to)
 {
     const convert_place *const p = s->place;
@@ -314,8 +314,8 @@ static organ_status pass_work(void *context, const organ_weight_strip *strip, vo
     return error->status;
 }
 
-/* Implements organ_weight_pass.retire: passes the number of rows that pass_work wrote for the strip to
- * organ_convert_wrote, place by place, which records complete pieces. */
+/* Implements organ_weight_pass.retire: for each place, passes to organ_convert_wrote how many rows pass_work has
+ * written for the strip. organ_convert_wrote records complete pieces. */
 static organ_status pass_retire(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
 {
     organ_convert_job *const job = context;
@@ -389,8 +389,8 @@ static organ_status pass_computed(organ_convert_job *job, organ_error *error)
     return error->status;
 }
 
-/* Writes the rows at the end of pieces that have no source (convert_piece.zeros): GGUF needs a row for each token, and
- * the table of the model may have fewer. */
+/* Writes zeros to the rows that no source fills, the last rows of a piece (convert_piece.zeros): GGUF needs a row for
+ * each token, but the table of the model may have fewer rows. */
 static organ_status pass_zeros(organ_convert_job *job, organ_error *error)
 {
     for (size_t k = 0; k < job->piece_count && !error->status; k++) {

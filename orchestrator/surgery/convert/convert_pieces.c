@@ -16,8 +16,8 @@
 
 /* ---- types ---- */
 
-/* Returns whether llama.cpp's converter always stores the tensor as F32: vectors, biases and all other names that do
- * not end in ".weight", norms, and the small matrices in `ends`. */
+/* Returns whether llama.cpp's converter always stores the tensor as F32: vectors; tensors whose name does not end in
+ * ".weight", such as biases; norms and the small matrices in `ends`. */
 static bool plan_is_single(const char *name, unsigned rank)
 {
     static const char *const ends[] = {
@@ -126,7 +126,8 @@ size_t organ_convert_piece(organ_convert_job *job, const char *name, unsigned ra
     return job->piece_count++;
 }
 
-/* Adds or finds the piece `made` and sets its type, rows and content, which organ_convert_piece derives otherwise. */
+/* Adds or finds the piece `made`, and sets its type, rows and content; organ_convert_piece would derive these from the
+ * source. */
 size_t organ_convert_part(organ_convert_job *job, const organ_shard_piece *made, uint64_t rows, convert_content content,
                           organ_error *error)
 {
@@ -188,7 +189,7 @@ uint64_t organ_convert_cols(const convert_place *place, uint64_t cols)
     return place->transposed ? sources * place->rows : cols;
 }
 
-/* Returns how many of the blocks [*block, *block + count) the place copies, and sets *block to the first of them. */
+/* Returns how many of the blocks [*block, *block + count) the place copies, and sets *block to the first copied one. */
 uint64_t organ_convert_blocks(const convert_place *place, uint64_t *block, uint64_t count)
 {
     const uint64_t first = *block, last = place->blocks ? place->from + place->blocks : first + count;

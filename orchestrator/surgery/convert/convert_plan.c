@@ -24,8 +24,9 @@ static void plan_copy(organ_convert_job *job, const convert_source *source)
 }
 
 /* Decides how the source is copied: by codes if all its places have pieces of codes or scales, by values if none has.
- * Returns ORGAN_BAD_INPUT for a mixture of both, which happens if the numbered experts of a stack have different types.
- * For codes also sets source->as. */
+ * For codes also sets source->as. Returns ORGAN_BAD_INPUT if only some places have such pieces, or if none has, but the
+ * rows of the source are read in the order of its codes. This happens if the numbered experts of a stack have different
+ * types. */
 static organ_status plan_codes(organ_convert_job *job, convert_source *source, organ_error *error)
 {
     size_t coded = 0;

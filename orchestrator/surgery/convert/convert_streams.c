@@ -4,7 +4,8 @@
 #include "orchestrator/surgery/convert/convert_job.h"
 
 /* Adds the members of Gemma 3n to config.json: for each layer the width of the feed-forward and the share of its gates
- * that become 0, the rank of Laurel, and the number of per-layer embeddings. Does nothing for other architectures. */
+ * that become 0. For the model the rank of Laurel, the flag altup_correct_scale and the number of per-layer embeddings.
+ * Does nothing for other architectures. */
 int organ_convert_put_streams(const organ_convert_job *job, json_t *config)
 {
     const organ_forward_config *const c = &job->config;

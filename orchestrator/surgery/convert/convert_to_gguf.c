@@ -147,8 +147,8 @@ static organ_status to_gguf_kv_b(const gguf_move *move)
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Plans a fused q, k, v with the rows ordered by key-value head: those of its query heads, then k, then v. GGUF has all
- * rows of q, then all of k, then all of v. */
+/* Plans a fused q, k, v, which has for each key-value head the rows of its query heads, then its rows of k, then its
+ * rows of v. GGUF has all rows of q, then all of k, then all of v. */
 static organ_status to_gguf_fused_qkv(const gguf_move *move)
 {
     const organ_weight *const w = move->weight;
@@ -202,8 +202,8 @@ static organ_status to_gguf_mxfp4_stack(const gguf_move *move, forward_part firs
 }
 
 /* Plans a stack stored as experts x in_features x out_features, which GGUF stores with each matrix transposed. If
- * `second` differs from `first`, the stack has the columns of both parts (gate and up) and GGUF has a stack for each:
- * the columns alternate if mixture->pairs is set, else those of `first` come first. */
+ * `second` differs from `first`, the stack has the columns of both parts (gate and up), and GGUF has a stack for each
+ * part. The columns alternate if mixture->pairs is set, else those of `first` come first. */
 static organ_status to_gguf_transposed_experts(const gguf_move *move, forward_part first, forward_part second)
 {
     const organ_weight *const w = move->weight;
@@ -304,7 +304,8 @@ static organ_status to_gguf_qkvz(const gguf_move *move)
 }
 
 /* Plans a tensor whose value heads have another order in GGUF (organ_convert_is_tiled). In the output projection the
- * heads are columns. Its codes cannot be copied, because one scale belongs to codes of consecutive columns. */
+ * heads are columns. The codes of this projection cannot be copied, because one scale belongs to codes of consecutive
+ * columns. */
 static organ_status to_gguf_tiled(const gguf_move *move)
 {
     const forward_part part = move->part.part;
@@ -364,8 +365,8 @@ static organ_status to_gguf_head_norm(const gguf_move *move)
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Changes move->part from the dense feed-forward to the shared expert in layers with experts and without a dense
- * feed-forward: Granite 4 hybrids use one name for both. */
+/* In a layer with experts and without a dense feed-forward, changes move->part from a part of the dense feed-forward to
+ * that of the shared expert: Granite 4 hybrids use one name for both parts. */
 static void to_gguf_correct_shared_expert(gguf_move *move)
 {
     if (move->layer < 0 || !move->job->config.kinds[move->layer].mixture ||
@@ -458,8 +459,8 @@ static organ_status to_gguf_part(const gguf_move *move)
 /* ---- one weight ---- */
 
 /* Returns whether the output does not get the weight: because llama.cpp computes it, because it is a copy of the tied
- * embeddings, or because it belongs to vision, audio or multi-token prediction. Counts weights of the last reason in
- * job->dropped. */
+ * embeddings, or because it belongs to vision, audio or multi-token prediction. Counts weights of vision, audio and
+ * multi-token prediction in job->dropped. */
 static bool to_gguf_is_dropped(organ_convert_job *job, const organ_weight *weight)
 {
     static const char *const computed[] = {
@@ -544,8 +545,8 @@ static organ_status to_gguf_computed(organ_convert_job *job, const char *name, c
     return error->status;
 }
 
-/* Adds rope_freqs.weight, a frequency divisor for each pair of dimensions: those of Llama 3's rotation, or those of
- * Gemma 4's, 1 for the rotated pairs and ORGAN_CONVERT_STILL for the other pairs. */
+/* Adds rope_freqs.weight, a frequency divisor for each pair of dimensions: the divisors of Llama 3's rotation, or those
+ * of Gemma 4's rotation, which are 1 for rotated pairs and ORGAN_CONVERT_STILL for the others. */
 static organ_status to_gguf_rope_freqs(organ_convert_job *job, organ_error *error)
 {
     const organ_rope_config *const r = &job->config.rope;

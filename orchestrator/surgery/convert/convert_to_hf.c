@@ -129,7 +129,7 @@ static organ_status to_hf_half(const hf_move *move, forward_part part, bool lowe
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Returns whether the architecture has its own name for this part in safetensors. */
+/* Returns whether the architecture's own safetensors names (family->names) include a name for this part. */
 static bool to_hf_has(const hf_move *move, forward_part part)
 {
     return organ_exchange_has_name(move->job->family->names, part);
@@ -274,8 +274,8 @@ static organ_status to_hf_experts(const hf_move *move)
     }
 }
 
-/* Plans the stack of keys (if `keys`) or of values (else) of latent attention as rows of kv_b_proj. That has for each
- * head `plain` rows of the key, then the rows of the value. */
+/* Plans the stack of keys (if `keys`) or of values (else) of latent attention as rows of kv_b_proj. kv_b_proj has for
+ * each head `plain` rows of the key, then the rows of the value. */
 static organ_status to_hf_kv_b(const hf_move *move, bool keys)
 {
     const organ_forward_config *const c = &move->job->config;
@@ -291,8 +291,9 @@ static organ_status to_hf_kv_b(const hf_move *move, bool keys)
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Adds a place for heads [from, from + heads) of a fused q, k, v, where heads of q, k and v are counted together. Head
- * from + k begins at row at + k x `step` of the output tensor. Errors are in move->error. */
+/* Adds a place for heads [from, from + heads) of a fused q, k, v. Heads are counted over q, k and v together. The first
+ * of these heads begins at row `at` of the output tensor, and each further one `step` rows later. Errors are in
+ * move->error. */
 static void to_hf_place_heads(const hf_move *move, uint64_t from, uint64_t heads, uint64_t at, uint64_t step)
 {
     const organ_weight *const w = move->weight;
@@ -381,7 +382,7 @@ static organ_status to_hf_grouped_norm(const hf_move *move)
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Plans the GGUF tensor with q, k and v, or the one with z, as rows of in_proj_qkvz of Qwen3-Next. That has for each
+/* Plans the GGUF tensor with q, k and v, or the one with z, as rows of in_proj_qkvz of Qwen3-Next, which has for each
  * key head the rows of q, k, v and z. */
 static organ_status to_hf_qkvz(const hf_move *move)
 {
@@ -421,8 +422,8 @@ static void to_hf_falcon(hf_move *move)
         move->part.part = PART_NORM_FFN;
 }
 
-/* Returns whether the GGUF file stores the rows of in_proj_qkvz of Qwen3-Next in two tensors. Older files have one, as
- * safetensors do. */
+/* Returns whether the GGUF file stores the rows of in_proj_qkvz of Qwen3-Next in two tensors. Older GGUF files have one
+ * tensor for them, as safetensors files have. */
 static bool to_hf_has_split_qkvz(const hf_move *move)
 {
     const forward_recurrent *const r = move->job->gguf_family->recurrent;
@@ -430,7 +431,8 @@ static bool to_hf_has_split_qkvz(const hf_move *move)
 }
 
 /* Plans a tensor whose value heads have another order in GGUF (organ_convert_is_tiled). In the output projection the
- * heads are columns. Its codes cannot be copied, because one scale belongs to codes of consecutive columns. */
+ * heads are columns. The codes of this projection cannot be copied, because one scale belongs to codes of consecutive
+ * columns. */
 static organ_status to_hf_tiled(const hf_move *move)
 {
     const forward_part part = move->part.part;

@@ -10,7 +10,8 @@ ORGAN_API_BEGIN
 /* Audits like organ_audit, but also accepts a second model with fewer blocks, experts, channels or heads than the
  * donor. In that case the function finds the kept parts in the bytes and compares every tensor and config.json (or the
  * key-values) with a cut of the donor to these parts; the report then has schema organ.audit_cut/1. With `compensated`,
- * weights that a refit may change are counted and are no problem. */
+ * weights that a refit may change are counted and are no problem. Returns ORGAN_CHECK_FAILED, with *report set, if the
+ * copy differs from that cut; with *report NULL if the donor cannot be cut to these parts. */
 organ_status organ_audit_any(const organ_audit_options *options, const organ_engine *engine,
                              const organ_progress *progress, json_t **report, organ_error *error);
 

@@ -65,8 +65,8 @@ static json_t *required_config(organ_cut_audit *a, organ_error *error)
     return root;
 }
 
-/* Adds a problem for each member of the copy's config.json that differs from that of the planned cut, or one problem if
- * the copy has none or no config.json can describe the cut. */
+/* Adds a problem for each member of the copy's config.json that differs from that of the planned cut, or a single
+ * problem if the copy has no config.json, or if no config.json can describe the cut. */
 static organ_status check_config_json(organ_cut_audit *a, organ_error *error)
 {
     char *bytes = NULL;
@@ -102,8 +102,8 @@ static bool same_value(const organ_gguf_kv *x, const organ_gguf_kv *y)
 }
 
 /* Adds a problem for each key-value of the copy, except "split.*", that the planned cut would not write or would write
- * with another value, and for each key-value of the planned cut that the copy lacks: those that the donor has too, and
- * those that the cut adds (in run.settings). */
+ * with another value, and for each key-value that the planned cut has and the copy lacks. The planned cut has
+ * key-values of the donor, and those that it adds (in run.settings). */
 static void check_gguf_keys(organ_cut_audit *a)
 {
     const organ_gguf *const found = a->copy->gguf;

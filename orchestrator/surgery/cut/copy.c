@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Copies the kept bytes of cut tensors into the output. All workers copy, each a tensor of its own, if the memory has
- * buffers for all of them, else one worker. */
+ * Copies the kept bytes of cut tensors into the output. If the memory has buffers for all workers, each worker copies
+ * tensors of its own; else one worker copies all tensors. A part is a tensor of the output that is not a whole tensor
+ * of the donor (organ_cut_part). */
 #include "orchestrator/surgery/cut/cut_job.h"
 
 #include "orchestrator/machine/enough_memory.h"

@@ -15,7 +15,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-/* Sets run->weights, and run->weight_of, for each tensor the index of the weight that it belongs to. */
+/* Sets run->weights, and sets run->weight_of[t] to the index of the weight that tensor t belongs to; SIZE_MAX: none. */
 static organ_status find_weights(organ_cut_run *run, organ_error *error)
 {
     const organ_model *const model = run->model;
@@ -46,7 +46,7 @@ static organ_status cut_make_header(organ_cut_run *run, organ_error *error)
 
 /* ---- callbacks of the writer ---- */
 
-/* Begins `fill`: returns the run and stores the output that it writes. */
+/* Begins `fill`: stores `writing`, the output that is written, in the run `inner`, and returns the run. */
 organ_cut_run *organ_cut_begin(void *inner, organ_writing *writing)
 {
     organ_cut_run *const run = inner;
@@ -74,14 +74,14 @@ static bool cut_recall(void *context, size_t item, const json_t *results)
     return results != NULL;
 }
 
-/* Returns the array of the kept numbers of an axis; JSON null if all are kept. */
+/* Returns the array of the indices of an axis's kept entries; JSON null if all entries are kept. */
 static json_t *keep_json(const organ_cut_keep *keep)
 {
     return keep->numbers ? organ_ids_json(keep->numbers, keep->count) : json_null();
 }
 
-/* Returns the XXH3 of the kept channels of all kept experts of layer `l`, as 16 digits: the numbers themselves are too
- * many for the journal. */
+/* Returns the XXH3 of the kept channels of all kept experts of layer `l`, as 16 digits: a list of their indices would
+ * be too long for the journal. */
 static json_t *experts_digest(const organ_cut_run *run, size_t l)
 {
     const organ_cut_keep *const each = run->cut->layers[l].expert_channels;
@@ -94,7 +94,7 @@ static json_t *experts_digest(const organ_cut_run *run, size_t l)
     return json_string(digits);
 }
 
-/* Returns the kept numbers of layer `l` for the journal; JSON null for a dropped layer. */
+/* Returns the indices of the kept parts of layer `l` for the journal; JSON null for a dropped layer. */
 static json_t *requested_json(const void *context, size_t l)
 {
     const organ_cut_run *const run = context;
@@ -108,7 +108,7 @@ static json_t *requested_json(const void *context, size_t l)
                      SET_IF(layer->shared_channels.numbers, "shared_channels", keep_json(&layer->shared_channels)));
 }
 
-/* Implements organ_write.depends: returns the kept numbers of all layers, which determine the output. */
+/* Implements organ_write.depends: returns the indices of the kept parts of all layers, which determine the output. */
 static json_t *cut_kept_json(void *context)
 {
     const organ_cut_run *const run = context;
@@ -138,8 +138,8 @@ static json_t *cut_layer_json(const void *context, size_t l)
         SET_IF(shared, "kept_shared_channels", keep_json(&cut->shared_channels)));
 }
 
-/* Returns the document of a planned cut, organ_cut_json: what each layer keeps, and the sizes before and after.
- * `bytes_after`: the bytes of all tensors of the output. */
+/* Returns the document of a planned cut, which organ_cut_json describes: what each layer keeps, and the sizes before
+ * and after. `bytes_after`: the bytes of all tensors of the output. */
 json_t *organ_cut_document(const organ_cut_run *run, uint64_t bytes_after)
 {
     uint64_t before = 0, after = 0;
@@ -193,8 +193,8 @@ void organ_cut_release(organ_cut_run *run)
     organ_arena_release(&run->arena);
 }
 
-/* Returns ORGAN_USAGE if --memory is too small for a copy or if the output is a single file but needs a config.json,
- * or if the donor is at a URL. */
+/* Returns ORGAN_USAGE in three cases: --memory is too small for a copy; the output is a single file, but needs a
+ * config.json; the donor is at a URL. */
 static organ_status cut_check_output(const organ_cut_run *run, organ_error *error)
 {
     if (run->cut->write.engine->memory < organ_cut_copy_memory())

@@ -31,7 +31,7 @@ typedef struct organ_cut_run organ_cut_run; /* plan and state of a cut while org
 /* Input of organ_cut_make. All pointers must stay valid during the call. */
 typedef struct organ_cut_out {
     /* The caller sets `model`, `requested`, `definition`, `schema`, `name`, `markdown_name`, `stage`, `progress`,
-     * `engine`, `context`, `parameters` and `document`; if needed also `choice`, `identity` (without the kept numbers,
+     * `engine`, `context`, `parameters` and `document`; if needed also `choice`, `identity` (without the kept parts,
      * which are added), `plan` (the memory of a copy is added), `finish_report`, and `fill` if tensors are resolved.
      * organ_cut_make sets the other members. */
     organ_write write;
@@ -56,16 +56,17 @@ uint64_t organ_cut_experts(const organ_model *model, size_t layer);
 
 /* Writes the smaller model. Errors, and the files that remain after them, are those of organ_write_run. In addition,
  * before anything is written:
- *   - ORGAN_USAGE if kept numbers do not ascend or do not exist in the layer, if a layer would keep no expert, or
- *     another number of experts or expert channels than other layers (config.json and key-values have one number for
- *     all), if nothing would be cut, or if `resolved` names a tensor whose type cannot be rewritten;
+ *   - ORGAN_USAGE if indices of kept parts do not ascend or do not exist in the layer, if a layer would keep no
+ *     expert, if layers would keep different numbers of experts or of expert channels (config.json and key-values have
+ *     one number for all layers), if nothing would be cut, or if `resolved` names a tensor whose type cannot be
+ *     rewritten;
  *   - ORGAN_BAD_INPUT, with tensor, key and reason, if the smaller model cannot be described: a tensor of unknown
  *     relation to experts, a cut through a quantised block, or a pattern of layers that the configuration cannot
  *     express. */
 organ_status organ_cut_make(organ_cut_out *cut, json_t **report, organ_error *error);
 
-/* Checks whether the model's config.json can describe the model with these kept layers; returns ORGAN_BAD_INPUT as
- * organ_cut_make does. Returns ORGAN_OK for a GGUF file, whose keys organ_cut_make checks. Writes nothing. */
+/* Checks whether config.json can describe the model with these kept layers. Returns ORGAN_BAD_INPUT, naming the
+ * setting, if it cannot. Returns ORGAN_OK for a GGUF file, whose keys organ_cut_make checks. Writes nothing. */
 organ_status organ_cut_describes(const organ_model *model, const organ_cut_layer *layers, size_t layer_count,
                                  organ_error *error);
 
@@ -90,13 +91,12 @@ bool organ_cut_takes(const organ_engine *engine, organ_dtype type);
  * output has no part of it. */
 bool organ_cut_done(const organ_cut_run *run, const organ_tensor *tensor);
 
-/* Stores new FP32 values of a matrix of a resolved tensor: kept rows x kept columns, rows in the order of the file.
- * The function rounds them to the type of the donor (BF16, F16, F32; GGUF blocks with best-fit scales) and overwrites
- * `weights` with the rounded values. `matrix` is the index of a kept matrix in the donor's stack, or 0. After
- * the last kept matrix of a tensor, the function writes the tensor's line to the journal. `own` false: another rank
- * writes the tensor, and this one only rounds the values. `weights` NULL: copies the bytes of the donor; all rows and
- * columns of the matrix must be kept. Returns ORGAN_BAD_INPUT for a value that is not finite before or after rounding.
- */
+/* Stores new FP32 values of a matrix of a resolved tensor: kept rows x kept columns, rows in the order of the file. The
+ * function rounds them to the type of the donor (BF16, F16, F32; GGUF blocks with best-fit scales) and overwrites
+ * `weights` with the rounded values. `matrix` is the index of a kept matrix in the donor's stack, or 0. After the last
+ * kept matrix of a tensor, the function writes the tensor's line to the journal. `own` false: another rank writes the
+ * tensor, and this rank only rounds the values. `weights` NULL: copies the bytes of the donor; all rows and columns of
+ * the matrix must be kept. Returns ORGAN_BAD_INPUT for a value that is not finite before or after rounding. */
 organ_status organ_cut_put(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own, float *weights,
                            organ_error *error);
 

@@ -105,9 +105,9 @@ static void edit_expert_channels(const keys *k)
                     run->expert_channels_after);
 }
 
-/* Checks the cut of shared experts. If the model states only their number (expert_shared_count), their width is that
- * multiple of the routed width, so both widths must keep the same share of channels. Otherwise channels of shared
- * experts cannot be cut. */
+/* Checks the cut of shared experts. If the model states only the number of shared experts (expert_shared_count), their
+ * width is this number times the width of a routed expert. Shared and routed experts must then keep the same share of
+ * channels. Otherwise channels of shared experts cannot be cut. */
 static void check_shared(const keys *k)
 {
     const bool counted =
@@ -139,8 +139,9 @@ static void edit_heads(const keys *k)
 
 /* ---- blocks ---- */
 
-/* Sets ORGAN_BAD_INPUT if kept layers would change the kind that llama.cpp derives from their numbers without a key
- * (`fixed`: every period-th layer differs), and for the models that llama.cpp recognises by their number of layers. */
+/* Sets ORGAN_BAD_INPUT in two cases. In the architectures in `fixed`, llama.cpp gives every period-th layer another
+ * kind without a key for it, and kept layers would change their kind. Or llama.cpp recognises the model by its number
+ * of layers. */
 static void check_architecture(const keys *k)
 {
     static const struct {
@@ -186,8 +187,8 @@ static void check_layer_periods(const keys *k)
 }
 
 /* Replaces in the output the array `kv`, which has one entry per layer, by the entries of the kept layers. The elements
- * must have a fixed size (no strings). Its bytes are the head (element type in 4 bytes, count in 8) and the elements.
- */
+ * must have a fixed size (no strings). The bytes of an array are its head (element type in 4 bytes, count in 8) and its
+ * elements. */
 static void cut_array(const keys *k, const organ_gguf_kv *kv)
 {
     const organ_cut_run *const run = k->run;
@@ -212,8 +213,8 @@ static void cut_array(const keys *k, const organ_gguf_kv *kv)
         organ_cut_note(k->run, "GGUF", kv->key, NULL, json_string("an element for each kept layer"), k->error);
 }
 
-/* Cuts the arrays among the architecture's keys that have as many elements as the donor has layers, except for strings
- * and for rope.dimension_sections, whose length does not depend on the layers. */
+/* Cuts each array of the architecture's keys that has as many elements as the donor has layers. Leaves arrays of
+ * strings whole, and rope.dimension_sections, whose length does not depend on the layers. */
 static void cut_arrays(const keys *k)
 {
     const size_t length = strlen(k->architecture);
@@ -246,7 +247,7 @@ static void edit_blocks(const keys *k)
 }
 
 /* Edits the key-values in run->gguf for the numbers of experts, channels, heads and blocks that the cut changes.
- * Returns ORGAN_BAD_INPUT, naming the key, if they cannot describe the smaller model. */
+ * Returns ORGAN_BAD_INPUT, naming the key, if key-values cannot describe the smaller model. */
 organ_status organ_cut_edit_keys(organ_cut_run *run, organ_error *error)
 {
     const keys k = {run, run->model->gguf, run->model->config.architecture, error};

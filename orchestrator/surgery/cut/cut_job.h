@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Private to surgery/cut: plan and state of a smaller model. */
+ * Private to surgery/cut: plan and state of a smaller model. A piece is a tensor of the output. A resolved tensor is
+ * one whose kept part gets new values (organ_cut_out.resolved). */
 #ifndef ORGAN_CUT_JOB_H
 #define ORGAN_CUT_JOB_H
 
@@ -44,10 +45,11 @@ struct organ_cut_run {
     size_t layer_count;       /* layers of the donor */
     organ_cut_facts *facts;   /* for each layer of the donor */
     size_t layers_after;      /* layers of the output */
-    /* Which numbers become smaller in the output. */
+    /* true: the output has fewer parts of this kind than the donor. */
     bool cuts_experts, cuts_blocks, cuts_channels, cuts_heads, cuts_expert_channels, cuts_shared_channels;
     uint32_t experts_before, experts_after; /* experts in each layer that has experts; 0: no layer has experts */
-    /* Numbers in each layer, in the donor and in the output; 0: no layer has a cut of this kind. */
+    /* Numbers of channels and of heads in each layer, in the donor and in the output; 0: no layer has a cut of this
+     * kind. */
     uint64_t channels_before, channels_after, kv_heads_before, kv_heads_after;
     uint64_t expert_channels_before, expert_channels_after, shared_channels_before, shared_channels_after;
     organ_shard_piece *pieces; /* the tensors of the output */
@@ -75,9 +77,11 @@ json_t *organ_cut_document(const organ_cut_run *run, uint64_t bytes_after);
 
 /* ---- facts of layers (facts.c) ---- */
 
-/* Checks the kept numbers of run->cut against the model, and sets the facts of each layer, the numbers before and after
- * the cut, and the cuts_ flags. Returns ORGAN_USAGE as organ_cut_make does, and ORGAN_BAD_INPUT if the donor's experts
- * differ in width or the numbers of its heads do not match. */
+/* Checks that the parts which run->cut keeps exist in the model. Sets the facts of each layer, how many experts,
+ * channels and heads a layer has before and after the cut, and the cuts_ flags. Returns ORGAN_USAGE if the indices of
+ * kept parts do not ascend or do not exist in their layer, if layers would keep different numbers of parts or none, or
+ * if nothing would be cut. Returns ORGAN_BAD_INPUT if the donor's experts differ in width, or if its number of query
+ * heads is unknown or no multiple of its number of heads of K and V. */
 organ_status organ_cut_resolve(organ_cut_run *run, organ_error *error);
 
 /* Returns the number of channels of a layer: of its feed-forward without experts (ORGAN_EXPERTS_NONE), its shared
@@ -89,8 +93,8 @@ uint64_t organ_cut_channels(const organ_model *model, const organ_weights *weigh
  * expert. */
 bool organ_cut_is_router(const char *name);
 
-/* Returns the axis of a tensor that has one entry for each expert: the first one, or the second of a matrix of one row,
- * as which ERNIE 4.5 stores the correction of its router. */
+/* Returns the axis of a tensor that has one entry for each expert: the first axis; for a matrix of one row the second
+ * (ERNIE 4.5 stores the correction of its router as such a matrix). */
 unsigned organ_cut_expert_axis(const organ_tensor *tensor);
 
 /* ---- pieces (cut_plan.c) ---- */
@@ -100,7 +104,7 @@ organ_status organ_cut_plan(organ_cut_run *run, organ_error *error);
 
 /* ---- parts of a tensor (select.c) ---- */
 
-/* Kept rows and columns of a weight, for the tensor that stores it or a part of it. */
+/* Kept rows and columns of a weight, for a tensor that stores the weight or a part of the weight. */
 typedef struct organ_cut_shares {
     organ_cut_keep experts;    /* kept entries on the axis of experts (organ_cut_expert_axis) */
     organ_cut_keep rows, cols; /* kept rows and columns of the weight, or of each matrix of a stack */
@@ -134,13 +138,14 @@ organ_status organ_cut_check_quant_files(const organ_cut_run *run, organ_error *
 typedef struct organ_cut_reader {
     const organ_model *model;
     const organ_cut_part *part;
-    /* Buffers of ORGAN_CUT_WINDOW bytes each: consecutive bytes of the donor's tensor; the kept bytes, joined. */
+    /* Buffers of ORGAN_CUT_WINDOW bytes each. `window` has consecutive bytes of the donor's tensor, `out` kept bytes,
+     * joined. */
     unsigned char *window, *out;
     /* Private to gather.c. A line is a combination of entries of the axes before `deepest`; the kept entries of axis
      * `deepest` in a line form runs of consecutive bytes. */
     uint64_t window_from, window_bytes; /* range of the tensor's bytes in the window */
     uint64_t strides[ORGAN_CUT_AXES];   /* bytes between consecutive entries of each axis */
-    unsigned deepest;                   /* last axis that is cut; 0: none is, or only the first */
+    unsigned deepest;                   /* last axis that is cut; 0: no axis is cut, or only the first axis */
     size_t place[ORGAN_CUT_AXES]; /* position of the current line: index among the kept entries of each axis before
                                    * `deepest` */
     bool begun, ended;            /* the first line was started; the current line is the last */

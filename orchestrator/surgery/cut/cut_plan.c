@@ -10,11 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The kept rows in a layer that do not follow directly from organ_cut_layer, by role of the tensor; NULL numbers:
- * all. */
+/* The kept rows in a layer that do not follow directly from organ_cut_layer, by role of the tensor. A list whose
+ * `numbers` is NULL: all rows. */
 typedef struct layer_lists {
     organ_cut_keep gate_up;        /* rows of a fused matrix of gate and up */
-    organ_cut_keep shared_gate_up; /* the same of the shared expert */
+    organ_cut_keep shared_gate_up; /* rows of the fused matrix of gate and up of the shared expert */
     organ_cut_keep q;              /* rows of Q, columns of O */
     organ_cut_keep kv;             /* rows of K, and of V */
     organ_cut_keep qkv;            /* rows of a fused matrix of Q, K and V */
@@ -44,8 +44,8 @@ static organ_role owner_role(const organ_cut_run *run, const organ_tensor *t)
 
 /* ---- lists of rows ---- */
 
-/* For each number n in `keep`, appends the numbers of the `each` rows from row skip + n * each on to `to`, whose
- * numbers are in `list`. */
+/* For each index n in `keep`, appends to `to` the indices of `each` rows, from row skip + n * each on. `list` is the
+ * memory for all indices of `to`. */
 static void plan_add_rows(organ_cut_keep *to, uint32_t *list, const organ_cut_keep *keep, uint64_t each, uint64_t skip)
 {
     size_t count = to->count;
@@ -103,8 +103,9 @@ static bool has_pairs(const organ_cut_run *run, size_t layer)
     return false;
 }
 
-/* Sets lists->each_gate_up to the kept rows of the fused gate and up of each expert: rows 2 c and 2 c + 1 of each kept
- * channel c if they alternate (has_pairs), else row c of the first half, gate, and of the second half, up. */
+/* Sets lists->each_gate_up to the kept rows of the fused gate and up of each expert. If gate and up alternate
+ * (has_pairs), a kept channel c has the rows 2 c and 2 c + 1. Else it has row c of the first half (gate) and row c of
+ * the second half (up). */
 static organ_status plan_list_experts(organ_cut_run *run, size_t layer, layer_lists *lists, organ_error *error)
 {
     const bool pairs = has_pairs(run, layer);
@@ -361,8 +362,8 @@ static bool is_part_changed(const organ_cut_part *part)
     return part->each != NULL || part->values != NULL || part->matrices > 0;
 }
 
-/* Adds a tensor of the output with name `name` (NULL: an allocation failed): a copy of the donor's tensor `t`, or the
- * part of it. */
+/* Adds a tensor of the output with name `name` (NULL: an allocation failed): a copy of the donor's tensor `t`, or
+ * `part`, the kept part of `t`. */
 static organ_status plan_add_piece(organ_cut_run *run, const organ_tensor *t, const char *name,
                                    const organ_cut_part *part, organ_error *error)
 {

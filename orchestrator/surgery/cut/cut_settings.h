@@ -58,14 +58,14 @@ bool organ_cut_shared_follow(const organ_cut_run *run);
 
 /* ---- cut_layer_settings.c ---- */
 
-/* Edits all settings that depend on numbers of layers, after blocks were dropped. */
+/* Edits all settings that depend on the number, or on the indices, of layers. Called if blocks are dropped. */
 void organ_cut_edit_layers(const organ_cut_config *c);
 
 /* ---- patterns.c ---- */
 
-/* Edits settings that give layers their kind by position. A setting that still describes the kept layers stays; another
- * one gets numbers that describe them, or is replaced by a list. Sets ORGAN_BAD_INPUT, naming the key, if neither can
- * describe the kept layers. */
+/* Edits settings that give layers their kind by position. A setting that still describes the kept layers stays. Any
+ * other setting gets new values or is replaced by a list. Sets ORGAN_BAD_INPUT, naming the key, if neither new values
+ * nor a list can describe the kept layers. */
 void organ_cut_edit_patterns(const organ_cut_config *c);
 
 /* ---- renumber_names.c ---- */

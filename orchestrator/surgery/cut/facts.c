@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Checks the requested cut against the model, and determines the facts of each layer (organ_cut_facts) and the numbers
- * of experts, channels and heads before and after the cut. */
+ * Checks the requested cut against the model, and determines the facts of each layer (organ_cut_facts) and how many
+ * experts, channels and heads a layer has before and after the cut. */
 #include "orchestrator/surgery/cut/cut_job.h"
 #include "formats/base/path.h"
 #include "orchestrator/surgery/inputs/inputs.h"
@@ -59,8 +59,8 @@ uint64_t organ_cut_experts(const organ_model *model, size_t layer)
 
 /* ---- options ---- */
 
-/* Returns ORGAN_USAGE unless the numbers in `keep` ascend, are not empty, and are below `have`, the number of such
- * parts in the layer; ORGAN_OK if `keep` has no list. `what` names the parts in messages. */
+/* `have` is the number of parts of one kind in the layer. Returns ORGAN_USAGE unless `keep` lists at least one of their
+ * indices, in ascending order, all below `have`; ORGAN_OK if `keep` has no list. `what` names the parts in messages. */
 static organ_status check_keep(const organ_cut_run *run, size_t layer, const organ_cut_keep *keep, uint64_t have,
                                const char *what, organ_error *error)
 {
@@ -159,9 +159,9 @@ uint64_t organ_cut_channels(const organ_model *model, const organ_weights *weigh
 }
 
 /* Checks the kept parts of a layer that has `have` parts of one kind. Returns ORGAN_USAGE if the layer has or keeps
- * another number of them than the layers before it (*before, *after), because the configuration has one number for all
- * layers. The first layer with such parts sets *before and *after, which are 0 until then. `what` names the parts in
- * messages. */
+ * another number of these parts than the layers before it (*before, *after), because the configuration has one number
+ * for all layers. The first layer with such parts sets *before and *after, which are 0 until then. `what` names the
+ * parts in messages. */
 static organ_status check_same_count(const organ_cut_run *run, size_t layer, const organ_cut_keep *keep, uint64_t have,
                                      const char *what, uint64_t *before, uint64_t *after, organ_error *error)
 {
@@ -183,7 +183,8 @@ static organ_status check_same_count(const organ_cut_run *run, size_t layer, con
 /* Kinds of cuts inside a layer, for is_requested. */
 enum { CHANNELS, KV_HEADS, EXPERT_CHANNELS, SHARED_CHANNELS };
 
-/* Returns whether the caller gave kept numbers of kind `cut_kind` (CHANNELS, KV_HEADS, ...) for a kept layer. */
+/* Returns whether the caller has listed kept parts of kind `cut_kind` (CHANNELS, KV_HEADS, ...) for a layer that is
+ * kept. */
 static bool is_requested(const organ_cut_run *run, int cut_kind)
 {
     for (size_t l = 0; l < run->layer_count; l++) {
@@ -237,8 +238,8 @@ static bool layer_has_attention(const organ_model *model, size_t layer)
     return false;
 }
 
-/* Checks the kept channels and heads of all layers, and sets the numbers before and after and the cuts_ flags. A kind
- * that no layer cuts is not checked, and its numbers stay 0. */
+/* Checks the kept channels and heads of all layers, and sets how many of each kind a layer has before and after the
+ * cut, and the cuts_ flags. A kind that no layer cuts is not checked, and its counts stay 0. */
 static organ_status resolve_widths(organ_cut_run *run, organ_error *error)
 {
     const int64_t kv = run->model->config.num_key_value_heads, heads = run->model->config.num_attention_heads;
@@ -277,9 +278,9 @@ static organ_status resolve_widths(organ_cut_run *run, organ_error *error)
     return error->status;
 }
 
-/* Checks the requested cut and sets the facts of each layer and the numbers before and after. The facts come first,
- * since the checks of widths skip removed layers and experts. Also returns ORGAN_USAGE if nothing would be removed and
- * no tensor is resolved. */
+/* Checks the requested cut and sets the facts of each layer, then the counts of experts, channels and heads before and
+ * after the cut. The facts come first, since the checks of widths skip removed layers and experts. Also returns
+ * ORGAN_USAGE if nothing would be removed and no tensor is resolved. */
 organ_status organ_cut_resolve(organ_cut_run *run, organ_error *error)
 {
     const organ_model *const model = run->model;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Reads the kept bytes of a tensor in their order, through a window on the donor's file. A line is a combination of
- * kept entries of the axes before `deepest`, the last axis that is cut. Consecutive kept entries of axis `deepest` in a
- * line are a run of consecutive bytes. */
+ * Reads the kept bytes of a tensor (its part, organ_cut_part), in their order, through a window on the donor's file. A
+ * line is a combination of kept entries of the axes before `deepest`, the last axis that is cut. Consecutive kept
+ * entries of axis `deepest` in a line are a run of consecutive bytes. */
 #include "orchestrator/surgery/cut/cut_job.h"
 
 #include "orchestrator/machine/extent.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Stores matrices with new values, rounded to the type of the donor, and reads them back in a resumed run. */
+ * Stores matrices with new values, rounded to the type of the donor, and reads them back in a resumed run. A piece is a
+ * tensor of the output; a resolved tensor is one that gets new values. */
 #include "orchestrator/surgery/cut/cut_job.h"
 
 #include "orchestrator/machine/extent.h"

@@ -18,12 +18,12 @@ typedef struct organ_cut_recovery {
     organ_arena arena;               /* memory of the lists of kept parts */
 } organ_cut_recovery;
 
-/* Returns whether the copy may be a cut of the donor: it has fewer blocks, or a tensor of a block that is shorter along
- * an axis and longer along none than the donor's tensor of this name. */
+/* Returns whether the copy may be a cut of the donor: it has fewer blocks, or one of its blocks has a tensor that is
+ * shorter along an axis, and longer along none, than the donor's tensor of this name. */
 bool organ_cut_is_smaller(const organ_model *donor, const organ_model *copy);
 
-/* Fills `recovery->layers` with the kept parts: blocks are found by the bytes of norms, keys and values; experts by
- * rows of routers (and by their matrices if rows are equal); channels and heads by rows of matrices. Each part of the
+/* Fills `recovery->layers` with the kept parts: finds blocks by the bytes of norms and of K and V; experts by the rows
+ * of routers, and by the experts' matrices if rows are equal; channels and heads by rows of matrices. Each part of the
  * copy without counterpart in the donor is a problem. Call organ_cut_recovery_release even after an error. */
 organ_status organ_cut_recover(organ_cut_recovery *recovery, organ_error *error);
 void organ_cut_recovery_release(organ_cut_recovery *recovery);

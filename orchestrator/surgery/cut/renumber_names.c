@@ -99,8 +99,8 @@ static outcome rename_expert(const organ_cut_run *run, char **text, size_t layer
     return becomes < 0 ? GONE : replace_number(text, number, digits, (size_t)becomes);
 }
 
-/* Returns whether the name or pattern is that of a module in a vision or audio tower or in a block for multi-token
- * prediction ("mtp.layers.0"), whose layers and experts have numbers of their own. */
+/* Returns whether the name or pattern is that of a module in a vision tower, an audio tower or a block for multi-token
+ * prediction ("mtp.layers.0"). These have their own numbers of layers and experts. */
 static bool is_of_another_part(const char *text)
 {
     char begin[64]; /* without the backslashes of a pattern */
@@ -129,8 +129,8 @@ static outcome rename_text(const organ_cut_run *run, char **text)
 }
 
 /* Returns the renumbered copy of `text`, for the caller to free; NULL if it names a removed module, or on error. Sets
- * *changed in the former case too. Returns ORGAN_BAD_INPUT in *error, naming `where`, if a number cannot be replaced.
- */
+ * *changed also if it names a removed module. Returns ORGAN_BAD_INPUT in *error, naming `where`, if a number cannot be
+ * replaced. */
 static char *renamed_text(const organ_cut_run *run, const char *where, const char *text, bool *changed,
                           organ_error *error)
 {
