@@ -40,8 +40,8 @@ static organ_status check_unfinished(const organ_experts_job *job, organ_error *
     return ORGAN_OK;
 }
 
-/* Sets ORGAN_USAGE for a file of --scores that lacks layers. The message names its --samples and --context, because
- * only the same windows can complete it. */
+/* Sets ORGAN_USAGE for a file of --scores that lacks layers. The message names the --samples and --context of the file,
+ * because only the same windows can complete the file. */
 static organ_status fail_incomplete_scores(const organ_experts_job *job, organ_error *error)
 {
     const json_t *const of = job->scores.calibration;
@@ -122,7 +122,7 @@ organ_status organ_experts_try(organ_experts_job *job, organ_error *error)
 }
 
 /* Reads the scores from the file alone if there is no calibration text. With a text, reads the file of --scores or of
- * the interrupted run, and measures the layers that it lacks. */
+ * the interrupted run, and measures the layers that this file lacks. */
 organ_status organ_experts_load_scores(organ_experts_job *job, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
@@ -137,9 +137,9 @@ organ_status organ_experts_load_scores(organ_experts_job *job, organ_error *erro
     return error->status;
 }
 
-/* Removes the temporary file of scores, unless the run ended with an error after which --resume can continue; then
- * prints a note with its path, except after an ORGAN_USAGE before all scores were known, whose message has named the
- * remedy. */
+/* Removes the temporary file of scores, unless the run ended with an error after which --resume can continue. After
+ * such an error prints a note with the path of the file, if it exists. Prints no note after an ORGAN_USAGE before all
+ * scores were known, because the message of that error has named the remedy. */
 void organ_experts_remove_scores(const organ_experts_job *job, organ_status status)
 {
     const bool is_resumable = status == ORGAN_INTERRUPTED || status == ORGAN_IO || status == ORGAN_USAGE;

@@ -101,8 +101,8 @@ static json_t *settings_of(const json_t *log)
     return settings ? settings : json_object();
 }
 
-/* Returns name and digest of the text, with the tokenizer's digest, or of the imatrix that a log names; null for
- * neither. */
+/* Returns the text or the imatrix that a log names: for a text its name, its digest and the tokenizer's digest; for an
+ * imatrix its name and digest; null if the log names neither. */
 static json_t *calibration_of(const json_t *log)
 {
     const json_t *const text = organ_json_at(log, "calibration.text"), *const imatrix = organ_json_at(log, "imatrix");

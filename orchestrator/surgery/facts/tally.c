@@ -70,8 +70,8 @@ json_t *organ_name_json(const char *path)
     return name;
 }
 
-/* Returns {"role", "tensors", "bytes"} for each of the roles vision, audio and draft layers of which the model has
- * tensors: the forward pass does not run them. */
+/* Returns a row {"role", "tensors", "bytes"} for each role that the forward pass does not run and the model has:
+ * vision, audio, draft layers. */
 static json_t *not_run_json(const organ_model *model)
 {
     static const organ_role roles[] = {ORGAN_ROLE_VISION, ORGAN_ROLE_AUDIO, ORGAN_ROLE_MTP};

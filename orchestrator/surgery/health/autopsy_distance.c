@@ -170,8 +170,8 @@ static void report_unpaired(organ_autopsy_job *job, const organ_weight *weight, 
 }
 
 /* Sets v->other to `other`, the weight of the other model that corresponds to v->weight. Reports a remark instead if
- * the formats store this weight differently, and a finding if the shapes differ. v->other stays NULL also for a weight
- * that cannot be read. */
+ * the formats store this weight differently, and a finding if the shapes differ. In both cases, and for a weight that
+ * cannot be read, v->other stays NULL. */
 static void pair_up(organ_autopsy_job *job, organ_weight_stats *v, const organ_weight *other)
 {
     char mine[ORGAN_SHAPE_TEXT], its[ORGAN_SHAPE_TEXT];

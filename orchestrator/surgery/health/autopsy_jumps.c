@@ -54,7 +54,7 @@ static void pair_rows(organ_jumps *jumps, uint64_t row, const organ_row_profile 
 
 /* Counts in jumps->columns the differences between the column profiles of two adjacent groups of rows. A change between
  * two columns that is the same in all rows is in both profiles, so the difference cancels it. The difference of two
- * independent changes scatters sqrt(2) times as much as one change, and is divided by that. */
+ * independent changes scatters sqrt(2) times as much as one change, so it is divided by sqrt(2). */
 static void pair_columns(organ_jumps *jumps, const organ_column_profile *above, const organ_column_profile *here)
 {
     for (size_t line = 1; line < ORGAN_JUMP_LINES; line++)
@@ -129,8 +129,9 @@ static void make_profile(const autopsy_jumps_walk *w, size_t row, organ_row_prof
             SEGMENT);
 }
 
-/* Adds to scratch->squares the squares of two values of row `row` of the strip for each column whose index is a
- * multiple of 16: of the value in the column on its left, and of its own value. */
+/* Adds squares of values in row `row` of the strip to scratch->squares. For each column whose index is a multiple of
+ * 16, except column 0, these are two squares: of the value in the column on its left, and of the value in the column
+ * itself. */
 static void add_columns(autopsy_jumps_walk *w, size_t row)
 {
     const size_t lines = (w->cols - 1) / STEP;

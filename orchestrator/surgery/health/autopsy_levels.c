@@ -100,8 +100,8 @@ void organ_levels_add(organ_level_scratch *scratch, const organ_level_union *all
         scratch->seen[words[k]] = 1;
 }
 
-/* Adds to `set` the values, in FP32, of those of the 16-bit words first .. first + PAGE - 1 that occur: seen[k] marks
- * word first + k. Leaves out infinity and NaN; -0 counts as 0. `as`: ORGAN_F16, or another type for words of BF16. */
+/* Converts the 16-bit words first .. first + PAGE - 1 to FP32, and adds those that occur (word first + k if seen[k] is
+ * 1) to `set`. Leaves out infinity and NaN; -0 counts as 0. `as`: ORGAN_F16, or another type for words of BF16. */
 static void unite_page(const unsigned char *seen, uint32_t first, organ_level_set *set, organ_dtype as,
                        const organ_kernels *kernels)
 {

@@ -25,7 +25,7 @@ typedef struct organ_level_union {
     bool over; /* `set` has more than ORGAN_AUTOPSY_LEVELS values; atomic, read without the lock */
 } organ_level_union;
 
-/* Initialises the set of a weight, which is empty. */
+/* Initialises the set of a weight as an empty set. */
 void organ_level_union_begin(organ_level_union *all);
 /* Releases the lock of the set. */
 void organ_level_union_end(organ_level_union *all);

@@ -198,8 +198,8 @@ organ_ridge_shape organ_layers_heal_shape(const organ_layers_heal *h, const heal
 }
 
 /* Returns the bytes that refitting a part needs in addition to the hidden states: for the equations (`scratch`: they
- * keep their inputs in a scratch file), for the recorded inputs and targets of a chunk, and for two copies of the
- * largest matrix and of its change. */
+ * keep their inputs in a scratch file), for the recorded inputs and targets of a chunk, for two buffers of the size of
+ * the largest matrix, and for two buffers of the size of a change (outputs x width). */
 uint64_t organ_layers_heal_memory(const organ_layers_heal *h, const heal_part *part, bool scratch)
 {
     organ_ridge_shape shape = organ_layers_heal_shape(h, part);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Heals a model without some of its blocks: refits the blocks around the gaps, so that the smaller model's hidden
- * states approximate those of the whole model. Proceeds block by block on a calibration text, by least squares with a
- * ridge. Held-out windows judge every solution by the KL divergence of the smaller model from the whole one; a solution
- * that does not lower it is discarded. */
+ * Heals a model without some of its blocks: refits the blocks around the gaps (runs of dropped blocks), so that the
+ * smaller model's hidden states approximate those of the whole model. Proceeds block by block on a calibration text, by
+ * least squares with a ridge. Held-out windows judge every solution by the KL divergence of the smaller model from the
+ * whole one; a solution that does not lower it is discarded. */
 #ifndef ORGAN_LAYERS_HEAL_H
 #define ORGAN_LAYERS_HEAL_H
 

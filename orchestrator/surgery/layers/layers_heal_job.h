@@ -36,7 +36,8 @@ typedef struct heal_matrix {
 typedef struct heal_part {
     heal_matrix *matrices;
     size_t count; /* number of matrices */
-    /* Sizes of the equations, as in organ_ridge_shape. In a mixture, the blocks are the routed experts. */
+    /* Sizes of the equations, as in organ_ridge_shape. `blocks` counts groups of inputs, not blocks of the model: the
+     * routed experts if their down projections are refitted, else 1. */
     size_t blocks, width, used, outputs;
 } heal_part;
 
@@ -96,8 +97,8 @@ void organ_layers_heal_part_release(heal_part *part);
 size_t organ_layers_heal_number(const organ_layers_heal *heal, const organ_tensor *tensor);
 /* Returns whether the block after `layer` is dropped. */
 bool organ_layers_heal_before_gap(const organ_layers_heal *heal, int32_t layer);
-/* Returns whether the target of that kind is the projection's own output (q, k, v, gate, up) instead of the hidden
- * state. */
+/* Returns whether the target of that kind is the output of the matrices themselves (q, k, v, gate, up, router) instead
+ * of the hidden state. */
 bool organ_layers_heal_is_inputs(organ_layers_kind kind);
 
 /* Returns the largest number of tokens in a chunk. */

@@ -176,7 +176,7 @@ static organ_status write_parameter(organ_lora_job *job, const organ_lora_module
 
 /* Appends the factors of all experts of a stack, with the largest rank of an expert. Appends zeros of rank 1 for an
  * unchanged parameter that is paired: peft names wrappers by their number, so that both parameters of a module need
- * one. Appends nothing for another unchanged stack. */
+ * one. Appends nothing for any other unchanged stack. */
 static organ_status write_stack(organ_lora_job *job, const organ_lora_module *m, organ_lora_factors *stack,
                                 organ_error *error)
 {
@@ -252,7 +252,7 @@ static uint64_t extra_bytes_of(const organ_lora_job *job, uint64_t rows, uint64_
     return organ_max(found, 2 * vectors + organ_residual_bytes(job->engine));
 }
 
-/* Decomposes one matrix of the change, adds its figures to `m`, and writes its factors as write_factors_of_matrix does.
+/* Decomposes one matrix of the change, adds its figures to `m`, and writes its factors with write_factors_of_matrix.
  * Writes nothing if the matrix did not change. */
 static organ_status decompose_change(organ_lora_job *job, organ_lora_module *m, const organ_rows *rows,
                                      const organ_lora_factors *stack, size_t expert, organ_error *error)

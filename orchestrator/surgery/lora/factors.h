@@ -31,11 +31,12 @@ organ_lora_factors organ_lora_factors_of(const organ_lora_factors *factors, size
 /* Returns the transpose, cols x rows, of a row-major rows x cols matrix. The caller frees it; NULL if out of memory. */
 float *organ_lora_transposed(const float *values, size_t rows, size_t cols);
 
-/* Reads the change of a stored weight as two factors b and a: the weight becomes W + b a. Sets *b to a matrix of the
- * weight's rows x rank, which includes the pair's scale, and *a to one of rank x the weight's columns. b a is scale B
- * A, or its transpose if `transposed` is set: the weight is stored as in_features x out_features (embeddings, Conv1D).
- * The caller frees *b and *a, also after an error. Returns errors of organ_lora_factors_read, and ORGAN_BAD_INPUT if an
- * element of b a could exceed the range of FP32 or the pair is a stack of experts. */
+/* Reads the change of a stored weight as two factors b and a: the weight becomes W + b a. *b becomes a matrix with the
+ * rows of the weight and `rank` columns, which includes the pair's scale; *a becomes a matrix with `rank` rows and the
+ * columns of the weight. b a is scale B A, or its transpose if `transposed` is set: the weight is stored as in_features
+ * x out_features (embeddings, Conv1D). The caller frees *b and *a, also after an error. Returns errors of
+ * organ_lora_factors_read, and ORGAN_BAD_INPUT if an element of b a could exceed the range of FP32 or the pair is a
+ * stack of experts. */
 organ_status organ_lora_factors_placed(const organ_adapter *adapter, const organ_adapter_pair *pair, bool transposed,
                                        const organ_kernels *kernels, float **b, float **a, organ_error *error);
 
@@ -78,12 +79,12 @@ const organ_weight *organ_lora_weight(const organ_weights *weights, const char *
 bool organ_weight_has_numbers(const organ_weight *weight);
 
 /* Returns the value of init_lora_weights if this initialisation changed the base before training, so that the factors
- * fit only the changed base: a text that begins with "pissa", "olora", "corda", "loftq" or "lora_ga". It belongs to the
- * adapter. Returns NULL for all other initialisations. */
+ * fit only the changed base. The value is then a text that begins with "pissa", "olora", "corda", "loftq" or "lora_ga";
+ * the adapter owns the text. Returns NULL for all other initialisations. */
 const char *organ_adapter_changed_base(const organ_adapter *adapter);
 
 /* Returns the description of an adapter for a report: {"name", "r", "lora_alpha", "use_rslora", "use_dora", "base",
- * "pairs", "other_tensors"}, where the last two are numbers. NULL if out of memory. */
+ * "pairs", "other_tensors"}, where "pairs" and "other_tensors" are counts. NULL if out of memory. */
 json_t *organ_adapter_json(const organ_adapter *adapter);
 
 #endif

@@ -214,8 +214,9 @@ static void renew_entry(const organ_fleet_member *member, json_t *entry)
     organ_model_close(model);
 }
 
-/* Adds the entry of one member to f->state: the one of the last run if the member is unchanged, else a new one. Records
- * an error that concerns only this model (is_of_model) in the entry; returns other errors, which end the run. */
+/* Adds the entry of one member to f->state: the entry of the last run if the member is unchanged, else a new entry.
+ * Records an error that concerns only this model (is_of_model) in the entry; returns other errors, which end the
+ * run. */
 static organ_status do_member(fleet *f, const organ_fleet_member *member, organ_error *error)
 {
     json_t *entry = json_incref(json_object_get(f->before, member->name)), *z = NULL;
@@ -387,7 +388,7 @@ static organ_status make_directory(const char *path, organ_error *error)
 }
 
 /* Fills f->list. Checks, before anything is created, that there are members, that the output is not the searched
- * directory or an input, and that it has no files of others. */
+ * directory or an input, and that files there with the names of the reports are reports of organ. */
 static organ_status prepare_fleet(fleet *f, organ_error *error)
 {
     static const char *const names[] = {"fleet.json",          "dissection_report.json", "z_report_complete.json",
