@@ -22,7 +22,7 @@ typedef struct organ_experts_job {
                        * model */
     organ_plan plan;  /* dry run: the estimated work, except reading and writing */
     json_t *needs;    /* dry run: memory that the measurement would need; NULL: no measurement is needed */
-    char *unfinished; /* path of the temporary file of scores next to the output, which --resume continues; NULL: the
+    char *unfinished; /* path of the temporary file of scores that --resume continues, next to the output; NULL: the
                        * scores are in the file of --scores */
     uint32_t keep;    /* experts to keep in each layer; with a global budget their average */
     bool uneven;      /* some layers keep another number of experts than `keep` */

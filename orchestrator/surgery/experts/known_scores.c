@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Reads the scores from a file, or measures them. Without --scores the file is a temporary one next to the output,
- * which is removed when the output is complete.
+ * Reads the scores from a file, or measures them. Without --scores the file is a temporary one next to the output; it
+ * is removed when the output is complete.
  *
  * Ranks: all ranks read the file. With --force the first rank removes the file of an interrupted run, and all ranks
- * wait for it before they read. */
+ * wait for the removal before they read. */
 #include "formats/base/path.h"
 #include "formats/base/text_buffer.h"
 #include "orchestrator/ranks/ranks.h"

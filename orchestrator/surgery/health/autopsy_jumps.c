@@ -23,7 +23,8 @@ void organ_jumps_add(organ_jumps *sum, const organ_jumps *more)
         }
 }
 
-/* Returns the class of a line: 0, 1 or 2 for other multiples of 16, odd multiples of 64, and multiples of 128. */
+/* Returns the class of a line, a multiple of 16: 2 for multiples of 128, 1 for odd multiples of 64, 0 for all
+ * others. */
 static unsigned class_of(uint64_t line) { return (line % 128 == 0) + (line % 64 == 0); }
 
 /* Counts |change| of ln rms across the line with index `line` in the histogram of its class; the last bin counts all
@@ -35,8 +36,9 @@ static void count_jump(organ_jump_counts counts, uint64_t line, double change)
         counts[class_of(line)][place < ORGAN_JUMP_BINS - 1 ? (size_t)place : ORGAN_JUMP_BINS - 1]++;
 }
 
-/* Counts the change of ln rms of each segment from row `row` - 1 (`above`) to row `row` (`here`): unchanged in
- * jumps->whole_rows and, if at least ENOUGH changes are finite, minus their mean in jumps->rows. */
+/* Counts the change of ln rms of each segment from row `row` - 1 (`above`) to row `row` (`here`): jumps->whole_rows
+ * counts the change itself; jumps->rows counts the change minus the mean of the changes in this row, if at least ENOUGH
+ * of these are finite. */
 static void pair_rows(organ_jumps *jumps, uint64_t row, const organ_row_profile *above, const organ_row_profile *here)
 {
     double sum = 0, n = 0;
@@ -256,8 +258,8 @@ static unsigned period_of(organ_jump_counts counts, uint64_t lines, uint64_t few
     return 0;
 }
 
-/* Judges first the changes minus those of whole lines (`less`), which scatter less. If they show no period, judges the
- * unchanged ones (`whole`) by a higher bound. */
+/* Judges first `less`, the changes minus the mean change of the whole line, which scatter less. If they show no period,
+ * judges `whole`, the changes without this subtraction, by a higher bound. */
 unsigned organ_jumps_period(organ_jump_counts less, organ_jump_counts whole, uint64_t lines, double *factor)
 {
     *factor = 1;

@@ -242,8 +242,9 @@ static void add_distance(organ_distance *sum, const float *a, const float *b, si
 }
 
 /* Returns whether jumps of the spread between rows (`rows`) or between columns of the weight can show wrong scales.
- * Rows of q, k and v, and columns of o, differ from head to head in healthy models too, and rows of embeddings from
- * token to token. Always false for other roles than these and those of the MLP, and for vectors. */
+ * Jumps between rows of q, k and v, or between columns of o, do not show them: these differ from head to head in
+ * healthy models too. Nor do jumps between rows of embeddings and output heads, which differ from token to token.
+ * Returns false for vectors, and for all roles other than these and gate, up and down. */
 static bool has_blocks(const organ_weight *weight, bool rows)
 {
     switch (weight->anatomy.role) {

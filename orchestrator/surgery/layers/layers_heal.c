@@ -79,7 +79,7 @@ static organ_status mark_tensor(const organ_layers_heal *h, const organ_tensor *
     return ORGAN_OK;
 }
 
-/* For for_parts: sets the flags of all tensors of a part in `context`, the array `resolved`, and counts the part in
+/* For for_parts: sets the flags of all tensors of a part in the array `resolved` (`context`). Counts the part in
  * h->solved_count. */
 static organ_status mark_part(organ_layers_heal *h, const heal_part *part, void *context, organ_error *error)
 {

@@ -365,8 +365,9 @@ static organ_status translate_all(translation *t)
 }
 
 /* Returns whether the adapter must be translated for the base: one of them is GGUF and the other is not (`gguf`: the
- * base is), or the base lacks the weight of a pair. An adapter with DoRA counts only in the first case, in which
- * make_translated rejects it: peft applies DoRA to layers, not to bare parameters, so that its pairs need no stacks. */
+ * base is), or the base lacks the weight of a pair. For an adapter with DoRA returns true only in the first case;
+ * make_translated then rejects the adapter. In the second case the adapter is not translated: peft applies DoRA to
+ * layers, not to bare parameters, so that its pairs need no stacks. */
 static bool needs_translation(const organ_adapter *adapter, bool gguf, const organ_weights *weights)
 {
     if (adapter->dora && adapter->gguf == gguf)

@@ -46,8 +46,8 @@ static organ_status read_change(void *context, uint64_t first, size_t rows, floa
 }
 
 /* Returns the rank to keep: the number of computed singular values, or with --rank-by energy the smallest number of
- * them whose sum of squares reaches the share of ||dW||^2. Sets *short_of_share to true if even all of them do not
- * reach the share. */
+ * leading singular values whose squares add up to the share of ||dW||^2. If even the squares of all computed values do
+ * not reach the share, sets *short_of_share to true and returns their number. */
 static size_t extract_module_cut(const organ_lora_job *job, const organ_svd *svd, bool *short_of_share)
 {
     double sum = 0;
@@ -138,9 +138,9 @@ static void keep_expert(organ_lora_module *m, const organ_svd *svd, const extrac
     m->rank = organ_max(m->rank, f->rank);
 }
 
-/* Appends the factors of a stack that is a parameter. Their names have the name of the parameter's wrapper: that of the
- * module, with ".base_layer" if the wrapper is the inner one. If the matrices are stored as in_features x out_features,
- * the decomposition gave factors of the transposed change, and the adapter gets B^T as A and A^T as B. */
+/* Appends the factors of a stack that is a parameter. Their names contain the name of the parameter's wrapper: the name
+ * of the module, followed by ".base_layer" if the wrapper is the inner one. If the matrices are stored as in_features x
+ * out_features, the decomposition gave factors of the transposed change, and the adapter gets B^T as A and A^T as B. */
 static organ_status write_parameter(organ_lora_job *job, const organ_lora_module *m, const organ_lora_factors *stack,
                                     organ_error *error)
 {

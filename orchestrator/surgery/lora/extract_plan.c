@@ -55,8 +55,8 @@ static const forward_mixture *plan_mixture(const organ_lora_job *job)
 }
 
 /* Returns whether the weight is a stack of experts that is a bare parameter of a module of peft (organ_lora_module).
- * Returns false for GGUF, and for architectures with or_straight, whose files do not show whether the matrices are
- * transposed. */
+ * Returns false for GGUF, and for architectures whose files do not show whether the matrices are transposed
+ * (forward_mixture.or_straight). */
 static bool is_parameter(const organ_lora_job *job, const organ_weight *weight)
 {
     const forward_mixture *const mixture = plan_mixture(job);

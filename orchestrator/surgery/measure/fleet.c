@@ -93,8 +93,8 @@ static json_t *groups_json(const organ_model *model)
 }
 
 /* Extracts a model (organ_extract) into output/folder. Continues an interrupted extraction; starts over if
- * organ_extract rejects that with ORGAN_USAGE: the model has changed, or a finished output was not published. Sets
- * *seconds to the time it took. */
+ * organ_extract rejects the continuation with ORGAN_USAGE: the model has changed, or a finished output was not
+ * published. Sets *seconds to the time it took. */
 static organ_status dissect_member(const fleet *f, const organ_fleet_member *member, const char *folder,
                                    double *seconds, organ_error *error)
 {

@@ -9,8 +9,8 @@
 /* The weights of a model. */
 typedef struct organ_z_subjects {
     organ_weights *found; /* weights that organ_weights_find combined from the tensors */
-    /* Plain weights of the tensors that look like companions but belong to no weight: their stored values are measured.
-     * One element for each of found->unmatched; unused for dropped tensors. */
+    /* Plain weights made of tensors that look like companions but belong to no weight; the stored values of these
+     * tensors are measured. One element for each tensor in found->unmatched; unused for dropped tensors. */
     organ_weight *alone;
     /* For each tensor of the model: the weight whose codes (for a plain weight: values) it is; NULL: not measured.
      * Points into `found` and `alone`. */
