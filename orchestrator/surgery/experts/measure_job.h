@@ -41,9 +41,9 @@ typedef struct organ_expert_difference {
     unsigned expert;
     double weight;
 } organ_expert_difference;
-/* Returns the squared distance |sum_i a_i f_i - sum_j b_j f_j|^2 between the layer's outputs for two choices `a` and
- * `b` of `used` experts for one token, where a_i and b_j are router weights and f the outputs of experts. `products`
- * has the inner products of the token. `b` NULL: returns |sum_i a_i f_i|^2. Both choices are sorted by expert number;
+/* Returns the squared distance between the layer's outputs for one token and two choices `a` and `b` of `used` experts:
+ * |sum_i a_i f_i - sum_j b_j f_j|^2, where a_i and b_j are router weights and f the outputs of experts. `products` has
+ * the inner products of the token. `b` NULL: returns |sum_i a_i f_i|^2. Both choices are sorted by expert number;
  * `room` has space for 2 * used entries. */
 double organ_expert_products_apart(const float *products, size_t experts, const organ_choice *a, const organ_choice *b,
                                    unsigned used, organ_expert_difference *room);

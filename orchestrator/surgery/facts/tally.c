@@ -204,8 +204,9 @@ static json_t *tally_layers_json(named *rows, size_t count)
     return list;
 }
 
-/* Adds to the document: the killed weights in percent of the targets and of the whole model, the share of the target
- * weights that were counted ("coverage"), and mean, least and greatest percentage of the tensors ("per_tensor"). */
+/* Adds to the document: the killed weights in percent of the targets and of the whole model ("totals"); the numbers
+ * "zero_before" and "kept"; the counted share of the target weights ("coverage"); and the mean, the least and the
+ * greatest percentage of the tensors ("per_tensor"). */
 static bool add_totals(json_t *document, const organ_model *model, const organ_tally *rows, size_t count)
 {
     tally_group target = {0};

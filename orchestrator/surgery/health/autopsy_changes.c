@@ -243,10 +243,12 @@ static void report_far(organ_autopsy_job *job, const organ_weight_stats *v, cons
                              sqrt(v->distance.other));
 }
 
-/* Adds at most one row. A relative error above FAR is the finding "far" if the class of the difference does not explain
- * it, or if the weight has another finding (`faulty`). Otherwise nothing is added for the class ORGAN_CHANGE_NONE. The
- * other classes give the finding of the class (faults[]), or the remark "unusual" if an operation on models or another
- * finding explains the distance, or if the relative error is at most LEAST. */
+/* Adds at most one row, and none without a counterpart. A relative error is far if it exceeds FAR and
+ * ORGAN_CHANGE_UNUSUAL times the usual one. A far error is the finding "far" if the weight has another finding
+ * (`faulty`), or if the class of the difference does not explain so large an error. Otherwise the class
+ * ORGAN_CHANGE_NONE adds nothing. Every other class adds its finding (faults[]) or, in three cases, the remark
+ * "unusual": an operation on models explains the distance, another finding does, or the relative error is at most
+ * LEAST. */
 void organ_autopsy_judge_distance(organ_autopsy_job *job, size_t index, bool faulty)
 {
     const organ_weight_stats *const v = &job->stats[index];

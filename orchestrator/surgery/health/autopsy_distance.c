@@ -78,8 +78,8 @@ organ_usual_error organ_usual_error_of_bits(unsigned bits)
     return usual[bits <= 8 ? bits : 8];
 }
 
-/* Returns the smallest and the largest relative error |copy - original| / |original| that quantisation to the type or
- * scheme of the stored weight usually causes, and the name of this type or scheme. */
+/* Returns the relative error |copy - original| / |original| that quantisation to the type or scheme of the stored
+ * weight usually causes: its smallest and its largest value. Also returns the name of the type or scheme. */
 organ_usual_error organ_usual_error_of(const organ_weight *weight)
 {
     switch (weight->scheme) {

@@ -54,9 +54,9 @@ static void print_best(organ_autopsy_job *job, const organ_scoring *scoring, siz
                          c->nll.mean, c->nll.error, scoring->plan.scored);
 }
 
-/* Compares the loss of each factor with that of the stored scales and sets job->scale_test. Adds a finding for the
- * factor with the lowest loss if this is lower than with the stored scales by more than BETTER nats per token and by
- * more than SURELY standard errors. */
+/* Compares the loss of each factor with that of the stored scales and sets job->scale_test. A factor is better if its
+ * loss is lower than that of the stored scales by more than BETTER nats per token and by more than SURELY standard
+ * errors. Adds a finding for the better factor with the lowest loss, if there is one. */
 static organ_status compare_factors(organ_autopsy_job *job, const organ_scoring *scoring, organ_error *error)
 {
     organ_perplexity_comparison all[COUNT] = {{0}};

@@ -346,8 +346,8 @@ static organ_status run_states_through_block(organ_layers_heal *h, organ_calibra
     return error->status;
 }
 
-/* Opens h->cut with a copy of the donor's hidden states before block `layer`, from which on the two streams differ, and
- * sets h->before and h->divergence to the divergence of the smaller model before the heal. */
+/* Opens h->cut with a copy of the donor's hidden states before block `layer`; from this block on the two streams
+ * differ. Sets h->before and h->divergence to the divergence of the smaller model before the heal. */
 static organ_status copy_donor_states(organ_layers_heal *h, size_t layer, organ_error *error)
 {
     if (organ_calibration_states_open(&h->chunks, true, h->options.walk.calibration.scratch, &h->cut, error) !=

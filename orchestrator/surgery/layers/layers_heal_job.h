@@ -84,8 +84,8 @@ struct organ_layers_heal {
 };
 
 /* Returns whether the matrices of that kind in block `layer` are refitted. A gap is a run of dropped blocks. Refitted
- * are the output projections of the block before the first gap, and all kinds in the blocks after a gap, because their
- * inputs differ from those that the block was trained with. Dropped blocks have no refitted matrices. */
+ * are the output projections of the block before the first gap, and all kinds in the blocks after a gap. The latter
+ * blocks get other inputs than those with which they were trained. Dropped blocks have no refitted matrices. */
 bool organ_layers_heal_is_refitted(const organ_layers_heal *heal, int32_t layer, organ_layers_kind kind);
 /* Sets *part to the matrices of one kind in a layer and the sizes of their equations. Returns ORGAN_BAD_INPUT if the
  * layer has no such matrix, ORGAN_USAGE if one is stored transposed. Release the part also after an error. */

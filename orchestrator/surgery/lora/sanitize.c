@@ -80,8 +80,8 @@ static organ_status drop_pair(sanitize_job *j, const organ_adapter_pair *pair, c
     return note_dropped(j, pair->b, why, sqrt(energy), "scale B A", error);
 }
 
-/* Adds a removed tensor that is not a factor to j->dropped, with the norm of its difference from the base's weight, or
- * its own norm if there is no base or no such weight. */
+/* Adds a removed tensor that is not a factor to j->dropped, with a norm: that of the difference from the base's weight
+ * or, if there is no base or no weight of this shape whose values can be read, that of the tensor. */
 static organ_status drop_stored_tensor(sanitize_job *j, const organ_tensor *t, organ_error *error)
 {
     const organ_kernels *const kernels = j->rewrite.engine->kernels;

@@ -387,8 +387,8 @@ static organ_status make_directory(const char *path, organ_error *error)
     return path ? error->status : organ_fail_memory(error, "the output");
 }
 
-/* Fills f->list. Checks, before anything is created, that there are members, that the output is not the searched
- * directory or an input, and that files there with the names of the reports are reports of organ. */
+/* Fills f->list. Before anything is created, checks that there are members, and that the output is neither the searched
+ * directory nor an input. Also checks that files in the output with the names of the reports are reports of organ. */
 static organ_status prepare_fleet(fleet *f, organ_error *error)
 {
     static const char *const names[] = {"fleet.json",          "dissection_report.json", "z_report_complete.json",

@@ -70,9 +70,9 @@ static uint64_t rows_within(const organ_z_source *s, uint64_t rows, uint64_t byt
     return rows;
 }
 
-/* Divides `memory` among s->held, s->scratch and s->window. s->held gets memory for one stored matrix if the model is
- * remote or not all rows fit into a window (the rows are then decoded in both passes), and if one strip still fits into
- * the remaining bytes. */
+/* Divides `memory` among s->held, s->scratch and s->window. s->held gets memory for one stored matrix under two
+ * conditions: one strip fits into the remaining bytes; and the model is remote, or not all rows fit into a window, so
+ * that both passes must decode the rows. */
 static void divide_memory(organ_z_source *s, const organ_matrices *m, unsigned char *memory, size_t bytes)
 {
     const bool remote = s->model->files[s->weight->codes->file].remote != NULL;
