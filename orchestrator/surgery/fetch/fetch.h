@@ -23,8 +23,8 @@ typedef struct organ_fetch_options {
 } organ_fetch_options;
 
 /* Downloads the selected files of one commit. A file is received under its name with ".part" (in the cache:
- * ".incomplete"); a later call continues this file. It gets its name when its size and its digest are those of the
- * server's list. The digest is SHA-256 for LFS files, the SHA-1 of git's blob for others. Existing files with these
+ * ".incomplete"); a later call continues this file. The file gets its name when its size and its digest are those of
+ * the server's list. The digest is SHA-256 for LFS files, the SHA-1 of git's blob for others. Existing files with these
  * digests are kept. In the cache, files are blobs with a link in the snapshot of the commit, and refs/REVISION is
  * written after the last file.
  *

@@ -254,8 +254,8 @@ static bool is_scaled(const organ_weight_stats *v)
            organ_role_describe(v->weight->anatomy.role)->projection && organ_weight_stats_std(v) > 0;
 }
 
-/* Compares the standard deviation of each projection that has scales with two others: with the same role in the
- * neighbouring layers, and with the other weights of the layer. Reports weights that differ from both by a factor. */
+/* Compares the standard deviation of each projection that has scales with two groups of weights: the same role in the
+ * neighbouring layers, and the other weights of the layer. Reports weights that differ from both groups by a factor. */
 organ_status organ_autopsy_judge_factors(organ_autopsy_job *job, organ_error *error)
 {
     peer *const peers = calloc(job->count + 1, sizeof *peers);

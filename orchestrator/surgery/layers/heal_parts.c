@@ -180,8 +180,8 @@ heal_use organ_layers_heal_use(const organ_layers_heal *h, size_t chunk, size_t 
     return organ_layers_heal_use_of(h, chunk * h->chunks.together + window);
 }
 
-/* Returns the sizes of the equations of a part. Their tokens are those of the windows that refit blocks. No tokens are
- * held out, because lambda is chosen by the divergence on other windows. */
+/* Returns the sizes of the equations of a part. The equations use the tokens of the windows that refit blocks. None of
+ * these tokens are held out, because lambda is chosen by the divergence on other windows. */
 organ_ridge_shape organ_layers_heal_shape(const organ_layers_heal *h, const heal_part *part)
 {
     const size_t context = h->options.walk.calibration.context;
