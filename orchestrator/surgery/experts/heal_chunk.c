@@ -46,9 +46,9 @@ static organ_status run_with_experts(const chunk_job *j, const bool *kept, float
 }
 
 /* Sets the target of the regression, h->rows[0].target, to the desired state after the layer minus `changed`, the state
- * after the layer with the kept experts. The desired state is a weighted mean of two states: of `donor`, the donor's
- * state after the layer, which has the weight ORGAN_EXPERT_HEAL_DONOR_SHARE, and of h->unpruned, the state after the
- * layer with all experts, which has the rest. */
+ * after the layer with the kept experts. The desired state is a weighted mean of two states after the layer. `donor`,
+ * the donor's state, has the weight ORGAN_EXPERT_HEAL_DONOR_SHARE; h->unpruned, the state with all experts, has 1 minus
+ * this weight. */
 static void set_target(const chunk_job *j, const float *donor, const float *changed)
 {
     const organ_expert_heal *const h = j->heal;

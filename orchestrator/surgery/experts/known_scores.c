@@ -109,8 +109,9 @@ static organ_status open_measure(organ_experts_job *job, organ_expert_measure **
     return organ_expert_measure_open(&options, &job->scores, walk, error);
 }
 
-/* Opens the measurement without running it, and returns the error if text or memory do not suffice. Releases the
- * description of the text in job->scores, which organ_experts_load_scores sets when it opens the measurement again. */
+/* Opens the measurement without running it, and returns the error if text or memory do not suffice. Releases
+ * job->scores.calibration, the description of the text: organ_experts_load_scores sets it when it opens the measurement
+ * again. */
 organ_status organ_experts_try(organ_experts_job *job, organ_error *error)
 {
     organ_expert_measure *walk = NULL;

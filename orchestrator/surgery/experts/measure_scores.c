@@ -217,8 +217,8 @@ static bool allocate_workers(organ_expert_measure *m)
     return allocated;
 }
 
-/* Allocates the buffers of the measurement. Sets m->owner to the rank of each chunk, which the walk deals in turn.
- * Returns false if out of memory. */
+/* Allocates the buffers of the measurement. Sets m->owner to the rank that processes each chunk: the walk deals the
+ * chunks to the ranks in turn. Returns false if out of memory. */
 static bool measure_allocate(organ_expert_measure *m)
 {
     const size_t hidden = (size_t)m->config->hidden, experts = m->config->experts, used = m->config->experts_used;
@@ -268,8 +268,9 @@ static organ_status measure_share_memory(organ_expert_measure *m, organ_error *e
                                                   m->config->experts, m->tokens);
 }
 
-/* Opens a calibration walk over the unchanged model, whose callbacks measure the experts of each layer with unknown
- * scores. Buffers are allocated later, by organ_expert_measure_run. On error the caller still closes *measure. */
+/* Opens a calibration walk over the unchanged model. The callbacks of the walk measure the experts of each layer with
+ * unknown scores. Buffers are allocated later, by organ_expert_measure_run. On error the caller still closes
+ * *measure. */
 organ_status organ_expert_measure_open(const organ_expert_measure_options *o, organ_expert_scores *scores,
                                        organ_expert_measure **measure, organ_error *error)
 {

@@ -17,7 +17,7 @@
 /* ---- donors ---- */
 
 /* Adds the digest of a tensor's name, type and shape to *sum; if `sampled`, the digest also covers bytes from the
- * middle of its data. A sum does not depend on the order of the tensors, which follows the files. */
+ * middle of its data. The order of the tensors follows the files; a sum does not depend on it. */
 static organ_status add_tensor(const organ_model *model, const organ_tensor *t, bool sampled, uint64_t *sum,
                                organ_error *error)
 {

@@ -17,8 +17,8 @@
  * behind a URL. */
 organ_status organ_model_fingerprint(const organ_model *model, char out[17], organ_error *error);
 
-/* Returns the log of the pruning in the model's folder, organ/prune.json, which the caller releases; NULL without an
- * error if there is none, NULL with ORGAN_BAD_INPUT in *error if the file is no document organ.prune/1. */
+/* Returns the log of the pruning, organ/prune.json in the model's folder. The caller releases the log. Returns NULL
+ * without an error if there is none, NULL with ORGAN_BAD_INPUT in *error if the file is no document organ.prune/1. */
 json_t *organ_experiment_log(const organ_model *model, organ_error *error);
 
 /* Returns the experiment of a document organ.prune/1, also of an old one without fingerprint: {"donor": {"name",

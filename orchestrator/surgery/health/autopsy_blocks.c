@@ -146,8 +146,8 @@ static organ_status sum_blocks(const organ_autopsy_job *job, const organ_weight_
 
 /* ---- scales ---- */
 
-/* Returns true if the weight has exactly one scale for each block of the whole grid, of which read_scales can read all:
- * they are F32, F16 or BF16, and have at most MAX_SCALES bytes in total. */
+/* Returns true if the weight has exactly one scale for each block of the whole grid. The scales must be F32, F16 or
+ * BF16, and must have at most MAX_SCALES bytes in total. */
 static bool has_scales(const organ_weight *weight, const organ_matrices *m, const organ_blocks *b)
 {
     const organ_tensor *const scale = weight->scale;

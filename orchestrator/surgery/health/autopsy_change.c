@@ -291,10 +291,10 @@ static void multiply_sides(const change_sample *s, size_t n, double *gram, float
             gram[i * n + j] = organ_dot(vectors + i * length, vectors + j * length, length);
 }
 
-/* Sets change->top and change->rank from the eigenvalues of the Gram matrix of the equalised E, which are the squared
- * singular values of E. `rank` is the number of largest eigenvalues that have the share ORGAN_CHANGE_MOST of their sum.
- * `top` is the largest eigenvalue divided by that of noise: an m x n matrix of noise with the same norm has the largest
- * eigenvalue norm^2 (sqrt(m) + sqrt(n))^2 / (m n). */
+/* Sets change->top and change->rank from the eigenvalues of the Gram matrix of the equalised E. These eigenvalues are
+ * the squared singular values of the equalised E. `rank` is the number of largest eigenvalues that have the share
+ * ORGAN_CHANGE_MOST of their sum. `top` is the largest eigenvalue divided by that of noise: an m x n matrix of noise
+ * with the same norm has the largest eigenvalue norm^2 (sqrt(m) + sqrt(n))^2 / (m n). */
 static organ_status find_directions(const organ_autopsy_job *job, change_sample *s, organ_change *change,
                                     organ_error *error)
 {

@@ -121,9 +121,9 @@ static double neighbours_of(const peer *peers, size_t count, size_t k)
     return organ_autopsy_median(values, used);
 }
 
-/* Sets the members `off`, `place` and `count` of all `count` peers of one role and expert, which are in the order of
- * their layers: `off` is ln_std minus the median of the neighbouring layers. With FEWEST_PEERS layers or fewer, `off`
- * and the member `count` become 0. */
+/* Sets the members `off`, `place` and `count` of all `count` peers of one role and expert, sorted by layer. `off` is
+ * ln_std minus the median of the neighbouring layers. With FEWEST_PEERS layers or fewer, `off` and the member `count`
+ * become 0. */
 static void compare_layers(peer *peers, size_t count)
 {
     for (size_t k = 0; k < count; k++) {

@@ -474,7 +474,8 @@ static void judge_zeros(organ_autopsy_job *job, const organ_weight_stats *v, boo
     }
 }
 
-/* Returns v->note without a leading name of the weight, which the report contains already. */
+/* Returns v->note. If the note begins with the name of the weight, leaves out the name, because the report contains it
+ * already. */
 static const char *without_name(const organ_weight_stats *v)
 {
     const size_t length = strlen(v->weight->name);

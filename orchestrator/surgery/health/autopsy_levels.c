@@ -17,8 +17,8 @@ static void clear_levels(organ_level_set *set)
     set->count = 0;
 }
 
-/* Returns the slot of the hash table at which the search for a value begins: the upper bits of the product with 2^32 /
- * golden ratio, which depend on all bits of the value. */
+/* Returns the slot of the hash table at which the search for a value begins: the upper bits of the product of the value
+ * and 2^32 / golden ratio. These bits depend on all bits of the value. */
 static inline uint32_t autopsy_levels_place_of(uint32_t bits) { return (bits * 0x9e3779b1u) >> (32 - SLOT_BITS); }
 
 /* Adds the FP32 value with these bits to the set. If the set already has ORGAN_AUTOPSY_LEVELS values, a new one only

@@ -241,7 +241,7 @@ static organ_low_rank_options options_of(const organ_lora_job *job)
 }
 
 /* Returns the bytes that processing a rows x cols matrix needs in addition to its strips. Decomposing needs the buffers
- * of organ_low_rank; measuring the residual later needs the singular vectors, the factors, which have the same size,
+ * of organ_low_rank; measuring the residual later needs the singular vectors, the same number of bytes for the factors,
  * and the buffers of organ_residual. The larger need counts. */
 static uint64_t extra_bytes_of(const organ_lora_job *job, uint64_t rows, uint64_t cols)
 {
@@ -289,8 +289,8 @@ static organ_status extract_module_open_readers(organ_lora_job *job, const organ
     return ORGAN_OK;
 }
 
-/* Returns the source of the rows of one matrix of the change, which read_change reads with the open readers of `c`.
- * Sets c->cols and c->base_bytes. `name` is for messages and must outlive the result. */
+/* Returns the source of the rows of one matrix of the change. read_change reads these rows with the open readers of
+ * `c`. Sets c->cols and c->base_bytes. `name` is for messages and must outlive the result. */
 static organ_rows extract_module_rows_of(const organ_lora_job *job, const organ_lora_module *m,
                                          extract_module_change *c, const char *name)
 {

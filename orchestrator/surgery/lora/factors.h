@@ -25,14 +25,14 @@ organ_status organ_lora_factors_read(const organ_adapter *adapter, const organ_a
                                      organ_error *error);
 void organ_lora_factors_free(organ_lora_factors *factors);
 
-/* Returns a view of the factors of one expert (index below factors->experts), which points into `factors`. */
+/* Returns a view into `factors`: the factors of one expert (index below factors->experts). */
 organ_lora_factors organ_lora_factors_of(const organ_lora_factors *factors, size_t expert);
 
 /* Returns the transpose, cols x rows, of a row-major rows x cols matrix. The caller frees it; NULL if out of memory. */
 float *organ_lora_transposed(const float *values, size_t rows, size_t cols);
 
-/* Reads the change of a stored weight as two factors b and a: the weight becomes W + b a. *b becomes a matrix with the
- * rows of the weight and `rank` columns, which includes the pair's scale; *a becomes a matrix with `rank` rows and the
+/* Reads the change of a stored weight as two factors b and a: the weight becomes W + b a. *b, which includes the pair's
+ * scale, becomes a matrix with the rows of the weight and `rank` columns; *a becomes a matrix with `rank` rows and the
  * columns of the weight. b a is scale B A, or its transpose if `transposed` is set: the weight is stored as in_features
  * x out_features (embeddings, Conv1D). The caller frees *b and *a, also after an error. Returns errors of
  * organ_lora_factors_read, and ORGAN_BAD_INPUT if an element of b a could exceed the range of FP32 or the pair is a

@@ -55,8 +55,8 @@ static json_t *levels_json(uint32_t levels)
     return levels == 0 ? json_null() : json_integer(levels < ORGAN_Z_LEVELS ? levels : ORGAN_Z_LEVELS);
 }
 
-/* Returns the sums as a row of the report, whose first member is `key` with the value `name`. Means and extremes of
- * theta are null if no weight has a theta. */
+/* Returns the sums as a row of the report. The first member of the row is `key` with the value `name`. Means and
+ * extremes of theta are null if no weight has a theta. */
 static json_t *document_fold_json(const char *key, json_t *name, const fold *f)
 {
     const bool any = f->with_theta > 0;

@@ -26,7 +26,7 @@ json_t *organ_measure_model_json(const organ_measured *measured);
  * memory. */
 json_t *organ_measure_ranked(const json_t *entries);
 
-/* Returns a report whose member "models" is `models`, an array of entries, which it takes over. The caller adds "run".
+/* Returns a report whose member "models" is `models`, an array of entries. Takes over `models`. The caller adds "run".
  * NULL if out of memory. */
 json_t *organ_measure_document(json_t *models);
 

@@ -19,8 +19,8 @@ typedef struct organ_z_subjects {
     size_t companions;
 } organ_z_subjects;
 
-/* Finds the weights of a model, which must outlive *subjects. Returns errors of organ_weights_find. The caller frees
- * *subjects even after an error. */
+/* Finds the weights of a model. The model must outlive *subjects. Returns errors of organ_weights_find. The caller
+ * frees *subjects even after an error. */
 organ_status organ_z_subjects_find(const organ_model *model, organ_z_subjects *subjects, organ_error *error);
 void organ_z_subjects_free(organ_z_subjects *subjects);
 
