@@ -51,8 +51,8 @@ static uint64_t token_product_bytes(const organ_forward_config *c)
     return organ_expert_products_count(c->experts) * sizeof(float);
 }
 
-/* Returns the bytes that a batch needs for each of its tokens in `outputs`, `norm_indices` (without the loss) and, with
- * `spills`, `products_buffer`. `spills`: the products go to a scratch file. */
+/* Returns the bytes that a batch needs for each of its tokens in `outputs`, in `norm_indices` (only without the loss)
+ * and in `products_buffer` (only with `spills`). `spills`: the products go to a scratch file. */
 static uint64_t batch_token_bytes(const organ_expert_measure *m, bool spills)
 {
     const organ_forward_config *const c = m->config;

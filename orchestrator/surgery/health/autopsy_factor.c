@@ -44,9 +44,9 @@ static double share_of_bf16(const organ_blocks *b, double times)
 }
 
 /* Adds a finding if all FP8 scales of a weight were multiplied by one of `factors`. In a model that was converted from
- * BF16, each scale times the largest code is a BF16 value. Multiplication by 3, for example, leaves that true for only
- * one of three blocks; division by 3 makes it true for all again. Tests only FP8 weights with at least FEWEST_SCALES
- * scales of type F32. */
+ * BF16, each scale times the largest code is a BF16 value. After multiplication by 3, for example, this is true for
+ * only one of three blocks; after division by 3 it is true for all blocks again. Tests only FP8 weights with at least
+ * FEWEST_SCALES scales of type F32. */
 void organ_autopsy_judge_digits(organ_autopsy_job *job, const organ_weight_stats *v, const organ_blocks *blocks)
 {
     static const double factors[] = {3, 1 / 3.0, 5, 1 / 5.0, 7, 1 / 7.0, 9, 1 / 9.0, 3 / 5.0, 5 / 3.0};

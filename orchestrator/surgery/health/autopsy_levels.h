@@ -42,7 +42,7 @@ void organ_levels_begin(organ_level_scratch *scratch, const organ_level_union *a
 /* Adds n values of the strip to *scratch. `as` is their type: ORGAN_F32, ORGAN_BF16 or ORGAN_F16. */
 void organ_levels_add(organ_level_scratch *scratch, const organ_level_union *all, organ_dtype as, const void *values,
                       size_t n);
-/* Adds the values of the whole strip to *all, without infinities and NaN, -0 as +0. */
+/* Adds the values of the whole strip to *all. Leaves out infinities and NaN; -0 counts as +0. */
 void organ_levels_unite(organ_level_scratch *scratch, organ_level_union *all, organ_dtype as,
                         const organ_kernels *kernels);
 

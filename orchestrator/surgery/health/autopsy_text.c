@@ -24,8 +24,8 @@ bool organ_autopsy_has_scales(const organ_autopsy_job *job)
     return false;
 }
 
-/* Returns the row of factors[k]: factor and perplexity and, except for k = 0, the difference of the loss from that with
- * the stored scales, and its standard error, both from *c. */
+/* Returns the row of factors[k]: the factor and the perplexity. For k > 0 the row also has the difference of the loss
+ * from the loss with the stored scales, and the standard error of this difference; *c has both numbers. */
 static json_t *scoring_json(const organ_scoring *scoring, size_t k, const organ_perplexity_comparison *c)
 {
     const double perplexity = organ_perplexity_sum(scoring->models[k].scores.nll, scoring->plan.scored).perplexity;

@@ -64,7 +64,7 @@ void organ_layers_heal_close(organ_layers_heal *heal); /* NULL is allowed */
 organ_status organ_layers_heal_run(organ_layers_heal *heal, organ_cut_run *run, organ_error *error);
 
 /* Implement organ_cut_out.results and .recall. organ_layers_heal_results returns the solution of a tensor's part for
- * the journal; organ_layers_heal_recall stores it from there, and returns false if the object is malformed. */
+ * the journal; organ_layers_heal_recall restores it from the journal, and returns false if the object is malformed. */
 json_t *organ_layers_heal_results(const organ_layers_heal *heal, const organ_tensor *tensor);
 bool organ_layers_heal_recall(organ_layers_heal *heal, const organ_tensor *tensor, const json_t *results);
 

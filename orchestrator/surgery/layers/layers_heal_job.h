@@ -128,8 +128,8 @@ uint64_t organ_layers_heal_judge_memory(const organ_layers_heal *heal, size_t to
 /* Opens heal->variants, which runs the held-out windows through the donor. The caller closes it with
  * organ_variants_close. */
 organ_status organ_layers_heal_judge_open(organ_layers_heal *heal, organ_error *error);
-/* Judges heal->loaded with its present weights as a candidate: sets *divergence to the KL divergence from the donor of
- * the smaller model with this block, in nats, averaged over the held-out tokens. Several candidates are judged
+/* Judges heal->loaded with its present weights as a candidate: sets *divergence to the KL divergence of the smaller
+ * model with this block from the donor, in nats, averaged over the held-out tokens. Several candidates are judged
  * together, so *divergence may be set later, at the latest when organ_layers_heal_finish returns. */
 organ_status organ_layers_heal_try(organ_layers_heal *heal, double *divergence, organ_error *error);
 /* Judges the candidates that organ_layers_heal_try has not judged yet. */

@@ -68,7 +68,8 @@ static void note_finding(check *c, const char *rule, const char *where, const ch
 
 /* ---- the config ---- */
 
-/* Returns whether a member of adapter_config.json exists and is not null, false, or an empty list or object. */
+/* Returns whether a member of adapter_config.json is set: it exists, and is none of null, false, an empty list and an
+ * empty object. */
 static bool is_set(const json_t *value)
 {
     return value && !json_is_null(value) && !json_is_false(value) &&

@@ -51,8 +51,9 @@ organ_status organ_adapter_values(const organ_adapter *adapter, const organ_tens
  * of memory. */
 double organ_lora_energy(const organ_lora_factors *factors, const organ_kernels *kernels);
 
-/* Sets *norm to the Frobenius norm of a tensor of an adapter: to -1 if organ_can_widen rejects the type of the tensor
- * or reading fails, and to NaN or infinity if a value is not finite. Returns ORGAN_IO if reading or memory fails. */
+/* Sets *norm to the Frobenius norm of a tensor of an adapter. *norm becomes -1 if organ_can_widen rejects the type of
+ * the tensor or reading fails, and NaN or infinity if a value is not finite. Returns ORGAN_IO if reading or memory
+ * fails. */
 organ_status organ_adapter_norm(const organ_adapter *adapter, const organ_tensor *tensor, const organ_kernels *kernels,
                                 double *norm, organ_error *error);
 
