@@ -213,7 +213,7 @@ static organ_status experts_cut(organ_experts_job *job, json_t **report, organ_e
 }
 
 /* Checks the options, opens the model, checks that the output can be written, creates empty scores and reads --keep.
- * The loss is also needed for --per-layer global, which compares layers by it. */
+ * The scores include the loss for --score loss, and for --per-layer global, which compares layers by the loss. */
 static organ_status experts_open_all(organ_experts_job *job, organ_error *error)
 {
     const organ_experts_options *const o = job->options;

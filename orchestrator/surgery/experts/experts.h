@@ -27,12 +27,13 @@ typedef struct organ_experts_options {
 } organ_experts_options;
 
 /* Writes the model without the lowest-scored experts. *report is a document of schema organ.experts/1, which includes
- * the scores. It is also written, with EXPERTS_REPORT.md, to the folder organ/ of the output (for a GGUF output next
- * to the file, under names that begin with the file's name). The caller releases *report, which is NULL on error.
+ * the scores. It is also written, with EXPERTS_REPORT.md, to the folder organ/ of the output (for a GGUF output next to
+ * the file, under names that begin with the file's name). The caller releases *report, which is NULL on error.
  *
  * Returns ORGAN_USAGE if `keep` is not a valid number of experts or is smaller than the number that the router chooses
- * for a token; other errors are those of the measurement and of organ_cut_make. A dry run measures nothing: if no
- * stored scores exist, its report states sizes but not which experts would be kept. */
+ * for a token; other errors are those of organ_expert_scores_open, organ_experts_load_scores, organ_expert_heal_open
+ * and organ_cut_make. A dry run measures nothing: if no stored scores exist, its report states sizes but not which
+ * experts would be kept. */
 organ_status organ_experts_cut(const organ_experts_options *options, const organ_engine *engine,
                                const organ_progress *progress, json_t **report, organ_error *error);
 

@@ -23,8 +23,9 @@ static uint64_t chunk_tokens(const organ_expert_heal *h)
     return organ_calibration_chunks_of(h->calib)->together * (uint64_t)h->options.calibration.context;
 }
 
-/* Returns the least-squares problem of a layer: the inputs are the hidden channels of the kept experts, `used` of which
- * are active for a token; the outputs are the hidden state. Every ORGAN_EXPERT_HEAL_WINDOWS-th window is held out. */
+/* Returns the least-squares problem of a layer: the inputs are the hidden channels of the kept experts, and the outputs
+ * are the hidden state. For each token the channels of `used` experts are active. Every ORGAN_EXPERT_HEAL_WINDOWS-th
+ * window is held out. */
 static organ_ridge_shape heal_shape(const organ_expert_heal *h, const organ_heal_layer *layer)
 {
     const size_t held = h->walk.calibration.samples / ORGAN_EXPERT_HEAL_WINDOWS,
@@ -169,7 +170,7 @@ static organ_status resolve_layer(organ_expert_heal *h, size_t number, organ_err
 /* ---- the walk ---- */
 
 /* Callback organ_calibration_work.enter: opens the regression of a layer that loses experts, unless an interrupted run
- * has written all its refitted matrices. */
+ * has written all refitted matrices of the layer. */
 static organ_status heal_enter(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_expert_heal *const h = context;
@@ -268,8 +269,8 @@ void organ_expert_heal_close(organ_expert_heal *h)
 }
 
 /* Adds the work of the refit to the plan of a dry run: for each layer that loses experts, ORGAN_RIDGE_SWEEPS sweeps
- * over all tokens, each of which multiplies the inputs of a token's experts by `width` and by `hidden` columns; then
- * that of the walk. */
+ * over all tokens, each of which multiplies the inputs of a token's experts by `width` and by `hidden` columns. Then
+ * adds the work of the walk. */
 void organ_expert_heal_estimate(const organ_expert_heal *h, organ_plan *plan)
 {
     const organ_forward_config *const c = h->config;

@@ -59,8 +59,8 @@ bool organ_expert_heal_recall(organ_expert_heal *heal, const organ_tensor *tenso
 
 /* Returns {"held_windows", "healed_layers", "calibration", "layers": [{"layer", "inputs", "solved_by", "before",
  * "after", "lambda", "healed"}]} with a row for each layer that loses experts. "before" and "after" are squared errors
- * per token over the held-out windows; they, "lambda" and "healed" are null for layers that were not refitted yet. NULL
- * if out of memory. */
+ * per token over the held-out windows. "before", "after", "lambda" and "healed" are null for layers that were not
+ * refitted yet. NULL if out of memory. */
 json_t *organ_expert_heal_json(const organ_expert_heal *heal);
 
 #endif

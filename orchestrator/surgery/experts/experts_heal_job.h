@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * State of --heal, shared by its sources: experts_heal.c runs the calibration text, heal_chunk.c collects the rows of
- * the regression, heal_layer.c solves it and writes the matrices. */
+ * State of --heal, shared by its sources: experts_heal.c runs the calibration text through the layers (the walk;
+ * organ_calibration_run), heal_chunk.c collects the rows of the regression, heal_layer.c solves it and writes the
+ * matrices. */
 #ifndef ORGAN_EXPERTS_HEAL_JOB_H
 #define ORGAN_EXPERTS_HEAL_JOB_H
 

@@ -22,7 +22,7 @@ typedef struct organ_experts_job {
                        * model */
     organ_plan plan;  /* dry run: the estimated work, except reading and writing */
     json_t *needs;    /* dry run: memory that the measurement would need; NULL: no measurement is needed */
-    char *unfinished; /* path of the temporary file of scores next to the output, which --resume continues; NULL: the
+    char *unfinished; /* path of the temporary file of scores that --resume continues, next to the output; NULL: the
                        * scores are in the file of --scores */
     uint32_t keep;    /* experts to keep in each layer; with a global budget their average */
     bool uneven;      /* some layers keep another number of experts than `keep` */
@@ -36,17 +36,17 @@ typedef struct organ_experts_job {
 
 /* ---- known_scores.c ---- */
 
-/* Fills job->scores: reads the file of scores, and measures the layers that it lacks if there is a calibration text.
- * Sets job->known. A dry run does not measure: job->known stays false if the file lacks layers, and job->needs and
- * job->plan describe the measurement. Returns ORGAN_USAGE if the file lacks layers and there is no text, and the errors
- * of organ_expert_scores_read, organ_expert_measure_open and organ_expert_measure_run. */
+/* Fills job->scores: reads the file of scores and, if there is a calibration text, measures the layers that the file
+ * lacks. Sets job->known. A dry run does not measure: job->known stays false if the file lacks layers, and job->needs
+ * and job->plan describe the measurement. Returns ORGAN_USAGE if the file lacks layers and there is no text, and the
+ * errors of organ_expert_scores_read, organ_expert_measure_open and organ_expert_measure_run. */
 organ_status organ_experts_load_scores(organ_experts_job *job, organ_error *error);
 /* Opens the measurement and closes it again. Returns the error if memory or text do not suffice for it. */
 organ_status organ_experts_try(organ_experts_job *job, organ_error *error);
-/* Handles the temporary file of scores after a run that ended with `status`. Leaves the file for --resume after
- * ORGAN_INTERRUPTED, ORGAN_IO and ORGAN_USAGE, and then prints a note with its path, except after an ORGAN_USAGE that
- * occurred before all scores were known. Removes the file after success and after other errors. Does nothing in a dry
- * run, with --scores, or on ranks other than the first. */
+/* Handles the temporary file of scores after a run that ended with `status`. After ORGAN_INTERRUPTED, ORGAN_IO and
+ * ORGAN_USAGE leaves the file for --resume, and prints a note with its path if the file exists. Prints no note after an
+ * ORGAN_USAGE that occurred before all scores were known. Removes the file after success and after other errors. Does
+ * nothing in a dry run, with --scores, or on ranks other than the first. */
 void organ_experts_remove_scores(const organ_experts_job *job, organ_status status);
 
 /* ---- experts_document.c ---- */

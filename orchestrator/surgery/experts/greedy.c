@@ -43,8 +43,8 @@ static bool removal_is_local(const organ_forward_config *c)
     return (c->normalise_experts || c->router.logistic) && c->router_groups < 2;
 }
 
-/* Returns greedy.width, the number of experts with a removal that can change the output of a token: the `used` experts
- * that serve the token, or all experts if removal_is_local is false. */
+/* Returns greedy.width, the number of experts whose removal can change the output of a token: the `used` experts that
+ * serve the token, or all experts if removal_is_local is false. */
 static size_t candidates_per_token(const organ_forward_config *c)
 {
     return removal_is_local(c) ? c->experts_used : c->experts;

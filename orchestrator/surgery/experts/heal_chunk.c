@@ -46,8 +46,9 @@ static organ_status run_with_experts(const chunk_job *j, const bool *kept, float
 }
 
 /* Sets the target of the regression, h->rows[0].target, to the desired state after the layer minus `changed`, the state
- * after the layer with the kept experts. The desired state is the mean of `donor`, the donor's state after the layer,
- * with weight ORGAN_EXPERT_HEAL_DONOR_SHARE, and h->unpruned, the state after the layer with all experts. */
+ * after the layer with the kept experts. The desired state is a weighted mean of two states after the layer. `donor`,
+ * the donor's state, has the weight ORGAN_EXPERT_HEAL_DONOR_SHARE; h->unpruned, the state with all experts, has 1 minus
+ * this weight. */
 static void set_target(const chunk_job *j, const float *donor, const float *changed)
 {
     const organ_expert_heal *const h = j->heal;
@@ -97,8 +98,8 @@ static organ_status gather_expert_inputs(const chunk_job *j, unsigned expert, or
 }
 
 /* Passes the donor's states of a chunk, `donor`, through the layer with all experts. If the layer is refitted, also
- * passes the states `changed` through the layer, with all experts into h->unpruned and with the kept experts in place,
- * and computes the rows of the regression into h->rows[0]. */
+ * passes the states `changed` through the layer twice: with all experts, which gives h->unpruned, and with the kept
+ * experts, which overwrites `changed`. Then computes the rows of the regression into h->rows[0]. */
 static organ_status heal_chunk_make_rows(const chunk_job *j, float *donor, float *changed, organ_error *error)
 {
     const organ_expert_heal *const h = j->heal;

@@ -41,8 +41,9 @@ static bool heal_layer_is_local(const layer_job *j, size_t expert)
     return tensor % organ_ranks_count(ranks) == organ_ranks_rank(ranks);
 }
 
-/* Returns ORGAN_BAD_INPUT unless the loaded layer has matrix `name` of `tensor` in the shape that the refit assumes:
- * hidden x expert_intermediate, or as many bytes of quantised blocks. */
+/* Returns ORGAN_BAD_INPUT unless the loaded layer has matrix `name` of `tensor` in the form that the refit assumes: as
+ * hidden x expert_intermediate values or, if the type has quantised blocks, with the bytes of as many values in this
+ * type. */
 static organ_status heal_layer_check_shape(const layer_job *j, const organ_tensor *tensor, const char *name,
                                            organ_error *error)
 {

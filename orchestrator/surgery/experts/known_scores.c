@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Reads the scores from a file, or measures them. Without --scores the file is a temporary one next to the output,
- * which is removed when the output is complete.
+ * Reads the scores from a file, or measures them. Without --scores the file is a temporary one next to the output; it
+ * is removed when the output is complete.
  *
  * Ranks: all ranks read the file. With --force the first rank removes the file of an interrupted run, and all ranks
- * wait for it before they read. */
+ * wait for the removal before they read. */
 #include "formats/base/path.h"
 #include "formats/base/text_buffer.h"
 #include "orchestrator/ranks/ranks.h"
@@ -40,8 +40,8 @@ static organ_status check_unfinished(const organ_experts_job *job, organ_error *
     return ORGAN_OK;
 }
 
-/* Sets ORGAN_USAGE for a file of --scores that lacks layers. The message names its --samples and --context, because
- * only the same windows can complete it. */
+/* Sets ORGAN_USAGE for a file of --scores that lacks layers. The message names the --samples and --context of the file,
+ * because only the same windows can complete the file. */
 static organ_status fail_incomplete_scores(const organ_experts_job *job, organ_error *error)
 {
     const json_t *const of = job->scores.calibration;
@@ -109,8 +109,9 @@ static organ_status open_measure(organ_experts_job *job, organ_expert_measure **
     return organ_expert_measure_open(&options, &job->scores, walk, error);
 }
 
-/* Opens the measurement without running it, and returns the error if text or memory do not suffice. Releases the
- * description of the text in job->scores, which organ_experts_load_scores sets when it opens the measurement again. */
+/* Opens the measurement without running it, and returns the error if text or memory do not suffice. Releases
+ * job->scores.calibration, the description of the text: organ_experts_load_scores sets it when it opens the measurement
+ * again. */
 organ_status organ_experts_try(organ_experts_job *job, organ_error *error)
 {
     organ_expert_measure *walk = NULL;
@@ -122,7 +123,7 @@ organ_status organ_experts_try(organ_experts_job *job, organ_error *error)
 }
 
 /* Reads the scores from the file alone if there is no calibration text. With a text, reads the file of --scores or of
- * the interrupted run, and measures the layers that it lacks. */
+ * the interrupted run, and measures the layers that this file lacks. */
 organ_status organ_experts_load_scores(organ_experts_job *job, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
@@ -137,9 +138,9 @@ organ_status organ_experts_load_scores(organ_experts_job *job, organ_error *erro
     return error->status;
 }
 
-/* Removes the temporary file of scores, unless the run ended with an error after which --resume can continue; then
- * prints a note with its path, except after an ORGAN_USAGE before all scores were known, whose message has named the
- * remedy. */
+/* Removes the temporary file of scores, unless the run ended with an error after which --resume can continue. After
+ * such an error prints a note with the path of the file, if it exists. Prints no note after an ORGAN_USAGE before all
+ * scores were known, because the message of that error has named the remedy. */
 void organ_experts_remove_scores(const organ_experts_job *job, organ_status status)
 {
     const bool is_resumable = status == ORGAN_INTERRUPTED || status == ORGAN_IO || status == ORGAN_USAGE;

@@ -41,9 +41,9 @@ typedef struct organ_expert_difference {
     unsigned expert;
     double weight;
 } organ_expert_difference;
-/* Returns the squared distance |sum_i a_i f_i - sum_j b_j f_j|^2 between the layer's outputs for two choices `a` and
- * `b` of `used` experts for one token, where a_i and b_j are router weights and f the outputs of experts. `products`
- * has the inner products of the token. `b` NULL: returns |sum_i a_i f_i|^2. Both choices are sorted by expert number;
+/* Returns the squared distance between the layer's outputs for one token and two choices `a` and `b` of `used` experts:
+ * |sum_i a_i f_i - sum_j b_j f_j|^2, where a_i and b_j are router weights and f the outputs of experts. `products` has
+ * the inner products of the token. `b` NULL: returns |sum_i a_i f_i|^2. Both choices are sorted by expert number;
  * `room` has space for 2 * used entries. */
 double organ_expert_products_apart(const float *products, size_t experts, const organ_choice *a, const organ_choice *b,
                                    unsigned used, organ_expert_difference *room);
@@ -51,7 +51,7 @@ double organ_expert_products_apart(const float *products, size_t experts, const 
 /* Buffers of one worker thread. */
 typedef struct organ_expert_worker {
     float *square;        /* inner products of all pairs of experts for one token: experts x experts */
-    float *products;      /* the same for one token as organ_expert_products stores them */
+    float *products;      /* inner products of one token in the layout of organ_expert_products: the upper triangle */
     float *values;        /* scratch of organ_forward_route: one number for each expert */
     bool *kept;           /* a flag for each expert: true if the router may choose it */
     organ_choice *chosen; /* the experts that the router chooses among the kept ones for a token: `used` entries */
@@ -90,17 +90,17 @@ struct organ_expert_measure {
     size_t *norm_indices; /* `batch` entries, used without the loss: for each row of a batch of one expert, the index in
                            * `norms` of its norm */
     double *powers;       /* chunk_tokens: squared norm of the sum of the routed experts' outputs; 0 without the loss */
-    /* With the loss: the outputs of all experts for a batch (experts x batch x hidden), and with `factors` then the
-     * scaled inputs of one expert (batch x hidden). Without the loss: the inputs and then the outputs of one expert
-     * (batch x hidden each). */
+    /* With the loss: the outputs of all experts for a batch (experts x batch x hidden); if `factors` is not NULL, the
+     * scaled inputs of one expert (batch x hidden) follow. Without the loss: the inputs of one expert, followed by its
+     * outputs (batch x hidden each). */
     float *outputs;
     float *products_buffer; /* the products of a batch before they are written to the file */
     double *rows;    /* for each chunk of all ranks, its row: sums over its tokens, organ_expert_row_width() numbers */
     uint32_t *owner; /* for each chunk, the rank that processes it */
 };
 
-/* Returns the number of extra rows per token that scaled inputs of experts need, in `factors` (experts values) and in
- * `outputs` (hidden values): 1 with router.into_inputs, else 0. */
+/* Returns the number of extra rows per token that scaled inputs of experts need: 1 with router.into_inputs, else 0. A
+ * row has a value for each expert in `factors`, and `hidden` values in `outputs`. */
 static inline unsigned organ_expert_scaled_rows(const organ_forward_config *config)
 {
     return config->router.into_inputs ? 1 : 0;

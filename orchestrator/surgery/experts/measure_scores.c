@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Runs the calibration text through the model. In each layer the walk captures the router's inputs and logits of a
- * chunk, runs the experts on them, and scores the layer after all chunks have passed through it.
+ * Runs the calibration text through the model, layer by layer (the walk; organ_calibration_run). In each layer the walk
+ * captures the router's inputs and logits of a chunk, runs the experts on them, and scores the layer after all chunks
+ * have passed through it.
  *
  * Ranks: each rank runs other chunks of the text. All ranks meet before a layer is scored and after its scores are
  * stored. */
@@ -35,7 +36,8 @@ static uint64_t held_tokens(const organ_calibration_chunks *chunks, unsigned con
     return windows * context;
 }
 
-/* Returns the largest number of tokens of a rank. Chunks are dealt in turn from rank 0 on, so rank 0 has it. */
+/* Returns the largest number of tokens of a rank. Chunks are dealt in turn from rank 0 on, so rank 0 has this
+ * number. */
 static uint64_t max_tokens(const organ_calibration_run *calib, unsigned context)
 {
     organ_calibration_chunks chunks = *organ_calibration_chunks_of(calib);
@@ -49,8 +51,8 @@ static uint64_t token_product_bytes(const organ_forward_config *c)
     return organ_expert_products_count(c->experts) * sizeof(float);
 }
 
-/* Returns the bytes that a batch needs for each of its tokens in `outputs`, `norm_indices` (without the loss) and, with
- * `spills`, `products_buffer`. `spills`: the products go to a scratch file. */
+/* Returns the bytes that a batch needs for each of its tokens in `outputs`, in `norm_indices` (only without the loss)
+ * and in `products_buffer` (only with `spills`). `spills`: the products go to a scratch file. */
 static uint64_t batch_token_bytes(const organ_expert_measure *m, bool spills)
 {
     const organ_forward_config *const c = m->config;
@@ -67,8 +69,9 @@ static uint64_t measure_worker_bytes(const organ_forward_config *c)
            token_product_bytes(c) + c->experts_used * (sizeof(organ_choice) + 2 * sizeof(organ_expert_difference));
 }
 
-/* Returns the bytes of all buffers of the measurement and of organ_expert_greedy with the least batch, without the
- * products of all tokens. `scratch`: the products may go to a scratch file, so the batch needs a buffer for them. */
+/* Returns the bytes of all buffers of the measurement, with a batch of MIN_BATCH tokens, and of organ_expert_greedy.
+ * The products of all tokens are not included. `scratch`: the products may go to a scratch file, so the batch needs a
+ * buffer for them. */
 static uint64_t min_extra_memory(const organ_expert_measure *m, const organ_calibration_run *calib, bool scratch)
 {
     const organ_forward_config *const c = m->config;
@@ -214,8 +217,8 @@ static bool allocate_workers(organ_expert_measure *m)
     return allocated;
 }
 
-/* Allocates the buffers of the measurement. Sets m->owner to the rank of each chunk, which the walk deals in turn.
- * Returns false if out of memory. */
+/* Allocates the buffers of the measurement. Sets m->owner to the rank that processes each chunk: the walk deals the
+ * chunks to the ranks in turn. Returns false if out of memory. */
 static bool measure_allocate(organ_expert_measure *m)
 {
     const size_t hidden = (size_t)m->config->hidden, experts = m->config->experts, used = m->config->experts_used;
@@ -265,8 +268,9 @@ static organ_status measure_share_memory(organ_expert_measure *m, organ_error *e
                                                   m->config->experts, m->tokens);
 }
 
-/* Opens a calibration walk over the unchanged model, whose callbacks measure the experts of each layer with unknown
- * scores. Buffers are allocated later, by organ_expert_measure_run. On error the caller still closes *measure. */
+/* Opens a calibration walk over the unchanged model. The callbacks of the walk measure the experts of each layer with
+ * unknown scores. Buffers are allocated later, by organ_expert_measure_run. On error the caller still closes
+ * *measure. */
 organ_status organ_expert_measure_open(const organ_expert_measure_options *o, organ_expert_scores *scores,
                                        organ_expert_measure **measure, organ_error *error)
 {
@@ -351,8 +355,8 @@ json_t *organ_expert_measure_needs(const organ_expert_measure *m)
 
 /* ---- the run ---- */
 
-/* Measures the layers whose scores are unknown, and writes the scores to `file` after each. Does nothing if those of
- * all mixture layers are known. */
+/* Measures the layers whose scores are unknown, and writes all scores to `file` after each layer. Does nothing if the
+ * scores of all mixture layers are known. */
 organ_status organ_expert_measure_run(organ_expert_measure *m, const char *file, organ_error *error)
 {
     size_t known = 0, mixtures = 0;

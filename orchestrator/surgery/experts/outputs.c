@@ -133,7 +133,8 @@ static organ_status run_all_experts(outputs_job *j, size_t tokens, organ_error *
 
 /* Collects tokens of the chunk, from *t on, that the router sent to expert `e`, at most a batch: copies their inputs to
  * `x` (rows of `hidden` values) and the indices of their norms in m->norms to `norm_indices`. Returns the number of
- * collected tokens and sets *t to the first token that was not examined; `tokens` ends the chunk. */
+ * collected tokens and sets *t to the first token that was not examined. `tokens` is the number of tokens of the
+ * chunk. */
 static size_t outputs_gather(const organ_expert_measure *m, unsigned e, size_t tokens, size_t *t, float *x,
                              size_t *norm_indices)
 {

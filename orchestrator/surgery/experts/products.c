@@ -82,9 +82,9 @@ static size_t subtract_choices(const organ_choice *a, const organ_choice *b, uns
     return count;
 }
 
-/* Returns the squared distance between a token's outputs for two choices of experts. With d_e, the difference of expert
- * e's weights in both choices, it is sum_e sum_j d_e d_j f_e . f_j. Only the products with j >= e are stored, so those
- * with j > e count twice. */
+/* Returns the squared distance between a token's outputs for two choices of experts. If d_e is the difference of the
+ * weights of expert e in the two choices, the squared distance is sum_e sum_j d_e d_j f_e . f_j. Only the products with
+ * j >= e are stored, so those with j > e count twice. */
 double organ_expert_products_apart(const float *products, size_t experts, const organ_choice *a, const organ_choice *b,
                                    unsigned used, organ_expert_difference *room)
 {

@@ -68,8 +68,8 @@ void organ_expert_scores_release(organ_expert_scores *scores);
 void organ_expert_scores_choose(const organ_expert_scores *scores, size_t layer, organ_expert_score score,
                                 uint32_t keep, uint32_t *kept);
 
-/* Returns the relative error of a layer that keeps `keep` experts chosen by loss: its squared error over tokens
- * divided by `power`. */
+/* Returns the relative error of a layer that keeps `keep` experts chosen by loss: its squared error, summed over
+ * tokens, divided by `power`. */
 double organ_expert_scores_missed(const organ_expert_scores *scores, size_t layer, uint32_t keep);
 
 /* Divides a budget of `budget` experts, the total over all layers, and writes the number of kept experts of each layer
@@ -87,8 +87,8 @@ void organ_expert_scores_divide(const organ_expert_scores *scores, uint64_t budg
  * "calibration", "experts", "used", "tokens", "layers": [{"layer", "frequency", "sum", "reap", "power", "removed",
  * "loss"}]}. The row of a layer that was not measured is null. NULL if out of memory. */
 json_t *organ_expert_scores_json(const organ_expert_scores *scores, const json_t *identity);
-/* Writes this document to `path`, replacing an existing file in one rename. Only the first of several ranks writes; all
- * have the same scores. Returns ORGAN_IO if the file cannot be written. */
+/* Writes the document of organ_expert_scores_json to `path`, replacing an existing file in one rename. Only the first
+ * of several ranks writes; all have the same scores. Returns ORGAN_IO if the file cannot be written. */
 organ_status organ_expert_scores_write(const organ_expert_scores *scores, const json_t *identity, const char *path,
                                        const organ_ranks *ranks, organ_error *error);
 

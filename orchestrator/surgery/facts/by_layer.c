@@ -18,7 +18,8 @@ static int by_cell(const void *a, const void *b)
     return l != m ? (l > m) - (l < m) : (int)organ_anatomy_row(x) - (int)organ_anatomy_row(y);
 }
 
-/* Sums the `count` rows of one layer by row of the anatomy: sums[r] is the total of those that belong to row r. */
+/* Sums `count` tensors of one layer by row of the anatomy: sums[r] is the total of the tensors that belong to row r of
+ * the anatomy (organ_anatomy_row). */
 static void sum_layer(const organ_layer_amount *rows, size_t count, organ_layer_amount sums[ORGAN_ANATOMY_ROWS])
 {
     for (int r = 0; r < ORGAN_ANATOMY_ROWS; r++)
@@ -31,8 +32,8 @@ static void sum_layer(const organ_layer_amount *rows, size_t count, organ_layer_
     }
 }
 
-/* Returns an array with one number per row of the anatomy that occurs in the model: the member of organ_layer_amount
- * that is `offset` bytes after its start, from the sums of one layer. */
+/* Returns an array of one member of `sums`, the sums of one layer: a number for each row of the anatomy that occurs in
+ * the model (`used`). `offset` is the offset of this member in organ_layer_amount. */
 static json_t *by_layer_line_of(const organ_layer_amount sums[ORGAN_ANATOMY_ROWS], const bool used[ORGAN_ANATOMY_ROWS],
                                 size_t offset)
 {

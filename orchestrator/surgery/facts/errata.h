@@ -16,8 +16,8 @@ json_t *organ_errata_of_pruning(const json_t *log);
 json_t *organ_errata_of_audit(const json_t *audit, bool compensated);
 
 /* Returns the sentences for a comparison of models: one on the method of each experiment (organ_experiment_of) in
- * `experiments`, without repetition, and one that describes each experiment; "name" is the user's name of it. The array
- * is empty if there are no experiments. */
+ * `experiments`, without repetition, and one that describes each experiment. The member "name" of an experiment is the
+ * name that the user gave it. The array is empty if there are no experiments. */
 json_t *organ_errata_of_experiments(const json_t *experiments);
 
 #endif

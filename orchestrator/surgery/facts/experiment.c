@@ -17,7 +17,7 @@
 /* ---- donors ---- */
 
 /* Adds the digest of a tensor's name, type and shape to *sum; if `sampled`, the digest also covers bytes from the
- * middle of its data. A sum does not depend on the order of the tensors, which follows the files. */
+ * middle of its data. The order of the tensors follows the files; a sum does not depend on it. */
 static organ_status add_tensor(const organ_model *model, const organ_tensor *t, bool sampled, uint64_t *sum,
                                organ_error *error)
 {
@@ -101,8 +101,8 @@ static json_t *settings_of(const json_t *log)
     return settings ? settings : json_object();
 }
 
-/* Returns name and digest of the text, with the tokenizer's digest, or of the imatrix that a log names; null for
- * neither. */
+/* Returns the text or the imatrix that a log names: for a text its name, its digest and the tokenizer's digest; for an
+ * imatrix its name and digest; null if the log names neither. */
 static json_t *calibration_of(const json_t *log)
 {
     const json_t *const text = organ_json_at(log, "calibration.text"), *const imatrix = organ_json_at(log, "imatrix");

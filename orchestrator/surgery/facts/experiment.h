@@ -11,13 +11,14 @@
 #include <jansson.h>
 #include <stdbool.h>
 
-/* Writes 16 hexadecimal digits that identify a donor, independent of the names and sizes of its files: the sum of an
- * XXH3 for each tensor over its name, type and shape and, for up to 4,096 tensors, over 4 KiB from the middle of its
- * data, so that a large model is not read completely. Writes "" for a model behind a URL. */
+/* Writes 16 hexadecimal digits that identify a donor, independent of the names and sizes of its files. They are the sum
+ * of the XXH3 digests of all tensors. The digest of a tensor covers its name, type and shape and, for up to 4,096
+ * tensors, also 4 KiB from the middle of its data, so that a large model is not read completely. Writes "" for a model
+ * behind a URL. */
 organ_status organ_model_fingerprint(const organ_model *model, char out[17], organ_error *error);
 
-/* Returns the log of the pruning in the model's folder, organ/prune.json, which the caller releases; NULL without an
- * error if there is none, NULL with ORGAN_BAD_INPUT in *error if the file is no document organ.prune/1. */
+/* Returns the log of the pruning, organ/prune.json in the model's folder. The caller releases the log. Returns NULL
+ * without an error if there is none, NULL with ORGAN_BAD_INPUT in *error if the file is no document organ.prune/1. */
 json_t *organ_experiment_log(const organ_model *model, organ_error *error);
 
 /* Returns the experiment of a document organ.prune/1, also of an old one without fingerprint: {"donor": {"name",

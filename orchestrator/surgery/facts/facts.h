@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/facts: parts of the documents of several verbs. Counts in total and by layer, experiments that are
- * named, errata, failures that an audit found, and the end of a verb that returns a document. */
+ * Room surgery/facts: parts of the documents of several verbs. These are counts in total and by layer, the experiment
+ * of a pruned model, errata, failures that an audit found, and the start and end of a verb that returns a document. */
 #ifndef ORGAN_SURGERY_FACTS_H
 #define ORGAN_SURGERY_FACTS_H
 

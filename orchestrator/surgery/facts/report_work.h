@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The start and the end of a verb's work, whose result is a document: whether the verb returns the document or releases
- * it. */
+ * Begins and ends the work of a verb whose result is a document. The end decides whether the verb returns the document
+ * or releases it. */
 #ifndef ORGAN_REPORT_WORK_H
 #define ORGAN_REPORT_WORK_H
 

@@ -70,8 +70,8 @@ json_t *organ_name_json(const char *path)
     return name;
 }
 
-/* Returns {"role", "tensors", "bytes"} for each of the roles vision, audio and draft layers of which the model has
- * tensors: the forward pass does not run them. */
+/* Returns a row {"role", "tensors", "bytes"} for each role that the forward pass does not run and the model has:
+ * vision, audio, draft layers. */
 static json_t *not_run_json(const organ_model *model)
 {
     static const organ_role roles[] = {ORGAN_ROLE_VISION, ORGAN_ROLE_AUDIO, ORGAN_ROLE_MTP};
@@ -204,8 +204,9 @@ static json_t *tally_layers_json(named *rows, size_t count)
     return list;
 }
 
-/* Adds to the document: the killed weights in percent of the targets and of the whole model, the share of the target
- * weights that were counted ("coverage"), and mean, least and greatest percentage of the tensors ("per_tensor"). */
+/* Adds to the document: the killed weights in percent of the targets and of the whole model ("totals"); the numbers
+ * "zero_before" and "kept"; the counted share of the target weights ("coverage"); and the mean, the least and the
+ * greatest percentage of the tensors ("per_tensor"). */
 static bool add_totals(json_t *document, const organ_model *model, const organ_tally *rows, size_t count)
 {
     tally_group target = {0};

@@ -8,7 +8,8 @@
 #include "formats/model/model.h"
 #include "orchestrator/report/text/members.h"
 
-/* The numbers of weights of one target tensor in each class, whose sum is the number of the tensor's elements. */
+/* The number of weights of one target tensor in each class. The sum of the four numbers is the number of the tensor's
+ * elements. */
 typedef struct organ_tally {
     const organ_tensor *tensor;
     uint64_t zero_before; /* zero in the donor; for an audit, in the output as well */

@@ -191,7 +191,7 @@ static organ_status write_small(const char *path, const char *text, organ_error 
 }
 
 /* Writes refs/REVISION with the commit, unless the revision is that commit. Also writes CACHEDIR.TAG into the root of
- * the cache, because of which backup programs skip the cache. */
+ * the cache, so that backup programs skip the cache. */
 static organ_status finish_cache(const fetch_job *job, organ_error *error)
 {
     const char *const revision = job->name.revision ? job->name.revision : "main";

@@ -23,14 +23,14 @@ typedef struct organ_fetch_options {
 } organ_fetch_options;
 
 /* Downloads the selected files of one commit. A file is received under its name with ".part" (in the cache:
- * ".incomplete"), which a later call continues, and gets its name when its size and its digest are those of the
- * server's list: SHA-256 for LFS files, the SHA-1 of git's blob for others. Existing files with these digests are kept.
- * In the cache, files are blobs with a link in the snapshot of the commit, and refs/REVISION is written after the last
- * file.
+ * ".incomplete"); a later call continues this file. The file gets its name when its size and its digest are those of
+ * the server's list. The digest is SHA-256 for LFS files, the SHA-1 of git's blob for others. Existing files with these
+ * digests are kept. In the cache, files are blobs with a link in the snapshot of the commit, and refs/REVISION is
+ * written after the last file.
  *
  * *report becomes a document organ.fetch/1, which the caller releases; NULL on error. Returns
- * - ORGAN_USAGE if no file is selected, a file exists with another content, another process downloads it, or the
- *   environment forbids requests;
+ * - ORGAN_USAGE if no file is selected, a file exists with another content, another process downloads the same file, or
+ *   the environment forbids requests;
  * - ORGAN_BAD_INPUT if options->model is no name of a model, or a size or digest differs from that of the list;
  * - ORGAN_IO if the server refuses or cannot be reached, or the disk has too little space, which is checked first;
  * - ORGAN_INTERRUPTED if the user interrupts the download. */

@@ -80,7 +80,7 @@ static organ_status compare_present(const organ_fetch_file *f, bool *same, organ
     return error->status;
 }
 
-/* Downloads the bytes of the file from number `from` on, appends them to `fd` and adds them to the digest. */
+/* Downloads the bytes of the file from offset `from` on, appends them to `fd` and adds them to the digest. */
 static organ_status receive_rest(const organ_fetch_file *f, int fd, uint64_t from, organ_digest *digest,
                                  organ_error *error)
 {

@@ -16,7 +16,7 @@ typedef struct organ_autopsy_options {
     const char *match;  /* a shell pattern on names of weights, NULL: all */
     const char *output; /* a directory for autopsy.json and AUTOPSY_REPORT.md, created if missing; NULL: no files */
     const organ_model_access *access; /* HTTP headers and retries for a model behind a URL; NULL: the defaults */
-    /* path of a text; the test for one wrong factor of all scales predicts it; NULL: skip this test */
+    /* path of a text for organ_autopsy_judge_text, which searches one wrong factor of all scales; NULL: no search */
     const char *text;
 } organ_autopsy_options;
 

@@ -28,10 +28,10 @@ double organ_block_ln_rms(const organ_block_sums *sums) { return log(sums->own /
 
 /* ---- selection of rows and blocks ---- */
 
-/* Sets height, width, rows, cols and complete of *b, and sets *lines to the number of rows of values that are read of
- * each row of blocks. A large weight is read only in part: at most MAX_BLOCKS blocks, and if blocks are one row high
- * about MAX_VALUES values. Returns false if the weight has no grid: a stack of matrices, a vector, GPTQ groups in any
- * order (g_idx), or more than MAX_BLOCKS blocks in a row. */
+/* Sets height, width, rows, cols and complete of *b, and sets *lines to the number of rows of values that are read in
+ * each row of blocks. A large weight is read only in part: at most MAX_BLOCKS blocks. If blocks are one row high, at
+ * most about MAX_VALUES values are read. Returns false if the weight has no grid: a stack of matrices, a vector, GPTQ
+ * groups in any order (g_idx), or more than MAX_BLOCKS blocks in a row. */
 static bool plan_blocks(const organ_weight *weight, const organ_matrices *m, organ_blocks *b, uint64_t *lines)
 {
     const bool scaled = weight->scale != NULL;
@@ -94,8 +94,8 @@ static organ_status add_lines(organ_row_buffer sides[2], uint64_t first, size_t 
     return ORGAN_OK;
 }
 
-/* Adds the first `lines` rows of values of each row of blocks to the sums. Sets b->lines[r] to the median of ln rms of
- * the rows that were read of row r of blocks. `spreads` is scratch memory for `lines` values. */
+/* Adds the first `lines` rows of values of each row of blocks to the sums. For row r of blocks, sets b->lines[r] to the
+ * median of the ln rms of these rows of values. `spreads` is scratch memory for `lines` values. */
 static organ_status add_high_blocks(organ_row_buffer sides[2], const organ_matrices *m, uint64_t lines, organ_blocks *b,
                                     double *spreads, organ_error *error)
 {
@@ -123,8 +123,8 @@ static organ_status add_flat_blocks(organ_row_buffer sides[2], const organ_matri
     return error->status;
 }
 
-/* Computes b->sums and b->lines; with `compare` the sums include those with the counterpart v->other. `lines` is the
- * number of rows of values that are read of each row of blocks. */
+/* Computes b->sums and b->lines; with `compare` also the sums with the counterpart v->other. `lines` is the number of
+ * rows of values that are read in each row of blocks. */
 static organ_status sum_blocks(const organ_autopsy_job *job, const organ_weight_stats *v, bool compare, uint64_t lines,
                                organ_blocks *b, organ_error *error)
 {
@@ -146,8 +146,8 @@ static organ_status sum_blocks(const organ_autopsy_job *job, const organ_weight_
 
 /* ---- scales ---- */
 
-/* Returns true if the weight has exactly one scale for each block of the whole grid, of type F32, F16 or BF16, and the
- * scales have at most MAX_SCALES bytes together. */
+/* Returns true if the weight has exactly one scale for each block of the whole grid. The scales must be F32, F16 or
+ * BF16, and must have at most MAX_SCALES bytes in total. */
 static bool has_scales(const organ_weight *weight, const organ_matrices *m, const organ_blocks *b)
 {
     const organ_tensor *const scale = weight->scale;

@@ -2,7 +2,8 @@
  * Statistics of a sample of the difference E = A - B between a weight A and its original B. Training and adapters add
  * products of few vectors, so the largest singular value of E is far above that of a random matrix of the same norm
  * (sqrt(m) + sqrt(n) for independent entries of deviation 1: the edge of the Marchenko-Pastur law). Rounding makes A
- * take few values or keeps E within half a step, pruning makes zeros, a projection makes E orthogonal to A. */
+ * take few values or keeps E within half a step, pruning makes zeros, a projection makes E orthogonal to A. A window is
+ * a group of at most WINDOW adjacent values of a row. */
 #include "orchestrator/surgery/health/autopsy_change.h"
 
 #include "formats/base/order.h"
@@ -162,10 +163,10 @@ static organ_status read_sample(const organ_autopsy_job *job, const organ_weight
 
 /* ---- classes ---- */
 
-/* Counts the lines (rows or columns) whose relative error exceeds LINE_BEYOND times both the relative error of the
- * median line and the `usual` one. errors[k] and others[k] are the squared norms of line k of E and of B; `scratch` has
- * one value per line. Returns the count if these lines have nearly all of the squared difference and are at most
- * MAX_LINES of all lines; otherwise 0. */
+/* Counts the lines (rows or columns) whose relative error exceeds LINE_BEYOND times the larger of two relative errors:
+ * the median over all lines, and `usual`. errors[k] and others[k] are the squared norms of line k of E and of B;
+ * `scratch` has one value per line. Returns the count if these lines have nearly all of the squared difference and are
+ * at most MAX_LINES of all lines; otherwise 0. */
 static size_t count_lines(const double *errors, const double *others, size_t count, double usual, double *scratch)
 {
     double all = 0, far = 0;
@@ -290,10 +291,10 @@ static void multiply_sides(const change_sample *s, size_t n, double *gram, float
             gram[i * n + j] = organ_dot(vectors + i * length, vectors + j * length, length);
 }
 
-/* Sets change->top and change->rank from the eigenvalues of the Gram matrix of the equalised E, which are the squared
- * singular values of E. `rank` is the number of largest eigenvalues that have the share ORGAN_CHANGE_MOST of their sum.
- * `top` is the largest eigenvalue divided by that of noise: an m x n matrix of noise with the same norm has the largest
- * eigenvalue norm^2 (sqrt(m) + sqrt(n))^2 / (m n). */
+/* Sets change->top and change->rank from the eigenvalues of the Gram matrix of the equalised E. These eigenvalues are
+ * the squared singular values of the equalised E. `rank` is the number of largest eigenvalues that have the share
+ * ORGAN_CHANGE_MOST of their sum. `top` is the largest eigenvalue divided by that of noise: an m x n matrix of noise
+ * with the same norm has the largest eigenvalue norm^2 (sqrt(m) + sqrt(n))^2 / (m n). */
 static organ_status find_directions(const organ_autopsy_job *job, change_sample *s, organ_change *change,
                                     organ_error *error)
 {

@@ -64,8 +64,8 @@ static organ_status collect_errors(const organ_autopsy_job *job, organ_change_ce
 
 /* Returns whether enough other weights of a group have a relative error of at least `relative` / COMPANY_ERROR: at
  * least FEWEST_COMPANY, and the share COMPANY_SHARE of the other compared weights of the group. `relative` is the error
- * of a changed weight of the group, which is therefore one of those found; `group` is a role, or ORGAN_ROLE_COUNT for
- * all weights. */
+ * of a changed weight of the group; the search finds this weight too, and it is not counted. `group` is a role, or
+ * ORGAN_ROLE_COUNT for all weights. */
 static bool is_in_company(const organ_change_census *c, size_t group, double relative)
 {
     const double *const errors = c->errors + c->first[group];
@@ -122,8 +122,8 @@ void organ_autopsy_changes_free(organ_autopsy_job *job)
 
 /* ---- verdicts ---- */
 
-/* Returns a sentence with the probable cause of a difference that no operation on models explains, chosen by the cosine
- * in `d`. `faulty`: the weight already has another finding, which is then named as the cause. */
+/* Returns a sentence with the probable cause of a difference that no operation on models explains. The cosine in `d`
+ * decides which cause it names. `faulty`: the weight already has another finding, which is then named as the cause. */
 static const char *cause_of(const organ_weight *weight, organ_distance_view d, bool faulty)
 {
     if (faulty)
@@ -168,8 +168,8 @@ static const organ_verdict faults[] = {
                             true}};
 
 /* Returns a sentence that explains a difference without structure by `others`, the result of the comparison with other
- * weights, or NULL if it does not explain the difference. Noise with a relative error of LEAST_NOISE or more is never
- * explained. */
+ * weights. Returns NULL if this result does not explain the difference. Noise with a relative error of LEAST_NOISE or
+ * more is never explained. */
 static const char *explanation_by_company(const organ_change *change, company others)
 {
     if (change->kind == ORGAN_CHANGE_NOISE && change->relative >= LEAST_NOISE)
@@ -243,10 +243,12 @@ static void report_far(organ_autopsy_job *job, const organ_weight_stats *v, cons
                              sqrt(v->distance.other));
 }
 
-/* Adds at most one row. A relative error above FAR is the finding "far" if the class of the difference does not explain
- * it, or if the weight has another finding (`faulty`). Otherwise nothing is added for the class ORGAN_CHANGE_NONE. The
- * other classes give the finding of the class (faults[]), or the remark "unusual" if an operation on models or another
- * finding explains the distance, or if the relative error is at most LEAST. */
+/* Adds at most one row, and none without a counterpart. A relative error is far if it exceeds FAR and
+ * ORGAN_CHANGE_UNUSUAL times the usual one. A far error is the finding "far" if the weight has another finding
+ * (`faulty`), or if the class of the difference does not explain so large an error. Otherwise the class
+ * ORGAN_CHANGE_NONE adds nothing. Every other class adds its finding (faults[]) or, in three cases, the remark
+ * "unusual": an operation on models explains the distance, another finding does, or the relative error is at most
+ * LEAST. */
 void organ_autopsy_judge_distance(organ_autopsy_job *job, size_t index, bool faulty)
 {
     const organ_weight_stats *const v = &job->stats[index];

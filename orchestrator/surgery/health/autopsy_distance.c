@@ -78,8 +78,8 @@ organ_usual_error organ_usual_error_of_bits(unsigned bits)
     return usual[bits <= 8 ? bits : 8];
 }
 
-/* Returns the smallest and the largest relative error |copy - original| / |original| that quantisation to the type or
- * scheme of the stored weight usually causes, and the name of this type or scheme. */
+/* Returns the relative error |copy - original| / |original| that quantisation to the type or scheme of the stored
+ * weight usually causes: its smallest and its largest value. Also returns the name of the type or scheme. */
 organ_usual_error organ_usual_error_of(const organ_weight *weight)
 {
     switch (weight->scheme) {
@@ -170,8 +170,8 @@ static void report_unpaired(organ_autopsy_job *job, const organ_weight *weight, 
 }
 
 /* Sets v->other to `other`, the weight of the other model that corresponds to v->weight. Reports a remark instead if
- * the formats store this weight differently, and a finding if the shapes differ. v->other stays NULL also for a weight
- * that cannot be read. */
+ * the formats store this weight differently, and a finding if the shapes differ. In both cases, and for a weight that
+ * cannot be read, v->other stays NULL. */
 static void pair_up(organ_autopsy_job *job, organ_weight_stats *v, const organ_weight *other)
 {
     char mine[ORGAN_SHAPE_TEXT], its[ORGAN_SHAPE_TEXT];

@@ -44,9 +44,9 @@ static double share_of_bf16(const organ_blocks *b, double times)
 }
 
 /* Adds a finding if all FP8 scales of a weight were multiplied by one of `factors`. In a model that was converted from
- * BF16, each scale times the largest code is a BF16 value. Multiplication by 3, for example, leaves that true for only
- * one of three blocks; division by 3 makes it true for all again. Tests only FP8 weights with at least FEWEST_SCALES
- * scales of type F32. */
+ * BF16, each scale times the largest code is a BF16 value. After multiplication by 3, for example, this is true for
+ * only one of three blocks; after division by 3 it is true for all blocks again. Tests only FP8 weights with at least
+ * FEWEST_SCALES scales of type F32. */
 void organ_autopsy_judge_digits(organ_autopsy_job *job, const organ_weight_stats *v, const organ_blocks *blocks)
 {
     static const double factors[] = {3, 1 / 3.0, 5, 1 / 5.0, 7, 1 / 7.0, 9, 1 / 9.0, 3 / 5.0, 5 / 3.0};
@@ -121,9 +121,9 @@ static double neighbours_of(const peer *peers, size_t count, size_t k)
     return organ_autopsy_median(values, used);
 }
 
-/* Sets the members `off`, `place` and `count` of all `count` peers of one role and expert, which are in the order of
- * their layers: `off` is ln_std minus the median of the neighbouring layers. With FEWEST_PEERS layers or fewer, `off`
- * and the member `count` become 0. */
+/* Sets the members `off`, `place` and `count` of all `count` peers of one role and expert, sorted by layer. `off` is
+ * ln_std minus the median of the neighbouring layers. With FEWEST_PEERS layers or fewer, `off` and the member `count`
+ * become 0. */
 static void compare_layers(peer *peers, size_t count)
 {
     for (size_t k = 0; k < count; k++) {
@@ -254,8 +254,8 @@ static bool is_scaled(const organ_weight_stats *v)
            organ_role_describe(v->weight->anatomy.role)->projection && organ_weight_stats_std(v) > 0;
 }
 
-/* Compares the standard deviation of each projection that has scales with two others: with the same role in the
- * neighbouring layers, and with the other weights of the layer. Reports weights that differ from both by a factor. */
+/* Compares the standard deviation of each projection that has scales with two groups of weights: the same role in the
+ * neighbouring layers, and the other weights of the layer. Reports weights that differ from both groups by a factor. */
 organ_status organ_autopsy_judge_factors(organ_autopsy_job *job, organ_error *error)
 {
     peer *const peers = calloc(job->count + 1, sizeof *peers);

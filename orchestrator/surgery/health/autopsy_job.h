@@ -77,8 +77,8 @@ organ_status organ_autopsy_judge_text(organ_autopsy_job *job, organ_error *error
 
 /* Sets `other` in each element of job->stats to the counterpart of the weight: the weight of the other model with the
  * same name or, between GGUF and Hugging Face, with the corresponding name of the other format. `other` stays NULL for
- * a weight that has no counterpart or cannot be compared, which gets a finding or a remark. Also reports weights that
- * only the other model has. */
+ * a weight that has no counterpart or cannot be compared; such a weight gets a finding or a remark. Also reports
+ * weights that only the other model has. */
 void organ_autopsy_pair(organ_autopsy_job *job);
 
 /* `relative` is ||a - b|| / ||b||, `cosine` the cosine of a and b, and `ratio` ||a|| / ||b||, where a is a weight and b

@@ -151,9 +151,9 @@ static void judge_finite(organ_autopsy_job *job, const organ_weight_stats *v)
                          rows_text(&v->nonfinite_rows, rows));
 }
 
-/* Returns whether all values of the weight are equal and finite, and reports such a weight. Zeros are a finding for
- * matrices and norms, another constant for matrices; otherwise a remark. A single value other than zero is not
- * reported. */
+/* Returns whether all values of the weight are equal and finite, and reports such a weight. If all values are zero,
+ * this is a finding for matrices and norms, else a remark. If all values are another number, this is a finding for
+ * matrices, else a remark; a single value other than zero is not reported. */
 static bool judge_constant(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const organ_moments *const m = &v->moments;
@@ -263,7 +263,7 @@ static const char *exploded_cause(const organ_weight_stats *v)
 }
 
 /* Returns whether the mean or the standard deviation of a matrix is far too large, and reports such a matrix. The
- * limits are EXPLODED_MEAN and EXPLODED_STD, or those of the role for findings if they are larger. */
+ * limits are EXPLODED_MEAN and EXPLODED_STD or, if larger, the limits for findings of the role. */
 static bool judge_exploded(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const double std = organ_weight_stats_std(v);
@@ -359,7 +359,8 @@ static void judge_expected(organ_autopsy_job *job, const organ_weight_stats *v)
 
 /* Judges the distribution of a matrix of at least MANY values. Evenly spread values are a finding: codes may have been
  * read at the wrong bits. A uniform distribution has excess kurtosis -1.2 and the range 3.46 std. For projections a
- * mean of more than BIASED standard deviations from zero is a finding too, COARSELY times that for coarse types. */
+ * mean of more than BIASED standard deviations from zero is a finding too; for coarse types it must be more than
+ * COARSELY times BIASED. */
 static void judge_shape(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const double kurtosis = organ_weight_stats_kurtosis(v), std = organ_weight_stats_std(v);
@@ -473,7 +474,8 @@ static void judge_zeros(organ_autopsy_job *job, const organ_weight_stats *v, boo
     }
 }
 
-/* Returns v->note without a leading name of the weight, which the report contains already. */
+/* Returns v->note. If the note begins with the name of the weight, leaves out the name, because the report contains it
+ * already. */
 static const char *without_name(const organ_weight_stats *v)
 {
     const size_t length = strlen(v->weight->name);

@@ -23,7 +23,8 @@ void organ_jumps_add(organ_jumps *sum, const organ_jumps *more)
         }
 }
 
-/* Returns the class of a line: 0, 1 or 2 for other multiples of 16, odd multiples of 64, and multiples of 128. */
+/* Returns the class of a line, a multiple of 16: 2 for multiples of 128, 1 for odd multiples of 64, 0 for all
+ * others. */
 static unsigned class_of(uint64_t line) { return (line % 128 == 0) + (line % 64 == 0); }
 
 /* Counts |change| of ln rms across the line with index `line` in the histogram of its class; the last bin counts all
@@ -35,8 +36,9 @@ static void count_jump(organ_jump_counts counts, uint64_t line, double change)
         counts[class_of(line)][place < ORGAN_JUMP_BINS - 1 ? (size_t)place : ORGAN_JUMP_BINS - 1]++;
 }
 
-/* Counts the change of ln rms of each segment from row `row` - 1 (`above`) to row `row` (`here`): unchanged in
- * jumps->whole_rows and, if at least ENOUGH changes are finite, minus their mean in jumps->rows. */
+/* Counts the change of ln rms of each segment from row `row` - 1 (`above`) to row `row` (`here`): jumps->whole_rows
+ * counts the change itself; jumps->rows counts the change minus the mean of the changes in this row, if at least ENOUGH
+ * of these are finite. */
 static void pair_rows(organ_jumps *jumps, uint64_t row, const organ_row_profile *above, const organ_row_profile *here)
 {
     double sum = 0, n = 0;
@@ -54,7 +56,7 @@ static void pair_rows(organ_jumps *jumps, uint64_t row, const organ_row_profile 
 
 /* Counts in jumps->columns the differences between the column profiles of two adjacent groups of rows. A change between
  * two columns that is the same in all rows is in both profiles, so the difference cancels it. The difference of two
- * independent changes scatters sqrt(2) times as much as one change, and is divided by that. */
+ * independent changes scatters sqrt(2) times as much as one change, so it is divided by sqrt(2). */
 static void pair_columns(organ_jumps *jumps, const organ_column_profile *above, const organ_column_profile *here)
 {
     for (size_t line = 1; line < ORGAN_JUMP_LINES; line++)
@@ -129,8 +131,9 @@ static void make_profile(const autopsy_jumps_walk *w, size_t row, organ_row_prof
             SEGMENT);
 }
 
-/* Adds to scratch->squares the squares of two values of row `row` of the strip for each column whose index is a
- * multiple of 16: of the value in the column on its left, and of its own value. */
+/* Adds squares of values in row `row` of the strip to scratch->squares. For each column whose index is a multiple of
+ * 16, except column 0, these are two squares: of the value in the column on its left, and of the value in the column
+ * itself. */
 static void add_columns(autopsy_jumps_walk *w, size_t row)
 {
     const size_t lines = (w->cols - 1) / STEP;
@@ -255,8 +258,8 @@ static unsigned period_of(organ_jump_counts counts, uint64_t lines, uint64_t few
     return 0;
 }
 
-/* Judges first the changes minus those of whole lines (`less`), which scatter less. If they show no period, judges the
- * unchanged ones (`whole`) by a higher bound. */
+/* Judges first `less`, the changes minus the mean change of the whole line, which scatter less. If they show no period,
+ * judges `whole`, the changes without this subtraction, by a higher bound. */
 unsigned organ_jumps_period(organ_jump_counts less, organ_jump_counts whole, uint64_t lines, double *factor)
 {
     *factor = 1;

@@ -3,7 +3,8 @@
  * of 128 adjacent values changes between two rows by a similar amount everywhere. If blocks have the scales of other
  * blocks, the rms changes more across a border of blocks. The same applies to columns. The test takes the median of
  * |change of ln rms| across multiples of 64 and of 128, and compares it with the median across other multiples of 16.
- * It is made twice: on the changes minus the mean change of the whole row or column, and on the unchanged ones. */
+ * The test is made twice: on the changes minus the mean change of the whole row or column, and on the changes without
+ * this subtraction. */
 #ifndef ORGAN_AUTOPSY_JUMPS_H
 #define ORGAN_AUTOPSY_JUMPS_H
 

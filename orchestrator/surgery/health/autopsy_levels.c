@@ -17,8 +17,8 @@ static void clear_levels(organ_level_set *set)
     set->count = 0;
 }
 
-/* Returns the slot of the hash table at which the search for a value begins: the upper bits of the product with 2^32 /
- * golden ratio, which depend on all bits of the value. */
+/* Returns the slot of the hash table at which the search for a value begins: the upper bits of the product of the value
+ * and 2^32 / golden ratio. These bits depend on all bits of the value. */
 static inline uint32_t autopsy_levels_place_of(uint32_t bits) { return (bits * 0x9e3779b1u) >> (32 - SLOT_BITS); }
 
 /* Adds the FP32 value with these bits to the set. If the set already has ORGAN_AUTOPSY_LEVELS values, a new one only
@@ -100,8 +100,8 @@ void organ_levels_add(organ_level_scratch *scratch, const organ_level_union *all
         scratch->seen[words[k]] = 1;
 }
 
-/* Adds to `set` the values, in FP32, of those of the 16-bit words first .. first + PAGE - 1 that occur: seen[k] marks
- * word first + k. Leaves out infinity and NaN; -0 counts as 0. `as`: ORGAN_F16, or another type for words of BF16. */
+/* Converts the 16-bit words first .. first + PAGE - 1 to FP32, and adds those that occur (word first + k if seen[k] is
+ * 1) to `set`. Leaves out infinity and NaN; -0 counts as 0. `as`: ORGAN_F16, or another type for words of BF16. */
 static void unite_page(const unsigned char *seen, uint32_t first, organ_level_set *set, organ_dtype as,
                        const organ_kernels *kernels)
 {

@@ -25,7 +25,7 @@ typedef struct organ_level_union {
     bool over; /* `set` has more than ORGAN_AUTOPSY_LEVELS values; atomic, read without the lock */
 } organ_level_union;
 
-/* Initialises the set of a weight, which is empty. */
+/* Initialises the set of a weight as an empty set. */
 void organ_level_union_begin(organ_level_union *all);
 /* Releases the lock of the set. */
 void organ_level_union_end(organ_level_union *all);
@@ -36,13 +36,13 @@ typedef struct organ_level_scratch {
     organ_level_set other;     /* FP32 values whose lower half is not 0 */
 } organ_level_scratch;
 
-/* Empties *scratch for the next strip of a weight. This function and the next two count the levels of one strip; they
- * do nothing once `all`, the set of the weight, has more than ORGAN_AUTOPSY_LEVELS values. */
+/* Empties *scratch for the next strip of a weight. This function and the next two count the levels of one strip. These
+ * three functions do nothing once `all`, the set of the weight, has more than ORGAN_AUTOPSY_LEVELS values. */
 void organ_levels_begin(organ_level_scratch *scratch, const organ_level_union *all);
 /* Adds n values of the strip to *scratch. `as` is their type: ORGAN_F32, ORGAN_BF16 or ORGAN_F16. */
 void organ_levels_add(organ_level_scratch *scratch, const organ_level_union *all, organ_dtype as, const void *values,
                       size_t n);
-/* Adds the values of the whole strip to *all, without infinities and NaN, -0 as +0. */
+/* Adds the values of the whole strip to *all. Leaves out infinities and NaN; -0 counts as +0. */
 void organ_levels_unite(organ_level_scratch *scratch, organ_level_union *all, organ_dtype as,
                         const organ_kernels *kernels);
 

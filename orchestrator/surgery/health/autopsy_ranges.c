@@ -227,7 +227,7 @@ static void apply_limits(organ_limits *to, const organ_limits *given)
 }
 
 /* Applies an entry to the ranges of a role. A limit of findings also becomes the limit of remarks, unless the entry
- * sets that in "expected". */
+ * sets the limit of remarks in its member "expected". */
 static void apply_rule(organ_ranges *ranges, organ_role role, const rule *given)
 {
     apply_limits(&ranges->of[role].faulty, &given->faulty);

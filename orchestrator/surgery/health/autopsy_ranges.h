@@ -28,10 +28,10 @@ organ_ranges organ_ranges_default(void);
 
 /* Reads a file such as {"schema": "organ.ranges/1", "q_proj": {"mean": 0.01, "std": [0.005, 0.2], "min": -1, "max": 1},
  * ...} and applies its entries to the defaults. A key is the name of a role, of a group, or "default". For each number
- * the entry of the role takes precedence over that of its group, and this one over "default"; numbers without an entry
- * keep their defaults. A number sets both the limit of findings and the limit of remarks; a member "expected" in the
- * same object sets the limit of remarks separately. Returns ORGAN_BAD_INPUT if the file is malformed or a range is
- * empty, with the place in the message, or ORGAN_IO if the file cannot be read. */
+ * the entry of the role takes precedence over the entry of its group, and the entry of the group over "default";
+ * numbers without an entry keep their defaults. A number sets both the limit of findings and the limit of remarks; a
+ * member "expected" in the same object sets the limit of remarks separately. Returns ORGAN_BAD_INPUT if the file is
+ * malformed or a range is empty, with the place in the message, or ORGAN_IO if the file cannot be read. */
 organ_status organ_ranges_read(const char *path, organ_ranges *ranges, organ_error *error);
 
 /* Returns the ranges as JSON in the form that organ_ranges_read reads. NULL if memory runs out. */

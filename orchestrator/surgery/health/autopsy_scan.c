@@ -127,7 +127,8 @@ static void note_row(organ_faulty_rows *rows, uint64_t row)
 }
 
 /* Notes in f->dead the rows of a strip that consist of zeros, and in f->nonfinite_rows those with values that are not
- * finite. f->moments must be complete: without NaN or infinity there, no row is searched for them. */
+ * finite. f->moments must be complete: if they count no NaN and no infinity, the rows are not searched for such
+ * values. */
 static void find_rows(const organ_weight_strip *strip, organ_dtype as, autopsy_scan_finding *f)
 {
     const uint32_t infinite = infinity_of(as);
@@ -241,8 +242,9 @@ static void add_distance(organ_distance *sum, const float *a, const float *b, si
 }
 
 /* Returns whether jumps of the spread between rows (`rows`) or between columns of the weight can show wrong scales.
- * Rows of q, k and v, and columns of o, differ from head to head in healthy models too, and rows of embeddings from
- * token to token. Always false for other roles than these and those of the MLP, and for vectors. */
+ * Jumps between rows of q, k and v, or between columns of o, do not show them: these differ from head to head in
+ * healthy models too. Nor do jumps between rows of embeddings and output heads, which differ from token to token.
+ * Returns false for vectors, and for all roles other than these and gate, up and down. */
 static bool has_blocks(const organ_weight *weight, bool rows)
 {
     switch (weight->anatomy.role) {
@@ -319,9 +321,9 @@ static void free_weight_scan(scanned_weight *p)
     free(p);
 }
 
-/* Creates the state of a weight before its first strip. Sets the bits of all columns in dead_columns; a weight whose
- * matrices have one row gets none, and its columns are not examined. Stores a copy of `note`, a message of the reader
- * or NULL. */
+/* Creates the state of a weight before its first strip. Sets the bits of all columns in dead_columns; for a weight
+ * whose matrices have one row, dead_columns stays NULL, and its columns are not examined. Stores a copy of `note`, a
+ * message of the reader or NULL. */
 static organ_status admit_weight(void *context, size_t item, const char *note, organ_error *error)
 {
     weight_scan *const s = context;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Statistics of a weight from a single pass over its values: threads examine strips, whose results are combined in
- * order. */
+ * Statistics of a weight from a single pass over its values: threads examine strips of rows, whose results are combined
+ * in order. */
 #ifndef ORGAN_AUTOPSY_SCAN_H
 #define ORGAN_AUTOPSY_SCAN_H
 

@@ -24,8 +24,8 @@ bool organ_autopsy_has_scales(const organ_autopsy_job *job)
     return false;
 }
 
-/* Returns the row of factors[k]: factor and perplexity and, except for k = 0, the difference of the loss from that with
- * the stored scales, and its standard error, both from *c. */
+/* Returns the row of factors[k]: the factor and the perplexity. For k > 0 the row also has the difference of the loss
+ * from the loss with the stored scales, and the standard error of this difference; *c has both numbers. */
 static json_t *scoring_json(const organ_scoring *scoring, size_t k, const organ_perplexity_comparison *c)
 {
     const double perplexity = organ_perplexity_sum(scoring->models[k].scores.nll, scoring->plan.scored).perplexity;
@@ -54,9 +54,9 @@ static void print_best(organ_autopsy_job *job, const organ_scoring *scoring, siz
                          c->nll.mean, c->nll.error, scoring->plan.scored);
 }
 
-/* Compares the loss of each factor with that of the stored scales and sets job->scale_test. Adds a finding for the
- * factor with the lowest loss if this is lower than with the stored scales by more than BETTER nats per token and by
- * more than SURELY standard errors. */
+/* Compares the loss of each factor with that of the stored scales and sets job->scale_test. A factor is better if its
+ * loss is lower than that of the stored scales by more than BETTER nats per token and by more than SURELY standard
+ * errors. Adds a finding for the better factor with the lowest loss, if there is one. */
 static organ_status compare_factors(organ_autopsy_job *job, const organ_scoring *scoring, organ_error *error)
 {
     organ_perplexity_comparison all[COUNT] = {{0}};

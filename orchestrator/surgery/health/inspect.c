@@ -285,8 +285,8 @@ static void check_against_config(const organ_inspect_lists *lists, const organ_m
 }
 
 /* Returns the problems of the model as an array of sentences: `fault` if the weights could not be found (`weights` is
- * NULL), those that the reader of the files found, and contradictions between tensors and config. Does not search for
- * contradictions if `weights` is NULL, if there is no config, or if a single safetensors file was opened. */
+ * NULL), the problems that the reader of the files found, and contradictions between tensors and config. Does not
+ * search for contradictions if `weights` is NULL, if there is no config, or if a single safetensors file was opened. */
 static json_t *describe_problems(const organ_inspect_lists *lists, const organ_model *model,
                                  const organ_weights *weights, const char *fault)
 {

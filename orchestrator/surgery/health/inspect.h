@@ -21,8 +21,8 @@ typedef struct organ_inspect_options {
     const char *model; /* path or URL */
     bool tensors;      /* list every tensor */
     const char *match; /* glob on tensor names: only these are counted and listed; NULL for all */
-    size_t max;        /* largest number of rows of each list in the report except that of tensors, and number of
-                        * layers that are listed; 0: no limit. "cut" in the report names the lists that are longer */
+    size_t max; /* limit of the rows in each list of the report, except the list of tensors, and of the listed layers;
+                 * 0: no limit. "cut" in the report names the lists that are longer */
     const organ_model_access *access; /* HTTP headers and retries for a model behind a URL; NULL: the defaults */
 } organ_inspect_options;
 

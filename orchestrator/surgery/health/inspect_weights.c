@@ -137,8 +137,8 @@ static json_t *selected_weights(const organ_inspect_lists *lists, const organ_we
 }
 
 /* Returns the value of the member "quantization". `weights` is NULL if the weights could not be found: the object then
- * has only "method" and "found". Returns null for a model without packed weights, tensors that belong to no
- * weight, notes and method. */
+ * has only "method" and "found". Returns null for a model that has none of the following: packed weights, tensors that
+ * belong to no weight, notes, a method. */
 json_t *organ_inspect_weights(const organ_inspect_lists *lists, const organ_model *model, const organ_weights *weights)
 {
     if (!weights)

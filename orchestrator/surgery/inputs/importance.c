@@ -68,8 +68,9 @@ static organ_status check_axes(const organ_model *model, const organ_tensor *ten
                       (unsigned long long)m.cols);
 }
 
-/* Sets norms[j] to the root mean square of input j over the tokens of all experts in the entry of `place`, for gate and
- * up, whose inputs are the same for all experts of a layer. Leaves `norms` unchanged if no expert has tokens. */
+/* Sets norms[j] to the root mean square of input j over the tokens of all experts in the entry of `place`. Used for
+ * gate and up, because their inputs are the same for all experts of a layer. Leaves `norms` unchanged if no expert has
+ * tokens. */
 static organ_status average_norms(const organ_imatrix *imatrix, organ_imatrix_place place, const char *tensor,
                                   uint64_t cols, float *norms, organ_error *error)
 {

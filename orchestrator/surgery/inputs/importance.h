@@ -28,10 +28,10 @@ organ_status organ_importance_digest(const organ_imatrix *imatrix, char digest[1
  * organ_importance_digest. */
 json_t *organ_importance_json(const organ_imatrix *imatrix, const char *digest);
 
-/* Reads the size of each input of a matrix from the imatrix: norms[j] becomes the root mean square of column j's input
- * (organ_imatrix_norms) for number `matrix` in the tensor; *count becomes the number of tokens (in older files: chunks)
- * that the values are from, *entry the name of the entry in the imatrix. `experts`: the result of
- * organ_experts_of_role.
+/* Reads the size of each input of a matrix from the imatrix: norms[j] becomes the root mean square of the input of
+ * column j (organ_imatrix_norms), where `matrix` is the number of the matrix in the tensor. *count becomes the number
+ * of tokens (in older files: chunks) from which the values were computed, and *entry the name of the entry in the
+ * imatrix. `experts`: the result of organ_experts_of_role.
  *
  * For an expert that got no tokens, *count becomes 0. The norms of its gate and up are those over the tokens of all
  * experts of the entry, since all experts of a layer have the same inputs. The norms of its down are 1, because the

@@ -34,7 +34,7 @@ bool organ_dtype_is_blocks(organ_dtype dtype)
     return organ_dtype_describe(dtype)->elements > 1 && !organ_dtype_describe(dtype)->in_safetensors;
 }
 
-/* Returns the first tensor of a weight whose flag in `changed` is set, or NULL if none is. */
+/* Returns the first of the tensors of a weight whose flag in `changed` is set, or NULL if no flag is set. */
 static const organ_tensor *changed_part(const organ_model *model, const organ_weight *weight, const bool *changed)
 {
     for (size_t k = 0; k < ORGAN_WEIGHT_TENSORS; k++) {

@@ -149,9 +149,9 @@ static bool has_transposed(const organ_model *model)
     return false;
 }
 
-/* Returns true if a stack of Qwen3-VL's mixture is stored as in_features x out_features, which is recognized by the
- * axis that has the hidden size. Published files have stacks of this shape; files that transformers 5 writes with its
- * own names have not. */
+/* Returns true if a stack of Qwen3-VL's mixture is stored as in_features x out_features. The axis that has the hidden
+ * size shows this. Published files have stacks of this shape; files that transformers 5 writes with its own names do
+ * not. */
 static bool has_hidden_first(const organ_model *model, const organ_tensor *tensor)
 {
     const unsigned hidden = tensor->anatomy.role == ORGAN_ROLE_DOWN ? 2 : 1;

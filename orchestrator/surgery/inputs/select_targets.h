@@ -30,9 +30,9 @@ organ_status organ_targets_select(const organ_model *model, const char *globs, o
 /* Returns whether single elements of the tensor can be set to zero: its type is BF16, F16 or F32. */
 bool organ_target_is_float(const organ_tensor *tensor);
 
-/* Selects targets like organ_targets_select, and checks that their elements can be set to zero one by one. Returns
- * ORGAN_BAD_INPUT if a target is stored in another type than BF16, F16 and F32 (the message says that it cannot be
- * `done`), or belongs to a packed weight. */
+/* Selects targets with organ_targets_select and returns its errors. Also checks that the elements of the targets can be
+ * set to zero one by one: returns ORGAN_BAD_INPUT if a target is stored in another type than BF16, F16 and F32 (the
+ * message says that it cannot be `done`), or belongs to a packed weight. */
 organ_status organ_targets_select_floats(const organ_model *model, const char *globs, const char *done,
                                          organ_targets *targets, organ_error *error);
 

@@ -6,7 +6,7 @@
 
 #define ALL_GROUPS ((1u << (ORGAN_GROUP_OTHER + 1)) - 1) /* a bit for each organ_group */
 
-/* Reads the number of a layer at *text and moves *text to the next character. Returns false if there is no number
+/* Reads the number of a layer at *text and moves *text to the character after it. Returns false if there is no number
  * below 2^31. */
 static bool selection_read_layer(const char **text, int32_t *layer)
 {
@@ -21,7 +21,7 @@ static bool selection_read_layer(const char **text, int32_t *layer)
     return true;
 }
 
-/* Reads "5-20" or "5" at *text and moves *text to the next character. Returns false if the text has another form or
+/* Reads "5-20" or "5" at *text and moves *text to the character after it. Returns false if the text has another form or
  * the range is in descending order. */
 static bool read_span(const char **text, organ_layer_span *span)
 {

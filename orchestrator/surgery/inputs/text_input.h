@@ -28,9 +28,9 @@ typedef struct organ_text_input {
  * text also after an error. */
 organ_status organ_text_load(organ_text_input *text, const char *path, uint64_t memory, organ_error *error);
 
-/* Computes the ids of the text, like organ_tokenizer_encode. `special`: names of special tokens in the text become
- * their ids. Returns ORGAN_USAGE if text and ids exceed text->memory;
- * the message of organ_memory_refuse names the amount for the exact number of tokens. */
+/* Computes the ids of the text with organ_tokenizer_encode_some and returns its errors. `special`: names of special
+ * tokens in the text become their ids. Returns ORGAN_USAGE if text and ids exceed text->memory; the message of
+ * organ_memory_refuse names the amount for the exact number of tokens. */
 organ_status organ_text_encode(organ_text_input *text, organ_tokenizer *tokenizer, bool special, organ_error *error);
 
 /* Returns the bytes that a text and its ids take. */

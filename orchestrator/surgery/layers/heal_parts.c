@@ -152,8 +152,8 @@ size_t organ_layers_heal_chunk_tokens(const organ_layers_heal *h)
 /* ---- windows ---- */
 
 /* Returns n: one of every n windows is held out to choose solutions. n is the least number with which at most about
- * JUDGED_TOKENS tokens are held out, limited to the number of windows, and raised to HEAL_HELD (2 HEAL_HELD from
- * HEAL_MANY_WINDOWS windows on), so that enough windows remain to refit blocks. */
+ * JUDGED_TOKENS tokens are held out, but not more than the number of windows. n is raised to HEAL_HELD if it is lower
+ * (with HEAL_MANY_WINDOWS windows or more, to 2 HEAL_HELD), so that enough windows remain to refit blocks. */
 static size_t stride_of(const organ_layers_heal *h)
 {
     const size_t tokens = h->windows.count * h->options.walk.calibration.context;
@@ -180,8 +180,8 @@ heal_use organ_layers_heal_use(const organ_layers_heal *h, size_t chunk, size_t 
     return organ_layers_heal_use_of(h, chunk * h->chunks.together + window);
 }
 
-/* Returns the sizes of the equations of a part. Their tokens are those of the windows that refit blocks. No tokens are
- * held out, because lambda is chosen by the divergence on other windows. */
+/* Returns the sizes of the equations of a part. The equations use the tokens of the windows that refit blocks. None of
+ * these tokens are held out, because lambda is chosen by the divergence on other windows. */
 organ_ridge_shape organ_layers_heal_shape(const organ_layers_heal *h, const heal_part *part)
 {
     const size_t context = h->options.walk.calibration.context;
@@ -197,9 +197,9 @@ organ_ridge_shape organ_layers_heal_shape(const organ_layers_heal *h, const heal
                                .scratch = h->options.walk.calibration.scratch};
 }
 
-/* Returns the bytes that refitting a part needs in addition to the hidden states: for the equations (`scratch`: they
- * keep their inputs in a scratch file), for the recorded inputs and targets of a chunk, and for two copies of the
- * largest matrix and of its change. */
+/* Returns the bytes that refitting a part needs in addition to the hidden states: for the equations, for the recorded
+ * inputs and targets of a chunk, for two buffers of the size of the largest matrix, and for two buffers of the size of
+ * a change (outputs x width). `scratch`: the equations keep their inputs in a scratch file. */
 uint64_t organ_layers_heal_memory(const organ_layers_heal *h, const heal_part *part, bool scratch)
 {
     organ_ridge_shape shape = organ_layers_heal_shape(h, part);

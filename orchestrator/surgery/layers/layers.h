@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Room surgery/layers: makes a model with fewer blocks. The caller names the dropped blocks, or a search finds those
- * whose removal changes the model's predictions on a text least. Optionally refits the projections around the gaps, so
- * that hidden states approximate those of the whole model. */
+ * whose removal changes the model's predictions on a text least. Optionally refits the projections around the gaps
+ * (runs of dropped blocks), so that hidden states approximate those of the whole model. */
 #ifndef ORGAN_LAYERS_H
 #define ORGAN_LAYERS_H
 

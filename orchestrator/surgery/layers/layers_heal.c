@@ -79,7 +79,7 @@ static organ_status mark_tensor(const organ_layers_heal *h, const organ_tensor *
     return ORGAN_OK;
 }
 
-/* For for_parts: sets the flags of all tensors of a part in `context`, the array `resolved`, and counts the part in
+/* For for_parts: sets the flags of all tensors of a part in the array `resolved` (`context`). Counts the part in
  * h->solved_count. */
 static organ_status mark_part(organ_layers_heal *h, const heal_part *part, void *context, organ_error *error)
 {
@@ -122,7 +122,7 @@ typedef struct needs {
     const organ_layers_heal *heal;
     uint64_t max;    /* for the refit of the part that needs most, and for judging its solutions one at a time */
     uint64_t states; /* for the hidden states of the donor and of the smaller model */
-    bool scratch;    /* both are computed as if hidden states and recorded inputs were in a scratch file */
+    bool scratch; /* `max` and `states` are for a run whose hidden states and recorded inputs are in a scratch file */
 } needs;
 
 /* For for_parts: raises needs.max (`context`) to the bytes that refitting this part needs. */
@@ -134,8 +134,8 @@ static organ_status raise_peak_memory(organ_layers_heal *h, const heal_part *par
     return error->status;
 }
 
-/* Callback organ_memory_fits: returns whether the forward pass leaves more than needs.max + needs.states (`context`) of
- * `memory` bytes. */
+/* Callback organ_memory_fits: returns whether the forward pass leaves enough of `memory` bytes: more than n->max +
+ * n->states, where n is `context`. */
 static bool heal_fits(void *context, uint64_t memory)
 {
     const needs *const n = context;
@@ -143,9 +143,9 @@ static bool heal_fits(void *context, uint64_t memory)
            n->max + n->states;
 }
 
-/* Sets *n to the memory for two streams of hidden states with a copy of a chunk each, for the equations of the part
- * that needs most, for a second loaded block in addition to that of the forward pass, and for judging one solution.
- * `scratch`: as in needs. */
+/* Sets *n to the memory that a heal needs. n->states is for two streams of hidden states with a copy of a chunk each.
+ * n->max is for the refit of the part that needs most, for a second loaded block in addition to that of the forward
+ * pass, and for judging one solution. `scratch`: as in needs. */
 static organ_status sum_memory_needs(organ_layers_heal *h, bool scratch, needs *n, organ_error *error)
 {
     *n = (needs){
@@ -200,9 +200,9 @@ static organ_status heal_add_part(organ_layers_heal *h, const heal_part *part, v
     return error->status;
 }
 
-/* Adds the memory and the work of the heal to the plan of a dry run. The work is that of the two streams, which count
- * as four runs of the text through the model because they also run to record inputs; and of solving and judging each
- * part. Solutions are judged from the middle of the model on average. */
+/* Adds the memory and the work of the heal to the plan of a dry run. The two streams count as four runs of the text
+ * through the model, because they also run to record inputs. The work of solving and judging each part is added; on
+ * average, solutions are judged from the middle of the model on. */
 void organ_layers_heal_estimate(organ_layers_heal *h, organ_plan *plan)
 {
     const size_t tokens = h->windows.begin[h->windows.count];
@@ -346,8 +346,8 @@ static organ_status run_states_through_block(organ_layers_heal *h, organ_calibra
     return error->status;
 }
 
-/* Opens h->cut with a copy of the donor's hidden states before block `layer`, from which on the two streams differ, and
- * sets h->before and h->divergence to the divergence of the smaller model before the heal. */
+/* Opens h->cut with a copy of the donor's hidden states before block `layer`; from this block on the two streams
+ * differ. Sets h->before and h->divergence to the divergence of the smaller model before the heal. */
 static organ_status copy_donor_states(organ_layers_heal *h, size_t layer, organ_error *error)
 {
     if (organ_calibration_states_open(&h->chunks, true, h->options.walk.calibration.scratch, &h->cut, error) !=
@@ -413,8 +413,9 @@ static bool all_matrices_done(const organ_layers_heal *h)
     return done;
 }
 
-/* Refits the part of kind `kind` of the current block, or restores it if an interrupted run has written it. Does
- * nothing if this kind is not refitted in the block. */
+/* Refits the matrices of kind `kind` in the current block. If an interrupted run has written all of them
+ * (all_matrices_done), reads them back instead. Does nothing if organ_layers_heal_is_refitted is false for this block
+ * and kind. Sets h->kind. */
 static organ_status heal_or_restore_part(organ_layers_heal *h, organ_layers_kind kind, organ_error *error)
 {
     h->kind = kind;
@@ -428,10 +429,10 @@ static organ_status heal_or_restore_part(organ_layers_heal *h, organ_layers_kind
 }
 
 /* Heals kept block `layer`; `next` is the next kept block, or the number of blocks. First refits the parts whose
- * targets are in this block of the donor. Then passes the donor's stream through blocks [layer, next), and refits the
- * output projection of the feed-forward to the donor's hidden states before `next`. Before a gap, the output projection
- * of the attention is refitted to these states too, so that both projections also replace the dropped blocks. At last
- * passes the smaller model's stream through the refitted block. */
+ * targets come from the same block of the donor. Then passes the donor's stream through blocks [layer, next), and
+ * refits the output projection of the feed-forward to the donor's hidden states before `next`. If a gap follows, the
+ * output projection of the attention is refitted to the hidden states before `next` too, so that the two output
+ * projections also replace the dropped blocks. At last passes the smaller model's stream through the refitted block. */
 static organ_status heal_block(organ_layers_heal *h, size_t layer, size_t next, organ_error *error)
 {
     h->layer = (int32_t)layer;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Heals a model without some of its blocks: refits the blocks around the gaps, so that the smaller model's hidden
- * states approximate those of the whole model. Proceeds block by block on a calibration text, by least squares with a
- * ridge. Held-out windows judge every solution by the KL divergence of the smaller model from the whole one; a solution
- * that does not lower it is discarded. */
+ * Heals a model without some of its blocks: refits the blocks around the gaps (runs of dropped blocks), so that the
+ * smaller model's hidden states approximate those of the whole model. Proceeds block by block on a calibration text, by
+ * least squares with a ridge. Held-out windows judge every solution by the KL divergence of the smaller model from the
+ * whole one; a solution that does not lower it is discarded. */
 #ifndef ORGAN_LAYERS_HEAL_H
 #define ORGAN_LAYERS_HEAL_H
 
@@ -64,7 +64,7 @@ void organ_layers_heal_close(organ_layers_heal *heal); /* NULL is allowed */
 organ_status organ_layers_heal_run(organ_layers_heal *heal, organ_cut_run *run, organ_error *error);
 
 /* Implement organ_cut_out.results and .recall. organ_layers_heal_results returns the solution of a tensor's part for
- * the journal; organ_layers_heal_recall stores it from there, and returns false if the object is malformed. */
+ * the journal; organ_layers_heal_recall restores it from the journal, and returns false if the object is malformed. */
 json_t *organ_layers_heal_results(const organ_layers_heal *heal, const organ_tensor *tensor);
 bool organ_layers_heal_recall(organ_layers_heal *heal, const organ_tensor *tensor, const json_t *results);
 

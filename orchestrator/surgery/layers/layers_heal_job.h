@@ -36,7 +36,8 @@ typedef struct heal_matrix {
 typedef struct heal_part {
     heal_matrix *matrices;
     size_t count; /* number of matrices */
-    /* Sizes of the equations, as in organ_ridge_shape. In a mixture, the blocks are the routed experts. */
+    /* Sizes of the equations, as in organ_ridge_shape. `blocks` counts groups of inputs, not blocks of the model: the
+     * routed experts if their down projections are refitted, else 1. */
     size_t blocks, width, used, outputs;
 } heal_part;
 
@@ -83,8 +84,8 @@ struct organ_layers_heal {
 };
 
 /* Returns whether the matrices of that kind in block `layer` are refitted. A gap is a run of dropped blocks. Refitted
- * are the output projections of the block before the first gap, and all kinds in the blocks after a gap, because their
- * inputs differ from those that the block was trained with. Dropped blocks have no refitted matrices. */
+ * are the output projections of the block before the first gap, and all kinds in the blocks after a gap. The latter
+ * blocks get other inputs than those with which they were trained. Dropped blocks have no refitted matrices. */
 bool organ_layers_heal_is_refitted(const organ_layers_heal *heal, int32_t layer, organ_layers_kind kind);
 /* Sets *part to the matrices of one kind in a layer and the sizes of their equations. Returns ORGAN_BAD_INPUT if the
  * layer has no such matrix, ORGAN_USAGE if one is stored transposed. Release the part also after an error. */
@@ -96,8 +97,8 @@ void organ_layers_heal_part_release(heal_part *part);
 size_t organ_layers_heal_number(const organ_layers_heal *heal, const organ_tensor *tensor);
 /* Returns whether the block after `layer` is dropped. */
 bool organ_layers_heal_before_gap(const organ_layers_heal *heal, int32_t layer);
-/* Returns whether the target of that kind is the projection's own output (q, k, v, gate, up) instead of the hidden
- * state. */
+/* Returns whether the target of that kind is the output of the matrices themselves (q, k, v, gate, up, router) instead
+ * of the hidden state. */
 bool organ_layers_heal_is_inputs(organ_layers_kind kind);
 
 /* Returns the largest number of tokens in a chunk. */
@@ -127,8 +128,8 @@ uint64_t organ_layers_heal_judge_memory(const organ_layers_heal *heal, size_t to
 /* Opens heal->variants, which runs the held-out windows through the donor. The caller closes it with
  * organ_variants_close. */
 organ_status organ_layers_heal_judge_open(organ_layers_heal *heal, organ_error *error);
-/* Judges heal->loaded with its present weights as a candidate: sets *divergence to the KL divergence from the donor of
- * the smaller model with this block, in nats, averaged over the held-out tokens. Several candidates are judged
+/* Judges heal->loaded with its present weights as a candidate: sets *divergence to the KL divergence of the smaller
+ * model with this block from the donor, in nats, averaged over the held-out tokens. Several candidates are judged
  * together, so *divergence may be set later, at the latest when organ_layers_heal_finish returns. */
 organ_status organ_layers_heal_try(organ_layers_heal *heal, double *divergence, organ_error *error);
 /* Judges the candidates that organ_layers_heal_try has not judged yet. */

@@ -23,7 +23,7 @@ typedef struct organ_layers_choice {
     organ_calibration_run *calib;
     json_t *identity;         /* model and text, as the file of --scores names them */
     organ_layers_known known; /* influences and divergences measured so far or read from the file of --scores */
-    organ_layers_sets *sets;  /* measures influences and divergences; NULL until the first one that `known` lacks */
+    organ_layers_sets *sets;  /* measures influences and divergences; NULL until one is needed that `known` lacks */
     organ_layers_found found; /* result of the search */
     size_t judged;            /* sets judged by this run; others were in the file */
     bool done;                /* the search is complete; false in a dry run */

@@ -20,7 +20,7 @@ unsigned organ_served_rank(uint64_t rank)
     return 0;
 }
 
-/* The words may be anywhere in the name. */
+/* Searches the words of the table at any place in the name. */
 const char *organ_lora_unservable(const organ_adapter *adapter, const char *name, bool factor)
 {
     static const struct {
@@ -68,7 +68,8 @@ static void note_finding(check *c, const char *rule, const char *where, const ch
 
 /* ---- the config ---- */
 
-/* Returns whether a member of adapter_config.json exists and is not null, false, or an empty list or object. */
+/* Returns whether a member of adapter_config.json is set: it exists, and is none of null, false, an empty list and an
+ * empty object. */
 static bool is_set(const json_t *value)
 {
     return value && !json_is_null(value) && !json_is_false(value) &&
@@ -102,8 +103,8 @@ static bool has_one_scale(const organ_adapter *adapter)
     return true;
 }
 
-/* Adds a finding for each setting in adapter_config.json that servers do not support. The patterns are no finding if
- * servers may ignore them. */
+/* Adds a finding for each setting in adapter_config.json that servers do not support. rank_pattern and alpha_pattern
+ * are no finding if servers may ignore them (has_one_scale). */
 static void check_config(check *c)
 {
     static const struct {

@@ -31,8 +31,8 @@ const char *organ_lora_pair_unservable(const organ_adapter *adapter, const organ
 organ_status organ_lora_findings(const organ_adapter *adapter, const organ_weights *base, uint64_t max,
                                  json_t *findings, organ_error *error);
 
-/* Returns whether an entry of target_modules selects the module: it equals the module's name or the last of the words
- * between the dots of this name ("q_proj", "self_attn.q_proj"). */
+/* Returns whether an entry of target_modules selects the module: it equals the module's name, or one or more of the
+ * last words of this name, which dots separate ("q_proj", "self_attn.q_proj"). */
 bool organ_lora_is_target(const char *target, const char *module);
 
 #endif

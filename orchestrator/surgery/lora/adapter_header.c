@@ -13,7 +13,8 @@
 #define METADATA "{\"__metadata__\":{\"format\":\"pt\"}"
 #define PIECE    ((size_t)1 << 20) /* bytes of the header that are written together */
 
-/* The size of the header is fixed in advance, so that data can be written after it before all names are known. */
+/* The size of the header is fixed in advance, so that data can be written at its final place in the file before all
+ * names are known. */
 organ_status organ_adapter_header_begin(organ_adapter_writer *w, size_t tensors, size_t name_bytes, organ_error *error)
 {
     w->names_room = name_bytes + tensors; /* with a NUL for each name */

@@ -31,7 +31,7 @@ static bool is_tensor_file(const void *writer, const char *name)
 }
 
 /* Sets w->turn_lines[turn], for turns below `turns`, to 1 + the index of the last journal line that this rank wrote
- * about the turn, or to 0 if there is none. Leaves it NULL if no run is continued. */
+ * about the turn, or to 0 if there is none. Leaves w->turn_lines NULL if no run is continued. */
 static organ_status adapter_resume_index(organ_adapter_writer *w, size_t turns, organ_error *error)
 {
     const size_t count = json_array_size(w->journal.lines);
@@ -102,8 +102,9 @@ static organ_status check_bytes(const organ_adapter_writer *w, const json_t *lin
     return error->status;
 }
 
-/* Looks up the journal line of the turn. If the bytes in the file have its digest, adds its tensors to the header as if
- * they were appended now, and returns its results. */
+/* Looks up the journal line of the turn. If the bytes in the file have the digest of the line, adds the tensors of the
+ * turn to the header as if they were appended now, and returns the results in the line. Otherwise, and on error,
+ * returns NULL. */
 const json_t *organ_adapter_writer_recall(organ_adapter_writer *w, size_t turn, organ_error *error)
 {
     bool intact = false;

@@ -263,7 +263,8 @@ static bool add_stack(translation *t, const translated_part *p, forward_part sta
 
 /* Splits the B of a fused gate and up projection into a pair for the gate and a pair for the up projection. The gate
  * gets the first half of the rows, or with `alternate` the rows 0, 2, ... `parts`: the parts of stacks for gate and up,
- * then the parts of numbered experts for gate and up. Returns as add_stack. */
+ * then the parts of numbered experts for gate and up. Returns false if the base has no weight for the gate or for the
+ * up projection; true also if adding failed, with t->error set. */
 static bool add_halves(translation *t, const translated_part *p, const forward_part parts[4], bool alternate)
 {
     const uint64_t rows = p->pair->out_features / 2;
@@ -349,8 +350,9 @@ static organ_status translate_find_families(translation *t, const organ_model *b
     return organ_forward_config_read(base, &t->config, t->error);
 }
 
-/* Adds all pairs of t->from to t->to. Translates a pair unless base and adapter have the same format and the base has
- * its weight, or the base has no weight for it; such pairs are added unchanged. */
+/* Adds all pairs of t->from to t->to. Adds a pair unchanged in two cases: base and adapter have the same format and the
+ * base has the weight of the pair; or the pair cannot be translated to a weight of the base. Translates all other
+ * pairs. */
 static organ_status translate_all(translation *t)
 {
     for (size_t k = 0; k < t->from->pair_count && !t->error->status; k++) {
@@ -363,8 +365,9 @@ static organ_status translate_all(translation *t)
 }
 
 /* Returns whether the adapter must be translated for the base: one of them is GGUF and the other is not (`gguf`: the
- * base is), or the base lacks the weight of a pair. An adapter with DoRA counts only in the first case, in which
- * make_translated rejects it: peft applies DoRA to layers, not to bare parameters, so that its pairs need no stacks. */
+ * base is), or the base lacks the weight of a pair. For an adapter with DoRA returns true only in the first case;
+ * make_translated then rejects the adapter. In the second case the adapter is not translated: peft applies DoRA to
+ * layers, not to bare parameters, so that its pairs need no stacks. */
 static bool needs_translation(const organ_adapter *adapter, bool gguf, const organ_weights *weights)
 {
     if (adapter->dora && adapter->gguf == gguf)

@@ -126,7 +126,7 @@ organ_status organ_adapter_writer_begin(const char *path, const char *like, bool
 
 void organ_adapter_writer_gguf(organ_adapter_writer *w, const char *architecture) { w->architecture = architecture; }
 
-/* Writes bytes after the tensor data so far, which begin after the space kept for the header. */
+/* Writes bytes after the tensor data written so far. The tensor data begin after the space kept for the header. */
 static organ_status write_data(organ_adapter_writer *w, const void *data, size_t bytes, organ_error *error)
 {
     if (organ_direct_write(&w->file, data, bytes, 8 + w->header_room + w->bytes, error) == ORGAN_OK)

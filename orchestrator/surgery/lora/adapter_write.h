@@ -86,8 +86,9 @@ organ_status organ_adapter_writer_factors(organ_adapter_writer *writer, const or
  * is appended. */
 void organ_adapter_writer_gguf(organ_adapter_writer *writer, const char *architecture);
 
-/* Appends a tensor of `model` byte for byte under the name `name`. The order of types, and errors of the header, are as
- * for organ_adapter_writer_add. Returns ORGAN_IO if reading or writing fails. */
+/* Appends a tensor of `model` byte for byte under the name `name`. On one rank, its elements must not be wider than
+ * those of the tensor before. Returns ORGAN_BAD_INPUT if organ_adapter_enter rejects the tensor; ORGAN_IO if reading,
+ * writing or memory fails. */
 organ_status organ_adapter_writer_copy(organ_adapter_writer *writer, const organ_model *model,
                                        const organ_tensor *tensor, const char *name, organ_error *error);
 

@@ -47,7 +47,8 @@ organ_status organ_adapter_journal_begin(organ_adapter_writer *writer, json_t *h
 void organ_adapter_file_name(const organ_adapter_writer *writer, char name[64]);
 
 /* Allocates the header (8 + writer->header_room bytes) and writes its length and metadata. Allocates room for the names
- * of `tensors` tensors, which have `name_bytes` bytes in total without NULs. Returns ORGAN_IO if memory runs out. */
+ * of `tensors` tensors; these names have `name_bytes` bytes in total without NULs. Returns ORGAN_IO if memory runs
+ * out. */
 organ_status organ_adapter_header_begin(organ_adapter_writer *writer, size_t tensors, size_t name_bytes,
                                         organ_error *error);
 

@@ -15,7 +15,7 @@ typedef struct organ_lora_module {
     const organ_weight *base, *tuned;
     char *name;      /* name of the module, without ".weight"; owned */
     char *note;      /* notes of the weight readers, one for each line; owned; NULL: none */
-    float *spectrum; /* `rank` largest singular values of dW, of a stack as keep_expert combines them; owned */
+    float *spectrum; /* `rank` largest singular values of dW; for a stack the values that keep_expert combines; owned */
     size_t turn;     /* turn of its factors (adapter_write.h) */
     /* peft stores some stacks of experts as a bare parameter of a module ("experts.down_proj"), not as a module. It
      * wraps the module once for each of its parameters that has factors; the wrapper of the second parameter contains
@@ -30,7 +30,7 @@ typedef struct organ_lora_module {
     double change, norm; /* ||dW||^2, ||W_base||^2 */
     double rest;         /* ||dW - B A||^2 with the factors as stored, rounded to job->dtype */
     bool short_of_share; /* the requested share of energy would need a higher rank than --rank */
-    unsigned passes;     /* passes over dW that the decomposition made, of a stack the most of an expert */
+    unsigned passes;     /* passes over dW that the decomposition made; for a stack the largest number for an expert */
     double seconds;      /* time of organ_lora_factorise */
 } organ_lora_module;
 

@@ -46,8 +46,8 @@ static organ_status read_change(void *context, uint64_t first, size_t rows, floa
 }
 
 /* Returns the rank to keep: the number of computed singular values, or with --rank-by energy the smallest number of
- * them whose sum of squares reaches the share of ||dW||^2. Sets *short_of_share to true if even all of them do not
- * reach the share. */
+ * leading singular values whose squares add up to the share of ||dW||^2. If even the squares of all computed values do
+ * not reach the share, sets *short_of_share to true and returns their number. */
 static size_t extract_module_cut(const organ_lora_job *job, const organ_svd *svd, bool *short_of_share)
 {
     double sum = 0;
@@ -138,9 +138,9 @@ static void keep_expert(organ_lora_module *m, const organ_svd *svd, const extrac
     m->rank = organ_max(m->rank, f->rank);
 }
 
-/* Appends the factors of a stack that is a parameter. Their names have the name of the parameter's wrapper: that of the
- * module, with ".base_layer" if the wrapper is the inner one. If the matrices are stored as in_features x out_features,
- * the decomposition gave factors of the transposed change, and the adapter gets B^T as A and A^T as B. */
+/* Appends the factors of a stack that is a parameter. Their names contain the name of the parameter's wrapper: the name
+ * of the module, followed by ".base_layer" if the wrapper is the inner one. If the matrices are stored as in_features x
+ * out_features, the decomposition gave factors of the transposed change, and the adapter gets B^T as A and A^T as B. */
 static organ_status write_parameter(organ_lora_job *job, const organ_lora_module *m, const organ_lora_factors *stack,
                                     organ_error *error)
 {
@@ -176,7 +176,7 @@ static organ_status write_parameter(organ_lora_job *job, const organ_lora_module
 
 /* Appends the factors of all experts of a stack, with the largest rank of an expert. Appends zeros of rank 1 for an
  * unchanged parameter that is paired: peft names wrappers by their number, so that both parameters of a module need
- * one. Appends nothing for another unchanged stack. */
+ * one. Appends nothing for any other unchanged stack. */
 static organ_status write_stack(organ_lora_job *job, const organ_lora_module *m, organ_lora_factors *stack,
                                 organ_error *error)
 {
@@ -241,7 +241,7 @@ static organ_low_rank_options options_of(const organ_lora_job *job)
 }
 
 /* Returns the bytes that processing a rows x cols matrix needs in addition to its strips. Decomposing needs the buffers
- * of organ_low_rank; measuring the residual later needs the singular vectors, the factors, which have the same size,
+ * of organ_low_rank; measuring the residual later needs the singular vectors, the same number of bytes for the factors,
  * and the buffers of organ_residual. The larger need counts. */
 static uint64_t extra_bytes_of(const organ_lora_job *job, uint64_t rows, uint64_t cols)
 {
@@ -252,7 +252,7 @@ static uint64_t extra_bytes_of(const organ_lora_job *job, uint64_t rows, uint64_
     return organ_max(found, 2 * vectors + organ_residual_bytes(job->engine));
 }
 
-/* Decomposes one matrix of the change, adds its figures to `m`, and writes its factors as write_factors_of_matrix does.
+/* Decomposes one matrix of the change, adds its figures to `m`, and writes its factors with write_factors_of_matrix.
  * Writes nothing if the matrix did not change. */
 static organ_status decompose_change(organ_lora_job *job, organ_lora_module *m, const organ_rows *rows,
                                      const organ_lora_factors *stack, size_t expert, organ_error *error)
@@ -289,8 +289,8 @@ static organ_status extract_module_open_readers(organ_lora_job *job, const organ
     return ORGAN_OK;
 }
 
-/* Returns the source of the rows of one matrix of the change, which read_change reads with the open readers of `c`.
- * Sets c->cols and c->base_bytes. `name` is for messages and must outlive the result. */
+/* Returns the source of the rows of one matrix of the change. read_change reads these rows with the open readers of
+ * `c`. Sets c->cols and c->base_bytes. `name` is for messages and must outlive the result. */
 static organ_rows extract_module_rows_of(const organ_lora_job *job, const organ_lora_module *m,
                                          extract_module_change *c, const char *name)
 {

@@ -56,8 +56,8 @@ static organ_status extract_notes_exchange(const organ_assignment *assignment, c
     return organ_assignment_exchange(assignment, "gathering readers' notes", first, stride, NULL, NULL, error);
 }
 
-/* Rebuilds job->notes from the notes of the other weights in their order, and clears those notes, so that the notes of
- * storing them can be collected separately. */
+/* Rebuilds job->notes from the notes of the other weights, in the order of these weights. Then clears the member `note`
+ * of each of them, so that the notes of storing the weights can be collected separately. */
 organ_status organ_lora_notes_compared(organ_lora_job *job, organ_error *error)
 {
     extract_notes_exchange(&job->other_assignment, &job->others->note, sizeof *job->others, error);

@@ -55,8 +55,8 @@ static const forward_mixture *plan_mixture(const organ_lora_job *job)
 }
 
 /* Returns whether the weight is a stack of experts that is a bare parameter of a module of peft (organ_lora_module).
- * Returns false for GGUF, and for architectures with or_straight, whose files do not show whether the matrices are
- * transposed. */
+ * Returns false for GGUF, and for architectures whose files do not show whether the matrices are transposed
+ * (forward_mixture.or_straight). */
 static bool is_parameter(const organ_lora_job *job, const organ_weight *weight)
 {
     const forward_mixture *const mixture = plan_mixture(job);
@@ -165,8 +165,8 @@ static organ_status plan_wrappers(organ_lora_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Divides the weights of the tuned model into modules and other weights, and adds the weights that only the base has to
- * the other weights. */
+/* Divides the weights of the tuned model into modules and other weights. Weights of the base that the tuned model lacks
+ * become other weights, too. */
 organ_status organ_lora_plan(organ_lora_job *job, organ_error *error)
 {
     const organ_weights *const b = job->base_weights, *const t = job->tuned_weights;
@@ -210,8 +210,8 @@ static char *escape_for_regex(const char *name)
     return out;
 }
 
-/* Returns whether every weight of the base whose module has this last word has factors. The word alone then suffices in
- * target_modules; otherwise peft would also wrap modules without factors. */
+/* Returns whether all modules of the base with the last word `word` have factors. If they have, the word alone suffices
+ * in target_modules. Otherwise it does not, because peft would also wrap the modules without factors. */
 static bool all_have_factors(const organ_lora_job *job, const char *word)
 {
     size_t in_base = 0, here = 0; /* modules with this word: in the base, and with factors */
@@ -254,9 +254,9 @@ static json_t *targets_of(const organ_lora_job *job)
     return targets;
 }
 
-/* Returns modules_to_save: the full names of modules with a weight that is stored whole, each once. Omits modules that
- * have factors, because peft wraps them already (key_of in extract_rest.c). Full names, because peft would apply a bare
- * word to every module that ends with it. NULL if out of memory. */
+/* Returns modules_to_save: the full names of modules with a weight that is stored whole, each once. Omits all modules
+ * in job->modules: if such a module has factors, peft wraps it already (key_of in extract_rest.c). The names are full,
+ * because peft would apply a bare word to every module whose name ends with it. NULL if out of memory. */
 static json_t *kept_of(const organ_lora_job *job)
 {
     json_t *const words = json_array();

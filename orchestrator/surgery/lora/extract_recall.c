@@ -36,8 +36,8 @@ json_t *organ_lora_module_results(const organ_lora_module *m)
                              organ_lora_note_json(m->note));
 }
 
-/* Restores the results in extract_recall_fields and the spectrum, whose memory m->spectrum has room for m->rank values.
- * Returns false if the entry lacks one of them. */
+/* Restores the results in extract_recall_fields and the m->rank values of the spectrum. The caller has allocated
+ * m->spectrum. Returns false if the entry lacks one of the results or has another number of values. */
 static bool recall_numbers(organ_lora_module *m, const json_t *results)
 {
     const json_t *const spectrum = json_object_get(results, "spectrum");

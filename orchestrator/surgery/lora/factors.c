@@ -304,7 +304,7 @@ static double expert_energy(const organ_lora_factors *f, const organ_kernels *ke
     return sum > 0 ? sum : 0; /* rounding must not give a negative number, which means no memory */
 }
 
-/* Sums expert_energy over the experts; stops with a negative number if one has no memory. */
+/* Sums expert_energy over the experts; stops with a negative number if memory runs out. */
 double organ_lora_energy(const organ_lora_factors *factors, const organ_kernels *kernels)
 {
     double sum = 0;

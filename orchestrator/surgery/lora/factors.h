@@ -25,17 +25,18 @@ organ_status organ_lora_factors_read(const organ_adapter *adapter, const organ_a
                                      organ_error *error);
 void organ_lora_factors_free(organ_lora_factors *factors);
 
-/* Returns a view of the factors of one expert (index below factors->experts), which points into `factors`. */
+/* Returns a view into `factors`: the factors of one expert (index below factors->experts). */
 organ_lora_factors organ_lora_factors_of(const organ_lora_factors *factors, size_t expert);
 
 /* Returns the transpose, cols x rows, of a row-major rows x cols matrix. The caller frees it; NULL if out of memory. */
 float *organ_lora_transposed(const float *values, size_t rows, size_t cols);
 
-/* Reads the change of a stored weight as two factors b and a: the weight becomes W + b a. Sets *b to a matrix of the
- * weight's rows x rank, which includes the pair's scale, and *a to one of rank x the weight's columns. b a is scale B
- * A, or its transpose if `transposed` is set: the weight is stored as in_features x out_features (embeddings, Conv1D).
- * The caller frees *b and *a, also after an error. Returns errors of organ_lora_factors_read, and ORGAN_BAD_INPUT if an
- * element of b a could exceed the range of FP32 or the pair is a stack of experts. */
+/* Reads the change of a stored weight as two factors b and a: the weight becomes W + b a. *b, which includes the pair's
+ * scale, becomes a matrix with the rows of the weight and `rank` columns; *a becomes a matrix with `rank` rows and the
+ * columns of the weight. b a is scale B A, or its transpose if `transposed` is set: the weight is stored as in_features
+ * x out_features (embeddings, Conv1D). The caller frees *b and *a, also after an error. Returns errors of
+ * organ_lora_factors_read, and ORGAN_BAD_INPUT if an element of b a could exceed the range of FP32 or the pair is a
+ * stack of experts. */
 organ_status organ_lora_factors_placed(const organ_adapter *adapter, const organ_adapter_pair *pair, bool transposed,
                                        const organ_kernels *kernels, float **b, float **a, organ_error *error);
 
@@ -50,8 +51,9 @@ organ_status organ_adapter_values(const organ_adapter *adapter, const organ_tens
  * of memory. */
 double organ_lora_energy(const organ_lora_factors *factors, const organ_kernels *kernels);
 
-/* Sets *norm to the Frobenius norm of a tensor of an adapter: to -1 if organ_can_widen rejects the type of the tensor
- * or reading fails, and to NaN or infinity if a value is not finite. Returns ORGAN_IO if reading or memory fails. */
+/* Sets *norm to the Frobenius norm of a tensor of an adapter. *norm becomes -1 if organ_can_widen rejects the type of
+ * the tensor or reading fails, and NaN or infinity if a value is not finite. Returns ORGAN_IO if reading or memory
+ * fails. */
 organ_status organ_adapter_norm(const organ_adapter *adapter, const organ_tensor *tensor, const organ_kernels *kernels,
                                 double *norm, organ_error *error);
 
@@ -68,22 +70,22 @@ organ_status organ_adapter_change(const organ_adapter *adapter, const organ_tens
 char *organ_adapter_plain_name(const char *name);
 
 /* Returns the weight that a training program calls `name` ("model.layers.0.mlp.up_proj.weight"). Looks for the name
- * itself, then for the name with the prefix "model." removed or added (models may be trained without their head), then
- * for the prefixes that transformers before and after 4.52 gives to the text part of models with several parts. Returns
- * NULL if there is no such weight, or if out of memory, which counts as a refused allocation
- * (formats/base/memory_watch.h). */
+ * itself first. Then tries the name without the prefix "model." and with this prefix added, because models may be
+ * trained without their head. Then tries the prefixes that transformers before and after 4.52 gives to the text part of
+ * models with several parts. Returns NULL if there is no such weight, or if out of memory, which counts as a refused
+ * allocation (formats/base/memory_watch.h). */
 const organ_weight *organ_lora_weight(const organ_weights *weights, const char *name);
 
 /* Returns whether the values of a weight can be read as FP32: it is packed, or organ_can_widen accepts its type. */
 bool organ_weight_has_numbers(const organ_weight *weight);
 
 /* Returns the value of init_lora_weights if this initialisation changed the base before training, so that the factors
- * fit only the changed base: a text that begins with "pissa", "olora", "corda", "loftq" or "lora_ga". It belongs to the
- * adapter. Returns NULL for all other initialisations. */
+ * fit only the changed base. The value is then a text that begins with "pissa", "olora", "corda", "loftq" or "lora_ga";
+ * the adapter owns the text. Returns NULL for all other initialisations. */
 const char *organ_adapter_changed_base(const organ_adapter *adapter);
 
 /* Returns the description of an adapter for a report: {"name", "r", "lora_alpha", "use_rslora", "use_dora", "base",
- * "pairs", "other_tensors"}, where the last two are numbers. NULL if out of memory. */
+ * "pairs", "other_tensors"}, where "pairs" and "other_tensors" are counts. NULL if out of memory. */
 json_t *organ_adapter_json(const organ_adapter *adapter);
 
 #endif

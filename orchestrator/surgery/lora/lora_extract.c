@@ -278,8 +278,8 @@ static void close_extraction(organ_lora_job *job)
     organ_model_close(job->tuned);
 }
 
-/* Returns ORGAN_USAGE if --memory is too small for a module. The message names the amount that is enough; unless the
- * run is a dry one, it is also enough for comparing the other weights, which the function tries. */
+/* Returns ORGAN_USAGE if --memory is too small for a module. The message names the amount that is enough. To name an
+ * amount that is also enough for comparing the other weights, tries this comparison, unless the run is a dry one. */
 static organ_status check_memory(organ_lora_job *job, organ_error *error)
 {
     organ_error compared = {0};

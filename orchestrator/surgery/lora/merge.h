@@ -24,7 +24,9 @@ typedef struct organ_lora_merge_options {
  * organ.lora_merge/1; the caller releases it.
  *
  * If a tensor of the adapter fits no weight of the base, the function writes nothing and returns ORGAN_BAD_INPUT, and
- * *report lists all such tensors. Files that remain after an error, and `resume`, are as for organ_quantize_model.
+ * *report lists all such tensors. A run that ends with ORGAN_INTERRUPTED or ORGAN_IO after some of the tensors keeps
+ * them, and `resume` continues it to the same bytes. After other errors nothing of the output remains, except after
+ * errors of the evaluation.
  *
  * Returns
  *   - ORGAN_USAGE if the output exists or is an input, the base is behind a URL, or an adapter with DoRA is merged with

@@ -10,8 +10,8 @@
 
 #define ERASED 0.5 /* if less than this share of a module's change is in the output, the report marks it as erased */
 
-/* Returns whether rounding discarded more than half of a weight's change: T is less than half as long as D, or its
- * component along D is (T and D: organ_merge_sums). */
+/* Returns whether rounding discarded more than half of a weight's change: T is less than half as long as D, or the
+ * component of T in the direction of D is less than half as long as D (T and D: organ_merge_sums). */
 static bool is_erased(const organ_merge_sums *s)
 {
     return s->delta > 0 && (sqrt(s->applied) < ERASED * sqrt(s->delta) || s->dot < ERASED * s->delta);

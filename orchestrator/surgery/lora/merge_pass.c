@@ -36,8 +36,8 @@ static size_t rows_at_once(size_t cols) { return cols < BLOCK_VALUES ? BLOCK_VAL
  * is rounded), and the scratch of organ_write_put. */
 static size_t scratch_bytes(const merge_pass_run *r) { return 2 * r->block * sizeof(float) + ORGAN_PUT_SCRATCH; }
 
-/* Sets d (rows x cols) to rows [first, first + rows) of B A, without the scale, or of (B A)^T if part->transposed.
- * `first` is counted over the matrices of a stack; all these rows must belong to one matrix. */
+/* Sets d (rows x cols) to rows [first, first + rows) of B A, or of (B A)^T if part->transposed; in both cases without
+ * the scale. `first` is counted over the matrices of a stack; all these rows must belong to one matrix. */
 static void merge_pass_multiply(const organ_kernels *kernels, const organ_merge_part *part, uint64_t first, size_t rows,
                                 size_t cols, float *d, void *scratch)
 {

@@ -180,7 +180,8 @@ static organ_status place_magnitudes(organ_merge_job *job, const organ_tensor *t
     return note_unplaced(job, t, NULL, error, "its factors match no weight");
 }
 
-/* If the adapter uses DoRA, adds every pair that has no magnitude vector or a transposed weight to job->unplaced. */
+/* If the adapter uses DoRA, checks the pairs that are assigned to a weight. Adds a pair to job->unplaced in two cases:
+ * it has no magnitude vector, or its weight is stored transposed, for which DoRA cannot be merged. */
 static organ_status check_magnitudes(organ_merge_job *job, organ_error *error)
 {
     for (size_t k = 0; k < job->part_count && job->adapter->dora && !error->status; k++) {

@@ -54,8 +54,8 @@ static organ_status open_sanitized(sanitize_job *j, organ_error *error)
 
 /* ---- removed tensors ---- */
 
-/* Adds a removed tensor to j->dropped, with the reason `why` and a norm. `of` states of what `norm` is the norm: "scale
- * B A", "its change" or "the tensor". A negative `norm` is unknown. */
+/* Adds a removed tensor to j->dropped, with the reason `why` and a norm. `of` names the matrix that has the norm:
+ * "scale B A", "its change" or "the tensor". A negative `norm` means that the norm is unknown. */
 static organ_status note_dropped(sanitize_job *j, const organ_tensor *t, const char *why, double norm, const char *of,
                                  organ_error *error)
 {
@@ -80,8 +80,9 @@ static organ_status drop_pair(sanitize_job *j, const organ_adapter_pair *pair, c
     return note_dropped(j, pair->b, why, sqrt(energy), "scale B A", error);
 }
 
-/* Adds a removed tensor that is not a factor to j->dropped, with the norm of its difference from the base's weight, or
- * its own norm if there is no base or no such weight. */
+/* Adds a removed tensor that is not a factor to j->dropped, with the norm of its difference from the base's weight.
+ * Without a base, or without a weight of the same shape whose values can be read, this is the norm of the tensor
+ * instead. */
 static organ_status drop_stored_tensor(sanitize_job *j, const organ_tensor *t, organ_error *error)
 {
     const organ_kernels *const kernels = j->rewrite.engine->kernels;

@@ -13,8 +13,9 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Enters every tensor that is not a companion in `modules`: its name without the suffix of the weight (the module,
- * which companions have in common with their codes) -> index of its shard. Copies of the names are in `arena`. */
+/* Enters in `modules` every tensor that is not a companion. The key is the name of the tensor without the suffix of the
+ * weight: the module, which companions have in common with their codes. The value is the index of the shard. Copies of
+ * the names are in `arena`. */
 static organ_status enter_codes(const organ_companions *c, organ_name_table *modules, organ_arena *arena,
                                 organ_error *error)
 {

@@ -93,8 +93,8 @@ static json_t *groups_json(const organ_model *model)
 }
 
 /* Extracts a model (organ_extract) into output/folder. Continues an interrupted extraction; starts over if
- * organ_extract rejects that with ORGAN_USAGE: the model has changed, or a finished output was not published. Sets
- * *seconds to the time it took. */
+ * organ_extract rejects the continuation with ORGAN_USAGE: the model has changed, or a finished output was not
+ * published. Sets *seconds to the time it took. */
 static organ_status dissect_member(const fleet *f, const organ_fleet_member *member, const char *folder,
                                    double *seconds, organ_error *error)
 {
@@ -227,8 +227,9 @@ static void finish_extraction(const fleet *f, const json_t *entry)
     free(path);
 }
 
-/* Adds the entry of one member to f->state: the one of the last run if the member is unchanged, else a new one. Records
- * an error that concerns only this model (is_of_model) in the entry; returns other errors, which end the run. */
+/* Adds the entry of one member to f->state: the entry of the last run if the member is unchanged, else a new entry.
+ * Records an error that concerns only this model (is_of_model) in the entry; returns other errors, which end the
+ * run. */
 static organ_status do_member(fleet *f, const organ_fleet_member *member, organ_error *error)
 {
     json_t *entry = json_incref(json_object_get(f->before, member->name)), *z = NULL;
@@ -400,8 +401,8 @@ static organ_status make_directory(const char *path, organ_error *error)
     return path ? error->status : organ_fail_memory(error, "the output");
 }
 
-/* Fills f->list. Checks, before anything is created, that there are members, that the output is not the searched
- * directory or an input, and that it has no files of others. */
+/* Fills f->list. Before anything is created, checks that there are members, and that the output is neither the searched
+ * directory nor an input. Also checks that files in the output with the names of the reports are reports of organ. */
 static organ_status prepare_fleet(fleet *f, organ_error *error)
 {
     static const char *const names[] = {"fleet.json",          "dissection_report.json", "z_report_complete.json",

@@ -21,8 +21,9 @@ typedef struct organ_fleet_options {
  * skips unchanged models. *report is the dissection report; the caller releases it; NULL on error.
  *
  * Returns ORGAN_CHECK_FAILED if a model could not be dissected or measured (the report lists it with its error);
- * ORGAN_BAD_INPUT if there is no model; ORGAN_USAGE if the output has other files or is an input; ORGAN_IO or
- * ORGAN_INTERRUPTED if files or memory fail or a stop was requested (finished models are kept). */
+ * ORGAN_BAD_INPUT if there is no model; ORGAN_USAGE if the output is an input, or has a file with the name of a report
+ * that is not a report of organ; ORGAN_IO or ORGAN_INTERRUPTED if files or memory fail or a stop was requested
+ * (finished models are kept). */
 organ_status organ_fleet(const organ_fleet_options *options, const organ_engine *engine, const organ_progress *progress,
                          json_t **report, organ_error *error);
 

@@ -131,9 +131,9 @@ static int is_visible(const struct dirent *entry) { return entry->d_name[0] != '
 /* Order of organ_list_folder: by the bytes of names, in any locale. */
 static int by_bytes(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
 
-/* Adds the models of a directory and visits the directories in it. An organ directory, or a folder with an index or
- * model.safetensors, is one model; of the latter also .gguf files and folders in it are added. `relative`: path from
- * the root, "" for the root; `depth`: 0 for the root. */
+/* Adds the models of a directory and visits the directories in it. An organ directory is one model. A folder with an
+ * index or model.safetensors is one model, and the .gguf files and folders in it are visited in addition. `relative`:
+ * path from the root, "" for the root; `depth`: 0 for the root. */
 static void visit_directory(fleet_find_walk *w, const char *relative, int depth)
 {
     fleet_find_folder f = {0};

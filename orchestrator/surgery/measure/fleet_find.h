@@ -23,10 +23,10 @@ typedef struct organ_fleet_list {
 } organ_fleet_list;
 
 /* Fills *list with the models in `directory` and its folders. A folder with model.safetensors.index.json or
- * model.safetensors is one model; in other folders every .gguf (a split set once) and every .safetensors is one. An
- * organ directory is one model and is not searched. Ignores hidden entries, unfinished outputs, links to directories
- * and the folder `skip` (a real path, may be NULL). Returns ORGAN_IO if a folder cannot be read, and leaves *list
- * empty. The caller frees *list. */
+ * model.safetensors is one model. In other folders every .safetensors is a model; in all folders every .gguf is a model
+ * (a split set once). An organ directory is one model and is not searched. Ignores hidden entries, unfinished outputs,
+ * links to directories and the folder `skip` (a real path, may be NULL). Returns ORGAN_IO if a folder cannot be read,
+ * and leaves *list empty. The caller frees *list. */
 organ_status organ_fleet_find(const char *directory, const char *skip, organ_fleet_list *list, organ_error *error);
 void organ_fleet_free(organ_fleet_list *list);
 

@@ -43,7 +43,8 @@ static const char *kind_by(const organ_model *model, const char *key)
     return NULL;
 }
 
-/* Returns the kind of file in which tensors have such a name; NULL if models may have it. */
+/* Returns the kind of the files whose tensors have names like `name` (names[]); NULL if models may have a tensor of
+ * this name. */
 static const char *kind_of_name(const char *name)
 {
     for (size_t k = 0; k < sizeof names / sizeof *names; k++)
@@ -54,7 +55,7 @@ static const char *kind_of_name(const char *name)
 
 /* Returns the kind of a file that is not a model, NULL for a model. Looks at the metadata of a GGUF file first, then at
  * the names of tensors. One tensor of an adapter is enough for "adapter", unless the base layers are there too. For
- * other kinds at least half of the names must have a part in names[]; the kind is then that of the last of them. */
+ * other kinds at least half of the names must contain a part in names[]; the last such name then decides the kind. */
 const char *organ_fleet_kind(const organ_model *model)
 {
     const char *kind = NULL;

@@ -26,8 +26,8 @@ json_t *organ_fleet_pruning(const organ_model *model)
     return pruning;
 }
 
-/* Returns the element of `groups` for an experiment (donor, method, parameters and calibration of a pruning), which
- * `groups` owns. Appends one without models if there is none. NULL if out of memory. */
+/* Returns the element of `groups` for an experiment (donor, method, parameters and calibration of a pruning). If there
+ * is none, appends an element without models and returns it. `groups` owns the element. NULL if out of memory. */
 static json_t *group_of(json_t *groups, json_t *experiment)
 {
     size_t k;

@@ -52,8 +52,8 @@ organ_status organ_fleet_state_write(const char *output, const json_t *state, co
     return error->status;
 }
 
-/* Returns the entries of the last run, which the caller releases; NULL if the file is missing or invalid, or without
- * memory. */
+/* Returns the entries of the last run; the caller releases them. NULL if the file is missing or invalid, or if memory
+ * runs out. */
 static json_t *read_state(const char *output)
 {
     char *const path = state_path(output);

@@ -20,7 +20,8 @@ typedef struct fold {
     double weighted;                     /* sum of theta x elements */
     double signal;                       /* sum of organ_z.signal */
     double least, max;                   /* least and greatest theta */
-    /* Least and greatest number of levels of a weight whose values can be read; 0: there is none. */
+    /* Least and greatest number of levels (distinct values) of a weight, over the weights whose values can be read; 0:
+     * there is no such weight. */
     uint32_t min_levels, max_levels;
 } fold;
 
@@ -54,8 +55,8 @@ static json_t *levels_json(uint32_t levels)
     return levels == 0 ? json_null() : json_integer(levels < ORGAN_Z_LEVELS ? levels : ORGAN_Z_LEVELS);
 }
 
-/* Returns the sums as a row of the report, whose first member is `key` with the value `name`. Means and extremes of
- * theta are null if no weight has a theta. */
+/* Returns the sums as a row of the report. The first member of the row is `key` with the value `name`. Means and
+ * extremes of theta are null if no weight has a theta. */
 static json_t *document_fold_json(const char *key, json_t *name, const fold *f)
 {
     const bool any = f->with_theta > 0;
@@ -69,8 +70,8 @@ static json_t *document_fold_json(const char *key, json_t *name, const fold *f)
                         SET_FLAG("more_levels", f->max_levels > ORGAN_Z_LEVELS));
 }
 
-/* Returns whether the weight has this group, row (organ_anatomy_row: role outside of experts, of routed or of shared
- * experts) and layer; a negative value matches all. */
+/* Returns whether the weight has this group, row and layer; a negative value matches all. A row (organ_anatomy_row) is
+ * a role outside of experts, in routed experts or in shared experts. */
 static bool matches_group_row_layer(const organ_weight *weight, int group, int row, int64_t layer)
 {
     return (group < 0 || (int)weight->anatomy.group == group) &&

@@ -26,14 +26,14 @@ json_t *organ_measure_model_json(const organ_measured *measured);
  * memory. */
 json_t *organ_measure_ranked(const json_t *entries);
 
-/* Returns a report whose member "models" is `models`, an array of entries, which it takes over. The caller adds "run".
+/* Returns a report whose member "models" is `models`, an array of entries. Takes over `models`. The caller adds "run".
  * NULL if out of memory. */
 json_t *organ_measure_document(json_t *models);
 
 /* Returns the wells as an array of {"name", "role", "layer", "theta", "before", "after", "std"}. A well is a weight
- * whose theta is lower than those of the same module and expert in the layers before and after, by more than one
- * standard deviation of theta over its role. If out of memory, returns an incomplete array or NULL and counts a refusal
- * (formats/base/memory_watch.h). */
+ * whose theta is lower than both thetas of the same module and expert in the layers before and after. The difference to
+ * each must exceed one standard deviation of theta over the role. If out of memory, returns an incomplete array or NULL
+ * and counts a refusal (formats/base/memory_watch.h). */
 json_t *organ_measure_theta_dips(const organ_measured *measured);
 
 /* Returns the results of the older measure seed/1: {"definition", "tensors", "theta_mean", ..., "roles", "groups",

@@ -44,8 +44,8 @@ static json_t *seed_fold_json(const seed_fold *f)
                         SET_MILLIONTH("z_theta_mean", any, f->z_theta / n));
 }
 
-/* Returns the sums over the weights with this group and row (organ_anatomy_row: role outside of experts, of routed or
- * of shared experts); a negative value matches all. */
+/* Returns the sums over the weights with this group and row; a negative value matches all. A row (organ_anatomy_row) is
+ * a role outside of experts, in routed experts or in shared experts. */
 static seed_fold seed_fold_of(const organ_measured *m, int group, int row)
 {
     seed_fold f = {0};

@@ -105,8 +105,8 @@ static double entropy_of(const float *x, size_t n)
     return h + log2(width);
 }
 
-/* Returns the coefficient of variation of the spacings between n sorted values without the lowest and the highest
- * tenth; -1 if the remaining values are all equal. */
+/* Returns the coefficient of variation of the spacings between n sorted values, of which the lowest and the highest
+ * tenth are left out; -1 if the remaining values are all equal. */
 static double spacing_variation(const float *x, size_t n)
 {
     const size_t from = n / 10, to = n - 1 - from;

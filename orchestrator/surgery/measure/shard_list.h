@@ -29,7 +29,7 @@ typedef struct shard_list {
      * tensors in the shard), "tensors": lines of the measured weights, ...} */
     json_t *done;
     size_t waiting, broken; /* shards that do not exist yet; shards that could not be measured */
-    organ_error first;      /* error of the first such shard, of those that could not be measured if there are any */
+    organ_error first;      /* error of the first broken shard; if no shard is broken, of the first waiting one */
 } shard_list;
 
 /* Sets *entry to the model's entry of a report, made from s->done; all shards must be in it. Returns ORGAN_BAD_INPUT if

@@ -37,7 +37,8 @@ static organ_status read_index_of_shards(shard_list *s, const char *path, organ_
 }
 
 /* Sets s->names and s->count for a model that is named by the file `name`: the file itself, or all parts of a split
- * GGUF, whose number is in the name. Returns ORGAN_USAGE if that number is 0 or above ORGAN_GGUF_SPLIT_LIMIT. */
+ * GGUF. The name of a part has the number of all parts. Returns ORGAN_USAGE if that number is 0 or above
+ * ORGAN_GGUF_SPLIT_LIMIT. */
 static organ_status list_parts_of_file(shard_list *s, const char *name, organ_error *error)
 {
     unsigned part, parts = 1;

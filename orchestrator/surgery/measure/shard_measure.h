@@ -8,8 +8,8 @@
 
 #include <jansson.h>
 
-/* Measures the shards of a model and deletes each. `path` is a directory with model.safetensors.index.json, such an
- * index, a .safetensors file, or a .gguf file (of a split set any part, which need not exist). For every shard that is
+/* Measures the shards of a model and deletes each. `path` is a directory with model.safetensors.index.json, this index
+ * itself, a .safetensors file, or a .gguf file (of a split set any part, which need not exist). For every shard that is
  * complete and not being written, measures it, records the results in a journal in directory/organ, flushes the journal
  * to disk, and deletes the shard. Deletes no shard that could not be measured or that was changed meanwhile.
  *

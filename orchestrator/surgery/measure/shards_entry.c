@@ -81,8 +81,8 @@ static organ_status recall_weight(shard_list *s, const json_t *line, remembered 
     return ORGAN_OK;
 }
 
-/* Returns the number of tensors in all shards, and sets *measured to the number of measured weights. Returns *measured
- * if that is larger, as from a damaged journal. */
+/* Returns the number of tensors in all shards, and sets *measured to the number of measured weights. If *measured is
+ * larger, as in a damaged journal, returns *measured. */
 static size_t count_tensors(const shard_list *s, size_t *measured)
 {
     size_t held = 0;

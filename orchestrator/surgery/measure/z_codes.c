@@ -81,7 +81,7 @@ void organ_z_codes_moments(const uint64_t codes[65536], widener *widen, organ_z 
 }
 
 /* Adds the counts of codes to the histogram `counts`. Bins are around the mean, ORGAN_Z_BINS_PER_STD to a standard
- * deviation; values beyond the last bins are counted in them. */
+ * deviation; values beyond the first and the last bin are counted in these two bins. */
 void organ_z_codes_bins(const uint64_t codes[65536], widener *widen, double mean, double std,
                         uint64_t counts[ORGAN_Z_BINS])
 {

@@ -10,8 +10,9 @@
  * organ_kernels.bf16_to_f32 or .f16_to_f32. */
 void organ_z_codes_moments(const uint64_t codes[65536], void (*widen)(const uint16_t *, float *, size_t), organ_z *z);
 
-/* Adds to the histogram counts[] the same numbers as organ_kernels.z_bins, all four parts added, would for the values
- * of these codes. `mean` and `std` are those of the values; all codes that occur must be finite. */
+/* Adds the values of these codes to the histogram counts[]. The result is the sum of the four histograms that
+ * organ_kernels.z_bins would make of the same values. `mean` and `std` are those of the values; all codes that occur
+ * must be finite. */
 void organ_z_codes_bins(const uint64_t codes[65536], void (*widen)(const uint16_t *, float *, size_t), double mean,
                         double std, uint64_t counts[ORGAN_Z_BINS]);
 

@@ -108,7 +108,8 @@ static organ_status assign_tensors(z_measure_crew *c, organ_error *error)
 }
 
 /* Fills c->order and c->bytes with the weights that this process measures. Large weights come first, so that no worker
- * begins one when the others have finished; large is a quarter of a worker's share of all bytes or more. */
+ * begins one when the others have finished. A weight is large if it has at least a quarter of the bytes that a worker
+ * measures on average. */
 static organ_status make_order(z_measure_crew *c, organ_error *error)
 {
     const organ_model *model = c->model;

@@ -102,13 +102,14 @@ static null_row null_of(uint64_t n)
 
 double organ_z_theta(double power) { return asin(fmin(sqrt(power), 1)) * 180 / acos(-1); }
 
-/* Sets e, k, c, power, signal and theta. From each of three statistics the value expected for noise of n values and two
- * standard deviations are subtracted, so that noise gives 0, and the difference is mapped to 0 .. 1:
+/* Sets e, k, c, power, signal and theta. Each of e, k and c is the deviation of a statistic from its mean over noise of
+ * n values. Two standard deviations of the statistic are subtracted from the deviation, so that noise gives 0, and the
+ * difference is mapped to 0 .. 1:
  *   e: negentropy J in bits; 2^(-2 J) is the entropy power relative to a normal distribution of the same variance;
  *   k: excess kurtosis, whose variance for n normal values is 24 / n;
  *   c: variation of the spacings between quantiles of the smoothed density.
- * Their mean is the power of the signal relative to all power, and theta = asin(sqrt(power)): the angle of a vector
- * whose components for signal and noise have these powers. */
+ * The mean of e, k and c is the power of the signal relative to all power, and theta = asin(sqrt(power)): the angle of
+ * a vector whose components for signal and noise have these powers. */
 void organ_z_judge(organ_z *z, organ_z_shape shape)
 {
     const null_row noise = null_of(z->moments.n);

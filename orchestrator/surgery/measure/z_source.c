@@ -55,8 +55,8 @@ static uint64_t need_of(const organ_z_source *s, uint64_t rows)
            z_source_rounded(rows * s->cols * z_source_size_of(s->dtype));
 }
 
-/* Returns the largest number of rows whose window fits into `bytes`, by bisection; `rows` if more than these do not
- * fit. */
+/* Returns the largest number of rows whose window fits into `bytes`, found by bisection between `rows` and all rows of
+ * the weight. Returns `rows` if no larger number fits. */
 static uint64_t rows_within(const organ_z_source *s, uint64_t rows, uint64_t bytes)
 {
     uint64_t max = s->rows;
@@ -70,9 +70,9 @@ static uint64_t rows_within(const organ_z_source *s, uint64_t rows, uint64_t byt
     return rows;
 }
 
-/* Divides `memory` among s->held, s->scratch and s->window. s->held gets memory for one stored matrix if the model is
- * remote or not all rows fit into a window (the rows are then decoded in both passes), and if one strip still fits into
- * the remaining bytes. */
+/* Divides `memory` among s->held, s->scratch and s->window. s->held gets memory for one stored matrix under two
+ * conditions: one strip fits into the remaining bytes; and the model is remote, or not all rows fit into a window, so
+ * that both passes must decode the rows. */
 static void divide_memory(organ_z_source *s, const organ_matrices *m, unsigned char *memory, size_t bytes)
 {
     const bool remote = s->model->files[s->weight->codes->file].remote != NULL;
@@ -141,8 +141,8 @@ static organ_status z_source_decode(organ_z_source *s, uint64_t first, uint64_t 
 }
 
 /* Reads stored bytes into the window: appends those after s->to, or empties the window and begins at `from` if `from`
- * is not in the window or not all bytes before `to` fit. Reads READ bytes of a local file, which is more than a strip
- * has, and as many bytes as fit of a remote one. */
+ * is not in the window or not all bytes before `to` fit. Reads at most READ bytes of a local file (more than a strip
+ * has), and as many bytes as fit of a remote file. */
 static organ_status extend_window(organ_z_source *s, uint64_t from, uint64_t to, organ_error *error)
 {
     if (from < s->from || from > s->to || to > s->from + s->window_bytes)

@@ -29,8 +29,8 @@ typedef struct organ_z_source {
     uint64_t held_matrix; /* index of the matrix in `held`; larger than that of the last matrix: none */
 } organ_z_source;
 
-/* Sets *least to the bytes of memory with which a weight can be read, one strip of ORGAN_Z_STRIP elements at a time,
- * and *max to the bytes with which it is read or decoded as a whole. Returns errors of organ_weight_reader_size. */
+/* Sets *least to the bytes of memory that suffice to read a weight one strip of ORGAN_Z_STRIP elements at a time. Sets
+ * *max to the bytes with which the weight is read or decoded as a whole. Returns errors of organ_weight_reader_size. */
 organ_status organ_z_source_size(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels,
                                  uint64_t *least, uint64_t *max, organ_error *error);
 

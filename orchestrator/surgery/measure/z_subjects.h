@@ -9,8 +9,8 @@
 /* The weights of a model. */
 typedef struct organ_z_subjects {
     organ_weights *found; /* weights that organ_weights_find combined from the tensors */
-    /* Plain weights of the tensors that look like companions but belong to no weight: their stored values are measured.
-     * One element for each of found->unmatched; unused for dropped tensors. */
+    /* Plain weights made of tensors that look like companions but belong to no weight; the stored values of these
+     * tensors are measured. One element for each tensor in found->unmatched; unused for dropped tensors. */
     organ_weight *alone;
     /* For each tensor of the model: the weight whose codes (for a plain weight: values) it is; NULL: not measured.
      * Points into `found` and `alone`. */
@@ -19,8 +19,8 @@ typedef struct organ_z_subjects {
     size_t companions;
 } organ_z_subjects;
 
-/* Finds the weights of a model, which must outlive *subjects. Returns errors of organ_weights_find. The caller frees
- * *subjects even after an error. */
+/* Finds the weights of a model. The model must outlive *subjects. Returns errors of organ_weights_find. The caller
+ * frees *subjects even after an error. */
 organ_status organ_z_subjects_find(const organ_model *model, organ_z_subjects *subjects, organ_error *error);
 void organ_z_subjects_free(organ_z_subjects *subjects);
 
