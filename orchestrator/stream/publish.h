@@ -78,8 +78,8 @@ organ_status organ_publish_verify(const organ_publish *publish, size_t count, or
  * its other files (organ_naming_finish). */
 organ_status organ_publish_check(const char *final, const char *like, bool force, organ_error *error);
 
-/* Finishes the renaming of an earlier run that was killed after its output got the name `final`: removes its note and the
- * former output. Does nothing if there is no note. Returns ORGAN_IO if that fails. */
+/* Finishes the renaming of an earlier run that was killed after its output got the name `final`: removes the run's note
+ * and the former output. Does nothing if there is no note. Returns ORGAN_IO if that fails. */
 organ_status organ_publish_finish(const char *final, organ_error *error);
 
 /* Removes a complete output of an earlier run that could not be renamed to `final`, for callers that can repeat the
