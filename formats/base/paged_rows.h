@@ -26,8 +26,8 @@ void *organ_rows_grow(void *rows, size_t bytes, size_t capacity);
 /* Releases an array that a function of this header returned. NULL is allowed. */
 void organ_rows_free(void *rows);
 
-/* Frees the memory that the pages of all arrays occupy and keeps their contents in the files. Takes microseconds;
- * any thread may call it at any time, also while others use the rows. Verbs call it between phases. */
+/* Frees the memory that the pages of all arrays occupy and keeps their contents in the files. Takes microseconds; any
+ * thread may call it at any time, also while other threads use the rows. Verbs call it between phases. */
 void organ_rows_rest(void);
 
 /* For loops: calls organ_rows_rest once in every 1,024 calls on a thread. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Appends entries and names of texts; the readers of both formats call it. */
+ * Appends entries and names of texts to an importance matrix, for the readers of both formats. */
 #include "formats/imatrix/imatrix_parts.h"
 
 #include "formats/base/utf8.h"

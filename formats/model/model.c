@@ -32,7 +32,7 @@ typedef struct model_state {
     organ_http *http;                      /* connections of a model at a URL */
     /* size, time and inode of the local config.json that was read; `path` is NULL if there is none */
     organ_model_file config;
-    bool missing; /* the last file that was opened at the URL does not exist on the server (404 or 410) */
+    bool missing; /* the last file that was requested at the URL does not exist on the server (404 or 410) */
 } model_state;
 
 /* Raises the process's soft limit of open files (usually 1024) to 4 x `count` + 256, or to the hard limit if that is
@@ -159,7 +159,7 @@ static void close_files(model_state *s)
     s->model.file_count = 0;
 }
 
-/* Appends a copy of the sentence `text` to `list`, s->problems or s->warnings, and increments *count. */
+/* Appends a copy of the sentence `text` to `list` (s->problems or s->warnings) and increments *count. */
 static organ_status append_sentence(model_state *s, const char *text, const char **list, size_t *count,
                                     organ_error *error)
 {
@@ -320,7 +320,7 @@ static organ_status open_parts(model_state *s, unsigned parts, organ_error *erro
 }
 
 /* Adds a problem for each property that this program accepts but llama.cpp rejects: an alignment that is no power of
- * two, a tensor name that is too long (only the first one is reported). */
+ * two, a tensor name that is too long (only the first such name is reported). */
 static organ_status note_deviations(model_state *s, organ_error *error)
 {
     char text[400];

@@ -69,10 +69,10 @@ void organ_model_close(organ_model *model); /* NULL is allowed */
  * message: "a model at a URL cannot be pruned". */
 organ_status organ_model_is_here(const organ_model *model, const char *doing, organ_error *error);
 
-/* Sets *fd to a descriptor for reading files[file] of the model; the caller ends its use with organ_model_file_close.
- * Opens the file here if it belongs to an organ directory, whose files, one for each tensor, are too many to stay open;
- * returns ORGAN_BAD_INPUT if that file was replaced or has another size than when the model was opened. Returns
- * ORGAN_USAGE for a model at a URL. Thread-safe. */
+/* Sets *fd to a descriptor for reading files[file] of the model; the caller ends its use with organ_model_file_close. A
+ * file of an organ directory is opened here, because its files, one for each tensor, are too many to stay open. Returns
+ * ORGAN_BAD_INPUT if such a file was replaced or has another size than when the model was opened. Returns ORGAN_USAGE
+ * for a model at a URL. Thread-safe. */
 organ_status organ_model_file_open(const organ_model *model, uint32_t file, int *fd, organ_error *error);
 /* Closes a descriptor of organ_model_file_open, unless the model keeps it open for later reads. -1 is allowed. */
 void organ_model_file_close(const organ_model *model, uint32_t file, int fd);

@@ -192,9 +192,9 @@ static organ_status find_snapshot(const char *text, const organ_hub_name *name, 
     return fail_without_ref(text, name, entry, folder, arena, error);
 }
 
-/* Returns the bytes so far of an unfinished download of `blob` in the entry, or -1 if there is none. The download is
- * the file blobs/DIGEST.incomplete or, since version 2 of huggingface_hub, blobs/DIGEST.XXXXXXXX.incomplete. If `blob`
- * is "", any unfinished download of the entry counts. */
+/* Returns how many bytes an unfinished download of `blob` in the entry has so far, or -1 if there is none. The download
+ * is the file blobs/DIGEST.incomplete or, since version 2 of huggingface_hub, blobs/DIGEST.XXXXXXXX.incomplete. If
+ * `blob` is "", any unfinished download of the entry counts. */
 static long long incomplete_bytes(const char *entry, const char *blob, organ_arena *arena)
 {
     organ_error ignored = {0};

@@ -115,7 +115,8 @@ static int by_store_and_name(const void *a, const void *b)
     return x->store != y->store ? (int)x->store - (int)y->store : strcmp(x->name, y->name);
 }
 
-/* Sets model->path of a listed model, or model->fault, the message of the error, if the store cannot find it. */
+/* Sets model->path of a listed model. If the store cannot find the model, sets model->fault to the message of the error
+ * instead. */
 static organ_status resolve_row(organ_name_list *list, organ_named_model *model, organ_error *error)
 {
     organ_error fault = {0};

@@ -33,8 +33,9 @@ typedef struct http_source_span {
     const organ_http_file *file; /* NULL if the span is empty */
     uint64_t from;               /* file offset of its first byte */
     size_t length, step;         /* bytes in the span; bytes that were requested for it */
-    uint64_t used;               /* organ_http.uses at its last use; read_ahead replaces the span with the smallest */
-    char *bytes;                 /* memory of LONGEST_SPAN bytes; NULL before the first use */
+    uint64_t
+        used; /* organ_http.uses at the last use of the span; read_ahead replaces the span with the smallest `used` */
+    char *bytes; /* memory of LONGEST_SPAN bytes; NULL before the first use */
 } http_source_span;
 
 /* The place of a model's files on a server, the connection to it, and the ranges that were read ahead. */
@@ -369,9 +370,9 @@ static http_source_span *span_at(organ_http_file *file, uint64_t offset)
     return NULL;
 }
 
-/* Returns the number of bytes to read ahead at `offset`. It is twice the step of a span of this file that ends near
- * `offset`, at most LONGEST_SPAN, or FIRST_SPAN if there is no such span. It never passes the beginning of the next
- * span or the end of the file. */
+/* Returns the number of bytes to read ahead at `offset`. It is twice the largest step of the spans of this file that
+ * end near `offset`, at most LONGEST_SPAN; FIRST_SPAN if there is no such span. The bytes end at the latest at the
+ * beginning of the next span or at the end of the file. */
 static size_t step_at(const organ_http_file *file, uint64_t offset)
 {
     size_t step = FIRST_SPAN;

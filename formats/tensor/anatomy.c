@@ -209,7 +209,8 @@ static void find_expert(parts *p)
     }
 }
 
-/* Sets layer, has_layer and module of a name that begins with one of the prefixes in bert_prefixes. */
+/* If the name begins with one of the prefixes in bert_prefixes and a number, sets p->layer, p->has_layer and
+ * p->module. */
 static void find_bert_layer(parts *p, const char *name)
 {
     for (size_t k = 0; k < sizeof bert_prefixes / sizeof *bert_prefixes && !p->has_layer; k++) {

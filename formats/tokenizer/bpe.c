@@ -68,8 +68,9 @@ static bool has_byte_tokens(const organ_tokenizer *t, const char *text, size_t l
  *   - with scores (t->by_scores): a symbol with the id ORGAN_NO_ID; emit_ids later writes its bytes;
  *   - with byte fallback, if each of its bytes has a token: a symbol for each byte;
  *   - else the unknown token, or nothing if there is none. A run of such characters becomes one unknown token if
- *     t->fuse_unknown is set. As in the package tokenizers, the run is written before the next character that is a
- *     token: byte tokens between the two come before the unknown token.
+ *     t->fuse_unknown is set. As in the package tokenizers, the symbol of a run is added only at the next character
+ *     that is a token, or at the end of the word. Symbols for the bytes of characters after the run may therefore come
+ *     before it.
  * Returns false if memory is exhausted. */
 static bool read_symbols(organ_bpe *bpe, const char *word, size_t bytes)
 {

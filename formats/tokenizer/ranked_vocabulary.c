@@ -106,8 +106,8 @@ organ_status organ_tokenizer_ranked(organ_tokenizer *t, const char *label, uint3
     return organ_tokenizer_token(t, id, word->data, word->used) ? ORGAN_OK : organ_fail_memory(error, label);
 }
 
-/* Ends a vocabulary by ranks, in which token first + k has rank k, for k < count. Sets the kind and ignore_merges, and
- * adds the merges of all ranked tokens. Rejects a vocabulary in which a byte has no token. */
+/* Ends a vocabulary by ranks, in which the token with the id `first` + k has rank k, for k < `count`. Sets the kind and
+ * ignore_merges, and adds the merges of all ranked tokens. Rejects a vocabulary in which a byte has no token. */
 organ_status organ_tokenizer_ranked_end(organ_tokenizer *t, const char *label, uint32_t first, uint32_t count,
                                         organ_error *error)
 {

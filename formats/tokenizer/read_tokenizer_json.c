@@ -408,7 +408,7 @@ static void read_model(json_reading *r, organ_json_span span)
 }
 
 /* Reads the tokenizer in the text of tokenizer.json, and tokenizer_config.json of the model, into *t. The file does not
- * state facts.kind: byte fallback or a token U+2581 means SentencePiece, a ByteLevel step byte-level BPE. */
+ * state facts.kind: byte fallback or a token U+2581 means SentencePiece, a ByteLevel step means byte-level BPE. */
 organ_status organ_tokenizer_from_json(const organ_model *model, organ_tokenizer *t, const organ_json_source *text,
                                        organ_error *error)
 {

@@ -102,8 +102,8 @@ static organ_status read_tekken_sizes(tekken_reading *r, const json_t *config)
     return ORGAN_OK;
 }
 
-/* Reads the member "config": sets the pre-tokenizer from "pattern", r->special and r->tokens, and *version to the
- * number in "version", 7 for "v7". */
+/* Reads the member "config": sets the pre-tokenizer from "pattern" and *version from "version" (7 for "v7"), and also
+ * sets r->special and r->tokens. */
 static organ_status read_config(tekken_reading *r, long *version)
 {
     json_t *config = NULL;

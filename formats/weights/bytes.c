@@ -178,10 +178,11 @@ static bool is_code_type(organ_dtype t)
            t == ORGAN_F6_E3M2;
 }
 
-/* Checks a tensor that belongs to no packed weight. Returns ORGAN_BAD_INPUT if the tensor has a type of codes, 2 or
- * more axes, and a scale next to it, or if it is not of words and the config states that its module is quantised.
- * Otherwise it is a plain weight whose values are the codes: counts it in search->without_scales_count, about which
- * organ_weight_write_notes writes a note. Integers of 16 and 32 bits ("words") are not counted. */
+/* Checks a tensor that belongs to no packed weight. Does nothing unless the tensor has 2 or more axes and is of a type
+ * of codes or of integers of 16 or 32 bits ("words"). Returns ORGAN_BAD_INPUT if there is a scale next to the tensor.
+ * Also returns ORGAN_BAD_INPUT for codes other than words if the config states that their module is quantised.
+ * Otherwise the tensor is a plain weight whose values are the codes; if it is not of words, it is counted in
+ * search->without_scales_count, about which organ_weight_write_notes writes a note. */
 organ_status organ_weight_check_without_scale(organ_weight_search *search, const organ_tensor *codes)
 {
     const organ_quant_group *group;

@@ -171,8 +171,8 @@ static organ_status check_index(const organ_weight_search *search, const organ_w
 
 /* Checks the scales, zero points and group index of a pack-quantized weight whose shape is known, and sets block_rows,
  * block_cols and dense_words. Scales must be for rows or groups, or one for the whole weight. If only one layout is
- * possible for this weight, adds it to search->layouts_found: organ_weight_resolve_words uses it for weights for which
- * both are possible. */
+ * possible for this weight, adds this layout to search->layouts_found; organ_weight_resolve_words uses it for the
+ * weights for which both layouts are possible. */
 static organ_status check_packed(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
 {
     bool same;

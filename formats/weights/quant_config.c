@@ -138,9 +138,9 @@ static void read_groups(const scope *at)
     json_object_foreach((json_t *)groups.object, key, value) read_group(&groups, key, value);
 }
 
-/* Reads the settings of single modules in the object in the member `key_of_all`, and appends a rule of kind `kind` for
- * each of its members. `fields` lists the settings to read. In GPTQ's "dynamic" (ORGAN_RULE_REGEX), the key "+:PATTERN"
- * or "PATTERN" gives the modules that match the pattern their own settings, and "-:PATTERN" excludes them from
+/* The member `key_of_all` is an object with settings of single modules. Appends a rule of kind `kind` for each member
+ * of this object; `fields` lists the settings to read. In GPTQ's "dynamic" (ORGAN_RULE_REGEX), the key "+:PATTERN" or
+ * "PATTERN" gives the modules that match the pattern their own settings, and "-:PATTERN" excludes them from
  * quantisation. In ModelOpt's "quantized_layers" (ORGAN_RULE_EXACT), the keys are names of modules. */
 static void read_overrides(const scope *at, const char *key_of_all, organ_rule_kind kind,
                            const organ_quant_field *fields)

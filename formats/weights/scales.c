@@ -63,7 +63,7 @@ organ_status organ_weight_expect(const organ_weight_search *search, const organ_
 
 /* Sets *size to the columns of a group. `groups` is the number of groups in a row, as the scales have it. Takes the
  * group size of the config (negative or too large: all columns) if it gives `groups` groups. Otherwise divides the
- * columns into `groups` equal groups of a power of two of columns (any number if there is one group), and notes a
+ * columns into `groups` equal groups, whose size must be a power of two unless there is one group, and notes a
  * contradiction if the config states another size. Returns ORGAN_BAD_INPUT if there is no such division. `group` may be
  * NULL: the config then states no size. */
 organ_status organ_weight_groups(organ_weight_search *search, const organ_weight *weight, uint64_t groups,
