@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Functions that the sources of the GGUF reader share: a cursor that reads the header forwards, keeps the bytes that
- * it has read and never passes the end of the file; and the reading of key-values. */
+ * Functions that the sources of the GGUF reader share. A cursor reads the header forwards, keeps the bytes that it has
+ * read and never passes the end of the file. organ_gguf_read_values reads the key-values with a cursor. */
 #ifndef ORGAN_GGUF_PARTS_H
 #define ORGAN_GGUF_PARTS_H
 

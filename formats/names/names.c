@@ -128,7 +128,7 @@ static organ_status resolve_row(organ_name_list *list, organ_named_model *model,
 }
 
 /* Removes repeated names from the sorted list: a store may have a model twice, for the user and for the system or in
- * two layouts. The removed models are equal to the kept one, because resolve_row sets the paths later. */
+ * two layouts. The entries of one model do not differ yet, because resolve_row sets the paths later. */
 static void drop_repeated(organ_name_list *list)
 {
     size_t kept = list->count > 0;

@@ -285,8 +285,9 @@ static bool bits_fit_shapes(const organ_weight *weight, unsigned bits, uint64_t 
 }
 
 /* Sets weight->bits of a GPTQ weight and *in, the number of its inputs. Takes the config's bits if they fit the shapes.
- * If they do not fit, or the config states none, takes the lowest number from 1 to 8 that fits; against the config only
- * if there is a g_idx, whose length confirms the number of inputs. Rejects 1, 5, 6 and 7 bits. */
+ * If they do not fit, or the config states none, takes the lowest number from 1 to 8 that fits. Such a number replaces
+ * that of the config only if there is a g_idx, whose length confirms the number of inputs. Rejects 1, 5, 6 and 7
+ * bits. */
 static organ_status find_gptq_bits(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group,
                                    uint64_t *in)
 {

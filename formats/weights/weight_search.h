@@ -128,10 +128,10 @@ organ_status organ_weight_find_bytes(organ_weight_search *search, const organ_te
 organ_status organ_weight_find_words(organ_weight_search *search, const organ_tensor *tensor, bool *found);
 organ_status organ_weight_find_mlx(organ_weight_search *search, const organ_tensor *tensor, bool *found);
 
-/* Checks the tensor `codes`, which belongs to no packed weight. If the tensor has 2 or more axes and the type of codes
- * or words, returns ORGAN_BAD_INPUT if there is a scale next to it, because no known scheme has such codes. Also
- * returns ORGAN_BAD_INPUT if the type is not that of words and the config states that the tensor is quantised, because
- * its scale is missing. Otherwise `codes` is a plain weight. */
+/* Checks the tensor `codes`, which belongs to no packed weight. If the tensor has 2 or more axes and a type of codes or
+ * of words (integers of 16 or 32 bits), returns ORGAN_BAD_INPUT if there is a scale next to it, because no known scheme
+ * has such codes. For a type of codes also returns ORGAN_BAD_INPUT if the config states that the tensor is quantised,
+ * because its scale is missing. Otherwise `codes` is a plain weight. */
 organ_status organ_weight_check_without_scale(organ_weight_search *search, const organ_tensor *codes);
 
 /* Sets dense_words of pack-quantized weights whose shapes fit both layouts of words: to the layout of the model's other
@@ -143,9 +143,9 @@ organ_status organ_weight_resolve_words(organ_weight_search *search);
 /* Returns ORGAN_BAD_INPUT for a tensor whose name shows an unsupported layout. */
 organ_status organ_weight_refuse(const organ_weight_search *search, const organ_tensor *tensor);
 
-/* Returns the reason why a tensor that no packed weight has claimed is not a weight; NULL if it is a plain weight. The
- * caller adds the tensor to its list. Sets *dropped to true if an unpacked model does not need the tensor.
- * search->names must contain the names of all packed weights. */
+/* Returns why the tensor, which no packed weight has claimed, is no weight: the predicate of a sentence about the
+ * tensor. Returns NULL if it is a plain weight. The caller adds the tensor to its list. Sets *dropped to true if an
+ * unpacked model does not need the tensor. search->names must contain the names of all packed weights. */
 const char *organ_weight_add_unmatched(organ_weight_search *search, const organ_tensor *tensor, bool *dropped);
 
 /* Writes a sentence for each note to search->sentences. Returns ORGAN_IO if memory is exhausted. */
