@@ -85,10 +85,14 @@ typedef struct organ_adapter {
  * and adapter.type "lora"; r is the largest rank, and the scale of a pair is adapter.lora.alpha / rank, or 1 if alpha
  * is 0.
  *
- * Returns ORGAN_BAD_INPUT, naming file, field and values, for: no "peft_type": "LORA", r of 0 or less, lora_alpha
- * missing or not a number, an option with which a weight does not become W + scale B A, A without B or B without A,
- * ranks of A and B that differ from each other or from the config, factors that are not F32, F16, BF16 or F64 matrices,
- * no tensor at all; ORGAN_USAGE for a URL; ORGAN_IO if a file cannot be read. *adapter is NULL on error. */
+ * Returns ORGAN_BAD_INPUT, naming file, field and values, for
+ *   - no "peft_type": "LORA", r of 0 or less, lora_alpha missing or not a number;
+ *   - an option with which a weight does not become W + scale B A;
+ *   - A without B, or B without A;
+ *   - ranks of A and B that differ from each other or from the config;
+ *   - factors that are not F32, F16, BF16 or F64 matrices;
+ *   - no tensor at all.
+ * Returns ORGAN_USAGE for a URL, ORGAN_IO if a file cannot be read. *adapter is NULL on error. */
 organ_status organ_adapter_open(const char *path, organ_adapter **adapter, organ_error *error);
 void organ_adapter_close(organ_adapter *adapter); /* NULL is allowed */
 

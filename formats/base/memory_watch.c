@@ -82,7 +82,7 @@ __attribute__((destructor)) static void remove_watch(void)
         json_set_alloc_funcs(make_below, free_below);
 }
 
-/* Prepares for the reading of a text until read_end: empties the reserve and stores the number of refusals so far. */
+/* Begins the reading of a text, which read_end ends: empties the reserve and stores the number of refusals so far. */
 static void read_begin(void)
 {
     reading.on = true;

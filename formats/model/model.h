@@ -44,9 +44,13 @@ typedef struct organ_model {
     const char *const *warnings; /* one sentence each */
 } organ_model;
 
-/* Opens an organ directory, a directory (with model.safetensors.index.json, or model.safetensors, or exactly one
- * other *.safetensors, or exactly one GGUF model), a .safetensors file, a GGUF file of any name (with all parts of a
- * split model), or an index.json.
+/* Opens a model, which is one of
+ *   - an organ directory;
+ *   - a directory with model.safetensors.index.json, with model.safetensors, with exactly one other *.safetensors, or
+ *     with exactly one GGUF model;
+ *   - a .safetensors file;
+ *   - a GGUF file of any name (with all parts of a split model);
+ *   - an index.json.
  *
  * Files are opened read-only. Headers are read completely, and every offset and length is checked against the file
  * size before memory of that size is allocated. All files stay open, except those of an organ directory; for models

@@ -40,10 +40,11 @@ organ_status organ_check_replaceable(const char *path, const char *like, organ_e
  * for a symbolic link. Returns ORGAN_IO if the file cannot be read. */
 organ_status organ_check_report_place(const char *path, organ_error *error);
 
-/* Return true if `name`, relative to the open directory `at` or to AT_FDCWD, is a regular file that by its name and
- * first bytes is a report of this program (organ_is_report_at) or a file with weights (organ_is_weights_at). A file
- * that a process still writes has the name "DIR/.4711.NAME" with the number of the process; it is judged like "NAME".
- * Return false and set *error if the system fails to open the file (no memory, too many open files) or to read it. */
+/* Return true if `name` is a regular file and, by its name and first bytes, a report of this program
+ * (organ_is_report_at) or a file with weights (organ_is_weights_at). `name` is relative to the open directory `at`,
+ * which may be AT_FDCWD. A file that a process still writes has the name "DIR/.4711.NAME" with the number of the
+ * process; it is judged like "NAME". Return false and set *error if the system fails to open the file (no memory, too
+ * many open files) or to read it. */
 bool organ_is_report_at(int at, const char *name, organ_error *error);
 bool organ_is_weights_at(int at, const char *name, organ_error *error);
 

@@ -238,10 +238,10 @@ static organ_status find_under_own_name(organ_weight_search *search, const organ
     return organ_dtype_is_fp8(tensor->dtype) ? add_fp8(search, &weight, group) : add_int8(search, &weight, group);
 }
 
-/* Finds MXFP4 weights of gpt-oss. If `tensor` is named X.blocks or X_blocks and has the shape [experts, out, in / 32,
- * 16 bytes], adds the weight X with these codes and with the scales X.scales or X_scales [experts, out, in / 32], and
- * sets *found. X.blocks is the name in the first release; the weight is then [experts, out, in]. X_blocks is the name
- * in transformers; the weight is then transposed to [experts, in, out]. */
+/* Finds MXFP4 weights of gpt-oss: codes in a tensor X.blocks or X_blocks [experts, out, in / 32, 16 bytes], and scales
+ * in X.scales or X_scales [experts, out, in / 32]. If `tensor` is such codes, adds the weight X and sets *found.
+ * X.blocks is the name in the first release; the weight is then [experts, out, in]. X_blocks is the name in
+ * transformers; the weight is then transposed to [experts, in, out]. */
 static organ_status bytes_find_blocks(organ_weight_search *search, const organ_tensor *tensor, bool *found)
 {
     const bool first = organ_ends_with(tensor->name, ".blocks");

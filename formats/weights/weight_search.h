@@ -128,10 +128,10 @@ organ_status organ_weight_find_bytes(organ_weight_search *search, const organ_te
 organ_status organ_weight_find_words(organ_weight_search *search, const organ_tensor *tensor, bool *found);
 organ_status organ_weight_find_mlx(organ_weight_search *search, const organ_tensor *tensor, bool *found);
 
-/* Checks the tensor `codes`, which belongs to no packed weight. If the tensor has 2 or more axes and a type of codes or
- * of words (integers of 16 or 32 bits), returns ORGAN_BAD_INPUT if there is a scale next to it, because no known scheme
- * has such codes. For a type of codes also returns ORGAN_BAD_INPUT if the config states that the tensor is quantised,
- * because its scale is missing. Otherwise `codes` is a plain weight. */
+/* Checks the tensor `codes`, which belongs to no packed weight. Ignores tensors with fewer than 2 axes, and types other
+ * than those of codes and words (integers of 16 or 32 bits). Returns ORGAN_BAD_INPUT if there is a scale next to the
+ * tensor, because no known scheme has such codes. For a type of codes also returns ORGAN_BAD_INPUT if the config states
+ * that the tensor is quantised, because its scale is missing. Otherwise `codes` is a plain weight. */
 organ_status organ_weight_check_without_scale(organ_weight_search *search, const organ_tensor *codes);
 
 /* Sets dense_words of pack-quantized weights whose shapes fit both layouts of words: to the layout of the model's other
