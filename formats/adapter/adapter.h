@@ -19,8 +19,8 @@ ORGAN_API_BEGIN
 /* Shapes of the tensors in which a file stores the factors A and B of a pair, [rows][columns]. */
 typedef enum organ_adapter_layout {
     ORGAN_FACTORS_PLAIN,     /* A is [rank][in_features], B [out_features][rank]; stacks have experts as first axis */
-    ORGAN_FACTORS_PARAMETER, /* peft's ParamWrapper: A is [experts * rank][in_features], rows e * rank and the following
-                              * belong to expert e; B is [out_features][rank * experts], column k * experts + e is
+    ORGAN_FACTORS_PARAMETER, /* peft's ParamWrapper: A is [experts * rank][in_features], the `rank` rows from e * rank
+                              * on belong to expert e; B is [out_features][rank * experts], column k * experts + e is
                               * column k of expert e */
     ORGAN_FACTORS_TURNED     /* embeddings of GGUF: A is [in_features][rank] */
 } organ_adapter_layout;

@@ -194,8 +194,8 @@ static organ_status add_factor(open_state *s, const organ_tensor *t, const organ
     return ORGAN_OK;
 }
 
-/* Enters each tensor of the adapter that is a factor into its pair in s->pairs, and all other tensors into s->rest.
- * Rejects an adapter without tensors. */
+/* Enters the adapter's factors into their pairs in s->pairs, and all other tensors into s->rest. Rejects an adapter
+ * without tensors. */
 static organ_status sort_tensors(open_state *s, organ_error *error)
 {
     const size_t count = s->model->tensor_count;

@@ -202,7 +202,7 @@ static void skip_value(organ_gguf_cursor *cursor, organ_gguf_kv *kv)
         organ_gguf_take(cursor, "value", organ_gguf_type_bytes(kv->type));
 }
 
-/* Copies the value in image[begin .. cursor->at) of a file of version 1 to `out`, and widens its lengths and count from
+/* Copies to `out` the value in image[begin .. cursor->at) of a file of version 1, and widens its lengths and count from
  * u32 to u64, as in version 3. `out` has room for 4 more bytes for each length and count. */
 static void widen_version_1(const organ_gguf_cursor *cursor, size_t begin, const organ_gguf_kv *kv, unsigned char *out)
 {

@@ -133,7 +133,7 @@ static organ_status model_open_files(model_state *s, const char *const *names, s
     return error->status;
 }
 
-/* Opens the files that the caller lists in access->also and reads their headers. They may be in any folder. */
+/* Opens the files that the caller lists in access->also and reads their headers. The files may be in any folder. */
 static organ_status open_also(model_state *s, organ_error *error)
 {
     const size_t count = s->access ? s->access->also_count : 0;
@@ -220,7 +220,8 @@ static organ_status read_index(model_state *s, organ_error *error)
 }
 
 /* Records size, time and inode of the local config.json in s->config, so that organ_model_unchanged can detect changes.
- * `folder` is that of load_next_to. Records nothing for a model at a URL or if there is no such file. */
+ * The file is in the model's directory plus `folder`, which is "" or "/FOLDER". Records nothing for a model at a URL or
+ * if there is no such file. */
 static organ_status watch_config(model_state *s, const char *folder, organ_error *error)
 {
     struct stat info;

@@ -44,7 +44,7 @@ typedef struct organ_directory_reading {
     organ_error *error;                   /* the first fault is kept; values read after it must not be used */
 } organ_directory_reading;
 
-/* Returns the name of the folder of an organ directory that has the tensors of `group`. */
+/* Returns the name of the folder for tensors of `group` in an organ directory. */
 const char *organ_group_folder(organ_group group) { return folders[group]; }
 
 /* Sets *is to true if the first 4096 bytes of the directory's manifest have the word "organ.manifest/". A missing or

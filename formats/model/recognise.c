@@ -265,7 +265,7 @@ static organ_status walk_output(recognise_walk *w)
 }
 
 /* Returns ORGAN_USAGE, with the file in the message, if the directory at `path` contains a file that --force must not
- * replace. `like` is that of organ_check_replaceable. */
+ * replace. `like` is a model of which the directory may contain copies of files, or NULL. */
 static organ_status check_directory(const char *path, const char *like, organ_error *error)
 {
     recognise_walk *const w = calloc(1, sizeof *w);

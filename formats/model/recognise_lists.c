@@ -162,9 +162,9 @@ static void list_names(organ_written *w, const json_t *array)
     }
 }
 
-/* Adds the files with weights of an output whose report does not list files, because an old version of organ wrote it.
- * These are the files with a name in `usual`. If the number of .gguf files equals `of_input`, they are also all .gguf
- * files, and likewise for .safetensors, because such a run wrote as many files as its input has. */
+/* Adds the files with weights of an output whose report does not list files, because an old version of organ wrote it:
+ * files with a name in `usual`, all .gguf files if their number equals `of_input`, and all .safetensors files if their
+ * number does. A run of such a version wrote as many files as its input has. */
 static void list_weights(organ_written *w, const char *directory, size_t of_input, organ_error *error)
 {
     static const char *const usual[] = {"model.safetensors", "adapter_model.safetensors"}, *const endings[] = {

@@ -477,7 +477,7 @@ static bool send_one_request(organ_http_line *line, const organ_http_request *re
     return h.is_public;
 }
 
-/* Returns the URL to which the answer from `url` redirects, which the caller frees. Returns NULL if the answer is no
+/* Returns the URL to which the answer from `url` redirects; the caller frees it. Returns NULL if the answer is no
  * redirect. Returns NULL and sets the answer's fault if the redirect has no target or must not be followed: the target
  * must be https, or http if `url` is http. */
 static char *redirect_target(const organ_http_line *line, const char *url, organ_http_answer *answer)

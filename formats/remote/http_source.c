@@ -28,7 +28,7 @@
 #define SPANS      8
 #define LARGE_READ ((size_t)1 << 20) /* bytes from which on a read requests its range instead of reading ahead */
 
-/* A span of bytes of one file that was read ahead. */
+/* A span: bytes of one file that were read ahead. */
 typedef struct http_source_span {
     const organ_http_file *file; /* NULL if the span is empty */
     uint64_t from;               /* file offset of its first byte */
@@ -300,7 +300,7 @@ static bool is_usable_answer(const organ_http_request *request, const organ_http
     return !answer->broken || answer->too_long;
 }
 
-/* Resets the time and bytes of the current read, which limit how long it may take. */
+/* Sets http->spent and http->taken to 0 for a new read. The two numbers limit how long the read may take. */
 static void reset_read_budget(organ_http *http)
 {
     http->spent = 0;

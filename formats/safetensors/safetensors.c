@@ -137,8 +137,8 @@ static organ_status read_entry_shape(const entry *e, organ_tensor *tensor)
     return tensor->shape ? count_bytes(e, tensor) : organ_fail_memory(e->from->error, e->from->file->name);
 }
 
-/* Sets tensor->offset from the field "data_offsets", which counts from the end of the header. Checks both numbers
- * against the size of the file and the bytes that dtype and shape need. */
+/* Sets tensor->offset from the field "data_offsets", whose two numbers count from the end of the header. Checks both
+ * numbers against the size of the file and the bytes that dtype and shape need. */
 static organ_status read_offsets(const entry *e, organ_tensor *tensor)
 {
     const json_t *const array = require_array(e, OFFSETS);

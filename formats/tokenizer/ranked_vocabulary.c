@@ -59,7 +59,7 @@ static int base64_value(char c)
 }
 
 /* Decodes four base64 digits to one, two or three bytes and appends the letters of these bytes (organ_letter_of) to
- * `word`. `last` is true for the last four digits of a token, which may end with one or two '='. Returns false for
+ * `word`. `last` is true for the last four digits of a token: only they may end with one or two '='. Returns false for
  * invalid base64; sets *has_memory to false if memory is exhausted. */
 static bool add_base64_group(const char *digits, bool last, organ_bytes *word, bool *has_memory)
 {

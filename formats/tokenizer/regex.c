@@ -238,7 +238,7 @@ static bool is_supported_group(const regex_scan *s)
     return false;
 }
 
-/* Copies one byte of the pattern, which begins no escape sequence, and updates the state of classes. Leaves classes
+/* Copies one byte of the pattern, at which no escape sequence begins, and updates the state of classes. Leaves classes
  * inside a class and intersections to put_inner_bracket and put_intersection. Rejects constructs that PCRE2 would
  * interpret differently. */
 static organ_status put_character(regex_scan *s, organ_error *error)

@@ -27,8 +27,8 @@ enum { FLOAT_MODES = sizeof float_modes / sizeof *float_modes };
 #define WORDS_MAX ((uint64_t)1 << 40)
 
 /* Returns ORGAN_BAD_INPUT unless codes and scales have the same number of axes, 2 to 4, and the same sizes on all axes
- * but the last. Also returns it if one of the two tensors is empty, or if a row of codes has more than WORDS_MAX
- * words. */
+ * but the last. Also returns ORGAN_BAD_INPUT if one of the two tensors is empty, or if a row of codes has more than
+ * WORDS_MAX words. */
 static organ_status check_axes(const organ_weight_search *search, const organ_weight *weight)
 {
     const organ_tensor *const codes = weight->codes, *const scale = weight->scale;

@@ -14,7 +14,8 @@
 #define AWQ_BITS  4
 #define AWQ_CODES (WORD_BITS / AWQ_BITS)
 
-/* Layouts of codes in words. Both are the same for 1, 2, 4 and 8 bits. A set of layouts is a sum of these. */
+/* Layouts of codes in words. For 1, 2, 4 and 8 bits the two layouts are the same. A set of layouts is a sum of these
+ * values. */
 enum {
     DENSE = 1, /* codes may cross word boundaries */
     PADDED = 2 /* each word has 32 / bits whole codes; its remaining bits are unused */
@@ -65,8 +66,8 @@ static organ_status require_companion(organ_weight_search *search, const organ_t
 /* ---- pack-quantized ---- */
 
 /* Sets `shape` to the values of weight->shape_tensor, which are the shape of the unpacked weight: two sizes for a
- * matrix, three for a stack. Returns ORGAN_BAD_INPUT if a size is below 1, or one but the last is not that of the
- * codes. */
+ * matrix, three for a stack. Returns ORGAN_BAD_INPUT if a size is below 1, or if a size other than the last differs
+ * from that of the codes on the same axis. */
 static organ_status read_weight_shape(organ_weight_search *search, const organ_weight *weight, uint64_t shape[3])
 {
     const organ_tensor *const t = weight->shape_tensor, *const codes = weight->codes;
