@@ -96,8 +96,8 @@ organ_status organ_weight_groups(organ_weight_search *search, const organ_weight
 }
 
 /* Returns true if the weight has one scale in total, or one for each matrix of a stack. `blocks` is true if the config
- * states a block size: then, if the scale tensor has the same number of axes as the weight, its values are a grid of
- * blocks instead, even if there is only one value. */
+ * states a block size: then a scale tensor with two or more axes is a grid of blocks instead, even if it has only one
+ * value. */
 static bool is_per_tensor(const organ_weight *weight, bool blocks)
 {
     const organ_matrices m = organ_weight_matrices(weight);
