@@ -43,7 +43,8 @@ const char *organ_gguf_take_text(organ_gguf_cursor *cursor, const char *what, ui
 /* Returns the number of bytes of a count or a length in this file: 4 in version 1, else 8. */
 size_t organ_gguf_count_bytes(const organ_gguf_cursor *cursor);
 
-/* Reports ORGAN_BAD_INPUT with a message of the file, the item being read, and the formatted sentence. */
+/* Reports ORGAN_BAD_INPUT. The message consists of the name of the file, the item being read and the formatted
+ * sentence. */
 organ_status organ_gguf_refuse(const organ_gguf_cursor *cursor, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

@@ -297,8 +297,8 @@ static organ_status place_data(gguf_reader *r)
     return ORGAN_OK;
 }
 
-/* Reads version, counts, key-values and tensor infos. Counts are compared with the bytes that remain before memory
- * for that many items is allocated. */
+/* Reads version, counts, key-values and tensor infos. Before it allocates memory for a number of items, compares this
+ * number with the bytes that remain in the file. */
 static organ_status read_gguf_header(gguf_reader *r)
 {
     organ_gguf_header *header = r->header;

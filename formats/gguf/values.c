@@ -24,8 +24,8 @@ uint64_t organ_gguf_bytes_left(const organ_gguf_cursor *cursor) { return cursor-
 /* Returns the number of bytes of a count or a length in this file: 4 in version 1, else 8. */
 size_t organ_gguf_count_bytes(const organ_gguf_cursor *cursor) { return cursor->narrow ? 4 : 8; }
 
-/* Reports ORGAN_BAD_INPUT with a message of the file, the item being read (cursor->where), and the formatted
- * sentence. */
+/* Reports ORGAN_BAD_INPUT. The message consists of the name of the file, the item being read (cursor->where) and the
+ * formatted sentence. */
 organ_status organ_gguf_refuse(const organ_gguf_cursor *cursor, const char *format, ...)
 {
     char sentence[600];
@@ -42,8 +42,8 @@ static organ_status fail_kv_memory(const organ_gguf_cursor *cursor)
     return organ_fail_errno(cursor->error, ENOMEM, "%s: %s", cursor->file->name, cursor->where);
 }
 
-/* Reads more of the file until cursor->image has at least its first `end` bytes; `end` is not above the size of the
- * file. Each read doubles the bytes in the image, so that a long header needs few reads. */
+/* Reads more of the file until cursor->image has at least the first `end` bytes of the file; `end` is not above the
+ * size of the file. Each read doubles the bytes in the image, so that a long header needs few reads. */
 static organ_status read_header_up_to(organ_gguf_cursor *cursor, size_t end)
 {
     struct stat info;
@@ -164,8 +164,8 @@ static void skip_string(organ_gguf_cursor *cursor)
     organ_gguf_take(cursor, "a string", organ_gguf_take_count(cursor, "length of a string"));
 }
 
-/* Moves past an array, from its element type on, and sets kv->element and kv->count. Compares the bytes that its
- * elements need with the rest of the file before it reads them. */
+/* Moves past an array, from its element type on, and sets kv->element and kv->count. Before it reads the elements,
+ * checks that the rest of the file has room for them. */
 static organ_status skip_array(organ_gguf_cursor *cursor, organ_gguf_kv *kv)
 {
     kv->element = read_type(cursor, "element type");

@@ -105,8 +105,8 @@ organ_status organ_hub_name_parse(const char *text, organ_arena *arena, organ_hu
 
 /* ---- snapshots ---- */
 
-/* Writes the names of the first four snapshots in `folder` to `names`, `size` bytes, as "hf:ORG/NAME@SNAPSHOT, ..."; ""
- * if there is none. `id` is ORG/NAME. */
+/* Writes the names of the first four snapshots in `folder` to `names`, which has `size` bytes, as
+ * "hf:ORG/NAME@SNAPSHOT, ..."; "" if there is none. `id` is ORG/NAME. */
 static void list_snapshots(const char *folder, const char *id, organ_arena *arena, char *names, size_t size)
 {
     enum { MAX = 4 };

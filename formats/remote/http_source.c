@@ -308,8 +308,8 @@ static void reset_read_budget(organ_http *http)
 }
 
 /* Sends one request and adds its time and bytes to http->spent and http->taken. The time limit of a read is read_ms,
- * plus the time that its received bytes need at ORGAN_HTTP_MIN_RATE; a request may use what earlier requests of the
- * read left of it. */
+ * plus the time that its received bytes need at ORGAN_HTTP_MIN_RATE; a request may use the part of this time that
+ * earlier requests of the same read left. */
 static void request_once(organ_http *http, organ_http_request *request, organ_http_answer *answer)
 {
     const double max = (double)(http->access->read_ms ? http->access->read_ms : USUAL_READ) / 1000;

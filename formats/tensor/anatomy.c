@@ -323,7 +323,7 @@ static organ_role role_of_parts(const parts *p, char module[MODULE])
     return organ_anatomy_module_role(module, p->has_layer);
 }
 
-/* Finds the longest entry of `packed_suffixes` that ends the first *length bytes of the name after a '.' or '_'.
+/* Finds the longest entry of `packed_suffixes` with which the first *length bytes of the name end, after a '.' or '_'.
  * Reduces *length to exclude the entry and its separator. Returns the entry (a pointer into `packed_suffixes`), or NULL
  * if none matches. */
 static const char *const *cut_packed_suffix(const char *name, size_t *length)

@@ -141,8 +141,8 @@ static organ_candidate pop_candidate(organ_bpe *bpe)
 }
 
 /* Merges the symbols of a word by byte-pair encoding: applies the merge of lowest rank, the leftmost among equals,
- * until none applies. A merge changes its left symbol and removes its right symbol from the linked list, with length 0.
- * Returns false if memory is exhausted. */
+ * until none applies. A merge changes its left symbol, removes its right symbol from the linked list, and sets the
+ * length of the removed symbol to 0. Returns false if memory is exhausted. */
 static bool merge_all(organ_bpe *bpe)
 {
     organ_symbol *s = bpe->symbols;

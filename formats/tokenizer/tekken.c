@@ -70,8 +70,8 @@ static organ_status find_members(tekken_reading *r)
 
 /* ---- config ---- */
 
-/* Returns the member `name` of the config. Reports an error, and returns a value not to be used, unless it is a whole
- * number from 1 to `max`. */
+/* Returns the member `name` of the config. If it is not a whole number from 1 to `max`, reports an error, and the
+ * result must not be used. */
 static int64_t number_of(const tekken_reading *r, const json_t *config, const char *name, int64_t max)
 {
     const json_t *const value = json_object_get(config, name);

@@ -42,8 +42,8 @@ static organ_status find_scale(organ_weight_search *search, const organ_tensor *
     return ORGAN_OK;
 }
 
-/* Completes and adds a weight whose codes are pairs of 4 bits in the bytes of a row. `size` consecutive codes of a row
- * share a scale. The caller has set weight->scale. */
+/* Completes and adds a weight with two codes of 4 bits in each byte. `size` consecutive codes of a row share a scale.
+ * The caller has set weight->scale. */
 static organ_status add_pairs(organ_weight_search *search, organ_weight *weight, uint64_t size)
 {
     const organ_tensor *const codes = weight->codes, *const scale = weight->scale;

@@ -63,9 +63,9 @@ static organ_status find_gguf_scale(organ_weight_search *search, const organ_ten
 
 /* ---- all formats ---- */
 
-/* Adds all packed weights. For each tensor of the model, tries whether it is the codes of a weight: in words (GPTQ,
- * AWQ, compressed-tensors), then of MLX, then in bytes (FP8, INT8). In a GGUF model, only adds NVFP4 with a tensor
- * scale. */
+/* Adds all packed weights. For each tensor of the model, tries whether it is the codes of a weight: first codes in
+ * words (GPTQ, AWQ, compressed-tensors), then codes of MLX, then codes in bytes (FP8, INT8 and others). In a GGUF
+ * model, only adds NVFP4 with a tensor scale. */
 static organ_status find_packed_weights(organ_weight_search *search)
 {
     const organ_model *const model = search->model;

@@ -50,7 +50,7 @@ static organ_status check_axes(const organ_weight_search *search, const organ_we
     return ORGAN_OK;
 }
 
-/* Returns the size of the last axis of a tensor, the number of its elements in a row. */
+/* Returns the size of the last axis of a tensor: the number of elements in a row. */
 static uint64_t last_axis(const organ_tensor *tensor) { return tensor->shape[tensor->rank - 1]; }
 
 /* Sets shape and blocks of the weight from its codes and weight->bits, and adds it. `group` codes of a row share a

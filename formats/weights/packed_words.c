@@ -274,8 +274,8 @@ static organ_scheme find_layout(organ_weight_search *search, const organ_weight 
 }
 
 /* Returns true if the shapes of a GPTQ weight fit codes of `bits` bits: a column of words contains whole codes, a row
- * of zero points has the words for a code of each output, and g_idx, if there is one, has an entry for each input. Sets
- * *in to the number of inputs, which are the columns of the weight. */
+ * of zero points has the number of words that one code for each output needs, and g_idx, if there is one, has an entry
+ * for each input. Sets *in to the number of inputs, which are the columns of the weight. */
 static bool bits_fit_shapes(const organ_weight *weight, unsigned bits, uint64_t *in)
 {
     const uint64_t rows = weight->codes->shape[0], out = weight->scale->shape[1];

@@ -25,8 +25,9 @@ static void add_rule(const scope *at, const char *key, organ_quant_rules *rules,
 }
 
 /* Appends rules for `text`, an entry of the list of modules in the member `key`. A text that begins with "re:" is a
- * regular expression, one with '*' or '?' a glob. Any other text is the whole name of a module; in addition it is a
- * part of modules' names or, if `exact` is true (compressed-tensors), a class of modules if it has no dot. */
+ * regular expression, one with '*' or '?' a glob. Any other text is the whole name of a module. If `exact` is false, it
+ * is also a part of modules' names. If `exact` is true (compressed-tensors) and the text has no dot, it is also a class
+ * of modules. */
 static void add_name(const scope *at, const char *key, organ_quant_rules *rules, const char *text, bool exact,
                      const void *value)
 {
