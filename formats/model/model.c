@@ -379,7 +379,7 @@ static organ_status open_organ_directory(model_state *s, const char *path, organ
     return organ_gguf_config_read(ORGAN_HEADER_FOLDER, s->model.gguf, &s->list, &s->model.config, error);
 }
 
-/* Opens the model at `path` and reads its headers: an organ directory, GGUF or safetensors. */
+/* Opens the model at `path` (an organ directory, GGUF or safetensors) and reads its headers. */
 static organ_status open_any(model_state *s, const char *path, organ_error *error)
 {
     s->model.format = "safetensors";

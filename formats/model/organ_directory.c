@@ -250,8 +250,8 @@ static organ_status check_header(const organ_directory_reading *r, const char *n
                : organ_directory_refuse(r, name, "header_xxh3 is '%.16s', but %s has %s", written, header->name, found);
 }
 
-/* Reads the entry `name` of "sources", one original file, and appends the file: its size, its stored header and its
- * gaps. Leaves a fault in r->error. */
+/* Reads the entry `name` of "sources", which describes one original file, and appends this file with its size, its
+ * stored header and its gaps. Leaves a fault in r->error. */
 static void read_donor(organ_directory_reading *r, const char *name, const json_t *object)
 {
     const size_t number = r->manifest->file_count;

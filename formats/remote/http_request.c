@@ -497,8 +497,8 @@ static char *redirect_target(const organ_http_line *line, const char *url, organ
     return copy;
 }
 
-/* Sends a request and follows up to MAX_REDIRECTS redirects. Once a server had a public address (from_public), a
- * redirect to a private one is refused. The caller frees answer->body and answer->resolved. */
+/* Sends a request and follows up to MAX_REDIRECTS redirects. After a server with a public address (from_public), a
+ * redirect to a server without one is refused. The caller frees answer->body and answer->resolved. */
 void organ_http_ask(organ_http_line *line, const organ_http_request *request, organ_http_answer *answer)
 {
     char *resolved = NULL;

@@ -61,8 +61,8 @@ uint64_t organ_http_size(const organ_http_file *file); /* bytes */
 const char *organ_http_validator(const organ_http_file *file);
 
 /* Reads exactly `bytes` bytes from `offset`, on any thread. Returns ORGAN_BAD_INPUT if the file was changed since it
- * was opened or the server does not answer with the requested range; ORGAN_IO after too many tries without progress;
- * ORGAN_INTERRUPTED if access->stopped returned true. */
+ * was opened, or if the server does not answer with the requested range; ORGAN_IO after too many tries without
+ * progress; ORGAN_INTERRUPTED if access->stopped returned true. */
 organ_status organ_http_read(organ_http_file *file, void *to, size_t bytes, uint64_t offset, organ_error *error);
 
 /* Requests the file's last byte. Returns ORGAN_BAD_INPUT if the file's size or validator differs from that at its
