@@ -19,8 +19,8 @@ ORGAN_API_BEGIN
 /* Shapes of the tensors in which a file stores the factors A and B of a pair, [rows][columns]. */
 typedef enum organ_adapter_layout {
     ORGAN_FACTORS_PLAIN,     /* A is [rank][in_features], B [out_features][rank]; stacks have experts as first axis */
-    ORGAN_FACTORS_PARAMETER, /* peft's ParamWrapper: A is [experts * rank][in_features], rows e * rank and the following
-                              * belong to expert e; B is [out_features][rank * experts], column k * experts + e is
+    ORGAN_FACTORS_PARAMETER, /* peft's ParamWrapper: A is [experts * rank][in_features], the `rank` rows from e * rank
+                              * on belong to expert e; B is [out_features][rank * experts], column k * experts + e is
                               * column k of expert e */
     ORGAN_FACTORS_TURNED     /* embeddings of GGUF: A is [in_features][rank] */
 } organ_adapter_layout;
@@ -34,7 +34,8 @@ typedef struct organ_adapter_origin {
     size_t count;
     int64_t expert;       /* the expert of a stored stack to use; -1: all */
     uint64_t first, step; /* row k of B is row first + k * step of the stored B */
-    uint64_t head; /* 0, or rows of B in an attention head, which `halves` reorders before first and step apply */
+    uint64_t head; /* number of rows of B in an attention head, which are reordered as `halves` states before first and
+                      step apply; 0: not reordered */
     bool halves; /* rows of a head are taken in this order: true: 0, 2, ..., 1, 3, ...; false: 0, head / 2, 1, head / 2
                   * + 1, ... */
 } organ_adapter_origin;
@@ -46,8 +47,8 @@ typedef struct organ_adapter_pair {
     const organ_tensor *a; /* factor A; `layout` states the shapes of a and b */
     const organ_tensor *b; /* factor B */
     uint64_t rank, in_features, out_features; /* of A and B of one matrix */
-    double scale;   /* alpha / r, or alpha / sqrt(r) with use_rslora; r and alpha of rank_pattern and alpha_pattern if
-                       they match the module */
+    double scale;   /* alpha / r, or alpha / sqrt(r) with use_rslora; a matching entry of rank_pattern or alpha_pattern
+                       replaces r or alpha */
     bool embedding; /* lora_embedding_A and _B of peft, or token_embd of GGUF: A is [rank][vocabulary] in peft */
     organ_anatomy anatomy; /* layer, role and other properties that the name `weight` states */
     const char *weight; /* name of the base's tensor that is changed: "MODULE.weight", or `module` itself if that is a
@@ -84,10 +85,14 @@ typedef struct organ_adapter {
  * and adapter.type "lora"; r is the largest rank, and the scale of a pair is adapter.lora.alpha / rank, or 1 if alpha
  * is 0.
  *
- * Returns ORGAN_BAD_INPUT, naming file, field and values, for: no "peft_type": "LORA", r of 0 or less, lora_alpha
- * missing or not a number, a method beyond W + scale B A, A without B or B without A, ranks of A and B that differ
- * from each other or from the config, factors that are not F32, F16, BF16 or F64 matrices, no tensor at all;
- * ORGAN_IO if a file cannot be read. *adapter is NULL on error. */
+ * Returns ORGAN_BAD_INPUT, naming file, field and values, for
+ *   - no "peft_type": "LORA", r of 0 or less, lora_alpha missing or not a number;
+ *   - an option with which a weight does not become W + scale B A;
+ *   - A without B, or B without A;
+ *   - ranks of A and B that differ from each other or from the config;
+ *   - factors that are not F32, F16, BF16 or F64 matrices;
+ *   - no tensor at all.
+ * Returns ORGAN_USAGE for a URL, ORGAN_IO if a file cannot be read. *adapter is NULL on error. */
 organ_status organ_adapter_open(const char *path, organ_adapter **adapter, organ_error *error);
 void organ_adapter_close(organ_adapter *adapter); /* NULL is allowed */
 

@@ -76,8 +76,8 @@ static bool is_literal_key(const char *key)
     return true;
 }
 
-/* Compiles the key of *p to p->code, as peft matches it with a module's full name: "^(.*\.)?(KEY)$". Returns
- * ORGAN_BAD_INPUT if the key is too long or no regular expression. */
+/* Compiles "^(.*\.)?(KEY)$" to p->code, KEY being the key of *p: peft matches this expression with a module's full
+ * name. Returns ORGAN_BAD_INPUT if the key is too long or is no regular expression. */
 static organ_status compile_pattern(const organ_adapter_patterns *patterns, config_pattern *p, organ_error *error)
 {
     char text[PATTERN_LIMIT + 32];
@@ -161,8 +161,8 @@ static void free_patterns(organ_adapter_patterns *patterns)
     free(patterns);
 }
 
-/* Returns true if the module's name ends with the key of `p`, a pattern that is not compiled, and the match begins the
- * name or follows a dot. A dot in the key that is not escaped matches any character but a line break, as in a regular
+/* `p` is a pattern that is not compiled. Returns true if its key matches the module's whole name, or the end of the
+ * name after a dot. A dot in the key that is not escaped matches any character but a line break, as in a regular
  * expression. */
 static bool ends_with_literal(const config_pattern *p, const char *module)
 {
@@ -221,8 +221,8 @@ organ_status organ_adapter_rules_of(const organ_adapter_rules *rules, const orga
 }
 
 /* Returns ORGAN_BAD_INPUT if matching all patterns with `modules` modules would take too long: if the number of
- * patterns times `modules` is above WORD_MATCHES, or that of regular expressions times `modules` above
- * ORGAN_ADAPTER_MATCHES. `patterns` may be NULL. */
+ * patterns times `modules` is above WORD_MATCHES, or if the number of regular expressions among them times `modules` is
+ * above ORGAN_ADAPTER_MATCHES. `patterns` may be NULL. */
 static organ_status check_match_limit(const organ_adapter_patterns *patterns, size_t modules, organ_error *error)
 {
     if (!patterns || modules == 0 ||
@@ -317,7 +317,7 @@ static organ_status read_adapter_config(const organ_json_object *from, organ_ada
 }
 
 /* Parses adapter_config.json at `path` into adapter->config, which the caller releases, and sets the members of
- * *adapter and *rules that it states. `label` names the file in messages. */
+ * *adapter and *rules that the file states. `label` names the file in messages. */
 organ_status organ_adapter_config_read(const char *path, const char *label, organ_adapter *adapter,
                                        organ_adapter_rules *rules, organ_error *error)
 {

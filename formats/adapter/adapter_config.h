@@ -15,13 +15,14 @@ typedef struct organ_adapter_rules {
     struct organ_adapter_patterns *ranks, *alphas; /* rank_pattern and alpha_pattern; NULL: none */
 } organ_adapter_rules;
 
-/* Reads and checks adapter_config.json at `path`. Sets config, r, alpha, rslora, dora, fan_in_fan_out and base of
- * *adapter, and *rules. organ_adapter_open lists the errors. `label` names the file in messages. The caller releases
- * *rules and adapter->config, also after an error. */
+/* Reads and checks adapter_config.json at `path`. Sets *rules, and config, r, alpha, rslora, dora, fan_in_fan_out and
+ * base of *adapter. Returns ORGAN_BAD_INPUT if peft_type is not "LORA", if a required member is missing, if a member
+ * has a wrong type or value, or if an unsupported option is set; ORGAN_IO if the file cannot be read. `label` names the
+ * file in messages. The caller releases *rules and adapter->config, also after an error. */
 organ_status organ_adapter_config_read(const char *path, const char *label, organ_adapter *adapter,
                                        organ_adapter_rules *rules, organ_error *error);
 
-/* Upper bound of the number of modules times that of patterns that are regular expressions. */
+/* Upper bound of the number of modules times the number of patterns that are regular expressions. */
 #define ORGAN_ADAPTER_MATCHES ((size_t)1 << 20)
 
 /* Returns ORGAN_BAD_INPUT if there are too many patterns to match the names of `modules` modules in reasonable time. */

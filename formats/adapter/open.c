@@ -33,9 +33,9 @@ typedef struct open_state {
 
 /* ---- files ---- */
 
-/* Sets adapter.path: for a directory to `path` without trailing slashes; for adapter_model.safetensors or its index to
- * the directory of this file; for a GGUF file to `path`, and sets adapter.gguf. Returns ORGAN_USAGE for a URL,
- * ORGAN_BAD_INPUT for any other file, ORGAN_IO if there is nothing at `path`. */
+/* Sets adapter.path. For a directory it is `path` without trailing slashes; for adapter_model.safetensors or its index,
+ * the directory that contains the file; for a GGUF file, `path` itself. For a GGUF file also sets adapter.gguf. Returns
+ * ORGAN_USAGE for a URL, ORGAN_BAD_INPUT for any other file, ORGAN_IO if there is nothing at `path`. */
 static organ_status set_adapter_path(open_state *s, const char *path, organ_error *error)
 {
     struct stat info;
@@ -102,9 +102,9 @@ static organ_status open_gguf(open_state *s, const char *path, organ_error *erro
     return ORGAN_OK;
 }
 
-/* Sets s->model to the tensors of the adapter and reads its config. If adapter.path is a directory, the tensors are in
- * the first that exists of adapter_model.safetensors, its index, and adapter_model.gguf. Rejects a directory that has
- * only adapter_model.bin. */
+/* Sets s->model to the tensors of the adapter and reads its config. If adapter.path is a directory, opens the first of
+ * these files that exists: adapter_model.safetensors, its index, adapter_model.gguf. Rejects a directory that has only
+ * adapter_model.bin. */
 static organ_status open_weights(open_state *s, organ_error *error)
 {
     enum { CONFIG, SINGLE, INDEX, PICKLE, GGUF, KINDS };
@@ -194,8 +194,8 @@ static organ_status add_factor(open_state *s, const organ_tensor *t, const organ
     return ORGAN_OK;
 }
 
-/* Enters each tensor of the adapter that is a factor into its pair in s->pairs, and all other tensors into s->rest.
- * Rejects an adapter without tensors. */
+/* Enters the adapter's factors into their pairs in s->pairs, and all other tensors into s->rest. Rejects an adapter
+ * without tensors. */
 static organ_status sort_tensors(open_state *s, organ_error *error)
 {
     const size_t count = s->model->tensor_count;

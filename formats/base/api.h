@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * ORGAN_API_BEGIN and ORGAN_API_END surround the declarations of a public header: they have C linkage in C++, and
- * only they are exported by the shared library. */
+ * ORGAN_API_BEGIN and ORGAN_API_END surround the declarations of a public header. These declarations have C linkage in
+ * C++, and the shared library exports no others. */
 #ifndef ORGAN_API_H
 #define ORGAN_API_H
 

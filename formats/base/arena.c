@@ -56,9 +56,9 @@ void organ_arena_release(organ_arena *arena)
     }
 }
 
-/* Makes space for one more element in a list of `count` elements of `size` bytes: doubles *capacity (at first to
- * FIRST_ELEMENTS) if the list is full. `list` is the address of the pointer to the list. Returns false if memory is
- * exhausted. */
+/* Makes space for one more element in a list of `count` elements of `size` bytes: if the list is full, doubles
+ * *capacity, or sets it to FIRST_ELEMENTS if it is 0. `list` is the address of the pointer to the list. Returns false
+ * if memory is exhausted. */
 bool organ_grow(void *list, size_t count, size_t *capacity, size_t size)
 {
     const size_t requested = *capacity ? 2 * *capacity : FIRST_ELEMENTS;

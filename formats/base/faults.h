@@ -14,8 +14,8 @@ typedef struct organ_faults {
     void *context;                                    /* the caller's, passed to `take` */
 } organ_faults;
 
-/* Passes the message of `error` to faults->take and clears `error`, if it is a fault of the input (ORGAN_BAD_INPUT).
- * Returns false and leaves `error` unchanged for other errors and if `faults` is NULL. */
+/* If `error` is a fault of the input (ORGAN_BAD_INPUT), passes its message to faults->take, clears `error` and returns
+ * true. Returns false and leaves `error` unchanged for other errors and if `faults` is NULL. */
 bool organ_faults_take(const organ_faults *faults, organ_error *error);
 
 #endif

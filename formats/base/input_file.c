@@ -101,9 +101,9 @@ organ_status organ_input_load(const char *path, const char *label, size_t limit,
     return ORGAN_OK;
 }
 
-/* Reads a whole file of at most `limit` bytes like organ_input_load, but into an array of paged_rows.h: after
- * each PIECE, organ_rows_rest returns its memory. The array is zeroed, so a NUL follows the file's bytes. The caller
- * releases *bytes with organ_rows_free. */
+/* Reads a whole file of at most `limit` bytes like organ_input_load, but into an array of paged_rows.h: after every
+ * PIECE bytes, organ_rows_rest hands the array's memory back to the system. The array is zeroed, so a NUL follows the
+ * file's bytes. The caller releases *bytes with organ_rows_free. */
 organ_status organ_input_load_rows(const char *path, const char *label, size_t limit, char **bytes, size_t *length,
                                    organ_error *error)
 {

@@ -138,8 +138,8 @@ bool organ_json_edit_has(const organ_json_edit *edit, const char *inside, const 
     return find_member(edit, inside, name, &span);
 }
 
-/* Removes all members of this name, up to DEEPEST levels deep, and adds their number to *removed unless it is NULL.
- * Each removal shifts the text, so the search begins again. */
+/* Removes all members called `name`, up to DEEPEST levels deep, and adds their number to *removed unless `removed` is
+ * NULL. Each removal shifts the text, so the search begins again. */
 organ_status organ_json_edit_remove(organ_json_edit *edit, const char *name, size_t *removed, organ_error *error)
 {
     for (json_edit_place to = {.found = true}; to.found;) {
@@ -155,7 +155,7 @@ organ_status organ_json_edit_remove(organ_json_edit *edit, const char *name, siz
 }
 
 /* Returns the span of the white space between the opening brace and the first member. In an object that is written on
- * several lines, it contains a line break and the indentation of the members. */
+ * several lines, the span contains a line break and the indentation of the members. */
 static organ_json_span indent_of(const organ_json_source *text, organ_json_span span)
 {
     const size_t brace = skip_space(text, span.begin);

@@ -12,12 +12,13 @@
 #include <sys/mman.h>
 
 enum {
-    IN_HEAP = 16384, /* the spool serves requests while this many pieces are in the heap (usually less than 2 MB) */
-    GRAIN = 16,      /* pieces are multiples of this many bytes */
+    IN_HEAP = 16384, /* the spool serves requests only while the heap has at least this many pieces (usually less than 2
+                        MB) */
+    GRAIN = 16,      /* the size of a piece is a multiple of this number of bytes */
     LARGEST = 4096,  /* bytes of a piece with its header; larger ones (tables of arrays, long strings) go to the heap */
     PAGE = 4096,
-    /* Visits to a different page after which all pages are returned. Each may make the system map 16 pages (fault
-     * around). */
+    /* Number of visits to a different page after which all pages are returned to the system. Each visit may make the
+       system map 16 pages (fault around). */
     VISITS = 64,
     MAPS = 20 /* largest number of mappings, together nearly FIRST_MAP << 20 bytes */
 };
@@ -186,9 +187,9 @@ void organ_json_spool_visit(const void *memory)
     pthread_mutex_unlock(&spool.lock);
 }
 
-/* Releases an array. If this is its last reference, removes the elements one by one from the end and calls
- * organ_json_spool_visit for each, which drops pages at intervals: json_decref alone would read all pages of a large
- * array into memory. */
+/* Releases an array. If no other reference to the array exists, removes the elements one by one from the end.
+ * organ_json_spool_visit, which is called for each element, drops pages at intervals; json_decref alone would read all
+ * pages of a large array into memory. */
 void organ_json_release_rows(json_t *rows)
 {
     for (size_t k = json_array_size(rows); rows && rows->refcount == 1 && k-- > 0;) {

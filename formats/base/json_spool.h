@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * Large JSON documents in a file instead of the heap.
  *
- * A report has a row for each tensor, and jansson takes about 4 KB for a row: 400 MB for a model of 100,000 tensors.
- * A piece is the result of one allocation of jansson. After organ_unnamed_files_use the allocation functions of
- * memory_watch.c take pieces from the heap while the heap has fewer than 16,384, and further pieces from a file without
- * a name, which json_spool.c maps. After every few dozen accesses to a different page json_spool.c hands all pages back
- * to the page cache, so that a few megabytes of the documents are resident while jansson and its callers use plain
- * pointers.
+ * A report has a row for each tensor, and jansson takes about 4 KB for a row: 400 MB for a model of 100,000 tensors. A
+ * piece is the result of one allocation of jansson. After organ_unnamed_files_use(true), the allocation functions of
+ * memory_watch.c take pieces from the heap while it has fewer than 16,384 of them. They take further pieces from a file
+ * without a name, which json_spool.c maps into memory. After every few dozen accesses to a different page, json_spool.c
+ * hands all pages back to the page cache. So jansson and its callers use plain pointers, but only a few megabytes of
+ * the documents are resident.
  *
  * One spool per process. A child made by fork must not use documents of its parent: the mapping is not inherited. The
  * program must leave jansson's allocation functions at malloc and free, and must release the result of json_dumps with
@@ -25,7 +25,8 @@ void *organ_json_spool_take(size_t bytes);
 bool organ_json_spool_give_back(void *memory);
 
 /* Counts an access to the page of the spool that contains `memory`; hands back all pages after every few dozen
- * accesses. Functions that read documents without allocating call it with each row before they read the row. */
+ * accesses. A function that reads rows of a document but allocates nothing calls this function with each row, before it
+ * reads the row. */
 void organ_json_spool_visit(const void *memory);
 
 /* Releases an array like json_decref, row by row: json_decref alone would touch the pages of all rows at once. NULL

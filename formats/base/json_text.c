@@ -89,7 +89,8 @@ static organ_status fail_walk(const organ_json_walk *walk, const char *reason, o
                    walk->at < walk->end ? reason : "the text ends here", error);
 }
 
-/* Starts a walk of the object in `span`, whose name in messages is `what` or, if NULL, the document's. */
+/* Starts a walk of the object in `span`. Returns ORGAN_BAD_INPUT if the value is not an object; the message calls it
+ * `what`, or names only the document if `what` is NULL. */
 organ_status organ_json_walk_begin(organ_json_walk *walk, const organ_json_source *text, organ_json_span span,
                                    const char *what, organ_error *error)
 {

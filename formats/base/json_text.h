@@ -39,8 +39,8 @@ typedef struct organ_json_walk {
     organ_json_span value;
 } organ_json_walk;
 
-/* Starts a walk of the object in `span`. Returns ORGAN_BAD_INPUT if the value is not an object; `what` is its name
- * in that message ("weight_map"), or NULL for the whole document. */
+/* Starts a walk of the object in `span`. Returns ORGAN_BAD_INPUT if the value is not an object; the message calls it
+ * `what` ("weight_map"), or names only the document if `what` is NULL. */
 organ_status organ_json_walk_begin(organ_json_walk *walk, const organ_json_source *text, organ_json_span span,
                                    const char *what, organ_error *error);
 

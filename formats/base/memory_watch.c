@@ -30,8 +30,8 @@ static _Thread_local struct {
     _Alignas(16) char reserve[RESERVE];
 } reading;
 
-/* Returns `bytes` bytes of the reserve. Returns NULL if the request is above PIECE or exceeds the rest of the
- * reserve, and for all later requests of this reading. */
+/* Returns `bytes` bytes of the reserve. If the request is above PIECE or exceeds the rest of the reserve, returns NULL
+ * for this and all later requests while the same text is read. */
 static void *from_reserve(size_t bytes)
 {
     const size_t capacity = (bytes + 15) & ~(size_t)15;
@@ -82,7 +82,7 @@ __attribute__((destructor)) static void remove_watch(void)
         json_set_alloc_funcs(make_below, free_below);
 }
 
-/* Prepares for the reading of a text until read_end: empties the reserve and stores the number of refusals so far. */
+/* Begins the reading of a text, which read_end ends: empties the reserve and stores the number of refusals so far. */
 static void read_begin(void)
 {
     reading.on = true;

@@ -28,8 +28,9 @@ void organ_memory_refused(void);
 /* Returns the number of refusals on this thread so far; callers compare the values before and after an operation. */
 unsigned long organ_memory_refusals(void);
 
-/* Parse JSON like json_loadb and json_loadfd, which may abort if memory is exhausted. If an allocation was refused
- * they set *no_memory and return NULL; `fault` may then describe a fault that the text does not have. */
+/* Parse JSON like json_loadb and json_loadfd, which may abort if memory is exhausted; the two functions here do not. If
+ * an allocation was refused, they set *no_memory and return NULL; `fault` may then describe a fault that the text does
+ * not have. */
 json_t *organ_json_load(const char *bytes, size_t length, size_t flags, json_error_t *fault, bool *no_memory);
 json_t *organ_json_load_fd(int fd, size_t flags, json_error_t *fault, bool *no_memory);
 

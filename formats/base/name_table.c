@@ -9,7 +9,7 @@
 #include <xxhash.h>
 
 /* Returns the slot of the name, or the free slot in which to insert it (linear probing). `hash` is the hash of the
- * name. Ends, because at least half of the slots are free; a table without slots is not allowed. */
+ * name. The search ends, because at least half of the slots are free; a table without slots is not allowed. */
 static organ_name_slot *slot_of_name(const organ_name_table *table, const char *name, uint64_t hash)
 {
     for (size_t at = hash & (table->capacity - 1);; at = (at + 1) & (table->capacity - 1)) {

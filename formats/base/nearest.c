@@ -14,8 +14,8 @@ static size_t smallest_of_three(size_t a, size_t b, size_t c)
     return least < c ? least : c;
 }
 
-/* Returns the Damerau-Levenshtein distance of two words of at most LONGEST_WORD bytes: the least number of bytes to
- * insert, delete, replace or swap with the next one that turns one word into the other. */
+/* Returns the Damerau-Levenshtein distance of two words of at most LONGEST_WORD bytes: the least number of steps that
+ * turn one word into the other. A step inserts, deletes or replaces a byte, or swaps two neighbouring bytes. */
 static size_t edit_distance(const char *a, const char *b)
 {
     uint8_t rows[LONGEST_WORD + 1][LONGEST_WORD + 1]; /* [i][j]: distance of a's first i and b's first j bytes */
@@ -35,8 +35,8 @@ static size_t edit_distance(const char *a, const char *b)
 }
 
 /* Returns the name with the least edit distance to `typed`. A name that begins with `typed` (at least 3 bytes) has
- * distance 1. Names are similar if their distance is below length / 3 + 2 and below length, the bytes of `typed`.
- * Returns NULL if no name is similar, or if `typed` is empty or longer than LONGEST_WORD. */
+ * distance 1. If `typed` has n bytes, a name is similar if its distance is below n / 3 + 2 and below n. Returns NULL if
+ * no name is similar, or if `typed` is empty or longer than LONGEST_WORD. */
 const char *organ_nearest(const char *typed, const char *const *names, size_t count)
 {
     const size_t length = strlen(typed);

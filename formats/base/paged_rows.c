@@ -93,8 +93,8 @@ static void move_rows(char *to, const char *from, size_t bytes)
     }
 }
 
-/* Moves the `bytes` bytes of `rows`, from malloc, to a mapped file if the array is large enough, and frees the old
- * array. Returns the array's new or unchanged address. */
+/* Moves `rows`, an array of `bytes` bytes from malloc, to a mapped file if the array is large enough, and then frees
+ * the old array. Returns the array's new or unchanged address. */
 void *organ_rows_to_file(void *rows, size_t bytes)
 {
     void *const map = rows ? map_if_large(bytes) : NULL;

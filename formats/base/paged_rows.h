@@ -14,20 +14,20 @@
  * heap if no file can be created. A child process made by fork must not use the rows. */
 void *organ_rows_take(size_t count, size_t size);
 
-/* Moves an array of `bytes` bytes that malloc or realloc returned into a file, if the array is large enough and a
+/* `rows` is an array of `bytes` bytes from malloc or realloc. Moves the array into a file if it is large enough and a
  * file can be created. Returns the array's new or unchanged address; NULL for NULL. */
 void *organ_rows_to_file(void *rows, size_t bytes);
 
-/* Moves an array that a function of this header returned to a new one of `capacity` bytes: copies its first `bytes`
- * bytes, zeroes the others and releases the old array. `rows` may be NULL. Returns the new address, or NULL if memory
- * is exhausted: then the old array is unchanged. */
+/* `rows` is NULL, or an array that a function of this header returned. Copies its first `bytes` bytes to a new array of
+ * `capacity` bytes, zeroes the further bytes of the new array, and releases the old one. Returns the new address, or
+ * NULL if memory is exhausted: then the old array is unchanged. */
 void *organ_rows_grow(void *rows, size_t bytes, size_t capacity);
 
 /* Releases an array that a function of this header returned. NULL is allowed. */
 void organ_rows_free(void *rows);
 
-/* Frees the memory that the pages of all arrays occupy and keeps their contents in the files. Takes microseconds;
- * any thread may call it at any time, also while others use the rows. Verbs call it between phases. */
+/* Frees the memory that the pages of all arrays occupy and keeps their contents in the files. Takes microseconds; any
+ * thread may call it at any time, also while other threads use the rows. Verbs call it between phases. */
 void organ_rows_rest(void);
 
 /* For loops: calls organ_rows_rest once in every 1,024 calls on a thread. */

@@ -41,10 +41,10 @@ organ_status organ_fail_memory(organ_error *error, const char *what);
 organ_status organ_fail_errno(organ_error *error, int errnum, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Records that a run has written the complete output `path` and renamed it to its final name. If `error` later
- * receives a fault with ORGAN_IO or ORGAN_INTERRUPTED, its message begins with "PATH is complete, but a later step
- * failed: ". Until then the status stays ORGAN_OK, and only organ_fail may use message and errnum. Does nothing if
- * `error` is set or already records an output. */
+/* Records that a run has written the complete output `path` and renamed it to its final name. If `error` later receives
+ * a fault with ORGAN_IO or ORGAN_INTERRUPTED, its message begins with "PATH is complete, but a later step failed: ".
+ * Until then the status stays ORGAN_OK, and only the functions of this header may use message and errnum. Does nothing
+ * if `error` is set or already records an output. */
 void organ_error_output_whole(organ_error *error, const char *path);
 
 ORGAN_API_END

@@ -57,7 +57,7 @@ static int make_file(void)
 }
 
 /* Returns the descriptor of a new file, which the caller closes; -1 if files are forbidden, if an earlier file failed,
- * or if the file cannot be created, which is then recorded. */
+ * or if the file cannot be created. Records a failure to create the file. */
 int organ_unnamed_file(void)
 {
     if (!organ_unnamed_files_used() || atomic_load(&fault))

@@ -23,8 +23,8 @@ size_t organ_utf8_within(const void *s, size_t remaining, uint32_t *code);
  * logs all use this list. */
 bool organ_utf8_hidden(uint32_t code);
 
-/* Returns the length of the white space character at s, as Python's str.isspace has it, or 0. The text must be
- * NUL-terminated. */
+/* Returns the length of the white-space character at s (a character that Python's str.isspace accepts), or 0 for any
+ * other character. The text must be NUL-terminated. */
 size_t organ_utf8_space(const unsigned char *s);
 
 /* Returns true if the whole string is valid UTF-8. */

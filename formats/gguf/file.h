@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Reading and writing of GGUF files: header, key-values (gguf.h), tensors, split files, the fields of a config, and
- * the header and offsets of a new file. The reader checks every offset and length against the size of the file. */
+ * Reads GGUF files: header, key-values (gguf.h), tensors, split files, and the fields of a config. Builds the header of
+ * a new file and computes the offsets of its tensors. The reader checks every offset and length against the size of the
+ * file. */
 #ifndef ORGAN_GGUF_FILE_H
 #define ORGAN_GGUF_FILE_H
 
@@ -35,15 +36,16 @@ typedef struct organ_gguf_header {
 organ_status organ_gguf_read_header(const organ_model_file *files, size_t index, organ_gguf_header *header,
                                     organ_tensor_list *list, organ_error *error);
 
-/* Reads a file with its data like organ_gguf_read_header, and sets data_offset, first and count of files[index].
- * Returns ORGAN_BAD_INPUT unless the file ends with its last tensor, with or without padding. */
+/* Reads the header of a file that also contains the data: does the same as organ_gguf_read_header, and sets
+ * data_offset, first and count of files[index]. Also returns ORGAN_BAD_INPUT if the file ends before the end of a
+ * tensor, or has bytes after the padding of the last tensor. */
 organ_status organ_gguf_read(organ_model_file *files, size_t index, organ_gguf_header *header, organ_tensor_list *list,
                              organ_error *error);
 
-/* Reads a file like organ_gguf_read, but passes faults after which it can continue to `faults`: a duplicate key, a
- * wrong general.alignment, a fault of one tensor. `list` gets the tensors without a fault, and those whose only fault
- * is a duplicate name or data past the end of the file. `error` receives a fault that ends the reading; *header has the
- * key-values read before it. */
+/* Does the same as organ_gguf_read, but if it can continue after a fault, passes the fault to `faults`: a duplicate
+ * key, a wrong general.alignment, a fault of one tensor. `list` gets the tensors without a fault, and those whose only
+ * fault is a duplicate name or data past the end of the file. `error` receives a fault that ends the reading; *header
+ * has the key-values read before it. */
 organ_status organ_gguf_survey(organ_model_file *files, size_t index, organ_gguf_header *header,
                                organ_tensor_list *list, const organ_faults *faults, organ_error *error);
 
@@ -84,8 +86,8 @@ organ_status organ_gguf_split_check(const char *file_name, const organ_gguf *par
 /* ---- config ---- */
 
 /* Fills in *config, the fields of a config.json, from the key-values. `label` is the name of the file in messages;
- * `list` has the model's tensors. Returns ORGAN_BAD_INPUT if a known key has the wrong type or is negative. A key with
- * an array, one value for each layer, gives -1. */
+ * `list` has the model's tensors. Returns ORGAN_BAD_INPUT if a known key has the wrong type or is negative. A key whose
+ * value is an array (one number for each layer) sets the field to -1. */
 organ_status organ_gguf_config_read(const char *label, const organ_gguf *gguf, const organ_tensor_list *list,
                                     organ_hf_config *config, organ_error *error);
 

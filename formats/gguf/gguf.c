@@ -22,7 +22,7 @@ static const struct {
 /* Returns the name of a value type: "u8", "string", "array", ... */
 const char *organ_gguf_type_name(organ_gguf_type type) { return types[type].name; }
 
-/* Returns the bytes of one value of the type, 0 for strings and arrays. */
+/* Returns the number of bytes of one value of the type; 0 for strings and arrays. */
 size_t organ_gguf_type_bytes(organ_gguf_type type) { return types[type].bytes; }
 
 /* Returns the key-value of that name, or NULL. */
@@ -34,8 +34,8 @@ const organ_gguf_kv *organ_gguf_find(const organ_gguf *gguf, const char *key)
     return NULL;
 }
 
-/* Returns the address of number `index` of an array, or of the only value at index 0; NULL for strings and beyond
- * the end. */
+/* Returns the address of element `index` of an array of numbers or, at index 0, of a single number. Returns NULL for
+ * strings and for an index beyond the end. */
 static const unsigned char *gguf_number_at(const organ_gguf_kv *kv, uint64_t index)
 {
     if (types[kv->element].bytes == 0 || index >= kv->count)
@@ -43,8 +43,9 @@ static const unsigned char *gguf_number_at(const organ_gguf_kv *kv, uint64_t ind
     return kv->bytes + (kv->type == ORGAN_GGUF_ARRAY ? ORGAN_GGUF_ARRAY_HEAD : 0) + index * types[kv->element].bytes;
 }
 
-/* Sets *value to number `index` of an array, or to the value itself at index 0: integers of any width, sign-extended,
- * and booleans. Returns false for floats, strings, an index beyond the end, and U64 above INT64_MAX. */
+/* Sets *value to element `index` of an array or, at index 0, to a single value. Accepts booleans and integers of any
+ * width; signed integers are sign-extended. Returns false for floats, strings, an index beyond the end, and U64 above
+ * INT64_MAX. */
 bool organ_gguf_integer_at(const organ_gguf_kv *kv, uint64_t index, int64_t *value)
 {
     const unsigned char *bytes = gguf_number_at(kv, index);
@@ -60,8 +61,8 @@ bool organ_gguf_integer_at(const organ_gguf_kv *kv, uint64_t index, int64_t *val
     return kv->element != ORGAN_GGUF_U64 || *value >= 0;
 }
 
-/* Sets *value to number `index` of an array, or to the value itself at index 0, as a double. Returns false for strings,
- * an index beyond the end, and integers above INT64_MAX. */
+/* Sets *value to element `index` of an array or, at index 0, to a single value, converted to double. Returns false for
+ * strings, an index beyond the end, and integers above INT64_MAX. */
 bool organ_gguf_real_at(const organ_gguf_kv *kv, uint64_t index, double *value)
 {
     int64_t integer;

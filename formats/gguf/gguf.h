@@ -31,8 +31,8 @@ typedef enum organ_gguf_type {
     ORGAN_GGUF_TYPES
 } organ_gguf_type;
 
-/* Return the name of a type ("u8", ..., "f64") and the bytes of one value, 0 for strings and arrays. `type` is below
- * ORGAN_GGUF_TYPES. */
+/* Return the name of a type ("u8", ..., "f64"), and the number of bytes of one value of a type (0 for strings and
+ * arrays). `type` is below ORGAN_GGUF_TYPES. */
 const char *organ_gguf_type_name(organ_gguf_type type);
 size_t organ_gguf_type_bytes(organ_gguf_type type);
 
@@ -73,8 +73,8 @@ const char *organ_gguf_string(const organ_gguf *gguf, const char *key, size_t *l
 /* Returns true if the key is a string equal to `text`. */
 bool organ_gguf_text_equals(const organ_gguf *gguf, const char *key, const char *text);
 
-/* Set *value to the number at `index` of an array, or to the value itself at index 0. They return false if there is
- * no such number: index beyond the end, text, a float for integer_at, an integer beyond 63 bits. */
+/* Both functions set *value to element `index` of an array or, at index 0, to a single value. They return false for an
+ * index beyond the end, for text and for an integer beyond 63 bits; organ_gguf_integer_at also for a float. */
 bool organ_gguf_integer_at(const organ_gguf_kv *kv, uint64_t index, int64_t *value);
 bool organ_gguf_real_at(const organ_gguf_kv *kv, uint64_t index, double *value);
 

@@ -22,8 +22,8 @@ static const struct config_field {
     {"expert_count", offsetof(organ_hf_config, num_experts)},
 };
 
-/* Copies general.architecture to model_type and architecture of the config; it is also the prefix of all other keys.
- * A missing key is no error. */
+/* Copies general.architecture to model_type and architecture of the config. Its value is also the prefix of the keys
+ * that read_config_key reads. A missing key is no error. */
 static organ_status read_architecture(const char *label, const organ_gguf *gguf, organ_hf_config *config,
                                       organ_error *error)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Functions that the sources of the GGUF reader share: a cursor that reads the header forwards, keeps the bytes that
- * it has read and never passes the end of the file; and the reading of key-values. */
+ * Functions that the sources of the GGUF reader share. A cursor reads the header forwards, keeps the bytes that it has
+ * read and never passes the end of the file. organ_gguf_read_values reads the key-values with a cursor. */
 #ifndef ORGAN_GGUF_PARTS_H
 #define ORGAN_GGUF_PARTS_H
 
@@ -26,8 +26,8 @@ typedef struct organ_gguf_cursor {
 uint64_t organ_gguf_bytes_left(const organ_gguf_cursor *cursor);
 
 /* Returns the address of the next `bytes` bytes of the header and moves the cursor past them. The address is valid
- * until the next call. Returns NULL after an earlier error, and reports ORGAN_BAD_INPUT if the file has fewer bytes
- * left; `field` names the bytes in the message. */
+ * until the next call. Returns NULL after an earlier error. If the file has fewer bytes left, returns NULL and reports
+ * ORGAN_BAD_INPUT; `field` names the bytes in the message. */
 const unsigned char *organ_gguf_take(organ_gguf_cursor *cursor, const char *field, uint64_t bytes);
 
 /* Reads and returns the next little-endian number of `bytes` bytes, or 0 after an error. `field` is its name in
@@ -40,10 +40,11 @@ uint64_t organ_gguf_take_count(organ_gguf_cursor *cursor, const char *field);
  * UTF-8 or contain NUL; `what` is their name in messages: "key". */
 const char *organ_gguf_take_text(organ_gguf_cursor *cursor, const char *what, uint64_t length, organ_arena *arena);
 
-/* Returns the bytes of a count or a length in this file: 4 in version 1, else 8. */
+/* Returns the number of bytes of a count or a length in this file: 4 in version 1, else 8. */
 size_t organ_gguf_count_bytes(const organ_gguf_cursor *cursor);
 
-/* Reports ORGAN_BAD_INPUT with a message of the file, the item being read, and the formatted sentence. */
+/* Reports ORGAN_BAD_INPUT. The message consists of the name of the file, the item being read and the formatted
+ * sentence. */
 organ_status organ_gguf_refuse(const organ_gguf_cursor *cursor, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
@@ -57,7 +58,8 @@ void organ_gguf_cursor_release(organ_gguf_cursor *cursor);
 /* Largest number of elements in an array that the format's reference reader accepts. */
 #define ORGAN_GGUF_ARRAY_LIMIT (UINT64_C(1) << 30)
 
-/* Returns the bytes of the shortest possible key-value in this file, which bound the number of key-values. */
+/* Returns the number of bytes of the shortest possible key-value in this file. With it the reader bounds the number of
+ * key-values. */
 size_t organ_gguf_shortest_kv(const organ_gguf_cursor *cursor);
 
 /* Reads `count` key-values into *kvs, which the caller frees, also after an error; the arena owns keys and values. Sets

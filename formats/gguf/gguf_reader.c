@@ -37,7 +37,8 @@ bool organ_gguf_alignment_is_legal(uint64_t alignment)
 /* ---- the first bytes ---- */
 
 /* Returns a remark for the message about a wrong magic number: what the file is, because users sometimes pass another
- * file under the name of a GGUF file. `magic` is its first 4 bytes. Returns "" if they are unknown. */
+ * file under the name of a GGUF file. `magic` is the first 4 bytes of the file. Returns "" if no known kind of file
+ * begins with them. */
 static const char *mistaken_for(const unsigned char *magic)
 {
     static const struct {
@@ -78,8 +79,8 @@ static organ_status read_version(gguf_reader *r)
     return r->cursor.error->status;
 }
 
-/* Reads and returns the number of items, whose name in messages is `field`. Reports an error if fewer than `shortest`
- * bytes for each item follow in the file. */
+/* Reads and returns a number of items; `field` is the name of this number in messages. Reports an error if fewer than
+ * `shortest` bytes for each item follow in the file. */
 static uint64_t read_number_of(gguf_reader *r, const char *field, size_t shortest)
 {
     organ_gguf_cursor *c = &r->cursor;
@@ -159,8 +160,8 @@ static organ_status read_info_shape(gguf_reader *r, organ_tensor *tensor)
     return r->cursor.error->status;
 }
 
-/* Reports that tensors of the type with the number `type` cannot be read: with its name if it was removed from the
- * format or never occurs in files. */
+/* Reports that tensors of type number `type` cannot be read. The message names the type if it was removed from the
+ * format or never occurs in files; otherwise it says that the type is unknown. */
 static organ_status refuse_type(const organ_gguf_cursor *cursor, int32_t type)
 {
     static const struct {
@@ -197,9 +198,9 @@ static organ_status read_dtype(gguf_reader *r, organ_tensor *tensor)
     return r->cursor.error->status;
 }
 
-/* Reads tensor->offset, the position of the tensor's data relative to the beginning of the data of all tensors. It
- * must be the end of the previous tensor's data, rounded up to the alignment; after a fault in the previous tensor
- * (r->lost), any multiple of the alignment is accepted that does not overlap an earlier tensor. place_data later
+/* Reads tensor->offset, the position of the tensor's data relative to the beginning of the data of all tensors. It must
+ * be the end of the previous tensor's data, rounded up to the alignment; after a fault in the previous tensor
+ * (r->lost), accepts any multiple of the alignment at which the data do not overlap an earlier tensor. place_data later
  * makes it an offset in the file. */
 static organ_status read_offset(gguf_reader *r, organ_tensor *tensor)
 {
@@ -296,8 +297,8 @@ static organ_status place_data(gguf_reader *r)
     return ORGAN_OK;
 }
 
-/* Reads version, counts, key-values and tensor infos. Counts are compared with the bytes that remain before memory
- * for that many items is allocated. */
+/* Reads version, counts, key-values and tensor infos. Before it allocates memory for a number of items, compares this
+ * number with the bytes that remain in the file. */
 static organ_status read_gguf_header(gguf_reader *r)
 {
     organ_gguf_header *header = r->header;
@@ -355,9 +356,9 @@ static organ_status check_end(const organ_model_file *file, const organ_tensor *
                       file->name, t->name, t->bytes, t->offset, t->offset + t->bytes, file->size);
 }
 
-/* Checks that the data of each tensor of the file end within the file; passes such faults to `faults` if it is not
- * NULL. If all tensors of the header are in the list, also checks that the file has no bytes after the padding of the
- * last tensor. */
+/* Checks that the data of each tensor of the file end within the file. If they end later, that is an error or, if
+ * `faults` is not NULL, a fault that is passed to it. If all tensors of the header are in the list, also checks that
+ * the file has no bytes after the padding of the last tensor. */
 static organ_status check_data(const organ_model_file *file, const organ_gguf_header *header,
                                const organ_tensor_list *list, const organ_faults *faults, organ_error *error)
 {

@@ -21,11 +21,11 @@
 /* Returns the number of bytes from the cursor to the end of the file. */
 uint64_t organ_gguf_bytes_left(const organ_gguf_cursor *cursor) { return cursor->file->size - cursor->at; }
 
-/* Returns the bytes of a count or a length in this file: 4 in version 1, else 8. */
+/* Returns the number of bytes of a count or a length in this file: 4 in version 1, else 8. */
 size_t organ_gguf_count_bytes(const organ_gguf_cursor *cursor) { return cursor->narrow ? 4 : 8; }
 
-/* Reports ORGAN_BAD_INPUT with a message of the file, the item being read (cursor->where), and the formatted
- * sentence. */
+/* Reports ORGAN_BAD_INPUT. The message consists of the name of the file, the item being read (cursor->where) and the
+ * formatted sentence. */
 organ_status organ_gguf_refuse(const organ_gguf_cursor *cursor, const char *format, ...)
 {
     char sentence[600];
@@ -42,8 +42,8 @@ static organ_status fail_kv_memory(const organ_gguf_cursor *cursor)
     return organ_fail_errno(cursor->error, ENOMEM, "%s: %s", cursor->file->name, cursor->where);
 }
 
-/* Reads more of the file until cursor->image has at least its first `end` bytes; `end` is not above the size of the
- * file. Each read doubles the bytes in the image, so that a long header needs few reads. */
+/* Reads more of the file until cursor->image has at least the first `end` bytes of the file; `end` is not above the
+ * size of the file. Each read doubles the bytes in the image, so that a long header needs few reads. */
 static organ_status read_header_up_to(organ_gguf_cursor *cursor, size_t end)
 {
     struct stat info;
@@ -70,8 +70,9 @@ static organ_status read_header_up_to(organ_gguf_cursor *cursor, size_t end)
     return cursor->error->status;
 }
 
-/* Returns the address of the next `bytes` bytes of the header and moves the cursor past them; NULL after an error, or
- * with an error if the file ends before. The address is valid until the next call. */
+/* Returns the address of the next `bytes` bytes of the header and moves the cursor past them. The address is valid
+ * until the next call. Returns NULL after an earlier error. If the file has fewer bytes left, reports an error and
+ * returns NULL. */
 const unsigned char *organ_gguf_take(organ_gguf_cursor *cursor, const char *field, uint64_t bytes)
 {
     if (cursor->error->status)
@@ -122,7 +123,7 @@ void organ_gguf_cursor_release(organ_gguf_cursor *cursor)
 
 /* ---- key-values ---- */
 
-/* Returns the bytes of the shortest possible key-value in this file. */
+/* Returns the number of bytes of the shortest possible key-value in this file. */
 size_t organ_gguf_shortest_kv(const organ_gguf_cursor *cursor)
 {
     return organ_gguf_count_bytes(cursor) + 1 + 4 + 1; /* length, a key of one byte, type, one byte of value */
@@ -146,7 +147,8 @@ static const char *read_key(organ_gguf_cursor *cursor, organ_arena *arena)
     return key;
 }
 
-/* Reads and returns the next value type; reports an unknown one. `field` is its name in messages. */
+/* Reads and returns the next value type; `field` is its name in messages. For an unknown type, reports an error and
+ * returns ORGAN_GGUF_U8. */
 static organ_gguf_type read_type(organ_gguf_cursor *cursor, const char *field)
 {
     const uint32_t number = (uint32_t)organ_gguf_take_number(cursor, field, 4);
@@ -162,8 +164,8 @@ static void skip_string(organ_gguf_cursor *cursor)
     organ_gguf_take(cursor, "a string", organ_gguf_take_count(cursor, "length of a string"));
 }
 
-/* Moves past an array, from its element type on, and sets kv->element and kv->count. Compares the bytes that its
- * elements need with the rest of the file before it reads them. */
+/* Moves past an array, from its element type on, and sets kv->element and kv->count. Before it reads the elements,
+ * checks that the rest of the file has room for them. */
 static organ_status skip_array(organ_gguf_cursor *cursor, organ_gguf_kv *kv)
 {
     kv->element = read_type(cursor, "element type");
@@ -200,7 +202,7 @@ static void skip_value(organ_gguf_cursor *cursor, organ_gguf_kv *kv)
         organ_gguf_take(cursor, "value", organ_gguf_type_bytes(kv->type));
 }
 
-/* Copies the value in image[begin .. cursor->at) of a file of version 1 to `out`, and widens its lengths and count from
+/* Copies to `out` the value in image[begin .. cursor->at) of a file of version 1, and widens its lengths and count from
  * u32 to u64, as in version 3. `out` has room for 4 more bytes for each length and count. */
 static void widen_version_1(const organ_gguf_cursor *cursor, size_t begin, const organ_gguf_kv *kv, unsigned char *out)
 {
@@ -243,7 +245,7 @@ static organ_status copy_value(const organ_gguf_cursor *cursor, size_t begin, or
     return ORGAN_OK;
 }
 
-/* Reads one key-value, key, type and value, into *kv; the arena owns key and value. */
+/* Reads key, type and value of one key-value into *kv; the arena owns key and value. */
 static organ_status read_value(organ_gguf_cursor *cursor, organ_arena *arena, organ_gguf_kv *kv)
 {
     kv->key = read_key(cursor, arena);
@@ -265,8 +267,8 @@ static organ_status enter_key(const organ_gguf_cursor *cursor, organ_name_table 
     return ORGAN_OK;
 }
 
-/* Reads `count` key-values into *kvs, which the caller frees. Sets *whole to the number that was read before an
- * error. Duplicate keys are faults after which reading can continue. */
+/* Reads `count` key-values into *kvs, which the caller frees. Sets *whole to the number of key-values that were read
+ * before an error. Duplicate keys are faults after which reading can continue. */
 organ_status organ_gguf_read_values(organ_gguf_cursor *cursor, uint64_t count, organ_arena *arena, organ_gguf_kv **kvs,
                                     size_t *whole)
 {

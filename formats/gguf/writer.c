@@ -214,7 +214,7 @@ static uint64_t alignment_of(const organ_gguf_writer *writer)
     return kv && organ_gguf_integer_at(kv, 0, &value) ? (uint64_t)value : ORGAN_GGUF_DEFAULT_ALIGNMENT;
 }
 
-/* Returns the bytes of the header without padding. The sum cannot overflow, because all of these bytes are in
+/* Returns the number of bytes of the header without padding. The sum cannot overflow, because all of these bytes are in
  * memory. */
 static size_t header_bytes(const organ_gguf_writer *writer)
 {
@@ -243,7 +243,7 @@ static organ_status lay_out_tensors(organ_gguf_writer *writer, uint64_t alignmen
     return ORGAN_OK;
 }
 
-/* Writes a string to `at`, its length in 8 bytes and its text, and returns the address after it. */
+/* Writes a string to `at` (its length in 8 bytes, then its text) and returns the address after it. */
 static unsigned char *put_string(unsigned char *at, const char *text)
 {
     const size_t length = strlen(text);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Appends entries and names of texts; the readers of both formats call it. */
+ * Appends entries and names of texts to an importance matrix, for the readers of both formats. */
 #include "formats/imatrix/imatrix_parts.h"
 
 #include "formats/base/utf8.h"
@@ -42,7 +42,7 @@ organ_status organ_imatrix_begin_datasets(organ_imatrix_state *s, uint64_t count
     return s->datasets ? ORGAN_OK : organ_fail_memory(error, s->file.path);
 }
 
-/* Appends a copy of the name of a text, `length` bytes. Returns ORGAN_BAD_INPUT if it is not UTF-8 or has a NUL. */
+/* Appends a copy of the name of a text (`length` bytes). Returns ORGAN_BAD_INPUT if it is not UTF-8 or has a NUL. */
 organ_status organ_imatrix_add_dataset(organ_imatrix_state *s, const char *text, size_t length, organ_error *error)
 {
     char *const copy = organ_arena_copy(&s->arena, text, length);

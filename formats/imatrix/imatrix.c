@@ -29,7 +29,8 @@ static organ_status check_type(const organ_imatrix_state *s, const organ_gguf *g
                       length < 80 ? (int)length : 80, type);
 }
 
-/* Reads the names of the texts from the array of strings imatrix.datasets, each after its 64-bit length. */
+/* Reads the names of the texts from imatrix.datasets, an array in which the 64-bit length of each string precedes the
+ * string. */
 static organ_status read_datasets(organ_imatrix_state *s, const organ_gguf *gguf, organ_error *error)
 {
     const organ_gguf_kv *const kv = organ_gguf_find(gguf, "imatrix.datasets");
@@ -67,9 +68,9 @@ static const organ_tensor *find_with_suffix(const organ_tensor_list *list, const
     return found ? &list->tensors[*found] : NULL;
 }
 
-/* Appends the entry `name` of two tensors: `sums` has a sum of squares for each input, `counts` the number of tokens of
- * each matrix of the stack, or one for all. Returns ORGAN_BAD_INPUT unless both are F32, not empty and of fitting
- * sizes. */
+/* Appends the entry `name` of two tensors: `sums` has a sum of squares for each input; `counts` has the number of
+ * tokens of each matrix of the stack, or one number for all matrices. Returns ORGAN_BAD_INPUT unless both tensors are
+ * F32 and not empty, and the number of sums is a multiple of the number of counts. */
 static organ_status add_pair(organ_imatrix_state *s, const char *name, const organ_tensor *sums,
                              const organ_tensor *counts, organ_error *error)
 {
@@ -208,8 +209,8 @@ organ_status organ_imatrix_unchanged(const organ_imatrix *imatrix, organ_error *
 }
 
 /* Sets *stored to the count of the matrix `place` as the file has it. A GGUF entry has one count for all matrices of a
- * stack, or one for each matrix, which is read here. An entry of the old format has one count, which is already in
- * memory (organ_imatrix_bytes.counts). */
+ * stack or one for each matrix; the count is read from the file. An entry of the old format has one count, which is
+ * already in memory (organ_imatrix_bytes.counts). */
 static organ_status read_stored(const organ_imatrix_state *s, const organ_imatrix_place *place, float *stored,
                                 organ_error *error)
 {
@@ -221,8 +222,8 @@ static organ_status read_stored(const organ_imatrix_state *s, const organ_imatri
                               bytes->counts + (place->entry->counts > 1 ? place->matrix : 0) * sizeof *stored, error);
 }
 
-/* Sets *count to the number by which the sums of a matrix are divided: of tokens that reached the matrix, or of chunks
- * in the old format. Returns ORGAN_BAD_INPUT if the number is below 1 or not finite. */
+/* Sets *count to the number by which the sums of a matrix are divided: the number of tokens that reached the matrix or,
+ * in the old format, the number of chunks. Returns ORGAN_BAD_INPUT if *count is below 1 or not finite. */
 static organ_status read_count(const organ_imatrix_state *s, const organ_imatrix_place *place, double *count,
                                organ_error *error)
 {
@@ -274,10 +275,9 @@ static organ_status columns_differ(const organ_imatrix_state *s, const organ_ima
     return error->status;
 }
 
-/* Sets *reached to true if tokens of the text reached the matrix. For a GGUF entry with a count for each matrix, that
- * is the case if the count is not 0; a matrix of an entry with a single count always counts as reached. The old format
- * has no counts for experts: a matrix of a stack counts as reached if the sums of its inputs differ, and any other
- * matrix always. */
+/* Sets *reached to true if tokens of the text reached the matrix. In a GGUF entry with a count for each matrix, a count
+ * of 0 means that no token reached the matrix. The old format has no counts for experts: there, a matrix of a stack is
+ * taken as reached if the sums of its inputs differ. All other matrices are always taken as reached. */
 organ_status organ_imatrix_reached(const organ_imatrix *imatrix, const organ_imatrix_place *place, const char *tensor,
                                    uint64_t features, bool *reached, organ_error *error)
 {
@@ -295,8 +295,9 @@ organ_status organ_imatrix_reached(const organ_imatrix *imatrix, const organ_ima
 }
 
 /* Reads the sums of squares of a matrix and sets norms[] to root mean squares, sqrt(sum / count), one for each input,
- * and *count to the divisor. Returns ORGAN_BAD_INPUT if the sums are all zero, or all equal for an expert in an old
- * file, which is llama.cpp's filler for experts without tokens. */
+ * and *count to the divisor. Returns ORGAN_BAD_INPUT if a sum is negative or not finite, or if the sums are all zero.
+ * In an old file, equal sums of an expert are also an error, because llama.cpp writes them for experts without
+ * tokens. */
 organ_status organ_imatrix_norms(const organ_imatrix *imatrix, const organ_imatrix_place *place, const char *tensor,
                                  uint64_t features, float *norms, double *count, organ_error *error)
 {

@@ -47,9 +47,10 @@ typedef struct organ_imatrix_place {
 
 /* Finds the statistics of the inputs of the model's tensor `tensor`, or of its expert `expert` of `experts` (-1 and 1
  * for a tensor that is no expert and no stack of experts). Uses the entry of the same name, else the entry of the same
- * layer, role and kind (plain, expert, shared expert), for any naming scheme of the model. If only the model or only
- * the importance matrix has Q, K and V (or gate and up) fused, the entry of one is used for the other, because their
- * inputs are the same. Returns ORGAN_BAD_INPUT if there is no such entry, or more than one. */
+ * layer, role and kind (plain, expert, shared expert), for any naming scheme of the model. If there is none, uses an
+ * entry of another role whose matrices have the same inputs: for example the entry of the fused QKV matrix for Q, or
+ * the entry of Q for a fused QKV matrix. Returns ORGAN_BAD_INPUT if there is no such entry or more than one, or if the
+ * order of the inputs in the entry differs from the order of the tensor's columns. */
 organ_status organ_imatrix_find(const organ_imatrix *imatrix, const char *tensor, const organ_anatomy *anatomy,
                                 int64_t expert, uint64_t experts, organ_imatrix_place *place, organ_error *error);
 

@@ -32,7 +32,7 @@ typedef struct model_state {
     organ_http *http;                      /* connections of a model at a URL */
     /* size, time and inode of the local config.json that was read; `path` is NULL if there is none */
     organ_model_file config;
-    bool missing; /* the last file that was opened at the URL does not exist on the server (404 or 410) */
+    bool missing; /* the last file that was requested at the URL does not exist on the server (404 or 410) */
 } model_state;
 
 /* Raises the process's soft limit of open files (usually 1024) to 4 x `count` + 256, or to the hard limit if that is
@@ -133,7 +133,7 @@ static organ_status model_open_files(model_state *s, const char *const *names, s
     return error->status;
 }
 
-/* Opens the files that the caller lists in access->also and reads their headers. They may be in any folder. */
+/* Opens the files that the caller lists in access->also and reads their headers. The files may be in any folder. */
 static organ_status open_also(model_state *s, organ_error *error)
 {
     const size_t count = s->access ? s->access->also_count : 0;
@@ -159,7 +159,7 @@ static void close_files(model_state *s)
     s->model.file_count = 0;
 }
 
-/* Appends a copy of the sentence `text` to `list`, s->problems or s->warnings, and increments *count. */
+/* Appends a copy of the sentence `text` to `list` (s->problems or s->warnings) and increments *count. */
 static organ_status append_sentence(model_state *s, const char *text, const char **list, size_t *count,
                                     organ_error *error)
 {
@@ -220,7 +220,8 @@ static organ_status read_index(model_state *s, organ_error *error)
 }
 
 /* Records size, time and inode of the local config.json in s->config, so that organ_model_unchanged can detect changes.
- * `folder` is that of load_next_to. Records nothing for a model at a URL or if there is no such file. */
+ * The file is in the model's directory plus `folder`, which is "" or "/FOLDER". Records nothing for a model at a URL or
+ * if there is no such file. */
 static organ_status watch_config(model_state *s, const char *folder, organ_error *error)
 {
     struct stat info;
@@ -320,7 +321,7 @@ static organ_status open_parts(model_state *s, unsigned parts, organ_error *erro
 }
 
 /* Adds a problem for each property that this program accepts but llama.cpp rejects: an alignment that is no power of
- * two, a tensor name that is too long (only the first one is reported). */
+ * two, a tensor name that is too long (only the first such name is reported). */
 static organ_status note_deviations(model_state *s, organ_error *error)
 {
     char text[400];
@@ -378,7 +379,7 @@ static organ_status open_organ_directory(model_state *s, const char *path, organ
     return organ_gguf_config_read(ORGAN_HEADER_FOLDER, s->model.gguf, &s->list, &s->model.config, error);
 }
 
-/* Opens the model at `path` and reads its headers: an organ directory, GGUF or safetensors. */
+/* Opens the model at `path` (an organ directory, GGUF or safetensors) and reads its headers. */
 static organ_status open_any(model_state *s, const char *path, organ_error *error)
 {
     s->model.format = "safetensors";

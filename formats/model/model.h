@@ -44,9 +44,13 @@ typedef struct organ_model {
     const char *const *warnings; /* one sentence each */
 } organ_model;
 
-/* Opens an organ directory, a directory (with model.safetensors.index.json, or model.safetensors, or exactly one
- * other *.safetensors, or exactly one GGUF model), a .safetensors file, a GGUF file of any name (with all parts of a
- * split model), or an index.json.
+/* Opens a model, which is one of
+ *   - an organ directory;
+ *   - a directory with model.safetensors.index.json, with model.safetensors, with exactly one other *.safetensors, or
+ *     with exactly one GGUF model;
+ *   - a .safetensors file;
+ *   - a GGUF file of any name (with all parts of a split model);
+ *   - an index.json.
  *
  * Files are opened read-only. Headers are read completely, and every offset and length is checked against the file
  * size before memory of that size is allocated. All files stay open, except those of an organ directory; for models
@@ -69,10 +73,10 @@ void organ_model_close(organ_model *model); /* NULL is allowed */
  * message: "a model at a URL cannot be pruned". */
 organ_status organ_model_is_here(const organ_model *model, const char *doing, organ_error *error);
 
-/* Sets *fd to a descriptor for reading files[file] of the model; the caller ends its use with organ_model_file_close.
- * Opens the file here if it belongs to an organ directory, whose files, one for each tensor, are too many to stay open;
- * returns ORGAN_BAD_INPUT if that file was replaced or has another size than when the model was opened. Returns
- * ORGAN_USAGE for a model at a URL. Thread-safe. */
+/* Sets *fd to a descriptor for reading files[file] of the model; the caller ends its use with organ_model_file_close. A
+ * file of an organ directory is opened here, because its files, one for each tensor, are too many to stay open. Returns
+ * ORGAN_BAD_INPUT if such a file was replaced or has another size than when the model was opened. Returns ORGAN_USAGE
+ * for a model at a URL. Thread-safe. */
 organ_status organ_model_file_open(const organ_model *model, uint32_t file, int *fd, organ_error *error);
 /* Closes a descriptor of organ_model_file_open, unless the model keeps it open for later reads. -1 is allowed. */
 void organ_model_file_close(const organ_model *model, uint32_t file, int fd);

@@ -40,11 +40,11 @@ typedef struct organ_directory_reading {
     organ_model_file *files;  /* output: the file of each tensor, in the order of `list` */
     organ_name_table paths;   /* path of each tensor's file -> index into `list` */
     organ_name_table sources; /* name of each original file -> index into `donors` */
-    size_t donor_capacity, kept_capacity; /* allocated elements of donors and manifest->files, of manifest->kept */
+    size_t donor_capacity, kept_capacity; /* allocated elements: of donors and of manifest->files; of manifest->kept */
     organ_error *error;                   /* the first fault is kept; values read after it must not be used */
 } organ_directory_reading;
 
-/* Returns the name of the folder of an organ directory that has the tensors of `group`. */
+/* Returns the name of the folder for tensors of `group` in an organ directory. */
 const char *organ_group_folder(organ_group group) { return folders[group]; }
 
 /* Sets *is to true if the first 4096 bytes of the directory's manifest have the word "organ.manifest/". A missing or
@@ -99,8 +99,8 @@ organ_directory_refuse(const organ_directory_reading *r, const char *what, const
 
 static organ_status fail_memory(const organ_directory_reading *r) { return organ_fail_memory(r->error, r->text.label); }
 
-/* Returns the string in the member `field` of an entry's object. Reports an error and returns "" if it is missing or
- * no string; `what` is the entry's name, for messages. */
+/* Returns the string in the member `field` of `object`, an entry of the manifest. Reports an error and returns "" if
+ * the member is missing or no string; `what` is the name of the entry, for messages. */
 static const char *text_of(const organ_directory_reading *r, const char *what, const json_t *object, const char *field)
 {
     const char *const text = organ_json_plain(json_object_get(object, field));
@@ -109,8 +109,9 @@ static const char *text_of(const organ_directory_reading *r, const char *what, c
     return text ? text : "";
 }
 
-/* Returns the whole number in the member `field` of an entry's object. Reports an error and returns 0 if it is
- * missing, negative or no whole number; `what` is the entry's name, for messages. */
+/* Returns the whole number in the member `field` of `object`, an entry of the manifest. Reports an error if the member
+ * is missing, negative or no whole number; the result must then not be used. `what` is the name of the entry, for
+ * messages. */
 static uint64_t organ_directory_count_of(const organ_directory_reading *r, const char *what, const json_t *object,
                                          const char *field)
 {
@@ -189,9 +190,10 @@ static organ_status organ_directory_stat(organ_directory_reading *r, const char 
 
 /* ---- files of the original model ---- */
 
-/* Reads the gaps of the original file `name` from its entry `object` into *donor: its byte ranges between or after
- * tensors that are not zero, each stored in a file of its own. They must be ascending, disjoint and between the header
- * and the end of the file. */
+/* Reads the gaps of the original file `name` from the member "gaps" of its entry `object` into *donor. A gap is a byte
+ * range between the file's tensors, or after the last one, that is not all zeros; each gap is stored in a file of its
+ * own. The gaps must be in ascending order, must not overlap, and must be between the header and the end of the
+ * file. */
 static organ_status read_gaps(organ_directory_reading *r, const char *name, const json_t *object,
                               organ_donor_file *donor)
 {
@@ -248,8 +250,8 @@ static organ_status check_header(const organ_directory_reading *r, const char *n
                : organ_directory_refuse(r, name, "header_xxh3 is '%.16s', but %s has %s", written, header->name, found);
 }
 
-/* Reads the entry `name` of "sources", one original file, and appends the file: its size, its stored header and its
- * gaps. Leaves a fault in r->error. */
+/* Reads the entry `name` of "sources", which describes one original file, and appends this file with its size, its
+ * stored header and its gaps. Leaves a fault in r->error. */
 static void read_donor(organ_directory_reading *r, const char *name, const json_t *object)
 {
     const size_t number = r->manifest->file_count;
@@ -290,7 +292,7 @@ static bool shape_agrees(const json_t *stored_shape, const organ_tensor *tensor)
 }
 
 /* Reports an error if the manifest's entry `object` of a tensor differs from the tensor in the stored header, or if
- * `xxh3`, its digest, is malformed. */
+ * `xxh3`, the digest in the entry, is malformed. */
 static void check_agreement(const organ_directory_reading *r, const organ_tensor *tensor, const json_t *object,
                             const char *xxh3)
 {

@@ -66,7 +66,8 @@ bool organ_directory_is(const char *path);
 organ_status organ_directory_check(const char *path, bool *is, organ_error *error);
 
 /* Reads the manifest and the stored headers, and checks them against each other and against the sizes of the files. The
- * tensors are taken from the headers and checked like those of the original files; the manifest names the file of each.
+ * tensors are read from the stored headers with the same checks as from the original files; the manifest names the file
+ * of each tensor.
  *   - *files gets one file for each tensor, in the order of `list`; they are not open (fd -1). The caller frees it.
  *   - *gguf points into *manifest for a GGUF original, else it is NULL.
  * Each path in the manifest must be FOLDER/NAME of the layout above, with letters, digits and "_.-" only; symbolic

@@ -105,9 +105,9 @@ static bool refuse_foreign_file(recognise_walk *w, const char *path, const char 
     return false;
 }
 
-/* Returns true if a list of organ in the output contains the file (`name` in the directory `at`, `path` from the
- * root, open as `fd`). A file with weights must also begin like one. Sets *changed if the file is listed with other
- * contents. */
+/* Returns true if a list that organ left in the output (recognise_lists.h) contains the file: `name` in the directory
+ * `at`, `path` from the root, open as `fd`. A file with weights must also begin like one. Sets *changed if the file is
+ * listed with other contents. */
 static bool is_listed(recognise_walk *w, int at, const char *name, const char *path, int fd, bool *changed)
 {
     const bool weights = organ_ends_with(name, ".gguf") || organ_ends_with(name, ".safetensors");
@@ -116,8 +116,9 @@ static bool is_listed(recognise_walk *w, int at, const char *name, const char *p
 }
 
 /* Returns true if --force may replace the file `name` of the open directory `at`, whose position is `where`: it is a
- * tensor or header of an organ directory, a report, listed by organ, or a copy from an input. `path` is its path from
- * the root. Otherwise records the file and returns false, which ends the walk; also returns false after an error. */
+ * tensor or header of an organ directory, a report, a file in organ's lists (is_listed), or a copy from an input.
+ * `path` is its path from the root. Otherwise records the file and returns false, which ends the walk; also returns
+ * false after an error. */
 static bool may_replace(recognise_walk *w, int at, const char *name, const char *path, recognise_place where)
 {
     bool changed = false, ours = where == PARTS && json_object_get(w->written.parts, path);
@@ -264,7 +265,7 @@ static organ_status walk_output(recognise_walk *w)
 }
 
 /* Returns ORGAN_USAGE, with the file in the message, if the directory at `path` contains a file that --force must not
- * replace. `like` is that of organ_check_replaceable. */
+ * replace. `like` is a model of which the directory may contain copies of files, or NULL. */
 static organ_status check_directory(const char *path, const char *like, organ_error *error)
 {
     recognise_walk *const w = calloc(1, sizeof *w);

@@ -22,26 +22,29 @@
  * .safetensors or .gguf file, a report of this program, or a directory in which every file is proven to come from an
  * input or from this program. A file is proven if one of these applies:
  * - the record (recognise_lists.h) lists it with its size, and the digest agrees if the record has one;
- * - the manifest of an organ directory lists it: a tensor or header by its path, a file in files/ like the record;
- * - the directory has neither record nor manifest, and its only index or a report in organ/ lists the file, or it has
- *   such a report and the file is a config or a file with weights that the report's run wrote;
+ * - the manifest of an organ directory lists it: a tensor or header by its path, a file in files/ by its size and, if
+ *   stated, its digest;
+ * - the directory has neither record nor manifest, and its only index or a report in organ/ lists the file;
+ * - the directory has neither record nor manifest but a report in organ/, and the file is a config or a file with
+ *   weights that the report's run wrote;
  * - the directory has no record, and `like` is an organ directory made from a file of the same name and size;
  * - it is a report of this program;
- * - `like` (a directory or NULL), or the input that such a report names, has the same bytes under the same relative
- *   path.
- * The check never follows a link to a directory and reads at most a million entries. Returns ORGAN_USAGE, with the
- * first entry in byte order that is not proven in the message, for any other file, for a socket, device or mount point,
- * and for a symbolic link at `path`. Returns ORGAN_IO if a file or directory cannot be read. */
+ * - `like` (a directory or NULL), or the input that a report in organ/ names, has the same bytes under the same
+ *   relative path.
+ * The check never follows a link to a directory and reads at most a million entries. Returns ORGAN_USAGE for any other
+ * file, for a socket, device or mount point, and for a symbolic link at `path`. The message names the first entry, in
+ * byte order, that is not proven. Returns ORGAN_IO if a file or directory cannot be read. */
 organ_status organ_check_replaceable(const char *path, const char *like, organ_error *error);
 
 /* Returns ORGAN_OK if `path` does not exist, or is an empty file or a report of this program; else ORGAN_USAGE, also
  * for a symbolic link. Returns ORGAN_IO if the file cannot be read. */
 organ_status organ_check_report_place(const char *path, organ_error *error);
 
-/* Return true if `name`, relative to the open directory `at` or to AT_FDCWD, is a regular file that by its name and
- * first bytes is a report of this program (organ_is_report_at) or a file with weights (organ_is_weights_at). A file
- * that a process still writes has the name "DIR/.4711.NAME" with the number of the process; it is judged like "NAME".
- * Return false and set *error if the file cannot be read. */
+/* Return true if `name` is a regular file and, by its name and first bytes, a report of this program
+ * (organ_is_report_at) or a file with weights (organ_is_weights_at). `name` is relative to the open directory `at`,
+ * which may be AT_FDCWD. A file that a process still writes has the name "DIR/.4711.NAME" with the number of the
+ * process; it is judged like "NAME". Return false and set *error if the system fails to open the file (no memory, too
+ * many open files) or to read it. */
 bool organ_is_report_at(int at, const char *name, organ_error *error);
 bool organ_is_weights_at(int at, const char *name, organ_error *error);
 

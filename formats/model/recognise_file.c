@@ -49,9 +49,9 @@ static bool matches_one_of(const char *name, const char *const *patterns, size_t
     return false;
 }
 
-/* Reads the first bytes of the file `name`, relative to the directory `at`, into *h. Returns false if it does not exist
- * or is not a regular file, and with an error if it cannot be read. O_NONBLOCK: opening a pipe does not wait for a
- * writer. */
+/* Reads the first bytes of the file `name`, relative to the directory `at`, into *h. Returns false if it cannot be
+ * opened or is not a regular file. Returns false and sets an error if the system fails or the file cannot be read. With
+ * O_NONBLOCK, opening a pipe does not wait for a writer. */
 static bool read_head(int at, const char *name, head *h, organ_error *error)
 {
     struct stat info;
@@ -115,7 +115,7 @@ static bool has_schema(const head *h)
 
 /* Returns true if the name and first bytes of the file `path`, relative to the directory `at`, are those of a file that
  * organ writes about a run: a report (Markdown, HTML or JSON), a chart, a journal, or coverage.tiles. Sets *error if
- * the file cannot be read. */
+ * read_head does. */
 bool organ_is_report_at(int at, const char *path, organ_error *error)
 {
     const char *const name = name_without_draft_prefix(path);
@@ -134,7 +134,7 @@ bool organ_is_report_at(int at, const char *path, organ_error *error)
 
 /* Returns true if the name of the file `path`, relative to the directory `at`, ends in .gguf or .safetensors and its
  * first bytes are those of that format. A safetensors file begins with the number of bytes of its header (64 bits),
- * then the '{' of the header. Sets *error if the file cannot be read. */
+ * then the '{' of the header. Sets *error if read_head does. */
 bool organ_is_weights_at(int at, const char *path, organ_error *error)
 {
     const char *const name = name_without_draft_prefix(path);

@@ -163,8 +163,8 @@ static void list_names(organ_written *w, const json_t *array)
 }
 
 /* Adds the files with weights of an output whose report does not list files, because an old version of organ wrote it:
- * those with a name in `usual`, and all .gguf or all .safetensors files if their number equals `of_input`, because such
- * a run wrote as many files as its input has. */
+ * files with a name in `usual`, all .gguf files if their number equals `of_input`, and all .safetensors files if their
+ * number does. A run of such a version wrote as many files as its input has. */
 static void list_weights(organ_written *w, const char *directory, size_t of_input, organ_error *error)
 {
     static const char *const usual[] = {"model.safetensors", "adapter_model.safetensors"}, *const endings[] = {
@@ -199,7 +199,8 @@ static void read_report(organ_written *w, const char *directory, const json_t *r
     list_weights(w, directory, count, error);
 }
 
-/* Adds the files that the reports in the directory's organ/ folder name, if they have a schema of organ. */
+/* Adds the files that reports in the directory's organ/ folder name or imply. Ignores a document without a schema of
+ * organ. */
 static void read_reports(organ_written *w, const char *directory, organ_error *error)
 {
     json_t *const names = names_ending(directory, ORGAN_REPORT_FOLDER, ".json", error), *value;

@@ -17,7 +17,7 @@
 #define ORGAN_RECORD        ORGAN_REPORT_FOLDER "/files.json"
 #define ORGAN_RECORD_SCHEMA "organ.files/1"
 
-/* The files in an output directory that the lists of organ name as written by organ. */
+/* The files in an output directory that organ wrote according to the lists that it left there. */
 typedef struct organ_written {
     bool organ_directory; /* the directory is an organ directory: it has a manifest */
     json_t *parts;        /* keys: paths of the files of tensors and headers in the manifest */

@@ -105,8 +105,8 @@ organ_status organ_hub_name_parse(const char *text, organ_arena *arena, organ_hu
 
 /* ---- snapshots ---- */
 
-/* Writes the names of the first four snapshots in `folder` to `names`, `size` bytes, as "hf:ORG/NAME@SNAPSHOT, ..."; ""
- * if there is none. `id` is ORG/NAME. */
+/* Writes the names of the first four snapshots in `folder` to `names`, which has `size` bytes, as
+ * "hf:ORG/NAME@SNAPSHOT, ..."; "" if there is none. `id` is ORG/NAME. */
 static void list_snapshots(const char *folder, const char *id, organ_arena *arena, char *names, size_t size)
 {
     enum { MAX = 4 };
@@ -148,8 +148,8 @@ static organ_status read_ref(const char *text, const char *path, organ_arena *ar
     return error->status;
 }
 
-/* Reports why no snapshot of the entry could be chosen, and lists the snapshots in `snapshots`, the entry's folder of
- * snapshots. Returns ORGAN_BAD_INPUT. */
+/* Reports why no snapshot of the entry could be chosen, and lists the names of the snapshots in `snapshots`, a folder
+ * of the entry. Returns ORGAN_BAD_INPUT. */
 static organ_status fail_without_ref(const char *text, const organ_hub_name *name, const char *entry,
                                      const char *snapshots, organ_arena *arena, organ_error *error)
 {
@@ -192,9 +192,9 @@ static organ_status find_snapshot(const char *text, const organ_hub_name *name, 
     return fail_without_ref(text, name, entry, folder, arena, error);
 }
 
-/* Returns the bytes so far of an unfinished download of `blob` in the entry, or -1 if there is none. The download is
- * the file blobs/DIGEST.incomplete or, since version 2 of huggingface_hub, blobs/DIGEST.XXXXXXXX.incomplete. If `blob`
- * is "", any unfinished download of the entry counts. */
+/* Returns how many bytes an unfinished download of `blob` in the entry has so far, or -1 if there is none. The download
+ * is the file blobs/DIGEST.incomplete or, since version 2 of huggingface_hub, blobs/DIGEST.XXXXXXXX.incomplete. If
+ * `blob` is "", any unfinished download of the entry counts. */
 static long long incomplete_bytes(const char *entry, const char *blob, organ_arena *arena)
 {
     organ_error ignored = {0};
@@ -397,9 +397,10 @@ static organ_status add_snapshot(hub_entry *e, const char *snapshot, const char 
     return organ_name_list_add_folder(e->list, ORGAN_STORE_HUB, folder, prefix, suffix, error);
 }
 
-/* Appends the models of each ref in the folder refs/PREFIX to the list, also in its subfolders, because names of
- * revisions may have slashes; `prefix` is "" for refs itself, `depth` the level below it. Sets e->referred of the
- * snapshots that refs name. A ref to a missing snapshot is listed too, so that opening it reports the fault. */
+/* Appends to the list the models of each ref in the folder refs/PREFIX and in its subfolders, because names of
+ * revisions may have slashes. `prefix` is "" for refs itself; `depth` is the level of refs/PREFIX below refs. Sets
+ * e->referred of the snapshots that refs name. A ref to a missing snapshot is listed too, so that opening it reports
+ * the fault. */
 static organ_status add_refs(hub_entry *e, const char *prefix, int depth, organ_error *error)
 {
     organ_arena *const arena = &e->list->arena;

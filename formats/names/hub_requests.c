@@ -229,8 +229,8 @@ organ_status organ_hub_list_files(const char *text, const organ_hub_name *name, 
 
 /* ---- streaming ---- */
 
-/* Returns the part of the URL after the repository's folder with which organ_model_open_with opens the only model: ""
- * if the folder has model.safetensors or its index, else the name of the only GGUF model (of its first part if it is
+/* Returns what must follow the URL of the repository's folder so that organ_model_open_with opens the only model: "" if
+ * the folder has model.safetensors or its index, else the name of the only GGUF model (of its first part if it is
  * split). Returns NULL if there is no GGUF model, if there are several, or if the only one is in a subfolder. */
 static const char *only_model(const organ_hub_files *found)
 {
@@ -249,8 +249,8 @@ static const char *only_model(const organ_hub_files *found)
     return ggufs == 1 && !strchr(gguf, '/') ? gguf : NULL;
 }
 
-/* Sets *url to the URL at which the model `text` of the hub can be read without downloading it: of the file in the
- * name, or of the repository's only model. */
+/* Sets *url to the URL at which the model `text` of the hub can be read without downloading it: the URL of the file
+ * that the name includes, or else the URL of the repository's only model. */
 organ_status organ_hub_stream(const char *text, const organ_model_access *access, organ_arena *arena, const char **url,
                               organ_error *error)
 {

@@ -115,7 +115,8 @@ static int by_store_and_name(const void *a, const void *b)
     return x->store != y->store ? (int)x->store - (int)y->store : strcmp(x->name, y->name);
 }
 
-/* Sets model->path of a listed model, or model->fault, the message of the error, if the store cannot find it. */
+/* Sets model->path of a listed model. If the store cannot find the model, sets model->fault to the message of the error
+ * instead. */
 static organ_status resolve_row(organ_name_list *list, organ_named_model *model, organ_error *error)
 {
     organ_error fault = {0};
@@ -127,7 +128,7 @@ static organ_status resolve_row(organ_name_list *list, organ_named_model *model,
 }
 
 /* Removes repeated names from the sorted list: a store may have a model twice, for the user and for the system or in
- * two layouts. The removed models are equal to the kept one, because resolve_row sets the paths later. */
+ * two layouts. The entries of one model do not differ yet, because resolve_row sets the paths later. */
 static void drop_repeated(organ_name_list *list)
 {
     size_t kept = list->count > 0;

@@ -124,8 +124,8 @@ static organ_status find_layer(const char *manifest, const json_t *tree, const j
                                "%s: has no layer " LAYER_TYPE "model: the model is not in a GGUF file", manifest);
 }
 
-/* Returns ORGAN_BAD_INPUT if the file at `path`, which the manifest names, is missing or not a regular file; fills
- * in *about. */
+/* Returns ORGAN_BAD_INPUT if the file at `path`, which the manifest names, is missing or not a regular file; otherwise
+ * fills in *about. */
 static organ_status check_is_file(const char *manifest, const char *path, struct stat *about, organ_error *error)
 {
     if (stat(path, about) == 0 && S_ISREG(about->st_mode))

@@ -22,16 +22,16 @@ typedef struct organ_model_access {
     const char *const *also;   /* for a .safetensors file that is opened alone: paths of other files with tensors that
                                   belong to its weights */
     size_t also_count;
-    unsigned tries; /* tries of a request without progress before it fails; 0: 3 until the server has answered for the
-                       first time, then 12, over about three minutes */
+    unsigned tries; /* number of tries without progress after which a request fails; 0: 3 until the server has answered
+                       for the first time, then 12, over about three minutes */
     unsigned first_wait_ms; /* milliseconds before the second try, doubled from try to try up to 30 s; 0: 500 */
     unsigned patience; /* seconds that a server may ask to wait (Retry-After); a request that is asked to wait longer
                           fails; 0: 60 */
     unsigned read_ms;  /* upper bound in milliseconds on one read: all its tries without the waits between them; each 32
                           KiB received add a second; 0: 300000 */
     void *context;     /* passed to the two functions below, which any thread that reads may call; each may be NULL */
-    bool (*stopped)(void *context); /* called several times a second; if it returns true, waiting and reading end with
-                                       ORGAN_INTERRUPTED */
+    bool (*stopped)(void *context); /* called at least about once a second; if it returns true, waiting and reading end
+                                       with ORGAN_INTERRUPTED */
     /* called with one sentence if a request failed and will be repeated */
     void (*note)(void *context, const char *text);
 } organ_model_access;

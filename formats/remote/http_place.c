@@ -69,8 +69,8 @@ static organ_status copy_place(char *text, const char *plain, size_t length, org
     return *shown && *directory && (*name || !file) ? ORGAN_OK : organ_fail_memory(error, text);
 }
 
-/* Sets *shown to the URL without secrets, for messages, *directory to its directory and *name to its file name, or to
- * NULL if the URL names a directory. Returns ORGAN_USAGE if the URL is malformed. */
+/* Sets three parts of a URL for messages: *shown is the whole URL without secrets, *directory its directory, and *name
+ * its file name, or NULL if the URL names a directory. Returns ORGAN_USAGE if the URL is malformed. */
 organ_status organ_http_place(const char *url, organ_arena *arena, const char **shown, const char **directory,
                               const char **name, organ_error *error)
 {

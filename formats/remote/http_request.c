@@ -44,7 +44,7 @@ typedef struct hop {
     size_t dropped;      /* bytes of a body that is not stored, such as an error page */
     size_t capacity;     /* allocated bytes of answer->body */
     char header[64];     /* name of the last header */
-    bool headers_over;   /* the last line of the answer's head was its empty end */
+    bool headers_over;   /* the last line so far was the empty one that ends the answer's head */
     bool redirected;     /* the request follows a redirect */
     bool guarded;        /* a server with a public address has sent a redirect to this hop */
     bool is_public;      /* the connected server has a public address */
@@ -187,8 +187,8 @@ static size_t name_length(const char *data, size_t length)
     return end;
 }
 
-/* Handles one line of an answer's head, of size * count bytes: splits it into name and value. libcurl calls this for
- * each line. Returns 0, which ends the request, if the head has more than MAX_HEADERS bytes. */
+/* Handles one line (size * count bytes) of an answer's head: splits it into name and value. libcurl calls this for each
+ * line. Returns the length of the line, or 0, which ends the request, if the head has more than MAX_HEADERS bytes. */
 static size_t on_header(char *data, size_t size, size_t count, void *context)
 {
     hop *h = context;
@@ -233,8 +233,9 @@ static char *reserve_body(hop *h, size_t bytes)
     return answer->body + answer->got;
 }
 
-/* Stores a piece of the body, size * count bytes, that libcurl has received. Returns that number of bytes; any other
- * result aborts the transfer. Only counts the bytes of an answer that is not stored, such as an error page. */
+/* Stores a piece of the body, size * count bytes, that libcurl has received. Returns that number of bytes, or 0 to
+ * abort the transfer. The body of an answer that is not stored, such as an error page, is only counted, up to
+ * ERROR_PAGE bytes. Status 200 after a request for a range aborts at once. */
 static size_t on_body(char *data, size_t size, size_t count, void *context)
 {
     hop *h = context;
@@ -476,9 +477,9 @@ static bool send_one_request(organ_http_line *line, const organ_http_request *re
     return h.is_public;
 }
 
-/* Returns the URL to which the answer from `url` redirects, which the caller frees. Returns NULL if the answer is no
- * redirect, and with a fault if the redirect must not be followed: its target is not https, unless `url` is http
- * too. */
+/* Returns the URL to which the answer from `url` redirects; the caller frees it. Returns NULL if the answer is no
+ * redirect. Returns NULL and sets the answer's fault if the redirect has no target or must not be followed: the target
+ * must be https, or http if `url` is http. */
 static char *redirect_target(const organ_http_line *line, const char *url, organ_http_answer *answer)
 {
     const char *next = NULL;
@@ -496,8 +497,8 @@ static char *redirect_target(const organ_http_line *line, const char *url, organ
     return copy;
 }
 
-/* Sends a request and follows up to MAX_REDIRECTS redirects. Once a server had a public address (from_public), a
- * redirect to a private one is refused. The caller frees answer->body and answer->resolved. */
+/* Sends a request and follows up to MAX_REDIRECTS redirects. After a server with a public address (from_public), a
+ * redirect to a server without one is refused. The caller frees answer->body and answer->resolved. */
 void organ_http_ask(organ_http_line *line, const organ_http_request *request, organ_http_answer *answer)
 {
     char *resolved = NULL;

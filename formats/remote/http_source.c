@@ -28,13 +28,14 @@
 #define SPANS      8
 #define LARGE_READ ((size_t)1 << 20) /* bytes from which on a read requests its range instead of reading ahead */
 
-/* A span of bytes of one file that was read ahead. */
+/* A span: bytes of one file that were read ahead. */
 typedef struct http_source_span {
     const organ_http_file *file; /* NULL if the span is empty */
     uint64_t from;               /* file offset of its first byte */
     size_t length, step;         /* bytes in the span; bytes that were requested for it */
-    uint64_t used;               /* organ_http.uses at its last use; read_ahead replaces the span with the smallest */
-    char *bytes;                 /* memory of LONGEST_SPAN bytes; NULL before the first use */
+    uint64_t
+        used; /* organ_http.uses at the last use of the span; read_ahead replaces the span with the smallest `used` */
+    char *bytes; /* memory of LONGEST_SPAN bytes; NULL before the first use */
 } http_source_span;
 
 /* The place of a model's files on a server, the connection to it, and the ranges that were read ahead. */
@@ -299,7 +300,7 @@ static bool is_usable_answer(const organ_http_request *request, const organ_http
     return !answer->broken || answer->too_long;
 }
 
-/* Resets the time and bytes of the current read, which limit how long it may take. */
+/* Sets http->spent and http->taken to 0 for a new read. The two numbers limit how long the read may take. */
 static void reset_read_budget(organ_http *http)
 {
     http->spent = 0;
@@ -307,8 +308,8 @@ static void reset_read_budget(organ_http *http)
 }
 
 /* Sends one request and adds its time and bytes to http->spent and http->taken. The time limit of a read is read_ms,
- * plus the time that its received bytes need at ORGAN_HTTP_MIN_RATE; a request may use what earlier requests of the
- * read left of it. */
+ * plus the time that its received bytes need at ORGAN_HTTP_MIN_RATE; a request may use the part of this time that
+ * earlier requests of the same read left. */
 static void request_once(organ_http *http, organ_http_request *request, organ_http_answer *answer)
 {
     const double max = (double)(http->access->read_ms ? http->access->read_ms : USUAL_READ) / 1000;
@@ -369,9 +370,9 @@ static http_source_span *span_at(organ_http_file *file, uint64_t offset)
     return NULL;
 }
 
-/* Returns the number of bytes to read ahead at `offset`. It is twice the step of a span of this file that ends near
- * `offset`, at most LONGEST_SPAN, or FIRST_SPAN if there is no such span. It never passes the beginning of the next
- * span or the end of the file. */
+/* Returns the number of bytes to read ahead at `offset`. It is twice the largest step of the spans of this file that
+ * end near `offset`, at most LONGEST_SPAN; FIRST_SPAN if there is no such span. The bytes end at the latest at the
+ * beginning of the next span or at the end of the file. */
 static size_t step_at(const organ_http_file *file, uint64_t offset)
 {
     size_t step = FIRST_SPAN;

@@ -61,12 +61,12 @@ uint64_t organ_http_size(const organ_http_file *file); /* bytes */
 const char *organ_http_validator(const organ_http_file *file);
 
 /* Reads exactly `bytes` bytes from `offset`, on any thread. Returns ORGAN_BAD_INPUT if the file was changed since it
- * was opened or the server does not answer with the requested range; ORGAN_IO after too many tries without progress;
- * ORGAN_INTERRUPTED if access->stopped returned true. */
+ * was opened, or if the server does not answer with the requested range; ORGAN_IO after too many tries without
+ * progress; ORGAN_INTERRUPTED if access->stopped returned true. */
 organ_status organ_http_read(organ_http_file *file, void *to, size_t bytes, uint64_t offset, organ_error *error);
 
-/* Requests the file's last byte. Returns ORGAN_BAD_INPUT if its size or validator differ from those when it was
- * opened. */
+/* Requests the file's last byte. Returns ORGAN_BAD_INPUT if the file's size or validator differs from that at its
+ * opening. */
 organ_status organ_http_unchanged(organ_http_file *file, organ_error *error);
 
 /* Reads the whole file `name` of the directory, of at most `limit` bytes, and appends a NUL; the caller frees *bytes.
@@ -86,8 +86,9 @@ organ_status organ_model_file_open_here(organ_model_file *file, organ_error *err
  * before: device, inode or size differ. */
 organ_status organ_model_file_open_again(const organ_model_file *file, int *fd, organ_error *error);
 
-/* Reads exactly `bytes` bytes from `offset` of an open file, local or remote. Returns ORGAN_BAD_INPUT if the file
- * ends before the last of these bytes; further errors are those of organ_input_read and organ_http_read. */
+/* Reads exactly `bytes` bytes from `offset` of an open file, local or remote. Returns ORGAN_BAD_INPUT if the file ends
+ * before the last of these bytes or, at a URL, was changed or is not served by ranges; ORGAN_IO if it cannot be read;
+ * ORGAN_INTERRUPTED if access->stopped returned true. */
 organ_status organ_model_file_read(const organ_model_file *file, void *to, size_t bytes, uint64_t offset,
                                    organ_error *error);
 

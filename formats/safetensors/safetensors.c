@@ -62,7 +62,8 @@ static const json_t *require_array(const entry *e, int field)
     return array;
 }
 
-/* Returns number `index` of `array`, the value of the field; 0 after reporting a fault. */
+/* Returns element `index` of `array`, the value of the field. Reports a fault and returns 0 if it is not a whole number
+ * from 0 to 2^63 - 1. */
 static uint64_t read_field_number(const entry *e, int field, const json_t *array, size_t index)
 {
     const json_t *value = json_array_get(array, index);
@@ -136,8 +137,8 @@ static organ_status read_entry_shape(const entry *e, organ_tensor *tensor)
     return tensor->shape ? count_bytes(e, tensor) : organ_fail_memory(e->from->error, e->from->file->name);
 }
 
-/* Sets tensor->offset from the field "data_offsets", which counts from the end of the header. Checks both numbers
- * against the size of the file and the bytes that dtype and shape need. */
+/* Sets tensor->offset from the field "data_offsets", whose two numbers count from the end of the header. Checks both
+ * numbers against the size of the file and the bytes that dtype and shape need. */
 static organ_status read_offsets(const entry *e, organ_tensor *tensor)
 {
     const json_t *const array = require_array(e, OFFSETS);
@@ -349,7 +350,8 @@ static organ_status check_layout(const safetensors_reader *r)
 }
 
 /* Returns a remark for the message about a wrong header length: what the file is, because users sometimes pass another
- * file under the name of a safetensors file. `magic` is its first 8 bytes. Returns "" if they are unknown. */
+ * file under the name of a safetensors file. `magic` is the first 8 bytes of the file. Returns "" if no known kind of
+ * file begins with them. */
 static const char *mistaken_for(const unsigned char *magic)
 {
     static const struct {
@@ -389,7 +391,7 @@ static organ_status read_length(const organ_model_file *file, uint64_t *length, 
     return ORGAN_OK;
 }
 
-/* Reads the header, up to 100 MB, into `text`, an array of paged_rows.h, in pieces: organ_rows_rest frees the memory of
+/* Reads the header (up to 100 MB) in pieces into `text`, an array of paged_rows.h: organ_rows_rest frees the memory of
  * each piece before the next is read. */
 static organ_status safetensors_read_text(const safetensors_reader *r, char *text)
 {
@@ -401,8 +403,8 @@ static organ_status safetensors_read_text(const safetensors_reader *r, char *tex
     return r->error->status;
 }
 
-/* Reads the tensors of the header, orders them by offset and checks names and layout. `text` receives the header; it is
- * released before enter_names allocates the table of names, to keep peak memory low. */
+/* Reads the tensors of the header, orders them by offset and checks names and layout. `text`, an array for the bytes of
+ * the header, is released before enter_names allocates the table of names, to keep peak memory low. */
 static organ_status read_header(safetensors_reader *r, char *text)
 {
     if (safetensors_read_text(r, text) == ORGAN_OK)

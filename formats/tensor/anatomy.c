@@ -209,7 +209,8 @@ static void find_expert(parts *p)
     }
 }
 
-/* Sets layer, has_layer and module of a name that begins with one of the prefixes in bert_prefixes. */
+/* If the name begins with one of the prefixes in bert_prefixes and a number, sets p->layer, p->has_layer and
+ * p->module. */
 static void find_bert_layer(parts *p, const char *name)
 {
     for (size_t k = 0; k < sizeof bert_prefixes / sizeof *bert_prefixes && !p->has_layer; k++) {
@@ -322,7 +323,7 @@ static organ_role role_of_parts(const parts *p, char module[MODULE])
     return organ_anatomy_module_role(module, p->has_layer);
 }
 
-/* Finds the longest entry of `packed_suffixes` that ends the first *length bytes of the name after a '.' or '_'.
+/* Finds the longest entry of `packed_suffixes` with which the first *length bytes of the name end, after a '.' or '_'.
  * Reduces *length to exclude the entry and its separator. Returns the entry (a pointer into `packed_suffixes`), or NULL
  * if none matches. */
 static const char *const *cut_packed_suffix(const char *name, size_t *length)

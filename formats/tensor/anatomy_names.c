@@ -147,8 +147,8 @@ bool organ_anatomy_ends(const char *module, size_t length, const char *pattern)
     return open || own == length || module[length - own - 1] == '.';
 }
 
-/* Returns the role of the first row for this part of the model (`in_layer`: LAYER, else TOP) that has a pattern which
- * matches the end of the module's name; ORGAN_ROLE_OTHER if there is none. */
+/* Returns the role of the first row of the table with a pattern that matches the end of the module's name;
+ * ORGAN_ROLE_OTHER if there is none. Only rows for LAYER are tried if `in_layer` is true, else only rows for TOP. */
 organ_role organ_anatomy_module_role(const char *module, bool in_layer)
 {
     const size_t length = strlen(module);

@@ -16,7 +16,7 @@ bool organ_counterpart_at(const char *name, const organ_anatomy *anatomy, int32_
 /* Translates the name of a tensor between Hugging Face ("model.layers.3.mlp.up_proj.weight") and GGUF
  * ("blk.3.ffn_up.weight"), with `layer` as layer number if the tensor is in a layer. `to_gguf` is true if `name` is a
  * Hugging Face name, false if it is a GGUF name. Returns false for a module that is not in the table, for numbered
- * experts, which GGUF files store as one stack, and if the result exceeds `size` bytes. */
+ * experts (GGUF files store experts as one stack), and if the result exceeds `size` bytes. */
 bool organ_counterpart_across(const char *name, const organ_anatomy *anatomy, bool to_gguf, int32_t layer, char *out,
                               size_t size);
 

@@ -94,7 +94,7 @@ static organ_status read_config_field(const organ_json_object *from, const struc
     return ORGAN_OK;
 }
 
-/* Copies the first string of the list "architectures", unless the member is already set. */
+/* Copies the first string of the list "architectures", unless config->architecture is already set. */
 static organ_status read_architecture(const organ_json_object *from, organ_hf_config *config, organ_error *error)
 {
     const json_t *list = organ_json_value(from, "architectures");
@@ -108,8 +108,8 @@ static organ_status read_architecture(const organ_json_object *from, organ_hf_co
                      error);
 }
 
-/* Returns the object in the member `key` of `from`. If there is no such member, the `tree` of the result is NULL; if it
- * is not an object, an error is reported too. */
+/* Returns the object in the member `key` of `from`. The `tree` of the result is NULL if there is no such member, and if
+ * the member is not an object; in the latter case an error is reported. */
 static organ_json_object enter_member(const organ_json_object *from, const char *key, organ_error *error)
 {
     const json_t *value = organ_json_value(from, key);
@@ -120,7 +120,7 @@ static organ_json_object enter_member(const organ_json_object *from, const char 
     return (organ_json_object){.text = from->text};
 }
 
-/* Copies the string "quant_method" of the object "quantization_config", unless the member is already set. */
+/* Copies the string "quant_method" of the object "quantization_config", unless config->quant_method is already set. */
 static organ_status read_quantisation(const organ_json_object *from, organ_hf_config *config, organ_error *error)
 {
     if (*config->quant_method)

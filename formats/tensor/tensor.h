@@ -149,7 +149,7 @@ typedef enum organ_role {
     /* Feed-forward */
     ORGAN_ROLE_GATE,
     ORGAN_ROLE_UP,      /* also the first of two matrices without a gate: fc1, c_fc, dense_h_to_4h */
-    ORGAN_ROLE_GATE_UP, /* fused, Phi-3 and stacked experts */
+    ORGAN_ROLE_GATE_UP, /* GATE and UP in one matrix [Phi-3, stacked experts] */
     ORGAN_ROLE_DOWN,    /* also fc2, c_proj, dense_4h_to_h */
     ORGAN_ROLE_ROUTER,  /* chooses the experts */
     ORGAN_ROLE_LATENT,  /* hidden state to the input of a layer's experts, and back from their output [Nemotron 3] */

@@ -14,7 +14,8 @@ organ_status organ_tensor_list_append(organ_tensor_list *list, const organ_tenso
     return ORGAN_OK;
 }
 
-/* Moves a large array of tensors to a memory-mapped file; their addresses change, and nothing may be appended. */
+/* Moves a large array of tensors to a memory-mapped file; the addresses of the tensors change, and nothing may be
+ * appended afterwards. */
 void organ_tensor_list_to_file(organ_tensor_list *list)
 {
     list->tensors = organ_rows_to_file(list->tensors, list->count * sizeof *list->tensors);

@@ -21,7 +21,7 @@ typedef struct organ_tensor_list {
 organ_status organ_tensor_list_append(organ_tensor_list *list, const organ_tensor *tensor, organ_error *error);
 
 /* Moves `tensors` to a memory-mapped file if the list is large (organ_rows_to_file). The caller must not append
- * afterwards; pointers to tensors are valid only after this call. */
+ * afterwards. The addresses of the tensors may change, so pointers from before the call are invalid. */
 void organ_tensor_list_to_file(organ_tensor_list *list);
 
 /* Frees the tensors, their names and shapes in the arena, and the hash table; the list is then empty. */

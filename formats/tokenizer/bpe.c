@@ -68,8 +68,9 @@ static bool has_byte_tokens(const organ_tokenizer *t, const char *text, size_t l
  *   - with scores (t->by_scores): a symbol with the id ORGAN_NO_ID; emit_ids later writes its bytes;
  *   - with byte fallback, if each of its bytes has a token: a symbol for each byte;
  *   - else the unknown token, or nothing if there is none. A run of such characters becomes one unknown token if
- *     t->fuse_unknown is set. As in the package tokenizers, the run is written before the next character that is a
- *     token: byte tokens between the two come before the unknown token.
+ *     t->fuse_unknown is set. As in the package tokenizers, the symbol of a run is added only at the next character
+ *     that is a token, or at the end of the word. Symbols for the bytes of characters after the run may therefore come
+ *     before it.
  * Returns false if memory is exhausted. */
 static bool read_symbols(organ_bpe *bpe, const char *word, size_t bytes)
 {
@@ -140,8 +141,8 @@ static organ_candidate pop_candidate(organ_bpe *bpe)
 }
 
 /* Merges the symbols of a word by byte-pair encoding: applies the merge of lowest rank, the leftmost among equals,
- * until none applies. A merge changes its left symbol and removes its right symbol from the linked list, with length 0.
- * Returns false if memory is exhausted. */
+ * until none applies. A merge changes its left symbol, removes its right symbol from the linked list, and sets the
+ * length of the removed symbol to 0. Returns false if memory is exhausted. */
 static bool merge_all(organ_bpe *bpe)
 {
     organ_symbol *s = bpe->symbols;

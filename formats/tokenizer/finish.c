@@ -124,8 +124,9 @@ static uint64_t hash_steps(const organ_step *steps, size_t count, uint64_t seed)
     return seed;
 }
 
-/* Sets facts.digest to a hash of all that determines the ids of a text. Vocabulary, merges and added tokens each add up
- * the hashes of their entries: neither the random order of the hash table nor the order of the file matters. */
+/* Sets facts.digest to a hash of all that determines the ids of a text. For vocabulary, merges and added tokens, the
+ * hashes of the entries are added up, so that neither the random order of the hash table nor the order of the file
+ * matters. */
 static void make_digest(organ_tokenizer *t)
 {
     uint64_t words = 0, merges = 0, added = 0;

@@ -126,8 +126,8 @@ static bool decompose_text(const organ_bytes *bytes, bool compatible, code_list 
     return order_marks(list->codes + marks_begin, list->count - marks_begin);
 }
 
-/* Returns true if the text is certainly unchanged by the normal form: no character below U+0300, whose first byte is
- * 0xCC, changes under NFC (form 0), and no ASCII character under any form. */
+/* Returns true if the text is certainly unchanged by the normal form. NFC (form 0) changes no character below U+0300;
+ * only the UTF-8 of characters from U+0300 on has a byte of 0xCC or more. No form changes an ASCII character. */
 static bool is_unchanged_by_form(const char *text, size_t bytes, unsigned form)
 {
     const unsigned char limit = form == 0 ? 0xCC : 0x80;
@@ -179,8 +179,8 @@ static bool lowercase_text(const organ_bytes *from, organ_bytes *to)
 }
 
 /* Appends `from` to `to` with every match of the step replaced by step->content. Sets *complete, which must be true at
- * first, to false if memory is exhausted or the result exceeds to->max; then still returns ORGAN_OK, because the caller
- * reports it. Returns the error of organ_step_find if a search fails. */
+ * first, to false if memory is exhausted or the result exceeds to->max; in this case returns ORGAN_OK, and the caller
+ * reports the fault. Returns the error of organ_step_find if a search fails. */
 static organ_status replace_matches(const organ_step *step, organ_search *search, const organ_bytes *from,
                                     organ_bytes *to, bool *complete, organ_error *error)
 {
@@ -213,9 +213,9 @@ static size_t multiply_saturating(size_t text, size_t factor)
     return text > SIZE_MAX / 2 / factor ? SIZE_MAX / 2 : text * factor;
 }
 
-/* Returns an organ_growth for a text of `text` bytes. Its limit, the bytes that each step of normalizer and
- * pre-tokenizer may write for the text, is t->memory, but at least 64 KiB plus GROWTH_ALWAYS times the text and at most
- * 64 KiB plus GROWTH times the text. */
+/* Returns an organ_growth for a text of `text` bytes. Its limit is the number of bytes that each step of normalizer and
+ * pre-tokenizer may write for the text. It is t->memory, but at least 64 KiB plus GROWTH_ALWAYS times the text and at
+ * most 64 KiB plus GROWTH times the text. */
 organ_growth organ_growth_of(const organ_tokenizer *t, size_t text)
 {
     const size_t wide = GROWTH_BASE + multiply_saturating(text, GROWTH),
@@ -245,9 +245,9 @@ static const char *name_of_step(const organ_step *step)
     return step->kind == ORGAN_STEP_NORMAL_FORM ? forms[step->form] : kinds[step->kind];
 }
 
-/* Adds the bytes of `made`, which a step has written, to the total of this step in `growth`. If `good` is false,
- * reports ORGAN_BAD_INPUT if the step exceeded the limit, as a malicious tokenizer could make it do, else exhausted
- * memory. */
+/* Adds the bytes of `made`, which a step has written, to the total of this step in `growth`. If `good` is false, the
+ * step has failed: reports ORGAN_BAD_INPUT if it exceeded the limit, which a malicious tokenizer can cause, else
+ * ORGAN_IO for exhausted memory. */
 organ_status organ_growth_end(const organ_tokenizer *t, organ_growth *growth, const organ_step *step, organ_bytes *made,
                               bool good, organ_error *error)
 {
@@ -287,8 +287,8 @@ static organ_status rewrite_text(const organ_tokenizer *t, const organ_step *ste
     return error->status;
 }
 
-/* Returns true only if the normalizer certainly leaves the text unchanged: if it has only normal forms, and the text
- * only characters that these forms never change. */
+/* Returns true only if the normalizer certainly leaves the text unchanged: if its steps are all normal forms, and none
+ * of these ever changes a character of the text. */
 bool organ_is_normal(const organ_tokenizer *t, const char *text, size_t bytes)
 {
     for (size_t k = 0; k < t->normalizer_count; k++)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * A table of the values of tokenizer.ggml.pre in GGUF files: each row has names (the values) and the patterns that cut
  * a text, applied in order. The patterns are those of the tokenizer.json of the model that the value is named after
- * (the "owner"). The values, and which of them mean the same, are facts of llama.cpp (src/llama-vocab.cpp); if
- * llama.cpp rewrites a pattern that its own matcher cannot run, the row has the owner's pattern. A row has
- * ORGAN_CUT_NFC if the owner's tokenizer applies NFC: qwen2_5, qwen3_5, Cohere and GPT-NeoX in transformers, Hunyuan in
+ * (the "owner"). llama.cpp (src/llama-vocab.cpp) determines the values, and which of them mean the same; if llama.cpp
+ * rewrites a pattern that its own matcher cannot run, the row has the owner's pattern. A row has ORGAN_CUT_NFC if the
+ * owner's tokenizer applies NFC: that of qwen2_5, qwen3_5, Cohere and GPT-NeoX does in transformers, that of Hunyuan in
  * its own code. StableLM 2's normaliser was not compared; rows of owners whose normalisers could not be read have no
  * ORGAN_CUT_NFC. */
 #include "formats/tokenizer/tokenizer_parts.h"

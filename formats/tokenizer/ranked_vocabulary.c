@@ -59,7 +59,7 @@ static int base64_value(char c)
 }
 
 /* Decodes four base64 digits to one, two or three bytes and appends the letters of these bytes (organ_letter_of) to
- * `word`. `last` is true for the last four digits of a token, which may end with one or two '='. Returns false for
+ * `word`. `last` is true for the last four digits of a token: only they may end with one or two '='. Returns false for
  * invalid base64; sets *has_memory to false if memory is exhausted. */
 static bool add_base64_group(const char *digits, bool last, organ_bytes *word, bool *has_memory)
 {
@@ -106,8 +106,8 @@ organ_status organ_tokenizer_ranked(organ_tokenizer *t, const char *label, uint3
     return organ_tokenizer_token(t, id, word->data, word->used) ? ORGAN_OK : organ_fail_memory(error, label);
 }
 
-/* Ends a vocabulary by ranks, in which token first + k has rank k, for k < count. Sets the kind and ignore_merges, and
- * adds the merges of all ranked tokens. Rejects a vocabulary in which a byte has no token. */
+/* Ends a vocabulary by ranks, in which the token with the id `first` + k has rank k, for k < `count`. Sets the kind and
+ * ignore_merges, and adds the merges of all ranked tokens. Rejects a vocabulary in which a byte has no token. */
 organ_status organ_tokenizer_ranked_end(organ_tokenizer *t, const char *label, uint32_t first, uint32_t count,
                                         organ_error *error)
 {

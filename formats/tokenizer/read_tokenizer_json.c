@@ -56,8 +56,8 @@ static organ_status fail_memory(const json_reading *r) { return organ_fail_memor
 
 /* Finds the members names[0] to names[count - 1] of the JSON object in the span `object`: sets spans[k] to the span of
  * the value of names[k], or to an empty span if there is no such member. Returns an object with the parsed values of
- * the first `small` members, which the caller releases; NULL if memory is exhausted. `what` names `object` in messages;
- * NULL for the document. */
+ * the first `small` members; NULL if memory is exhausted. The caller releases the object. `what` names `object` in
+ * messages; NULL for the document. */
 static json_t *read_members(const json_reading *r, organ_json_span object, const char *what, const char *const *names,
                             size_t small, size_t count, organ_json_span *spans)
 {
@@ -97,9 +97,9 @@ static bool read_id(const organ_json_source *text, organ_json_span span, uint32_
     return span.end > span.begin && value < ID_LIMIT && (text->bytes[span.begin] != '0' || span.end == span.begin + 1);
 }
 
-/* Rejects the id of token `word` unless it is below the bytes of the file plus ID_SLACK: memory is allocated for all
- * ids up to it. A valid file passes, because a token takes more than two bytes of the file and check_holes limits the
- * ids without a token. `list` is the member of the file that contains the id, for messages. */
+/* Rejects the id of token `word` unless it is below the number of bytes of the file plus ID_SLACK, because memory is
+ * allocated for all ids up to it. A valid file passes, because a token takes more than two bytes of the file and
+ * check_holes limits the ids without a token. `list` is the member of the file that contains the id, for messages. */
 static organ_status check_id_limit(const json_reading *r, const char *list, const char *word, uint32_t id)
 {
     if (id < r->text.length + ID_SLACK)
@@ -320,8 +320,8 @@ static void check_type(const json_reading *r, bool merges)
     expect_unset(r, "end_of_word_suffix");
 }
 
-/* Sets t->unknown to the id of unk_token of "model", which must be in the vocabulary. Does nothing if the member is
- * null or missing. */
+/* Sets t->unknown to the id of the token that unk_token of "model" names. The token must be in the vocabulary. Does
+ * nothing if the member is null or missing. */
 static void read_unknown(const json_reading *r)
 {
     const json_t *const value = json_object_get(r->model, "unk_token");
@@ -408,7 +408,7 @@ static void read_model(json_reading *r, organ_json_span span)
 }
 
 /* Reads the tokenizer in the text of tokenizer.json, and tokenizer_config.json of the model, into *t. The file does not
- * state facts.kind: byte fallback or a token U+2581 means SentencePiece, a ByteLevel step byte-level BPE. */
+ * state facts.kind: byte fallback or a token U+2581 means SentencePiece, a ByteLevel step means byte-level BPE. */
 organ_status organ_tokenizer_from_json(const organ_model *model, organ_tokenizer *t, const organ_json_source *text,
                                        organ_error *error)
 {

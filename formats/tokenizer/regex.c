@@ -185,9 +185,9 @@ static uint32_t categories_until_and(const regex_scan *s, size_t *end)
     return at + 2 <= s->bytes && memcmp(s->pattern + at, "&&", 2) == 0 ? all : 0;
 }
 
-/* Rewrites the beginning "[\p{Lu}\p{M}&&[^" of an intersection A&&[^B] at the position as "[^" and all categories that
- * are not in A; the members of B follow. PCRE2 has no intersections of classes, but A and not B = not (not A or B).
- * Returns false, without any change, if the class has another form. */
+/* If an intersection A&&[^B] begins at the position, such as "[\p{Lu}\p{M}&&[^", rewrites this beginning as "[^" and
+ * all categories that are not in A; the members of B follow. PCRE2 has no intersections of classes, but A and not B =
+ * not (not A or B). Returns false, without any change, if the class has another form. */
 static bool put_intersection(regex_scan *s, organ_error *error)
 {
     size_t end = 0;
@@ -207,9 +207,9 @@ static bool put_intersection(regex_scan *s, organ_error *error)
     return true;
 }
 
-/* Drops the '[' or ']' of a class inside a class at the position: the members of the inner class become members of the
- * outer class. Rejects inner classes for which that would change the meaning, and an intersection [A&&[^B]] with
- * further members after B. */
+/* Drops the '[' or ']' at the position, which belongs to a class inside a class: the members of the inner class become
+ * members of the outer class. Rejects inner classes for which that would change the meaning, and an intersection
+ * [A&&[^B]] with further members after B. */
 static organ_status put_inner_bracket(regex_scan *s, organ_error *error)
 {
     const bool opens = s->pattern[s->at] == '[';
@@ -238,7 +238,7 @@ static bool is_supported_group(const regex_scan *s)
     return false;
 }
 
-/* Copies one byte of the pattern, which begins no escape sequence, and updates the state of classes. Leaves classes
+/* Copies one byte of the pattern, at which no escape sequence begins, and updates the state of classes. Leaves classes
  * inside a class and intersections to put_inner_bracket and put_intersection. Rejects constructs that PCRE2 would
  * interpret differently. */
 static organ_status put_character(regex_scan *s, organ_error *error)

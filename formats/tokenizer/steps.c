@@ -190,8 +190,8 @@ static void read_punctuation(const steps_reading *r)
     add_split(r, PUNCTUATION, known ? get_behaviour(r) : ORGAN_ISOLATED, false);
 }
 
-/* Appends the step of Whitespace, which makes each run of word characters, and each run of other characters that are
- * not white space, a piece and drops the white space. */
+/* Appends the step of Whitespace, which drops white space. Each run of word characters becomes a piece, and so does
+ * each run of other characters. */
 static void read_whitespace(const steps_reading *r)
 {
     add_split(r, "[" WORD "]+|[^" WORD "\\s]+", ORGAN_REMOVED, true);

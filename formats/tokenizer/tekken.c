@@ -70,8 +70,8 @@ static organ_status find_members(tekken_reading *r)
 
 /* ---- config ---- */
 
-/* Returns the member `name` of the config. Reports an error, and returns a value not to be used, unless it is a whole
- * number from 1 to `max`. */
+/* Returns the member `name` of the config. If it is not a whole number from 1 to `max`, reports an error, and the
+ * result must not be used. */
 static int64_t number_of(const tekken_reading *r, const json_t *config, const char *name, int64_t max)
 {
     const json_t *const value = json_object_get(config, name);
@@ -102,8 +102,8 @@ static organ_status read_tekken_sizes(tekken_reading *r, const json_t *config)
     return ORGAN_OK;
 }
 
-/* Reads the member "config": sets the pre-tokenizer from "pattern", r->special and r->tokens, and *version to the
- * number in "version", 7 for "v7". */
+/* Reads the member "config": sets the pre-tokenizer from "pattern" and *version from "version" (7 for "v7"), and also
+ * sets r->special and r->tokens. */
 static organ_status read_config(tekken_reading *r, long *version)
 {
     json_t *config = NULL;

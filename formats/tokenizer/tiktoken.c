@@ -44,8 +44,8 @@ static const tiktoken_class classes[] = {
 
 /* ---- the lines ---- */
 
-/* Sets *rank to the decimal number in the `count` characters at `digits`. Returns false if one is not a digit, `count`
- * is 0, or the number is not below ID_LIMIT. */
+/* Sets *rank to the decimal number in the `count` characters at `digits`. Returns false if a character is not a digit,
+ * `count` is 0, or the number is not below ID_LIMIT. */
 static bool read_rank(const char *digits, size_t count, uint32_t *rank)
 {
     *rank = 0;
@@ -154,8 +154,8 @@ static organ_status add_special(organ_tokenizer *t, const tiktoken_class *class,
 
 /* ---- the whole tokenizer ---- */
 
-/* Parses tokenizer_config.json, whose path in messages is `config_label`, into *config. Reports an error if it is
- * missing, because it names the class of the tokenizer file `label`. */
+/* Parses tokenizer_config.json, whose path in messages is `config_label`, into *config. Reports an error if the config
+ * is missing, because only the config names the class of the tokenizer file `label`. */
 static organ_status load_config(const organ_model *model, const char *config_label, const char *label, json_t **config,
                                 organ_error *error)
 {

@@ -16,7 +16,8 @@ typedef struct gguf_export {
     const organ_added **added; /* by id below the tokenizer's vocabulary; NULL if the token is not an added one */
 } gguf_export;
 
-/* Writes the ids of special tokens, which of them are added to a text, and the chat template. */
+/* Writes the ids of special tokens, the flags that state which of these tokens are added to a text, and the chat
+ * template. */
 organ_status organ_tokenizer_write_special(const gguf_export *e, organ_error *error);
 
 #endif

@@ -19,9 +19,9 @@ ORGAN_API_BEGIN
 typedef struct organ_tokenizer organ_tokenizer;
 
 /* Reads tokenizer.ggml.* of a GGUF model, or the first file of tokenizer.json, tekken.json, tiktoken.model and
- * hy.tiktoken in the model's directory (all but tekken.json with tokenizer_config.json). The caller may close the
- * model afterwards. Returns ORGAN_BAD_INPUT for malformed files and for unsupported kinds (WordPiece, Unigram, ...),
- * naming the kind; ORGAN_IO if a file cannot be read. *tokenizer is NULL on error. */
+ * hy.tiktoken in the model's directory. Also reads tokenizer_config.json, except with tekken.json. The caller may close
+ * the model afterwards. Returns ORGAN_BAD_INPUT for malformed files and for unsupported kinds (WordPiece, Unigram,
+ * ...), naming the kind; ORGAN_IO if a file cannot be read. *tokenizer is NULL on error. */
 organ_status organ_tokenizer_open(const organ_model *model, organ_tokenizer **tokenizer, organ_error *error);
 void organ_tokenizer_close(organ_tokenizer *tokenizer); /* NULL is allowed */
 
@@ -44,7 +44,7 @@ void organ_tokenizer_allow(organ_tokenizer *tokenizer, uint64_t memory);
 /* Encodes `bytes` bytes of text, which may contain NUL and invalid UTF-8 (replaced by U+FFFD, like Python's
  * errors="replace"). If `special` is true, names of special tokens in the text ("<|endoftext|>") become their ids,
  * otherwise they are encoded as characters; other added tokens always become their ids. Does not add BOS. The caller
- * frees *ids. Thread-safe. Returns ORGAN_BAD_INPUT, naming the step, if one exceeds the limit of
+ * frees *ids. Thread-safe. Returns ORGAN_BAD_INPUT, naming the step, if a step exceeds the limit of
  * organ_tokenizer_allow; ORGAN_IO if memory is exhausted. */
 organ_status organ_tokenizer_encode(const organ_tokenizer *tokenizer, const char *text, size_t bytes, bool special,
                                     uint32_t **ids, size_t *count, organ_error *error);

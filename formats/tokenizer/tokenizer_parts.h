@@ -201,8 +201,8 @@ int organ_tokenizer_byte(const organ_tokenizer *t, uint32_t id);
 /* Returns true if the two characters (code points) are adjacent in the text of a token that a merge makes. */
 bool organ_tokenizer_are_adjacent(const organ_tokenizer *t, uint32_t left, uint32_t right);
 
-/* Returns the merges of tokens in the order of their ranks, those of one rank by the ids of their tokens, and sets
- * *count. The caller frees them; NULL if memory is exhausted. */
+/* Returns the merges of tokens in the order of their ranks (merges of equal rank in the order of the ids of their
+ * tokens), and sets *count. The caller frees them; NULL if memory is exhausted. */
 organ_merge *organ_tokenizer_merges(const organ_tokenizer *t, size_t *count);
 
 /* Returns the code point of the character at `s`, which is valid UTF-8, and sets *length to its bytes. */
@@ -229,8 +229,8 @@ organ_status organ_growth_end(const organ_tokenizer *t, organ_growth *growth, co
                               bool good, organ_error *error);
 /* Returns true if the text is valid UTF-8. */
 bool organ_utf8_is_valid_text(const char *text, size_t bytes);
-/* A quick test that needs no memory: returns true only if the normalizer leaves the text unchanged, but may return
- * false although it does. */
+/* A quick test that needs no memory. Returns true only if the normalizer leaves the text unchanged; may also return
+ * false for a text that the normalizer leaves unchanged. */
 bool organ_is_normal(const organ_tokenizer *t, const char *text, size_t bytes);
 /* Applies the normalizer to the text in `bytes`, in place. Errors are those of organ_step_find and organ_growth_end. */
 organ_status organ_normalise(const organ_tokenizer *t, organ_search *search, organ_growth *growth, organ_bytes *bytes,
@@ -309,9 +309,9 @@ bool organ_tokenizer_add_splits(organ_tokenizer *t, uint32_t id, uint32_t rank);
  * between the calls and frees. */
 organ_status organ_tokenizer_ranked(organ_tokenizer *t, const char *label, uint32_t id, const char *base64,
                                     size_t bytes, organ_bytes *word, organ_error *error);
-/* Ends a vocabulary by ranks and adds its merges, after all tokens, including special ones, were added: token first + k
- * has rank k, for k < count. A word that is a token becomes this token without merges, as in tiktoken. Rejects a
- * vocabulary without a token for each byte. */
+/* Ends a vocabulary by ranks and adds its merges. The token with the id `first` + k has rank k, for k < `count`. All
+ * tokens, including special ones, must have been added before. A word that is a token becomes this token without
+ * merges, as in tiktoken. Rejects a vocabulary without a token for each byte. */
 organ_status organ_tokenizer_ranked_end(organ_tokenizer *t, const char *label, uint32_t first, uint32_t count,
                                         organ_error *error);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Reads which tokens begin and end a text from tokenizer_config.json and the post_processor of tokenizer.json. */
+ * Reads from tokenizer_config.json and from the post_processor of tokenizer.json which tokens begin and end a text. */
 #include "formats/base/text_buffer.h"
 #include "formats/model/organ_directory.h"
 #include "formats/tokenizer/tokenizer_parts.h"
@@ -77,8 +77,8 @@ static organ_status apply_settings(organ_tokenizer *t, const char *label, const 
     return ORGAN_OK;
 }
 
-/* Reads tokenizer_config.json of the model, which may be missing, and sets BOS and EOS. `post` is the post_processor
- * of tokenizer.json, or NULL. */
+/* Reads tokenizer_config.json of the model, if there is one, and sets BOS and EOS. `post` is the post_processor of
+ * tokenizer.json, or NULL. */
 organ_status organ_tokenizer_settings(const organ_model *model, organ_tokenizer *t, const json_t *post,
                                       organ_error *error)
 {

@@ -235,9 +235,9 @@ static bool put_pair(organ_tokenizer *t, organ_merge merge)
     return true;
 }
 
-/* Enters into t->merges all pairs of adjacent characters in the text of `token`, which a merge makes. organ_bpe_word
- * cuts words between two characters that are not in the table as a pair, because no merge joins them. Returns false if
- * memory is exhausted. */
+/* Enters into t->merges all pairs of adjacent characters in the text of `token`, a token that a merge makes.
+ * organ_bpe_word cuts words between two characters that are not in the table as a pair, because no merge joins them.
+ * Returns false if memory is exhausted. */
 static bool put_character_pairs(organ_tokenizer *t, const organ_token *token)
 {
     uint32_t previous = ORGAN_NO_ID;
@@ -301,8 +301,8 @@ static int by_rank(const void *a, const void *b)
     return (x->pair > y->pair) - (x->pair < y->pair);
 }
 
-/* Returns a copy of all merges of tokens by rank, which the caller frees, and sets *count; NULL if memory is
- * exhausted. */
+/* Returns a copy of all merges of tokens, ordered by rank, and sets *count. The caller frees the copy. Returns NULL if
+ * memory is exhausted. */
 organ_merge *organ_tokenizer_merges(const organ_tokenizer *t, size_t *count)
 {
     organ_merge *const all = malloc((t->merge_count + 1) * sizeof *all);

@@ -42,8 +42,8 @@ static organ_status find_scale(organ_weight_search *search, const organ_tensor *
     return ORGAN_OK;
 }
 
-/* Completes and adds a weight whose codes are pairs of 4 bits in the bytes of a row. `size` consecutive codes of a row
- * share a scale. The caller has set weight->scale. */
+/* Completes and adds a weight with two codes of 4 bits in each byte. `size` consecutive codes of a row share a scale.
+ * The caller has set weight->scale. */
 static organ_status add_pairs(organ_weight_search *search, organ_weight *weight, uint64_t size)
 {
     const organ_tensor *const codes = weight->codes, *const scale = weight->scale;
@@ -178,10 +178,11 @@ static bool is_code_type(organ_dtype t)
            t == ORGAN_F6_E3M2;
 }
 
-/* Checks a tensor that belongs to no packed weight. Returns ORGAN_BAD_INPUT if the tensor has a type of codes, 2 or
- * more axes, and a scale next to it, or if it is not of words and the config states that its module is quantised.
- * Otherwise it is a plain weight whose values are the codes: counts it in search->without_scales_count, about which
- * organ_weight_write_notes writes a note. Integers of 16 and 32 bits ("words") are not counted. */
+/* Checks a tensor that belongs to no packed weight. Does nothing unless the tensor has 2 or more axes and is of a type
+ * of codes or of integers of 16 or 32 bits ("words"). Returns ORGAN_BAD_INPUT if there is a scale next to the tensor.
+ * Also returns ORGAN_BAD_INPUT for codes other than words if the config states that their module is quantised.
+ * Otherwise the tensor is a plain weight whose values are the codes; if it is not of words, it is counted in
+ * search->without_scales_count, about which organ_weight_write_notes writes a note. */
 organ_status organ_weight_check_without_scale(organ_weight_search *search, const organ_tensor *codes)
 {
     const organ_quant_group *group;
@@ -237,10 +238,10 @@ static organ_status find_under_own_name(organ_weight_search *search, const organ
     return organ_dtype_is_fp8(tensor->dtype) ? add_fp8(search, &weight, group) : add_int8(search, &weight, group);
 }
 
-/* Finds MXFP4 weights of gpt-oss. If `tensor` is named X.blocks or X_blocks and has the shape [experts, out, in / 32,
- * 16 bytes], adds the weight X with these codes and with the scales X.scales or X_scales [experts, out, in / 32], and
- * sets *found. X.blocks is the name in the first release; the weight is then [experts, out, in]. X_blocks is the name
- * in transformers; the weight is then transposed to [experts, in, out]. */
+/* Finds MXFP4 weights of gpt-oss: codes in a tensor X.blocks or X_blocks [experts, out, in / 32, 16 bytes], and scales
+ * in X.scales or X_scales [experts, out, in / 32]. If `tensor` is such codes, adds the weight X and sets *found.
+ * X.blocks is the name in the first release; the weight is then [experts, out, in]. X_blocks is the name in
+ * transformers; the weight is then transposed to [experts, in, out]. */
 static organ_status bytes_find_blocks(organ_weight_search *search, const organ_tensor *tensor, bool *found)
 {
     const bool first = organ_ends_with(tensor->name, ".blocks");

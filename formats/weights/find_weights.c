@@ -37,8 +37,8 @@ static bool is_plain_model(const organ_model *model)
 /* ---- GGUF: a block type is one tensor; only NVFP4 may have a second one, whose values multiply the weight ---- */
 
 /* If `tensor` is an NVFP4 tensor of a GGUF file and has a tensor scale next to it ("X.scale" or "X.weight.scale" for
- * "X.weight"), adds the weight of both. Does nothing for other tensors. Returns ORGAN_BAD_INPUT if the scale is neither
- * one F32 nor one for each matrix of a stack. */
+ * "X.weight"), adds the weight that consists of these two tensors. Does nothing for other tensors. Returns
+ * ORGAN_BAD_INPUT unless the scale has one F32 value, or one for each matrix of a stack. */
 static organ_status find_gguf_scale(organ_weight_search *search, const organ_tensor *tensor)
 {
     const size_t length = strlen(tensor->name);
@@ -63,9 +63,9 @@ static organ_status find_gguf_scale(organ_weight_search *search, const organ_ten
 
 /* ---- all formats ---- */
 
-/* Adds all packed weights. For each tensor of the model, tries whether it is the codes of a weight: in words (GPTQ,
- * AWQ, compressed-tensors), then of MLX, then in bytes (FP8, INT8). In a GGUF model, only adds NVFP4 with a tensor
- * scale. */
+/* Adds all packed weights. For each tensor of the model, tries whether it is the codes of a weight: first codes in
+ * words (GPTQ, AWQ, compressed-tensors), then codes of MLX, then codes in bytes (FP8, INT8 and others). In a GGUF
+ * model, only adds NVFP4 with a tensor scale. */
 static organ_status find_packed_weights(organ_weight_search *search)
 {
     const organ_model *const model = search->model;
@@ -91,8 +91,8 @@ static organ_status find_packed_weights(organ_weight_search *search)
     return organ_weight_resolve_words(search);
 }
 
-/* Enters the names of all weights so far into search->names, which it empties first. Reports an error if two tensors
- * are the codes of the same weight. */
+/* Empties search->names and enters the names of all weights so far. Reports an error if two tensors are the codes of
+ * the same weight. */
 static organ_status enter_names(organ_weight_search *search)
 {
     organ_name_table_release(&search->names);

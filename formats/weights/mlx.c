@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Finds weights of MLX: X.weight with rows of U32 words, X.scales and, in the affine mode, X.biases. The sizes of the
- * last axes of codes and scales give only the bits of a whole group; the config states the bits of one code, unless
- * only one number is possible. A parameter `declared` is the config's settings for the weight. */
+ * last axes of codes and scales give only the bits of a whole group; the config must state the bits of one code or the
+ * number of codes in a group, unless only one pair of these is possible. A parameter `declared` is the config's
+ * settings for the weight. */
 #include "formats/weights/weight_search.h"
 
 #include <inttypes.h>
@@ -25,8 +26,9 @@ enum { FLOAT_MODES = sizeof float_modes / sizeof *float_modes };
 /* Upper bound of the words of a row, far above real ones, so that products of the functions below cannot overflow. */
 #define WORDS_MAX ((uint64_t)1 << 40)
 
-/* Returns ORGAN_BAD_INPUT unless codes and scales have 2 to 4 axes, of which all but the last are equal, neither is
- * empty, and a row of codes has at most WORDS_MAX words. */
+/* Returns ORGAN_BAD_INPUT unless codes and scales have the same number of axes, 2 to 4, and the same sizes on all axes
+ * but the last. Also returns ORGAN_BAD_INPUT if one of the two tensors is empty, or if a row of codes has more than
+ * WORDS_MAX words. */
 static organ_status check_axes(const organ_weight_search *search, const organ_weight *weight)
 {
     const organ_tensor *const codes = weight->codes, *const scale = weight->scale;
@@ -48,7 +50,7 @@ static organ_status check_axes(const organ_weight_search *search, const organ_we
     return ORGAN_OK;
 }
 
-/* Returns the size of the last axis of a tensor, the number of its elements in a row. */
+/* Returns the size of the last axis of a tensor: the number of elements in a row. */
 static uint64_t last_axis(const organ_tensor *tensor) { return tensor->shape[tensor->rank - 1]; }
 
 /* Sets shape and blocks of the weight from its codes and weight->bits, and adds it. `group` codes of a row share a
@@ -96,9 +98,9 @@ static organ_status add_floats(organ_weight_search *search, organ_weight *weight
 
 /* ---- affine ---- */
 
-/* Finds the bits of a code and the codes of a group whose product is `product`, the bits of a group, among those that
- * MLX can write. Returns true and sets *bits and *group if there is exactly one such pair; they are undefined if it
- * returns false. */
+/* MLX can write codes of certain widths in groups of certain sizes. Searches these for a width and a size whose product
+ * is `product`, the bits of a group. If there is exactly one such pair, sets *bits and *group and returns true;
+ * otherwise returns false, and *bits and *group are undefined. */
 static bool infer_bits_and_group(uint64_t product, uint64_t *bits, uint64_t *group)
 {
     static const unsigned sizes[] = {32, 64, 128}, widths[] = {1, 2, 3, 4, 5, 6, 8};

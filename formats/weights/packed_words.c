@@ -14,7 +14,8 @@
 #define AWQ_BITS  4
 #define AWQ_CODES (WORD_BITS / AWQ_BITS)
 
-/* Layouts of codes in words. Both are the same for 1, 2, 4 and 8 bits. A set of layouts is a sum of these. */
+/* Layouts of codes in words. For 1, 2, 4 and 8 bits the two layouts are the same. A set of layouts is a sum of these
+ * values. */
 enum {
     DENSE = 1, /* codes may cross word boundaries */
     PADDED = 2 /* each word has 32 / bits whole codes; its remaining bits are unused */
@@ -65,8 +66,8 @@ static organ_status require_companion(organ_weight_search *search, const organ_t
 /* ---- pack-quantized ---- */
 
 /* Sets `shape` to the values of weight->shape_tensor, which are the shape of the unpacked weight: two sizes for a
- * matrix, three for a stack. Returns ORGAN_BAD_INPUT if a size is below 1, or one but the last is not that of the
- * codes. */
+ * matrix, three for a stack. Returns ORGAN_BAD_INPUT if a size is below 1, or if a size other than the last differs
+ * from that of the codes on the same axis. */
 static organ_status read_weight_shape(organ_weight_search *search, const organ_weight *weight, uint64_t shape[3])
 {
     const organ_tensor *const t = weight->shape_tensor, *const codes = weight->codes;
@@ -171,8 +172,8 @@ static organ_status check_index(const organ_weight_search *search, const organ_w
 
 /* Checks the scales, zero points and group index of a pack-quantized weight whose shape is known, and sets block_rows,
  * block_cols and dense_words. Scales must be for rows or groups, or one for the whole weight. If only one layout is
- * possible for this weight, adds it to search->layouts_found: organ_weight_resolve_words uses it for weights for which
- * both are possible. */
+ * possible for this weight, adds this layout to search->layouts_found; organ_weight_resolve_words uses it for the
+ * weights for which both layouts are possible. */
 static organ_status check_packed(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
 {
     bool same;
@@ -273,8 +274,8 @@ static organ_scheme find_layout(organ_weight_search *search, const organ_weight 
 }
 
 /* Returns true if the shapes of a GPTQ weight fit codes of `bits` bits: a column of words contains whole codes, a row
- * of zero points has the words for a code of each output, and g_idx, if there is one, has an entry for each input. Sets
- * *in to the number of inputs, which are the columns of the weight. */
+ * of zero points has the number of words that one code for each output needs, and g_idx, if there is one, has an entry
+ * for each input. Sets *in to the number of inputs, which are the columns of the weight. */
 static bool bits_fit_shapes(const organ_weight *weight, unsigned bits, uint64_t *in)
 {
     const uint64_t rows = weight->codes->shape[0], out = weight->scale->shape[1];
@@ -285,8 +286,9 @@ static bool bits_fit_shapes(const organ_weight *weight, unsigned bits, uint64_t 
 }
 
 /* Sets weight->bits of a GPTQ weight and *in, the number of its inputs. Takes the config's bits if they fit the shapes.
- * If they do not fit, or the config states none, takes the lowest number from 1 to 8 that fits; against the config only
- * if there is a g_idx, whose length confirms the number of inputs. Rejects 1, 5, 6 and 7 bits. */
+ * If they do not fit, or the config states none, takes the lowest number from 1 to 8 that fits. Such a number replaces
+ * that of the config only if there is a g_idx, whose length confirms the number of inputs. Rejects 1, 5, 6 and 7
+ * bits. */
 static organ_status find_gptq_bits(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group,
                                    uint64_t *in)
 {

@@ -25,8 +25,9 @@ static void add_rule(const scope *at, const char *key, organ_quant_rules *rules,
 }
 
 /* Appends rules for `text`, an entry of the list of modules in the member `key`. A text that begins with "re:" is a
- * regular expression, one with '*' or '?' a glob. Any other text is the whole name of a module; in addition it is a
- * part of modules' names or, if `exact` is true (compressed-tensors), a class of modules if it has no dot. */
+ * regular expression, one with '*' or '?' a glob. Any other text is the whole name of a module. If `exact` is false, it
+ * is also a part of modules' names. If `exact` is true (compressed-tensors) and the text has no dot, it is also a class
+ * of modules. */
 static void add_name(const scope *at, const char *key, organ_quant_rules *rules, const char *text, bool exact,
                      const void *value)
 {
@@ -138,9 +139,9 @@ static void read_groups(const scope *at)
     json_object_foreach((json_t *)groups.object, key, value) read_group(&groups, key, value);
 }
 
-/* Reads the settings of single modules in the object in the member `key_of_all`, and appends a rule of kind `kind` for
- * each of its members. `fields` lists the settings to read. In GPTQ's "dynamic" (ORGAN_RULE_REGEX), the key "+:PATTERN"
- * or "PATTERN" gives the modules that match the pattern their own settings, and "-:PATTERN" excludes them from
+/* The member `key_of_all` is an object with settings of single modules. Appends a rule of kind `kind` for each member
+ * of this object; `fields` lists the settings to read. In GPTQ's "dynamic" (ORGAN_RULE_REGEX), the key "+:PATTERN" or
+ * "PATTERN" gives the modules that match the pattern their own settings, and "-:PATTERN" excludes them from
  * quantisation. In ModelOpt's "quantized_layers" (ORGAN_RULE_EXACT), the keys are names of modules. */
 static void read_overrides(const scope *at, const char *key_of_all, organ_rule_kind kind,
                            const organ_quant_field *fields)

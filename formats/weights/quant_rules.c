@@ -98,9 +98,10 @@ static int match_rule(const organ_quant_rules *rules, const struct organ_rule *r
                        rules->buffers->context);
 }
 
-/* Sets *matched to true if the rule's regular expression matches the module's name. Tries the numbers of steps in
- * `allowances` in order and adds the charge of each try to rules->charged, because a hostile pattern could run
- * for hours. Returns ORGAN_BAD_INPUT if the last number of steps or CHARGE_MAX is reached. */
+/* Sets *matched to true if the rule's regular expression matches the module's name. Repeats the match with the next
+ * number of steps in `allowances` as long as the steps do not suffice, and adds the charge of each try to
+ * rules->charged: without limits, a hostile pattern could run for hours. Returns ORGAN_BAD_INPUT if the last number of
+ * steps does not suffice or CHARGE_MAX is reached. */
 static organ_status match_regex_bounded(organ_quant_rules *rules, const struct organ_rule *rule, const char *module,
                                         const char *file, bool *matched, organ_error *error)
 {

@@ -7,8 +7,8 @@
 #include <stdio.h>
 
 /* Divides `side` rows or columns into `count` equal blocks and sets *block_side to the rows or columns of a block.
- * Returns false if there is no such division, or if `count` is above 1 and the size is no power of two: 130 rows in 2
- * blocks, for example, are a block of 128 and a smaller one, not two blocks of 65. */
+ * Returns false if there is no such division, or if `count` is above 1 and the size of a block is no power of two: 130
+ * rows in 2 blocks, for example, are a block of 128 and a smaller one, not two blocks of 65. */
 static bool find_block_side(uint64_t side, uint64_t count, uint64_t *block_side)
 {
     if (count == 0 || side % count != 0)
@@ -63,7 +63,7 @@ organ_status organ_weight_expect(const organ_weight_search *search, const organ_
 
 /* Sets *size to the columns of a group. `groups` is the number of groups in a row, as the scales have it. Takes the
  * group size of the config (negative or too large: all columns) if it gives `groups` groups. Otherwise divides the
- * columns into `groups` equal groups of a power of two of columns (any number if there is one group), and notes a
+ * columns into `groups` equal groups, whose size must be a power of two unless there is one group, and notes a
  * contradiction if the config states another size. Returns ORGAN_BAD_INPUT if there is no such division. `group` may be
  * NULL: the config then states no size. */
 organ_status organ_weight_groups(organ_weight_search *search, const organ_weight *weight, uint64_t groups,
@@ -96,8 +96,8 @@ organ_status organ_weight_groups(organ_weight_search *search, const organ_weight
 }
 
 /* Returns true if the weight has one scale in total, or one for each matrix of a stack. `blocks` is true if the config
- * states a block size: then a scale tensor with as many axes as the weight is a grid of blocks instead, even if it has
- * a single element. */
+ * states a block size: then a scale tensor with two or more axes is a grid of blocks instead, even if it has only one
+ * value. */
 static bool is_per_tensor(const organ_weight *weight, bool blocks)
 {
     const organ_matrices m = organ_weight_matrices(weight);
@@ -136,7 +136,7 @@ static organ_status fail_grid(const organ_weight_search *search, const organ_wei
                              organ_shape_text(2, grid, needed), weight->rank > 2 ? " for each matrix" : "");
 }
 
-/* Returns true if each matrix of the weight is a fused gate and up with two scales, `rows` = 2 and `cols` = 1: one for
+/* Returns true if each matrix of the weight is a fused gate and up with two scales (`rows` = 2 and `cols` = 1): one for
  * the gate half and one for the up half of the rows. transformers stores stacks of experts so (Mistral 4) if the
  * model's other weights have one scale each. */
 static bool has_halves(const organ_weight *weight, uint64_t rows, uint64_t cols)

@@ -50,9 +50,9 @@ organ_status organ_weight_refuse(const organ_weight_search *search, const organ_
     return ORGAN_OK;
 }
 
-/* Returns the reason why a tensor that no packed weight uses is not a weight, as the predicate of a sentence; NULL if
- * it is a plain weight. Sets *dropped to true if an unpacked model does not need the tensor. search->names must contain
- * all packed weights. The caller adds the tensor to a list. */
+/* Returns why the tensor, which no packed weight uses, is no weight: the predicate of a sentence about the tensor.
+ * Returns NULL if it is a plain weight. Sets *dropped to true if an unpacked model does not need the tensor.
+ * search->names must contain all packed weights. The caller adds the tensor to a list. */
 const char *organ_weight_add_unmatched(organ_weight_search *search, const organ_tensor *tensor, bool *dropped)
 {
     static const char *const activations[] = {"input_scale",      "input_scale_inv",   "input_global_scale",

@@ -98,8 +98,9 @@ organ_status organ_weight_add(organ_weight_search *search, const organ_weight *w
  * and scale and the config's settings `group`. Returns ORGAN_BAD_INPUT if the shapes fit no division into blocks. */
 organ_status organ_weight_grid(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group);
 
-/* Sets *size to the columns of a group, for `groups` groups in a row. `group` is the config's settings, or NULL.
- * Returns ORGAN_BAD_INPUT if no size, or no single one, gives so many groups. */
+/* Sets *size to the columns of a group, for `groups` groups in a row. `group` is the config's settings, or NULL. Takes
+ * the config's group size if it gives this number of groups; otherwise divides the columns into equal groups of a power
+ * of two of columns, or into one group. Returns ORGAN_BAD_INPUT if that is not possible. */
 organ_status organ_weight_groups(organ_weight_search *search, const organ_weight *weight, uint64_t groups,
                                  const organ_quant_group *group, uint64_t *size);
 
@@ -127,9 +128,10 @@ organ_status organ_weight_find_bytes(organ_weight_search *search, const organ_te
 organ_status organ_weight_find_words(organ_weight_search *search, const organ_tensor *tensor, bool *found);
 organ_status organ_weight_find_mlx(organ_weight_search *search, const organ_tensor *tensor, bool *found);
 
-/* Returns ORGAN_BAD_INPUT if `codes`, which belongs to no packed weight, has a type of codes and either there is a
- * scale next to it (no known scheme), or the config states that it is quantised (its scale is missing). Otherwise
- * `codes` is a plain weight. */
+/* Checks the tensor `codes`, which belongs to no packed weight. Ignores tensors with fewer than 2 axes, and types other
+ * than those of codes and words (integers of 16 or 32 bits). Returns ORGAN_BAD_INPUT if there is a scale next to the
+ * tensor, because no known scheme has such codes. For a type of codes also returns ORGAN_BAD_INPUT if the config states
+ * that the tensor is quantised, because its scale is missing. Otherwise `codes` is a plain weight. */
 organ_status organ_weight_check_without_scale(organ_weight_search *search, const organ_tensor *codes);
 
 /* Sets dense_words of pack-quantized weights whose shapes fit both layouts of words: to the layout of the model's other
@@ -141,9 +143,9 @@ organ_status organ_weight_resolve_words(organ_weight_search *search);
 /* Returns ORGAN_BAD_INPUT for a tensor whose name shows an unsupported layout. */
 organ_status organ_weight_refuse(const organ_weight_search *search, const organ_tensor *tensor);
 
-/* Returns the reason why a tensor that no packed weight has claimed is not a weight; NULL if it is a plain weight. The
- * caller adds the tensor to its list. Sets *dropped to true if an unpacked model does not need the tensor.
- * search->names must contain the names of all packed weights. */
+/* Returns why the tensor, which no packed weight has claimed, is no weight: the predicate of a sentence about the
+ * tensor. Returns NULL if it is a plain weight. The caller adds the tensor to its list. Sets *dropped to true if an
+ * unpacked model does not need the tensor. search->names must contain the names of all packed weights. */
 const char *organ_weight_add_unmatched(organ_weight_search *search, const organ_tensor *tensor, bool *dropped);
 
 /* Writes a sentence for each note to search->sentences. Returns ORGAN_IO if memory is exhausted. */

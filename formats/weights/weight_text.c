@@ -80,7 +80,7 @@ static const char *scale_name(const organ_weight *weight)
 }
 
 /* Writes the description of the weight: codes, block, zero points, group index and scales; of a plain weight only its
- * type, and that of a tensor scale. */
+ * type and, if it has a tensor scale, the type of the scale. */
 static void put_weight(const organ_weight *weight, FILE *out)
 {
     if (weight->scheme == ORGAN_SCHEME_PLAIN) {
