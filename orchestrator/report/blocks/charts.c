@@ -30,9 +30,9 @@ static void spread_bar(organ_ranking_bar *bar, const organ_bars_of *style, const
     }
 }
 
-/* Returns the bar for a row with this name: with style->sums the existing bar of this name, if there is one; otherwise
- * a new bar, and adds 1 to *count. The values of a new bar are 0 with style->sums, so that rows can be added, else
- * NaN. */
+/* Returns the bar for a row with this name. With style->sums, this is the existing bar of that name, if there is one.
+ * Otherwise appends a new bar to `bars` and adds 1 to *count. The values of a new bar are 0 with style->sums, because
+ * the caller adds rows to them, else NaN. */
 static organ_ranking_bar *bar_of(organ_ranking_bar *bars, size_t *count, const organ_bars_of *style, const char *name)
 {
     for (size_t k = 0; k < *count && style->sums; k++)
@@ -55,7 +55,8 @@ static char *ranking_of(organ_ranking style, const organ_ranking_bar *bars, size
     return svg;
 }
 
-/* Returns `words` expanded over `row`, which the caller frees; NULL if the text is empty or memory ran out. */
+/* Expands the template `words` over `row`. Returns the text, for the caller to free; NULL if it is empty or memory ran
+ * out. */
 static char *charts_words_of(organ_view_walk *walk, const json_t *row, const char *words)
 {
     const json_t *const before = walk->scope.row;
@@ -65,7 +66,7 @@ static char *charts_words_of(organ_view_walk *walk, const json_t *row, const cha
     return text;
 }
 
-/* Frees the remarks of the bars, and their names if `style->named` made them. */
+/* Frees the remarks of the bars and, with style->named, also their names, which bar_name_of allocated. */
 static void free_words(const organ_bars_of *style, organ_ranking_bar *bars, size_t count)
 {
     for (size_t k = 0; bars && k < count; k++) {
@@ -139,8 +140,8 @@ static void put_bars(organ_view_walk *walk, const organ_bars_of *style, organ_ra
     free(second);
 }
 
-/* Returns the name of a row's bar: style->named expanded, which free_words frees, or the row's member style->name.
- * Returns NULL if the expanded words are empty or memory ran out. */
+/* Returns the name of a row's bar. With style->named, this is a new text, the words style->named expanded over the row,
+ * which free_words frees; NULL if it is empty or memory ran out. Otherwise it is the row's member style->name. */
 static const char *bar_name_of(organ_view_walk *walk, const organ_bars_of *style, const json_t *row)
 {
     return style->named ? charts_words_of(walk, row, style->named) : organ_json_text(row, style->name);

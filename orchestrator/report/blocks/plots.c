@@ -27,8 +27,8 @@ static size_t find_number_members(const organ_grid_of *style, const json_t *rows
     return count;
 }
 
-/* Returns the number of columns of a grid: with style->members the number of members that rows have, which are stored
- * in `used`; otherwise the length of the longest array style->values. */
+/* Returns the number of columns of a grid. With style->members, stores in `used` the members that rows have, and
+ * returns how many these are. Otherwise returns the length of the longest array style->values of a row. */
 static size_t columns_of(const organ_grid_of *style, const json_t *rows, const char **used)
 {
     size_t max = 0;
@@ -170,8 +170,8 @@ static void name_farthest(organ_point *points, size_t count, size_t max)
     }
 }
 
-/* Returns the number of the row's kind in style.kinds; the last number if the row's text is not among them, 0 without a
- * member for the kind. */
+/* Returns the index of the row's kind in the list of kinds, style->style.kinds; the last index if the list lacks the
+ * row's text; 0 if style->kind is NULL. */
 static unsigned kind_of(const organ_points_of *style, const json_t *row)
 {
     unsigned kind = 0;

@@ -89,8 +89,8 @@ static bool print_array(const json_t *array, FILE *out, int indent)
     return complete;
 }
 
-/* Prints the key of a member and a colon, on a line indented by `inner` blanks (< 0: on the same line). Before it
- * prints a comma, unless the member is the first. Returns false if out of memory. */
+/* Prints the key of a member and a colon, on a new line indented by `inner` blanks (< 0: on the same line). Prints a
+ * comma in front, unless the member is the first. Returns false if out of memory. */
 static bool print_key(const char *key, bool first, FILE *out, int inner)
 {
     fputs(first ? "" : ",", out);
@@ -207,7 +207,7 @@ static char *draft_name(const char *path, long number)
     return organ_format("%.*s.%ld.%s", directory, path, number, path + directory);
 }
 
-/* Removes the draft `name` of an open folder if its writer has ended (a running writer holds its lock), and if it is
+/* Removes the draft `name` of an open folder if its writer has ended (a running writer holds its lock) and the file is
  * empty or a report of organ. Keeps all other files. */
 static void remove_abandoned_draft(int folder, const char *name)
 {

@@ -62,10 +62,10 @@ int organ_real_digits(double value);
  * (formats/base/json_spool.h). Code that iterates over rows uses this. */
 json_t *organ_json_row_at(const json_t *rows, size_t k);
 
-/* Returns the value at a path of keys: organ_json_at(report, "totals.target.killed"). In an array, a number selects the
- * element of that index, "@NAME" the first element in which a member has the string NAME as its value, and "*" the
- * first element in which the rest of the path names a value other than null, false, 0 and empty ones. NULL if there is
- * no such value. */
+/* Returns the value at a path of keys: organ_json_at(report, "totals.target.killed"). In an array, a key selects an
+ * element: a number the one with that index; "@NAME" the first element that has the string NAME as the value of a
+ * member; "*" the first element in which the rest of the path leads to something (organ_json_has_something). NULL if
+ * there is no such value. */
 const json_t *organ_json_at(const json_t *json, const char *path);
 
 /* Returns the string at a path; "" if the value is missing or has another type. */

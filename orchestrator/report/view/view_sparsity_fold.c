@@ -22,8 +22,8 @@ static double percent_of(double part, double whole) { return whole > 0 ? 100 * p
 
 /* ---- all targets, projections ---- */
 
-/* Returns {"tensors", "mean", "min", "max"} of the percents of all target tensors: report.per_tensor, or computed from
- * report.projections if the report lacks that. */
+/* Returns {"tensors", "mean", "min", "max"} of the percents of all target tensors: report.per_tensor or, in a report
+ * without per_tensor, computed from report.projections. */
 static json_t *spread_of_all(const json_t *report)
 {
     const json_t *const projections = json_object_get(report, "projections"), *const own =

@@ -69,8 +69,9 @@ typedef enum organ_calls {
     ORGAN_CALLS_OF_JOBS,   /* allows files, memory and threads, no sockets or new processes; exec of
                             * ORGAN_PROGRAM_DESCRIPTOR only */
     ORGAN_CALLS_NO_EXEC,   /* allows everything but exec: a job adds it once it has started */
-    ORGAN_CALLS_OF_READERS /* for processes that read models: allows opening files for reading, reading, memory, and
-                            * a socket that is open already; exec, new sockets and ptrace kill the process */
+    ORGAN_CALLS_OF_READERS /* for processes that read models: allows to open files for reading, to read, to allocate
+                              memory, and to use a socket that is open already; exec, new sockets and ptrace kill the
+                              process */
 } organ_calls;
 
 /* Adds a filter for the calling thread and the programs it executes. Filters cannot be removed; a call must pass all of

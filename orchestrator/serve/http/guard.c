@@ -120,9 +120,9 @@ static enum MHD_Result read_cookie(void *context, enum MHD_ValueKind kind, const
     return MHD_YES;
 }
 
-/* Returns true if the request has a valid token or session cookie, or if the server needs none. *bearer becomes its
- * owner; without tokens a bearer without a name that may do everything. `authorization` is the Authorization header or
- * NULL; if it is a Bearer, the cookie is not used. */
+/* Returns true if the request has a valid token or session cookie, or if the server needs none. *bearer becomes the
+ * owner of the token or session. If the server needs none, *bearer gets the name "" and the role run. `authorization`
+ * is the Authorization header or NULL; if it is a Bearer, the cookie is not used. */
 static bool check_credentials(const organ_guard *guard, const organ_server_request *request, const char *authorization,
                               organ_bearer *bearer)
 {

@@ -64,7 +64,8 @@ static void add_candidate(void *context, void *held)
 {
     refused_search *const s = context;
     organ_server_request *const request = held;
-    const organ_request_state state = __atomic_load_n(&request->state, __ATOMIC_RELAXED); /* it may be queued */
+    const organ_request_state state =
+        __atomic_load_n(&request->state, __ATOMIC_RELAXED); /* a thread of the request queue may change it */
     const char *const length = organ_http_header(request, "Content-Length"), *const coding = organ_http_header(
                                                                                  request, "Transfer-Encoding");
     if (state == REQUEST_NEW && length && !coding && refused_length(length) && s->count < MAX_AT_ONCE)
@@ -79,8 +80,8 @@ static void add_candidate(void *context, void *held)
 }
 
 /* Returns true if libmicrohttpd probably replies `status` to s->chunks because the extensions of a chunk exceed its
- * buffer: 500 before version 1.0; from then on 413, which has other causes too, so the request must also have many
- * bytes outside of its body's data. */
+ * buffer. Before version 1.0 this status is 500. From version 1.0 on it is 413, which has other causes too: the request
+ * must then also have many bytes outside of its body's data. */
 static bool is_of_chunks(const refused_search *s, unsigned status)
 {
     const bool strict = organ_http_library_is_strict();

@@ -91,9 +91,9 @@ static const char *plain_text(words_reader *r, const char *field, const json_t *
     return NULL;
 }
 
-/* Adds a fault if the directory of the output contains config.json: it is the directory of a model, which the job would
- * change. Does not check the root itself, for a path without '/'. Otherwise appends the path to words->made if nothing
- * exists there. */
+/* Adds a fault if the directory that contains the output has a config.json: it is the directory of a model, which the
+ * job would change. Does not check the root, which contains a path without '/'. If there is no fault and nothing exists
+ * at the path, appends the path to words->made. */
 static void words_check_output(words_reader *r, const char *field, const char *path)
 {
     organ_error ignored = {0};

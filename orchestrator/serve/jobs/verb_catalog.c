@@ -32,7 +32,7 @@ static bool is_hidden_option(const organ_option *option)
     return false;
 }
 
-/* Returns the k-th option of a verb that is not hidden; NULL after the last. */
+/* Returns the k-th of those options of a verb that are not hidden (is_hidden_option); NULL after the last. */
 const organ_option *organ_job_option(const organ_verb *verb, size_t k)
 {
     const organ_option *option;
