@@ -398,8 +398,8 @@ bool organ_json_has_something(const json_t *value)
     return json_is_object(value) ? json_object_size(value) > 0 : organ_json_amount(value) != 0;
 }
 
-/* Returns the value at `path` of the first element of `array` in which that is not null, false, 0 or empty; NULL if
- * there is none. The recursion is as deep as a constant path. */
+/* Finds the first element of `array` that has a value at `path` other than null, false, 0 and empty ones. Returns this
+ * value; NULL if no element has one. The recursion is as deep as a constant path. */
 static const json_t *first_at(const json_t *array, const char *path)
 {
     for (size_t k = 0; k < json_array_size(array); k++) {

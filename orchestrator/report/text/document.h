@@ -22,8 +22,8 @@ organ_status organ_document_print(const json_t *document, FILE *out, organ_error
 organ_status organ_document_line(const json_t *document, FILE *out, organ_error *error);
 
 /* Returns a JSON string of any bytes: control characters and invalid UTF-8, which paths may have, are written as \xNN.
- * Returns NULL if out of memory, also for s = NULL (a text whose allocation failed); this counts as a refusal
- * (formats/base/memory_watch.h). */
+ * Returns NULL if memory runs out, and for s = NULL, because then the allocation of the text has failed. Both count as
+ * a refusal (formats/base/memory_watch.h). */
 json_t *organ_document_string(const char *s);
 
 /* Writes a file through a temporary file in the same folder, fsync and rename: `path` names either the old file or the

@@ -69,9 +69,9 @@ static double percent_of(const json_t *row)
 /* Returns value / limit; NaN unless value is at least 0 and limit above 0. */
 static double ratio_to_limit(double value, double limit) { return value >= 0 && limit > 0 ? value / limit : NAN; }
 
-/* Returns how far the weight `row` exceeds its limits, as the largest of these ratios: |mean|, std, -min and max, each
- * divided by its upper limit, and the lower limit of std divided by std. 1 is at a limit, 2 at twice the limit. The
- * result is at most MAX; NaN if no ratio can be computed. */
+/* Returns how far the weight `row` exceeds its limits, as the largest of five ratios: |mean|, std, -min and max are
+ * each divided by their upper limit; the fifth ratio is the lower limit of std divided by std. 1 is at a limit, 2 at
+ * twice the limit. The result is at most MAX; NaN if no ratio can be computed. */
 static double excess_of(const json_t *row, const json_t *limits)
 {
     enum { MAX = 99 };

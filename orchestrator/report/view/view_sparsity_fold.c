@@ -195,9 +195,9 @@ static json_t *tiles_of(const json_t *report)
     return organ_json_held(complete ? map : NULL);
 }
 
-/* Returns the row of range k of report.magnitudes, which is `context`: "place" is log2 of its middle, "all" and
- * "killed" are in percent of the weights counted, and "nothing" is 0, the lower edge of the area of killed weights.
- * Returns NULL for ranges before the first and after the last that has a weight. */
+/* Returns the row of range k of report.magnitudes, which is `context`. "place" is log2 of the middle of the range.
+ * "all" and "killed" are in percent of the weights counted. "nothing" is 0, the lower edge of the area of killed
+ * weights. Returns NULL for ranges before the first and after the last that has a weight. */
 static json_t *bin_row(const void *context, size_t k)
 {
     const json_t *const m = context, *const all = json_object_get(m, "count"),

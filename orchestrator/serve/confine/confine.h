@@ -50,9 +50,9 @@ typedef struct organ_readable {
 } organ_readable;
 
 /* Confines the calling thread and the programs it will execute. They may read and write below the directory `root` (a
- * descriptor), read below `others`, read the system's libraries and its descriptions of the machine, and execute the
- * file `program` (a descriptor, may be O_PATH) and files in the system's library directories, such as the loader. All
- * other files, TCP, and signals to other processes are denied, as far as the kernel supports it. Returns false with
+ * descriptor), and read below `others`, the system's libraries and its descriptions of the machine. They may execute
+ * the file `program` (a descriptor, may be O_PATH), and files in the system's library directories, such as the loader.
+ * All other files, TCP, and signals to other processes are denied, as far as the kernel supports it. Returns false with
  * errno if any restriction could not be set. `version` is organ_confinement.landlock, and not 0. Makes system calls
  * only, so it may be called between fork and exec. */
 bool organ_confine_files(int version, int root, organ_readable others, int program);

@@ -55,7 +55,7 @@ static bool is_site(const organ_guard *guard, const char *origin, const char *ho
 
 /* ---- checks of a request ---- */
 
-/* Counts the headers of a request: Host in the first, Origin in the second of the two numbers at `context`. */
+/* Counts a header of a request in the two numbers at `context`: Host in the first, Origin in the second. */
 static enum MHD_Result count_headers(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
 {
     (void)kind;

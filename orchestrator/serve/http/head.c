@@ -54,9 +54,9 @@ typedef struct head_reading {
     unsigned lengths, codings; /* number of Content-Length and of Transfer-Encoding headers */
 } head_reading;
 
-/* Checks one header and counts those that state a length; returns MHD_NO to end the search if it is wrong. If r->at is
- * set, also checks that only the end of a line is between r->at and the name, and only blanks between the colon and the
- * value: libmicrohttpd drops other bytes there. */
+/* Checks one header, and counts it if it states a length. If the header is wrong, returns MHD_NO, which ends the
+ * search. If r->at is set, also checks that only the end of a line is between r->at and the name, and only blanks
+ * between the colon and the value: libmicrohttpd drops other bytes there. */
 static enum MHD_Result check_header(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
 {
     head_reading *const r = context;

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 /* Reads the whole file into secret->text, which has room for `max` + 1 bytes: one byte more than the limit, to detect
- * longer files. Returns ORGAN_BAD_INPUT for those. */
+ * longer files. Returns ORGAN_BAD_INPUT for longer files. */
 static organ_status read_all(int fd, const char *file, size_t max, organ_secret_file *secret, organ_error *error)
 {
     for (ssize_t got = 1; got != 0 && secret->length <= max;) {

@@ -119,8 +119,8 @@ static organ_status start_areas(organ_server *server, organ_error *error)
 }
 
 /* Main function of a short-lived thread: lowers its own priority and starts the threads of the library, which inherit
- * the priority: one per processor, but from 2 to 4. Returns errno as a pointer, for the case that server->daemon is
- * NULL. */
+ * the priority. There are as many as processors, but at least 2 and at most 4. Returns errno as a pointer, for the case
+ * that server->daemon is NULL. */
 static void *start_below_jobs(void *context)
 {
     organ_server *const server = context;

@@ -21,8 +21,9 @@ const organ_verb *organ_job_verb(const organ_verb *const *verbs, size_t count, c
     return NULL;
 }
 
-/* Returns whether clients must not set the option: the server sets it itself or has an equivalent (--html), it is for
- * requests to other servers (--header), or a client could remove models with it (--delete-after). */
+/* Returns whether clients must not set the option. Such options are --help, those that the server sets itself or
+ * replaces by a route (--html), those for requests to other servers (--header), and those that could remove models
+ * (--delete-after). */
 static bool is_hidden_option(const organ_option *option)
 {
     static const char *const names[] = {"help", "json", "quiet", "progress", "html", "header", "delete-after"};
