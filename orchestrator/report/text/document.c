@@ -120,8 +120,8 @@ static bool print_rows(const organ_long_member *rows, FILE *out, int indent)
     return complete;
 }
 
-/* Prints an object; `indent` as of print_array. If `rows` is not NULL, print_rows prints the value of the member
- * rows->key. Returns false if out of memory. */
+/* Prints an object on a line that is indented by `indent` blanks (< 0: the whole document is on one line). If `rows` is
+ * not NULL, print_rows prints the value of the member rows->key. Returns false if out of memory. */
 static bool print_members(const json_t *object, const organ_long_member *rows, FILE *out, int indent)
 {
     const int inner = indent < 0 ? -1 : indent + 2;
@@ -310,8 +310,8 @@ static ssize_t write_piece(void *cookie, const char *bytes, size_t count)
     return s->fault ? 0 : (ssize_t)count;
 }
 
-/* Calls `print` with a stream into the temporary file. Returns its error, or ORGAN_IO on a write error, also one that
- * stdio notices only when the stream is closed. */
+/* Calls `print` with a stream into the temporary file. Returns the error of `print`, or ORGAN_IO on a write error, also
+ * on one that stdio notices only when the stream is closed. */
 static organ_status print_into(draft *d, organ_printer *print, const void *context, organ_error *error)
 {
     char buffer[16 << 10];

@@ -31,7 +31,7 @@ json_t *organ_document_string(const char *s);
  * removes the temporary file. If another file took the name meanwhile, the temporary file is kept and the message
  * explains how to use it. */
 organ_status organ_document_write(const char *path, const json_t *document, organ_error *error);
-/* Writes a text like organ_document_write. */
+/* Writes a text to a file in the way of organ_document_write, with the same errors. */
 organ_status organ_text_write(const char *path, const char *text, organ_error *error);
 
 /* The member `key` of a document, an object whose `count` members are created one by one while it is printed. `name`
@@ -51,8 +51,9 @@ organ_status organ_document_write_long(const char *path, const json_t *document,
 
 /* A function that writes the text of a file to `out`. It need not check the error flag of `out`. */
 typedef organ_status organ_printer(const void *context, FILE *out, organ_error *error);
-/* Writes a file like organ_text_write, with the text that `print` writes, which is never in memory as a whole.
- * `context` is passed to `print`. */
+/* Writes a file in the way of organ_text_write. `print` writes the text to a stream, so that the text is never in
+ * memory as a whole. Returns the error of `print`, or ORGAN_IO if the file cannot be written. `context` is passed to
+ * `print`. */
 organ_status organ_printed_write(const char *path, organ_printer *print, const void *context, organ_error *error);
 
 /* Returns the fewest digits with which `value` is read back unchanged: 15 to 17. */

@@ -57,8 +57,8 @@ typedef struct organ_readable {
  * only, so it may be called between fork and exec. */
 bool organ_confine_files(int version, int root, organ_readable others, int program);
 
-/* Confines the calling thread, which may then open files only for reading, and only below `folders`. `version` as of
- * organ_confine_files. Returns false with errno on an error. */
+/* Confines the calling thread, which may then open files only for reading, and only below `folders`. `version` is
+ * organ_confinement.landlock, and not 0. Returns false with errno on an error. */
 bool organ_confine_reading(int version, organ_readable folders);
 
 /* ---- seccomp ---- */

@@ -24,7 +24,7 @@ enum {
     WRITE_FILE = 1 << 1,
     READ_FILE = 1 << 2,
     READ_DIR = 1 << 3,
-    CHARACTER_DEVICES = 1 << 6, /* create them; the same for the next two */
+    CHARACTER_DEVICES = 1 << 6, /* create them; likewise SOCKETS and BLOCK_DEVICES */
     SOCKETS = 1 << 9,
     BLOCK_DEVICES = 1 << 11,
     ALL_OF_FIRST = (1 << 13) - 1, /* all rights of version 1 */
