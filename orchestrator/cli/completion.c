@@ -61,8 +61,8 @@ static bool is_of_family(const organ_verb *verb, const char *family)
     return length > 0 && length == strlen(family) && strncmp(verb->name, family, length) == 0;
 }
 
-/* Offers the first words of all verbs. A first word that adjacent verbs share is offered once, described by the title
- * of the section that begins with them; if none does, by the summary of the first of them. */
+/* Offers the first words of all verbs. A first word that adjacent verbs share is offered once. If a section begins with
+ * the first of these verbs, the description is the title of the section, else the summary of this verb. */
 static void offer_verbs(const completing *c)
 {
     char family[32] = "";

@@ -7,9 +7,9 @@
 #include <ctype.h>
 
 /* Replaces *word, the name of a model that is not in the cache, by the URL at which the hub serves it, and sets the
- * user's token in call->access. Fails if HF_HUB_OFFLINE is set (organ_name_resolve reports that the model is not in the
- * cache), if the verb has no --header and so reads no URLs (the message gives the command that fetches the model), or
- * if organ_hub_set_token or organ_hub_stream fails. */
+ * user's token in call->access. Fails if HF_HUB_OFFLINE is set; organ_name_resolve then reports that the model is not
+ * in the cache. Fails if the verb has no --header and so reads no URLs; the message then gives the command that fetches
+ * the model. Also returns the errors of organ_hub_set_token and organ_hub_stream. */
 static organ_status resolve_by_hub(const char **word, const organ_verb *verb, organ_call *call, organ_error *error)
 {
     organ_error absent = {0};
@@ -26,9 +26,10 @@ static organ_status resolve_by_hub(const char **word, const organ_verb *verb, or
     return organ_hub_stream(*word, &call->access, &call->names, word, error);
 }
 
-/* Returns ORGAN_USAGE if `word` (NULL: not given) is a URL and the value of an output, of an input that is not a model,
- * or of a model of a verb that reads no URLs (has no --header). Names of operands are in capitals: a name in lower case
- * belongs to an option and gets dashes in the message. */
+/* Returns ORGAN_USAGE if `word` (NULL: not given) is a URL, but `argument` accepts only files on this machine. Such
+ * arguments are outputs, inputs other than models, and the models of a verb that reads no URLs (has no --header). A
+ * name of an argument in lower case belongs to an option and gets dashes in the message, because operands have names in
+ * capitals. */
 static organ_status check_url(const char *word, const organ_option *argument, const organ_verb *verb,
                               organ_error *error)
 {
@@ -44,9 +45,10 @@ static organ_status check_url(const char *word, const organ_option *argument, co
                       dashes, argument->name);
 }
 
-/* Replaces *word, a value of the operand or option `argument`, by a path, or by a URL (resolve_by_hub), if it is a name
- * such as "hf:owner/name". Does not change *word if it is NULL, a path, or no model and without such a prefix. Returns
- * the errors of check_url and of the name's resolution. */
+/* Replaces *word, a value of the operand or option `argument`, by a path or a URL (resolve_by_hub), if it is the name
+ * of a model. Tries this for each value of an argument that takes a model; for a value of another input only if it has
+ * a prefix such as "hf:". Leaves NULL, paths, URLs and all other words unchanged. Returns the errors of check_url,
+ * resolve_by_hub and organ_name_resolve. */
 static organ_status resolve_word(const organ_option *argument, const char **word, const organ_verb *verb,
                                  organ_call *call, organ_error *error)
 {

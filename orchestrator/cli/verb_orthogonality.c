@@ -53,8 +53,8 @@ WORK(pairs_work)
 }
 RUN_WORK(pairs, true)
 
-/* Returns ORGAN_USAGE if --pair is not given twice, or with operands or options that only the comparison with an
- * adapter has. own->pairs has two words for each --pair. */
+/* Returns ORGAN_USAGE if --pair is not given exactly twice, or if an operand or option is given that only the
+ * comparison with an adapter has. own->pairs has two words for each --pair. */
 static organ_status check_pair_options(const CALL *own, organ_error *error)
 {
     const organ_orthogonality_options *const o = &own->orthogonality;

@@ -43,7 +43,8 @@ typedef struct organ_option {
     organ_range range;          /* allowed values of counts, reals and bytes */
     bool after_from, before_to; /* the bound `from`, or `to`, itself is not allowed */
     bool required;
-    /* the default, as written on a command line; NULL: the member keeps its value, but that of a real gets `unset` */
+    /* the default, as written on a command line; NULL: none: the member of a real gets `unset`, all others keep their
+     * value */
     const char *fallback;
     double unset;      /* value of a real without fallback if the option is not given */
     const char *help;  /* explanation, without a capital at its beginning and a full stop at its end */

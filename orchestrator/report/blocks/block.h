@@ -84,32 +84,35 @@ typedef struct organ_items_of {
     /* path of an array: a column of values for each of its first four elements; NULL: one column, for the block's row
      */
     const char *of;
-    /* ITEMS only: a member of each of these rows, an array of sentences that follow the items, one a line; NULL: none
-     */
+    /* ITEMS only: member of each row with a column, an array of sentences; these follow the items, one a line. NULL:
+     * none */
     const char *list;
     const char *caption;
     const organ_item *items; /* the lines; with HIGHLIGHTS the name explains the value */
     size_t count;
 } organ_items_of;
 
-/* Charts take title, labels and scale from `style`, a struct of report/svg, of which `subtitle` and the second `series`
- * of bars are templates. Values of all rows are multiplied by `factor` unless it is 0. */
+/* Charts take title, labels and scale from `style`, a struct of report/svg. These are plain texts, except for
+ * templates: the subtitles of bars and points, the second `series` of bars, and the title of a map. Values of all rows
+ * are multiplied by `factor` unless it is 0. */
 
 /* Horizontal bars, one or two for each row. */
 typedef struct organ_bars_of {
-    organ_ranking style;   /* all members of it except bars and count */
+    organ_ranking style;   /* bars and count are ignored; the writer sets them */
     const char *name;      /* member of the row, a text */
     const char *named;     /* words over the row that are the bar's name instead of `name`; NULL: `name` is used */
     const char *values[2]; /* members of the row with the values; the second NULL: one bar */
     bool sums;             /* rows with the same name share a bar of their sums */
-    /* the values are bytes, all shown in the unit (kB, MB, ...) that fits the largest, which label and values name */
+    /* the values are bytes. All are shown in the unit (kB, MB, ...) that fits the largest; label and values end with
+     * this unit */
     bool bytes;
     const char *low, *high; /* members with the two ends of a whisker; NULL: none */
     const char *error;      /* member with half the length of a whisker around the first value; NULL: none */
     bool ascending;         /* sort bars by their first values */
     const char *depth;      /* member with the bar's level of indentation; NULL: 0 */
     const char *remark;     /* words over the row, printed after the value; NULL: none */
-    /* path of an array: the whisker spans the first value of all its rows with the bar's name; NULL: none */
+    /* path of an array of rows: the whisker reaches from the least to the greatest first value of those that have the
+     * bar's name; NULL: none */
     const char *spread;
     double factor;
     const char *caption;
@@ -126,14 +129,15 @@ typedef struct organ_series_of {
 enum { ORGAN_SERIES_MAX = 4 };
 /* Lines or bars over the layers, one panel for each role. */
 typedef struct organ_panels_of {
-    organ_chart style; /* all members of it except series, panels and the x axis */
+    organ_chart style; /* series, panels and the x axis are ignored; the writer sets them */
     const char *role;  /* member of the row: "role" */
     organ_series_of series[ORGAN_SERIES_MAX];
-    /* member of the first series' rows: half the width of a band around 0, before it is multiplied by band_factor;
-     * NULL: none */
+    /* member of the first series' rows: this value times band_factor is half the width of a band around 0; NULL: no
+     * such band */
     const char *band;
     double band_factor;
-    /* members with the band's lower edge (NULL: no lower end) and upper edge, if `band` is NULL; NULL: no band */
+    /* without `band`: members with the lower edge of the band (NULL: it has no lower end) and with its upper edge
+     * (NULL: no band) */
     const char *edges[2];
     const char *caption;
 } organ_panels_of;
@@ -143,16 +147,19 @@ typedef struct organ_map_of {
     organ_heat_map style; /* labels and scale; its title is a template */
     const char *role;     /* member of the row: "role" */
     const char *value;    /* member of the row */
-    /* member with the row's weight in the mean of a cell; NULL: the largest value of a cell's rows counts */
+    /* member with the row's weight: a cell has the weighted mean of its rows. NULL: a cell has the largest value of its
+     * rows, unless `least` or `mean` is set */
     const char *weight;
-    bool least, mean;  /* without a weight: the smallest value of a cell's rows counts, or their unweighted mean */
+    bool least, mean;  /* without `weight`: a cell has the smallest value, or the mean, of its rows */
     const char *marks; /* path of an array of rows whose cells are outlined; NULL: none */
     double beyond;     /* cells with a larger absolute value are outlined, too; 0: none */
     double factor;
-    double step;  /* the scale ends at a multiple of it, at most at style.high (0: 100); 0: at style.high */
+    /* the scale ends at a multiple of `step`, but at style.high (or 100 if that is 0) at most; step 0: at style.high */
+    double step;
     double floor; /* with `step`: the scale ends at or above it */
     bool zero;    /* the scale begins at 0 and ends at the largest value; step and style.high do not apply */
-    bool bytes;   /* as organ_bars_of.bytes; requires `zero` */
+    bool bytes;   /* the values are bytes, shown in the unit that fits the largest; the label ends with this unit.
+                     Requires `zero` */
     bool varies;  /* the map is omitted if all values are equal */
     bool layers;  /* rows without a layer are ignored */
     /* rows without a layer are ignored, a map of one cell is omitted, and roles keep the order of the rows */
@@ -168,17 +175,18 @@ typedef struct organ_grid_of {
     const char *const *members; /* ends with NULL */
     const char *values;         /* member of the row that is an array */
     double factor;
-    double step;  /* the scale ends at a multiple of it, at most at style.high (0: 100); 0: at style.high */
+    /* the scale ends at a multiple of `step`, but at style.high (or 100 if that is 0) at most; step 0: at style.high */
+    double step;
     double floor; /* with `step`: the scale ends at or above it */
     const char *caption;
 } organ_grid_of;
 
-/* A chart with lines over the layers, in one of two forms. With `values`, each row is a layer, and each of these
- * members is a line. With `name`, the rows with the same member `name` form a line: in each layer the mean of their
- * member `value`. A line is omitted unless one of its rows satisfies the condition `only` (NULL: all lines are
- * drawn). */
+/* A chart with lines over the layers, in one of two forms. With `values`, each row is a layer, and each member that
+ * `values` lists is a line. With `name`, rows whose member `name` has the same text form a line, which has in each
+ * layer the mean of their member `value`; if `only` is not NULL, the line is drawn only if one of its rows satisfies
+ * this condition. */
 typedef struct organ_curves_of {
-    organ_chart style; /* all members of it except series and panels; x is "layer" */
+    organ_chart style; /* series, panels and the x axis ("layer") are ignored; the writer sets them */
     const char *values[ORGAN_CHART_COLOURS];
     const char *name, *value, *only;
     double factor;
@@ -187,8 +195,8 @@ typedef struct organ_curves_of {
 
 /* A scatter chart with a point for each row. */
 typedef struct organ_points_of {
-    /* all members of it except points and kind_count; kinds ends with NULL, and the legend with the last kind that
-     * occurs */
+    /* points and kind_count are ignored; the writer sets them. `kinds` ends with NULL; the legend shows the kinds up to
+     * the last one that a row has */
     organ_scatter style;
     const char *name, *x, *y; /* members of the row */
     /* member of the row with one of the names in style.kinds (any other text is the last kind); NULL: all points are of

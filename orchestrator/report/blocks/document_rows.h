@@ -5,8 +5,8 @@
 
 #include <jansson.h>
 
-/* Returns the rows that satisfy the condition `where`, merged by the words `same`: rows for which these expand to the
- * same text are replaced by a copy of the first, whose member "count" is their number. */
+/* Selects the rows that satisfy the condition `where`, and expands the words `same` over each of them. Merges rows with
+ * the same expanded text: the result has a copy of the first of these rows, with their number as member "count". */
 json_t *organ_rows_merged(const json_t *report, const json_t *rows, const char *where, const char *same);
 
 /* Returns the rows that satisfy the condition `where` and whose member `new` (NULL: no such test) differs from that of

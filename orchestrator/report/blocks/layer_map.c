@@ -38,8 +38,8 @@ void organ_layer_map_destroy(organ_layer_map *map)
     free(map);
 }
 
-/* Returns the number of a role, which is added if it is new. If the map is full, returns the number of the last role;
- * with in_order_of_rows, returns ORGAN_LAYER_MAP_ROLES. */
+/* Returns the number of a role, which is added if it is new. If there is no room for a new role, returns the number of
+ * the last role or, with in_order_of_rows, ORGAN_LAYER_MAP_ROLES. */
 static size_t role_of(organ_layer_map *map, const char *role)
 {
     for (size_t k = 0; k < map->roles; k++)

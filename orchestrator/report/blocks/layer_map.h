@@ -21,8 +21,8 @@ typedef struct organ_layer_map {
     organ_layer_map_fold fold;
     /* keep roles in the order of their first values, and ignore all after the first ORGAN_LAYER_MAP_ROLES */
     bool in_order_of_rows;
-    size_t layers, roles; /* 0: empty */
-    bool outside;         /* the last of `layers` stands for tensors outside layers */
+    size_t layers, roles; /* their numbers; 0: the map is empty */
+    bool outside;         /* the last layer stands for the tensors outside layers, and `layers` includes it */
     double *layer; /* numbers of the layers, ascending; with `outside` the last is one more than its predecessor */
     const char *role[ORGAN_LAYER_MAP_ROLES]; /* in the order of a layer's computation, unless in_order_of_rows */
     double *value;                           /* [roles][layers]; NAN: no such tensor */
@@ -51,9 +51,9 @@ void organ_layer_map_mark(organ_layer_map *map, long long layer, const char *rol
  * is empty. */
 bool organ_layer_map_finish(organ_layer_map *map);
 
-/* Returns an SVG document with roles as rows and layers as columns. Layers, roles, values and marks are those of the
- * map, all other words and the scale those of `style` (row_label NULL: "role"). Returns NULL if memory ran out or the
- * map has no cells. */
+/* Returns an SVG document with roles as rows and layers as columns. Takes layers, roles, values and marks from the map;
+ * the columns are labelled "layer". Takes all other words, and the scale, from `style` (row_label NULL: "role").
+ * Returns NULL if memory ran out or the map has no cells. */
 char *organ_layer_map_svg(const organ_layer_map *map, const organ_heat_map *style);
 
 #endif

@@ -23,7 +23,7 @@ static char *walk_words_of(organ_view_walk *walk, const char *words)
     return text;
 }
 
-/* Returns the value at block->rows, or the walk's row if that is NULL; NULL if the report has no such value. */
+/* Returns the value at the path block->rows, NULL if there is none. If block->rows is NULL, returns the walk's row. */
 static const json_t *walk_rows_of(const organ_view_walk *walk, const organ_block *block)
 {
     return block->rows ? organ_scope_at(&walk->scope, block->rows) : walk->scope.row;
@@ -320,7 +320,8 @@ static void walk_view(organ_view_walk *walk, const organ_view *view)
     walk_blocks(walk, &all, 1);
 }
 
-/* Writes a report as text for the terminal or as Markdown; the caller frees *text. */
+/* Writes a report as text for the terminal or as Markdown. The caller frees *text, which is NULL on error. Returns
+ * ORGAN_IO if out of memory. */
 static organ_status write_text(organ_view_walk *walk, const organ_view *view, const json_t *report, char **text,
                                organ_error *error)
 {
@@ -355,7 +356,7 @@ organ_status organ_view_markdown(const organ_view *view, const json_t *report, c
     return write_text(&walk, view, report, text, error);
 }
 
-/* Sets *text to the HTML page of a report, which the caller frees; NULL on error. */
+/* Makes the HTML page of a report. The caller frees *text, which is NULL on error. */
 organ_status organ_view_page(const organ_view *view, const json_t *report, char **text, organ_error *error)
 {
     const organ_scope scope = {report, report};

@@ -46,8 +46,9 @@ static json_t *rows_at(const organ_scope *scope, const char *paths)
     return rows;
 }
 
-/* If block->rows has several paths, returns the objects at these paths. Without conditions, returns a new reference to
- * the report's own array or object. Otherwise makes an array of the selected rows; `same` precedes `new`. */
+/* If block->rows has several paths, returns the objects at these paths. Without `where`, `same` and `new`, returns a
+ * new reference to the report's own array or object. Otherwise makes an array of the selected rows; if `same` is set,
+ * `new` has no effect. */
 json_t *organ_block_rows(organ_view_walk *walk, const organ_block *block)
 {
     if (block->rows && strchr(block->rows, ' '))

@@ -65,8 +65,8 @@ void organ_points_put(organ_view_walk *walk, const organ_block *block);
  * the page fails. */
 void organ_block_chart(organ_view_walk *walk, char *svg, const char *caption);
 
-/* Returns the expanded words, which the caller frees; NULL if `words` is NULL or the text is empty, or if memory runs
- * out, which the page records. */
+/* Expands `words` for the page. Returns the text, for the caller to free; NULL if `words` is NULL or the text is empty.
+ * Also returns NULL if memory runs out; organ_html_finish then fails. */
 char *organ_block_text(organ_view_walk *walk, const char *words);
 
 /* Returns the number at a path of a row times `factor` (0: times 1); NaN if `path` is NULL or the row has no number

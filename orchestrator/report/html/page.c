@@ -360,8 +360,8 @@ static void put_end(organ_html *html)
             organ_html_script);
 }
 
-/* Stores the three texts of the page in `parts`, which the caller frees. Continues after a text that failed, so that
- * all three are released. Returns false if out of memory. */
+/* Stores the three texts of the page in parts[0] to parts[2]; the caller frees them. Continues after a text that
+ * failed, so that the streams of all three are closed. Returns false if out of memory. */
 static bool write_parts(organ_html *html, char *parts[3])
 {
     organ_error ignored = {0};

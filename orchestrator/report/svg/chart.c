@@ -112,8 +112,8 @@ static void put_markers(const chart_drawing *d, const organ_chart_panel *panel, 
     }
 }
 
-/* Returns the smallest distance of neighbouring places (x) in any panel, in pixels: the width that a group of bars may
- * have, at least 0.02. If no panel has two places, returns the width of 1 on the x axis. */
+/* Returns the smallest distance between neighbouring places (x) of a panel, over all panels, in pixels: the room for a
+ * group of bars. If no panel has two places, returns the width of 1 on the x axis. The result is at least 0.02. */
 static double smallest_x_step(const chart_drawing *d)
 {
     double least = 1;
@@ -167,9 +167,9 @@ static double band_low_y(const chart_drawing *d, const organ_chart_panel *panel,
     return isfinite(panel->band_low[k]) ? at_y(d, panel->band_low[k]) : d->top_now + d->panel_height;
 }
 
-/* Draws the band as polygons, one for each run of places that have a band and are not more than 1.1 of the smallest
- * distance apart. A polygon follows the upper edge from left to right, then the lower edge back. Its outline is visible
- * where the fill is too thin. */
+/* Draws the band as polygons. A polygon covers consecutive places that have a band and are closer to each other than
+ * 1.1 times the smallest distance (smallest_x_step). A polygon follows the upper edge from left to right, then the
+ * lower edge back. Its outline is visible where the fill is too thin. */
 static void put_band(const chart_drawing *d, const organ_chart_panel *panel)
 {
     const double half = smallest_x_step(d) / 2, left = d->left_now, right = left + d->panel_width;

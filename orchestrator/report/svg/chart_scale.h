@@ -28,8 +28,8 @@ typedef struct organ_tick {
  * means that there are no values; the result is then a default scale. */
 organ_scale organ_scale_of(double low, double high, unsigned ticks, bool log, bool integers);
 
-/* Returns a linear scale with the ticks of organ_scale_of, but whose ends are exactly low and high, where there need
- * not be ticks; low < high. */
+/* Returns a linear scale that has the step of organ_scale_of, but begins exactly at `low` and ends exactly at `high`;
+ * these two ends need not be ticks. low < high. */
 organ_scale organ_scale_tight(double low, double high, unsigned ticks, bool integers);
 
 /* Returns the position of a value on the axis: 0 at its beginning, 1 at its end. On a logarithmic axis the value must

@@ -139,7 +139,7 @@ static void put_axes(const scatter_drawing *d)
 
 /* ---- points ---- */
 
-/* Draws a line from each point with `joined` to the point before it of the same kind, if both can be drawn. */
+/* Draws a line from each point with `joined` to the previous point of the same kind, if both points can be drawn. */
 static void put_joins(const scatter_drawing *d)
 {
     const organ_scatter *const s = d->scatter;

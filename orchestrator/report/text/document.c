@@ -89,8 +89,8 @@ static bool print_array(const json_t *array, FILE *out, int indent)
     return complete;
 }
 
-/* Prints the key of a member and a colon, on a line indented by `inner` blanks (< 0: on the same line). Before it
- * prints a comma, unless the member is the first. Returns false if out of memory. */
+/* Prints the key of a member and a colon, on a new line indented by `inner` blanks (< 0: on the same line). Prints a
+ * comma in front, unless the member is the first. Returns false if out of memory. */
 static bool print_key(const char *key, bool first, FILE *out, int inner)
 {
     fputs(first ? "" : ",", out);
@@ -120,8 +120,8 @@ static bool print_rows(const organ_long_member *rows, FILE *out, int indent)
     return complete;
 }
 
-/* Prints an object; `indent` as of print_array. If `rows` is not NULL, print_rows prints the value of the member
- * rows->key. Returns false if out of memory. */
+/* Prints an object on a line that is indented by `indent` blanks (< 0: the whole document is on one line). If `rows` is
+ * not NULL, print_rows prints the value of the member rows->key. Returns false if out of memory. */
 static bool print_members(const json_t *object, const organ_long_member *rows, FILE *out, int indent)
 {
     const int inner = indent < 0 ? -1 : indent + 2;
@@ -207,7 +207,7 @@ static char *draft_name(const char *path, long number)
     return organ_format("%.*s.%ld.%s", directory, path, number, path + directory);
 }
 
-/* Removes the draft `name` of an open folder if its writer has ended (a running writer holds its lock), and if it is
+/* Removes the draft `name` of an open folder if its writer has ended (a running writer holds its lock) and the file is
  * empty or a report of organ. Keeps all other files. */
 static void remove_abandoned_draft(int folder, const char *name)
 {
@@ -310,8 +310,8 @@ static ssize_t write_piece(void *cookie, const char *bytes, size_t count)
     return s->fault ? 0 : (ssize_t)count;
 }
 
-/* Calls `print` with a stream into the temporary file. Returns its error, or ORGAN_IO on a write error, also one that
- * stdio notices only when the stream is closed. */
+/* Calls `print` with a stream into the temporary file. Returns the error of `print`, or ORGAN_IO on a write error, also
+ * on one that stdio notices only when the stream is closed. */
 static organ_status print_into(draft *d, organ_printer *print, const void *context, organ_error *error)
 {
     char buffer[16 << 10];
@@ -398,8 +398,8 @@ bool organ_json_has_something(const json_t *value)
     return json_is_object(value) ? json_object_size(value) > 0 : organ_json_amount(value) != 0;
 }
 
-/* Returns the value at `path` of the first element of `array` in which that is not null, false, 0 or empty; NULL if
- * there is none. The recursion is as deep as a constant path. */
+/* Finds the first element of `array` that has a value at `path` other than null, false, 0 and empty ones. Returns this
+ * value; NULL if no element has one. The recursion is as deep as a constant path. */
 static const json_t *first_at(const json_t *array, const char *path)
 {
     for (size_t k = 0; k < json_array_size(array); k++) {

@@ -22,8 +22,8 @@ organ_status organ_document_print(const json_t *document, FILE *out, organ_error
 organ_status organ_document_line(const json_t *document, FILE *out, organ_error *error);
 
 /* Returns a JSON string of any bytes: control characters and invalid UTF-8, which paths may have, are written as \xNN.
- * Returns NULL if out of memory, also for s = NULL (a text whose allocation failed); this counts as a refusal
- * (formats/base/memory_watch.h). */
+ * Returns NULL if memory runs out, and for s = NULL, because then the allocation of the text has failed. Both count as
+ * a refusal (formats/base/memory_watch.h). */
 json_t *organ_document_string(const char *s);
 
 /* Writes a file through a temporary file in the same folder, fsync and rename: `path` names either the old file or the
@@ -31,7 +31,7 @@ json_t *organ_document_string(const char *s);
  * removes the temporary file. If another file took the name meanwhile, the temporary file is kept and the message
  * explains how to use it. */
 organ_status organ_document_write(const char *path, const json_t *document, organ_error *error);
-/* Writes a text like organ_document_write. */
+/* Writes a text to a file in the way of organ_document_write, with the same errors. */
 organ_status organ_text_write(const char *path, const char *text, organ_error *error);
 
 /* The member `key` of a document, an object whose `count` members are created one by one while it is printed. `name`
@@ -51,8 +51,9 @@ organ_status organ_document_write_long(const char *path, const json_t *document,
 
 /* A function that writes the text of a file to `out`. It need not check the error flag of `out`. */
 typedef organ_status organ_printer(const void *context, FILE *out, organ_error *error);
-/* Writes a file like organ_text_write, with the text that `print` writes, which is never in memory as a whole.
- * `context` is passed to `print`. */
+/* Writes a file in the way of organ_text_write. `print` writes the text to a stream, so that the text is never in
+ * memory as a whole. Returns the error of `print`, or ORGAN_IO if the file cannot be written. `context` is passed to
+ * `print`. */
 organ_status organ_printed_write(const char *path, organ_printer *print, const void *context, organ_error *error);
 
 /* Returns the fewest digits with which `value` is read back unchanged: 15 to 17. */
@@ -62,10 +63,10 @@ int organ_real_digits(double value);
  * (formats/base/json_spool.h). Code that iterates over rows uses this. */
 json_t *organ_json_row_at(const json_t *rows, size_t k);
 
-/* Returns the value at a path of keys: organ_json_at(report, "totals.target.killed"). In an array, a number selects the
- * element of that index, "@NAME" the first element in which a member has the string NAME as its value, and "*" the
- * first element in which the rest of the path names a value other than null, false, 0 and empty ones. NULL if there is
- * no such value. */
+/* Returns the value at a path of keys: organ_json_at(report, "totals.target.killed"). In an array, a key selects an
+ * element: a number the one with that index; "@NAME" the first element that has the string NAME as the value of a
+ * member; "*" the first element in which the rest of the path leads to something (organ_json_has_something). NULL if
+ * there is no such value. */
 const json_t *organ_json_at(const json_t *json, const char *path);
 
 /* Returns the string at a path; "" if the value is missing or has another type. */

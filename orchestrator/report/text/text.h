@@ -23,7 +23,7 @@ void organ_text_visible(FILE *out, const char *s);
 /* Returns the text of organ_text_visible as a string, which the caller frees; NULL if out of memory. */
 char *organ_text_made_visible(const char *s);
 
-/* Writes one character to `out`, whose UTF-8 is the first `length` bytes of `s`. */
+/* Writes one character, the first `length` bytes of `s` in UTF-8, to `out`. */
 typedef void organ_text_put(FILE *out, const char *s, size_t length);
 /* Writes text like organ_text_visible, but passes each unchanged character to `put`, which may escape it. */
 void organ_text_visible_by(FILE *out, const char *s, organ_text_put *put);

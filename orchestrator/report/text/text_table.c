@@ -157,7 +157,7 @@ static size_t names_of(const organ_table *table)
 }
 
 /* Returns the part of the table that begins at column `from`. It has at least one column, and as many as fit in `limit`
- * (0: all). If the part is not the last and part_column is in it, it ends before that column. */
+ * (0: all). If the part is not the last one and has part_column after its first column, it ends before part_column. */
 static text_table_part part_from(const organ_table *table, const size_t *widths, size_t from, size_t limit)
 {
     text_table_part p = {.widths = widths, .names = names_of(table), .from = from, .to = from + 1};

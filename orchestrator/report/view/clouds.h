@@ -6,11 +6,12 @@
 
 #include <jansson.h>
 
-/* Draws each model that was made from the first one, the donor, as a point: its perplexity over the percent of killed
- * target weights. Returns an SVG, which the caller frees; NULL if out of memory. */
+/* Draws a point for each model but the first, which is the donor: the model's perplexity over the percent of killed
+ * target weights. The line of each method starts at the donor. Returns an SVG, which the caller frees; NULL if out of
+ * memory. */
 char *organ_perplexity_cloud(const json_t *report);
 
-/* The same with the KL divergence from the donor instead of the perplexity. */
+/* The same with the KL divergence from the donor instead of the perplexity; the lines do not start at the donor. */
 char *organ_divergence_cloud(const json_t *report);
 
 #endif

@@ -18,7 +18,8 @@ organ_status organ_html_report(const json_t *report, char **html, organ_error *e
  * fit. */
 void organ_html_report_schemas(char *out, size_t size);
 
-/* Writes the page of the report to `path` as organ_text_write does. */
+/* Writes the page of the report to the file `path`. Returns the errors of organ_html_report, or ORGAN_IO if the file
+ * cannot be written (organ_text_write). */
 organ_status organ_html_report_write(const char *path, const json_t *report, organ_error *error);
 
 /* Writes the page like organ_html_report_write, to the path of the report's Markdown file with .html in place of

@@ -128,8 +128,8 @@ static size_t longest_spectrum(const json_t *modules, const organ_share_of *of)
     return ranks;
 }
 
-/* Adds the module `row` to the curves of its role. For each k it adds 100 times the squared norm that the module's
- * first k singular values explain to POOLED, and widens MIN and MAX to their share in percent. */
+/* Adds the module `row` to the curves of its role. For each k, the module's first k singular values explain a part of
+ * its squared norm: adds 100 times this part to POOLED, and widens MIN and MAX to the explained share in percent. */
 static void add_module(const curves *c, const organ_share_of *of, const json_t *row, size_t role)
 {
     const json_t *const spectrum = json_object_get(row, of->spectrum);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Shares of changes by module, a linear layer with factors of an adapter: which share of the squared norm of the change
- * is explained by extracted factors, is kept by shorter factors, or arrived in the weight that it was merged into. */
+ * Shares of changes by module. A module is a linear layer with factors of an adapter, which change its weight. A share
+ * is the part of the squared norm of this change that extracted factors explain, that shorter factors keep, or that
+ * arrived in the merged weight. */
 #ifndef ORGAN_SHARES_H
 #define ORGAN_SHARES_H
 

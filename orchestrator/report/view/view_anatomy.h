@@ -10,8 +10,9 @@
  * the row's member `key`; for the key "group" a name for readers ("skeleton (attention)"). */
 json_t *organ_size_rows(const json_t *rows, const char *key);
 
-/* Returns a row for each cell of the matrices of report.by_layer (layer by role) that has elements: {"layer", "role",
- * "bytes", "bits" of an element, "percent" of its elements that were grafted (0 unless the report is of a graft)}. */
+/* The matrices of report.by_layer have a cell for each layer and role. Returns a row for each cell that has elements:
+ * {"layer", "role", "bytes", "bits" of an element, "percent" of the elements that were grafted}. "percent" is 0 unless
+ * the report is of a graft. */
 json_t *organ_layer_cells(const json_t *report);
 
 /* Bars for rows of organ_size_rows, which the view has stored at `path`; `heading` is the title, `text` the caption. */

@@ -58,8 +58,8 @@ static double usual_error(const json_t *report, const json_t *row, size_t end)
     return NAN;
 }
 
-/* Returns the relative error of the weight against the other model in percent, 100 if it is larger; NaN if the weight
- * was not compared. */
+/* Returns the relative error of the weight against the other model in percent, 100 if the error is larger; NaN if the
+ * weight was not compared. */
 static double percent_of(const json_t *row)
 {
     const double percent = 100 * organ_json_number(row, "against_other.relative_error");
@@ -69,9 +69,9 @@ static double percent_of(const json_t *row)
 /* Returns value / limit; NaN unless value is at least 0 and limit above 0. */
 static double ratio_to_limit(double value, double limit) { return value >= 0 && limit > 0 ? value / limit : NAN; }
 
-/* Returns how far the weight `row` exceeds its limits, as the largest of these ratios: |mean|, std, -min and max, each
- * divided by its upper limit, and the lower limit of std divided by std. 1 is at a limit, 2 at twice the limit. The
- * result is at most MAX; NaN if no ratio can be computed. */
+/* Returns how far the weight `row` exceeds its limits, as the largest of five ratios: |mean|, std, -min and max are
+ * each divided by their upper limit; the fifth ratio is the lower limit of std divided by std. 1 is at a limit, 2 at
+ * twice the limit. The result is at most MAX; NaN if no ratio can be computed. */
 static double excess_of(const json_t *row, const json_t *limits)
 {
     enum { MAX = 99 };
@@ -122,9 +122,9 @@ static json_t *places_of(const json_t *report, bool matrices, const json_t *name
     return places;
 }
 
-/* Returns whether the member `value` of any row is near the row's member `limit`: beyond it, or within a factor of 5.
- * `upper`: it is an upper limit. Charts draw only limits that a weight is near. With `limit` NULL, returns whether any
- * row has a number `value`. */
+/* Returns whether the member `value` of any row is near the row's member `limit`: beyond this limit, or within a factor
+ * of 5 of it. `upper`: `limit` is an upper limit. Charts draw only limits that a weight is near. With `limit` NULL,
+ * returns whether any row has a number `value`. */
 static bool has_near(const json_t *places, const char *value, const char *limit, bool upper)
 {
     for (size_t k = 0; k < json_array_size(places); k++) {

@@ -108,8 +108,8 @@ static json_t *checks_of(const json_t *report)
     return checks;
 }
 
-/* Returns a copy of the report with members that the view computes: facts, checks, bits of an element, the rows of
- * organ_size_rows and organ_layer_cells, and "typed", whether the model type differs from the architecture. */
+/* Returns a copy of the report with members that the view computes: facts, checks, bits of an element, and the rows of
+ * organ_size_rows and organ_layer_cells. The member "typed" is true if the model type differs from the architecture. */
 static json_t *with_folded_members(const json_t *report)
 {
     const double elements = organ_json_real(report, "totals.elements"), bytes = organ_json_real(report, "totals.bytes");

@@ -94,8 +94,8 @@ static void find_owners(fingerprint *prints, size_t count)
 }
 
 /* Sets *model to the model of the set `among` (a bit for each model) that has the most of these fingerprints, and
- * returns how many it has. Fingerprints that a model of the set `but` has do not count. Sets *model to NONE and returns
- * 0 if no model has any. */
+ * returns how many it has. Ignores fingerprints that are also of a model of the set `but`. Sets *model to NONE and
+ * returns 0 if no model has any. */
 static size_t lineage_max_of(const fingerprint *prints, size_t count, uint64_t among, uint64_t but, size_t *model)
 {
     size_t counts[64] = {0}, best = 0;

@@ -14,7 +14,7 @@
 /* Limits. A well (gravitational well) is a tensor whose theta is lower than that of its neighbours in the layers before
  * and after. */
 enum {
-    MAX_POINTS = 1200,     /* tensors that charts show as points; of more, they show means */
+    MAX_POINTS = 1200,     /* tensors that charts show as points; if there are more, charts show means */
     MAX_SAID = 20,         /* tensors without theta that are named on a terminal and in a Markdown file */
     MAX_SAID_OF_PAGE = 50, /* tensors without theta that are named on a page */
     MAX_DIPS = 200,        /* wells in the table of the page of one model */

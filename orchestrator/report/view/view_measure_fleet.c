@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Compares several measured models on a page: ranking, groups, layers, and which models share tensors
- * (view_lineage.h). A chimera is a model whose tensors are all found in two other models, but not all in one of them:
- * its body, which has most of them, and its donor. */
+ * (view_lineage.h). A chimera is a model whose tensors are all found in two other models together, but not all in one
+ * of these. The one with most of the tensors is the body of the chimera, the other is its donor. */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/view_measure.h"

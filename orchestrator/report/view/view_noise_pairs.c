@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The view of organ.noise_pairs/1, the report that compares the quantisation noises N_A and N_B (clean minus noisy
- * weights) of two pairs of models, A and B, with each other and with a change D. */
+ * The view of organ.noise_pairs/1. A and B are two pairs of models; N_A and N_B are their quantisation noises, clean
+ * minus noisy weights. The report compares both noises with each other and with a change D. */
 #include "orchestrator/report/view/view_noise.h"
 #include "orchestrator/report/view/view_parts.h"
 #include "orchestrator/report/view/views.h"

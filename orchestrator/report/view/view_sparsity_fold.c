@@ -22,8 +22,8 @@ static double percent_of(double part, double whole) { return whole > 0 ? 100 * p
 
 /* ---- all targets, projections ---- */
 
-/* Returns {"tensors", "mean", "min", "max"} of the percents of all target tensors: report.per_tensor, or computed from
- * report.projections if the report lacks that. */
+/* Returns {"tensors", "mean", "min", "max"} of the percents of all target tensors: report.per_tensor or, in a report
+ * without per_tensor, computed from report.projections. */
 static json_t *spread_of_all(const json_t *report)
 {
     const json_t *const projections = json_object_get(report, "projections"), *const own =
@@ -195,9 +195,9 @@ static json_t *tiles_of(const json_t *report)
     return organ_json_held(complete ? map : NULL);
 }
 
-/* Returns the row of range k of report.magnitudes, which is `context`: "place" is log2 of its middle, "all" and
- * "killed" are in percent of the weights counted, and "nothing" is 0, the lower edge of the area of killed weights.
- * Returns NULL for ranges before the first and after the last that has a weight. */
+/* Returns the row of range k of report.magnitudes, which is `context`. "place" is log2 of the middle of the range.
+ * "all" and "killed" are in percent of the weights counted. "nothing" is 0, the lower edge of the area of killed
+ * weights. Returns NULL for ranges before the first and after the last that has a weight. */
 static json_t *bin_row(const void *context, size_t k)
 {
     const json_t *const m = context, *const all = json_object_get(m, "count"),

@@ -55,9 +55,9 @@ const organ_view *organ_view_of(const json_t *report);
 /* Writes the report as text for a terminal by its view, which must exist. The caller frees *text, which is NULL on
  * error. Returns ORGAN_IO if out of memory. */
 organ_status organ_report_terminal(const json_t *report, const organ_page *page, char **text, organ_error *error);
-/* The same with a line for every tensor. */
+/* The same as organ_report_terminal, but the text has a line for every tensor. */
 organ_status organ_report_tensors(const json_t *report, const organ_page *page, char **text, organ_error *error);
-/* The same as a Markdown file. */
+/* Writes the report as the text of a Markdown file. *text and the returned status are as with organ_report_terminal. */
 organ_status organ_report_markdown(const json_t *report, char **text, organ_error *error);
 
 /* Charts of an organ.orthogonality/1 that are also written as files next to the report. */

@@ -44,8 +44,8 @@ void organ_child_plain_signals(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* Duplicates fd to the first free number from 10 on, close-on-exec: above all numbers that organ_child_place gets.
- * Returns it, or -1 with errno. */
+/* Duplicates fd, close-on-exec, to the first free number from 10 on: organ_child_place gets lower numbers only. Returns
+ * the new descriptor, or -1 with errno. */
 int organ_child_move_descriptor(int fd) { return fcntl(fd, F_DUPFD_CLOEXEC, 10); }
 
 /* Duplicates fd to `number`, which stays open after exec. Returns false if that fails. */

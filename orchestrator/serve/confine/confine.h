@@ -50,15 +50,15 @@ typedef struct organ_readable {
 } organ_readable;
 
 /* Confines the calling thread and the programs it will execute. They may read and write below the directory `root` (a
- * descriptor), read below `others`, read the system's libraries and its descriptions of the machine, and execute the
- * file `program` (a descriptor, may be O_PATH) and files in the system's library directories, such as the loader. All
- * other files, TCP, and signals to other processes are denied, as far as the kernel supports it. Returns false with
+ * descriptor), and read below `others`, the system's libraries and its descriptions of the machine. They may execute
+ * the file `program` (a descriptor, may be O_PATH), and files in the system's library directories, such as the loader.
+ * All other files, TCP, and signals to other processes are denied, as far as the kernel supports it. Returns false with
  * errno if any restriction could not be set. `version` is organ_confinement.landlock, and not 0. Makes system calls
  * only, so it may be called between fork and exec. */
 bool organ_confine_files(int version, int root, organ_readable others, int program);
 
-/* Confines the calling thread, which may then open files only for reading, and only below `folders`. `version` as of
- * organ_confine_files. Returns false with errno on an error. */
+/* Confines the calling thread, which may then open files only for reading, and only below `folders`. `version` is
+ * organ_confinement.landlock, and not 0. Returns false with errno on an error. */
 bool organ_confine_reading(int version, organ_readable folders);
 
 /* ---- seccomp ---- */
@@ -69,8 +69,9 @@ typedef enum organ_calls {
     ORGAN_CALLS_OF_JOBS,   /* allows files, memory and threads, no sockets or new processes; exec of
                             * ORGAN_PROGRAM_DESCRIPTOR only */
     ORGAN_CALLS_NO_EXEC,   /* allows everything but exec: a job adds it once it has started */
-    ORGAN_CALLS_OF_READERS /* for processes that read models: allows opening files for reading, reading, memory, and
-                            * a socket that is open already; exec, new sockets and ptrace kill the process */
+    ORGAN_CALLS_OF_READERS /* for processes that read models: allows to open files for reading, to read, to allocate
+                              memory, and to use a socket that is open already; exec, new sockets and ptrace kill the
+                              process */
 } organ_calls;
 
 /* Adds a filter for the calling thread and the programs it executes. Filters cannot be removed; a call must pass all of

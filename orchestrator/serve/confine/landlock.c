@@ -24,7 +24,7 @@ enum {
     WRITE_FILE = 1 << 1,
     READ_FILE = 1 << 2,
     READ_DIR = 1 << 3,
-    CHARACTER_DEVICES = 1 << 6, /* create them; the same for the next two */
+    CHARACTER_DEVICES = 1 << 6, /* create them; likewise SOCKETS and BLOCK_DEVICES */
     SOCKETS = 1 << 9,
     BLOCK_DEVICES = 1 << 11,
     ALL_OF_FIRST = (1 << 13) - 1, /* all rights of version 1 */
@@ -122,9 +122,9 @@ static bool allow_path(int rules, const char *path, uint64_t what)
     return allowed;
 }
 
-/* Adds rules that allow reading the files that every program needs, and executing libraries: the loader and libraries,
- * the time zone, /proc/self (the process keeps its number after exec), and the files in which hwloc and the C library
- * look up processors, memory and limits. */
+/* Adds rules for the files that every program needs. Allows executing and reading the loader and libraries. Allows
+ * reading the time zone, /proc/self (the process keeps its number after exec), and the files in which hwloc and the C
+ * library look up processors, memory and limits. /dev/null may also be written. */
 static bool allow_system(int rules)
 {
     static const char *const libraries[] = {"/lib",       "/lib32",     "/lib64",        "/usr/lib",

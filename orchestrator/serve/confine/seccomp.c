@@ -284,8 +284,8 @@ typedef struct call_filter {
     unsigned short count;
 } call_filter;
 
-/* Appends an instruction with the operand k. A conditional jump skips `if_true` or `if_false` instructions; both are 0
- * for others. */
+/* Appends an instruction with the operand k. A conditional jump skips `if_true` or `if_false` instructions; all other
+ * instructions have 0 for both. */
 static void add_step(call_filter *f, uint16_t code, uint32_t k, uint8_t if_true, uint8_t if_false)
 {
     if (f->count < MAX_STEPS)

@@ -86,8 +86,8 @@ static void log_request(const organ_server_request *request, bool complete)
     free(line);
 }
 
-/* Writes a line of the audit log. Its job is the one set by organ_http_about_job, else the {id} of the path, which only
- * routes of jobs have. */
+/* Writes a line of the audit log. The line names the job set by organ_http_about_job; without such a call, the job in
+ * the path, its parameter {id}, which only routes of jobs have. */
 static void audit_request(const organ_server_request *request)
 {
     const char *job = request->job;
@@ -143,8 +143,8 @@ static void free_request(organ_server_request *request)
     free(request);
 }
 
-/* Callback of libmicrohttpd that decodes %xx; returns the length of the unchanged text, because the server decodes
- * it. */
+/* Callback of libmicrohttpd, by which a program can decode %xx. Leaves the text unchanged and returns its length,
+ * because the server decodes paths and queries itself. */
 size_t organ_http_on_unescape(void *context, struct MHD_Connection *connection, char *text)
 {
     (void)context;
@@ -399,8 +399,8 @@ void organ_http_on_end(void *context, struct MHD_Connection *connection, void **
     admit_connection(request); /* a login admits its connection only now */
     const bool admitted = organ_watched_admitted(request->watched);
     /* The library closes idle connections after options.timeout; this deadline is for a next request that begins and
-     * does not end. It may begin when the connection was idle for almost that time, hence twice the time; clients
-     * without a token get no more than their few seconds for both. */
+     * does not end. It may begin when the connection was idle for almost that time, hence twice the time. Clients
+     * without a token get their few seconds (request_timeout) only once, for idling and the next request together. */
     set_request_deadline(request, (admitted ? 2 : 1) * request_timeout(server, admitted));
     end_request(request, complete);
 }

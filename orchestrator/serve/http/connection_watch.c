@@ -13,7 +13,7 @@
 #include <time.h>
 
 /* 1 / RESERVED_FRACTION of the connections is reserved for new clients: connections without a token are closed rather
- * than use it. A tick checks about CHECKS_PER_TICK connections for clients that have left. */
+ * than use it. A tick checks for about CHECKS_PER_TICK connections whether their clients have closed them. */
 enum { RESERVED_FRACTION = 8, CHECKS_PER_TICK = 1024 };
 
 /* One connection. */
@@ -77,9 +77,10 @@ static void cut_off(organ_watched *watched)
     shutdown(watched->fd, SHUT_RDWR);
 }
 
-/* Shuts down at most one connection without a token (`yields`) if the connection `new` makes too many. If the network
- * of `new` exceeds its share, that is the oldest one of this network, maybe `new`; otherwise the oldest one but `new`.
- * Connections that were already cut are not counted, because they will be closed soon. */
+/* Shuts down at most one connection, if `new`, which was just added, is one too many. Only connections without a token
+ * are candidates (`yields`). If the network of `new` exceeds its share, shuts down the oldest candidate of this
+ * network, which may be `new`. Otherwise, if fewer connections are free than are reserved, shuts down the oldest
+ * candidate other than `new`. Ignores connections that were already cut, because they will be closed soon. */
 static void enforce_connection_limit(organ_connection_watch *watch, const organ_watched *new)
 {
     organ_watched *w, *oldest = NULL, *oldest_near = NULL;
@@ -143,8 +144,8 @@ bool organ_watched_admitted(const organ_watched *watched) { return has_flag(&wat
 /* Returns whether the watch has shut the connection down. */
 bool organ_watched_is_cut(const organ_watched *watched) { return has_flag(&watched->cut); }
 
-/* Sets the deadline of the connection to `seconds` from now, at which organ_watch_tick shuts it down; 0: no
- * deadline. */
+/* Sets the deadline of the connection to `seconds` from now; 0: no deadline. After its deadline organ_watch_tick shuts
+ * the connection down. */
 void organ_watch_until(organ_connection_watch *watch, organ_watched *watched, unsigned seconds)
 {
     pthread_mutex_lock(&watch->lock);
@@ -218,10 +219,10 @@ size_t organ_watch_max_of_one(organ_connection_watch *watch)
     return max;
 }
 
-/* Shuts down the receiving direction of a connection whose client has closed it or its sending side. libmicrohttpd
- * reads only when the system reports a change; if the last bytes and the close arrived together, it would wait for
- * another change until the deadline. The shutdown is such a change. It leaves the sending direction open, so that a
- * client that has closed only its sending side still receives the reply. */
+/* If the client has closed the connection or its own sending side, shuts down the receiving direction of the
+ * connection. libmicrohttpd reads only when the system reports a change; if the last bytes and the close arrived
+ * together, it would wait for another change until the deadline. The shutdown is such a change. It leaves the sending
+ * direction open, so that a client that has closed only its sending side still receives the reply. */
 static void wake_if_ended(const organ_watched *watched)
 {
     char byte;
@@ -230,9 +231,9 @@ static void wake_if_ended(const organ_watched *watched)
         shutdown(watched->fd, SHUT_RD);
 }
 
-/* Shuts down connections whose deadline has passed; `report` NULL: all connections. Each tick also checks some of the
- * other connections that have a deadline for clients that have left: those whose number falls into the group of this
- * tick. */
+/* Shuts down connections whose deadline has passed; `report` NULL: all connections. Each tick also checks whether
+ * clients have closed their connections (wake_if_ended): of the connections whose deadline is in the future, it checks
+ * those whose number is in the group of this tick. */
 void organ_watch_tick(organ_connection_watch *watch, void (*report)(void *context, const char *peer), void *context)
 {
     struct timespec now;

@@ -46,8 +46,8 @@ size_t organ_watch_max_of_one(organ_connection_watch *watch);  /* connections of
 uint64_t organ_watch_displaced(organ_connection_watch *watch); /* connections closed to make room, since the start */
 
 /* Shuts down all connections whose deadline has passed and calls `report` with `context` for each; if `report` is NULL,
- * shuts down all connections and reports none. Also makes libmicrohttpd close connections whose clients have closed
- * them in the middle of a request: it does not detect a close that arrives together with the last bytes. */
+ * shuts down all connections and reports none. Also makes libmicrohttpd close connections that their clients have
+ * closed in the middle of a request: the library does not detect a close that arrives together with the last bytes. */
 void organ_watch_tick(organ_connection_watch *watch, void (*report)(void *context, const char *peer), void *context);
 
 #endif

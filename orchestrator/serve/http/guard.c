@@ -55,7 +55,7 @@ static bool is_site(const organ_guard *guard, const char *origin, const char *ho
 
 /* ---- checks of a request ---- */
 
-/* Counts the headers of a request: Host in the first, Origin in the second of the two numbers at `context`. */
+/* Counts a header of a request in the two numbers at `context`: Host in the first, Origin in the second. */
 static enum MHD_Result count_headers(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
 {
     (void)kind;
@@ -120,9 +120,9 @@ static enum MHD_Result read_cookie(void *context, enum MHD_ValueKind kind, const
     return MHD_YES;
 }
 
-/* Returns true if the request has a valid token or session cookie, or if the server needs none. *bearer becomes its
- * owner; without tokens a bearer without a name that may do everything. `authorization` is the Authorization header or
- * NULL; if it is a Bearer, the cookie is not used. */
+/* Returns true if the request has a valid token or session cookie, or if the server needs none. *bearer becomes the
+ * owner of the token or session. If the server needs none, *bearer gets the name "" and the role run. `authorization`
+ * is the Authorization header or NULL; if it is a Bearer, the cookie is not used. */
 static bool check_credentials(const organ_guard *guard, const organ_server_request *request, const char *authorization,
                               organ_bearer *bearer)
 {

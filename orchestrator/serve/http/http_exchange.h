@@ -78,8 +78,8 @@ void organ_http_reply_constant(organ_http_reply *reply, unsigned status, const c
 void organ_http_reply_empty(organ_http_reply *reply, unsigned status);
 
 /* Replies with application/problem+json (RFC 9457): {"type": "about:blank", "title": <of the status>, "status": ...,
- * "detail": <the message>}. Control characters in the detail are replaced, as organ_fail does. The log line of the
- * request contains the detail. */
+ * "detail": <the message>}. Control characters in the detail are replaced (by organ_fail). The log line of the request
+ * contains the detail. */
 void organ_http_problem(organ_http_reply *reply, unsigned status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* Replies like organ_http_problem, with one more member `name`. Releases the caller's reference to `value`. */
@@ -100,8 +100,8 @@ void organ_http_reply_header(organ_http_reply *reply, const char *name, const ch
 /* Returns true if If-None-Match of the request is "*" or contains this entity tag, weak or strong: the client has the
  * current version. `tag` includes its quotes. */
 bool organ_http_has_tag(const organ_server_request *request, const char *tag);
-/* Replaces the server's Content-Security-Policy of this reply, which is "default-src 'none'; frame-ancestors 'none';
- * ...", by a static text. */
+/* Sets the Content-Security-Policy of this reply to a static text. Without a call, it is the server's default
+ * "default-src 'none'; base-uri 'none'; ...". */
 void organ_http_reply_policy(organ_http_reply *reply, const char *content_security_policy);
 /* Sets the Content-Security-Policy of a report of this program: a sandbox in which only the script of organ's reports
  * runs, without this server's origin, its cookie and any network. The page of the server shows reports in a frame. */
@@ -135,7 +135,8 @@ void organ_http_reply_wrong_token(organ_http_reply *reply);
 /* Marks the connection of a request that presented a valid token, or of any request if the server needs no token
  * (token_name ""): the server never closes it to make room for others. The audit log gets the token's name. */
 void organ_http_done_by(const organ_server_request *request, const char *token_name);
-/* Sets the job that the audit log lists for this request. */
+/* Sets the job that the audit log lists for this request, and copies its `id`. Without a call, the log lists the
+ * parameter {id} of the route, or no job if the route has none. For requests that create a job. */
 void organ_http_about_job(const organ_server_request *request, const char *id);
 
 /* Postpones the reply; for handlers of routes with `waits`. The server calls the handler again when an area has news
@@ -145,8 +146,9 @@ double organ_http_waited(const organ_server_request *request); /* seconds since 
 
 /* ---- functions for handlers ---- */
 
-/* Reads the whole number of the query parameter `name` to *value, `fallback` if it is missing. Returns false after a
- * 400 if it is not a number in [from, to]; the 400 names the parameter, its value and the range. */
+/* Reads the query parameter `name`, a whole number, to *value; if the query lacks it, sets *value to `fallback`.
+ * Returns false after a 400 if the parameter is not a number in [from, to]; the 400 names the parameter, its value and
+ * the range. */
 bool organ_http_query_count(const organ_server_request *request, organ_http_reply *reply, const char *name,
                             uint64_t from, uint64_t to, uint64_t fallback, uint64_t *value);
 #define ORGAN_HTTP_BODY_LIMIT (1u << 20) /* bytes; the server replies 413 to longer bodies */

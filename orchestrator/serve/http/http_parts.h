@@ -24,7 +24,7 @@ typedef enum organ_reply_kind {
     REPLY_CONSTANT, /* `data`, static */
     REPLY_FILE,     /* a range of `fd` */
     REPLY_STREAM,   /* `waker`: a stream of unknown length */
-    REPLY_LATER     /* none yet: organ_http_reply_later, the handler is called again */
+    REPLY_LATER     /* none yet: the handler called organ_http_reply_later and will be called again */
 } organ_reply_kind;
 
 struct organ_http_reply {

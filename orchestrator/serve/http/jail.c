@@ -298,9 +298,9 @@ static const char *below_store(const organ_jail *jail, const char *absolute, int
     return NULL;
 }
 
-/* Searches the stores for a model named `path` and sets the place to it. Returns 0 and leaves the place unchanged if
- * `path` has no prefix of a store and the Hugging Face cache has no such entry. Returns 404 if the store has no
- * complete model of that name, 500 if memory runs out. */
+/* Searches the stores for a model named `path` and sets the place to it. Returns 0 on success. If `path` has no prefix
+ * of a store and the Hugging Face cache has no such entry, also returns 0, but leaves the place unchanged. Returns 404
+ * if the store has no complete model of that name, 500 if memory runs out. */
 static unsigned find_named(const organ_jail *jail, const char *path, organ_jail_place *place, organ_error *error)
 {
     const char *absolute = NULL;
@@ -316,8 +316,8 @@ static unsigned find_named(const organ_jail *jail, const char *path, organ_jail_
     return 0;
 }
 
-/* Finds the place of a path: below the root, or if nothing is there, a model in a store by its name. Returns 0, also if
- * there is neither, or an HTTP status. The caller releases place->names in any case. */
+/* Finds the place of a path: below the root, or if nothing is there, a model in a store by its name. Returns 0 (also if
+ * there is neither) or, after a fault, an HTTP status. The caller releases place->names in any case. */
 unsigned organ_jail_find(const organ_jail *jail, const char *path, organ_jail_place *place, organ_error *error)
 {
     *place = (organ_jail_place){.root = jail->root, .path = strcmp(path, ".") == 0 ? "" : path, .links = true};

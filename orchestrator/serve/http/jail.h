@@ -80,7 +80,7 @@ unsigned organ_jail_list_around(const organ_jail *jail, const char *path, size_t
 void organ_jail_list_free(organ_jail_entry *entries, size_t count);
 
 /* Removes each "ROOT/" from a message, in place, and replaces the folders of stores by "...", so that clients do not
- * learn where they are on this machine. */
+ * learn where the root and the stores are on this machine. */
 void organ_jail_unroot(const organ_jail *jail, char *message);
 
 #endif

@@ -49,7 +49,8 @@ const char *organ_jail_parent(organ_jail_place *place);
 int organ_jail_beneath(const organ_jail *jail, const organ_jail_place *place, uint64_t flags);
 
 /* Opens a directory (if `directory` is true) or a regular file for reading; *about receives its attributes. `path` is
- * for messages. Returns 0 or an HTTP status: 409 if the place is of the other kind, 403 if it is neither. */
+ * for messages. Returns 0 or an HTTP status: 409 if the place is of the other kind, 403 if it is neither directory nor
+ * regular file. */
 unsigned organ_jail_open_place(const organ_jail *jail, const organ_jail_place *place, const char *path, bool directory,
                                int *fd, struct stat *about, organ_error *error);
 

@@ -27,9 +27,9 @@ organ_status organ_proxies_read(const organ_words *words, organ_proxies *proxies
 
 /* Writes the address of the client to `address`, which has `size` bytes. `peer` is the address that sent the request;
  * `forwarded` has the values of its X-Forwarded-For headers, joined by ',', or is NULL. Each proxy appends the address
- * from which it received the request. So the function starts with `peer` and reads the list from its end, while the
- * address read last is a trusted proxy: the first one that is not is the client. It stops before an entry that is not
- * an address; then the last valid address is the client. */
+ * from which it received the request. So the function starts with `peer` and continues with the list from its end. The
+ * first address that is not of a trusted proxy is the client. The search also ends at the beginning of the list, and
+ * before an entry that is not an address; the last address read is then the client. */
 void organ_proxies_client(const organ_proxies *proxies, const char *peer, const char *forwarded, char *address,
                           size_t size);
 

@@ -16,7 +16,8 @@ struct organ_request_queue {
     organ_server_request *first, **last;
     organ_server_request *parked; /* list, linked by `next`, of requests that wait for news or for their time */
     size_t present;               /* requests whose connections the queue has suspended */
-    size_t waiting, max; /* those of them that wait for a thread or for news, without delayed ones; the limit of it */
+    size_t waiting, max; /* waiting: requests that wait for a thread or for news, without those whose reply is delayed;
+                            max: limit of `waiting` */
     size_t thread_count;
     unsigned long long recalls; /* number of calls of organ_http_call_waiting */
     bool ending;                /* the threads must end */
@@ -69,8 +70,8 @@ static void recall_requests(organ_request_queue *queue, bool all)
     pthread_mutex_lock(&queue->lock);
     queue->recalls += all;
     for (organ_server_request **at = &queue->parked, *request; (request = *at);) {
-        const bool left = request->delayed &&
-                          organ_watched_is_cut(request->watched); /* the watch has closed the connection to make room */
+        const bool left =
+            request->delayed && organ_watched_is_cut(request->watched); /* the watch has shut the connection down */
         const bool due = organ_http_waited(request) >= request->reply.later || queue->dismissed || left;
         if (!due && (request->delayed || !all)) {
             at = &request->next;

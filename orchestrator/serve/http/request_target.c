@@ -124,7 +124,7 @@ void organ_http_done_by(const organ_server_request *request, const char *token_n
     admitted->admitted = true;
 }
 
-/* Sets the job that the audit log lists for the request. */
+/* Copies the id of the job that the audit log lists for the request. */
 void organ_http_about_job(const organ_server_request *request, const char *id)
 {
     snprintf(((organ_server_request *)request)->job, sizeof request->job, "%s", id);

@@ -16,9 +16,9 @@ static json_t *entry_json(const organ_jail_entry *entry)
                      (json_int_t)entry->modified);
 }
 
-/* Returns the reply for the directory `path` with `count` entries, ordered by name: a page of at most `limit` entries,
- * those after the name `cursor` (NULL: from the first), and "next", the cursor of the next page. NULL without
- * memory. */
+/* Returns the reply for the directory `path`, whose `count` entries are ordered by name. The reply has a page of at
+ * most `limit` entries, those after the name `cursor` (NULL: from the first), and "next", the cursor of the next page.
+ * NULL without memory. */
 static json_t *entries_page(const char *path, const organ_jail_entry *entries, size_t count, const char *cursor,
                             uint64_t limit)
 {

@@ -35,7 +35,7 @@ typedef enum match { MATCH_NONE, MATCH_WHOLE, MATCH_NO_MEMORY } match;
 
 /* Matches [path, end) with the pattern, segment by segment. "{name}" (`named`) matches one segment; "{name...}"
  * (`several`) matches all segments except the last ones, which the rest of the pattern needs. Sets the parameters of
- * the request; with NULL it only tests. */
+ * `request`; if `request` is NULL, only tests whether the path matches. */
 static match match_path(organ_server_request *request, const char *pattern, const char *path, const char *end)
 {
     while (*pattern == '/' && path < end) {

@@ -119,8 +119,8 @@ static organ_status start_areas(organ_server *server, organ_error *error)
 }
 
 /* Main function of a short-lived thread: lowers its own priority and starts the threads of the library, which inherit
- * the priority: one per processor, but from 2 to 4. Returns errno as a pointer, for the case that server->daemon is
- * NULL. */
+ * the priority. There are as many as processors, but at least 2 and at most 4. Returns errno as a pointer, for the case
+ * that server->daemon is NULL. */
 static void *start_below_jobs(void *context)
 {
     organ_server *const server = context;
@@ -252,9 +252,9 @@ static bool server_is_busy(organ_server *server)
            __atomic_load_n(&server->answering, __ATOMIC_ACQUIRE) > 0;
 }
 
-/* Waits until replies in progress are sent, at most `seconds` (100 pauses of 10 ms each); for requests of the queue it
- * waits without a limit, because they must have ended before the daemon is stopped. Their longest operation is a read
- * from the disk. */
+/* Waits until replies in progress are sent, at most `seconds`; a second is 100 pauses of 10 ms. Waits without a limit
+ * for requests in the queue, because these must have ended before the daemon is stopped. The longest operation of such
+ * a request is a read from the disk. */
 static void finish_replies(organ_server *server, unsigned seconds)
 {
     const struct timespec pause = {.tv_nsec = 10000000};

@@ -146,8 +146,8 @@ static int64_t place_of_event(int fd, const char *last, bool *end)
     return at;
 }
 
-/* Creates a stream that starts after the event `last`, and counts it in job->users; sets *end like place_of_event. The
- * caller holds the mutex. Returns NULL if memory runs out. */
+/* Creates a stream that starts after the event `last`, and counts it in job->users. *end becomes true if the client has
+ * received the final event (place_of_event). The caller holds the mutex. Returns NULL if memory runs out. */
 static organ_job_stream *new_stream(organ_jobs *jobs, organ_job *job, const char *last, bool *end)
 {
     organ_job_stream *const stream = calloc(1, sizeof *stream);

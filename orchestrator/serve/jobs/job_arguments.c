@@ -28,7 +28,8 @@ typedef struct words_reader {
                        * model's path */
     char *absolute;   /* absolute path of the input that was checked last, if it is in a store; else NULL */
     json_t *faults;   /* array for the client, see organ_job_words_read */
-    unsigned status;  /* HTTP status of the reply: 422 if any fault has it, else that of the first fault; 0: no fault */
+    unsigned status;  /* HTTP status of the reply: 422 if any fault has this status, else the status of the first fault;
+                         0: no fault */
 } words_reader;
 
 /* ---- faults ---- */
@@ -91,9 +92,9 @@ static const char *plain_text(words_reader *r, const char *field, const json_t *
     return NULL;
 }
 
-/* Adds a fault if the directory of the output contains config.json: it is the directory of a model, which the job would
- * change. Does not check the root itself, for a path without '/'. Otherwise appends the path to words->made if nothing
- * exists there. */
+/* Adds a fault if the directory that contains the output has a config.json: it is the directory of a model, which the
+ * job would change. Does not check the root, which contains a path without '/'. If there is no fault and nothing exists
+ * at the path, appends the path to words->made. */
 static void words_check_output(words_reader *r, const char *field, const char *path)
 {
     organ_error ignored = {0};
@@ -159,8 +160,8 @@ static bool read_amount(const json_t *value, uint64_t *bytes)
            text[digits + 1] == '\0' && organ_quantity_parse(text, bytes);
 }
 
-/* Returns the value of a numeric option as a JSON string for the command line, or NULL after a fault: it is no number,
- * is not whole although the option is a count or an amount, or is out of range. */
+/* Returns the value of a numeric option as a JSON string for the command line. Returns NULL after a fault: the value is
+ * no number or out of range, or it is not whole although the option is a count or an amount. */
 static json_t *number_word(words_reader *r, const char *field, const organ_option *option, const json_t *value)
 {
     char allowed[160];

@@ -24,7 +24,7 @@ typedef struct organ_job_findings {
     bool page;      /* an HTML page can be made of it: its schema has one, and it is small enough */
     uint64_t size;  /* stored size of result.json in bytes */
     uint64_t cut;   /* size of result.json in bytes before it was truncated; 0: it is complete */
-    uint64_t bytes; /* as of organ_job_bytes */
+    uint64_t bytes; /* size of the job's files, as organ_job_bytes returns it */
 } organ_job_findings;
 
 /* Truncates the files of an ended job to `limit` bytes each for the result and the log (0: no limit) and examines them.

@@ -81,7 +81,8 @@ void organ_jobs_adopt(organ_jobs *jobs, organ_job *job);
 void organ_jobs_conclude(organ_jobs *jobs, organ_job *job, organ_job_state state);
 
 /* Checks the stored arguments of a job like those of a new request, because files may have changed, and replaces
- * "argv", "reads" and "writes" of job->fixed. Returns 0, or the HTTP status of the first fault with an error. */
+ * "argv", "reads" and "writes" of job->fixed. Returns 0, or sets the error to the first fault and returns an HTTP
+ * status. */
 unsigned organ_jobs_renew(organ_jobs *jobs, organ_job *job, organ_error *error);
 
 #endif

@@ -184,7 +184,7 @@ organ_confinement organ_jobs_confinement(const organ_jobs *jobs) { return jobs->
 /* ---- requests of clients ---- */
 
 /* Returns true, with an error, if a queued or running job writes a path in `reads` or `writes`, or reads a path in
- * `writes`. These are the paths of the job `self`, which is NULL before the job is in the list. */
+ * `writes`. `reads` and `writes` are the paths of the job `self`, which is NULL before the job is in the list. */
 static bool outputs_clash(const organ_jobs *jobs, const organ_job *self, const json_t *reads, const json_t *writes,
                           organ_error *error)
 {
@@ -221,9 +221,9 @@ static bool is_output_of_job(const organ_jobs *jobs, const char *path)
     return false;
 }
 
-/* Returns true, with an error, if the job has "force" and would replace an output that no job of this server has made:
- * a client that may run jobs must not be able to delete models. Appends outputs that the job may replace to
- * words->made: after this job they count as made by it. */
+/* Returns true, with an error, if the job has "force" and would replace an output that no job of this server has made.
+ * This is rejected because a client must not be able to delete models by running jobs. Appends outputs that the job may
+ * replace to words->made, because they count as made by this job once it has ended. */
 static bool replaces_others(const organ_jobs *jobs, const organ_job_words *words, organ_error *error)
 {
     const bool forces = json_is_true(json_object_get(words->arguments, "force"));

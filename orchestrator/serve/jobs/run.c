@@ -231,7 +231,7 @@ void organ_jobs_start(organ_jobs *jobs, organ_job *job)
 /* ---- after a restart ---- */
 
 /* Converts the stored arguments of a job to a command line again, because files or the limits of the server may have
- * changed since. Returns 0, or the HTTP status of the first fault with an error. */
+ * changed since. Returns 0, or sets the error to the first fault and returns an HTTP status. */
 unsigned organ_jobs_renew(organ_jobs *jobs, organ_job *job, organ_error *error)
 {
     const organ_jobs_setup *const setup = &jobs->setup;

@@ -21,8 +21,9 @@ const organ_verb *organ_job_verb(const organ_verb *const *verbs, size_t count, c
     return NULL;
 }
 
-/* Returns whether clients must not set the option: the server sets it itself or has an equivalent (--html), it is for
- * requests to other servers (--header), or a client could remove models with it (--delete-after). */
+/* Returns whether clients must not set the option. Such options are --help, those that the server sets itself or
+ * replaces by a route (--html), those for requests to other servers (--header), and those that could remove models
+ * (--delete-after). */
 static bool is_hidden_option(const organ_option *option)
 {
     static const char *const names[] = {"help", "json", "quiet", "progress", "html", "header", "delete-after"};
@@ -32,7 +33,7 @@ static bool is_hidden_option(const organ_option *option)
     return false;
 }
 
-/* Returns the k-th option of a verb that is not hidden; NULL after the last. */
+/* Returns the k-th of those options of a verb that are not hidden (is_hidden_option); NULL after the last. */
 const organ_option *organ_job_option(const organ_verb *verb, size_t k)
 {
     const organ_option *option;

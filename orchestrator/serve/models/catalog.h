@@ -24,10 +24,10 @@ typedef struct organ_catalog {
  * model, or malformed; 507 the block would have more than `max` bytes; 500 a system call failed. */
 unsigned organ_catalog_read(const char *absolute, const char *path, size_t max, organ_catalog **catalog,
                             organ_error *error);
-/* Converts a copy of a block that another process created at address `base` to a catalog: checks all members, so that
- * no use of it reads outside of the block or fails to make JSON, and relocates its pointers. Returns false if the block
- * is not a valid catalog, or if memory runs out (which organ_memory_refusals counts); its content is unusable then. The
- * caller frees the block in both cases. */
+/* Converts `block` to a catalog. It is a copy of a block that another process created at the address `base`. Checks all
+ * members, so that no use of the catalog reads outside of the block or fails to make JSON, and relocates the pointers.
+ * Returns false if the block is not a valid catalog, or if memory runs out (which organ_memory_refusals counts); the
+ * block is unusable then. The caller frees the block in both cases. */
 bool organ_catalog_adopt(void *block, size_t bytes, uint64_t base);
 void organ_catalog_free(organ_catalog *catalog); /* NULL is allowed */
 

@@ -112,8 +112,8 @@ static cached_model *make_place(organ_model_cache *cache, size_t bytes)
 }
 
 /* Stores the result of reading the model at `path`, also a failure; takes ownership of made->catalog. `requested`: a
- * client waits for the model. Without it the model was read for the list, and is dropped rather than evict others for
- * its memory. */
+ * client waits for the model. If it is false, the model was read only for the list; it is then dropped if its memory
+ * would require the eviction of others. */
 static void store_result(organ_model_cache *cache, const char *path, const cached_model *made, bool requested)
 {
     const size_t bytes = made->catalog ? made->catalog->bytes : 0;

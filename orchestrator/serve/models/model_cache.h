@@ -36,15 +36,16 @@ typedef struct organ_model_cache_page {
 
 /* Lists, from the last scan, the models whose paths contain `search` in any case (NULL: all), ordered by path: at most
  * `limit` of them, without the first `offset`. Starts a new scan if the last one ended more than two seconds plus twice
- * its duration ago. Never blocks. Returns the error of the last scan unless page->looking is true, or ORGAN_IO without
- * memory; page->models is NULL then. */
+ * its duration ago. Never blocks. Returns ORGAN_IO if memory runs out, or the error of the last scan unless
+ * page->looking is true. After an error page->models is NULL. */
 organ_status organ_model_cache_list(organ_model_cache *cache, const char *search, size_t offset, size_t limit,
                                     organ_model_cache_page *page, organ_error *error);
 
 /* Finds the catalog of the model at `path`, for the caller to release with organ_model_cache_release. Looks at one
- * directory only, for changes, and never waits for a read. Returns 0; 202 if the model is not read yet, and queues it
- * (`on_change` is called after the read); or the HTTP status of an error, without a catalog: that of organ_jail_input,
- * 422 not a model or malformed, 507 too large for the cache or for reading, 503 too many models wait to be read. */
+ * directory only, for changes, and never waits for a read. Returns 0 with the catalog. If the model is not read yet,
+ * queues it and returns 202; `on_change` is called after the read. Otherwise returns the HTTP status of an error: that
+ * of organ_jail_input; 422: not a model, or malformed; 507: too large for the cache or for reading; 503: too many
+ * models wait to be read. */
 unsigned organ_model_cache_get(organ_model_cache *cache, const char *path, const organ_catalog **model,
                                organ_error *error);
 void organ_model_cache_release(organ_model_cache *cache, const organ_catalog *model); /* NULL is allowed */

@@ -68,8 +68,9 @@ static void append_found(scan_walk *w, organ_found_model model)
     free(model.path);
 }
 
-/* Adds a model. Its size, number of files and time are those of the files in the folder whose names begin with the
- * first `length` bytes of `stem` and end in `end`. Takes over `path`, which is NULL if memory ran out. */
+/* Adds a model. Its files in the folder are those with a name that begins with the first `length` bytes of `stem` and
+ * ends in `end`; size, number of files and time of the model are computed from these. Takes over `path`, which is NULL
+ * if memory ran out. */
 static void add_found_model(scan_walk *w, const open_folder *f, char *path, organ_found_kind kind, const char *stem,
                             size_t length, const char *end)
 {

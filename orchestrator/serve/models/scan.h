@@ -10,7 +10,7 @@ typedef enum organ_found_kind {
     ORGAN_FOUND_DIRECTORY, /* safetensors with an index, or one model.safetensors */
     ORGAN_FOUND_ORGANS,    /* an organ directory: manifest.json */
     ORGAN_FOUND_ADAPTER,   /* adapter_config.json and adapter_model.safetensors */
-    ORGAN_FOUND_GGUF,      /* one file, or all files of a split model, whose path is that of the first */
+    ORGAN_FOUND_GGUF,      /* one file, or all files of a split model; its path is that of the first file */
     ORGAN_FOUND_FILE       /* a .safetensors file in a directory that is not a model itself */
 } organ_found_kind;
 

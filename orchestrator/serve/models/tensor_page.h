@@ -29,10 +29,10 @@ typedef struct organ_tensor_query {
     uint64_t offset, limit; /* number of tensors to skip, and largest number in the page */
 } organ_tensor_query;
 
-/* Writes to *json a page of tensors, {"total", "offset", "bytes", "next", "tensors"}, as text for the caller to free:
- * "total" and "bytes" are the number and size of all matching tensors, "next" is the offset of the next page, or null.
- * Needs four bytes of memory for each tensor of the model if the order is not that of the files. Returns ORGAN_IO
- * if memory runs out. */
+/* Writes to *json a page of tensors, {"total", "offset", "bytes", "next", "tensors"}, as text for the caller to free.
+ * "total" and "bytes" are the number and size of all matching tensors; "next" is the offset of the next page, or null.
+ * Needs four bytes of memory for each tensor of the model if the order is not that of the files. Returns ORGAN_IO if
+ * memory runs out. */
 organ_status organ_tensor_page(const organ_catalog *model, const organ_tensor_query *query, char **json,
                                organ_error *error);
 

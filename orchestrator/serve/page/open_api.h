@@ -8,9 +8,9 @@
 
 #include <jansson.h>
 
-/* Creates the document, for the caller to release: open_api.json, which describes the routes, with the version of the
- * program and a schema for the job of each of the `count` verbs that can be a job. Returns NULL with ORGAN_IO if memory
- * runs out. */
+/* Creates the document, for the caller to release. It is open_api.json, which describes the routes, with two additions:
+ * the version of the program, and a schema for the job of every verb in verbs[0 .. count) that can be a job. Returns
+ * NULL with ORGAN_IO if memory runs out. */
 json_t *organ_open_api(const organ_verb *const *verbs, size_t count, organ_error *error);
 
 #endif
