@@ -189,9 +189,9 @@ done
 # Models
 
 organ can run the architectures of this table (its forward pass supports them). `perplexity`, `generate`, the methods of
-`prune` and `quantize` with a text, `layers`, `width` and, for mixtures of experts, `experts` work on each of them, except
-for the [rejections](#rejections). Models of all other architectures can be inspected, measured, pruned and quantised
-without a text, and converted to other types.
+`prune` and `quantize` with a text, `layers`, `width` and, for mixtures of experts, `experts` work on each of them,
+except for the [rejections](#rejections). Models of all other architectures can be inspected, measured, pruned and
+quantised without a text, and converted to other types.
 
 Each row was made with small test models with random weights (`fixtures/architectures`):
 
@@ -207,8 +207,8 @@ Each row was made with small test models with random weights (`fixtures/architec
 tensor names or settings. The suite `forward` compares the negative log-likelihoods of 72 tokens of each with
 transformers 5.23 or 5.24 in FP32: the mean agrees within 1e-5 nats, each token within 1e-3.
 
-The forward pass rejects Zamba 2. Its attention blocks belong to several layers at once, with a low-rank adapter for
-each, whereas calibration, `layers` and GGUF have each matrix in one layer.
+organ cannot run Zamba 2, whose attention blocks belong to several layers at once, with a low-rank adapter for each:
+calibration, `layers` and GGUF have each matrix in one layer.
 
 |architecture|model type|targets, %|GGUF|convert|cache|
 |---|---|--:|---|---|---|
@@ -218,9 +218,9 @@ END
 
 ## Rejections
 
-Each line names a verb or a method (wanda, gptq), the test models that it rejects, and its message, in which MODEL is the
-path of the model. The end "GGUF: VALUE" of a line is shortened: GGUF cannot store this setting of the test model, and
-programs would use VALUE. `experts` was not tried on mixtures whose test model has too few experts to remove one.
+Each line names a verb or a method (wanda, gptq), the test models that it rejects, and its message, in which MODEL is
+the path of the model. A line that ends in "GGUF: VALUE" is shortened: GGUF cannot store the setting, so programs would
+read VALUE from the file. `experts` was not tried on mixtures whose test model has too few experts to remove one.
 
 END
     rejections
