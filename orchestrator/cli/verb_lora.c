@@ -158,7 +158,7 @@ const organ_verb organ_lora_merge_verb = {
              "output discards changes below its precision. organ warns if the share is below one half. "
              "OUT/organ/LORA_MERGE_REPORT.md (and .html) and lora_merge.json contain all figures. OUT appears under "
              "its name only when it is complete; --resume continues an interrupted run.\n"
-             ORGAN_EVALUATION_ABOUT("the base without the adapter"),
+             ORGAN_EVALUATION_ABOUT("the base"),
     GROUPS(GROUP("Options", merge_options), EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ lora merge --base Qwen2.5-7B --adapter my-lora -o merged",
               "Writes a model that needs no adapter."},

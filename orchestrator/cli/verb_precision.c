@@ -45,7 +45,7 @@ const organ_verb organ_dequantize_verb = {
              "bytes before and after, and numbers of infinite values and NaN. A tensor that cannot be converted is "
              "named there and on stderr. OUT appears under its name only when it is complete; --resume continues an "
              "interrupted run.\n"
-             ORGAN_EVALUATION_ABOUT("MODEL in its packed form"),
+             ORGAN_EVALUATION_ABOUT("MODEL"),
     OPERANDS(OPERAND("MODEL", MODEL, dequantize.model, "the model to dequantise; it is not changed")),
     GROUPS(GROUP("Options", dequantize_options), EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ dequantize DeepSeek-V3 -o DeepSeek-V3-BF16",
