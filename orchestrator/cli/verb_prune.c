@@ -29,8 +29,8 @@ static const organ_option prune_options[] = {
            .required = true),
     REAL("sparsity", "S", prune.sparsity,
          "percent of each target's weights to set to zero: 50 or 50%; below 1 only with %: 0.5%. Without it, "
-         "physarum-v1 sets weights to zero if their flow ends below a threshold; other methods need it, --pattern or "
-         "--budget",
+         "physarum-v1 sets weights to zero if their flow ends below a threshold; other methods need --sparsity, "
+         "--pattern or --budget",
          .letter = 's', .range = {ORGAN_PRUNE_PERCENTS}, .after_from = true,
          .before_to = true, .percent = true, .unset = -1),
     TEXT("pattern", "N:M", calibrated.pattern,
@@ -42,8 +42,8 @@ static const organ_option prune_options[] = {
     TEXT("targets", "GLOB,...", prune.targets,
          "prune the tensors whose names match a GLOB instead of the projections"),
     TEXT("then", "SCHEME", calibrated.then,
-         "physarum-v2, physarum-v3, alps, sparsegpt: quantise the kept weights to this scheme of quantize, with "
-         "codes chosen as by --method gptq",
+         "also quantise the kept weights to this scheme of quantize, with codes chosen as by --method gptq; only with "
+         "the methods physarum-v2, physarum-v3, alps and sparsegpt",
          .choices = ORGAN_CODE_SCHEMES),
     WRITING(prune, "OUT", "print what would be pruned" AND_PLAN "; measures nothing")};
 static const organ_option calibration_options[] = {
