@@ -168,9 +168,9 @@ const organ_verb organ_lora_merge_verb = {
               "Continues an interrupted run."},
              {"organ lora merge --base merged --adapter my-lora -o OUT --scale -1",
               "Subtracts the change again, except for what rounding discarded."}),
-    .exits = "0 done; 2 wrong usage, or OUT exists; 3 a file is malformed or changed during the run, a key has no "
-             "weight in the base, or a factor is not finite; 4 the disk is full or a write fails; 130 interrupted "
-             "(--resume continues)"
+    .exits = "0 done; 2 wrong usage, or OUT exists; 3 a file is malformed or changed during the run, a tensor of the "
+             "adapter has no weight in the base, or a factor is not finite; 4 the disk is full or a write fails; 130 "
+             "interrupted (--resume continues)"
              ORGAN_EVALUATION_EXITS ".",
     .run = run_merge};
 

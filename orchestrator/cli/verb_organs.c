@@ -142,9 +142,9 @@ const organ_verb organ_graft_verb = {
              "layers, types and the row order for RoPE. If anything does not fit, it lists all mismatches and writes "
              "nothing.\n"
              "If C is one GGUF file, or an organ directory of a GGUF model, copied matrices keep the type that they "
-             "have in A. Vectors, and all tensors in other outputs, are converted to the type that they have in B; a "
-             "type that cannot be converted is a mismatch. If layers are added or moved, graft updates the metadata "
-             "that counts layers. C appears under its name only when it is complete; --resume continues an "
+             "have in A. Vectors are converted to the type that they have in B, as are all tensors if C has another "
+             "format. A type that cannot be converted is a mismatch. If layers are added or moved, graft updates the "
+             "metadata that counts layers. C appears under its name only when it is complete; --resume continues an "
              "interrupted run.\n"
              ORGAN_EVALUATION_ABOUT("B") " Only the evaluation uses --threads and --memory.",
     GROUPS(GROUP("Options", graft_options), EVALUATION_GROUP, MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),

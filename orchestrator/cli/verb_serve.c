@@ -73,7 +73,7 @@ static const organ_option limits[] = {
            .range = {1, 86400}, .fallback = "120"),
     NUMBER("timeout", "SECONDS", serve.timeout,
            "longest time for a request to arrive, and for a connection to be idle; a client that has not yet sent a "
-           "valid token has at most 5",
+           "valid token has at most 5 seconds",
            .range = {1, 3600}, .fallback = "20")};
 static const organ_option output[] = {
     FLAG("quiet", call.quiet, "do not print requests on stderr", .letter = 'q'),
