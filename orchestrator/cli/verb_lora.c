@@ -102,9 +102,9 @@ const organ_verb organ_lora_sanitize_verb = {
              "rotary_emb. The report lists each removed tensor with the norm of the lost change. In "
              "adapter_config.json, target_modules keeps only names of modules that still have factors, and "
              "modules_to_save becomes null.\n"
-             "A server uses one rank and one scale for an adapter, so organ multiplies the scale of each module "
-             "(rsLoRA, alpha_pattern, rank_pattern) into its B, pads lower ranks with zeros and sets lora_alpha to "
-             "r. The effect of the kept modules does not change, except for the rounding of B to its type, which "
+             "A server uses one rank and one scale for an adapter. organ therefore multiplies the scale of each module "
+             "(rsLoRA, alpha_pattern, rank_pattern) into its factor B, pads lower ranks with zeros and sets lora_alpha "
+             "to r. The effect of the kept modules does not change, except for the rounding of B to its type, which "
              "the report measures.\n"
              "Adapters with DoRA are rejected, because organ cannot fold their norms into the factors without the "
              "base. Other files of the adapter are copied; OUT/organ contains the report.",
