@@ -65,12 +65,11 @@ const organ_verb organ_autopsy_verb = {
     .name = "autopsy",
     .shares = true,
     .summary = "check every weight of a model for damage and name the likely cause",
-    .about = "Computes statistics of the dequantised values of every weight: mean, standard deviation, minimum, "
-             "maximum, excess kurtosis, and the numbers of NaN, infinities, zeros, rows and columns of zeros, and "
-             "distinct values. Statistics that no healthy weight has are findings. The report states the usual cause "
-             "of each, such as scales that belong to other blocks, wrong zero points, or weights that were never "
-             "loaded. With OTHER, autopsy also reports the relative error, cosine and largest difference of each "
-             "weight.\n"
+    .about = "Computes statistics of the dequantised values of every weight: mean, standard deviation, range and "
+             "excess kurtosis. It also counts distinct values, zeros, rows and columns of zeros, NaN and infinities. "
+             "Statistics that no healthy weight has are findings. The report states the usual cause of each finding, "
+             "such as scales that belong to other blocks, wrong zero points, or weights that were never loaded. With "
+             "OTHER, autopsy also reports the relative error, cosine and largest difference of each weight.\n"
              "The expected range of a projection is |mean| < 0.01, std 0.02 to 0.05 and values within 0.5 of zero. "
              "Small models have wider weights and large ones narrower, so values outside this range are only remarks. "
              "Findings, which make the exit code 1, are |mean| above 0.1, std outside 0.0001 to 1, or values beyond "

@@ -33,8 +33,8 @@ static const organ_option score_options[] = {
     INPUT("calibration", "TEXT", experts.calibration.text, "calibration text on which experts are scored"),
     CHOICE("score", "loss|reap|sum|frequency", experts.score,
            "score by which experts are removed. loss: change of the layer's output without the expert, its tokens "
-           "rerouted; sum: sum of router weight times output norm over the expert's tokens; reap: mean of the same; "
-           "frequency: number of its tokens",
+           "rerouted; sum: sum of router weight times output norm over the expert's tokens; reap: mean of these "
+           "products; frequency: number of its tokens",
            .fallback = "loss"),
     INPUT("scores", "FILE", experts.scores,
           "file of scores: read if it exists, else written after each layer; experts.json of an output is accepted "

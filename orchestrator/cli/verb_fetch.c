@@ -57,7 +57,7 @@ const organ_verb organ_fetch_verb = {
     EXAMPLES({"organ fetch hf:Qwen/Qwen2.5-7B-Instruct -o Qwen2.5-7B-Instruct",
               "Downloads all files into a folder."},
              {"organ fetch hf:Qwen/Qwen2.5-7B-Instruct --cache --exclude '*.bin'",
-              "Downloads into the cache, where every program that uses it finds the model."},
+              "Downloads into the cache, where every program that uses the cache finds the model."},
              {"organ fetch hf:org/name-GGUF/name-Q4_K_M.gguf -o . --dry-run", "Prints how large one file is."}),
     .exits = "0 done; 2 wrong usage, a file exists with another content, no file is selected, or HF_HUB_OFFLINE is "
              "set; 3 the name is malformed, or a size or digest differs from the list; 4 the server refuses or cannot "

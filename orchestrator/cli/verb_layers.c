@@ -54,8 +54,8 @@ const organ_verb organ_layers_verb = {
              "If a setting cannot describe the kept blocks, such as 'every fourth layer has full attention', the run "
              "fails with an error that names it. Kept tensors, packed ones too, are copied byte for byte.\n"
              "--drop BLOCKS names the blocks by their numbers in the names of tensors and needs no text. --drop N "
-             "searches for N blocks on the calibration text. organ starts with the blocks of least influence, which is "
-             "1 - the mean cosine of the hidden states before and after a block. It then exchanges one dropped block "
+             "searches for N blocks on the calibration text. organ starts by dropping the N blocks of least influence "
+             "(1 - the mean cosine of the hidden states before and after a block). It then exchanges one dropped block "
              "for a kept one as long as this lowers the KL divergence from the whole model, measured on "
              "--search-tokens. If there are at most 64 possible sets of N blocks, it compares all of them.\n"
              "For the search, --memory must be large enough for two layers and three times the hidden states of "
@@ -64,9 +64,9 @@ const organ_verb organ_layers_verb = {
              "of blocks reuses it.\n"
              "--heal refits weights around the dropped blocks, so that the hidden states of the smaller model "
              "approximate those of the whole model. organ runs --samples windows of --context tokens of the "
-             "calibration text through both models and solves least-squares problems. It refits o and down of the "
-             "block before each gap (the place of dropped blocks), and q, k, v, o, gate, up, router and down of every "
-             "block after a gap. Last, it multiplies the final norm by one factor.\n"
+             "calibration text through both models and solves least-squares problems. A gap is the place of dropped "
+             "blocks. In the block before a gap organ refits o and down; in every block after a gap it refits q, k, v, "
+             "o, gate, up, down and the router. Last, it multiplies the norm before the output head by one factor.\n"
              "To decide how much of each change to apply, organ holds out one window in four (one in eight if there "
              "are 32 windows or more), but about 4,096 tokens at most. It measures the KL divergence from MODEL on the "
              "held-out windows for several shares of the change, and applies the share with the least divergence. If "
@@ -88,8 +88,8 @@ const organ_verb organ_layers_verb = {
               "Drops four blocks and refits the weights around the gap."},
              {"organ layers MODEL -o OUT --drop 5-8 --dry-run", "Prints what the model would become."}),
     .exits = "0 done; 2 wrong usage, OUT exists, --drop names blocks that the model does not have, or --memory is "
-             "too small; 3 the model is malformed, has a pattern that cannot be expressed without these blocks, or "
-             "(with a text) has an unsupported architecture; 4 the disk is full or a write fails; 130 interrupted "
-             "(--resume continues)"
+             "too small; 3 the model is malformed, has a setting that cannot describe the kept blocks, or (with a "
+             "text) has an unsupported architecture; 4 the disk is full or a write fails; 130 interrupted (--resume "
+             "continues)"
              ORGAN_EVALUATION_EXITS ".",
     .run = run_layers};

@@ -54,8 +54,8 @@ const organ_verb organ_lora_extract_verb = {
              "the weight W, and writes its best approximation of rank r as two factors A and B. peft and vLLM load "
              "them and use W + B A: the scale lora_alpha / r is 1.\n"
              "The base may be quantised (FP8, INT4, ...): organ dequantises it for the comparison. The adapter then "
-             "also corrects the error of quantisation. On that base it comes closer to the tuned model than an adapter "
-             "made from the plain base.\n"
+             "also corrects the error of quantisation. On the quantised base it comes closer to the tuned model than "
+             "an adapter made from the plain base.\n"
              "If the model stores its experts stacked in one tensor, each expert gets its own two factors. An adapter "
              "for peft lists such stacks under target_parameters, and vLLM does not load it.\n"
              "The report lists changed tensors that are not linear layers (embeddings, norms, biases) with the size of "
@@ -87,8 +87,8 @@ static const organ_option sanitize_options[] = {
           "check that MODEL has every module, in the shape of the factors; an adapter of the other format (peft, GGUF) "
           "is converted to that of MODEL"),
     NUMBER("max-rank", "N", lora_sanitize.max_rank,
-           "highest rank that the server accepts: organ reduces modules of a higher rank to their best approximation "
-           "(default: none is reduced); with --check it lists them instead (default: 512, the limit of vLLM)",
+           "highest rank that the server accepts; default: no limit, with --check 512 (the limit of vLLM). organ "
+           "reduces modules of a higher rank to their best approximation; --check only lists them",
            .range = {RANKS}),
     FORCE(lora_sanitize.force, "OUT")};
 
@@ -98,17 +98,17 @@ const organ_verb organ_lora_sanitize_verb = {
     .name = "lora sanitize",
     .shares = true,
     .summary = "make a LoRA adapter that servers accept, or check one",
-    .about = "Writes an adapter that vLLM accepts and peft loads. It removes tensors other than factors A and B, "
-             "factors of stacked experts, and tensors whose names contain lm_head, embed_tokens, norm, bias, layernorm "
-             "or rotary_emb. The report lists each removed tensor with the norm of the lost change. In "
+    .about = "Writes an adapter that vLLM accepts and peft loads. It removes factors of stacked experts, tensors that "
+             "are not factors A or B, and tensors whose names contain lm_head, embed_tokens, norm, bias, layernorm or "
+             "rotary_emb. The report lists each removed tensor with the norm of the lost change. In "
              "adapter_config.json, target_modules keeps only names of modules that still have factors, and "
              "modules_to_save becomes null.\n"
-             "A server uses one rank and one scale for an adapter, so organ multiplies the scale of each module "
-             "(rsLoRA, alpha_pattern, rank_pattern) into its B, pads lower ranks with zeros and sets lora_alpha to "
-             "r. The effect of the kept modules does not change, except for the rounding of B to its type, which "
+             "A server uses one rank and one scale for an adapter. organ therefore multiplies the scale of each module "
+             "(rsLoRA, alpha_pattern, rank_pattern) into its factor B, pads lower ranks with zeros and sets lora_alpha "
+             "to r. The effect of the kept modules does not change, except for the rounding of B to its type, which "
              "the report measures.\n"
-             "DoRA cannot be folded without the base and is rejected. Other files of the adapter are copied; "
-             "OUT/organ contains the report.",
+             "Adapters with DoRA are rejected, because organ cannot fold their norms into the factors without the "
+             "base. Other files of the adapter are copied; OUT/organ contains the report.",
     OPERANDS(OPERAND("ADAPTER", INPUT, lora_sanitize.adapter,
                      "the adapter, a directory in the format of peft or a GGUF file; it is not changed")),
     GROUPS(GROUP("Options", sanitize_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
@@ -159,7 +159,7 @@ const organ_verb organ_lora_merge_verb = {
              "output discards changes below its precision. organ warns if the share is below one half. "
              "OUT/organ/LORA_MERGE_REPORT.md (and .html) and lora_merge.json contain all figures. OUT appears under "
              "its name only when it is complete; --resume continues an interrupted run.\n"
-             ORGAN_EVALUATION_ABOUT("the base without the adapter"),
+             ORGAN_EVALUATION_ABOUT("the base"),
     GROUPS(GROUP("Options", merge_options), EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ lora merge --base Qwen2.5-7B --adapter my-lora -o merged",
               "Writes a model that needs no adapter."},
@@ -169,9 +169,9 @@ const organ_verb organ_lora_merge_verb = {
               "Continues an interrupted run."},
              {"organ lora merge --base merged --adapter my-lora -o OUT --scale -1",
               "Subtracts the change again, except for what rounding discarded."}),
-    .exits = "0 done; 2 wrong usage, or OUT exists; 3 a file is malformed or changed during the run, a key has no "
-             "weight in the base, or a factor is not finite; 4 the disk is full or a write fails; 130 interrupted "
-             "(--resume continues)"
+    .exits = "0 done; 2 wrong usage, or OUT exists; 3 a file is malformed or changed during the run, a tensor of the "
+             "adapter has no weight in the base, or a factor is not finite; 4 the disk is full or a write fails; 130 "
+             "interrupted (--resume continues)"
              ORGAN_EVALUATION_EXITS ".",
     .run = run_merge};
 

@@ -38,8 +38,8 @@ const organ_verb organ_extract_verb = {
              "and experts into DIR/organs, the rest into DIR/embed, DIR/norm and DIR/other. DIR/manifest.json "
              "lists name, role, layer, type, shape, digest and file of each tensor. Headers and the other files of "
              "the model are stored unchanged, so that 'organ assemble' restores the donor byte for byte.\n"
-             "DIR is itself a model that inspect, measure, purify and graft can read. DIR appears under its name "
-             "only when it is complete; --resume continues an interrupted run.",
+             "DIR is itself a model that all verbs except prune can read. DIR appears under its name only when it is "
+             "complete; --resume continues an interrupted run.",
     OPERANDS(OPERAND("MODEL", MODEL, extract.model,
                      "the model to extract: a .gguf file (any part of a split one), a directory, a .safetensors file; "
                      "at a URL only a single file")),
@@ -74,11 +74,11 @@ const organ_verb organ_assemble_verb = {
     .name = "assemble",
     .shares = true,
     .summary = "assemble a model from an organ directory",
-    .about = "Writes a model from an organ directory. If no file was changed, the output equals the donor byte for "
-             "byte. A model in several files becomes one file if OUT ends in .gguf or .safetensors. assemble first "
-             "checks manifest and headers. If you changed the bytes of a .bin file but not its length, assemble uses "
-             "them, and the report names the file. OUT appears under its name only when it is complete; --resume "
-             "continues an interrupted run.",
+    .about = "Writes a model from an organ directory, the output of organ extract. If no file was changed, the output "
+             "equals the donor byte for byte. A model in several files becomes one file if OUT ends in .gguf or "
+             ".safetensors. assemble first checks manifest and headers. If you changed the bytes of a .bin file but "
+             "not its length, assemble uses them, and the report names the file. OUT appears under its name only when "
+             "it is complete; --resume continues an interrupted run.",
     OPERANDS(OPERAND("DIR", MODEL, assemble.directory,
                      "an organ directory, or a model in several files to merge; at a URL only a single file")),
     GROUPS(GROUP("Options", assemble_options), RANKS_GROUP, REACH_GROUP, REPORTING_GROUP),
@@ -114,7 +114,8 @@ static const organ_option graft_options[] = {
 static const organ_option chimera_options[] = {
     MODEL("base", "A", graft.target, "the model that gets tensors of B; it is not changed", .required = true),
     MODEL("donor", "B", graft.source, "the model from which tensors are copied", .required = true),
-    TYPES("take", graft.types, "kinds of tensors to copy from the donor", .required = true),
+    TYPES("take", graft.types, "kinds of tensors to copy from the donor; skeleton is attention, organ is feed-forward "
+                               "and experts", .required = true),
     LAYERS_OPTION("donor"), MAP_OPTION,
     OUTPUT("C", graft.write.output, "the output, in the format of the base", .required = true),
     WRITING(graft, "C", "print whether the models fit and what would be copied")};
@@ -141,9 +142,9 @@ const organ_verb organ_graft_verb = {
              "layers, types and the row order for RoPE. If anything does not fit, it lists all mismatches and writes "
              "nothing.\n"
              "If C is one GGUF file, or an organ directory of a GGUF model, copied matrices keep the type that they "
-             "have in A. Vectors, and all tensors in other outputs, are converted to the type that they have in B; a "
-             "type that cannot be converted is a mismatch. If layers are added or moved, graft updates the metadata "
-             "that counts layers. C appears under its name only when it is complete; --resume continues an "
+             "have in A. Vectors are converted to the type that they have in B, as are all tensors if C has another "
+             "format. A type that cannot be converted is a mismatch. If layers are added or moved, graft updates the "
+             "metadata that counts layers. C appears under its name only when it is complete; --resume continues an "
              "interrupted run.\n"
              ORGAN_EVALUATION_ABOUT("B") " Only the evaluation uses --threads and --memory.",
     GROUPS(GROUP("Options", graft_options), EVALUATION_GROUP, MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),

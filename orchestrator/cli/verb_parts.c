@@ -41,7 +41,7 @@ const organ_option organ_reach_options[] = {
           "HTTP header that organ sends to the server of a URL, for example 'Authorization: Bearer TOKEN'; may be "
           "repeated"),
     NUMBER("patience", "SECONDS", patience,
-           "longest wait that a server may ask for (Retry-After); organ then repeats the request. A longer one is an "
+           "longest wait that a server may ask for (Retry-After); organ then repeats the request. A longer wait is an "
            "error",
            .range = {1, 86400}, .fallback = "60")};
 

@@ -105,8 +105,8 @@
          .names = ORGAN_NAMES_INPUT)
 #define ALLOCATION_ROUNDS(member) \
     NUMBER("rounds", "N", member.rounds, \
-           "after the division, N rounds of moving budget from one tensor to another; each round runs the whole " \
-           "model and keeps what lowers the divergence; default 0", \
+           "after the division, move budget from one tensor to another in N rounds; each round runs the whole model " \
+           "and keeps the moves that lower the divergence; default 0", \
            .range = {ORGAN_ALLOCATE_ROUNDS})
 #define ALLOCATION_TOKENS(member) \
     NUMBER("allocate-tokens", "N", member.tokens, \
@@ -153,10 +153,10 @@ extern const organ_option organ_help_options[1];              /* --help */
 
 /* Text of `about` and `exits` for verbs that have --evaluate. */
 #define ORGAN_EVALUATION_ABOUT(before) \
-    "--evaluate FILE scores the output and " before " on a text. The report then has both perplexities, the KL " \
-    "divergence, and top-1, the share of tokens for which both models predict the same next token. organ checks " \
-    "text, tokenizer, architecture and --memory before it writes anything. If the evaluation fails later or is " \
-    "interrupted, the output is complete and the report states why it has no figures."
+    "--evaluate FILE scores the output and " before " on the text in FILE. The report then has the perplexities of " \
+    "both, the KL divergence, and top-1, the share of tokens for which both predict the same next token. organ " \
+    "checks text, tokenizer, architecture and --memory before it writes anything. If the evaluation fails later or " \
+    "is interrupted, the output is complete nevertheless, and the report states why it has no figures."
 #define ORGAN_EVALUATION_EXITS \
     ". With --evaluate also 2 if --memory is too small for the evaluation; 3 if the text is too short or the " \
     "tokenizer or architecture is not supported; 130 if only the evaluation was interrupted"

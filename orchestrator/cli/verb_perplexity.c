@@ -25,9 +25,9 @@ typedef struct perplexity_call {
 /* Options and help texts that perplexity, evaluate and generate share. `verb` is the member of CALL with the options of
  * the verb. */
 #define COMPUTE_HELP \
-    "exact: FP32, the same bits on every machine; split: operands as three BF16 numbers (24 bits), by AMX; last " \
-    "digits differ from exact; bf16: operands rounded to BF16, by AMX or AVX512-BF16. split and bf16 fail on a CPU " \
-    "that cannot compute them faster than exact"
+    "exact: FP32, the same bits on every machine; split: each operand as a sum of up to three BF16 numbers (24 " \
+    "bits), by AMX; last digits differ from exact; bf16: each operand rounded to BF16, by AMX or AVX512-BF16. split " \
+    "and bf16 fail on a CPU that cannot compute them faster than exact"
 #define TEXT_INPUT(verb, ...) \
     INPUT("text", "FILE", verb.experiment.text, \
           "the UTF-8 text to predict; it is not normalised or stripped", __VA_ARGS__)
@@ -83,7 +83,7 @@ const organ_verb organ_perplexity_verb = {
              "--style hf: consecutive windows of --context tokens, the last one shorter; every token but the first of "
              "a window is scored. BOS precedes the text once if the model's tokenizer adds it.\n"
              "--style llama.cpp: whole windows, at least two; tokens after the last whole window are not used. The "
-             "second half of each window is scored. If the tokenizer adds BOS, it replaces the first token of every "
+             "second half of each window is scored. If the tokenizer adds BOS, BOS replaces the first token of every "
              "window. Names of special tokens in the text are read as plain characters.\n"
              "--style lm-eval: BOS (EOS if there is none) precedes the text, which is one document. Every token is "
              "scored once, with one token of context from the window before it. The report also has perplexity per "
@@ -117,8 +117,8 @@ static const organ_option evaluate_options[] = {
          "count killed weights in the tensors whose names match a GLOB; default: those in the log of each pruning, "
          "else the projections"),
     WORDS("experiment", "NAME=MODEL", experiments,
-          "NAME of the experiment of MODEL, which is a path or a pattern of paths or names; may be repeated; "
-          "required for a table of two experiments"),
+          "gives the experiment of MODEL, a path or a pattern of paths or names, the name NAME; may be repeated; "
+          "required if the models belong to several experiments"),
     REPORT_DIR(evaluate)};
 static const organ_option evaluate_protocol[] = {PROTOCOL_OPTIONS(evaluate)};
 
@@ -237,7 +237,7 @@ const organ_verb organ_generate_verb = {
               "Prints a story, token by token."},
              {"organ generate pruned -p 'In the beginning' --json | jq .generated.ids",
               "Prints the ids of the generated tokens."}),
-    .exits = "0 done; 2 wrong usage, or --memory is too small for one layer and the keys and values of the text; 3 "
-             "the model is malformed or changed during the run, or its architecture or tokenizer is not supported; "
-             "4 it cannot be read; 130 interrupted.",
+    .exits = "0 done; 2 wrong usage, or --memory is too small for one layer and the KV cache; 3 the model is malformed "
+             "or changed during the run, or its architecture or tokenizer is not supported; 4 it cannot be read; 130 "
+             "interrupted.",
     .run = run_generate};

@@ -36,16 +36,16 @@ const organ_verb organ_dequantize_verb = {
     .summary = "convert FP8, INT4, MXFP4, ... weights to BF16, F16 or F32",
     .about = "Writes a model without quantisation. organ detects packed tensors and their schemes from "
              "quantization_config (of MLX: quantization) and from names, types and shapes; one model may mix schemes. "
-             "Each packed weight becomes one tensor under its plain name; its scales and other companion tensors are "
-             "removed from shards, index and config.json. Tensors that are not packed (norms, embeddings, a router in "
-             "F32) keep their type and bytes even if --dtype is another type. config.json gets --dtype as torch_dtype. "
-             "All other files are copied.\n"
+             "Each packed weight becomes one tensor under its plain name, without the scales and other tensors that "
+             "belonged to it. config.json no longer has quantization_config. Tensors that are not packed (norms, "
+             "embeddings, a router in F32) keep their type and bytes even if --dtype is another type. config.json gets "
+             "--dtype as torch_dtype. All other files are copied.\n"
              "A model without packed tensors is rewritten in shards of --max-shard-size, and a note says so.\n"
              "OUT/organ/DEQUANTIZE_REPORT.md (and .html) and dequantize.json list every weight with its scheme, shape, "
-             "bytes before and after, and numbers of infinite values and NaN. A tensor that cannot be converted is "
-             "named there and on stderr. OUT appears under its name only when it is complete; --resume continues an "
+             "bytes before and after, and numbers of infinite values and NaN. If a tensor cannot be converted, the "
+             "report and stderr name it. OUT appears under its name only when it is complete; --resume continues an "
              "interrupted run.\n"
-             ORGAN_EVALUATION_ABOUT("MODEL in its packed form"),
+             ORGAN_EVALUATION_ABOUT("MODEL"),
     OPERANDS(OPERAND("MODEL", MODEL, dequantize.model, "the model to dequantise; it is not changed")),
     GROUPS(GROUP("Options", dequantize_options), EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ dequantize DeepSeek-V3 -o DeepSeek-V3-BF16",
@@ -148,9 +148,9 @@ const organ_verb organ_quantize_verb = {
              "128 does not divide the length of a tensor's rows, the tensor gets groups of 64 or 32, and the report "
              "names it. If these do not divide it either, the tensor is copied unchanged, as is every other target "
              "that the scheme cannot store. config.json lists such tensors under ignore.\n"
-             "All routed experts of a model get the same group, because loaders store them as one tensor: the largest "
-             "of 128, 64 and 32 that divides the rows of all of them. If none does, quantize writes nothing and exits "
-             "with 3, with an error that names the width.\n"
+             "All routed experts of a model get the same group size, because loaders store them as one tensor. It is "
+             "the largest of 128, 64 and 32 that divides the rows of all of them. If none does, quantize writes "
+             "nothing and exits with 3, with an error that names the width.\n"
              "GGUF. A GGUF model of F32, F16 or BF16, in one file or several, can have the schemes q4_0, q4_1, q5_0, "
              "q5_1, q8_0, q4_k, q5_k and q6_k. The output is one file for llama.cpp. organ searches for the scales of "
              "least squared error. --imatrix FILE weights the error of each column by the mean square of its input; "
@@ -173,8 +173,9 @@ const organ_verb organ_quantize_verb = {
              "--calibration.\n"
              "To predict what each width costs, organ quantises each target alone to 2 and to 4 bits. It measures how "
              "far the KL divergence from MODEL rises on tokens that are not used for calibration, and estimates the "
-             "other widths from these two. It then chooses the widths with the smallest predicted divergence that fit "
-             "--budget: bits per weight of the targets with their scales (3.5bpw), or bytes of all tensors (9GB).\n"
+             "other widths from these two. Within --budget it then chooses the widths with the smallest predicted "
+             "divergence. The budget is in bits per weight of the targets with their scales (3.5bpw), or in bytes of "
+             "all tensors (9GB).\n"
              "All routed experts get one width with --scheme mixed, because transformers reads one scheme for them. "
              "vLLM loads a model only if q, k and v of a layer have one width, and gate and up too: use --one-width.\n"
              "--allocation FILE stores the measurements, so that a run with another --budget or with --resume does not "

@@ -29,7 +29,7 @@ static const organ_option prune_options[] = {
            .required = true),
     REAL("sparsity", "S", prune.sparsity,
          "percent of each target's weights to set to zero: 50 or 50%; below 1 only with %: 0.5%. Without it, "
-         "the physarum methods set weights to zero if their flow ends below a threshold; other methods need it, "
+         "the physarum methods set weights to zero if their flow ends below a threshold; other methods need --sparsity, "
          "--pattern or --budget",
          .letter = 's', .range = {ORGAN_PRUNE_PERCENTS}, .after_from = true,
          .before_to = true, .percent = true, .unset = -1),
@@ -42,8 +42,8 @@ static const organ_option prune_options[] = {
     TEXT("targets", "GLOB,...", prune.targets,
          "prune the tensors whose names match a GLOB instead of the projections"),
     TEXT("then", "SCHEME", calibrated.then,
-         "physarum-v2, physarum-v3, alps, sparsegpt: quantise the kept weights to this scheme of quantize, with "
-         "codes chosen as by --method gptq",
+         "also quantise the kept weights to this scheme of quantize, with codes chosen as by --method gptq; only with "
+         "the methods physarum-v2, physarum-v3, alps and sparsegpt",
          .choices = ORGAN_CODE_SCHEMES),
     WRITING(prune, "OUT", "print what would be pruned" AND_PLAN "; measures nothing")};
 static const organ_option calibration_options[] = {
@@ -103,9 +103,10 @@ const organ_verb organ_prune_verb = {
              "default is then physarum-v3, which has the smallest loss on most models (docs/quality.md).\n"
              "With an importance matrix of llama.cpp (--imatrix), physarum-v2 and wanda need no text, no tokenizer and "
              "no forward pass. physarum-v2 then leaves the kept weights unchanged, which raises its loss.\n"
-             "With neither, the default is physarum-v1. It reads only the weights, supports every architecture and "
-             "runs at the speed of the disk. From 40 % sparsity on, its loss is several times that of physarum-v3. "
-             "sparsegpt, alps, wanda and magnitude are published methods, for comparison.\n"
+             "With neither a text nor an importance matrix, the default is physarum-v1. It reads only the weights, "
+             "supports every architecture and runs at the speed of the disk. From 40 % sparsity on, its loss is "
+             "several times that of physarum-v3. sparsegpt, alps, wanda and magnitude are published methods, for "
+             "comparison.\n"
              "physarum-v1 simulates flow in a network in which each weight is a tube between an input and an output. "
              "Tubes with much flow grow; the weights of thin tubes become zero. physarum-v2 also weights the flow by "
              "the importance of each weight on the calibration text, and refits the kept weights by least squares. "
@@ -180,7 +181,7 @@ const organ_verb organ_audit_verb = {
              "bytes which of the donor's were kept. It then checks that every tensor consists of the donor's bytes for "
              "the kept parts, and that config.json or the GGUF metadata match.",
     OPERANDS(OPERAND("DONOR", MODEL, audit.donor, "the model before pruning"),
-             OPERAND("PRUNED", MODEL, audit.pruned, "the pruned copy")),
+             OPERAND("PRUNED", MODEL, audit.pruned, "the pruned or cut copy")),
     GROUPS(GROUP("Options", audit_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ audit Qwen2.5-7B-Instruct Qwen2.5-7B-Pruned",
               "Counts killed weights and checks that all others are unchanged."},

@@ -25,7 +25,8 @@ static organ_status run_serve(void *context, organ_error *error)
 /* clang-format off */
 
 static const organ_option options[] = {
-    INPUT("root", "DIR", serve.root, "the directory to serve; files outside it are neither read nor written",
+    INPUT("root", "DIR", serve.root, "the directory to serve; clients and jobs reach no files outside it, except for "
+                                     "models with --caches",
                                      .required = true),
     FLAG("caches", serve.caches,
          "serve also the models in the caches of Hugging Face, Ollama and LM Studio, read only, by their names"),
@@ -72,7 +73,7 @@ static const organ_option limits[] = {
            .range = {1, 86400}, .fallback = "120"),
     NUMBER("timeout", "SECONDS", serve.timeout,
            "longest time for a request to arrive, and for a connection to be idle; a client that has not yet sent a "
-           "valid token has at most 5",
+           "valid token has at most 5 seconds",
            .range = {1, 3600}, .fallback = "20")};
 static const organ_option output[] = {
     FLAG("quiet", call.quiet, "do not print requests on stderr", .letter = 'q'),
@@ -85,19 +86,20 @@ const organ_verb organ_serve_verb = {
              "the verbs as jobs. A job is a process of organ, for example a pruning. A page for browsers at / shows "
              "all of these. /api/v1/openapi.json describes the API, /healthz reports whether the server answers, and "
              "/metrics has counters for Prometheus.\n"
-             "Files. The server neither reads nor writes files outside DIR. With --caches it also reads the folders of "
-             "the caches (organ help models). The kernel checks this (openat2): a symbolic link is followed only if it "
-             "stays in its folder. Hidden files are not served.\n"
+             "Files. Requests and jobs read and write only files under DIR. With --caches they also read the folders "
+             "of the caches (organ help models). The kernel enforces these limits (openat2): a symbolic link is "
+             "followed only if it stays in the same folder, DIR or a cache. Hidden files are not served. Files of "
+             "tokens, keys and logs that options name must be outside DIR and the caches.\n"
              "Confinement. Models are read and jobs are run in separate processes. Landlock and seccomp prevent these "
-             "processes from opening other files, using the network and executing programs. If the kernel lacks a part "
-             "of this, the server prints at the start which operations it cannot prevent.\n"
+             "processes from opening files outside DIR and the caches, using the network and executing programs. If "
+             "the kernel lacks a part of this, the server prints at the start which operations it cannot prevent.\n"
              "Access. Without --token-file the server listens only on loopback addresses. With it, each request needs "
              "the header 'Authorization: Bearer TOKEN' or the cookie that the page gets for a token. The server "
              "rejects requests for other host names (see --host) and from pages of other sites. Connections are "
              "encrypted only with --tls-cert.\n"
              "Log and signals. The server prints a line for each request on stderr: address, method, path, status, "
              "bytes and time; for a rejected request also the reason. Ctrl-C stops the server after the responses that "
-             "it is sending. On SIGHUP it reads tokens, certificate and key again and reopens the audit log.",
+             "it is sending. On SIGHUP it reads tokens, certificate and key again, and opens the audit log again.",
     GROUPS(GROUP("Options", options), GROUP("Access", access_options), GROUP("Limits", limits),
            GROUP("Output", output)),
     EXAMPLES({"organ serve --root models", "Serves http://127.0.0.1:8935/ to this machine only."},

@@ -46,12 +46,12 @@ const organ_verb organ_width_verb = {
              "no support for sparse or packed weights. Every layer keeps the same number of channels and heads, "
              "because config.json and GGUF store one number for all layers. In a mixture of experts --ffn removes the "
              "same number of channels from every routed expert; organ chooses them for each expert.\n"
-             "organ runs the calibration text through the model, one layer at a time; the layers before are already "
-             "narrowed. It removes channels one by one, each time the one that raises the error of the down "
-             "projection's outputs least if the remaining columns of the projection are refitted by least squares. For "
-             "heads this is the output projection of the attention. The kept columns get the refitted values; all "
-             "other kept weights are copied byte for byte. --score wanda and --no-resolve select simpler methods, for "
-             "comparison.\n"
+             "organ runs the calibration text through the model, one layer at a time, and narrows each layer before "
+             "the text enters the next. It removes channels one by one. Each time it removes the channel without which "
+             "the outputs of the down projection have the least error, if the remaining columns of this projection are "
+             "refitted by least squares. Heads are removed in the same way, by the error of the attention's output "
+             "projection. The kept columns get the refitted values; all other kept weights are copied byte for byte. "
+             "--score wanda and --no-resolve select simpler methods, for comparison.\n"
              "The down projections, and with --heads the output projections, must be F32, F16 or BF16. The other "
              "matrices may be quantised if the cut does not split a block. An expert is calibrated on its routed "
              "tokens; the channels of an expert without tokens are chosen by the norms of its weights, and the report "
@@ -77,7 +77,7 @@ const organ_verb organ_width_verb = {
              {"organ width MODEL -o OUT --ffn 75% --calibration a.txt -n",
               "Prints what would be removed, and the size of OUT."}),
     .exits = "0 done; 2 wrong usage, OUT exists, the text is too short or --memory is too small; 3 the model is "
-             "malformed, packed, changed during the run, or has weights that are NaN or infinite; 4 the disk is "
-             "full or a write fails; 130 interrupted (--resume continues)"
+             "malformed, has packed weights that cannot be cut, changed during the run, or has weights that are NaN or "
+             "infinite; 4 the disk is full or a write fails; 130 interrupted (--resume continues)"
              ORGAN_EVALUATION_EXITS ".",
     .run = run_width};
