@@ -367,8 +367,10 @@ organ_cpu organ_cpu_detect(void);
  * *why is then the reason, a static string. */
 const organ_kernels *organ_kernels_choose(organ_cpu cpu, const char *requested, const char **why);
 
-/* Returns the fastest implementation of products in mode `compute`, next to the table `kernels`. Returns NULL for
- * EXACT and if none is faster than that table; *why is then the reason, a static string ("" for EXACT). */
+/* Returns the implementation of products in mode `compute` that is used together with the table `kernels`: AMX if `cpu`
+ * and this build have it, else AVX512-BF16 if it is faster than FP32 products. Returns NULL for EXACT; also if
+ * `kernels` is not an AVX-512 table, if `cpu` has no such instructions, and if they would be slower than exact
+ * products. *why is then the reason, a static string; "" for EXACT and on success. */
 const organ_dots *organ_dots_choose(organ_cpu cpu, const organ_kernels *kernels, organ_compute compute,
                                     const char **why);
 

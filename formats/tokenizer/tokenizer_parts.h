@@ -285,6 +285,8 @@ const char *organ_tokenizer_label(const organ_model *model, organ_tokenizer *t, 
 typedef organ_status organ_tokenizer_source(const organ_model *model, organ_tokenizer *t, const organ_json_source *text,
                                             organ_error *error);
 organ_tokenizer_source organ_tokenizer_from_json, organ_tokenizer_from_tekken, organ_tokenizer_from_tiktoken;
+/* Reads the tokenizer in the metadata of a GGUF model into *t, which organ_tokenizer_open has initialised. Returns
+ * ORGAN_BAD_INPUT for malformed metadata and unsupported kinds, ORGAN_IO if memory is exhausted. */
 organ_status organ_tokenizer_from_gguf(const organ_model *model, organ_tokenizer *t, organ_error *error);
 /* Reads the normalizer and the pre_tokenizer of a tokenizer.json into the tokenizer's steps; each may be NULL or
  * JSON null. `label` names the file in messages. */

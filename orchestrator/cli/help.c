@@ -69,6 +69,36 @@ void organ_help_meaning(const organ_option *option, char meaning[ORGAN_MEANING_R
                  option->fallback ? option->fallback : "");
 }
 
+/* Returns the number of bytes of the next code in `exits`: up to "; " or ": " before a digit, a newline or the end. */
+size_t organ_help_exit_length(const char *exits)
+{
+    size_t n = 0;
+    while (exits[n] && exits[n] != '\n' &&
+           !((exits[n] == ';' || exits[n] == ':') && exits[n + 1] == ' ' && exits[n + 2] >= '0' && exits[n + 2] <= '9'))
+        n++;
+    return n;
+}
+
+/* Prints the exit codes, each with its meaning in a line of its own. */
+static void put_exits(FILE *out, const char *exits, const organ_page *page)
+{
+    enum { COLUMN = 7 };
+    while (*exits) {
+        char code[16], meaning[512];
+        const size_t length = organ_help_exit_length(exits), digits = strspn(exits, "0123456789");
+        const bool last = exits[length] == '\0' || exits[length] == '\n';
+        const size_t end = last && exits[length - 1] == '.' ? length - 1 : length;
+        snprintf(code, sizeof code, "%.*s", (int)digits, exits);
+        snprintf(meaning, sizeof meaning, "%.*s%s", (int)(end - digits), exits + digits,
+                 exits[length] == ':' ? ":" : "");
+        if (digits)
+            put_help_entry(out, code, COLUMN, meaning + 1, page);
+        else
+            organ_text_wrap(out, "  ", INDENT, meaning, page);
+        exits += length + strspn(exits + length, "\n;: ");
+    }
+}
+
 /* Prints an option with its meaning, which begins at column `column`. */
 static void put_option_help(FILE *out, const organ_option *option, size_t column, const organ_page *page)
 {
@@ -125,7 +155,7 @@ void organ_help_of_verb(FILE *out, const organ_verb *verb, const organ_page *pag
     }
     if (verb->exits) {
         fputs("\nExit code:\n", out);
-        put_paragraphs(out, verb->exits, INDENT, &narrow);
+        put_exits(out, verb->exits, &narrow);
     }
     fputs(verb->example_count ? "\nExamples:\n" : "", out);
     for (size_t k = 0; k < verb->example_count; k++) {

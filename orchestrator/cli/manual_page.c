@@ -201,6 +201,24 @@ static void put_options(FILE *out, const organ_verb *verb)
     }
 }
 
+/* Writes the exit codes, each with its meaning in a paragraph of its own. */
+static void put_exits(FILE *out, const char *exits)
+{
+    while (*exits) {
+        const size_t length = organ_help_exit_length(exits), digits = strspn(exits, "0123456789");
+        const bool last = exits[length] == '\0' || exits[length] == '\n';
+        const size_t end = last && exits[length - 1] == '.' ? length - 1 : length;
+        if (digits) {
+            fprintf(out, ".TP\n\\fB%.*s\\fR\n", (int)digits, exits);
+            put_roff_words(out, exits + digits + 1, end - digits - 1, 0);
+        } else {
+            fputs(".PP\n", out);
+            put_roff_words(out, exits, end + (exits[length] == ':'), 0);
+        }
+        exits += length + strspn(exits + length, "\n;: ");
+    }
+}
+
 /* Writes an example: its description, then the command. */
 static void put_example(FILE *out, const organ_example *example, bool first)
 {
@@ -253,7 +271,7 @@ void organ_manual_of_verb(FILE *out, const organ_verb_table *table, const organ_
     put_options(out, verb);
     if (verb->exits) {
         fputs(".SH EXIT STATUS\n", out);
-        put_roff_text(out, verb->exits);
+        put_exits(out, verb->exits);
     }
     fputs(verb->example_count ? ".SH EXAMPLES\n" : "", out);
     for (size_t k = 0; k < verb->example_count; k++)

@@ -158,8 +158,8 @@ extern const organ_option organ_help_options[1];              /* --help */
     "checks text, tokenizer, architecture and --memory before it writes anything. If the evaluation fails later or " \
     "is interrupted, the output is complete nevertheless, and the report states why it has no figures."
 #define ORGAN_EVALUATION_EXITS \
-    ". With --evaluate also 2 if --memory is too small for the evaluation; 3 if the text is too short or the " \
-    "tokenizer or architecture is not supported; 130 if only the evaluation was interrupted"
+    ".\nWith --evaluate also: 2 --memory is too small for the evaluation; 3 the text is too short, or the tokenizer " \
+    "or architecture is not supported; 130 only the evaluation was interrupted"
 
 /* ---- runs ---- */
 

@@ -29,8 +29,8 @@ static const organ_option prune_options[] = {
            .required = true),
     REAL("sparsity", "S", prune.sparsity,
          "percent of each target's weights to set to zero: 50 or 50%; below 1 only with %: 0.5%. Without it, "
-         "the physarum methods set weights to zero if their flow ends below a threshold; other methods need --sparsity, "
-         "--pattern or --budget",
+         "the physarum methods set weights to zero if their flow ends below a threshold; other methods need "
+         "--sparsity, --pattern or --budget",
          .letter = 's', .range = {ORGAN_PRUNE_PERCENTS}, .after_from = true,
          .before_to = true, .percent = true, .unset = -1),
     TEXT("pattern", "N:M", calibrated.pattern,
@@ -187,6 +187,6 @@ const organ_verb organ_audit_verb = {
               "Counts killed weights and checks that all others are unchanged."},
              {"organ audit donor pruned --json | jq .totals",
               "Prints the killed weights of the pruned tensors and of the whole model as JSON."}),
-    .exits = "0 all checks pass; 1 a check fails, and the report names it; 2 wrong usage; 3 or 4 a model cannot be "
-             "read.",
+    .exits = "0 all checks pass; 1 a check fails, and the report names it; 2 wrong usage; 3 a model is malformed; 4 a "
+             "model cannot be read.",
     .run = run_audit};

@@ -155,7 +155,10 @@ static void measure_widths(organ_forward *f)
     }
 }
 
-/* Returns whether `memory` bytes are enough for one token: the test with which organ_memory_enough finds min_memory. */
+/* Returns whether `memory` bytes are enough for the scratch of the workers, `bytes` bytes of the caller, the hidden
+ * states of a window of `together` tokens, and the larger of two needs: a layer with its activations; or a layer with
+ * the logits of one token, because a layer stays in memory while logits are computed. `here` and `there` are the bytes
+ * that the scratch and the first or the second need leave. */
 static bool fits_one_token(void *forward, uint64_t memory) { return organ_forward_fits(forward, memory, 1, 0); }
 
 /* Computes from the plans of all layers: max_reading, a worker's largest scratch for loading a layer; worker_bytes, a

@@ -325,10 +325,11 @@ static organ_status cut_gates(const forward_group *g, float *gates, size_t token
     return g->layer->kind->gate_is_cut ? share_tokens(g, &j, 3 * ORGAN_SHARE_NUMBER, cut_tokens, error) : ORGAN_OK;
 }
 
-/* Runs gate, up and down projections on tokens [first, first + tokens) of the group, and passes their inputs to the
- * tap. `gate` is PART_GATE or PART_SHARED_GATE; with PART_GATE, the sparsity of Gemma 3n and the norm before the down
- * projection are applied if the layer has them. In models without a gate, the activation is applied to up. `work` has 2
- * x tokens x inner floats. */
+/* Runs gate, up and down projections on tokens [first, first + tokens) of the group, and passes the inputs of each to
+ * the tap. `normed` (tokens x hidden) has the inputs of these tokens only, `out` (tokens x hidden) gets the results;
+ * `inner` is the width between up and down. `gate` is PART_GATE or PART_SHARED_GATE; with PART_GATE, the sparsity of
+ * Gemma 3n and the norm before the down projection are applied if the layer has them. In models without a gate, the
+ * activation is applied to up. `work` has 2 x tokens x inner floats. */
 organ_status organ_forward_gated(forward_group *g, forward_part gate, size_t inner, size_t first, size_t tokens,
                                  const float *normed, float *out, float *work, organ_error *error)
 {

@@ -113,7 +113,8 @@ uint64_t organ_weight_reader_bytes(const organ_weight_reader *reader, size_t row
     return all ? (uint64_t)((double)reader->stored * ((double)rows / (double)all)) : 0;
 }
 
-/* Sets *step to the best number of rows to read at once, about `rows`, from the headers alone. */
+/* Sets *step to the result of organ_weight_reader_step for a reader of this weight: `rows`, rounded up to whole steps.
+ * Uses only the headers, without I/O. Leaves *step unchanged on error. */
 organ_status organ_weight_reader_step_of(const organ_model *model, const organ_weight *weight,
                                          const organ_kernels *kernels, size_t rows, size_t *step, organ_error *error)
 {

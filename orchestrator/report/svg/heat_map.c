@@ -46,8 +46,9 @@ typedef struct heat_map_drawing {
 
 /* ---- the picture's cells ---- */
 
-/* Chooses row_step and column_step, the smallest with which the picture has at most MAX_CELLS cells and MAX_SIDE rows
- * and columns. */
+/* Chooses row_step and column_step, and sets rows and columns of the picture. Begins with the smallest steps that give
+ * at most MAX_SIDE rows and columns. While the picture has more than MAX_CELLS cells, adds 1 to row_step if it has more
+ * rows than columns, else to column_step. */
 static void choose_steps(heat_map_drawing *d)
 {
     d->row_step = (d->map->rows + MAX_SIDE - 1) / MAX_SIDE;

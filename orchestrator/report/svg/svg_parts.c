@@ -121,7 +121,8 @@ void organ_svg_begin(FILE *out, double width, double height, const char *title, 
 void organ_svg_numbers_begin(FILE *out) { fputs("<metadata>", out); }
 void organ_svg_numbers_end(FILE *out) { fputs("</metadata>\n", out); }
 
-/* Writes a text cell and a tab. Control characters become visible, so no cell contains a tab or a line end. */
+/* Writes a text cell, cut in its middle to 120 columns, and a tab; NULL is an empty cell. Control characters become
+ * visible, so no cell contains a tab or a line end. */
 void organ_svg_numbers_text(FILE *out, const char *s)
 {
     organ_svg_text(out, s, 120);

@@ -32,8 +32,9 @@ void organ_text_visible_by(FILE *out, const char *s, organ_text_put *put);
  * marks. */
 size_t organ_text_width(const char *s);
 
-/* Shortens `s` to at most `width` columns (>= 5) by removing its middle. The caller frees the result; NULL if out of
- * memory, which counts as a refusal (formats/base/memory_watch.h). */
+/* Shortens `s` to at most `width` columns (>= 5): replaces its middle by "…" if `utf8` is set, else by "...". A text
+ * that fits is copied unchanged. The caller frees the result; NULL if memory runs out, which counts as a refusal
+ * (formats/base/memory_watch.h). */
 char *organ_text_shorten(const char *s, size_t width, bool utf8);
 
 /* Writes a paragraph: `lead` first, then the words of `s` broken at `page->width` (unlimited: one line), further lines

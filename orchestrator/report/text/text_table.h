@@ -31,7 +31,8 @@ void organ_table_take(organ_table *table, char *text);
 /* If the table is too wide and is printed in parts, makes a part begin with this column. */
 void organ_table_part_at(organ_table *table, size_t column);
 
-/* Makes the rows from the next cell on totals: after a line, bold in Markdown. */
+/* Declares that the next cell begins the total rows: its row and all later ones. A line separates them from the rows
+ * above; in Markdown they are bold. */
 void organ_table_totals(organ_table *table);
 
 /* Prints the table for a terminal. A table that is wider than the page although columns were shortened is printed in

@@ -10,9 +10,9 @@
  * the row's member `key`; for the key "group" a name for readers ("skeleton (attention)"). */
 json_t *organ_size_rows(const json_t *rows, const char *key);
 
-/* The matrices of report.by_layer have a cell for each layer and role. Returns a row for each cell that has elements:
- * {"layer", "role", "bytes", "bits" of an element, "percent" of the elements that were grafted}. "percent" is 0 unless
- * the report is of a graft. */
+/* Returns an array with a row for each layer and role that has elements by report.by_layer: {"layer", "role", "bytes",
+ * "bits" (bits per element), "percent" (share of the elements that `organ graft` took from another model; 0 in the
+ * reports of other verbs)}. The caller owns the array. */
 json_t *organ_layer_cells(const json_t *report);
 
 /* Bars for rows of organ_size_rows, which the view has stored at `path`; `heading` is the title, `text` the caption. */

@@ -262,8 +262,9 @@ unsigned organ_jobs_renew(organ_jobs *jobs, organ_job *job, organ_error *error)
 }
 
 /* Truncates the result of a job that ended under an earlier server to the limit of this server, and computes the size
- * of its files. If the result was larger, the job no longer has one (job->result). The log stays unchanged:
- * organ_job_trim releases only bytes before the offset `read`, here 0. */
+ * of the job's files. A result that was larger is no longer JSON, so the job then counts as one without a result
+ * (job->result) and without a page. The log stays unchanged: organ_job_trim releases only bytes of it that the server
+ * has read, and gets 0 as their number. */
 static void finish_ended_job(organ_jobs *jobs, organ_job *job)
 {
     organ_error ignored = {0};

@@ -83,8 +83,8 @@ organ_status organ_ridge_invert(organ_ridge *ridge, float *factor, size_t n, org
 /* Computes solution = U^T (U rhs), with U of organ_ridge_invert; both are [n][outputs]. `solution` may be `rhs`. Uses
  * ridge->workspace. */
 void organ_ridge_apply(organ_ridge *ridge, const float *factor, size_t n, const float *rhs, float *solution);
-/* Implements organ_ridge_solver.block if ridge->solution has the rows of D (by inputs, by blocks): writes the rows of
- * block `index`, transposed. */
+/* organ_ridge_solver.block of the solvers by inputs and by blocks, whose ridge->solution is D. Writes the rows of D
+ * that belong to block `index` to `values`, transposed: [outputs][width]. */
 void organ_ridge_transposed(organ_ridge *ridge, size_t index, float *values);
 
 /* Returns the number of inputs of a block that the solver by blocks solves for at a time (a piece). */

@@ -56,8 +56,8 @@ static const organ_calibrated_method methods[] = {
 
 /* ---- options ---- */
 
-/* From the method and the options, sets the job's members needs_text, two_streams and compensates, and base.definition:
- * name and version of the method in reports. */
+/* From the method and the options, sets the job's members needs_text, two_streams and compensates; base.calib, whether
+ * the calibration walk assigns the units to ranks; and base.definition, name and version of the method in reports. */
 static void note_method(organ_calibrated_job *job)
 {
     const organ_calibrated_method *const m = job->method;

@@ -364,8 +364,8 @@ void organ_preconditioner_remove(organ_preconditioner *c, size_t row, const uint
     }
 }
 
-/* Computes shares (rows x k) = x U for part `index`. x points to the first column of the part in the first of `rows`
- * rows of h.size values. */
+/* Computes shares (rows x k) = x U for part `index`. x points to the part's first column in the first of `rows` rows;
+ * each row begins h.size values after the one before. */
 static void project_on_directions(const organ_preconditioner *c, size_t index, size_t rows, const float *x,
                                   float *shares, void *scratch)
 {

@@ -218,9 +218,9 @@ uint64_t organ_calibration_run_min_memory(const organ_calibration_run *calib);
 /* Returns an upper bound of the --memory, in bytes, with which all second moments are whole matrices; more memory does
  * not change the result. */
 uint64_t organ_calibration_run_max_memory(const organ_calibration_run *calib);
-/* Adds the memory and the work of this walk to a plan: its forward passes, its sums of second moments and, by `solve`,
- * the work of the method on each matrix. If the second moments of a layer do not fit in memory together, its matrices
- * are counted with diagonal blocks. */
+/* Adds the memory and the work of this walk to a plan: its forward passes, its sums of second moments and the work of
+ * the method on each matrix, which `solve` describes. If the second moments of a layer do not fit in memory together,
+ * counts them as diagonal blocks; with `mixtures` counts them whole, and the additional runs of the layer instead. */
 void organ_calibration_run_estimate(const organ_calibration_run *calib, const organ_plan_solve *solve,
                                     organ_plan *plan);
 /* Returns an estimate of the operations per token in a layer (organ_plan.products), for windows of `context` tokens. */

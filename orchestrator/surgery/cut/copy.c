@@ -81,6 +81,7 @@ static organ_status allocate_worker_buffers(copy_run *c, size_t workers, size_t 
     return ORGAN_OK;
 }
 
+/* Frees c->buffers, with the buffers of all `workers` workers, and c->todo. */
 static void free_worker_buffers(copy_run *c, size_t workers)
 {
     for (size_t w = 0; c->buffers && w < workers; w++) {

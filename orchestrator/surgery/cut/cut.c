@@ -63,8 +63,9 @@ static organ_status cut_fill(void *inner, organ_writing *writing, organ_error *e
     return organ_cut_copy(organ_cut_begin(inner, writing), error);
 }
 
-/* Implements organ_write.recall: returns whether a resumed run can reuse finished piece `item`, whose journal line has
- * `results`. For a resolved tensor the verb reads the results and decides. */
+/* Implements organ_write.recall: returns whether finished piece `item` can be reused, given `results`, its object from
+ * the journal of an interrupted run or from another rank. For a resolved tensor (one whose kept part gets new values),
+ * run->cut->recall decides, if it is set. All other pieces can be reused if `results` is not NULL. */
 static bool cut_recall(void *context, size_t item, const json_t *results)
 {
     const organ_cut_run *const run = context;

@@ -169,8 +169,9 @@ static organ_status resolve_layer(organ_expert_heal *h, size_t number, organ_err
 
 /* ---- the walk ---- */
 
-/* Callback organ_calibration_work.enter: opens the regression of a layer that loses experts, unless an interrupted run
- * has written all refitted matrices of the layer. */
+/* Callback organ_calibration_work.enter: sets h->refitting, and opens the regression of a layer that loses experts. A
+ * layer whose refitted matrices were all written by an interrupted run is not refitted again, unless one of them has a
+ * block type. */
 static organ_status heal_enter(void *context, const organ_calibration_layer *layer, organ_error *error)
 {
     organ_expert_heal *const h = context;

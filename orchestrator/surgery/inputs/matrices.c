@@ -33,8 +33,8 @@ static bool has_word(const char *name, const char *word)
     return false;
 }
 
-/* Returns true if the name is that of a weight outside of linear layers: an embedding, norm, convolution, bias or
- * output head. */
+/* Returns true if the name is that of a weight outside of linear layers: an embedding (also rotary), norm, convolution,
+ * bias, output head, or A or D of Mamba. */
 static bool has_excluded_name(const char *name)
 {
     for (size_t k = 0; k < sizeof parts_of_others / sizeof *parts_of_others; k++)

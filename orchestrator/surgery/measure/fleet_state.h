@@ -9,8 +9,9 @@
 
 #include <jansson.h>
 
-/* Returns whether an entry of the state is of a file that is not a model (organ_fleet_kind). Such a file is listed, but
- * neither extracted nor measured. */
+/* Returns whether `entry`, the results of one member of the fleet, is of a file that is not a model, such as an adapter
+ * (organ_fleet_kind): the status of its dissection is "apart". Such a file is listed, but neither extracted nor
+ * measured. */
 bool organ_fleet_is_other(const json_t *entry);
 
 /* Sets *known to {NAME: {"identity", "dissection", "measure"}} of the members of `list` that an earlier run completed

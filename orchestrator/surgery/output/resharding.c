@@ -515,8 +515,9 @@ static organ_status put_congruent(organ_direct_file *file, const char *data, siz
     return error->status;
 }
 
-/* Opens the file, and writes the bytes directly or, if data and offset differ in their position in a page, through
- * `scratch`. */
+/* Writes `bytes` bytes of `data` at offset `at` of a piece: opens the piece's file, writes and closes it. Copies the
+ * bytes to `scratch` first, if it is not NULL and they are at least a page whose address and offset in the file have
+ * different positions in a page; otherwise writes directly from `data`. */
 organ_status organ_resharding_put(organ_resharding *r, size_t piece, const void *data, size_t bytes, uint64_t at,
                                   void *scratch, organ_error *error)
 {

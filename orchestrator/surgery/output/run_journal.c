@@ -27,7 +27,8 @@ static json_t *file_row(const char *name, uint64_t bytes, struct timespec modifi
                         SET_COUNT("modified_ns", modified.tv_sec * 1000000000 + modified.tv_nsec));
 }
 
-/* Lists the files with their sizes and times of modification. */
+/* Returns an array with the name, the size and the time of modification of each file of the model, and of the file at
+ * the path `config` (NULL or missing: left out). NULL if memory runs out. */
 json_t *organ_run_files(const organ_model *model, const char *config)
 {
     json_t *const rows = json_array();

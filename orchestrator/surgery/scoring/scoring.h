@@ -94,7 +94,8 @@ json_t *organ_scoring_figures_json(const organ_scoring *scoring, size_t m);
 json_t *organ_scoring_comparison_json(const organ_scoring *scoring, size_t m, organ_error *error);
 /* Returns "definitions": a text for each figure of the report. */
 json_t *organ_scoring_definitions_json(const organ_scoring *scoring);
-/* Returns the members of "run" that organ_scoring_run has set: path of the text, seconds, tokens per second, engine. */
+/* Returns the members of "run" that organ_scoring_run has set: path of the text, duration, tokens per second, batches,
+ * memory, engine and directory of the reports. */
 json_t *organ_scoring_run_json(const organ_scoring *scoring);
 
 #endif

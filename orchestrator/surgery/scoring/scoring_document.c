@@ -139,7 +139,9 @@ json_t *organ_scoring_definitions_json(const organ_scoring *scoring)
     return d;
 }
 
-/* Returns the members of "run" for a scoring: its duration, and how the windows were divided into batches. */
+/* Returns the members of "run" for a scoring: the path of the text, the duration, the tokens per second (tokens of all
+ * windows, times the number of models), the number of batches and the upper bound of their tokens, --memory in bytes,
+ * the instruction set and the threads, and the directory of the reports (null: none). */
 json_t *organ_scoring_run_json(const organ_scoring *scoring)
 {
     const double inputs = (double)scoring->plan.begin[scoring->plan.windows] * (double)scoring->count;
