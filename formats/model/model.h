@@ -50,14 +50,16 @@ typedef struct organ_model {
  *     with exactly one GGUF model;
  *   - a .safetensors file;
  *   - a GGUF file of any name (with all parts of a split model);
- *   - an index.json.
+ *   - an index, whose name ends in .safetensors.index.json, with its files next to it;
+ *   - a URL (see organ_model_open_with).
  *
- * Files are opened read-only. Headers are read completely, and every offset and length is checked against the file
- * size before memory of that size is allocated. All files stay open, except those of an organ directory; for models
- * with many shards the process's soft limit of open files is raised, up to the hard limit.
+ * Files are opened read-only. Headers are read completely, and every offset and length is checked against the file size
+ * before memory of that size is allocated. All files stay open, except those of an organ directory; for models with
+ * many shards the process's soft limit of open files is raised, up to the hard limit.
  *
- * Returns ORGAN_IO if a file cannot be opened or read; ORGAN_BAD_INPUT, with file, tensor, field and both values in
- * the message, if a file is malformed or a shard or part is missing. *model is NULL on error. */
+ * Returns ORGAN_IO if a file cannot be opened or read. Returns ORGAN_BAD_INPUT if a file is malformed, or a shard or
+ * part is missing; the message has the file, the tensor, the field, the value found and the value expected. *model is
+ * NULL on error. */
 organ_status organ_model_open(const char *path, organ_model **model, organ_error *error);
 
 /* Opens a model like organ_model_open, or one at an http(s) URL: a .gguf (any part of a split one), a .safetensors,

@@ -393,9 +393,10 @@ static bool role_can_be_packed(organ_role role, const char *suffix)
     return role != ORGAN_ROLE_NORM && !(role == ORGAN_ROLE_ROUTER && strcmp(suffix, "scale") == 0);
 }
 
-/* Returns the description of the tensor with the name parts `p`, whose module without numbers is `module`. `role` is
- * the role of the weight; a bias or a companion (`companion` is true) gets its own role and the group of that
- * weight. */
+/* Returns the anatomy of the tensor with the name parts `p`, whose module without numbers is `module`. `role` is the
+ * role of the weight that the tensor is or belongs to. The group is always that of `role`. A bias gets ORGAN_ROLE_BIAS;
+ * a scale, zero point or other companion of a packed weight (`companion` is true) gets ORGAN_ROLE_COMPANION.
+ * Exceptions: a bias of a norm keeps the role of the norm, and ORGAN_ROLE_OTHER stays. */
 static organ_anatomy anatomy_of(const parts *p, const char *module, organ_role role, bool companion)
 {
     const bool bias = p->bias && role != ORGAN_ROLE_NORM && role != ORGAN_ROLE_OTHER;

@@ -121,9 +121,12 @@ organ_status organ_weight_expect(const organ_weight_search *search, const organ_
 
 /* ---- bytes.c, packed_words.c, mlx.c ---- */
 
-/* If `tensor` is the codes of a packed weight in one of the formats of the function (FP8, INT8, MX and NVFP4;
- * pack-quantized, GPTQ and AWQ; MLX), the function adds this weight and sets *found to true. A faulty weight also sets
- * *found, and is an error. Otherwise the function does nothing. */
+/* Each of these functions checks whether `tensor` is the codes of a packed weight in one of its formats:
+ *   organ_weight_find_bytes: FP8, INT8, MX and NVFP4;
+ *   organ_weight_find_words: pack-quantized, GPTQ and AWQ;
+ *   organ_weight_find_mlx: the formats of MLX.
+ * If so, it adds the weight and sets *found to true. If that weight is faulty, it also sets *found, and returns an
+ * error. Otherwise it does nothing, and *found keeps its value. */
 organ_status organ_weight_find_bytes(organ_weight_search *search, const organ_tensor *tensor, bool *found);
 organ_status organ_weight_find_words(organ_weight_search *search, const organ_tensor *tensor, bool *found);
 organ_status organ_weight_find_mlx(organ_weight_search *search, const organ_tensor *tensor, bool *found);

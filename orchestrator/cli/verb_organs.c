@@ -80,7 +80,8 @@ const organ_verb organ_assemble_verb = {
              "not its length, assemble uses them, and the report names the file. OUT appears under its name only when "
              "it is complete; --resume continues an interrupted run.",
     OPERANDS(OPERAND("DIR", MODEL, assemble.directory,
-                     "an organ directory, or a model in several files to merge; at a URL only a single file")),
+                     "an organ directory, or a model in several files to merge. At a URL: no organ directory; OUT must "
+                     "be one file if the model has several")),
     GROUPS(GROUP("Options", assemble_options), RANKS_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ assemble organs -o model.gguf", "Writes one file; if nothing was changed, it equals the donor."},
              {"organ assemble organs -o model",

@@ -71,7 +71,9 @@ organ_status organ_forward_panel_size(const organ_forward *f, const organ_weight
     return error->status;
 }
 
-/* Appends the product y = x W^T + bias for `tokens` rows x to the list; the bias may be NULL. */
+/* Appends the product y = x W^T + bias to the list; organ_forward_products_run computes it. x is [tokens][in], y is
+ * [tokens][out]; linear->bias may be NULL. The list keeps pointers to x, y and the weights and bias of `linear`, so
+ * these must stay valid until the run. Returns an error only if memory runs out. */
 organ_status organ_forward_products_add(forward_products *products, const float *x, const forward_linear *linear,
                                         float *y, size_t tokens, organ_error *error)
 {

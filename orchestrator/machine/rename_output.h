@@ -33,9 +33,9 @@ organ_rename_result organ_rename_output(const char *grown, const char *final, or
  * reason for which the file is kept. */
 void organ_keep_changed_file(const char *grown, const char *final, const char *why, organ_error *error);
 
-/* Returns a shell command that renames `grown` to a free name next to `final` and then removes the file `note` (NULL
- * for none); NULL if memory is exhausted. The caller frees it. Callers make the command before they rename, so that
- * the error message, which contains it, needs no memory. */
+/* Returns a shell command that renames `grown` to a free name next to `final`, for an error message. If `note` is not
+ * NULL and the paths are short enough for a message, the command then also removes the file `note`. NULL if memory is
+ * exhausted. The caller frees the command. Callers make it before they rename, so that the message needs no memory. */
 char *organ_rename_command(const char *grown, const char *final, const char *note);
 
 /* Reports ORGAN_IO for ORGAN_RENAME_EXISTS or ORGAN_RENAME_FAILED; the message contains the command from

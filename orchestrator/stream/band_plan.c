@@ -27,7 +27,8 @@ static unit_grid grid_of(const organ_tensor *tensor)
     return (unit_grid){type->bytes, (size_t)m.rows, (size_t)m.cols / type->elements};
 }
 
-/* Returns the bytes of a tile of a flat pass: FLAT_TILE, rounded down to a multiple of the unit. */
+/* Returns the bytes of a tile of `tensor` in a flat pass (pass->tile_rows is 0), whose tiles are runs of consecutive
+ * units regardless of the tensor's shape: FLAT_TILE, rounded down to whole units. */
 static size_t flat_tile(const organ_tensor *tensor)
 {
     const size_t unit = organ_dtype_describe(tensor->dtype)->bytes;

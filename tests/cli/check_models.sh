@@ -198,8 +198,9 @@ Each row was made with small test models with random weights (`fixtures/architec
 - **targets**: percentage of the weights of linear layers that are default targets of `organ prune`.
 - **GGUF**: "yes" if organ also runs GGUF files of this architecture, with llama.cpp's names and keys.
 - **convert**: the result of [`organ convert`](verbs/convert.md). "both": to GGUF and back to safetensors;
-  "to GGUF": only to GGUF; "by name": only tensor names [are converted](verbs/convert.md#other-architectures); "-": an
-  error, because a tensor has no usual name; "absent": an error, because llama.cpp has no such architecture.
+  "to GGUF": only to GGUF; "by name": only tensor names [are converted](verbs/convert.md#other-architectures);
+  "absent": an error, because llama.cpp lacks the architecture; "-": an error for another reason, such as a tensor
+  without a usual name.
 - **cache**: the result of `organ models` for the model in a Hugging Face cache; "all" means that it can be opened,
   scored, calibrated and cut.
 

@@ -65,8 +65,9 @@ void organ_points_put(organ_view_walk *walk, const organ_block *block);
  * the page fails. */
 void organ_block_chart(organ_view_walk *walk, char *svg, const char *caption);
 
-/* Expands `words` for the page. Returns the text, for the caller to free; NULL if `words` is NULL or the text is empty.
- * Also returns NULL if memory runs out; organ_html_finish then fails. */
+/* Returns the template `words` (report/text/words.h) for an HTML page, with members of the walk's row and report in
+ * place of its placeholders. The caller frees the text. Returns NULL if `words` is NULL or the text is empty; also if
+ * memory runs out: organ_html_finish then fails. */
 char *organ_block_text(organ_view_walk *walk, const char *words);
 
 /* Returns the number at a path of a row times `factor` (0: times 1); NaN if `path` is NULL or the row has no number

@@ -121,8 +121,9 @@ static void choose_scale(heat_map_drawing *d)
 
 /* ---- numbers ---- */
 
-/* Writes a value to `out` with the decimals that all cells of the map have, and returns `out`. A value that these
- * decimals would show as 0 gets one significant digit. */
+/* Writes a value to `out` and returns `out`. The number has d->decimals decimals, as in all cells of the map, but one
+ * significant digit if these decimals would show a value other than 0 as 0. If d->decimals is negative, each number has
+ * three significant digits. */
 static const char *value_text(const heat_map_drawing *d, double value, char out[32])
 {
     if (d->decimals >= 0 && value != 0 &&

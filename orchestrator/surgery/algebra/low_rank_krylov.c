@@ -281,8 +281,9 @@ static organ_status multiply_new_block(krylov *y, organ_error *error)
     return krylov_multiply(y, fresh, true, error);
 }
 
-/* Extends the basis, beginning with the random vectors in `block`, until a pass captures less than ENOUGH of ||W||^2 in
- * addition. Stops after MAX_PASSES passes in any case. */
+/* Extends the basis by one block in each pass; the first block is made of the random vectors in `block`. Ends when the
+ * basis has at least l vectors and a pass has added less than ENOUGH of ||W||^2 to the captured part, or after
+ * MAX_PASSES passes. `done`: the last step succeeded. */
 static organ_status low_rank_krylov_iterate(krylov *y, organ_error *error)
 {
     double before = 0;

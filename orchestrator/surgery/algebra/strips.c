@@ -40,9 +40,10 @@ uint64_t organ_strips_min(const organ_rows *matrix)
     return matrix->extra_bytes + organ_to_line(matrix->scratch_bytes) + matrix_strip_bytes(matrix);
 }
 
-/* Sets the number of readers, the strips of a set (`capacity`) and whether all strips stay in memory. The scratch of
- * readers takes at most half of the memory, unless one reader needs more. Returns ORGAN_USAGE if the memory is too
- * small. */
+/* Divides the engine's memory between the scratch of readers and the strips. Sets s->readers, s->capacity (how many
+ * strips are in memory at once) and s->in_memory (all strips stay in memory: `hold` is true and they fit). The scratch
+ * of readers takes at most half of the memory, unless one reader needs more. Returns ORGAN_USAGE if the memory is too
+ * small for one reader and one strip. */
 static organ_status strips_divide(organ_strips *s, bool hold, organ_error *error)
 {
     const uint64_t given = s->engine->memory, least = organ_strips_min(s->matrix), strip = strip_bytes(s);

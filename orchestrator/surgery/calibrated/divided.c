@@ -70,8 +70,8 @@ static organ_status check_flow(const organ_prune_options *o, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Prunes by physarum v1 with a divided budget: checks the options, opens job and division, and runs the job. Matrices
- * are pruned for the curves with the options in `flow`. */
+/* Prunes by physarum v1 with a divided budget: checks the options, opens job and division, and runs the job. `flow` has
+ * the options with which matrices are pruned to measure the curves. */
 static organ_status divided_run(divided_job *job, json_t **report, organ_error *error)
 {
     const organ_prune_options *const o = job->base.options;

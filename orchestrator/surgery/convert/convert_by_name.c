@@ -365,8 +365,10 @@ organ_status organ_convert_find_names(organ_convert_job *job, const char *archit
     return named_begin(job, architecture, type, error);
 }
 
-/* Prepares a conversion to safetensors of a GGUF file whose architecture the tables lack. Reads ORGAN_CONVERT_CONFIG
- * into job->file and job->own_config if the file has it. */
+/* Prepares a conversion to safetensors of a GGUF file whose architecture has no row in exchange.h: sets job->by_name
+ * and job->named. If the file has the key ORGAN_CONVERT_CONFIG, whose value is the text of config.json, job->own_config
+ * becomes a copy of the text and job->file the parsed object. Refuses an architecture that llama.cpp has, and a name
+ * with other characters than letters, digits, '_' and '-'. */
 organ_status organ_convert_find_gguf_names(organ_convert_job *job, const char *architecture, organ_error *error)
 {
     char label[300];

@@ -57,7 +57,8 @@ organ_cut_run *organ_cut_begin(void *inner, organ_writing *writing)
 /* Returns the verb's context, write.context. */
 void *organ_cut_context(const organ_cut_run *run) { return run->cut->write.context; }
 
-/* Implements organ_write.fill for an output without resolved tensors: copies the kept bytes of all cut tensors. */
+/* Implements organ_write.fill for an output in which no tensor gets new values (organ_cut_out.resolved): copies the
+ * kept bytes of all cut tensors. */
 static organ_status cut_fill(void *inner, organ_writing *writing, organ_error *error)
 {
     return organ_cut_copy(organ_cut_begin(inner, writing), error);

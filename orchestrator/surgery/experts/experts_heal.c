@@ -51,9 +51,11 @@ static bool has_transposed(const organ_expert_heal *h, const organ_forward *forw
     return false;
 }
 
-/* Callback organ_calibration_work.extra: returns the bytes that the refit needs in addition to the walk: the largest
- * regression of a layer, the buffers of a chunk, and one expert's down projection with its change in FP32, plus a copy
- * for down projections that are stored transposed. */
+/* Implements organ_calibration_work.extra: sets h->config, and returns the bytes that the refit needs while the
+ * calibration text runs through the layers, in addition to those of that run: the largest regression of a layer, the
+ * buffers of a chunk, and one expert's down projection with its change in FP32, plus a copy if some down projections
+ * are stored transposed. `scratch`: --scratch is given, so a large regression keeps its inputs in a file, not in
+ * memory. */
 static uint64_t heal_memory(void *context, const organ_calibration_run *calib, bool scratch)
 {
     organ_expert_heal *const h = context;

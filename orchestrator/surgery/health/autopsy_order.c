@@ -226,10 +226,11 @@ static void judge_suspects(organ_autopsy_job *job, organ_scale_pool *pool)
     }
 }
 
-/* Adds a finding for each wrong order that the evidence of all weights together shows, because a single grid may be too
- * small. Requires at least FEW_WEIGHTS weights, smaller residuals in three quarters of them, and evidence beyond POOLED
- * standard deviations of chance. Skips an order for which a weight has a finding of its own. The finding names the
- * first weight with smaller residuals. */
+/* Adds a finding for each wrong order of scales that all weights together show, because one weight may have too few
+ * blocks to show it alone. Conditions: at least FEW_WEIGHTS weights were judged; in three quarters of them the
+ * residuals are smaller with the order undone than as stored; and the sum of their evidence exceeds POOLED of the
+ * standard deviations that it has by chance. Skips an order for which a weight has a finding of its own. The finding
+ * names the first weight whose residuals are smaller. */
 static void judge_pooled_order(organ_autopsy_job *job, const organ_scale_pool *pool)
 {
     for (organ_order order = 0; order < ORGAN_ORDER_COUNT; order++) {

@@ -175,7 +175,9 @@ bool organ_tensor_has_pairs(const organ_model *model, const organ_tensor *tensor
     return strncmp(model->config.architecture, "GptOss", 6) == 0 && tensor->anatomy.experts == ORGAN_EXPERTS_ROUTED;
 }
 
-/* Fails if a target is stored as in_features x out_features, so that the weights of one output are not in one row. */
+/* Fails with ORGAN_USAGE if a target is stored as in_features x out_features, which has the weights of one output in a
+ * column: a Conv1D of GPT-2, recognised by its name, or, only if `stacks` is set, a stack of experts for which
+ * organ_tensor_is_crossed holds. `option` is the option that needs them in one row; the message names it. */
 organ_status organ_targets_need_rows(const organ_model *model, const organ_targets *targets, bool stacks,
                                      const char *option, organ_error *error)
 {

@@ -359,7 +359,8 @@ static organ_status factors_compare_rows(const organ_adapter *adapter, const org
 /* Allocates `bytes` bytes aligned to 64 bytes. Rounds up, because aligned_alloc needs a multiple; never allocates 0. */
 static void *allocate_aligned(size_t bytes) { return aligned_alloc(64, (bytes + 64) / 64 * 64); }
 
-/* Reads the weight of the base in buffers of whole rows, about CHUNK values each, and the same rows of the tensor. */
+/* Computes |tensor - weight| in buffers of whole rows, about CHUNK values each, so that neither matrix is in memory as
+ * a whole. *norm stays -1 if the tensor's type has no numbers or reading fails. */
 organ_status organ_adapter_change(const organ_adapter *adapter, const organ_tensor *tensor, const organ_model *base,
                                   const organ_weight *weight, const organ_kernels *kernels, double *norm,
                                   organ_error *error)

@@ -190,7 +190,8 @@ static json_t *document_tensor_json(const void *context, size_t k)
     return organ_json_joined(organ_json_joined(row, shape), moments);
 }
 
-/* Returns the number of weights for each rating (organ_measure_rating). */
+/* Returns how many of the measured tensors have each rating of organ_measure_rating: "***", "**", "*", and "none" for a
+ * theta below the least rating. Tensors without a theta are not counted. */
 static json_t *ratings_json(const organ_measured *m)
 {
     json_int_t by_stars[4] = {0};

@@ -130,10 +130,11 @@ static const char *cosine_words(const organ_noise_fold *f, json_t *sentences)
     return level;
 }
 
-/* Returns the level of the leakage, a value of "leakage" in the report, and appends the sentence that explains it. The
- * leakage is the norm of the part of N in the output directions of K (the columns of U), relative to |N|. Noise without
- * direction has a share k / m of its energy there, with m the number of output dimensions. The leakage is undefined if
- * U spans the whole output space. */
+/* Returns the level of the leakage, the word "leakage" of the verdict, and appends the sentence that explains it. U are
+ * the k left singular vectors of K, its output directions. The leakage is the norm of the part of N in their span,
+ * relative to |N|. Random noise has the share k / m of its energy there, with m the number of output dimensions. Only
+ * modules with noise and 0 < k < m count, because with k = m the leakage is always 1. If there is no such module, the
+ * level is "undefined". */
 static const char *leakage_words(const organ_noise_fold *f, json_t *sentences)
 {
     if (f->informative == 0 || !(f->inside_expected > 0)) {

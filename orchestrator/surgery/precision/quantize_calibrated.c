@@ -296,10 +296,10 @@ static organ_status quantize_calibrated_quantise(quantize_calibrated_storing *s,
     return ORGAN_OK;
 }
 
-/* Implements organ_calibration_work.change: prunes a matrix if requested, then quantises it. GPTQ gets the rows in the
- * order of the file, in which they are written and bands of rows share scales; then `weights` gets the order of the
- * forward pass back. Pruning is for safetensors only, where both orders are equal, so `keep` and `donor` need no
- * reordering. */
+/* Implements organ_calibration_work.change: prunes a matrix if requested, then quantises it. Before GPTQ, the rows of
+ * `weights` are brought from the order of the forward pass to that of the file: they are written in that order, and the
+ * rows of a band, which share scales, are neighbours in it. Afterwards they are brought back. s.keep and s.donor are
+ * not reordered: they are used only with pruning, which is for safetensors, where the two orders are equal. */
 static organ_status quantize_calibrated_change(void *context, const organ_calibration_matrix *matrix, float *weights,
                                                organ_error *error)
 {
