@@ -17,10 +17,11 @@ static int has_f16c(void)
     return __get_cpuid(1, &a, &b, &c, &d) && c & bit_F16C;
 }
 
-/* Sets the members of *cpu for dot product and tile instructions (AVX512-BF16, AMX). Reads CPUID directly, because
- * __builtin_cpu_supports of older compilers lacks them. AVX512-BF16 is bit 5 of EAX in leaf 7.1, AMX-BF16 and AMX-TILE
- * are bits 22 and 24 of EDX in leaf 7.0. Bits 17 and 18 of the register XCR0 are set if the system saves the tile
- * registers; XCR0 may be read only if CPUID reports OSXSAVE. */
+/* Sets avx512_bf16, amx and dots_are_fast of *cpu, whose avx512 is already set. Reads CPUID directly, because
+ * __builtin_cpu_supports of older compilers lacks these features. dots_are_fast is true for every CPU of AMD (the
+ * vendor is in leaf 0), because only there AVX512-BF16 is faster than FMA. AVX512-BF16 is bit 5 of EAX in leaf 7.1,
+ * AMX-BF16 and AMX-TILE are bits 22 and 24 of EDX in leaf 7.0. Bits 17 and 18 of the register XCR0 are set if the
+ * system saves the tile registers; XCR0 may be read only if CPUID reports OSXSAVE. */
 static void detect_dots(organ_cpu *cpu)
 {
     unsigned a, b, c, d, low, high;

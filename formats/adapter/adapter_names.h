@@ -22,11 +22,13 @@ typedef struct organ_adapter_name {
  * if the tensor is no factor. */
 bool organ_adapter_name_read(const char *name, bool gguf, organ_adapter_name *parts);
 
-/* Returns the name of the parameter that the factors of `module` change. If target_parameters of the config names a
- * parameter of the module, such as "mlp.experts.down_proj" of "mlp.experts", returns the parameter's name in the arena
- * and sets *is_parameter to true; else returns `module` and sets *is_parameter to false. peft wraps a module once for
- * each of its parameters, and adds ".base_layer" to the names of all but the last wrapper. Returns NULL, with an error,
- * if the order of the wrappers is unknown or memory is exhausted. */
+/* Returns the name of the parameter that the factors of `module` change; `config` is adapter_config.json. If its
+ * target_parameters name a parameter of the module, such as "mlp.experts.down_proj" of "mlp.experts", returns the
+ * parameter's name, in the arena and without ".base_layer", and sets *is_parameter to true. Otherwise returns `module`,
+ * whose weight the factors change, and sets *is_parameter to false. peft wraps a module once for each of its parameters
+ * in target_parameters; the number of ".base_layer" at the end of `module` selects the wrapper (0: the outermost) and
+ * so the parameter. Returns NULL, with an error, if it is unknown which parameter this wrapper changes, or if memory
+ * runs out. */
 const char *organ_adapter_parameter(const json_t *config, const char *module, organ_arena *arena, bool *is_parameter,
                                     organ_error *error);
 

@@ -15,7 +15,7 @@ typedef struct layers_call {
 
 static const organ_option layers_options[] = {
     OUTPUT("OUT", layers.write.output,
-           "new directory of the model and its report; X.gguf: a single file, of a GGUF model",
+           "new directory of the model and its report; for a GGUF model a single file, X.gguf",
            .required = true),
     TEXT("drop", "BLOCKS|N", layers.drop,
          "blocks to drop, counted from 0: 5-8 or 3,7,9-11; a single block: 8-8 or '8,'. A number alone, such as 8, is "

@@ -98,8 +98,8 @@
  * budget of this verb. Only prune has ALLOCATION_WAY. */
 #define ALLOCATION_OF(member, example) \
     CHOICE("allocate", "global", member.allocate, \
-           "divide one --budget over all targets so that the KL divergence is smallest, as predicted from " \
-           "measurements of each tensor on a part of --calibration"), \
+           "divide one --budget over all targets by the KL divergence that each tensor alone is predicted to cost, " \
+           "from measurements on a part of --calibration"), \
     TEXT("budget", "AMOUNT", member.budget, "amount to divide: " example), \
     TEXT("allocation", "FILE", member.file, "file of the measurements of --allocate: read if it exists, else written", \
          .names = ORGAN_NAMES_INPUT)

@@ -104,8 +104,11 @@ static void read_dense_width(const config_gguf_source *s, const forward_mixture 
         c->kinds[l].intermediate = width;
 }
 
-/* Reads the mixture of experts and which layers have one. If expert_count is 0 or missing, only calls read_dense_width.
- * Missing keys have llama.cpp's defaults; a router_scale of 0 means no scale. */
+/* Reads the mixture of experts and which layers have one. The model has none if expert_count is 0 or missing, or, in a
+ * family with dual_ffn, if the file has no router (dense models of Gemma 4 have the keys too): then only
+ * read_dense_width is called. With dual_ffn, a router without experts is an error. Missing keys have llama.cpp's
+ * defaults, but keys without which the mixture is unknown, such as expert_used_count, are required. A router_scale of 0
+ * means no scale. */
 void organ_key_experts(const config_gguf_source *s, organ_forward_config *c)
 {
     const forward_mixture *const m = s->family->mixture ? s->family->mixture : &llama_mixture;

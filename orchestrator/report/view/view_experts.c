@@ -111,8 +111,9 @@ static json_t *flags_of(const json_t *layer)
     return flags;
 }
 
-/* Returns a copy of the report in which "layers" has only the layers that the output has. Layers with experts get the
- * member "kept": {"name": the donor's number of the layer, "flags": flags_of}. Returns NULL if out of memory. */
+/* Returns a copy of the report for the page. Its "layers" has only the layers that the output has. Its new member
+ * "kept" has a row for each of these layers that has experts: {"name": the donor's number of the layer, "flags":
+ * flags_of}. Returns NULL if memory runs out. */
 static json_t *with_flags(const json_t *report)
 {
     json_t *const made = json_copy((json_t *)report), *const rows = json_array(), *const shown = json_array();

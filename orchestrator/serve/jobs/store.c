@@ -185,8 +185,9 @@ static bool remove_files(const organ_job_store *store, const char *id, const cha
 /* Removes the directory of a job with all its files. */
 void organ_job_erase(const organ_job_store *store, const char *id) { remove_files(store, id, "*"); }
 
-/* Removes the directory of a job whose record was never completed: it contains only a temporary job.json. Returns false
- * if it has other files. */
+/* Removes the directory of a job whose first record was never completed, that is, one that contains only temporary
+ * files of job.json. Returns false if the directory could not be removed, for example because it contains other files;
+ * its temporary files of job.json are removed even then. */
 bool organ_job_unmade(const organ_job_store *store, const char *id)
 {
     return remove_files(store, id, "job.json.*.tmp");

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Returns a new document: schema, version of organ (unless cache->unversioned), the members of the identity, then those
+ * of `body`. Releases `body`. NULL if an allocation failed or `body` is NULL. */
 json_t *organ_cache_document(const organ_cache *cache, json_t *body)
 {
     json_t *const head = ORGAN_OBJECT(SET_TEXT("schema", cache->schema),

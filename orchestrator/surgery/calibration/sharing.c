@@ -37,8 +37,8 @@ static uint64_t cost_of_rows(const sharing_unit *u)
     return in_thousands(PRODUCTS_A_ROW * (double)u->rows * (double)u->cols * (double)u->cols);
 }
 
-/* Estimates the cost of factorising H, cols^3 / 3 multiplications, in thousands. A rank factorises H once for all its
- * units with the same inputs. */
+/* Estimates the cost of factorising the second moments of the unit's inputs (cols x cols), cols^3 / 3 multiplications,
+ * in thousands. A rank factorises them once for all its units with the same inputs. */
 static uint64_t factorisation_cost(const sharing_unit *u)
 {
     return in_thousands((double)u->cols * (double)u->cols * (double)u->cols / 3);
@@ -195,8 +195,8 @@ organ_status organ_calibration_assign_units(const sharing_captures *g, organ_err
 /* ---- exchange of the layer ---- */
 
 /* Sends each changed matrix of the layer from its owner to all ranks, so that the next layer's inputs are those of the
- * changed model. Sends none with ORGAN_INPUTS_DONOR, where changes do not affect later layers, and none with
- * work->alike or for common and finished units, which every rank has. */
+ * changed model. Skips common and finished units, which every rank has already. Sends nothing with work->alike, because
+ * each rank has changed all units itself, or with ORGAN_INPUTS_DONOR, because changes do not affect later layers. */
 organ_status organ_calibration_exchange_matrices(const sharing_captures *g, const organ_calibration_layer *layer,
                                                  organ_error *error)
 {

@@ -328,7 +328,8 @@ static organ_status collect_shares(const organ_cut_run *run, const organ_tensor 
 
 /* ---- pieces ---- */
 
-/* Returns ORGAN_USAGE if new values cannot be stored in the type of resolved tensor `t`. */
+/* Checks a tensor whose kept part gets new values (organ_cut_out.resolved). Returns ORGAN_USAGE if its type cannot
+ * store them: it is packed, has scales, or organ_cut_takes rejects the type. */
 static organ_status check_refittable(const organ_cut_run *run, const organ_tensor *t, organ_error *error)
 {
     const size_t at = run->weight_of[t - run->model->tensors];

@@ -97,10 +97,12 @@ static const char *style_text(organ_perplexity_style style)
 static const char *compute_text(organ_compute compute)
 {
     return compute == ORGAN_COMPUTE_SPLIT
-               ? "split: in the products with weights each operand is the sum of BF16 numbers, activations of three, "
-                 "so that all 24 bits are kept; sums depend in their last digits on the instructions named."
-               : "bf16: in the products with weights each operand is rounded to BF16, 8 bits; sums are in FP32 and "
-                 "depend in their last digits on the instructions named.";
+               ? "split: in the products with weights each activation is the sum of three BF16 numbers, each weight of "
+                 "one (BF16), two (F16) or three (F32); the last digits of sums depend on the CPU instructions, which "
+                 "compute_isa names."
+               : "bf16: in the products with weights each activation and each weight is rounded to BF16, which has 8 "
+                 "significant bits; sums are in FP32, and their last digits depend on the CPU instructions, which "
+                 "compute_isa names.";
 }
 
 /* Returns the member "definitions", which depends on style, compute type and number of models. */

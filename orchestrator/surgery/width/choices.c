@@ -247,7 +247,9 @@ static void remove_choices(const organ_width_job *job, organ_publish *publish)
         organ_progress_note(job->progress, "%s: cannot be removed, but is no longer needed", publish->partial);
 }
 
-/* Removes the directory (`done`) or ends its output with the error, then closes the journal and frees the paths. */
+/* Ends the directory of choices if it was begun. With `done`, rank 0 removes it; otherwise `error` is set, and
+ * organ_output_end decides whether its files stay for --resume. In any case closes the journal and frees the paths.
+ * Returns error->status. */
 organ_status organ_width_choices_end(organ_width_job *job, bool done, organ_error *error)
 {
     organ_width_choices *const c = &job->choices;

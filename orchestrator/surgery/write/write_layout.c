@@ -81,13 +81,15 @@ static organ_status write_layout_record(const char *to, organ_error *error)
     return error->status;
 }
 
-/* Writes the manifest, or the record of files of a model that has tensors of two models. A single file gets neither. */
+/* Completes the output in the directory `to` after its tensors; only the first rank writes. An organ directory gets
+ * manifest.json. A model directory with tensors of a second model (write->source) gets the record of its files. A
+ * single file, and a model directory that restores the donor, get neither. */
 organ_status organ_writing_end_layout(const organ_writing *w, const char *to, organ_error *error)
 {
     if (!organ_ranks_first(w->output.ranks) || w->output.single)
         return ORGAN_OK;
     if (w->write->apart)
         return write_layout_manifest(w, to, error);
-    /* Without a second model the output restores the donor, so it must have no additional file. */
+    /* Without a second model the output restores the donor byte for byte, so no file may be added. */
     return w->write->source ? write_layout_record(to, error) : ORGAN_OK;
 }
