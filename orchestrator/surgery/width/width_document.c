@@ -82,7 +82,7 @@ static json_t *document_part_json(const void *context, size_t k)
 
 /* Returns the number of parts of a kind and their mean loss in percent, over the parts that had calibration tokens. A
  * part is a matrix that loses columns (organ_width_part). For experts also how many parts had no tokens, so that their
- * channels were chosen by norms, and the fewest tokens of a part. A dry run knows only the number: the loss is null,
+ * channels were chosen by norms, and the fewest tokens of a part. A dry run has only the number: the loss is null,
  * the others are missing. Returns JSON null if there are no parts of this kind. */
 static json_t *means_json(const organ_width_job *job, organ_width_kind kind)
 {
