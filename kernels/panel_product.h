@@ -83,8 +83,8 @@ static void pack_part(float *to, size_t pitch, const product_part *part, size_t 
 
 typedef f32x16 product_sums[PRODUCT_ROWS][PRODUCT_VECTORS]; /* a tile of sums, in registers */
 
-/* Sets, adds to or subtracts from c (FP32) the sums of a tile of `rows` rows and a whole strip, directly from
- * registers. */
+/* Stores the sums of a tile of `rows` rows and a whole strip in c (FP32), adds them to c, or subtracts them from c,
+ * as place->into requests, directly from registers. */
 INLINE void combine_sums(const product_place *place, product_sums sums, const int rows)
 {
     const organ_product *const p = place->product;

@@ -289,7 +289,8 @@ const json_t *organ_json_value(const organ_json_object *object, const char *name
     return json_is_null(value) ? NULL : value;
 }
 
-/* Reports that the member `name` has the wrong value or is missing; quotes the value from the text. */
+/* Reports ORGAN_BAD_INPUT because the member `name` is missing, or has a value other than `expected` describes (such
+ * as "a string"). The message quotes at most 120 bytes of the value. */
 organ_status organ_json_refuse(const organ_json_object *object, const char *name, const char *expected,
                                organ_error *error)
 {

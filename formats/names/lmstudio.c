@@ -42,8 +42,8 @@ static const char *lmstudio_home(organ_arena *arena)
     return home && organ_is_folder(home) ? home : organ_folder_at_home(".lmstudio", arena);
 }
 
-/* Returns the folder with LM Studio's models: "downloadsFolder" in its settings.json, else the subfolder `models` of
- * its own folder. Returns NULL if HOME is not set, or if memory is exhausted. */
+/* Returns the folder with LM Studio's models: "downloadsFolder" in its settings.json if that is an absolute path,
+ * else the subfolder `models` of its own folder. Returns NULL if HOME is not set, or if memory is exhausted. */
 const char *organ_lmstudio_root(organ_arena *arena)
 {
     const char *const home = lmstudio_home(arena), *root = NULL;

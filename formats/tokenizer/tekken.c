@@ -102,8 +102,8 @@ static organ_status read_tekken_sizes(tekken_reading *r, const json_t *config)
     return ORGAN_OK;
 }
 
-/* Reads the member "config": sets the pre-tokenizer from "pattern" and *version from "version" (7 for "v7"), and also
- * sets r->special and r->tokens. */
+/* Reads the member "config": sets the pre-tokenizer from "pattern", *version from "version" (7 for "v7"), and
+ * r->special and r->tokens, the numbers of special and of other tokens, from the sizes in it. */
 static organ_status read_config(tekken_reading *r, long *version)
 {
     json_t *config = NULL;

@@ -203,8 +203,9 @@ static organ_status read_vocabulary_of(organ_tokenizer *t, const tiktoken_class 
     return organ_tokenizer_ranked_end(t, text->label, 0, count, error);
 }
 
-/* Reads the tokenizer in the text of tiktoken.model or hy.tiktoken, and tokenizer_config.json of the model, into *t. If
- * the config does not state add_bos_token, facts.adds_bos is the default of the class. */
+/* Reads the tokenizer in the text of tiktoken.model or hy.tiktoken, and tokenizer_config.json of the model, into *t.
+ * If the config does not state add_bos_token, facts.adds_bos is the default of the config's tokenizer class, but false
+ * if there is no BOS token. */
 organ_status organ_tokenizer_from_tiktoken(const organ_model *model, organ_tokenizer *t, const organ_json_source *text,
                                            organ_error *error)
 {

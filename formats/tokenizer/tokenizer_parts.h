@@ -181,7 +181,8 @@ struct organ_tokenizer {
 
 /* Sets the text of token `id`. If several ids have the same text, encoding produces the last one that was set. */
 bool organ_tokenizer_token(organ_tokenizer *t, uint32_t id, const char *text, size_t bytes);
-/* Appends an added token to t->raw. Its id need not have a token yet. */
+/* Appends an added token to t->raw, with a copy of its text. If no token has its id yet, also makes it the token of
+ * this id. Returns false if memory is exhausted. */
 bool organ_tokenizer_add(organ_tokenizer *t, const organ_added *added);
 /* Ends the vocabulary: ids added later are not part of it. */
 void organ_tokenizer_ready(organ_tokenizer *t);

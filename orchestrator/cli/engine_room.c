@@ -61,7 +61,8 @@ static void show_report(const organ_call *call, const json_t *report, organ_erro
         put_fault(print_error.status != ORGAN_OK ? &print_error : &page_error, error);
 }
 
-/* Returns the kernels that ORGAN_ISA names, or the best of this CPU if it is not set. */
+/* Returns the kernels that ORGAN_ISA names, or the best of this CPU if it is not set. Returns NULL with ORGAN_USAGE
+ * if there are none of that name or the CPU cannot run them. */
 const organ_kernels *organ_kernels_selected(organ_error *error)
 {
     const char *const requested = getenv("ORGAN_ISA");

@@ -197,8 +197,9 @@ static organ_status run_verb(const organ_verb *verb, int argc, char *const *argv
 /* Returns whether the word requests help. */
 static bool is_help(const char *word) { return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0; }
 
-/* Handles command lines without a verb (no arguments, the hidden verb of completion, --help, --version). Otherwise
- * finds the verb of one or two words and runs it, or prints that there is no such verb. */
+/* Runs a command line. Without arguments prints the start of the help; answers the hidden verb of completion. Runs
+ * --help and --version as the verbs help and version. After the first word of several verbs, --help lists these verbs.
+ * Otherwise finds the verb of one or two words and runs it, or prints that there is no such verb. */
 static organ_status run_program(int argc, char *const *argv, organ_error *error)
 {
     const organ_page page = organ_terminal_page(stdout);

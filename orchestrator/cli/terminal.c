@@ -68,7 +68,7 @@ static double share_done(const organ_terminal *terminal)
 
 /* Updates the exponential average of the speed, at most once per speed_seconds. A mean over the whole stage would be
  * wrong, because the speed varies and a resumed run skips finished parts. The time constant is a third of the elapsed
- * time, so that the estimate of the remaining time does not jump. */
+ * time, at least shortest_window, so that the estimate of the remaining time does not jump. */
 static void measure_speed(organ_terminal *terminal, double now)
 {
     const double seconds = now - terminal->measured, elapsed = now - terminal->started;

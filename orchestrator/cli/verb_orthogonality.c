@@ -77,7 +77,8 @@ static organ_status check_pair_options(const CALL *own, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Compares two pairs of models if --pair was given, otherwise the noise of a model with an adapter. */
+/* Compares two pairs of models if --pair was given, otherwise the noise of a model with an adapter. Returns
+ * ORGAN_USAGE if operands are missing or do not fit --pair. */
 static organ_status run_orthogonality(void *values, organ_error *error)
 {
     const CALL *const own = values;

@@ -167,8 +167,8 @@ int organ_mpi_send(int to, const void *note, size_t bytes, void (*wait)(unsigned
     return mpi_leave(code, why);
 }
 
-/* Sends a sign of life that consists of the number `word`. Drops it if no place is free, because another sign follows.
- */
+/* Sends a sign of life that consists of the number `word` to rank `to`. Drops it if no place is free, because
+ * another sign follows. Returns 0, or nonzero with the reason in `why`. */
 int organ_mpi_beat(int to, int word, char *why)
 {
     int code = MPI_SUCCESS;

@@ -138,10 +138,10 @@ static pass_slot *slot_with_work(pass_run *r, unsigned node)
     return any;
 }
 
-/* Takes tiles [*from, *to) of a band and returns its slot. Waits if all tiles in memory are taken. The number of taken
- * tiles is that of the remaining ones divided by twice the workers, at least one: with many small tiles a worker needs
- * the lock rarely, and the last tiles are spread over the workers. Returns NULL if no tiles are left, the pass was
- * halted, or a stop is requested. */
+/* Takes tiles [*from, *to) of a band and returns the slot of the band, preferably one in the memory of NUMA node
+ * `node`. Waits if all tiles in memory are taken. The number of taken tiles is that of the remaining ones divided by
+ * twice the workers, at least one: with many small tiles a worker needs the lock rarely, and the last tiles are spread
+ * over the workers. Returns NULL if no tiles are left, the pass was halted, or a stop is requested. */
 static pass_slot *take_tiles(pass_run *r, unsigned node, size_t *from, size_t *to)
 {
     pthread_mutex_lock(&r->lock);

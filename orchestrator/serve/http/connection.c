@@ -127,7 +127,7 @@ void organ_http_on_message(void *context, const char *format, va_list list)
 
 /* ---- requests ---- */
 
-/* Frees the request with its reply, parameters and body. */
+/* Frees the request with its reply, parameters and body, and subtracts the body's capacity from server->body_bytes. */
 static void free_request(organ_server_request *request)
 {
     organ_http_reply_clear(&request->reply);

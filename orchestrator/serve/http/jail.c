@@ -86,8 +86,8 @@ int organ_jail_beneath(const organ_jail *jail, const organ_jail_place *place, ui
     return fd;
 }
 
-/* Sets jail->by_steps if the kernel does not have openat2. Returns ORGAN_IO if the root cannot be opened; `root` is its
- * path, for the message. */
+/* Sets jail->by_steps if openat2 is missing or forbidden. Returns ORGAN_IO if the root cannot be opened; `root` is
+ * its path, for the message. */
 static organ_status check_kernel(const char *root, organ_jail *jail, organ_error *error)
 {
     const organ_jail_place top = {.root = jail->root, .path = "."};

@@ -74,8 +74,8 @@ void organ_jobs_start(organ_jobs *jobs, organ_job *job);
 void organ_jobs_watch(organ_jobs *jobs, organ_job *job);
 /* Signals a running job that was cancelled: the first call sends SIGINT, the second SIGTERM, later ones SIGKILL. */
 void organ_jobs_signal(organ_jobs *jobs, organ_job *job);
-/* Takes over a job of an earlier server: watches a running one, checks the arguments of a queued one, and truncates the
- * result of an ended one to setup.output. */
+/* Takes over a job of an earlier server: watches a running one, checks the arguments of a queued one, which fails if
+ * they are invalid, and truncates the result of an ended one to the limit setup.output. */
 void organ_jobs_adopt(organ_jobs *jobs, organ_job *job);
 /* Sets the final state of a job and saves its record. */
 void organ_jobs_conclude(organ_jobs *jobs, organ_job *job, organ_job_state state);

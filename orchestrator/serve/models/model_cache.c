@@ -315,7 +315,7 @@ static void store_summary(organ_model_cache *cache, const char *path, char *summ
 
 /* Reads the model at `path` into the cache and stores its summary in the list. If only the list needs the model (not
  * `requested`) and it is cached already, only copies its summary. Called with the lock held; releases it while the
- * model is read. */
+ * model is read. The caller frees `path`. */
 static void read_next(organ_model_cache *cache, char *path, bool requested)
 {
     cached_model made = {0};

@@ -227,9 +227,9 @@ static void *receive_block(int fd, size_t bytes, double until)
     return NULL;
 }
 
-/* Converts the answer of the worker to a result; receives the block that follows an answer without an error. Checks
- * everything, because a hostile model may have taken over the worker. Returns 0 and sets *catalog, or returns an HTTP
- * status. */
+/* Converts the answer of the worker to a result: after an answer without an error, receives the catalog, a block of
+ * at most `max` bytes, until the time `until`. Checks everything, because a hostile model may have taken over the
+ * worker. Returns 0 and sets *catalog, or returns an HTTP status. */
 static unsigned check_answer(organ_reader *reader, organ_worker_answer *answer, const char *path, size_t max,
                              double until, organ_catalog **catalog, organ_error *error)
 {

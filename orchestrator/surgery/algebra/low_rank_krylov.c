@@ -53,7 +53,7 @@ typedef struct krylov {
     unsigned passes;        /* passes over W so far */
 } krylov;
 
-/* Returns the number of panels of n columns. */
+/* Returns the number of panels, of at most PANEL columns each, that n columns need. */
 static size_t panels_of(size_t n) { return (n + PANEL - 1) / PANEL; }
 
 /* ---- products with W ---- */

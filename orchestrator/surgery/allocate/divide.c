@@ -113,8 +113,9 @@ static void bisect_price(const organ_allocation *a, const double *costs, double 
         tried[t] = fewer_zeros[t] + at * (more_zeros[t] - fewer_zeros[t]);
 }
 
-/* Evaluates all curves on the grid of sparsities, finds the division with the least cost (bisect_price), and moves from
- * equal sparsities towards this division, by the share `way` of the distance, because measured curves are not exact. */
+/* Evaluates all curves on the grid of sparsities, finds the division with the least cost (bisect_price), and moves
+ * from equal sparsities towards this division, by the share `way` of the distance, because measured curves are not
+ * exact. Also sets the costs of the result and of equal sparsities. Returns false if memory runs out. */
 bool organ_allocation_divide(organ_allocation *a, double budget, double way)
 {
     double *const costs = malloc((a->count * (STEPS + 1) + 1) * sizeof *costs), *const divisions =
@@ -158,8 +159,9 @@ static const organ_allocation_tensor *nearest_measured(const organ_allocation *a
     return best;
 }
 
-/* Interpolates the cost of tensors in layers that were not measured, from the nearest measured layers before and after
- * with the same role: the logarithm of the cost is linear in the layer number. */
+/* Interpolates the cost of tensors in layers that were not measured, from the nearest measured layers before and
+ * after with the same role: the logarithm of the cost is linear in the layer number. With such a layer on one side
+ * only, copies its cost. Returns false, with the tensor's index in *missing, if there is none. */
 bool organ_allocation_fill(organ_allocation *a, size_t *missing)
 {
     for (size_t k = 0; k < a->count; k++) {

@@ -75,7 +75,8 @@ organ_status organ_cache_load(const organ_cache *cache, const char *within, json
     return error->status;
 }
 
-/* Fails with the first member of the identity that differs. */
+/* Returns ORGAN_USAGE, with a message about the first member that differs, if the document has another identity than
+ * the cache. */
 organ_status organ_cache_belongs(const organ_cache *cache, const json_t *document, organ_error *error)
 {
     organ_cache_difference d;

@@ -482,7 +482,8 @@ static void unscale_weights(const organ_admm *s, float *weights)
         weights[k] = s->z[k] / s->root[k % s->cols];
 }
 
-/* Writes D of the last iteration, without the scaling of its columns, to `weights`. */
+/* Writes D of the last iteration, without the scaling of its columns, to `weights`; weights that `keep` (1 or 0)
+ * removes are 0. */
 void organ_admm_write_result(organ_admm *s, const uint8_t *keep, float *weights)
 {
     clear_killed(s, keep);

@@ -149,8 +149,8 @@ static organ_status ignore_band(void *context, size_t first, organ_error *error)
 }
 
 /* Sets job->keep to the mask of one flow. Sets *killed to the number of weights that ADMM removes: the requested
- * percentage of the matrix, or as many as the flow removes if no sparsity was requested. ADMM ignores it with a
- * pattern. */
+ * percentage of the matrix, or as many as the flow removes if no sparsity was requested. With a pattern, ADMM ignores
+ * this number. */
 static organ_status initial_mask_by_flow(const organ_matrix_job *job, size_t *killed, organ_error *error)
 {
     const size_t n = job->rows * job->cols;

@@ -190,8 +190,8 @@ static organ_status write_small(const char *path, const char *text, organ_error 
     return error->status;
 }
 
-/* Writes refs/REVISION with the commit, unless the revision is that commit. Also writes CACHEDIR.TAG into the root of
- * the cache, so that backup programs skip the cache. */
+/* Writes refs/REVISION with the commit, unless the revision is that commit. Also writes CACHEDIR.TAG into the root
+ * of the cache if it is missing, so that backup programs skip the cache. */
 static organ_status finish_cache(const fetch_job *job, organ_error *error)
 {
     const char *const revision = job->name.revision ? job->name.revision : "main";

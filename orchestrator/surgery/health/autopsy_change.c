@@ -93,8 +93,8 @@ static unsigned count_levels(const float *values, size_t n)
 }
 
 /* Adds one window to all sums of the sample: `n` adjacent values of one row of A (`a`) and of B (`b`). The window
- * begins at column `col` of row `row` of the sample. Only a full window of WINDOW values counts in `levels`, `kurtosis`
- * and `windows`. */
+ * begins at column `col` of row `row` of the sample. Only a full window of WINDOW values counts in `levels` and, if A
+ * and B differ in it, in `kurtosis` and `windows`. */
 static void add_window(change_sample *s, const float *a, const float *b, size_t row, size_t col, size_t n)
 {
     float *const difference = s->difference + row * s->cols + col;

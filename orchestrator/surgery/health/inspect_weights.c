@@ -110,7 +110,8 @@ static json_t *describe_weight(const organ_weight *weight)
     return row;
 }
 
-/* Returns a row for each tensor that belongs to no weight and matches, with the reason; at most lists->max rows. */
+/* Returns a row, with the reason, for each tensor that belongs to no weight and whose name matches lists->match; at
+ * most lists->max rows. */
 static json_t *describe_unmatched(const organ_inspect_lists *lists, const organ_weights *weights)
 {
     json_t *const rows = json_array();
@@ -126,7 +127,7 @@ static json_t *describe_unmatched(const organ_inspect_lists *lists, const organ_
     return rows;
 }
 
-/* Returns a row for each packed weight whose name, or the name of its codes, matches. */
+/* Returns a row for each packed weight whose name, or the name of its codes, matches lists->match. */
 static json_t *selected_weights(const organ_inspect_lists *lists, const organ_weights *weights)
 {
     json_t *const rows = json_array();

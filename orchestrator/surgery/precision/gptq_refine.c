@@ -22,7 +22,8 @@ typedef struct row_equations {
     float *residual;       /* b - M x for the changes x made so far */
 } row_equations;
 
-/* Returns a pointer to number k of the row in job->scales. */
+/* Returns a pointer to number k of the row in job->scales: the scales of its groups, then their minima, then d of all
+ * blocks, then dmin. */
 static float *gptq_refine_number_at(const row_equations *r, size_t k)
 {
     return &r->job->scales[k * r->job->padded + r->row];

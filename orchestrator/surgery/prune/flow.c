@@ -167,7 +167,7 @@ static organ_status run_search_round(flow_search *s, organ_error *error)
 }
 
 /* Searches the gains of targets that have none. With `together`, searches for the targets that are cut into several
- * units, which all ranks share; otherwise for the targets that are one unit and that this rank prunes. */
+ * units, which all ranks share; otherwise for the targets of one unit that this rank must still prune. */
 static organ_status search_for(flow_search *s, bool together, organ_error *error)
 {
     const organ_prune_job *const job = s->job;
