@@ -34,9 +34,9 @@ static void append_visible(organ_error *error, const char *text)
  * wrote. */
 enum { WHOLE_OUTPUT = -1 };
 
-/* Sets the status and appends the formatted text to the message. If organ_error_output_whole has written a prefix and
- * the status is ORGAN_IO or ORGAN_INTERRUPTED, the prefix stays before the text; otherwise the text replaces it. Sets
- * errnum to ENOMEM if the format contains the words "no memory", else to 0. */
+/* Sets the status and, as message, the formatted text. If organ_error_output_whole has written a prefix and the
+ * status is ORGAN_IO or ORGAN_INTERRUPTED, the prefix stays before the text. Sets errnum to ENOMEM if the format
+ * contains the words "no memory", else to 0. */
 static void begin_message(organ_error *error, organ_status status, const char *format, va_list args)
 {
     char text[sizeof error->message];

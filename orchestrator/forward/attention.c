@@ -58,8 +58,8 @@ size_t organ_forward_attention_scratch(const organ_forward_config *c)
     return (SCRATCH_FLOATS + organ_forward_latent_scratch(&c->latent)) * sizeof(float);
 }
 
-/* Returns the floats of a token in k: the keys of all heads, or with latent attention the latent vector and the rotated
- * part of the key. */
+/* Returns the number of floats that the array k of keys has for each token: the keys of all heads, or with latent
+ * attention the latent vector and the rotated part of the key. */
 size_t organ_forward_keys_width(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     return kind->latent ? (size_t)c->latent.rank + c->latent.rotated : (size_t)kind->kv_heads * kind->head_dim;

@@ -50,10 +50,10 @@ static bool name_experts(const organ_forward *f, int32_t layer, size_t slot, org
     return false;
 }
 
-/* Adds llama.cpp's name of the part that the slot has. For q, k and v in one tensor, or gate and up in one tensor, that
- * is the name of llama.cpp's joint tensor. Two names are added for gate and up of a shared expert in one tensor, and
- * for a mixer's input that llama.cpp splits. No name is added for the output projection of a recurrent mixer if the
- * converter reorders the columns of this projection. */
+/* Adds to *place llama.cpp's name of the part that the slot has. For q, k and v in one tensor, or gate and up in one
+ * tensor, that is the name of llama.cpp's joint tensor. Two names are added for gate and up of a shared expert in one
+ * tensor, and for a mixer's input that llama.cpp splits. No name is added for the output projection of a recurrent
+ * mixer if the converter reorders the columns of this projection. */
 static void name_part(const organ_forward *f, int32_t layer, size_t slot, organ_input_place *place)
 {
     static const struct {

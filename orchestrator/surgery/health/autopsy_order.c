@@ -191,7 +191,7 @@ static organ_status judge_order(organ_autopsy_job *job, organ_scale_pool *pool, 
 
 /* Appends the mean square of the weight's residuals with the stored scales to pool->rests, with whose median
  * judge_suspects compares suspects. Leaves out grids smaller than 3 x 3, blocks with fewer than EDGE_ROWS rows of
- * values, and mean squares that are not finite. */
+ * values, and mean squares that are not finite. `scratch` has b->rows x b->cols elements. */
 static organ_status add_residual(organ_scale_pool *pool, const organ_weight *weight, const organ_blocks *b,
                                  double *scratch, organ_error *error)
 {

@@ -413,9 +413,9 @@ static bool all_matrices_done(const organ_layers_heal *h)
     return done;
 }
 
-/* Refits the matrices of kind `kind` in the current block. If an interrupted run has written all of them
- * (all_matrices_done), reads them back instead. Does nothing if organ_layers_heal_is_refitted is false for this block
- * and kind. Sets h->kind. */
+/* Refits the matrices of kind `kind` in the current block. If an interrupted run has written all of them and none
+ * has a GGUF block type (all_matrices_done), reads them back instead. Does nothing if organ_layers_heal_is_refitted is
+ * false for this block and kind. Sets h->kind. */
 static organ_status heal_or_restore_part(organ_layers_heal *h, organ_layers_kind kind, organ_error *error)
 {
     h->kind = kind;

@@ -50,8 +50,8 @@ static organ_status adapter_resume_index(organ_adapter_writer *w, size_t turns, 
     return ORGAN_OK;
 }
 
-/* Rank 0 begins the journal and removes files of the interrupted run; organ_run_journal_share then gives the lines to
- * all ranks. */
+/* Rank 0 begins the journal and, in a resumed run, removes the files of the interrupted run that are not files of
+ * tensors; organ_run_journal_share then gives the lines to all ranks. */
 organ_status organ_adapter_journal_begin(organ_adapter_writer *w, json_t *head, size_t turns, organ_error *error)
 {
     organ_ranks *const ranks = w->output.ranks;

@@ -163,10 +163,10 @@ static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
     return gguf ? organ_quantize_gguf_metadata(job, error) : ORGAN_OK;
 }
 
-/* Prints notes before the run. For GGUF: the warnings about the model's files, and the tensors whose block type differs
- * from that of the scheme. For safetensors: the targets with smaller groups than the scheme's, the experts that stay
- * plain, and reasons why transformers may not read the output. For both: how many targets are copied unchanged, and the
- * first of them. */
+/* Prints notes before the run. For GGUF: the warnings about the model's files, and the tensors whose block type
+ * differs from that of the scheme. For safetensors: the targets with smaller groups than the scheme's, or with blocks
+ * clipped at the edge of the matrix, the experts that stay plain, and reasons why transformers may not read the output.
+ * For both: how many targets are copied unchanged, and the first of them. */
 static void quantize_note_before(const organ_quantize_job *job)
 {
     if (job->writer)
