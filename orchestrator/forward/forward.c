@@ -162,8 +162,8 @@ static void measure_widths(organ_forward *f)
 static bool fits_one_token(void *forward, uint64_t memory) { return organ_forward_fits(forward, memory, 1, 0); }
 
 /* Computes from the plans of all layers: max_reading, a worker's largest scratch for loading a layer; worker_bytes, a
- * worker's scratch for running, which is the largest need of products, mixers, per-layer embeddings and streams because
- * they use it in turn; and min_memory. */
+ * worker's scratch for running: that of a product, plus the largest need of weight panels, mixers, per-layer embeddings
+ * and streams, which use it in turn; and min_memory. */
 static organ_status measure_layers(organ_forward *f, organ_error *error)
 {
     size_t max, of_inputs;
