@@ -423,7 +423,7 @@ void organ_forward_stream(organ_forward *f)
     f->min_memory = organ_memory_enough(0, fits_one_token, f);
 }
 
-/* Loads the layers one by one, runs all windows through each, and reports its bytes as progress. */
+/* Loads the layers one by one, runs all windows through each, and reports the bytes of each layer as progress. */
 static organ_status forward_run_layers(organ_forward *f, const organ_windows *windows, float *hidden,
                                        const organ_progress *progress, organ_error *error)
 {
