@@ -39,7 +39,7 @@ bool organ_imatrix_is_old(const organ_imatrix_state *s, uint32_t first)
 /* Returns the number of bytes from the cursor to the end of the file. */
 static uint64_t bytes_remaining(const cursor *c) { return c->s->file.size - c->at; }
 
-/* Reads the next `bytes` bytes to `to`; `field` is their name in messages. */
+/* Reads the next `bytes` bytes to `to`; does nothing after an earlier error. `field` is their name in messages. */
 static void dat_read_bytes(cursor *c, const char *field, void *to, size_t bytes)
 {
     const organ_model_file *const file = &c->s->file;
@@ -53,8 +53,8 @@ static void dat_read_bytes(cursor *c, const char *field, void *to, size_t bytes)
         c->at += bytes;
 }
 
-/* Reads and returns the next number, 32 bits. Returns 0 with an error if the number is outside [least, max]; `field` is
- * the name of the number in messages. */
+/* Reads and returns the next number, 32 bits. Returns 0 with an error if it cannot be read or is outside [least, max].
+ * After an earlier error returns 0 and reads nothing. `field` is the name of the number in messages. */
 static int32_t dat_read_count(cursor *c, const char *field, int32_t least, int32_t max)
 {
     unsigned char b[4] = {0};

@@ -92,8 +92,8 @@ static const char *remaining_time_text(double seconds, char out[24])
     return out;
 }
 
-/* Prints the speed and the remaining time. `seconds` is the time since the stage began; prints nothing in its first
- * min_rate_seconds. */
+/* Prints the speed and, until all bytes are done, the remaining time. `seconds` is the time since the stage began;
+ * prints nothing in its first min_rate_seconds or before the first bytes are done. */
 static void put_rate(FILE *out, const organ_terminal *terminal, double seconds)
 {
     char rate[16], left[24];

@@ -67,9 +67,9 @@ static void store_tail(const forward_conv *conv, const conv_block *b, size_t tok
     }
 }
 
-/* Convolves block index % blocks of channels of window index / blocks of the group. Transposes the kernels first, so
- * that the weights of all channels for one input are contiguous, and stores the tail for the cache before the rows are
- * overwritten. */
+/* Convolves one block of at most CHANNELS channels in one window of the group: block index % blocks, window
+ * index / blocks. Transposes the kernels first, so that the weights of all channels for one input are contiguous.
+ * Stores the tail for the cache before the rows are overwritten. */
 static void convolve_block(void *context, size_t index, size_t worker)
 {
     const conv_job *const j = context;

@@ -162,8 +162,8 @@ static void measure_widths(organ_forward *f)
 static bool fits_one_token(void *forward, uint64_t memory) { return organ_forward_fits(forward, memory, 1, 0); }
 
 /* Computes from the plans of all layers: max_reading, a worker's largest scratch for loading a layer; worker_bytes, a
- * worker's scratch for running, which is the largest need of products, mixers, per-layer embeddings and streams because
- * they use it in turn; and min_memory. */
+ * worker's scratch for running: that of a product, plus the largest need of weight panels, mixers, per-layer embeddings
+ * and streams, which use it in turn; and min_memory. */
 static organ_status measure_layers(organ_forward *f, organ_error *error)
 {
     size_t max, of_inputs;
@@ -423,7 +423,7 @@ void organ_forward_stream(organ_forward *f)
     f->min_memory = organ_memory_enough(0, fits_one_token, f);
 }
 
-/* Loads the layers one by one, runs all windows through each, and reports its bytes as progress. */
+/* Loads the layers one by one, runs all windows through each, and reports the bytes of each layer as progress. */
 static organ_status forward_run_layers(organ_forward *f, const organ_windows *windows, float *hidden,
                                        const organ_progress *progress, organ_error *error)
 {

@@ -6,7 +6,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* Returns the mean of `count` values and its standard error if they were independent. */
+/* Returns the mean of `count` values and its standard error, computed as for independent values; NaN for fewer than two
+ * values. */
 organ_mean organ_mean_of(const double *values, size_t count)
 {
     double sum = 0, square = 0;

@@ -209,8 +209,8 @@ static char *concatenate_results(const organ_assignment *assignment, const found
     return joined;
 }
 
-/* Sets of[k].is to a new allocation with the result of part k, for the parts of all other ranks. all->of[r] has the
- * results of rank r one after another, and of[k].bytes is the size of each. */
+/* Sets of[k].is to a new allocation with the result of part k, for each part of another rank that has a result.
+ * all->of[r] has the results of rank r one after another, and of[k].bytes is the size of each. */
 static organ_status copy_results(const organ_assignment *assignment, const char *where, const organ_gathered *all,
                                  found_result *of, organ_error *error)
 {

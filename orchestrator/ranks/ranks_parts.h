@@ -75,7 +75,8 @@ void organ_heartbeat_discard_notes(organ_ranks *ranks);
 /* Starts the thread of the watch, unless the limit of silence is 0. If a rank is lost, the thread sets organ_ranks.lost
  * and makes all calls of the transport fail. Returns ORGAN_IO if the thread cannot be created. */
 organ_status organ_watch_start(organ_ranks *ranks, organ_error *error);
-/* The work of the thread at wake-up number `poll`. */
+/* The work of the thread of the watch at its wake-up number `poll`: sends and receives signs of life, and abandons the
+ * run if a rank has been silent for too long. */
 void organ_watch_poll(organ_ranks *ranks, unsigned poll);
 /* Ends this rank's signs of life, before ranks leave: none may reach a rank that has left. */
 void organ_watch_hush(organ_ranks *ranks);

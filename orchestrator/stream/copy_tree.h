@@ -17,8 +17,8 @@ typedef struct organ_file_list {
 } organ_file_list;
 
 /* Lists all regular files below `directory`, except the names in `skip`, unfinished outputs (".*.organ-partial"), notes
- * of finished outputs (".*.organ-finished") and the mark of an unfinished output (ORGAN_GROWING_MARK). Links to files
- * are followed; links to directories, sockets and devices are omitted. Returns ORGAN_IO if a directory cannot be read
+ * of finished outputs (".*.organ-finished") and the mark of an unfinished output (ORGAN_GROWING_MARK). Follows links to
+ * files; leaves out links to directories, and all sockets and devices. Returns ORGAN_IO if a directory cannot be read
  * or a link is broken. The caller frees *list. */
 organ_status organ_list_files(const char *directory, const char *const *skip, size_t skip_count, organ_file_list *list,
                               organ_error *error);

@@ -102,6 +102,8 @@ bool organ_field_read(const organ_struct_field *field, const json_t *json, void 
 
 /* ---- rows ---- */
 
+/* Adds the `count` fields of the struct at `row` to `object`, which it takes over. Returns `object`, or NULL if memory
+ * runs out. */
 json_t *organ_struct_add(json_t *object, const organ_struct_field *fields, size_t count, const void *row)
 {
     for (size_t k = 0; k < count && object; k++)

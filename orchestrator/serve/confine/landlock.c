@@ -196,7 +196,8 @@ bool organ_confine_files(int version, int root, organ_readable others, int progr
                                      allow_beneath(rules, program, EXECUTE | READ_FILE) && allow_system(rules));
 }
 
-/* Allows reading below `folders`, and nothing else. `version` is that of Landlock. */
+/* Confines the calling thread to reading files below `folders`. `version` is that of Landlock. Returns false with errno
+ * on an error. */
 bool organ_confine_reading(int version, organ_readable folders)
 {
     const int rules = make_ruleset(version);

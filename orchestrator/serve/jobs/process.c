@@ -156,8 +156,8 @@ static int wait_for_child(int ready)
     return got == sizeof why ? why : ECHILD;
 }
 
-/* Starts the child, waits until it is confined, and sets *process. On failure the child has ended, and *process is
- * zero. */
+/* Starts the child, waits until it is confined, and sets *process. Leaves *process unchanged if no child can be
+ * started. After another failure the child has ended, and *process is zero. */
 static organ_status fork_child(child *self, organ_process *process, organ_error *error)
 {
     const pid_t pid = fork();

@@ -66,7 +66,8 @@ static void scale_values(float *values, size_t n, int exponent)
 }
 
 /* Implements organ_strip_work.each: computes the columns of `image` = W V that belong to the rows of the strip, where V
- * are the `width` vectors of `source`. Applies halves[1], and with `back` also halves[0] of the second product. */
+ * are the `width` vectors of `source`, which krylov_multiply has scaled by 2^halves[0]. Scales the columns by
+ * 2^halves[1], and with `back` also by 2^halves[0] for the product with W^T. */
 static void map_strip(void *context, const organ_strip *strip, size_t worker)
 {
     const krylov *const y = context;

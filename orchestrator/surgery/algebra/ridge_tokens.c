@@ -45,7 +45,7 @@ static organ_status ridge_tokens_add(organ_ridge *ridge, organ_ridge_part part, 
 
 /* ---- rows by block ---- */
 
-/* Exchanges two rows of inputs. */
+/* Exchanges rows `row` and `with` of ridge->inputs. */
 static void ridge_tokens_exchange(organ_ridge *ridge, size_t row, size_t with)
 {
     const size_t width = ridge->shape.width;
@@ -87,7 +87,8 @@ static void sort_rows(organ_ridge *ridge)
         }
 }
 
-/* Returns the first row of a block whose token is `token` or a later one, or the end of the block, by bisection. */
+/* Finds by bisection the first row of block `block` that has a token number of at least `token`. Returns the index of
+ * the row, or the end of the block if there is none. */
 static size_t first_row(const organ_ridge *ridge, size_t block, size_t token)
 {
     size_t from = ridge->begin[block], to = ridge->begin[block + 1];

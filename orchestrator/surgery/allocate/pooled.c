@@ -87,7 +87,8 @@ bool organ_pooled_has_several(const organ_pooled_tensors *pooled, size_t tensor)
     return pooled->pools[tensor].matrices > 1;
 }
 
-/* Adds up the tensors of the layer if `all`; otherwise tensors are stored one at a time, so the largest counts. */
+/* With `all`, returns the sum over all tensors of the layer. Otherwise only tensors with several matrices are stored,
+ * one at a time, so returns the bytes of the largest of these. */
 uint64_t organ_pooled_memory(const organ_pooled_tensors *pooled, int32_t layer, bool all)
 {
     uint64_t bytes = 0;

@@ -209,7 +209,7 @@ void organ_variants_scale(organ_variants *v, double times) { v->times = times; }
 /* Returns the buffer of the variants' hidden states, for a caller that fills it. */
 float *organ_variants_room(organ_variants *v) { return v->states; }
 
-/* Runs the donor's states up to the input of `layer`, which becomes the current layer. */
+/* Runs the donor's states from the input of the current layer to that of `layer`, which becomes the current layer. */
 organ_status organ_variants_advance(organ_variants *v, int32_t layer, organ_error *error)
 {
     if (run_streams_through_layers(v, v->reached, layer, v->donor, 1, error) == ORGAN_OK)

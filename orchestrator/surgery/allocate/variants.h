@@ -17,11 +17,12 @@ organ_status organ_variants_open(organ_forward *forward, const organ_engine *eng
                                  size_t together, organ_variants **variants, organ_error *error);
 void organ_variants_close(organ_variants *variants); /* NULL is allowed */
 
-/* Returns the bytes that *variants needs for `tokens` tokens and `together` simultaneous variants, including the layer
- * that organ_variants_finish loads while the caller has another one loaded. */
+/* Returns the bytes that an organ_variants needs for `tokens` tokens and `together` simultaneous variants, including
+ * the layer that organ_variants_finish loads while the caller has another one loaded. */
 uint64_t organ_variants_memory(const organ_forward *forward, size_t tokens, size_t together);
 
-/* Makes `layer` the current layer: runs the donor's hidden states through the layers before it. */
+/* Makes `layer`, which must not be before the current layer, the current one: runs the donor's hidden states through
+ * the layers from the current one to the one before `layer`. */
 organ_status organ_variants_advance(organ_variants *variants, int32_t layer, organ_error *error);
 /* Calls organ_variants_finish for the variants of the current layer, then runs the donor's states through the current
  * layer and makes the next layer the current one. `loaded`: the current layer with the donor's weights. */

@@ -221,9 +221,9 @@ static size_t count_later_users(const organ_calibration_captures *g, const organ
     return count;
 }
 
-/* Passes a matrix to `change`, or to `restore` if an earlier run finished it, and writes the result to the layer. The
- * layer keeps weights in the type of the file, and changed values are rounded to this type, so writing them is
- * exact. */
+/* Passes a matrix to `change`, or to `restore` if an earlier run finished it, and writes the result to the layer,
+ * except with ORGAN_INPUTS_DONOR. The layer keeps weights in the type of the file, and changed values are rounded to
+ * this type, so writing them is exact. */
 static organ_status change_unit(const organ_calibration_captures *g, const organ_calibration_unit *u,
                                 const organ_calibration_layer *layer, organ_error *error)
 {

@@ -44,7 +44,7 @@ void organ_calibration_states_close(organ_calibration_states *states); /* NULL i
  * error: ORGAN_IO if the file cannot be read, or if its bytes are not those that were written, which network file
  * systems can cause. */
 float *organ_calibration_states_take(organ_calibration_states *states, size_t chunk, organ_error *error);
-/* Stores the chunk that was taken last. Returns ORGAN_IO if the file cannot be written. */
+/* Stores chunk `chunk`, which must be the one that was taken last. Returns ORGAN_IO if the file cannot be written. */
 organ_status organ_calibration_states_put_back(organ_calibration_states *states, size_t chunk, organ_error *error);
 
 /* Returns a copy of a chunk's states that the caller may change and does not put back, valid until the next call. NULL

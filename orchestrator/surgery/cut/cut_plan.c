@@ -105,7 +105,7 @@ static bool has_pairs(const organ_cut_run *run, size_t layer)
 
 /* Sets lists->each_gate_up to the kept rows of the fused gate and up of each expert. If gate and up alternate
  * (has_pairs), a kept channel c has the rows 2 c and 2 c + 1. Else it has row c of the first half (gate) and row c of
- * the second half (up). */
+ * the second half (up). The list of an expert that the cut removes is empty. */
 static organ_status plan_list_experts(organ_cut_run *run, size_t layer, layer_lists *lists, organ_error *error)
 {
     const bool pairs = has_pairs(run, layer);

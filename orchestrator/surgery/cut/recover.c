@@ -372,8 +372,9 @@ static const recover_kind kinds[] = {{"expert", count_experts, digest_experts, d
                                      {"head of K and V", count_heads, digest_heads, NULL},
                                      {"shared expert: channel", count_shared_channels, digest_shared_channels, NULL}};
 
-/* Sets `keep` to the parts of kind `k` that layer `layer` of the donor has kept in the copy, whose layer `becomes` it
- * is. Leaves `keep` unchanged if the copy has no parts of this kind, or not fewer than the donor. */
+/* Compares layer `layer` of the donor with layer `becomes` of the copy, the same layer after the cut. Sets `keep` to
+ * the donor's parts of kind `k` that the copy still has. Leaves `keep` unchanged if the copy has no parts of this kind,
+ * or not fewer than the donor. */
 static organ_status find_kept_parts(organ_cut_recovery *r, const recover_kind *k, size_t layer, size_t becomes,
                                     organ_cut_keep *keep, organ_error *error)
 {

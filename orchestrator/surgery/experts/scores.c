@@ -137,8 +137,8 @@ double organ_expert_scores_missed(const organ_expert_scores *s, size_t layer, ui
     return keep < s->experts && of->power > 0 ? of->loss[s->experts - keep - 1] / of->power : 0;
 }
 
-/* Returns by how much the relative error of the layer grows if it keeps one expert fewer in each group than `keep` in
- * total. */
+/* Returns the growth of a layer's relative error from `keep` kept experts in all its groups to one expert fewer in each
+ * group. */
 static double scores_step(const organ_expert_scores *s, size_t layer, uint32_t keep)
 {
     return organ_expert_scores_missed(s, layer, keep - s->groups) - organ_expert_scores_missed(s, layer, keep);

@@ -90,7 +90,8 @@ organ_status organ_targets_select(const organ_model *model, const char *globs, o
     return error->status;
 }
 
-/* Removes the targets whose flag in `left_out` is set. Fails if none remains. */
+/* Removes the targets whose flag in `left_out` (one for each tensor of the model) is set. Returns ORGAN_USAGE if none
+ * remains; the message then names `method`. */
 organ_status organ_targets_remove(const organ_model *model, const bool *left_out, const char *method,
                                   organ_targets *targets, organ_error *error)
 {

@@ -314,7 +314,8 @@ static organ_rows extract_module_rows_of(const organ_lora_job *job, const organ_
                         .read = read_change};
 }
 
-/* Opens the readers of each module only to compute the sizes of the buffers; reads no rows. */
+/* Returns ORGAN_USAGE if the module with the greatest need needs more memory than the engine allows. Opens the readers
+ * of each module only to compute the sizes of the buffers; reads no rows. */
 organ_status organ_lora_check_memory(organ_lora_job *job, organ_error *error)
 {
     const organ_lora_module *largest = NULL;

@@ -130,6 +130,8 @@ static organ_status write_file(const organ_companions *c, size_t file, const org
     return error->status;
 }
 
+/* Saves the tensors of `shard`, the open shard `file`, whose codes are in another shard (index `codes`) for which
+ * is_selected(context, codes) returns true. Writes no file if there are none. */
 organ_status organ_companions_keep(const organ_companions *c, size_t file, const organ_model *shard,
                                    bool (*is_selected)(void *context, size_t codes), void *context,
                                    const organ_stop *stop, organ_error *error)

@@ -147,7 +147,8 @@ static organ_status measure_member(const fleet *f, const organ_model *model, jso
     return error->status;
 }
 
-/* Returns whether the model must be extracted; an organ directory is extracted already. */
+/* Returns whether the model must be extracted: not with --no-extract, and not if it is an organ directory, which is
+ * extracted already. */
 static bool needs_extract(const fleet *f, const organ_model *model)
 {
     return !f->options->no_extract && strcmp(model->format, "organ directory") != 0;

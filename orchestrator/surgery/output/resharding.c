@@ -430,6 +430,7 @@ static organ_status create_planned_files(organ_resharding *r, const char *direct
     return path ? write_file(path, &index, stays, error) : resharding_no_memory(r, error);
 }
 
+/* Creates the planned files and the index in `directory`, for data that the caller then writes. */
 organ_status organ_resharding_begin(organ_resharding *r, const char *directory, organ_error *error)
 {
     return create_planned_files(r, directory, false, error);

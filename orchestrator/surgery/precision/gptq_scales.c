@@ -142,7 +142,7 @@ static void gptq_scales_add_chunk(const organ_gptq_job *job, const refit_buffers
 
 /* ---- their solution ---- */
 
-/* Returns a pointer to the scale or minimum of a row that is unknown `unknown`. */
+/* Returns a pointer to one of the scales or minima of a row: number `unknown` of the unknowns. */
 static float *gptq_scales_number_at(const organ_gptq_job *job, size_t unknown, size_t row)
 {
     return &job->scales[unknown * job->padded + row];

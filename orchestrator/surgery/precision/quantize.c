@@ -12,8 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Returns ORGAN_USAGE if --method is unknown, if gptq has no text, or if an option of gptq is given with another
- * method. 128 and 512 are the defaults of --samples and --context. */
+/* Returns ORGAN_USAGE if --method is unknown, if gptq has no text or a --samples or --context out of range, or if an
+ * option of gptq is given with another method. 128 and 512 are the defaults of --samples and --context. */
 static organ_status check_method(const organ_quantize_options *o, organ_error *error)
 {
     if (organ_quantize_by_text(o)) {

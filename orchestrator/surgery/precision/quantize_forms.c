@@ -177,7 +177,8 @@ static size_t packed_experts(const organ_quantize_job *job)
     return count;
 }
 
-/* Returns the number of matrices of routed experts that are not quantised, without stacks. */
+/* Returns the number of matrices of routed experts that are not quantised. Does not count stacks, which have the
+ * matrices of all experts of a layer in one tensor. */
 size_t organ_quantize_plain_experts(const organ_quantize_job *job)
 {
     size_t count = 0;

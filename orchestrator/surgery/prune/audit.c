@@ -205,7 +205,7 @@ static organ_status compare_models(audit *a, organ_error *error)
 }
 
 /* Adds a problem for each tensor that differs from the donor in a way that pruning does not explain, for each fault
- * that opening the copy found, and for each of its warnings if the donor has fewer. */
+ * that opening the copy found, and for each warning of the copy if the donor has fewer warnings. */
 static void report_changed_tensors(audit *a)
 {
     for (size_t t = 0; t < a->donor->tensor_count; t++) {

@@ -87,7 +87,7 @@ static void integrity_check_targets(const organ_prune_job *job, json_t *checks)
     organ_check_add(checks, "other files copied", true, "%zu", job->state->others.count);
 }
 
-/* Fails with ORGAN_IO if a check of the copy failed. The message names the last check that failed. */
+/* Fails with ORGAN_IO if a check of the copy failed. The message names the first check that failed. */
 static organ_status fail_unsound(const organ_prune_job *job, organ_error *error)
 {
     size_t index;

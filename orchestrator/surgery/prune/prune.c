@@ -64,7 +64,8 @@ organ_status organ_prune_check_options(const organ_prune_options *options, organ
 }
 
 /* Cuts the targets into units, allocates and fills job->parts and job->units, and counts the units of each shard in
- * units_left. All gains are ORGAN_PHYSARUM_GAIN or, if a sparsity was requested, 0 (not searched yet). */
+ * units_left. All gains are ORGAN_PHYSARUM_GAIN or, if a sparsity was requested (--sparsity) or is divided
+ * among the targets (job->divides), 0: not searched yet. */
 static organ_status list_parts(organ_prune_job *job, organ_error *error)
 {
     const organ_targets *const targets = &job->targets;

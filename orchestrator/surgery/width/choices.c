@@ -48,6 +48,7 @@ static uint64_t value_at(const organ_width_part *part, uint64_t row)
     return part->at + row * organ_width_columns(part) * sizeof(float);
 }
 
+/* Writes rows [first, first + rows) of a part to the file of values: organ_width_columns(part) values a row. */
 organ_status organ_width_choices_put(const organ_width_job *job, const organ_width_part *part, const float *values,
                                      uint64_t first, uint64_t rows, organ_error *error)
 {

@@ -44,7 +44,7 @@ organ_status organ_narrow_matrix(const organ_engine *engine, const organ_narrow_
                                  uint32_t *kept, organ_narrow_report *report, organ_error *error);
 
 /* Returns the bytes that organ_narrow_matrix needs with a whole H, in addition to the weights, the calibration and the
- * scratch of each thread. */
+ * scratch of each thread. `group`: organ_narrow_options.group. */
 uint64_t organ_narrow_memory(uint64_t rows, uint64_t cols, uint64_t group);
 
 #endif

@@ -27,6 +27,8 @@ size_t organ_write_left(const organ_writing *w, uint64_t *bytes)
 
 const json_t *organ_write_lines(const organ_writing *w) { return w->journal.lines; }
 
+/* Appends `line` to the journal and frees it. With `keep_if_interrupted`, an interrupted run keeps its output even if
+ * no unit is done. */
 organ_status organ_write_note(organ_writing *w, json_t *line, bool keep_if_interrupted, organ_error *error)
 {
     w->journal.keep_if_interrupted |= keep_if_interrupted;
