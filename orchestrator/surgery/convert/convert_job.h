@@ -364,7 +364,8 @@ organ_status organ_convert_config(organ_convert_job *job, organ_error *error);
 /* ---- convert_check.c ---- */
 
 /* Compares the configuration of the output at `path` with that of the model. Returns ORGAN_BAD_INPUT, naming the
- * setting, if they differ. `to` is unused. Called by organ_write_run. */
+ * setting, if they differ. Notes settings of recurrent layers that GGUF files do not store. If job->by_name is set,
+ * only checks that the output can be opened as a model. `to` is unused. Called by organ_write_run. */
 organ_status organ_convert_check(void *job, const char *to, const char *path, organ_error *error);
 
 /* ---- convert_document.c ---- */
