@@ -237,7 +237,8 @@ size_t organ_convert_computed_piece(organ_convert_job *job, const char *name, un
 /* Returns true if at least one layer has attention. */
 bool organ_convert_has_attention(const organ_forward_config *config);
 
-/* Returns true if the attention of at least one layer rotates queries and keys. */
+/* Returns true if at least one layer has attention as its first mixer and rotates its queries and keys. Attention as
+ * the second mixer of a layer does not count. */
 bool organ_convert_rotates(const organ_forward_config *config);
 
 /* Returns the first layer with a sliding window (`windowed`) or without one; layer 0 if there is no such layer. */
