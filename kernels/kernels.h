@@ -304,8 +304,8 @@ typedef struct organ_kernels {
     void (*audit_32)(const float *donor, const float *copy, size_t n, organ_audit_counts *counts);
 } organ_kernels;
 
-/* Returns the bytes of scratch of the physarum kernels for a tile of rows x cols, a multiple of 64, or 0 if they
- * overflow size_t. */
+/* Returns the bytes of scratch that the physarum kernels need for a tile of rows x cols: a multiple of 64, or 0 if the
+ * number of bytes overflows size_t. */
 size_t organ_physarum_scratch(size_t rows, size_t cols);
 
 /* Returns the least stride of a state's rows, from value_dim on, with which rows are aligned to cache lines and spread

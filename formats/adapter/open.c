@@ -264,7 +264,8 @@ static organ_status finish_peft(open_state *s, organ_adapter_pair *pair, organ_e
 }
 
 /* Sets layout, sizes and scale of a pair of GGUF. The scale is alpha / rank, or 1 if alpha is 0, as in llama.cpp.
- * Raises adapter.r to the rank of the pair if that is larger. */
+ * Raises adapter.r to the rank of the pair if that is larger. Returns ORGAN_BAD_INPUT if the shapes of the two factors
+ * do not fit. */
 static organ_status finish_gguf(open_state *s, organ_adapter_pair *pair, organ_error *error)
 {
     char why[300];

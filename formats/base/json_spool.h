@@ -24,9 +24,9 @@ void *organ_json_spool_take(size_t bytes);
 /* Releases memory of the spool. Returns false if `memory` is not from the spool; the caller then frees it. */
 bool organ_json_spool_give_back(void *memory);
 
-/* Counts an access to the page of the spool that contains `memory`; hands back all pages after every few dozen
- * accesses. A function that reads rows of a document but allocates nothing calls this function with each row, before it
- * reads the row. */
+/* Counts an access to `memory` unless it is on the same page of the spool as the access before. After every 64 counted
+ * accesses returns the spool's pages to the system. A function that reads rows of a document but allocates nothing
+ * calls this function with each row, before it reads the row. */
 void organ_json_spool_visit(const void *memory);
 
 /* Releases an array like json_decref, row by row: json_decref alone would touch the pages of all rows at once. NULL

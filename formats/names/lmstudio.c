@@ -62,7 +62,8 @@ const char *organ_lmstudio_root(organ_arena *arena)
 }
 
 /* Sets *path to the folder or file that the name lmstudio:PUBLISHER/NAME[/FILE] means. Returns ORGAN_BAD_INPUT if it
- * does not exist, with a similar name from the same folder in the message, or if the name is malformed. */
+ * does not exist, with a similar name from the same folder in the message, if the name is malformed, or if HOME is not
+ * set. */
 organ_status organ_lmstudio_resolve(const char *text, organ_arena *arena, const char **path, organ_error *error)
 {
     const char *const own = text + strlen("lmstudio:"), *const root = organ_lmstudio_root(arena);

@@ -270,8 +270,9 @@ static const char *find_manifest(const char *root, const ollama_name *name, orga
     return NULL;
 }
 
-/* Sets `hint` to a similar tag if the model exists with other tags, else to a similar name of a model of the same
- * user; to "" if there is none. `roots` are `count` folders of Ollama. */
+/* Sets `hint`, a part of an error message: to a similar tag, or else any tag, if the model exists with other tags; if
+ * it does not exist, to a similar name of a model of the same user; to "" if there is none. `roots` are `count` folders
+ * of Ollama. */
 static void suggest_name(const char *const *roots, size_t count, const ollama_name *name, organ_arena *arena,
                          char hint[ORGAN_FOLDER_HINT])
 {

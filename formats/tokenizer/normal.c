@@ -298,7 +298,7 @@ bool organ_is_normal(const organ_tokenizer *t, const char *text, size_t bytes)
     return true;
 }
 
-/* Applies the normalizer's steps to `bytes`, in order and in place. */
+/* Applies the normalizer's steps to `bytes`, in order and in place; stops when the text is empty. */
 organ_status organ_normalise(const organ_tokenizer *t, organ_search *search, organ_growth *growth, organ_bytes *bytes,
                              organ_error *error)
 {

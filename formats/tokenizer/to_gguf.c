@@ -116,8 +116,8 @@ static bool put_unmarked(organ_bytes *to, const char *text, size_t bytes)
     return complete;
 }
 
-/* Appends the text of token `id` as a GGUF string; "[PAD<id>]" for an id without a token, as llama.cpp's converter
- * does. */
+/* Appends the text of token `id` as a GGUF string, that of a user-defined token without SentencePiece marks
+ * (put_unmarked). An id without a token gets "[PAD<id>]", as by llama.cpp's converter. */
 static bool put_token(const gguf_export *e, uint32_t id, organ_bytes *to)
 {
     char unused[32];

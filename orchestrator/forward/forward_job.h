@@ -484,7 +484,7 @@ size_t organ_forward_attention_width(const organ_forward_config *config, const o
  * engine has `memory` bytes, organ_forward_experts_room for a mixture whose experts are all in memory. */
 size_t organ_forward_ffn_room(const organ_forward *forward, uint64_t memory, size_t tokens);
 size_t organ_forward_experts_room(const organ_forward_config *config, size_t tokens);
-/* Returns the floats of memory that the experts of a streamed layer need for that many tokens. */
+/* Returns the floats of scratch that the experts of a streamed layer need for `tokens` tokens. */
 size_t organ_forward_stream_room(const organ_forward_config *config, size_t tokens);
 
 /* ---- streamed layers (streaming.c, experts_stream.c) ---- */
@@ -550,10 +550,10 @@ organ_status organ_forward_attention(forward_group *group, const float *normed, 
                                      organ_error *error);
 /* Adds the feed-forward: hidden += feed_forward(norm(hidden)). */
 organ_status organ_forward_ffn(forward_group *group, organ_error *error);
-/* Computes inner = act(x gate) * (x up), then the down product of inner, for tokens [first, first + tokens) of the
- * group: x is `normed`, the result is `out`. `gate` selects the weights of the layer (PART_GATE) or of its shared
- * expert (PART_SHARED_GATE). Products that are already in group->products are computed together with gate and up.
- * `scratch`: 2 x tokens x inner floats. */
+/* Sets `out` to the down product of act(x gate) * (x up), or of act(x up) without a gate. x is `normed`, which has only
+ * the rows of tokens [first, first + tokens) of the group; `inner` is the width of x up. `gate` selects the weights of
+ * the layer (PART_GATE) or of its shared expert (PART_SHARED_GATE). Products that are already in group->products are
+ * computed together with gate and up. `scratch`: 2 x tokens x inner floats. */
 organ_status organ_forward_gated(forward_group *group, forward_part gate, size_t inner, size_t first, size_t tokens,
                                  const float *normed, float *out, float *scratch, organ_error *error);
 /* Computes the mixture of experts for tokens [first, first + tokens) of the group, from `normed` to `out`. `requested`

@@ -113,7 +113,8 @@ int organ_mpi_gather(const void *mine, size_t bytes, void *all, void (*wait)(uns
                         &request, wait, why);
 }
 
-/* Broadcasts bytes in pieces of STEP, because MPI counts with int. `wait` is called between two tests. */
+/* Sends `bytes` bytes at `data` from rank `from` to all ranks, in pieces of STEP, because MPI counts with int. Calls
+ * `wait` between two tests of a request. */
 int organ_mpi_broadcast(void *data, size_t bytes, int from, void (*wait)(unsigned attempt), char *why)
 {
     int failed = 0;

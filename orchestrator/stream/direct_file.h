@@ -27,8 +27,8 @@ organ_status organ_direct_open(const char *path, unsigned mode, organ_direct_fil
 /* Sets the length of the file to `size` bytes; new bytes are zero. Returns ORGAN_IO if that fails. */
 organ_status organ_direct_resize(const organ_direct_file *file, uint64_t size, organ_error *error);
 
-/* Sets the length like organ_direct_resize, and reserves disk space if the file system supports that. Returns ORGAN_IO
- * if the disk has not enough space. */
+/* Sets the length of a file that is not longer than `size` bytes, and reserves disk space if the file system supports
+ * that. Returns ORGAN_IO if the disk has not enough space. */
 organ_status organ_direct_reserve(const organ_direct_file *file, uint64_t size, organ_error *error);
 
 /* Writes exactly `bytes` bytes at `offset`. If address and offset are congruent modulo ORGAN_DIRECT_ALIGNMENT, whole

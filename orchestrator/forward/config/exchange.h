@@ -103,7 +103,8 @@ const forward_exchange *organ_exchange_of_gguf(const organ_gguf *gguf, const cha
  * may only be for converting to GGUF. For callers that need only the names of tensors. */
 const forward_exchange *organ_exchange_names_of_gguf(const organ_gguf *gguf, const char *architecture);
 
-/* Sets and returns ORGAN_BAD_INPUT; the message lists the architectures that can be converted from this format. */
+/* Sets and returns ORGAN_BAD_INPUT. The message lists the architectures that can be converted from this format (GGUF if
+ * `gguf`), or states that llama.cpp lacks the architecture. */
 organ_status organ_exchange_refuse(const char *label, const char *architecture, bool gguf, organ_error *error);
 
 /* The part of a layer or of the model that a tensor is. */

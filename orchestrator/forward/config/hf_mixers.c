@@ -139,7 +139,8 @@ static void read_words(const config_hf_source *s, organ_forward_config *c)
 
 /* Reads the mixer of each layer from the first of these members that the family defines and the file has: a string of
  * letters, the list of layer words, an object with two lists of layer numbers, one list of layer numbers, an interval.
- * If the file has none of them, applies the family's default or reports an error. */
+ * If the file has none of them, applies the family's default or reports an error. In a family with
+ * forward_recurrent.alike, all layers get the first word even if the file has the list of layer words. */
 static void read_kinds(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_recurrent *const r = s->family->recurrent;

@@ -21,8 +21,8 @@ void organ_tls_close(organ_tls *tls); /* after the daemon has stopped; NULL is a
 /* Reads both files again; new connections get the new certificate. On an error the old one stays. */
 organ_status organ_tls_renew(organ_tls *tls, organ_error *error);
 
-/* Sends as many bytes to `session`, a gnutls_session_t, as it accepts in one call, and announces the end of the
- * data. */
+/* Sends as many bytes to `session`, a gnutls_session_t, as it accepts in one call. If that succeeds, announces the end
+ * of the data. */
 void organ_tls_send(void *session, const char *data, size_t bytes);
 
 /* Writes the options with which MHD_start_daemon encrypts connections by the current certificate. */

@@ -166,8 +166,9 @@ static double cost_of(const organ_allocation *a, const size_t *chosen)
     return cost;
 }
 
-/* Chooses a level for each tensor within the budget: step by step from the lowest levels, and again from *uniform if
- * the first result costs more. */
+/* Chooses a level for each tensor within the budget: step by step from the lowest levels, and again from *uniform, the
+ * highest level that all tensors can have, if the first result costs more than that level. Returns the sum of the
+ * chosen sizes. */
 double organ_allocation_choose(organ_allocation *a, const double *sizes, double budget, size_t *chosen, size_t *uniform)
 {
     *uniform = 0;

@@ -72,8 +72,8 @@ typedef struct organ_calibrated_job {
  * organ_targets_remove. */
 organ_status organ_calibrated_narrow(organ_prune_job *base, const char *method, organ_error *error);
 
-/* Opens the imatrix as job->imatrix, and checks that it has entries for all targets. The donor must be open, and
- * job->parts allocated. Returns ORGAN_BAD_INPUT if an entry is missing or has another size. */
+/* Opens the imatrix as job->imatrix, sets job->digest, and checks that the imatrix has entries for all targets. The
+ * donor must be open, and job->parts allocated. Returns ORGAN_BAD_INPUT if an entry is missing or has another size. */
 organ_status organ_calibrated_imatrix(organ_calibrated_job *job, organ_error *error);
 /* Creates a calibration from the imatrix entry of matrix number `matrix` of target `part`. The caller destroys it. */
 organ_status organ_calibrated_norms(const organ_calibrated_job *job, size_t part, uint64_t matrix,
@@ -97,7 +97,8 @@ organ_status organ_calibrated_restore(void *job, const organ_calibration_matrix 
 organ_status organ_calibrated_prune(organ_calibrated_job *job, const organ_calibration_matrix *matrix,
                                     organ_prune_matrix_options prune_options, float *weights, uint8_t *keep,
                                     organ_prune_matrix_report *report, organ_error *error);
-/* Implements organ_calibration_work.change: prunes one matrix of a target, counts its weights and writes it. */
+/* Implements organ_calibration_work.change: prunes one matrix of a target. If this rank writes the matrix
+ * (matrix->own), also counts its weights and writes it. */
 organ_status organ_calibrated_matrix(void *job, const organ_calibration_matrix *matrix, float *weights,
                                      organ_error *error);
 

@@ -237,7 +237,8 @@ size_t organ_convert_computed_piece(organ_convert_job *job, const char *name, un
 /* Returns true if at least one layer has attention. */
 bool organ_convert_has_attention(const organ_forward_config *config);
 
-/* Returns true if the attention of at least one layer rotates queries and keys. */
+/* Returns true if at least one layer has attention as its first mixer and rotates its queries and keys. Attention as
+ * the second mixer of a layer does not count. */
 bool organ_convert_rotates(const organ_forward_config *config);
 
 /* Returns the first layer with a sliding window (`windowed`) or without one; layer 0 if there is no such layer. */
@@ -364,7 +365,8 @@ organ_status organ_convert_config(organ_convert_job *job, organ_error *error);
 /* ---- convert_check.c ---- */
 
 /* Compares the configuration of the output at `path` with that of the model. Returns ORGAN_BAD_INPUT, naming the
- * setting, if they differ. `to` is unused. Called by organ_write_run. */
+ * setting, if they differ. Notes settings of recurrent layers that GGUF files do not store. If job->by_name is set,
+ * only checks that the output can be opened as a model. `to` is unused. Called by organ_write_run. */
 organ_status organ_convert_check(void *job, const char *to, const char *path, organ_error *error);
 
 /* ---- convert_document.c ---- */

@@ -289,7 +289,7 @@ bool organ_convert_has_attention(const organ_forward_config *c)
     return false;
 }
 
-/* Returns whether the attention of at least one layer rotates queries and keys. */
+/* Returns whether at least one layer has attention as its first mixer and rotates its queries and keys. */
 bool organ_convert_rotates(const organ_forward_config *c)
 {
     for (unsigned l = 0; l < c->layers; l++)

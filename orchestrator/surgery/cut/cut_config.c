@@ -213,8 +213,9 @@ static size_t edit_heads(const organ_cut_config *c)
 
 /* Sets c->layers, and edits the number of layers, the number of layers for multi-token prediction after them, and all
  * settings that depend on layer numbers. A member counts as the number of layers only if it fits run->layer_count, the
- * layers that have tensors: these may include layers for multi-token prediction. Returns how many members state the
- * number of layers. */
+ * layers that have tensors: these may include layers for multi-token prediction. Without
+ * such a member, the length of layers_block_type is the number of layers. Returns how many members state the number of
+ * layers. */
 static size_t edit_blocks(organ_cut_config *c)
 {
     static const char *const counts[] = {"num_hidden_layers", "n_layer", "n_layers", "num_layers"};

@@ -30,8 +30,9 @@ double organ_block_ln_rms(const organ_block_sums *sums) { return log(sums->own /
 
 /* Sets height, width, rows, cols and complete of *b, and sets *lines to the number of rows of values that are read in
  * each row of blocks. A large weight is read only in part: at most MAX_BLOCKS blocks. If blocks are one row high, at
- * most about MAX_VALUES values are read. Returns false if the weight has no grid: a stack of matrices, a vector, GPTQ
- * groups in any order (g_idx), or more than MAX_BLOCKS blocks in a row. */
+ * most about MAX_VALUES values are read. Returns false if the weight has no grid: a stack of matrices, an empty matrix,
+ * a vector, GPTQ groups in any order (g_idx), scales without a size of blocks, or more than MAX_BLOCKS blocks in a
+ * row. */
 static bool plan_blocks(const organ_weight *weight, const organ_matrices *m, organ_blocks *b, uint64_t *lines)
 {
     const bool scaled = weight->scale != NULL;

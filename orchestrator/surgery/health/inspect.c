@@ -323,7 +323,7 @@ typedef struct subject {
     size_t count;
 } subject;
 
-/* Returns the row of tensor k of the model, or NULL if its name does not match. */
+/* Returns the row of tensor k of the model, or NULL if its name does not match s->lists.match. */
 static json_t *inspect_tensor_json(const void *context, size_t k)
 {
     const subject *const s = context;

@@ -108,8 +108,8 @@ void organ_compared_close(organ_compared_job *job);
 
 /* Sets job->modules, each with its weight in every model: the modules that the adapter changes or, without an adapter,
  * the projections of the first model. With --modules only modules whose names match a pattern. Returns ORGAN_USAGE for
- * a pattern that matches no module; ORGAN_BAD_INPUT, with all mismatches, if a model lacks a module or has it in
- * another shape. */
+ * a pattern that matches no module; ORGAN_BAD_INPUT if no module remains, or if a model lacks a module or has it in
+ * another shape. The message then has as many of these mismatches as fit, and the number of the others. */
 organ_status organ_compared_match(organ_compared_job *job, organ_error *error);
 
 /* Calls `measure` for each module, in one process of the run, and sends the measured members to all processes.

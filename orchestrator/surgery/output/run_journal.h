@@ -45,9 +45,11 @@ organ_status organ_run_journal_begin(organ_run_journal *journal, json_t *head, c
 /* Appends a line to this rank's journal. Takes it over; NULL means that the caller had no memory. */
 organ_status organ_run_journal_add(const organ_run_journal *journal, json_t *line, organ_error *error);
 
-/* Sets `digits` to the XXH3 of the bytes [offset, offset + bytes) that `read` reads, as 16 hexadecimal digits, and
- * advances the progress by them. */
+/* Reads `bytes` bytes from `offset` of the source `context` to `data`. */
 typedef organ_status organ_run_read(const void *context, void *data, size_t bytes, uint64_t offset, organ_error *error);
+
+/* Sets `digits` to the XXH3 of the bytes [offset, offset + bytes) that read(context, ...) reads, as 16 hexadecimal
+ * digits, and advances the progress by the number of bytes. */
 organ_status organ_run_digest(organ_run_read *read, const void *context, uint64_t offset, uint64_t bytes,
                               const organ_progress *progress, char digits[17], organ_error *error);
 

@@ -41,8 +41,9 @@ float organ_grid_scale(const organ_grid *grid, const organ_kernels *kernels, flo
 float organ_grid_stored(const organ_grid *grid, const organ_kernels *kernels, float scale);
 
 /* Rounds each of n values to the nearest that its scale and minimum can represent: values[k] becomes code x scales[k] +
- * minima[k], with the code nearest to (values[k] - minima[k]) / scales[k], ties to even; code 0 if the scale is 0.
- * `minima` NULL: the grid has none. Values are finite; n is a multiple of 16. */
+ * minima[k], with the code nearest to (values[k] - minima[k]) / scales[k], ties to even. An integer code is 0 if
+ * the scale is 0; for E4M3 codes no scale may be 0. `minima` NULL: the grid has none. Values are finite; n is a
+ * multiple of 16. */
 void organ_grid_round(const organ_grid *grid, const float *scales, const float *minima, float *values, size_t n);
 /* Sets codes[k] to the code nearest to (values[k] - minimum) / scale, as a float, for n values of a group. `minimum` is
  * 0 if the grid has no minima. n is any number. */

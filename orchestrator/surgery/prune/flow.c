@@ -130,8 +130,8 @@ static void step_gains(flow_search *s)
     memset(s->killed, 0, job->targets.count * sizeof *s->killed);
 }
 
-/* Sets `searched` of each unit: the next round of this rank reads it. Also sets `gain` of the searched units to the
- * gain that the round tries. Returns the bytes of the searched units. */
+/* Sets `searched` of each unit to whether the next round of this rank reads the unit. Sets `gain` of the searched units
+ * to the gain that the round tries. Returns the bytes of the searched units. */
 static uint64_t choose_units(flow_search *s)
 {
     uint64_t bytes = 0;

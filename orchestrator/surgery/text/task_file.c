@@ -140,8 +140,9 @@ static organ_status store_window(task_reader *r, const task_window *w, organ_err
 }
 
 /* Adds a choice and its window. The tokens of the choice are those in r->whole after as many tokens as r->context has.
- * Fails if there are none, or more than a window has. `number`: that of the choice in messages, from 1. `characters`:
- * length of its text; `gold`: it is a right choice. */
+ * Fails if the choice has no tokens, or more than a window has. If memory is too small (r->full), stores nothing, but
+ * counts the bytes in r->bytes. `number`: number of the choice in messages, from 1. `characters`: length of its text.
+ * `gold`: the choice is right. */
 static organ_status add_choice(task_reader *r, size_t number, size_t characters, bool gold, organ_error *error)
 {
     organ_task_set *const set = r->set;
@@ -378,8 +379,8 @@ static organ_status read_lines(task_reader *r, organ_error *error)
     return error->status;
 }
 
-/* Reads the questions and plans their windows. Without BOS and EOS, a context without tokens could not be scored, so
- * such tokenizers are rejected. */
+/* Reads the questions and plans their windows. Rejects a tokenizer with neither BOS nor EOS, because one of the two
+ * replaces a context without tokens. */
 organ_status organ_task_set_read(organ_task_set *set, organ_scoring *scoring, organ_error *error)
 {
     const organ_perplexity_protocol *const p = &scoring->protocol;

@@ -204,7 +204,8 @@ static long digits_of(const char *text, size_t remaining, size_t count, int base
 }
 
 /* Decodes the escape of a Python string that begins with the backslash at `text`; *taken is the number of its bytes.
- * Characters outside ASCII become '?', because the searched names do not contain them. */
+ * Decodes only numbers (\x, \u, \U, octal); other escapes become the character after the backslash. NUL and
+ * characters outside ASCII become '?', because the searched names do not contain them. */
 static char decode_escape(const char *text, size_t remaining, size_t *taken)
 {
     static const struct {
