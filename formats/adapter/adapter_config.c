@@ -179,7 +179,7 @@ static bool ends_with_literal(const config_pattern *p, const char *module)
 }
 
 /* Sets *value to the value of the first pattern that matches the module; leaves it unchanged if none matches or
- * `patterns` is NULL. */
+ * `patterns` is NULL. Returns an error if memory is exhausted, or if a pattern takes too long to be matched. */
 static organ_status find_pattern_value(const organ_adapter_patterns *patterns, const char *module, double *value,
                                        organ_error *error)
 {

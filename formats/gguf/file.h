@@ -126,9 +126,9 @@ const organ_gguf_kv *organ_gguf_writer_find(const organ_gguf_writer *writer, con
 /* Removes a key if it exists. */
 void organ_gguf_writer_remove(organ_gguf_writer *writer, const char *key);
 
-/* Appends a tensor with its shape, slowest axis first. Returns ORGAN_BAD_INPUT if GGUF cannot store it: a name of
- * more than 64 bytes, more than 4 dimensions, a type that GGUF does not have, rows that are not whole blocks. Does
- * not detect duplicate names. */
+/* Appends a tensor with its shape, slowest axis first. Returns ORGAN_BAD_INPUT if GGUF cannot store it: an empty name
+ * or one of more than 64 bytes, more than 4 dimensions, a type that GGUF does not have, rows that are not whole blocks.
+ * Does not detect duplicate names. */
 organ_status organ_gguf_writer_tensor(organ_gguf_writer *writer, const char *name, organ_dtype dtype, unsigned rank,
                                       const uint64_t *shape, organ_error *error);
 

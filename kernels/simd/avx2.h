@@ -400,9 +400,9 @@ INLINE double f64_fold(f64x16 a)
     return _mm_cvtsd_f64(_mm_add_sd(x, _mm_unpackhi_pd(x, x)));
 }
 
-/* Returns the smaller of a and b. ISAs differ if one of them is NaN. */
+/* Returns the smaller of a and b. ISAs differ if one of them is NaN, or if they are zeros of different sign. */
 INLINE f64x16 f64_min(f64x16 a, f64x16 b) { EACH_QUARTER(_mm256_min_pd(a.q[k], b.q[k])); }
-/* Returns the larger of a and b. ISAs differ if one of them is NaN. */
+/* Returns the larger of a and b. ISAs differ if one of them is NaN, or if they are zeros of different sign. */
 INLINE f64x16 f64_max(f64x16 a, f64x16 b) { EACH_QUARTER(_mm256_max_pd(a.q[k], b.q[k])); }
 /* Rounds down to a whole number. */
 INLINE f64x16 f64_floor(f64x16 a) { EACH_QUARTER(_mm256_floor_pd(a.q[k])); }

@@ -294,9 +294,9 @@ INLINE double f64_fold(f64x16 a)
     return _mm_cvtsd_f64(_mm_add_sd(x, _mm_unpackhi_pd(x, x)));
 }
 
-/* Returns the smaller of a and b. ISAs differ if one of them is NaN. */
+/* Returns the smaller of a and b. ISAs differ if one of them is NaN, or if they are zeros of different sign. */
 INLINE f64x16 f64_min(f64x16 a, f64x16 b) { return EACH_HALF(_mm512_min_pd, a, b); }
-/* Returns the larger of a and b. ISAs differ if one of them is NaN. */
+/* Returns the larger of a and b. ISAs differ if one of them is NaN, or if they are zeros of different sign. */
 INLINE f64x16 f64_max(f64x16 a, f64x16 b) { return EACH_HALF(_mm512_max_pd, a, b); }
 /* Rounds down to a whole number. */
 INLINE f64x16 f64_floor(f64x16 a) { return (f64x16){_mm512_floor_pd(a.lo), _mm512_floor_pd(a.hi)}; }

@@ -358,9 +358,9 @@ INLINE double f64_fold(f64x16 a)
     return vgetq_lane_f64(y, 0) + vgetq_lane_f64(y, 1);
 }
 
-/* Returns the smaller of a and b. ISAs differ if one of them is NaN. */
+/* Returns the smaller of a and b. ISAs differ if one of them is NaN, or if they are zeros of different sign. */
 INLINE f64x16 f64_min(f64x16 a, f64x16 b) { EACH_D(vminq_f64(a.d[k], b.d[k])); }
-/* Returns the larger of a and b. ISAs differ if one of them is NaN. */
+/* Returns the larger of a and b. ISAs differ if one of them is NaN, or if they are zeros of different sign. */
 INLINE f64x16 f64_max(f64x16 a, f64x16 b) { EACH_D(vmaxq_f64(a.d[k], b.d[k])); }
 /* Rounds down to a whole number. */
 INLINE f64x16 f64_floor(f64x16 a) { EACH_D(vrndmq_f64(a.d[k])); }

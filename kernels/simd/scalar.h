@@ -366,9 +366,9 @@ INLINE double f64_fold(f64x16 a)
     return a.lane[0];
 }
 
-/* Returns the smaller of a and b. ISAs differ if one of them is NaN. */
+/* Returns the smaller of a and b. ISAs differ if one of them is NaN, or if they are zeros of different sign. */
 INLINE f64x16 f64_min(f64x16 a, f64x16 b) { EACH_LANE(f64x16, a.lane[l] < b.lane[l] ? a.lane[l] : b.lane[l]); }
-/* Returns the larger of a and b. ISAs differ if one of them is NaN. */
+/* Returns the larger of a and b. ISAs differ if one of them is NaN, or if they are zeros of different sign. */
 INLINE f64x16 f64_max(f64x16 a, f64x16 b) { EACH_LANE(f64x16, a.lane[l] > b.lane[l] ? a.lane[l] : b.lane[l]); }
 /* Rounds down to a whole number. */
 INLINE f64x16 f64_floor(f64x16 a) { EACH_LANE(f64x16, floor(a.lane[l])); }

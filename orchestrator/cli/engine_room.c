@@ -140,8 +140,8 @@ organ_status organ_engine_room_open(organ_engine_room *room, const organ_call *c
     return ORGAN_OK;
 }
 
-/* Destroys the engine, then writes the report: making the report can use the memory that the engine had. Only rank 0
- * writes it. Returns the status of `error`. */
+/* Destroys the engine, then writes the report: its tables or page can then use the memory that the engine had. Only
+ * rank 0 writes the report. Releases `report` (may be NULL). Returns the status of `error`. */
 organ_status organ_engine_room_close(organ_engine_room *room, json_t *report, organ_error *error)
 {
     note_unspooled(room->progress);

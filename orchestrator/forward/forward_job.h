@@ -333,7 +333,7 @@ organ_status organ_forward_streams_split(organ_forward *forward, float *states, 
  * rows[k] in `states`. `work`: 2 x count x hidden_size floats; `scratch`: forward->worker_bytes for each worker. */
 organ_status organ_forward_streams_merge(const organ_forward *forward, const float *states, const size_t *rows,
                                          size_t count, float *work, void *scratch, float *merged, organ_error *error);
-/* Returns the floats of memory that a layer with streams needs for a group of that many tokens. */
+/* Returns the floats of memory that a layer with streams needs for a group of `tokens` tokens. */
 size_t organ_forward_streams_room(const organ_forward_config *config, size_t tokens);
 
 /* ---- arithmetic ---- */

@@ -37,7 +37,8 @@ static void run_tokens(void *context, size_t index, size_t worker)
         s->task(s->context, t);
 }
 
-/* Calls task(context, token) for each token below `count` on the workers, in blocks of TOKENS_AT_ONCE. */
+/* Calls task(context, token) for each token below `count` on the workers, in blocks of TOKENS_AT_ONCE; `work` as in
+ * organ_forward_share. */
 organ_status organ_forward_tokens(const organ_engine *engine, size_t count, double work, organ_token_task *task,
                                   void *context, organ_error *error)
 {

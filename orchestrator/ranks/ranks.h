@@ -157,8 +157,9 @@ typedef struct organ_row_range {
 organ_row_range organ_ranks_rows(const organ_ranks *ranks, size_t rank, size_t rows, size_t step);
 organ_row_range organ_ranks_own_rows(const organ_ranks *ranks, size_t rows, size_t step); /* those of this rank */
 
-/* Meets like organ_ranks_agree, and exchanges rows of `bytes` bytes: each rank has computed its rows
- * (organ_ranks_own_rows) in `values`, an array of all rows, and receives the rows of all other ranks. */
+/* Meets like organ_ranks_agree, and exchanges rows of `bytes` bytes: each rank has computed its rows,
+ * organ_ranks_own_rows(ranks, rows, step), in `values`, an array of all `rows` rows, and receives the rows of all other
+ * ranks. */
 organ_status organ_ranks_complete_rows(organ_ranks *ranks, const char *where, void *values, size_t bytes, size_t rows,
                                        size_t step, organ_error *error);
 

@@ -536,8 +536,8 @@ static organ_status commit_file(organ_publish *publish, const naming_plan *plan,
 }
 
 /* Renames the files of a finished output to their final names, one at a time, the model first. Before that,
- * synchronises the partial directory, writes the note and removes the mark. At the end removes the partial directory.
- */
+ * synchronises the partial directory, writes the note and removes the mark and an empty folder at the final name. At
+ * the end removes the partial directory and the note (end_note). */
 organ_status organ_publish_commit_files(organ_publish *publish, const char *const *names, const char *journal,
                                         organ_error *error)
 {

@@ -76,8 +76,8 @@ static void read_indices(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
-/* Sets the layers in the list `key` of `object`, numbers from 1 on, to the structure of the word `word`. Returns the
- * length of the list. */
+/* Reads the member `key` of `object`, a list of layer numbers from 1 on, and sets each of these layers as set_word does
+ * for `word`. Returns the length of the list; 0, and reports an error, if the member is no list. */
 static size_t read_numbered(const config_hf_source *s, const json_t *object, const char *key, const char *word,
                             organ_forward_config *c)
 {
@@ -171,8 +171,8 @@ static unsigned read_size_or_default(const config_hf_source *s, forward_number n
                                 : organ_config_needed(s, number.key);
 }
 
-/* Returns the inner width of Mamba and Mamba-2, which is heads x value_dim: from its own member
- * (forward_recurrent.inner), or as `expand` times hidden_size. Returns 0 if the family has neither member, or if the
+/* Returns the inner width of Mamba and Mamba-2, which is heads x value_dim: the member forward_recurrent.inner if the
+ * file has it, else forward_recurrent.expand times hidden_size. Returns 0 if the family has no `expand`, or if the
  * product is not above 0 and below 2^24. */
 static uint64_t inner_of(const config_hf_source *s, const organ_forward_config *c)
 {

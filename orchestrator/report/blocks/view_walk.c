@@ -216,8 +216,8 @@ static void put_rest_note(organ_view_walk *walk, const organ_block *block, size_
     json_decref(row);
 }
 
-/* Prints an EACH block: its inner blocks once for each row, for block->max rows at most, and block->rest if there are
- * more. */
+/* Prints an EACH block: its inner blocks once for each row, for at most block->max rows (0: no limit), and block->rest
+ * if there are more rows. */
 static void walk_each(organ_view_walk *walk, const organ_block *block)
 {
     json_t *const rows = organ_block_rows(walk, block);

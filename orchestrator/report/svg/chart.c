@@ -160,8 +160,8 @@ static bool in_band(const chart_drawing *d, const organ_chart_panel *panel, size
            !(d->chart->log_y && (high <= 0 || (isfinite(low) && low <= 0)));
 }
 
-/* Returns the position of the lower edge of the band at place k, in pixels; the floor of the plot area for -INFINITY.
- */
+/* Returns the position of the lower edge of the band at place k, in pixels; the floor of the plot area if the value is
+ * not finite (-INFINITY: no lower end). */
 static double band_low_y(const chart_drawing *d, const organ_chart_panel *panel, size_t k)
 {
     return isfinite(panel->band_low[k]) ? at_y(d, panel->band_low[k]) : d->top_now + d->panel_height;

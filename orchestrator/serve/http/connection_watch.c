@@ -107,8 +107,8 @@ static void enforce_connection_limit(organ_connection_watch *watch, const organ_
     }
 }
 
-/* Adds a connection with a deadline for its first request. If there are too many, shuts one down
- * (enforce_connection_limit). */
+/* Adds a connection whose first request must come within `seconds` seconds (0: no deadline). If there are too many
+ * connections, shuts one down (enforce_connection_limit). Returns NULL if memory runs out. */
 organ_watched *organ_watch_add(organ_connection_watch *watch, int fd, const char *peer, unsigned seconds)
 {
     organ_watched *const watched = calloc(1, sizeof *watched);

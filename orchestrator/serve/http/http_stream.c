@@ -57,7 +57,8 @@ static ssize_t suspend_stream(organ_http_waker *waker)
 }
 
 /* Callback of libmicrohttpd: reads the next bytes of the stream to `to` and returns their number, or suspends the
- * connection and returns 0 if there are none yet. */
+ * connection and returns 0 if there are none yet. Returns MHD_CONTENT_READER_END_OF_STREAM if the stream has ended or
+ * the server stops. */
 static ssize_t read_reply_stream(void *context, uint64_t position, char *to, size_t capacity)
 {
     organ_http_waker *const waker = context;

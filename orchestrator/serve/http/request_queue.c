@@ -26,7 +26,8 @@ struct organ_request_queue {
 };
 
 /* Waits for a request and removes it from the queue. Sets *recalls to the current queue->recalls, by which
- * finish_request detects news that comes while the handler runs. Returns NULL if the queue ends. */
+ * finish_request detects news that comes while the handler runs. Returns NULL if the queue ends and no request is left
+ * in it. */
 static organ_server_request *next_request(organ_request_queue *queue, unsigned long long *recalls)
 {
     pthread_mutex_lock(&queue->lock);

@@ -107,7 +107,8 @@ static size_t next_word(const char **at, const char *end, const char **word)
     return (size_t)(*at - *word);
 }
 
-/* Returns whether the text can name a token: letters, digits, '.', '_', '-'. */
+/* Returns whether the text can name a token: it has only letters, digits, '.', '_', '-', is not empty, and fits into
+ * organ_bearer.name with its NUL. */
 static bool is_name(const char *text, size_t length)
 {
     for (size_t k = 0; k < length; k++)

@@ -170,8 +170,9 @@ uint64_t organ_job_bytes(const organ_job_store *store, const char *id)
     return bytes;
 }
 
-/* Truncates the result and the log of an ended job to the limit and examines the result. A truncated result counts as
- * no result (found.result), because it is no longer JSON. */
+/* Truncates the result and the log of an ended job to `limit` bytes each and examines the result. `cut` is the size of
+ * the result before an earlier truncation (0: none). A truncated result counts as no result (found.result), because it
+ * is no longer JSON. */
 organ_job_findings organ_job_examine(const organ_job_store *store, const char *id, uint64_t limit, uint64_t cut)
 {
     organ_job_findings found = {.cut = cut};

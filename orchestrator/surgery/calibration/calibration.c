@@ -58,7 +58,7 @@ static organ_row_range share_of(const organ_calibration *c, size_t count, size_t
     return organ_ranks_rows(c->engine->ranks, rank, count, 1);
 }
 
-/* Returns share_of for this rank. */
+/* Returns the range of `count` tiles, panels or rows that this rank sums. */
 static organ_row_range own_range(const organ_calibration *c, size_t count)
 {
     return organ_ranks_own_rows(c->engine->ranks, count, 1);
@@ -450,8 +450,8 @@ static void finish_moments(organ_calibration *c, const double *h, size_t stride,
     }
 }
 
-/* Computes act_norm, stability and contribution of tile `index` of the inputs; with moments_only only act_norm. Sets
- * c->singular if the tile of H has no inverse. */
+/* Sets act_norm, stability and contribution of the inputs in tile `index`; with moments_only the last two become 1
+ * (finish_moments). Otherwise sets c->singular if the tile of H has no inverse. */
 static void finish_tile(void *context, size_t index, size_t worker)
 {
     organ_calibration *const c = context;

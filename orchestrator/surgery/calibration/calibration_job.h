@@ -154,8 +154,8 @@ organ_status organ_calibration_gathering_finish(organ_calibration_captures *capt
 /* Sets `owner` and `common` of all units: assigns them to ranks after the inputs were gathered. The result is the same
  * on all ranks, unless work->alike. Does nothing with one rank. */
 organ_status organ_calibration_assign_units(const organ_calibration_captures *captures, organ_error *error);
-/* Sends each changed matrix from its owner to all ranks. A rank must call it also after an error, which every rank then
- * returns. Does nothing with one rank. */
+/* Sends each matrix that only its owner has changed to all ranks; sends none with ORGAN_INPUTS_DONOR or work->alike. A
+ * rank must call it also after an error, which every rank then returns. Does nothing with one rank. */
 organ_status organ_calibration_exchange_matrices(const organ_calibration_captures *captures,
                                                  const organ_calibration_layer *layer, organ_error *error);
 

@@ -182,8 +182,8 @@ static int by_cols(const void *a, const void *b)
     return x->cols != y->cols ? (x->cols > y->cols) - (x->cols < y->cols) : (x > y) - (x < y);
 }
 
-/* Returns true for an expert with work->mixtures: its moments are always whole, and the layer runs in several passes if
- * those of all experts do not fit in memory together. */
+/* Returns whether work->mixtures is set and the unit is an expert: then its second moments are always whole
+ * (one_block), and the layer runs in several passes if those of all experts do not fit in memory together. */
 static bool is_mixed(const organ_calibration_captures *g, const captures_unit *u)
 {
     return g->calib->work->mixtures && u->expert;
@@ -257,7 +257,8 @@ static void add_units(organ_calibration_captures *g, size_t target)
     }
 }
 
-/* Lists the target matrices of a layer, and decides which have whole moments and in which pass each is gathered. */
+/* Lists the target matrices of a layer. Decides which get whole second moments instead of diagonal blocks, and in which
+ * pass each is gathered. */
 organ_status organ_calibration_gathering_open(const organ_calibration_run *calib, organ_layer *loaded, int32_t layer,
                                               organ_calibration_captures *g, organ_error *error)
 {

@@ -510,7 +510,7 @@ static char *config_edited(organ_convert_job *job, const json_t *made, organ_err
     return text;
 }
 
-/* Adds members for common key-values, for a conversion by name of a GGUF file without ORGAN_CONVERT_CONFIG. */
+/* Adds members for common key-values of a GGUF file that is converted by name and lacks ORGAN_CONVERT_CONFIG. */
 static int config_put_named(const organ_convert_job *job, json_t *config)
 {
     json_t *const rope = json_object();

@@ -330,7 +330,8 @@ static organ_status to_gguf_head_vector(const gguf_move *move)
     return organ_convert_place(move->job, &place, move->error);
 }
 
-/* Plans the gated norm of Mamba-2: its weight vector becomes a matrix with a row for each group. */
+/* Plans the gated norm of Mamba-2: its weight vector becomes a matrix with a row for each group. In layers with another
+ * mixer, and if the weight is no vector, the norm is copied as a whole. */
 static organ_status to_gguf_grouped_norm(const gguf_move *move)
 {
     const organ_weight *const w = move->weight;

@@ -149,8 +149,8 @@ static bool may_change(const organ_cut_audit *a, const organ_tensor *t)
     return role == ORGAN_ROLE_DOWN || role == ORGAN_ROLE_O || (reads && follows_removed_block(a, t->anatomy.layer));
 }
 
-/* Counts a piece by its verdict and adds its problem, if any. Weights that a refit may change are a problem only
- * without --compensated. */
+/* Counts a piece by its verdict and adds its problem, if any. Different bytes in a weight that a refit may change are a
+ * problem only without --compensated. */
 static void report_piece(organ_cut_audit *a, size_t piece)
 {
     const organ_cut_verdict *const v = &a->verdicts[piece];

@@ -98,7 +98,8 @@ static void choose_layer(const organ_experts_job *job, size_t l, uint32_t count,
 }
 
 /* Chooses how many experts each layer keeps (job->counts) and which ones (job->layers). Each mixture layer keeps
- * job->keep experts. With --per-layer global, organ_expert_scores_divide chooses other counts with the same sum. */
+ * job->keep experts. With --per-layer global, if the scores are known, organ_expert_scores_divide chooses other counts
+ * with the same sum. */
 static void experts_choose(organ_experts_job *job)
 {
     const organ_expert_scores *const s = &job->scores;

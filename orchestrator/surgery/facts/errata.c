@@ -91,7 +91,7 @@ static void add_method(json_t *list, const char *method, bool imatrix)
     add_once(list, "No log states by which method weights were killed, or which weights were processed.");
 }
 
-/* Adds the sentence that describes an experiment. */
+/* Adds the description of an experiment and the warning never_mixed. */
 static void add_experiment(json_t *list, const json_t *experiment)
 {
     json_t *const words = organ_experiment_words(experiment);
@@ -168,7 +168,8 @@ static void add_named(json_t *list, const json_t *experiment)
     json_decref(words);
 }
 
-/* Returns the sentences for several experiments: one for each different method, then one for each experiment. */
+/* Returns the sentences for several experiments: one for each different method, one for each experiment, then how to
+ * read the numbers. */
 json_t *organ_errata_of_experiments(const json_t *experiments)
 {
     json_t *const list = json_array();

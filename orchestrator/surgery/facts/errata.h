@@ -15,9 +15,9 @@ json_t *organ_errata_of_pruning(const json_t *log);
  * pruning. `compensated`: kept weights differ from the donor's. Returns NULL if memory cannot be allocated. */
 json_t *organ_errata_of_audit(const json_t *audit, bool compensated);
 
-/* Returns the sentences for a comparison of models: one on the method of each experiment (organ_experiment_of) in
- * `experiments`, without repetition, and one that describes each experiment. The member "name" of an experiment is the
- * name that the user gave it. The array is empty if there are no experiments. */
+/* Returns the sentences for a comparison of models: on the method of each experiment (organ_experiment_of) in
+ * `experiments`, without repetition, a description of each experiment, and how to read the numbers. The member "name"
+ * of an experiment is the name that the user gave it. The array is empty if there are no experiments. */
 json_t *organ_errata_of_experiments(const json_t *experiments);
 
 #endif

@@ -55,7 +55,7 @@ static organ_status add_received(const organ_fetch_file *f, int fd, uint64_t byt
 }
 
 /* Sets *same to whether the existing file at f->path has the size and digest of the list. Fails with ORGAN_USAGE if
- * not, because the function does not overwrite files. */
+ * not, because a download never overwrites files. */
 static organ_status compare_present(const organ_fetch_file *f, bool *same, organ_error *error)
 {
     struct stat about;

@@ -357,10 +357,10 @@ static void judge_expected(organ_autopsy_job *job, const organ_weight_stats *v)
                          v->moments.mean, organ_weight_stats_std(v), (double)v->moments.min, (double)v->moments.max);
 }
 
-/* Judges the distribution of a matrix of at least MANY values. Evenly spread values are a finding: codes may have been
- * read at the wrong bits. A uniform distribution has excess kurtosis -1.2 and the range 3.46 std. For projections a
- * mean of more than BIASED standard deviations from zero is a finding too; for coarse types it must be more than
- * COARSELY times BIASED. */
+/* Judges the distribution of a matrix of at least MANY values. Evenly spread values are a finding if there are more
+ * than 64 different ones and the type is not coarse: codes may have been read at the wrong bits. A uniform distribution
+ * has excess kurtosis -1.2 and the range 3.46 std. For projections a mean of more than BIASED standard deviations from
+ * zero is a finding too; for coarse types it must be more than COARSELY times BIASED. */
 static void judge_shape(organ_autopsy_job *job, const organ_weight_stats *v)
 {
     const double kurtosis = organ_weight_stats_kurtosis(v), std = organ_weight_stats_std(v);

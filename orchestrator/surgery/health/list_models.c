@@ -88,7 +88,8 @@ static bool is_adapter(const organ_model *model)
     return found;
 }
 
-/* Fills the row from the headers of the model, which has been opened. A LoRA adapter is neither scored nor cut. */
+/* Fills the row from the headers of the model, which has been opened. A LoRA adapter (with adapter_config.json) is
+ * neither scored nor cut. */
 static void read_headers(const models_job *job, const organ_model *model, models_row *row)
 {
     row->opens = true;

@@ -34,8 +34,8 @@ static const organ_windows *windows_of(const organ_layers_job *job)
 
 /* ---- opening ---- */
 
-/* Sets job->choice.identity: the digests of the model and the text, and the number and length of the windows. Stored
- * scores are used only if the file has the same identity. */
+/* Sets job->choice.identity: the version of the search, the digests of the model and the text, and the number and
+ * length of the windows. Stored scores are used only if the file has the same identity. */
 static organ_status layers_identify_search(organ_layers_job *job, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;

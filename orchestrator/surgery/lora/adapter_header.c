@@ -98,8 +98,9 @@ static organ_status adapter_header_name(organ_adapter_writer *w, const char *nam
     return ORGAN_OK;
 }
 
-/* Adds a tensor to the header and the lists of the writer, with offsets from w->bytes on. The caller then writes the
- * data and advances w->bytes. */
+/* Adds a tensor to the header and the lists of the writer, with offsets from w->bytes on. Returns ORGAN_BAD_INPUT if
+ * `width`, the bytes of an element, exceeds that of the previous tensor. The caller then writes the data and advances
+ * w->bytes. */
 organ_status organ_adapter_enter(organ_adapter_writer *w, const char *name, unsigned width, json_t *entry,
                                  uint64_t bytes, organ_error *error)
 {

@@ -122,8 +122,8 @@ static pyramid make_pyramid(const z_tensor_scan *s, const z_tensor_strip *t, con
     return p;
 }
 
-/* Passes the values of a strip at all scales to the sample for seed/1; does nothing if seed/1 is not requested.
- * `units`: the stored values. */
+/* Passes the values of a strip at all scales to the sample of the older measure seed/1; does nothing if seed/1 is not
+ * requested. `units`: the values of the strip in their stored type. */
 static void sample_strip(const z_tensor_scan *s, const pyramid *p, const void *units)
 {
     organ_seed_sample *const sample = s->scratch->sample;

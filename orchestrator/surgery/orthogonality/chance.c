@@ -18,8 +18,9 @@ static double normal_at(uint64_t seed, uint64_t stream, uint64_t at)
     return (double)value;
 }
 
-/* Returns uniform number `at` of a stream, in (0, 1). organ_philox_uniform returns multiples of 2^-23 from -1 on;
- * adding 2^-25, half a step, excludes 0, whose logarithm gamma_at would need. */
+/* Returns uniform number `at` of a stream, in (0, 1). organ_philox_uniform returns multiples of 2^-23 from -1 on, which
+ * become multiples of 2^-24 from 0 on. Adding 2^-25, half of such a step, excludes 0, whose logarithm gamma_at would
+ * need. */
 static double uniform_at(uint64_t seed, uint64_t stream, uint64_t at)
 {
     float value;

@@ -231,7 +231,8 @@ json_t *organ_compared_matrices_json(const organ_compared_job *job);
 json_t *organ_compared_run_json(const organ_compared_job *job, json_t *inputs);
 
 /* Returns the verdict on a noise and an adapter from the fold of all modules: an object with a level (a word) for each
- * of "direction", "leakage" and "magnitude", and sentences. NULL if memory runs out. */
+ * of "direction", "leakage" and "magnitude", "beyond_allowed" (the number of modules whose |z| may exceed the limit by
+ * chance), and "sentences". NULL if memory runs out. */
 json_t *organ_noise_verdict(const organ_noise_fold *all);
 
 /* Returns the verdict on the agreement of two noises from the fold of all modules: an object with "level" and

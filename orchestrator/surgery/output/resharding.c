@@ -191,7 +191,7 @@ static organ_status name_file(organ_resharding *r, size_t f, const char *single,
     return r->files[f].content.name ? ORGAN_OK : resharding_no_memory(r, error);
 }
 
-/* Names the files and makes the header of each for its tensors. */
+/* Names each file (name_file gets `single`) and makes its header, which lists the tensors of the file. */
 static organ_status write_headers(organ_resharding *r, const char *single, organ_error *error)
 {
     size_t first = 0;

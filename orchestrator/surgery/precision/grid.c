@@ -90,7 +90,8 @@ float organ_grid_stored(const organ_grid *grid, const organ_kernels *kernels, fl
 }
 
 /* Returns the scale with which `greatest` gets the largest code, rounded to its stored type. A scale that rounds to 0
- * is replaced by the one that other programs write for zeros: 1 for blocks, else that of compressed-tensors. */
+ * is replaced by the one that other programs write for zeros: 1 for ORGAN_SCALE_BLOCK, else the one of
+ * compressed-tensors. */
 float organ_grid_scale(const organ_grid *grid, const organ_kernels *kernels, float greatest)
 {
     const float scale = organ_grid_stored(grid, kernels, greatest / organ_grid_max(grid));

@@ -180,7 +180,7 @@ typedef struct task_line {
     const json_t *choices, *gold;
 } task_line;
 
-/* Fails with ORGAN_BAD_INPUT; the message names file and line, and says `what` is wrong. */
+/* Fails with ORGAN_BAD_INPUT and the message "LABEL: WHAT"; r->label has the name of the file and the line. */
 static organ_status refuse_line(const task_reader *r, const char *what, organ_error *error)
 {
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s", r->label, what);

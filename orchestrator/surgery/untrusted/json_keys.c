@@ -73,7 +73,8 @@ static void write_path(const json_keys_walk *w, char path[400])
     }
 }
 
-/* Copies the string at `span` to `name` with its escapes decoded. Returns false if it is too long or malformed. */
+/* Copies the string at `span`, which includes the quotation marks, to `name` with its escapes decoded. Returns false if
+ * it is too long or malformed, or if memory runs out. */
 static bool json_keys_read_name(const organ_json_source *text, organ_json_span span, char name[NAME_ROOM])
 {
     const size_t length = span.end - span.begin;

@@ -123,8 +123,8 @@ static int next_component(link_walk *c)
     return length > 0;
 }
 
-/* Opens the directory c->component in the current directory and makes it the current one. Returns false with errno on
- * failure. */
+/* Opens the directory c->component in c->folders[c->depth], the current directory of the walk, and makes it the current
+ * one. Returns false with errno on failure. */
 static bool enter_folder(link_walk *c)
 {
     const size_t used = c->lengths[c->depth], length = strlen(c->component);

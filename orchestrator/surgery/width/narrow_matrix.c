@@ -457,8 +457,8 @@ organ_status organ_narrow_matrix(const organ_engine *engine, const organ_narrow_
     return error->status;
 }
 
-/* Adds up the buffers of narrow_matrix_allocate, narrow_matrix_solve and organ_inverse_factor. P and G are not added:
- * organ_calibration_memory counts two FP32 copies of H. */
+/* Returns the sum of the bytes of the buffers of narrow_matrix_allocate, narrow_matrix_solve and organ_inverse_factor.
+ * It excludes P and G: organ_calibration_memory counts two FP32 copies of H. */
 uint64_t organ_narrow_memory(uint64_t rows, uint64_t cols, uint64_t group)
 {
     const uint64_t together = rows < STRIP ? rows : STRIP, bands = cols / BAND + cols / ORGAN_CALIBRATION_BLOCK + 2;

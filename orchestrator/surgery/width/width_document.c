@@ -125,7 +125,7 @@ static uint64_t moments_bytes(const organ_width_job *job)
 }
 
 /* Returns the member "memory" of a dry run: the bytes that a run would use for second moments of experts, and on the
- * disk for choices. JSON null if this is no dry run. */
+ * disk for choices. JSON null if this is no dry run, or if the channels are already chosen. */
 static json_t *memory_json(const organ_width_job *job)
 {
     const uint64_t moments = moments_bytes(job);

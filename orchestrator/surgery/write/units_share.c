@@ -29,7 +29,8 @@ organ_status organ_units_assign(organ_writing *w, organ_error *error)
 }
 
 /* Marks the units in `lines`, the journal lines of another rank, as done and restores their results. `names` maps the
- * names of units to their indices. Returns ORGAN_IO if a line is malformed or names a unit that this rank made. */
+ * names of units that this rank has not made to their indices. Returns ORGAN_IO if a line is malformed, if its unit is
+ * not in `names`, or if memory runs out. */
 static organ_status recall_lines(organ_writing *w, const organ_name_table *names, const char *lines, organ_error *error)
 {
     bool no_memory = false;

@@ -29,7 +29,8 @@ static organ_status write_layout_units(organ_writing *w, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Lists extra files, plans the layout's files, and makes a unit of each piece. */
+/* Lists extra files, plans the layout's files, and makes a unit of each piece. For an output with tensors of a second
+ * model, also counts the obsolete settings that the copy of config.json will lose. */
 organ_status organ_writing_plan_layout(organ_writing *w, organ_error *error)
 {
     const organ_write *const m = w->write;
