@@ -173,7 +173,8 @@ typedef struct organ_convert_job {
 /* ---- convert_plan.c ---- */
 
 /* Fills job->pieces, facts, units, sources and places. Returns ORGAN_BAD_INPUT, naming the tensor, if a tensor of the
- * model is unknown, or if the model lacks a tensor for rows of a piece. */
+ * model is unknown, if the model lacks a tensor for rows of a piece, or if --type codes finds no codes that both
+ * formats have. */
 organ_status organ_convert_plan(organ_convert_job *job, organ_error *error);
 
 /* ---- convert_pieces.c ---- */
