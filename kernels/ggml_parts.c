@@ -23,7 +23,8 @@ const organ_ggml_kind *organ_ggml_kind_of(unsigned type)
     return NULL;
 }
 
-/* Sets d, m and, for kinds with coded scales, the codes of scales and minima from a block. */
+/* Sets d and m of *parts from a block; m is 0 for kinds without minima. For kinds with coded scales also sets the codes
+ * of the scales and, except for Q6_K, of the minima. Does not set parts->codes. */
 void organ_ggml_split(const organ_ggml_kind *kind, const void *block, organ_ggml_parts *parts)
 {
     const uint8_t *const at = block;

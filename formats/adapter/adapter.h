@@ -86,9 +86,11 @@ typedef struct organ_adapter {
  * is 0.
  *
  * Returns ORGAN_BAD_INPUT, naming file, field and values, for
- *   - no "peft_type": "LORA", r of 0 or less, lora_alpha missing or not a number;
+ *   - a path that is not an adapter, a malformed file, or a member of the config with a wrong type;
+ *   - no "peft_type": "LORA", r not from 1 to INT32_MAX, lora_alpha missing, alpha not a finite number;
+ *   - a pattern that is no regular expression, or patterns that take too long to be matched;
  *   - an option with which a weight does not become W + scale B A;
- *   - A without B, or B without A;
+ *   - A without B, B without A, or two tensors for one of them;
  *   - ranks of A and B that differ from each other or from the config;
  *   - factors that are not F32, F16, BF16 or F64 matrices;
  *   - no tensor at all.

@@ -259,8 +259,8 @@ static organ_status refuse_unsupported(const organ_json_object *from, organ_erro
     return ORGAN_OK;
 }
 
-/* Returns ORGAN_BAD_INPUT if modules_to_save, target_modules, target_parameters or bias has a wrong type. Their values
- * are read elsewhere (organ_adapter_parameter) or only copied with the config. */
+/* Returns ORGAN_BAD_INPUT if modules_to_save, target_modules or target_parameters has a wrong type, or if bias is not
+ * "none", "all" or "lora_only". Each of them may be missing. This function does not use the values. */
 static organ_status check_string_fields(const organ_json_object *from, organ_error *error)
 {
     static const char *const biases[] = {"none", "all", "lora_only", NULL};

@@ -277,8 +277,10 @@ organ_status organ_file_digest(int fd, const char *path, char digest[17], organ_
     return error->status;
 }
 
-/* Returns true if the path is listed and the open file `fd` has the listed size and digest. Sets *changed if the
- * file is listed but differs. */
+/* Returns true if the path is listed and the open file `fd` has the listed size and digest. An entry without a size
+ * matches by its name alone, also if `fd` is -1; an entry without a digest matches by its size. If `fd` is not -1 and
+ * the entry has a size, sets *changed to whether the file differs from the entry. A file that cannot be read counts as
+ * different; *error is then set. */
 bool organ_written_has(const organ_written *w, const char *path, int fd, bool *changed, organ_error *error)
 {
     const json_t *const entry = json_object_get(w->files, path);

@@ -54,8 +54,9 @@ static size_t variable_at(const char *at, const char **value)
     return length + (braces ? 3 : 1);
 }
 
-/* Returns the value of an environment variable as a path in the arena, with a leading "~" and $VARIABLES replaced.
- * Returns NULL if the variable is unset or empty, or if memory is exhausted. */
+/* Returns the value of an environment variable as a path in the arena. Replaces a leading "~" or "~/" by HOME, and
+ * $NAME and ${NAME} by the values of these variables; those that are not set remain in the text. Returns NULL if the
+ * variable is unset or empty, or if memory is exhausted. */
 const char *organ_folder_of(const char *variable, organ_arena *arena)
 {
     const char *text = getenv(variable), *value = "";

@@ -167,7 +167,7 @@ static organ_status fail_without_ref(const char *text, const organ_hub_name *nam
 
 /* Sets *snapshot to the folder of the revision in `name`, or of "main" if it has none. If refs/REVISION exists, it
  * contains the name of that folder in snapshots/; otherwise a revision in `name` is itself the name of the folder.
- * Returns ORGAN_BAD_INPUT if the folder does not exist. */
+ * Returns ORGAN_BAD_INPUT if the folder does not exist, or if refs/REVISION does not contain one plain name. */
 static organ_status find_snapshot(const char *text, const organ_hub_name *name, const char *entry, organ_arena *arena,
                                   const char **snapshot, organ_error *error)
 {

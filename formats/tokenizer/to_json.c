@@ -210,7 +210,8 @@ static bool write_merges(FILE *out, const organ_tokenizer *t)
     return true;
 }
 
-/* Writes the beginning of the member "model": its settings and vocabulary. write_merges ends it. */
+/* Writes the beginning of the member "model": its settings and vocabulary. write_merges adds the last member, and
+ * tokenizer_text the brace after it. */
 static void write_model(FILE *out, const organ_tokenizer *t)
 {
     const organ_token *const unknown =

@@ -92,8 +92,10 @@ static bool offer_second_words(const completing *c, const char *family)
     return found;
 }
 
-/* Offers the possible values of an option or operand: choices, verbs, or files. In a list separated by commas completes
- * the last element: the elements before it become part of c->head. */
+/* Offers the possible values of an option or operand: its choices, else verbs, files or nothing, as option->names says.
+ * The line "@HEAD" offers files: HEAD followed by any path. The line "+" states that a list may continue after a
+ * candidate. In a list separated by commas completes the last element: the elements before it become part of c->head.
+ */
 static void offer_values(completing *c, const organ_option *option)
 {
     char choice[ORGAN_LONGEST_CHOICE];

@@ -212,7 +212,8 @@ typedef struct organ_final_norm {
     bool biased; /* a bias is added to the weighted values */
 } organ_final_norm;
 organ_final_norm organ_forward_final_norm(const organ_forward *forward);
-/* Applies the norm before the output head to tokens x hidden_size hidden states; `normed` is the input of the head. */
+/* Applies the norm before the output head to tokens x hidden_size hidden states; `normed` is the input of the head.
+ * Copies the hidden states if the model has no such norm. */
 void organ_forward_final(const organ_forward *forward, const float *hidden, size_t tokens, float *normed);
 
 /* Computes final norm and output head for some tokens of the batch. `rows` are token indices, ascending. Calls

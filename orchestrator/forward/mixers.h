@@ -107,7 +107,7 @@ bool organ_forward_attends(const organ_layer_kind *kind);
 /* Returns the floats of scratch that the mixers of a layer need for each token: those of the wider mixer, and with two
  * mixers hidden_size more for the output of the second. */
 size_t organ_forward_mixer_width(const organ_forward_config *config, const organ_layer_kind *kind);
-/* Returns the floats of the states of all mixers of a layer. */
+/* Returns the sum of the state sizes, in floats, of all mixers of a layer. */
 size_t organ_forward_mixer_state(const organ_forward_config *config, const organ_layer_kind *kind);
 /* Returns the largest scratch, in bytes of a worker, of all mixers of the model. */
 size_t organ_forward_mixer_scratch(const organ_forward_config *config);

@@ -46,8 +46,8 @@ static bool start_timer(unsigned milliseconds, timer_t *timer)
     return false;
 }
 
-/* Runs call(context). If a signal arrives meanwhile, return_from_fault ends the call, and *broken stays true;
- * otherwise *broken becomes false. */
+/* Runs call(context). If one of the signals in `numbers` arrives on this thread meanwhile, return_from_fault ends the
+ * call, and *broken is true; otherwise *broken is false. */
 static void call_guarded(void (*call)(void *context), void *context, bool *broken)
 {
     sigjmp_buf here;

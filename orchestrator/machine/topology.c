@@ -195,7 +195,9 @@ organ_status organ_topology_discover(organ_topology **topology, organ_error *err
     return finish_topology(made, topology, error);
 }
 
-/* Builds a machine from hwloc's synthetic description ("pack:2 core:4 pu:2"); `allowed` restricts its CPUs. */
+/* Builds a machine from hwloc's synthetic description ("pack:2 core:4 pu:2"). `allowed` lists the OS numbers of the
+ * CPUs to keep ("0-11,48"); NULL keeps all. Returns ORGAN_USAGE if a text is malformed or no CPU remains; *topology is
+ * NULL on error. */
 organ_status organ_topology_synthetic(const char *description, const char *allowed, organ_topology **topology,
                                       organ_error *error)
 {

@@ -63,7 +63,8 @@ static organ_status list_index(const organ_model *donor, organ_file_list *list, 
 }
 
 /* Lists the files of a model's directory that have no weights. If the model is not the whole directory, lists only the
- * index of its shards, or nothing if it has no index. Returns ORGAN_USAGE for a model of several files at a URL. */
+ * index of its shards, or nothing if it has no index. Returns ORGAN_USAGE for a model at a URL that was opened as a
+ * directory or by its index. */
 organ_status organ_model_other_files(const organ_model *donor, organ_file_list *list, organ_error *error)
 {
     *list = (organ_file_list){0};

@@ -50,7 +50,8 @@ organ_status organ_model_copy_finish(organ_model_copy *copy, organ_error *error)
 void organ_model_copy_end(organ_model_copy *copy);
 
 /* Lists the files without weights that a copy of this model includes; the caller frees *list with organ_list_free.
- * Returns ORGAN_USAGE for a model of more than one file at a URL, because HTTP cannot list its other files. */
+ * Returns ORGAN_USAGE for a model at a URL that was opened as a directory or by its index, because HTTP cannot list the
+ * other files. */
 organ_status organ_model_other_files(const organ_model *donor, organ_file_list *list, organ_error *error);
 
 #endif

@@ -40,7 +40,8 @@ static size_t experts_scratch(const organ_weight_reader *r, size_t rows)
     return end;
 }
 
-/* Sets r->groups, r->step and r->batch. Returns ORGAN_BAD_INPUT if codes or scales do not have the expected bytes. */
+/* Sets r->groups, r->step and r->batch. Returns ORGAN_BAD_INPUT if the weight has no scales, or if codes or scales do
+ * not have the expected number of bytes. */
 static organ_status prepare_experts(organ_weight_reader *r, organ_error *error)
 {
     const organ_weight *w = r->weight;

@@ -53,9 +53,10 @@ static const json_t *sizes_of_layer(const json_t *all, unsigned layer)
     return own;
 }
 
-/* Reads the heads of Gemma 4's layers without a window, which differ from those of layers with one: from
- * per_layer_config, or else from global_head_dim and num_global_key_value_heads. With attention_k_eq_v these layers
- * have no projection for v. */
+/* Reads the heads of Gemma 4's layers without a window, which differ from those of layers with one. per_layer_config
+ * states the heads of single layers, also of layers with a window. Without it, all layers without a window have
+ * global_head_dim and, with attention_k_eq_v, num_global_key_value_heads. With attention_k_eq_v these layers have no
+ * projection for v. */
 static void read_global_heads(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *const all = organ_config_member(s->root, "per_layer_config");
@@ -175,7 +176,8 @@ static void read_widths(const config_hf_source *s, organ_forward_config *c)
 }
 
 /* Reads the settings of AltUp and LAuReL (Gemma 3n): the number of streams of hidden states, of which stream 0 must be
- * the active one, and the rank of the low-rank residual. */
+ * the active one, and the rank of the low-rank residual. Then reads the widths of the feed-forwards and the activation
+ * sparsity of each layer. */
 static void read_streams(const config_hf_source *s, organ_forward_config *c)
 {
     c->streams = organ_config_needed(s, "altup_num_inputs");

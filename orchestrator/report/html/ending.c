@@ -147,6 +147,8 @@ void organ_html_terms(organ_html *html, const json_t *terms, const char *term, c
     organ_html_table(html, table, NULL);
 }
 
+/* Prints the section "Definitions", a table of the terms in `definitions`, and then the section of `run`. Leaves out a
+ * section whose object is NULL or empty. */
 void organ_html_ending(organ_html *html, const json_t *definitions, const json_t *run)
 {
     if (json_object_size(definitions)) {

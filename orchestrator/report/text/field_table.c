@@ -5,8 +5,9 @@
 
 #include <string.h>
 
-/* Adds the cell of a field for a row: by the field's function, else by its words, else the member at its path as text
- * or as a number in the field's form. */
+/* Adds the cell of a field for a row: by the field's function, else by its words, else the member at its path, as text
+ * or as a number in the field's form ("-" if it is no number). A missing member gives ORGAN_FIELD_MISSING unless the
+ * field has the flag ORGAN_FIELD_MAYBE. */
 static void field_cell(organ_table *table, const organ_field *field, const json_t *row)
 {
     char text[ORGAN_NUMBER_ROOM];

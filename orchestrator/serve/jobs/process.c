@@ -180,8 +180,10 @@ static organ_status fork_child(child *self, organ_process *process, organ_error 
                             self->plan->confine.landlock || self->plan->confine.seccomp ? "confined" : "prepared");
 }
 
-/* Starts a process that waits at *gate until organ_process_release or organ_process_abandon. Until then the caller can
- * save *process, which identifies the process, before the program is executed. *gate is -1 after an error. */
+/* Starts a process that waits at *gate until organ_process_release or organ_process_abandon. Its standard output and
+ * error are the descriptors `output` and `log`; `memory` limits its private memory in bytes (0: no limit). Until the
+ * release the caller can save *process, which identifies the process, before the program is executed. *gate is -1 after
+ * an error. */
 organ_status organ_process_start(const organ_process_plan *plan, char *const *argv, uint64_t memory, int output,
                                  int log, organ_process *process, int *gate, organ_error *error)
 {

@@ -354,7 +354,7 @@ static void *do_steps(organ_model_cache *cache, bool (*step)(organ_model_cache *
 }
 
 /* Step of the reading thread: reads one model that waits to be read. Returns false if there is none, or none can be
- * read now. */
+ * read now. Called with the lock held. */
 static bool read_requested(organ_model_cache *cache)
 {
     bool requested;

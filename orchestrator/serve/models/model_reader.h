@@ -23,7 +23,8 @@ void organ_reader_destroy(organ_reader *reader); /* NULL is allowed */
 
 /* Runs organ_catalog_read, with the same arguments and result, in the process that reads models. Also returns 422 if
  * the process ended while it read the model, or exceeded the time limit and was killed; 507 if it ran out of memory;
- * 500 if its answer is not a catalog, or if the process cannot be started. Only one thread may call it. */
+ * 500 if its answer is not a catalog, or if the process cannot be started. Without options.program it reads the model
+ * in this process. Only one thread may call it. */
 unsigned organ_reader_read(organ_reader *reader, const char *absolute, const char *path, size_t max,
                            organ_catalog **catalog, organ_error *error);
 

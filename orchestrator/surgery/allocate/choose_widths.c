@@ -121,7 +121,8 @@ static bool choose_exchange(const organ_allocation *a, const double *sizes, size
     return least < 0;
 }
 
-/* Repeats passes over all tensors and levels until no exchange lowers the cost. */
+/* Calls choose_exchange for all tensors and levels, in at most MAX_PASSES passes, until a pass finds no exchange that
+ * lowers the cost. Changes `chosen`, the level of each tensor, and *remaining, the unused budget. */
 static void choose_exchange_pairs(const organ_allocation *a, const double *sizes, double *remaining, size_t *chosen)
 {
     bool improved = true;

@@ -277,7 +277,8 @@ static double fall_of(const staged_flow_search *s)
 }
 
 /* Returns the gain at which the line of fall_of reaches `percent`, at most two octaves from the gain tried last. If the
- * slope of the line is unknown, returns a gain a quarter of an octave nearer to the goal. */
+ * slope of the line is unknown, or the rate rises with the gain, returns a gain a quarter of an octave nearer to the
+ * goal. */
 static double gain_at_goal(const staged_flow_search *s, double percent)
 {
     const double fall = fall_of(s);

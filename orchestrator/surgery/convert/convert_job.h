@@ -173,7 +173,8 @@ typedef struct organ_convert_job {
 /* ---- convert_plan.c ---- */
 
 /* Fills job->pieces, facts, units, sources and places. Returns ORGAN_BAD_INPUT, naming the tensor, if a tensor of the
- * model is unknown, or if the model lacks a tensor for rows of a piece. */
+ * model is unknown, if the model lacks a tensor for rows of a piece, or if --type codes finds no codes that both
+ * formats have. */
 organ_status organ_convert_plan(organ_convert_job *job, organ_error *error);
 
 /* ---- convert_pieces.c ---- */
@@ -262,7 +263,8 @@ void organ_convert_llama3(const organ_rope_config *rope, float *divisors);
 /* ---- convert_to_gguf.c, convert_to_hf.c: add the pieces and places of one weight, for one direction each ---- */
 
 /* Plan the output tensors of one weight: add its pieces, sources and places. A tensor that the output does not have
- * (vision, draft layers) is only counted, in job->dropped. Return ORGAN_BAD_INPUT if the weight has no known name. */
+ * (vision, draft layers) is only counted, in job->dropped. organ_convert_to_hf plans nothing for RoPE's frequency
+ * divisors, which become members of config.json. Return ORGAN_BAD_INPUT if the weight has no known name. */
 organ_status organ_convert_to_gguf(organ_convert_job *job, const organ_weight *weight, organ_error *error);
 organ_status organ_convert_to_hf(organ_convert_job *job, const organ_weight *weight, organ_error *error);
 /* Add the tensors whose values follow from the configuration. In GGUF: frequency divisors of the rotation; returns

@@ -379,7 +379,8 @@ static uint64_t pass_next_block(const organ_convert_job *job, uint64_t block)
     return next;
 }
 
-/* Writes the pieces whose values were computed from the configuration. */
+/* Writes the pieces whose values were computed from the configuration, without those that an earlier run or another
+ * rank writes (convert_piece.skip). */
 static organ_status pass_computed(organ_convert_job *job, organ_error *error)
 {
     for (size_t k = 0; k < job->piece_count && !error->status; k++)

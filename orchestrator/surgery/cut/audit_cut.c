@@ -102,7 +102,9 @@ static organ_status list_pieces(organ_cut_audit *a, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Fills the verdicts of all pieces: on all workers if --memory has buffers for each of them, else on one. */
+/* Fills the verdicts of all pieces: on all workers if --memory has buffers for each of them, else on one. Returns
+ * ORGAN_USAGE if it has no buffers for one, ORGAN_INTERRUPTED if a stop was requested, and the errors of list_pieces
+ * and compare_piece. */
 static organ_status compare_all(organ_cut_audit *a, organ_error *error)
 {
     comparing c = {.audit = a, .first = {.error = error}};

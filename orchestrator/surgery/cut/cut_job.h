@@ -80,11 +80,12 @@ json_t *organ_cut_document(const organ_cut_run *run, uint64_t bytes_after);
 
 /* ---- facts of layers (facts.c) ---- */
 
-/* Checks that the parts which run->cut keeps exist in the model. Sets the facts of each layer, how many experts,
- * channels and heads a layer has before and after the cut, and the cuts_ flags. Returns ORGAN_USAGE if the indices of
- * kept parts do not ascend or do not exist in their layer, if layers would keep different numbers of parts or none, or
- * if nothing would be cut. Returns ORGAN_BAD_INPUT if the donor's experts differ in width, or if its number of query
- * heads is unknown or no multiple of its number of heads of K and V. */
+/* Checks that the parts which run->cut keeps exist in the model. Sets run->facts of each layer, the numbers of experts,
+ * channels and heads of a layer before and after the cut, and the cuts_ flags. Returns ORGAN_USAGE if the indices of
+ * kept parts do not ascend or do not exist in their layer, if layers would keep different numbers of parts or none, if
+ * run->cut does not have one entry per layer, or if nothing would be cut and no tensor is resolved. Returns
+ * ORGAN_BAD_INPUT if the donor's experts differ in width, or if its number of query heads is unknown or no multiple of
+ * its number of heads of K and V. */
 organ_status organ_cut_resolve(organ_cut_run *run, organ_error *error);
 
 /* Returns the number of channels of a layer: of its feed-forward without experts (ORGAN_EXPERTS_NONE), its shared

@@ -182,7 +182,8 @@ static organ_status share_unknown(const organ_tensor *t, const organ_cut_facts *
 
 /* Sets shares->experts for a tensor with an axis of experts (a stack, a router or its bias) in a layer that loses
  * experts. Leaves the tensor of a single expert whole: plan_tensor keeps or removes it. Returns ORGAN_BAD_INPUT if the
- * axis does not have one entry per expert. */
+ * axis does not have one entry per expert, or if the number of a single expert is not below the router's number of
+ * experts. Also returns the error of share_unknown. */
 static organ_status share_experts(const organ_cut_run *run, const organ_tensor *t, organ_cut_shares *shares,
                                   organ_error *error)
 {

@@ -199,8 +199,8 @@ static bool find_least_step(const organ_cut_config *c, const patterns_step *s, u
 }
 
 /* Changes the members of setting `s` to a step and offset that give each kept layer its kind. Does nothing if the old
- * step and offset give it, or if the old step is 0 (absent) or 1 (all layers). Sets ORGAN_BAD_INPUT if no step and
- * offset give it. */
+ * step and offset give it, or if the old step is 0 or 1 (all layers). If the member for the step is absent, the old
+ * step is s->otherwise in models of the type s->model, else 0. Sets ORGAN_BAD_INPUT if no step and offset give it. */
 static void edit_step(const organ_cut_config *c, const patterns_step *s)
 {
     const bool known = s->model && is_model(c, s->model);

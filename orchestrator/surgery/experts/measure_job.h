@@ -115,7 +115,7 @@ void organ_expert_route(const organ_expert_measure *measure, const bool *kept, c
  * the greedy removal it has the increase of the loss for each expert, then `experts` unused entries, and last the loss.
  */
 size_t organ_expert_row_width(const organ_expert_measure *measure);
-/* Returns the row of the chunk that contains `token`, an index among the tokens of this rank. */
+/* Returns, for the chunk that contains token number `token` of this rank, its row in measure->rows. */
 double *organ_expert_row_of(const organ_expert_measure *measure, size_t token);
 /* Sends the rows of each rank to all ranks and sets `sums` to the sum of all rows, added in the order of chunks, so
  * that all ranks get the same bits. Every rank calls it, also after an error, which every rank then returns. `where`

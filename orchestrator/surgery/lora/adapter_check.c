@@ -169,7 +169,8 @@ static void check_fit(check *c, const organ_adapter_pair *pair, const organ_weig
                      organ_shape_text(w->rank, w->shape, shape));
 }
 
-/* Checks the config, then the tensors that are in no pair, then each pair, and at last the largest rank. */
+/* Checks the config, then the tensors that are in no pair, then each pair, and at last the largest rank. For a GGUF
+ * adapter checks neither config nor rank. Without a pair that servers can load, adds a finding, too. */
 organ_status organ_lora_findings(const organ_adapter *adapter, const organ_weights *base, uint64_t max,
                                  json_t *findings, organ_error *error)
 {

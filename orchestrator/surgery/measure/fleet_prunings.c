@@ -7,6 +7,8 @@
 
 #include <errno.h>
 
+/* Returns {"experiment", "target", "full"} from the pruning log of the model; null if it has no log, {"fault"} with the
+ * reason if the log is invalid, NULL if out of memory. */
 json_t *organ_fleet_pruning(const organ_model *model)
 {
     organ_error fault = {0};

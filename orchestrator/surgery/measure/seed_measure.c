@@ -41,6 +41,7 @@ static bool next_requested(const organ_seed_sample *sample, unsigned k, size_t n
     return *at < n;
 }
 
+/* Adds to the sample those of the next n values at scale 2^k that it takes. */
 void organ_seed_add(organ_seed_sample *sample, unsigned k, const float *values, size_t n)
 {
     for (size_t at; next_requested(sample, k, n, &at);)
@@ -48,6 +49,7 @@ void organ_seed_add(organ_seed_sample *sample, unsigned k, const float *values, 
     sample->seen[k] += n;
 }
 
+/* Same as organ_seed_add for values at scale 1 in a 16-bit type; `widen` converts those that the sample takes. */
 void organ_seed_add_words(organ_seed_sample *sample, const uint16_t *words, size_t n,
                           void (*widen)(const uint16_t *, float *, size_t))
 {

@@ -175,7 +175,9 @@ static organ_status each_report(const organ_report_folder *folder,
     return error->status;
 }
 
-/* Checks the folder against each input, then the three report files in it. */
+/* Returns ORGAN_USAGE if the folder is or is inside one of the input directories, or directly contains an input file;
+ * NULL inputs are skipped. Then checks the three report files in the folder. Does nothing on other ranks than the
+ * first, and without a folder. */
 organ_status organ_report_folder_check(const organ_report_folder *folder, const char *const *inputs, size_t count,
                                        organ_error *error)
 {

@@ -209,7 +209,7 @@ organ_status organ_run_journal_begin(organ_run_journal *journal, json_t *head, c
     return error->status;
 }
 
-/* Appends and releases the line. */
+/* Appends and releases the line. A line of NULL means that the caller had no memory: returns ORGAN_IO. */
 organ_status organ_run_journal_add(const organ_run_journal *journal, json_t *line, organ_error *error)
 {
     if (!line)

@@ -152,7 +152,8 @@ void organ_grid_round(const organ_grid *grid, const float *restrict scales, cons
                 values[l] = round_to_e4m3(values[l] / scales[l]) * scales[l];
 }
 
-/* Sets codes[k] to the code nearest to (values[k] - minimum) / scale, as a float, for n values of a group. */
+/* Sets codes[k] to the code nearest to (values[k] - minimum) / scale, as a float, for n values of a group. `minimum` is
+ * 0 for grids without minima, such as E4M3. If the scale is 0, integer codes are 0. */
 void organ_grid_codes(const organ_grid *grid, float scale, float minimum, const float *restrict values,
                       float *restrict codes, size_t n)
 {

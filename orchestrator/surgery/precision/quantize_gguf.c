@@ -80,7 +80,7 @@ const char *organ_quantize_gguf_obstacle(organ_quantize_job *job, const organ_te
 }
 
 /* Sets job->encodings: the block type of a tensor is that of --scheme, or one with shorter blocks if the rows are not
- * whole blocks. */
+ * whole blocks; NULL if the tensor is not a target, or if no block type fits its rows. */
 organ_status organ_quantize_gguf_forms(organ_quantize_job *job, organ_error *error)
 {
     job->encodings = calloc(job->model->tensor_count + 1, sizeof *job->encodings);

@@ -9,7 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Fills in *flow and *pass, which runs the flow over the selected units in tiles of block_size x block_size weights. */
+/* Fills in *flow and *pass, which runs the flow over the units for which `is_selected` returns true, in tiles of
+ * block_size x block_size weights. The caller calls organ_prune_pass_free, also after an error. Returns ORGAN_IO if
+ * memory cannot be allocated. */
 organ_status organ_prune_pass_make(const organ_prune_job *job, bool (*is_selected)(const organ_prune_part *part),
                                    organ_prune_flow *flow, organ_pass *pass, organ_error *error)
 {

@@ -38,6 +38,7 @@ organ_task_answer organ_task_answer_of(const organ_task_set *set, size_t questio
     return answer;
 }
 
+/* Returns the p-value of the exact two-sided test of McNemar (1947), at most 1. */
 double organ_task_mcnemar(const organ_task_pairs *pairs)
 {
     const size_t n = pairs->only_first + pairs->only_other,
