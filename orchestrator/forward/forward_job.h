@@ -548,7 +548,7 @@ organ_status organ_forward_streams_per_layer(forward_group *group, organ_error *
  * organ_forward_attention_width floats for each token. */
 organ_status organ_forward_attention(forward_group *group, const float *normed, float *out, float *scratch,
                                      organ_error *error);
-/* Adds the feed-forward: hidden += feed_forward(norm(hidden)). */
+/* If the layer has a feed-forward: hidden += feed_forward(norm(x)); x: group->entered or, if it is NULL, hidden. */
 organ_status organ_forward_ffn(forward_group *group, organ_error *error);
 /* Computes inner = act(x gate) * (x up), then the down product of inner, for tokens [first, first + tokens) of the
  * group: x is `normed`, the result is `out`. `gate` selects the weights of the layer (PART_GATE) or of its shared

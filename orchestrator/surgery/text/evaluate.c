@@ -187,8 +187,9 @@ static json_t *sparsity_json(const json_t *audit)
 }
 
 /* Counts the killed weights of model m by an audit and sets *sparsity to the counts (sparsity_json). `targets`: the
- * value of --targets; NULL: the projections. If the tensors of model m do not match those of the donor, leaves
- * *sparsity NULL and writes the reason to `why`, which has `size` bytes. Other errors of the audit are returned. */
+ * value of --targets; NULL: the projections. If the tensors of model m do not match those of the donor, or
+ * the audit ends with ORGAN_BAD_INPUT, leaves *sparsity NULL and writes the reason to `why`, which has `size` bytes.
+ * Returns other errors of the audit. */
 static organ_status count_killed(const organ_evaluate_options *options, const organ_scoring *scoring, size_t m,
                                  const char *targets, json_t **sparsity, char *why, size_t size, organ_error *error)
 {
