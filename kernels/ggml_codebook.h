@@ -139,8 +139,9 @@ static void dequantize_iq3_s(const void *blocks, float *values, size_t n)
     }
 }
 
-/* Stores 16 values of IQ1: two entries of eight fields of 2 bits, which mean -1, 0 or 1. Adds 1/8 to each, or subtracts
- * 1/8 where the bit of `down` is set, and multiplies by `scale`. The shift by 1/8 is exact. */
+/* Stores 16 values of IQ1. `first` and `second` are entries of the codebook: eight fields of 2 bits, which mean -1, 0
+ * or 1. Adds 1/8 to value k, or subtracts 1/8 if bit k of `down` is set, and multiplies the sum by `scale`. The shift
+ * by 1/8 is exact. */
 INLINE void put_iq1(float *values, float scale, unsigned first, unsigned second, unsigned down)
 {
     static const int8_t eighths[16] = {-7, 1, 9, 0, -9, -1, 7, 0};

@@ -308,8 +308,8 @@ typedef struct organ_kernels {
  * number of bytes overflows size_t. */
 size_t organ_physarum_scratch(size_t rows, size_t cols);
 
-/* Returns the least stride of a state's rows, from value_dim on, with which rows are aligned to cache lines and spread
- * over all sets of a cache: an odd number of lines. */
+/* Returns the stride in floats for the rows of a state, which have value_dim floats: value_dim rounded up to an odd
+ * number of cache lines. Rows are then aligned to lines and spread over all sets of a cache. */
 size_t organ_recurrence_stride(size_t value_dim);
 
 /* Merges `other` into `into` (Pebay 2008, formulas 2.1 and 3.1); either may be empty. Rounding depends on the order,

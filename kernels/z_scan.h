@@ -110,7 +110,8 @@ static void spread(const float *values, size_t n, organ_spread *result)
     *result = all;
 }
 
-/* Returns the bins of 16 values, computed in FP64. Clamps before rounding down, so that values far outside the
+/* Returns the bins of 16 values in a histogram around `mean` with `per_bin` bins for each unit of value, computed in
+ * FP64. Clamps before rounding down, so that values far outside the
  * histogram do not overflow the integer; both steps are exact. */
 INLINE u32x16 z_bins_of(f32x16 values, f64x16 mean, f64x16 per_bin)
 {

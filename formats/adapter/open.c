@@ -369,6 +369,7 @@ void organ_adapter_close(organ_adapter *adapter)
     free(s);
 }
 
+/* Returns the pair of factors for the module of this name, or NULL if the adapter has none. */
 const organ_adapter_pair *organ_adapter_find(const organ_adapter *adapter, const char *module)
 {
     const open_state *const s = (const open_state *)adapter;

@@ -182,7 +182,8 @@ static organ_status fail_not_one_model(const organ_model_place *place, const con
 }
 
 /* Sets the place's index or file for a directory, by precedence: the index, model.safetensors, the only other
- * .safetensors, the only GGUF model. Returns ORGAN_BAD_INPUT if there is none or the choice is ambiguous. */
+ * .safetensors, the only GGUF model. Returns ORGAN_BAD_INPUT if there is none of these, if the choice is ambiguous, or
+ * if an index of another name excludes the last two. */
 static organ_status find_in_directory(organ_model_place *place, organ_error *error)
 {
     contents found = {0};

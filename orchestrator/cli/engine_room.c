@@ -81,8 +81,8 @@ const organ_kernels *organ_kernels_for_tiles(const organ_engine *engine)
     return requested && *requested ? engine->kernels : organ_engine_quicker_tile(engine);
 }
 
-/* Creates the engine with the kernels, threads and memory limit of the call. Reports to `progress` how many threads
- * could not be pinned to their cores. */
+/* Creates the engine with organ_kernels_selected and the threads and memory limit of the call. Reports to `progress`
+ * how many threads could not be pinned to their cores. */
 static organ_status open_engine(const organ_call *call, const organ_progress *progress, organ_engine **engine,
                                 organ_error *error)
 {

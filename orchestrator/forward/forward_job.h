@@ -548,7 +548,7 @@ organ_status organ_forward_streams_per_layer(forward_group *group, organ_error *
  * organ_forward_attention_width floats for each token. */
 organ_status organ_forward_attention(forward_group *group, const float *normed, float *out, float *scratch,
                                      organ_error *error);
-/* Adds the feed-forward: hidden += feed_forward(norm(hidden)). */
+/* If the layer has a feed-forward: hidden += feed_forward(norm(x)); x: group->entered or, if it is NULL, hidden. */
 organ_status organ_forward_ffn(forward_group *group, organ_error *error);
 /* Sets `out` to the down product of act(x gate) * (x up), or of act(x up) without a gate. x is `normed`, which has only
  * the rows of tokens [first, first + tokens) of the group; `inner` is the width of x up. `gate` selects the weights of

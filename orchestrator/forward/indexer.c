@@ -191,8 +191,10 @@ static void choose_keys(void *context, size_t i, size_t worker)
     }
 }
 
-/* Scores all keys for `queries` queries and marks, for each query, the index_topk keys with the best scores. If there
- * are no more than index_topk keys, marks all of them without scoring. */
+/* Chooses the keys of `queries` tokens of a window; the first of them has position `query` in the window and number
+ * `token` in the group. Scores `keys`, the indexer's keys of the window, up to the last of these tokens. For each
+ * token, marks in index->chosen the index_topk keys with the best scores among those up to the token. If there are no
+ * more than index_topk keys, marks all of them without scoring. */
 organ_status organ_forward_index_choose(forward_group *g, const forward_index *index, const float *keys, size_t token,
                                         size_t query, size_t queries, organ_error *error)
 {

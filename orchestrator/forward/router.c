@@ -81,8 +81,8 @@ static float group_score(const organ_router *r, const bool *kept, const float *s
     return r->config->router.best_in_group ? best : best + next;
 }
 
-/* Sets the values of all experts to -infinity, except those in the router_groups_used groups with the best scores.
- * Among groups with equal scores the one with the lower number is better. */
+/* Sets scratch[e] to -infinity for each expert e outside the router_groups_used groups with the best scores. Among
+ * groups with equal scores the one with the lower number is better. Does nothing if the router has no groups. */
 static void close_groups(const organ_router *r, const bool *kept, float *scratch)
 {
     const unsigned groups = r->config->router_groups, size = groups ? r->config->experts / groups : 0;

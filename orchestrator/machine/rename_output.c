@@ -187,7 +187,8 @@ static bool may_be_replaced(const char *path, const char *like, organ_replace_po
 }
 
 /* Gives a finished output its final name. A file of that name is exchanged first and examined afterwards, so no other
- * process can change it in between. ENOENT means that it vanished during the exchange: the loop tries again. */
+ * process can change it in between. If the exchanged file must not be replaced after all, organ_keep_changed_file keeps
+ * it next to `final`. ENOENT means that the file vanished before the exchange: the loop tries again. */
 organ_rename_result organ_rename_output(const char *grown, const char *final, organ_replace_policy way,
                                         const char *like, int *fault, organ_error *error)
 {

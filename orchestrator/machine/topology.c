@@ -308,8 +308,8 @@ organ_pu organ_topology_pu(const organ_topology *topology, unsigned pu)
     return (organ_pu){0};
 }
 
-/* Returns the list of the OS numbers that are not used for this reason; NULL if memory is exhausted. The caller frees
- * it. */
+/* Returns a list such as "8-15,40" of the OS numbers of the CPUs or memory nodes that are not used for the reason
+ * `why`; "" if there are none. The caller frees the list. NULL if memory is exhausted. */
 char *organ_topology_absent(const organ_topology *topology, organ_absence why)
 {
     char *list = NULL;

@@ -46,7 +46,8 @@ static int mpi_check(int code, char *why)
     return 1;
 }
 
-/* Initialises MPI and sets rank and number of ranks. */
+/* Initialises MPI, and sets *rank to the number of this process and *count to the number of ranks. Returns 0, or 1 with
+ * the reason in `why`. */
 int organ_mpi_open(int *rank, int *count, char *why)
 {
     int level = MPI_THREAD_SINGLE;

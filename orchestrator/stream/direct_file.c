@@ -92,8 +92,9 @@ static size_t write_direct(organ_direct_file *file, const char *data, size_t byt
     return done;
 }
 
-/* If address and offset are congruent modulo a page, writes whole pages with O_DIRECT, and the bytes before the first
- * and after the last page boundary through the page cache. Otherwise writes all bytes through the page cache. */
+/* Writes whole pages with O_DIRECT, and the bytes before the first and after the last page boundary through the page
+ * cache. Writes all bytes through the page cache if address and offset are not congruent modulo a page, if O_DIRECT is
+ * not supported, or if the bytes do not pass a page boundary. */
 organ_status organ_direct_write(organ_direct_file *file, const void *data, size_t bytes, uint64_t offset,
                                 organ_error *error)
 {

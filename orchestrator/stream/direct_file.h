@@ -31,9 +31,9 @@ organ_status organ_direct_resize(const organ_direct_file *file, uint64_t size, o
  * that. Returns ORGAN_IO if the disk has not enough space. */
 organ_status organ_direct_reserve(const organ_direct_file *file, uint64_t size, organ_error *error);
 
-/* Writes exactly `bytes` bytes at `offset`. If address and offset are congruent modulo ORGAN_DIRECT_ALIGNMENT, whole
- * pages are written directly and the ends through the page cache; otherwise all bytes are written through the page
- * cache. Concurrent calls must not overlap. */
+/* Writes exactly `bytes` bytes at `offset`. If address and offset are congruent modulo ORGAN_DIRECT_ALIGNMENT and
+ * file->direct is open, whole pages are written directly and the ends through the page cache; otherwise all bytes are
+ * written through the page cache. Concurrent calls must not overlap. */
 organ_status organ_direct_write(organ_direct_file *file, const void *data, size_t bytes, uint64_t offset,
                                 organ_error *error);
 

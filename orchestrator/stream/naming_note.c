@@ -191,9 +191,10 @@ static organ_status finish_files(const organ_naming_place *p, const organ_naming
     return error->status;
 }
 
-/* Finishes a run whose note is complete and whose output has its name; *final describes the output. Renames the
- * reports, removes the files that had these names before, the output with the choices if note->choice is set, and the
- * note. */
+/* Finishes a run whose note is complete and whose output has its name; *final describes the output. If the partial
+ * directory still exists: for an output of one file, renames the reports and removes the files that had these names
+ * before (finish_files); for a directory, removes the partial directory (finish_directory). Then removes the output
+ * with the choices, if note->choice is set, and the note. */
 static organ_status finish_named(const organ_naming_place *p, const organ_naming_note *note, const struct stat *final,
                                  organ_error *error)
 {

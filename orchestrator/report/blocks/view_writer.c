@@ -74,6 +74,7 @@ double organ_block_number(const json_t *row, const char *path, double factor)
     return (factor != 0 ? factor : 1) * organ_json_number(row, path);
 }
 
+/* Puts the SVG document `svg` on the page and frees it; NULL makes the page fail. `caption` is a template. */
 void organ_block_chart(organ_view_walk *walk, char *svg, const char *caption)
 {
     char *const text = organ_words_text(&walk->scope, caption, ORGAN_WORDS_PAGE);

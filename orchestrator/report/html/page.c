@@ -229,7 +229,7 @@ static void put_table(const organ_html *html, const organ_table_view *view, cons
     for (size_t c = 0; c < view->column_count; c++) {
         if (*view->columns[c].title)
             put_between(out, "<th scope=\"col\">", view->columns[c].title, "</th>");
-        else /* screen readers need a name for the table */
+        else /* screen readers need a name for the column */
             fputs("<th scope=\"col\"><span class=\"unseen\">mark</span></th>", out);
     }
     fputs("</tr>\n</thead>\n", out);

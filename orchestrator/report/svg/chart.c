@@ -457,7 +457,8 @@ static void chart_put_numbers(const chart_drawing *d)
     organ_svg_numbers_end(d->out);
 }
 
-/* Draws lines or bars in one or more panels with the same axes. */
+/* Draws lines or bars in one or more panels with the same axes. Sets *svg to the SVG document, which the caller frees;
+ * NULL on error. */
 organ_status organ_chart_svg(const organ_chart *chart, char **svg, organ_error *error)
 {
     chart_drawing d = {.chart = chart};

@@ -57,7 +57,7 @@ typedef struct organ_extent {
 void organ_extent_widen(organ_extent *extent, double value);
 
 /* Writes a finite number with at most `digits` significant digits (1 to 9), without trailing zeros: "0.00412", "-120",
- * "1.5e-07", "3". Returns `out`. */
+ * "1.5e-7", "3". Returns `out`. */
 char *organ_number_text(double value, int digits, char out[32]);
 
 /* Returns the number of decimals (0 to 6) for all numbers of a column, so that the number `largest` has `digits`

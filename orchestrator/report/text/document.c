@@ -424,6 +424,8 @@ static const json_t *element_called(const json_t *array, const char *name)
     return NULL;
 }
 
+/* Returns the value at `path`: keys between dots, from the value `at` on. In an array a key is an index, "@NAME" or "*"
+ * (document.h). NULL if there is no such value. */
 const json_t *organ_json_at(const json_t *at, const char *path)
 {
     organ_json_spool_visit(at);

@@ -23,6 +23,7 @@ enum { GAP = 2, INDENT = 2, SHORTEST = 12 };
 /* The widest padding of a Markdown cell, in columns: a longer cell does not widen the others of its column. */
 enum { WIDEST_PADDING = 72 };
 
+/* Creates a table without cells and copies the `count` columns, but not their titles. NULL if memory runs out. */
 organ_table *organ_table_create(const organ_column *columns, size_t count)
 {
     organ_column *const own = malloc(count * sizeof *own + 1);

@@ -30,8 +30,8 @@ static const json_t *limits_of(const json_t *report, const json_t *row, bool exp
     return expected ? json_object_get(limits, "expected") : limits;
 }
 
-/* Returns the low (end 0) or high end (1) of the range of std in `limits`, a result of limits_of; NaN if it has none.
- */
+/* Returns the lower limit (`end` 0) or the upper limit (`end` 1) of std in `limits`, a result of limits_of. Returns NaN
+ * if `limits` has no such limit. */
 static double std_limit(const json_t *limits, size_t end)
 {
     const json_t *const limit = organ_json_row_at(json_object_get(limits, "std"), end);

@@ -12,7 +12,7 @@ enum { EVERY_NOISE_MODULE = 1500 }; /* limit of lines of a table of modules on a
 #define FIELD_LAYER      FIELD_WORDS("layer", "{layer>-1?{layer}|none}", 0)
 
 /* A column with the number of modules whose |z| is at most 3: their cosine is within three standard deviations of what
- * random matrices have. */
+ * random matrices have. organ_noise_within_cell puts this number of `row` into the next cell of the table. */
 #define FIELD_WITHIN FIELD_BY("|z|<=3", organ_noise_within_cell, 0)
 void organ_noise_within_cell(organ_table *table, const json_t *row);
 

@@ -35,7 +35,7 @@ bool organ_watched_is_cut(const organ_watched *watched);
 /* Sets the deadline of a connection to `seconds` from now; 0: no deadline. */
 void organ_watch_until(organ_connection_watch *watch, organ_watched *watched, unsigned seconds);
 /* Attaches a pointer (NULL: none) to the connection and returns the one attached before, at first NULL. Also records
- * the calling thread as the connection's; no other thread may call it. */
+ * the calling thread as the thread of the connection; no other thread may call this function for the connection. */
 void *organ_watched_hold(organ_watched *watched, void *held);
 /* Calls `watch_one` with `context` and the attached pointer of each connection of the calling thread that has one. */
 void organ_watch_own(organ_connection_watch *watch, void (*watch_one)(void *context, void *held), void *context);

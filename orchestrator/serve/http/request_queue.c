@@ -237,7 +237,8 @@ bool organ_request_queue_busy(organ_request_queue *queue)
     return busy;
 }
 
-/* Sets *now to the number of requests that wait for a thread or for news, *max to its limit. */
+/* Sets *now to the number of requests that wait for a thread or for news (queue->waiting), and *max to the limit of
+ * this number. */
 void organ_request_queue_length(organ_request_queue *queue, size_t *now, size_t *max)
 {
     pthread_mutex_lock(&queue->lock);

@@ -15,8 +15,8 @@ typedef struct organ_secret_file {
 } organ_secret_file;
 
 /* Reads the file, which may be a pipe. `what` names the secret in messages ("the key"); NULL: the content is not
- * secret. Returns ORGAN_BAD_INPUT if all users may read or change a secret, or if the file has more than `max` bytes;
- * ORGAN_IO if it cannot be read. The caller must wipe *secret, also after an error. */
+ * secret. Returns ORGAN_BAD_INPUT if all users may read or change a regular file with a secret, or if the file has more
+ * than `max` bytes; ORGAN_IO if it cannot be read. The caller must wipe *secret, also after an error. */
 organ_status organ_secret_file_read(const char *file, const char *what, size_t max, organ_secret_file *secret,
                                     organ_error *error);
 /* Overwrites the content with zeros and frees it. */

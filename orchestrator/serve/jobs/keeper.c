@@ -62,8 +62,8 @@ static bool watch_jobs(organ_jobs *jobs)
     return running > 0;
 }
 
-/* Main function of the thread: calls watch_jobs every tick_nanoseconds while a job runs, otherwise after each signal of
- * jobs->changed. */
+/* Main function of the thread: calls watch_jobs at its start, after each signal of jobs->changed and, while a job runs,
+ * at least every tick_nanoseconds. Returns when jobs->stopping is set. */
 static void *run_keeper(void *context)
 {
     organ_jobs *const jobs = context;

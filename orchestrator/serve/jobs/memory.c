@@ -37,8 +37,8 @@ static const char *value_of(const json_t *argv, const char *name)
     return NULL;
 }
 
-/* Returns the --memory of a job in bytes: from its command line, or the verb's default, or 512 MiB for verbs without
- * the option. */
+/* Returns the --memory of a job in bytes: from its command line `argv`, or else the verb's default, or else 512 MiB. If
+ * `verb` is NULL or the verb does not have the option: 512 MiB. */
 uint64_t organ_job_memory(const organ_verb *verb, const json_t *argv)
 {
     const organ_option *const option = verb ? organ_verb_option(verb, "memory") : NULL;

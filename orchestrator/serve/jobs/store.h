@@ -89,7 +89,8 @@ json_t *organ_job_ids(const organ_job_store *store, organ_error *error);
 /* Removes the directory of a job with all its files. */
 void organ_job_erase(const organ_job_store *store, const char *id);
 /* Removes the directory of a job whose server ended while it wrote the first record: the directory then contains only a
- * temporary file of job.json. Returns false if the directory contains anything else. */
+ * temporary file of job.json. Returns false if the directory contains other files, or cannot be removed; its temporary
+ * files of job.json are removed even then. */
 bool organ_job_unmade(const organ_job_store *store, const char *id);
 /* Frees the job in memory and closes its descriptor of events.jsonl. NULL is allowed. */
 void organ_job_free(organ_job *job);

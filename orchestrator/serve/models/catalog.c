@@ -221,8 +221,9 @@ bool organ_catalog_adopt(void *block, size_t bytes, uint64_t base)
 
 /* ---- reading ---- */
 
-/* Reads the headers of a model into a catalog of at most `max` bytes. Returns 0, or an HTTP status: 422 for a malformed
- * model, 507 if the catalog would be larger, 500 if a system call failed. */
+/* Reads the headers of the model at `absolute` into a new catalog of at most `max` bytes. Messages and the catalog
+ * contain `path`, the model's path for clients. Returns 0, or an HTTP status: 422 for a malformed model, 507 if the
+ * catalog would be larger, 500 for any other error. *catalog is then NULL. */
 unsigned organ_catalog_read(const char *absolute, const char *path, size_t max, organ_catalog **catalog,
                             organ_error *error)
 {

@@ -296,8 +296,9 @@ static void apply_reflectors(const eigen *x, size_t requested, double *vectors)
 }
 
 /* Computes all eigenvalues of A, descending, and the eigenvectors of the `requested` largest, [requested][n]: reduces A
- * to T, decomposes T, then applies the reflections and undoes the scaling. `scratch` has room for the arrays `scale`,
- * `d`, `e` and `work` of struct eigen. Returns false if a value is not finite or an iteration does not converge. */
+ * to T, decomposes T, then applies the reflections and undoes the scaling. Overwrites `a`. `scratch` has room for the
+ * arrays `scale`, `d`, `e` and `work` of struct eigen. Returns false if a value is not finite or an iteration does not
+ * converge. */
 bool organ_symmetric_eigen(const organ_kernels *kernels, double *a, size_t n, size_t requested, double *values,
                            double *vectors, double *scratch)
 {

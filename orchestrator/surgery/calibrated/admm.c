@@ -437,8 +437,8 @@ static void begin_row_residual(void *context, size_t row, size_t worker)
 }
 
 /* Takes one conjugate gradient step in a row; b contains the products of the directions with H. `row` counts from the
- * first of the current rows. A row whose residual is zero, or whose direction p has p H p^T = 0 in FP32, is solved and
- * stays unchanged. */
+ * first of the current rows. A row whose residual is zero, or whose direction p has p H p^T <= 0 after rounding, is
+ * solved: its Z and residual stay unchanged. */
 static void step_row(void *context, size_t row, size_t worker)
 {
     const organ_admm *const s = context;

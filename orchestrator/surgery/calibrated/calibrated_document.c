@@ -91,7 +91,7 @@ static json_t *imatrix_json(const organ_calibrated_job *job)
 }
 
 /* Adds the members of calibrated pruning to the report: calibration, imatrix, allocation, compensated weights. Removes
- * "coverage.tiles": these methods do not count tiles. */
+ * "coverage.tiles": these methods do not count tiles. Returns 0. */
 int organ_calibrated_finish_document(const organ_prune_job *base, json_t *document)
 {
     const organ_calibrated_job *const job = (const organ_calibrated_job *)base;

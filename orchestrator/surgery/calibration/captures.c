@@ -134,8 +134,9 @@ organ_status organ_calibration_capture(void *context, const char *tensor, size_t
     return ORGAN_OK;
 }
 
-/* Tap of the donor's stream: adds the donor's inputs of the matrix `tensor`, together with those of the changed stream
- * that organ_calibration_capture kept. Ignores matrices that do not lead their group, and experts. */
+/* Tap of the donor's stream: adds the donor's inputs of the matrix `tensor` for tokens [first, first + tokens) to the
+ * calibration of the matrix's group, together with the inputs of the changed stream that organ_calibration_capture kept
+ * for these tokens. Ignores matrices that do not lead their group, and experts. */
 organ_status organ_calibration_capture_donor(void *context, const char *tensor, size_t first, size_t tokens,
                                              size_t features, const float *inputs, organ_error *error)
 {

@@ -303,8 +303,8 @@ static organ_status keys_set_member(organ_convert_job *job, const exchange_key *
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: config.json: %s is not a number", job->model->path, row->members);
 }
 
-/* Sets a key in a conversion by name: only if the value is a member of config.json that is a number, a flag or, for a
- * row with `words`, a text. */
+/* Sets the key `key` of a row if the conversion is by name (job->by_name). Does nothing unless the row's rule is
+ * EXCHANGE_MEMBER and the value in config.json is a number, a flag or, for a row with `words`, a text. */
 static organ_status keys_set_named(organ_convert_job *job, const exchange_key *row, const char *key, organ_error *error)
 {
     const json_t *const value = keys_member(job->text, row->members);

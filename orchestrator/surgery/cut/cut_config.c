@@ -191,7 +191,8 @@ static size_t edit_expert_channels(const organ_cut_config *c)
 }
 
 /* Sets the numbers of query heads and of heads of K and V. Adds head_dim if it is missing, because its default is
- * hidden_size / num_attention_heads. Returns 1, or 0 if the object does not state the number of query heads. */
+ * hidden_size / num_attention_heads. Returns 1. Returns 0 without a change if num_attention_heads of the object is
+ * missing or not the model's number. */
 static size_t edit_heads(const organ_cut_config *c)
 {
     const organ_cut_run *const run = c->run;

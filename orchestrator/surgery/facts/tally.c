@@ -23,6 +23,7 @@ double organ_millionth(double x) { return round(x * 1e6) / 1e6; }
 double organ_billionth(double x) { return round(x * 1e9) / 1e9; }
 double organ_ratio(double part, double whole) { return whole > 0 ? organ_millionth(part / whole) : 0.0; }
 
+/* Returns an array of row(context, k) for each row k of the anatomy, without those that are NULL. */
 json_t *organ_anatomy_rows_json(organ_json_row *row, const void *context)
 {
     return organ_json_rows(ORGAN_ANATOMY_ROWS, row, context);

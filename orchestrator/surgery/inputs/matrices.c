@@ -236,7 +236,8 @@ static const organ_weight *weight_among(const void *context, size_t k, bool *tar
     return &a->weights->weights[k];
 }
 
-/* Counts the matrices of a model, with the weights that `target` returns as targets. */
+/* Returns the object of organ_matrices_each for all weights of a model. The targets are the weights that
+ * target(context, k) returns for each k below `count`; a result of NULL is ignored. NULL if memory runs out. */
 json_t *organ_matrices_among(const organ_weights *weights, size_t count,
                              const organ_weight *(*target)(const void *context, size_t k), const void *context)
 {

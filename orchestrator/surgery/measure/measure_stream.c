@@ -56,6 +56,7 @@ json_t *organ_z_json(const organ_z *z)
     return z->seed.there ? ORGAN_STRUCT_ADD(object, stream_seed_fields, z) : object;
 }
 
+/* Returns the results that organ_z_json wrote, with `done` set. `reason` points into `json`. */
 organ_z organ_z_of_json(const json_t *json)
 {
     organ_z z = {.done = true, .reason = json_string_value(json_object_get(json, "reason"))};

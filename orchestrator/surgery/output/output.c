@@ -26,6 +26,8 @@ bool organ_output_is_file(const char *path)
     return organ_ends_with(path, ".gguf") || organ_ends_with(path, ".safetensors");
 }
 
+/* Returns the path that opens a copy of `donor` in `directory`: directory/single; the directory, if the donor was
+ * opened as one; or the donor's index or first file in it. The caller frees the path; NULL if memory runs out. */
 char *organ_output_copy_path(const char *directory, const organ_model *donor, const char *single)
 {
     const char *name = single;

@@ -76,8 +76,8 @@ organ_status organ_resharding_plan_gguf(const organ_model *model, organ_shard_pi
                                         organ_error *error);
 
 /* Makes a plan from pieces whose bytes, file and offset the caller has set, and from the files they are in. All
- * arguments must outlive the plan. `kernels` convert pieces whose type is not that of `same`; NULL: no piece needs
- * it. */
+ * arguments must outlive the plan. `kernels` convert pieces whose type is not that of their tensor `same`; NULL: no
+ * piece needs a conversion. */
 organ_status organ_resharding_of(const organ_model *model, organ_shard_piece *pieces, size_t count,
                                  const organ_shard *files, size_t file_count, const organ_kernels *kernels,
                                  organ_resharding **plan, organ_error *error);

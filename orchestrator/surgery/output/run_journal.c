@@ -242,7 +242,9 @@ organ_status organ_run_digest(organ_run_read *read, const void *context, uint64_
     return error->status;
 }
 
-/* Decides whether the unfinished output is kept, and appends the way to continue to the error message. */
+/* After an error: keeps the unfinished output if a later run can continue it, and appends the way to continue to the
+ * error message, unless check_same_run has set the message; otherwise removes the output. Does nothing if the output of
+ * this run is already complete. */
 void organ_run_finish(organ_publish *publish, const organ_run_journal *journal, size_t done, size_t all,
                       organ_error *error)
 {

@@ -39,7 +39,7 @@ uint64_t organ_fft_scratch(uint64_t n)
     return n > INT_MAX ? 0 : values_bytes(n) + organ_to_line(bins_of(n) * sizeof(fftw_complex));
 }
 
-/* Returns the second part of the scratch. */
+/* Returns the bins of the spectrum in the scratch for rows of n values: the second part of the scratch. */
 static fftw_complex *bins_in(void *scratch, size_t n)
 {
     return (fftw_complex *)(void *)((char *)scratch + values_bytes(n));

@@ -63,7 +63,8 @@ static json_t *unknown_experiment(const json_t *history)
                         SET_NULL("definition"), SET("settings", json_object()), SET_NULL("calibration"));
 }
 
-/* Sets the experiment of each model without a log. */
+/* Sets the member "experiment" of each history whose experiment is not an object, because the model has no log, to
+ * unknown_experiment. */
 static organ_status add_unknown_experiments(const naming_job *s, organ_error *error)
 {
     for (size_t m = 0; m < s->options->count; m++) {
