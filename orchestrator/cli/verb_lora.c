@@ -194,9 +194,10 @@ const organ_verb organ_lora_resize_verb = {
     .about = "Writes an adapter of lower rank: the product B A of each module becomes its best approximation of that "
              "rank. organ computes the singular values of scale B A from the factors, without the product. The report "
              "states for each module what share of its change is kept, and lists its singular values.\n"
-             "A module of low enough rank keeps its factors. r becomes the highest remaining rank, and factors of a "
-             "lower rank are padded with zeros. The scale is multiplied into B, and lora_alpha becomes r. A --rank "
-             "above that of the adapter leaves the ranks unchanged. Tensors that are not factors are copied.",
+             "Without --energy, a module of rank R or less keeps its factors. r becomes the highest remaining rank, "
+             "and factors of a lower rank are padded with zeros. The scale is multiplied into B, and lora_alpha "
+             "becomes r. A --rank above that of the adapter leaves the ranks unchanged. Tensors that are not factors "
+             "are copied.",
     OPERANDS(OPERAND("ADAPTER", INPUT, lora_resize.adapter,
                      "the adapter, a directory in the format of peft or a GGUF file; it is not changed")),
     GROUPS(GROUP("Options", resize_options), MACHINE_GROUP, REPORTING_GROUP),

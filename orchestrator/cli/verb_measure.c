@@ -58,8 +58,9 @@ const organ_verb organ_measure_verb = {
              "angle theta from 0 degrees (noise) to 90, computed from the entropy, the kurtosis and the spacings of "
              "the values. The report also has moments, the number of distinct values (levels), and how the information "
              "of the values changes if s neighbouring values are averaged (dI/dlog2 s, in bits per doubling of s). It "
-             "lists wells: tensors with a lower theta than the same tensor in the layers before and after. One table "
-             "compares all given models. A quantised weight is measured by its dequantised values.\n"
+             "lists wells: tensors whose theta is lower than that of the same tensor in the layers before and after, "
+             "by more than the standard deviation of theta over the role. One table compares all given models. A "
+             "quantised weight is measured by its dequantised values.\n"
              "A higher theta is no evidence of a better model: damage can raise it.",
     OPERANDS(OPERAND("MODEL...", MODEL, models,
                      "one or more models: directories, files, outputs of organ extract, or http(s) URLs of files or "

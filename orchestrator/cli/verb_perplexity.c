@@ -86,8 +86,9 @@ const organ_verb organ_perplexity_verb = {
              "second half of each window is scored. If the tokenizer adds BOS, BOS replaces the first token of every "
              "window. Names of special tokens in the text are read as plain characters.\n"
              "--style lm-eval: BOS (EOS if there is none) precedes the text, which is one document. Every token is "
-             "scored once, with one token of context from the window before it. The report also has perplexity per "
-             "word and per byte.",
+             "scored once. A window begins with the last token that was scored in the window before it; the last "
+             "window begins earlier, to be as long as the others. The report also has perplexity per word and per "
+             "byte.",
     OPERANDS(OPERAND("MODEL", MODEL, perplexity.model,
                      "a model directory with its tokenizer, a .gguf file, or a .safetensors file or "
                      "model.safetensors.index.json next to its tokenizer")),

@@ -42,7 +42,7 @@ const organ_verb organ_purify_verb = {
              "forms). Components that the filter classifies as noise are multiplied by 1 - strength. With fft these "
              "are the frequencies of a row that have low power. With haar these are the wavelet details that are "
              "small, or whose parent at the next coarser scale is small. Types and shapes do not change. Tensors of "
-             "types that organ cannot write are copied.\n"
+             "types that organ cannot write are copied; if --type selects one, the run fails.\n"
              "Such a filter classifies most of what a model has learned as noise. The report states the share of "
              "energy removed and warns above 5 %. A higher theta is no evidence of a better model.\n"
              "OUT has the form of the model: a directory with the same files, or a single file. OUT/organ contains "
