@@ -88,5 +88,6 @@ const organ_verb organ_autopsy_verb = {
              {"organ autopsy model --match '*.layers.3.*' --tensors", "Prints the statistics of one layer."},
              {"organ autopsy --print-ranges >ranges.json", "Writes the ranges to a file for --ranges."}),
     .exits = "0 healthy (remarks allowed); 1 there are findings; 2 wrong usage; 3 a model or FILE is malformed or "
-             "changed during the run; 4 it cannot be read, or the report cannot be written; 130 interrupted.",
+             "changed during the run; 4 a model or FILE cannot be read, or the report cannot be written; 130 "
+             "interrupted.",
     .run = run_autopsy};

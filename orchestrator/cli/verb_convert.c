@@ -58,7 +58,7 @@ const organ_verb organ_convert_verb = {
               "Writes a GGUF file with matrices of 4.5 bits per weight."},
              {"organ convert model-Q8_0.gguf -o DIR --to safetensors", "A model for transformers, in BF16."}),
     .exits = "0 done; 2 wrong usage, OUT exists, or --memory is too small; 3 the model is malformed or changed "
-             "during the run, or its architecture, a tensor or its tokenizer cannot be converted; 4 the disk is full "
-             "or a write fails; 130 interrupted (--resume continues)"
+             "during the run, or its architecture, a tensor or its tokenizer cannot be converted; 4 a read or write "
+             "fails, or the disk is full; 130 interrupted (--resume continues)"
              ORGAN_EVALUATION_EXITS ".",
     .run = run_convert};

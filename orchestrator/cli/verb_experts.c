@@ -81,7 +81,7 @@ const organ_verb organ_experts_verb = {
              {"organ experts MODEL -o OUT --keep 50% --calibration TEXT --dry-run",
               "Prints the size of the output and the memory that the run needs."}),
     .exits = "0 done; 2 wrong usage, OUT exists, or the scores belong to another run; 3 the model is malformed, "
-             "its format cannot express the smaller model, or it changed during the run; 4 the disk is full or a "
-             "write fails; 130 interrupted (--resume continues)"
+             "its format cannot express the smaller model, or it changed during the run; 4 a read or write fails, or "
+             "the disk is full; 130 interrupted (--resume continues)"
              ORGAN_EVALUATION_EXITS ".",
     .run = run_experts};

@@ -54,5 +54,5 @@ const organ_verb organ_inspect_verb = {
               "Checks a download for pickles, programs, templates, links and malformed headers."},
              {"organ inspect model.safetensors --json | jq .roles", "Prints the roles as JSON."}),
     .exits = "0 the model is sound; 1 --untrusted has findings; 2 wrong usage; 3 the model has a fault, which "
-             "stderr names; 4 it cannot be read.",
+             "stderr names; 4 the model cannot be read.",
     .run = run_inspect};

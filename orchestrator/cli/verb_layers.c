@@ -89,7 +89,7 @@ const organ_verb organ_layers_verb = {
              {"organ layers MODEL -o OUT --drop 5-8 --dry-run", "Prints what the model would become."}),
     .exits = "0 done; 2 wrong usage, OUT exists, --drop names blocks that the model does not have, or --memory is "
              "too small; 3 the model is malformed, has a setting that cannot describe the kept blocks, or (with a "
-             "text) has an unsupported architecture; 4 the disk is full or a write fails; 130 interrupted (--resume "
-             "continues)"
+             "text) has an unsupported architecture; 4 a read or write fails, or the disk is full; 130 interrupted "
+             "(--resume continues)"
              ORGAN_EVALUATION_EXITS ".",
     .run = run_layers};

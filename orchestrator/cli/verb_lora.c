@@ -74,7 +74,7 @@ const organ_verb organ_lora_extract_verb = {
              {"organ lora extract --base B --tuned T -o A --rank-by energy 0.95",
               "Gives each module the lowest rank that explains 95 % of its change."}),
     .exits = "0 done; 2 wrong usage, or ADAPTER exists; 3 a file is malformed or changed during the run, shapes "
-             "differ, a value is not finite, or nothing changed; 4 the disk is full or a write fails; 130 "
+             "differ, a value is not finite, or nothing changed; 4 a read or write fails, or the disk is full; 130 "
              "interrupted (--resume continues).",
     .run = run_extract};
 
@@ -119,7 +119,7 @@ const organ_verb organ_lora_sanitize_verb = {
              {"organ lora sanitize my-lora -o servable --max-rank 64", "Reduces modules of a higher rank to 64."}),
     .exits = "0 done, or --check finds nothing; 1 --check finds something that a server would reject; 2 wrong "
              "usage, or OUT exists; 3 the adapter is malformed, has values that are not finite, is DoRA, or does "
-             "not fit the base; 4 the disk is full or a write fails; 130 interrupted: nothing is written.",
+             "not fit the base; 4 a read or write fails, or the disk is full; 130 interrupted: nothing is written.",
     .run = run_sanitize};
 
 /* ---- lora merge ---- */
@@ -170,8 +170,8 @@ const organ_verb organ_lora_merge_verb = {
              {"organ lora merge --base merged --adapter my-lora -o OUT --scale -1",
               "Subtracts the change again, except for what rounding discarded."}),
     .exits = "0 done; 2 wrong usage, or OUT exists; 3 a file is malformed or changed during the run, a tensor of the "
-             "adapter has no weight in the base, or a factor is not finite; 4 the disk is full or a write fails; 130 "
-             "interrupted (--resume continues)"
+             "adapter has no weight in the base, or a factor is not finite; 4 a read or write fails, or the disk is "
+             "full; 130 interrupted (--resume continues)"
              ORGAN_EVALUATION_EXITS ".",
     .run = run_merge};
 
@@ -192,7 +192,7 @@ const organ_verb organ_lora_resize_verb = {
     .shares = true,
     .summary = "reduce the rank of a LoRA adapter by singular values",
     .about = "Writes an adapter of lower rank: the product B A of each module becomes its best approximation of that "
-             "rank. organ computes the singular values of scale B A from the factors, without the product. The report "
+             "rank. organ computes the singular values of the scaled product from the factors alone. The report "
              "states for each module what share of its change is kept, and lists its singular values.\n"
              "Without --energy, a module of rank R or less keeps its factors. r becomes the highest remaining rank, "
              "and factors of a lower rank are padded with zeros. The scale is multiplied into B, and lora_alpha "
@@ -205,5 +205,5 @@ const organ_verb organ_lora_resize_verb = {
              {"organ lora resize my-lora --rank 64 --energy 0.99 -o small",
               "Keeps 99 % of each module's change with the lowest rank, at most 64."}),
     .exits = "0 done; 2 wrong usage, or OUT exists; 3 the adapter is malformed or has values that are not finite; "
-             "4 the disk is full or a write fails; 130 interrupted: nothing is written.",
+             "4 a read or write fails, or the disk is full; 130 interrupted: nothing is written.",
     .run = run_resize};

@@ -72,8 +72,8 @@ const organ_verb organ_measure_verb = {
              {"organ measure donor pruned -o report", "Compares two models in one table and writes the reports."},
              {"organ measure model.gguf --type organ --layers 5-20 --tensors",
               "Lists every feed-forward tensor of sixteen layers."}),
-    .exits = "0 done; 2 wrong usage; 3 a model is malformed or changed during the run; 4 it cannot be read, or the "
-             "report cannot be written; 130 interrupted.",
+    .exits = "0 done; 2 wrong usage; 3 a model is malformed or changed during the run; 4 a model cannot be read, or "
+             "the report cannot be written; 130 interrupted.",
     .run = run_measure};
 
 /* ---- fleet ---- */

@@ -49,8 +49,8 @@ const organ_verb organ_extract_verb = {
              {"organ extract model-00001-of-00013.gguf -o organs", "Extracts a model in 13 files."},
              {"organ extract model-00001-of-00013.gguf -o organs --resume", "Continues an interrupted run."},
              {"organ assemble organs -o again.gguf", "Restores the donor byte for byte."}),
-    .exits = "0 done; 2 wrong usage, or DIR exists; 3 the model is malformed or changed during the run; 4 the disk "
-             "is full or a write fails; 130 interrupted (--resume continues).",
+    .exits = "0 done; 2 wrong usage, or DIR exists; 3 the model is malformed or changed during the run; 4 a read or "
+             "write fails, or the disk is full; 130 interrupted (--resume continues).",
     .run = run_extract};
 
 /* ---- assemble ---- */
@@ -87,8 +87,8 @@ const organ_verb organ_assemble_verb = {
              {"organ assemble organs -o model",
               "Writes a directory with the donor's files, tokenizer and configuration."},
              {"organ assemble model-00001-of-00003.gguf -o model.gguf", "Merges a split model into one file."}),
-    .exits = "0 done; 2 wrong usage, or OUT exists; 3 the directory is malformed or changed during the run; 4 the "
-             "disk is full or a write fails; 130 interrupted (--resume continues).",
+    .exits = "0 done; 2 wrong usage, or OUT exists; 3 the directory is malformed or changed during the run; 4 a read "
+             "or write fails, or the disk is full; 130 interrupted (--resume continues).",
     .run = run_assemble};
 
 /* ---- graft, chimera ---- */
@@ -156,7 +156,7 @@ const organ_verb organ_graft_verb = {
              {"organ graft --source A --target A -o C --layers 10-15 --map 10-15:22-27",
               "Repeats layers 10 to 15 after the last of 22 layers."}),
     .exits = "0 done; 2 wrong usage, or C exists; 3 the models do not fit, are malformed or changed during the "
-             "run; 4 the disk is full or a write fails; 130 interrupted (--resume continues)"
+             "run; 4 a read or write fails, or the disk is full; 130 interrupted (--resume continues)"
              ORGAN_EVALUATION_EXITS ".",
     .run = run_graft};
 
@@ -172,6 +172,6 @@ const organ_verb organ_chimera_verb = {
     EXAMPLES({"organ chimera --base A --donor B --take organ --layers 5-20 -o C.gguf",
               "Combines A with the feed-forward of B in layers 5 to 20."}),
     .exits = "0 done; 2 wrong usage, or C exists; 3 the models do not fit, are malformed or changed during the "
-             "run; 4 the disk is full or a write fails; 130 interrupted (--resume continues)"
+             "run; 4 a read or write fails, or the disk is full; 130 interrupted (--resume continues)"
              ORGAN_EVALUATION_EXITS ".",
     .run = run_graft};

@@ -239,6 +239,6 @@ const organ_verb organ_generate_verb = {
              {"organ generate pruned -p 'In the beginning' --json | jq .generated.ids",
               "Prints the ids of the generated tokens."}),
     .exits = "0 done; 2 wrong usage, or --memory is too small for one layer and the KV cache; 3 the model is malformed "
-             "or changed during the run, or its architecture or tokenizer is not supported; 4 it cannot be read; 130 "
-             "interrupted.",
+             "or changed during the run, or its architecture or tokenizer is not supported; 4 the model cannot be "
+             "read; 130 interrupted.",
     .run = run_generate};

@@ -56,7 +56,8 @@ const organ_verb organ_dequantize_verb = {
              {"organ dequantize model-Q4_K_M.gguf -o model-BF16.gguf",
               "Converts a GGUF model of block types to BF16."}),
     .exits = "0 done; 2 wrong usage, or OUT exists; 3 the model is malformed, packed in an unknown scheme, or "
-             "changed during the run; 4 the disk is full or a write fails; 130 interrupted (--resume continues)"
+             "changed during the run; 4 a read or write fails, or the disk is full; 130 interrupted (--resume "
+             "continues)"
              ORGAN_EVALUATION_EXITS ".",
     .run = run_dequantize};
 
@@ -204,7 +205,7 @@ const organ_verb organ_quantize_verb = {
               "Quantises only the feed-forward, with one scale per row."}),
     .exits = "0 done; 2 wrong usage, OUT exists, the text is too short or --memory is too small; 3 the model is "
              "malformed, already quantised, changed during the run, has weights that are NaN or infinite, or no "
-             "group of the scheme divides the width of its experts; 4 the disk is full or a write fails; 130 "
+             "group of the scheme divides the width of its experts; 4 a read or write fails, or the disk is full; 130 "
              "interrupted (--resume continues)"
              ORGAN_EVALUATION_EXITS ".",
     .run = run_quantize};

@@ -154,8 +154,8 @@ const organ_verb organ_prune_verb = {
              {"organ prune model-f16.gguf -o pruned.gguf --sparsity 30", "Writes one GGUF file from one GGUF file."},
              {"organ prune donor -o pruned --dry-run",
               "Prints what would be pruned, and how much of the model that is."}),
-    .exits = "0 done; 2 wrong usage, or OUT exists; 3 the donor is malformed or changed during the run; 4 the disk "
-             "is full or a write fails; 130 interrupted (--resume continues)"
+    .exits = "0 done; 2 wrong usage, or OUT exists; 3 the donor is malformed or changed during the run; 4 a read or "
+             "write fails, or the disk is full; 130 interrupted (--resume continues)"
              ORGAN_EVALUATION_EXITS ".",
     .run = run_prune};
 

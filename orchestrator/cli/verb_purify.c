@@ -59,7 +59,7 @@ const organ_verb organ_purify_verb = {
              {"organ purify organs -o purified --method haar --dry-run",
               "Prints what would be purified in an organ directory."}),
     .exits = "0 done; 2 wrong usage, OUT exists, or --type names a tensor whose type cannot be written; 3 the "
-             "model is malformed, has values that are not finite, or changed during the run; 4 the disk is full or "
-             "a write fails; 130 interrupted (--resume continues)"
+             "model is malformed, has values that are not finite, or changed during the run; 4 a read or write fails, "
+             "or the disk is full; 130 interrupted (--resume continues)"
              ORGAN_EVALUATION_EXITS ".",
     .run = run_purify};

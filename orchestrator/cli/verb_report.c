@@ -90,5 +90,5 @@ const organ_verb organ_report_verb = {
              {"organ audit DONOR OUT --json >a.json; organ report a.json -o a.html",
               "Saves the report of an audit and converts it to a page."}),
     .exits = "0 done; 2 wrong usage, or PAGE exists and is not a page of organ; 3 FILE is not a report, or has no "
-             "page; 4 it cannot be read, or the page cannot be written.",
+             "page; 4 FILE cannot be read, or the page cannot be written.",
     .run = run_report};

@@ -42,7 +42,8 @@ static const organ_option access_options[] = {
     INPUT("tls-cert", "FILE", serve.tls_certificate,
           "serve HTTPS with this certificate (PEM: the certificate, then those of its issuers); needs --tls-key"),
     INPUT("tls-key", "FILE", serve.tls_key,
-          "key of the certificate (PEM), not readable by other users; SIGHUP reads both again"),
+          "key of the certificate (PEM), not readable by other users; on SIGHUP the server reads certificate and key "
+          "again"),
     TEXT("audit-log", "FILE", serve.audit_log,
          "append a line of JSON for each request, with the name of the client; SIGHUP opens it again",
          .names = ORGAN_NAMES_OUTPUT),

@@ -46,6 +46,6 @@ const organ_verb organ_topology_verb = {
               "Prints the plan for the CPUs that a batch system or taskset allows."},
              {"organ topology --import host.xml --json | jq '.workers[].cpu'",
               "Prints the CPUs of the workers on the machine where 'lstopo host.xml' ran."}),
-    .exits = "0 done; 2 wrong usage; 3 FILE.xml is not a topology of hwloc; 4 it cannot be read, or memory is "
+    .exits = "0 done; 2 wrong usage; 3 FILE.xml is not a topology of hwloc; 4 FILE.xml cannot be read, or memory is "
              "exhausted.",
     .run = run_topology};

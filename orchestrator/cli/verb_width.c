@@ -78,6 +78,6 @@ const organ_verb organ_width_verb = {
               "Prints what would be removed, and the size of OUT."}),
     .exits = "0 done; 2 wrong usage, OUT exists, the text is too short or --memory is too small; 3 the model is "
              "malformed, has packed weights that cannot be cut, changed during the run, or has weights that are NaN or "
-             "infinite; 4 the disk is full or a write fails; 130 interrupted (--resume continues)"
+             "infinite; 4 a read or write fails, or the disk is full; 130 interrupted (--resume continues)"
              ORGAN_EVALUATION_EXITS ".",
     .run = run_width};
