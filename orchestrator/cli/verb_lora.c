@@ -98,9 +98,9 @@ const organ_verb organ_lora_sanitize_verb = {
     .name = "lora sanitize",
     .shares = true,
     .summary = "make a LoRA adapter that servers accept, or check one",
-    .about = "Writes an adapter that vLLM accepts and peft loads. It removes factors of stacked experts, tensors that "
-             "are not factors A or B, and tensors whose names contain lm_head, embed_tokens, norm, bias, layernorm or "
-             "rotary_emb. The report lists each removed tensor with the norm of the lost change. In "
+    .about = "Writes an adapter that vLLM accepts and peft loads. organ removes factors of stacked experts, tensors "
+             "that are not factors A or B, and tensors whose names contain lm_head, embed_tokens, norm, bias, "
+             "layernorm or rotary_emb. The report lists each removed tensor with the norm of the lost change. In "
              "adapter_config.json, target_modules keeps only names of modules that still have factors, and "
              "modules_to_save becomes null.\n"
              "A server uses one rank and one scale for an adapter. organ therefore multiplies the scale of each module "

@@ -392,7 +392,7 @@ static const float *bias_of(const organ_layer *layer, unsigned p)
 
 /* Computes q, k and v of the group's tokens from three projections or a fused one; then splits fused parts and gates,
  * normalises and rotates. Skips k and v of an earlier layer (shared). If q, k and v are in one tensor, passes their
- * input to the tap once. */
+ * input to the calibration's callback (organ_tap) once. */
 static organ_status project_qkv(attention_job *j, const float *normed, organ_error *error)
 {
     forward_group *g = j->group;

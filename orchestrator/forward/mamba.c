@@ -27,7 +27,8 @@ typedef struct mamba_job {
     const float *rates, *skip; /* A_log, D */
 } mamba_job;
 
-/* Returns the floats of scratch that organ_forward_mamba needs for each token. */
+/* Returns the floats of scratch that organ_forward_mamba needs for each token, for the arrays of mamba_job. In
+ * c->recurrent, `heads` is inner (each channel is a head) and `key_dim` is states. */
 size_t organ_forward_mamba_width(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     (void)kind;

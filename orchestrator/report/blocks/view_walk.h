@@ -15,8 +15,9 @@ organ_status organ_view_markdown(const organ_view *view, const json_t *report, c
  * report's definitions and run, unless an ENDING block printed them before. */
 organ_status organ_view_page(const organ_view *view, const json_t *report, char **text, organ_error *error);
 
-/* Draws one chart of panels as an SVG document, which the caller frees; *svg is NULL on error. A chart without rows in
- * layers contains a sentence that says so. Returns ORGAN_IO if out of memory. */
+/* Draws one chart with panels as an SVG document, which the caller frees; *svg is NULL on error. If no row of the
+ * report belongs to a layer, the chart is one empty panel with the words "no values". Returns ORGAN_IO if out of
+ * memory. */
 organ_status organ_panels_svg(const organ_panels_of *panels, const json_t *report, char **svg, organ_error *error);
 
 #endif

@@ -21,10 +21,13 @@ typedef struct organ_reader_options {
 organ_status organ_reader_create(const organ_reader_options *options, organ_reader **reader, organ_error *error);
 void organ_reader_destroy(organ_reader *reader); /* NULL is allowed */
 
-/* Runs organ_catalog_read, with the same arguments and result, in the process that reads models. Also returns 422 if
- * the process ended while it read the model, or exceeded the time limit and was killed; 507 if it ran out of memory;
- * 500 if its answer is not a catalog, or if the process cannot be started. Without options.program it reads the model
- * in this process. Only one thread may call it. */
+/* Reads the headers of the model at `absolute` into a new catalog: runs organ_catalog_read in the process that reads
+ * models, or in this process without options.program. Messages contain `path`, the model's name for clients, instead of
+ * `absolute`. `max` limits the bytes of the catalog's block.
+ *
+ * Returns 0, or an HTTP status: those of organ_catalog_read; 422 also if the process ended while it read the model, or
+ * exceeded the time limit and was killed; 507 also if it ran out of memory; 500 also if its answer is not a catalog, or
+ * if the process cannot be started. Only one thread may call it. */
 unsigned organ_reader_read(organ_reader *reader, const char *absolute, const char *path, size_t max,
                            organ_catalog **catalog, organ_error *error);
 

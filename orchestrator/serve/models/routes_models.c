@@ -128,7 +128,8 @@ static void get_tensors(const organ_server_request *request, organ_http_reply *r
 /* Callback of the model cache after each scan and read: calls the handlers of waiting requests again. */
 static void call_waiting_requests(void *context) { organ_http_call_waiting(context); }
 
-/* Creates the cache of models. The process that reads models executes this program again, as a worker. */
+/* Creates the cache of models. A separate process, this program (/proc/self/exe) run as a worker, reads the models;
+ * with options->models_here this process reads them. */
 static organ_status start_models(organ_app *app, organ_error *error)
 {
     const organ_reader_options reading = {.program = app->options->models_here ? NULL : "/proc/self/exe",

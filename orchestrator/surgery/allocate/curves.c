@@ -368,9 +368,10 @@ static organ_status measure_whole_tensor(organ_curves *c, const organ_calibratio
     return error->status;
 }
 
-/* Reads matrix `m`, which has the donor's weights, from the loaded layer. If `level` is NULL, keeps the matrix in
- * c->pooled; otherwise writes it back at level *level. `tensor`: index of its tensor in the allocation. */
-static organ_status write_level_to_layer(organ_curves *c, const organ_calibration_matrix *m, size_t tensor,
+/* Reads matrix `m`, which has the donor's weights, from the loaded layer. With `level`, makes it smaller at level
+ * *level and writes it back; if `level` is NULL, does not change the layer and stores a copy in c->pooled. `tensor`:
+ * index of the matrix's tensor in the allocation. */
+static organ_status write_or_copy_matrix(organ_curves *c, const organ_calibration_matrix *m, size_t tensor,
                                          const size_t *level, organ_error *error)
 {
     const size_t bytes = (size_t)(m->rows * m->cols) * sizeof(float);
@@ -386,12 +387,12 @@ static organ_status write_level_to_layer(organ_curves *c, const organ_calibratio
     return error->status;
 }
 
-/* Calls write_level_to_layer with `level` for all pending matrices of `tensor`. */
+/* Calls write_or_copy_matrix with `level` for all pending matrices of `tensor`. */
 static organ_status write_pending_to_layer(organ_curves *c, size_t tensor, const size_t *level, organ_error *error)
 {
     for (size_t k = 0; k < c->pending_count && !error->status; k++)
         if (c->tensor_of[c->pending[k].target] == tensor)
-            write_level_to_layer(c, &c->pending[k], tensor, level, error);
+            write_or_copy_matrix(c, &c->pending[k], tensor, level, error);
     return error->status;
 }
 

@@ -16,9 +16,9 @@
 #define OVERSAMPLED      ((size_t)16) /* additional directions of the subspace iteration, discarded at its end */
 #define MAX_SUBSPACE     (DIRECTIONS + OVERSAMPLED) /* greatest subspace_size */
 #define PASSES           3 /* products of subspace iteration with H; one more product gives the eigenvalues */
-/* mu is the larger of two values: REST times the mean of the eigenvalues without a direction; and WEAKEST times the
- * smallest eigenvalue with a direction, since all eigenvalues without one are smaller. A larger mu shortens steps in
- * directions outside U. */
+/* mu is the largest of three values: REST times the mean of the eigenvalues without a direction; WEAKEST times the
+ * smallest eigenvalue with a direction, since all eigenvalues without one are smaller; and 1e-6. A larger mu shortens
+ * steps in directions outside U. */
 #define REST      1.5
 #define WEAKEST   0.4
 #define MIN_GAP   1e-3f /* least (Lambda - mu) / mu; a direction with an eigenvalue of mu would need no correction */

@@ -210,14 +210,15 @@ organ_status organ_prune_matrix(const organ_engine *engine, const organ_prune_ma
  * allocates. */
 uint64_t organ_prune_matrix_memory(const organ_prune_matrix_options *options, uint64_t rows, uint64_t cols)
 {
-    const uint64_t keep = rows * cols;
+    const uint64_t mask = rows * cols;
     if (!method_compensates(options))
-        return keep;
+        return mask;
     if (options->method == ORGAN_PRUNE_SPARSEGPT) /* 5 bytes for score and mask of each weight of 128 columns */
-        return keep + 640 * rows + organ_inverse_factor_memory(cols);
+        return mask + 640 * rows + organ_inverse_factor_memory(cols);
     if (options->method == ORGAN_PRUNE_ALPS || options->method == ORGAN_PRUNE_PHYSARUM_V3)
-        return 6 * keep + organ_admm_memory(rows, cols); /* `keep`; 4 bytes: the target; ALPS: the mask compared with */
-    return 2 * keep + organ_masked_squares_memory(rows, cols); /* `keep`, and the mask of the last flow */
+        /* for each weight: 1 byte for the mask, 4 for ADMM's target, 1 for the mask of ALPS's last comparison */
+        return 6 * mask + organ_admm_memory(rows, cols);
+    return 2 * mask + organ_masked_squares_memory(rows, cols); /* the mask, and that of the last flow */
 }
 
 /* ---- in bands ---- */

@@ -178,7 +178,8 @@ static void report_piece(organ_cut_audit *a, size_t piece)
     a->identical += !v->missing && !v->mismatch && v->different == 0;
 }
 
-/* Adds a problem for each tensor of the copy that is not a piece of the planned cut, and the problems of its files. */
+/* Adds a problem for each tensor of the copy that is not a piece of the planned cut, and the problems found when the
+ * copy was opened (a->copy->problems). */
 static organ_status check_names(organ_cut_audit *a, organ_error *error)
 {
     organ_name_table names = {0};

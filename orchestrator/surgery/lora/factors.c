@@ -402,7 +402,8 @@ char *organ_adapter_plain_name(const char *name)
     return plain;
 }
 
-/* Replaces prefixes of the name in a fixed order until the model has the weight. */
+/* Tries the name itself, then the name with one prefix replaced, in the order of `prefixes`. Returns the first weight
+ * found, NULL if there is none or memory runs out. */
 const organ_weight *organ_lora_weight(const organ_weights *weights, const char *name)
 {
     /* Prefix of `name`, and the prefix that replaces it in the names of the model. */

@@ -13,13 +13,14 @@
 /* Type of organ_kernels.bf16_to_f32 and .f16_to_f32. */
 typedef void widener(const uint16_t *, float *, size_t);
 
-/* Sets `values` to the values of the codes of a page. Returns false, without values, if none of these codes occurs. */
-static bool open_page(const uint64_t *codes, widener *widen, unsigned page, float values[PAGE])
+/* Sets `values` to the values of the PAGE codes of page `page`. counts[c]: number of occurrences of code c, for all
+ * 65,536 codes. Returns false, without setting `values`, if no code of the page occurs. */
+static bool open_page(const uint64_t *counts, widener *widen, unsigned page, float values[PAGE])
 {
     uint16_t words[PAGE];
     uint64_t any = 0;
     for (unsigned k = 0; k < PAGE; k++) {
-        any |= codes[page * PAGE + k];
+        any |= counts[page * PAGE + k];
         words[k] = (uint16_t)(page * PAGE + k);
     }
     if (any)
