@@ -69,33 +69,34 @@ void organ_help_meaning(const organ_option *option, char meaning[ORGAN_MEANING_R
                  option->fallback ? option->fallback : "");
 }
 
-/* Returns the number of bytes of the next code in `exits`: up to "; " or ": " before a digit, a newline or the end. */
-size_t organ_help_exit_length(const char *exits)
+/* Splits at "; " or ": " before a digit, at newlines and at the end. */
+const char *organ_help_next_exit(const char *exits, organ_help_exit *part)
 {
     size_t n = 0;
     while (exits[n] && exits[n] != '\n' &&
            !((exits[n] == ';' || exits[n] == ':') && exits[n + 1] == ' ' && exits[n + 2] >= '0' && exits[n + 2] <= '9'))
         n++;
-    return n;
+    const bool last = exits[n] == '\0' || exits[n] == '\n';
+    const size_t end = last && exits[n - 1] == '.' ? n - 1 : n + (exits[n] == ':');
+    const size_t digits = strspn(exits, "0123456789"), begin = digits ? digits + 1 : 0;
+    *part = (organ_help_exit){exits, digits, exits + begin, end - begin};
+    return exits + n + strspn(exits + n, "\n;: ");
 }
 
 /* Prints the exit codes, each with its meaning in a line of its own. */
 static void put_exits(FILE *out, const char *exits, const organ_page *page)
 {
     enum { COLUMN = 7 };
+    organ_help_exit part;
     while (*exits) {
         char code[16], meaning[512];
-        const size_t length = organ_help_exit_length(exits), digits = strspn(exits, "0123456789");
-        const bool last = exits[length] == '\0' || exits[length] == '\n';
-        const size_t end = last && exits[length - 1] == '.' ? length - 1 : length;
-        snprintf(code, sizeof code, "%.*s", (int)digits, exits);
-        snprintf(meaning, sizeof meaning, "%.*s%s", (int)(end - digits), exits + digits,
-                 exits[length] == ':' ? ":" : "");
-        if (digits)
-            put_help_entry(out, code, COLUMN, meaning + 1, page);
+        exits = organ_help_next_exit(exits, &part);
+        snprintf(code, sizeof code, "%.*s", (int)part.digits, part.code);
+        snprintf(meaning, sizeof meaning, "%.*s", (int)part.meaning_bytes, part.meaning);
+        if (part.digits)
+            put_help_entry(out, code, COLUMN, meaning, page);
         else
             organ_text_wrap(out, "  ", INDENT, meaning, page);
-        exits += length + strspn(exits + length, "\n;: ");
     }
 }
 

@@ -19,9 +19,18 @@ void organ_help_of_verb(FILE *out, const organ_verb *verb, const organ_page *pag
 /* Prints the verbs of two words whose first is `word` ("lora"). Returns false and prints nothing if there are none. */
 bool organ_help_family(FILE *out, const organ_verb_table *table, const char *word, const organ_page *page);
 
-/* Returns the number of bytes of the next code in the text of exit codes: up to "; " or ": " before a digit, a newline
- * or the end. */
-size_t organ_help_exit_length(const char *exits);
+/* A part of a verb's text of exit codes: a code with its meaning, or a sentence that introduces codes. */
+typedef struct organ_help_exit {
+    const char *code;     /* its digits, as `digits` says; not NUL-terminated */
+    size_t digits;        /* 0: a sentence */
+    const char *meaning;  /* the sentence with its colon, or the meaning without the full stop of a line's end; not
+                             NUL-terminated */
+    size_t meaning_bytes; /* length of `meaning` */
+} organ_help_exit;
+
+/* Sets *part to the part at the beginning of `exits` and returns the text after it. A part ends before "; " or ": "
+ * with a digit after it, a newline or the end. */
+const char *organ_help_next_exit(const char *exits, organ_help_exit *part);
 
 /* Writes the help text of an option with its range and its default, "... (1 to 64; default 8)". */
 #define ORGAN_MEANING_ROOM 1024

@@ -204,18 +204,14 @@ static void put_options(FILE *out, const organ_verb *verb)
 /* Writes the exit codes, each with its meaning in a paragraph of its own. */
 static void put_exits(FILE *out, const char *exits)
 {
+    organ_help_exit part;
     while (*exits) {
-        const size_t length = organ_help_exit_length(exits), digits = strspn(exits, "0123456789");
-        const bool last = exits[length] == '\0' || exits[length] == '\n';
-        const size_t end = last && exits[length - 1] == '.' ? length - 1 : length;
-        if (digits) {
-            fprintf(out, ".TP\n\\fB%.*s\\fR\n", (int)digits, exits);
-            put_roff_words(out, exits + digits + 1, end - digits - 1, 0);
-        } else {
+        exits = organ_help_next_exit(exits, &part);
+        if (part.digits)
+            fprintf(out, ".TP\n\\fB%.*s\\fR\n", (int)part.digits, part.code);
+        else
             fputs(".PP\n", out);
-            put_roff_words(out, exits, end + (exits[length] == ':'), 0);
-        }
-        exits += length + strspn(exits + length, "\n;: ");
+        put_roff_words(out, part.meaning, part.meaning_bytes, 0);
     }
 }
 
