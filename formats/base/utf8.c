@@ -49,6 +49,16 @@ bool organ_utf8_valid(const char *s)
     return length > 0;
 }
 
+/* Returns true if `bytes` bytes are valid UTF-8; NUL is a character like any other. */
+bool organ_utf8_valid_within(const char *text, size_t bytes)
+{
+    uint32_t code;
+    size_t at = 0;
+    for (size_t length; at < bytes && (length = organ_utf8_within(text + at, bytes - at, &code)); at += length) {
+    }
+    return at == bytes;
+}
+
 /* Returns the length of the white-space character at `s` (the characters of Python's str.isspace); 0 for any other
  * character. White space of two bytes is U+0085 and U+00A0; all other has three bytes, the first from E1 to E3. */
 size_t organ_utf8_space(const unsigned char *s)

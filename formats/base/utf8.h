@@ -30,4 +30,7 @@ size_t organ_utf8_space(const unsigned char *s);
 /* Returns true if the whole string is valid UTF-8. */
 bool organ_utf8_valid(const char *s);
 
+/* Returns true if all `bytes` bytes of the text are valid UTF-8. The text may contain NUL and needs none at its end. */
+bool organ_utf8_valid_within(const char *text, size_t bytes);
+
 #endif

@@ -59,16 +59,6 @@ static organ_status begin_strings(const gguf_source *s, const char *key, uint64_
     return ORGAN_OK;
 }
 
-/* Returns true if the text is valid UTF-8. */
-static bool is_valid_utf8(const char *text, size_t bytes)
-{
-    uint32_t code;
-    size_t at = 0;
-    for (size_t length; at < bytes && (length = organ_utf8_within(text + at, bytes - at, &code)); at += length) {
-    }
-    return at == bytes;
-}
-
 /* Copies the next string of the list to `copy`, with a NUL after it that copy->used does not count, and moves to the
  * string after it. Returns ORGAN_BAD_INPUT if the string is cut off, longer than ORGAN_TOKEN_SIZE, or not valid
  * UTF-8. */
@@ -88,7 +78,7 @@ static organ_status next_string(const gguf_source *s, strings *list, organ_bytes
     copy->used--;
     list->at += sizeof length + (size_t)length;
     list->index++;
-    if (!is_valid_utf8(copy->data, copy->used))
+    if (!organ_utf8_valid_within(copy->data, copy->used))
         return refuse_key(s, list->kv->key, ": string %llu is not valid UTF-8: '%.80s'",
                           (unsigned long long)list->index - 1, copy->data);
     return ORGAN_OK;

@@ -266,16 +266,6 @@ static int set_token(json_t *config, const organ_model *model, const organ_token
     return json_object_set_new(config, member, json_stringn(t->tokens[id].text, t->tokens[id].bytes));
 }
 
-/* Returns whether a text is valid UTF-8 without NUL. */
-static bool is_utf8(const char *text, size_t length)
-{
-    uint32_t code;
-    for (size_t at = 0, bytes; at < length; at += bytes)
-        if (text[at] == '\0' || (bytes = organ_utf8_within(text + at, length - at, &code)) == 0)
-            return false;
-    return true;
-}
-
 /* Returns the text of tokenizer_config.json, which the caller frees. Returns NULL with an error if memory runs out or
  * the chat template is not valid UTF-8. */
 static char *config_text(const organ_model *model, const organ_tokenizer *t, organ_error *error)
@@ -288,7 +278,7 @@ static char *config_text(const organ_model *model, const organ_tokenizer *t, org
     json_t *const config = json_object();
     size_t length = 0;
     const char *const chat = organ_gguf_string(model->gguf, "tokenizer.chat_template", &length);
-    if (chat && !is_utf8(chat, length)) {
+    if (chat && (memchr(chat, '\0', length) || !organ_utf8_valid_within(chat, length))) {
         organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'tokenizer.chat_template' is not valid UTF-8", model->path);
         json_decref(config);
         return NULL;

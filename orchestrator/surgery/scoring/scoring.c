@@ -69,16 +69,6 @@ static organ_status open_model(organ_scoring *scoring, organ_scored_model *m, or
 
 /* ---- the text ---- */
 
-/* Returns true if the text is valid UTF-8; it may contain NUL. */
-static bool is_utf8(const char *text, size_t bytes)
-{
-    const unsigned char *const s = (const unsigned char *)text;
-    for (size_t k = 0, length; k < bytes; k += length)
-        if (!(length = s[k] ? organ_utf8_length(s + k) : 1))
-            return false;
-    return true;
-}
-
 /* Sets scoring->protocol: style, window length and BOS, from the options or their defaults. The default length is at
  * most the context of the first model (`made_for`; 0: unknown). Prints a note if a requested length is above it. */
 static organ_status choose_protocol(organ_scoring *scoring, organ_error *error)
@@ -289,7 +279,7 @@ static organ_status scoring_allocate(organ_scoring *scoring, organ_error *error)
 /* Sets scoring->utf8 and the digest of the text. */
 static void check_text_of(organ_scoring *scoring)
 {
-    scoring->utf8 = is_utf8(scoring->text.bytes, scoring->text.size);
+    scoring->utf8 = organ_utf8_valid_within(scoring->text.bytes, scoring->text.size);
     snprintf(scoring->digest, sizeof scoring->digest, "%016llx",
              (unsigned long long)XXH3_64bits(scoring->text.bytes, scoring->text.size));
 }
