@@ -3,12 +3,13 @@
 # Compares `organ quantize` and `organ dequantize` with a bound on their speed: the longer of reading the input and of `cp -r && sync` of the
 # output (in the page cache before). The runs alternate. bench_conversion.sh ORGAN MAKE_MODEL DIR [ROUNDS]. The model has 3.0 GB of BF16, its
 # copy in FP8 with blocks of 128 x 128 has 1.6 GB; DIR needs 9 GB. Prints the seconds of each round, medians, the ratio with its bar and the
-# largest resident set, with the input in the page cache and read from the disk.
+# largest resident set, with the input in the page cache and read from the disk. With BENCH_SMOKE=1 in the environment, the model has 4 MB and there
+# is one round.
 set -euo pipefail
-organ=$1 make_model=$2 area=$3 rounds=${4:-5} bar=1.05
+organ=$1 make_model=$2 area=$3 rounds=${4:-${BENCH_SMOKE:-5}} bar=1.05
 mkdir -p "$area" && cd "$area"
 rm -rf plain model out copy
-"$make_model" plain 6 16384
+if [[ -n ${BENCH_SMOKE:-} ]]; then "$make_model" plain 2 1024 256 768 64; else "$make_model" plain 6 16384; fi
 "$organ" quantize plain -o model --scheme fp8-block128 --quiet >/dev/null
 sync
 

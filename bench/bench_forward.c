@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * bench_forward MODEL [CONTEXT [WINDOWS [THREADS [COMPUTE]]]]: measures the forward pass and the likelihood of
  * generated tokens, as organ perplexity computes it, in tokens per second of wall time and of processor time; the
- * latter depends less on other load. */
+ * latter depends less on other load. Prints one object of JSON. Ends with UNAVAILABLE if this CPU lacks the
+ * instructions of COMPUTE (split or bf16), else with the status of the library. */
 #include "orchestrator/forward/forward.h"
 #include "orchestrator/forward/perplexity.h"
 #include "orchestrator/stream/compute.h"
@@ -9,8 +10,11 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <time.h>
+
+enum { UNAVAILABLE = 77 };
 
 typedef struct scoring {
     const organ_kernels *kernels;
@@ -68,10 +72,10 @@ static int measure(organ_forward *forward, const organ_kernels *kernels, size_t 
         loss += s.losses[k];
     const double busy = processor(&after) - processor(&before);
     if (status == ORGAN_OK)
-        printf(
-            "%zu tokens, loss %.6f: %.1f tokens/s of wall clock, %.1f of processor time, %.0f MiB resident at most\n",
-            tokens, loss / (double)count, (double)tokens / seconds, (double)tokens / busy,
-            (double)after.ru_maxrss / 1024);
+        printf("{\"schema\": \"organ.bench.forward/1\", \"tokens\": %zu, \"loss\": %.6f, \"tokens_per_second\": %.1f, "
+               "\"tokens_per_processor_second\": %.1f, \"peak_rss_mib\": %.0f}\n",
+               tokens, loss / (double)count, (double)tokens / seconds, (double)tokens / busy,
+               (double)after.ru_maxrss / 1024);
     free(token);
     free(begin);
     free(rows);
@@ -92,6 +96,7 @@ int main(int count, char **words)
     organ_forward *forward = NULL;
     organ_error error = {0};
     const char *why;
+    bool unavailable = false;
     const size_t context = number(count, words, 2, 512), windows = number(count, words, 3, 4);
     if (count < 2 || context < 2 || windows < 1) {
         fprintf(stderr, "usage: %s MODEL [CONTEXT [WINDOWS [THREADS [COMPUTE]]]]\n", words[0]);
@@ -103,9 +108,11 @@ int main(int count, char **words)
         organ_workers_create(topology, number(count, words, 4, 0), &workers, &error) == ORGAN_OK) {
         engine.topology = topology;
         engine.workers = workers;
-        if (organ_engine_compute(&engine, count > 5 ? words[5] : NULL, &error) == ORGAN_OK &&
-            organ_model_open(words[1], &model, &error) == ORGAN_OK &&
-            organ_forward_open(model, &engine, &forward, &error) == ORGAN_OK)
+        const char *const compute = count > 5 ? words[5] : NULL;
+        if (organ_engine_compute(&engine, compute, &error) != ORGAN_OK)
+            unavailable = strcmp(compute, "split") == 0 || strcmp(compute, "bf16") == 0;
+        else if (organ_model_open(words[1], &model, &error) == ORGAN_OK &&
+                 organ_forward_open(model, &engine, &forward, &error) == ORGAN_OK)
             measure(forward, engine.kernels, context, windows, &error);
     }
     if (error.status)
@@ -114,5 +121,5 @@ int main(int count, char **words)
     organ_model_close(model);
     organ_workers_destroy(workers);
     organ_topology_destroy(topology);
-    return error.status;
+    return unavailable ? UNAVAILABLE : (int)error.status;
 }

@@ -2,7 +2,8 @@
  * Measures every kernel of every table that this CPU supports: GB/s (bytes read plus bytes written), elements per core
  * cycle, and ratios to memcpy and to the scalar table in the same run; warm (arrays that fit into L2) and cold (the
  * larger array has 256 MiB). Exits with status 1 before measuring if a member of organ_kernels has no row here.
- * kernels [RESULT.json [WORD]]: WORD selects kernels with it in their name, or "none". */
+ * kernels [RESULT.json [WORD]]: WORD selects kernels with it in their name, or "none". With BENCH_SMOKE in the
+ * environment, the larger array has 4 MiB and each kernel runs once. */
 #include "bench/bench_rig.h"
 #include "kernels/kernels.h"
 #include "tests/kit/samples.h"
@@ -12,15 +13,18 @@
 #include <string.h>
 
 enum {
-    COLD_BYTES = 256 << 20,
     WARM_BYTES = 256 << 10,
     TILE = 256,
     ITERATIONS = 30,
     COLD_COLS = 8192,
+    SMOKE_COLS = 1024,
     CHUNK = 4096,
     SIDE = 64,
     GROUP = 128
 };
+
+/* Bytes of the larger array of a cold measurement. */
+static size_t cold_bytes(void) { return bench_is_smoke() ? 4 << 20 : 256 << 20; }
 
 typedef struct arrays {
     unsigned char *in, *in2, *out;
@@ -209,6 +213,11 @@ RUN(exp_below)
     (void)s;
     CHUNKS(k->exp_below(values, part, 2))
 }
+RUN(softplus)
+{
+    (void)s;
+    CHUNKS(k->softplus(values, part))
+}
 RUN(haar_purify)
 {
     static float scratch[CHUNK];
@@ -226,6 +235,60 @@ RUN(solve)
     (void)s;
     CHUNKS(for (size_t j = 0; j < SIDE; j++) values[j * (SIDE + 1)] = SIDE * 4;
            k->solve_f32(values, SIDE, FLOATS(a->out)))
+}
+/* The tokens of one head of a gated delta rule with a state of SIDE x SIDE, which starts at 0. Each element of the
+ * values counts. */
+RUN(recurrence)
+{
+    static _Alignas(64) float state[SIDE * (SIDE + 16)];
+    static const float decay = 0.9f, strength = 0.5f;
+    const size_t stride = organ_recurrence_stride(SIDE);
+    const organ_recurrence r = {.tokens = n / SIDE,
+                                .key_dim = SIDE,
+                                .value_dim = SIDE,
+                                .queries = FLOATS(a->in),
+                                .keys = FLOATS(a->in),
+                                .values = FLOATS(a->in),
+                                .decays = &decay,
+                                .strengths = &strength,
+                                .outs = FLOATS(a->out),
+                                .state = state,
+                                .query_stride = SIDE,
+                                .key_stride = SIDE,
+                                .value_stride = SIDE,
+                                .decay_stride = 0,
+                                .strength_stride = 0,
+                                .out_stride = SIDE,
+                                .state_stride = stride,
+                                .delta = true};
+    memset(state, 0, sizeof state);
+    (void)s, k->recurrence(&r);
+}
+/* A selective scan over SCAN_CHANNELS channels with SCAN_STATES states each. Each element of the values counts. */
+enum { SCAN_CHANNELS = 1024, SCAN_STATES = 16 };
+RUN(selective_scan)
+{
+    static _Alignas(64) float state[SCAN_STATES * SCAN_CHANNELS], rates[SCAN_STATES * SCAN_CHANNELS];
+    for (size_t j = 0; j < SCAN_STATES * SCAN_CHANNELS; j++)
+        rates[j] = -0.01f;
+    const organ_selective_scan scan = {.tokens = n / SCAN_CHANNELS,
+                                       .channels = SCAN_CHANNELS,
+                                       .states = SCAN_STATES,
+                                       .values = FLOATS(a->out),
+                                       .steps = FLOATS(a->in),
+                                       .writes = FLOATS(a->in2),
+                                       .reads = FLOATS(a->in2),
+                                       .rates = rates,
+                                       .skip = FLOATS(a->in2),
+                                       .state = state,
+                                       .value_stride = SCAN_CHANNELS,
+                                       .step_stride = SCAN_CHANNELS,
+                                       .write_stride = SCAN_STATES,
+                                       .read_stride = SCAN_STATES,
+                                       .rate_stride = SCAN_CHANNELS,
+                                       .state_stride = SCAN_CHANNELS};
+    memset(state, 0, sizeof state);
+    (void)s, k->selective_scan(&scan);
 }
 static float (*const functions[])(float) = {expf, tanhf, erff};
 RUN(function)
@@ -256,9 +319,10 @@ RUN(log2)
     {                                                                                                                  \
         name, OF(member), read, write, el, inputs, run                                                                 \
     }
-#define PLAIN(member, read, write, run)    ROW(#member, member, read, write, 1, 1, run)
-#define TWO(member, read, write, run)      ROW(#member, member, read, write, 1, 2, run)
+#define PLAIN(member, read, write, run) ROW(#member, member, read, write, 1, 1, run)
+#define TWO(member, read, write, run)   ROW(#member, member, read, write, 1, 2, run)
 #define BLOCKS(type, number, bytes, el) ROW(type " to f32", dequantize[number], bytes, 4 * (el), el, 1, run_dequantize)
+
 #define TO_BLOCKS(type, number, bytes, el) ROW("f32 to " type, quantize[number], 4 * (el), bytes, el, 1, run_quantize)
 #define FIT(type, number, bytes, el)       ROW("f32 fitted to " type, fit[number], 4 * (el), bytes, el, 1, run_fit)
 #define BOTH(type, number, bytes, el)      TO_BLOCKS(type, number, bytes, el), FIT(type, number, bytes, el)
@@ -349,6 +413,7 @@ static const subject subjects[] = {
     TWO(gate_gelu_tanh, 8, 4, run_gate),
     TWO(gate_gelu, 8, 4, run_gate),
     PLAIN(softcap, 4, 4, run_softcap),
+    PLAIN(softplus, 4, 4, run_softplus),
     PLAIN(powers_of, 4, 4, run_powers_of),
     PLAIN(exp_below, 4, 4, run_exp_below),
     PLAIN(exp_sum, 4, 0, run_exp_sum),
@@ -358,6 +423,8 @@ static const subject subjects[] = {
     TWO(add_scaled_f64, 16, 8, run_add_scaled),
     PLAIN(cholesky_f32, 4, 4, run_cholesky),
     PLAIN(solve_f32, 4, 0, run_solve),
+    PLAIN(recurrence, 12, 4, run_recurrence),
+    PLAIN(selective_scan, 8, 4, run_selective_scan),
     {"product", OF(product), 2, 0, PRODUCT_ROWS, 1, run_product},
     PLAIN(physarum_bf16, 2, 2, NULL),
     PLAIN(physarum_f16, 2, 2, NULL),
@@ -397,7 +464,7 @@ static int missing_rows(void)
 static result measure(const subject *s, const organ_kernels *k, const arrays *a, size_t bytes, double frequency)
 {
     const size_t read = s->read / s->inputs, n = bytes / (read > s->write ? read : s->write);
-    const double end = now() + 0.1;
+    const double end = now() + (bench_is_smoke() ? 0 : 0.1);
     double best = 1e9;
     for (int run = 0; run == 0 || (run < 1000 && now() < end); run++) {
         const double start = now();
@@ -417,14 +484,16 @@ static result measure(const subject *s, const organ_kernels *k, const arrays *a,
 static result measure_physarum(const subject *s, const organ_kernels *k, const arrays *a, int cold, double frequency)
 {
     const organ_physarum_params params = {ITERATIONS, 2, 1, 6};
-    const size_t stride = cold ? COLD_COLS : TILE, tiles = cold ? COLD_COLS / TILE : 1, size = s->read;
+    const size_t cols = bench_is_smoke() ? SMOKE_COLS : COLD_COLS;
+    const size_t stride = cold ? cols : TILE, tiles = cold ? cols / TILE : 1, size = s->read;
+    const int measured = cold ? 3 : 20, runs = bench_is_smoke() ? 1 : measured;
     MEMBER(void(void *, size_t, size_t, size_t, const organ_physarum_params *, void *, organ_prune_counts *));
     organ_prune_counts counts;
     double best = 1e9;
-    for (int run = 0; run < (cold ? 3 : 20); run++) {
+    for (int run = 0; run < runs; run++) {
         memcpy(a->out, size == 4 ? a->in : a->in2, TILE * stride * size);
         if (cold) /* evict it from the caches: the tile is not in the last quarter of the array */
-            memset(a->out + COLD_BYTES / 4 * 3, 1, COLD_BYTES / 4);
+            memset(a->out + cold_bytes() / 4 * 3, 1, cold_bytes() / 4);
         const double start = now();
         for (size_t t = 0; t < tiles; t++)
             member(a->out + t * TILE * size, TILE, TILE, stride, &params, a->scratch, &counts);
@@ -456,7 +525,7 @@ static int requested(const subject *s, const char *word) { return !word || strst
 static void bench_all(FILE *json, const arrays *a, const char *word, int cold, double frequency)
 {
     static const char *const isas[] = {"scalar", "neon", "avx2", "avx512", "avx512-mixed"};
-    result scalar[SUBJECTS], copy = measure(&memcpy_subject, NULL, a, cold ? COLD_BYTES : WARM_BYTES, frequency);
+    result scalar[SUBJECTS], copy = measure(&memcpy_subject, NULL, a, cold ? cold_bytes() : WARM_BYTES, frequency);
     copy.of_memcpy = 1;
     show(json, "memcpy", "libc", cold, &copy);
     for (size_t s = 0; !cold && s < sizeof of_libc / sizeof *of_libc; s++)
@@ -469,7 +538,7 @@ static void bench_all(FILE *json, const arrays *a, const char *word, int cold, d
         const organ_kernels *k = organ_kernels_choose(organ_cpu_detect(), isas[i], &why);
         size_t bytes = WARM_BYTES;
         if (cold)
-            bytes = i == 0 ? COLD_BYTES / 8 : COLD_BYTES; /* scalar kernels are far below the bandwidth of memory */
+            bytes = i == 0 ? cold_bytes() / 8 : cold_bytes(); /* scalar kernels are far below the bandwidth of memory */
         for (size_t s = 0; k && s < SUBJECTS; s++) {
             if (!requested(&subjects[s], word) || (k == organ_kernels_avx512_mixed && subjects[s].run))
                 continue; /* this table replaces the physarum tile only */
@@ -489,7 +558,7 @@ int main(int argc, char **argv)
     const char *path = argc > 1 ? argv[1] : "build/bench/kernels.json", *word = argc > 2 ? argv[2] : NULL;
     if (missing_rows() > 0)
         return EXIT_FAILURE;
-    const arrays a = {bench_large(COLD_BYTES), bench_large(COLD_BYTES), bench_large(COLD_BYTES),
+    const arrays a = {bench_large(cold_bytes()), bench_large(cold_bytes()), bench_large(cold_bytes()),
                       aligned_alloc(64, organ_physarum_scratch(TILE, TILE))};
     const double frequency = bench_core_frequency();
     samples random = {1};
@@ -502,17 +571,17 @@ int main(int argc, char **argv)
     organ_kernels_scalar->f32_to_bf16(FLOATS(a.in), WORDS(a.in2), 1 << 20);
     for (size_t k = 0; k < 1 << 20; k++)
         WORDS(a.in2)[k] &= 0xff77; /* so that no byte is NaN in FP8 */
-    for (size_t at = 2 << 20; at < COLD_BYTES; at *= 2)
+    for (size_t at = 2 << 20; at < cold_bytes(); at *= 2)
         memcpy(a.in2 + at, a.in2, at);
-    memcpy(a.in, a.in2, COLD_BYTES);
-    memset(a.out, 1, COLD_BYTES);
-    printf("core %.2f GHz; bytes read and written count alike; warm %d KiB, cold %d MiB in the larger array\n",
-           frequency * 1e-9, WARM_BYTES >> 10, COLD_BYTES >> 20);
+    memcpy(a.in, a.in2, cold_bytes());
+    memset(a.out, 1, cold_bytes());
+    printf("core %.2f GHz; bytes read and written count alike; warm %d KiB, cold %zu MiB in the larger array\n",
+           frequency * 1e-9, WARM_BYTES >> 10, cold_bytes() >> 20);
     printf("%-15s %-7s %-5s %16s %8s %9s %9s\n", "kernel", "isa", "", "", "el/cycle", "x memcpy", "x scalar");
     fprintf(json,
-            "{\"schema\": \"organ.bench.kernels/1\", \"core_hertz\": %.6g, \"warm_bytes\": %d, \"cold_bytes\": %d, "
+            "{\"schema\": \"organ.bench.kernels/1\", \"core_hertz\": %.6g, \"warm_bytes\": %d, \"cold_bytes\": %zu, "
             "\"results\": [",
-            frequency, WARM_BYTES, COLD_BYTES);
+            frequency, WARM_BYTES, cold_bytes());
     bench_all(json, &a, word, 0, frequency);
     bench_all(json, &a, word, 1, frequency);
     fprintf(json, "\n]}\n");

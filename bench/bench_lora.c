@@ -2,7 +2,7 @@
  * Measures a decomposition of rank 64 of 4096 x 4096 matrices with a decaying spectrum (sigma_k = k^-0.7) and of white
  * noise: the iterative one against the full one in the same run. Prints the residual relative to the best one, and the
  * speedup. Fails if the residual exceeds 1.001 x the best (1.003 x for noise) or the speedup is below 5.
- * bench_lora REPORT.json [N RANK] */
+ * bench_lora REPORT.json [N RANK]. With BENCH_SMOKE=1 in the environment, no bar applies. */
 #include "bench/bench_rig.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/surgery/algebra/low_rank.h"
@@ -161,5 +161,5 @@ int main(int argc, char **argv)
     organ_workers_destroy(workers);
     organ_topology_destroy(topology);
     free(m.values);
-    return failed;
+    return failed && !bench_is_smoke();
 }

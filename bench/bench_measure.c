@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Measures the Z-measure from the page cache with one thread on every table that this CPU supports: bytes of the
  * tensors per second of the thread's CPU time, which does not depend on other load, and the peak memory of the process.
- * bench_measure FILE [MEGABYTES [ISA]]: the program makes FILE and removes it at the end. */
+ * bench_measure FILE [MEGABYTES [ISA]]: the program makes FILE and removes it at the end. With BENCH_SMOKE=1 in the
+ * environment, it measures each type once. */
 #include "bench/bench_rig.h"
 #include "orchestrator/surgery/measure/z_measure.h"
 #include "tests/kit/samples.h"
@@ -70,7 +71,7 @@ static double speed(const char *path, const organ_kernels *kernels, double *thet
     organ_model_open(path, &model, &error), bench_stop_at(&error);
     organ_topology_discover(&topology, &error), bench_stop_at(&error);
     organ_workers_create(engine.topology = topology, 1, &engine.workers, &error), bench_stop_at(&error);
-    for (int run = 0; run < RUNS && spent < SECONDS; run++) {
+    for (int run = 0; run < (bench_is_smoke() ? 1 : RUNS) && spent < SECONDS; run++) {
         organ_z z[TENSORS] = {{0}};
         uint64_t bytes = 0;
         const double start = bench_seconds(CLOCK_PROCESS_CPUTIME_ID);

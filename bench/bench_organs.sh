@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: MIT
 # Compares `organ extract` and `organ assemble` with `cp -r && sync` of the same model in alternating runs. bench_organs.sh ORGAN MAKE_MODEL DIR
 # [ROUNDS]. DIR needs 4.5 GB. Prints the seconds of each round and the medians, with the model in the page cache and read from the disk.
+# With BENCH_SMOKE=1 in the environment, the model has 4 MB and there is one round.
 set -euo pipefail
-organ=$1 make_model=$2 area=$3 rounds=${4:-5}
+organ=$1 make_model=$2 area=$3 rounds=${4:-${BENCH_SMOKE:-5}}
 mkdir -p "$area" && cd "$area"
 rm -rf model apart again copy
-"$make_model" model 1 70000
+if [[ -n ${BENCH_SMOKE:-} ]]; then "$make_model" model 2 1024 256 768 64; else "$make_model" model 1 70000; fi
 
 # seconds COMMAND...: prints the wall time of the command.
 seconds() {

@@ -3,7 +3,7 @@
  * in registers on the same ISA. C = A B^T with m rows of FP32 and the matrices of a layer in FP32 and BF16. With few
  * rows, memory limits the speed: for these it also compares the bytes of B per second with those of a kernel that only
  * reads. Processor time of one thread.
- * peak [RESULT.json [ISA]] */
+ * peak [RESULT.json [ISA]]. With BENCH_SMOKE=1 in the environment, each shape runs once with at most 4 rows. */
 #include "bench/bench_rig.h"
 #include "kernels/kernels.h"
 #include "tests/kit/samples.h"
@@ -57,7 +57,7 @@ static double peak_of(double (*peak)(float *))
 {
     static float result[24 * 16];
     double best = 0;
-    for (int run = 0; run < RUNS; run++) {
+    for (int run = 0; run < (bench_is_smoke() ? 1 : RUNS); run++) {
         const double start = bench_seconds(CLOCK_THREAD_CPUTIME_ID), done = peak(result);
         const double rate = done / (bench_seconds(CLOCK_THREAD_CPUTIME_ID) - start);
         best = rate > best ? rate : best;
@@ -84,7 +84,7 @@ static double product_of(const organ_kernels *kernels, const arrays *s, size_t m
         .c = s->c,
         .c_stride = n};
     double best = 1e9;
-    for (int run = 0; run < RUNS; run++) {
+    for (int run = 0; run < (bench_is_smoke() ? 1 : RUNS); run++) {
         const double start = bench_seconds(CLOCK_THREAD_CPUTIME_ID);
         kernels->product(&p, s->scratch);
         const double took = bench_seconds(CLOCK_THREAD_CPUTIME_ID) - start;
@@ -98,7 +98,7 @@ static double reading(const organ_kernels *kernels, const arrays *s, size_t elem
 {
     volatile float seen = 0;
     double best = 1e9;
-    for (int run = 0; run < RUNS; run++) {
+    for (int run = 0; run < (bench_is_smoke() ? 1 : RUNS); run++) {
         const double start = bench_seconds(CLOCK_THREAD_CPUTIME_ID);
         seen = seen + (narrow ? (float)kernels->zeros_16(s->narrow, elements) : kernels->amax(s->b, elements));
         const double took = bench_seconds(CLOCK_THREAD_CPUTIME_ID) - start;
@@ -171,7 +171,7 @@ int main(int argc, char **argv)
         printf("%-7s FMA peak of one core %7.1f GF/s\n", kernels->isa, peak * 1e-9);
         for (int narrow = 0; narrow < 2; narrow++)
             for (size_t l = 0; l < sizeof layers / sizeof *layers; l++)
-                for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
+                for (size_t r = 0; r < (bench_is_smoke() ? 2 : sizeof rows / sizeof *rows); r++)
                     one_shape(json, kernels, &s, (size_t[]){rows[r], layers[l][0], layers[l][1]}, narrow, peak);
     }
     fprintf(json, "\n]}\n");

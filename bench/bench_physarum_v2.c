@@ -2,7 +2,8 @@
  * Measures SparseGPT, physarum v2, ALPS and physarum v3 on the linear layers of one layer of Qwen2.5-0.5B at 50 %, with
  * generated weights and 8,192 generated calibration tokens. Prints seconds of calibration and of pruning; fails if v2
  * takes more than 3.5 x the processor time of SparseGPT, which draws no noise, or v3 more than 2 x that of v2.
- * bench_physarum_v2 REPORT.json [TOKENS] */
+ * bench_physarum_v2 REPORT.json [TOKENS]. With BENCH_SMOKE=1 in the environment, it prunes only o_proj, and no bar
+ * applies. */
 #include "bench/bench_rig.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/surgery/algebra/algebra.h"
@@ -156,6 +157,8 @@ static figures run(const organ_engine *engine, size_t method, size_t tokens)
 {
     figures f = {0};
     for (size_t k = 0; k < sizeof inputs / sizeof *inputs; k++) {
+        if (bench_is_smoke() && strcmp(inputs[k].matrices[0].name, "o_proj") != 0)
+            continue;
         const bool two = methods[method].two_streams, alone = !inputs[k].matrices[1].name;
         float *const weights = two && alone ? make_weights(inputs[k].matrices[0].rows, inputs[k].features) : NULL;
         organ_calibration *c = calibrate(engine, &inputs[k], method, tokens, weights, &f);
@@ -226,5 +229,5 @@ int main(int argc, char **argv)
     json_decref(report);
     organ_workers_destroy(workers);
     organ_topology_destroy(topology);
-    return written ? 4 : failed;
+    return written ? 4 : failed && !bench_is_smoke();
 }

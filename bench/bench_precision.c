@@ -2,7 +2,8 @@
  * Compares the conversion of packed codes to floats and back with memcpy on every table that this CPU supports: GB/s
  * (bytes read plus bytes written), where the larger array has 256 MiB, as memcpy's has, in alternating runs; with one
  * thread, and with one per CPU. The table ends with the lowest ratio of the three most common formats.
- * precision [RESULT.json] */
+ * precision [RESULT.json]. With BENCH_SMOKE=1 in the environment, arrays have 4 MiB, and each row is measured once with
+ * one thread and with two. */
 #include "bench/bench_rig.h"
 #include "kernels/kernels.h"
 #include "tests/kit/samples.h"
@@ -12,7 +13,10 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { BYTES = 256 << 20, ROW = 4096, MAX_THREADS = 64, TURNS = 7 };
+enum { ROW = 4096, MAX_THREADS = 64, TURNS = 7 };
+
+/* Bytes of the larger array. */
+static size_t array_bytes(void) { return bench_is_smoke() ? 4 << 20 : 256 << 20; }
 
 typedef struct slice {
     const unsigned char *in, *codes;
@@ -133,7 +137,7 @@ static double now(int threads) { return bench_seconds(threads == 1 ? CLOCK_THREA
 static size_t elements(const subject *s, int threads)
 {
     const double widest = s->write > s->read ? s->write : s->read;
-    return (size_t)((double)BYTES / widest) / (size_t)threads / (ROW * 32) * (ROW * 32);
+    return (size_t)((double)array_bytes() / widest) / (size_t)threads / (ROW * 32) * (ROW * 32);
 }
 
 static double seconds(const subject *s, const organ_kernels *k, const slice *whole, int threads)
@@ -161,7 +165,7 @@ static void measure(const subject *s, const organ_kernels *k, const slice *whole
                     double *copy)
 {
     double best = 1e9, best_copy = 1e9;
-    for (int turn = 0; turn < (k == organ_kernels_scalar && s->group ? 1 : TURNS); turn++) {
+    for (int turn = 0; turn < (bench_is_smoke() || (k == organ_kernels_scalar && s->group) ? 1 : TURNS); turn++) {
         const double one = seconds(s, k, whole, threads), other = seconds(&copying, k, whole, threads);
         best = one < best ? one : best;
         best_copy = other < best_copy ? other : best_copy;
@@ -230,10 +234,10 @@ static void bench_threads(FILE *json, const slice *whole, int threads)
 int main(int argc, char **argv)
 {
     const char *path = argc > 1 ? argv[1] : "build/bench/precision.json";
-    const size_t factors = BYTES / 8; /* for groups of 16 nibbles */
-    unsigned char *in = bench_large(BYTES), *codes = bench_large(BYTES), *out = bench_large(BYTES);
+    const size_t bytes = array_bytes(), factors = bytes / 8; /* for groups of 16 nibbles */
+    unsigned char *in = bench_large(bytes), *codes = bench_large(bytes), *out = bench_large(bytes);
     float *scales = bench_large(factors * sizeof *scales), *zeros = bench_large(factors * sizeof *zeros);
-    const long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    const long cpus = bench_is_smoke() ? 2 : sysconf(_SC_NPROCESSORS_ONLN);
     const slice whole = {in, codes, out, scales, zeros};
     samples random = {1};
     FILE *json = fopen(path, "w");
@@ -244,15 +248,15 @@ int main(int argc, char **argv)
     const float step = 1 / 56.0f; /* the largest code is about 336, as in weights scaled by their maximum */
     samples_fill(&random, NORMAL, (float *)(void *)in, 1 << 20);
     organ_kernels_scalar->encode[ORGAN_CODE_E4M3]((const float *)(void *)in, &step, 1 << 20, codes, 1 << 20);
-    for (size_t at = 1 << 20; at < BYTES; at *= 2)
+    for (size_t at = 1 << 20; at < bytes; at *= 2)
         memcpy(codes + at, codes, at);
-    for (size_t at = 4 << 20; at < BYTES; at *= 2)
+    for (size_t at = 4 << 20; at < bytes; at *= 2)
         memcpy(in + at, in, at);
-    memset(out, 1, BYTES);
+    memset(out, 1, bytes);
     for (size_t g = 0; g < factors; g++)
         scales[g] = 0.001f + (float)(g % 1024) * 1e-6f, zeros[g] = (float)(g % 16);
     printf("%-25s %-7s %3s %8s %8s %8s\n", "GB/s read and written", "isa", "thr", "", "memcpy", "ratio");
-    fprintf(json, "{\"schema\": \"organ.bench.precision/1\", \"bytes\": %d, \"results\": [", BYTES);
+    fprintf(json, "{\"schema\": \"organ.bench.precision/1\", \"bytes\": %zu, \"results\": [", bytes);
     bench_threads(json, &whole, 1);
     if (cpus > 1)
         bench_threads(json, &whole, cpus < MAX_THREADS ? (int)cpus : MAX_THREADS);

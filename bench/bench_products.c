@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Measures products of FP32 with BF16 weights on one core: exact ones, and those of --compute split and bf16 with all
  * instructions of this CPU, whether they are faster or not.
- * build/bench/products [OUT.json] */
+ * build/bench/products [OUT.json]. With BENCH_SMOKE=1 in the environment, each runs once. */
 #include "bench/bench_rig.h"
 #include "kernels/kernels.h"
 #include "orchestrator/machine/cpu_tiles.h"
@@ -72,7 +72,7 @@ int main(int argc, char **argv)
     }
     samples_fill(&random, NORMAL, a, ROWS * DEPTH);
     organ_kernels_scalar->f32_to_bf16(a, b, COLUMNS * DEPTH);
-    for (int round = 0; round < ROUNDS; round++)
+    for (int round = 0; round < (bench_is_smoke() ? 1 : ROUNDS); round++)
         for (size_t w = 0; w < count; w++) {
             const organ_product p = {.m = ROWS,
                                      .n = COLUMNS,

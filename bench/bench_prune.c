@@ -2,7 +2,7 @@
  * Compares whole runs of `organ prune` with a bound on their speed, in alternating runs: the longer of `cp -r && sync`
  * of the same model and of its weight-iterations on all CPUs at the rate of the tile kernel, which is measured before
  * each pair.
- * bench_prune ORGAN MAKE_MODEL DIR JSON [PAIRS]
+ * bench_prune ORGAN MAKE_MODEL DIR JSON [PAIRS]. With BENCH_SMOKE=1 in the environment, it prunes one model of 4 MB.
  *
  * DIR needs 7.8 GB. Prints a table and writes it as JSON. */
 #include "bench/bench_rig.h"
@@ -42,6 +42,8 @@ static const experiment experiments[] = {
     {"2.5 GB, from disk", {"5", "16384", NULL}, "512M", true},
     {"0.25 GB, --memory 64M", {"4", "16384", "1152", "6016", "256", NULL}, "64M", false},
 };
+
+static const experiment smoke = {"4 MB", {"2", "1024", "256", "768", "64", NULL}, "64M", false};
 
 static void die(const char *what)
 {
@@ -232,8 +234,10 @@ int main(int argc, char **argv)
     char cpu[BENCH_CPU_NAME];
     printf("%s, %ld CPUs\n", bench_cpu_name(cpu), sysconf(_SC_NPROCESSORS_ONLN));
     printf("Medians of %d pairs, one after the other; donor and outputs in %s\n", pairs, argv[3]);
-    for (size_t k = 0; k < sizeof experiments / sizeof *experiments; k++)
-        json_array_append_new(results, measure(&experiments[k], argv[1], argv[2], argv[3], pairs));
+    const size_t count = bench_is_smoke() ? 1 : sizeof experiments / sizeof *experiments;
+    for (size_t k = 0; k < count; k++)
+        json_array_append_new(results,
+                              measure(bench_is_smoke() ? &smoke : &experiments[k], argv[1], argv[2], argv[3], pairs));
     rmdir(argv[3]);
     json_t *document = json_pack("{s:s, s:o}", "schema", "organ.bench-prune/1", "results", results);
     const int failed = json_dump_file(document, argv[4], JSON_INDENT(2));

@@ -19,6 +19,10 @@ static inline double bench_seconds(clockid_t clock)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+/* Returns whether the environment variable BENCH_SMOKE is set: the test tests/bench/check_benches.sh then runs each
+ * benchmark once on tiny arrays and checks its output, not its speed. No bar applies. */
+static inline int bench_is_smoke(void) { return getenv("BENCH_SMOKE") != NULL; }
+
 #define BENCH_CPU_NAME 128
 
 /* Writes the CPU's name from /proc/cpuinfo, or "unknown CPU". */

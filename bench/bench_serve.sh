@@ -5,6 +5,9 @@
 # server's memory.
 set -euo pipefail
 organ=$1 make_model=$2 clients=$3 area=$4
+for tool in ab curl jq; do
+    command -v $tool >/dev/null || { echo "bench_serve.sh needs $tool, which is not installed (packages apache2-utils, curl, jq)" >&2; exit 2; }
+done
 port=${PORT:-18936}
 base=http://127.0.0.1:$port
 mkdir -p "$area/served"

@@ -6,15 +6,18 @@ torch, transformers, gguf, llama-cpp-python and `ninja build/bench/forward`. A p
     python bench/compare_forward.py DIR [ROUNDS]      DIR takes the model (1 GB), made on the first run
 """
 import importlib.util
+import json
 import os
-import re
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
 import time
 
 CONTEXT, WINDOWS = 512, 4
+COLUMNS = "tokens_per_second", "tokens_per_processor_second", "peak_rss_mib"
+UNAVAILABLE = 77  # the status of build/bench/forward if the CPU lacks the instructions
 
 
 def make_model(path):
@@ -31,10 +34,14 @@ def has_llama():
 
 
 def make_models(path):
+    """Makes what is missing. A model gets its name when it is complete, so that an interrupted run leaves none."""
     if not os.path.exists(path):
-        make_model(path)
+        shutil.rmtree(path + ".partial", ignore_errors=True)
+        make_model(path + ".partial")
+        os.rename(path + ".partial", path)
     if has_llama() and not os.path.exists(path + ".gguf"):
-        make_gguf(path + ".gguf", path)
+        make_gguf(path + ".gguf.partial", path)
+        os.rename(path + ".gguf.partial", path + ".gguf")
 
 
 def make_gguf(path, model):
@@ -144,8 +151,9 @@ def main():
             out = subprocess.run(command, capture_output=True, text=True)
             print(name + ":", (out.stdout or out.stderr).strip())
             if out.returncode == 0:
-                figures[name].append([float(x) for x in re.findall(r"[0-9.]+", out.stdout)[-3:]])
-            elif "cannot be had here" not in out.stderr:
+                row = json.loads(out.stdout)
+                figures[name].append([row[key] for key in COLUMNS])
+            elif out.returncode != UNAVAILABLE:
                 sys.exit("build/bench/forward ended with %d" % out.returncode)
         for peer in peers:
             out = subprocess.run([sys.executable, __file__, path, "1", peer], stdout=subprocess.PIPE, text=True, check=True)

@@ -11,6 +11,7 @@ round, the product of both, and its ratio to that of the first row.
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -115,10 +116,9 @@ def speed_of(folder):
     """Returns tokens per second of processor time."""
     done = subprocess.run(["build/bench/forward", folder, str(CONTEXT), str(WINDOWS), str(THREADS)],
                           capture_output=True, text=True)
-    match = re.search(r"wall clock, ([\d.]+) of processor", done.stdout)
-    if not match:
-        sys.exit(f"{folder}: {done.stdout}{done.stderr}")
-    return float(match.group(1))
+    if done.returncode != 0:
+        sys.exit(f"{folder}: build/bench/forward ended with {done.returncode}: {done.stderr}")
+    return json.loads(done.stdout)["tokens_per_processor_second"]
 
 
 def main():
@@ -128,7 +128,10 @@ def main():
     folders = {name: os.path.join(base, re.sub(r"\W+", "-", name)) for name in kinds}
     for name, kind in kinds.items():
         if not os.path.exists(folders[name]):
-            write_model(kind, folders[name])
+            # A model gets its name when it is complete, so that an interrupted run leaves none.
+            shutil.rmtree(folders[name] + ".partial", ignore_errors=True)
+            write_model(kind, folders[name] + ".partial")
+            os.rename(folders[name] + ".partial", folders[name])
     best = {name: 0.0 for name in kinds}
     for _ in range(rounds):
         for name in kinds:

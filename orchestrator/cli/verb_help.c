@@ -4,6 +4,7 @@
 #include "orchestrator/cli/help.h"
 #include "orchestrator/cli/manual_page.h"
 #include "orchestrator/cli/verb_parts.h"
+#include "orchestrator/stream/compute.h"
 #include "orchestrator/version.h"
 
 #include <stdio.h>
@@ -17,6 +18,20 @@ typedef struct help_call {
     bool list;                        /* manual --list */
 } help_call;
 #define CALL help_call
+
+/* Prints the line "compute": which of the arithmetics of --compute this CPU has, and by which instructions. */
+static void print_computes(const organ_kernels *kernels)
+{
+    fputs("\ncompute  exact", stdout);
+    for (int k = ORGAN_COMPUTE_EXACT + 1; k < ORGAN_COMPUTES; k++) {
+        organ_engine engine = {.kernels = kernels};
+        const char *const name = organ_compute_name((organ_compute)k);
+        if (organ_engine_compute(&engine, name, &(organ_error){0}) == ORGAN_OK)
+            printf("; %s by %s", name, engine.dots->isa);
+        else
+            printf("; %s is not available", name);
+    }
+}
 
 /* Prints version, kernels and machine. The line "tiles" names the kernels for the tiles of physarum; if there are
  * two implementations of the tile for this CPU, organ_kernels_for_tiles times both. */
@@ -43,6 +58,7 @@ static organ_status run_version(void *context, organ_error *error)
     const bool timed = !(requested && *requested) && organ_kernels_twin(chosen);
     printf("\ntiles    %s%s", organ_kernels_for_tiles(&(organ_engine){.kernels = chosen})->isa,
            timed ? ", the faster of two on this CPU" : "");
+    print_computes(chosen);
     const size_t cores = organ_topology_cores(topology), nodes = organ_topology_nodes(topology);
     printf("\nmachine  %zu core%s on %zu memory node%s\n", cores, cores == 1 ? "" : "s", nodes, nodes == 1 ? "" : "s");
     organ_topology_destroy(topology);

@@ -26,8 +26,9 @@ typedef struct perplexity_call {
  * the verb. */
 #define COMPUTE_HELP \
     "exact: FP32, the same bits on every machine; split: each operand as a sum of up to three BF16 numbers (24 " \
-    "bits), by AMX; last digits differ from exact; bf16: each operand rounded to BF16, by AMX or AVX512-BF16. split " \
-    "and bf16 fail on a CPU that cannot compute them faster than exact"
+    "bits), by AMX (Intel Xeon from 4th generation); last digits differ from exact; bf16: each operand rounded to " \
+    "BF16, by AMX or AVX512-BF16 (AMD from Zen 4). split and bf16 fail on a CPU that cannot compute them faster than " \
+    "exact; 'organ version' names the instructions of this CPU"
 #define TEXT_INPUT(verb, ...) \
     INPUT("text", "FILE", verb.experiment.text, \
           "the UTF-8 text to predict; it is not normalised or stripped", __VA_ARGS__)

@@ -42,7 +42,10 @@ for isa in $isas $twins; do
     ORGAN_ISA=$isa ends 0 version
     prints "kernels  $isa, as set by ORGAN_ISA"
     prints "tiles    $isa"
+    prints "compute  exact; split "
 done
+ORGAN_ISA=scalar ends 0 version
+prints "compute  exact; split is not available; bf16 is not available"
 ORGAN_ISA=mmx refused 2 "ORGAN_ISA is 'mmx'" version
 ORGAN_ISA=mmx refused 2 "ORGAN_ISA is 'mmx'" prune tiny-qwen2 -o out
 ORGAN_ISA=mmx refused 2 "ORGAN_ISA is 'mmx'" audit tiny-qwen2 tiny-qwen2

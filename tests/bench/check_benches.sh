@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Runs every benchmark of bench/ that needs neither Python nor a network once on tiny arrays (BENCH_SMOKE=1) and checks that it ends with 0 and
+# that its output has rows with positive figures. It never judges a speed. Ends with the line "N passed, N failed".
+set -uo pipefail
+cd "$(dirname "$0")/../.." || exit 1
+. tests/kit/counts.sh
+export BENCH_SMOKE=1
+bench=$PWD/build/bench organ=$PWD/build/organ
+
+# runs NAME COMMAND...: the command ends with 0. Its output is in $scratch/NAME.
+runs() {
+    "${@:2}" >"$scratch/$1" 2>&1
+    local status=$?
+    if ((status == 0)); then good; else bad "$1 ends with $status" "$scratch/$1"; fi
+}
+# has NAME JSON FILTER: the filter of jq yields true for the document.
+has() { if jq -e "$3" "$2" >"$scratch/answer" 2>&1; then good; else bad "$1: not $3 in $2" "$scratch/answer"; fi; }
+
+runs kernels "$bench/kernels" "$scratch/kernels.json"
+# Every table of this CPU has as many rows as the scalar one, but for the table that replaces the physarum tile only.
+has kernels "$scratch/kernels.json" '[.results[] | select(.isa | IN("libc", "avx512-mixed") | not)] | group_by(.isa, .cold) | map(length) | unique | length == 1 and .[0] > 90'
+has kernels "$scratch/kernels.json" 'all(.results[]; .elements_per_second > 0)'
+runs peak "$bench/peak" "$scratch/peak.json"
+has peak "$scratch/peak.json" 'all(.results[]; .flops > 0)'
+runs products "$bench/products" "$scratch/products.json"
+has products "$scratch/products.json" '.results | length > 0 and all(.gigaflops > 0) and .[0].compute == "exact"'
+runs precision "$bench/precision" "$scratch/precision.json"
+has precision "$scratch/precision.json" '[.results[].threads] | unique == [1, 2]'
+has precision "$scratch/precision.json" 'all(.results[]; .gigabytes_per_second > 0)'
+runs lora "$bench/lora" "$scratch/lora.json" 128 8
+has lora "$scratch/lora.json" '.matrices | length == 2 and all(.residual_ratio >= 0.999 and .residual_ratio < 1.1)'
+runs physarum_v2 "$bench/physarum_v2" "$scratch/physarum_v2.json" 512
+has physarum_v2 "$scratch/physarum_v2.json" '[.methods[].method] == ["sparsegpt", "physarum-v2", "alps", "physarum-v3"] and all(.methods[]; .pruning_cpu_seconds > 0)'
+runs measure "$bench/measure" "$scratch/measure.safetensors" 1
+# Three types, each with one theta on all instruction sets.
+if [[ $(sed -n 's/^\([A-Z0-9]*\) .* GB\/s a core   theta \([0-9.]*\).*/\1 \2/p' "$scratch/measure" | sort -u | wc -l) == 3 ]]; then good; else
+    bad "measure does not print one theta for each type" "$scratch/measure"
+fi
+runs forward "$bench/forward" fixtures/tiny-qwen2 64 1
+has forward "$scratch/forward" '.tokens == 64 and .loss > 0 and .tokens_per_processor_second > 0'
+# A mode that the CPU lacks ends with 77, which the scripts that compare programs rely on; a word that is no mode ends with 2.
+"$bench/forward" fixtures/tiny-qwen2 64 1 1 bf16 >"$scratch/bf16" 2>&1
+status=$?
+if ((status == 0 || status == 77)); then good; else bad "forward bf16 ends with $status" "$scratch/bf16"; fi
+"$bench/forward" fixtures/tiny-qwen2 64 1 1 fast >"$scratch/fast" 2>&1
+status=$?
+if ((status == 2)); then good; else bad "forward fast ends with $status" "$scratch/fast"; fi
+runs prune "$bench/prune" "$organ" "$bench/make_model" "$scratch/data" "$scratch/prune.json" 1
+has prune "$scratch/prune.json" '.results | length == 1 and all(.prune_seconds > 0 and .ratio_to_bound > 0)'
+runs conversion bench/bench_conversion.sh "$organ" "$bench/make_model" "$scratch/conversion-data"
+if [[ $(grep -c '^median: ' "$scratch/conversion") == 4 ]]; then good; else bad "conversion has no medians" "$scratch/conversion"; fi
+runs organs bench/bench_organs.sh "$organ" "$bench/make_model" "$scratch/organs-data"
+if [[ $(grep -c '^median: ' "$scratch/organs") == 2 ]]; then good; else bad "organs has no medians" "$scratch/organs"; fi
+if command -v mpirun >/dev/null && [[ -e build/liborgan_mpi.so ]]; then
+    runs ranks bench/bench_ranks.sh "$organ" "$bench/make_model" "$bench/scale" "$bench/slow_disk.so" "$scratch/ranks-data"
+    if [[ $(grep -cE '^(measure|prune), [1-4]: [0-9]' "$scratch/ranks") == 8 ]]; then good; else bad "ranks has no eight rows" "$scratch/ranks"; fi
+else
+    echo "skipped: bench_ranks.sh, for which mpirun or build/liborgan_mpi.so is missing"
+fi
+# bench_serve.sh names a missing program before it makes its model of 3 GB.
+mkdir "$scratch/bin"
+for tool in bash curl jq dirname mkdir; do ln -s "$(command -v $tool)" "$scratch/bin/$tool"; done
+PATH=$scratch/bin bench/bench_serve.sh "$organ" "$bench/make_model" "$bench/serve_clients" "$scratch/serve" >"$scratch/serve-log" 2>&1
+status=$?
+if ((status == 2)) && grep -qw ab "$scratch/serve-log" && [[ ! -e $scratch/serve/served ]]; then good; else
+    bad "bench_serve.sh without ab ends with $status" "$scratch/serve-log"
+fi
+finish
