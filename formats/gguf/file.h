@@ -123,6 +123,10 @@ organ_status organ_gguf_writer_set_string(organ_gguf_writer *writer, const char 
 /* Returns the key-value that would be written, or NULL. Valid until the writer is changed. */
 const organ_gguf_kv *organ_gguf_writer_find(const organ_gguf_writer *writer, const char *key);
 
+/* Returns the key-values that would be written as a view, as if they were read from a file of version 3. It is valid
+ * until the writer is changed. */
+organ_gguf organ_gguf_writer_view(const organ_gguf_writer *writer);
+
 /* Removes a key if it exists. */
 void organ_gguf_writer_remove(organ_gguf_writer *writer, const char *key);
 

@@ -60,6 +60,16 @@ const organ_gguf_kv *organ_gguf_writer_find(const organ_gguf_writer *writer, con
     return find_kv(writer, key);
 }
 
+organ_gguf organ_gguf_writer_view(const organ_gguf_writer *writer)
+{
+    const organ_gguf_kv *const alignment = find_kv(writer, "general.alignment");
+    int64_t value = ORGAN_GGUF_DEFAULT_ALIGNMENT;
+    if (alignment)
+        organ_gguf_integer_at(alignment, 0, &value);
+    return (organ_gguf){
+        .version = 3, .alignment = (uint64_t)value, .kv_count = writer->kv_count, .kvs = writer->kvs, .split_count = 1};
+}
+
 /* Returns ORGAN_BAD_INPUT if the key is general.alignment and its value is invalid. */
 static organ_status check_alignment(const organ_gguf_kv *kv, organ_error *error)
 {

@@ -238,7 +238,8 @@ static bool encode_cached(organ_bpe *bpe, const char *word, size_t bytes)
 
 /* Appends the ids of one word to bpe->ids. Splits the word between two characters that are not adjacent in the result
  * of any merge: no merge can join them, and shorter pieces are faster and more often in the cache. Does not split after
- * an unknown character, which may be fused with the next one. Returns ORGAN_BAD_INPUT for a word of 2^31 - 1 bytes or
+ * an unknown character, which may be fused with the next one, nor before it if unknown characters are dropped, because
+ * its neighbours are then merged with each other. Returns ORGAN_BAD_INPUT for a word of 2^31 - 1 bytes or
  * more, ORGAN_IO if memory is exhausted. */
 organ_status organ_bpe_word(organ_bpe *bpe, const char *word, size_t bytes, organ_error *error)
 {
@@ -252,11 +253,13 @@ organ_status organ_bpe_word(organ_bpe *bpe, const char *word, size_t bytes, orga
     uint32_t before = NONE; /* code point of the previous character, or NONE after an unknown character */
     for (size_t at = 0; whole_word == NONE && at < bytes && complete; at += length) {
         const uint32_t code = organ_utf8_at(word + at, &length);
-        if (before != NONE && !t->whole_words && !organ_tokenizer_are_adjacent(t, before, code)) {
+        const bool known = character_id(t, code, word + at, length) != NONE;
+        if (before != NONE && !t->whole_words && (known || t->unknown != NONE || t->by_scores) &&
+            !organ_tokenizer_are_adjacent(t, before, code)) {
             complete = encode_cached(bpe, word + begin, at - begin);
             begin = at;
         }
-        before = character_id(t, code, word + at, length) != NONE ? code : NONE;
+        before = known ? code : NONE;
     }
     if (complete && whole_word == NONE && begin < bytes)
         complete = encode_cached(bpe, word + begin, bytes - begin);

@@ -275,6 +275,16 @@ static void read_unknown(const gguf_source *s)
     s->t->unknown = unknown >= 0 && unknown < s->t->facts.vocabulary ? (uint32_t)unknown : ORGAN_NO_ID;
 }
 
+/* Adds the merges that make token `id`. Only normal and unused tokens are made by merges: SentencePiece finds
+ * user-defined tokens before the merges, and control, unknown and byte tokens never by their names. */
+static bool add_merges_to(const gguf_source *s, const organ_gguf_kv *types, uint32_t id, uint32_t rank)
+{
+    int64_t type = NORMAL;
+    if (types)
+        organ_gguf_integer_at(types, id, &type);
+    return (type != NORMAL && type != UNUSED) || organ_tokenizer_add_splits(s->t, id, rank);
+}
+
 /* Reads a vocabulary of model "llama": SentencePiece BPE, whose merges are derived from the scores of the tokens. The
  * normalizer puts a blank before a text, unless add_space_prefix is false, and replaces blanks by marks. */
 static organ_status read_sentence_piece(const gguf_source *s)
@@ -293,8 +303,9 @@ static organ_status read_sentence_piece(const gguf_source *s)
     if (!ranks)
         return organ_fail_memory(s->error, s->label);
     read_scores(s, ranks);
+    const organ_gguf_kv *const types = organ_gguf_find(s->model->gguf, KEY("token_type"));
     for (uint32_t k = 0; k < t->facts.vocabulary && !s->error->status; k++)
-        if (!organ_tokenizer_add_splits(t, k, ranks[k]))
+        if (!add_merges_to(s, types, k, ranks[k]))
             organ_fail_memory(s->error, s->label);
     free(ranks);
     return s->error->status ? s->error->status : check_bytes(s);

@@ -407,8 +407,9 @@ static void read_model(json_reading *r, organ_json_span span)
     read_merges(r, spans[MODEL_MERGES]);
 }
 
-/* Reads the tokenizer in the text of tokenizer.json, and tokenizer_config.json of the model, into *t. The file does not
- * state facts.kind: byte fallback or a token U+2581 means SentencePiece, a ByteLevel step means byte-level BPE. */
+/* Reads the tokenizer in the text of tokenizer.json, and tokenizer_config.json of the model (NULL: none), into *t. The
+ * file does not state facts.kind: byte fallback or a token U+2581 means SentencePiece, a ByteLevel step means
+ * byte-level BPE. */
 organ_status organ_tokenizer_from_json(const organ_model *model, organ_tokenizer *t, const organ_json_source *text,
                                        organ_error *error)
 {
@@ -420,7 +421,7 @@ organ_status organ_tokenizer_from_json(const organ_model *model, organ_tokenizer
                               json_object_get(r.top, "pre_tokenizer"), error);
     if (!error->status)
         read_model(&r, top[TOP_MODEL]);
-    if (!error->status)
+    if (!error->status && model)
         organ_tokenizer_settings(model, t, json_object_get(r.top, "post_processor"), error);
     const bool sentence_piece = t->byte_fallback || organ_tokenizer_id(t, ORGAN_BLANK, 3) != ORGAN_NO_ID;
     t->facts.kind = sentence_piece ? "SentencePiece BPE" : "BPE";

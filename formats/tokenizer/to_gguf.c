@@ -307,14 +307,39 @@ static organ_status check_file(const organ_model *model, bool *found, organ_erro
     return ORGAN_OK;
 }
 
+/* Reads the tokenizer from the writer and compares it with that of the files. If some text gets other ids, this is an
+ * error unless the caller chose options->pre; then *difference has the text. */
+static organ_status check_written(const gguf_export *e, organ_tokenizer_difference *difference, organ_error *error)
+{
+    const organ_gguf view = organ_gguf_writer_view(e->writer);
+    const organ_model written = {.path = e->model->path, .gguf = &view};
+    organ_tokenizer *made = NULL;
+    organ_error unreadable = {0};
+    if (organ_tokenizer_open(&written, &made, &unreadable) == ORGAN_OK)
+        organ_tokenizer_compare(e->t, made, "a GGUF file", difference, error);
+    else if (unreadable.status == ORGAN_BAD_INPUT && e->options->pre) {
+        difference->found = true;
+        snprintf(difference->text, sizeof difference->text, "not compared: %.500s", unreadable.message);
+    } else
+        organ_fail(error, unreadable.status, "%s: tokenizer.json has no form in GGUF: %s", e->model->path,
+                   unreadable.message);
+    organ_tokenizer_close(made);
+    if (!error->status && difference->found && !e->options->pre)
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: tokenizer.json has no form in GGUF: %s; --pre %s converts it anyway",
+                   e->model->path, difference->text, e->t->byte_level ? "NAME" : "default");
+    return error->status;
+}
+
 /* Writes the tokenizer in the model's tokenizer.json to the writer, or tokenizer.ggml.model "none" if the model has no
  * tokenizer file. */
 organ_status organ_tokenizer_to_gguf(const organ_model *model, const organ_tokenizer_gguf_options *options,
-                                     organ_gguf_writer *writer, organ_error *error)
+                                     organ_gguf_writer *writer, organ_tokenizer_difference *difference,
+                                     organ_error *error)
 {
     gguf_export e = {.model = model, .options = options, .writer = writer, .count = options->vocabulary};
     organ_tokenizer *t = NULL;
     bool found;
+    *difference = (organ_tokenizer_difference){0};
     if (check_file(model, &found, error))
         return error->status;
     if (!found)
@@ -325,8 +350,8 @@ organ_status organ_tokenizer_to_gguf(const organ_model *model, const organ_token
     if (t->facts.vocabulary > options->vocabulary)
         organ_fail(error, ORGAN_BAD_INPUT, "%s: the tokenizer has %u ids, the embedding %llu rows", model->path,
                    t->facts.vocabulary, (unsigned long long)options->vocabulary);
-    else if (write_vocabulary_keys(&e, error) == ORGAN_OK)
-        organ_tokenizer_write_special(&e, error);
+    else if (write_vocabulary_keys(&e, error) == ORGAN_OK && organ_tokenizer_write_special(&e, error) == ORGAN_OK)
+        check_written(&e, difference, error);
     free(e.added);
     organ_tokenizer_close(t);
     return error->status;

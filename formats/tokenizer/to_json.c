@@ -6,6 +6,7 @@
 #include "formats/base/text_buffer.h"
 #include "formats/base/utf8.h"
 #include "formats/tokenizer/tokenizer_parts.h"
+#include "formats/tokenizer/tokenizer_compare.h"
 #include "formats/tokenizer/tokenizer_json.h"
 
 #include <stdio.h>
@@ -170,6 +171,13 @@ static bool write_added(FILE *out, const organ_tokenizer *t)
     return true;
 }
 
+/* Returns true if token `id`, which encoding finds by its text, is in the member "vocab": it is neither unused nor a
+ * character that only merges have. */
+static bool is_written(const organ_tokenizer *t, uint32_t id)
+{
+    return id < t->facts.vocabulary && t->tokens[id].text && !t->tokens[id].unused;
+}
+
 /* Writes the member "vocab" of "model" by ascending id, without unused tokens. */
 static void write_vocabulary(FILE *out, const organ_tokenizer *t)
 {
@@ -178,7 +186,7 @@ static void write_vocabulary(FILE *out, const organ_tokenizer *t)
     for (uint32_t id = 0; id < t->facts.vocabulary; id++) {
         const organ_token *const token = &t->tokens[id];
         /* If several ids have the same text, only the last is written, which encoding finds. */
-        if (!token->text || token->unused || organ_tokenizer_id(t, token->text, token->bytes) != id)
+        if (!is_written(t, id) || organ_tokenizer_id(t, token->text, token->bytes) != id)
             continue;
         fputs(first ? "\n      " : ",\n      ", out);
         json_text(out, token->text, token->bytes);
@@ -188,10 +196,12 @@ static void write_vocabulary(FILE *out, const organ_tokenizer *t)
     fputs("\n    },\n", out);
 }
 
-/* Writes the member "merges" of "model" by rank. Returns false if memory is exhausted. */
+/* Writes the member "merges" of "model" by rank, without merges of tokens that are not in "vocab", because a reader
+ * rejects them. Returns false if memory is exhausted. */
 static bool write_merges(FILE *out, const organ_tokenizer *t)
 {
     size_t count;
+    bool first = true;
     organ_merge *const merges = organ_tokenizer_merges(t, &count);
     if (!merges)
         return false;
@@ -199,7 +209,10 @@ static bool write_merges(FILE *out, const organ_tokenizer *t)
     for (size_t k = 0; k < count; k++) {
         uint32_t left, right;
         organ_merge_is_of_tokens(&merges[k], &left, &right);
-        fputs(k ? ",\n      [" : "\n      [", out);
+        if (!is_written(t, left) || !is_written(t, right) || !is_written(t, merges[k].merged))
+            continue;
+        fputs(first ? "\n      [" : ",\n      [", out);
+        first = false;
         json_text(out, t->tokens[left].text, t->tokens[left].bytes);
         fputs(", ", out);
         json_text(out, t->tokens[right].text, t->tokens[right].bytes);
@@ -299,6 +312,24 @@ static char *config_text(const organ_model *model, const organ_tokenizer *t, org
     return text;
 }
 
+/* Reads the text of tokenizer.json again and rejects it if its ids differ from those of `t`. */
+static organ_status check_json(const organ_model *model, const organ_tokenizer *t, const char *json, organ_error *error)
+{
+    const organ_json_source text = {.bytes = json, .length = strlen(json), .label = "tokenizer.json"};
+    organ_tokenizer_difference difference = {0};
+    organ_error unreadable = {0};
+    organ_tokenizer *const made = organ_tokenizer_create(model->path, error);
+    if (made && organ_tokenizer_from_json(NULL, made, &text, &unreadable) != ORGAN_OK)
+        organ_fail(error, unreadable.status, "%s: the tokenizer cannot be written as tokenizer.json: %s", model->path,
+                   unreadable.message);
+    else if (made && organ_tokenizer_compare(t, made, "tokenizer.json", &difference, error) == ORGAN_OK &&
+             difference.found)
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: the tokenizer has no form in tokenizer.json: %s", model->path,
+                   difference.text);
+    organ_tokenizer_close(made);
+    return error->status;
+}
+
 /* Opens the tokenizer of a GGUF model and sets *tokenizer and *config to the texts of tokenizer.json and
  * tokenizer_config.json, which the caller frees, also after an error. */
 organ_status organ_tokenizer_to_json(const organ_model *model, char **tokenizer, char **config, organ_error *error)
@@ -308,7 +339,7 @@ organ_status organ_tokenizer_to_json(const organ_model *model, char **tokenizer,
     if (organ_tokenizer_open(model, &t, error) != ORGAN_OK)
         return error->status;
     *tokenizer = tokenizer_text(model, t, error);
-    if (!error->status)
+    if (!error->status && check_json(model, t, *tokenizer, error) == ORGAN_OK)
         *config = config_text(model, t, error);
     organ_tokenizer_close(t);
     return error->status;

@@ -43,20 +43,30 @@ static organ_status read_tokenizer_file(const organ_model *model, organ_tokenize
         model->path);
 }
 
-/* Reads the tokenizer from the metadata of a GGUF model or, if the model has none, from the files in its directory. The
- * seed of the tokenizer's hash tables is random, so that a file cannot choose texts that collide; if the system has no
- * random bytes yet, the seed is the address of the tokenizer. */
-organ_status organ_tokenizer_open(const organ_model *model, organ_tokenizer **tokenizer, organ_error *error)
+/* Allocates a tokenizer without tokens. The seed of its hash tables is random, so that a file cannot choose texts that
+ * collide; if the system has no random bytes yet, the seed is the address of the tokenizer. */
+organ_tokenizer *organ_tokenizer_create(const char *label, organ_error *error)
 {
-    organ_tokenizer *t = calloc(1, sizeof *t);
-    *tokenizer = NULL;
-    if (!t)
-        return organ_fail_errno(error, ENOMEM, "%s: the tokenizer", model->path);
+    organ_tokenizer *const t = calloc(1, sizeof *t);
+    if (!t) {
+        organ_fail_errno(error, ENOMEM, "%s: the tokenizer", label);
+        return NULL;
+    }
     t->unknown = ORGAN_NO_ID;
     t->memory = USUAL_MEMORY;
     t->facts.bos = t->facts.eos = -1;
     if (getrandom(&t->seed, sizeof t->seed, GRND_NONBLOCK) < 0)
         t->seed = (uintptr_t)t;
+    return t;
+}
+
+/* Reads the tokenizer from the metadata of a GGUF model or, if the model has none, from the files in its directory. */
+organ_status organ_tokenizer_open(const organ_model *model, organ_tokenizer **tokenizer, organ_error *error)
+{
+    organ_tokenizer *const t = organ_tokenizer_create(model->path, error);
+    *tokenizer = NULL;
+    if (!t)
+        return error->status;
     const bool inside = model->gguf && organ_gguf_find(model->gguf, "tokenizer.ggml.model");
     if (inside)
         organ_tokenizer_from_gguf(model, t, error);

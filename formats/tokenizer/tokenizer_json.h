@@ -6,8 +6,9 @@
 #include "formats/tokenizer/tokenizer.h"
 
 /* Sets *tokenizer to the text of tokenizer.json and *config to that of tokenizer_config.json; the caller frees both.
- * With these files, the package tokenizers produces the same ids as organ_tokenizer_encode. Returns ORGAN_BAD_INPUT for
- * a tokenizer that cannot be read or written in this form; ORGAN_IO if memory is exhausted. */
+ * With these files, the package tokenizers produces the same ids as organ_tokenizer_encode: the text is read again and
+ * compared (tokenizer_compare.h). Returns ORGAN_BAD_INPUT for a tokenizer that cannot be read, or that has no such
+ * form, naming the first text with other ids; ORGAN_IO if memory is exhausted. */
 organ_status organ_tokenizer_to_json(const organ_model *model, char **tokenizer, char **config, organ_error *error);
 
 #endif

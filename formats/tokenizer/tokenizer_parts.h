@@ -282,10 +282,14 @@ void organ_bpe_release(organ_bpe *bpe);
 /* Returns the path of the file `name` next to the model, for messages, or `name` if memory is exhausted. Valid until
  * the tokenizer is closed. */
 const char *organ_tokenizer_label(const organ_model *model, organ_tokenizer *t, const char *name);
-/* Reads a tokenizer into *t from the text of a file in the model's directory. */
+/* Reads a tokenizer into *t from the text of a file in the model's directory. organ_tokenizer_from_json also accepts
+ * NULL for the model: it then reads no tokenizer_config.json and does not set BOS and EOS. */
 typedef organ_status organ_tokenizer_source(const organ_model *model, organ_tokenizer *t, const organ_json_source *text,
                                             organ_error *error);
 organ_tokenizer_source organ_tokenizer_from_json, organ_tokenizer_from_tekken, organ_tokenizer_from_tiktoken;
+/* Returns an empty tokenizer for a reader, with a seed for its hash tables. The caller closes it. Returns NULL, with an
+ * error that names `label`, if memory is exhausted. */
+organ_tokenizer *organ_tokenizer_create(const char *label, organ_error *error);
 /* Reads the tokenizer in the metadata of a GGUF model into *t, which organ_tokenizer_open has initialised. Returns
  * ORGAN_BAD_INPUT for malformed metadata and unsupported kinds, ORGAN_IO if memory is exhausted. */
 organ_status organ_tokenizer_from_gguf(const organ_model *model, organ_tokenizer *t, organ_error *error);

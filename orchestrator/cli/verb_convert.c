@@ -23,7 +23,7 @@ static const organ_option convert_options[] = {
          .fallback = "same", .choices = ORGAN_CONVERT_TYPES),
     TEXT("pre", "NAME", convert.pre,
          "GGUF: the value of tokenizer.ggml.pre, llama.cpp's name for the rules that split a text; default: derived "
-         "from tokenizer.json"),
+         "from tokenizer.json. With NAME, a text that gets other token ids in the GGUF file is a note, not an error"),
     SHARD_SIZE(convert),
     WRITING(convert, "OUT", "print what would be converted")};
 

@@ -18,8 +18,8 @@ typedef struct organ_convert_options {
     const char *model;
     const char *to;   /* "gguf" or "safetensors" */
     const char *type; /* one of ORGAN_CONVERT_TYPES; for safetensors "same", "codes", "bf16", "f16" or "f32" */
-    const char *pre;  /* for GGUF: the value of tokenizer.ggml.pre, which names the rules that split a text; NULL:
-                         derived from the tokenizer */
+    const char *pre;  /* for GGUF: the value of tokenizer.ggml.pre, which names the rules that split a text; a text that
+                         gets other ids is then a note, not an error; NULL: derived from the tokenizer */
     organ_write_options write;
 } organ_convert_options;
 
@@ -35,8 +35,8 @@ typedef struct organ_convert_options {
  *
  * Returns
  * - ORGAN_USAGE if options are invalid or the model has the format already;
- * - ORGAN_BAD_INPUT if the architecture, a tensor or the tokenizer is unknown or has no form in the other format, if
- * a tensor is missing, or if the model changed during the run;
+ * - ORGAN_BAD_INPUT if the architecture, a tensor or the tokenizer is unknown or has no form in the other format (some
+ * text would get other ids), if a tensor is missing, or if the model changed during the run;
  * - ORGAN_IO or ORGAN_INTERRUPTED;
  * - with `evaluate` also the errors of organ_perplexity. */
 organ_status organ_convert(const organ_convert_options *options, const organ_engine *engine,

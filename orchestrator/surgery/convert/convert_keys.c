@@ -472,8 +472,10 @@ organ_status organ_convert_keys(organ_convert_job *job, organ_error *error)
     }
     if (error->status || (job->by_name && organ_convert_keep_config(job, error)))
         return error->status;
-    return organ_tokenizer_to_gguf(
-        job->model,
-        &(organ_tokenizer_gguf_options){job->config.vocabulary, job->options->pre, job->exchange->gguf, job->text},
-        job->gguf, error);
+    organ_tokenizer_difference difference;
+    const organ_tokenizer_gguf_options tokenizer = {job->config.vocabulary, job->options->pre, job->exchange->gguf,
+                                                    job->text};
+    if (organ_tokenizer_to_gguf(job->model, &tokenizer, job->gguf, &difference, error) == ORGAN_OK && difference.found)
+        organ_progress_note(job->progress, "--pre %s: %s", job->options->pre, difference.text);
+    return error->status;
 }

@@ -299,6 +299,10 @@ int main(void)
         {"speed", {long_words_come_to_an_end, slow_patterns_come_to_an_end}},
     };
     Suite *const suites[] = {suite_of("tokenizer", cases, sizeof cases / sizeof *cases, scratch_begin, scratch_end),
-                             tokenizer_named_suite(), tokenizer_fault_suite(), tokenizer_ranks_suite(), NULL};
+                             tokenizer_named_suite(),
+                             tokenizer_fault_suite(),
+                             tokenizer_ranks_suite(),
+                             tokenizer_converted_suite(),
+                             NULL};
     return run_suites(suites);
 }

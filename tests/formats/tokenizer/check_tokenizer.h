@@ -40,5 +40,6 @@ size_t tokenizer_golden(const char *path, const char *text, size_t bytes, organ_
 Suite *tokenizer_named_suite(void);
 Suite *tokenizer_fault_suite(void);
 Suite *tokenizer_ranks_suite(void);
+Suite *tokenizer_converted_suite(void);
 
 #endif
