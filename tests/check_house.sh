@@ -168,7 +168,7 @@ surgery/facts facts.h
 surgery/output output.h layout.h
 surgery/plan plan.h machine_plan.h
 surgery/algebra algebra.h low_rank.h
-surgery/scoring scoring.h evaluate_options.h evaluation.h
+surgery/scoring scoring.h evaluate_options.h evaluation.h trial.h
 surgery/write write.h write_rows.h units.h
 surgery/cut cut.h audit_cut.h
 surgery/allocate allocate.h allocate_options.h curves.h exchanges.h variants.h

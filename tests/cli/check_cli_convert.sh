@@ -276,6 +276,9 @@ novel qwen2_moe
 ends 0 convert novel -o novel8.gguf --to gguf --type q8_0
 prints "organ convert has no rules for this architecture"
 says "organ convert has no rules for architecture 'NovelForCausalLM': tensors get other names and keep their values"
+says "the first and the last layer of the output were not tried: "
+ends 0 dequantize novel8.gguf -o novel-plain.gguf
+says "the first and the last layer of the output were not tried: "
 ends 0 convert novel8.gguf -o novel-codes --to safetensors --type codes --quiet
 cp qwen2_moe/config.json plain.json
 jq --slurpfile own novel-codes/config.json '.quantization_config = $own[0].quantization_config' plain.json >novel-codes/config.json
@@ -345,7 +348,13 @@ jq 'del(.model_type)' strange/config.json >set.json && mv set.json strange/confi
 refused 3 "architecture 'Qwen7ForCausalLM' cannot be converted, only Mixtral, Llama" convert strange -o no.gguf --to gguf
 cp tiny-qwen2/config.json strange && sed -i 's/(?i:.s|/(?i:|/' strange/tokenizer.json
 refused 3 "no known value of tokenizer.ggml.pre has the rules of" convert strange -o no.gguf --to gguf
-ends 0 convert strange -o named.gguf --to gguf --pre qwen2 --quiet
+ends 0 convert strange -o named.gguf --to gguf --pre qwen2
+says "--pre qwen2: the text '"
+jq '.normalizer.normalizers += [{"type": "Lowercase"}]' "$root/fixtures/tokenizers/llama2.json" >strange/tokenizer.json
+refused 3 "tokenizer.json has no form in GGUF: the text '" convert strange -o no.gguf --to gguf
+refused 3 "tokenizer.json has no form in GGUF: the text '" convert strange -o no.gguf --to gguf --dry-run
+ends 0 convert strange -o small.gguf --to gguf --pre default
+says "--pre default: the text '"
 rm strange/tokenizer.json && touch strange/tokenizer.model
 refused 3 "has the tokenizer tokenizer.model and no tokenizer.json" convert strange -o no.gguf --to gguf
 rm strange/tokenizer.model

@@ -246,7 +246,7 @@ static organ_status convert_run(organ_convert_job *job, json_t **report, organ_e
                               .fill = convert_all,
                               .recall = convert_recall,
                               .begun = job->to_gguf ? organ_convert_check : NULL,
-                              .check = job->to_gguf ? NULL : organ_convert_check,
+                              .check = organ_convert_check_output,
                               .schema = "organ.convert/1",
                               .parameters = organ_convert_parameters,
                               .document = organ_convert_document};

@@ -36,7 +36,8 @@ typedef struct organ_convert_options {
  * Returns
  * - ORGAN_USAGE if options are invalid or the model has the format already;
  * - ORGAN_BAD_INPUT if the architecture, a tensor or the tokenizer is unknown or has no form in the other format (some
- * text would get other ids), if a tensor is missing, or if the model changed during the run;
+ * text would get other ids), if a tensor is missing, if the model changed during the run, or if the first or the last
+ * layer of the output gives other results than that of the model;
  * - ORGAN_IO or ORGAN_INTERRUPTED;
  * - with `evaluate` also the errors of organ_perplexity. */
 organ_status organ_convert(const organ_convert_options *options, const organ_engine *engine,

@@ -371,6 +371,13 @@ organ_status organ_convert_config(organ_convert_job *job, organ_error *error);
  * only checks that the output can be opened as a model. `to` is unused. Called by organ_write_run. */
 organ_status organ_convert_check(void *job, const char *to, const char *path, organ_error *error);
 
+/* ---- convert_output.c ---- */
+
+/* Opens the finished output at `path`: checks its configuration (organ_convert_check) if it is safetensors, that it has
+ * the tokenizer that was compared with the model's, and its first and last layer (organ_trial_run). `to` is unused.
+ * Called by organ_write_run. */
+organ_status organ_convert_check_output(void *job, const char *to, const char *path, organ_error *error);
+
 /* ---- convert_document.c ---- */
 
 /* Callbacks of organ_write_run: the options that determine the output, and the document organ.convert/1. */

@@ -11,6 +11,7 @@
 #include "orchestrator/surgery/output/layout.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 #include "orchestrator/surgery/precision/plain_config.h"
+#include "orchestrator/surgery/scoring/trial.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -180,6 +181,28 @@ static organ_status dequantize_all(void *context, organ_writing *run, organ_erro
     return organ_dequantize_pass(job, error);
 }
 
+/* Implements organ_write.check: opens the output and tries its first and last layer. An output of one safetensors file
+ * has no config.json, so it cannot be opened as a model that the forward pass reads. */
+static organ_status dequantize_check(void *context, const char *to, const char *path, organ_error *error)
+{
+    const organ_dequantize_job *const job = context;
+    bool infinite = false;
+    for (size_t k = 0; k < job->part_count; k++)
+        infinite = infinite || job->parts[k].infinite;
+    const organ_trial trial = {.model = job->model,
+                               .path = path,
+                               .engine = job->engine,
+                               .progress = job->progress,
+                               .tolerance = job->as == ORGAN_F32 ? ORGAN_TRIAL_ERROR_32 : ORGAN_TRIAL_ERROR_16,
+                               .infinite = infinite};
+    (void)to;
+    if (!job->gguf && organ_output_is_file(job->options->write.output))
+        return ORGAN_OK;
+    if (job->gguf && organ_trial_tokenizer(path, job->model->gguf, error))
+        return error->status;
+    return organ_trial_run(&trial, error);
+}
+
 /* Frees everything that the job owns; members that were never set are NULL. */
 static void close_dequantize(organ_dequantize_job *job)
 {
@@ -216,6 +239,7 @@ static organ_status dequantize_model(organ_dequantize_job *job, json_t **report,
                               .edit = make_plain,
                               .fill = dequantize_all,
                               .recall = organ_dequantize_recall,
+                              .check = dequantize_check,
                               .schema = "organ.dequantize/1",
                               .parameters = organ_dequantize_parameters,
                               .document = organ_dequantize_document};

@@ -31,7 +31,8 @@ typedef struct organ_dequantize_options {
  *
  * Returns
  *   - ORGAN_USAGE if options are invalid;
- *   - ORGAN_BAD_INPUT if the model is malformed, has an unsupported packing, or changed during the run;
+ *   - ORGAN_BAD_INPUT if the model is malformed, has an unsupported packing, or changed during the run, or if the
+ *     first or the last layer of the output gives other results (not checked for a single safetensors file);
  *   - ORGAN_IO if reading, writing or memory fails; ORGAN_INTERRUPTED if a stop was requested.
  * With `evaluate` also returns the errors of organ_perplexity, before the first write if they can be detected then.
  * After a later error of the evaluation the finished output stays, and *report is set and contains the reason. */

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT
+ * Opens the finished output of a conversion before it gets its name. The configuration of a GGUF output was checked
+ * before its tensors were written (organ_write.begun); both tokenizers were compared when the conversion was planned,
+ * so that the output only needs the same bytes. */
+#include "orchestrator/surgery/convert/convert_job.h"
+
+#include "orchestrator/surgery/scoring/trial.h"
+
+/* Returns true if a layer is recurrent: GGUF files of some of these architectures have no keys for the limits of time
+ * steps and for a second epsilon, which a note says (organ_convert_check). */
+static bool is_recurrent(const organ_convert_job *job)
+{
+    for (unsigned l = 0; l < job->config.layers; l++)
+        if (job->config.kinds[l].mixer > ORGAN_MIXER_ATTENTION || job->config.kinds[l].second > ORGAN_MIXER_ATTENTION)
+            return true;
+    return false;
+}
+
+/* Returns the tolerance for the type of the output's matrices. */
+static double output_tolerance(const organ_convert_job *job)
+{
+    if (job->type == ORGAN_F32 && !job->by_name && !is_recurrent(job))
+        return ORGAN_TRIAL_ERROR_32;
+    return job->type == ORGAN_F32 || job->type == ORGAN_F16 || job->type == ORGAN_BF16 || job->type == ORGAN_Q8_0
+               ? ORGAN_TRIAL_ERROR_16
+               : ORGAN_TRIAL_ERROR_CODES;
+}
+
+/* Checks that the output has the tokenizer that was planned. */
+static organ_status check_tokenizer_bytes(const organ_convert_job *job, const char *path, organ_error *error)
+{
+    if (job->to_gguf) {
+        const organ_gguf view = organ_gguf_writer_view(job->gguf);
+        return organ_trial_tokenizer(path, &view, error);
+    }
+    for (size_t k = 0; k < job->file_count && !error->status; k++)
+        organ_trial_file(path, job->files[k].name, job->files[k].bytes, error);
+    return error->status;
+}
+
+organ_status organ_convert_check_output(void *context, const char *to, const char *path, organ_error *error)
+{
+    const organ_convert_job *const job = context;
+    const organ_trial check = {.model = job->model,
+                               .path = path,
+                               .engine = job->engine,
+                               .progress = job->progress,
+                               .tolerance = output_tolerance(job)};
+    if ((!job->to_gguf && organ_convert_check(context, to, path, error)) || check_tokenizer_bytes(job, path, error))
+        return error->status;
+    return organ_trial_run(&check, error);
+}

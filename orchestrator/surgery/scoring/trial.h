@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT
+ * Opens a model that a verb has written, before it gets its name, and compares it with the model from which it was
+ * made. */
+#ifndef ORGAN_TRIAL_H
+#define ORGAN_TRIAL_H
+
+#include "formats/model/model.h"
+#include "orchestrator/stream/pass.h"
+#include "orchestrator/stream/progress.h"
+
+/* What is checked. */
+typedef struct organ_trial {
+    const organ_model *model; /* the model from which the output was made */
+    const char *path;         /* path by which the unfinished output opens as a model */
+    const organ_engine *engine;
+    const organ_progress *progress;
+    /* Largest error of what the output's layers add to the hidden states, relative to what the model's layers add: see
+     * ORGAN_TRIAL_ERROR_*. */
+    double tolerance;
+    bool infinite; /* the output has infinite values that the user accepts: states with such results are not compared */
+} organ_trial;
+
+/* Tolerances, by the bits of the output's values. A layer of which rows, columns or a part have another order or sign
+ * has an error near 1. Those of F32 and of 16 bits are far above the errors of rounding; those of fewer bits allow for
+ * errors of quantisation. */
+#define ORGAN_TRIAL_ERROR_32    0.01
+#define ORGAN_TRIAL_ERROR_16    0.1
+#define ORGAN_TRIAL_ERROR_CODES 0.6
+
+/* Opens the output with the loader of the forward pass, which reads its configuration and finds all of its weights by
+ * name and shape, and runs 16 tokens through its first and its last layer and through those of the model. The last
+ * layers get the same input. The error of a layer is the median over the tokens. Layers are streamed within the
+ * engine's memory.
+ *
+ * If the forward pass cannot read the model's architecture, or a layer does not fit the memory, the layers are not run,
+ * and a note gives the reason. Only rank 0 of several processes checks.
+ *
+ * Returns ORGAN_BAD_INPUT if the output cannot be opened, if the hidden states have another size, or if the error of a
+ * layer exceeds the tolerance or is not finite; the message names the layer. Returns the errors of reading. */
+organ_status organ_trial_run(const organ_trial *check, organ_error *error);
+
+/* Returns ORGAN_BAD_INPUT, naming the key, unless the GGUF output at `path` has exactly the keys "tokenizer.*" of
+ * `expected`, with the same bytes. */
+organ_status organ_trial_tokenizer(const char *path, const organ_gguf *expected, organ_error *error);
+
+/* Returns ORGAN_BAD_INPUT unless the file `name` of the output at `path` has the bytes of `text`. */
+organ_status organ_trial_file(const char *path, const char *name, const char *text, organ_error *error);
+
+#endif
