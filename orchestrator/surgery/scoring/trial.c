@@ -104,7 +104,7 @@ static organ_status run_donor(trial_state *t, organ_error *error)
 
 /* ---- comparison ---- */
 
-/* Returns the error of what a layer adds to the state of token `token`, relative to what the donor's layer adds: with
+/* Returns the error of a layer's change of the state of token `token`, relative to the donor's change: with
  * inputs a and b and outputs x and y, |(y - b) - (x - a)| / |x - a|; 0 if the donor's result is not finite. A layer
  * that adds less than a thousandth of its input is compared with this thousandth. */
 static double error_of_token(const trial_state *t, unsigned layer, const float *made_input, size_t token)
@@ -143,10 +143,11 @@ static organ_status compare_layer(const trial_state *t, unsigned layer, const fl
     const double median = errors[t->window / 2];
     if (median <= t->check->tolerance)
         return ORGAN_OK;
-    return organ_fail(error, ORGAN_BAD_INPUT,
-                      "%s: the %s layer of the output gives other results than that of the model: what it adds to the "
-                      "states of %zu tokens has a relative error of %.3g; the limit is %g",
-                      t->check->model->path, layer == FIRST ? "first" : "last", t->window, median, t->check->tolerance);
+    return organ_fail(
+        error, ORGAN_BAD_INPUT,
+        "%s: the %s layer of the output gives other results than that of the model: the change of the states of %zu "
+        "tokens has a relative error of %.3g; the limit is %g",
+        t->check->model->path, layer == FIRST ? "first" : "last", t->window, median, t->check->tolerance);
 }
 
 /* Opens the output with the loader of the forward pass, runs it and compares its layers with the donor's. */

@@ -8,21 +8,21 @@
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/progress.h"
 
-/* What is checked. */
+/* A trial of an output. */
 typedef struct organ_trial {
     const organ_model *model; /* the model from which the output was made */
     const char *path;         /* path by which the unfinished output opens as a model */
     const organ_engine *engine;
     const organ_progress *progress;
-    /* Largest error of what the output's layers add to the hidden states, relative to what the model's layers add: see
-     * ORGAN_TRIAL_ERROR_*. */
+    /* Largest error of a layer: of the change of the hidden states by the output's layer, relative to the change by the
+     * model's (ORGAN_TRIAL_ERROR_*). */
     double tolerance;
     bool infinite; /* the output has infinite values that the user accepts: states with such results are not compared */
 } organ_trial;
 
 /* Tolerances, by the bits of the output's values. A layer of which rows, columns or a part have another order or sign
- * has an error near 1. Those of F32 and of 16 bits are far above the errors of rounding; those of fewer bits allow for
- * errors of quantisation. */
+ * has an error near 1. The tolerances of F32 and of 16 bits are far above the errors of rounding; that of fewer bits
+ * allows for errors of quantisation. */
 #define ORGAN_TRIAL_ERROR_32    0.01
 #define ORGAN_TRIAL_ERROR_16    0.1
 #define ORGAN_TRIAL_ERROR_CODES 0.6
