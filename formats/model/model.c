@@ -26,7 +26,7 @@ typedef struct model_state {
     organ_tensor_list list;                /* tensors of all files */
     organ_model_file *files;               /* model.files, while it grows */
     organ_gguf_header header;              /* header of the first file of a GGUF model */
-    const char *problems[2], *warnings[2]; /* model.problems and model.warnings: no model has more than two of each */
+    const char *problems[2], *warnings[3]; /* model.problems and model.warnings: no model has more of each */
     organ_manifest manifest;               /* manifest of an organ directory */
     const organ_model_access *access;      /* the caller's, or NULL */
     organ_http *http;                      /* connections of a model at a URL */
@@ -285,6 +285,19 @@ static organ_status open_single(model_state *s, organ_error *error)
     return fault.status;
 }
 
+/* Warns if names of tensors in the files have words of wrappers of PyTorch, which organ_model_find does not expect. */
+static organ_status note_wrapped(model_state *s, organ_error *error)
+{
+    char text[400];
+    if (s->list.wrapped == 0)
+        return ORGAN_OK;
+    snprintf(text, sizeof text,
+             "%zu tensor name%s been saved from a wrapped model (_orig_mod., module.): organ reads them without these "
+             "words, transformers does not load them",
+             s->list.wrapped, s->list.wrapped == 1 ? " has" : "s have");
+    return append_sentence(s, text, s->warnings, &s->model.warning_count, error);
+}
+
 /* Opens the files of a safetensors model: the file that the path names (and access->also), the shards of the index,
  * or model.safetensors at a URL. */
 static organ_status open_safetensors(model_state *s, organ_error *error)
@@ -394,8 +407,9 @@ static organ_status open_any(model_state *s, const char *path, organ_error *erro
         return error->status;
     if (s->place.gguf)
         return open_gguf(s, error);
-    open_safetensors(s, error);
-    return error->status ? error->status : read_config(s, "", error);
+    if (open_safetensors(s, error) || note_wrapped(s, error))
+        return error->status;
+    return read_config(s, "", error);
 }
 
 /* Opens the model at a path with the default settings; see organ_model_open_with. */

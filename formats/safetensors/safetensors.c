@@ -202,10 +202,11 @@ static organ_status read_entry(const safetensors_reader *r, const json_t *name, 
     if (length > ORGAN_SAFETENSORS_NAME_LIMIT)
         return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: tensor '%.*s...': the name has %zu bytes, more than %u",
                           r->file->name, 80, json_string_value(name), length, ORGAN_SAFETENSORS_NAME_LIMIT);
-    organ_tensor tensor = {.name = organ_arena_copy(&r->list->arena, json_string_value(name), length),
-                           .file = (uint32_t)(r->file - r->files)};
-    if (!tensor.name)
+    char *const own = organ_arena_copy(&r->list->arena, json_string_value(name), length);
+    organ_tensor tensor = {.name = own, .file = (uint32_t)(r->file - r->files)};
+    if (!own)
         return organ_fail_memory(r->error, r->file->name);
+    r->list->wrapped += organ_tensor_unwrap(own);
     tensor.anatomy = organ_anatomy_of(tensor.name);
     char what[SHOWN + 16];
     snprintf(what, sizeof what, "tensor '%.*s'", SHOWN, tensor.name);

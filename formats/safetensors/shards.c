@@ -40,6 +40,8 @@ static organ_status enter_file(organ_shards *shards, const char *name, size_t *f
 static organ_status enter_tensor(organ_shards *shards, const char *name, size_t file, organ_error *error)
 {
     char *copy = organ_arena_copy(&shards->arena, name, strlen(name));
+    if (copy)
+        organ_tensor_unwrap(copy); /* the names in the list of tensors are unwrapped too */
     const size_t *kept = copy ? organ_name_table_put(&shards->tensor_names, copy, shards->entry_count) : NULL;
     if (!kept || !organ_grow(&shards->entries, shards->entry_count, &shards->entry_capacity, sizeof *shards->entries))
         return organ_fail_memory(error, shards->label);

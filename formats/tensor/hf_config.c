@@ -4,9 +4,11 @@
 #include "formats/base/input_file.h"
 #include "formats/base/json_text.h"
 #include "formats/base/path.h"
+#include "formats/tensor/model_types.h"
 
 #include <errno.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -141,6 +143,15 @@ static organ_status read_fields(const organ_json_object *from, organ_hf_config *
     return error->status;
 }
 
+/* Sets config->architecture to the class that transformers chooses by model_type if config.json names none, or only
+ * that of the model without its head. */
+static void choose_class(organ_hf_config *config)
+{
+    const char *const usual = organ_class_of_type(config->model_type);
+    if (usual && (!*config->architecture || organ_class_is_base(config->architecture)))
+        snprintf(config->architecture, sizeof config->architecture, "%s", usual);
+}
+
 /* Parses config.json and reads its fields, first at the top level; multimodal models have the rest in "text_config". */
 static organ_status hf_config_read_document(const organ_json_source *text, organ_hf_config *config, organ_error *error)
 {
@@ -152,6 +163,7 @@ static organ_status hf_config_read_document(const organ_json_source *text, organ
         const organ_json_object inner = enter_member(&top, "text_config", error);
         if (inner.tree)
             read_fields(&inner, config, error);
+        choose_class(config);
     }
     json_decref(root);
     return error->status;

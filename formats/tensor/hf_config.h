@@ -16,8 +16,10 @@ ORGAN_API_BEGIN
 
 /* The fields of config.json that organ uses. A string that is absent is "". */
 typedef struct organ_hf_config {
-    bool present;          /* config.json exists */
-    char architecture[96]; /* architectures[0], or "" */
+    bool present; /* config.json exists */
+    /* architectures[0]; the class that transformers chooses by model_type if that is missing or the class of a model
+     * without its output head ("LlamaModel"); else "" */
+    char architecture[96];
     char model_type[64];
     char torch_dtype[32]; /* "torch_dtype", or "dtype" as transformers 5 writes it */
     /* Each is -1 if the field is absent, or if it is a list with one value for each layer. */

@@ -4,6 +4,29 @@
 #include "formats/base/paged_rows.h"
 
 #include <errno.h>
+#include <string.h>
+
+bool organ_tensor_unwrap(char *name)
+{
+    static const char *const words[] = {"_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.",
+                                        "module."};
+    enum { WORDS = sizeof words / sizeof *words, FIRST_ONLY = WORDS - 1 };
+    bool found = false;
+    for (char *at = name; at;) {
+        size_t k = 0;
+        while (k < WORDS && (strncmp(at, words[k], strlen(words[k])) || (k == FIRST_ONLY && at != name)))
+            k++;
+        if (k < WORDS) {
+            const size_t length = strlen(words[k]);
+            memmove(at, at + length, strlen(at + length) + 1);
+            found = true;
+        } else {
+            char *const dot = strchr(at, '.');
+            at = dot ? dot + 1 : NULL;
+        }
+    }
+    return found;
+}
 
 /* Appends a copy of *tensor; does not copy its name and shape, and does not enter the name into list->names. */
 organ_status organ_tensor_list_append(organ_tensor_list *list, const organ_tensor *tensor, organ_error *error)

@@ -57,21 +57,6 @@ static const char *end_name(const organ_forward *f, forward_part part, char name
     return name;
 }
 
-/* Sets f->prefix to the prefix of tensor names and returns it: the prefix of the architecture, shortened word by word
- * from the front until the file has an embedding of that name. A file that contains only the base model leaves out the
- * whole prefix, or its first word ("model." of OPT). For architectures without a prefix of their own, returns
- * organ_text_prefix. */
-static const char *find_prefix(organ_forward *f)
-{
-    char name[256];
-    f->prefix = f->family->prefix;
-    if (!f->prefix)
-        return organ_text_prefix(f->weights);
-    while (*f->prefix && !organ_weights_named(f->weights, end_name(f, PART_EMBEDDING, name)))
-        f->prefix = strchr(f->prefix, '.') + 1;
-    return f->prefix;
-}
-
 /* Finds the vector `name` of `count` numbers, sets *weight to it and returns its numbers as FP32. Returns NULL and sets
  * `error` on failure. */
 static float *read_vector(const organ_forward *f, const char *name, uint64_t count, const organ_weight **weight,
@@ -118,7 +103,7 @@ static organ_status find_ends(organ_forward *f, organ_error *error)
     organ_forward_config *c = &f->config;
     const organ_weight *bias;
     char name[256], head[256];
-    f->prefix = find_prefix(f);
+    f->prefix = f->model->gguf ? "" : organ_text_prefix(f->family, f->weights);
     f->embedding = organ_forward_weight_named(f, end_name(f, PART_EMBEDDING, name), c->vocabulary, c->hidden, error);
     if (!f->embedding || find_positions(f, error) || find_final_norm(f, error))
         return error->status;

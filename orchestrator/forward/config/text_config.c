@@ -4,6 +4,7 @@
 
 #include "formats/base/json_text.h"
 #include "formats/base/memory_watch.h"
+#include "orchestrator/forward/config/families.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -122,8 +123,19 @@ json_t *organ_config_text(json_t *root, const char **architecture)
     return text;
 }
 
-/* Returns the prefix of the text model's tensor names: the first with which there is an embedding, or "model.". */
-const char *organ_text_prefix(const organ_weights *weights)
+const char *const organ_base_words[] = {"model.", "transformer.", "gpt_neox.", "backbone.", "biogpt.", NULL};
+
+/* Returns whether the model has the tensor PREFIX NAME. */
+static bool has_prefixed(const organ_weights *weights, const char *prefix, const char *name)
+{
+    char full[256];
+    snprintf(full, sizeof full, "%s%s", prefix, name);
+    return organ_weights_named(weights, full) != NULL;
+}
+
+/* Shortens the prefix of the family, if it has one, word by word from the front until the model has an embedding of
+ * that name. */
+const char *organ_text_prefix(const forward_family *family, const organ_weights *weights)
 {
     static const char *const prefixes[] = {"model.",
                                            "model.language_model.",
@@ -132,14 +144,17 @@ const char *organ_text_prefix(const organ_weights *weights)
                                            "model.llm.",
                                            "thinker.model.",
                                            "llm.model.",
+                                           "language_model.",
+                                           "text_model.",
                                            ""};
-    for (size_t k = 0; k < sizeof prefixes / sizeof *prefixes; k++) {
-        char name[64];
-        snprintf(name, sizeof name, "%sembed_tokens.weight", prefixes[k]);
-        if (organ_weights_named(weights, name))
+    const char *const embedding = organ_forward_part_name(family->names, PART_EMBEDDING, false, 0);
+    for (const char *own = family->prefix; own; own = *own ? strchr(own, '.') + 1 : NULL)
+        if (has_prefixed(weights, own, embedding))
+            return own;
+    for (size_t k = 0; !family->prefix && k < sizeof prefixes / sizeof *prefixes; k++)
+        if (has_prefixed(weights, prefixes[k], embedding))
             return prefixes[k];
-    }
-    return prefixes[0];
+    return family->prefix ? family->prefix : prefixes[0];
 }
 
 /* Returns the first of the known names of an output head that the model has, else "lm_head.weight". */

@@ -173,8 +173,10 @@ static organ_status convert_open(organ_convert_job *job, organ_error *error)
     if (organ_weights_find(job->model, &job->weights, error) || convert_read_type(job, error) ||
         convert_find_rows(job, error) || job->by_name)
         return error->status;
-    job->prefix = job->to_gguf && !job->family->prefix ? organ_text_prefix(job->weights) : job->family->prefix;
-    job->prefix = job->prefix ? job->prefix : "model.";
+    if (job->to_gguf)
+        job->prefix = organ_text_prefix(job->family, job->weights);
+    else
+        job->prefix = job->family->prefix ? job->family->prefix : "model.";
     return convert_check_tied(job, error);
 }
 

@@ -142,13 +142,23 @@ static bool named_outside_layers(const char *name, bool to_gguf, char made[NAMED
     return false;
 }
 
+/* Returns the name that a tensor of a safetensors model has in a file with the prefix "model.": `name` itself, or, in
+ * a file without this prefix, `made`, which becomes "model." and the name. */
+static const char *named_usual(const organ_convert_job *job, const char *name, char made[NAMED_SIZE])
+{
+    if (!job->to_gguf || *job->prefix || strncmp(name, "lm_head.", 8) == 0)
+        return name;
+    snprintf(made, NAMED_SIZE, "model.%.*s", NAMED_SIZE - 16, name);
+    return made;
+}
+
 /* Translates a tail from safetensors to GGUF in `made`, and sets *number to the number of the expert in it, -1 if there
  * is none. Returns false if the tail is unknown. The tail post_attention_layernorm is the norm before the feed-forward,
  * unless the layer also has pre_feedforward or post_feedforward norms: it is then the norm after the attention. */
 static bool named_tail_to_gguf(const named_tensors *of, long long layer, const char *tail, char made[NAMED_SIZE],
                                int64_t *number)
 {
-    static const char ladder[] = "model.layers.";
+    const char *const ladder = of->job->to_gguf && !*of->job->prefix ? "layers." : "model.layers.";
     const bool around = named_has(of, ladder, layer, "pre_feedforward_layernorm.weight") ||
                         named_has(of, ladder, layer, "post_feedforward_layernorm.weight");
     char part_name[256], singular[NAMED_SIZE];
@@ -258,11 +268,11 @@ static organ_status named_stack_to_hf(organ_convert_job *job, const organ_weight
 organ_status organ_convert_named(organ_convert_job *job, const organ_weight *weight, organ_error *error)
 {
     const named_tensors model = {job, false};
-    char name[NAMED_SIZE];
+    char name[NAMED_SIZE], usual[NAMED_SIZE];
     int64_t number = 0;
     if (job->to_gguf && organ_ends_with(weight->name, ".rotary_emb.inv_freq")) /* loaders compute it: left out */
         return ORGAN_OK;
-    if (!named_translate(&model, weight->name, job->to_gguf, name, &number))
+    if (!named_translate(&model, named_usual(job, weight->name, usual), job->to_gguf, name, &number))
         return named_refuse(job, weight->name,
                             job->to_gguf ? "has no known name in GGUF" : "has no known name in safetensors", error);
     if (job->to_gguf && number >= 0 && strstr(name, "_exps."))
@@ -279,14 +289,14 @@ organ_status organ_convert_named(organ_convert_job *job, const organ_weight *wei
 organ_status organ_convert_names_return(const organ_convert_job *job, organ_error *error)
 {
     const named_tensors model = {job, false}, made = {job, true};
-    char name[NAMED_SIZE], again[NAMED_SIZE];
+    char name[NAMED_SIZE], again[NAMED_SIZE], usual[NAMED_SIZE];
     for (size_t s = 0; s < job->source_count && !error->status; s++) {
         const convert_source *const source = &job->sources[s];
         int64_t number = 0;
-        const char *const own = source->own->name;
+        const char *const own = named_usual(job, source->own->name, usual);
         if (!named_translate(&model, own, true, name, &number) ||
             !named_translate(&made, name, false, again, &number) || strcmp(again, own))
-            named_refuse(job, own, "would come back from GGUF under another name", error);
+            named_refuse(job, source->own->name, "would come back from GGUF under another name", error);
     }
     return error->status;
 }
@@ -298,11 +308,11 @@ organ_status organ_convert_names_return(const organ_convert_job *job, organ_erro
 static unsigned named_experts(const organ_convert_job *job)
 {
     const named_tensors model = {job, false};
-    char name[NAMED_SIZE];
+    char name[NAMED_SIZE], usual[NAMED_SIZE];
     int64_t most = -1;
     for (size_t k = 0; k < job->weights->count; k++) {
         int64_t number = -1;
-        const char *const own = job->weights->weights[k].name;
+        const char *const own = named_usual(job, job->weights->weights[k].name, usual);
         if (strstr(own, ".experts.") && named_translate(&model, own, true, name, &number) && number > most)
             most = number;
     }
@@ -315,8 +325,11 @@ static unsigned named_experts(const organ_convert_job *job)
 static organ_status named_begin(organ_convert_job *job, const char *architecture, const char *model_type,
                                 organ_error *error)
 {
-    const organ_weight *const embedding =
-        organ_weights_named(job->weights, job->to_gguf ? "model.embed_tokens.weight" : "token_embd.weight");
+    const bool bare = !organ_weights_named(job->weights, "model.embed_tokens.weight") &&
+                      organ_weights_named(job->weights, "embed_tokens.weight");
+    job->prefix = bare ? "" : "model.";
+    const char *const table = bare ? "embed_tokens.weight" : "model.embed_tokens.weight";
+    const organ_weight *const embedding = organ_weights_named(job->weights, job->to_gguf ? table : "token_embd.weight");
     const char *const name = organ_arena_copy(&job->arena, architecture, strlen(architecture));
     const char *const type = organ_arena_copy(&job->arena, model_type, strlen(model_type));
     if (!name || !type)

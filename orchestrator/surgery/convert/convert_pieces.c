@@ -166,7 +166,9 @@ convert_place organ_convert_all(const organ_weight *weight, size_t piece, uint64
  * exception in all architectures. */
 bool organ_convert_is_plus_one(const organ_convert_job *job, const organ_weight *weight, forward_part part)
 {
-    return job->exchange->norms_plus_one && part != PART_NORM_MIXED && organ_ends_with(weight->name, "norm.weight");
+    static const char end[] = "norm.weight"; /* the whole name of the last norm in a file without prefixes */
+    return job->exchange->norms_plus_one && part != PART_NORM_MIXED &&
+           (strcmp(weight->name, end) == 0 || organ_ends_with(weight->name, end));
 }
 
 /* Returns whether the place copies all rows and columns of matrices of `rows` rows in their order. */

@@ -255,9 +255,8 @@ static int64_t missing_layer(const organ_weights *weights, int64_t layers)
  * (vocab_size_per_layer_input). */
 static bool is_of_tokens(const organ_tensor *tensor)
 {
-    return strcmp(tensor->name, "token_types.weight") != 0 &&
-           !organ_ends_with(tensor->name, "embed_tokens_per_layer.weight") &&
-           !organ_ends_with(tensor->name, "per_layer_token_embd.weight");
+    return strcmp(tensor->name, "token_types.weight") != 0 && !strstr(tensor->name, "embed_tokens_per_layer.weight") &&
+           !strstr(tensor->name, "per_layer_token_embd.weight");
 }
 
 /* Appends two contradictions between tensors and config that no loader could accept: a layer of the config without

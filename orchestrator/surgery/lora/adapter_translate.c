@@ -100,7 +100,7 @@ static const organ_weight *weight_of(const translation *t, int64_t layer, forwar
 {
     const forward_family *const family = t->to_gguf ? t->gguf_family : t->family;
     const forward_name *const own = t->to_gguf ? family->gguf_names : family->names;
-    const char *const prefix = family->prefix && !t->to_gguf ? family->prefix : organ_text_prefix(t->weights);
+    const char *const prefix = t->to_gguf ? "" : organ_text_prefix(family, t->weights);
     const char *pattern;
     char tail[256], name[600];
     for (unsigned k = 0; (pattern = organ_forward_part_name(own, part, t->to_gguf, k)); k++) {

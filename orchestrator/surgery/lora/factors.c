@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/lora/factors.h"
 
 #include "formats/base/text_buffer.h"
+#include "orchestrator/forward/config/text_config.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/rows.h"
 #include "orchestrator/stream/widen.h"
@@ -402,30 +403,35 @@ char *organ_adapter_plain_name(const char *name)
     return plain;
 }
 
-/* Tries the name itself, then the name with one prefix replaced, in the order of `prefixes`. Returns the first weight
- * found, NULL if there is none or memory runs out. */
+/* Returns the weight whose name is `from` bytes of `name` less at the beginning and `word` more; NULL if there is none
+ * or memory runs out. */
+static const organ_weight *weight_renamed(const organ_weights *weights, const char *name, size_t from, const char *word)
+{
+    char *const other = organ_format("%s%s", word, name + from);
+    const organ_weight *const found = other ? organ_weights_named(weights, other) : NULL;
+    free(other);
+    return found;
+}
+
+/* Tries the name itself, then the name without or with a word of organ_base_words, then the name with one prefix
+ * replaced, in the order of `prefixes`. Returns the first weight found. */
 const organ_weight *organ_lora_weight(const organ_weights *weights, const char *name)
 {
     /* Prefix of `name`, and the prefix that replaces it in the names of the model. */
     static const struct {
         const char *named, *in_model;
-    } prefixes[] = {{"", ""},
-                    {"model.", ""},
-                    {"", "model."},
-                    {"model.language_model.", "language_model.model."},
+    } prefixes[] = {{"model.language_model.", "language_model.model."},
                     {"language_model.model.", "model.language_model."},
                     {"model.language_model.", "model."}};
-    const organ_weight *found = NULL;
-    for (size_t k = 0; k < sizeof prefixes / sizeof *prefixes && !found; k++) {
-        const size_t length = strlen(prefixes[k].named);
-        if (strncmp(name, prefixes[k].named, length) != 0)
-            continue;
-        char *const other = organ_format("%s%s", prefixes[k].in_model, name + length);
-        if (!other)
-            return NULL;
-        found = organ_weights_named(weights, other);
-        free(other);
-    }
+    const organ_weight *found = organ_weights_named(weights, name);
+    for (const char *const *word = organ_base_words; *word && !found; word++)
+        if (strncmp(name, *word, strlen(*word)) == 0)
+            found = weight_renamed(weights, name, strlen(*word), "");
+    for (const char *const *word = organ_base_words; *word && !found; word++)
+        found = weight_renamed(weights, name, 0, *word);
+    for (size_t k = 0; k < sizeof prefixes / sizeof *prefixes && !found; k++)
+        if (strncmp(name, prefixes[k].named, strlen(prefixes[k].named)) == 0)
+            found = weight_renamed(weights, name, strlen(prefixes[k].named), prefixes[k].in_model);
     return found;
 }
 

@@ -70,10 +70,10 @@ organ_status organ_adapter_change(const organ_adapter *adapter, const organ_tens
 char *organ_adapter_plain_name(const char *name);
 
 /* Returns the weight that a training program calls `name` ("model.layers.0.mlp.up_proj.weight"). Looks for the name
- * itself first. Then tries the name without the prefix "model." and with this prefix added, because models may be
- * trained without their head. Then tries the prefixes that transformers before and after 4.52 gives to the text part of
- * models with several parts. Returns NULL if there is no such weight, or if out of memory, which counts as a refused
- * allocation (formats/base/memory_watch.h). */
+ * itself first. Then tries the name without and with each word of organ_base_words ("model.", "transformer."), because
+ * a model may be trained or published without its head. Then tries the prefixes that transformers before and after 4.52
+ * gives to the text part of models with several parts. Returns NULL if there is no such weight, or if out of memory,
+ * which counts as a refused allocation (formats/base/memory_watch.h). */
 const organ_weight *organ_lora_weight(const organ_weights *weights, const char *name);
 
 /* Returns whether the values of a weight can be read as FP32: it is packed, or organ_can_widen accepts its type. */

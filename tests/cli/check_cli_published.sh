@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# What published models keep in other places or under other names than the fixtures: names of tensors without their base prefix or with words of wrappers,
+# configurations without a class. The results must equal those of the same model in the usual form. Ends with the line "N passed, N failed".
+. "$(dirname "$0")/../kit/cli_kit.sh"
+
+root=${organ%/build/organ}
+text=$root/fixtures/tiny-moe/calibration.txt
+
+# header FILE: prints the JSON of a file of safetensors.
+header() { tail -c +9 "$1" | head -c "$(od -An -tu8 -N8 "$1" | tr -d ' ')"; }
+# reheader FILE FILTER: changes the names of tensors in a file of safetensors by a filter of jq, with the name as input.
+reheader() {
+    local old size
+    old=$(od -An -tu8 -N8 "$1" | tr -d ' ')
+    header "$1" | jq -jc "with_entries(if .key == \"__metadata__\" then . else .key |= ($2) end)" >../header
+    size=$(stat -c %s ../header)
+    while ((size % 8)); do printf ' ' >>../header && size=$((size + 1)); done
+    {
+        for at in 0 8 16 24 32 40 48 56; do printf "\\x$(printf %x $((size >> at & 255)))"; done
+        cat ../header
+        tail -c +$((9 + old)) "$1"
+    } >../made && mv ../made "$1"
+}
+# contents FILE: prints the digest of the tensors of a file of safetensors in order of names.
+contents() {
+    header "$1" | jq -r --argjson at $((9 + $(od -An -tu8 -N8 "$1"))) 'del(.__metadata__) | to_entries | sort_by(.key)[] | .value.data_offsets
+        | "tail -c +\(.[0] + $at) \"$file\" | head -c \(.[1] - .[0])"' | file=$1 bash | md5sum
+}
+# make TYPE NAME: the model of this type in the directory NAME.
+make() { (cd "$root" && build/checks/arch_model "$1" "$scratch/area/$2") >../out 2>&1 || bad "$1 cannot be made" ../out; }
+nll() { jq '.models[0].figures.nll' ../out; }
+
+# ---- names of tensors ----
+# adapter DIRECTORY MODEL MODULE PREFIX: a LoRA adapter of rank 1 for the matrix PREFIX MODULE .weight, whose shape it takes from MODEL; all its values are 2^-4.
+adapter() {
+    local rows cols
+    read -r rows cols < <(header "$2/model.safetensors" | jq -r --arg n "$4$3.weight" '.[$n].shape | @tsv')
+    mkdir -p "$1"
+    jq -jc -n --arg m "base_model.model.$4$3" --argjson r "$rows" --argjson c "$cols" \
+        '{($m + ".lora_A.weight"): {dtype: "F32", shape: [1, $c], data_offsets: [0, 4 * $c]},
+          ($m + ".lora_B.weight"): {dtype: "F32", shape: [$r, 1], data_offsets: [4 * $c, 4 * ($c + $r)]}}' >../header
+    {
+        printf "\\x$(printf %x $(($(stat -c %s ../header) & 255)))\\x$(printf %x $(($(stat -c %s ../header) >> 8)))\\0\\0\\0\\0\\0\\0"
+        cat ../header
+        for ((k = 0; k < rows + cols; k++)); do printf '\0\0\x80\x3d'; done
+    } >"$1/adapter_model.safetensors"
+    jq -n --arg m "${3##*.}" '{peft_type: "LORA", r: 1, lora_alpha: 1, target_modules: [$m]}' >"$1/adapter_config.json"
+}
+
+# TYPE PREFIX MODULE: a file of the model without its head lacks the prefix; gemma's norms get 1 more in GGUF, and cwm is converted by name alone.
+while read -r type prefix module; do
+    mkdir -p usual bare
+    make $type usual/model
+    cp -r usual/model bare/model
+    reheader bare/model/model.safetensors "ltrimstr(\"$prefix\")"
+    judge "$type has no names with $prefix" test "$(header bare/model/model.safetensors | jq -c keys)" != "$(header usual/model/model.safetensors | jq -c keys)"
+    ends 0 perplexity usual/model --text "$text" --max-tokens 40 --context 16 --json --quiet
+    before=$(nll)
+    ends 0 perplexity bare/model --text "$text" --max-tokens 40 --context 16 --json --quiet
+    judge "$type scores otherwise without $prefix" test "$(nll)" = "$before"
+    for form in usual bare; do ends 0 convert $form/model -o $form.gguf --to gguf --quiet; done
+    judge "$type becomes another GGUF file without $prefix" cmp usual.gguf bare.gguf
+    adapter lora usual/model "$module" "$prefix"
+    ends 0 lora merge --base usual/model --adapter lora -o usual.safetensors --quiet
+    ends 0 lora merge --base bare/model --adapter lora -o bare.safetensors --quiet
+    reheader bare.safetensors 'if test("^(lm_head|embed_out)") then . else "'$prefix'" + . end'
+    judge "$type is merged otherwise without $prefix" cmp -s <(contents usual.safetensors) <(contents bare.safetensors)
+    judge "$type is not changed by the adapter" test "$(contents usual.safetensors)" != "$(contents usual/model/model.safetensors)"
+    rm -r usual bare lora ./*.gguf ./*.safetensors ./*.json ./*REPORT*
+done <<'END'
+bloom transformer. h.0.self_attention.query_key_value
+gpt_neox gpt_neox. layers.1.attention.dense
+mamba backbone. layers.0.mixer.in_proj
+gemma model. layers.0.self_attn.q_proj
+cwm model. layers.0.mlp.up_proj
+END
+
+# words that PyTorch's wrappers put into names: the model's names do not have them
+make qwen3 wrapped
+cp -r wrapped plain
+reheader wrapped/model.safetensors '"_orig_mod." + sub("layers.0."; "layers.0._orig_mod.")'
+ends 0 perplexity plain --text "$text" --max-tokens 40 --context 16 --json --quiet
+before=$(nll)
+ends 0 perplexity wrapped --text "$text" --max-tokens 40 --context 16 --json
+judge "wrapped names score otherwise" test "$(nll)" = "$before"
+mv wrapped wrapped_model && mkdir -p wrapped a && mv wrapped_model wrapped/model && mv plain a/model
+ends 0 convert wrapped/model -o wrapped.gguf --to gguf
+says "have been saved from a wrapped model"
+ends 0 convert a/model -o a.gguf --to gguf --quiet
+judge "wrapped names become another GGUF file" cmp a.gguf wrapped.gguf
+
+# ---- no class in config.json, or that of the model without its head ----
+for class in 'del(.architectures)' '.architectures = []' '.architectures = ["Qwen3Model"]'; do
+    jq "$class" a/model/config.json >set.json
+    cp set.json wrapped/model/config.json
+    ends 0 perplexity wrapped/model --text "$text" --max-tokens 40 --context 16 --json --quiet
+    judge "$class scores otherwise" test "$(nll)" = "$before"
+    ends 0 convert wrapped/model -o wrapped.gguf --to gguf --quiet --force
+    judge "$class becomes another GGUF file" cmp a.gguf wrapped.gguf
+done
+
+finish
