@@ -99,5 +99,7 @@ for class in 'del(.architectures)' '.architectures = []' '.architectures = ["Qwe
     ends 0 convert wrapped/model -o wrapped.gguf --to gguf --quiet --force
     judge "$class becomes another GGUF file" cmp a.gguf wrapped.gguf
 done
+jq 'del(.architectures, .model_type)' a/model/config.json >wrapped/model/config.json
+refused 3 "architecture '(none)' is not supported" perplexity wrapped/model --text "$text" --quiet
 
 finish

@@ -87,7 +87,6 @@ START_TEST(configs_that_cannot_be)
          "architectures",
          "[\"KlingonForCausalLM\"]",
          {"config.json", "'KlingonForCausalLM'", "not supported"}},
-        {"llama", "architectures", "[]", {"'(none)'", "not supported"}},
         {"llama", "num_hidden_layers", "0", {"num_hidden_layers is 0"}},
         {"llama", "num_hidden_layers", NULL, {"num_hidden_layers is missing"}},
         {"llama", "num_hidden_layers", "4", {"'model.layers.3.input_layernorm.weight'", "missing"}},

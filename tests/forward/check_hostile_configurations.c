@@ -137,6 +137,8 @@ static const exception unread[] = {
 static const exception harmless[] = {
     {ANY, "dtype model_type quantization_config.quant_method", "\"unheard*"},
     {ANY, "architectures moe_layers mlp_only_layers", "LONGER"},
+    /* without a class the model_type chooses */
+    {ANY, "architectures", "SHORTER [[][]]"},
     {ANY, "mlp_only_layers", "SHORTER [[][]]"},
     {"bamba", "attn_layer_indices", "LONGER"},
     {"exaone sarvam_moe", "architectures", ANY},
