@@ -37,6 +37,8 @@ typedef struct json_reading {
     organ_tokenizer *t;     /* output */
     organ_json_source text; /* the file */
     json_t *top, *model; /* objects with the small members of the document and of "model"; NULL before they are read */
+    json_t *config;      /* tokenizer_config.json, or NULL */
+    const char *config_label;
     organ_error *error;
 } json_reading;
 
@@ -400,6 +402,8 @@ static void read_model(json_reading *r, organ_json_span span)
     read_vocabulary(r, spans[MODEL_VOCAB]);
     read_unknown(r);
     read_added(r);
+    if (!r->error->status)
+        organ_tokenizer_config_tokens(r->t, r->config_label, r->config, r->error);
     check_holes(r);
     if (r->error->status)
         return;
@@ -415,19 +419,21 @@ organ_status organ_tokenizer_from_json(const organ_model *model, organ_tokenizer
 {
     json_reading r = {.t = t, .text = *text, .error = error};
     organ_json_span top[TOP_COUNT] = {{0}};
+    r.config_label = model ? organ_tokenizer_label(model, t, "tokenizer_config.json") : r.text.label;
     r.top = read_members(&r, (organ_json_span){0, r.text.length}, NULL, top_names, TOP_SMALL, TOP_COUNT, top);
     if (!error->status)
         organ_tokenizer_steps(t, r.text.label, json_object_get(r.top, "normalizer"),
                               json_object_get(r.top, "pre_tokenizer"), error);
-    if (!error->status)
+    if (!error->status && (!model || organ_tokenizer_config(model, t, &r.config, error) == ORGAN_OK))
         read_model(&r, top[TOP_MODEL]);
     if (!error->status && model)
-        organ_tokenizer_settings(model, t, json_object_get(r.top, "post_processor"), error);
+        organ_tokenizer_settings(t, r.config_label, r.config, true, json_object_get(r.top, "post_processor"), error);
     const bool sentence_piece = t->byte_fallback || organ_tokenizer_id(t, ORGAN_BLANK, 3) != ORGAN_NO_ID;
     t->facts.kind = sentence_piece ? "SentencePiece BPE" : "BPE";
     if (t->byte_level)
         t->facts.kind = "byte-level BPE";
     json_decref(r.top);
     json_decref(r.model);
+    json_decref(r.config);
     return error->status ? error->status : organ_tokenizer_finish(t, error);
 }

@@ -16,12 +16,17 @@ static const struct {
     /* the flag that a tokenizer adds the token to a text: the key in tokenizer_config.json, in GGUF after
      * "tokenizer.ggml."; NULL: the kind has no such flag */
     const char *adds;
-} kinds[] = {{"bos", "bos_token_id", "add_bos_token"}, {"eos", "eos_token_id", "add_eos_token"},
-             {"unk", "unknown_token_id", NULL},        {"sep", "seperator_token_id", "add_sep_token"},
-             {"pad", "padding_token_id", NULL},        {"cls", "cls_token_id", NULL},
-             {"mask", "mask_token_id", NULL}};
+} kinds[] = {{"bos", "bos_token_id", "add_bos_token"},
+             {"eos", "eos_token_id", "add_eos_token"},
+             {"unk", "unknown_token_id", NULL},
+             {"sep", "seperator_token_id", "add_sep_token"},
+             {"pad", "padding_token_id", NULL},
+             {"cls", "cls_token_id", NULL},
+             {"mask", "mask_token_id", NULL},
+             {"eot", "eot_token_id", NULL},
+             {"eom", "eom_token_id", NULL}};
 /* Indices into `kinds`. */
-enum { BOS, EOS, UNK, SEP, PAD, CLS, MASK, KINDS };
+enum { BOS, EOS, UNK, SEP, PAD, CLS, MASK, EOT, EOM, KINDS };
 
 /* The special tokens of a model, by kind, as collected from tokenizer_config.json and tokenizer.json. */
 typedef struct special_words {
@@ -78,7 +83,8 @@ static int template_has_separator(const special_words *w, const json_t *pair, co
 /* Sets members of *w from a post-processor of the type TemplateProcessing; changes no others. If its template for one
  * text begins with a special token, this token becomes w->text[BOS], unless that is set, and w->adds[BOS] becomes 1 if
  * the token is BOS or CLS, else 0. If the template ends with a special token, this token becomes w->text[EOS], and
- * w->adds[EOS] becomes 1. The template for two texts sets w->adds[SEP], unless template_has_separator returns -1. */
+ * w->adds[EOS] becomes 1; another EOS before that is then EOT. The template for two texts sets w->adds[SEP], unless
+ * template_has_separator returns -1. */
 static void read_template(special_words *w, const json_t *processor)
 {
     const json_t *const single = json_object_get(processor, "single");
@@ -90,6 +96,7 @@ static void read_template(special_words *w, const json_t *processor)
         w->adds[BOS] = same_word(first, w->text[BOS]) || same_word(first, w->text[CLS]);
     }
     if (last) {
+        w->text[EOT] = w->text[EOS] && !same_word(w->text[EOS], last) ? w->text[EOS] : w->text[EOT];
         w->text[EOS] = last;
         w->adds[EOS] = 1;
     }
@@ -127,10 +134,12 @@ static void read_post(special_words *w, const json_t *post)
 /* ---- tokenizer_config.json ---- */
 
 /* Sets w->text from tokenizer_config.json (`config`, may be NULL): if bos_token is missing, cls_token is BOS; if
- * eos_token is missing, sep_token is EOS. Sets w->adds from the post-processor `post` or, for kinds that it does not
- * state, from the flags of `config`. */
+ * eos_token is missing, sep_token is EOS. Sets w->adds from the post-processor `post`; only for a separator the flag of
+ * `config` counts if the post-processor states nothing. BOS is as the tokenizer itself puts it before a text; the key
+ * is needed also if it does not, because programs put BOS before texts of SentencePiece tokenizers otherwise. */
 static void find_special(special_words *w, const json_t *config, const json_t *post)
 {
+    const organ_tokenizer_facts *const facts = &w->e->t->facts;
     for (unsigned k = 0; k < KINDS; k++) {
         char key[32];
         snprintf(key, sizeof key, "%s_token", kinds[k].word);
@@ -140,11 +149,12 @@ static void find_special(special_words *w, const json_t *config, const json_t *p
     w->text[BOS] = w->text[BOS] ? w->text[BOS] : w->text[CLS];
     w->text[EOS] = w->text[EOS] ? w->text[EOS] : w->text[SEP];
     read_post(w, post);
-    for (unsigned k = 0; k < KINDS; k++) {
-        const json_t *const stated = kinds[k].adds ? json_object_get(config, kinds[k].adds) : NULL;
-        if (w->adds[k] < 0 && json_is_boolean(stated))
-            w->adds[k] = json_is_true(stated);
-    }
+    if (facts->adds_bos)
+        w->text[BOS] = w->e->t->tokens[facts->bos].text;
+    w->adds[BOS] = facts->adds_bos;
+    const json_t *const stated = json_object_get(config, kinds[SEP].adds);
+    if (w->adds[SEP] < 0 && json_is_boolean(stated))
+        w->adds[SEP] = json_is_true(stated);
 }
 
 /* Returns the id of the added token with this text, or -1 if there is none or `text` is NULL. */
@@ -186,37 +196,6 @@ static organ_status write_ids(const special_words *w, organ_error *error)
     return error->status;
 }
 
-/* ---- the chat template ---- */
-
-/* Writes the chat template of `config` (tokenizer_config.json, or NULL). A list of templates gets a key for each
- * template: tokenizer.chat_template for the name "default", tokenizer.chat_template.NAME for others. If the config has
- * neither a template nor a list, writes the file chat_template.jinja if it exists. */
-static organ_status write_template(const gguf_export *e, const json_t *config, organ_error *error)
-{
-    static const char key[] = "tokenizer.chat_template";
-    const json_t *const value = json_object_get(config, "chat_template");
-    char *bytes = NULL;
-    size_t length = 0;
-    if (json_is_string(value))
-        return organ_gguf_writer_set_string(e->writer, key, json_string_value(value), json_string_length(value), error);
-    for (size_t k = 0; k < json_array_size(value) && !error->status; k++) {
-        const json_t *const one = json_array_get(value, k), *const text = json_object_get(one, "template");
-        const char *const name = organ_json_plain(json_object_get(one, "name"));
-        char full[128];
-        if (!name || !json_is_string(text))
-            continue;
-        snprintf(full, sizeof full, "%s%s%.64s", key, strcmp(name, "default") ? "." : "",
-                 strcmp(name, "default") ? name : "");
-        organ_gguf_writer_set_string(e->writer, full, json_string_value(text), json_string_length(text), error);
-    }
-    if (!json_is_array(value) &&
-        organ_model_load(e->model, "chat_template.jinja", SPECIAL_FILE_LIMIT, &bytes, &length, error) == ORGAN_OK &&
-        bytes)
-        organ_gguf_writer_set_string(e->writer, key, bytes, length, error);
-    free(bytes);
-    return error->status;
-}
-
 /* ---- reading the files ---- */
 
 /* Parses the member `member` of the JSON file `name` in the model's directory, or the whole file if `member` is NULL.
@@ -244,11 +223,11 @@ organ_status organ_tokenizer_write_special(const gguf_export *e, organ_error *er
 {
     json_t *config = NULL, *post = NULL;
     special_words words = {.e = e};
-    if (read_part(e, "tokenizer_config.json", NULL, &config, error) == ORGAN_OK &&
+    if (organ_tokenizer_config(e->model, e->t, &config, error) == ORGAN_OK &&
         read_part(e, "tokenizer.json", "post_processor", &post, error) == ORGAN_OK) {
         find_special(&words, config, post);
         if (write_ids(&words, error) == ORGAN_OK)
-            write_template(e, config, error);
+            organ_tokenizer_write_templates(e, config, error);
     }
     json_decref(config);
     json_decref(post);

@@ -92,30 +92,64 @@ static bool write_steps(FILE *out, const organ_tokenizer *t, bool pretokenizer)
     return known;
 }
 
-/* Writes the member "post_processor". If facts.adds_bos is set, it is a template that puts BOS before each text. */
-static void write_post_processor(FILE *out, const organ_tokenizer *t)
+/* Writes an element of a template: the special token, for a text of number `type`. */
+static void write_special(FILE *out, const organ_token *token, unsigned type)
 {
-    const organ_token *const bos = t->facts.bos >= 0 ? &t->tokens[t->facts.bos] : NULL;
+    fputs("{\"SpecialToken\": {\"id\": ", out);
+    json_text(out, token->text, token->bytes);
+    fprintf(out, ", \"type_id\": %u}}", type);
+}
+
+/* Writes the elements of a template for one text, "A" or "B": BOS unless it is NULL, the text, EOS unless it is
+ * NULL. */
+static void write_sequence(FILE *out, const organ_token *bos, const char *text, const organ_token *eos, unsigned type)
+{
+    if (bos) {
+        write_special(out, bos, type);
+        fputs(", ", out);
+    }
+    fprintf(out, "{\"Sequence\": {\"id\": \"%s\", \"type_id\": %u}}", text, type);
+    if (eos) {
+        fputs(", ", out);
+        write_special(out, eos, type);
+    }
+}
+
+/* Writes the member "post_processor": a template that puts BOS before each text if facts.adds_bos is set, and EOS after
+ * it if the GGUF file has tokenizer.ggml.add_eos_token. transformers does not read these flags from
+ * tokenizer_config.json. */
+static void write_post_processor(FILE *out, const organ_model *model, const organ_tokenizer *t)
+{
+    const bool ends = organ_gguf_integer(model->gguf, "tokenizer.ggml.add_eos_token", 0) && t->facts.eos >= 0;
+    const organ_token *const bos = t->facts.adds_bos && t->facts.bos >= 0 ? &t->tokens[t->facts.bos] : NULL;
+    const organ_token *const eos = ends ? &t->tokens[t->facts.eos] : NULL;
+    const char *separator = "";
     fputs("  \"post_processor\": ", out);
-    if (!t->facts.adds_bos || !bos) {
+    if (!bos && !eos) {
         fputs(t->byte_level ? BYTE_LEVEL ",\n" : "null,\n", out);
         return;
     }
-    fputs("{\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": {\"id\": ", out);
-    json_text(out, bos->text, bos->bytes);
-    fputs(
-        ", \"type_id\": 0}}, {\"Sequence\": {\"id\": \"A\", \"type_id\": 0}}], \"pair\": [{\"SpecialToken\": {\"id\": ",
-        out);
-    json_text(out, bos->text, bos->bytes);
-    fputs(", \"type_id\": 0}}, {\"Sequence\": {\"id\": \"A\", \"type_id\": 0}}, {\"SpecialToken\": {\"id\": ", out);
-    json_text(out, bos->text, bos->bytes);
-    fputs(", \"type_id\": 1}}, {\"Sequence\": {\"id\": \"B\", \"type_id\": 1}}], \"special_tokens\": {", out);
-    json_text(out, bos->text, bos->bytes);
-    fputs(": {\"id\": ", out);
-    json_text(out, bos->text, bos->bytes);
-    fprintf(out, ", \"ids\": [%lld], \"tokens\": [", (long long)t->facts.bos);
-    json_text(out, bos->text, bos->bytes);
-    fputs("]}}},\n", out);
+    fputs("{\"type\": \"TemplateProcessing\", \"single\": [", out);
+    write_sequence(out, bos, "A", eos, 0);
+    fputs("], \"pair\": [", out);
+    write_sequence(out, bos, "A", eos, 0);
+    fputs(", ", out);
+    write_sequence(out, bos, "B", eos, 1);
+    fputs("], \"special_tokens\": {", out);
+    for (unsigned k = 0; k < 2; k++) {
+        const organ_token *const token = k ? eos : bos;
+        if (!token || (k && eos == bos))
+            continue;
+        fputs(separator, out);
+        json_text(out, token->text, token->bytes);
+        fputs(": {\"id\": ", out);
+        json_text(out, token->text, token->bytes);
+        fprintf(out, ", \"ids\": [%td], \"tokens\": [", token - t->tokens);
+        json_text(out, token->text, token->bytes);
+        fputs("]}", out);
+        separator = ", ";
+    }
+    fputs("}},\n", out);
 }
 
 /* Writes the member "decoder". For a byte-level vocabulary it converts letters to bytes; else it converts marks to
@@ -255,7 +289,7 @@ static char *tokenizer_text(const organ_model *model, const organ_tokenizer *t, 
     if (!write_steps(text.out, t, false) || !write_steps(text.out, t, true))
         organ_fail(error, ORGAN_BAD_INPUT, "%s: the rules of tokenizer.ggml.pre cannot be expressed in tokenizer.json",
                    model->path);
-    write_post_processor(text.out, t);
+    write_post_processor(text.out, model, t);
     write_decoder(text.out, t);
     write_model(text.out, t);
     if (!write_merges(text.out, t) && !error->status)
@@ -268,34 +302,72 @@ static char *tokenizer_text(const organ_model *model, const organ_tokenizer *t, 
 /* ---- tokenizer_config.json ---- */
 
 /* Sets the member `member` of the config to the text of the special token whose id is the value of the GGUF key
- * `key`. Does nothing if the key is missing or its value is not the id of a token. Returns non-zero if memory is
- * exhausted. */
+ * `key`. Does nothing if the key is missing or its value is not the id of a token. Leaves out a token that
+ * tokenizer.ggml.token_type calls normal: named in the config, it would be found in texts as a special token. Returns
+ * non-zero if memory is exhausted. */
 static int set_token(json_t *config, const organ_model *model, const organ_tokenizer *t, const char *key,
                      const char *member)
 {
     const int64_t id = organ_gguf_integer(model->gguf, key, -1);
-    if (id < 0 || id >= t->facts.vocabulary || !t->tokens[id].text)
+    bool added = !organ_gguf_find(model->gguf, "tokenizer.ggml.token_type");
+    for (size_t k = 0; k < t->raw.count && !added; k++)
+        added = t->raw.items[k].id == id;
+    if (id < 0 || id >= t->facts.vocabulary || !t->tokens[id].text || !added)
         return 0;
     return json_object_set_new(config, member, json_stringn(t->tokens[id].text, t->tokens[id].bytes));
 }
 
+/* Sets *text to the string of the key-value if it is a chat template, and *name to the template's name: "default" for
+ * tokenizer.chat_template, NAME for tokenizer.chat_template.NAME. *text is NULL for other keys. Rejects invalid
+ * UTF-8. */
+static organ_status chat_template_of(const organ_model *model, const organ_gguf_kv *kv, const char **name,
+                                     json_t **text, organ_error *error)
+{
+    static const char key[] = "tokenizer.chat_template";
+    size_t length = 0;
+    *text = NULL;
+    if (strncmp(kv->key, key, sizeof key - 1) || (kv->key[sizeof key - 1] && kv->key[sizeof key - 1] != '.'))
+        return ORGAN_OK;
+    const char *const bytes = organ_gguf_string(model->gguf, kv->key, &length);
+    *name = kv->key[sizeof key - 1] ? kv->key + sizeof key : "default";
+    if (!bytes)
+        return ORGAN_OK;
+    if (memchr(bytes, '\0', length) || !organ_utf8_valid_within(bytes, length))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%.200s' is not valid UTF-8", model->path, kv->key);
+    *text = json_stringn(bytes, length);
+    return *text ? ORGAN_OK : organ_fail_memory(error, model->path);
+}
+
+/* Adds the chat templates to the config: the text of the default one, or a list of all if others have names. */
+static organ_status put_templates(json_t *config, const organ_model *model, organ_error *error)
+{
+    json_t *const list = json_array(), *text, *only = NULL;
+    const char *name;
+    int failed = list == NULL;
+    for (size_t k = 0; k < model->gguf->kv_count && !failed && !error->status; k++) {
+        if (chat_template_of(model, &model->gguf->kvs[k], &name, &text, error) || !text)
+            continue;
+        only = strcmp(name, "default") == 0 ? text : only;
+        json_t *const one = json_object();
+        failed = json_object_set_new(one, "name", json_string(name)) | json_object_set_new(one, "template", text) |
+                 json_array_append_new(list, one);
+    }
+    if (!failed && !error->status && json_array_size(list))
+        failed = json_object_set(config, "chat_template", only && json_array_size(list) == 1 ? only : list);
+    json_decref(list);
+    return failed ? organ_fail_memory(error, model->path) : error->status;
+}
+
 /* Returns the text of tokenizer_config.json, which the caller frees. Returns NULL with an error if memory runs out or
- * the chat template is not valid UTF-8. */
+ * a chat template is not valid UTF-8. */
 static char *config_text(const organ_model *model, const organ_tokenizer *t, organ_error *error)
 {
-    static const char *const tokens[][2] = {{"tokenizer.ggml.bos_token_id", "bos_token"},
-                                            {"tokenizer.ggml.eos_token_id", "eos_token"},
-                                            {"tokenizer.ggml.unknown_token_id", "unk_token"},
-                                            {"tokenizer.ggml.seperator_token_id", "sep_token"},
-                                            {"tokenizer.ggml.padding_token_id", "pad_token"}};
+    static const char *const tokens[][2] = {
+        {"tokenizer.ggml.bos_token_id", "bos_token"},     {"tokenizer.ggml.eos_token_id", "eos_token"},
+        {"tokenizer.ggml.unknown_token_id", "unk_token"}, {"tokenizer.ggml.seperator_token_id", "sep_token"},
+        {"tokenizer.ggml.padding_token_id", "pad_token"}, {"tokenizer.ggml.cls_token_id", "cls_token"},
+        {"tokenizer.ggml.mask_token_id", "mask_token"}};
     json_t *const config = json_object();
-    size_t length = 0;
-    const char *const chat = organ_gguf_string(model->gguf, "tokenizer.chat_template", &length);
-    if (chat && (memchr(chat, '\0', length) || !organ_utf8_valid_within(chat, length))) {
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'tokenizer.chat_template' is not valid UTF-8", model->path);
-        json_decref(config);
-        return NULL;
-    }
     int failed = json_object_set_new(config, "tokenizer_class", json_string("PreTrainedTokenizerFast")) |
                  json_object_set_new(config, "clean_up_tokenization_spaces", json_false()) |
                  json_object_set_new(config, "add_bos_token", json_boolean(t->facts.adds_bos)) |
@@ -303,11 +375,9 @@ static char *config_text(const organ_model *model, const organ_tokenizer *t, org
                                      json_boolean(organ_gguf_integer(model->gguf, "tokenizer.ggml.add_eos_token", 0)));
     for (size_t k = 0; k < sizeof tokens / sizeof *tokens; k++)
         failed |= set_token(config, model, t, tokens[k][0], tokens[k][1]);
-    if (chat)
-        failed |= json_object_set_new(config, "chat_template", json_stringn(chat, length));
-    char *const text = failed ? NULL : organ_json_dump(config, JSON_INDENT(2));
+    char *const text = failed || put_templates(config, model, error) ? NULL : organ_json_dump(config, JSON_INDENT(2));
     json_decref(config);
-    if (!text)
+    if (!text && !error->status)
         organ_fail_memory(error, model->path);
     return text;
 }

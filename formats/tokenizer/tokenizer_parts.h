@@ -297,10 +297,24 @@ organ_status organ_tokenizer_from_gguf(const organ_model *model, organ_tokenizer
  * JSON null. `label` names the file in messages. */
 organ_status organ_tokenizer_steps(organ_tokenizer *t, const char *label, const json_t *normalizer,
                                    const json_t *pretokenizer, organ_error *error);
-/* Sets facts.bos, facts.eos and facts.adds_bos from tokenizer_config.json and the post_processor of tokenizer.json
- * (NULL for none). */
-organ_status organ_tokenizer_settings(const organ_model *model, organ_tokenizer *t, const json_t *post,
-                                      organ_error *error);
+/* Loads tokenizer_config.json of the model, with the members of special_tokens_map.json and the tokens of
+ * added_tokens.json if it has no added_tokens_decoder. *config, which the caller releases, is NULL if there is none of
+ * these files. */
+organ_status organ_tokenizer_config(const organ_model *model, organ_tokenizer *t, json_t **config, organ_error *error);
+/* Enters the tokens that this config lists and tokenizer.json does not, and the flags of added tokens that it states
+ * otherwise, as transformers does. Called when the vocabulary and the added tokens of tokenizer.json are entered,
+ * before organ_tokenizer_ready. */
+organ_status organ_tokenizer_config_tokens(organ_tokenizer *t, const char *label, json_t *config, organ_error *error);
+/* Sets *templates, which the caller releases, to an object with the chat templates of a model by name; that of the
+ * usual one is "default". They are chat_template.jinja and additional_chat_templates/NAME.jinja; without these files,
+ * the member chat_template of `config` (tokenizer_config.json, or NULL); without that, chat_template.json. */
+organ_status organ_chat_templates(const organ_model *model, const json_t *config, json_t **templates,
+                                  organ_error *error);
+/* Sets facts.bos, facts.eos and facts.adds_bos from the config (NULL for none), whose path is `label`, and from the
+ * post_processor of tokenizer.json (NULL for none). `from_json`: the tokenizer is that of a tokenizer.json, so the
+ * post-processor and not add_bos_token decides on BOS. */
+organ_status organ_tokenizer_settings(organ_tokenizer *t, const char *label, const json_t *config, bool from_json,
+                                      const json_t *post, organ_error *error);
 /* Appends a pre-tokenizer step that makes each match of a regex a piece. The texts between the matches also become
  * pieces, or are dropped if `drops` is true. `label` names the file in messages. */
 organ_status organ_tokenizer_split_at(organ_tokenizer *t, const char *label, const char *pattern, bool drops,

@@ -7,10 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Upper bounds: bytes of tokenizer_config.json, levels of post-processors inside post-processors. */
-enum { FILE_LIMIT = 64 << 20, DEPTH_LIMIT = 8 };
-
-static const char file_name[] = "tokenizer_config.json";
+enum { DEPTH_LIMIT = 8 }; /* levels of post-processors inside post-processors */
 
 /* Returns the path of the file `name` in the model's directory, or in its folder of files for an organ directory, for
  * messages. The tokenizer's arena owns the path. Returns `name` itself if memory is exhausted. */
@@ -39,14 +36,17 @@ static int64_t token_named(const organ_tokenizer *t, const json_t *value)
     return id == ORGAN_NO_ID ? -1 : (int64_t)id;
 }
 
-/* Returns the name of the token that a TemplateProcessing in the post-processor `post` puts before a text, or NULL if
- * there is none. Searches a Sequence of post-processors recursively; `depth` is the level of `post` in it. */
+/* Returns the token that a post-processor puts before a text, or NULL if it puts none: the first element of a
+ * TemplateProcessing, or `cls` of a RobertaProcessing or BertProcessing. Searches a Sequence of post-processors
+ * recursively; `depth` is the level of `post` in it. */
 static const json_t *before_text(const json_t *post, unsigned depth)
 {
-    const char *type = json_string_value(json_object_get(post, "type"));
+    const char *const type = json_string_value(json_object_get(post, "type"));
     if (type && strcmp(type, "TemplateProcessing") == 0)
         return json_object_get(json_object_get(json_array_get(json_object_get(post, "single"), 0), "SpecialToken"),
                                "id");
+    if (type && (strcmp(type, "RobertaProcessing") == 0 || strcmp(type, "BertProcessing") == 0))
+        return json_array_get(json_object_get(post, "cls"), 0);
     const json_t *list = depth < DEPTH_LIMIT ? json_object_get(post, "processors") : NULL;
     for (size_t k = 0; k < json_array_size(list); k++) {
         const json_t *found = before_text(json_array_get(list, k), depth + 1);
@@ -56,45 +56,27 @@ static const json_t *before_text(const json_t *post, unsigned depth)
     return NULL;
 }
 
-/* Sets facts.bos and facts.eos from bos_token and eos_token of the config; if bos_token is missing or no token,
- * facts.bos is the token that the template in `post` puts before a text. Sets facts.adds_bos to add_bos_token of the
- * config or, if that is missing, to true if the template puts a token before a text. Rejects a true facts.adds_bos
- * without a BOS token. `label` is the path of the config, for messages. */
-static organ_status apply_settings(organ_tokenizer *t, const char *label, const json_t *config, const json_t *post,
-                                   organ_error *error)
+/* Returns whether the class of the config replaces the post_processor of tokenizer.json by one that adds no token. */
+static bool class_adds_nothing(const json_t *config)
 {
-    const json_t *requested = json_object_get(config, "add_bos_token"), *first = before_text(post, 0);
+    const char *const class = json_string_value(json_object_get(config, "tokenizer_class"));
+    return class && (strcmp(class, "GPTNeoXTokenizer") == 0 || strcmp(class, "GPTNeoXTokenizerFast") == 0);
+}
+
+/* Sets facts.bos, facts.eos and facts.adds_bos. transformers 5 ignores add_bos_token if there is a tokenizer.json: its
+ * post_processor alone decides. Rejects a true facts.adds_bos without a BOS token. */
+organ_status organ_tokenizer_settings(organ_tokenizer *t, const char *label, const json_t *config, bool from_json,
+                                      const json_t *post, organ_error *error)
+{
+    const json_t *const requested = json_object_get(config, "add_bos_token");
+    const json_t *const first = class_adds_nothing(config) ? NULL : before_text(post, 0);
     if (requested && !json_is_boolean(requested) && !json_is_null(requested))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: 'add_bos_token' is neither true nor false", label);
-    t->facts.adds_bos = json_is_boolean(requested) ? json_is_true(requested) : first != NULL;
-    t->facts.bos = token_named(t, json_object_get(config, "bos_token"));
+    t->facts.adds_bos = from_json ? first != NULL : json_is_true(requested);
+    t->facts.bos = token_named(t, first ? first : json_object_get(config, "bos_token"));
     t->facts.eos = token_named(t, json_object_get(config, "eos_token"));
-    if (t->facts.bos < 0)
-        t->facts.bos = token_named(t, first);
     if (t->facts.adds_bos && t->facts.bos < 0)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: each text must begin with BOS, but 'bos_token' is not in the vocabulary", label);
     return ORGAN_OK;
-}
-
-/* Reads tokenizer_config.json of the model, if there is one, and sets BOS and EOS. `post` is the post_processor of
- * tokenizer.json, or NULL. */
-organ_status organ_tokenizer_settings(const organ_model *model, organ_tokenizer *t, const json_t *post,
-                                      organ_error *error)
-{
-    const char *const label = organ_tokenizer_label(model, t, file_name);
-    organ_json_source text = {.label = label};
-    char *bytes = NULL;
-    json_t *config = NULL;
-    organ_model_load(model, file_name, FILE_LIMIT, &bytes, &text.length, error);
-    text.bytes = bytes;
-    if (!error->status && bytes)
-        organ_json_parse(&text, (organ_json_span){0, text.length}, NULL, &config, error);
-    if (!error->status && config && !json_is_object(config))
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: it is not an object", label);
-    if (!error->status)
-        apply_settings(t, label, config, post, error);
-    json_decref(config);
-    free(bytes);
-    return error->status;
 }

@@ -102,4 +102,61 @@ done
 jq 'del(.architectures, .model_type)' a/model/config.json >wrapped/model/config.json
 refused 3 "architecture '(none)' is not supported" perplexity wrapped/model --text "$text" --quiet
 
+# ---- BOS: the post_processor of tokenizer.json decides, as in transformers 5, and the GGUF file does the same ----
+cp -rL tiny-qwen2 flags && chmod -R u+w flags
+template='{type: "TemplateProcessing", single: [{SpecialToken: {id: "<|endoftext|>", type_id: 0}}, {Sequence: {id: "A", type_id: 0}}],
+    pair: [{SpecialToken: {id: "<|endoftext|>", type_id: 0}}, {Sequence: {id: "A", type_id: 0}}, {Sequence: {id: "B", type_id: 1}}],
+    special_tokens: {"<|endoftext|>": {id: "<|endoftext|>", ids: [2047], tokens: ["<|endoftext|>"]}}}'
+while read -r flag post adds; do
+    jq ".post_processor = ${post/template/$template}" tiny-qwen2/tokenizer.json >flags/tokenizer.json
+    jq ".add_bos_token = $flag | .bos_token = \"<|endoftext|>\"" tiny-qwen2/tokenizer_config.json >flags/tokenizer_config.json
+    ends 0 convert flags -o flags.gguf --to gguf --quiet --force
+    judge "add_bos_token $flag and $post: the GGUF file has another flag" test "$("$root/build/checks/gguf_keys" flags.gguf | grep -c "add_bos_token	$adds")" = 1
+    for one in flags flags.gguf; do
+        ends 0 perplexity $one --text "$text" --max-tokens 40 --context 16 --json --quiet
+        [[ $adds == true ]] && prints '"bos": "BOS once before the text"' || prints '"bos": "no BOS: '
+    done
+    ends 0 convert flags.gguf -o flags-back --to safetensors --quiet --force
+    ends 0 perplexity flags-back --text "$text" --max-tokens 40 --context 16 --json --quiet
+    [[ $adds == true ]] && prints '"bos": "BOS once before the text"' || prints '"bos": "no BOS: '
+done <<'END'
+true {type:"ByteLevel",add_prefix_space:true,trim_offsets:false,use_regex:true} false
+false template true
+true null false
+END
+# EOS after a text: GGUF has a flag for it, tokenizer.json a template; a text's last token is EOS, and the EOS of the config then ends a turn
+jq ".post_processor = $template | .post_processor.single = .post_processor.single[1:] + [.post_processor.single[0]]" tiny-qwen2/tokenizer.json >flags/tokenizer.json
+jq '.eos_token = "!"' tiny-qwen2/tokenizer_config.json >flags/tokenizer_config.json
+ends 0 convert flags -o flags.gguf --to gguf --quiet --force
+"$root/build/checks/gguf_keys" flags.gguf >../keys
+for key in 'add_eos_token	true' 'add_bos_token	false' 'eos_token_id	2047' "eot_token_id	$(jq '.model.vocab["!"]' tiny-qwen2/tokenizer.json)"; do
+    judge "the GGUF file lacks $key" grep -q "^tokenizer.ggml.$key$" ../keys
+done
+ends 0 convert flags.gguf -o flags-back --to safetensors --quiet --force
+judge "the template does not end with EOS" test "$(jq -c '[.post_processor.single[] | .SpecialToken.id // .Sequence.id]' flags-back/tokenizer.json)" = '["A","<|endoftext|>"]'
+
+# ---- chat templates ----
+# templates FILE: the chat templates in the keys of a GGUF file.
+templates() { "$root/build/checks/gguf_keys" "$1" | grep '^tokenizer.chat_template' | cut -d . -f 2-; }
+cp -rL tiny-qwen2 chat && chmod -R u+w chat
+mkdir chat/additional_chat_templates
+echo '{"chat_template": "JSON"}' >chat/chat_template.json
+ends 0 convert chat -o chat.gguf --to gguf --quiet
+judge "chat_template.json is lost" test "$(templates chat.gguf)" = 'chat_template	"JSON"'
+jq '.chat_template = [{name: "default", template: "LISTED"}, {name: "rag-2", template: "RAG"}]' tiny-qwen2/tokenizer_config.json >chat/tokenizer_config.json
+ends 0 convert chat -o chat.gguf --to gguf --quiet --force
+judge "the list of tokenizer_config.json is lost" test "$(templates chat.gguf)" = $'chat_template\t"LISTED"\nchat_template.rag_2\t"RAG"\nchat_templates\t["rag_2"]'
+ends 0 convert chat.gguf -o chat-back --to safetensors --quiet
+judge "the named templates are lost on the way back" test "$(jq -c .chat_template chat-back/tokenizer_config.json)" = \
+    '[{"name":"default","template":"LISTED"},{"name":"rag_2","template":"RAG"}]'
+printf MAIN >chat/chat_template.jinja
+printf TOOL >chat/additional_chat_templates/tool_use.jinja
+ends 0 convert chat -o chat.gguf --to gguf --quiet --force
+judge "the files of templates do not come first" test "$(templates chat.gguf)" = $'chat_template\t"MAIN"\nchat_template.tool_use\t"TOOL"\nchat_templates\t["tool_use"]'
+rm -r chat/chat_template.jinja chat/additional_chat_templates chat.gguf chat-back
+cp tiny-qwen2/tokenizer_config.json chat && printf ONE >chat/chat_template.jinja
+ends 0 convert chat -o chat.gguf --to gguf --quiet --force
+ends 0 convert chat.gguf -o chat-back --to safetensors --quiet
+judge "the template is lost on the way back" test "$(jq -c .chat_template chat-back/tokenizer_config.json)" = '"ONE"'
+
 finish

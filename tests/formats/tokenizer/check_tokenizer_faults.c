@@ -311,31 +311,94 @@ START_TEST(words_of_no_token)
 }
 END_TEST
 
+/* The post_processor decides on BOS, add_bos_token does not; so does transformers 5. */
 START_TEST(settings_beside)
 {
-    static const char json[] = BPE("{\"<s>\":0,\"a\":1}", "[]");
+#define SETTINGS(post)                                                                                                 \
+    "{\"post_processor\":" post ",\"model\":{\"type\":\"BPE\",\"vocab\":{\"<s>\":0,\"a\":1},\"merges\":[]}}"
+#define TEMPLATE                                                                                                       \
+    "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\",\"type_id\":0}},"                  \
+    "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}]}"
     static const struct {
-        const char *config, *says;
+        const char *json, *config, *says;
         bool adds;
         int64_t bos;
-    } rows[] = {{"{\"add_bos_token\":true,\"bos_token\":\"<s>\"}", NULL, true, 0},
-                {"{\"add_bos_token\":false,\"bos_token\":{\"content\":\"<s>\"}}", NULL, false, 0},
-                {"{\"bos_token\":null}", NULL, false, -1},
-                {"{\"add_bos_token\":true}", "'bos_token'", false, 0},
-                {"{\"add_bos_token\":1}", "'add_bos_token' is neither", false, 0},
-                {"[]", "it is not an object", false, 0}};
+    } rows[] = {
+        {SETTINGS("null"), "{\"add_bos_token\":true,\"bos_token\":\"<s>\"}", NULL, false, 0},
+        {SETTINGS(TEMPLATE), "{\"add_bos_token\":false,\"bos_token\":{\"content\":\"<s>\"}}", NULL, true, 0},
+        {SETTINGS(TEMPLATE), "{\"bos_token\":\"a\"}", NULL, true, 0},
+        {SETTINGS(TEMPLATE), "{}", NULL, true, 0},
+        {SETTINGS(TEMPLATE), "{\"bos_token\":\"<s>\",\"tokenizer_class\":\"GPTNeoXTokenizer\"}", NULL, false, 0},
+        {SETTINGS("{\"type\":\"Sequence\",\"processors\":[{\"type\":\"ByteLevel\"}," TEMPLATE "]}"), "{}", NULL, true,
+         0},
+        {SETTINGS("{\"type\":\"RobertaProcessing\",\"cls\":[\"<s>\",0],\"sep\":[\"a\",1]}"), "{}", NULL, true, 0},
+        {SETTINGS("{\"type\":\"ByteLevel\"}"), "{\"bos_token\":null}", NULL, false, -1},
+        {SETTINGS("{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<t>\"}}]}"), "{}",
+         "'bos_token'", false, 0},
+        {SETTINGS("null"), "{\"add_bos_token\":1}", "'add_bos_token' is neither", false, 0},
+        {SETTINGS("null"), "[]", "it is not an object", false, 0}};
     for (size_t k = 0; k < COUNT(rows); k++) {
-        const char *path = tokenizer_model(json, sizeof json - 1);
+        const char *path = tokenizer_model(rows[k].json, strlen(rows[k].json));
         scratch_text("tokenizer_config.json", rows[k].config);
         if (rows[k].says) {
             expect_fault(path, rows[k].says, rows[k].config);
             continue;
         }
         organ_tokenizer *tokenizer = tokenizer_good(path);
-        ck_assert(organ_tokenizer_describe(tokenizer)->adds_bos == rows[k].adds);
+        ck_assert_msg(organ_tokenizer_describe(tokenizer)->adds_bos == rows[k].adds, "%s", rows[k].config);
         ck_assert_int_eq(organ_tokenizer_describe(tokenizer)->bos, rows[k].bos);
         organ_tokenizer_close(tokenizer);
     }
+}
+END_TEST
+
+/* The ids are those of transformers 5.24 with the class PreTrainedTokenizerFast. */
+START_TEST(tokens_beside)
+{
+    static const char json[] =
+        "{\"added_tokens\":[{\"id\":4,\"content\":\"<e>\",\"special\":true,\"lstrip\":true}],\"model\":{"
+        "\"type\":\"BPE\",\"vocab\":{\"<s>\":0,\"a\":1,\"b\":2,\" \":3},\"merges\":[]}}";
+    static const struct {
+        const char *file, *content, *text, *ids;
+    } rows[] = {
+        {"tokenizer_config.json", "{}", "a <e>b", " 1 4 2"},
+        {"tokenizer_config.json",
+         "{\"added_tokens_decoder\":{\"9\":{\"content\":\"<y>\",\"special\":true},\"8\":{\"content\":\"<x>\"}}}",
+         "a<x>b<y>", " 1 5 2 6"},
+        {"tokenizer_config.json", "{\"added_tokens_decoder\":{\"3\":{\"content\":\"<e>\",\"special\":true}}}", "a <e>b",
+         " 1 3 4 2"},
+        {"tokenizer_config.json", "{\"bos_token\":\"<s>\",\"pad_token\":\"<p>\"}", "<s>a<p>", " 0 1 5"},
+        {"tokenizer_config.json",
+         "{\"extra_special_tokens\":[\"<q>\"],\"image_token\":\"<i>\",\"pad_token\":\"<p>\","
+         "\"additional_special_tokens\":[\"<n>\"]}",
+         "<i>a<p><q><n>", " 6 1 5 7"},
+        {"tokenizer_config.json",
+         "{\"extra_special_tokens\":{\"video_token\":\"<v>\"},\"additional_special_tokens\":[\"<n>\"]}", "<v>a<n>",
+         " 5 1 6"},
+        {"special_tokens_map.json", "{\"eos_token\":{\"content\":\"<z>\"},\"bos_token\":\"<s>\"}", "<s>a<z>", " 0 1 5"},
+        {"added_tokens.json", "{\"<k>\":9,\"<j>\":8}", "<j>a<k>", " 5 1 6"}};
+    for (size_t k = 0; k < COUNT(rows); k++) {
+        const char *path = tokenizer_model(json, sizeof json - 1);
+        char ids[64] = "";
+        size_t count, at = 0;
+        scratch_text(rows[k].file, rows[k].content);
+        organ_tokenizer *tokenizer = tokenizer_good(path);
+        uint32_t *const made = tokenizer_ids(tokenizer, rows[k].text, strlen(rows[k].text), true, &count);
+        for (size_t i = 0; i < count; i++)
+            at += (size_t)snprintf(ids + at, sizeof ids - at, " %u", made[i]);
+        ck_assert_msg(strcmp(ids, rows[k].ids) == 0, "%s:%s", rows[k].content, ids);
+        free(made);
+        organ_tokenizer_close(tokenizer);
+        scratch_text(rows[k].file, "{}");
+    }
+    /* the older files count only without added_tokens_decoder */
+    const char *path = tokenizer_model(json, sizeof json - 1);
+    scratch_text("special_tokens_map.json", "{\"eos_token\":\"<z>\"}");
+    scratch_text("added_tokens.json", "{\"<k>\":9}");
+    scratch_text("tokenizer_config.json", "{\"added_tokens_decoder\":{}}");
+    organ_tokenizer *tokenizer = tokenizer_good(path);
+    ck_assert_uint_eq(organ_tokenizer_describe(tokenizer)->vocabulary, 5);
+    organ_tokenizer_close(tokenizer);
 }
 END_TEST
 
@@ -423,7 +486,8 @@ Suite *tokenizer_fault_suite(void)
 {
     const suite_case cases[] = {
         {"documents",
-         {malformed_documents, deep_and_strange_documents, names_of_bytes, words_of_no_token, settings_beside}},
+         {malformed_documents, deep_and_strange_documents, names_of_bytes, words_of_no_token, settings_beside,
+          tokens_beside}},
         {"growth", {steps_that_grow, other_growth}},
         {"metadata", {malformed_metadata, scores_decide}},
     };

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT
+ * Finds the chat templates of a model in the files where transformers looks for them, and writes them to GGUF. */
+#include "formats/base/file_calls.h"
+#include "formats/base/path.h"
+#include "formats/base/text_buffer.h"
+#include "formats/model/organ_directory.h"
+#include "formats/tokenizer/to_gguf.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TEMPLATE_FOLDER "additional_chat_templates"
+#define TEMPLATE_KEY    "tokenizer.chat_template"
+
+enum { TEMPLATE_LIMIT = 64 << 20 }; /* largest size, in bytes, of a file with a template */
+
+/* ---- files ---- */
+
+/* Adds the text of the file to `templates` under `name`. Does nothing if the file does not exist. */
+static organ_status add_template_file(const organ_model *model, const char *file, const char *name, json_t *templates,
+                                      organ_error *error)
+{
+    char *bytes = NULL;
+    size_t length = 0;
+    if (organ_model_load(model, file, TEMPLATE_LIMIT, &bytes, &length, error) || !bytes)
+        return error->status;
+    json_t *const text = json_stringn(bytes, length);
+    free(bytes);
+    if (!text)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is not valid UTF-8", model->path, file);
+    return json_object_set_new(templates, name, text) ? organ_fail_memory(error, model->path) : ORGAN_OK;
+}
+
+/* Returns whether the entry is a visible file *.jinja (for organ_list_folder). */
+static int is_template(const struct dirent *entry)
+{
+    return entry->d_name[0] != '.' && organ_ends_with(entry->d_name, ".jinja");
+}
+
+/* Orders entries by name, byte by byte (for organ_list_folder). */
+static int by_file_name(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
+
+/* Adds the files *.jinja of the folder additional_chat_templates, under their names without the ending. */
+static organ_status add_template_folder(const organ_model *model, json_t *templates, organ_error *error)
+{
+    const char *const inside = model->manifest ? "/" ORGAN_FILES_FOLDER : "";
+    char *const path = organ_format("%s%s/" TEMPLATE_FOLDER, model->directory, inside);
+    struct dirent **entries = NULL;
+    const int count = path ? organ_list_folder(path, &entries, is_template, by_file_name) : 0;
+    if (!path)
+        organ_fail_memory(error, model->path);
+    else if (count < 0 && organ_is_system_failure(errno))
+        organ_fail_errno(error, errno, "%s: cannot be listed", path);
+    for (int k = 0; k < count; k++) {
+        const char *const name = entries[k]->d_name;
+        char *const file = organ_format(TEMPLATE_FOLDER "/%s", name);
+        char *const stem = strndup(name, strlen(name) - strlen(".jinja"));
+        if (!file || !stem)
+            organ_fail_memory(error, model->path);
+        else if (!error->status)
+            add_template_file(model, file, stem, templates, error);
+        free(file);
+        free(stem);
+        free(entries[k]);
+    }
+    free(entries);
+    free(path);
+    return error->status;
+}
+
+/* Adds the member chat_template of chat_template.json, in which processors of models with images have it. */
+static organ_status add_from_processor(const organ_model *model, json_t *templates, organ_error *error)
+{
+    static const char name[] = "chat_template.json";
+    organ_json_source text = {.label = name};
+    char *bytes = NULL;
+    json_t *root = NULL;
+    organ_model_load(model, name, TEMPLATE_LIMIT, &bytes, &text.length, error);
+    text.bytes = bytes;
+    if (!error->status && bytes && organ_json_parse_object(&text, &root, error) == ORGAN_OK) {
+        json_t *const value = json_object_get(root, "chat_template");
+        if (json_is_string(value) && json_object_set(templates, "default", value))
+            organ_fail_memory(error, model->path);
+    }
+    json_decref(root);
+    free(bytes);
+    return error->status;
+}
+
+/* Adds the template of `config`, or the named ones if it has a list or an object of them. */
+static organ_status add_from_config(const organ_model *model, const json_t *config, json_t *templates,
+                                    organ_error *error)
+{
+    json_t *const value = json_object_get(config, "chat_template"), *one;
+    const char *key;
+    size_t k;
+    int failed = json_is_string(value) ? json_object_set(templates, "default", value) : 0;
+    json_object_foreach(value, key, one) if (json_is_string(one)) failed |= json_object_set(templates, key, one);
+    json_array_foreach(value, k, one)
+    {
+        const char *const name = organ_json_plain(json_object_get(one, "name"));
+        json_t *const text = json_object_get(one, "template");
+        if (name && json_is_string(text))
+            failed |= json_object_set(templates, name, text);
+    }
+    return failed ? organ_fail_memory(error, model->path) : ORGAN_OK;
+}
+
+/* Files of templates replace those of the config; the file of processors is read last. */
+organ_status organ_chat_templates(const organ_model *model, const json_t *config, json_t **templates,
+                                  organ_error *error)
+{
+    *templates = json_object();
+    if (!*templates)
+        return organ_fail_memory(error, model->path);
+    if (add_template_file(model, "chat_template.jinja", "default", *templates, error) == ORGAN_OK)
+        add_template_folder(model, *templates, error);
+    if (!error->status && json_object_size(*templates) == 0)
+        add_from_config(model, config, *templates, error);
+    if (!error->status && json_object_size(*templates) == 0)
+        add_from_processor(model, *templates, error);
+    return error->status;
+}
+
+/* ---- GGUF ---- */
+
+/* Writes a template: under tokenizer.chat_template if its name is "default", else under tokenizer.chat_template.NAME,
+ * in which characters other than ASCII letters and digits become '_', as gguf-py writes names. Appends this name to
+ * `names`. */
+static organ_status write_one(const gguf_export *e, const char *name, const json_t *text, organ_bytes *names,
+                              organ_error *error)
+{
+    char key[sizeof TEMPLATE_KEY + 128];
+    if (strcmp(name, "default") == 0)
+        return organ_gguf_writer_set_string(e->writer, TEMPLATE_KEY, json_string_value(text), json_string_length(text),
+                                            error);
+    const int length = snprintf(key, sizeof key, TEMPLATE_KEY ".%.120s", name);
+    char *const own = key + sizeof TEMPLATE_KEY;
+    for (char *at = own; *at; at++)
+        *at = isalnum((unsigned char)*at) && (unsigned char)*at < 128 ? *at : '_';
+    const uint64_t bytes = (uint64_t)length - sizeof TEMPLATE_KEY;
+    if (!organ_bytes_add(names, (const char *)&bytes, sizeof bytes) || !organ_bytes_add(names, own, (size_t)bytes))
+        return organ_fail_memory(error, e->model->path);
+    return organ_gguf_writer_set_string(e->writer, key, json_string_value(text), json_string_length(text), error);
+}
+
+/* Writes all templates, and tokenizer.chat_templates with the names of those that are not the default. */
+organ_status organ_tokenizer_write_templates(const gguf_export *e, const json_t *config, organ_error *error)
+{
+    json_t *templates = NULL, *text;
+    organ_bytes names = {0};
+    const char *name;
+    uint64_t count = 0;
+    const uint32_t element = ORGAN_GGUF_STRING;
+    if (!organ_bytes_add(&names, (const char *)&element, sizeof element) ||
+        !organ_bytes_add(&names, (const char *)&count, sizeof count))
+        organ_fail_memory(error, e->model->path);
+    if (!error->status)
+        organ_chat_templates(e->model, config, &templates, error);
+    json_object_foreach(templates, name, text) if (!error->status)
+    {
+        count += strcmp(name, "default") != 0;
+        write_one(e, name, text, &names, error);
+    }
+    if (!error->status && count) {
+        memcpy(names.data + sizeof element, &count, sizeof count);
+        const organ_gguf_kv kv = {.key = TEMPLATE_KEY "s",
+                                  .type = ORGAN_GGUF_ARRAY,
+                                  .element = ORGAN_GGUF_STRING,
+                                  .count = count,
+                                  .bytes = (const unsigned char *)names.data,
+                                  .size = names.used};
+        organ_gguf_writer_kv(e->writer, &kv, error);
+    }
+    free(names.data);
+    json_decref(templates);
+    return error->status;
+}

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT
+ * Loads tokenizer_config.json with the older files whose members transformers adds to it, and enters the tokens that
+ * only these files have. Ids are those that TokenizersBackend of transformers 5 assigns: it ignores the ids of
+ * added_tokens_decoder and numbers new tokens after the last one. */
+#include "formats/tokenizer/tokenizer_parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { CONFIG_FILE_LIMIT = 64 << 20, MADE_IDS = 1 << 24 };
+
+static const char config_name[] = "tokenizer_config.json";
+static const char decoder_name[] = "added_tokens_decoder";
+
+/* Members of the config that name special tokens, in the order in which new ones get their ids. */
+static const char *const named_tokens[] = {"bos_token", "eos_token", "unk_token", "sep_token",
+                                           "pad_token", "cls_token", "mask_token"};
+enum { NAMED = sizeof named_tokens / sizeof *named_tokens };
+
+/* ---- the files ---- */
+
+/* Parses the JSON object in the file `name` of the model's directory. *value, which the caller releases, is NULL if the
+ * file does not exist. */
+static organ_status load_object(const organ_model *model, organ_tokenizer *t, const char *name, json_t **value,
+                                organ_error *error)
+{
+    organ_json_source text = {.label = organ_tokenizer_label(model, t, name)};
+    char *bytes = NULL;
+    *value = NULL;
+    organ_model_load(model, name, CONFIG_FILE_LIMIT, &bytes, &text.length, error);
+    text.bytes = bytes;
+    if (!error->status && bytes)
+        organ_json_parse(&text, (organ_json_span){0, text.length}, NULL, value, error);
+    if (!error->status && *value && !json_is_object(*value))
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: it is not an object", text.label);
+    free(bytes);
+    return error->status;
+}
+
+/* Loads the three files. Without added_tokens_decoder in the config, the members of special_tokens_map.json replace
+ * those of the config, and added_tokens.json becomes its member "added_tokens.json". */
+organ_status organ_tokenizer_config(const organ_model *model, organ_tokenizer *t, json_t **config, organ_error *error)
+{
+    json_t *older = NULL;
+    if (load_object(model, t, config_name, config, error) || json_object_get(*config, decoder_name))
+        return error->status;
+    if (load_object(model, t, "special_tokens_map.json", &older, error) == ORGAN_OK && older) {
+        if (!*config)
+            *config = json_object();
+        if (!*config || json_object_update(*config, older))
+            organ_fail_memory(error, model->path);
+    }
+    json_decref(older);
+    older = NULL;
+    if (!error->status && load_object(model, t, "added_tokens.json", &older, error) == ORGAN_OK && older) {
+        if (!*config)
+            *config = json_object();
+        if (!*config || json_object_set(*config, "added_tokens.json", older))
+            organ_fail_memory(error, model->path);
+    }
+    json_decref(older);
+    return error->status;
+}
+
+/* ---- tokens ---- */
+
+/* State of entering tokens. */
+typedef struct token_reading {
+    organ_tokenizer *t;
+    const char *label; /* path of the config, for messages */
+    uint32_t words;    /* number of tokens in the vocabulary of tokenizer.json, without added ones */
+    organ_error *error;
+} token_reading;
+
+/* Returns the added token with the same text, or NULL. */
+static organ_added *added_named(const organ_tokenizer *t, const char *text, size_t bytes)
+{
+    for (size_t k = 0; k < t->raw.count; k++)
+        if (t->raw.items[k].bytes == bytes && memcmp(t->raw.items[k].text, text, bytes) == 0)
+            return &t->raw.items[k];
+    return NULL;
+}
+
+/* Returns the id that the package tokenizers assigns to a new token: the number of words of the vocabulary, or one more
+ * than the highest id of an added token if that is greater. */
+static uint32_t next_id(const token_reading *r)
+{
+    uint32_t next = r->words;
+    for (size_t k = 0; k < r->t->raw.count; k++)
+        if (r->t->raw.items[k].id >= next)
+            next = r->t->raw.items[k].id + 1;
+    return next;
+}
+
+/* Enters the token `added`, except its id: it replaces the flags of an added token with the same text; a word of the
+ * vocabulary becomes an added token; another text gets the next id. */
+static organ_status enter_token(const token_reading *r, organ_added added)
+{
+    organ_added *const known = added_named(r->t, added.text, added.bytes);
+    if (known) {
+        added.text = known->text;
+        added.id = known->id;
+        *known = added;
+        return ORGAN_OK;
+    }
+    const uint32_t word = organ_tokenizer_id(r->t, added.text, added.bytes);
+    added.id = word == ORGAN_NO_ID ? next_id(r) : word;
+    const bool taken = word == ORGAN_NO_ID && added.id < r->t->token_count && r->t->tokens[added.id].text;
+    if (added.bytes == 0 || added.bytes > ORGAN_TOKEN_SIZE || added.id >= MADE_IDS || taken)
+        return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: token '%.100s' cannot get the id %u%s", r->label, added.text,
+                          added.id, taken ? ", which another token has" : "");
+    return organ_tokenizer_add(r->t, &added) ? ORGAN_OK : organ_fail_memory(r->error, r->label);
+}
+
+/* Returns the flag `name` of a token in added_tokens_decoder, or `otherwise` if it is not stated. */
+static bool flag_of(const json_t *token, const char *name, bool otherwise)
+{
+    const json_t *const value = json_object_get(token, name);
+    return json_is_boolean(value) ? json_is_true(value) : otherwise;
+}
+
+/* Enters a token of the config: {"content": text, flags} or a text. A text is a special token, and changes nothing if
+ * there is an added token of this name. Ignores null. */
+static organ_status enter_value(const token_reading *r, const json_t *token, bool special)
+{
+    const json_t *const content = json_is_object(token) ? json_object_get(token, "content") : token;
+    const char *const text = json_string_value(content);
+    if (!text || (json_is_string(token) && added_named(r->t, text, json_string_length(content))))
+        return ORGAN_OK;
+    special = flag_of(token, "special", special);
+    return enter_token(r, (organ_added){.text = text,
+                                        .bytes = json_string_length(content),
+                                        .special = special,
+                                        .normalized = flag_of(token, "normalized", !special),
+                                        .lstrip = flag_of(token, "lstrip", false),
+                                        .rstrip = flag_of(token, "rstrip", false),
+                                        .single_word = flag_of(token, "single_word", false)});
+}
+
+/* A token with the number under which a file lists it. */
+typedef struct listed_token {
+    json_int_t number;
+    const char *text;    /* of added_tokens.json; NULL: `token` has it */
+    const json_t *token; /* of added_tokens_decoder */
+} listed_token;
+
+/* Orders tokens by number (for qsort). */
+static int by_number(const void *a, const void *b)
+{
+    const json_int_t x = ((const listed_token *)a)->number, y = ((const listed_token *)b)->number;
+    return (x > y) - (x < y);
+}
+
+/* Enters the tokens of added_tokens_decoder (id to token) or of added_tokens.json (text to id) by ascending id. */
+static organ_status enter_listed(const token_reading *r, json_t *list, bool decoder)
+{
+    listed_token *const all = malloc((json_object_size(list) + 1) * sizeof *all);
+    const char *key;
+    json_t *value;
+    size_t count = 0;
+    if (!all)
+        return organ_fail_memory(r->error, r->label);
+    json_object_foreach(list, key, value) all[count++] = decoder ? (listed_token){strtoll(key, NULL, 10), NULL, value}
+                                                                 : (listed_token){json_integer_value(value), key, NULL};
+    qsort(all, count, sizeof *all, by_number);
+    for (size_t k = 0; k < count && !r->error->status; k++)
+        if (decoder)
+            enter_value(r, all[k].token, false);
+        else if (!added_named(r->t, all[k].text, strlen(all[k].text)))
+            enter_token(r, (organ_added){.text = all[k].text, .bytes = strlen(all[k].text), .normalized = true});
+    free(all);
+    return r->error->status;
+}
+
+/* Enters the tokens that other members "X_token" of the config name. */
+static organ_status enter_models_own(const token_reading *r, json_t *config)
+{
+    static const char end[] = "_token";
+    const char *key;
+    json_t *value;
+    json_object_foreach(config, key, value)
+    {
+        const size_t length = strlen(key);
+        bool known = length < sizeof end || strcmp(key + length - strlen(end), end) != 0;
+        for (size_t k = 0; k < NAMED && !known; k++)
+            known = strcmp(key, named_tokens[k]) == 0;
+        if (!known && enter_value(r, value, true))
+            break;
+    }
+    return r->error->status;
+}
+
+/* Enters what the config lists, in the order of TokenizersBackend. */
+organ_status organ_tokenizer_config_tokens(organ_tokenizer *t, const char *label, json_t *config, organ_error *error)
+{
+    const token_reading r = {.t = t, .label = label, .words = (uint32_t)t->text_count, .error = error};
+    json_t *const decoder = json_object_get(config, decoder_name);
+    json_t *extra = json_object_get(config, "extra_special_tokens"), *value;
+    const char *key;
+    size_t k;
+    if (enter_listed(&r, decoder ? decoder : json_object_get(config, "added_tokens.json"), decoder != NULL))
+        return error->status;
+    for (k = 0; k < NAMED && !error->status; k++)
+        enter_value(&r, json_object_get(config, named_tokens[k]), true);
+    if (!error->status)
+        enter_models_own(&r, config);
+    json_object_foreach(extra, key, value) if (!error->status) enter_value(&r, value, true);
+    if (json_array_size(extra) == 0)
+        extra = json_object_get(config, "additional_special_tokens");
+    json_array_foreach(extra, k, value) if (!error->status) enter_value(&r, value, true);
+    return error->status;
+}
