@@ -155,7 +155,7 @@ formats/safetensors safetensors.h
 formats/gguf file.h gguf.h
 formats/model model.h organ_directory.h recognise.h recognise_lists.h
 formats/weights weights.h
-formats/tokenizer tokenizer.h tokenizer_gguf.h tokenizer_json.h tokenizer_compare.h
+formats/tokenizer tokenizer.h tokenizer_gguf.h tokenizer_json.h tokenizer_compare.h stop_ids.h
 formats/adapter adapter.h adapter_names.h
 formats/imatrix imatrix.h
 formats/names names.h hub_requests.h

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Writes the ids of special tokens, the flags that tokenizers add these tokens to a text, and the chat template to GGUF
  * metadata. Follows the rules by which llama.cpp's converter finds them (gguf-py: vocab.py, SpecialVocab). */
+#include "formats/tokenizer/stop_ids.h"
 #include "formats/tokenizer/to_gguf.h"
 
 #include <stdio.h>
@@ -167,25 +168,47 @@ static int64_t id_of(const gguf_export *e, const char *text)
     return -1;
 }
 
+/* Sets ids[EOT] and ids[EOM], if they have no id, to the first tokens that end a text and are not EOS: GGUF has no list
+ * of such tokens. If EOS has no id, it is the first of them. */
+static organ_status add_stop_ids(const gguf_export *e, int64_t ids[KINDS], organ_error *error)
+{
+    organ_stop_ids stops;
+    unsigned kind = ids[EOS] < 0 ? EOS : EOT;
+    if (organ_stop_ids_read(e->model, e->t, &stops, error) != ORGAN_OK)
+        return error->status;
+    for (unsigned k = 0; k < stops.count && kind <= EOM; k++) {
+        const int64_t id = stops.ids[k];
+        while (kind <= EOM && ids[kind] >= 0)
+            kind = kind == EOS ? EOT : kind + 1;
+        if (kind <= EOM && id < (int64_t)e->count && id != ids[EOS] && id != ids[EOT] && id != ids[EOM])
+            ids[kind] = id;
+    }
+    return ORGAN_OK;
+}
+
 /* Writes the keys tokenizer.ggml.*_token_id: for each kind the id of the added token with the text w->text, or the id
- * in config.json if there is no such token. Skips kinds without an id, and ids that are not below e->count. Then writes
- * the flags tokenizer.ggml.add_*_token of kinds for which w->adds states one. */
+ * in config.json if there is no such token, or that of add_stop_ids. Skips kinds without an id, and ids that are not
+ * below e->count. Then writes the flags tokenizer.ggml.add_*_token of kinds for which w->adds states one. */
 static organ_status write_ids(const special_words *w, organ_error *error)
 {
     const gguf_export *const e = w->e;
-    for (unsigned k = 0; k < KINDS && !error->status; k++) {
-        char key[64], member[32];
-        int64_t id = id_of(e, w->text[k]);
+    int64_t ids[KINDS];
+    char key[64];
+    for (unsigned k = 0; k < KINDS; k++) {
+        char member[32];
         snprintf(member, sizeof member, "%s_token_id", kinds[k].word);
         const json_t *const value = json_object_get(e->options->config, member);
-        id = id < 0 && json_is_integer(value) ? json_integer_value(value) : id;
-        if (id < 0 || (uint64_t)id >= e->count)
-            continue;
+        ids[k] = id_of(e, w->text[k]);
+        ids[k] = ids[k] < 0 && json_is_integer(value) ? json_integer_value(value) : ids[k];
+        ids[k] = (uint64_t)ids[k] < e->count ? ids[k] : -1;
+    }
+    add_stop_ids(e, ids, error);
+    for (unsigned k = 0; k < KINDS && !error->status; k++) {
         snprintf(key, sizeof key, "tokenizer.ggml.%s", kinds[k].id);
-        organ_gguf_writer_set_integer(e->writer, key, ORGAN_GGUF_U32, id, error);
+        if (ids[k] >= 0)
+            organ_gguf_writer_set_integer(e->writer, key, ORGAN_GGUF_U32, ids[k], error);
     }
     for (unsigned k = 0; k < KINDS && !error->status; k++) {
-        char key[64];
         const unsigned char value = w->adds[k] > 0;
         const organ_gguf_kv kv = {
             .key = key, .type = ORGAN_GGUF_BOOL, .element = ORGAN_GGUF_BOOL, .count = 1, .bytes = &value, .size = 1};

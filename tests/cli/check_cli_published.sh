@@ -159,4 +159,56 @@ ends 0 convert chat -o chat.gguf --to gguf --quiet --force
 ends 0 convert chat.gguf -o chat-back --to safetensors --quiet
 judge "the template is lost on the way back" test "$(jq -c .chat_template chat-back/tokenizer_config.json)" = '"ONE"'
 
+# ---- tokens that end a text ----
+# ends_with ID MODEL: the text of the model ends with this token.
+ends_with() {
+    ends 0 generate "$2" --prompt "In the beginning" -n 12 --json --quiet
+    judge "$2 does not end with $1" jq -e ".stopped == \"eos\" and .generated.ids[-1] == $1" ../out
+}
+cp -rL tiny-qwen2 stops && chmod -R u+w stops
+rm stops/generation_config.json
+ends 0 generate stops --prompt "In the beginning" -n 12 --json --quiet
+judge "the text ends at once" jq -e '.stopped == "length"' ../out
+first=$(jq '.generated.ids[3]' ../out) second=$(jq '.generated.ids[5]' ../out)
+jq ".eos_token_id = [2047, $second]" tiny-qwen2/config.json >stops/config.json
+ends_with "$second" stops
+echo "{\"eos_token_id\": [2047, $first]}" >stops/generation_config.json
+ends_with "$first" stops
+echo "{\"eos_token_id\": $first}" >stops/generation_config.json
+ends_with "$first" stops
+echo '{"eos_token_id": "x"}' >stops/generation_config.json
+refused 3 "generation_config.json: eos_token_id is neither a whole number nor a list of them" generate stops --prompt In -n 1
+echo "{\"eos_token_id\": [2047, $second, $first], \"temperature\": 0.5, \"top_k\": 20}" >stops/generation_config.json
+ends 0 convert stops -o stops.gguf --to gguf --quiet
+ends_with "$first" stops.gguf
+judge "the GGUF file lacks an id" test "$("$root/build/checks/gguf_keys" stops.gguf | grep -cE "^(tokenizer.ggml.(eos_token_id	2047|eot_token_id	$second|eom_token_id	$first)|general.sampling.(temp	0.5|top_k	20))$")" = 5
+ends 0 convert stops.gguf -o stops-back --to safetensors --quiet
+ends_with "$first" stops-back
+judge "generation_config.json lost a member" test "$(jq -c 'del(.bos_token_id, .pad_token_id)' stops-back/generation_config.json)" = \
+    "{\"eos_token_id\":[2047,$second,$first],\"temperature\":0.5,\"do_sample\":true,\"top_k\":20}"
+"$root/build/checks/gguf_keys" stops.gguf eom.gguf tokenizer.ggml.eot_token_id= || bad "the key cannot be removed"
+ends_with "$first" eom.gguf
+
+# ---- general.* of a GGUF file: the name of the model, and what its card says ----
+# name_of FILE: general.name, as JSON.
+name_of() { "$root/build/checks/gguf_keys" "$1" | sed -n 's/^general.name	//p'; }
+commit=0123456789abcdef0123456789abcdef01234567
+mkdir -p hub/models--acme--Tiny-1B/snapshots hub/plain
+cp -rL tiny-qwen2 hub/models--acme--Tiny-1B/snapshots/$commit
+cp -L tiny-qwen2/*.json hub/plain/ && cp hub/models--acme--Tiny-1B/snapshots/$commit/*.safetensors hub/plain/
+for model in hub/models--acme--Tiny-1B/snapshots/$commit hub/models--acme--Tiny-1B/snapshots/$commit/; do
+    ends 0 convert $model -o named.gguf --to gguf --quiet --force
+    judge "$model is named otherwise" test "$(name_of named.gguf)" = '"Tiny-1B"'
+done
+(cd hub/plain && "$organ" convert . -o ../../named.gguf --to gguf --quiet --force >../../../out 2>&1)
+judge "the current folder has no name" test "$(name_of named.gguf)" = '"plain"'
+"$root/build/checks/gguf_keys" named.gguf card.gguf 'general.name=string:"A: \"model\""' 'general.license=string:"apache-2.0"' 'general.languages=string:["en","no"]' \
+    'general.tags=string:["text-generation"]' 'general.basename=string:"a"' 'general.size_label=string:"7B"' || bad "the keys cannot be set"
+ends 0 convert card.gguf -o card --to safetensors --quiet
+ends 0 convert card -o card-back.gguf --to gguf --quiet
+same "general.* is lost" <("$root/build/checks/gguf_keys" card.gguf | grep ^general | sort) <("$root/build/checks/gguf_keys" card-back.gguf | grep ^general | sort)
+printf -- '---\r\nlicense: mit # comment\r\nlanguage: [en, "de"]\r\ntags:\r\n  - a\r\n  - \x27b c\x27\r\nnested:\r\n  x: y\r\n---\r\nlicense: no\r\n' >card/README.md
+ends 0 convert card -o card-back.gguf --to gguf --quiet --force
+judge "the card is read otherwise" test "$("$root/build/checks/gguf_keys" card-back.gguf | grep -cE '^general.(license	"mit"|languages	."en","de".|tags	."a","b c".|name	"card")$')" = 4
+
 finish

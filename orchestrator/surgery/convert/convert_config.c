@@ -16,18 +16,6 @@
 
 /* ---- numbers ---- */
 
-/* Returns an FP32 number as JSON, with the fewest digits that give the same FP32 number. */
-static json_t *config_real(double value)
-{
-    char text[40];
-    for (int digits = 1; digits <= 9; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, value);
-        if (strtof(text, NULL) == (float)value)
-            break;
-    }
-    return json_real(strtod(text, NULL));
-}
-
 /* Returns partial_rotary_factor if `part` of `width` dimensions are rotated: a number with few digits, whose product
  * with `width` loaders round down to `part`. 1e-6 absorbs rounding errors of the quotient. */
 static json_t *config_rotary(unsigned part, unsigned width)
@@ -49,7 +37,7 @@ static json_t *config_value(const organ_gguf_kv *kv)
         return json_boolean(kv->size && kv->bytes[0]);
     if (organ_gguf_integer_at(kv, 0, &whole))
         return json_integer(whole);
-    return organ_gguf_real_at(kv, 0, &real) ? config_real(real) : NULL;
+    return organ_gguf_real_at(kv, 0, &real) ? organ_convert_real(real) : NULL;
 }
 
 /* Finds the item "TEXT=VALUE" with this value in the list `words`, separated by spaces. Returns TEXT, NULL if there is
@@ -147,7 +135,7 @@ static int config_put_row(const organ_convert_job *job, const exchange_key *row,
     if (!value)
         return 0;
     if (row->rule == EXCHANGE_TENTH) { /* mscale and mscale_all_dim are equal: DeepSeek's rotation has the factor 1 */
-        json_t *const all = config_real(10 * json_number_value(value));
+        json_t *const all = organ_convert_real(10 * json_number_value(value));
         json_decref(value);
         return !ORGAN_ADD(rope, SET("mscale", json_incref(all)), SET(name + 5, all));
     }
@@ -280,8 +268,8 @@ static int config_put_sizes(const organ_convert_job *job, json_t *config)
 static int config_put_dbrx(const organ_forward_config *c, json_t *config)
 {
     json_t *const attention =
-        ORGAN_OBJECT(SET_COUNT("kv_n_heads", c->kv_heads), SET("rope_theta", config_real(c->rope.theta)),
-                     SET("clip_qkv", c->clip_qkv > 0 ? config_real(c->clip_qkv) : json_null()));
+        ORGAN_OBJECT(SET_COUNT("kv_n_heads", c->kv_heads), SET("rope_theta", organ_convert_real(c->rope.theta)),
+                     SET("clip_qkv", c->clip_qkv > 0 ? organ_convert_real(c->clip_qkv) : json_null()));
     json_t *const feed = ORGAN_OBJECT(
         SET("ffn_act_fn", ORGAN_OBJECT(SET_TEXT("name", "silu"))), SET_COUNT("ffn_hidden_size", c->expert_intermediate),
         SET_COUNT("moe_num_experts", c->experts), SET_COUNT("moe_top_k", c->experts_used),
@@ -297,8 +285,9 @@ static int config_put_early(const organ_convert_job *job, json_t *config)
     if (job->family->early == EARLY_BIGCODE)
         return !ORGAN_ADD(config, SET_FLAG("multi_query", one));
     if (job->family->early == EARLY_MPT) {
-        json_t *const own = ORGAN_OBJECT(SET_FLAG("alibi", true), SET_COUNT("alibi_bias_max", lround(c->alibi_max)),
-                                         SET("clip_qkv", c->clip_qkv > 0 ? config_real(c->clip_qkv) : json_null()));
+        json_t *const own =
+            ORGAN_OBJECT(SET_FLAG("alibi", true), SET_COUNT("alibi_bias_max", lround(c->alibi_max)),
+                         SET("clip_qkv", c->clip_qkv > 0 ? organ_convert_real(c->clip_qkv) : json_null()));
         return !ORGAN_ADD(config, SET("attn_config", own));
     }
     if (job->family->early == EARLY_DBRX)
@@ -308,21 +297,6 @@ static int config_put_early(const organ_convert_job *job, json_t *config)
     return !ORGAN_ADD(config, SET_FLAG("new_decoder_architecture", !one || !c->one_norm), SET_FLAG("multi_query", one),
                       SET_COUNT("num_ln_in_parallel_attn", c->one_norm ? 1 : 2),
                       SET_COUNT("ffn_hidden_size", c->intermediate));
-}
-
-/* Adds the ids of the special tokens: null for an id that the file lacks or that the vocabulary does not contain. */
-static int config_put_ids(const organ_convert_job *job, json_t *config)
-{
-    static const char *const ids[][2] = {{"tokenizer.ggml.bos_token_id", "bos_token_id"},
-                                         {"tokenizer.ggml.eos_token_id", "eos_token_id"},
-                                         {"tokenizer.ggml.padding_token_id", "pad_token_id"}};
-    int failed = 0;
-    for (size_t k = 0; k < 3; k++) {
-        const int64_t id = organ_gguf_integer(job->model->gguf, ids[k][0], -1);
-        const bool there = id >= 0 && (uint64_t)id < job->config.vocabulary;
-        failed |= !ORGAN_ADD(config, SET_COUNT_OF(ids[k][1], there, id));
-    }
-    return failed;
 }
 
 /* ---- frequency divisors of the rotation ---- */
@@ -403,7 +377,7 @@ static organ_status config_put_factors(organ_convert_job *job, json_t *rope, org
         json_t *const list = json_array();
         config_read_factors(job, lists[k][0], values, error);
         for (unsigned i = 0; i < count; i++)
-            json_array_append_new(list, config_real((double)values[i]));
+            json_array_append_new(list, organ_convert_real((double)values[i]));
         ORGAN_ADD(rope, SET(lists[k][1], list), SET_TEXT("rope_type", "longrope"));
     }
     free(values);
@@ -443,7 +417,7 @@ static int config_put_rotation(const organ_convert_job *job, json_t *config, jso
                             SET_IF(own_part, "partial_rotary_factor", config_rotary(c->rope.dimensions, c->head_dim)));
     failed |= json_object_del(config, "rope_theta");
     json_t *const own =
-        ORGAN_OBJECT(SET_TEXT("rope_type", "default"), SET("rope_theta", config_real(local->theta)),
+        ORGAN_OBJECT(SET_TEXT("rope_type", "default"), SET("rope_theta", organ_convert_real(local->theta)),
                      SET_IF(own_part, "partial_rotary_factor", config_rotary(local->dimensions, c->head_dim)));
     return failed | !ORGAN_ADD(config, SET("rope_parameters", ORGAN_OBJECT(SET("full_attention", json_incref(rope)),
                                                                            SET("sliding_attention", own))));
@@ -519,7 +493,7 @@ static int config_put_named(const organ_convert_job *job, json_t *config)
                             SET_FLAG("tie_word_embeddings", job->config.tied_output));
     for (const exchange_key *row = organ_exchange_common; row->key; row++)
         failed |= config_put_row(job, row, config, rope);
-    failed |= config_put_ids(job, config);
+    failed |= organ_convert_put_ids(job, config);
     failed |= json_object_get(rope, "rope_type") ? json_object_set(config, "rope_scaling", rope) : 0;
     json_decref(rope);
     return failed;
@@ -563,7 +537,7 @@ static char *config_text(organ_convert_job *job, organ_error *error)
     failed |= json_object_update(config, rest) | config_put_rows(job, config, rope) | config_put_sizes(job, config) |
               organ_convert_put_gemma(job, config) | config_put_early(job, config) |
               organ_convert_put_recurrent(job, config) | organ_convert_put_streams(job, config) |
-              config_put_heads(job, config) | config_put_ids(job, config);
+              config_put_heads(job, config) | organ_convert_put_ids(job, config);
     config_put_factors(job, rope, error);
     if (job->config.rope.kind == ORGAN_ROPE_YARN && job->config.rope.exact_range)
         failed |= json_object_set_new(rope, "truncate", json_false());
@@ -582,19 +556,29 @@ static char *config_text(organ_convert_job *job, organ_error *error)
     return text;
 }
 
-/* Makes job->files, the files of a safetensors output without tensors: config.json and those of the tokenizer. */
+/* Makes job->files, the files of a safetensors output without tensors: config.json, and generation_config.json and the
+ * files of the tokenizer if the GGUF file has one. */
 organ_status organ_convert_config(organ_convert_job *job, organ_error *error)
 {
     if (job->type != ORGAN_BF16 && job->type != ORGAN_F16 && job->type != ORGAN_F32)
         return organ_fail(error, ORGAN_USAGE, "--type: tensors of safetensors can become bf16, f16 or f32");
-    if (!(job->files = calloc(4, sizeof *job->files)))
+    if (!(job->files = calloc(8, sizeof *job->files)))
         return organ_fail_memory(error, job->options->model);
     char *const config = job->by_name ? config_text_by_name(job, error) : config_text(job, error);
     job->files[job->file_count++] = (organ_written_file){"config.json", config};
+    char *const card = error->status ? NULL : organ_convert_card(job, error);
+    if (card)
+        job->files[job->file_count++] = (organ_written_file){"README.md", card};
     if (error->status || organ_gguf_text_equals(job->model->gguf, "tokenizer.ggml.model", "none") ||
         !organ_gguf_find(job->model->gguf, "tokenizer.ggml.model"))
         return error->status;
-    job->files[job->file_count++].name = "tokenizer.json";
-    job->files[job->file_count++].name = "tokenizer_config.json";
-    return organ_tokenizer_to_json(job->model, &job->files[1].bytes, &job->files[2].bytes, error);
+    organ_written_file *const made = job->files + job->file_count;
+    made[0].name = "tokenizer.json";
+    made[1].name = "tokenizer_config.json";
+    job->file_count += 2;
+    if (organ_tokenizer_to_json(job->model, &made[0].bytes, &made[1].bytes, error) != ORGAN_OK)
+        return error->status;
+    char *const generation = organ_convert_generation(job, error);
+    job->files[job->file_count++] = (organ_written_file){"generation_config.json", generation};
+    return error->status;
 }

@@ -361,6 +361,26 @@ organ_status organ_convert_codes_pass(organ_convert_job *job, organ_error *error
 
 /* Adds the key-values of the architecture and of the tokenizer to job->gguf. */
 organ_status organ_convert_keys(organ_convert_job *job, organ_error *error);
+
+/* ---- convert_card.c ---- */
+
+/* Sets general.name and what README.md of the model states: licence, languages and so on; and general.sampling.* from
+ * generation_config.json. */
+organ_status organ_convert_put_card(const organ_convert_job *job, organ_error *error);
+
+/* Returns the text of README.md for a safetensors output, with what general.* of the GGUF file states; NULL if that is
+ * nothing, or with an error. The caller frees it. */
+char *organ_convert_card(const organ_convert_job *job, organ_error *error);
+
+/* Returns the text of generation_config.json; NULL with an error. The caller frees it. */
+char *organ_convert_generation(const organ_convert_job *job, organ_error *error);
+
+/* Adds bos_token_id, eos_token_id and pad_token_id to `config`. Returns nonzero if an allocation was refused. */
+int organ_convert_put_ids(const organ_convert_job *job, json_t *config);
+
+/* Returns an FP32 number as JSON, with the fewest digits that give the same FP32 number. */
+json_t *organ_convert_real(double value);
+
 /* Makes job->files: config.json and the files of the tokenizer. */
 organ_status organ_convert_config(organ_convert_job *job, organ_error *error);
 

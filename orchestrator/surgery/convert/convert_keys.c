@@ -3,7 +3,6 @@
  * whether the value of its key is a member of config.json (job->text) or is computed from organ_forward_config. `key`
  * is the whole key with the architecture, "llama.context_length". */
 #include "formats/base/json_text.h"
-#include "formats/base/path.h"
 #include "formats/tokenizer/tokenizer_gguf.h"
 #include "orchestrator/surgery/convert/convert_job.h"
 
@@ -444,12 +443,12 @@ static int64_t keys_file_type(const organ_convert_job *job)
 /* Sets the keys "general.*" of a GGUF output, which the file of every architecture has. */
 static organ_status keys_general(organ_convert_job *job, organ_error *error)
 {
-    const char *const name = organ_path_name(job->model->path), *const arch = job->exchange->gguf;
+    const char *const arch = job->exchange->gguf;
     organ_gguf_writer_set_string(job->gguf, "general.architecture", arch, strlen(arch), error);
     if (!error->status)
         organ_gguf_writer_set_string(job->gguf, "general.type", "model", 5, error);
     if (!error->status)
-        organ_gguf_writer_set_string(job->gguf, "general.name", name, strlen(name), error);
+        organ_convert_put_card(job, error);
     if (!error->status)
         organ_gguf_writer_set_integer(job->gguf, "general.file_type", ORGAN_GGUF_U32, keys_file_type(job), error);
     if (!error->status)

@@ -2,7 +2,7 @@
  * Runs organ generate: encodes the prompt, generates token after token, and makes the report. */
 #include "orchestrator/surgery/text/generate.h"
 
-#include "formats/tokenizer/tokenizer.h"
+#include "formats/tokenizer/stop_ids.h"
 #include "orchestrator/forward/perplexity.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
@@ -26,7 +26,8 @@ typedef struct generation {
     organ_decode_cache *cache; /* keys and values of the tokens so far */
     uint32_t *ids;             /* tokens of the prompt, then generated ones */
     size_t prompt, count;      /* tokens of the prompt; all tokens so far */
-    bool ended;                /* the model generated EOS */
+    organ_stop_ids stops;      /* tokens that end the text */
+    bool ended;                /* the model generated one of them */
     char *prompt_text, *text;  /* prompt and generated text for the report, control characters as \xNN */
     double seconds;            /* duration of the generation, prompt included */
 } generation;
@@ -120,18 +121,25 @@ static organ_status print_text(const generation *g, organ_text_streamer *streame
     return error->status;
 }
 
-/* Generates tokens until options->count are generated or the model generates EOS, and passes their text to the
- * listener. */
+/* Returns whether the token ends the text. */
+static bool is_stop(const generation *g, uint32_t token)
+{
+    for (unsigned k = 0; k < g->stops.count; k++)
+        if (g->stops.ids[k] == token)
+            return true;
+    return false;
+}
+
+/* Generates tokens until options->count are generated or one of g->stops is, and passes their text to the listener. */
 static organ_status generate_print_new(generation *g, organ_text_streamer *streamer, organ_error *error)
 {
-    const int64_t eos = organ_tokenizer_describe(g->tokenizer)->eos;
     for (size_t k = 0; k < g->options->count && !g->ended; k++) {
         uint32_t token = 0;
         size_t bytes = 0;
         if (next_token(g, &token, error) != ORGAN_OK)
             return error->status;
         g->ids[g->count++] = token;
-        g->ended = eos >= 0 && token == (uint64_t)eos;
+        g->ended = is_stop(g, token);
         if (g->ended)
             break;
         const char *const piece = organ_tokenizer_piece(g->tokenizer, token, &bytes);
@@ -190,7 +198,8 @@ static organ_status generate_text(generation *g, json_t **report, organ_error *e
         organ_forward_open(g->model, &g->engine, &g->forward, error))
         return error->status;
     organ_forward_stream(g->forward); /* allows layers whose experts do not fit in memory */
-    if (organ_tokenizer_open(g->model, &g->tokenizer, error) || read_prompt(g, error) ||
+    if (organ_tokenizer_open(g->model, &g->tokenizer, error) ||
+        organ_stop_ids_read(g->model, g->tokenizer, &g->stops, error) || read_prompt(g, error) ||
         open_cache_for_all_tokens(g, error) || continue_prompt(g, error))
         return error->status;
     *report = generate_document(g);
