@@ -15,6 +15,7 @@ typedef struct organ_tokenizer_gguf_options {
      * the file. */
     const char *pre;
     const char *architecture; /* general.architecture */
+    uint64_t *beyond;         /* result: added tokens whose ids are not below `vocabulary`, which are left out */
     const json_t *config;     /* config.json, for ids of special tokens that tokenizer_config.json does not name */
 } organ_tokenizer_gguf_options;
 
@@ -25,7 +26,7 @@ typedef struct organ_tokenizer_gguf_options {
  *   - tokenizer.json is malformed, or its kind is neither byte-level BPE nor SentencePiece BPE;
  *   - no value of tokenizer.ggml.pre stands for its rules and `pre` is NULL;
  *   - some text gets other ids and `pre` is NULL: the message has the text and the ids;
- *   - it has more ids than `vocabulary`;
+ *   - a word of its vocabulary, which is no added token, has an id that is not below `vocabulary`;
  *   - the model has no tokenizer.json, but another tokenizer file.
  * Returns ORGAN_IO if a file cannot be read. */
 organ_status organ_tokenizer_to_gguf(const organ_model *model, const organ_tokenizer_gguf_options *options,

@@ -159,6 +159,17 @@ ends 0 convert chat -o chat.gguf --to gguf --quiet --force
 ends 0 convert chat.gguf -o chat-back --to safetensors --quiet
 judge "the template is lost on the way back" test "$(jq -c .chat_template chat-back/tokenizer_config.json)" = '"ONE"'
 
+# ---- added tokens without a row in the embedding ----
+cp -rL tiny-qwen2 longer && chmod -R u+w longer
+jq '.added_tokens += [{id: 2048, content: "<image_soft_token>", single_word: false, lstrip: false, rstrip: false, normalized: false, special: true}]
+    | .model.vocab["<image_soft_token>"] = 2048' tiny-qwen2/tokenizer.json >longer/tokenizer.json
+ends 0 convert longer -o longer.gguf --to gguf
+says "1 added token of the tokenizer has no row in the embedding of 2048 rows and is left out"
+judge "the GGUF file has another vocabulary" test "$("$root/build/checks/gguf_keys" longer.gguf | grep -E '^tokenizer.ggml.(tokens|token_type)' | cut -f 2 | uniq)" = 2048
+jq '.model.vocab["qzqz"] = 2048' tiny-qwen2/tokenizer.json >longer/tokenizer.json
+refused 3 "the tokenizer has 2049 ids, the embedding 2048 rows, and id 2048, 'qzqz', is a word of the vocabulary" \
+    convert longer -o no.gguf --to gguf --quiet
+
 # ---- tokens that end a text ----
 # ends_with ID MODEL: the text of the model ends with this token.
 ends_with() {
@@ -188,6 +199,19 @@ judge "generation_config.json lost a member" test "$(jq -c 'del(.bos_token_id, .
     "{\"eos_token_id\":[2047,$second,$first],\"temperature\":0.5,\"do_sample\":true,\"top_k\":20}"
 "$root/build/checks/gguf_keys" stops.gguf eom.gguf tokenizer.ggml.eot_token_id= || bad "the key cannot be removed"
 ends_with "$first" eom.gguf
+
+# ---- a number for each layer where config.json has one for all ----
+make llama layered
+rm layered/tokenizer.json
+ends 0 convert layered -o one.gguf --to gguf --quiet
+width=$("$root/build/checks/gguf_keys" one.gguf | sed -n 's/^llama.feed_forward_length	//p')
+layers=$("$root/build/checks/gguf_keys" one.gguf | sed -n 's/^llama.block_count	//p')
+list=$(jq -nc "[range($layers) | $width]")
+"$root/build/checks/gguf_keys" one.gguf many.gguf "llama.feed_forward_length=i32:$list" || bad "the key cannot be set"
+ends 0 convert many.gguf -o layered-back --to safetensors --quiet
+judge "the width is not that of the layers" test "$(jq .intermediate_size layered-back/config.json)" = "$width"
+"$root/build/checks/gguf_keys" one.gguf many.gguf "llama.feed_forward_length=i32:$(jq -c '.[-1] += 32' <<<"$list")" || bad "the key cannot be set"
+refused 3 "key 'llama.feed_forward_length' has different numbers for the layers" convert many.gguf -o no --to safetensors --quiet
 
 # ---- general.* of a GGUF file: the name of the model, and what its card says ----
 # name_of FILE: general.name, as JSON.

@@ -28,7 +28,8 @@ static json_t *config_rotary(unsigned part, unsigned width)
     return json_real(factor);
 }
 
-/* Returns the value of a key-value as JSON: a flag, an integer or a number. NULL if it has another type. */
+/* Returns the value of a key-value as JSON: a flag, an integer or a number, or the first of an array of them. NULL if
+ * it has another type. */
 static json_t *config_value(const organ_gguf_kv *kv)
 {
     int64_t whole;
@@ -114,7 +115,8 @@ static const char *config_member(const organ_convert_job *job, const char *membe
 }
 
 /* Adds the member that `row` names to `config`; for a name "rope.X" member X to `rope`, but rope_theta to `config`.
- * Adds nothing if the GGUF file lacks the key, or if the key's value is an array or has no counterpart. */
+ * Adds nothing if the GGUF file lacks the key, or if the key's value has no counterpart or is an array of different
+ * numbers. */
 static int config_put_row(const organ_convert_job *job, const exchange_key *row, json_t *config, json_t *rope)
 {
     char key[160], name[96];
@@ -122,7 +124,7 @@ static int config_put_row(const organ_convert_job *job, const exchange_key *row,
     snprintf(key, sizeof key, "%s.%.*s", job->exchange->gguf, (int)strcspn(row->key, "*"), row->key);
     const organ_gguf_kv *const kv = organ_gguf_find(job->model->gguf, key);
     const char *const member = row->members ? config_member(job, row->members, &length) : NULL;
-    if (!kv || kv->type == ORGAN_GGUF_ARRAY || !member)
+    if (!kv || !organ_convert_is_uniform(kv) || !member)
         return 0;
     const char *const text = organ_gguf_string(job->model->gguf, key, &length);
     json_t *value = NULL;
@@ -564,6 +566,8 @@ organ_status organ_convert_config(organ_convert_job *job, organ_error *error)
         return organ_fail(error, ORGAN_USAGE, "--type: tensors of safetensors can become bf16, f16 or f32");
     if (!(job->files = calloc(8, sizeof *job->files)))
         return organ_fail_memory(error, job->options->model);
+    if (organ_convert_check_layers(job, error) != ORGAN_OK)
+        return error->status;
     char *const config = job->by_name ? config_text_by_name(job, error) : config_text(job, error);
     job->files[job->file_count++] = (organ_written_file){"config.json", config};
     char *const card = error->status ? NULL : organ_convert_card(job, error);

@@ -362,6 +362,14 @@ organ_status organ_convert_codes_pass(organ_convert_job *job, organ_error *error
 /* Adds the key-values of the architecture and of the tokenizer to job->gguf. */
 organ_status organ_convert_keys(organ_convert_job *job, organ_error *error);
 
+/* ---- convert_layers.c ---- */
+
+/* Returns whether the value is a single one, or an array whose numbers are all equal. */
+bool organ_convert_is_uniform(const organ_gguf_kv *kv);
+
+/* Rejects a GGUF file whose layers differ in a size of which config.json of the architecture has one for all. */
+organ_status organ_convert_check_layers(const organ_convert_job *job, organ_error *error);
+
 /* ---- convert_card.c ---- */
 
 /* Sets general.name and what README.md of the model states: licence, languages and so on; and general.sampling.* from

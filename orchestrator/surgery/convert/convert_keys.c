@@ -472,9 +472,21 @@ organ_status organ_convert_keys(organ_convert_job *job, organ_error *error)
     if (error->status || (job->by_name && organ_convert_keep_config(job, error)))
         return error->status;
     organ_tokenizer_difference difference;
-    const organ_tokenizer_gguf_options tokenizer = {job->config.vocabulary, job->options->pre, job->exchange->gguf,
-                                                    job->text};
-    if (organ_tokenizer_to_gguf(job->model, &tokenizer, job->gguf, &difference, error) == ORGAN_OK && difference.found)
+    uint64_t beyond = 0;
+    const organ_tokenizer_gguf_options tokenizer = {.vocabulary = job->config.vocabulary,
+                                                    .pre = job->options->pre,
+                                                    .architecture = job->exchange->gguf,
+                                                    .beyond = &beyond,
+                                                    .config = job->text};
+    if (organ_tokenizer_to_gguf(job->model, &tokenizer, job->gguf, &difference, error) != ORGAN_OK)
+        return error->status;
+    if (difference.found)
         organ_progress_note(job->progress, "--pre %s: %s", job->options->pre, difference.text);
+    if (beyond)
+        organ_progress_note(
+            job->progress,
+            "%llu added token%s of the tokenizer %s no row in the embedding of %llu rows and %s left out",
+            (unsigned long long)beyond, beyond == 1 ? "" : "s", beyond == 1 ? "has" : "have",
+            (unsigned long long)job->config.vocabulary, beyond == 1 ? "is" : "are");
     return error->status;
 }
