@@ -122,3 +122,5 @@ organ_status organ_gguf_split_check(const char *file_name, const organ_gguf *par
                           file_name, total, parts, tensors);
     return check_architecture(file_name, part, first, error);
 }
+
+bool organ_gguf_is_projector(const char *file_name) { return strcasestr(file_name, "mmproj") != NULL; }

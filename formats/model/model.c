@@ -298,6 +298,17 @@ static organ_status note_wrapped(model_state *s, organ_error *error)
     return append_sentence(s, text, s->warnings, &s->model.warning_count, error);
 }
 
+/* Warns if the directory also has an index, which organ does not read. */
+static organ_status note_unread(model_state *s, organ_error *error)
+{
+    char text[400];
+    if (!s->place.unread)
+        return ORGAN_OK;
+    snprintf(text, sizeof text, "%s is read, as transformers does; %s next to it is not", s->place.file,
+             s->place.unread);
+    return append_sentence(s, text, s->warnings, &s->model.warning_count, error);
+}
+
 /* Opens the files of a safetensors model: the file that the path names (and access->also), the shards of the index,
  * or model.safetensors at a URL. */
 static organ_status open_safetensors(model_state *s, organ_error *error)
@@ -407,7 +418,7 @@ static organ_status open_any(model_state *s, const char *path, organ_error *erro
         return error->status;
     if (s->place.gguf)
         return open_gguf(s, error);
-    if (open_safetensors(s, error) || note_wrapped(s, error))
+    if (open_safetensors(s, error) || note_wrapped(s, error) || note_unread(s, error))
         return error->status;
     return read_config(s, "", error);
 }

@@ -27,6 +27,10 @@ typedef struct contents {
     const char *other_index;  /* name of an index (*.safetensors.index.json) other than ORGAN_INDEX_NAME, or NULL */
     size_t ggufs;             /* number of GGUF models: a split model counts once; exact only for 0, 1 and 2 */
     const char *gguf[2];      /* names of the first two GGUF models in byte order, each by its first file */
+    size_t projectors;        /* number of GGUF files of image parts, which count as models only without others */
+    const char *projector;    /* name of the last of them */
+    size_t inner;             /* number of GGUF models in subfolders; exact only for 0, 1 and 2 */
+    const char *below[2];     /* first files of the first two of them in byte order, SUBFOLDER/NAME */
     size_t foreign;           /* number of files with weights in formats that organ cannot read */
     const char *foreign_name; /* name of the last of these `foreign` files */
 } contents;
@@ -68,21 +72,23 @@ static bool is_same_split(const char *a, const char *b)
            memcmp(a, b, length) == 0;
 }
 
-/* Counts the GGUF file `name`, unless it is another part of a split model that is already in found->gguf. Keeps the two
- * names of found->gguf that are first in byte order, so that messages do not depend on the order of readdir. */
-static organ_status note_gguf(organ_model_place *place, const char *name, contents *found, organ_error *error)
+/* Increments *count for the GGUF file `name`, unless it is another part of a split model that is already in `first`.
+ * Keeps the two names of `first` that are first in byte order, so that messages do not depend on the order of
+ * readdir. */
+static organ_status note_gguf(organ_model_place *place, const char *name, size_t *count, const char *first[2],
+                              organ_error *error)
 {
-    for (size_t k = 0; k < 2 && found->gguf[k]; k++)
-        if (is_same_split(found->gguf[k], name))
-            return strcmp(name, found->gguf[k]) < 0 ? copy_name(place, name, &found->gguf[k], error) : ORGAN_OK;
-    /* index in found->gguf: 0 before the first name, else 1 */
-    const size_t place_in_order = found->gguf[0] && strcmp(name, found->gguf[0]) > 0;
-    found->ggufs++;
+    for (size_t k = 0; k < 2 && first[k]; k++)
+        if (is_same_split(first[k], name))
+            return strcmp(name, first[k]) < 0 ? copy_name(place, name, &first[k], error) : ORGAN_OK;
+    /* index in `first`: 0 before the first name, else 1 */
+    const size_t place_in_order = first[0] && strcmp(name, first[0]) > 0;
+    ++*count;
     if (place_in_order == 0)
-        found->gguf[1] = found->gguf[0];
-    else if (found->gguf[1] && strcmp(name, found->gguf[1]) > 0)
+        first[1] = first[0];
+    else if (first[1] && strcmp(name, first[1]) > 0)
         return ORGAN_OK;
-    return copy_name(place, name, &found->gguf[place_in_order], error);
+    return copy_name(place, name, &first[place_in_order], error);
 }
 
 /* Records one entry of the directory in `found`: an index, a safetensors or GGUF file, or a file of a foreign format.
@@ -100,8 +106,11 @@ static organ_status note_entry(organ_model_place *place, const char *name, conte
         return copy_name(place, name, &found->other, error);
     } else if (organ_ends_with(name, ".safetensors.index.json")) {
         return copy_name(place, name, &found->other_index, error);
+    } else if (organ_ends_with(name, ".gguf") && organ_gguf_is_projector(name)) {
+        found->projectors++;
+        return copy_name(place, name, &found->projector, error);
     } else if (organ_ends_with(name, ".gguf")) {
-        return note_gguf(place, name, found, error);
+        return note_gguf(place, name, &found->ggufs, found->gguf, error);
     } else if (foreign_reason(name)) {
         found->foreign++;
         return copy_name(place, name, &found->foreign_name, error);
@@ -127,6 +136,52 @@ static organ_status list_directory(organ_model_place *place, contents *found, or
     }
     closedir(directory);
     return error->status;
+}
+
+/* Counts the GGUF models in the folder `name` of the place's directory. Does nothing if it is no folder that can be
+ * listed. */
+static organ_status list_subfolder(organ_model_place *place, const char *name, contents *found, organ_error *error)
+{
+    const char *const path = organ_path_join(&place->arena, place->directory, name);
+    DIR *const folder = path ? organ_open_folder(path) : NULL;
+    char inner[NAME_MAX * 2 + 2];
+    if (!path)
+        return organ_fail_memory(error, place->path);
+    for (const struct dirent *entry; folder && !error->status && (entry = readdir(folder));) {
+        snprintf(inner, sizeof inner, "%s/%s", name, entry->d_name);
+        if (*entry->d_name != '.' && organ_ends_with(entry->d_name, ".gguf") && !organ_gguf_is_projector(inner))
+            note_gguf(place, inner, &found->inner, found->below, error);
+    }
+    if (folder)
+        closedir(folder);
+    return error->status;
+}
+
+/* Counts the GGUF models in the subfolders of the place's directory: repositories with several quantisations have a
+ * folder for each. */
+static organ_status list_subfolders(organ_model_place *place, contents *found, organ_error *error)
+{
+    DIR *const directory = organ_open_folder(place->directory);
+    for (const struct dirent *entry; directory && !error->status && (entry = readdir(directory));)
+        if (*entry->d_name != '.')
+            list_subfolder(place, entry->d_name, found, error);
+    if (directory)
+        closedir(directory);
+    return error->status;
+}
+
+/* Sets the place to the only GGUF model in a subfolder, as if its path had been given. */
+static organ_status enter_subfolder(organ_model_place *place, const char *file, organ_error *error)
+{
+    const char *const path = organ_path_join(&place->arena, place->directory, file);
+    if (!path)
+        return organ_fail_memory(error, place->path);
+    place->path = path;
+    place->file = organ_path_name(path);
+    place->directory = organ_arena_copy(&place->arena, path, (size_t)(place->file - path) - 1);
+    place->whole_directory = false;
+    place->gguf = true;
+    return place->directory ? ORGAN_OK : organ_fail_memory(error, path);
 }
 
 /* Writes the first four names in the subfolder "snapshots" of the place's directory to `names`, separated by commas:
@@ -171,19 +226,21 @@ static organ_status fail_not_one_model(const organ_model_place *place, const con
                           "%s: holds %zu .safetensors files and no " ORGAN_INDEX_NAME " nor " ORGAN_SINGLE_NAME
                           " that lists the files of one model: name one file",
                           place->directory, found->others);
-    if (found->ggufs > 1)
+    if (found->ggufs > 1 || found->inner > 1)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: holds more than one GGUF model, among them %s and %s: name one file", place->directory,
-                          found->gguf[0], found->gguf[1]);
+                          found->ggufs > 1 ? found->gguf[0] : found->below[0],
+                          found->ggufs > 1 ? found->gguf[1] : found->below[1]);
     if (found->foreign > 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: no model here: looked for " LOOKED_FOR "; %s is %s",
                           place->directory, found->foreign_name, foreign_reason(found->foreign_name));
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: no model here: looked for " LOOKED_FOR, place->directory);
 }
 
-/* Sets the place's index or file for a directory, by precedence: the index, model.safetensors, the only other
- * .safetensors, the only GGUF model. Returns ORGAN_BAD_INPUT if there is none of these, if the choice is ambiguous, or
- * if an index of another name excludes the last two. */
+/* Sets the place's index or file for a directory, by precedence: model.safetensors, which transformers prefers too, the
+ * index, the only other .safetensors, the only GGUF model, the only one in a subfolder, a projector. Returns
+ * ORGAN_BAD_INPUT if there is none of these, if the choice is ambiguous, or if an index of another name excludes the
+ * last two. */
 static organ_status find_in_directory(organ_model_place *place, organ_error *error)
 {
     contents found = {0};
@@ -191,14 +248,21 @@ static organ_status find_in_directory(organ_model_place *place, organ_error *err
     place->whole_directory = true;
     if (list_directory(place, &found, error) != ORGAN_OK)
         return error->status;
-    if (found.index)
-        place->index = ORGAN_INDEX_NAME;
-    else if (found.single)
+    place->unread = found.index && found.single ? ORGAN_INDEX_NAME : NULL;
+    if (found.single)
         place->file = ORGAN_SINGLE_NAME;
+    else if (found.index)
+        place->index = ORGAN_INDEX_NAME;
     else if (found.others == 1 && !found.other_index)
         place->file = found.other;
     else if (found.ggufs == 1 && found.others == 0 && !found.other_index)
         place->file = found.gguf[0];
+    else if (found.others || found.ggufs || found.other_index || list_subfolders(place, &found, error))
+        return error->status ? error->status : fail_not_one_model(place, &found, error);
+    else if (found.inner == 1)
+        return enter_subfolder(place, found.below[0], error);
+    else if (found.inner == 0 && found.projectors == 1)
+        place->file = found.projector;
     else
         return fail_not_one_model(place, &found, error);
     place->gguf = place->file && organ_ends_with(place->file, ".gguf");

@@ -241,23 +241,35 @@ static bool has_weights(const char *name)
     return organ_ends_with(name, ".safetensors") || organ_ends_with(name, ".gguf");
 }
 
+/* Returns ORGAN_BAD_INPUT if the folder of a snapshot, or a folder in it, has a link without a target. Sets *weights if
+ * it has a file with weights. `inner` is true in a folder of the snapshot. */
+static organ_status check_links(const char *text, const char *entry, const char *folder, bool inner, bool *weights,
+                                organ_arena *arena, organ_error *error)
+{
+    organ_folder_names found;
+    if (organ_folder_list(folder, arena, &found, error) != ORGAN_OK)
+        return error->status;
+    for (size_t k = 0; k < found.count && !error->status; k++) {
+        const char *const path = organ_path_join(arena, folder, found.names[k]);
+        if (!path)
+            return organ_fail_memory(error, text);
+        if (is_dangling_link(path))
+            return fail_broken(text, entry, path, arena, error);
+        *weights = *weights || has_weights(found.names[k]);
+        if (!inner && organ_is_folder(path))
+            check_links(text, entry, path, true, weights, arena, error);
+    }
+    return error->status;
+}
+
 /* Returns ORGAN_BAD_INPUT for a snapshot that is incomplete: it has a link without a target, or no file with weights
  * while the entry has an unfinished download. */
 static organ_status check_snapshot(const char *text, const char *entry, const char *snapshot, organ_arena *arena,
                                    organ_error *error)
 {
-    organ_folder_names found;
     bool weights = false;
-    if (organ_folder_list(snapshot, arena, &found, error) != ORGAN_OK)
+    if (check_links(text, entry, snapshot, false, &weights, arena, error) != ORGAN_OK)
         return error->status;
-    for (size_t k = 0; k < found.count; k++) {
-        const char *const path = organ_path_join(arena, snapshot, found.names[k]);
-        if (!path)
-            return organ_fail_memory(error, text);
-        if (is_dangling_link(path))
-            return fail_broken(text, entry, path, arena, error);
-        weights = weights || has_weights(found.names[k]);
-    }
     const long long bytes = weights ? -1 : incomplete_bytes(entry, "", arena);
     return bytes < 0 ? ORGAN_OK
                      : organ_fail(error, ORGAN_BAD_INPUT,

@@ -25,29 +25,68 @@ organ_status organ_name_list_add(organ_name_list *list, organ_store store, const
 static bool begins_gguf(const char *name)
 {
     unsigned part = 1, parts;
-    return organ_ends_with(name, ".gguf") && (organ_gguf_split_parse(name, &part, &parts) == 0 || part == 1);
+    return organ_ends_with(name, ".gguf") && !organ_gguf_is_projector(name) &&
+           (organ_gguf_split_parse(name, &part, &parts) == 0 || part == 1);
 }
 
-/* Appends the names of the models in a folder. If the folder has safetensors, a config.json, exactly one GGUF model,
- * or no files at all, appends `prefix` followed by `suffix`: the name of the folder itself. Otherwise appends
- * `prefix`, '/', the file and `suffix` for each GGUF model, and nothing if there is none. */
+/* Appends the names of the GGUF models among the `found` entries of a folder to `models`, each with `before` in front.
+ * Returns false if memory is exhausted. */
+static bool list_ggufs(organ_arena *arena, const organ_folder_names *found, const char *before,
+                       organ_folder_names *models)
+{
+    const char **const names = organ_arena_take(arena, (models->count + found->count + 1) * sizeof *names);
+    if (!names)
+        return false;
+    if (models->count)
+        memcpy(names, models->names, models->count * sizeof *names);
+    models->names = names;
+    for (size_t k = 0; k < found->count; k++)
+        if (begins_gguf(found->names[k]) &&
+            !(names[models->count++] = organ_arena_format(arena, "%s%s", before, found->names[k])))
+            return false;
+    return true;
+}
+
+/* Sets *models to the GGUF models in the folder, or, if it has none, to those in its subfolders, which repositories
+ * with several quantisations have. `found` are the entries of the folder. */
+static organ_status find_ggufs(organ_arena *arena, const char *folder, const organ_folder_names *found,
+                               organ_folder_names *models, organ_error *error)
+{
+    *models = (organ_folder_names){0};
+    if (!list_ggufs(arena, found, "", models))
+        return organ_fail_memory(error, folder);
+    for (size_t k = 0, own = models->count; k < found->count && own == 0 && !error->status; k++) {
+        organ_folder_names inner;
+        const char *const path = organ_path_join(arena, folder, found->names[k]);
+        const char *const before = organ_arena_format(arena, "%s/", found->names[k]);
+        if (!path || !before)
+            return organ_fail_memory(error, folder);
+        if (organ_is_folder(path) && organ_folder_list(path, arena, &inner, error) == ORGAN_OK &&
+            !list_ggufs(arena, &inner, before, models))
+            return organ_fail_memory(error, folder);
+    }
+    return error->status;
+}
+
+/* Appends the names of the models in a folder. If the folder has safetensors, a config.json and no GGUF model, exactly
+ * one GGUF model, or no files at all, appends `prefix` followed by `suffix`: the name of the folder itself. Otherwise
+ * appends `prefix`, '/', the file and `suffix` for each GGUF model, and nothing if there is none. */
 organ_status organ_name_list_add_folder(organ_name_list *list, organ_store store, const char *folder,
                                         const char *prefix, const char *suffix, organ_error *error)
 {
-    organ_folder_names found;
-    size_t ggufs = 0;   /* number of GGUF models */
-    bool other = false; /* the folder has safetensors or a config.json */
-    if (organ_folder_list(folder, &list->arena, &found, error) != ORGAN_OK)
+    organ_folder_names found, models;
+    bool other = false, config = false; /* the folder has safetensors; a config.json */
+    if (organ_folder_list(folder, &list->arena, &found, error) != ORGAN_OK ||
+        find_ggufs(&list->arena, folder, &found, &models, error) != ORGAN_OK)
         return error->status;
     for (size_t k = 0; k < found.count; k++) {
-        ggufs += begins_gguf(found.names[k]);
-        other = other || organ_ends_with(found.names[k], ".safetensors") || strcmp(found.names[k], "config.json") == 0;
+        other = other || organ_ends_with(found.names[k], ".safetensors");
+        config = config || strcmp(found.names[k], "config.json") == 0;
     }
-    if (other || ggufs == 1 || found.count == 0)
+    if (other || models.count == 1 || found.count == 0 || (config && models.count == 0))
         return organ_name_list_add(list, store, organ_arena_format(&list->arena, "%s%s", prefix, suffix), error);
-    for (size_t k = 0; k < found.count && !error->status; k++)
-        if (begins_gguf(found.names[k]))
-            organ_name_list_add(list, store,
-                                organ_arena_format(&list->arena, "%s/%s%s", prefix, found.names[k], suffix), error);
+    for (size_t k = 0; k < models.count && !error->status; k++)
+        organ_name_list_add(list, store, organ_arena_format(&list->arena, "%s/%s%s", prefix, models.names[k], suffix),
+                            error);
     return error->status;
 }

@@ -3,6 +3,7 @@
 
 #include "formats/base/input_file.h"
 #include "formats/base/text_buffer.h"
+#include "formats/safetensors/safetensors.h"
 #include "orchestrator/machine/thread.h"
 #include "orchestrator/stream/direct_file.h"
 #include "orchestrator/stream/transfer.h"
@@ -62,7 +63,8 @@ static organ_status list_index(const organ_model *donor, organ_file_list *list, 
     return error->status;
 }
 
-/* Lists the files of a model's directory that have no weights. If the model is not the whole directory, lists only the
+/* Lists the files of a model's directory that have no weights, without an index that the model does not use: its shards
+ * would belong to another model. If the model is not the whole directory, lists only the
  * index of its shards, or nothing if it has no index. Returns ORGAN_USAGE for a model at a URL that was opened as a
  * directory or by its index. */
 organ_status organ_model_other_files(const organ_model *donor, organ_file_list *list, organ_error *error)
@@ -75,12 +77,14 @@ organ_status organ_model_other_files(const organ_model *donor, organ_file_list *
                           donor->path);
     if (!donor->whole_directory)
         return donor->index ? list_index(donor, list, error) : ORGAN_OK;
-    const char **skip = malloc(donor->file_count * sizeof *skip);
+    const size_t count = donor->file_count;
+    const char **skip = malloc((count + 1) * sizeof *skip);
     if (!skip)
         return organ_fail_memory(error, donor->path);
-    for (size_t f = 0; f < donor->file_count; f++)
+    for (size_t f = 0; f < count; f++)
         skip[f] = donor->files[f].name;
-    organ_list_files(donor->directory, skip, donor->file_count, list, error);
+    skip[count] = ORGAN_INDEX_NAME;
+    organ_list_files(donor->directory, skip, count + (!donor->index && !donor->gguf), list, error);
     free(skip);
     return error->status;
 }

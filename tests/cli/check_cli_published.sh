@@ -6,6 +6,7 @@
 
 root=${organ%/build/organ}
 text=$root/fixtures/tiny-moe/calibration.txt
+commit=0123456789abcdef0123456789abcdef01234567
 
 # header FILE: prints the JSON of a file of safetensors.
 header() { tail -c +9 "$1" | head -c "$(od -An -tu8 -N8 "$1" | tr -d ' ')"; }
@@ -213,10 +214,41 @@ judge "the width is not that of the layers" test "$(jq .intermediate_size layere
 "$root/build/checks/gguf_keys" one.gguf many.gguf "llama.feed_forward_length=i32:$(jq -c '.[-1] += 32' <<<"$list")" || bad "the key cannot be set"
 refused 3 "key 'llama.feed_forward_length' has different numbers for the layers" convert many.gguf -o no --to safetensors --quiet
 
+# ---- the files of a snapshot: an index next to model.safetensors, GGUF files in folders and next to a projector ----
+make llama both
+jq -n '{metadata: {}, weight_map: {"model.norm.weight": "model-00001-of-00002.safetensors"}}' >both/model.safetensors.index.json
+ends 0 prune both -o pruned
+says "model.safetensors is read, as transformers does; model.safetensors.index.json next to it is not"
+judge "the output has the index of other files" test ! -e pruned/model.safetensors.index.json
+export HF_HUB_CACHE=$PWD/cache
+snapshot=cache/models--acme--Tiny/snapshots/$commit file=$root/fixtures/tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf
+mkdir -p cache/models--acme--Tiny/{refs,blobs} $snapshot/Q8_0
+printf %s $commit >cache/models--acme--Tiny/refs/main
+cp "$file" cache/models--acme--Tiny/blobs/abc
+ln -s ../../../blobs/abc $snapshot/Q8_0/tiny-Q8_0.gguf
+ln -s ../../../blobs/abc $snapshot/Q8_0/mmproj-F16.gguf
+ln -s ../../blobs/abc $snapshot/mmproj-BF16.gguf
+printf {} >$snapshot/config.json
+ends 0 inspect acme/Tiny --json
+judge "the model in the folder is not found" test "$(jq -r .model.name ../out)" = tiny-Q8_0.gguf
+ends 0 models --json
+judge "the model has another name" jq -e '[.models[].name] == ["hf:acme/Tiny"]' ../out
+mkdir $snapshot/BF16 && ln -s ../../../blobs/abc $snapshot/BF16/tiny-BF16.gguf
+refused 3 "holds more than one GGUF model, among them BF16/tiny-BF16.gguf and Q8_0/tiny-Q8_0.gguf: name one file" inspect acme/Tiny
+ends 0 inspect hf:acme/Tiny/BF16/tiny-BF16.gguf
+ends 0 models --json
+judge "the files in folders have no names" jq -e '[.models[].name] == ["hf:acme/Tiny/BF16/tiny-BF16.gguf", "hf:acme/Tiny/Q8_0/tiny-Q8_0.gguf"]' ../out
+ln -s ../../blobs/abc $snapshot/tiny-Q8_0.gguf
+ends 0 inspect acme/Tiny --json
+judge "the model next to the projector is not found" jq -e ".model.files == 1 and .model.tensors > 40" ../out
+rm $snapshot/tiny-Q8_0.gguf $snapshot/BF16/* $snapshot/Q8_0/tiny*
+ln -s ../../../blobs/missing $snapshot/BF16/tiny-BF16.gguf
+refused 3 "BF16/tiny-BF16.gguf is a link to '../../../blobs/missing', which does not exist" inspect acme/Tiny
+unset HF_HUB_CACHE
+
 # ---- general.* of a GGUF file: the name of the model, and what its card says ----
 # name_of FILE: general.name, as JSON.
 name_of() { "$root/build/checks/gguf_keys" "$1" | sed -n 's/^general.name	//p'; }
-commit=0123456789abcdef0123456789abcdef01234567
 mkdir -p hub/models--acme--Tiny-1B/snapshots hub/plain
 cp -rL tiny-qwen2 hub/models--acme--Tiny-1B/snapshots/$commit
 cp -L tiny-qwen2/*.json hub/plain/ && cp hub/models--acme--Tiny-1B/snapshots/$commit/*.safetensors hub/plain/

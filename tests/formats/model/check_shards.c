@@ -35,12 +35,27 @@ static organ_model *opened(const char *path)
     return model;
 }
 
+/* transformers reads model.safetensors, too, if the directory has both. */
+START_TEST(single_file_comes_first)
+{
+    put_shards();
+    scratch_text(INDEX, MAP("\"c\":\"s2.safetensors\",\"b\":\"s1.safetensors\",\"a\":\"s1.safetensors\""));
+    scratch_tensors("model.safetensors", "{\"z\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[0,3]}}", 3);
+    organ_model *model = opened(scratch_path("/"));
+    ck_assert_ptr_null(model->index);
+    ck_assert_uint_eq(model->tensor_count, 1);
+    ck_assert_str_eq(model->tensors[0].name, "z");
+    ck_assert_uint_eq(model->warning_count, 1);
+    ck_assert_ptr_nonnull(strstr(model->warnings[0], "model.safetensors is read, as transformers does; " INDEX));
+    organ_model_close(model);
+}
+END_TEST
+
 START_TEST(shards_make_one_model)
 {
     const int before = open_files();
     put_shards();
     scratch_text(INDEX, MAP("\"c\":\"s2.safetensors\",\"b\":\"s1.safetensors\",\"a\":\"s1.safetensors\""));
-    scratch_text("model.safetensors", "not looked at: the index wins");
     organ_model *model = opened(scratch_path("/"));
     ck_assert_str_eq(model->index, INDEX);
     ck_assert_str_eq(model->format, "safetensors");
@@ -480,6 +495,7 @@ Suite *shards_suite(void)
     tcase_add_checked_fixture(files, scratch_begin, scratch_end);
     tcase_set_timeout(files, 20);
     tcase_add_test(files, shards_make_one_model);
+    tcase_add_test(files, single_file_comes_first);
     tcase_add_loop_test(files, index_is_refused, 0, COUNT(bad_indices));
     tcase_add_loop_test(files, total_size, 0, COUNT(totals));
     tcase_add_loop_test(files, index_that_misplaces, 0, COUNT(misplaced));
