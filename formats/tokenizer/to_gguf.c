@@ -4,6 +4,7 @@
 #include "formats/tokenizer/to_gguf.h"
 
 #include "formats/base/text_buffer.h"
+#include "formats/tokenizer/sentencepiece.h"
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include <stdio.h>
@@ -176,7 +177,7 @@ static organ_status write_merges(const gguf_export *e, const organ_merge *merges
  * that merges make get 0, -1, -2, ... in the order of their first merges (`merges` is sorted by rank); then the normal
  * tokens that no merge makes get the next lower scores, by id. All other tokens, such as bytes and special tokens, get
  * 0. */
-static organ_status write_scores(const gguf_export *e, const organ_merge *merges, size_t count, organ_error *error)
+static organ_status write_rank_scores(const gguf_export *e, const organ_merge *merges, size_t count, organ_error *error)
 {
     float *const scores = calloc(e->count + 1, sizeof *scores);
     bool *const scored = calloc(e->count + 1, sizeof *scored);
@@ -198,6 +199,26 @@ static organ_status write_scores(const gguf_export *e, const organ_merge *merges
     }
     free(scores);
     free(scored);
+    return array_end(&all, KEY("scores"), ORGAN_GGUF_F32, e->count, complete, e->writer, error);
+}
+
+/* Writes the scores in the model's tokenizer.model or, if it has none that fit, those of write_rank_scores. Tokens that
+ * tokenizer.model lacks get the scores that llama.cpp's converter gives them. */
+static organ_status write_scores(const gguf_export *e, const organ_merge *merges, size_t count, organ_error *error)
+{
+    organ_piece_scores pieces;
+    organ_bytes all;
+    if (organ_piece_scores_read(e->model, e->t, merges, count, &pieces, error) != ORGAN_OK || !pieces.scores)
+        return error->status ? error->status : write_rank_scores(e, merges, count, error);
+    bool complete = array_begin(&all, ORGAN_GGUF_F32, e->count);
+    for (uint32_t id = 0; id < e->count && complete; id++) {
+        const float other = type_of(e, id) == UNUSED ? -10000.0f : -1000.0f;
+        const float score = id < pieces.count ? pieces.scores[id] : other;
+        uint32_t bits;
+        memcpy(&bits, &score, sizeof bits);
+        complete = put_u64(&all, bits, 4);
+    }
+    free(pieces.scores);
     return array_end(&all, KEY("scores"), ORGAN_GGUF_F32, e->count, complete, e->writer, error);
 }
 

@@ -11,4 +11,9 @@
  * form, naming the first text with other ids; ORGAN_IO if memory is exhausted. */
 organ_status organ_tokenizer_to_json(const organ_model *model, char **tokenizer, char **config, organ_error *error);
 
+/* Sets *bytes to the content of tokenizer.model, *length bytes, which the caller frees: the tokens of a GGUF file of
+ * the kind "llama" with their scores and types, which tokenizer.json does not have. *bytes is NULL for other kinds and
+ * for files without scores or types. Returns ORGAN_IO if memory is exhausted. */
+organ_status organ_tokenizer_to_pieces(const organ_model *model, char **bytes, size_t *length, organ_error *error);
+
 #endif

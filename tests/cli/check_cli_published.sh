@@ -214,6 +214,26 @@ judge "the width is not that of the layers" test "$(jq .intermediate_size layere
 "$root/build/checks/gguf_keys" one.gguf many.gguf "llama.feed_forward_length=i32:$(jq -c '.[-1] += 32' <<<"$list")" || bad "the key cannot be set"
 refused 3 "key 'llama.feed_forward_length' has different numbers for the layers" convert many.gguf -o no --to safetensors --quiet
 
+# ---- scores and types of a SentencePiece vocabulary, which tokenizer.json does not have ----
+rows=256
+words=$(jq -nc --argjson n $rows '["<unk>", "<s>", "</s>", "▁"] + ("abcdefgh" | split("")) + ["ab", "abc", "de", "abcde", "▁a"] + ["<tool>"]
+    | . + [range(length; $n) | [19968 + .] | implode]')
+"$root/build/checks/gguf_keys" one.gguf pieces.gguf tokenizer.ggml.model='string:"llama"' tokenizer.ggml.pre='string:"default"' "tokenizer.ggml.tokens=string:$words" \
+    "tokenizer.ggml.scores=f32:$(jq -nc --argjson n $rows '[range($n) | if . < 12 then 0 else -. * 1.5 end]')" \
+    "tokenizer.ggml.token_type=i32:$(jq -nc --argjson n $rows '[2, 3, 3] + [range(3; $n) | if . == 17 then 4 else 1 end]')" \
+    tokenizer.ggml.{bos_token_id=u32:1,eos_token_id=u32:2,unknown_token_id=u32:0} tokenizer.ggml.add_space_prefix=bool:true || bad "the keys cannot be set"
+ends 0 convert pieces.gguf -o pieces --to safetensors --quiet
+ends 0 convert pieces -o pieces-back.gguf --to gguf --quiet
+for key in scores token_type tokens model; do
+    same "$key is lost" <("$root/build/checks/gguf_keys" pieces.gguf | grep "ggml.$key	") <("$root/build/checks/gguf_keys" pieces-back.gguf | grep "ggml.$key	")
+done
+# scores that are not those of tokenizer.json's merges are not used
+jq '.model.merges |= (.[1:] + .[:1])' pieces/tokenizer.json >set.json && mv set.json pieces/tokenizer.json
+ends 0 convert pieces -o pieces-back.gguf --to gguf --quiet --force
+judge "scores of other merges are used" test "$("$root/build/checks/gguf_keys" pieces.gguf | grep ggml.scores)" != "$("$root/build/checks/gguf_keys" pieces-back.gguf | grep ggml.scores)"
+head -c 100 pieces/tokenizer.model >set.model && mv set.model pieces/tokenizer.model
+ends 0 convert pieces -o pieces-back.gguf --to gguf --quiet --force
+
 # ---- the files of a snapshot: an index next to model.safetensors, GGUF files in folders and next to a projector ----
 make llama both
 jq -n '{metadata: {}, weight_map: {"model.norm.weight": "model-00001-of-00002.safetensors"}}' >both/model.safetensors.index.json

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { LONG = 64 };
+enum { LONG = 512 };
 
 static void require(bool is, const char *what)
 {

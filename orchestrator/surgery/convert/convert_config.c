@@ -569,10 +569,10 @@ organ_status organ_convert_config(organ_convert_job *job, organ_error *error)
     if (organ_convert_check_layers(job, error) != ORGAN_OK)
         return error->status;
     char *const config = job->by_name ? config_text_by_name(job, error) : config_text(job, error);
-    job->files[job->file_count++] = (organ_written_file){"config.json", config};
+    job->files[job->file_count++] = (organ_written_file){"config.json", config, 0};
     char *const card = error->status ? NULL : organ_convert_card(job, error);
     if (card)
-        job->files[job->file_count++] = (organ_written_file){"README.md", card};
+        job->files[job->file_count++] = (organ_written_file){"README.md", card, 0};
     if (error->status || organ_gguf_text_equals(job->model->gguf, "tokenizer.ggml.model", "none") ||
         !organ_gguf_find(job->model->gguf, "tokenizer.ggml.model"))
         return error->status;
@@ -583,6 +583,11 @@ organ_status organ_convert_config(organ_convert_job *job, organ_error *error)
     if (organ_tokenizer_to_json(job->model, &made[0].bytes, &made[1].bytes, error) != ORGAN_OK)
         return error->status;
     char *const generation = organ_convert_generation(job, error);
-    job->files[job->file_count++] = (organ_written_file){"generation_config.json", generation};
+    job->files[job->file_count++] = (organ_written_file){"generation_config.json", generation, 0};
+    organ_written_file pieces = {.name = "tokenizer.model"};
+    if (!error->status)
+        organ_tokenizer_to_pieces(job->model, &pieces.bytes, &pieces.length, error);
+    if (pieces.bytes)
+        job->files[job->file_count++] = pieces;
     return error->status;
 }

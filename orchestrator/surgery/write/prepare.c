@@ -239,13 +239,35 @@ static organ_status prepare_write_text(const organ_writing *w, const char *to, c
     return error->status;
 }
 
+/* Prints the bytes of an organ_written_file (for organ_printed_write). */
+static organ_status print_bytes(const void *file, FILE *out, organ_error *error)
+{
+    const organ_written_file *const own = file;
+    fwrite(own->bytes, 1, own->length, out);
+    return error->status;
+}
+
+/* Writes a file of the verb, which may be no text, to the directory `to`. */
+static organ_status prepare_write_file(const organ_writing *w, const char *to, const organ_written_file *file,
+                                       organ_error *error)
+{
+    if (!file->length)
+        return prepare_write_text(w, to, file->name, file->bytes, error);
+    char *const path = organ_format("%s/%s", to, file->name);
+    if (!path)
+        return organ_fail_memory(error, w->write->requested->output);
+    organ_printed_write(path, print_bytes, file, error);
+    free(path);
+    return error->status;
+}
+
 /* Writes the verb's files (organ_write.files), the edited config.json, and copies of the model's other files. */
 organ_status organ_writing_begin(const organ_writing *w, const char *to, organ_error *error)
 {
     if (w->write->layout)
         return organ_writing_begin_layout(w, to, error);
     for (const organ_written_file *file = w->write->files; file && file->name; file++)
-        if (prepare_write_text(w, to, file->name, file->bytes, error))
+        if (prepare_write_file(w, to, file, error))
             return error->status;
     if (w->config_path && prepare_write_text(w, to, CONFIG, w->config.bytes, error))
         return error->status;

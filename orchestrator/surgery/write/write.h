@@ -25,7 +25,8 @@
 /* A file without tensors that the verb has made. */
 typedef struct organ_written_file {
     const char *name;
-    char *bytes; /* text, NUL-terminated; owned by the verb */
+    char *bytes;   /* owned by the verb */
+    size_t length; /* of `bytes`; 0 for a text that ends with NUL */
 } organ_written_file;
 
 /* The output of organ_write_run, and the verb that makes it. Everything that members point to must outlive the call.
