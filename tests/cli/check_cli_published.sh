@@ -112,7 +112,7 @@ while read -r flag post adds; do
     jq ".post_processor = ${post/template/$template}" tiny-qwen2/tokenizer.json >flags/tokenizer.json
     jq ".add_bos_token = $flag | .bos_token = \"<|endoftext|>\"" tiny-qwen2/tokenizer_config.json >flags/tokenizer_config.json
     ends 0 convert flags -o flags.gguf --to gguf --quiet --force
-    judge "add_bos_token $flag and $post: the GGUF file has another flag" test "$("$root/build/checks/gguf_keys" flags.gguf | grep -c "add_bos_token	$adds")" = 1
+    judge "add_bos_token $flag and $post: the GGUF file has another flag" test "$("$root/build/checks/gguf_keys" flags.gguf | grep -a -c "add_bos_token	$adds")" = 1
     for one in flags flags.gguf; do
         ends 0 perplexity $one --text "$text" --max-tokens 40 --context 16 --json --quiet
         [[ $adds == true ]] && prints '"bos": "BOS once before the text"' || prints '"bos": "no BOS: '
@@ -166,7 +166,7 @@ jq '.added_tokens += [{id: 2048, content: "<image_soft_token>", single_word: fal
     | .model.vocab["<image_soft_token>"] = 2048' tiny-qwen2/tokenizer.json >longer/tokenizer.json
 ends 0 convert longer -o longer.gguf --to gguf
 says "1 added token of the tokenizer has no row in the embedding of 2048 rows and is left out"
-judge "the GGUF file has another vocabulary" test "$("$root/build/checks/gguf_keys" longer.gguf | grep -E '^tokenizer.ggml.(tokens|token_type)' | cut -f 2 | uniq)" = 2048
+judge "the GGUF file has another vocabulary" test "$("$root/build/checks/gguf_keys" longer.gguf | grep -a -aE '^tokenizer.ggml.(tokens|token_type)' | cut -f 2 | jq length | uniq)" = 2048
 jq '.model.vocab["qzqz"] = 2048' tiny-qwen2/tokenizer.json >longer/tokenizer.json
 refused 3 "the tokenizer has 2049 ids, the embedding 2048 rows, and id 2048, 'qzqz', is a word of the vocabulary" \
     convert longer -o no.gguf --to gguf --quiet
@@ -193,7 +193,7 @@ refused 3 "generation_config.json: eos_token_id is neither a whole number nor a 
 echo "{\"eos_token_id\": [2047, $second, $first], \"temperature\": 0.5, \"top_k\": 20}" >stops/generation_config.json
 ends 0 convert stops -o stops.gguf --to gguf --quiet
 ends_with "$first" stops.gguf
-judge "the GGUF file lacks an id" test "$("$root/build/checks/gguf_keys" stops.gguf | grep -cE "^(tokenizer.ggml.(eos_token_id	2047|eot_token_id	$second|eom_token_id	$first)|general.sampling.(temp	0.5|top_k	20))$")" = 5
+judge "the GGUF file lacks an id" test "$("$root/build/checks/gguf_keys" stops.gguf | grep -a -cE "^(tokenizer.ggml.(eos_token_id	2047|eot_token_id	$second|eom_token_id	$first)|general.sampling.(temp	0.5|top_k	20))$")" = 5
 ends 0 convert stops.gguf -o stops-back --to safetensors --quiet
 ends_with "$first" stops-back
 judge "generation_config.json lost a member" test "$(jq -c 'del(.bos_token_id, .pad_token_id)' stops-back/generation_config.json)" = \
@@ -215,22 +215,23 @@ judge "the width is not that of the layers" test "$(jq .intermediate_size layere
 refused 3 "key 'llama.feed_forward_length' has different numbers for the layers" convert many.gguf -o no --to safetensors --quiet
 
 # ---- scores and types of a SentencePiece vocabulary, which tokenizer.json does not have ----
-rows=256
-words=$(jq -nc --argjson n $rows '["<unk>", "<s>", "</s>", "▁"] + ("abcdefgh" | split("")) + ["ab", "abc", "de", "abcde", "▁a"] + ["<tool>"]
-    | . + [range(length; $n) | [19968 + .] | implode]')
-"$root/build/checks/gguf_keys" one.gguf pieces.gguf tokenizer.ggml.model='string:"llama"' tokenizer.ggml.pre='string:"default"' "tokenizer.ggml.tokens=string:$words" \
-    "tokenizer.ggml.scores=f32:$(jq -nc --argjson n $rows '[range($n) | if . < 12 then 0 else -. * 1.5 end]')" \
-    "tokenizer.ggml.token_type=i32:$(jq -nc --argjson n $rows '[2, 3, 3] + [range(3; $n) | if . == 17 then 4 else 1 end]')" \
-    tokenizer.ggml.{bos_token_id=u32:1,eos_token_id=u32:2,unknown_token_id=u32:0} tokenizer.ggml.add_space_prefix=bool:true || bad "the keys cannot be set"
+rows=2048
+words=$(jq -nc --argjson n $rows '"0123456789ABCDEF" as $d | ["<unk>", "<s>", "</s>"] + [range(256) | "<0x\($d[. / 16 | floor:][:1])\($d[. % 16:][:1])>"] + ["▁"]
+    + ("abcdefgh" | split("")) + ["ab", "abc", "de", "abcde", "▁a"] + ["<tool>"] | . + [range(length; $n) | [19968 + .] | implode]')
+types=$(jq -nc --argjson n $rows '[2, 3, 3] + [range(256) | 6] + [range(259; $n) | if . == 273 then 4 else 1 end]')
+"$root/build/checks/gguf_keys" flags.gguf pieces.gguf tokenizer.ggml.{model='string:"llama"',pre='string:"default"',merges=,add_eos_token=,eot_token_id=} \
+    "tokenizer.ggml.tokens=string:$words" "tokenizer.ggml.scores=f32:$(jq -nc --argjson n $rows '[range($n) | if . < 260 then 0 else -. * 1.5 end]')" \
+    "tokenizer.ggml.token_type=i32:$types" tokenizer.ggml.{bos_token_id=u32:1,eos_token_id=u32:2,unknown_token_id=u32:0,padding_token_id=} \
+    tokenizer.ggml.add_space_prefix=bool:true tokenizer.ggml.add_bos_token=bool:true || bad "the keys cannot be set"
 ends 0 convert pieces.gguf -o pieces --to safetensors --quiet
 ends 0 convert pieces -o pieces-back.gguf --to gguf --quiet
 for key in scores token_type tokens model; do
-    same "$key is lost" <("$root/build/checks/gguf_keys" pieces.gguf | grep "ggml.$key	") <("$root/build/checks/gguf_keys" pieces-back.gguf | grep "ggml.$key	")
+    same "$key is lost" <("$root/build/checks/gguf_keys" pieces.gguf | grep -a "ggml.$key	") <("$root/build/checks/gguf_keys" pieces-back.gguf | grep -a "ggml.$key	")
 done
 # scores that are not those of tokenizer.json's merges are not used
 jq '.model.merges |= (.[1:] + .[:1])' pieces/tokenizer.json >set.json && mv set.json pieces/tokenizer.json
 ends 0 convert pieces -o pieces-back.gguf --to gguf --quiet --force
-judge "scores of other merges are used" test "$("$root/build/checks/gguf_keys" pieces.gguf | grep ggml.scores)" != "$("$root/build/checks/gguf_keys" pieces-back.gguf | grep ggml.scores)"
+judge "scores of other merges are used" test "$("$root/build/checks/gguf_keys" pieces.gguf | grep -a ggml.scores)" != "$("$root/build/checks/gguf_keys" pieces-back.gguf | grep -a ggml.scores)"
 head -c 100 pieces/tokenizer.model >set.model && mv set.model pieces/tokenizer.model
 ends 0 convert pieces -o pieces-back.gguf --to gguf --quiet --force
 
@@ -282,9 +283,9 @@ judge "the current folder has no name" test "$(name_of named.gguf)" = '"plain"'
     'general.tags=string:["text-generation"]' 'general.basename=string:"a"' 'general.size_label=string:"7B"' || bad "the keys cannot be set"
 ends 0 convert card.gguf -o card --to safetensors --quiet
 ends 0 convert card -o card-back.gguf --to gguf --quiet
-same "general.* is lost" <("$root/build/checks/gguf_keys" card.gguf | grep ^general | sort) <("$root/build/checks/gguf_keys" card-back.gguf | grep ^general | sort)
+same "general.* is lost" <("$root/build/checks/gguf_keys" card.gguf | grep -a ^general | sort) <("$root/build/checks/gguf_keys" card-back.gguf | grep -a ^general | sort)
 printf -- '---\r\nlicense: mit # comment\r\nlanguage: [en, "de"]\r\ntags:\r\n  - a\r\n  - \x27b c\x27\r\nnested:\r\n  x: y\r\n---\r\nlicense: no\r\n' >card/README.md
 ends 0 convert card -o card-back.gguf --to gguf --quiet --force
-judge "the card is read otherwise" test "$("$root/build/checks/gguf_keys" card-back.gguf | grep -cE '^general.(license	"mit"|languages	."en","de".|tags	."a","b c".|name	"card")$')" = 4
+judge "the card is read otherwise" test "$("$root/build/checks/gguf_keys" card-back.gguf | grep -a -cE '^general.(license	"mit"|languages	."en","de".|tags	."a","b c".|name	"card")$')" = 4
 
 finish

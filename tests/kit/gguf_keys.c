@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { LONG = 512 };
+enum { LONG = 4096 };
 
 static void require(bool is, const char *what)
 {

@@ -43,7 +43,9 @@ organ_status organ_trial_run(const organ_trial *check, organ_error *error);
  * `expected`, with the same bytes. */
 organ_status organ_trial_tokenizer(const char *path, const organ_gguf *expected, organ_error *error);
 
-/* Returns ORGAN_BAD_INPUT unless the file `name` of the output at `path` has the bytes of `text`. */
-organ_status organ_trial_file(const char *path, const char *name, const char *text, organ_error *error);
+/* Returns ORGAN_BAD_INPUT unless the file `name` of the output at `path` has the `size` bytes of
+ * `expected`. */
+organ_status organ_trial_file(const char *path, const char *name, const char *expected, size_t size,
+                              organ_error *error);
 
 #endif

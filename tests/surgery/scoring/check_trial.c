@@ -199,9 +199,9 @@ START_TEST(the_tokenizer_has_the_bytes_that_were_planned)
     copy_donor(NULL, NULL);
     size_t size;
     char *const text = slurp(scratch_path("out/config.json"), &size);
-    ck_assert_int_eq(organ_trial_file(scratch_path("out"), "config.json", text, &same), ORGAN_OK);
+    ck_assert_int_eq(organ_trial_file(scratch_path("out"), "config.json", text, strlen(text), &same), ORGAN_OK);
     edit_file(scratch_path("out/config.json"), "silu", "gelu");
-    ck_assert_int_eq(organ_trial_file(scratch_path("out"), "config.json", text, &file), ORGAN_BAD_INPUT);
+    ck_assert_int_eq(organ_trial_file(scratch_path("out"), "config.json", text, strlen(text), &file), ORGAN_BAD_INPUT);
     ck_assert_msg(strstr(file.message, "config.json differs from the planned file"), "%s", file.message);
     free(text);
 }
