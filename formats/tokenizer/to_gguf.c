@@ -388,9 +388,9 @@ organ_status organ_tokenizer_to_gguf(const organ_model *model, const organ_token
 {
     gguf_export e = {.model = model, .options = options, .writer = writer, .count = options->vocabulary};
     organ_tokenizer *t = NULL;
+    uint64_t beyond = 0;
     bool found;
     *difference = (organ_tokenizer_difference){0};
-    *options->beyond = 0;
     if (check_file(model, &found, error))
         return error->status;
     if (!found)
@@ -398,9 +398,11 @@ organ_status organ_tokenizer_to_gguf(const organ_model *model, const organ_token
     if (organ_tokenizer_open(model, &t, error))
         return error->status;
     e.t = t;
-    if (count_beyond(&e, options->beyond, error) == ORGAN_OK && write_vocabulary_keys(&e, error) == ORGAN_OK &&
+    if (count_beyond(&e, &beyond, error) == ORGAN_OK && write_vocabulary_keys(&e, error) == ORGAN_OK &&
         organ_tokenizer_write_special(&e, error) == ORGAN_OK)
         check_written(&e, difference, error);
+    if (options->beyond)
+        *options->beyond = beyond;
     free(e.added);
     organ_tokenizer_close(t);
     return error->status;

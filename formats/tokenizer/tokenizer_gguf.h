@@ -15,8 +15,8 @@ typedef struct organ_tokenizer_gguf_options {
      * the file. */
     const char *pre;
     const char *architecture; /* general.architecture */
-    uint64_t *beyond;         /* result: added tokens whose ids are not below `vocabulary`, which are left out */
-    const json_t *config;     /* config.json, for ids of special tokens that tokenizer_config.json does not name */
+    uint64_t *beyond;     /* result, or NULL: added tokens whose ids are not below `vocabulary`, which are left out */
+    const json_t *config; /* config.json, for ids of special tokens that tokenizer_config.json does not name */
 } organ_tokenizer_gguf_options;
 
 /* Adds tokens, merges or scores, ids of special tokens and the chat template of the model's tokenizer files to the

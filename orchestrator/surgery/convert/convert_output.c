@@ -52,6 +52,10 @@ organ_status organ_convert_check_output(void *context, const char *to, const cha
                                .tolerance = output_tolerance(job)};
     if ((!job->to_gguf && organ_convert_check(context, to, path, error)) || check_tokenizer_bytes(job, path, error))
         return error->status;
-    /* the forward pass may know the architecture of the model, but not the name that a conversion by name writes */
-    return job->by_name && job->to_gguf ? ORGAN_OK : organ_trial_run(&check, error);
+    if (!job->by_name || !job->to_gguf)
+        return organ_trial_run(&check, error);
+    organ_progress_note(job->progress,
+                        "the first and the last layer of the output were not tried: the forward pass reads no GGUF "
+                        "file of a conversion by name");
+    return ORGAN_OK;
 }

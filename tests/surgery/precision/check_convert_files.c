@@ -245,12 +245,14 @@ END_TEST
 /* A file next to the shards with the name of an output file does not replace that. */
 START_TEST(a_stale_file_is_not_copied_over_the_output)
 {
-    organ_model *const donor = open_sound("donor");
-    spill(scratch_path("donor/model.safetensors"), "old", 3);
-    must_convert("out", (convert_way){0});
+    must_convert("planned", (convert_way){.max = 1});
+    organ_model *const donor = open_sound("donor"), *const planned = open_sound("planned");
+    spill(scratch_path("donor/%s", planned->files[0].name), "old", 3);
+    must_convert("out", (convert_way){.max = 1});
     organ_model *const model = open_sound("out");
     same_tensors(donor, model);
     organ_model_close(model);
+    organ_model_close(planned);
     organ_model_close(donor);
 }
 END_TEST
