@@ -194,7 +194,7 @@ serve/http http.h
 serve/jobs jobs.h
 serve/models serve_models.h
 serve/page serve_page.h
-report/text report_text.h document.h members.h text.h
+report/text report_text.h document.h members.h replace.h text.h
 report/svg svg.h
 report/html page.h
 report/blocks blocks.h
