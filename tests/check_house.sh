@@ -182,7 +182,7 @@ surgery/purify purify.h
 surgery/precision precision.h encoding.h plain_config.h quantize_pruned.h
 surgery/layers layers.h
 surgery/convert convert.h
-surgery/lora lora.h adapter_write.h factors.h
+surgery/lora lora.h adapter_write.h factors.h turned.h
 surgery/orthogonality orthogonality.h noise_pairs.h
 surgery/health health.h
 surgery/untrusted untrusted.h

@@ -9,6 +9,7 @@
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/lora/adapter_write.h"
 #include "orchestrator/surgery/lora/lora_extract.h"
+#include "orchestrator/surgery/lora/turned.h"
 
 /* A linear layer, or a stack of experts, whose change dW = W_tuned - W_base is stored as factors. */
 typedef struct organ_lora_module {
@@ -23,7 +24,7 @@ typedef struct organ_lora_module {
     bool parameter; /* this weight is such a parameter; `name` is the name of the parameter */
     bool paired;    /* both parameters of the module are in job->modules */
     bool inner;     /* paired, and the wrapper of this parameter is the inner one */
-    bool turned;    /* a parameter whose matrices are stored as in_features x out_features */
+    bool turned;    /* the base stores the matrices as in_features x out_features */
     /* Rank of the factors; 0: unchanged; in a dry run an upper bound. The processes of the run exchange the members
      * from here on, which contain no pointers. */
     size_t rank;
@@ -53,6 +54,7 @@ typedef struct organ_lora_job {
     double share;      /* --rank-by: share of ||dW||^2 that the factors must explain; 0: every module has `rank` */
     organ_model *base, *tuned;
     organ_weights *base_weights, *tuned_weights;
+    organ_lora_orientation orientation;       /* of the base */
     size_t module_count, other_count, packed; /* packed: number of modules whose base weight is packed */
     organ_lora_module *modules;               /* in the order of the tuned model's tensors */
     organ_lora_other *others;

@@ -106,6 +106,27 @@ static organ_status write_factors(organ_lora_job *job, const char *module, const
     return organ_adapter_writer_factors(job->writer, job->engine->kernels, &pair, job->dtype, factors, error);
 }
 
+/* Appends the factors of a matrix. If the base stores it as in_features x out_features, `factors` are those of the
+ * transposed change, and the adapter gets B^T as A and A^T as B. */
+static organ_status write_matrix(organ_lora_job *job, const organ_lora_module *m, const organ_lora_factors *factors,
+                                 organ_error *error)
+{
+    if (!m->turned)
+        return write_factors(job, m->name, factors, error);
+    organ_lora_factors turned = {factors->rank,
+                                 factors->out,
+                                 factors->in,
+                                 organ_lora_transposed(factors->b, factors->out, factors->rank),
+                                 organ_lora_transposed(factors->a, factors->rank, factors->in),
+                                 1};
+    if (!turned.a || !turned.b)
+        organ_fail_memory(error, m->name);
+    else
+        write_factors(job, m->name, &turned, error);
+    organ_lora_factors_free(&turned);
+    return error->status;
+}
+
 /* ---- stacks of experts ---- */
 
 /* Allocates *stack, factors of zeros for all experts of a stack with the largest possible rank, and m->spectrum. */
@@ -224,7 +245,7 @@ static organ_status write_factors_of_matrix(organ_lora_job *job, organ_lora_modu
             keep_expert(m, svd, &f, stack, expert);
         else
             memcpy(m->spectrum, svd->sigma, rank * sizeof *m->spectrum);
-        if (stack || write_factors(job, m->name, &factors, error) == ORGAN_OK)
+        if (stack || write_matrix(job, m, &factors, error) == ORGAN_OK)
             organ_residual(strips, f.b, f.a, f.rank, &rest, error);
         m->rest += rest;
     }
@@ -300,11 +321,11 @@ static organ_rows extract_module_rows_of(const organ_lora_job *job, const organ_
     const size_t rest = organ_max(organ_weight_reader_scratch(c->tuned, ORGAN_STRIP_ROWS),
                                   organ_weight_reader_scratch(c->base, ORGAN_STRIP_ROWS));
     const uint64_t rank = organ_min(job->options->rank, (size_t)organ_min((size_t)shape.rows, (size_t)shape.cols));
-    /* Copies of the stack in memory: the stack; for a parameter a copy of B in peft's order; for transposed matrices
-     * also the exchanged factors (write_parameter). */
-    const uint64_t copies = m->turned ? 3 : 1 + m->parameter;
-    const uint64_t stack =
-        shape.count > 1 ? copies * shape.count * rank * (shape.rows + shape.cols) * sizeof(float) : 0;
+    /* Copies of the factors in memory, in addition to those of extra_bytes_of. A stack needs its own; for a parameter a
+     * copy of B in peft's order; for transposed matrices also the exchanged factors (write_parameter). A transposed
+     * matrix needs the exchanged factors (write_matrix). */
+    const uint64_t of_stack = m->turned ? 3 : 1 + m->parameter, copies = shape.count > 1 ? of_stack : m->turned;
+    const uint64_t stack = copies * shape.count * rank * (shape.rows + shape.cols) * sizeof(float);
     return (organ_rows){.rows = shape.rows,
                         .cols = shape.cols,
                         .name = name,

@@ -9,6 +9,7 @@
 #include "orchestrator/forward/config/families.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/lora/factors.h"
+#include "orchestrator/surgery/lora/turned.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 
 #include <stdlib.h>
@@ -130,13 +131,13 @@ static organ_status place_weight(organ_lora_job *job, const organ_weight *tuned,
         const uint64_t least = shape.rows < shape.cols ? shape.rows : shape.cols, max = job->options->rank;
         const forward_mixture *const mixture = plan_mixture(job);
         const bool parameter = is_parameter(job, tuned);
-        job->modules[job->module_count++] =
-            (organ_lora_module){.base = base,
-                                .tuned = tuned,
-                                .name = module,
-                                .parameter = parameter,
-                                .turned = parameter && mixture && mixture->transposed,
-                                .rank = job->options->write.dry_run ? (size_t)(least < max ? least : max) : 0};
+        job->modules[job->module_count++] = (organ_lora_module){
+            .base = base,
+            .tuned = tuned,
+            .name = module,
+            .parameter = parameter,
+            .turned = parameter ? mixture && mixture->transposed : organ_lora_is_turned(job->orientation, base),
+            .rank = job->options->write.dry_run ? (size_t)(least < max ? least : max) : 0};
         job->packed += base->scheme != ORGAN_SCHEME_PLAIN;
         return extract_plan_check_shape(job, base, tuned, error);
     }
@@ -171,6 +172,7 @@ organ_status organ_lora_plan(organ_lora_job *job, organ_error *error)
 {
     const organ_weights *const b = job->base_weights, *const t = job->tuned_weights;
     organ_globs globs;
+    job->orientation = organ_lora_orientation_of(job->base, b, NULL);
     if (organ_globs_read(job->options->modules, &globs, error))
         return error->status;
     job->modules = organ_rows_take(t->count + 1, sizeof *job->modules);
@@ -318,6 +320,9 @@ json_t *organ_lora_config(const organ_lora_job *job)
             free(name);
         }
     }
+    for (size_t k = 0; config && k < job->module_count; k++)
+        if (job->modules[k].rank && job->modules[k].turned && !job->modules[k].parameter)
+            ORGAN_ADD(config, SET_FLAG("fan_in_fan_out", true));
     if (config)
         put_parameters(job, config);
     if (config && json_array_size(kept))

@@ -7,6 +7,7 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/forward/config/families.h"
 #include "orchestrator/stream/widen.h"
+#include "orchestrator/surgery/lora/turned.h"
 
 #include <limits.h>
 #include <stdarg.h>
@@ -62,12 +63,6 @@ static const char *missing_reason(const organ_merge_job *job, const char *name)
 
 /* ---- pairs ---- */
 
-/* Number of pairs whose weight in the base is stored in the orientation of the factors (out_features x in_features),
- * and number of those whose weight is stored transposed. */
-typedef struct votes {
-    size_t same, transposed;
-} votes;
-
 /* Returns whether the weight is a rows x cols matrix, or a stack of `experts` such matrices if `experts` > 1. */
 static bool has_shape(const organ_weight *w, uint64_t experts, uint64_t rows, uint64_t cols)
 {
@@ -87,23 +82,6 @@ static bool is_transposed(const organ_weight *w, const organ_adapter_pair *p)
     return has_shape(w, p->experts, p->in_features, p->out_features);
 }
 
-/* Counts how the base stores the weights of the adapter's pairs, if fan_in_fan_out is set. The counts decide for square
- * weights, whose shape fits both orientations and which are not counted. peft decides by the class of the module, which
- * is not in the files. */
-static votes count_votes(const organ_merge_job *job)
-{
-    votes v = {0, 0};
-    for (size_t k = 0; k < job->adapter->pair_count && job->adapter->fan_in_fan_out; k++) {
-        const organ_adapter_pair *const p = &job->adapter->pairs[k];
-        if (p->embedding || p->in_features == p->out_features)
-            continue;
-        const organ_weight *const w = organ_lora_weight(job->weights, p->weight);
-        v.same += w && is_same_orientation(w, p);
-        v.transposed += w && is_transposed(w, p);
-    }
-    return v;
-}
-
 /* Returns whether the base's architecture stores stacks of experts as experts x in_features x out_features. Decides for
  * stacks of square matrices, whose shape fits both orientations. */
 static bool has_turned_stacks(const organ_merge_job *job)
@@ -112,28 +90,39 @@ static bool has_turned_stacks(const organ_merge_job *job)
     return !job->base->gguf && family && family->mixture && family->mixture->transposed;
 }
 
-/* Assigns a pair to the weight of the base that it changes, after checking type, shape and orientation. For square
- * weights, `v` decides the orientation. Adds the pair to job->unplaced if it does not fit, or if another pair changes
- * the weight. */
-static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p, votes v, organ_error *error)
+/* Returns whether the pair fits the weight in the orientation in which the base stores it, and sets *transposed to
+ * whether that is in_features x out_features. The shape decides; for a square weight, the orientation of the base. */
+static bool find_orientation(const organ_merge_job *job, const organ_adapter_pair *p, const organ_weight *w,
+                             organ_lora_orientation orientation, bool *transposed)
+{
+    const bool same = is_same_orientation(w, p), turned = is_transposed(w, p);
+    const bool stored = p->experts > 1 ? has_turned_stacks(job) : organ_lora_is_turned(orientation, w);
+    *transposed = p->embedding || (same && turned ? stored : turned);
+    if (p->embedding)
+        return turned;
+    return same || (turned && (p->experts > 1 || stored || job->adapter->fan_in_fan_out));
+}
+
+/* Assigns a pair to the weight of the base that it changes, after checking type, shape and orientation. Adds the pair
+ * to job->unplaced if it does not fit, or if another pair changes the weight. */
+static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p, organ_lora_orientation orientation,
+                               organ_error *error)
 {
     char shape[ORGAN_SHAPE_TEXT];
+    bool transposed;
     const organ_weight *const w = organ_lora_weight(job->weights, p->weight);
     if (!w)
         return note_unplaced(job, p->a, p->b, error, "%s", missing_reason(job, p->weight));
     if (!organ_weight_has_numbers(w))
         return note_unplaced(job, p->a, p->b, error, "the base stores it as %s, which is not a type of numbers",
                              organ_dtype_describe(w->codes->dtype)->name);
-    /* flag: the weight may be stored transposed */
-    const bool stack = p->experts > 1, flag = stack || job->adapter->fan_in_fan_out;
-    const bool square = is_same_orientation(w, p) && is_transposed(w, p);
-    if (!(p->embedding ? is_transposed(w, p) : is_same_orientation(w, p) || (flag && is_transposed(w, p))) ||
-        p->in_features > INT_MAX || p->out_features > INT_MAX)
+    if (!find_orientation(job, p, w, orientation, &transposed) || p->in_features > INT_MAX || p->out_features > INT_MAX)
         return note_unplaced(job, p->a, p->b, error, "B A is %llu x %llu, but '%.200s' of the base is %s%s",
                              (unsigned long long)p->out_features, (unsigned long long)p->in_features, w->name,
                              organ_shape_text(w->rank, w->shape, shape),
-                             !p->embedding && !flag && is_transposed(w, p) ? " and fan_in_fan_out is not set" : "");
-    if (flag && !stack && square && !p->embedding && (v.same > 0) == (v.transposed > 0))
+                             !p->embedding && is_transposed(w, p) ? " and fan_in_fan_out is not set" : "");
+    if (orientation == ORGAN_LORA_AMBIGUOUS && !p->embedding && p->experts == 1 && is_same_orientation(w, p) &&
+        is_transposed(w, p) && w->anatomy.layer >= 0)
         return note_unplaced(job, p->a, p->b, error,
                              "'%.200s' is square: with fan_in_fan_out its orientation is ambiguous", w->name);
     organ_merge_part *const part = merge_plan_part_of(job, w);
@@ -141,8 +130,7 @@ static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p
         return note_unplaced(job, p->a, p->b, error, "'%.200s' of the base is already changed by '%.200s'", w->name,
                              part->pair->b->name);
     part->pair = p;
-    const bool turned = stack ? has_turned_stacks(job) : flag && v.transposed > 0;
-    part->transposed = p->embedding || (square ? turned : is_transposed(w, p));
+    part->transposed = transposed;
     part->scale = p->scale * job->options->scale;
     return ORGAN_OK;
 }
@@ -296,9 +284,9 @@ organ_status organ_merge_plan(organ_merge_job *job, organ_error *error)
         return organ_fail_memory(error, job->options->adapter);
     for (size_t k = 0; k < weights; k++)
         job->part_of[k] = ORGAN_NO_PART;
-    const votes v = count_votes(job);
+    const organ_lora_orientation orientation = organ_lora_orientation_of(job->base, job->weights, adapter);
     for (size_t k = 0; k < adapter->pair_count && !error->status; k++)
-        place_pair(job, &adapter->pairs[k], v, error);
+        place_pair(job, &adapter->pairs[k], orientation, error);
     for (size_t k = 0; k < adapter->rest_count && !error->status; k++)
         place_replacement(job, adapter->rest[k], error);
     if (!error->status)

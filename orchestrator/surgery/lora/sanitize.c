@@ -291,7 +291,7 @@ static organ_status sanitize_adapter(sanitize_job *j, json_t **report, organ_err
     j->rewrite.stage = "sanitizing";
     /* A check reports the ranks without cutting them; writing cuts them only if requested. */
     j->rewrite.max = o->check || !o->max_rank ? UINT64_MAX : o->max_rank;
-    if (organ_lora_findings(j->adapter, j->weights, served, j->findings, error) || split_tensors(j, error))
+    if (organ_lora_findings(j->adapter, j->base, j->weights, served, j->findings, error) || split_tensors(j, error))
         return error->status;
     if (o->check)
         return run_check(j, report, error);

@@ -105,9 +105,11 @@ static void compare_match_pair(organ_compared_job *job, size_t index, organ_glob
                                organ_module_mismatches *mismatches, organ_error *error)
 {
     const organ_adapter_pair *const pair = &job->adapter->pairs[index];
-    const bool transposed = pair->embedding || job->adapter->fan_in_fan_out;
     if (!organ_globs_match(globs, pair->module))
         return;
+    const organ_weight *const clean = organ_lora_weight(job->weights[0], pair->weight);
+    const bool transposed = clean ? organ_lora_pair_is_turned(job->orientation, pair, clean)
+                                  : pair->embedding || job->adapter->fan_in_fan_out;
     organ_compared_module *const m = &job->modules[job->count++];
     *m = (organ_compared_module){
         .name = pair->module, .pair = pair, .anatomy = &pair->anatomy, .index = index, .transposed = transposed};
@@ -179,6 +181,8 @@ organ_status organ_compared_match(organ_compared_job *job, organ_error *error)
         return error->status;
     if (!(job->modules = calloc(max + 1, sizeof *job->modules)))
         organ_fail_memory(error, path);
+    if (job->adapter)
+        job->orientation = organ_lora_orientation_of(job->model[0], job->weights[0], job->adapter);
     for (size_t k = 0; k < max && !error->status; k++)
         (job->adapter ? compare_match_pair : compare_match_weight)(job, k, &globs, &mismatches, error);
     if (!error->status)
