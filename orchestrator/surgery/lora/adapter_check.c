@@ -151,10 +151,10 @@ static void check_key(check *c, const organ_adapter_pair *pair, const char *name
 }
 
 /* Adds a finding if the base lacks the pair's weight, or has it in another shape. */
-static void check_fit(check *c, const organ_adapter_pair *pair, const organ_weights *base)
+static void check_fit(check *c, const organ_adapter_pair *pair, const organ_lora_names *base)
 {
     char shape[ORGAN_SHAPE_TEXT];
-    const organ_weight *const w = organ_lora_weight(base, pair->weight);
+    const organ_weight *const w = organ_lora_names_find(base, pair->weight);
     const uint64_t rows = pair->embedding ? pair->in_features : pair->out_features;
     const uint64_t cols = pair->embedding ? pair->out_features : pair->in_features;
     const unsigned rank = pair->experts > 1 ? 3 : 2;
@@ -174,10 +174,11 @@ static void check_fit(check *c, const organ_adapter_pair *pair, const organ_weig
 
 /* Checks the config, then the tensors that are in no pair, then each pair, and at last the largest rank. For a GGUF
  * adapter checks neither config nor rank. Without a pair that servers can load, adds a finding, too. */
-organ_status organ_lora_findings(const organ_adapter *adapter, const organ_model *model, const organ_weights *base,
+organ_status organ_lora_findings(const organ_adapter *adapter, const organ_model *model, const organ_lora_names *base,
                                  uint64_t max, json_t *findings, organ_error *error)
 {
-    check c = {adapter, findings, model ? organ_lora_orientation_of(model, base, adapter) : ORGAN_LORA_STRAIGHT, error};
+    check c = {adapter, findings,
+               model ? organ_lora_orientation_of(model, base->weights, adapter) : ORGAN_LORA_STRAIGHT, error};
     uint64_t rank = 0;   /* largest rank of the pairs that servers can load */
     size_t servable = 0; /* their number */
     if (!adapter->gguf)

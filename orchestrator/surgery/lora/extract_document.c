@@ -114,6 +114,8 @@ static const char *reason_of(const organ_lora_other *other)
     const organ_weight *const w = other->tuned ? other->tuned : other->base;
     if (other->why)
         return other->why;
+    if (other->reason)
+        return other->reason;
     if (w->rank > 2)
         return "experts in one tensor: peft has no pair of factors for it";
     if (w->rank == 2 && w->anatomy.role == ORGAN_ROLE_EMBED)

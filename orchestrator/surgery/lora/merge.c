@@ -56,7 +56,8 @@ static organ_status open_merged(organ_merge_job *job, organ_error *error)
         organ_output_check(o->write.output, organ_output_like(job->base), o->write.force, error))
         return error->status;
     if (organ_weights_find(job->base, &job->weights, error) ||
-        organ_adapter_translate(job->stored, job->base, job->weights, &job->translated, error))
+        organ_lora_names_build(job->base, job->weights, &job->names, error) ||
+        organ_adapter_translate(job->stored, job->base, &job->names, &job->translated, error))
         return error->status;
     job->adapter = job->translated ? job->translated : job->stored;
     if (!job->base->gguf)
@@ -167,6 +168,7 @@ static void close_merge(organ_merge_job *job)
     organ_rows_free(job->units);
     json_decref(job->unplaced);
     organ_gguf_writer_destroy(job->gguf);
+    organ_lora_names_release(&job->names);
     organ_weights_free(job->weights);
     organ_model_close(job->base);
     organ_adapter_translated_free(job->translated);

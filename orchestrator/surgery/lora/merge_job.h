@@ -4,6 +4,7 @@
 #ifndef ORGAN_LORA_MERGE_JOB_H
 #define ORGAN_LORA_MERGE_JOB_H
 
+#include "orchestrator/surgery/lora/base_names.h"
 #include "orchestrator/surgery/lora/factors.h"
 #include "orchestrator/surgery/lora/merge.h"
 #include "orchestrator/surgery/write/write.h"
@@ -38,6 +39,7 @@ typedef struct organ_merge_job {
     const organ_adapter *adapter;       /* `translated` if it is set, else `stored` */
     organ_model *base;
     organ_weights *weights;
+    organ_lora_names names;                 /* finds the weights of names in the adapter */
     organ_gguf_writer *gguf;                /* key-values of a GGUF base; NULL: safetensors */
     organ_dtype dtype;                      /* type of --dtype, or BF16: that of weights that were packed */
     size_t part_count, piece_count, packed; /* packed: number of packed weights of the base */

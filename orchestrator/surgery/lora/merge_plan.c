@@ -82,12 +82,12 @@ static bool is_transposed(const organ_weight *w, const organ_adapter_pair *p)
     return has_shape(w, p->experts, p->in_features, p->out_features);
 }
 
-/* Returns whether the base's architecture stores stacks of experts as experts x in_features x out_features. Decides for
+/* Returns whether peft takes stacks of experts of the base as experts x in_features x out_features. Decides for
  * stacks of square matrices, whose shape fits both orientations. */
 static bool has_turned_stacks(const organ_merge_job *job)
 {
     const forward_family *const family = organ_forward_family_named(job->base->config.architecture, false);
-    return !job->base->gguf && family && family->mixture && family->mixture->transposed;
+    return !job->base->gguf && family && organ_lora_stacks_are_turned(family->mixture);
 }
 
 /* Returns whether the pair fits the weight in the orientation in which the base stores it, and sets *transposed to
@@ -110,7 +110,7 @@ static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p
 {
     char shape[ORGAN_SHAPE_TEXT];
     bool transposed;
-    const organ_weight *const w = organ_lora_weight(job->weights, p->weight);
+    const organ_weight *const w = organ_lora_names_find(&job->names, p->weight);
     if (!w)
         return note_unplaced(job, p->a, p->b, error, "%s", missing_reason(job, p->weight));
     if (!organ_weight_has_numbers(w))
@@ -196,7 +196,7 @@ static organ_status place_replacement(organ_merge_job *job, const organ_tensor *
     char *const name = organ_adapter_plain_name(t->name), is[ORGAN_SHAPE_TEXT], was[ORGAN_SHAPE_TEXT];
     if (!name)
         return organ_fail_memory(error, job->options->adapter);
-    const organ_weight *const w = organ_lora_weight(job->weights, name);
+    const organ_weight *const w = organ_lora_names_find(&job->names, name);
     const char *const missing = strstr(t->name, ".lora_B.bias") || strstr(t->name, ".lora_B.default.bias")
                                     ? "a bias of B (lora_bias) cannot be merged"
                                     : missing_reason(job, name);

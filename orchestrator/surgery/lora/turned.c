@@ -85,6 +85,11 @@ bool organ_lora_is_turned(organ_lora_orientation orientation, const organ_weight
     return orientation == ORGAN_LORA_TURNED && weight->rank == 2 && weight->anatomy.layer >= 0;
 }
 
+bool organ_lora_stacks_are_turned(const forward_mixture *mixture)
+{
+    return mixture && mixture->transposed && mixture->pairs;
+}
+
 bool organ_lora_pair_is_turned(organ_lora_orientation orientation, const organ_adapter_pair *pair,
                                const organ_weight *weight)
 {

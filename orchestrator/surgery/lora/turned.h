@@ -24,6 +24,13 @@ organ_lora_orientation organ_lora_orientation_of(const organ_model *base, const 
 /* Returns whether the base stores this weight as in_features x out_features. */
 bool organ_lora_is_turned(organ_lora_orientation orientation, const organ_weight *weight);
 
+struct forward_mixture;
+
+/* Returns whether peft takes the stacks of experts of the architecture as experts x in_features x out_features. It does
+ * so only where the class of the experts in transformers says so (is_transposed): for GPT-OSS, not for Llama 4.
+ * `mixture` may be NULL. */
+bool organ_lora_stacks_are_turned(const struct forward_mixture *mixture);
+
 /* Returns whether a matrix of the base is the transpose of what the factors of the pair change. Its shape decides; if
  * it is square, the orientation. */
 bool organ_lora_pair_is_turned(organ_lora_orientation orientation, const organ_adapter_pair *pair,
