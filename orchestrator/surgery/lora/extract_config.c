@@ -59,8 +59,8 @@ static bool all_have_factors(const organ_lora_job *job, const char *word)
         organ_rows_passed();
     }
     for (size_t k = 0; k < job->module_count; k++) {
-        const char *const dot = strrchr(job->modules[k].key, '.');
-        here += is_target(&job->modules[k]) && strcmp(dot ? dot + 1 : job->modules[k].key, word) == 0;
+        const char *const dot = strrchr(job->modules[k].target, '.');
+        here += is_target(&job->modules[k]) && strcmp(dot ? dot + 1 : job->modules[k].target, word) == 0;
         organ_rows_passed();
     }
     return in_base == here && !inside;
@@ -75,7 +75,7 @@ static json_t *targets_of(const organ_lora_job *job)
     bool words = true; /* the words suffice */
     for (size_t k = 0; names && k < job->module_count; k++)
         if (is_target(&job->modules[k]))
-            names[count++] = job->modules[k].key;
+            names[count++] = job->modules[k].target;
     if (!names)
         organ_memory_refused();
     json_t *targets = names ? organ_adapter_targets(names, count) : NULL;
@@ -108,7 +108,7 @@ static json_t *kept_of(const organ_lora_job *job)
             *dot = '\0';
         bool factors = false, seen = false;
         for (size_t m = 0; m < job->module_count; m++)
-            factors = factors || strcmp(job->modules[m].key, module) == 0;
+            factors = factors || strcmp(job->modules[m].target, module) == 0;
         for (size_t w = 0; w < json_array_size(words); w++)
             seen = seen || strcmp(json_string_value(json_array_get(words, w)), module) == 0;
         if (!factors && !seen)
@@ -131,6 +131,18 @@ static void put_rank(json_t *config, char *pattern, size_t rank, size_t r)
                             json_integer((json_int_t)rank));
     }
     free(pattern);
+}
+
+/* Returns a regular expression that matches the name of the module in transformers and in the adapter's tensors. */
+static char *pattern_of(const organ_lora_module *m)
+{
+    char *const target = escape_for_regex(m->target);
+    if (!target || strcmp(m->target, m->key) == 0)
+        return target;
+    char *const key = escape_for_regex(m->key), *const both = key ? organ_format("(%s|%s)", target, key) : NULL;
+    free(target);
+    free(key);
+    return both;
 }
 
 /* Adds the parameter "MODULE" followed by `end` to the list of parameters, and its rank to the config. */
@@ -171,9 +183,9 @@ static void put_ranks(const organ_lora_job *job, json_t *config, size_t r)
         if (rank == 0 || (m->group && m->group->stacked))
             continue;
         if (m->parameter || m->as_weight)
-            put_parameter(config, names, m->key, m->parameter ? "" : ".weight", rank, r);
+            put_parameter(config, names, m->target, m->parameter ? "" : ".weight", rank, r);
         else
-            put_rank(config, escape_for_regex(m->key), rank, r);
+            put_rank(config, pattern_of(m), rank, r);
         organ_rows_passed();
     }
     put_groups(job, config, names, r);

@@ -205,6 +205,17 @@ static size_t count_others(const organ_lora_job *job, bool kept)
     return count;
 }
 
+/* Returns the number of tensors stored whole (`whole` true), or of modules of numbered experts, that peft ignores. */
+static size_t count_ignored(const organ_lora_job *job, bool whole)
+{
+    size_t count = 0;
+    for (size_t k = 0; k < job->other_count && whole; k++)
+        count += job->others[k].kept && job->others[k].bare;
+    for (size_t k = 0; k < job->module_count && !whole; k++)
+        count += job->modules[k].rank && job->modules[k].group && !job->modules[k].group->stacked;
+    return count;
+}
+
 /* Appends the warning "COUNT WHAT" to the list. */
 static void add_warning(json_t *warnings, size_t count, const char *what)
 {
@@ -224,6 +235,14 @@ static json_t *warnings_json(const organ_lora_job *job, const extract_document_s
     if (count_parameters(job))
         add_warning(warnings, count_parameters(job),
                     "stacks of experts have factors: peft applies them by target_parameters, vLLM does not.");
+    if (count_ignored(job, false))
+        add_warning(
+            warnings, count_ignored(job, false),
+            "modules of numbered experts have factors that peft ignores; organ lora merge and vLLM apply them.");
+    if (count_ignored(job, true))
+        add_warning(warnings, count_ignored(job, true),
+                    "tensors are stored that peft ignores, because they are no weights or biases of its modules; organ "
+                    "lora merge applies them.");
     if (short_of)
         add_warning(warnings, short_of,
                     "modules need a higher rank than --rank allows for the requested share of their change.");

@@ -7,6 +7,7 @@
 #include "formats/base/paged_rows.h"
 #include "formats/tensor/module_names.h"
 #include "orchestrator/forward/config/families.h"
+#include "orchestrator/surgery/lora/peft_rules.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,7 +98,8 @@ organ_status organ_lora_group_experts(organ_lora_job *job, organ_error *error)
 {
     organ_name_table table = {0};
     size_t weights = 0;
-    if (job->base->gguf || !organ_forward_family_named(job->base->config.architecture, false))
+    if (job->base->gguf || (!organ_forward_family_named(job->base->config.architecture, false) &&
+                            !organ_peft_ignores_experts(job->base->config.model_type)))
         return ORGAN_OK;
     for (size_t k = 0; k < job->base_weights->count; k++)
         weights += expert_matrix_of(&job->base_weights->weights[k]) < KINDS;
@@ -110,8 +112,9 @@ organ_status organ_lora_group_experts(organ_lora_job *job, organ_error *error)
     for (size_t k = 0; k < job->group_count; k++) {
         organ_lora_group *const g = &job->groups[k];
         g->pairs = g->modules[GATE] > 0;
-        g->stacked = !g->differs && g->experts > 0 && g->modules[DOWN] == g->experts &&
-                     g->modules[GATE] == g->modules[UP] && (!g->pairs || g->modules[GATE] == g->experts);
+        g->stacked = !organ_peft_ignores_experts(job->base->config.model_type) && !g->differs && g->experts > 0 &&
+                     g->modules[DOWN] == g->experts && g->modules[GATE] == g->modules[UP] &&
+                     (!g->pairs || g->modules[GATE] == g->experts);
     }
     organ_name_table_release(&table);
     return error->status;

@@ -29,9 +29,9 @@ typedef struct organ_lora_group {
 /* A linear layer, or a stack of experts, whose change dW = W_tuned - W_base is stored as factors. */
 typedef struct organ_lora_module {
     const organ_weight *base, *tuned;
-    char *name; /* name of the module in the files, without ".weight"; owned */
-    const char
-        *key; /* name of the module in the adapter: that of transformers, for numbered experts that of the files */
+    char *name;              /* name of the module in the files, without ".weight"; owned */
+    const char *target;      /* name of the module in transformers, for adapter_config.json */
+    const char *key;         /* name of the module in the adapter's tensors: `target`, or `name` if peft renames it */
     organ_lora_group *group; /* of a numbered expert; NULL: none */
     bool touched;            /* organ_lora_find_changed_experts found a difference */
     bool as_weight;          /* peft reaches the module only by its parameter "KEY.weight" (peft_rules.h) */

@@ -106,7 +106,7 @@ static const char *refused_reason(const organ_lora_job *job, const char *key, or
     if (form == ORGAN_MODULE_SPLIT)
         return "transformers cuts it into several modules";
     return organ_peft_refuses(job->base->config.model_type, last_word(key))
-               ? "peft refuses adapters with factors for this module of its model type"
+               ? "peft does not apply factors of this module of its model type"
                : NULL;
 }
 
@@ -126,10 +126,10 @@ static void add_other(organ_lora_job *job, const organ_weight *base, const organ
         other->why = "its type is not supported";
 }
 
-/* Adds a module, whose weights are `base` and `tuned`, to job->modules. Takes over `name`; `key` is its name in
- * transformers. Fails if the shapes differ. */
+/* Adds a module, whose weights are `base` and `tuned`, to job->modules. Takes over `name`; `target` is its name
+ * in transformers. Fails if the shapes differ. */
 static organ_status add_linear_layer(organ_lora_job *job, const organ_weight *base, const organ_weight *tuned,
-                                     char *name, const char *key, organ_error *error)
+                                     char *name, const char *target, organ_error *error)
 {
     const organ_matrices shape = organ_weight_matrices(base);
     /* least: the rank of a matrix of this shape is at most its smaller dimension */
@@ -141,9 +141,10 @@ static organ_status add_linear_layer(organ_lora_job *job, const organ_weight *ba
         .base = base,
         .tuned = tuned,
         .name = name,
-        .key = base->anatomy.expert < 0 ? key : name,
+        .target = target,
+        .key = base->anatomy.expert < 0 && !organ_peft_renames(job->base->config.model_type) ? target : name,
         .as_weight = module && (base->anatomy.role == ORGAN_ROLE_ROUTER ||
-                                organ_peft_converts(job->base->config.model_type, last_word(key))),
+                                organ_peft_converts(job->base->config.model_type, last_word(target))),
         .parameter = parameter,
         .turned = parameter ? organ_lora_stacks_are_turned(mixture) : organ_lora_is_turned(job->orientation, base),
         .rank = job->options->write.dry_run ? (size_t)(least < max ? least : max) : 0};

@@ -27,9 +27,17 @@ bool organ_peft_converts(const char *model_type, const char *word)
            (is_listed(qwen, model_type) && is_listed("gate gate_proj up_proj down_proj", word));
 }
 
-/* Source: _check_lora_target_modules_mamba in tuners/tuners_utils.py of peft 0.21. */
+/* The pattern "mlp.shared_expert." of conversion_mapping.py also matches "mlp.shared_experts". */
+bool organ_peft_renames(const char *model_type) { return strcmp(model_type, "laguna") == 0; }
+
+/* The conversions of the language model are not applied to the names of the adapter. */
+bool organ_peft_ignores_experts(const char *model_type) { return strcmp(model_type, "kimi_k25") == 0; }
+
+/* Source: _check_lora_target_modules_mamba in tuners/tuners_utils.py of peft 0.21, and slow_forward of the Mamba mixers
+ * in transformers. */
 bool organ_peft_refuses(const char *model_type, const char *word)
 {
-    return is_listed("falcon_h1 mamba mamba2 falcon_mamba nemotron_h", model_type) &&
-           is_listed("out_proj conv1d", word);
+    return (is_listed("falcon_h1 mamba mamba2 falcon_mamba nemotron_h", model_type) &&
+            is_listed("out_proj conv1d", word)) ||
+           (is_listed("mamba falcon_mamba jamba", model_type) && is_listed("dt_proj", word));
 }

@@ -10,7 +10,15 @@
  * dense module or of a shared expert can only be reached as a parameter, "MODULE.weight" in target_parameters. */
 bool organ_peft_converts(const char *model_type, const char *word);
 
-/* Returns whether peft refuses an adapter of this model type that targets modules with this last word. */
+/* Returns whether peft renames tensors of an adapter of this model type that have the names of transformers, so that
+ * they must have those of the files. */
+bool organ_peft_renames(const char *model_type);
+
+/* Returns whether peft ignores the factors of numbered experts of this model type. */
+bool organ_peft_ignores_experts(const char *model_type);
+
+/* Returns whether factors of modules with this last word have no effect in peft: it refuses an adapter that targets
+ * them, or transformers reads the weight of the module instead of calling it. */
 bool organ_peft_refuses(const char *model_type, const char *word);
 
 #endif
