@@ -84,6 +84,12 @@ static const organ_block blocks[] = {
     MATRICES_LEFT("!unplaced&", "not in the adapter"),
     EACH_IF(ON_ALL, "!unplaced", "replaced",
             BLOCKS(SAY(ON_ALL, NULL, "Replaced: {tensor}, which the adapter stores whole."))),
+    EACH_IF(ON_ALL, "!unplaced", "tokens",
+            BLOCKS(SAY(ON_ALL, NULL, "Replaced: {rows:count} row{rows:s} of {tensor} (trainable_token_indices)."))),
+    SAY(ON_ALL, "!unplaced&head", "Added: {head.tensor}; the output is no longer tied to the embedding."),
+    SAY(ON_ALL, "!unplaced&words",
+        "Vocabulary: {words:count} words, as in the adapter. The tokenizer is that of the base: copy the one with the "
+        "new words."),
     SAY(ON_ALL, "!unplaced&totals.dequantised",
         "Dequantised: {totals.dequantised} packed weights; the output is a plain model."),
     SAY(ON_ALL, "!unplaced&not_understood",

@@ -67,12 +67,32 @@ static organ_status open_merged(organ_merge_job *job, organ_error *error)
 
 /* ---- callbacks of the writer ---- */
 
+/* Sets a member of config.json to `value`, which the function frees: inside text_config if the member is there or
+ * `both` is true and there is a text_config. */
+static organ_status set_member(organ_json_edit *config, const char *name, json_t *value, bool both, organ_error *error)
+{
+    const bool text = organ_json_edit_has(config, NULL, "text_config"),
+               inside = text && (both || organ_json_edit_has(config, "text_config", name));
+    if (!value)
+        organ_fail_memory(error, name);
+    else if (inside)
+        organ_json_edit_set(config, "text_config", name, value, error);
+    if (!error->status && (!inside || both || organ_json_edit_has(config, NULL, name)))
+        organ_json_edit_set(config, NULL, name, value, error);
+    json_decref(value);
+    return error->status;
+}
+
 /* Implements organ_write.edit: removes quantization_config from config.json if the base is packed, because merged
- * weights are stored unpacked. */
+ * weights are stored unpacked; sets the number of words and that the output has a head of its own. */
 static organ_status edit_config(void *context, organ_json_edit *config, organ_error *error)
 {
     const organ_merge_job *const job = context;
-    return job->packed ? organ_config_make_plain(config, job->dtype, true, error) : ORGAN_OK;
+    if (job->packed && organ_config_make_plain(config, job->dtype, true, error))
+        return error->status;
+    if (job->words && set_member(config, "vocab_size", json_integer((json_int_t)job->words), false, error))
+        return error->status;
+    return job->head ? set_member(config, "tie_word_embeddings", json_false(), true, error) : ORGAN_OK;
 }
 
 /* Implements organ_write.fill: computes and writes the changed weights. Fails if the adapter changed meanwhile. */
@@ -163,6 +183,8 @@ static void close_merge(organ_merge_job *job)
 {
     free(job->part_of);
     free(job->item_of);
+    for (size_t k = 0; k < job->part_count; k++)
+        free(job->parts[k].token_ids);
     free(job->parts);
     organ_rows_free(job->pieces);
     organ_rows_free(job->units);

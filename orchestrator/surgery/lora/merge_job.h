@@ -23,11 +23,15 @@ typedef struct organ_merge_part {
     const organ_adapter_pair *pair; /* factors that change the weight; NULL: none */
     const organ_tensor *saved; /* tensor of the adapter that replaces the weight before `pair` changes it; NULL: none */
     const organ_tensor *magnitudes; /* DoRA: the norm of each row of the merged weight; NULL: none */
-    bool transposed;                /* the weight is stored as in_features x out_features: an embedding, Conv1D */
-    double scale;                   /* factor of B A: the adapter's own scale times --scale */
-    organ_lora_factors factors;     /* values of `pair`, only while the weight is processed; owned */
-    float *row_norms;      /* values of `magnitudes`, only while the weight is processed; owned; NULL: no DoRA */
-    organ_merge_sums sums; /* results, for report and journal */
+    const organ_tensor
+        *tokens;         /* rows of words that replace those of the weight (trainable_token_indices); NULL: none */
+    uint64_t *token_ids; /* number of the row that each row of `tokens` replaces; owned */
+    float *token_rows;   /* values of `tokens`, only while the weight is processed; owned */
+    bool transposed;     /* the weight is stored as in_features x out_features: an embedding, Conv1D */
+    double scale;        /* factor of B A: the adapter's own scale times --scale */
+    organ_lora_factors factors; /* values of `pair`, only while the weight is processed; owned */
+    float *row_norms;           /* values of `magnitudes`, only while the weight is processed; owned; NULL: no DoRA */
+    organ_merge_sums sums;      /* results, for report and journal */
 } organ_merge_part;
 
 /* The state of one merge. */
@@ -48,8 +52,11 @@ typedef struct organ_merge_job {
     size_t *item_of; /* item_of[k]: index of the weight that is item k of the weight pass */
     /* Tensors of the output: pieces[w] is weight w; then come the tensors of the base that belong to no weight. */
     organ_shard_piece *pieces;
-    organ_unit *units; /* one for each piece; organ_unit.item is the index of the piece */
-    json_t *unplaced;  /* rows {"tensor", "reason"} of the adapter's tensors that fit no weight of the base */
+    const organ_tensor *head; /* a head that the adapter stores whole and the base, which is tied, lacks; NULL: none */
+    size_t head_piece;        /* its index in `pieces` */
+    uint64_t words;           /* rows of the vocabulary of the adapter's whole tensors; 0: that of the base */
+    organ_unit *units;        /* one for each piece; organ_unit.item is the index of the piece */
+    json_t *unplaced;         /* rows {"tensor", "reason"} of the adapter's tensors that fit no weight of the base */
 } organ_merge_job;
 
 #define ORGAN_NO_PART SIZE_MAX /* value of organ_merge_job.part_of */

@@ -147,6 +147,21 @@ static void merge_block(const merge_pass_run *r, const organ_merge_part *part, o
     }
 }
 
+/* Returns the part of tensor `piece` of the output; NULL if the adapter does not change it. */
+static organ_merge_part *part_of_piece(const organ_merge_job *job, size_t piece)
+{
+    const size_t at = piece < job->weights->count ? job->part_of[piece] : ORGAN_NO_PART;
+    return at == ORGAN_NO_PART ? NULL : &job->parts[at];
+}
+
+/* Replaces those of the rows [first, first + rows) of an embedding that the adapter has anew. */
+static void replace_words(const organ_merge_part *part, uint64_t first, size_t rows, size_t cols, float *values)
+{
+    for (uint64_t k = 0; k < part->tokens->shape[0]; k++)
+        if (part->token_ids[k] >= first && part->token_ids[k] - first < rows)
+            memcpy(values + (part->token_ids[k] - first) * cols, part->token_rows + k * cols, cols * sizeof *values);
+}
+
 /* Computes rows [first, first + rows) of weight `weight` of the output in blocks, and writes them. `values` has these
  * rows of the base or of the tensor that replaces the weight. The codes overwrite `values` from its beginning: they are
  * not wider than FP32, so they never reach rows that are still to be read. */
@@ -154,11 +169,12 @@ static organ_status merge_rows(const merge_pass_run *r, size_t weight, uint64_t 
                                float *values, void *scratch, organ_merge_sums *sums, organ_error *error)
 {
     const organ_merge_job *const job = r->job;
-    const organ_merge_part *const part =
-        job->part_of[weight] == ORGAN_NO_PART ? NULL : &job->parts[job->part_of[weight]];
+    const organ_merge_part *const part = part_of_piece(job, weight);
     const organ_dtype dtype = job->pieces[weight].dtype;
     const size_t width = organ_dtype_describe(dtype)->bytes, step = rows_at_once(cols);
     float *const d = scratch, *const codes = d + r->block;
+    if (part && part->tokens)
+        replace_words(part, first, rows, cols, values);
     for (size_t at = 0; at < rows; at += step) {
         const size_t m = rows - at < step ? rows - at : step;
         merge_block(r, part, dtype, first + at, m, cols, values + at * cols, d, codes, sums);
@@ -178,30 +194,34 @@ static const organ_struct_field merge_pass_sums[] = {SUM(delta), SUM(applied), S
 bool organ_merge_recall(void *context, size_t weight, const json_t *results)
 {
     organ_merge_job *const job = context;
-    const size_t at = job->part_of[weight];
+    organ_merge_part *const part = part_of_piece(job, weight);
     organ_merge_sums sums = {0};
     const bool complete = ORGAN_STRUCT_READ(results, merge_pass_sums, &sums);
-    if (complete && at != ORGAN_NO_PART)
-        job->parts[at].sums = sums;
+    if (complete && part)
+        part->sums = sums;
     return complete;
 }
 
 /* Records weight `weight` as written in the journal, with its sums (zero if the adapter does not change it). */
 static organ_status finish_weight(const merge_pass_run *r, size_t weight, organ_error *error)
 {
-    const size_t at = r->job->part_of[weight];
+    const organ_merge_part *const part = part_of_piece(r->job, weight);
     const organ_merge_sums none = {0};
-    const organ_merge_sums *const sums = at == ORGAN_NO_PART ? &none : &r->job->parts[at].sums;
+    const organ_merge_sums *const sums = part ? &part->sums : &none;
     return organ_write_finish(r->units, weight, ORGAN_STRUCT_ADD(json_object(), merge_pass_sums, sums), error);
 }
 
 /* ---- weights of the base ---- */
 
-/* Loads the factors of a part and, for DoRA, its row norms. The caller calls unload_part, also after an error. */
+/* Loads the factors of a part, for DoRA its row norms, and rows of words. The caller calls unload_part, also after an
+ * error. */
 static organ_status load_part(const organ_merge_job *job, organ_merge_part *part, organ_error *error)
 {
     const organ_kernels *const kernels = job->engine->kernels;
-    if (organ_lora_factors_read(job->adapter, part->pair, kernels, 1, &part->factors, error) == ORGAN_OK &&
+    if (part->tokens)
+        organ_adapter_values(job->adapter, part->tokens, kernels, &part->token_rows, error);
+    if (!error->status && part->pair &&
+        organ_lora_factors_read(job->adapter, part->pair, kernels, 1, &part->factors, error) == ORGAN_OK &&
         part->magnitudes)
         organ_adapter_values(job->adapter, part->magnitudes, kernels, &part->row_norms, error);
     return error->status;
@@ -212,7 +232,8 @@ static void unload_part(organ_merge_part *part)
 {
     organ_lora_factors_free(&part->factors);
     free(part->row_norms);
-    part->row_norms = NULL;
+    free(part->token_rows);
+    part->row_norms = part->token_rows = NULL;
 }
 
 /* Implements organ_weight_pass.begin: prints the note of the weight's reader, and loads the factors if the adapter
@@ -224,7 +245,7 @@ static organ_status merge_begin_weight(void *context, size_t item, const char *n
     const size_t weight = job->item_of[item], at = job->part_of[weight];
     if (*note)
         organ_progress_note(job->progress, "%s: %s", job->weights->weights[weight].name, note);
-    if (at == ORGAN_NO_PART || !job->parts[at].pair)
+    if (at == ORGAN_NO_PART || !(job->parts[at].pair || job->parts[at].tokens))
         return ORGAN_OK;
     return load_part(job, &job->parts[at], error);
 }
@@ -282,19 +303,20 @@ static organ_status merge_retire_strip(void *context, const organ_weight_strip *
 
 /* ---- weights that the adapter replaces ---- */
 
-/* Computes and writes a weight whose values the adapter stores whole (part->saved, from modules_to_save). If the
- * adapter also has factors for the weight, adds their change. */
-static organ_status merge_replacement(merge_pass_run *r, organ_merge_part *part, organ_error *error)
+/* Computes and writes tensor `piece` of the output, whose values the adapter stores whole in `t` (modules_to_save). If
+ * the adapter also has factors for the weight, `part` has them, and their change is added; NULL: none. */
+static organ_status merge_replacement(merge_pass_run *r, size_t piece, const organ_tensor *t, organ_merge_part *part,
+                                      organ_error *error)
 {
     organ_merge_job *const job = r->job;
-    const organ_tensor *const t = part->saved;
+    organ_merge_sums none = {0}, *const sums = part ? &part->sums : &none;
     const organ_matrices m = organ_tensor_matrices(t);
     const size_t cols = (size_t)m.cols, step = rows_at_once(cols), width = organ_dtype_describe(t->dtype)->bytes;
     float *const values = aligned_alloc(4096, (step * cols * sizeof(float) + 4095) / 4096 * 4096);
     void *const raw = malloc(step * cols * width), *const scratch = aligned_alloc(64, organ_to_line(scratch_bytes(r)));
     if (!values || !raw || !scratch)
         organ_fail_memory(error, t->name);
-    else if (part->pair)
+    else if (part)
         load_part(job, part, error);
     size_t rows = 0;
     for (uint64_t at = 0; at < m.count * m.rows && !error->status; at += rows) {
@@ -306,16 +328,17 @@ static organ_status merge_replacement(merge_pass_run *r, organ_merge_part *part,
         else if (organ_model_read(job->adapter->model, t->file, raw, rows * cols * width, t->offset + at * cols * width,
                                   error) == ORGAN_OK) {
             organ_widen(job->engine->kernels, t->dtype, raw, values, rows * cols);
-            merge_rows(r, part->weight, at, rows, cols, values, scratch, &part->sums, error);
+            merge_rows(r, piece, at, rows, cols, values, scratch, sums, error);
         }
     }
-    if (!error->status && check_range(job, part->weight, &part->sums, error) == ORGAN_OK)
-        finish_weight(r, part->weight, error);
-    unload_part(part);
+    if (!error->status && check_range(job, piece, sums, error) == ORGAN_OK)
+        finish_weight(r, piece, error);
+    if (part)
+        unload_part(part);
     free(values);
     free(raw);
     free(scratch);
-    organ_progress_advance(job->progress, job->weights->weights[part->weight].codes->bytes, t->name, "replaced");
+    organ_progress_advance(job->progress, job->units[piece].bytes, t->name, "replaced");
     return error->status;
 }
 
@@ -365,7 +388,9 @@ organ_status organ_merge_run(organ_merge_job *job, organ_writing *units, organ_e
     if (run_pass(&r, error) == ORGAN_OK)
         for (size_t k = 0; k < job->part_count && !error->status; k++)
             if (job->parts[k].saved && job->parts[k].saved->elements && !organ_write_done(units, job->parts[k].weight))
-                merge_replacement(&r, &job->parts[k], error);
+                merge_replacement(&r, job->parts[k].weight, job->parts[k].saved, &job->parts[k], error);
+    if (!error->status && job->head && !organ_write_done(units, job->head_piece))
+        merge_replacement(&r, job->head_piece, job->head, NULL, error);
     for (size_t k = 0; k < job->part_count; k++) /* parts that an error left loaded */
         unload_part(&job->parts[k]);
     return error->status;

@@ -30,8 +30,8 @@ bool organ_peft_converts(const char *model_type, const char *word)
 /* The pattern "mlp.shared_expert." of conversion_mapping.py also matches "mlp.shared_experts". */
 bool organ_peft_renames(const char *model_type) { return strcmp(model_type, "laguna") == 0; }
 
-/* The conversions of the language model are not applied to the names of the adapter. */
-bool organ_peft_ignores_experts(const char *model_type) { return strcmp(model_type, "kimi_k25") == 0; }
+/* peft converts adapters of model types with conversions of their own, not those of the language model in them. */
+bool organ_peft_ignores_experts(const char *model_type) { return is_listed("kimi_k25 qwen3_5_moe", model_type); }
 
 /* Source: _check_lora_target_modules_mamba in tuners/tuners_utils.py of peft 0.21, and slow_forward of the Mamba mixers
  * in transformers. */

@@ -381,6 +381,7 @@ Suite *lora_results_suite(void)
 
 int main(void)
 {
-    Suite *const suites[] = {lora_results_suite(), lora_faults_suite(), lora_methods_suite(), NULL};
+    Suite *const suites[] = {lora_results_suite(), lora_faults_suite(), lora_methods_suite(), lora_targets_suite(),
+                             NULL};
     return run_suites(suites);
 }

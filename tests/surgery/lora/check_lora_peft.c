@@ -44,8 +44,128 @@ START_TEST(the_flag_of_the_head)
 }
 END_TEST
 
+/* ---- words ---- */
+
+enum { WORDS = 24, HIDDEN = 16 };
+
+static const made_tensor tied[] = {WEIGHT("model.embed_tokens", WORDS, HIDDEN),
+                                   WEIGHT("model.layers.0.self_attn.q_proj", HIDDEN, HIDDEN)};
+
+/* Makes the base "tied", a directory with a config. */
+static void make_tied(void)
+{
+    static const char config[] = "{\"model_type\": \"llama\", \"architectures\": [\"LlamaForCausalLM\"], "
+                                 "\"vocab_size\": 24, \"tie_word_embeddings\": true}";
+    mkdir(scratch_path("tied"), 0777);
+    make_shard(scratch_path("tied/model.safetensors"), tied, 2);
+    spill(scratch_path("tied/config.json"), config, sizeof config - 1);
+}
+
+static json_t *config_of_out(void)
+{
+    json_error_t e;
+    json_t *config = json_load_file(scratch_path("out/config.json"), 0, &e);
+    ck_assert_msg(config != NULL, "%s", e.text);
+    return config;
+}
+
+/* Compares `rows` rows of a tensor of "out" with those of a tensor of the adapter. */
+static void expect_whole(const char *tensor, const char *from, size_t rows)
+{
+    size_t n;
+    float *const is = lora_values(scratch_path("out"), tensor, &n);
+    float *const wanted = lora_values(scratch_path("lora/adapter_model.safetensors"), from, NULL);
+    ck_assert_uint_eq(n, rows * HIDDEN);
+    ck_assert_mem_eq(is, wanted, n * sizeof *is);
+    free(is);
+    free(wanted);
+}
+
+#define TOKENS LORA_PREFIX "model.embed_tokens.token_adapter.trainable_tokens_delta"
+
+/* peft stores the new rows of some words. */
+START_TEST(trained_tokens)
+{
+    static const made_tensor tensors[] = {{TOKENS, ORGAN_F32, 2, {2, HIDDEN}}};
+    static const struct {
+        const char *indices, *why;
+    } ways[] = {{"{\"embed_tokens\": [5, 9]}", NULL},
+                {"[5, 9]", NULL},
+                {"{\"embed_tokens\": [5, 24]}", "do not fit the 2 numbers"},
+                {"{\"embed_tokens\": [5]}", "do not fit the 1 numbers"},
+                {"{\"wte\": [5, 9]}", "the config has no list"}};
+    make_tied();
+    for (size_t k = 0; k < sizeof ways / sizeof *ways; k++) {
+        char text[120];
+        const lora_way way = {.base = "tied", .adapter = "lora", .output = ways[k].why ? "none" : "out", .force = true};
+        snprintf(text, sizeof text, "\"r\": 2, \"lora_alpha\": 4, \"trainable_token_indices\": %s", ways[k].indices);
+        lora_adapter("lora", text, tensors, 1);
+        if (ways[k].why) {
+            lora_refused(way, ORGAN_BAD_INPUT, "trainable_token_indices: ");
+            lora_refused(way, ORGAN_BAD_INPUT, ways[k].why);
+            continue;
+        }
+        lora_must(way);
+        float *const is = lora_values(scratch_path("out"), "model.embed_tokens.weight", NULL);
+        float *const was = lora_values(scratch_path("tied"), "model.embed_tokens.weight", NULL);
+        float *const rows = lora_values(scratch_path("lora/adapter_model.safetensors"), TOKENS, NULL);
+        memcpy(was + 5 * HIDDEN, rows, HIDDEN * sizeof *was);
+        memcpy(was + 9 * HIDDEN, rows + HIDDEN, HIDDEN * sizeof *was);
+        ck_assert_mem_eq(is, was, WORDS * HIDDEN * sizeof *is);
+        ck_assert_uint_eq(organ_json_count(json_array_get(organ_json_at(lora_report, "tokens"), 0), "rows"), 2);
+        free(is);
+        free(was);
+        free(rows);
+    }
+}
+END_TEST
+
+/* A model tuned with a head of its own: the output is no longer tied. */
+START_TEST(a_head_of_its_own)
+{
+    static const made_tensor head[] = {{LORA_PREFIX "lm_head.weight", ORGAN_F32, 2, {WORDS, HIDDEN}}};
+    static const made_tensor wide[] = {{LORA_PREFIX "lm_head.weight", ORGAN_F32, 2, {WORDS + 1, HIDDEN}}};
+    make_tied();
+    lora_adapter("lora", "\"r\": 2, \"lora_alpha\": 4, \"modules_to_save\": [\"lm_head\"]", head, 1);
+    lora_must((lora_way){.base = "tied", .adapter = "lora", .output = "out"});
+    expect_whole("lm_head.weight", head[0].name, WORDS);
+    json_t *config = config_of_out();
+    ck_assert(json_is_false(json_object_get(config, "tie_word_embeddings")));
+    json_decref(config);
+    ck_assert_str_eq(organ_json_text(lora_report, "head.tensor"), "lm_head.weight");
+    lora_adapter("lora", "\"r\": 2, \"lora_alpha\": 4, \"modules_to_save\": [\"lm_head\"]", wide, 1);
+    lora_refused((lora_way){.base = "tied", .adapter = "lora", .output = "none"}, ORGAN_BAD_INPUT,
+                 "it has 25 words, but the embedding has 24");
+}
+END_TEST
+
+/* New words: both matrices, and vocab_size, must agree. */
+START_TEST(more_words)
+{
+    static const made_tensor both[] = {
+        {LORA_PREFIX "model.embed_tokens.modules_to_save.weight", ORGAN_F32, 2, {WORDS + 3, HIDDEN}},
+        {LORA_PREFIX "lm_head.weight", ORGAN_F32, 2, {WORDS + 3, HIDDEN}}};
+    static const made_tensor untied[] = {WEIGHT("model.embed_tokens", WORDS, HIDDEN), WEIGHT("lm_head", WORDS, HIDDEN)};
+    make_tied();
+    lora_adapter("lora", "\"r\": 2, \"lora_alpha\": 4", both, 2);
+    for (size_t k = 0; k < 2; k++) { /* the base is tied; the base has a head */
+        lora_must((lora_way){.base = "tied", .adapter = "lora", .output = "out", .force = true});
+        expect_whole("model.embed_tokens.weight", both[0].name, WORDS + 3);
+        expect_whole("lm_head.weight", both[1].name, WORDS + 3);
+        json_t *config = config_of_out();
+        ck_assert_int_eq(json_integer_value(json_object_get(config, "vocab_size")), WORDS + 3);
+        json_decref(config);
+        ck_assert_uint_eq(organ_json_count(lora_report, "words"), WORDS + 3);
+        make_shard(scratch_path("tied/model.safetensors"), untied, 2);
+    }
+    lora_adapter("lora", "\"r\": 2, \"lora_alpha\": 4", both, 1);
+    lora_refused((lora_way){.base = "tied", .adapter = "lora", .output = "none"}, ORGAN_BAD_INPUT,
+                 "it has 27 words, but 'lm_head.weight' has 24");
+}
+END_TEST
+
 Suite *lora_peft_suite(void)
 {
-    const suite_case cases[] = {{"peft", {the_flag_of_the_head}}};
+    const suite_case cases[] = {{"peft", {the_flag_of_the_head, trained_tokens, a_head_of_its_own, more_words}}};
     return suite_of("lora_peft", cases, sizeof cases / sizeof *cases, lora_setup, lora_teardown);
 }
