@@ -77,6 +77,7 @@ static organ_status call(const lora_way *w, const organ_engine *engine, organ_er
                                             .write.output = output,
                                             .scale = w->scale != 0 ? w->scale : 1,
                                             .dtype = w->dtype,
+                                            .feedback = w->feedback,
                                             .write.max_shard_size = w->max ? w->max : 5000000000u,
                                             .write.resume = w->resume,
                                             .write.force = w->force,

@@ -109,6 +109,7 @@ static json_t *merge_parameters_json(void *context)
 {
     const organ_lora_merge_options *const o = ((const organ_merge_job *)context)->options;
     return ORGAN_OBJECT(SET("scale", organ_exact_json(o->scale)), SET_TEXT("dtype", o->dtype ? o->dtype : ""),
+                        SET_IF(o->feedback, "feedback", json_true()),
                         SET_COUNT("max_shard_bytes", o->write.max_shard_size));
 }
 

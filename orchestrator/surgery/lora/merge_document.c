@@ -136,9 +136,11 @@ json_t *organ_merge_document(void *context, const organ_writing *made)
     ORGAN_ADD(run, SET_BYTES("adapter", job->options->adapter));
     return ORGAN_OBJECT(
         SET_TEXT("schema", "organ.lora_merge/1"), SET_TEXT("organ", ORGAN_VERSION),
-        SET_TEXT("definition", "W + scale B A in FP32, rounded once"), SET_FLAG("dry_run", job->options->write.dry_run),
-        SET("base", organ_model_json(job->base)), SET("adapter", organ_adapter_json(job->adapter)),
-        SET_REAL("scale", job->options->scale), SET_TEXT("dtype", job->options->dtype ? job->options->dtype : ""),
+        SET_TEXT("definition", job->options->feedback ? "W + scale B A in FP32, rounded once with feedback"
+                                                      : "W + scale B A in FP32, rounded once"),
+        SET_FLAG("dry_run", job->options->write.dry_run), SET("base", organ_model_json(job->base)),
+        SET("adapter", organ_adapter_json(job->adapter)), SET_REAL("scale", job->options->scale),
+        SET_TEXT("dtype", job->options->dtype ? job->options->dtype : ""), SET_FLAG("feedback", job->options->feedback),
         SET("unplaced", json_incref(job->unplaced)),
         SET("modules", organ_json_rows(job->part_count, merge_document_module_json, job)),
         SET("replaced", organ_json_rows(job->part_count, replaced_json, job)),

@@ -31,7 +31,11 @@ typedef struct organ_merge_part {
     double scale;        /* factor of B A: the adapter's own scale times --scale */
     organ_lora_factors factors; /* values of `pair`, only while the weight is processed; owned */
     float *row_norms;           /* values of `magnitudes`, only while the weight is processed; owned; NULL: no DoRA */
-    organ_merge_sums sums;      /* results, for report and journal */
+    /* --feedback: [experts][columns][rank], the directions of the change of a row in the columns of the stored weight;
+     * only while the weight is processed. The factors own them if they are B of a transposed weight. */
+    const float *directions;
+    float *own_directions; /* NULL: `directions` is in `factors` */
+    organ_merge_sums sums; /* results, for report and journal */
 } organ_merge_part;
 
 /* The state of one merge. */

@@ -10,6 +10,7 @@
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/cache/cache.h"
+#include "orchestrator/surgery/lora/feedback.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -27,14 +28,20 @@ typedef struct merge_pass_run {
     organ_writing *units; /* the output */
     size_t items;         /* number of weights that the weight pass merges or dequantises */
     size_t block;         /* values of the largest block */
+    size_t rank;          /* largest rank of a pair with --feedback; else 0 */
 } merge_pass_run;
 
 /* Returns the number of rows of a block in a matrix of `cols` columns. */
 static size_t rows_at_once(size_t cols) { return cols < BLOCK_VALUES ? BLOCK_VALUES / cols : 1; }
 
 /* Returns the bytes of a worker's scratch: a block of B A as FP32, room for the same block as codes (or FP32 before it
- * is rounded), and the scratch of organ_write_put. */
-static size_t scratch_bytes(const merge_pass_run *r) { return 2 * r->block * sizeof(float) + ORGAN_PUT_SCRATCH; }
+ * is rounded), the scratch of organ_write_put, and with --feedback the sums of a row and
+ * the rounded values of a block. */
+static size_t scratch_bytes(const merge_pass_run *r)
+{
+    const size_t feedback = r->rank ? r->rank * sizeof(double) + r->block * sizeof(uint16_t) : 0;
+    return 2 * r->block * sizeof(float) + ORGAN_PUT_SCRATCH + feedback;
+}
 
 /* Sets d (rows x cols) to rows [first, first + rows) of B A, or of (B A)^T if part->transposed; in both cases without
  * the scale. `first` is counted over the matrices of a stack; all these rows must belong to one matrix. */
@@ -100,6 +107,49 @@ static void scale_rows(const float *norms, size_t rows, size_t cols, const float
     }
 }
 
+/* Rounds the n merged values of a block to `dtype`: the sums W + D are in `codes`, which gets the rounded values, W is
+ * in `values` and D in `d`. Adds the block to `sums`. `first` is the index of its first value in the weight. `chosen`
+ * has the values as --feedback rounds them; NULL: to the nearest. */
+static void round_block(const merge_pass_run *r, organ_dtype dtype, uint64_t first, size_t n, float *values,
+                        const float *d, void *codes, const uint16_t *chosen, organ_merge_sums *sums)
+{
+    const organ_kernels *const kernels = r->job->engine->kernels;
+    const size_t width = organ_dtype_describe(dtype)->bytes;
+    float *const sum = codes;
+    /* Rounds 1024 values at a time through local buffers: `sum` and `codes` are the same memory. */
+    for (size_t at = 0; at < n; at += 1024) {
+        const size_t m = n - at < 1024 ? n - at : 1024;
+        float after[1024], narrow[1024];
+        memcpy(after, sum + at, m * sizeof *after);
+        round_through(kernels, dtype, values + at, narrow, m);
+        if (chosen) {
+            memcpy(narrow, chosen + at, m * width);
+            organ_widen(kernels, dtype, narrow, after, m);
+        } else
+            round_through(kernels, dtype, after, narrow, m);
+        for (size_t k = 0; k < m && !sums->overflow; k++)
+            if (isinf(after[k]) && isfinite(values[at + k]))
+                sums->overflow = first + at + k + 1;
+        add_sums(sums, values + at, after, d + at, m);
+        memcpy((unsigned char *)codes + at * width, narrow, m * width);
+    }
+}
+
+/* Rounds a block as round_block does, with feedback (feedback.h) in the directions of the adapter. */
+static void round_with_feedback(const merge_pass_run *r, const organ_merge_part *part, organ_dtype dtype,
+                                uint64_t first, size_t rows, size_t cols, float *values, const float *d, void *codes,
+                                organ_merge_sums *sums)
+{
+    const uint64_t matrix_rows = part->transposed ? part->factors.in : part->factors.out;
+    const size_t rank = part->factors.rank;
+    unsigned char *const room = (unsigned char *)codes + r->block * sizeof(float) + ORGAN_PUT_SCRATCH;
+    double *const row = (double *)room;
+    uint16_t *const chosen = (uint16_t *)(room + r->rank * sizeof(double));
+    organ_lora_round_with_feedback(r->job->engine->kernels, dtype, codes, rows, cols,
+                                   part->directions + first / matrix_rows * cols * rank, rank, row, chosen);
+    round_block(r, dtype, first * cols, rows * cols, values, d, codes, chosen, sums);
+}
+
 /* Computes rows [first, first + rows) of a weight of the output and stores them in `codes` as `dtype`. `values` has the
  * same rows of the base, or of the tensor that replaces the weight; they are overwritten. `d` is a buffer of as many
  * values. `codes` must have room for FP32. If `part` is NULL or has no pair, only rounds the values. Otherwise adds the
@@ -131,20 +181,10 @@ static void merge_block(const merge_pass_run *r, const organ_merge_part *part, o
         if (!isfinite(sum[k]) && isfinite(values[k]) && !sums->overflow)
             sums->overflow = first * cols + k + 1;
     }
-    /* Rounds 1024 values at a time through local buffers: `sum` and `codes` are the same memory. */
-    for (size_t at = 0; at < n; at += 1024) {
-        const size_t m = n - at < 1024 ? n - at : 1024;
-        float after[1024], narrow[1024];
-        memcpy(after, sum + at, m * sizeof *after);
-        round_through(kernels, dtype, values + at, narrow, m);
-        round_through(kernels, dtype, after, narrow, m);
-        for (size_t k = 0; k < m && !sums->overflow; k++)
-            if (isinf(after[k]) && isfinite(values[at + k]))
-                sums->overflow = first * cols + at + k + 1;
-        add_sums(sums, values + at, after, d + at, m);
-        memcpy((unsigned char *)codes + at * organ_dtype_describe(dtype)->bytes, narrow,
-               m * organ_dtype_describe(dtype)->bytes);
-    }
+    if (part->directions && organ_dtype_describe(dtype)->bytes == 2)
+        round_with_feedback(r, part, dtype, first, rows, cols, values, d, codes, sums);
+    else
+        round_block(r, dtype, first * cols, n, values, d, codes, NULL, sums);
 }
 
 /* Returns the part of tensor `piece` of the output; NULL if the adapter does not change it. */
@@ -213,6 +253,25 @@ static organ_status finish_weight(const merge_pass_run *r, size_t weight, organ_
 
 /* ---- weights of the base ---- */
 
+/* Sets the directions of a part whose factors are loaded: the columns of A or, if the weight is transposed, the rows of
+ * B. */
+static organ_status merge_directions(organ_merge_part *part, organ_error *error)
+{
+    const organ_lora_factors *const f = &part->factors;
+    if (part->transposed) {
+        part->directions = f->b;
+        return ORGAN_OK;
+    }
+    if (!(part->own_directions = malloc(f->experts * f->rank * f->in * sizeof(float))))
+        return organ_fail_memory(error, part->pair->module);
+    for (size_t e = 0; e < f->experts; e++)
+        for (size_t k = 0; k < f->rank; k++)
+            for (size_t j = 0; j < f->in; j++)
+                part->own_directions[(e * f->in + j) * f->rank + k] = f->a[(e * f->rank + k) * f->in + j];
+    part->directions = part->own_directions;
+    return ORGAN_OK;
+}
+
 /* Loads the factors of a part, for DoRA its row norms, and rows of words. The caller calls unload_part, also after an
  * error. */
 static organ_status load_part(const organ_merge_job *job, organ_merge_part *part, organ_error *error)
@@ -224,7 +283,7 @@ static organ_status load_part(const organ_merge_job *job, organ_merge_part *part
         organ_lora_factors_read(job->adapter, part->pair, kernels, 1, &part->factors, error) == ORGAN_OK &&
         part->magnitudes)
         organ_adapter_values(job->adapter, part->magnitudes, kernels, &part->row_norms, error);
-    return error->status;
+    return error->status || !part->pair || !job->options->feedback ? error->status : merge_directions(part, error);
 }
 
 /* Frees the factors and row norms that load_part loaded. */
@@ -233,7 +292,9 @@ static void unload_part(organ_merge_part *part)
     organ_lora_factors_free(&part->factors);
     free(part->row_norms);
     free(part->token_rows);
-    part->row_norms = part->token_rows = NULL;
+    free(part->own_directions);
+    part->row_norms = part->token_rows = part->own_directions = NULL;
+    part->directions = NULL;
 }
 
 /* Implements organ_weight_pass.begin: prints the note of the weight's reader, and loads the factors if the adapter
@@ -385,6 +446,9 @@ organ_status organ_merge_run(organ_merge_job *job, organ_writing *units, organ_e
         if (!job->pieces[k].same && cols > r.block)
             r.block = (cols + 15) & ~(size_t)15;
     }
+    for (size_t k = 0; k < job->part_count && job->options->feedback; k++)
+        if (job->parts[k].pair && job->parts[k].pair->rank > r.rank)
+            r.rank = (size_t)job->parts[k].pair->rank;
     if (run_pass(&r, error) == ORGAN_OK)
         for (size_t k = 0; k < job->part_count && !error->status; k++)
             if (job->parts[k].saved && job->parts[k].saved->elements && !organ_write_done(units, job->parts[k].weight))

@@ -2,10 +2,13 @@
  * Tests of merges of adapters with what peft alone decides: the class of a module, trained tokens, whole tensors of
  * another shape. */
 #include "tests/kit/lora_rig.h"
+#include "tests/kit/require.h"
 #include "tests/kit/suite_table.h"
 
 #include "orchestrator/report/text/document.h"
 
+#include <math.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -164,8 +167,102 @@ START_TEST(more_words)
 }
 END_TEST
 
+/* ---- rounding with feedback ---- */
+
+#define Q "model.layers.0.self_attn.q_proj"
+
+static float bf16(uint16_t code)
+{
+    const uint32_t bits = (uint32_t)code << 16;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static uint16_t code_of(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+/* Computes a row as docs/definitions/lora.md defines it, for one direction. */
+static void expect_row(const float *exact, const float *is, const float *a, size_t cols)
+{
+    double sum = 0;
+    for (size_t j = 0; j < cols; j++) {
+        const double v = (double)exact[j];
+        const uint16_t code = code_of(exact[j]);
+        const bool outward = fabs(v) > fabs((double)bf16(code));
+        const double nearest = (double)bf16(code), other = (double)bf16((uint16_t)(outward ? code + 1 : code - 1));
+        const double kept = sum + (v - nearest) * (double)a[j], turned = sum + (v - other) * (double)a[j];
+        double wanted = nearest;
+        if (v != nearest && fabs(fabs(turned) - fabs(kept)) > 1e-12 * fabs(kept))
+            wanted = fabs(turned) < fabs(kept) ? other : nearest;
+        else if (v != nearest)
+            wanted = (double)is[j]; /* a tie */
+        REQUIRE_MSG((double)is[j] == wanted, "column %zu: %.9g, not %.9g", j, (double)is[j], wanted);
+        sum += (v - wanted) * (double)a[j];
+    }
+}
+
+START_TEST(feedback_as_defined)
+{
+    static const made_tensor base[] = {{Q ".weight", ORGAN_BF16, 2, {40, 300}}};
+    static const made_tensor one[] = {PAIR(Q, 1, 40, 300)};
+    make_shard(scratch_path("base.safetensors"), base, 1);
+    lora_adapter("lora", "\"r\": 1, \"lora_alpha\": 1e-3", one, 2);
+    lora_must((lora_way){.base = "base.safetensors", .adapter = "lora", .output = "wide", .dtype = "f32"});
+    lora_must((lora_way){.base = "base.safetensors", .adapter = "lora", .output = "out", .feedback = true});
+    float *const exact = lora_values(scratch_path("wide"), Q ".weight", NULL);
+    float *const is = lora_values(scratch_path("out"), Q ".weight", NULL);
+    float *const a = lora_values(scratch_path("lora/adapter_model.safetensors"), one[0].name, NULL);
+    for (size_t i = 0; i < 40; i++)
+        expect_row(exact + i * 300, is + i * 300, a, 300);
+    free(exact);
+    free(is);
+    free(a);
+}
+END_TEST
+
+/* A change that is finer than BF16 arrives, with the same bytes for all threads; F32 does not need it. */
+START_TEST(feedback_keeps_the_change)
+{
+    static const made_tensor base[] = {{Q ".weight", ORGAN_BF16, 2, {300, 500}},
+                                       {"model.embed_tokens.weight", ORGAN_F16, 2, {60, 800}}};
+    static const made_tensor pairs[] = {PAIR(Q, 4, 300, 500),
+                                        {LORA_PREFIX "model.embed_tokens.lora_embedding_A", ORGAN_F32, 2, {4, 60}},
+                                        {LORA_PREFIX "model.embed_tokens.lora_embedding_B", ORGAN_F32, 2, {800, 4}}};
+    static const size_t threads[] = {1, 3, 7};
+    lora_way way = {.base = "base.safetensors", .adapter = "lora", .output = "nearest"};
+    make_shard(scratch_path("base.safetensors"), base, 2);
+    lora_adapter("lora", "\"r\": 4, \"lora_alpha\": 1e-3", pairs, 4);
+    lora_must(way);
+    ck_assert_uint_eq(organ_json_count(lora_report, "totals.erased"), 2);
+    way.feedback = true;
+    for (size_t k = 0; k < 3; k++) {
+        way.output = k ? "again" : "out";
+        way.force = true;
+        way.threads = threads[k];
+        way.memory = k ? 5u << 20 : 0;
+        lora_must(way);
+        for (size_t m = 0; m < 2; m++) {
+            const json_t *const row = json_array_get(organ_json_at(lora_report, "modules"), m);
+            ck_assert_double_eq_tol(organ_json_real(row, "arrived"), 1, 0.1);
+        }
+        ck_assert(!k || same_files(scratch_path("out/model.safetensors"), scratch_path("again/model.safetensors")));
+    }
+    lora_must((lora_way){.base = "base.safetensors", .adapter = "lora", .output = "wide", .dtype = "f32"});
+    way.dtype = "f32";
+    way.output = "same";
+    lora_must(way);
+    ck_assert(same_files(scratch_path("wide/model.safetensors"), scratch_path("same/model.safetensors")));
+}
+END_TEST
+
 Suite *lora_peft_suite(void)
 {
-    const suite_case cases[] = {{"peft", {the_flag_of_the_head, trained_tokens, a_head_of_its_own, more_words}}};
+    const suite_case cases[] = {{"peft", {the_flag_of_the_head, trained_tokens, a_head_of_its_own, more_words}},
+                                {"feedback", {feedback_as_defined, feedback_keeps_the_change}}};
     return suite_of("lora_peft", cases, sizeof cases / sizeof *cases, lora_setup, lora_teardown);
 }
