@@ -241,8 +241,8 @@ static json_t *warnings_json(const organ_lora_job *job, const extract_document_s
             "modules of numbered experts have factors that peft ignores; organ lora merge and vLLM apply them.");
     if (count_ignored(job, true))
         add_warning(warnings, count_ignored(job, true),
-                    "tensors are stored that peft ignores, because they are no weights or biases of its modules; organ "
-                    "lora merge applies them.");
+                    "tensors are stored that peft ignores, because they are not weights or biases of its modules. "
+                    "organ lora merge applies them.");
     if (short_of)
         add_warning(warnings, short_of,
                     "modules need a higher rank than --rank allows for the requested share of their change.");

@@ -194,7 +194,7 @@ static organ_merge_part *part_of_piece(const organ_merge_job *job, size_t piece)
     return at == ORGAN_NO_PART ? NULL : &job->parts[at];
 }
 
-/* Replaces those of the rows [first, first + rows) of an embedding that the adapter has anew. */
+/* Replaces the rows of `tokens` in rows [first, first + rows) of an embedding. */
 static void replace_words(const organ_merge_part *part, uint64_t first, size_t rows, size_t cols, float *values)
 {
     for (uint64_t k = 0; k < part->tokens->shape[0]; k++)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What peft 0.21 with transformers 5 does with the modules of some model types when it loads an adapter. */
+ * Lists model types whose modules peft 0.21 with transformers 5 does not find by their names, or refuses. */
 #ifndef ORGAN_LORA_PEFT_RULES_H
 #define ORGAN_LORA_PEFT_RULES_H
 
