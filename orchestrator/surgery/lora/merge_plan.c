@@ -348,16 +348,17 @@ static organ_status check_vocabulary(organ_merge_job *job, organ_error *error)
         if (!of_words)
             continue;
         words = words ? words : rows_in_output(job, k);
-        const organ_tensor *const t = job->head ? job->head : NULL;
+        const organ_tensor *const t = job->head;
         for (size_t p = 0; p < job->part_count && rows_in_output(job, k) != words; p++)
             if (job->parts[p].saved && job->parts[p].saved->shape[0] == words) {
                 note_unplaced(job, job->parts[p].saved, NULL, error, "it has %llu words, but '%.200s' has %llu",
                               (unsigned long long)words, w->name, (unsigned long long)rows_in_output(job, k));
                 break;
             }
-        if (t && !error->status && t->shape[0] != words) {
-            note_unplaced(job, t, NULL, error, "it has %llu words, but the embedding has %llu",
-                          (unsigned long long)t->shape[0], (unsigned long long)words);
+        if (t && !error->status && (t->shape[0] != words || t->shape[1] != w->shape[1])) {
+            note_unplaced(job, t, NULL, error, "a head must be %llu x %llu, as the embedding, but it is %llu x %llu",
+                          (unsigned long long)words, (unsigned long long)w->shape[1], (unsigned long long)t->shape[0],
+                          (unsigned long long)t->shape[1]);
             job->head = NULL;
         }
     }

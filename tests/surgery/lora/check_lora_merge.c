@@ -403,7 +403,7 @@ static const struct homeless {
     {{PAIR("model.norm", 4, 72, 72)}, "'model.norm.weight' of the base is [72]"},
     {{{LORA_PREFIX "model.norm.weight", ORGAN_F32, 1, {71}}},
      "its shape is [71], but 'model.norm.weight' of the base has shape [72]"},
-    {{{LORA_PREFIX "lm_head.weight", ORGAN_F32, 2, {216, 72}}}, "the base has no such tensor"},
+    {{{LORA_PREFIX "lm_head.weight", ORGAN_F32, 2, {216, 71}}}, "a head must be 216 x 72, as the embedding"},
     {{{LORA_PREFIX "model.layers.0.mlp.up_proj.lora_B.bias", ORGAN_F32, 1, {181}}},
      "a bias of B (lora_bias) cannot be merged"},
     {{{LORA_PREFIX "model.norm.weight", ORGAN_F32, 1, {72}}, {"model.norm.weight", ORGAN_F32, 1, {72}}},

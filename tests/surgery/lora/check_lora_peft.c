@@ -138,7 +138,7 @@ START_TEST(a_head_of_its_own)
     ck_assert_str_eq(organ_json_text(lora_report, "head.tensor"), "lm_head.weight");
     lora_adapter("lora", "\"r\": 2, \"lora_alpha\": 4, \"modules_to_save\": [\"lm_head\"]", wide, 1);
     lora_refused((lora_way){.base = "tied", .adapter = "lora", .output = "none"}, ORGAN_BAD_INPUT,
-                 "it has 25 words, but the embedding has 24");
+                 "a head must be 24 x 16, as the embedding, but it is 25 x 16");
 }
 END_TEST
 
