@@ -12,19 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Returns the name as a regular expression that matches only itself ("model\.layers\.0"). The caller frees it; NULL
- * if memory runs out. */
-static char *escape_for_regex(const char *name)
-{
-    char *const out = malloc(2 * strlen(name) + 1), *to = out;
-    for (; to && *name; *to++ = *name++)
-        if (strchr(".^$*+?{}[]()|\\", *name))
-            *to++ = '\\';
-    if (to)
-        *to = '\0';
-    return out;
-}
-
 /* ---- target_modules ---- */
 
 /* Returns whether target_modules selects the module. It does not select parameters, nor modules that peft reaches only
@@ -136,10 +123,10 @@ static void put_rank(json_t *config, char *pattern, size_t rank, size_t r)
 /* Returns a regular expression that matches the name of the module in transformers and in the adapter's tensors. */
 static char *pattern_of(const organ_lora_module *m)
 {
-    char *const target = escape_for_regex(m->target);
+    char *const target = organ_adapter_pattern(m->target);
     if (!target || strcmp(m->target, m->key) == 0)
         return target;
-    char *const key = escape_for_regex(m->key), *const both = key ? organ_format("(%s|%s)", target, key) : NULL;
+    char *const key = organ_adapter_pattern(m->key), *const both = key ? organ_format("(%s|%s)", target, key) : NULL;
     free(target);
     free(key);
     return both;
@@ -150,7 +137,7 @@ static void put_parameter(json_t *config, json_t *names, const char *module, con
 {
     char *const name = organ_format("%s%s", module, end);
     json_array_append_new(names, json_string(name ? name : ""));
-    put_rank(config, name ? escape_for_regex(name) : NULL, rank, r);
+    put_rank(config, name ? organ_adapter_pattern(name) : NULL, rank, r);
     free(name);
 }
 
@@ -166,7 +153,7 @@ static void put_groups(const organ_lora_job *job, json_t *config, json_t *names,
             put_parameter(config, names, g->name, ".gate_up_proj", 2 * g->rank, r);
         put_parameter(config, names, g->name, ".down_proj", g->rank, r);
         if (g->rank != r) {
-            char *const file = escape_for_regex(g->file);
+            char *const file = organ_adapter_pattern(g->file);
             put_rank(config, file ? organ_format("%s\\.\\d+\\.[^.]+", file) : NULL, g->rank, r);
             free(file);
         }

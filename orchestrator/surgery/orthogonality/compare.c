@@ -115,7 +115,12 @@ static void compare_match_pair(organ_compared_job *job, size_t index, organ_glob
         .name = pair->module, .pair = pair, .anatomy = &pair->anatomy, .index = index, .transposed = transposed};
     m->rows = (size_t)(transposed ? pair->in_features : pair->out_features);
     m->cols = (size_t)(transposed ? pair->out_features : pair->in_features);
-    const organ_module_place place = {.module = m->name, .anatomy = m->anatomy, .rows = m->rows, .cols = m->cols};
+    const bool bare = strcmp(pair->weight, pair->module) == 0; /* a parameter of peft: its name has ".weight" already */
+    const organ_module_place place = {.module = m->name,
+                                      .tensor = bare ? pair->weight : NULL,
+                                      .anatomy = m->anatomy,
+                                      .rows = m->rows,
+                                      .cols = m->cols};
     compare_find_weights(job, m, &place, mismatches, error);
 }
 

@@ -47,6 +47,29 @@ START_TEST(the_flag_of_the_head)
 }
 END_TEST
 
+/* peft joins the factors of gate and up projections of numbered experts, so that their stack has twice the rank. */
+START_TEST(experts_keep_the_rank_of_their_stack)
+{
+#define EXPERT "model.layers.0.mlp.experts.0."
+    static const made_tensor pairs[] = {PAIR(EXPERT "gate_proj", 4, 6, 8), PAIR(EXPERT "up_proj", 4, 6, 8),
+                                        PAIR(EXPERT "down_proj", 4, 8, 6)};
+    json_error_t e;
+    lora_adapter("lora",
+                 "\"r\": 4, \"lora_alpha\": 4, \"target_modules\": [\"q_proj\"], \"target_parameters\": "
+                 "[\"model.layers.0.mlp.experts.gate_up_proj\", \"model.layers.0.mlp.experts.down_proj\"], "
+                 "\"rank_pattern\": {\"model\\\\.layers\\\\.0\\\\.mlp\\\\.experts\\\\.gate_up_proj\": 8}",
+                 pairs, 6);
+    lora_must((lora_way){.verb = LORA_RESIZE, .adapter = "lora", .output = "out", .rank = 2});
+    json_t *config = json_load_file(scratch_path("out/adapter_config.json"), 0, &e);
+    const json_t *const ranks = json_object_get(config, "rank_pattern");
+    ck_assert_int_eq(json_integer_value(json_object_get(config, "r")), 2);
+    ck_assert(json_object_size(ranks) == 1 && json_equal(ranks, json_object_get(config, "alpha_pattern")));
+    ck_assert_int_eq(json_integer_value(json_object_get(ranks, "model\\.layers\\.0\\.mlp\\.experts\\.gate_up_proj")),
+                     4);
+    json_decref(config);
+}
+END_TEST
+
 /* ---- words ---- */
 
 enum { WORDS = 24, HIDDEN = 16 };
@@ -262,7 +285,9 @@ END_TEST
 
 Suite *lora_peft_suite(void)
 {
-    const suite_case cases[] = {{"peft", {the_flag_of_the_head, trained_tokens, a_head_of_its_own, more_words}},
-                                {"feedback", {feedback_as_defined, feedback_keeps_the_change}}};
+    const suite_case cases[] = {
+        {"peft",
+         {the_flag_of_the_head, experts_keep_the_rank_of_their_stack, trained_tokens, a_head_of_its_own, more_words}},
+        {"feedback", {feedback_as_defined, feedback_keeps_the_change}}};
     return suite_of("lora_peft", cases, sizeof cases / sizeof *cases, lora_setup, lora_teardown);
 }
