@@ -134,7 +134,7 @@ def compare(kind, here, full):
     second = load(tuned)
     goal, aim = weights_of(second), logits_of(second)
     count = sum(not torch.equal(goal[name], before[name]) for name in goal if goal[name].shape == before[name].shape)
-    warned = "; ".join(short(line, 90) for line in said if "peft ignores" in line or "not in the adapter" in line)
+    warned = "; ".join(short(line, 90) for line in said if "peft ignores" in line or "not in the adapter" in line or "merge_and_unload" in line)
     by_peft, lost, far = None, ["all"], float("nan")
     try:
         by_peft, out, texts = peft_of(base, adapter)

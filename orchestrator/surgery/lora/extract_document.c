@@ -216,6 +216,20 @@ static size_t count_ignored(const organ_lora_job *job, bool whole)
     return count;
 }
 
+/* Returns whether the adapter stores an embedding whole and the base has no head of its own. */
+static bool is_tied_and_kept(const organ_lora_job *job)
+{
+    bool head = false, kept = false;
+    for (size_t k = 0; k < job->base_weights->count; k++)
+        head = head || job->base_weights->weights[k].anatomy.role == ORGAN_ROLE_OUTPUT;
+    for (size_t k = 0; k < job->other_count; k++) {
+        const organ_lora_other *const other = &job->others[k];
+        head = head || (other->kept && other->tuned->anatomy.role == ORGAN_ROLE_OUTPUT);
+        kept = kept || (other->kept && other->tuned->anatomy.role == ORGAN_ROLE_EMBED);
+    }
+    return kept && !head;
+}
+
 /* Appends the warning "COUNT WHAT" to the list. */
 static void add_warning(json_t *warnings, size_t count, const char *what)
 {
@@ -243,6 +257,9 @@ static json_t *warnings_json(const organ_lora_job *job, const extract_document_s
         add_warning(warnings, count_ignored(job, true),
                     "tensors are stored that peft ignores, because they are not weights or biases of its modules. "
                     "organ lora merge applies them.");
+    if (is_tied_and_kept(job))
+        organ_say(warnings, "The head of the base is its embedding. peft applies the stored embedding to the head only "
+                            "after merge_and_unload.");
     if (short_of)
         add_warning(warnings, short_of,
                     "modules need a higher rank than --rank allows for the requested share of their change.");
