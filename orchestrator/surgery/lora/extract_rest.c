@@ -4,6 +4,7 @@
 #include "orchestrator/surgery/lora/extract_job.h"
 
 #include "formats/base/paged_rows.h"
+#include "orchestrator/forward/config/families.h"
 #include "orchestrator/stream/rows.h"
 #include "orchestrator/stream/weight_pass.h"
 #include "orchestrator/surgery/algebra/algebra.h"
@@ -216,9 +217,10 @@ static organ_status name_kept(organ_lora_job *job, organ_lora_other *other, orga
     if (!(other->key = organ_lora_name_in_transformers(job, other->tuned->name, &form)))
         return organ_fail_memory(error, job->tuned->path);
     const char *const dot = strrchr(other->key, '.'), *const word = dot ? dot + 1 : other->key;
-    other->bare =
-        form == ORGAN_MODULE_SPLIT || (strcmp(word, "weight") != 0 && strcmp(word, "bias") != 0) ||
-        (job->groups && other->tuned->anatomy.experts == ORGAN_EXPERTS_ROUTED && other->tuned->anatomy.expert >= 0);
+    const bool stacked = organ_forward_family_named(job->base->config.architecture, false) &&
+                         other->tuned->anatomy.experts == ORGAN_EXPERTS_ROUTED && other->tuned->rank > 1 &&
+                         (other->tuned->anatomy.expert >= 0 || other->tuned->rank == 3);
+    other->bare = form == ORGAN_MODULE_SPLIT || stacked || (strcmp(word, "weight") != 0 && strcmp(word, "bias") != 0);
     return ORGAN_OK;
 }
 
