@@ -5,6 +5,7 @@
 
 #include <math.h>
 #include <stdint.h>
+#include <string.h>
 
 enum { LANES = 8 }; /* partial sums of a product, which are added in order */
 
@@ -21,39 +22,51 @@ static uint16_t neighbour_of(uint16_t code, bool up, uint16_t infinity)
     return (uint16_t)((code & 0x8000) | (away ? magnitude + 1 : magnitude - 1));
 }
 
-/* Returns the product of `sums` and a direction, and sets *square to the square of the norm of the direction. */
-static double product_of(const double *sums, const float *direction, size_t rank, double *square)
+/* Returns the product of `sums` and a direction. */
+static double product_of(const double *sums, const float *direction, size_t rank)
 {
-    double dot[LANES] = {0}, own[LANES] = {0};
-    for (size_t k = 0; k < rank; k++) {
-        dot[k % LANES] += sums[k] * (double)direction[k];
-        own[k % LANES] += (double)direction[k] * (double)direction[k];
-    }
-    double sum = 0;
-    *square = 0;
-    for (size_t k = 0; k < LANES; k++) {
-        sum += dot[k];
-        *square += own[k];
-    }
+    double lanes[LANES] = {0}, sum = 0;
+    size_t k = 0;
+    for (; k + LANES <= rank; k += LANES)
+        for (size_t l = 0; l < LANES; l++)
+            lanes[l] += sums[k + l] * (double)direction[k + l];
+    for (size_t l = 0; k + l < rank; l++)
+        lanes[l] += sums[k + l] * (double)direction[k + l];
+    for (size_t l = 0; l < LANES; l++)
+        sum += lanes[l];
     return sum;
 }
 
-/* Rounds one value; adds its error times the direction to `sums`. With the error e the squared norm of the sums changes
- * by 2 e <sums, direction> + e^2 |direction|^2. */
-static uint16_t round_value(const organ_kernels *kernels, organ_dtype dtype, float value, const float *direction,
-                            size_t rank, double *sums)
+double organ_lora_square(const float *direction, size_t rank)
 {
-    uint16_t code, other;
-    float nearest, next;
-    double square;
-    organ_narrow(kernels, dtype, &value, &code, 1);
-    organ_widen(kernels, dtype, &code, &nearest, 1);
-    if (!isfinite(nearest) || nearest == value)
-        return code;
-    other = neighbour_of(code, value > nearest, dtype == ORGAN_F16 ? 0x7c00 : 0x7f80);
-    organ_widen(kernels, dtype, &other, &next, 1);
+    double sum = 0;
+    for (size_t k = 0; k < rank; k++)
+        sum += (double)direction[k] * (double)direction[k];
+    return sum;
+}
+
+/* Returns the number of a code of this type. */
+static float number_of(const organ_kernels *kernels, organ_dtype dtype, uint16_t code)
+{
+    const uint32_t bits = (uint32_t)code << 16;
+    float value;
+    if (dtype == ORGAN_BF16)
+        memcpy(&value, &bits, sizeof value);
+    else
+        organ_widen(kernels, dtype, &code, &value, 1);
+    return value;
+}
+
+/* Returns the code for a value whose nearest number, with the code `code`, is `nearest`; adds its error times the
+ * direction to `sums`. With the error e the squared norm of the sums changes by 2 e <sums, direction> + e^2 `square`,
+ * the square of the norm of the direction. */
+static uint16_t round_value(const organ_kernels *kernels, organ_dtype dtype, float value, uint16_t code, float nearest,
+                            const float *direction, size_t rank, double square, double *sums)
+{
+    const uint16_t other = neighbour_of(code, value > nearest, dtype == ORGAN_F16 ? 0x7c00 : 0x7f80);
     double error = (double)value - (double)nearest;
-    const double far = (double)value - (double)next, along = product_of(sums, direction, rank, &square);
+    const double far = (double)value - (double)number_of(kernels, dtype, other),
+                 along = product_of(sums, direction, rank);
     if (far * (2 * along + far * square) < error * (2 * along + error * square)) {
         code = other;
         error = far;
@@ -64,13 +77,18 @@ static uint16_t round_value(const organ_kernels *kernels, organ_dtype dtype, flo
 }
 
 void organ_lora_round_with_feedback(const organ_kernels *kernels, organ_dtype dtype, const float *values, size_t rows,
-                                    size_t cols, const float *directions, size_t rank, double *sums, void *codes)
+                                    size_t cols, const organ_lora_directions *d, double *sums, float *nearest,
+                                    void *codes)
 {
-    uint16_t *const out = codes;
     for (size_t i = 0; i < rows; i++) {
-        for (size_t k = 0; k < rank; k++)
-            sums[k] = 0;
+        const float *const row = values + i * cols;
+        uint16_t *const out = (uint16_t *)codes + i * cols;
+        organ_narrow(kernels, dtype, row, out, cols);
+        organ_widen(kernels, dtype, out, nearest, cols);
+        memset(sums, 0, d->rank * sizeof *sums);
         for (size_t j = 0; j < cols; j++)
-            out[i * cols + j] = round_value(kernels, dtype, values[i * cols + j], directions + j * rank, rank, sums);
+            if (nearest[j] != row[j] && isfinite(nearest[j]))
+                out[j] = round_value(kernels, dtype, row[j], out[j], nearest[j], d->values + j * d->rank, d->rank,
+                                     d->squares[j], sums);
     }
 }

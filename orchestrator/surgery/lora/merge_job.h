@@ -35,6 +35,7 @@ typedef struct organ_merge_part {
      * only while the weight is processed. The factors own them if they are B of a transposed weight. */
     const float *directions;
     float *own_directions; /* NULL: `directions` is in `factors` */
+    double *squares;       /* organ_lora_square of each of them; owned */
     organ_merge_sums sums; /* results, for report and journal */
 } organ_merge_part;
 

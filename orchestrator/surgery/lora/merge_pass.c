@@ -39,7 +39,7 @@ static size_t rows_at_once(size_t cols) { return cols < BLOCK_VALUES ? BLOCK_VAL
  * the rounded values of a block. */
 static size_t scratch_bytes(const merge_pass_run *r)
 {
-    const size_t feedback = r->rank ? r->rank * sizeof(double) + r->block * sizeof(uint16_t) : 0;
+    const size_t feedback = r->rank ? r->rank * sizeof(double) + r->block * (sizeof(float) + sizeof(uint16_t)) : 0;
     return 2 * r->block * sizeof(float) + ORGAN_PUT_SCRATCH + feedback;
 }
 
@@ -144,9 +144,12 @@ static void round_with_feedback(const merge_pass_run *r, const organ_merge_part 
     const size_t rank = part->factors.rank;
     unsigned char *const room = (unsigned char *)codes + r->block * sizeof(float) + ORGAN_PUT_SCRATCH;
     double *const row = (double *)room;
-    uint16_t *const chosen = (uint16_t *)(room + r->rank * sizeof(double));
-    organ_lora_round_with_feedback(r->job->engine->kernels, dtype, codes, rows, cols,
-                                   part->directions + first / matrix_rows * cols * rank, rank, row, chosen);
+    float *const nearest = (float *)(room + r->rank * sizeof(double));
+    uint16_t *const chosen = (uint16_t *)(nearest + r->block);
+    const size_t begin = (size_t)(first / matrix_rows) * cols;
+    const organ_lora_directions directions = {part->directions + begin * rank, part->squares + begin, rank};
+    organ_lora_round_with_feedback(r->job->engine->kernels, dtype, codes, rows, cols, &directions, row, nearest,
+                                   chosen);
     round_block(r, dtype, first * cols, rows * cols, values, d, codes, chosen, sums);
 }
 
@@ -258,17 +261,18 @@ static organ_status finish_weight(const merge_pass_run *r, size_t weight, organ_
 static organ_status merge_directions(organ_merge_part *part, organ_error *error)
 {
     const organ_lora_factors *const f = &part->factors;
-    if (part->transposed) {
-        part->directions = f->b;
-        return ORGAN_OK;
-    }
-    if (!(part->own_directions = malloc(f->experts * f->rank * f->in * sizeof(float))))
+    const size_t cols = part->transposed ? f->out : f->in, values = f->experts * f->rank * cols;
+    part->own_directions = part->transposed ? NULL : malloc(values * sizeof(float));
+    part->squares = malloc(f->experts * cols * sizeof *part->squares);
+    if (!part->squares || (!part->transposed && !part->own_directions))
         return organ_fail_memory(error, part->pair->module);
-    for (size_t e = 0; e < f->experts; e++)
+    for (size_t e = 0; e < f->experts && !part->transposed; e++)
         for (size_t k = 0; k < f->rank; k++)
             for (size_t j = 0; j < f->in; j++)
                 part->own_directions[(e * f->in + j) * f->rank + k] = f->a[(e * f->rank + k) * f->in + j];
-    part->directions = part->own_directions;
+    part->directions = part->transposed ? f->b : part->own_directions;
+    for (size_t k = 0; k < f->experts * cols; k++)
+        part->squares[k] = organ_lora_square(part->directions + k * f->rank, f->rank);
     return ORGAN_OK;
 }
 
@@ -293,6 +297,8 @@ static void unload_part(organ_merge_part *part)
     free(part->row_norms);
     free(part->token_rows);
     free(part->own_directions);
+    free(part->squares);
+    part->squares = NULL;
     part->row_norms = part->token_rows = part->own_directions = NULL;
     part->directions = NULL;
 }

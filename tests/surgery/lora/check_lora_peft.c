@@ -267,7 +267,7 @@ START_TEST(feedback_keeps_the_change)
         way.output = k ? "again" : "out";
         way.force = true;
         way.threads = threads[k];
-        way.memory = k ? 5u << 20 : 0;
+        way.memory = k ? 6u << 20 : 0;
         lora_must(way);
         for (size_t m = 0; m < 2; m++) {
             const json_t *const row = json_array_get(organ_json_at(lora_report, "modules"), m);
