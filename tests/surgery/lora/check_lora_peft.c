@@ -47,6 +47,26 @@ START_TEST(the_flag_of_the_head)
 }
 END_TEST
 
+/* Published files lack the prefix that the modules of transformers have; the adapter has the names of the modules. */
+START_TEST(names_of_transformers)
+{
+    static const made_tensor base[] = {WEIGHT("h.0.attn.c_attn", 24, 72), {"h.0.ln_1.weight", ORGAN_F32, 1, {24}}};
+    static const made_tensor tensors[] = {PAIR("transformer.h.0.attn.c_attn", 2, 72, 24),
+                                          {LORA_PREFIX "transformer.h.0.ln_1.weight", ORGAN_F32, 1, {24}}};
+    static const char config[] = "{\"model_type\": \"gpt2\", \"architectures\": [\"GPT2LMHeadModel\"]}";
+    mkdir(scratch_path("headless"), 0777);
+    make_shard(scratch_path("headless/model.safetensors"), base, 2);
+    spill(scratch_path("headless/config.json"), config, sizeof config - 1);
+    lora_adapter("lora", "\"r\": 2, \"lora_alpha\": 4", tensors, 3);
+    lora_must((lora_way){.base = "headless", .adapter = "lora", .output = "out"});
+    ck_assert_uint_eq(json_array_size(organ_json_at(lora_report, "modules")), 1);
+    ck_assert_str_eq(organ_json_text(json_array_get(organ_json_at(lora_report, "modules"), 0), "tensor"),
+                     "h.0.attn.c_attn.weight");
+    ck_assert_str_eq(organ_json_text(json_array_get(organ_json_at(lora_report, "replaced"), 0), "tensor"),
+                     "h.0.ln_1.weight");
+}
+END_TEST
+
 /* peft joins the factors of gate and up projections of numbered experts, so that their stack has twice the rank. */
 START_TEST(experts_keep_the_rank_of_their_stack)
 {
@@ -285,9 +305,9 @@ END_TEST
 
 Suite *lora_peft_suite(void)
 {
-    const suite_case cases[] = {
-        {"peft",
-         {the_flag_of_the_head, experts_keep_the_rank_of_their_stack, trained_tokens, a_head_of_its_own, more_words}},
-        {"feedback", {feedback_as_defined, feedback_keeps_the_change}}};
+    const suite_case cases[] = {{"peft",
+                                 {the_flag_of_the_head, names_of_transformers, experts_keep_the_rank_of_their_stack,
+                                  trained_tokens, a_head_of_its_own, more_words}},
+                                {"feedback", {feedback_as_defined, feedback_keeps_the_change}}};
     return suite_of("lora_peft", cases, sizeof cases / sizeof *cases, lora_setup, lora_teardown);
 }
