@@ -22,6 +22,8 @@
 char *organ_adapter_pattern(const char *name)
 {
     char *const out = malloc(2 * strlen(name) + 1), *to = out;
+    if (!out)
+        organ_memory_refused();
     for (; to && *name; *to++ = *name++)
         if (strchr(".^$*+?{}[]()|\\", *name))
             *to++ = '\\';

@@ -2,6 +2,7 @@
  * Assigns the pairs and other tensors of the adapter to weights of the base, and plans the tensors of the output. */
 #include "orchestrator/surgery/lora/merge_job.h"
 
+#include "formats/base/memory_watch.h"
 #include "formats/base/paged_rows.h"
 #include "formats/base/path.h"
 #include "formats/base/text_buffer.h"
@@ -196,6 +197,8 @@ static const json_t *token_list(const json_t *config, const char *module, size_t
     const json_t *found = json_is_array(all) ? all : NULL;
     const char *key;
     json_t *list;
+    if (!name)
+        organ_memory_refused();
     json_object_foreach((json_t *)all, key, list)
     {
         if (name && organ_ends_in_words(name, key) && json_is_array(list))
@@ -211,6 +214,8 @@ static bool read_token_ids(organ_merge_part *part, const json_t *list, uint64_t 
 {
     const size_t count = json_array_size(list);
     bool sane = (part->token_ids = malloc((count + 1) * sizeof *part->token_ids)) != NULL;
+    if (!sane)
+        organ_memory_refused();
     for (size_t k = 0; k < count && sane; k++) {
         const json_t *const id = json_array_get(list, k);
         sane = json_is_integer(id) && json_integer_value(id) >= 0 && (uint64_t)json_integer_value(id) < rows;
