@@ -149,7 +149,7 @@ LAW
 # Modules with public headers: the only headers of a module that other modules may include. The first header describes the module.
 cat >"$scratch/doors" <<'LAW'
 kernels kernels.h ggml_parts.h math_library.h
-formats/tensor tensor.h tensor_list.h hf_config.h counterpart.h
+formats/tensor tensor.h tensor_list.h hf_config.h counterpart.h module_names.h
 formats/remote remote.h access.h
 formats/safetensors safetensors.h
 formats/gguf file.h gguf.h
@@ -182,7 +182,7 @@ surgery/purify purify.h
 surgery/precision precision.h encoding.h plain_config.h quantize_pruned.h
 surgery/layers layers.h
 surgery/convert convert.h
-surgery/lora lora.h adapter_write.h factors.h
+surgery/lora lora.h adapter_write.h factors.h turned.h
 surgery/orthogonality orthogonality.h noise_pairs.h
 surgery/health health.h
 surgery/untrusted untrusted.h
@@ -194,7 +194,7 @@ serve/http http.h
 serve/jobs jobs.h
 serve/models serve_models.h
 serve/page serve_page.h
-report/text report_text.h document.h members.h text.h
+report/text report_text.h document.h members.h replace.h text.h
 report/svg svg.h
 report/html page.h
 report/blocks blocks.h

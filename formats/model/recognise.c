@@ -115,6 +115,20 @@ static bool is_listed(recognise_walk *w, int at, const char *name, const char *p
            (!weights || organ_is_weights_at(at, name, w->error));
 }
 
+/* Returns true if the file `name` of the open directory `at` is a report: sealed or, in the folder of reports of an
+ * output without a record, as version 0.2.0 wrote it; or the record itself. `path` and `where` are as for may_replace.
+ * Sets *changed if the file was changed after it was sealed. */
+static bool is_report(const recognise_walk *w, int at, const char *name, const char *path, recognise_place where,
+                      bool *changed)
+{
+    if (w->written.recorded && strcmp(path, ORGAN_RECORD) == 0)
+        return true;
+    const organ_seal_state seal = organ_report_seal_at(at, name, w->error);
+    *changed = seal == ORGAN_SEAL_BROKEN;
+    return seal == ORGAN_SEAL_WHOLE || (seal == ORGAN_SEAL_MISSING && !w->error->status && where == REPORTS &&
+                                        w->written.reported && organ_is_unsealed_report_at(at, name, w->error));
+}
+
 /* Returns true if --force may replace the file `name` of the open directory `at`, whose position is `where`: it is a
  * tensor or header of an organ directory, a report, a file in organ's lists (is_listed), or a copy from an input.
  * `path` is its path from the root. Otherwise records the file and returns false, which ends the walk; also returns
@@ -123,7 +137,7 @@ static bool may_replace(recognise_walk *w, int at, const char *name, const char 
 {
     bool changed = false, ours = where == PARTS && json_object_get(w->written.parts, path);
     if (!ours && (where == ROOT || where == REPORTS))
-        ours = organ_is_report_at(at, name, w->error);
+        ours = is_report(w, at, name, path, where, &changed);
     const int fd = ours || w->error->status ? -1 : open_if_exists(w, at, name);
     if (!ours && !w->error->status)
         ours = is_listed(w, at, name, path, fd, &changed);
@@ -232,6 +246,8 @@ static bool visit_folder(recognise_walk *w, int fd, const char *folder, recognis
         return false;
     }
     bool go_on = recognise_list_names(w, directory, folder, &list);
+    if (go_on && list.count == 0 && depth > (where == PARTS)) /* extract also makes folders of groups without tensors */
+        go_on = refuse_foreign_file(w, folder, ", an empty folder, which organ does not make");
     for (size_t k = 0; k < list.count && go_on; k++)
         go_on = visit_directory_entry(w, fd, folder, list.names[k], where, depth);
     for (size_t k = 0; k < list.count; k++)
@@ -279,7 +295,8 @@ static organ_status check_directory(const char *path, const char *like, organ_er
 }
 
 /* Returns ORGAN_OK if --force may replace `path`: nothing exists there, or it is an empty file, a file with weights,
- * a report of organ, or a directory with only such files and copies of the input `like`. Otherwise ORGAN_USAGE. */
+ * a sealed report of organ, or a directory with only such files and copies of the input `like`. Otherwise ORGAN_USAGE.
+ */
 organ_status organ_check_replaceable(const char *path, const char *like, organ_error *error)
 {
     struct stat info;
@@ -293,14 +310,19 @@ organ_status organ_check_replaceable(const char *path, const char *like, organ_e
     if (!S_ISREG(info.st_mode))
         return organ_fail(error, ORGAN_USAGE,
                           "%s exists and is neither a file nor a directory: --force does not replace it", path);
-    if (info.st_size == 0 || organ_is_weights_at(AT_FDCWD, path, error) || organ_is_report_at(AT_FDCWD, path, error) ||
-        error->status)
+    if (info.st_size == 0 || organ_is_weights_at(AT_FDCWD, path, error) || error->status)
+        return error->status;
+    const organ_seal_state seal = organ_report_seal_at(AT_FDCWD, path, error);
+    if (seal == ORGAN_SEAL_WHOLE || error->status)
         return error->status;
     return organ_fail(error, ORGAN_USAGE,
-                      "%s exists and is neither a model nor a report of organ: --force does not replace it", path);
+                      seal == ORGAN_SEAL_BROKEN
+                          ? "%s exists and was changed since organ wrote it: --force does not replace it"
+                          : "%s exists and is neither a model nor a report of organ: --force does not replace it",
+                      path);
 }
 
-/* Returns ORGAN_OK if a report may be written to `path`: nothing exists there, or an empty file or a report of
+/* Returns ORGAN_OK if a report may be written to `path`: nothing exists there, or an empty file or a sealed report of
  * organ. */
 organ_status organ_check_report_place(const char *path, organ_error *error)
 {
@@ -310,7 +332,26 @@ organ_status organ_check_report_place(const char *path, organ_error *error)
                                                    : organ_fail_errno(error, errno, "%s: cannot be examined", path);
     if (!S_ISREG(info.st_mode))
         return organ_fail(error, ORGAN_USAGE, "%s: exists and is not a file: it is not overwritten", path);
-    if (info.st_size == 0 || organ_is_report_at(AT_FDCWD, path, error) || error->status)
+    const organ_seal_state seal = info.st_size == 0 ? ORGAN_SEAL_WHOLE : organ_report_seal_at(AT_FDCWD, path, error);
+    if (seal == ORGAN_SEAL_WHOLE || error->status)
         return error->status;
-    return organ_fail(error, ORGAN_USAGE, "%s: exists and is not a report of organ: it is not overwritten", path);
+    return organ_fail(error, ORGAN_USAGE,
+                      seal == ORGAN_SEAL_BROKEN
+                          ? "%s: exists and was changed since organ wrote it: it is not overwritten"
+                          : "%s: exists and is not a report of organ: it is not overwritten",
+                      path);
+}
+
+/* Returns ORGAN_OK if organ_check_report_place accepts `path`, or if it is a regular file that begins like a document
+ * of organ. */
+organ_status organ_check_cache_place(const char *path, organ_error *error)
+{
+    struct stat info;
+    organ_error why = {0};
+    const bool regular = lstat(path, &info) == 0 && S_ISREG(info.st_mode);
+    if (regular && organ_is_document_start_at(AT_FDCWD, path, &why))
+        return ORGAN_OK;
+    if (why.status)
+        *error = why;
+    return why.status ? why.status : organ_check_report_place(path, error);
 }

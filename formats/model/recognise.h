@@ -5,6 +5,7 @@
 #define ORGAN_RECOGNISE_H
 
 #include "formats/base/status.h"
+#include "formats/model/seal.h"
 
 #include <stdbool.h>
 
@@ -19,16 +20,17 @@
     "<meta name=\"referrer\" content=\"no-referrer\">\n<meta http-equiv=\"Content-Security-Policy\" "
 
 /* Returns ORGAN_OK if --force may replace `path`: nothing exists there, or it is an empty directory, an empty file, a
- * .safetensors or .gguf file, a report of this program, or a directory in which every file is proven to come from an
- * input or from this program. A file is proven if one of these applies:
+ * .safetensors or .gguf file, a sealed report of this program (seal.h), or a directory in which every file is proven to
+ * come from an input or from this program and every folder has files, except those for the groups of an organ
+ * directory. A file is proven if one of these applies:
  * - the record (recognise_lists.h) lists it with its size, and the digest agrees if the record has one;
  * - the manifest of an organ directory lists it: a tensor or header by its path, a file in files/ by its size and, if
  *   stated, its digest;
  * - the directory has neither record nor manifest, and its only index or a report in organ/ lists the file;
  * - the directory has neither record nor manifest but a report in organ/, and the file is a config or a file with
- *   weights that the report's run wrote;
+ *   weights that the report's run wrote, or a report of version 0.2.0 in organ/;
  * - the directory has no record, and `like` is an organ directory made from a file of the same name and size;
- * - it is a report of this program;
+ * - it is the record itself, or a sealed report in the directory or in its folder organ/;
  * - `like` (a directory or NULL), or the input that a report in organ/ names, has the same bytes under the same
  *   relative path.
  * The check never follows a link to a directory and reads at most a million entries. Returns ORGAN_USAGE for any other
@@ -36,16 +38,36 @@
  * byte order, that is not proven. Returns ORGAN_IO if a file or directory cannot be read. */
 organ_status organ_check_replaceable(const char *path, const char *like, organ_error *error);
 
-/* Returns ORGAN_OK if `path` does not exist, or is an empty file or a report of this program; else ORGAN_USAGE, also
- * for a symbolic link. Returns ORGAN_IO if the file cannot be read. */
+/* Returns ORGAN_OK if `path` does not exist, or is an empty file or a sealed report of this program; else ORGAN_USAGE,
+ * also for a symbolic link. Returns ORGAN_IO if the file cannot be read. */
 organ_status organ_check_report_place(const char *path, organ_error *error);
 
-/* Return true if `name` is a regular file and, by its name and first bytes, a report of this program
- * (organ_is_report_at) or a file with weights (organ_is_weights_at). `name` is relative to the open directory `at`,
- * which may be AT_FDCWD. A file that a process still writes has the name "DIR/.4711.NAME" with the number of the
- * process; it is judged like "NAME". Return false and set *error if the system fails to open the file (no memory, too
- * many open files) or to read it. */
-bool organ_is_report_at(int at, const char *name, organ_error *error);
+/* The same for a file whose content the caller reads and writes again, such as measurements: also returns ORGAN_OK for
+ * a JSON document of this program that has no seal or was changed. */
+organ_status organ_check_cache_place(const char *path, organ_error *error);
+
+/* The functions below examine the file `name`, relative to the open directory `at`, which may be AT_FDCWD. They return
+ * false or ORGAN_SEAL_MISSING for anything but a regular file, and also set *error if the system fails to open the file
+ * (no memory, too many open files) or to read it. */
+
+/* Returns the state of the file's seal (seal.h), which only reports of this program have. */
+organ_seal_state organ_report_seal_at(int at, const char *name, organ_error *error);
+
+/* Return true if the file begins like a report of this program, or like a JSON document of it. That proves nothing
+ * about the rest: the first serves for drafts, which are not complete, the second for files that the caller has read.
+ */
+bool organ_is_report_start_at(int at, const char *name, organ_error *error);
+bool organ_is_document_start_at(int at, const char *name, organ_error *error);
+
+/* Returns true if the file begins like the page of a report. */
+bool organ_is_page_start_at(int at, const char *name, organ_error *error);
+
+/* Returns true if `name` and the file's first bytes are those of a report in the folder organ/ of an output of version
+ * 0.2.0, which sealed no report. */
+bool organ_is_unsealed_report_at(int at, const char *name, organ_error *error);
+
+/* Returns true if the name ends in .gguf or .safetensors and the file begins like one. A file that a process still
+ * writes has the name "DIR/.4711.NAME" with the number of the process; it is judged like "NAME". */
 bool organ_is_weights_at(int at, const char *name, organ_error *error);
 
 #endif

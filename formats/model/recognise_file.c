@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Recognition of reports and files with weights by their name and their first bytes. */
+ * Recognition of reports by their seal, and of files with weights by their name and their first bytes. */
 #include "formats/model/recognise.h"
 
 #include "formats/base/file_calls.h"
@@ -8,12 +8,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <fnmatch.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define HEAD_BYTES 4096
+#define LINE_START "{\"tensor\":\"" /* the beginning of a line of prune.jsonl */
 
 /* The beginning of a file. */
 typedef struct head {
@@ -22,32 +22,21 @@ typedef struct head {
     uint64_t size; /* size of the file */
 } head;
 
-/* Names of Markdown reports, and the beginnings of their first lines. */
+/* Names of the Markdown reports that version 0.2.0 wrote into the folder organ/ of an output, and the beginnings of
+ * their first lines. That version sealed no report. */
 static const struct {
     const char *name, *title;
-} markdown[] = {
-    {"REPORT.md", "# Surgery report: "}, {"PURIFY_REPORT.md", "# "},        {"DEQUANTIZE_REPORT.md", "# "},
-    {"QUANTIZE_REPORT.md", "# "},        {"LORA_REPORT.md", "# "},          {"LORA_MERGE_REPORT.md", "# "},
-    {"LORA_RESIZE_REPORT.md", "# "},     {"LORA_SANITIZE_REPORT.md", "# "}, {"PERPLEXITY_REPORT.md", "# "},
-    {"EVALUATION_REPORT.md", "# "},      {"TASKS_REPORT.md", "# "},         {"ORTHOGONALITY_REPORT.md", "# "},
-    {"NOISE_PAIRS_REPORT.md", "# "},     {"AUTOPSY_REPORT.md", "# "},       {"Z_MEASURE_REPORT.md", "# "},
-    {"EXPERTS_REPORT.md", "# "},         {"WIDTH_REPORT.md", "# "},         {"LAYERS_REPORT.md", "# "},
-    {"CONVERT_REPORT.md", "# "}};
-/* Names of charts, and patterns (of fnmatch) for names of files with a JSON object in each line. */
-static const char *const charts[] = {"cosine.svg", "leakage.svg", "magnitude.svg"};
-static const char *const lines[] = {"prune.jsonl", "*.prune.jsonl", "journal.jsonl", "measure-????????????????.jsonl",
-                                    "shards-????????????????.jsonl"};
+} unsealed[] = {{"REPORT.md", "# Surgery report: "},
+                {"PURIFY_REPORT.md", "# Purification"},
+                {"DEQUANTIZE_REPORT.md", "# Dequantisation"},
+                {"QUANTIZE_REPORT.md", "# Quantisation"},
+                {"LORA_REPORT.md", "# LoRA extraction"},
+                {"LORA_MERGE_REPORT.md", "# LoRA merge"},
+                {"LORA_RESIZE_REPORT.md", "# An adapter of another rank"},
+                {"LORA_SANITIZE_REPORT.md", "# Check of an adapter"},
+                {"LORA_SANITIZE_REPORT.md", "# A sanitised adapter"}};
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
-
-/* Returns true if `name` matches one of the `count` patterns of fnmatch. */
-static bool matches_one_of(const char *name, const char *const *patterns, size_t count)
-{
-    for (size_t k = 0; k < count; k++)
-        if (fnmatch(patterns[k], name, 0) == 0)
-            return true;
-    return false;
-}
 
 /* Reads the first bytes of the file `name`, relative to the directory `at`, into *h. Returns false if it cannot be
  * opened or is not a regular file. Returns false and sets an error if the system fails or the file cannot be read. With
@@ -79,16 +68,6 @@ static bool head_starts_with(const head *h, const char *text)
     return h->length >= strlen(text) && memcmp(h->bytes, text, strlen(text)) == 0;
 }
 
-/* Returns true for a Markdown report of organ: the file has a standard name, perhaps after a prefix and a dot
- * ("X.DEQUANTIZE_REPORT.md" belongs to X.gguf), and begins with the title of such a report. */
-static bool is_markdown_report(const char *name, const head *h)
-{
-    for (size_t k = 0; k < COUNT(markdown); k++)
-        if (organ_ends_in_words(name, markdown[k].name))
-            return head_starts_with(h, markdown[k].title);
-    return false;
-}
-
 /* Returns the last segment of the path, without the prefix ".PID." (".4711.") that a file has while process PID writes
  * it. */
 static const char *name_without_draft_prefix(const char *path)
@@ -113,23 +92,64 @@ static bool has_schema(const head *h)
     return strncmp(p, family, sizeof family - 1) == 0;
 }
 
-/* Returns true if the name and first bytes of the file `path`, relative to the directory `at`, are those of a file that
- * organ writes about a run: a report (Markdown, HTML or JSON), a chart, a journal, or coverage.tiles. Sets *error if
- * read_head does. */
-bool organ_is_report_at(int at, const char *path, organ_error *error)
+/* Opens the file `path`, relative to the directory `at`, and checks its seal. */
+organ_seal_state organ_report_seal_at(int at, const char *path, organ_error *error)
 {
-    const char *const name = name_without_draft_prefix(path);
+    const int fd = organ_open_at(at, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
+    if (fd < 0 && organ_is_system_failure(errno))
+        organ_fail_errno(error, errno, "%s: cannot be opened", path);
+    const organ_seal_state state = fd < 0 ? ORGAN_SEAL_MISSING : organ_seal_check(fd, path, error);
+    if (fd >= 0)
+        close(fd);
+    return state;
+}
+
+/* Returns true if the file `path`, relative to the directory `at`, begins like a document, a line of prune.jsonl, a
+ * page or a Markdown report. Sets *error if read_head does. */
+bool organ_is_report_start_at(int at, const char *path, organ_error *error)
+{
     head h;
     if (!read_head(at, path, &h, error))
         return false;
-    if (organ_ends_with(name, ".md"))
-        return is_markdown_report(name, &h);
-    if (organ_ends_with(name, ".svg"))
-        return matches_one_of(name, charts, COUNT(charts)) &&
-               (head_starts_with(&h, "<svg") || head_starts_with(&h, "<?xml"));
-    if (organ_ends_with(name, ".jsonl"))
-        return matches_one_of(name, lines, COUNT(lines)) && (h.size == 0 || head_starts_with(&h, "{"));
-    return strcmp(name, "coverage.tiles") == 0 || head_starts_with(&h, ORGAN_PAGE_START) || has_schema(&h);
+    if (organ_ends_with(path, ".md"))
+        return head_starts_with(&h, "# ");
+    if (organ_ends_with(path, ".svg"))
+        return head_starts_with(&h, "<svg") || head_starts_with(&h, "<?xml");
+    if (organ_ends_with(path, ".jsonl"))
+        return head_starts_with(&h, LINE_START);
+    return head_starts_with(&h, ORGAN_PAGE_START) || has_schema(&h);
+}
+
+/* Returns true if the file `path`, relative to the directory `at`, begins like a document. Sets *error if read_head
+ * does. */
+bool organ_is_document_start_at(int at, const char *path, organ_error *error)
+{
+    head h;
+    return read_head(at, path, &h, error) && has_schema(&h);
+}
+
+/* Returns true if the file `path`, relative to the directory `at`, begins like a page. Sets *error if read_head does.
+ */
+bool organ_is_page_start_at(int at, const char *path, organ_error *error)
+{
+    head h;
+    return read_head(at, path, &h, error) && head_starts_with(&h, ORGAN_PAGE_START);
+}
+
+/* Returns true if the file `path`, relative to the directory `at`, has the name and the first bytes of a report of
+ * version 0.2.0. Sets *error if read_head does. */
+bool organ_is_unsealed_report_at(int at, const char *path, organ_error *error)
+{
+    head h;
+    if (!read_head(at, path, &h, error))
+        return false;
+    for (size_t k = 0; k < COUNT(unsealed); k++)
+        if (strcmp(path, unsealed[k].name) == 0 && head_starts_with(&h, unsealed[k].title))
+            return true;
+    if (strcmp(path, "prune.jsonl") == 0)
+        return head_starts_with(&h, LINE_START);
+    return (organ_ends_with(path, ".html") && head_starts_with(&h, ORGAN_PAGE_START)) ||
+           (organ_ends_with(path, ".json") && has_schema(&h));
 }
 
 /* Returns true if the name of the file `path`, relative to the directory `at`, ends in .gguf or .safetensors and its

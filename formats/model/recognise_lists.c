@@ -199,8 +199,9 @@ static void read_report(organ_written *w, const char *directory, const json_t *r
     list_weights(w, directory, count, error);
 }
 
-/* Adds the files that reports in the directory's organ/ folder name or imply. Ignores a document without a schema of
- * organ. */
+/* Sets w->reported if the directory's organ/ folder has a report, and then adds the files that reports there name or
+ * imply, except in an organ directory, whose manifest lists all files. Ignores a document without a schema of organ.
+ */
 static void read_reports(organ_written *w, const char *directory, organ_error *error)
 {
     json_t *const names = names_ending(directory, ORGAN_REPORT_FOLDER, ".json", error), *value;
@@ -210,8 +211,11 @@ static void read_reports(organ_written *w, const char *directory, organ_error *e
         char name[NAME_MAX + sizeof ORGAN_REPORT_FOLDER + 1];
         snprintf(name, sizeof name, ORGAN_REPORT_FOLDER "/%s", key);
         json_t *const report = error->status ? NULL : load_json(directory, name, error);
-        if (schema_of(report))
-            read_report(w, directory, report, error);
+        if (schema_of(report)) {
+            w->reported = true;
+            if (!w->organ_directory)
+                read_report(w, directory, report, error);
+        }
         json_decref(report);
     }
     json_decref(names);
@@ -235,14 +239,14 @@ organ_status organ_written_read(const char *directory, const char *like, organ_w
 {
     const organ_memory_work work = organ_memory_work_begin();
     *w = (organ_written){.parts = json_object(), .files = json_object()};
-    const bool recorded = read_record(w, directory, error);
+    w->recorded = read_record(w, directory, error);
     if (!error->status)
         read_manifest(w, directory, error);
-    if (!error->status && !recorded && !w->organ_directory) /* a manifest lists all files */
+    if (!error->status && !w->recorded && !w->organ_directory) /* a manifest lists all files */
         read_index(w, directory, error);
-    if (!error->status && !recorded && !w->organ_directory)
+    if (!error->status && !w->recorded)
         read_reports(w, directory, error);
-    if (!error->status && !recorded)
+    if (!error->status && !w->recorded)
         read_sources(w, like, error);
     organ_memory_work_end(&work, &w->files, directory, error);
     if (!w->files && !error->status)

@@ -20,6 +20,8 @@
 /* The files in an output directory that organ wrote according to the lists that it left there. */
 typedef struct organ_written {
     bool organ_directory; /* the directory is an organ directory: it has a manifest */
+    bool recorded;        /* the directory has a record */
+    bool reported;        /* the directory has no record, but a report in organ/: version 0.2.0 may have made it */
     json_t *parts;        /* keys: paths of the files of tensors and headers in the manifest */
     json_t *files; /* keys: paths of all other files; values: {"bytes", "xxh3"} from a record, or true if only the name
                       is listed */

@@ -158,8 +158,28 @@ static int by_path(const void *a, const void *b)
     return strcmp(((const organ_hub_file *)a)->path, ((const organ_hub_file *)b)->path);
 }
 
+/* Returns ORGAN_BAD_INPUT if the files, sorted by path, have a path twice, or a file that is also the folder of another
+ * file. */
+static organ_status check_hub_paths(const char *label, const organ_hub_files *found, organ_error *error)
+{
+    char folder[1001]; /* is_inner_path limits the length of a path */
+    const organ_hub_file key = {.path = folder};
+    for (size_t k = 0; k < found->count; k++) {
+        const char *const path = found->files[k].path;
+        if (k > 0 && strcmp(found->files[k - 1].path, path) == 0)
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: lists %s twice", label, path);
+        for (const char *slash = path; (slash = strchr(slash, '/')); slash++) {
+            snprintf(folder, sizeof folder, "%.*s", (int)(slash - path), path);
+            if (bsearch(&key, found->files, found->count, sizeof key, by_path))
+                return organ_fail(error, ORGAN_BAD_INPUT, "%s: lists %s as a file, but also %s below it", label, folder,
+                                  path);
+        }
+    }
+    return ORGAN_OK;
+}
+
 /* Copies commit and files of the hub's answer `tree` to *found, with the files sorted by path. `label` is the model's
- * name, for messages. Returns ORGAN_BAD_INPUT if the answer is malformed or lists a path twice. */
+ * name, for messages. Returns ORGAN_BAD_INPUT if the answer is malformed, and the errors of check_hub_paths. */
 static organ_status read_hub_files(const char *label, const json_t *tree, organ_arena *arena, organ_hub_files *found,
                                    organ_error *error)
 {
@@ -176,10 +196,7 @@ static organ_status read_hub_files(const char *label, const json_t *tree, organ_
         if (read_hub_file(label, json_array_get(list, k), arena, &found->files[found->count++], error) != ORGAN_OK)
             return error->status;
     qsort(found->files, count, sizeof *found->files, by_path);
-    for (size_t k = 1; k < count; k++)
-        if (strcmp(found->files[k - 1].path, found->files[k].path) == 0)
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: lists %s twice", label, found->files[k].path);
-    return ORGAN_OK;
+    return check_hub_paths(label, found, error);
 }
 
 /* Loads the hub's answer (JSON) for a revision of a model. The revision is a file in the directory `url`, whose query

@@ -40,7 +40,7 @@ organ_status organ_hub_set_token(const char *path, organ_arena *arena, organ_mod
 /* Requests the list of files of name->revision (default "main") from the server. `text` is the name as typed, for
  * messages. Returns ORGAN_USAGE if the environment forbids requests; ORGAN_IO if the server has no such model or
  * revision, or cannot be reached; ORGAN_BAD_INPUT if its answer is malformed: a commit or digest of another form, a
- * path that leads out of a folder, a negative size. */
+ * path that leads out of a folder, a path that is listed twice or is a file and a folder, a negative size. */
 organ_status organ_hub_list_files(const char *text, const organ_hub_name *name, const organ_model_access *access,
                                   organ_arena *arena, organ_hub_files *found, organ_error *error);
 

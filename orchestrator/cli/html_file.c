@@ -5,6 +5,7 @@
 #include "orchestrator/surgery/output/output.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -26,10 +27,16 @@ static organ_status check_page_directory(const char *path, organ_error *error)
     return error->status;
 }
 
-/* Checks that `path` is free or an older page of this program, and that its directory is writable. */
+/* Checks that `path` is free, empty or an unchanged page of this program, and that its directory is writable. */
 organ_status organ_html_file_check(const char *path, organ_error *error)
 {
-    return organ_check_report_place(path, error) ? error->status : check_page_directory(path, error);
+    struct stat info;
+    if (organ_check_report_place(path, error))
+        return error->status;
+    if (lstat(path, &info) == 0 && info.st_size > 0 && !organ_is_page_start_at(AT_FDCWD, path, error) && !error->status)
+        organ_fail(error, ORGAN_USAGE, "%s: exists and is a report, but not a page of organ: it is not overwritten",
+                   path);
+    return error->status ? error->status : check_page_directory(path, error);
 }
 
 /* Returns ORGAN_USAGE if `model` (NULL: not given) is a directory and the page at `path` would be inside it. A page

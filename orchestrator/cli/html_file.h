@@ -6,8 +6,8 @@
 #include "orchestrator/command/options.h"
 
 /* Checks that the page of --html can be written to `path`; creates nothing. Returns ORGAN_USAGE if `path` exists and is
- * not a page of this program, for example a model, or if its directory does not exist; ORGAN_IO if the directory is not
- * writable. */
+ * neither empty nor an unchanged page of this program (organ_check_report_place), or if its directory does not exist;
+ * ORGAN_IO if the directory is not writable. */
 organ_status organ_html_file_check(const char *path, organ_error *error);
 
 /* Returns ORGAN_USAGE if `path` is inside the directory of a model that an operand or option of the verb names.

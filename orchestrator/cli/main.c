@@ -5,6 +5,7 @@
 #include "orchestrator/cli/help.h"
 #include "orchestrator/cli/html_file.h"
 #include "orchestrator/cli/model_names.h"
+#include "orchestrator/cli/output_paths.h"
 #include "orchestrator/cli/progress_events.h"
 #include "orchestrator/cli/terminal.h"
 #include "orchestrator/cli/verb_table.h"
@@ -118,8 +119,8 @@ static organ_status check_launch(const organ_launch *launch, size_t requested, o
 }
 
 /* Runs the verb in this process, which may be one of several that a launcher (mpirun, srun) has started. Joins the
- * other processes, replaces names of models by paths and checks the page of --html before the run, which may take
- * hours. Returns the status on which all ranks have agreed. */
+ * other processes, replaces names of models by paths and checks all paths that the run writes before the run, which
+ * may take hours. Returns the status on which all ranks have agreed. */
 static organ_status run_shared(const organ_verb *verb, const organ_launch *launch, organ_call *call, organ_error *error)
 {
     if (check_launch(launch, call->ranks_requested, error))
@@ -131,6 +132,7 @@ static organ_status run_shared(const organ_verb *verb, const organ_launch *launc
     if (organ_ranks_join(launch, &stop, &call->ranks, error))
         return error->status;
     if (organ_call_resolve_names(verb, call, error) == ORGAN_OK &&
+        organ_call_check_outputs(verb, call, error) == ORGAN_OK &&
         (!call->html ||
          !(organ_html_file_check(call->html, error) || organ_html_file_check_distinct(call->html, verb, call, error))))
         verb->run(call, error);

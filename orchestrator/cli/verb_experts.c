@@ -38,7 +38,8 @@ static const organ_option score_options[] = {
            .fallback = "loss"),
     INPUT("scores", "FILE", experts.scores,
           "file of scores: read if it exists, else written after each layer; experts.json of an output is accepted "
-          "too"),
+          "too",
+          .written = true),
     WINDOWS_CALIBRATION(experts)};
 
 RUN_WRITING(experts, organ_experts_cut, experts)

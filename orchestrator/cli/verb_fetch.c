@@ -60,6 +60,6 @@ const organ_verb organ_fetch_verb = {
               "Downloads into the cache, where every program that uses the cache finds the model."},
              {"organ fetch hf:org/name-GGUF/name-Q4_K_M.gguf -o . --dry-run", "Prints how large one file is."}),
     .exits = "0 done; 2 wrong usage, a file exists with another content, no file is selected, or HF_HUB_OFFLINE is "
-             "set; 3 the name is malformed, or a size or digest differs from the list; 4 the server refuses or cannot "
-             "be reached, or the disk is full; 130 interrupted.",
+             "set; 3 the name or the list of files is malformed, the list has a hidden file, or a size or digest "
+             "differs from the list; 4 the server refuses or cannot be reached, or the disk is full; 130 interrupted.",
     .run = run_fetch};

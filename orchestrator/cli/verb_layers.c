@@ -41,7 +41,7 @@ static const organ_option search_options[] = {
     TEXT("scores", "FILE", layers.scores,
          "file of the measurements of the search: read if it exists, and extended; an interrupted search continues "
          "from it",
-         .names = ORGAN_NAMES_INPUT)};
+         .names = ORGAN_NAMES_INPUT, .written = true)};
 
 RUN_WRITING(layers, organ_layers, layers)
 

@@ -59,7 +59,10 @@ const organ_verb organ_lora_extract_verb = {
              "If the model stores its experts stacked in one tensor, each expert gets its own two factors. An adapter "
              "for peft lists such stacks under target_parameters, and vLLM does not load it.\n"
              "The report lists changed tensors that are not linear layers (embeddings, norms, biases) with the size of "
-             "their change; --save-full stores them in the adapter.\n"
+             "their change; --save-full stores in the adapter those that peft or organ lora merge can apply.\n"
+             "Names in adapter_config.json are those of the modules of transformers 5, with which peft 0.21 loads "
+             "them. All experts of a layer get factors of the same rank, zeros if unchanged, because peft stacks "
+             "them. organ warns of factors that peft ignores.\n"
              "ADAPTER/organ/LORA_REPORT.md (and .html) and lora_extract.json state for each module which share of the "
              "squared norm of its change the factors explain.\n"
              "ADAPTER appears under its name only when it is complete; --resume continues an interrupted run, with the "
@@ -137,6 +140,9 @@ static const organ_option merge_options[] = {
     CHOICE("dtype", "bf16|f16|f32", lora_merge.dtype,
            "type of merged and of dequantised weights; default: merged weights keep their type, and packed ones "
            "become bf16"),
+    FLAG("feedback", lora_merge.feedback,
+         "round merged weights of 16 bits so that the errors of a row cancel in the directions of the adapter: keeps "
+         "the effect of changes that are finer than the type"),
     SHARD_SIZE(lora_merge),
     WRITING(lora_merge, "OUT", "find the base weight of every tensor of the adapter and print what would be "
                              "merged")};
@@ -150,13 +156,17 @@ const organ_verb organ_lora_merge_verb = {
     .about = "Writes a model in which every weight that the adapter changes is W + scale B A, computed in FP32 strip "
              "by strip and rounded once to the written type. The scale of each module follows peft's rules for "
              "lora_alpha, r, use_rslora, rank_pattern and alpha_pattern. Factors of embeddings are merged too, and "
-             "whole tensors of the adapter (modules_to_save, trained biases) replace those of the base. A packed base "
+             "whole tensors of the adapter (modules_to_save, trained biases) and rows of trained tokens "
+             "(trainable_token_indices) replace those of the base. Embedding and head may have more words than the "
+             "base, and a tied base may get a head of its own: organ changes config.json to match; the tokenizer is "
+             "that of the base. A packed base "
              "(FP8, INT4, ...) is dequantised, and the output is plain. With DoRA each row of W + scale B A is scaled "
              "to the norm that the adapter stores for it.\n"
              "Every tensor of the adapter must have a weight in the base; otherwise organ lists all that have none "
              "and writes nothing.\n"
              "The report states for each module what share of the change is in the output: rounding to the type of the "
-             "output discards changes below its precision. organ warns if the share is below one half. "
+             "output discards changes below its precision. organ warns if the share is below one half: "
+             "--feedback keeps the effect of such a change, --dtype f32 the change itself. "
              "OUT/organ/LORA_MERGE_REPORT.md (and .html) and lora_merge.json contain all figures. OUT appears under "
              "its name only when it is complete; --resume continues an interrupted run.\n"
              ORGAN_EVALUATION_ABOUT("the base"),

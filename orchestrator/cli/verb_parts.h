@@ -102,7 +102,7 @@
            "from measurements on a part of --calibration"), \
     TEXT("budget", "AMOUNT", member.budget, "amount to divide: " example), \
     TEXT("allocation", "FILE", member.file, "file of the measurements of --allocate: read if it exists, else written", \
-         .names = ORGAN_NAMES_INPUT)
+         .names = ORGAN_NAMES_INPUT, .written = true)
 #define ALLOCATION_ROUNDS(member) \
     NUMBER("rounds", "N", member.rounds, \
            "after the division, move budget from one tensor to another in N rounds; each round runs the whole model " \

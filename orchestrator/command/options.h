@@ -51,6 +51,7 @@ typedef struct organ_option {
     size_t offset;     /* offset in bytes, in the struct of the verb (organ_verb.call_size), of the member that gets the
                         * value */
     organ_names names; /* what the value names, for texts and words */
+    bool written;      /* for inputs: the run writes the file if it does not exist, or extends it */
     const char *choices; /* for texts: the allowed values, "fft|haar", which organ_options_parse enforces; NULL: any */
     const char *(*explain)(const char *typed); /* with choices: returns advice for a value that is not allowed, a static
                                                 * text, or NULL; may be NULL */

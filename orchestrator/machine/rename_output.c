@@ -179,7 +179,9 @@ organ_status organ_rename_fail(const char *grown, const char *final, const char 
  * this cannot be determined. */
 static bool may_be_replaced(const char *path, const char *like, organ_replace_policy way, organ_error *why)
 {
-    if (way == ORGAN_REPLACE_REPORTS)
+    if (way == ORGAN_REPLACE_CACHES)
+        organ_check_cache_place(path, why);
+    else if (way == ORGAN_REPLACE_REPORTS)
         organ_check_report_place(path, why);
     else if (way == ORGAN_REPLACE_OUTPUTS)
         organ_check_replaceable(path, like, why);
@@ -198,10 +200,10 @@ organ_rename_result organ_rename_output(const char *grown, const char *final, or
         *fault = rename_no_replace(grown, final);
         if (*fault != EEXIST)
             return *fault ? ORGAN_RENAME_FAILED : ORGAN_RENAMED;
-        /* With ORGAN_REPLACE_REPORTS the existing file is checked before the exchange too, so that a foreign file
-         * never moves. With ORGAN_REPLACE_OUTPUTS the run has checked it at its beginning. */
+        /* With ORGAN_REPLACE_REPORTS and ORGAN_REPLACE_CACHES the existing file is checked before the exchange too, so
+         * that a foreign file never moves. With ORGAN_REPLACE_OUTPUTS the run has checked it at its beginning. */
         if (way == ORGAN_REPLACE_NOTHING ||
-            (way == ORGAN_REPLACE_REPORTS && !may_be_replaced(final, NULL, way, &(organ_error){0})))
+            (way != ORGAN_REPLACE_OUTPUTS && !may_be_replaced(final, NULL, way, &(organ_error){0})))
             return ORGAN_RENAME_EXISTS;
         *fault = exchange_names(grown, final);
         if (*fault == 0 && may_be_replaced(grown, like, way, &why))

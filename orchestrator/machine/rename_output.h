@@ -11,6 +11,7 @@
 typedef enum organ_replace_policy {
     ORGAN_REPLACE_NOTHING,
     ORGAN_REPLACE_REPORTS, /* files that organ_check_report_place accepts */
+    ORGAN_REPLACE_CACHES,  /* files that organ_check_cache_place accepts */
     ORGAN_REPLACE_OUTPUTS  /* outputs that organ_check_replaceable accepts */
 } organ_replace_policy;
 

@@ -97,6 +97,44 @@ ends 0 audit plain.gguf half.gguf --quiet
 refused 2 "half.gguf exists; --force replaces it" "${half[@]}" -o half.gguf
 cp half.gguf before && ends 0 "${half[@]}" -o half.gguf --force
 judge "other bytes with --force" cmp -s before half.gguf
+# Nobody's file goes for its name: neither one that only looks like a report, nor a report that was changed since organ wrote it.
+mkdir kept && cp half.* kept
+for name in half.prune.json half.prune.jsonl half.REPORT.md half.REPORT.html; do
+    for text in '{"mine": 1}' '# Surgery report: mine' ''; do
+        printf %s "$text" >$name
+        refused 2 "$name" "${half[@]}" -o half.gguf --force
+        judge "$name is not the user's any more" test "$(<$name)" = "$text"
+    done
+    sed '0,/a/s/a/b/' kept/$name >$name
+    refused 2 "$name exists and was changed since organ wrote it" "${half[@]}" -o half.gguf --force
+    cp kept/$name $name
+done
+ends 0 "${half[@]}" -o half.gguf --force
+for entry in 'prune.jsonl={' 'journal.jsonl={}' coverage.tiles=mine 'EXPERTS_REPORT.md=# Mine' 'organ/LORA_REPORT.md=# Mine' 'leakage.svg=<svg/>' \
+    'organ/prune.json={"schema": "organ.prune/1"}' 'organ/mine.html=<!doctype html>'; do
+    printf %s "${entry#*=}" >half/"${entry%%=*}.new" && mv -f half/"${entry%%=*}"{,.former} 2>/dev/null
+    mv half/"${entry%%=*}"{.new,}
+    refused 2 "half exists and contains '${entry%%=*}', which no report, manifest or index of organ there lists" "${half[@]}" -o half --force
+    judge "${entry%%=*} is gone" test "$(<half/"${entry%%=*}")" = "${entry#*=}"
+    mv -f half/"${entry%%=*}"{.former,} 2>/dev/null || rm half/"${entry%%=*}"
+done
+mkdir -p half/drafts/2026
+refused 2 "half exists and contains 'drafts/2026', an empty folder" "${half[@]}" -o half --force
+judge "the folder is gone" test -d half/drafts/2026
+rmdir half/drafts/2026 half/drafts
+ends 0 "${half[@]}" -o half --force
+for name in page.html prune.jsonl coverage.tiles LORA_REPORT.md leakage.svg; do
+    printf '# {"mine": 1}' >$name
+    refused 2 "$name: exists and is not a report of organ" inspect half --html $name
+    judge "$name is overwritten" test "$(<$name)" = '# {"mine": 1}'
+    rm $name
+done
+ends 0 inspect half --html page.html
+ends 0 inspect half --html page.html
+sed -i 's/<title>/<title>mine /' page.html
+refused 2 "page.html: exists and was changed since organ wrote it" inspect half --html page.html
+refused 2 "half/organ/prune.json: exists and is a report, but not a page of organ" inspect plain.gguf --html half/organ/prune.json
+rm -rf kept page.html
 echo '{"mine": 1}' >mine.prune.json
 refused 2 "mine.prune.json" "${half[@]}" -o mine.gguf --force
 refused 2 "is not one .gguf file: name a directory for its copy" prune tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf -o half-2.gguf

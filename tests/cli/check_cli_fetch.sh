@@ -83,6 +83,35 @@ wrong form 3 "is neither SHA-256 nor SHA-1"
 wrong commit 3 "has no commit or no list of files"
 wrong garbage 3 "hf:tiny/qwen2/$big"
 
+# ---- lists that are refused before anything is downloaded ----
+: >../hub/log
+listed() { # listed MANNERS TEXT [ARGS...]
+    manners "$1"
+    refused 3 "$2" fetch hf:tiny/qwen2 -o list "${@:3}"
+    HF_HOME=$PWD/../user/none refused 3 "$2" fetch hf:tiny/qwen2 --cache "${@:3}"
+    judge "manners '$1': the cache is written" test ! -e ../user/none
+    straight
+}
+listed huge "the sizes of the files in the list add up to 2^63 bytes or more"
+listed huge "the sizes of the files in the list add up to 2^63 bytes or more" --dry-run
+listed "called config.json/x" "lists config.json as a file, but also config.json/x below it"
+listed "called sub/deep" "lists sub/deep as a file, but also sub/deep/x.txt below it"
+listed "called config.json" "lists config.json twice"
+for name in .git/hooks/post-checkout .GIT/config .bashrc sub/.git/config .gitignore/x sub/.eval_results/a.yaml .eval_results/.x; do
+    listed "called $name" "the list has the hidden file $name, which organ does not write: to fetch the others, add --exclude '$name'"
+done
+judge "more than the list is asked for" test "$(asked 1 | cut -d ' ' -f 2)" = hub
+judge "something is downloaded" test "$(cut -d ' ' -f 3 ../hub/log | sort -u | grep -cv /api/)" = 0
+for name in .eval_results/a.yaml sub/.gitattributes .gitignore sub/.gitkeep .DS_Store; do
+    manners "called $name"
+    ends 0 fetch hf:tiny/qwen2 -o list --dry-run --json --include "$name"
+    judge "$name is not selected" test "$(jq -c '[.files[].file]' ../out)" = "[\"$name\"]"
+done
+manners "called .git/config"
+ends 0 fetch hf:tiny/qwen2 -o list --exclude '.git/*' --dry-run --json
+judge "the wrong files are selected" test "$(jq '[.files[].file | select(startswith(".git/") | not)] | length' ../out)" = 14
+straight
+
 # ---- tokens are sent to one host only ----
 manners gated
 refused 4 "401" fetch hf:tiny/qwen2/config.json -o x

@@ -6,7 +6,7 @@
 
 # page FILE: checks that the page is complete.
 page() {
-    if [[ $(head -n 1 "$1") == "<!doctype html>" && $(tail -n 1 "$1") == "</html>" ]]; then good; else bad "$1 is no whole page" "$1"; fi
+    if [[ $(head -n 1 "$1") == "<!doctype html>" && $(tail -n 2 "$1") =~ ^"</html>"$'\n'"<!-- organ: "[0-9a-f]{16}" -->"$ ]]; then good; else bad "$1 is no whole page" "$1"; fi
 }
 
 ends 0 help report

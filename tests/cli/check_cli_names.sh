@@ -136,7 +136,7 @@ for what in README.md modeling_mine.py tokenizer_thesis.docx .cache/huggingface/
     echo mine >"donor/$what"
     refused 2 "donor exists and contains '$what', which no report" prune tiny-qwen2 -o donor --force --quiet
     judge "it is lost" test "$(cat "donor/$what")" = mine
-    rm "donor/$what"
+    rm "donor/$what" && (cd donor && [[ $what != */* ]] || rmdir -p "${what%/*}") # an empty folder would be the user's, too
 done
 ends 0 prune tiny-qwen2 -o donor --force --quiet
 mkdir snapshot && for file in "$model"/*; do ln -s "$file" snapshot/; done

@@ -53,8 +53,8 @@ static void cut_seconds(char *line)
 }
 
 /* Removes the section "Run" of a Markdown or HTML report, which contains times and the models that this run measured,
- * and lines with times and speeds, with the fastest kernels, and with the number of models that a fleet did not repeat.
- * Returns a digest of the rest. */
+ * the seal, and lines with times and speeds, with the fastest kernels, and with the number of models that a fleet did
+ * not repeat. Returns a digest of the rest. */
 static uint64_t digest_of_text(char *text)
 {
     char *const run = strstr(text, "\n## Run"), *const section = strstr(text, "-run\">Run</h2>");
@@ -66,7 +66,7 @@ static uint64_t digest_of_text(char *text)
     for (char *line = text, *rest = NULL; (line = strtok_r(line, "\n", &rest)); line = NULL) {
         if (strstr(line, "Time") || strstr(line, "B/s") || strstr(line, "tokens/s") || strstr(line, "seconds") ||
             strstr(line, "per second") || strstr(line, ">started<") || strstr(line, ">resumed<") ||
-            strstr(line, ">cpu isa<") || strstr(line, ">unchanged<"))
+            strstr(line, "<!-- organ: ") || strstr(line, ">cpu isa<") || strstr(line, ">unchanged<"))
             continue;
         cut_seconds(line);
         digest = XXH3_64bits_withSeed(line, strlen(line), digest);
@@ -74,10 +74,10 @@ static uint64_t digest_of_text(char *text)
     return digest;
 }
 
-/* Removes times from a report: the object "run", and members "seconds". */
+/* Removes times from a report, and its seal: the object "run", and members "seconds". */
 static void drop_times(json_t *json)
 {
-    static const char *const names[] = {"run", "seconds", "bytes_per_second"};
+    static const char *const names[] = {"run", "seconds", "bytes_per_second", "seal"};
     const char *key;
     size_t k;
     json_t *value;

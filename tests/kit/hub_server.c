@@ -9,7 +9,8 @@
  *
  * Each request is a line of FOLDER/log: "hub|cdn METHOD PATH RANGE AUTHORIZATION". FOLDER/manners, read at each
  * request, contains words: cut N (bodies end after N bytes), once (remove that file after the next cut), digest, size,
- * path, commit (the list is wrong in these), longer (the other host's files are longer), gated (401), garbage (no
+ * path, commit (the list is wrong in these), called PATH (the first file of the list has this path), huge (three files
+ * of 2^63 - 1 bytes), longer (the other host's files are longer), gated (401), garbage (no
  * JSON). */
 #include "formats/base/digest.h"
 
@@ -162,6 +163,15 @@ static size_t list_files(const char *root, const char *below, char names[][512],
     return count;
 }
 
+/* The path of the list's first file, which is `name` without manners. */
+static const char *first_name(const hub_request *r, const char *name)
+{
+    static char called[512];
+    if (sscanf(strstr(r->manners, "called ") ? strstr(r->manners, "called ") : "", "called %511s", called) == 1)
+        return called;
+    return has_manner(r, "path") ? "a/../../b" : name;
+}
+
 static void answer_list(const hub_request *r, const char *id, bool tree)
 {
     static char names[MAX_FILES][512], body[1 << 17];
@@ -182,10 +192,11 @@ static void answer_list(const hub_request *r, const char *id, bool tree)
         sha256[0] = has_manner(r, "digest") ? (char)('0' + '1' - (sha256[0] == '1' ? '1' : '0')) : sha256[0];
         sha256[1] = has_manner(r, "form") ? 'x' : sha256[1];
         size += has_manner(r, "size") ? 1 : 0;
+        size = has_manner(r, "huge") && k < 3 ? INT64_MAX : size;
         at += (size_t)sprintf(body + at,
                               tree ? "%s{\"type\":\"file\",\"path\":\"%s\",\"size\":%" PRIu64 ",\"oid\":\"%s\""
                                    : "%s{\"rfilename\":\"%s\",\"size\":%" PRIu64 ",\"blobId\":\"%s\"",
-                              k ? "," : "", has_manner(r, "path") && k == 0 ? "a/../../b" : names[k], size, git);
+                              k ? "," : "", k == 0 ? first_name(r, names[k]) : names[k], size, git);
         if (lfs)
             at += (size_t)sprintf(body + at, ",\"lfs\":{\"%s\":\"%s\",\"size\":%" PRIu64 ",\"pointerSize\":130}",
                                   tree ? "oid" : "sha256", sha256, size);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/kit/lora_rig.h"
+#include "tests/kit/require.h"
 
 #include "formats/adapter/adapter.h"
 #include "orchestrator/stream/widen.h"
 
 #include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,6 +77,7 @@ static organ_status call(const lora_way *w, const organ_engine *engine, organ_er
                                             .write.output = output,
                                             .scale = w->scale != 0 ? w->scale : 1,
                                             .dtype = w->dtype,
+                                            .feedback = w->feedback,
                                             .write.max_shard_size = w->max ? w->max : 5000000000u,
                                             .write.resume = w->resume,
                                             .write.force = w->force,
@@ -181,4 +184,30 @@ void lora_poison(const char *tensor, size_t at, uint32_t bits)
     ck_assert_int_eq(pwrite(fd, &bits, 4, (off_t)(t->offset + 4 * at)), 4);
     close(fd);
     organ_adapter_close(adapter);
+}
+
+double lora_merged_value(const double *d, const float *w, size_t k, bool transposed, size_t rows, size_t cols,
+                         double scale)
+{
+    return (double)w[k] + scale * (transposed ? d[k % cols * rows + k / cols] : d[k]);
+}
+
+void lora_expect_merged(const char *base, const char *adapter, const char *module, bool transposed, double scale)
+{
+    char name[128];
+    size_t out, in, n;
+    snprintf(name, sizeof name, "%s.weight", module);
+    double *const d = lora_product(adapter, module, &out, &in);
+    float *const was = lora_values(scratch_path("%s", base), name, &n), *const is = lora_values(scratch_path("out"),
+                                                                                                name, NULL);
+    const size_t rows = transposed ? in : out, cols = transposed ? out : in;
+    ck_assert_uint_eq(n, rows * cols);
+    for (size_t k = 0; k < n; k++) {
+        const double requested = lora_merged_value(d, was, k, transposed, rows, cols, scale);
+        REQUIRE_MSG(fabs((double)is[k] - requested) <= 2e-6 * (0.01 + fabs(requested)), "%s, value %zu: %.9g, not %.9g",
+                    name, k, (double)is[k], requested);
+    }
+    free(d);
+    free(was);
+    free(is);
 }

@@ -30,7 +30,7 @@ typedef struct lora_way {
     const char *dtype;
     unsigned rank; /* of a resize; also max_rank */
     double energy;
-    bool check, resume, force, dry_run;
+    bool check, resume, force, dry_run, feedback;
     size_t threads;
     uint64_t max, memory; /* max: largest shard of a merge in bytes; 0: 5 GB */
     organ_stop *stop;
@@ -55,10 +55,20 @@ float *lora_values(const char *path, const char *tensor, size_t *count);
 /* Computes scale B A of a module of the adapter in the scratch directory in FP64, out x in; the caller frees it. */
 double *lora_product(const char *adapter, const char *module, size_t *out, size_t *in);
 
+/* Returns value k of the weight w, rows x cols, after adding `scale` times d, which is its transpose if `transposed`.
+ */
+double lora_merged_value(const double *d, const float *w, size_t k, bool transposed, size_t rows, size_t cols,
+                         double scale);
+
+/* Compares the weight of a module in "out", in F32, with W + `scale` times the adapter's change in FP64. `base` is a
+ * name in the scratch directory; `transposed`: it stores the weight as in x out. */
+void lora_expect_merged(const char *base, const char *adapter, const char *module, bool transposed, double scale);
+
 /* Overwrites the four-byte element `at` of a tensor of "adapter" with `bits`. */
 void lora_poison(const char *tensor, size_t at, uint32_t bits);
 
 Suite *lora_merge_suite(void);
+Suite *lora_peft_suite(void);
 Suite *lora_rank_suite(void);
 Suite *lora_faults_suite(void);
 

@@ -34,6 +34,9 @@ if grep -qF "[libsleef." < <(readelf -d "$program"); then
 fi
 "$python" -m organ inspect nothing >"$scratch/log" 2>&1
 judge "python -m organ has another exit code" test $? -eq 4
+judge "the module has other options of several values than the program" diff \
+    <(sed -n 's/^_TAKES = {\(.*\)}.*/\1/p' packaging/wheel/organ/__init__.py) \
+    <(awk -F'"' '/WORDS\("/ { name = $2 } match($0, /[.]takes = [0-9]+/) { print "\"" name "\": " substr($0, RSTART + 9, RLENGTH - 9) }' orchestrator/cli/verb_*.c | paste -sd, | sed 's/,/, /g')
 judge "the module has more than 200 lines" test "$(cat packaging/wheel/organ/*.py | wc -l)" -le 200
 
 if "$python" -I tests/package/wheel_use.py "$PWD/fixtures" "$scratch" >"$scratch/log" 2>&1; then good; else bad "the module" "$scratch/log"; fi

@@ -45,6 +45,30 @@ check("options with _ and without a value", document["dry_run"] is True)
 clean = organ.run("lora sanitize", os.path.join(fixtures, "tiny-lora"), output=os.path.join(scratch, "clean"))
 check("a verb of two words", clean["schema"].startswith("organ.lora"))
 
+pair = (model, out)
+other = [shutil.copytree(one, os.path.join(scratch, f"other{k}")) for k, one in enumerate(pair)]
+document = organ.run("orthogonality", pair=[pair, other], top_k=None)
+check("an option of two values, given twice", document["schema"] == "organ.noise_pairs/1")
+check("the same as a flat list", organ.run("orthogonality", pair=[*pair, *other])["schema"] == "organ.noise_pairs/1")
+fails("an option of two values, given once", organ.UsageError, 2, "--pair is given once", "orthogonality", pair=pair)
+named = os.path.join(os.fsencode(scratch), b"caf\xe9")
+os.symlink(model, named)
+document = organ.run("inspect", named)
+check("a path as bytes, not UTF-8", document["schema"] == "organ.inspect/1")
+organ.run("inspect", os.fsencode(model), html=os.path.join(os.fsencode(scratch), b"p\xe9ge"), memory=None)
+check("an option as bytes", os.path.exists(os.path.join(os.fsencode(scratch), b"p\xe9ge")))
+check("None leaves out an argument", organ.run("autopsy", model, None)["schema"] == "organ.autopsy/1")
+for what, arguments, options in [("None before an argument", (None, model), {}), ("a set", (model,), {"header": {"A: 1"}}), ("a generator", (model,), {"header": (h for h in "A")}),
+                                 ("a dict", ({},), {}), ("True as an argument", (True,), {}), ("None in a pair", (), {"pair": [(model, None)]}),
+                                 ("one value of two", (), {"pair": [(model,)]}), ("three values of two", (), {"pair": [model, out, model]}),
+                                 ("two values of one", (model,), {"header": [("A: 1", "B: 2")]})]:
+    try:
+        organ.run("autopsy", *arguments, **options)
+    except TypeError as error:
+        check(f"{what}: {error}", any(words in str(error) for words in ("is no text, path or number", "for each use")))
+    else:
+        raise AssertionError(f"{what}: no exception")
+
 fails("a wrong option", organ.UsageError, 2, "frobnicate", "measure", model, frobnicate=1)
 fails("a verb without documents", organ.UsageError, 2, "--json", "help", "prune")
 fails("a missing model", organ.SystemFault, 4, "nothing", "measure", os.path.join(scratch, "nothing"))

@@ -5,9 +5,11 @@
 #include "formats/base/json_spool.h"
 #include "formats/base/memory_watch.h"
 #include "formats/base/paged_rows.h"
+#include "formats/base/path.h"
 #include "formats/base/text_buffer.h"
 #include "formats/model/recognise.h"
 #include "orchestrator/machine/rename_output.h"
+#include "orchestrator/report/text/replace.h"
 #include "orchestrator/report/text/text.h"
 
 #include <dirent.h>
@@ -21,6 +23,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 json_t *organ_json_row_at(const json_t *rows, size_t k)
 {
@@ -194,8 +197,10 @@ json_t *organ_document_string(const char *s)
 /* A file that is written under a temporary name next to `path`. */
 typedef struct draft {
     const char *path;
-    char *temporary; /* path of the temporary file */
-    int fd;          /* of the temporary file; -1: not open */
+    organ_replace_policy way; /* which file of that path the draft may replace */
+    bool run_last;            /* the draft is a document whose last member is "run" */
+    char *temporary;          /* path of the temporary file */
+    int fd;                   /* of the temporary file; -1: not open */
 } draft;
 
 /* Returns "DIR/.NUMBER.NAME" for the path "DIR/NAME"; the caller frees it. If a file has this name already, the caller
@@ -208,14 +213,14 @@ static char *draft_name(const char *path, long number)
 }
 
 /* Removes the draft `name` of an open folder if its writer has ended (a running writer holds its lock) and the file is
- * empty or a report of organ. Keeps all other files. */
+ * empty or begins like a report of organ. Keeps all other files. */
 static void remove_abandoned_draft(int folder, const char *name)
 {
     struct stat info;
     organ_error ignored = {0};
     const int fd = organ_open_at(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
     if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &info) == 0 && S_ISREG(info.st_mode) &&
-        (info.st_size == 0 || organ_is_report_at(folder, name, &ignored)))
+        (info.st_size == 0 || organ_is_report_start_at(folder, name, &ignored)))
         unlinkat(folder, name, 0);
     if (fd >= 0)
         close(fd);
@@ -245,12 +250,13 @@ static bool is_locked_draft(int fd)
     return flock(fd, LOCK_EX | LOCK_NB) == 0 ? fstat(fd, &info) == 0 && info.st_nlink > 0 : errno != EWOULDBLOCK;
 }
 
-/* Removes abandoned drafts of `path` and creates a new one, locked so that other processes do not remove it. Returns
+/* Removes abandoned drafts of d->path and creates a new one, locked so that other processes do not remove it. Returns
  * ORGAN_IO if no file can be created; the draft then needs no close_draft. */
-static organ_status open_draft(draft *d, const char *path, organ_error *error)
+static organ_status open_draft(draft *d, organ_error *error)
 {
+    const char *const path = d->path;
     int reason = EEXIST;
-    *d = (draft){.path = path, .fd = -1};
+    d->fd = -1;
     remove_abandoned_drafts(path);
     for (long k = 0; k < MAX_DRAFTS && d->fd < 0 && reason == EEXIST; k++) {
         free(d->temporary);
@@ -282,8 +288,7 @@ static organ_status close_draft(draft *d, organ_status status, organ_error *erro
     if (status == ORGAN_OK && !command)
         status = organ_fail_errno(error, ENOMEM, "%s", d->path);
     const organ_rename_result naming =
-        status ? ORGAN_RENAME_FAILED
-               : organ_rename_output(d->temporary, d->path, ORGAN_REPLACE_REPORTS, NULL, &fault, error);
+        status ? ORGAN_RENAME_FAILED : organ_rename_output(d->temporary, d->path, d->way, NULL, &fault, error);
     if (status == ORGAN_OK && naming == ORGAN_RENAME_EXISTS)
         organ_rename_fail(d->temporary, d->path, command, naming, fault, error);
     else if (status == ORGAN_OK && naming == ORGAN_RENAME_FAILED)
@@ -295,19 +300,82 @@ static organ_status close_draft(draft *d, organ_status status, organ_error *erro
     return status ? status : error->status;
 }
 
-/* A file that is written in pieces. */
+#define HELD 16 /* last bytes that a stream keeps until its end: at least the longest organ_seal_end */
+
+/* A file that is written in pieces and sealed at its end. */
 typedef struct draft_stream {
-    int fd, fault; /* fault: errno of the first piece that failed; 0: none */
+    int fd, fault;                      /* fault: errno of the first piece that failed; 0: none */
+    XXH3_state_t *state;                /* digest of all written bytes */
+    char held[HELD];                    /* the last bytes, which are not written yet */
+    char head[sizeof ORGAN_PAGE_START]; /* the first bytes, followed by zeros */
+    size_t held_count, head_count;
 } draft_stream;
 
-/* Writes the next `count` bytes of the stream and returns `count`. Continues if a signal interrupts a write, which
- * stdio alone does not. After an error it returns 0, which sets the error flag of the stream. */
+/* Writes the next `count` bytes to the file and adds them to the digest. */
+static void put_bytes(draft_stream *s, const char *bytes, size_t count)
+{
+    if (s->fault || count == 0)
+        return;
+    XXH3_64bits_update(s->state, bytes, count);
+    if (organ_write_all(s->fd, bytes, count))
+        s->fault = errno;
+}
+
+/* Writes the next `count` bytes of the stream, except the last HELD, and returns `count`. Continues if a signal
+ * interrupts a write, which stdio alone does not. After an error it returns 0, which sets the error flag of the stream.
+ */
 static ssize_t write_piece(void *cookie, const char *bytes, size_t count)
 {
     draft_stream *const s = cookie;
-    if (!s->fault && organ_write_all(s->fd, bytes, count))
-        s->fault = errno;
+    const size_t first = sizeof s->head - 1 - s->head_count, kept = count < HELD ? HELD - count : 0,
+                 drop = s->held_count > kept ? s->held_count - kept : 0, whole = count > HELD ? count - HELD : 0;
+    memcpy(s->head + s->head_count, bytes, count < first ? count : first);
+    s->head_count += count < first ? count : first;
+    put_bytes(s, s->held, drop);
+    put_bytes(s, bytes, whole);
+    memmove(s->held, s->held + drop, s->held_count - drop);
+    memcpy(s->held + s->held_count - drop, bytes + whole, count - whole);
+    s->held_count += count - whole - drop;
     return s->fault ? 0 : (ssize_t)count;
+}
+
+/* Returns whether the stream ends with what follows a seal of this form. */
+static bool can_be_sealed(const draft_stream *s, organ_seal_form form)
+{
+    const char *const end = organ_seal_end(form);
+    const size_t length = strlen(end);
+    return s->held_count >= length && memcmp(s->held + s->held_count - length, end, length) == 0;
+}
+
+/* Returns the form in which the stream of the draft is sealed, or ORGAN_SEAL_FORMS if it is not: a text that is no
+ * report, or a document that does not begin with a schema of organ or is the manifest of an organ directory, which
+ * programs may edit. */
+static organ_seal_form seal_form(const draft *d, const draft_stream *s)
+{
+    static const char schema[] = "{\n  \"schema\": \"organ.", manifest[] = "manifest/";
+    organ_seal_form form = ORGAN_SEAL_FORMS;
+    if (strncmp(s->head, schema, sizeof schema - 1) == 0 &&
+        strncmp(s->head + sizeof schema - 1, manifest, sizeof manifest - 1) != 0)
+        form = d->run_last && can_be_sealed(s, ORGAN_SEAL_RUN) ? ORGAN_SEAL_RUN : ORGAN_SEAL_DOCUMENT;
+    else if (organ_ends_with(d->path, ".jsonl"))
+        form = ORGAN_SEAL_LINE;
+    else if (strncmp(s->head, "---\n", 4) == 0) /* a model card, which begins with YAML, is no report */
+        form = ORGAN_SEAL_FORMS;
+    else if (organ_ends_with(d->path, ".md") || organ_ends_with(d->path, ".svg") ||
+             strcmp(s->head, ORGAN_PAGE_START) == 0)
+        form = ORGAN_SEAL_COMMENT;
+    return form < ORGAN_SEAL_FORMS && can_be_sealed(s, form) ? form : ORGAN_SEAL_FORMS;
+}
+
+/* Writes the held bytes of the stream with the seal of the draft (formats/model/seal.h). */
+static void end_stream(const draft *d, draft_stream *s)
+{
+    char seal[ORGAN_SEAL_BYTES];
+    const organ_seal_form form = seal_form(d, s);
+    const bool sealed = form < ORGAN_SEAL_FORMS;
+    put_bytes(s, s->held, s->held_count - (sealed ? strlen(organ_seal_end(form)) : 0));
+    if (sealed)
+        put_bytes(s, seal, organ_seal_text(form, (uint64_t)XXH3_64bits_digest(s->state), seal));
 }
 
 /* Calls `print` with a stream into the temporary file. Returns the error of `print`, or ORGAN_IO on a write error, also
@@ -315,26 +383,45 @@ static ssize_t write_piece(void *cookie, const char *bytes, size_t count)
 static organ_status print_into(draft *d, organ_printer *print, const void *context, organ_error *error)
 {
     char buffer[16 << 10];
-    draft_stream s = {.fd = d->fd};
-    FILE *const out = fopencookie(&s, "w", (cookie_io_functions_t){.write = write_piece});
-    if (!out)
+    draft_stream s = {.fd = d->fd, .state = XXH3_createState()};
+    FILE *const out = s.state ? fopencookie(&s, "w", (cookie_io_functions_t){.write = write_piece}) : NULL;
+    if (!out) {
+        XXH3_freeState(s.state);
         return organ_fail(error, ORGAN_IO, "%s: no memory", d->path);
+    }
+    XXH3_64bits_reset(s.state);
     setvbuf(out, buffer, _IOFBF, sizeof buffer);
     print(context, out, error);
     const bool lost = fclose(out) != 0;
+    end_stream(d, &s);
+    XXH3_freeState(s.state);
     if (s.fault)
         return organ_fail_errno(error, s.fault, "%s: cannot be written", d->path);
     return lost && !error->status ? organ_fail(error, ORGAN_IO, "%s: no memory", d->path) : error->status;
 }
 
+/* Prints the draft, synchronises it and renames it to its path. */
+static organ_status write_draft(draft *d, organ_printer *print, const void *context, organ_error *error)
+{
+    if (organ_memory_work_check(d->path, error) != ORGAN_OK || open_draft(d, error) != ORGAN_OK)
+        return error->status;
+    if (print_into(d, print, context, error) == ORGAN_OK && organ_sync_file(d->fd))
+        organ_fail_errno(error, errno, "%s: cannot be written", d->path);
+    return close_draft(d, error->status, error);
+}
+
 organ_status organ_printed_write(const char *path, organ_printer *print, const void *context, organ_error *error)
 {
-    draft d;
-    if (organ_memory_work_check(path, error) != ORGAN_OK || open_draft(&d, path, error) != ORGAN_OK)
-        return error->status;
-    if (print_into(&d, print, context, error) == ORGAN_OK && organ_sync_file(d.fd))
-        organ_fail_errno(error, errno, "%s: cannot be written", path);
-    return close_draft(&d, error->status, error);
+    return write_draft(&(draft){.path = path, .way = ORGAN_REPLACE_REPORTS}, print, context, error);
+}
+
+/* Returns whether the last member of the document is "run". */
+static bool has_run_last(const json_t *document)
+{
+    const char *key, *last = "";
+    json_t *value;
+    json_object_foreach((json_t *)document, key, value) last = key;
+    return strcmp(last, "run") == 0;
 }
 
 /* Prints a document for organ_printed_write. */
@@ -345,7 +432,14 @@ static organ_status print_json(const void *document, FILE *out, organ_error *err
 
 organ_status organ_document_write(const char *path, const json_t *document, organ_error *error)
 {
-    return organ_printed_write(path, print_json, document, error);
+    draft d = {.path = path, .way = ORGAN_REPLACE_REPORTS, .run_last = has_run_last(document)};
+    return write_draft(&d, print_json, document, error);
+}
+
+organ_status organ_document_replace(const char *path, const json_t *document, organ_error *error)
+{
+    draft d = {.path = path, .way = ORGAN_REPLACE_CACHES, .run_last = has_run_last(document)};
+    return write_draft(&d, print_json, document, error);
 }
 
 /* The arguments of print_long. */
@@ -367,7 +461,8 @@ static organ_status print_long(const void *context, FILE *out, organ_error *erro
 organ_status organ_document_write_long(const char *path, const json_t *document, const organ_long_member *rows,
                                        organ_error *error)
 {
-    return organ_printed_write(path, print_long, &(long_document){document, rows}, error);
+    draft d = {.path = path, .way = ORGAN_REPLACE_REPORTS, .run_last = has_run_last(document)};
+    return write_draft(&d, print_long, &(long_document){document, rows}, error);
 }
 
 /* Prints a text for organ_printed_write. */

@@ -27,11 +27,15 @@ organ_status organ_document_line(const json_t *document, FILE *out, organ_error 
 json_t *organ_document_string(const char *s);
 
 /* Writes a file through a temporary file in the same folder, fsync and rename: `path` names either the old file or the
- * complete new one. Replaces only reports of this program (organ_check_report_place). Returns ORGAN_IO on failure and
- * removes the temporary file. If another file took the name meanwhile, the temporary file is kept and the message
- * explains how to use it. */
+ * complete new one. If the document's first member is a "schema" of this program, other than that of a manifest, the
+ * file ends with its seal (formats/model/seal.h): the member "seal", in the member "run" if that is the last one.
+ * Replaces only files with an unbroken seal (organ_check_report_place). Returns ORGAN_IO on failure and removes the
+ * temporary file. If another file took the name meanwhile, the temporary file is kept and the message explains how to
+ * use it. */
 organ_status organ_document_write(const char *path, const json_t *document, organ_error *error);
-/* Writes a text to a file in the way of organ_document_write, with the same errors. */
+/* Writes a text to a file in the way of organ_document_write, with the same errors. The seal of Markdown, SVG (by the
+ * ending of `path`) and of a page of a report is a comment in the last line. Other texts, also a
+ * model card that begins with "---", are not sealed. */
 organ_status organ_text_write(const char *path, const char *text, organ_error *error);
 
 /* The member `key` of a document, an object whose `count` members are created one by one while it is printed. `name`
@@ -51,9 +55,9 @@ organ_status organ_document_write_long(const char *path, const json_t *document,
 
 /* A function that writes the text of a file to `out`. It need not check the error flag of `out`. */
 typedef organ_status organ_printer(const void *context, FILE *out, organ_error *error);
-/* Writes a file in the way of organ_text_write. `print` writes the text to a stream, so that the text is never in
- * memory as a whole. Returns the error of `print`, or ORGAN_IO if the file cannot be written. `context` is passed to
- * `print`. */
+/* Writes a file in the way of organ_text_write; the last line of JSON lines (.jsonl) gets a member "seal". `print`
+ * writes the text to a stream, so that the text is never in memory as a whole. Returns the error of `print`, or
+ * ORGAN_IO if the file cannot be written. `context` is passed to `print`. */
 organ_status organ_printed_write(const char *path, organ_printer *print, const void *context, organ_error *error);
 
 /* Returns the fewest digits with which `value` is read back unchanged: 15 to 17. */

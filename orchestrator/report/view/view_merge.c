@@ -44,7 +44,7 @@ static const organ_block warning[] = {
     GAP(NULL),
     WARN(ON_ALL, NULL,
          "Rounding discarded more than half of the change of {totals.erased} module{totals.erased:s}: the change is "
-         "finer than the precision of their type. --dtype f32 keeps it."),
+         "finer than the precision of their type. --feedback keeps its effect, --dtype f32 keeps it."),
     EACH(ON_ALL, "modules", BLOCKS(SAY_AFTER(ON_ALL, NULL, "    ", "{module}: {arrived:share} arrived as {dtype}")),
          .where = "erased", .max = MAX_ERASED, .lead = "    ", .rest = "and {more} more, in the report"),
 };
@@ -72,7 +72,8 @@ static const organ_block blocks[] = {
          BLOCKS(SHARE_BARS(
              "Share of the change that arrived", "arrived",
              "The weight of a module becomes W + scale B A, computed in FP32 and rounded once to the type that is "
-             "written. Below one half, rounding discarded more than it kept: --dtype f32 keeps it."))),
+             "written. Below one half, rounding discarded more than it kept: --feedback keeps the effect, --dtype f32 "
+             "keeps it."))),
     SHARE_MAP("Share of the change that arrived", "arrived", "arrived"),
     EVALUATION_ON(ON_PAGE),
     SECTION(ON_PAGE, NULL, "Merged modules"),
@@ -84,6 +85,12 @@ static const organ_block blocks[] = {
     MATRICES_LEFT("!unplaced&", "not in the adapter"),
     EACH_IF(ON_ALL, "!unplaced", "replaced",
             BLOCKS(SAY(ON_ALL, NULL, "Replaced: {tensor}, which the adapter stores whole."))),
+    EACH_IF(ON_ALL, "!unplaced", "tokens",
+            BLOCKS(SAY(ON_ALL, NULL, "Replaced: {rows:count} row{rows:s} of {tensor} (trainable_token_indices)."))),
+    SAY(ON_ALL, "!unplaced&head", "Added: {head.tensor}; the output is no longer tied to the embedding."),
+    SAY(ON_ALL, "!unplaced&words",
+        "Vocabulary: {words:count} words, as in the adapter. The tokenizer is that of the base: copy the one with the "
+        "new words."),
     SAY(ON_ALL, "!unplaced&totals.dequantised",
         "Dequantised: {totals.dequantised} packed weights; the output is a plain model."),
     SAY(ON_ALL, "!unplaced&not_understood",

@@ -40,12 +40,11 @@ static void set_request_deadline(const organ_server_request *request, unsigned s
     organ_watch_until(request->server->watch, request->watched, seconds);
 }
 
-/* Admits the request's connection, if the request has a valid token: server->watch then never closes it to make
- * room. */
-static void admit_connection(const organ_server_request *request)
+/* Admits the request's connection, if the request has a valid token: server->watch then never closes it to make room.
+ * Returns false if the connection would use the reserve for tokens with the role run. */
+static bool admit_connection(const organ_server_request *request)
 {
-    if (request->admitted)
-        organ_watch_admit(request->watched);
+    return !request->admitted || organ_watch_admit(request->server->watch, request->watched, request->runs);
 }
 
 /* Counts and logs a connection from `peer` that the watch has closed because no complete request arrived in time. */
@@ -260,7 +259,13 @@ static enum MHD_Result begin_request(organ_server_request *request, const char *
         const bool routed = organ_http_routed(request);
         good = organ_guard_passes(&server->guard, request, &request->reply) && routed && body_passes(request);
     }
-    admit_connection(request);
+    if (!admit_connection(request) && good) {
+        organ_http_problem(&request->reply, 429,
+                           "the other connections are reserved for tokens with the role run; '%s' has the role read",
+                           request->bearer);
+        organ_http_reply_header(&request->reply, "Retry-After", "5");
+        good = false;
+    }
     set_request_deadline(request, request_timeout(server, organ_watched_admitted(request->watched)));
     if (good && __atomic_load_n(&server->stopping, __ATOMIC_ACQUIRE)) {
         organ_http_problem(&request->reply, 503, "the server is stopping");

@@ -12,8 +12,9 @@
 #include <sys/socket.h>
 #include <time.h>
 
-/* 1 / RESERVED_FRACTION of the connections is reserved for new clients: connections without a token are closed rather
- * than use it. A tick checks for about CHECKS_PER_TICK connections whether their clients have closed them. */
+/* 1 / RESERVED_FRACTION of the connections, and of those of one network, is reserved: connections without a token are
+ * closed rather than use it, and those with a token that only reads are not admitted to it. A tick checks for about
+ * CHECKS_PER_TICK connections whether their clients have closed them. */
 enum { RESERVED_FRACTION = 8, CHECKS_PER_TICK = 1024 };
 
 /* One connection. */
@@ -77,6 +78,9 @@ static void cut_off(organ_watched *watched)
     shutdown(watched->fd, SHUT_RDWR);
 }
 
+/* Returns the number of connections, of at most `limit`, that are reserved: at least one, but none of a single one. */
+static size_t reserve_of(size_t limit) { return limit > 1 ? (limit + RESERVED_FRACTION - 1) / RESERVED_FRACTION : 0; }
+
 /* Shuts down at most one connection, if `new`, which was just added, is one too many. Only connections without a token
  * are candidates (`yields`). If the network of `new` exceeds its share, shuts down the oldest candidate of this
  * network, which may be `new`. Otherwise, if fewer connections are free than are reserved, shuts down the oldest
@@ -97,8 +101,7 @@ static void enforce_connection_limit(organ_connection_watch *watch, const organ_
         if (yields && w != new && !oldest)
             oldest = w;
     }
-    const size_t reserved = (watch->max + RESERVED_FRACTION - 1) / RESERVED_FRACTION;
-    organ_watched *yielding = open + reserved > watch->max ? oldest : NULL;
+    organ_watched *yielding = open + reserve_of(watch->max) > watch->max ? oldest : NULL;
     if (near > watch->share)
         yielding = oldest_near;
     if (yielding) {
@@ -136,8 +139,26 @@ void organ_watch_remove(organ_connection_watch *watch, organ_watched *watched)
     free(watched);
 }
 
-/* Marks a connection that has presented a valid token: the watch never closes it to make room. */
-void organ_watch_admit(organ_watched *watched) { __atomic_store_n(&watched->admitted, true, __ATOMIC_RELAXED); }
+/* Marks a connection that has presented a valid token, unless its owner may not run jobs (`runs` is false) and the
+ * connections with such marks would then fill more than all but the reserve of the network's share or of the server.
+ * Returns whether the connection has the mark. */
+bool organ_watch_admit(organ_connection_watch *watch, organ_watched *watched, bool runs)
+{
+    const organ_watched *w;
+    size_t near = 0, all = 0;
+    pthread_mutex_lock(&watch->lock);
+    TAILQ_FOREACH(w, &watch->all, entry)
+    if (has_flag(&w->admitted) && !has_flag(&w->cut)) {
+        near += strcmp(w->network, watched->network) == 0;
+        all++;
+    }
+    const bool admits = runs || has_flag(&watched->admitted) ||
+                        (near + reserve_of(watch->share) < watch->share && all + reserve_of(watch->max) < watch->max);
+    if (admits)
+        __atomic_store_n(&watched->admitted, true, __ATOMIC_RELAXED);
+    pthread_mutex_unlock(&watch->lock);
+    return admits;
+}
 
 /* Returns whether organ_watch_admit was called for the connection. */
 bool organ_watched_admitted(const organ_watched *watched) { return has_flag(&watched->admitted); }

@@ -26,9 +26,10 @@ void organ_watch_destroy(organ_connection_watch *watch);
 organ_watched *organ_watch_add(organ_connection_watch *watch, int fd, const char *peer, unsigned seconds);
 void organ_watch_remove(organ_connection_watch *watch, organ_watched *watched); /* before its descriptor is closed */
 /* Marks a connection that has presented a valid token, or any connection if the server needs none: the watch never
- * closes it to make room.
- */
-void organ_watch_admit(organ_watched *watched);
+ * closes it to make room. An eighth of `max` and of `share` is reserved for owners of tokens that may run jobs
+ * (`runs`), so that they can always cancel a job. Returns false, without a mark, for a connection of others that would
+ * use this reserve. */
+bool organ_watch_admit(organ_connection_watch *watch, organ_watched *watched, bool runs);
 bool organ_watched_admitted(const organ_watched *watched); /* organ_watch_admit was called for it */
 /* Returns whether the watch has shut the connection down: the client does not receive its reply. */
 bool organ_watched_is_cut(const organ_watched *watched);

@@ -158,7 +158,7 @@ bool organ_guard_passes(const organ_guard *guard, const organ_server_request *re
     const char *const authorization = organ_http_header(request, "Authorization");
     const bool admitted = check_credentials(guard, request, authorization, &bearer);
     if (admitted)
-        organ_http_done_by(request, bearer.name);
+        organ_http_done_by(request, bearer.name, bearer.access == ORGAN_ACCESS_RUN);
     if (admitted || (request->route && request->route->open))
         return role_permits(request, &bearer, reply);
     organ_http_problem(reply, 401,

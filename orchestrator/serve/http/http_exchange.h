@@ -133,8 +133,13 @@ organ_http_waker *organ_http_reply_stream(organ_http_reply *reply, const char *t
 void organ_http_reply_wrong_token(organ_http_reply *reply);
 
 /* Marks the connection of a request that presented a valid token, or of any request if the server needs no token
- * (token_name ""): the server never closes it to make room for others. The audit log gets the token's name. */
-void organ_http_done_by(const organ_server_request *request, const char *token_name);
+ * (token_name ""): the server never closes it to make room for others. `runs`: the token has the role run. The audit
+ * log gets the token's name. */
+void organ_http_done_by(const organ_server_request *request, const char *token_name, bool runs);
+/* Returns the name of the request's token; "" if it has none. */
+const char *organ_http_token_name(const organ_server_request *request);
+/* Returns the largest number of connections from one network (--per-address). */
+unsigned organ_http_network_share(const organ_app *app);
 /* Sets the job that the audit log lists for this request, and copies its `id`. Without a call, the log lists the
  * parameter {id} of the route, or no job if the route has none. For requests that create a job. */
 void organ_http_about_job(const organ_server_request *request, const char *id);

@@ -65,6 +65,7 @@ struct organ_server_request {
     bool delayed;   /* the reply is complete, but the queue sends it later (organ_request_queue_delay) */
     bool counted;   /* server->answering includes this request */
     bool admitted;  /* the request has a valid token, or the server needs none */
+    bool runs;      /* the token has the role run, or the server needs none */
     struct MHD_Connection *connection;
     organ_request_state state;
     struct timespec began; /* time of the first line, of the monotonic clock */

@@ -209,11 +209,13 @@ void organ_request_queue_destroy(organ_request_queue *queue)
     free(queue);
 }
 
-/* Suspends the connection and appends the request to the queue, for its threads. Returns false if the queue is full. */
+/* Suspends the connection and appends the request to the queue, for its threads. Returns false if the queue is full; an
+ * eighth of it is reserved for requests that may run and cancel jobs. */
 bool organ_request_queue_add(organ_request_queue *queue, organ_server_request *request)
 {
+    enum { RESERVED_FRACTION = 8 };
     pthread_mutex_lock(&queue->lock);
-    const bool room = queue->waiting < queue->max;
+    const bool room = queue->waiting + (request->runs ? 0 : queue->max / RESERVED_FRACTION) < queue->max;
     if (room) {
         request->state = REQUEST_IN_POOL;
         /* Suspends the connection before a thread can take the request, because that thread resumes the connection. */

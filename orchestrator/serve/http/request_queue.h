@@ -15,7 +15,8 @@ organ_status organ_request_queue_create(size_t threads, size_t max, organ_reques
 void organ_request_queue_destroy(organ_request_queue *queue); /* no request may be left; NULL is allowed */
 
 /* Suspends the request's connection, runs the handler on a thread of the queue and resumes the connection. Returns
- * false and does nothing if too many requests wait already. */
+ * false and does nothing if too many requests wait already: `max`, or seven eighths of it if the request's token has
+ * not the role run. */
 bool organ_request_queue_add(organ_request_queue *queue, organ_server_request *request);
 
 /* Suspends the request's connection and sends the reply, which the request already has, `seconds` after the request

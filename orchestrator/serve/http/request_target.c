@@ -115,14 +115,17 @@ bool organ_http_target_read(organ_server_request *request)
 
 /* ---- functions for handlers ---- */
 
-/* Records the name of the request's token, for the audit log, and marks the request as admitted; admit_connection then
+/* Records the name and the role of the request's token, and marks the request as admitted; admit_connection then
  * keeps the watch from closing the connection to make room for others. */
-void organ_http_done_by(const organ_server_request *request, const char *token_name)
+void organ_http_done_by(const organ_server_request *request, const char *token_name, bool runs)
 {
     organ_server_request *const admitted = (organ_server_request *)request;
     snprintf(admitted->bearer, sizeof admitted->bearer, "%s", token_name);
     admitted->admitted = true;
+    admitted->runs = runs;
 }
+
+const char *organ_http_token_name(const organ_server_request *request) { return request->bearer; }
 
 /* Copies the id of the job that the audit log lists for the request. */
 void organ_http_about_job(const organ_server_request *request, const char *id)

@@ -65,7 +65,7 @@ static void post_login(const organ_server_request *request, organ_http_reply *re
         organ_http_reply_header(reply, "WWW-Authenticate", "Bearer realm=\"organ\"");
         organ_http_reply_wrong_token(reply);
     } else {
-        organ_http_done_by(request, bearer.name);
+        organ_http_done_by(request, bearer.name, !guard->tokens || bearer.access == ORGAN_ACCESS_RUN);
         set_cookie(guard, reply, session, "");
     }
     explicit_bzero(session, sizeof session);

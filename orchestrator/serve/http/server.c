@@ -81,6 +81,8 @@ unsigned organ_server_share_of_one(const organ_serve_options *options)
     return options->per_address ? options->per_address : options->connections / 2;
 }
 
+unsigned organ_http_network_share(const organ_app *app) { return organ_server_share_of_one(app->options); }
+
 /* Opens everything that does not need the port: root, counters, guard, queue. */
 static organ_status open_server_parts(const organ_serve_options *options, const organ_area *const *areas,
                                       organ_server *server, organ_error *error)

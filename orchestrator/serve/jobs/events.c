@@ -146,9 +146,10 @@ static int64_t place_of_event(int fd, const char *last, bool *end)
     return at;
 }
 
-/* Creates a stream that starts after the event `last`, and counts it in job->users. *end becomes true if the client has
- * received the final event (place_of_event). The caller holds the mutex. Returns NULL if memory runs out. */
-static organ_job_stream *new_stream(organ_jobs *jobs, organ_job *job, const char *last, bool *end)
+/* Creates a stream that starts after the event `last`, adds it to jobs->streams, and counts it in job->users. *end
+ * becomes true if the client has received the final event (place_of_event). The caller holds the mutex. Returns NULL if
+ * memory runs out. */
+static organ_job_stream *new_stream(organ_jobs *jobs, organ_job *job, const char *last, const char *token, bool *end)
 {
     organ_job_stream *const stream = calloc(1, sizeof *stream);
     if (!stream)
@@ -159,20 +160,50 @@ static organ_job_stream *new_stream(organ_jobs *jobs, organ_job *job, const char
     stream->offset = place_of_event(stream->fd, last, end);
     stream->seen = job->version - 1; /* any other version than the present one: the first event is the view */
     stream->last = organ_seconds_now();
+    snprintf(stream->token, sizeof stream->token, "%s", token);
+    stream->next = jobs->streams;
+    jobs->streams = stream;
     job->users++;
     return stream;
 }
 
+/* Returns whether the token and the job may have one more stream. Otherwise replies 429. The caller holds the mutex. */
+static bool has_room_for_stream(const organ_jobs *jobs, const organ_job *job, const char *token,
+                                organ_http_reply *reply)
+{
+    const organ_jobs_setup *const setup = &jobs->setup;
+    size_t of_token = 0, of_job = 0;
+    for (const organ_job_stream *stream = jobs->streams; stream; stream = stream->next) {
+        of_token += strcmp(stream->token, token) == 0;
+        of_job += stream->job == job;
+    }
+    if (setup->token_streams && of_token >= setup->token_streams)
+        organ_http_problem(reply, 429, "%s%s%s %zu streams of events open; the limit is %u",
+                           *token ? "the token '" : "", *token ? token : "the clients", *token ? "' has" : " have",
+                           of_token, setup->token_streams);
+    else if (setup->job_streams && of_job >= setup->job_streams)
+        organ_http_problem(reply, 429, "%zu streams of the events of job '%s' are open; the limit is %u", of_job,
+                           job->id, setup->job_streams);
+    else
+        return true;
+    organ_http_reply_header(reply, "Retry-After", "5");
+    return false;
+}
+
 /* Replies with the events of a job after the event `last`, as server-sent events. Replies 204 if the job has ended and
- * the client has received its final event, 404 if there is no such job, 500 if memory runs out. */
-void organ_jobs_events(organ_jobs *jobs, const char *id, const char *last, organ_http_reply *reply)
+ * the client has received its final event, 404 if there is no such job, 429 if too many streams are open, 500 if memory
+ * runs out. */
+void organ_jobs_events(organ_jobs *jobs, const char *id, const char *last, const char *token, organ_http_reply *reply)
 {
     bool end = false;
     pthread_mutex_lock(&jobs->mutex);
     organ_job *const job = organ_jobs_find(jobs, id);
-    organ_job_stream *const stream = job ? new_stream(jobs, job, last, &end) : NULL;
+    const bool room = !job || has_room_for_stream(jobs, job, token, reply);
+    organ_job_stream *const stream = job && room ? new_stream(jobs, job, last, token, &end) : NULL;
     end = end && !organ_job_active(job->state);
     pthread_mutex_unlock(&jobs->mutex);
+    if (!room)
+        return;
     if (!job)
         organ_http_problem(reply, 404, "there is no job '%.60s'", id);
     else if (!stream)
@@ -189,8 +220,6 @@ void organ_jobs_events(organ_jobs *jobs, const char *id, const char *last, organ
             return;
         pthread_mutex_lock(&jobs->mutex);
         stream->waker = waker;
-        stream->next = jobs->streams;
-        jobs->streams = stream;
         pthread_mutex_unlock(&jobs->mutex);
     }
 }

@@ -15,6 +15,7 @@
 typedef struct organ_job_stream {
     struct organ_jobs *jobs;
     organ_job *job;          /* counted in job->users */
+    char token[64];          /* name of the client's token; "": the server needs none */
     organ_http_waker *waker; /* makes the server read this stream; NULL before the reply has begun */
     int fd;                  /* events.jsonl; -1: not opened yet */
     int64_t offset;          /* offset in events.jsonl after the last line that was formatted */
@@ -59,6 +60,8 @@ void organ_jobs_changed(organ_jobs *jobs, organ_job *job);
 void organ_jobs_wake(organ_jobs *jobs, const organ_job *job);
 /* Removes the job from jobs->list and its files from the disk. The memory is freed now or by the last stream. */
 void organ_jobs_drop(organ_jobs *jobs, organ_job *job);
+/* Returns the largest number of streams of one token, or with `by_job` of one job. */
+size_t organ_jobs_most_streams(const organ_jobs *jobs, bool by_job);
 /* Ends the use of the job by one stream; frees a removed job after its last stream. */
 void organ_jobs_leave(organ_job *job);
 

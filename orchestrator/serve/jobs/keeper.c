@@ -472,6 +472,10 @@ static void print_job_quotas(const organ_jobs *jobs, FILE *out)
     organ_http_quota(out, "organ_jobs_kept_bytes", "Size of the records, logs and results of all jobs.", jobs->bytes,
                      setup->keep_bytes);
     organ_http_quota(out, "organ_job_output_bytes", "Size of the largest stored result.", output, setup->output);
+    organ_http_quota(out, "organ_job_token_streams", "Largest number of open streams of events for one token.",
+                     organ_jobs_most_streams(jobs, false), setup->token_streams);
+    organ_http_quota(out, "organ_job_streams", "Largest number of open streams of events of one job.",
+                     organ_jobs_most_streams(jobs, true), setup->job_streams);
     organ_http_quota(out, "organ_job_memory_bytes", "Largest memory limit of a running job.", memory,
                      setup->memory ? organ_job_memory_limit(setup->memory, NULL) : 0);
 }

@@ -22,9 +22,11 @@ typedef struct organ_jobs_setup {
     uint64_t output;     /* largest size in bytes of one job's result, and of its log; 0: no limit */
     uint64_t keep_bytes; /* bytes of all jobs in total; the oldest finished jobs are removed first; 0: no limit */
     uint64_t memory;     /* largest --memory of one job in bytes; 0: no limit, and processes get no memory limit */
-    const char *program; /* path of the program that runs the verbs */
-    double patience;     /* seconds between the signals to a cancelled job that does not end: SIGINT, SIGTERM,
-                          * SIGKILL */
+    unsigned token_streams, job_streams; /* largest number of open streams of events for one token, and of one job; 0:
+                                            no limit */
+    const char *program;                 /* path of the program that runs the verbs */
+    double patience; /* seconds between the signals to a cancelled job that does not end: SIGINT, SIGTERM,
+                      * SIGKILL */
 } organ_jobs_setup;
 
 /* Opens the jobs below the root and starts the thread that runs them. Jobs of an earlier server are listed; its queued
@@ -90,8 +92,9 @@ size_t organ_jobs_count(organ_jobs *jobs, organ_job_state state);
 organ_confinement organ_jobs_confinement(const organ_jobs *jobs);
 
 /* Replies with the events of a job as server-sent events, starting after the event `last` (the value of
- * Last-Event-ID; NULL: all). Fills `reply` in every case: 200 with a stream, 204 if the job has ended and the client
- * has received its last event, 404 if there is no such job, 500 if memory runs out. */
-void organ_jobs_events(organ_jobs *jobs, const char *id, const char *last, organ_http_reply *reply);
+ * Last-Event-ID; NULL: all). `token`: name of the client's token, "" for none. Fills `reply` in every case: 200 with a
+ * stream, 204 if the job has ended and the client has received its last event, 404 if there is no such job, 429 if the
+ * token or the job has setup.token_streams or setup.job_streams open streams, 500 if memory runs out. */
+void organ_jobs_events(organ_jobs *jobs, const char *id, const char *last, const char *token, organ_http_reply *reply);
 
 #endif

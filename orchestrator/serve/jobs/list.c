@@ -42,6 +42,20 @@ void organ_jobs_drop(organ_jobs *jobs, organ_job *job)
     organ_jobs_leave(job);
 }
 
+/* Counts the streams of the token and of the job of each stream. The number of streams is limited by the number of
+ * connections. */
+size_t organ_jobs_most_streams(const organ_jobs *jobs, bool by_job)
+{
+    size_t most = 0;
+    for (const organ_job_stream *stream = jobs->streams; stream; stream = stream->next) {
+        size_t count = 0;
+        for (const organ_job_stream *other = stream; other; other = other->next)
+            count += by_job ? other->job == stream->job : strcmp(other->token, stream->token) == 0;
+        most = count > most ? count : most;
+    }
+    return most;
+}
+
 /* Makes the server read the event streams of the job, because there are new events. */
 void organ_jobs_wake(organ_jobs *jobs, const organ_job *job)
 {

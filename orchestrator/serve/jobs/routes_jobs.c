@@ -138,7 +138,7 @@ static void resume_job(const organ_server_request *request, organ_http_reply *re
 static void get_events(const organ_server_request *request, organ_http_reply *reply)
 {
     organ_jobs_events(jobs_of(request), organ_http_parameter(request, "id"),
-                      organ_http_header(request, "Last-Event-ID"), reply);
+                      organ_http_header(request, "Last-Event-ID"), organ_http_token_name(request), reply);
 }
 
 /* Returns the text as a JSON string, with control characters other than line ends escaped. NULL if memory runs out. */
@@ -266,6 +266,7 @@ static void get_verb(const organ_server_request *request, organ_http_reply *repl
  * lacks. */
 static organ_status start_jobs(organ_app *app, organ_error *error)
 {
+    const unsigned share = organ_http_network_share(app);
     const organ_jobs_setup setup = {.jail = app->jail,
                                     .verbs = app->options->verbs->verbs,
                                     .verb_count = app->options->verbs->count,
@@ -275,6 +276,8 @@ static organ_status start_jobs(organ_app *app, organ_error *error)
                                     .memory = app->options->job_memory,
                                     .keep_bytes = app->options->keep_bytes,
                                     .max_queued = MAX_QUEUED,
+                                    .token_streams = share < 8 ? 1 : share / 8,
+                                    .job_streams = share < 4 ? 1 : share / 4,
                                     .program = "/proc/self/exe",
                                     .patience = patience};
     if (organ_jobs_open(&setup, stderr, &app->jobs, error) == ORGAN_OK) {

@@ -6,6 +6,7 @@
 #include "formats/base/text_buffer.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/report/text/replace.h"
 #include "orchestrator/stream/publish.h"
 
 #include <dirent.h>
@@ -236,7 +237,7 @@ organ_status organ_job_save(const organ_job_store *store, const organ_job *job, 
     if (!path || !record)
         organ_fail_errno(error, ENOMEM, "the record of job %s", job->id);
     else
-        organ_document_write(path, record, error);
+        organ_document_replace(path, record, error);
     json_decref(record);
     free(path);
     return error->status;

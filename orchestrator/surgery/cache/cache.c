@@ -5,6 +5,7 @@
 #include "formats/base/path.h"
 #include "formats/base/text_buffer.h"
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/report/text/replace.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -29,7 +30,7 @@ organ_status organ_cache_write(const organ_cache *cache, json_t *body, organ_err
     }
     json_t *const document = organ_cache_document(cache, body);
     if (document)
-        organ_document_write(cache->path, document, error);
+        organ_document_replace(cache->path, document, error);
     else
         organ_fail_memory(error, cache->path);
     json_decref(document);

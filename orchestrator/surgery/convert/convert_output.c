@@ -8,24 +8,13 @@
 
 #include <string.h>
 
-/* Returns true if a layer is recurrent: GGUF files of some of these architectures have no keys for the limits of time
- * steps and for a second epsilon, which a note says (organ_convert_check). */
-static bool is_recurrent(const organ_convert_job *job)
-{
-    for (unsigned l = 0; l < job->config.layers; l++)
-        if (job->config.kinds[l].mixer > ORGAN_MIXER_ATTENTION || job->config.kinds[l].second > ORGAN_MIXER_ATTENTION)
-            return true;
-    return false;
-}
-
 /* Returns the tolerance for the type of the output's matrices. */
 static double output_tolerance(const organ_convert_job *job)
 {
-    if (job->type == ORGAN_F32 && !job->by_name && !is_recurrent(job))
+    if (job->type == ORGAN_F32)
         return ORGAN_TRIAL_ERROR_32;
-    return job->type == ORGAN_F32 || job->type == ORGAN_F16 || job->type == ORGAN_BF16 || job->type == ORGAN_Q8_0
-               ? ORGAN_TRIAL_ERROR_16
-               : ORGAN_TRIAL_ERROR_CODES;
+    return job->type == ORGAN_F16 || job->type == ORGAN_BF16 || job->type == ORGAN_Q8_0 ? ORGAN_TRIAL_ERROR_16
+                                                                                        : ORGAN_TRIAL_ERROR_CODES;
 }
 
 /* Checks that the output has the tokenizer that was planned. */
@@ -52,10 +41,10 @@ organ_status organ_convert_check_output(void *context, const char *to, const cha
                                .tolerance = output_tolerance(job)};
     if ((!job->to_gguf && organ_convert_check(context, to, path, error)) || check_tokenizer_bytes(job, path, error))
         return error->status;
-    if (!job->by_name || !job->to_gguf)
-        return organ_trial_run(&check, error);
-    organ_progress_note(job->progress,
-                        "the first and the last layer of the output were not tried: the forward pass reads no GGUF "
-                        "file of a conversion by name");
-    return ORGAN_OK;
+    if (job->by_name) {
+        organ_progress_note_once(job->progress, "the first and the last layer of the output were not tried: the "
+                                                "forward pass does not read GGUF files that are converted by name");
+        return ORGAN_OK;
+    }
+    return organ_trial_run(&check, error);
 }

@@ -65,6 +65,38 @@ static bool is_selected(const fetch_job *job, const char *path)
            !matches_any(path, o->exclude, o->exclude_count);
 }
 
+/* Returns whether `name`, of `length` bytes, is a hidden name that repositories of models have: files of git and of
+ * macOS anywhere, and the folder of evaluation results, if `top`, in the repository's own folder. */
+static bool is_usual_hidden_name(const char *name, size_t length, bool folder, bool top)
+{
+    static const char *const files[] = {".gitattributes", ".gitignore", ".gitkeep", ".DS_Store"};
+    static const char results[] = ".eval_results";
+    if (folder)
+        return top && length == sizeof results - 1 && strncmp(name, results, length) == 0;
+    for (size_t k = 0; k < sizeof files / sizeof *files; k++)
+        if (strcmp(name, files[k]) == 0)
+            return true;
+    return false;
+}
+
+/* Returns ORGAN_BAD_INPUT if a part of the path begins with a dot, unless is_usual_hidden_name accepts it. Programs
+ * read hidden files unasked: a shell or git that starts in a folder with .git/config runs commands that this file
+ * names. */
+static organ_status check_hidden(const fetch_job *job, const char *path, organ_error *error)
+{
+    for (const char *name = path; name;) {
+        const char *const slash = strchr(name, '/');
+        const size_t length = slash ? (size_t)(slash - name) : strlen(name);
+        if (*name == '.' && !is_usual_hidden_name(name, length, slash != NULL, name == path))
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: the list has the hidden file %s, which organ does not write: to fetch the others, "
+                              "add --exclude '%s'",
+                              job->options->model, path, path);
+        name = slash ? slash + 1 : NULL;
+    }
+    return ORGAN_OK;
+}
+
 /* Returns the size of the regular file at `path`, or 0 if there is none. */
 static uint64_t existing_bytes(const char *path)
 {
@@ -72,7 +104,8 @@ static uint64_t existing_bytes(const char *path)
     return stat(path, &info) == 0 && S_ISREG(info.st_mode) ? (uint64_t)info.st_size : 0;
 }
 
-/* Sets the paths of a row and row->there, and adds its bytes to job->bytes and job->left. */
+/* Sets the paths of a row and row->there, and adds its bytes to job->bytes and job->left. Returns ORGAN_BAD_INPUT if
+ * the sum of the sizes in the list is larger than any file system (2^63 bytes). */
 static organ_status place_row(fetch_job *job, fetch_row *row, organ_error *error)
 {
     organ_arena *const arena = &job->arena;
@@ -93,12 +126,16 @@ static organ_status place_row(fetch_job *job, fetch_row *row, organ_error *error
         return organ_fail_memory(error, job->options->model);
     const uint64_t whole = existing_bytes(row->path), begun = whole ? whole : existing_bytes(row->part);
     row->there = begun < row->file->bytes ? begun : row->file->bytes;
+    if (row->file->bytes > INT64_MAX - job->bytes)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the sizes of the files in the list add up to 2^63 bytes or more",
+                          job->options->model);
     job->bytes += row->file->bytes;
     job->left += row->file->bytes - row->there;
     return ORGAN_OK;
 }
 
-/* Sets job->rows to the selected files of the commit, with their destinations. */
+/* Sets job->rows to the selected files of the commit, with their destinations. Returns ORGAN_USAGE if there are none,
+ * and the errors of check_hidden and place_row. */
 static organ_status select_files(fetch_job *job, organ_error *error)
 {
     job->rows = calloc(job->found.count + 1, sizeof *job->rows);
@@ -107,9 +144,10 @@ static organ_status select_files(fetch_job *job, organ_error *error)
     for (size_t k = 0; k < job->found.count && !error->status; k++)
         if (is_selected(job, job->found.files[k].path)) {
             job->rows[job->count].file = &job->found.files[k];
-            place_row(job, &job->rows[job->count++], error);
+            if (check_hidden(job, job->found.files[k].path, error) == ORGAN_OK)
+                place_row(job, &job->rows[job->count++], error);
         }
-    if (job->count == 0)
+    if (job->count == 0 && !error->status)
         organ_fail(error, ORGAN_USAGE, "%s: none of the %zu files of commit %s is selected", job->options->model,
                    job->found.count, job->found.commit);
     return error->status;

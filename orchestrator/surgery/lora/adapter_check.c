@@ -4,6 +4,7 @@
 #include "formats/base/path.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/lora/factors.h"
+#include "orchestrator/surgery/lora/turned.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -46,7 +47,8 @@ bool organ_lora_is_target(const char *target, const char *module) { return organ
 /* Arguments of the checks of this file. */
 typedef struct check {
     const organ_adapter *adapter;
-    json_t *findings; /* list to which note_finding appends */
+    json_t *findings;                   /* list to which note_finding appends */
+    organ_lora_orientation orientation; /* of the base; ORGAN_LORA_STRAIGHT without a base */
     organ_error *error;
 } check;
 
@@ -149,10 +151,10 @@ static void check_key(check *c, const organ_adapter_pair *pair, const char *name
 }
 
 /* Adds a finding if the base lacks the pair's weight, or has it in another shape. */
-static void check_fit(check *c, const organ_adapter_pair *pair, const organ_weights *base)
+static void check_fit(check *c, const organ_adapter_pair *pair, const organ_lora_names *base)
 {
     char shape[ORGAN_SHAPE_TEXT];
-    const organ_weight *const w = organ_lora_weight(base, pair->weight);
+    const organ_weight *const w = organ_lora_names_find(base, pair->weight);
     const uint64_t rows = pair->embedding ? pair->in_features : pair->out_features;
     const uint64_t cols = pair->embedding ? pair->out_features : pair->in_features;
     const unsigned rank = pair->experts > 1 ? 3 : 2;
@@ -160,7 +162,8 @@ static void check_fit(check *c, const organ_adapter_pair *pair, const organ_weig
     const uint64_t *const last = w && w->rank == rank ? w->shape + rank - 2 : NULL;
     const bool experts = rank == 2 || (last && w->shape[0] == pair->experts);
     const bool straight = last && experts && last[0] == rows && last[1] == cols;
-    const bool transposed = last && last[0] == cols && last[1] == rows && rank == 2 && c->adapter->fan_in_fan_out;
+    const bool transposed = last && last[0] == cols && last[1] == rows && rank == 2 &&
+                            (c->adapter->fan_in_fan_out || organ_lora_is_turned(c->orientation, w));
     if (!w)
         note_finding(c, "base", pair->module, "the base has no '%s'", pair->weight);
     else if (!straight && !transposed)
@@ -171,10 +174,11 @@ static void check_fit(check *c, const organ_adapter_pair *pair, const organ_weig
 
 /* Checks the config, then the tensors that are in no pair, then each pair, and at last the largest rank. For a GGUF
  * adapter checks neither config nor rank. Without a pair that servers can load, adds a finding, too. */
-organ_status organ_lora_findings(const organ_adapter *adapter, const organ_weights *base, uint64_t max,
-                                 json_t *findings, organ_error *error)
+organ_status organ_lora_findings(const organ_adapter *adapter, const organ_model *model, const organ_lora_names *base,
+                                 uint64_t max, json_t *findings, organ_error *error)
 {
-    check c = {adapter, findings, error};
+    check c = {adapter, findings,
+               model ? organ_lora_orientation_of(model, base->weights, adapter) : ORGAN_LORA_STRAIGHT, error};
     uint64_t rank = 0;   /* largest rank of the pairs that servers can load */
     size_t servable = 0; /* their number */
     if (!adapter->gguf)

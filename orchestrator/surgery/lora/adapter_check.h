@@ -6,6 +6,7 @@
 
 #include "formats/adapter/adapter.h"
 #include "formats/weights/weights.h"
+#include "orchestrator/surgery/lora/base_names.h"
 
 /* The largest rank that vLLM can be configured to serve. */
 #define ORGAN_SERVED_RANK 512u
@@ -25,11 +26,11 @@ const char *organ_lora_pair_unservable(const organ_adapter *adapter, const organ
 
 /* Appends a row {"rule", "where", "text"} to `findings` for each setting, tensor and rank (above `max`) that a server
  * would reject, and one row if no module remains. "rule" is "field", "target", "key", "rank" or "base"; "where" is the
- * name of the setting, tensor or module. For a GGUF adapter checks neither settings nor ranks. `base` has the weights
- * of the base model; if it is not NULL, modules that the base lacks or has in another shape are also findings. Does not
- * read values of tensors. Returns ORGAN_IO if memory runs out. */
-organ_status organ_lora_findings(const organ_adapter *adapter, const organ_weights *base, uint64_t max,
-                                 json_t *findings, organ_error *error);
+ * name of the setting, tensor or module. For a GGUF adapter checks neither settings nor ranks. `model` is the base and
+ * `base` has its weights; if they are not NULL, modules that the base lacks or has in another shape are also findings.
+ * Does not read values of tensors. Returns ORGAN_IO if memory runs out. */
+organ_status organ_lora_findings(const organ_adapter *adapter, const organ_model *model, const organ_lora_names *base,
+                                 uint64_t max, json_t *findings, organ_error *error);
 
 /* Returns whether an entry of target_modules selects the module: it equals the module's name, or one or more of the
  * last words of this name, which dots separate ("q_proj", "self_attn.q_proj"). */

@@ -24,8 +24,9 @@ typedef struct translated {
 /* State of organ_adapter_translate, which adds a pair with the base's name to `to` for each pair of `from`. */
 typedef struct translation {
     const organ_adapter *from;
-    const organ_weights *weights; /* weights of the base */
-    bool to_gguf;                 /* the base is GGUF */
+    const organ_weights *weights;  /* weights of the base */
+    const organ_lora_names *names; /* finds them by names of the adapter */
+    bool to_gguf;                  /* the base is GGUF */
     /* The base's architecture, with its names of tensors in safetensors and in GGUF; NULL: unknown. */
     const forward_family *family, *gguf_family;
     organ_forward_config config; /* of the base; only read if base and adapter have different formats */
@@ -357,7 +358,7 @@ static organ_status translate_all(translation *t)
 {
     for (size_t k = 0; k < t->from->pair_count && !t->error->status; k++) {
         translated_part p = {.pair = &t->from->pairs[k]};
-        const bool named = t->from->gguf == t->to_gguf && organ_lora_weight(t->weights, p.pair->weight);
+        const bool named = t->from->gguf == t->to_gguf && organ_lora_names_find(t->names, p.pair->weight);
         if (named || !translate_find_part(t, &p) || !add_part(t, &p))
             keep_pair(t, p.pair);
     }
@@ -368,12 +369,12 @@ static organ_status translate_all(translation *t)
  * base is), or the base lacks the weight of a pair. For an adapter with DoRA returns true only in the first case;
  * make_translated then rejects the adapter. In the second case the adapter is not translated: peft applies DoRA to
  * layers, not to bare parameters, so that its pairs need no stacks. */
-static bool needs_translation(const organ_adapter *adapter, bool gguf, const organ_weights *weights)
+static bool needs_translation(const organ_adapter *adapter, bool gguf, const organ_lora_names *names)
 {
     if (adapter->dora && adapter->gguf == gguf)
         return false;
     for (size_t k = 0; k < adapter->pair_count; k++)
-        if (adapter->gguf != gguf || !organ_lora_weight(weights, adapter->pairs[k].weight))
+        if (adapter->gguf != gguf || !organ_lora_names_find(names, adapter->pairs[k].weight))
             return true;
     return false;
 }
@@ -399,11 +400,12 @@ static organ_status make_translated(translation *t, const organ_model *base)
 
 /* Translates only if a pair does not match the base and the architecture is known; otherwise *made stays NULL. */
 organ_status organ_adapter_translate(const organ_adapter *adapter, const organ_model *base,
-                                     const organ_weights *weights, organ_adapter **made, organ_error *error)
+                                     const organ_lora_names *names, organ_adapter **made, organ_error *error)
 {
-    translation t = {.from = adapter, .weights = weights, .to_gguf = base->gguf != NULL, .error = error};
+    translation t = {
+        .from = adapter, .weights = names->weights, .names = names, .to_gguf = base->gguf != NULL, .error = error};
     *made = NULL;
-    if (needs_translation(adapter, t.to_gguf, weights) && translate_find_families(&t, base) == ORGAN_OK && t.family) {
+    if (needs_translation(adapter, t.to_gguf, names) && translate_find_families(&t, base) == ORGAN_OK && t.family) {
         if (!(t.to = calloc(1, sizeof *t.to)))
             no_memory(&t);
         else if (make_translated(&t, base) == ORGAN_OK)

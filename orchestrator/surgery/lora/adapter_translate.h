@@ -4,7 +4,7 @@
 #define ORGAN_ADAPTER_TRANSLATE_H
 
 #include "formats/adapter/adapter.h"
-#include "formats/weights/weights.h"
+#include "orchestrator/surgery/lora/base_names.h"
 
 /* Sets *made to an adapter whose pairs have the names of the base's weights. organ_lora_factors_read reads the factors
  * of these pairs from `adapter`, which must stay open until *made is freed. The function translates between peft's
@@ -14,7 +14,7 @@
  * is unknown. Returns ORGAN_BAD_INPUT if the adapter uses DoRA, two pairs change the same weight, or numbered experts
  * do not fit their stack; ORGAN_IO if memory runs out; and errors of organ_forward_config_read. */
 organ_status organ_adapter_translate(const organ_adapter *adapter, const organ_model *base,
-                                     const organ_weights *weights, organ_adapter **made, organ_error *error);
+                                     const organ_lora_names *names, organ_adapter **made, organ_error *error);
 void organ_adapter_translated_free(organ_adapter *made); /* NULL is allowed */
 
 #endif

@@ -19,6 +19,19 @@
 #define ENTRY_BYTES 160               /* upper bound of a tensor's bytes in the header, in addition to its name */
 #define CHUNK       ((size_t)1 << 16) /* elements that are converted or copied at once */
 
+char *organ_adapter_pattern(const char *name)
+{
+    char *const out = malloc(2 * strlen(name) + 1), *to = out;
+    if (!out)
+        organ_memory_refused();
+    for (; to && *name; *to++ = *name++)
+        if (strchr(".^$*+?{}[]()|\\", *name))
+            *to++ = '\\';
+    if (to)
+        *to = '\0';
+    return out;
+}
+
 json_t *organ_adapter_config_make(const char *base, int64_t r, json_t *targets)
 {
     return ORGAN_OBJECT(SET_NULL("auto_mapping"),

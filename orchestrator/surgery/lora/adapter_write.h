@@ -22,6 +22,10 @@ typedef struct organ_adapter_writer organ_adapter_writer;
  * ORGAN_FACTORS_PARAMETER, a->name. The caller frees the name; NULL if out of memory. */
 char *organ_adapter_key(const organ_adapter_pair *pair, bool gguf, char factor);
 
+/* Returns a name as a key of rank_pattern, a regular expression that matches only this name ("model\.layers\.0"). The
+ * caller frees it; NULL if out of memory. */
+char *organ_adapter_pattern(const char *name);
+
 /* Returns an adapter_config.json with all members that peft, transformers and vLLM require. r and lora_alpha are `r`,
  * base_model_name_or_path is `base` (NULL: null), target_modules is the list `targets`, which the function takes over,
  * and the other members have the values of a plain LoRA adapter of a causal model. NULL if out of memory. */

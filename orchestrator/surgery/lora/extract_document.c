@@ -114,6 +114,8 @@ static const char *reason_of(const organ_lora_other *other)
     const organ_weight *const w = other->tuned ? other->tuned : other->base;
     if (other->why)
         return other->why;
+    if (other->reason)
+        return other->reason;
     if (w->rank > 2)
         return "experts in one tensor: peft has no pair of factors for it";
     if (w->rank == 2 && w->anatomy.role == ORGAN_ROLE_EMBED)
@@ -203,6 +205,31 @@ static size_t count_others(const organ_lora_job *job, bool kept)
     return count;
 }
 
+/* Returns the number of tensors stored whole (`whole` true), or of modules of numbered experts, that peft ignores. */
+static size_t count_ignored(const organ_lora_job *job, bool whole)
+{
+    size_t count = 0;
+    for (size_t k = 0; k < job->other_count && whole; k++)
+        count += job->others[k].kept && job->others[k].bare;
+    for (size_t k = 0; k < job->module_count && !whole; k++)
+        count += job->modules[k].rank && job->modules[k].group && !job->modules[k].group->stacked;
+    return count;
+}
+
+/* Returns whether the adapter stores an embedding whole and the base has no head of its own. */
+static bool is_tied_and_kept(const organ_lora_job *job)
+{
+    bool head = false, kept = false;
+    for (size_t k = 0; k < job->base_weights->count; k++)
+        head = head || job->base_weights->weights[k].anatomy.role == ORGAN_ROLE_OUTPUT;
+    for (size_t k = 0; k < job->other_count; k++) {
+        const organ_lora_other *const other = &job->others[k];
+        head = head || (other->kept && other->tuned->anatomy.role == ORGAN_ROLE_OUTPUT);
+        kept = kept || (other->kept && other->tuned->anatomy.role == ORGAN_ROLE_EMBED);
+    }
+    return kept && !head;
+}
+
 /* Appends the warning "COUNT WHAT" to the list. */
 static void add_warning(json_t *warnings, size_t count, const char *what)
 {
@@ -222,6 +249,17 @@ static json_t *warnings_json(const organ_lora_job *job, const extract_document_s
     if (count_parameters(job))
         add_warning(warnings, count_parameters(job),
                     "stacks of experts have factors: peft applies them by target_parameters, vLLM does not.");
+    if (count_ignored(job, false))
+        add_warning(
+            warnings, count_ignored(job, false),
+            "modules of numbered experts have factors that peft ignores; organ lora merge and vLLM apply them.");
+    if (count_ignored(job, true))
+        add_warning(warnings, count_ignored(job, true),
+                    "tensors are stored that peft ignores, because they are not weights or biases of its modules. "
+                    "organ lora merge applies them.");
+    if (is_tied_and_kept(job))
+        organ_say(warnings, "The head of the base is its embedding. peft applies the stored embedding to the head only "
+                            "after merge_and_unload.");
     if (short_of)
         add_warning(warnings, short_of,
                     "modules need a higher rank than --rank allows for the requested share of their change.");

@@ -5,16 +5,37 @@
 #ifndef ORGAN_LORA_EXTRACT_JOB_H
 #define ORGAN_LORA_EXTRACT_JOB_H
 
+#include "formats/base/arena.h"
+#include "formats/tensor/module_names.h"
 #include "formats/weights/weights.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/lora/adapter_write.h"
 #include "orchestrator/surgery/lora/lora_extract.h"
+#include "orchestrator/surgery/lora/turned.h"
+
+/* The numbered experts of a layer. transformers stacks their weights in the parameters "NAME.gate_up_proj" and
+ * "NAME.down_proj". */
+typedef struct organ_lora_group {
+    const char *file, *name; /* name before the numbers of the experts, in the files and in transformers */
+    size_t experts;          /* number of experts in the base */
+    size_t modules[3];       /* numbers of modules of the extraction: gate, up and down projections */
+    size_t rank;             /* largest rank that factors of the experts can have, at most --rank */
+    bool differs;            /* the experts have different shapes */
+    bool pairs;              /* gate and up projections get factors, not only down projections */
+    bool stacked;            /* peft stacks the factors when it loads them; else it ignores them */
+    bool changed;            /* an expert changed; all experts then get factors of the same rank */
+} organ_lora_group;
 
 /* A linear layer, or a stack of experts, whose change dW = W_tuned - W_base is stored as factors. */
 typedef struct organ_lora_module {
     const organ_weight *base, *tuned;
-    char *name;      /* name of the module, without ".weight"; owned */
-    char *note;      /* notes of the weight readers, one for each line; owned; NULL: none */
+    char *name;              /* name of the module in the files, without ".weight"; owned */
+    const char *target;      /* name of the module in transformers, for adapter_config.json */
+    const char *key;         /* name of the module in the adapter's tensors: `target`, or `name` if peft renames it */
+    organ_lora_group *group; /* of a numbered expert; NULL: none */
+    bool touched;            /* organ_lora_find_changed_experts found a difference */
+    bool as_weight;          /* peft reaches the module only by its parameter "KEY.weight" (peft_rules.h) */
+    char *note;              /* notes of the weight readers, one for each line; owned; NULL: none */
     float *spectrum; /* `rank` largest singular values of dW; for a stack the values that keep_expert combines; owned */
     size_t turn;     /* turn of its factors (adapter_write.h) */
     /* peft stores some stacks of experts as a bare parameter of a module ("experts.down_proj"), not as a module. It
@@ -23,7 +44,7 @@ typedef struct organ_lora_module {
     bool parameter; /* this weight is such a parameter; `name` is the name of the parameter */
     bool paired;    /* both parameters of the module are in job->modules */
     bool inner;     /* paired, and the wrapper of this parameter is the inner one */
-    bool turned;    /* a parameter whose matrices are stored as in_features x out_features */
+    bool turned;    /* the base stores the matrices as in_features x out_features */
     /* Rank of the factors; 0: unchanged; in a dry run an upper bound. The processes of the run exchange the members
      * from here on, which contain no pointers. */
     size_t rank;
@@ -38,9 +59,12 @@ typedef struct organ_lora_module {
 typedef struct organ_lora_other {
     const organ_weight *base, *tuned; /* NULL: that model does not have it */
     const char *why;                  /* reason why the two weights cannot be compared; NULL: they can */
+    const char *reason;               /* reason why it gets no factors; NULL: its kind */
     char *note;                       /* notes of the weight readers; owned; NULL: none */
     size_t turn;                      /* turn of its tensor (adapter_write.h), if `kept` */
     bool kept;                        /* --save-full stores the tuned weight whole in the adapter */
+    const char *key;                  /* its name in transformers, if `kept` */
+    bool bare;                        /* peft ignores the stored tensor: it is no weight or bias of a module */
     double change, norm;              /* ||W_tuned - W_base||^2, ||W_base||^2; 0 if not compared */
 } organ_lora_other;
 
@@ -53,8 +77,13 @@ typedef struct organ_lora_job {
     double share;      /* --rank-by: share of ||dW||^2 that the factors must explain; 0: every module has `rank` */
     organ_model *base, *tuned;
     organ_weights *base_weights, *tuned_weights;
+    organ_lora_orientation orientation;       /* of the base */
     size_t module_count, other_count, packed; /* packed: number of modules whose base weight is packed */
     organ_lora_module *modules;               /* in the order of the tuned model's tensors */
+    size_t group_count;
+    organ_lora_group *groups; /* numbered experts, by layer; NULL: none */
+    const char **base_names;  /* names in transformers of the base's weights */
+    organ_arena names;        /* memory of names in transformers */
     organ_lora_other *others;
     organ_assignment module_assignment, other_assignment; /* which rank processes which module or other weight */
     size_t turns;                                         /* number of turns assigned so far */
@@ -72,6 +101,25 @@ typedef struct organ_lora_job {
  * memory. */
 organ_status organ_lora_plan(organ_lora_job *job, organ_error *error);
 
+/* Returns the name of a weight or module of the files in transformers, in the memory of the job; for a GGUF model the
+ * name itself. *form becomes how transformers loads it. NULL if memory runs out. */
+const char *organ_lora_name_in_transformers(organ_lora_job *job, const char *name, organ_module_form *form);
+
+/* Fills job->groups and sets the groups of the modules. Returns ORGAN_IO if memory runs out. */
+organ_status organ_lora_group_experts(organ_lora_job *job, organ_error *error);
+
+/* Sets organ_lora_group.changed of all groups, on all ranks. Reads weights until a difference is found. */
+organ_status organ_lora_find_changed_experts(organ_lora_job *job, organ_error *error);
+
+/* Returns the rank of the factors that the adapter has for the module; 0: none. It exceeds m->rank for an unchanged
+ * parameter that is paired, which gets zeros of rank 1 because peft names wrappers by their number, and for experts of
+ * a group, whose factors get zeros. */
+size_t organ_lora_stored_rank(const organ_lora_module *module);
+
+/* Returns whether the two weights differ; false also after an error. */
+bool organ_lora_weight_changed(organ_lora_job *job, const organ_weight *base, const organ_weight *tuned,
+                               organ_error *error);
+
 /* Returns ORGAN_USAGE if decomposing a module needs more memory than --memory. The message has the amount that is
  * enough for all modules. */
 organ_status organ_lora_check_memory(organ_lora_job *job, organ_error *error);
@@ -81,6 +129,10 @@ bool organ_lora_other_changed(const organ_lora_other *other);
 
 /* Sets `change` and `norm` of all other weights that can be compared, on all ranks, and job->notes. */
 organ_status organ_lora_compare(organ_lora_job *job, organ_error *error);
+
+/* Returns whether a changed weight can be stored whole: the base has it in the same shape, or it is a matrix of words
+ * that readers put in the place of one of another shape. */
+bool organ_lora_can_be_kept(const organ_lora_job *job, const organ_lora_other *other);
 
 /* Implements --save-full for elements of one size: assigns turns to the changed other weights of the tuned model whose
  * elements have `element_bytes` bytes in the adapter, and appends those of this rank to the adapter. */

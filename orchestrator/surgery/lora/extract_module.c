@@ -106,6 +106,49 @@ static organ_status write_factors(organ_lora_job *job, const char *module, const
     return organ_adapter_writer_factors(job->writer, job->engine->kernels, &pair, job->dtype, factors, error);
 }
 
+/* Appends the factors of a matrix, with zeros up to the rank of its group (organ_lora_stored_rank). `factors` NULL: the
+ * matrix did not change, and has only zeros. */
+static organ_status write_padded(organ_lora_job *job, const organ_lora_module *m, const organ_lora_factors *factors,
+                                 organ_error *error)
+{
+    const size_t rank = organ_lora_stored_rank(m), out = (size_t)m->base->shape[0], in = (size_t)m->base->shape[1];
+    if (factors && factors->rank >= rank)
+        return write_factors(job, m->key, factors, error);
+    organ_lora_factors padded = {rank, in, out, calloc(rank, in * sizeof(float)), calloc(rank, out * sizeof(float)), 1};
+    if (!padded.a || !padded.b)
+        organ_fail_memory(error, m->name);
+    else {
+        for (size_t k = 0; factors && k < factors->rank * in; k++)
+            padded.a[k] = factors->a[k];
+        for (size_t i = 0; factors && i < out; i++)
+            memcpy(padded.b + i * rank, factors->b + i * factors->rank, factors->rank * sizeof(float));
+        write_factors(job, m->key, &padded, error);
+    }
+    organ_lora_factors_free(&padded);
+    return error->status;
+}
+
+/* Appends the factors of a matrix. If the base stores it as in_features x out_features, `factors` are those of the
+ * transposed change, and the adapter gets B^T as A and A^T as B. */
+static organ_status write_matrix(organ_lora_job *job, const organ_lora_module *m, const organ_lora_factors *factors,
+                                 organ_error *error)
+{
+    if (!m->turned)
+        return write_padded(job, m, factors, error);
+    organ_lora_factors turned = {factors->rank,
+                                 factors->out,
+                                 factors->in,
+                                 organ_lora_transposed(factors->b, factors->out, factors->rank),
+                                 organ_lora_transposed(factors->a, factors->rank, factors->in),
+                                 1};
+    if (!turned.a || !turned.b)
+        organ_fail_memory(error, m->name);
+    else
+        write_factors(job, m->key, &turned, error);
+    organ_lora_factors_free(&turned);
+    return error->status;
+}
+
 /* ---- stacks of experts ---- */
 
 /* Allocates *stack, factors of zeros for all experts of a stack with the largest possible rank, and m->spectrum. */
@@ -144,12 +187,12 @@ static void keep_expert(organ_lora_module *m, const organ_svd *svd, const extrac
 static organ_status write_parameter(organ_lora_job *job, const organ_lora_module *m, const organ_lora_factors *stack,
                                     organ_error *error)
 {
-    const char *const dot = strrchr(m->name, '.');
-    char *const key = organ_format("base_model.model.%.*s%s.lora_A.weight", (int)(dot - m->name), m->name,
+    const char *const dot = strrchr(m->key, '.');
+    char *const key = organ_format("base_model.model.%.*s%s.lora_A.weight", (int)(dot - m->key), m->key,
                                    m->inner ? ".base_layer" : "");
     const organ_tensor named = {.name = key};
     const organ_adapter_pair pair = {
-        .module = m->name, .a = &named, .experts = stack->experts, .layout = ORGAN_FACTORS_PARAMETER};
+        .module = m->key, .a = &named, .experts = stack->experts, .layout = ORGAN_FACTORS_PARAMETER};
     organ_lora_factors turned = {stack->rank, stack->out, stack->in, NULL, NULL, stack->experts};
     if (m->turned) {
         turned.a = calloc(stack->experts * stack->rank, stack->out * sizeof(float));
@@ -192,7 +235,7 @@ static organ_status write_stack(organ_lora_job *job, const organ_lora_module *m,
     stack->rank = written;
     if (m->parameter)
         return write_parameter(job, m, stack, error);
-    return write_factors(job, m->name, stack, error);
+    return write_factors(job, m->key, stack, error);
 }
 
 /* ---- one matrix ---- */
@@ -224,7 +267,7 @@ static organ_status write_factors_of_matrix(organ_lora_job *job, organ_lora_modu
             keep_expert(m, svd, &f, stack, expert);
         else
             memcpy(m->spectrum, svd->sigma, rank * sizeof *m->spectrum);
-        if (stack || write_factors(job, m->name, &factors, error) == ORGAN_OK)
+        if (stack || write_matrix(job, m, &factors, error) == ORGAN_OK)
             organ_residual(strips, f.b, f.a, f.rank, &rest, error);
         m->rest += rest;
     }
@@ -266,6 +309,8 @@ static organ_status decompose_change(organ_lora_job *job, organ_lora_module *m, 
         m->passes = (unsigned)organ_max(m->passes, svd.passes);
         if (svd.rank)
             write_factors_of_matrix(job, m, strips, &svd, stack, expert, error);
+        else if (!stack && organ_lora_stored_rank(m))
+            write_padded(job, m, NULL, error);
     }
     organ_svd_free(&svd);
     organ_strips_close(strips);
@@ -300,11 +345,12 @@ static organ_rows extract_module_rows_of(const organ_lora_job *job, const organ_
     const size_t rest = organ_max(organ_weight_reader_scratch(c->tuned, ORGAN_STRIP_ROWS),
                                   organ_weight_reader_scratch(c->base, ORGAN_STRIP_ROWS));
     const uint64_t rank = organ_min(job->options->rank, (size_t)organ_min((size_t)shape.rows, (size_t)shape.cols));
-    /* Copies of the stack in memory: the stack; for a parameter a copy of B in peft's order; for transposed matrices
-     * also the exchanged factors (write_parameter). */
-    const uint64_t copies = m->turned ? 3 : 1 + m->parameter;
-    const uint64_t stack =
-        shape.count > 1 ? copies * shape.count * rank * (shape.rows + shape.cols) * sizeof(float) : 0;
+    /* Copies of the factors in memory, in addition to those of extra_bytes_of. A stack needs its own; for a parameter a
+     * copy of B in peft's order; for transposed matrices also the exchanged factors (write_parameter). A transposed
+     * matrix needs the exchanged factors (write_matrix), one of an expert those with zeros (write_padded). */
+    const uint64_t of_stack = m->turned ? 3 : 1 + m->parameter,
+                   copies = shape.count > 1 ? of_stack : m->turned || m->group;
+    const uint64_t stack = copies * shape.count * rank * (shape.rows + shape.cols) * sizeof(float);
     return (organ_rows){.rows = shape.rows,
                         .cols = shape.cols,
                         .name = name,

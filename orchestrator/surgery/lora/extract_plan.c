@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Pairs the weights of both models, selects those that get factors, and makes adapter_config.json. */
+ * Pairs the weights of both models and selects those that get factors. */
 #include "orchestrator/surgery/lora/extract_job.h"
 
 #include "formats/base/path.h"
@@ -9,6 +9,8 @@
 #include "orchestrator/forward/config/families.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/lora/factors.h"
+#include "orchestrator/surgery/lora/peft_rules.h"
+#include "orchestrator/surgery/lora/turned.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 
 #include <stdlib.h>
@@ -96,6 +98,18 @@ static organ_status extract_plan_check_shape(const organ_lora_job *job, const or
                       (unsigned long long)(base->rank > 1 ? base->shape[1] : 1), base->rank);
 }
 
+/* Returns the reason why peft cannot apply factors of the module `key`, a name in transformers; NULL: it can. */
+static const char *refused_reason(const organ_lora_job *job, const char *key, organ_module_form form)
+{
+    if (job->base->gguf)
+        return NULL;
+    if (form == ORGAN_MODULE_SPLIT)
+        return "transformers cuts it into several modules";
+    return organ_peft_refuses(job->base->config.model_type, last_word(key))
+               ? "peft does not apply factors of this module of its model type"
+               : NULL;
+}
+
 /* Adds a weight to job->others. `base` or `tuned` is NULL if that model does not have it. Sets the reason if the
  * weights of both models cannot be compared. */
 static void add_other(organ_lora_job *job, const organ_weight *base, const organ_weight *tuned)
@@ -112,6 +126,32 @@ static void add_other(organ_lora_job *job, const organ_weight *base, const organ
         other->why = "its type is not supported";
 }
 
+/* Adds a module, whose weights are `base` and `tuned`, to job->modules. Takes over `name`; `target` is its name
+ * in transformers. Fails if the shapes differ. */
+static organ_status add_linear_layer(organ_lora_job *job, const organ_weight *base, const organ_weight *tuned,
+                                     char *name, const char *target, organ_error *error)
+{
+    const organ_matrices shape = organ_weight_matrices(base);
+    /* least: the rank of a matrix of this shape is at most its smaller dimension */
+    const uint64_t least = shape.rows < shape.cols ? shape.rows : shape.cols, max = job->options->rank;
+    const forward_mixture *const mixture = plan_mixture(job);
+    const bool parameter = is_parameter(job, tuned),
+               module = !job->base->gguf && !parameter && base->anatomy.expert < 0;
+    job->modules[job->module_count++] = (organ_lora_module){
+        .base = base,
+        .tuned = tuned,
+        .name = name,
+        .target = target,
+        .key = base->anatomy.expert < 0 && !organ_peft_renames(job->base->config.model_type) ? target : name,
+        .as_weight = module && (base->anatomy.role == ORGAN_ROLE_ROUTER ||
+                                organ_peft_converts(job->base->config.model_type, last_word(target))),
+        .parameter = parameter,
+        .turned = parameter ? organ_lora_stacks_are_turned(mixture) : organ_lora_is_turned(job->orientation, base),
+        .rank = job->options->write.dry_run ? (size_t)(least < max ? least : max) : 0};
+    job->packed += base->scheme != ORGAN_SCHEME_PLAIN;
+    return extract_plan_check_shape(job, base, tuned, error);
+}
+
 /* Adds a weight of the tuned model to job->modules if both models have it and it gets factors, else to job->others.
  * Fails if the shapes of a module differ. */
 static organ_status place_weight(organ_lora_job *job, const organ_weight *tuned, organ_globs *globs, organ_error *error)
@@ -123,25 +163,20 @@ static organ_status place_weight(organ_lora_job *job, const organ_weight *tuned,
         memory = (module = strdup(tuned->name)) != NULL;
     if (!memory)
         return organ_fail_memory(error, job->tuned->path);
-    if (module && base && organ_weight_has_numbers(base) && organ_weight_has_numbers(tuned) &&
-        extract_plan_is_selected(job, tuned, module, globs)) {
-        const organ_matrices shape = organ_weight_matrices(base);
-        /* least: the rank of a matrix of this shape is at most its smaller dimension */
-        const uint64_t least = shape.rows < shape.cols ? shape.rows : shape.cols, max = job->options->rank;
-        const forward_mixture *const mixture = plan_mixture(job);
-        const bool parameter = is_parameter(job, tuned);
-        job->modules[job->module_count++] =
-            (organ_lora_module){.base = base,
-                                .tuned = tuned,
-                                .name = module,
-                                .parameter = parameter,
-                                .turned = parameter && mixture && mixture->transposed,
-                                .rank = job->options->write.dry_run ? (size_t)(least < max ? least : max) : 0};
-        job->packed += base->scheme != ORGAN_SCHEME_PLAIN;
-        return extract_plan_check_shape(job, base, tuned, error);
+    organ_module_form form = ORGAN_MODULE_WHOLE;
+    const char *const key = module ? organ_lora_name_in_transformers(job, module, &form) : NULL;
+    if (module && !key) {
+        free(module);
+        return organ_fail_memory(error, job->tuned->path);
     }
+    const bool selected = module && base && organ_weight_has_numbers(base) && organ_weight_has_numbers(tuned) &&
+                          extract_plan_is_selected(job, tuned, module, globs);
+    const char *const reason = selected ? refused_reason(job, key, form) : NULL;
+    if (selected && !reason)
+        return add_linear_layer(job, base, tuned, module, key, error);
     free(module);
     add_other(job, base, tuned);
+    job->others[job->other_count - 1].reason = reason;
     return ORGAN_OK;
 }
 
@@ -171,19 +206,26 @@ organ_status organ_lora_plan(organ_lora_job *job, organ_error *error)
 {
     const organ_weights *const b = job->base_weights, *const t = job->tuned_weights;
     organ_globs globs;
+    job->orientation = organ_lora_orientation_of(job->base, b, NULL);
     if (organ_globs_read(job->options->modules, &globs, error))
         return error->status;
     job->modules = organ_rows_take(t->count + 1, sizeof *job->modules);
     job->others = organ_rows_take(b->count + t->count + 1, sizeof *job->others);
-    if (!job->modules || !job->others)
+    job->base_names = organ_rows_take(b->count + 1, sizeof *job->base_names);
+    if (!job->modules || !job->others || !job->base_names)
         organ_fail_memory(error, job->tuned->path);
+    for (size_t k = 0; k < b->count && !error->status; k++) {
+        organ_module_form form;
+        if (!(job->base_names[k] = organ_lora_name_in_transformers(job, b->weights[k].name, &form)))
+            organ_fail_memory(error, job->base->path);
+    }
     for (size_t k = 0; k < t->count && !error->status; k++)
         place_weight(job, &t->weights[k], &globs, error);
     for (size_t k = 0; k < b->count && !error->status; k++)
         if (!organ_weights_named(t, b->weights[k].name))
             add_other(job, &b->weights[k], NULL);
-    if (!error->status)
-        plan_wrappers(job, error);
+    if (!error->status && plan_wrappers(job, error) == ORGAN_OK)
+        organ_lora_group_experts(job, error);
     if (!error->status && organ_globs_unused(&globs))
         organ_fail(error, ORGAN_USAGE, "--modules: no linear layer that both models have matches '%s'",
                    organ_globs_unused(&globs));
@@ -193,135 +235,4 @@ organ_status organ_lora_plan(organ_lora_job *job, organ_error *error)
                    "%s and %s have no linear layer of the same name: are they a base and a model tuned from it?",
                    job->base->path, job->tuned->path);
     return error->status;
-}
-
-/* ---- adapter_config.json ---- */
-
-/* Returns the name as a regular expression that matches only itself ("model\.layers\.0"). The caller frees it; NULL
- * if memory runs out. */
-static char *escape_for_regex(const char *name)
-{
-    char *const out = malloc(2 * strlen(name) + 1), *to = out;
-    for (; to && *name; *to++ = *name++)
-        if (strchr(".^$*+?{}[]()|\\", *name))
-            *to++ = '\\';
-    if (to)
-        *to = '\0';
-    return out;
-}
-
-/* Returns whether all modules of the base with the last word `word` have factors. If they have, the word alone suffices
- * in target_modules. Otherwise it does not, because peft would also wrap the modules without factors. */
-static bool all_have_factors(const organ_lora_job *job, const char *word)
-{
-    size_t in_base = 0, here = 0; /* modules with this word: in the base, and with factors */
-    for (size_t k = 0; k < job->base_weights->count; k++) {
-        bool memory = true;
-        char *const module = extract_plan_module_of(job->base_weights->weights[k].name, &memory);
-        in_base += module && strcmp(last_word(module), word) == 0;
-        free(module);
-        organ_rows_passed();
-    }
-    for (size_t k = 0; k < job->module_count; k++) {
-        here += job->modules[k].rank > 0 && !job->modules[k].parameter &&
-                strcmp(last_word(job->modules[k].name), word) == 0;
-        organ_rows_passed();
-    }
-    return in_base == here;
-}
-
-/* Returns target_modules for the modules with factors that are not parameters: the last words of their names, such as
- * "q_proj", if all_have_factors is true for each word, else their full names. NULL if out of memory. */
-static json_t *targets_of(const organ_lora_job *job)
-{
-    const char **const names = malloc((job->module_count + 1) * sizeof *names);
-    size_t count = 0;
-    bool words = true; /* the words suffice */
-    for (size_t k = 0; names && k < job->module_count; k++)
-        if (job->modules[k].rank && !job->modules[k].parameter)
-            names[count++] = job->modules[k].name;
-    if (!names)
-        organ_memory_refused();
-    json_t *targets = names ? organ_adapter_targets(names, count) : NULL;
-    for (size_t k = 0; k < json_array_size(targets); k++)
-        words = words && all_have_factors(job, json_string_value(json_array_get(targets, k)));
-    if (targets && !words) {
-        json_array_clear(targets);
-        for (size_t k = 0; k < count; k++)
-            json_array_append_new(targets, json_string(names[k]));
-    }
-    free(names);
-    return targets;
-}
-
-/* Returns modules_to_save: the full names of modules with a weight that is stored whole, each once. Omits all modules
- * in job->modules: if such a module has factors, peft wraps it already (key_of in extract_rest.c). The names are full,
- * because peft would apply a bare word to every module whose name ends with it. NULL if out of memory. */
-static json_t *kept_of(const organ_lora_job *job)
-{
-    json_t *const words = json_array();
-    for (size_t k = 0; k < job->other_count; k++) {
-        const organ_lora_other *const other = &job->others[k];
-        char *const module = other->kept ? strdup(other->tuned->name) : NULL;
-        if (!module)
-            continue;
-        char *const dot = strrchr(module, '.');
-        if (dot)
-            *dot = '\0';
-        bool factors = false, seen = false;
-        for (size_t m = 0; m < job->module_count; m++)
-            factors = factors || strcmp(job->modules[m].name, module) == 0;
-        for (size_t w = 0; w < json_array_size(words); w++)
-            seen = seen || strcmp(json_string_value(json_array_get(words, w)), module) == 0;
-        if (!factors && !seen)
-            json_array_append_new(words, json_string(module));
-        free(module);
-    }
-    return words;
-}
-
-/* Returns the rank of the factors that the adapter has for module m; 0: none. An unchanged parameter that is paired
- * gets zeros of rank 1: peft names wrappers by their number, so that both parameters of a module need one. */
-static size_t stored_rank(const organ_lora_module *m) { return m->rank ? m->rank : m->paired; }
-
-/* Adds target_parameters to `config`: the names of the parameters that have factors. Adds nothing if there are none. */
-static void put_parameters(const organ_lora_job *job, json_t *config)
-{
-    json_t *const names = json_array();
-    for (size_t k = 0; k < job->module_count; k++)
-        if (job->modules[k].parameter && stored_rank(&job->modules[k]))
-            json_array_append_new(names, json_string(job->modules[k].name));
-    if (json_array_size(names))
-        json_object_set(config, "target_parameters", names);
-    json_decref(names);
-}
-
-/* Makes adapter_config.json with r and lora_alpha equal to the largest rank, and patterns for modules of lower rank. */
-json_t *organ_lora_config(const organ_lora_job *job)
-{
-    size_t r = 0;
-    for (size_t k = 0; k < job->module_count; k++)
-        r = job->modules[k].rank > r ? job->modules[k].rank : r;
-    json_t *const targets = targets_of(job), *const kept = kept_of(job);
-    json_t *const config =
-        targets && kept ? organ_adapter_config_make(job->options->base, (json_int_t)r, targets) : NULL;
-    /* alpha = r in each module gives scale 1, both for readers of the patterns and for readers that only use
-     * lora_alpha / r. */
-    for (size_t k = 0; config && k < job->module_count; k++) {
-        const size_t rank = stored_rank(&job->modules[k]);
-        if (rank && rank != r) {
-            char *const name = escape_for_regex(job->modules[k].name);
-            json_object_set_new(json_object_get(config, "rank_pattern"), name ? name : "",
-                                json_integer((json_int_t)rank));
-            json_object_set_new(json_object_get(config, "alpha_pattern"), name ? name : "",
-                                json_integer((json_int_t)rank));
-            free(name);
-        }
-    }
-    if (config)
-        put_parameters(job, config);
-    if (config && json_array_size(kept))
-        ORGAN_ADD(config, SET_HELD("modules_to_save", kept));
-    json_decref(kept);
-    return config;
 }

@@ -4,6 +4,7 @@
 #include "orchestrator/surgery/lora/extract_job.h"
 
 #include "formats/base/paged_rows.h"
+#include "orchestrator/forward/config/families.h"
 #include "orchestrator/stream/rows.h"
 #include "orchestrator/stream/weight_pass.h"
 #include "orchestrator/surgery/algebra/algebra.h"
@@ -121,7 +122,30 @@ organ_status organ_lora_compare(organ_lora_job *job, organ_error *error)
     return error->status;
 }
 
+bool organ_lora_weight_changed(organ_lora_job *job, const organ_weight *base, const organ_weight *tuned,
+                               organ_error *error)
+{
+    organ_lora_other weight = {.base = base, .tuned = tuned};
+    return compare_others(job, (organ_lora_other *[]){&weight}, 1, error) == ORGAN_OK && weight.change != 0;
+}
+
 /* ---- weights that are stored whole ---- */
+
+/* Without a weight of the same shape in the base, only a vocabulary of another size and a head of its own have a place:
+ * organ lora merge and peft (after resize_token_embeddings) apply them. */
+bool organ_lora_can_be_kept(const organ_lora_job *job, const organ_lora_other *other)
+{
+    const organ_weight *const base = other->base, *const tuned = other->tuned;
+    const organ_role role = tuned ? tuned->anatomy.role : ORGAN_ROLE_OTHER;
+    const bool words = (role == ORGAN_ROLE_EMBED || role == ORGAN_ROLE_OUTPUT) && tuned->rank == 2;
+    bool head = false; /* the base has a head */
+    if (!tuned || (base && ORGAN_SAME_SHAPE(base, tuned)))
+        return tuned != NULL;
+    for (size_t k = 0; k < job->base_weights->count; k++)
+        head = head || job->base_weights->weights[k].anatomy.role == ORGAN_ROLE_OUTPUT;
+    return base ? words && base->rank == 2 && base->shape[1] == tuned->shape[1]
+                : words && role == ORGAN_ROLE_OUTPUT && !head;
+}
 
 /* Sets *wrapped to whether peft wraps the module whose name is the first `length` characters of `name`. peft wraps
  * modules with factors, and a module has factors if its weight changed. The factors may not be computed yet, so the
@@ -131,26 +155,22 @@ static organ_status find_wrapped(organ_lora_job *job, const char *name, size_t l
 {
     *wrapped = false;
     for (size_t k = 0; k < job->module_count; k++)
-        if (strlen(job->modules[k].name) == length && strncmp(job->modules[k].name, name, length) == 0) {
-            organ_lora_other weight = {.base = job->modules[k].base, .tuned = job->modules[k].tuned};
-            compare_others(job, (organ_lora_other *[]){&weight}, 1, error);
-            *wrapped = weight.change != 0;
-        }
+        if (strlen(job->modules[k].name) == length && strncmp(job->modules[k].name, name, length) == 0)
+            *wrapped = organ_lora_weight_changed(job, job->modules[k].base, job->modules[k].tuned, error);
     return error->status;
 }
 
-/* Returns the name under which peft stores the tensor `name` whole: "base_model.model.X.weight" for "X.weight", or
- * "base_model.model.X.base_layer.weight" if peft wraps X. The caller frees it; NULL on an error. */
-static char *key_of(organ_lora_job *job, const char *name, organ_error *error)
+/* Returns the name under which peft stores the tensor X.weight whole: "base_model.model.X.weight" with the name X of
+ * transformers, or "base_model.model.X.base_layer.weight" if peft wraps X. The caller frees it; NULL on an error. */
+static char *key_of(organ_lora_job *job, const organ_lora_other *other, organ_error *error)
 {
-    const char *const dot = strrchr(name, '.');
-    const size_t length = dot ? (size_t)(dot - name) : 0;
+    const char *const dot = strrchr(other->tuned->name, '.'), *const end = strrchr(other->key, '.');
     bool wrapped;
     char *key;
-    if (find_wrapped(job, name, length, &wrapped, error))
+    if (find_wrapped(job, other->tuned->name, dot ? (size_t)(dot - other->tuned->name) : 0, &wrapped, error))
         return NULL;
-    if (asprintf(&key, "base_model.model.%.*s%s%s", (int)length, name, wrapped ? ".base_layer" : "", dot ? dot : name) <
-        0)
+    if (asprintf(&key, "base_model.model.%.*s%s%s", end ? (int)(end - other->key) : 0, other->key,
+                 wrapped ? ".base_layer" : "", end ? end : other->key) < 0)
         organ_fail_memory(error, job->tuned->path);
     return error->status ? NULL : key;
 }
@@ -177,7 +197,7 @@ static organ_status store_other(organ_lora_job *job, organ_lora_other *other, or
     if (results || error->status)
         return error->status ? error->status : organ_lora_note_recall(job, results, &other->note, error);
     job->note_target = &other->note;
-    char *const key = key_of(job, other->tuned->name, error);
+    char *const key = key_of(job, other, error);
     if (!key)
         return error->status;
     if (other->tuned->scheme == ORGAN_SCHEME_PLAIN)
@@ -189,18 +209,35 @@ static organ_status store_other(organ_lora_job *job, organ_lora_other *other, or
                          : organ_adapter_writer_done(job->writer, organ_lora_note_json(other->note), error);
 }
 
+/* Sets the name in transformers of a weight that is stored whole, and whether peft ignores the tensor: modules_to_save
+ * cannot name a bare parameter, nor one of the modules of experts that transformers stacks. */
+static organ_status name_kept(organ_lora_job *job, organ_lora_other *other, organ_error *error)
+{
+    organ_module_form form;
+    if (!(other->key = organ_lora_name_in_transformers(job, other->tuned->name, &form)))
+        return organ_fail_memory(error, job->tuned->path);
+    const char *const dot = strrchr(other->key, '.'), *const word = dot ? dot + 1 : other->key;
+    const bool stacked = organ_forward_family_named(job->base->config.architecture, false) &&
+                         other->tuned->anatomy.experts == ORGAN_EXPERTS_ROUTED && other->tuned->rank > 1 &&
+                         (other->tuned->anatomy.expert >= 0 || other->tuned->rank == 3);
+    other->bare = form == ORGAN_MODULE_SPLIT || stacked || (strcmp(word, "weight") != 0 && strcmp(word, "bias") != 0);
+    return ORGAN_OK;
+}
+
 /* All ranks assign the same turns; each appends only the weights that are assigned to it. */
 organ_status organ_lora_keep(organ_lora_job *job, unsigned element_bytes, organ_error *error)
 {
     for (size_t k = 0; k < job->other_count && !error->status; k++) {
         organ_lora_other *const other = &job->others[k];
-        if (!other->tuned || !organ_lora_other_changed(other))
+        if (!other->tuned || !organ_lora_other_changed(other) || !organ_lora_can_be_kept(job, other))
             continue;
         const bool plain = other->tuned->scheme == ORGAN_SCHEME_PLAIN;
         if (organ_dtype_describe(plain ? other->tuned->codes->dtype : job->dtype)->bytes != element_bytes)
             continue;
         other->turn = job->turns++;
         other->kept = true;
+        if (name_kept(job, other, error))
+            return error->status;
         if (organ_assignment_is_local(&job->other_assignment, k))
             store_other(job, other, error);
     }

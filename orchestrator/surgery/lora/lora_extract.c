@@ -99,13 +99,13 @@ static organ_status begin_adapter(organ_lora_job *job, organ_error *error)
         const organ_lora_module *const m = &job->modules[k];
         const organ_matrices shape = organ_weight_matrices(m->base);
         const uint64_t least = shape.rows < shape.cols ? shape.rows : shape.cols;
-        names += 2 * (strlen(m->name) + sizeof "base_model.model..lora_A.weight");
+        names += 2 * (strlen(m->key) + sizeof "base_model.model..lora_A.weight");
         bytes +=
             shape.count * (shape.rows + shape.cols) * (least < job->options->rank ? least : job->options->rank) * each;
     }
     for (size_t k = 0; k < job->other_count && job->options->save_full; k++)
         if (job->others[k].tuned) {
-            names += strlen(job->others[k].tuned->name) + sizeof "base_model.model..base_layer";
+            names += strlen(job->others[k].tuned->name) + sizeof "base_model.model.model.language_model..base_layer";
             bytes += organ_lora_other_changed(&job->others[k]) ? job->others[k].tuned->codes->bytes : 0;
         }
     const organ_adapter_resumable resumable = {.resume = job->options->write.resume,
@@ -224,7 +224,8 @@ static organ_status make_adapter(organ_lora_job *job, json_t **report, organ_err
 {
     if (organ_lora_compare(job, error) || begin_adapter(job, error))
         return error->status;
-    write_tensors(job, error);
+    if (organ_lora_find_changed_experts(job, error) == ORGAN_OK)
+        write_tensors(job, error);
     if (share_modules(job, error) == ORGAN_OK && check_changed(job, error) == ORGAN_OK &&
         organ_model_unchanged(job->base, error) == ORGAN_OK && organ_model_unchanged(job->tuned, error) == ORGAN_OK &&
         write_config(job, error) == ORGAN_OK)
@@ -272,6 +273,9 @@ static void close_extraction(organ_lora_job *job)
         free(job->notes[k]);
     organ_rows_free(job->modules);
     organ_rows_free(job->others);
+    organ_rows_free(job->groups);
+    organ_rows_free(job->base_names);
+    organ_arena_release(&job->names);
     organ_weights_free(job->base_weights);
     organ_weights_free(job->tuned_weights);
     organ_model_close(job->base);

@@ -56,7 +56,8 @@ static organ_status open_merged(organ_merge_job *job, organ_error *error)
         organ_output_check(o->write.output, organ_output_like(job->base), o->write.force, error))
         return error->status;
     if (organ_weights_find(job->base, &job->weights, error) ||
-        organ_adapter_translate(job->stored, job->base, job->weights, &job->translated, error))
+        organ_lora_names_build(job->base, job->weights, &job->names, error) ||
+        organ_adapter_translate(job->stored, job->base, &job->names, &job->translated, error))
         return error->status;
     job->adapter = job->translated ? job->translated : job->stored;
     if (!job->base->gguf)
@@ -66,12 +67,32 @@ static organ_status open_merged(organ_merge_job *job, organ_error *error)
 
 /* ---- callbacks of the writer ---- */
 
+/* Sets a member of config.json to `value`, which the function frees: inside text_config if the member is there or
+ * `both` is true and there is a text_config. */
+static organ_status set_member(organ_json_edit *config, const char *name, json_t *value, bool both, organ_error *error)
+{
+    const bool text = organ_json_edit_has(config, NULL, "text_config"),
+               inside = text && (both || organ_json_edit_has(config, "text_config", name));
+    if (!value)
+        organ_fail_memory(error, name);
+    else if (inside)
+        organ_json_edit_set(config, "text_config", name, value, error);
+    if (!error->status && (!inside || both || organ_json_edit_has(config, NULL, name)))
+        organ_json_edit_set(config, NULL, name, value, error);
+    json_decref(value);
+    return error->status;
+}
+
 /* Implements organ_write.edit: removes quantization_config from config.json if the base is packed, because merged
- * weights are stored unpacked. */
+ * weights are stored unpacked; sets the number of words and that the output has a head of its own. */
 static organ_status edit_config(void *context, organ_json_edit *config, organ_error *error)
 {
     const organ_merge_job *const job = context;
-    return job->packed ? organ_config_make_plain(config, job->dtype, true, error) : ORGAN_OK;
+    if (job->packed && organ_config_make_plain(config, job->dtype, true, error))
+        return error->status;
+    if (job->words && set_member(config, "vocab_size", json_integer((json_int_t)job->words), false, error))
+        return error->status;
+    return job->head ? set_member(config, "tie_word_embeddings", json_false(), true, error) : ORGAN_OK;
 }
 
 /* Implements organ_write.fill: computes and writes the changed weights. Fails if the adapter changed meanwhile. */
@@ -88,6 +109,7 @@ static json_t *merge_parameters_json(void *context)
 {
     const organ_lora_merge_options *const o = ((const organ_merge_job *)context)->options;
     return ORGAN_OBJECT(SET("scale", organ_exact_json(o->scale)), SET_TEXT("dtype", o->dtype ? o->dtype : ""),
+                        SET_IF(o->feedback, "feedback", json_true()),
                         SET_COUNT("max_shard_bytes", o->write.max_shard_size));
 }
 
@@ -162,11 +184,14 @@ static void close_merge(organ_merge_job *job)
 {
     free(job->part_of);
     free(job->item_of);
+    for (size_t k = 0; k < job->part_count; k++)
+        free(job->parts[k].token_ids);
     free(job->parts);
     organ_rows_free(job->pieces);
     organ_rows_free(job->units);
     json_decref(job->unplaced);
     organ_gguf_writer_destroy(job->gguf);
+    organ_lora_names_release(&job->names);
     organ_weights_free(job->weights);
     organ_model_close(job->base);
     organ_adapter_translated_free(job->translated);

@@ -16,6 +16,9 @@ typedef struct organ_lora_merge_options {
      * F16, packed weights become BF16. */
     const char *dtype;
     organ_write_options write;
+    /* --feedback: merged weights of BF16 and F16 are rounded so that the errors of a row cancel in the directions of
+     * the adapter; false: each value to the nearest */
+    bool feedback;
 } organ_lora_merge_options;
 
 /* Writes a copy of the base in which the weight W of every module of the adapter is W + scale B A; with DoRA, the rows

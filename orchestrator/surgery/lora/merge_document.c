@@ -56,6 +56,17 @@ static json_t *replaced_json(const void *context, size_t k)
                         SET_DTYPE("dtype", job->pieces[part->weight].dtype));
 }
 
+/* Returns the report's row for rows of words that replace rows of the weight of part k; NULL if there are none. */
+static json_t *tokens_json(const void *context, size_t k)
+{
+    const organ_merge_job *const job = context;
+    const organ_merge_part *const part = &job->parts[k];
+    if (!part->tokens)
+        return NULL;
+    return ORGAN_OBJECT(SET_TEXT("tensor", job->weights->weights[part->weight].name),
+                        SET_TEXT("from", part->tokens->name), SET_COUNT("rows", part->tokens->shape[0]));
+}
+
 /* Returns the report's row for tensor k of those that belong to no weight of the base; NULL if its flag
  * organ_unmatched_tensor.dropped is not `dropped`. The flag is set for tensors that a plain model does not need. */
 static json_t *merge_document_unmatched_json(const organ_merge_job *job, size_t k, bool dropped)
@@ -125,12 +136,19 @@ json_t *organ_merge_document(void *context, const organ_writing *made)
     ORGAN_ADD(run, SET_BYTES("adapter", job->options->adapter));
     return ORGAN_OBJECT(
         SET_TEXT("schema", "organ.lora_merge/1"), SET_TEXT("organ", ORGAN_VERSION),
-        SET_TEXT("definition", "W + scale B A in FP32, rounded once"), SET_FLAG("dry_run", job->options->write.dry_run),
-        SET("base", organ_model_json(job->base)), SET("adapter", organ_adapter_json(job->adapter)),
-        SET_REAL("scale", job->options->scale), SET_TEXT("dtype", job->options->dtype ? job->options->dtype : ""),
+        SET_TEXT("definition", job->options->feedback ? "W + scale B A in FP32, rounded once with feedback"
+                                                      : "W + scale B A in FP32, rounded once"),
+        SET_FLAG("dry_run", job->options->write.dry_run), SET("base", organ_model_json(job->base)),
+        SET("adapter", organ_adapter_json(job->adapter)), SET_REAL("scale", job->options->scale),
+        SET_TEXT("dtype", job->options->dtype ? job->options->dtype : ""), SET_FLAG("feedback", job->options->feedback),
         SET("unplaced", json_incref(job->unplaced)),
         SET("modules", organ_json_rows(job->part_count, merge_document_module_json, job)),
         SET("replaced", organ_json_rows(job->part_count, replaced_json, job)),
+        SET("tokens", organ_json_rows(job->part_count, tokens_json, job)),
+        SET("head", job->head ? ORGAN_OBJECT(SET_TEXT("tensor", job->pieces[job->head_piece].name),
+                                             SET_TEXT("from", job->head->name))
+                              : json_null()),
+        SET_COUNT_OF("words", job->words, job->words),
         SET("dropped", organ_json_rows(job->weights->unmatched_count, dropped_json, job)),
         SET("not_understood", organ_json_rows(job->weights->unmatched_count, not_understood_json, job)),
         SET("output", ORGAN_OBJECT(SET_COUNT("files", made ? organ_resharding_files(organ_write_files(made)) : 0),

@@ -4,6 +4,7 @@
 #ifndef ORGAN_LORA_MERGE_JOB_H
 #define ORGAN_LORA_MERGE_JOB_H
 
+#include "orchestrator/surgery/lora/base_names.h"
 #include "orchestrator/surgery/lora/factors.h"
 #include "orchestrator/surgery/lora/merge.h"
 #include "orchestrator/surgery/write/write.h"
@@ -22,10 +23,19 @@ typedef struct organ_merge_part {
     const organ_adapter_pair *pair; /* factors that change the weight; NULL: none */
     const organ_tensor *saved; /* tensor of the adapter that replaces the weight before `pair` changes it; NULL: none */
     const organ_tensor *magnitudes; /* DoRA: the norm of each row of the merged weight; NULL: none */
-    bool transposed;                /* the weight is stored as in_features x out_features: an embedding, Conv1D */
-    double scale;                   /* factor of B A: the adapter's own scale times --scale */
-    organ_lora_factors factors;     /* values of `pair`, only while the weight is processed; owned */
-    float *row_norms;      /* values of `magnitudes`, only while the weight is processed; owned; NULL: no DoRA */
+    const organ_tensor
+        *tokens;         /* rows of words that replace those of the weight (trainable_token_indices); NULL: none */
+    uint64_t *token_ids; /* number of the row that each row of `tokens` replaces; owned */
+    float *token_rows;   /* values of `tokens`, only while the weight is processed; owned */
+    bool transposed;     /* the weight is stored as in_features x out_features: an embedding, Conv1D */
+    double scale;        /* factor of B A: the adapter's own scale times --scale */
+    organ_lora_factors factors; /* values of `pair`, only while the weight is processed; owned */
+    float *row_norms;           /* values of `magnitudes`, only while the weight is processed; owned; NULL: no DoRA */
+    /* --feedback: [experts][columns][rank], the directions of the change of a row in the columns of the stored weight;
+     * only while the weight is processed. The factors own them if they are B of a transposed weight. */
+    const float *directions;
+    float *own_directions; /* NULL: `directions` is in `factors` */
+    double *squares;       /* organ_lora_square of each of them; owned */
     organ_merge_sums sums; /* results, for report and journal */
 } organ_merge_part;
 
@@ -38,6 +48,7 @@ typedef struct organ_merge_job {
     const organ_adapter *adapter;       /* `translated` if it is set, else `stored` */
     organ_model *base;
     organ_weights *weights;
+    organ_lora_names names;                 /* finds the weights of names in the adapter */
     organ_gguf_writer *gguf;                /* key-values of a GGUF base; NULL: safetensors */
     organ_dtype dtype;                      /* type of --dtype, or BF16: that of weights that were packed */
     size_t part_count, piece_count, packed; /* packed: number of packed weights of the base */
@@ -46,8 +57,11 @@ typedef struct organ_merge_job {
     size_t *item_of; /* item_of[k]: index of the weight that is item k of the weight pass */
     /* Tensors of the output: pieces[w] is weight w; then come the tensors of the base that belong to no weight. */
     organ_shard_piece *pieces;
-    organ_unit *units; /* one for each piece; organ_unit.item is the index of the piece */
-    json_t *unplaced;  /* rows {"tensor", "reason"} of the adapter's tensors that fit no weight of the base */
+    const organ_tensor *head; /* a head that the adapter stores whole and the base, which is tied, lacks; NULL: none */
+    size_t head_piece;        /* its index in `pieces` */
+    uint64_t words;           /* rows of the vocabulary of the adapter's whole tensors; 0: that of the base */
+    organ_unit *units;        /* one for each piece; organ_unit.item is the index of the piece */
+    json_t *unplaced;         /* rows {"tensor", "reason"} of the adapter's tensors that fit no weight of the base */
 } organ_merge_job;
 
 #define ORGAN_NO_PART SIZE_MAX /* value of organ_merge_job.part_of */

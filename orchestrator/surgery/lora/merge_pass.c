@@ -10,6 +10,7 @@
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/cache/cache.h"
+#include "orchestrator/surgery/lora/feedback.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -27,14 +28,20 @@ typedef struct merge_pass_run {
     organ_writing *units; /* the output */
     size_t items;         /* number of weights that the weight pass merges or dequantises */
     size_t block;         /* values of the largest block */
+    size_t rank;          /* largest rank of a pair with --feedback; else 0 */
 } merge_pass_run;
 
 /* Returns the number of rows of a block in a matrix of `cols` columns. */
 static size_t rows_at_once(size_t cols) { return cols < BLOCK_VALUES ? BLOCK_VALUES / cols : 1; }
 
 /* Returns the bytes of a worker's scratch: a block of B A as FP32, room for the same block as codes (or FP32 before it
- * is rounded), and the scratch of organ_write_put. */
-static size_t scratch_bytes(const merge_pass_run *r) { return 2 * r->block * sizeof(float) + ORGAN_PUT_SCRATCH; }
+ * is rounded), the scratch of organ_write_put, and with --feedback the sums of a row and
+ * the rounded values of a block. */
+static size_t scratch_bytes(const merge_pass_run *r)
+{
+    const size_t feedback = r->rank ? r->rank * sizeof(double) + r->block * (sizeof(float) + sizeof(uint16_t)) : 0;
+    return 2 * r->block * sizeof(float) + ORGAN_PUT_SCRATCH + feedback;
+}
 
 /* Sets d (rows x cols) to rows [first, first + rows) of B A, or of (B A)^T if part->transposed; in both cases without
  * the scale. `first` is counted over the matrices of a stack; all these rows must belong to one matrix. */
@@ -100,6 +107,52 @@ static void scale_rows(const float *norms, size_t rows, size_t cols, const float
     }
 }
 
+/* Rounds the n merged values of a block to `dtype`: the sums W + D are in `codes`, which gets the rounded values, W is
+ * in `values` and D in `d`. Adds the block to `sums`. `first` is the index of its first value in the weight. `chosen`
+ * has the values as --feedback rounds them; NULL: to the nearest. */
+static void round_block(const merge_pass_run *r, organ_dtype dtype, uint64_t first, size_t n, float *values,
+                        const float *d, void *codes, const uint16_t *chosen, organ_merge_sums *sums)
+{
+    const organ_kernels *const kernels = r->job->engine->kernels;
+    const size_t width = organ_dtype_describe(dtype)->bytes;
+    float *const sum = codes;
+    /* Rounds 1024 values at a time through local buffers: `sum` and `codes` are the same memory. */
+    for (size_t at = 0; at < n; at += 1024) {
+        const size_t m = n - at < 1024 ? n - at : 1024;
+        float after[1024], narrow[1024];
+        memcpy(after, sum + at, m * sizeof *after);
+        round_through(kernels, dtype, values + at, narrow, m);
+        if (chosen) {
+            memcpy(narrow, chosen + at, m * width);
+            organ_widen(kernels, dtype, narrow, after, m);
+        } else
+            round_through(kernels, dtype, after, narrow, m);
+        for (size_t k = 0; k < m && !sums->overflow; k++)
+            if (isinf(after[k]) && isfinite(values[at + k]))
+                sums->overflow = first + at + k + 1;
+        add_sums(sums, values + at, after, d + at, m);
+        memcpy((unsigned char *)codes + at * width, narrow, m * width);
+    }
+}
+
+/* Rounds a block as round_block does, with feedback (feedback.h) in the directions of the adapter. */
+static void round_with_feedback(const merge_pass_run *r, const organ_merge_part *part, organ_dtype dtype,
+                                uint64_t first, size_t rows, size_t cols, float *values, const float *d, void *codes,
+                                organ_merge_sums *sums)
+{
+    const uint64_t matrix_rows = part->transposed ? part->factors.in : part->factors.out;
+    const size_t rank = part->factors.rank;
+    unsigned char *const room = (unsigned char *)codes + r->block * sizeof(float) + ORGAN_PUT_SCRATCH;
+    double *const row = (double *)room;
+    float *const nearest = (float *)(room + r->rank * sizeof(double));
+    uint16_t *const chosen = (uint16_t *)(nearest + r->block);
+    const size_t begin = (size_t)(first / matrix_rows) * cols;
+    const organ_lora_directions directions = {part->directions + begin * rank, part->squares + begin, rank};
+    organ_lora_round_with_feedback(r->job->engine->kernels, dtype, codes, rows, cols, &directions, row, nearest,
+                                   chosen);
+    round_block(r, dtype, first * cols, rows * cols, values, d, codes, chosen, sums);
+}
+
 /* Computes rows [first, first + rows) of a weight of the output and stores them in `codes` as `dtype`. `values` has the
  * same rows of the base, or of the tensor that replaces the weight; they are overwritten. `d` is a buffer of as many
  * values. `codes` must have room for FP32. If `part` is NULL or has no pair, only rounds the values. Otherwise adds the
@@ -131,20 +184,25 @@ static void merge_block(const merge_pass_run *r, const organ_merge_part *part, o
         if (!isfinite(sum[k]) && isfinite(values[k]) && !sums->overflow)
             sums->overflow = first * cols + k + 1;
     }
-    /* Rounds 1024 values at a time through local buffers: `sum` and `codes` are the same memory. */
-    for (size_t at = 0; at < n; at += 1024) {
-        const size_t m = n - at < 1024 ? n - at : 1024;
-        float after[1024], narrow[1024];
-        memcpy(after, sum + at, m * sizeof *after);
-        round_through(kernels, dtype, values + at, narrow, m);
-        round_through(kernels, dtype, after, narrow, m);
-        for (size_t k = 0; k < m && !sums->overflow; k++)
-            if (isinf(after[k]) && isfinite(values[at + k]))
-                sums->overflow = first * cols + at + k + 1;
-        add_sums(sums, values + at, after, d + at, m);
-        memcpy((unsigned char *)codes + at * organ_dtype_describe(dtype)->bytes, narrow,
-               m * organ_dtype_describe(dtype)->bytes);
-    }
+    if (part->directions && organ_dtype_describe(dtype)->bytes == 2)
+        round_with_feedback(r, part, dtype, first, rows, cols, values, d, codes, sums);
+    else
+        round_block(r, dtype, first * cols, n, values, d, codes, NULL, sums);
+}
+
+/* Returns the part of tensor `piece` of the output; NULL if the adapter does not change it. */
+static organ_merge_part *part_of_piece(const organ_merge_job *job, size_t piece)
+{
+    const size_t at = piece < job->weights->count ? job->part_of[piece] : ORGAN_NO_PART;
+    return at == ORGAN_NO_PART ? NULL : &job->parts[at];
+}
+
+/* Replaces the rows of `tokens` in rows [first, first + rows) of an embedding. */
+static void replace_words(const organ_merge_part *part, uint64_t first, size_t rows, size_t cols, float *values)
+{
+    for (uint64_t k = 0; k < part->tokens->shape[0]; k++)
+        if (part->token_ids[k] >= first && part->token_ids[k] - first < rows)
+            memcpy(values + (part->token_ids[k] - first) * cols, part->token_rows + k * cols, cols * sizeof *values);
 }
 
 /* Computes rows [first, first + rows) of weight `weight` of the output in blocks, and writes them. `values` has these
@@ -154,11 +212,12 @@ static organ_status merge_rows(const merge_pass_run *r, size_t weight, uint64_t 
                                float *values, void *scratch, organ_merge_sums *sums, organ_error *error)
 {
     const organ_merge_job *const job = r->job;
-    const organ_merge_part *const part =
-        job->part_of[weight] == ORGAN_NO_PART ? NULL : &job->parts[job->part_of[weight]];
+    const organ_merge_part *const part = part_of_piece(job, weight);
     const organ_dtype dtype = job->pieces[weight].dtype;
     const size_t width = organ_dtype_describe(dtype)->bytes, step = rows_at_once(cols);
     float *const d = scratch, *const codes = d + r->block;
+    if (part && part->tokens)
+        replace_words(part, first, rows, cols, values);
     for (size_t at = 0; at < rows; at += step) {
         const size_t m = rows - at < step ? rows - at : step;
         merge_block(r, part, dtype, first + at, m, cols, values + at * cols, d, codes, sums);
@@ -178,33 +237,57 @@ static const organ_struct_field merge_pass_sums[] = {SUM(delta), SUM(applied), S
 bool organ_merge_recall(void *context, size_t weight, const json_t *results)
 {
     organ_merge_job *const job = context;
-    const size_t at = job->part_of[weight];
+    organ_merge_part *const part = part_of_piece(job, weight);
     organ_merge_sums sums = {0};
     const bool complete = ORGAN_STRUCT_READ(results, merge_pass_sums, &sums);
-    if (complete && at != ORGAN_NO_PART)
-        job->parts[at].sums = sums;
+    if (complete && part)
+        part->sums = sums;
     return complete;
 }
 
 /* Records weight `weight` as written in the journal, with its sums (zero if the adapter does not change it). */
 static organ_status finish_weight(const merge_pass_run *r, size_t weight, organ_error *error)
 {
-    const size_t at = r->job->part_of[weight];
+    const organ_merge_part *const part = part_of_piece(r->job, weight);
     const organ_merge_sums none = {0};
-    const organ_merge_sums *const sums = at == ORGAN_NO_PART ? &none : &r->job->parts[at].sums;
+    const organ_merge_sums *const sums = part ? &part->sums : &none;
     return organ_write_finish(r->units, weight, ORGAN_STRUCT_ADD(json_object(), merge_pass_sums, sums), error);
 }
 
 /* ---- weights of the base ---- */
 
-/* Loads the factors of a part and, for DoRA, its row norms. The caller calls unload_part, also after an error. */
+/* Sets the directions of a part whose factors are loaded: the columns of A or, if the weight is transposed, the rows of
+ * B. */
+static organ_status merge_directions(organ_merge_part *part, organ_error *error)
+{
+    const organ_lora_factors *const f = &part->factors;
+    const size_t cols = part->transposed ? f->out : f->in, values = f->experts * f->rank * cols;
+    part->own_directions = part->transposed ? NULL : malloc(values * sizeof(float));
+    part->squares = malloc(f->experts * cols * sizeof *part->squares);
+    if (!part->squares || (!part->transposed && !part->own_directions))
+        return organ_fail_memory(error, part->pair->module);
+    for (size_t e = 0; e < f->experts && !part->transposed; e++)
+        for (size_t k = 0; k < f->rank; k++)
+            for (size_t j = 0; j < f->in; j++)
+                part->own_directions[(e * f->in + j) * f->rank + k] = f->a[(e * f->rank + k) * f->in + j];
+    part->directions = part->transposed ? f->b : part->own_directions;
+    for (size_t k = 0; k < f->experts * cols; k++)
+        part->squares[k] = organ_lora_square(part->directions + k * f->rank, f->rank);
+    return ORGAN_OK;
+}
+
+/* Loads the factors of a part, for DoRA its row norms, and rows of words. The caller calls unload_part, also after an
+ * error. */
 static organ_status load_part(const organ_merge_job *job, organ_merge_part *part, organ_error *error)
 {
     const organ_kernels *const kernels = job->engine->kernels;
-    if (organ_lora_factors_read(job->adapter, part->pair, kernels, 1, &part->factors, error) == ORGAN_OK &&
+    if (part->tokens)
+        organ_adapter_values(job->adapter, part->tokens, kernels, &part->token_rows, error);
+    if (!error->status && part->pair &&
+        organ_lora_factors_read(job->adapter, part->pair, kernels, 1, &part->factors, error) == ORGAN_OK &&
         part->magnitudes)
         organ_adapter_values(job->adapter, part->magnitudes, kernels, &part->row_norms, error);
-    return error->status;
+    return error->status || !part->pair || !job->options->feedback ? error->status : merge_directions(part, error);
 }
 
 /* Frees the factors and row norms that load_part loaded. */
@@ -212,7 +295,12 @@ static void unload_part(organ_merge_part *part)
 {
     organ_lora_factors_free(&part->factors);
     free(part->row_norms);
-    part->row_norms = NULL;
+    free(part->token_rows);
+    free(part->own_directions);
+    free(part->squares);
+    part->squares = NULL;
+    part->row_norms = part->token_rows = part->own_directions = NULL;
+    part->directions = NULL;
 }
 
 /* Implements organ_weight_pass.begin: prints the note of the weight's reader, and loads the factors if the adapter
@@ -224,7 +312,7 @@ static organ_status merge_begin_weight(void *context, size_t item, const char *n
     const size_t weight = job->item_of[item], at = job->part_of[weight];
     if (*note)
         organ_progress_note(job->progress, "%s: %s", job->weights->weights[weight].name, note);
-    if (at == ORGAN_NO_PART || !job->parts[at].pair)
+    if (at == ORGAN_NO_PART || !(job->parts[at].pair || job->parts[at].tokens))
         return ORGAN_OK;
     return load_part(job, &job->parts[at], error);
 }
@@ -282,19 +370,20 @@ static organ_status merge_retire_strip(void *context, const organ_weight_strip *
 
 /* ---- weights that the adapter replaces ---- */
 
-/* Computes and writes a weight whose values the adapter stores whole (part->saved, from modules_to_save). If the
- * adapter also has factors for the weight, adds their change. */
-static organ_status merge_replacement(merge_pass_run *r, organ_merge_part *part, organ_error *error)
+/* Computes and writes tensor `piece` of the output, whose values the adapter stores whole in `t` (modules_to_save). If
+ * the adapter also has factors for the weight, `part` has them, and their change is added; NULL: none. */
+static organ_status merge_replacement(merge_pass_run *r, size_t piece, const organ_tensor *t, organ_merge_part *part,
+                                      organ_error *error)
 {
     organ_merge_job *const job = r->job;
-    const organ_tensor *const t = part->saved;
+    organ_merge_sums none = {0}, *const sums = part ? &part->sums : &none;
     const organ_matrices m = organ_tensor_matrices(t);
     const size_t cols = (size_t)m.cols, step = rows_at_once(cols), width = organ_dtype_describe(t->dtype)->bytes;
     float *const values = aligned_alloc(4096, (step * cols * sizeof(float) + 4095) / 4096 * 4096);
     void *const raw = malloc(step * cols * width), *const scratch = aligned_alloc(64, organ_to_line(scratch_bytes(r)));
     if (!values || !raw || !scratch)
         organ_fail_memory(error, t->name);
-    else if (part->pair)
+    else if (part)
         load_part(job, part, error);
     size_t rows = 0;
     for (uint64_t at = 0; at < m.count * m.rows && !error->status; at += rows) {
@@ -306,16 +395,17 @@ static organ_status merge_replacement(merge_pass_run *r, organ_merge_part *part,
         else if (organ_model_read(job->adapter->model, t->file, raw, rows * cols * width, t->offset + at * cols * width,
                                   error) == ORGAN_OK) {
             organ_widen(job->engine->kernels, t->dtype, raw, values, rows * cols);
-            merge_rows(r, part->weight, at, rows, cols, values, scratch, &part->sums, error);
+            merge_rows(r, piece, at, rows, cols, values, scratch, sums, error);
         }
     }
-    if (!error->status && check_range(job, part->weight, &part->sums, error) == ORGAN_OK)
-        finish_weight(r, part->weight, error);
-    unload_part(part);
+    if (!error->status && check_range(job, piece, sums, error) == ORGAN_OK)
+        finish_weight(r, piece, error);
+    if (part)
+        unload_part(part);
     free(values);
     free(raw);
     free(scratch);
-    organ_progress_advance(job->progress, job->weights->weights[part->weight].codes->bytes, t->name, "replaced");
+    organ_progress_advance(job->progress, job->units[piece].bytes, t->name, "replaced");
     return error->status;
 }
 
@@ -362,10 +452,15 @@ organ_status organ_merge_run(organ_merge_job *job, organ_writing *units, organ_e
         if (!job->pieces[k].same && cols > r.block)
             r.block = (cols + 15) & ~(size_t)15;
     }
+    for (size_t k = 0; k < job->part_count && job->options->feedback; k++)
+        if (job->parts[k].pair && job->parts[k].pair->rank > r.rank)
+            r.rank = (size_t)job->parts[k].pair->rank;
     if (run_pass(&r, error) == ORGAN_OK)
         for (size_t k = 0; k < job->part_count && !error->status; k++)
             if (job->parts[k].saved && job->parts[k].saved->elements && !organ_write_done(units, job->parts[k].weight))
-                merge_replacement(&r, &job->parts[k], error);
+                merge_replacement(&r, job->parts[k].weight, job->parts[k].saved, &job->parts[k], error);
+    if (!error->status && job->head && !organ_write_done(units, job->head_piece))
+        merge_replacement(&r, job->head_piece, job->head, NULL, error);
     for (size_t k = 0; k < job->part_count; k++) /* parts that an error left loaded */
         unload_part(&job->parts[k]);
     return error->status;

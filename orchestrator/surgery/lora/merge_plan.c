@@ -2,11 +2,14 @@
  * Assigns the pairs and other tensors of the adapter to weights of the base, and plans the tensors of the output. */
 #include "orchestrator/surgery/lora/merge_job.h"
 
+#include "formats/base/memory_watch.h"
 #include "formats/base/paged_rows.h"
+#include "formats/base/path.h"
 #include "formats/base/text_buffer.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/forward/config/families.h"
 #include "orchestrator/stream/widen.h"
+#include "orchestrator/surgery/lora/turned.h"
 
 #include <limits.h>
 #include <stdarg.h>
@@ -62,12 +65,6 @@ static const char *missing_reason(const organ_merge_job *job, const char *name)
 
 /* ---- pairs ---- */
 
-/* Number of pairs whose weight in the base is stored in the orientation of the factors (out_features x in_features),
- * and number of those whose weight is stored transposed. */
-typedef struct votes {
-    size_t same, transposed;
-} votes;
-
 /* Returns whether the weight is a rows x cols matrix, or a stack of `experts` such matrices if `experts` > 1. */
 static bool has_shape(const organ_weight *w, uint64_t experts, uint64_t rows, uint64_t cols)
 {
@@ -87,53 +84,47 @@ static bool is_transposed(const organ_weight *w, const organ_adapter_pair *p)
     return has_shape(w, p->experts, p->in_features, p->out_features);
 }
 
-/* Counts how the base stores the weights of the adapter's pairs, if fan_in_fan_out is set. The counts decide for square
- * weights, whose shape fits both orientations and which are not counted. peft decides by the class of the module, which
- * is not in the files. */
-static votes count_votes(const organ_merge_job *job)
-{
-    votes v = {0, 0};
-    for (size_t k = 0; k < job->adapter->pair_count && job->adapter->fan_in_fan_out; k++) {
-        const organ_adapter_pair *const p = &job->adapter->pairs[k];
-        if (p->embedding || p->in_features == p->out_features)
-            continue;
-        const organ_weight *const w = organ_lora_weight(job->weights, p->weight);
-        v.same += w && is_same_orientation(w, p);
-        v.transposed += w && is_transposed(w, p);
-    }
-    return v;
-}
-
-/* Returns whether the base's architecture stores stacks of experts as experts x in_features x out_features. Decides for
+/* Returns whether peft takes stacks of experts of the base as experts x in_features x out_features. Decides for
  * stacks of square matrices, whose shape fits both orientations. */
 static bool has_turned_stacks(const organ_merge_job *job)
 {
     const forward_family *const family = organ_forward_family_named(job->base->config.architecture, false);
-    return !job->base->gguf && family && family->mixture && family->mixture->transposed;
+    return !job->base->gguf && family && organ_lora_stacks_are_turned(family->mixture);
 }
 
-/* Assigns a pair to the weight of the base that it changes, after checking type, shape and orientation. For square
- * weights, `v` decides the orientation. Adds the pair to job->unplaced if it does not fit, or if another pair changes
- * the weight. */
-static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p, votes v, organ_error *error)
+/* Returns whether the pair fits the weight in the orientation in which the base stores it, and sets *transposed to
+ * whether that is in_features x out_features. The shape decides; for a square weight, the orientation of the base. */
+static bool find_orientation(const organ_merge_job *job, const organ_adapter_pair *p, const organ_weight *w,
+                             organ_lora_orientation orientation, bool *transposed)
+{
+    const bool same = is_same_orientation(w, p), turned = is_transposed(w, p);
+    const bool stored = p->experts > 1 ? has_turned_stacks(job) : organ_lora_is_turned(orientation, w);
+    *transposed = p->embedding || (same && turned ? stored : turned);
+    if (p->embedding)
+        return turned;
+    return same || (turned && (p->experts > 1 || stored || job->adapter->fan_in_fan_out));
+}
+
+/* Assigns a pair to the weight of the base that it changes, after checking type, shape and orientation. Adds the pair
+ * to job->unplaced if it does not fit, or if another pair changes the weight. */
+static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p, organ_lora_orientation orientation,
+                               organ_error *error)
 {
     char shape[ORGAN_SHAPE_TEXT];
-    const organ_weight *const w = organ_lora_weight(job->weights, p->weight);
+    bool transposed;
+    const organ_weight *const w = organ_lora_names_find(&job->names, p->weight);
     if (!w)
         return note_unplaced(job, p->a, p->b, error, "%s", missing_reason(job, p->weight));
     if (!organ_weight_has_numbers(w))
         return note_unplaced(job, p->a, p->b, error, "the base stores it as %s, which is not a type of numbers",
                              organ_dtype_describe(w->codes->dtype)->name);
-    /* flag: the weight may be stored transposed */
-    const bool stack = p->experts > 1, flag = stack || job->adapter->fan_in_fan_out;
-    const bool square = is_same_orientation(w, p) && is_transposed(w, p);
-    if (!(p->embedding ? is_transposed(w, p) : is_same_orientation(w, p) || (flag && is_transposed(w, p))) ||
-        p->in_features > INT_MAX || p->out_features > INT_MAX)
+    if (!find_orientation(job, p, w, orientation, &transposed) || p->in_features > INT_MAX || p->out_features > INT_MAX)
         return note_unplaced(job, p->a, p->b, error, "B A is %llu x %llu, but '%.200s' of the base is %s%s",
                              (unsigned long long)p->out_features, (unsigned long long)p->in_features, w->name,
                              organ_shape_text(w->rank, w->shape, shape),
-                             !p->embedding && !flag && is_transposed(w, p) ? " and fan_in_fan_out is not set" : "");
-    if (flag && !stack && square && !p->embedding && (v.same > 0) == (v.transposed > 0))
+                             !p->embedding && is_transposed(w, p) ? " and fan_in_fan_out is not set" : "");
+    if (orientation == ORGAN_LORA_AMBIGUOUS && !p->embedding && p->experts == 1 && is_same_orientation(w, p) &&
+        is_transposed(w, p) && w->anatomy.layer >= 0)
         return note_unplaced(job, p->a, p->b, error,
                              "'%.200s' is square: with fan_in_fan_out its orientation is ambiguous", w->name);
     organ_merge_part *const part = merge_plan_part_of(job, w);
@@ -141,8 +132,7 @@ static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p
         return note_unplaced(job, p->a, p->b, error, "'%.200s' of the base is already changed by '%.200s'", w->name,
                              part->pair->b->name);
     part->pair = p;
-    const bool turned = stack ? has_turned_stacks(job) : flag && v.transposed > 0;
-    part->transposed = p->embedding || (square ? turned : is_transposed(w, p));
+    part->transposed = transposed;
     part->scale = p->scale * job->options->scale;
     return ORGAN_OK;
 }
@@ -198,21 +188,133 @@ static organ_status check_magnitudes(organ_merge_job *job, organ_error *error)
 
 /* ---- tensors that are stored whole ---- */
 
-/* Assigns a tensor of the adapter that is in no pair: a magnitude vector to the part of its module, any other tensor to
- * the weight of the base that it replaces. Adds a tensor that does not fit to job->unplaced. */
+/* Returns the token numbers that trainable_token_indices of the config has for the module whose name has `length`
+ * bytes: the list itself, or the list of a member that is the name or its last words. NULL if there is none. */
+static const json_t *token_list(const json_t *config, const char *module, size_t length)
+{
+    const json_t *const all = json_object_get(config, "trainable_token_indices");
+    char *const name = strndup(module, length);
+    const json_t *found = json_is_array(all) ? all : NULL;
+    const char *key;
+    json_t *list;
+    if (!name)
+        organ_memory_refused();
+    json_object_foreach((json_t *)all, key, list)
+    {
+        if (name && organ_ends_in_words(name, key) && json_is_array(list))
+            found = list;
+    }
+    free(name);
+    return found;
+}
+
+/* Sets part->token_ids to the numbers of the list, which must be those of rows of the weight. Returns false if they are
+ * not, or memory runs out. */
+static bool read_token_ids(organ_merge_part *part, const json_t *list, uint64_t rows)
+{
+    const size_t count = json_array_size(list);
+    bool sane = (part->token_ids = malloc((count + 1) * sizeof *part->token_ids)) != NULL;
+    if (!sane)
+        organ_memory_refused();
+    for (size_t k = 0; k < count && sane; k++) {
+        const json_t *const id = json_array_get(list, k);
+        sane = json_is_integer(id) && json_integer_value(id) >= 0 && (uint64_t)json_integer_value(id) < rows;
+        part->token_ids[k] = sane ? (uint64_t)json_integer_value(id) : 0;
+    }
+    return sane;
+}
+
+/* Sets *is_one to whether `t` is named "...MODULE.token_adapter.trainable_tokens_delta": rows that peft puts in the
+ * place of rows of an embedding. If so, assigns it to the part of the weight, or adds it to job->unplaced. */
+static organ_status place_tokens(organ_merge_job *job, const organ_tensor *t, bool *is_one, organ_error *error)
+{
+    static const char word[] = ".token_adapter.trainable_tokens_delta", prefix[] = "base_model.model.";
+    const char *const name = strncmp(t->name, prefix, sizeof prefix - 1) == 0 ? t->name + sizeof prefix - 1 : t->name;
+    const char *const at = strstr(name, word);
+    *is_one = at != NULL;
+    if (!at)
+        return ORGAN_OK;
+    const size_t length = (size_t)(at - name);
+    char *const weight = organ_format("%.*s.weight", (int)length, name);
+    if (!weight)
+        return organ_fail_memory(error, job->options->adapter);
+    const organ_weight *const w = organ_lora_names_find(&job->names, weight);
+    const json_t *const list = token_list(job->adapter->config, name, length);
+    free(weight);
+    if (!w || !list)
+        return note_unplaced(job, t, NULL, error, "trainable_token_indices: %s",
+                             w ? "the config has no list for this module" : "the base has no such embedding");
+    organ_merge_part *const part = merge_plan_part_of(job, w);
+    if (w->rank != 2 || t->rank != 2 || t->shape[1] != w->shape[1] || t->shape[0] != json_array_size(list) ||
+        !organ_can_widen(t->dtype) || !organ_weight_has_numbers(w) || part->tokens ||
+        !read_token_ids(part, list, w->shape[0]))
+        return note_unplaced(
+            job, t, NULL, error,
+            "trainable_token_indices: its %llu rows do not fit the %zu numbers in the config and '%.200s' "
+            "of the base",
+            (unsigned long long)t->shape[0], json_array_size(list), w->name);
+    if (part->pair)
+        return note_unplaced(job, t, NULL, error, "trainable_token_indices: '%.200s' also has factors", w->name);
+    part->tokens = t;
+    return ORGAN_OK;
+}
+
+/* Returns whether the base has a weight of this role. */
+static bool has_role(const organ_merge_job *job, organ_role role)
+{
+    for (size_t k = 0; k < job->weights->count; k++)
+        if (job->weights->weights[k].anatomy.role == role)
+            return true;
+    return false;
+}
+
+/* Returns whether the whole tensor is a matrix of words in the place of weight `w`, with another number of words; or,
+ * if `w` is NULL, a head for a base that is tied. Such tensors change the config of the output, so the base must be
+ * safetensors. */
+static bool is_vocabulary(const organ_merge_job *job, const organ_weight *w, const organ_tensor *t, const char *name)
+{
+    const organ_role role = organ_anatomy_of(name).role;
+    if (job->base->gguf || t->rank != 2 || !organ_can_widen(t->dtype))
+        return false;
+    if (!w)
+        return role == ORGAN_ROLE_OUTPUT && !job->head && has_role(job, ORGAN_ROLE_EMBED) &&
+               !has_role(job, ORGAN_ROLE_OUTPUT);
+    return (role == ORGAN_ROLE_EMBED || role == ORGAN_ROLE_OUTPUT) && w->rank == 2 && w->shape[1] == t->shape[1] &&
+           job->part_of[w - job->weights->weights] == ORGAN_NO_PART && organ_weight_has_numbers(w);
+}
+
+/* Places a tensor that is_vocabulary accepts. `w` is the weight that it replaces; NULL: a head. */
+static void place_vocabulary(organ_merge_job *job, const organ_weight *w, const organ_tensor *t)
+{
+    if (w)
+        merge_plan_part_of(job, w)->saved = t;
+    else
+        job->head = t;
+    if (w)
+        job->words = t->shape[0];
+}
+
+/* Assigns a tensor of the adapter that is in no pair: a magnitude vector to the part of its module, rows of words to
+ * their embedding, any other tensor to the weight of the base that it replaces. Adds a tensor that does not fit to
+ * job->unplaced. */
 static organ_status place_replacement(organ_merge_job *job, const organ_tensor *t, organ_error *error)
 {
-    bool magnitudes;
-    if (place_magnitudes(job, t, &magnitudes, error) || magnitudes)
+    bool special;
+    if (place_magnitudes(job, t, &special, error) || special || place_tokens(job, t, &special, error) || special)
         return error->status;
     char *const name = organ_adapter_plain_name(t->name), is[ORGAN_SHAPE_TEXT], was[ORGAN_SHAPE_TEXT];
     if (!name)
         return organ_fail_memory(error, job->options->adapter);
-    const organ_weight *const w = organ_lora_weight(job->weights, name);
+    const organ_weight *const w = organ_lora_names_find(&job->names, name);
     const char *const missing = strstr(t->name, ".lora_B.bias") || strstr(t->name, ".lora_B.default.bias")
                                     ? "a bias of B (lora_bias) cannot be merged"
                                     : missing_reason(job, name);
+    const bool words = (!w || !ORGAN_SAME_SHAPE(w, t)) && is_vocabulary(job, w, t, name);
     free(name);
+    if (words) {
+        place_vocabulary(job, w, t);
+        return ORGAN_OK;
+    }
     if (!w)
         return note_unplaced(job, t, NULL, error, "%s", missing);
     if (!ORGAN_SAME_SHAPE(w, t))
@@ -231,6 +333,43 @@ static organ_status place_replacement(organ_merge_job *job, const organ_tensor *
     return ORGAN_OK;
 }
 
+/* Returns the rows of weight k of the base in the output. */
+static uint64_t rows_in_output(const organ_merge_job *job, size_t k)
+{
+    const size_t part = job->part_of[k];
+    const organ_tensor *const saved = part == ORGAN_NO_PART ? NULL : job->parts[part].saved;
+    return saved ? saved->shape[0] : job->weights->weights[k].shape[0];
+}
+
+/* If the adapter changes the number of words or adds a head, checks that embedding and head of the output have the same
+ * number of rows. Adds a tensor that differs from the others to job->unplaced. */
+static organ_status check_vocabulary(organ_merge_job *job, organ_error *error)
+{
+    uint64_t words = job->words;
+    for (size_t k = 0; k < job->weights->count && (job->words || job->head) && !error->status; k++) {
+        const organ_weight *const w = &job->weights->weights[k];
+        const bool of_words = w->rank == 2 && w->anatomy.layer < 0 &&
+                              (w->anatomy.role == ORGAN_ROLE_EMBED || w->anatomy.role == ORGAN_ROLE_OUTPUT);
+        if (!of_words)
+            continue;
+        words = words ? words : rows_in_output(job, k);
+        const organ_tensor *const t = job->head;
+        for (size_t p = 0; p < job->part_count && rows_in_output(job, k) != words; p++)
+            if (job->parts[p].saved && job->parts[p].saved->shape[0] == words) {
+                note_unplaced(job, job->parts[p].saved, NULL, error, "it has %llu words, but '%.200s' has %llu",
+                              (unsigned long long)words, w->name, (unsigned long long)rows_in_output(job, k));
+                break;
+            }
+        if (t && !error->status && (t->shape[0] != words || t->shape[1] != w->shape[1])) {
+            note_unplaced(job, t, NULL, error, "a head must be %llu x %llu, as the embedding, but it is %llu x %llu",
+                          (unsigned long long)words, (unsigned long long)w->shape[1], (unsigned long long)t->shape[0],
+                          (unsigned long long)t->shape[1]);
+            job->head = NULL;
+        }
+    }
+    return error->status;
+}
+
 /* ---- the output ---- */
 
 /* Returns whether a merged weight can keep this type. */
@@ -247,6 +386,28 @@ static void merge_plan_add_piece(organ_merge_job *job, organ_shard_piece piece, 
     job->pieces[job->piece_count++] = piece;
 }
 
+/* Returns the shape of weight k in the output. */
+static const uint64_t *shape_of(const organ_merge_job *job, size_t k)
+{
+    const size_t part = job->part_of[k];
+    const organ_tensor *const saved = part == ORGAN_NO_PART ? NULL : job->parts[part].saved;
+    return saved ? saved->shape : job->weights->weights[k].shape;
+}
+
+/* Adds the head that the base lacks to the output. */
+static void add_head(organ_merge_job *job)
+{
+    const organ_tensor *const t = job->head;
+    job->head_piece = job->piece_count;
+    merge_plan_add_piece(
+        job,
+        (organ_shard_piece){.name = "lm_head.weight",
+                            .dtype = job->options->dtype || !is_plain_float(t->dtype) ? job->dtype : t->dtype,
+                            .rank = t->rank,
+                            .shape = t->shape},
+        t->bytes);
+}
+
 /* Plans the tensors of the output. Plain weights that the adapter does not change are copied. Changed and packed
  * weights get the type of --dtype; without it, changed weights of F32, BF16 or F16 keep their type, and all others get
  * job->dtype. Tensors that belong to no weight are copied unless they are dropped. */
@@ -260,11 +421,13 @@ static void make_pieces(organ_merge_job *job)
         if (!stays && (job->options->dtype || !is_plain_float(dtype)))
             dtype = job->dtype;
         job->packed += !plain;
-        merge_plan_add_piece(
-            job,
-            (organ_shard_piece){
-                .name = w->name, .dtype = dtype, .rank = w->rank, .shape = w->shape, .same = stays ? w->codes : NULL},
-            w->codes->bytes);
+        merge_plan_add_piece(job,
+                             (organ_shard_piece){.name = w->name,
+                                                 .dtype = dtype,
+                                                 .rank = w->rank,
+                                                 .shape = shape_of(job, k),
+                                                 .same = stays ? w->codes : NULL},
+                             w->codes->bytes);
     }
     for (size_t k = 0; k < weights->unmatched_count; k++) {
         if (!weights->unmatched[k].dropped)
@@ -289,25 +452,27 @@ organ_status organ_merge_plan(organ_merge_job *job, organ_error *error)
     job->part_of = malloc((weights + 1) * sizeof *job->part_of);
     job->item_of = malloc((weights + 1) * sizeof *job->item_of);
     job->parts = calloc(keys + 1, sizeof *job->parts);
-    job->pieces = organ_rows_take(weights + job->weights->unmatched_count + 1, sizeof *job->pieces);
-    job->units = organ_rows_take(weights + job->weights->unmatched_count + 1, sizeof *job->units);
+    job->pieces = organ_rows_take(weights + job->weights->unmatched_count + 2, sizeof *job->pieces);
+    job->units = organ_rows_take(weights + job->weights->unmatched_count + 2, sizeof *job->units);
     job->unplaced = json_array();
     if (!job->part_of || !job->item_of || !job->parts || !job->pieces || !job->units || !job->unplaced)
         return organ_fail_memory(error, job->options->adapter);
     for (size_t k = 0; k < weights; k++)
         job->part_of[k] = ORGAN_NO_PART;
-    const votes v = count_votes(job);
+    const organ_lora_orientation orientation = organ_lora_orientation_of(job->base, job->weights, adapter);
     for (size_t k = 0; k < adapter->pair_count && !error->status; k++)
-        place_pair(job, &adapter->pairs[k], v, error);
+        place_pair(job, &adapter->pairs[k], orientation, error);
     for (size_t k = 0; k < adapter->rest_count && !error->status; k++)
         place_replacement(job, adapter->rest[k], error);
-    if (!error->status)
-        check_magnitudes(job, error);
+    if (!error->status && check_magnitudes(job, error) == ORGAN_OK)
+        check_vocabulary(job, error);
     if (job->part_count)
         qsort(job->parts, job->part_count, sizeof *job->parts, by_weight);
     for (size_t k = 0; k < job->part_count; k++)
         job->part_of[job->parts[k].weight] = k;
     if (!error->status)
         make_pieces(job);
+    if (!error->status && job->head)
+        add_head(job);
     return error->status;
 }

@@ -7,6 +7,7 @@
 #include "orchestrator/surgery/lora/rewrite.h"
 
 #include "formats/base/paged_rows.h"
+#include "formats/base/path.h"
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/algebra/low_rank.h"
 #include "orchestrator/surgery/facts/facts.h"
@@ -441,11 +442,33 @@ organ_status organ_lora_write(organ_lora_rewrite *rw, const organ_lora_output *o
 
 /* ---- documents ---- */
 
+/* Returns rank_pattern, which alpha_pattern equals, of an adapter in which all factors have the rank `rank`. It is
+ * empty, but for the stacks "gate_up_proj" that peft makes from numbered experts: it joins their factors to twice the
+ * rank. */
+static json_t *folded_pattern(const organ_adapter *adapter, uint64_t rank)
+{
+    const json_t *const targets = json_object_get(adapter->config, "target_parameters");
+    json_t *const patterns = json_object();
+    bool numbered = false; /* a pair belongs to a numbered expert */
+    for (size_t k = 0; k < adapter->pair_count; k++)
+        numbered = numbered || adapter->pairs[k].anatomy.expert >= 0;
+    for (size_t k = 0; k < json_array_size(targets) && numbered; k++) {
+        const char *const name = json_string_value(json_array_get(targets, k));
+        char *const pattern = organ_ends_in_words(name, "gate_up_proj") && !organ_adapter_find(adapter, name)
+                                  ? organ_adapter_pattern(name)
+                                  : NULL;
+        if (pattern)
+            json_object_set_new(patterns, pattern, json_integer((json_int_t)(2 * rank)));
+        free(pattern);
+    }
+    return patterns;
+}
+
 json_t *organ_lora_folded_config(const organ_adapter *adapter, uint64_t rank)
 {
-    json_t *const folded =
-        ORGAN_OBJECT(SET_COUNT("r", rank), SET_COUNT("lora_alpha", rank), SET_FLAG("use_rslora", false),
-                     SET("rank_pattern", json_object()), SET("alpha_pattern", json_object()));
+    json_t *const folded = ORGAN_OBJECT(
+        SET_COUNT("r", rank), SET_COUNT("lora_alpha", rank), SET_FLAG("use_rslora", false),
+        SET("rank_pattern", folded_pattern(adapter, rank)), SET("alpha_pattern", folded_pattern(adapter, rank)));
     return organ_json_joined(json_deep_copy(adapter->config), folded);
 }
 

@@ -20,6 +20,7 @@ typedef struct sanitize_job {
     const organ_adapter *adapter; /* `translated` if it is set, else `stored` */
     organ_model *base;            /* NULL: no base was given */
     organ_weights *weights;       /* of the base; NULL: no base was given */
+    organ_lora_names names;       /* finds weights of the base */
     organ_lora_rewrite rewrite;   /* has a row for each pair that is kept */
     json_t *findings;             /* rows of organ_lora_findings */
     json_t *dropped;              /* rows of removed tensors */
@@ -44,10 +45,11 @@ static organ_status open_sanitized(sanitize_job *j, organ_error *error)
         return error->status;
     if (!o->base || organ_model_open_with(o->base, o->access, &j->base, error) ||
         (!o->check && organ_output_check_not_input(o->output, j->base, error)) ||
-        organ_weights_find(j->base, &j->weights, error))
+        organ_weights_find(j->base, &j->weights, error) ||
+        organ_lora_names_build(j->base, j->weights, &j->names, error))
         return error->status;
     if (j->stored->gguf != (j->base->gguf != NULL) &&
-        organ_adapter_translate(j->stored, j->base, j->weights, &j->translated, error) == ORGAN_OK && j->translated)
+        organ_adapter_translate(j->stored, j->base, &j->names, &j->translated, error) == ORGAN_OK && j->translated)
         j->adapter = j->translated;
     return error->status;
 }
@@ -87,7 +89,7 @@ static organ_status drop_stored_tensor(sanitize_job *j, const organ_tensor *t, o
 {
     const organ_kernels *const kernels = j->rewrite.engine->kernels;
     char *const name = organ_adapter_plain_name(t->name);
-    const organ_weight *w = name && j->weights ? organ_lora_weight(j->weights, name) : NULL;
+    const organ_weight *w = name && j->weights ? organ_lora_names_find(&j->names, name) : NULL;
     double norm;
     if (!name)
         return organ_fail_memory(error, j->options->adapter);
@@ -291,7 +293,8 @@ static organ_status sanitize_adapter(sanitize_job *j, json_t **report, organ_err
     j->rewrite.stage = "sanitizing";
     /* A check reports the ranks without cutting them; writing cuts them only if requested. */
     j->rewrite.max = o->check || !o->max_rank ? UINT64_MAX : o->max_rank;
-    if (organ_lora_findings(j->adapter, j->weights, served, j->findings, error) || split_tensors(j, error))
+    if (organ_lora_findings(j->adapter, j->base, j->base ? &j->names : NULL, served, j->findings, error) ||
+        split_tensors(j, error))
         return error->status;
     if (o->check)
         return run_check(j, report, error);
@@ -308,6 +311,7 @@ static void close_sanitizing(sanitize_job *j)
     json_decref(j->dropped);
     json_decref(j->targets_removed);
     json_decref(j->config);
+    organ_lora_names_release(&j->names);
     organ_weights_free(j->weights);
     organ_model_close(j->base);
     organ_adapter_translated_free(j->translated);

@@ -406,8 +406,8 @@ static organ_status make_directory(const char *path, organ_error *error)
  * directory nor an input. Also checks that files in the output with the names of the reports are reports of organ. */
 static organ_status prepare_fleet(fleet *f, organ_error *error)
 {
-    static const char *const names[] = {"fleet.json",          "dissection_report.json", "z_report_complete.json",
-                                        "Z_MEASURE_REPORT.md", "Z_MEASURE_REPORT.html",  NULL};
+    static const char *const names[] = {"dissection_report.json", "z_report_complete.json", "Z_MEASURE_REPORT.md",
+                                        "Z_MEASURE_REPORT.html", NULL};
     const organ_fleet_options *o = f->options;
     char directory[PATH_MAX], output[PATH_MAX];
     const char *skip = realpath(o->output, output);
@@ -425,7 +425,9 @@ static organ_status prepare_fleet(fleet *f, organ_error *error)
                           "%s: it contains no model: no GGUF or safetensors file, no organ directory", o->directory);
     for (size_t k = 0; k < f->list.count && !error->status; k++)
         organ_output_check_distinct(o->output, f->list.members[k].path, error);
-    return error->status ? error->status : organ_output_check_reports(o->output, names, error);
+    if (!error->status && organ_output_check_reports(o->output, names, error) == ORGAN_OK)
+        organ_fleet_state_check(o->output, error);
+    return error->status;
 }
 
 /* Creates the output directories on rank 0, after all ranks agree. */

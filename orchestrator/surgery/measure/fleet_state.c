@@ -5,6 +5,7 @@
 #include "formats/base/json_dump.h"
 #include "formats/base/memory_watch.h"
 #include "formats/base/text_buffer.h"
+#include "formats/model/recognise.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/cache/cache.h"
 #include "orchestrator/surgery/measure/measure_document.h"
@@ -16,6 +17,18 @@
 
 /* Returns the path of fleet.json, which the caller frees; NULL if memory runs out. */
 static char *state_path(const char *output) { return organ_format("%s/fleet.json", output); }
+
+/* Checks that `output`/fleet.json is free or a document of organ. */
+organ_status organ_fleet_state_check(const char *output, organ_error *error)
+{
+    char *const path = state_path(output);
+    if (path)
+        organ_check_cache_place(path, error);
+    else
+        organ_fail_memory(error, output);
+    free(path);
+    return error->status;
+}
 
 bool organ_fleet_is_other(const json_t *entry)
 {

@@ -21,6 +21,9 @@ bool organ_fleet_is_other(const json_t *entry);
 organ_status organ_fleet_read_results(const char *output, bool no_extract, const organ_fleet_list *list,
                                       organ_ranks *ranks, json_t **known, organ_error *error);
 
+/* Returns ORGAN_USAGE if OUTPUT/fleet.json exists and is no document of this program. */
+organ_status organ_fleet_state_check(const char *output, organ_error *error);
+
 /* Writes `state`, the results of all members so far, on rank 0; does nothing on other ranks. Returns ORGAN_IO if the
  * file cannot be written. */
 organ_status organ_fleet_state_write(const char *output, const json_t *state, const organ_ranks *ranks,

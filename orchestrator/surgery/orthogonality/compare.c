@@ -105,15 +105,22 @@ static void compare_match_pair(organ_compared_job *job, size_t index, organ_glob
                                organ_module_mismatches *mismatches, organ_error *error)
 {
     const organ_adapter_pair *const pair = &job->adapter->pairs[index];
-    const bool transposed = pair->embedding || job->adapter->fan_in_fan_out;
     if (!organ_globs_match(globs, pair->module))
         return;
+    const organ_weight *const clean = organ_lora_weight(job->weights[0], pair->weight);
+    const bool transposed = clean ? organ_lora_pair_is_turned(job->orientation, pair, clean)
+                                  : pair->embedding || job->adapter->fan_in_fan_out;
     organ_compared_module *const m = &job->modules[job->count++];
     *m = (organ_compared_module){
         .name = pair->module, .pair = pair, .anatomy = &pair->anatomy, .index = index, .transposed = transposed};
     m->rows = (size_t)(transposed ? pair->in_features : pair->out_features);
     m->cols = (size_t)(transposed ? pair->out_features : pair->in_features);
-    const organ_module_place place = {.module = m->name, .anatomy = m->anatomy, .rows = m->rows, .cols = m->cols};
+    const bool bare = strcmp(pair->weight, pair->module) == 0; /* a parameter of peft: its name has ".weight" already */
+    const organ_module_place place = {.module = m->name,
+                                      .tensor = bare ? pair->weight : NULL,
+                                      .anatomy = m->anatomy,
+                                      .rows = m->rows,
+                                      .cols = m->cols};
     compare_find_weights(job, m, &place, mismatches, error);
 }
 
@@ -179,6 +186,8 @@ organ_status organ_compared_match(organ_compared_job *job, organ_error *error)
         return error->status;
     if (!(job->modules = calloc(max + 1, sizeof *job->modules)))
         organ_fail_memory(error, path);
+    if (job->adapter)
+        job->orientation = organ_lora_orientation_of(job->model[0], job->weights[0], job->adapter);
     for (size_t k = 0; k < max && !error->status; k++)
         (job->adapter ? compare_match_pair : compare_match_weight)(job, k, &globs, &mismatches, error);
     if (!error->status)

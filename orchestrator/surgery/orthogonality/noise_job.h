@@ -15,6 +15,7 @@
 #include "formats/weights/weights.h"
 #include "orchestrator/stream/engine.h"
 #include "orchestrator/stream/rows.h"
+#include "orchestrator/surgery/lora/turned.h"
 
 /* Limits of the verdicts; every report states them. */
 #define ORGAN_Z_LIMIT        3.0  /* |z| up to which chance explains a cosine */
@@ -92,7 +93,8 @@ typedef struct organ_compared_job {
     organ_model *model[ORGAN_ROW_SOURCES];
     organ_weights *weights[ORGAN_ROW_SOURCES];
     organ_adapter *adapter;
-    organ_compared_module *modules; /* `count` modules, ordered by layer; modules outside all layers first */
+    organ_lora_orientation orientation; /* of the first model, with an adapter */
+    organ_compared_module *modules;     /* `count` modules, ordered by layer; modules outside all layers first */
     size_t count;
     double seconds; /* duration of the measurement */
     uint64_t bytes; /* bytes of the weights that are read */

@@ -75,7 +75,8 @@ organ_status organ_output_check_distinct(const char *directory, const char *inpu
  * program. `directory` may be NULL. */
 organ_status organ_output_check_reports(const char *directory, const char *const *names, organ_error *error);
 
-/* Removes the file at `path` if it is empty or a report of this program; keeps files of other programs. */
+/* Removes the file at `path`, in a directory that this run has made, if it is empty or begins like a report; keeps
+ * other files. Allocates nothing, so it works also when memory has run out. */
 void organ_output_remove_report(const char *path);
 
 /* Returns the value of organ_output.like for an output that copies the other files of `model`: its directory, or NULL

@@ -62,6 +62,17 @@ static organ_status name_next_to(const organ_output *output, const organ_report_
     return error->status;
 }
 
+/* Checks the path of a report next to the output's file. An empty file there is not a report of organ, although an
+ * empty file that the user names as the output may be replaced. */
+static organ_status check_report_next_to(const organ_output *output, const char *path, organ_error *error)
+{
+    struct stat info;
+    if (lstat(path, &info) == 0 && S_ISREG(info.st_mode) && info.st_size == 0)
+        return organ_fail(error, ORGAN_USAGE, "%s exists and is empty, which no report of organ is: %s", path,
+                          output->force ? "--force does not replace it" : "it is not overwritten");
+    return organ_publish_check(path, NULL, output->force, error);
+}
+
 /* Checks the path of each report next to the output's file. */
 organ_status organ_output_reports_check(const organ_output *output, const organ_report_files *files, organ_error *error)
 {
@@ -73,7 +84,7 @@ organ_status organ_output_reports_check(const organ_output *output, const organ_
         char *const path =
             organ_format("%.*s%s", (int)(organ_output_name(output) - output->path), output->path, names[k]);
         if (path)
-            organ_publish_check(path, NULL, output->force, error);
+            check_report_next_to(output, path, error);
         else
             organ_fail_memory(error, output->path);
         free(path);

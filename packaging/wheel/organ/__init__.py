@@ -63,21 +63,45 @@ def program():
     return os.path.join(os.path.dirname(os.path.abspath(__file__)), "bin", "organ")
 
 
+_TAKES = {"pair": 2}  # options with several values for each use
+
+
+def _text(value):
+    """Returns a value as a word of the command line; bytes are a path, as os.fsencode makes it."""
+    if isinstance(value, (str, bytes, os.PathLike)):
+        return os.fsdecode(value)
+    if isinstance(value, bool) or not any(hasattr(value, name) for name in ("__index__", "__float__")):
+        raise TypeError(f"{value!r} is no text, path or number")
+    return str(value)
+
+
+def _uses(name, value):
+    """Returns the uses of an option, a list of lists of values: a list repeats the option."""
+    takes = _TAKES.get(name, 1)
+    several = isinstance(value, (list, tuple))
+    values = [one for one in (value if several else [value]) if one is not None and one is not False]
+    if takes > 1 and not any(isinstance(one, (list, tuple)) for one in values):
+        values = [values[k:k + takes] for k in range(0, len(values), takes)]
+    uses = [list(one) if isinstance(one, (list, tuple)) else [one] for one in values]
+    if any(len(use) != takes for use in uses):
+        raise TypeError(f"{name} takes {takes} value{'s' * (takes > 1)} for each use, not {value!r}")
+    return uses
+
+
 def _words(verb, arguments, options):
-    """Returns the command line: `sparsity=50` becomes `--sparsity 50`, `dry_run=True` becomes `--dry-run`."""
+    """Returns the command line: `sparsity=50` becomes `--sparsity=50`, `dry_run=True` becomes `--dry-run`."""
     words = [program(), *verb.split()]
-    values = [os.fspath(a) if isinstance(a, (str, os.PathLike)) else str(a) for a in arguments]
+    values = list(arguments)
+    while values and values[-1] is None:
+        values.pop()
     for name, value in options.items():
-        option = "--" + name.rstrip("_").replace("_", "-")
-        for one in value if isinstance(value, (list, tuple)) else [value]:
-            if one is None or one is False:
-                continue
-            if one is True:
-                words.append(option)
+        name = name.rstrip("_").replace("_", "-")
+        for use in _uses(name, value):
+            if use == [True] and use[0] is True:
+                words.append("--" + name)
             else:
-                text = os.fspath(one) if isinstance(one, (str, os.PathLike)) else str(one)
-                words.append(f"{option}={text}")
-    return words + ["--json", "--progress=json", "--"] + values
+                words += [f"--{name}={_text(use[0])}", *map(_text, use[1:])]
+    return words + ["--json", "--progress=json", "--"] + [_text(value) for value in values]
 
 
 def _read_events(stream, progress):
@@ -101,9 +125,11 @@ def run(verb, *arguments, progress=None, cwd=None, env=None, **options):
     """Runs a verb and returns its document as a dict.
 
     verb: "measure", "lora extract", ...
-    arguments: the models and files of the verb.
+    arguments: the models and files of the verb. None leaves out an optional one at the end.
+        Texts, bytes, paths and numbers are accepted as values; anything else raises TypeError.
     options: long options without the dashes, with "_" for "-". True gives an option without a value; a list repeats
-        the option; None and False leave it out. A name that Python reserves gets a "_" at its end.
+        the option, with a tuple for each use of one that takes several values; None and False leave it out. A name
+        that Python reserves gets a "_" at its end.
     progress: a function of one event, a dict with the member "event": "begin", "advance", "end" or "note". An
         exception in it interrupts the run and is raised again.
     cwd, env: directory and environment of the program, as in subprocess.Popen.

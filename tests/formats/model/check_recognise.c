@@ -13,8 +13,15 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define GGUF     "GGUF\3"
-#define REPORT   "{\n  \"schema\": \"organ.prune/1\"\n}\n"
+#define GGUF "GGUF\3"
+/* reports with the digest that each has: `printf TEXT-BEFORE-THE-SEAL | xxhsum -H3` */
+#define REPORT "{\n  \"schema\": \"organ.prune/1\",\n  \"seal\": \"a88dab9ea1861d67\"\n}\n"
+#define RUN                                                                                                            \
+    "{\n  \"schema\": \"organ.prune/1\",\n  \"run\": {\n    \"a\": 1,\n    \"seal\": \"bf1058db064063a0\"\n  }\n}\n"
+#define LINES    "{\"tensor\":\"a\"}\n{\"tensor\":\"b\",\"seal\":\"1fbec5ac4435f8a9\"}\n"
+#define MARKDOWN "# Surgery report: x\n<!-- organ: 7e2fcc5fc5542ae1 -->\n"
+#define CHART    "<svg/>\n<!-- organ: 08cfb5ba6c1f1358 -->\n"
+#define UNSEALED "{\n  \"schema\": \"organ.prune/1\"\n}\n"
 #define DONOR(n) "{\"schema\": \"organ.prune/1\", \"donor\": {\"files\": " #n "}, \"copied_files\": [\"vocab.json\"]}"
 #define RECORD                                                                                                         \
     "organ/files.json={\"schema\": \"organ.files/1\", \"files\": {\"m.gguf\": {\"bytes\": 5}, \"README.md\": "         \
@@ -38,6 +45,8 @@ static void put(const char *path, const char *text)
         mkdir(whole, 0777);
         *slash++ = '/';
     }
+    if (!slash && whole[strlen(whole) - 1] == '/')
+        return;
     if (*text == '@')
         ck_assert_int_eq(symlink(text + 1, whole), 0);
     else if (strcmp(text, "SAFE") == 0)
@@ -47,13 +56,13 @@ static void put(const char *path, const char *text)
 }
 
 /* "a/b=text" is a file with that text, or a link if the text begins with '@'; SAFE is a file with weights; without '='
- * it is a GGUF file. */
+ * it is a GGUF file, or an empty folder if it ends with '/'. */
 static const struct {
     const char *entries[12], *stranger; /* NULL: the directory may be replaced */
 } rows[] = {
     /* files of a record with unchanged content */
-    {{RECORD, "m.gguf", "organ/prune.json=" REPORT, "organ/prune.jsonl={}", "organ/REPORT.md=# Surgery report: x",
-      "organ/donor/audit.json=" REPORT},
+    {{RECORD, "m.gguf", "organ/prune.json=" REPORT, "organ/prune.jsonl=" LINES, "organ/REPORT.md=" MARKDOWN,
+      "organ/donor/audit.json=" RUN},
      NULL},
     {{RECORD, "m.gguf", "README.md=y"}, "'README.md', which was changed since organ wrote it"},
     {{RECORD, "m.gguf=GGUF\3\3", "README.md=#"}, "'README.md', which was changed"},
@@ -70,7 +79,48 @@ static const struct {
     {{"model.safetensors.index.json={\"weight_map\": {}}"}, "'model.safetensors.index.json'"},
     {{INDEX, "1.safetensors=a text"}, "'1.safetensors'"},
     /* reports without a record */
-    {{"prune.json=" REPORT, "AUTOPSY_REPORT.md=# Autopsy of x", "cosine.svg=<svg/>"}, NULL},
+    {{"prune.json=" RUN, "AUTOPSY_REPORT.md=" MARKDOWN, "cosine.svg=" CHART}, NULL},
+    {{"model.safetensors=SAFE", "organ/prune.json=" DONOR(1), "organ/REPORT.md=# Surgery report: x",
+      "organ/prune.jsonl={\"tensor\":\"a\"}"},
+     NULL},
+    /* files with the names of reports that are not sealed reports */
+    {{"prune.json=" UNSEALED}, "'prune.json'"},
+    {{RECORD, "organ/prune.json=" UNSEALED}, "'organ/prune.json'"},
+    {{RECORD, "coverage.tiles=x"}, "'coverage.tiles'"},
+    {{RECORD, "organ/coverage.tiles=x"}, "'organ/coverage.tiles'"},
+    {{RECORD, "journal.jsonl={}"}, "'journal.jsonl'"},
+    {{RECORD, "organ/journal.jsonl={}"}, "'organ/journal.jsonl'"},
+    {{RECORD, "prune.jsonl={}"}, "'prune.jsonl'"},
+    {{RECORD, "prune.jsonl="}, "'prune.jsonl'"},
+    {{RECORD, "organ/prune.jsonl={\"tensor\":\"a\"}"}, "'organ/prune.jsonl'"},
+    {{RECORD, "m.prune.jsonl={}"}, "'m.prune.jsonl'"},
+    {{RECORD, "measure-0123456789abcdef.jsonl={}"}, "'measure-0123456789abcdef.jsonl'"},
+    {{RECORD, "shards-0123456789abcdef.jsonl={}"}, "'shards-0123456789abcdef.jsonl'"},
+    {{RECORD, "MY_EXPERTS_REPORT.md=# Mine"}, "'MY_EXPERTS_REPORT.md'"},
+    {{RECORD, "EXPERTS_REPORT.md=# Mine"}, "'EXPERTS_REPORT.md'"},
+    {{RECORD, "organ/LORA_REPORT.md=# Mine"}, "'organ/LORA_REPORT.md'"},
+    {{RECORD, "leakage.svg=<svg/>"}, "'leakage.svg'"},
+    {{RECORD, "organ/cosine.svg=<?xml"}, "'organ/cosine.svg'"},
+    {{"organ/LORA_REPORT.md=# LoRA extraction"}, "'organ/LORA_REPORT.md'"},
+    {{"model.safetensors=SAFE", "REPORT.md=# Surgery report: x", "organ/prune.json=" DONOR(1)}, "'REPORT.md'"},
+    {{"model.safetensors=SAFE", "organ/EXPERTS_REPORT.md=# x", "organ/prune.json=" DONOR(1)},
+     "'organ/EXPERTS_REPORT.md'"},
+    /* reports that were changed after they were sealed */
+    {{RECORD, "organ/REPORT.md=# My" MARKDOWN}, "'organ/REPORT.md', which was changed since organ wrote it"},
+    {{RECORD, "organ/REPORT.md=" MARKDOWN "mine"}, "'organ/REPORT.md'"},
+    {{RECORD, "organ/prune.json= " REPORT}, "'organ/prune.json', which was changed"},
+    {{RECORD, "organ/audit.json= " RUN}, "'organ/audit.json', which was changed"},
+    {{RECORD, "organ/prune.jsonl= " LINES}, "'organ/prune.jsonl', which was changed"},
+    {{RECORD, "cosine.svg= " CHART}, "'cosine.svg', which was changed"},
+    {{"model.safetensors=SAFE", "organ/a.json=" DONOR(1), "organ/b.json= " REPORT},
+     "'organ/b.json', which was changed"},
+    /* folders without files */
+    {{RECORD, "m.gguf", "drafts/"}, "'drafts', an empty folder"},
+    {{RECORD, "m.gguf", "organ/drafts/2026/"}, "'organ/drafts/2026', an empty folder"},
+    {{MANIFEST, "organs/drafts/"}, "'organs/drafts', an empty folder"},
+    {{MANIFEST, "drafts/"}, "'drafts', an empty folder"},
+    {{MANIFEST, "norm/", "other/"}, NULL},
+    {{RECORD, "norm/"}, "'norm', an empty folder"},
     {{"model.safetensors=SAFE", "config.json={}", "vocab.json={}", "organ/prune.json=" DONOR(1)}, NULL},
     {{"m-1.gguf", "m-2.gguf", "organ/prune.json=" DONOR(2)}, NULL},
     {{"model.safetensors=SAFE", "mine.safetensors=SAFE", "organ/prune.json=" DONOR(1)}, "'mine.safetensors'"},
@@ -187,12 +237,21 @@ START_TEST(single_files)
         const char *name, *text, *why; /* NULL: it may be removed */
     } files[] = {{"dir/a.gguf", GGUF, NULL},
                  {"dir/a.json", REPORT, NULL},
-                 {"dir/a.REPORT.md", "# Surgery report: x", NULL},
+                 {"dir/a.REPORT.md", MARKDOWN, NULL},
+                 {"dir/a.prune.jsonl", LINES, NULL},
+                 {"dir/a", CHART, NULL},
+                 {"dir/c.REPORT.md", "# Surgery report: x", "neither a model"},
+                 {"dir/c.prune.jsonl", "{}", "neither a model"},
+                 {"dir/coverage.tiles", "x", "neither a model"},
+                 {"dir/c.EXPERTS_REPORT.md", "# Mine", "neither a model"},
+                 {"dir/leakage.svg", "<svg/>", "neither a model"},
+                 {"dir/d.json", UNSEALED, "neither a model"},
+                 {"dir/d.html", ORGAN_PAGE_START, "neither a model"},
+                 {"dir/d.REPORT.md", "x" MARKDOWN, "was changed since organ wrote it"},
                  {"dir/empty", "", NULL},
                  {"dir/b.gguf", "Dear all", "neither a model"},
                  {"dir/b.json", "{}", "neither a model"},
                  {"dir/b.md", "# x", "neither a model"},
-                 {"dir/.4711.a.REPORT.md", "# Surgery report: x", NULL},
                  {"dir/thesis", "x", "neither a model"}};
     ck_assert_int_eq(mkdir(scratch_path("dir"), 0777), 0);
     for (size_t k = 0; k < sizeof files / sizeof *files; k++) {

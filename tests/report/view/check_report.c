@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tests of orchestrator/report: documents and their reports. */
+#include "formats/model/recognise.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/machine/shell_word.h"
 #include "orchestrator/report/view/view_sparsity.h"
@@ -7,6 +8,7 @@
 
 #include <check.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -153,7 +155,9 @@ START_TEST(files_are_there_whole_or_not_at_all)
     organ_error error = {0};
     json_t *const document = json_pack("{s:i}", "a", 1);
     snprintf(path, sizeof path, "%s/doc.json", place);
-    ck_assert_int_eq(organ_text_write(path, "{\"schema\": \"organ.old/1\"}\n", &error), ORGAN_OK);
+    json_t *const old = json_pack("{s:s}", "schema", "organ.old/1");
+    ck_assert_int_eq(organ_document_write(path, old, &error), ORGAN_OK);
+    json_decref(old);
     ck_assert_int_eq(organ_document_write(path, document, &error), ORGAN_OK);
     FILE *const file = fopen(path, "r");
     ck_assert_uint_eq(fread(content, 1, sizeof content - 1, file), 13);
@@ -174,6 +178,93 @@ START_TEST(files_are_there_whole_or_not_at_all)
     error = (organ_error){0};
     ck_assert_int_eq(organ_text_write(place, "a directory is in the way", &error), ORGAN_IO);
     json_decref(document);
+}
+END_TEST
+
+/* Prints `context`, a text, in pieces of one byte and of many. */
+static organ_status print_pieces(const void *context, FILE *out, organ_error *error)
+{
+    const char *const text = context;
+    for (size_t k = 0; text[k]; k++)
+        fputc(text[k], out), fflush(k % 3 ? NULL : out);
+    return error->status;
+}
+
+/* Returns the state of the seal of the file. Stores its last bytes, at most 79, in `end`. */
+static organ_seal_state seal_of(const char *path, char end[80])
+{
+    organ_error error = {0};
+    const int fd = open(path, O_RDONLY);
+    const organ_seal_state state = organ_seal_check(fd, path, &error);
+    const off_t size = lseek(fd, 0, SEEK_END), from = size > 79 ? size - 79 : 0;
+    end[pread(fd, end, 79, from)] = '\0';
+    close(fd);
+    ck_assert_int_eq(error.status, ORGAN_OK);
+    return state;
+}
+
+START_TEST(reports_are_sealed)
+{
+    static const struct {
+        const char *name, *text, *end; /* end: how the sealed file ends, with # for a digit; NULL: without a seal */
+    } files[] = {
+        {"a.md", "# A\n", "# A\n<!-- organ: ################ -->\n"},
+        {"a.svg", "<svg/>", "<svg/><!-- organ: ################ -->\n"},
+        {"page", ORGAN_PAGE_START "\n", "\n<!-- organ: ################ -->\n"},
+        {"a.jsonl", "{\"a\":1}\n{\"b\":22222222222222222222222222}\n", "2222,\"seal\":\"################\"}\n"},
+        {"b.jsonl", "{\"a\":1}\n", "{\"a\":1,\"seal\":\"################\"}\n"},
+        {"a.json", "{\n  \"schema\": \"organ.a/1\"\n}\n",
+         "{\n  \"schema\": \"organ.a/1\",\n  \"seal\": \"################\"\n}\n"},
+        {"c.jsonl", "", NULL},
+        {"config.json", "{\n  \"model_type\": \"organ\"\n}\n", NULL},
+        {"vocab.txt", "a\nb\n", NULL}};
+    for (size_t k = 0; k < sizeof files / sizeof *files; k++) {
+        char path[96], end[80];
+        organ_error error = {0};
+        snprintf(path, sizeof path, "%s/%s", place, files[k].name);
+        ck_assert_int_eq(organ_printed_write(path, print_pieces, files[k].text, &error), ORGAN_OK);
+        const organ_seal_state state = seal_of(path, end);
+        const char *const want = files[k].end ? files[k].end : files[k].text;
+        const size_t length = strlen(want), from = strlen(end) - length;
+        ck_assert_msg(strlen(end) >= length, "%s: %s", path, end);
+        for (size_t c = 0; c < length; c++)
+            ck_assert_msg(want[c] == '#' && files[k].end ? strchr("#0123456789abcdef ", end[from + c]) != NULL
+                                                         : want[c] == end[from + c],
+                          "%s: %s", path, end);
+        ck_assert_int_eq(state, files[k].end ? ORGAN_SEAL_WHOLE : ORGAN_SEAL_MISSING);
+        /* With a seal the file may be written again, with a change before the seal it may not. */
+        if (files[k].end) {
+            ck_assert_int_eq(organ_printed_write(path, print_pieces, files[k].text, &error), ORGAN_OK);
+            const int fd = open(path, O_WRONLY);
+            ck_assert_int_eq(pwrite(fd, "%", 1, 0), 1);
+            close(fd);
+            ck_assert_int_eq(seal_of(path, end), ORGAN_SEAL_BROKEN);
+            ck_assert_int_eq(organ_check_report_place(path, &error), ORGAN_USAGE);
+            ck_assert_ptr_nonnull(strstr(error.message, "was changed since organ wrote it"));
+        }
+        unlink(path);
+    }
+}
+END_TEST
+
+START_TEST(the_seal_of_a_run_is_in_it)
+{
+    char path[96], end[80];
+    organ_error error = {0};
+    json_t *const document = json_pack("{s:s,s:{s:i}}", "schema", "organ.a/1", "run", "threads", 1),
+                  *const empty = json_pack("{s:s,s:{}}", "schema", "organ.a/1", "run");
+    snprintf(path, sizeof path, "%s/doc.json", place);
+    ck_assert_int_eq(organ_document_write(path, document, &error), ORGAN_OK);
+    ck_assert_int_eq(seal_of(path, end), ORGAN_SEAL_WHOLE);
+    ck_assert_msg(strstr(end, "\"threads\": 1,\n    \"seal\": \""), "%s", end);
+    json_t *const read = json_load_file(path, 0, NULL);
+    ck_assert_int_eq(json_object_size(json_object_get(read, "run")), 2);
+    json_decref(read);
+    ck_assert_int_eq(organ_document_write(path, empty, &error), ORGAN_OK);
+    ck_assert_int_eq(seal_of(path, end), ORGAN_SEAL_WHOLE);
+    ck_assert_msg(strstr(end, "\"run\": {},\n  \"seal\": \""), "%s", end);
+    json_decref(document);
+    json_decref(empty);
 }
 END_TEST
 
@@ -468,6 +559,8 @@ static TCase *file_cases(void)
     TCase *const cases = tcase_create("files");
     tcase_add_checked_fixture(cases, make_place, remove_place);
     tcase_add_test(cases, files_are_there_whole_or_not_at_all);
+    tcase_add_test(cases, reports_are_sealed);
+    tcase_add_test(cases, the_seal_of_a_run_is_in_it);
     return cases;
 }
 

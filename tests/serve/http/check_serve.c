@@ -68,6 +68,8 @@ START_TEST(quotas_are_told)
                 {"organ_jobs_finished", 500},
                 {"organ_jobs_kept_bytes", 1 << 20},
                 {"organ_job_output_bytes", 1 << 16},
+                {"organ_job_token_streams", 1},
+                {"organ_job_streams", 3},
                 {"organ_job_memory_bytes", -1}};
     char name[80];
     int held[3];

@@ -10,12 +10,13 @@ echo secret >outside
 ln -s ../outside root/leak
 mkdir root/models/linked && cp root/models/tiny/config.json root/models/linked && ln -s ../../../outside root/models/linked/model.safetensors
 
-# prune OUTPUT [MORE]: starts a job that takes some time; sets $id.
+# prune OUTPUT [MORE]: starts a job that takes some time; sets $id. $as is a further header of the request.
 prune() {
-    gives 201 POST /api/v1/jobs "{\"verb\":\"prune\",\"arguments\":{\"DONOR\":\"models/tiny\",\"output\":\"$1\",\"block-size\":16,\"iterations\":$iterations${2:-}}}"
+    gives 201 POST /api/v1/jobs "{\"verb\":\"prune\",\"arguments\":{\"DONOR\":\"models/tiny\",\"output\":\"$1\",\"block-size\":16,\"iterations\":$iterations${2:-}}}" \
+        "${as:-}"
     id=$(member id)
 }
-is_in() { http GET "/api/v1/jobs/$id" && [[ $(member state) == "$1" ]]; }
+is_in() { http GET "/api/v1/jobs/$id" '' "${as:-}" && [[ $(member state) == "$1" ]]; }
 # reaches STATE: waits until the job is in this state.
 reaches() {
     await is_in "$1" && good && return
@@ -32,7 +33,7 @@ caught() {
         if kill -STOP "$job" 2>/dev/null && [[ ! -e root/$1 ]]; then return; fi
         echo "try $tries: the job was over"
         await is_in done
-        http DELETE "/api/v1/jobs/$id"
+        http DELETE "/api/v1/jobs/$id" '' "${as:-}"
         rm -rf "root/$1"
     done
     bad "no job is caught"
@@ -207,5 +208,79 @@ gives 200 GET "/api/v1/jobs/$id/result"
 has '"cut":true'
 has '"beginning":"{\n  \"schema\": \"organ.measure/1\",\n'
 kill -TERM "$server" && wait "$server"
+
+# ---- clients that only read keep nobody from cancelling a job ----
+# One network may have 32 connections: 4 streams of events for one token, 8 of one job, and 28 connections of tokens that only read.
+printf '%s\n' "alice run alice-alice-alice-alice" "bob read bob-bob-bob-bob-bob" "carol read carol-carol-carol" "dave read dave-dave-dave-dave" >../tokens
+chmod 600 ../tokens
+serve --token-file ../tokens --connections 64 --per-address 32 --timeout 600
+alice="Authorization: Bearer alice-alice-alice-alice" bob="Authorization: Bearer bob-bob-bob-bob-bob"
+carol="Authorization: Bearer carol-carol-carol" dave="Authorization: Bearer dave-dave-dave-dave"
+as=$alice
+caught out/f
+# holds HEADER PATH: sends a request on a connection that stays open, and reads the first line of the answer to $status.
+held=()
+holds() {
+    local s line
+    here="GET $2 ($1)"
+    exec {s}<>"/dev/tcp/127.0.0.1/$port" || { bad "no connection" && return; }
+    printf 'GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\n%s\r\n\r\n' "$2" "$1" >&"$s"
+    read -r -t 60 line <&"$s"
+    status=${line:9:3}
+    held+=("$s")
+}
+for who in "$bob" "$bob" "$bob" "$bob" "$carol" "$carol" "$carol" "$carol"; do
+    holds "$who" "/api/v1/jobs/$id/events"
+    judge "gives $status" test "$status" = 200
+done
+gives 429 GET "/api/v1/jobs/$id/events" '' "$bob"
+has "the token 'bob' has 4 streams of events open; the limit is 4"
+has "Retry-After: 5"
+gives 429 GET "/api/v1/jobs/$id/events" '' "$dave"
+has "8 streams of the events of job '$id' are open; the limit is 8"
+gives 200 GET /metrics '' "$bob"
+has "organ_job_token_streams 4"
+has "organ_job_streams 8"
+for k in {9..28}; do
+    holds "$dave" /healthz
+    judge "connection $k gives $status" test "$status" = 200
+done
+gives 429 GET /healthz '' "$dave"
+has "the other connections are reserved for tokens with the role run; 'dave' has the role read"
+holds "$dave" /healthz
+judge "gives $status" test "$status" = 429
+gives 200 GET "/api/v1/jobs/$id" '' "$alice"
+gives 202 DELETE "/api/v1/jobs/$id" '' "$alice"
+kill -CONT "$job"
+reaches cancelled
+for s in "${held[@]}"; do exec {s}>&-; done
+# A stream that its client has closed counts no more.
+reads_events() { http GET "/api/v1/jobs/$id/events" '' "$bob" && [[ $status == 200 ]]; }
+if await reads_events; then good; else bad "the streams are not free again" "$answer"; fi
+kill -TERM "$server" && wait "$server"
+
+# ---- requests that wait for a model keep nobody from cancelling a job either ----
+# 256 requests may wait, 224 of them of tokens that only read. The process that reads models is stopped, so that they wait.
+serve --token-file ../tokens --connections 512 --per-address 512 --timeout 600
+caught out/g
+cp -r "$model" root/models/second
+gives 200 GET /api/v1/models/models/tiny '' "$bob"
+job_reader() { local p; for p in $(cat /proc/"$server"/task/*/children); do [[ $p != "$job" ]] && reader=$p; done; [[ -n ${reader:-} ]]; }
+await job_reader && kill -STOP "$reader"
+held=()
+waits() { http GET /metrics '' "$alice" && [[ $(sed -n 's/^organ_http_waiting_requests \([0-9]*\).*/\1/p' "$answer") -ge $1 ]]; }
+for k in {1..224}; do
+    exec {s}<>"/dev/tcp/127.0.0.1/$port" && held+=("$s")
+    printf 'GET /api/v1/models/models/second HTTP/1.1\r\nHost: 127.0.0.1\r\n%s\r\n\r\n' "$bob" >&"$s"
+done
+if await waits 224; then good; else bad "the requests do not wait" "$answer"; fi
+gives 503 GET /api/v1/models/models/second '' "$bob"
+has "too many requests are waiting for the disk"
+gives 202 DELETE "/api/v1/jobs/$id" '' "$alice"
+kill -CONT "$job" "$reader"
+for s in "${held[@]}"; do exec {s}>&-; done
+reaches cancelled
+kill -TERM "$server" && wait "$server"
+as=
 server=
 finish

@@ -101,6 +101,42 @@ START_TEST(the_config_is_what_peft_and_vllm_read)
 }
 END_TEST
 
+/* Conv1D of GPT-2: the factors are for out_features x in_features, as in peft, and the head is a linear layer. */
+START_TEST(layers_of_conv1d)
+{
+    static const made_tensor gpt2[] = {{"transformer.h.0.attn.c_attn.weight", ORGAN_F32, 2, {24, 72}},
+                                       {"transformer.h.0.attn.c_proj.weight", ORGAN_F32, 2, {24, 24}},
+                                       {"lm_head.weight", ORGAN_F32, 2, {50, 24}}};
+    static const char text[] = "{\"model_type\": \"gpt2\", \"architectures\": [\"GPT2LMHeadModel\"]}";
+    static const char *const names[] = {"gpt2", "gpt2-tuned"};
+    char base[300], tuned[300];
+    for (size_t k = 0; k < 2; k++) {
+        mkdir(scratch_path("%s", names[k]), 0777);
+        make_shard(scratch_path("%s/model.safetensors", names[k]), gpt2, 3);
+        spill(scratch_path("%s/config.json", names[k]), text, sizeof text - 1);
+    }
+    lora_tune(scratch_path("gpt2-tuned/model.safetensors"), ".weight", 3, 0.1, 0);
+    snprintf(base, sizeof base, "%s", scratch_path("gpt2"));
+    snprintf(tuned, sizeof tuned, "%s", scratch_path("gpt2-tuned"));
+    must_lora_extract("out", (lora_way){.base = base, .tuned = tuned, .options.modules = "c_attn,c_proj,lm_head"});
+    json_t *config = config_of("out");
+    ck_assert(json_is_true(json_object_get(config, "fan_in_fan_out")));
+    json_decref(config);
+    organ_adapter *adapter = lora_open("out");
+    const organ_adapter_pair *wide = organ_adapter_find(adapter, "transformer.h.0.attn.c_attn");
+    const organ_adapter_pair *head = organ_adapter_find(adapter, "lm_head");
+    ck_assert(wide->in_features == 24 && wide->out_features == 72);
+    ck_assert(head->in_features == 24 && head->out_features == 50);
+    /* row i of the change of the square matrix is row i of A^T B^T */
+    for (size_t k = 0; k < 2; k++) {
+        const char *const module = k ? "transformer.h.0.attn.c_attn" : "transformer.h.0.attn.c_proj";
+        double change;
+        ck_assert_double_lt(lora_gap(base, tuned, adapter, module, &change), 1e-4 * change);
+    }
+    organ_adapter_close(adapter);
+}
+END_TEST
+
 /* A change of rank 3 in one layer and of rank 5 in the other: each module gets the rank that it needs, and a scale of 1
  * for both readers. */
 START_TEST(ranks_by_energy)
@@ -334,7 +370,8 @@ Suite *lora_results_suite(void)
 {
     const suite_case cases[] = {
         {"factors",
-         {factors_are_the_change, the_config_is_what_peft_and_vllm_read, ranks_by_energy, more_rank_than_there_is}},
+         {factors_are_the_change, the_config_is_what_peft_and_vllm_read, layers_of_conv1d, ranks_by_energy,
+          more_rank_than_there_is}},
         {"modules", {unchanged_layers_have_no_factors, modules_are_chosen_by_pattern}},
         {"rest",
          {what_else_changed_is_told, what_else_changed_is_kept, a_bias_alone, models_that_do_not_match_everywhere}},
@@ -344,6 +381,7 @@ Suite *lora_results_suite(void)
 
 int main(void)
 {
-    Suite *const suites[] = {lora_results_suite(), lora_faults_suite(), lora_methods_suite(), NULL};
+    Suite *const suites[] = {lora_results_suite(), lora_faults_suite(), lora_methods_suite(), lora_targets_suite(),
+                             NULL};
     return run_suites(suites);
 }

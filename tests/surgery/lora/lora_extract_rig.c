@@ -231,15 +231,16 @@ double lora_gap(const char *base, const char *tuned, const organ_adapter *adapte
     float *w = lora_weight(base, name, &rows, &cols), *t = lora_weight(tuned, name, &rows, &cols);
     const organ_adapter_pair *pair = organ_adapter_find(adapter, module);
     ck_assert_msg(pair != NULL, "%s", module);
+    const bool turned = strstr(module, ".attn.c_") != NULL; /* Conv1D */
     float *a = read_tensor(adapter->model, pair->a), *b = read_tensor(adapter->model, pair->b);
     for (size_t k = 0; k < rows * cols; k++)
         t[k] -= w[k];
     *change = norm(t, rows * cols);
     for (size_t i = 0; i < rows; i++)
         for (size_t k = 0; k < pair->rank; k++) {
-            const float factor = (float)pair->scale * b[i * pair->rank + k];
             for (size_t j = 0; j < cols; j++)
-                t[i * cols + j] -= factor * a[k * cols + j];
+                t[i * cols + j] -= (float)pair->scale * (turned ? b[j * pair->rank + k] * a[k * rows + i]
+                                                                : b[i * pair->rank + k] * a[k * cols + j]);
         }
     const double gap = norm(t, rows * cols);
     free(w);

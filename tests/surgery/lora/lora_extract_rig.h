@@ -57,5 +57,6 @@ const json_t *lora_row(const char *list, const char *key, const char *name);
 Suite *lora_results_suite(void);
 Suite *lora_faults_suite(void);
 Suite *lora_methods_suite(void);
+Suite *lora_targets_suite(void);
 
 #endif

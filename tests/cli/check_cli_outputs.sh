@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Tests that every verb compares all paths that it writes with each other and with its inputs before any work. Ends with the line "N passed, N failed".
+. "$(dirname "$0")/../kit/cli_kit.sh"
+
+cp tiny-qwen2/heldout.txt text.txt
+mkdir real && ln -s real link
+
+# ---- every verb with -o and --html: the same path, or one inside the other ----
+# One command for each verb; its models need not exist, because the paths are compared first.
+commands=("assemble none" "autopsy none" "chimera --base none --donor none --take embed" "convert none --to gguf" "dequantize none" "evaluate none none"
+    "experts none --keep 4" "extract none" "fetch hf:none/none" "fleet none" "graft --source none --target none" "layers none --drop 1"
+    "lora extract --base none --tuned none" "lora merge --base none --adapter none" "lora resize none --rank 2" "lora sanitize none" "measure none"
+    "orthogonality none none none" "perplexity none --text text.txt" "prune none" "purify none --method haar" "quantize none --scheme int8-channel"
+    "width none --calibration text.txt --ffn 64")
+listed=$("$organ" help | sed -nE 's/^  ([a-z]+( [a-z]+)?)  .*/\1/p' | while read -r verb; do
+    # shellcheck disable=SC2086 # a verb may have two words
+    "$organ" help $verb >../help && grep -q -- --output ../help && grep -q -- '--html FILE' ../help && echo "$verb"
+done)
+for verb in $listed; do
+    [[ $verb =~ ^(extract|merge|resize|sanitize)$ ]] && continue
+    judge "organ $verb is not in this test" grep -qE "^$verb( |\$)" <(printf '%s\n' "${commands[@]}")
+done
+judge "too few verbs" test "$(wc -l <<<"$listed")" -ge 23
+for command in "${commands[@]}"; do
+    read -ra words <<<"$command"
+    refused 2 "--output p is the same path as another output: --html p" "${words[@]}" -o p --html p
+    refused 2 "--html p/page.html is inside another output, --output p" "${words[@]}" -o p --html p/page.html
+done
+
+# ---- spellings of a path ----
+mine=(prune tiny-qwen2 --quiet)
+for other in ./p p/ "$PWD/p" ../area/p .//p real/../p; do refused 2 "is the same path as another output: --html" "${mine[@]}" -o p --html "$other"; done
+refused 2 "is the same path as another output" "${mine[@]}" -o link/p --html real/p
+refused 2 "is inside another output" "${mine[@]}" -o real/p --html link/p/q/page.html
+refused 2 "is inside another output" "${mine[@]}" -o real/p/q --html link/p
+for name in .p.organ-partial .p.organ-finished .p.organ-partial/page.html; do
+    refused 2 "has the name of an unfinished output of --output p" "${mine[@]}" -o p --html $name
+done
+echo >one && ln one two
+refused 2 "--output one is the same path as another output: --html two" "${mine[@]}" -o one --html two --force
+
+# ---- reports next to a single file ----
+plain=tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf
+for name in x.DEQUANTIZE_REPORT.md x.DEQUANTIZE_REPORT.html x.dequantize.json ./x.prune.jsonl; do
+    refused 2 "has the name of a report next to --output x.gguf" dequantize $plain -o x.gguf --html $name
+done
+
+# ---- files that a run reads or extends ----
+calibrated=(prune tiny-qwen2 --method sparsegpt --calibration text.txt --allocate global --budget 30% -o p --quiet)
+refused 2 "--output p is the same path as another output: --allocation p" "${calibrated[@]}" --allocation p
+refused 2 "--allocation a.json is the same path as another output: --html a.json" "${calibrated[@]}" --allocation a.json --html a.json
+refused 2 "--allocation text.txt would be written over its input --calibration text.txt" "${calibrated[@]}" --allocation text.txt
+refused 2 "--scores ./s.json is the same path as another output: --html s.json" experts none --keep 4 -o p --scores ./s.json --html s.json
+refused 2 "--scores s.json is the same path as another output: --html s.json" layers none --drop 1 -o p --scores s.json --html s.json
+ln text.txt hard.txt && ln -s text.txt soft.txt
+for name in text.txt hard.txt soft.txt; do
+    refused 2 "--html $name would be written over its input --text text.txt" perplexity tiny-qwen2 --text text.txt --html $name
+    refused 2 "--output $name would be written over its input --text text.txt" perplexity tiny-qwen2 --text text.txt -o $name --force
+done
+mkdir texts && cp text.txt texts
+refused 2 "--text texts/text.txt is inside the output, which would replace it, --output texts" perplexity tiny-qwen2 --text texts/text.txt -o texts --force
+ends 0 inspect tiny-qwen2 --html page.html
+ends 0 measure tiny-qwen2 -o numbers --quiet
+refused 2 "--output numbers/z_report.json would be written over its input FILE numbers/z_report.json" report numbers/z_report.json -o numbers/z_report.json
+
+# ---- standard output ----
+: >page.html
+before=$(stat -c %i page.html)
+"$organ" inspect tiny-qwen2 --html page.html >page.html 2>../err
+code=$? here="organ inspect --html page.html >page.html"
+judge "ends with $code" test $code = 2
+says "--html page.html is the same path as another output: standard output"
+judge "the file is replaced" test "$(stat -c %i page.html)" = "$before"
+
+# ---- what is no conflict ----
+ends 0 prune tiny-qwen2 -o real/p --html real/p.html --quiet
+ends 0 measure tiny-qwen2 -o numbers --html numbers.html --quiet
+ends 0 perplexity tiny-qwen2 --text texts/text.txt --max-tokens 32 --html texts/page.html --quiet
+ends 0 dequantize $plain -o x.gguf --html x.html --quiet
+finish
