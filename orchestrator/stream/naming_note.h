@@ -53,10 +53,9 @@ typedef struct organ_naming_place {
 int organ_naming_remove_choice(const char *final);
 
 /* Finishes the work of a run that was killed after its output got the name `final`: renames the reports next to the
- * output, removes the files that had these names before, then removes the note. If `final` is not the output of the
- * note and there is no partial directory (the user has moved the output), only removes the note; with a partial
- * directory does nothing. Does nothing if there is no note or if another process writes the output. Returns ORGAN_IO if
- * a file cannot be renamed or removed. */
+ * output, removes the files that had these names before, the partial directory and the note. Does nothing if `final` is
+ * not the output of the note or if another process writes the output. Returns ORGAN_IO if a file cannot be renamed or
+ * removed. */
 organ_status organ_naming_finish(const organ_naming_place *place, organ_error *error);
 
 #endif

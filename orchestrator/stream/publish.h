@@ -4,7 +4,9 @@
 #ifndef ORGAN_PUBLISH_H
 #define ORGAN_PUBLISH_H
 
+#include "formats/base/held_folder.h"
 #include "orchestrator/stream/naming_note.h"
+#include "orchestrator/stream/partial.h"
 
 #include <stdbool.h>
 
@@ -14,7 +16,8 @@
 typedef enum organ_publish_stage {
     ORGAN_OUTPUT_GROWING, /* incomplete */
     ORGAN_OUTPUT_KEPT,    /* complete, but still under the temporary name, because the final one was not available */
-    ORGAN_OUTPUT_NAMED    /* complete, under its final name */
+    ORGAN_OUTPUT_NAMED,   /* complete, under its final name */
+    ORGAN_OUTPUT_LOST     /* another run has taken over the partial directory */
 } organ_publish_stage;
 
 /* An output that a run writes. */
@@ -25,9 +28,13 @@ typedef struct organ_publish {
     char *parent;  /* directory of all these paths */
     /* descriptor that locks the partial directory against other processes; -1: not locked (other ranks) */
     int lock;
-    bool resumed; /* the partial directory existed and is continued */
-    bool whole;   /* the partial directory contains the complete output of an earlier run, which only needs its name */
-    bool force;   /* replace an existing output if organ_check_replaceable accepts it */
+    int folder; /* descriptor of the partial directory in each rank; -1: not open */
+    int mark;   /* descriptor of the mark of an unfinished output, which locks it against other hosts too; -1: none */
+    char token[ORGAN_PARTIAL_TOKEN]; /* the text that this run has written into the mark */
+    organ_held_folder *held;         /* the directory, in which paths below `partial` are looked up */
+    bool resumed;                    /* the partial directory existed and is continued */
+    bool whole; /* the partial directory contains the complete output of an earlier run, which only needs its name */
+    bool force; /* replace an existing output if organ_check_replaceable accepts it */
     const char *like;          /* argument of organ_check_replaceable; belongs to the caller */
     bool empty;                /* `final` is an empty directory that organ_publish_commit may remove */
     organ_publish_stage stage; /* how complete the output is */
@@ -62,7 +69,7 @@ organ_status organ_publish_split(const char *path, organ_publish *publish, organ
 
 /* Allows other ranks to write into this output: stores `token`, a text of less than 64 bytes, in the mark of the
  * unfinished output (ORGAN_GROWING_MARK), where organ_publish_join reads it. */
-organ_status organ_publish_set_token(const organ_publish *publish, const char *token, organ_error *error);
+organ_status organ_publish_set_token(organ_publish *publish, const char *token, organ_error *error);
 /* Opens, in another rank, the output that rank 0 has begun. Returns ORGAN_IO if its mark is not visible or has another
  * token, because the ranks do not share a file system. */
 organ_status organ_publish_join(const char *final, const char *token, organ_publish *publish, organ_error *error);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/lora/adapter_write_parts.h"
 
+#include "formats/base/file_calls.h"
 #include "formats/base/json_dump.h"
 #include "formats/base/memory_watch.h"
 #include "formats/base/order.h"
@@ -283,7 +284,7 @@ static organ_status merge_tensors(organ_adapter_writer *w, const rank_tensor *te
     if (!error->status)
         organ_direct_sync(&w->file, error);
     organ_direct_close(&own);
-    unlink(own_path);
+    organ_remove_file(own_path);
     free(own_path);
     if (!organ_ranks_first(w->output.ranks))
         organ_direct_close(&w->file);

@@ -2,6 +2,7 @@
  * Checks the path of an output, creates it under a hidden name together with other ranks, and publishes it. */
 #include "orchestrator/surgery/output/output.h"
 
+#include "formats/base/file_calls.h"
 #include "formats/base/memory_watch.h"
 #include "formats/base/path.h"
 #include "formats/base/text_buffer.h"
@@ -197,15 +198,11 @@ static organ_status output_share(organ_output *output, organ_error *error)
 {
     organ_gathered all = {0};
     const bool first = organ_ranks_first(output->ranks);
-    char token[40] = "";
+    char token[ORGAN_PARTIAL_TOKEN] = "";
     if (!output->ranks)
         return error->status;
     if (first && !error->status) {
-        struct timespec now;
-        clock_gettime(CLOCK_REALTIME, &now);
-        snprintf(token, sizeof token, "%016llx%08lx%c",
-                 (unsigned long long)now.tv_sec * 1000000000 + (unsigned long long)now.tv_nsec, (unsigned long)getpid(),
-                 output->publish.resumed ? 'r' : 'n');
+        snprintf(token, sizeof token, "%.32s%c", output->publish.token, output->publish.resumed ? 'r' : 'n');
         organ_publish_set_token(&output->publish, token, error);
     }
     organ_ranks_gather(output->ranks, "creating the output", token, first ? strlen(token) : 0, &all, error);
@@ -236,7 +233,7 @@ static organ_status remove_file(const organ_output *output, const char *name, or
     char *const path = organ_publish_path(&output->publish, name);
     if (!path)
         organ_fail_memory(error, output->path);
-    else if (unlink(path))
+    else if (organ_remove_file(path))
         organ_fail_errno(error, errno, "%s: cannot be removed", path);
     free(path);
     return error->status;

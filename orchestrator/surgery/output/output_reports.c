@@ -3,6 +3,7 @@
  * that has only reports. */
 #include "orchestrator/surgery/output/output.h"
 
+#include "formats/base/file_calls.h"
 #include "formats/base/path.h"
 #include "formats/base/text_buffer.h"
 #include "formats/model/recognise.h"
@@ -138,7 +139,7 @@ organ_status organ_output_reports_write(organ_output *output, const organ_report
     char *const folder = organ_publish_path(&output->publish, ORGAN_REPORT_FOLDER);
     if (!folder)
         organ_fail_memory(error, output->path);
-    else if (mkdir(folder, 0777) && errno != EEXIST)
+    else if (organ_make_folder(folder, 0777) && errno != EEXIST)
         organ_fail_errno(error, errno, "%s: cannot be created", folder);
     else if (organ_file_record_write(output->publish.partial, error) == ORGAN_OK)
         write_reports_into(folder, files, report, error);
