@@ -83,19 +83,27 @@ int organ_naming_note_append(int at, const char *name, bool make, const organ_na
     return close(fd) && errno != EINTR && !fault ? errno : fault;
 }
 
-/* Removes the partial directory of the output with the choices, ".NAME.organ-choice.organ-partial" next to `final`.
- * Returns 0 or an errno. */
-int organ_naming_remove_choice(const char *final)
+/* Sets `path` to the path "PARENT/.NAME" and `ending` for the output `final`. Returns false if it is too long. */
+static bool hidden_path(const char *final, const char *ending, char path[PATH_MAX])
 {
-    char path[PATH_MAX];
     const char *const name = organ_path_name(final);
     int length = (int)(name - final); /* of the parent's path, as dirname has it: a run that holds it has that path */
     while (length > 1 && final[length - 1] == '/')
         length--;
-    if (snprintf(path, sizeof path, "%.*s/.%s" ORGAN_CHOICE_ENDING ".organ-partial", length > 0 ? length : 1,
-                 length > 0 ? final : ".", name) >= (int)sizeof path)
+    return snprintf(path, PATH_MAX, "%.*s/.%s%s", length > 0 ? length : 1, length > 0 ? final : ".", name, ending) <
+           PATH_MAX;
+}
+
+int organ_naming_remove_choice(const char *final)
+{
+    char path[PATH_MAX];
+    if (!hidden_path(final, ORGAN_SCORES_ENDING, path))
         return ENAMETOOLONG;
-    return organ_partial_discard(path);
+    const int fault = unlink(path) && errno != ENOENT ? errno : 0;
+    if (!hidden_path(final, ORGAN_CHOICE_ENDING ".organ-partial", path))
+        return ENAMETOOLONG;
+    const int other = organ_partial_discard(path);
+    return fault ? fault : other;
 }
 
 /* ---- finishing the work of a killed run ---- */

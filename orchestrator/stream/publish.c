@@ -354,6 +354,21 @@ organ_status organ_publish_finish(const char *final, organ_error *error)
     return error->status;
 }
 
+bool organ_publish_waits(const char *final)
+{
+    organ_publish publish = {.lock = -1};
+    organ_naming_note note;
+    organ_error ignored = {0};
+    bool waits = false;
+    if (organ_publish_split(final, &publish, &ignored) == ORGAN_OK &&
+        organ_naming_note_read(publish.note, &note, &ignored) == ORGAN_OK && note.journal) {
+        publish.lock = publish.folder = organ_open(publish.partial, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+        waits = publish.lock >= 0 && has_noted_output(&publish, &note);
+    }
+    organ_publish_end(&publish);
+    return waits;
+}
+
 /* Removes a finished output that could not get its name, and its note. An unfinished output stays for --resume. */
 organ_status organ_publish_give_up(const char *final, organ_error *error)
 {

@@ -38,7 +38,7 @@ typedef struct organ_publish {
     const char *like;          /* argument of organ_check_replaceable; belongs to the caller */
     bool empty;                /* `final` is an empty directory that organ_publish_commit may remove */
     organ_publish_stage stage; /* how complete the output is */
-    bool choice;               /* remove the second output with the run's choices at the end (ORGAN_CHOICE_ENDING) */
+    bool choice;               /* remove the run's choices and measurements at the end (organ_naming_remove_choice) */
     size_t writers;            /* ranks that write the output together; 0: one */
 } organ_publish;
 
@@ -88,6 +88,10 @@ organ_status organ_publish_check(const char *final, const char *like, bool force
 /* Finishes the renaming of an earlier run that was killed after its output got the name `final`: removes the run's note
  * and the former output. Does nothing if there is no note. Returns ORGAN_IO if that fails. */
 organ_status organ_publish_finish(const char *final, organ_error *error);
+
+/* Returns whether a finished output with its journal waits for the name `final`, because its run was killed: then
+ * organ_publish_begin continues it even without `resume`. False also if this cannot be determined. */
+bool organ_publish_waits(const char *final);
 
 /* Removes a complete output of an earlier run that could not be renamed to `final`, for callers that can repeat the
  * run. Keeps incomplete outputs. Returns ORGAN_USAGE if another process writes the output, ORGAN_IO if the output

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Runs two commands that write the same output, and holds them at their calls. For all pairs of calls (I, J), A runs to
- * its call I, B to its call J, then A to its end and B to its end. Nothing depends on time. A call is one on the output, its partial directory or its note.
+ * its call I, B to its call J, then A to its end and B to its end. Nothing depends on time. The calls are those on the
+ * output, its partial directory or its note.
  *
  *   races DIRECTORY NAME WHICH FROM A... -- B...
  *

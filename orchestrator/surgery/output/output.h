@@ -27,8 +27,8 @@ typedef struct organ_output {
     const char *like;
     bool single; /* one file, not a directory */
     bool force;  /* --force: replace an existing output */
-    /* The run keeps its choices, such as the channels to keep, in a second unfinished output, PATH.organ-choice. It is
-     * removed once the output at `path` is complete. */
+    /* The run keeps its choices, such as the channels to keep, in a second unfinished output, PATH.organ-choice, or its
+     * measurements in a hidden file. They are removed once the output at `path` is complete. */
     bool choice;
     /* Journal of a run that can be continued; the caller closes it after organ_output_end. NULL: the run cannot be
      * continued, and resume, resumed_by, done and all are not used. */

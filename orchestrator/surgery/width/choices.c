@@ -215,7 +215,7 @@ organ_status organ_width_choices_begin(organ_width_job *job, organ_error *error)
         return error->status;
     c->output = (organ_output){.path = c->directory,
                                .force = o->write.force,
-                               .resume = o->write.resume,
+                               .resume = o->write.resume || organ_publish_waits(o->write.output),
                                .journal = &c->journal,
                                .all = job->part_count,
                                .ranks = ranks};
