@@ -134,10 +134,13 @@ static organ_status run_shared(const organ_verb *verb, const organ_launch *launc
     if (organ_ranks_join(launch, &stop, &call->ranks, error))
         return error->status;
     if (organ_call_resolve_names(verb, call, error) == ORGAN_OK &&
-        organ_call_check_outputs(verb, call, error) == ORGAN_OK &&
-        (!call->html ||
-         !(organ_html_file_check(call->html, error) || organ_html_file_check_distinct(call->html, verb, call, error))))
+        organ_call_check_outputs(verb, call, error) == ORGAN_OK && call->html &&
+        organ_html_file_check(call->html, error) == ORGAN_OK)
+        organ_html_file_check_distinct(call->html, verb, call, error);
+    if (error->status == ORGAN_OK) {
+        organ_call_close_modes(verb, call);
         verb->run(call, error);
+    }
     return organ_ranks_sync_status(call->ranks, "the end of the run", error);
 }
 

@@ -303,7 +303,7 @@ static organ_status make_partial(organ_publish *publish, organ_publish_mode way,
         release_partial(publish);
         if (error->status)
             return error->status;
-        if (mkdir(publish->partial, 0777) && errno != EEXIST)
+        if (mkdir(publish->partial, 0777 & ~publish->closed) && errno != EEXIST)
             return organ_fail_errno(error, errno, "%s: cannot be created", publish->partial);
     }
     return organ_fail(error, ORGAN_USAGE, "%s: other processes are writing this output", publish->final);
@@ -337,7 +337,7 @@ organ_status organ_publish_check(const char *final, const char *like, bool force
 organ_status organ_publish_begin(const char *final, const char *like, organ_publish_mode way, organ_publish *publish,
                                  organ_error *error)
 {
-    *publish = (organ_publish){.lock = -1, .force = way.force, .like = like};
+    *publish = (organ_publish){.lock = -1, .force = way.force, .like = like, .closed = way.closed};
     if (organ_publish_split(final, publish, error))
         return error->status;
     publish->empty = is_empty_directory(publish->final);

@@ -38,15 +38,17 @@ typedef struct organ_publish {
     const char *like;          /* argument of organ_check_replaceable; belongs to the caller */
     bool empty;                /* `final` is an empty directory that organ_publish_commit may remove */
     organ_publish_stage stage; /* how complete the output is */
+    unsigned closed;           /* permission bits that no file of the output may have (closed_modes.h) */
     bool choice;               /* remove the run's choices and measurements at the end (organ_naming_remove_choice) */
     size_t writers;            /* ranks that write the output together; 0: one */
 } organ_publish;
 
 /* How organ_publish_begin treats outputs of earlier runs. */
 typedef struct organ_publish_mode {
-    bool resume;  /* continue an unfinished run */
-    bool force;   /* replace an existing output, discard an unfinished run */
-    bool journal; /* the caller can continue an output that has a journal */
+    bool resume;     /* continue an unfinished run */
+    bool force;      /* replace an existing output, discard an unfinished run */
+    bool journal;    /* the caller can continue an output that has a journal */
+    unsigned closed; /* organ_publish.closed */
 } organ_publish_mode;
 /* Creates the partial directory, or reopens the one of an interrupted run, and locks it. An empty directory at `final`
  * is allowed. If an earlier run was killed after it wrote all of the output, organ_publish_begin continues that output

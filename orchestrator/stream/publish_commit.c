@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Gives finished outputs their names (publish.h). */
+#include "formats/base/closed_modes.h"
 #include "formats/base/file_calls.h"
 #include "formats/base/text_buffer.h"
 #include "formats/model/recognise.h"
@@ -173,6 +174,16 @@ static organ_status check_own(organ_publish *publish, organ_error *error)
                : fail_lost(publish, error);
 }
 
+/* Removes the permissions that the output must not have from its files, before they get their names. The mark has those
+ * of every new file: if it has none of these, no file has. */
+static organ_status close_files(const organ_publish *publish, organ_error *error)
+{
+    struct stat info;
+    const bool open = publish->closed && (fstat(publish->mark, &info) || info.st_mode & publish->closed);
+    const int fault = open ? organ_close_modes(publish->lock, publish->closed) : 0;
+    return fault ? organ_fail_errno(error, fault, "%s: permissions cannot be changed", publish->partial) : ORGAN_OK;
+}
+
 /* Returns whether the final name now leads to an unfinished output of another run, because that run had taken the path
  * of the partial directory before the renaming. */
 static bool another_was_named(const organ_publish *publish)
@@ -291,8 +302,8 @@ organ_status organ_publish_commit(organ_publish *publish, const char *journal, o
         return error->status;
     }
     organ_rename_result naming = ORGAN_RENAME_FAILED;
-    if (check_own(publish, error) == ORGAN_OK && write_finished_note(publish, NULL, journal, error) == ORGAN_OK &&
-        remove_mark(publish, error) == ORGAN_OK) {
+    if (close_files(publish, error) == ORGAN_OK && check_own(publish, error) == ORGAN_OK &&
+        write_finished_note(publish, NULL, journal, error) == ORGAN_OK && remove_mark(publish, error) == ORGAN_OK) {
         fault = sync_names(publish); /* removed and synchronised before the renaming, so that a directory with the final
                                         name never has the mark or a journal */
         if (publish->empty)
@@ -329,7 +340,7 @@ organ_status organ_publish_commit_files(organ_publish *publish, const char *cons
         fail_names(publish, fault, error);
     for (; !error->status && names[count]; count++)
         plan_name(publish, names[count], count == 0 ? publish->final : NULL, NULL, &plans[count], error);
-    if (!error->status && check_own(publish, error) == ORGAN_OK)
+    if (!error->status && close_files(publish, error) == ORGAN_OK && check_own(publish, error) == ORGAN_OK)
         write_finished_note(publish, names, journal,
                             error); /* so that a later run does not treat the finished output as unfinished */
     if (!error->status)

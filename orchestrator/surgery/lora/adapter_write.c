@@ -84,8 +84,8 @@ static organ_status adapter_write_open_file(organ_adapter_writer *w, organ_error
 
 /* Begins the output on all ranks, then the journal, the header and the file. The ranks then agree, so that all fail if
  * one did. */
-organ_status organ_adapter_writer_begin(const char *path, const char *like, bool force, organ_ranks *ranks,
-                                        size_t tensors, size_t name_bytes, uint64_t bytes,
+organ_status organ_adapter_writer_begin(const char *path, const char *like, bool force, unsigned closed,
+                                        organ_ranks *ranks, size_t tensors, size_t name_bytes, uint64_t bytes,
                                         const organ_adapter_resumable *resumable, organ_adapter_writer **writer,
                                         organ_error *error)
 {
@@ -94,9 +94,10 @@ organ_status organ_adapter_writer_begin(const char *path, const char *like, bool
         json_decref(resumable ? resumable->head : NULL);
         return organ_fail_memory(error, path);
     }
-    *w = (organ_adapter_writer){.output = {.path = path, .like = like, .force = force, .ranks = ranks},
-                                .file = {.fd = -1, .direct = -1},
-                                .last_width = 8};
+    *w =
+        (organ_adapter_writer){.output = {.path = path, .like = like, .force = force, .closed = closed, .ranks = ranks},
+                               .file = {.fd = -1, .direct = -1},
+                               .last_width = 8};
     if (resumable) {
         w->output.journal = &w->journal;
         w->output.resume = resumable->resume;

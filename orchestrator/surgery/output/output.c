@@ -2,6 +2,7 @@
  * Checks the path of an output, creates it under a hidden name together with other ranks, and publishes it. */
 #include "orchestrator/surgery/output/output.h"
 
+#include "formats/base/closed_modes.h"
 #include "formats/base/file_calls.h"
 #include "formats/base/memory_watch.h"
 #include "formats/base/path.h"
@@ -121,6 +122,14 @@ const char *organ_output_like(const organ_model *model)
     return model->whole_directory || model->manifest ? model->directory : NULL;
 }
 
+unsigned organ_output_closed(const organ_model *model)
+{
+    unsigned closed = model->whole_directory ? organ_closed_modes(model->directory) : 0;
+    for (size_t f = 0; f < model->file_count && !model->whole_directory; f++)
+        closed |= model->files[f].remote ? 0 : organ_closed_modes(model->files[f].path);
+    return closed;
+}
+
 organ_status organ_output_check(const char *path, const char *like, bool force, organ_error *error)
 {
     return organ_publish_check(path, like, force, error);
@@ -152,8 +161,10 @@ void organ_output_remove_report(const char *path)
  * always replaces the files of an interrupted run. */
 static organ_status begin_partial(organ_output *output, bool resume, organ_error *error)
 {
-    const organ_publish_mode way = {
-        .resume = resume, .force = !output->journal || output->force, .journal = output->journal};
+    const organ_publish_mode way = {.resume = resume,
+                                    .force = !output->journal || output->force,
+                                    .journal = output->journal,
+                                    .closed = output->closed};
     organ_publish_begin(output->path, output->like, way, &output->publish, error);
     output->publish.force = output->force;
     output->publish.choice = output->choice;

@@ -30,6 +30,7 @@ typedef struct organ_output {
     /* The run keeps its choices, such as the channels to keep, in a second unfinished output, PATH.organ-choice, or its
      * measurements in a hidden file. They are removed once the output at `path` is complete. */
     bool choice;
+    unsigned closed; /* permission bits that no file of the output may have (organ_output_closed) */
     /* Journal of a run that can be continued; the caller closes it after organ_output_end. NULL: the run cannot be
      * continued, and resume, resumed_by, done and all are not used. */
     organ_run_journal *journal;
@@ -82,6 +83,9 @@ void organ_output_remove_report(const char *path);
 /* Returns the value of organ_output.like for an output that copies the other files of `model`: its directory, or NULL
  * if the user named single files of it. */
 const char *organ_output_like(const organ_model *model);
+
+/* Returns the permission bits that an output made from the model must not have (closed_modes.h). */
+unsigned organ_output_closed(const organ_model *model);
 
 /* Checks the path of an output before the run. Returns ORGAN_USAGE if it exists, unless `force` is set and
  * organ_check_replaceable accepts the existing output (`like` as in organ_output). */
