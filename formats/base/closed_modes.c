@@ -13,8 +13,8 @@
 #define DEEPEST_FOLDER 8 /* a model directory has folders in one or two levels */
 #define ALL_CLOSED     077u
 
-/* Returns the bits that are closed by the permissions of one file or directory. A class that cannot read the file, or
- * not pass the directory, gets nothing; a class that cannot write it cannot write what is made from it. */
+/* Returns the bits that are closed by the permissions of one file or directory. A class gets nothing if it cannot read
+ * the file or enter the directory. A class that cannot write it cannot write its outputs. */
 static unsigned closed_by(const struct stat *info)
 {
     const unsigned needed = S_ISDIR(info->st_mode) ? 1 : 4;

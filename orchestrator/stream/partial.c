@@ -113,6 +113,17 @@ int organ_partial_new_token(char token[ORGAN_PARTIAL_TOKEN])
     return 0;
 }
 
+/* Returns the reason for which the mark, which exists, is not open: EEXIST if another process has created it just now,
+ * else the errno of its opening. */
+static int why_not_open(const organ_partial *partial)
+{
+    const int fd = organ_open_at(partial->folder, ORGAN_GROWING_MARK, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
+    if (fd < 0)
+        return errno;
+    close(fd);
+    return EEXIST;
+}
+
 int organ_partial_set_mark(organ_partial *partial, const char *token)
 {
     const size_t length = strlen(token);
@@ -121,7 +132,7 @@ int organ_partial_set_mark(organ_partial *partial, const char *token)
         partial->mark =
             organ_open_at(partial->folder, ORGAN_GROWING_MARK, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0666);
         if (partial->mark < 0)
-            return errno;
+            return errno == EEXIST ? why_not_open(partial) : errno;
         if (lock_at_once(partial->mark) && errno == EWOULDBLOCK)
             return EEXIST;
     }

@@ -71,7 +71,13 @@ static organ_status lock_partial(organ_publish *publish, bool *missing, organ_er
 {
     organ_partial partial;
     int fault;
-    const organ_partial_state state = organ_partial_lock(publish->partial, &partial, &fault);
+    organ_partial_state state = organ_partial_lock(publish->partial, &partial, &fault);
+    struct stat info;
+    if (state == ORGAN_PARTIAL_LOCKED && (fstat(partial.folder, &info) || !S_ISDIR(info.st_mode))) {
+        organ_partial_unlock(&partial);
+        state = ORGAN_PARTIAL_UNKNOWN;
+        fault = ENOTDIR;
+    }
     *missing = state == ORGAN_PARTIAL_MISSING;
     publish->lock = publish->folder = partial.folder;
     publish->mark = partial.mark;
@@ -211,7 +217,8 @@ static organ_status reopen_finished(organ_publish *publish, organ_error *error)
  *   - a finished output whose note has a journal, if the caller uses journals (way.journal): reopens it;
  *   - a finished output of which neither the note nor the caller has a journal: like an unfinished run;
  *   - any other finished output: returns ORGAN_USAGE;
- *   - an unfinished run: continues it with way.resume, else removes it with way.force, else returns ORGAN_USAGE;
+ *   - an unfinished run: continues it with way.resume, removes it with way.force or way.discard, else returns
+ *     ORGAN_USAGE;
  *   - a directory without anything of value: continues it with way.resume, else removes it.
  * Sets publish->resumed if the directory is reopened or continued. Sets *gone if it was removed; until then the
  * directory stays locked, so that no other process can have taken its path. */
@@ -233,7 +240,7 @@ static organ_status take_over_partial(organ_publish *publish, organ_publish_mode
         return reopen_finished(publish, error);
     if (!unfinished && (complete || !has_nothing_of_value(publish)))
         return organ_publish_fail_awaiting(publish, error);
-    if (unfinished && !way.resume && !way.force)
+    if (unfinished && !way.resume && !way.force && !way.discard)
         return organ_fail(error, ORGAN_USAGE,
                           "%s: an unfinished run was found in %s: --resume continues it, --force starts over",
                           publish->final, publish->partial);

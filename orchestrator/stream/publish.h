@@ -47,6 +47,7 @@ typedef struct organ_publish {
 typedef struct organ_publish_mode {
     bool resume;     /* continue an unfinished run */
     bool force;      /* replace an existing output, discard an unfinished run */
+    bool discard;    /* discard an unfinished run, because it cannot be continued */
     bool journal;    /* the caller can continue an output that has a journal */
     unsigned closed; /* organ_publish.closed */
 } organ_publish_mode;
@@ -57,7 +58,7 @@ typedef struct organ_publish_mode {
  * Returns ORGAN_USAGE if
  *   - `final` exists and is not empty, unless `force` is set and organ_check_replaceable accepts it with the same
  *     `like`;
- *   - it finds an unfinished run, unless `resume` continues that run or `force` discards it;
+ *   - it finds an unfinished run, unless `resume` continues that run or `force` or `discard` discards it;
  *   - it finds a finished output that could not get this name;
  *   - another process holds the lock.
  * Returns ORGAN_IO if the directory cannot be created. */
@@ -83,8 +84,8 @@ organ_status organ_publish_mark(const organ_publish *publish, size_t rank, organ
 organ_status organ_publish_verify(const organ_publish *publish, size_t count, organ_error *error);
 
 /* Returns ORGAN_USAGE if organ_publish_begin would reject `final` because of an existing file or directory. Changes
- * files in one case only: if an earlier run was killed after its output got the name `final`, finishes the renaming of
- * its other files (organ_naming_finish). */
+ * files in one case only: if an earlier run was killed after its output got the name `final`, renames the other files
+ * of the output or removes the empty partial directory (organ_naming_finish). */
 organ_status organ_publish_check(const char *final, const char *like, bool force, organ_error *error);
 
 /* Finishes the renaming of an earlier run that was killed after its output got the name `final`: removes the run's note

@@ -162,11 +162,11 @@ void organ_output_remove_report(const char *path)
 static organ_status begin_partial(organ_output *output, bool resume, organ_error *error)
 {
     const organ_publish_mode way = {.resume = resume,
-                                    .force = !output->journal || output->force,
+                                    .force = output->force,
+                                    .discard = !output->journal,
                                     .journal = output->journal,
                                     .closed = output->closed};
     organ_publish_begin(output->path, output->like, way, &output->publish, error);
-    output->publish.force = output->force;
     output->publish.choice = output->choice;
     return error->status;
 }

@@ -171,7 +171,8 @@ typedef struct organ_report_folder {
     const char *path;
     organ_report_files files;
     organ_ranks *ranks;
-    bool made; /* this run created the directory */
+    bool made;  /* this run created the directory */
+    bool wrote; /* this run has begun to write the reports */
 } organ_report_folder;
 
 /* Returns ORGAN_USAGE if the folder is the directory of one of the `count` paths `inputs` (NULL entries are skipped),
@@ -181,8 +182,9 @@ organ_status organ_report_folder_check(const organ_report_folder *folder, const 
 /* Creates the directory before the work begins, so that a run does not fail at its end. Returns ORGAN_USAGE if the path
  * is not a directory, ORGAN_IO if it cannot be created or written. */
 organ_status organ_report_folder_make(organ_report_folder *folder, organ_error *error);
-/* Writes the reports, once all ranks have reached this call. */
-organ_status organ_report_folder_write(const organ_report_folder *folder, const json_t *report, organ_error *error);
+/* Writes the reports, once all ranks have reached this call. If two runs have the same directory, one writes all its
+ * reports before the other. */
+organ_status organ_report_folder_write(organ_report_folder *folder, const json_t *report, organ_error *error);
 /* After an error, removes the directory with its reports if this run made the directory. Does nothing if the directory
  * existed before, because it may contain the complete report of an earlier run or of this one. */
 void organ_report_folder_abandon(const organ_report_folder *folder);
