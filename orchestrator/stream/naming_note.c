@@ -94,7 +94,7 @@ static bool hidden_path(const char *final, const char *ending, char path[PATH_MA
            PATH_MAX;
 }
 
-int organ_naming_remove_choice(const char *final)
+int organ_naming_remove_choice(const char *final, bool own)
 {
     char path[PATH_MAX];
     if (!hidden_path(final, ORGAN_SCORES_ENDING, path))
@@ -102,8 +102,9 @@ int organ_naming_remove_choice(const char *final)
     const int fault = unlink(path) && errno != ENOENT ? errno : 0;
     if (!hidden_path(final, ORGAN_CHOICE_ENDING ".organ-partial", path))
         return ENAMETOOLONG;
-    const int other = organ_partial_discard(path);
-    return fault ? fault : other;
+    const int other = organ_partial_discard(path, own);
+    /* If another run holds the lock, the choices are its own and not those of this output. */
+    return fault || other == EWOULDBLOCK ? fault : other;
 }
 
 /* ---- finishing the work of a killed run ---- */
@@ -217,7 +218,7 @@ static organ_status finish_named(const organ_naming_place *p, const organ_naming
 {
     if (partial->folder >= 0)
         S_ISDIR(final->st_mode) ? finish_directory(p, partial, error) : finish_files(p, note, partial, error);
-    const int fault = !error->status && note->choice ? organ_naming_remove_choice(p->final) : 0;
+    const int fault = !error->status && note->choice ? organ_naming_remove_choice(p->final, false) : 0;
     if (fault)
         organ_fail_errno(error, fault, "%s" ORGAN_CHOICE_ENDING ": cannot be removed", p->final);
     if (!error->status && unlink(p->note) && errno != ENOENT)

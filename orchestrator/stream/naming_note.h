@@ -51,8 +51,9 @@ typedef struct organ_naming_place {
 } organ_naming_place;
 
 /* Removes the output with the choices (ORGAN_CHOICE_ENDING) and the file with the measurements (ORGAN_SCORES_ENDING) of
- * the output `final`, if there are any. Returns 0 or an errno. */
-int organ_naming_remove_choice(const char *final);
+ * the output `final`, if there are any. Choices that another run has locked stay; those that this process holds are
+ * removed only if `own` is set. Returns 0 or an errno. */
+int organ_naming_remove_choice(const char *final, bool own);
 
 /* Finishes the work of a run that was killed after its output got the name `final`: renames the reports next to the
  * output, removes the files that had these names before, the partial directory and the note. Does nothing if `final` is

@@ -187,11 +187,11 @@ static bool discard_own(const char *path, int *fault)
     return own;
 }
 
-int organ_partial_discard(const char *path)
+int organ_partial_discard(const char *path, bool own)
 {
     organ_partial partial;
     int fault;
-    if (discard_own(path, &fault))
+    if (own && discard_own(path, &fault))
         return fault;
     switch (organ_partial_lock(path, &partial, &fault)) {
     case ORGAN_PARTIAL_LOCKED:

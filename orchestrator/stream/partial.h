@@ -50,8 +50,8 @@ bool organ_partial_is_foreign(int folder, const char *token);
  * remain. */
 int organ_partial_remove(const organ_partial *partial, const char *path, const char *note);
 
-/* Removes the directory at `path`, if there is one that this process holds (held_folder.h) or that nobody has locked.
- * Allocates nothing. Returns 0 or an errno: EWOULDBLOCK if another process holds its lock. */
-int organ_partial_discard(const char *path);
+/* Removes the directory at `path`, if there is one that nobody has locked or, with `own`, that this process holds
+ * (held_folder.h). Allocates nothing. Returns 0 or an errno: EWOULDBLOCK if another process holds its lock. */
+int organ_partial_discard(const char *path, bool own);
 
 #endif

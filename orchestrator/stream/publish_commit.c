@@ -252,7 +252,7 @@ static void end_named(const organ_publish *publish, organ_partial *rest, bool re
     struct stat info;
     const bool failed = error->status != ORGAN_OK;
     const int fault = failed ? 0 : sync_folder(publish->parent);
-    const char *const note = publish->choice && organ_naming_remove_choice(publish->final) ? NULL : publish->note;
+    const char *const note = publish->choice && organ_naming_remove_choice(publish->final, true) ? NULL : publish->note;
     const int remains = removes && !failed ? remove_former_output(publish, rest, note) : 0;
     if (remains)
         organ_fail_errno(error, remains,
