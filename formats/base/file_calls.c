@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/base/file_calls.h"
 
+#include "formats/base/held_folder.h"
+
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* openat with O_CLOEXEC, repeated after EINTR. */
@@ -16,15 +21,53 @@ int organ_open_at(int folder, const char *name, int flags, mode_t mode)
 }
 
 /* open with O_CLOEXEC, repeated after EINTR. */
-int organ_open(const char *path, int flags, mode_t mode) { return organ_open_at(AT_FDCWD, path, flags, mode); }
+int organ_open(const char *path, int flags, mode_t mode)
+{
+    const char *name;
+    organ_held_folders_use();
+    const int folder = organ_held_folder_of(path, &name), fd = organ_open_at(folder, name, flags, mode);
+    organ_held_folders_leave();
+    return fd;
+}
+
+/* flock without waiting, repeated after EINTR. */
+static int lock_now(int fd)
+{
+    int fault;
+    do
+        fault = flock(fd, LOCK_EX | LOCK_NB);
+    while (fault && errno == EINTR);
+    return fault;
+}
+
+#define LOCK_TRIES 64 /* files that are locked before one keeps its path */
+
+int organ_open_locked(const char *path, int flags, mode_t mode)
+{
+    struct stat held, named;
+    for (int k = 0; k < LOCK_TRIES; k++) {
+        const int fd = organ_open(path, flags, mode);
+        const bool locked = fd >= 0 && lock_now(fd) == 0;
+        if (fd < 0 || (locked && fstat(fd, &held) == 0 && lstat(path, &named) == 0 && held.st_ino == named.st_ino &&
+                       held.st_dev == named.st_dev))
+            return fd;
+        const int reason = errno;
+        close(fd);
+        errno = reason;
+        if (!locked)
+            return -1;
+    }
+    errno = EWOULDBLOCK;
+    return -1;
+}
 
 /* opendir, repeated after EINTR. */
 DIR *organ_open_folder(const char *path)
 {
-    DIR *folder;
-    do
-        folder = opendir(path);
-    while (!folder && errno == EINTR);
+    const int fd = organ_open(path, O_RDONLY | O_DIRECTORY | O_NONBLOCK, 0);
+    DIR *const folder = fd >= 0 ? fdopendir(fd) : NULL;
+    if (fd >= 0 && !folder)
+        close(fd); /* the reason is a lack of memory, which close does not change */
     return folder;
 }
 
@@ -32,11 +75,63 @@ DIR *organ_open_folder(const char *path)
 int organ_list_folder(const char *path, struct dirent ***entries, int (*is_selected)(const struct dirent *entry),
                       int (*order)(const struct dirent **a, const struct dirent **b))
 {
+    const char *name;
     int count;
+    organ_held_folders_use();
+    const int folder = organ_held_folder_of(path, &name);
     do
-        count = scandir(path, entries, is_selected, order);
+        count = scandirat(folder, name, entries, is_selected, order);
     while (count < 0 && errno == EINTR);
+    organ_held_folders_leave();
     return count;
+}
+
+int organ_make_folder(const char *path, mode_t mode)
+{
+    const char *name;
+    organ_held_folders_use();
+    const int folder = organ_held_folder_of(path, &name), made = mkdirat(folder, name, mode);
+    organ_held_folders_leave();
+    return made;
+}
+
+int organ_remove_file(const char *path)
+{
+    const char *name;
+    organ_held_folders_use();
+    const int folder = organ_held_folder_of(path, &name), removed = unlinkat(folder, name, 0);
+    organ_held_folders_leave();
+    return removed;
+}
+
+int organ_remove_folder(const char *path)
+{
+    const char *name;
+    organ_held_folders_use();
+    const int folder = organ_held_folder_of(path, &name), removed = unlinkat(folder, name, AT_REMOVEDIR);
+    organ_held_folders_leave();
+    return removed;
+}
+
+int organ_rename_file(const char *from, const char *to, unsigned flags)
+{
+    const char *from_name, *to_name;
+    organ_held_folders_use();
+    const int from_folder = organ_held_folder_of(from, &from_name), to_folder = organ_held_folder_of(to, &to_name);
+    const int renamed = flags ? renameat2(from_folder, from_name, to_folder, to_name, flags)
+                              : renameat(from_folder, from_name, to_folder, to_name);
+    organ_held_folders_leave();
+    return renamed;
+}
+
+int organ_link_file(const char *from, const char *to)
+{
+    const char *from_name, *to_name;
+    organ_held_folders_use();
+    const int from_folder = organ_held_folder_of(from, &from_name), to_folder = organ_held_folder_of(to, &to_name);
+    const int linked = linkat(from_folder, from_name, to_folder, to_name, 0);
+    organ_held_folders_leave();
+    return linked;
 }
 
 /* fsync, repeated after EINTR. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * System calls that are repeated if a signal interrupts them (EINTR), which happens on network file systems and
  * FUSE. close is not among them, because an interrupted close has already released the descriptor. Results and errno
- * are those of the system call. */
+ * are those of the system call. Paths below a folder that this process holds (held_folder.h) are looked up in it. */
 #ifndef ORGAN_FILE_CALLS_H
 #define ORGAN_FILE_CALLS_H
 
@@ -15,10 +15,22 @@ int organ_open(const char *path, int flags, mode_t mode);
 int organ_open_at(int folder, const char *name, int flags, mode_t mode);
 DIR *organ_open_folder(const char *path);
 
+/* Opens a file and locks it against other processes (flock) without waiting. On success `path` leads to the locked
+ * file: if its former holder renamed or removed it, opens the path again. Returns the descriptor, or -1 with errno:
+ * EWOULDBLOCK if another process holds the lock. */
+int organ_open_locked(const char *path, int flags, mode_t mode);
+
 /* scandir: sets *entries to the entries that `is_selected` accepts, in the order of `order`; the caller frees them.
  * Returns their number, or -1 with errno. */
 int organ_list_folder(const char *path, struct dirent ***entries, int (*is_selected)(const struct dirent *entry),
                       int (*order)(const struct dirent **a, const struct dirent **b));
+
+/* mkdir, unlink, rmdir, renameat2 (`flags` 0: rename) and link. They return 0, or -1 with errno. */
+int organ_make_folder(const char *path, mode_t mode);
+int organ_remove_file(const char *path);
+int organ_remove_folder(const char *path);
+int organ_rename_file(const char *from, const char *to, unsigned flags);
+int organ_link_file(const char *from, const char *to);
 
 /* fsync and ftruncate. They return 0, or -1 with errno. */
 int organ_sync_file(int fd);

@@ -40,16 +40,18 @@ static void handle_stop_signal(int number)
     organ_stop_request(&stop);
 }
 
-/* Installs handle_stop_signal for SIGINT, SIGTERM and SIGHUP, and ignores SIGPIPE. */
+/* Installs handle_stop_signal for SIGINT, SIGTERM, SIGHUP and SIGXCPU, and ignores SIGPIPE and SIGXFSZ: a write to a
+ * closed pipe then fails with EPIPE, and one beyond the limit of file sizes (ulimit -f) with EFBIG. */
 static void catch_signals(void)
 {
     const struct sigaction ask = {.sa_handler = handle_stop_signal, .sa_flags = SA_RESTART},
                            ignore = {.sa_handler = SIG_IGN};
     struct sigaction before;
     sigaction(SIGPIPE, &ignore, NULL);
+    sigaction(SIGXFSZ, &ignore, NULL);
     /* A signal that was ignored at the start (nohup, background jobs) stays ignored. SIGHUP: the terminal was
-     * closed. */
-    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+     * closed. SIGXCPU: the processor time of the soft limit (ulimit -S -t) is used up. */
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGXCPU};
     for (size_t k = 0; k < sizeof numbers / sizeof *numbers; k++)
         if (sigaction(numbers[k], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
             sigaction(numbers[k], &ask, NULL);
@@ -132,10 +134,13 @@ static organ_status run_shared(const organ_verb *verb, const organ_launch *launc
     if (organ_ranks_join(launch, &stop, &call->ranks, error))
         return error->status;
     if (organ_call_resolve_names(verb, call, error) == ORGAN_OK &&
-        organ_call_check_outputs(verb, call, error) == ORGAN_OK &&
-        (!call->html ||
-         !(organ_html_file_check(call->html, error) || organ_html_file_check_distinct(call->html, verb, call, error))))
+        organ_call_check_outputs(verb, call, error) == ORGAN_OK && call->html &&
+        organ_html_file_check(call->html, error) == ORGAN_OK)
+        organ_html_file_check_distinct(call->html, verb, call, error);
+    if (error->status == ORGAN_OK) {
+        organ_call_close_modes(verb, call);
         verb->run(call, error);
+    }
     return organ_ranks_sync_status(call->ranks, "the end of the run", error);
 }
 

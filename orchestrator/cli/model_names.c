@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/cli/model_names.h"
 
+#include "formats/base/closed_modes.h"
 #include "formats/names/hub_requests.h"
 #include "formats/remote/remote.h"
 
 #include <ctype.h>
+#include <string.h>
+#include <sys/stat.h>
 
 /* Replaces *word, the name of a model that is not in the cache, by the URL at which the hub serves it, and sets the
  * user's token in call->access. Fails if HF_HUB_OFFLINE is set; organ_name_resolve then reports that the model is not
@@ -87,4 +90,36 @@ organ_status organ_call_resolve_names(const organ_verb *verb, organ_call *call, 
     for (size_t k = 0; !error->status && (option = organ_verb_option_at(verb, k)); k++)
         resolve_argument(option, verb, call, error);
     return error->status;
+}
+
+/* Returns the permissions that outputs must not have because of the value of one option or operand. */
+static unsigned closed_by_argument(const organ_option *argument, const organ_call *call)
+{
+    const void *const at = (const char *)call + argument->offset;
+    const organ_words *const words = argument->value == ORGAN_VALUE_WORDS ? at : NULL;
+    const char *const word = argument->value == ORGAN_VALUE_TEXT ? *(const char *const *)at : NULL;
+    unsigned closed = 0;
+    if (argument->names != ORGAN_NAMES_MODEL && argument->names != ORGAN_NAMES_INPUT)
+        return 0;
+    if (word)
+        closed = organ_closed_modes(word);
+    for (size_t k = 0; words && k < words->count; k++)
+        closed |= organ_closed_modes(words->word[k]);
+    return closed;
+}
+
+/* The umask is of the process, so it covers all that the run creates: weights, reports, caches, journals. */
+void organ_call_close_modes(const organ_verb *verb, const organ_call *call)
+{
+    unsigned closed = 0;
+    if (strcmp(verb->name, "serve") == 0)
+        return; /* its jobs are processes, and its own inputs are keys and the root */
+    for (size_t k = 0; k < verb->operand_count; k++) {
+        const organ_option operand = organ_operand_as_option(&verb->operands[k]);
+        closed |= closed_by_argument(&operand, call);
+    }
+    const organ_option *option;
+    for (size_t k = 0; (option = organ_verb_option_at(verb, k)); k++)
+        closed |= closed_by_argument(option, call);
+    umask(umask(077) | (mode_t)closed);
 }

@@ -174,7 +174,7 @@ const organ_verb organ_audit_verb = {
     .name = "audit",
     .shares = true,
     .summary = "verify a pruning or a cut from the bytes of both models",
-    .about = "Compares a pruned or cut model with its donor, the original model; it reads no log or report. It counts "
+    .about = "Compares a pruned or cut model with its donor, the original model, by their bytes. It counts "
              "the weights that pruning has set to zero ('killed'), as a share of the pruned tensors (target) and of "
              "the whole model (full). It checks that all other weights and tensors have the same bits, names, types "
              "and shapes.\n"

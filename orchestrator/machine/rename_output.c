@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/machine/rename_output.h"
 
+#include "formats/base/file_calls.h"
 #include "formats/base/path.h"
 #include "formats/base/text_buffer.h"
 #include "formats/model/recognise.h"
@@ -28,12 +29,12 @@ static int rename_without_flags(const char *from, const char *to)
     if (lstat(from, &info))
         return errno;
     if (!S_ISDIR(info.st_mode)) {
-        if (link(from, to))
+        if (organ_link_file(from, to))
             return errno;
-        unlink(from); /* if this fails, the file keeps a second name */
+        organ_remove_file(from); /* if this fails, the file keeps a second name */
         return 0;
     }
-    if (rename(from, to) == 0)
+    if (organ_rename_file(from, to, 0) == 0)
         return 0;
     return errno == ENOTEMPTY || errno == ENOTDIR ? EEXIST : errno;
 }
@@ -44,7 +45,7 @@ static int rename_without_flags(const char *from, const char *to)
  * process takes it during the call. */
 static int rename_no_replace(const char *from, const char *to)
 {
-    if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+    if (organ_rename_file(from, to, RENAME_NOREPLACE) == 0)
         return 0;
     const int reason = errno;
     if (reason == EEXIST || reason == ENOENT)
@@ -84,7 +85,7 @@ static char *name_with_number(const char *path)
  * 0, or an errno with both names unchanged. */
 static int exchange_names(const char *a, const char *b)
 {
-    if (renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE) == 0)
+    if (organ_rename_file(a, b, RENAME_EXCHANGE) == 0)
         return 0;
     if (errno == ENOENT)
         return ENOENT;

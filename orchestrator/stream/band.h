@@ -34,6 +34,7 @@ typedef struct organ_band {
     size_t bytes, tiles; /* number of bytes; number of tiles */
     const void *results; /* result_bytes for each tile, in tile order (row by row, left to right) */
     bool last;           /* the last band of its item */
+    const void *other;   /* the same bytes of the counterpart; NULL without one */
 } organ_band;
 
 /* The tensors and the callbacks of a pass (stream/pass.h). */

@@ -134,7 +134,7 @@ organ_status organ_make_folders(char *path, size_t root, organ_error *error)
 {
     for (char *slash = path + root; (slash = strchr(slash + 1, '/'));) {
         *slash = '\0';
-        if (mkdir(path, 0777) && errno != EEXIST)
+        if (organ_make_folder(path, 0777) && errno != EEXIST)
             organ_fail_errno(error, errno, "%s: cannot be created", path);
         *slash = '/';
         if (error->status)
@@ -151,7 +151,7 @@ static organ_status copy_open(int from, const char *from_path, const char *to_pa
     organ_direct_file to;
     if (fstat(from, &info))
         return organ_fail_errno(error, errno, "%s: cannot be read", from_path);
-    unlink(to_path); /* left by an interrupted run, perhaps read-only */
+    organ_remove_file(to_path); /* left by an interrupted run, perhaps read-only */
     if (organ_direct_open(to_path, (info.st_mode & 0777) | S_IWUSR, &to, error) == ORGAN_OK) {
         if (!organ_reflink(from, to.fd))
             organ_copy_range(from, from_path, 0, to.fd, to_path, 0, (uint64_t)info.st_size, error);

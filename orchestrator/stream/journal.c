@@ -50,15 +50,11 @@ static size_t parse_lines(const char *text, size_t size, json_t *lines, bool *no
     return whole;
 }
 
-/* Opens or creates a journal and reads its lines. Cuts off an incomplete last line, which a crash has left. If a line
- * is not a JSON object, cuts off this line and everything after it. */
-organ_status organ_journal_open(const char *path, organ_journal *journal, json_t **lines, organ_error *error)
+/* Reads the lines of the open journal. Cuts off an incomplete last line, which a crash has left. If a line is not a
+ * JSON object, cuts off this line and everything after it. */
+static organ_status read_journal_lines(const organ_journal *journal, json_t **lines, organ_error *error)
 {
-    *journal = (organ_journal){.path = path};
-    *lines = json_array();
-    journal->fd = organ_open(path, O_RDWR | O_CREAT | O_APPEND, 0666);
-    if (journal->fd < 0)
-        return organ_fail_errno(error, errno, "%s: cannot be opened", path);
+    const char *const path = journal->path;
     size_t size = 0;
     char *text = read_journal(journal->fd, &size);
     if (!text || !*lines) {
@@ -74,6 +70,28 @@ organ_status organ_journal_open(const char *path, organ_journal *journal, json_t
     if (organ_resize_file(journal->fd, (off_t)whole))
         return organ_fail_errno(error, errno, "%s: cannot be truncated after its last complete line", path);
     return ORGAN_OK;
+}
+
+organ_status organ_journal_open(const char *path, organ_journal *journal, json_t **lines, organ_error *error)
+{
+    *journal = (organ_journal){.path = path};
+    *lines = json_array();
+    journal->fd = organ_open(path, O_RDWR | O_CREAT | O_APPEND, 0666);
+    return journal->fd < 0 ? organ_fail_errno(error, errno, "%s: cannot be opened", path)
+                           : read_journal_lines(journal, lines, error);
+}
+
+/* The lock comes first: the last line of another process may be incomplete now and complete afterwards. */
+organ_status organ_journal_open_locked(const char *path, const char *busy, organ_journal *journal, json_t **lines,
+                                       organ_error *error)
+{
+    *journal = (organ_journal){.path = path};
+    *lines = json_array();
+    journal->fd = organ_open_locked(path, O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW, 0666);
+    if (journal->fd < 0)
+        return errno == EWOULDBLOCK ? organ_fail(error, ORGAN_USAGE, "%s: %s", path, busy)
+                                    : organ_fail_errno(error, errno, "%s: cannot be opened", path);
+    return read_journal_lines(journal, lines, error);
 }
 
 /* Appends a line with one write and without a buffer, so that all lines before it stay complete if the run is killed.

@@ -8,6 +8,7 @@
 #include "formats/base/text_buffer.h"
 #include "formats/model/recognise.h"
 #include "orchestrator/machine/rename_output.h"
+#include "orchestrator/stream/partial.h"
 #include "orchestrator/stream/remove_tree.h"
 
 #include <dirent.h>
@@ -19,7 +20,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -51,8 +51,11 @@ organ_status organ_naming_note_read(const char *path, organ_naming_note *note, o
     *note = (organ_naming_note){.there = false};
     if (lstat(path, &info) || !S_ISREG(info.st_mode))
         return ORGAN_OK;
-    if (organ_input_load(path, path, LARGEST_NOTE, &text, &length, error))
+    if (organ_input_load(path, path, LARGEST_NOTE, &text, &length, error)) {
+        if (error->errnum == ENOENT) /* its run has just removed it */
+            *error = (organ_error){0};
         return error->status;
+    }
     const char *const end = length && text[length - 1] == '\n' ? text + length - 1 : NULL;
     const char *const before = end ? memrchr(text, '\n', (size_t)(end - text)) : NULL, *const last =
                                                                                            before ? before + 1 : text;
@@ -80,16 +83,28 @@ int organ_naming_note_append(int at, const char *name, bool make, const organ_na
     return close(fd) && errno != EINTR && !fault ? errno : fault;
 }
 
-/* Removes the partial directory of the output with the choices, ".NAME.organ-choice.organ-partial" next to `final`.
- * Returns 0 or an errno. */
-int organ_naming_remove_choice(const char *final)
+/* Sets `path` to the path "PARENT/.NAME" and `ending` for the output `final`. Returns false if it is too long. */
+static bool hidden_path(const char *final, const char *ending, char path[PATH_MAX])
+{
+    const char *const name = organ_path_name(final);
+    int length = (int)(name - final); /* of the parent's path, as dirname has it: a run that holds it has that path */
+    while (length > 1 && final[length - 1] == '/')
+        length--;
+    return snprintf(path, PATH_MAX, "%.*s/.%s%s", length > 0 ? length : 1, length > 0 ? final : ".", name, ending) <
+           PATH_MAX;
+}
+
+int organ_naming_remove_choice(const char *final, bool own)
 {
     char path[PATH_MAX];
-    const char *const name = organ_path_name(final);
-    if (snprintf(path, sizeof path, "%.*s.%s" ORGAN_CHOICE_ENDING ".organ-partial", (int)(name - final), final, name) >=
-        (int)sizeof path)
+    if (!hidden_path(final, ORGAN_SCORES_ENDING, path))
         return ENAMETOOLONG;
-    return organ_remove_tree(path) && errno != ENOENT ? errno : 0;
+    const int fault = unlink(path) && errno != ENOENT ? errno : 0;
+    if (!hidden_path(final, ORGAN_CHOICE_ENDING ".organ-partial", path))
+        return ENAMETOOLONG;
+    const int other = organ_partial_discard(path, own);
+    /* If another run holds the lock, the choices are its own and not those of this output. */
+    return fault || other == EWOULDBLOCK ? fault : other;
 }
 
 /* ---- finishing the work of a killed run ---- */
@@ -111,21 +126,22 @@ static organ_status remove_former(const char *path, const char *final, const cha
     return error->status;
 }
 
-/* Removes the directory p->partial if the output is a directory that has its name already. Without the mark
- * ORGAN_GROWING_MARK, p->partial is the output that had the name before, which remove_former checks. With the mark, its
- * removal had begun, or it is an unfinished run; it is removed without a check. */
-static organ_status finish_directory(const organ_naming_place *p, organ_error *error)
+/* Removes the locked partial directory if the output is a directory that has its name already. Without the mark
+ * ORGAN_GROWING_MARK, it is the output that had the name before, which may be removed only as remove_former allows.
+ * With the mark, its removal had begun, or it is an unfinished run; it is removed without a check, as an empty one. */
+static organ_status finish_directory(const organ_naming_place *p, const organ_partial *partial, organ_error *error)
 {
-    char *const mark = organ_format("%s/" ORGAN_GROWING_MARK, p->partial);
-    struct stat info;
-    if (!mark)
-        return organ_fail_memory(error, p->final);
-    const bool is_marked = lstat(mark, &info) == 0;
-    free(mark);
-    if (!is_marked)
-        return remove_former(p->partial, p->final, p->like, error);
-    if (organ_remove_tree(p->partial))
-        organ_fail_errno(error, errno, "%s: cannot be removed", p->partial);
+    organ_error why = {0};
+    if (partial->mark < 0 && !organ_partial_is_empty(partial) &&
+        organ_check_replaceable(p->partial, p->like, &why) != ORGAN_OK) {
+        organ_keep_changed_file(p->partial, p->final, why.message, error);
+        return error->status;
+    }
+    const int fault = organ_partial_remove(partial, p->partial, NULL);
+    if (fault)
+        organ_fail_errno(error, fault,
+                         "%.300s is complete, but the output that it replaced cannot be removed from %.300s", p->final,
+                         p->partial);
     return error->status;
 }
 
@@ -173,8 +189,9 @@ static int is_entry(const struct dirent *entry)
            strcmp(entry->d_name, ORGAN_GROWING_MARK) != 0;
 }
 
-/* Calls publish_file for all files of the partial directory, except the mark, and removes the directory. */
-static organ_status finish_files(const organ_naming_place *p, const organ_naming_note *note, organ_error *error)
+/* Calls publish_file for all files of the locked partial directory, except the mark, and removes the directory. */
+static organ_status finish_files(const organ_naming_place *p, const organ_naming_note *note,
+                                 const organ_partial *partial, organ_error *error)
 {
     struct dirent **entries = NULL;
     const int count = organ_list_folder(p->partial, &entries, is_entry, NULL);
@@ -186,22 +203,22 @@ static organ_status finish_files(const organ_naming_place *p, const organ_naming
         free(entries[k]);
     }
     free(entries);
-    if (!error->status && organ_remove_tree(p->partial))
-        organ_fail_errno(error, errno, "%s: cannot be removed", p->partial);
+    const int fault = error->status ? 0 : organ_partial_remove(partial, p->partial, NULL);
+    if (fault)
+        organ_fail_errno(error, fault, "%s: cannot be removed", p->partial);
     return error->status;
 }
 
-/* Finishes a run whose note is complete and whose output has its name; *final describes the output. If the partial
- * directory still exists: for an output of one file, renames the reports and removes the files that had these names
- * before (finish_files); for a directory, removes the partial directory (finish_directory). Then removes the output
- * with the choices, if note->choice is set, and the note. */
-static organ_status finish_named(const organ_naming_place *p, const organ_naming_note *note, const struct stat *final,
-                                 organ_error *error)
+/* Finishes a run whose note is complete and whose output has its name; *final describes the output. `partial` is the
+ * locked partial directory, if it still exists: for an output of one file, renames the reports and removes the files
+ * that had these names before (finish_files); for a directory, removes the partial directory (finish_directory). Then
+ * removes the output with the choices, if note->choice is set, and the note. */
+static organ_status finish_named(const organ_naming_place *p, const organ_naming_note *note,
+                                 const organ_partial *partial, const struct stat *final, organ_error *error)
 {
-    struct stat info;
-    if (lstat(p->partial, &info) == 0)
-        S_ISDIR(final->st_mode) ? finish_directory(p, error) : finish_files(p, note, error);
-    const int fault = !error->status && note->choice ? organ_naming_remove_choice(p->final) : 0;
+    if (partial->folder >= 0)
+        S_ISDIR(final->st_mode) ? finish_directory(p, partial, error) : finish_files(p, note, partial, error);
+    const int fault = !error->status && note->choice ? organ_naming_remove_choice(p->final, false) : 0;
     if (fault)
         organ_fail_errno(error, fault, "%s" ORGAN_CHOICE_ENDING ": cannot be removed", p->final);
     if (!error->status && unlink(p->note) && errno != ENOENT)
@@ -209,25 +226,38 @@ static organ_status finish_named(const organ_naming_place *p, const organ_naming
     return error->status;
 }
 
+/* Removes the partial directory if it is empty and no process holds its lock: a run that was killed after it had
+ * removed its note has left it. A failure is no error, because the next run takes the directory. */
+static void remove_empty(const char *path)
+{
+    organ_partial partial;
+    int ignored;
+    if (organ_partial_lock(path, &partial, &ignored) == ORGAN_PARTIAL_LOCKED && organ_partial_is_empty(&partial))
+        organ_partial_remove(&partial, path, NULL);
+    organ_partial_unlock(&partial);
+}
+
 /* Finishes a renaming that a crash interrupted, if the file or directory p->final has the first inode of the note and
- * no process holds the lock of the partial directory. If p->final does not have this inode and there is no partial
- * directory, removes the note. */
+ * no process holds the lock of the partial directory. A note of an output that the user has renamed by hand stays until
+ * the next run, which has the lock, begins to write. */
 organ_status organ_naming_finish(const organ_naming_place *p, organ_error *error)
 {
     organ_naming_note note;
+    organ_partial partial;
     struct stat info, final;
-    if (lstat(p->note, &info) || organ_naming_note_read(p->note, &note, error))
+    int fault;
+    const bool noted = lstat(p->note, &info) == 0;
+    if (lstat(p->final, &final) || (noted && organ_naming_note_read(p->note, &note, error)))
         return error->status;
-    const bool grows = lstat(p->partial, &info) == 0,
-               named = lstat(p->final, &final) == 0 && note.there && final.st_ino == note.nodes[0];
-    if (!grows && !named)
-        unlink(p->note); /* the user has renamed the finished output by hand */
-    if (!named)
+    if (!noted)
+        remove_empty(p->partial);
+    if (!noted || !note.there || final.st_ino != note.nodes[0])
         return ORGAN_OK;
-    const int fd = grows ? organ_open(p->partial, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0) : -1;
-    if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) == 0)
-        finish_named(p, &note, &final, error);
-    if (fd >= 0)
-        close(fd);
+    const organ_partial_state state = organ_partial_lock(p->partial, &partial, &fault);
+    /* Another process may have finished the renaming before this one got the lock. */
+    const bool still = lstat(p->note, &info) == 0 && lstat(p->final, &final) == 0 && final.st_ino == note.nodes[0];
+    if (still && (state == ORGAN_PARTIAL_LOCKED || state == ORGAN_PARTIAL_MISSING))
+        finish_named(p, &note, &partial, &final, error);
+    organ_partial_unlock(&partial);
     return error->status;
 }

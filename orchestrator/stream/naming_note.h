@@ -20,13 +20,15 @@
 /* Ending of the name of a second, unfinished output next to the first, in which `organ width` stores its choices so far
  * and the refitted values, so that --resume need not repeat them. */
 #define ORGAN_CHOICE_ENDING ".organ-choice"
+/* Ending of the name of the hidden file next to the output in which `organ experts` stores its measurements so far. */
+#define ORGAN_SCORES_ENDING ".organ-scores.json"
 
 /* The content of a note of a finished output that waits for its name. */
 typedef struct organ_naming_note {
     bool there;   /* the note exists and its last line is complete */
     bool journal; /* the note begins with the journal of the run */
     bool force;   /* existing files may be replaced if organ_check_replaceable accepts them */
-    bool choice;  /* remove the output with the run's choices (ORGAN_CHOICE_ENDING) when this output has its name */
+    bool choice;  /* remove choices and measurements (organ_naming_remove_choice) when this output has its name */
     size_t count; /* number of nodes */
     uint64_t nodes[ORGAN_NAMING_MAX]; /* inodes: first that of the directory, or of the model's file */
 } organ_naming_note;
@@ -48,15 +50,15 @@ typedef struct organ_naming_place {
     const char *like;    /* for organ_check_replaceable */
 } organ_naming_place;
 
-/* Removes the output with the choices (ORGAN_CHOICE_ENDING) of the output `final`, if there is one. Returns 0 or an
- * errno. */
-int organ_naming_remove_choice(const char *final);
+/* Removes the output with the choices (ORGAN_CHOICE_ENDING) and the file with the measurements (ORGAN_SCORES_ENDING) of
+ * the output `final`, if there are any. Choices that another run has locked stay; those that this process holds are
+ * removed only if `own` is set. Returns 0 or an errno. */
+int organ_naming_remove_choice(const char *final, bool own);
 
 /* Finishes the work of a run that was killed after its output got the name `final`: renames the reports next to the
- * output, removes the files that had these names before, then removes the note. If `final` is not the output of the
- * note and there is no partial directory (the user has moved the output), only removes the note; with a partial
- * directory does nothing. Does nothing if there is no note or if another process writes the output. Returns ORGAN_IO if
- * a file cannot be renamed or removed. */
+ * output, removes the files that had these names before, the partial directory and the note. Does nothing if `final` is
+ * not the output of the note or if another process writes the output. Returns ORGAN_IO if a file cannot be renamed or
+ * removed. */
 organ_status organ_naming_finish(const organ_naming_place *place, organ_error *error);
 
 #endif

@@ -213,7 +213,8 @@ static void retire_all(pass_run *r)
                                  .bytes = s->shape.bytes,
                                  .tiles = s->shape.tiles,
                                  .results = s->results,
-                                 .last = s->shape.last};
+                                 .last = s->shape.last,
+                                 .other = r->pass->items[s->shape.item].other ? s->data[1] : NULL};
         organ_error error = {0};
         const organ_status status = r->pass->retire(r->pass->context, &band, &error);
         pthread_mutex_lock(&r->lock);

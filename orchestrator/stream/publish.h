@@ -4,7 +4,9 @@
 #ifndef ORGAN_PUBLISH_H
 #define ORGAN_PUBLISH_H
 
+#include "formats/base/held_folder.h"
 #include "orchestrator/stream/naming_note.h"
+#include "orchestrator/stream/partial.h"
 
 #include <stdbool.h>
 
@@ -14,7 +16,8 @@
 typedef enum organ_publish_stage {
     ORGAN_OUTPUT_GROWING, /* incomplete */
     ORGAN_OUTPUT_KEPT,    /* complete, but still under the temporary name, because the final one was not available */
-    ORGAN_OUTPUT_NAMED    /* complete, under its final name */
+    ORGAN_OUTPUT_NAMED,   /* complete, under its final name */
+    ORGAN_OUTPUT_LOST     /* another run has taken over the partial directory */
 } organ_publish_stage;
 
 /* An output that a run writes. */
@@ -25,21 +28,28 @@ typedef struct organ_publish {
     char *parent;  /* directory of all these paths */
     /* descriptor that locks the partial directory against other processes; -1: not locked (other ranks) */
     int lock;
-    bool resumed; /* the partial directory existed and is continued */
-    bool whole;   /* the partial directory contains the complete output of an earlier run, which only needs its name */
-    bool force;   /* replace an existing output if organ_check_replaceable accepts it */
+    int folder; /* descriptor of the partial directory in each rank; -1: not open */
+    int mark;   /* descriptor of the mark of an unfinished output, which locks it against other hosts too; -1: none */
+    char token[ORGAN_PARTIAL_TOKEN]; /* the text that this run has written into the mark */
+    organ_held_folder *held;         /* the directory, in which paths below `partial` are looked up */
+    bool resumed;                    /* the partial directory existed and is continued */
+    bool whole; /* the partial directory contains the complete output of an earlier run, which only needs its name */
+    bool force; /* replace an existing output if organ_check_replaceable accepts it */
     const char *like;          /* argument of organ_check_replaceable; belongs to the caller */
     bool empty;                /* `final` is an empty directory that organ_publish_commit may remove */
     organ_publish_stage stage; /* how complete the output is */
-    bool choice;               /* remove the second output with the run's choices at the end (ORGAN_CHOICE_ENDING) */
+    unsigned closed;           /* permission bits that no file of the output may have (closed_modes.h) */
+    bool choice;               /* remove the run's choices and measurements at the end (organ_naming_remove_choice) */
     size_t writers;            /* ranks that write the output together; 0: one */
 } organ_publish;
 
 /* How organ_publish_begin treats outputs of earlier runs. */
 typedef struct organ_publish_mode {
-    bool resume;  /* continue an unfinished run */
-    bool force;   /* replace an existing output, discard an unfinished run */
-    bool journal; /* the caller can continue an output that has a journal */
+    bool resume;     /* continue an unfinished run */
+    bool force;      /* replace an existing output, discard an unfinished run */
+    bool discard;    /* discard an unfinished run, because it cannot be continued */
+    bool journal;    /* the caller can continue an output that has a journal */
+    unsigned closed; /* organ_publish.closed */
 } organ_publish_mode;
 /* Creates the partial directory, or reopens the one of an interrupted run, and locks it. An empty directory at `final`
  * is allowed. If an earlier run was killed after it wrote all of the output, organ_publish_begin continues that output
@@ -48,7 +58,7 @@ typedef struct organ_publish_mode {
  * Returns ORGAN_USAGE if
  *   - `final` exists and is not empty, unless `force` is set and organ_check_replaceable accepts it with the same
  *     `like`;
- *   - it finds an unfinished run, unless `resume` continues that run or `force` discards it;
+ *   - it finds an unfinished run, unless `resume` continues that run or `force` or `discard` discards it;
  *   - it finds a finished output that could not get this name;
  *   - another process holds the lock.
  * Returns ORGAN_IO if the directory cannot be created. */
@@ -62,7 +72,7 @@ organ_status organ_publish_split(const char *path, organ_publish *publish, organ
 
 /* Allows other ranks to write into this output: stores `token`, a text of less than 64 bytes, in the mark of the
  * unfinished output (ORGAN_GROWING_MARK), where organ_publish_join reads it. */
-organ_status organ_publish_set_token(const organ_publish *publish, const char *token, organ_error *error);
+organ_status organ_publish_set_token(organ_publish *publish, const char *token, organ_error *error);
 /* Opens, in another rank, the output that rank 0 has begun. Returns ORGAN_IO if its mark is not visible or has another
  * token, because the ranks do not share a file system. */
 organ_status organ_publish_join(const char *final, const char *token, organ_publish *publish, organ_error *error);
@@ -74,13 +84,17 @@ organ_status organ_publish_mark(const organ_publish *publish, size_t rank, organ
 organ_status organ_publish_verify(const organ_publish *publish, size_t count, organ_error *error);
 
 /* Returns ORGAN_USAGE if organ_publish_begin would reject `final` because of an existing file or directory. Changes
- * files in one case only: if an earlier run was killed after its output got the name `final`, finishes the renaming of
- * its other files (organ_naming_finish). */
+ * files in one case only: if an earlier run was killed after its output got the name `final`, renames the other files
+ * of the output or removes the empty partial directory (organ_naming_finish). */
 organ_status organ_publish_check(const char *final, const char *like, bool force, organ_error *error);
 
 /* Finishes the renaming of an earlier run that was killed after its output got the name `final`: removes the run's note
  * and the former output. Does nothing if there is no note. Returns ORGAN_IO if that fails. */
 organ_status organ_publish_finish(const char *final, organ_error *error);
+
+/* Returns whether a finished output with its journal waits for the name `final`, because its run was killed: then
+ * organ_publish_begin continues it even without `resume`. False also if this cannot be determined. */
+bool organ_publish_waits(const char *final);
 
 /* Removes a complete output of an earlier run that could not be renamed to `final`, for callers that can repeat the
  * run. Keeps incomplete outputs. Returns ORGAN_USAGE if another process writes the output, ORGAN_IO if the output

@@ -2,25 +2,43 @@
  * Functions for several ranks that write one output (publish.h). */
 #include "formats/base/file_calls.h"
 #include "formats/model/recognise.h"
-#include "orchestrator/stream/publish.h"
+#include "orchestrator/stream/publish_parts.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
-/* Writes the token into the mark of the unfinished output, where organ_publish_join of the other ranks reads it. */
-organ_status organ_publish_set_token(const organ_publish *publish, const char *token, organ_error *error)
+/* Writes the token into the mark of the unfinished output, where organ_publish_join of the other ranks reads it. The
+ * lock of the mark becomes one that all ranks hold: if rank 0 is lost, it keeps other runs away until the last rank has
+ * ended. The lock of the directory stays with rank 0. */
+organ_status organ_publish_set_token(organ_publish *publish, const char *token, organ_error *error)
 {
-    const size_t length = strlen(token);
-    const int fd = organ_open_at(publish->lock, ORGAN_GROWING_MARK, O_WRONLY | O_TRUNC | O_NOFOLLOW, 0);
-    if (fd < 0 || write(fd, token, length) != (ssize_t)length)
-        organ_fail_errno(error, errno, "%s/%s: cannot be written", publish->partial, ORGAN_GROWING_MARK);
-    if (fd >= 0)
-        close(fd);
+    organ_partial partial = {.folder = publish->lock, .mark = publish->mark};
+    snprintf(publish->token, sizeof publish->token, "%s", token);
+    const int fault = organ_partial_set_mark(&partial, publish->token);
+    if (fault)
+        organ_fail_errno(error, fault, "%s/%s: cannot be written", publish->partial, ORGAN_GROWING_MARK);
+    else
+        flock(publish->mark, LOCK_SH | LOCK_NB); /* a file system without locks has the token */
     return error->status;
+}
+
+/* Opens the directory and its mark on another rank. Returns false if they are not there or the mark has another
+ * token. */
+static bool join_partial(organ_publish *publish, const char *token)
+{
+    snprintf(publish->token, sizeof publish->token, "%s", token);
+    publish->folder = organ_open_at(AT_FDCWD, publish->partial, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+    if (publish->folder < 0 || organ_partial_is_foreign(publish->folder, token))
+        return false;
+    publish->mark = organ_open_at(publish->folder, ORGAN_GROWING_MARK, O_RDWR | O_NOFOLLOW, 0);
+    if (publish->mark >= 0)
+        flock(publish->mark, LOCK_SH | LOCK_NB);
+    return publish->mark >= 0;
 }
 
 /* Opens, on another rank, the output that rank 0 began. If the mark has the token, the ranks share the file system;
@@ -30,18 +48,12 @@ organ_status organ_publish_join(const char *final, const char *token, organ_publ
     *publish = (organ_publish){.lock = -1};
     if (organ_publish_split(final, publish, error))
         return error->status;
-    char found[64] = "", *const path = organ_publish_path(publish, ORGAN_GROWING_MARK);
-    const int fd = path ? organ_open(path, O_RDONLY | O_NOFOLLOW, 0) : -1;
-    const ssize_t length = fd >= 0 ? read(fd, found, sizeof found - 1) : -1;
-    if (fd >= 0)
-        close(fd);
-    free(path);
-    if (length < 0 || strcmp(found, token) != 0)
+    if (!join_partial(publish, token))
         return organ_fail(error, ORGAN_IO,
                           "%s: the output that rank 0 began in %s is not visible here: the output must be on a file "
                           "system that all ranks share",
                           publish->final, publish->partial);
-    return ORGAN_OK;
+    return organ_publish_hold(publish, error);
 }
 
 /* In the file ORGAN_GROWING_MARK, the marks of the ranks follow the token, which has less than MARKS_OFFSET bytes.

@@ -2,6 +2,7 @@
 #include "orchestrator/stream/remove_tree.h"
 
 #include "formats/base/file_calls.h"
+#include "formats/base/held_folder.h"
 #include "formats/model/recognise.h"
 
 #include <errno.h>
@@ -11,10 +12,6 @@
 #include <unistd.h>
 
 #define DEEPEST 64 /* nested folders: each needs a descriptor and a buffer on the stack */
-/* Largest number of times that a folder is listed. If entries are removed while a folder is listed, some file systems
- * skip others.
- */
-#define ROUNDS 4
 
 static int remove_at(int folder, const char *name, int depth);
 
@@ -58,7 +55,7 @@ static int empty_folder(int folder, int depth)
  * descriptor, and then empties the folder. Returns 0 or an errno; ELOOP if folders are nested deeper than DEEPEST. */
 static int remove_at(int folder, const char *name, int depth)
 {
-    if (unlinkat(folder, name, 0) == 0)
+    if (unlinkat(folder, name, 0) == 0 || (depth > 0 && errno == ENOENT)) /* another process removes the tree too */
         return 0;
     if (errno != EISDIR && errno != EPERM)
         return errno;
@@ -70,16 +67,22 @@ static int remove_at(int folder, const char *name, int depth)
     const int below = depth < DEEPEST ? organ_open_at(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0) : -1;
     if (below < 0)
         return depth < DEEPEST ? errno : ELOOP;
-    for (int k = 0; k < ROUNDS && (fault == ENOTEMPTY || fault == EEXIST); k++)
+    for (int k = 0; k < ORGAN_EMPTYING_ROUNDS && (fault == ENOTEMPTY || fault == EEXIST); k++)
         if ((fault = empty_folder(below, depth + 1)) == 0 && unlinkat(folder, name, AT_REMOVEDIR))
             fault = errno;
     close(below);
     return fault;
 }
 
+int organ_empty_folder(int folder) { return empty_folder(folder, 1); }
+
 /* Removes a file, or a directory with everything below it. Returns 0, or -1 with errno. */
 int organ_remove_tree(const char *path)
 {
-    errno = remove_at(AT_FDCWD, path, 0);
-    return errno ? -1 : 0;
+    const char *name;
+    organ_held_folders_use();
+    const int folder = organ_held_folder_of(path, &name), fault = remove_at(folder, name, 0);
+    organ_held_folders_leave();
+    errno = fault;
+    return fault ? -1 : 0;
 }

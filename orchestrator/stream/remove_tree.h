@@ -7,4 +7,10 @@
  * files may then remain. */
 int organ_remove_tree(const char *path);
 
+/* Removes everything below an open directory, without following links; the mark of an unfinished output last. Returns 0
+ * or an errno; some files may then remain. Some file systems list only some entries while others are removed, so the
+ * caller repeats it while rmdir fails with ENOTEMPTY, at most ORGAN_EMPTYING_ROUNDS times. */
+#define ORGAN_EMPTYING_ROUNDS 4
+int organ_empty_folder(int folder);
+
 #endif

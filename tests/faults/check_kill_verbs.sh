@@ -8,10 +8,11 @@
 # Thousands of runs need no disk. A container may have some megabytes of /dev/shm.
 if [[ -w /dev/shm && $(($(stat -f -c '%a*%S' /dev/shm))) -ge $((1 << 30)) ]]; then export TMPDIR=/dev/shm; fi
 . "$(dirname "$0")/sweep_kit.sh"
-last=14
 # kills NAME: all calls, or the last ones of those verbs that `ninja test` takes.
 kills() {
-    [[ -z ${FAULT_RUNS:-} && -z ${FAULT_VERBS:-} && " prune prune-force prune-gguf quantize-gguf quantize-gguf-force extract lora-extract lora-sanitize lora-sanitize-force measure " != *" $1 "* ]] && return
+    local last=14
+    [[ -z ${FAULT_RUNS:-} && -z ${FAULT_VERBS:-} && " prune prune-force prune-gguf quantize-gguf quantize-gguf-force extract lora-extract lora-sanitize lora-sanitize-force measure experts-measured " != *" $1 "* ]] && return
+    [[ $1 == experts-measured && -z ${FAULT_RUNS:-} ]] && last=5 # from before the renaming on
     sweep kills "last:$last" "$1"
 }
 
@@ -21,7 +22,7 @@ mkdir -p coming again again-gguf again-lora && cp -rL "$model" coming/m && chmod
 made again-gguf/q.gguf quantize "$moe" --scheme q8_0
 made again-lora/l lora sanitize "$adapter"
 
-for name in prune prune-gguf purify purify-parts width width-experts layers layers-named layers-heal experts quantize quantize-gguf dequantize dequantize-file \
+for name in prune prune-gguf purify purify-parts width width-experts layers layers-named layers-heal experts experts-measured quantize quantize-gguf dequantize dequantize-file \
     convert convert-back extract assemble graft chimera lora-merge lora-extract lora-sanitize lora-resize measure autopsy audit report fleet \
     orthogonality evaluate perplexity-reports; do
     kills $name

@@ -73,6 +73,8 @@ verb() {
         perplexity) words=(perplexity "$model" --text "$area/text" "${t1[@]}") ;;
         generate) words=(generate "$model" --prompt "a b" --tokens 3 "${t1[@]}") ;;
         experts) scores_of_experts && words=(experts "$mixture" --keep 4 --scores "$area/scores.json" "${t1[@]}" -o fewer) ;;
+        # It stores its measurements next to the output until the output has its name.
+        experts-measured) words=(experts "$mixture" --keep 4 --calibration "$mixture/calibration.txt" --samples 1 --context 16 "${t1[@]}" -o fewer) ;;
         audit-cut) scores_of_experts && words=(audit "$fixtures/tiny-moe" "$area/fewer" "${t1[@]}") ;;
         lora-merge) words=(lora merge --base "$model" --adapter "$adapter" "${t1[@]}" -o l) ;;
         # All modules would take ten times as long on the same paths.
@@ -93,7 +95,7 @@ sweep() {
     local what=$1 count=$2 name=$3 lines words=("${@:4}") leaves=("${more[@]}")
     [[ -z ${FAULT_VERBS:-} || " $FAULT_VERBS " == *" $name "* ]] || return
     ((${#words[@]})) || verb "$name" || bad "there is no verb $name"
-    case $name in prune* | purify* | width* | layers* | convert* | dequantize* | quantize* | lora-merge | lora-extract | extract | assemble | graft | chimera | experts) leaves+=(--resumable) ;; esac
+    case $name in prune* | purify* | width* | layers* | convert* | dequantize* | quantize* | lora-merge | lora-extract | extract | assemble | graft | chimera | experts*) leaves+=(--resumable) ;; esac
     case $name in measure* | autopsy | fleet | orthogonality* | evaluate) leaves+=(--each) ;; esac
     [[ $name == measure-delete ]] && leaves+=(--again) # a shard that was measured is gone; what was measured of it is written down
     [[ $name == fetch* ]] && leaves+=(--each --again) # files that are whole stay, and parts of others

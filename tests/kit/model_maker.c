@@ -316,9 +316,18 @@ int __wrap_renameat2(int at, const char *from, int to_at, const char *to, unsign
 {
     return fails(FAULT_RENAMEAT2) ? -1 : __real_renameat2(at, from, to_at, to, flags);
 }
-int __real_link(const char *, const char *);
-int __wrap_link(const char *, const char *);
-int __wrap_link(const char *from, const char *to) { return fails(FAULT_LINK) ? -1 : __real_link(from, to); }
+int __real_linkat(int, const char *, int, const char *, int);
+int __wrap_linkat(int, const char *, int, const char *, int);
+int __wrap_linkat(int at, const char *from, int to_at, const char *to, int flags)
+{
+    return fails(FAULT_LINK) ? -1 : __real_linkat(at, from, to_at, to, flags);
+}
+int __real_renameat(int, const char *, int, const char *);
+int __wrap_renameat(int, const char *, int, const char *);
+int __wrap_renameat(int at, const char *from, int to_at, const char *to)
+{
+    return fails(FAULT_RENAME) ? -1 : __real_renameat(at, from, to_at, to);
+}
 ssize_t __real_copy_file_range(int, off64_t *, int, off64_t *, size_t, unsigned);
 ssize_t __wrap_copy_file_range(int, off64_t *, int, off64_t *, size_t, unsigned);
 ssize_t __wrap_copy_file_range(int in, off64_t *from, int out, off64_t *to, size_t n, unsigned flags)

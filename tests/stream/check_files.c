@@ -3,6 +3,7 @@
 #include "orchestrator/stream/copy_tree.h"
 #include "orchestrator/stream/direct_file.h"
 #include "orchestrator/stream/journal.h"
+#include "formats/base/file_calls.h"
 #include "formats/model/recognise.h"
 #include "orchestrator/stream/publish.h"
 #include "orchestrator/stream/transfer.h"
@@ -294,6 +295,105 @@ START_TEST(unfinished_output_is_found_locked_and_taken_over)
 }
 END_TEST
 
+/* If locks do not reach another host, that host can remove the directory of a run and begin its own.
+ * Then no file of the run gets into the other directory, and the run neither publishes nor removes it. */
+START_TEST(a_run_whose_directory_was_taken_touches_no_other)
+{
+    organ_publish p;
+    organ_error error;
+    organ_direct_file file;
+    const char *out = scratch_path("out"), *partial = scratch_path(".out.organ-partial");
+    for (int resumed = 0; resumed < 2; resumed++) { /* the other host continues the run in the same directory */
+        ck_assert_int_eq(publish(out, true, true, &p, &error), ORGAN_OK);
+        if (!resumed) {
+            ck_assert_int_eq(rename(partial, scratch_path("removed")), 0);
+            ck_assert_int_eq(mkdir(partial, 0777), 0);
+        }
+        spill(scratch_path(".out.organ-partial/" ORGAN_GROWING_MARK), "the token of another run", 24);
+        spill(scratch_path(".out.organ-partial/theirs"), "1", 1);
+        ck_assert_int_eq(organ_direct_open(scratch_path(".out.organ-partial/mine"), 0666, &file, &error), ORGAN_OK);
+        organ_direct_close(&file);
+        ck_assert_int_eq(organ_publish_commit(&p, NULL, &error), ORGAN_IO);
+        ck_assert_ptr_nonnull(strstr(error.message, "another run has taken over"));
+        organ_publish_abandon(&p);
+        organ_publish_end(&p);
+        ck_assert(!exists(out) && exists(scratch_path(".out.organ-partial/theirs")));
+        ck_assert_int_eq(exists(scratch_path(".out.organ-partial/mine")), resumed);
+    }
+}
+END_TEST
+
+/* The lock of rank 0 does not end with rank 0 while another rank writes. */
+START_TEST(the_last_rank_keeps_the_lock)
+{
+    organ_publish p, q, other;
+    organ_error error;
+    ck_assert_int_eq(publish(scratch_path("out"), true, false, &p, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_publish_set_token(&p, "0123456789abcdef01234567n", &error), ORGAN_OK);
+    ck_assert_int_eq(organ_publish_join(scratch_path("out"), "0123456789abcdef01234567n", &q, &error), ORGAN_OK);
+    organ_publish_end(&p);
+    ck_assert_int_eq(publish(scratch_path("out"), true, true, &other, &error), ORGAN_USAGE);
+    ck_assert_ptr_nonnull(strstr(error.message, "another process"));
+    organ_publish_end(&other);
+    organ_publish_end(&q);
+    ck_assert_int_eq(publish(scratch_path("out"), true, true, &other, &error), ORGAN_OK);
+    organ_publish_abandon(&other);
+    organ_publish_end(&other);
+}
+END_TEST
+
+/* A former holder of a lock renames the file between its opening and its locking by another. */
+START_TEST(a_locked_file_has_its_path)
+{
+    const char *path = scratch_path("part");
+    const int first = organ_open_locked(path, O_RDWR | O_CREAT, 0666);
+    ck_assert_int_ge(first, 0);
+    ck_assert_int_eq(organ_open_locked(path, O_RDWR | O_CREAT, 0666), -1);
+    ck_assert_int_eq(errno, EWOULDBLOCK);
+    ck_assert_int_eq(rename(path, scratch_path("whole")), 0);
+    const int second = organ_open_locked(path, O_RDWR | O_CREAT, 0666);
+    ck_assert_int_ge(second, 0);
+    struct stat whole, part;
+    ck_assert(fstat(first, &whole) == 0 && fstat(second, &part) == 0 && whole.st_ino != part.st_ino);
+    close(first);
+    close(second);
+}
+END_TEST
+
+/* The permissions that an output must not have are removed before it has its name. */
+START_TEST(outputs_are_closed)
+{
+    static const struct {
+        const char *out, *partial;
+        unsigned closed;
+    } rows[] = {{"private", ".private.organ-partial", 077}, {"group", ".group.organ-partial", 027}};
+    const mode_t before = umask(002);
+    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
+        organ_publish p;
+        organ_error error = {0};
+        struct stat info;
+        char path[512];
+        const organ_publish_mode way = {.closed = rows[k].closed};
+        ck_assert_int_eq(organ_publish_begin(scratch_path(rows[k].out), NULL, way, &p, &error), ORGAN_OK);
+        ck_assert_int_eq(stat(scratch_path(rows[k].partial), &info), 0);
+        ck_assert_uint_eq(info.st_mode & 0777, 0777 & ~002u & ~rows[k].closed);
+        snprintf(path, sizeof path, "%s/organ", scratch_path(rows[k].partial));
+        ck_assert_int_eq(organ_make_folder(path, 0777), 0);
+        strcat(path, "/p.json");
+        spill(path, "{}", 2);
+        ck_assert_int_eq(organ_publish_commit(&p, NULL, &error), ORGAN_OK);
+        organ_publish_end(&p);
+        snprintf(path, sizeof path, "%s/organ/p.json", scratch_path(rows[k].out));
+        ck_assert_int_eq(stat(path, &info), 0);
+        ck_assert_uint_eq(info.st_mode & 0777, 0664 & ~rows[k].closed);
+        *strrchr(path, '/') = '\0';
+        ck_assert_int_eq(stat(path, &info), 0);
+        ck_assert_uint_eq(info.st_mode & 0777, 0775 & ~rows[k].closed);
+    }
+    umask(before);
+}
+END_TEST
+
 /* Several ranks use the same directory. */
 START_TEST(writers_find_the_signs_of_all)
 {
@@ -468,7 +568,9 @@ Suite *files_suite(void)
         {"journal", {journal_survives_a_torn_line}},
         {"publish",
          {publishing_is_all_or_nothing, unfinished_output_is_found_locked_and_taken_over, bad_places_are_refused,
-          writers_find_the_signs_of_all, signs_that_cannot_be_written_are_told}},
+          writers_find_the_signs_of_all, signs_that_cannot_be_written_are_told,
+          a_run_whose_directory_was_taken_touches_no_other, the_last_rank_keeps_the_lock, a_locked_file_has_its_path,
+          outputs_are_closed}},
         {"transfer", {elements_of_64_bits_are_converted_whole}},
         {"copy", {file_lists_follow_links_to_files, copied_files_keep_permissions_and_can_be_copied_again}},
     };

@@ -216,10 +216,11 @@ static char *draft_name(const char *path, long number)
  * empty or begins like a report of organ. Keeps all other files. */
 static void remove_abandoned_draft(int folder, const char *name)
 {
-    struct stat info;
+    struct stat info, named;
     organ_error ignored = {0};
     const int fd = organ_open_at(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
     if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &info) == 0 && S_ISREG(info.st_mode) &&
+        fstatat(folder, name, &named, AT_SYMLINK_NOFOLLOW) == 0 && named.st_ino == info.st_ino &&
         (info.st_size == 0 || organ_is_report_start_at(folder, name, &ignored)))
         unlinkat(folder, name, 0);
     if (fd >= 0)
@@ -294,7 +295,7 @@ static organ_status close_draft(draft *d, organ_status status, organ_error *erro
     else if (status == ORGAN_OK && naming == ORGAN_RENAME_FAILED)
         organ_fail_errno(error, fault, "%s: cannot be renamed into place", d->path);
     if (naming == ORGAN_RENAME_FAILED || naming == ORGAN_RENAMED_REPLACING)
-        unlink(d->temporary);
+        organ_remove_file(d->temporary);
     free(command);
     free(d->temporary);
     return status ? status : error->status;

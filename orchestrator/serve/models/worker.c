@@ -79,6 +79,7 @@ static int confine_worker(const char *memory, const char *folders)
     const organ_confinement has = organ_confinement_of_kernel();
     json_object_seed(0); /* it reads /dev/urandom, which the process can no longer open afterwards */
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
     raise_descriptors();
     if (setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0}) != 0 || !limit_memory(memory))
         return errno;

@@ -193,6 +193,7 @@ static organ_status experts_cut(organ_experts_job *job, json_t **report, organ_e
         organ_expert_heal_estimate(job->heal, &job->plan);
     organ_cut_out all = {.write = {.model = job->model,
                                    .requested = &o->write,
+                                   .choice = job->unfinished != NULL,
                                    .checked = !o->write.dry_run,
                                    ORGAN_WRITE_BY(job),
                                    .definition = ORGAN_EXPERT_SCORES_DEFINITION,

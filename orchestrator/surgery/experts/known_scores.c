@@ -8,6 +8,7 @@
 #include "formats/base/text_buffer.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/stream/publish.h"
 #include "orchestrator/surgery/experts/experts_job.h"
 #include "orchestrator/surgery/facts/facts.h"
 
@@ -19,16 +20,18 @@ static organ_status name_unfinished(organ_experts_job *job, organ_error *error)
 {
     const char *const path = job->options->write.output, *const name = organ_path_name(path);
     const size_t length = organ_path_length(path) - (size_t)(name - path);
-    job->unfinished = organ_format("%.*s.%.*s.organ-scores.json", (int)(name - path), path, (int)length, name);
+    job->unfinished = organ_format("%.*s.%.*s" ORGAN_SCORES_ENDING, (int)(name - path), path, (int)length, name);
     return job->unfinished ? ORGAN_OK : organ_fail_memory(error, path);
 }
 
-/* Handles the file that an interrupted measurement left, job->unfinished: --resume and --dry-run keep it, --force
- * removes it. Without these options, returns ORGAN_USAGE if there is such a file. */
+/* Handles the file that an interrupted run left, job->unfinished. --resume, --dry-run and a run that gives a finished
+ * output its name keep it, --force removes it; otherwise returns ORGAN_USAGE if there is such a file. */
 static organ_status check_unfinished(const organ_experts_job *job, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
     if (!job->unfinished || o->write.resume || o->write.dry_run || access(job->unfinished, F_OK) != 0)
+        return ORGAN_OK;
+    if (organ_publish_waits(o->write.output))
         return ORGAN_OK;
     if (!o->write.force)
         return organ_fail(error, ORGAN_USAGE,

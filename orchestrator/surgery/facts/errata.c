@@ -134,8 +134,10 @@ json_t *organ_errata_of_pruning(const json_t *log)
 json_t *organ_errata_of_audit(const json_t *audit, bool compensated)
 {
     json_t *const list = json_array();
-    add_once(list, "An audit reads no log: it counts which weights are zero now and were not before, whatever method "
-                   "killed them.");
+    add_once(
+        list,
+        "An audit takes no count from a log: it counts which weights are zero now and were not before, whatever method "
+        "killed them.");
     if (compensated)
         add_once(list, compensation);
     else

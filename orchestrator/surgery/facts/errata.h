@@ -11,8 +11,9 @@
  * "compensates", "totals" and "experiment". Returns NULL if memory cannot be allocated. */
 json_t *organ_errata_of_pruning(const json_t *log);
 
-/* Returns the array of sentences for a document organ.audit/1. An audit compares weights and reads no log of the
- * pruning. `compensated`: kept weights differ from the donor's. Returns NULL if memory cannot be allocated. */
+/* Returns the array of sentences for a document organ.audit/1. An audit compares weights and takes no count
+ * from a log of the pruning. `compensated`: kept weights differ from the donor's. Returns NULL if memory cannot be
+ * allocated. */
 json_t *organ_errata_of_audit(const json_t *audit, bool compensated);
 
 /* Returns the sentences for a comparison of models: on the method of each experiment (organ_experiment_of) in

@@ -10,7 +10,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -169,12 +168,15 @@ organ_status organ_fetch_one(const organ_fetch_file *f, organ_fetched *how, orga
     }
     if (organ_fetch_folders(f->part, error) != ORGAN_OK)
         return error->status;
-    const int fd = organ_open(f->part, O_RDWR | O_CREAT | O_NOFOLLOW, 0666);
+    const int fd = organ_open_locked(f->part, O_RDWR | O_CREAT | O_NOFOLLOW, 0666);
     if (fd < 0)
-        return organ_fail_errno(error, errno, "%s", f->part);
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0)
-        organ_fail(error, ORGAN_USAGE, "%s: another process downloads this file", f->part);
-    else
+        return errno == EWOULDBLOCK ? organ_fail(error, ORGAN_USAGE, "%s: another process downloads this file", f->part)
+                                    : organ_fail_errno(error, errno, "%s", f->part);
+    if (lstat(f->path, &about) == 0) { /* another process has completed it before this one had the lock */
+        *how = ORGAN_FETCH_PRESENT;
+        if (compare_present(f, &same, error) == ORGAN_OK)
+            unlink(f->part);
+    } else
         fill_part(f, fd, how, error);
     close(fd);
     return error->status;

@@ -145,7 +145,7 @@ static json_t *autopsy_run_json(const organ_autopsy_job *job)
 
 /* Creates *report and writes it to the output directory. If there are findings, returns ORGAN_CHECK_FAILED with their
  * number and the first one in the message. */
-static organ_status report_findings(organ_autopsy_job *job, const organ_report_folder *folder, json_t **report,
+static organ_status report_findings(organ_autopsy_job *job, organ_report_folder *folder, json_t **report,
                                     organ_error *error)
 {
     *report = organ_autopsy_document(job);
@@ -186,7 +186,8 @@ static void close_autopsy(organ_autopsy_job *job)
 static organ_status examine_all(organ_autopsy_job *job, json_t **report, organ_error *error)
 {
     const organ_autopsy_options *const o = job->options;
-    organ_report_folder folder = {o->output, {"autopsy.json", "AUTOPSY_REPORT.md", NULL}, job->engine->ranks, false};
+    organ_report_folder folder = {
+        o->output, {"autopsy.json", "AUTOPSY_REPORT.md", NULL}, job->engine->ranks, false, false};
     if (organ_report_folder_check(&folder, (const char *const[]){o->model, o->other}, 2, error) == ORGAN_OK &&
         open_models(job, error) == ORGAN_OK && organ_report_folder_make(&folder, error) == ORGAN_OK &&
         examine_weights(job, error) == ORGAN_OK && (!o->text || organ_autopsy_judge_text(job, error) == ORGAN_OK))

@@ -3,6 +3,7 @@
  * because the header of a GGUF file precedes the tensors and depends on all of them. organ_adapter_gguf_write then
  * copies the tensors from the safetensors file. */
 #include "formats/adapter/adapter_names.h"
+#include "formats/base/file_calls.h"
 #include "formats/gguf/file.h"
 #include "orchestrator/surgery/lora/adapter_write_parts.h"
 
@@ -94,7 +95,7 @@ organ_status organ_adapter_gguf_write(const organ_adapter_writer *w, organ_error
     organ_gguf_writer_destroy(gguf);
     organ_model_close(model);
     if (!error->status)
-        unlink(w->path);
+        organ_remove_file(w->path);
     free(path);
     return error->status;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/lora/adapter_write_parts.h"
 
+#include "formats/base/file_calls.h"
 #include "formats/base/json_dump.h"
 #include "formats/base/memory_watch.h"
 #include "formats/base/order.h"
@@ -96,8 +97,8 @@ static organ_status adapter_write_open_file(organ_adapter_writer *w, organ_error
 
 /* Begins the output on all ranks, then the journal, the header and the file. The ranks then agree, so that all fail if
  * one did. */
-organ_status organ_adapter_writer_begin(const char *path, const char *like, bool force, organ_ranks *ranks,
-                                        size_t tensors, size_t name_bytes, uint64_t bytes,
+organ_status organ_adapter_writer_begin(const char *path, const char *like, bool force, unsigned closed,
+                                        organ_ranks *ranks, size_t tensors, size_t name_bytes, uint64_t bytes,
                                         const organ_adapter_resumable *resumable, organ_adapter_writer **writer,
                                         organ_error *error)
 {
@@ -106,9 +107,10 @@ organ_status organ_adapter_writer_begin(const char *path, const char *like, bool
         json_decref(resumable ? resumable->head : NULL);
         return organ_fail_memory(error, path);
     }
-    *w = (organ_adapter_writer){.output = {.path = path, .like = like, .force = force, .ranks = ranks},
-                                .file = {.fd = -1, .direct = -1},
-                                .last_width = 8};
+    *w =
+        (organ_adapter_writer){.output = {.path = path, .like = like, .force = force, .closed = closed, .ranks = ranks},
+                               .file = {.fd = -1, .direct = -1},
+                               .last_width = 8};
     if (resumable) {
         w->output.journal = &w->journal;
         w->output.resume = resumable->resume;
@@ -296,7 +298,7 @@ static organ_status merge_tensors(organ_adapter_writer *w, const rank_tensor *te
     if (!error->status)
         organ_direct_sync(&w->file, error);
     organ_direct_close(&own);
-    unlink(own_path);
+    organ_remove_file(own_path);
     free(own_path);
     if (!organ_ranks_first(w->output.ranks))
         organ_direct_close(&w->file);

@@ -46,14 +46,14 @@ typedef struct organ_adapter_resumable {
 } organ_adapter_resumable;
 
 /* Starts the output. `path` must be free, unless `force` is set and organ_check_replaceable accepts the output there
- * (`like`: as in organ_output). The disk must have room for `bytes` bytes of data, with several ranks for twice as
- * many. `ranks` NULL: one process. The header gets room for at most `tensors` tensors, whose names (organ_adapter_key)
- * have `name_bytes` bytes in total. `resumable` is used only during the call, which takes over its head; NULL: a later
- * run cannot continue this one, and a failed run removes the output. Returns ORGAN_USAGE if the path is taken or
- * organ_run_journal_begin rejects continuing the interrupted run; ORGAN_IO if files or memory fail. *writer is NULL on
- * error; otherwise call organ_adapter_writer_end. */
-organ_status organ_adapter_writer_begin(const char *path, const char *like, bool force, organ_ranks *ranks,
-                                        size_t tensors, size_t name_bytes, uint64_t bytes,
+ * (`like`, `closed`: as in organ_output). The disk must have room for `bytes` bytes of data, with several ranks for
+ * twice as many. `ranks` NULL: one process. The header gets room for at most `tensors` tensors, whose names
+ * (organ_adapter_key) have `name_bytes` bytes in total. `resumable` is used only during the call, which takes over its
+ * head; NULL: a later run cannot continue this one, and a failed run removes the output. Returns ORGAN_USAGE if the
+ * path is taken or organ_run_journal_begin rejects continuing the interrupted run; ORGAN_IO if files or memory fail.
+ * *writer is NULL on error; otherwise call organ_adapter_writer_end. */
+organ_status organ_adapter_writer_begin(const char *path, const char *like, bool force, unsigned closed,
+                                        organ_ranks *ranks, size_t tensors, size_t name_bytes, uint64_t bytes,
                                         const organ_adapter_resumable *resumable, organ_adapter_writer **writer,
                                         organ_error *error);
 

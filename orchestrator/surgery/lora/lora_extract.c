@@ -112,7 +112,8 @@ static organ_status begin_adapter(organ_lora_job *job, organ_error *error)
                                                .units = job->module_count,
                                                .head =
                                                    organ_ranks_first(job->engine->ranks) ? extract_head_of(job) : NULL};
-    if (organ_adapter_writer_begin(job->options->write.output, NULL, job->options->write.force, job->engine->ranks,
+    if (organ_adapter_writer_begin(job->options->write.output, NULL, job->options->write.force,
+                                   organ_output_closed(job->base) | organ_output_closed(job->tuned), job->engine->ranks,
                                    2 * job->module_count + job->other_count, names, bytes, &resumable, &job->writer,
                                    error) == ORGAN_OK &&
         job->base->gguf)

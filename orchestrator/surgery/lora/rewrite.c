@@ -6,6 +6,7 @@
  * Ranks: only rank 0 copies the tensors that are not factors, so that each is written once. */
 #include "orchestrator/surgery/lora/rewrite.h"
 
+#include "formats/base/closed_modes.h"
 #include "formats/base/paged_rows.h"
 #include "formats/base/path.h"
 #include "orchestrator/stream/widen.h"
@@ -431,7 +432,8 @@ organ_status organ_lora_write(organ_lora_rewrite *rw, const organ_lora_output *o
     size_t name_bytes;
     uint64_t bytes;
     if (find_sizes(rw, output, &name_bytes, &bytes, error) ||
-        organ_adapter_writer_begin(output->path, rw->adapter->path, output->force, rw->engine->ranks,
+        organ_adapter_writer_begin(output->path, rw->adapter->path, output->force,
+                                   organ_closed_modes(rw->adapter->path), rw->engine->ranks,
                                    2 * rw->count + output->rest_count, name_bytes, bytes, NULL, &w, error))
         return error->status;
     if (rw->adapter->gguf)

@@ -249,7 +249,8 @@ static organ_status measure_models(measure_run *m, json_t **report, organ_error 
 static organ_status measure_and_report(measure_run *m, json_t **report, organ_error *error)
 {
     const organ_measure_options *const o = m->options;
-    organ_report_folder folder = {o->output, {"z_report.json", "Z_MEASURE_REPORT.md", NULL}, m->engine->ranks, false};
+    organ_report_folder folder = {
+        o->output, {"z_report.json", "Z_MEASURE_REPORT.md", NULL}, m->engine->ranks, false, false};
     if (check_deleting(o, m->engine->ranks, error) == ORGAN_OK &&
         organ_selection_parse(o->types, o->layers, &m->selection, error) == ORGAN_OK &&
         organ_report_folder_check(&folder, o->models, o->model_count, error) == ORGAN_OK &&

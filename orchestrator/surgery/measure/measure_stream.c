@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/measure/measure_stream.h"
 
+#include "formats/base/file_calls.h"
 #include "formats/base/text_buffer.h"
 #include "formats/remote/remote.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/cache/cache.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
@@ -107,9 +108,8 @@ organ_status organ_measure_journal_open(const char *directory, const char *kind,
         organ_fail_memory(error, directory);
     else if (mkdir(folder, 0777) && errno != EEXIST)
         organ_fail_errno(error, errno, "%s: cannot be created", folder);
-    else if (organ_journal_open(j->path, &j->journal, &j->lines, error) == ORGAN_OK &&
-             flock(j->journal.fd, LOCK_EX | LOCK_NB))
-        organ_fail(error, ORGAN_USAGE, "%s: another process is measuring this model", j->path);
+    else
+        organ_journal_open_locked(j->path, "another process is measuring this model", &j->journal, &j->lines, error);
     free(folder);
     return error->status;
 }
@@ -118,7 +118,12 @@ void organ_measure_journal_forget(const char *path)
 {
     char folder[PATH_MAX]; /* no allocation, so that the folder is removed even after memory ran out */
     const char *const slash = strrchr(path, '/');
+    const int fd = organ_open_locked(path, O_RDWR | O_NOFOLLOW, 0); /* another process may measure the model again */
+    if (fd < 0 && errno == EWOULDBLOCK)
+        return;
     unlink(path);
+    if (fd >= 0)
+        close(fd);
     if (slash && (size_t)(slash - path) < sizeof folder) {
         memcpy(folder, path, (size_t)(slash - path));
         folder[slash - path] = '\0';

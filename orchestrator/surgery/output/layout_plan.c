@@ -5,6 +5,7 @@
  * (formats/base/paged_rows.h) frees the memory of large arrays from time to time. */
 #include "orchestrator/surgery/output/layout.h"
 
+#include "formats/base/file_calls.h"
 #include "formats/base/path.h"
 #include "formats/base/name_table.h"
 #include "formats/base/paged_rows.h"
@@ -125,7 +126,7 @@ organ_status organ_layout_folders(organ_layout *layout, const char *directory, o
                                      g < 0 ? ORGAN_HEADER_FOLDER : organ_group_folder((organ_group)g));
         if (!path)
             organ_fail_memory(error, directory);
-        else if (mkdir(path, 0777) && errno != EEXIST)
+        else if (organ_make_folder(path, 0777) && errno != EEXIST)
             organ_fail_errno(error, errno, "%s: cannot be created", path);
     }
     return error->status;

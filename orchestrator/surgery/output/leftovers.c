@@ -2,6 +2,7 @@
  * Removes sparsity_config from config.json if no tensor is stored as it describes. */
 #include "orchestrator/surgery/output/leftovers.h"
 
+#include "formats/base/file_calls.h"
 #include "formats/base/text_buffer.h"
 #include "orchestrator/report/text/members.h"
 
@@ -39,7 +40,7 @@ static organ_status replace_config(const char *to, const organ_json_edit *config
     char *const path = organ_format("%s/" CONFIG, to);
     if (!path)
         return organ_fail_memory(error, to);
-    if (unlink(path) == 0) /* organ_text_write creates files and does not replace them */
+    if (organ_remove_file(path) == 0) /* organ_text_write creates files and does not replace them */
         organ_text_write(path, config->bytes, error);
     else if (errno != ENOENT)
         organ_fail_errno(error, errno, "%s: cannot be replaced", path);

@@ -2,6 +2,8 @@
  * Checks the path of an output, creates it under a hidden name together with other ranks, and publishes it. */
 #include "orchestrator/surgery/output/output.h"
 
+#include "formats/base/closed_modes.h"
+#include "formats/base/file_calls.h"
 #include "formats/base/memory_watch.h"
 #include "formats/base/path.h"
 #include "formats/base/text_buffer.h"
@@ -120,6 +122,14 @@ const char *organ_output_like(const organ_model *model)
     return model->whole_directory || model->manifest ? model->directory : NULL;
 }
 
+unsigned organ_output_closed(const organ_model *model)
+{
+    unsigned closed = model->whole_directory ? organ_closed_modes(model->directory) : 0;
+    for (size_t f = 0; f < model->file_count && !model->whole_directory; f++)
+        closed |= model->files[f].remote ? 0 : organ_closed_modes(model->files[f].path);
+    return closed;
+}
+
 organ_status organ_output_check(const char *path, const char *like, bool force, organ_error *error)
 {
     return organ_publish_check(path, like, force, error);
@@ -151,10 +161,12 @@ void organ_output_remove_report(const char *path)
  * always replaces the files of an interrupted run. */
 static organ_status begin_partial(organ_output *output, bool resume, organ_error *error)
 {
-    const organ_publish_mode way = {
-        .resume = resume, .force = !output->journal || output->force, .journal = output->journal};
+    const organ_publish_mode way = {.resume = resume,
+                                    .force = output->force,
+                                    .discard = !output->journal,
+                                    .journal = output->journal,
+                                    .closed = output->closed};
     organ_publish_begin(output->path, output->like, way, &output->publish, error);
-    output->publish.force = output->force;
     output->publish.choice = output->choice;
     return error->status;
 }
@@ -197,15 +209,11 @@ static organ_status output_share(organ_output *output, organ_error *error)
 {
     organ_gathered all = {0};
     const bool first = organ_ranks_first(output->ranks);
-    char token[40] = "";
+    char token[ORGAN_PARTIAL_TOKEN] = "";
     if (!output->ranks)
         return error->status;
     if (first && !error->status) {
-        struct timespec now;
-        clock_gettime(CLOCK_REALTIME, &now);
-        snprintf(token, sizeof token, "%016llx%08lx%c",
-                 (unsigned long long)now.tv_sec * 1000000000 + (unsigned long long)now.tv_nsec, (unsigned long)getpid(),
-                 output->publish.resumed ? 'r' : 'n');
+        snprintf(token, sizeof token, "%.32s%c", output->publish.token, output->publish.resumed ? 'r' : 'n');
         organ_publish_set_token(&output->publish, token, error);
     }
     organ_ranks_gather(output->ranks, "creating the output", token, first ? strlen(token) : 0, &all, error);
@@ -236,7 +244,7 @@ static organ_status remove_file(const organ_output *output, const char *name, or
     char *const path = organ_publish_path(&output->publish, name);
     if (!path)
         organ_fail_memory(error, output->path);
-    else if (unlink(path))
+    else if (organ_remove_file(path))
         organ_fail_errno(error, errno, "%s: cannot be removed", path);
     free(path);
     return error->status;

@@ -27,9 +27,10 @@ typedef struct organ_output {
     const char *like;
     bool single; /* one file, not a directory */
     bool force;  /* --force: replace an existing output */
-    /* The run keeps its choices, such as the channels to keep, in a second unfinished output, PATH.organ-choice. It is
-     * removed once the output at `path` is complete. */
+    /* The run keeps its choices, such as the channels to keep, in a second unfinished output, PATH.organ-choice, or its
+     * measurements in a hidden file. They are removed once the output at `path` is complete. */
     bool choice;
+    unsigned closed; /* permission bits that no file of the output may have (organ_output_closed) */
     /* Journal of a run that can be continued; the caller closes it after organ_output_end. NULL: the run cannot be
      * continued, and resume, resumed_by, done and all are not used. */
     organ_run_journal *journal;
@@ -82,6 +83,9 @@ void organ_output_remove_report(const char *path);
 /* Returns the value of organ_output.like for an output that copies the other files of `model`: its directory, or NULL
  * if the user named single files of it. */
 const char *organ_output_like(const organ_model *model);
+
+/* Returns the permission bits that an output made from the model must not have (closed_modes.h). */
+unsigned organ_output_closed(const organ_model *model);
 
 /* Checks the path of an output before the run. Returns ORGAN_USAGE if it exists, unless `force` is set and
  * organ_check_replaceable accepts the existing output (`like` as in organ_output). */
@@ -167,7 +171,8 @@ typedef struct organ_report_folder {
     const char *path;
     organ_report_files files;
     organ_ranks *ranks;
-    bool made; /* this run created the directory */
+    bool made;  /* this run created the directory */
+    bool wrote; /* this run has begun to write the reports */
 } organ_report_folder;
 
 /* Returns ORGAN_USAGE if the folder is the directory of one of the `count` paths `inputs` (NULL entries are skipped),
@@ -177,8 +182,9 @@ organ_status organ_report_folder_check(const organ_report_folder *folder, const 
 /* Creates the directory before the work begins, so that a run does not fail at its end. Returns ORGAN_USAGE if the path
  * is not a directory, ORGAN_IO if it cannot be created or written. */
 organ_status organ_report_folder_make(organ_report_folder *folder, organ_error *error);
-/* Writes the reports, once all ranks have reached this call. */
-organ_status organ_report_folder_write(const organ_report_folder *folder, const json_t *report, organ_error *error);
+/* Writes the reports, once all ranks have reached this call. If two runs have the same directory, one writes all its
+ * reports before the other. */
+organ_status organ_report_folder_write(organ_report_folder *folder, const json_t *report, organ_error *error);
 /* After an error, removes the directory with its reports if this run made the directory. Does nothing if the directory
  * existed before, because it may contain the complete report of an earlier run or of this one. */
 void organ_report_folder_abandon(const organ_report_folder *folder);

@@ -3,6 +3,7 @@
  * that has only reports. */
 #include "orchestrator/surgery/output/output.h"
 
+#include "formats/base/file_calls.h"
 #include "formats/base/path.h"
 #include "formats/base/text_buffer.h"
 #include "formats/model/recognise.h"
@@ -13,10 +14,12 @@
 #include "orchestrator/surgery/output/file_record.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -138,7 +141,7 @@ organ_status organ_output_reports_write(organ_output *output, const organ_report
     char *const folder = organ_publish_path(&output->publish, ORGAN_REPORT_FOLDER);
     if (!folder)
         organ_fail_memory(error, output->path);
-    else if (mkdir(folder, 0777) && errno != EEXIST)
+    else if (organ_make_folder(folder, 0777) && errno != EEXIST)
         organ_fail_errno(error, errno, "%s: cannot be created", folder);
     else if (organ_file_record_write(output->publish.partial, error) == ORGAN_OK)
         write_reports_into(folder, files, report, error);
@@ -214,14 +217,29 @@ organ_status organ_report_folder_make(organ_report_folder *folder, organ_error *
                                            : organ_fail_errno(error, errno, "cannot write into %s", folder->path);
 }
 
+/* Locks the folder against other runs that write their reports into it. Returns the descriptor that holds the lock, or
+ * -1. A file system without locks leaves the order of the files to chance, each of which is complete. */
+static int lock_report_folder(const organ_report_folder *folder)
+{
+    const int fd = organ_open(folder->path, O_RDONLY | O_DIRECTORY, 0);
+    while (fd >= 0 && flock(fd, LOCK_EX) && errno == EINTR)
+        continue;
+    return fd;
+}
+
 /* Waits for all ranks, then writes the reports on the first. */
-organ_status organ_report_folder_write(const organ_report_folder *folder, const json_t *report, organ_error *error)
+organ_status organ_report_folder_write(organ_report_folder *folder, const json_t *report, organ_error *error)
 {
     if (folder->path)
         organ_ranks_agree(folder->ranks, "writing the report", error);
-    if (output_reports_is_requested(folder) && !error->status &&
-        write_reports_into(folder->path, &folder->files, report, error) == ORGAN_OK)
+    if (!output_reports_is_requested(folder) || error->status)
+        return error->status;
+    const int lock = lock_report_folder(folder);
+    folder->wrote = true;
+    if (write_reports_into(folder->path, &folder->files, report, error) == ORGAN_OK)
         organ_error_output_whole(error, folder->path);
+    if (lock >= 0)
+        close(lock);
     return error->status;
 }
 
@@ -238,6 +256,7 @@ void organ_report_folder_abandon(const organ_report_folder *folder)
     organ_error ignored = {0};
     if (!folder->made)
         return;
-    each_report(folder, remove_report, &ignored);
+    if (folder->wrote) /* else the reports are those of another run */
+        each_report(folder, remove_report, &ignored);
     rmdir(folder->path);
 }

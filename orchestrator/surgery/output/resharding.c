@@ -4,6 +4,7 @@
 #include "orchestrator/surgery/output/resharding.h"
 
 #include "formats/base/arena.h"
+#include "formats/base/file_calls.h"
 #include "formats/base/input_file.h"
 #include "formats/base/json_dump.h"
 #include "formats/base/name_table.h"
@@ -403,7 +404,7 @@ static organ_status write_file(const char *path, const organ_shard *file, bool s
     struct stat info;
     const bool there = stays && lstat(path, &info) == 0;
     const bool kept = there && S_ISREG(info.st_mode) && (uint64_t)info.st_size == file->size;
-    if (there && !kept && unlink(path))
+    if (there && !kept && organ_remove_file(path))
         return organ_fail_errno(error, errno, "%s: cannot be removed", path);
     if (!kept && organ_transfer_file(path, file->size, error))
         return error->status;

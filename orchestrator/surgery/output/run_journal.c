@@ -64,7 +64,7 @@ static organ_status merge_rank_journal(const organ_publish *publish, organ_run_j
     json_array_foreach(lines, k, line) if (!error->status) organ_journal_append(&journal->journal, line, error);
     if (!error->status && json_array_extend(journal->lines, lines))
         organ_fail_memory(error, journal->path);
-    if (!error->status && unlink(path))
+    if (!error->status && organ_remove_file(path))
         organ_fail_errno(error, errno, "%s: cannot be removed", path);
     organ_journal_close(&other);
     json_decref(lines);
@@ -130,7 +130,7 @@ organ_status organ_run_journal_open(const organ_publish *publish, organ_run_jour
     char *const folder = organ_publish_path(publish, ORGAN_JOURNAL_FOLDER);
     if (!folder || !journal->path)
         organ_fail_memory(error, publish->final);
-    else if (mkdir(folder, 0777) && errno != EEXIST)
+    else if (organ_make_folder(folder, 0777) && errno != EEXIST)
         organ_fail_errno(error, errno, "%s: cannot be created", folder);
     else if (organ_journal_open(journal->path, &journal->journal, &journal->lines, error) == ORGAN_OK)
         gather_journals(publish, journal, folder, error);

@@ -10,6 +10,7 @@
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 #include "orchestrator/surgery/facts/facts.h"
+#include "orchestrator/surgery/prune/audit_record.h"
 #include "orchestrator/surgery/prune/compared.h"
 #include "orchestrator/surgery/prune/tile_map.h"
 
@@ -24,12 +25,14 @@
 typedef struct counted {
     organ_audit_counts counts; /* for a target: its elements by class */
     uint64_t different;        /* for any other tensor: number of bytes that differ */
+    char xxh3[17];             /* of a row range that is a whole tensor: digest of its bytes in the copy */
 } counted;
 
 /* A tensor of the donor, its counterpart in the copy, and the counts of their comparison. */
 typedef struct audit_finding {
     const organ_tensor *donor, *copy; /* copy: NULL if absent or of another shape or dtype */
     bool target;                      /* the tensor is a target: pruning may change it */
+    size_t pair;                      /* index in audit.pairs, if there is a counterpart */
     counted found;                    /* all 0 without a counterpart */
 } audit_finding;
 
@@ -47,6 +50,7 @@ typedef struct audit {
     organ_compared compared;    /* the pairs, cut into row ranges that are divided among ranks */
     counted *counts;            /* counts of each row range */
     organ_problems problems;    /* the differences that pruning does not explain */
+    organ_audit_record record;  /* the digests that the run of the copy has recorded */
     char fingerprint[17];       /* fingerprint of the donor (organ_model_fingerprint) */
     json_t *tile_map;           /* map of killed weights; NULL: no target is a matrix */
     double started;             /* organ_seconds_now() at the start of the audit */
@@ -109,7 +113,8 @@ static void add_counted(counted *sum, const counted *more)
     sum->different += more->different;
 }
 
-/* Implements organ_pass.retire: adds the counts of a band's tiles to those of its row range, and advances the progress
+/* Implements organ_pass.retire: digests the copy's bytes of a band, adds the counts of its tiles to those of its row
+ * range, and advances the progress
  * by the bytes read from both models. `complete`: the band is the last of its tensor. */
 static organ_status audit_retire_band(void *context, const organ_band *band, organ_error *error)
 {
@@ -118,8 +123,11 @@ static organ_status audit_retire_band(void *context, const organ_band *band, org
     const organ_tensor *const donor = a->pairs[cut->of]->donor;
     const bool complete = band->last && cut->at + cut->tensor.bytes == donor->bytes;
     (void)error;
+    organ_cuts_digest(&a->compared.cuts, band->item, band->other, band->bytes, band->offset - cut->tensor.offset);
     for (size_t t = 0; t < band->tiles; t++)
         add_counted(&a->counts[band->item], (const counted *)band->results + t);
+    if (organ_cuts_is_whole(&a->compared.cuts, band->item))
+        memcpy(a->counts[band->item].xxh3, a->compared.cuts.xxh3[cut->of], sizeof a->counts->xxh3);
     organ_progress_advance(a->progress, 2 * band->bytes, complete ? donor->name : NULL, NULL);
     return ORGAN_OK;
 }
@@ -137,7 +145,7 @@ static organ_status pair_up(audit *a, organ_error *error)
         audit_finding *f = &a->findings[t];
         *f = (audit_finding){.donor = &a->donor->tensors[t], .target = a->targets.chosen[t]};
         if ((f->copy = find_counterpart(a, f->donor)))
-            a->pairs[a->pair_count++] = f;
+            a->pairs[f->pair = a->pair_count++] = f;
         organ_rows_passed();
     }
     for (size_t t = 0; t < a->copy->tensor_count; t++)
@@ -198,10 +206,33 @@ static organ_status compare_models(audit *a, organ_error *error)
         count_share(a, error);
     organ_assignment_complete(&a->compared.assignment, "auditing the tensors", a->counts, sizeof *a->counts,
                               sizeof *a->counts, error);
-    for (size_t k = 0; k < a->compared.cuts.count && !error->status; k++)
-        add_counted(&a->pairs[a->compared.cuts.list[k].of]->found, &a->counts[k]);
+    for (size_t k = 0; k < a->compared.cuts.count && !error->status; k++) {
+        const size_t pair = a->compared.cuts.list[k].of;
+        add_counted(&a->pairs[pair]->found, &a->counts[k]);
+        if (a->counts[k].xxh3[0]) /* of another rank, too */
+            memcpy(a->compared.cuts.xxh3[pair], a->counts[k].xxh3, sizeof a->counts->xxh3);
+    }
     organ_progress_end(a->progress);
     return error->status;
+}
+
+/* Returns the digest of the bytes that a tensor has in the copy, for organ_audit_record_compare. */
+static const char *digest_in_copy(const void *context, const char *tensor)
+{
+    const audit *const a = context;
+    const organ_tensor *const donor = organ_model_find(a->donor, tensor);
+    const audit_finding *const f = donor ? &a->findings[donor - a->donor->tensors] : NULL;
+    return f && f->copy && a->compared.cuts.xxh3[f->pair][0] ? a->compared.cuts.xxh3[f->pair] : NULL;
+}
+
+/* Compares the digests of the copy's tensors with those that its run has recorded, if it has. */
+static organ_status check_record(audit *a, organ_error *error)
+{
+    if (organ_audit_record_find(a->copy, a->engine->ranks, &a->record, error) || !a->record.path)
+        return error->status;
+    return organ_cuts_complete(&a->compared.cuts, a->copy, a->engine->ranks, error)
+               ? error->status
+               : organ_audit_record_compare(&a->record, a->copy, digest_in_copy, a, &a->problems, error);
 }
 
 /* Adds a problem for each tensor that differs from the donor in a way that pruning does not explain, for each fault
@@ -307,6 +338,9 @@ static json_t *checks_json(audit *a, const audit_sums *s, bool denominators)
     organ_check_add(checks, "index valid", index_valid(a), "%s",
                     a->donor->index ? a->donor->index : "none needed: the donor has none");
     organ_check_add(checks, "denominators add up", denominators, "targets and others add up to the full model");
+    if (a->record.path)
+        organ_check_add(checks, "pruned tensors are of the run of the report", a->record.same == a->record.listed,
+                        "%zu of %zu", a->record.same, a->record.listed);
     return checks;
 }
 
@@ -374,7 +408,6 @@ static organ_status map_tiles(audit *a, organ_error *error)
 /* Returns the report of organ audit. NULL if memory runs out. */
 static json_t *audit_document_of(audit *a)
 {
-    report_changed_tensors(a);
     const audit_sums s = sum_up(a);
     const bool denominators = denominators_agree(a, s.accounted);
     json_t *checks = checks_json(a, &s, denominators); /* adds problems, so it must run before they are listed */
@@ -417,7 +450,10 @@ static organ_status open_both(audit *a, organ_error *error)
  * are problems. */
 static organ_status audit_copy(audit *a, json_t **report, organ_error *error)
 {
-    if (open_both(a, error) || pair_up(a, error) || compare_models(a, error) || map_tiles(a, error))
+    if (open_both(a, error) || pair_up(a, error) || compare_models(a, error))
+        return error->status;
+    report_changed_tensors(a);
+    if (check_record(a, error) || map_tiles(a, error))
         return error->status;
     *report = audit_document_of(a);
     if (*report && organ_problems_count(&a->problems))
@@ -431,6 +467,7 @@ static void close_audit(audit *a)
 {
     json_decref(a->problems.sentences);
     json_decref(a->tile_map);
+    free(a->record.path);
     organ_targets_free(&a->targets);
     organ_model_close(a->donor);
     organ_model_close(a->copy);

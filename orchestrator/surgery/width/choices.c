@@ -180,7 +180,7 @@ static organ_status make_values(const organ_width_choices *c, organ_error *error
     const bool there = c->output.publish.resumed && lstat(c->path, &info) == 0;
     if (there && S_ISREG(info.st_mode) && (uint64_t)info.st_size == c->bytes)
         return ORGAN_OK;
-    if (there && unlink(c->path))
+    if (there && organ_remove_file(c->path))
         return organ_fail_errno(error, errno, "%s: cannot be removed", c->path);
     return organ_transfer_file(c->path, c->bytes, error);
 }
@@ -215,7 +215,7 @@ organ_status organ_width_choices_begin(organ_width_job *job, organ_error *error)
         return error->status;
     c->output = (organ_output){.path = c->directory,
                                .force = o->write.force,
-                               .resume = o->write.resume,
+                               .resume = o->write.resume || organ_publish_waits(o->write.output),
                                .journal = &c->journal,
                                .all = job->part_count,
                                .ranks = ranks};

@@ -37,7 +37,7 @@ typedef struct organ_write {
      * file if its path ends in .safetensors or .gguf, else a directory. Never NULL. */
     const organ_write_options *requested;
     const char *resumed_by; /* option that messages name to continue the run; NULL: "--resume" */
-    bool choice;            /* a second output has the run's choices: organ_output.choice */
+    bool choice;            /* the run keeps choices or measurements: organ_output.choice */
     /* The verb has checked the path of the output before a long first phase: if another process has created it
      * meanwhile, organ_write_run returns ORGAN_IO, not ORGAN_USAGE. */
     bool checked;

@@ -251,23 +251,25 @@ static void write_release(organ_writing *w)
 static organ_writing write_of(const organ_write *m)
 {
     const organ_engine *const engine = m->engine;
-    return (organ_writing){.write = m,
-                           .output = {.path = m->requested->output,
-                                      .single = organ_output_is_file(m->requested->output) && !m->apart,
-                                      .like = organ_output_like(m->model),
-                                      .force = m->requested->force,
-                                      .choice = m->choice,
-                                      .resume = m->requested->resume,
-                                      .resumed_by = m->resumed_by,
-                                      .ranks = m->layout ? m->ranks : engine->ranks},
-                           .stop = m->layout ? m->stop : engine->stop,
-                           .evaluation = {.options = m->requested->evaluate,
-                                          .engine = engine,
-                                          .progress = m->progress,
-                                          .before = m->model->path,
-                                          .before_is = m->model_is,
-                                          .made_as = m->made_as,
-                                          .output = m->requested->output}};
+    return (organ_writing){
+        .write = m,
+        .output = {.path = m->requested->output,
+                   .single = organ_output_is_file(m->requested->output) && !m->apart,
+                   .like = organ_output_like(m->model),
+                   .force = m->requested->force,
+                   .choice = m->choice,
+                   .closed = organ_output_closed(m->model) | (m->source ? organ_output_closed(m->source) : 0),
+                   .resume = m->requested->resume,
+                   .resumed_by = m->resumed_by,
+                   .ranks = m->layout ? m->ranks : engine->ranks},
+        .stop = m->layout ? m->stop : engine->stop,
+        .evaluation = {.options = m->requested->evaluate,
+                       .engine = engine,
+                       .progress = m->progress,
+                       .before = m->model->path,
+                       .before_is = m->model_is,
+                       .made_as = m->made_as,
+                       .output = m->requested->output}};
 }
 
 /* Plans the output, then writes it or, in a dry run, makes only the report. The evaluation's own error, if any, is

@@ -3,6 +3,7 @@
  * copies of the model's files without tensors. */
 #include "orchestrator/surgery/write/writing.h"
 
+#include "formats/base/file_calls.h"
 #include "formats/base/paged_rows.h"
 #include "formats/base/text_buffer.h"
 #include "formats/model/recognise_lists.h"
@@ -74,7 +75,7 @@ static organ_status write_layout_record(const char *to, organ_error *error)
     char *const folder = organ_format("%s/" ORGAN_REPORT_FOLDER, to);
     if (!folder)
         organ_fail_memory(error, to);
-    else if (mkdir(folder, 0777) && errno != EEXIST)
+    else if (organ_make_folder(folder, 0777) && errno != EEXIST)
         organ_fail_errno(error, errno, "%s: cannot be created", folder);
     else
         organ_file_record_write(to, error);

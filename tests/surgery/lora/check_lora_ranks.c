@@ -365,8 +365,9 @@ START_TEST(writer_refuses)
     for (size_t k = 0; k < COUNT(rows); k++) {
         organ_adapter_writer *w;
         organ_error error = {0};
-        ck_assert_int_eq(organ_adapter_writer_begin(scratch_path("out"), NULL, false, NULL, 2, 2, 16, NULL, &w, &error),
-                         ORGAN_OK);
+        ck_assert_int_eq(
+            organ_adapter_writer_begin(scratch_path("out"), NULL, false, 0, NULL, 2, 2, 16, NULL, &w, &error),
+            ORGAN_OK);
         ck_assert_int_eq(organ_adapter_writer_add(w, organ_kernels_scalar, "a", rows[k].first, 2, shape, good, &error),
                          ORGAN_OK);
         ck_assert_int_eq(organ_adapter_writer_add(w, organ_kernels_scalar, rows[k].name, rows[k].second, 2, shape,
@@ -389,7 +390,7 @@ START_TEST(config_that_all_read)
     organ_error error = {0};
     json_t *const config = organ_adapter_config_make("a/b", 2, organ_adapter_targets(modules, 4));
     ck_assert_ptr_nonnull(config);
-    ck_assert_int_eq(organ_adapter_writer_begin(scratch_path("out"), NULL, false, NULL, 2, 64, 64, NULL, &w, &error),
+    ck_assert_int_eq(organ_adapter_writer_begin(scratch_path("out"), NULL, false, 0, NULL, 2, 64, 64, NULL, &w, &error),
                      ORGAN_OK);
     organ_adapter_writer_add(w, organ_kernels_scalar, LORA_PREFIX "x.lora_A.weight", ORGAN_F32, 2, a_shape, values,
                              &error);
