@@ -11,5 +11,6 @@ Suite *shards_suite(void);
 Suite *names_suite(void);
 Suite *config_suite(void);
 Suite *anatomy_suite(void);
+Suite *module_names_suite(void);
 
 #endif

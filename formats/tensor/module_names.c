@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/tensor/module_names.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Model types of vision models whose files call their parts "language_model.model", "vision_tower" and so on. */
+#define LLAVA                                                                                                          \
+    "gemma3 mistral3 llava llava_next llava_next_video llava_onevision paligemma internvl aya_vision vipllava "        \
+    "got_ocr2 aria mllama fuyu voxtral qwen2_audio "
+
+/* A name that the loader replaces. */
+typedef struct module_row {
+    const char *types;     /* model types, separated by blanks */
+    const char *from, *to; /* runs of whole words between dots */
+    const char *parts;     /* NULL, or the modules into which the loader cuts the matrix; `to` ends with the first */
+} module_row;
+
+/* Names at the beginning. Only the first matching row of a type applies, so a row whose `to` equals `from` protects
+ * names that are those of transformers already. Source: conversion_mapping.py of transformers 5.24. */
+static const module_row beginnings[] = {
+    {LLAVA "kimi_k25", "language_model.lm_head", "lm_head", NULL},
+    {LLAVA "kimi_k25", "language_model.model", "model.language_model", NULL},
+    {LLAVA, "language_model", "model.language_model", NULL},
+    {LLAVA, "model.language_model.model", "model.language_model", NULL},
+    {LLAVA, "vision_tower", "model.vision_tower", NULL},
+    {LLAVA, "vision_model", "model.vision_model", NULL},
+    {LLAVA, "audio_tower", "model.audio_tower", NULL},
+    {LLAVA, "vision_embed_tokens", "model.vision_embed_tokens", NULL},
+    {LLAVA, "multi_modal_projector", "model.multi_modal_projector", NULL},
+    {"kimi_k25", "vision_tower.encoder", "model.vision_tower", NULL},
+    {"kimi_k25", "vision_tower", "model.vision_tower", NULL},
+    {"kimi_k25", "mm_projector.proj.0", "model.mm_projector.in_proj", NULL},
+    {"kimi_k25", "mm_projector.proj.2", "model.mm_projector.out_proj", NULL},
+    {"kimi_k25", "mm_projector", "model.mm_projector", NULL},
+    {"qwen2_vl qwen2_5_vl paddleocr_vl", "visual", "model.visual", NULL},
+    {"qwen2_vl qwen2_5_vl paddleocr_vl", "model.visual", "model.visual", NULL},
+    {"qwen2_vl qwen2_5_vl paddleocr_vl", "model.language_model", "model.language_model", NULL},
+    {"paddleocr_vl", "mlp_AR", "model.projector", NULL},
+    {"paddleocr_vl", "model.projector", "model.projector", NULL},
+    {"qwen2_vl qwen2_5_vl paddleocr_vl", "model", "model.language_model", NULL},
+    {"qwen3_vl qwen3_vl_moe qwen3_5 qwen3_5_moe", "language_model", "model.language_model", NULL},
+    {"qwen3_vl qwen3_vl_moe qwen3_5 qwen3_5_moe", "visual", "model.visual", NULL},
+    {"qwen3_5_text qwen3_5_moe_text gemma3n_text", "model.language_model", "model", NULL},
+    {"emu3", "text_model.lm_head", "lm_head", NULL},
+    {"emu3", "text_model", "model.text_model", NULL},
+    {"exaone", "transformer.wte", "model.embed_tokens", NULL},
+    {"exaone", "transformer.h", "model.layers", NULL},
+    {"exaone", "transformer.ln_f", "model.norm", NULL},
+    {"gpt_neox", "embed_out", "lm_head", NULL},
+    {"nemotron_h", "backbone", "model", NULL},
+    {"sarvam_moe", "model.word_embeddings", "model.embed_tokens", NULL},
+};
+
+/* Names anywhere. All rows of a type apply, in order, each to the first match. Source: as above. */
+static const module_row insides[] = {
+    {"exaone", "attn.attention", "self_attn", NULL},
+    {"exaone", "self_attn.out_proj", "self_attn.o_proj", NULL},
+    {"exaone", "ln_1", "input_layernorm", NULL},
+    {"exaone", "ln_2", "post_attention_layernorm", NULL},
+    {"exaone", "mlp.c_fc_0", "mlp.gate_proj", NULL},
+    {"exaone", "mlp.c_fc_1", "mlp.up_proj", NULL},
+    {"exaone", "mlp.c_proj", "mlp.down_proj", NULL},
+    {"granitemoe granitemoeshared granitemoehybrid", "block_sparse_moe.router.layer", "block_sparse_moe.router", NULL},
+    {"hy_v3", "mlp.router.gate", "mlp.gate", NULL},
+    {"hy_v3", "mlp.shared_mlp", "mlp.shared_experts", NULL},
+    {"kimi_k25", "mlp.fc1", "mlp.fc2", NULL},
+    {"kimi_k25", "mlp.fc0", "mlp.fc1", NULL},
+    {"kimi_k25", "blocks", "layers", NULL},
+    {"kimi_k25", "wo", "attn.proj", NULL},
+    {"kimi_k25", "wqkv", "attn.q_proj", "q_proj|k_proj|v_proj"},
+    {"kimi_linear", "self_attn.f_a_proj", "self_attn.forget_gate.f_a_proj", NULL},
+    {"kimi_linear", "self_attn.f_b_proj", "self_attn.forget_gate.f_b_proj", NULL},
+    {"laguna", "mlp.shared_expert", "mlp.shared_experts", NULL},
+    {"phimoe", "block_sparse_moe.gate", "mlp.router", NULL},
+    {"kimi_linear minimax minimax_m2 mixtral phimoe", "block_sparse_moe", "mlp", NULL},
+    {"sarvam_moe", "attention.query_key_value", "self_attn.q_proj", "q_proj|k_proj|v_proj"},
+    {"sarvam_moe", "attention.dense", "self_attn.o_proj", NULL},
+    {"sarvam_moe", "attention.query_layernorm", "self_attn.q_norm", NULL},
+    {"sarvam_moe", "attention.key_layernorm", "self_attn.k_norm", NULL},
+};
+
+/* Modules of a model without its head. Files of such a model lack the prefix, which transformers adds. */
+static const struct base_row {
+    const char *types;  /* as in module_row; "" for all types that no other row has */
+    const char *prefix; /* what transformers calls the model without its head */
+    const char *words;  /* first words of the names of its modules, separated by blanks */
+} bases[] = {
+    {"bloom codegen dbrx falcon gpt2 gpt_bigcode gpt_neo gptj mpt", "transformer",
+     "blocks h ln_f norm_f word_embeddings word_embeddings_layernorm wpe wte"},
+    {"gpt_neox", "gpt_neox", "embed_in final_layer_norm layers"},
+    {"biogpt", "biogpt", "embed_positions embed_tokens layer_norm layers"},
+    {"falcon_mamba mamba mamba2", "backbone", "embeddings layers norm_f"},
+    {"opt", "model", "decoder"},
+    {"llama4 llama4_text", "model", ""},
+    {"", "model", "embed_tokens embedding_norm embeddings final_layernorm layer_norm layers norm norm_f"},
+};
+
+/* Returns whether the first `length` bytes of `word` are a word of the list, whose words are separated by blanks. */
+static bool lists_word(const char *list, const char *word, size_t length)
+{
+    for (const char *at = list; *at; at += strcspn(at, " "), at += strspn(at, " "))
+        if (strcspn(at, " ") == length && memcmp(at, word, length) == 0)
+            return true;
+    return false;
+}
+
+/* Returns the address of the first run of whole words `run` in the name, or NULL. With `start` only the beginning of
+ * the name can match. */
+static const char *find_words(const char *name, const char *run, bool start)
+{
+    const size_t length = strlen(run);
+    for (const char *at = name; at; at = strchr(at, '.'), at += at != NULL) {
+        if (strncmp(at, run, length) == 0 && (at[length] == '.' || at[length] == '\0'))
+            return at;
+        if (start)
+            return NULL;
+    }
+    return NULL;
+}
+
+/* Replaces `length` bytes at `at`, an address in the text `name`, by `to`. Returns false if the result exceeds `size`
+ * bytes. */
+static bool replace_words(char *name, size_t size, const char *at, size_t length, const char *to)
+{
+    const size_t before = (size_t)(at - name), rest = strlen(at + length), added = strlen(to);
+    if (before + added + rest + 1 > size)
+        return false;
+    memmove(name + before + added, at + length, rest + 1);
+    memcpy(name + before, to, added);
+    return true;
+}
+
+/* Applies the rows of `model_type` to the text `name`: the first that matches its beginning (`start`), or all. Stores
+ * in *split a row that cuts the matrix. Returns false if the result exceeds `size` bytes. */
+static bool apply_rows(const module_row *rows, size_t count, bool start, const char *model_type, char *name,
+                       size_t size, const module_row **split)
+{
+    for (size_t k = 0; k < count; k++) {
+        const module_row *const row = &rows[k];
+        const char *const at =
+            lists_word(row->types, model_type, strlen(model_type)) ? find_words(name, row->from, start) : NULL;
+        if (!at)
+            continue;
+        if (!replace_words(name, size, at, strlen(row->from), row->to))
+            return false;
+        if (row->parts)
+            *split = row;
+        if (start)
+            return true;
+    }
+    return true;
+}
+
+/* Adds the prefix of the model without its head if `name` begins with one of its modules. Returns false if the result
+ * exceeds `size` bytes. */
+static bool add_base(const char *model_type, char *name, size_t size)
+{
+    for (size_t k = 0; k < sizeof bases / sizeof *bases; k++) {
+        if (*bases[k].types && !lists_word(bases[k].types, model_type, strlen(model_type)))
+            continue;
+        if (!lists_word(bases[k].words, name, strcspn(name, ".")))
+            return true;
+        return replace_words(name, size, name, 0, ".") && replace_words(name, size, name, 0, bases[k].prefix);
+    }
+    return true;
+}
+
+/* Renames a tensor or a module like organ_module_name; stores in *split the row that cuts its matrix, or NULL. */
+static bool rename_module(const char *model_type, const char *name, char *out, size_t size, const module_row **split)
+{
+    *split = NULL;
+    return snprintf(out, size, "%s", name) < (int)size &&
+           apply_rows(beginnings, sizeof beginnings / sizeof *beginnings, true, model_type, out, size, split) &&
+           apply_rows(insides, sizeof insides / sizeof *insides, false, model_type, out, size, split) &&
+           add_base(model_type, out, size);
+}
+
+bool organ_module_name(const char *model_type, const char *name, char *out, size_t size, organ_module_form *form)
+{
+    const module_row *split;
+    const bool fits = rename_module(model_type, name, out, size, &split);
+    if (form)
+        *form = split ? ORGAN_MODULE_SPLIT : ORGAN_MODULE_WHOLE;
+    return fits;
+}
+
+const char *organ_module_split_parts(const char *model_type, const char *name)
+{
+    char renamed[ORGAN_MODULE_NAME_SIZE];
+    const module_row *split;
+    return rename_module(model_type, name, renamed, sizeof renamed, &split) && split ? split->parts : NULL;
+}
+
+organ_status organ_module_index_build(const char *model_type, const organ_tensor *tensors, size_t count,
+                                      organ_module_index *index, organ_error *error)
+{
+    char name[ORGAN_MODULE_NAME_SIZE];
+    for (size_t k = 0; k < count; k++) {
+        if (!organ_module_name(model_type, tensors[k].name, name, sizeof name, NULL))
+            continue;
+        const char *const kept = organ_arena_copy(&index->arena, name, strlen(name));
+        if (!kept || !organ_name_table_put(&index->names, kept, k))
+            return organ_fail_memory(error, tensors[k].name);
+    }
+    return ORGAN_OK;
+}
+
+const size_t *organ_module_index_find(const organ_module_index *index, const char *name)
+{
+    return organ_name_table_find(&index->names, name);
+}
+
+void organ_module_index_release(organ_module_index *index)
+{
+    organ_name_table_release(&index->names);
+    organ_arena_release(&index->arena);
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT
+ * Names of modules in transformers. Published files of some architectures name their tensors after other modules than
+ * those that transformers builds; its loader renames the tensors. Configurations that list modules, such as
+ * quantization_config and an adapter's target_modules, must list the names of transformers. */
+#ifndef ORGAN_MODULE_NAMES_H
+#define ORGAN_MODULE_NAMES_H
+
+#include "formats/base/arena.h"
+#include "formats/base/name_table.h"
+#include "formats/base/status.h"
+#include "formats/tensor/tensor.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define ORGAN_MODULE_NAME_SIZE 4200 /* bytes for a module's name with its NUL */
+
+/* How transformers loads the matrix of a module of a file. */
+typedef enum organ_module_form {
+    ORGAN_MODULE_WHOLE, /* into one module */
+    ORGAN_MODULE_SPLIT, /* cut into several modules: "attention.query_key_value" into q_proj, k_proj and v_proj */
+} organ_module_form;
+
+/* Writes to `out` the name in transformers 5.24 of a tensor or a module of a file. `model_type` is that of config.json,
+ * at its top level; `name` is the name in the file, with or without ".weight".
+ * "language_model.model.layers.0.mlp.up_proj" of the type gemma3 becomes "model.language_model.layers.0.mlp.up_proj".
+ * Names that transformers keeps, and all names of a type that is not in the table, are copied. The numbers of experts
+ * stay, although transformers stacks experts. Stores the form in *form unless it is NULL; for ORGAN_MODULE_SPLIT, `out`
+ * is the name of the first of the modules. Returns false if the result exceeds `size` bytes. */
+bool organ_module_name(const char *model_type, const char *name, char *out, size_t size, organ_module_form *form);
+
+/* Returns the last words of the modules into which transformers cuts the matrix of module `name` of a file, separated
+ * by '|': "q_proj|k_proj|v_proj". NULL unless its form is ORGAN_MODULE_SPLIT. */
+const char *organ_module_split_parts(const char *model_type, const char *name);
+
+/* Tensors of a model by their names in transformers. An index whose members are all zero is empty. */
+typedef struct organ_module_index {
+    organ_arena arena;      /* memory of the names */
+    organ_name_table names; /* name in transformers -> index of the tensor */
+} organ_module_index;
+
+/* Builds the index of `count` tensors. If two tensors get the same name, the first keeps it. Returns ORGAN_IO if memory
+ * is exhausted; the caller releases the index in any case. */
+organ_status organ_module_index_build(const char *model_type, const organ_tensor *tensors, size_t count,
+                                      organ_module_index *index, organ_error *error);
+
+/* Returns the address of the number of the tensor that has this name in transformers, or NULL. */
+const size_t *organ_module_index_find(const organ_module_index *index, const char *name);
+
+/* Frees the memory of the index, which is then empty. */
+void organ_module_index_release(organ_module_index *index);
+
+#endif
