@@ -149,7 +149,7 @@ LAW
 # Modules with public headers: the only headers of a module that other modules may include. The first header describes the module.
 cat >"$scratch/doors" <<'LAW'
 kernels kernels.h ggml_parts.h math_library.h
-formats/tensor tensor.h tensor_list.h hf_config.h counterpart.h
+formats/tensor tensor.h tensor_list.h hf_config.h counterpart.h module_names.h
 formats/remote remote.h access.h
 formats/safetensors safetensors.h
 formats/gguf file.h gguf.h
