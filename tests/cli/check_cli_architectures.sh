@@ -162,7 +162,7 @@ done
 # are no layer of transformers, and the layers that are both ignored and targets of one group, or neither.
 matched() {
     local layers
-    layers=$(sed -nE "s/^${1}\t(.*)/\1/p" "$root/fixtures/architectures/linear_modules.tsv" | while read -r row; do eval "printf '%s\n' $row"; done | jq -Rn '[inputs]')
+    layers=$(sed -nE "s/^${1}\t(.*)/\1/p" "$root/tests/cli/linear_modules.tsv" | while read -r row; do eval "printf '%s\n' $row"; done | jq -Rn '[inputs]')
     jq -c --argjson layers "$layers" '
         def selects($name): . == $name or . == "Linear" or (startswith("re:") and (.[3:] as $pattern | $name | test("^(?:" + $pattern + ")")));
         .quantization_config | .ignore as $ignore | [.config_groups[]] as $groups |
