@@ -4,6 +4,7 @@
 #include "formats/weights/quant_config_parts.h"
 
 #include "formats/base/path.h"
+#include "formats/tensor/module_names.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -287,6 +288,7 @@ organ_status organ_quant_config_read(const organ_model *model, organ_quant_confi
     organ_quant_config *const made = *config = calloc(1, sizeof *made);
     if (!made)
         return organ_fail_memory(error, model->path);
+    made->model_type = model->config.model_type;
     made->file = made->method = made->layout = made->pack_dtype = "";
     made->all = (organ_quant_group){.name = "", .format = "", .symmetric = -1};
     if (read_files(made, model, error) != ORGAN_OK) {
@@ -307,6 +309,16 @@ void organ_quant_config_free(organ_quant_config *config)
     free(config);
 }
 
+/* Finds the rule for a module under its name in the file or, if that is another, in transformers. */
+static organ_status find_rule(organ_quant_config *config, organ_quant_rules *rules, const char *name, bool embedding,
+                              bool *found, const void **value, organ_error *error)
+{
+    char alias[ORGAN_MODULE_NAME_SIZE];
+    const bool other = organ_module_name(config->model_type, name, alias, sizeof alias, NULL) && strcmp(name, alias);
+    const organ_quant_module module = {name, other ? alias : NULL, embedding};
+    return organ_quant_rules_find(rules, &module, config->file, found, value, error);
+}
+
 /* Sets *group to the settings for a module. Sets *named to true if the config states that the module is quantised: a
  * rule of config->targets selects the module or, in a config without groups, quant_method applies to the whole
  * model. */
@@ -315,7 +327,7 @@ organ_status organ_quant_config_of(organ_quant_config *config, const char *modul
 {
     bool found;
     const void *value;
-    if (organ_quant_rules_find(&config->targets, module, embedding, config->file, &found, &value, error) != ORGAN_OK)
+    if (find_rule(config, &config->targets, module, embedding, &found, &value, error) != ORGAN_OK)
         return error->status;
     *group = found ? value : &config->all;
     *named = found || (*config->method && !config->grouped);
@@ -327,5 +339,5 @@ organ_status organ_quant_config_is_skipped(organ_quant_config *config, const cha
                                            bool *skipped, organ_error *error)
 {
     const void *value;
-    return organ_quant_rules_find(&config->skipped, module, embedding, config->file, skipped, &value, error);
+    return find_rule(config, &config->skipped, module, embedding, skipped, &value, error);
 }

@@ -24,8 +24,9 @@ typedef struct organ_quant_group {
 /* The quantisation settings of a model, read from quantization_config of config.json or from a file of its own. All
  * texts are valid until organ_quant_config_free. */
 typedef struct organ_quant_config {
-    const char *file;   /* name of the file that was read: "config.json"; "" if there is none */
-    const char *method; /* quant_method ("gptq"); "" if there is none */
+    const char *file;       /* name of the file that was read: "config.json"; "" if there is none */
+    const char *model_type; /* that of the model, which must outlive the settings */
+    const char *method;     /* quant_method ("gptq"); "" if there is none */
     /* In lower case: checkpoint_format (or format) of GPTQ, version (or format) of AWQ; "": not stated. */
     const char *layout;     /* "gptq_v2", "gemm", ... */
     const char *pack_dtype; /* pack_dtype of GPTQ: "int32"; "": not stated */
@@ -48,7 +49,8 @@ organ_status organ_quant_config_read(const organ_model *model, organ_quant_confi
 void organ_quant_config_free(organ_quant_config *config); /* NULL is allowed */
 
 /* Sets *group to the settings of the weight of `module` ("model.layers.0.mlp.up_proj"): those of the rule in
- * config->targets that selects the module, else config->all. Sets *named to true if the config states that the module
+ * config->targets that selects the module under its name in the file or in
+ * transformers (module_names.h), else config->all. Sets *named to true if the config states that the module
  * is quantised: a rule selects it, or the config has a method and no groups. `embedding` is true for an embedding,
  * which rules for classes of linear layers do not select. Returns ORGAN_BAD_INPUT if matching patterns takes too
  * long. */

@@ -153,29 +153,41 @@ static bool is_class_of(const char *class, bool embedding)
                      : strstr(class, "Linear") != NULL || strstr(class, "Experts") != NULL;
 }
 
-/* Sets *matched to true if the rule, which is not an exact name, selects the module. */
-static organ_status try_rule(organ_quant_rules *rules, const struct organ_rule *rule, const char *module,
-                             bool embedding, const char *file, bool *matched, organ_error *error)
+/* Sets *matched to true if the rule, which is not an exact name, selects a module with this name. */
+static organ_status try_rule(organ_quant_rules *rules, const struct organ_rule *rule, const char *name, bool embedding,
+                             const char *file, bool *matched, organ_error *error)
 {
     *matched = false;
     if (rule->kind == ORGAN_RULE_REGEX)
-        return match_regex_bounded(rules, rule, module, file, matched, error);
+        return match_regex_bounded(rules, rule, name, file, matched, error);
     if (rule->kind == ORGAN_RULE_GLOB)
-        *matched = glob_matches(rule->text, module);
+        *matched = glob_matches(rule->text, name);
     else if (rule->kind == ORGAN_RULE_PART)
-        *matched = strstr(module, rule->text) != NULL;
+        *matched = strstr(name, rule->text) != NULL;
     else if (rule->kind == ORGAN_RULE_CLASS)
         *matched = is_class_of(rule->text, embedding);
     return ORGAN_OK;
 }
 
+/* Sets *matched to true if the rule, which is not an exact name, selects the module under one of its names. */
+static organ_status try_names(organ_quant_rules *rules, const struct organ_rule *rule, const organ_quant_module *module,
+                              const char *file, bool *matched, organ_error *error)
+{
+    if (try_rule(rules, rule, module->name, module->embedding, file, matched, error) == ORGAN_OK && !*matched &&
+        module->alias)
+        try_rule(rules, rule, module->alias, module->embedding, file, matched, error);
+    return error->status;
+}
+
 /* Finds the rule that selects a module: an exact name, else the first pattern that matches, else the first matching
  * class. Each rule that is tried adds 5 to rules->charged, so that a config with too many patterns for the number of
  * tensors is rejected. */
-organ_status organ_quant_rules_find(organ_quant_rules *rules, const char *module, bool embedding, const char *file,
+organ_status organ_quant_rules_find(organ_quant_rules *rules, const organ_quant_module *module, const char *file,
                                     bool *found, const void **value, organ_error *error)
 {
-    const size_t *const exact = organ_name_table_find(&rules->exact, module);
+    const size_t *exact = organ_name_table_find(&rules->exact, module->name);
+    if (!exact && module->alias)
+        exact = organ_name_table_find(&rules->exact, module->alias);
     const struct organ_rule *best = NULL;
     for (size_t k = 0; !exact && k < rules->count; k++) {
         const struct organ_rule *const rule = &rules->rules[k];
@@ -186,7 +198,7 @@ organ_status organ_quant_rules_find(organ_quant_rules *rules, const char *module
         if (rules->charged > CHARGE_MAX)
             return organ_fail(error, ORGAN_BAD_INPUT, "%s: has %zu patterns, which are too many for so many tensors",
                               file, rules->count);
-        if (try_rule(rules, rule, module, embedding, file, &matched, error) != ORGAN_OK)
+        if (try_names(rules, rule, module, file, &matched, error) != ORGAN_OK)
             return error->status;
         if (matched)
             best = rule;

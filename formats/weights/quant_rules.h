@@ -39,11 +39,16 @@ typedef struct organ_quant_rules {
 organ_status organ_quant_rules_add(organ_quant_rules *rules, organ_rule_kind kind, const char *text, const void *value,
                                    const char *file, const char *field, organ_error *error);
 
+/* The module that rules are matched with. */
+typedef struct organ_quant_module {
+    const char *name, *alias; /* its name, and another under which rules may select it; NULL: none */
+    bool embedding;           /* the module is an embedding */
+} organ_quant_module;
+
 /* Sets *found to true if a rule selects the module, and *value to the value of that rule, else to NULL. Exact names
- * take precedence over patterns, and patterns over classes; among equals the first rule is used. `embedding` is true if
- * the module is an embedding. `file` is the name of the config, for messages. Returns ORGAN_BAD_INPUT if matching takes
- * too long. */
-organ_status organ_quant_rules_find(organ_quant_rules *rules, const char *module, bool embedding, const char *file,
+ * take precedence over patterns, and patterns over classes; among equals the first rule is used. `file` is the name of
+ * the config, for messages. Returns ORGAN_BAD_INPUT if matching takes too long. */
+organ_status organ_quant_rules_find(organ_quant_rules *rules, const organ_quant_module *module, const char *file,
                                     bool *found, const void **value, organ_error *error);
 
 void organ_quant_rules_release(organ_quant_rules *rules);

@@ -24,7 +24,7 @@ static const organ_option convert_options[] = {
     TEXT("pre", "NAME", convert.pre,
          "GGUF: the value of tokenizer.ggml.pre, llama.cpp's name for the rules that split a text; default: derived "
          "from tokenizer.json. With NAME, a text that gets other token ids in the GGUF file is a note, not an error"),
-    SHARD_SIZE(convert),
+    SATURATE(convert), SHARD_SIZE(convert),
     WRITING(convert, "OUT", "print what would be converted")};
 
 RUN_WRITING(convert, organ_convert, convert)

@@ -110,14 +110,14 @@ static const organ_option graft_options[] = {
                               .required = true),
     TYPES("type", graft.types, "kinds of tensors to copy: skeleton is attention, organ is feed-forward and experts; "
                                "default: all"),
-    LAYERS_OPTION("source"), MAP_OPTION,
+    LAYERS_OPTION("source"), MAP_OPTION, SATURATE(graft),
     WRITING(graft, "C", "print whether the models fit and what would be grafted")};
 static const organ_option chimera_options[] = {
     MODEL("base", "A", graft.target, "the model that gets tensors of B; it is not changed", .required = true),
     MODEL("donor", "B", graft.source, "the model from which tensors are copied", .required = true),
     TYPES("take", graft.types, "kinds of tensors to copy from the donor; skeleton is attention, organ is feed-forward "
                                "and experts", .required = true),
-    LAYERS_OPTION("donor"), MAP_OPTION,
+    LAYERS_OPTION("donor"), MAP_OPTION, SATURATE(graft),
     OUTPUT("C", graft.write.output, "the output, in the format of the base", .required = true),
     WRITING(graft, "C", "print whether the models fit and what would be copied")};
 

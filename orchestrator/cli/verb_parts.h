@@ -67,6 +67,10 @@
 /* --resume, --force and --dry-run of a verb that writes a model. `of.write` is an organ_write_options, `what` the name
  * of the output in help, `dry` the help of --dry-run. */
 #define WRITING(of, what, dry) RESUME(of.write.resume), FORCE(of.write.force, what), DRY_RUN(of.write.dry_run, dry)
+/* --saturate of a verb that stores values in a narrower type. `of.write` is an organ_write_options. */
+#define SATURATE(of) \
+    FLAG("saturate", of.write.saturate, \
+         "store values beyond the range of their new type as its greatest value; otherwise they are an error")
 #define SHARD_SIZE(of) \
     BYTES("max-shard-size", "SIZE", of.write.max_shard_size, \
           "largest size of a shard; a tensor that does not fit begins a new shard", \

@@ -25,7 +25,7 @@ static const organ_option dequantize_options[] = {
            .required = true),
     CHOICE("dtype", "bf16|f16|f32", dequantize.dtype,
            "type of the dequantised tensors; tensors that are not packed keep their type", .fallback = "bf16"),
-    SHARD_SIZE(dequantize),
+    SATURATE(dequantize), SHARD_SIZE(dequantize),
     WRITING(dequantize, "OUT", "print what would be dequantised")};
 
 RUN_WRITING(dequantize, organ_dequantize_model, dequantize)

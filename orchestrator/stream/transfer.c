@@ -196,7 +196,9 @@ static organ_status convert_tensor(transfer_worker *h, const organ_transfer *t, 
         if (read_step(t, fd, read, got, done / from->elements * from->bytes, &h->error))
             break;
         organ_widen(t->kernels, t->tensor->dtype, read, values, count / from->elements);
-        organ_narrow(t->kernels, t->as, values, write, count / to->elements);
+        if (organ_overflow_narrow(t->overflow, t->kernels, t->as, t->tensor->name, values, write, count / to->elements,
+                                  &h->error))
+            break;
         XXH3_64bits_update(h->hash, write, put);
         if (organ_direct_write(&h->file, write, put, t->offset + done / to->elements * to->bytes, &h->error))
             break;

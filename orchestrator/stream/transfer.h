@@ -6,6 +6,7 @@
 
 #include "formats/model/model.h"
 #include "kernels/kernels.h"
+#include "orchestrator/stream/overflow.h"
 #include "orchestrator/stream/progress.h"
 #include "orchestrator/stream/stop.h"
 
@@ -21,6 +22,7 @@ struct organ_transfer {
      * organ_can_narrow accepts the type to write (stream/widen.h) */
     organ_dtype as;
     const organ_kernels *kernels; /* for the conversion; may be NULL if `as` is the tensor's type */
+    organ_overflow *overflow;     /* what the conversion does with values beyond the range; NULL only without one */
     uint64_t xxh3;                /* result: XXH3 digest of the bytes that were written, seed 0 */
     /* Called after all bytes of the tensor were written: one call at a time, on any thread. An error ends the run. May
      * be NULL. */
@@ -38,8 +40,8 @@ organ_status organ_transfer_bytes(const char *path, const void *data, size_t byt
 
 /* Runs all transfers with four threads and 16 MiB of buffers. The threads begin the transfers in order. The files are
  * not synchronised with the disk (organ_transfer_sync does so). Returns ORGAN_IO if a file cannot be read or written,
- * ORGAN_BAD_INPUT if a model's file was changed, ORGAN_INTERRUPTED if a stop is requested through `stop`, or the error
- * of `done`. After an error some of the bytes may have been written. */
+ * ORGAN_BAD_INPUT if a model's file was changed or a value exceeds the range of its new type, ORGAN_INTERRUPTED if a
+ * stop is requested through `stop`, or the error of `done`. After an error some of the bytes may have been written. */
 organ_status organ_transfer_run(organ_transfer *transfers, size_t count, const organ_progress *progress,
                                 const organ_stop *stop, organ_error *error);
 

@@ -4,6 +4,7 @@
  * read and process without it. Workers take strips in order, so for any number of workers the pass ends with the error
  * of the earliest strip that fails. */
 #include "orchestrator/stream/weight_pass.h"
+#include "orchestrator/stream/widen.h"
 
 #include "formats/base/paged_rows.h"
 #include "orchestrator/machine/enough_memory.h"
@@ -233,6 +234,35 @@ static weight_pass_slot *await_strip(weight_pass_run *r)
     return s;
 }
 
+/* Looks for values of a strip that are infinite in `values` (type pass->as) although they are finite in the weight, and
+ * refuses or limits them. Reads rows with infinite values again, as FP32. `scratch`: that of the reader. */
+static organ_status limit_strip(const weight_pass_run *r, const organ_weight_reader *reader,
+                                const organ_weight_strip *strip, uint16_t *values, void *scratch, organ_error *error)
+{
+    const organ_weight_pass *const pass = r->pass;
+    const char *const tensor = pass->items[strip->item].weight->name;
+    float *wide = NULL;
+    uint64_t found = 0;
+    for (size_t row = 0; row < strip->rows && !error->status; row++) {
+        uint16_t *const stored = values + row * strip->cols;
+        if (!organ_any_not_finite(pass->as, stored, strip->cols * sizeof *stored))
+            continue;
+        if (!wide && !(wide = aligned_alloc(64, (strip->cols * sizeof *wide + 63) / 64 * 64)))
+            return organ_fail_memory(error, tensor);
+        if (organ_weight_read(reader, strip->first + row, 1, ORGAN_F32, wide, scratch, error) != ORGAN_OK)
+            break;
+        const uint64_t count = organ_overflow_count(r->engine->kernels, pass->as, wide, stored, strip->cols);
+        found += count;
+        if (!count)
+            continue;
+        organ_overflow_clamp(wide, strip->cols, organ_overflow_limit(pass->as));
+        organ_narrow(r->engine->kernels, pass->as, wide, stored, strip->cols);
+    }
+    free(wide);
+    return found && !error->status ? organ_overflow_found(pass->overflow, tensor, pass->as, found, error)
+                                   : error->status;
+}
+
 /* Reads a strip of the weight, and of its counterpart if there is one, into `buffer` and calls pass->work. */
 static organ_status do_strip(weight_pass_run *r, weight_pass_slot *s, unsigned char *buffer)
 {
@@ -242,6 +272,9 @@ static organ_status do_strip(weight_pass_run *r, weight_pass_slot *s, unsigned c
     unsigned char *other = buffer + r->plan.values, *reading = other + r->plan.other,
                   *scratch = reading + r->plan.reader;
     if (organ_weight_read(item->reader[0], strip->first, strip->rows, pass->as, buffer, reading, &s->error))
+        return s->error.status;
+    if (pass->overflow && pass->as != ORGAN_F32 &&
+        limit_strip(r, item->reader[0], strip, (uint16_t *)(void *)buffer, reading, &s->error))
         return s->error.status;
     if (item->reader[1] &&
         organ_weight_read(item->reader[1], strip->first, strip->rows, pass->as, other, reading, &s->error))

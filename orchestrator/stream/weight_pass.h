@@ -10,6 +10,7 @@
 #ifndef ORGAN_WEIGHT_PASS_H
 #define ORGAN_WEIGHT_PASS_H
 
+#include "orchestrator/stream/overflow.h"
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/weight_reader.h"
 
@@ -37,6 +38,8 @@ typedef struct organ_weight_pass {
     organ_dtype as;      /* ORGAN_F32, ORGAN_BF16 or ORGAN_F16 */
     size_t row_multiple; /* strips, except the last of a matrix, have a multiple of this many rows and never extend over
                             two matrices; 0: 1 */
+    /* Finite values that are infinite as F16 or BF16 (`as`) are refused or limited; NULL: stored as infinite. */
+    organ_overflow *overflow;
     size_t scratch_bytes; /* for each worker, 64-byte aligned */
     size_t result_bytes;  /* for each strip, zeroed before `work`; at most 64 KiB */
     void *context;        /* first argument of the callbacks */

@@ -22,4 +22,10 @@ void organ_narrow(const organ_kernels *kernels, organ_dtype dtype, const float *
 /* Returns whether none of n values is NaN or infinite. */
 bool organ_all_finite(const float *values, size_t n);
 
+/* Returns the bits of +infinity in F32, F16 or BF16: its exponent field is all ones, sign and mantissa are 0. */
+uint64_t organ_infinity_bits(organ_dtype dtype);
+
+/* Returns whether any value among `bytes` bytes of F32, F16 or BF16 is infinite or NaN. */
+bool organ_any_not_finite(organ_dtype dtype, const void *values, size_t bytes);
+
 #endif

@@ -157,8 +157,71 @@ for scheme in int8-group32 fp8-channel; do
     judge "the note on Mamba-2 as $scheme" test $(grep -c "does not open Mamba2ForCausalLM with out_proj as int8-group32" ../err) = $([[ $scheme = int8* ]] && echo 1 || echo 0)
     chmod -R u+w codes && rm -r codes
 done
+# ---- quantize: targets and ignore list the modules that transformers builds, whatever names the file has ----
+# matched MODEL: how quantization_config divides the linear layers of transformers: a row for each group size with the number of layers, the names that
+# are no layer of transformers, and the layers that are both ignored and targets of one group, or neither.
+matched() {
+    local layers
+    layers=$(sed -nE "s/^${1}\t(.*)/\1/p" "$root/tests/cli/linear_modules.tsv" | while read -r row; do eval "printf '%s\n' $row"; done | jq -Rn '[inputs]')
+    jq -c --argjson layers "$layers" '
+        def selects($name): . == $name or . == "Linear" or (startswith("re:") and (.[3:] as $pattern | $name | test("^(?:" + $pattern + ")")));
+        .quantization_config | .ignore as $ignore | [.config_groups[]] as $groups |
+        [$layers[] | . as $name | {name: $name, ignored: any($ignore[]; selects($name)), groups: [$groups[] | select(any(.targets[]; selects($name))).weights.group_size]}] |
+        {groups: ([.[] | select(.ignored | not).groups[0]] | group_by(.) | map([.[0], length])),
+         unknown: [($groups[].targets[] | select(startswith("re:") or . == "Linear" | not)) | select(. as $n | $layers | index([$n]) | not)],
+         unclear: [.[] | select(.ignored | not) | select(.groups | length != 1).name]}' quantised/config.json
+}
+while read -r type schemes; do
+    [[ -d $type ]] || make "$type"
+    for scheme in $schemes; do
+        ends 0 quantize "$type" -o quantised --scheme "$scheme" --quiet
+        wanted=$(jq -c '{groups: ([.tensors[] | select(.tensor | test("experts\\.[0-9]") | not) | (.scheme // "int4-group32") | ltrimstr("int4-group") | tonumber] |
+            group_by(.) | map([.[0], length])), unknown: [], unclear: []}' quantised/organ/quantize.json)
+        judge "$type as $scheme: $(matched "$type"), not $wanted" test "$(matched "$type")" = "$wanted"
+        chmod -R u+w quantised && rm -r quantised
+    done
+    chmod -R u+w "$type" && rm -r "$type"
+done <<'TYPES'
+gemma3 int4-group32 int4-group128
+gemma3-flat int4-group128
+mistral3 int4-group128
+mistral3-mistral4 int4-group128
+qwen2_5_vl int4-group32 int4-group128
+qwen2_5_vl-top int4-group128
+qwen3_vl int4-group128
+kimi_k25 int4-group32 int4-group128
+exaone int4-group128
+nemotron_h int4-group128
+nemotron_h-moe int4-group128
+hy_v3 int4-group128
+laguna int4-group128
+sarvam_moe int4-group32 int4-group128
+phimoe int4-group32 int4-group128
+mixtral int4-group128
+llama int4-group32 int4-group128
+TYPES
+
+# ---- quantize: outputs that transformers does not open ----
+[[ -d kimi_linear ]] || make kimi_linear
+make gpt_bigcode nanochat falcon
+while read -r type scheme count words; do
+    ends 0 quantize "$type" -o codes --scheme "$scheme"
+    judge "the note on $type as $scheme" test $(grep -c "does not open $words" ../err) = "$count"
+    chmod -R u+w codes && rm -r codes
+done <<'NOTES'
+gpt_bigcode int4-group32 1 GPTBigCodeForCausalLM with c_proj as int4-group32
+gpt_bigcode int8-channel 0 GPTBigCode
+nanochat int4-group32 1 NanoChatForCausalLM with o_proj as int4-group32
+nanochat fp8-channel 0 NanoChat
+falcon int4-group32 1 FalconForCausalLM as int4-group32; it opens FP8 schemes and int8-channel
+kimi_linear int4-group32 1 KimiLinearForCausalLM as int4-group32; it opens FP8 schemes
+kimi_linear int8-channel 1 KimiLinearForCausalLM as int8-channel
+kimi_linear fp8-channel 0 KimiLinear
+NOTES
+rm -r gpt_bigcode nanochat falcon kimi_linear
+
 ends 0 quantize gpt_neox -o codes --scheme int8-channel --quiet
-judge "the output head, and its name in transformers, are ignored" test "$(jq -c .quantization_config.ignore codes/config.json)" = '["embed_out","lm_head"]'
+judge "the output head, and its name in transformers, are ignored" test "$(jq -c .quantization_config.ignore codes/config.json)" = '["lm_head","embed_out"]'
 chmod -R u+w codes && rm -r codes
 ends 0 quantize gpt_neox -o codes --scheme int8-channel --targets '*' --quiet
 judge "a quantised output head is not ignored" test "$(jq -c .quantization_config.ignore codes/config.json)" = '[]'

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of the types that can be widened and narrowed, of the sizes of their units, and of the error of narrowed
  * values. */
+#include "orchestrator/stream/overflow.h"
 #include "orchestrator/stream/widen.h"
 #include "tests/stream/check_stream.h"
 #include "tests/kit/samples.h"
@@ -87,11 +88,70 @@ START_TEST(narrowed_values_come_back)
 }
 END_TEST
 
+/* 65519 rounds to 65504, 65520 to infinity. Infinite values and NaN of the model do not count. */
+START_TEST(values_beyond_the_range_are_counted)
+{
+    static const float values[32] = {65504, 65519, -65519, INFINITY, -INFINITY, NAN, 1};
+    static const struct {
+        organ_dtype dtype;
+        float value;
+        uint64_t count; /* of one such value among 31 others: a block of infinite scale loses all */
+    } rows[] = {{ORGAN_F32, 3e38f, 0},   {ORGAN_F16, 65519, 0},    {ORGAN_F16, -65520, 1},   {ORGAN_F16, 1e38f, 1},
+                {ORGAN_BF16, 3e38f, 0},  {ORGAN_BF16, 3.4e38f, 1}, {ORGAN_Q8_0, 8.3e6f, 0},  {ORGAN_Q8_0, 1e7f, 32},
+                {ORGAN_Q4_0, 5.2e5f, 0}, {ORGAN_Q4_0, -6e5f, 32},  {ORGAN_Q5_0, 1.04e6f, 0}, {ORGAN_Q5_0, 2e6f, 32}};
+    unsigned char units[128];
+    organ_narrow(best(), ORGAN_F16, values, units, 32);
+    ck_assert_uint_eq(organ_overflow_count(best(), ORGAN_F16, values, units, 32), 0);
+    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+        float one[32] = {1, 2, 3, rows[r].value};
+        const size_t count = 32 / organ_dtype_describe(rows[r].dtype)->elements;
+        organ_narrow(best(), rows[r].dtype, one, units, count);
+        ck_assert_msg(organ_overflow_count(best(), rows[r].dtype, one, units, count) == rows[r].count, "row %zu", r);
+    }
+}
+END_TEST
+
+/* Without `saturate` the first tensor is refused; with it all values are finite, and the first name is kept. */
+START_TEST(values_beyond_the_range_are_refused_or_limited)
+{
+    static const organ_dtype types[] = {ORGAN_F16,  ORGAN_BF16, ORGAN_Q8_0, ORGAN_Q4_0,
+                                        ORGAN_Q4_1, ORGAN_Q5_0, ORGAN_Q5_1};
+    organ_overflow refuses = ORGAN_OVERFLOW(false), limits = ORGAN_OVERFLOW(true);
+    float back[32];
+    unsigned char units[128];
+    for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+        const organ_dtype_info *const type = organ_dtype_describe(types[t]);
+        float one[32] = {1, -2, 3.4e38f, -3.4e38f}, other[32] = {0};
+        organ_error error = {0};
+        ck_assert_int_eq(
+            organ_overflow_narrow(&refuses, best(), types[t], "b", one, units, 32 / type->elements, &error),
+            ORGAN_BAD_INPUT);
+        ck_assert_msg(strstr(error.message, "tensor 'b': at least") && strstr(error.message, type->name), "%s",
+                      error.message);
+        error.status = ORGAN_OK;
+        ck_assert_int_eq(
+            organ_overflow_narrow(&limits, best(), types[t], t ? "b" : "c", one, units, 32 / type->elements, &error),
+            ORGAN_OK);
+        ck_assert_int_eq(
+            organ_overflow_narrow(&limits, best(), types[t], "a", other, units, 32 / type->elements, &error), ORGAN_OK);
+        organ_narrow(best(), types[t], one, units, 32 / type->elements);
+        organ_widen(best(), types[t], units, back, 32 / type->elements);
+        ck_assert_msg(organ_all_finite(back, 32), "%s", type->name);
+        ck_assert_msg(fabsf(back[2] - organ_overflow_limit(types[t])) <= 0.13f * back[2], "%s: %g", type->name,
+                      (double)back[2]);
+    }
+    ck_assert_uint_eq(refuses.values, 0);
+    ck_assert_str_eq(limits.first, "b");
+    ck_assert_uint_gt(limits.values, 7);
+}
+END_TEST
+
 Suite *widen_suite(void)
 {
     const suite_case cases[] = {
         {"types", {every_type_of_gguf_widens, units_are_as_the_table_says}},
         {"values", {narrowed_values_come_back}},
+        {"range", {values_beyond_the_range_are_counted, values_beyond_the_range_are_refused_or_limited}},
     };
     return suite_of("widen", cases, sizeof cases / sizeof *cases, NULL, NULL);
 }

@@ -433,38 +433,6 @@ static const char *config_torch_type(organ_dtype type)
     return type == ORGAN_F16 ? "float16" : "bfloat16";
 }
 
-/* Adds quantization_config for an output with copied codes: MXFP4 as in gpt-oss, or INT8 in groups as in
- * compressed-tensors. The list `plain` names the linear layers without codes. */
-static int config_put_quantization(const organ_convert_job *job, json_t *config)
-{
-    json_t *const plain = json_array();
-    bool mxfp4 = false;
-    for (size_t k = 0; k < job->piece_count; k++) {
-        const organ_shard_piece *const piece = &job->pieces[k];
-        const size_t length = strlen(piece->name), end = strlen(".weight");
-        mxfp4 = mxfp4 || (job->facts[k].content == CONVERT_CODES && piece->dtype == ORGAN_U8);
-        if (job->facts[k].content == CONVERT_VALUES && piece->rank == 2 && length > end &&
-            strcmp(piece->name + length - end, ".weight") == 0 && !strstr(piece->name, "embed"))
-            json_array_append_new(plain, json_stringn(piece->name, length - end));
-    }
-    if (job->config.tied_output) /* loaders make a linear layer of this name with the embeddings as weights */
-        json_array_append_new(plain, json_string("lm_head"));
-    if (mxfp4)
-        return !ORGAN_ADD(config, SET("quantization_config", ORGAN_OBJECT(SET_TEXT("quant_method", "mxfp4"),
-                                                                          SET("modules_to_not_convert", plain))));
-    json_t *const weights =
-        ORGAN_OBJECT(SET_COUNT("num_bits", 8), SET_TEXT("type", "int"), SET_TEXT("strategy", "group"),
-                     SET_COUNT("group_size", ORGAN_CONVERT_GROUP), SET_FLAG("symmetric", 1), SET_FLAG("dynamic", 0));
-    json_t *const group =
-        ORGAN_OBJECT(SET("targets", json_pack("[s]", "Linear")), SET("weights", weights), SET_NULL("input_activations"),
-                     SET_NULL("output_activations"), SET_TEXT("format", "int-quantized"));
-    return !ORGAN_ADD(
-        config, SET("quantization_config",
-                    ORGAN_OBJECT(SET_TEXT("quant_method", "compressed-tensors"), SET_TEXT("format", "int-quantized"),
-                                 SET_TEXT("quantization_status", "compressed"), SET("ignore", plain),
-                                 SET("config_groups", ORGAN_OBJECT(SET("group_0", group))))));
-}
-
 /* Returns job->own_config, the text of config.json in the GGUF file, with the members torch_dtype and
  * quantization_config of `made`. NULL with an error; the caller frees it. */
 static char *config_edited(organ_convert_job *job, const json_t *made, organ_error *error)
@@ -510,7 +478,7 @@ static char *config_text_by_name(organ_convert_job *job, organ_error *error)
     config = json_object();
     int failed = job->own_config ? 0 : config_put_named(job, config);
     failed |= !ORGAN_ADD(config, SET_TEXT("torch_dtype", config_torch_type(job->type)));
-    failed |= job->coded ? config_put_quantization(job, config) : 0;
+    failed |= job->coded ? organ_convert_put_quantization(job, config) : 0;
     char *text = NULL;
     if (!failed && job->own_config)
         text = config_edited(job, config, error);
@@ -548,7 +516,7 @@ static char *config_text(organ_convert_job *job, organ_error *error)
     const json_t *const first = json_object_get(rope, "original_max_position_embeddings");
     if (job->config.rope.kind == ORGAN_ROPE_LONGROPE || strcmp(job->exchange->gguf, "phi3") == 0)
         failed |= first ? json_object_set(config, "original_max_position_embeddings", (json_t *)first) : 0;
-    failed |= config_put_rotation(job, config, rope) | (job->coded ? config_put_quantization(job, config) : 0);
+    failed |= config_put_rotation(job, config, rope) | (job->coded ? organ_convert_put_quantization(job, config) : 0);
     char *const text = failed ? NULL : organ_json_dump(config, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
     if (organ_report_end_partial(&work, job->options->model, error) == ORGAN_OK && !text)
         organ_fail_memory(error, job->options->model);

@@ -14,6 +14,7 @@
  *   convert_reserved.c  names of llama.cpp's architectures
  *   convert_keys.c      key-values of a GGUF output
  *   convert_config.c    config.json of a safetensors output
+ *   convert_codes_config.c   its quantization_config, if it keeps codes
  *   convert_recurrent.c members and reordered tensors of recurrent layers
  *   convert_streams.c   members of Gemma 3n and 4
  *   convert_check.c     compares the configurations of model and output
@@ -333,6 +334,12 @@ int organ_convert_put_streams(const organ_convert_job *job, json_t *config);
 /* Adds the members of Gemma 4: heads of layers with and without a window, shared keys and values, and per-layer
  * embeddings. Returns nonzero if an allocation was refused. */
 int organ_convert_put_gemma(const organ_convert_job *job, json_t *config);
+
+/* ---- convert_codes_config.c ---- */
+
+/* Adds quantization_config for an output with copied codes: MXFP4 as in gpt-oss, or INT8 in groups as in
+ * compressed-tensors. Returns nonzero if an allocation was refused. */
+int organ_convert_put_quantization(const organ_convert_job *job, json_t *config);
 
 /* ---- convert_pass.c ---- */
 

@@ -7,6 +7,7 @@
 #include "orchestrator/surgery/scoring/trial.h"
 
 #include <string.h>
+#include <math.h>
 
 /* Returns the tolerance for the type of the output's matrices. */
 static double output_tolerance(const organ_convert_job *job)
@@ -38,7 +39,7 @@ organ_status organ_convert_check_output(void *context, const char *to, const cha
                                .path = path,
                                .engine = job->engine,
                                .progress = job->progress,
-                               .tolerance = output_tolerance(job)};
+                               .tolerance = job->options->write.saturate ? (double)INFINITY : output_tolerance(job)};
     if ((!job->to_gguf && organ_convert_check(context, to, path, error)) || check_tokenizer_bytes(job, path, error))
         return error->status;
     if (job->by_name) {

@@ -87,6 +87,22 @@ static void pass_apply(const convert_place *place, float *values, size_t count)
         }
 }
 
+/* Converts `rows` rows of `cols` FP32 values to `dtype`, the type of the piece of s->place. Values beyond its range are
+ * limited, in `values` too, or refused. */
+static organ_status pass_store(const pass_strip *s, organ_dtype dtype, float *values, size_t rows, size_t cols,
+                               void *data, organ_error *error)
+{
+    const organ_kernels *const kernels = s->job->engine->kernels;
+    const char *const name = s->source->weight->name;
+    const organ_encoding *const encoding = s->job->facts[s->place->piece].encoding;
+    const size_t units = rows * cols / organ_dtype_describe(dtype)->elements;
+    if (!encoding)
+        return organ_overflow_narrow(organ_write_overflow(s->job->run), kernels, dtype, name, values, data, units,
+                                     error);
+    organ_encoding_fit(encoding, kernels, values, NULL, rows, cols, data); /* limits its scales to finite ones */
+    return ORGAN_OK;
+}
+
 /* Writes `rows` rows of `cols` values to the piece of s->place, from its row `at` on: applies the place's function,
  * converts the values to the piece's type, and passes the bytes to organ_write_put. `values` has the type in which the
  * source is read, which is FP32 if there is a function; pass_put overwrites the values. */
@@ -96,17 +112,14 @@ static organ_status pass_put(const pass_strip *s, void *values, size_t rows, siz
     const size_t piece = s->place->piece;
     const organ_dtype dtype = s->job->pieces[piece].dtype;
     const organ_dtype_info *const type = organ_dtype_describe(dtype);
-    const organ_encoding *const encoding = s->job->facts[piece].encoding;
     const size_t row = cols / type->elements * type->bytes;
     void *data = values;
     if (s->place->function != CONVERT_SAME)
         pass_apply(s->place, values, rows * cols);
     if (dtype != s->source->as) {
         data = s->buffers.stored;
-        if (encoding)
-            organ_encoding_fit(encoding, s->job->engine->kernels, values, NULL, rows, cols, data);
-        else
-            organ_narrow(s->job->engine->kernels, dtype, values, data, rows * cols / type->elements);
+        if (pass_store(s, dtype, values, rows, cols, data, error) != ORGAN_OK)
+            return error->status;
     }
     return organ_write_put(s->job->run, piece, data, rows * row, at * row, s->buffers.put, error);
 }
@@ -361,6 +374,7 @@ static organ_status pass_group(organ_convert_job *job, organ_weight_item *items,
                                     .item_count = count,
                                     .as = as,
                                     .row_multiple = (size_t)block,
+                                    .overflow = organ_write_overflow(job->run),
                                     .scratch_bytes =
                                         values * (pass_value_bytes(as) + sizeof(float)) + ORGAN_PUT_SCRATCH,
                                     .context = job,

@@ -15,6 +15,10 @@ typedef struct organ_write_options {
     bool resume;  /* continue an interrupted run that had the same parameters and inputs */
     bool force;   /* replace an existing output if organ_check_replaceable accepts it */
     bool dry_run; /* write nothing; the report says what would be written */
+    /* Store finite values beyond the range of their type in the output as its greatest finite value, with their sign;
+     * false: such values are an error. Used by organ_convert, organ_dequantize_model and organ_graft; other
+     * operations always fail, but for scales of GGUF blocks in organ_quantize_model, which are always finite. */
+    bool saturate;
     /* Text and options to score model and output on (surgery/scoring/evaluate_options.h); NULL: do not. Not used by
      * operations whose output is not a model that can run: organ_extract, organ_assemble, organ_lora_extract. */
     const struct organ_experiment_options *evaluate;

@@ -489,6 +489,7 @@ organ_status organ_resharding_copy(organ_resharding *r, const organ_resharding_w
                                               .offset = p->offset,
                                               .as = p->dtype,
                                               .kernels = r->kernels,
+                                              .overflow = watch ? watch->overflow : NULL,
                                               .done = watch ? note_copied : NULL,
                                               .context = &c};
     }

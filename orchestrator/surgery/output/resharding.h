@@ -9,6 +9,7 @@
 #include "formats/model/model.h"
 #include "formats/safetensors/safetensors.h"
 #include "kernels/kernels.h"
+#include "orchestrator/stream/overflow.h"
 #include "orchestrator/stream/progress.h"
 #include "orchestrator/stream/stop.h"
 
@@ -112,6 +113,7 @@ uint64_t organ_resharding_digest(const organ_resharding *plan);
  * piece with the XXH3 of its bytes, on any thread but one call at a time; its error ends the copy. */
 typedef struct organ_resharding_watch {
     void *context;
+    organ_overflow *overflow; /* of conversions, as in organ_transfer */
     bool (*is_selected)(void *context, size_t piece);
     organ_status (*copied)(void *context, size_t piece, uint64_t xxh3, organ_error *error);
 } organ_resharding_watch;

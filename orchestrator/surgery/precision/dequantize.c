@@ -13,6 +13,7 @@
 #include "orchestrator/surgery/precision/plain_config.h"
 #include "orchestrator/surgery/scoring/trial.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -189,11 +190,12 @@ static organ_status dequantize_check(void *context, const char *to, const char *
     bool infinite = false;
     for (size_t k = 0; k < job->part_count; k++)
         infinite = infinite || job->parts[k].infinite;
+    const double usual = job->as == ORGAN_F32 ? ORGAN_TRIAL_ERROR_32 : ORGAN_TRIAL_ERROR_16;
     const organ_trial trial = {.model = job->model,
                                .path = path,
                                .engine = job->engine,
                                .progress = job->progress,
-                               .tolerance = job->as == ORGAN_F32 ? ORGAN_TRIAL_ERROR_32 : ORGAN_TRIAL_ERROR_16,
+                               .tolerance = job->options->write.saturate ? (double)INFINITY : usual,
                                .infinite = infinite};
     (void)to;
     if (!job->gguf && organ_output_is_file(job->options->write.output))

@@ -2,6 +2,7 @@
  * Decodes packed weights in strips of rows on all workers, and writes their values into the output. A part is a weight
  * that is decoded. */
 #include "orchestrator/stream/weight_pass.h"
+#include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/precision/dequantize_job.h"
 
 #include <stdlib.h>
@@ -19,38 +20,10 @@ typedef struct not_finite {
 /* Returns the bytes of a value: 4 for F32, 2 for F16 and BF16. */
 static size_t dequantize_pass_width_of(organ_dtype dtype) { return dtype == ORGAN_F32 ? 4 : 2; }
 
-/* Returns the bits of +infinity in a type: its exponent field is all ones, sign and mantissa are 0. */
-static uint64_t infinity_bits(organ_dtype dtype)
-{
-    if (dtype == ORGAN_F32)
-        return 0x7F800000u;
-    return dtype == ORGAN_F16 ? 0x7C00u : 0x7F80u;
-}
-
-/* Returns whether any value is infinite or NaN, that is, has an exponent field of all ones. Tests eight bytes at a
- * time: adding 1 to the lowest bit of such a field carries into the sign bit. */
-static bool has_not_finite(organ_dtype dtype, const unsigned char *values, size_t bytes)
-{
-    /* `spread` repeats a number for each value of a word; `one`: lowest bit of each exponent field */
-    const uint64_t spread = dtype == ORGAN_F32 ? 0x0000000100000001u : 0x0001000100010001u,
-                   mask = infinity_bits(dtype) * spread;
-    const uint64_t sign = (dtype == ORGAN_F32 ? 0x80000000u : 0x8000u) * spread;
-    const uint64_t one = (infinity_bits(dtype) & -infinity_bits(dtype)) * spread;
-    uint64_t any = 0, word = 0;
-    size_t k = 0;
-    for (; k + 8 <= bytes; k += 8) {
-        memcpy(&word, values + k, 8);
-        any |= (word & mask) + one;
-    }
-    word = 0; /* the last bytes, filled up with zeros */
-    memcpy(&word, values + k, bytes - k);
-    return ((any | ((word & mask) + one)) & sign) != 0;
-}
-
 /* Adds the numbers of infinite and of NaN values among `bytes` bytes of values to *found. */
 static void count_not_finite(organ_dtype dtype, const unsigned char *values, size_t bytes, not_finite *found)
 {
-    const uint32_t exponent = (uint32_t)infinity_bits(dtype), size = (uint32_t)dequantize_pass_width_of(dtype);
+    const uint32_t exponent = (uint32_t)organ_infinity_bits(dtype), size = (uint32_t)dequantize_pass_width_of(dtype);
     const uint32_t magnitude = size == 4 ? 0x7FFFFFFFu : 0x7FFFu;
     for (size_t k = 0; k < bytes; k += size) {
         uint32_t value = 0; /* little endian, as the files are */
@@ -67,7 +40,7 @@ static organ_status convert_strip(void *context, const organ_weight_strip *strip
 {
     organ_dequantize_job *const job = context;
     const size_t row = strip->cols * dequantize_pass_width_of(job->as), bytes = strip->rows * row;
-    if (has_not_finite(job->as, strip->values, bytes))
+    if (organ_any_not_finite(job->as, strip->values, bytes))
         count_not_finite(job->as, strip->values, bytes, result);
     return organ_write_put(job->run, job->todo[strip->item]->piece, strip->values, bytes, strip->first * row, scratch,
                            error);
@@ -127,6 +100,7 @@ organ_status organ_dequantize_pass(organ_dequantize_job *job, organ_error *error
                                     .item_count = count,
                                     .as = job->as,
                                     .row_multiple = ROWS,
+                                    .overflow = organ_write_overflow(job->run),
                                     .scratch_bytes = ORGAN_PUT_SCRATCH,
                                     .result_bytes = sizeof(not_finite),
                                     .context = job,

@@ -4,30 +4,77 @@
 #include "orchestrator/surgery/precision/quantize_job.h"
 
 #include "formats/base/path.h"
+#include "formats/tensor/module_names.h"
 #include "orchestrator/report/text/members.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* Returns the name of the module that a tensor belongs to: "model.layers.0.mlp.gate" for
- * "model.layers.0.mlp.gate.weight". Stacked experts may be parameters of their module: "model.layers.0.mlp.experts" for
- * "model.layers.0.mlp.experts.down_proj". NULL if the tensor is not a matrix of a linear layer (an embedding, a bias).
- */
-static json_t *quantize_config_module_json(const organ_tensor *tensor)
+/* Returns the length of the name of the module that a tensor belongs to: that of "model.layers.0.mlp.gate" in
+ * "model.layers.0.mlp.gate.weight". Stacked experts may be parameters of their module: "model.layers.0.mlp.experts" in
+ * "model.layers.0.mlp.experts.down_proj". 0 if the tensor is not a matrix of a linear layer (an embedding, a bias). */
+static size_t module_length(const organ_tensor *tensor)
 {
     const bool weight = organ_ends_with(tensor->name, ".weight");
     const bool stack = tensor->rank == 3 && organ_quantize_is_routed(tensor);
     const char *const dot = strrchr(tensor->name, '.');
     if ((tensor->rank != 2 && !stack) || tensor->anatomy.role == ORGAN_ROLE_EMBED || !dot || (!weight && !stack))
-        return NULL;
-    return json_stringn(tensor->name, (size_t)(dot - tensor->name));
+        return 0;
+    return (size_t)(dot - tensor->name);
+}
+
+/* Appends the name `name` (`length` bytes) unless it is the last of the list. */
+static void append_name(json_t *rows, const char *name, size_t length)
+{
+    const char *const last = json_string_value(json_array_get(rows, json_array_size(rows) - 1));
+    if (!last || strlen(last) != length || memcmp(last, name, length) != 0)
+        json_array_append_new(rows, json_stringn(name, length));
+}
+
+/* Appends the names of the parts into which transformers cuts a matrix: "self_attn.q_proj", "self_attn.k_proj" and so
+ * on for the first part's name `first` and `parts`, "q_proj|k_proj|v_proj". */
+static void append_parts(json_t *rows, const char *first, const char *parts)
+{
+    char name[ORGAN_MODULE_NAME_SIZE];
+    const size_t kept = strlen(first) - strcspn(parts, "|");
+    for (const char *at = parts; *at; at += strcspn(at, "|"), at += *at == '|') {
+        const int length = snprintf(name, sizeof name, "%.*s%.*s", (int)kept, first, (int)strcspn(at, "|"), at);
+        append_name(rows, name, (size_t)length);
+    }
+}
+
+/* Writes to `out` the name in transformers of the module of `tensor`, whose name module_length bounds. Returns false if
+ * the tensor is not a matrix of a linear layer or its name is too long. *parts: organ_module_split_parts. */
+static bool quantize_config_module(const organ_quantize_job *job, const organ_tensor *tensor,
+                                   char out[ORGAN_MODULE_NAME_SIZE], const char **parts)
+{
+    char module[ORGAN_MODULE_NAME_SIZE];
+    const char *const type = job->model->config.model_type;
+    const size_t length = module_length(tensor);
+    if (!length || snprintf(module, sizeof module, "%.*s", (int)length, tensor->name) >= (int)sizeof module)
+        return false;
+    *parts = organ_module_split_parts(type, module);
+    return organ_module_name(type, module, out, ORGAN_MODULE_NAME_SIZE, NULL);
+}
+
+/* Appends the names in transformers of the modules that hold the matrix of `tensor`, if it is one of a linear layer. */
+static void append_modules(const organ_quantize_job *job, const organ_tensor *tensor, json_t *rows)
+{
+    char name[ORGAN_MODULE_NAME_SIZE];
+    const char *parts;
+    if (!quantize_config_module(job, tensor, name, &parts))
+        return;
+    if (parts)
+        append_parts(rows, name, parts);
+    else
+        append_name(rows, name, strlen(name));
 }
 
 /* Returns whether the list `rows` has the name. Searches from the end, where a match is most likely. */
-static bool has_module(const json_t *rows, const json_t *name)
+static bool has_module(const json_t *rows, const char *name)
 {
     for (size_t k = json_array_size(rows); k > 0; k--)
-        if (json_equal(json_array_get(rows, k - 1), name))
+        if (strcmp(json_string_value(json_array_get(rows, k - 1)), name) == 0)
             return true;
     return false;
 }
@@ -42,27 +89,67 @@ static bool quantises_head(const organ_quantize_job *job)
     return false;
 }
 
-/* Returns the names of modules that stay unquantised, in file order. Unless the output head is quantised, its name in
- * transformers is added even if the file has no such tensor: a loader creates the head if it is tied to the embedding,
- * and renames it to lm_head if the file calls it embed_out. */
-static json_t *ignored_json(const organ_quantize_job *job)
+/* Writes to `word` the word of a tower's name by which all of its modules can be recognised ("vision_tower") if the
+ * tensor belongs to a tower; else returns false. */
+static bool tower_word(const organ_quantize_job *job, const organ_tensor *tensor, char word[80])
+{
+    static const char *const trunks[] = {"model", "language_model", NULL};
+    char module[ORGAN_MODULE_NAME_SIZE];
+    const char *parts, *at = module;
+    if ((tensor->anatomy.role != ORGAN_ROLE_VISION && tensor->anatomy.role != ORGAN_ROLE_AUDIO) ||
+        !quantize_config_module(job, tensor, module, &parts))
+        return false;
+    const char *const end = module + strlen(module);
+    do {
+        snprintf(word, 80, "%.*s", (int)strcspn(at, "."), at);
+        at += strcspn(at, ".") + 1;
+    } while (organ_is_one_of(word, trunks) && at < end);
+    return strspn(word, "abcdefghijklmnopqrstuvwxyz_") == strlen(word);
+}
+
+/* Returns whether the name of a quantised tensor contains the word. */
+static bool quantises_any(const organ_quantize_job *job, const char *word)
+{
+    for (size_t k = 0; k < job->part_count; k++)
+        if (strstr(organ_quantize_next_part(job, k)->weight->name, word))
+            return true;
+    return false;
+}
+
+/* Appends the pattern of all modules of the tower that an unquantised tensor belongs to, "re:.*vision_tower.*", unless
+ * the list has it. Transformers and servers name the modules of towers differently; a pattern matches all names.
+ * Returns false if the tensor belongs to no tower, or if tensors of its tower are quantised. */
+static bool append_tower(const organ_quantize_job *job, const organ_tensor *tensor, json_t *rows)
+{
+    char word[80], pattern[96];
+    if (!tower_word(job, tensor, word))
+        return false;
+    snprintf(pattern, sizeof pattern, "re:.*%s.*", word);
+    if (has_module(rows, pattern))
+        return true;
+    return !quantises_any(job, word) && json_array_append_new(rows, json_string(pattern)) == 0;
+}
+
+/* Returns the modules that stay unquantised, in file order: their names in transformers and, if `patterns` is true,
+ * patterns for whole towers. Unless the output head is quantised, its name in transformers is added even if the file
+ * has no such tensor: a loader creates the head if it is tied to the embedding. */
+static json_t *ignored_json(const organ_quantize_job *job, bool patterns)
 {
     const bool biogpt = strncmp(job->model->config.architecture, "BioGpt", 6) == 0;
-    json_t *const rows = json_array(), *const head = json_string(biogpt ? "output_projection" : "lm_head");
-    const organ_tensor *last = NULL; /* the last tensor whose module was found */
+    const char *const head = biogpt ? "output_projection" : "lm_head";
+    json_t *const rows = json_array();
     for (size_t k = 0; k < job->piece_count; k++) {
         const organ_tensor *const same = job->pieces[k].same;
-        json_t *const module = same ? quantize_config_module_json(same) : NULL;
-        /* two stacks of a layer may belong to one module, which is listed once */
-        const bool both_stacks = last && same && same->rank == 3 && last->rank == 3;
-        if (module && !(both_stacks && json_equal(json_array_get(rows, json_array_size(rows) - 1), module)))
-            json_array_append(rows, module);
-        last = module ? same : last;
-        json_decref(module);
+        if (!same || (patterns && append_tower(job, same, rows)))
+            continue;
+        append_modules(job, same, rows);
+        const char *const last = json_string_value(json_array_get(rows, json_array_size(rows) - 1));
+        const size_t length = same->anatomy.role == ORGAN_ROLE_OUTPUT ? module_length(same) : 0;
+        if (length && last && (strlen(last) != length || memcmp(last, same->name, length) != 0))
+            append_name(rows, same->name, length); /* servers take the head's name from the file */
     }
     if (!quantises_head(job) && !has_module(rows, head))
-        json_array_append(rows, head);
-    json_decref(head);
+        json_array_append_new(rows, json_string(head));
     return rows;
 }
 
@@ -72,7 +159,7 @@ static json_t *blocks_json(const organ_quantize_job *job)
 {
     return ORGAN_OBJECT(
         SET_TEXT("activation_scheme", "dynamic"), SET_TEXT("fmt", "e4m3"),
-        SET("modules_to_not_convert", ignored_json(job)), SET_TEXT("quant_method", "fp8"),
+        SET("modules_to_not_convert", ignored_json(job, false)), SET_TEXT("quant_method", "fp8"),
         SET("weight_block_size", json_pack("[i, i]", (int)job->encoding->grid.size, (int)job->encoding->grid.size)));
 }
 
@@ -92,8 +179,8 @@ static json_t *arguments_json(int bits, const char *type, const char *strategy, 
  * first group with a pattern that contains "experts". */
 static const char experts_pattern[] = "re:.*\\.experts\\.[0-9]+\\..*";
 
-/* Returns the names of the modules with this encoding, in file order. experts_pattern replaces the names of all routed
- * experts, unless some of them stay unquantised. */
+/* Returns the names in transformers of the modules with this encoding, in file order. experts_pattern replaces the
+ * names of all routed experts, unless some of them stay unquantised. */
 static json_t *modules_json(const organ_quantize_job *job, const organ_encoding *encoding)
 {
     const bool pattern = organ_quantize_plain_experts(job) == 0;
@@ -102,9 +189,13 @@ static json_t *modules_json(const organ_quantize_job *job, const organ_encoding 
     for (size_t k = 0; k < job->part_count; k++) {
         const organ_tensor *const tensor = organ_quantize_next_part(job, k)->weight->codes;
         const bool expert = pattern && organ_quantize_is_routed(tensor);
-        if (job->parts[k].encoding == encoding && !(expert && named))
-            json_array_append_new(rows, expert ? json_string(experts_pattern) : quantize_config_module_json(tensor));
-        named = named || (expert && job->parts[k].encoding == encoding);
+        if (job->parts[k].encoding != encoding || (expert && named))
+            continue;
+        if (expert)
+            json_array_append_new(rows, json_string(experts_pattern));
+        else
+            append_modules(job, tensor, rows);
+        named = named || expert;
     }
     return rows;
 }
@@ -175,7 +266,7 @@ static json_t *compressed_json(const organ_quantize_job *job)
         SET("config_groups",
             organ_quantize_has_several_encodings(job) ? quantize_config_schemes_json(job) : one_group_json(s)),
         SET_TEXT("format", organ_encoding_is_packed(s) ? "pack-quantized" : plain),
-        SET_NULL("global_compression_ratio"), SET("ignore", ignored_json(job)), SET_NULL("kv_cache_scheme"),
+        SET_NULL("global_compression_ratio"), SET("ignore", ignored_json(job, true)), SET_NULL("kv_cache_scheme"),
         SET_TEXT("quant_method", "compressed-tensors"), SET_TEXT("quantization_status", "compressed"));
 }
 

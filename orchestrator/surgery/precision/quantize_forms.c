@@ -4,6 +4,7 @@
  * encoding; if none fits, organ quantize fails before it writes anything. */
 #include "orchestrator/surgery/precision/quantize_job.h"
 #include "formats/base/path.h"
+#include "formats/tensor/module_names.h"
 #include "orchestrator/machine/extent.h"
 
 #include <stdlib.h>
@@ -11,9 +12,17 @@
 
 /* ---- what no encoding can represent ---- */
 
-/* Returns the reason why no safetensors scheme can represent the tensor, whatever the length of its rows, as a constant
- * sentence; NULL if one can. */
-static const char *kind_obstacle(const organ_tensor *tensor)
+/* Returns whether transformers cuts the matrix into several modules and cannot cut its codes and scales: it can if
+ * codes have one byte and each row has a scale of its own. */
+static bool is_cut_apart(const organ_quantize_job *job, const organ_tensor *tensor)
+{
+    return (job->encoding->grid.scale_of != ORGAN_SCALE_CHANNEL || organ_encoding_is_packed(job->encoding)) &&
+           organ_module_split_parts(job->model->config.model_type, tensor->name);
+}
+
+/* Returns the reason why the safetensors scheme cannot represent the tensor, whatever the length of its rows, as a
+ * constant sentence; NULL if it can. */
+static const char *kind_obstacle(const organ_quantize_job *job, const organ_tensor *tensor)
 {
     if (tensor->rank != 2)
         return "it is a stack of matrices: loaders read quantised experts from a tensor for each, or stacks of other "
@@ -24,6 +33,9 @@ static const char *kind_obstacle(const organ_tensor *tensor)
         return "its type is not BF16, F16 or F32.";
     if (tensor->anatomy.role == ORGAN_ROLE_EMBED)
         return "embeddings are looked up, not multiplied: no server loads them in this scheme.";
+    if (is_cut_apart(job, tensor))
+        return "transformers cuts it into several matrices, which it can do only if each row has a scale "
+               "(fp8-channel).";
     return NULL;
 }
 
@@ -31,7 +43,7 @@ static const char *kind_obstacle(const organ_tensor *tensor)
  * can. */
 const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_tensor *tensor)
 {
-    const char *const kind = kind_obstacle(tensor);
+    const char *const kind = kind_obstacle(job, tensor);
     if (job->untapped && job->untapped[tensor - job->model->tensors])
         return "no layer of the forward pass multiplies inputs by it, so gptq has no inputs to calibrate it on.";
     if (kind || organ_encoding_fitting(job->encoding, tensor->shape[1]))
@@ -68,7 +80,7 @@ static bool is_chosen(const organ_quantize_job *job, const organ_tensor *tensor)
  */
 static bool is_packable(const organ_quantize_job *job, const organ_tensor *tensor)
 {
-    return is_chosen(job, tensor) && !kind_obstacle(tensor);
+    return is_chosen(job, tensor) && !kind_obstacle(job, tensor);
 }
 
 /* Orders int32_t ascending, for qsort and bsearch. */
@@ -113,7 +125,7 @@ static organ_status check_whole_layers(organ_quantize_job *job, const experts *f
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "tensor '%s': %s Loaders store the routed experts of layer %d as one tensor, and the others "
                           "can be quantised: exclude all experts with --targets",
-                          t->name, kind_obstacle(t), (int)t->anatomy.layer);
+                          t->name, kind_obstacle(job, t), (int)t->anatomy.layer);
     }
     return ORGAN_OK;
 }
@@ -275,22 +287,40 @@ static void note_experts(const organ_quantize_job *job)
                             plain, job->encoding->name);
 }
 
-/* Prints a note if out_proj is packed in a Mamba model: transformers initialises out_proj.weight, which packed layers
- * do not have, and fails. */
-static void note_mamba(const organ_quantize_job *job)
+/* Types of which transformers 5.24 with compressed-tensors 0.20 opens some outputs only. */
+static const struct unopened_type {
+    const char *types[4]; /* model_type, terminated by NULL */
+    const char *part;     /* the matrices that it cannot open have this word in their names; NULL: all quantised ones */
+    bool bytes;           /* it cannot open int8-channel either; false: only packed codes */
+    const char *with, * or ; /* for the message: the matrices, and the targets that it opens */
+} unopened_types[] = {
+    /* initialises PART.weight, which packed layers do not have */
+    {{"mamba", "mamba2", "falcon_mamba"},
+     ".out_proj.",
+     false,
+     " with out_proj",
+     ", and outputs of --targets '*in_proj*'"},
+    {{"gpt_bigcode"}, ".c_proj.", false, " with c_proj", ", and outputs of --targets '*.c_attn.*,*.c_fc.*'"},
+    {{"nanochat"}, ".o_proj.", false, " with o_proj", ", and outputs of --targets '*.[qkv]_proj.*,*.mlp.*'"},
+    {{"falcon"}, NULL, false, "", " and int8-channel"},   /* multiplies by the weight of a class of its own */
+    {{"kimi_linear", "olmo_hybrid"}, NULL, true, "", ""}, /* joins convolutions and takes them for packed weights */
+};
+
+/* Prints a note if the output is of one of unopened_types and has a matrix that transformers cannot open. */
+static void note_type(const organ_quantize_job *job)
 {
-    static const char *const classes[] = {"MambaForCausalLM", "Mamba2ForCausalLM", "FalconMambaForCausalLM"};
-    bool is_one = false, is_packed = false;
-    for (size_t k = 0; k < sizeof classes / sizeof *classes; k++)
-        is_one = is_one || strcmp(job->model->config.architecture, classes[k]) == 0;
-    for (size_t k = 0; is_one && k < job->part_count; k++)
-        is_packed = is_packed || (organ_encoding_is_packed(job->parts[k].encoding) &&
-                                  strstr(job->parts[k].weight->name, ".out_proj."));
-    if (is_packed)
-        organ_progress_note(job->progress,
-                            "transformers (5.24) does not open %s with out_proj as %s; it opens FP8 schemes, and "
-                            "outputs of --targets '*in_proj*'",
-                            job->model->config.architecture, job->encoding->name);
+    const struct unopened_type *row = NULL;
+    for (size_t k = 0; k < sizeof unopened_types / sizeof *unopened_types && !row; k++)
+        row = organ_is_one_of(job->model->config.model_type, unopened_types[k].types) ? &unopened_types[k] : NULL;
+    bool found = false;
+    for (size_t k = 0; row && k < job->part_count; k++) {
+        const organ_encoding *const encoding = job->parts[k].encoding;
+        found = found || ((organ_encoding_is_packed(encoding) || (row->bytes && encoding->grid.bits)) &&
+                          (!row->part || strstr(job->parts[k].weight->name, row->part)));
+    }
+    if (found)
+        organ_progress_note(job->progress, "transformers (5.24) does not open %s%s as %s; it opens FP8 schemes%s",
+                            job->model->config.architecture, row->with, job->encoding->name, row->or);
 }
 
 /* Prints notes about targets with smaller groups, and about outputs that transformers cannot open. */
@@ -302,5 +332,5 @@ void organ_quantize_note_loaders(const organ_quantize_job *job)
         note_clipped(job);
     note_stacks(job);
     note_experts(job);
-    note_mamba(job);
+    note_type(job);
 }

@@ -15,7 +15,7 @@ typedef struct organ_trial {
     const organ_engine *engine;
     const organ_progress *progress;
     /* Largest error of a layer: of the change of the hidden states by the output's layer, relative to the change by the
-     * model's (ORGAN_TRIAL_ERROR_*). */
+     * model's (ORGAN_TRIAL_ERROR_*). INFINITY: any, because the user lets values be limited. */
     double tolerance;
     bool infinite; /* the output has infinite values that the user accepts: states with such results are not compared */
 } organ_trial;

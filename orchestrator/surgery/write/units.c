@@ -163,7 +163,8 @@ static organ_status finish_copied(void *context, size_t piece, uint64_t xxh3, or
 
 organ_status organ_units_copy(organ_writing *w, organ_error *error)
 {
-    const organ_resharding_watch watch = {.context = w, .is_selected = units_is_selected, .copied = finish_copied};
+    const organ_resharding_watch watch = {
+        .context = w, .overflow = &w->overflow, .is_selected = units_is_selected, .copied = finish_copied};
     if (w->copy)
         return organ_model_copy_finish(w->copy, error);
     return organ_resharding_copy(w->plan, &watch, w->write->progress, w->stop, error);

@@ -6,6 +6,7 @@
 #ifndef ORGAN_WRITE_UNITS_H
 #define ORGAN_WRITE_UNITS_H
 
+#include "orchestrator/stream/overflow.h"
 #include "orchestrator/surgery/output/output.h"
 #include "orchestrator/surgery/output/layout.h"
 
@@ -63,6 +64,10 @@ const organ_output *organ_write_output(const organ_writing *writing);
 /* Returns the plan of the output's new files, for `document`; NULL for an output with replaced tensors, which has the
  * files of the model. Owned by `writing`. */
 const organ_resharding *organ_write_files(const organ_writing *writing);
+
+/* Returns what the output does with finite values beyond the range of the type in which it stores them: with
+ * organ_write_options.saturate it limits them, and organ_write_run prints their number at the end. */
+organ_overflow *organ_write_overflow(organ_writing *writing);
 
 /* Returns the context of `fill`: organ_write.inner, or organ_write.context if that is NULL. */
 void *organ_write_inner(const organ_writing *writing);

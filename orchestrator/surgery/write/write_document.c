@@ -28,7 +28,8 @@ json_t *organ_writing_head(const organ_writing *w)
     const organ_write *const m = w->write;
     json_t *head =
         ORGAN_OBJECT(SET_TEXT("schema", "organ.journal/1"), SET_TEXT("definition", m->definition),
-                     SET_TEXT("organ", ORGAN_VERSION), SET_IF(m->parameters, "parameters", m->parameters(m->context)));
+                     SET_TEXT("organ", ORGAN_VERSION), SET_IF(m->parameters, "parameters", m->parameters(m->context)),
+                     SET_IF(m->requested->saturate, "saturate", json_true()));
     if (m->depends)
         head = organ_json_joined(head, m->depends(organ_write_inner(w)));
     if (m->identity)

@@ -247,6 +247,18 @@ static void write_release(organ_writing *w)
     free(w->config_path);
 }
 
+organ_overflow *organ_write_overflow(organ_writing *w) { return &w->overflow; }
+
+/* Prints how many values were limited to the range of their type, if any were. */
+static void note_limited(const organ_writing *w)
+{
+    const organ_overflow *const o = &w->overflow;
+    if (o->values)
+        organ_progress_note(w->write->progress, "%llu value%s beyond the range of %s: limited to %g; %s has the first",
+                            (unsigned long long)o->values, o->values == 1 ? " is" : "s are",
+                            organ_dtype_describe(o->dtype)->name, (double)organ_overflow_limit(o->dtype), o->first);
+}
+
 /* Returns the initial state of a run, from the verb's organ_write. */
 static organ_writing write_of(const organ_write *m)
 {
@@ -263,6 +275,7 @@ static organ_writing write_of(const organ_write *m)
                    .resumed_by = m->resumed_by,
                    .ranks = m->layout ? m->ranks : engine->ranks},
         .stop = m->layout ? m->stop : engine->stop,
+        .overflow = ORGAN_OVERFLOW(m->requested->saturate),
         .evaluation = {.options = m->requested->evaluate,
                        .engine = engine,
                        .progress = m->progress,
@@ -283,6 +296,8 @@ organ_status organ_write_run(const organ_write *write, json_t **report, organ_er
         w.output.journal = &w.journal;
         w.output.all = w.unit_count;
         write->requested->dry_run ? write_dry_run_report(&w, report, error) : write_output(&w, report, error);
+        if (!error->status)
+            note_limited(&w);
         w.output.journal = NULL;
         organ_run_journal_close(&w.journal);
     }

@@ -7,6 +7,7 @@
 #define ORGAN_WRITING_H
 
 #include "orchestrator/stream/model_copy.h"
+#include "orchestrator/stream/overflow.h"
 #include "orchestrator/surgery/write/write.h"
 
 #include <pthread.h>
@@ -62,6 +63,7 @@ struct organ_writing {
     organ_json_edit config;
     size_t stripped; /* number of obsolete settings removed from config.json (output/leftovers.h) */
     organ_evaluation evaluation;
+    organ_overflow overflow;
 };
 
 /* ---- prepare.c: before anything is written ---- */

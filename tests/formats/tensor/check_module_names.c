@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Tests of the names of modules in transformers, with fixtures/architectures/module_names.tsv, which its loader made.
+ * Tests of the names of modules in transformers, with tests/formats/tensor/module_names.tsv, which its loader made.
  */
 #include "formats/tensor/module_names.h"
 #include "tests/formats/check_formats.h"
@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define FIELD 256
-static const char table_file[] = "fixtures/architectures/module_names.tsv";
+static const char table_file[] = "tests/formats/tensor/module_names.tsv";
 
 /* A row of the table; `parts` is "-" if the loader does not cut the matrix. */
 typedef struct module_name_row {

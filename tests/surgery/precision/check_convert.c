@@ -367,11 +367,13 @@ static void remark(void *context, const char *text)
     strcat(remarks, "\n");
 }
 
-/* A scale that makes values exceed F16, and a code that is NaN, are counted in the report. */
+/* A scale that makes values exceed F16 is an error, or they are limited; an infinite scale and a code that is NaN are
+ * counted in the report. */
 START_TEST(overflow_is_counted)
 {
     const organ_progress progress = {.note = remark};
-    const uint16_t large = to_bf16(1024.0f);
+    const uint16_t large = to_bf16(1024.0f), endless = to_bf16(INFINITY);
+    char text[200];
     const unsigned char nan = 0x7F;
     must_convert("packed", (convert_way){.scheme = "fp8-tensor"});
     poke("packed", extra(Q_PROJ, "weight_scale"), 0, &large, 2);
@@ -385,17 +387,29 @@ START_TEST(overflow_is_counted)
     free(codes);
     organ_model_close(model);
     ck_assert(infinite > 100);
+    organ_error error;
+    ck_assert_int_eq(convert("out", (convert_way){.model = scratch_path("packed"), .dtype = "f16"}, &error),
+                     ORGAN_BAD_INPUT);
+    snprintf(text, sizeof text, "tensor '" Q_PROJ "': at least %lld values would become infinite as F16", infinite);
+    ck_assert_msg(strstr(error.message, text), "%s", error.message);
+    ck_assert(!scratch_left("out"));
     remarks[0] = '\0';
-    must_convert("out", (convert_way){.model = scratch_path("packed"), .dtype = "f16", .progress = &progress});
-    ck_assert_int_eq(counted("infinite"), infinite);
+    must_convert(
+        "out", (convert_way){.model = scratch_path("packed"), .dtype = "f16", .saturate = true, .progress = &progress});
+    ck_assert_int_eq(counted("infinite"), 0);
     ck_assert_int_eq(counted("nan"), 1);
-    ck_assert_msg(strstr(remarks, Q_PROJ), "%s", remarks);
+    snprintf(text, sizeof text, "%lld values are beyond the range of F16: limited to 65504; " Q_PROJ, infinite);
+    ck_assert_msg(strstr(remarks, text), "%s", remarks);
     must_convert("wide", (convert_way){.model = scratch_path("packed"), .dtype = "bf16"});
     ck_assert_int_eq(counted("infinite"), 0);
     ck_assert_int_eq(counted("nan"), 1);
     must_convert("wider", (convert_way){.model = scratch_path("packed"), .dtype = "f32"});
     ck_assert_int_eq(counted("infinite"), 0);
     ck_assert_int_eq(counted("nan"), 1);
+    poke("packed", extra(Q_PROJ, "weight_scale"), 0, &endless, 2);
+    must_convert("endless", (convert_way){.model = scratch_path("packed"), .dtype = "f16", .progress = &progress});
+    ck_assert_int_gt(counted("infinite"), infinite);
+    ck_assert_msg(strstr(remarks, Q_PROJ), "%s", remarks);
 }
 END_TEST
 

@@ -51,7 +51,8 @@ static organ_status convert_on(const organ_engine *engine, const char *output, c
                                         .write.max_shard_size = max,
                                         .write.resume = w->resume,
                                         .write.force = w->force,
-                                        .write.dry_run = w->dry_run};
+                                        .write.dry_run = w->dry_run,
+                                        .write.saturate = w->saturate};
     return organ_dequantize_model(&o, engine, w->progress, &convert_report, error);
 }
 

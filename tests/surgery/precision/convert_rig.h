@@ -22,7 +22,7 @@ typedef struct convert_way {
     const char *calibration; /* a path: gptq with so many windows of it; NULL: nearest */
     unsigned samples, context;
     uint64_t max;
-    bool resume, force, dry_run;
+    bool resume, force, dry_run, saturate;
     const organ_progress *progress;
     organ_stop *stop;
 } convert_way;
