@@ -35,10 +35,11 @@ static const organ_field influences[] = {FIELD_COUNT("block", "layer"), FIELD_TE
                                          FIELD_WORDS("influence", "{influence:.4f}", 0),
                                          FIELD_WORDS("", "{dropped?dropped}", ORGAN_FIELD_LEFT)};
 
-static const organ_field parts[] = {FIELD_COUNT("block", "layer"), FIELD_TEXT("part", "part", ORGAN_FIELD_LEFT),
-                                    FIELD_WORDS("lambda", "{step=0?–|{lambda}}", 0),
-                                    FIELD_WORDS("taken", "{skipped?not refitted|{step=0?nothing|{times?times {times:.3f}|{step}}}}", 0),
-                                    FIELD_WORDS("nats per token", NATS("kl"), 0)};
+static const organ_field parts[] = {
+    FIELD_COUNT("block", "layer"), FIELD_TEXT("part", "part", ORGAN_FIELD_LEFT),
+    FIELD_WORDS("lambda", "{step=0?–|{lambda}}", 0),
+    FIELD_WORDS("taken", "{skipped?not refitted|{step=0?nothing|{times?times {times:.3f}|{step}}}}", 0),
+    FIELD_WORDS("nats per token", NATS("kl"), 0)};
 
 static const char *const kinds[] = {"best so far", "judged", NULL};
 
