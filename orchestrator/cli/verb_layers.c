@@ -71,7 +71,7 @@ const organ_verb organ_layers_verb = {
              "there are 32 windows or more), about 4,096 tokens at most. It measures the KL divergence from MODEL on "
              "the held-out windows for three shares of the change, and applies the share with the least divergence. If "
              "no share lowers it, these weights stay unchanged. The report names output projections that organ cannot "
-             "refit because of a norm behind them.\n"
+             "refit because of a norm of their outputs.\n"
              "--heal needs weights of BF16, F16 or F32, or GGUF blocks (Q4_0 to Q8_0, Q4_K to Q6_K). --memory must be "
              "large enough for twice the hidden states of the windows, unless --scratch DIR stores them in files.\n"
              "OUT/organ contains LAYERS_REPORT.md and .html, and layers.json with all numbers; if OUT is a file, they "

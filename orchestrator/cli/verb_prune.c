@@ -180,8 +180,8 @@ const organ_verb organ_audit_verb = {
              "and shapes.\n"
              "If PRUNED has fewer blocks (layers), experts, channels or heads than the donor, audit finds by their "
              "bytes which of the donor's were kept. It then checks that every tensor consists of the donor's bytes for "
-             "the kept parts, and that config.json or the GGUF metadata match. Weights that --heal or organ width refitted "
-             "must have the digests that the report in PRUNED states.",
+             "the kept parts, and that config.json or the GGUF metadata match. Weights that --heal or "
+             "organ width refitted must have the digests that the report in PRUNED states.",
     OPERANDS(OPERAND("DONOR", MODEL, audit.donor, "the model before pruning"),
              OPERAND("PRUNED", MODEL, audit.pruned, "the pruned or cut copy")),
     GROUPS(GROUP("Options", audit_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),

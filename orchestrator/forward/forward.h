@@ -122,7 +122,7 @@ void *organ_layer_values(organ_layer *layer, const char *tensor, uint64_t *bytes
  * callers that re-encode them. Returns NULL for other matrices. */
 void *organ_layer_blocks(organ_layer *layer, const char *tensor, uint64_t *bytes);
 
-/* What a layer does with the output of its mixer or of its feed-forward before it is added to the hidden state. */
+/* The norm and the factor that a layer applies to the output of its mixer or of its feed-forward before the sum. */
 typedef struct organ_output_norm {
     const float *weights; /* hidden_size weights of an RMS norm of the output, owned by the layer; NULL: no norm */
     float plus;           /* the norm multiplies by plus + weight */

@@ -92,11 +92,11 @@ static const organ_block blocks[] = {
         "the blocks around the gaps were refitted{heal.done?. On {heal.judged_tokens:count} tokens that were not used "
         "for the fit, " HEALED "}."),
     SAY(ON_ALL, "heal.skipped",
-        "Not refitted: {heal.skipped:count} output projection{heal.skipped:s}, for which a norm behind "
-        "{heal.skipped>1?them|it} leaves no linear equations. The other parts were refitted."),
+        "{heal.skipped:count} output projection{heal.skipped:s} stayed as in the model, because a norm of "
+        "{heal.skipped>1?their|its} outputs leaves no linear equations. The other parts were refitted."),
     SAY(ON_ALL, "heal.untried",
-        "Not tried: {heal.untried:count} part{heal.untried:s} of blocks after three others that together lowered the "
-        "divergence by less than 1 %."),
+        "{heal.untried:count} part{heal.untried:s} of later blocks stayed as in the model, because three blocks "
+        "together lowered the divergence by less than 1 %."),
     TABLE(ON_ALL, "heal.parts", "heal.parts", FIELDS(parts),
           .caption = "Divergence from the whole model after each refit, on windows that were not used for the fit",
           .max = EVERY_TENSOR, .what = "parts"),

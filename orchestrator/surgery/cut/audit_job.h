@@ -42,8 +42,8 @@ typedef struct organ_cut_audit {
 
 /* ---- audit_report.c ---- */
 
-/* Sets audit->report and audit->listed from the report of `organ layers`, `experts` or `width` in the copy: the file in
- * organ/, or beside a single file. Leaves them empty if there is none or if it lists no refitted tensors, as those of
+/* Sets audit->report and audit->listed from the report of `organ layers`, `experts` or `width` in the copy, which is in
+ * organ/ or next to a single file. Leaves them empty if there is none or if it lists no refitted tensors, as those of
  * versions before 0.3. Returns ORGAN_BAD_INPUT if a report is malformed. */
 organ_status organ_cut_read_report(organ_cut_audit *audit, organ_error *error);
 void organ_cut_release_report(organ_cut_audit *audit);

@@ -17,8 +17,8 @@ static const struct {
     const char *schema, *file;
 } reports[] = {{"organ.layers/1", "layers.json"}, {"organ.experts/1", "experts.json"}, {"organ.width/1", "width.json"}};
 
-/* Writes to `name` where the report `file` of the copy is, relative to its folder: "organ/layers.json", or
- * "X.layers.json" beside a single file X.gguf. */
+/* Writes the path of the report `file` in the folder of the copy to `name`: "organ/layers.json", or "X.layers.json" if
+ * the copy is a single file X.gguf. */
 static void name_report(const organ_model *copy, const char *file, char *name, size_t size)
 {
     const char *const base = organ_path_name(copy->path), *const end = strrchr(base, '.');

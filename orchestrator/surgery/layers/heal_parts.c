@@ -163,10 +163,11 @@ static size_t stride_of(organ_layers_heal *h, size_t limit)
 {
     const size_t context = h->options.walk.calibration.context, windows = h->windows.count;
     const size_t least = windows < HEAL_MANY_WINDOWS ? HEAL_HELD : 2 * HEAL_HELD;
-    const size_t begin = organ_max(limit / JUDGED_WINDOWS, JUDGED_SHORTEST);
-    h->judged_length = organ_min(context, begin);
-    const size_t held = organ_max(limit / h->judged_length, 1);
-    return organ_max(organ_min(organ_pieces_of(windows, held), windows), least);
+    const size_t shortest = organ_min(context, organ_max(limit / JUDGED_WINDOWS, JUDGED_SHORTEST));
+    const size_t wanted = organ_max(limit / shortest, 1);
+    const size_t stride = organ_max(organ_min(organ_pieces_of(windows, wanted), windows), least);
+    h->judged_length = organ_min(context, organ_max(limit / (windows / stride), shortest));
+    return stride;
 }
 
 /* Returns whether the window refits blocks, so that it may be used to choose lambda. */

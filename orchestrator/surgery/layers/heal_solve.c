@@ -244,8 +244,8 @@ static void set_factors(const organ_output_norm *norm, size_t outputs, float *fa
     }
 }
 
-/* Returns whether the hidden state is a linear function of the part's matrices, and sets *norm to the norm behind them.
- * With a norm, the function is linear if its divisor is held: that is computed for one matrix only. */
+/* Implements the declaration in the header. The divisor of a norm is computed from the outputs of one matrix, so a part
+ * of several matrices behind a norm has no equations. */
 bool organ_layers_heal_has_equations(const organ_layers_heal *h, organ_output_norm *norm)
 {
     *norm = (organ_output_norm){.scale = 1};
@@ -473,8 +473,8 @@ static size_t first_lambda(const organ_layers_heal *h)
 }
 
 /* Sets *lambda to the lambda with the least error of the tokens HEAL_LAMBDA in h->ridge, and fits the solution to all
- * tokens with it; 0: none is below the error without a change. The search starts at first_lambda and goes on to the
- * greater ones while the error falls; if the first step does not lower it, to the smaller ones. */
+ * tokens with it; 0: none is below the error without a change. Greater lambdas than first_lambda are tried
+ * while the error falls. If the first of them does not lower it, smaller ones are tried. */
 static organ_status choose_lambda(organ_layers_heal *h, double *lambda, organ_error *error)
 {
     const size_t first = first_lambda(h);

@@ -131,7 +131,7 @@ organ_status organ_layers_heal_assign(organ_layers_heal *heal, double judged, or
 /* Returns the use of window `window` of a chunk. */
 heal_use organ_layers_heal_use(const organ_layers_heal *heal, size_t chunk, size_t window);
 /* Returns whether the hidden state after the loaded block is a linear function of the part's matrices, if the divisor
- * of a norm behind them is held. Sets *norm to that norm; its `scale` is 1 for parts that read the inputs of the
+ * of a later norm is constant. Sets *norm to that norm; its `scale` is 1 for parts that read the inputs of the
  * block. */
 bool organ_layers_heal_has_equations(const organ_layers_heal *heal, organ_output_norm *norm);
 /* Records inputs and targets of all chunks, solves for heal->part, and stores the best solution in heal->loaded, in the
