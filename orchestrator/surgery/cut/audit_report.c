@@ -2,31 +2,13 @@
  * Reads from a cut model which of its tensors were refitted when it was made, and the digests of their bytes. */
 #include "orchestrator/surgery/cut/audit_job.h"
 
-#include "formats/base/memory_watch.h"
-#include "formats/base/path.h"
 #include "orchestrator/report/text/members.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#define LARGEST ((size_t)256 << 20) /* bytes of a report */
+#include "orchestrator/surgery/facts/facts.h"
 
 /* The verbs that cut models: the schema of their reports, and the name of the file. */
 static const struct {
     const char *schema, *file;
 } reports[] = {{"organ.layers/1", "layers.json"}, {"organ.experts/1", "experts.json"}, {"organ.width/1", "width.json"}};
-
-/* Writes the path of the report `file` in the folder of the copy to `name`: "organ/layers.json", or "X.layers.json" if
- * the copy is a single file X.gguf. */
-static void name_report(const organ_model *copy, const char *file, char *name, size_t size)
-{
-    const char *const base = organ_path_name(copy->path), *const end = strrchr(base, '.');
-    if (copy->whole_directory)
-        snprintf(name, size, "organ/%s", file);
-    else
-        snprintf(name, size, "%.*s.%s", (int)(end ? end - base : (long)strlen(base)), base, file);
-}
 
 /* Fails with ORGAN_BAD_INPUT unless each entry of the list has a name and a digest, and enters the names into
  * a->listed. */
@@ -47,24 +29,10 @@ static organ_status take_list(organ_cut_audit *a, const json_t *list, const char
  * nothing. */
 static organ_status load_report(organ_cut_audit *a, size_t which, organ_error *error)
 {
-    char name[1024], *bytes = NULL;
-    size_t length = 0;
-    json_error_t fault;
-    bool no_memory;
-    name_report(a->copy, reports[which].file, name, sizeof name);
-    if (organ_model_load(a->copy, name, LARGEST, &bytes, &length, error) != ORGAN_OK || !bytes)
-        return error->status;
-    json_t *const report = organ_json_load(bytes, length, JSON_REJECT_DUPLICATES, &fault, &no_memory);
-    free(bytes);
-    if (no_memory)
-        organ_fail_memory(error, name);
-    else if (!report)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: %s", a->copy->path, name, fault.text);
-    else if (strcmp(organ_json_text(report, "schema"), reports[which].schema) == 0 &&
-             json_array_size(json_object_get(report, "refitted"))) {
-        json_object_set_new(report, "file", organ_document_string(name));
+    json_t *const report = organ_own_report(a->copy, reports[which].file, reports[which].schema, error);
+    if (report && json_array_size(json_object_get(report, "refitted"))) {
         a->report = json_incref(report);
-        take_list(a, json_object_get(report, "refitted"), name, error);
+        take_list(a, json_object_get(report, "refitted"), organ_json_text(report, "file"), error);
     }
     json_decref(report);
     return error->status;

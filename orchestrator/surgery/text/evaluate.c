@@ -301,11 +301,27 @@ static json_t *coverage_json(const organ_scoring *scoring, const json_t *histori
     return coverage;
 }
 
+/* Adds to the entry of a model how its projections are stored and which verb or method made it. */
+static void add_origin(json_t *entry, const organ_model *model, organ_error *error)
+{
+    json_t *const stored = error->status ? NULL : organ_model_stored(model, error), *const made =
+                                                                                        error->status
+                                                                                            ? NULL
+                                                                                            : organ_model_made(model,
+                                                                                                               error);
+    if (stored && made)
+        ORGAN_ADD(entry, SET_HELD("stored", stored), SET_HELD("made", made));
+    json_decref(stored);
+    json_decref(made);
+}
+
 /* Returns the report: the scores of all models with their pruning histories. */
 static json_t *evaluation_json(const organ_scoring *scoring, const json_t *histories, organ_error *error)
 {
     json_t *const coverage = coverage_json(scoring, histories);
     json_t *const models = models_json(scoring, error), *const experiments = experiments_json(histories);
+    for (size_t m = 0; m < json_array_size(models); m++)
+        add_origin(json_array_get(models, m), scoring->models[m].model, error);
     for (size_t m = 1; m < json_array_size(models); m++)
         if (json_object_update(json_array_get(models, m), json_array_get(histories, m - 1)))
             organ_fail_memory(error, scoring->models[m].path);
@@ -322,7 +338,12 @@ static json_t *evaluation_json(const organ_scoring *scoring, const json_t *histo
                                    "target tensors (for each model: --targets, else those named in its log, else the "
                                    "projections) and of the full model."),
               SET_TEXT("method", "from the model's pruning log (organ/prune.json), with its pattern and, if so, "
-                                 "'without compensation' or 'by imatrix'."));
+                                 "'without compensation' or 'by imatrix'."),
+              SET_TEXT("made", "the verb of organ that wrote the model and its method, from the report in the model; "
+                               "for other models the quant_method of their configuration."),
+              SET_TEXT("stored", "the types of the projections, that of most weights first, and the bits per weight "
+                                 "with scales."),
+              SET_TEXT("rise_percent", "100 x (perplexity / that of the donor - 1)."));
     return report;
 }
 
