@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Reads from a model's files how it was made and how it is stored: from the report of the organ verb that wrote it, from
- * its quantization_config and from the types of its tensors. */
+ * Reads from a model's files how it was made and how it is stored: from the report of the organ verb that wrote it,
+ * from its quantization_config and from the types of its tensors. */
 #ifndef ORGAN_OWN_REPORT_H
 #define ORGAN_OWN_REPORT_H
 
@@ -8,10 +8,10 @@
 
 #include <jansson.h>
 
-/* Returns the report `file`, such as "layers.json", of the verb that wrote the model: from its folder organ/, or next to
- * a single file X.gguf as X.layers.json. Adds the member "file", its path in the model's folder. The caller releases it.
- * Returns NULL without an error if there is no such file or if its schema is not `schema`, NULL with ORGAN_BAD_INPUT in
- * *error if it is no JSON. */
+/* Returns the report `file`, such as "layers.json", of the verb that wrote the model: from its folder organ/, or next
+ * to a single file X.gguf as X.layers.json. Adds the member "file", its path in the model's folder. The caller releases
+ * it. Returns NULL without an error if there is no such file or if its schema is not `schema`, NULL with
+ * ORGAN_BAD_INPUT in *error if it is no JSON. */
 json_t *organ_own_report(const organ_model *model, const char *file, const char *schema, organ_error *error);
 
 /* Returns {"by", "method", "scheme"}: the verb of organ that wrote the model, its method ("gptq"; "nearest" for
