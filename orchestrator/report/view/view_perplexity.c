@@ -162,6 +162,9 @@ static const organ_item evaluation_highlights[] = {
     {NULL, "perplexity of the donor{models.0.figures.perplexity:~deviation}", "{models.0.figures.perplexity:figure}"},
     {NULL, "tokens scored", "{experiment.tokens_scored:count}"}};
 
+/* The reason why a pruned model, or one with a damaged file, has no sparsity. */
+#define NOT_COUNTED(name) "No sparsity for " name ": {not_counted}"
+
 static const organ_block evaluation_blocks[] = {
     HEADING("Evaluation of models made from {models.0.model.name}"),
     HIGHLIGHTS(NULL, evaluation_highlights),
@@ -176,8 +179,10 @@ static const organ_block evaluation_blocks[] = {
             "difference, KL "
             "(nats per token) and top-1 (share of tokens for which both predict the same token) are to the donor"),
     EACH(ON_ALL, "models",
-         BLOCKS(SAY(ON_TERMINAL | ON_PAGE, "not_counted&method", "No sparsity for {model.name}: {not_counted}."),
-                ITEM(ON_MARKDOWN, "not_counted&method", "No sparsity for {model.name:code}: {not_counted}"))),
+         BLOCKS(SAY(ON_TERMINAL | ON_PAGE, "not_counted&method", NOT_COUNTED("{model.name}") "."),
+                SAY(ON_TERMINAL | ON_PAGE, "damaged&!method", NOT_COUNTED("{model.name}") "."),
+                ITEM(ON_MARKDOWN, "not_counted&method", NOT_COUNTED("{model.name:code}")),
+                ITEM(ON_MARKDOWN, "damaged&!method", NOT_COUNTED("{model.name:code}")))),
     CAUTIONS(ON_TERMINAL, NULL, "errata", "Notes on these numbers"),
     SAY(ON_TERMINAL, NULL,
         "% target and % full: killed weights, counted from the bytes, of the target tensors and of the full model. KL "

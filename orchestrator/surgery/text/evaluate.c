@@ -188,10 +188,11 @@ static json_t *sparsity_json(const json_t *audit)
 
 /* Counts the killed weights of model m by an audit and sets *sparsity to the counts (sparsity_json). `targets`: the
  * value of --targets; NULL: the projections. If the tensors of model m do not match those of the donor, or the audit
- * fails with ORGAN_BAD_INPUT, leaves *sparsity NULL and writes the reason to `why`, which has `size` bytes. Returns
- * other errors of the audit. */
+ * fails with ORGAN_BAD_INPUT (*damaged), leaves *sparsity NULL and writes the reason to `why`, which has `size` bytes.
+ * Returns other errors of the audit. */
 static organ_status count_killed(const organ_evaluate_options *options, const organ_scoring *scoring, size_t m,
-                                 const char *targets, json_t **sparsity, char *why, size_t size, organ_error *error)
+                                 const char *targets, json_t **sparsity, bool *damaged, char *why, size_t size,
+                                 organ_error *error)
 {
     const organ_audit_options audit = {.donor = options->donor,
                                        .pruned = scoring->models[m].path,
@@ -208,9 +209,10 @@ static organ_status count_killed(const organ_evaluate_options *options, const or
         *sparsity = sparsity_json(report);
     else if (report)
         snprintf(why, size, "%s", json_string_value(json_array_get(organ_json_at(report, "problems"), 0)));
-    else if (found.status == ORGAN_BAD_INPUT)
+    else if (found.status == ORGAN_BAD_INPUT) {
+        *damaged = true;
         snprintf(why, size, "%s", found.message);
-    else
+    } else
         *error = found;
     json_decref(report);
     return error->status;
@@ -223,11 +225,12 @@ static json_t *history_of(const organ_evaluate_options *options, const organ_sco
                           organ_error *error)
 {
     char why[sizeof error->message] = "";
+    bool damaged = false;
     json_t *const log = organ_experiment_log(scoring->models[m].model, error), *sparsity = NULL;
     const char *const logged = json_string_value(organ_json_at(log, "parameters.targets"));
     if (!error->status)
-        count_killed(options, scoring, m, options->targets ? options->targets : logged, &sparsity, why, sizeof why,
-                     error);
+        count_killed(options, scoring, m, options->targets ? options->targets : logged, &sparsity, &damaged, why,
+                     sizeof why, error);
     json_t *const history =
         error->status ? NULL
                       : ORGAN_OBJECT(SET("experiment", log ? organ_experiment_of(log) : json_null()),
@@ -235,7 +238,8 @@ static json_t *history_of(const organ_evaluate_options *options, const organ_sco
                                      SET("definition", text_or_null(organ_json_at(log, "definition"))),
                                      SET("wanted_sparsity", number_or_null(organ_json_at(log, "parameters.sparsity"))),
                                      SET("sparsity", sparsity ? sparsity : json_null()),
-                                     SET("not_counted", *why ? organ_document_string(why) : json_null()));
+                                     SET("not_counted", *why ? organ_document_string(why) : json_null()),
+                                     SET_FLAG("damaged", damaged));
     json_decref(log);
     if (!error->status && !history)
         organ_fail_memory(error, scoring->models[m].path);
