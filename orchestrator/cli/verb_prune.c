@@ -166,7 +166,7 @@ static const organ_option audit_options[] = {
          "the tensors that were pruned, as given to prune; default: the projections"),
     FLAG("compensated", audit.compensated,
          "accept kept weights that were changed by a pruning that refits them (physarum-v2, physarum-v3, sparsegpt, "
-         "alps) or by --heal; the report counts them")};
+         "alps), or by --heal without a report that states their digests; audit counts them")};
 
 RUN_REMOTE(audit, organ_audit_any, audit)
 
@@ -180,7 +180,8 @@ const organ_verb organ_audit_verb = {
              "and shapes.\n"
              "If PRUNED has fewer blocks (layers), experts, channels or heads than the donor, audit finds by their "
              "bytes which of the donor's were kept. It then checks that every tensor consists of the donor's bytes for "
-             "the kept parts, and that config.json or the GGUF metadata match.",
+             "the kept parts, and that config.json or the GGUF metadata match. Weights that --heal or "
+             "organ width refitted must have the digests that the report in PRUNED states.",
     OPERANDS(OPERAND("DONOR", MODEL, audit.donor, "the model before pruning"),
              OPERAND("PRUNED", MODEL, audit.pruned, "the pruned or cut copy")),
     GROUPS(GROUP("Options", audit_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),

@@ -122,6 +122,18 @@ void *organ_layer_values(organ_layer *layer, const char *tensor, uint64_t *bytes
  * callers that re-encode them. Returns NULL for other matrices. */
 void *organ_layer_blocks(organ_layer *layer, const char *tensor, uint64_t *bytes);
 
+/* The norm and the factor that a layer applies to the output of its mixer or of its feed-forward before the sum. */
+typedef struct organ_output_norm {
+    const float *weights; /* hidden_size weights of an RMS norm of the output, owned by the layer; NULL: no norm */
+    float plus;           /* the norm multiplies by plus + weight */
+    double eps;           /* the norm divides by sqrt(mean of the squares + eps) */
+    float scale;          /* then the output is multiplied by this number */
+} organ_output_norm;
+/* Sets *norm for the mixer of a layer or, with `ffn`, for its feed-forward. Returns false if the output is not added in
+ * this way: the sum is normalised, the hidden state is multiplied too, the norm is no RMS norm, has a bias or no
+ * weights, or the layer keeps more than one vector per token or runs two feed-forwards. */
+bool organ_layer_output_norm(const organ_layer *layer, bool ffn, organ_output_norm *norm);
+
 /* Runs the layer on all windows and replaces their states in `hidden` (config.state floats for each token). `tap` may
  * be NULL. */
 organ_status organ_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows,

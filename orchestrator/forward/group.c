@@ -126,6 +126,23 @@ organ_status organ_forward_add_all(const forward_group *g, forward_part part, fl
     return on_sum ? organ_forward_norm_all(g, part, hidden, hidden, tokens, error) : ORGAN_OK;
 }
 
+/* Returns how the output of mixer or feed-forward is normalised and scaled before organ_forward_add_all adds it. */
+bool organ_layer_output_norm(const organ_layer *layer, bool ffn, organ_output_norm *norm)
+{
+    const organ_forward_config *const c = &layer->forward->config;
+    const organ_norm_placement norms = organ_forward_norms_of(c, layer->kind);
+    const forward_part part = ffn ? PART_NORM_POST_FFN : PART_NORM_POST_ATTENTION;
+    const forward_part bias = (forward_part)(PART_BIAS_NORM_ATTENTION + (part - PART_NORM_ATTENTION));
+    *norm = (organ_output_norm){.plus = c->norm_adds_one ? 1 : 0, .eps = c->rms_eps, .scale = (float)c->residual_scale};
+    const float *const layer_scale = organ_forward_values(layer, PART_LAYER_SCALE);
+    norm->scale *= layer_scale ? *layer_scale : 1;
+    if (norms == ORGAN_NORMS_BEFORE)
+        return !c->residual_normed;
+    norm->weights = organ_forward_values(layer, part);
+    return (norms == ORGAN_NORMS_AROUND || norms == ORGAN_NORMS_AFTER) && !c->residual_normed && !c->dual_ffn &&
+           c->state == c->hidden && c->norm == ORGAN_NORM_RMS && norm->weights && !organ_forward_values(layer, bias);
+}
+
 /* Computes to = (to + from) x scale, or to x scale without `from`. */
 static void combine_tokens(void *context, size_t t)
 {

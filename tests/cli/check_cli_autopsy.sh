@@ -30,7 +30,7 @@ sed 's/tiny-qwen2 (Qwen2ForCausalLM, safetensors, 3 files, 9.9 MB)/tiny-qwen2-BF
 matches autopsy/autopsy_other ../across
 LC_ALL=C sed 's/qwen2/llama/g' tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf >turned.gguf
 ends 0 autopsy turned.gguf tiny-qwen2 --quiet
-prints "16 weights: not compared; the first is blk.0.attn_k.bias: [64]. In"
+prints "16 tensors: not compared; the first is blk.0.attn_k.bias: [64]. In"
 judge "remarks of one kind take more than one line" test "$(grep -c '^  remark ' ../out)" = 2
 rm turned.gguf
 ends 0 autopsy tiny-qwen2 tiny-qwen2 --quiet --json --match '*.q_proj.weight'

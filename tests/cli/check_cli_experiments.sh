@@ -43,6 +43,20 @@ done
 
 # ---- one experiment: runs that differ in sparsity alone ----
 ends 0 prune tiny-qwen2 -o v1-50 -s 50 --quiet
+# Models that were not pruned: how they were made and are stored, and nothing about sparsity.
+ends 0 quantize tiny-qwen2 -o int8 --scheme int8-channel --quiet
+ends 0 width tiny-qwen2 -o slim --ffn 75% --calibration tiny-qwen2/calibration.txt --samples 4 --context 32 --quiet
+ends 0 evaluate tiny-qwen2 int8 slim tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf "${scored[@]}" -o stored
+for view in ../out stored/EVALUATION_REPORT.md; do
+    for row in 'donor[ |]+BF16[ |]+16\.00' 'int8`?[ |]+nearest[ |]+INT8 channel[ |]+8\.04' 'slim`?[ |]+width[ |]+BF16[ |]+16\.00' 'Q8_0[ |]+8\.50'; do
+        judge "$view has no row $row" grep -qE "$row" $view
+    done
+    judge "$view has no rise in percent" grep -qE 'rise %' $view
+    judge "$view speaks of sparsity" test "$(grep -c 'No sparsity' $view)" = 0
+done
+judge "the rise is not that of the ratio" test "$(jq '.models[2].comparison | (.rise_percent - 100 * (.ratio - 1) | fabs) < 1e-9 and .rise_percent > 1' \
+    stored/evaluate.json)" = true
+
 ends 0 evaluate tiny-qwen2 v1 v1-50 tiny-qwen2 "${scored[@]}"
 
 # ---- two experiments ----

@@ -14,6 +14,9 @@ judge "no picture of what layers miss" grep -q "Error of each layer before and a
 judge "the bars of the layers have no names" grep -q ">layer 3</text>" healed/organ/EXPERTS_REPORT.html
 judge "other experts stay" test "$(jq -c '[.layers[].kept_experts]' plain/organ/experts.json)" = "$(jq -c '[.layers[].kept_experts]' healed/organ/experts.json)"
 judge "a healed layer misses more" test "$(jq '[.heal.layers[] | select(.healed and .after >= .before)] | length' healed/organ/experts.json)" = 0
+ends 0 audit tiny-moe healed --quiet
+prints "compared with the digests of organ/experts.json"
+refits_are_audited tiny-moe healed model.layers.3.mlp.experts.7.down_proj.weight
 ends 0 inspect healed
 prints "No problems found"
 perplexity_of() { "$organ" perplexity "$1" --text tiny-qwen2/heldout.txt --max-tokens 8000 --context 128 --json 2>/dev/null | jq '.models[0].figures.perplexity'; }

@@ -89,7 +89,10 @@ fi
 judge "nothing was healed" test "$(jq '[.heal.parts[] | select(.step > 0)] | length > 0' healed/organ/layers.json)" = true
 ends 0 audit tiny-qwen2 healed --compensated
 prints "Passed: the copy"
-ends 1 audit tiny-qwen2 healed
+ends 0 audit tiny-qwen2 healed
+prints "Refitted weights were compared with the digests of organ/layers.json"
+prints "Passed: the copy equals the donor without the removed parts, with"
+refits_are_audited tiny-qwen2 healed model.norm.weight
 ends 0 audit tiny-qwen2 one
 prints "Passed: the copy"
 judge "healed weights are those of the donor" test ! "$(cmp -s healed/model.safetensors one/model.safetensors && echo same)"
@@ -99,6 +102,25 @@ if ! sampled; then
 fi
 ends 0 layers tiny-moe -o moe_healed --drop 1-1 --heal --calibration tiny-moe/calibration.txt --samples 8 --context 64 --json
 judge "nothing of the mixture was healed" test "$(jq '[.heal.parts[] | select(.step > 0)] | length > 0' ../out)" = true
+
+# Judging takes a bounded time: with more blocks or less text, solutions are judged on fewer tokens (256 were held out).
+ends 0 layers "$fixtures/tiny-llama" -o no --drop 1-1 --heal --calibration "$fixtures/tiny-llama/calibration.txt" --samples 16 --context 64 --dry-run --json
+judge "judging takes more than three passes of the text" test "$(jq .heal.judged_tokens ../out)" = 128
+
+# ---- norms behind the projections ----
+# A norm of the outputs is solved through (Gemma 3, OLMo 2), a factor too (Granite); behind a mixture of experts it is not.
+for type in gemma3_text olmo2 granite flex_olmo; do
+    (cd "${organ%/build/organ}" && build/checks/arch_model $type "$scratch/area/$type") >../out 2>&1 || bad "$type cannot be made" ../out
+    ends 0 layers $type -o $type-healed --drop 1-1 --heal --calibration "$text" --samples 8 --context 48
+    grep -q "3 output projections stayed as in the model, because a norm" ../out
+    judge "$type: the report says something else of projections that are not refitted" test $? = "$([[ $type == flex_olmo ]]; echo $?)"
+    judge "$type: nothing was healed" test "$(jq '.heal.kl < 0.9 * .heal.kl_before' $type-healed/organ/layers.json)" = true
+    judge "$type: no output projection was refitted" test "$(jq '[.heal.parts[] | select(.step > 0 and (.part | test("output")))] | length > 0' \
+        $type-healed/organ/layers.json)" = true
+    judge "$type: other parts are skipped" test "$(jq -c '[.heal.parts[] | select(.skipped) | .part] | unique' $type-healed/organ/layers.json)" = \
+        "$([[ $type == flex_olmo ]] && echo '["feed-forward output"]' || echo '[]')"
+    rm -rf $type $type-healed
+done
 
 judge "the final norm is not the last that was healed" test "$(jq -c '.heal.parts[-1] | [.layer, .part, .times > 0.5 and .times <= 1]' healed/organ/layers.json)" = \
     '[null,"final norm",true]'
@@ -126,7 +148,8 @@ for name in $names; do
         plain=$(perplexity_of $name-plain.gguf)
         judge "healing $name made it worse than $plain" test "$(jq -n "$plain > 1.05 * $(perplexity_of $name-healed.gguf)")" = true
     fi
-    ends 0 audit $name.gguf $name-healed.gguf --compensated --quiet
+    ends 0 audit $name.gguf $name-healed.gguf --quiet
+    prints "compared with the digests of $name-healed.layers.json"
     prints "Passed: the copy"
 done
 if ! in_part; then # as the healed layers of safetensors

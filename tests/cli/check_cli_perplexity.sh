@@ -127,7 +127,8 @@ judge "no page beside the report" grep -q "</html>" evaluation/EVALUATION_REPORT
 ends 0 evaluate tiny-qwen2 pruned "${short[@]}" --targets '*.mlp.*' --json --quiet
 prints '"elements": 3317760,'
 ends 0 evaluate tiny-qwen2 tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf "${short[@]}" --quiet
-prints "No sparsity for tiny-qwen2-Q8_0.gguf: tensor 'model.embed_tokens.weight' is"
+prints 'tiny-qwen2-Q8_0.gguf  -       Q8_0        8.50'
+judge "a copy that was not pruned has a line about its sparsity" test "$(grep -c 'No sparsity' ../out)" = 0
 
 printf 'In the \377\376 beginning was the word' >bytes.txt
 ends 0 perplexity tiny-qwen2 --text bytes.txt --quiet --json

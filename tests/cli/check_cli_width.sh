@@ -31,7 +31,9 @@ prints "No problems found"
 prints "intermediate 640, 5 heads, 1 KV heads, head 32"
 ends 0 audit tiny-qwen2 narrow --compensated --quiet
 prints "removed parts, with 8 refitted"
-ends 1 audit tiny-qwen2 narrow --quiet
+ends 0 audit tiny-qwen2 narrow --quiet
+prints "removed parts, with 8 refitted"
+refits_are_audited tiny-qwen2 narrow model.layers.2.self_attn.o_proj.weight
 ends 0 perplexity narrow --text tiny-qwen2/heldout.txt --context 64 --max-tokens 128 --quiet
 if ! sampled; then
     ends 0 width tiny-qwen2 -o counted "${short[@]}" --ffn 640 --heads 1
@@ -80,10 +82,9 @@ prints "72 of 96 channels of each expert are kept"
 prints "Every expert got at least "
 judge "config.json says another width" grep -q '"moe_intermediate_size": 72' fewer/config.json
 judge "config.json says another width of layers without experts" grep -q '"intermediate_size": 192' fewer/config.json
-ends 0 audit tiny-moe fewer --compensated --quiet
+ends 0 audit tiny-moe fewer --quiet
 prints "72 of 96"
 prints "removed parts, with 64 refitted"
-ends 1 audit tiny-moe fewer --quiet
 ends 0 inspect fewer
 prints "No problems found"
 ends 0 perplexity fewer --text tiny-qwen2/heldout.txt --context 64 --max-tokens 128 --quiet

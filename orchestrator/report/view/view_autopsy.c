@@ -171,6 +171,20 @@ static unsigned long long count_outside_expected(const json_t *roles)
     return sum;
 }
 
+/* Returns whether all tensors of each role that has any outside of the expected ranges are outside, and these are 8 or
+ * more: the ranges, which were measured on other models, then say nothing about single tensors. */
+static bool ranges_do_not_fit(const json_t *roles)
+{
+    enum { ENOUGH = 8 };
+    for (size_t k = 0; k < json_array_size(roles); k++) {
+        const json_t *const row = organ_json_row_at(roles, k);
+        const unsigned long long outside = organ_json_count(row, "outside_expected");
+        if (outside > 0 && outside < organ_json_count(row, "tensors"))
+            return false;
+    }
+    return count_outside_expected(roles) >= ENOUGH;
+}
+
 /* Returns whether the model has weights of the role, in experts or not. */
 static bool autopsy_has_role(const json_t *report, const char *name)
 {
@@ -223,6 +237,8 @@ static unsigned long long count_unshown(const json_t *senses)
  *   senses       merged remarks, but notes and unread weights are merged only if their values are equal
  *   hidden       number of remarks that a terminal does not show
  *   unexpected   unexpected_of; "one_unexpected" is true if it counts one weight
+ *   unfit        ranges_do_not_fit
+ *   noted        number of remarks; if `unfit`, those on expected ranges count as one
  *   limits       ranges_of
  *   places       rows (places_of) of all weights in layers
  *   in_layers    rows of all matrices in layers
@@ -233,7 +249,9 @@ static unsigned long long count_unshown(const json_t *senses)
  * Returns NULL if out of memory. */
 static json_t *autopsy_of(const json_t *report)
 {
-    const json_t *const findings = json_object_get(report, "findings");
+    const json_t *const findings = json_object_get(report, "findings"), *const roles_found =
+                                                                            json_object_get(report, "roles");
+    const bool unfit = ranges_do_not_fit(roles_found);
     json_t *const made = json_copy((json_t *)(uintptr_t)report), *const names = json_object();
     json_t *const senses = organ_rows_merged(report, json_object_get(report, "remarks"), UNUSUAL,
                                              SENSE "\n{kind=note|kind=unread?{value}}"),
@@ -245,7 +263,9 @@ static json_t *autopsy_of(const json_t *report)
                   SET("causes", organ_rows_merged(report, findings, UNUSUAL, SENSE)),
                   SET("reasons", organ_rows_merged(report, json_object_get(report, "remarks"), UNUSUAL, SENSE)),
                   SET("unexpected", unexpected_of(json_object_get(report, "roles"))),
-                  SET_FLAG("one_unexpected", count_outside_expected(json_object_get(report, "roles")) == 1),
+                  SET_FLAG("one_unexpected", count_outside_expected(roles_found) == 1), SET_FLAG("unfit", unfit),
+                  SET_COUNT("noted", json_array_size(json_object_get(report, "remarks")) -
+                                         (unfit ? count_outside_expected(roles_found) - 1 : 0)),
                   SET("limits", ranges_of(report)), SET("sick", places_of(report, false, names)),
                   SET("places", places_of(report, false, NULL)),
                   SET_IF(has_near(matrices, "std", "sick_most", true), "nears_most", json_incref(matrices)),
@@ -304,26 +324,26 @@ static const organ_field unmatched[] = {
 
 /* UNEXPECTED: a sentence about weights outside the expected ranges. MARKED: a finding or remark in Markdown. */
 #define UNEXPECTED                                                                                                     \
-    "{roles:sum.outside_expected} weight{one_unexpected? is|s are} outside the expected ranges, which is not a "       \
-    "fault: "                                                                                                          \
-    "{unexpected}."
+    "{unfit?the expected ranges do not fit this model, which is not a fault and usual for small models: all "          \
+    "{roles:sum.outside_expected} tensors of these roles are outside: {unexpected}|{roles:sum.outside_expected} "      \
+    "tensor{one_unexpected? is|s are} outside the expected ranges, which is not a fault: {unexpected}}."
 #define MARKED                                                                                                         \
     "{tensor:code}, **{what}**: {value}.{range? Healthy: {range}.} {cause} More: {command:code}"                       \
-    "{count>1?\n  The same finding applies to {count:-1} more weights: see autopsy.json.}"
+    "{count>1?\n  The same finding applies to {count:-1} more tensors: see autopsy.json.}"
 #define VERDICT                                                                                                        \
-    "{findings?NOT healthy: {findings:size} finding{findings:s} and {remarks:size} remark{remarks:s} on "              \
+    "{findings?NOT healthy: {findings:size} finding{findings:s} and {noted} remark{noted:s} on "                       \
     "{weights:count} "                                                                                                 \
-    "weight{weights:s}.|Healthy: {weights:count} weight{weights:s}, no finding, {remarks:size} remark{remarks:s}.}"
+    "tensor{weights:s}.|Healthy: {weights:count} tensor{weights:s}, no finding, {noted} remark{noted:s}.}"
 #define INDENT "           " /* of the lines below the first line of a finding */
 
 static const organ_item highlights[] = {{NULL, "findings", "{findings:size}"},
-                                        {NULL, "remarks", "{remarks:size}"},
-                                        {NULL, "weights, of which every value was read", "{weights:count}"},
+                                        {NULL, "remarks", "{noted}"},
+                                        {NULL, "tensors, of which every value was read", "{weights:count}"},
                                         {NULL, "of them packed", "{packed:count}"}};
 
 static const organ_block scheme[] = {
     SAY(ON_TERMINAL | ON_PAGE, NULL,
-        "{tensors:count} weight{tensors:s} stored as {stored}{/other?: a relative error of "
+        "{tensors:count} tensor{tensors:s} stored as {stored}{/other?: a relative error of "
         "{usual_error_percent.0:.3g} to {usual_error_percent.1:.3g} % is usual}.")};
 static const organ_block finding[] = {
     SAY_AFTER(ON_TERMINAL, NULL, "  FINDING  ", "{tensor}: {what}: {value}"),
@@ -335,7 +355,7 @@ static const organ_block finding[] = {
 static const organ_block remark[] = {
     SAY_AFTER(ON_TERMINAL, "count=1", "  remark   ", "{tensor}: {what}: {value}. {cause}"),
     SAY_AFTER(ON_TERMINAL, "count>1", "  remark   ",
-              "{count} weights: {what}; the first is {tensor}: {value}. {cause}"),
+              "{count} tensors: {what}; the first is {tensor}: {value}. {cause}"),
     ITEM(ON_MARKDOWN, NULL, MARKED)};
 
 static const organ_block findings[] = {
@@ -461,7 +481,7 @@ static const organ_block blocks[] = {
     SECTION(ON_PAGE, NULL, "Roles"),
     TABLE(ON_PAGE, NULL, "roles", FIELDS(roles), .caption = "Extreme values of the weights of each role"),
     SECTION(ON_FILES, NULL, "Tensors"),
-    TABLE(ON_FILES, NULL, "tensors", FIELDS(tensors), .max = MAX_TENSORS, .what = "weights",
+    TABLE(ON_FILES, NULL, "tensors", FIELDS(tensors), .max = MAX_TENSORS, .what = "tensors",
           .caption = "Dequantised values of every weight"),
     SECTION(ON_FILES, NULL, "Ranges"),
     SAY(ON_FILES, NULL, "A value outside the expected range is a remark, one outside the healthy range a finding."),

@@ -35,10 +35,11 @@ static const organ_field influences[] = {FIELD_COUNT("block", "layer"), FIELD_TE
                                          FIELD_WORDS("influence", "{influence:.4f}", 0),
                                          FIELD_WORDS("", "{dropped?dropped}", ORGAN_FIELD_LEFT)};
 
-static const organ_field parts[] = {FIELD_COUNT("block", "layer"), FIELD_TEXT("part", "part", ORGAN_FIELD_LEFT),
-                                    FIELD_WORDS("lambda", "{step=0?–|{lambda}}", 0),
-                                    FIELD_WORDS("taken", "{step=0?nothing|{times?times {times:.3f}|{step}}}", 0),
-                                    FIELD_WORDS("nats per token", NATS("kl"), 0)};
+static const organ_field parts[] = {
+    FIELD_COUNT("block", "layer"), FIELD_TEXT("part", "part", ORGAN_FIELD_LEFT),
+    FIELD_WORDS("lambda", "{step=0?–|{lambda}}", 0),
+    FIELD_WORDS("taken", "{skipped?not refitted|{step=0?nothing|{times?times {times:.3f}|{step}}}}", 0),
+    FIELD_WORDS("nats per token", NATS("kl"), 0)};
 
 static const char *const kinds[] = {"best so far", "judged", NULL};
 
@@ -90,6 +91,12 @@ static const organ_block blocks[] = {
         "Healed on {heal.calibration.tokens:count} tokens of {heal.calibration.text.name}: {heal.parts:size} parts of "
         "the blocks around the gaps were refitted{heal.done?. On {heal.judged_tokens:count} tokens that were not used "
         "for the fit, " HEALED "}."),
+    SAY(ON_ALL, "heal.skipped",
+        "{heal.skipped:count} output projection{heal.skipped:s} stayed as in the model, because a norm of "
+        "{heal.skipped>1?their|its} outputs leaves no linear equations. The other parts were refitted."),
+    SAY(ON_ALL, "heal.untried",
+        "{heal.untried:count} part{heal.untried:s} of later blocks stayed as in the model, because three blocks "
+        "together lowered the divergence by less than 1 %."),
     TABLE(ON_ALL, "heal.parts", "heal.parts", FIELDS(parts),
           .caption = "Divergence from the whole model after each refit, on windows that were not used for the fit",
           .max = EVERY_TENSOR, .what = "parts"),

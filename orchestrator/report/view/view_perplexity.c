@@ -101,15 +101,28 @@ const organ_view organ_perplexity_view = {.schema = "organ.perplexity/1",
 #define NUMBER_OR_NOT(path, form) "{" path "?{" path ":" form "}|-}"
 #define NOT_FIRST(path, form)     "{comparison?{comparison." path ":" form "}|-}"
 
+/* The method of a model: of its pruning, else of the verb that made it, else of its quantisation. */
+#define METHOD                                                                                                         \
+    "{method?{method}|{made.by=quantize?{made.method}|{made.by?{made.by}{made.method? {made.method}}|"                 \
+    "{made.method?{made.method}|-}}}}"
+/* The rise of the perplexity in percent, with its sign. */
+#define RISE "{comparison?{comparison.rise_percent>0?+}{comparison.rise_percent:~2}|-}"
+/* Columns of models whose projections are quantised. */
+#define STORED                                                                                                         \
+    FIELD_WORDS_IF("models.*.stored.packed", "stored as", "{stored.as?{stored.as}|-}", ORGAN_FIELD_LEFT),              \
+        FIELD_WORDS_IF("models.*.stored.packed", "bits", "{stored.bits?{stored.bits:.2f}|-}", 0)
+
 static const organ_field evaluations[] = {
     FIELD_TEXT("model", "model.name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
     FIELD_WORDS_IF("models.*.experiment.name", "experiment", "{experiment.name?{experiment.name}|-}",
                    ORGAN_FIELD_SHORTENS | ORGAN_FIELD_LEFT),
-    FIELD_WORDS("method", "{comparison?{method?{method}|-}|donor}", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_LEFT),
+    FIELD_WORDS("method", "{comparison?" METHOD "|donor}", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_LEFT),
+    STORED,
     FIELD_MAYBE_FIXED("% target", "sparsity.target.percent", 2),
     FIELD_MAYBE_FIXED("% full", "sparsity.full.percent", 2),
     FIELD_WORDS("perplexity", "{figures.perplexity:measured}", ORGAN_FIELD_PARTS),
     FIELD_WORDS("difference", NOT_FIRST("difference", "+measured"), 0),
+    FIELD_WORDS("rise %", RISE, 0),
     FIELD_MAYBE_FIXED("bits/byte", "figures.bits_per_byte", 4),
     FIELD_MAYBE_FIXED("KL", "comparison.kl_divergence", 4),
     FIELD_WORDS("top-1 %", NOT_FIRST("top1_agreement", "%.2"), 0)};
@@ -118,12 +131,14 @@ static const organ_field words_fields[] = {FIELD_TEXT("model", "model.name", ORG
                                            FIELD_MAYBE_FIXED("per byte", "figures.byte_perplexity", 6)};
 static const organ_field page_fields[] = {
     FIELD_TEXT("model", "model.name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
-    FIELD_WORDS("method", "{experiment.name?{experiment.name}: }{comparison?{method?{method}|no log}|donor}",
+    FIELD_WORDS("method", "{experiment.name?{experiment.name}: }{comparison?" METHOD "|donor}",
                 ORGAN_FIELD_SHORTENS | ORGAN_FIELD_LEFT),
+    STORED,
     FIELD_MAYBE_FIXED("% target", "sparsity.target.percent", 2),
     FIELD_MAYBE_FIXED("% full", "sparsity.full.percent", 2),
     FIELD_WORDS("perplexity", "{figures.perplexity:~measured}", 0),
     FIELD_WORDS("difference", NOT_FIRST("difference", "+~measured"), 0),
+    FIELD_WORDS("rise %", RISE, 0),
     FIELD_MAYBE_FIXED("bits/byte", "figures.bits_per_byte", 4),
     FIELD_MAYBE_FIXED("KL", "comparison.kl_divergence", 5),
     FIELD_WORDS("top-1 %", NOT_FIRST("top1_agreement", "%.2"), 0),
@@ -147,6 +162,9 @@ static const organ_item evaluation_highlights[] = {
     {NULL, "perplexity of the donor{models.0.figures.perplexity:~deviation}", "{models.0.figures.perplexity:figure}"},
     {NULL, "tokens scored", "{experiment.tokens_scored:count}"}};
 
+/* The reason why a pruned model, or one with a damaged file, has no sparsity. */
+#define NOT_COUNTED(name) "No sparsity for " name ": {not_counted}"
+
 static const organ_block evaluation_blocks[] = {
     HEADING("Evaluation of models made from {models.0.model.name}"),
     HIGHLIGHTS(NULL, evaluation_highlights),
@@ -161,8 +179,10 @@ static const organ_block evaluation_blocks[] = {
             "difference, KL "
             "(nats per token) and top-1 (share of tokens for which both predict the same token) are to the donor"),
     EACH(ON_ALL, "models",
-         BLOCKS(SAY(ON_TERMINAL | ON_PAGE, "not_counted", "No sparsity for {model.name}: {not_counted}."),
-                ITEM(ON_MARKDOWN, "not_counted", "No sparsity for {model.name:code}: {not_counted}"))),
+         BLOCKS(SAY(ON_TERMINAL | ON_PAGE, "not_counted&method", NOT_COUNTED("{model.name}") "."),
+                SAY(ON_TERMINAL | ON_PAGE, "damaged&!method", NOT_COUNTED("{model.name}") "."),
+                ITEM(ON_MARKDOWN, "not_counted&method", NOT_COUNTED("{model.name:code}")),
+                ITEM(ON_MARKDOWN, "damaged&!method", NOT_COUNTED("{model.name:code}")))),
     CAUTIONS(ON_TERMINAL, NULL, "errata", "Notes on these numbers"),
     SAY(ON_TERMINAL, NULL,
         "% target and % full: killed weights, counted from the bytes, of the target tensors and of the full model. KL "

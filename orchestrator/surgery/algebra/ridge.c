@@ -218,21 +218,29 @@ organ_status organ_ridge_solve(organ_ridge *ridge, double lambda, bool *found, o
     return error->status;
 }
 
+/* Fits D to FIT with one lambda and sets *rest to the squared error of the held-out tokens. */
+organ_status organ_ridge_judge(organ_ridge *ridge, double lambda, double *rest, organ_error *error)
+{
+    *rest = (double)NAN;
+    if (ridge->shape.tokens[ORGAN_RIDGE_HELD] == 0)
+        return organ_fail(error, ORGAN_USAGE, "%s: there are no held-out calibration tokens", ridge->shape.name);
+    if (ridge_finish(ridge, error) == ORGAN_OK && ridge_solve(ridge, false, lambda, error) == ORGAN_OK && ridge->found)
+        *rest = ridge->solver->held_error(ridge);
+    return error->status;
+}
+
+double organ_ridge_held_energy(const organ_ridge *ridge) { return ridge->sums[ORGAN_RIDGE_HELD].energy; }
+
 /* Chooses the lambda with the least error on the held-out tokens and fits D to all tokens with it. If no lambda lowers
  * that error, choice->lambda stays 0 and D is 0: the caller keeps its weights. */
 organ_status organ_ridge_choose(organ_ridge *ridge, organ_ridge_choice *choice, organ_error *error)
 {
     const organ_ridge_sums *const held = &ridge->sums[ORGAN_RIDGE_HELD];
-    if (ridge->shape.tokens[ORGAN_RIDGE_HELD] == 0)
-        return organ_fail(error, ORGAN_USAGE, "%s: there are no held-out calibration tokens", ridge->shape.name);
-    if (ridge_finish(ridge, error))
-        return error->status;
     *choice = (organ_ridge_choice){.before = held->energy, .after = held->energy};
     /* from the greatest lambda down, because the solver by blocks starts from the D of the lambda before */
     for (size_t k = ORGAN_RIDGE_LAMBDAS; k-- > 0;) {
-        if (ridge_solve(ridge, false, organ_ridge_lambdas[k], error))
+        if (organ_ridge_judge(ridge, organ_ridge_lambdas[k], &choice->rests[k], error))
             return error->status;
-        choice->rests[k] = ridge->found ? ridge->solver->held_error(ridge) : (double)NAN;
         if (choice->rests[k] < choice->after) {
             choice->after = choice->rests[k];
             choice->lambda = organ_ridge_lambdas[k];

@@ -75,6 +75,12 @@ typedef struct organ_ridge_choice {
  * was requested; ORGAN_IO for an error of memory or of the scratch file. */
 organ_status organ_ridge_choose(organ_ridge *ridge, organ_ridge_choice *choice, organ_error *error);
 
+/* Fits D to the tokens of FIT with a given lambda > 0 and sets *rest to ||R - Z D||^2 over those of HELD; NAN: no D was
+ * found. Returns the errors of organ_ridge_choose. */
+organ_status organ_ridge_judge(organ_ridge *ridge, double lambda, double *rest, organ_error *error);
+/* Returns ||R||^2 over the held-out tokens that were added: the error of D = 0. */
+double organ_ridge_held_energy(const organ_ridge *ridge);
+
 /* Fits D to all tokens, FIT and HELD, with a given lambda > 0. Sets *found to false, and D to 0, if all inputs are 0 or
  * the normal matrix is singular in FP32. Returns the errors of organ_ridge_choose; no token need be held out. */
 organ_status organ_ridge_solve(organ_ridge *ridge, double lambda, bool *found, organ_error *error);

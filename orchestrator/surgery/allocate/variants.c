@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TILE ((size_t)64) /* tokens whose donor logits are in memory together */
+#define TILE ((size_t)128) /* tokens whose donor logits are in memory together */
 
 /* Estimate for a plan: the exponentials and the comparison of one logit take as long as this many operations. */
 #define LOGIT 150.0
@@ -30,6 +30,7 @@ struct organ_variants {
     float *states;       /* states of the variants after their current layer, max_variants x tokens x width */
     double **results;    /* for each variant in `states`, the address where its divergence will be stored */
     float *logits;       /* the donor's logits of a tile */
+    size_t first, count; /* the tile in `logits`: its first token and number of tokens; 0 tokens: none yet */
     double *sums;        /* log-sum-exp of the donor's logits of each token of the tile */
     size_t *rows;        /* indices of tokens in `states` whose logits are computed: those of a tile, of all variants */
     double *found;       /* found[k]: divergence at token rows[k] */
@@ -167,6 +168,20 @@ static void compare_logits(void *context, size_t k, float *logits)
         v->engine->kernels->divergence(v->logits + token * v->vocabulary, v->sums[token], logits, sum, v->vocabulary);
 }
 
+/* Computes the donor's logits of tokens [first, first + tokens), unless they are in memory already. v->rows begins with
+ * these tokens. */
+static organ_status prepare_tile(organ_variants *v, size_t first, size_t tokens, organ_error *error)
+{
+    if (v->first == first && v->count == tokens)
+        return ORGAN_OK;
+    v->count = 0;
+    if (organ_forward_logits(v->forward, v->last, v->rows, tokens, v, store_donor_logits, error) == ORGAN_OK) {
+        v->first = first;
+        v->count = tokens;
+    }
+    return error->status;
+}
+
 /* Adds to divergence[s] the divergences of stream s at tokens [first, first + tokens), in their order. `states` has the
  * hidden states of `count` streams after the last layer. */
 static organ_status add_tile_divergences(organ_variants *v, const float *states, size_t count, size_t first,
@@ -175,7 +190,7 @@ static organ_status add_tile_divergences(organ_variants *v, const float *states,
     const variants_tile t = {v, tokens};
     for (size_t k = 0; k < count * tokens; k++)
         v->rows[k] = k / tokens * v->tokens + first + k % tokens;
-    if (organ_forward_logits(v->forward, v->last, v->rows, tokens, v, store_donor_logits, error) ||
+    if (prepare_tile(v, first, tokens, error) ||
         organ_forward_logits(v->forward, states, v->rows, count * tokens, (void *)&t, compare_logits, error))
         return error->status;
     for (size_t k = 0; k < count * tokens; k++)

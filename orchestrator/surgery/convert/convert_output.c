@@ -6,8 +6,8 @@
 
 #include "orchestrator/surgery/scoring/trial.h"
 
-#include <string.h>
 #include <math.h>
+#include <string.h>
 
 /* Returns the tolerance for the type of the output's matrices. */
 static double output_tolerance(const organ_convert_job *job)

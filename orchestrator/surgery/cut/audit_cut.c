@@ -12,8 +12,10 @@
 #include "orchestrator/surgery/facts/facts.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 /* ---- bytes ---- */
 
@@ -23,20 +25,26 @@ static bool audit_cut_fits(const organ_shard_piece *piece, const organ_tensor *f
     return found->dtype == piece->dtype && ORGAN_SAME_SHAPE(found, piece);
 }
 
-/* Adds to *different the number of bytes of the copy's tensor `found` that differ from the kept bytes of the donor,
- * which `reader` reads. `scratch`: ORGAN_CUT_WINDOW bytes. */
+/* Adds to v->different the number of bytes of the copy's tensor `found` that differ from the kept bytes of the donor,
+ * which `reader` reads, and sets v->xxh3. `scratch`: ORGAN_CUT_WINDOW bytes. */
 static organ_status compare_bytes(const organ_cut_audit *a, organ_cut_reader *reader, const organ_tensor *found,
-                                  unsigned char *scratch, uint64_t *different, organ_error *error)
+                                  unsigned char *scratch, organ_cut_verdict *v, organ_error *error)
 {
     const unsigned char *expected;
-    for (size_t at = 0, size; (size = organ_cut_read(reader, &expected, error)) > 0; at += size) {
+    XXH3_state_t *const state = XXH3_createState();
+    if (!state || XXH3_64bits_reset(state) != XXH_OK)
+        organ_fail_memory(error, found->name);
+    for (size_t at = 0, size; !error->status && (size = organ_cut_read(reader, &expected, error)) > 0; at += size) {
         if (organ_stop_is_requested(a->engine->stop))
-            return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
-        if (organ_model_read(a->copy, found->file, scratch, size, found->offset + at, error))
-            return error->status;
-        for (size_t k = 0; memcmp(scratch, expected, size) != 0 && k < size; k++)
-            *different += scratch[k] != expected[k];
+            organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
+        else if (organ_model_read(a->copy, found->file, scratch, size, found->offset + at, error) == ORGAN_OK) {
+            XXH3_64bits_update(state, scratch, size);
+            for (size_t k = 0; memcmp(scratch, expected, size) != 0 && k < size; k++)
+                v->different += scratch[k] != expected[k];
+        }
     }
+    v->xxh3 = error->status ? 0 : XXH3_64bits_digest(state);
+    XXH3_freeState(state);
     return error->status;
 }
 
@@ -56,7 +64,7 @@ static organ_status compare_piece(organ_cut_audit *a, size_t piece, organ_error 
         return organ_fail_memory(error, p->name);
     organ_cut_reader reader = organ_cut_reader_of(a->donor, v->part ? v->part : &whole, found->bytes,
                                                   scratch + ORGAN_CUT_WINDOW, scratch + 2 * ORGAN_CUT_WINDOW);
-    compare_bytes(a, &reader, found, scratch, &v->different, error);
+    compare_bytes(a, &reader, found, scratch, v, error);
     free(scratch);
     return error->status;
 }
@@ -151,18 +159,38 @@ static bool may_change(const organ_cut_audit *a, const organ_tensor *t)
     return role == ORGAN_ROLE_DOWN || role == ORGAN_ROLE_O || (reads && follows_removed_block(a, t->anatomy.layer));
 }
 
-/* Counts a piece by its verdict and adds its problem, if any. Different bytes in a weight that a refit may change are a
- * problem only without --compensated. */
+/* Judges a piece that the report of the cut lists as refitted, unless --compensated accepts all refitted weights: its
+ * bytes must have the digest of the report. */
+static void judge_listed(organ_cut_audit *a, const organ_cut_verdict *v, const char *name, const char *listed)
+{
+    char digest[17];
+    snprintf(digest, sizeof digest, "%016llx", (unsigned long long)v->xxh3);
+    if (strcmp(digest, listed) != 0)
+        organ_problem_add(&a->problems,
+                          "tensor '%s': its bytes have the XXH3 %s, but %s states %s for the refitted tensor", name,
+                          digest, organ_cut_report_name(a), listed);
+    else if (v->different) {
+        a->refitted++;
+        json_array_append_new(a->resolved_names, json_string(name));
+    }
+}
+
+/* Counts a piece by its verdict and adds its problem, if any. Different bytes in a weight that a refit may change are
+ * no problem with --compensated, or if they have the digest that the report of the cut states. */
 static void report_piece(organ_cut_audit *a, size_t piece)
 {
     const organ_cut_verdict *const v = &a->verdicts[piece];
     const organ_shard_piece *const p = &a->run.pieces[piece];
+    const char *const listed =
+        may_change(a, v->donor) && !a->options->compensated ? organ_cut_listed(a, p->name) : NULL;
     if (v->missing)
         organ_problem_add(&a->problems, "tensor '%s' is missing in %s", p->name, a->copy->path);
     else if (v->mismatch)
         organ_problem_add(&a->problems,
                           "tensor '%s' of %s does not have the type and shape of the kept part of the donor's '%s'",
                           p->name, a->copy->path, v->donor->name);
+    else if (listed)
+        judge_listed(a, v, p->name, listed);
     else if (v->different && may_change(a, v->donor)) {
         a->resolved++;
         json_array_append_new(a->resolved_names, json_string(p->name));
@@ -203,9 +231,14 @@ static json_t *checks_json(const organ_cut_audit *a)
     json_t *const checks = json_array();
     organ_check_add(checks, "kept parts are the donor's, in its order", a->after_recovery == 0, "%zu layers",
                     a->run.layers_after);
-    organ_check_add(
-        checks, a->options->compensated ? "tensors are kept bytes or refitted weights" : "tensors are kept bytes",
-        a->identical + (a->options->compensated ? a->resolved : 0) == pieces, "%zu of %zu", a->identical, pieces);
+    const size_t accepted = a->identical + a->refitted + (a->options->compensated ? a->resolved : 0);
+    if (a->report && !a->options->compensated)
+        organ_check_add(checks, "tensors are kept bytes, or refitted weights with the digests of the cut's report",
+                        accepted == pieces, "%zu and %zu of %zu", a->identical, a->refitted, pieces);
+    else
+        organ_check_add(
+            checks, a->options->compensated ? "tensors are kept bytes or refitted weights" : "tensors are kept bytes",
+            accepted == pieces, "%zu of %zu", a->identical, pieces);
     organ_check_add(checks, "no other tensors", a->copy->tensor_count == pieces, "%zu tensors", a->copy->tensor_count);
     organ_check_add(checks, "configuration follows", a->settings_hold, "%s",
                     a->donor->gguf ? "key-values" : "config.json");
@@ -220,7 +253,21 @@ static json_t *audit_cut_definitions_json(void)
                                         "norms, keys and values, experts by router rows, channels and heads by rows."),
                         SET_TEXT("kept bytes", "The bytes of the kept indices of the donor's tensor, in their order."),
                         SET_TEXT("re-solved", "A down or output projection with other bytes, or a router, a projection "
-                                              "or the final norm after a dropped block: --heal writes such values."));
+                                              "or the final norm after a dropped block: --heal writes such values."),
+                        SET_TEXT("made_by", "The report of the cut in the copy: audit compares the digests of refitted "
+                                            "tensors with it. It does not show that these values are good, and who can "
+                                            "change the copy can change the report."));
+}
+
+/* Returns the member "made_by": the report of the cut whose digests were compared; null if none was. */
+static json_t *made_by_json(const organ_cut_audit *a)
+{
+    if (!a->report || a->options->compensated)
+        return json_null();
+    return ORGAN_OBJECT(SET_HELD("report", json_object_get(a->report, "file")),
+                        SET_HELD("schema", json_object_get(a->report, "schema")),
+                        SET_HELD("definition", json_object_get(a->report, "definition")),
+                        SET_COUNT("refitted", json_array_size(json_object_get(a->report, "refitted"))));
 }
 
 /* Returns the document of the audit. */
@@ -236,8 +283,9 @@ static json_t *audit_cut_document_of(organ_cut_audit *a)
                      SET("copy", organ_model_json(a->copy)), SET_FLAG("compensated", a->options->compensated));
     json_t *const rest = ORGAN_OBJECT(
         SET_COUNT("tensors", a->run.piece_count), SET_COUNT("identical", a->identical),
-        SET_COUNT("resolved", a->resolved), SET_HELD("resolved_tensors", a->resolved_names), SET("checks", checks),
-        SET("problems", organ_problems_json(&a->problems)), SET("definitions", audit_cut_definitions_json()),
+        SET_COUNT("resolved", a->resolved + a->refitted), SET_HELD("resolved_tensors", a->resolved_names),
+        SET("made_by", made_by_json(a)), SET("checks", checks), SET("problems", organ_problems_json(&a->problems)),
+        SET("definitions", audit_cut_definitions_json()),
         SET("run", ORGAN_OBJECT(SET_BYTES("donor", a->options->donor), SET_BYTES("pruned", a->options->pruned),
                                 SET_REAL("seconds", organ_milliseconds(seconds)), SET_ENGINE(a->engine))));
     return organ_json_joined(organ_json_joined(made, organ_cut_document(&a->run, bytes)), rest);
@@ -276,7 +324,8 @@ static organ_status audit_work(organ_cut_audit *a, json_t **report, organ_error 
     a->problems.sentences = json_array();
     a->resolved_names = json_array();
     a->run.settings = json_array();
-    if (organ_weights_find(a->donor, &a->donor_weights, error) || organ_weights_find(a->copy, &a->copy_weights, error))
+    if (organ_weights_find(a->donor, &a->donor_weights, error) ||
+        organ_weights_find(a->copy, &a->copy_weights, error) || organ_cut_read_report(a, error))
         return error->status;
     *r = (organ_cut_recovery){a->donor, a->copy, a->donor_weights, a->copy_weights, a->engine, &a->problems, NULL, 0,
                               0,        {0}};
@@ -301,6 +350,7 @@ static void audit_release(organ_cut_audit *a)
 {
     organ_cut_release(&a->run);
     organ_cut_recovery_release(&a->recovery);
+    organ_cut_release_report(a);
     organ_weights_free(a->donor_weights);
     organ_weights_free(a->copy_weights);
     json_decref(a->problems.sentences);

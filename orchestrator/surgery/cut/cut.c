@@ -4,6 +4,7 @@
 
 #include "formats/base/paged_rows.h"
 #include "orchestrator/machine/enough_memory.h"
+#include "orchestrator/machine/extent.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/layout.h"
 #include "orchestrator/surgery/inputs/inputs.h"
@@ -163,10 +164,70 @@ json_t *organ_cut_document(const organ_cut_run *run, uint64_t bytes_after)
         SET("layers", organ_json_rows(run->layer_count, cut_layer_json, run)), SET_HELD("settings", run->settings));
 }
 
+/* Sets the digest of a resolved tensor from its bytes in the output `made`. `window`: ORGAN_CUT_WINDOW bytes. */
+static organ_status digest_part(const organ_cut_run *run, organ_cut_part *part, const organ_model *made, void *window,
+                                organ_error *error)
+{
+    const char *const name = run->pieces[part->piece].name;
+    const organ_tensor *const tensor = organ_model_find(made, name);
+    XXH3_state_t *const state = XXH3_createState();
+    if (!tensor)
+        organ_fail(error, ORGAN_IO, "tensor '%s': is missing in the new files", name);
+    else if (!state || XXH3_64bits_reset(state) != XXH_OK)
+        organ_fail_memory(error, name);
+    for (uint64_t at = 0; !error->status && at < tensor->bytes; at += ORGAN_CUT_WINDOW) {
+        const size_t size = (size_t)organ_min(tensor->bytes - at, ORGAN_CUT_WINDOW);
+        if (organ_model_read(made, tensor->file, window, size, tensor->offset + at, error) == ORGAN_OK)
+            XXH3_64bits_update(state, window, size);
+    }
+    part->xxh3 = error->status ? 0 : XXH3_64bits_digest(state);
+    XXH3_freeState(state);
+    return error->status;
+}
+
+/* Implements organ_write.written: reads the resolved tensors back and sets their digests, for the report of rank 0. */
+static organ_status cut_digest(void *context, const char *path, organ_error *error)
+{
+    organ_cut_run *const run = context;
+    organ_model *made = NULL;
+    if (!run->cut->resolved || !organ_ranks_first(run->cut->write.engine->ranks))
+        return ORGAN_OK;
+    void *const window = malloc(ORGAN_CUT_WINDOW);
+    if (!window)
+        organ_fail_memory(error, path);
+    else if (organ_model_open(path, &made, error) == ORGAN_OK)
+        for (size_t k = 0; k < run->part_count && !error->status; k++)
+            if (run->parts[k].matrices)
+                digest_part(run, &run->parts[k], made, window, error);
+    organ_model_close(made);
+    free(window);
+    run->digested = !error->status;
+    return error->status;
+}
+
+/* Returns the member "refitted" of organ_cut_json. */
+static json_t *refitted_json(const organ_cut_run *run)
+{
+    json_t *const list = json_array();
+    char digest[17];
+    for (size_t k = 0; k < run->part_count && run->digested; k++)
+        if (run->parts[k].matrices) {
+            snprintf(digest, sizeof digest, "%016llx", (unsigned long long)run->parts[k].xxh3);
+            json_array_append_new(list, ORGAN_OBJECT(SET_TEXT("tensor", run->pieces[run->parts[k].piece].name),
+                                                     SET_TEXT("xxh3", digest)));
+        }
+    if (json_array_size(list))
+        return list;
+    json_decref(list);
+    return json_null();
+}
+
 /* Returns the common part of the report for an output that is written. */
 json_t *organ_cut_json(const organ_writing *made)
 {
-    return organ_cut_document(organ_write_inner(made), organ_resharding_total(organ_write_files(made)));
+    const organ_cut_run *const run = organ_write_inner(made);
+    return organ_json_joined(organ_cut_document(run, organ_resharding_total(organ_write_files(made))),
+                             ORGAN_OBJECT(SET("refitted", refitted_json(run))));
 }
 
 /* ---- the run ---- */
@@ -229,6 +290,7 @@ static organ_status cut_write(organ_cut_run *run, organ_write *write, json_t **r
         write->fill = cut_fill;
     write->recall = cut_recall;
     write->depends = cut_kept_json;
+    write->written = cut_digest;
     return organ_write_run(write, report, error);
 }
 

@@ -125,7 +125,8 @@ organ_status organ_cut_get_transposed(const organ_cut_run *run, const organ_tens
  * layer whose experts lose channels also has "expert_channels" and "expert_channels_after", the numbers per expert; a
  * layer whose shared expert loses channels has "shared_channels" and "kept_shared_channels". Members that do not apply
  * to a layer are null, and so are lists of axes that are kept whole; "becomes" is null for a removed block, "before"
- * for a new setting, "after" for a removed one. NULL if out of memory. */
+ * for a new setting, "after" for a removed one. "refitted" has {"tensor", "xxh3"} for each resolved tensor of the
+ * output, by which an audit recognises its bytes; null if there is none, and in a dry run. NULL if out of memory. */
 json_t *organ_cut_json(const organ_writing *made);
 
 #endif

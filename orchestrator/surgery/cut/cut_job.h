@@ -26,6 +26,7 @@ typedef struct organ_cut_part {
                                     NULL: kept bytes of the donor */
     size_t matrices;             /* number of matrices in the output of a resolved tensor; 0: not resolved */
     size_t put;                  /* how many of them organ_cut_put has stored so far */
+    uint64_t xxh3;               /* XXH3 of the bytes of a resolved tensor in the output; set after all were written */
 } organ_cut_part;
 
 /* Properties of a layer of the donor, from its tensors and the configuration. */
@@ -59,6 +60,7 @@ struct organ_cut_run {
     size_t part_count;
     size_t *part_of;         /* for each tensor of the model, the index in `parts`; SIZE_MAX: removed or copied whole */
     organ_gguf_writer *gguf; /* the key-values of the output; NULL unless the donor is GGUF */
+    bool digested;           /* `xxh3` of the resolved parts is set */
     json_t *settings;        /* the changed settings, member "settings" of organ_cut_json */
     organ_writing *writing;  /* the output that is written; set by organ_cut_begin */
     organ_arena arena;       /* memory of names, lists of kept entries and facts */

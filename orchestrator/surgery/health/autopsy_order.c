@@ -341,7 +341,7 @@ organ_status organ_autopsy_judge_grid(organ_autopsy_job *job, const organ_weight
     }
     free(scratch);
     organ_blocks_free(&blocks);
-    return error->status;
+    return error->status ? error->status : organ_autopsy_judge_lines(job, v, error);
 }
 
 /* Runs the tests that need all weights: with the evidence in job->pool for wrong rows of blocks, suspects of a wrong
@@ -353,6 +353,11 @@ organ_status organ_autopsy_judge_scales(organ_autopsy_job *job, organ_error *err
         judge_rows(job, job->pool);
         judge_suspects(job, job->pool);
         judge_pooled_order(job, job->pool);
+        double *const scratch = calloc(job->pool->top_count + 1, sizeof *scratch);
+        if (!scratch)
+            return organ_fail_memory(error, job->options->model);
+        organ_autopsy_judge_tops(job, job->pool, scratch);
+        free(scratch);
     }
     return organ_autopsy_judge_factors(job, error);
 }
@@ -363,6 +368,7 @@ void organ_autopsy_scales_free(organ_autopsy_job *job)
     if (!job->pool)
         return;
     free(job->pool->odd);
+    free(job->pool->tops);
     free(job->pool->suspects);
     free(job->pool->rests);
     free(job->pool);

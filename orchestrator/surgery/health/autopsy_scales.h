@@ -35,6 +35,13 @@ typedef struct organ_odd_row {
     double off, usual;
 } organ_odd_row;
 
+/* The row with the largest scales of a weight whose blocks are one row high. */
+typedef struct organ_top_line {
+    const organ_weight *weight;
+    size_t row;
+    double gap, off; /* ln of its median scale minus that of the next row, and minus that of the row in the middle */
+} organ_top_line;
+
 /* Evidence collected over all weights; all zero at first. */
 struct organ_scale_pool {
     organ_order_pool orders[ORGAN_ORDER_COUNT]; /* evidence for each wrong order */
@@ -48,7 +55,18 @@ struct organ_scale_pool {
     size_t row_weights[ORGAN_ROLE_COUNT]; /* for each role: number of these weights */
     organ_odd_row *odd;                   /* rows of blocks that may be wrong: `odd_count` elements */
     size_t odd_count;
+    organ_top_line *tops; /* `top_count` elements */
+    size_t top_count;
 };
+
+/* Tests the rows of a weight whose blocks are one row high. With the original, the rows with the largest and smallest
+ * scales are compared with it; a row that differs by a factor is a finding. Without it, the row with the largest scale
+ * of a weight with one scale for each row is appended to job->pool->tops. job->pool must exist. Groups of columns are
+ * not compared without the original, because sound rows of outliers have scales of up to six times those of others. */
+organ_status organ_autopsy_judge_lines(organ_autopsy_job *job, const organ_weight_stats *v, organ_error *error);
+/* Adds a finding for each row of pool->tops that is much farther from the next row than those of the other weights.
+ * `scratch` has pool->top_count elements. */
+void organ_autopsy_judge_tops(organ_autopsy_job *job, const organ_scale_pool *pool, double *scratch);
 
 /* Tests whether all scales of an FP8 weight were multiplied by one factor such as 3 or 1/5. Each scale of a quantised
  * BF16 model is a BF16 value divided by the largest code. Adds a finding if most scales have that form only after

@@ -22,21 +22,22 @@ static float *candidate_states(const organ_layers_heal *h, size_t k)
 
 /* ---- opening ---- */
 
-/* Copies the tokens of the held-out windows (HEAL_CHOICES), one window after another, into h->judged. */
+/* Copies the first judged_length tokens of the held-out windows (HEAL_CHOICES), one window after another, into
+ * h->judged. */
 organ_status organ_layers_heal_take_judged(organ_layers_heal *h, organ_error *error)
 {
-    const size_t context = h->options.walk.calibration.context;
-    h->judged_tokens = malloc(h->windows.count * context * sizeof *h->judged_tokens);
+    const size_t length = h->judged_length;
+    h->judged_tokens = malloc(h->windows.count * length * sizeof *h->judged_tokens);
     h->judged_begin = malloc((h->windows.count + 1) * sizeof *h->judged_begin);
     if (!h->judged_tokens || !h->judged_begin)
         return organ_fail_memory(error, h->options.model->path);
     size_t count = 0;
     for (size_t w = 0; w < h->windows.count; w++)
-        if (organ_layers_heal_use_of(h, w) == HEAL_CHOICES)
-            memcpy(h->judged_tokens + count++ * context, h->windows.tokens + h->windows.begin[w],
-                   context * sizeof *h->judged_tokens);
+        if (h->uses[w] == HEAL_CHOICES)
+            memcpy(h->judged_tokens + count++ * length, h->windows.tokens + h->windows.begin[w],
+                   length * sizeof *h->judged_tokens);
     for (size_t w = 0; w <= count; w++)
-        h->judged_begin[w] = w * context;
+        h->judged_begin[w] = w * length;
     h->judged = (organ_windows){h->judged_tokens, count, h->judged_begin};
     return ORGAN_OK;
 }
@@ -57,16 +58,17 @@ organ_status organ_layers_heal_judge_open(organ_layers_heal *h, organ_error *err
 
 /* ---- streams ---- */
 
-/* Copies the hidden states of the held-out windows from h->cut to `to`, one window after another. */
+/* Copies the hidden states of the judged tokens from h->cut to `to`, one window after another. */
 static organ_status gather_held_out(organ_layers_heal *h, float *to, organ_error *error)
 {
-    const size_t floats = h->chunks.window_bytes / sizeof(float);
+    const size_t floats = h->chunks.window_bytes / sizeof(float),
+                 judged = floats / h->options.walk.calibration.context * h->judged_length;
     for (size_t chunk = 0; chunk < organ_calibration_chunks_count(&h->chunks) && !error->status; chunk++) {
         const float *const from = organ_calibration_states_copy(h->cut, chunk, error);
         for (size_t w = 0; from && w < organ_calibration_chunk_windows(&h->chunks, chunk); w++)
             if (organ_layers_heal_use(h, chunk, w) == HEAL_CHOICES) {
-                memcpy(to, from + w * floats, floats * sizeof *to);
-                to += floats;
+                memcpy(to, from + w * floats, judged * sizeof *to);
+                to += judged;
             }
     }
     return error->status;

@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: MIT
  * Lists the matrices that --heal refits in each block, computes the sizes and the memory of their equations, and
  * assigns each window of the text to a use. */
+#include "orchestrator/machine/extent.h"
 #include "orchestrator/surgery/layers/layers_heal_job.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Upper bound of held-out tokens: enough to rank candidates, which are all judged on the same tokens. */
+/* Bounds of the number of judged tokens: enough to rank candidates, which are all judged on the same tokens. */
 #define JUDGED_TOKENS ((size_t)4096)
+#define JUDGED_LEAST  ((size_t)128)
+/* If there are few judged tokens, they are the beginnings of about this many windows, of at least SHORTEST tokens. */
+#define JUDGED_WINDOWS  ((size_t)8)
+#define JUDGED_SHORTEST ((size_t)64)
 
 /* Name of each kind in the report, and the roles of its tensors; kinds with fewer than three roles repeat one. */
 static const struct {
@@ -151,55 +156,75 @@ size_t organ_layers_heal_chunk_tokens(const organ_layers_heal *h)
 
 /* ---- windows ---- */
 
-/* Returns n: one of every n windows is held out to choose solutions. n is the least number with which at most about
- * JUDGED_TOKENS tokens are held out, but not more than the number of windows. n is raised to HEAL_HELD if it is lower
- * (with HEAL_MANY_WINDOWS windows or more, to 2 HEAL_HELD), so that enough windows remain to refit blocks. */
-static size_t stride_of(const organ_layers_heal *h)
+/* Sets h->judged_length to the judged tokens of a held-out window, and returns n: the last of every n windows is held
+ * out. About `limit` tokens are judged: whole windows, or the beginnings of about JUDGED_WINDOWS windows. n is at least
+ * HEAL_HELD (with HEAL_MANY_WINDOWS windows or more 2 HEAL_HELD), so that enough windows remain to refit blocks. */
+static size_t stride_of(organ_layers_heal *h, size_t limit)
 {
-    const size_t tokens = h->windows.count * h->options.walk.calibration.context;
-    const size_t stride = (tokens + JUDGED_TOKENS - 1) / JUDGED_TOKENS;
-    const size_t max = h->windows.count < stride ? h->windows.count : stride;
-    const size_t least = h->windows.count < HEAL_MANY_WINDOWS ? HEAL_HELD : 2 * HEAL_HELD;
-    return max > least ? max : least;
+    const size_t context = h->options.walk.calibration.context, windows = h->windows.count;
+    const size_t least = windows < HEAL_MANY_WINDOWS ? HEAL_HELD : 2 * HEAL_HELD;
+    const size_t shortest = organ_min(context, organ_max(limit / JUDGED_WINDOWS, JUDGED_SHORTEST));
+    const size_t wanted = organ_max(limit / shortest, 1);
+    const size_t stride = organ_max(organ_min(organ_pieces_of(windows, wanted), windows), least);
+    h->judged_length = organ_min(context, organ_max(limit / (windows / stride), shortest));
+    return stride;
 }
 
-/* Returns the use of a window, an index in the whole text. The last of every stride_of windows is held out to choose
- * solutions. The second of every HEAL_NORM_EVERY windows is for the final norm unless it is held out. All other windows
- * refit blocks. */
-heal_use organ_layers_heal_use_of(const organ_layers_heal *h, size_t window)
+/* Returns whether the window refits blocks, so that it may be used to choose lambda. */
+static bool refits_blocks(size_t window, size_t stride)
 {
-    const size_t stride = stride_of(h);
-    if (window % stride == stride - 1)
-        return HEAL_CHOICES;
-    return window % HEAL_NORM_EVERY == 1 ? HEAL_NORM : HEAL_BLOCKS;
+    return window % stride != stride - 1 && window % HEAL_NORM_EVERY != 1;
+}
+
+/* Sets the use of each window. The last of every stride_of windows is held out to choose steps. The second of every
+ * HEAL_NORM_EVERY windows is for the final norm unless it is held out. All other windows refit blocks; the last of
+ * every HEAL_LAMBDA_EVERY of them (of all of them if they are fewer) chooses lambda. */
+organ_status organ_layers_heal_assign(organ_layers_heal *h, double judged, organ_error *error)
+{
+    const double limit = judged < (double)JUDGED_TOKENS ? judged : (double)JUDGED_TOKENS;
+    const size_t stride = stride_of(h, organ_max((size_t)limit, JUDGED_LEAST));
+    size_t blocks = 0, number = 0;
+    h->uses = calloc(h->windows.count, sizeof *h->uses);
+    if (!h->uses)
+        return organ_fail_memory(error, h->options.model->path);
+    for (size_t w = 0; w < h->windows.count; w++)
+        blocks += refits_blocks(w, stride);
+    const size_t every = organ_min(blocks, HEAL_LAMBDA_EVERY);
+    for (size_t w = 0; w < h->windows.count; w++)
+        if (refits_blocks(w, stride))
+            h->uses[w] = number++ % every == every - 1 ? HEAL_LAMBDA : HEAL_BLOCKS;
+        else
+            h->uses[w] = w % stride == stride - 1 ? HEAL_CHOICES : HEAL_NORM;
+    return ORGAN_OK;
 }
 
 /* Returns the use of window `window` of a chunk. */
 heal_use organ_layers_heal_use(const organ_layers_heal *h, size_t chunk, size_t window)
 {
-    return organ_layers_heal_use_of(h, chunk * h->chunks.together + window);
+    return h->uses[chunk * h->chunks.together + window];
 }
 
-/* Returns the sizes of the equations of a part. The equations use the tokens of the windows that refit blocks. None of
- * these tokens are held out, because lambda is chosen by the divergence on other windows. */
+/* Returns the sizes of the equations of a part, which use the tokens of the windows that refit blocks. */
 organ_ridge_shape organ_layers_heal_shape(const organ_layers_heal *h, const heal_part *part)
 {
     const size_t context = h->options.walk.calibration.context;
     size_t tokens[HEAL_USES] = {0};
     for (size_t w = 0; w < h->windows.count; w++)
-        tokens[organ_layers_heal_use_of(h, w)] += context;
-    return (organ_ridge_shape){.name = part->matrices[0].name,
-                               .tokens = {[ORGAN_RIDGE_FIT] = tokens[HEAL_BLOCKS]},
-                               .blocks = part->blocks,
-                               .width = part->width,
-                               .used = part->used,
-                               .outputs = part->outputs,
-                               .scratch = h->options.walk.calibration.scratch};
+        tokens[h->uses[w]] += context;
+    return (organ_ridge_shape){
+        .name = part->matrices[0].name,
+        .tokens = {[ORGAN_RIDGE_FIT] = tokens[HEAL_BLOCKS], [ORGAN_RIDGE_HELD] = tokens[HEAL_LAMBDA]},
+        .blocks = part->blocks,
+        .width = part->width,
+        .used = part->used,
+        .outputs = part->outputs,
+        .scratch = h->options.walk.calibration.scratch};
 }
 
 /* Returns the bytes that refitting a part needs in addition to the hidden states: for the equations, for the recorded
- * inputs and targets of a chunk, for two buffers of the size of the largest matrix, and for two buffers of the size of
- * a change (outputs x width). `scratch`: the equations keep their inputs in a scratch file. */
+ * inputs and targets of a chunk and the outputs of a matrix with a norm, for two buffers of the size of the largest
+ * matrix, and for two buffers of the size of a change (outputs x width). `scratch`: the equations keep their inputs in
+ * a scratch file. */
 uint64_t organ_layers_heal_memory(const organ_layers_heal *h, const heal_part *part, bool scratch)
 {
     organ_ridge_shape shape = organ_layers_heal_shape(h, part);
@@ -211,6 +236,7 @@ uint64_t organ_layers_heal_memory(const organ_layers_heal *h, const heal_part *p
         max = values > max ? values : max;
     }
     /* 4 floats are as large as a token's entry in blocks, gates and routed for each expert. */
-    const uint64_t captured = tokens * (part->used * (part->width + 4) + 2 * hidden);
+    const bool normed = organ_forward_describe(h->forward)->norms != ORGAN_NORMS_BEFORE;
+    const uint64_t captured = tokens * (part->used * (part->width + 4) + (normed ? 3 : 2) * hidden);
     return organ_ridge_memory(&shape) + (captured + 2 * max + 2 * part->outputs * part->width) * sizeof(float);
 }

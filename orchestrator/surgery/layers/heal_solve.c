@@ -9,6 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define NORM_DAMPING 0.1         /* of set_factors */
+#define FIRST_LAMBDA ((size_t)3) /* index in `lambdas`: 0.3 */
+
+static const double lambdas[] = {0.01, 0.03, 0.1, 0.3, 1, 3}; /* ridges that are tried */
+#define LAMBDAS (sizeof lambdas / sizeof *lambdas)
+
 /* Returns the configuration of the forward pass. */
 static const organ_forward_config *config_of(const organ_layers_heal *h) { return organ_forward_describe(h->forward); }
 
@@ -51,8 +57,21 @@ static void heal_solve_take_rows(organ_layers_heal *h, const heal_matrix *m, siz
 /* Context of heal_solve_capture and capture_router, which record inputs of heal->part.matrices in `to`. */
 typedef struct recording {
     organ_layers_heal *heal;
-    float *to; /* heal->inputs, or heal->target for the inputs in the donor */
+    float *to;     /* heal->inputs, or heal->target for the inputs in the donor */
+    size_t tokens; /* tokens of the chunk */
+    /* The run may stop when the inputs of all tokens are recorded, because nothing else of it is used. */
+    bool brief;
+    size_t complete; /* number of matrices whose inputs are recorded for all tokens */
 } recording;
+
+/* Ends the run of a brief recording when nothing is left to record: returns ORGAN_INTERRUPTED, which run_and_capture
+ * takes back. */
+static organ_status end_when_recorded(const recording *l, organ_error *error)
+{
+    if (l->brief && l->complete >= l->heal->part.count)
+        organ_fail(error, ORGAN_INTERRUPTED, "the inputs are recorded");
+    return error->status;
+}
 
 /* Implements organ_tap: records `inputs` of matrix `tensor` while the layer runs, if the matrix is in the part. Does
  * nothing for gate and up of experts: capture_router records their inputs, because an expert receives only some
@@ -60,12 +79,13 @@ typedef struct recording {
 static organ_status heal_solve_capture(void *context, const char *tensor, size_t first, size_t tokens, size_t in,
                                        const float *inputs, organ_error *error)
 {
-    const recording *const l = context;
+    recording *const l = context;
     const bool mixed = l->heal->kind == ORGAN_HEAL_FFN_INPUTS && organ_layer_experts(l->heal->loaded);
     const heal_matrix *const m = mixed ? NULL : find_matrix_named(l->heal, tensor);
     if (m && in == l->heal->part.width)
         heal_solve_take_rows(l->heal, m, first, tokens, inputs, l->to);
-    return error->status;
+    l->complete += m && first + tokens == l->tokens;
+    return end_when_recorded(l, error);
 }
 
 /* Sorts the numbers of rows 0 .. rows - 1 (token x used + choice) by expert into h->routed. Entries h->begin[e] to
@@ -95,13 +115,14 @@ static void sort_rows(organ_layers_heal *h, size_t rows)
 static organ_status capture_router(void *context, int32_t layer, size_t first, size_t tokens, const float *normed,
                                    const float *logits, organ_error *error)
 {
-    const recording *const l = context;
+    recording *const l = context;
     organ_layers_heal *const h = l->heal;
     const organ_forward_config *const c = config_of(h);
     (void)layer;
     if (!is_mixture(h)) { /* the part is router, gate and up, which have this input */
         memcpy(l->to + first * h->part.width, normed, tokens * h->part.width * sizeof *normed);
-        return error->status;
+        l->complete += first + tokens == l->tokens ? h->part.count : 0;
+        return end_when_recorded(l, error);
     }
     organ_choice *const chosen = malloc(c->experts_used * sizeof *chosen);
     float *const scratch = malloc(c->experts * sizeof *scratch);
@@ -133,12 +154,13 @@ organ_windows organ_layers_heal_chunk_at(const organ_layers_heal *h, size_t chun
 
 /* Runs `layer` on a copy of the hidden states of a chunk in `states`. Records the part's inputs in `to`, unless `to` is
  * NULL. Returns the states after the layer, which stay valid until the next organ_calibration_states_copy from
- * `states`; NULL on error. */
+ * `states`; NULL on error. If the part reads the inputs of the block, only records: the returned states are of no
+ * use. */
 static float *run_and_capture(organ_layers_heal *h, organ_calibration_states *states, organ_layer *layer, size_t chunk,
                               float *to, organ_error *error)
 {
     const organ_windows windows = organ_layers_heal_chunk_at(h, chunk);
-    recording l = {h, to};
+    recording l = {h, to, windows.begin[windows.count], organ_layers_heal_is_inputs(h->kind), 0};
     const organ_tap tap = {&l, heal_solve_capture};
     float *const values = organ_calibration_states_copy(states, chunk, error);
     const bool routes = h->kind == ORGAN_HEAL_FFN_INPUTS || h->kind == ORGAN_HEAL_FFN_OUTPUT;
@@ -147,6 +169,8 @@ static float *run_and_capture(organ_layers_heal *h, organ_calibration_states *st
     organ_layer_tap_router(layer, &l, routes && to && organ_layer_experts(layer) ? capture_router : NULL);
     organ_layer_run(h->forward, layer, &windows, values, to ? &tap : NULL, error);
     organ_layer_tap_router(layer, NULL, NULL);
+    if (l.brief && l.complete >= h->part.count && error->status == ORGAN_INTERRUPTED)
+        *error = (organ_error){0};
     return error->status ? NULL : values;
 }
 
@@ -171,13 +195,89 @@ static float token_weight(const float *target, size_t outputs)
     return mean > 0 ? (float)(1 / sqrt(mean)) : 0;
 }
 
-/* For output projections: sets h->inputs to the inputs of the projection in the smaller model for the `tokens` tokens
- * of a chunk, and h->target to the donor's hidden state minus that of the smaller model after this block. Inputs and
- * target of a token are multiplied by its weight (token_weight). The donor's state is that after this block or, if
- * h->donor_at_next is set, before the next kept block. */
-static organ_status capture_outputs(organ_layers_heal *h, size_t chunk, size_t tokens, organ_error *error)
+/* Divides the inputs of each token by the root mean square of the outputs of the part's only matrix, which a norm
+ * divides the outputs by. */
+static organ_status divide_by_norm(organ_layers_heal *h, const organ_output_norm *norm, size_t tokens,
+                                   organ_error *error)
+{
+    const size_t outputs = h->part.outputs, width = h->part.width;
+    float *const matrix = organ_floats(outputs, width);
+    void *const scratch = aligned_alloc(64, organ_products_scratch(h->options.engine));
+    if (!matrix || !scratch)
+        organ_fail_memory(error, h->part.matrices[0].name);
+    else {
+        organ_layer_read(h->loaded, h->part.matrices[0].name, matrix);
+        const organ_product product = {.m = tokens,
+                                       .n = outputs,
+                                       .k = width,
+                                       .a = organ_by_rows(h->inputs, width),
+                                       .b = organ_by_rows(matrix, width),
+                                       .c = h->made,
+                                       .c_stride = outputs};
+        organ_products_run(h->options.engine, NULL, &product, 1, scratch);
+        for (size_t t = 0; t < tokens; t++) {
+            const float *const row = h->made + t * outputs;
+            const double rms = sqrt(organ_dot(row, row, outputs) / (double)outputs + norm->eps);
+            for (size_t k = 0; k < width; k++)
+                h->inputs[t * width + k] = (float)((double)h->inputs[t * width + k] / rms);
+        }
+    }
+    free(matrix);
+    free(scratch);
+    return error->status;
+}
+
+/* Sets factors[k] to the factor of output k of the target: the change of the matrix that changes the hidden state by
+ * one. That is 1 / scale without a norm. With a norm of weights w it is w / (w^2 + NORM_DAMPING mean(w^2)) / scale,
+ * near 1 / w: outputs of little weight get no great change, which would raise the length that the norm divides by. */
+static void set_factors(const organ_output_norm *norm, size_t outputs, float *factors)
+{
+    double mean = 0;
+    for (size_t k = 0; k < outputs; k++) {
+        const double weight = norm->weights ? (double)norm->plus + (double)norm->weights[k] : 1;
+        mean += weight * weight / (double)outputs;
+    }
+    for (size_t k = 0; k < outputs; k++) {
+        const double weight = norm->weights ? (double)norm->plus + (double)norm->weights[k] : 1;
+        const double inverse = norm->weights ? weight / (weight * weight + NORM_DAMPING * mean) : 1;
+        factors[k] = mean > 0 && norm->scale != 0 ? (float)(inverse / (double)norm->scale) : 0;
+    }
+}
+
+/* Implements the declaration in the header. The divisor of a norm is computed from the outputs of one matrix, so a part
+ * of several matrices behind a norm has no equations. */
+bool organ_layers_heal_has_equations(const organ_layers_heal *h, organ_output_norm *norm)
+{
+    *norm = (organ_output_norm){.scale = 1};
+    return organ_layers_heal_is_inputs(h->kind) ||
+           (organ_layer_output_norm(h->loaded, h->kind == ORGAN_HEAL_FFN_OUTPUT, norm) &&
+            (!norm->weights || h->part.count == 1));
+}
+
+/* Multiplies inputs and target of each token by its weight, and each target by the factor of its output. h->target has
+ * the donor's states, `here` those of the smaller model. */
+static void weigh_tokens(organ_layers_heal *h, const float *here, const float *factors, size_t tokens)
 {
     const size_t outputs = h->part.outputs, inputs = h->part.used * h->part.width;
+    for (size_t t = 0; t < tokens; t++) {
+        float *const row = h->target + t * outputs, *const z = h->inputs + t * inputs;
+        const float scale = token_weight(row, outputs);
+        for (size_t k = 0; k < outputs; k++)
+            row[k] = scale * factors[k] * (row[k] - here[t * outputs + k]);
+        for (size_t k = 0; k < inputs; k++)
+            z[k] *= scale;
+    }
+}
+
+/* For output projections: sets h->inputs to the inputs of the projection in the smaller model for the `tokens` tokens
+ * of a chunk, and h->target to the donor's hidden state minus that of the smaller model after this block. Inputs and
+ * target of a token are multiplied by its weight (token_weight); if a norm follows the projection, they are also
+ * divided by what the norm multiplies by. The donor's state is that after this block or, if h->donor_at_next is set,
+ * before the next kept block. */
+static organ_status capture_outputs(organ_layers_heal *h, size_t chunk, size_t tokens, organ_error *error)
+{
+    const size_t outputs = h->part.outputs;
+    organ_output_norm norm;
     const float *const target = h->donor_at_next ? organ_calibration_states_copy(h->donor, chunk, error)
                                                  : run_and_capture(h, h->donor, h->loaded_donor, chunk, NULL, error);
     if (!target)
@@ -186,19 +286,19 @@ static organ_status capture_outputs(organ_layers_heal *h, size_t chunk, size_t t
     const float *const here = run_and_capture(h, h->cut, h->loaded, chunk, h->inputs, error);
     if (!here)
         return error->status;
-    for (size_t t = 0; t < tokens; t++) {
-        float *const row = h->target + t * outputs, *const z = h->inputs + t * inputs;
-        const float scale = token_weight(row, outputs);
-        for (size_t k = 0; k < outputs; k++)
-            row[k] = scale * (row[k] - here[t * outputs + k]);
-        for (size_t k = 0; k < inputs; k++)
-            z[k] *= scale;
-    }
-    return ORGAN_OK;
+    float *const factors = organ_floats(1, outputs);
+    if (!factors)
+        return organ_fail_memory(error, h->options.model->path);
+    (void)organ_layers_heal_has_equations(h, &norm);
+    set_factors(&norm, outputs, factors);
+    if (!norm.weights || divide_by_norm(h, &norm, tokens, error) == ORGAN_OK)
+        weigh_tokens(h, here, factors, tokens);
+    free(factors);
+    return error->status;
 }
 
 /* Records inputs and targets of a chunk in h->inputs and h->target, and adds those of the windows that refit blocks
- * (HEAL_BLOCKS) to the equations h->ridge. */
+ * (HEAL_BLOCKS, HEAL_LAMBDA) to the equations h->ridge. */
 static organ_status capture_chunk(organ_layers_heal *h, size_t chunk, organ_error *error)
 {
     const size_t windows = organ_calibration_chunk_windows(&h->chunks, chunk),
@@ -209,9 +309,11 @@ static organ_status capture_chunk(organ_layers_heal *h, size_t chunk, organ_erro
         return error->status;
     for (size_t w = 0; w < windows && !error->status; w++) {
         const size_t first = w * context;
-        if (organ_layers_heal_use(h, chunk, w) == HEAL_BLOCKS)
-            organ_ridge_add(h->ridge, ORGAN_RIDGE_FIT, context, is_mixture(h) ? h->blocks + first * h->part.used : NULL,
-                            h->inputs + first * inputs, h->target + first * h->part.outputs, error);
+        const heal_use use = organ_layers_heal_use(h, chunk, w);
+        if (use == HEAL_BLOCKS || use == HEAL_LAMBDA)
+            organ_ridge_add(h->ridge, use == HEAL_BLOCKS ? ORGAN_RIDGE_FIT : ORGAN_RIDGE_HELD, context,
+                            is_mixture(h) ? h->blocks + first * h->part.used : NULL, h->inputs + first * inputs,
+                            h->target + first * h->part.outputs, error);
     }
     return error->status;
 }
@@ -343,67 +445,84 @@ static organ_status restore_matrices(organ_layers_heal *h, organ_error *error)
 
 /* ---- choice of the solution ---- */
 
-/* A candidate solution of the part. */
+/* A candidate solution of the part: the change that solves its equations, times `step`. */
 typedef struct heal_solve_trial {
-    double lambda;     /* the ridge */
-    double step;       /* fraction of the change that is applied */
-    bool found;        /* the equations have a solution */
+    double step;
     double divergence; /* KL divergence of the smaller model with it from the donor, in nats per token */
 } heal_solve_trial;
 
-/* Judges `count` trials, whose lambda and step are set: solves the equations with lambda, puts the matrices into the
- * loaded layer and sets `found` and `divergence`. Consecutive trials with the same lambda are solved once. A trial
- * whose equations have no solution gets `found` false and no divergence. */
+/* Judges `count` trials: puts the matrices with each step into the loaded layer and sets `divergence`. h->ridge must
+ * have the solution. */
 static organ_status judge_trials(organ_layers_heal *h, heal_solve_trial *trials, size_t count, organ_error *error)
 {
-    double solved = 0; /* lambda of the solution that h->ridge has; 0: none */
-    for (size_t k = 0; k < count && !error->status; k++) {
-        heal_solve_trial *const t = &trials[k];
-        t->found = k > 0 && t->lambda == solved && trials[k - 1].found;
-        if (t->lambda != solved && organ_ridge_solve(h->ridge, t->lambda, &t->found, error) != ORGAN_OK)
-            break;
-        solved = t->lambda;
-        if (t->found && make_matrices(h, t->step, put_into_loaded_layer, error) == ORGAN_OK)
-            organ_layers_heal_try(h, &t->divergence, error);
-    }
+    for (size_t k = 0; k < count && !error->status; k++)
+        if (make_matrices(h, trials[k].step, put_into_loaded_layer, error) == ORGAN_OK)
+            organ_layers_heal_try(h, &trials[k].divergence, error);
     return error->status ? error->status : organ_layers_heal_finish(h, error);
 }
 
-/* Returns the trial with the least divergence: *best (NULL: none yet) or one of the `count` trials that have a
- * solution. NULL if there is none. */
-static const heal_solve_trial *best_trial(const heal_solve_trial *best, const heal_solve_trial *trials, size_t count)
+/* Returns the index in `lambdas` of the lambda of the last part of this kind that has one, from which the
+ * search for the lambda of h->part starts; FIRST_LAMBDA if there is none. */
+static size_t first_lambda(const organ_layers_heal *h)
 {
-    for (size_t k = 0; k < count; k++)
-        if (trials[k].found && (!best || trials[k].divergence < best->divergence))
-            best = &trials[k];
-    return best;
+    for (size_t k = h->solved_count; k-- > 0;)
+        for (size_t l = 0; h->solved[k].kind == h->kind && l < LAMBDAS; l++)
+            if (h->solved[k].lambda == lambdas[l])
+                return l;
+    return FIRST_LAMBDA;
 }
 
-/* Sets *chosen to the trial with the least divergence of the whole smaller model. Judges the complete change (step 1)
- * for several lambdas, from the largest on, then other steps with the lambda of the best trial. The error after the
- * block, which the equations minimise, does not decide, because less of it may still give worse predictions. If no
- * trial has a divergence below h->divergence, chosen->step is 0, which keeps the donor's weights. */
-static organ_status heal_solve_choose(organ_layers_heal *h, heal_solve_trial *chosen, organ_error *error)
+/* Sets *lambda to the lambda with the least error of the tokens HEAL_LAMBDA in h->ridge, and fits the solution to all
+ * tokens with it; 0: none is below the error without a change. Greater lambdas than first_lambda are tried
+ * while the error falls. If the first of them does not lower it, smaller ones are tried. */
+static organ_status choose_lambda(organ_layers_heal *h, double *lambda, organ_error *error)
 {
-    heal_solve_trial complete[] = {{.lambda = 3, .step = 1},    {.lambda = 1, .step = 1},
-                                   {.lambda = 0.3, .step = 1},  {.lambda = 0.1, .step = 1},
-                                   {.lambda = 0.03, .step = 1}, {.lambda = 0.01, .step = 1}};
-    heal_solve_trial parts[] = {{.step = 1.5}, {.step = 0.5}, {.step = 0.25}};
-    const size_t complete_count = sizeof complete / sizeof *complete, part_count = sizeof parts / sizeof *parts;
-    *chosen = (heal_solve_trial){.divergence = h->divergence};
-    if (judge_trials(h, complete, complete_count, error) != ORGAN_OK)
+    const size_t first = first_lambda(h);
+    size_t best = first;
+    double least, rest;
+    bool found = false;
+    *lambda = 0;
+    if (organ_ridge_judge(h->ridge, lambdas[first], &least, error) != ORGAN_OK)
         return error->status;
-    const heal_solve_trial *best = best_trial(NULL, complete, complete_count);
-    for (size_t k = 0; k < part_count && best; k++)
-        parts[k].lambda = best->lambda;
-    if (best && judge_trials(h, parts, part_count, error) == ORGAN_OK)
-        best = best_trial(best, parts, part_count);
-    if (best && !error->status && best->divergence < h->divergence)
-        *chosen = *best;
-    return error->status;
+    for (int direction = 1; direction >= -1 && best == first; direction -= 2)
+        for (size_t next = best + (size_t)direction; next < LAMBDAS; next += (size_t)direction) {
+            if (organ_ridge_judge(h->ridge, lambdas[next], &rest, error) != ORGAN_OK)
+                return error->status;
+            if (!(rest < least || isnan(least)))
+                break;
+            least = rest;
+            best = next;
+        }
+    if (!(least < organ_ridge_held_energy(h->ridge)) ||
+        organ_ridge_solve(h->ridge, lambdas[best], &found, error) != ORGAN_OK)
+        return error->status;
+    *lambda = found ? lambdas[best] : 0;
+    return ORGAN_OK;
 }
 
-/* Allocates the buffers for a chunk: inputs, target, blocks, gates, routed and begin of `h`. */
+/* Sets known->lambda, step and after. The error after the block on other windows chooses lambda (choose_lambda), which
+ * takes no run of the model. The share of the change that is applied, the step, is chosen by the divergence of the
+ * whole smaller model, because less error after the block may still give worse predictions: first 1 and 0.5, then 1.5
+ * if 1 is the better of the two, else 0.25. If no lambda lowers the error, or no step the divergence h->divergence,
+ * step is 0, which keeps the donor's weights. */
+static organ_status heal_solve_choose(organ_layers_heal *h, organ_layers_solved *known, organ_error *error)
+{
+    heal_solve_trial trials[HEAL_TRIALS] = {{.step = 1}, {.step = 0.5}};
+    if (choose_lambda(h, &known->lambda, error) != ORGAN_OK || known->lambda == 0 ||
+        judge_trials(h, trials, 2, error) != ORGAN_OK)
+        return error->status;
+    trials[2].step = trials[0].divergence <= trials[1].divergence ? 1.5 : 0.25;
+    if (judge_trials(h, &trials[2], 1, error) != ORGAN_OK)
+        return error->status;
+    for (size_t k = 0; k < HEAL_TRIALS; k++)
+        if (trials[k].divergence < known->after) {
+            known->step = trials[k].step;
+            known->after = trials[k].divergence;
+        }
+    return ORGAN_OK;
+}
+
+/* Allocates the buffers for a chunk: inputs, target, blocks, gates, routed, begin and made of `h`. */
 static organ_status heal_solve_allocate(organ_layers_heal *h, organ_error *error)
 {
     const size_t tokens = organ_layers_heal_chunk_tokens(h), experts = config_of(h)->experts;
@@ -413,7 +532,9 @@ static organ_status heal_solve_allocate(organ_layers_heal *h, organ_error *error
     h->gates = organ_floats(tokens, h->part.used);
     h->routed = calloc(tokens * h->part.used, sizeof *h->routed);
     h->begin = calloc(experts + 2, sizeof *h->begin); /* two entries more, for counting in sort_rows */
-    return h->inputs && h->target && h->blocks && h->gates && h->routed && h->begin
+    h->made = config_of(h)->norms != ORGAN_NORMS_BEFORE ? organ_floats(tokens, h->part.outputs) : NULL;
+    const bool made = h->made || config_of(h)->norms == ORGAN_NORMS_BEFORE;
+    return h->inputs && h->target && h->blocks && h->gates && h->routed && h->begin && made
                ? ORGAN_OK
                : organ_fail_memory(error, h->options.model->path);
 }
@@ -421,46 +542,47 @@ static organ_status heal_solve_allocate(organ_layers_heal *h, organ_error *error
 /* Frees the buffers of heal_solve_allocate and closes the equations. */
 static void heal_solve_free_buffers(organ_layers_heal *h)
 {
-    ORGAN_FREE_ARRAYS(h->inputs, h->target, h->blocks, h->gates, h->routed, h->begin);
-    h->inputs = h->target = h->gates = NULL;
+    ORGAN_FREE_ARRAYS(h->inputs, h->target, h->blocks, h->gates, h->routed, h->begin, h->made);
+    h->inputs = h->target = h->gates = h->made = NULL;
     h->blocks = NULL;
     h->routed = h->begin = NULL;
     organ_ridge_close(h->ridge);
     h->ridge = NULL;
 }
 
-/* Puts the matrices of the chosen solution into the loaded layer and writes them to the output; those of the donor if
- * chosen->step is 0. Solves the equations again, because h->ridge has the solution of the last trial. */
-static organ_status heal_solve_put(organ_layers_heal *h, const heal_solve_trial *chosen, organ_error *error)
+organ_status organ_layers_heal_leave(organ_layers_heal *h, organ_error *error)
 {
-    bool found = false;
-    if (chosen->step == 0)
-        return restore_matrices(h, error);
-    return organ_ridge_solve(h->ridge, chosen->lambda, &found, error)
-               ? error->status
-               : make_matrices(h, chosen->step, store_matrix, error);
+    h->known[organ_layers_heal_number(h, h->part.matrices[0].tensor)] =
+        (organ_layers_solved){.layer = h->layer, .kind = h->kind, .before = h->divergence, .after = h->divergence};
+    return restore_matrices(h, error);
 }
 
-/* Refits h->part: records inputs and targets of all chunks, chooses a solution, puts it into h->loaded and the output,
- * and stores it in h->known and h->solved. */
-organ_status organ_layers_heal_solve(organ_layers_heal *h, organ_error *error)
+/* Records inputs and targets of all chunks and chooses the solution of h->part (heal_solve_choose). */
+static organ_status heal_solve_equations(organ_layers_heal *h, organ_layers_solved *known, organ_error *error)
 {
     const organ_ridge_shape shape = organ_layers_heal_shape(h, &h->part);
-    organ_layers_solved *const known = &h->known[organ_layers_heal_number(h, h->part.matrices[0].tensor)];
-    heal_solve_trial chosen = {0};
     if (heal_solve_allocate(h, error) == ORGAN_OK)
         organ_ridge_open(&shape, h->options.engine, &h->ridge, error);
     for (size_t chunk = 0; chunk < organ_calibration_chunks_count(&h->chunks) && !error->status; chunk++)
         capture_chunk(h, chunk, error);
-    if (!error->status && heal_solve_choose(h, &chosen, error) == ORGAN_OK) {
-        *known = (organ_layers_solved){.layer = h->layer,
-                                       .kind = h->kind,
-                                       .lambda = chosen.lambda,
-                                       .step = chosen.step,
-                                       .before = h->divergence,
-                                       .after = chosen.divergence};
-        h->divergence = chosen.divergence;
-        if (heal_solve_put(h, &chosen, error) == ORGAN_OK)
+    return error->status ? error->status : heal_solve_choose(h, known, error);
+}
+
+/* Refits h->part: chooses a solution, puts it into h->loaded and the output, and stores it in h->known and h->solved.
+ * The donor's matrices stay if there is no solution. */
+organ_status organ_layers_heal_solve(organ_layers_heal *h, organ_error *error)
+{
+    organ_layers_solved *const known = &h->known[organ_layers_heal_number(h, h->part.matrices[0].tensor)];
+    organ_output_norm norm;
+    *known = (organ_layers_solved){.layer = h->layer,
+                                   .kind = h->kind,
+                                   .skipped = !organ_layers_heal_has_equations(h, &norm),
+                                   .before = h->divergence,
+                                   .after = h->divergence};
+    if (known->skipped || heal_solve_equations(h, known, error) == ORGAN_OK) {
+        h->divergence = known->after;
+        if ((known->step == 0 ? restore_matrices(h, error) : make_matrices(h, known->step, store_matrix, error)) ==
+            ORGAN_OK)
             h->solved[h->solved_count++] = *known;
     }
     heal_solve_free_buffers(h);

@@ -106,7 +106,8 @@ static json_t *solved_json(const void *context, size_t k)
     return ORGAN_OBJECT(SET("layer", s->layer < 0 ? json_null() : json_integer(s->layer)),
                         SET_TEXT("part", organ_layers_kind_name(s->kind)),
                         SET_REAL_OF("lambda", s->kind != ORGAN_HEAL_FINAL, s->lambda), SET_REAL("step", s->step),
-                        SET_REAL_OF("times", s->kind == ORGAN_HEAL_FINAL, s->times), SET_REAL("kl", s->after));
+                        SET_FLAG("skipped", s->skipped), SET_REAL_OF("times", s->kind == ORGAN_HEAL_FINAL, s->times),
+                        SET_REAL("kl", s->after));
 }
 
 /* Returns the member "heal": the divergence from the donor before and after, and each refitted part. Null without
@@ -116,12 +117,16 @@ static json_t *heal_json(const organ_layers_job *job)
     size_t count;
     if (!job->heal)
         return json_null();
-    (void)organ_layers_heal_solved(job->heal, &count);
+    const organ_layers_solved *const solved = organ_layers_heal_solved(job->heal, &count);
     const organ_layers_judged judged = organ_layers_heal_judged(job->heal);
     const bool done = !job->options->write.dry_run;
+    size_t skipped = 0;
+    for (size_t k = 0; k < count; k++)
+        skipped += solved[k].skipped;
     return ORGAN_OBJECT(SET_COUNT("judged_tokens", judged.tokens), SET_REAL_OF("kl_before", done, judged.before),
                         SET_REAL_OF("kl", done, judged.after), SET_FLAG("done", done),
-                        SET_FLAG("lower", done && judged.after < judged.before),
+                        SET_FLAG("lower", done && judged.after < judged.before), SET_COUNT("skipped", skipped),
+                        SET_COUNT("untried", judged.untried),
                         SET("calibration", organ_calibration_run_json(
                                                organ_layers_heal_text(job->heal),
                                                "the whole model's, and that of the cut model with the refits so far")),
@@ -136,9 +141,11 @@ static json_t *heal_definitions_json(void)
                  "In the block before a gap the output projections of attention and feed-forward are refitted, in "
                  "every block after a gap also the projections that read their inputs, each by least squares with a "
                  "ridge of lambda x the mean of the diagonal, so that the hidden state approximates that of the whole "
-                 "model; finally the final norm is multiplied by one factor. The KL divergence from the whole model on "
-                 "windows that are not used for the fit chooses lambda and the share of each solution that is applied; "
-                 "if no share lowers the divergence, the weights stay unchanged (step 0)."),
+                 "model; finally the final norm is multiplied by one factor. The error of the hidden state on windows "
+                 "that are then used for the fit too chooses lambda. The KL divergence from the whole model on windows "
+                 "that are not used for the fit chooses the share of each solution that is applied; if no share "
+                 "lowers the divergence, the weights stay unchanged (step 0). If a norm follows an output projection, "
+                 "the equations hold its divisor; a part without such equations is skipped."),
         SET_TEXT("kl", "Mean over the held-out tokens of KL(model || model without these blocks), in nats, with all "
                        "refits so far."));
 }

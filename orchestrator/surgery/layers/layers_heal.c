@@ -17,20 +17,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Estimates for the plan of a dry run. TRIED_SOLUTIONS: number of solutions that are judged for a part. SWEEPS_WHOLE:
- * the equations of a part need 1 / SWEEPS_WHOLE of the work that ORGAN_RIDGE_SWEEPS estimates for solutions block by
- * block. */
-#define TRIED_SOLUTIONS 11.0
-#define SWEEPS_WHOLE    10.0
+/* Estimate for the plan of a dry run: the equations of a part need 1 / SWEEPS_WHOLE of the work that ORGAN_RIDGE_SWEEPS
+ * estimates for solutions block by block. */
+#define SWEEPS_WHOLE 10.0
+/* Judging all solutions takes about as long as this many passes of the text through the model: the number of judged
+ * tokens is chosen so. Their number has a lower bound, which models of many layers and short texts reach. */
+#define JUDGED_PASSES 3.0
 
 /* Tokens that run through a block together. */
 #define CHUNK_TOKENS ((size_t)1024)
 
 /* ---- opening ---- */
 
-/* Rejects models in which the output of a projection is normalised or scaled before it is added to the hidden state,
- * because the error would not be linear in the weights. Also rejects models with more layers in the forward pass than
- * in the names of tensors, and a text of fewer than HEAL_HELD windows. */
+/* Rejects models with more than one vector per token, models with more layers in the forward pass than in the names of
+ * tensors, and a text of fewer than HEAL_HELD windows. */
 static organ_status heal_check_model(const organ_layers_heal *h, organ_error *error)
 {
     const organ_forward_config *const c = organ_forward_describe(h->forward);
@@ -39,10 +39,11 @@ static organ_status heal_check_model(const organ_layers_heal *h, organ_error *er
         return organ_fail(error, ORGAN_USAGE,
                           "%s: has tensors of %zu blocks, but the forward pass runs %u: --heal does not support it",
                           path, h->options.layers, c->layers);
-    if (c->norms != ORGAN_NORMS_BEFORE || c->residual_scale != 1 || c->residual_normed)
-        return organ_fail(
-            error, ORGAN_USAGE,
-            "%s: the outputs of its projections are normalised or scaled: --heal has no linear equations for it", path);
+    if (c->state != c->hidden)
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: its layers pass on %llu numbers per token, not the hidden size %llu: --heal does not "
+                          "support it",
+                          path, (unsigned long long)c->state, (unsigned long long)c->hidden);
     if (h->windows.count < HEAL_HELD)
         return organ_fail(error, ORGAN_USAGE, "--heal holds out one window of %zu: --samples %u is too few", HEAL_HELD,
                           h->options.walk.calibration.samples);
@@ -196,7 +197,7 @@ static organ_status heal_add_part(organ_layers_heal *h, const heal_part *part, v
     const double tokens = (double)h->windows.count * (double)h->options.walk.calibration.context,
                  width = (double)part->used * (double)part->width;
     const double solved = ORGAN_RIDGE_SWEEPS / SWEEPS_WHOLE * tokens * width * (double)(part->width + part->outputs);
-    f->plan->products += solved + TRIED_SOLUTIONS * f->judged;
+    f->plan->products += solved + (double)HEAL_TRIALS * f->judged;
     return error->status;
 }
 
@@ -216,6 +217,27 @@ void organ_layers_heal_estimate(organ_layers_heal *h, organ_plan *plan)
     for_parts(h, &f, heal_add_part, &ignored);
     if (sum_memory_needs(h, h->options.walk.calibration.scratch != NULL, &n, &ignored) == ORGAN_OK)
         organ_plan_memory(plan, organ_memory_enough(0, heal_fits, &n), 0);
+}
+
+/* For for_parts: adds to the double `context` the operations to judge the solutions of a part on one token. */
+static organ_status add_judging(organ_layers_heal *h, const heal_part *part, void *context, organ_error *error)
+{
+    double *const sum = context;
+    *sum += (double)HEAL_TRIALS * organ_variants_products(h->forward, h->options.model,
+                                                          part->matrices[0].tensor->anatomy.layer + 1, 1,
+                                                          h->options.walk.calibration.context);
+    return error->status;
+}
+
+/* Assigns a use to each window. The number of judged tokens is such that judging takes JUDGED_PASSES passes. */
+static organ_status assign_windows(organ_layers_heal *h, organ_error *error)
+{
+    const size_t context = h->options.walk.calibration.context;
+    const double pass = organ_variants_products(h->forward, h->options.model, 0, h->windows.count * context, context);
+    double judging = 0;
+    if (for_parts(h, &judging, add_judging, error) != ORGAN_OK)
+        return error->status;
+    return organ_layers_heal_assign(h, judging > 0 ? JUDGED_PASSES * pass / judging : pass, error);
 }
 
 /* Divides the windows into chunks of at most CHUNK_TOKENS tokens, or of one longer window. */
@@ -249,7 +271,8 @@ organ_status organ_layers_heal_open(const organ_layers_healing *healing, bool *r
         return error->status;
     h->options.layers = organ_forward_describe(h->forward)
                             ->layers; /* later blocks are for multi-token prediction and are not changed */
-    if (mark_resolved(h, resolved, error) || organ_layers_heal_take_judged(h, error) || check_memory(h, error))
+    if (mark_resolved(h, resolved, error) || assign_windows(h, error) || organ_layers_heal_take_judged(h, error) ||
+        check_memory(h, error))
         return error->status;
     h->solved = calloc(h->solved_count + 1, sizeof *h->solved);
     h->known = calloc(h->options.layers * ORGAN_HEAL_KINDS + 1, sizeof *h->known);
@@ -265,11 +288,7 @@ void organ_layers_heal_close(organ_layers_heal *h)
     organ_calibration_states_close(h->cut);
     organ_calibration_run_close(h->calib);
     organ_variants_close(h->variants);
-    free(h->judged_tokens);
-    free(h->judged_begin);
-    free(h->solved);
-    free(h->known);
-    free(h);
+    ORGAN_FREE_ARRAYS(h->judged_tokens, h->judged_begin, h->uses, h->solved, h->known, h);
 }
 
 const organ_calibration_run *organ_layers_heal_text(const organ_layers_heal *h) { return h->calib; }
@@ -284,7 +303,7 @@ const organ_layers_solved *organ_layers_heal_solved(const organ_layers_heal *h, 
 /* Returns the number of held-out tokens, and the divergences before the heal and with the solutions so far. */
 organ_layers_judged organ_layers_heal_judged(const organ_layers_heal *h)
 {
-    return (organ_layers_judged){h->judged.begin[h->judged.count], h->before, h->divergence};
+    return (organ_layers_judged){h->judged.begin[h->judged.count], h->before, h->divergence, h->untried};
 }
 
 /* ---- the journal ---- */
@@ -362,7 +381,7 @@ static organ_status copy_donor_states(organ_layers_heal *h, size_t layer, organ_
         }
     }
     if (!error->status && organ_layers_heal_judge_rest(h, layer, &h->before, error) == ORGAN_OK)
-        h->divergence = h->before;
+        h->divergence = h->idle_from = h->before;
     return error->status;
 }
 
@@ -396,7 +415,10 @@ static organ_status heal_restore(organ_layers_heal *h, organ_error *error)
             organ_layer_write(h->loaded, m->name, weights);
         free(weights);
     }
-    h->solved[h->solved_count++] = h->known[organ_layers_heal_number(h, h->part.matrices[0].tensor)];
+    organ_layers_solved *const known = &h->known[organ_layers_heal_number(h, h->part.matrices[0].tensor)];
+    organ_output_norm norm;
+    known->skipped = !organ_layers_heal_has_equations(h, &norm);
+    h->solved[h->solved_count++] = *known;
     h->divergence = h->solved[h->solved_count - 1].after;
     return error->status;
 }
@@ -413,16 +435,42 @@ static bool all_matrices_done(const organ_layers_heal *h)
     return done;
 }
 
+/* Notes the effect of the refits of a block behind a gap: h->settled becomes true if HEAL_IDLE blocks have lowered the
+ * divergence by less than HEAL_EFFECT together. A gap that follows the block begins a new count. */
+static void note_effect(organ_layers_heal *h)
+{
+    const bool gap = organ_layers_heal_before_gap(h, h->layer);
+    if (gap || h->divergence < (1 - HEAL_EFFECT) * h->idle_from) {
+        h->idle = 0;
+        h->idle_from = h->divergence;
+    } else
+        h->idle++;
+    h->settled = h->idle >= HEAL_IDLE;
+}
+
+/* Keeps the donor's matrices of the current part, which has little effect. */
+static organ_status leave_part(organ_layers_heal *h, organ_error *error)
+{
+    h->untried++;
+    return all_matrices_done(h) ? error->status : organ_layers_heal_leave(h, error);
+}
+
 /* Refits the matrices of kind `kind` in the current block. If an interrupted run has written all of them and none
- * has a GGUF block type (all_matrices_done), reads them back instead. Does nothing if organ_layers_heal_is_refitted is
+ * has a GGUF block type (all_matrices_done), reads them back instead. Keeps the donor's if h->settled, except before a
+ * gap. Does nothing if organ_layers_heal_is_refitted is
  * false for this block and kind. Sets h->kind. */
 static organ_status heal_or_restore_part(organ_layers_heal *h, organ_layers_kind kind, organ_error *error)
 {
     h->kind = kind;
     if (!organ_layers_heal_is_refitted(h, h->layer, kind))
         return error->status;
-    if (organ_layers_heal_part_list(h, h->layer, kind, &h->part, error) == ORGAN_OK && !heal_stopped(h, error))
-        all_matrices_done(h) ? heal_restore(h, error) : organ_layers_heal_solve(h, error);
+    const bool left = h->settled && !organ_layers_heal_before_gap(h, h->layer);
+    if (organ_layers_heal_part_list(h, h->layer, kind, &h->part, error) == ORGAN_OK && !heal_stopped(h, error)) {
+        if (left)
+            leave_part(h, error);
+        else
+            all_matrices_done(h) ? heal_restore(h, error) : organ_layers_heal_solve(h, error);
+    }
     organ_layers_heal_part_release(&h->part);
     organ_progress_advance(h->options.progress, 0, organ_layers_kind_name(kind), NULL);
     return error->status;
@@ -450,6 +498,7 @@ static organ_status heal_block(organ_layers_heal *h, size_t layer, size_t next, 
     if ((gap && heal_or_restore_part(h, ORGAN_HEAL_ATTENTION_OUTPUT, error) != ORGAN_OK) ||
         heal_or_restore_part(h, ORGAN_HEAL_FFN_OUTPUT, error) != ORGAN_OK)
         return error->status;
+    note_effect(h);
     return run_states_through_block(h, h->cut, h->loaded, error);
 }
 

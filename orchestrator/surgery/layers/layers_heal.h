@@ -26,6 +26,9 @@ typedef struct organ_layers_solved {
     organ_layers_kind kind;
     double times;        /* factor of the final norm; 0 for other parts */
     double lambda, step; /* chosen ridge, and fraction of the change that is applied; step 0: weights unchanged */
+    /* The hidden state is no linear function of these matrices, even with the scale of their norm held: no equations
+     * were solved. */
+    bool skipped;
     /* KL divergence of the smaller model from the donor on the held-out windows before and with this solution, in nats
      * per token. */
     double before, after;
@@ -49,7 +52,7 @@ typedef struct organ_layers_heal organ_layers_heal;
  * Returns ORGAN_USAGE if
  *   - there are fewer than four windows, or --memory is too small (the message names the least that is enough);
  *   - a matrix to refit has a type in which new values cannot be stored (organ_cut_takes), or is stored transposed;
- *   - the model normalises or scales the outputs of projections, because these are then not linear in the weights;
+ *   - the model keeps more than one vector per token;
  *   - attention and feed-forward read the same hidden state, or the final norm has a bias or no weights.
  * Returns ORGAN_BAD_INPUT if a block lacks a matrix to refit, and the errors of organ_calibration_run_open. */
 organ_status organ_layers_heal_open(const organ_layers_healing *healing, bool *resolved, organ_layers_heal **heal,
@@ -78,6 +81,7 @@ const organ_layers_solved *organ_layers_heal_solved(const organ_layers_heal *hea
 typedef struct organ_layers_judged {
     size_t tokens;
     double before, after;
+    size_t untried; /* parts that were not refitted because the blocks before them had little effect */
 } organ_layers_judged;
 /* Returns the number of held-out tokens and the divergences on them; `before` and `after` are 0 until
  * organ_layers_heal_run. */

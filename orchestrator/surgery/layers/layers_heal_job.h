@@ -14,12 +14,17 @@
 #define HEAL_HELD         ((size_t)4)
 #define HEAL_MANY_WINDOWS ((size_t)32) /* from this many windows on, at most one of 2 HEAL_HELD is held out */
 #define HEAL_NORM_EVERY   ((size_t)16) /* one window of this many is used only to fit the factor of the final norm */
-#define HEAL_TOGETHER     ((size_t)6)  /* upper bound of candidates that are judged together */
+#define HEAL_LAMBDA_EVERY ((size_t)4)  /* of the windows that refit blocks, one of this many chooses lambda first */
+#define HEAL_IDLE         ((size_t)3)  /* the heal behind a gap ends after this many blocks with little effect */
+#define HEAL_EFFECT       0.01         /* share of the divergence by which they must lower it together to have effect */
+#define HEAL_TRIALS       ((size_t)3)  /* number of solutions of a part that are judged */
+#define HEAL_TOGETHER     ((size_t)2)  /* upper bound of candidates that are judged together */
 
 /* Use of a window of the text. */
 typedef enum heal_use {
     HEAL_BLOCKS,  /* refits blocks */
-    HEAL_CHOICES, /* held out: chooses lambda and step of each solution by the divergence on it */
+    HEAL_LAMBDA,  /* chooses lambda by the error on it, then refits blocks too */
+    HEAL_CHOICES, /* held out: chooses the step of each solution by the divergence on it */
     HEAL_NORM,    /* fits the factor of the final norm */
     HEAL_USES     /* number of uses */
 } heal_use;
@@ -55,10 +60,12 @@ struct organ_layers_heal {
     organ_layers_solved *known;
     organ_layers_solved *solved; /* solutions in the order of the heal */
     size_t solved_count;         /* entries of `solved`; in organ_layers_heal_open the number of parts */
+    heal_use *uses;              /* use of each window of the text */
+    size_t judged_length;        /* tokens of a held-out window that are judged: its first ones */
     /* heal_judge.c: */
     uint32_t *judged_tokens; /* memory of judged.tokens and judged.begin */
     size_t *judged_begin;
-    organ_windows judged;     /* held-out windows (HEAL_CHOICES) */
+    organ_windows judged;     /* the first judged_length tokens of the held-out windows (HEAL_CHOICES) */
     organ_variants *variants; /* compares the logits of candidates with the donor's */
     size_t together, pending; /* number of candidates that fit in memory together; number of candidates that wait to be
                                judged */
@@ -66,6 +73,12 @@ struct organ_layers_heal {
     /* KL divergence of the smaller model from the donor on the held-out windows, in nats per token: before the heal,
      * and with the solutions so far. */
     double before, divergence;
+    /* Behind a gap: number of blocks since the divergence was last lowered by HEAL_EFFECT, and its value then.
+     * `settled`: they are HEAL_IDLE, so blocks up to the next gap keep their weights; `untried` counts their parts. */
+    size_t idle;
+    double idle_from;
+    bool settled;
+    size_t untried;
     /* The part that is being refitted: */
     int32_t layer;          /* number of the block in the donor */
     organ_layers_kind kind; /* kind of the part */
@@ -81,6 +94,7 @@ struct organ_layers_heal {
     float *gates;     /* the weights that the router gave these experts: tokens x used */
     size_t *routed;   /* numbers of the rows, sorted by expert */
     size_t *begin;    /* for each expert, the index in `routed` of its first row */
+    float *made;      /* outputs of the part's matrix, tokens x outputs, if a norm follows it; else NULL */
 };
 
 /* Returns whether the matrices of that kind in block `layer` are refitted. A gap is a run of dropped blocks. Refitted
@@ -111,13 +125,21 @@ uint64_t organ_layers_heal_memory(const organ_layers_heal *heal, const heal_part
 
 /* Returns the windows of a chunk. */
 organ_windows organ_layers_heal_chunk_at(const organ_layers_heal *heal, size_t chunk);
-/* Returns the use of a window; `window` is its index in the whole text. */
-heal_use organ_layers_heal_use_of(const organ_layers_heal *heal, size_t window);
+/* Sets heal->uses and heal->judged_length. `judged` is the number of tokens on which solutions can be judged in a
+ * bounded time. Returns ORGAN_IO if memory runs out. */
+organ_status organ_layers_heal_assign(organ_layers_heal *heal, double judged, organ_error *error);
 /* Returns the use of window `window` of a chunk. */
 heal_use organ_layers_heal_use(const organ_layers_heal *heal, size_t chunk, size_t window);
+/* Returns whether the hidden state after the loaded block is a linear function of the part's matrices, if the divisor
+ * of a later norm is constant. Sets *norm to that norm; its `scale` is 1 for parts that read the inputs of the
+ * block. */
+bool organ_layers_heal_has_equations(const organ_layers_heal *heal, organ_output_norm *norm);
 /* Records inputs and targets of all chunks, solves for heal->part, and stores the best solution in heal->loaded, in the
- * output, and in heal->known and heal->solved. If no solution lowers the divergence, the weights stay unchanged. */
+ * output, and in heal->known and heal->solved. If no solution lowers the divergence, or if the part has no linear
+ * equations (organ_layers_solved.skipped), the weights stay unchanged. */
 organ_status organ_layers_heal_solve(organ_layers_heal *heal, organ_error *error);
+/* Writes the donor's matrices of heal->part to the output and to heal->known, as a part that was not changed. */
+organ_status organ_layers_heal_leave(organ_layers_heal *heal, organ_error *error);
 
 /* ---- heal_judge.c ---- */
 

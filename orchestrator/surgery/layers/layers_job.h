@@ -14,7 +14,7 @@
 #include "orchestrator/surgery/layers/block_search.h"
 #include "orchestrator/surgery/layers/sets.h"
 
-#define ORGAN_LAYERS_DEFINITION "layers/1"
+#define ORGAN_LAYERS_DEFINITION "layers/2"
 #define ORGAN_LAYERS_SCHEMA     "organ.layers/1"
 
 /* The search for blocks on a part of the calibration text. */

@@ -188,10 +188,11 @@ static json_t *sparsity_json(const json_t *audit)
 
 /* Counts the killed weights of model m by an audit and sets *sparsity to the counts (sparsity_json). `targets`: the
  * value of --targets; NULL: the projections. If the tensors of model m do not match those of the donor, or the audit
- * fails with ORGAN_BAD_INPUT, leaves *sparsity NULL and writes the reason to `why`, which has `size` bytes. Returns
- * other errors of the audit. */
+ * fails with ORGAN_BAD_INPUT (*damaged), leaves *sparsity NULL and writes the reason to `why`, which has `size` bytes.
+ * Returns other errors of the audit. */
 static organ_status count_killed(const organ_evaluate_options *options, const organ_scoring *scoring, size_t m,
-                                 const char *targets, json_t **sparsity, char *why, size_t size, organ_error *error)
+                                 const char *targets, json_t **sparsity, bool *damaged, char *why, size_t size,
+                                 organ_error *error)
 {
     const organ_audit_options audit = {.donor = options->donor,
                                        .pruned = scoring->models[m].path,
@@ -208,9 +209,10 @@ static organ_status count_killed(const organ_evaluate_options *options, const or
         *sparsity = sparsity_json(report);
     else if (report)
         snprintf(why, size, "%s", json_string_value(json_array_get(organ_json_at(report, "problems"), 0)));
-    else if (found.status == ORGAN_BAD_INPUT)
+    else if (found.status == ORGAN_BAD_INPUT) {
+        *damaged = true;
         snprintf(why, size, "%s", found.message);
-    else
+    } else
         *error = found;
     json_decref(report);
     return error->status;
@@ -223,11 +225,12 @@ static json_t *history_of(const organ_evaluate_options *options, const organ_sco
                           organ_error *error)
 {
     char why[sizeof error->message] = "";
+    bool damaged = false;
     json_t *const log = organ_experiment_log(scoring->models[m].model, error), *sparsity = NULL;
     const char *const logged = json_string_value(organ_json_at(log, "parameters.targets"));
     if (!error->status)
-        count_killed(options, scoring, m, options->targets ? options->targets : logged, &sparsity, why, sizeof why,
-                     error);
+        count_killed(options, scoring, m, options->targets ? options->targets : logged, &sparsity, &damaged, why,
+                     sizeof why, error);
     json_t *const history =
         error->status ? NULL
                       : ORGAN_OBJECT(SET("experiment", log ? organ_experiment_of(log) : json_null()),
@@ -235,7 +238,8 @@ static json_t *history_of(const organ_evaluate_options *options, const organ_sco
                                      SET("definition", text_or_null(organ_json_at(log, "definition"))),
                                      SET("wanted_sparsity", number_or_null(organ_json_at(log, "parameters.sparsity"))),
                                      SET("sparsity", sparsity ? sparsity : json_null()),
-                                     SET("not_counted", *why ? organ_document_string(why) : json_null()));
+                                     SET("not_counted", *why ? organ_document_string(why) : json_null()),
+                                     SET_FLAG("damaged", damaged));
     json_decref(log);
     if (!error->status && !history)
         organ_fail_memory(error, scoring->models[m].path);
@@ -301,11 +305,27 @@ static json_t *coverage_json(const organ_scoring *scoring, const json_t *histori
     return coverage;
 }
 
+/* Adds to the entry of a model how its projections are stored and which verb or method made it. */
+static void add_origin(json_t *entry, const organ_model *model, organ_error *error)
+{
+    json_t *const stored = error->status ? NULL : organ_model_stored(model, error), *const made =
+                                                                                        error->status
+                                                                                            ? NULL
+                                                                                            : organ_model_made(model,
+                                                                                                               error);
+    if (stored && made)
+        ORGAN_ADD(entry, SET_HELD("stored", stored), SET_HELD("made", made));
+    json_decref(stored);
+    json_decref(made);
+}
+
 /* Returns the report: the scores of all models with their pruning histories. */
 static json_t *evaluation_json(const organ_scoring *scoring, const json_t *histories, organ_error *error)
 {
     json_t *const coverage = coverage_json(scoring, histories);
     json_t *const models = models_json(scoring, error), *const experiments = experiments_json(histories);
+    for (size_t m = 0; m < json_array_size(models); m++)
+        add_origin(json_array_get(models, m), scoring->models[m].model, error);
     for (size_t m = 1; m < json_array_size(models); m++)
         if (json_object_update(json_array_get(models, m), json_array_get(histories, m - 1)))
             organ_fail_memory(error, scoring->models[m].path);
@@ -322,7 +342,12 @@ static json_t *evaluation_json(const organ_scoring *scoring, const json_t *histo
                                    "target tensors (for each model: --targets, else those named in its log, else the "
                                    "projections) and of the full model."),
               SET_TEXT("method", "from the model's pruning log (organ/prune.json), with its pattern and, if so, "
-                                 "'without compensation' or 'by imatrix'."));
+                                 "'without compensation' or 'by imatrix'."),
+              SET_TEXT("made", "the verb of organ that wrote the model and its method, from the report in the model; "
+                               "for other models the quant_method of their configuration."),
+              SET_TEXT("stored", "the types of the projections, that of most weights first, and the bits per weight "
+                                 "with scales."),
+              SET_TEXT("rise_percent", "100 x (perplexity / that of the donor - 1)."));
     return report;
 }
 

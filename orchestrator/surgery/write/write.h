@@ -111,6 +111,9 @@ typedef struct organ_write {
     /* Returns a new object with further members of the journal's first line, for a room between verb and driver; gets
      * `inner`. The members must be equal in a continued run, as those of `identity`. NULL if memory runs out. */
     json_t *(*depends)(void *context);
+    /* Called after all tensors were written, before `check`, for a room between verb and driver; gets `inner`. `path`:
+     * by which the output opens as a model. NULL: nothing to do. */
+    organ_status (*written)(void *inner, const char *path, organ_error *error);
     /* Called after config.json and the headers of all files were written, before any tensor: checks everything that
      * does not depend on the bytes of tensors, so that a long run does not end with an error that was predictable at
      * its start. `to` is the directory with the output, `path` the path by which it opens as a model. NULL: no

@@ -176,7 +176,8 @@ static organ_status write_finish(const organ_writing *w, const char *path, organ
         return error->status;
     if (m->layout)
         return organ_writing_end_layout(w, to, error);
-    if ((w->cuts && write_finish_cuts(w, path, error)) || (m->check && m->check(m->context, to, path, error)))
+    if ((w->cuts && write_finish_cuts(w, path, error)) || (m->written && m->written(m->inner, path, error)) ||
+        (m->check && m->check(m->context, to, path, error)))
         return error->status;
     if (m->replaced && w->stripped && organ_ranks_first(w->output.ranks))
         organ_leftovers_strip_copy(m->model, to, &again, error);

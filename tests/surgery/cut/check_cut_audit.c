@@ -135,9 +135,14 @@ START_TEST(healed_projections)
     organ_error error;
     make_donor();
     must_cut("out", (cut_way){.cut = "e0:1,3 d1 e2:0,2", .resolved = "o_proj"});
-    audit_finds("out", false, "--compensated counts them");
+    for (unsigned compensated = 0; compensated < 2; compensated++) { /* without it the digests of the report decide */
+        ck_assert_msg(audit_cut("out", compensated, &error) == ORGAN_OK, "%s", error.message);
+        ck_assert_int_eq(json_integer_value(json_object_get(audit_report, "resolved")), 2);
+        ck_assert(json_is_object(json_object_get(audit_report, "made_by")) == !compensated);
+    }
+    tamper("out", "model.layers.0.self_attn.o_proj.weight", 64, NULL);
+    audit_finds("out", false, "'model.layers.0.self_attn.o_proj.weight': its bytes have the XXH3");
     ck_assert_int_eq(audit_cut("out", true, &error), ORGAN_OK);
-    ck_assert_int_eq(json_integer_value(json_object_get(audit_report, "resolved")), 2);
     tamper("out", "model.layers.0.mlp.experts.up_proj", 64, NULL);
     audit_finds("out", true, "'model.layers.0.mlp.experts.up_proj'");
 }

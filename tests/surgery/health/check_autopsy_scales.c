@@ -33,6 +33,18 @@ static void second_row_four_times(float *s, size_t rows, size_t cols)
     times(s + cols, cols, 4);
 }
 
+static void second_row_sixteen_times(float *s, size_t rows, size_t cols)
+{
+    ck_assert_uint_gt(rows, 2);
+    times(s + cols, cols, 16);
+}
+
+static void second_row_a_quarter(float *s, size_t rows, size_t cols)
+{
+    ck_assert_uint_gt(rows, 2);
+    times(s + cols, cols, 0.25F);
+}
+
 /* Moves each row of scales down by one; the last becomes the first. */
 static void down(float *s, size_t rows, size_t cols)
 {
@@ -84,6 +96,16 @@ static const fault faults[] = {
      LAYER "mlp.gate_proj.weight", "scale_row", "scale_row", "row 1 of blocks (from row 128 on): scales 4 times"},
     {"a row of 3 x 3 blocks x 4", QWEN, FP8, LAYER "self_attn.q_proj.weight_scale_inv", second_row_four_times,
      LAYER "self_attn.q_proj.weight", "scale_row", "scale_row", "row 1 of blocks (from row 128 on): scales 4 times"},
+    {"a channel x 4", QWEN, "fp8-channel", LAYER "mlp.up_proj.weight_scale", second_row_four_times,
+     LAYER "mlp.up_proj.weight", "scale_row", "scale_row", "row 1 of blocks (from row 1 on): scales 3.99 times"},
+    {"an INT8 channel x 4", QWEN, "int8-channel", LAYER "self_attn.q_proj.weight_scale", second_row_four_times,
+     LAYER "self_attn.q_proj.weight", "scale_row", "scale_row", "row 1 of blocks (from row 1 on): scales 4 times"},
+    {"an INT8 channel x 16", QWEN, "int8-channel", LAYER "mlp.gate_proj.weight_scale", second_row_sixteen_times,
+     LAYER "mlp.gate_proj.weight", "scale_row", "scale_row", "row 1 of blocks (from row 1 on): scales 16 times"},
+    {"a row of INT4 groups x 4", QWEN, "int4-group64", LAYER "mlp.up_proj.weight_scale", second_row_four_times,
+     LAYER "mlp.up_proj.weight", "", "scale_row", "row 1: scales 4.02 times"},
+    {"a row of INT4 groups x 1/4", QWEN, "int4-group64", LAYER "mlp.up_proj.weight_scale", second_row_a_quarter,
+     LAYER "mlp.up_proj.weight", "", "scale_row", "row 1: scales 0.251 times"},
     {"scale rows shifted", QWEN, FP8, LAYER "mlp.down_proj.weight_scale_inv", down, LAYER "mlp.down_proj.weight",
      "scale_order", "scale_order", "shifted down by one row of blocks"},
     {"scale rows of 3 x 3 shifted", QWEN, FP8, LAYER "self_attn.o_proj.weight_scale_inv", down,
