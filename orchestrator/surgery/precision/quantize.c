@@ -244,7 +244,7 @@ static const char *quantize_definition(const organ_quantize_job *job)
     if (job->pruning)
         return "sparse-gptq-resolved/2";
     if (!organ_quantize_by_text(job->options))
-        return gguf ? "quantize-gguf/1" : "quantize/1";
+        return gguf ? "quantize-gguf/1" : "quantize/2";
     if (job->options->no_resolve)
         return gguf ? "gptq-gguf/1" : "gptq/2";
     return gguf ? "gptq-gguf-resolved/1" : "gptq-resolved/2";
