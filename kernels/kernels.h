@@ -318,10 +318,10 @@ typedef struct organ_kernels {
 
     /* Divides a band of `rows` x `cols` values, rows `stride` values apart, into groups of `group` columns, the last of
      * which may be narrower. Sets scales[g] to the scale of group g that *search chooses; of equal errors the first try
-     * wins, if they are equal in 20 bits of the fraction. Groups whose largest magnitude is at most 2^-100 get the
-     * scale of try 0. Errors are summed in FP32, a sum for each lane of 16 columns, rows in order, lanes folded as l +=
-     * l + 8, 4, 2, 1. Returns the sum of the errors of try 0, over the groups in order in FP64. A value that is not
-     * finite makes the results of its group undefined, but not the others. rows, group >= 1. */
+     * wins, if they are equal in 20 bits of the fraction or overflow FP32. Groups whose largest magnitude is at most
+     * 2^-100 get the scale of try 0. Errors are summed in FP32, a sum for each lane of 16 columns, rows in order, lanes
+     * folded as l += l + 8, 4, 2, 1. Returns the sum of the errors of try 0, over the groups in order in FP64. A value
+     * that is not finite makes the results of its group undefined, but not the others. rows, group >= 1. */
     double (*search_scales)(const organ_scale_search *search, const float *values, size_t stride, size_t rows,
                             size_t cols, size_t group, float *scales);
     /* Sets scales[k] and errors[k], k < 16, to the scale of try k for a group whose value of largest magnitude is

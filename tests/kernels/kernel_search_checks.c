@@ -142,7 +142,7 @@ const char *check_scale_search(const organ_kernels *k)
     const size_t kinds = sizeof groups / sizeof *groups;
     const char *fault = NULL;
     for (unsigned round = 0; round < 60 && !fault; round++) {
-        static const int shifts[] = {-6, 0, 30, -60, -140, 100};
+        static const int shifts[] = {-6, 0, 30, -60, -140, 50};
         guarded g = guarded_create(ROWS * COLS * sizeof(float), GUARD_BEHIND, round);
         float *const values = (float *)(void *)g.data;
         samples random = {round};

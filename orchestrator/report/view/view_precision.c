@@ -122,6 +122,7 @@ const organ_view organ_dequantize_view = {
 static const organ_item quantize_highlights[] = {
     EVALUATION_HIGHLIGHTS,
     {NULL, "relative error of all tensors together", "{totals.relative_error:%.4f}"},
+    {"totals.bits_per_weight", "bits per weight", "{totals.bits_per_weight:%.2f}"},
     {"totals.absmax_error", "before the search for scales", "{totals.absmax_error:%.4f}"},
     {NULL, "{dry_run?tensors to quantise|tensors quantised}", "{totals.tensors:count}"},
     SIZE_HIGHLIGHTS};

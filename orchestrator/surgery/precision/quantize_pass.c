@@ -15,8 +15,9 @@
 #define NEAREST 300.0   /* plan of a dry run: operations per weight */
 #define BLOCKS  10000.0 /* the same for GGUF, where the scales of each block are searched */
 
-#define SEARCHED 0x1p-100f /* tensors up to this magnitude get the scale of try 0, as in organ_kernels.search_scales   \
-                            */
+#define SEARCHED                                                                                                       \
+    0x1p-100f /* tensors up to this magnitude get the scale of try 0, as in organ_kernels.search_scales                \
+               */
 
 #define PENDING ((size_t)1 << 16) /* least bytes of scales that are buffered before they are written together */
 #define BAND    ((size_t)4096)    /* greatest number of values of GGUF rows that are encoded together */
