@@ -42,7 +42,7 @@ ends 0 quantize $plain -o some.gguf --scheme q4_0 --targets '*ffn_up*,*ffn_down*
 ends 0 quantize some.gguf -o rest.gguf --scheme q8_0
 says "8 of the targets are copied unchanged: blk.0.ffn_down.weight is the first"
 prints "Not quantised: blk.0.ffn_down.weight: it is stored as Q4_0: only BF16, F16 and"
-says "to quantise them anew, dequantize the model first: organ dequantize some.gguf -o OUT.gguf"
+says "to quantise them again, dequantize the model first: organ dequantize some.gguf -o OUT.gguf"
 ends 0 quantize $plain -o weighed.gguf --scheme q5_k --imatrix $new --force --json --quiet --threads 1
 if diff <(sed '/^  "run": {$/,/^  }$/d' ../out) <(sed '/^  "run": {$/,/^  }$/d' weighed.quantize.json) >../difference; then good; else
     bad "--json differs from the file" ../difference

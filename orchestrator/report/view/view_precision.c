@@ -134,7 +134,6 @@ static const organ_field roles[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_SHORT
                                     FIELD_BYTES("after", "bytes_after"),
                                     FIELD_IF("totals.sparsity", "sparsity", "sparsity", "percent", 0),
                                     FIELD_WORDS("relative error", "{relative_error:%.4f}", 0),
-                                    FIELD_IF("totals.absmax_error", "before search", "absmax_error", "%.4f", 0),
                                     FIELD_IF("calibration", "outputs, GPTQ", "gptq_output_error", "%.4f", 0),
                                     FIELD_IF("calibration", "outputs", "output_error", "%.4f", 0)};
 static const organ_field tensors[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_CODE),
@@ -243,6 +242,7 @@ static const organ_block quantize_blocks[] = {
     NOTHING_YET,
     SAY(ON_PAGE, NULL, "Model: {model:model}."),
     TABLE(ON_TEXT, NULL, "roles", FIELDS(roles), .total = "all quantised", .total_row = "totals"),
+    SAY(ON_TERMINAL, "totals.absmax_error", "Relative error before the search for scales: {totals.absmax_error:%.4f}."),
     TABLE(ON_TEXT, "types", "types", FIELDS(block_types), .total = "all quantised", .total_row = "totals"),
     MATRICES_SHARE("", "quantised weights are"),
     MATRICES_FEW("", "quantised",

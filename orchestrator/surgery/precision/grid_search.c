@@ -19,9 +19,9 @@
         .low = (least), .high = (greatest), .bf16 = 1, .signs = (sign), .of_zeros = OF_ZEROS, .peaks = { __VA_ARGS__ } \
     }
 
-/* Of the peaks that were compared, these leave the least error together, on groups of 32, 64 and 128 values (for
- * `of_rows`: on rows of 256 to 2048) of trained and random matrices. Scales of both signs are tried because the least
- * code is farther from 0 than the greatest; with 256 codes that does not matter. */
+/* The peaks of each search leave, of all that were compared, the least error together on groups of 32, 64 and 128
+ * values (for `of_rows`: on rows of 256 to 2048) of trained and random matrices. Scales of both signs are tried because
+ * the least code is farther from 0 than the greatest; with 256 codes that does not matter. */
 static const organ_scale_search of_2_bits = WHOLE_CODES(-2, 1, 1, 1.5f, -1.95f, -2.15f, -2.3f, -2.45f, -2.6f, -2.8f, -3,
                                                         -3.25f, -3.65f, -4.5f, 2.15f, 2.45f, 2.75f, 3.05f, 3.55f);
 static const organ_scale_search of_3_bits =

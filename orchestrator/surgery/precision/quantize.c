@@ -188,7 +188,7 @@ static organ_status quantize_note_before(const organ_quantize_job *job, organ_er
     if (!blocks || organ_dequantize_hint(job->model, &hint, error))
         return error->status;
     organ_progress_note(job->progress,
-                        "targets that are quantised already stay as they are; to quantise them anew, dequantize the "
+                        "targets that are quantised already are copied; to quantise them again, dequantize the "
                         "model first: %s",
                         hint);
     free(hint);

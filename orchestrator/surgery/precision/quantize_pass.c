@@ -22,7 +22,7 @@
 #define PENDING ((size_t)1 << 16) /* least bytes of scales that are buffered before they are written together */
 #define BAND    ((size_t)4096)    /* greatest number of values of GGUF rows that are encoded together */
 
-/* What a worker finds in a strip, by the pass. */
+/* The result of a strip, in members for each pass. */
 typedef struct strip_result {
     organ_encoding_loss loss[ORGAN_LOSSES]; /* codes: losses; indices: ORGAN_LOSS .. */
     double unsearched;                      /* codes: error squares with the scales of try 0 */
