@@ -23,6 +23,9 @@ for scheme in q4_0 q4_1 q5_0 q5_1 q8_0 q4_k q5_k q6_k; do
     rm back.*
 done
 matches quantize/gguf_notes ../notes
+ends 0 purify some.gguf -o pure.gguf --method haar --dry-run
+says "of the weights to purify are stored as types like Q4_0, which purify cannot write, and stay unchanged"
+says "dequantize the model first: organ dequantize some.gguf -o OUT.gguf"
 ends 0 quantize $plain -o weighed.gguf --scheme q5_k --imatrix $new --quiet
 [[ -s ../err ]] && bad "--quiet is not quiet" ../err
 matches quantize/gguf_imatrix ../out
