@@ -23,9 +23,6 @@ for scheme in q4_0 q4_1 q5_0 q5_1 q8_0 q4_k q5_k q6_k; do
     rm back.*
 done
 matches quantize/gguf_notes ../notes
-ends 0 purify some.gguf -o pure.gguf --method haar --dry-run
-says "of the weights to purify are stored as types like Q4_0, which purify cannot write, and stay unchanged"
-says "dequantize the model first: organ dequantize some.gguf -o OUT.gguf"
 ends 0 quantize $plain -o weighed.gguf --scheme q5_k --imatrix $new --quiet
 [[ -s ../err ]] && bad "--quiet is not quiet" ../err
 matches quantize/gguf_imatrix ../out
@@ -42,6 +39,9 @@ ends 0 quantize $plain -o dry.gguf --scheme q4_k --dry-run
 says "q4_k takes 5.90 bits per weight in this model, not 4.50 as in whole blocks of 256; the source has 16.00"
 says "Schemes with blocks of 32 fit all rows and take fewer: q4_0 (5.03), q4_1 (5.46)"
 ends 0 quantize $plain -o some.gguf --scheme q4_0 --targets '*ffn_up*,*ffn_down*'
+ends 0 purify some.gguf -o pure.gguf --method haar --dry-run
+says "of the weights to purify are stored as types like Q4_0, which purify cannot write, and stay unchanged"
+says "dequantize the model first: organ dequantize some.gguf -o OUT.gguf"
 ends 0 quantize some.gguf -o rest.gguf --scheme q8_0
 says "8 of the targets are copied unchanged: blk.0.ffn_down.weight is the first"
 prints "Not quantised: blk.0.ffn_down.weight: it is stored as Q4_0: only BF16, F16 and"
