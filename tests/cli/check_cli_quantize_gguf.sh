@@ -39,9 +39,6 @@ ends 0 quantize $plain -o dry.gguf --scheme q4_k --dry-run
 says "q4_k takes 5.90 bits per weight in this model, not 4.50 as in whole blocks of 256; the source has 16.00"
 says "Schemes with blocks of 32 fit all rows and take fewer: q4_0 (5.03), q4_1 (5.46)"
 ends 0 quantize $plain -o some.gguf --scheme q4_0 --targets '*ffn_up*,*ffn_down*'
-ends 0 purify some.gguf -o pure.gguf --method haar --dry-run
-says "of the weights to purify are stored as types like Q4_0, which purify cannot write, and stay unchanged"
-says "dequantize the model first: organ dequantize some.gguf -o OUT.gguf"
 ends 0 quantize some.gguf -o rest.gguf --scheme q8_0
 says "8 of the targets are copied unchanged: blk.0.ffn_down.weight is the first"
 prints "Not quantised: blk.0.ffn_down.weight: it is stored as Q4_0: only BF16, F16 and"
@@ -63,7 +60,7 @@ for isa in scalar avx2; do
 done
 
 # ---- interrupted and resumed ----
-interrupted INT resumed.gguf quantize $plain -o resumed.gguf --scheme q5_k --imatrix $new --threads 1
+log_room=500 interrupted INT resumed.gguf quantize $plain -o resumed.gguf --scheme q5_k --imatrix $new --threads 1
 judge "SIGINT ends it with $code instead of 130" test $code -eq 130
 says "--resume continues, or remove ./.resumed.gguf.organ-partial"
 judge "a half model is under the final name" test ! -e resumed.gguf
