@@ -105,6 +105,19 @@ typedef void organ_decode(const void *codes, const float *scales, const float *z
  * the last byte becomes 0. */
 typedef void organ_encode(const float *values, const float *scales, size_t group, void *codes, size_t n);
 
+/* A search for the scale of a group of values: 16 scales are tried, and the one with the least sum of (value - code x
+ * scale)^2 is chosen, code being the nearest. Try k maps the value of largest magnitude to peaks[k]. */
+typedef struct organ_scale_search {
+    int e4m3;        /* 1: codes are E4M3 numbers; 0: whole numbers from `low` to `high`, which FP32 holds exactly */
+    float low, high; /* least and greatest whole code, at most 2^16 in magnitude */
+    int bf16;        /* 1: scales are rounded to BF16; 0: they are FP32 */
+    /* 1: tries 1 to 15 divide the value of largest magnitude with its sign (of two opposite ones the positive one), so
+     * that scales may be negative; 0: its magnitude. Try 0 always divides the magnitude. */
+    int signs;
+    float of_zeros;  /* scale of a group for which the scale of try 0 is 0 */
+    float peaks[16]; /* peaks[0] > 0; without `signs` all are; with e4m3 at most 448 */
+} organ_scale_search;
+
 /* How a product is combined with the contents of c. */
 typedef enum organ_product_into { ORGAN_PRODUCT_SET, ORGAN_PRODUCT_ADD, ORGAN_PRODUCT_SUBTRACT } organ_product_into;
 /* An operand: rows of k values of one type, row i at values + i * stride. If transposed, value l of row i is at
@@ -302,6 +315,23 @@ typedef struct organ_kernels {
     void (*audit_16)(const uint16_t *donor, const uint16_t *copy, size_t n,
                      organ_audit_counts *counts); /* BF16 and F16 */
     void (*audit_32)(const float *donor, const float *copy, size_t n, organ_audit_counts *counts);
+
+    /* Divides a band of `rows` x `cols` values, rows `stride` values apart, into groups of `group` columns, the last of
+     * which may be narrower. Sets scales[g] to the scale of group g that *search chooses; of equal errors the first try
+     * wins, if they are equal in 20 bits of the fraction or overflow FP32. Groups whose largest magnitude is at most
+     * 2^-100 get the scale of try 0. Errors are summed in FP32, a sum for each lane of 16 columns, rows in order, lanes
+     * folded as l += l + 8, 4, 2, 1. Returns the sum of the errors of try 0, over the groups in order in FP64. A value
+     * that is not finite makes the results of its group undefined, but not the others. rows, group >= 1. */
+    double (*search_scales)(const organ_scale_search *search, const float *values, size_t stride, size_t rows,
+                            size_t cols, size_t group, float *scales);
+    /* Sets scales[k] and errors[k], k < 16, to the scale of try k for a group whose value of largest magnitude is
+     * `farthest`, above 2^-100 in magnitude, and to the error of n of its values with that scale, as in search_scales.
+     */
+    void (*scale_errors)(const organ_scale_search *search, const float *values, size_t n, float farthest, float *scales,
+                         float *errors);
+    /* Sets sums[0] to the sum of values[k]^2 and sums[1] to that of (values[k] - back[k])^2, for k < n. Differences in
+     * FP32, squares and their sums in FP64. If a value is not finite, sums[0] is not. */
+    void (*error_squares)(const float *values, const float *back, size_t n, double *sums);
 } organ_kernels;
 
 /* Returns the bytes of scratch that the physarum kernels need for a tile of rows x cols: a multiple of 64, or 0 if the

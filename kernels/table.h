@@ -24,6 +24,7 @@
 #include "kernels/fit_k.h"
 #include "kernels/codes.h"
 #include "kernels/code_encoders.h"
+#include "kernels/scale_search.h"
 
 /* Decoders by type number, then encoders, and encoders with a search for scales. Functions named organ_... are the same
  * in every table. */
@@ -63,7 +64,8 @@
         .audit_32 = audit_32, .dequantize = DEQUANTIZERS, .quantize = QUANTIZERS, .fit = FITTERS,                      \
         .count_codes = count_codes, .pair_means_bf16 = pair_means_bf16, .pair_means_f16 = pair_means_f16,              \
         .pair_means_f32 = pair_means_f32, .spread = spread, .z_bins = z_bins, .haar_purify = haar_purify,              \
-        .amax = amax, .recurrence = recurrence, .selective_scan = selective_scan, .gate_silu = gate_silu,              \
+        .amax = amax, .search_scales = search_scales, .scale_errors = scale_errors, .error_squares = error_squares,    \
+        .recurrence = recurrence, .selective_scan = selective_scan, .gate_silu = gate_silu,                            \
         .gate_gelu_tanh = gate_gelu_tanh, .gate_gelu = gate_gelu, .softcap = softcap, .powers_of = powers_of,          \
         .softplus = softplus, .exp_below = exp_below, .exp_sum = exp_sum, .divergence = divergence,                    \
         .entropy = entropy, .product = product, .dot_f64 = dot_f64, .add_scaled_f64 = add_scaled_f64,                  \

@@ -29,6 +29,7 @@ const kernel_family kernel_families[] = {
     {"nearest codes", check_encode_values},
     {"lengths, groups and bounds of nearest codes", check_encode_shapes},
     {"greatest magnitudes", check_amax},
+    {"search for scales", check_scale_search},
     {"purification by Haar wavelets", check_haar},
     {"transcendental functions", check_math_values},
     {"transcendental functions like on other machines", check_math_digests},

@@ -468,6 +468,47 @@ MUTANT(physarum_f32, physarum_ignores_nan)
 MUTANT(physarum_f16, physarum_overruns_scratch)
 MUTANT(physarum_bf16, physarum_clips_large)
 
+/* ---- the search for scales ---- */
+
+static double search_takes_first(const organ_scale_search *s, const float *values, size_t stride, size_t rows,
+                                 size_t cols, size_t group, float *scales)
+{
+    organ_scale_search first = *s;
+    for (int t = 1; t < 16; t++)
+        first.peaks[t] = s->peaks[0];
+    first.signs = 0;
+    return RIGHT->search_scales(&first, values, stride, rows, cols, group, scales);
+}
+static double search_drops_sign(const organ_scale_search *s, const float *values, size_t stride, size_t rows,
+                                size_t cols, size_t group, float *scales)
+{
+    const double first = RIGHT->search_scales(s, values, stride, rows, cols, group, scales);
+    for (size_t g = 0; g < (cols + group - 1) / group; g++)
+        scales[g] = fabsf(scales[g]);
+    return first;
+}
+static double search_forgets_error(const organ_scale_search *s, const float *values, size_t stride, size_t rows,
+                                   size_t cols, size_t group, float *scales)
+{
+    return 0 * RIGHT->search_scales(s, values, stride, rows, cols, group, scales);
+}
+static double search_misses_last(const organ_scale_search *s, const float *values, size_t stride, size_t rows,
+                                 size_t cols, size_t group, float *scales)
+{
+    return RIGHT->search_scales(s, values, stride, rows, cols > 1 ? cols - 1 : 1, group, scales);
+}
+static void errors_shift(const organ_scale_search *s, const float *values, size_t n, float farthest, float *scales,
+                         float *errors)
+{
+    RIGHT->scale_errors(s, values, n, farthest, scales, errors);
+    errors[3] = errors[4];
+}
+static void break_search_takes_first(organ_kernels *k) { k->search_scales = search_takes_first; }
+static void break_search_drops_sign(organ_kernels *k) { k->search_scales = search_drops_sign; }
+static void break_search_forgets_error(organ_kernels *k) { k->search_scales = search_forgets_error; }
+static void break_search_misses_last(organ_kernels *k) { k->search_scales = search_misses_last; }
+static void break_errors_shift(organ_kernels *k) { k->scale_errors = errors_shift; }
+
 const kernel_mutant kernel_mutants[] = {
     {"a signalling NaN stays one", check_conversion_values, break_widen_loud_nan},
     {"a whole vector is written at the end", check_conversion_shapes, break_widen_to_vector_end},
@@ -506,6 +547,11 @@ const kernel_mutant kernel_mutants[] = {
     {"an infinity stays one", check_encode_values, break_e5m2_overflows},
     {"half of the last byte is left", check_encode_shapes, break_u4_leaves_nibble},
     {"a NaN is the greatest", check_amax, break_amax_stops_at_nan},
+    {"the greatest magnitude makes the scale", check_scale_search, break_search_takes_first},
+    {"a scale loses its sign", check_scale_search, break_search_drops_sign},
+    {"the errors of first tries are not added", check_scale_search, break_search_forgets_error},
+    {"the last value is not searched", check_scale_search, break_search_misses_last},
+    {"errors are those of a neighbouring try", check_scale_search, break_errors_shift},
     {"a value without a pair is purified", check_haar, break_haar_forgets_tail},
     {"strength off by 0.1 %", check_haar, break_haar_off_strength},
     {"threshold off by 5 %", check_haar, break_haar_off_threshold},

@@ -122,6 +122,8 @@ const organ_view organ_dequantize_view = {
 static const organ_item quantize_highlights[] = {
     EVALUATION_HIGHLIGHTS,
     {NULL, "relative error of all tensors together", "{totals.relative_error:%.4f}"},
+    {"totals.bits_per_weight", "bits per weight", "{totals.bits_per_weight:%.2f}"},
+    {"totals.absmax_error", "before the search for scales", "{totals.absmax_error:%.4f}"},
     {NULL, "{dry_run?tensors to quantise|tensors quantised}", "{totals.tensors:count}"},
     SIZE_HIGHLIGHTS};
 
@@ -143,6 +145,7 @@ static const organ_field tensors[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD
                                       FIELD_IF("allocation", "scheme", "scheme", NULL, 0),
                                       FIELD_IF("totals.regrouped", "scheme", "scheme", NULL, 0),
                                       FIELD_WORDS("relative error", "{relative_error:%.4f}", 0),
+                                      FIELD_IF("totals.absmax_error", "before search", "absmax_error", "%.4f", 0),
                                       FIELD_IF("calibration", "outputs, GPTQ", "gptq_output_error", "%.4f", 0),
                                       FIELD_IF("calibration", "outputs", "output_error", "%.4f", 0)};
 
@@ -197,6 +200,7 @@ static const organ_field block_tensors[] = {
     FIELD_WORDS("shape", "{shape:shape}", ORGAN_FIELD_LEFT),
     FIELD_COUNT("after", "bytes_after"),
     FIELD_WORDS("relative error", "{relative_error:%.4f}", 0),
+    FIELD_IF("totals.absmax_error", "before search", "absmax_error", "%.4f", 0),
     FIELD_WORDS("weighted error", "{weighted_error?{weighted_error:%.4f}|none}", 0),
     FIELD_IF("calibration", "outputs, GPTQ", "gptq_output_error", "%.4f", 0),
     FIELD_IF("calibration", "outputs", "output_error", "%.4f", 0),
@@ -238,6 +242,7 @@ static const organ_block quantize_blocks[] = {
     NOTHING_YET,
     SAY(ON_PAGE, NULL, "Model: {model:model}."),
     TABLE(ON_TEXT, NULL, "roles", FIELDS(roles), .total = "all quantised", .total_row = "totals"),
+    SAY(ON_TERMINAL, "totals.absmax_error", "Relative error before the search for scales: {totals.absmax_error:%.4f}."),
     TABLE(ON_TEXT, "types", "types", FIELDS(block_types), .total = "all quantised", .total_row = "totals"),
     MATRICES_SHARE("", "quantised weights are"),
     MATRICES_FEW("", "quantised",

@@ -156,8 +156,8 @@ static bool has_scales(const organ_weight *weight, const organ_matrices *m, cons
            scale->bytes <= MAX_SCALES && scale->elements == organ_pieces_of(m->rows, b->height) * b->cols;
 }
 
-/* Reads the scales of the blocks of *b into b->scales, row by row. If weight->transposed (GPTQ and AWQ), the file
- * stores the scales column by column. b->scales becomes NULL if a scale is not positive and finite, and after an
+/* Reads the magnitudes of the scales of the blocks of *b into b->scales, row by row. If weight->transposed (GPTQ and
+ * AWQ), the file stores the scales column by column. b->scales becomes NULL if a scale is 0 or not finite, and after an
  * error. */
 static organ_status read_scales(const organ_autopsy_job *job, const organ_weight *weight, organ_blocks *b,
                                 organ_error *error)
@@ -173,7 +173,7 @@ static organ_status read_scales(const organ_autopsy_job *job, const organ_weight
     else if (organ_model_read(job->model, scale->file, bytes, scale->bytes, scale->offset, error) == ORGAN_OK) {
         organ_widen(job->engine->kernels, scale->dtype, bytes, values, (size_t)scale->elements);
         for (size_t k = 0; k < used; k++) {
-            b->scales[k] = weight->transposed ? values[k % b->cols * all + k / b->cols] : values[k];
+            b->scales[k] = fabsf(weight->transposed ? values[k % b->cols * all + k / b->cols] : values[k]);
             right = right && isfinite(b->scales[k]) && b->scales[k] > 0;
         }
     }

@@ -32,14 +32,24 @@ static bool is_bf16(double x)
     return fabs(m - rint(m)) < 0x1p-14;
 }
 
-/* Returns the share of the scales whose product with `times` is a BF16 value. The scale of a block of BF16 weights is
- * the largest value of the block, a BF16 number, divided by the largest code. */
-static double share_of_bf16(const organ_blocks *b, double times)
+/* Returns whether a scale, divided by `factor`, is a BF16 value over the largest code, or over one of the smaller
+ * numbers that organ quantize tries instead of that code (docs/definitions/quantisation.md). */
+static bool has_digits(double scale, double largest, double factor)
+{
+    for (int k = 0; k < 16; k++)
+        if (is_bf16(scale * (double)(float)(largest * exp2(-k / 16.0)) / factor))
+            return true;
+    return false;
+}
+
+/* Returns the share of the scales that have the digits of a BF16 model after a division by `factor`. The scale of a
+ * block of BF16 weights is the largest value of the block, a BF16 number, divided by the largest code. */
+static double share_of_bf16(const organ_blocks *b, double largest, double factor)
 {
     const size_t count = b->rows * b->cols;
     size_t good = 0;
     for (size_t k = 0; k < count; k++)
-        good += is_bf16((double)b->scales[k] * times);
+        good += has_digits((double)b->scales[k], largest, factor);
     return (double)good / (double)count;
 }
 
@@ -61,16 +71,16 @@ void organ_autopsy_judge_digits(organ_autopsy_job *job, const organ_weight_stats
     if (code == ORGAN_F8_E5M2)
         largest = 57344;
     if (v->weight->scheme != ORGAN_SCHEME_FP8 || v->weight->scale->dtype != ORGAN_F32 || largest == 0 ||
-        blocks->rows * blocks->cols < FEWEST_SCALES || share_of_bf16(blocks, largest) > BROKEN)
+        blocks->rows * blocks->cols < FEWEST_SCALES || share_of_bf16(blocks, largest, 1) > BROKEN)
         return;
     for (size_t k = 0; k < sizeof factors / sizeof *factors; k++)
-        if (share_of_bf16(blocks, largest / factors[k]) >= WHOLE) {
+        if (share_of_bf16(blocks, largest, factors[k]) >= WHOLE) {
             organ_autopsy_report(job, true, v->weight, &verdict,
                                  "%.0f percent of %zu scales are a BF16 value over the largest code; divided by %s (or "
                                  "%s times a power of "
                                  "two) %.0f percent are",
-                                 100 * share_of_bf16(blocks, largest), blocks->rows * blocks->cols, names[k], names[k],
-                                 100 * share_of_bf16(blocks, largest / factors[k]));
+                                 100 * share_of_bf16(blocks, largest, 1), blocks->rows * blocks->cols, names[k],
+                                 names[k], 100 * share_of_bf16(blocks, largest, factors[k]));
             return;
         }
 }

@@ -9,23 +9,31 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Sets *hint to the command that dequantizes the model. */
+organ_status organ_dequantize_hint(const organ_model *model, char **hint, organ_error *error)
+{
+    organ_text buffer;
+    *hint = NULL;
+    if (organ_text_open(&buffer, error))
+        return error->status;
+    fprintf(buffer.out, "organ dequantize ");
+    organ_shell_word(buffer.out, model->path);
+    fprintf(buffer.out, " -o OUT%s", model->gguf ? ".gguf" : "");
+    return organ_text_end(&buffer, hint, error);
+}
+
 /* Fails with the formatted text and the command that dequantizes the model. */
 organ_status organ_dequantize_first(const organ_model *model, organ_error *error, const char *what, ...)
 {
-    organ_text buffer;
-    char *word = NULL, text[700];
+    char *hint, text[700];
     va_list args;
-    if (organ_text_open(&buffer, error))
-        return error->status;
-    organ_shell_word(buffer.out, model->path);
-    if (organ_text_end(&buffer, &word, error))
+    if (organ_dequantize_hint(model, &hint, error))
         return error->status;
     va_start(args, what);
     vsnprintf(text, sizeof text, what, args);
     va_end(args);
-    organ_fail(error, ORGAN_BAD_INPUT, "%s: dequantize it first: organ dequantize %s -o OUT%s", text, word,
-               model->gguf ? ".gguf" : "");
-    free(word);
+    organ_fail(error, ORGAN_BAD_INPUT, "%s: dequantize it first: %s", text, hint);
+    free(hint);
     return error->status;
 }
 

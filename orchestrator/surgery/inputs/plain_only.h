@@ -11,6 +11,9 @@
  * the model. Also returns the errors of organ_weights_find. */
 organ_status organ_require_plain(const organ_model *model, const bool *changed, organ_error *error);
 
+/* Sets *hint to the command with which the user dequantizes the model, for messages; the caller frees it. Returns
+ * ORGAN_IO if memory cannot be allocated. */
+organ_status organ_dequantize_hint(const organ_model *model, char **hint, organ_error *error);
 /* Fails with ORGAN_BAD_INPUT "<what>: dequantize it first: organ dequantize MODEL -o OUT", with MODEL quoted for the
  * shell. */
 organ_status organ_dequantize_first(const organ_model *model, organ_error *error, const char *what, ...)

@@ -91,8 +91,8 @@ size_t organ_encoding_losses(const organ_encoding *encoding);
 void organ_encoding_add_losses(const organ_encoding *encoding, organ_encoding_loss *sums,
                                const organ_encoding_loss *more);
 /* Adds the squares and error squares of `rows` rows to `sums`. `values`: the original values; `back`: the decoded ones;
- * `roots`: root of each column's weight, NULL: adds only to sums[ORGAN_LOSS]. Overwrites `back`, and with `roots` also
- * `values`. */
+ * `roots`: root of each column's weight, NULL: adds only to sums[ORGAN_LOSS]. With `roots` overwrites `values` and
+ * `back`. */
 void organ_encoding_add_row_losses(const organ_kernels *kernels, float *values, float *back, const float *roots,
                                    size_t rows, size_t cols, organ_encoding_loss *sums);
 

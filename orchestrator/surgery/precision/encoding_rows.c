@@ -35,21 +35,45 @@ size_t organ_encoding_band(const organ_encoding *encoding, size_t rows)
     return organ_grid_band(&encoding->grid, rows);
 }
 
-/* Packs n codes of `bits` bits: limits each to the range of `bits`, adds half of that range, and stores the first code
- * in the lowest bits. n is a multiple of 8, so that it fills whole bytes. */
-static void encoding_rows_pack(const int8_t *codes, unsigned bits, size_t n, unsigned char *bytes)
+/* Packs the lowest `bits` bits of 8 bytes, the first byte in the lowest bits: joins two bytes, then two pairs, then two
+ * fours. All other bits of `bytes` are 0. */
+static inline uint64_t join_eight(uint64_t bytes, unsigned bits)
 {
-    const int half = 1 << (bits - 1);
-    for (size_t k = 0; k < n; k += 8) {
-        uint64_t word = 0;
-        for (unsigned l = 0; l < 8; l++) {
-            int code = codes[k + l] < -half ? -half : codes[k + l];
-            code = code >= half ? half - 1 : code;
-            word |= (uint64_t)(code + half) << (l * bits);
-        }
-        for (unsigned byte = 0; byte < bits; byte++)
-            bytes[k / 8 * bits + byte] = (unsigned char)(word >> (8 * byte));
+    const unsigned gap = 8 - bits;
+    bytes = (bytes & 0x00ff00ff00ff00ff) | (bytes & 0xff00ff00ff00ff00) >> gap;
+    bytes = (bytes & 0x0000ffff0000ffff) | (bytes & 0xffff0000ffff0000) >> 2 * gap;
+    return (bytes & 0x00000000ffffffff) | (bytes & 0xffffffff00000000) >> 4 * gap;
+}
+
+/* Packs n codes of `bits` bits, a constant in each call: limits each to the range of `bits`, adds half of that range,
+ * and stores the first code in the lowest bits. n is a multiple of 8, so that it fills whole bytes. Overwrites `codes`.
+ */
+static inline void pack_width(int8_t *codes, const unsigned bits, size_t n, unsigned char *bytes)
+{
+    const int8_t half = (int8_t)(1 << (bits - 1)), low = (int8_t)-half, high = (int8_t)(half - 1);
+    for (size_t k = 0; k < n; k++) {
+        const int8_t code = codes[k] < low ? low : codes[k];
+        codes[k] = (int8_t)((code > high ? high : code) + half);
     }
+    for (size_t k = 0; k < n; k += 8) {
+        uint64_t word;
+        memcpy(&word, codes + k, 8);
+        word = join_eight(word, bits);
+        memcpy(bytes + k / 8 * bits, &word, bits);
+    }
+}
+
+/* Packs n codes of `bits` bits, which are not 4 (those have a kernel). 8-bit codes need no limit and fill their bytes.
+ */
+static void encoding_rows_pack(int8_t *codes, unsigned bits, size_t n, unsigned char *bytes)
+{
+    if (bits == 2)
+        pack_width(codes, 2, n, bytes);
+    else if (bits == 3)
+        pack_width(codes, 3, n, bytes);
+    else
+        for (size_t k = 0; k < n; k++)
+            bytes[k] = (unsigned char)(codes[k] + 128);
 }
 
 /* Decodes a row of packed codes, which are stored with half of their range added: 4-bit codes with a kernel for them,
@@ -67,7 +91,10 @@ static void encoding_rows_decode_packed(const organ_encoding *encoding, const or
                                                            values + from, n);
             continue;
         }
-        organ_unpack_bits(codes, bits, 1, from, some, n);
+        if (bits == 8)
+            memcpy(some, codes + from, n);
+        else
+            organ_unpack_bits(codes, bits, 1, from, some, n);
         for (size_t k = 0; k < n; k++)
             some[k] = (uint8_t)(some[k] - (1u << (bits - 1)));
         kernels->decode[ORGAN_CODE_I8][ORGAN_REAL_F32](some, scales + from / group, NULL, group, values + from, n);
@@ -196,27 +223,22 @@ void organ_encoding_add_losses(const organ_encoding *encoding, organ_encoding_lo
     }
 }
 
-/* Adds the squares of n values, and of their `errors`, to *sums. */
-static void encoding_rows_add(const organ_kernels *kernels, const float *values, const float *errors, size_t n,
-                              organ_encoding_loss *sums)
-{
-    sums->squares += encoding_rows_squares(kernels, values, n);
-    sums->error_squares += encoding_rows_squares(kernels, errors, n);
-}
-
 /* Adds the squares of `rows` rows of `values`, and of their errors values - back, to `sums`. With `roots`, the root of
- * each column's weight, also adds the weighted squares. `back` has the decoded values and is overwritten, with `roots`
- * also `values`. */
+ * each column's weight, also adds the weighted squares and overwrites `values` and `back`, the decoded values. */
 void organ_encoding_add_row_losses(const organ_kernels *kernels, float *values, float *back, const float *roots,
                                    size_t rows, size_t cols, organ_encoding_loss *sums)
 {
-    encoding_rows_subtract(back, values, rows * cols);
-    encoding_rows_add(kernels, values, back, rows * cols, &sums[ORGAN_LOSS]);
+    double squares[2];
+    kernels->error_squares(values, back, rows * cols, squares);
+    sums[ORGAN_LOSS].squares += squares[0];
+    sums[ORGAN_LOSS].error_squares += squares[1];
     if (!roots)
         return;
+    encoding_rows_subtract(back, values, rows * cols);
     for (size_t r = 0; r < rows; r++) {
         encoding_rows_multiply(values + r * cols, roots, cols);
         encoding_rows_multiply(back + r * cols, roots, cols);
     }
-    encoding_rows_add(kernels, values, back, rows * cols, &sums[ORGAN_LOSS_WEIGHTED]);
+    sums[ORGAN_LOSS_WEIGHTED].squares += encoding_rows_squares(kernels, values, rows * cols);
+    sums[ORGAN_LOSS_WEIGHTED].error_squares += encoding_rows_squares(kernels, back, rows * cols);
 }

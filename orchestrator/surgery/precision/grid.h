@@ -40,6 +40,10 @@ float organ_grid_scale(const organ_grid *grid, const organ_kernels *kernels, flo
 /* Returns `scale` rounded to the type in which it is stored: FP32 for blocks, F16 for GGUF, else BF16. */
 float organ_grid_stored(const organ_grid *grid, const organ_kernels *kernels, float scale);
 
+/* Returns the search for the scales of a grid without a text: tries whose scales are rounded to the stored type. Try 0
+ * is organ_grid_scale. A constant; NULL for GGUF, whose blocks have a search of their own. */
+const organ_scale_search *organ_grid_search(const organ_grid *grid);
+
 /* Rounds each of n values to the nearest that its scale and minimum can represent: values[k] becomes code x scales[k] +
  * minima[k], with the code nearest to (values[k] - minima[k]) / scales[k], ties to even. An integer code is 0 if
  * the scale is 0; for E4M3 codes no scale may be 0. `minima` NULL: the grid has none. Values are finite; n is a

@@ -166,9 +166,13 @@ static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
 /* Prints notes before the run. For GGUF: the warnings about the model's files, and the tensors whose block type
  * differs from that of the scheme. For safetensors: the targets with smaller groups than the scheme's, or with blocks
  * clipped at the edge of the matrix, the experts that stay plain, and reasons why transformers may not read the output.
- * For both: how many targets are copied unchanged, and the first of them. */
-static void quantize_note_before(const organ_quantize_job *job)
+ * For both: how many targets are copied unchanged, the first of them, and how to quantise those that are quantised
+ * already. */
+static organ_status quantize_note_before(const organ_quantize_job *job, organ_error *error)
 {
+    bool blocks = false;
+    char *hint = NULL;
+
     if (job->writer)
         organ_quantize_gguf_note(job);
     else
@@ -179,6 +183,16 @@ static void quantize_note_before(const organ_quantize_job *job)
                             "lists all with the reasons",
                             job->left_out_count, job->left_out_count == 1 ? "is" : "are",
                             job->left_out[0].tensor->name);
+    for (size_t k = 0; k < job->left_out_count; k++)
+        blocks |= organ_dtype_is_blocks(job->left_out[k].tensor->dtype);
+    if (!blocks || organ_dequantize_hint(job->model, &hint, error))
+        return error->status;
+    organ_progress_note(job->progress,
+                        "targets that are quantised already are copied; to quantise them again, dequantize the "
+                        "model first: %s",
+                        hint);
+    free(hint);
+    return ORGAN_OK;
 }
 
 /* Implements organ_write.fill: quantises all parts. The calibrated parts come first, because they need more memory: if
@@ -244,7 +258,7 @@ static const char *quantize_definition(const organ_quantize_job *job)
     if (job->pruning)
         return "sparse-gptq-resolved/2";
     if (!organ_quantize_by_text(job->options))
-        return gguf ? "quantize-gguf/1" : "quantize/1";
+        return gguf ? "quantize-gguf/1" : "quantize/2";
     if (job->options->no_resolve)
         return gguf ? "gptq-gguf/1" : "gptq/2";
     return gguf ? "gptq-gguf-resolved/1" : "gptq-resolved/2";
@@ -280,8 +294,7 @@ static organ_status quantize_model(organ_quantize_job *job, json_t **report, org
                               .identity = organ_quantize_identity,
                               .check = check_imatrix,
                               .document = organ_quantize_document};
-    quantize_note_before(job);
-    return organ_write_run(&made, report, error);
+    return quantize_note_before(job, error) ? error->status : organ_write_run(&made, report, error);
 }
 
 /* Writes the quantised model and sets *report; frees everything else. With `pruning`, prunes each matrix first. */

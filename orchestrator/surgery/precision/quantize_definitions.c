@@ -16,6 +16,13 @@ static json_t *quantize_definitions_scale(const organ_quantize_job *job)
     const organ_grid *const grid = &job->encoding->grid;
     const bool block = grid->scale_of == ORGAN_SCALE_BLOCK, solved = job->calib && !job->options->no_resolve;
     const bool of_rows = grid->scale_of == ORGAN_SCALE_CHANNEL || grid->scale_of == ORGAN_SCALE_GROUP;
+    if (!job->calib)
+        return json_sprintf(
+            "Of 16 scales for %s, %s, the one with the least sum of (value - code x scale)^2. The first "
+            "is the greatest magnitude / %g, %s where all are zero; the others divide it by other "
+            "numbers%s.",
+            of[grid->scale_of], block ? "in FP32" : "rounded to BF16", (double)organ_grid_max(grid),
+            block ? "1" : "2^-7", organ_grid_search(grid)->signs ? ", and may be negative" : "");
     if (job->widths)
         return json_sprintf("%she greatest magnitude of %s / half of the steps between the least and the greatest "
                             "code, rounded to BF16; "
@@ -75,6 +82,7 @@ static json_t *quantize_definitions_codes(const organ_quantize_job *job)
         SET_TEXT("relative_error", "The Frobenius norm of W - code x scale over that of W, where W are the original "
                                    "values, all in FP32, sums in "
                                    "FP64; of several tensors, over all their values together."),
+        SET_IF(!job->calib, "absmax_error", json_string("The same with the first scale for all values.")),
         SET_IF(job->calib, "output_error",
                json_string("The root of tr(E H E^T) / tr(W H W^T), with E = W - code x scale and H the damped second "
                            "moments of the inputs: the relative error of the outputs on the calibration text. "
@@ -101,8 +109,12 @@ static json_t *quantize_definitions_blocks(const organ_quantize_job *job)
         SET_TEXT("relative_error", "The Frobenius norm of W - W' over that of W, where W' are the values of the "
                                    "blocks, in FP32, sums in FP64; of several "
                                    "tensors, over all their values together."),
-        SET_IF(job->imatrix, "weighted_error",
-               json_string("The same with each column times the root of its weight; over tensors with an entry.")),
+        SET_IF(!job->calib, "absmax_error",
+               json_string("The same with the blocks of ggml's reference, whose scales map the values of largest "
+                           "magnitude to the last code; null for Q4_K, Q5_K and Q6_K.")),
+        SET_IF(
+            job->imatrix, "weighted_error",
+            json_string("relative_error with each column times the root of its weight; over tensors with an entry.")),
         SET_IF(job->imatrix, "unreached_experts",
                json_string("Matrices of experts that got no token of the imatrix's text: gate and up are weighted by "
                            "the inputs of the layer's other experts, columns of down have equal weights.")),

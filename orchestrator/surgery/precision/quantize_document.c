@@ -16,7 +16,8 @@
 typedef struct quantize_document_sums {
     uint64_t tensors, elements, before, after, masked, zeros, unreached;
     organ_encoding_loss loss[ORGAN_LOSSES];
-    double energy, gptq_loss, output_loss;
+    double energy, gptq_loss, output_loss, unsearched;
+    bool no_reference; /* a target has a type without scales from greatest magnitudes (has_reference) */
 } quantize_document_sums;
 
 /* Returns the bytes of a target's tensors in the output; their pieces follow each other, codes first. */
@@ -26,6 +27,14 @@ static uint64_t bytes_after(const organ_quantize_job *job, const organ_quantize_
     for (size_t k = 0; k < job->units[part->unit].count; k++)
         bytes += job->pieces[part->codes + k].bytes;
     return bytes;
+}
+
+/* Returns whether the error with scales from the greatest magnitudes is known for the part's type: for all but those
+ * GGUF types that store scales as codes. */
+static bool has_reference(const organ_quantize_part *part)
+{
+    const organ_ggml_kind *const blocks = organ_grid_blocks(&part->encoding->grid);
+    return !(blocks && blocks->coded);
 }
 
 /* Adds the figures of a target to the sums. */
@@ -43,6 +52,8 @@ static void quantize_document_add_part(quantize_document_sums *s, const organ_qu
     s->output_loss += part->output_loss;
     s->masked += part->masked;
     s->zeros += part->zeros;
+    s->unsearched += part->unsearched;
+    s->no_reference |= !has_reference(part);
 }
 
 /* Returns the relative error sqrt(error_squares / squares), 0 if `squares` is 0, null in a dry run. Rounded to nine
@@ -58,6 +69,13 @@ static json_t *error_json(const organ_quantize_job *job, double error_squares, d
 static json_t *relative_json(const organ_quantize_job *job, const organ_encoding_loss *loss)
 {
     return error_json(job, loss->error_squares, loss->squares);
+}
+
+/* Returns the relative error with scales from the greatest magnitudes; null if it is not known, or in a dry run. */
+static json_t *unsearched_json(const organ_quantize_job *job, bool known, double unsearched,
+                               const organ_encoding_loss *loss)
+{
+    return known ? error_json(job, unsearched, loss->squares) : json_null();
 }
 
 /* Returns the relative error with imatrix weights; null if the imatrix has an entry for none of the targets, or in a
@@ -95,6 +113,8 @@ static json_t *quantize_document_sums_json(json_t *object, const organ_quantize_
                              SET_COUNT("bytes_before", s->before), SET_COUNT("bytes_after", s->after),
                              SET_IF(job->writer, "bits_per_weight", json_real(organ_millionth(bits))),
                              SET("relative_error", relative_json(job, &s->loss[ORGAN_LOSS])),
+                             SET_IF(!job->calib, "absmax_error",
+                                    unsearched_json(job, !s->no_reference, s->unsearched, &s->loss[ORGAN_LOSS])),
                              SET_IF(job->imatrix, "weighted_error", weighted_json(job, &s->loss[ORGAN_LOSS_WEIGHTED])),
                              SET_IF(job->imatrix, "unreached_experts", json_integer((json_int_t)s->unreached)),
                              SET_PRUNED(job, s, s->elements), SET_OUTPUT_ERRORS(job, s)));
@@ -158,6 +178,8 @@ static json_t *quantize_document_part_json(const void *context, size_t k)
                         SET_COUNT("bytes_before", tensor->bytes), SET_COUNT("bytes_after", bytes_after(job, part)),
                         SET_IF(organ_quantize_has_several_encodings(job), "scheme", json_string(part->encoding->name)),
                         SET("relative_error", relative_json(job, &part->loss[ORGAN_LOSS])),
+                        SET_IF(!job->calib, "absmax_error",
+                               unsearched_json(job, has_reference(part), part->unsearched, &part->loss[ORGAN_LOSS])),
                         SET_IF(job->imatrix, "weighted_error",
                                part->entry ? weighted_json(job, &part->loss[ORGAN_LOSS_WEIGHTED]) : json_null()),
                         SET_IF(job->imatrix, "imatrix_entry", part->entry ? json_string(part->entry) : json_null()),

@@ -95,6 +95,53 @@ organ_status organ_quantize_gguf_forms(organ_quantize_job *job, organ_error *err
     return ORGAN_OK;
 }
 
+/* Returns the bits per weight of blocks of a type. */
+static double bits_of_blocks(const organ_encoding *encoding)
+{
+    const organ_dtype_info *const type = organ_dtype_describe(encoding->codes);
+    return 8.0 * (double)type->bytes / (double)type->elements;
+}
+
+/* Returns the bits per weight of the quantised tensors if `encoding` replaces that of the scheme; NULL: as planned. The
+ * output head keeps its type. */
+static double bits_of_parts(const organ_quantize_job *job, const organ_encoding *encoding)
+{
+    double weights = 0, bits = 0;
+    for (size_t k = 0; k < job->part_count; k++) {
+        const organ_quantize_part *const part = organ_quantize_next_part(job, k);
+        const organ_encoding *const used = encoding && part->preferred == job->encoding ? encoding : part->encoding;
+        weights += (double)part->weight->elements;
+        bits += bits_of_blocks(used) * (double)part->weight->elements;
+    }
+    return bits / weights;
+}
+
+/* Prints a note if blocks of other types make the output larger than the scheme's name says: the bits per weight of the
+ * output and of the source, and the schemes with blocks of 32 that take fewer bits. */
+static void note_bits(const organ_quantize_job *job)
+{
+    static const char *const of_32[] = {"q4_0", "q4_1", "q5_0", "q5_1"};
+    const double planned = bits_of_parts(job, NULL);
+    double weights = 0, before = 0;
+    char fitting[80] = "";
+    for (size_t k = 0; k < job->part_count; k++) {
+        const organ_quantize_part *const part = organ_quantize_next_part(job, k);
+        weights += (double)part->weight->elements;
+        before += 8 * (double)part->weight->codes->bytes;
+    }
+    for (size_t k = 0; k < sizeof of_32 / sizeof *of_32; k++) {
+        const double bits = bits_of_parts(job, organ_encoding_named(of_32[k]));
+        const size_t length = strlen(fitting);
+        if (bits < planned)
+            snprintf(fitting + length, sizeof fitting - length, "%s%s (%.2f)", length ? ", " : "", of_32[k], bits);
+    }
+    organ_progress_note(job->progress,
+                        "%s takes %.2f bits per weight in this model, not %.2f as in whole blocks of 256; the source "
+                        "has %.2f%s%s",
+                        job->encoding->name, planned, bits_of_blocks(job->encoding), before / weights,
+                        *fitting ? ". Schemes with blocks of 32 fit all rows and take fewer: " : "", fitting);
+}
+
 /* Prints notes about tensors whose block type differs from that of the scheme. */
 void organ_quantize_gguf_note(const organ_quantize_job *job)
 {
@@ -116,6 +163,8 @@ void organ_quantize_gguf_note(const organ_quantize_job *job)
                             "%zu tensor%s rows that are not whole blocks of 256: %s becomes %s; the report lists all",
                             job->regrouped, job->regrouped == 1 ? " has" : "s have", first->weight->name,
                             organ_dtype_name(first->encoding->codes));
+    if (first)
+        note_bits(job);
 }
 
 /* ---- the importance matrix ---- */

@@ -40,10 +40,16 @@ typedef struct organ_quantize_part {
     size_t codes, scale, shape;
     size_t unit;        /* index in job->units of the unit of these pieces */
     float greatest;     /* greatest magnitude in the target; used only if one scale covers the target */
+    float whole_scale;  /* the scale in that case */
+    double tries[16];   /* in that case, error squares with each try of organ_grid_search */
     const char *entry;  /* name of its entry in the imatrix; NULL: the imatrix does not weight its columns */
     uint64_t unreached; /* number of its matrices (experts) that got no token of the imatrix's text */
     uint64_t experts;   /* result of organ_experts_of_role, an argument of organ_importance_norms */
     organ_encoding_loss loss[ORGAN_LOSSES]; /* squares of the weights and of their errors; indices: ORGAN_LOSS .. */
+    /* Error squares with the scales that map the greatest magnitudes to the largest codes, which the search improves;
+     * for GGUF those of ggml's reference. 0 if `calibrated`, and for types for which there are none (Q4_K, Q5_K, Q6_K).
+     */
+    double unsearched;
     bool calibrated; /* true: GPTQ chooses codes on the calibration text; false: each code is nearest to its weight */
     uint64_t matrices_done;                /* number of its matrices that GPTQ has encoded */
     double energy, gptq_loss, output_loss; /* sums of organ_gptq.energy, gptq_loss and loss */

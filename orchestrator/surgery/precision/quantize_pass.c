@@ -15,8 +15,20 @@
 #define NEAREST 300.0   /* plan of a dry run: operations per weight */
 #define BLOCKS  10000.0 /* the same for GGUF, where the scales of each block are searched */
 
+#define SEARCHED                                                                                                       \
+    0x1p-100f /* tensors up to this magnitude get the scale of try 0, as in organ_kernels.search_scales                \
+               */
+
 #define PENDING ((size_t)1 << 16) /* least bytes of scales that are buffered before they are written together */
 #define BAND    ((size_t)4096)    /* greatest number of values of GGUF rows that are encoded together */
+
+/* The result of a strip, in members for each pass. */
+typedef struct strip_result {
+    organ_encoding_loss loss[ORGAN_LOSSES]; /* codes: losses; indices: ORGAN_LOSS .. */
+    double unsearched;                      /* codes: error squares with the scales of try 0 */
+    double tries[16];                       /* tries: error squares with the scale of each try */
+    float greatest;                         /* statistics: greatest magnitude */
+} strip_result;
 
 /* Sizes and scratch buffers with which a worker encodes one strip. */
 typedef struct encode_buffers {
@@ -29,6 +41,7 @@ typedef struct encode_buffers {
     unsigned char *codes;               /* codes of `step` rows */
     float *back;                        /* decoded values of these rows, [step][cols] */
     float *scales;                      /* `groups` scales of the current band */
+    double unsearched;                  /* error squares of the strip with the scales of try 0 of the search */
     float *weights, *roots;             /* imatrix weight of each column, and its root; NULL: no imatrix */
     unsigned char *pending;             /* scales in the type of the file that are not written yet */
     size_t pending_bytes, pending_room; /* bytes in `pending`; bytes that fit into it */
@@ -103,47 +116,48 @@ static organ_status put_pending(encode_buffers *b, organ_error *error)
     return error->status;
 }
 
-/* Computes the scale for values whose greatest magnitude is `greatest`. Writes it in the type of the file to `stored`
- * and returns its rounded value, with which codes are computed. */
-static float round_scale(const encode_buffers *b, float greatest, unsigned char *stored)
-{
-    const float scale = organ_grid_scale(&b->part->encoding->grid, b->kernels, greatest);
-    organ_encoding_store_scales(b->part->encoding, b->kernels, &scale, 1, stored);
-    return scale;
-}
-
-/* Sets b->scales for a band of `rows` rows, each from the greatest magnitude in a group of columns, and appends them to
- * b->pending. If one scale covers the tensor, only sets b->scales: put_small has written that scale. */
+/* Sets b->scales for a band of `rows` rows by the search for the least error and appends them to b->pending. If one
+ * scale covers the tensor, only sets b->scales: put_small has written that scale. */
 static organ_status make_scales(encode_buffers *b, const float *values, size_t rows, organ_error *error)
 {
-    const size_t size = organ_encoding_scale_bytes(b->part->encoding);
-    unsigned char stored[4];
-    if (b->part->encoding->grid.scale_of == ORGAN_SCALE_TENSOR) {
-        b->scales[0] = round_scale(b, b->part->greatest, stored);
+    const organ_encoding *const encoding = b->part->encoding;
+    const size_t bytes = b->groups * organ_encoding_scale_bytes(encoding);
+    if (encoding->grid.scale_of == ORGAN_SCALE_TENSOR) {
+        b->scales[0] = b->part->whole_scale;
         return ORGAN_OK;
     }
-    if (b->pending_bytes + b->groups * size > b->pending_room && put_pending(b, error))
+    if (b->pending_bytes + bytes > b->pending_room && put_pending(b, error))
         return error->status;
-    for (size_t g = 0; g < b->groups; g++) {
-        const size_t from = g * b->group, width = b->cols - from < b->group ? b->cols - from : b->group;
-        float greatest = 0;
-        for (size_t r = 0; r < rows; r++) {
-            const float here = b->kernels->amax(values + r * b->cols + from, width);
-            greatest = here > greatest ? here : greatest;
-        }
-        b->scales[g] = round_scale(b, greatest, b->pending + b->pending_bytes);
-        b->pending_bytes += size;
-    }
+    b->unsearched += b->kernels->search_scales(organ_grid_search(&encoding->grid), values, b->cols, rows, b->cols,
+                                               b->group, b->scales);
+    organ_encoding_store_scales(encoding, b->kernels, b->scales, b->groups, b->pending + b->pending_bytes);
+    b->pending_bytes += bytes;
     return ORGAN_OK;
 }
 
 /* ---- codes ---- */
 
+/* Adds the error squares of `rows` rows in the blocks of ggml's reference, which takes the scales from the greatest
+ * magnitudes, to b->unsearched. Overwrites b->codes and b->back. Does nothing for types without such an encoder. */
+static void measure_reference(encode_buffers *b, const float *values, size_t rows)
+{
+    const organ_ggml_kind *const kind = organ_grid_blocks(&b->part->encoding->grid);
+    double squares[2];
+    if (!b->kernels->quantize[kind->type])
+        return;
+    b->kernels->quantize[kind->type](values, b->codes, rows * b->cols / kind->elements);
+    organ_encoding_decode(b->part->encoding, b->kernels, b->codes, NULL, rows * b->cols, b->back);
+    b->kernels->error_squares(values, b->back, rows * b->cols, squares);
+    b->unsearched += squares[1];
+}
+
 /* Encodes `rows` rows of `values` into b->codes and adds their losses to `sums`, an array of organ_encoding_losses
  * entries. The sums become NaN or infinite if a value is not finite. */
-static void make_rows(const encode_buffers *b, float *values, size_t rows, organ_encoding_loss *sums)
+static void make_rows(encode_buffers *b, float *values, size_t rows, organ_encoding_loss *sums)
 {
     const organ_encoding *const encoding = b->part->encoding;
+    if (!b->groups && !b->job->calib)
+        measure_reference(b, values, rows);
     if (b->groups)
         organ_encoding_encode(encoding, b->kernels, values, b->scales, b->cols, b->codes);
     else
@@ -164,15 +178,16 @@ static organ_status make_codes(void *context, const organ_weight_strip *strip, v
     const organ_grid *const grid = &b.part->encoding->grid;
     const size_t band = grid->scale_of == ORGAN_SCALE_BLOCK ? grid->size : 1;
     float *const values = strip->values;
-    organ_encoding_loss *const sums = result;
+    strip_result *const sums = result;
     for (size_t r = 0; r < strip->rows; r += b.step) {
         const size_t remaining = strip->rows - r, rows = organ_min(b.step, remaining);
         if (b.groups && r % band == 0 && make_scales(&b, values + r * b.cols, organ_min(remaining, band), error))
             return error->status;
-        make_rows(&b, values + r * b.cols, rows, sums);
+        make_rows(&b, values + r * b.cols, rows, sums->loss);
         memcpy((unsigned char *)values + r * b.row_bytes, b.codes, rows * b.row_bytes);
     }
-    if (!isfinite(sums[ORGAN_LOSS].squares))
+    sums->unsearched = b.unsearched;
+    if (!isfinite(sums->loss[ORGAN_LOSS].squares))
         return organ_quantize_refuse_values(b.part->weight->name, error);
     if (put_pending(&b, error))
         return error->status;
@@ -183,12 +198,12 @@ static organ_status make_codes(void *context, const organ_weight_strip *strip, v
 /* ---- passes ---- */
 
 /* Returns the bytes of the source tensor that a strip counts for in the progress. If one scale covers the tensor, the
- * weights are read in two passes, and each counts half of the bytes. */
+ * weights are read in three passes, and each counts a third of the bytes. */
 static uint64_t quantize_pass_share(const organ_quantize_part *part, const organ_weight_strip *strip)
 {
     const uint64_t rows = part->rows * organ_weight_matrices(part->weight).count;
     const uint64_t bytes = part->weight->codes->bytes / (rows ? rows : 1) * strip->rows;
-    return part->encoding->grid.scale_of == ORGAN_SCALE_TENSOR ? bytes / 2 : bytes;
+    return part->encoding->grid.scale_of == ORGAN_SCALE_TENSOR ? bytes / 3 : bytes;
 }
 
 /* Implements organ_weight_pass.retire: adds the losses of an encoded strip to its part. After the last strip, records
@@ -197,7 +212,9 @@ static organ_status retire_codes(void *context, const organ_weight_strip *strip,
 {
     organ_quantize_job *const job = context;
     organ_quantize_part *const part = job->todo[strip->item];
-    organ_encoding_add_losses(part->encoding, part->loss, result);
+    const strip_result *const sums = result;
+    organ_encoding_add_losses(part->encoding, part->loss, sums->loss);
+    part->unsearched += sums->unsearched;
     if (strip->last && organ_write_finish(job->run, part->unit, organ_quantize_results(part), error))
         return error->status;
     organ_progress_advance(job->progress, quantize_pass_share(part, strip), strip->last ? part->weight->name : NULL,
@@ -211,7 +228,7 @@ static organ_status measure_strip(void *context, const organ_weight_strip *strip
                                   organ_error *error)
 {
     const organ_quantize_job *const job = context;
-    float *const greatest = result;
+    float *const greatest = &((strip_result *)result)->greatest;
     (void)scratch;
     *greatest = job->engine->kernels->amax(strip->values, strip->rows * strip->cols);
     return isfinite(*greatest) ? ORGAN_OK : organ_quantize_refuse_values(job->todo[strip->item]->weight->name, error);
@@ -223,11 +240,58 @@ static organ_status retire_greatest(void *context, const organ_weight_strip *str
 {
     organ_quantize_job *const job = context;
     organ_quantize_part *const part = job->todo[strip->item];
-    const float *const greatest = result;
+    const float greatest = ((const strip_result *)result)->greatest;
     (void)error;
-    part->greatest = *greatest > part->greatest ? *greatest : part->greatest;
+    part->greatest = greatest > part->greatest ? greatest : part->greatest;
     organ_progress_advance(job->progress, quantize_pass_share(part, strip), NULL, NULL);
     return ORGAN_OK;
+}
+
+/* Implements organ_weight_pass.work of the second pass: computes the errors of a strip with all tries for the scale of
+ * the tensor. */
+static organ_status add_tries(void *context, const organ_weight_strip *strip, void *scratch, void *result,
+                              organ_error *error)
+{
+    const organ_quantize_job *const job = context;
+    const organ_quantize_part *const part = job->todo[strip->item];
+    const organ_scale_search *const search = organ_grid_search(&part->encoding->grid);
+    const float *const values = strip->values;
+    strip_result *const sums = result;
+    float scales[16], errors[16];
+    (void)scratch;
+    for (size_t r = 0; r < strip->rows && part->greatest > SEARCHED; r++) {
+        job->engine->kernels->scale_errors(search, values + r * strip->cols, strip->cols, part->greatest, scales,
+                                           errors);
+        for (size_t k = 0; k < 16; k++)
+            sums->tries[k] += (double)errors[k];
+    }
+    return isfinite(sums->tries[0]) ? ORGAN_OK : organ_quantize_refuse_values(part->weight->name, error);
+}
+
+/* Implements organ_weight_pass.retire of the second pass: adds the errors of a strip to part->tries. */
+static organ_status retire_tries(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
+{
+    organ_quantize_job *const job = context;
+    organ_quantize_part *const part = job->todo[strip->item];
+    const strip_result *const sums = result;
+    (void)error;
+    part->unsearched += sums->tries[0];
+    for (size_t k = 0; k < 16; k++)
+        part->tries[k] += sums->tries[k];
+    organ_progress_advance(job->progress, quantize_pass_share(part, strip), NULL, NULL);
+    return ORGAN_OK;
+}
+
+/* Returns the scale of a tensor: that of the first try with the least error. */
+static float choose_whole_scale(const organ_quantize_part *part, const organ_kernels *kernels)
+{
+    const organ_grid *const grid = &part->encoding->grid;
+    float scales[16], errors[16];
+    size_t best = 0;
+    for (size_t k = 1; k < 16; k++)
+        best = part->tries[k] < part->tries[best] ? k : best;
+    kernels->scale_errors(organ_grid_search(grid), NULL, 0, part->greatest, scales, errors);
+    return part->greatest > SEARCHED ? scales[best] : organ_grid_scale(grid, kernels, part->greatest);
 }
 
 /* Fails because a tensor has values that are not finite. */
@@ -252,13 +316,13 @@ organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quant
 static organ_status put_small(organ_quantize_job *job, size_t count, organ_error *error)
 {
     for (size_t k = 0; k < count && !error->status; k++) {
-        const organ_quantize_part *const part = job->todo[k];
-        const encode_buffers b = {.job = job, .part = part, .kernels = job->engine->kernels};
+        organ_quantize_part *const part = job->todo[k];
         unsigned char stored[4];
         if (organ_quantize_put_shape(job, part, error) != ORGAN_OK ||
             job->encoding->grid.scale_of != ORGAN_SCALE_TENSOR)
             continue;
-        round_scale(&b, part->greatest, stored);
+        part->whole_scale = choose_whole_scale(part, job->engine->kernels);
+        organ_encoding_store_scales(part->encoding, job->engine->kernels, &part->whole_scale, 1, stored);
         organ_write_put(job->run, part->scale, stored, 2, 0, NULL, error);
     }
     return error->status;
@@ -280,23 +344,26 @@ static organ_weight_pass codes_pass(organ_quantize_job *job, const organ_weight_
                                .as = ORGAN_F32,
                                .row_multiple = 128,
                                .scratch_bytes = scratch,
-                               .result_bytes = organ_encoding_losses(job->encoding) * sizeof(organ_encoding_loss),
+                               .result_bytes = sizeof(strip_result),
                                .context = job,
                                .work = make_codes,
                                .retire = retire_codes};
 }
 
-/* Encodes the weights of `items` in one pass. If one scale covers the tensor, a first pass finds the greatest magnitude
- * of each tensor. */
+/* Encodes the weights of `items` in one pass. If one scale covers the tensor, two passes come before: the first finds
+ * the greatest magnitude of each tensor, the second the errors of the scales that are tried. */
 static organ_status run_passes(organ_quantize_job *job, const organ_weight_item *items, size_t count,
                                organ_error *error)
 {
     const organ_weight_pass codes = codes_pass(job, items, count);
-    organ_weight_pass statistics = codes;
+    organ_weight_pass statistics = codes, tries = codes;
     statistics.work = measure_strip;
     statistics.retire = retire_greatest;
-    if (job->encoding->grid.scale_of == ORGAN_SCALE_TENSOR)
-        organ_weight_pass_run(&statistics, job->engine, error);
+    tries.work = add_tries;
+    tries.retire = retire_tries;
+    if (job->encoding->grid.scale_of == ORGAN_SCALE_TENSOR &&
+        organ_weight_pass_run(&statistics, job->engine, error) == ORGAN_OK)
+        organ_weight_pass_run(&tries, job->engine, error);
     if (!error->status && put_small(job, count, error) == ORGAN_OK)
         organ_weight_pass_run(&codes, job->engine, error);
     return error->status;

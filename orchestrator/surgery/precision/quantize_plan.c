@@ -154,6 +154,11 @@ static organ_status refuse_without_targets(const organ_quantize_job *job, organ_
         return organ_fail(error, ORGAN_USAGE,
                           "--budget %s is enough for all targets unquantised: there is nothing to quantise",
                           job->options->allocate.budget);
+    const organ_tensor *const first = job->left_out[0].tensor;
+    if (organ_dtype_is_blocks(first->dtype))
+        return organ_dequantize_first(
+            job->model, error, "%.300s: no target can be quantised as %s; tensor '%.200s': it is stored as %s",
+            job->model->path, job->options->scheme, first->name, organ_dtype_name(first->dtype));
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: no target can be quantised as %s; tensor '%s': %s", job->model->path,
                       job->options->scheme, job->left_out[0].tensor->name, job->left_out[0].why);
 }

@@ -24,7 +24,8 @@ static const organ_struct_field results_fields[] = {
 /* Returns the figures of a finished part for its journal line. */
 json_t *organ_quantize_results(const organ_quantize_part *part)
 {
-    return ORGAN_STRUCT_ADD(ORGAN_OBJECT(SET_IF(part->fallback, "fallback_experts", json_incref(part->fallback))),
+    return ORGAN_STRUCT_ADD(ORGAN_OBJECT(SET_IF(part->fallback, "fallback_experts", json_incref(part->fallback)),
+                                         SET_IF(part->unsearched > 0, "unsearched", json_real(part->unsearched))),
                             results_fields, part);
 }
 
@@ -35,5 +36,6 @@ bool organ_quantize_recall(void *context, size_t at, const json_t *results)
     organ_quantize_part *const part = &((organ_quantize_job *)context)->parts[at];
     json_decref(part->fallback);
     part->fallback = json_incref(json_object_get(results, "fallback_experts"));
+    part->unsearched = json_number_value(json_object_get(results, "unsearched"));
     return ORGAN_STRUCT_READ(results, results_fields, part);
 }

@@ -76,6 +76,29 @@ static organ_status fail_unwritable(const organ_purify_job *job, organ_error *er
     return organ_fail(error, ORGAN_BAD_INPUT, format, job->donor->path, first->name, dtype);
 }
 
+/* Prints a note about the selected tensors that stay unchanged: their share of the weights, and how to purify them too.
+ */
+static organ_status note_left_out_types(const organ_purify_job *job, organ_error *error)
+{
+    uint64_t left = 0, all = 0;
+    bool blocks = false;
+    char *hint = NULL;
+    for (size_t k = 0; k < job->left_out_count; k++) {
+        left += job->left_out[k]->elements;
+        blocks |= organ_dtype_is_blocks(job->left_out[k]->dtype);
+    }
+    for (size_t k = 0; k < job->count; k++)
+        all += job->parts[k].tensor->elements;
+    if (!blocks || organ_dequantize_hint(job->donor, &hint, error))
+        return error->status;
+    organ_progress_note(job->progress,
+                        "%.3g %% of the weights to purify are stored as types like %s, which purify cannot write, and "
+                        "stay unchanged; to purify them too, dequantize the model first: %s",
+                        100 * (double)left / (double)(left + all), organ_dtype_name(job->left_out[0]->dtype), hint);
+    free(hint);
+    return ORGAN_OK;
+}
+
 /* Fills job->parts, chosen and left_out with the tensors that --type and --layers select, or else the projections.
  * Fails if nothing remains to be purified or a selected tensor belongs to a packed weight (organ_require_plain). */
 static organ_status select_tensors(organ_purify_job *job, organ_error *error)
@@ -105,7 +128,7 @@ static organ_status select_tensors(organ_purify_job *job, organ_error *error)
                           job->options->types ? "tensor" : "projection",
                           job->options->types || job->options->layers ? " among those that --type and --layers select"
                                                                       : "");
-    return error->status;
+    return error->status ? error->status : note_left_out_types(job, error);
 }
 
 /* Opens the donor, selects its tensors and prepares the filter. */

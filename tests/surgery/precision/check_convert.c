@@ -66,22 +66,71 @@ typedef struct plain {
     size_t block_rows, block_cols;
     bool int4, wide; /* wide: scales are F32 */
     float *scales;
-    int *codes; /* E4M3 codes, or -8 to 7 */
-    double error;
+    int *codes;           /* E4M3 codes, or -8 to 7 */
+    double error, before; /* before: with the scales of the first try */
 } plain;
 
-static float plain_scale(const plain *p, float greatest)
+/* The scale of one try (quantize/2) for a value of largest magnitude. */
+static float plain_scale(const plain *p, int try, float farthest)
 {
-    const float raw = greatest / (p->int4 ? 7.5f : 448.0f);
+    static const float int4[16] = {7.5f,   -6.85f, -7.05f, -7.25f, -7.75f, -7.95f, -8.1f,  -8.2f,
+                                   -8.35f, -8.5f,  -8.65f, -8.8f,  -9.0f,  -9.25f, -9.55f, -9.95f};
+    const float e4m3_peak = (float)(448 * exp2(-try / 16.0));
+    const float by = p->int4 && try > 0 ? farthest : fabsf(farthest), raw = by / (p->int4 ? int4[try] : e4m3_peak);
     if (p->wide)
-        return raw > 0 ? raw : 1.0f;
-    return raw > 0 ? of_bf16(to_bf16(raw)) : 0.0078125f;
+        return raw != 0 ? raw : 1.0f;
+    return raw != 0 ? of_bf16(to_bf16(raw)) : 0.0078125f;
+}
+
+/* The nearest code; *back gets its value. */
+static int plain_code(const plain *p, float value, float scale, double *back)
+{
+    const float x = value / scale;
+    const int code = p->int4 ? (int)fminf(fmaxf(nearbyintf(x), -8), 7) : (int)nearest_e4m3(x);
+    *back = (double)((p->int4 ? (float)code : (float)e4m3((unsigned)code)) * scale);
+    return code;
+}
+
+/* Chooses the scale of the group in rows `top` and columns `left` and sets its codes. Adds the error squares of the
+ * first try and of the chosen scale to *before and *lost. */
+static float plain_group(plain *p, const float *values, size_t top, size_t left, double *before, double *lost)
+{
+    const size_t end = top + p->block_rows < p->rows ? top + p->block_rows : p->rows,
+                 right = left + p->block_cols < p->cols ? left + p->block_cols : p->cols;
+    float farthest = 0, best = 0;
+    double least = INFINITY, back;
+    for (size_t r = top; r < end; r++)
+        for (size_t c = left; c < right; c++) {
+            const float x = values[r * p->cols + c];
+            if (fabsf(x) > fabsf(farthest) || (fabsf(x) == fabsf(farthest) && x > farthest))
+                farthest = x;
+        }
+    for (int try = 0; try < 16; try++) {
+        const float scale = plain_scale(p, try, farthest);
+        double error = 0;
+        for (size_t r = top; r < end; r++)
+            for (size_t c = left; c < right; c++) {
+                plain_code(p, values[r * p->cols + c], scale, &back);
+                error += ((double)values[r * p->cols + c] - back) * ((double)values[r * p->cols + c] - back);
+            }
+        *before += try == 0 ? error : 0;
+        if (error < least * (1 - 0x1p-18)) {
+            least = error;
+            best = scale;
+        }
+    }
+    *lost += least;
+    for (size_t r = top; r < end; r++)
+        for (size_t c = left; c < right; c++)
+            p->codes[r * p->cols + c] = plain_code(p, values[r * p->cols + c], best, &back);
+    return best;
 }
 
 static plain quantize_plainly(const char *scheme, const float *values, size_t rows, size_t cols)
 {
     const bool block = strstr(scheme, "block"), tensor = strstr(scheme, "tensor"), group = strstr(scheme, "group");
     plain p = {.rows = rows, .cols = cols, .int4 = group, .wide = block};
+    double squares = 0, lost = 0, before = 0;
     p.block_rows = tensor ? rows : 1;
     p.block_cols = group ? 32 : cols;
     if (block)
@@ -90,22 +139,13 @@ static plain quantize_plainly(const char *scheme, const float *values, size_t ro
     p.scale_cols = (cols + p.block_cols - 1) / p.block_cols;
     p.scales = calloc(p.scale_rows * p.scale_cols, sizeof *p.scales);
     p.codes = calloc(rows * cols, sizeof *p.codes);
-    for (size_t k = 0; k < rows * cols; k++) {
-        float *const max = &p.scales[k / cols / p.block_rows * p.scale_cols + k % cols / p.block_cols];
-        *max = fmaxf(*max, fabsf(values[k]));
-    }
     for (size_t k = 0; k < p.scale_rows * p.scale_cols; k++)
-        p.scales[k] = plain_scale(&p, p.scales[k]);
-    double squares = 0, lost = 0;
-    for (size_t k = 0; k < rows * cols; k++) {
-        const float scale = p.scales[k / cols / p.block_rows * p.scale_cols + k % cols / p.block_cols],
-                    x = values[k] / scale;
-        p.codes[k] = p.int4 ? (int)fminf(fmaxf(nearbyintf(x), -8), 7) : (int)nearest_e4m3(x);
-        const double back = (double)((p.int4 ? (float)p.codes[k] : (float)e4m3((unsigned)p.codes[k])) * scale);
+        p.scales[k] =
+            plain_group(&p, values, k / p.scale_cols * p.block_rows, k % p.scale_cols * p.block_cols, &before, &lost);
+    for (size_t k = 0; k < rows * cols; k++)
         squares += (double)values[k] * (double)values[k];
-        lost += ((double)values[k] - back) * ((double)values[k] - back);
-    }
     p.error = sqrt(lost / squares);
+    p.before = sqrt(before / squares);
     return p;
 }
 
@@ -156,18 +196,20 @@ static void same_codes(const organ_model *model, const char *name, const plain *
     }
 }
 
-static double told_error(const char *tensor)
+static double told_figure(const char *tensor, const char *figure)
 {
     size_t k;
     json_t *row;
     json_array_foreach(json_object_get(convert_report, "tensors"), k, row)
     {
         if (strcmp(json_string_value(json_object_get(row, "tensor")), tensor) == 0)
-            return json_number_value(json_object_get(row, "relative_error"));
+            return json_number_value(json_object_get(row, figure));
     }
     return -1;
 }
+static double told_error(const char *tensor) { return told_figure(tensor, "relative_error"); }
 
+/* Scales are searched, and each code is nearest for its scale. */
 START_TEST(codes_are_the_nearest)
 {
     static const char *const names[] = {Q_PROJ, V_PROJ, GATE_PROJ, DOWN_PROJ};
@@ -183,6 +225,8 @@ START_TEST(codes_are_the_nearest)
             same_scales(model, names[n], &p);
             same_codes(model, names[n], &p);
             ck_assert_double_eq_tol(told_error(names[n]), p.error, 1e-7);
+            ck_assert_double_eq_tol(told_figure(names[n], "absmax_error"), p.before, 1e-7);
+            ck_assert(p.error <= (p.int4 ? 0.95 : 1) * p.before);
             ck_assert(p.error > (p.int4 ? 0.04 : 0.015) && p.error < (p.int4 ? 0.12 : 0.03));
             release(&p);
             free(values);
@@ -277,7 +321,7 @@ static void expect(const organ_model *model, const char *tensor, organ_dtype dty
     free(data);
 }
 
-/* The codes equal those of the formats' own libraries for the same values. */
+/* The codes equal those of the formats' own libraries for the same values and the searched scales. */
 START_TEST(codes_are_those_of_the_owners)
 {
     static const char name[] = "model.layers.0.mlp.up_proj.weight";
@@ -286,15 +330,16 @@ START_TEST(codes_are_those_of_the_owners)
         organ_dtype scale_type;
         const void *scales, *codes;
         size_t scale_bytes, code_bytes;
+        double before;
     } rows[] = {
         {"fp8-block128", "weight_scale_inv", ORGAN_F32, golden_block_scales, golden_block_codes,
-         sizeof golden_block_scales, sizeof golden_block_codes},
+         sizeof golden_block_scales, sizeof golden_block_codes, golden_block_before},
         {"fp8-tensor", "weight_scale", ORGAN_BF16, golden_tensor_scales, golden_tensor_codes,
-         sizeof golden_tensor_scales, sizeof golden_tensor_codes},
+         sizeof golden_tensor_scales, sizeof golden_tensor_codes, golden_tensor_before},
         {"fp8-channel", "weight_scale", ORGAN_BF16, golden_channel_scales, golden_channel_codes,
-         sizeof golden_channel_scales, sizeof golden_channel_codes},
+         sizeof golden_channel_scales, sizeof golden_channel_codes, golden_channel_before},
         {"int4-group32", "weight_scale", ORGAN_BF16, golden_int4_scales, golden_int4_words, sizeof golden_int4_scales,
-         sizeof golden_int4_words},
+         sizeof golden_int4_words, golden_int4_before},
     };
     const made_tensor tensor = {name, ORGAN_BF16, 2, {GOLDEN_ROWS, GOLDEN_COLS}};
     ck_assert_int_eq(mkdir(scratch_path("small"), 0777), 0);
@@ -304,6 +349,7 @@ START_TEST(codes_are_those_of_the_owners)
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
         must_convert("out", (convert_way){.model = scratch_path("small"), .scheme = rows[k].scheme, .force = true});
         organ_model *const model = open_sound("out");
+        ck_assert_double_eq_tol(told_figure(name, "absmax_error"), rows[k].before, 1e-7);
         expect(model, extra(name, rows[k].scale), rows[k].scale_type, rows[k].scales, rows[k].scale_bytes);
         expect(model, k == 3 ? extra(name, "weight_packed") : name, k == 3 ? ORGAN_I32 : ORGAN_F8_E4M3, rows[k].codes,
                rows[k].code_bytes);

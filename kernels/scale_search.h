@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT
+ * The search for the scale of a group of values (organ_scale_search). A lane of the vectors `scales`, `inverses` and
+ * `errors` stands for a try. In the loops over values the lanes are values, and each try has sums of its own. */
+
+/* tries; those whose sums are in registers at the same time; groups that are searched at the same time */
+enum { SEARCH_TRIES = 16, SEARCH_TOGETHER = 4, SEARCH_GROUPS = 8 };
+#define SEARCH_ROUNDING 0x1.8p23f /* adding it rounds to whole numbers, ties to even */
+/* Groups up to this magnitude keep the scale of try 0: the inverses of smaller scales might be infinite, and squares of
+ * the errors underflow to 0. */
+#define SEARCH_MIN 0x1p-100f
+
+/* The tries for a group: scale and inverse of each, and the sums of squared errors by lane of the values. */
+typedef struct scale_tries {
+    _Alignas(64) float sums[SEARCH_TRIES][16];
+    float scales[SEARCH_TRIES], inverses[SEARCH_TRIES];
+} scale_tries;
+
+/* Returns the value of largest magnitude of a band of rows; of two opposite ones the positive one. Ignores NaN; 0 if
+ * there is no number. */
+INLINE float farthest_value(const float *values, size_t stride, size_t rows, size_t n)
+{
+    f32x16 low = f32_set1(0), high = low;
+    for (size_t r = 0; r < rows; r++)
+        for (size_t at = 0; at < n; at += 16) {
+            const float *const from = values + r * stride + at;
+            const f32x16 x = n - at < 16 ? f32_load_part(from, n - at) : f32_load(from);
+            low = f32_select(f32_gt(low, x), x, low);
+            high = f32_select(f32_gt(x, high), x, high);
+        }
+    const float least = f32_reduce_min(low), greatest = f32_reduce_max(high);
+    return greatest >= -least ? greatest : least;
+}
+
+/* Sets scales and inverses of all tries for a group whose value of largest magnitude is `farthest`. */
+INLINE void begin_tries(const organ_scale_search *search, float farthest, scale_tries *t)
+{
+    const f32x16 magnitude = f32_set1(__builtin_fabsf(farthest)), peaks = f32_load(search->peaks);
+    const m32x16 after = u32_gt(u32_lanes(), u32_set1(0));
+    const f32x16 by = search->signs ? f32_select(after, f32_set1(farthest), magnitude) : magnitude;
+    f32x16 scales = f32_div(by, peaks);
+    if (search->bf16)
+        scales = f32_of_bits(u32_and(bf16_rounded(scales, u32_set1(0x7fc00000)), u32_set1(0xffff0000)));
+    f32_store(t->scales, scales);
+    f32_store(t->inverses, f32_div(f32_set1(1), scales));
+    if (!(t->scales[0] > 0))
+        t->scales[0] = search->of_zeros;
+}
+
+/* Returns x minus the nearest whole code in low .. high times the scale; `low` and `high` have SEARCH_ROUNDING added.
+ */
+INLINE f32x16 lost_by_integer(f32x16 x, f32x16 inverse, f32x16 scale, f32x16 low, f32x16 high)
+{
+    const f32x16 rounds = f32_set1(SEARCH_ROUNDING), moved = f32_fma(x, inverse, rounds);
+    return f32_fnma(f32_sub(f32_max(f32_min(moved, high), low), rounds), scale, x);
+}
+
+/* Returns x minus the nearest E4M3 number times the scale, for x >= 0. fp8_codes explains the rounding. No quotient is
+ * large enough to be rounded to a number above 448. */
+INLINE f32x16 lost_by_e4m3(f32x16 x, f32x16 inverse, f32x16 scale)
+{
+    const f32x16 moved = f32_mul(x, inverse);
+    const u32x16 exponent = u32_max(u32_and(f32_bits(moved), u32_set1(INFINITE)), u32_set1(121u << 23));
+    const f32x16 rounds = f32_of_bits(u32_add(exponent, u32_set1(20u << 23)));
+    return f32_fnma(f32_sub(f32_add(moved, rounds), rounds), scale, x);
+}
+
+/* Adds the squared errors of one value in each lane to the sums of SEARCH_TOGETHER tries. */
+INLINE void add_lost(const organ_scale_search *search, f32x16 x, const f32x16 *inverses, const f32x16 *scales,
+                     f32x16 *sums, const int e4m3)
+{
+    const f32x16 low = f32_set1(search->low + SEARCH_ROUNDING), high = f32_set1(search->high + SEARCH_ROUNDING);
+    const f32x16 of = e4m3 ? f32_of_bits(u32_and(f32_bits(x), u32_set1(MAGNITUDE))) : x;
+    UNROLL for (int k = 0; k < SEARCH_TOGETHER; k++)
+    {
+        const f32x16 lost =
+            e4m3 ? lost_by_e4m3(of, inverses[k], scales[k]) : lost_by_integer(of, inverses[k], scales[k], low, high);
+        sums[k] = f32_fma(lost, lost, sums[k]);
+    }
+}
+
+/* Sets the sums of all tries to the squared errors of a band of rows. */
+INLINE void sum_errors(const organ_scale_search *search, const float *values, size_t stride, size_t rows, size_t n,
+                       scale_tries *t, const int e4m3)
+{
+    const size_t whole = n / 16 * 16;
+    for (int first = 0; first < SEARCH_TRIES; first += SEARCH_TOGETHER) {
+        f32x16 inverses[SEARCH_TOGETHER], scales[SEARCH_TOGETHER], sums[SEARCH_TOGETHER];
+        UNROLL for (int k = 0; k < SEARCH_TOGETHER; k++)
+        {
+            inverses[k] = f32_set1(t->inverses[first + k]);
+            scales[k] = f32_set1(t->scales[first + k]);
+            sums[k] = f32_set1(0);
+        }
+        for (size_t r = 0; r < rows; r++) {
+            const float *const row = values + r * stride;
+            for (size_t at = 0; at < whole; at += 16)
+                add_lost(search, f32_load(row + at), inverses, scales, sums, e4m3);
+            if (whole < n)
+                add_lost(search, f32_load_part(row + whole, n - whole), inverses, scales, sums, e4m3);
+        }
+        UNROLL for (int k = 0; k < SEARCH_TOGETHER; k++) f32_store(t->sums[first + k], sums[k]);
+    }
+}
+
+/* Returns the number of the try with the least error; of tries that are equal in the first 20 bits of the fraction the
+ * first one. NaN counts as the greatest error. The number of a try replaces the last 4 bits of its error, so that one
+ * comparison of integers finds both. */
+INLINE uint32_t least_try(f32x16 errors)
+{
+    const u32x16 key = u32_or(u32_and(f32_bits(errors), u32_set1(MAGNITUDE - 15)), u32_lanes());
+    return (MAGNITUDE - u32_top(u32_sub(u32_set1(MAGNITUDE), key))) & 15;
+}
+
+/* Searches the scales of `count` groups of n columns of a band of rows, at most SEARCH_GROUPS. Returns *first, the sum
+ * of the errors of try 0, plus those of these groups. Each step of the search is made for all groups before the next
+ * one, because it waits for the step before it. */
+INLINE double search_groups(const organ_scale_search *search, const float *values, size_t stride, size_t rows, size_t n,
+                            size_t count, double first, float *scales, const int e4m3)
+{
+    scale_tries t[SEARCH_GROUPS];
+    float farthest[SEARCH_GROUPS];
+    for (size_t g = 0; g < count; g++)
+        farthest[g] = farthest_value(values + g * n, stride, rows, n);
+    for (size_t g = 0; g < count; g++)
+        begin_tries(search, farthest[g], &t[g]);
+    for (size_t g = 0; g < count; g++)
+        sum_errors(search, values + g * n, stride, rows, n, &t[g], e4m3);
+    for (size_t g = 0; g < count; g++) {
+        const int some = __builtin_fabsf(farthest[g]) > SEARCH_MIN;
+        const f32x16 errors = f32_fold_rows(t[g].sums[0]);
+        f32_store(t[g].inverses, errors);
+        scales[g] = t[g].scales[some ? least_try(errors) : 0];
+        first += some ? (double)t[g].inverses[0] : 0;
+    }
+    return first;
+}
+
+/* Searches the scales of all groups of a band of rows (organ_kernels): SEARCH_GROUPS whole groups at a time, then the
+ * narrower one. */
+INLINE double search_band(const organ_scale_search *search, const float *values, size_t stride, size_t rows,
+                          size_t cols, size_t group, float *scales, const int e4m3)
+{
+    const size_t whole = cols / group;
+    double first = 0;
+    for (size_t g = 0; g < whole; g += SEARCH_GROUPS) {
+        const size_t count = whole - g < SEARCH_GROUPS ? whole - g : SEARCH_GROUPS;
+        first = search_groups(search, values + g * group, stride, rows, group, count, first, scales + g, e4m3);
+    }
+    if (whole * group < cols)
+        first = search_groups(search, values + whole * group, stride, rows, cols - whole * group, 1, first,
+                              scales + whole, e4m3);
+    return first;
+}
+
+/* search_band for both kinds of codes. */
+static double search_scales(const organ_scale_search *search, const float *values, size_t stride, size_t rows,
+                            size_t cols, size_t group, float *scales)
+{
+    return search->e4m3 ? search_band(search, values, stride, rows, cols, group, scales, 1)
+                        : search_band(search, values, stride, rows, cols, group, scales, 0);
+}
+
+/* Computes the errors of all tries for a part of a group (organ_kernels). */
+static void scale_errors(const organ_scale_search *search, const float *values, size_t n, float farthest, float *scales,
+                         float *errors)
+{
+    scale_tries t;
+    begin_tries(search, farthest, &t);
+    if (search->e4m3)
+        sum_errors(search, values, n, 1, n, &t, 1);
+    else
+        sum_errors(search, values, n, 1, n, &t, 0);
+    memcpy(scales, t.scales, sizeof t.scales);
+    f32_store(errors, f32_fold_rows(t.sums[0]));
+}
+
+/* Sums the squares of n values and of their errors (organ_kernels), in a sum for each lane. */
+static void error_squares(const float *values, const float *back, size_t n, double *sums)
+{
+    f64x16 squares = f64_set1(0), errors = squares;
+    for (size_t at = 0; at < n; at += 16) {
+        const size_t some = n - at < 16 ? n - at : 16;
+        const f32x16 x = some < 16 ? f32_load_part(values + at, some) : f32_load(values + at),
+                     y = some < 16 ? f32_load_part(back + at, some) : f32_load(back + at);
+        const f64x16 wide = f64_of_f32(x), lost = f64_of_f32(f32_sub(x, y));
+        squares = f64_fma(wide, wide, squares);
+        errors = f64_fma(lost, lost, errors);
+    }
+    sums[0] = f64_fold(squares);
+    sums[1] = f64_fold(errors);
+}

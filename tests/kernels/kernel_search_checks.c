@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT
+ * Checks of the search for scales: every table against a plain search in FP64, and against the scalar table bit for
+ * bit on shapes that end at every place of a vector, between guards. */
+#include "tests/kernels/kernel_checker.h"
+#include <math.h>
+#include <string.h>
+
+enum { TRIES = 16, ROWS = 3, COLS = 300 };
+
+/* Whole codes with scales of both signs, FP32 scales, BF16 scales, E4M3 codes. */
+static const organ_scale_search searches[] = {
+    {0, -8, 7, 1, 1, 0.5f, {7.5f, -7, -7.25f, -7.5f, -7.75f, -8, -8.25f, -8.5f, -9, -9.5f, -10, 6, 6.5f, 7, 8, 9}},
+    {0, -2, 1, 1, 1, 0.5f, {1.5f, -2, -2.25f, -2.5f, -2.75f, -3, -3.5f, -4, 2, 2.25f, 2.5f, 2.75f, 3, 3.5f, 4, 5}},
+    {0, -128, 127, 0, 0, 1, {127.5f, 113, 114, 115, 116, 117, 118, 119, 120, 121, 122, 123, 124, 125, 126, 128.5f}},
+    {1, 0, 0, 1, 0, 0.25f, {448, 430, 410, 390, 370, 360, 350, 330, 310, 300, 290, 280, 270, 260, 240, 230}},
+    {1, 0, 0, 0, 0, 1, {448, 430, 410, 390, 370, 360, 350, 330, 310, 300, 290, 280, 270, 260, 240, 230}}};
+enum { SEARCHES = sizeof searches / sizeof *searches };
+
+static double value_of_nearest(const organ_scale_search *s, float value, float scale)
+{
+    const float x = value / scale;
+    if (!s->e4m3)
+        return (double)fminf(fmaxf(nearbyintf(x), s->low), s->high) * (double)scale;
+    int exponent;
+    frexpf(x, &exponent);
+    const float step = ldexpf(1, (exponent < -5 ? -5 : exponent) - 4), code = nearbyintf(x / step) * step;
+    return (double)fminf(fmaxf(code, -448), 448) * (double)scale;
+}
+
+static float scale_of_try(const organ_scale_search *s, int try, float farthest)
+{
+    float scale = (s->signs && try > 0 ? farthest : fabsf(farthest)) / s->peaks[try];
+    uint16_t stored;
+    if (s->bf16) {
+        organ_kernels_scalar->f32_to_bf16(&scale, &stored, 1);
+        organ_kernels_scalar->bf16_to_f32(&stored, &scale, 1);
+    }
+    return try == 0 && scale == 0 ? s->of_zeros : scale;
+}
+
+static float farthest_of(const float *values, size_t stride, size_t rows, size_t n)
+{
+    float farthest = 0;
+    for (size_t k = 0; k < rows * n; k++) {
+        const float x = values[k / n * stride + k % n];
+        farthest = fabsf(x) > fabsf(farthest) || (fabsf(x) == fabsf(farthest) && x > 0) ? x : farthest;
+    }
+    return farthest;
+}
+
+static double error_of_try(const organ_scale_search *s, float scale, const float *values, size_t stride, size_t rows,
+                           size_t n)
+{
+    double sum = 0;
+    for (size_t k = 0; k < rows * n; k++) {
+        const float x = values[k / n * stride + k % n];
+        const double lost = (double)x - value_of_nearest(s, x, scale);
+        sum += lost * lost;
+    }
+    return sum;
+}
+
+/* The scale of a group is that of a try, and no try is better by more than rounding; adds the error of try 0. */
+static const char *check_group(const organ_scale_search *s, const float *values, size_t stride, size_t rows, size_t n,
+                               float scale, double *first)
+{
+    const float farthest = farthest_of(values, stride, rows, n);
+    double least = INFINITY, got = INFINITY;
+    for (int t = 0; t < TRIES; t++) {
+        const float tried = scale_of_try(s, t, farthest);
+        if (t > 0 && !(fabsf(farthest) > 0x1p-100f))
+            break;
+        const double error = error_of_try(s, tried, values, stride, rows, n);
+        *first += t == 0 ? error : 0;
+        least = error < least ? error : least;
+        got = scale == tried && error < got ? error : got;
+    }
+    return got <= least * (1 + 1e-5) + 0x1p-110 ? NULL
+                                                : kernel_fault("%zu x %zu values: scale %a has error %g, the best %g",
+                                                               rows, n, (double)scale, got, least);
+}
+
+static const char *check_searched(const organ_kernels *k, size_t which, const float *values, size_t rows, size_t cols,
+                                  size_t group)
+{
+    const organ_scale_search *const s = &searches[which];
+    float scales[COLS + 1], same[COLS + 1];
+    const size_t groups = (cols + group - 1) / group;
+    const char *fault = NULL;
+    double first = 0;
+    memset(scales, 0x5a, sizeof scales), memset(same, 0x5a, sizeof same);
+    const double told = k->search_scales(s, values, COLS, rows, cols, group, scales),
+                 again = organ_kernels_scalar->search_scales(s, values, COLS, rows, cols, group, same);
+    if (memcmp(scales, same, sizeof same) != 0 || told != again)
+        return kernel_fault("search %zu, %zu x %zu in groups of %zu: not the bits of scalar", which, rows, cols, group);
+    for (size_t g = 0; g < groups && !fault; g++)
+        fault = check_group(s, values + g * group, COLS, rows, g + 1 < groups ? group : cols - g * group, scales[g],
+                            &first);
+    if (!fault && !(fabs(told - first) <= 1e-5 * first + 0x1p-110))
+        fault = kernel_fault("search %zu: the error of the first tries is %g, not %g", which, told, first);
+    return fault;
+}
+
+/* The errors of all tries for one group. */
+static const char *check_errors(const organ_kernels *k, size_t which, const float *values, size_t n)
+{
+    const organ_scale_search *const s = &searches[which];
+    float scales[TRIES], errors[TRIES], same[TRIES];
+    const float farthest = farthest_of(values, n, 1, n);
+    if (!(fabsf(farthest) > 0x1p-100f))
+        return NULL;
+    organ_kernels_scalar->scale_errors(s, values, n, farthest, scales, same);
+    k->scale_errors(s, values, n, farthest, scales, errors);
+    for (int t = 0; t < TRIES; t++)
+        if (scales[t] != scale_of_try(s, t, farthest) || errors[t] != same[t] ||
+            !(fabs((double)errors[t] - error_of_try(s, scales[t], values, n, 1, n)) <=
+              1e-5 * (double)errors[t] + 0x1p-110))
+            return kernel_fault("search %zu, %zu values: try %d has scale %a and error %g", which, n, t,
+                                (double)scales[t], (double)errors[t]);
+    return NULL;
+}
+
+static const char *check_squares(const organ_kernels *k, const float *values, const float *back, size_t n)
+{
+    double sums[2], same[2], squares = 0, errors = 0;
+    k->error_squares(values, back, n, sums);
+    organ_kernels_scalar->error_squares(values, back, n, same);
+    for (size_t j = 0; j < n; j++) {
+        const double lost = (double)(values[j] - back[j]);
+        squares += (double)values[j] * (double)values[j];
+        errors += lost * lost;
+    }
+    return memcmp(sums, same, sizeof sums) == 0 && fabs(sums[0] - squares) <= 1e-12 * squares &&
+                   fabs(sums[1] - errors) <= 1e-12 * errors
+               ? NULL
+               : kernel_fault("%zu values: squares %g and %g, not %g and %g", n, sums[0], sums[1], squares, errors);
+}
+
+const char *check_scale_search(const organ_kernels *k)
+{
+    static const size_t groups[] = {1, 15, 16, 17, 32, 33, 64, 128, COLS};
+    const size_t kinds = sizeof groups / sizeof *groups;
+    const char *fault = NULL;
+    for (unsigned round = 0; round < 60 && !fault; round++) {
+        static const int shifts[] = {-6, 0, 30, -60, -140, 50};
+        guarded g = guarded_create(ROWS * COLS * sizeof(float), GUARD_BEHIND, round);
+        float *const values = (float *)(void *)g.data;
+        samples random = {round};
+        samples_fill(&random, (enum sample_shape)(round % SAMPLE_SHAPES), values, (size_t)ROWS * COLS);
+        for (size_t j = 0; j < (size_t)ROWS * COLS; j++)
+            values[j] = j / 32 % 7 == round % 9 ? 0 : ldexpf(values[j], shifts[round % 6]);
+        const size_t cols = COLS - round * 5 % 64, rows = 1 + round % ROWS;
+        for (size_t which = 0; which < SEARCHES && !fault; which++) {
+            fault =
+                check_searched(k, which, values + (ROWS - rows) * COLS, rows, cols, groups[(round + which) % kinds]);
+            fault = fault ? fault : check_errors(k, which, values + ROWS * COLS - cols, cols);
+        }
+        fault = fault ? fault : check_squares(k, values, values + ROWS * COLS - cols, cols);
+        if (!fault && !guarded_intact(&g, round))
+            fault = kernel_fault("bytes around the values were changed");
+        guarded_destroy(&g);
+    }
+    return fault;
+}
