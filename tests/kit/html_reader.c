@@ -116,6 +116,16 @@ static void check_names(const char *page)
         }
 }
 
+size_t html_seal(const char *at)
+{
+    static const char opens[] = "<!-- organ: ", closes[] = " -->\n";
+    const size_t digest = sizeof opens - 1, end = digest + 16;
+    return strncmp(at, opens, digest) == 0 && strspn(at + digest, "0123456789abcdef") == 16 &&
+                   strcmp(at + end, closes) == 0
+               ? end + sizeof closes - 1
+               : 0;
+}
+
 void html_must_be_page(const char *page)
 {
     static const char start[] = "<!doctype html>\n";
@@ -125,6 +135,8 @@ void html_must_be_page(const char *page)
     while (*at) {
         if (*at != '<')
             at = *at == '\n' && r.depth == 0 ? at + 1 : skip_text(at, "<");
+        else if (r.depth == 0 && html_seal(at))
+            at += html_seal(at);
         else
             at = at[1] == '/' ? read_end(&r, at) : read_start(&r, at);
     }

@@ -5,6 +5,9 @@
 
 #include <jansson.h>
 
+/* Returns the length of the seal of a page (formats/model/seal.h) if `at` is nothing else, or 0. */
+size_t html_seal(const char *at);
+
 /* Fails the test unless `page` is a complete, well-formed HTML document that loads nothing and links within itself
  * only, with one heading, one main element, unique ids with correct references, and styles for light, dark and
  * print. */
