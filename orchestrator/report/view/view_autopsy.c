@@ -330,10 +330,12 @@ static const organ_field unmatched[] = {
 #define MARKED                                                                                                         \
     "{tensor:code}, **{what}**: {value}.{range? Healthy: {range}.} {cause} More: {command:code}"                       \
     "{count>1?\n  The same finding applies to {count:-1} more tensors: see autopsy.json.}"
-#define VERDICT                                                                                                        \
-    "{findings?NOT healthy: {findings:size} finding{findings:s} and {noted} remark{noted:s} on "                       \
-    "{weights:count} "                                                                                                 \
-    "tensor{weights:s}.|Healthy: {weights:count} tensor{weights:s}, no finding, {noted} remark{noted:s}.}"
+/* The verdict; `with` and `also` are texts about the remarks. The page's lead has none, because it is made of the
+ * document without the view's own members, such as `noted`. */
+#define VERDICT(with, also)                                                                                            \
+    "{findings?NOT healthy: {findings:size} finding{findings:s}" with " on {weights:count} "                           \
+    "tensor{weights:s}.|Healthy: {weights:count} tensor{weights:s}, no finding" also ".}"
+#define NOTED  "{noted} remark{noted:s}"
 #define INDENT "           " /* of the lines below the first line of a finding */
 
 static const organ_item highlights[] = {{NULL, "findings", "{findings:size}"},
@@ -487,7 +489,7 @@ static const organ_block blocks[] = {
     SAY(ON_FILES, NULL, "A value outside the expected range is a remark, one outside the healthy range a finding."),
     TABLE(ON_FILES, NULL, "limits", FIELDS(limits), .caption = "Ranges used"),
     GAP(NULL),
-    SAY_AFTER(ON_TERMINAL, NULL, "", VERDICT),
+    SAY_AFTER(ON_TERMINAL, NULL, "", VERDICT(" and " NOTED, ", " NOTED)),
     TIME_LINE(""),
     DEFINITIONS,
 };
@@ -495,6 +497,6 @@ static const organ_block blocks[] = {
 const organ_view organ_autopsy_view = {.schema = "organ.autopsy/1",
                                        .kind = "Autopsy",
                                        .title = "{model.name}{other? against {other.name}}",
-                                       .lead = VERDICT,
+                                       .lead = VERDICT("", ""),
                                        .make = autopsy_of,
                                        BLOCKS_OF(blocks)};
