@@ -299,7 +299,7 @@ START_TEST(an_autopsy_begins_with_its_findings)
     const char *const layers = strstr(page, "id=\"s2-");
     ck_assert(strstr(page, "<p class=\"lead\">NOT healthy: ") && finding && layers && finding < layers);
     free(page);
-    HAS(AUTOPSY_OTHER, "<p class=\"lead\">Healthy: 50 tensors, no finding, ", "None.",
+    HAS(AUTOPSY_OTHER, "<p class=\"lead\">Healthy: 50 tensors, no finding.", "None.",
         "Standard deviation of the weights by layer", "Largest value by layer",
         "Distance from the other model by layer", "Distance of each weight from the expected limits");
 }
