@@ -304,7 +304,7 @@ static organ_status note_unread(model_state *s, organ_error *error)
     char text[400];
     if (!s->place.unread)
         return ORGAN_OK;
-    snprintf(text, sizeof text, "%s is read, as transformers does; %s next to it is not", s->place.file,
+    snprintf(text, sizeof text, "organ reads %s, as transformers does, and not %s next to it", s->place.file,
              s->place.unread);
     return append_sentence(s, text, s->warnings, &s->model.warning_count, error);
 }

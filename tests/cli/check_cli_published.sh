@@ -242,7 +242,7 @@ ends 0 convert pieces -o pieces-back.gguf --to gguf --quiet --force
 make llama both
 jq -n '{metadata: {}, weight_map: {"model.norm.weight": "model-00001-of-00002.safetensors"}}' >both/model.safetensors.index.json
 ends 0 prune both -o pruned
-says "model.safetensors is read, as transformers does; model.safetensors.index.json next to it is not"
+says "organ reads model.safetensors, as transformers does, and not model.safetensors.index.json next to it"
 judge "the output has the index of other files" test ! -e pruned/model.safetensors.index.json
 export HF_HUB_CACHE=$PWD/cache
 snapshot=cache/models--acme--Tiny/snapshots/$commit file=$root/fixtures/tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf

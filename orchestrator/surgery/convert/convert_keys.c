@@ -456,7 +456,7 @@ static organ_status keys_general(organ_convert_job *job, organ_error *error)
     return error->status;
 }
 
-/* Adds the keys of the tokenizer, and notes what they do not store. */
+/* Adds the keys of the tokenizer. Notes name what these keys do not store. */
 static organ_status keys_tokenizer(const organ_convert_job *job, organ_error *error)
 {
     organ_tokenizer_difference difference;
