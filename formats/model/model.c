@@ -268,21 +268,21 @@ static organ_status open_shards(model_state *s, organ_error *error)
     return error->status ? error->status : check_total(s, error);
 }
 
-/* Opens model.safetensors for the URL of a directory in which the server has no index. Returns ORGAN_IO if the server
- * has no model.safetensors either. */
-static organ_status open_single(model_state *s, organ_error *error)
+/* Opens model.safetensors at the URL of a directory. If the server has no such file, leaves the model without files and
+ * place.file NULL, which is no error. */
+static organ_status try_single(model_state *s, organ_error *error)
 {
     organ_error fault = {0};
     s->place.file = ORGAN_SINGLE_NAME;
     if (model_open_files(s, &s->place.file, 1, &fault) == ORGAN_OK)
         return ORGAN_OK;
-    if (s->missing)
-        return organ_fail(error, ORGAN_IO,
-                          "%s: no model here: the server has no " ORGAN_INDEX_NAME " and no " ORGAN_SINGLE_NAME
-                          " there; if the file has another name, give its URL",
-                          s->place.path);
-    *error = fault;
-    return fault.status;
+    if (!s->missing) {
+        *error = fault;
+        return fault.status;
+    }
+    s->place.file = NULL;
+    s->model.file_count = 0;
+    return ORGAN_OK;
 }
 
 /* Warns if names of tensors in the files have words of wrappers of PyTorch, which organ_model_find does not expect. */
@@ -304,20 +304,28 @@ static organ_status note_unread(model_state *s, organ_error *error)
     char text[400];
     if (!s->place.unread)
         return ORGAN_OK;
-    snprintf(text, sizeof text, "%s is read, as transformers does; %s next to it is not", s->place.file,
+    snprintf(text, sizeof text, "organ reads %s, as transformers does, and not %s next to it", s->place.file,
              s->place.unread);
     return append_sentence(s, text, s->warnings, &s->model.warning_count, error);
 }
 
-/* Opens the files of a safetensors model: the file that the path names (and access->also), the shards of the index,
- * or model.safetensors at a URL. */
+/* Opens the files of a safetensors model: the file that the path names (and access->also), the shards of the index, or
+ * for the URL of a directory, as in a local one, model.safetensors or else the shards of the index. Returns ORGAN_IO if
+ * the server has neither. */
 static organ_status open_safetensors(model_state *s, organ_error *error)
 {
     if (s->place.file)
         return model_open_files(s, &s->place.file, 1, error) == ORGAN_OK ? open_also(s, error) : error->status;
+    if (!s->place.index && (try_single(s, error) || s->place.file))
+        return error->status;
     if (read_index(s, error) != ORGAN_OK)
         return error->status;
-    return s->place.index ? open_shards(s, error) : open_single(s, error);
+    if (s->place.index)
+        return open_shards(s, error);
+    return organ_fail(error, ORGAN_IO,
+                      "%s: no model here: the server has no " ORGAN_SINGLE_NAME " and no " ORGAN_INDEX_NAME
+                      " there; if the file has another name, give its URL",
+                      s->place.path);
 }
 
 /* Opens all `parts` parts of a split GGUF model in order. The file that the user named is already open. If it is the

@@ -10,7 +10,7 @@
 
 /* The files of a model, before they are opened. A place whose members are all zero is empty. Either `index` or
  * `file` is set: a name relative to `directory`. Both are NULL for the URL of a directory; the caller then requests
- * ORGAN_INDEX_NAME, then ORGAN_SINGLE_NAME, from the server. */
+ * ORGAN_SINGLE_NAME, then ORGAN_INDEX_NAME, from the server. */
 typedef struct organ_model_place {
     const char *path;      /* the caller's path without trailing slashes; for a URL, without secrets */
     const char *directory; /* the directory that `path` names or that contains its file; "." for a file name without

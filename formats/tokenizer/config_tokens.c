@@ -2,6 +2,8 @@
  * Loads tokenizer_config.json with the older files whose members transformers adds to it, and enters the tokens that
  * only these files have. Ids are those that TokenizersBackend of transformers 5 assigns: it ignores the ids of
  * added_tokens_decoder and numbers new tokens after the last one. */
+#include "formats/base/arena.h"
+#include "formats/base/name_table.h"
 #include "formats/tokenizer/tokenizer_parts.h"
 
 #include <stdlib.h>
@@ -67,49 +69,66 @@ organ_status organ_tokenizer_config(const organ_model *model, organ_tokenizer *t
 /* State of entering tokens. */
 typedef struct token_reading {
     organ_tokenizer *t;
-    const char *label; /* path of the config, for messages */
-    uint32_t words;    /* number of tokens in the vocabulary of tokenizer.json, without added ones */
+    const char *label;      /* path of the config, for messages */
+    organ_arena keys;       /* memory of key_of */
+    organ_name_table added; /* key of the text of an added token -> index in t->raw */
+    uint32_t next; /* id that the package tokenizers assigns to a new token: the number of words of the vocabulary, or
+                      one more than the highest id of an added token if that is greater */
     organ_error *error;
 } token_reading;
 
-/* Returns the added token with the same text, or NULL. */
-static organ_added *added_named(const organ_tokenizer *t, const char *text, size_t bytes)
+/* Returns the text, which a NUL follows, as a key of r->added: a NUL in it becomes a byte that UTF-8 lacks. NULL if
+ * memory is exhausted. */
+static const char *key_of(token_reading *r, const char *text, size_t bytes)
 {
-    for (size_t k = 0; k < t->raw.count; k++)
-        if (t->raw.items[k].bytes == bytes && memcmp(t->raw.items[k].text, text, bytes) == 0)
-            return &t->raw.items[k];
-    return NULL;
+    if (!memchr(text, '\0', bytes))
+        return text;
+    char *const key = organ_arena_copy(&r->keys, text, bytes);
+    for (size_t k = 0; key && k < bytes; k++)
+        key[k] = key[k] ? key[k] : '\xff';
+    return key;
 }
 
-/* Returns the id that the package tokenizers assigns to a new token: the number of words of the vocabulary, or one more
- * than the highest id of an added token if that is greater. */
-static uint32_t next_id(const token_reading *r)
+/* Returns the added token with the same text, or NULL. */
+static organ_added *added_named(token_reading *r, const char *text, size_t bytes)
 {
-    uint32_t next = r->words;
-    for (size_t k = 0; k < r->t->raw.count; k++)
-        if (r->t->raw.items[k].id >= next)
-            next = r->t->raw.items[k].id + 1;
-    return next;
+    const char *const key = key_of(r, text, bytes);
+    const size_t *const at = key ? organ_name_table_find(&r->added, key) : NULL;
+    if (!key)
+        organ_fail_memory(r->error, r->label);
+    return at ? &r->t->raw.items[*at] : NULL;
+}
+
+/* Takes the added token number `at` of t->raw into the table and into r->next. Returns false if memory is exhausted. */
+static bool note_added(token_reading *r, size_t at)
+{
+    const organ_added *const added = &r->t->raw.items[at];
+    r->next = added->id >= r->next ? added->id + 1 : r->next;
+    const char *const key = key_of(r, added->text, added->bytes);
+    return key && organ_name_table_put(&r->added, key, at);
 }
 
 /* Enters the token `added`, except its id: it replaces the flags of an added token with the same text; a word of the
  * vocabulary becomes an added token; another text gets the next id. */
-static organ_status enter_token(const token_reading *r, organ_added added)
+static organ_status enter_token(token_reading *r, organ_added added)
 {
-    organ_added *const known = added_named(r->t, added.text, added.bytes);
+    organ_added *const known = added_named(r, added.text, added.bytes);
     if (known) {
         added.text = known->text;
         added.id = known->id;
         *known = added;
         return ORGAN_OK;
     }
+    if (r->error->status)
+        return r->error->status;
     const uint32_t word = organ_tokenizer_id(r->t, added.text, added.bytes);
-    added.id = word == ORGAN_NO_ID ? next_id(r) : word;
+    added.id = word == ORGAN_NO_ID ? r->next : word;
     const bool taken = word == ORGAN_NO_ID && added.id < r->t->token_count && r->t->tokens[added.id].text;
     if (added.bytes == 0 || added.bytes > ORGAN_TOKEN_SIZE || added.id >= MADE_IDS || taken)
         return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: token '%.100s' cannot get the id %u%s", r->label, added.text,
                           added.id, taken ? ", which another token has" : "");
-    return organ_tokenizer_add(r->t, &added) ? ORGAN_OK : organ_fail_memory(r->error, r->label);
+    const bool entered = organ_tokenizer_add(r->t, &added) && note_added(r, r->t->raw.count - 1);
+    return entered ? ORGAN_OK : organ_fail_memory(r->error, r->label);
 }
 
 /* Returns the flag `name` of a token in added_tokens_decoder, or `otherwise` if it is not stated. */
@@ -121,11 +140,11 @@ static bool flag_of(const json_t *token, const char *name, bool otherwise)
 
 /* Enters a token of the config: {"content": text, flags} or a text. A text is a special token, and changes nothing if
  * there is an added token of this name. Ignores null. */
-static organ_status enter_value(const token_reading *r, const json_t *token, bool special)
+static organ_status enter_value(token_reading *r, const json_t *token, bool special)
 {
     const json_t *const content = json_is_object(token) ? json_object_get(token, "content") : token;
     const char *const text = json_string_value(content);
-    if (!text || (json_is_string(token) && added_named(r->t, text, json_string_length(content))))
+    if (!text || (json_is_string(token) && added_named(r, text, json_string_length(content))))
         return ORGAN_OK;
     special = flag_of(token, "special", special);
     return enter_token(r, (organ_added){.text = text,
@@ -152,7 +171,7 @@ static int by_number(const void *a, const void *b)
 }
 
 /* Enters the tokens of added_tokens_decoder (id to token) or of added_tokens.json (text to id) by ascending id. */
-static organ_status enter_listed(const token_reading *r, json_t *list, bool decoder)
+static organ_status enter_listed(token_reading *r, json_t *list, bool decoder)
 {
     listed_token *const all = malloc((json_object_size(list) + 1) * sizeof *all);
     const char *key;
@@ -166,14 +185,14 @@ static organ_status enter_listed(const token_reading *r, json_t *list, bool deco
     for (size_t k = 0; k < count && !r->error->status; k++)
         if (decoder)
             enter_value(r, all[k].token, false);
-        else if (!added_named(r->t, all[k].text, strlen(all[k].text)))
+        else if (!added_named(r, all[k].text, strlen(all[k].text)))
             enter_token(r, (organ_added){.text = all[k].text, .bytes = strlen(all[k].text), .normalized = true});
     free(all);
     return r->error->status;
 }
 
 /* Enters the tokens that other members "X_token" of the config name. */
-static organ_status enter_models_own(const token_reading *r, json_t *config)
+static organ_status enter_models_own(token_reading *r, json_t *config)
 {
     static const char end[] = "_token";
     const char *key;
@@ -191,22 +210,36 @@ static organ_status enter_models_own(const token_reading *r, json_t *config)
 }
 
 /* Enters what the config lists, in the order of TokenizersBackend. */
-organ_status organ_tokenizer_config_tokens(organ_tokenizer *t, const char *label, json_t *config, organ_error *error)
+static organ_status enter_all(token_reading *r, json_t *config)
 {
-    const token_reading r = {.t = t, .label = label, .words = (uint32_t)t->text_count, .error = error};
     json_t *const decoder = json_object_get(config, decoder_name);
     json_t *extra = json_object_get(config, "extra_special_tokens"), *value;
     const char *key;
     size_t k;
-    if (enter_listed(&r, decoder ? decoder : json_object_get(config, "added_tokens.json"), decoder != NULL))
-        return error->status;
-    for (k = 0; k < NAMED && !error->status; k++)
-        enter_value(&r, json_object_get(config, named_tokens[k]), true);
-    if (!error->status)
-        enter_models_own(&r, config);
-    json_object_foreach(extra, key, value) if (!error->status) enter_value(&r, value, true);
+    if (enter_listed(r, decoder ? decoder : json_object_get(config, "added_tokens.json"), decoder != NULL))
+        return r->error->status;
+    for (k = 0; k < NAMED && !r->error->status; k++)
+        enter_value(r, json_object_get(config, named_tokens[k]), true);
+    if (!r->error->status)
+        enter_models_own(r, config);
+    json_object_foreach(extra, key, value) if (!r->error->status) enter_value(r, value, true);
     if (json_array_size(extra) == 0)
         extra = json_object_get(config, "additional_special_tokens");
-    json_array_foreach(extra, k, value) if (!error->status) enter_value(&r, value, true);
+    json_array_foreach(extra, k, value) if (!r->error->status) enter_value(r, value, true);
+    return r->error->status;
+}
+
+organ_status organ_tokenizer_config_tokens(organ_tokenizer *t, const char *label, json_t *config, organ_error *error)
+{
+    token_reading r = {.t = t, .label = label, .next = (uint32_t)t->text_count, .error = error};
+    bool complete = true;
+    for (size_t k = 0; k < t->raw.count && complete; k++)
+        complete = note_added(&r, k);
+    if (complete)
+        enter_all(&r, config);
+    else
+        organ_fail_memory(error, label);
+    organ_name_table_release(&r.added);
+    organ_arena_release(&r.keys);
     return error->status;
 }

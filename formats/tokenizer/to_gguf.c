@@ -281,21 +281,27 @@ static organ_status write_sentence_piece(const gguf_export *e, const organ_merge
     return gemma4 ? write_merges(e, merges, count, error) : ORGAN_OK;
 }
 
-/* Fills in e->added, which the caller frees, and writes the keys of a byte-level or of a SentencePiece vocabulary. */
-static organ_status write_vocabulary_keys(gguf_export *e, organ_error *error)
+/* Fills in e->added, which the caller frees. */
+static organ_status list_added(gguf_export *e, organ_error *error)
 {
-    size_t count;
-    organ_merge *const merges = organ_tokenizer_merges(e->t, &count);
     e->added = calloc(e->t->facts.vocabulary + 1, sizeof *e->added);
-    if (!merges || !e->added)
-        organ_fail_memory(error, e->model->path);
     for (size_t k = 0; e->added && k < e->t->raw.count + e->t->normalized.count; k++) {
         const organ_added *const one =
             k < e->t->raw.count ? &e->t->raw.items[k] : &e->t->normalized.items[k - e->t->raw.count];
         if (one->id < e->t->facts.vocabulary)
             e->added[one->id] = one;
     }
-    if (!error->status)
+    return e->added ? ORGAN_OK : organ_fail_memory(error, e->model->path);
+}
+
+/* Writes the keys of a byte-level or of a SentencePiece vocabulary. */
+static organ_status write_vocabulary_keys(const gguf_export *e, organ_error *error)
+{
+    size_t count;
+    organ_merge *const merges = organ_tokenizer_merges(e->t, &count);
+    if (!merges)
+        organ_fail_memory(error, e->model->path);
+    else
         e->t->byte_level ? write_byte_level(e, merges, count, error) : write_sentence_piece(e, merges, count, error);
     free(merges);
     return error->status;
@@ -351,15 +357,6 @@ static organ_status check_written(const gguf_export *e, organ_tokenizer_differen
     return error->status;
 }
 
-/* Returns whether the token with this id is an added one. */
-static bool is_added(const organ_tokenizer *t, uint64_t id)
-{
-    for (size_t k = 0; k < t->raw.count + t->normalized.count; k++)
-        if ((k < t->raw.count ? t->raw.items[k].id : t->normalized.items[k - t->raw.count].id) == id)
-            return true;
-    return false;
-}
-
 /* Counts the ids from e->count on: published models have an added token without a row in the embedding (Gemma 3), which
  * llama.cpp's converter leaves out. Rejects such an id of a word, which a text could contain. */
 static organ_status count_beyond(const gguf_export *e, uint64_t *beyond, organ_error *error)
@@ -368,7 +365,7 @@ static organ_status count_beyond(const gguf_export *e, uint64_t *beyond, organ_e
     for (uint64_t id = e->count; id < t->facts.vocabulary; id++) {
         if (!t->tokens[id].text)
             continue;
-        if (!is_added(t, id))
+        if (!e->added[id])
             return organ_fail(
                 error, ORGAN_BAD_INPUT,
                 "%s: the tokenizer has %u ids, the embedding %llu rows, and id %llu, '%.60s', is a word of "
@@ -398,8 +395,8 @@ organ_status organ_tokenizer_to_gguf(const organ_model *model, const organ_token
     if (organ_tokenizer_open(model, &t, error))
         return error->status;
     e.t = t;
-    if (count_beyond(&e, &beyond, error) == ORGAN_OK && write_vocabulary_keys(&e, error) == ORGAN_OK &&
-        organ_tokenizer_write_special(&e, error) == ORGAN_OK)
+    if (list_added(&e, error) == ORGAN_OK && count_beyond(&e, &beyond, error) == ORGAN_OK &&
+        write_vocabulary_keys(&e, error) == ORGAN_OK && organ_tokenizer_write_special(&e, error) == ORGAN_OK)
         check_written(&e, difference, error);
     if (options->beyond)
         *options->beyond = beyond;

@@ -169,20 +169,27 @@ static int64_t id_of(const gguf_export *e, const char *text)
 }
 
 /* Sets ids[EOT] and ids[EOM], if they have no id, to the first tokens that end a text and are not EOS: GGUF has no list
- * of such tokens. If EOS has no id, it is the first of them. */
+ * of such tokens. If EOS has no id, it is the first of them. Counts those for which no key is left in
+ * *options->unstored. */
 static organ_status add_stop_ids(const gguf_export *e, int64_t ids[KINDS], organ_error *error)
 {
     organ_stop_ids stops;
-    unsigned kind = ids[EOS] < 0 ? EOS : EOT;
+    unsigned kind = ids[EOS] < 0 ? EOS : EOT, unstored = 0;
     if (organ_stop_ids_read(e->model, e->t, &stops, error) != ORGAN_OK)
         return error->status;
-    for (unsigned k = 0; k < stops.count && kind <= EOM; k++) {
+    for (unsigned k = 0; k < stops.count; k++) {
         const int64_t id = stops.ids[k];
         while (kind <= EOM && ids[kind] >= 0)
             kind = kind == EOS ? EOT : kind + 1;
-        if (kind <= EOM && id < (int64_t)e->count && id != ids[EOS] && id != ids[EOT] && id != ids[EOM])
+        if (id >= (int64_t)e->count || id == ids[EOS] || id == ids[EOT] || id == ids[EOM])
+            continue;
+        if (kind <= EOM)
             ids[kind] = id;
+        else
+            unstored++;
     }
+    if (e->options->unstored)
+        *e->options->unstored = unstored;
     return ORGAN_OK;
 }
 

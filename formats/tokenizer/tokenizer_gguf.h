@@ -16,6 +16,7 @@ typedef struct organ_tokenizer_gguf_options {
     const char *pre;
     const char *architecture; /* general.architecture */
     uint64_t *beyond;     /* result, or NULL: added tokens whose ids are not below `vocabulary`, which are left out */
+    unsigned *unstored;   /* result, or NULL: ids that end a text, but for which GGUF has no key */
     const json_t *config; /* config.json, for ids of special tokens that tokenizer_config.json does not name */
 } organ_tokenizer_gguf_options;
 

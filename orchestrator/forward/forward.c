@@ -230,6 +230,21 @@ void organ_forward_close(organ_forward *f)
 /* Returns the configuration, which the forward pass owns. */
 const organ_forward_config *organ_forward_describe(const organ_forward *forward) { return &forward->config; }
 
+organ_forward_unstored organ_forward_get_unstored(const organ_forward *forward)
+{
+    const organ_forward_config *const c = &forward->config;
+    return (organ_forward_unstored){c->gate_limit, c->recurrent.step_min, c->recurrent.step_max, c->recurrent.norm_eps};
+}
+
+void organ_forward_set_unstored(organ_forward *forward, const organ_forward_unstored *unstored)
+{
+    organ_forward_config *const c = &forward->config;
+    c->gate_limit = unstored->gate_limit;
+    c->recurrent.step_min = unstored->step_min;
+    c->recurrent.step_max = unstored->step_max;
+    c->recurrent.norm_eps = unstored->norm_eps;
+}
+
 /* ---- a layer ---- */
 
 /* Returns the end of the group that begins with window `window`: as many windows as have FORWARD_GROUP tokens together,

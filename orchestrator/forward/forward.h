@@ -24,6 +24,17 @@ void organ_forward_close(organ_forward *forward); /* NULL is allowed */
 /* Returns the configuration, which `forward` owns. */
 const organ_forward_config *organ_forward_describe(const organ_forward *forward);
 
+/* Settings that GGUF files of some architectures do not store. */
+typedef struct organ_forward_unstored {
+    double gate_limit;         /* limit of a clamped SwiGLU; 0: none */
+    double step_min, step_max; /* limits of time steps in recurrent layers */
+    double norm_eps;           /* epsilon of norms in recurrent layers */
+} organ_forward_unstored;
+organ_forward_unstored organ_forward_get_unstored(const organ_forward *forward);
+/* Replaces these settings of the configuration, before a layer is loaded: to run a file that lacks those of the model
+ * from which it was made. */
+void organ_forward_set_unstored(organ_forward *forward, const organ_forward_unstored *unstored);
+
 /* Windows of tokens, concatenated: window w is tokens[begin[w] .. begin[w + 1]). Every window begins at position 0,
  * and its tokens attend only to tokens of the same window. */
 typedef struct organ_windows {

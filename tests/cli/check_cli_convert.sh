@@ -181,6 +181,11 @@ values() {
     ends 0 perplexity "$1" --text tiny-qwen2/heldout.txt --context 16 --max-tokens 128 --compare "$2" --json --quiet
     judge "$1 and $2 have other values" test "$(jq '.models[0].figures.nll' ../out)" = "$(jq '.models[1].figures.nll' ../out)"
 }
+# a limit of the activation that GGUF does not store is noted; the output is tried with that of the model
+make gpt_oss-mxfp4 '{"swiglu_limit": 0.5}'
+ends 0 convert gpt_oss-mxfp4 -o lost.gguf --to gguf --force
+grep -q "the activation's limit of 0.5 is lost" ../err || bad "a lost limit is not noted" ../err
+rm -r gpt_oss-mxfp4
 make gpt_oss-mxfp4 '{"swiglu_limit": 7.0}'
 cp gpt_oss-mxfp4.json gpt_oss-mxfp4/tokenizer.json
 ends 0 convert gpt_oss-mxfp4 -o codes4.gguf --to gguf --type codes --quiet

@@ -198,6 +198,9 @@ ends 0 convert stops.gguf -o stops-back --to safetensors --quiet
 ends_with "$first" stops-back
 judge "generation_config.json lost a member" test "$(jq -c 'del(.bos_token_id, .pad_token_id)' stops-back/generation_config.json)" = \
     "{\"eos_token_id\":[2047,$second,$first],\"temperature\":0.5,\"do_sample\":true,\"top_k\":20}"
+echo "{\"eos_token_id\": [2047, $second, $first, 7, 8, 7]}" >stops/generation_config.json
+ends 0 convert stops -o four.gguf --to gguf
+says "2 tokens that end a text by eos_token_id are left out: GGUF has keys for three, EOS, EOT and EOM"
 "$root/build/checks/gguf_keys" stops.gguf eom.gguf tokenizer.ggml.eot_token_id= || bad "the key cannot be removed"
 ends_with "$first" eom.gguf
 
@@ -239,7 +242,7 @@ ends 0 convert pieces -o pieces-back.gguf --to gguf --quiet --force
 make llama both
 jq -n '{metadata: {}, weight_map: {"model.norm.weight": "model-00001-of-00002.safetensors"}}' >both/model.safetensors.index.json
 ends 0 prune both -o pruned
-says "model.safetensors is read, as transformers does; model.safetensors.index.json next to it is not"
+says "organ reads model.safetensors, as transformers does, and not model.safetensors.index.json next to it"
 judge "the output has the index of other files" test ! -e pruned/model.safetensors.index.json
 export HF_HUB_CACHE=$PWD/cache
 snapshot=cache/models--acme--Tiny/snapshots/$commit file=$root/fixtures/tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf
@@ -287,5 +290,14 @@ same "general.* is lost" <("$root/build/checks/gguf_keys" card.gguf | grep -a ^g
 printf -- '---\r\nlicense: mit # comment\r\nlanguage: [en, "de"]\r\ntags:\r\n  - a\r\n  - \x27b c\x27\r\nnested:\r\n  x: y\r\n---\r\nlicense: no\r\n' >card/README.md
 ends 0 convert card -o card-back.gguf --to gguf --quiet --force
 judge "the card is read otherwise" test "$("$root/build/checks/gguf_keys" card-back.gguf | grep -a -cE '^general.(license	"mit"|languages	."en","de".|tags	."a","b c".|name	"card")$')" = 4
+# a member without a valid name has no list; a number that does not fit its key is left out
+printf -- '---\n\xff\xfe:\n- a\n- b\nname: Card\n---\n' >card/README.md
+echo '{"temperature": 1e300, "top_k": 5000000000, "top_p": 0.5}' >card/generation_config.json
+ends 0 convert card -o card-back.gguf --to gguf --quiet --force
+judge "the name of the card is not read" test "$(name_of card-back.gguf)" = '"Card"'
+judge "numbers are stored otherwise" test "$("$root/build/checks/gguf_keys" card-back.gguf | grep -a ^general.sampling)" = $'general.sampling.top_p\t0.5'
+"$root/build/checks/gguf_keys" card.gguf heat.gguf 'general.sampling.temp=f32:1e39' 'general.sampling.top_k=i32:3' || bad "the keys cannot be set"
+ends 0 convert heat.gguf -o heat --to safetensors --quiet
+judge "the settings of sampling differ" jq -e '.top_k == 3 and (has("temperature") | not)' heat/generation_config.json
 
 finish

@@ -12,6 +12,8 @@
 #include "orchestrator/surgery/convert/convert_job.h"
 #include "orchestrator/surgery/facts/facts.h"
 
+#include <float.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,8 +111,8 @@ char *organ_convert_generation(const organ_convert_job *job, organ_error *error)
     for (size_t k = 0; k < SAMPLINGS; k++) {
         const organ_gguf_kv *const kv = organ_gguf_find(job->model->gguf, samplings[k].key);
         double real;
-        if (!kv || !organ_gguf_real_at(kv, 0, &real))
-            continue;
+        if (!kv || !organ_gguf_real_at(kv, 0, &real) || !isfinite(real))
+            continue; /* JSON has neither infinity nor NaN */
         value = samplings[k].type == ORGAN_GGUF_F32 ? organ_convert_real(real) : json_integer((json_int_t)real);
         failed |=
             json_object_set_new(made, samplings[k].member, value) | json_object_set_new(made, "do_sample", json_true());
@@ -191,8 +193,8 @@ char *organ_convert_card(const organ_convert_job *job, organ_error *error)
 
 /* ---- to GGUF ---- */
 
-/* Returns the text of a YAML scalar, "" for one that is not a word, a number or a quoted string. `length` bytes of
- * `text`, which a NUL follows somewhere. */
+/* Returns the text of the YAML scalar in the `length` bytes at `text`; NULL for one that is not a word, a number or a
+ * quoted string, and for invalid UTF-8. */
 static json_t *card_scalar(const char *text, size_t length)
 {
     bool no_memory = false;
@@ -249,10 +251,9 @@ static json_t *card_parse(const char *text)
             list = empty ? value : NULL;
             if (inner)
                 card_inline_list(value, line + begin, length - begin);
-            if (member && value)
-                json_object_set_new(card, member, value);
-            else
-                json_decref(value);
+            if (!member || json_object_set(card, member, value)) /* fails for a name that is not valid UTF-8 */
+                list = NULL;
+            json_decref(value);
             free(member);
         }
         line += length + (line[length] == '\n');
@@ -348,10 +349,17 @@ static char *name_by_path(const organ_model *model)
     return name;
 }
 
+/* Returns the member of the card for a row of `cards`, by its first or its second name. */
+static const json_t *card_member(const json_t *card, size_t row)
+{
+    const json_t *const own = json_object_get(card, cards[row].member);
+    return own || !cards[row].other ? own : json_object_get(card, cards[row].other);
+}
+
 /* Sets general.name: the name in the card, else the name by the path. */
 static organ_status card_set_name(const organ_convert_job *job, const json_t *card, organ_error *error)
 {
-    const json_t *const own = json_object_get(card, cards[CARD_NAME].member);
+    const json_t *const own = card_member(card, CARD_NAME);
     char *const by_path = name_by_path(job->model);
     const char *const name = json_string_length(own) ? json_string_value(own) : by_path;
     if (name)
@@ -362,7 +370,15 @@ static organ_status card_set_name(const organ_convert_job *job, const json_t *ca
     return error->status;
 }
 
-/* Sets the keys of `samplings` that generation_config.json has as numbers. */
+/* Returns whether the value is a number that a key of the type can store. */
+static bool sampling_fits(const json_t *value, organ_gguf_type type)
+{
+    const json_int_t whole = json_integer_value(value);
+    return type == ORGAN_GGUF_F32 ? json_is_number(value) && fabs(json_number_value(value)) <= (double)FLT_MAX
+                                  : json_is_integer(value) && whole >= INT32_MIN && whole <= INT32_MAX;
+}
+
+/* Sets the keys of `samplings` that generation_config.json has as numbers that fit. */
 static organ_status card_set_samplings(const organ_convert_job *job, organ_error *error)
 {
     char *const text = card_load(job, "generation_config.json", error);
@@ -374,6 +390,8 @@ static organ_status card_set_samplings(const organ_convert_job *job, organ_error
         organ_json_parse_object(&source, &root, error);
     for (size_t k = 0; k < SAMPLINGS && !error->status; k++) {
         const json_t *const value = json_object_get(root, samplings[k].member);
+        if (!sampling_fits(value, samplings[k].type))
+            continue;
         const float real = (float)json_number_value(value);
         const int32_t whole = (int32_t)json_integer_value(value);
         const bool single = samplings[k].type == ORGAN_GGUF_F32;
@@ -383,8 +401,7 @@ static organ_status card_set_samplings(const organ_convert_job *job, organ_error
                                   .count = 1,
                                   .bytes = single ? (const void *)&real : (const void *)&whole,
                                   .size = 4};
-        if (single ? json_is_number(value) : json_is_integer(value))
-            organ_gguf_writer_kv(job->gguf, &kv, error);
+        organ_gguf_writer_kv(job->gguf, &kv, error);
     }
     json_decref(root);
     free(text);
@@ -398,8 +415,7 @@ organ_status organ_convert_put_card(const organ_convert_job *job, organ_error *e
     if (!error->status)
         card_set_name(job, card, error);
     for (size_t k = 0; k < CARDS && !error->status; k++) {
-        const json_t *const own = json_object_get(card, cards[k].member);
-        const json_t *const value = own || !cards[k].other ? own : json_object_get(card, cards[k].other);
+        const json_t *const value = card_member(card, k);
         if (cards[k].list && (json_is_array(value) || json_is_string(value)))
             card_set_list(job, cards[k].key, value, error);
         else if (k != CARD_NAME && !cards[k].list && json_string_length(value))

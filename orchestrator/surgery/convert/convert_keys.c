@@ -456,6 +456,36 @@ static organ_status keys_general(organ_convert_job *job, organ_error *error)
     return error->status;
 }
 
+/* Adds the keys of the tokenizer. Notes name what these keys do not store. */
+static organ_status keys_tokenizer(const organ_convert_job *job, organ_error *error)
+{
+    organ_tokenizer_difference difference;
+    uint64_t beyond = 0;
+    unsigned unstored = 0;
+    const organ_tokenizer_gguf_options tokenizer = {.vocabulary = job->config.vocabulary,
+                                                    .pre = job->options->pre,
+                                                    .architecture = job->exchange->gguf,
+                                                    .beyond = &beyond,
+                                                    .unstored = &unstored,
+                                                    .config = job->text};
+    if (organ_tokenizer_to_gguf(job->model, &tokenizer, job->gguf, &difference, error) != ORGAN_OK)
+        return error->status;
+    if (difference.found)
+        organ_progress_note(job->progress, "--pre %s: %s", job->options->pre, difference.text);
+    if (beyond)
+        organ_progress_note(
+            job->progress,
+            "%llu added token%s of the tokenizer %s no row in the embedding of %llu rows and %s left out",
+            (unsigned long long)beyond, beyond == 1 ? "" : "s", beyond == 1 ? "has" : "have",
+            (unsigned long long)job->config.vocabulary, beyond == 1 ? "is" : "are");
+    if (unstored)
+        organ_progress_note(job->progress,
+                            "%u token%s that end%s a text by eos_token_id %s left out: GGUF has keys for three, EOS, "
+                            "EOT and EOM",
+                            unstored, unstored == 1 ? "" : "s", unstored == 1 ? "s" : "", unstored == 1 ? "is" : "are");
+    return ORGAN_OK;
+}
+
 /* Creates job->gguf with the keys that all architectures share, the keys of this architecture, and those of the
  * tokenizer. */
 organ_status organ_convert_keys(organ_convert_job *job, organ_error *error)
@@ -471,22 +501,5 @@ organ_status organ_convert_keys(organ_convert_job *job, organ_error *error)
     }
     if (error->status || (job->by_name && organ_convert_keep_config(job, error)))
         return error->status;
-    organ_tokenizer_difference difference;
-    uint64_t beyond = 0;
-    const organ_tokenizer_gguf_options tokenizer = {.vocabulary = job->config.vocabulary,
-                                                    .pre = job->options->pre,
-                                                    .architecture = job->exchange->gguf,
-                                                    .beyond = &beyond,
-                                                    .config = job->text};
-    if (organ_tokenizer_to_gguf(job->model, &tokenizer, job->gguf, &difference, error) != ORGAN_OK)
-        return error->status;
-    if (difference.found)
-        organ_progress_note(job->progress, "--pre %s: %s", job->options->pre, difference.text);
-    if (beyond)
-        organ_progress_note(
-            job->progress,
-            "%llu added token%s of the tokenizer %s no row in the embedding of %llu rows and %s left out",
-            (unsigned long long)beyond, beyond == 1 ? "" : "s", beyond == 1 ? "has" : "have",
-            (unsigned long long)job->config.vocabulary, beyond == 1 ? "is" : "are");
-    return error->status;
+    return keys_tokenizer(job, error);
 }

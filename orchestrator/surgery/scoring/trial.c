@@ -25,10 +25,8 @@ typedef struct trial_state {
     size_t state;            /* floats of a token's hidden state */
     size_t window;           /* tokens that no sliding window of the two layers cuts off */
     float *donor[STATES], *made[STATES];
-    /* settings of the donor that some files do not store: limit of the activation, limits of time steps, epsilon */
-    double settings[4];
-    double tolerance;
-    char skipped[500]; /* why the layers are not compared; "": they are */
+    organ_forward_unstored settings; /* of the donor */
+    char skipped[500];               /* why the layers are not compared; "": they are */
 } trial_state;
 
 /* ---- running layers ---- */
@@ -79,25 +77,6 @@ static void limit_window(trial_state *t, const organ_forward_config *config)
     }
 }
 
-/* Sets `settings` to those that some files do not store. */
-static void list_settings(const organ_forward_config *config, double settings[4])
-{
-    settings[0] = (double)config->gate_limit;
-    settings[1] = (double)config->recurrent.step_min;
-    settings[2] = (double)config->recurrent.step_max;
-    settings[3] = config->recurrent.heads ? (double)config->recurrent.norm_eps : 0;
-}
-
-/* Raises the tolerance if the output, whose configuration is `config`, lacks one of these settings. */
-static void allow_lost_settings(trial_state *t, const organ_forward_config *config)
-{
-    double made[4];
-    list_settings(config, made);
-    for (unsigned k = 0; k < 4; k++)
-        if (made[k] != t->settings[k])
-            t->tolerance = fmax(t->tolerance, ORGAN_TRIAL_ERROR_CODES);
-}
-
 /* Opens the donor and runs it. Sets t->skipped if the forward pass cannot read it or its layers do not fit the
  * memory. */
 static organ_status run_donor(trial_state *t, organ_error *error)
@@ -116,7 +95,7 @@ static organ_status run_donor(trial_state *t, organ_error *error)
     for (unsigned k = 0; k < TOKENS; k++)
         t->tokens[k] = (uint32_t)((uint64_t)config->vocabulary * (2 * k + 1) / (2 * TOKENS));
     limit_window(t, config);
-    list_settings(config, t->settings);
+    t->settings = organ_forward_get_unstored(forward);
     if (organ_forward_batch(forward, TOKENS) == 0)
         snprintf(t->skipped, sizeof t->skipped, "a layer does not fit --memory");
     else
@@ -164,13 +143,13 @@ static organ_status compare_layer(const trial_state *t, unsigned layer, const fl
         errors[k] = error_of_token(t, layer, made_input, k);
     qsort(errors, t->window, sizeof *errors, by_error);
     const double median = errors[t->window / 2];
-    if (median <= t->tolerance)
+    if (median <= t->check->tolerance)
         return ORGAN_OK;
     return organ_fail(
         error, ORGAN_BAD_INPUT,
         "%s: the %s layer of the output gives other results than that of the model: the change of the states of %zu "
         "tokens has a relative error of %.3g; the limit is %g",
-        t->check->model->path, layer == FIRST ? "first" : "last", t->window, median, t->tolerance);
+        t->check->model->path, layer == FIRST ? "first" : "last", t->window, median, t->check->tolerance);
 }
 
 /* Opens the output with the loader of the forward pass, runs it and compares its layers with the donor's. */
@@ -182,7 +161,7 @@ static organ_status run_made(trial_state *t, const organ_model *model, organ_err
     const organ_forward_config *const config = organ_forward_describe(forward);
     organ_forward_stream(forward);
     limit_window(t, config);
-    allow_lost_settings(t, config);
+    organ_forward_set_unstored(forward, &t->settings);
     if (config->state != t->state)
         organ_fail(error, ORGAN_BAD_INPUT, "%s: hidden states of the output have %llu numbers, those of the model %zu",
                    t->check->model->path, (unsigned long long)config->state, t->state);
@@ -197,7 +176,7 @@ static organ_status run_made(trial_state *t, const organ_model *model, organ_err
 
 organ_status organ_trial_run(const organ_trial *check, organ_error *error)
 {
-    trial_state t = {.check = check, .engine = *check->engine, .window = TOKENS, .tolerance = check->tolerance};
+    trial_state t = {.check = check, .engine = *check->engine, .window = TOKENS};
     organ_model *made = NULL;
     if (!organ_ranks_first(check->engine->ranks))
         return ORGAN_OK;

@@ -33,8 +33,7 @@ typedef struct organ_trial {
  * engine's memory.
  *
  * Some files do not store the limit of an activation, limits of time steps or the epsilon of norms in recurrent layers,
- * which the caller notes. If such a setting of the output is another one, the tolerance is at least
- * ORGAN_TRIAL_ERROR_CODES.
+ * which the caller notes. The output is run with those of the model.
  *
  * If the forward pass cannot read the model's architecture, or a layer does not fit the memory, the layers are not run,
  * and a note gives the reason. Only rank 0 of several processes checks.

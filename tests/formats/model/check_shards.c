@@ -46,7 +46,8 @@ START_TEST(single_file_comes_first)
     ck_assert_uint_eq(model->tensor_count, 1);
     ck_assert_str_eq(model->tensors[0].name, "z");
     ck_assert_uint_eq(model->warning_count, 1);
-    ck_assert_ptr_nonnull(strstr(model->warnings[0], "model.safetensors is read, as transformers does; " INDEX));
+    ck_assert_ptr_nonnull(
+        strstr(model->warnings[0], "organ reads model.safetensors, as transformers does, and not " INDEX));
     organ_model_close(model);
 }
 END_TEST

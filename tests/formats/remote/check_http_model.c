@@ -112,6 +112,28 @@ START_TEST(opens_a_directory_without_index)
 }
 END_TEST
 
+/* model.safetensors takes precedence over an index, as in a local directory. */
+START_TEST(prefers_one_file_to_an_index)
+{
+    organ_model *model;
+    organ_error error = {0};
+    char url[512];
+    served_file files[16];
+    ck_assert_uint_lt(small.file_count, 16);
+    memcpy(files, small.files, small.file_count * sizeof *files);
+    for (size_t k = 0; k < small.file_count; k++)
+        if (strcmp(files[k].name, "model-00001-of-00003.safetensors") == 0)
+            files[k].name = "model.safetensors";
+    http_server *const other = http_start(files, small.file_count, 0);
+    snprintf(url, sizeof url, "http://127.0.0.1:%d/some/where", http_port(other));
+    ck_assert_msg(organ_model_open(url, &model, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_uint_eq(model->file_count, 1);
+    ck_assert_ptr_null(model->index);
+    organ_model_close(model);
+    http_stop(other);
+}
+END_TEST
+
 START_TEST(opens_one_shard)
 {
     organ_model *model;
@@ -144,7 +166,7 @@ START_TEST(what_is_not_there)
     refuses(http_url(server, "model.bin"), ORGAN_BAD_INPUT, "PyTorch pickle");
     refuses(http_url(server, "model.json"), ORGAN_BAD_INPUT, "/some/where/model.json: is neither");
     refuses(http_url(server, "model"), ORGAN_IO,
-            "/some/where/model: no model here: the server has no " INDEX " and no model.safetensors");
+            "/some/where/model: no model here: the server has no model.safetensors and no " INDEX);
     refuses(http_url(server, "%2e%2e"), ORGAN_USAGE, "not the name of a file or directory");
     refuses(http_url(server, "a%2fb"), ORGAN_USAGE, "not the name of a file or directory");
     http_behave(server, (http_manners){.after = 1, .oddity = HTTP_STATUS, .code = 404, .count = -1});
@@ -271,9 +293,9 @@ Suite *http_model_suite(void)
 {
     const suite_case cases[] = {
         {"model",
-         {opens_by_its_index, opens_by_its_directory, opens_a_directory_without_index, opens_one_shard,
-          reads_as_if_it_were_here, what_is_not_there, changed_meanwhile, can_be_inspected, loads_small_files,
-          opens_a_split_gguf, large_stream_over_a_dead_server}},
+         {opens_by_its_index, opens_by_its_directory, opens_a_directory_without_index, prefers_one_file_to_an_index,
+          opens_one_shard, reads_as_if_it_were_here, what_is_not_there, changed_meanwhile, can_be_inspected,
+          loads_small_files, opens_a_split_gguf, large_stream_over_a_dead_server}},
     };
     return suite_of("http model", cases, sizeof cases / sizeof *cases, setup, teardown);
 }

@@ -363,6 +363,8 @@ START_TEST(tokens_beside)
     } rows[] = {
         {"tokenizer_config.json", "{}", "a <e>b", " 1 4 2"},
         {"tokenizer_config.json",
+         "{\"extra_special_tokens\":[\"<e>\\u0000a\",\"<e>\\u0000b\",\"<e>\\u0000a\",\"<q>\"]}", "<e>a<q>", " 4 1 7"},
+        {"tokenizer_config.json",
          "{\"added_tokens_decoder\":{\"9\":{\"content\":\"<y>\",\"special\":true},\"8\":{\"content\":\"<x>\"}}}",
          "a<x>b<y>", " 1 5 2 6"},
         {"tokenizer_config.json", "{\"added_tokens_decoder\":{\"3\":{\"content\":\"<e>\",\"special\":true}}}", "a <e>b",
