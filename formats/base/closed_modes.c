@@ -26,16 +26,20 @@ static unsigned closed_by(const struct stat *info)
     return closed;
 }
 
-/* Returns the bits that are closed by entry `name` of a folder and everything below it. */
+/* Returns the bits that are closed by entry `name` of a folder and everything below it. Links to folders are followed
+ * only at depth 0, as no file is copied through them (copy_tree.h): many links to the folder itself would never end. */
 static unsigned closed_at(int folder, const char *name, int depth)
 {
     struct stat info;
+    const int below = depth ? O_NOFOLLOW : 0;
     if (fstatat(folder, name, &info, 0) || (!S_ISDIR(info.st_mode) && !S_ISREG(info.st_mode)))
         return 0;
-    unsigned closed = closed_by(&info);
     const int fd = S_ISDIR(info.st_mode) && depth < DEEPEST_FOLDER
-                       ? organ_open_at(folder, name, O_RDONLY | O_DIRECTORY | O_NONBLOCK, 0)
+                       ? organ_open_at(folder, name, O_RDONLY | O_DIRECTORY | O_NONBLOCK | below, 0)
                        : -1;
+    if (below && fd < 0 && S_ISDIR(info.st_mode) && (errno == ELOOP || errno == ENOTDIR))
+        return 0;
+    unsigned closed = closed_by(&info);
     DIR *const entries = fd >= 0 ? fdopendir(fd) : NULL;
     if (fd >= 0 && !entries)
         close(fd);

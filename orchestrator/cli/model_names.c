@@ -99,7 +99,7 @@ static unsigned closed_by_argument(const organ_option *argument, const organ_cal
     const organ_words *const words = argument->value == ORGAN_VALUE_WORDS ? at : NULL;
     const char *const word = argument->value == ORGAN_VALUE_TEXT ? *(const char *const *)at : NULL;
     unsigned closed = 0;
-    if (argument->names != ORGAN_NAMES_MODEL && argument->names != ORGAN_NAMES_INPUT)
+    if ((argument->names != ORGAN_NAMES_MODEL && argument->names != ORGAN_NAMES_INPUT) || argument->temporary)
         return 0;
     if (word)
         closed = organ_closed_modes(word);

@@ -86,7 +86,8 @@
     NUMBER("context", "N", of.calibration.context, "tokens in a window", .range = {ORGAN_CONTEXTS}, \
                                                    .fallback = DIGITS(ORGAN_CONTEXT_DEFAULT)), \
     INPUT("scratch", "DIR", of.calibration.scratch, \
-          "store hidden states in a temporary file in DIR, best on a local disk, instead of in --memory")
+          "store hidden states in a temporary file in DIR, best on a local disk, instead of in --memory", \
+          .temporary = true)
 
 /* --all-experts; `of.all_experts` is a bool. */
 #define ALL_EXPERTS(of) \

@@ -52,6 +52,7 @@ typedef struct organ_option {
                         * value */
     organ_names names; /* what the value names, for texts and words */
     bool written;      /* for inputs: the run writes the file if it does not exist, or extends it */
+    bool temporary;    /* for inputs: a directory that gets temporary files; the run reads nothing else in it */
     const char *choices; /* for texts: the allowed values, "fft|haar", which organ_options_parse enforces; NULL: any */
     const char *(*explain)(const char *typed); /* with choices: returns advice for a value that is not allowed, a static
                                                 * text, or NULL; may be NULL */

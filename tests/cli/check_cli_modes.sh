@@ -51,6 +51,14 @@ closed "the output of a closed directory" 077 p3
 ends 0 prune open -o p4 -s 30 --method magnitude
 judge "the output of a readable model is closed" test -n "$(find p4/model-00001-of-00003.safetensors -perm 644)"
 judge "its directory is closed" test -n "$(find p4 -maxdepth 0 -perm 755)"
+# What is no input: a directory for temporary files, and a folder behind a link, from which nothing is copied.
+mkdir -m 700 scratch
+ends 0 prune open -o p5 --method sparsegpt -s 30 --calibration tiny-qwen2/heldout.txt --samples 1 --context 16 --scratch scratch
+judge "--scratch closes the output" test -n "$(find p5 -maxdepth 0 -perm 755)"
+rm -r p5 && cp -r open looped
+for k in {1..24}; do ln -s . looped/l$k; done # 24^8 paths
+ends 0 inspect looped --html looped.html
+judge "a link to a folder closes the page" test -n "$(find looped.html -perm 644)"
 # Journals and notes: the hidden directory of a run that is killed.
 rm -rf p1 z
 mkdir -m 700 .k.organ-partial && (umask 077 && : >.k.organ-partial/.organ-growing)
