@@ -16,6 +16,7 @@ The script ends with 1 if a change is lost without such a warning.
 Needs torch, transformers, peft, safetensors. Run from the root of the repository after `ninja build/checks/arch_model`:
 
     python3 bench/compare_adapters.py [--full] [TYPE...]"""
+import argparse
 import contextlib
 import io
 import json
@@ -26,6 +27,11 @@ import subprocess
 import sys
 import tempfile
 import warnings
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--full", action="store_true", help="change all tensors and extract them with --save-full")
+parser.add_argument("types", nargs="*", metavar="TYPE", help="names of folders in fixtures/architectures (default: all)")
+arguments = parser.parse_args()
 
 os.environ.update(TRANSFORMERS_VERBOSITY="error", HF_HUB_OFFLINE="1")
 
@@ -155,9 +161,8 @@ def compare(kind, here, full):
 
 
 def main():
-    arguments = sys.argv[1:]
-    full = "--full" in arguments
-    kinds = [a for a in arguments if not a.startswith("--")] or sorted(
+    full = arguments.full
+    kinds = arguments.types or sorted(
         name for name in os.listdir("fixtures/architectures") if os.path.exists(f"fixtures/architectures/{name}/model.tsv"))
     torch.set_num_threads(1)
     transformers.utils.logging.disable_progress_bar()

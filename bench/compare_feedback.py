@@ -6,14 +6,22 @@ The script makes an adapter of rank 8 for each projection: the singular vectors 
 first tokens of the text, scaled to SIZE times the norm of the projection, as a short fine-tuning gives it. It merges
 the adapter as F32, as BF16 and as BF16 with --feedback, and prints for both BF16 merges what the report says of the
 change, and the KL divergence from the F32 merge on other tokens of the text, with the divergence of the base. Needs
-torch, transformers and safetensors. Run from the root of the repository:
+torch, transformers and safetensors. With --random, the singular vectors are random instead.
+Run from the root of the repository:
 
-    python3 bench/compare_feedback.py [MODEL] [TEXT] [SIZE...]"""
+    python3 bench/compare_feedback.py [--random] [MODEL] [TEXT] [SIZE...]"""
+import argparse
 import json
 import os
 import subprocess
-import sys
 import tempfile
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--random", action="store_true", help="make a random adapter, which does not come from a gradient")
+parser.add_argument("model", nargs="?", default="fixtures/tiny-qwen2", help="(default: %(default)s)")
+parser.add_argument("text", nargs="?", default="fixtures/tiny-qwen2/heldout.txt", help="(default: %(default)s)")
+parser.add_argument("sizes", nargs="*", type=float, default=[1e-4, 3e-4, 1e-3, 3e-3, 1e-2], help="(default: %(default)s)")
+arguments = parser.parse_args()
 
 os.environ.update(TRANSFORMERS_VERBOSITY="error", HF_HUB_OFFLINE="1")
 
@@ -42,7 +50,8 @@ def gradients(model, ids):
     found = {}
     for name, weight in model.named_parameters():
         if name.endswith("_proj.weight"):
-            u, s, v = torch.svd_lowrank(weight.grad, q=RANK, niter=4)
+            change = torch.randn_like(weight) if arguments.random else weight.grad
+            u, s, v = torch.svd_lowrank(change, q=RANK, niter=4)
             found[name] = -u * s / s.norm() * weight.detach().norm(), v.T
     return found
 
@@ -60,15 +69,13 @@ def write_adapter(directory, factors, size):
 
 
 def main():
-    model = sys.argv[1] if len(sys.argv) > 1 else "fixtures/tiny-qwen2"
-    text = sys.argv[2] if len(sys.argv) > 2 else "fixtures/tiny-qwen2/heldout.txt"
-    sizes = [float(s) for s in sys.argv[3:]] or [1e-4, 3e-4, 1e-3, 3e-3, 1e-2]
+    model, text = arguments.model, arguments.text
     with open(text, encoding="utf-8") as file:
         ids = AutoTokenizer.from_pretrained(model)(file.read()[:40000], return_tensors="pt").input_ids[:, :2 * TOKENS]
     torch.manual_seed(0)
     factors = gradients(load(model), ids[:, :TOKENS])
     print("| size | KL of the base | merge | change kept | its norm | error | KL |\n|--:|--:|---|--:|--:|--:|--:|")
-    for size in sizes:
+    for size in arguments.sizes:
         with tempfile.TemporaryDirectory() as here:
             write_adapter(f"{here}/adapter", factors, size)
             exact = None

@@ -174,16 +174,21 @@ double *lora_product(const char *name, const char *module, size_t *out, size_t *
     return d;
 }
 
-void lora_poison(const char *tensor, size_t at, uint32_t bits)
+void lora_poison_file(const char *path, const char *tensor, size_t at, uint32_t bits)
 {
-    organ_adapter *adapter;
+    organ_model *model;
     organ_error error = {0};
-    ck_assert_int_eq(organ_adapter_open(scratch_path("adapter"), &adapter, &error), ORGAN_OK);
-    const organ_tensor *const t = organ_model_find(adapter->model, tensor);
-    const int fd = open(adapter->model->files[0].path, O_WRONLY);
+    ck_assert_int_eq(organ_model_open(path, &model, &error), ORGAN_OK);
+    const organ_tensor *const t = organ_model_find(model, tensor);
+    const int fd = open(model->files[0].path, O_WRONLY);
     ck_assert_int_eq(pwrite(fd, &bits, 4, (off_t)(t->offset + 4 * at)), 4);
     close(fd);
-    organ_adapter_close(adapter);
+    organ_model_close(model);
+}
+
+void lora_poison(const char *tensor, size_t at, uint32_t bits)
+{
+    lora_poison_file(scratch_path("adapter/adapter_model.safetensors"), tensor, at, bits);
 }
 
 double lora_merged_value(const double *d, const float *w, size_t k, bool transposed, size_t rows, size_t cols,

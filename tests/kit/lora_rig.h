@@ -64,7 +64,8 @@ double lora_merged_value(const double *d, const float *w, size_t k, bool transpo
  * name in the scratch directory; `transposed`: it stores the weight as in x out. */
 void lora_expect_merged(const char *base, const char *adapter, const char *module, bool transposed, double scale);
 
-/* Overwrites the four-byte element `at` of a tensor of "adapter" with `bits`. */
+/* Overwrites the four-byte element `at` of a tensor of a safetensors file, or of "adapter", with `bits`. */
+void lora_poison_file(const char *path, const char *tensor, size_t at, uint32_t bits);
 void lora_poison(const char *tensor, size_t at, uint32_t bits);
 
 Suite *lora_merge_suite(void);

@@ -107,11 +107,22 @@ static void scale_rows(const float *norms, size_t rows, size_t cols, const float
     }
 }
 
+/* Sets *overflow, unless it is set, to first + 1 + the index of the first of n finite values that `dtype` rounds to
+ * infinity; leaves it if there is none. From half a step beyond the greatest number on, values are rounded to infinity.
+ */
+static void note_overflow(organ_dtype dtype, uint64_t first, const float *values, size_t n, uint64_t *overflow)
+{
+    const float least = dtype == ORGAN_F16 ? 65520.0f : dtype == ORGAN_BF16 ? 0x1.ffp127f : INFINITY;
+    for (size_t k = 0; k < n && !*overflow; k++)
+        if (isfinite(values[k]) && fabsf(values[k]) >= least)
+            *overflow = first + k + 1;
+}
+
 /* Rounds the n merged values of a block to `dtype`: the sums W + D are in `codes`, which gets the rounded values, W is
- * in `values` and D in `d`. Adds the block to `sums`. `first` is the index of its first value in the weight. `chosen`
- * has the values as --feedback rounds them; NULL: to the nearest. */
-static void round_block(const merge_pass_run *r, organ_dtype dtype, uint64_t first, size_t n, float *values,
-                        const float *d, void *codes, const uint16_t *chosen, organ_merge_sums *sums)
+ * in `values` and D in `d`. Adds the block to `sums`. `chosen` has the values as --feedback rounds them; NULL: to the
+ * nearest. */
+static void round_block(const merge_pass_run *r, organ_dtype dtype, size_t n, float *values, const float *d,
+                        void *codes, const uint16_t *chosen, organ_merge_sums *sums)
 {
     const organ_kernels *const kernels = r->job->engine->kernels;
     const size_t width = organ_dtype_describe(dtype)->bytes;
@@ -127,9 +138,6 @@ static void round_block(const merge_pass_run *r, organ_dtype dtype, uint64_t fir
             organ_widen(kernels, dtype, narrow, after, m);
         } else
             round_through(kernels, dtype, after, narrow, m);
-        for (size_t k = 0; k < m && !sums->overflow; k++)
-            if (isinf(after[k]) && isfinite(values[at + k]))
-                sums->overflow = first + at + k + 1;
         add_sums(sums, values + at, after, d + at, m);
         memcpy((unsigned char *)codes + at * width, narrow, m * width);
     }
@@ -150,7 +158,7 @@ static void round_with_feedback(const merge_pass_run *r, const organ_merge_part 
     const organ_lora_directions directions = {part->directions + begin * rank, part->squares + begin, rank};
     organ_lora_round_with_feedback(r->job->engine->kernels, dtype, codes, rows, cols, &directions, row, nearest,
                                    chosen);
-    round_block(r, dtype, first * cols, rows * cols, values, d, codes, chosen, sums);
+    round_block(r, dtype, rows * cols, values, d, codes, chosen, sums);
 }
 
 /* Computes rows [first, first + rows) of a weight of the output and stores them in `codes` as `dtype`. `values` has the
@@ -163,10 +171,7 @@ static void merge_block(const merge_pass_run *r, const organ_merge_part *part, o
     const organ_kernels *const kernels = r->job->engine->kernels;
     const size_t n = rows * cols;
     if (!part || !part->pair) {
-        /* From 65520 on, F16 rounds to infinity. */
-        for (size_t k = 0; dtype == ORGAN_F16 && k < n && !sums->overflow; k++)
-            if (isfinite(values[k]) && fabsf(values[k]) >= 65520.0f)
-                sums->overflow = first * cols + k + 1;
+        note_overflow(dtype, first * cols, values, n, &sums->overflow);
         organ_narrow(kernels, dtype, values, codes, n);
         return;
     }
@@ -184,10 +189,11 @@ static void merge_block(const merge_pass_run *r, const organ_merge_part *part, o
         if (!isfinite(sum[k]) && isfinite(values[k]) && !sums->overflow)
             sums->overflow = first * cols + k + 1;
     }
+    note_overflow(dtype, first * cols, sum, n, &sums->overflow);
     if (part->directions && organ_dtype_describe(dtype)->bytes == 2)
         round_with_feedback(r, part, dtype, first, rows, cols, values, d, codes, sums);
     else
-        round_block(r, dtype, first * cols, n, values, d, codes, NULL, sums);
+        round_block(r, dtype, n, values, d, codes, NULL, sums);
 }
 
 /* Returns the part of tensor `piece` of the output; NULL if the adapter does not change it. */
@@ -326,16 +332,16 @@ static organ_status merge_strip(void *context, const organ_weight_strip *strip, 
                       result, error);
 }
 
-/* Returns ORGAN_BAD_INPUT if a value of weight `weight` exceeds the range of the output's type (sums->overflow). */
-static organ_status check_range(const organ_merge_job *job, size_t weight, const organ_merge_sums *sums,
+/* Returns ORGAN_BAD_INPUT if a value of tensor `piece` exceeds the range of the output's type (sums->overflow). */
+static organ_status check_range(const organ_merge_job *job, size_t piece, const organ_merge_sums *sums,
                                 organ_error *error)
 {
     if (!sums->overflow)
         return ORGAN_OK;
     return organ_fail(error, ORGAN_BAD_INPUT,
                       "%s: tensor '%s': value %" PRIu64 " of the output exceeds the range of %s", job->base->path,
-                      job->weights->weights[weight].name, sums->overflow - 1,
-                      organ_dtype_describe(job->pieces[weight].dtype)->name);
+                      job->pieces[piece].name, sums->overflow - 1,
+                      organ_dtype_describe(job->pieces[piece].dtype)->name);
 }
 
 /* Implements organ_weight_pass.retire: adds the sums of a strip to its part, in the order of strips, and fails if the

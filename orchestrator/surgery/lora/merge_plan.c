@@ -213,6 +213,7 @@ static const json_t *token_list(const json_t *config, const char *module, size_t
 static bool read_token_ids(organ_merge_part *part, const json_t *list, uint64_t rows)
 {
     const size_t count = json_array_size(list);
+    free(part->token_ids); /* of a tensor that did not fit */
     bool sane = (part->token_ids = malloc((count + 1) * sizeof *part->token_ids)) != NULL;
     if (!sane)
         organ_memory_refused();

@@ -17,7 +17,7 @@ typedef struct quantize_document_sums {
     uint64_t tensors, elements, before, after, masked, zeros, unreached;
     organ_encoding_loss loss[ORGAN_LOSSES];
     double energy, gptq_loss, output_loss, unsearched;
-    bool no_reference; /* a target has a type without scales from greatest magnitudes (has_reference) */
+    bool no_reference; /* the error with scales from greatest magnitudes is not known for a target (has_reference) */
 } quantize_document_sums;
 
 /* Returns the bytes of a target's tensors in the output; their pieces follow each other, codes first. */
@@ -29,12 +29,12 @@ static uint64_t bytes_after(const organ_quantize_job *job, const organ_quantize_
     return bytes;
 }
 
-/* Returns whether the error with scales from the greatest magnitudes is known for the part's type: for all but those
- * GGUF types that store scales as codes. */
+/* Returns whether the error with scales from the greatest magnitudes is known: unless the part's type is one of the
+ * GGUF types that store scales as codes, or the error exceeds the range of FP32. */
 static bool has_reference(const organ_quantize_part *part)
 {
     const organ_ggml_kind *const blocks = organ_grid_blocks(&part->encoding->grid);
-    return !(blocks && blocks->coded);
+    return !(blocks && blocks->coded) && part->unsearched >= 0;
 }
 
 /* Adds the figures of a target to the sums. */

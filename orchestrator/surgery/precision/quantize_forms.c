@@ -292,7 +292,7 @@ static const struct unopened_type {
     const char *types[4]; /* model_type, terminated by NULL */
     const char *part;     /* the matrices that it cannot open have this word in their names; NULL: all quantised ones */
     bool bytes;           /* it cannot open int8-channel either; false: only packed codes */
-    const char *with, * or ; /* for the message: the matrices, and the targets that it opens */
+    const char *with, *opens; /* for the message: the matrices, and the targets that it opens */
 } unopened_types[] = {
     /* initialises PART.weight, which packed layers do not have */
     {{"mamba", "mamba2", "falcon_mamba"},
@@ -320,7 +320,7 @@ static void note_type(const organ_quantize_job *job)
     }
     if (found)
         organ_progress_note(job->progress, "transformers (5.24) does not open %s%s as %s; it opens FP8 schemes%s",
-                            job->model->config.architecture, row->with, job->encoding->name, row->or);
+                            job->model->config.architecture, row->with, job->encoding->name, row->opens);
 }
 
 /* Prints notes about targets with smaller groups, and about outputs that transformers cannot open. */

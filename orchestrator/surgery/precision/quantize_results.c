@@ -25,7 +25,7 @@ static const organ_struct_field results_fields[] = {
 json_t *organ_quantize_results(const organ_quantize_part *part)
 {
     return ORGAN_STRUCT_ADD(ORGAN_OBJECT(SET_IF(part->fallback, "fallback_experts", json_incref(part->fallback)),
-                                         SET_IF(part->unsearched > 0, "unsearched", json_real(part->unsearched))),
+                                         SET_IF(part->unsearched != 0, "unsearched", json_real(part->unsearched))),
                             results_fields, part);
 }
 

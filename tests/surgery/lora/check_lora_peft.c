@@ -303,11 +303,60 @@ START_TEST(feedback_keeps_the_change)
 }
 END_TEST
 
+/* ---- values beyond the range ---- */
+
+/* A finite value that the type of the output cannot hold is refused wherever it comes from: a weight of the base that
+ * the adapter changes, with feedback or without, or a tensor that the adapter stores whole, in the place of a weight or
+ * as a new head. */
+START_TEST(no_value_becomes_infinite)
+{
+    static const made_tensor pairs[] = {PAIR(Q, 2, HIDDEN, HIDDEN)};
+    static const made_tensor whole[] = {{LORA_PREFIX "model.embed_tokens.weight", ORGAN_F32, 2, {WORDS, HIDDEN}},
+                                        {LORA_PREFIX "lm_head.weight", ORGAN_F32, 2, {WORDS, HIDDEN}}};
+    static const struct {
+        const char *tensor; /* in the adapter; NULL: the weight of the base that it changes */
+        const char *dtype;
+        bool feedback;
+        uint32_t bits;
+        const char *why;
+    } ways[] = {
+        {NULL, "f16", false, 0x477fefff, NULL}, /* just below 65520, becomes 65504 */
+        {NULL, "f16", false, 0x4788b800, "tensor '" Q ".weight': value 5 of the output exceeds the range of F16"},
+        {NULL, "f16", true, 0xc788b800, "value 5 of the output exceeds the range of F16"},
+        {NULL, "bf16", false, 0x7f7f7fff, NULL},
+        {NULL, "bf16", false, 0x7f7f8000, "value 5 of the output exceeds the range of BF16"},
+        {NULL, "bf16", true, 0xff7fffff, "value 5 of the output exceeds the range of BF16"},
+        {whole[0].name, "f16", false, 0x4788b800, "tensor 'model.embed_tokens.weight': value 5 of the output"},
+        {whole[0].name, "bf16", false, 0x7f7fffff, "tensor 'model.embed_tokens.weight': value 5 of the output"},
+        {whole[1].name, "f16", false, 0x4788b800, "tensor 'lm_head.weight': value 5 of the output"},
+        {whole[1].name, "bf16", false, 0x7f7fffff, "tensor 'lm_head.weight': value 5 of the output"}};
+    for (size_t k = 0; k < sizeof ways / sizeof *ways; k++) {
+        const lora_way way = {.base = "tied",
+                              .adapter = "lora",
+                              .output = ways[k].why ? "none" : "out",
+                              .dtype = ways[k].dtype,
+                              .feedback = ways[k].feedback,
+                              .force = true};
+        make_tied();
+        lora_adapter("lora", "\"r\": 2, \"lora_alpha\": 4", ways[k].tensor ? whole : pairs, 2);
+        if (ways[k].tensor)
+            lora_poison_file(scratch_path("lora/adapter_model.safetensors"), ways[k].tensor, 5, ways[k].bits);
+        else
+            lora_poison_file(scratch_path("tied/model.safetensors"), Q ".weight", 5, ways[k].bits);
+        if (ways[k].why)
+            lora_refused(way, ORGAN_BAD_INPUT, ways[k].why);
+        else
+            lora_must(way);
+    }
+}
+END_TEST
+
 Suite *lora_peft_suite(void)
 {
     const suite_case cases[] = {{"peft",
                                  {the_flag_of_the_head, names_of_transformers, experts_keep_the_rank_of_their_stack,
                                   trained_tokens, a_head_of_its_own, more_words}},
-                                {"feedback", {feedback_as_defined, feedback_keeps_the_change}}};
+                                {"feedback", {feedback_as_defined, feedback_keeps_the_change}},
+                                {"range", {no_value_becomes_infinite}}};
     return suite_of("lora_peft", cases, sizeof cases / sizeof *cases, lora_setup, lora_teardown);
 }
