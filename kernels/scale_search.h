@@ -1,34 +1,36 @@
 /* SPDX-License-Identifier: MIT
  * The search for the scale of a group of values (organ_scale_search). A lane of the vectors `scales`, `inverses` and
- * `errors` stands for a try. In the loops over values the lanes are values, and each try has sums of its own. */
+ * `errors` stands for a try. In the loops over values the lanes are values, and each try has sums of its own; the sums
+ * of SEARCH_TOGETHER tries, which each ISA defines, are in registers at the same time. */
 
-/* tries; those whose sums are in registers at the same time; groups that are searched at the same time */
-enum { SEARCH_TRIES = 16, SEARCH_TOGETHER = 4, SEARCH_GROUPS = 8 };
-#define SEARCH_ROUNDING 0x1.8p23f /* adding it rounds to whole numbers, ties to even */
+enum { SEARCH_TRIES = 16, SEARCH_GROUPS = 8 }; /* tries; groups that are searched at the same time */
+#define SEARCH_ROUNDING 0x1.8p23f              /* adding it rounds to whole numbers, ties to even */
 /* Groups up to this magnitude keep the scale of try 0: the inverses of smaller scales might be infinite, and squares of
  * the errors underflow to 0. */
 #define SEARCH_MIN 0x1p-100f
 
-/* The tries for a group: scale and inverse of each, and the sums of squared errors by lane of the values. */
+/* The tries for a group: scale and inverse of each. */
 typedef struct scale_tries {
-    _Alignas(64) float sums[SEARCH_TRIES][16];
     float scales[SEARCH_TRIES], inverses[SEARCH_TRIES];
 } scale_tries;
 
-/* Returns the value of largest magnitude of a band of rows; of two opposite ones the positive one. Ignores NaN; 0 if
- * there is no number. */
+/* Returns the value of largest magnitude of a band of rows; of two opposite ones the positive one. `high` counts
+ * numbers with their sign bits inverted, so that the positive ones are greater than the negative ones. */
 INLINE float farthest_value(const float *values, size_t stride, size_t rows, size_t n)
 {
-    f32x16 low = f32_set1(0), high = low;
+    u32x16 magnitude = u32_set1(0), high = magnitude;
     for (size_t r = 0; r < rows; r++)
         for (size_t at = 0; at < n; at += 16) {
             const float *const from = values + r * stride + at;
-            const f32x16 x = n - at < 16 ? f32_load_part(from, n - at) : f32_load(from);
-            low = f32_select(f32_gt(low, x), x, low);
-            high = f32_select(f32_gt(x, high), x, high);
+            const u32x16 x = f32_bits(n - at < 16 ? f32_load_part(from, n - at) : f32_load(from));
+            magnitude = u32_max(magnitude, u32_and(x, u32_set1(MAGNITUDE)));
+            high = u32_max(high, u32_add(x, u32_set1(~MAGNITUDE)));
         }
-    const float least = f32_reduce_min(low), greatest = f32_reduce_max(high);
-    return greatest >= -least ? greatest : least;
+    const uint32_t top = u32_top(magnitude), inverted = top | ~MAGNITUDE,
+                   bits = m32_count(u32_eq(high, u32_set1(inverted))) ? top : inverted;
+    float farthest;
+    memcpy(&farthest, &bits, sizeof farthest);
+    return farthest;
 }
 
 /* Sets scales and inverses of all tries for a group whose value of largest magnitude is `farthest`. */
@@ -46,12 +48,14 @@ INLINE void begin_tries(const organ_scale_search *search, float farthest, scale_
         t->scales[0] = search->of_zeros;
 }
 
-/* Returns x minus the nearest whole code in low .. high times the scale; `low` and `high` have SEARCH_ROUNDING added.
- */
-INLINE f32x16 lost_by_integer(f32x16 x, f32x16 inverse, f32x16 scale, f32x16 low, f32x16 high)
+/* Returns x minus the nearest whole code in low .. high times the scale. `low` and `high` are the bits of these codes
+ * with SEARCH_ROUNDING added. `moved` is positive, so its bits have the order of the numbers; they are limited as
+ * integers because some CPUs compare floats in the units that multiply, which have most to do here. */
+INLINE f32x16 lost_by_integer(f32x16 x, f32x16 inverse, f32x16 scale, u32x16 low, u32x16 high)
 {
     const f32x16 rounds = f32_set1(SEARCH_ROUNDING), moved = f32_fma(x, inverse, rounds);
-    return f32_fnma(f32_sub(f32_max(f32_min(moved, high), low), rounds), scale, x);
+    const u32x16 code = u32_max(u32_min(f32_bits(moved), high), low);
+    return f32_fnma(f32_sub(f32_of_bits(code), rounds), scale, x);
 }
 
 /* Returns x minus the nearest E4M3 number times the scale, for x >= 0. fp8_codes explains the rounding. No quotient is
@@ -64,42 +68,55 @@ INLINE f32x16 lost_by_e4m3(f32x16 x, f32x16 inverse, f32x16 scale)
     return f32_fnma(f32_sub(f32_add(moved, rounds), rounds), scale, x);
 }
 
-/* Adds the squared errors of one value in each lane to the sums of SEARCH_TOGETHER tries. */
-INLINE void add_lost(const organ_scale_search *search, f32x16 x, const f32x16 *inverses, const f32x16 *scales,
-                     f32x16 *sums, const int e4m3)
+/* Adds the squared errors of `count` vectors of values, 1 or 2, to the sums of SEARCH_TOGETHER tries. */
+INLINE void add_lost(const organ_scale_search *search, const f32x16 *x, const int count, const float *inverses,
+                     const float *scales, f32x16 *sums, const int e4m3)
 {
-    const f32x16 low = f32_set1(search->low + SEARCH_ROUNDING), high = f32_set1(search->high + SEARCH_ROUNDING);
-    const f32x16 of = e4m3 ? f32_of_bits(u32_and(f32_bits(x), u32_set1(MAGNITUDE))) : x;
+    const u32x16 low = f32_bits(f32_set1(search->low + SEARCH_ROUNDING)),
+                 high = f32_bits(f32_set1(search->high + SEARCH_ROUNDING));
     UNROLL for (int k = 0; k < SEARCH_TOGETHER; k++)
     {
-        const f32x16 lost =
-            e4m3 ? lost_by_e4m3(of, inverses[k], scales[k]) : lost_by_integer(of, inverses[k], scales[k], low, high);
-        sums[k] = f32_fma(lost, lost, sums[k]);
+        const f32x16 inverse = f32_set1(inverses[k]), scale = f32_set1(scales[k]);
+        UNROLL for (int v = 0; v < count; v++)
+        {
+            const f32x16 lost =
+                e4m3 ? lost_by_e4m3(x[v], inverse, scale) : lost_by_integer(x[v], inverse, scale, low, high);
+            sums[k] = f32_fma(lost, lost, sums[k]);
+        }
     }
 }
 
-/* Sets the sums of all tries to the squared errors of a band of rows. */
-INLINE void sum_errors(const organ_scale_search *search, const float *values, size_t stride, size_t rows, size_t n,
-                       scale_tries *t, const int e4m3)
+/* Loads a vector of n values, at most 16; with `e4m3` their magnitudes. */
+INLINE f32x16 load_tried(const float *values, size_t n, const int e4m3)
 {
-    const size_t whole = n / 16 * 16;
+    const f32x16 x = n < 16 ? f32_load_part(values, n) : f32_load(values);
+    return e4m3 ? f32_of_bits(u32_and(f32_bits(x), u32_set1(MAGNITUDE))) : x;
+}
+
+/* Returns the sums of the squared errors of a band of rows, a try in each lane. */
+INLINE f32x16 sum_errors(const organ_scale_search *search, const float *values, size_t stride, size_t rows, size_t n,
+                         const scale_tries *t, const int e4m3)
+{
+    _Alignas(64) float by_lane[SEARCH_TRIES][16];
     for (int first = 0; first < SEARCH_TRIES; first += SEARCH_TOGETHER) {
-        f32x16 inverses[SEARCH_TOGETHER], scales[SEARCH_TOGETHER], sums[SEARCH_TOGETHER];
-        UNROLL for (int k = 0; k < SEARCH_TOGETHER; k++)
-        {
-            inverses[k] = f32_set1(t->inverses[first + k]);
-            scales[k] = f32_set1(t->scales[first + k]);
-            sums[k] = f32_set1(0);
-        }
+        f32x16 sums[SEARCH_TOGETHER], x[2];
+        UNROLL for (int k = 0; k < SEARCH_TOGETHER; k++) sums[k] = f32_set1(0);
         for (size_t r = 0; r < rows; r++) {
             const float *const row = values + r * stride;
-            for (size_t at = 0; at < whole; at += 16)
-                add_lost(search, f32_load(row + at), inverses, scales, sums, e4m3);
-            if (whole < n)
-                add_lost(search, f32_load_part(row + whole, n - whole), inverses, scales, sums, e4m3);
+            size_t at = 0;
+            for (; n - at >= 32; at += 32) {
+                x[0] = load_tried(row + at, 16, e4m3);
+                x[1] = load_tried(row + at + 16, 16, e4m3);
+                add_lost(search, x, 2, t->inverses + first, t->scales + first, sums, e4m3);
+            }
+            for (; at < n; at += 16) {
+                x[0] = load_tried(row + at, n - at < 16 ? n - at : 16, e4m3);
+                add_lost(search, x, 1, t->inverses + first, t->scales + first, sums, e4m3);
+            }
         }
-        UNROLL for (int k = 0; k < SEARCH_TOGETHER; k++) f32_store(t->sums[first + k], sums[k]);
+        UNROLL for (int k = 0; k < SEARCH_TOGETHER; k++) f32_store(by_lane[first + k], sums[k]);
     }
+    return f32_fold_rows(by_lane[0]);
 }
 
 /* Returns the number of the try with the least error; of tries that are equal in the first 20 bits of the fraction the
@@ -118,25 +135,24 @@ INLINE double search_groups(const organ_scale_search *search, const float *value
                             size_t count, double first, float *scales, const int e4m3)
 {
     scale_tries t[SEARCH_GROUPS];
-    float farthest[SEARCH_GROUPS];
+    float farthest[SEARCH_GROUPS], errors[SEARCH_GROUPS][SEARCH_TRIES];
     for (size_t g = 0; g < count; g++)
         farthest[g] = farthest_value(values + g * n, stride, rows, n);
     for (size_t g = 0; g < count; g++)
         begin_tries(search, farthest[g], &t[g]);
     for (size_t g = 0; g < count; g++)
-        sum_errors(search, values + g * n, stride, rows, n, &t[g], e4m3);
+        f32_store(errors[g], sum_errors(search, values + g * n, stride, rows, n, &t[g], e4m3));
     for (size_t g = 0; g < count; g++) {
         const int some = __builtin_fabsf(farthest[g]) > SEARCH_MIN;
-        const f32x16 errors = f32_fold_rows(t[g].sums[0]);
-        f32_store(t[g].inverses, errors);
-        scales[g] = t[g].scales[some ? least_try(errors) : 0];
-        first += some ? (double)t[g].inverses[0] : 0;
+        scales[g] = t[g].scales[some ? least_try(f32_load(errors[g])) : 0];
+        first += some ? (double)errors[g][0] : 0;
     }
     return first;
 }
 
 /* Searches the scales of all groups of a band of rows (organ_kernels): SEARCH_GROUPS whole groups at a time, then the
- * narrower one. */
+ * narrower one. For the smallest group of the encodings, the compiler makes code of its own, because there the ends of
+ * loops would take a fifth of the time. */
 INLINE double search_band(const organ_scale_search *search, const float *values, size_t stride, size_t rows,
                           size_t cols, size_t group, float *scales, const int e4m3)
 {
@@ -144,7 +160,9 @@ INLINE double search_band(const organ_scale_search *search, const float *values,
     double first = 0;
     for (size_t g = 0; g < whole; g += SEARCH_GROUPS) {
         const size_t count = whole - g < SEARCH_GROUPS ? whole - g : SEARCH_GROUPS;
-        first = search_groups(search, values + g * group, stride, rows, group, count, first, scales + g, e4m3);
+        first = rows == 1 && group == 32
+                    ? search_groups(search, values + g * 32, stride, 1, 32, count, first, scales + g, e4m3)
+                    : search_groups(search, values + g * group, stride, rows, group, count, first, scales + g, e4m3);
     }
     if (whole * group < cols)
         first = search_groups(search, values + whole * group, stride, rows, cols - whole * group, 1, first,
@@ -166,12 +184,9 @@ static void scale_errors(const organ_scale_search *search, const float *values, 
 {
     scale_tries t;
     begin_tries(search, farthest, &t);
-    if (search->e4m3)
-        sum_errors(search, values, n, 1, n, &t, 1);
-    else
-        sum_errors(search, values, n, 1, n, &t, 0);
     memcpy(scales, t.scales, sizeof t.scales);
-    f32_store(errors, f32_fold_rows(t.sums[0]));
+    f32_store(errors,
+              search->e4m3 ? sum_errors(search, values, n, 1, n, &t, 1) : sum_errors(search, values, n, 1, n, &t, 0));
 }
 
 /* Sums the squares of n values and of their errors (organ_kernels), in a sum for each lane. */

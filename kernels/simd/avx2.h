@@ -10,6 +10,7 @@
 #define FLOW_MIXED      0
 #define PRODUCT_ROWS    6
 #define PRODUCT_VECTORS 1
+#define SEARCH_TOGETHER 4
 
 typedef struct {
     __m256 lo, hi;

@@ -9,6 +9,7 @@
 #define FLOW_MIXED      2
 #define PRODUCT_ROWS    12
 #define PRODUCT_VECTORS 2
+#define SEARCH_TOGETHER 16
 
 typedef __m512 f32x16;
 typedef __m512i u32x16;
@@ -97,31 +98,39 @@ INLINE float f32_fold(f32x16 a)
     q = _mm_add_ps(q, _mm_movehl_ps(q, q));
     return _mm_cvtss_f32(_mm_add_ss(q, _mm_shuffle_ps(q, q, 1)));
 }
-/* Adds the upper half of a to its lower half, and of b likewise. Returns the 8 sums of a, then those of b. */
+/* Adds the halves of a, and of b. Returns the 8 sums of a, then those of b. */
 INLINE f32x16 fold_halves(f32x16 a, f32x16 b)
 {
-    return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+    return _mm512_add_ps(_mm512_mask_blend_ps(0xff00, a, b), _mm512_shuffle_f32x4(a, b, 0x4e));
 }
-/* Adds the upper 4 lanes of each half of a and b to the lower 4. Returns the 4 sums of each half of a, then of b. */
+/* Adds the two 128-bit groups of each half of a, and of b. The sums of a are in groups 0 and 2 of the result, those of
+ * b in groups 1 and 3. Blends are cheaper than shuffles. */
 INLINE f32x16 fold_quarters(f32x16 a, f32x16 b)
 {
-    return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+    const f32x16 other = _mm512_mask_blend_ps(0x0f0f, a, b);
+    return _mm512_add_ps(_mm512_mask_blend_ps(0xf0f0, a, b), _mm512_shuffle_f32x4(other, other, 0xb1));
 }
-/* Folds the four rows of 16 floats from p on to 4 lanes each. Row r is in 128-bit group r of the result. */
+/* Folds the four rows of 16 floats from p on to 4 lanes each. Row 0, 2, 1, 3 are in 128-bit groups 0 to 3 of the
+ * result. */
 INLINE f32x16 fold_four(const float *p)
 {
     return fold_quarters(fold_halves(f32_load(p), f32_load(p + 16)), fold_halves(f32_load(p + 32), f32_load(p + 48)));
 }
+/* Adds lanes 2, 3 of every group of 4 of a to lanes 0, 1, and of b likewise. The sums of a are in lanes 0, 1 of every
+ * group, those of b in lanes 2, 3. */
+INLINE f32x16 fold_pairs(f32x16 a, f32x16 b)
+{
+    return _mm512_add_ps(_mm512_mask_blend_ps(0xcccc, a, b), _mm512_shuffle_ps(a, b, 0x4e));
+}
 /* Lane l of the result is f32_fold of the 16 floats at p + 16 l; p is 64-byte aligned. */
 INLINE f32x16 f32_fold_rows(const float *p)
 {
-    const f32x16 a = fold_four(p), b = fold_four(p + 64), c = fold_four(p + 128), d = fold_four(p + 192);
-    /* lanes 0, 1 += lanes 2, 3 of every group; pairs of a and b, of c and d share a register */
-    const f32x16 ab = _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xee));
-    const f32x16 cd = _mm512_add_ps(_mm512_shuffle_ps(c, d, 0x44), _mm512_shuffle_ps(c, d, 0xee));
-    const f32x16 sums = _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x88), _mm512_shuffle_ps(ab, cd, 0xdd));
-    /* group g contains the sums of rows g, g + 4, g + 8, g + 12 */
-    return _mm512_permutexvar_ps(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), sums);
+    const f32x16 ab = fold_pairs(fold_four(p), fold_four(p + 64)),
+                 cd = fold_pairs(fold_four(p + 128), fold_four(p + 192));
+    const f32x16 other = _mm512_mask_blend_ps(0x5555, ab, cd);
+    const f32x16 sums = _mm512_add_ps(_mm512_mask_blend_ps(0xaaaa, ab, cd), _mm512_permute_ps(other, 0xb1));
+    /* group g contains the sums of rows r, r + 8, r + 4, r + 12, where r is 0, 2, 1, 3 */
+    return _mm512_permutexvar_ps(_mm512_setr_epi32(0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15), sums);
 }
 /* Returns the smallest lane. */
 INLINE float f32_reduce_min(f32x16 a) { return _mm512_reduce_min_ps(a); }

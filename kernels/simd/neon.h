@@ -10,6 +10,7 @@
 #define FLOW_MIXED      0
 #define PRODUCT_ROWS    5
 #define PRODUCT_VECTORS 1
+#define SEARCH_TOGETHER 4
 
 typedef struct {
     float32x4_t q[4];

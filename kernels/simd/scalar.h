@@ -30,6 +30,7 @@ double Sleef_finz_log2d1_u10purecfma(double);
 #define FLOW_MIXED      0
 #define PRODUCT_ROWS    4 /* size of a tile of sums of the product: rows (at least 4) and vectors (at most 2) */
 #define PRODUCT_VECTORS 1
+#define SEARCH_TOGETHER 4 /* tries of the search for scales whose sums are kept in registers; divides 16 */
 
 typedef struct {
     float lane[16];
