@@ -12,16 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    WARM_BYTES = 256 << 10,
-    TILE = 256,
-    ITERATIONS = 30,
-    COLD_COLS = 8192,
-    SMOKE_COLS = 1024,
-    CHUNK = 4096,
-    SIDE = 64,
-    GROUP = 128
-};
+enum { WARM_BYTES = 256 << 10, TILE = 256, ITERATIONS = 30, COLD_COLS = 8192, SMOKE_COLS = 1024, CHUNK = 4096 };
+enum { SIDE = 64, GROUP = 128 };
 
 /* Bytes of the larger array of a cold measurement. */
 static size_t cold_bytes(void) { return bench_is_smoke() ? 4 << 20 : 256 << 20; }
@@ -243,24 +235,9 @@ RUN(recurrence)
     static _Alignas(64) float state[SIDE * (SIDE + 16)];
     static const float decay = 0.9f, strength = 0.5f;
     const size_t stride = organ_recurrence_stride(SIDE);
-    const organ_recurrence r = {.tokens = n / SIDE,
-                                .key_dim = SIDE,
-                                .value_dim = SIDE,
-                                .queries = FLOATS(a->in),
-                                .keys = FLOATS(a->in),
-                                .values = FLOATS(a->in),
-                                .decays = &decay,
-                                .strengths = &strength,
-                                .outs = FLOATS(a->out),
-                                .state = state,
-                                .query_stride = SIDE,
-                                .key_stride = SIDE,
-                                .value_stride = SIDE,
-                                .decay_stride = 0,
-                                .strength_stride = 0,
-                                .out_stride = SIDE,
-                                .state_stride = stride,
-                                .delta = true};
+    const float *const in = FLOATS(a->in);
+    const organ_recurrence r = {n / SIDE, SIDE, SIDE, in, in,   in,     &decay, &strength, FLOATS(a->out), state, SIDE,
+                                SIDE,     SIDE, 0,    0,  SIDE, stride, false,  true};
     memset(state, 0, sizeof state);
     (void)s, k->recurrence(&r);
 }
@@ -271,24 +248,51 @@ RUN(selective_scan)
     static _Alignas(64) float state[SCAN_STATES * SCAN_CHANNELS], rates[SCAN_STATES * SCAN_CHANNELS];
     for (size_t j = 0; j < SCAN_STATES * SCAN_CHANNELS; j++)
         rates[j] = -0.01f;
-    const organ_selective_scan scan = {.tokens = n / SCAN_CHANNELS,
-                                       .channels = SCAN_CHANNELS,
-                                       .states = SCAN_STATES,
-                                       .values = FLOATS(a->out),
-                                       .steps = FLOATS(a->in),
-                                       .writes = FLOATS(a->in2),
-                                       .reads = FLOATS(a->in2),
-                                       .rates = rates,
-                                       .skip = FLOATS(a->in2),
-                                       .state = state,
-                                       .value_stride = SCAN_CHANNELS,
-                                       .step_stride = SCAN_CHANNELS,
-                                       .write_stride = SCAN_STATES,
-                                       .read_stride = SCAN_STATES,
-                                       .rate_stride = SCAN_CHANNELS,
-                                       .state_stride = SCAN_CHANNELS};
+    const float *const in = FLOATS(a->in), *const in2 = FLOATS(a->in2);
+    const organ_selective_scan scan = {n / SCAN_CHANNELS,
+                                       SCAN_CHANNELS,
+                                       SCAN_STATES,
+                                       FLOATS(a->out),
+                                       in,
+                                       in2,
+                                       in2,
+                                       rates,
+                                       in2,
+                                       state,
+                                       SCAN_CHANNELS,
+                                       SCAN_CHANNELS,
+                                       SCAN_STATES,
+                                       SCAN_STATES,
+                                       SCAN_CHANNELS,
+                                       SCAN_CHANNELS};
     memset(state, 0, sizeof state);
     (void)s, k->selective_scan(&scan);
+}
+/* The search for scales of groups of SEARCHED values with whole codes of 4 bits. */
+enum { SEARCHED = 32 };
+static const organ_scale_search search = {
+    0, -8, 7, 1, 1, 1, {7.5f, 8, 7.8f, 7.6f, 7.4f, 7.2f, 7, 6.8f, 6.6f, 6.4f, 6.2f, 6, 5.8f, 5.6f, 5.4f, 5.2f}};
+RUN(search_scales)
+{
+    (void)s;
+    const double error = k->search_scales(&search, FLOATS(a->in), n, 1, n, SEARCHED, FLOATS(a->out));
+    keep(&error);
+}
+RUN(scale_errors)
+{
+    float scales[16], errors[16];
+    (void)s;
+    for (size_t at = 0; at + SEARCHED <= n; at += SEARCHED) {
+        k->scale_errors(&search, FLOATS(a->in) + at, SEARCHED, 3, scales, errors);
+        keep(errors);
+    }
+}
+RUN(error_squares)
+{
+    double sums[2];
+    (void)s;
+    k->error_squares(FLOATS(a->in), FLOATS(a->in2), n, sums);
+    keep(sums);
 }
 static float (*const functions[])(float) = {expf, tanhf, erff};
 RUN(function)
@@ -423,6 +427,9 @@ static const subject subjects[] = {
     TWO(add_scaled_f64, 16, 8, run_add_scaled),
     PLAIN(cholesky_f32, 4, 4, run_cholesky),
     PLAIN(solve_f32, 4, 0, run_solve),
+    PLAIN(search_scales, 4, 0, run_search_scales),
+    PLAIN(scale_errors, 4, 0, run_scale_errors),
+    TWO(error_squares, 8, 0, run_error_squares),
     PLAIN(recurrence, 12, 4, run_recurrence),
     PLAIN(selective_scan, 8, 4, run_selective_scan),
     {"product", OF(product), 2, 0, PRODUCT_ROWS, 1, run_product},

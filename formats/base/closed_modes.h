@@ -4,8 +4,8 @@
 #define ORGAN_CLOSED_MODES_H
 
 /* Returns the permission bits of group and others that files made from the file or directory at `path` must not have.
- * All files below a directory count, except hidden ones. Follows links, in a directory only those to files. 0 if there is
- * nothing at `path`. */
+ * All files below a directory count, except hidden ones. Follows links, in a directory only those to files. 0 if there
+ * is nothing at `path`. */
 unsigned organ_closed_modes(const char *path);
 
 /* Removes the bits `closed` from the permissions of an open directory and of everything below it. Returns 0 or an

@@ -68,8 +68,8 @@ static organ_status read_scale_lines(const organ_autopsy_job *job, const organ_w
     for (size_t r = 0; !error->status && r < rows; r++) {
         for (size_t g = 0; g < groups; g++) {
             const float found = w->transposed ? values[g * rows + r] : values[r * groups + g];
-            right = right && isfinite(found) && found > 0;
-            row[g] = right ? log((double)found) : 0;
+            right = right && isfinite(found) && found != 0;
+            row[g] = right ? log(fabs((double)found)) : 0; /* searched scales may be negative */
         }
         list[r] = (scaled_line){organ_autopsy_median(row, groups), r};
     }

@@ -112,7 +112,8 @@ static void scale_rows(const float *norms, size_t rows, size_t cols, const float
  */
 static void note_overflow(organ_dtype dtype, uint64_t first, const float *values, size_t n, uint64_t *overflow)
 {
-    const float least = dtype == ORGAN_F16 ? 65520.0f : dtype == ORGAN_BF16 ? 0x1.ffp127f : INFINITY;
+    const float beyond_bf16 = dtype == ORGAN_BF16 ? 0x1.ffp127f : INFINITY;
+    const float least = dtype == ORGAN_F16 ? 65520.0f : beyond_bf16;
     for (size_t k = 0; k < n && !*overflow; k++)
         if (isfinite(values[k]) && fabsf(values[k]) >= least)
             *overflow = first + k + 1;
