@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define LARGEST ((size_t)1 << 24) /* no input has more bytes */
 
@@ -69,17 +70,19 @@ bool fuzz_corpus_read_files(fuzz_corpus *corpus, const char *directory)
 
 bool fuzz_corpus_read_pack(fuzz_corpus *corpus, const char *path)
 {
-    FILE *const file = fopen(path, "rb");
-    bool good = true;
-    uint8_t head[4];
-    if (!file)
+    char command[1024];
+    if (access(path, F_OK) != 0)
         return errno == ENOENT || complain(path, strerror(errno));
+    if (snprintf(command, sizeof command, "gzip -dc '%s'", path) >= (int)sizeof command)
+        return complain(path, "its path is too long");
+    FILE *const file = popen(command, "r");
+    bool good = file || complain(path, strerror(errno));
+    uint8_t head[4];
     for (size_t got; good && (got = fread(head, 1, sizeof head, file)) > 0;) {
         const size_t size = head[0] | (size_t)head[1] << 8 | (size_t)head[2] << 16 | (size_t)head[3] << 24;
         good = got == sizeof head ? add_seed(corpus, file, size, path) : complain(path, "it ends too early");
     }
-    fclose(file);
-    return good;
+    return file && (pclose(file) == 0 || complain(path, "gzip does not unpack it")) && good;
 }
 
 void fuzz_corpus_release(fuzz_corpus *corpus)

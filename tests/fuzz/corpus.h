@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Committed inputs of a fuzz target: the files of fixtures/fuzz/NAME, which were written by hand or once broke the
- * program, and fixtures/fuzz/NAME.pack, found by fuzzing: for each input its length (4 bytes, little-endian) and its
- * bytes. */
+ * program, and fixtures/fuzz/NAME.pack.gz, found by fuzzing: for each input its length (4 bytes, little-endian) and its
+ * bytes, compressed by gzip. */
 #ifndef ORGAN_FUZZ_CORPUS_H
 #define ORGAN_FUZZ_CORPUS_H
 

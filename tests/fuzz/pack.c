@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * pack LIMIT DIRECTORY PACK: packs the files of a directory, the shortest first, up to LIMIT bytes.
- * unpack DIRECTORY PACK: writes each input into a file. */
+ * unpack DIRECTORY PACK.gz: writes each input of a pack that gzip compressed into a file. */
 #include "tests/fuzz/corpus.h"
 
 #include <stdio.h>
@@ -53,7 +53,7 @@ int main(int argc, char **argv)
     else if (argc == 4 && strcmp(argv[1], "unpack") == 0)
         good = fuzz_corpus_read_pack(&corpus, argv[3]) && write_files(&corpus, argv[2]);
     if (!good)
-        fprintf(stderr, "pack: failed; pack LIMIT DIRECTORY PACK, or unpack DIRECTORY PACK\n");
+        fprintf(stderr, "pack: failed; pack LIMIT DIRECTORY PACK, or unpack DIRECTORY PACK.gz\n");
     fuzz_corpus_release(&corpus);
     return !good;
 }

@@ -41,7 +41,7 @@ static size_t replay(const fuzz_target *target)
     const double began = processor_seconds();
     snprintf(path, sizeof path, "fixtures/fuzz/%s", target->name);
     bool good = fuzz_corpus_read_files(&corpus, path);
-    snprintf(path, sizeof path, "fixtures/fuzz/%s.pack", target->name);
+    snprintf(path, sizeof path, "fixtures/fuzz/%s.pack.gz", target->name);
     good = fuzz_corpus_read_pack(&corpus, path) && good;
     for (size_t k = 0; k < corpus.count; k++)
         target->run(corpus.seeds[k].data, corpus.seeds[k].size);

@@ -12,7 +12,7 @@
 #   memory     fuzzes with MemorySanitizer, which reports the use of uninitialised memory. Memory that libraries allocate counts as initialised
 #              (library_memory.c explains it). Kernels are the scalar ones; the targets http_answers and http_requests are left out, because
 #              their libraries call back into organ.
-#   corpora    minimises the inputs that fuzzing found into fixtures/fuzz/TARGET.pack, at most 185 KB each.
+#   corpora    minimises the inputs that fuzzing found into fixtures/fuzz/TARGET.pack.gz, at most 185 KB each before gzip.
 #
 # FUZZ_DIR (build/fuzz) contains corpora, logs and faults; CLANG is the compiler.
 set -euo pipefail
@@ -58,7 +58,7 @@ table() {
 # folders NAME: prints the folders of its inputs: those found by fuzzing, those written by hand, those of the pack.
 folders() {
     mkdir -p "$place/corpus/$1" "$place/packed/$1"
-    if [[ -e fixtures/fuzz/$1.pack ]]; then build/fuzz_pack unpack "$place/packed/$1" "fixtures/fuzz/$1.pack"; fi
+    if [[ -e fixtures/fuzz/$1.pack.gz ]]; then build/fuzz_pack unpack "$place/packed/$1" "fixtures/fuzz/$1.pack.gz"; fi
     echo "$place/corpus/$1 fixtures/fuzz/$1 $place/packed/$1"
 }
 
@@ -152,6 +152,7 @@ corpora() {
         }
         rm -rf "$place/corpus/$name" && mv "$place/least" "$place/corpus/$name"
         build/fuzz_pack pack 185000 "$place/corpus/$name" "fixtures/fuzz/$name.pack"
+        gzip -9nf "fixtures/fuzz/$name.pack"
     done < <(table)
 }
 

@@ -15,7 +15,7 @@
 typedef size_t fuzz_mutator(uint8_t *data, size_t size, size_t room, unsigned seed);
 
 typedef struct fuzz_target {
-    const char *name; /* name of the target, of fixtures/fuzz/NAME and of fixtures/fuzz/NAME.pack */
+    const char *name; /* name of the target, of fixtures/fuzz/NAME and of fixtures/fuzz/NAME.pack.gz */
     void (*run)(const uint8_t *data, size_t size); /* ends the process on a failure */
     fuzz_mutator *mutate;
     const char *dictionary; /* dictionary for libFuzzer, or "" */
