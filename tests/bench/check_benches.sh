@@ -32,6 +32,8 @@ runs lora "$bench/lora" "$scratch/lora.json" 128 8
 has lora "$scratch/lora.json" '.matrices | length == 2 and all(.residual_ratio >= 0.999 and .residual_ratio < 1.1)'
 runs physarum_v2 "$bench/physarum_v2" "$scratch/physarum_v2.json" 512
 has physarum_v2 "$scratch/physarum_v2.json" '[.methods[].method] == ["sparsegpt", "physarum-v2", "alps", "physarum-v3"] and all(.methods[]; .pruning_cpu_seconds > 0)'
+BENCH_ERRORS=1 runs layer_slice "$bench/layer_slice" "$scratch/layer_slice.json"
+has layer_slice "$scratch/layer_slice.json" '[.methods[].method] == ["sparsegpt", "gptq", "physarum-v3"] and all(.methods[]; .solving.cpu_seconds > 0 and .output_error > 0 and .output_error < 0.5)'
 runs measure "$bench/measure" "$scratch/measure.safetensors" 1
 # Three types, each with one theta on all instruction sets.
 if [[ $(sed -n 's/^\([A-Z0-9]*\) .* GB\/s a core   theta \([0-9.]*\).*/\1 \2/p' "$scratch/measure" | sort -u | wc -l) == 3 ]]; then good; else
