@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/base/file_calls.h"
 
+#include "formats/base/activity.h"
 #include "formats/base/held_folder.h"
 
 #include <errno.h>
@@ -137,10 +138,12 @@ int organ_link_file(const char *from, const char *to)
 /* fsync, repeated after EINTR. */
 int organ_sync_file(int fd)
 {
+    const organ_activity before = organ_activity_begin(ORGAN_WRITING);
     int fault;
     do
         fault = fsync(fd);
     while (fault && errno == EINTR);
+    organ_activity_begin(before);
     return fault;
 }
 
@@ -157,16 +160,18 @@ int organ_resize_file(int fd, off_t size)
 /* Reads `count` bytes, or fewer at the end of the file; continues after interruptions. Returns -1 after an error. */
 ssize_t organ_pread_full(int fd, void *bytes, size_t count, off_t offset)
 {
+    const organ_activity before = organ_activity_begin(ORGAN_READING);
     size_t done = 0;
-    while (done < count) {
-        const ssize_t got = pread(fd, (char *)bytes + done, count - done, offset + (off_t)done);
+    ssize_t got = 1;
+    while (done < count && got != 0) {
+        got = pread(fd, (char *)bytes + done, count - done, offset + (off_t)done);
         if (got < 0 && errno != EINTR)
-            return -1;
-        if (got == 0)
             break;
         done += got > 0 ? (size_t)got : 0;
     }
-    return (ssize_t)done;
+    organ_activity_moved(done);
+    organ_activity_begin(before);
+    return got < 0 && done < count ? -1 : (ssize_t)done;
 }
 
 /* Returns true if the errno `reason` means that the disk, network or system failed, so that the caller cannot conclude
@@ -180,13 +185,16 @@ bool organ_is_system_failure(int reason)
 /* Writes all bytes; continues after interruptions. Returns 0, or -1 after an error. */
 int organ_write_all(int fd, const void *bytes, size_t count)
 {
-    const char *from = bytes;
-    while (count) {
-        const ssize_t put = write(fd, from, count);
+    const organ_activity before = organ_activity_begin(ORGAN_WRITING);
+    size_t done = 0;
+    ssize_t put = 0;
+    while (done < count) {
+        put = write(fd, (const char *)bytes + done, count - done);
         if (put < 0 && errno != EINTR)
-            return -1;
-        from += put > 0 ? put : 0;
-        count -= put > 0 ? (size_t)put : 0;
+            break;
+        done += put > 0 ? (size_t)put : 0;
     }
-    return 0;
+    organ_activity_moved(done);
+    organ_activity_begin(before);
+    return done < count ? -1 : 0;
 }

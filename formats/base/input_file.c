@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/base/input_file.h"
 
+#include "formats/base/activity.h"
 #include "formats/base/file_calls.h"
 #include "formats/base/paged_rows.h"
 
@@ -35,7 +36,8 @@ organ_status organ_input_open(const char *path, int *fd, struct stat *info, orga
 
 /* Reads exactly `size` bytes from `offset`. A shorter file is an error: it was truncated after the caller read its
  * size. */
-organ_status organ_input_read(int fd, const char *label, void *buffer, size_t size, uint64_t offset, organ_error *error)
+static organ_status read_exactly(int fd, const char *label, void *buffer, size_t size, uint64_t offset,
+                                 organ_error *error)
 {
     for (size_t done = 0; done < size;) {
         const ssize_t got = pread(fd, (char *)buffer + done, size - done, (off_t)(offset + done));
@@ -48,6 +50,16 @@ organ_status organ_input_read(int fd, const char *label, void *buffer, size_t si
         done += got > 0 ? (size_t)got : 0;
     }
     return ORGAN_OK;
+}
+
+/* Reads exactly `size` bytes from `offset`; this thread's clock reads meanwhile. */
+organ_status organ_input_read(int fd, const char *label, void *buffer, size_t size, uint64_t offset, organ_error *error)
+{
+    const organ_activity before = organ_activity_begin(ORGAN_READING);
+    const organ_status status = read_exactly(fd, label, buffer, size, offset, error);
+    organ_activity_moved(status ? 0 : size);
+    organ_activity_begin(before);
+    return status;
 }
 
 /* Returns the unsigned number in `count` <= 8 bytes, lowest byte first. */

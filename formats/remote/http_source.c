@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/remote/remote.h"
 
+#include "formats/base/activity.h"
 #include "formats/base/text_buffer.h"
 #include "formats/remote/curl_library.h"
 #include "formats/remote/http_request.h"
@@ -438,10 +439,13 @@ organ_status organ_http_read(organ_http_file *file, void *to, size_t bytes, uint
     if (offset > file->size || bytes > file->size - offset)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: has %" PRIu64 " bytes, %zu from byte %" PRIu64 " were expected",
                           file->shown, file->size, bytes, offset);
+    const organ_activity before = organ_activity_begin(ORGAN_READING);
     pthread_mutex_lock(&file->http->lock);
     reset_read_budget(file->http);
     read_locked(file, to, bytes, offset, error);
     pthread_mutex_unlock(&file->http->lock);
+    organ_activity_moved(error->status ? 0 : bytes);
+    organ_activity_begin(before);
     return error->status;
 }
 

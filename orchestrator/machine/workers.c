@@ -2,6 +2,7 @@
 #include "orchestrator/machine/workers.h"
 
 #include "orchestrator/machine/thread.h"
+#include "orchestrator/machine/work_account.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -27,9 +28,10 @@ struct organ_workers {
     pthread_cond_t begun, finished;
     void (*work)(void *context, size_t worker); /* of the current round, with its argument */
     void *context;
-    unsigned long round; /* number of calls of organ_workers_start so far */
-    size_t busy;         /* members that have not finished this round */
-    bool closing;        /* organ_workers_destroy was called */
+    unsigned long round;            /* number of calls of organ_workers_start so far */
+    size_t busy;                    /* members that have not finished this round */
+    organ_activity_sums activities; /* of the members that have finished this round */
+    bool closing;                   /* organ_workers_destroy was called */
 };
 
 /* The function of each thread: calls the work of each round (call of organ_workers_start) once, and returns when the
@@ -40,6 +42,8 @@ static void *serve_rounds(void *argument)
     organ_workers *pool = self->pool;
     const size_t worker = (size_t)(self - pool->members);
     unsigned long done = 0;
+    organ_activity_clock clock = {0};
+    organ_activity_attach(&clock, ORGAN_WAITING);
     pthread_mutex_lock(&pool->lock);
     for (;;) {
         while (pool->round == done && !pool->closing)
@@ -50,12 +54,17 @@ static void *serve_rounds(void *argument)
         void (*work)(void *, size_t) = pool->work;
         void *context = pool->context;
         pthread_mutex_unlock(&pool->lock);
+        organ_activity_begin(ORGAN_COMPUTING);
+        clock.sums = (organ_activity_sums){0};
         work(context, worker);
+        organ_activity_begin(ORGAN_WAITING);
         pthread_mutex_lock(&pool->lock);
+        organ_activity_add(&pool->activities, &clock.sums);
         if (--pool->busy == 0)
             pthread_cond_signal(&pool->finished);
     }
     pthread_mutex_unlock(&pool->lock);
+    organ_activity_attach(NULL, ORGAN_WAITING);
     return NULL;
 }
 
@@ -161,10 +170,12 @@ organ_place organ_workers_place(const organ_workers *workers, size_t worker) { r
 /* Begins a round: makes every thread call work(context, worker) once. Returns at once. */
 void organ_workers_start(organ_workers *workers, void (*work)(void *context, size_t worker), void *context)
 {
+    organ_work_run_begin();
     pthread_mutex_lock(&workers->lock);
     workers->work = work;
     workers->context = context;
     workers->busy = workers->count;
+    workers->activities = (organ_activity_sums){0};
     workers->round++;
     pthread_cond_broadcast(&workers->begun);
     pthread_mutex_unlock(&workers->lock);
@@ -177,6 +188,7 @@ void organ_workers_wait(organ_workers *workers)
     while (workers->busy > 0)
         pthread_cond_wait(&workers->finished, &workers->lock);
     pthread_mutex_unlock(&workers->lock);
+    organ_work_run_end(workers->count, &workers->activities);
 }
 
 /* Runs one round on all threads and waits for its end. */

@@ -5,7 +5,7 @@
 organ_report_work organ_report_begin(json_t **report)
 {
     *report = NULL;
-    return (organ_report_work){.memory = organ_memory_work_begin(), .report = report};
+    return (organ_report_work){.memory = organ_memory_work_begin(), .account = organ_work_begin(), .report = report};
 }
 
 /* Ends the work of a verb that returns a complete document or none: after any error but ORGAN_CHECK_FAILED the document
@@ -24,5 +24,6 @@ organ_status organ_report_end(const organ_report_work *work, const char *what, o
 
 organ_status organ_report_end_partial(const organ_report_work *work, const char *what, organ_error *error)
 {
+    organ_work_end(&work->account);
     return organ_memory_work_end(&work->memory, work->report, what, error);
 }

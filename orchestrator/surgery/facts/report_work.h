@@ -5,15 +5,17 @@
 #define ORGAN_REPORT_WORK_H
 
 #include "formats/base/memory_watch.h"
+#include "orchestrator/machine/work_account.h"
 
 /* A verb's work that has begun and not ended. */
 typedef struct organ_report_work {
     organ_memory_work memory; /* counts refused allocations */
+    organ_work account;       /* accounts for the time of this thread and the workers */
     json_t **report;          /* the verb's result */
 } organ_report_work;
 
-/* Sets *report to NULL and begins to count this thread's refused allocations. organ_report_end or
- * organ_report_end_partial must follow on the same thread. */
+/* Sets *report to NULL, begins to count this thread's refused allocations and to account for its time. organ_report_end
+ * or organ_report_end_partial must follow on the same thread. */
 organ_report_work organ_report_begin(json_t **report);
 
 /* Ends the work of a verb that returns a complete document or none. `what` names the input in messages. Returns
