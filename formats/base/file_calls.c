@@ -31,12 +31,11 @@ int organ_open(const char *path, int flags, mode_t mode)
     return fd;
 }
 
-/* flock without waiting, repeated after EINTR. */
-static int lock_now(int fd)
+int organ_lock_at_once(int fd, int kind)
 {
     int fault;
     do
-        fault = flock(fd, LOCK_EX | LOCK_NB);
+        fault = flock(fd, kind | LOCK_NB);
     while (fault && errno == EINTR);
     return fault;
 }
@@ -48,7 +47,7 @@ int organ_open_locked(const char *path, int flags, mode_t mode)
     struct stat held, named;
     for (int k = 0; k < LOCK_TRIES; k++) {
         const int fd = organ_open(path, flags, mode);
-        const bool locked = fd >= 0 && lock_now(fd) == 0;
+        const bool locked = fd >= 0 && organ_lock_at_once(fd, LOCK_EX) == 0;
         if (fd < 0 || (locked && fstat(fd, &held) == 0 && lstat(path, &named) == 0 && held.st_ino == named.st_ino &&
                        held.st_dev == named.st_dev))
             return fd;

@@ -20,6 +20,10 @@ DIR *organ_open_folder(const char *path);
  * EWOULDBLOCK if another process holds the lock. */
 int organ_open_locked(const char *path, int flags, mode_t mode);
 
+/* flock with LOCK_NB; `kind` is LOCK_EX or LOCK_SH. Returns 0, or -1 with errno: EWOULDBLOCK if another process holds
+ * the lock. */
+int organ_lock_at_once(int fd, int kind);
+
 /* scandir: sets *entries to the entries that `is_selected` accepts, in the order of `order`; the caller frees them.
  * Returns their number, or -1 with errno. */
 int organ_list_folder(const char *path, struct dirent ***entries, int (*is_selected)(const struct dirent *entry),

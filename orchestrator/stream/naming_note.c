@@ -132,7 +132,7 @@ static organ_status remove_former(const char *path, const char *final, const cha
 static organ_status finish_directory(const organ_naming_place *p, const organ_partial *partial, organ_error *error)
 {
     organ_error why = {0};
-    if (partial->mark < 0 && !organ_partial_is_empty(partial) &&
+    if (partial->mark < 0 && !organ_is_empty_folder(partial->folder) &&
         organ_check_replaceable(p->partial, p->like, &why) != ORGAN_OK) {
         organ_keep_changed_file(p->partial, p->final, why.message, error);
         return error->status;
@@ -232,7 +232,7 @@ static void remove_empty(const char *path)
 {
     organ_partial partial;
     int ignored;
-    if (organ_partial_lock(path, &partial, &ignored) == ORGAN_PARTIAL_LOCKED && organ_partial_is_empty(&partial))
+    if (organ_partial_lock(path, &partial, &ignored) == ORGAN_PARTIAL_LOCKED && organ_is_empty_folder(partial.folder))
         organ_partial_remove(&partial, path, NULL);
     organ_partial_unlock(&partial);
 }

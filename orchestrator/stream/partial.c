@@ -6,7 +6,6 @@
 #include "formats/model/recognise.h"
 #include "orchestrator/stream/remove_tree.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -22,22 +21,12 @@
     64 /* directories that are locked before one keeps its path; more are other processes' that come and go            \
         */
 
-/* flock without waiting, repeated after EINTR. */
-static int lock_at_once(int fd)
-{
-    int fault;
-    do
-        fault = flock(fd, LOCK_EX | LOCK_NB);
-    while (fault && errno == EINTR);
-    return fault;
-}
-
 /* Locks the mark in the locked directory, if there is one. Returns false if another host holds its lock. A file system
  * that cannot lock it leaves the lock of the directory and the token, which the holder reads before it publishes. */
 static bool lock_mark(organ_partial *partial)
 {
     partial->mark = organ_open_at(partial->folder, ORGAN_GROWING_MARK, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
-    return partial->mark < 0 || lock_at_once(partial->mark) == 0 || errno != EWOULDBLOCK;
+    return partial->mark < 0 || organ_lock_at_once(partial->mark, LOCK_EX) == 0 || errno != EWOULDBLOCK;
 }
 
 bool organ_partial_is_at(const organ_partial *partial, const char *path)
@@ -55,7 +44,7 @@ static organ_partial_state lock_once(const char *path, organ_partial *partial, i
     *fault = partial->folder < 0 ? errno : 0;
     if (partial->folder < 0)
         return *fault == ENOENT ? ORGAN_PARTIAL_MISSING : ORGAN_PARTIAL_UNKNOWN;
-    if (lock_at_once(partial->folder) == 0)
+    if (organ_lock_at_once(partial->folder, LOCK_EX) == 0)
         return lock_mark(partial) ? ORGAN_PARTIAL_LOCKED : ORGAN_PARTIAL_BUSY;
     *fault = errno;
     return *fault == EWOULDBLOCK ? ORGAN_PARTIAL_BUSY : ORGAN_PARTIAL_LOCKLESS;
@@ -84,22 +73,6 @@ void organ_partial_unlock(organ_partial *partial)
     if (partial->folder >= 0)
         close(partial->folder);
     *partial = (organ_partial){-1, -1};
-}
-
-bool organ_partial_is_empty(const organ_partial *partial)
-{
-    const int fd = organ_open_at(partial->folder, ".", O_RDONLY | O_DIRECTORY, 0);
-    DIR *const directory = fd >= 0 ? fdopendir(fd) : NULL;
-    if (!directory) {
-        if (fd >= 0)
-            close(fd);
-        return false;
-    }
-    size_t entries = 0;
-    for (const struct dirent *entry; (entry = readdir(directory)) && entries == 0;)
-        entries += strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
-    closedir(directory);
-    return entries == 0;
 }
 
 /* ---- the mark ---- */
@@ -133,7 +106,7 @@ int organ_partial_set_mark(organ_partial *partial, const char *token)
             organ_open_at(partial->folder, ORGAN_GROWING_MARK, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0666);
         if (partial->mark < 0)
             return errno == EEXIST ? why_not_open(partial) : errno;
-        if (lock_at_once(partial->mark) && errno == EWOULDBLOCK)
+        if (organ_lock_at_once(partial->mark, LOCK_EX) && errno == EWOULDBLOCK)
             return EEXIST;
     }
     /* The mark must be on the disk before any file: otherwise a power cut could leave incomplete files without it, and

@@ -33,8 +33,6 @@ void organ_partial_unlock(organ_partial *partial);
 
 /* Returns whether `path` leads to the directory. */
 bool organ_partial_is_at(const organ_partial *partial, const char *path);
-/* Returns whether the directory has entries; false also if it cannot be read. */
-bool organ_partial_is_empty(const organ_partial *partial);
 
 /* Sets `token` to a random text. Returns 0 or an errno. */
 int organ_partial_new_token(char token[ORGAN_PARTIAL_TOKEN]);

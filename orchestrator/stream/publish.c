@@ -10,8 +10,8 @@
 #include "orchestrator/stream/journal.h"
 #include "orchestrator/stream/partial.h"
 #include "orchestrator/stream/publish_parts.h"
+#include "orchestrator/stream/remove_tree.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -24,14 +24,11 @@
 /* Returns whether `path` is a directory without entries; false also if the directory cannot be read. */
 static bool is_empty_directory(const char *path)
 {
-    DIR *directory = organ_open_folder(path);
-    if (!directory)
-        return false;
-    size_t entries = 0;
-    for (const struct dirent *entry; (entry = readdir(directory)) && entries == 0;)
-        entries += strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
-    closedir(directory);
-    return entries == 0;
+    const int folder = organ_open(path, O_RDONLY | O_DIRECTORY | O_NONBLOCK, 0);
+    const bool empty = folder >= 0 && organ_is_empty_folder(folder);
+    if (folder >= 0)
+        close(folder);
+    return empty;
 }
 
 /* Sets publish->final, parent, partial and note from the user's path. Returns ORGAN_USAGE if the path is empty, or if
@@ -228,7 +225,7 @@ static organ_status take_over_partial(organ_publish *publish, organ_publish_mode
     organ_partial partial = partial_of(publish);
     if (organ_naming_note_read(publish->note, &note, error))
         return error->status;
-    if (organ_partial_is_empty(&partial)) {
+    if (organ_is_empty_folder(partial.folder)) {
         unlink(publish->note); /* of an output that the user has renamed; its inode may be that of the directory now */
         if (own_partial(publish, error) != ORGAN_OK && error->status != ORGAN_USAGE)
             remove_partial(publish, &(organ_error){0});
@@ -282,8 +279,7 @@ static organ_status check_name_free(const organ_publish *publish, organ_error *e
  * publish_check_place, so the name is checked again. */
 static organ_status take_partial(organ_publish *publish, organ_publish_mode way, bool *gone, organ_error *error)
 {
-    const organ_partial partial = partial_of(publish);
-    if (check_name_free(publish, error) && organ_partial_is_empty(&partial))
+    if (check_name_free(publish, error) && organ_is_empty_folder(publish->lock))
         remove_partial(publish, &(organ_error){0});
     return error->status ? error->status : take_over_partial(publish, way, gone, error);
 }

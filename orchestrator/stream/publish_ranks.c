@@ -23,7 +23,7 @@ organ_status organ_publish_set_token(organ_publish *publish, const char *token, 
     if (fault)
         organ_fail_errno(error, fault, "%s/%s: cannot be written", publish->partial, ORGAN_GROWING_MARK);
     else
-        flock(publish->mark, LOCK_SH | LOCK_NB); /* a file system without locks has the token */
+        organ_lock_at_once(publish->mark, LOCK_SH); /* a file system without locks has the token */
     return error->status;
 }
 
@@ -37,7 +37,7 @@ static bool join_partial(organ_publish *publish, const char *token)
         return false;
     publish->mark = organ_open_at(publish->folder, ORGAN_GROWING_MARK, O_RDWR | O_NOFOLLOW, 0);
     if (publish->mark >= 0)
-        flock(publish->mark, LOCK_SH | LOCK_NB);
+        organ_lock_at_once(publish->mark, LOCK_SH);
     return publish->mark >= 0;
 }
 

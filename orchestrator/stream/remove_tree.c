@@ -7,11 +7,25 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
 #include <string.h>
 #include <unistd.h>
 
 #define DEEPEST 64 /* nested folders: each needs a descriptor and a buffer on the stack */
+
+static bool is_dots(const char *name) { return strcmp(name, ".") == 0 || strcmp(name, "..") == 0; }
+
+bool organ_is_empty_folder(int folder)
+{
+    _Alignas(struct dirent64) char entries[4096];
+    ssize_t got = lseek(folder, 0, SEEK_SET) < 0 ? -1 : 1;
+    bool empty = true;
+    while (empty && got > 0) {
+        got = getdents64(folder, entries, sizeof entries);
+        for (ssize_t at = 0; at < got && empty; at += ((const struct dirent64 *)(const void *)(entries + at))->d_reclen)
+            empty = is_dots(((const struct dirent64 *)(const void *)(entries + at))->d_name);
+    }
+    return empty && got == 0;
+}
 
 static int remove_at(int folder, const char *name, int depth);
 
@@ -23,8 +37,7 @@ static int remove_listed(int folder, const char *entries, ssize_t bytes, int dep
     int fault = 0, one;
     for (ssize_t at = 0; at < bytes;) {
         const struct dirent64 *const entry = (const struct dirent64 *)(const void *)(entries + at);
-        const bool stays = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
-        if (!stays && strcmp(entry->d_name, ORGAN_GROWING_MARK) != 0)
+        if (!is_dots(entry->d_name) && strcmp(entry->d_name, ORGAN_GROWING_MARK) != 0)
             if ((one = remove_at(folder, entry->d_name, depth)) != 0 && fault == 0)
                 fault = one;
         at += entry->d_reclen;

@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * Removal of files and directories. Allocates nothing, so it works also when memory has run out. */
+ * Removal of files and directories, and a look at whether a directory is empty. Allocates nothing, so it works also
+ * when memory has run out. */
 #ifndef ORGAN_REMOVE_TREE_H
 #define ORGAN_REMOVE_TREE_H
+
+#include <stdbool.h>
+
+/* Returns whether the open directory has no entries; false also if it cannot be read. */
+bool organ_is_empty_folder(int folder);
 
 /* Removes a file, or a directory with everything below it, without following links. Returns 0, or -1 with errno; some
  * files may then remain. */

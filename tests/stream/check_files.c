@@ -6,6 +6,7 @@
 #include "formats/base/file_calls.h"
 #include "formats/model/recognise.h"
 #include "orchestrator/stream/publish.h"
+#include "orchestrator/stream/remove_tree.h"
 #include "orchestrator/stream/transfer.h"
 #include "tests/stream/check_stream.h"
 #include "tests/kit/model_maker.h"
@@ -16,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -297,6 +299,25 @@ END_TEST
 
 /* If locks do not reach another host, that host can remove the directory of a run and begin its own.
  * Then no file of the run gets into the other directory, and the run neither publishes nor removes it. */
+/* A run that has no memory or no descriptor left still finds that its new directory is empty, and removes it. */
+START_TEST(an_empty_folder_is_known_without_memory_and_descriptors)
+{
+    struct rlimit limit, none;
+    const int folder = open(scratch_path("."), O_RDONLY | O_DIRECTORY);
+    ck_assert_int_ge(folder, 0);
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    none = (struct rlimit){0, limit.rlim_max};
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+    const bool empty = organ_is_empty_folder(folder), again = organ_is_empty_folder(folder);
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    ck_assert(empty && again);
+    ck_assert_int_eq(mkdirat(folder, "below", 0777), 0);
+    ck_assert(!organ_is_empty_folder(folder));
+    ck_assert(!organ_is_empty_folder(-1));
+    close(folder);
+}
+END_TEST
+
 START_TEST(a_run_whose_directory_was_taken_touches_no_other)
 {
     organ_publish p;
@@ -568,9 +589,9 @@ Suite *files_suite(void)
         {"journal", {journal_survives_a_torn_line}},
         {"publish",
          {publishing_is_all_or_nothing, unfinished_output_is_found_locked_and_taken_over, bad_places_are_refused,
-          writers_find_the_signs_of_all, signs_that_cannot_be_written_are_told,
-          a_run_whose_directory_was_taken_touches_no_other, the_last_rank_keeps_the_lock, a_locked_file_has_its_path,
-          outputs_are_closed}},
+          an_empty_folder_is_known_without_memory_and_descriptors, writers_find_the_signs_of_all,
+          signs_that_cannot_be_written_are_told, a_run_whose_directory_was_taken_touches_no_other,
+          the_last_rank_keeps_the_lock, a_locked_file_has_its_path, outputs_are_closed}},
         {"transfer", {elements_of_64_bits_are_converted_whole}},
         {"copy", {file_lists_follow_links_to_files, copied_files_keep_permissions_and_can_be_copied_again}},
     };

@@ -219,7 +219,7 @@ static void remove_abandoned_draft(int folder, const char *name)
     struct stat info, named;
     organ_error ignored = {0};
     const int fd = organ_open_at(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
-    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &info) == 0 && S_ISREG(info.st_mode) &&
+    if (fd >= 0 && organ_lock_at_once(fd, LOCK_EX) == 0 && fstat(fd, &info) == 0 && S_ISREG(info.st_mode) &&
         fstatat(folder, name, &named, AT_SYMLINK_NOFOLLOW) == 0 && named.st_ino == info.st_ino &&
         (info.st_size == 0 || organ_is_report_start_at(folder, name, &ignored)))
         unlinkat(folder, name, 0);
@@ -248,7 +248,7 @@ static void remove_abandoned_drafts(const char *path)
 static bool is_locked_draft(int fd)
 {
     struct stat info;
-    return flock(fd, LOCK_EX | LOCK_NB) == 0 ? fstat(fd, &info) == 0 && info.st_nlink > 0 : errno != EWOULDBLOCK;
+    return organ_lock_at_once(fd, LOCK_EX) == 0 ? fstat(fd, &info) == 0 && info.st_nlink > 0 : errno != EWOULDBLOCK;
 }
 
 /* Removes abandoned drafts of d->path and creates a new one, locked so that other processes do not remove it. Returns

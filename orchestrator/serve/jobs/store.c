@@ -80,7 +80,7 @@ static organ_status lock_store(organ_job_store *store, organ_error *error)
     store->lock = open(store->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (store->lock < 0)
         return organ_fail_errno(error, errno, "%s", store->path);
-    if (flock(store->lock, LOCK_EX | LOCK_NB) == 0)
+    if (organ_lock_at_once(store->lock, LOCK_EX) == 0)
         return ORGAN_OK;
     return errno == EWOULDBLOCK ? organ_fail(error, ORGAN_USAGE, "%s: another server uses this directory", store->path)
                                 : organ_fail_errno(error, errno, "%s cannot be locked", store->path);

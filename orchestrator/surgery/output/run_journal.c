@@ -107,6 +107,8 @@ static organ_status gather_journals(const organ_publish *publish, organ_run_jour
  * because its count `done` lacks the units of ranks that were lost before they sent their journals. */
 static bool others_have_lines(const organ_publish *publish)
 {
+    if (publish->writers < 2)
+        return false;
     char *const folder = organ_publish_path(publish, ORGAN_JOURNAL_FOLDER);
     DIR *const directory = folder ? organ_open_folder(folder) : NULL;
     char name[64];

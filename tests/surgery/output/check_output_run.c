@@ -32,6 +32,7 @@ static bool is_kept_beside(const char *line, const char *name)
     snprintf(path, sizeof path, "%s", scratch_path("%s", name));
     organ_output output = {.path = path, .journal = &journal, .all = 2};
     ck_assert_msg(organ_output_begin(&output, 1000, &error) == ORGAN_OK, "%s", error.message);
+    output.publish.writers = 2;
     ck_assert_int_eq(organ_run_journal_begin(&journal, json_object(), path, &error), ORGAN_OK);
     FILE *const other = fopen(scratch_path(".%s.organ-partial/organ/journal-1.jsonl", name), "w");
     ck_assert_ptr_nonnull(other);
@@ -50,6 +51,24 @@ START_TEST(work_of_lost_ranks_is_kept)
 }
 END_TEST
 
+/* A journal that cannot be opened for lack of memory has no line, and a run of one process has no other journal. */
+START_TEST(an_output_without_a_journal_is_removed)
+{
+    char path[4096];
+    organ_error error = {0};
+    organ_run_journal journal = {0};
+    snprintf(path, sizeof path, "%s", scratch_path("bare"));
+    organ_output output = {.path = path, .journal = &journal, .all = 2};
+    ck_assert_msg(organ_output_begin(&output, 1000, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_int_eq(unlink(scratch_path(".bare.organ-partial/organ/journal.jsonl")), 0);
+    ck_assert_int_eq(rmdir(scratch_path(".bare.organ-partial/organ")), 0);
+    organ_fail(&error, ORGAN_IO, "no memory");
+    ck_assert_int_eq(organ_output_end(&output, &error), ORGAN_IO);
+    organ_run_journal_close(&journal);
+    ck_assert_msg(access(scratch_path(".bare.organ-partial"), F_OK) != 0, "a directory without a journal stays");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("output_run");
@@ -58,6 +77,7 @@ int main(void)
     tcase_add_test(run, a_dry_run_takes_no_seconds);
     tcase_add_checked_fixture(run, scratch_make, scratch_remove);
     tcase_add_test(run, work_of_lost_ranks_is_kept);
+    tcase_add_test(run, an_output_without_a_journal_is_removed);
     suite_add_tcase(suite, run);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
