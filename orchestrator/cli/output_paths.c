@@ -14,8 +14,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MAX_PATHS 64 /* paths of one command, without models */
-
 /* A path of the command. */
 typedef struct command_path {
     const char *name;     /* of its operand or option, without dashes */
@@ -30,7 +28,7 @@ typedef struct command_path {
 /* The paths of one command. */
 typedef struct command_paths {
     const organ_verb *verb;
-    command_path *path; /* MAX_PATHS of them */
+    command_path *path; /* room for all values of operands and options, and standard output */
     size_t count;
 } command_paths;
 
@@ -94,8 +92,7 @@ static void add_path(command_paths *all, const organ_option *argument, const cha
 {
     command_path *const p = &all->path[all->count];
     const bool output = argument->names == ORGAN_NAMES_OUTPUT;
-    if (!word || !*word || all->count == MAX_PATHS || (!output && argument->names != ORGAN_NAMES_INPUT) ||
-        (!output && strcmp(word, "-") == 0))
+    if (!word || !*word || (!output && (argument->names != ORGAN_NAMES_INPUT || strcmp(word, "-") == 0)))
         return;
     *p = (command_path){.name = argument->name, .word = word, .written = output || argument->written};
     p->whole = output && strcmp(argument->name, "output") == 0 && organ_verb_option(all->verb, "force");
@@ -106,15 +103,17 @@ static void add_path(command_paths *all, const organ_option *argument, const cha
         all->count++;
 }
 
-/* Adds all values of the operand or option. */
-static void add_values(command_paths *all, const organ_option *argument, const void *values)
+/* Adds all values of the operand or option. Returns their number; if all->path is NULL, it only counts them. */
+static size_t add_values(command_paths *all, const organ_option *argument, const void *values)
 {
     const void *const at = (const char *)values + argument->offset;
     const organ_words *const words = argument->value == ORGAN_VALUE_WORDS ? at : NULL;
-    if (argument->value == ORGAN_VALUE_TEXT)
+    const bool text = argument->value == ORGAN_VALUE_TEXT;
+    if (text && all->path)
         add_path(all, argument, *(const char *const *)at);
-    for (size_t k = 0; words && k < words->count; k++)
+    for (size_t k = 0; words && all->path && k < words->count; k++)
         add_path(all, argument, words->word[k]);
+    return words ? words->count : text;
 }
 
 /* Adds the regular file that is standard output; a terminal, a pipe or another device is no path. */
@@ -122,23 +121,25 @@ static void add_standard_output(command_paths *all)
 {
     command_path *const p = &all->path[all->count];
     *p = (command_path){.name = "standard output", .written = true};
-    if (all->count == MAX_PATHS || fstat(STDOUT_FILENO, &p->file) || !S_ISREG(p->file.st_mode))
+    if (fstat(STDOUT_FILENO, &p->file) || !S_ISREG(p->file.st_mode))
         return;
     p->exists = true;
     all->count++;
 }
 
-/* Adds the paths of all operands and options. */
-static void collect_command_paths(command_paths *all, const void *values)
+/* Adds the paths of all operands and options. Returns the number of their values; if all->path is NULL, it only counts
+ * them. */
+static size_t collect_command_paths(command_paths *all, const void *values)
 {
     const organ_option *option;
+    size_t count = 0;
     for (size_t k = 0; k < all->verb->operand_count; k++) {
         const organ_option operand = organ_operand_as_option(&all->verb->operands[k]);
-        add_values(all, &operand, values);
+        count += add_values(all, &operand, values);
     }
     for (size_t k = 0; (option = organ_verb_option_at(all->verb, k)); k++)
-        add_values(all, option, values);
-    add_standard_output(all);
+        count += add_values(all, option, values);
+    return count;
 }
 
 /* ---- comparisons ---- */
@@ -219,10 +220,12 @@ static organ_status check_command_path(const command_paths *all, const command_p
 /* Compares each path that the run writes with all other paths of the command. */
 organ_status organ_call_check_outputs(const organ_verb *verb, const organ_call *call, organ_error *error)
 {
-    command_paths all = {.verb = verb, .path = calloc(MAX_PATHS + 1, sizeof *all.path)};
+    command_paths all = {.verb = verb};
+    all.path = calloc(collect_command_paths(&all, call) + 1, sizeof *all.path);
     if (!all.path)
         return organ_fail_errno(error, ENOMEM, "the paths of %s", verb->name);
     collect_command_paths(&all, call);
+    add_standard_output(&all);
     for (size_t a = 0; a < all.count; a++)
         for (size_t b = 0; b < all.count && !error->status; b++)
             if (a != b && all.path[a].written)

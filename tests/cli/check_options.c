@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of orchestrator/cli: the table of verbs, the parser, help, and the progress line. */
 #include "orchestrator/cli/help.h"
+#include "orchestrator/cli/output_paths.h"
 #include "orchestrator/cli/terminal.h"
 #include "orchestrator/cli/verb_table.h"
 #include "orchestrator/command/options.h"
@@ -515,6 +516,44 @@ START_TEST(a_terminal_has_one_line)
 }
 END_TEST
 
+/* The struct of a verb that reads many files. */
+typedef struct reader {
+    organ_call call;
+    organ_words files;
+    const char *page;
+} reader;
+
+/* The output of a command is compared with each of its inputs, also with the last of many. */
+START_TEST(outputs_are_compared_with_all_inputs)
+{
+    enum { FILES = 200 };
+    static const organ_operand files[] = {
+        {.name = "FILE...", .offset = offsetof(reader, files), .names = ORGAN_NAMES_INPUT}};
+    static const organ_option options[] = {
+        {.name = "html", .value = ORGAN_VALUE_TEXT, .offset = offsetof(reader, page), .names = ORGAN_NAMES_OUTPUT}};
+    static const organ_option_group groups[] = {{"options", options, 1}};
+    static const organ_verb verb = {.name = "read",
+                                    .operands = files,
+                                    .operand_count = 1,
+                                    .groups = groups,
+                                    .group_count = 1,
+                                    .call_size = sizeof(reader)};
+    static char names[FILES][32];
+    static reader given = {.page = "no-such-file-199", .files.count = FILES};
+    organ_error error = {0};
+    for (size_t k = 0; k < FILES; k++) {
+        snprintf(names[k], sizeof names[k], "no-such-file-%zu", k);
+        given.files.word[k] = names[k];
+    }
+    ck_assert_int_eq(organ_call_check_outputs(&verb, &given.call, &error), ORGAN_USAGE);
+    ck_assert_str_eq(error.message,
+                     "read: --html no-such-file-199 would be written over its input FILE... no-such-file-199");
+    given.page = "no-such-file-200";
+    error = (organ_error){0};
+    ck_assert_int_eq(organ_call_check_outputs(&verb, &given.call, &error), ORGAN_OK);
+}
+END_TEST
+
 int main(void)
 {
     const struct {
@@ -525,6 +564,7 @@ int main(void)
                    an_option_may_take_two_words, what_looks_like_an_option_can_be_named, bounds_are_values_too,
                    help_wins_over_what_is_missing, faults_name_option_value_and_range, near_names_are_found,
                    unknown_verbs_are_refused, choices_are_held_to}},
+                 {"outputs", {outputs_are_compared_with_all_inputs}},
                  {"help", {the_table_is_sound, every_option_is_explained, help_fits_the_screen}},
                  {"terminal",
                   {the_living_line, the_time_left_follows_the_speed, the_living_line_fits, a_log_has_a_line_per_tensor,
