@@ -182,7 +182,7 @@ static organ_status plan_buffers(weight_pass_run *r, organ_error *error)
         return organ_memory_refuse(error, r->engine->memory, each, "a strip of tensor '%s'",
                                    r->pass->items[widest].weight->name);
     plan.active = each ? organ_min(organ_workers_count(r->engine->workers), (size_t)fits) : 1;
-    plan.window = 4 * plan.active;
+    plan.window = ORGAN_STRIPS_OPEN / 2 * plan.active;
     r->plan = plan;
     return ORGAN_OK;
 }

@@ -57,6 +57,9 @@ typedef struct organ_weight_pass {
 
 /* About how many values a strip has. */
 #define ORGAN_STRIP_VALUES ((size_t)1 << 20)
+/* For each worker, the greatest number of strips of weights that have begun and whose strips are not retired, without
+ * the other strips of the first and the last of these weights. Half of them are taken by workers. */
+#define ORGAN_STRIPS_OPEN 8
 
 /* Runs the pass on all workers, or on fewer if the memory has no room for the buffers of all. Returns ORGAN_USAGE if
  * there is no room for the buffers of one worker; ORGAN_IO if a read failed; ORGAN_BAD_INPUT for invalid data, or a

@@ -10,9 +10,9 @@ ln -s "$model/../tiny-moe" tiny-moe
 text=tiny-qwen2/heldout.txt
 
 # enough ARGS...: the verb fails with 8M, runs with the memory that the error names, and fails with one unit (K or M) less. Only
-# `ninja test-whole` runs verbs that read a whole text or generate a long one; other trees check the error alone.
+# `ninja test-whole` runs verbs that read a whole text or generate a long one; other trees check the error alone. Sets $named to the memory.
 enough() {
-    local named spared sentence='^organ: .*--memory 8M is too little for ..*; --memory [0-9]*[KM] is enough\(, or [0-9]*[KM] with --scratch DIR\)\?$'
+    local spared sentence='^organ: .*--memory 8M is too little for ..*; --memory [0-9]*[KM] is enough\(, or [0-9]*[KM] with --scratch DIR\)\?$'
     refused 2 "--memory 8M is too little for " "$@" --quiet --memory 8M
     if grep -q "$sentence" < <(head -n 1 ../err); then good; else bad "is not the sentence of all verbs" ../err; fi
     named=$(sed -n '1s/.*; --memory \([0-9]*[KM]\) is enough.*/\1/p' ../err)
@@ -76,6 +76,14 @@ ends 0 quantize tiny-qwen2 -o int4 --scheme int4-group32 --quiet
 for type in bf16 f32; do
     enough dequantize int4 -o new --dtype $type "${scored[@]}"
 done
+# The factors of an adapter and their copy for --feedback.
+ends 0 lora merge --base tiny-qwen2 --adapter tiny-lora -o tuned --quiet
+ends 0 lora extract --base tiny-qwen2 --tuned tuned -o wide --rank 320 --dtype f32 --modules '*.1.mlp.*' --quiet
+enough lora merge --base tiny-qwen2 --adapter wide -o new
+plain_merge=$named
+enough lora merge --base tiny-qwen2 --adapter wide -o new --feedback
+judge "--feedback needs no memory of its own" test "${named%M}" -gt "${plain_merge%M}"
+rm -rf tuned wide new
 enough generate tiny-qwen2 --prompt x -n 2000
 enough generate tiny-qwen2 --prompt x -n 4 --threads 16
 enough measure tiny-qwen2 --threads 64

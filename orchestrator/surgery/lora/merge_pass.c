@@ -4,6 +4,7 @@
 #include "orchestrator/surgery/lora/merge_job.h"
 
 #include "formats/base/paged_rows.h"
+#include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/weight_pass.h"
@@ -416,6 +417,47 @@ static organ_status merge_replacement(merge_pass_run *r, size_t piece, const org
     return error->status;
 }
 
+/* ---- memory of the factors ---- */
+
+/* Returns the bytes that load_part allocates for the part of a weight. */
+static uint64_t part_bytes(const organ_merge_job *job, const organ_merge_part *part)
+{
+    const organ_adapter_pair *const pair = part->pair;
+    uint64_t bytes = part->tokens ? part->tokens->elements * sizeof(float) : 0;
+    if (!pair)
+        return bytes;
+    bytes += pair->experts * pair->rank * (pair->in_features + pair->out_features) * sizeof(float);
+    bytes += part->magnitudes ? part->magnitudes->elements * sizeof(float) : 0;
+    const uint64_t directions = pair->experts * (part->transposed ? pair->out_features : pair->in_features);
+    if (job->options->feedback)
+        bytes += directions * (sizeof *part->squares + (part->transposed ? 0 : pair->rank * sizeof(float)));
+    return bytes;
+}
+
+/* Sets *memory to the memory that the weight pass may use for its buffers: the factors need the rest. They stay in
+ * memory from the begin of their weight until its last strip is retired: those of two weights whole, and the share of
+ * each other open strip. Returns ORGAN_USAGE if one worker has no room. */
+static organ_status room_of_pass(const organ_merge_job *job, const organ_weight_pass *pass, uint64_t *memory,
+                                 organ_error *error)
+{
+    const uint64_t each = organ_weight_pass_enough(pass, job->engine, error), given = job->engine->memory;
+    uint64_t whole = 0, share = 0;
+    const char *largest = job->base->path;
+    for (size_t k = 0; k < job->part_count; k++) {
+        const organ_merge_part *const part = &job->parts[k];
+        const organ_weight *const w = &job->weights->weights[part->weight];
+        const uint64_t bytes = part_bytes(job, part), strips = w->elements / ORGAN_STRIP_VALUES + 1;
+        largest = bytes > whole ? w->name : largest;
+        whole = organ_max(whole, bytes);
+        share = organ_max(share, ORGAN_STRIPS_OPEN * (bytes / strips));
+    }
+    const uint64_t held = 2 * whole, fits = given > held && each ? (given - held) / (each + share) : 0;
+    *memory = fits * each;
+    return error->status || fits || !each ? error->status
+                                          : organ_memory_refuse(error, given, held + each + share,
+                                                                "the factors and a strip of tensor '%s'", largest);
+}
+
 /* ---- all weights ---- */
 
 /* Runs the weight pass over all weights that this rank must still compute from the base: those that are not copied, not
@@ -443,8 +485,9 @@ static organ_status run_pass(merge_pass_run *r, organ_error *error)
                                     .begin = merge_begin_weight,
                                     .work = merge_strip,
                                     .retire = merge_retire_strip};
-    if (r->items)
-        organ_weight_pass_run(&pass, job->engine, error);
+    organ_engine engine = *job->engine;
+    if (r->items && room_of_pass(job, &pass, &engine.memory, error) == ORGAN_OK)
+        organ_weight_pass_run(&pass, &engine, error);
     organ_rows_free(items);
     return error->status;
 }
