@@ -395,14 +395,16 @@ static const uint64_t *shape_of(const organ_merge_job *job, size_t k)
     return saved ? saved->shape : job->weights->weights[k].shape;
 }
 
-/* Adds the head that the base lacks to the output. */
+/* Adds the head that the base lacks to the output, under the name that files of the architecture give it. */
 static void add_head(organ_merge_job *job)
 {
     const organ_tensor *const t = job->head;
+    const forward_family *const family = organ_forward_family_named(job->base->config.architecture, false);
+    const char *const own = family ? organ_forward_part_name(family->names, PART_OUTPUT, false, 0) : NULL;
     job->head_piece = job->piece_count;
     merge_plan_add_piece(
         job,
-        (organ_shard_piece){.name = "lm_head.weight",
+        (organ_shard_piece){.name = own ? own : "lm_head.weight",
                             .dtype = job->options->dtype || !is_plain_float(t->dtype) ? job->dtype : t->dtype,
                             .rank = t->rank,
                             .shape = t->shape},

@@ -185,6 +185,24 @@ START_TEST(a_head_of_its_own)
 }
 END_TEST
 
+/* Files of GPT-NeoX call the head "embed_out", transformers calls it "lm_head". */
+START_TEST(a_head_of_gpt_neox)
+{
+    static const made_tensor base[] = {WEIGHT("gpt_neox.embed_in", WORDS, HIDDEN),
+                                       WEIGHT("gpt_neox.layers.0.attention.dense", HIDDEN, HIDDEN)};
+    static const char config[] = "{\"model_type\": \"gpt_neox\", \"architectures\": [\"GPTNeoXForCausalLM\"], "
+                                 "\"vocab_size\": 24, \"tie_word_embeddings\": true}";
+    static const made_tensor head[] = {{LORA_PREFIX "lm_head.weight", ORGAN_F32, 2, {WORDS, HIDDEN}}};
+    mkdir(scratch_path("neox"), 0777);
+    make_shard(scratch_path("neox/model.safetensors"), base, 2);
+    spill(scratch_path("neox/config.json"), config, sizeof config - 1);
+    lora_adapter("lora", "\"r\": 2, \"lora_alpha\": 4, \"modules_to_save\": [\"lm_head\"]", head, 1);
+    lora_must((lora_way){.base = "neox", .adapter = "lora", .output = "out"});
+    expect_whole("embed_out.weight", head[0].name, WORDS);
+    ck_assert_str_eq(organ_json_text(lora_report, "head.tensor"), "embed_out.weight");
+}
+END_TEST
+
 /* New words: both matrices, and vocab_size, must agree. */
 START_TEST(more_words)
 {
@@ -355,7 +373,7 @@ Suite *lora_peft_suite(void)
 {
     const suite_case cases[] = {{"peft",
                                  {the_flag_of_the_head, names_of_transformers, experts_keep_the_rank_of_their_stack,
-                                  trained_tokens, a_head_of_its_own, more_words}},
+                                  trained_tokens, a_head_of_its_own, a_head_of_gpt_neox, more_words}},
                                 {"feedback", {feedback_as_defined, feedback_keeps_the_change}},
                                 {"range", {no_value_becomes_infinite}}};
     return suite_of("lora_peft", cases, sizeof cases / sizeof *cases, lora_setup, lora_teardown);
