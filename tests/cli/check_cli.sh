@@ -348,6 +348,22 @@ ends 0 purify tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o pure.gguf --method haar --
 judge "the reports are not beside the file" test -e pure.purify.json -a -e pure.PURIFY_REPORT.md
 ends 0 inspect pure.gguf
 rm pure.*
+# A file with a matrix of 3 x 256 numbers in F32 and a row of 256 in Q2_K, which organ does not write.
+le() { for ((at = 0; at < $1; at++)); do printf -v byte '\\x%02x' $(($2 >> 8 * at & 255)) && printf '%b' "$byte"; done; }
+word() { le 8 ${#1} && printf %s "$1"; }
+{
+    printf GGUF && le 4 3 && le 8 2 && le 8 1
+    word general.architecture && le 4 8 && word llama
+    word blk.0.ffn_up.weight && le 4 2 && le 8 256 && le 8 3 && le 4 0 && le 8 0
+    word blk.0.ffn_down.weight && le 4 2 && le 8 256 && le 8 1 && le 4 10 && le 8 3072
+} >some.gguf
+head -c $(((32 - $(stat -c %s some.gguf) % 32) % 32 + 3072 + 84)) /dev/zero >>some.gguf
+ends 0 purify some.gguf -o pure.gguf --method haar
+says "25 % of the weights to purify are stored as types like Q2_K, which purify cannot write, and stay unchanged; to purify them too, dequantize the model first"
+says "organ dequantize some.gguf -o OUT.gguf"
+ends 0 purify some.gguf -o pure.gguf --method haar --quiet --force
+judge "--quiet is not quiet" test ! -s ../err
+rm pure.* some.gguf
 ends 0 purify tiny-qwen2 -o out --method haar --dry-run
 matches purify/purify_dry ../out
 judge "a dry run wrote something" test ! -e out

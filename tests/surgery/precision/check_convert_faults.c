@@ -88,6 +88,11 @@ START_TEST(resume_refuses_another_run)
     other = way;
     *(_i == 1 ? &other.dtype : &other.scheme) = _i == 1 ? "f16" : "fp8-channel";
     is_refused(&changed, "out", "its parameters was ");
+    if (_i == 0) { /* a run that an earlier version of the definition began */
+        change_journal("out", "\"quantize/2\"", "\"quantize/1\"");
+        is_refused(&verb, "out", "its definition was \"quantize/1\" and is now \"quantize/2\"");
+        change_journal("out", "\"quantize/1\"", "\"quantize/2\"");
+    }
     const char *const model = way.model ? way.model : scratch_path("donor");
     char path[5000];
     snprintf(path, sizeof path, "%s/config.json", model);
