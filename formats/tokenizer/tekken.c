@@ -259,15 +259,6 @@ static organ_status read_vocab(const tekken_reading *r)
 
 /* ---- the whole tokenizer ---- */
 
-/* Returns the id of the special token with this name, or -1. */
-static int64_t find_special(const organ_tokenizer *t, const char *name)
-{
-    for (size_t k = 0; k < t->raw.count; k++)
-        if (t->raw.items[k].bytes == strlen(name) && memcmp(t->raw.items[k].text, name, strlen(name)) == 0)
-            return t->raw.items[k].id;
-    return -1;
-}
-
 /* Reads the tokenizer in the text of tekken.json into *t. mistral_common puts "<s>" before each text. */
 organ_status organ_tokenizer_from_tekken(const organ_model *model, organ_tokenizer *t, const organ_json_source *text,
                                          organ_error *error)
@@ -279,8 +270,8 @@ organ_status organ_tokenizer_from_tekken(const organ_model *model, organ_tokeniz
         read_special(&r, version) != ORGAN_OK || read_vocab(&r) != ORGAN_OK ||
         organ_tokenizer_ranked_end(t, text->label, r.special, r.tokens, error) != ORGAN_OK)
         return error->status;
-    t->facts.bos = find_special(t, "<s>");
-    t->facts.eos = find_special(t, "</s>");
+    t->facts.bos = organ_tokenizer_added(t, "<s>", 3);
+    t->facts.eos = organ_tokenizer_added(t, "</s>", 4);
     t->facts.adds_bos = t->facts.bos >= 0;
     return organ_tokenizer_finish(t, error);
 }

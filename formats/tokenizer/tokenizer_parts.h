@@ -184,6 +184,8 @@ bool organ_tokenizer_token(organ_tokenizer *t, uint32_t id, const char *text, si
 /* Appends an added token to t->raw, with a copy of its text. If no token has its id yet, also makes it the token of
  * this id. Returns false if memory is exhausted. */
 bool organ_tokenizer_add(organ_tokenizer *t, const organ_added *added);
+/* Returns the id of the added token in t->raw with this text, or -1. */
+int64_t organ_tokenizer_added(const organ_tokenizer *t, const char *text, size_t bytes);
 /* Ends the vocabulary: ids added later are not part of it. */
 void organ_tokenizer_ready(organ_tokenizer *t);
 /* Adds the merge of the tokens `left` and `right` to the token `made`. The lowest rank is merged first. */

@@ -29,9 +29,9 @@ static int64_t token_named(const organ_tokenizer *t, const json_t *value)
     if (!text)
         return -1;
     const size_t bytes = json_string_length(content);
-    for (size_t k = 0; k < t->raw.count; k++)
-        if (t->raw.items[k].bytes == bytes && memcmp(t->raw.items[k].text, text, bytes) == 0)
-            return t->raw.items[k].id;
+    const int64_t added = organ_tokenizer_added(t, text, bytes);
+    if (added >= 0)
+        return added;
     const uint32_t id = organ_tokenizer_id(t, text, bytes);
     return id == ORGAN_NO_ID ? -1 : (int64_t)id;
 }

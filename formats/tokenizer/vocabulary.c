@@ -166,6 +166,14 @@ bool organ_tokenizer_add(organ_tokenizer *t, const organ_added *added)
     return true;
 }
 
+int64_t organ_tokenizer_added(const organ_tokenizer *t, const char *text, size_t bytes)
+{
+    for (size_t k = 0; k < t->raw.count; k++)
+        if (t->raw.items[k].bytes == bytes && memcmp(t->raw.items[k].text, text, bytes) == 0)
+            return t->raw.items[k].id;
+    return -1;
+}
+
 /* Ends the vocabulary: sets facts.vocabulary to the number of ids so far. Stores the ids of all characters below U+0800
  * in t->letters and those of the byte tokens <0x00> to <0xFF> in t->byte_ids, because encoding needs them most
  * often. */
