@@ -309,6 +309,13 @@ static void walk_blocks(organ_view_walk *walk, const organ_block *blocks, size_t
 
 /* ---- the three outputs ---- */
 
+/* The last line on a terminal, in the reports of all verbs with workers. */
+static const organ_block bound_line =
+    LINES("!dry_run&run.activity",
+          "Bound by {run.activity.bound=processor?the processor|{run.activity.bound=one_thread?one "
+          "thread|{run.activity.bound=waiting?workers that wait for each other|{run.activity.bound}}}} "
+          "({run.activity.bound_share:%.0f}).\n");
+
 /* Prints all blocks of a view. Their row is the report or, if the view has `make`, the object that it returns. */
 static void walk_view(organ_view_walk *walk, const organ_view *view)
 {
@@ -334,6 +341,8 @@ static organ_status write_text(organ_view_walk *walk, const organ_view *view, co
     walk->error = error;
     const organ_memory_work work = organ_memory_work_begin();
     walk_view(walk, view);
+    if (walk->on & ON_TERMINAL)
+        walk_blocks(walk, &bound_line, 1);
     organ_text_end(&buffer, text, error);
     if (organ_memory_work_end(&work, NULL, "a report", error) != ORGAN_OK) {
         free(*text);

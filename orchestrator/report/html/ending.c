@@ -18,7 +18,7 @@ static bool key_ends_with(const char *key, const char *kind)
 }
 
 /* Writes the value of a member by its type. For a number, the name `key` decides whether it is written as a time, an
- * amount of bytes or a plain number. */
+ * amount of bytes, a percentage or a plain number. */
 static void put_value(FILE *out, const char *key, const json_t *value)
 {
     char text[32], room[ORGAN_NUMBER_ROOM];
@@ -29,6 +29,8 @@ static void put_value(FILE *out, const char *key, const json_t *value)
         fputs(json_is_true(value) ? "yes" : "no", out);
     else if (json_is_number(value) && key_ends_with(key, "bytes_per_second"))
         fprintf(out, "%s/s", organ_number_form(number, "bytes", room));
+    else if (json_is_number(value) && key_ends_with(key, "share"))
+        fprintf(out, "%s %%", organ_number_form(100 * number, ".1f", room));
     else if (json_is_number(value) && key_ends_with(key, "seconds"))
         fputs(organ_duration_text(number, text), out);
     else if (json_is_integer(value) && (key_ends_with(key, "bytes") || strcmp(key, "memory") == 0))

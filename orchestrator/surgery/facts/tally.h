@@ -7,6 +7,7 @@
 
 #include "formats/model/model.h"
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/facts/run_activity.h"
 
 /* The number of weights of one target tensor in each class. The sum of the four numbers is the number of the tensor's
  * elements. */
@@ -29,9 +30,10 @@ double organ_billionth(double x); /* rounded to 9 decimals */
 /* Members of an object in a document: "role" and "layer" (null: in no layer) of an organ_anatomy. */
 #define SET_PLACE(anatomy)    SET_TEXT("role", organ_anatomy_role_name(anatomy)), SET_INDEX("layer", (anatomy)->layer)
 #define SET_DTYPE(key, dtype) SET_TEXT(key, organ_dtype_describe(dtype)->name)
-/* Members of "run": "cpu_isa" and "threads" of an organ_engine. */
+/* Members of "run": "cpu_isa" and "threads" of an organ_engine, and "activity". */
 #define SET_ENGINE(engine)                                                                                             \
-    SET_TEXT("cpu_isa", (engine)->kernels->isa), SET_COUNT("threads", organ_workers_count((engine)->workers))
+    SET_TEXT("cpu_isa", (engine)->kernels->isa), SET_COUNT("threads", organ_workers_count((engine)->workers)),         \
+        SET_ACTIVITY()
 
 /* Returns an array of the objects that row(context, k) returns for each row k of the anatomy (organ_anatomy_row),
  * without those that are NULL. */

@@ -120,7 +120,5 @@ json_t *organ_compared_run_json(const organ_compared_job *job, json_t *inputs)
 {
     return organ_json_joined(inputs, ORGAN_OBJECT(SET_BYTES_OF("output", job->output),
                                                   SET_REAL("seconds", organ_milliseconds(job->seconds)),
-                                                  SET_COUNT("bytes_read", job->bytes),
-                                                  SET_COUNT("threads", organ_workers_count(job->engine->workers)),
-                                                  SET_TEXT("cpu_isa", job->engine->kernels->isa)));
+                                                  SET_COUNT("bytes_read", job->bytes), SET_ENGINE(job->engine)));
 }

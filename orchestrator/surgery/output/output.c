@@ -12,6 +12,7 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/copy_tree.h"
 #include "orchestrator/stream/transfer.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -306,12 +307,13 @@ double organ_output_seconds(const organ_output *output, const organ_engine *engi
     return output->seconds + (engine->began > 0 && output->seconds > 0 ? output->started - engine->began : 0.0);
 }
 
-/* Returns the members "output", "seconds", "bytes_per_second" and "resumed" of a report's "run". */
+/* Returns the members "output", "seconds", "bytes_per_second", "resumed" and "activity" of a report's "run". */
 static json_t *run_json(const organ_output *output, uint64_t bytes, double seconds)
 {
     return ORGAN_OBJECT(SET_BYTES("output", output->path), SET_REAL("seconds", organ_milliseconds(seconds)),
                         SET_REAL("bytes_per_second", seconds > 0 ? round((double)bytes / seconds) : 0.0),
-                        SET_IF(output->journal, "resumed", json_boolean(output->publish.resumed)));
+                        SET_IF(output->journal, "resumed", json_boolean(output->publish.resumed)),
+                        SET_IF(output->seconds > 0, "activity", organ_run_activity_json()));
 }
 
 json_t *organ_output_run(const organ_output *output, uint64_t bytes)

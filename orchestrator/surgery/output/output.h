@@ -120,7 +120,8 @@ organ_status organ_output_sync(organ_output *output, organ_error *error);
  * it. */
 organ_status organ_output_end(organ_output *output, organ_error *error);
 
-/* Returns {"output", "seconds", "bytes_per_second"} for the "run" of a report, and "resumed" if there is a journal.
+/* Returns {"output", "seconds", "bytes_per_second"} for the "run" of a report, "resumed" if there is a journal, and
+ * "activity" after more than a dry run.
  * `bytes`: number of bytes that the run processed. NULL if memory runs out. */
 json_t *organ_output_run(const organ_output *output, uint64_t bytes);
 

@@ -4,6 +4,7 @@
 #include "tests/kit/condition_rig.h"
 
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -252,6 +253,39 @@ START_TEST(a_view_is_written_for_a_terminal)
     free(text);
     ck_assert_int_eq(organ_view_terminal(&view, report, &page, true, &text, &error), ORGAN_OK);
     ck_assert_ptr_nonnull(strstr(text, "  NOTE  noted\n  Every tensor.\n"));
+    free(text);
+    json_decref(report);
+}
+END_TEST
+
+/* The last line on a terminal names what bound the run; Markdown has no such line. */
+static const struct {
+    const char *run, *line;
+} bounds[] = {
+    {"{}", ""},
+    {"{\"activity\": {\"bound\": \"processor\", \"bound_share\": 0.9349}}", "Bound by the processor (93 %).\n"},
+    {"{\"activity\": {\"bound\": \"reading\", \"bound_share\": 0.61}}", "Bound by reading (61 %).\n"},
+    {"{\"activity\": {\"bound\": \"writing\", \"bound_share\": 1.0}}", "Bound by writing (100 %).\n"},
+    {"{\"activity\": {\"bound\": \"one_thread\", \"bound_share\": 0.5}}", "Bound by one thread (50 %).\n"},
+    {"{\"activity\": {\"bound\": \"waiting\", \"bound_share\": 0.4}}",
+     "Bound by workers that wait for each other (40 %).\n"},
+};
+
+START_TEST(the_last_line_names_the_bound)
+{
+    static const organ_page page = {.width = 0, .utf8 = false};
+    static const organ_block lines[] = {LINES(NULL, "First.\n"), SAY(ON_MARKDOWN, NULL, "First.")};
+    static const organ_view short_view = {.schema = "organ.test/1", BLOCKS_OF(lines)};
+    json_t *const report = json_pack("{s:o}", "run", json_loads(bounds[_i].run, 0, NULL));
+    organ_error error = {0};
+    char *text = NULL, wanted[80];
+    ck_assert_ptr_nonnull(report);
+    ck_assert_int_eq(organ_view_terminal(&short_view, report, &page, false, &text, &error), ORGAN_OK);
+    snprintf(wanted, sizeof wanted, "First.\n%s", bounds[_i].line);
+    ck_assert_str_eq(text, wanted);
+    free(text);
+    ck_assert_int_eq(organ_view_markdown(&short_view, report, &text, &error), ORGAN_OK);
+    ck_assert_str_eq(text, "First.\n");
     free(text);
     json_decref(report);
 }
@@ -508,6 +542,7 @@ int main(void)
     tcase_add_test(words, words_are_written_for_where_they_go);
     tcase_add_loop_test(words, conditions_hold, 0, COUNT(conditions));
     tcase_add_test(views, a_view_is_written_for_a_terminal);
+    tcase_add_loop_test(views, the_last_line_names_the_bound, 0, COUNT(bounds));
     tcase_add_test(views, a_view_is_written_as_markdown);
     tcase_add_test(views, a_view_is_drawn_as_a_page);
     tcase_add_test(views, conditions_that_name_nothing_are_found);
