@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * Product from dot products of BF16 numbers, over the operations on a tile of sums that simd/tiles.h defines. Each FP32
- * value is a sum of terms: BF16 numbers of decreasing magnitude. A block of rows of the factor a and a strip of rows of
- * the factor b are packed as terms: the terms of a are stored row by row, the terms of b as adjacent pairs of k. The
- * dot products of the terms of a with the terms of b, except pairs too small to count (dot_tile), are added to the same
- * sums. The smallest terms come first, so that their low bits are not lost. */
-#include "kernels/product_parts.h"
+ * Product from dot products of BF16 numbers, over the operations on a tile of sums that simd/avx512_bf16.h defines.
+ * Each FP32 value is a sum of terms: BF16 numbers of decreasing magnitude. A block of rows of the factor a and a strip
+ * of rows of the factor b are packed as terms: the terms of a are stored row by row, the terms of b as adjacent pairs
+ * of k. The dot products of the terms of a with the terms of b, except pairs too small to count (dot_tile), are added
+ * to the same sums. The smallest terms come first, so that their low bits are not lost. */
+#include "kernels/dot_terms.h"
 
-#define DOT_CHUNK        256                       /* values of k in one sum, as in the exact product */
-#define DOT_TERMS        3                         /* at most: three terms of 8 bits have all 24 bits of an FP32 */
 #define DOT_STRIP_TERM   (DOT_CHUNK * DOT_STRIP)   /* words of one term of the strip */
 #define DOT_BLOCK(terms) ((terms) > 1 ? 128 : 512) /* rows of a in the scratch */
 _Static_assert((DOT_TERMS * (DOT_STRIP_TERM + DOT_BLOCK(DOT_TERMS) * DOT_PITCH)) * sizeof(uint16_t) <=
@@ -15,28 +13,6 @@ _Static_assert((DOT_TERMS * (DOT_STRIP_TERM + DOT_BLOCK(DOT_TERMS) * DOT_PITCH))
                "all terms fit");
 _Static_assert((DOT_STRIP_TERM + DOT_BLOCK(1) * DOT_PITCH) * sizeof(uint16_t) <= ORGAN_PRODUCT_SCRATCH,
                "one term fits");
-
-#define ROWS_AHEAD    8           /* rows prefetched before they are packed */
-#define GREATEST_BF16 0x7f7f0000u /* bits of the largest finite BF16, as FP32 */
-
-/* Rounds n up to a multiple of `multiple`. */
-INLINE size_t dot_round_up(size_t n, size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
-
-/* Splits 16 values into `count` terms: each is the BF16 nearest to the value less the terms before it. The first of
- * several terms is truncated instead if rounding could overflow. The first term of a value that is not finite is that
- * value, and its other terms are 0. */
-INLINE void split_terms(f32x16 value, u16x16 *terms, const int count)
-{
-    const u32x16 bits = f32_bits(value), magnitude = u32_and(bits, u32_set1(MAGNITUDE));
-    const m32x16 large = u32_gt(magnitude, u32_set1(GREATEST_BF16));
-    terms[0] = bf16_narrow(
-        count == 1 ? value : f32_of_bits(u32_select(large, u32_and(quiet_nans(bits), u32_set1(0xffff0000)), bits)));
-    const m32x16 finite = u32_gt(u32_set1(INFINITE), magnitude);
-    for (int t = 1; t < count; t++) {
-        value = f32_of_bits(u32_keep(finite, f32_bits(f32_sub(value, element_values(terms[t - 1], BF16)))));
-        terms[t] = bf16_narrow(value);
-    }
-}
 
 /* ---- packing ---- */
 
@@ -63,80 +39,14 @@ static void pack_block(uint16_t *to, const product_part *part, int terms)
         pack_rows(to, part, DOT_TERMS);
 }
 
-/* Loads 32 BF16 of a row from column `from` on as 16 pairs; zeros beyond the last row or column. */
-INLINE f32x16 load_bf16_pairs(const product_part *part, size_t row, size_t from)
-{
-    const uint16_t *const words = (const uint16_t *)part->values + part->at + row * part->stride + from;
-    if (row >= part->rows)
-        return f32_set1(0);
-    if (from + DOT_DEPTH <= part->columns)
-        return f32_load((const float *)(const void *)words);
-    _Alignas(64) uint16_t some[DOT_DEPTH] = {0};
-    memcpy(some, words, (part->columns - from) * sizeof *words);
-    return f32_load((const float *)(const void *)some);
-}
-
-/* Transposes 16 rows of 16 pairs and stores them in the strip: pair l of the 16 rows is adjacent, and pair l + 1
- * follows 2 DOT_STRIP words later. */
-INLINE void store_transposed_square(uint16_t *to, f32x16 square[16])
-{
-    transpose_square(square);
-    for (int l = 0; l < 16; l++)
-        f32_store((float *)(void *)(to + 2 * l * DOT_STRIP), square[l]);
-}
-
-/* Packs 16 rows x DOT_DEPTH columns of BF16: pairs of neighbouring columns stay together, as the dot product
- * instruction reads them. */
-INLINE void pack_bf16(uint16_t *to, const product_part *part, size_t row, size_t from)
-{
-    f32x16 square[16];
-    if (row + 16 <= part->rows && from + DOT_DEPTH <= part->columns) {
-        const uint16_t *const words = (const uint16_t *)part->values + part->at + row * part->stride + from;
-        UNROLL for (size_t l = 0; l < 16; l++) square[l] =
-            f32_load((const float *)(const void *)(words + l * part->stride));
-    } else
-        UNROLL for (size_t l = 0; l < 16; l++) square[l] = load_bf16_pairs(part, row + l, from);
-    store_transposed_square(to, square);
-}
-
-/* Packs 16 rows x DOT_DEPTH columns of FP32 or F16 as `terms` BF16 terms whose sum approximates the value. Terms are
- * DOT_STRIP_TERM words apart. */
-INLINE void pack_split(uint16_t *to, const product_part *part, size_t row, size_t from, int terms,
-                       const enum element_type type)
-{
-    _Alignas(64) uint16_t words[DOT_TERMS][16][DOT_DEPTH];
-    for (size_t l = 0; l < 16; l++)
-        for (size_t at = 0; at < DOT_DEPTH; at += 16) {
-            u16x16 some[DOT_TERMS];
-            const f32x16 values = load_row_vector(part, row + l, from + at, type);
-            if (terms == 1)
-                some[0] = bf16_narrow(values);
-            else
-                split_terms(values, some, DOT_TERMS);
-            for (int t = 0; t < terms; t++)
-                u16_store(words[t][l] + at, some[t]);
-        }
-    for (int t = 0; t < terms; t++) {
-        f32x16 square[16];
-        UNROLL for (int l = 0; l < 16; l++) square[l] = f32_load((const float *)(const void *)words[t][l]);
-        store_transposed_square(to + t * DOT_STRIP_TERM, square);
-    }
-}
-
 /* Packs a strip of DOT_STRIP rows of b, whose values have the type `type`, 16 rows x DOT_DEPTH columns at a time.
  * `terms` is the number of BF16 into which a value is split. */
 static void pack_dot_strip(uint16_t *to, const product_part *part, int terms, organ_real type)
 {
     for (size_t from = 0; from < part->columns; from += DOT_DEPTH)
-        for (size_t row = 0; row < DOT_STRIP; row += 16) {
-            uint16_t *const square = to + from * DOT_STRIP + 2 * row;
-            if (type == ORGAN_REAL_BF16)
-                pack_bf16(square, part, row, from);
-            else if (type == ORGAN_REAL_F16)
-                pack_split(square, part, row, from, terms, F16);
-            else
-                pack_split(square, part, row, from, terms, F32);
-        }
+        for (size_t row = 0; row < DOT_STRIP; row += 16)
+            pack_square((dot_square){to + from * DOT_STRIP + 2 * row, 2 * DOT_STRIP, DOT_STRIP_TERM}, part, row, from,
+                        terms, type);
 }
 
 /* ---- sums ---- */
@@ -228,10 +138,8 @@ static void dot_product(const organ_product *p, void *scratch)
     const bool split = p->compute == ORGAN_COMPUTE_SPLIT;
     const int a_terms = split ? DOT_TERMS : 1;
     uint16_t *const strip = scratch, *const block = strip + a_terms * DOT_STRIP_TERM;
-    const int split_terms = p->b.type == ORGAN_REAL_F16 ? 2 : DOT_TERMS;
-    const int b_terms = !split || p->b.type == ORGAN_REAL_BF16 ? 1 : split_terms;
+    const int b_terms = b_terms_of(p);
     size_t k = 0;
-    dots_begin();
     do {
         const size_t depth = min_size(DOT_CHUNK, p->k - k), max = DOT_BLOCK(a_terms);
         const organ_product_into into = k > 0 && p->into == ORGAN_PRODUCT_SET ? ORGAN_PRODUCT_ADD : p->into;
@@ -244,5 +152,4 @@ static void dot_product(const organ_product *p, void *scratch)
         }
         k += depth;
     } while (k < p->k);
-    dots_end();
 }

@@ -7,9 +7,9 @@
 #include "kernels/simd/avx512.h"
 #include "kernels/simd/amx.h"
 #include "kernels/elements.h"
-#include "kernels/dots.h"
+#include "kernels/tile_product.h"
 
-static const organ_dots table = {"amx", dot_product};
+static const organ_dots table = {"amx", tile_product};
 const organ_dots *const organ_dots_amx = &table;
 #else
 const organ_dots *const organ_dots_amx = NULL;

@@ -4,8 +4,9 @@
 
 #if defined(__x86_64__)
 #include "kernels/simd/avx512.h"
-#include "kernels/simd/avx512_bf16.h"
 #include "kernels/elements.h"
+#include "kernels/dot_terms.h"
+#include "kernels/simd/avx512_bf16.h"
 #include "kernels/dots.h"
 
 static const organ_dots table = {"avx512-bf16", dot_product};

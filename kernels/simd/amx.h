@@ -20,7 +20,7 @@ typedef struct tile_shapes {
 _Static_assert(sizeof(tile_shapes) == 64, "the layout is Intel's");
 
 /* Configures tile registers 0 to 7 with 16 rows of 64 bytes each. */
-INLINE void dots_begin(void)
+INLINE void tiles_begin(void)
 {
     static const tile_shapes shapes = {
         .palette = 1, .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64}, .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
@@ -28,6 +28,6 @@ INLINE void dots_begin(void)
 }
 
 /* Releases the tile registers. */
-INLINE void dots_end(void) { _tile_release(); }
+INLINE void tiles_end(void) { _tile_release(); }
 
 #include "kernels/simd/tiles.h"

@@ -1,25 +1,19 @@
 /* SPDX-License-Identifier: MIT
- * The operations on a tile of sums that tiles.h defines, with VDPBF16PS. One instruction multiplies a pair of
- * neighbouring values of a row of a, copied to all lanes, by the pairs of 16 columns of b. Needs AVX512-BF16. */
+ * The operations on a tile of sums from which dots.h builds products, with VDPBF16PS. One instruction multiplies a pair
+ * of neighbouring values of a row of a, copied to all lanes, by the pairs of 16 columns of b. Needs AVX512-BF16. */
 #include <immintrin.h>
 #include <string.h>
 
-/* Size of a tile: tiles.h defines the names. */
-#define DOT_ROWS  12
-#define DOT_SOME  4
-#define DOT_MIN   1
-#define DOT_STRIP 32
-#define DOT_DEPTH 32
-#define DOT_PITCH 288
+#define DOT_ROWS  12  /* rows of a in the largest tile */
+#define DOT_SOME  4   /* rows of a in a smaller tile */
+#define DOT_MIN   1   /* rows of a in the smallest tile */
+#define DOT_STRIP 32  /* columns of a tile: rows of b */
+#define DOT_PITCH 288 /* words from one row of a to the next: a power of two would map rows to the same cache sets */
 
 /* The sums of a tile: two vectors, 32 columns, for each row. */
 typedef struct dot_sums {
     __m512 at[DOT_ROWS][2];
 } dot_sums;
-
-/* These instructions need no preparation. */
-INLINE void dots_begin(void) {}
-INLINE void dots_end(void) {}
 
 /* Sets the first `rows` rows of sums to +0. */
 INLINE void dots_zero(dot_sums *sums, const int rows)

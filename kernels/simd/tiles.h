@@ -1,33 +1,28 @@
 /* SPDX-License-Identifier: MIT
- * The operations on a tile of sums from which dots.h builds products, 32 columns wide, over eight tile registers of 16
- * rows of 64 bytes. The including header defines the instructions TILE_ZERO, TILE_LOAD, TILE_DOT, TILE_STORE and
- * TILE_BARRIER: AMX, or a model of it in plain C.
+ * The operations on a block of sums from which tile_product.h builds products, TILE_ROWS x TILE_COLUMNS, over eight
+ * tile registers of 16 rows of 64 bytes. The including header defines the instructions TILE_ZERO, TILE_LOAD, TILE_DOT,
+ * TILE_STORE and TILE_BARRIER: AMX, or a model of it in plain C.
  *
- * dots_begin and dots_end enclose all other calls, on one thread.
+ * tiles_begin and tiles_end enclose all other calls, on one thread. `rows` is TILE_ROWS or TILE_ROWS / 2.
  *
- * dots_zero sets `rows` rows of sums to +0; rows is DOT_ROWS, DOT_SOME or DOT_MIN.
+ * tiles_zero sets `rows` rows of sums to +0.
  *
- * dots_add adds to each sum the products of DOT_DEPTH values of k, in FP32, in an order that the ISA defines. Rows of a
- * are DOT_PITCH words apart. The pair of b for column c is at b[2 c], the next pair of k 2 DOT_STRIP words further.
+ * tiles_add adds to each sum the products of 32 values of k, in FP32, in an order that the ISA defines. Each operand is
+ * two tiles of TILE_WORDS words, one after the other, because a tile in adjacent cache lines loads fastest: rows 0 to
+ * 15 and 16 to 31 of a, row by row; columns 0 to 15 and 16 to 31 of b, pair by pair of k. Four products need four
+ * loads, so the loads, at half the time of a product, do not limit the speed as long as the tiles are in the
+ * first-level cache. The sums of a block read each tile of b again, while those of a come from the second-level cache:
+ * tiles_add prefetches the lines that it will read two calls later.
  *
- * dots_store stores the sums row by row, DOT_STRIP floats each. */
-#define DOT_ROWS  32  /* rows of a in the largest tile */
-#define DOT_SOME  16  /* rows of a in a smaller tile */
-#define DOT_MIN   16  /* rows of a in the smallest tile */
-#define DOT_STRIP 32  /* columns of a tile: rows of b */
-#define DOT_DEPTH 32  /* values of k of one dots_add */
-#define DOT_PITCH 288 /* words from one row of a to the next: a power of two would map rows to the same cache sets */
+ * tiles_store stores the sums row by row, TILE_COLUMNS floats each. */
+#define TILE_ROWS    32  /* rows of a in a block of sums */
+#define TILE_COLUMNS 32  /* columns of a block of sums: rows of b */
+#define TILE_WORDS   512 /* BF16 numbers in a tile: 16 rows of 32 */
 
-/* Has no content, because tile registers 0 to 3 contain the sums: columns 0 to 15 and 16 to 31 of rows 0 to 15, then of
- * rows 16 to 31. */
-typedef struct dot_sums {
-    char none;
-} dot_sums;
-
-/* Sets `rows` (16 or 32) rows of sums to +0. */
-INLINE void dots_zero(dot_sums *sums, const int rows)
+/* Sets `rows` (16 or 32) rows of sums to +0. Tile registers 0 to 3 contain the sums: columns 0 to 15 and 16 to 31 of
+ * rows 0 to 15, then of rows 16 to 31. */
+INLINE void tiles_zero(const int rows)
 {
-    (void)sums;
     TILE_BARRIER;
     TILE_ZERO(0);
     TILE_ZERO(1);
@@ -37,31 +32,32 @@ INLINE void dots_zero(dot_sums *sums, const int rows)
     }
 }
 
-/* Adds the products of DOT_DEPTH values of k to `rows` rows of sums. Registers 4 and 5 contain the rows of a, 6 and 7
- * the pairs of columns 0 to 15 and 16 to 31 of b. */
-INLINE void dots_add(dot_sums *sums, const uint16_t *a, const uint16_t *b, const int rows)
+/* Adds the products of 32 values of k to `rows` rows of sums. Registers 4 and 5 contain the rows of a, 6 and 7 the
+ * columns of b. */
+INLINE void tiles_add(const uint16_t *a, const uint16_t *b, const int rows)
 {
-    (void)sums;
-    TILE_LOAD(6, b, DOT_STRIP * 4);
-    TILE_LOAD(4, a, DOT_PITCH * 2);
-    TILE_LOAD(7, b + 32, DOT_STRIP * 4);
+    TILE_LOAD(6, b, 64);
+    TILE_LOAD(4, a, 64);
+    TILE_LOAD(7, b + TILE_WORDS, 64);
+    UNROLL for (int line = 0; line < 16; line++) __builtin_prefetch(a + 4 * TILE_WORDS + 32 * line);
     TILE_DOT(0, 4, 6);
     TILE_DOT(1, 4, 7);
     if (rows > 16) {
-        TILE_LOAD(5, a + 16 * DOT_PITCH, DOT_PITCH * 2);
+        TILE_LOAD(5, a + TILE_WORDS, 64);
+        UNROLL for (int line = 0; line < 16; line++) __builtin_prefetch(a + 5 * TILE_WORDS + 32 * line);
         TILE_DOT(2, 5, 6);
         TILE_DOT(3, 5, 7);
     }
 }
 
-/* Stores `rows` rows of sums, DOT_STRIP floats each. */
-INLINE void dots_store(const dot_sums *sums, float *totals, const int rows)
+/* Stores `rows` rows of sums, TILE_COLUMNS floats each. */
+INLINE void tiles_store(float *totals, const int rows)
 {
-    (void)sums;
-    TILE_STORE(0, totals, DOT_STRIP * 4);
-    TILE_STORE(1, totals + 16, DOT_STRIP * 4);
+    TILE_STORE(0, totals, TILE_COLUMNS * 4);
+    TILE_STORE(1, totals + 16, TILE_COLUMNS * 4);
     if (rows > 16) {
-        TILE_STORE(2, totals + 16 * DOT_STRIP, DOT_STRIP * 4);
-        TILE_STORE(3, totals + 16 * DOT_STRIP + 16, DOT_STRIP * 4);
+        TILE_STORE(2, totals + 16 * TILE_COLUMNS, TILE_COLUMNS * 4);
+        TILE_STORE(3, totals + 16 * TILE_COLUMNS + 16, TILE_COLUMNS * 4);
     }
+    TILE_BARRIER;
 }

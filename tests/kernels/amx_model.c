@@ -4,7 +4,7 @@
 
 #include "tests/kernels/amx_model.h"
 #include "kernels/elements.h"
-#include "kernels/dots.h"
+#include "kernels/tile_product.h"
 
-static const organ_dots table = {"amx-model", dot_product};
+static const organ_dots table = {"amx-model", tile_product};
 const organ_dots *const dots_model = &table;

@@ -48,7 +48,7 @@ static void model_dot(int sums, int a, int b)
         }
 }
 
-INLINE void dots_begin(void) { memset(model_tiles, 0xff, sizeof model_tiles); }
-INLINE void dots_end(void) {}
+INLINE void tiles_begin(void) { memset(model_tiles, 0xff, sizeof model_tiles); }
+INLINE void tiles_end(void) {}
 
 #include "kernels/simd/tiles.h"
