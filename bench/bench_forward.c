@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * bench_forward MODEL [CONTEXT [WINDOWS [THREADS [COMPUTE]]]]: measures the forward pass and the likelihood of
+ * bench_forward MODEL [CONTEXT [WINDOWS [THREADS [COMPUTE [PARTS]]]]]: measures the forward pass and the likelihood of
  * generated tokens, as organ perplexity computes it, in tokens per second of wall time and of processor time; the
- * latter depends less on other load. Prints one object of JSON. Ends with UNAVAILABLE if this CPU lacks the
- * instructions of COMPUTE (split or bf16), else with the status of the library. */
+ * latter depends less on other load. PARTS is "all", or "layers" for the pass without the output head, which is then
+ * computed for one token of each window. ORGAN_ISA chooses the kernels as in organ. Prints one object of JSON. Ends
+ * with UNAVAILABLE if this CPU lacks the instructions of COMPUTE (split or bf16), else with the status of the library.
+ */
 #include "orchestrator/forward/forward.h"
 #include "orchestrator/forward/perplexity.h"
 #include "orchestrator/stream/compute.h"
@@ -46,7 +48,7 @@ static double processor(const struct rusage *use)
 }
 
 static int measure(organ_forward *forward, const organ_kernels *kernels, size_t context, size_t windows,
-                   organ_error *error)
+                   bool layers_only, organ_error *error)
 {
     const size_t tokens = context * windows;
     const organ_forward_config *config = organ_forward_describe(forward);
@@ -55,7 +57,7 @@ static int measure(organ_forward *forward, const organ_kernels *kernels, size_t 
     scoring s = {kernels, token, rows, (size_t)config->vocabulary, calloc(tokens, sizeof(double))};
     for (size_t t = 0; t < tokens; t++) {
         token[t] = (uint32_t)((t % context) * (t % context) * 7 + t % context / 3) % (uint32_t)config->vocabulary;
-        if (t % context + 1 < context)
+        if (layers_only ? t % context == 0 : t % context + 1 < context)
             rows[count++] = t;
     }
     for (size_t w = 0; w <= windows; w++)
@@ -99,11 +101,15 @@ int main(int count, char **words)
     bool unavailable = false;
     const size_t context = number(count, words, 2, 512), windows = number(count, words, 3, 4);
     if (count < 2 || context < 2 || windows < 1) {
-        fprintf(stderr, "usage: %s MODEL [CONTEXT [WINDOWS [THREADS [COMPUTE]]]]\n", words[0]);
+        fprintf(stderr, "usage: %s MODEL [CONTEXT [WINDOWS [THREADS [COMPUTE [PARTS]]]]]\n", words[0]);
         return 2;
     }
     organ_engine engine = {.memory = (uint64_t)4 << 30,
-                           .kernels = organ_kernels_choose(organ_cpu_detect(), NULL, &why)};
+                           .kernels = organ_kernels_choose(organ_cpu_detect(), getenv("ORGAN_ISA"), &why)};
+    if (!engine.kernels) {
+        fprintf(stderr, "ORGAN_ISA: %s\n", why);
+        return 2;
+    }
     if (organ_topology_discover(&topology, &error) == ORGAN_OK &&
         organ_workers_create(topology, number(count, words, 4, 0), &workers, &error) == ORGAN_OK) {
         engine.topology = topology;
@@ -113,7 +119,7 @@ int main(int count, char **words)
             unavailable = strcmp(compute, "split") == 0 || strcmp(compute, "bf16") == 0;
         else if (organ_model_open(words[1], &model, &error) == ORGAN_OK &&
                  organ_forward_open(model, &engine, &forward, &error) == ORGAN_OK)
-            measure(forward, engine.kernels, context, windows, &error);
+            measure(forward, engine.kernels, context, windows, count > 6 && strcmp(words[6], "layers") == 0, &error);
     }
     if (error.status)
         fprintf(stderr, "%s\n", error.message);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Measures products of FP32 with BF16 weights on one core: exact ones, and those of --compute split and bf16 with all
- * instructions of this CPU, whether they are faster or not.
+ * instructions of this CPU, whether they are faster or not. ORGAN_ISA chooses the kernels of the exact ones.
  * build/bench/products [OUT.json]. With BENCH_SMOKE=1 in the environment, each runs once. */
 #include "bench/bench_rig.h"
 #include "kernels/kernels.h"
@@ -25,7 +25,11 @@ static size_t find_ways(way ways[5])
 {
     const char *why;
     const organ_cpu cpu = organ_cpu_detect();
-    const organ_kernels *const kernels = organ_kernels_choose(cpu, NULL, &why);
+    const organ_kernels *const kernels = organ_kernels_choose(cpu, getenv("ORGAN_ISA"), &why);
+    if (!kernels) {
+        fprintf(stderr, "ORGAN_ISA: %s\n", why);
+        exit(2);
+    }
     const organ_dots *const dots[] = {cpu.amx && organ_ask_for_tiles() ? organ_dots_amx : NULL,
                                       cpu.avx512_bf16 ? organ_dots_avx512_bf16 : NULL};
     size_t count = 1;

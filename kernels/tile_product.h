@@ -86,8 +86,8 @@ INLINE void pack_a_square(uint16_t *to, const product_part *part, size_t row, si
     }
 }
 
-/* Packs the next `count` squares of the step's rows, as many as remain. Squares with the same columns follow each other
- * in `packed`; tiles of the same 32 rows lie together in the block, two for each DOT_DEPTH columns. */
+/* Packs the next `count` squares of the step's rows, as many as remain, all rows of the same columns before the next
+ * columns. Tiles of the same 32 rows lie together in the block, two for each DOT_DEPTH columns. */
 static void pack_step(tile_step *step, int terms, size_t count)
 {
     const size_t down = (step->a.rows + 15) / 16, all = squares_of(&step->a);
