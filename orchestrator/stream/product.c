@@ -7,16 +7,18 @@
 #include <string.h>
 
 /* Sizes of the parts into which a product c = a bᵀ is divided for the workers. A part has PART_ROWS rows of a, as many
- * as the kernel packs at once, and MIN_COLUMNS to MAX_COLUMNS rows of b, which are columns of c. Packing a costs less
- * per product with more rows of b. With fewer rows of b each worker gets at least PARTS_A_WORKER parts, counted over
- * all products of a call, so that no worker waits long for the last part. A decoded panel of b has about PANEL_BYTES,
- * in multiples of MIN_PANEL rows. If there are at least as many panels as workers, a part has all rows of a, so that
- * each panel is decoded once; otherwise each part decodes its panel. */
+ * as the kernel packs at once, and MIN_COLUMNS to MAX_COLUMNS rows of b, which are columns of c, in multiples of
+ * COLUMNS_STEP. Packing the rows of a costs a part as much as EXACT_PACKING columns with exact products, and as
+ * DOTS_PACKING columns with products of BF16 terms. A decoded panel of b has about PANEL_BYTES, in multiples of
+ * MIN_PANEL rows. If there are at least as many panels as workers, a part has all rows of a, so that each panel is
+ * decoded once; otherwise each part decodes its panel. */
 enum {
     PART_ROWS = 256,
     MIN_COLUMNS = 64,
     MAX_COLUMNS = 2048,
-    PARTS_A_WORKER = 4,
+    COLUMNS_STEP = 32,
+    EXACT_PACKING = 32,
+    DOTS_PACKING = 64,
     MIN_PANEL = 32,
     PANEL_BYTES = 1 << 19
 };
@@ -28,7 +30,7 @@ typedef struct product_split {
     const organ_panels *panels; /* NULL if b of all products is in memory */
     unsigned char *scratch;     /* `room` bytes for each worker */
     size_t room;                /* bytes of `scratch` for each worker */
-    size_t columns; /* rows of b in a part for which each worker gets PARTS_A_WORKER parts; product_cut_of clamps it */
+    size_t columns; /* rows of b that a part may have; product_cut_of takes fewer where this makes parts equal */
     organ_first_fault fault; /* of panels->make */
 } product_split;
 
@@ -54,15 +56,23 @@ size_t organ_panel_bytes(size_t k, organ_real type)
 /* Returns whether b of the product is decoded into panels while it runs. */
 static bool has_decoded_panels(const product_split *d, size_t product) { return d->panels && d->panels[product].make; }
 
+/* Returns the columns of a part of a result with n columns: at most `max`, and so many that the parts are equal but for
+ * a multiple of COLUMNS_STEP. */
+static size_t columns_of_part(size_t n, size_t max)
+{
+    const size_t across = organ_max(organ_pieces_of(n, max), 1);
+    return organ_max(organ_pieces_of(organ_pieces_of(n, across), COLUMNS_STEP), 1) * COLUMNS_STEP;
+}
+
 /* Returns how the result of product number `product` is divided into parts for the workers: rows and columns of a part,
  * and the number of parts. */
 static product_cut product_cut_of(const product_split *d, size_t product)
 {
     const organ_product *const p = &d->products[product];
-    product_cut c = {.rows = PART_ROWS, .columns = organ_max(MIN_COLUMNS, organ_min(d->columns, MAX_COLUMNS))};
+    product_cut c = {.rows = PART_ROWS, .columns = columns_of_part(p->n, d->columns)};
     if (has_decoded_panels(d, product))
         c.columns = organ_min(c.columns, organ_panel_rows(p->k, d->panels[product].type));
-    c.across = (p->n + c.columns - 1) / c.columns;
+    c.across = organ_pieces_of(p->n, c.columns);
     if (has_decoded_panels(d, product) && c.across >= organ_workers_count(d->engine->workers))
         c.rows = organ_max(p->m, PART_ROWS);
     c.parts = (p->m + c.rows - 1) / c.rows * c.across;
@@ -150,16 +160,43 @@ static double work_of(const product_split *d, size_t product)
     return (double)p->n * (double)p->k * ((double)p->m + (has_decoded_panels(d, product) ? ORGAN_SHARE_NUMBER : 0));
 }
 
-/* Chooses d->columns and runs all parts of all products on the workers. `blocks` is the number of the smallest possible
- * parts, PART_ROWS x MIN_COLUMNS, so a part consists of about blocks / parts_wanted of them. */
+/* Returns the time of all parts, in columns of a part that are computed one after another, if parts have at most
+ * `columns` columns: so many rounds as it takes until all workers together have computed all parts, each with its
+ * columns and its packing. An eighth of a round is added for the wait for the last worker, which shorter parts reduce.
+ */
+static size_t time_of_parts(const product_split *d, size_t count, size_t columns)
+{
+    size_t parts = 0, widest = 0, packing = EXACT_PACKING;
+    for (size_t k = 0; k < count; k++) {
+        const organ_product *const p = &d->products[k];
+        const size_t own = columns_of_part(p->n, columns);
+        parts += organ_pieces_of(p->m, PART_ROWS) * organ_pieces_of(p->n, own);
+        widest = organ_max(widest, own);
+        packing = p->compute == ORGAN_COMPUTE_EXACT ? packing : DOTS_PACKING;
+    }
+    return (8 * organ_pieces_of(parts, organ_workers_count(d->engine->workers)) + 1) * (widest + packing);
+}
+
+/* Returns the columns that a part may have so that the workers are done first; of equal times, the more columns. */
+static size_t best_columns(const product_split *d, size_t count)
+{
+    static const size_t candidates[] = {MAX_COLUMNS, 1536, 1024, 896, 768, 640, 512, 448,        384,
+                                        320,         256,  224,  192, 160, 128, 96,  MIN_COLUMNS};
+    size_t best = MAX_COLUMNS, least = SIZE_MAX;
+    for (size_t k = 0; k < sizeof candidates / sizeof *candidates; k++) {
+        const size_t time = time_of_parts(d, count, candidates[k]);
+        best = time < least ? candidates[k] : best;
+        least = organ_min(least, time);
+    }
+    return best;
+}
+
+/* Chooses d->columns and runs all parts of all products on the workers. */
 static void run_products(product_split *d, const organ_stop *stop, size_t count)
 {
-    const size_t parts_wanted = PARTS_A_WORKER * organ_workers_count(d->engine->workers);
-    size_t parts = 0, blocks = 0;
+    size_t parts = 0;
     double work = 0;
-    for (size_t k = 0; k < count; k++)
-        blocks += d->products[k].n / MIN_COLUMNS * organ_pieces_of(d->products[k].m, PART_ROWS);
-    d->columns = blocks / parts_wanted * MIN_COLUMNS;
+    d->columns = best_columns(d, count);
     for (size_t k = 0; k < count; k++) {
         parts += product_cut_of(d, k).parts;
         work += work_of(d, k);
