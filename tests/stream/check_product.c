@@ -268,6 +268,50 @@ START_TEST(light_work_stays_with_the_caller)
 }
 END_TEST
 
+/* ---- sizes of parts ---- */
+
+/* The parts that the workers computed. */
+static struct {
+    size_t count, least, most; /* parts; the fewest and the most columns of a part */
+} seen;
+
+static void note_part(const organ_product *product, void *scratch)
+{
+    (void)scratch;
+    __atomic_fetch_add(&seen.count, 1, __ATOMIC_RELAXED);
+    for (size_t most = seen.most; most < product->n;)
+        __atomic_compare_exchange_n(&seen.most, &most, product->n, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+    for (size_t least = seen.least; least > product->n;)
+        __atomic_compare_exchange_n(&seen.least, &least, product->n, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
+/* Small parts would pack the rows of a again and again; parts that are no multiple of the workers would leave some
+ * without work. */
+START_TEST(parts_are_few_and_equal)
+{
+    static const struct {
+        size_t m, n, count, least, most;
+    } ways[] = {{1024, 896, 16, 224, 224}, {1024, 9728, 64, 608, 608}, {256, 4864, 16, 64, 320}, {1, 40, 1, 40, 40}};
+    organ_kernels spy = *organ_kernels_scalar;
+    organ_engine *engine = NULL;
+    organ_error error = {0};
+    spy.product = note_part;
+    ck_assert_int_eq(organ_engine_create(&spy, 16, 0, &engine, &error), ORGAN_OK);
+    void *const scratch = aligned_alloc(64, organ_products_scratch(engine));
+    ck_assert_ptr_nonnull(scratch);
+    for (size_t k = 0; k < sizeof ways / sizeof *ways; k++) {
+        const organ_product p = {.m = ways[k].m, .n = ways[k].n, .k = 896};
+        seen.count = seen.most = 0;
+        seen.least = SIZE_MAX;
+        organ_products_run(engine, NULL, &p, 1, scratch);
+        ck_assert_msg(seen.count == ways[k].count && seen.least == ways[k].least && seen.most == ways[k].most,
+                      "%zu x %zu: %zu parts of %zu to %zu columns", p.m, p.n, seen.count, seen.least, seen.most);
+    }
+    free(scratch);
+    organ_engine_destroy(engine);
+}
+END_TEST
+
 int main(void)
 {
     Suite *const suite = suite_create("product");
@@ -277,6 +321,7 @@ int main(void)
     tcase_add_loop_test(products, compute_is_the_products_own, 0, 2);
     tcase_add_test(products, unknown_compute_is_refused);
     tcase_add_test(products, nothing_begins_after_a_stop);
+    tcase_add_test(products, parts_are_few_and_equal);
     tcase_add_test(products, light_work_stays_with_the_caller);
     suite_add_tcase(suite, products);
     SRunner *const runner = srunner_create(suite);
