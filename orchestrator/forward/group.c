@@ -37,20 +37,36 @@ static void add_tokens(void *context, size_t t)
         j->to[k] += j->from[k] * j->scale;
 }
 
-/* Computes gate = act(gate) * up for token t. First multiplies gate and up by gate_scale and up_scale if the model has
- * these; uses the clamped SwiGLU if `limit` is above 0. */
-static void gate_tokens(void *context, size_t t)
+/* Computes gate = act(gate) * up for numbers [first, first + count) of token t; without up, gate = act(gate). First
+ * multiplies gate and up by gate_scale and up_scale if the model has these; uses the clamped SwiGLU if `limit` is above
+ * 0. */
+static void gate_numbers(const token_job *j, size_t t, size_t first, size_t count)
 {
-    const token_job *j = context;
-    float *const gate = j->to + t * j->width, *const up = j->up + t * j->width;
-    for (size_t k = 0; (j->gate_scale != 0 || j->up_scale != 0) && k < j->width; k++) {
+    float *const gate = j->to + t * j->width + first, *const up = j->up ? j->up + t * j->width + first : NULL;
+    for (size_t k = 0; up && (j->gate_scale != 0 || j->up_scale != 0) && k < count; k++) {
         gate[k] *= j->gate_scale;
         up[k] *= j->up_scale;
     }
-    if (j->limit > 0)
-        organ_forward_gate_clamped(j->kernels, j->limit, j->alpha, gate, up, j->width);
+    if (!up)
+        organ_forward_activate(j->kernels, j->activation, &j->xielu, gate, count);
+    else if (j->limit > 0)
+        organ_forward_gate_clamped(j->kernels, j->limit, j->alpha, gate, up, count);
     else
-        organ_forward_gate(j->kernels, j->activation, gate, up, j->width);
+        organ_forward_gate(j->kernels, j->activation, gate, up, count);
+}
+
+/* Calls gate_numbers for all numbers of token t. */
+static void gate_tokens(void *context, size_t t)
+{
+    const token_job *const j = context;
+    gate_numbers(j, t, 0, j->width);
+}
+
+/* Calls gate_numbers for a part of the products that compute gate and up. */
+static void gate_part(const void *context, size_t row, size_t rows, size_t column, size_t columns)
+{
+    for (size_t t = row; t < row + rows; t++)
+        gate_numbers(context, t, column, columns);
 }
 
 /* Splits the row of token t, in which gate and up alternate, into gate (j->to) and up. */
@@ -178,13 +194,6 @@ static void cut_tokens(void *context, size_t t)
     organ_forward_cut(j->to + t * j->width, j->width, j->scale);
 }
 
-/* Applies the activation to row t of `to`, in place. */
-static void activate_tokens(void *context, size_t t)
-{
-    const token_job *j = context;
-    organ_forward_activate(j->kernels, j->activation, &j->xielu, j->to + t * j->width, j->width);
-}
-
 /* Returns the parameters of xIELU, a = softplus(alpha_p) and b = beta + softplus(alpha_n), from the tensors of the
  * layer or from the metadata of a GGUF file. */
 static forward_xielu xielu_of(const organ_layer *layer)
@@ -198,25 +207,10 @@ static forward_xielu xielu_of(const organ_layer *layer)
                            *values[2], *values[3]};
 }
 
-/* Applies the activation of the model to `tokens` rows of `width` numbers x, in place. */
-static organ_status activate_all(const forward_group *g, float *x, size_t tokens, size_t width, organ_error *error)
-{
-    token_job j = {.to = x,
-                   .tokens = tokens,
-                   .width = width,
-                   .kernels = g->forward->engine->kernels,
-                   .activation = g->forward->config.activation,
-                   .xielu = xielu_of(g->layer)};
-    return share_tokens(g, &j, ORGAN_SHARE_HARD, activate_tokens, error);
-}
-
-/* Computes gate = activation(gate) * up for all tokens; without `up`, only the activation. */
-organ_status organ_forward_gate_all(const forward_group *g, float *gate, float *up, size_t tokens, size_t width,
-                                    organ_error *error)
+/* Returns the job gate = activation(gate) * up for all tokens; without `up`, only the activation. */
+static token_job gate_job_of(const forward_group *g, float *gate, float *up, size_t tokens, size_t width)
 {
     const organ_forward_config *const c = &g->forward->config;
-    if (!up)
-        return activate_all(g, gate, tokens, width, error);
     token_job j = {.to = gate,
                    .up = up,
                    .limit = (float)c->gate_limit,
@@ -227,6 +221,16 @@ organ_status organ_forward_gate_all(const forward_group *g, float *gate, float *
                    .width = width,
                    .kernels = g->forward->engine->kernels,
                    .activation = c->activation};
+    if (!up)
+        j.xielu = xielu_of(g->layer);
+    return j;
+}
+
+/* Computes gate = activation(gate) * up for all tokens; without `up`, only the activation. */
+organ_status organ_forward_gate_all(const forward_group *g, float *gate, float *up, size_t tokens, size_t width,
+                                    organ_error *error)
+{
+    token_job j = gate_job_of(g, gate, up, tokens, width);
     return share_tokens(g, &j, ORGAN_SHARE_HARD, gate_tokens, error);
 }
 
@@ -342,6 +346,32 @@ static organ_status cut_gates(const forward_group *g, float *gates, size_t token
     return g->layer->kind->gate_is_cut ? share_tokens(g, &j, 3 * ORGAN_SHARE_NUMBER, cut_tokens, error) : ORGAN_OK;
 }
 
+/* Computes gate and up of the tokens, or only up into `gates` if the model has no gate, and the activation. A worker
+ * activates the part that it has computed, while it is in its cache. Only if the layer cuts gates, which needs all
+ * gates of a token, or packs gate and up in different types, the activation follows the products. */
+static organ_status run_gate_and_up(forward_group *g, forward_part gate, size_t inner, size_t tokens,
+                                    const float *normed, float *gates, float *ups, organ_error *error)
+{
+    const forward_part up = gate + (PART_UP - PART_GATE);
+    const bool gated = g->layer->plan->parts[gate].slot != SIZE_MAX,
+               cut = gate == PART_GATE && g->layer->kind->gate_is_cut;
+    const token_job job = gate_job_of(g, gates, gated ? ups : NULL, tokens, inner);
+    if ((gated && group_add_product(g, gate, inner, tokens, normed, gates, error)) ||
+        group_add_product(g, up, inner, tokens, normed, gated ? ups : gates, error))
+        return error->status;
+    organ_panels *const last = &g->products.panels[g->products.count - 1];
+    last->joined = gated && !last[-1].make == !last->make && last[-1].type == last->type;
+    const bool at_once = !cut && (last->joined || !gated);
+    if (at_once) {
+        last->after = gate_part;
+        last->after_context = &job;
+    }
+    if (organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
+        (cut && cut_gates(g, gates, tokens, inner, error)))
+        return error->status;
+    return at_once ? ORGAN_OK : organ_forward_gate_all(g, gates, gated ? ups : NULL, tokens, inner, error);
+}
+
 /* Runs gate, up and down projections on tokens [first, first + tokens) of the group, and passes the inputs of each to
  * the tap. `normed` (tokens x hidden) has the inputs of these tokens only, `out` (tokens x hidden) gets the results;
  * `inner` is the width between up and down. `gate` is PART_GATE or PART_SHARED_GATE; with PART_GATE, the sparsity of
@@ -360,12 +390,7 @@ organ_status organ_forward_gated(forward_group *g, forward_part gate, size_t inn
     if (parts[up].slot != parts[gate].slot &&
         organ_forward_tap(g, parts[up], g->first + first, tokens, hidden, normed, error))
         return error->status;
-    if ((gated && group_add_product(g, gate, inner, tokens, normed, gates, error)) ||
-        group_add_product(g, up, inner, tokens, normed, gated ? ups : gates, error) ||
-        organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
-        (gate == PART_GATE && cut_gates(g, gates, tokens, inner, error)))
-        return error->status;
-    if (organ_forward_gate_all(g, gates, gated ? ups : NULL, tokens, inner, error) ||
+    if (run_gate_and_up(g, gate, inner, tokens, normed, gates, ups, error) ||
         (gate == PART_GATE && organ_forward_norm_inner(g, PART_NORM_INNER, gates, tokens, inner, error)) ||
         organ_forward_tap(g, parts[down], g->first + first, tokens, inner, gates, error) ||
         group_add_product(g, down, hidden, tokens, gates, out, error))

@@ -28,6 +28,7 @@ typedef struct product_split {
     const organ_engine *engine;
     const organ_product *products;
     const organ_panels *panels; /* NULL if b of all products is in memory */
+    size_t count;               /* products */
     unsigned char *scratch;     /* `room` bytes for each worker */
     size_t room;                /* bytes of `scratch` for each worker */
     size_t columns; /* rows of b that a part may have; product_cut_of takes fewer where this makes parts equal */
@@ -56,6 +57,9 @@ size_t organ_panel_bytes(size_t k, organ_real type)
 /* Returns whether b of the product is decoded into panels while it runs. */
 static bool has_decoded_panels(const product_split *d, size_t product) { return d->panels && d->panels[product].make; }
 
+/* Returns whether product number `product` is computed with the parts of the product before it. */
+static bool is_joined(const product_split *d, size_t product) { return d->panels && d->panels[product].joined; }
+
 /* Returns the columns of a part of a result with n columns: at most `max`, and so many that the parts are equal but for
  * a multiple of COLUMNS_STEP. */
 static size_t columns_of_part(size_t n, size_t max)
@@ -75,7 +79,7 @@ static product_cut product_cut_of(const product_split *d, size_t product)
     c.across = organ_pieces_of(p->n, c.columns);
     if (has_decoded_panels(d, product) && c.across >= organ_workers_count(d->engine->workers))
         c.rows = organ_max(p->m, PART_ROWS);
-    c.parts = (p->m + c.rows - 1) / c.rows * c.across;
+    c.parts = is_joined(d, product) ? 0 : organ_pieces_of(p->m, c.rows) * c.across;
     return c;
 }
 
@@ -116,20 +120,12 @@ static void copy_biases(const product_split *d, size_t product, size_t column, c
         memcpy((float *)part->c + row * part->c_stride, biases + column, part->n * sizeof *biases);
 }
 
-/* Computes part number `index`, counted over all products of the call, on a worker. Each sum over k is computed within
- * one part, so the division into parts does not change a bit of c. */
-static void run_part(void *context, size_t index, size_t worker)
+/* Computes the part of product number `product` that begins at row `row` and column `column` of its c. Each sum over k
+ * is computed within one part, so the division into parts does not change a bit of c. */
+static void compute_part(product_split *d, size_t product, size_t row, size_t column, product_cut c,
+                         unsigned char *scratch)
 {
-    product_split *const d = context;
-    size_t product = 0;
-    product_cut c = product_cut_of(d, product);
-    for (; index >= c.parts; c = product_cut_of(d, product)) {
-        index -= c.parts;
-        product++;
-    }
     const organ_product *const p = &d->products[product];
-    const size_t row = index / c.across * c.rows, column = index % c.across * c.columns;
-    unsigned char *const scratch = d->scratch + worker * d->room;
     organ_product part = *p;
     part.m = organ_min(c.rows, p->m - row);
     part.n = organ_min(c.columns, p->n - column);
@@ -144,6 +140,25 @@ static void run_part(void *context, size_t index, size_t worker)
         d->engine->kernels->product(&part, scratch);
     else
         d->engine->dots->product(&part, scratch);
+    if (d->panels && d->panels[product].after)
+        d->panels[product].after(d->panels[product].after_context, row, part.m, column, part.n);
+}
+
+/* Computes part number `index`, counted over all products of the call but the joined ones, on a worker, and the same
+ * part of the products that are joined to its product. */
+static void run_part(void *context, size_t index, size_t worker)
+{
+    product_split *const d = context;
+    size_t product = 0;
+    product_cut c = product_cut_of(d, product);
+    for (; index >= c.parts; c = product_cut_of(d, product)) {
+        index -= c.parts;
+        product++;
+    }
+    do
+        compute_part(d, product, index / c.across * c.rows, index % c.across * c.columns, c,
+                     d->scratch + worker * d->room);
+    while (++product < d->count && is_joined(d, product));
 }
 
 /* Returns the bytes of scratch memory of organ_products_run. */
@@ -161,30 +176,30 @@ static double work_of(const product_split *d, size_t product)
 }
 
 /* Returns the time of all parts, in columns of a part that are computed one after another, if parts have at most
- * `columns` columns: so many rounds as it takes until all workers together have computed all parts, each with its
- * columns and its packing. An eighth of a round is added for the wait for the last worker, which shorter parts reduce.
- */
-static size_t time_of_parts(const product_split *d, size_t count, size_t columns)
+ * `columns` columns: so many rounds as it takes until all workers together have computed all parts, each with the
+ * columns and the packing of its product and of those that are joined to it. An eighth of a round is added for the wait
+ * for the last worker, which shorter parts reduce. */
+static size_t time_of_parts(const product_split *d, size_t columns)
 {
-    size_t parts = 0, widest = 0, packing = EXACT_PACKING;
-    for (size_t k = 0; k < count; k++) {
+    size_t parts = 0, longest = 0, part = 0;
+    for (size_t k = 0; k < d->count; k++) {
         const organ_product *const p = &d->products[k];
         const size_t own = columns_of_part(p->n, columns);
-        parts += organ_pieces_of(p->m, PART_ROWS) * organ_pieces_of(p->n, own);
-        widest = organ_max(widest, own);
-        packing = p->compute == ORGAN_COMPUTE_EXACT ? packing : DOTS_PACKING;
+        part = (is_joined(d, k) ? part : 0) + own + (p->compute == ORGAN_COMPUTE_EXACT ? EXACT_PACKING : DOTS_PACKING);
+        longest = organ_max(longest, part);
+        parts += is_joined(d, k) ? 0 : organ_pieces_of(p->m, PART_ROWS) * organ_pieces_of(p->n, own);
     }
-    return (8 * organ_pieces_of(parts, organ_workers_count(d->engine->workers)) + 1) * (widest + packing);
+    return (8 * organ_pieces_of(parts, organ_workers_count(d->engine->workers)) + 1) * longest;
 }
 
 /* Returns the columns that a part may have so that the workers are done first; of equal times, the more columns. */
-static size_t best_columns(const product_split *d, size_t count)
+static size_t best_columns(const product_split *d)
 {
     static const size_t candidates[] = {MAX_COLUMNS, 1536, 1024, 896, 768, 640, 512, 448,        384,
                                         320,         256,  224,  192, 160, 128, 96,  MIN_COLUMNS};
     size_t best = MAX_COLUMNS, least = SIZE_MAX;
     for (size_t k = 0; k < sizeof candidates / sizeof *candidates; k++) {
-        const size_t time = time_of_parts(d, count, candidates[k]);
+        const size_t time = time_of_parts(d, candidates[k]);
         best = time < least ? candidates[k] : best;
         least = organ_min(least, time);
     }
@@ -192,12 +207,12 @@ static size_t best_columns(const product_split *d, size_t count)
 }
 
 /* Chooses d->columns and runs all parts of all products on the workers. */
-static void run_products(product_split *d, const organ_stop *stop, size_t count)
+static void run_products(product_split *d, const organ_stop *stop)
 {
     size_t parts = 0;
     double work = 0;
-    d->columns = best_columns(d, count);
-    for (size_t k = 0; k < count; k++) {
+    d->columns = best_columns(d);
+    for (size_t k = 0; k < d->count; k++) {
         parts += product_cut_of(d, k).parts;
         work += work_of(d, k);
     }
@@ -208,8 +223,9 @@ static void run_products(product_split *d, const organ_stop *stop, size_t count)
 void organ_products_run(const organ_engine *engine, const organ_stop *stop, const organ_product *products, size_t count,
                         void *scratch)
 {
-    product_split d = {.engine = engine, .products = products, .scratch = scratch, .room = ORGAN_PRODUCT_SCRATCH};
-    run_products(&d, stop, count);
+    product_split d = {
+        .engine = engine, .products = products, .count = count, .scratch = scratch, .room = ORGAN_PRODUCT_SCRATCH};
+    run_products(&d, stop);
 }
 
 /* Computes products on all workers; b of products[k] is decoded in panels if panels[k].make is set. Returns the first
@@ -221,9 +237,10 @@ organ_status organ_panel_products_run(const organ_engine *engine, const organ_st
     product_split d = {.engine = engine,
                        .products = products,
                        .panels = panels,
+                       .count = count,
                        .scratch = scratch,
                        .room = worker_bytes,
                        .fault = {error, false}};
-    run_products(&d, stop, count);
+    run_products(&d, stop);
     return error->status;
 }

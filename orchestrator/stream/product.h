@@ -34,6 +34,13 @@ typedef struct organ_panels {
     organ_real type;    /* type of the values */
     /* n numbers that are copied to each row of c before the product, whose `into` is ORGAN_PRODUCT_ADD; NULL: none */
     const float *biases;
+    /* The product before this one in the list has the same m, n, k, type of panels, and panels or none as this one; a
+     * worker computes the same part of both, one after the other. */
+    bool joined;
+    /* Called with `after_context` on the worker that has computed rows [row, row + rows) and columns [column, column +
+     * columns) of this product's c, and of those that it is joined to. NULL: nothing is called. */
+    void (*after)(const void *after_context, size_t row, size_t rows, size_t column, size_t columns);
+    const void *after_context;
 } organ_panels;
 
 /* Returns the largest number of rows of a panel whose rows have k values. */

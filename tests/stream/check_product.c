@@ -205,7 +205,8 @@ START_TEST(panels_are_whole_factors)
         engine->kernels->product(&whole[k], scratch);
         sources[k] = (source){&whole[k], 100 * k, SIZE_MAX};
         if (k % 2 || k == 4)
-            panels[k] = (organ_panels){copy_rows, &sources[k], 100 * k, s.type, panels[k].biases};
+            panels[k] = (organ_panels){
+                .make = copy_rows, .source = &sources[k], .first = 100 * k, .type = s.type, .biases = panels[k].biases};
     }
     ck_assert_int_eq(organ_panel_products_run(engine, NULL, dealt, panels, PRODUCTS, scratch, room, &error), ORGAN_OK);
     for (size_t k = 0; k < PRODUCTS; k++)
@@ -216,6 +217,53 @@ START_TEST(panels_are_whole_factors)
     ck_assert_int_eq(organ_panel_products_run(engine, NULL, dealt, panels, PRODUCTS, scratch, room, &error), ORGAN_IO);
     ck_assert_str_eq(error.message, "row 1500");
     for (size_t k = 0; k < PRODUCTS; k++) {
+        destroy_product(&whole[k]);
+        destroy_product(&dealt[k]);
+    }
+    free(scratch);
+    organ_engine_destroy(engine);
+}
+END_TEST
+
+/* Adds the second product's part to the first one's. */
+static void add_joined(const void *context, size_t row, size_t rows, size_t column, size_t columns)
+{
+    const organ_product *const pair = context;
+    for (size_t r = row; r < row + rows; r++)
+        for (size_t j = column; j < column + columns; j++)
+            ((float *)pair[0].c)[r * pair[0].c_stride + j] += ((const float *)pair[1].c)[r * pair[1].c_stride + j];
+}
+
+/* The second and the third of three products are joined; with an even number of workers they get b in panels. */
+START_TEST(joined_parts_are_used_at_once)
+{
+    static const shape three[] = {{20, 100, 40, false, false, ORGAN_REAL_F32},
+                                  {530, 700, 70, false, false, ORGAN_REAL_BF16},
+                                  {530, 700, 70, false, false, ORGAN_REAL_BF16}};
+    organ_product whole[3], dealt[3];
+    organ_panels panels[3] = {{0}};
+    source sources[3];
+    organ_engine *engine = NULL;
+    organ_error error = {0};
+    ck_assert_int_eq(organ_engine_create(NULL, (size_t)_i, 0, &engine, &error), ORGAN_OK);
+    const size_t room = ORGAN_PRODUCT_SCRATCH + organ_panel_bytes(70, ORGAN_REAL_BF16) + 64;
+    void *const scratch = aligned_alloc(64, room * (size_t)_i);
+    ck_assert_ptr_nonnull(scratch);
+    for (size_t k = 0; k < 3; k++) {
+        whole[k] = create_product(&three[k], 10 * k);
+        dealt[k] = create_product(&three[k], 10 * k);
+        engine->kernels->product(&whole[k], scratch);
+        sources[k] = (source){&whole[k], 0, SIZE_MAX};
+        if (k > 0 && _i % 2 == 0)
+            panels[k] = (organ_panels){.make = copy_rows, .source = &sources[k], .type = ORGAN_REAL_BF16};
+    }
+    panels[2].joined = true;
+    panels[2].after = add_joined;
+    panels[2].after_context = &dealt[1];
+    add_joined(&whole[1], 0, whole[1].m, 0, whole[1].n);
+    ck_assert_int_eq(organ_panel_products_run(engine, NULL, dealt, panels, 3, scratch, room, &error), ORGAN_OK);
+    for (size_t k = 0; k < 3; k++) {
+        ck_assert_mem_eq(whole[k].c, dealt[k].c, whole[k].m * whole[k].c_stride * sizeof(float));
         destroy_product(&whole[k]);
         destroy_product(&dealt[k]);
     }
@@ -318,6 +366,7 @@ int main(void)
     TCase *const products = tcase_create("products");
     tcase_add_loop_test(products, dealt_products_are_whole_ones, 1, 6);
     tcase_add_loop_test(products, panels_are_whole_factors, 1, 6);
+    tcase_add_loop_test(products, joined_parts_are_used_at_once, 1, 6);
     tcase_add_loop_test(products, compute_is_the_products_own, 0, 2);
     tcase_add_test(products, unknown_compute_is_refused);
     tcase_add_test(products, nothing_begins_after_a_stop);
