@@ -123,6 +123,23 @@ void organ_forward_gate_clamped(const organ_kernels *kernels, float limit, float
     kernels->gate_silu(gate, up, n);
 }
 
+/* Returns the largest of n values and `most`; a NaN is never larger. Independent lanes let the compiler use vectors. */
+static float largest_of(const float *x, size_t n, float most)
+{
+    float lanes[16];
+    size_t k = 0;
+    for (size_t l = 0; l < 16; l++)
+        lanes[l] = most;
+    for (; k + 16 <= n; k += 16)
+        for (size_t l = 0; l < 16; l++)
+            lanes[l] = x[k + l] > lanes[l] ? x[k + l] : lanes[l];
+    for (size_t l = 0; k < n; k++, l++)
+        lanes[l] = x[k] > lanes[l] ? x[k] : lanes[l];
+    for (size_t l = 0; l < 16; l++)
+        most = lanes[l] > most ? lanes[l] : most;
+    return most;
+}
+
 /* Adds keys [lo, hi) of a block of n keys to an online softmax. *top is the largest score so far, *sum the sum of
  * exp(score - *top), and out the weighted sum of values so far. If a score is larger than *top, *sum and out are
  * rescaled to the new *top. The scores become exp(score - *top), and 0 outside [lo, hi). */
@@ -131,7 +148,6 @@ void organ_forward_softmax_block(const forward_softmax *softmax, float *scores, 
 {
     const organ_kernels *const kernels = softmax->kernels;
     float *const s = scores + lo;
-    float max = *top;
     const size_t count = hi - lo;
     memset(scores, 0, lo * sizeof *scores);
     memset(scores + hi, 0, (n - hi) * sizeof *scores);
@@ -139,8 +155,7 @@ void organ_forward_softmax_block(const forward_softmax *softmax, float *scores, 
         s[k] *= softmax->scale;
     if (softmax->cap > 0)
         kernels->softcap(s, count, softmax->cap);
-    for (size_t k = 0; k < count; k++)
-        max = s[k] > max ? s[k] : max;
+    const float max = largest_of(s, count, *top);
     if (max > *top) {
         float less = *top;
         kernels->exp_below(&less, 1, max);

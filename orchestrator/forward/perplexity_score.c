@@ -8,12 +8,35 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define TOP_LANES ((size_t)16)
+#define TOP_BLOCK ((size_t)1024) /* logits of which the largest is found before its place; a multiple of TOP_LANES */
+
+/* Returns the largest of TOP_BLOCK logits and `most`; a NaN is never larger. Independent lanes let the compiler use
+ * vectors. */
+static float largest_of_block(const float *logits, float most)
+{
+    float lanes[TOP_LANES];
+    for (size_t l = 0; l < TOP_LANES; l++)
+        lanes[l] = most;
+    for (size_t k = 0; k < TOP_BLOCK; k += TOP_LANES)
+        for (size_t l = 0; l < TOP_LANES; l++)
+            lanes[l] = logits[k + l] > lanes[l] ? logits[k + l] : lanes[l];
+    for (size_t l = 0; l < TOP_LANES; l++)
+        most = lanes[l] > most ? lanes[l] : most;
+    return most;
+}
+
 /* Returns the index of the largest logit, the lowest among equals. */
 size_t organ_logits_top(const float *logits, size_t count)
 {
-    size_t top = 0;
-    for (size_t k = 1; k < count; k++)
-        top = logits[k] > logits[top] ? k : top;
+    size_t top = 0, k = 1;
+    for (; k < count; k++) {
+        if (k % TOP_BLOCK == 1)
+            while (k + TOP_BLOCK <= count && !(largest_of_block(logits + k, logits[top]) > logits[top]))
+                k += TOP_BLOCK;
+        if (k < count)
+            top = logits[k] > logits[top] ? k : top;
+    }
     return top;
 }
 
