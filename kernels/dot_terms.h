@@ -15,19 +15,36 @@
 /* Rounds n up to a multiple of `multiple`. */
 INLINE size_t dot_round_up(size_t n, size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
-/* Splits 16 values into `count` terms: each is the BF16 nearest to the value less the terms before it. The first of
- * several terms is truncated instead if rounding could overflow. The first term of a value that is not finite is that
- * value, and its other terms are 0. */
-INLINE void split_terms(f32x16 value, u16x16 *terms, const int count)
+/* Splits 16 values into DOT_TERMS terms: each is the BF16 nearest to the value less the terms before it. The first term
+ * is truncated instead if rounding could overflow. The first term of a value that is not finite is that value, and its
+ * other terms are 0. */
+INLINE void split_terms(f32x16 value, u16x16 *terms)
 {
     const u32x16 bits = f32_bits(value), magnitude = u32_and(bits, u32_set1(MAGNITUDE));
     const m32x16 large = u32_gt(magnitude, u32_set1(GREATEST_BF16));
-    terms[0] = bf16_narrow(
-        count == 1 ? value : f32_of_bits(u32_select(large, u32_and(quiet_nans(bits), u32_set1(0xffff0000)), bits)));
+    terms[0] = bf16_narrow(f32_of_bits(u32_select(large, u32_and(quiet_nans(bits), u32_set1(0xffff0000)), bits)));
     const m32x16 finite = u32_gt(u32_set1(INFINITE), magnitude);
-    for (int t = 1; t < count; t++) {
+    for (int t = 1; t < DOT_TERMS; t++) {
         value = f32_of_bits(u32_keep(finite, f32_bits(f32_sub(value, element_values(terms[t - 1], BF16)))));
         terms[t] = bf16_narrow(value);
+    }
+}
+
+/* Packs DOT_DEPTH values of a row of a part (FP32) from column `from` on as `terms` terms, one or DOT_TERMS, at `to`
+ * and `term` words further each; values beyond the last row or column are zeros. */
+INLINE void pack_terms(uint16_t *to, size_t term, const product_part *part, size_t row, size_t from, const int terms)
+{
+    const f32x16 low = load_row_vector(part, row, from, F32), high = load_row_vector(part, row, from + 16, F32);
+    if (terms == 1) {
+        u16_store_tops(to, bf16_tops(low), bf16_tops(high));
+        return;
+    }
+    u16x16 left[DOT_TERMS], right[DOT_TERMS];
+    split_terms(low, left);
+    split_terms(high, right);
+    for (size_t t = 0; t < DOT_TERMS; t++) {
+        u16_store(to + t * term, left[t]);
+        u16_store(to + t * term + 16, right[t]);
     }
 }
 
@@ -85,7 +102,7 @@ INLINE void pack_split(dot_square to, const product_part *part, size_t row, size
             if (terms == 1)
                 some[0] = bf16_narrow(values);
             else
-                split_terms(values, some, DOT_TERMS);
+                split_terms(values, some);
             for (int t = 0; t < terms; t++)
                 u16_store(words[t][l] + at, some[t]);
         }

@@ -21,12 +21,12 @@ _Static_assert((DOT_STRIP_TERM + DOT_BLOCK(1) * DOT_PITCH) * sizeof(uint16_t) <=
 INLINE void pack_rows(uint16_t *to, const product_part *part, const int terms)
 {
     for (size_t row = 0; row < dot_round_up(part->rows, DOT_MIN); row++)
-        for (size_t from = 0; from < dot_round_up(part->columns, DOT_DEPTH); from += 16) {
-            u16x16 words[DOT_TERMS];
-            __builtin_prefetch((const float *)part->values + part->at + (row + ROWS_AHEAD) * part->stride + from);
-            split_terms(load_row_vector(part, row, from, F32), words, terms);
-            for (int t = 0; t < terms; t++)
-                u16_store(to + ((size_t)t * DOT_BLOCK(terms) + row) * DOT_PITCH + from, words[t]);
+        for (size_t from = 0; from < part->columns; from += DOT_DEPTH) {
+            const float *const ahead =
+                (const float *)part->values + part->at + (row + ROWS_AHEAD) * part->stride + from;
+            __builtin_prefetch(ahead);
+            __builtin_prefetch(ahead + 16);
+            pack_terms(to + row * DOT_PITCH + from, DOT_BLOCK(terms) * DOT_PITCH, part, row, from, terms);
         }
 }
 
@@ -58,6 +58,15 @@ typedef struct dot_operands {
     size_t depth;          /* values of k, a multiple of DOT_DEPTH */
 } dot_operands;
 
+/* Combines the sums of `rows` rows and DOT_STRIP columns with c (FP32), directly from registers. */
+INLINE void combine_dots(const product_place *place, const dot_sums *sums, const int rows)
+{
+    const organ_product *const p = place->product;
+    float *const c = (float *)p->c + place->row * p->c_stride + place->column;
+    UNROLL for (int r = 0; r < rows; r++) UNROLL for (int v = 0; v < 2; v++)
+        combine_f32(c + (size_t)r * p->c_stride + 16 * v, 16, sums->at[r][v], place->into);
+}
+
 /* Computes a tile of `rows` rows, of which `stored_rows` are combined with c: adds the dot products of term i of a
  * and term j of b, smallest first. Pairs with i + j >= a_terms are omitted: they rank below the last term of a. */
 INLINE void dot_tile(const product_place *place, const dot_operands *o, size_t stored_rows, const int rows)
@@ -73,6 +82,10 @@ INLINE void dot_tile(const product_place *place, const dot_operands *o, size_t s
             for (size_t k = 0; k < o->depth; k += DOT_DEPTH, a += DOT_DEPTH, b += DOT_DEPTH * DOT_STRIP)
                 dots_add(&sums, a, b, rows);
         }
+    if (stored_rows == (size_t)rows && place->columns == DOT_STRIP && !place->product->wide) {
+        combine_dots(place, &sums, rows);
+        return;
+    }
     dots_store(&sums, totals, rows);
     combine_totals(place, totals, DOT_STRIP, stored_rows);
 }

@@ -63,26 +63,15 @@ INLINE size_t squares_of(const product_part *part)
     return (part->rows + 15) / 16 * ((part->columns + DOT_DEPTH - 1) / DOT_DEPTH);
 }
 
-/* Packs square `row` / 16, `from` / DOT_DEPTH of rows of a (FP32) as `terms` terms, at `to` and TILE_BLOCK_TERM(terms)
- * words further each. */
+/* Packs the square of 16 rows x DOT_DEPTH columns of a (FP32) from row `row` and column `from` on as `terms` terms, at
+ * `to` and TILE_BLOCK_TERM(terms) words further each. */
 INLINE void pack_a_square(uint16_t *to, const product_part *part, size_t row, size_t from, const int terms)
 {
     for (size_t l = 0; l < 16; l++) {
-        const f32x16 low = load_row_vector(part, row + l, from, F32),
-                     high = load_row_vector(part, row + l, from + 16, F32);
-        __builtin_prefetch((const float *)part->values + part->at + (row + l + 16) * part->stride + from);
-        __builtin_prefetch((const float *)part->values + part->at + (row + l + 16) * part->stride + from + 16);
-        if (terms == 1) {
-            u16_store_tops(to + l * 32, bf16_tops(low), bf16_tops(high));
-            continue;
-        }
-        u16x16 left[DOT_TERMS], right[DOT_TERMS];
-        split_terms(low, left, DOT_TERMS);
-        split_terms(high, right, DOT_TERMS);
-        for (size_t t = 0; t < DOT_TERMS; t++) {
-            u16_store(to + t * TILE_BLOCK_TERM(terms) + l * 32, left[t]);
-            u16_store(to + t * TILE_BLOCK_TERM(terms) + l * 32 + 16, right[t]);
-        }
+        const float *const ahead = (const float *)part->values + part->at + (row + l + 16) * part->stride + from;
+        __builtin_prefetch(ahead);
+        __builtin_prefetch(ahead + 16);
+        pack_terms(to + l * 32, TILE_BLOCK_TERM(terms), part, row + l, from, terms);
     }
 }
 
