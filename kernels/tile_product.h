@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * Product from dot products of BF16 numbers by tile registers (simd/tiles.h), with the sums that dots.h describes. The
- * tile instruction takes the rows of a as they lie and the rows of b as columns of pairs, so rows of b are transposed
- * when they are packed. The other assignment would leave weights as they lie, but it yields transposed sums, and
+ * tile instruction takes the rows of a in their own order and the rows of b as columns of pairs, so rows of b are
+ * transposed when they are packed. The other assignment would not transpose weights, but it yields transposed sums, and
  * transposing these costs more.
  *
  * A product is a sequence of steps: a step is a block of rows of a with a chunk of k, and passes over all strips of
- * TILE_COLUMNS rows of b. The unit that multiplies tiles works beside the vector units. So while one block of sums is
+ * TILE_COLUMNS rows of b. The unit that multiplies tiles leaves the vector units free. So while one block of sums is
  * multiplied, the vector units combine the totals of the block before with c, pack squares of the next strip of b, and
  * pack squares of the next step's a. Each of these has two places in the scratch, which are used in turn. */
 #include "kernels/dot_terms.h"
@@ -76,7 +76,7 @@ INLINE void pack_a_square(uint16_t *to, const product_part *part, size_t row, si
 }
 
 /* Packs the next `count` squares of the step's rows, as many as remain, all rows of the same columns before the next
- * columns. Tiles of the same 32 rows lie together in the block, two for each DOT_DEPTH columns. */
+ * columns. The tiles of 32 rows are adjacent in the block, two for each DOT_DEPTH columns. */
 static void pack_step(tile_step *step, int terms, size_t count)
 {
     const size_t down = (step->a.rows + 15) / 16, all = squares_of(&step->a);

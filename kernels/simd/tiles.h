@@ -8,7 +8,7 @@
  * tiles_zero sets `rows` rows of sums to +0.
  *
  * tiles_add adds to each sum the products of 32 values of k, in FP32, in an order that the ISA defines. Each operand is
- * two tiles of TILE_WORDS words, one after the other, because a tile in adjacent cache lines loads fastest: rows 0 to
+ * two tiles of TILE_WORDS words, in order, because a tile in adjacent cache lines loads fastest: rows 0 to
  * 15 and 16 to 31 of a, row by row; columns 0 to 15 and 16 to 31 of b, pair by pair of k. Four products need four
  * loads, so the loads, at half the time of a product, do not limit the speed as long as the tiles are in the
  * first-level cache. The sums of a block read each tile of b again, while those of a come from the second-level cache:

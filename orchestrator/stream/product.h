@@ -34,8 +34,8 @@ typedef struct organ_panels {
     organ_real type;    /* type of the values */
     /* n numbers that are copied to each row of c before the product, whose `into` is ORGAN_PRODUCT_ADD; NULL: none */
     const float *biases;
-    /* The product before this one in the list has the same m, n, k, type of panels, and panels or none as this one; a
-     * worker computes the same part of both, one after the other. */
+    /* This product has the m, n, k and type of panels of the product before it in the list, or both have no panels. A
+     * worker that computes a part of that product then computes the same part of this one. */
     bool joined;
     /* Called with `after_context` on the worker that has computed rows [row, row + rows) and columns [column, column +
      * columns) of this product's c, and of those that it is joined to. NULL: nothing is called. */
