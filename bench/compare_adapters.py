@@ -128,10 +128,11 @@ def compare(kind, here, full):
         with contextlib.suppress(FileNotFoundError):
             os.remove(f"{base}/{extra}")
     tune(base, tuned, full)
-    done = run(ORGAN, "lora", "extract", "--base", base, "--tuned", tuned, "-o", adapter, "--rank", "2", "--dtype", "f32", "-q", *(["--save-full"] if full else []))
+    done = run(ORGAN, "lora", "extract", "--base", base, "--tuned", tuned, "-o", adapter, "--rank", "2", "--dtype", "f32", "-q", "--json",
+               *(["--save-full"] if full else []))
     if done.returncode:
         return "extract: " + short(done.stderr), False
-    said = [line.split("WARNING", 1)[1].strip() for line in done.stdout.splitlines() if "WARNING" in line]
+    said = json.loads(done.stdout)["warnings"]
     try:
         first = load(base)
     except Exception as error:

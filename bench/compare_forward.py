@@ -15,7 +15,11 @@ import subprocess
 import sys
 import time
 
-CONTEXT, WINDOWS = 512, 4
+SMOKE = bool(os.environ.get("BENCH_SMOKE"))  # a tiny model, to try the script
+CONTEXT, WINDOWS = (32, 2) if SMOKE else (512, 4)
+SIZES = dict(vocab_size=512, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2) if SMOKE else \
+    dict(vocab_size=151936, hidden_size=896, intermediate_size=4864, num_hidden_layers=24, num_attention_heads=14, num_key_value_heads=2)
+VOCABULARY = SIZES["vocab_size"]
 COLUMNS = "tokens_per_second", "tokens_per_processor_second", "peak_rss_mib"
 UNAVAILABLE = 77  # the status of build/bench/forward if the CPU lacks the instructions
 
@@ -24,8 +28,7 @@ def make_model(path):
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
     torch.manual_seed(1)
-    config = Qwen2Config(vocab_size=151936, hidden_size=896, intermediate_size=4864, num_hidden_layers=24, num_attention_heads=14,
-                         num_key_value_heads=2, max_position_embeddings=32768, rope_theta=1e6, tie_word_embeddings=True)
+    config = Qwen2Config(**SIZES, max_position_embeddings=32768, rope_theta=1e6, tie_word_embeddings=True)
     Qwen2ForCausalLM(config).to(torch.bfloat16).save_pretrained(path)
 
 
@@ -50,18 +53,18 @@ def make_gguf(path, model):
     import numpy
     import torch
     from safetensors.torch import load_file
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN2, 24)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN2, SIZES["num_hidden_layers"])
     writer = gguf.GGUFWriter(path, "qwen2")
-    writer.add_block_count(24)
+    writer.add_block_count(SIZES["num_hidden_layers"])
     writer.add_context_length(32768)
-    writer.add_embedding_length(896)
-    writer.add_feed_forward_length(4864)
-    writer.add_head_count(14)
-    writer.add_head_count_kv(2)
+    writer.add_embedding_length(SIZES["hidden_size"])
+    writer.add_feed_forward_length(SIZES["intermediate_size"])
+    writer.add_head_count(SIZES["num_attention_heads"])
+    writer.add_head_count_kv(SIZES["num_key_value_heads"])
     writer.add_rope_freq_base(1e6)
     writer.add_layer_norm_rms_eps(1e-6)
     writer.add_tokenizer_model("no_vocab")
-    writer.add_vocab_size(151936)
+    writer.add_vocab_size(VOCABULARY)
     for name, tensor in load_file(os.path.join(model, "model.safetensors")).items():
         name = names.get_name(name, try_suffixes=(".weight", ".bias"))
         if tensor.dim() == 1:
@@ -88,7 +91,7 @@ def run_llama(path, threads):
     params.n_threads = params.n_threads_batch = threads
     context = llama.llama_init_from_model(model, params)
     batch = llama.llama_batch_init(CONTEXT, 0, 1)
-    tokens = numpy.random.default_rng(2).integers(0, 151936, (WINDOWS, CONTEXT))
+    tokens = numpy.random.default_rng(2).integers(0, VOCABULARY, (WINDOWS, CONTEXT))
 
     def decode(window):
         batch.n_tokens = len(window)
@@ -98,7 +101,7 @@ def run_llama(path, threads):
         if llama.llama_decode(context, batch) != 0:
             sys.exit("llama_decode failed")
         llama.llama_synchronize(context)
-        return numpy.ctypeslib.as_array(llama.llama_get_logits(context), (len(window), 151936))
+        return numpy.ctypeslib.as_array(llama.llama_get_logits(context), (len(window), VOCABULARY))
 
     decode(tokens[0, :32])
     start, cpu = time.monotonic(), time.process_time()
@@ -118,7 +121,7 @@ def run_torch(path, threads, dtype):
     from transformers import AutoModelForCausalLM
     torch.set_num_threads(threads)
     model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype)).eval()
-    tokens = torch.randint(0, 151936, (WINDOWS, CONTEXT), generator=torch.Generator().manual_seed(2))
+    tokens = torch.randint(0, VOCABULARY, (WINDOWS, CONTEXT), generator=torch.Generator().manual_seed(2))
     with torch.inference_mode():
         model(tokens[:1, :32])
         start, cpu = time.monotonic(), time.process_time()

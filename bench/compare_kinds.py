@@ -20,10 +20,13 @@ sys.path.insert(0, os.path.join(HERE, "..", "fixtures"))
 from plan_real_configs import shapes_of  # noqa: E402
 from real_configs import entry  # noqa: E402
 
-CONTEXT, WINDOWS, THREADS = 512, 4, 2
+SMOKE = bool(os.environ.get("BENCH_SMOKE"))  # tiny models, to try the script; kinds with other widths than these do not fit
+CONTEXT, WINDOWS, THREADS = (64, 1, 1) if SMOKE else (512, 4, 2)
 SIZES = dict(hidden_size=1024, intermediate_size=4096, num_hidden_layers=4, num_attention_heads=16, vocab_size=8192,
              max_position_embeddings=4096, rms_norm_eps=1e-6, tie_word_embeddings=False, attention_bias=False,
              pad_token_id=None, bos_token_id=None, eos_token_id=None)
+if SMOKE:
+    SIZES.update(hidden_size=64, intermediate_size=128, vocab_size=512)
 GQA = dict(SIZES, num_key_value_heads=4, head_dim=64)
 MLA = dict(SIZES, num_key_value_heads=16, kv_lora_rank=256, q_lora_rank=512, qk_nope_head_dim=64, qk_rope_head_dim=32,
            v_head_dim=64, first_k_dense_replace=4, moe_intermediate_size=512, n_routed_experts=8, num_experts_per_tok=2,

@@ -6,8 +6,8 @@ mean negative log-likelihood (nats a token) with that of `organ perplexity` over
 
 "loads" in the last column means: transformers reports no missing, unexpected or mismatched tensor, and the two values differ by less than TOLERANCE.
 transformers rounds the product of code and scale of packed experts to BF16, the type of the scales; the script therefore also writes their scales
-as FP32 (same values, no other change) and compares that file. "refused" means that organ wrote no model and named the width; "noted" that transformers
-rejects the model or computes other values, and that organ printed a note about transformers. The script ends with 1 in all other cases.
+as FP32 (same values, no other change) and compares that file. "refused" means that organ wrote no model and ended with 2 or 3; "noted" that transformers
+rejects the model or computes other values, and that organ printed a note. The script ends with 1 in all other cases.
 Needs torch, transformers, compressed-tensors and accelerate. Run from the root of the repository:
 
     python3 bench/compare_widths.py [--organ PROGRAM] [--schemes A,B] [--models A,B]
@@ -31,6 +31,7 @@ import torch
 import transformers
 
 CONTEXT, TOKENS, TOLERANCE = 128, 1024, 2e-6
+REFUSED = 2, 3  # exit codes: an option or a model that cannot be combined with the scheme
 TEXT = "fixtures/tiny-qwen2/heldout.txt"
 CALIBRATION = "fixtures/tiny-qwen2/calibration.txt"
 SCHEMES = ["fp8-block128", "fp8-tensor", "fp8-channel", "int8-channel", "int8-group128", "int8-group64", "int8-group32", "int4-group128",
@@ -121,25 +122,25 @@ def widen_scales(directory):
 
 
 def quantise(organ, model, scheme, directory):
-    """Returns the output of organ, or its error."""
+    """Returns the report, what became of the tensors and whether organ printed a note; without a report the failed process."""
     spread = ["--method", "gptq", "--allocate", "global", "--budget", "4.5bpw", "--allocate-tokens", "512", "--calibration", CALIBRATION,
               "--samples", "16", "--context", "128"]
     shutil.rmtree(directory, ignore_errors=True)
     done = subprocess.run([organ, "quantize", model, "-o", directory, "--scheme", scheme, *(spread if scheme == "mixed" else []), "--json"],
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if done.returncode:
-        return None, done.stderr.strip().splitlines()[-1].removeprefix("organ: ").replace(model, "MODEL"), False
+        return None, done, False
     report = json.loads(done.stdout)
     schemes = collections.Counter(tensor.get("scheme", scheme) for tensor in report["tensors"])
     did = [f"{count} {name}" for name, count in schemes.items()] + [f"{len(report['left_alone'])} plain"] * bool(report["left_alone"])
-    return report, ", ".join(did), "transformers" in done.stderr
+    return report, ", ".join(did), any(line.startswith("organ: ") for line in done.stderr.splitlines())
 
 
 def compare(organ, name, model, scheme, directory):
     report, did, noted = quantise(organ, model, scheme, directory)
     if not report:
-        good = "values, which is not a multiple of" in did or "no target can be quantised" in did
-        print(f"| {name} | {scheme} | refused | | | {'refused' if good else 'WRONG ' + did} |", flush=True)
+        good = did.returncode in REFUSED
+        print(f"| {name} | {scheme} | refused | | | {'refused' if good else 'WRONG ' + did.stderr.strip()} |", flush=True)
         return good
     here = scored_here(organ, directory)
     try:

@@ -60,6 +60,11 @@ if command -v mpirun >/dev/null && [[ -e build/liborgan_mpi.so ]]; then
 else
     echo "skipped: bench_ranks.sh, for which mpirun or build/liborgan_mpi.so is missing"
 fi
+# The scripts that need packages of Python have their turn in peers.sh (ninja test-peers); llm_compressor.py is a part of two of them.
+for script in bench/*.py; do
+    name=$(basename "$script" .py)
+    [[ $name == llm_compressor ]] || if grep -q "^peer $name " tests/bench/peers.sh; then good; else bad "tests/bench/peers.sh does not run $name.py"; fi
+done
 # bench_serve.sh names a missing program before it makes its model of 3 GB.
 mkdir "$scratch/bin"
 for tool in bash curl jq dirname mkdir; do ln -s "$(command -v $tool)" "$scratch/bin/$tool"; done

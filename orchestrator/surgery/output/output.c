@@ -194,12 +194,15 @@ organ_status organ_output_begin(organ_output *output, uint64_t bytes, organ_erro
     output->publish = (organ_publish){.lock = -1};
     if (organ_publish_check(output->path, output->like, output->force, error))
         return error->status;
-    if (begin_partial(output, output->journal && output->resume, error))
+    if (begin_partial(output, output->journal && output->resume, error) == ORGAN_OK) {
+        if ((output->journal && begin_journal(output, error)) ||
+            (!output->publish.resumed &&
+             organ_transfer_room(output->publish.partial, output->path, "the output needs", bytes, error)))
+            organ_output_end(output, error);
+    } else if (output->publish.resumed && error->status == ORGAN_IO)
+        organ_output_end(output, error); /* the message says that the unfinished run can still be continued */
+    else
         organ_publish_end(&output->publish);
-    else if ((output->journal && begin_journal(output, error)) ||
-             (!output->publish.resumed &&
-              organ_transfer_room(output->publish.partial, output->path, "the output needs", bytes, error)))
-        organ_output_end(output, error);
     return error->status;
 }
 

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT
  * Tests of the end of a run (orchestrator/surgery/output/output.h): its seconds count from the start of the run, not of
  * the output; after a failure, files written by other ranks stay. */
+#include "formats/model/recognise.h"
 #include "orchestrator/surgery/output/output.h"
 #include "tests/kit/model_maker.h"
 
 #include <check.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 START_TEST(seconds_count_from_the_begin_of_the_run)
@@ -69,6 +72,24 @@ START_TEST(an_output_without_a_journal_is_removed)
 }
 END_TEST
 
+/* A run that cannot continue an unfinished output now leaves it, and says how to continue it. */
+START_TEST(an_output_that_cannot_be_continued_now_stays)
+{
+    char path[4096];
+    organ_error error = {0};
+    organ_run_journal journal = {0};
+    snprintf(path, sizeof path, "%s", scratch_path("later"));
+    ck_assert_int_eq(mkdir(scratch_path(".later.organ-partial"), 0777), 0);
+    /* a directory instead of the mark, which therefore cannot be written */
+    ck_assert_int_eq(mkdir(scratch_path(".later.organ-partial/" ORGAN_GROWING_MARK), 0777), 0);
+    organ_output output = {.path = path, .journal = &journal, .resume = true, .all = 2};
+    ck_assert_int_eq(organ_output_begin(&output, 1000, &error), ORGAN_IO);
+    ck_assert_msg(strstr(error.message, "--resume continues"), "%s", error.message);
+    ck_assert(access(scratch_path(".later.organ-partial"), F_OK) == 0);
+    organ_run_journal_close(&journal);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("output_run");
@@ -78,6 +99,7 @@ int main(void)
     tcase_add_checked_fixture(run, scratch_make, scratch_remove);
     tcase_add_test(run, work_of_lost_ranks_is_kept);
     tcase_add_test(run, an_output_without_a_journal_is_removed);
+    tcase_add_test(run, an_output_that_cannot_be_continued_now_stays);
     suite_add_tcase(suite, run);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Runs each script of bench/ that compares organ with other programs once on tiny inputs and checks that it ends with 0 and that its output has
+# rows with figures; it never judges a speed. PYTHON (python3) is the interpreter. A script whose packages are missing is skipped with the command
+# that installs them. PEERS="compare_loading llama_speed" selects scripts. Ends with the line "N passed, N failed".
+set -uo pipefail
+cd "$(dirname "$0")/../.." || exit 1
+. tests/kit/counts.sh
+export BENCH_SMOKE=1 OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 PYTHONDONTWRITEBYTECODE=1
+python=${PYTHON:-python3}
+if ! command -v "$python" >/dev/null; then
+    echo "skipped: all, for which python3 is missing"
+    finish
+fi
+organ=$PWD/build/organ model=fixtures/tiny-qwen2
+gguf=fixtures/tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf plain=fixtures/tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
+head -c 4000 $model/heldout.txt >"$scratch/text"
+
+# The packages of PyPI whose modules have other names.
+package_of() { sed -e 's/^llama_cpp$/llama-cpp-python/' -e 's/^compressed_tensors$/compressed-tensors/' -e 's/^lm_eval$/lm_eval[hf]/' <<<"$1"; }
+
+# peer NAME "MODULES" ROWS PATTERN ARGS...: bench/NAME.py ends with 0 and prints at least ROWS lines that the extended expression matches. Skips it if
+# Python lacks one of the modules, or if PEERS does not name it.
+peer() {
+    local name=$1 rows=$3 pattern=$4 missing=() module status
+    [[ -z ${PEERS:-} || " $PEERS " == *" $name "* ]] || return 0
+    for module in $2; do
+        "$python" -c "import importlib.util, sys; sys.exit(importlib.util.find_spec('$module') is None)" || missing+=("$(package_of "$module")")
+    done
+    if ((${#missing[@]})); then
+        echo "skipped: $name.py; to run it: $python -m pip install ${missing[*]}"
+        return 0
+    fi
+    "$python" "bench/$name.py" "${@:5}" >"$scratch/out" 2>"$scratch/err"
+    status=$?
+    if ((status == 0)); then good; else
+        cat "$scratch/err" >>"$scratch/out"
+        bad "$name.py ends with $status" "$scratch/out"
+    fi
+    if (($(grep -cE "$pattern" "$scratch/out") >= rows)); then good; else bad "$name.py prints fewer than $rows rows" "$scratch/out"; fi
+    echo "$name.py: $(grep -cE "$pattern" "$scratch/out") rows"
+}
+
+figure='[-+]?[0-9]+(\.[0-9]+)?(e[-+]?[0-9]+)?%?'
+peer compare_measure numpy 1 "ratio $figure; theta differs" 1 "$organ"
+peer compare_methods numpy 7 "^\| [a-z_]+_proj( \| $figure %){6} \|" $model 4 "$organ"
+peer compare_feedback "torch transformers safetensors" 2 "^\| 0.001( \| [^|]+){6} \|" $model $model/heldout.txt 1e-3
+peer compare_loading "torch transformers compressed_tensors accelerate" 2 "^\| (fp8-channel|int4-group32)( \| $figure){4} \| *\$" $model "$organ" fp8-channel int4-group32
+peer compare_widths "torch transformers compressed_tensors accelerate" 2 "^\| [a-z0-9/ -]+ \| int4-group32 \| .*(loads|refused)" \
+    --organ "$organ" --schemes int4-group32 --models "llama 128/160,qwen3-moe 128/48"
+peer load_quantized "torch transformers compressed_tensors safetensors" 1 "^\|llama(\|$figure){4}\|" llama
+peer compare_adapters "torch transformers peft safetensors" 2 "^\| (llama|mixtral) \| [0-9]+ \| 0 " llama mixtral
+peer compare_kinds "torch transformers numpy" 2 "^\| [^|]+( \| $figure){4} \|" "$scratch/kinds" 1 "Qwen 3: norms"
+peer compare_forward "torch transformers" 3 "^(organ|float32|bfloat16) \[$figure, $figure, $figure\]" "$scratch/forward" 1
+peer compare_tasks "lm_eval torch transformers" 3 "questions, acc $figure and $figure" $model fixtures/tasks/tasks.jsonl "$organ"
+peer compare_mergekit "torch transformers safetensors mergekit" 2 "of the processor, .* of the change of [0-9]+ modules" "$organ"
+peer compare_gptq "torch transformers datasets llmcompressor" 3 "^(nearest|gptq|llm-compressor-gptq): $figure s" $model "$organ" 4
+peer compare_sparsegpt "torch transformers datasets llmcompressor" 5 "^[a-z0-9-]+: $figure s of the processor" $model "$organ" 50
+peer compare_convert "torch transformers gguf llama_cpp numpy" 1 "^\| llama( \| $figure){5} \|" llama
+peer compare_gguf "gguf llama_cpp numpy" 16 "^Q[4-8]_[01K] +$figure" 32 "$organ"
+cp "$plain" "${plain/00001-of/00002-of}" "$scratch"
+peer compare_llama "llama_cpp numpy" 2 "^\| (as given|q8_0) \| $figure" "$scratch/${plain##*/}" "$scratch/text" q8_0
+peer llama_speed "llama_cpp gguf numpy" 1 "^$gguf[[:space:]]$figure[[:space:]]$figure" --rounds 1 $gguf
+peer draw_text llama_cpp 1 . $gguf 5 1
+finish
