@@ -545,7 +545,7 @@ START_TEST(elements_of_64_bits_are_converted_whole)
                                .path = path,
                                .as = ORGAN_F32,
                                .kernels = organ_kernels_choose(organ_cpu_detect(), NULL, &why)};
-    ck_assert_msg(organ_transfer_run(&transfer, 1, NULL, NULL, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_transfer_run(&transfer, 1, NULL, NULL, NULL, &error) == ORGAN_OK, "%s", error.message);
     size_t size;
     char *const out = slurp(path, &size);
     ck_assert_uint_eq(size, 4 * COUNT);

@@ -73,13 +73,14 @@ static bool recall_unit(organ_writing *w, size_t item, const json_t *results)
                           : w->write->recall(organ_write_inner(w), item, results);
 }
 
-/* Sets the digest of a copied piece, or passes "results" to the verb. The unit stays undone if they are malformed. */
+/* Sets the digest of a copied piece of a layout, or passes "results" to the verb. The unit stays undone if they are
+ * malformed. */
 void organ_units_recall(organ_writing *w, size_t unit, const json_t *line)
 {
     organ_unit *const u = &w->units[unit];
     const json_t *const results = json_object_get(line, "results");
     organ_shard_piece *const first = &w->pieces[u->first];
-    /* The line of a copied piece has one extent with its digest, or none if the piece is empty. */
+    /* In a layout the line of a piece has one extent with its digest, or none if the piece is empty. */
     const char *const digits =
         json_string_value(json_array_get(json_array_get(json_array_get(json_object_get(line, "pieces"), 0), 0), 2));
     if (first->same)
