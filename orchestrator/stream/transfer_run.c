@@ -18,18 +18,26 @@
 #include <string.h>
 #include <unistd.h>
 
-#define STEP     ((size_t)1 << 20)   /* bytes read, hashed and written at once, so that they stay in a core's cache */
-#define STEPS    ((size_t)8)         /* steps of an extent, unless the digest of the whole tensor is needed */
-#define CONVERT  ((size_t)1 << 16)   /* elements converted at once: whole blocks of every type */
-#define AHEAD    ((size_t)64 << 20)  /* announced reads are at most this many bytes ahead of the written bytes */
-#define ANNOUNCE ((size_t)512 << 10) /* bytes of an announcement: Linux shortens longer ones to about the read-ahead   \
-                                      */
+#define STEP    ((size_t)1 << 20)  /* bytes read, hashed and written at once, so that they stay in a core's cache */
+#define STEPS   ((size_t)8)        /* steps of an extent, unless the digest of the whole tensor is needed */
+#define CONVERT ((size_t)1 << 16)  /* elements converted at once: whole blocks of every type */
+#define AHEAD   ((size_t)64 << 20) /* announced reads are at most this many bytes ahead of the written bytes */
+#define ANNOUNCE                                                                                                       \
+    ((size_t)512 << 10) /* bytes of an announcement: Linux shortens longer ones to about the read-ahead                \
+                         */
 
 /* A part of a transfer that one worker moves. */
 typedef struct transfer_part {
     size_t number;              /* index of the transfer */
     organ_transfer_extent here; /* range of the bytes as they are written; the digest once it is known */
 } transfer_part;
+
+/* A worker that waits to hash its step. */
+typedef struct transfer_wait {
+    pthread_cond_t turn;     /* the bytes before the step are hashed, or an earlier part has failed */
+    const organ_transfer *t; /* the transfer of the step; NULL: the worker does not wait */
+    uint64_t at;             /* offset of the step in the transfer */
+} transfer_wait;
 
 /* The transfers of a call of organ_transfer_run, which its workers share. */
 typedef struct transfer_pool {
@@ -41,13 +49,13 @@ typedef struct transfer_pool {
     unsigned char **buffers; /* 2 * STEP bytes for each active worker, on its NUMA node */
     XXH3_state_t **hashes;   /* a digest for each active worker */
     size_t active;           /* workers 0 .. active - 1 move bytes, the others do nothing */
-    pthread_mutex_t lock;    /* protects the members below, `left` and `hashed` of all transfers, and the callbacks */
-    pthread_cond_t hashed;   /* wakes workers: a step is hashed, or a part has failed */
-    size_t next;             /* index of the transfer with the next part */
-    uint64_t next_at;        /* offset of that part in the bytes that are written */
-    transfer_part failed;    /* the first part, in their order, that failed; valid if `fault` is set */
-    organ_error fault;       /* its error */
-    uint64_t moved;          /* bytes of source tensors that are processed */
+    transfer_wait *waits;    /* one for each active worker */
+    pthread_mutex_t lock; /* protects the members below, waits, `left` and `hashed` of transfers, and the callbacks */
+    size_t next;          /* index of the transfer with the next part */
+    uint64_t next_at;     /* offset of that part in the bytes that are written */
+    transfer_part failed; /* the first part, in their order, that failed; valid if `fault` is set */
+    organ_error fault;    /* its error */
+    uint64_t moved;       /* bytes of source tensors that are processed */
 
     pthread_mutex_t ahead_lock;         /* protects the members below: the next read to announce */
     size_t ahead;                       /* index of its transfer */
@@ -73,6 +81,7 @@ typedef struct transfer_worker {
     transfer_slot slots[2];
     unsigned turn;                  /* the slot that is filled next */
     XXH3_state_t *hash;             /* of the bytes of the current part */
+    transfer_wait *wait;            /* its element of pool->waits */
     organ_direct_file file;         /* the open output file; path NULL: none */
     const organ_model_file *source; /* the open file of a model; NULL: none */
     int fd;                         /* its descriptor, for this worker alone: the system reads ahead separately for each
@@ -112,7 +121,8 @@ static void keep_transfer_fault(transfer_pool *c, const transfer_part *part, con
         return;
     c->fault = *error;
     c->failed = *part;
-    pthread_cond_broadcast(&c->hashed);
+    for (size_t k = 0; k < c->active; k++)
+        pthread_cond_signal(&c->waits[k].turn);
 }
 
 /* Takes the next part. Returns false if none is left, a part has failed, or a stop is requested. Parts are taken in
@@ -327,22 +337,35 @@ static organ_status convert_step(const transfer_worker *h, const organ_transfer 
                                  error);
 }
 
-/* Adds the bytes of a step to the digest of the whole tensor, after those before it. Returns at once if an earlier part
- * has failed, because the bytes before may then never be hashed. */
-static void hash_in_order(transfer_pool *c, const transfer_slot *s, const unsigned char *data)
+/* Waits until the bytes before a step are hashed. Returns false if an earlier part has failed, because they may then
+ * never be hashed. */
+static bool await_turn(transfer_pool *c, transfer_wait *wait, const transfer_slot *s)
 {
-    organ_transfer *const t = &c->transfers[s->part.number];
+    const organ_transfer *const t = &c->transfers[s->part.number];
     pthread_mutex_lock(&c->lock);
+    wait->t = t;
+    wait->at = s->at;
     while (t->hashed != s->at && !(c->fault.status && is_before(&c->failed, &s->part)))
-        pthread_cond_wait(&c->hashed, &c->lock);
+        pthread_cond_wait(&wait->turn, &c->lock);
+    wait->t = NULL;
     const bool mine = t->hashed == s->at;
     pthread_mutex_unlock(&c->lock);
-    if (!mine)
+    return mine;
+}
+
+/* Adds the bytes of a step to the digest of the whole tensor, after those before it, and wakes the worker with the next
+ * step. */
+static void hash_in_order(transfer_pool *c, transfer_wait *wait, const transfer_slot *s, const unsigned char *data)
+{
+    organ_transfer *const t = &c->transfers[s->part.number];
+    if (!await_turn(c, wait, s))
         return;
     XXH3_64bits_update(t->hash, data, s->bytes);
     pthread_mutex_lock(&c->lock);
     t->hashed += s->bytes;
-    pthread_cond_broadcast(&c->hashed);
+    for (size_t k = 0; k < c->active; k++)
+        if (c->waits[k].t == t && c->waits[k].at == t->hashed)
+            pthread_cond_signal(&c->waits[k].turn);
     pthread_mutex_unlock(&c->lock);
 }
 
@@ -366,7 +389,7 @@ static organ_status move_step(transfer_worker *h, transfer_part *part, uint64_t 
         s->part.here.xxh3 = XXH3_64bits_digest(h->hash);
     begin_write(h, s, data, error);
     if (!error->status && t->whole && s->bytes)
-        hash_in_order(h->pool, s, data);
+        hash_in_order(h->pool, h->wait, s, data);
     if (!error->status)
         end_write(h, s);
     return error->status;
@@ -405,6 +428,7 @@ static void run_transfers(void *context, size_t worker)
     h.slots[0].memory = c->buffers[worker];
     h.slots[1].memory = c->buffers[worker] + STEP;
     h.hash = c->hashes[worker];
+    h.wait = &c->waits[worker];
     while (take_part(c, &part))
         move_part(&h, &part);
     end_writes(&h);
@@ -433,12 +457,14 @@ static organ_status allocate_transfer_buffers(transfer_pool *c, organ_error *err
     c->active = organ_min(count_parts(c, organ_workers_count(e->workers)), fits);
     c->buffers = calloc(c->active + 1, sizeof *c->buffers);
     c->hashes = calloc(c->active + 1, sizeof *c->hashes);
-    if (!c->buffers || !c->hashes)
+    c->waits = calloc(c->active + 1, sizeof *c->waits);
+    if (!c->buffers || !c->hashes || !c->waits)
         return organ_fail_errno(error, ENOMEM, "cannot allocate buffers for %zu threads", c->active);
     for (size_t k = 0; k < c->active; k++) {
         const unsigned node = organ_workers_place(e->workers, k).node;
         c->buffers[k] = organ_topology_allocate(e->topology, node, 2 * STEP);
         c->hashes[k] = XXH3_createState();
+        pthread_cond_init(&c->waits[k].turn, NULL);
         if (!c->buffers[k] || !c->hashes[k])
             return organ_fail_errno(error, ENOMEM, "cannot allocate a buffer of %zu bytes", 2 * STEP);
     }
@@ -448,18 +474,19 @@ static organ_status allocate_transfer_buffers(transfer_pool *c, organ_error *err
 /* Frees what allocate_transfer_buffers allocated, also after it has failed, and digests of unfinished transfers. */
 static void release_transfer_pool(transfer_pool *c)
 {
-    for (size_t k = 0; c->buffers && c->hashes && k < c->active; k++) {
+    for (size_t k = 0; c->buffers && c->hashes && c->waits && k < c->active; k++) {
         organ_topology_free(c->engine->topology, c->buffers[k], 2 * STEP);
         XXH3_freeState(c->hashes[k]);
+        pthread_cond_destroy(&c->waits[k].turn);
     }
     free(c->buffers);
     free(c->hashes);
+    free(c->waits);
     for (size_t k = 0; k < c->count; k++)
         XXH3_freeState(c->transfers[k].hash);
     open_ahead(c, NULL);
     pthread_mutex_destroy(&c->lock);
     pthread_mutex_destroy(&c->ahead_lock);
-    pthread_cond_destroy(&c->hashed);
 }
 
 /* Runs the transfers on the workers of c->engine. */
@@ -467,7 +494,6 @@ static organ_status run_on_workers(transfer_pool *c, organ_error *error)
 {
     pthread_mutex_init(&c->lock, NULL);
     pthread_mutex_init(&c->ahead_lock, NULL);
-    pthread_cond_init(&c->hashed, NULL);
     if (allocate_transfer_buffers(c, error) == ORGAN_OK) {
         organ_workers_run(c->engine->workers, run_transfers, c);
         if (c->fault.status)
