@@ -92,6 +92,7 @@ static organ_status open_engine(const organ_call *call, const organ_progress *pr
         return error->status;
     (*engine)->stop = call->stop;
     (*engine)->ranks = call->ranks;
+    (*engine)->readers = call->readers;
     (*engine)->began = began;
     const size_t count = organ_workers_count((*engine)->workers), pinned = organ_workers_pinned((*engine)->workers);
     if (pinned < count)

@@ -18,6 +18,7 @@ typedef struct organ_call {
     bool tensors;                        /* --tensors: the report on the terminal lists all tensors */
     unsigned threads;                    /* 0: one per core */
     uint64_t memory;                     /* --memory in bytes */
+    unsigned readers;                    /* --readers; 0: all threads */
     const char *progress;                /* --progress, see organ_terminal_open; NULL: auto */
     const char *html;                    /* --html: file to which the report is also written as a page; NULL: none */
     bool json, quiet, help;

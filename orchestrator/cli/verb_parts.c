@@ -20,6 +20,10 @@ const organ_option organ_machine_options[] = {
     BYTES("memory", "SIZE", memory,
           "limit of the memory for all buffers together",
           .letter = 'm', .range = {8 * 1048576.0, 16384.0 * 1073741824.0}, .fallback = "512M"),
+    NUMBER("readers", "N", readers,
+           "threads that read files at the same time; 1 suits a spinning disk, a few a network file system; default: "
+           "all threads",
+           .range = {THREADS}),
     RANKS_OPTION};
 
 const organ_option organ_ranks_options[] = {RANKS_OPTION};

@@ -133,7 +133,7 @@
 #define OPERAND(called, what, member, text)  {called, text, offsetof(CALL, member), false, ORGAN_NAMES_##what}
 #define OPTIONAL(called, what, member, text) {called, text, offsetof(CALL, member), true, ORGAN_NAMES_##what}
 
-extern const organ_option organ_machine_options[3];           /* --threads, --memory, --ranks */
+extern const organ_option organ_machine_options[4];           /* --threads, --memory, --readers, --ranks */
 extern const organ_option organ_ranks_options[1];             /* --ranks */
 extern const organ_option organ_reporting_options[5];         /* --json, --html, --progress, --quiet, --help */
 extern const organ_option organ_evaluation_options[5];        /* --evaluate and its options */

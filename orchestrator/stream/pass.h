@@ -28,6 +28,7 @@ typedef struct organ_engine {
     struct organ_ranks *ranks;    /* the ranks (processes) of this run (orchestrator/ranks); NULL: a single process */
     /* organ_seconds_now() at the start of the run, for "seconds" in reports; 0: use the start of the output */
     double began;
+    size_t readers; /* upper bound on the threads that read tensors at the same time; 0: all threads */
 } organ_engine;
 
 /* Runs the pass. Returns ORGAN_OK if every band was retired; ORGAN_USAGE if two bands and the workers' scratch do not
