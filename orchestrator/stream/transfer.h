@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Copies tensors from models into files, byte for byte or converted to another type, on the workers of an engine. The
- * tensors are divided into extents, so that all workers can work on one tensor. transfer_run.c runs the transfers,
- * transfer.c has the functions on files. */
+ * tensors are divided into extents, so that all workers can work on one tensor. */
 #ifndef ORGAN_TRANSFER_H
 #define ORGAN_TRANSFER_H
 

@@ -310,15 +310,13 @@ static void unload_part(organ_merge_part *part)
     part->directions = NULL;
 }
 
-/* Implements organ_weight_pass.begin: prints the note of the weight's reader, and loads the factors if the adapter
- * changes the weight. */
+/* Implements organ_weight_pass.begin: loads the factors if the adapter changes the weight. */
 static organ_status merge_begin_weight(void *context, size_t item, const char *note, organ_error *error)
 {
     merge_pass_run *const r = context;
     organ_merge_job *const job = r->job;
     const size_t weight = job->item_of[item], at = job->part_of[weight];
-    if (*note)
-        organ_progress_note(job->progress, "%s: %s", job->weights->weights[weight].name, note);
+    (void)note;
     if (at == ORGAN_NO_PART || !(job->parts[at].pair || job->parts[at].tokens))
         return ORGAN_OK;
     return load_part(job, &job->parts[at], error);
@@ -345,8 +343,9 @@ static organ_status check_range(const organ_merge_job *job, size_t piece, const 
                       organ_dtype_describe(job->pieces[piece].dtype)->name);
 }
 
-/* Implements organ_weight_pass.retire: adds the sums of a strip to its part, in the order of strips, and fails if the
- * strip has an overflow. After the last strip of a weight, unloads the factors and records the weight as written. */
+/* Implements organ_weight_pass.retire: prints the note of the weight's reader, adds the sums of a strip to its part, in
+ * the order of strips, and fails if the strip has an overflow. After the last strip of a weight, unloads the factors
+ * and records the weight as written. */
 static organ_status merge_retire_strip(void *context, const organ_weight_strip *strip, const void *result,
                                        organ_error *error)
 {
@@ -360,6 +359,8 @@ static organ_status merge_retire_strip(void *context, const organ_weight_strip *
     const uint64_t before = rows ? (uint64_t)((double)bytes * ((double)strip->first / (double)rows)) : 0;
     const uint64_t after =
         strip->last ? bytes : (uint64_t)((double)bytes * ((double)(strip->first + strip->rows) / (double)rows));
+    if (strip->first == 0 && *strip->note)
+        organ_progress_note(job->progress, "%s: %s", w->name, strip->note);
     organ_progress_advance(job->progress, after - before, strip->last ? w->name : NULL, NULL);
     if (at != ORGAN_NO_PART) {
         organ_merge_sums *const sums = &job->parts[at].sums;
