@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What workers share when they read tensors: announcements of reads, and a limit of the workers that read at the same
- * time. */
+ * Announces reads of tensors to the system, and limits how many workers read at the same time. */
 #ifndef ORGAN_READ_AHEAD_H
 #define ORGAN_READ_AHEAD_H
 
@@ -10,8 +9,8 @@
 #include <pthread.h>
 
 /* ---- announcements ----
- * The system reads announced bytes into the page cache before the workers need them. Its own read-ahead sees only the
- * jumps of many workers in one file. */
+ * The system reads announced bytes into the page cache before the workers need them. Its own read-ahead expects one
+ * reader of a file that reads it in order. */
 
 /* A tensor of a model. */
 typedef struct organ_read_range {

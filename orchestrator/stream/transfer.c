@@ -10,7 +10,6 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/thread.h"
 #include "orchestrator/stream/direct_file.h"
-#include "orchestrator/stream/engine.h"
 #include "orchestrator/stream/read_ahead.h"
 #include "orchestrator/stream/transfer.h"
 #include "orchestrator/stream/widen.h"
@@ -29,7 +28,7 @@
 /* A part of a transfer that one worker moves. */
 typedef struct transfer_part {
     size_t number;              /* index of the transfer */
-    organ_transfer_extent here; /* range of the bytes as they are written; the digest once it is known */
+    organ_transfer_extent here; /* range of its bytes in the output, and after the last step their digest */
 } transfer_part;
 
 /* A worker that waits to hash its step. */
@@ -462,35 +461,23 @@ static void release_transfer_pool(transfer_pool *c)
     pthread_mutex_destroy(&c->lock);
 }
 
-/* Runs the transfers on the workers of c->engine. */
-static organ_status run_on_workers(transfer_pool *c, organ_error *error)
-{
-    pthread_mutex_init(&c->lock, NULL);
-    c->ahead = (organ_read_ahead){.count = c->count, .range = range_of_transfer, .context = c->transfers};
-    organ_read_ahead_open(&c->ahead);
-    organ_reader_gate_open(&c->gate, c->engine);
-    if (allocate_transfer_buffers(c, error) == ORGAN_OK) {
-        organ_workers_run(c->engine->workers, run_transfers, c);
-        if (c->fault.status)
-            *error = c->fault;
-        else if (organ_stop_is_requested(c->stop))
-            organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
-    }
-    release_transfer_pool(c);
-    return error->status;
-}
-
-/* Runs the transfers on the given engine or on one of its own. */
+/* Runs the transfers on the workers of `engine`. */
 organ_status organ_transfer_run(organ_transfer *transfers, size_t count, const organ_engine *engine,
                                 const organ_progress *progress, const organ_stop *stop, organ_error *error)
 {
-    transfer_pool c = {.transfers = transfers, .count = count, .progress = progress, .stop = stop};
-    organ_engine *own = NULL;
-    if (!engine && organ_engine_create(NULL, 0, 0, &own, error) != ORGAN_OK)
-        return error->status;
-    c.engine = engine ? engine : own;
-    run_on_workers(&c, error);
-    organ_engine_destroy(own);
+    transfer_pool c = {.transfers = transfers, .count = count, .engine = engine, .progress = progress, .stop = stop};
+    c.ahead = (organ_read_ahead){.count = count, .range = range_of_transfer, .context = transfers};
+    organ_read_ahead_open(&c.ahead);
+    organ_reader_gate_open(&c.gate, engine);
+    pthread_mutex_init(&c.lock, NULL);
+    if (allocate_transfer_buffers(&c, error) == ORGAN_OK) {
+        organ_workers_run(engine->workers, run_transfers, &c);
+        if (c.fault.status)
+            *error = c.fault;
+        else if (organ_stop_is_requested(stop))
+            organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
+    }
+    release_transfer_pool(&c);
     return error->status;
 }
 

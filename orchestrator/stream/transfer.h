@@ -14,7 +14,7 @@
 
 typedef struct organ_transfer organ_transfer;
 
-/* Bytes [at, at + bytes) of the tensor as it is written, and their XXH3, seed 0. */
+/* Bytes [at, at + bytes) of a tensor in the output, and their XXH3, seed 0. */
 typedef struct organ_transfer_extent {
     uint64_t at, bytes, xxh3;
 } organ_transfer_extent;
@@ -57,7 +57,7 @@ organ_status organ_transfer_bytes(const char *path, const void *data, size_t byt
                                   organ_error *error);
 
 /* Runs all transfers on the workers of `engine`, as many as engine->memory has room for buffers of 2 MiB each, at least
- * one. NULL: on an engine of organ_engine_create that ends with the run. The workers begin the extents in the order of
+ * one. The workers begin the extents in the order of
  * the transfers, and no other thread reads or writes bytes of tensors. The files are not synchronised with the disk
  * (organ_transfer_sync does so). Returns ORGAN_IO if a file cannot be read or written, ORGAN_BAD_INPUT if a model's
  * file was changed or a value exceeds the range of its new type, ORGAN_INTERRUPTED if a stop is requested through

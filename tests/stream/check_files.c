@@ -2,6 +2,7 @@
  * Tests of direct files, the journal, renaming and copying, also when system calls fail. */
 #include "orchestrator/stream/copy_tree.h"
 #include "orchestrator/stream/direct_file.h"
+#include "orchestrator/stream/engine.h"
 #include "orchestrator/stream/journal.h"
 #include "formats/base/file_calls.h"
 #include "formats/model/recognise.h"
@@ -545,7 +546,9 @@ START_TEST(elements_of_64_bits_are_converted_whole)
                                .path = path,
                                .as = ORGAN_F32,
                                .kernels = organ_kernels_choose(organ_cpu_detect(), NULL, &why)};
-    ck_assert_msg(organ_transfer_run(&transfer, 1, NULL, NULL, NULL, &error) == ORGAN_OK, "%s", error.message);
+    organ_engine *engine;
+    ck_assert_int_eq(organ_engine_create(NULL, 2, 0, &engine, &error), ORGAN_OK);
+    ck_assert_msg(organ_transfer_run(&transfer, 1, engine, NULL, NULL, &error) == ORGAN_OK, "%s", error.message);
     size_t size;
     char *const out = slurp(path, &size);
     ck_assert_uint_eq(size, 4 * COUNT);
@@ -555,6 +558,7 @@ START_TEST(elements_of_64_bits_are_converted_whole)
         ck_assert_msg(value == (float)(1.0 / (k + 1)), "element %d is %g", k, (double)value);
     }
     free(out);
+    organ_engine_destroy(engine);
     organ_model_close(model);
 }
 END_TEST

@@ -119,9 +119,9 @@ typedef struct organ_resharding_watch {
     organ_status (*copied)(void *context, size_t piece, organ_error *error);
 } organ_resharding_watch;
 
-/* Copies the pieces whose `same` is set and that `watch` selects (NULL: all of them) on the workers of `engine` (NULL:
- * as for organ_transfer_run), and advances `progress` by their bytes and names. Returns ORGAN_IO, ORGAN_BAD_INPUT or
- * ORGAN_INTERRUPTED if reading or writing fails, a source file changed, or a stop was requested. */
+/* Copies the pieces whose `same` is set and that `watch` selects (NULL: all of them) on the workers of `engine`, and
+ * advances `progress` by their bytes and names. Returns ORGAN_IO, ORGAN_BAD_INPUT or ORGAN_INTERRUPTED if reading or
+ * writing fails, a source file changed, or a stop was requested. */
 organ_status organ_resharding_copy(organ_resharding *plan, const organ_resharding_watch *watch,
                                    const organ_engine *engine, const organ_progress *progress, const organ_stop *stop,
                                    organ_error *error);
