@@ -21,14 +21,15 @@ static const organ_option extract_options[] = {
     OUTPUT("DIR", extract.write.output, "the new organ directory", .required = true),
     WRITING(extract, "DIR", "print what DIR would contain")};
 
-/* Extracts a model. Needs no engine, because it only copies bytes. */
+/* Extracts a model. */
 WORK(extract_work)
 {
     own->extract.access = &call->access;
     own->extract.ranks = call->ranks;
+    own->extract.engine = engine;
     return organ_extract(&own->extract, progress, call->stop, report, error);
 }
-RUN_WORK(extract, false)
+RUN_WORK(extract, true)
 
 const organ_verb organ_extract_verb = {
     .name = "extract",
@@ -43,7 +44,7 @@ const organ_verb organ_extract_verb = {
     OPERANDS(OPERAND("MODEL", MODEL, extract.model,
                      "the model to extract: a .gguf file (any part of a split one), a directory, a .safetensors file; "
                      "at a URL only a single file")),
-    GROUPS(GROUP("Options", extract_options), RANKS_GROUP, REACH_GROUP, REPORTING_GROUP),
+    GROUPS(GROUP("Options", extract_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ extract model.gguf -o organs",
               "Extracts a model into organs/organs/blk_0_ffn_gate.bin and so on."},
              {"organ extract model-00001-of-00013.gguf -o organs", "Extracts a model in 13 files."},
@@ -61,14 +62,15 @@ static const organ_option assemble_options[] = {
            .required = true),
     WRITING(assemble, "OUT", "print which files would be written")};
 
-/* Assembles a model. Needs no engine, because it only copies bytes. */
+/* Assembles a model. */
 WORK(assemble_work)
 {
     own->assemble.access = &call->access;
     own->assemble.ranks = call->ranks;
+    own->assemble.engine = engine;
     return organ_assemble(&own->assemble, progress, call->stop, report, error);
 }
-RUN_WORK(assemble, false)
+RUN_WORK(assemble, true)
 
 const organ_verb organ_assemble_verb = {
     .name = "assemble",
@@ -82,7 +84,7 @@ const organ_verb organ_assemble_verb = {
     OPERANDS(OPERAND("DIR", MODEL, assemble.directory,
                      "an organ directory, or a model in several files to merge. At a URL: no organ directory; OUT must "
                      "be one file if the model has several")),
-    GROUPS(GROUP("Options", assemble_options), RANKS_GROUP, REACH_GROUP, REPORTING_GROUP),
+    GROUPS(GROUP("Options", assemble_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ assemble organs -o model.gguf", "Writes one file; if nothing was changed, it equals the donor."},
              {"organ assemble organs -o model",
               "Writes a directory with the donor's files, tokenizer and configuration."},
@@ -121,8 +123,7 @@ static const organ_option chimera_options[] = {
     OUTPUT("C", graft.write.output, "the output, in the format of the base", .required = true),
     WRITING(graft, "C", "print whether the models fit and what would be copied")};
 
-/* Does the work of graft and of chimera. Only the evaluation uses threads and memory of the engine, because graft
- * copies bytes. */
+/* Does the work of graft and of chimera. */
 WORK(graft_work)
 {
     own->graft.write.evaluate = organ_call_evaluation(call);
@@ -147,7 +148,7 @@ const organ_verb organ_graft_verb = {
              "format. A type that cannot be converted is a mismatch. If layers are added or moved, graft updates the "
              "metadata that counts layers. C appears under its name only when it is complete; --resume continues an "
              "interrupted run.\n"
-             ORGAN_EVALUATION_ABOUT("B") " Only the evaluation uses --threads and --memory.",
+             ORGAN_EVALUATION_ABOUT("B"),
     GROUPS(GROUP("Options", graft_options), EVALUATION_GROUP, MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ graft --source A --target B --output C --layers 5-20 --type organ",
               "Copies the feed-forward of layers 5 to 20 of A into a copy of B."},
@@ -167,7 +168,7 @@ const organ_verb organ_chimera_verb = {
     .about = "Writes a copy of A in which the tensors of --take and --layers come from B. chimera does the same as "
              "graft under other option names: A is graft's target, B its source. 'organ help graft' describes checks "
              "and types. C appears under its name only when it is complete; --resume continues an interrupted run.\n"
-             ORGAN_EVALUATION_ABOUT("A") " Only the evaluation uses --threads and --memory.",
+             ORGAN_EVALUATION_ABOUT("A"),
     GROUPS(GROUP("Options", chimera_options), EVALUATION_GROUP, MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ chimera --base A --donor B --take organ --layers 5-20 -o C.gguf",
               "Combines A with the feed-forward of B in layers 5 to 20."}),

@@ -30,6 +30,14 @@ static inline void organ_fault_keep(organ_first_fault *first, const organ_error 
 void organ_share(const organ_engine *engine, const organ_stop *stop, size_t count,
                  void (*task)(void *context, size_t index, size_t worker), void *context);
 
+/* Calls task(context, k, worker, error) for each k below `count`, always on a worker, and returns when all calls have
+ * returned: for tasks that read or write tensors. Tasks begin in ascending order, and none begins after one has failed
+ * or a stop was requested through engine->stop. Returns the error of the failed task with the lowest index, for any
+ * number of workers, or ORGAN_INTERRUPTED. */
+organ_status organ_share_try(const organ_engine *engine, size_t count,
+                             organ_status (*task)(void *context, size_t index, size_t worker, organ_error *error),
+                             void *context, organ_error *error);
+
 /* Costs for the argument `work` of organ_share_work. Its unit is about one multiplication of a matrix product, of which
  * a thread does ten or more per nanosecond. Reading, adding or comparing a number costs ORGAN_SHARE_NUMBER units; exp
  * or sorting costs ORGAN_SHARE_HARD units per number. */

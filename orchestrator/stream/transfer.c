@@ -1,12 +1,17 @@
-/* SPDX-License-Identifier: MIT */
-#include "orchestrator/stream/transfer.h"
-
+/* SPDX-License-Identifier: MIT
+ * Runs transfers on the workers of an engine. A worker takes the next extent of the list of transfers, reads it in
+ * steps into its own two buffers, hashes and writes it. The extents of a transfer whose whole digest is needed are
+ * single steps, because each step waits until the step before it is hashed. */
+#include "formats/base/activity.h"
 #include "formats/base/file_calls.h"
 #include "formats/base/input_file.h"
 #include "formats/remote/remote.h"
+#include "orchestrator/machine/extent.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/thread.h"
 #include "orchestrator/stream/direct_file.h"
+#include "orchestrator/stream/read_ahead.h"
+#include "orchestrator/stream/transfer.h"
 #include "orchestrator/stream/widen.h"
 
 #include <errno.h>
@@ -15,36 +20,468 @@
 #include <string.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
-#include <xxhash.h>
 
-#define THREADS 4                  /* including the calling thread */
-#define STEP    ((size_t)4 << 20)  /* bytes read, hashed and written at once */
-#define CONVERT ((size_t)1 << 17)  /* elements converted at once: whole blocks of every type */
-#define AHEAD   ((size_t)64 << 20) /* announced reads are at most this many bytes ahead of the written bytes */
+#define STEP    ((size_t)1 << 20) /* bytes read, hashed and written at once, so that they stay in a core's cache */
+#define STEPS   ((size_t)8)       /* steps of an extent, unless the digest of the whole tensor is needed */
+#define CONVERT ((size_t)1 << 16) /* elements converted at once: whole blocks of every type */
 
-/* The transfers of a call of organ_transfer_run, which its threads share. */
+/* A part of a transfer that one worker moves. */
+typedef struct transfer_part {
+    size_t number;              /* index of the transfer */
+    organ_transfer_extent here; /* range of its bytes in the output, and after the last step their digest */
+} transfer_part;
+
+/* A worker that waits to hash its step. */
+typedef struct transfer_wait {
+    pthread_cond_t turn;     /* the bytes before the step are hashed, or an earlier part has failed */
+    const organ_transfer *t; /* the transfer of the step; NULL: the worker does not wait */
+    uint64_t at;             /* offset of the step in the transfer */
+} transfer_wait;
+
+/* The transfers of a call of organ_transfer_run, which its workers share. */
 typedef struct transfer_pool {
     organ_transfer *transfers;
-    size_t count, next; /* number of transfers; index of the first that no thread has taken */
+    size_t count;
+    const organ_engine *engine;
     const organ_progress *progress;
     const organ_stop *stop;
-    pthread_mutex_t lock;       /* protects `next`, `fault` and `moved`, and calls of callbacks */
-    organ_error fault;          /* the first error of a thread */
-    uint64_t moved;             /* bytes of tensors that are processed */
-    pthread_mutex_t ahead_lock; /* protects the members below: the next read to announce */
-    size_t ahead;               /* index of its transfer */
-    uint64_t ahead_offset;      /* offset in the tensor of that transfer */
-    uint64_t ahead_announced;   /* bytes announced so far, of all transfers */
+    unsigned char **buffers; /* 2 * STEP bytes for each active worker, on its NUMA node */
+    XXH3_state_t **hashes;   /* a digest for each active worker */
+    size_t active;           /* workers 0 .. active - 1 move bytes, the others do nothing */
+    transfer_wait *waits;    /* one for each active worker */
+    pthread_mutex_t lock; /* protects the members below, waits, `left` and `hashed` of transfers, and the callbacks */
+    size_t next;          /* index of the transfer with the next part */
+    uint64_t next_at;     /* offset of that part in the bytes that are written */
+    transfer_part failed; /* the first part, in their order, that failed; valid if `fault` is set */
+    organ_error fault;    /* its error */
+    uint64_t moved;       /* bytes of source tensors that are processed */
+
+    organ_read_ahead ahead; /* announces reads in the order of the transfers */
+    organ_reader_gate gate; /* limits the workers that read at the same time */
 } transfer_pool;
 
-/* State of one thread. */
+/* A buffer of a worker, and the write that takes its bytes. */
+typedef struct transfer_slot {
+    unsigned char *memory; /* STEP bytes, aligned to a page */
+    bool busy;             /* a write was begun and is not reported yet */
+    bool ends;             /* these are the last bytes of their part */
+    transfer_part part;    /* the part of the bytes */
+    uint64_t at;           /* offset of the bytes in the transfer */
+    size_t bytes, source;  /* bytes written, and the bytes of the source tensor that they were made from */
+} transfer_slot;
+
+/* State of one worker. */
 typedef struct transfer_worker {
     transfer_pool *pool;
-    unsigned char *buffer;  /* STEP bytes, aligned to a page */
-    XXH3_state_t *hash;     /* of the bytes of the current tensor */
-    organ_direct_file file; /* the open output file; path NULL: none */
-    organ_error error;      /* of this thread */
+    transfer_slot slots[2];
+    unsigned turn;                  /* the slot that is filled next */
+    XXH3_state_t *hash;             /* of the bytes of the current part */
+    transfer_wait *wait;            /* its element of pool->waits */
+    organ_direct_file file;         /* the open output file; path NULL: none */
+    const organ_model_file *source; /* the open file of a model; NULL: none */
+    int fd;                         /* its descriptor, for this worker alone: the system reads ahead separately for each
+                                       descriptor; -1: the file is at a URL */
 } transfer_worker;
+
+/* ---- parts ---- */
+
+/* Returns the bytes that the transfer writes. */
+static uint64_t transfer_bytes(const organ_transfer *t)
+{
+    const organ_dtype_info *const to = organ_dtype_describe(t->as);
+    return t->as == t->tensor->dtype ? t->tensor->bytes : t->tensor->elements / to->elements * to->bytes;
+}
+
+/* Returns the bytes of the part that begins at byte `at` of the transfer, if it is not the last one. Parts of copied
+ * tensors end on a page of the output, so that only the two ends of a tensor are written through the page cache. */
+static size_t part_bytes(const organ_transfer *t, uint64_t at)
+{
+    const size_t steps = t->whole ? 1 : STEPS;
+    const organ_dtype_info *const to = organ_dtype_describe(t->as);
+    if (t->as == t->tensor->dtype)
+        return steps * STEP - (size_t)((t->offset + at) & (ORGAN_DIRECT_ALIGNMENT - 1));
+    return steps * CONVERT / to->elements * to->bytes;
+}
+
+/* Returns whether part `a` comes before part `b`. */
+static bool is_before(const transfer_part *a, const transfer_part *b)
+{
+    return a->number != b->number ? a->number < b->number : a->here.at < b->here.at;
+}
+
+/* Keeps the error of a part, unless an earlier part has failed. Call with the lock held. */
+static void keep_transfer_fault(transfer_pool *c, const transfer_part *part, const organ_error *error)
+{
+    if (!error->status || (c->fault.status && !is_before(part, &c->failed)))
+        return;
+    c->fault = *error;
+    c->failed = *part;
+    for (size_t k = 0; k < c->active; k++)
+        pthread_cond_signal(&c->waits[k].turn);
+}
+
+/* Takes the next part. Returns false if none is left, a part has failed, or a stop is requested. Parts are taken in
+ * order, and a part that was taken is finished, so the earliest part that fails is always tried. */
+static bool take_part(transfer_pool *c, transfer_part *part)
+{
+    pthread_mutex_lock(&c->lock);
+    const bool go = c->next < c->count && !c->fault.status && !organ_stop_is_requested(c->stop);
+    if (go) {
+        organ_transfer *const t = &c->transfers[c->next];
+        const uint64_t all = transfer_bytes(t), rest = all - c->next_at;
+        *part = (transfer_part){c->next, {.at = c->next_at, .bytes = organ_min(part_bytes(t, c->next_at), rest)}};
+        if (part->here.at == 0)
+            t->left = all;
+        if (part->here.at == 0 && t->whole && !(t->hash = XXH3_createState())) {
+            organ_error error = {0};
+            organ_fail_memory(&error, t->path);
+            keep_transfer_fault(c, part, &error);
+        } else if (part->here.at == 0 && t->whole)
+            XXH3_64bits_reset(t->hash);
+        c->next_at += part->here.bytes;
+        if (part->here.bytes == rest) {
+            c->next++;
+            c->next_at = 0;
+        }
+    }
+    pthread_mutex_unlock(&c->lock);
+    return go;
+}
+
+/* Implements organ_read_ahead.range: the tensor of a transfer. */
+static organ_read_range range_of_transfer(const void *transfers, size_t index)
+{
+    const organ_transfer *const t = (const organ_transfer *)transfers + index;
+    return (organ_read_range){t->model, t->tensor};
+}
+
+/* Announces reads beyond those that are processed. */
+static void announce_transfers(transfer_pool *c)
+{
+    pthread_mutex_lock(&c->lock);
+    const uint64_t moved = c->moved;
+    pthread_mutex_unlock(&c->lock);
+    organ_read_ahead_move(&c->ahead, moved);
+}
+
+/* Returns whether a worker need not complete a part: an earlier part has failed, or a stop is requested. */
+static bool part_is_in_vain(transfer_pool *c, const transfer_part *part)
+{
+    pthread_mutex_lock(&c->lock);
+    const bool failed = c->fault.status && !is_before(part, &c->failed);
+    pthread_mutex_unlock(&c->lock);
+    return failed || organ_stop_is_requested(c->stop);
+}
+
+/* ---- writes ---- */
+
+/* Begins to write the bytes of slot `s` from `data`. The slot is busy until end_write. */
+static void begin_write(transfer_worker *h, transfer_slot *s, const unsigned char *data, organ_error *error)
+{
+    const organ_transfer *const t = &h->pool->transfers[s->part.number];
+    s->busy = organ_direct_write(&h->file, data, s->bytes, t->offset + s->at, error) == ORGAN_OK;
+}
+
+/* Passes a tensor's bytes that were written to the progress and, if they complete an extent or the tensor, to the
+ * callbacks. After an error a tensor may be written but not hashed as a whole; it is then not reported. Call with the
+ * lock held. */
+static void report_written(transfer_pool *c, const transfer_slot *s, organ_error *error)
+{
+    organ_transfer *const t = &c->transfers[s->part.number];
+    const bool last = (t->left -= s->bytes) == 0 && (!t->whole || t->hashed == transfer_bytes(t));
+    organ_transfer_extent extent = s->part.here;
+    organ_progress_advance(c->progress, s->source, NULL, NULL);
+    c->moved += s->source;
+    if (last && t->whole) {
+        extent = (organ_transfer_extent){.bytes = t->hashed, .xxh3 = XXH3_64bits_digest(t->hash)};
+        XXH3_freeState(t->hash);
+        t->hash = NULL;
+    }
+    if (t->written && extent.bytes && (t->whole ? last : s->ends))
+        t->written(t->context, t, &extent, error);
+    if (last && !error->status && t->done)
+        t->done(t->context, t, error);
+    if (last && !error->status)
+        organ_progress_advance(c->progress, 0, t->tensor->name, NULL);
+}
+
+/* Waits until the slot's write has ended, if one was begun, and reports it. */
+static void end_write(transfer_worker *h, transfer_slot *s)
+{
+    organ_error error = {0};
+    if (!s->busy)
+        return;
+    s->busy = false;
+    pthread_mutex_lock(&h->pool->lock);
+    report_written(h->pool, s, &error);
+    keep_transfer_fault(h->pool, &s->part, &error);
+    pthread_mutex_unlock(&h->pool->lock);
+}
+
+/* Ends the writes of both slots, the older one first. */
+static void end_writes(transfer_worker *h)
+{
+    end_write(h, &h->slots[h->turn]);
+    end_write(h, &h->slots[1 - h->turn]);
+}
+
+/* ---- source and target ---- */
+
+/* Opens the file t->path as h->file. If h->file is this file already, keeps it open, because consecutive tensors are
+ * usually in the same file; otherwise closes h->file first. */
+static organ_status open_target(transfer_worker *h, const organ_transfer *t, organ_error *error)
+{
+    if (h->file.path && strcmp(h->file.path, t->path) == 0)
+        return ORGAN_OK;
+    end_writes(h);
+    if (h->file.path)
+        organ_direct_close(&h->file);
+    if (organ_direct_open(t->path, 0666, &h->file, error) != ORGAN_OK)
+        h->file.path = NULL;
+    return error->status;
+}
+
+/* Opens the model's file with the tensor again as h->fd, unless it is open already. */
+static organ_status open_source(transfer_worker *h, const organ_transfer *t, organ_error *error)
+{
+    const organ_model_file *const file = &t->model->files[t->tensor->file];
+    if (h->source == file)
+        return ORGAN_OK;
+    if (h->fd >= 0)
+        close(h->fd);
+    h->source = NULL;
+    h->fd = -1;
+    if (!file->remote && organ_model_file_open_again(file, &h->fd, error) != ORGAN_OK)
+        return error->status;
+    h->source = file;
+    return ORGAN_OK;
+}
+
+/* Reads `bytes` bytes of the tensor from its byte `from` on, through h->fd or, for a file at a URL, through the
+ * model. */
+static organ_status read_source(const transfer_worker *h, const organ_transfer *t, void *data, size_t bytes,
+                                uint64_t from, organ_error *error)
+{
+    const uint64_t at = t->tensor->offset + from;
+    organ_reader_gate_enter(&h->pool->gate);
+    if (h->fd < 0)
+        organ_model_read(t->model, t->tensor->file, data, bytes, at, error);
+    else
+        organ_input_read(h->fd, h->source->path, data, bytes, at, error);
+    organ_reader_gate_leave(&h->pool->gate);
+    return error->status;
+}
+
+/* ---- one step ---- */
+
+/* Reads the next bytes of a copied tensor into the slot, up to a page of the output, and sets *data to them. They are
+ * congruent with their offset in the file modulo a page, as O_DIRECT requires. */
+static organ_status read_step(const transfer_worker *h, const organ_transfer *t, transfer_slot *s, unsigned char **data,
+                              organ_error *error)
+{
+    const size_t lead = (size_t)((t->offset + s->at) & (ORGAN_DIRECT_ALIGNMENT - 1));
+    s->source = s->bytes = organ_min(STEP - lead, s->part.here.at + s->part.here.bytes - s->at);
+    *data = s->memory + lead;
+    return read_source(h, t, *data, s->bytes, s->at, error);
+}
+
+/* Reads the next elements of a converted tensor into the slot, widens them to FP32 and narrows them, and sets *data to
+ * the result. The stored elements (at most 8 bytes each), the FP32 values and the result are in different parts of the
+ * slot. */
+static organ_status convert_step(const transfer_worker *h, const organ_transfer *t, transfer_slot *s,
+                                 unsigned char **data, organ_error *error)
+{
+    const organ_dtype_info *const from = organ_dtype_describe(t->tensor->dtype), *const to =
+                                                                                     organ_dtype_describe(t->as);
+    _Static_assert(CONVERT * (8 + sizeof(float) + sizeof(float)) <= STEP, "all parts fit in a slot");
+    unsigned char *const stored = s->memory + STEP / 2;
+    float *const values = (float *)(void *)(s->memory + STEP / 4);
+    const uint64_t left = s->part.here.at + s->part.here.bytes - s->at;
+    const size_t count = organ_min(CONVERT, (size_t)organ_min(left, STEP) / to->bytes * to->elements);
+    *data = s->memory;
+    s->bytes = count / to->elements * to->bytes;
+    s->source = count / from->elements * from->bytes;
+    if (read_source(h, t, stored, s->source, s->at / to->bytes * to->elements / from->elements * from->bytes, error))
+        return error->status;
+    organ_widen(t->kernels, t->tensor->dtype, stored, values, count / from->elements);
+    return organ_overflow_narrow(t->overflow, t->kernels, t->as, t->tensor->name, values, *data, count / to->elements,
+                                 error);
+}
+
+/* Waits until the bytes before a step are hashed. Returns false if an earlier part has failed, because they may then
+ * never be hashed. */
+static bool await_turn(transfer_pool *c, transfer_wait *wait, const transfer_slot *s)
+{
+    const organ_transfer *const t = &c->transfers[s->part.number];
+    pthread_mutex_lock(&c->lock);
+    wait->t = t;
+    wait->at = s->at;
+    const organ_activity before = organ_activity_begin(ORGAN_WAITING);
+    while (t->hashed != s->at && !(c->fault.status && is_before(&c->failed, &s->part)))
+        pthread_cond_wait(&wait->turn, &c->lock);
+    organ_activity_begin(before);
+    wait->t = NULL;
+    const bool mine = t->hashed == s->at;
+    pthread_mutex_unlock(&c->lock);
+    return mine;
+}
+
+/* Adds the bytes of a step to the digest of the whole tensor, after those before it, and wakes the worker with the next
+ * step. */
+static void hash_in_order(transfer_pool *c, transfer_wait *wait, const transfer_slot *s, const unsigned char *data)
+{
+    organ_transfer *const t = &c->transfers[s->part.number];
+    if (!await_turn(c, wait, s))
+        return;
+    XXH3_64bits_update(t->hash, data, s->bytes);
+    pthread_mutex_lock(&c->lock);
+    t->hashed += s->bytes;
+    for (size_t k = 0; k < c->active; k++)
+        if (c->waits[k].t == t && c->waits[k].at == t->hashed)
+            pthread_cond_signal(&c->waits[k].turn);
+    pthread_mutex_unlock(&c->lock);
+}
+
+/* Moves the next bytes of a part through a slot. */
+static organ_status move_step(transfer_worker *h, transfer_part *part, uint64_t at, size_t *bytes, organ_error *error)
+{
+    const organ_transfer *const t = &h->pool->transfers[part->number];
+    transfer_slot *const s = &h->slots[h->turn];
+    unsigned char *data;
+    end_write(h, s);
+    s->part = *part;
+    s->at = at;
+    if ((t->as == t->tensor->dtype ? read_step : convert_step)(h, t, s, &data, error) != ORGAN_OK)
+        return error->status;
+    *bytes = s->bytes;
+    s->ends = at + s->bytes == part->here.at + part->here.bytes;
+    if (!t->whole && t->written)
+        XXH3_64bits_update(h->hash, data, s->bytes);
+    if (s->ends && !t->whole && t->written)
+        s->part.here.xxh3 = XXH3_64bits_digest(h->hash);
+    begin_write(h, s, data, error);
+    if (!error->status && t->whole && s->bytes)
+        hash_in_order(h->pool, h->wait, s, data);
+    if (!error->status)
+        end_write(h, s);
+    return error->status;
+}
+
+/* ---- workers ---- */
+
+/* Moves a part in steps, an empty one in a step of no bytes. Ends early if the part is in vain. */
+static void move_part(transfer_worker *h, transfer_part *part)
+{
+    const organ_transfer *const t = &h->pool->transfers[part->number];
+    const uint64_t end = part->here.at + part->here.bytes;
+    organ_error error = {0};
+    size_t bytes = 0;
+    XXH3_64bits_reset(h->hash);
+    if (open_target(h, t, &error) == ORGAN_OK && open_source(h, t, &error) == ORGAN_OK)
+        for (uint64_t at = part->here.at; !error.status && (at == part->here.at || at < end); at += bytes) {
+            announce_transfers(h->pool);
+            if (move_step(h, part, at, &bytes, &error) != ORGAN_OK || at + bytes == end ||
+                part_is_in_vain(h->pool, part))
+                break;
+        }
+    pthread_mutex_lock(&h->pool->lock);
+    keep_transfer_fault(h->pool, part, &error);
+    pthread_mutex_unlock(&h->pool->lock);
+}
+
+/* Runs on each worker: moves parts until none is left, one fails, or a stop is requested. */
+static void run_transfers(void *context, size_t worker)
+{
+    transfer_pool *const c = context;
+    transfer_worker h = {.pool = c, .fd = -1};
+    transfer_part part;
+    if (worker >= c->active)
+        return;
+    h.slots[0].memory = c->buffers[worker];
+    h.slots[1].memory = c->buffers[worker] + STEP;
+    h.hash = c->hashes[worker];
+    h.wait = &c->waits[worker];
+    while (take_part(c, &part))
+        move_part(&h, &part);
+    end_writes(&h);
+    if (h.file.path)
+        organ_direct_close(&h.file);
+    if (h.fd >= 0)
+        close(h.fd);
+}
+
+/* ---- the run ---- */
+
+/* Returns how many workers can have a part at the same time, at most `most`. */
+static size_t count_parts(const transfer_pool *c, size_t most)
+{
+    size_t parts = 0;
+    for (size_t k = 0; k < c->count && parts < most; k++)
+        parts += 1 + (size_t)organ_min(transfer_bytes(&c->transfers[k]) / part_bytes(&c->transfers[k], 0), most);
+    return organ_min(parts, most);
+}
+
+/* Allocates buffers and digests for as many workers as have parts and as the memory has room for. */
+static organ_status allocate_transfer_buffers(transfer_pool *c, organ_error *error)
+{
+    const organ_engine *const e = c->engine;
+    const size_t fits = (size_t)organ_max(e->memory / (2 * STEP), 1);
+    c->active = organ_min(count_parts(c, organ_workers_count(e->workers)), fits);
+    c->buffers = calloc(c->active + 1, sizeof *c->buffers);
+    c->hashes = calloc(c->active + 1, sizeof *c->hashes);
+    c->waits = calloc(c->active + 1, sizeof *c->waits);
+    if (!c->buffers || !c->hashes || !c->waits)
+        return organ_fail_errno(error, ENOMEM, "cannot allocate buffers for %zu threads", c->active);
+    for (size_t k = 0; k < c->active; k++) {
+        const unsigned node = organ_workers_place(e->workers, k).node;
+        c->buffers[k] = organ_topology_allocate(e->topology, node, 2 * STEP);
+        c->hashes[k] = XXH3_createState();
+        pthread_cond_init(&c->waits[k].turn, NULL);
+        if (!c->buffers[k] || !c->hashes[k])
+            return organ_fail_errno(error, ENOMEM, "cannot allocate a buffer of %zu bytes", 2 * STEP);
+    }
+    return ORGAN_OK;
+}
+
+/* Frees what allocate_transfer_buffers allocated, also after it has failed, and digests of unfinished transfers. */
+static void release_transfer_pool(transfer_pool *c)
+{
+    for (size_t k = 0; c->buffers && c->hashes && c->waits && k < c->active; k++) {
+        organ_topology_free(c->engine->topology, c->buffers[k], 2 * STEP);
+        XXH3_freeState(c->hashes[k]);
+        pthread_cond_destroy(&c->waits[k].turn);
+    }
+    free(c->buffers);
+    free(c->hashes);
+    free(c->waits);
+    for (size_t k = 0; k < c->count; k++)
+        XXH3_freeState(c->transfers[k].hash);
+    organ_read_ahead_close(&c->ahead);
+    organ_reader_gate_close(&c->gate);
+    pthread_mutex_destroy(&c->lock);
+}
+
+/* Runs the transfers on the workers of `engine`. */
+organ_status organ_transfer_run(organ_transfer *transfers, size_t count, const organ_engine *engine,
+                                const organ_progress *progress, const organ_stop *stop, organ_error *error)
+{
+    transfer_pool c = {.transfers = transfers, .count = count, .engine = engine, .progress = progress, .stop = stop};
+    c.ahead = (organ_read_ahead){.count = count, .range = range_of_transfer, .context = transfers};
+    organ_read_ahead_open(&c.ahead);
+    organ_reader_gate_open(&c.gate, engine);
+    pthread_mutex_init(&c.lock, NULL);
+    if (allocate_transfer_buffers(&c, error) == ORGAN_OK) {
+        organ_workers_run(engine->workers, run_transfers, &c);
+        if (c.fault.status)
+            *error = c.fault;
+        else if (organ_stop_is_requested(stop))
+            organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
+    }
+    release_transfer_pool(&c);
+    return error->status;
+}
+
+/* ---- files ---- */
 
 /* Creates a new file of `size` bytes; fails if the file exists. */
 organ_status organ_transfer_file(const char *path, uint64_t size, organ_error *error)
@@ -67,236 +504,6 @@ organ_status organ_transfer_bytes(const char *path, const void *data, size_t byt
         organ_direct_close(&file);
     }
     return error->status;
-}
-
-/* Returns whether a worker has failed or a stop is requested. */
-static bool transfers_must_end(transfer_pool *c)
-{
-    pthread_mutex_lock(&c->lock);
-    const bool failed = c->fault.status != ORGAN_OK;
-    pthread_mutex_unlock(&c->lock);
-    return failed || organ_stop_is_requested(c->stop);
-}
-
-/* Adds processed bytes to the progress and to c->moved. `tensor`: name of a tensor that is complete now, or NULL. */
-static void note_moved(transfer_pool *c, uint64_t bytes, const char *tensor)
-{
-    pthread_mutex_lock(&c->lock);
-    organ_progress_advance(c->progress, bytes, tensor, NULL);
-    c->moved += bytes;
-    pthread_mutex_unlock(&c->lock);
-}
-
-/* Asks the system to read the next STEP bytes of transfer c->ahead, or its remaining bytes, into the page cache, and
- * moves the position of announcements past them. For files at a URL, and for files that cannot be opened, it moves the
- * position and announces nothing; a later read reports the error. */
-static void announce_reads(transfer_pool *c)
-{
-    const organ_transfer *const t = &c->transfers[c->ahead];
-    const organ_model_file *const file = &t->model->files[t->tensor->file];
-    const uint64_t remaining = t->tensor->bytes - c->ahead_offset, bytes = remaining < STEP ? remaining : STEP;
-    const int fd = bytes && !file->remote ? organ_open(file->path, O_RDONLY | O_NONBLOCK, 0) : -1;
-    if (fd >= 0) {
-        posix_fadvise(fd, (off_t)(t->tensor->offset + c->ahead_offset), (off_t)bytes, POSIX_FADV_WILLNEED);
-        close(fd);
-    }
-    c->ahead_announced += bytes;
-    c->ahead_offset += bytes;
-    if (bytes == remaining) {
-        c->ahead++;
-        c->ahead_offset = 0;
-    }
-}
-
-/* Announces reads to the system, in the order of the transfers, until it has announced AHEAD bytes more than were
- * moved. Does nothing if another thread runs this function. */
-static void announce_ahead(transfer_pool *c)
-{
-    if (pthread_mutex_trylock(&c->ahead_lock))
-        return;
-    pthread_mutex_lock(&c->lock);
-    const uint64_t until = c->moved + AHEAD;
-    pthread_mutex_unlock(&c->lock);
-    while (c->ahead < c->count && c->ahead_announced < until)
-        announce_reads(c);
-    pthread_mutex_unlock(&c->ahead_lock);
-}
-
-/* Opens the file t->path as h->file. If h->file is this file already, keeps it open, because consecutive tensors are
- * usually in the same file; otherwise closes h->file first. */
-static organ_status open_target(transfer_worker *h, const organ_transfer *t)
-{
-    if (h->file.path && strcmp(h->file.path, t->path) == 0)
-        return ORGAN_OK;
-    if (h->file.path)
-        organ_direct_close(&h->file);
-    if (organ_direct_open(t->path, 0666, &h->file, &h->error) != ORGAN_OK)
-        h->file.path = NULL;
-    return h->error.status;
-}
-
-/* Opens the model's file with the tensor again, for this thread alone, because the system reads ahead separately for
- * each descriptor. The caller closes *fd, which is -1 for a file at a URL. */
-static organ_status open_source(const organ_transfer *t, int *fd, organ_error *error)
-{
-    const organ_model_file *const file = &t->model->files[t->tensor->file];
-    *fd = -1;
-    if (!file->remote && organ_model_file_open_again(file, fd, error) == ORGAN_OK)
-        posix_fadvise(*fd, (off_t)t->tensor->offset, (off_t)t->tensor->bytes, POSIX_FADV_SEQUENTIAL);
-    return error->status;
-}
-
-/* Reads `bytes` bytes of a tensor from its byte `done` on, through fd or, if fd is negative, through the model. */
-static organ_status read_step(const organ_transfer *t, int fd, void *data, size_t bytes, uint64_t done,
-                              organ_error *error)
-{
-    const uint64_t at = t->tensor->offset + done;
-    return fd < 0 ? organ_model_read(t->model, t->tensor->file, data, bytes, at, error)
-                  : organ_input_read(fd, t->model->files[t->tensor->file].path, data, bytes, at, error);
-}
-
-/* Copies the bytes of a tensor to h->file in steps and adds them to h->hash. Returns early without an error if another
- * thread has failed or a stop is requested. */
-static organ_status move_bytes(transfer_worker *h, const organ_transfer *t, int fd)
-{
-    const uint64_t all = t->tensor->bytes;
-    for (uint64_t done = 0; done < all && !h->error.status && !transfers_must_end(h->pool);) {
-        const uint64_t to = t->offset + done;
-        /* Later steps begin on a page of the output, so that only the two ends of a tensor are written through the page
-         * cache. */
-        const size_t lead = (size_t)(to & (ORGAN_DIRECT_ALIGNMENT - 1)), max = STEP - lead;
-        const size_t bytes = all - done < max ? (size_t)(all - done) : max;
-        unsigned char *data =
-            h->buffer + lead; /* congruent with its offset in the file modulo a page, as O_DIRECT requires */
-        announce_ahead(h->pool);
-        if (read_step(t, fd, data, bytes, done, &h->error))
-            break;
-        XXH3_64bits_update(h->hash, data, bytes);
-        if (organ_direct_write(&h->file, data, bytes, to, &h->error))
-            break;
-        note_moved(h->pool, bytes, NULL);
-        done += bytes;
-    }
-    return h->error.status;
-}
-
-/* Converts a tensor to type t->as in steps of CONVERT elements: reads, widens to FP32, narrows, writes. The stored
- * elements (at most 8 bytes each), the FP32 values and the converted elements are in different parts of h->buffer. */
-static organ_status convert_tensor(transfer_worker *h, const organ_transfer *t, int fd)
-{
-    const organ_dtype_info *const from = organ_dtype_describe(t->tensor->dtype), *const to =
-                                                                                     organ_dtype_describe(t->as);
-    _Static_assert(CONVERT * 8 <= STEP / 4, "stored elements of 64 bits end before the FP32 values");
-    unsigned char *const read = h->buffer, *const write = h->buffer + STEP / 2;
-    float *const values = (float *)(void *)(h->buffer + STEP / 4);
-    for (uint64_t done = 0; done < t->tensor->elements && !h->error.status && !transfers_must_end(h->pool);) {
-        const uint64_t remaining = t->tensor->elements - done;
-        const size_t count = remaining < CONVERT ? (size_t)remaining : CONVERT;
-        const size_t got = count / from->elements * from->bytes, put = count / to->elements * to->bytes;
-        if (read_step(t, fd, read, got, done / from->elements * from->bytes, &h->error))
-            break;
-        organ_widen(t->kernels, t->tensor->dtype, read, values, count / from->elements);
-        if (organ_overflow_narrow(t->overflow, t->kernels, t->as, t->tensor->name, values, write, count / to->elements,
-                                  &h->error))
-            break;
-        XXH3_64bits_update(h->hash, write, put);
-        if (organ_direct_write(&h->file, write, put, t->offset + done / to->elements * to->bytes, &h->error))
-            break;
-        note_moved(h->pool, got, NULL);
-        done += count;
-    }
-    return h->error.status;
-}
-
-/* Copies or converts one tensor and sets t->xxh3. */
-static organ_status move_tensor(transfer_worker *h, organ_transfer *t)
-{
-    int fd;
-    XXH3_64bits_reset(h->hash);
-    if (open_target(h, t) == ORGAN_OK && open_source(t, &fd, &h->error) == ORGAN_OK) {
-        if (t->as == t->tensor->dtype)
-            move_bytes(h, t, fd);
-        else
-            convert_tensor(h, t, fd);
-        if (fd >= 0)
-            close(fd);
-    }
-    t->xxh3 = XXH3_64bits_digest(h->hash);
-    return h->error.status;
-}
-
-/* Takes the next transfer; returns NULL if none is left, a thread has failed or a stop is requested. */
-static organ_transfer *next_transfer(transfer_pool *c)
-{
-    if (transfers_must_end(c))
-        return NULL;
-    pthread_mutex_lock(&c->lock);
-    organ_transfer *t = c->next < c->count ? &c->transfers[c->next++] : NULL;
-    pthread_mutex_unlock(&c->lock);
-    return t;
-}
-
-/* Calls t->done, if it is set, with the lock held, so that calls never overlap. Returns its error. */
-static organ_status report_done(transfer_worker *h, const organ_transfer *t)
-{
-    if (!t->done)
-        return ORGAN_OK;
-    pthread_mutex_lock(&h->pool->lock);
-    t->done(t->context, t, &h->error);
-    pthread_mutex_unlock(&h->pool->lock);
-    return h->error.status;
-}
-
-/* Runs in each thread: moves transfers until none is left, one fails in any thread, or a stop is requested. */
-static void *run_transfers(void *context)
-{
-    transfer_worker h = {
-        .pool = context, .buffer = aligned_alloc(ORGAN_DIRECT_ALIGNMENT, STEP), .hash = XXH3_createState()};
-    if (!h.buffer || !h.hash)
-        organ_fail_errno(&h.error, ENOMEM, "cannot allocate a buffer of %zu bytes", STEP);
-    for (organ_transfer *t; !h.error.status && (t = next_transfer(h.pool));)
-        if (move_tensor(&h, t) == ORGAN_OK && !transfers_must_end(h.pool) && report_done(&h, t) == ORGAN_OK)
-            note_moved(h.pool, 0, t->tensor->name);
-    if (h.file.path)
-        organ_direct_close(&h.file);
-    pthread_mutex_lock(&h.pool->lock);
-    if (h.error.status && !h.pool->fault.status)
-        h.pool->fault = h.error;
-    pthread_mutex_unlock(&h.pool->lock);
-    XXH3_freeState(h.hash);
-    free(h.buffer);
-    return NULL;
-}
-
-/* Starts up to THREADS - 1 more threads and runs transfers on them and on this thread. If no thread can be started,
- * this thread runs all transfers. */
-static void work_together(transfer_pool *c)
-{
-    pthread_t threads[THREADS - 1];
-    size_t started = 0;
-    while (started < THREADS - 1 && started + 1 < c->count &&
-           organ_thread_create(&threads[started], NULL, run_transfers, c) == 0)
-        started++;
-    run_transfers(c);
-    while (started)
-        pthread_join(threads[--started], NULL);
-}
-
-/* Runs the transfers with up to THREADS threads. After the first error no thread begins another step. */
-organ_status organ_transfer_run(organ_transfer *transfers, size_t count, const organ_progress *progress,
-                                const organ_stop *stop, organ_error *error)
-{
-    transfer_pool c = {.transfers = transfers, .count = count, .progress = progress, .stop = stop};
-    pthread_mutex_init(&c.lock, NULL);
-    pthread_mutex_init(&c.ahead_lock, NULL);
-    work_together(&c);
-    pthread_mutex_destroy(&c.lock);
-    pthread_mutex_destroy(&c.ahead_lock);
-    if (c.fault.status) {
-        *error = c.fault;
-        return error->status;
-    }
-    return organ_stop_is_requested(stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : ORGAN_OK;
 }
 
 /* Synchronises the file system that contains `directory` with the disk (syncfs). */

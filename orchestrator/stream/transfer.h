@@ -1,18 +1,25 @@
 /* SPDX-License-Identifier: MIT
- * Copies tensors from models into files, byte for byte. Several threads read, hash and write with direct I/O, so that
- * neither the disk nor the processor waits for the other. */
+ * Copies tensors from models into files, byte for byte or converted to another type, on the workers of an engine. The
+ * tensors are divided into extents, so that all workers can work on one tensor. */
 #ifndef ORGAN_TRANSFER_H
 #define ORGAN_TRANSFER_H
 
 #include "formats/model/model.h"
 #include "kernels/kernels.h"
 #include "orchestrator/stream/overflow.h"
+#include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/progress.h"
-#include "orchestrator/stream/stop.h"
+
+#include <xxhash.h>
 
 typedef struct organ_transfer organ_transfer;
 
-/* One tensor to copy into a file. Several threads may write one file; the ranges of its tensors must not overlap. */
+/* Bytes [at, at + bytes) of a tensor in the output, and their XXH3, seed 0. */
+typedef struct organ_transfer_extent {
+    uint64_t at, bytes, xxh3;
+} organ_transfer_extent;
+
+/* One tensor to copy into a file. Several transfers may write one file; their ranges must not overlap. */
 struct organ_transfer {
     const organ_model *model; /* model that has the tensor */
     const organ_tensor *tensor;
@@ -23,11 +30,22 @@ struct organ_transfer {
     organ_dtype as;
     const organ_kernels *kernels; /* for the conversion; may be NULL if `as` is the tensor's type */
     organ_overflow *overflow;     /* what the conversion does with values beyond the range; NULL only without one */
-    uint64_t xxh3;                /* result: XXH3 digest of the bytes that were written, seed 0 */
-    /* Called after all bytes of the tensor were written: one call at a time, on any thread. An error ends the run. May
-     * be NULL. */
+    /* The digest of all bytes is needed, so the only extent that is reported is the whole tensor. Its bytes are hashed
+     * in order: a worker that has bytes of its middle waits until those before them are hashed. false: each extent has
+     * a digest of its own, and no worker waits for another. */
+    bool whole;
+    /* Called after the bytes of an extent were written, once for every byte of the tensor and not for an empty one, in
+     * any order of extents. May be NULL. An error ends the run. The calls of `written` and `done` are made by workers,
+     * one at a time. */
+    organ_status (*written)(void *context, const organ_transfer *transfer, const organ_transfer_extent *extent,
+                            organ_error *error);
+    /* Called after all bytes of the tensor were written, and after `written`. An error ends the run. May be NULL. */
     organ_status (*done)(void *context, const organ_transfer *transfer, organ_error *error);
-    void *context; /* first argument of `done` */
+    void *context; /* first argument of `written` and `done` */
+    /* Used by organ_transfer_run, zero before: bytes that are not written yet, bytes that are hashed, and the state of
+     * the digest if `whole` is set. */
+    uint64_t left, hashed;
+    XXH3_state_t *hash;
 };
 
 /* Creates `path` with `size` zero bytes, and reserves space on the disk for them if the file system supports that.
@@ -38,12 +56,15 @@ organ_status organ_transfer_file(const char *path, uint64_t size, organ_error *e
 organ_status organ_transfer_bytes(const char *path, const void *data, size_t bytes, uint64_t offset,
                                   organ_error *error);
 
-/* Runs all transfers with four threads and 16 MiB of buffers. The threads begin the transfers in order. The files are
- * not synchronised with the disk (organ_transfer_sync does so). Returns ORGAN_IO if a file cannot be read or written,
- * ORGAN_BAD_INPUT if a model's file was changed or a value exceeds the range of its new type, ORGAN_INTERRUPTED if a
- * stop is requested through `stop`, or the error of `done`. After an error some of the bytes may have been written. */
-organ_status organ_transfer_run(organ_transfer *transfers, size_t count, const organ_progress *progress,
-                                const organ_stop *stop, organ_error *error);
+/* Runs all transfers on the workers of `engine`, as many as engine->memory has room for buffers of 2 MiB each, at least
+ * one. The workers begin the extents in the order of
+ * the transfers, and no other thread reads or writes bytes of tensors. The files are not synchronised with the disk
+ * (organ_transfer_sync does so). Returns ORGAN_IO if a file cannot be read or written, ORGAN_BAD_INPUT if a model's
+ * file was changed or a value exceeds the range of its new type, ORGAN_INTERRUPTED if a stop is requested through
+ * `stop`, or the error of a callback. If several extents fail, the error is that of the first in the order of the
+ * transfers, for any number of workers. After an error some of the bytes may have been written. */
+organ_status organ_transfer_run(organ_transfer *transfers, size_t count, const organ_engine *engine,
+                                const organ_progress *progress, const organ_stop *stop, organ_error *error);
 
 /* Synchronises the file system of `directory`: everything written to it so far is then on the disk. One call is enough
  * for any number of small files. */

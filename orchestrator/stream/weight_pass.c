@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT
- * Passes over weights. The calling thread opens items ahead of the workers and retires strips in order. Each worker
- * takes the next strip, reads it into its own buffers and processes it. One mutex guards the queue of strips; workers
- * read and process without it. Workers take strips in order, so for any number of workers the pass ends with the error
- * of the earliest strip that fails. */
+ * Passes over weights. Each worker takes the next strip, opens its item if no other worker has done so, reads the strip
+ * into its own buffers and processes it. The calling thread retires strips in order. One mutex guards the queue of
+ * strips; workers open, read and process without it. Workers take strips in order, so for any number of workers the
+ * pass ends with the error of the earliest strip that fails. */
 #include "orchestrator/stream/weight_pass.h"
 #include "orchestrator/stream/widen.h"
 
+#include "formats/base/activity.h"
 #include "formats/base/paged_rows.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/machine/thread.h"
+#include "orchestrator/stream/read_ahead.h"
 #include "orchestrator/stream/weight_parts.h"
 
 #include <errno.h>
@@ -24,13 +26,20 @@ typedef struct weight_pass_cut {
     size_t cols, strip_rows;    /* columns; rows of a strip, the last strip of a matrix may have fewer */
 } weight_pass_cut;
 
-/* An item from open_next to close_item. */
+/* How far an item is opened. */
+typedef enum item_state { ITEM_CLOSED, ITEM_OPENING, ITEM_OPEN, ITEM_FAILED } item_state;
+
+/* An item from the time its first strip is taken until its last strip is retired. */
 typedef struct open_item {
+    item_state state;
     organ_weight_reader *reader[2]; /* of the weight, and of its counterpart or NULL */
     weight_pass_cut cut;
+    char note[256];    /* of the weight's reader */
+    organ_error error; /* if `state` is ITEM_FAILED */
 } open_item;
 
-/* A strip from the time a worker takes it until the calling thread retires it. */
+/* A strip from the time a worker takes it until the calling thread retires it. An item without rows has one strip
+ * without rows, which opens the item and is neither processed nor passed to `retire`. */
 typedef struct weight_pass_slot {
     organ_weight_strip strip; /* rows and values of the strip */
     void *result;             /* pass->result_bytes bytes, within weight_pass_run.results */
@@ -47,29 +56,27 @@ typedef struct buffer_plan {
     size_t window; /* largest number of strips that are taken and not yet retired */
 } buffer_plan;
 
-/* The state of a pass. Only the calling thread opens and closes items. */
+/* The state of a pass. */
 typedef struct weight_pass_run {
     const organ_weight_pass *pass;
     const organ_engine *engine;
     buffer_plan plan;
     unsigned char **buffers; /* one per active worker */
-    open_item *items;        /* a ring: item i is at i % limit */
-    size_t limit;            /* largest number of open items */
+    open_item *items;        /* a ring: item i is at i % plan.window */
     weight_pass_slot *slots; /* a ring: strip i, counted over all items, is at i % plan.window */
     unsigned char *results;  /* results of all slots */
+    organ_read_ahead ahead;  /* announces reads in the order of the items */
+    organ_reader_gate gate;  /* limits the workers that read at the same time */
     pthread_mutex_t lock;
-    /* `more` wakes workers: a strip may be taken, or the pass ends. `finished` wakes the calling thread: a strip is
-     * done */
-    pthread_cond_t more, finished;
-    size_t opened, closed;   /* items opened and closed since the start */
+    /* `more` wakes workers: a strip may be taken, or the pass ends. `opened` wakes workers: an item is open. `finished`
+     * wakes the calling thread: the strip that it retires next is done */
+    pthread_cond_t more, opened, finished;
     size_t item;             /* item of the next strip */
     uint64_t row;            /* first row of the next strip */
-    uint64_t ahead;          /* strips of open items that no worker has taken */
+    uint64_t read;           /* about how many bytes the strips have that were taken */
     uint64_t taken, retired; /* strips taken and retired since the start */
-    bool all_open;           /* no item is left to open */
     bool halted;             /* the pass has ended: workers must return */
     bool failing;            /* a strip has failed, so no later strip is begun */
-    organ_error error;       /* of open_next; reported after all strips of earlier items are retired */
 } weight_pass_run;
 
 static size_t round_up_to_page(size_t bytes) { return (bytes + PAGE - 1) / PAGE * PAGE; }
@@ -94,14 +101,6 @@ static weight_pass_cut weight_pass_cut_of(const organ_weight_pass *pass, const o
     rows = (rows + multiple - 1) / multiple * multiple;
     c.strip_rows = c.matrix_rows < rows ? (size_t)c.matrix_rows : rows;
     return c;
-}
-
-/* Returns the number of strips of an item; a strip does not extend over two matrices. */
-static uint64_t strips_of(const weight_pass_cut *c)
-{
-    if (c->strip_rows == 0)
-        return 0;
-    return c->rows / c->matrix_rows * ((c->matrix_rows + c->strip_rows - 1) / c->strip_rows);
 }
 
 /* Enlarges the buffer sizes of *plan to what item number `item` needs, from headers alone. Returns ORGAN_BAD_INPUT if
@@ -187,52 +186,136 @@ static organ_status plan_buffers(weight_pass_run *r, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Makes the workers return after their current strips. Call with the lock held. */
-static void halt_weight_pass(weight_pass_run *r)
+/* ---- taking strips ---- */
+
+/* Returns the item's entry in the ring. */
+static open_item *entry_of(const weight_pass_run *r, size_t item) { return &r->items[item % r->plan.window]; }
+
+/* Implements organ_read_ahead.range: there are eight tensors of each item, some of which do not exist. */
+static organ_read_range range_of_item(const void *run, size_t index)
 {
-    r->halted = true;
-    pthread_cond_broadcast(&r->more);
-    pthread_cond_broadcast(&r->finished);
+    const organ_weight_pass *const pass = ((const weight_pass_run *)run)->pass;
+    const organ_weight_item *const item = &pass->items[index / 8];
+    const organ_weight *const w = index % 8 < 4 ? item->weight : item->other;
+    const organ_tensor *const parts[] = {w ? w->codes : NULL, w ? w->scale : NULL, w ? w->zero : NULL,
+                                         w ? w->bias : NULL};
+    return (organ_read_range){index % 8 < 4 ? pass->model : pass->other_model, parts[index % 4]};
 }
 
-/* Advances r->item past open items without strips. Such an item may be closed already; its zeroed entry has no strips
- * either. Call with the lock held. */
-static void skip_empty_items(weight_pass_run *r)
+/* Returns about how many stored bytes a strip has, with those of its counterpart. */
+static uint64_t stored_bytes(const weight_pass_run *r, const weight_pass_cut *c, const organ_weight_strip *strip)
 {
-    while (r->item < r->opened && r->items[r->item % r->limit].cut.strip_rows == 0)
+    const organ_weight_item *const item = &r->pass->items[strip->item];
+    const uint64_t all = organ_weight_bytes(item->weight) + (item->other ? organ_weight_bytes(item->other) : 0);
+    return c->rows ? (uint64_t)((double)all * ((double)strip->rows / (double)c->rows)) : all;
+}
+
+/* Begins the item of the next strip: sets its cut, from headers alone. plan_buffers has read them without an error.
+ * Call with the lock held. */
+static void begin_item(weight_pass_run *r)
+{
+    organ_weight_reader reader;
+    open_item *const item = entry_of(r, r->item);
+    *item = (open_item){0};
+    if (organ_weight_reader_prepare(r->pass->model, r->pass->items[r->item].weight, r->engine->kernels, &reader,
+                                    &item->error) == ORGAN_OK)
+        item->cut = weight_pass_cut_of(r->pass, &reader);
+}
+
+/* Takes the next strip and returns its slot. Call with the lock held. */
+static weight_pass_slot *take_strip(weight_pass_run *r)
+{
+    if (r->row == 0)
+        begin_item(r);
+    const open_item *const item = entry_of(r, r->item);
+    const weight_pass_cut *const c = &item->cut;
+    weight_pass_slot *const s = &r->slots[r->taken++ % r->plan.window];
+    s->done = false;
+    s->error.status = ORGAN_OK;
+    s->strip = (organ_weight_strip){.item = r->item, .first = r->row, .cols = c->cols, .note = item->note};
+    if (c->rows)
+        s->strip.rows = organ_min(c->strip_rows, (size_t)(c->matrix_rows - r->row % c->matrix_rows));
+    r->row += s->strip.rows;
+    r->read += stored_bytes(r, c, &s->strip);
+    if ((s->strip.last = r->row == c->rows)) {
         r->item++;
+        r->row = 0;
+    }
+    if (r->item == r->pass->item_count)
+        pthread_cond_broadcast(&r->more); /* no strip is left for workers that wait for one */
+    return s;
 }
-
-/* ---- workers ---- */
 
 /* Waits until a strip may be taken: one is left, and fewer than plan.window strips are taken and not retired. Takes the
  * strip and returns its slot. Returns NULL if no strip is left, a strip has failed, or the pass was halted. */
 static weight_pass_slot *await_strip(weight_pass_run *r)
 {
     weight_pass_slot *s = NULL;
+    const organ_activity before = organ_activity_begin(ORGAN_WAITING);
     pthread_mutex_lock(&r->lock);
-    while (!r->halted && !r->failing && !(r->all_open && r->ahead == 0) &&
-           (r->ahead == 0 || r->taken - r->retired == r->plan.window))
+    while (!r->halted && !r->failing && r->item < r->pass->item_count && r->taken - r->retired == r->plan.window)
         pthread_cond_wait(&r->more, &r->lock);
-    if (!r->halted && !r->failing && r->ahead > 0) {
-        const weight_pass_cut *c = &r->items[r->item % r->limit].cut;
-        const uint64_t remaining = c->matrix_rows - r->row % c->matrix_rows;
-        s = &r->slots[r->taken++ % r->plan.window];
-        s->done = false;
-        s->error.status = ORGAN_OK;
-        s->strip = (organ_weight_strip){.item = r->item, .first = r->row, .cols = c->cols};
-        s->strip.rows = remaining < c->strip_rows ? (size_t)remaining : c->strip_rows;
-        r->row += s->strip.rows;
-        r->ahead--;
-        if ((s->strip.last = r->row == c->rows)) {
-            r->item++;
-            r->row = 0;
-            skip_empty_items(r);
-        }
-    }
+    if (!r->halted && !r->failing && r->item < r->pass->item_count)
+        s = take_strip(r);
+    const uint64_t read = r->read;
     pthread_mutex_unlock(&r->lock);
+    organ_activity_begin(before);
+    if (s)
+        organ_read_ahead_move(&r->ahead, read);
     return s;
 }
+
+/* ---- items ---- */
+
+/* Opens the readers of an item, which may read, and calls pass->begin. */
+static organ_status open_readers(weight_pass_run *r, size_t number, open_item *item)
+{
+    const organ_weight_pass *const pass = r->pass;
+    const organ_weight_item *const both = &pass->items[number];
+    organ_error *const error = &item->error;
+    organ_reader_gate_enter(&r->gate);
+    if (organ_weight_reader_open(pass->model, both->weight, r->engine->kernels, item->note, &item->reader[0], error) ==
+            ORGAN_OK &&
+        both->other)
+        organ_weight_reader_open(pass->other_model, both->other, r->engine->kernels, NULL, &item->reader[1], error);
+    if (!error->status && pass->begin)
+        pass->begin(pass->context, number, item->note, error);
+    organ_reader_gate_leave(&r->gate);
+    return error->status;
+}
+
+/* Opens the item, or waits until the worker that has begun to open it is done. Returns the error of the item. */
+static organ_status await_item(weight_pass_run *r, size_t number, organ_error *error)
+{
+    open_item *const item = entry_of(r, number);
+    pthread_mutex_lock(&r->lock);
+    if (item->state == ITEM_CLOSED) {
+        item->state = ITEM_OPENING;
+        pthread_mutex_unlock(&r->lock);
+        const organ_status status = open_readers(r, number, item);
+        pthread_mutex_lock(&r->lock);
+        item->state = status ? ITEM_FAILED : ITEM_OPEN;
+        pthread_cond_broadcast(&r->opened);
+    }
+    const organ_activity before = organ_activity_begin(ORGAN_WAITING);
+    while (item->state == ITEM_OPENING)
+        pthread_cond_wait(&r->opened, &r->lock);
+    organ_activity_begin(before);
+    if (item->state == ITEM_FAILED)
+        *error = item->error;
+    pthread_mutex_unlock(&r->lock);
+    return error->status;
+}
+
+/* Closes the readers and zeroes the entry, which is then free for a later item. */
+static void close_item(open_item *item)
+{
+    organ_weight_reader_close(item->reader[0]);
+    organ_weight_reader_close(item->reader[1]);
+    *item = (open_item){0};
+}
+
+/* ---- strips ---- */
 
 /* Looks for values of a strip that are infinite in `values` (type pass->as) although they are finite in the weight, and
  * refuses or limits them. Reads rows with infinite values again, as FP32. `scratch`: that of the reader. */
@@ -263,26 +346,37 @@ static organ_status limit_strip(const weight_pass_run *r, const organ_weight_rea
                                    : error->status;
 }
 
-/* Reads a strip of the weight, and of its counterpart if there is one, into `buffer` and calls pass->work. */
+/* Reads a strip of the weight into `buffer` and of its counterpart, if there is one, into `other`. `scratch`: that of
+ * the readers. */
+static organ_status read_pass_strip(weight_pass_run *r, weight_pass_slot *s, unsigned char *buffer,
+                                    unsigned char *other, void *scratch)
+{
+    const organ_weight_pass *const pass = r->pass;
+    const open_item *const item = entry_of(r, s->strip.item);
+    const organ_weight_strip *const strip = &s->strip;
+    organ_reader_gate_enter(&r->gate);
+    if (organ_weight_read(item->reader[0], strip->first, strip->rows, pass->as, buffer, scratch, &s->error) ==
+            ORGAN_OK &&
+        pass->overflow && pass->as != ORGAN_F32)
+        limit_strip(r, item->reader[0], strip, (uint16_t *)(void *)buffer, scratch, &s->error);
+    if (!s->error.status && item->reader[1])
+        organ_weight_read(item->reader[1], strip->first, strip->rows, pass->as, other, scratch, &s->error);
+    organ_reader_gate_leave(&r->gate);
+    return s->error.status;
+}
+
+/* Opens the item of a strip, reads the strip into `buffer` and calls pass->work. */
 static organ_status do_strip(weight_pass_run *r, weight_pass_slot *s, unsigned char *buffer)
 {
-    const organ_weight_pass *pass = r->pass;
-    const open_item *item = &r->items[s->strip.item % r->limit];
-    organ_weight_strip *strip = &s->strip;
-    unsigned char *other = buffer + r->plan.values, *reading = other + r->plan.other,
-                  *scratch = reading + r->plan.reader;
-    if (organ_weight_read(item->reader[0], strip->first, strip->rows, pass->as, buffer, reading, &s->error))
+    const organ_weight_pass *const pass = r->pass;
+    unsigned char *const other = buffer + r->plan.values, *const reading = other + r->plan.other,
+                         *const scratch = reading + r->plan.reader;
+    if (await_item(r, s->strip.item, &s->error) || s->strip.rows == 0 || read_pass_strip(r, s, buffer, other, reading))
         return s->error.status;
-    if (pass->overflow && pass->as != ORGAN_F32 &&
-        limit_strip(r, item->reader[0], strip, (uint16_t *)(void *)buffer, reading, &s->error))
-        return s->error.status;
-    if (item->reader[1] &&
-        organ_weight_read(item->reader[1], strip->first, strip->rows, pass->as, other, reading, &s->error))
-        return s->error.status;
-    strip->values = buffer;
-    strip->other = item->reader[1] ? other : NULL;
+    s->strip.values = buffer;
+    s->strip.other = entry_of(r, s->strip.item)->reader[1] ? other : NULL;
     memset(s->result, 0, pass->result_bytes);
-    return pass->work(pass->context, strip, scratch, s->result, &s->error);
+    return pass->work(pass->context, &s->strip, scratch, s->result, &s->error);
 }
 
 /* Runs on each worker: processes strips until the pass ends. Workers without a buffer return at once. */
@@ -301,52 +395,13 @@ static void work_on_strips(void *context, size_t worker)
             r->failing = true; /* strips before this one are completed, later ones are not begun */
             pthread_cond_broadcast(&r->more);
         }
-        pthread_cond_signal(&r->finished);
+        if (s == &r->slots[r->retired % r->plan.window])
+            pthread_cond_signal(&r->finished);
         pthread_mutex_unlock(&r->lock);
     }
 }
 
 /* ---- the calling thread ---- */
-
-/* Closes the readers and zeroes the entry, which is then free for a later item. */
-static void close_item(open_item *item)
-{
-    organ_weight_reader_close(item->reader[0]);
-    organ_weight_reader_close(item->reader[1]);
-    *item = (open_item){0};
-}
-
-/* Opens item number r->opened, calls pass->begin and makes the strips of the item available to the workers. Takes the
- * lock only for the counters: workers do not use the item before these count it. */
-static organ_status open_next(weight_pass_run *r, organ_error *error)
-{
-    const organ_weight_pass *pass = r->pass;
-    const organ_weight_item *both = &pass->items[r->opened];
-    open_item *item = &r->items[r->opened % r->limit];
-    char note[256];
-    if (organ_weight_reader_open(pass->model, both->weight, r->engine->kernels, note, &item->reader[0], error))
-        return error->status;
-    item->cut = weight_pass_cut_of(pass, item->reader[0]);
-    if (both->other &&
-        organ_weight_reader_open(pass->other_model, both->other, r->engine->kernels, NULL, &item->reader[1], error))
-        return error->status;
-    if (pass->begin && pass->begin(pass->context, r->opened, note, error))
-        return error->status;
-    pthread_mutex_lock(&r->lock);
-    r->ahead += strips_of(&item->cut);
-    r->opened++;
-    skip_empty_items(r);
-    pthread_cond_broadcast(&r->more);
-    pthread_mutex_unlock(&r->lock);
-    return ORGAN_OK;
-}
-
-/* Closes all open items before item number `until`, and then the items without strips that follow them. */
-static void close_items(weight_pass_run *r, size_t until)
-{
-    while (r->closed < until || (r->closed < r->opened && r->items[r->closed % r->limit].cut.strip_rows == 0))
-        close_item(&r->items[r->closed++ % r->limit]);
-}
 
 /* Passes the result of the oldest strip to pass->retire and frees its slot. Returns the error of the strip or of
  * pass->retire. */
@@ -356,81 +411,55 @@ static organ_status retire_next(weight_pass_run *r, weight_pass_slot *s, organ_e
         *error = s->error;
         return error->status;
     }
-    if (r->pass->retire && r->pass->retire(r->pass->context, &s->strip, s->result, error))
+    if (r->pass->retire && s->strip.rows && r->pass->retire(r->pass->context, &s->strip, s->result, error))
         return error->status;
     if (s->strip.last)
-        close_items(r, s->strip.item + 1);
+        close_item(entry_of(r, s->strip.item));
     pthread_mutex_lock(&r->lock);
     r->retired++;
-    pthread_cond_broadcast(&r->more);
+    pthread_cond_signal(&r->more);
     pthread_mutex_unlock(&r->lock);
     return ORGAN_OK;
 }
 
-/* The next action of the calling thread. */
-typedef enum step { STEP_OPEN, STEP_RETIRE, STEP_END, STEP_STOP } step;
-
-/* Waits until the calling thread can retire a strip or open an item, or until the pass was stopped or has ended, and
- * returns which. Retiring comes first, because it frees a slot for the workers. Call with the lock held. */
-static step await_step(weight_pass_run *r)
+/* Waits until the oldest strip that is not retired is done, and returns its slot. Returns NULL after the last strip, or
+ * with ORGAN_INTERRUPTED if a stop is requested. */
+static weight_pass_slot *await_done(weight_pass_run *r, organ_error *error)
 {
-    for (;;) {
+    weight_pass_slot *s = NULL;
+    pthread_mutex_lock(&r->lock);
+    while (!s && !error->status && (r->retired < r->taken || r->item < r->pass->item_count)) {
+        s = &r->slots[r->retired % r->plan.window];
         if (organ_stop_is_requested(r->engine->stop))
-            return STEP_STOP;
-        if (r->retired < r->taken && r->slots[r->retired % r->plan.window].done)
-            return STEP_RETIRE;
-        if (!r->all_open && !r->failing && r->ahead < r->plan.window && r->opened - r->closed < r->limit)
-            return STEP_OPEN;
-        if (r->retired == r->taken && r->ahead == 0 && r->all_open)
-            return STEP_END;
-        organ_condition_wait(&r->finished, &r->lock);
+            organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
+        else if (r->retired == r->taken || !s->done) {
+            s = NULL;
+            organ_condition_wait(&r->finished, &r->lock);
+        }
     }
+    pthread_mutex_unlock(&r->lock);
+    return error->status ? NULL : s;
 }
 
-/* Opens the next item if there is one. Sets r->all_open if there is none or if opening failed; the pass then ends after
- * the strips of earlier items. */
-static void open_step(weight_pass_run *r)
+/* Runs on the calling thread: retires strips in order, until all are retired, the pass is stopped, or a strip or a
+ * callback fails. Then makes the workers return after their current strips. */
+static void drive_weight_pass(weight_pass_run *r, organ_error *error)
 {
-    close_items(r, r->closed);
-    const bool none = r->opened == r->pass->item_count, failed = !none && open_next(r, &r->error);
+    for (weight_pass_slot *s; (s = await_done(r, error)) && retire_next(r, s, error) == ORGAN_OK;)
+        continue;
     pthread_mutex_lock(&r->lock);
-    r->all_open = r->all_open || none || failed;
+    r->halted = true;
     pthread_cond_broadcast(&r->more);
     pthread_mutex_unlock(&r->lock);
 }
 
-/* The loop of the calling thread: opens items and retires strips in order, until all strips are retired, the pass is
- * stopped, or a strip or a callback fails. */
-static organ_status drive_weight_pass(weight_pass_run *r, organ_error *error)
-{
-    for (;;) {
-        pthread_mutex_lock(&r->lock);
-        const step next = await_step(r);
-        weight_pass_slot *s = &r->slots[r->retired % r->plan.window];
-        pthread_mutex_unlock(&r->lock);
-        if (next == STEP_STOP)
-            return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
-        if (next == STEP_OPEN)
-            open_step(r);
-        else if (next == STEP_RETIRE && retire_next(r, s, error))
-            return error->status;
-        if (next == STEP_END) {
-            if (r->error.status)
-                *error = r->error;
-            return r->error.status;
-        }
-    }
-}
-
-/* Allocates the rings of items and slots, the results, and for each active worker a buffer on its NUMA node. Up to
- * `window` strips are available and as many are taken, each perhaps of another item, so twice `window` items may be
- * open. */
+/* Allocates the rings of items and slots, the results, and for each active worker a buffer on its NUMA node. Each strip
+ * that is taken may be of another item, so as many items as strips may be open. */
 static organ_status allocate_queue(weight_pass_run *r, organ_error *error)
 {
     const size_t bytes = worker_bytes(&r->plan), result = weight_round(r->pass->result_bytes + 1);
-    r->limit = 2 * r->plan.window;
     r->buffers = calloc(r->plan.active, sizeof *r->buffers);
-    r->items = calloc(r->limit, sizeof *r->items);
+    r->items = calloc(r->plan.window, sizeof *r->items);
     r->slots = calloc(r->plan.window, sizeof *r->slots);
     r->results = aligned_alloc(64, r->plan.window * result);
     if (!r->buffers || !r->items || !r->slots || !r->results)
@@ -450,34 +479,37 @@ static void release_queue(weight_pass_run *r)
 {
     for (size_t k = 0; r->buffers && k < r->plan.active; k++)
         organ_topology_free(r->engine->topology, r->buffers[k], worker_bytes(&r->plan));
-    for (size_t k = 0; r->items && k < r->limit; k++)
+    for (size_t k = 0; r->items && k < r->plan.window; k++)
         close_item(&r->items[k]);
     free(r->buffers);
     free(r->items);
     free(r->slots);
     free(r->results);
+    organ_read_ahead_close(&r->ahead);
+    organ_reader_gate_close(&r->gate);
     pthread_cond_destroy(&r->more);
+    pthread_cond_destroy(&r->opened);
     pthread_cond_destroy(&r->finished);
     pthread_mutex_destroy(&r->lock);
 }
 
-/* Runs a pass over weights: workers read, decode and process strips; this thread opens items and retires strips in
+/* Runs a pass over weights: workers open weights and read, decode and process strips; this thread retires strips in
  * order. */
 organ_status organ_weight_pass_run(const organ_weight_pass *pass, const organ_engine *engine, organ_error *error)
 {
     weight_pass_run r = {.pass = pass, .engine = engine};
     if (plan_buffers(&r, error))
         return error->status;
+    r.ahead = (organ_read_ahead){.count = 8 * pass->item_count, .range = range_of_item, .context = &r};
+    organ_read_ahead_open(&r.ahead);
+    organ_reader_gate_open(&r.gate, engine);
     pthread_mutex_init(&r.lock, NULL);
     pthread_cond_init(&r.more, NULL);
+    pthread_cond_init(&r.opened, NULL);
     organ_condition_init(&r.finished);
-    allocate_queue(&r, error);
-    if (!error->status) {
+    if (allocate_queue(&r, error) == ORGAN_OK) {
         organ_workers_start(engine->workers, work_on_strips, &r);
         drive_weight_pass(&r, error);
-        pthread_mutex_lock(&r.lock);
-        halt_weight_pass(&r);
-        pthread_mutex_unlock(&r.lock);
         organ_workers_wait(engine->workers);
     }
     release_queue(&r);

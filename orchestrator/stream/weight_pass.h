@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * One pass over weights as numbers, in bounded memory. Workers read, dequantise and process strips of rows; the calling
- * thread retires strips in order. The cut into strips depends on the weights alone, never on threads or memory, so sums
- * that are folded strip by strip have the same bits everywhere.
+ * One pass over weights as numbers, in bounded memory. Workers open weights and read, dequantise and process strips of
+ * rows; the calling thread retires strips in order. The cut into strips depends on the weights alone, never on threads
+ * or memory, so sums that are folded strip by strip have the same bits everywhere.
  *
  * The pass differs from stream/rows.h because it reads many weights: workers begin strips of the next weight
  * while strips of the one before are retired, so models of small tensors keep all workers busy. It differs from
@@ -28,6 +28,7 @@ typedef struct organ_weight_strip {
     void *values;      /* rows x cols of type `as`, 4096-byte aligned; may be changed */
     const void *other; /* the same rows of the counterpart, or NULL */
     bool last;         /* the last strip of its item */
+    const char *note;  /* remark of the weight's reader (organ_weight_reader_open), or "" */
 } organ_weight_strip;
 
 /* The weights and the callbacks of a pass. */
@@ -43,9 +44,9 @@ typedef struct organ_weight_pass {
     size_t scratch_bytes; /* for each worker, 64-byte aligned */
     size_t result_bytes;  /* for each strip, zeroed before `work`; at most 64 KiB */
     void *context;        /* first argument of the callbacks */
-    /* Called on the thread that runs organ_weight_pass_run, before `work` gets a strip of the item, in the order of
-     * items. May be NULL. `note` is that of the reader (organ_weight_reader_open). Strips of earlier items may not be
-     * retired yet, so the callback must store its data separately for each item. */
+    /* Called once for each item, also for one without rows, before `work` gets a strip of it: loads what the strips
+     * need. Any worker calls it, at the same time as any callback for other items, so it may use only data of its item.
+     * `note` is that of the reader (organ_weight_reader_open). May be NULL. */
     organ_status (*begin)(void *context, size_t item, const char *note, organ_error *error);
     /* Processes a strip and writes its result. Called on any worker, in any order. */
     organ_status (*work)(void *context, const organ_weight_strip *strip, void *scratch, void *result,
@@ -61,7 +62,8 @@ typedef struct organ_weight_pass {
  * the other strips of the first and the last of these weights. Half of them are taken by workers. */
 #define ORGAN_STRIPS_OPEN 8
 
-/* Runs the pass on all workers, or on fewer if the memory has no room for the buffers of all. Returns ORGAN_USAGE if
+/* Runs the pass on all workers, or on fewer if the memory has no room for the buffers of all. At most engine->readers
+ * workers read at the same time. No other thread reads bytes of tensors. Returns ORGAN_USAGE if
  * there is no room for the buffers of one worker; ORGAN_IO if a read failed; ORGAN_BAD_INPUT for invalid data, or a
  * counterpart with another number of rows or columns; ORGAN_INTERRUPTED if stopped; the error of a callback. If several
  * strips fail, the error is that of the earliest. No worker uses *pass after the return. */

@@ -7,7 +7,6 @@
 #include "formats/model/recognise.h"
 #include "orchestrator/stream/publish.h"
 #include "orchestrator/stream/remove_tree.h"
-#include "orchestrator/stream/transfer.h"
 #include "tests/stream/check_stream.h"
 #include "tests/kit/model_maker.h"
 #include "tests/kit/suite_table.h"
@@ -533,53 +532,6 @@ START_TEST(copied_files_keep_permissions_and_can_be_copied_again)
 }
 END_TEST
 
-/* ---- transfers ---- */
-
-/* Elements of 64 bits take twice the bytes of their FP32 values, which must not overwrite elements that are not read
- * yet: writes a tensor of F64 as F32 that is longer than one step of the conversion. */
-START_TEST(elements_of_64_bits_are_converted_whole)
-{
-    enum { COUNT = 600000 };
-    organ_error error = {0};
-    organ_model *model;
-    const char *why;
-    char header[96];
-    const int length = snprintf(header + 8, sizeof header - 8,
-                                "{\"x\":{\"dtype\":\"F64\",\"shape\":[%d],\"data_offsets\":[0,%d]}}", COUNT, 8 * COUNT);
-    const size_t lead = 8 + (size_t)length;
-    const uint64_t header_bytes = (uint64_t)length;
-    memcpy(header, &header_bytes, 8);
-    unsigned char *const file = malloc(lead + 8 * COUNT);
-    ck_assert_ptr_nonnull(file);
-    memcpy(file, header, lead);
-    for (int k = 0; k < COUNT; k++) {
-        const double value = 1.0 / (k + 1);
-        memcpy(file + lead + 8 * (size_t)k, &value, 8);
-    }
-    spill(scratch_path("x.safetensors"), file, lead + 8 * COUNT);
-    free(file);
-    ck_assert_int_eq(organ_model_open(scratch_path("x.safetensors"), &model, &error), ORGAN_OK);
-    const char *const path = scratch_path("out");
-    ck_assert_int_eq(organ_transfer_file(path, 4 * COUNT, &error), ORGAN_OK);
-    organ_transfer transfer = {.model = model,
-                               .tensor = &model->tensors[0],
-                               .path = path,
-                               .as = ORGAN_F32,
-                               .kernels = organ_kernels_choose(organ_cpu_detect(), NULL, &why)};
-    ck_assert_msg(organ_transfer_run(&transfer, 1, NULL, NULL, &error) == ORGAN_OK, "%s", error.message);
-    size_t size;
-    char *const out = slurp(path, &size);
-    ck_assert_uint_eq(size, 4 * COUNT);
-    for (int k = 0; k < COUNT; k++) {
-        float value;
-        memcpy(&value, out + 4 * (size_t)k, 4);
-        ck_assert_msg(value == (float)(1.0 / (k + 1)), "element %d is %g", k, (double)value);
-    }
-    free(out);
-    organ_model_close(model);
-}
-END_TEST
-
 Suite *files_suite(void)
 {
     const suite_case cases[] = {
@@ -592,7 +544,6 @@ Suite *files_suite(void)
           an_empty_folder_is_known_without_memory_and_descriptors, writers_find_the_signs_of_all,
           signs_that_cannot_be_written_are_told, a_run_whose_directory_was_taken_touches_no_other,
           the_last_rank_keeps_the_lock, a_locked_file_has_its_path, outputs_are_closed}},
-        {"transfer", {elements_of_64_bits_are_converted_whole}},
         {"copy", {file_lists_follow_links_to_files, copied_files_keep_permissions_and_can_be_copied_again}},
     };
     return suite_of("files", cases, sizeof cases / sizeof *cases, setup, teardown);

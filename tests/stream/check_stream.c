@@ -349,6 +349,7 @@ Suite *pass_suite(void)
 
 int main(void)
 {
-    Suite *const suites[] = {pass_suite(), files_suite(), rows_suite(), widen_suite(), recognise_suite(), NULL};
+    Suite *const suites[] = {pass_suite(),      files_suite(), transfer_suite(), rows_suite(), widen_suite(),
+                             recognise_suite(), NULL};
     return run_suites(suites);
 }

@@ -7,6 +7,7 @@
 
 Suite *pass_suite(void);
 Suite *files_suite(void);
+Suite *transfer_suite(void);
 Suite *rows_suite(void);
 Suite *widen_suite(void);
 Suite *recognise_suite(void);

@@ -8,6 +8,8 @@
 #include "formats/base/memory_watch.h"
 #include "formats/base/paged_rows.h"
 #include "orchestrator/forward/config/text_config.h"
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/share.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -121,22 +123,47 @@ static organ_status convert_find_rows(organ_convert_job *job, organ_error *error
     return convert_choose_row(job, error);
 }
 
-/* Sets *same to whether tensors a and b of the model have the same type and bytes. */
-static organ_status convert_same_bytes(const organ_model *model, const organ_tensor *a, const organ_tensor *b,
-                                       bool *same, organ_error *error)
+/* Bytes of two tensors that a task compares. */
+#define CONVERT_COMPARED ((uint64_t)8 << 20)
+
+/* Two tensors of a model, and whether a task has found that their bytes differ. */
+typedef struct convert_twins {
+    const organ_model *model;
+    const organ_tensor *a, *b;
+    bool differ; /* atomic */
+} convert_twins;
+
+/* Task: compares CONVERT_COMPARED bytes of two tensors, or their last ones. */
+static organ_status convert_compare(void *context, size_t k, size_t worker, organ_error *error)
 {
     enum { STEP = 1 << 16 }; /* bytes that are read at once of each tensor */
+    convert_twins *const t = context;
+    const uint64_t from = k * CONVERT_COMPARED, left = t->a->bytes - from,
+                   end = from + (left < CONVERT_COMPARED ? left : CONVERT_COMPARED);
     unsigned char *const bytes = malloc(2 * STEP);
-    *same = a->dtype == b->dtype && a->bytes == b->bytes;
+    (void)worker;
     if (!bytes)
-        return organ_fail_memory(error, a->name);
-    for (uint64_t at = 0, n; at < a->bytes && *same && !error->status; at += n) {
-        n = a->bytes - at < STEP ? a->bytes - at : STEP;
-        if (organ_model_read(model, a->file, bytes, n, a->offset + at, error) == ORGAN_OK &&
-            organ_model_read(model, b->file, bytes + STEP, n, b->offset + at, error) == ORGAN_OK)
-            *same = memcmp(bytes, bytes + STEP, n) == 0;
+        return organ_fail_memory(error, t->a->name);
+    for (uint64_t at = from, n; at < end && !__atomic_load_n(&t->differ, __ATOMIC_RELAXED) && !error->status; at += n) {
+        n = end - at < STEP ? end - at : STEP;
+        if (organ_model_read(t->model, t->a->file, bytes, n, t->a->offset + at, error) == ORGAN_OK &&
+            organ_model_read(t->model, t->b->file, bytes + STEP, n, t->b->offset + at, error) == ORGAN_OK &&
+            memcmp(bytes, bytes + STEP, n) != 0)
+            __atomic_store_n(&t->differ, true, __ATOMIC_RELAXED);
     }
     free(bytes);
+    return error->status;
+}
+
+/* Sets *same to whether tensors a and b of the model have the same type and bytes. */
+static organ_status convert_same_bytes(const organ_convert_job *job, const organ_tensor *a, const organ_tensor *b,
+                                       bool *same, organ_error *error)
+{
+    convert_twins twins = {.model = job->model, .a = a, .b = b, .differ = a->dtype != b->dtype || a->bytes != b->bytes};
+    if (!twins.differ)
+        organ_share_try(job->engine, (size_t)organ_pieces_of(a->bytes, CONVERT_COMPARED), convert_compare, &twins,
+                        error);
+    *same = !twins.differ;
     return error->status;
 }
 
@@ -152,7 +179,7 @@ static organ_status convert_check_tied(organ_convert_job *job, organ_error *erro
              organ_forward_part_name(job->family->names, PART_EMBEDDING, false, 0));
     const organ_weight *const embedding = organ_weights_named(job->weights, name);
     return job->to_gguf && job->config.tied_output && head && embedding
-               ? convert_same_bytes(job->model, head->codes, embedding->codes, &job->config.tied_output, error)
+               ? convert_same_bytes(job, head->codes, embedding->codes, &job->config.tied_output, error)
                : ORGAN_OK;
 }
 

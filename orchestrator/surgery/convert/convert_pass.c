@@ -3,6 +3,7 @@
  * pieces and places: convert_job.h). If all pieces of a source have one type of 16 bits, the source is read in this
  * type, so that rows that only change their place are neither widened nor rounded. */
 #include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/share.h"
 #include "orchestrator/stream/weight_pass.h"
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/convert/convert_job.h"
@@ -393,33 +394,46 @@ static uint64_t pass_next_block(const organ_convert_job *job, uint64_t block)
     return next;
 }
 
-/* Writes the pieces whose values were computed from the configuration, without those that an earlier run or another
- * rank writes (convert_piece.skip). */
-static organ_status pass_computed(organ_convert_job *job, organ_error *error)
+/* Task: writes a piece whose values were computed from the configuration, unless an earlier run or another rank writes
+ * it (convert_piece.skip). */
+static organ_status pass_computed(void *context, size_t k, size_t worker, organ_error *error)
 {
-    for (size_t k = 0; k < job->piece_count && !error->status; k++)
-        if (job->facts[k].values && !job->facts[k].skip &&
-            organ_write_put(job->run, k, job->facts[k].values, job->pieces[k].bytes, 0, NULL, error) == ORGAN_OK)
-            organ_convert_wrote(job, k, job->facts[k].rows, error);
+    const organ_convert_job *const job = context;
+    (void)worker;
+    return job->facts[k].values && !job->facts[k].skip
+               ? organ_write_put(job->run, k, job->facts[k].values, job->pieces[k].bytes, 0, NULL, error)
+               : ORGAN_OK;
+}
+
+/* Task: writes zeros to the rows of a piece that no source fills, the last ones (convert_piece.zeros): GGUF needs a row
+ * for each token, but the table of the model may have fewer rows. */
+static organ_status pass_zeros(void *context, size_t k, size_t worker, organ_error *error)
+{
+    const organ_convert_job *const job = context;
+    const convert_piece *const facts = &job->facts[k];
+    (void)worker;
+    if (facts->zeros == 0 || facts->skip)
+        return ORGAN_OK;
+    const uint64_t row = job->pieces[k].bytes / facts->rows;
+    unsigned char *const bytes = calloc(1, (size_t)row + ORGAN_PUT_SCRATCH);
+    if (!bytes)
+        return organ_fail_memory(error, job->pieces[k].name);
+    for (uint64_t r = facts->rows - facts->zeros; r < facts->rows && !error->status; r++)
+        organ_write_put(job->run, k, bytes, (size_t)row, r * row, bytes + row, error);
+    free(bytes);
     return error->status;
 }
 
-/* Writes zeros to the rows that no source fills, the last rows of a piece (convert_piece.zeros): GGUF needs a row for
- * each token, but the table of the model may have fewer rows. */
-static organ_status pass_zeros(organ_convert_job *job, organ_error *error)
+/* Writes computed values and rows of zeros on the workers, then records them. */
+static organ_status pass_without_source(organ_convert_job *job, organ_error *error)
 {
+    if (organ_share_try(job->engine, job->piece_count, pass_computed, job, error) == ORGAN_OK)
+        organ_share_try(job->engine, job->piece_count, pass_zeros, job, error);
     for (size_t k = 0; k < job->piece_count && !error->status; k++) {
         const convert_piece *const facts = &job->facts[k];
-        if (facts->zeros == 0 || facts->skip)
-            continue;
-        const uint64_t row = job->pieces[k].bytes / facts->rows;
-        unsigned char *const bytes = calloc(1, (size_t)row + ORGAN_PUT_SCRATCH);
-        if (!bytes)
-            return organ_fail_memory(error, job->pieces[k].name);
-        for (uint64_t r = facts->rows - facts->zeros; r < facts->rows && !error->status; r++)
-            organ_write_put(job->run, k, bytes, (size_t)row, r * row, bytes + row, error);
-        free(bytes);
-        if (!error->status)
+        if (facts->values && !facts->skip)
+            organ_convert_wrote(job, k, facts->rows, error);
+        if (facts->zeros && !facts->skip && !error->status)
             organ_convert_wrote(job, k, facts->zeros, error);
     }
     return error->status;
@@ -439,9 +453,7 @@ organ_status organ_convert_pass(organ_convert_job *job, organ_error *error)
         job->facts[k].left = job->facts[k].rows;
     }
     if (!error->status)
-        pass_computed(job, error);
-    if (!error->status)
-        pass_zeros(job, error);
+        pass_without_source(job, error);
     if (!error->status)
         organ_convert_codes_pass(job, error);
     for (uint64_t block = 1; block && !error->status; block = pass_next_block(job, block))

@@ -6,6 +6,7 @@
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/output/layout.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 #include "orchestrator/surgery/facts/facts.h"
@@ -164,24 +165,36 @@ json_t *organ_cut_document(const organ_cut_run *run, uint64_t bytes_after)
         SET("layers", organ_json_rows(run->layer_count, cut_layer_json, run)), SET_HELD("settings", run->settings));
 }
 
-/* Sets the digest of a resolved tensor from its bytes in the output `made`. `window`: ORGAN_CUT_WINDOW bytes. */
-static organ_status digest_part(const organ_cut_run *run, organ_cut_part *part, const organ_model *made, void *window,
-                                organ_error *error)
+/* The output whose resolved tensors are digested. */
+typedef struct cut_made {
+    organ_cut_run *run;
+    organ_model *model;
+} cut_made;
+
+/* Task: sets the digest of part k, if it is of a resolved tensor, from its bytes in the output. */
+static organ_status digest_part(void *context, size_t k, size_t worker, organ_error *error)
 {
-    const char *const name = run->pieces[part->piece].name;
-    const organ_tensor *const tensor = organ_model_find(made, name);
+    const cut_made *const made = context;
+    organ_cut_part *const part = &made->run->parts[k];
+    (void)worker;
+    if (!part->matrices)
+        return ORGAN_OK;
+    const char *const name = made->run->pieces[part->piece].name;
+    const organ_tensor *const tensor = organ_model_find(made->model, name);
     XXH3_state_t *const state = XXH3_createState();
+    void *const window = malloc(ORGAN_CUT_WINDOW);
     if (!tensor)
         organ_fail(error, ORGAN_IO, "tensor '%s': is missing in the new files", name);
-    else if (!state || XXH3_64bits_reset(state) != XXH_OK)
+    else if (!window || !state || XXH3_64bits_reset(state) != XXH_OK)
         organ_fail_memory(error, name);
     for (uint64_t at = 0; !error->status && at < tensor->bytes; at += ORGAN_CUT_WINDOW) {
         const size_t size = (size_t)organ_min(tensor->bytes - at, ORGAN_CUT_WINDOW);
-        if (organ_model_read(made, tensor->file, window, size, tensor->offset + at, error) == ORGAN_OK)
+        if (organ_model_read(made->model, tensor->file, window, size, tensor->offset + at, error) == ORGAN_OK)
             XXH3_64bits_update(state, window, size);
     }
     part->xxh3 = error->status ? 0 : XXH3_64bits_digest(state);
     XXH3_freeState(state);
+    free(window);
     return error->status;
 }
 
@@ -189,18 +202,12 @@ static organ_status digest_part(const organ_cut_run *run, organ_cut_part *part, 
 static organ_status cut_digest(void *context, const char *path, organ_error *error)
 {
     organ_cut_run *const run = context;
-    organ_model *made = NULL;
+    cut_made made = {.run = run};
     if (!run->cut->resolved || !organ_ranks_first(run->cut->write.engine->ranks))
         return ORGAN_OK;
-    void *const window = malloc(ORGAN_CUT_WINDOW);
-    if (!window)
-        organ_fail_memory(error, path);
-    else if (organ_model_open(path, &made, error) == ORGAN_OK)
-        for (size_t k = 0; k < run->part_count && !error->status; k++)
-            if (run->parts[k].matrices)
-                digest_part(run, &run->parts[k], made, window, error);
-    organ_model_close(made);
-    free(window);
+    if (organ_model_open(path, &made.model, error) == ORGAN_OK)
+        organ_share_try(run->cut->write.engine, run->part_count, digest_part, &made, error);
+    organ_model_close(made.model);
     run->digested = !error->status;
     return error->status;
 }

@@ -27,17 +27,6 @@ typedef struct extract_rest_sums {
 
 bool organ_lora_other_changed(const organ_lora_other *other) { return other->why || !(other->change == 0); }
 
-/* Implements organ_weight_pass.begin: passes the reader's note about the weight to organ_lora_note. */
-static organ_status compare_begin(void *context, size_t item, const char *note, organ_error *error)
-{
-    const extract_rest_comparison *const c = context;
-    (void)error;
-    if (!c->job->writer) /* with a writer, job->note_target already points to the note of the tensor that is written */
-        c->job->note_target = &c->others[item]->note;
-    organ_lora_note(c->job, note);
-    return ORGAN_OK;
-}
-
 /* Implements organ_weight_pass.work: computes the sums of a strip, on a worker thread. */
 static organ_status compare_strip(void *context, const organ_weight_strip *strip, void *scratch, void *result,
                                   organ_error *error)
@@ -54,7 +43,8 @@ static organ_status compare_strip(void *context, const organ_weight_strip *strip
     return ORGAN_OK;
 }
 
-/* Implements organ_weight_pass.retire: adds the sums of a strip to its weight, in the order of strips. */
+/* Implements organ_weight_pass.retire: passes the reader's note about a weight to organ_lora_note, and adds the sums of
+ * a strip to its weight, in the order of strips. */
 static organ_status compare_retire(void *context, const organ_weight_strip *strip, const void *result,
                                    organ_error *error)
 {
@@ -62,6 +52,10 @@ static organ_status compare_retire(void *context, const organ_weight_strip *stri
     const extract_rest_sums *const s = result;
     organ_lora_other *const other = c->others[strip->item];
     (void)error;
+    if (!c->job->writer) /* with a writer, job->note_target already points to the note of the tensor that is written */
+        c->job->note_target = &other->note;
+    if (strip->first == 0)
+        organ_lora_note(c->job, strip->note);
     other->change += s->change;
     other->norm += s->norm;
     if (!c->job->writer) /* with a writer, the caller reports progress */
@@ -83,7 +77,6 @@ static organ_status compare_others(organ_lora_job *job, organ_lora_other **other
                                     .as = ORGAN_F32,
                                     .result_bytes = sizeof(extract_rest_sums),
                                     .context = &c,
-                                    .begin = compare_begin,
                                     .work = compare_strip,
                                     .retire = compare_retire};
     if (!items)

@@ -311,15 +311,13 @@ static void unload_part(organ_merge_part *part)
     part->directions = NULL;
 }
 
-/* Implements organ_weight_pass.begin: prints the note of the weight's reader, and loads the factors if the adapter
- * changes the weight. */
+/* Implements organ_weight_pass.begin: loads the factors if the adapter changes the weight. */
 static organ_status merge_begin_weight(void *context, size_t item, const char *note, organ_error *error)
 {
     merge_pass_run *const r = context;
     organ_merge_job *const job = r->job;
     const size_t weight = job->item_of[item], at = job->part_of[weight];
-    if (*note)
-        organ_progress_note(job->progress, "%s: %s", job->weights->weights[weight].name, note);
+    (void)note;
     if (at == ORGAN_NO_PART || !(job->parts[at].pair || job->parts[at].tokens))
         return ORGAN_OK;
     return load_part(job, &job->parts[at], error);
@@ -346,8 +344,18 @@ static organ_status check_range(const organ_merge_job *job, size_t piece, const 
                       organ_dtype_describe(job->pieces[piece].dtype)->name);
 }
 
-/* Implements organ_weight_pass.retire: adds the sums of a strip to its part, in the order of strips, and fails if the
- * strip has an overflow. After the last strip of a weight, unloads the factors and records the weight as written. */
+/* Adds the sums of a strip to those of its weight. */
+static void merge_add_sums(organ_merge_sums *sums, const organ_merge_sums *more)
+{
+    sums->delta += more->delta;
+    sums->applied += more->applied;
+    sums->dot += more->dot;
+    sums->miss += more->miss;
+}
+
+/* Implements organ_weight_pass.retire: prints the note of the weight's reader, adds the sums of a strip to its part, in
+ * the order of strips, and fails if the strip has an overflow. After the last strip of a weight, unloads the factors
+ * and records the weight as written. */
 static organ_status merge_retire_strip(void *context, const organ_weight_strip *strip, const void *result,
                                        organ_error *error)
 {
@@ -361,13 +369,11 @@ static organ_status merge_retire_strip(void *context, const organ_weight_strip *
     const uint64_t before = rows ? (uint64_t)((double)bytes * ((double)strip->first / (double)rows)) : 0;
     const uint64_t after =
         strip->last ? bytes : (uint64_t)((double)bytes * ((double)(strip->first + strip->rows) / (double)rows));
+    if (strip->first == 0 && *strip->note)
+        organ_progress_note(job->progress, "%s: %s", w->name, strip->note);
     organ_progress_advance(job->progress, after - before, strip->last ? w->name : NULL, NULL);
     if (at != ORGAN_NO_PART) {
-        organ_merge_sums *const sums = &job->parts[at].sums;
-        sums->delta += more->delta;
-        sums->applied += more->applied;
-        sums->dot += more->dot;
-        sums->miss += more->miss;
+        merge_add_sums(&job->parts[at].sums, more);
         if (strip->last)
             unload_part(&job->parts[at]);
     }
@@ -378,42 +384,91 @@ static organ_status merge_retire_strip(void *context, const organ_weight_strip *
 
 /* ---- weights that the adapter replaces ---- */
 
-/* Computes and writes tensor `piece` of the output, whose values the adapter stores whole in `t` (modules_to_save). If
- * the adapter also has factors for the weight, `part` has them, and their change is added; NULL: none. */
-static organ_status merge_replacement(merge_pass_run *r, size_t piece, const organ_tensor *t, organ_merge_part *part,
-                                      organ_error *error)
+/* A tensor of the output whose values the adapter stores whole (modules_to_save). */
+typedef struct merge_replacement {
+    size_t piece;
+    organ_weight weight;    /* the adapter's tensor */
+    organ_merge_part *part; /* the adapter may have factors for the weight too; NULL: it has none */
+} merge_replacement;
+
+/* The pass over replacements. */
+typedef struct merge_replacing {
+    merge_pass_run *r;
+    merge_replacement *list;
+    size_t count;
+} merge_replacing;
+
+/* Implements organ_weight_pass.begin: loads the factors. */
+static organ_status replace_begin(void *context, size_t item, const char *note, organ_error *error)
+{
+    const merge_replacing *const c = context;
+    organ_merge_part *const part = c->list[item].part;
+    (void)note;
+    return part ? load_part(c->r->job, part, error) : ORGAN_OK;
+}
+
+/* Implements organ_weight_pass.work: computes and writes a strip. */
+static organ_status replace_strip(void *context, const organ_weight_strip *strip, void *scratch, void *result,
+                                  organ_error *error)
+{
+    const merge_replacing *const c = context;
+    return merge_rows(c->r, c->list[strip->item].piece, strip->first, strip->rows, strip->cols, strip->values, scratch,
+                      result, error);
+}
+
+/* Implements organ_weight_pass.retire: adds the sums of a strip and, after the last one, records the tensor. */
+static organ_status replace_retire(void *context, const organ_weight_strip *strip, const void *result,
+                                   organ_error *error)
+{
+    const merge_replacing *const c = context;
+    const merge_replacement *const one = &c->list[strip->item];
+    if (one->part)
+        merge_add_sums(&one->part->sums, result);
+    if (check_range(c->r->job, one->piece, result, error) || !strip->last)
+        return error->status;
+    if (one->part)
+        unload_part(one->part);
+    finish_weight(c->r, one->piece, error);
+    organ_progress_advance(c->r->job->progress, c->r->job->units[one->piece].bytes, one->weight.name, "replaced");
+    return error->status;
+}
+
+/* Adds a tensor to the replacements, unless it is written or empty. */
+static void add_replacement(merge_replacing *c, size_t piece, const organ_tensor *tensor, organ_merge_part *part)
+{
+    if (tensor && tensor->elements && !organ_write_done(c->r->units, piece))
+        c->list[c->count++] = (merge_replacement){piece, organ_weight_plain(tensor), part};
+}
+
+/* Computes and writes the tensors whose values the adapter stores whole. If the adapter also has factors for a weight,
+ * their change is added. */
+static organ_status merge_replacements(merge_pass_run *r, organ_error *error)
 {
     organ_merge_job *const job = r->job;
-    organ_merge_sums none = {0}, *const sums = part ? &part->sums : &none;
-    const organ_matrices m = organ_tensor_matrices(t);
-    const size_t cols = (size_t)m.cols, step = rows_at_once(cols), width = organ_dtype_describe(t->dtype)->bytes;
-    float *const values = aligned_alloc(4096, (step * cols * sizeof(float) + 4095) / 4096 * 4096);
-    void *const raw = malloc(step * cols * width), *const scratch = aligned_alloc(64, organ_to_line(scratch_bytes(r)));
-    if (!values || !raw || !scratch)
-        organ_fail_memory(error, t->name);
-    else if (part)
-        load_part(job, part, error);
-    size_t rows = 0;
-    for (uint64_t at = 0; at < m.count * m.rows && !error->status; at += rows) {
-        /* rows of one matrix of a stack: each expert has factors of its own */
-        const uint64_t left = m.rows - at % m.rows;
-        rows = left < step ? (size_t)left : step;
-        if (organ_stop_is_requested(job->engine->stop))
-            organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
-        else if (organ_model_read(job->adapter->model, t->file, raw, rows * cols * width, t->offset + at * cols * width,
-                                  error) == ORGAN_OK) {
-            organ_widen(job->engine->kernels, t->dtype, raw, values, rows * cols);
-            merge_rows(r, piece, at, rows, cols, values, scratch, sums, error);
-        }
-    }
-    if (!error->status && check_range(job, piece, sums, error) == ORGAN_OK)
-        finish_weight(r, piece, error);
-    if (part)
-        unload_part(part);
-    free(values);
-    free(raw);
-    free(scratch);
-    organ_progress_advance(job->progress, job->units[piece].bytes, t->name, "replaced");
+    merge_replacing c = {.r = r, .list = calloc(job->part_count + 1, sizeof *c.list)};
+    organ_weight_item *const items = calloc(job->part_count + 1, sizeof *items);
+    if (!c.list || !items)
+        organ_fail_memory(error, job->base->path);
+    for (size_t k = 0; k < job->part_count && !error->status; k++)
+        add_replacement(&c, job->parts[k].weight, job->parts[k].saved, &job->parts[k]);
+    if (!error->status)
+        add_replacement(&c, job->head_piece, job->head, NULL);
+    for (size_t k = 0; k < c.count; k++)
+        items[k].weight = &c.list[k].weight;
+    const organ_weight_pass pass = {.model = job->adapter->model,
+                                    .items = items,
+                                    .item_count = c.count,
+                                    .as = ORGAN_F32,
+                                    .scratch_bytes = scratch_bytes(r),
+                                    .result_bytes = sizeof(organ_merge_sums),
+                                    .context = &c,
+                                    .begin = replace_begin,
+                                    .work = replace_strip,
+                                    .retire = replace_retire};
+    if (c.count && !error->status)
+        organ_weight_pass_run(&pass, job->engine, error);
+    free(c.list);
+    free(items);
     return error->status;
 }
 
@@ -506,11 +561,7 @@ organ_status organ_merge_run(organ_merge_job *job, organ_writing *units, organ_e
         if (job->parts[k].pair && job->parts[k].pair->rank > r.rank)
             r.rank = (size_t)job->parts[k].pair->rank;
     if (run_pass(&r, error) == ORGAN_OK)
-        for (size_t k = 0; k < job->part_count && !error->status; k++)
-            if (job->parts[k].saved && job->parts[k].saved->elements && !organ_write_done(units, job->parts[k].weight))
-                merge_replacement(&r, job->parts[k].weight, job->parts[k].saved, &job->parts[k], error);
-    if (!error->status && job->head && !organ_write_done(units, job->head_piece))
-        merge_replacement(&r, job->head_piece, job->head, NULL, error);
+        merge_replacements(&r, error);
     for (size_t k = 0; k < job->part_count; k++) /* parts that an error left loaded */
         unload_part(&job->parts[k]);
     return error->status;

@@ -104,7 +104,7 @@ static organ_status publish_file(const char *temporary, const char *path, const 
 /* Writes the `count` tensors `pieces` of `shard` into the file organ_companions_path(c, file), which has a temporary
  * name until it is complete. */
 static organ_status write_file(const organ_companions *c, size_t file, const organ_model *shard,
-                               organ_shard_piece *pieces, size_t count, const organ_stop *stop, organ_error *error)
+                               organ_shard_piece *pieces, size_t count, const organ_engine *engine, organ_error *error)
 {
     organ_resharding *plan = NULL;
     char *path = organ_companions_path(c, file), *temporary = NULL;
@@ -117,7 +117,7 @@ static organ_status write_file(const organ_companions *c, size_t file, const org
         if (organ_resharding_plan(shard, pieces, count, UINT64_MAX, organ_path_name(temporary), true, &plan, error) ==
                 ORGAN_OK &&
             organ_resharding_begin(plan, folder, error) == ORGAN_OK)
-            organ_resharding_copy(plan, NULL, NULL, stop, error);
+            organ_resharding_copy(plan, NULL, engine, NULL, engine->stop, error);
         organ_resharding_free(plan);
         if (error->status)
             unlink(temporary);
@@ -134,7 +134,7 @@ static organ_status write_file(const organ_companions *c, size_t file, const org
  * is_selected(context, codes) returns true. Writes no file if there are none. */
 organ_status organ_companions_keep(const organ_companions *c, size_t file, const organ_model *shard,
                                    bool (*is_selected)(void *context, size_t codes), void *context,
-                                   const organ_stop *stop, organ_error *error)
+                                   const organ_engine *engine, organ_error *error)
 {
     organ_shard_piece *const pieces = calloc(shard->tensor_count + 1, sizeof *pieces);
     size_t count = 0;
@@ -146,7 +146,7 @@ organ_status organ_companions_keep(const organ_companions *c, size_t file, const
             pieces[count++] = organ_piece_same(&shard->tensors[t]);
     }
     if (count)
-        write_file(c, file, shard, pieces, count, stop, error);
+        write_file(c, file, shard, pieces, count, engine, error);
     free(pieces);
     return error->status;
 }

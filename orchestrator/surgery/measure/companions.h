@@ -7,7 +7,7 @@
 
 #include "formats/model/model.h"
 #include "formats/safetensors/safetensors.h"
-#include "orchestrator/stream/stop.h"
+#include "orchestrator/stream/pass.h"
 
 /* Value instead of the index of a shard: the tensor is no companion, or its codes are in the same shard. */
 #define ORGAN_AT_HOME SIZE_MAX
@@ -37,11 +37,11 @@ size_t organ_companions_codes_in(const organ_companions *companions, const char 
 char *organ_companions_path(const organ_companions *companions, size_t file);
 
 /* Saves some of the companions in shard `file`, which is open as `shard`: those with is_selected(context, codes) true,
- * where `codes` is the index of the other shard with their codes. Writes no file if there are none. Returns after the
- * file is on the disk; ORGAN_IO or ORGAN_INTERRUPTED if that fails. */
+ * where `codes` is the index of the other shard with their codes. Copies them on the workers of `engine`. Writes no
+ * file if there are none. Returns after the file is on the disk; ORGAN_IO or ORGAN_INTERRUPTED if that fails. */
 organ_status organ_companions_keep(const organ_companions *companions, size_t file, const organ_model *shard,
                                    bool (*is_selected)(void *context, size_t codes), void *context,
-                                   const organ_stop *stop, organ_error *error);
+                                   const organ_engine *engine, organ_error *error);
 
 /* Calls each(context, from, tensor, error) once for every other shard `from` that has companions of codes in shard
  * `file`; `tensor` is the name of the first such companion. Stops at an error of `each` and returns it. */

@@ -106,7 +106,8 @@ static organ_status dissect_member(const fleet *f, const organ_fleet_member *mem
                                      .write.resume = true,
                                      .write.force = true,
                                      .resumed_by = "the same command",
-                                     .ranks = f->ranks};
+                                     .ranks = f->ranks,
+                                     .engine = f->engine};
     if (!output)
         organ_fail_memory(error, member->name);
     else

@@ -370,7 +370,7 @@ static organ_status keep_companions(shard_list *s, organ_error *error)
         if (!path)
             return organ_fail_memory(error, s->path);
         if (access(path, F_OK) == 0 && open_shard(s, k, path, &shard, &fault) == ORGAN_OK)
-            organ_companions_keep(&s->companions, k, shard, is_waiting, s, s->engine->stop, error);
+            organ_companions_keep(&s->companions, k, shard, is_waiting, s, s->engine, error);
         organ_model_close(shard);
     }
     return error->status;

@@ -109,6 +109,7 @@ static organ_status assemble_model(assembly *a, json_t **report, organ_error *er
                               .stage = "assembling",
                               .model_is = "model",
                               .progress = a->progress,
+                              .engine = o->engine,
                               .context = a,
                               .document = assemble_document};
     return organ_write_run(&made, report, error);

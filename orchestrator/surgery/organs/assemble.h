@@ -11,7 +11,8 @@ typedef struct organ_assemble_options {
     const char *directory; /* an organ directory, or another model, whose split files can be merged */
     organ_write_options write;
     const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
-    struct organ_ranks *ranks; /* the processes that share the work (room ranks); NULL: this process does it alone */
+    struct organ_ranks *ranks;  /* the processes that share the work (room ranks); NULL: this process does it alone */
+    const organ_engine *engine; /* its workers copy the tensors; NULL: threads that are started for the run */
 } organ_assemble_options;
 
 /* Assembles the model and creates the report of schema organ.assemble/1, which the caller releases (NULL on error). An

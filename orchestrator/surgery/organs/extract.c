@@ -72,6 +72,7 @@ static organ_status extract_model(extraction *e, json_t **report, organ_error *e
                               .stage = "extracting",
                               .model_is = "model",
                               .progress = e->progress,
+                              .engine = o->engine,
                               .context = e,
                               .document = extract_document};
     return organ_write_run(&made, report, error);

@@ -13,7 +13,8 @@ typedef struct organ_extract_options {
     organ_write_options write;
     const char *resumed_by;           /* how a user continues an interrupted run, for its message; NULL: "--resume" */
     const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
-    struct organ_ranks *ranks; /* the processes that share the work (room ranks); NULL: this process does it alone */
+    struct organ_ranks *ranks;  /* the processes that share the work (room ranks); NULL: this process does it alone */
+    const organ_engine *engine; /* its workers copy the tensors; NULL: threads that are started for the run */
 } organ_extract_options;
 
 /* Extracts all tensors and creates the report of schema organ.extract/1, which the caller releases (NULL on error).

@@ -15,9 +15,11 @@ typedef struct organ_graft_options {
     const char *layers; /* layers of the source to copy (organ_selection_parse); NULL: all layers, and tensors
                          * outside of layers */
     const char *map;    /* layer number in the target of each source layer (organ_layer_map_parse); NULL: the same */
-    organ_write_options write;  /* output in the format of the target: .gguf, .safetensors, a directory of either, an
-                                 * organ directory */
-    const organ_engine *engine; /* runs write.evaluate; otherwise not used */
+    organ_write_options write; /* output in the format of the target: .gguf, .safetensors, a directory of either, an
+                                * organ directory */
+    /* Its workers copy the tensors and run write.evaluate, which needs it. NULL: threads that are started for the run
+     */
+    const organ_engine *engine;
     const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
     struct organ_ranks *ranks; /* the processes that share the work (room ranks); NULL: this process does it alone */
 } organ_graft_options;

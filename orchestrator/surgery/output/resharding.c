@@ -462,15 +462,23 @@ typedef struct resharding_copying {
     size_t *pieces;
 } resharding_copying;
 
-/* Implements organ_transfer.done: passes index and digest of the copied piece to the caller's `copied`. */
+/* Implements organ_transfer.written: passes an extent to the caller's `written` with the index of the piece. */
+static organ_status note_written(void *context, const organ_transfer *transfer, const organ_transfer_extent *extent,
+                                 organ_error *error)
+{
+    const resharding_copying *const c = context;
+    return c->watch->written(c->watch->context, c->pieces[transfer - c->transfers], extent, error);
+}
+
+/* Implements organ_transfer.done: passes the index of the copied piece to the caller's `copied`. */
 static organ_status note_copied(void *context, const organ_transfer *transfer, organ_error *error)
 {
     const resharding_copying *const c = context;
-    return c->watch->copied(c->watch->context, c->pieces[transfer - c->transfers], transfer->xxh3, error);
+    return c->watch->copied(c->watch->context, c->pieces[transfer - c->transfers], error);
 }
 
 /* Makes a transfer for each selected piece and runs all transfers. */
-organ_status organ_resharding_copy(organ_resharding *r, const organ_resharding_watch *watch,
+organ_status organ_resharding_copy(organ_resharding *r, const organ_resharding_watch *watch, const organ_engine *engine,
                                    const organ_progress *progress, const organ_stop *stop, organ_error *error)
 {
     organ_transfer *const transfers = organ_rows_take(r->count + 1, sizeof *transfers);
@@ -490,11 +498,13 @@ organ_status organ_resharding_copy(organ_resharding *r, const organ_resharding_w
                                               .as = p->dtype,
                                               .kernels = r->kernels,
                                               .overflow = watch ? watch->overflow : NULL,
+                                              .whole = watch && watch->whole,
+                                              .written = watch ? note_written : NULL,
                                               .done = watch ? note_copied : NULL,
                                               .context = &c};
     }
-    if (!error->status)
-        organ_transfer_run(transfers, count, progress, stop, error);
+    if (!error->status && count)
+        organ_transfer_run(transfers, count, engine, progress, stop, error);
     free(c.pieces);
     organ_rows_free(transfers);
     return error->status;

@@ -9,9 +9,7 @@
 #include "formats/model/model.h"
 #include "formats/safetensors/safetensors.h"
 #include "kernels/kernels.h"
-#include "orchestrator/stream/overflow.h"
-#include "orchestrator/stream/progress.h"
-#include "orchestrator/stream/stop.h"
+#include "orchestrator/stream/transfer.h"
 
 #include <jansson.h>
 
@@ -31,7 +29,7 @@ typedef struct organ_shard_piece {
     uint64_t bytes;
     size_t file;     /* index of its file */
     uint64_t offset; /* of its first byte in that file */
-    uint64_t xxh3;   /* XXH3 of the copied bytes; set by surgery/write after the piece was copied */
+    uint64_t xxh3;   /* XXH3 of the copied bytes of a layout; set by surgery/write after the piece was copied */
 } organ_shard_piece;
 
 /* The header of a file, or a gap between or after its tensors whose bytes are not all zero. All other bytes of the file
@@ -109,20 +107,24 @@ organ_status organ_resharding_continue(organ_resharding *plan, const char *direc
  * file and offset. */
 uint64_t organ_resharding_digest(const organ_resharding *plan);
 
-/* Callbacks of organ_resharding_copy. `is_selected` chooses the pieces to copy. `copied` is called after each copied
- * piece with the XXH3 of its bytes, on any thread but one call at a time; its error ends the copy. */
+/* Callbacks of organ_resharding_copy. `is_selected` chooses the pieces to copy. `written` gets each extent of a piece
+ * that was copied, `copied` the piece after all its extents; workers make these calls, one at a time, and an error ends
+ * the copy. */
 typedef struct organ_resharding_watch {
     void *context;
     organ_overflow *overflow; /* of conversions, as in organ_transfer */
+    bool whole;               /* the only extent of a piece is the whole piece (organ_transfer.whole) */
     bool (*is_selected)(void *context, size_t piece);
-    organ_status (*copied)(void *context, size_t piece, uint64_t xxh3, organ_error *error);
+    organ_status (*written)(void *context, size_t piece, const organ_transfer_extent *extent, organ_error *error);
+    organ_status (*copied)(void *context, size_t piece, organ_error *error);
 } organ_resharding_watch;
 
-/* Copies the pieces whose `same` is set and that `watch` selects (NULL: all of them), and advances `progress` by their
- * bytes and names. Returns ORGAN_IO, ORGAN_BAD_INPUT or ORGAN_INTERRUPTED if reading or writing fails, a source file
- * changed, or a stop was requested. */
+/* Copies the pieces whose `same` is set and that `watch` selects (NULL: all of them) on the workers of `engine`, and
+ * advances `progress` by their bytes and names. Returns ORGAN_IO, ORGAN_BAD_INPUT or ORGAN_INTERRUPTED if reading or
+ * writing fails, a source file changed, or a stop was requested. */
 organ_status organ_resharding_copy(organ_resharding *plan, const organ_resharding_watch *watch,
-                                   const organ_progress *progress, const organ_stop *stop, organ_error *error);
+                                   const organ_engine *engine, const organ_progress *progress, const organ_stop *stop,
+                                   organ_error *error);
 
 /* Writes bytes [at, at + bytes) of a piece to its file. Any thread may call it; ranges must not overlap. Direct I/O,
  * which avoids the page cache, needs the address of `data` and the offset in the file to be equal modulo 4096.

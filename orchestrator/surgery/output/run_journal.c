@@ -18,7 +18,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#define READ_STEP ((size_t)4 << 20) /* bytes that organ_run_digest reads at once */
+#define READ_STEP ((size_t)1 << 20) /* bytes that organ_run_digest reads at once: workers call it at the same time */
 
 /* Returns the entry of a file in organ_run_files. */
 static json_t *file_row(const char *name, uint64_t bytes, struct timespec modified)

@@ -3,6 +3,7 @@
  * their scales: 128 rows if a scale covers a block of the matrix, else one row. Short rows of GGUF blocks are encoded
  * several at a time. A part is a target that is quantised. */
 #include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/share.h"
 #include "orchestrator/stream/weight_pass.h"
 #include "orchestrator/surgery/precision/quantize_job.h"
 
@@ -314,21 +315,19 @@ organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quant
                : ORGAN_OK;
 }
 
-/* Writes the tensors of the first `count` parts of job->todo that do not depend on codes: the shape if codes are
- * packed, and the scale if one scale covers the tensor. */
-static organ_status put_small(organ_quantize_job *job, size_t count, organ_error *error)
+/* Task: writes the tensors of part job->todo[k] that do not depend on codes: the shape if codes are packed, and the
+ * scale if one scale covers the tensor. */
+static organ_status put_small(void *context, size_t k, size_t worker, organ_error *error)
 {
-    for (size_t k = 0; k < count && !error->status; k++) {
-        organ_quantize_part *const part = job->todo[k];
-        unsigned char stored[4];
-        if (organ_quantize_put_shape(job, part, error) != ORGAN_OK ||
-            job->encoding->grid.scale_of != ORGAN_SCALE_TENSOR)
-            continue;
-        part->whole_scale = choose_whole_scale(part, job->engine->kernels);
-        organ_encoding_store_scales(part->encoding, job->engine->kernels, &part->whole_scale, 1, stored);
-        organ_write_put(job->run, part->scale, stored, 2, 0, NULL, error);
-    }
-    return error->status;
+    organ_quantize_job *const job = context;
+    organ_quantize_part *const part = job->todo[k];
+    unsigned char stored[4];
+    (void)worker;
+    if (organ_quantize_put_shape(job, part, error) != ORGAN_OK || job->encoding->grid.scale_of != ORGAN_SCALE_TENSOR)
+        return error->status;
+    part->whole_scale = choose_whole_scale(part, job->engine->kernels);
+    organ_encoding_store_scales(part->encoding, job->engine->kernels, &part->whole_scale, 1, stored);
+    return organ_write_put(job->run, part->scale, stored, 2, 0, NULL, error);
 }
 
 /* Returns the pass that writes codes. Its scratch is the largest that a part needs; strips have multiples of 128 rows,
@@ -367,7 +366,7 @@ static organ_status run_passes(organ_quantize_job *job, const organ_weight_item 
     if (job->encoding->grid.scale_of == ORGAN_SCALE_TENSOR &&
         organ_weight_pass_run(&statistics, job->engine, error) == ORGAN_OK)
         organ_weight_pass_run(&tries, job->engine, error);
-    if (!error->status && put_small(job, count, error) == ORGAN_OK)
+    if (!error->status && organ_share_try(job->engine, count, put_small, job, error) == ORGAN_OK)
         organ_weight_pass_run(&codes, job->engine, error);
     return error->status;
 }

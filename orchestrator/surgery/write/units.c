@@ -150,24 +150,39 @@ static bool units_is_selected(void *context, size_t piece)
     return !w->units[w->log.unit_of[piece]].done;
 }
 
-/* Records the unit of a copied piece as finished, with the digest of the whole piece as its only extent. */
-static organ_status finish_copied(void *context, size_t piece, uint64_t xxh3, organ_error *error)
+/* Records an extent of a copied piece for its journal line. In a layout the extent is the whole piece, whose digest the
+ * layout reports. */
+static organ_status keep_copied(void *context, size_t piece, const organ_transfer_extent *extent, organ_error *error)
 {
     organ_writing *const w = context;
-    const organ_unit_extent whole = {.bytes = w->pieces[piece].bytes, .xxh3 = xxh3};
-    if (whole.bytes && !add_extent(&w->log.of_piece[piece], whole))
-        return organ_fail_memory(error, w->journal.path);
-    w->pieces[piece].xxh3 = xxh3;
+    const organ_unit_extent one = {.at = extent->at, .bytes = extent->bytes, .xxh3 = extent->xxh3};
+    w->pieces[piece].xxh3 = extent->xxh3;
+    pthread_mutex_lock(&w->log.lock);
+    const bool added = add_extent(&w->log.of_piece[piece], one);
+    pthread_mutex_unlock(&w->log.lock);
+    return added ? ORGAN_OK : organ_fail_memory(error, w->journal.path);
+}
+
+/* Records the unit of a copied piece as finished. An empty piece has no extent. */
+static organ_status finish_copied(void *context, size_t piece, organ_error *error)
+{
+    organ_writing *const w = context;
+    if (w->pieces[piece].bytes == 0)
+        w->pieces[piece].xxh3 = XXH3_64bits(NULL, 0);
     return organ_write_finish(w, w->log.unit_of[piece], json_object(), error);
 }
 
 organ_status organ_units_copy(organ_writing *w, organ_error *error)
 {
-    const organ_resharding_watch watch = {
-        .context = w, .overflow = &w->overflow, .is_selected = units_is_selected, .copied = finish_copied};
+    const organ_resharding_watch watch = {.context = w,
+                                          .overflow = &w->overflow,
+                                          .whole = w->write->layout != NULL,
+                                          .is_selected = units_is_selected,
+                                          .written = keep_copied,
+                                          .copied = finish_copied};
     if (w->copy)
         return organ_model_copy_finish(w->copy, error);
-    return organ_resharding_copy(w->plan, &watch, w->write->progress, w->stop, error);
+    return organ_resharding_copy(w->plan, &watch, w->write->engine, w->write->progress, w->stop, error);
 }
 
 /* ---- reading back ---- */

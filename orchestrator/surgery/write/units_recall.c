@@ -4,6 +4,7 @@
 #include "orchestrator/surgery/write/writing.h"
 
 #include "formats/base/name_table.h"
+#include "orchestrator/stream/share.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,7 +43,7 @@ static organ_status check_piece(const organ_writing *w, size_t piece, const json
             return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
         *intact = json_unpack((json_t *)row, "[I, I, s]", &from, &bytes, &written) == 0 && from >= 0 &&
                   (uint64_t)from == at && bytes > 0 && (uint64_t)bytes <= w->pieces[piece].bytes - at;
-        if (!*intact || organ_run_digest(read_piece, &here, at, (uint64_t)bytes, w->write->progress, found, error))
+        if (!*intact || organ_run_digest(read_piece, &here, at, (uint64_t)bytes, NULL, found, error))
             return error->status;
         *intact = strcmp(written, found) == 0;
         if (!*intact)
@@ -73,13 +74,14 @@ static bool recall_unit(organ_writing *w, size_t item, const json_t *results)
                           : w->write->recall(organ_write_inner(w), item, results);
 }
 
-/* Sets the digest of a copied piece, or passes "results" to the verb. The unit stays undone if they are malformed. */
+/* Sets the digest of a copied piece of a layout, or passes "results" to the verb. The unit stays undone if they are
+ * malformed. */
 void organ_units_recall(organ_writing *w, size_t unit, const json_t *line)
 {
     organ_unit *const u = &w->units[unit];
     const json_t *const results = json_object_get(line, "results");
     organ_shard_piece *const first = &w->pieces[u->first];
-    /* The line of a copied piece has one extent with its digest, or none if the piece is empty. */
+    /* In a layout the line of a piece has one extent with its digest, or none if the piece is empty. */
     const char *const digits =
         json_string_value(json_array_get(json_array_get(json_array_get(json_object_get(line, "pieces"), 0), 0), 2));
     if (first->same)
@@ -114,15 +116,21 @@ typedef struct inventory {
     uint64_t *bytes;        /* bytes of the unit in the output; 0 without a line */
     uint32_t *owner;        /* rank that compares the unit's bytes with the digests of the line */
     bool *intact;           /* the unit's bytes in the output match these digests */
+    organ_writing *w;
+    pthread_mutex_t lock; /* for the progress */
 } inventory;
 
 /* Finds the journal line of each unit, and divides the units that have one among the ranks, which check about equally
  * many bytes each. */
-static organ_status make_inventory(const organ_writing *w, inventory *list, organ_error *error)
+static organ_status make_inventory(organ_writing *w, inventory *list, organ_error *error)
 {
     const size_t capacity = w->unit_count + 1;
-    *list = (inventory){calloc(capacity, sizeof *list->line_of), calloc(capacity, sizeof *list->bytes),
-                        calloc(capacity, sizeof *list->owner), calloc(capacity, sizeof *list->intact)};
+    *list = (inventory){.line_of = calloc(capacity, sizeof *list->line_of),
+                        .bytes = calloc(capacity, sizeof *list->bytes),
+                        .owner = calloc(capacity, sizeof *list->owner),
+                        .intact = calloc(capacity, sizeof *list->intact),
+                        .w = w,
+                        .lock = PTHREAD_MUTEX_INITIALIZER};
     if (!list->line_of || !list->bytes || !list->owner || !list->intact)
         return organ_fail_memory(error, w->journal.path);
     if (find_lines(w, list->line_of, error))
@@ -140,10 +148,26 @@ static void free_inventory(inventory *list)
     free(list->intact);
 }
 
-/* Sets intact[u] for the units that this rank checks: their bytes in the unfinished output have the digests of the
- * journal. Prints a note for each unit that differs. */
-static void check_found_units(const organ_writing *w, inventory *list, organ_error *error)
+/* Task: sets intact[u] if this rank checks unit u: its bytes in the unfinished output have the digests of the journal.
+ */
+static organ_status check_found_unit(void *context, size_t u, size_t worker, organ_error *error)
 {
+    inventory *const list = context;
+    const organ_writing *const w = list->w;
+    (void)worker;
+    if (!list->line_of[u] || list->owner[u] != organ_ranks_rank(w->output.ranks) ||
+        check_unit(w, u, list->line_of[u], &list->intact[u], error) != ORGAN_OK)
+        return error->status;
+    pthread_mutex_lock(&list->lock);
+    organ_progress_advance(w->write->progress, list->bytes[u], NULL, NULL);
+    pthread_mutex_unlock(&list->lock);
+    return ORGAN_OK;
+}
+
+/* Checks the units on all workers. Prints a note for each unit that differs, in the order of units. */
+static void check_found_units(inventory *list, organ_error *error)
+{
+    const organ_writing *const w = list->w;
     uint64_t bytes = 0;
     size_t lines = 0;
     for (size_t u = 0; u < w->unit_count; u++) {
@@ -151,9 +175,9 @@ static void check_found_units(const organ_writing *w, inventory *list, organ_err
         lines += list->line_of[u] != NULL;
     }
     organ_progress_begin(w->write->progress, "checking the unfinished output", bytes, lines);
+    organ_share_try(w->write->engine, w->unit_count, check_found_unit, list, error);
     for (size_t u = 0; u < w->unit_count && !error->status; u++)
-        if (list->line_of[u] && list->owner[u] == organ_ranks_rank(w->output.ranks) &&
-            check_unit(w, u, list->line_of[u], &list->intact[u], error) == ORGAN_OK && !list->intact[u])
+        if (list->line_of[u] && list->owner[u] == organ_ranks_rank(w->output.ranks) && !list->intact[u])
             organ_progress_note(w->write->progress,
                                 "%s: its bytes in the unfinished output differ from the journal: it is written again",
                                 w->pieces[w->units[u].first].name);
@@ -167,7 +191,7 @@ static organ_status recall_units(organ_writing *w, organ_error *error)
     inventory listed = {0};
     organ_gathered verdicts = {0};
     if (make_inventory(w, &listed, error) == ORGAN_OK)
-        check_found_units(w, &listed, error);
+        check_found_units(&listed, error);
     organ_ranks_gather(w->output.ranks, "checking the unfinished output", listed.intact,
                        listed.intact ? w->unit_count : 0, &verdicts, error);
     for (size_t u = 0; u < w->unit_count && !error->status; u++)

@@ -83,7 +83,9 @@ typedef struct organ_write {
 
     /* ---- run ---- */
     const organ_progress *progress;
-    const organ_engine *engine; /* with `layout` it may be NULL and is used only for the evaluation */
+    /* With `layout` it may be NULL unless the output is evaluated; the tensors are then copied on threads that are
+     * started for the run. */
+    const organ_engine *engine;
     organ_made_as made_as;      /* how the verb changes the weights, for the evaluation */
     /* Predicted work of a dry run, in addition to reading the model and writing the output. NULL: the document has no
      * plan. */

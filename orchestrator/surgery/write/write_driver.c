@@ -7,6 +7,7 @@
 #include "formats/base/memory_watch.h"
 #include "formats/base/name_table.h"
 #include "formats/base/paged_rows.h"
+#include "orchestrator/stream/engine.h"
 #include "orchestrator/surgery/output/output.h"
 
 #include <stdlib.h>
@@ -288,7 +289,7 @@ static organ_writing write_of(const organ_write *m)
 
 /* Plans the output, then writes it or, in a dry run, makes only the report. The evaluation's own error, if any, is
  * set last. */
-organ_status organ_write_run(const organ_write *write, json_t **report, organ_error *error)
+static organ_status run_with_engine(const organ_write *write, json_t **report, organ_error *error)
 {
     const organ_report_work work = organ_report_begin(report);
     organ_writing w = write_of(write);
@@ -309,4 +310,21 @@ organ_status organ_write_run(const organ_write *write, json_t **report, organ_er
         organ_evaluation_end(&w.evaluation, error);
     write_release(&w);
     return organ_report_end_partial(&work, write->requested->output, error);
+}
+
+/* Runs on the verb's engine or, for a layout without one, on an engine of its own. */
+organ_status organ_write_run(const organ_write *write, json_t **report, organ_error *error)
+{
+    organ_write with = *write;
+    organ_engine *own = NULL;
+    if (!write->engine && !write->requested->dry_run) {
+        *report = NULL;
+        if (organ_engine_create(NULL, 0, 0, &own, error) != ORGAN_OK)
+            return error->status;
+        own->stop = write->stop;
+        with.engine = own;
+    }
+    run_with_engine(&with, report, error);
+    organ_engine_destroy(own);
+    return error->status;
 }

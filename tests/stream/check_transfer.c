@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT
+ * Copying of tensors: bytes, extents and errors with any number of workers. */
+#include "orchestrator/stream/engine.h"
+#include "orchestrator/stream/transfer.h"
+#include "tests/kit/model_maker.h"
+#include "tests/kit/suite_table.h"
+#include "tests/stream/check_stream.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void setup(void) { scratch_make(); }
+
+static void teardown(void) { scratch_remove(); }
+
+/* Elements of 64 bits take twice the bytes of their FP32 values, which must not overwrite elements that are not read
+ * yet: writes a tensor of F64 as F32 that is longer than one step of the conversion. */
+START_TEST(elements_of_64_bits_are_converted_whole)
+{
+    enum { COUNT = 600000 };
+    organ_error error = {0};
+    organ_model *model;
+    const char *why;
+    char header[96];
+    const int length = snprintf(header + 8, sizeof header - 8,
+                                "{\"x\":{\"dtype\":\"F64\",\"shape\":[%d],\"data_offsets\":[0,%d]}}", COUNT, 8 * COUNT);
+    const size_t lead = 8 + (size_t)length;
+    const uint64_t header_bytes = (uint64_t)length;
+    memcpy(header, &header_bytes, 8);
+    unsigned char *const file = malloc(lead + 8 * COUNT);
+    ck_assert_ptr_nonnull(file);
+    memcpy(file, header, lead);
+    for (int k = 0; k < COUNT; k++) {
+        const double value = 1.0 / (k + 1);
+        memcpy(file + lead + 8 * (size_t)k, &value, 8);
+    }
+    spill(scratch_path("x.safetensors"), file, lead + 8 * COUNT);
+    free(file);
+    ck_assert_int_eq(organ_model_open(scratch_path("x.safetensors"), &model, &error), ORGAN_OK);
+    const char *const path = scratch_path("out");
+    ck_assert_int_eq(organ_transfer_file(path, 4 * COUNT, &error), ORGAN_OK);
+    organ_transfer transfer = {.model = model,
+                               .tensor = &model->tensors[0],
+                               .path = path,
+                               .as = ORGAN_F32,
+                               .kernels = organ_kernels_choose(organ_cpu_detect(), NULL, &why)};
+    organ_engine *engine;
+    ck_assert_int_eq(organ_engine_create(NULL, 2, 0, &engine, &error), ORGAN_OK);
+    ck_assert_msg(organ_transfer_run(&transfer, 1, engine, NULL, NULL, &error) == ORGAN_OK, "%s", error.message);
+    size_t size;
+    char *const out = slurp(path, &size);
+    ck_assert_uint_eq(size, 4 * COUNT);
+    for (int k = 0; k < COUNT; k++) {
+        float value;
+        memcpy(&value, out + 4 * (size_t)k, 4);
+        ck_assert_msg(value == (float)(1.0 / (k + 1)), "element %d is %g", k, (double)value);
+    }
+    free(out);
+    organ_engine_destroy(engine);
+    organ_model_close(model);
+}
+END_TEST
+
+/* Writes a file with one tensor of `count` elements of FP32, and opens it. */
+static organ_model *model_of_floats(const float *values, size_t count)
+{
+    organ_error error = {0};
+    organ_model *model;
+    char header[96];
+    const int length =
+        snprintf(header + 8, sizeof header - 8, "{\"x\":{\"dtype\":\"F32\",\"shape\":[%zu],\"data_offsets\":[0,%zu]}}",
+                 count, 4 * count);
+    const uint64_t header_bytes = (uint64_t)length;
+    memcpy(header, &header_bytes, 8);
+    unsigned char *const file = malloc(8 + (size_t)length + 4 * count);
+    ck_assert_ptr_nonnull(file);
+    memcpy(file, header, 8 + (size_t)length);
+    memcpy(file + 8 + (size_t)length, values, 4 * count);
+    spill(scratch_path("x.safetensors"), file, 8 + (size_t)length + 4 * count);
+    free(file);
+    ck_assert_int_eq(organ_model_open(scratch_path("x.safetensors"), &model, &error), ORGAN_OK);
+    return model;
+}
+
+/* What the callbacks of a transfer have received. */
+typedef struct received {
+    uint64_t bytes, largest; /* of all extents; of the largest one */
+    size_t done;             /* calls of `done` */
+} received;
+
+static organ_status extent_is_written(void *context, const organ_transfer *t, const organ_transfer_extent *extent,
+                                      organ_error *error)
+{
+    received *const r = context;
+    size_t size;
+    char *const out = slurp(t->path, &size);
+    const uint64_t digest = XXH3_64bits(out + t->offset + extent->at, extent->bytes);
+    free(out);
+    r->bytes += extent->bytes;
+    r->largest = extent->bytes > r->largest ? extent->bytes : r->largest;
+    return digest == extent->xxh3 && r->done == 0 ? ORGAN_OK : organ_fail(error, ORGAN_USAGE, "another digest");
+}
+
+static organ_status tensor_is_done(void *context, const organ_transfer *t, organ_error *error)
+{
+    (void)t, (void)error;
+    ((received *)context)->done++;
+    return ORGAN_OK;
+}
+
+enum { FLOATS = 5 << 20 }; /* 20 MiB: three extents */
+static const size_t transfer_threads[] = {1, 2, 7, 16};
+
+/* Copies a tensor to an offset that is on no page, with any number of workers, whole and in extents. Every byte is
+ * reported once, after it was written and before the tensor is done. */
+START_TEST(extents_cover_a_tensor_with_any_threads)
+{
+    float *const values = malloc(FLOATS * sizeof *values);
+    ck_assert_ptr_nonnull(values);
+    for (uint32_t k = 0; k < FLOATS; k++)
+        values[k] = (float)(k * 2654435761u >> 8);
+    organ_model *const model = model_of_floats(values, FLOATS);
+    for (size_t k = 0; k < 8; k++) {
+        organ_error error = {0};
+        organ_engine *engine;
+        received r = {0};
+        const char *const path = scratch_path("out");
+        ck_assert_int_eq(organ_engine_create(NULL, transfer_threads[k / 2], 0, &engine, &error), ORGAN_OK);
+        ck_assert_int_eq(organ_transfer_file(path, 1001 + 4 * FLOATS, &error), ORGAN_OK);
+        organ_transfer transfer = {.model = model,
+                                   .tensor = &model->tensors[0],
+                                   .path = path,
+                                   .offset = 1001,
+                                   .as = ORGAN_F32,
+                                   .whole = k % 2,
+                                   .written = extent_is_written,
+                                   .done = tensor_is_done,
+                                   .context = &r};
+        ck_assert_msg(organ_transfer_run(&transfer, 1, engine, NULL, NULL, &error) == ORGAN_OK, "%s", error.message);
+        size_t size;
+        char *const out = slurp(path, &size);
+        ck_assert_uint_eq(size, 1001 + 4 * FLOATS);
+        ck_assert_mem_eq(out + 1001, values, 4 * FLOATS);
+        ck_assert_uint_eq(r.bytes, 4 * FLOATS);
+        ck_assert_uint_eq(r.done, 1);
+        ck_assert_int_eq(r.largest == 4 * FLOATS, k % 2);
+        ck_assert_uint_le(r.largest, k % 2 ? 4 * FLOATS : 8 << 20);
+        free(out);
+        ck_assert_int_eq(unlink(path), 0);
+        organ_engine_destroy(engine);
+    }
+    free(values);
+    organ_model_close(model);
+}
+END_TEST
+
+/* Several extents have values beyond the range of F16. The message has the number of such values in the first of these
+ * extents, for any number of workers. */
+START_TEST(the_error_is_that_of_the_first_extent)
+{
+    float *const values = calloc(FLOATS, sizeof *values);
+    const char *why;
+    ck_assert_ptr_nonnull(values);
+    for (size_t at = 900000, bad = 1; at < FLOATS; at += 600000, bad++)
+        for (size_t k = 0; k < bad; k++)
+            values[at + k] = 1e9f;
+    organ_model *const model = model_of_floats(values, FLOATS);
+    for (size_t k = 0; k < 8; k++) {
+        organ_error error = {0};
+        organ_engine *engine;
+        organ_overflow overflow = ORGAN_OVERFLOW(false);
+        const char *const path = scratch_path("out");
+        ck_assert_int_eq(organ_engine_create(NULL, transfer_threads[k / 2], 0, &engine, &error), ORGAN_OK);
+        ck_assert_int_eq(organ_transfer_file(path, 2 * FLOATS, &error), ORGAN_OK);
+        organ_transfer transfer = {.model = model,
+                                   .tensor = &model->tensors[0],
+                                   .path = path,
+                                   .as = ORGAN_F16,
+                                   .kernels = organ_kernels_choose(organ_cpu_detect(), NULL, &why),
+                                   .overflow = &overflow,
+                                   .whole = k % 2};
+        ck_assert_int_eq(organ_transfer_run(&transfer, 1, engine, NULL, NULL, &error), ORGAN_BAD_INPUT);
+        ck_assert_ptr_nonnull(strstr(error.message, "'x': at least 1 value "));
+        ck_assert_int_eq(unlink(path), 0);
+        organ_engine_destroy(engine);
+    }
+    free(values);
+    organ_model_close(model);
+}
+END_TEST
+
+Suite *transfer_suite(void)
+{
+    const suite_case cases[] = {
+        {"transfer",
+         {elements_of_64_bits_are_converted_whole, extents_cover_a_tensor_with_any_threads,
+          the_error_is_that_of_the_first_extent}},
+    };
+    return suite_of("transfer", cases, sizeof cases / sizeof *cases, setup, teardown);
+}
