@@ -13,8 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NEAREST 300.0   /* plan of a dry run: operations per weight */
-#define BLOCKS  10000.0 /* the same for GGUF, where the scales of each block are searched */
+#define NEAREST 160.0 /* plan of a dry run: operations per weight */
+#define BLOCKS  400.0 /* the same for GGUF, where the scales of each block are searched */
 
 #define SEARCHED                                                                                                       \
     0x1p-100f /* tensors up to this magnitude get the scale of try 0, as in organ_kernels.search_scales                \
