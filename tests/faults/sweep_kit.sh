@@ -61,7 +61,7 @@ verb() {
         dequantize) words=(dequantize "$packed" "${t1[@]}" -o d) ;;
         extract) words=(extract "$q" "${t1[@]}" -o parts) ;;
         assemble) words=(assemble "$parts" "${t1[@]}" -o b.safetensors) ;;
-        graft) words=(graft --source "$area/pruned" --target "$q" --output g --layers 1 --type organ) ;;
+        graft) words=(graft --source "$area/pruned" --target "$q" "${t1[@]}" --output g --layers 1 --type organ) ;;
         chimera) words=(chimera --base "$gguf" --donor "$gguf" --take organ --layers 1-2 "${t1[@]}" -o c.gguf) ;;
         measure) words=(measure "$q" "${t1[@]}" -o z) ;;
         measure-delete) words=(measure m "${t1[@]}" -o z --delete-after) ;;
