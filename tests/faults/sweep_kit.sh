@@ -59,10 +59,10 @@ verb() {
         fetch) words=(fetch hf:tiny/q -o f) ;;
         fetch-cache) words=(fetch hf:tiny/q --cache) ;;
         dequantize) words=(dequantize "$packed" "${t1[@]}" -o d) ;;
-        extract) words=(extract "$q" -o parts) ;;
-        assemble) words=(assemble "$parts" -o b.safetensors) ;;
-        graft) words=(graft --source "$area/pruned" --target "$q" --output g --layers 1 --type organ) ;;
-        chimera) words=(chimera --base "$gguf" --donor "$gguf" --take organ --layers 1-2 -o c.gguf) ;;
+        extract) words=(extract "$q" "${t1[@]}" -o parts) ;;
+        assemble) words=(assemble "$parts" "${t1[@]}" -o b.safetensors) ;;
+        graft) words=(graft --source "$area/pruned" --target "$q" "${t1[@]}" --output g --layers 1 --type organ) ;;
+        chimera) words=(chimera --base "$gguf" --donor "$gguf" --take organ --layers 1-2 "${t1[@]}" -o c.gguf) ;;
         measure) words=(measure "$q" "${t1[@]}" -o z) ;;
         measure-delete) words=(measure m "${t1[@]}" -o z --delete-after) ;;
         autopsy) words=(autopsy "$q" "${t1[@]}" -o a) ;;
