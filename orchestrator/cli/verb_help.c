@@ -19,17 +19,20 @@ typedef struct help_call {
 } help_call;
 #define CALL help_call
 
-/* Prints the line "compute": which of the arithmetics of --compute this CPU has, and by which instructions. */
+/* Prints the line "compute": which of the arithmetics of --compute this CPU has and by which instructions, and why not
+ * the others. */
 static void print_computes(const organ_kernels *kernels)
 {
     fputs("\ncompute  exact", stdout);
     for (int k = ORGAN_COMPUTE_EXACT + 1; k < ORGAN_COMPUTES; k++) {
         organ_engine engine = {.kernels = kernels};
-        const char *const name = organ_compute_name((organ_compute)k);
+        const char *const name = organ_compute_name((organ_compute)k), *why;
         if (organ_engine_compute(&engine, name, &(organ_error){0}) == ORGAN_OK)
             printf("; %s by %s", name, engine.dots->isa);
+        else if (!organ_dots_choose(organ_cpu_detect(), kernels, (organ_compute)k, &why))
+            printf("; %s is not available (%s)", name, why);
         else
-            printf("; %s is not available", name);
+            printf("; %s is not available (the kernel denies the use of AMX)", name);
     }
 }
 

@@ -45,7 +45,7 @@ for isa in $isas $twins; do
     prints "compute  exact; split "
 done
 ORGAN_ISA=scalar ends 0 version
-prints "compute  exact; split is not available; bf16 is not available"
+prints "compute  exact; split is not available (BF16 products need AVX-512); bf16 is not available (BF16 products need AVX-512)"
 ORGAN_ISA=mmx refused 2 "ORGAN_ISA is 'mmx'" version
 ORGAN_ISA=mmx refused 2 "ORGAN_ISA is 'mmx'" prune tiny-qwen2 -o out
 ORGAN_ISA=mmx refused 2 "ORGAN_ISA is 'mmx'" audit tiny-qwen2 tiny-qwen2
