@@ -17,7 +17,7 @@ last='^Bound by (the processor|reading|writing|one thread|workers that wait for 
 
 # reports NAME: runs the verb twice, for the terminal and with --json.
 reports() {
-    local file again
+    local file
     verb "$1"
     words=("${words[@]/#fewer/cut}") && words=("${words[@]/#parts/apart}") # these names are inputs
     ends 0 "${words[@]}" --quiet
