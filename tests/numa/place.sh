@@ -62,7 +62,7 @@ guest_run "$scratch" "$scratch/guest" -smp 48,sockets=4,cores=12 -m 3G "${nodes[
 cd / && . /work
 for name in prune quantize sparsegpt forward; do
     for threads in 1 7 48 96; do
-        work $name /tmp/out --threads $threads --memory 64M && echo "bytes $name $threads $(digest /tmp/out)"
+        work $name /tmp/out --threads $threads --memory 256M && echo "bytes $name $threads $(digest /tmp/out)"
         rm -rf /tmp/out
     done
 done
