@@ -37,14 +37,15 @@ typedef struct slice {
     float *weights;
 } slice;
 
-/* Processor seconds of the process and, of these, of the calling thread. */
+/* Processor seconds of the process and, of these, of the calling thread; seconds of wall time. */
 typedef struct seconds {
-    double all, caller;
+    double all, caller, wall;
 } seconds;
 
 static seconds now(void)
 {
-    return (seconds){bench_seconds(CLOCK_PROCESS_CPUTIME_ID), bench_seconds(CLOCK_THREAD_CPUTIME_ID)};
+    return (seconds){bench_seconds(CLOCK_PROCESS_CPUTIME_ID), bench_seconds(CLOCK_THREAD_CPUTIME_ID),
+                     bench_seconds(CLOCK_MONOTONIC)};
 }
 
 static void add_since(seconds *sum, seconds start)
@@ -52,6 +53,7 @@ static void add_since(seconds *sum, seconds start)
     const seconds end = now();
     sum->all += end.all - start.all;
     sum->caller += end.caller - start.caller;
+    sum->wall += end.wall - start.wall;
 }
 
 /* Makes the inputs of tokens first .. first + CALL - 1. They are correlated, of different strength, and like the inputs
@@ -173,7 +175,7 @@ static double quantise(const organ_engine *engine, const slice *s, const organ_e
 
 static json_t *phase(const seconds *s)
 {
-    return json_pack("{s:f, s:f}", "cpu_seconds", s->all, "caller_seconds", s->caller);
+    return json_pack("{s:f, s:f, s:f}", "cpu_seconds", s->all, "caller_seconds", s->caller, "seconds", s->wall);
 }
 
 /* Runs one method and returns its row of the report. */
@@ -204,9 +206,10 @@ static json_t *measure(const organ_engine *engine, const slice *s, const char *m
         "%.6g\n",
         method, calibrating.all, preparing.all, solving.all, all, 100 * caller / all, error_ratio);
     fflush(stdout);
-    return json_pack("{s:s, s:o, s:o, s:o, s:f, s:f, s:f}", "method", method, "calibrating", phase(&calibrating),
+    return json_pack("{s:s, s:o, s:o, s:o, s:f, s:f, s:f, s:f}", "method", method, "calibrating", phase(&calibrating),
                      "preparing", phase(&preparing), "solving", phase(&solving), "cpu_seconds", all, "serial_share",
-                     caller / all, "output_error", error_ratio);
+                     caller / all, "output_error", error_ratio, "seconds",
+                     calibrating.wall + preparing.wall + solving.wall);
 }
 
 static size_t number(int argc, char **argv, int at, size_t without)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * make_model DIR LAYERS VOCABULARY [HIDDEN INTERMEDIATE KV]: writes a model with the layer shapes of Qwen2.5-7B for
- * measurements. BF16, generated weights with a fixed seed, one shard for every two layers.
+ * make_model DIR LAYERS VOCABULARY [HIDDEN INTERMEDIATE KV [LAYERS_A_SHARD]]: writes a model with the layer shapes of
+ * Qwen2.5-7B for measurements. BF16, generated weights with a fixed seed, a shard for every two layers.
  * make_model DIR LAYERS experts [holes]: uses the shapes of Qwen3-30B-A3B instead; with `holes` the weights are zeros
  * that take no disk space. */
 #include <math.h>
@@ -144,12 +144,12 @@ static void write_index(const char *directory, unsigned shards)
         die("index");
 }
 
-/* Adds the layers of a dense model, one shard for two layers; returns the number of shards before that of the output
+/* Adds the layers of a dense model, one shard for `each` layers; returns the number of shards before that of the output
  * head. */
-static unsigned add_dense(int layers, uint64_t hidden, uint64_t intermediate, uint64_t kv)
+static unsigned add_dense(int layers, int each, uint64_t hidden, uint64_t intermediate, uint64_t kv)
 {
     for (int l = 0; l < layers; l++) {
-        const unsigned s = (unsigned)l / 2;
+        const unsigned s = (unsigned)(l / each);
         add(s, 0, hidden, "model.layers.%d.input_layernorm.weight", l, 0);
         add(s, hidden, hidden, "model.layers.%d.self_attn.q_proj.weight", l, 0);
         add(s, 0, hidden, "model.layers.%d.self_attn.q_proj.bias", l, 0);
@@ -163,7 +163,7 @@ static unsigned add_dense(int layers, uint64_t hidden, uint64_t intermediate, ui
         add(s, intermediate, hidden, "model.layers.%d.mlp.up_proj.weight", l, 0);
         add(s, hidden, intermediate, "model.layers.%d.mlp.down_proj.weight", l, 0);
     }
-    return (unsigned)(layers + 1) / 2;
+    return (unsigned)((layers + each - 1) / each);
 }
 
 enum {
@@ -206,7 +206,8 @@ static void put_dense_config(FILE *config, int layers, uint64_t hidden, uint64_t
             "hidden_layers\":%d,"
             "\"num_attention_heads\":28,\"num_key_value_heads\":4,\"vocab_size\":%llu,\"torch_dtype\":\"bfloat16\","
             "\"tie_word_embeddings\":"
-            "false}\n",
+            "false,\"rms_norm_eps\":1e-06,\"rope_theta\":1000000.0,\"hidden_act\":\"silu\",\"max_position_"
+            "embeddings\":32768}\n",
             (unsigned long long)hidden, (unsigned long long)intermediate, layers, (unsigned long long)vocabulary);
 }
 
@@ -229,20 +230,20 @@ static void put_experts_config(FILE *config, int layers, uint64_t vocabulary)
 int main(int argc, char **argv)
 {
     const int moe = argc > 3 && strcmp(argv[3], "experts") == 0;
-    if (moe ? argc > 5 : argc != 4 && argc != 7) {
-        fprintf(stderr,
-                "make_model DIR LAYERS VOCABULARY [HIDDEN INTERMEDIATE KV]\nmake_model DIR LAYERS experts [holes]\n");
+    if (moe ? argc > 5 : argc != 4 && argc != 7 && argc != 8) {
+        fprintf(stderr, "make_model DIR LAYERS VOCABULARY [HIDDEN INTERMEDIATE KV [LAYERS_A_SHARD]]\nmake_model DIR "
+                        "LAYERS experts [holes]\n");
         return 2;
     }
-    const int layers = atoi(argv[2]), sized = !moe && argc > 4;
+    const int layers = atoi(argv[2]), sized = !moe && argc > 4, each = argc > 7 ? atoi(argv[7]) : 2;
     const uint64_t dense = sized ? (uint64_t)atoll(argv[4]) : 3584, hidden = moe ? MOE_HIDDEN : dense,
                    vocabulary = moe ? 151936 : (uint64_t)atoll(argv[3]),
                    intermediate = sized ? (uint64_t)atoll(argv[5]) : 18944, kv = sized ? (uint64_t)atoll(argv[6]) : 512;
     holes = moe && argc > 4;
-    if (layers < 1 || layers > 300)
+    if (layers < 1 || layers > 300 || each < 1)
         return 2;
     add(0, vocabulary, hidden, "model.embed_tokens.weight", 0, 0);
-    const unsigned head = moe ? add_experts(layers) : add_dense(layers, hidden, intermediate, kv);
+    const unsigned head = moe ? add_experts(layers) : add_dense(layers, each, hidden, intermediate, kv);
     add(head, 0, hidden, "model.norm.weight", 0, 0);
     add(head, vocabulary, hidden, "lm_head.weight", 0, 0);
     if (mkdir(argv[1], 0777))

@@ -54,6 +54,21 @@ runs conversion bench/bench_conversion.sh "$organ" "$bench/make_model" "$scratch
 if [[ $(grep -c '^median: ' "$scratch/conversion") == 4 ]]; then good; else bad "conversion has no medians" "$scratch/conversion"; fi
 runs organs bench/bench_organs.sh "$organ" "$bench/make_model" "$scratch/organs-data"
 if [[ $(grep -c '^median: ' "$scratch/organs") == 2 ]]; then good; else bad "organs has no medians" "$scratch/organs"; fi
+runs scaling bench/bench_scaling.sh "$organ" "$bench" "$scratch/scaling-data" "$scratch/scaling"
+# Each row has its lines for 1 and 2 threads with positive figures, and the verbs have shares of the workers' time, which are 1 together.
+# shellcheck disable=SC2016 # awk's fields
+if awk -F '\t' 'NR == 1 { if ($NF != "cpu" || NF != 14) bad = 1; next }
+    NF != 14 || !($6 > 0 && $8 > 0) { bad = 1 } { lines[$1]++; threads[$1] = threads[$1] " " $4 }
+    /^(prune|quantize|measure)/ && ($9 + $10 + $11 + $12 + $13 < 0.999 || $9 + $10 + $11 + $12 + $13 > 1.001) { bad = 1 }
+    END { split("prune physarum-v1,quantize int4-group128,quantize fp8-block128,measure,forward exact,SparseGPT,GPTQ int4-group128,physarum-v3", rows, ",")
+        for (k = 1; k <= 8; k++) if (threads[rows[k]] != " 1 2") bad = 1
+        exit bad || lines["cp_one"] != 1 || lines["cp_all"] != 1 }' "$scratch/scaling.tsv"; then good; else
+    bad "scaling lacks rows or figures" "$scratch/scaling.tsv"
+fi
+for word in "parallel cp" "processor time / threads" "GPTQ int4-group128"; do
+    if grep -qF ">$word<" "$scratch/scaling.svg"; then good; else bad "scaling draws no '$word'" "$scratch/scaling.svg"; fi
+done
+if [[ -z $(ls -A "$scratch/scaling-data") ]]; then good; else bad "scaling leaves files" <(ls "$scratch/scaling-data"); fi
 if command -v mpirun >/dev/null && [[ -e build/liborgan_mpi.so ]]; then
     runs ranks bench/bench_ranks.sh "$organ" "$bench/make_model" "$bench/scale" "$bench/slow_disk.so" "$scratch/ranks-data"
     if [[ $(grep -cE '^(measure|prune), [1-4]: [0-9]' "$scratch/ranks") == 8 ]]; then good; else bad "ranks has no eight rows" "$scratch/ranks"; fi

@@ -64,9 +64,10 @@ static uint64_t digest_of_text(char *text)
     if (section)
         *section = '\0';
     for (char *line = text, *rest = NULL; (line = strtok_r(line, "\n", &rest)); line = NULL) {
-        if (strstr(line, "Time") || strstr(line, "B/s") || strstr(line, "tokens/s") || strstr(line, "seconds") ||
-            strstr(line, "per second") || strstr(line, ">started<") || strstr(line, ">resumed<") ||
-            strstr(line, "<!-- organ: ") || strstr(line, ">cpu isa<") || strstr(line, ">unchanged<"))
+        if (strstr(line, "Time") || strncmp(line, "Bound by ", 9) == 0 || strstr(line, "B/s") ||
+            strstr(line, "tokens/s") || strstr(line, "seconds") || strstr(line, "per second") ||
+            strstr(line, ">started<") || strstr(line, ">resumed<") || strstr(line, "<!-- organ: ") ||
+            strstr(line, ">cpu isa<") || strstr(line, ">unchanged<"))
             continue;
         cut_seconds(line);
         digest = XXH3_64bits_withSeed(line, strlen(line), digest);

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # Boots a machine of 48 CPUs on 4 memory nodes in QEMU, prunes the fixture there, and checks from outside that each worker runs on the CPU that
-# `organ topology` plans, that each page of its buffers is on the node of that CPU, and that the output has the same bytes as on this host.
+# `organ topology` plans, that each page of its buffers is on the node of that CPU, and that the output has the same bytes as on this host. Then runs the
+# work of `ninja bench-scaling` (prune, quantize, a calibrated method, the forward pass) there with 1, 7, 48 and 96 threads, and compares the bytes.
 # Ends with the line "N passed, N failed". If QEMU or a kernel is missing it prints "skipped" and succeeds.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
@@ -17,6 +18,26 @@ judge() {
 
 guest_put "$scratch/guest" "$PWD/build/organ" || exit 1
 cp -r fixtures/tiny-qwen2 "$scratch/guest/tiny-qwen2" || exit 1
+# work NAME OUT ARGS...: runs the work NAME of the benchmark on the fixture in the working directory; OUT gets its result. The guest runs this function too,
+# by busybox's shell.
+cat >"$scratch/guest/work" <<'WORK'
+work() {
+    name=$1 out=$2
+    shift 2
+    case $name in
+        prune) organ prune tiny-qwen2 -o "$out" --iterations 10 --quiet "$@" ;;
+        quantize) organ quantize tiny-qwen2 -o "$out" --scheme int4-group32 --quiet "$@" ;;
+        sparsegpt) organ prune tiny-qwen2 -o "$out" --method sparsegpt --sparsity 50 --calibration tiny-qwen2/calibration.txt --samples 2 --context 64 --quiet "$@" ;;
+        forward) mkdir "$out" && organ perplexity tiny-qwen2 --text tiny-qwen2/heldout.txt --context 64 --max-tokens 256 --quiet --json "$@" >"$out/forward" ;;
+    esac >/dev/null
+}
+# Prints one digest of all files that do not vary: reports have times, and names of threads.
+digest() {
+    [ ! -e "$1/forward" ] || { sed '/^  "run": {$/,/^  }$/d' "$1/forward" >"$1/likelihoods" && rm "$1/forward"; }
+    (cd "$1" && find . -type f ! -path './organ/*' | sort | xargs sha256sum) | sha256sum | cut -d ' ' -f 1
+}
+WORK
+names="prune quantize sparsegpt forward" counts="1 7 48 96"
 mapfile -t nodes < <(node 0 768M 0-11; node 1 768M 12-23; node 2 768M 24-35; node 3 768M 36-47)
 
 # While organ prunes, each sample has the affinity of every thread, and all memory mappings with their policies and nodes.
@@ -34,6 +55,17 @@ done
 wait $pid
 echo "status $?"
 cd /tmp/out && find . -type f ! -name '*.html' ! -name '*.md' ! -name prune.json | sort | xargs sha256sum | sed 's/^/digest /'
+GUEST
+
+# Without samples, which take most of the time: a machine of its own, because each has 10 minutes.
+guest_run "$scratch" "$scratch/guest" -smp 48,sockets=4,cores=12 -m 3G "${nodes[@]}" >"$scratch/work_log" <<'GUEST' || exit 1
+cd / && . /work
+for name in prune quantize sparsegpt forward; do
+    for threads in 1 7 48 96; do
+        work $name /tmp/out --threads $threads --memory 256M && echo "bytes $name $threads $(digest /tmp/out)"
+        rm -rf /tmp/out
+    done
+done
 GUEST
 
 # ---- the plan ----
@@ -74,5 +106,17 @@ sed -n 's/^digest //p' "$scratch/log" >"$scratch/there"
 build/organ prune fixtures/tiny-qwen2 -o "$scratch/out" --iterations 10 --quiet >/dev/null &&
     (cd "$scratch/out" && find . -type f ! -name '*.html' ! -name '*.md' ! -name prune.json | sort | xargs sha256sum) >"$scratch/here"
 judge "the output has the bytes that this host makes" cmp "$scratch/here" "$scratch/there"
+
+# ---- the work of the benchmark ----
+mkdir "$scratch/bin" && ln -s "$PWD/build/organ" "$scratch/bin/organ" && ln -s "$PWD/fixtures/tiny-qwen2" "$scratch/tiny-qwen2"
+PATH=$scratch/bin:$PATH
+. "$scratch/guest/work"
+for name in $names; do
+    (cd "$scratch" && work "$name" same) && here=$(digest "$scratch/same")
+    rm -rf "$scratch/same"
+    for threads in $counts; do
+        judge "$name with $threads threads has other bytes than on this host" grep -qx "bytes $name $threads $here" "$scratch/work_log"
+    done
+done
 echo "$passed passed, $failed failed"
 ((failed == 0))

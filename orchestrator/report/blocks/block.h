@@ -250,6 +250,7 @@ typedef struct organ_view {
     json_t *(*make)(const json_t *report);
     const organ_block *blocks;
     size_t count;
+    bool only_text; /* the terminal's text is for other programs: its last line does not name what bound the run */
 } organ_view;
 
 /* Initializers of a block's inner blocks: from an array, or listed in place. */

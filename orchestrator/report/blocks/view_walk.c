@@ -341,7 +341,7 @@ static organ_status write_text(organ_view_walk *walk, const organ_view *view, co
     walk->error = error;
     const organ_memory_work work = organ_memory_work_begin();
     walk_view(walk, view);
-    if (walk->on & ON_TERMINAL)
+    if (walk->on & ON_TERMINAL && !view->only_text)
         walk_blocks(walk, &bound_line, 1);
     organ_text_end(&buffer, text, error);
     if (organ_memory_work_end(&work, NULL, "a report", error) != ORGAN_OK) {

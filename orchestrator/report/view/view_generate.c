@@ -23,5 +23,8 @@ static const organ_block blocks[] = {
         "{compute_isa}}."),
 };
 
-const organ_view organ_generate_view = {
-    .schema = "organ.generate/1", .kind = "Generated text", .title = "{model.name}", BLOCKS_OF(blocks)};
+const organ_view organ_generate_view = {.schema = "organ.generate/1",
+                                        .kind = "Generated text",
+                                        .title = "{model.name}",
+                                        BLOCKS_OF(blocks),
+                                        .only_text = true};

@@ -284,6 +284,11 @@ START_TEST(the_last_line_names_the_bound)
     snprintf(wanted, sizeof wanted, "First.\n%s", bounds[_i].line);
     ck_assert_str_eq(text, wanted);
     free(text);
+    organ_view for_programs = short_view;
+    for_programs.only_text = true;
+    ck_assert_int_eq(organ_view_terminal(&for_programs, report, &page, false, &text, &error), ORGAN_OK);
+    ck_assert_str_eq(text, "First.\n");
+    free(text);
     ck_assert_int_eq(organ_view_markdown(&short_view, report, &text, &error), ORGAN_OK);
     ck_assert_str_eq(text, "First.\n");
     free(text);
