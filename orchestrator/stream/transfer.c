@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Runs transfers on the workers of an engine. A worker takes the next extent of the list of transfers, reads it in
- * steps into its own two buffers, hashes and writes it. The extents of a transfer whose whole digest is needed are
+ * steps into its own buffer, hashes and writes it. The extents of a transfer whose whole digest is needed are
  * single steps, because each step waits until the step before it is hashed. */
 #include "formats/base/activity.h"
 #include "formats/base/file_calls.h"
@@ -45,7 +45,7 @@ typedef struct transfer_pool {
     const organ_engine *engine;
     const organ_progress *progress;
     const organ_stop *stop;
-    unsigned char **buffers; /* 2 * STEP bytes for each active worker, on its NUMA node */
+    unsigned char **buffers; /* STEP bytes for each active worker, on its NUMA node */
     XXH3_state_t **hashes;   /* a digest for each active worker */
     size_t active;           /* workers 0 .. active - 1 move bytes, the others do nothing */
     transfer_wait *waits;    /* one for each active worker */
@@ -73,8 +73,7 @@ typedef struct transfer_slot {
 /* State of one worker. */
 typedef struct transfer_worker {
     transfer_pool *pool;
-    transfer_slot slots[2];
-    unsigned turn;                  /* the slot that is filled next */
+    transfer_slot slot;
     XXH3_state_t *hash;             /* of the bytes of the current part */
     transfer_wait *wait;            /* its element of pool->waits */
     organ_direct_file file;         /* the open output file; path NULL: none */
@@ -218,13 +217,6 @@ static void end_write(transfer_worker *h, transfer_slot *s)
     pthread_mutex_unlock(&h->pool->lock);
 }
 
-/* Ends the writes of both slots, the older one first. */
-static void end_writes(transfer_worker *h)
-{
-    end_write(h, &h->slots[h->turn]);
-    end_write(h, &h->slots[1 - h->turn]);
-}
-
 /* ---- source and target ---- */
 
 /* Opens the file t->path as h->file. If h->file is this file already, keeps it open, because consecutive tensors are
@@ -233,7 +225,6 @@ static organ_status open_target(transfer_worker *h, const organ_transfer *t, org
 {
     if (h->file.path && strcmp(h->file.path, t->path) == 0)
         return ORGAN_OK;
-    end_writes(h);
     if (h->file.path)
         organ_direct_close(&h->file);
     if (organ_direct_open(t->path, 0666, &h->file, error) != ORGAN_OK)
@@ -346,9 +337,8 @@ static void hash_in_order(transfer_pool *c, transfer_wait *wait, const transfer_
 static organ_status move_step(transfer_worker *h, transfer_part *part, uint64_t at, size_t *bytes, organ_error *error)
 {
     const organ_transfer *const t = &h->pool->transfers[part->number];
-    transfer_slot *const s = &h->slots[h->turn];
+    transfer_slot *const s = &h->slot;
     unsigned char *data;
-    end_write(h, s);
     s->part = *part;
     s->at = at;
     if ((t->as == t->tensor->dtype ? read_step : convert_step)(h, t, s, &data, error) != ORGAN_OK)
@@ -397,13 +387,11 @@ static void run_transfers(void *context, size_t worker)
     transfer_part part;
     if (worker >= c->active)
         return;
-    h.slots[0].memory = c->buffers[worker];
-    h.slots[1].memory = c->buffers[worker] + STEP;
+    h.slot.memory = c->buffers[worker];
     h.hash = c->hashes[worker];
     h.wait = &c->waits[worker];
     while (take_part(c, &part))
         move_part(&h, &part);
-    end_writes(&h);
     if (h.file.path)
         organ_direct_close(&h.file);
     if (h.fd >= 0)
@@ -425,7 +413,7 @@ static size_t count_parts(const transfer_pool *c, size_t most)
 static organ_status allocate_transfer_buffers(transfer_pool *c, organ_error *error)
 {
     const organ_engine *const e = c->engine;
-    const size_t fits = (size_t)organ_max(e->memory / (2 * STEP), 1);
+    const size_t fits = (size_t)organ_max(e->memory / STEP, 1);
     c->active = organ_min(count_parts(c, organ_workers_count(e->workers)), fits);
     c->buffers = calloc(c->active + 1, sizeof *c->buffers);
     c->hashes = calloc(c->active + 1, sizeof *c->hashes);
@@ -434,11 +422,11 @@ static organ_status allocate_transfer_buffers(transfer_pool *c, organ_error *err
         return organ_fail_errno(error, ENOMEM, "cannot allocate buffers for %zu threads", c->active);
     for (size_t k = 0; k < c->active; k++) {
         const unsigned node = organ_workers_place(e->workers, k).node;
-        c->buffers[k] = organ_topology_allocate(e->topology, node, 2 * STEP);
+        c->buffers[k] = organ_topology_allocate(e->topology, node, STEP);
         c->hashes[k] = XXH3_createState();
         pthread_cond_init(&c->waits[k].turn, NULL);
         if (!c->buffers[k] || !c->hashes[k])
-            return organ_fail_errno(error, ENOMEM, "cannot allocate a buffer of %zu bytes", 2 * STEP);
+            return organ_fail_errno(error, ENOMEM, "cannot allocate a buffer of %zu bytes", STEP);
     }
     return ORGAN_OK;
 }
@@ -447,7 +435,7 @@ static organ_status allocate_transfer_buffers(transfer_pool *c, organ_error *err
 static void release_transfer_pool(transfer_pool *c)
 {
     for (size_t k = 0; c->buffers && c->hashes && c->waits && k < c->active; k++) {
-        organ_topology_free(c->engine->topology, c->buffers[k], 2 * STEP);
+        organ_topology_free(c->engine->topology, c->buffers[k], STEP);
         XXH3_freeState(c->hashes[k]);
         pthread_cond_destroy(&c->waits[k].turn);
     }

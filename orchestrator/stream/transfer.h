@@ -56,7 +56,7 @@ organ_status organ_transfer_file(const char *path, uint64_t size, organ_error *e
 organ_status organ_transfer_bytes(const char *path, const void *data, size_t bytes, uint64_t offset,
                                   organ_error *error);
 
-/* Runs all transfers on the workers of `engine`, as many as engine->memory has room for buffers of 2 MiB each, at least
+/* Runs all transfers on the workers of `engine`, as many as engine->memory has room for buffers of 1 MiB each, at least
  * one. The workers begin the extents in the order of
  * the transfers, and no other thread reads or writes bytes of tensors. The files are not synchronised with the disk
  * (organ_transfer_sync does so). Returns ORGAN_IO if a file cannot be read or written, ORGAN_BAD_INPUT if a model's

@@ -84,7 +84,7 @@ static organ_model *model_of_floats(const float *values, size_t count)
     return model;
 }
 
-/* What the callbacks of a transfer have received. */
+/* Counts of the calls of a transfer's callbacks. */
 typedef struct received {
     uint64_t bytes, largest; /* of all extents; of the largest one */
     size_t done;             /* calls of `done` */
