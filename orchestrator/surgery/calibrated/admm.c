@@ -17,7 +17,7 @@
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/algebra/algebra.h"
-#include "orchestrator/surgery/calibrated/score_edge.h"
+#include "orchestrator/surgery/calibrated/edge_search.h"
 
 #include <errno.h>
 #include <math.h>
@@ -43,13 +43,9 @@ struct organ_admm {
     /* Arrays of the current rows, count x cols. In the iterations: right-hand sides, and V. In the final least squares:
      * directions, and their products with H. */
     float *a, *b;
-    uint8_t *keep; /* mask of the current step, rows x cols; 1: kept */
-    /* The choice of the mask without a pattern. The edge is the magnitude of the largest removed entry of Z. Radix
-     * selection finds it digit by digit (score_edge.h), with one pass over Z for each digit. */
-    organ_score_edge edge; /* the digits of the edge that are found so far */
-    unsigned digit;        /* number of the digit that the current pass counts; 0: the highest */
-    uint64_t *counts;      /* per worker: how many entries have each of the ORGAN_EDGE_DIGIT values of the digit */
-    uint64_t *equals;      /* per strip: number of entries equal to the edge; later, how many of these to remove */
+    uint8_t *keep;            /* mask of the current step, rows x cols; 1: kept */
+    organ_edge_search search; /* the choice of the mask without a pattern, in strips of ROWS_PER_BATCH rows */
+    float *weights;           /* the result of unscale_weights, rows x cols */
 };
 
 /* ---- creation ---- */
@@ -105,9 +101,8 @@ static bool admm_allocate(organ_admm *s)
     s->z = organ_floats(rows, n);
     s->a = organ_floats(organ_min(rows, TOGETHER), n);
     s->b = organ_floats(organ_min(rows, TOGETHER), n);
-    s->counts = malloc(organ_workers_count(s->engine->workers) * ORGAN_EDGE_DIGIT * sizeof *s->counts);
-    s->equals = malloc(strips_of(rows) * sizeof *s->equals);
-    return s->root && s->z && s->a && s->b && s->counts && s->equals;
+    s->search = (organ_edge_search){.engine = s->engine, .strip = ROWS_PER_BATCH * n};
+    return organ_edge_search_open(&s->search, rows * n) && s->root && s->z && s->a && s->b;
 }
 
 /* Returns an upper bound of the bytes of a solver for a matrix of rows x cols, without inverses and buffers of workers.
@@ -144,7 +139,8 @@ void organ_admm_destroy(organ_admm *s)
 {
     if (!s)
         return;
-    ORGAN_FREE_ARRAYS(s->root, s->z, s->own, s->a, s->b, s->counts, s->equals);
+    ORGAN_FREE_ARRAYS(s->root, s->z, s->own, s->a, s->b);
+    organ_edge_search_close(&s->search);
     free(s);
 }
 
@@ -240,14 +236,14 @@ static void keep_groups(const organ_pattern *pattern, const float *z, size_t n, 
 }
 
 /* Does the part of the choice of a mask that needs only the n values of Z from offset `at` on. With a pattern, sets
- * their mask. Without a pattern, adds the highest digits of their magnitudes to the worker's counts; keep_largest later
+ * their mask. Without a pattern, adds the highest digits of their magnitudes to the worker's counts; the search later
  * finds the edge from the counts of all values. */
 static void mask_or_count(organ_admm *s, size_t at, size_t n, size_t worker)
 {
     if (s->problem.pattern.of)
         keep_groups(&s->problem.pattern, s->z + at, n, s->keep + at);
     else
-        organ_edge_count(&s->edge, 0, s->z + at, n, s->counts + worker * ORGAN_EDGE_DIGIT);
+        organ_edge_search_count(&s->search, at, n, worker);
 }
 
 /* Replaces a strip of Z by relaxed V + (1 - relaxed) D + U / rho. D and U follow from the old Z and mask: the old Z is
@@ -276,16 +272,6 @@ static size_t strip_offset(const organ_admm *s, size_t index, size_t *n)
     return index * ROWS_PER_BATCH * s->cols;
 }
 
-/* Adds digit s->digit of the magnitudes of a strip to the worker's counts. Only magnitudes that equal the edge in all
- * higher digits count. */
-static void count_digit(void *context, size_t index, size_t worker)
-{
-    const organ_admm *const s = context;
-    size_t n;
-    const size_t at = strip_offset(s, index, &n);
-    organ_edge_count(&s->edge, s->digit, s->z + at, n, s->counts + worker * ORGAN_EDGE_DIGIT);
-}
-
 /* Calls mask_or_count for the values of a strip. */
 static void choose_strip_masks(void *context, size_t index, size_t worker)
 {
@@ -295,98 +281,64 @@ static void choose_strip_masks(void *context, size_t index, size_t worker)
     mask_or_count(s, at, n, worker);
 }
 
-/* Sets the mask of a strip: removes the entries whose magnitude is below the edge, and the first equals[index] of those
- * equal to the edge. Then sets equals[index] to the number of entries equal to the edge. */
-static void cut_strip(void *context, size_t index, size_t worker)
-{
-    const organ_admm *const s = context;
-    size_t n;
-    const size_t at = strip_offset(s, index, &n);
-    (void)worker;
-    s->equals[index] = organ_edge_cut(&s->edge, s->z + at, n, s->equals[index], s->keep + at);
-}
-
-/* Sets the mask of a strip again if some of its entries equal to the edge must be removed (equals[index] > 0). The
- * masks of other strips are final already. */
-static void cut_equals(void *context, size_t index, size_t worker)
-{
-    const organ_admm *const s = context;
-    if (s->equals[index])
-        cut_strip(context, index, worker);
-}
-
-/* Sets the counts of all workers to 0. */
-static void clear_counts(organ_admm *s)
-{
-    memset(s->counts, 0, organ_workers_count(s->engine->workers) * ORGAN_EDGE_DIGIT * sizeof *s->counts);
-}
-
-/* Adds the counts of all workers, and finds from them digit s->digit of the edge. The edge has rank killed - 1 among
- * the magnitudes in ascending order. */
-static void select_digit(organ_admm *s)
-{
-    for (size_t w = 1; w < organ_workers_count(s->engine->workers); w++)
-        for (size_t k = 0; k < ORGAN_EDGE_DIGIT; k++)
-            s->counts[k] += s->counts[w * ORGAN_EDGE_DIGIT + k];
-    organ_edge_select_digit(&s->edge, s->digit, s->counts, s->problem.killed - 1);
-}
-
-/* Sets the mask that removes the `killed` entries of Z with the least magnitude. mask_or_count has counted digit 0 over
- * all of Z before; keep_largest counts the other digits in one pass each. Fewer than `killed` entries are below the
- * edge. The rest of the removed entries are equal to the edge: the first of these in row-major order. */
-static void keep_largest(organ_admm *s)
-{
-    const size_t strips = strips_of(s->problem.rows);
-    s->digit = 0;
-    if (s->problem.killed == 0) {
-        memset(s->keep, 1, s->problem.rows * s->cols);
-        return;
-    }
-    for (select_digit(s); ++s->digit < ORGAN_EDGE_DIGITS; select_digit(s)) {
-        clear_counts(s);
-        organ_share(s->engine, NULL, strips, count_digit, s);
-    }
-    memset(s->equals, 0, strips * sizeof *s->equals);
-    organ_share(s->engine, NULL, strips, cut_strip, s); /* removes entries below the edge, counts those equal to it */
-    uint64_t remaining = s->problem.killed - s->edge.less;
-    for (size_t k = 0; k < strips; k++) {
-        s->equals[k] = remaining < s->equals[k] ? remaining : s->equals[k];
-        remaining -= s->equals[k];
-    }
-    organ_share(s->engine, NULL, strips, cut_equals, s);
-}
-
 /* ---- iterations ---- */
 
-/* Starts the choice of a new mask in `keep`: clears the edge and the counts. */
+/* Starts the choice of a new mask in `keep`. */
 static void begin_masks(organ_admm *s, uint8_t *keep)
 {
     s->keep = keep;
-    s->edge = (organ_score_edge){0};
-    clear_counts(s);
+    organ_edge_search_begin(&s->search, s->z, s->problem.rows * s->cols, s->problem.killed, keep);
 }
 
 /* Completes the mask after mask_or_count has processed all of Z. With a pattern, the mask is complete already. */
 static void finish_masks(organ_admm *s)
 {
     if (!s->problem.pattern.of)
-        keep_largest(s);
+        organ_edge_search_finish(&s->search);
+}
+
+/* Sets the removed entries of a row of Z to 0. */
+static void clear_killed_row(void *context, size_t row, size_t worker)
+{
+    organ_admm *const s = context;
+    float *restrict const z = s->z + row * s->cols;
+    const uint8_t *restrict const keep = s->keep + row * s->cols;
+    (void)worker;
+    for (size_t k = 0; k < s->cols; k++)
+        z[k] = keep[k] ? z[k] : 0.0f;
+}
+
+/* Runs `task` for each row of the matrix. */
+static void share_all_rows(organ_admm *s, void (*task)(void *context, size_t row, size_t worker))
+{
+    organ_share_work(s->engine, NULL, s->problem.rows, ORGAN_SHARE_NUMBER * (double)s->problem.rows * (double)s->cols,
+                     task, s);
 }
 
 /* Sets the removed entries of Z to 0. */
 static void clear_killed(organ_admm *s, const uint8_t *keep)
 {
-    for (size_t k = 0; k < s->problem.rows * s->cols; k++)
-        s->z[k] = keep[k] ? s->z[k] : 0.0f;
+    s->keep = (uint8_t *)keep;
+    share_all_rows(s, clear_killed_row);
+}
+
+/* Sets a row of Z to the weights, scaled like the problem. */
+static void scale_weights_row(void *context, size_t row, size_t worker)
+{
+    const organ_admm *const s = context;
+    const float *restrict const weights = s->weights + row * s->cols, *restrict const root = s->root;
+    float *restrict const z = s->z + row * s->cols;
+    (void)worker;
+    for (size_t k = 0; k < s->cols; k++)
+        z[k] = weights[k] * root[k];
 }
 
 /* Sets Z to the weights, scaled like the problem, chooses the mask if none is given, and sets the removed entries of Z
  * to 0, which makes the multiplier 0. */
 void organ_admm_begin(organ_admm *s, const float *weights, bool given, uint8_t *keep)
 {
-    const size_t n = s->problem.rows * s->cols;
-    for (size_t k = 0; k < n; k++)
-        s->z[k] = weights[k] * s->root[k % s->cols];
+    s->weights = (float *)weights;
+    share_all_rows(s, scale_weights_row);
     if (!given) {
         begin_masks(s, keep);
         organ_share(s->engine, NULL, strips_of(s->problem.rows), choose_strip_masks, s);
@@ -475,11 +427,22 @@ static organ_status solve_together(organ_admm *s, unsigned steps, organ_error *e
     return ORGAN_OK;
 }
 
-/* Writes Z to `weights` without the scaling of its columns. */
-static void unscale_weights(const organ_admm *s, float *weights)
+/* Writes a row of Z to s->weights without the scaling of its columns. */
+static void unscale_weights_row(void *context, size_t row, size_t worker)
 {
-    for (size_t k = 0; k < s->problem.rows * s->cols; k++)
-        weights[k] = s->z[k] / s->root[k % s->cols];
+    const organ_admm *const s = context;
+    float *restrict const weights = s->weights + row * s->cols;
+    const float *restrict const z = s->z + row * s->cols, *restrict const root = s->root;
+    (void)worker;
+    for (size_t k = 0; k < s->cols; k++)
+        weights[k] = z[k] / root[k];
+}
+
+/* Writes Z to `weights` without the scaling of its columns. */
+static void unscale_weights(organ_admm *s, float *weights)
+{
+    s->weights = weights;
+    share_all_rows(s, unscale_weights_row);
 }
 
 /* Writes D of the last iteration, without the scaling of its columns, to `weights`; weights that `keep` (1 or 0)
@@ -495,7 +458,6 @@ void organ_admm_write_result(organ_admm *s, const uint8_t *keep, float *weights)
 organ_status organ_admm_finish(organ_admm *s, const uint8_t *keep, unsigned steps, float *weights, organ_error *error)
 {
     clear_killed(s, keep);
-    s->keep = (uint8_t *)keep;
     for (s->from = 0; s->from < s->problem.rows && !error->status; s->from += TOGETHER) {
         s->count = organ_min(TOGETHER, s->problem.rows - s->from);
         solve_together(s, steps, error);

@@ -54,8 +54,6 @@ organ_status organ_calibrated_prune(organ_calibrated_job *job, const organ_calib
                        error);
     if (m->users_left == 0)
         organ_prune_share_end(&job->shared);
-    for (uint64_t k = 0; k < m->rows * m->cols && !error->status; k++)
-        weights[k] = keep[k] ? weights[k] : 0.0f;
     return error->status;
 }
 

@@ -5,6 +5,7 @@
  * converge. */
 #include "orchestrator/surgery/calibrated/prune_matrix_job.h"
 
+#include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/calibration/expand_moments.h"
 #include "orchestrator/surgery/calibrated/admm.h"
@@ -47,6 +48,24 @@ typedef struct solving {
     uint8_t *before; /* ALPS: the mask at the last comparison, rows x cols; v3: NULL */
 } solving;
 
+/* The addition of share * drift per token to the target. */
+typedef struct drift_adding {
+    const solving *s;
+    double share;
+} drift_adding;
+
+/* Adds a row of share * drift per token to the target. */
+static void add_drift_row(void *context, size_t row, size_t worker)
+{
+    const drift_adding *const d = context;
+    const organ_input_moments *const m = d->s->job->moments;
+    const size_t cols = d->s->job->cols;
+    const double *const drift = m->drift + row * cols;
+    (void)worker;
+    for (size_t k = 0; k < cols; k++)
+        d->s->target[row * cols + k] += (float)(d->share * drift[k] / (double)m->tokens);
+}
+
 /* Computes the target T = W (share C + (1 - share) H + damping I), with H and C per token. If the calibration has no C,
  * organ_expand_moments uses H in its place; share * W (C - H) is then added from moments->drift, if there is one. */
 static organ_status find_target(solving *s, double share, double damping, organ_error *error)
@@ -59,8 +78,9 @@ static organ_status find_target(solving *s, double share, double damping, organ_
     organ_block_multiply(job->engine, &(organ_block_matrix){job->cols, m->block, mixed}, job->weights, job->rows,
                          s->target, error);
     free(mixed);
-    for (size_t k = 0; m->drift && k < job->rows * job->cols; k++)
-        s->target[k] += (float)(share * m->drift[k] / (double)m->tokens);
+    if (m->drift)
+        organ_share_work(job->engine, NULL, job->rows, ORGAN_SHARE_NUMBER * (double)job->rows * (double)job->cols,
+                         add_drift_row, &(drift_adding){s, share});
     return error->status;
 }
 
