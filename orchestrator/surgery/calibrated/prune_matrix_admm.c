@@ -22,7 +22,7 @@
 
 /* The rho of each phase. They gave the least error on six matrices of tiny-qwen2 and tiny-llama. */
 static const double phase_rho[PHASES] = {0.15, 0.25, 0.45, 0.8};
-_Static_assert(PHASES <= ORGAN_ADMM_FACTORS, "matrices with the same inputs share all inverses");
+_Static_assert(PHASES <= ORGAN_ADMM_FACTORS, "matrices with the same inputs share all factors");
 
 /* ALPS, with the constants of its authors' program */
 #define ALPS_DAMPING     0.01 /* added to H's diagonal, times the mean of the diagonal */
@@ -85,7 +85,7 @@ static organ_status find_target(solving *s, double share, double damping, organ_
 }
 
 /* Sets weights of dead inputs to 0, computes T and H, and creates the ADMM solver for them. `killed`: number of weights
- * to remove. `factors`: shared inverses, may be NULL. The caller calls close_solving also after an error. */
+ * to remove. `factors`: shared factors, may be NULL. The caller calls close_solving also after an error. */
 static organ_status prune_matrix_admm_prepare(solving *s, double share, double damping, size_t killed,
                                               organ_admm_factors *factors, organ_error *error)
 {
@@ -136,14 +136,14 @@ static void close_solving(solving *s)
 
 /* ---- physarum v3 ---- */
 
-/* Frees the shared inverses. */
+/* Frees the shared factors. */
 void organ_prune_share_end(organ_prune_shared *shared)
 {
     organ_admm_factors_release(&shared->factors);
     shared->of = NULL;
 }
 
-/* Sets options->factors if sharing the inverses pays off and fits in `spare` bytes. If shared->of is set, an earlier
+/* Sets options->factors if sharing the factors pays off and fits in `spare` bytes. If shared->of is set, an earlier
  * matrix with this calibration has used them. */
 void organ_prune_share(organ_prune_shared *shared, organ_prune_matrix_options *options,
                        const organ_calibration *calibration, bool again, uint64_t spare)
