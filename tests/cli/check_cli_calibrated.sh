@@ -37,7 +37,7 @@ ends 0 prune tiny-qwen2 -o sweep --method sparsegpt --pattern 4:8 --targets '*.0
 prints "Proof:   organ audit tiny-qwen2 sweep --targets '*.0.mlp.*_proj.weight' --compensated"
 ends 0 audit tiny-qwen2 sweep --targets '*.0.mlp.*_proj.weight' --compensated --quiet
 gguf=tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
-for definition in alps/2 physarum-v3/3; do
+for definition in alps/3 physarum-v3/4; do
     method=${definition%/*}
     ends 0 prune tiny-qwen2 -o $method --method $method "${short[@]}" --sparsity 50 "${some[@]}"
     judge "the definition is not $definition" grep -q "\"definition\": \"$definition\"" $method/organ/prune.json

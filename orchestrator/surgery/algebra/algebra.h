@@ -80,13 +80,21 @@ float organ_block_diagonal(const organ_block_matrix *h, size_t j);
  * memory cannot be allocated. */
 bool organ_inverse_factor(const organ_engine *engine, float *h, size_t n, bool *definite);
 
-/* Returns an upper bound of the bytes that organ_inverse_factor allocates for an n x n matrix, without the scratch of
- * workers. */
-uint64_t organ_inverse_factor_memory(uint64_t n);
+/* Replaces H by R with H = R R^T, R upper triangular: above the diagonal blocks of ORGAN_FACTOR_BLOCK columns by R, and
+ * in each diagonal block by the inverse of that block of R, with zeros below the diagonal. Values below the diagonal
+ * blocks are undefined. *definite and the returned value are as in organ_inverse_factor, which takes twice as long. */
+bool organ_block_factor(const organ_engine *engine, float *h, size_t n, bool *definite);
+#define ORGAN_FACTOR_BLOCK ((size_t)128)
 
-/* Replaces H by H^-1: both triangles, symmetric to the last bit. *definite and the returned value are as in
- * organ_inverse_factor. */
-bool organ_inverse(const organ_engine *engine, float *h, size_t n, bool *definite);
+/* Solves V H = X for `count` rows of X, which V replaces; each row has n values and begins `stride` values after the
+ * one before. `factor` is R of organ_block_factor, n x n. The bits of a row do not depend on the other rows. `panel`
+ * has count x ORGAN_FACTOR_BLOCK values, `scratch` ORGAN_PRODUCT_SCRATCH bytes, 64-byte aligned. */
+void organ_factor_solve(const organ_kernels *kernels, const float *factor, size_t n, float *rows, size_t count,
+                        size_t stride, float *panel, void *scratch);
+
+/* Returns an upper bound of the bytes that organ_inverse_factor or organ_block_factor allocates for an n x n matrix,
+ * without the scratch of workers. */
+uint64_t organ_inverse_factor_memory(uint64_t n);
 
 /* Writes the n diagonal elements of A^-1 to `diagonal`. Reads the lower triangle of A (n x n), and overwrites A.
  * `scratch` has n x n values. Returns false if A is not positive definite. */

@@ -12,19 +12,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BLOCK ((size_t)128) /* columns of a block; the bits of the result depend on it */
+#define BLOCK     ORGAN_FACTOR_BLOCK /* columns of a block; the bits of the result depend on it */
+#define MIN_STRIP ((size_t)64)       /* least and greatest rows of the work of one task */
+#define MAX_STRIP ((size_t)256)
 
 /* The computation of U in the memory of H. */
 typedef struct inversion {
     const organ_engine *engine;
     float *h; /* H, then R, then U: [n][n] */
     size_t n;
-    double *square;          /* a diagonal block with rows and columns in reverse order: [BLOCK][BLOCK] */
-    double *inverse;         /* the inverse of its Cholesky factor: [BLOCK][BLOCK] */
-    float *factor;           /* the inverse of each diagonal block of R: [blocks][BLOCK][BLOCK] */
-    float *panel;            /* copy of the block column that is being computed: [n][BLOCK] */
-    void *scratch;           /* for products */
-    organ_product *products; /* one for each block above the diagonal in a block column */
+    double *square;         /* a diagonal block with rows and columns in reverse order: [BLOCK][BLOCK] */
+    double *inverse;        /* the inverse of its Cholesky factor: [BLOCK][BLOCK] */
+    float *factor;          /* the inverse of each diagonal block of R: [blocks][BLOCK][BLOCK] */
+    float *panel;           /* copy of the block column that is being computed: [n][BLOCK] */
+    unsigned char *scratch; /* for products: ORGAN_PRODUCT_SCRATCH bytes for each worker */
 } inversion;
 
 /* Overwrites the lower triangle of A (n x n) with its Cholesky factor L, A = L L^T, row by row. Returns false if A is
@@ -92,10 +93,74 @@ static bool invert_block(const inversion *x, size_t from, size_t width)
     return true;
 }
 
-/* Computes products on all workers. */
-static void cholesky_multiply(const inversion *x, const organ_product *products, size_t count)
+/* A block column of R or U that the workers compute: `width` columns from column `from` on, in strips of `strip` rows.
+ */
+typedef struct block_column {
+    const inversion *x;
+    size_t from, width, strip;
+    bool definite; /* of the diagonal block of R: it is positive definite */
+} block_column;
+
+/* Returns the rows of a strip of `rows` rows: few enough for four strips a worker, but not fewer than MIN_STRIP, since
+ * each strip packs the other factor of its product again. The strips do not change a bit of the result. */
+static size_t strip_height(const inversion *x, size_t rows)
 {
-    organ_products_run(x->engine, NULL, products, count, x->scratch);
+    const size_t wanted = rows / (4 * organ_workers_count(x->engine->workers)) / 16 * 16;
+    return organ_max(MIN_STRIP, organ_min(MAX_STRIP, wanted));
+}
+
+/* Computes a product on a worker. */
+static void cholesky_multiply(const inversion *x, const organ_product *product, size_t worker)
+{
+    x->engine->kernels->product(product, x->scratch + worker * ORGAN_PRODUCT_SCRATCH);
+}
+
+/* Subtracts from `rows` rows of the block column, from row `row` on, the products of the columns of R on the right. */
+static void subtract_right(const block_column *c, size_t row, size_t rows, size_t worker)
+{
+    const inversion *const x = c->x;
+    const size_t right = c->from + c->width;
+    const organ_product update = {.m = rows,
+                                  .n = c->width,
+                                  .k = x->n - right,
+                                  .a = organ_by_rows(x->h + row * x->n + right, x->n),
+                                  .b = organ_by_rows(x->h + c->from * x->n + right, x->n),
+                                  .c = x->h + row * x->n + c->from,
+                                  .c_stride = x->n,
+                                  .into = ORGAN_PRODUCT_SUBTRACT};
+    cholesky_multiply(x, &update, worker);
+}
+
+/* Task 0 updates the diagonal block and inverts its factor, the others update the strips above it. */
+static void update_columns(void *context, size_t index, size_t worker)
+{
+    block_column *const c = context;
+    if (index > 0) {
+        const size_t row = (index - 1) * c->strip;
+        subtract_right(c, row, organ_min(c->strip, c->from - row), worker);
+        return;
+    }
+    subtract_right(c, c->from, c->width, worker);
+    c->definite = invert_block(c->x, c->from, c->width);
+}
+
+/* Multiplies strip `index` above the diagonal block by R^-T of this block. */
+static void divide_columns(void *context, size_t index, size_t worker)
+{
+    const block_column *const c = context;
+    const inversion *const x = c->x;
+    const size_t row = index * c->strip, rows = organ_min(c->strip, c->from - row);
+    float *const column = x->h + row * x->n + c->from, *const panel = x->panel + row * BLOCK;
+    for (size_t i = 0; i < rows; i++)
+        memcpy(panel + i * BLOCK, column + i * x->n, c->width * sizeof *column);
+    const organ_product above = {.m = rows,
+                                 .n = c->width,
+                                 .k = c->width,
+                                 .a = organ_by_rows(panel, BLOCK),
+                                 .b = organ_by_rows(x->factor + c->from * BLOCK, BLOCK),
+                                 .c = column,
+                                 .c_stride = x->n};
+    cholesky_multiply(x, &above, worker);
 }
 
 /* Computes columns [from, from + width) of R: writes the rows above the diagonal block in place of H, and the inverse
@@ -103,156 +168,120 @@ static void cholesky_multiply(const inversion *x, const organ_product *products,
  * positive definite. */
 static bool factorise_columns(const inversion *x, size_t from, size_t width)
 {
-    float *const column = x->h + from;
-    const size_t right = from + width;
-    /* H minus the products of the columns of R on the right */
-    const organ_product update = {.m = right,
-                                  .n = width,
-                                  .k = x->n - right,
-                                  .a = organ_by_rows(x->h + right, x->n),
-                                  .b = organ_by_rows(x->h + from * x->n + right, x->n),
-                                  .c = column,
-                                  .c_stride = x->n,
-                                  .into = ORGAN_PRODUCT_SUBTRACT};
-    cholesky_multiply(x, &update, 1);
-    if (!invert_block(x, from, width))
-        return false;
-    for (size_t i = 0; i < from; i++)
-        memcpy(x->panel + i * BLOCK, column + i * x->n, width * sizeof *column);
-    /* R_above = H_above R^-T */
-    const organ_product above = {.m = from,
-                                 .n = width,
-                                 .k = width,
-                                 .a = organ_by_rows(x->panel, BLOCK),
-                                 .b = organ_by_rows(x->factor + from * BLOCK, BLOCK),
-                                 .c = column,
-                                 .c_stride = x->n};
-    cholesky_multiply(x, &above, 1);
-    return true;
+    block_column c = {.x = x, .from = from, .width = width, .strip = strip_height(x, from)};
+    const size_t strips = organ_pieces_of(from, c.strip);
+    organ_share(x->engine, NULL, strips + 1, update_columns, &c);
+    if (c.definite)
+        organ_share_work(x->engine, NULL, strips, (double)from * BLOCK * BLOCK, divide_columns, &c);
+    return c.definite;
 }
 
 /* ---- the inverse of R ---- */
+
+/* Multiplies U of the columns on the left, rows of block `index`, by R above the diagonal block, into the panel. */
+static void multiply_left(void *context, size_t index, size_t worker)
+{
+    const block_column *const c = context;
+    const inversion *const x = c->x;
+    const size_t row = index * BLOCK;
+    const organ_product product = {.m = organ_min(BLOCK, c->from - row),
+                                   .n = c->width,
+                                   .k = c->from - row,
+                                   .a = organ_by_rows(x->h + row * (x->n + 1), x->n),
+                                   .b = organ_by_columns(x->h + row * x->n + c->from, x->n),
+                                   .c = x->panel + row * BLOCK,
+                                   .c_stride = BLOCK};
+    cholesky_multiply(x, &product, worker);
+}
+
+/* Sets the rows of block `index` of the block column to minus the panel times U of the diagonal block. */
+static void multiply_own(void *context, size_t index, size_t worker)
+{
+    const block_column *const c = context;
+    const inversion *const x = c->x;
+    const size_t row = index * BLOCK, rows = organ_min(BLOCK, c->from - row);
+    float *const column = x->h + row * x->n + c->from;
+    for (size_t i = 0; i < rows; i++)
+        memset(column + i * x->n, 0, c->width * sizeof *column);
+    const organ_product rest = {.m = rows,
+                                .n = c->width,
+                                .k = c->width,
+                                .a = organ_by_rows(x->panel + row * BLOCK, BLOCK),
+                                .b = organ_by_columns(x->factor + c->from * BLOCK, BLOCK),
+                                .c = column,
+                                .c_stride = x->n,
+                                .into = ORGAN_PRODUCT_SUBTRACT};
+    cholesky_multiply(x, &rest, worker);
+}
 
 /* Computes `width` columns of U = R^-1 from column `from` on, in place of R. Above the diagonal block they are -(U of
  * the columns on the left, which are complete) x (R above the block) x (U of the block). */
 static void invert_columns(const inversion *x, size_t from, size_t width)
 {
-    float *const column = x->h + from;
-    size_t count = 0;
-    for (size_t row = 0; row < from; row += BLOCK) {
-        const size_t rows = organ_min(BLOCK, from - row);
-        x->products[count++] = (organ_product){.m = rows,
-                                               .n = width,
-                                               .k = from - row,
-                                               .a = organ_by_rows(x->h + row * (x->n + 1), x->n),
-                                               .b = organ_by_columns(column + row * x->n, x->n),
-                                               .c = x->panel + row * BLOCK,
-                                               .c_stride = BLOCK};
-    }
-    cholesky_multiply(x, x->products, count);
-    for (size_t i = 0; i < from; i++)
-        memset(column + i * x->n, 0, width * sizeof *column);
-    const organ_product rest = {.m = from,
-                                .n = width,
-                                .k = width,
-                                .a = organ_by_rows(x->panel, BLOCK),
-                                .b = organ_by_columns(x->factor + from * BLOCK, BLOCK),
-                                .c = column,
-                                .c_stride = x->n,
-                                .into = ORGAN_PRODUCT_SUBTRACT};
-    cholesky_multiply(x, &rest, 1);
+    block_column c = {.x = x, .from = from, .width = width, .strip = BLOCK};
+    const size_t blocks = organ_pieces_of(from, BLOCK);
+    organ_share_work(x->engine, NULL, blocks, (double)from * (double)from * BLOCK / 2, multiply_left, &c);
+    organ_share_work(x->engine, NULL, blocks, (double)from * BLOCK * BLOCK, multiply_own, &c);
     for (size_t i = 0; i < width; i++)
-        memcpy(column + (from + i) * x->n, x->factor + (from + i) * BLOCK, width * sizeof *column);
+        memcpy(x->h + (from + i) * x->n + from, x->factor + (from + i) * BLOCK, width * sizeof *x->h);
 }
 
 /* Returns the bytes of the buffers of organ_inverse_factor: two FP64 blocks, the inverses of diagonal blocks, a block
- * column, and the products. */
+ * column. */
 uint64_t organ_inverse_factor_memory(uint64_t n)
 {
     const uint64_t blocks = (n + BLOCK - 1) / BLOCK;
-    return 2 * BLOCK * BLOCK * sizeof(double) + (blocks * BLOCK + n) * BLOCK * sizeof(float) +
-           (blocks + 1) * sizeof(organ_product);
+    return 2 * BLOCK * BLOCK * sizeof(double) + (blocks * BLOCK + n) * BLOCK * sizeof(float);
 }
 
-/* Replaces H (n x n) by U with H^-1 = U^T U: factors H = R R^T, block columns from the last to the first, then inverts
- * R, from the first to the last. Sets *definite to false and stops if a diagonal block is not positive definite,
- * because then H is not either. Returns false if memory cannot be allocated. */
-bool organ_inverse_factor(const organ_engine *engine, float *h, size_t n, bool *definite)
+/* Allocates the buffers. Returns false if memory cannot be allocated. The caller calls inversion_close in any case. */
+static bool inversion_open(inversion *x)
 {
-    const size_t blocks = (n + BLOCK - 1) / BLOCK;
+    const size_t blocks = (x->n + BLOCK - 1) / BLOCK;
+    x->square = malloc(BLOCK * BLOCK * sizeof *x->square);
+    x->inverse = malloc(BLOCK * BLOCK * sizeof *x->inverse);
+    x->factor = organ_floats(blocks * BLOCK, BLOCK);
+    x->panel = organ_floats(x->n, BLOCK);
+    x->scratch = aligned_alloc(64, organ_products_scratch(x->engine));
+    return x->square && x->inverse && x->factor && x->panel && x->scratch;
+}
+
+/* Frees the buffers. */
+static void inversion_close(inversion *x) { ORGAN_FREE_ARRAYS(x->square, x->inverse, x->factor, x->panel, x->scratch); }
+
+/* Factors H = R R^T, block columns from the last to the first. Returns false, and stops, if a diagonal block is not
+ * positive definite, because then H is not either. */
+static bool factorise(const inversion *x)
+{
+    bool definite = true;
+    for (size_t b = (x->n + BLOCK - 1) / BLOCK; b-- > 0 && definite;)
+        definite = factorise_columns(x, b * BLOCK, organ_min(BLOCK, x->n - b * BLOCK));
+    return definite;
+}
+
+/* Replaces H (n x n) by R with H = R R^T above the diagonal blocks, and by R^-1 in them. Returns false if memory cannot
+ * be allocated. */
+bool organ_block_factor(const organ_engine *engine, float *h, size_t n, bool *definite)
+{
     inversion x = {.engine = engine, .h = h, .n = n};
-    x.square = malloc(BLOCK * BLOCK * sizeof *x.square);
-    x.inverse = malloc(BLOCK * BLOCK * sizeof *x.inverse);
-    x.factor = organ_floats(blocks * BLOCK, BLOCK);
-    x.panel = organ_floats(n, BLOCK);
-    x.scratch = aligned_alloc(64, organ_products_scratch(engine));
-    x.products = calloc(blocks + 1, sizeof *x.products);
-    const bool done = x.square && x.inverse && x.factor && x.panel && x.scratch && x.products;
-    *definite = done;
-    for (size_t b = blocks; b-- > 0 && *definite;)
-        *definite = factorise_columns(&x, b * BLOCK, organ_min(BLOCK, n - b * BLOCK));
-    for (size_t b = 0; b < blocks && *definite; b++)
-        invert_columns(&x, b * BLOCK, organ_min(BLOCK, n - b * BLOCK));
-    ORGAN_FREE_ARRAYS(x.square, x.inverse, x.factor, x.panel, x.scratch, x.products);
+    const bool done = inversion_open(&x);
+    *definite = done && factorise(&x);
+    for (size_t from = 0; from < n && *definite; from += BLOCK)
+        for (size_t i = from; i < organ_min(from + BLOCK, n); i++)
+            memcpy(h + i * n + from, x.factor + i * BLOCK, organ_min(BLOCK, n - from) * sizeof *h);
+    inversion_close(&x);
     return done;
 }
 
-/* ---- the inverse of H ---- */
-
-/* Context of mirror_rows: a matrix of n x n values. */
-typedef struct mirroring {
-    float *h;
-    size_t n;
-} mirroring;
-
-/* Copies entries above the diagonal to below it, for the rows of block `index`, tile by tile so that the columns that
- * it reads stay in the cache. */
-static void mirror_rows(void *context, size_t index, size_t worker)
+/* Replaces H (n x n) by U with H^-1 = U^T U: factors H = R R^T, then inverts R, block columns from the first to the
+ * last. Returns false if memory cannot be allocated. */
+bool organ_inverse_factor(const organ_engine *engine, float *h, size_t n, bool *definite)
 {
-    const mirroring *const m = context;
-    const size_t first = index * BLOCK, end = organ_min(first + BLOCK, m->n);
-    (void)worker;
-    for (size_t from = 0; from < end; from += BLOCK)
-        for (size_t i = first; i < end; i++)
-            for (size_t j = from; j < organ_min(from + BLOCK, i); j++)
-                m->h[i * m->n + j] = m->h[j * m->n + i];
-}
-
-/* Overwrites U with the upper triangle of U^T U, from the last block of rows to the first. Row i of U^T U needs rows 0
- * .. i of U only, so these are still unchanged. `panel`: [n][BLOCK] values. */
-static void square_factor(const organ_engine *engine, float *h, size_t n, float *panel, void *scratch)
-{
-    for (size_t b = (n + BLOCK - 1) / BLOCK; b-- > 0;) {
-        const size_t first = b * BLOCK, rows = organ_min(BLOCK, n - first), right = n - first;
-        const organ_product own = {.m = rows,
-                                   .n = right,
-                                   .k = first + rows,
-                                   .a = organ_by_columns(h + first, n),
-                                   .b = organ_by_columns(h + first, n),
-                                   .c = panel,
-                                   .c_stride = right};
-        organ_products_run(engine, NULL, &own, 1, scratch);
-        for (size_t i = 0; i < rows; i++)
-            memcpy(h + (first + i) * n + first, panel + i * right, right * sizeof *h);
-    }
-}
-
-/* Replaces H (n x n) by H^-1 = U^T U, with U of organ_inverse_factor. Computes it on and above the diagonal and mirrors
- * it. Returns false if memory cannot be allocated. */
-bool organ_inverse(const organ_engine *engine, float *h, size_t n, bool *definite)
-{
-    if (!organ_inverse_factor(engine, h, n, definite))
-        return false;
-    if (!*definite)
-        return true;
-    float *const panel = organ_floats(n, BLOCK);
-    void *const scratch = aligned_alloc(64, organ_products_scratch(engine));
-    const bool done = panel && scratch;
-    if (done) {
-        square_factor(engine, h, n, panel, scratch);
-        organ_share(engine, NULL, (n + BLOCK - 1) / BLOCK, mirror_rows, &(mirroring){h, n});
-    }
-    free(panel);
-    free(scratch);
+    inversion x = {.engine = engine, .h = h, .n = n};
+    const bool done = inversion_open(&x);
+    *definite = done && factorise(&x);
+    for (size_t from = 0; from < n && *definite; from += BLOCK)
+        invert_columns(&x, from, organ_min(BLOCK, n - from));
+    inversion_close(&x);
     return done;
 }

@@ -3,7 +3,7 @@
  * the matrices with a given number of nonzero entries. V minimises the same loss without that limit, and a multiplier U
  * makes V and D agree. An iteration computes
  *
- *     V = (W H + rho D - U) (H + rho I)^-1
+ *     V = (W H + rho D - U) (H + rho I)^-1      by triangular systems with a Cholesky factor of H + rho I
  *     Z = V + U / rho
  *     D = the largest entries of Z, 0 elsewhere
  *     U = rho (Z - D), which is rho Z for removed entries and 0 for kept ones
@@ -15,41 +15,43 @@
 #include "orchestrator/surgery/calibrated/admm.h"
 
 #include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/product.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/algebra/algebra.h"
-#include "orchestrator/surgery/calibrated/score_edge.h"
+#include "orchestrator/surgery/calibrated/edge_search.h"
 
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define ROWS_PER_BATCH ((size_t)64)   /* rows of a strip, the work of one task of organ_share */
-#define TOGETHER       ((size_t)1024) /* rows of one product with H or its inverse; a multiple of ROWS_PER_BATCH */
+#define ROWS_PER_BATCH ((size_t)64)   /* rows of a strip, the work of one task of the search of the mask */
+#define TOGETHER       ((size_t)1024) /* rows that are refitted together; twice as many are solved for V together */
+#define MOST_ROWS      ((size_t)256)  /* rows that a worker solves for V at a time */
 
-/* The solver of one matrix. Between calls it keeps Z, `used` and the inverse; the caller keeps the mask. */
+/* The solver of one matrix. Between calls it keeps Z, `used` and the factor; the caller keeps the mask. */
 struct organ_admm {
     const organ_engine *engine;
     organ_admm_problem problem;
-    size_t cols;          /* columns of the matrix: problem.h.size */
-    float *root;          /* square roots of H's diagonal before scaling, one for each column */
-    float *z;             /* Z, rows x cols; column j is multiplied by root[j] */
-    float *own;           /* buffer for an inverse that is not shared; NULL: not needed yet */
-    const float *inverse; /* (H + rho I)^-1 in diagonal blocks like H; points to `own` or to a shared inverse */
-    float relaxed;        /* over-relaxation of the current step */
-    float rho;            /* rho of `inverse`; 0: none yet */
-    float used;           /* rho of the last step: U is `used` Z for removed entries; 0: no step yet */
-    size_t from, count;   /* the current rows are [from, from + count): they are solved together */
-    /* Arrays of the current rows, count x cols. In the iterations: right-hand sides, and V. In the final least squares:
-     * directions, and their products with H. */
+    size_t cols;         /* columns of the matrix: problem.h.size */
+    float *root;         /* square roots of H's diagonal before scaling, one for each column */
+    float *z;            /* Z, rows x cols; column j is multiplied by root[j] */
+    float *own;          /* buffer for a factor that is not shared; NULL: not needed yet */
+    const float *factor; /* R of organ_block_factor with H + rho I = R R^T, for each diagonal block; points to `own` or
+                          * to a shared factor */
+    float relaxed;       /* over-relaxation of the current step */
+    float rho;           /* rho of `factor`; 0: none yet */
+    float used;          /* rho of the last step: U is `used` Z for removed entries; 0: no step yet */
+    size_t from, count;  /* the current rows are [from, from + count): they are solved together */
+    size_t height;       /* rows of the work of one task in an iteration */
+    /* Arrays of the current rows, count x cols each: in the iterations `a` has right-hand sides, then V, and may extend
+     * over both arrays. In the final least squares they have directions, and their products with H. */
     float *a, *b;
-    uint8_t *keep; /* mask of the current step, rows x cols; 1: kept */
-    /* The choice of the mask without a pattern. The edge is the magnitude of the largest removed entry of Z. Radix
-     * selection finds it digit by digit (score_edge.h), with one pass over Z for each digit. */
-    organ_score_edge edge; /* the digits of the edge that are found so far */
-    unsigned digit;        /* number of the digit that the current pass counts; 0: the highest */
-    uint64_t *counts;      /* per worker: how many entries have each of the ORGAN_EDGE_DIGIT values of the digit */
-    uint64_t *equals;      /* per strip: number of entries equal to the edge; later, how many of these to remove */
+    float *panels;            /* per worker: the panel of organ_factor_solve for MOST_ROWS rows */
+    unsigned char *scratch;   /* per worker: scratch of the product kernel */
+    uint8_t *keep;            /* mask of the current step, rows x cols; 1: kept */
+    organ_edge_search search; /* the choice of the mask without a pattern, in strips of ROWS_PER_BATCH rows */
+    float *weights;           /* the result of unscale_weights, rows x cols */
 };
 
 /* ---- creation ---- */
@@ -82,13 +84,13 @@ static size_t block_entries(size_t size, size_t block)
     return size / block * block * block + size % block * (size % block);
 }
 
-/* Returns the bytes of all shared inverses of an H of `size` columns in blocks of `block` columns. */
+/* Returns the bytes of all shared factors of an H of `size` columns in blocks of `block` columns. */
 uint64_t organ_admm_factors_memory(uint64_t size, uint64_t block)
 {
     return ORGAN_ADMM_FACTORS * block_entries((size_t)size, (size_t)block) * sizeof(float);
 }
 
-/* Frees the shared inverses and clears the struct. */
+/* Frees the shared factors and clears the struct. */
 void organ_admm_factors_release(organ_admm_factors *factors)
 {
     for (size_t k = 0; k < ORGAN_ADMM_FACTORS; k++)
@@ -96,26 +98,27 @@ void organ_admm_factors_release(organ_admm_factors *factors)
     *factors = (organ_admm_factors){0};
 }
 
-/* Allocates the buffers of a solver, except that of an inverse. Returns false if memory cannot be allocated; the caller
+/* Allocates the buffers of a solver, except that of a factor. Returns false if memory cannot be allocated; the caller
  * releases them. */
 static bool admm_allocate(organ_admm *s)
 {
     const size_t n = s->cols, rows = s->problem.rows;
     s->root = organ_floats(n, 1);
     s->z = organ_floats(rows, n);
-    s->a = organ_floats(organ_min(rows, TOGETHER), n);
-    s->b = organ_floats(organ_min(rows, TOGETHER), n);
-    s->counts = malloc(organ_workers_count(s->engine->workers) * ORGAN_EDGE_DIGIT * sizeof *s->counts);
-    s->equals = malloc(strips_of(rows) * sizeof *s->equals);
-    return s->root && s->z && s->a && s->b && s->counts && s->equals;
+    s->a = organ_floats(2 * organ_min(rows, TOGETHER), n);
+    s->b = s->a ? s->a + organ_min(rows, TOGETHER) * n : NULL;
+    s->panels = organ_floats(organ_workers_count(s->engine->workers) * MOST_ROWS, ORGAN_FACTOR_BLOCK);
+    s->scratch = aligned_alloc(64, organ_products_scratch(s->engine));
+    s->search = (organ_edge_search){.engine = s->engine, .strip = ROWS_PER_BATCH * n};
+    return organ_edge_search_open(&s->search, rows * n) && s->root && s->z && s->a && s->panels && s->scratch;
 }
 
-/* Returns an upper bound of the bytes of a solver for a matrix of rows x cols, without inverses and buffers of workers.
+/* Returns an upper bound of the bytes of a solver for a matrix of rows x cols, without factors and buffers of workers.
  */
 uint64_t organ_admm_memory(uint64_t rows, uint64_t cols)
 {
     const uint64_t together = rows < TOGETHER ? rows : TOGETHER;
-    /* Z; `a` and `b`; the roots, `equals` and the solver itself, rounded up; the buffers of organ_inverse. */
+    /* Z; `a` and `b`; the roots, `equals` and the solver itself, rounded up; the buffers of organ_block_factor. */
     return 4 * rows * cols + 8 * together * cols + 1024 + 16 * cols + rows + organ_inverse_factor_memory(cols);
 }
 
@@ -144,18 +147,19 @@ void organ_admm_destroy(organ_admm *s)
 {
     if (!s)
         return;
-    ORGAN_FREE_ARRAYS(s->root, s->z, s->own, s->a, s->b, s->counts, s->equals);
+    ORGAN_FREE_ARRAYS(s->root, s->z, s->own, s->a, s->panels, s->scratch);
+    organ_edge_search_close(&s->search);
     free(s);
 }
 
 /* ---- one iteration: V, then Z ----
  *
- * A task on strip `index` of the current rows uses three numbers: `own`, the offset of the strip in `a` and `b`; `at`,
- * its offset in `z`, `keep` and the target; and n, the number of its values. */
+ * A task on some of the current rows uses three numbers: `own`, the offset of its rows in `a`; `at`, their offset in
+ * `z`, `keep` and the target; and n, the number of their values. */
 
-/* Returns the buffer for a new inverse: the next free one of the shared inverses, or s->own if nothing is shared or all
+/* Returns the buffer for a new factor: the next free one of the shared factors, or s->own if nothing is shared or all
  * ORGAN_ADMM_FACTORS are computed. Returns NULL if memory cannot be allocated. */
-static float *buffer_for_inverse(organ_admm *s)
+static float *buffer_for_factor(organ_admm *s)
 {
     organ_admm_factors *const shared = s->problem.factors;
     float **const room = shared && shared->count < ORGAN_ADMM_FACTORS ? &shared->values[shared->count] : &s->own;
@@ -164,19 +168,41 @@ static float *buffer_for_inverse(organ_admm *s)
     return *room;
 }
 
-/* Writes (H + rho I)^-1 to `inverse`, block by block of H. Returns ORGAN_BAD_INPUT if a block of H + rho I is not
- * positive definite, ORGAN_IO if memory cannot be allocated. */
-static organ_status invert_shifted(const organ_admm *s, float rho, float *inverse, organ_error *error)
+/* Context of shift_row: H + rho I of the diagonal block of H that begins at column `start` is written to `values`. */
+typedef struct shifting {
+    const float *h;
+    size_t width;
+    float rho;
+    float *values;
+} shifting;
+
+/* Writes row `row` of H + rho I. */
+static void shift_row(void *context, size_t row, size_t worker)
+{
+    const shifting *const x = context;
+    (void)worker;
+    memcpy(x->values + row * x->width, x->h + row * x->width, x->width * sizeof *x->values);
+    x->values[row * (x->width + 1)] += x->rho;
+}
+
+/* Writes the diagonal block of H + rho I that begins at column `start` to `values`. */
+static void shift_block(const organ_admm *s, size_t start, size_t width, float rho, float *values)
+{
+    shifting x = {s->problem.values + start * s->problem.h.block, width, rho, values};
+    organ_share_work(s->engine, NULL, width, ORGAN_SHARE_NUMBER * (double)width * (double)width, shift_row, &x);
+}
+
+/* Writes R with H + rho I = R R^T to `factor`, block by block of H. Returns ORGAN_BAD_INPUT if a block of H + rho I is
+ * not positive definite, ORGAN_IO if memory cannot be allocated. */
+static organ_status factorise_shifted(const organ_admm *s, float rho, float *factor, organ_error *error)
 {
     const size_t block = s->problem.h.block;
     bool definite = true;
     for (size_t start = 0; start < s->cols; start += block) {
         const size_t width = organ_min(block, s->cols - start);
-        float *const values = inverse + start * block;
-        memcpy(values, s->problem.values + start * block, width * width * sizeof *values);
-        for (size_t j = 0; j < width; j++)
-            values[j * (width + 1)] += rho;
-        if (!organ_inverse(s->engine, values, width, &definite))
+        float *const values = factor + start * block;
+        shift_block(s, start, width, rho, values);
+        if (!organ_block_factor(s->engine, values, width, &definite))
             return organ_fail_memory(error, s->problem.name);
         if (!definite)
             return organ_fail(
@@ -187,41 +213,37 @@ static organ_status invert_shifted(const organ_admm *s, float rho, float *invers
     return ORGAN_OK;
 }
 
-/* Sets s->inverse to (H + rho I)^-1: uses the shared inverse of this rho if another matrix has computed it, else
- * computes it. An inverse in s->own is not shared, because the next rho overwrites it. */
-static organ_status set_inverse(organ_admm *s, float rho, organ_error *error)
+/* Sets s->factor to that of H + rho I: uses the shared factor of this rho if another matrix has computed it, else
+ * computes it. A factor in s->own is not shared, because the next rho overwrites it. */
+static organ_status set_factor(organ_admm *s, float rho, organ_error *error)
 {
     organ_admm_factors *const shared = s->problem.factors;
     s->rho = rho;
     for (size_t k = 0; shared && k < shared->count; k++)
         if (shared->rho[k] == rho) {
-            s->inverse = shared->values[k];
+            s->factor = shared->values[k];
             return ORGAN_OK;
         }
-    float *const made = buffer_for_inverse(s);
+    float *const made = buffer_for_factor(s);
     if (!made)
         return organ_fail_errno(error, ENOMEM, "%s: ADMM of %zu x %zu", s->problem.name, s->problem.rows, s->cols);
-    if (invert_shifted(s, rho, made, error) != ORGAN_OK)
+    if (factorise_shifted(s, rho, made, error) != ORGAN_OK)
         return error->status;
-    s->inverse = made;
+    s->factor = made;
     if (shared && made != s->own)
         shared->rho[shared->count++] = rho;
     return ORGAN_OK;
 }
 
-/* Computes a strip of the right-hand sides T + rho D - U of the systems for V. D is Z for kept entries and 0 for
+/* Computes n values of the right-hand sides T + rho D - U of the systems for V. D is Z for kept entries and 0 for
  * removed ones, U is `used` Z for removed entries and 0 for kept ones. So rho Z is added to a kept entry of T, and
  * `used` Z is subtracted from a removed one. */
-static void admm_sides_of_rows(void *context, size_t index, size_t worker)
+static void find_sides(const organ_admm *s, size_t own, size_t at, size_t n)
 {
-    const organ_admm *const s = context;
-    const size_t own = index * ROWS_PER_BATCH * s->cols, at = s->from * s->cols + own,
-                 n = organ_min(ROWS_PER_BATCH, s->count - index * ROWS_PER_BATCH) * s->cols;
     const float *restrict const z = s->z + at, *restrict const target = s->problem.target + at, rho = s->rho,
                                 minus_used = -s->used;
     const uint8_t *restrict const keep = s->keep + at;
     float *restrict const a = s->a + own;
-    (void)worker;
     for (size_t k = 0; k < n; k++)
         a[k] = target[k] + (keep[k] ? rho : minus_used) * z[k];
 }
@@ -240,28 +262,39 @@ static void keep_groups(const organ_pattern *pattern, const float *z, size_t n, 
 }
 
 /* Does the part of the choice of a mask that needs only the n values of Z from offset `at` on. With a pattern, sets
- * their mask. Without a pattern, adds the highest digits of their magnitudes to the worker's counts; keep_largest later
+ * their mask. Without a pattern, adds the highest digits of their magnitudes to the worker's counts; the search later
  * finds the edge from the counts of all values. */
 static void mask_or_count(organ_admm *s, size_t at, size_t n, size_t worker)
 {
     if (s->problem.pattern.of)
         keep_groups(&s->problem.pattern, s->z + at, n, s->keep + at);
     else
-        organ_edge_count(&s->edge, 0, s->z + at, n, s->counts + worker * ORGAN_EDGE_DIGIT);
+        organ_edge_search_count(&s->search, at, n, worker);
 }
 
-/* Replaces a strip of Z by relaxed V + (1 - relaxed) D + U / rho. D and U follow from the old Z and mask: the old Z is
+/* Replaces n values of Z by relaxed V + (1 - relaxed) D + U / rho. D and U follow from the old Z and mask: the old Z is
  * multiplied by 1 - relaxed for a kept entry, and by used / rho for a removed one. */
-static void admm_update_z(void *context, size_t index, size_t worker)
+static void update_z(const organ_admm *s, size_t own, size_t at, size_t n)
 {
-    organ_admm *const s = context;
-    const size_t own = index * ROWS_PER_BATCH * s->cols, at = s->from * s->cols + own,
-                 n = organ_min(ROWS_PER_BATCH, s->count - index * ROWS_PER_BATCH) * s->cols;
     float *restrict const z = s->z + at, ratio = s->used / s->rho, relaxed = s->relaxed, rest = 1.0f - relaxed;
-    const float *restrict const v = s->b + own;
+    const float *restrict const v = s->a + own;
     const uint8_t *restrict const keep = s->keep + at;
     for (size_t k = 0; k < n; k++)
         z[k] = relaxed * v[k] + (keep[k] ? rest : ratio) * z[k];
+}
+
+/* Runs an iteration on s->height of the current rows: solves V, in the diagonal blocks of H, and updates Z. */
+static void iterate_rows(void *context, size_t index, size_t worker)
+{
+    organ_admm *const s = context;
+    const size_t first = index * s->height, rows = organ_min(s->height, s->count - first), block = s->problem.h.block;
+    const size_t own = first * s->cols, at = s->from * s->cols + own, n = rows * s->cols;
+    find_sides(s, own, at, n);
+    for (size_t start = 0; start < s->cols; start += block)
+        organ_factor_solve(s->engine->kernels, s->factor + start * block, organ_min(block, s->cols - start),
+                           s->a + own + start, rows, s->cols, s->panels + worker * MOST_ROWS * ORGAN_FACTOR_BLOCK,
+                           s->scratch + worker * ORGAN_PRODUCT_SCRATCH);
+    update_z(s, own, at, n);
     mask_or_count(s, at, n, worker);
 }
 
@@ -276,16 +309,6 @@ static size_t strip_offset(const organ_admm *s, size_t index, size_t *n)
     return index * ROWS_PER_BATCH * s->cols;
 }
 
-/* Adds digit s->digit of the magnitudes of a strip to the worker's counts. Only magnitudes that equal the edge in all
- * higher digits count. */
-static void count_digit(void *context, size_t index, size_t worker)
-{
-    const organ_admm *const s = context;
-    size_t n;
-    const size_t at = strip_offset(s, index, &n);
-    organ_edge_count(&s->edge, s->digit, s->z + at, n, s->counts + worker * ORGAN_EDGE_DIGIT);
-}
-
 /* Calls mask_or_count for the values of a strip. */
 static void choose_strip_masks(void *context, size_t index, size_t worker)
 {
@@ -295,98 +318,64 @@ static void choose_strip_masks(void *context, size_t index, size_t worker)
     mask_or_count(s, at, n, worker);
 }
 
-/* Sets the mask of a strip: removes the entries whose magnitude is below the edge, and the first equals[index] of those
- * equal to the edge. Then sets equals[index] to the number of entries equal to the edge. */
-static void cut_strip(void *context, size_t index, size_t worker)
-{
-    const organ_admm *const s = context;
-    size_t n;
-    const size_t at = strip_offset(s, index, &n);
-    (void)worker;
-    s->equals[index] = organ_edge_cut(&s->edge, s->z + at, n, s->equals[index], s->keep + at);
-}
-
-/* Sets the mask of a strip again if some of its entries equal to the edge must be removed (equals[index] > 0). The
- * masks of other strips are final already. */
-static void cut_equals(void *context, size_t index, size_t worker)
-{
-    const organ_admm *const s = context;
-    if (s->equals[index])
-        cut_strip(context, index, worker);
-}
-
-/* Sets the counts of all workers to 0. */
-static void clear_counts(organ_admm *s)
-{
-    memset(s->counts, 0, organ_workers_count(s->engine->workers) * ORGAN_EDGE_DIGIT * sizeof *s->counts);
-}
-
-/* Adds the counts of all workers, and finds from them digit s->digit of the edge. The edge has rank killed - 1 among
- * the magnitudes in ascending order. */
-static void select_digit(organ_admm *s)
-{
-    for (size_t w = 1; w < organ_workers_count(s->engine->workers); w++)
-        for (size_t k = 0; k < ORGAN_EDGE_DIGIT; k++)
-            s->counts[k] += s->counts[w * ORGAN_EDGE_DIGIT + k];
-    organ_edge_select_digit(&s->edge, s->digit, s->counts, s->problem.killed - 1);
-}
-
-/* Sets the mask that removes the `killed` entries of Z with the least magnitude. mask_or_count has counted digit 0 over
- * all of Z before; keep_largest counts the other digits in one pass each. Fewer than `killed` entries are below the
- * edge. The rest of the removed entries are equal to the edge: the first of these in row-major order. */
-static void keep_largest(organ_admm *s)
-{
-    const size_t strips = strips_of(s->problem.rows);
-    s->digit = 0;
-    if (s->problem.killed == 0) {
-        memset(s->keep, 1, s->problem.rows * s->cols);
-        return;
-    }
-    for (select_digit(s); ++s->digit < ORGAN_EDGE_DIGITS; select_digit(s)) {
-        clear_counts(s);
-        organ_share(s->engine, NULL, strips, count_digit, s);
-    }
-    memset(s->equals, 0, strips * sizeof *s->equals);
-    organ_share(s->engine, NULL, strips, cut_strip, s); /* removes entries below the edge, counts those equal to it */
-    uint64_t remaining = s->problem.killed - s->edge.less;
-    for (size_t k = 0; k < strips; k++) {
-        s->equals[k] = remaining < s->equals[k] ? remaining : s->equals[k];
-        remaining -= s->equals[k];
-    }
-    organ_share(s->engine, NULL, strips, cut_equals, s);
-}
-
 /* ---- iterations ---- */
 
-/* Starts the choice of a new mask in `keep`: clears the edge and the counts. */
+/* Starts the choice of a new mask in `keep`. */
 static void begin_masks(organ_admm *s, uint8_t *keep)
 {
     s->keep = keep;
-    s->edge = (organ_score_edge){0};
-    clear_counts(s);
+    organ_edge_search_begin(&s->search, s->z, s->problem.rows * s->cols, s->problem.killed, keep);
 }
 
 /* Completes the mask after mask_or_count has processed all of Z. With a pattern, the mask is complete already. */
 static void finish_masks(organ_admm *s)
 {
     if (!s->problem.pattern.of)
-        keep_largest(s);
+        organ_edge_search_finish(&s->search);
+}
+
+/* Sets the removed entries of a row of Z to 0. */
+static void clear_killed_row(void *context, size_t row, size_t worker)
+{
+    organ_admm *const s = context;
+    float *restrict const z = s->z + row * s->cols;
+    const uint8_t *restrict const keep = s->keep + row * s->cols;
+    (void)worker;
+    for (size_t k = 0; k < s->cols; k++)
+        z[k] = keep[k] ? z[k] : 0.0f;
+}
+
+/* Runs `task` for each row of the matrix. */
+static void share_all_rows(organ_admm *s, void (*task)(void *context, size_t row, size_t worker))
+{
+    organ_share_work(s->engine, NULL, s->problem.rows, ORGAN_SHARE_NUMBER * (double)s->problem.rows * (double)s->cols,
+                     task, s);
 }
 
 /* Sets the removed entries of Z to 0. */
 static void clear_killed(organ_admm *s, const uint8_t *keep)
 {
-    for (size_t k = 0; k < s->problem.rows * s->cols; k++)
-        s->z[k] = keep[k] ? s->z[k] : 0.0f;
+    s->keep = (uint8_t *)keep;
+    share_all_rows(s, clear_killed_row);
+}
+
+/* Sets a row of Z to the weights, scaled like the problem. */
+static void scale_weights_row(void *context, size_t row, size_t worker)
+{
+    const organ_admm *const s = context;
+    const float *restrict const weights = s->weights + row * s->cols, *restrict const root = s->root;
+    float *restrict const z = s->z + row * s->cols;
+    (void)worker;
+    for (size_t k = 0; k < s->cols; k++)
+        z[k] = weights[k] * root[k];
 }
 
 /* Sets Z to the weights, scaled like the problem, chooses the mask if none is given, and sets the removed entries of Z
  * to 0, which makes the multiplier 0. */
 void organ_admm_begin(organ_admm *s, const float *weights, bool given, uint8_t *keep)
 {
-    const size_t n = s->problem.rows * s->cols;
-    for (size_t k = 0; k < n; k++)
-        s->z[k] = weights[k] * s->root[k % s->cols];
+    s->weights = (float *)weights;
+    share_all_rows(s, scale_weights_row);
     if (!given) {
         begin_masks(s, keep);
         organ_share(s->engine, NULL, strips_of(s->problem.rows), choose_strip_masks, s);
@@ -395,25 +384,32 @@ void organ_admm_begin(organ_admm *s, const float *weights, bool given, uint8_t *
     clear_killed(s, keep);
 }
 
-/* Solves V from its normal equations, TOGETHER rows at a time, then updates Z and chooses the new mask. `used` stays
- * the rho of the previous step until the end of this one, because U is `used` Z. In the first step U is 0, and rho
- * itself serves as `used`. */
+/* Returns the rows of the work of one task for `count` rows: each worker gets the same number of tasks, of at most
+ * MOST_ROWS rows. The bits of a row do not depend on it. */
+static size_t task_height(const organ_admm *s, size_t count)
+{
+    const size_t workers = organ_workers_count(s->engine->workers),
+                 rounds = organ_pieces_of(count, workers * MOST_ROWS);
+    return organ_pieces_of(count, workers * rounds);
+}
+
+/* Solves V from its normal equations, at most 2 TOGETHER rows at a time, updates Z and chooses the new mask. `used`
+ * stays the rho of the previous step until the end of this one, because U is `used` Z. In the first step U is 0, and
+ * rho itself serves as `used`. */
 organ_status organ_admm_step(organ_admm *s, double rho, double relaxed, uint8_t *keep, organ_error *error)
 {
+    const size_t rows = s->problem.rows, together = organ_pieces_of(rows, organ_pieces_of(rows, 2 * TOGETHER));
     s->relaxed = (float)relaxed;
-    if (s->rho != (float)rho && set_inverse(s, (float)rho, error) != ORGAN_OK)
+    if (s->rho != (float)rho && set_factor(s, (float)rho, error) != ORGAN_OK)
         return error->status;
     s->used = s->used > 0 ? s->used : s->rho;
-    const organ_block_matrix inverse = {s->cols, s->problem.h.block, s->inverse};
     begin_masks(s, keep);
-    for (s->from = 0; s->from < s->problem.rows; s->from += TOGETHER) {
+    for (s->from = 0; s->from < rows; s->from += together) {
         if (organ_stop_is_requested(s->engine->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", s->problem.name);
-        s->count = organ_min(TOGETHER, s->problem.rows - s->from);
-        organ_share(s->engine, NULL, strips_of(s->count), admm_sides_of_rows, s);
-        if (organ_block_multiply(s->engine, &inverse, s->a, s->count, s->b, error))
-            return error->status;
-        organ_share(s->engine, NULL, strips_of(s->count), admm_update_z, s);
+        s->count = organ_min(together, rows - s->from);
+        s->height = task_height(s, s->count);
+        organ_share(s->engine, NULL, organ_pieces_of(s->count, s->height), iterate_rows, s);
     }
     s->used = s->rho;
     finish_masks(s);
@@ -475,11 +471,22 @@ static organ_status solve_together(organ_admm *s, unsigned steps, organ_error *e
     return ORGAN_OK;
 }
 
-/* Writes Z to `weights` without the scaling of its columns. */
-static void unscale_weights(const organ_admm *s, float *weights)
+/* Writes a row of Z to s->weights without the scaling of its columns. */
+static void unscale_weights_row(void *context, size_t row, size_t worker)
 {
-    for (size_t k = 0; k < s->problem.rows * s->cols; k++)
-        weights[k] = s->z[k] / s->root[k % s->cols];
+    const organ_admm *const s = context;
+    float *restrict const weights = s->weights + row * s->cols;
+    const float *restrict const z = s->z + row * s->cols, *restrict const root = s->root;
+    (void)worker;
+    for (size_t k = 0; k < s->cols; k++)
+        weights[k] = z[k] / root[k];
+}
+
+/* Writes Z to `weights` without the scaling of its columns. */
+static void unscale_weights(organ_admm *s, float *weights)
+{
+    s->weights = weights;
+    share_all_rows(s, unscale_weights_row);
 }
 
 /* Writes D of the last iteration, without the scaling of its columns, to `weights`; weights that `keep` (1 or 0)
@@ -495,7 +502,6 @@ void organ_admm_write_result(organ_admm *s, const uint8_t *keep, float *weights)
 organ_status organ_admm_finish(organ_admm *s, const uint8_t *keep, unsigned steps, float *weights, organ_error *error)
 {
     clear_killed(s, keep);
-    s->keep = (uint8_t *)keep;
     for (s->from = 0; s->from < s->problem.rows && !error->status; s->from += TOGETHER) {
         s->count = organ_min(TOGETHER, s->problem.rows - s->from);
         solve_together(s, steps, error);

@@ -10,20 +10,20 @@
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/calibrated/staged_flow.h"
 
-#define ORGAN_ADMM_FACTORS 4 /* number of inverses that matrices can share */
+#define ORGAN_ADMM_FACTORS 4 /* number of factors that matrices can share */
 
-/* Inverses (H + rho I)^-1 for several rho, which matrices with the same H share. The first matrix that needs an inverse
- * computes it. All members are zero at first. */
+/* Cholesky factors of H + rho I for several rho, which matrices with the same H share. The first matrix that needs a
+ * factor computes it. All members are zero at first. */
 typedef struct organ_admm_factors {
-    size_t count;                      /* number of computed inverses */
-    float rho[ORGAN_ADMM_FACTORS];     /* rho of each inverse */
-    float *values[ORGAN_ADMM_FACTORS]; /* each inverse, as diagonal blocks like organ_block_matrix.values */
+    size_t count;                      /* number of computed factors */
+    float rho[ORGAN_ADMM_FACTORS];     /* rho of each factor */
+    float *values[ORGAN_ADMM_FACTORS]; /* each factor, as diagonal blocks like organ_block_matrix.values */
 } organ_admm_factors;
 
-/* Returns the bytes of ORGAN_ADMM_FACTORS inverses for an H of `size` columns whose diagonal blocks are `block`
+/* Returns the bytes of ORGAN_ADMM_FACTORS factors for an H of `size` columns whose diagonal blocks are `block`
  * wide. */
 uint64_t organ_admm_factors_memory(uint64_t size, uint64_t block);
-/* Frees the inverses and sets all members to zero. */
+/* Frees the factors and sets all members to zero. */
 void organ_admm_factors_release(organ_admm_factors *factors);
 
 /* The problem: minimise tr(V H V^T) - 2 tr(T V^T) over matrices V (rows x H.size) that have a given number of nonzero
@@ -38,7 +38,7 @@ typedef struct organ_admm_problem {
                                   * organ_admm_finish */
     size_t killed;               /* number of weights to remove from the matrix; ignored if there is a pattern */
     organ_pattern pattern;       /* of = 0: none */
-    organ_admm_factors *factors; /* shared inverses for this H; NULL: the solver keeps one inverse and recomputes it
+    organ_admm_factors *factors; /* shared factors for this H; NULL: the solver keeps one factor and recomputes it
                                   * when rho changes */
 } organ_admm_problem;
 
@@ -73,7 +73,7 @@ void organ_admm_write_result(organ_admm *admm, const uint8_t *keep, float *weigh
 organ_status organ_admm_finish(organ_admm *admm, const uint8_t *keep, unsigned steps, float *weights,
                                organ_error *error);
 
-/* Returns an upper bound of the bytes that *admm allocates for a matrix of rows x cols, without the inverses and the
+/* Returns an upper bound of the bytes that *admm allocates for a matrix of rows x cols, without the factors and the
  * buffers of workers. */
 uint64_t organ_admm_memory(uint64_t rows, uint64_t cols);
 

@@ -34,7 +34,7 @@ struct organ_prune_allocation {
     bool known;                         /* all curves are measured or read */
     bool divided;                       /* `shares` are set */
     size_t tokens, windows;             /* tokens and windows of the text on which divergences are measured */
-    organ_prune_shared shared;          /* inverses that matrices with the same inputs share */
+    organ_prune_shared shared;          /* factors that matrices with the same inputs share */
 };
 
 /* ---- options ---- */
@@ -162,7 +162,7 @@ static organ_status allocation_make(void *context, const organ_calibration_matri
     return prune_at(context, m, a->curves.levels[level], CURVE_EFFORT, weights, error);
 }
 
-/* Implements `forget` of organ_curves_work and organ_exchanges_work: frees the shared inverses. */
+/* Implements `forget` of organ_curves_work and organ_exchanges_work: frees the shared factors. */
 static void release_shared(void *context) { organ_prune_share_end(&((organ_prune_allocation *)context)->shared); }
 
 /* Implements `memory` of organ_curves_work and organ_exchanges_work. The sparsity of 50 percent is arbitrary: it does

@@ -64,7 +64,7 @@ typedef struct organ_calibrated_job {
                       converted (then.c) */
     organ_prune_allocation *allocation; /* NULL: every target gets the same sparsity */
     char digest[17];                    /* digest of the imatrix, hexadecimal */
-    organ_prune_shared shared;          /* inverses that matrices with the same inputs share */
+    organ_prune_shared shared;          /* factors that matrices with the same inputs share */
 } organ_calibrated_job;
 
 /* Removes from base->targets the matrices without inputs in the forward pass, which a text cannot calibrate, and prints

@@ -41,7 +41,7 @@ void organ_calibrated_note(organ_calibrated_job *job, size_t part, const organ_c
     result->tokens += calibration ? organ_calibration_moments(calibration)->tokens : 0;
 }
 
-/* Prunes one matrix in memory and sets removed weights to 0. With physarum v3, inverses (organ_prune_shared) are shared
+/* Prunes one matrix in memory and sets removed weights to 0. With physarum v3, factors (organ_prune_shared) are shared
  * with the next matrices that have the same inputs, and freed after the last of these matrices. */
 organ_status organ_calibrated_prune(organ_calibrated_job *job, const organ_calibration_matrix *m,
                                     organ_prune_matrix_options prune_options, float *weights, uint8_t *keep,
@@ -54,8 +54,6 @@ organ_status organ_calibrated_prune(organ_calibrated_job *job, const organ_calib
                        error);
     if (m->users_left == 0)
         organ_prune_share_end(&job->shared);
-    for (uint64_t k = 0; k < m->rows * m->cols && !error->status; k++)
-        weights[k] = keep[k] ? weights[k] : 0.0f;
     return error->status;
 }
 

@@ -10,6 +10,7 @@
 #include "orchestrator/surgery/calibration/expand_moments.h"
 
 #include <errno.h>
+#include <float.h>
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
@@ -101,38 +102,78 @@ static organ_status prune_matrix_measure(const organ_matrix_job *job, float *bef
     return error->status;
 }
 
-/* Returns ORGAN_BAD_INPUT if a weight is not finite: compensation of removed weights has overflowed. */
-static organ_status check_result(const organ_matrix_job *job, organ_error *error)
+/* Numbers of entries of some rows of a matrix: weights that are not finite, weights that are 0, removed weights. */
+typedef struct entry_counts {
+    uint64_t broken, zeros, removed;
+} entry_counts;
+
+/* The count over all rows of the matrix. */
+typedef struct counting {
+    const organ_matrix_job *job;
+    bool masked;      /* there is a mask: removed weights are set to 0 and counted */
+    entry_counts sum; /* atomic */
+} counting;
+
+/* Sets the removed weights of a row to 0, if there is a mask. Adds the counts of the row. */
+static void count_row_entries(void *context, size_t row, size_t worker)
 {
-    for (size_t k = 0; k < job->rows * job->cols; k++)
-        if (!isfinite(job->weights[k]))
-            return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: weight [%zu, %zu] of the pruned matrix is %g: weights or activations are too large",
-                              job->options->name, k / job->cols, k % job->cols, (double)job->weights[k]);
-    return ORGAN_OK;
+    counting *const c = context;
+    const size_t cols = c->job->cols;
+    float *const weights = c->job->weights + row * cols;
+    const uint8_t *const keep = c->job->keep + row * cols;
+    uint32_t broken = 0, zeros = 0, removed = 0; /* INT_MAX columns at most */
+    (void)worker;
+    for (size_t k = 0; k < cols && c->masked; k++) {
+        weights[k] = keep[k] ? weights[k] : 0.0f;
+        removed += !keep[k];
+    }
+    for (size_t k = 0; k < cols; k++) {
+        broken += !(fabsf(weights[k]) <= FLT_MAX);
+        zeros += weights[k] == 0;
+    }
+    __atomic_fetch_add(&c->sum.broken, broken, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&c->sum.zeros, zeros, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&c->sum.removed, removed, __ATOMIC_RELAXED);
 }
 
-/* Returns the number of weights of the matrix that are 0. */
-static uint64_t count_zero_weights(const organ_matrix_job *job)
+/* Returns the counts of the matrix. With `masked`, sets removed weights to 0. */
+static entry_counts count_entries(const organ_matrix_job *job, bool masked)
 {
-    uint64_t count = 0;
-    for (size_t k = 0; k < job->rows * job->cols; k++)
-        count += job->weights[k] == 0;
-    return count;
+    counting c = {.job = job, .masked = masked};
+    organ_share_work(job->engine, NULL, job->rows, ORGAN_SHARE_NUMBER * (double)job->rows * (double)job->cols,
+                     count_row_entries, &c);
+    return c.sum;
+}
+
+/* Returns ORGAN_BAD_INPUT, naming the first weight that is not finite: compensation of removed weights has overflowed.
+ */
+static organ_status fail_overflow(const organ_matrix_job *job, organ_error *error)
+{
+    size_t k = 0;
+    while (isfinite(job->weights[k]))
+        k++;
+    return organ_fail(error, ORGAN_BAD_INPUT,
+                      "%s: weight [%zu, %zu] of the pruned matrix is %g: weights or activations are too large",
+                      job->options->name, k / job->cols, k % job->cols, (double)job->weights[k]);
 }
 
 /* ---- in memory ---- */
 
-/* Implements `take` for a matrix in memory, which is one band: sets all removed weights to 0. */
-static organ_status clear_masked(void *context, size_t first, organ_error *error)
+/* Implements `take` for a matrix in memory, which is one band: does nothing, because count_entries sets all removed
+ * weights to 0. */
+static organ_status take_whole(void *context, size_t first, organ_error *error)
+{
+    (void)context;
+    (void)first;
+    return error->status;
+}
+
+/* Sets the mask of a row to keep all weights. */
+static void keep_row(void *context, size_t row, size_t worker)
 {
     const organ_matrix_job *const job = context;
-    (void)first;
-    (void)error;
-    for (size_t k = 0; k < job->rows * job->cols; k++)
-        if (!job->keep[k])
-            job->weights[k] = 0;
-    return ORGAN_OK;
+    (void)worker;
+    memset(job->keep + row * job->cols, 1, job->cols);
 }
 
 /* Runs the function of the method (prune_matrix_job.h). For methods that compensate, first sets the mask to keep all
@@ -141,7 +182,8 @@ static organ_status prune_matrix_run(organ_matrix_job *job, organ_error *error)
 {
     const bool compensates = method_compensates(job->options);
     if (compensates)
-        memset(job->keep, 1, job->rows * job->cols);
+        organ_share_work(job->engine, NULL, job->rows, ORGAN_SHARE_NUMBER * (double)job->rows * (double)job->cols,
+                         keep_row, job);
     switch (job->options->method) {
     case ORGAN_PRUNE_PHYSARUM_V2:
         return compensates ? organ_prune_by_stages(job, error) : organ_prune_by_flow(job, error);
@@ -156,15 +198,25 @@ static organ_status prune_matrix_run(organ_matrix_job *job, organ_error *error)
     }
 }
 
-/* Sets zero_after and sparsity of the report, from the pruned weights and the mask. */
-static void report_mask(const organ_matrix_job *job)
+/* Sets zero_after and sparsity of the report. */
+static void report_mask(const organ_matrix_job *job, const entry_counts *counts)
 {
-    const size_t n = job->rows * job->cols;
-    uint64_t masked = n;
-    for (size_t k = 0; k < n; k++)
-        masked -= job->keep[k];
-    job->report->zero_after = count_zero_weights(job);
-    job->report->sparsity = 100 * (double)masked / (double)n;
+    job->report->zero_after = counts->zeros;
+    job->report->sparsity = 100 * (double)counts->removed / (double)job->report->elements;
+}
+
+/* Runs the method, then checks and counts the pruned weights. `before`: the weights before pruning, for the output
+ * error; NULL: not measured. */
+static organ_status prune_and_report(organ_matrix_job *job, float *before, organ_error *error)
+{
+    if (prune_matrix_run(job, error) != ORGAN_OK)
+        return error->status;
+    const entry_counts counts = count_entries(job, true);
+    if (counts.broken > 0)
+        return fail_overflow(job, error);
+    if (!before || prune_matrix_measure(job, before, error) == ORGAN_OK)
+        report_mask(job, &counts);
+    return error->status;
 }
 
 /* Prunes a matrix that is in memory as one band. organ_matrix_band checks that its weights are finite. With
@@ -184,7 +236,7 @@ organ_status organ_prune_matrix(const organ_engine *engine, const organ_prune_ma
                             .rows = rows,
                             .cols = cols,
                             .bands = &all,
-                            .take = clear_masked,
+                            .take = take_whole,
                             .context = &job};
     *report = (organ_prune_matrix_report){.output_error = NAN};
     if (prune_matrix_check_shape(options, job.moments, rows, cols, error) || check_goal(options, cols, error) ||
@@ -197,11 +249,9 @@ organ_status organ_prune_matrix(const organ_engine *engine, const organ_prune_ma
     if (before)
         memcpy(before, weights, n * sizeof *weights);
     report->elements = n;
-    report->zero_before = count_zero_weights(&job);
+    report->zero_before = count_entries(&job, false).zeros;
     report->block_diagonal = job.moments && job.moments->block < job.moments->features;
-    if (prune_matrix_run(&job, error) == ORGAN_OK && check_result(&job, error) == ORGAN_OK &&
-        (!before || prune_matrix_measure(&job, before, error) == ORGAN_OK))
-        report_mask(&job);
+    prune_and_report(&job, before, error);
     free(before);
     return error->status;
 }
@@ -213,8 +263,9 @@ uint64_t organ_prune_matrix_memory(const organ_prune_matrix_options *options, ui
     const uint64_t mask = rows * cols;
     if (!method_compensates(options))
         return mask;
-    if (options->method == ORGAN_PRUNE_SPARSEGPT) /* 5 bytes for score and mask of each weight of 128 columns */
-        return mask + 640 * rows + organ_inverse_factor_memory(cols);
+    /* 5 bytes for score and mask of each weight of 128 columns, and 8 a row for the search of the mask */
+    if (options->method == ORGAN_PRUNE_SPARSEGPT)
+        return mask + 648 * rows + organ_inverse_factor_memory(cols);
     if (options->method == ORGAN_PRUNE_ALPS || options->method == ORGAN_PRUNE_PHYSARUM_V3)
         /* for each weight: 1 byte for the mask, 4 for ADMM's target, 1 for the mask of ALPS's last comparison */
         return 6 * mask + organ_admm_memory(rows, cols);

@@ -35,7 +35,7 @@ typedef struct organ_prune_matrix_options {
     double effort; /* in (0, 100]. v2: factor of the numbers of products with H after the seven stages, 1/4, 1/4, 1, 1,
                     * 1, 1 and 3; v3: factor of the iterations of ADMM */
     bool measure;  /* compute output_error, with two more products with H */
-    organ_admm_factors *factors; /* physarum v3: inverses shared by matrices with this calibration (organ_prune_share
+    organ_admm_factors *factors; /* physarum v3: factors shared by matrices with this calibration (organ_prune_share
                                   * sets it); NULL: not shared */
 } organ_prune_matrix_options;
 
@@ -50,28 +50,28 @@ typedef struct organ_prune_matrix_report {
                       * 2 with a pattern. Else 0 */
     double gains[ORGAN_PRUNE_STAGES]; /* gain of the flow in each stage; infinite if removing the weights of importance
                                        * 0 was enough, 0 if the pattern decided */
-    unsigned products;                /* products with H, or with an inverse of H + rho I, of all compensation steps */
+    unsigned products;                /* products with H, or solutions with H + rho I, of all compensation steps */
     bool block_diagonal;              /* H had only diagonal blocks, for lack of memory */
     double output_error; /* ||(V - W) X||^2 / ||W X||^2 with the weights W before pruning, the pruned weights V, and the
                             inputs X from pruned layers, where 0.03 of the mean of H's diagonal is added to this
                             diagonal; 0 for a matrix of zeros; NAN unless `measure` */
 } organ_prune_matrix_report;
 
-/* The inverses that matrices with the same inputs share while they are pruned by physarum v3. All zero at first. */
+/* The factors that matrices with the same inputs share while they are pruned by physarum v3. All zero at first. */
 typedef struct organ_prune_shared {
-    const organ_calibration *of; /* the calibration that the inverses were computed from; NULL: no inverses */
-    organ_admm_factors factors;  /* inverses of H + rho I */
+    const organ_calibration *of; /* the calibration that the factors were computed from; NULL: no factors */
+    organ_admm_factors factors;  /* factors of H + rho I */
 } organ_prune_shared;
 
-/* Decides whether the matrix that will be pruned with *options uses shared inverses: sets options->factors to those of
+/* Decides whether the matrix that will be pruned with *options uses shared factors: sets options->factors to those of
  * *shared, or to NULL if
  *   - the method is not physarum v3;
  *   - no earlier matrix with this calibration has used them, and no later one will (`again` false);
  *   - they need more than `spare` bytes.
- * First frees the inverses of another calibration. */
+ * First frees the factors of another calibration. */
 void organ_prune_share(organ_prune_shared *shared, organ_prune_matrix_options *options,
                        const organ_calibration *calibration, bool again, uint64_t spare);
-/* Frees the shared inverses. */
+/* Frees the shared factors. */
 void organ_prune_share_end(organ_prune_shared *shared);
 
 /* Prunes `weights`, rows x cols, row-major, in place: removed weights become 0, and compensation changes the kept ones.

@@ -5,6 +5,7 @@
  * converge. */
 #include "orchestrator/surgery/calibrated/prune_matrix_job.h"
 
+#include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/calibration/expand_moments.h"
 #include "orchestrator/surgery/calibrated/admm.h"
@@ -21,7 +22,7 @@
 
 /* The rho of each phase. They gave the least error on six matrices of tiny-qwen2 and tiny-llama. */
 static const double phase_rho[PHASES] = {0.15, 0.25, 0.45, 0.8};
-_Static_assert(PHASES <= ORGAN_ADMM_FACTORS, "matrices with the same inputs share all inverses");
+_Static_assert(PHASES <= ORGAN_ADMM_FACTORS, "matrices with the same inputs share all factors");
 
 /* ALPS, with the constants of its authors' program */
 #define ALPS_DAMPING     0.01 /* added to H's diagonal, times the mean of the diagonal */
@@ -47,6 +48,24 @@ typedef struct solving {
     uint8_t *before; /* ALPS: the mask at the last comparison, rows x cols; v3: NULL */
 } solving;
 
+/* The addition of share * drift per token to the target. */
+typedef struct drift_adding {
+    const solving *s;
+    double share;
+} drift_adding;
+
+/* Adds a row of share * drift per token to the target. */
+static void add_drift_row(void *context, size_t row, size_t worker)
+{
+    const drift_adding *const d = context;
+    const organ_input_moments *const m = d->s->job->moments;
+    const size_t cols = d->s->job->cols;
+    const double *const drift = m->drift + row * cols;
+    (void)worker;
+    for (size_t k = 0; k < cols; k++)
+        d->s->target[row * cols + k] += (float)(d->share * drift[k] / (double)m->tokens);
+}
+
 /* Computes the target T = W (share C + (1 - share) H + damping I), with H and C per token. If the calibration has no C,
  * organ_expand_moments uses H in its place; share * W (C - H) is then added from moments->drift, if there is one. */
 static organ_status find_target(solving *s, double share, double damping, organ_error *error)
@@ -59,13 +78,14 @@ static organ_status find_target(solving *s, double share, double damping, organ_
     organ_block_multiply(job->engine, &(organ_block_matrix){job->cols, m->block, mixed}, job->weights, job->rows,
                          s->target, error);
     free(mixed);
-    for (size_t k = 0; m->drift && k < job->rows * job->cols; k++)
-        s->target[k] += (float)(share * m->drift[k] / (double)m->tokens);
+    if (m->drift)
+        organ_share_work(job->engine, NULL, job->rows, ORGAN_SHARE_NUMBER * (double)job->rows * (double)job->cols,
+                         add_drift_row, &(drift_adding){s, share});
     return error->status;
 }
 
 /* Sets weights of dead inputs to 0, computes T and H, and creates the ADMM solver for them. `killed`: number of weights
- * to remove. `factors`: shared inverses, may be NULL. The caller calls close_solving also after an error. */
+ * to remove. `factors`: shared factors, may be NULL. The caller calls close_solving also after an error. */
 static organ_status prune_matrix_admm_prepare(solving *s, double share, double damping, size_t killed,
                                               organ_admm_factors *factors, organ_error *error)
 {
@@ -116,14 +136,14 @@ static void close_solving(solving *s)
 
 /* ---- physarum v3 ---- */
 
-/* Frees the shared inverses. */
+/* Frees the shared factors. */
 void organ_prune_share_end(organ_prune_shared *shared)
 {
     organ_admm_factors_release(&shared->factors);
     shared->of = NULL;
 }
 
-/* Sets options->factors if sharing the inverses pays off and fits in `spare` bytes. If shared->of is set, an earlier
+/* Sets options->factors if sharing the factors pays off and fits in `spare` bytes. If shared->of is set, an earlier
  * matrix with this calibration has used them. */
 void organ_prune_share(organ_prune_shared *shared, organ_prune_matrix_options *options,
                        const organ_calibration *calibration, bool again, uint64_t spare)

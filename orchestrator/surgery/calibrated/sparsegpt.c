@@ -11,7 +11,7 @@
 #include "orchestrator/stream/product.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/algebra/algebra.h"
-#include "orchestrator/surgery/calibrated/score_edge.h"
+#include "orchestrator/surgery/calibrated/edge_search.h"
 #include "orchestrator/surgery/calibration/expand_moments.h"
 
 #include <errno.h>
@@ -31,8 +31,9 @@ typedef struct sparsegpt_sweep {
     float *errors;          /* per worker: sweep_row's errors, STRIP x n */
     unsigned char *scratch; /* scratch of the product kernel, ORGAN_PRODUCT_SCRATCH bytes per worker */
     size_t first, n;        /* the pass has columns [first, first + n) */
-    size_t start, width;    /* the pass is in the diagonal block of H with columns [start, start + width) */
-    const float *u;         /* U of this block from element (first, first) on; rows are `width` values apart */
+    organ_edge_search search; /* of the mask `kept` */
+    size_t start, width;      /* the pass is in the diagonal block of H with columns [start, start + width) */
+    const float *u;           /* U of this block from element (first, first) on; rows are `width` values apart */
 } sparsegpt_sweep;
 
 /* Replaces the block of H that enter_block has selected, `h`, by its U. An input that is always 0 would make H
@@ -77,17 +78,29 @@ static void keep_group(const sparsegpt_sweep *s, const float *weights, size_t co
     organ_pattern_group(pattern, scores, keep);
 }
 
-/* Computes the score (w_j / u_jj)^2 of each weight of the pass, in strip `index` of rows. */
+/* Computes the score (w_j / u_jj)^2 of each weight of the pass, in strip `index` of rows, and counts it for the search
+ * of the mask. */
 static void score_rows(void *context, size_t index, size_t worker)
 {
-    const sparsegpt_sweep *const s = context;
-    const size_t cols = s->job->cols;
-    (void)worker;
-    for (size_t i = index * STRIP; i < organ_min((index + 1) * STRIP, s->job->rows); i++)
+    sparsegpt_sweep *const s = context;
+    const size_t cols = s->job->cols, first = index * STRIP, end = organ_min(first + STRIP, s->job->rows);
+    for (size_t i = first; i < end; i++)
         for (size_t j = 0; j < s->n; j++) {
             const float x = s->job->weights[i * cols + s->first + j] / s->u[j * (s->width + 1)];
             s->scores[i * s->n + j] = x * x;
         }
+    organ_edge_search_count(&s->search, first * s->n, (end - first) * s->n, worker);
+}
+
+/* Chooses the mask of the pass for all rows together. */
+static void mask_pass(sparsegpt_sweep *s)
+{
+    const size_t all = s->job->rows * s->n;
+    s->search.strip = STRIP * s->n;
+    organ_edge_search_begin(&s->search, s->scores, all, (size_t)llround(s->job->options->sparsity / 100 * (double)all),
+                            s->kept);
+    organ_share(s->job->engine, NULL, organ_pieces_of(s->job->rows, STRIP), score_rows, s);
+    organ_edge_search_finish(&s->search);
 }
 
 /* Processes the columns of the pass in row `row`: sets each killed weight j to 0 and subtracts its error times row j of
@@ -166,11 +179,8 @@ static organ_status sweep_block(sparsegpt_sweep *s, organ_error *error)
             return organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", job->options->name);
         s->n = organ_min((s->first + COLUMNS) / of * of, s->start + s->width) - s->first;
         s->u = factor + (s->first - s->start) * (s->width + 1);
-        if (!job->options->pattern.of) {
-            const size_t all = job->rows * s->n;
-            organ_share(job->engine, NULL, strips, score_rows, s);
-            organ_mask_lowest(s->scores, all, (size_t)llround(job->options->sparsity / 100 * (double)all), s->kept);
-        }
+        if (!job->options->pattern.of)
+            mask_pass(s);
         organ_share(job->engine, NULL, strips, sweep_rows, s);
     }
     return ORGAN_OK;
@@ -181,11 +191,13 @@ static organ_status sweep_block(sparsegpt_sweep *s, organ_error *error)
 organ_status organ_prune_by_sweep(organ_matrix_job *job, organ_error *error)
 {
     sparsegpt_sweep s = {.job = job, .factor = organ_expand_moments(job->engine, job->moments, 0, 1, 0)};
+    s.search = (organ_edge_search){.engine = job->engine, .strip = STRIP};
+    const bool searching = organ_edge_search_open(&s.search, job->rows * COLUMNS);
     s.scores = organ_floats(job->rows, COLUMNS);
     s.kept = malloc(job->rows * COLUMNS);
     s.errors = organ_floats(organ_workers_count(job->engine->workers), STRIP * COLUMNS);
     s.scratch = aligned_alloc(64, organ_products_scratch(job->engine));
-    if (!s.factor || !s.scores || !s.kept || !s.errors || !s.scratch)
+    if (!searching || !s.factor || !s.scores || !s.kept || !s.errors || !s.scratch)
         organ_fail_errno(error, ENOMEM, "%s: sparsegpt of %zu x %zu", job->options->name, job->rows, job->cols);
     else if (factorise_blocks(&s, error) == ORGAN_OK) {
         organ_clear_dead_inputs(job);
@@ -194,6 +206,7 @@ organ_status organ_prune_by_sweep(organ_matrix_job *job, organ_error *error)
             sweep_block(&s, error);
         }
     }
+    organ_edge_search_close(&s.search);
     free(s.factor);
     free(s.scores);
     free(s.kept);

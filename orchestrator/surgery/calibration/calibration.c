@@ -313,20 +313,54 @@ void organ_calibration_destroy(organ_calibration *c)
 
 /* ---- tokens ---- */
 
-/* Returns ORGAN_BAD_INPUT, naming token and input, if an activation is not finite or its magnitude exceeds
- * LARGEST_INPUT. `where` is "" or " in the donor", for the message. */
-static organ_status check_inputs(const organ_calibration *c, const float *inputs, size_t tokens, const char *where,
-                                 organ_error *error)
+/* Inputs of some tokens in one stream, to be copied to the end of its chunk. */
+typedef struct adding {
+    organ_calibration *c;
+    const float *inputs;
+    float *chunk;
+    bool broken; /* an input is not finite or above LARGEST_INPUT; atomic */
+} adding;
+
+/* Checks and copies the inputs of token number `token` of those to be added. */
+static void add_token(void *context, size_t token, size_t worker)
+{
+    adding *const a = context;
+    const size_t n = a->c->options.features;
+    const float *restrict const from = a->inputs + token * n;
+    float *restrict const to = a->chunk + (a->c->buffered + token) * n;
+    uint32_t broken = 0; /* at most n */
+    (void)worker;
+    for (size_t k = 0; k < n; k++) {
+        broken += !(fabsf(from[k]) <= LARGEST_INPUT);
+        to[k] = from[k];
+    }
+    if (broken)
+        __atomic_store_n(&a->broken, true, __ATOMIC_RELAXED);
+}
+
+/* Sets and returns ORGAN_BAD_INPUT, naming the first input that is not finite or above LARGEST_INPUT. `where` is "" or
+ * " in the donor", for the message. */
+static organ_status fail_input(const organ_calibration *c, const float *inputs, const char *where, organ_error *error)
 {
     const size_t n = c->options.features;
-    for (size_t k = 0; k < tokens * n; k++)
-        if (!(fabsf(inputs[k]) <= LARGEST_INPUT))
-            return organ_fail(
-                error, ORGAN_BAD_INPUT,
-                "%s: calibration token %llu, input %zu%s: the activation is %g; it must be finite and within %g",
-                c->options.name, (unsigned long long)(c->moments.tokens + c->buffered + k / n), k % n, where,
-                (double)inputs[k], (double)LARGEST_INPUT);
-    return ORGAN_OK;
+    size_t k = 0;
+    while (fabsf(inputs[k]) <= LARGEST_INPUT)
+        k++;
+    return organ_fail(error, ORGAN_BAD_INPUT,
+                      "%s: calibration token %llu, input %zu%s: the activation is %g; it must be finite and within %g",
+                      c->options.name, (unsigned long long)(c->moments.tokens + c->buffered + k / n), k % n, where,
+                      (double)inputs[k], (double)LARGEST_INPUT);
+}
+
+/* Checks the inputs of `tokens` tokens and copies them to the end of the chunk of stream `stream`: 0, or 1 for the
+ * donor's. */
+static organ_status add_inputs(organ_calibration *c, const float *inputs, size_t tokens, size_t stream,
+                               organ_error *error)
+{
+    adding a = {.c = c, .inputs = inputs, .chunk = c->chunk[stream]};
+    organ_share_work(c->engine, NULL, tokens, ORGAN_SHARE_NUMBER * (double)tokens * (double)c->options.features,
+                     add_token, &a);
+    return a.broken ? fail_input(c, inputs, stream ? " in the donor" : "", error) : ORGAN_OK;
 }
 
 /* Adds the inputs of tokens, tokens x features: collects them until CHUNK tokens are buffered, then adds the chunk to
@@ -344,12 +378,9 @@ organ_status organ_calibration_add(organ_calibration *c, const float *pruned_inp
                           c->options.tokens);
     for (size_t done = 0; done < tokens;) {
         const size_t some = organ_min(CHUNK - c->buffered, tokens - done);
-        if (check_inputs(c, pruned_inputs + done * n, some, "", error) ||
-            (donor_inputs && check_inputs(c, donor_inputs + done * n, some, " in the donor", error)))
+        if (add_inputs(c, pruned_inputs + done * n, some, 0, error) ||
+            (donor_inputs && add_inputs(c, donor_inputs + done * n, some, 1, error)))
             return error->status;
-        memcpy(c->chunk[0] + c->buffered * n, pruned_inputs + done * n, some * n * sizeof(float));
-        if (donor_inputs)
-            memcpy(c->chunk[1] + c->buffered * n, donor_inputs + done * n, some * n * sizeof(float));
         c->buffered += some;
         done += some;
         if (c->buffered == CHUNK)

@@ -243,6 +243,50 @@ START_TEST(inverse_factors_are_factors_of_the_inverse)
 }
 END_TEST
 
+/* Solves some rows with the factor, all together and the last one alone, which must give the same bits. Checks V H = X.
+ */
+static void check_solution(const organ_engine *engine, size_t n)
+{
+    enum { ROWS = 5 };
+    const size_t stride = n + 3;
+    float *const h = definite_matrix(n, 0.05f), *const r = malloc((n * n + 1) * sizeof *r);
+    float *const x = malloc(2 * ROWS * stride * sizeof *x), *const v = x + ROWS * stride;
+    float *const panel = malloc(ROWS * ORGAN_FACTOR_BLOCK * sizeof *panel);
+    void *const scratch = aligned_alloc(64, ORGAN_PRODUCT_SCRATCH);
+    bool definite = false;
+    memcpy(r, h, n * n * sizeof *r);
+    organ_philox_uniform(3, n, 0, x, ROWS * stride);
+    memcpy(v, x, ROWS * stride * sizeof *v);
+    ck_assert(organ_block_factor(engine, r, n, &definite) && definite);
+    organ_factor_solve(engine->kernels, r, n, v, ROWS, stride, panel, scratch);
+    for (size_t i = 0; i < ROWS; i++) {
+        for (size_t j = 0; j < n; j++) {
+            double left = -(double)x[i * stride + j];
+            for (size_t k = 0; k < n; k++)
+                left += (double)v[i * stride + k] * (double)h[k * n + j];
+            REQUIRE_MSG(fabs(left) < 2e-4, "%zu: (%zu, %zu) is off by %g", n, i, j, left);
+        }
+        ck_assert_mem_eq(v + i * stride + n, x + i * stride + n, 3 * sizeof *v);
+    }
+    organ_factor_solve(engine->kernels, r, n, x + (ROWS - 1) * stride, 1, stride, panel, scratch);
+    ck_assert_mem_eq(x + (ROWS - 1) * stride, v + (ROWS - 1) * stride, n * sizeof *x);
+    free(h);
+    free(r);
+    free(x);
+    free(panel);
+    free(scratch);
+}
+
+START_TEST(factors_solve_rows)
+{
+    static const size_t sizes[] = {1, 127, 128, 129, 300, 700};
+    organ_engine *const engine = engine_of(NULL, 2);
+    for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++)
+        check_solution(engine, sizes[k]);
+    organ_engine_destroy(engine);
+}
+END_TEST
+
 START_TEST(what_is_not_definite_has_no_inverse_factor)
 {
     enum { N = 200 };
@@ -339,7 +383,7 @@ Suite *decompositions_suite(void)
         {"svd", {singular_vectors_give_the_matrix_back}},
         {"orthonormal", {orthonormal_vectors_give_the_matrix_back, vectors_among_those_before_are_replaced}},
         {"inverse",
-         {inverse_factors_are_factors_of_the_inverse, what_is_not_definite_has_no_inverse_factor,
+         {inverse_factors_are_factors_of_the_inverse, factors_solve_rows, what_is_not_definite_has_no_inverse_factor,
           diagonals_of_inverses}},
         {"same", {bits_depend_on_neither_table_nor_threads}}};
     return suite_of("decompositions", cases, sizeof cases / sizeof *cases, NULL, NULL);
