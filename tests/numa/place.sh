@@ -57,16 +57,15 @@ echo "status $?"
 cd /tmp/out && find . -type f ! -name '*.html' ! -name '*.md' ! -name prune.json | sort | xargs sha256sum | sed 's/^/digest /'
 GUEST
 
-# Without samples, which take most of the time: a machine of its own, because each has 10 minutes.
-guest_run "$scratch" "$scratch/guest" -smp 48,sockets=4,cores=12 -m 3G "${nodes[@]}" >"$scratch/work_log" <<'GUEST' || exit 1
-cd / && . /work
-for name in prune quantize sparsegpt forward; do
-    for threads in 1 7 48 96; do
-        work $name /tmp/out --threads $threads --memory 256M && echo "bytes $name $threads $(digest /tmp/out)"
-        rm -rf /tmp/out
-    done
+# Without samples, which take most of the time: a machine for each work, because each machine has 10 minutes.
+for name in $names; do
+    guest_run "$scratch" "$scratch/guest" -smp 48,sockets=4,cores=12 -m 3G "${nodes[@]}" >>"$scratch/work_log" < <(
+        echo "cd / && . /work"
+        for threads in $counts; do
+            echo "work $name /tmp/out --threads $threads --memory 256M && echo \"bytes $name $threads \$(digest /tmp/out)\"; rm -rf /tmp/out"
+        done
+    ) || exit 1
 done
-GUEST
 
 # ---- the plan ----
 sed -n 's/^plan //p' "$scratch/log" >"$scratch/plan.json"
