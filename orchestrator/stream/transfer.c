@@ -21,8 +21,12 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#define STEP    ((size_t)1 << 20) /* bytes read, hashed and written at once, so that they stay in a core's cache */
-#define STEPS   ((size_t)8)       /* steps of an extent, unless the digest of the whole tensor is needed */
+/* Bytes read, hashed and written at once: all workers together have ROOM bytes of buffers, but each at least STEP,
+ * which stays in a core's cache. Few workers need long writes to keep a disk busy. */
+#define STEP    ((size_t)1 << 20)
+#define LONG    ((size_t)4 << 20)
+#define ROOM    ((size_t)16 << 20)
+#define EXTENT  ((size_t)8 << 20) /* bytes of an extent, unless the digest of the whole tensor is needed */
 #define CONVERT ((size_t)1 << 16) /* elements converted at once: whole blocks of every type */
 
 /* A part of a transfer that one worker moves. */
@@ -45,8 +49,9 @@ typedef struct transfer_pool {
     const organ_engine *engine;
     const organ_progress *progress;
     const organ_stop *stop;
-    unsigned char **buffers; /* STEP bytes for each active worker, on its NUMA node */
+    unsigned char **buffers; /* `step` bytes for each active worker, on its NUMA node */
     XXH3_state_t **hashes;   /* a digest for each active worker */
+    size_t step;             /* bytes of a buffer: of a step */
     size_t active;           /* workers 0 .. active - 1 move bytes, the others do nothing */
     transfer_wait *waits;    /* one for each active worker */
     pthread_mutex_t lock; /* protects the members below, waits, `left` and `hashed` of transfers, and the callbacks */
@@ -62,7 +67,7 @@ typedef struct transfer_pool {
 
 /* A buffer of a worker, and the write that takes its bytes. */
 typedef struct transfer_slot {
-    unsigned char *memory; /* STEP bytes, aligned to a page */
+    unsigned char *memory; /* pool->step bytes, aligned to a page */
     bool busy;             /* a write was begun and is not reported yet */
     bool ends;             /* these are the last bytes of their part */
     transfer_part part;    /* the part of the bytes */
@@ -93,13 +98,12 @@ static uint64_t transfer_bytes(const organ_transfer *t)
 
 /* Returns the bytes of the part that begins at byte `at` of the transfer, if it is not the last one. Parts of copied
  * tensors end on a page of the output, so that only the two ends of a tensor are written through the page cache. */
-static size_t part_bytes(const organ_transfer *t, uint64_t at)
+static size_t part_bytes(const transfer_pool *c, const organ_transfer *t, uint64_t at)
 {
-    const size_t steps = t->whole ? 1 : STEPS;
     const organ_dtype_info *const to = organ_dtype_describe(t->as);
     if (t->as == t->tensor->dtype)
-        return steps * STEP - (size_t)((t->offset + at) & (ORGAN_DIRECT_ALIGNMENT - 1));
-    return steps * CONVERT / to->elements * to->bytes;
+        return (t->whole ? c->step : EXTENT) - (size_t)((t->offset + at) & (ORGAN_DIRECT_ALIGNMENT - 1));
+    return (t->whole ? 1 : EXTENT / STEP) * CONVERT / to->elements * to->bytes;
 }
 
 /* Returns whether part `a` comes before part `b`. */
@@ -128,7 +132,7 @@ static bool take_part(transfer_pool *c, transfer_part *part)
     if (go) {
         organ_transfer *const t = &c->transfers[c->next];
         const uint64_t all = transfer_bytes(t), rest = all - c->next_at;
-        *part = (transfer_part){c->next, {.at = c->next_at, .bytes = organ_min(part_bytes(t, c->next_at), rest)}};
+        *part = (transfer_part){c->next, {.at = c->next_at, .bytes = organ_min(part_bytes(c, t, c->next_at), rest)}};
         if (part->here.at == 0)
             t->left = all;
         if (part->here.at == 0 && t->whole && !(t->hash = XXH3_createState())) {
@@ -271,7 +275,7 @@ static organ_status read_step(const transfer_worker *h, const organ_transfer *t,
                               organ_error *error)
 {
     const size_t lead = (size_t)((t->offset + s->at) & (ORGAN_DIRECT_ALIGNMENT - 1));
-    s->source = s->bytes = organ_min(STEP - lead, s->part.here.at + s->part.here.bytes - s->at);
+    s->source = s->bytes = organ_min(h->pool->step - lead, s->part.here.at + s->part.here.bytes - s->at);
     *data = s->memory + lead;
     return read_source(h, t, *data, s->bytes, s->at, error);
 }
@@ -405,7 +409,7 @@ static size_t count_parts(const transfer_pool *c, size_t most)
 {
     size_t parts = 0;
     for (size_t k = 0; k < c->count && parts < most; k++)
-        parts += 1 + (size_t)organ_min(transfer_bytes(&c->transfers[k]) / part_bytes(&c->transfers[k], 0), most);
+        parts += 1 + (size_t)organ_min(transfer_bytes(&c->transfers[k]) / part_bytes(c, &c->transfers[k], 0), most);
     return organ_min(parts, most);
 }
 
@@ -414,7 +418,10 @@ static organ_status allocate_transfer_buffers(transfer_pool *c, organ_error *err
 {
     const organ_engine *const e = c->engine;
     const size_t fits = (size_t)organ_max(e->memory / STEP, 1);
+    c->step = STEP;
     c->active = organ_min(count_parts(c, organ_workers_count(e->workers)), fits);
+    while (c->active && c->step < LONG && 2 * c->step * c->active <= organ_min(ROOM, (size_t)e->memory))
+        c->step *= 2;
     c->buffers = calloc(c->active + 1, sizeof *c->buffers);
     c->hashes = calloc(c->active + 1, sizeof *c->hashes);
     c->waits = calloc(c->active + 1, sizeof *c->waits);
@@ -422,11 +429,11 @@ static organ_status allocate_transfer_buffers(transfer_pool *c, organ_error *err
         return organ_fail_errno(error, ENOMEM, "cannot allocate buffers for %zu threads", c->active);
     for (size_t k = 0; k < c->active; k++) {
         const unsigned node = organ_workers_place(e->workers, k).node;
-        c->buffers[k] = organ_topology_allocate(e->topology, node, STEP);
+        c->buffers[k] = organ_topology_allocate(e->topology, node, c->step);
         c->hashes[k] = XXH3_createState();
         pthread_cond_init(&c->waits[k].turn, NULL);
         if (!c->buffers[k] || !c->hashes[k])
-            return organ_fail_errno(error, ENOMEM, "cannot allocate a buffer of %zu bytes", STEP);
+            return organ_fail_errno(error, ENOMEM, "cannot allocate a buffer of %zu bytes", c->step);
     }
     return ORGAN_OK;
 }
@@ -435,7 +442,7 @@ static organ_status allocate_transfer_buffers(transfer_pool *c, organ_error *err
 static void release_transfer_pool(transfer_pool *c)
 {
     for (size_t k = 0; c->buffers && c->hashes && c->waits && k < c->active; k++) {
-        organ_topology_free(c->engine->topology, c->buffers[k], STEP);
+        organ_topology_free(c->engine->topology, c->buffers[k], c->step);
         XXH3_freeState(c->hashes[k]);
         pthread_cond_destroy(&c->waits[k].turn);
     }

@@ -56,13 +56,13 @@ organ_status organ_transfer_file(const char *path, uint64_t size, organ_error *e
 organ_status organ_transfer_bytes(const char *path, const void *data, size_t bytes, uint64_t offset,
                                   organ_error *error);
 
-/* Runs all transfers on the workers of `engine`, as many as engine->memory has room for buffers of 1 MiB each, at least
- * one. The workers begin the extents in the order of
- * the transfers, and no other thread reads or writes bytes of tensors. The files are not synchronised with the disk
- * (organ_transfer_sync does so). Returns ORGAN_IO if a file cannot be read or written, ORGAN_BAD_INPUT if a model's
- * file was changed or a value exceeds the range of its new type, ORGAN_INTERRUPTED if a stop is requested through
- * `stop`, or the error of a callback. If several extents fail, the error is that of the first in the order of the
- * transfers, for any number of workers. After an error some of the bytes may have been written. */
+/* Runs all transfers on the workers of `engine`, as many as engine->memory has room for buffers of at least 1 MiB each,
+ * at least one. The workers begin the extents in the order of the transfers, and no other thread reads or writes bytes
+ * of tensors. The files are not synchronised with the disk (organ_transfer_sync does so). Returns ORGAN_IO if a file
+ * cannot be read or written, ORGAN_BAD_INPUT if a model's file was changed or a value exceeds the range of its new
+ * type, ORGAN_INTERRUPTED if a stop is requested through `stop`, or the error of a callback. If several extents fail,
+ * the error is that of the first in the order of the transfers, for any number of workers. After an error some of the
+ * bytes may have been written. */
 organ_status organ_transfer_run(organ_transfer *transfers, size_t count, const organ_engine *engine,
                                 const organ_progress *progress, const organ_stop *stop, organ_error *error);
 
