@@ -80,8 +80,14 @@ float organ_block_diagonal(const organ_block_matrix *h, size_t j);
  * memory cannot be allocated. */
 bool organ_inverse_factor(const organ_engine *engine, float *h, size_t n, bool *definite);
 
-/* Returns an upper bound of the bytes that organ_inverse_factor allocates for an n x n matrix, without the scratch of
- * workers. */
+/* Replaces H by R with H = R R^T, R upper triangular: above the diagonal blocks of ORGAN_FACTOR_BLOCK columns by R, and
+ * in each diagonal block by the inverse of that block of R, with zeros below the diagonal. Values below the diagonal
+ * blocks are undefined. *definite and the returned value are as in organ_inverse_factor, which takes twice as long. */
+bool organ_block_factor(const organ_engine *engine, float *h, size_t n, bool *definite);
+#define ORGAN_FACTOR_BLOCK ((size_t)128)
+
+/* Returns an upper bound of the bytes that organ_inverse_factor or organ_block_factor allocates for an n x n matrix,
+ * without the scratch of workers. */
 uint64_t organ_inverse_factor_memory(uint64_t n);
 
 /* Replaces H by H^-1: both triangles, symmetric to the last bit. *definite and the returned value are as in

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BLOCK ((size_t)128) /* columns of a block; the bits of the result depend on it */
+#define BLOCK ORGAN_FACTOR_BLOCK /* columns of a block; the bits of the result depend on it */
 
 /* The computation of U in the memory of H. */
 typedef struct inversion {
@@ -174,26 +174,59 @@ uint64_t organ_inverse_factor_memory(uint64_t n)
            (blocks + 1) * sizeof(organ_product);
 }
 
-/* Replaces H (n x n) by U with H^-1 = U^T U: factors H = R R^T, block columns from the last to the first, then inverts
- * R, from the first to the last. Sets *definite to false and stops if a diagonal block is not positive definite,
- * because then H is not either. Returns false if memory cannot be allocated. */
+/* Allocates the buffers. Returns false if memory cannot be allocated. The caller calls inversion_close in any case. */
+static bool inversion_open(inversion *x)
+{
+    const size_t blocks = (x->n + BLOCK - 1) / BLOCK;
+    x->square = malloc(BLOCK * BLOCK * sizeof *x->square);
+    x->inverse = malloc(BLOCK * BLOCK * sizeof *x->inverse);
+    x->factor = organ_floats(blocks * BLOCK, BLOCK);
+    x->panel = organ_floats(x->n, BLOCK);
+    x->scratch = aligned_alloc(64, organ_products_scratch(x->engine));
+    x->products = calloc(blocks + 1, sizeof *x->products);
+    return x->square && x->inverse && x->factor && x->panel && x->scratch && x->products;
+}
+
+/* Frees the buffers. */
+static void inversion_close(inversion *x)
+{
+    ORGAN_FREE_ARRAYS(x->square, x->inverse, x->factor, x->panel, x->scratch, x->products);
+}
+
+/* Factors H = R R^T, block columns from the last to the first. Returns false, and stops, if a diagonal block is not
+ * positive definite, because then H is not either. */
+static bool factorise(const inversion *x)
+{
+    bool definite = true;
+    for (size_t b = (x->n + BLOCK - 1) / BLOCK; b-- > 0 && definite;)
+        definite = factorise_columns(x, b * BLOCK, organ_min(BLOCK, x->n - b * BLOCK));
+    return definite;
+}
+
+/* Replaces H (n x n) by R with H = R R^T above the diagonal blocks, and by R^-1 in them. Returns false if memory cannot
+ * be allocated. */
+bool organ_block_factor(const organ_engine *engine, float *h, size_t n, bool *definite)
+{
+    inversion x = {.engine = engine, .h = h, .n = n};
+    const bool done = inversion_open(&x);
+    *definite = done && factorise(&x);
+    for (size_t from = 0; from < n && *definite; from += BLOCK)
+        for (size_t i = from; i < organ_min(from + BLOCK, n); i++)
+            memcpy(h + i * n + from, x.factor + i * BLOCK, organ_min(BLOCK, n - from) * sizeof *h);
+    inversion_close(&x);
+    return done;
+}
+
+/* Replaces H (n x n) by U with H^-1 = U^T U: factors H = R R^T, then inverts R, block columns from the first to the
+ * last. Returns false if memory cannot be allocated. */
 bool organ_inverse_factor(const organ_engine *engine, float *h, size_t n, bool *definite)
 {
-    const size_t blocks = (n + BLOCK - 1) / BLOCK;
     inversion x = {.engine = engine, .h = h, .n = n};
-    x.square = malloc(BLOCK * BLOCK * sizeof *x.square);
-    x.inverse = malloc(BLOCK * BLOCK * sizeof *x.inverse);
-    x.factor = organ_floats(blocks * BLOCK, BLOCK);
-    x.panel = organ_floats(n, BLOCK);
-    x.scratch = aligned_alloc(64, organ_products_scratch(engine));
-    x.products = calloc(blocks + 1, sizeof *x.products);
-    const bool done = x.square && x.inverse && x.factor && x.panel && x.scratch && x.products;
-    *definite = done;
-    for (size_t b = blocks; b-- > 0 && *definite;)
-        *definite = factorise_columns(&x, b * BLOCK, organ_min(BLOCK, n - b * BLOCK));
-    for (size_t b = 0; b < blocks && *definite; b++)
-        invert_columns(&x, b * BLOCK, organ_min(BLOCK, n - b * BLOCK));
-    ORGAN_FREE_ARRAYS(x.square, x.inverse, x.factor, x.panel, x.scratch, x.products);
+    const bool done = inversion_open(&x);
+    *definite = done && factorise(&x);
+    for (size_t from = 0; from < n && *definite; from += BLOCK)
+        invert_columns(&x, from, organ_min(BLOCK, n - from));
+    inversion_close(&x);
     return done;
 }
 
