@@ -4,6 +4,7 @@
  * larger array has 256 MiB). Exits with status 1 before measuring if a member of organ_kernels has no row here.
  * kernels [RESULT.json [WORD]]: WORD selects kernels with it in their name, or "none". With BENCH_SMOKE in the
  * environment, the larger array has 4 MiB and each kernel runs once. */
+#include "bench/bench_coding.h"
 #include "bench/bench_rig.h"
 #include "kernels/kernels.h"
 #include "tests/kit/samples.h"
@@ -249,22 +250,10 @@ RUN(selective_scan)
     for (size_t j = 0; j < SCAN_STATES * SCAN_CHANNELS; j++)
         rates[j] = -0.01f;
     const float *const in = FLOATS(a->in), *const in2 = FLOATS(a->in2);
-    const organ_selective_scan scan = {n / SCAN_CHANNELS,
-                                       SCAN_CHANNELS,
-                                       SCAN_STATES,
-                                       FLOATS(a->out),
-                                       in,
-                                       in2,
-                                       in2,
-                                       rates,
-                                       in2,
-                                       state,
-                                       SCAN_CHANNELS,
-                                       SCAN_CHANNELS,
-                                       SCAN_STATES,
-                                       SCAN_STATES,
-                                       SCAN_CHANNELS,
-                                       SCAN_CHANNELS};
+    /* clang-format off */
+    const organ_selective_scan scan = {n / SCAN_CHANNELS, SCAN_CHANNELS, SCAN_STATES, FLOATS(a->out), in, in2, in2,
+        rates, in2, state, SCAN_CHANNELS, SCAN_CHANNELS, SCAN_STATES, SCAN_STATES, SCAN_CHANNELS, SCAN_CHANNELS};
+    /* clang-format on */
     memset(state, 0, sizeof state);
     (void)s, k->selective_scan(&scan);
 }
@@ -278,6 +267,13 @@ RUN(search_scales)
     const double error = k->search_scales(&search, FLOATS(a->in), n, 1, n, SEARCHED, FLOATS(a->out));
     keep(&error);
 }
+RUN(search_weighted)
+{
+    (void)s, k->search_weighted(&search, FLOATS(a->in), FLOATS(a->in2), n, SEARCHED, FLOATS(a->out));
+}
+RUN(transpose) { (void)s, k->transpose(FLOATS(a->in), SIDE, FLOATS(a->out), n / SIDE, n / SIDE, SIDE); }
+RUN(code_columns) { (void)s, run_coding(k, FLOATS(a->out), FLOATS(a->in2), FLOATS(a->in), n, 0); }
+RUN(refit_scales) { (void)s, run_coding(k, FLOATS(a->out), FLOATS(a->in2), FLOATS(a->in), n, 1); }
 RUN(scale_errors)
 {
     float scales[16], errors[16];
@@ -429,6 +425,10 @@ static const subject subjects[] = {
     PLAIN(solve_f32, 4, 0, run_solve),
     PLAIN(search_scales, 4, 0, run_search_scales),
     PLAIN(scale_errors, 4, 0, run_scale_errors),
+    TWO(search_weighted, 8, 0, run_search_weighted),
+    PLAIN(transpose, 4, 4, run_transpose),
+    TWO(code_columns, 8, 8, run_code_columns),
+    TWO(refit_scales, 8, 8, run_refit_scales),
     TWO(error_squares, 8, 0, run_error_squares),
     PLAIN(recurrence, 12, 4, run_recurrence),
     PLAIN(selective_scan, 8, 4, run_selective_scan),

@@ -178,6 +178,23 @@ typedef struct organ_selective_scan {
     size_t value_stride, step_stride, write_stride, read_stride, rate_stride, state_stride;
 } organ_selective_scan;
 
+/* A block of columns of 16 rows, for GPTQ. Column j has 16 numbers, a lane for each row, from 16 j on in each of its
+ * arrays, which are 64-byte aligned. */
+typedef struct organ_coding {
+    int descent;         /* 1: improves the present values; 0: the sweep of GPTQ */
+    int e4m3;            /* 1: codes are E4M3 numbers; 0: whole numbers */
+    int f16;             /* 1: scales and minima are stored as F16; 0: as BF16 */
+    float low, high;     /* least and greatest whole code */
+    size_t n;            /* columns */
+    const float *square; /* n x n matrix, rows square_stride apart */
+    size_t square_stride;
+    const uint32_t *groups; /* [n]: group of each column */
+    float *scales, *minima; /* group g has those of the 16 rows from g * stride on; minima NULL: none */
+    size_t stride;
+    const float *keep; /* 0 for a value that must be 0; NULL: none */
+    float *field, *values, *changes;
+} organ_coding;
+
 /* A table of kernels: the implementation for one instruction set. */
 typedef struct organ_kernels {
     const char *isa; /* "scalar", "avx2", "avx512", "avx512-mixed", "neon" */
@@ -332,6 +349,27 @@ typedef struct organ_kernels {
     /* Sets sums[0] to the sum of values[k]^2 and sums[1] to that of (values[k] - back[k])^2, for k < n. Differences in
      * FP32, squares and their sums in FP64. If a value is not finite, sums[0] is not. */
     void (*error_squares)(const float *values, const float *back, size_t n, double *sums);
+
+    /* Sets scales[g] to the scale of group g of a row of `cols` values as search_scales does, but for the least sum of
+     * weights[j] times the square of the error of column j, (error x weight) x error fused. cols is a multiple of
+     * `group`, or less. */
+    void (*search_weighted)(const organ_scale_search *search, const float *values, const float *weights, size_t cols,
+                            size_t group, float *scales);
+    /* Codes the columns of a block in order, each lane on its own. Column j has the number x = field(j) minus, in order
+     * and fused, change(i) square(i, j) of each column i before it. Without descent, value(j) is the value nearest to
+     * x, and change(j) = (x - value(j)) / square(j, j). With descent, value(j) becomes the value nearest to value(j) +
+     * x / square(j, j), and change(j) is the difference of the two values. The code nearest to y is that nearest to
+     * (y - minimum) / scale, ties to even, within low .. high or the range of E4M3; 0 if the scale is 0. Values of
+     * columns that `keep` marks with 0 are 0. `field` is not changed. */
+    void (*code_columns)(const organ_coding *coding);
+    /* Refits scale and minimum of each group of a block for the codes of its values, in order of columns. n is a
+     * multiple of 8; columns of a group are adjacent. `field` is the gradient. The numbers grow to those with the least
+     * loss, each rounded to its stored type, the minimum after the scale; not if the loss would not fall, or if a scale
+     * would become 0, infinite, or change its sign. Updates scales, minima, values and field; overwrites `changes`.
+     * `scratch`: 48 n floats, 64-byte aligned. */
+    void (*refit_scales)(const organ_coding *coding, float *scratch);
+    /* to[c * to_stride + r] = from[r * from_stride + c] for r < rows, c < cols. */
+    void (*transpose)(const float *from, size_t from_stride, float *to, size_t to_stride, size_t rows, size_t cols);
 } organ_kernels;
 
 /* Returns the bytes of scratch that the physarum kernels need for a tile of rows x cols: a multiple of 64, or 0 if the

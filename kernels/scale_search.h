@@ -68,9 +68,10 @@ INLINE f32x16 lost_by_e4m3(f32x16 x, f32x16 inverse, f32x16 scale)
     return f32_fnma(f32_sub(f32_add(moved, rounds), rounds), scale, x);
 }
 
-/* Adds the squared errors of `count` vectors of values, 1 or 2, to the sums of SEARCH_TOGETHER tries. */
-INLINE void add_lost(const organ_scale_search *search, const f32x16 *x, const int count, const float *inverses,
-                     const float *scales, f32x16 *sums, const int e4m3)
+/* Adds the squared errors of `count` vectors of values, 1 or 2, to the sums of SEARCH_TOGETHER tries. With `weighted`
+ * multiplies them by the weights of the columns. */
+INLINE void add_lost(const organ_scale_search *search, const f32x16 *x, const f32x16 *weights, const int count,
+                     const float *inverses, const float *scales, f32x16 *sums, const int e4m3, const int weighted)
 {
     const u32x16 low = f32_bits(f32_set1(search->low + SEARCH_ROUNDING)),
                  high = f32_bits(f32_set1(search->high + SEARCH_ROUNDING));
@@ -81,7 +82,7 @@ INLINE void add_lost(const organ_scale_search *search, const f32x16 *x, const in
         {
             const f32x16 lost =
                 e4m3 ? lost_by_e4m3(x[v], inverse, scale) : lost_by_integer(x[v], inverse, scale, low, high);
-            sums[k] = f32_fma(lost, lost, sums[k]);
+            sums[k] = f32_fma(weighted ? f32_mul(lost, weights[v]) : lost, lost, sums[k]);
         }
     }
 }
@@ -93,13 +94,14 @@ INLINE f32x16 load_tried(const float *values, size_t n, const int e4m3)
     return e4m3 ? f32_of_bits(u32_and(f32_bits(x), u32_set1(MAGNITUDE))) : x;
 }
 
-/* Returns the sums of the squared errors of a band of rows, a try in each lane. */
-INLINE f32x16 sum_errors(const organ_scale_search *search, const float *values, size_t stride, size_t rows, size_t n,
-                         const scale_tries *t, const int e4m3)
+/* Returns the sums of the squared errors of a band of rows, a try in each lane. `weights`: of the columns, if
+ * `weighted`. */
+INLINE f32x16 sum_errors(const organ_scale_search *search, const float *values, const float *weights, size_t stride,
+                         size_t rows, size_t n, const scale_tries *t, const int e4m3, const int weighted)
 {
     _Alignas(64) float by_lane[SEARCH_TRIES][16];
     for (int first = 0; first < SEARCH_TRIES; first += SEARCH_TOGETHER) {
-        f32x16 sums[SEARCH_TOGETHER], x[2];
+        f32x16 sums[SEARCH_TOGETHER], x[2], by[2];
         UNROLL for (int k = 0; k < SEARCH_TOGETHER; k++) sums[k] = f32_set1(0);
         for (size_t r = 0; r < rows; r++) {
             const float *const row = values + r * stride;
@@ -107,11 +109,14 @@ INLINE f32x16 sum_errors(const organ_scale_search *search, const float *values, 
             for (; n - at >= 32; at += 32) {
                 x[0] = load_tried(row + at, 16, e4m3);
                 x[1] = load_tried(row + at + 16, 16, e4m3);
-                add_lost(search, x, 2, t->inverses + first, t->scales + first, sums, e4m3);
+                by[0] = weighted ? f32_load(weights + at) : x[0];
+                by[1] = weighted ? f32_load(weights + at + 16) : x[1];
+                add_lost(search, x, by, 2, t->inverses + first, t->scales + first, sums, e4m3, weighted);
             }
             for (; at < n; at += 16) {
                 x[0] = load_tried(row + at, n - at < 16 ? n - at : 16, e4m3);
-                add_lost(search, x, 1, t->inverses + first, t->scales + first, sums, e4m3);
+                by[0] = weighted ? load_tried(weights + at, n - at < 16 ? n - at : 16, 0) : x[0];
+                add_lost(search, x, by, 1, t->inverses + first, t->scales + first, sums, e4m3, weighted);
             }
         }
         UNROLL for (int k = 0; k < SEARCH_TOGETHER; k++) f32_store(by_lane[first + k], sums[k]);
@@ -131,8 +136,9 @@ INLINE uint32_t least_try(f32x16 errors)
 /* Searches the scales of `count` groups of n columns of a band of rows, at most SEARCH_GROUPS. Returns *first, the sum
  * of the errors of try 0, plus those of these groups. Each step of the search is made for all groups before the next
  * one, because it waits for the step before it. */
-INLINE double search_groups(const organ_scale_search *search, const float *values, size_t stride, size_t rows, size_t n,
-                            size_t count, double first, float *scales, const int e4m3)
+INLINE double search_groups(const organ_scale_search *search, const float *values, const float *weights, size_t stride,
+                            size_t rows, size_t n, size_t count, double first, float *scales, const int e4m3,
+                            const int weighted)
 {
     scale_tries t[SEARCH_GROUPS];
     float farthest[SEARCH_GROUPS], errors[SEARCH_GROUPS][SEARCH_TRIES];
@@ -141,7 +147,8 @@ INLINE double search_groups(const organ_scale_search *search, const float *value
     for (size_t g = 0; g < count; g++)
         begin_tries(search, farthest[g], &t[g]);
     for (size_t g = 0; g < count; g++)
-        f32_store(errors[g], sum_errors(search, values + g * n, stride, rows, n, &t[g], e4m3));
+        f32_store(errors[g],
+                  sum_errors(search, values + g * n, weights + g * n, stride, rows, n, &t[g], e4m3, weighted));
     for (size_t g = 0; g < count; g++) {
         const int some = __builtin_fabsf(farthest[g]) > SEARCH_MIN;
         scales[g] = t[g].scales[some ? least_try(f32_load(errors[g])) : 0];
@@ -161,12 +168,13 @@ INLINE double search_band(const organ_scale_search *search, const float *values,
     for (size_t g = 0; g < whole; g += SEARCH_GROUPS) {
         const size_t count = whole - g < SEARCH_GROUPS ? whole - g : SEARCH_GROUPS;
         first = rows == 1 && group == 32
-                    ? search_groups(search, values + g * 32, stride, 1, 32, count, first, scales + g, e4m3)
-                    : search_groups(search, values + g * group, stride, rows, group, count, first, scales + g, e4m3);
+                    ? search_groups(search, values + g * 32, values, stride, 1, 32, count, first, scales + g, e4m3, 0)
+                    : search_groups(search, values + g * group, values, stride, rows, group, count, first, scales + g,
+                                    e4m3, 0);
     }
     if (whole * group < cols)
-        first = search_groups(search, values + whole * group, stride, rows, cols - whole * group, 1, first,
-                              scales + whole, e4m3);
+        first = search_groups(search, values + whole * group, values, stride, rows, cols - whole * group, 1, first,
+                              scales + whole, e4m3, 0);
     return first;
 }
 
@@ -178,6 +186,20 @@ static double search_scales(const organ_scale_search *search, const float *value
                         : search_band(search, values, stride, rows, cols, group, scales, 0);
 }
 
+/* Searches the scales of the groups of a row for weighted columns (organ_kernels). */
+static void search_weighted(const organ_scale_search *search, const float *values, const float *weights, size_t cols,
+                            size_t group, float *scales)
+{
+    for (size_t from = 0; from < cols; from += group * SEARCH_GROUPS) {
+        const size_t n = group < cols - from ? group : cols - from, rest = (cols - from) / n,
+                     count = rest < SEARCH_GROUPS ? rest : SEARCH_GROUPS;
+        if (search->e4m3)
+            search_groups(search, values + from, weights + from, cols, 1, n, count, 0, scales + from / group, 1, 1);
+        else
+            search_groups(search, values + from, weights + from, cols, 1, n, count, 0, scales + from / group, 0, 1);
+    }
+}
+
 /* Computes the errors of all tries for a part of a group (organ_kernels). */
 static void scale_errors(const organ_scale_search *search, const float *values, size_t n, float farthest, float *scales,
                          float *errors)
@@ -185,8 +207,8 @@ static void scale_errors(const organ_scale_search *search, const float *values, 
     scale_tries t;
     begin_tries(search, farthest, &t);
     memcpy(scales, t.scales, sizeof t.scales);
-    f32_store(errors,
-              search->e4m3 ? sum_errors(search, values, n, 1, n, &t, 1) : sum_errors(search, values, n, 1, n, &t, 0));
+    f32_store(errors, search->e4m3 ? sum_errors(search, values, values, n, 1, n, &t, 1, 0)
+                                   : sum_errors(search, values, values, n, 1, n, &t, 0, 0));
 }
 
 /* Sums the squares of n values and of their errors (organ_kernels), in a sum for each lane. */

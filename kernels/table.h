@@ -25,6 +25,7 @@
 #include "kernels/codes.h"
 #include "kernels/code_encoders.h"
 #include "kernels/scale_search.h"
+#include "kernels/coding.h"
 
 /* Decoders by type number, then encoders, and encoders with a search for scales. Functions named organ_... are the same
  * in every table. */
@@ -69,7 +70,8 @@
         .gate_gelu_tanh = gate_gelu_tanh, .gate_gelu = gate_gelu, .softcap = softcap, .powers_of = powers_of,          \
         .softplus = softplus, .exp_below = exp_below, .exp_sum = exp_sum, .divergence = divergence,                    \
         .entropy = entropy, .product = product, .dot_f64 = dot_f64, .add_scaled_f64 = add_scaled_f64,                  \
-        .cholesky_f32 = cholesky_f32, .solve_f32 = solve_f32,                                                          \
+        .cholesky_f32 = cholesky_f32, .solve_f32 = solve_f32, .code_columns = code_columns,                            \
+        .refit_scales = refit_scales, .transpose = transpose, .search_weighted = search_weighted,                      \
         .decode = {[ORGAN_CODE_E4M3] = DECODERS(e4m3),                                                                 \
                    [ORGAN_CODE_E5M2] = DECODERS(e5m2),                                                                 \
                    [ORGAN_CODE_E4M3FNUZ] = DECODERS(e4m3fnuz),                                                         \

@@ -23,7 +23,7 @@ below() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a != "" && b != "" && a < b) }
 ends 0 prune tiny-qwen2 -o both "${half[@]}" "${short[@]}" --then int4-group32
 sampled || matches prune/then ../out
 sampled || matches prune/then_report both/organ/QUANTIZE_REPORT.md
-judge "the definition is not sparse-gptq-resolved/2" grep -q '"definition": "sparse-gptq-resolved/2"' both/organ/quantize.json
+judge "the definition is not sparse-gptq-resolved/3" grep -q '"definition": "sparse-gptq-resolved/3"' both/organ/quantize.json
 judge "the codes are no better than GPTQ's" below "$(number output_error both/organ/quantize.json)" "$(number gptq_output_error both/organ/quantize.json)"
 ends 0 inspect both
 prints "No problems found"

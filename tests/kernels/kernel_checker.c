@@ -30,6 +30,7 @@ const kernel_family kernel_families[] = {
     {"lengths, groups and bounds of nearest codes", check_encode_shapes},
     {"greatest magnitudes", check_amax},
     {"search for scales", check_scale_search},
+    {"codes of columns", check_coding},
     {"purification by Haar wavelets", check_haar},
     {"transcendental functions", check_math_values},
     {"transcendental functions like on other machines", check_math_digests},

@@ -60,7 +60,60 @@ MUTANT(3, stores_infinity)
 MUTANT(13, drops_a_code)
 static void break_forgets_a_type(organ_kernels *k) { k->fit[7] = NULL; }
 
+/* ---- kernels of GPTQ ---- */
+
+static void weights_count_not(const organ_scale_search *s, const float *values, const float *weights, size_t cols,
+                              size_t group, float *scales)
+{
+    (void)weights;
+    RIGHT->search_scales(s, values, cols, 1, cols, group, scales);
+}
+static void columns_stand_alone(const organ_coding *c)
+{
+    organ_coding one = *c;
+    for (size_t j = 0; j < c->n; j++) {
+        one.n = 1;
+        one.square = c->square + j * (c->square_stride + 1);
+        one.groups = c->groups + j;
+        one.keep = c->keep ? c->keep + 16 * j : NULL;
+        one.field = c->field + 16 * j;
+        one.values = c->values + 16 * j;
+        one.changes = c->changes + 16 * j;
+        RIGHT->code_columns(&one);
+    }
+}
+static void mask_counts_not(const organ_coding *c)
+{
+    organ_coding all = *c;
+    all.keep = NULL;
+    RIGHT->code_columns(&all);
+}
+static void minima_stay(const organ_coding *c, float *scratch)
+{
+    organ_coding plain = *c;
+    plain.minima = NULL;
+    RIGHT->refit_scales(&plain, scratch);
+}
+static void refit_does_nothing(const organ_coding *c, float *scratch) { (void)c, (void)scratch; }
+static void transpose_misses_last(const float *from, size_t from_stride, float *to, size_t to_stride, size_t rows,
+                                  size_t cols)
+{
+    RIGHT->transpose(from, from_stride, to, to_stride, rows / 16 * 16, cols);
+}
+static void break_weights(organ_kernels *k) { k->search_weighted = weights_count_not; }
+static void break_columns_alone(organ_kernels *k) { k->code_columns = columns_stand_alone; }
+static void break_mask(organ_kernels *k) { k->code_columns = mask_counts_not; }
+static void break_minima(organ_kernels *k) { k->refit_scales = minima_stay; }
+static void break_refit(organ_kernels *k) { k->refit_scales = refit_does_nothing; }
+static void break_transpose(organ_kernels *k) { k->transpose = transpose_misses_last; }
+
 const kernel_mutant fit_mutants[] = {
+    {"weights of columns do not count", check_scale_search, break_weights},
+    {"columns do not see the changes before them", check_coding, break_columns_alone},
+    {"masked columns are coded", check_coding, break_mask},
+    {"minima are not refitted", check_coding, break_minima},
+    {"no scale is refitted", check_coding, break_refit},
+    {"the last rows are not transposed", check_coding, break_transpose},
     {"a type has no search for scales", check_fit_members, break_forgets_a_type},
     {"the greatest magnitude makes the scale", check_fit_reference, break_takes_the_greatest},
     {"weights are not looked at", check_fit_reference, break_forgets_weights},

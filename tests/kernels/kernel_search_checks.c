@@ -120,6 +120,48 @@ static const char *check_errors(const organ_kernels *k, size_t which, const floa
     return NULL;
 }
 
+/* Returns the weighted error of a try for n values of a row. */
+static double weighted_error(const organ_scale_search *s, float scale, const float *values, const float *weights,
+                             size_t n)
+{
+    double sum = 0;
+    for (size_t k = 0; k < n; k++)
+        sum += (double)weights[k] * error_of_try(s, scale, values + k, 1, 1, 1);
+    return sum;
+}
+
+/* The scale of each group of a row has the least weighted error. Equal weights give the scales of search_scales. */
+static const char *check_weighted(const organ_kernels *k, size_t which, const float *values, size_t cols, size_t group)
+{
+    const organ_scale_search *const s = &searches[which];
+    float scales[COLS], same[COLS], weights[COLS], ones[COLS];
+    for (size_t j = 0; j < cols; j++) {
+        ones[j] = 1;
+        weights[j] = ldexpf(1, (int)(j * 5 % 9) - 4);
+    }
+    cols = group < cols ? cols / group * group : cols;
+    k->search_weighted(s, values, ones, cols, group, scales);
+    k->search_scales(s, values, cols, 1, cols, group, same);
+    if (memcmp(scales, same, (cols + group - 1) / group * sizeof *scales) != 0)
+        return kernel_fault("search %zu of %zu columns: other scales with weights of 1", which, cols);
+    k->search_weighted(s, values, weights, cols, group, scales);
+    organ_kernels_scalar->search_weighted(s, values, weights, cols, group, same);
+    if (memcmp(scales, same, (cols + group - 1) / group * sizeof *scales) != 0)
+        return kernel_fault("weighted search %zu of %zu columns: not the bits of scalar", which, cols);
+    for (size_t from = 0; from < cols; from += group) {
+        const size_t n = group < cols ? group : cols;
+        const float farthest = farthest_of(values + from, n, 1, n);
+        double least = INFINITY, got = weighted_error(s, scales[from / group], values + from, weights + from, n);
+        for (int t = 0; t < (fabsf(farthest) > 0x1p-100f ? TRIES : 1); t++) {
+            const double error = weighted_error(s, scale_of_try(s, t, farthest), values + from, weights + from, n);
+            least = error < least ? error : least;
+        }
+        if (!(got <= least * (1 + 1e-5) + 0x1p-110))
+            return kernel_fault("weighted search %zu: a scale has error %g, the best %g", which, got, least);
+    }
+    return NULL;
+}
+
 static const char *check_squares(const organ_kernels *k, const float *values, const float *back, size_t n)
 {
     double sums[2], same[2], squares = 0, errors = 0;
@@ -154,6 +196,9 @@ const char *check_scale_search(const organ_kernels *k)
             fault =
                 check_searched(k, which, values + (ROWS - rows) * COLS, rows, cols, groups[(round + which) % kinds]);
             fault = fault ? fault : check_errors(k, which, values + ROWS * COLS - cols, cols);
+            fault = fault
+                        ? fault
+                        : check_weighted(k, which, values + ROWS * COLS - cols, cols, groups[(round + which) % kinds]);
         }
         fault = fault ? fault : check_squares(k, values, values + ROWS * COLS - cols, cols);
         if (!fault && !guarded_intact(&g, round))

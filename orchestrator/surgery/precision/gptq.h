@@ -1,29 +1,33 @@
 /* SPDX-License-Identifier: MIT
  * GPTQ (Frantar et al., arXiv 2210.17323): chooses the codes of a matrix so that its output on calibration inputs
- * changes least. Then refits the scales by least squares and improves codes one by one by coordinate descent. Results
- * are bit-identical on every machine and for any number of threads. */
+ * changes least. Then refits scales and improves codes one by one by coordinate descent. Results are bit-identical on
+ * every machine and for any number of threads. */
 #ifndef ORGAN_GPTQ_H
 #define ORGAN_GPTQ_H
 
 #include "orchestrator/surgery/calibration/calibration.h"
 #include "orchestrator/surgery/precision/grid.h"
 
-#define ORGAN_GPTQ_DAMPING 0.01 /* number added to the diagonal of H, as a share of the mean of its diagonal */
+/* Number added to the diagonal of H, as a share of the mean of its diagonal: at least ORGAN_GPTQ_DAMPING, and at least
+ * ORGAN_GPTQ_FEW_TOKENS times the inputs per token, which counts the columns of a block if H has diagonal blocks. */
+#define ORGAN_GPTQ_DAMPING    0.01
+#define ORGAN_GPTQ_FEW_TOKENS 0.25
 
-/* Second moments of the inputs X of a matrix, prepared for GPTQ: H = X^T X / tokens + damping I, and the upper
- * triangular U with H^-1 = U^T U, for columns sorted by falling diagonal of H. Both are in FP32, whole or as diagonal
- * blocks. Matrices with the same inputs share them. */
+/* Second moments of the inputs X of a matrix, prepared for GPTQ: H = X^T X / tokens + damping I, and its factor
+ * (organ_block_factor), for columns sorted by falling diagonal of H. Both are in FP32, whole or as diagonal blocks.
+ * Matrices with the same inputs share them. */
 typedef struct organ_gptq_inputs {
     const organ_engine *engine;
     const organ_calibration *of; /* calibration with the moments of these inputs; NULL: not open */
     size_t features, block;      /* number of inputs; columns of a diagonal block of H, `features` if H is whole */
     uint64_t tokens;             /* number of tokens of X */
-    float *h, *factor; /* blocks of H and of U, row-major, block k from k * block * block on; the last may be smaller */
+    float *h, *factor; /* blocks of H and of the factor, row-major, block k from k * block * block on; the last may be
+                          smaller */
     uint32_t *order;   /* order[j]: the column that GPTQ codes in step j; each block is sorted separately */
 } organ_gptq_inputs;
 
-/* Computes H and U from the finished calibration. `name` names the matrix in messages. Returns ORGAN_BAD_INPUT if H is
- * not positive definite, ORGAN_IO if memory cannot be allocated. The caller closes `inputs` in any case. */
+/* Computes H and its factor from the finished calibration. `name` names the matrix in messages. Returns ORGAN_BAD_INPUT
+ * if H is not positive definite, ORGAN_IO if memory cannot be allocated. The caller closes `inputs` in any case. */
 organ_status organ_gptq_inputs_open(const organ_engine *engine, const organ_calibration *calibration, const char *name,
                                     organ_gptq_inputs *inputs, organ_error *error);
 void organ_gptq_inputs_close(organ_gptq_inputs *inputs); /* allowed on a zeroed structure */
@@ -52,19 +56,18 @@ typedef struct organ_gptq {
     /* Output, over the rows of all ranks: tr(E H E^T) with E = W (energy), with E the error of GPTQ's values
      * (gptq_loss), and with E the error of `values` (loss). */
     double energy, gptq_loss, loss;
-    uint64_t rows_kept; /* output: rows of this rank that keep the codes of GPTQ, because the refit did not lower their
-                           loss */
+    uint64_t rows_kept; /* output: rows of this rank whose loss the refit did not lower */
 } organ_gptq;
 
 /* Quantises the matrix. Returns ORGAN_INTERRUPTED if a stop was requested, ORGAN_IO if memory cannot be allocated. */
 organ_status organ_gptq_run(const organ_gptq_inputs *inputs, organ_gptq *matrix, organ_error *error);
 
 /* Returns the bytes that organ_gptq_run and organ_gptq_inputs_open need for a matrix, including organ_gptq.values. Does
- * not count organ_gptq.weights and scales, H and U, and the scratch of workers. */
+ * not count organ_gptq.weights and scales, H and its factor, and the scratch of workers. */
 uint64_t organ_gptq_memory(const organ_grid *grid, uint64_t rows, uint64_t cols);
 
 /* Work of GPTQ on a matrix, with the refit of scales and the descent, for the plan of a dry run; members as in
  * organ_plan_solve. */
-#define ORGAN_GPTQ_SOLVE ((organ_plan_solve){.squares = 19, .weights = 3500, .matrices = 3e8})
+#define ORGAN_GPTQ_SOLVE ((organ_plan_solve){.squares = 2.5, .weights = 600, .matrices = 3e8})
 
 #endif

@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: MIT
- * Sweeps over the columns of a matrix. In the sweep of GPTQ (Frantar et al. 2022, arXiv:2210.17323) later columns
- * compensate the error of each code: with H^-1 = U^T U, the error of column j divided by u_jj, times u_jk, is
- * subtracted from each later column k. In the sweep of coordinate descent each code is set to its optimum for the
- * current values of all other columns, and the residual (W - values) H of later columns is updated. A worker processes
- * a strip of rows, stored column by column. */
+ * Chooses the codes of a strip of rows. Rows are independent of each other, so a worker does all steps for its strip.
+ *
+ * GPTQ (Frantar et al. 2022, arXiv:2210.17323) codes the columns in order and lets later columns compensate the error
+ * of each code. Here it works with R, H = R R^T, instead of the factor of the inverse: the loss of the errors E = W -
+ * values is the square of E R, and the compensated weights of a block of columns are W + (E R of the columns before, in
+ * this block) times the inverse of the block of R on the diagonal. Within the block, that inverse is the factor of the
+ * authors.
+ *
+ * Then come passes over blocks of columns in the order of the matrix, one backwards, one forwards, and so on. For each
+ * block, (W - values) H is the sum of three products: with the columns before it, with those after it, and with its
+ * own. A pass computes the products on the side from which it comes, the pass before it those on the other side. */
 #include "orchestrator/surgery/precision/gptq_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -13,180 +19,313 @@
 
 #include <string.h>
 
-#define STRIP   ORGAN_GPTQ_STRIP
-#define COLUMNS ORGAN_GPTQ_COLUMNS
+#define ROWS   ORGAN_GPTQ_ROWS
+#define WIDEST ORGAN_GPTQ_WIDEST
+#define LANES  ((size_t)16) /* rows of the kernels of coding */
 
-/* Some columns that all strips process before the next ones: columns first .. first + n - 1 in the order of the sweep.
- */
-typedef struct gptq_sweep {
-    const organ_gptq_job *job;
-    bool descent;        /* true: coordinate descent on codes; false: the sweep of GPTQ */
-    size_t start, width; /* first column and width of the block of H that contains these columns */
-    size_t first, n;
-    const float *u; /* U (GPTQ) or H (descent) from entry (first, first) on; a row of the block has `width` entries */
-} gptq_sweep;
+/* Some columns: `n` from column `first` of the matrix on, or of the order of GPTQ, in the block of H that begins at
+ * column `start` and has `width`. */
+typedef struct gptq_columns {
+    size_t start, width, first, n;
+} gptq_columns;
 
-/* Copies of n columns of a strip of rows, each [COLUMNS][STRIP]. */
-typedef struct gptq_sweep_buffers {
-    float *field;  /* columns of job->field */
-    float *values; /* columns of matrix->values */
-    float *errors; /* what code_column or improve_column computes for the later columns */
-    float *keep;   /* columns of matrix->keep, 1 or 0 */
-    void *scratch; /* for the product */
-} gptq_sweep_buffers;
+/* A strip of rows and the buffers of its worker. */
+typedef struct gptq_strip {
+    organ_gptq_job *job;
+    size_t row, rows;
+    float *field, *sums;                                        /* [ROWS][WIDEST] */
+    float *lane_field, *lane_values, *lane_changes, *lane_keep; /* columns of LANES rows: [WIDEST][LANES] */
+    float *codes;                                               /* scratch of refit_scales: [3][WIDEST][LANES] */
+    uint32_t *groups;                                           /* group of each column: [WIDEST] */
+    void *scratch;                                              /* of products */
+} gptq_strip;
 
-/* Divides the scratch of a worker into the buffers. */
-static gptq_sweep_buffers gptq_sweep_buffers_of(const organ_gptq_job *job, size_t worker)
+/* Lays out the scratch of a worker. */
+static gptq_strip gptq_strip_of(organ_gptq_job *job, size_t index, size_t worker)
 {
-    float *const at = (float *)(void *)(job->scratch + worker * job->scratch_bytes);
-    return (gptq_sweep_buffers){at, at + STRIP * COLUMNS, at + 2 * STRIP * COLUMNS, at + 3 * STRIP * COLUMNS,
-                                at + 4 * STRIP * COLUMNS};
+    gptq_strip s = {.job = job, .row = index * job->strip_rows};
+    s.rows = organ_min(job->strip_rows, job->rows - s.row);
+    s.field = (float *)(void *)(job->scratch + worker * job->scratch_bytes);
+    s.sums = s.field + ROWS * WIDEST;
+    s.lane_field = s.sums + ROWS * WIDEST;
+    s.lane_values = s.lane_field + WIDEST * LANES;
+    s.lane_changes = s.lane_values + WIDEST * LANES;
+    s.lane_keep = s.lane_changes + WIDEST * LANES;
+    s.codes = s.lane_keep + WIDEST * LANES;
+    s.groups = (uint32_t *)(void *)(s.codes + 3 * WIDEST * LANES);
+    s.scratch = s.groups + WIDEST;
+    return s;
 }
 
-/* Returns the scratch bytes of a worker: four buffers of COLUMNS columns of a strip, and the scratch of products. */
-size_t organ_gptq_sweep_room(void) { return 4 * STRIP * COLUMNS * sizeof(float) + ORGAN_PRODUCT_SCRATCH; }
-
-/* Returns the column of the matrix that step first + j of the sweep processes: descent follows the order of the matrix,
- * GPTQ that of inputs->order. */
-static size_t column_at(const gptq_sweep *s, size_t j)
+/* Returns the scratch bytes of a worker. */
+size_t organ_gptq_sweep_room(void)
 {
-    return s->descent ? s->first + j : s->job->inputs->order[s->first + j];
+    return (2 * ROWS * WIDEST + 8 * WIDEST * LANES) * sizeof(float) + WIDEST * sizeof(uint32_t) + ORGAN_PRODUCT_SCRATCH;
 }
 
-/* Loads the columns of the strip of `rows` rows that begins at `row`, transposed: the values of a column are adjacent.
- * Missing rows of the last strip are zeros. */
-static void gptq_sweep_load(const gptq_sweep *s, const gptq_sweep_buffers *b, size_t row, size_t rows)
+/* Computes the product of the errors of n columns from column `from` on and `b`; its k is n. */
+static void multiply(const gptq_strip *s, size_t from, size_t n, organ_factor b, size_t columns, float *to,
+                     organ_product_into into)
+{
+    const organ_product product = {.m = s->rows,
+                                   .n = columns,
+                                   .k = n,
+                                   .a = organ_by_rows(s->job->errors + s->row * s->job->cols + from, s->job->cols),
+                                   .b = b,
+                                   .c = to,
+                                   .c_stride = WIDEST,
+                                   .into = into};
+    s->job->inputs->engine->kernels->product(&product, s->scratch);
+}
+
+/* Returns H, or its factor, from row `row` and column `column` of the block of c on. */
+static const float *square_at(const float *square, const organ_gptq_inputs *in, const gptq_columns *c, size_t row,
+                              size_t column)
+{
+    return square + c->start * in->block + (row - c->start) * c->width + column - c->start;
+}
+
+/* ---- the sweep of GPTQ ---- */
+
+/* Fills the arrays of LANES rows from row `from` of the strip on: transposes the field and, if there is a mask, the
+ * mask. Missing rows are zeros. `order`: column of the matrix of each column; NULL: c->first and so on. */
+static void load_lanes(const gptq_strip *s, const gptq_columns *c, size_t from, size_t rows, const uint32_t *order)
+{
+    const organ_gptq *const m = s->job->matrix;
+    if (rows < LANES)
+        memset(s->lane_field, 0, WIDEST * LANES * sizeof *s->lane_field);
+    s->job->inputs->engine->kernels->transpose(s->field + from * WIDEST, WIDEST, s->lane_field, LANES, rows, c->n);
+    for (size_t i = 0; i < LANES && m->keep; i++)
+        for (size_t j = 0; j < c->n; j++) {
+            const size_t column = order ? order[j] : c->first + j;
+            s->lane_keep[j * LANES + i] = i < rows && m->keep[(s->row + from + i) * s->job->cols + column] ? 1 : 0;
+        }
+}
+
+/* Returns the arguments of the kernels for LANES rows from row `from` of the strip on. `square`: the block of U or H on
+ * the diagonal. */
+static organ_coding coding_of(const gptq_strip *s, const gptq_columns *c, size_t from, const float *square)
 {
     const organ_gptq_job *const job = s->job;
-    memset(b->field, 0, STRIP * COLUMNS * sizeof *b->field);
-    memset(b->values, 0, STRIP * COLUMNS * sizeof *b->values);
-    for (size_t i = 0; i < rows; i++)
-        for (size_t j = 0; j < s->n; j++)
-            b->field[j * STRIP + i] = job->field[(row + i) * job->cols + s->first + j];
-    for (size_t i = 0; i < rows && s->descent; i++)
-        for (size_t j = 0; j < s->n; j++)
-            b->values[j * STRIP + i] = job->matrix->values[(row + i) * job->cols + s->first + j];
-    for (size_t i = 0; i < rows && job->matrix->keep; i++)
-        for (size_t j = 0; j < s->n; j++)
-            b->keep[j * STRIP + i] = job->matrix->keep[(row + i) * job->cols + column_at(s, j)];
+    const organ_grid *const grid = &job->matrix->grid;
+    float *const scales = job->scales + s->row + from;
+    organ_coding coding = {.e4m3 = !grid->bits,
+                           .f16 = grid->scale_of == ORGAN_SCALE_GGUF,
+                           .n = c->n,
+                           .square = square,
+                           .square_stride = c->width,
+                           .groups = s->groups,
+                           .scales = scales,
+                           .minima = job->terms > 1 ? scales + job->groups * job->padded : NULL,
+                           .stride = job->padded,
+                           .keep = job->matrix->keep ? s->lane_keep : NULL,
+                           .field = s->lane_field,
+                           .values = s->lane_values,
+                           .changes = s->lane_changes};
+    organ_grid_range(grid, &coding.low, &coding.high);
+    return coding;
 }
 
-/* Copies the values of a strip from the buffers to matrix->values. */
-static void gptq_sweep_store(const gptq_sweep *s, const gptq_sweep_buffers *b, size_t row, size_t rows)
+/* Codes some columns in the order of GPTQ. Errors of the columns before them are in job->errors, in that order. */
+static void gptq_code_columns(const gptq_strip *s, const gptq_columns *c)
 {
     const organ_gptq_job *const job = s->job;
-    for (size_t j = 0; j < s->n; j++) {
-        float *const values = job->matrix->values + row * job->cols + column_at(s, j);
-        for (size_t i = 0; i < rows; i++)
-            values[i * job->cols] = b->values[j * STRIP + i];
-    }
-}
-
-/* Computes to[i] -= factor x from[i]. */
-static void subtract_scaled(float *restrict to, float factor, const float *restrict from)
-{
-    for (size_t i = 0; i < STRIP; i++)
-        to[i] -= factor * from[i];
-}
-
-/* Sets the values of pruned weights to 0; compensation may have changed them. */
-static void clear_pruned(const float *restrict keep, float *restrict values)
-{
-    for (size_t i = 0; i < STRIP; i++)
-        values[i] = keep[i] > 0 ? values[i] : 0.0f;
-}
-
-/* Scales and minima of a column, one for each row of a strip, and the grid of its values. */
-typedef struct column_scales {
-    const organ_grid *grid;
-    const float *scales, *minima; /* minima NULL: the grid has none */
-} column_scales;
-
-/* Returns the scales and minima of the column at step first + j for the strip of rows that begins at `row`. */
-static column_scales column_scales_of(const gptq_sweep *s, size_t j, size_t row)
-{
-    const organ_gptq_job *const job = s->job;
-    const float *const scales = job->scales + column_at(s, j) / job->group * job->padded + row;
-    return (column_scales){&job->matrix->grid, scales, job->terms > 1 ? scales + job->groups * job->padded : NULL};
-}
-
-/* Codes a column in the sweep of GPTQ: rounds its compensated weights, `field`, to `values`. Sets errors = (field -
- * values) / pivot; pivot is u_jj. */
-static void code_column(const column_scales *at, float pivot, const float *restrict field, const float *keep,
-                        float *restrict values, float *restrict errors)
-{
-    memcpy(values, field, STRIP * sizeof *values);
-    organ_grid_round(at->grid, at->scales, at->minima, values, STRIP);
-    if (keep)
-        clear_pruned(keep, values);
-    for (size_t i = 0; i < STRIP; i++)
-        errors[i] = (field[i] - values[i]) / pivot;
-}
-
-/* Improves the codes of a column in coordinate descent: moves each value to its optimum, values + field / pivot with
- * field = (W - values) H and pivot = h_jj, and rounds it. Sets errors = new values - old values. */
-static void improve_column(const column_scales *at, float pivot, const float *restrict field, const float *keep,
-                           float *restrict values, float *restrict errors)
-{
-    memcpy(errors, values, STRIP * sizeof *errors);
-    for (size_t i = 0; i < STRIP; i++)
-        values[i] += field[i] / pivot;
-    organ_grid_round(at->grid, at->scales, at->minima, values, STRIP);
-    if (keep)
-        clear_pruned(keep, values);
-    for (size_t i = 0; i < STRIP; i++)
-        errors[i] = values[i] - errors[i];
-}
-
-/* Processes columns first .. first + n - 1 for strip `index` of rows: codes or improves a column, then subtracts its
- * errors times row j of U (GPTQ) or of H (descent) from the later of these columns. One product then does the same for
- * all later columns of the block of H. */
-static void sweep_strip(void *context, size_t index, size_t worker)
-{
-    const gptq_sweep *const s = context;
-    const organ_gptq_job *const job = s->job;
-    const size_t row = index * STRIP, rows = organ_min(STRIP, job->rows - row),
-                 rest = s->start + s->width - s->first - s->n;
-    const gptq_sweep_buffers b = gptq_sweep_buffers_of(job, worker);
-    gptq_sweep_load(s, &b, row, rows);
-    for (size_t j = 0; j < s->n; j++) {
-        const float *const u = s->u + j * s->width;
-        const column_scales at = column_scales_of(s, j, row);
-        (s->descent ? improve_column : code_column)(&at, u[j], b.field + j * STRIP,
-                                                    job->matrix->keep ? b.keep + j * STRIP : NULL, b.values + j * STRIP,
-                                                    b.errors + j * STRIP);
-        for (size_t k = j + 1; k < s->n; k++)
-            subtract_scaled(b.field + k * STRIP, u[k], b.errors + j * STRIP);
-    }
-    gptq_sweep_store(s, &b, row, rows);
-    const organ_product product = {.m = rows,
-                                   .n = rest,
-                                   .k = s->n,
-                                   .a = organ_by_columns(b.errors, STRIP),
-                                   .b = organ_by_columns(s->u + s->n, s->width),
-                                   .c = job->field + row * job->cols + s->first + s->n,
-                                   .c_stride = job->cols,
-                                   .into = ORGAN_PRODUCT_SUBTRACT};
-    if (rest)
-        job->inputs->engine->kernels->product(&product, b.scratch);
-}
-
-/* Passes once over all columns, COLUMNS columns of a block of H at a time: GPTQ, or with `descent` coordinate descent.
- * Strips of rows are independent, so workers share them. Returns ORGAN_INTERRUPTED if a stop was requested. */
-organ_status organ_gptq_sweep(organ_gptq_job *job, bool descent, organ_error *error)
-{
     const organ_gptq_inputs *const in = job->inputs;
-    gptq_sweep s = {.job = job, .descent = descent};
-    for (s.start = 0; s.start < job->cols; s.start += in->block) {
-        const float *const square = (descent ? in->h : in->factor) + s.start * in->block;
-        s.width = organ_min(in->block, job->cols - s.start);
-        for (s.first = s.start; s.first < s.start + s.width; s.first += COLUMNS) {
-            if (organ_stop_is_requested(in->engine->stop))
-                return organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", job->matrix->name);
-            s.n = organ_min(COLUMNS, s.start + s.width - s.first);
-            s.u = square + (s.first - s.start) * (s.width + 1);
-            organ_share(in->engine, NULL, job->padded / STRIP, sweep_strip, &s);
+    const uint32_t *const order = in->order + c->first;
+    const float *const own = square_at(in->factor, in, c, c->first, c->first);
+    for (size_t i = 0; i < s->rows; i++)
+        for (size_t j = 0; j < c->n; j++)
+            s->field[i * WIDEST + j] = job->matrix->weights[(s->row + i) * job->cols + order[j]];
+    if (c->first > c->start) {
+        multiply(s, c->start, c->first - c->start,
+                 organ_by_columns(square_at(in->factor, in, c, c->start, c->first), c->width), c->n, s->sums,
+                 ORGAN_PRODUCT_SET);
+        const organ_product compensation = {.m = s->rows,
+                                            .n = c->n,
+                                            .k = c->n,
+                                            .a = organ_by_rows(s->sums, WIDEST),
+                                            .b = organ_by_columns(own, c->width),
+                                            .c = s->field,
+                                            .c_stride = WIDEST,
+                                            .into = ORGAN_PRODUCT_ADD};
+        in->engine->kernels->product(&compensation, s->scratch);
+    }
+    for (size_t j = 0; j < c->n; j++)
+        s->groups[j] = (uint32_t)(order[j] / job->group);
+    for (size_t from = 0; from < s->rows; from += LANES) {
+        const size_t rows = organ_min(LANES, s->rows - from);
+        load_lanes(s, c, from, rows, order);
+        const organ_coding coding = coding_of(s, c, from, own);
+        in->engine->kernels->code_columns(&coding);
+        in->engine->kernels->transpose(s->lane_values, LANES, s->sums + from * WIDEST, WIDEST, c->n, rows);
+    }
+    for (size_t i = 0; i < s->rows; i++)
+        for (size_t j = 0; j < c->n; j++) {
+            const size_t row = (s->row + i) * job->cols, at = row + order[j];
+            job->matrix->values[at] = s->sums[i * WIDEST + j];
+            job->errors[row + c->first + j] = job->matrix->weights[at] - job->matrix->values[at];
+        }
+}
+
+/* ---- passes over the matrix ---- */
+
+/* Adds to losses[i] the part of some columns in the loss of row i of the strip: e (2 sums + e H), with the errors e of
+ * these columns and the sums of the columns on one side of them. Sixteen partial sums make the result independent of
+ * the instruction set. */
+static void add_losses(const gptq_strip *s, const gptq_columns *c, const float *errors, double *losses)
+{
+    const organ_gptq_job *const job = s->job;
+    const organ_product own = {
+        .m = s->rows,
+        .n = c->n,
+        .k = c->n,
+        .a = organ_by_rows(errors + s->row * job->cols + c->first, job->cols),
+        .b = organ_by_columns(square_at(job->inputs->h, job->inputs, c, c->first, c->first), c->width),
+        .c = s->field,
+        .c_stride = WIDEST};
+    job->inputs->engine->kernels->product(&own, s->scratch);
+    for (size_t i = 0; i < s->rows; i++) {
+        const float *const e = errors + (s->row + i) * job->cols + c->first;
+        double lanes[16] = {0}, sum = 0;
+        for (size_t j = 0; j < c->n; j++)
+            lanes[j % 16] += (double)e[j] * (2 * (double)s->sums[i * WIDEST + j] + (double)s->field[i * WIDEST + j]);
+        for (size_t l = 0; l < 16; l++)
+            sum += lanes[l];
+        losses[s->row + i] += sum;
+    }
+}
+
+/* Sets s->sums to the products of the errors with H for some columns, over the columns before them or, if `backward`,
+ * after them. */
+static void sum_side(const gptq_strip *s, const gptq_columns *c, bool backward)
+{
+    const organ_gptq_inputs *const in = s->job->inputs;
+    const size_t end = c->first + c->n;
+    if (backward)
+        multiply(s, end, c->start + c->width - end, organ_by_rows(square_at(in->h, in, c, c->first, end), c->width),
+                 c->n, s->sums, ORGAN_PRODUCT_SET);
+    else
+        multiply(s, c->start, c->first - c->start,
+                 organ_by_columns(square_at(in->h, in, c, c->start, c->first), c->width), c->n, s->sums,
+                 ORGAN_PRODUCT_SET);
+}
+
+/* Improves the values of some columns: refits their scales, then chooses their codes again. */
+static void improve_columns(const gptq_strip *s, const gptq_columns *c)
+{
+    const organ_gptq_job *const job = s->job;
+    const organ_gptq_inputs *const in = job->inputs;
+    const organ_kernels *const kernels = in->engine->kernels;
+    for (size_t j = 0; j < c->n; j++)
+        s->groups[j] = (uint32_t)((c->first + j) / job->group);
+    for (size_t from = 0; from < s->rows; from += LANES) {
+        const size_t rows = organ_min(LANES, s->rows - from);
+        float *const values = job->matrix->values + (s->row + from) * job->cols + c->first;
+        load_lanes(s, c, from, rows, NULL);
+        if (rows < LANES)
+            memset(s->lane_values, 0, WIDEST * LANES * sizeof *s->lane_values);
+        kernels->transpose(values, job->cols, s->lane_values, LANES, rows, c->n);
+        organ_coding coding = coding_of(s, c, from, square_at(in->h, in, c, c->first, c->first));
+        coding.descent = 1;
+        if (job->refits)
+            kernels->refit_scales(&coding, s->codes);
+        kernels->code_columns(&coding);
+        kernels->transpose(s->lane_values, LANES, values, job->cols, c->n, rows);
+    }
+}
+
+/* Sets the errors of some columns to W - values. */
+static void set_errors(const gptq_strip *s, const gptq_columns *c)
+{
+    const organ_gptq_job *const job = s->job;
+    for (size_t i = s->row; i < s->row + s->rows; i++)
+        for (size_t j = i * job->cols + c->first; j < i * job->cols + c->first + c->n; j++)
+            job->errors[j] = job->matrix->weights[j] - job->matrix->values[j];
+}
+
+/* Improves the values of some columns in a pass. */
+static void pass_columns(const gptq_strip *s, const gptq_columns *c, bool backward)
+{
+    const organ_gptq_job *const job = s->job;
+    const organ_gptq_inputs *const in = job->inputs;
+    sum_side(s, c, backward);
+    for (size_t i = 0; i < s->rows; i++) {
+        float *const other = job->sides + (s->row + i) * job->cols + c->first;
+        for (size_t j = 0; j < c->n; j++) {
+            s->field[i * WIDEST + j] = other[j] + s->sums[i * WIDEST + j];
+            other[j] = s->sums[i * WIDEST + j];
         }
     }
-    return ORGAN_OK;
+    multiply(s, c->first, c->n, organ_by_columns(square_at(in->h, in, c, c->first, c->first), c->width), c->n, s->field,
+             ORGAN_PRODUCT_ADD);
+    if (job->supers)
+        organ_gptq_scales(job, c->first, c->n, s->row, s->rows, s->field, s->scratch);
+    improve_columns(s, c);
+    set_errors(s, c);
+}
+
+/* ---- a strip ---- */
+
+typedef enum gptq_step { CODE, MEASURE, FORWARD, BACKWARD } gptq_step;
+
+/* Runs one step over all columns of a strip. `losses`: gets the losses of its rows after the step, which is not CODE;
+ * NULL: none. Returns false if a stop was requested. */
+static bool run_step(const gptq_strip *s, gptq_step step, double *losses)
+{
+    const organ_gptq_job *const job = s->job;
+    const size_t block = job->inputs->block, wide = step == CODE ? ORGAN_FACTOR_BLOCK : job->columns;
+    for (size_t i = 0; i < s->rows && losses; i++)
+        losses[s->row + i] = 0;
+    for (size_t start = 0; start < job->cols; start += block) {
+        const size_t width = organ_min(block, job->cols - start), count = (width + wide - 1) / wide;
+        for (size_t k = 0; k < count; k++) {
+            const size_t at = step == BACKWARD ? count - 1 - k : k;
+            const gptq_columns c = {start, width, start + at * wide, organ_min(wide, width - at * wide)};
+            if (organ_stop_is_requested(job->inputs->engine->stop))
+                return false;
+            if (step == CODE)
+                gptq_code_columns(s, &c);
+            else if (step != MEASURE)
+                pass_columns(s, &c, step == BACKWARD);
+            else {
+                sum_side(s, &c, false);
+                for (size_t i = 0; i < s->rows; i++)
+                    memcpy(job->sides + (s->row + i) * job->cols + c.first, s->sums + i * WIDEST,
+                           c.n * sizeof *s->sums);
+            }
+            if (losses)
+                add_losses(s, &c, job->errors, losses);
+        }
+    }
+    return true;
+}
+
+/* Sets the errors of a strip, in the order of the matrix. */
+static void set_all_errors(const gptq_strip *s) { set_errors(s, &(gptq_columns){0, s->job->cols, 0, s->job->cols}); }
+
+/* Quantises strip `index` of the rows. */
+static void quantise_strip(void *context, size_t index, size_t worker)
+{
+    organ_gptq_job *const job = context;
+    const gptq_strip s = gptq_strip_of(job, index, worker);
+    memcpy(job->errors + s.row * job->cols, job->matrix->weights + s.row * job->cols,
+           s.rows * job->cols * sizeof *job->errors);
+    if (!run_step(&s, MEASURE, job->energies) || !run_step(&s, CODE, NULL))
+        return;
+    set_all_errors(&s);
+    if (!run_step(&s, MEASURE, job->gptq_losses))
+        return;
+    memcpy(job->losses + s.row, job->gptq_losses + s.row, s.rows * sizeof *job->losses);
+    for (unsigned pass = 0; pass < job->passes; pass++)
+        if (!run_step(&s, pass % 2 == 0 ? BACKWARD : FORWARD, pass + 1 == job->passes ? job->losses : NULL))
+            return;
+}
+
+/* Quantises all rows on all workers. */
+organ_status organ_gptq_quantise_rows(organ_gptq_job *job, organ_error *error)
+{
+    organ_share(job->inputs->engine, NULL, (job->rows + job->strip_rows - 1) / job->strip_rows, quantise_strip, job);
+    return organ_stop_is_requested(job->inputs->engine->stop)
+               ? organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", job->matrix->name)
+               : ORGAN_OK;
 }

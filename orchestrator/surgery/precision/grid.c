@@ -118,8 +118,8 @@ static inline float round_to_e4m3(float x)
 }
 
 /* Sets *low and *high to the least and greatest integer code. Codes of Q8_0 begin at -127, like those of quantised
- * inputs in llama.cpp. Not for E4M3. */
-static void range_of(const organ_grid *grid, float *low, float *high)
+ * inputs in llama.cpp. */
+void organ_grid_range(const organ_grid *grid, float *low, float *high)
 {
     const float half = (float)(1u << grid->bits) / 2;
     const bool affine = organ_grid_affine(grid);
@@ -138,7 +138,7 @@ void organ_grid_round(const organ_grid *grid, const float *restrict scales, cons
 {
     const bool affine = organ_grid_affine(grid);
     float low, high;
-    range_of(grid, &low, &high);
+    organ_grid_range(grid, &low, &high);
     for (size_t k = 0; k < n; k += 16)
         if (affine)
             for (size_t l = k; l < k + 16; l++)
@@ -158,7 +158,7 @@ void organ_grid_codes(const organ_grid *grid, float scale, float minimum, const 
                       float *restrict codes, size_t n)
 {
     float low, high;
-    range_of(grid, &low, &high);
+    organ_grid_range(grid, &low, &high);
     for (size_t k = 0; k < n; k++)
         codes[k] = grid->bits ? round_to_integer(divide_or_zero(values[k] - minimum, scale), low, high)
                               : round_to_e4m3(values[k] / scale);

@@ -44,6 +44,8 @@ float organ_grid_stored(const organ_grid *grid, const organ_kernels *kernels, fl
  * is organ_grid_scale. A constant; NULL for GGUF, whose blocks have a search of their own. */
 const organ_scale_search *organ_grid_search(const organ_grid *grid);
 
+/* Sets *low and *high to the least and greatest integer code; without meaning for E4M3. */
+void organ_grid_range(const organ_grid *grid, float *low, float *high);
 /* Rounds each of n values to the nearest that its scale and minimum can represent: values[k] becomes code x scales[k] +
  * minima[k], with the code nearest to (values[k] - minima[k]) / scales[k], ties to even. An integer code is 0 if
  * the scale is 0; for E4M3 codes no scale may be 0. `minima` NULL: the grid has none. Values are finite; n is a

@@ -256,12 +256,12 @@ static const char *quantize_definition(const organ_quantize_job *job)
 {
     const bool gguf = organ_encoding_is_gguf(job->encoding);
     if (job->pruning)
-        return "sparse-gptq-resolved/2";
+        return "sparse-gptq-resolved/3";
     if (!organ_quantize_by_text(job->options))
         return gguf ? "quantize-gguf/1" : "quantize/2";
     if (job->options->no_resolve)
-        return gguf ? "gptq-gguf/1" : "gptq/2";
-    return gguf ? "gptq-gguf-resolved/1" : "gptq-resolved/2";
+        return gguf ? "gptq-gguf/2" : "gptq/3";
+    return gguf ? "gptq-gguf-resolved/2" : "gptq-resolved/3";
 }
 
 /* Checks the options, opens model and text, and writes the output. In a dry run, organ_write_run only reports. */

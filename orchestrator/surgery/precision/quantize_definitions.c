@@ -16,21 +16,23 @@ static json_t *quantize_definitions_scale(const organ_quantize_job *job)
     const organ_grid *const grid = &job->encoding->grid;
     const bool block = grid->scale_of == ORGAN_SCALE_BLOCK, solved = job->calib && !job->options->no_resolve;
     const bool of_rows = grid->scale_of == ORGAN_SCALE_CHANNEL || grid->scale_of == ORGAN_SCALE_GROUP;
-    if (!job->calib)
-        return json_sprintf(
-            "Of 16 scales for %s, %s, the one with the least sum of (value - code x scale)^2. The first "
-            "is the greatest magnitude / %g, %s where all are zero; the others divide it by other "
-            "numbers%s.",
-            of[grid->scale_of], block ? "in FP32" : "rounded to BF16", (double)organ_grid_max(grid),
-            block ? "1" : "2^-7", organ_grid_search(grid)->signs ? ", and may be negative" : "");
+    const bool refits = solved && grid->scale_of == ORGAN_SCALE_GROUP;
     if (job->widths)
-        return json_sprintf("%she greatest magnitude of %s / half of the steps between the least and the greatest "
-                            "code, rounded to BF16; "
-                            "2^-7 where all are zero.%s",
-                            solved ? "At first t" : "T", of[grid->scale_of], solved ? then : "");
-    return json_sprintf("%she greatest magnitude of %s / %g, %s where all are zero.%s",
-                        solved && of_rows ? "At first t" : "T", of[grid->scale_of], (double)organ_grid_max(grid),
-                        block ? "in FP32; 1" : "rounded to BF16; 2^-7", solved && of_rows ? then : "");
+        return json_sprintf(
+            "%sf 16 scales for %s, positive and negative, rounded to BF16, the one with the least sum of "
+            "weight x (value - code x scale)^2, with the mean square of the column's input on the text "
+            "as weight. The first is the greatest magnitude / half of the steps between the least and "
+            "the greatest code, 2^-7 where all are zero.%s",
+            solved ? "At first, o" : "O", of[grid->scale_of], solved ? then : "");
+    return json_sprintf(
+        "%sf 16 scales for %s, %s, the one with the least sum of %s(value - code x scale)^2%s. The first "
+        "is the greatest magnitude / %g, %s where all are zero; the others divide it by other "
+        "numbers%s.%s",
+        refits ? "At first, o" : "O", of[grid->scale_of], block ? "in FP32" : "rounded to BF16",
+        job->calib && of_rows ? "weight x " : "",
+        job->calib && of_rows ? ", with the mean square of the column's input on the text as weight" : "",
+        (double)organ_grid_max(grid), block ? "1" : "2^-7",
+        organ_grid_search(grid)->signs ? ", and may be negative" : "", refits ? then : "");
 }
 
 /* Returns the definition of codes for a safetensors output. */

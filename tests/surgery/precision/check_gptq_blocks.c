@@ -148,7 +148,8 @@ static double loss_of(const float *values)
         }
     for (size_t k = 0; k < LAYER_WEIGHTS; k++)
         lost += pow((double)given.weights[k] - (double)values[k], 2);
-    return loss / TOKENS + ORGAN_GPTQ_DAMPING * squares / TOKENS / COLS * lost;
+    return loss / TOKENS +
+           fmax(ORGAN_GPTQ_DAMPING, ORGAN_GPTQ_FEW_TOKENS * COLS / TOKENS) * squares / TOKENS / COLS * lost;
 }
 
 /* The blocks have the values whose loss is reported, and lose less than blocks chosen by weights alone. */

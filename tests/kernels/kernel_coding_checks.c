@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT
+ * Checks of the kernels of GPTQ: every table against the scalar one bit for bit, and the scalar one against loops in
+ * FP64 or the definition: codes of a block of columns, refitted scales, transposition. */
+#include "tests/kernels/kernel_checker.h"
+#include <math.h>
+#include <string.h>
+
+enum { LANES = 16, MOST = 40, STRIDE = 48, GROUPS = MOST / 8 };
+
+/* A block of columns and what the kernels change. */
+typedef struct block {
+    float square[MOST * STRIDE], scales[GROUPS * LANES], minima[GROUPS * LANES];
+    float keep[MOST * LANES], field[MOST * LANES], values[MOST * LANES], changes[MOST * LANES];
+    float scratch[3 * MOST * LANES];
+    uint32_t groups[MOST];
+} block;
+
+/* Kinds of codes: E4M3, affine with F16, plain. */
+static const struct {
+    int e4m3, f16, affine, masked;
+    float low, high;
+} kinds[] = {{0, 0, 0, 0, -8, 7}, {0, 0, 0, 1, -2, 1}, {0, 1, 1, 0, 0, 15}, {1, 0, 0, 1, 0, 0}};
+enum { KINDS = sizeof kinds / sizeof *kinds };
+
+/* Fills a block of n columns. The square is positive definite; values are codes times scales plus minima. */
+static void make_block(block *b, size_t n, size_t kind, uint64_t seed)
+{
+    static float noise[MOST * STRIDE];
+    samples random = {seed};
+    memset(b, 0, sizeof *b);
+    samples_fill(&random, NORMAL, noise, MOST * STRIDE);
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < n; j++)
+            b->square[i * STRIDE + j] =
+                (i == j ? 3.0f : 0.0f) + 0.2f * (noise[i * STRIDE + j] + noise[j * STRIDE + i]) / 2;
+    samples_fill(&random, NORMAL, noise, MOST * LANES);
+    for (size_t g = 0; g < GROUPS; g++)
+        for (size_t l = 0; l < LANES; l++) {
+            b->scales[g * LANES + l] = 0.125f * (float)(1 + (g + l) % 3) * (g == 1 && l % 4 == 3 ? -1 : 1);
+            b->minima[g * LANES + l] = -0.5f * (float)(l % 3);
+        }
+    b->scales[5] = kinds[kind].e4m3 ? 0.125f : 0; /* all codes of this group are 0 */
+    for (size_t j = 0; j < n; j++) {
+        b->groups[j] = (uint32_t)(j / 8);
+        for (size_t l = 0; l < LANES; l++) {
+            const size_t at = j * LANES + l, of = b->groups[j] * LANES + l;
+            b->keep[at] = (j + l) % 5 != 0;
+            b->field[at] = noise[at];
+            b->values[at] = (float)((int)(j * 3 + l) % 2) * b->scales[of] + (kinds[kind].affine ? b->minima[of] : 0);
+            b->values[at] = kinds[kind].masked && !(b->keep[at] > 0) ? 0 : b->values[at];
+        }
+    }
+}
+
+static organ_coding coding_of(block *b, size_t n, size_t kind, int descent)
+{
+    return (organ_coding){.descent = descent,
+                          .e4m3 = kinds[kind].e4m3,
+                          .f16 = kinds[kind].f16,
+                          .low = kinds[kind].low,
+                          .high = kinds[kind].high,
+                          .n = n,
+                          .square = b->square,
+                          .square_stride = STRIDE,
+                          .groups = b->groups,
+                          .scales = b->scales,
+                          .minima = kinds[kind].affine ? b->minima : NULL,
+                          .stride = LANES,
+                          .keep = kinds[kind].masked ? b->keep : NULL,
+                          .field = b->field,
+                          .values = b->values,
+                          .changes = b->changes};
+}
+
+/* Returns the value nearest to x that a code can represent. */
+static double nearest_value(size_t kind, double x, double scale, double minimum)
+{
+    if (scale == 0)
+        return minimum;
+    const double quotient = (x - minimum) / scale;
+    if (!kinds[kind].e4m3)
+        return fmin(fmax(nearbyint(quotient), (double)kinds[kind].low), (double)kinds[kind].high) * scale + minimum;
+    int exponent;
+    frexp(quotient, &exponent);
+    const double step = ldexp(1, (exponent < -5 ? -5 : exponent) - 4);
+    return fmin(fmax(nearbyint(quotient / step) * step, -448), 448) * scale;
+}
+
+/* Checks one column of a coded block: with the changes of the columns before it, value and change are those of the
+ * definition, or x is between two codes within rounding. */
+static const char *check_column(const block *before, const block *b, size_t n, size_t kind, int descent, size_t j)
+{
+    for (size_t l = 0; l < LANES; l++) {
+        const size_t at = j * LANES + l, of = b->groups[j] * LANES + l;
+        const double pivot = (double)b->square[j * (STRIDE + 1)], scale = (double)b->scales[of];
+        double x = (double)before->field[at];
+        for (size_t i = 0; i < j; i++)
+            x -= (double)b->changes[i * LANES + l] * (double)b->square[i * STRIDE + j];
+        const double old = descent ? (double)before->values[at] : 0, wanted = descent ? old + x / pivot : x;
+        const double best = kinds[kind].masked && !(b->keep[at] > 0)
+                                ? 0
+                                : nearest_value(kind, wanted, scale, kinds[kind].affine ? (double)b->minima[of] : 0);
+        const double value = (double)b->values[at], change = descent ? value - old : (x - value) / pivot;
+        if (fabs(value - best) > 1e-6 &&
+            !(fabs(fabs(value - wanted) - fabs(best - wanted)) < 1e-5 * (1 + fabs(wanted))))
+            return kernel_fault("code_columns, kind %zu, descent %d: value %zu of %zu is %g, not %g (%g)", kind,
+                                descent, j, n, value, best, wanted);
+        if (!(fabs((double)b->changes[at] - change) <= 1e-5 * (1 + fabs(change))))
+            return kernel_fault("code_columns, kind %zu, descent %d: change %zu of %zu is %g, not %g", kind, descent, j,
+                                n, (double)b->changes[at], change);
+    }
+    return NULL;
+}
+
+static const char *check_coded(const organ_kernels *k, size_t n, size_t kind, int descent)
+{
+    static _Alignas(64) block before, b, same;
+    const char *fault = NULL;
+    make_block(&before, n, kind, 11 + n);
+    b = same = before;
+    organ_coding ours = coding_of(&b, n, kind, descent), theirs = coding_of(&same, n, kind, descent);
+    k->code_columns(&ours);
+    organ_kernels_scalar->code_columns(&theirs);
+    if (memcmp(&b, &same, sizeof b) != 0)
+        return kernel_fault("code_columns, kind %zu, %zu columns: not the bits of scalar", kind, n);
+    for (size_t j = 0; j < n && !fault; j++)
+        fault = check_column(&before, &b, n, kind, descent, j);
+    return fault;
+}
+
+/* Returns by how much the loss falls in a lane if the values change from `before` to `b`: 2 d field - d square d. */
+static double gain_of(const block *before, const block *b, size_t n, size_t l)
+{
+    double gain = 0;
+    for (size_t i = 0; i < n; i++) {
+        const double d = (double)b->values[i * LANES + l] - (double)before->values[i * LANES + l];
+        gain += 2 * d * (double)before->field[i * LANES + l];
+        for (size_t j = 0; j < n; j++)
+            gain -= d * (double)before->square[i * STRIDE + j] *
+                    ((double)b->values[j * LANES + l] - (double)before->values[j * LANES + l]);
+    }
+    return gain;
+}
+
+/* Checks that values are the same codes with the new numbers, that the field is the old one minus the changes times the
+ * square, that no lane loses, and that most of them gain. */
+static const char *check_refit(const organ_kernels *k, size_t n, size_t kind)
+{
+    static _Alignas(64) block before, b, same;
+    size_t better = 0;
+    make_block(&before, n, kind, 5 + n);
+    b = same = before;
+    organ_coding ours = coding_of(&b, n, kind, 1), theirs = coding_of(&same, n, kind, 1);
+    k->refit_scales(&ours, b.scratch);
+    organ_kernels_scalar->refit_scales(&theirs, same.scratch);
+    if (memcmp(&b, &same, sizeof b) != 0)
+        return kernel_fault("refit_scales, kind %zu, %zu columns: not the bits of scalar", kind, n);
+    for (size_t l = 0; l < LANES; l++) {
+        const double gain = gain_of(&before, &b, n, l);
+        better += gain > 0;
+        if (!(gain > -1e-5))
+            return kernel_fault("refit_scales, kind %zu, %zu columns: lane %zu loses %g", kind, n, l, -gain);
+        for (size_t j = 0; j < n; j++) {
+            double field = (double)before.field[j * LANES + l];
+            for (size_t i = 0; i < n; i++)
+                field -= ((double)b.values[i * LANES + l] - (double)before.values[i * LANES + l]) *
+                         (double)b.square[i * STRIDE + j];
+            if (!(fabs(field - (double)b.field[j * LANES + l]) < 1e-4))
+                return kernel_fault("refit_scales, kind %zu: the field of column %zu is %g, not %g", kind, j,
+                                    (double)b.field[j * LANES + l], field);
+            const size_t of = b.groups[j] * LANES + l;
+            const double again = nearest_value(kind, (double)b.values[j * LANES + l], (double)b.scales[of],
+                                               kinds[kind].affine ? (double)b.minima[of] : 0);
+            if (!(fabs(again - (double)b.values[j * LANES + l]) < 1e-6))
+                return kernel_fault("refit_scales, kind %zu: value %zu is no code", kind, j);
+            if ((double)b.scales[of] * (double)before.scales[of] < 0)
+                return kernel_fault("refit_scales, kind %zu: a scale changes its sign", kind);
+        }
+    }
+    return n == 0 || better > LANES / 2 ? NULL : kernel_fault("refit_scales, kind %zu: %zu lanes gain", kind, better);
+}
+
+static const char *check_transposed(const organ_kernels *k, size_t rows, size_t cols)
+{
+    static float from[MOST * STRIDE], to[STRIDE * MOST];
+    for (size_t at = 0; at < MOST * STRIDE; at++) {
+        from[at] = (float)at;
+        to[at] = -1;
+    }
+    k->transpose(from, STRIDE, to, MOST, rows, cols);
+    for (size_t i = 0; i < STRIDE; i++)
+        for (size_t j = 0; j < MOST; j++)
+            if (to[i * MOST + j] != (i < cols && j < rows ? (float)(j * STRIDE + i) : -1))
+                return kernel_fault("transpose of %zu x %zu: value (%zu, %zu) is %g", rows, cols, i, j,
+                                    (double)to[i * MOST + j]);
+    return NULL;
+}
+
+const char *check_coding(const organ_kernels *k)
+{
+    static const size_t lengths[] = {0, 1, 7, 8, 9, 24, 31, MOST};
+    const char *fault = NULL;
+    for (size_t t = 0; t < sizeof lengths / sizeof *lengths && !fault; t++) {
+        for (size_t kind = 0; kind < KINDS && !fault; kind++) {
+            fault = check_coded(k, lengths[t], kind, 0);
+            fault = fault ? fault : check_coded(k, lengths[t], kind, 1);
+            if (!fault && lengths[t] % 8 == 0 && !kinds[kind].e4m3)
+                fault = check_refit(k, lengths[t], kind);
+        }
+        for (size_t other = 0; other < sizeof lengths / sizeof *lengths && !fault; other++)
+            fault = check_transposed(k, lengths[t], lengths[other]);
+    }
+    return fault;
+}
