@@ -85,7 +85,8 @@ divided=(prune tiny-qwen2 --method physarum-v2 --then=int4-group32 "${short[@]/-
 ends 0 "${divided[@]}" -o shared --budget 60% --allocation curves --threads 1
 matches prune/then_allocated ../out
 says "allocation: 9 tensors at 2 levels"
-judge "the budget was not met" test "$(number masked shared/organ/quantize.json)" = 264202
+masked=$(number masked shared/organ/quantize.json) # 60 % of 440,320 weights; each tensor rounds its share
+judge "the budget was not met" test "$((masked > 264192 ? masked - 264192 : 264192 - masked))" -le 16
 judge "no map of what each tensor got" grep -q 'Allocation by layer and projection' shared/organ/QUANTIZE_REPORT.html
 ends 0 "${divided[@]/--then=int4-group32/--quiet}" -o alone --budget 60% --allocation curves
 for tensor in layers.0.self_attn.v_proj layers.2.mlp.up_proj; do
