@@ -39,7 +39,8 @@ START_TEST(killed_run_is_resumed_to_the_same_bytes)
         ck_assert_ptr_nonnull(strstr(error.message, "--resume"));
         must_prune("out", (way){.options = {.write.resume = true}, .threads = 1 + k});
         ck_assert(json_is_true(json_object_get(json_object_get(last_report, "run"), "resumed")));
-        ck_assert_int_eq(strstr(notes, " 0 of 14 tensors") != NULL, k < 1);
+        if (k == 0) /* later, the number of finished tensors depends on the order in which threads write */
+            ck_assert_ptr_nonnull(strstr(notes, " 0 of 14 tensors"));
         same_outputs("reference", "out");
         ck_assert(!exists(scratch_path(".out.organ-partial")));
         ck_assert_int_eq(audit("out", &error), ORGAN_OK);
