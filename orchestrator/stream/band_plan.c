@@ -60,7 +60,7 @@ static size_t tiles_of(const organ_pass *pass, const organ_tensor *tensor, size_
     return organ_pieces_of(rows, pass->tile_rows) * organ_pieces_of(g.cols, tile_cols(pass, g.cols));
 }
 
-size_t organ_band_max_slots(size_t workers) { return 3 * workers + 2; }
+size_t organ_band_max_slots(size_t workers) { return 2 * workers + 6; }
 
 /* The inputs and the result of planning. */
 typedef struct band_plan_planning {

@@ -22,8 +22,8 @@ organ_status organ_band_plan_make(const organ_pass *pass, uint64_t memory, size_
 /* Returns the least memory for which organ_band_plan_make succeeds. */
 uint64_t organ_band_plan_enough(const organ_pass *pass, size_t workers);
 
-/* Returns an upper bound of plan->slots for that many workers: three bands for each worker, of which one is processed
- * while the others are written or wait for bands before them, and two more. More bands would not make a pass faster. */
+/* Returns an upper bound of plan->slots for that many workers: two bands for each worker, one that is processed and
+ * one that is written or waits for bands before it, and six more. More bands would not make a pass faster. */
 size_t organ_band_max_slots(size_t workers);
 
 /* The position of the next band. All members are zero at the start of a pass. */

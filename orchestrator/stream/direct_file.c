@@ -16,6 +16,13 @@
 #define COPY_STEP   ((size_t)64 << 20) /* bytes of one call of copy_file_range */
 #define COPY_BUFFER ((size_t)1 << 20)  /* a multiple of ORGAN_DIRECT_ALIGNMENT */
 
+/* Returns whether the file is in memory (tmpfs). Linux accepts O_DIRECT for it since 6.6, but there is no device. */
+static bool is_in_memory(int fd)
+{
+    struct statfs system;
+    return fstatfs(fd, &system) == 0 && (system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC);
+}
+
 /* Opens the file twice: as `fd` for writing through the page cache, and as `direct` for writing without it. `direct` is
  * -1 if the file system does not support that. */
 organ_status organ_direct_open(const char *path, unsigned mode, organ_direct_file *file, organ_error *error)
@@ -24,7 +31,8 @@ organ_status organ_direct_open(const char *path, unsigned mode, organ_direct_fil
     file->fd = organ_open(path, O_RDWR | O_CREAT, mode);
     if (file->fd < 0)
         return organ_fail_errno(error, errno, "%s: cannot be opened for writing", path);
-    file->direct = organ_open(path, O_WRONLY | O_DIRECT, 0);
+    if (!is_in_memory(file->fd))
+        file->direct = organ_open(path, O_WRONLY | O_DIRECT, 0);
     return ORGAN_OK;
 }
 
