@@ -7,8 +7,8 @@
 #include "orchestrator/stream/pass_parts.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 
 /* ---- companions ---- */
 
@@ -16,6 +16,7 @@
 static void *write_bands(void *run)
 {
     organ_pass_run_state *const r = run;
+    prctl(PR_SET_NAME, "writer");
     pthread_mutex_lock(&r->lock);
     while (r->writes || !r->closing) {
         organ_pass_slot *const s = r->writes;
