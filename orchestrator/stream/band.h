@@ -51,8 +51,8 @@ typedef struct organ_pass_moves {
     const organ_pass_span *spans;
     size_t count;
     void *context; /* first argument of `move` */
-    /* Moves a part of a span. `data`: its bytes, at an address that is congruent to the file offset modulo 4096; NULL if
-     * the span is `given`. Called like organ_pass.write. */
+    /* Moves a part of a span. `data`: its bytes, at an address that is congruent to the file offset modulo 4096; NULL
+     * if the span is `given`. Called like organ_pass.write. */
     organ_status (*move)(void *context, const organ_pass_span *part, const void *data, organ_error *error);
 } organ_pass_moves;
 

@@ -7,7 +7,7 @@
 /* A band of 1 MiB: long enough for the throughput of a disk, short enough to stay in a core's share of the cache from
  * its reading to its writing, and to let all workers end at the same time. */
 #define COMFORTABLE_BAND ((size_t)1 << 20)
-#define LEAST_SPAN       ((size_t)64 << 10) /* least bytes of a band of a pass that reads spans */
+#define LEAST_SPAN       ((size_t)64 << 10)  /* least bytes of a band of a pass that reads spans */
 #define GIVEN_PART       ((uint64_t)4 << 20) /* bytes of a part of a span that the pass does not read */
 #define FLAT_TILE        ((size_t)256 << 10) /* fits the cache of one core; rounded down to whole elements or blocks */
 #define BUFFER_SLACK     ((size_t)2 * 4096)  /* so that address and file offset can be congruent modulo a page */
@@ -71,8 +71,9 @@ typedef struct band_plan_planning {
 } band_plan_planning;
 
 /* Sets the limits of the plan for `memory` bytes. The memory that the scratch leaves free is divided among
- * organ_band_max_slots bands, but a band has not more than COMFORTABLE_BAND bytes nor less than p->least. Returns false if two bands or pass->least bytes do not fit; always true if the pass has no bytes.
- * organ_memory_enough calls it as its `fits`. */
+ * organ_band_max_slots bands, but a band has not more than COMFORTABLE_BAND bytes nor less than p->least. Returns
+ * false if two bands or pass->least bytes do not fit; always true if the pass has no bytes. organ_memory_enough calls
+ * it as its `fits`. */
 static bool plan_bands(void *context, uint64_t memory)
 {
     band_plan_planning *const p = context;
@@ -82,8 +83,8 @@ static bool plan_bands(void *context, uint64_t memory)
     const uint64_t scratch = (uint64_t)p->workers * (pass->scratch_bytes + 4096),
                    room = memory > scratch ? memory - scratch : 0;
     const uint64_t share = room / (organ_band_max_slots(p->workers) * sides);
-    plan->band_bytes = organ_max(
-        p->least, organ_min(COMFORTABLE_BAND, (size_t)(share > BUFFER_SLACK ? share - BUFFER_SLACK : 0)));
+    plan->band_bytes =
+        organ_max(p->least, organ_min(COMFORTABLE_BAND, (size_t)(share > BUFFER_SLACK ? share - BUFFER_SLACK : 0)));
     plan->band_tiles = 0;
     for (size_t i = 0; i < pass->item_count; i++)
         if (band_plan_bytes_of(&pass->items[i]))
@@ -171,8 +172,8 @@ static void shape_grid(const organ_pass *pass, const organ_band_plan *plan, cons
     shape->tile_cols = tile_cols(pass, g.cols);
 }
 
-/* Returns the next span if it comes before the next item of the cursor in file order, else NULL. A span of 0 bytes comes
- * before all items. */
+/* Returns the next span if it comes before the next item of the cursor in file order, else NULL. A span of 0 bytes
+ * comes before all items. */
 static const organ_pass_span *next_span(const organ_pass *pass, const organ_band_cursor *cursor)
 {
     if (!pass->moves || cursor->span == pass->moves->count)
@@ -184,8 +185,8 @@ static const organ_pass_span *next_span(const organ_pass *pass, const organ_band
     return span->file < tensor->file || (span->file == tensor->file && span->offset < tensor->offset) ? span : NULL;
 }
 
-/* Sets *shape to the next part of a span and moves the cursor past it. Parts that the pass reads end at page boundaries,
- * so that whole pages are written. */
+/* Sets *shape to the next part of a span and moves the cursor past it. Parts that the pass reads end at page
+ * boundaries, so that whole pages are written. */
 static void shape_span(const organ_band_plan *plan, const organ_pass_span *span, organ_band_cursor *cursor,
                        organ_band_shape *shape)
 {

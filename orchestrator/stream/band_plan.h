@@ -37,7 +37,7 @@ typedef struct organ_band_cursor {
 /* The place of a band in its tensor and its division into tiles, without data. A part of a span is a band without
  * tiles. */
 typedef struct organ_band_shape {
-    bool is_span;                /* the band is the part `part` of a span; of the other members only `bytes` is set */
+    bool is_span; /* the band is the part `part` of a span; of the other members only `bytes` is set */
     organ_pass_span part;
     size_t item;                 /* index into organ_pass.items */
     uint64_t from;               /* first byte, within the tensor */

@@ -75,9 +75,9 @@ static organ_status write_cached(const organ_direct_file *file, const char *data
 }
 
 /* Writes whole pages with O_DIRECT and returns the number of written bytes. If this is less than `bytes` without an
- * error, the caller writes the remaining bytes through the page cache. This happens if the file system accepts O_DIRECT
- * at open and rejects it at a write, which is not tried again for this file, or if a write ends within a page. Sets *errnum to
- * the errno of any other error, else to 0. */
+ * error, the caller writes the remaining bytes through the page cache. This happens if the file system accepts
+ * O_DIRECT at open and rejects it at a write, which is not tried again for this file, or if a write ends within a
+ * page. Sets *errnum to the errno of any other error, else to 0. */
 static size_t write_direct(organ_direct_file *file, const char *data, size_t bytes, uint64_t offset, int *errnum)
 {
     size_t done = 0;
@@ -186,7 +186,7 @@ static organ_status copy_in_memory(int from, const char *from_path, uint64_t fro
 /* Copies bytes between files inside the operating system (copy_file_range). If that is not possible for these files, or
  * if `from` ends early, copies the remaining bytes through memory, which also reports the right error. */
 static organ_status copy_in_system(int from, const char *from_path, uint64_t from_offset, int to, const char *to_path,
-                              uint64_t to_offset, uint64_t bytes, organ_error *error)
+                                   uint64_t to_offset, uint64_t bytes, organ_error *error)
 {
     while (bytes) {
         off64_t in = (off64_t)from_offset, out = (off64_t)to_offset;

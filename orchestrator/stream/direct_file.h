@@ -18,7 +18,7 @@ typedef struct organ_direct_file {
     const char *path; /* as passed to open; for messages */
     int fd;           /* descriptor with buffering; -1: closed */
     int direct;       /* the same file opened with O_DIRECT, or -1 if that is not supported or the file is in memory */
-    bool refused;     /* a write to `direct` was refused (EINVAL); any thread may set it, so it is accessed atomically */
+    bool refused; /* a write to `direct` was refused (EINVAL); any thread may set it, so it is accessed atomically */
 } organ_direct_file;
 
 /* Opens `path` for reading and writing, and creates it with `mode` if it does not exist; `path` must outlive the

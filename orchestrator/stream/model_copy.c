@@ -20,12 +20,12 @@
  * an earlier run began it; PLAIN: created empty. */
 enum { SHARED = 's', RESUMED = 'r', PLAIN = '-' };
 
-/* A copy of a model. A pass copies the bytes outside of the replaced tensors, while it or the caller writes the replaced
- * tensors. */
+/* A copy of a model. A pass copies the bytes outside of the replaced tensors, while it or the caller writes the
+ * replaced tensors. */
 struct organ_model_copy {
     const organ_model *donor;
     const organ_publish *publish;
-    const bool *replaced; /* for each tensor of the model: the caller writes it */
+    const bool *replaced;   /* for each tensor of the model: the caller writes it */
     char **paths;           /* paths of the files of the copy */
     char *made;             /* state of each file: SHARED, RESUMED or PLAIN */
     size_t writer, writers; /* index of this rank; number of ranks that copy */
@@ -112,8 +112,8 @@ static organ_status add_span(organ_model_copy *copy, organ_pass_span span, organ
 }
 
 /* Lists those of the bytes [from, to) of a file that are in this rank's share. They are copied by organ_copy_range if
- * they are few, if direct writes do not suit the file system, or if an interrupted run began the file: that run may have
- * reflinked its blocks, which organ_copy_range can do again, and copied bytes would need more disk space. */
+ * they are few, if direct writes do not suit the file system, or if an interrupted run began the file: that run may
+ * have reflinked its blocks, which organ_copy_range can do again, and copied bytes would need more disk space. */
 static organ_status list_range(organ_model_copy *copy, size_t f, uint64_t from, uint64_t to, organ_error *error)
 {
     while (from < to && !error->status) {
@@ -140,8 +140,8 @@ static uint64_t bytes_replaced(const organ_model_copy *copy, const organ_model_f
     return bytes;
 }
 
-/* Lists all bytes of a shard except the replaced tensors: header, gaps and other tensors. Tensors of a file are sorted by
- * offset. */
+/* Lists all bytes of a shard except the replaced tensors: header, gaps and other tensors. Tensors of a file are sorted
+ * by offset. */
 static organ_status list_shard(organ_model_copy *copy, size_t f, organ_error *error)
 {
     const organ_model *donor = copy->donor;
@@ -186,7 +186,7 @@ static organ_status copy_other_file(const organ_model_copy *copy, const char *na
 }
 
 /* Copies a part of a span inside the kernel, and lets the disk begin with it. */
-static organ_status copy_part(organ_model_copy *copy, model_copy_pair *p, const void *span, organ_error *error)
+static organ_status copy_span_part(organ_model_copy *copy, model_copy_pair *p, const void *span, organ_error *error)
 {
     const organ_pass_span *const part = span;
     if (organ_copy_range(p->from, copy->donor->files[p->file].path, part->offset, p->to->fd, p->to->path, part->offset,
@@ -206,7 +206,7 @@ static organ_status move_part(void *context, const organ_pass_span *part, const 
     if (data)
         return organ_shared_files_write(copy->files, part->file, data, (size_t)part->bytes, part->offset, part->offset,
                                         part->bytes, error);
-    return with_pair(copy, part->file, part, copy_part, error);
+    return with_pair(copy, part->file, part, copy_span_part, error);
 }
 
 /* Creates a file of the output with the size of the model's file, and sets its state. In a new output the file becomes
@@ -304,8 +304,7 @@ bool organ_model_copy_waits(const organ_model_copy *copy) { return copy->behind;
 /* Creates the output's files with the sizes of the donor's files and checks the free space. `replaced` flags the
  * tensors that the caller writes. In a rank that joined the output, only sets the paths. */
 organ_status organ_model_copy_begin(const organ_model *donor, const organ_publish *publish, const bool *replaced,
-                                    const char *single, organ_model_copy **result,
-                                    organ_error *error)
+                                    const char *single, organ_model_copy **result, organ_error *error)
 {
     organ_model_copy *copy = *result = calloc(1, sizeof *copy);
     if (!copy)

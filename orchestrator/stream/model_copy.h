@@ -32,16 +32,16 @@ const char *organ_model_copy_made(const organ_model_copy *copy, size_t *bytes);
 organ_status organ_model_copy_start(organ_model_copy *copy, const char *made, size_t writer, size_t writers,
                                     organ_error *error);
 
-/* Returns what copies the share, for organ_pass.moves of the caller's pass over replaced tensors. The pass must succeed,
- * and organ_model_copy_finish then copies nothing. */
+/* Returns what copies the share, for organ_pass.moves of the caller's pass over replaced tensors. The pass must
+ * succeed, and organ_model_copy_finish then copies nothing. */
 const organ_pass_moves *organ_model_copy_moves(organ_model_copy *copy);
 
 /* Returns whether writing waits for the disk without using the processor, for organ_pass.behind. */
 bool organ_model_copy_waits(const organ_model_copy *copy);
 
-/* Writes a part of a replaced tensor at byte `offset` of the copy of file number `file` of the model. The part belongs to
- * the unit [unit, unit + unit_bytes) of the file, whose bytes are all in the file when all its parts are written and
- * organ_model_copy_settle was called for it. Both may be called by several threads at the same time. */
+/* Writes a part of a replaced tensor at byte `offset` of the copy of file number `file` of the model. The part belongs
+ * to the unit [unit, unit + unit_bytes) of the file, whose bytes are all in the file when all its parts are written
+ * and organ_model_copy_settle was called for it. Both may be called by several threads at the same time. */
 organ_status organ_model_copy_write(organ_model_copy *copy, size_t file, const void *data, size_t bytes,
                                     uint64_t offset, uint64_t unit, uint64_t unit_bytes, organ_error *error);
 organ_status organ_model_copy_settle(organ_model_copy *copy, size_t file, uint64_t unit, uint64_t unit_bytes,

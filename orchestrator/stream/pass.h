@@ -39,10 +39,10 @@ typedef struct organ_engine {
 } organ_engine;
 
 /* Runs the pass. Returns ORGAN_OK if every band was retired and written and every item finished; ORGAN_USAGE if two
- * bands and the workers' scratch do not fit the memory; ORGAN_IO if a read failed; ORGAN_BAD_INPUT if a file ended early;
- * ORGAN_INTERRUPTED if stopped; otherwise the error of a callback. If several bands fail, the error is that of the first
- * of them in file order, for any number of threads: bands before it are completed, and none after it is begun. No thread
- * uses *pass after the return. */
+ * bands and the workers' scratch do not fit the memory; ORGAN_IO if a read failed; ORGAN_BAD_INPUT if a file ended
+ * early; ORGAN_INTERRUPTED if stopped; otherwise the error of a callback. If several bands fail, the error is that of
+ * the first of them in file order, for any number of threads: bands before it are completed, and none after it is
+ * begun. No thread uses *pass after the return. */
 organ_status organ_pass_run(const organ_pass *pass, const organ_engine *engine, organ_error *error);
 
 ORGAN_API_END

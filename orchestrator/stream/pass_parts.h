@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The state of organ_pass_run, shared by its files: pass.c has the calling thread, pass_work.c the workers,
+ * The state of organ_pass_run, shared by its files: stream/pass.c has the calling thread, pass_work.c the workers,
  * pass_slots.c the slots: which band may be begun, retired, written and forgotten. */
 #ifndef ORGAN_PASS_PARTS_H
 #define ORGAN_PASS_PARTS_H
@@ -25,19 +25,19 @@ typedef struct organ_pass_open {
 /* The memory of one band, and its state. */
 typedef struct organ_pass_slot {
     organ_band_shape shape;
-    uint64_t number;      /* of the band, from 1 in the order in which bands are begun; 0: the slot is free */
-    organ_pass_open *of;  /* its item; NULL: part of a span */
-    char *memory[2];      /* buffers of the tensor and of its counterpart */
-    char *data[2];        /* start of the band in each buffer: congruent to the file offset modulo a page */
-    char *results;        /* result_bytes for each tile */
-    unsigned node;        /* NUMA node of the buffers */
-    atomic_size_t taken;  /* tiles given to workers */
-    atomic_size_t done;   /* tiles processed, and one more when its reader takes no more tiles */
-    bool filled;          /* the tiles can be taken */
-    bool worked;          /* `store` has returned */
-    bool written;         /* needs no more writing */
-    bool turn;            /* the bands before it in its chain are retired */
-    bool retired;         /* needs no more retiring */
+    uint64_t number;     /* of the band, from 1 in the order in which bands are begun; 0: the slot is free */
+    organ_pass_open *of; /* its item; NULL: part of a span */
+    char *memory[2];     /* buffers of the tensor and of its counterpart */
+    char *data[2];       /* start of the band in each buffer: congruent to the file offset modulo a page */
+    char *results;       /* result_bytes for each tile */
+    unsigned node;       /* NUMA node of the buffers */
+    atomic_size_t taken; /* tiles given to workers */
+    atomic_size_t done;  /* tiles processed, and one more when its reader takes no more tiles */
+    bool filled;         /* the tiles can be taken */
+    bool worked;         /* `store` has returned */
+    bool written;        /* needs no more writing */
+    bool turn;           /* the bands before it in its chain are retired */
+    bool retired;        /* needs no more retiring */
     struct organ_pass_slot *successor; /* slot of the next band of its chain; NULL: not claimed yet */
     struct organ_pass_slot *next;      /* in the queue of bands to be written */
 } organ_pass_slot;
@@ -60,26 +60,27 @@ typedef struct organ_pass_run {
     organ_pass_hand *hands; /* per worker */
     pthread_t *companions;  /* threads that write */
     size_t companion_count;
-    /* number of the first band that failed in file order, 0 after a stop, UINT64_MAX before: later bands are given up */
+    /* number of the first band that failed in file order, 0 after a stop, UINT64_MAX before: later bands are given up
+     */
     _Atomic uint64_t failed;
     pthread_mutex_t lock;
     pthread_cond_t changed;  /* wakes workers: a slot became free or got tiles, reading ended, or the pass ends */
     pthread_cond_t queued;   /* wakes companions: there is a band to write, or the pass ends */
     pthread_cond_t finished; /* wakes the calling thread: an item is complete, or the pass ends */
     organ_error error;       /* of the band `failed` */
-    organ_band_cursor cursor, ahead; /* of the next band; of the next band to be announced to the kernel */
+    organ_band_cursor cursor, ahead;    /* of the next band; of the next band to be announced to the kernel */
     uint64_t cursor_bytes, ahead_bytes; /* bytes of bands before them */
     bool more, more_ahead;
-    uint64_t claimed;        /* number of bands claimed so far */
-    size_t active;           /* claimed bands that are not complete */
-    size_t reading;          /* of these, bands that are being read */
-    size_t idle;             /* workers that wait for `changed` */
-    organ_pass_slot *tail;   /* slot of the band claimed last if it is an item's and not retired, else NULL */
-    organ_pass_open *open;   /* item of the band claimed last; NULL: complete, or none */
-    size_t last_item;        /* index of the item of which a band was claimed last; SIZE_MAX: none */
-    organ_pass_slot *writes, **writes_end; /* queue of bands to be written by companions */
-    size_t writing;                        /* bands in the queue or being written */
-    bool closing;                          /* the companions must end */
+    uint64_t claimed;      /* number of bands claimed so far */
+    size_t active;         /* claimed bands that are not complete */
+    size_t reading;        /* of these, bands that are being read */
+    size_t idle;           /* workers that wait for `changed` */
+    organ_pass_slot *tail; /* slot of the band claimed last if it is an item's and not retired, else NULL */
+    organ_pass_open *open; /* item of the band claimed last; NULL: complete, or none */
+    size_t last_item;      /* index of the item of which a band was claimed last; SIZE_MAX: none */
+    organ_pass_slot *writes, **writes_end;     /* queue of bands to be written by companions */
+    size_t writing;                            /* bands in the queue or being written */
+    bool closing;                              /* the companions must end */
     organ_pass_open *complete, **complete_end; /* items to be finished by the calling thread */
     uint64_t bytes;                            /* of complete bands, to be passed to `advance` */
 } organ_pass_run_state;

@@ -136,8 +136,8 @@ static void heed_stop(organ_pass_run_state *r)
     pthread_mutex_unlock(&r->lock);
 }
 
-/* Counts `count` finished tiles. Returns true if nothing of the band is left: then the caller completes it, and no other
- * thread uses the slot any more. */
+/* Counts `count` finished tiles. Returns true if nothing of the band is left: then the caller completes it, and no
+ * other thread uses the slot any more. */
 static bool tiles_are_done(organ_pass_slot *s, size_t count)
 {
     const size_t all = s->shape.tiles + 1; /* one for the reader of the band, so that it is the last to take tiles */
@@ -214,8 +214,10 @@ static organ_pass_slot *slot_with_tiles(organ_pass_run_state *r)
  * any, else for other workers. */
 static void await_change(organ_pass_run_state *r)
 {
-    const organ_activity before =
-        organ_activity_begin(r->more && r->writing ? ORGAN_WRITING : r->reading ? ORGAN_READING : ORGAN_WAITING);
+    organ_activity what = r->reading ? ORGAN_READING : ORGAN_WAITING;
+    if (r->more && r->writing)
+        what = ORGAN_WRITING;
+    const organ_activity before = organ_activity_begin(what);
     r->idle++;
     pthread_cond_wait(&r->changed, &r->lock);
     r->idle--;

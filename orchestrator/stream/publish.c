@@ -8,7 +8,7 @@
 #include "formats/model/recognise.h"
 #include "orchestrator/machine/rename_output.h"
 #include "orchestrator/stream/journal.h"
-#include "orchestrator/stream/partial.h"
+#include "orchestrator/stream/unfinished/partial.h"
 #include "orchestrator/stream/publish_parts.h"
 
 #include <dirent.h>

@@ -26,7 +26,7 @@ typedef struct shared_open {
 
 /* A page of a file of which some bytes were written. */
 typedef struct shared_page {
-    char bytes[PAGE]; /* first member: aligned for direct I/O */
+    char bytes[PAGE];         /* first member: aligned for direct I/O */
     uint64_t have[PAGE / 64]; /* bits of the bytes that are set */
     size_t missing;           /* number of the others */
     size_t f;
@@ -170,8 +170,8 @@ static shared_page **find_page(organ_shared_files *files, size_t f, uint64_t num
     return at;
 }
 
-/* Copies `bytes` bytes, which lie in one page, to the collected pieces of the page. Sets *full to the page if it has all
- * its bytes now; the caller then owns it. */
+/* Copies `bytes` bytes, which lie in one page, to the collected pieces of the page. Sets *full to the page if it has
+ * all its bytes now; the caller then owns it. */
 static organ_status add_piece(organ_shared_files *files, size_t f, const char *data, size_t bytes, uint64_t offset,
                               shared_page **full, organ_error *error)
 {

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  * The files of an output that many threads write at the same time. A file is opened when it is first written, and stays
- * open while a thread uses it; of the files that no thread uses, some are kept open, because an organ directory has more
- * files than a process can have open.
+ * open while a thread uses it; of the files that no thread uses, some are kept open, because an organ directory has
+ * more files than a process can have open.
  *
- * With direct I/O, parts of a unit usually begin and end inside a page. If one thread wrote such an end through the page
- * cache while another wrote the pages beside it directly, the kernel could fail to drop the cached pages and report EIO
- * at fsync. Therefore the pieces of a page inside of a unit are collected in memory, and whoever has the last piece
- * writes the page directly. The pages at the ends of a unit are shared with other units, which another process or an
- * earlier run may write, so their pieces are written at once through the page cache. */
+ * With direct I/O, parts of a unit usually begin and end inside a page. If one thread wrote such an end through the
+ * page cache while another wrote the pages beside it directly, the kernel could fail to drop the cached pages and
+ * report EIO at fsync. Therefore the pieces of a page inside of a unit are collected in memory, and whoever has the
+ * last piece writes the page directly. The pages at the ends of a unit are shared with other units, which another
+ * process or an earlier run may write, so their pieces are written at once through the page cache. */
 #ifndef ORGAN_SHARED_FILES_H
 #define ORGAN_SHARED_FILES_H
 
@@ -19,7 +19,8 @@ typedef struct organ_shared_files organ_shared_files;
 
 /* Prepares to write `count` files; opens none. paths[f] must be set when file f is first used, and outlive the files.
  * Returns ORGAN_IO if memory runs out; *files is then NULL. */
-organ_status organ_shared_files_create(char *const *paths, size_t count, organ_shared_files **files, organ_error *error);
+organ_status organ_shared_files_create(char *const *paths, size_t count, organ_shared_files **files,
+                                       organ_error *error);
 void organ_shared_files_free(organ_shared_files *files); /* closes all files; NULL is allowed */
 
 /* Opens file f, unless it is open, until organ_shared_files_drop. Returns ORGAN_IO if it cannot be opened. Thread-safe.

@@ -216,7 +216,8 @@ organ_status organ_cuts_digest(organ_cuts *cuts, size_t cut, const void *data, s
     if (from == 0 && !(d = begin_digest(d, c->of)))
         return organ_fail_memory(error, "the digest of a tensor");
     if (!d)
-        return ORGAN_OK; /* another run or rank wrote the tensor's earlier bytes: organ_cuts_complete reads the tensor */
+        return ORGAN_OK; /* another run or rank wrote the tensor's earlier bytes: organ_cuts_complete reads the tensor
+                          */
     if (d->hashed == from) {
         XXH3_64bits_update(d->hash, data, bytes);
         d->hashed += bytes;

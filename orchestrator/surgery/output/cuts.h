@@ -33,10 +33,10 @@ typedef struct organ_cuts {
     size_t tensor_count;
     organ_cut *list; /* in the order of the tensors and their rows */
     size_t count;
-    size_t *first;      /* index of each tensor's first row range; the last entry is `count` */
-    char (*xxh3)[17];   /* XXH3 of each tensor's new bytes, 16 hexadecimal digits; "" if unknown */
+    size_t *first;                      /* index of each tensor's first row range; the last entry is `count` */
+    char (*xxh3)[17];                   /* XXH3 of each tensor's new bytes, 16 hexadecimal digits; "" if unknown */
     struct organ_cuts_digests *digests; /* the digests in progress */
-    organ_arena names;  /* owns the names of row ranges */
+    organ_arena names;                  /* owns the names of row ranges */
 } organ_cuts;
 
 /* Divides the tensors into row ranges of about ORGAN_CUT_BYTES, cut at the places that `rows` allows. `tensors` must
@@ -47,9 +47,9 @@ void organ_cuts_free(organ_cuts *cuts); /* all zero is allowed */
 
 bool organ_cuts_is_whole(const organ_cuts *cuts, size_t cut); /* whether the row range is its whole tensor */
 
-/* Adds new bytes [at, at + bytes) of row range `cut` to the digest of its tensor. `xxh3` is set only if the calls cover
- * the tensor from its beginning to its end without a gap; otherwise organ_cuts_complete sets it later. Different tensors
- * may be digested at the same time. Returns ORGAN_IO if memory runs out. */
+/* Adds new bytes [at, at + bytes) of row range `cut` to the digest of its tensor. `xxh3` is set only if the calls
+ * cover the tensor from its beginning to its end without a gap; otherwise organ_cuts_complete sets it later. Different
+ * tensors may be digested at the same time. Returns ORGAN_IO if memory runs out. */
 organ_status organ_cuts_digest(organ_cuts *cuts, size_t cut, const void *data, size_t bytes, uint64_t at,
                                organ_error *error);
 

@@ -120,8 +120,8 @@ static bool audit_follows(const void *context, size_t item)
     return list[item].of == list[item - 1].of;
 }
 
-/* Implements organ_pass.retire: digests the copy's bytes of a band, and adds the counts of its tiles to those of its row
- * range. */
+/* Implements organ_pass.retire: digests the copy's bytes of a band, and adds the counts of its tiles to those of its
+ * row range. */
 static organ_status audit_retire_band(void *context, const organ_band *band, organ_error *error)
 {
     audit *a = context;

@@ -41,12 +41,12 @@ struct organ_magnitudes {
     const organ_tensor *const *tensors; /* the `count` targets */
     size_t count;
     const organ_kernels *kernels;
-    uint64_t weight_count; /* number of weights of all tensors */
-    uint64_t step;         /* rows 0, step, 2 step, ... of each tensor are counted */
-    uint64_t *counted;     /* for each tensor, nonzero if its bytes were passed to organ_magnitudes_add */
-    pthread_mutex_t lock;  /* guards `counted` and `idle` */
+    uint64_t weight_count;  /* number of weights of all tensors */
+    uint64_t step;          /* rows 0, step, 2 step, ... of each tensor are counted */
+    uint64_t *counted;      /* for each tensor, nonzero if its bytes were passed to organ_magnitudes_add */
+    pthread_mutex_t lock;   /* guards `counted` and `idle` */
     magnitudes_count *idle; /* counts that no thread uses now */
-    magnitudes_sums found; /* counts of this rank, in the end of all ranks */
+    magnitudes_sums found;  /* counts of this rank, in the end of all ranks */
 };
 
 /* Returns the bin of a magnitude. The exponent selects the octave; the second half of an octave begins at the root of 2
@@ -94,7 +94,8 @@ static organ_status widen_stored(magnitudes_count *c, const organ_model *model, 
 static organ_status count_span(magnitudes_count *c, size_t t, uint64_t from, uint64_t to, const char *data,
                                uint64_t first, const organ_model *copy, organ_error *error)
 {
-    const organ_tensor *const tensor = c->of->tensors[t], *const other = copy ? organ_model_find(copy, tensor->name) : NULL;
+    const organ_tensor *const tensor = c->of->tensors[t], *const other =
+                                                              copy ? organ_model_find(copy, tensor->name) : NULL;
     const size_t each = organ_dtype_describe(tensor->dtype)->bytes;
     for (size_t n; from < to && (data || other); from += n) {
         n = organ_min(PIECE, (size_t)(to - from));
@@ -155,7 +156,7 @@ static organ_status count_rows(organ_magnitudes *m, size_t t, uint64_t from, uin
 }
 
 /* Adds the counts of all threads to m->found. No thread counts any more. */
-static void add_counts(organ_magnitudes *m)
+static void add_all_counts(organ_magnitudes *m)
 {
     for (magnitudes_count *c = m->idle; c; c = c->next) {
         const uint64_t *const more = &c->found.weights;
@@ -179,9 +180,7 @@ organ_status organ_magnitudes_open(const organ_model *donor, const organ_tensor 
     c->step = c->weight_count ? (c->weight_count - 1) / enough + 1 : 1;
     c->counted = calloc(count + 1, sizeof *c->counted);
     pthread_mutex_init(&c->lock, NULL);
-    return c->counted
-               ? ORGAN_OK
-               : organ_fail_errno(error, ENOMEM, "%s: magnitudes of the weights", donor->path);
+    return c->counted ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "%s: magnitudes of the weights", donor->path);
 }
 
 void organ_magnitudes_close(organ_magnitudes *c)
@@ -258,7 +257,7 @@ organ_status organ_magnitudes_json(organ_magnitudes *c, const organ_model *copy,
     *report = NULL;
     if (organ_ranks_add(ranks, "listing counted tensors", c->counted, c->count, error) == ORGAN_OK)
         count_share(c, copy, ranks, error);
-    add_counts(c);
+    add_all_counts(c);
     _Static_assert(sizeof(magnitudes_sums) == (2 + 2 * BINS) * sizeof(uint64_t), "sums are consecutive counts");
     organ_ranks_add(ranks, "counting magnitudes", &c->found.weights, sizeof c->found / sizeof(uint64_t), error);
     if (!error->status && c->weight_count && !(*report = magnitudes_json(c)))

@@ -138,8 +138,8 @@ static bool rows_follow(const void *context, size_t item)
     return list[walk->todo[item]].of == list[walk->todo[item - 1]].of;
 }
 
-/* Implements organ_pass.retire: takes the processed rows of a band, which come in order of the rows of a tensor. Adds the
- * sums of the band's tiles to the sums of the row range, lets the verb check the new sums, and digests the rows. */
+/* Implements organ_pass.retire: takes the processed rows of a band, which come in order of the rows of a tensor. Adds
+ * the sums of the band's tiles to the sums of the row range, lets the verb check the new sums, and digests the rows. */
 static organ_status retire_rows(void *context, const organ_band *band, organ_error *error)
 {
     const row_walk *const walk = context;
@@ -205,20 +205,20 @@ organ_status organ_row_work_run(organ_writing *w, organ_error *error)
     else
         organ_fail_memory(error, m->model->path);
     organ_pass bands = {.model = m->model,
-                              .items = walk.items,
-                              .item_count = walk.count,
-                              .tile_rows = ORGAN_ROWS_CUT,
-                              .scratch_bytes = walk.floats * sizeof(float) + m->rows->scratch_bytes,
-                              .result_bytes = ORGAN_ROW_SUMS * sizeof(double),
-                              .least = m->rows->least,
-                              .context = &walk,
-                              .work = work_rows,
-                              .retire = retire_rows,
-                              .follows = rows_follow,
-                              .store = store_rows,
-                              .write = write_rows,
-                              .finish = rows_finish,
-                              .advance = advance_rows};
+                        .items = walk.items,
+                        .item_count = walk.count,
+                        .tile_rows = ORGAN_ROWS_CUT,
+                        .scratch_bytes = walk.floats * sizeof(float) + m->rows->scratch_bytes,
+                        .result_bytes = ORGAN_ROW_SUMS * sizeof(double),
+                        .least = m->rows->least,
+                        .context = &walk,
+                        .work = work_rows,
+                        .retire = retire_rows,
+                        .follows = rows_follow,
+                        .store = store_rows,
+                        .write = write_rows,
+                        .finish = rows_finish,
+                        .advance = advance_rows};
     if (walk.count && !error->status) {
         bands.moves = organ_write_moves(w, &bands.behind);
         organ_pass_run(&bands, m->engine, error);

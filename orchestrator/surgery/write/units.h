@@ -43,8 +43,8 @@ organ_status organ_write_bytes(organ_writing *writing, size_t piece, const void 
 organ_status organ_write_digest(organ_writing *writing, size_t piece, const void *data, size_t bytes, uint64_t at,
                                 organ_error *error);
 
-/* Returns what copies the tensors that are not replaced, for organ_pass.moves of a pass over the replaced ones, and sets
- * *behind for organ_pass.behind. */
+/* Returns what copies the tensors that are not replaced, for organ_pass.moves of a pass over the replaced ones, and
+ * sets *behind for organ_pass.behind. */
 const organ_pass_moves *organ_write_moves(organ_writing *writing, bool *behind);
 
 /* Reads back bytes [at, at + bytes) of a piece that organ_write_put wrote, in this run or in the one that it continues.

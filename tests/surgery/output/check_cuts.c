@@ -102,7 +102,8 @@ START_TEST(a_digest_is_of_all_bytes_or_not_known)
     const size_t first = cuts.list[0].tensor.bytes, second = cuts.list[1].tensor.bytes;
     bytes[5] = 1, bytes[first] = 2;
     snprintf(requested, sizeof requested, "%016llx", (unsigned long long)XXH3_64bits(bytes, whole.bytes));
-    ck_assert_int_eq(organ_cuts_digest(&cuts, 1, bytes + first, second, 0, &error), ORGAN_OK); /* another rank has written the first part */
+    ck_assert_int_eq(organ_cuts_digest(&cuts, 1, bytes + first, second, 0, &error),
+                     ORGAN_OK); /* another rank has written the first part */
     ck_assert_str_eq(cuts.xxh3[0], "");
     ck_assert_int_eq(organ_cuts_digest(&cuts, 0, bytes, 4096, 0, &error), ORGAN_OK);
     ck_assert_int_eq(organ_cuts_digest(&cuts, 0, bytes + 4096, first - 4096, 4096, &error), ORGAN_OK);
