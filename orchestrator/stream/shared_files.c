@@ -170,7 +170,7 @@ static shared_page **find_page(organ_shared_files *files, size_t f, uint64_t num
     return at;
 }
 
-/* Copies `bytes` bytes, which lie in one page, to the collected pieces of the page. Sets *full to the page if it has
+/* Copies `bytes` bytes, all in one page, to the collected pieces of the page. Sets *full to the page if it has
  * all its bytes now; the caller then owns it. */
 static organ_status add_piece(organ_shared_files *files, size_t f, const char *data, size_t bytes, uint64_t offset,
                               shared_page **full, organ_error *error)

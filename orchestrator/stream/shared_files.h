@@ -3,11 +3,11 @@
  * open while a thread uses it; of the files that no thread uses, some are kept open, because an organ directory has
  * more files than a process can have open.
  *
- * With direct I/O, parts of a unit usually begin and end inside a page. If one thread wrote such an end through the
- * page cache while another wrote the pages beside it directly, the kernel could fail to drop the cached pages and
- * report EIO at fsync. Therefore the pieces of a page inside of a unit are collected in memory, and whoever has the
- * last piece writes the page directly. The pages at the ends of a unit are shared with other units, which another
- * process or an earlier run may write, so their pieces are written at once through the page cache. */
+ * With direct I/O, parts of a unit usually begin and end inside a page. A thread that wrote such an end through the
+ * page cache, while another thread wrote the pages beside it directly, could make the kernel fail to drop the cached
+ * pages and report EIO at fsync. Therefore the pieces of a page inside of a unit are collected in memory, and whoever
+ * has the last piece writes the page directly. The pages at the ends of a unit are shared with other units, which
+ * another process or an earlier run may write, so their pieces are written at once through the page cache. */
 #ifndef ORGAN_SHARED_FILES_H
 #define ORGAN_SHARED_FILES_H
 
@@ -34,8 +34,8 @@ void organ_shared_files_drop(organ_shared_files *files, organ_direct_file *file)
 organ_status organ_shared_files_write(organ_shared_files *files, size_t f, const void *data, size_t bytes,
                                       uint64_t offset, uint64_t unit, uint64_t unit_bytes, organ_error *error);
 
-/* Writes what is still in memory of the unit [unit, unit + unit_bytes) of file f: nothing if all its bytes were written
- * once. A unit that was written again in part has pages that lack bytes. Thread-safe. */
+/* Writes those bytes that are still in memory of the unit [unit, unit + unit_bytes) of file f: nothing if all its
+ * bytes were written once. A unit that was written again in part has pages that lack bytes. Thread-safe. */
 organ_status organ_shared_files_settle(organ_shared_files *files, size_t f, uint64_t unit, uint64_t unit_bytes,
                                        organ_error *error);
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * A library for LD_PRELOAD that shows how many calls on bytes of tensors are in flight at the same time, and which
- * threads make them. It holds the first reads until N of them wait side by side, then the first writes (or copies
- * inside the kernel) until N of these do. It uses no time: a program that never has N such calls in flight waits for
- * ever, and the caller ends it. Bytes of tensors are those of *.safetensors and *.gguf: reads after the header, writes
- * not at 0. Calls for up to 4,096 bytes are left out: they read samples for a fingerprint of the model, or write parts
- * of pages.
+ * threads make them. The library holds the first reads until N of them wait side by side, then the first writes (or
+ * copies inside the kernel) until N writes wait. It uses no time: a program that never has N such calls in flight waits
+ * for ever, and the caller ends it. Bytes of tensors are those of *.safetensors and *.gguf: reads after the header,
+ * writes not at 0. Calls for up to 4,096 bytes are left out: they read samples for a fingerprint of the model, or write
+ * parts of pages.
  *
  * ORGAN_SIDE_READS=N, ORGAN_SIDE_WRITES=N: the numbers; 0 or unset: nothing is held. Writes pass until the reads have
  * met ORGAN_SIDE_LOG=FILE: appends a line "KIND THREAD BYTES PATH" for each call; THREAD is the name of the thread. At

@@ -26,7 +26,7 @@ typedef struct magnitudes_sums {
     uint64_t killed[BINS]; /* those of `all` that are zero in the copy */
 } magnitudes_sums;
 
-/* What a thread needs to count. */
+/* Counts and buffers of one thread. */
 typedef struct magnitudes_count {
     const organ_magnitudes *of;
     double bytes[PIECE];               /* buffer for stored weights */
