@@ -39,7 +39,7 @@ typedef struct organ_band {
 
 /* Bytes that a pass moves but does not process, such as tensors that an output copies. */
 typedef struct organ_pass_span {
-    size_t file; /* file of organ_pass.model; with `given` a number that only `move` knows */
+    size_t file; /* file of organ_pass.model; a `given` span has any number that `move` accepts */
     uint64_t offset, bytes;
     bool given; /* `move` copies the bytes itself, for example inside the kernel: the pass does not read them */
 } organ_pass_span;
@@ -92,7 +92,7 @@ typedef struct organ_pass {
      * `finish`. */
     void (*advance)(void *context, uint64_t bytes);
     const organ_pass_moves *moves; /* NULL: none */
-    /* `write` and `move` wait for a device without using the processor (direct I/O), so a worker hands its band to
+    /* `write` and `move` use direct I/O, which needs no processor while the disk writes, so a worker hands its band to
      * another thread and goes on with the next one. */
     bool behind;
 } organ_pass;

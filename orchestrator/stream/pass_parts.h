@@ -42,7 +42,7 @@ typedef struct organ_pass_slot {
     struct organ_pass_slot *next;      /* in the queue of bands to be written */
 } organ_pass_slot;
 
-/* What a worker has of its own. */
+/* Memory and descriptors of one worker. */
 typedef struct organ_pass_hand {
     void *scratch;
     int fd[2];      /* descriptor by which it reads from the model and from the other one; -1: none */

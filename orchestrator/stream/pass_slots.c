@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The slots of a pass and the order of what happens to their bands. A band is complete when it is written and retired.
- * Retiring is a chain: the worker that closes a gap retires all bands behind it that wait for their turn, so nobody
- * waits for another thread's retiring. */
+ * The worker that closes a gap in a chain retires all later bands of the chain that are processed, so no thread waits
+ * for another one to retire. */
 #include "orchestrator/stream/pass_parts.h"
 
 #include "formats/base/activity.h"

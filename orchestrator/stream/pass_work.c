@@ -71,8 +71,8 @@ static void announce(const organ_pass *pass, const organ_band_shape *next, size_
         }
 }
 
-/* Returns the worker's own descriptor of a file, because the kernel keeps the state of its reading ahead in it; the
- * model's if the file cannot be opened once more. */
+/* Returns the worker's own descriptor of a file, because the kernel keeps the state of its reading ahead in it.
+ * Returns the model's descriptor if the file cannot be opened again. */
 static int own_descriptor(organ_pass_hand *hand, int side, const organ_model *model, size_t file)
 {
     char path[40];
@@ -260,7 +260,7 @@ void organ_pass_work(void *run, size_t worker)
     pthread_mutex_lock(&r->lock);
     while (take_step(r, worker))
         ;
-    pthread_cond_broadcast(&r->changed); /* the others see the end, too */
+    pthread_cond_broadcast(&r->changed); /* wakes the other workers at the end */
     pthread_cond_signal(&r->finished);
     pthread_mutex_unlock(&r->lock);
     for (int side = 0; side < 2; side++)

@@ -117,8 +117,8 @@ static shared_open *find_open(organ_shared_files *files, size_t f)
     return NULL;
 }
 
-/* Opens file f and puts it into the list. Whether its pieces are collected is decided once, because a piece that waits
- * for its neighbour must find it. With the lock. */
+/* Opens file f and puts it into the list. files->collects is set at the first opening and then kept, because all
+ * pieces of a page must be collected or none. With the lock. */
 static shared_open *open_file(organ_shared_files *files, size_t f, organ_error *error)
 {
     shared_open *const o = calloc(1, sizeof *o);

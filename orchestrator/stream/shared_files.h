@@ -3,11 +3,11 @@
  * open while a thread uses it; of the files that no thread uses, some are kept open, because an organ directory has
  * more files than a process can have open.
  *
- * With direct I/O, parts of a unit usually begin and end inside a page. A thread that wrote such an end through the
- * page cache, while another thread wrote the pages beside it directly, could make the kernel fail to drop the cached
- * pages and report EIO at fsync. Therefore the pieces of a page inside of a unit are collected in memory, and whoever
- * has the last piece writes the page directly. The pages at the ends of a unit are shared with other units, which
- * another process or an earlier run may write, so their pieces are written at once through the page cache. */
+ * With direct I/O, parts of a unit usually begin and end inside a page. The kernel reports EIO at fsync if it cannot
+ * drop the cached pages of a direct write. Such an end, written through the page cache beside a direct write, could
+ * cause this. Therefore the pieces of a page inside of a unit are collected in memory, and whoever has the last piece
+ * writes the page directly. The pages at the ends of a unit are shared with other units, which another process or an
+ * earlier run may write, so their pieces are written at once through the page cache. */
 #ifndef ORGAN_SHARED_FILES_H
 #define ORGAN_SHARED_FILES_H
 
