@@ -92,8 +92,8 @@ typedef struct organ_pass {
      * `finish`. */
     void (*advance)(void *context, uint64_t bytes);
     const organ_pass_moves *moves; /* NULL: none */
-    /* `write` and `move` use direct I/O, which needs no processor while the disk writes, so a worker hands its band to
-     * another thread and goes on with the next one. */
+    /* Direct I/O: a worker passes its band to a companion thread, which calls `write` or `move`, and continues with
+     * the next band. */
     bool behind;
 } organ_pass;
 

@@ -43,8 +43,8 @@ organ_status organ_direct_write(organ_direct_file *file, const void *data, size_
  * errors. */
 void organ_direct_begin_sync(const organ_direct_file *file, uint64_t offset, uint64_t bytes);
 
-/* Returns whether direct writing copies large ranges faster than organ_copy_range. This is false if the file system
- * does not support direct writes, or is a network file system, whose server copies by itself. */
+/* Returns whether direct writing copies large ranges faster than organ_copy_range. Returns false on network file
+ * systems and on file systems without direct writes. */
 bool organ_direct_suits_copies(const organ_direct_file *file);
 
 /* Synchronises the file with the disk. */

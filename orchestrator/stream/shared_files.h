@@ -4,10 +4,10 @@
  * more files than a process can have open.
  *
  * With direct I/O, parts of a unit usually begin and end inside a page. The kernel reports EIO at fsync if it cannot
- * drop the cached pages of a direct write. Such an end, written through the page cache beside a direct write, could
- * cause this. Therefore the pieces of a page inside of a unit are collected in memory, and whoever has the last piece
- * writes the page directly. The pages at the ends of a unit are shared with other units, which another process or an
- * earlier run may write, so their pieces are written at once through the page cache. */
+ * drop the cached pages of a direct write. An end that is written through the page cache can cause this error in the
+ * direct write of the pages next to it. Therefore the pieces of a page inside of a unit are collected in memory, and
+ * whoever has the last piece writes the page directly. The pages at the ends of a unit are shared with other units,
+ * which another process or an earlier run may write, so their pieces are written at once through the page cache. */
 #ifndef ORGAN_SHARED_FILES_H
 #define ORGAN_SHARED_FILES_H
 
