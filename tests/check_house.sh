@@ -111,6 +111,8 @@ report/blocks text svg html
 report/view text svg blocks
 forward/config
 forward config
+stream/unfinished
+stream unfinished
 surgery/interface
 surgery/facts
 surgery/inputs facts

@@ -19,7 +19,7 @@ static void count(void *context, const organ_tile *tile, void *scratch, void *re
         *zeros += (values[k] & 0x7fff) == 0;
 }
 
-/* Runs on this thread in the order of the file: adds the counts of all tiles of a band. */
+/* Runs on one core at a time in the order of the file: adds the counts of all tiles of a band. */
 static organ_status add(void *context, const organ_band *band, organ_error *error)
 {
     (void)error;

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 
 enum { STACK_BYTES = 8 << 20 }; /* stack of each thread of the pool */
 
@@ -43,6 +44,7 @@ static void *serve_rounds(void *argument)
     const size_t worker = (size_t)(self - pool->members);
     unsigned long done = 0;
     organ_activity_clock clock = {0};
+    prctl(PR_SET_NAME, "worker"); /* for top, debuggers and tests */
     organ_activity_attach(&clock, ORGAN_WAITING);
     pthread_mutex_lock(&pool->lock);
     for (;;) {

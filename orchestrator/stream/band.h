@@ -26,7 +26,7 @@ typedef struct organ_tile {
     size_t bytes;      /* bytes of all units of the tile */
 } organ_tile;
 
-/* A whole number of tiles of one item, contiguous in its file. Bands are retired in order of items and offsets. */
+/* A whole number of tiles of one item, contiguous in its file. */
 typedef struct organ_band {
     size_t item;
     const void *data;    /* address and file offset are congruent modulo 4096 */
@@ -36,6 +36,25 @@ typedef struct organ_band {
     bool last;           /* the last band of its item */
     const void *other;   /* the same bytes of the counterpart; NULL without one */
 } organ_band;
+
+/* Bytes that a pass moves but does not process, such as tensors that an output copies. */
+typedef struct organ_pass_span {
+    size_t file; /* file of organ_pass.model; a `given` span has any number that `move` accepts */
+    uint64_t offset, bytes;
+    bool given; /* `move` copies the bytes itself, for example inside the kernel: the pass does not read them */
+} organ_pass_span;
+
+/* The spans of a pass, and the function that moves them. */
+typedef struct organ_pass_moves {
+    /* in file order, like the items. The pass divides them into parts and begins these in the order of both lists. A
+     * span of 0 bytes must be `given`; it is passed whole, before all others. */
+    const organ_pass_span *spans;
+    size_t count;
+    void *context; /* first argument of `move` */
+    /* Moves a part of a span. `data`: its bytes, at an address that is congruent to the file offset modulo 4096; NULL
+     * if the span is `given`. Called like organ_pass.write. */
+    organ_status (*move)(void *context, const organ_pass_span *part, const void *data, organ_error *error);
+} organ_pass_moves;
 
 /* The tensors and the callbacks of a pass (stream/pass.h). */
 typedef struct organ_pass {
@@ -54,9 +73,28 @@ typedef struct organ_pass {
     void *context; /* first argument of the callbacks */
     /* Processes a tile. Called on any worker, in any order. */
     void (*work)(void *context, const organ_tile *tile, void *scratch, void *result);
-    /* Receives a band when all its tiles are processed. Called for the bands in order, one at a time, on the thread
-     * that runs organ_pass_run. An error ends the pass. */
+    /* Receives a band when all its tiles are processed. Called for the bands of a chain in order of items and offsets,
+     * one at a time, on any worker. An error ends the pass. */
     organ_status (*retire)(void *context, const organ_band *band, organ_error *error);
+    /* The members below may be zero. Returns whether `item` belongs to the chain of the item before it. Chains are
+     * retired independently of each other, also at the same time. NULL: all items are one chain. */
+    bool (*follows)(const void *context, size_t item);
+    /* Receives a processed band on the worker that processed it last, at the same time as other bands and in any order,
+     * before `write` and `retire` get it. */
+    organ_status (*store)(void *context, const organ_band *band, organ_error *error);
+    /* Writes a processed band. Called for several bands at the same time, in any order, before or after `retire`; with
+     * `behind` on a thread that only writes, otherwise on a worker. */
+    organ_status (*write)(void *context, const organ_band *band, organ_error *error);
+    /* Receives an item whose bands are all retired and written, in any order, one at a time, on the thread that runs
+     * organ_pass_run. Not called if a band of the item failed. */
+    organ_status (*finish)(void *context, size_t item, organ_error *error);
+    /* Receives the bytes of the bands that were retired and written since the last call, on the same thread as
+     * `finish`. */
+    void (*advance)(void *context, uint64_t bytes);
+    const organ_pass_moves *moves; /* NULL: none */
+    /* Direct I/O: a worker passes its band to a companion thread, which calls `write` or `move`, and continues with
+     * the next band. */
+    bool behind;
 } organ_pass;
 
 ORGAN_API_END

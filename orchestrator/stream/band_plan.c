@@ -4,11 +4,14 @@
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
 
-/* A band of 8 MiB: long enough for the throughput of a disk, short enough to overlap reading, work and writing. */
-#define COMFORTABLE_BAND ((size_t)8 << 20)
+/* A band of 1 MiB: long enough for the throughput of a disk, short enough to stay in a core's share of the cache from
+ * its reading to its writing, and to let all workers end at the same time. */
+#define COMFORTABLE_BAND ((size_t)1 << 20)
+#define LEAST_SPAN       ((size_t)64 << 10)  /* least bytes of a band of a pass that reads spans */
+#define GIVEN_PART       ((uint64_t)4 << 20) /* bytes of a part of a span that the pass does not read */
 #define FLAT_TILE        ((size_t)256 << 10) /* fits the cache of one core; rounded down to whole elements or blocks */
 #define BUFFER_SLACK     ((size_t)2 * 4096)  /* so that address and file offset can be congruent modulo a page */
-#define MAX_SLOTS        256
+#define PAGE             4096
 
 /* Returns the bytes of the item that this pass reads; 0 if another rank processes the item. */
 static uint64_t band_plan_bytes_of(const organ_pass_item *item) { return item->elsewhere ? 0 : item->tensor->bytes; }
@@ -57,7 +60,7 @@ static size_t tiles_of(const organ_pass *pass, const organ_tensor *tensor, size_
     return organ_pieces_of(rows, pass->tile_rows) * organ_pieces_of(g.cols, tile_cols(pass, g.cols));
 }
 
-size_t organ_band_max_slots(size_t workers) { return organ_min(MAX_SLOTS, 2 * workers + 6); }
+size_t organ_band_max_slots(size_t workers) { return 2 * workers + 6; }
 
 /* The inputs and the result of planning. */
 typedef struct band_plan_planning {
@@ -67,10 +70,10 @@ typedef struct band_plan_planning {
     organ_band_plan plan; /* the result */
 } band_plan_planning;
 
-/* Sets the limits of the plan for `memory` bytes. A band gets an eighth of the memory that the scratch leaves free (a
- * sixteenth with a counterpart), so that reading, work and writing overlap, but not more than COMFORTABLE_BAND nor less
- * than p->least. Returns false if two bands or pass->least bytes do not fit; always true if the pass has no bytes.
- * organ_memory_enough calls it as its `fits`. */
+/* Sets the limits of the plan for `memory` bytes. The memory that the scratch leaves free is divided among
+ * organ_band_max_slots bands, but a band has not more than COMFORTABLE_BAND bytes nor less than p->least. Returns
+ * false if two bands or pass->least bytes do not fit; always true if the pass has no bytes. organ_memory_enough calls
+ * it as its `fits`. */
 static bool plan_bands(void *context, uint64_t memory)
 {
     band_plan_planning *const p = context;
@@ -79,7 +82,9 @@ static bool plan_bands(void *context, uint64_t memory)
     const size_t sides = pass->other ? 2 : 1; /* buffers of a slot */
     const uint64_t scratch = (uint64_t)p->workers * (pass->scratch_bytes + 4096),
                    room = memory > scratch ? memory - scratch : 0;
-    plan->band_bytes = organ_max(p->least, organ_min(COMFORTABLE_BAND, (size_t)(room / (8 * sides))));
+    const uint64_t share = room / (organ_band_max_slots(p->workers) * sides);
+    plan->band_bytes =
+        organ_max(p->least, organ_min(COMFORTABLE_BAND, (size_t)(share > BUFFER_SLACK ? share - BUFFER_SLACK : 0)));
     plan->band_tiles = 0;
     for (size_t i = 0; i < pass->item_count; i++)
         if (band_plan_bytes_of(&pass->items[i]))
@@ -104,6 +109,10 @@ static band_plan_planning begin_planning(const organ_pass *pass, size_t workers,
         *widest = bytes > p.least ? tensor : *widest;
         p.least = organ_max(p.least, bytes);
     }
+    for (size_t k = 0; pass->moves && k < pass->moves->count; k++) {
+        p.plan.moves = true;
+        p.least = organ_max(p.least, pass->moves->spans[k].given ? 1 : LEAST_SPAN);
+    }
     return p;
 }
 
@@ -126,7 +135,8 @@ organ_status organ_band_plan_make(const organ_pass *pass, uint64_t memory, size_
     *plan = p.plan;
     if (!fits)
         return organ_memory_refuse(error, memory, organ_memory_enough(memory, plan_bands, &p),
-                                   "two bands of tensor '%s' and the scratch of %zu threads", widest->name, workers);
+                                   "two bands of tensor '%s' and the scratch of %zu threads",
+                                   widest ? widest->name : "(copied bytes)", workers);
     plan->slots = organ_min(plan->slots, organ_band_max_slots(workers));
     return ORGAN_OK;
 }
@@ -162,15 +172,50 @@ static void shape_grid(const organ_pass *pass, const organ_band_plan *plan, cons
     shape->tile_cols = tile_cols(pass, g.cols);
 }
 
+/* Returns the next span if it comes before the next item of the cursor in file order, else NULL. A span of 0 bytes
+ * comes before all items. */
+static const organ_pass_span *next_span(const organ_pass *pass, const organ_band_cursor *cursor)
+{
+    if (!pass->moves || cursor->span == pass->moves->count)
+        return NULL;
+    const organ_pass_span *const span = &pass->moves->spans[cursor->span];
+    if (cursor->item == pass->item_count || span->bytes == 0)
+        return span;
+    const organ_tensor *const tensor = pass->items[cursor->item].tensor;
+    return span->file < tensor->file || (span->file == tensor->file && span->offset < tensor->offset) ? span : NULL;
+}
+
+/* Sets *shape to the next part of a span and moves the cursor past it. Parts that the pass reads end at page
+ * boundaries, so that whole pages are written. */
+static void shape_span(const organ_band_plan *plan, const organ_pass_span *span, organ_band_cursor *cursor,
+                       organ_band_shape *shape)
+{
+    const uint64_t left = span->bytes - cursor->moved, offset = span->offset + cursor->moved;
+    uint64_t bytes = span->given ? GIVEN_PART : plan->band_bytes / PAGE * PAGE - offset % PAGE;
+    bytes = bytes < left ? bytes : left;
+    *shape = (organ_band_shape){
+        .is_span = true, .part = {span->file, offset, bytes, span->given}, .bytes = span->given ? 0 : (size_t)bytes};
+    cursor->moved += bytes;
+    if (cursor->moved == span->bytes) {
+        cursor->span++;
+        cursor->moved = 0;
+    }
+}
+
 /* Sets *shape to the next band of the pass and moves the cursor past it; returns false after the last band. Skips items
  * without bytes and items of other ranks. */
 bool organ_band_next(const organ_pass *pass, const organ_band_plan *plan, organ_band_cursor *cursor,
                      organ_band_shape *shape)
 {
-    while (cursor->item < pass->item_count && cursor->done == band_plan_bytes_of(&pass->items[cursor->item]))
-        *cursor = (organ_band_cursor){.item = cursor->item + 1};
-    if (cursor->item == pass->item_count)
-        return false;
+    while (cursor->item < pass->item_count && cursor->done == band_plan_bytes_of(&pass->items[cursor->item])) {
+        cursor->item++;
+        cursor->done = 0;
+    }
+    const organ_pass_span *const span = next_span(pass, cursor);
+    if (span)
+        shape_span(plan, span, cursor, shape);
+    if (span || cursor->item == pass->item_count)
+        return span != NULL;
     const organ_tensor *tensor = pass->items[cursor->item].tensor;
     *shape = (organ_band_shape){.item = cursor->item, .from = cursor->done};
     if (pass->tile_rows == 0)

@@ -11,6 +11,7 @@ typedef struct organ_band_plan {
     size_t band_tiles;    /* upper bound on the tiles of a band */
     size_t slots;         /* bands in memory at the same time, >= 2 */
     uint64_t total_bytes; /* bytes of all items, without counterparts */
+    bool moves;           /* the pass has spans */
 } organ_band_plan;
 
 /* Chooses the limits for `memory` bytes and `workers` threads. Returns ORGAN_USAGE, with the needed amount in the
@@ -21,18 +22,23 @@ organ_status organ_band_plan_make(const organ_pass *pass, uint64_t memory, size_
 /* Returns the least memory for which organ_band_plan_make succeeds. */
 uint64_t organ_band_plan_enough(const organ_pass *pass, size_t workers);
 
-/* Returns an upper bound of plan->slots for that many workers: two bands for each worker, and six that are being read
- * or written, at most 256. More bands would not make a pass faster. */
+/* Returns an upper bound of plan->slots for that many workers: two bands for each worker, one that is processed and
+ * one that is written or waits for bands before it, and six more. More bands would not make a pass faster. */
 size_t organ_band_max_slots(size_t workers);
 
 /* The position of the next band. All members are zero at the start of a pass. */
 typedef struct organ_band_cursor {
-    size_t item;   /* index into organ_pass.items */
-    uint64_t done; /* bytes of the item in earlier bands */
+    size_t item;    /* index into organ_pass.items */
+    uint64_t done;  /* bytes of the item in earlier bands */
+    size_t span;    /* index into the spans of organ_pass.moves */
+    uint64_t moved; /* bytes of the span in earlier bands */
 } organ_band_cursor;
 
-/* The place of a band in its tensor and its division into tiles, without data. */
+/* The place of a band in its tensor and its division into tiles, without data. A part of a span is a band without
+ * tiles. */
 typedef struct organ_band_shape {
+    bool is_span; /* the band is the part `part` of a span; of the other members only `bytes` is set */
+    organ_pass_span part;
     size_t item;                 /* index into organ_pass.items */
     uint64_t from;               /* first byte, within the tensor */
     size_t bytes;                /* bytes of the band */

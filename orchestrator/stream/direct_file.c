@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/stream/direct_file.h"
 
+#include "formats/base/activity.h"
 #include "formats/base/file_calls.h"
 
 #include <errno.h>
@@ -15,6 +16,13 @@
 #define COPY_STEP   ((size_t)64 << 20) /* bytes of one call of copy_file_range */
 #define COPY_BUFFER ((size_t)1 << 20)  /* a multiple of ORGAN_DIRECT_ALIGNMENT */
 
+/* Returns whether the file is in memory (tmpfs). Linux accepts O_DIRECT for it since 6.6, but there is no device. */
+static bool is_in_memory(int fd)
+{
+    struct statfs system;
+    return fstatfs(fd, &system) == 0 && (system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC);
+}
+
 /* Opens the file twice: as `fd` for writing through the page cache, and as `direct` for writing without it. `direct` is
  * -1 if the file system does not support that. */
 organ_status organ_direct_open(const char *path, unsigned mode, organ_direct_file *file, organ_error *error)
@@ -23,7 +31,8 @@ organ_status organ_direct_open(const char *path, unsigned mode, organ_direct_fil
     file->fd = organ_open(path, O_RDWR | O_CREAT, mode);
     if (file->fd < 0)
         return organ_fail_errno(error, errno, "%s: cannot be opened for writing", path);
-    file->direct = organ_open(path, O_WRONLY | O_DIRECT, 0);
+    if (!is_in_memory(file->fd))
+        file->direct = organ_open(path, O_WRONLY | O_DIRECT, 0);
     return ORGAN_OK;
 }
 
@@ -66,20 +75,19 @@ static organ_status write_cached(const organ_direct_file *file, const char *data
 }
 
 /* Writes whole pages with O_DIRECT and returns the number of written bytes. If this is less than `bytes` without an
- * error, the caller writes the remaining bytes through the page cache. This happens if the file system accepts O_DIRECT
- * at open and rejects it at a write (file->direct is then closed), or if a write ends within a page. Sets *errnum to
- * the errno of any other error, else to 0. */
+ * error, the caller writes the remaining bytes through the page cache. This happens if the file system accepts
+ * O_DIRECT at open and rejects it at a write, which is not tried again for this file, or if a write ends within a
+ * page. Sets *errnum to the errno of any other error, else to 0. */
 static size_t write_direct(organ_direct_file *file, const char *data, size_t bytes, uint64_t offset, int *errnum)
 {
     size_t done = 0;
     *errnum = 0;
-    while (file->direct >= 0 && done < bytes) {
+    while (!__atomic_load_n(&file->refused, __ATOMIC_RELAXED) && done < bytes) {
         const ssize_t put = pwrite(file->direct, data + done, bytes - done, (off_t)(offset + done));
         if (put < 0 && errno == EINTR)
             continue;
         if (put < 0 && errno == EINVAL) {
-            close(file->direct);
-            file->direct = -1;
+            __atomic_store_n(&file->refused, true, __ATOMIC_RELAXED);
         } else if (put <= 0) {
             *errnum = put ? errno : ENOSPC;
             return done;
@@ -95,10 +103,9 @@ static size_t write_direct(organ_direct_file *file, const char *data, size_t byt
 /* Writes whole pages with O_DIRECT, and the bytes before the first and after the last page boundary through the page
  * cache. Writes all bytes through the page cache if address and offset are not congruent modulo a page, if O_DIRECT is
  * not supported, or if the bytes do not pass a page boundary. */
-organ_status organ_direct_write(organ_direct_file *file, const void *data, size_t bytes, uint64_t offset,
+static organ_status write_pages(organ_direct_file *file, const char *from, size_t bytes, uint64_t offset,
                                 organ_error *error)
 {
-    const char *from = data;
     const size_t head = (size_t)(-offset & (ORGAN_DIRECT_ALIGNMENT - 1));
     const bool congruent = (((uintptr_t)from ^ offset) & (ORGAN_DIRECT_ALIGNMENT - 1)) == 0;
     if (!congruent || file->direct < 0 || head >= bytes)
@@ -112,6 +119,21 @@ organ_status organ_direct_write(organ_direct_file *file, const void *data, size_
         return organ_fail_errno(error, errnum, "%s: cannot write %zu bytes at %llu", file->path, bytes - done,
                                 (unsigned long long)(offset + done));
     return write_cached(file, from + done, bytes - done, offset + done, error);
+}
+
+organ_status organ_direct_write(organ_direct_file *file, const void *data, size_t bytes, uint64_t offset,
+                                organ_error *error)
+{
+    const organ_activity before = organ_activity_begin(ORGAN_WRITING);
+    if (write_pages(file, data, bytes, offset, error) == ORGAN_OK)
+        organ_activity_moved(bytes);
+    organ_activity_begin(before);
+    return error->status;
+}
+
+void organ_direct_begin_sync(const organ_direct_file *file, uint64_t offset, uint64_t bytes)
+{
+    sync_file_range(file->fd, (off_t)offset, (off_t)bytes, SYNC_FILE_RANGE_WRITE);
 }
 
 organ_status organ_direct_sync(const organ_direct_file *file, organ_error *error)
@@ -163,8 +185,8 @@ static organ_status copy_in_memory(int from, const char *from_path, uint64_t fro
 
 /* Copies bytes between files inside the operating system (copy_file_range). If that is not possible for these files, or
  * if `from` ends early, copies the remaining bytes through memory, which also reports the right error. */
-organ_status organ_copy_range(int from, const char *from_path, uint64_t from_offset, int to, const char *to_path,
-                              uint64_t to_offset, uint64_t bytes, organ_error *error)
+static organ_status copy_in_system(int from, const char *from_path, uint64_t from_offset, int to, const char *to_path,
+                                   uint64_t to_offset, uint64_t bytes, organ_error *error)
 {
     while (bytes) {
         off64_t in = (off64_t)from_offset, out = (off64_t)to_offset;
@@ -181,8 +203,18 @@ organ_status organ_copy_range(int from, const char *from_path, uint64_t from_off
         from_offset += (uint64_t)put;
         to_offset += (uint64_t)put;
         bytes -= (uint64_t)put;
+        organ_activity_moved((uint64_t)put);
     }
     return ORGAN_OK;
+}
+
+organ_status organ_copy_range(int from, const char *from_path, uint64_t from_offset, int to, const char *to_path,
+                              uint64_t to_offset, uint64_t bytes, organ_error *error)
+{
+    const organ_activity before = organ_activity_begin(ORGAN_WRITING); /* the kernel reads and writes in one call */
+    copy_in_system(from, from_path, from_offset, to, to_path, to_offset, bytes, error);
+    organ_activity_begin(before);
+    return error->status;
 }
 
 /* Returns whether the file is on a network file system (NFS, SMB), where copy_file_range copies on the server, so that
@@ -193,12 +225,4 @@ static bool is_served(int fd)
     return fstatfs(fd, &system) == 0 && (system.f_type == NFS_SUPER_MAGIC || system.f_type == SMB2_SUPER_MAGIC);
 }
 
-/* Copies bytes to the same offset of another file with direct writes. Uses copy_file_range instead if direct I/O is not
- * supported, the range is shorter than COPY_BUFFER, or `to` is on a network file system. */
-organ_status organ_direct_copy(int from, const char *from_path, uint64_t offset, organ_direct_file *to, uint64_t bytes,
-                               organ_error *error)
-{
-    return to->direct < 0 || bytes < COPY_BUFFER || is_served(to->fd)
-               ? organ_copy_range(from, from_path, offset, to->fd, to->path, offset, bytes, error)
-               : copy_in_memory(from, from_path, offset, to, offset, bytes, error);
-}
+bool organ_direct_suits_copies(const organ_direct_file *file) { return file->direct >= 0 && !is_served(file->fd); }

@@ -17,7 +17,8 @@
 typedef struct organ_direct_file {
     const char *path; /* as passed to open; for messages */
     int fd;           /* descriptor with buffering; -1: closed */
-    int direct;       /* the same file opened with O_DIRECT, or -1 if that is not supported */
+    int direct;       /* the same file opened with O_DIRECT, or -1 if that is not supported or the file is in memory */
+    bool refused; /* a write to `direct` was refused (EINVAL); any thread may set it, so it is accessed atomically */
 } organ_direct_file;
 
 /* Opens `path` for reading and writing, and creates it with `mode` if it does not exist; `path` must outlive the
@@ -33,9 +34,18 @@ organ_status organ_direct_reserve(const organ_direct_file *file, uint64_t size, 
 
 /* Writes exactly `bytes` bytes at `offset`. If address and offset are congruent modulo ORGAN_DIRECT_ALIGNMENT and
  * file->direct is open, whole pages are written directly and the ends through the page cache; otherwise all bytes are
- * written through the page cache. Concurrent calls must not overlap. */
+ * written through the page cache. Both descriptors stay open until organ_direct_close, so several threads may write one
+ * file at the same time; concurrent calls must not overlap. */
 organ_status organ_direct_write(organ_direct_file *file, const void *data, size_t bytes, uint64_t offset,
                                 organ_error *error);
+
+/* Starts writing to the disk what these bytes have in the page cache, and does not wait. organ_direct_sync reports
+ * errors. */
+void organ_direct_begin_sync(const organ_direct_file *file, uint64_t offset, uint64_t bytes);
+
+/* Returns whether direct writing copies large ranges faster than organ_copy_range. Returns false on network file
+ * systems and on file systems without direct writes. */
+bool organ_direct_suits_copies(const organ_direct_file *file);
 
 /* Synchronises the file with the disk. */
 organ_status organ_direct_sync(const organ_direct_file *file, organ_error *error);
@@ -50,11 +60,5 @@ bool organ_reflink(int from, int to);
  * short, ORGAN_IO if reading or writing fails. */
 organ_status organ_copy_range(int from, const char *from_path, uint64_t from_offset, int to, const char *to_path,
                               uint64_t to_offset, uint64_t bytes, organ_error *error);
-
-/* Copies `bytes` bytes of descriptor `from` at `offset` to the same offset of `to`. Uses large direct reads and writes,
- * because they need less processor time than copy_file_range. Calls organ_copy_range instead if the file system does
- * not support direct writes or is a network file system, or if the range is short. */
-organ_status organ_direct_copy(int from, const char *from_path, uint64_t offset, organ_direct_file *to, uint64_t bytes,
-                               organ_error *error);
 
 #endif

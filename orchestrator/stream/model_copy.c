@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/stream/model_copy.h"
 
-#include "formats/base/input_file.h"
 #include "formats/base/text_buffer.h"
 #include "formats/safetensors/safetensors.h"
-#include "orchestrator/machine/thread.h"
-#include "orchestrator/stream/direct_file.h"
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/shared_files.h"
 #include "orchestrator/stream/transfer.h"
 
 #include <errno.h>
@@ -14,34 +13,32 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define STEP ((uint64_t)64 << 20) /* bytes between two checks of the stop flag */
+#define STEP  ((uint64_t)64 << 20) /* bytes that one rank copies together */
+#define SHORT ((uint64_t)1 << 20)  /* bytes of a range for which large direct writes do not pay */
 
 /* States of a file of the copy. SHARED: a reflink of the original, so that only replaced tensors are written; RESUMED:
  * an earlier run began it; PLAIN: created empty. */
 enum { SHARED = 's', RESUMED = 'r', PLAIN = '-' };
 
-/* A copy of a model. A thread copies the bytes outside of the replaced tensors, while the caller writes the replaced
- * tensors. */
+/* A copy of a model. A pass copies the bytes outside of the replaced tensors, while it or the caller writes the
+ * replaced tensors. */
 struct organ_model_copy {
     const organ_model *donor;
     const organ_publish *publish;
-    const bool *replaced; /* for each tensor of the model: the caller writes it */
-    const organ_stop *stop;
+    const bool *replaced;   /* for each tensor of the model: the caller writes it */
     char **paths;           /* paths of the files of the copy */
     char *made;             /* state of each file: SHARED, RESUMED or PLAIN */
     size_t writer, writers; /* index of this rank; number of ranks that copy */
     /* bytes outside the replaced tensors, in all files that are not SHARED: those before the present position; all */
     uint64_t passed, all;
-    organ_direct_file
-        /* the open shard; only one, because an organ directory has more files than a process can have open */
-        writing;
-    size_t written;         /* index of the file that `writing` has open */
+    organ_shared_files *files;
     organ_file_list others; /* files without weights */
-    pthread_t thread;       /* the copying thread */
-    bool copying;           /* the thread was started and not yet joined */
-    pthread_mutex_t lock;
-    bool cancelled;    /* organ_model_copy_end asks the thread to end; guarded by the lock */
-    organ_error fault; /* error of the thread; guarded by the lock */
+    bool behind;            /* writes are direct, so they wait for the disk */
+    bool direct;            /* large ranges are read and written directly */
+    organ_pass_span *spans; /* this rank's share */
+    size_t span_count, span_capacity;
+    organ_pass_moves moves;
+    bool handed; /* organ_model_copy_moves was called: the pass copies the spans */
 };
 
 /* Sets *list to one file, the index of the safetensors shards, without which the copied shards could not be read
@@ -89,21 +86,11 @@ organ_status organ_model_other_files(const organ_model *donor, organ_file_list *
     return error->status;
 }
 
-/* Returns whether organ_model_copy_end was called or a stop is requested. */
-static bool copying_is_stopped(organ_model_copy *copy)
-{
-    pthread_mutex_lock(&copy->lock);
-    const bool cancelled = copy->cancelled;
-    pthread_mutex_unlock(&copy->lock);
-    return cancelled || organ_stop_is_requested(copy->stop);
-}
-
 /* One of the donor's files and its copy, both open. */
 typedef struct model_copy_pair {
-    size_t file;          /* index of the file in the model */
-    int from;             /* descriptor of the donor's file */
-    organ_direct_file to; /* the copy */
-    bool written;         /* this rank has written into the copy */
+    size_t file;           /* index of the file in the model */
+    int from;              /* descriptor of the donor's file */
+    organ_direct_file *to; /* the copy */
 } model_copy_pair;
 
 /* Returns whether this rank copies the next `bytes` bytes, and moves copy->passed past them. Each rank copies one
@@ -115,21 +102,30 @@ static bool model_copy_is_own(organ_model_copy *copy, uint64_t bytes)
     return (owner < copy->writers ? owner : copy->writers - 1) == copy->writer;
 }
 
-/* Copies those of the bytes [from, to) of a file that are in this rank's share. For a file of an interrupted run it
- * calls organ_copy_range, which can reflink blocks: that run may have reflinked them already, and copied bytes would
- * need more disk space. */
-static organ_status copy_span(organ_model_copy *copy, model_copy_pair *p, uint64_t from, uint64_t to,
-                              organ_error *error)
+/* Appends a span to the list. */
+static organ_status add_span(organ_model_copy *copy, organ_pass_span span, organ_error *error)
 {
-    const char *const path = copy->donor->files[p->file].path;
-    while (from < to && !error->status && !copying_is_stopped(copy)) {
+    if (!organ_grow(&copy->spans, copy->span_count, &copy->span_capacity, sizeof *copy->spans))
+        return organ_fail_memory(error, copy->donor->path);
+    copy->spans[copy->span_count++] = span;
+    return ORGAN_OK;
+}
+
+/* Lists those of the bytes [from, to) of a file that are in this rank's share. They are copied by organ_copy_range if
+ * they are few, if direct writes do not suit the file system, or if an interrupted run began the file: that run may
+ * have reflinked its blocks, which organ_copy_range can do again, and copied bytes would need more disk space. */
+static organ_status list_range(organ_model_copy *copy, size_t f, uint64_t from, uint64_t to, organ_error *error)
+{
+    while (from < to && !error->status) {
         const uint64_t bytes = to - from < STEP ? to - from : STEP;
-        const bool mine = model_copy_is_own(copy, bytes);
-        p->written |= mine;
-        if (mine && copy->made[p->file] == RESUMED)
-            organ_copy_range(p->from, path, from, p->to.fd, p->to.path, from, bytes, error);
-        else if (mine)
-            organ_direct_copy(p->from, path, from, &p->to, bytes, error);
+        organ_pass_span *const last = copy->span_count ? &copy->spans[copy->span_count - 1] : NULL;
+        const bool given = !copy->direct || copy->made[f] == RESUMED || bytes < SHORT;
+        if (!model_copy_is_own(copy, bytes))
+            ;
+        else if (last && last->file == f && last->offset + last->bytes == from && last->given == given)
+            last->bytes += bytes;
+        else
+            add_span(copy, (organ_pass_span){f, from, bytes, given}, error);
         from += bytes;
     }
     return error->status;
@@ -144,48 +140,41 @@ static uint64_t bytes_replaced(const organ_model_copy *copy, const organ_model_f
     return bytes;
 }
 
-/* Copies all bytes of a shard except the replaced tensors: header, gaps and other tensors. Tensors of a file are sorted
+/* Lists all bytes of a shard except the replaced tensors: header, gaps and other tensors. Tensors of a file are sorted
  * by offset. */
-static organ_status copy_around(organ_model_copy *copy, model_copy_pair *p, organ_error *error)
+static organ_status list_shard(organ_model_copy *copy, size_t f, organ_error *error)
 {
     const organ_model *donor = copy->donor;
-    const organ_model_file *file = &donor->files[p->file];
+    const organ_model_file *file = &donor->files[f];
     uint64_t done = 0;
     for (uint64_t t = file->first; t < file->first + file->count && !error->status; t++) {
         if (!copy->replaced[t])
             continue;
-        copy_span(copy, p, done, donor->tensors[t].offset, error);
+        list_range(copy, f, done, donor->tensors[t].offset, error);
         done = donor->tensors[t].offset + donor->tensors[t].bytes;
     }
-    return error->status ? error->status : copy_span(copy, p, done, file->size, error);
+    return error->status ? error->status : list_range(copy, f, done, file->size, error);
 }
 
-/* Opens file f of the donor and its copy, calls `with` for the pair, and closes both. Returns the error of `with`. */
-static organ_status with_pair(organ_model_copy *copy, size_t f,
-                              organ_status (*with)(organ_model_copy *, model_copy_pair *, organ_error *),
+/* Opens file f of the donor and its copy, calls `with` for the pair, and releases both. Returns the error of `with`. */
+static organ_status with_pair(organ_model_copy *copy, size_t f, const void *argument,
+                              organ_status (*with)(organ_model_copy *, model_copy_pair *, const void *, organ_error *),
                               organ_error *error)
 {
-    model_copy_pair p = {.file = f, .from = -1, .to = {.fd = -1, .direct = -1}};
+    model_copy_pair p = {.file = f, .from = -1};
     if (organ_model_file_open(copy->donor, (uint32_t)f, &p.from, error) == ORGAN_OK) {
-        if (organ_direct_open(copy->paths[f], 0666, &p.to, error) == ORGAN_OK)
-            with(copy, &p, error);
-        organ_direct_close(&p.to);
+        if (organ_shared_files_hold(copy->files, f, &p.to, error) == ORGAN_OK) {
+            with(copy, &p, argument, error);
+            organ_shared_files_drop(copy->files, p.to);
+        }
         organ_model_file_close(copy->donor, (uint32_t)f, p.from);
     }
     return error->status;
 }
 
-/* Copies a shard, and synchronises it at once if this rank has written into it, so that the disk works while the caller
- * computes. Small files of an organ directory are synchronised at the end instead. */
-static organ_status fill_shard(organ_model_copy *copy, model_copy_pair *p, organ_error *error)
-{
-    copy_around(copy, p, error);
-    return error->status || copy->donor->manifest || !p->written ? error->status : organ_direct_sync(&p->to, error);
-}
-
 /* Copies a file without weights. Reports and other files in the donor's folder organ/ go to organ/donor/, because the
  * output has its own organ/. */
-static organ_status copy_other_file(organ_model_copy *copy, const char *name, organ_error *error)
+static organ_status copy_other_file(const organ_model_copy *copy, const char *name, organ_error *error)
 {
     const bool record = strncmp(name, "organ/", 6) == 0;
     char *const to = organ_format("%s%s", record ? "organ/donor/" : "", record ? name + 6 : name);
@@ -196,34 +185,41 @@ static organ_status copy_other_file(organ_model_copy *copy, const char *name, or
     return error->status;
 }
 
-/* The copying thread: copies this rank's share of the files without weights, and of the bytes of shards outside of the
- * replaced tensors. */
-static void *copy_all(void *context)
+/* Copies a part of a span inside the kernel, and lets the disk begin with it. */
+static organ_status copy_span_part(organ_model_copy *copy, model_copy_pair *p, const void *span, organ_error *error)
 {
-    organ_model_copy *copy = context;
-    organ_error error = {0};
-    for (size_t k = copy->writer; k < copy->others.count && !error.status && !copying_is_stopped(copy);
-         k += copy->writers)
-        copy_other_file(copy, copy->others.names[k], &error);
-    for (size_t f = 0; f < copy->donor->file_count && !error.status && !copying_is_stopped(copy); f++)
-        if (copy->made[f] != SHARED)
-            with_pair(copy, f, fill_shard, &error);
-    pthread_mutex_lock(&copy->lock);
-    copy->fault = error;
-    pthread_mutex_unlock(&copy->lock);
-    return NULL;
+    const organ_pass_span *const part = span;
+    if (organ_copy_range(p->from, copy->donor->files[p->file].path, part->offset, p->to->fd, p->to->path, part->offset,
+                         part->bytes, error) == ORGAN_OK)
+        organ_direct_begin_sync(p->to, part->offset, part->bytes);
+    return error->status;
+}
+
+/* Implements organ_pass_moves.move. A file number after those of the donor's shards is that of a file without
+ * weights. */
+static organ_status move_part(void *context, const organ_pass_span *part, const void *data, organ_error *error)
+{
+    organ_model_copy *const copy = context;
+    const size_t shards = copy->donor->file_count;
+    if (part->file >= shards)
+        return copy_other_file(copy, copy->others.names[part->file - shards], error);
+    if (data)
+        return organ_shared_files_write(copy->files, part->file, data, (size_t)part->bytes, part->offset, part->offset,
+                                        part->bytes, error);
+    return with_pair(copy, part->file, part, copy_span_part, error);
 }
 
 /* Creates a file of the output with the size of the model's file, and sets its state. In a new output the file becomes
  * a reflink of the original if possible, so that only replaced tensors need disk space. A resumed output keeps its
  * file. */
-static organ_status make_shard(organ_model_copy *copy, model_copy_pair *p, organ_error *error)
+static organ_status make_shard(organ_model_copy *copy, model_copy_pair *p, const void *argument, organ_error *error)
 {
+    (void)argument;
     if (copy->publish->resumed)
         copy->made[p->file] = RESUMED;
     else
-        copy->made[p->file] = organ_reflink(p->from, p->to.fd) ? SHARED : PLAIN;
-    return organ_direct_resize(&p->to, copy->donor->files[p->file].size, error);
+        copy->made[p->file] = organ_reflink(p->from, p->to->fd) ? SHARED : PLAIN;
+    return organ_direct_resize(p->to, copy->donor->files[p->file].size, error);
 }
 
 /* Returns whether another rank created the output: only the rank that created it has its lock. */
@@ -239,7 +235,7 @@ static organ_status make_shards(organ_model_copy *copy, const char *single, orga
         if (!path)
             organ_fail_memory(error, name);
         else if (!is_helper(copy) && organ_make_folders(path, strlen(copy->publish->partial), error) == ORGAN_OK)
-            with_pair(copy, f, make_shard, error);
+            with_pair(copy, f, NULL, make_shard, error);
     }
     return error->status;
 }
@@ -269,39 +265,57 @@ const char *organ_model_copy_made(const organ_model_copy *copy, size_t *bytes)
     return copy->made;
 }
 
-/* Starts the copying thread for the share of rank `writer` of `writers`. made[f] is the state of file f: SHARED,
- * RESUMED or PLAIN. `made` may be copy->made itself, hence memmove. */
+/* Lists the share of rank `writer` of `writers`: files without weights, and ranges of shards. made[f] is the state of
+ * file f: SHARED, RESUMED or PLAIN. `made` may be copy->made itself, hence memmove. */
 organ_status organ_model_copy_start(organ_model_copy *copy, const char *made, size_t writer, size_t writers,
                                     organ_error *error)
 {
-    memmove(copy->made, made, copy->donor->file_count);
+    const size_t shards = copy->donor->file_count;
+    organ_direct_file *first;
+    memmove(copy->made, made, shards);
     copy->writer = writer;
     copy->writers = writers;
-    for (size_t f = 0; f < copy->donor->file_count; f++)
+    for (size_t f = 0; f < shards; f++)
         if (made[f] != SHARED)
             copy->all += copy->donor->files[f].size - bytes_replaced(copy, &copy->donor->files[f]);
-    const int failed = organ_thread_create(&copy->thread, NULL, copy_all, copy);
-    copy->copying = failed == 0;
-    return failed ? organ_fail_errno(error, failed, "cannot start the copying thread (memory, or a limit on threads)")
-                  : ORGAN_OK;
+    if (shards && organ_shared_files_hold(copy->files, 0, &first, error) == ORGAN_OK) {
+        copy->behind = first->direct >= 0;
+        copy->direct = organ_direct_suits_copies(first); /* the files are in one directory */
+        organ_shared_files_drop(copy->files, first);
+    }
+    for (size_t k = writer; k < copy->others.count && !error->status; k += writers)
+        add_span(copy, (organ_pass_span){.file = shards + k, .given = true}, error);
+    for (size_t f = 0; f < shards && !error->status; f++)
+        if (made[f] != SHARED)
+            list_shard(copy, f, error);
+    copy->moves =
+        (organ_pass_moves){.spans = copy->spans, .count = copy->span_count, .context = copy, .move = move_part};
+    return error->status;
 }
+
+const organ_pass_moves *organ_model_copy_moves(organ_model_copy *copy)
+{
+    copy->handed = true;
+    return &copy->moves;
+}
+
+bool organ_model_copy_waits(const organ_model_copy *copy) { return copy->behind; }
 
 /* Creates the output's files with the sizes of the donor's files and checks the free space. `replaced` flags the
  * tensors that the caller writes. In a rank that joined the output, only sets the paths. */
 organ_status organ_model_copy_begin(const organ_model *donor, const organ_publish *publish, const bool *replaced,
-                                    const char *single, const organ_stop *stop, organ_model_copy **result,
-                                    organ_error *error)
+                                    const char *single, organ_model_copy **result, organ_error *error)
 {
     organ_model_copy *copy = *result = calloc(1, sizeof *copy);
     if (!copy)
         return organ_fail_memory(error, donor->path);
-    *copy = (organ_model_copy){
-        .donor = donor, .publish = publish, .replaced = replaced, .stop = stop, .writing = {.fd = -1, .direct = -1}};
-    pthread_mutex_init(&copy->lock, NULL);
+    *copy = (organ_model_copy){.donor = donor, .publish = publish, .replaced = replaced};
     copy->paths = calloc(donor->file_count, sizeof *copy->paths);
     copy->made = calloc(donor->file_count, sizeof *copy->made);
     if (!copy->paths || !copy->made)
         organ_fail_memory(error, donor->path);
+    else
+        organ_shared_files_create(copy->paths, donor->file_count, &copy->files, error);
     if (!error->status && make_shards(copy, single, error) == ORGAN_OK &&
         organ_model_other_files(donor, &copy->others, error) == ORGAN_OK && !is_helper(copy))
         organ_transfer_room(publish->partial, publish->final, "the output needs", space_needed(copy), error);
@@ -312,81 +326,47 @@ organ_status organ_model_copy_begin(const organ_model *donor, const organ_publis
     return error->status;
 }
 
-/* Copies the error of the copying thread, if there is one, to `error`, unless `error` is set already. */
-static organ_status fault_of_thread(organ_model_copy *copy, organ_error *error)
-{
-    pthread_mutex_lock(&copy->lock);
-    if (copy->fault.status && !error->status)
-        *error = copy->fault;
-    pthread_mutex_unlock(&copy->lock);
-    return error->status;
-}
-
-/* Writes bytes of a replaced tensor at `offset` of file `file`. Returns the error of the copying thread if it has
- * failed. */
 organ_status organ_model_copy_write(organ_model_copy *copy, size_t file, const void *data, size_t bytes,
-                                    uint64_t offset, organ_error *error)
+                                    uint64_t offset, uint64_t unit, uint64_t unit_bytes, organ_error *error)
 {
-    if (fault_of_thread(copy, error))
-        return error->status;
-    if (copy->writing.fd < 0 || copy->written != file) {
-        organ_direct_close(&copy->writing);
-        if (organ_direct_open(copy->paths[file], 0666, &copy->writing, error))
-            return error->status;
-        copy->written = file;
-    }
-    return organ_direct_write(&copy->writing, data, bytes, offset, error);
+    return organ_shared_files_write(copy->files, file, data, bytes, offset, unit, unit_bytes, error);
 }
 
-/* Reads bytes of the copy of file number `file`, from byte `offset` on. */
+organ_status organ_model_copy_settle(organ_model_copy *copy, size_t file, uint64_t unit, uint64_t unit_bytes,
+                                     organ_error *error)
+{
+    return organ_shared_files_settle(copy->files, file, unit, unit_bytes, error);
+}
+
 organ_status organ_model_copy_read(const organ_model_copy *copy, size_t file, void *data, size_t bytes, uint64_t offset,
                                    organ_error *error)
 {
-    const char *const path = copy->paths[file];
-    struct stat now;
-    int fd = -1;
-    if (organ_input_open(path, &fd, &now, error) == ORGAN_OK)
-        organ_input_read(fd, path, data, bytes, offset, error);
-    if (fd >= 0)
-        close(fd);
-    return error->status;
+    return organ_shared_files_read(copy->files, file, data, bytes, offset, error);
 }
 
-/* Joins the copying thread if it was started. */
-static void wait_for_copying(organ_model_copy *copy)
+/* Copies this rank's share, unless the caller's pass has done so, and flushes the output to disk. */
+organ_status organ_model_copy_finish(organ_model_copy *copy, const organ_engine *engine, organ_error *error)
 {
-    if (copy->copying)
-        pthread_join(copy->thread, NULL);
-    copy->copying = false;
-}
-
-/* Waits for copying to end and flushes the output to disk. */
-organ_status organ_model_copy_finish(organ_model_copy *copy, organ_error *error)
-{
-    wait_for_copying(copy);
-    if (fault_of_thread(copy, error))
+    const organ_pass pass = {.model = copy->donor, .moves = &copy->moves, .behind = copy->behind};
+    if (!copy->handed && organ_pass_run(&pass, engine, error) != ORGAN_OK)
         return error->status;
-    if (copying_is_stopped(copy))
+    if (organ_stop_is_requested(engine->stop))
         return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
     return organ_transfer_sync(copy->publish->partial,
-                               error); /* the unaligned ends of bands were written through the page cache */
+                               error); /* the unaligned ends of units were written through the page cache */
 }
 
-/* Cancels copying that has not ended, waits for its thread and frees the copy. NULL is allowed. */
+/* Closes the files and frees the copy. NULL is allowed. */
 void organ_model_copy_end(organ_model_copy *copy)
 {
     if (!copy)
         return;
-    pthread_mutex_lock(&copy->lock);
-    copy->cancelled = true;
-    pthread_mutex_unlock(&copy->lock);
-    wait_for_copying(copy);
-    organ_direct_close(&copy->writing);
+    organ_shared_files_free(copy->files);
     for (size_t f = 0; copy->paths && f < copy->donor->file_count; f++)
         free(copy->paths[f]);
     free(copy->paths);
     free(copy->made);
+    free(copy->spans);
     organ_list_free(&copy->others);
-    pthread_mutex_destroy(&copy->lock);
     free(copy);
 }

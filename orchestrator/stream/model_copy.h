@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT
  * A copy of a model in which some tensors get other bytes of the same length. Headers and offsets stay the same, so
- * the index of the original stays valid. A separate thread copies everything that is not replaced (reflink, else
- * organ_direct_copy) while the caller writes the replaced tensors. If several ranks write one copy, each copies its
- * share. */
+ * the index of the original stays valid. The workers of a pass (stream/pass.h) copy everything that is not replaced
+ * (reflink, else direct writes or organ_copy_range) while they process and write the replaced tensors. If several ranks
+ * write one copy, each copies its share. */
 #ifndef ORGAN_MODEL_COPY_H
 #define ORGAN_MODEL_COPY_H
 
 #include "formats/model/model.h"
 #include "orchestrator/stream/copy_tree.h"
+#include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/publish.h"
-#include "orchestrator/stream/stop.h"
 
 typedef struct organ_model_copy organ_model_copy;
 
@@ -17,36 +17,45 @@ typedef struct organ_model_copy organ_model_copy;
  * caller writes it. `single`: name of the copy if the model has one file; NULL: the names of the original. If an
  * interrupted run is resumed, its files and the replaced tensors in them are kept. In a rank that joined the output of
  * another rank (organ_publish_join) the files exist already. Returns ORGAN_IO if the disk has not enough space.
- * `donor`, `publish`, `replaced` and `stop` must outlive the copy; the caller ends it with organ_model_copy_end. *copy
+ * `donor`, `publish` and `replaced` must outlive the copy; the caller ends it with organ_model_copy_end. *copy
  * is NULL on error. */
 organ_status organ_model_copy_begin(const organ_model *donor, const organ_publish *publish, const bool *replaced,
-                                    const char *single, const organ_stop *stop, organ_model_copy **copy,
-                                    organ_error *error);
+                                    const char *single, organ_model_copy **copy, organ_error *error);
 
 /* Returns how each file was created, one byte for each file of the model, and sets *bytes to their number. Rank 0 sends
  * the bytes to the other ranks, which pass them to organ_model_copy_start. They belong to the copy. */
 const char *organ_model_copy_made(const organ_model_copy *copy, size_t *bytes);
 
-/* Starts a thread that copies the share of rank `writer` of `writers`: the bytes outside of `replaced`, and the other
- * files of the original's directory; its organ/ folder is copied to organ/donor/. `made` is the result of
- * organ_model_copy_made in the rank that created the files. Returns ORGAN_IO if the thread cannot be started. */
+/* Sets the share of rank `writer` of `writers`: of the bytes outside of `replaced`, and of the other files of the
+ * original's directory; its organ/ folder is copied to organ/donor/. `made` is the result of organ_model_copy_made in
+ * the rank that created the files. Returns ORGAN_IO if a file cannot be opened. */
 organ_status organ_model_copy_start(organ_model_copy *copy, const char *made, size_t writer, size_t writers,
                                     organ_error *error);
 
-/* Writes a part of a replaced tensor at byte `offset` of the copy of file number `file` of the model. Returns the error
- * of the copying thread if it has failed. Not for concurrent use. */
+/* Returns what copies the share, for organ_pass.moves of the caller's pass over replaced tensors. The pass must
+ * succeed, and organ_model_copy_finish then copies nothing. */
+const organ_pass_moves *organ_model_copy_moves(organ_model_copy *copy);
+
+/* Returns whether writing waits for the disk without using the processor, for organ_pass.behind. */
+bool organ_model_copy_waits(const organ_model_copy *copy);
+
+/* Writes a part of a replaced tensor at byte `offset` of the copy of file number `file` of the model. The part belongs
+ * to the unit [unit, unit + unit_bytes) of the file, whose bytes are all in the file when all its parts are written
+ * and organ_model_copy_settle was called for it. Both may be called by several threads at the same time. */
 organ_status organ_model_copy_write(organ_model_copy *copy, size_t file, const void *data, size_t bytes,
-                                    uint64_t offset, organ_error *error);
+                                    uint64_t offset, uint64_t unit, uint64_t unit_bytes, organ_error *error);
+organ_status organ_model_copy_settle(organ_model_copy *copy, size_t file, uint64_t unit, uint64_t unit_bytes,
+                                     organ_error *error);
 
 /* Reads `bytes` bytes from byte `offset` on of the copy of file number `file`. */
 organ_status organ_model_copy_read(const organ_model_copy *copy, size_t file, void *data, size_t bytes, uint64_t offset,
                                    organ_error *error);
 
-/* Waits for the copying thread and synchronises the file system of the copy. Returns the error of the thread if it has
- * failed, ORGAN_INTERRUPTED if a stop was requested. */
-organ_status organ_model_copy_finish(organ_model_copy *copy, organ_error *error);
+/* Copies the share, unless a pass had organ_model_copy_moves, and synchronises the file system of the copy. Returns
+ * ORGAN_INTERRUPTED if a stop was requested. */
+organ_status organ_model_copy_finish(organ_model_copy *copy, const organ_engine *engine, organ_error *error);
 
-/* Stops the copying thread if it still runs, closes the files and frees the copy. NULL is allowed. */
+/* Closes the files and frees the copy. NULL is allowed. */
 void organ_model_copy_end(organ_model_copy *copy);
 
 /* Lists the files without weights that a copy of this model includes; the caller frees *list with organ_list_free.

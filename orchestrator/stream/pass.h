@@ -1,7 +1,14 @@
 /* SPDX-License-Identifier: MIT
  * One pass over tensors of a model in their stored types, in bounded memory. A tensor is divided into bands, and a band
- * into tiles (stream/band.h). One thread reads bands ahead of the workers, all workers process tiles of any band in
- * memory, and the calling thread passes finished bands in order to the callback `retire`.
+ * into tiles (stream/band.h). Each worker takes the next band in file order, reads it into memory of its own NUMA node,
+ * processes its tiles, and passes it to the callbacks that write it and add up its results. No other thread moves bytes
+ * of tensors, except that with organ_pass.behind each worker has a companion that waits in its writes. A worker that
+ * cannot take a band helps with the tiles of another worker's band. The thread that runs organ_pass_run only receives
+ * finished items.
+ *
+ * A write with O_DIRECT returns when the device has the bytes. A thread that waits in pwrite overlaps this with
+ * computing on every system; io_uring would save the thread, but container runtimes block it by default, so that a
+ * second way would be needed in any case. A companion costs two changes of thread for each band of about a mebibyte.
  *
  * The pass differs from stream/weight_pass.h and stream/rows.h because it must keep up with the disk: it never
  * decodes or copies a band, reads to addresses that suit direct I/O, and a band is also the unit that is written. */
@@ -31,9 +38,11 @@ typedef struct organ_engine {
     size_t readers; /* upper bound on the threads that read tensors at the same time; 0: all threads */
 } organ_engine;
 
-/* Runs the pass. Returns ORGAN_OK if every band was retired; ORGAN_USAGE if two bands and the workers' scratch do not
- * fit the memory; ORGAN_IO if a read failed; ORGAN_BAD_INPUT if a file ended early; ORGAN_INTERRUPTED if stopped;
- * otherwise the error from `retire`. No thread uses *pass after the return. */
+/* Runs the pass. Returns ORGAN_OK if every band was retired and written and every item finished; ORGAN_USAGE if two
+ * bands and the workers' scratch do not fit the memory; ORGAN_IO if a read failed; ORGAN_BAD_INPUT if a file ended
+ * early; ORGAN_INTERRUPTED if stopped; otherwise the error of a callback. If several bands fail, the error is that of
+ * the first of them in file order, for any number of threads: bands before it are completed, and none after it is
+ * begun. No thread uses *pass after the return. */
 organ_status organ_pass_run(const organ_pass *pass, const organ_engine *engine, organ_error *error);
 
 ORGAN_API_END

@@ -5,8 +5,8 @@
 #define ORGAN_PUBLISH_H
 
 #include "formats/base/held_folder.h"
-#include "orchestrator/stream/naming_note.h"
-#include "orchestrator/stream/partial.h"
+#include "orchestrator/stream/unfinished/naming_note.h"
+#include "orchestrator/stream/unfinished/partial.h"
 
 #include <stdbool.h>
 

@@ -7,7 +7,7 @@
 #include "orchestrator/machine/rename_output.h"
 #include "orchestrator/stream/journal.h"
 #include "orchestrator/stream/publish_parts.h"
-#include "orchestrator/stream/remove_tree.h"
+#include "orchestrator/stream/unfinished/remove_tree.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -6,7 +6,7 @@
 #include "formats/base/file_calls.h"
 #include "formats/model/recognise.h"
 #include "orchestrator/stream/publish.h"
-#include "orchestrator/stream/remove_tree.h"
+#include "orchestrator/stream/unfinished/remove_tree.h"
 #include "tests/stream/check_stream.h"
 #include "tests/kit/model_maker.h"
 #include "tests/kit/suite_table.h"
@@ -126,48 +126,6 @@ START_TEST(ranges_are_copied_by_the_kernel_or_by_hand)
     ck_assert_ptr_nonnull(strstr(error.message, "3000000"));
     close(from);
     close(to);
-}
-END_TEST
-
-/* Writes three ranges of a file of 3,000,000 bytes; the second one is large and begins and ends within a page. */
-static organ_status copy_directly(int from, organ_direct_file *to, organ_error *error)
-{
-    static const uint64_t edges[] = {0, 1234, 2900123, 3000000};
-    for (size_t k = 0; k < 3 && !error->status; k++) {
-        fault_at(FAULT_COPY_RANGE, k == 1 && to->direct >= 0, EIO, true, NULL);
-        organ_direct_copy(from, "from", edges[k], to, edges[k + 1] - edges[k], error);
-    }
-    fault_clear();
-    return error->status;
-}
-
-START_TEST(large_ranges_are_copied_past_the_cache)
-{
-    static const struct {
-        int at, errnum;
-        bool again;
-        organ_status expected;
-    } faults[] = {{0, 0, false, ORGAN_OK},
-                  {2, EINVAL, false, ORGAN_OK},
-                  {3, EINTR, false, ORGAN_OK},
-                  {2, ENOSPC, true, ORGAN_IO}};
-    copy_one(0, false, ORGAN_OK);
-    for (size_t k = 0; k < sizeof faults / sizeof *faults; k++) {
-        organ_error error = {0};
-        organ_direct_file to;
-        const int from = open(scratch_path("from"), O_RDONLY);
-        remove(scratch_path("to"));
-        ck_assert_int_eq(organ_direct_open(scratch_path("to"), 0666, &to, &error), ORGAN_OK);
-        fault_at(FAULT_PWRITE, faults[k].at, faults[k].errnum, faults[k].again, NULL);
-        ck_assert_int_eq(copy_directly(from, &to, &error), faults[k].expected);
-        if (!error.status) {
-            ck_assert(same_files(scratch_path("from"), scratch_path("to")));
-            ck_assert_int_eq(organ_direct_copy(from, "from", 1500000, &to, 2000000, &error), ORGAN_BAD_INPUT);
-            ck_assert_ptr_nonnull(strstr(error.message, "3000000"));
-        }
-        organ_direct_close(&to);
-        close(from);
-    }
 }
 END_TEST
 
@@ -536,8 +494,7 @@ Suite *files_suite(void)
 {
     const suite_case cases[] = {
         {"direct",
-         {direct_writes_what_it_is_given, direct_falls_back_and_reports, ranges_are_copied_by_the_kernel_or_by_hand,
-          large_ranges_are_copied_past_the_cache}},
+         {direct_writes_what_it_is_given, direct_falls_back_and_reports, ranges_are_copied_by_the_kernel_or_by_hand}},
         {"journal", {journal_survives_a_torn_line}},
         {"publish",
          {publishing_is_all_or_nothing, unfinished_output_is_found_locked_and_taken_over, bad_places_are_refused,

@@ -9,6 +9,8 @@
 #include "tests/kit/require.h"
 
 #include <errno.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -297,6 +299,73 @@ START_TEST(pass_ends_at_the_first_fault)
 }
 END_TEST
 
+/* Context of a pass whose bands 3 and 7 of an item fail, the later one first. */
+typedef struct lowest {
+    atomic_bool later_failed;
+    atomic_int begun;
+} lowest;
+
+static void work_nothing(void *context, const organ_tile *tile, void *scratch, void *result)
+{
+    (void)context, (void)tile, (void)scratch, (void)result;
+}
+
+/* The second item fails after the fourth one, if both are in work at the same time. */
+static organ_status store_and_fail(void *context, const organ_band *band, organ_error *error)
+{
+    lowest *const l = context;
+    atomic_fetch_add(&l->begun, 1);
+    if (band->item == 3) {
+        atomic_store(&l->later_failed, true);
+        return organ_fail(error, ORGAN_IO, "item 3 fails");
+    }
+    while (band->item == 1 && !atomic_load(&l->later_failed))
+        sched_yield();
+    return band->item == 1 ? organ_fail(error, ORGAN_BAD_INPUT, "item 1 fails") : ORGAN_OK;
+}
+
+static organ_status retire_nothing(void *context, const organ_band *band, organ_error *error)
+{
+    (void)context, (void)error;
+    ck_assert_uint_lt(band->item, 3);
+    return ORGAN_OK;
+}
+
+/* Items of one band each: with eight threads, items 1 and 3 are in work together, and the error is that of item 1. */
+START_TEST(pass_returns_the_error_of_the_lowest_band)
+{
+    static const uint64_t shape[] = {64, 32};
+    organ_model *model = open_made();
+    organ_tensor tensors[12];
+    organ_pass_item items[12];
+    for (size_t k = 0; k < 12; k++) {
+        tensors[k] = fake_tensor(shape, 2, ORGAN_BF16);
+        tensors[k].file = model->tensors[0].file;
+        tensors[k].offset = model->tensors[0].offset;
+        items[k] = (organ_pass_item){.tensor = &tensors[k]};
+    }
+    organ_topology *topology = NULL;
+    organ_workers *workers = NULL;
+    organ_error error = {0};
+    lowest l = {0};
+    const organ_pass pass = {.model = model,
+                             .items = items,
+                             .item_count = 12,
+                             .context = &l,
+                             .work = work_nothing,
+                             .retire = retire_nothing,
+                             .store = store_and_fail};
+    ck_assert_int_eq(organ_topology_discover(&topology, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_workers_create(topology, 8, &workers, &error), ORGAN_OK);
+    const organ_engine engine = {.topology = topology, .workers = workers, .memory = 16 << 20};
+    ck_assert_int_eq(organ_pass_run(&pass, &engine, &error), ORGAN_BAD_INPUT);
+    ck_assert_str_eq(error.message, "item 1 fails");
+    organ_workers_destroy(workers);
+    organ_topology_destroy(topology);
+    organ_model_close(model);
+}
+END_TEST
+
 START_TEST(pass_notices_a_cut_file)
 {
     organ_model *model = open_made();
@@ -342,7 +411,8 @@ Suite *pass_suite(void)
         {"bands", {bands_cover_everything_once, bands_do_not_cross_matrices, memory_too_small_is_told}},
         {"pass",
          {pass_is_the_same_for_any_threads_and_machine, pass_reads_counterparts, pass_ends_at_the_first_fault,
-          pass_notices_a_cut_file, pass_stops_when_asked, quicker_tile_is_one_of_two}},
+          pass_returns_the_error_of_the_lowest_band, pass_notices_a_cut_file, pass_stops_when_asked,
+          quicker_tile_is_one_of_two}},
     };
     return suite_of("pass", cases, sizeof cases / sizeof *cases, setup, teardown);
 }

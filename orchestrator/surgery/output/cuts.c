@@ -8,9 +8,25 @@
 #include "orchestrator/surgery/output/run_journal.h"
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
+
+/* The digest of the new bytes of a tensor. */
+typedef struct cuts_digest {
+    size_t tensor;
+    uint64_t hashed;    /* bytes of the tensor that are digested, from its beginning */
+    XXH3_state_t *hash; /* their state */
+    struct cuts_digest *next;
+} cuts_digest;
+
+/* The digests in progress, in any order. Only the thread that digests a tensor uses the members of its digest. */
+struct organ_cuts_digests {
+    pthread_mutex_t lock; /* guards the list */
+    cuts_digest *list;
+};
 
 /* How one tensor is divided into row ranges. */
 typedef struct cut_plan {
@@ -95,10 +111,13 @@ organ_status organ_cuts_make(const organ_tensor *const *tensors, size_t count, u
                              organ_error *error)
 {
     size_t capacity = 0;
-    *cuts = (organ_cuts){.tensors = tensors, .tensor_count = count, .hash = XXH3_createState(), .hashing = count};
+    *cuts = (organ_cuts){.tensors = tensors, .tensor_count = count};
     cuts->first = calloc(count + 1, sizeof *cuts->first);
     cuts->xxh3 = calloc(count + 1, sizeof *cuts->xxh3);
-    bool made = cuts->hash && cuts->first && cuts->xxh3;
+    cuts->digests = calloc(1, sizeof *cuts->digests);
+    if (cuts->digests)
+        pthread_mutex_init(&cuts->digests->lock, NULL);
+    bool made = cuts->digests && cuts->first && cuts->xxh3;
     for (size_t t = 0; t < count && made; t++)
         made = cut_tensor(cuts, &capacity, t, rows);
     if (!made)
@@ -111,10 +130,31 @@ organ_status organ_cuts_make(const organ_tensor *const *tensors, size_t count, u
     return ORGAN_OK;
 }
 
+/* Frees a digest. NULL is allowed. */
+static void free_digest(cuts_digest *digest)
+{
+    if (digest)
+        XXH3_freeState(digest->hash);
+    free(digest);
+}
+
+/* Frees all digests. NULL is allowed. */
+static void free_digests(struct organ_cuts_digests *digests)
+{
+    if (!digests)
+        return;
+    for (cuts_digest *d = digests->list, *next; d; d = next) {
+        next = d->next;
+        free_digest(d);
+    }
+    pthread_mutex_destroy(&digests->lock);
+    free(digests);
+}
+
 void organ_cuts_free(organ_cuts *cuts)
 {
     organ_arena_release(&cuts->names);
-    XXH3_freeState(cuts->hash);
+    free_digests(cuts->digests);
     organ_rows_free(cuts->list);
     free(cuts->first);
     free(cuts->xxh3);
@@ -126,23 +166,69 @@ static size_t range_count(const organ_cuts *cuts, size_t t) { return cuts->first
 
 bool organ_cuts_is_whole(const organ_cuts *cuts, size_t cut) { return range_count(cuts, cuts->list[cut].of) == 1; }
 
-/* Continues the digest of the tensor in cuts->hash, or starts it if the bytes are the tensor's first. Ignores bytes
- * that do not directly follow the bytes digested so far. */
-void organ_cuts_digest(organ_cuts *cuts, size_t cut, const void *data, size_t bytes, uint64_t at)
+/* Takes the digest of tensor t off the list; NULL if there is none. */
+static cuts_digest *take_digest(struct organ_cuts_digests *digests, size_t t)
+{
+    pthread_mutex_lock(&digests->lock);
+    cuts_digest **at = &digests->list;
+    while (*at && (*at)->tensor != t)
+        at = &(*at)->next;
+    cuts_digest *const found = *at;
+    if (found)
+        *at = found->next;
+    pthread_mutex_unlock(&digests->lock);
+    return found;
+}
+
+/* Puts a digest into the list. */
+static void keep_digest(struct organ_cuts_digests *digests, cuts_digest *digest)
+{
+    pthread_mutex_lock(&digests->lock);
+    digest->next = digests->list;
+    digests->list = digest;
+    pthread_mutex_unlock(&digests->lock);
+}
+
+/* Returns the digest of a tensor of which no byte is digested; reuses `d`, or creates one if that is NULL. Returns NULL
+ * without memory. */
+static cuts_digest *begin_digest(cuts_digest *d, size_t t)
+{
+    if (!d && (d = calloc(1, sizeof *d)) && !(d->hash = XXH3_createState())) {
+        free(d);
+        d = NULL;
+    }
+    if (d) {
+        d->tensor = t;
+        d->hashed = 0;
+        XXH3_64bits_reset(d->hash);
+    }
+    return d;
+}
+
+/* Continues the digest of the tensor, or starts it if the bytes are the tensor's first. Ignores bytes that do not
+ * directly follow the bytes digested so far. */
+organ_status organ_cuts_digest(organ_cuts *cuts, size_t cut, const void *data, size_t bytes, uint64_t at,
+                               organ_error *error)
 {
     const organ_cut *const c = &cuts->list[cut];
-    const uint64_t from = c->at + at;
-    if (from == 0) {
-        XXH3_64bits_reset(cuts->hash);
-        cuts->hashing = c->of;
-        cuts->hashed = 0;
+    const uint64_t from = c->at + at, all = cuts->tensors[c->of]->bytes;
+    cuts_digest *d = take_digest(cuts->digests, c->of);
+    if (from == 0 && !(d = begin_digest(d, c->of)))
+        return organ_fail_memory(error, "the digest of a tensor");
+    if (!d)
+        return ORGAN_OK; /* another run or rank wrote the tensor's earlier bytes: organ_cuts_complete reads the tensor
+                          */
+    if (d->hashed == from) {
+        XXH3_64bits_update(d->hash, data, bytes);
+        d->hashed += bytes;
     }
-    if (cuts->hashing != c->of || cuts->hashed != from)
-        return; /* another run or rank wrote the tensor's earlier bytes: organ_cuts_complete reads the tensor */
-    XXH3_64bits_update(cuts->hash, data, bytes);
-    cuts->hashed += bytes;
-    if (cuts->hashed == cuts->tensors[c->of]->bytes)
-        snprintf(cuts->xxh3[c->of], sizeof *cuts->xxh3, "%016" PRIx64, (uint64_t)XXH3_64bits_digest(cuts->hash));
+    if (d->hashed == all)
+        snprintf(cuts->xxh3[c->of], sizeof *cuts->xxh3, "%016" PRIx64, (uint64_t)XXH3_64bits_digest(d->hash));
+    if (d->hashed == all)
+        free_digest(d);
+    else
+        keep_digest(cuts->digests, d);
+    return ORGAN_OK;
 }
 
 /* ---- tensors that were written in row ranges ---- */

@@ -9,8 +9,6 @@
 #include "formats/model/model.h"
 #include "orchestrator/ranks/ranks.h"
 
-#include <xxhash.h>
-
 /* Limit of a unit in bytes: small enough that a stack of experts gives every process of a cluster a unit, large enough
  * that the journal, with a line for each unit, stays small in comparison. */
 #define ORGAN_CUT_BYTES ((uint64_t)64 << 20)
@@ -35,12 +33,10 @@ typedef struct organ_cuts {
     size_t tensor_count;
     organ_cut *list; /* in the order of the tensors and their rows */
     size_t count;
-    size_t *first;      /* index of each tensor's first row range; the last entry is `count` */
-    char (*xxh3)[17];   /* XXH3 of each tensor's new bytes, 16 hexadecimal digits; "" if unknown */
-    XXH3_state_t *hash; /* state of the digest in progress */
-    size_t hashing;     /* index of the tensor that `hash` digests; tensor_count: none */
-    uint64_t hashed;    /* bytes of this tensor that are digested, from its beginning */
-    organ_arena names;  /* owns the names of row ranges */
+    size_t *first;                      /* index of each tensor's first row range; the last entry is `count` */
+    char (*xxh3)[17];                   /* XXH3 of each tensor's new bytes, 16 hexadecimal digits; "" if unknown */
+    struct organ_cuts_digests *digests; /* the digests in progress */
+    organ_arena names;                  /* owns the names of row ranges */
 } organ_cuts;
 
 /* Divides the tensors into row ranges of about ORGAN_CUT_BYTES, cut at the places that `rows` allows. `tensors` must
@@ -51,9 +47,11 @@ void organ_cuts_free(organ_cuts *cuts); /* all zero is allowed */
 
 bool organ_cuts_is_whole(const organ_cuts *cuts, size_t cut); /* whether the row range is its whole tensor */
 
-/* Adds new bytes [at, at + bytes) of row range `cut` to the digest of its tensor. `xxh3` is set only if the calls cover
- * the tensor from its beginning to its end without a gap; otherwise organ_cuts_complete sets it later. */
-void organ_cuts_digest(organ_cuts *cuts, size_t cut, const void *data, size_t bytes, uint64_t at);
+/* Adds new bytes [at, at + bytes) of row range `cut` to the digest of its tensor. `xxh3` is set only if the calls
+ * cover the tensor from its beginning to its end without a gap; otherwise organ_cuts_complete sets it later. Different
+ * tensors may be digested at the same time. Returns ORGAN_IO if memory runs out. */
+organ_status organ_cuts_digest(organ_cuts *cuts, size_t cut, const void *data, size_t bytes, uint64_t at,
+                               organ_error *error);
 
 /* Completes `xxh3` for tensors that several processes or an earlier run have written: reads their bytes from `written`,
  * the output opened as a model. All ranks call it and each reads its share. Returns errors of reading. */

@@ -38,8 +38,8 @@ static size_t workers_on_node(const machine_plan *p, unsigned node)
     return count;
 }
 
-/* Returns the number of band buffers in the memory of a node. organ_pass_run gives band k to worker k mod threads, and
- * the buffer of the band is in the memory node of this worker. */
+/* Returns the number of band buffers in the memory of a node. organ_pass_run allocates buffer k on the node of worker
+ * k mod threads. */
 static size_t bands_on_node(const machine_plan *p, unsigned node)
 {
     size_t count = 0;

@@ -113,23 +113,45 @@ static void add_counted(counted *sum, const counted *more)
     sum->different += more->different;
 }
 
-/* Implements organ_pass.retire: digests the copy's bytes of a band, adds the counts of its tiles to those of its row
- * range, and advances the progress
- * by the bytes read from both models. `complete`: the band is the last of its tensor. */
+/* Implements organ_pass.follows: a tensor is digested in the order of its row ranges. */
+static bool audit_follows(const void *context, size_t item)
+{
+    const organ_cut *const list = ((const audit *)context)->compared.cuts.list;
+    return list[item].of == list[item - 1].of;
+}
+
+/* Implements organ_pass.retire: digests the copy's bytes of a band, and adds the counts of its tiles to those of its
+ * row range. */
 static organ_status audit_retire_band(void *context, const organ_band *band, organ_error *error)
 {
     audit *a = context;
     const organ_cut *const cut = &a->compared.cuts.list[band->item];
-    const organ_tensor *const donor = a->pairs[cut->of]->donor;
-    const bool complete = band->last && cut->at + cut->tensor.bytes == donor->bytes;
-    (void)error;
-    organ_cuts_digest(&a->compared.cuts, band->item, band->other, band->bytes, band->offset - cut->tensor.offset);
+    if (organ_cuts_digest(&a->compared.cuts, band->item, band->other, band->bytes, band->offset - cut->tensor.offset,
+                          error))
+        return error->status;
     for (size_t t = 0; t < band->tiles; t++)
         add_counted(&a->counts[band->item], (const counted *)band->results + t);
     if (organ_cuts_is_whole(&a->compared.cuts, band->item))
         memcpy(a->counts[band->item].xxh3, a->compared.cuts.xxh3[cut->of], sizeof a->counts->xxh3);
-    organ_progress_advance(a->progress, 2 * band->bytes, complete ? donor->name : NULL, NULL);
     return ORGAN_OK;
+}
+
+/* Implements organ_pass.finish: reports a tensor after its last row range. */
+static organ_status audit_finish(void *context, size_t item, organ_error *error)
+{
+    const audit *const a = context;
+    const organ_cut *const cut = &a->compared.cuts.list[item];
+    const organ_tensor *const donor = a->pairs[cut->of]->donor;
+    (void)error;
+    if (cut->at + cut->tensor.bytes == donor->bytes)
+        organ_progress_advance(a->progress, 0, donor->name, NULL);
+    return ORGAN_OK;
+}
+
+/* Implements organ_pass.advance: the bytes were read from both models. */
+static void audit_advance(void *context, uint64_t bytes)
+{
+    organ_progress_advance(((const audit *)context)->progress, 2 * bytes, NULL, NULL);
 }
 
 /* Pairs every tensor of the donor with its counterpart, and adds a problem for each tensor that only the copy has. */
@@ -170,7 +192,10 @@ static organ_status count_share(audit *a, organ_error *error)
                              .result_bytes = sizeof(counted),
                              .context = a,
                              .work = compare_tile,
-                             .retire = audit_retire_band};
+                             .retire = audit_retire_band,
+                             .follows = audit_follows,
+                             .finish = audit_finish,
+                             .advance = audit_advance};
     if (organ_pass_run(&pass, a->engine, error) == ORGAN_OK && organ_model_unchanged(a->donor, error) == ORGAN_OK)
         organ_model_unchanged(a->copy, error);
     return error->status;

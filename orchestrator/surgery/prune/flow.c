@@ -97,19 +97,37 @@ typedef struct flow_search {
 /* Selects the units of a round. */
 static bool is_searched(const organ_prune_part *unit) { return unit->searched; }
 
-/* Implements organ_pass.retire for a round: adds the counts of a band to its unit. After the last band of a unit, adds
- * its number of killed weights to that of its target, and clears the counts of the unit for the next round. */
+/* Implements organ_pass.follows: the counts of each unit are added independently. */
+static bool search_follows(const void *context, size_t item)
+{
+    (void)context, (void)item;
+    return false;
+}
+
+/* Implements organ_pass.retire for a round: adds the counts of a band to its unit. */
 static organ_status retire_search_band(void *context, const organ_band *band, organ_error *error)
 {
-    flow_search *s = context;
-    organ_prune_part *const unit = s->flow.parts[band->item];
-    organ_progress_advance(s->job->progress, band->bytes, NULL, NULL);
-    if (organ_prune_fold(s->job, unit, band, error) || !band->last)
-        return error->status;
+    const flow_search *const s = context;
+    return organ_prune_fold(s->job, s->flow.parts[band->item], band, error);
+}
+
+/* Implements organ_pass.finish for a round: adds the killed weights of a unit to those of its target, and clears the
+ * counts of the unit for the next round. */
+static organ_status search_finish(void *context, size_t item, organ_error *error)
+{
+    const flow_search *const s = context;
+    organ_prune_part *const unit = s->flow.parts[item];
+    (void)error;
     s->killed[unit->target] += unit->counts.killed;
     unit->counts = (organ_prune_counts){0};
     unit->tiles = 0;
     return ORGAN_OK;
+}
+
+/* Implements organ_pass.advance for a round. */
+static void search_advance(void *context, uint64_t bytes)
+{
+    organ_progress_advance(((const flow_search *)context)->job->progress, bytes, NULL, NULL);
 }
 
 /* Compares the killed weights of this round with the requested sparsity. Stores the gain of each target whose search is
@@ -156,6 +174,9 @@ static organ_status run_search_round(flow_search *s, organ_error *error)
     if (organ_prune_pass_make(s->job, is_searched, &s->flow, &pass, error) == ORGAN_OK) {
         pass.context = s;
         pass.retire = retire_search_band;
+        pass.follows = search_follows;
+        pass.finish = search_finish;
+        pass.advance = search_advance;
         organ_progress_begin(s->job->progress, "searching gains", bytes, pass.item_count);
         organ_pass_run(&pass, s->job->engine, error);
         organ_progress_end(s->job->progress);

@@ -8,10 +8,11 @@
 
 #include <errno.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define PIECE      ((size_t)1 << 14) /* weights that are read and widened at once */
+#define PIECE      ((size_t)1 << 12) /* weights that are read and widened at once */
 #define PER_OCTAVE 2                 /* bins per octave */
 #define FROM_LOG2  (-24)             /* the first bin begins at 2^-24 */
 #define BINS       56                /* the last bin ends at 2^4 */
@@ -25,18 +26,27 @@ typedef struct magnitudes_sums {
     uint64_t killed[BINS]; /* those of `all` that are zero in the copy */
 } magnitudes_sums;
 
+/* Counts and buffers of one thread. */
+typedef struct magnitudes_count {
+    const organ_magnitudes *of;
+    double bytes[PIECE];               /* buffer for stored weights */
+    float before[PIECE], after[PIECE]; /* buffers for weights of the donor and of the copy, in FP32 */
+    magnitudes_sums found;
+    struct magnitudes_count *next;
+} magnitudes_count;
+
 /* State of a histogram of magnitudes. */
 struct organ_magnitudes {
     const organ_model *donor;
     const organ_tensor *const *tensors; /* the `count` targets */
     size_t count;
     const organ_kernels *kernels;
-    uint64_t weight_count; /* number of weights of all tensors */
-    uint64_t step;         /* rows 0, step, 2 step, ... of each tensor are counted */
-    uint64_t *counted;     /* for each tensor, nonzero if its bytes were passed to organ_magnitudes_add */
-    void *bytes;           /* buffer for PIECE stored weights */
-    float *before, *after; /* buffers for PIECE weights of the donor and of the copy, in FP32 */
-    magnitudes_sums found; /* counts of this rank, in the end of all ranks */
+    uint64_t weight_count;  /* number of weights of all tensors */
+    uint64_t step;          /* rows 0, step, 2 step, ... of each tensor are counted */
+    uint64_t *counted;      /* for each tensor, nonzero if its bytes were passed to organ_magnitudes_add */
+    pthread_mutex_t lock;   /* guards `counted` and `idle` */
+    magnitudes_count *idle; /* counts that no thread uses now */
+    magnitudes_sums found;  /* counts of this rank, in the end of all ranks */
 };
 
 /* Returns the bin of a magnitude. The exponent selects the octave; the second half of an octave begins at the root of 2
@@ -54,7 +64,7 @@ static size_t bin_of(float magnitude)
 }
 
 /* Adds n weights to the counts: c->before are their values in the donor, c->after those in the copy. */
-static void count_pairs(organ_magnitudes *c, size_t n)
+static void count_pairs(magnitudes_count *c, size_t n)
 {
     c->found.weights += n;
     for (size_t k = 0; k < n; k++) {
@@ -69,50 +79,91 @@ static void count_pairs(organ_magnitudes *c, size_t n)
 }
 
 /* Reads n weights of a tensor from weight number `from` on, and converts them to FP32 into `values`. */
-static organ_status widen_stored(organ_magnitudes *c, const organ_model *model, const organ_tensor *tensor,
+static organ_status widen_stored(magnitudes_count *c, const organ_model *model, const organ_tensor *tensor,
                                  uint64_t from, size_t n, float *values, organ_error *error)
 {
     const size_t each = organ_dtype_describe(tensor->dtype)->bytes;
     if (organ_model_read(model, tensor->file, c->bytes, n * each, tensor->offset + from * each, error) == ORGAN_OK)
-        organ_widen(c->kernels, tensor->dtype, c->bytes, values, n);
+        organ_widen(c->of->kernels, tensor->dtype, c->bytes, values, n);
     return error->status;
 }
 
 /* Counts weights [from, to) of tensor t, which are in a counted row. `data` has the stored weights of the copy from
  * weight number `first` on; if `data` is NULL, the weights are read from `copy`. Counts nothing if `copy` has no tensor
  * of the same name. */
-static organ_status count_span(organ_magnitudes *c, size_t t, uint64_t from, uint64_t to, const char *data,
+static organ_status count_span(magnitudes_count *c, size_t t, uint64_t from, uint64_t to, const char *data,
                                uint64_t first, const organ_model *copy, organ_error *error)
 {
-    const organ_tensor *const tensor = c->tensors[t], *const other = copy ? organ_model_find(copy, tensor->name) : NULL;
+    const organ_tensor *const tensor = c->of->tensors[t], *const other =
+                                                              copy ? organ_model_find(copy, tensor->name) : NULL;
     const size_t each = organ_dtype_describe(tensor->dtype)->bytes;
     for (size_t n; from < to && (data || other); from += n) {
         n = organ_min(PIECE, (size_t)(to - from));
         if (data)
-            organ_widen(c->kernels, tensor->dtype, data + (from - first) * each, c->after, n);
+            organ_widen(c->of->kernels, tensor->dtype, data + (from - first) * each, c->after, n);
         else if (widen_stored(c, copy, other, from, n, c->after, error))
             return error->status;
-        if (widen_stored(c, c->donor, tensor, from, n, c->before, error))
+        if (widen_stored(c, c->of->donor, tensor, from, n, c->before, error))
             return error->status;
         count_pairs(c, n);
     }
     return ORGAN_OK;
 }
 
+/* Takes counts that no other thread uses, or creates some. Returns NULL without memory. */
+static magnitudes_count *take_count(organ_magnitudes *m)
+{
+    pthread_mutex_lock(&m->lock);
+    magnitudes_count *c = m->idle;
+    if (c)
+        m->idle = c->next;
+    pthread_mutex_unlock(&m->lock);
+    if (!c && (c = malloc(sizeof *c)))
+        c->found = (magnitudes_sums){0};
+    if (c)
+        c->of = m;
+    return c;
+}
+
+/* Gives back the counts of take_count. */
+static void give_count(organ_magnitudes *m, magnitudes_count *c)
+{
+    pthread_mutex_lock(&m->lock);
+    c->next = m->idle;
+    m->idle = c;
+    pthread_mutex_unlock(&m->lock);
+}
+
 /* Counts those of the weights [from, to) of tensor t that are in rows 0, step, 2 step, ... of the tensor. `data` has
  * the stored weights of the copy from weight number `from` on; if `data` is NULL, the weights are read from `copy`. */
-static organ_status count_rows(organ_magnitudes *c, size_t t, uint64_t from, uint64_t to, const char *data,
+static organ_status count_rows(organ_magnitudes *m, size_t t, uint64_t from, uint64_t to, const char *data,
                                const organ_model *copy, organ_error *error)
 {
-    const uint64_t cols = organ_tensor_matrices(c->tensors[t]).cols, stride = c->step * cols;
-    if (c->step == 1)
-        return count_span(c, t, from, to, data, from, copy, error);
+    const uint64_t cols = organ_tensor_matrices(m->tensors[t]).cols, stride = m->step * cols;
+    magnitudes_count *const c = take_count(m);
+    if (!c)
+        return organ_fail_errno(error, ENOMEM, "%s: magnitudes of the weights", m->donor->path);
+    if (m->step == 1)
+        count_span(c, t, from, to, data, from, copy, error);
     /* `row` is the index of the first weight of a counted row; the first counted row may begin before `from`. */
-    for (uint64_t row = cols ? from / stride * stride : to; row < to && !error->status; row += stride) {
-        const uint64_t begin = row > from ? row : from, end = row + cols < to ? row + cols : to;
-        count_span(c, t, begin, end, data, from, copy, error);
-    }
+    else
+        for (uint64_t row = cols ? from / stride * stride : to; row < to && !error->status; row += stride) {
+            const uint64_t begin = row > from ? row : from, end = row + cols < to ? row + cols : to;
+            count_span(c, t, begin, end, data, from, copy, error);
+        }
+    give_count(m, c);
     return error->status;
+}
+
+/* Adds the counts of all threads to m->found. No thread counts any more. */
+static void add_all_counts(organ_magnitudes *m)
+{
+    for (magnitudes_count *c = m->idle; c; c = c->next) {
+        const uint64_t *const more = &c->found.weights;
+        for (size_t k = 0; k < sizeof c->found / sizeof *more; k++)
+            (&m->found.weights)[k] += more[k];
+        c->found = (magnitudes_sums){0};
+    }
 }
 
 /* Creates an empty histogram. step is the smallest number with which at most about `enough` weights are counted. */
@@ -128,21 +179,20 @@ organ_status organ_magnitudes_open(const organ_model *donor, const organ_tensor 
         c->weight_count += tensors[t]->elements;
     c->step = c->weight_count ? (c->weight_count - 1) / enough + 1 : 1;
     c->counted = calloc(count + 1, sizeof *c->counted);
-    c->bytes = malloc(PIECE * sizeof(double));
-    c->before = malloc(2 * PIECE * sizeof *c->before);
-    c->after = c->before + PIECE;
-    return c->counted && c->bytes && c->before
-               ? ORGAN_OK
-               : organ_fail_errno(error, ENOMEM, "%s: magnitudes of the weights", donor->path);
+    pthread_mutex_init(&c->lock, NULL);
+    return c->counted ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "%s: magnitudes of the weights", donor->path);
 }
 
 void organ_magnitudes_close(organ_magnitudes *c)
 {
     if (!c)
         return;
+    for (magnitudes_count *idle = c->idle, *next; idle; idle = next) {
+        next = idle->next;
+        free(idle);
+    }
+    pthread_mutex_destroy(&c->lock);
     free(c->counted);
-    free(c->bytes);
-    free(c->before);
     free(c);
 }
 
@@ -152,7 +202,9 @@ organ_status organ_magnitudes_add(organ_magnitudes *c, size_t t, const void *dat
                                   organ_error *error)
 {
     const size_t value_bytes = organ_dtype_describe(c->tensors[t]->dtype)->bytes;
+    pthread_mutex_lock(&c->lock);
     c->counted[t] = 1;
+    pthread_mutex_unlock(&c->lock);
     return count_rows(c, t, at / value_bytes, (at + bytes) / value_bytes, data, NULL, error);
 }
 
@@ -205,6 +257,7 @@ organ_status organ_magnitudes_json(organ_magnitudes *c, const organ_model *copy,
     *report = NULL;
     if (organ_ranks_add(ranks, "listing counted tensors", c->counted, c->count, error) == ORGAN_OK)
         count_share(c, copy, ranks, error);
+    add_all_counts(c);
     _Static_assert(sizeof(magnitudes_sums) == (2 + 2 * BINS) * sizeof(uint64_t), "sums are consecutive counts");
     organ_ranks_add(ranks, "counting magnitudes", &c->found.weights, sizeof c->found / sizeof(uint64_t), error);
     if (!error->status && c->weight_count && !(*report = magnitudes_json(c)))

@@ -25,7 +25,8 @@ void organ_magnitudes_close(organ_magnitudes *magnitudes); /* NULL is allowed */
 
 /* Counts the weights of bytes [at, at + bytes) of tensor t. `data` are their bytes in the copy; the donor's are read
  * from its file. organ_magnitudes_json does not read tensors that were passed to this function, so pass either all
- * bytes of a tensor, each once, or none. Returns errors of organ_model_read. */
+ * bytes of a tensor, each once, or none. Any number of threads may call it at the same time. Returns errors of
+ * organ_model_read, and ORGAN_IO if memory runs out. */
 organ_status organ_magnitudes_add(organ_magnitudes *magnitudes, size_t t, const void *data, uint64_t at, size_t bytes,
                                   organ_error *error);
 

@@ -160,18 +160,27 @@ static void report_shard(const organ_prune_job *job, size_t file)
                         organ_count_text(processed, of));
 }
 
-/* Writes bytes of a unit into the output, and adds them to the digest of its target and to the histogram of magnitudes.
- * If an interrupted run or another rank has written a unit of the target, nothing is added to the histogram of
- * magnitudes: organ_magnitudes_json counts the whole target later. */
+/* Adds the bytes of a unit to the histogram of magnitudes. If an interrupted run or another rank has written a unit of
+ * the target, nothing is added: organ_magnitudes_json counts the whole target later. */
+static organ_status add_magnitudes(organ_prune_job *job, const organ_prune_part *unit, const void *data, size_t bytes,
+                                   uint64_t at, organ_error *error)
+{
+    if (job->state->found_before[unit->target])
+        return ORGAN_OK;
+    return organ_magnitudes_add(job->state->sizes, unit->target, data, job->cuts.list[unit - job->units].at + at, bytes,
+                                error);
+}
+
+/* Writes bytes of a unit into the output, and adds them to the digest of its target and to the histogram of
+ * magnitudes. */
 organ_status organ_prune_part_write(organ_prune_job *job, organ_prune_part *unit, const void *data, size_t bytes,
                                     uint64_t at, organ_error *error)
 {
     const size_t index = (size_t)(unit - job->units);
     if (organ_write_put(job->run, index, data, bytes, at, NULL, error) ||
-        (!job->state->found_before[unit->target] &&
-         organ_magnitudes_add(job->state->sizes, unit->target, data, job->cuts.list[index].at + at, bytes, error)))
+        add_magnitudes(job, unit, data, bytes, at, error) ||
+        organ_cuts_digest(&job->cuts, index, data, bytes, at, error))
         return error->status;
-    organ_cuts_digest(&job->cuts, index, data, bytes, at);
     job->state->pruned_bytes += bytes;
     organ_progress_advance(job->progress, bytes, NULL, NULL);
     return ORGAN_OK;
@@ -195,20 +204,64 @@ organ_status organ_prune_part_done(organ_prune_job *job, organ_prune_part *unit,
     return ORGAN_OK;
 }
 
-/* Implements organ_pass.retire for a pruned band: adds its counts to its unit, writes its bytes and, after the last
- * band of the unit, records the unit as done. */
+/* Implements organ_pass.store for a pruned band: keeps the digest of its bytes for the journal, and counts the
+ * magnitudes, for which it reads rows of the donor again. */
+static organ_status prune_store_band(void *context, const organ_band *band, organ_error *error)
+{
+    const writer *const w = context;
+    const organ_prune_part *const unit = w->flow.parts[band->item];
+    const uint64_t at = band->offset - unit->tensor->offset;
+    if (organ_write_digest(w->job->run, (size_t)(unit - w->job->units), band->data, band->bytes, at, error))
+        return error->status;
+    return add_magnitudes(w->job, unit, band->data, band->bytes, at, error);
+}
+
+/* Implements organ_pass.write. */
+static organ_status prune_write_band(void *context, const organ_band *band, organ_error *error)
+{
+    const writer *const w = context;
+    const organ_prune_part *const unit = w->flow.parts[band->item];
+    return organ_write_bytes(w->job->run, (size_t)(unit - w->job->units), band->data, band->bytes,
+                             band->offset - unit->tensor->offset, error);
+}
+
+/* Implements organ_pass.follows: a target is digested in the order of its units. */
+static bool unit_follows(const void *context, size_t item)
+{
+    const writer *const w = context;
+    return w->flow.parts[item]->target == w->flow.parts[item - 1]->target;
+}
+
+/* Implements organ_pass.retire for a pruned band: adds its counts to its unit, and its bytes to the digest of the
+ * target. */
 static organ_status prune_retire_band(void *context, const organ_band *band, organ_error *error)
 {
-    writer *w = context;
-    organ_prune_job *job = w->job;
-    organ_prune_part *part = w->flow.parts[band->item];
-    organ_shard_clock *clock = &job->state->clocks[part->tensor->file];
-    if (organ_prune_fold(job, part, band, error) ||
-        organ_prune_part_write(job, part, band->data, band->bytes, band->offset - part->tensor->offset, error))
+    const writer *const w = context;
+    organ_prune_part *const unit = w->flow.parts[band->item];
+    if (organ_prune_fold(w->job, unit, band, error))
         return error->status;
-    clock->bytes += band->bytes;
+    return organ_cuts_digest(&w->job->cuts, (size_t)(unit - w->job->units), band->data, band->bytes,
+                             band->offset - unit->tensor->offset, error);
+}
+
+/* Implements organ_pass.finish: records the unit as done. */
+static organ_status prune_finish_unit(void *context, size_t item, organ_error *error)
+{
+    const writer *const w = context;
+    organ_prune_state *const state = w->job->state;
+    organ_prune_part *const unit = w->flow.parts[item];
+    organ_shard_clock *const clock = &state->clocks[unit->tensor->file];
+    clock->bytes += unit->tensor->bytes;
     clock->last = organ_seconds_now();
-    return band->last ? organ_prune_part_done(job, part, error) : ORGAN_OK;
+    state->pruned_bytes += unit->tensor->bytes;
+    return organ_prune_part_done(w->job, unit, error);
+}
+
+/* Implements organ_pass.advance. */
+static void prune_advance(void *context, uint64_t bytes)
+{
+    const writer *const w = context;
+    organ_progress_advance(w->job->progress, bytes, NULL, NULL);
 }
 
 /* Selects the units that this rank must still make. */
@@ -222,7 +275,7 @@ static void start_clocks(organ_prune_job *job)
 }
 
 /* Sets the time at which each shard began, after the pass. start_clocks has set it to the start of the pass. But the
- * pass processes shards in order, so a shard began when the last band of the previous one was written. */
+ * pass begins shards in order, so a shard began about when the last unit of the previous one was finished. */
 static void finish_clocks(organ_prune_job *job)
 {
     double before = 0;
@@ -242,6 +295,12 @@ static organ_status run_flow(organ_prune_job *job, organ_error *error)
     if (organ_prune_pass_make(job, part_is_pending, &w.flow, &pass, error) == ORGAN_OK) {
         pass.context = &w;
         pass.retire = prune_retire_band;
+        pass.follows = unit_follows;
+        pass.store = prune_store_band;
+        pass.write = prune_write_band;
+        pass.finish = prune_finish_unit;
+        pass.advance = prune_advance;
+        pass.moves = organ_write_moves(job->run, &pass.behind);
         organ_pass_run(&pass, job->engine, error);
     }
     organ_prune_pass_free(&w.flow, &pass);

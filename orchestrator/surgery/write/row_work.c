@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Runs the work on rows of replaced tensors (write_rows.h). organ_pass_run reads each row range in bands, which are as
- * many rows as a buffer takes; workers call the verb on the rows of a band, in tiles of ORGAN_ROWS_CUT rows. Then the
- * new rows are written and their sums added up. */
+ * many rows as a buffer takes; workers call the verb on the rows of a band, in tiles of ORGAN_ROWS_CUT rows, and write
+ * the new rows. The sums are added up in the order of the rows. */
 #include "orchestrator/surgery/write/writing.h"
 
 #include "orchestrator/report/text/members.h"
@@ -108,26 +108,65 @@ static organ_status finish_row_range(organ_writing *w, size_t cut, organ_error *
     return ORGAN_OK;
 }
 
-/* Takes the processed rows of a band, which come in order of rows. Adds the sums of the band's tiles to the sums of the
- * row range, lets the verb check the new sums, writes the rows into the output and digests them. Records the row range
- * as finished after its last band. */
+/* Returns the offset of the band in its row range. */
+static uint64_t place_of_rows(const row_walk *walk, const organ_band *band)
+{
+    return band->offset - walk->items[band->item].tensor->offset;
+}
+
+/* Implements organ_pass.store: keeps the digest of the rows of a band for the journal. */
+static organ_status store_rows(void *context, const organ_band *band, organ_error *error)
+{
+    const row_walk *const walk = context;
+    return organ_write_digest(walk->w, walk->todo[band->item], band->data, band->bytes, place_of_rows(walk, band),
+                              error);
+}
+
+/* Implements organ_pass.write: writes the rows of a band. */
+static organ_status write_rows(void *context, const organ_band *band, organ_error *error)
+{
+    const row_walk *const walk = context;
+    return organ_write_bytes(walk->w, walk->todo[band->item], band->data, band->bytes, place_of_rows(walk, band),
+                             error);
+}
+
+/* Implements organ_pass.follows: a tensor is digested in the order of its row ranges. */
+static bool rows_follow(const void *context, size_t item)
+{
+    const row_walk *const walk = context;
+    const organ_cut *const list = walk->w->cuts->list;
+    return list[walk->todo[item]].of == list[walk->todo[item - 1]].of;
+}
+
+/* Implements organ_pass.retire: takes the processed rows of a band, which come in order of the rows of a tensor. Adds
+ * the sums of the band's tiles to the sums of the row range, lets the verb check the new sums, and digests the rows. */
 static organ_status retire_rows(void *context, const organ_band *band, organ_error *error)
 {
     const row_walk *const walk = context;
     organ_writing *const w = walk->w;
     const organ_row_work *const rows = w->write->rows;
     const size_t cut = walk->todo[band->item];
-    const uint64_t at = band->offset - walk->items[band->item].tensor->offset;
     double *const sums = rows->results[cut].sums;
     for (size_t t = 0; t < band->tiles; t++)
         for (size_t k = 0; k < ORGAN_ROW_SUMS; k++)
             sums[k] += ((const double *)band->results)[t * ORGAN_ROW_SUMS + k];
-    if ((rows->judge && rows->judge(w->write->context, w->cuts->list[cut].of, sums, error)) ||
-        organ_write_put(w, cut, band->data, band->bytes, at, NULL, error))
+    if (rows->judge && rows->judge(w->write->context, w->cuts->list[cut].of, sums, error))
         return error->status;
-    organ_cuts_digest(w->cuts, cut, band->data, band->bytes, at);
-    organ_progress_advance(w->write->progress, band->bytes, NULL, NULL);
-    return band->last ? finish_row_range(w, cut, error) : ORGAN_OK;
+    return organ_cuts_digest(w->cuts, cut, band->data, band->bytes, place_of_rows(walk, band), error);
+}
+
+/* Implements organ_pass.finish. */
+static organ_status rows_finish(void *context, size_t item, organ_error *error)
+{
+    const row_walk *const walk = context;
+    return finish_row_range(walk->w, walk->todo[item], error);
+}
+
+/* Implements organ_pass.advance. */
+static void advance_rows(void *context, uint64_t bytes)
+{
+    const row_walk *const walk = context;
+    organ_progress_advance(walk->w->write->progress, bytes, NULL, NULL);
 }
 
 size_t organ_row_longest(const organ_model *model, const bool *chosen)
@@ -165,18 +204,25 @@ organ_status organ_row_work_run(organ_writing *w, organ_error *error)
         list_rows(&walk);
     else
         organ_fail_memory(error, m->model->path);
-    const organ_pass bands = {.model = m->model,
-                              .items = walk.items,
-                              .item_count = walk.count,
-                              .tile_rows = ORGAN_ROWS_CUT,
-                              .scratch_bytes = walk.floats * sizeof(float) + m->rows->scratch_bytes,
-                              .result_bytes = ORGAN_ROW_SUMS * sizeof(double),
-                              .least = m->rows->least,
-                              .context = &walk,
-                              .work = work_rows,
-                              .retire = retire_rows};
-    if (walk.count)
+    organ_pass bands = {.model = m->model,
+                        .items = walk.items,
+                        .item_count = walk.count,
+                        .tile_rows = ORGAN_ROWS_CUT,
+                        .scratch_bytes = walk.floats * sizeof(float) + m->rows->scratch_bytes,
+                        .result_bytes = ORGAN_ROW_SUMS * sizeof(double),
+                        .least = m->rows->least,
+                        .context = &walk,
+                        .work = work_rows,
+                        .retire = retire_rows,
+                        .follows = rows_follow,
+                        .store = store_rows,
+                        .write = write_rows,
+                        .finish = rows_finish,
+                        .advance = advance_rows};
+    if (walk.count && !error->status) {
+        bands.moves = organ_write_moves(w, &bands.behind);
         organ_pass_run(&bands, m->engine, error);
+    }
     free(walk.todo);
     free(walk.items);
     return error->status;

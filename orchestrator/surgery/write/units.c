@@ -68,20 +68,46 @@ static bool add_extent(organ_unit_extents *all, organ_unit_extent one)
     return true;
 }
 
+organ_status organ_write_bytes(organ_writing *w, size_t piece, const void *data, size_t bytes, uint64_t at,
+                               organ_error *error)
+{
+    const organ_shard_piece *const p = &w->pieces[piece];
+    return organ_model_copy_write(w->copy, p->file, data, bytes, p->offset + at, p->offset, p->bytes, error);
+}
+
+organ_status organ_write_digest(organ_writing *w, size_t piece, const void *data, size_t bytes, uint64_t at,
+                                organ_error *error)
+{
+    const organ_unit_extent one = {.at = at, .bytes = bytes, .xxh3 = XXH3_64bits(data, bytes)};
+    pthread_mutex_lock(&w->log.lock);
+    const bool added = add_extent(&w->log.of_piece[piece], one);
+    pthread_mutex_unlock(&w->log.lock);
+    return added ? ORGAN_OK : organ_fail_memory(error, w->journal.path);
+}
+
 /* Writes the bytes through the copy of the model's files or through the plan, then adds them as an extent of the
  * piece. */
 organ_status organ_write_put(organ_writing *w, size_t piece, const void *data, size_t bytes, uint64_t at, void *scratch,
                              organ_error *error)
 {
-    const organ_unit_extent one = {.at = at, .bytes = bytes, .xxh3 = XXH3_64bits(data, bytes)};
-    const organ_shard_piece *const p = &w->pieces[piece];
-    if (w->copy ? organ_model_copy_write(w->copy, p->file, data, bytes, p->offset + at, error)
+    if (w->copy ? organ_write_bytes(w, piece, data, bytes, at, error)
                 : organ_resharding_put(w->plan, piece, data, bytes, at, scratch, error))
         return error->status;
-    pthread_mutex_lock(&w->log.lock);
-    const bool added = add_extent(&w->log.of_piece[piece], one);
-    pthread_mutex_unlock(&w->log.lock);
-    return added ? ORGAN_OK : organ_fail_memory(error, w->journal.path);
+    return organ_write_digest(w, piece, data, bytes, at, error);
+}
+
+const organ_pass_moves *organ_write_moves(organ_writing *w, bool *behind)
+{
+    *behind = organ_model_copy_waits(w->copy);
+    return organ_model_copy_moves(w->copy);
+}
+
+/* Completes the bytes of a unit in a copy of the model's files. */
+static organ_status settle_unit(organ_writing *w, const organ_unit *u, organ_error *error)
+{
+    for (size_t k = u->first; w->copy && k < u->first + u->count && !error->status; k++)
+        organ_model_copy_settle(w->copy, w->pieces[k].file, w->pieces[k].offset, w->pieces[k].bytes, error);
+    return error->status;
 }
 
 /* Orders extents by offset, for qsort. */
@@ -119,6 +145,10 @@ static json_t *extents_json(organ_unit_extents *all)
 organ_status organ_write_finish(organ_writing *w, size_t unit, json_t *results, organ_error *error)
 {
     organ_unit *const u = &w->units[unit];
+    if (settle_unit(w, u, error)) {
+        json_decref(results);
+        return error->status;
+    }
     json_t *const pieces = json_array();
     bool complete = pieces && results;
     pthread_mutex_lock(&w->log.lock);
@@ -181,7 +211,7 @@ organ_status organ_units_copy(organ_writing *w, organ_error *error)
                                           .written = keep_copied,
                                           .copied = finish_copied};
     if (w->copy)
-        return organ_model_copy_finish(w->copy, error);
+        return organ_model_copy_finish(w->copy, w->write->engine, error);
     return organ_resharding_copy(w->plan, &watch, w->write->engine, w->write->progress, w->stop, error);
 }
 

@@ -6,6 +6,7 @@
 #ifndef ORGAN_WRITE_UNITS_H
 #define ORGAN_WRITE_UNITS_H
 
+#include "orchestrator/stream/band.h"
 #include "orchestrator/stream/overflow.h"
 #include "orchestrator/surgery/output/output.h"
 #include "orchestrator/surgery/output/layout.h"
@@ -30,10 +31,21 @@ bool organ_write_done(const organ_writing *writing, size_t unit);
 size_t organ_write_left(const organ_writing *writing, uint64_t *bytes);
 
 /* Writes bytes [at, at + bytes) of a piece into the output and keeps their XXH3 for the journal. `scratch`: as in
- * organ_resharding_put. May be called from any thread; for an output with replaced tensors, from one thread at a time.
- * Returns ORGAN_IO if the bytes cannot be written or memory runs out. */
+ * organ_resharding_put. May be called by several threads at the same time. Returns ORGAN_IO if the bytes cannot be
+ * written or memory runs out. */
 organ_status organ_write_put(organ_writing *writing, size_t piece, const void *data, size_t bytes, uint64_t at,
                              void *scratch, organ_error *error);
+
+/* The two halves of organ_write_put for an output with replaced tensors: organ_write_bytes only writes, and
+ * organ_write_digest only keeps the XXH3. */
+organ_status organ_write_bytes(organ_writing *writing, size_t piece, const void *data, size_t bytes, uint64_t at,
+                               organ_error *error);
+organ_status organ_write_digest(organ_writing *writing, size_t piece, const void *data, size_t bytes, uint64_t at,
+                                organ_error *error);
+
+/* Returns what copies the tensors that are not replaced, for organ_pass.moves of a pass over the replaced ones, and
+ * sets *behind for organ_pass.behind. */
+const organ_pass_moves *organ_write_moves(organ_writing *writing, bool *behind);
 
 /* Reads back bytes [at, at + bytes) of a piece that organ_write_put wrote, in this run or in the one that it continues.
  * Returns ORGAN_IO if they cannot be read. */

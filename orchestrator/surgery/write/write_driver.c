@@ -63,14 +63,13 @@ static organ_status write_open_files(organ_writing *w, organ_error *error)
     const bool made_already = w->output.publish.resumed || !organ_ranks_first(w->output.ranks);
     if (!w->plan)
         return organ_model_copy_begin(w->write->model, &w->output.publish, w->write->replaced,
-                                      w->output.single ? organ_output_name(&w->output) : NULL, w->stop, &w->copy,
-                                      error);
+                                      w->output.single ? organ_output_name(&w->output) : NULL, &w->copy, error);
     return made_already ? organ_resharding_continue(w->plan, to, error) : organ_resharding_begin(w->plan, to, error);
 }
 
 /* Creates the files on rank 0, then opens them on the other ranks. For a copy of the model's files, rank 0 sends the
- * others how it made the copy (organ_model_copy_made), and every rank begins to copy its share of the bytes that are
- * not replaced. */
+ * others how it made the copy (organ_model_copy_made), and every rank lists its share of the bytes that are not
+ * replaced. */
 static organ_status write_make_files(organ_writing *w, organ_error *error)
 {
     organ_ranks *const ranks = w->output.ranks;

@@ -35,7 +35,7 @@ typedef struct organ_row_work {
     size_t scratch_bytes; /* bytes of organ_row.scratch */
     uint64_t least;       /* bytes that the verb needs for other purposes, as organ_pass.least */
     void (*row)(void *context, const organ_row *row); /* changes the row; on any worker */
-    /* Checks the sums of a row range. They cover its rows so far, and the latest of these rows are not written yet.
+    /* Checks the sums of a row range, which cover its rows so far. Called at the same time for different tensors.
      * `index`: index of the tensor among the replaced tensors. An error, such as ORGAN_BAD_INPUT, ends the run. NULL:
      * no check. */
     organ_status (*judge)(void *context, size_t index, const double *sums, organ_error *error);

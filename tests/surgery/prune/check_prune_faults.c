@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * A failed run leaves no incomplete output under its final name, and a resumed one writes the same bytes. */
 #include "tests/surgery/prune/prune_rig.h"
+#include "orchestrator/stream/journal.h"
 #include "tests/kit/effort.h"
 #include "tests/kit/suite_table.h"
 
@@ -39,7 +40,8 @@ START_TEST(killed_run_is_resumed_to_the_same_bytes)
         ck_assert_ptr_nonnull(strstr(error.message, "--resume"));
         must_prune("out", (way){.options = {.write.resume = true}, .threads = 1 + k});
         ck_assert(json_is_true(json_object_get(json_object_get(last_report, "run"), "resumed")));
-        ck_assert_int_eq(strstr(notes, " 0 of 14 tensors") != NULL, k < 1);
+        if (k == 0) /* later, the number of finished tensors depends on the order in which threads write */
+            ck_assert_ptr_nonnull(strstr(notes, " 0 of 14 tensors"));
         same_outputs("reference", "out");
         ck_assert(!exists(scratch_path(".out.organ-partial")));
         ck_assert_int_eq(audit("out", &error), ORGAN_OK);
@@ -63,10 +65,27 @@ START_TEST(killed_twice_with_sparsity)
 }
 END_TEST
 
+/* Returns whether the journal of the unfinished output has a line of the unit. */
+static bool is_recorded(const char *unit)
+{
+    char text[1 << 16];
+    FILE *const in = fopen(scratch_path(".out.organ-partial/%s", ORGAN_JOURNAL_NAME), "r");
+    const size_t length = in ? fread(text, 1, sizeof text - 1, in) : 0;
+    text[length] = 0;
+    if (in)
+        fclose(in);
+    return strstr(text, unit) != NULL;
+}
+
 START_TEST(damaged_partial_output_is_done_again)
 {
     must_prune("reference", (way){0});
     ck_assert(killed_at(30, (way){0}));
+    /* Which units are finished at a write depends on the threads. */
+    for (long n = 31; !is_recorded("\"model.layers.0.self_attn.k_proj.weight\""); n++) {
+        ck_assert_int_eq(rename(scratch_path(".out.organ-partial"), scratch_path("killed%ld", n)), 0);
+        ck_assert(killed_at(n, (way){0}));
+    }
     organ_model *model;
     organ_error error = {0};
     ck_assert_int_eq(organ_model_open(scratch_path("donor"), &model, &error), ORGAN_OK);

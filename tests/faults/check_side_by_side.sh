@@ -1,30 +1,27 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Checks that with 16 threads (lora merge: 8) all verbs that read or write whole models have 16 reads, and then 16 writes, in flight at the same time, that no other thread
-# than these reads or writes tensors, and that their output has the bytes of one thread. side_by_side.c counts and holds the calls.
+# Checks that with 16 threads (lora merge: 8) all verbs that read or write whole models have 16 reads, and then 16 writes, in flight at the same time, in small
+# files too, that no other thread moves bytes of tensors, and that the output has the bytes of one thread.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 root=${organ%/build/organ}
-library=$root/build/checks/side_by_side.so
-asan=$(ldd "$organ" | sed -n 's/^.*libasan[^ ]* => \([^ ]*\) .*/\1/p')
+. "$root/tests/faults/side_by_side.sh"
+model=$root/fixtures/tiny-qwen2
+few=(--threads 16 --memory 8M)
 
+side_by_side 16 16 prune "$model" -o pruned "${few[@]}" --block-size 16
+side_by_side 16 16 purify "$model" -o purified --type all --method haar --threads 16 --memory 24M
+side_by_side 16 0 audit "$model" pruned --threads 16 --memory 16M
+# A disk: O_DIRECT, with companions. Elsewhere the same as above.
+disk=$(mktemp -d "$root/build/side-by-side.XXXXXX")
+side_by_side 16 16 prune "$model" -o "$disk/pruned" "${few[@]}" --block-size 16
+side_by_side 1 1 prune "$model" -o by-one "${few[@]}" --block-size 16 --readers 1
+same "other bytes on a disk" pruned/model-00002-of-00003.safetensors "$disk/pruned/model-00002-of-00003.safetensors"
+same "other bytes with one reader" pruned/model-00003-of-00003.safetensors by-one/model-00003-of-00003.safetensors
+rm -rf "$disk"
+
+# both BYTES ARGS...: $threads reads, then as many writes of more than BYTES bytes are in flight.
 threads=16
-
-# counted BYTES ARGS...: runs with $threads threads, and sets $line to the line of the library; calls of at least BYTES bytes are held.
-counted() {
-    here="organ ${*:2}"
-    rm -f ../line
-    if ! env LD_PRELOAD="$library${asan:+:$asan}" SIDE_THREADS="$threads" SIDE_BYTES="$1" SIDE_REPORT=../line \
-        "$organ" "${@:2}" --threads "$threads" --quiet >../out 2>../err </dev/null; then
-        bad "fails" ../err
-    fi
-    line=$(cat ../line)
-}
-
-# both BYTES ARGS...: $threads reads and then as many writes are in flight, by $threads threads.
-both() {
-    counted "$@"
-    judge "has '$line'" [ "$line" = "reads $threads $threads 0 writes $threads $threads 0" ]
-}
+both() { long=$1 side_by_side "$threads" "$threads" "${@:2}" --threads "$threads"; }
 
 # alike OUT ARGS...: the files with tensors in OUT have the bytes of a run with one thread.
 alike() {
@@ -59,8 +56,7 @@ alike fewer layers tiny-qwen2 --drop 1-1 -o one
 
 # Verbs that only read.
 for verb in measure autopsy; do
-    counted 20000 "$verb" tiny-qwen2
-    judge "has '$line'" [ "$line" = "reads $threads $threads 0 writes 0 0 0" ]
+    long=20000 side_by_side 16 0 "$verb" tiny-qwen2 --threads 16
 done
 
 # One tensor gets all workers: its digest is needed as a whole (extract, steps of 1 MiB), or in extents of 8 MiB (quantize copies the embedding).

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/stream/partial.h"
+#include "orchestrator/stream/unfinished/partial.h"
 
 #include "formats/base/file_calls.h"
 #include "formats/base/held_folder.h"
 #include "formats/model/recognise.h"
-#include "orchestrator/stream/remove_tree.h"
+#include "orchestrator/stream/unfinished/remove_tree.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/stream/remove_tree.h"
+#include "orchestrator/stream/unfinished/remove_tree.h"
 
 #include "formats/base/file_calls.h"
 #include "formats/base/held_folder.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/stream/naming_note.h"
+#include "orchestrator/stream/unfinished/naming_note.h"
 
 #include "formats/base/file_calls.h"
 #include "formats/base/input_file.h"
@@ -8,8 +8,8 @@
 #include "formats/base/text_buffer.h"
 #include "formats/model/recognise.h"
 #include "orchestrator/machine/rename_output.h"
-#include "orchestrator/stream/partial.h"
-#include "orchestrator/stream/remove_tree.h"
+#include "orchestrator/stream/unfinished/partial.h"
+#include "orchestrator/stream/unfinished/remove_tree.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT
+ * The state of organ_pass_run, shared by its files: stream/pass.c has the calling thread, pass_work.c the workers,
+ * pass_slots.c the slots: which band may be begun, retired, written and forgotten. */
+#ifndef ORGAN_PASS_PARTS_H
+#define ORGAN_PASS_PARTS_H
+
+#include "orchestrator/stream/band_plan.h"
+#include "orchestrator/stream/pass.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define ORGAN_PASS_PAGE 4096
+
+/* An item from the claim of its first band until it is finished. */
+typedef struct organ_pass_open {
+    size_t item;     /* index into organ_pass.items */
+    uint64_t number; /* of its last band that was claimed */
+    size_t bands;    /* claimed bands that are not complete yet */
+    bool all;        /* its last band was claimed */
+    bool failed;     /* a band failed or was given up */
+    struct organ_pass_open *next;
+} organ_pass_open;
+
+/* The memory of one band, and its state. */
+typedef struct organ_pass_slot {
+    organ_band_shape shape;
+    uint64_t number;     /* of the band, from 1 in the order in which bands are begun; 0: the slot is free */
+    organ_pass_open *of; /* its item; NULL: part of a span */
+    char *memory[2];     /* buffers of the tensor and of its counterpart */
+    char *data[2];       /* start of the band in each buffer: congruent to the file offset modulo a page */
+    char *results;       /* result_bytes for each tile */
+    unsigned node;       /* NUMA node of the buffers */
+    atomic_size_t taken; /* tiles given to workers */
+    atomic_size_t done;  /* tiles processed, and one more when its reader takes no more tiles */
+    bool filled;         /* the tiles can be taken */
+    bool worked;         /* `store` has returned */
+    bool written;        /* needs no more writing */
+    bool turn;           /* the bands before it in its chain are retired */
+    bool retired;        /* needs no more retiring */
+    struct organ_pass_slot *successor; /* slot of the next band of its chain; NULL: not claimed yet */
+    struct organ_pass_slot *next;      /* in the queue of bands to be written */
+} organ_pass_slot;
+
+/* Memory and descriptors of one worker. */
+typedef struct organ_pass_hand {
+    void *scratch;
+    int fd[2];      /* descriptor by which it reads from the model and from the other one; -1: none */
+    size_t file[2]; /* index of the file of each */
+} organ_pass_hand;
+
+/* A running pass. `lock` guards all members below it, and all members of slots except the atomic ones and those that
+ * belong to the thread that reads, processes, writes or retires the band. */
+typedef struct organ_pass_run {
+    const organ_pass *pass;
+    const organ_engine *engine;
+    organ_band_plan plan;
+    size_t buffer_bytes;    /* of each buffer of a slot */
+    organ_pass_slot *slots; /* [plan.slots] */
+    organ_pass_hand *hands; /* per worker */
+    pthread_t *companions;  /* threads that write */
+    size_t companion_count;
+    /* number of the first band that failed in file order, 0 after a stop, UINT64_MAX before: later bands are given up
+     */
+    _Atomic uint64_t failed;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;  /* wakes workers: a slot became free or got tiles, reading ended, or the pass ends */
+    pthread_cond_t queued;   /* wakes companions: there is a band to write, or the pass ends */
+    pthread_cond_t finished; /* wakes the calling thread: an item is complete, or the pass ends */
+    organ_error error;       /* of the band `failed` */
+    organ_band_cursor cursor, ahead;    /* of the next band; of the next band to be announced to the kernel */
+    uint64_t cursor_bytes, ahead_bytes; /* bytes of bands before them */
+    bool more, more_ahead;
+    uint64_t claimed;      /* number of bands claimed so far */
+    size_t active;         /* claimed bands that are not complete */
+    size_t reading;        /* of these, bands that are being read */
+    size_t idle;           /* workers that wait for `changed` */
+    organ_pass_slot *tail; /* slot of the band claimed last if it is an item's and not retired, else NULL */
+    organ_pass_open *open; /* item of the band claimed last; NULL: complete, or none */
+    size_t last_item;      /* index of the item of which a band was claimed last; SIZE_MAX: none */
+    organ_pass_slot *writes, **writes_end;     /* queue of bands to be written by companions */
+    size_t writing;                            /* bands in the queue or being written */
+    bool closing;                              /* the companions must end */
+    organ_pass_open *complete, **complete_end; /* items to be finished by the calling thread */
+    uint64_t bytes;                            /* of complete bands, to be passed to `advance` */
+} organ_pass_run_state;
+
+/* Returns whether the band of this slot is given up, because it failed or an earlier one did. */
+static inline bool organ_pass_given_up(organ_pass_run_state *r, const organ_pass_slot *s)
+{
+    return s->number >= atomic_load_explicit(&r->failed, memory_order_relaxed);
+}
+
+/* ---- pass_slots.c; call all with the lock held ---- */
+
+/* Records that the band with this number failed; 0: the run was stopped. */
+void organ_pass_fail(organ_pass_run_state *r, uint64_t number, const organ_error *error);
+
+/* Returns whether a band may be begun: there is one, none failed, and the readers are not too many. */
+bool organ_pass_may_claim(const organ_pass_run_state *r);
+
+/* Returns a free slot, on this NUMA node if one is free there; NULL if there is none. */
+organ_pass_slot *organ_pass_free_slot(organ_pass_run_state *r, unsigned node);
+
+/* Makes `s` the slot of the next band. Returns false, after organ_pass_fail, if memory ran out. */
+bool organ_pass_claim(organ_pass_run_state *r, organ_pass_slot *s);
+
+/* Continues with a band that is processed: queues or does its writing, and retires it and those after it in its chain
+ * if it is their turn. Releases the lock meanwhile. The caller uses the slot no more. */
+void organ_pass_complete(organ_pass_run_state *r, organ_pass_slot *s);
+
+/* Calls `write` or `move` for the band, without the lock, and then releases the slot if the band is retired. */
+void organ_pass_write(organ_pass_run_state *r, organ_pass_slot *s);
+
+/* Returns the processed band as callbacks get it. */
+organ_band organ_pass_band(const organ_pass_run_state *r, const organ_pass_slot *s);
+
+/* ---- pass_work.c ---- */
+
+/* Runs on each worker: begins bands and processes tiles until the pass ends. `run` is the organ_pass_run_state. */
+void organ_pass_work(void *run, size_t worker);
+
+#endif

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: MIT
+ * The workers of a pass. */
+#include "orchestrator/stream/pass_parts.h"
+
+#include "formats/base/activity.h"
+#include "formats/base/file_calls.h"
+#include "formats/base/input_file.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Bytes after the bands that are being read for which the kernel is asked to read ahead: enough for a disk to be busy
+ * while all workers compute. One call announces at most STEP_AHEAD bytes, because the kernel cuts longer ranges at the
+ * largest request of the device. */
+#define AHEAD      ((uint64_t)16 << 20)
+#define STEP_AHEAD ((uint64_t)1 << 18)
+enum { MAX_AHEAD = 16 }; /* bands that are announced at once */
+
+/* ---- reading ---- */
+
+/* A range of a file that a band will read. */
+typedef struct pass_range {
+    const organ_model *model;
+    size_t file;
+    uint64_t offset, bytes;
+} pass_range;
+
+/* Sets `ranges` to the ranges that a band reads, at most two, and returns their number. */
+static size_t ranges_of(const organ_pass *pass, const organ_band_shape *shape, pass_range ranges[2])
+{
+    if (shape->is_span) {
+        ranges[0] = (pass_range){pass->model, shape->part.file, shape->part.offset, shape->part.bytes};
+        return shape->part.given ? 0 : 1;
+    }
+    const organ_pass_item *const item = &pass->items[shape->item];
+    ranges[0] = (pass_range){pass->model, item->tensor->file, item->tensor->offset + shape->from, shape->bytes};
+    if (item->other)
+        ranges[1] = (pass_range){pass->other, item->other->file, item->other->offset + shape->from, shape->bytes};
+    return item->other ? 2 : 1;
+}
+
+/* Sets `next` to the bands that should now be announced to the kernel, and returns their number. With the lock. */
+static size_t bands_ahead(organ_pass_run_state *r, organ_band_shape next[MAX_AHEAD])
+{
+    size_t count = 0;
+    if (r->ahead_bytes < r->cursor_bytes) { /* never after the first call; the band claimed last is read at once */
+        r->ahead = r->cursor;
+        r->ahead_bytes = r->cursor_bytes;
+    }
+    while (count < MAX_AHEAD && r->more_ahead && r->ahead_bytes - r->cursor_bytes < AHEAD) {
+        r->more_ahead = organ_band_next(r->pass, &r->plan, &r->ahead, &next[count]);
+        if (r->more_ahead)
+            r->ahead_bytes += next[count++].bytes;
+    }
+    return count;
+}
+
+/* Asks the kernel to read the bands into the page cache. Files that the model does not keep open are not announced. */
+static void announce(const organ_pass *pass, const organ_band_shape *next, size_t count)
+{
+    pass_range ranges[2];
+    for (size_t k = 0; k < count; k++)
+        for (size_t n = ranges_of(pass, &next[k], ranges); n-- > 0;) {
+            const int fd = ranges[n].model->files[ranges[n].file].fd;
+            const uint64_t end = ranges[n].offset + ranges[n].bytes;
+            for (uint64_t at = ranges[n].offset; fd >= 0 && at < end; at += STEP_AHEAD)
+                posix_fadvise(fd, (off_t)at, (off_t)(end - at < STEP_AHEAD ? end - at : STEP_AHEAD),
+                              POSIX_FADV_WILLNEED);
+        }
+}
+
+/* Returns the worker's own descriptor of a file, because the kernel keeps the state of its reading ahead in it.
+ * Returns the model's descriptor if the file cannot be opened again. */
+static int own_descriptor(organ_pass_hand *hand, int side, const organ_model *model, size_t file)
+{
+    char path[40];
+    if (hand->fd[side] >= 0 && hand->file[side] == file)
+        return hand->fd[side];
+    if (hand->fd[side] >= 0)
+        close(hand->fd[side]);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", model->files[file].fd); /* the same file, even if it was renamed */
+    hand->fd[side] = organ_open(path, O_RDONLY, 0);
+    hand->file[side] = file;
+    return hand->fd[side] >= 0 ? hand->fd[side] : model->files[file].fd;
+}
+
+/* Reads the bytes of a band, and of its counterpart if it has one, into the slot, and zeroes its results. */
+static organ_status fill_slot(organ_pass_run_state *r, organ_pass_hand *hand, organ_pass_slot *s, organ_error *error)
+{
+    pass_range ranges[2];
+    const size_t count = ranges_of(r->pass, &s->shape, ranges);
+    for (size_t k = 0; k < count && !error->status; k++) {
+        const pass_range *const from = &ranges[k];
+        const organ_model_file *const file = &from->model->files[from->file];
+        s->data[k] = s->memory[k] + from->offset % ORGAN_PASS_PAGE;
+        if (file->remote || file->fd < 0)
+            organ_model_read(from->model, (uint32_t)from->file, s->data[k], from->bytes, from->offset, error);
+        else
+            organ_input_read(own_descriptor(hand, (int)k, from->model, from->file), file->path, s->data[k],
+                             (size_t)from->bytes, from->offset, error);
+    }
+    if (!error->status && !s->shape.is_span)
+        memset(s->results, 0, s->shape.tiles * r->pass->result_bytes);
+    return error->status;
+}
+
+/* ---- tiles ---- */
+
+/* Takes tiles [*from, *to) of a band: the remaining ones divided by twice the workers, at least one, so that many small
+ * tiles are taken together and the last ones are spread over the workers. Returns false if none is left. */
+static bool take_tiles(const organ_pass_run_state *r, organ_pass_slot *s, size_t *from, size_t *to)
+{
+    size_t taken = atomic_load(&s->taken), share;
+    do {
+        if (taken >= s->shape.tiles)
+            return false;
+        share = (s->shape.tiles - taken) / (2 * organ_workers_count(r->engine->workers));
+        share = share ? share : 1;
+    } while (!atomic_compare_exchange_weak(&s->taken, &taken, taken + share));
+    *from = taken;
+    *to = taken + share;
+    return true;
+}
+
+/* Records the end of the run if a stop was requested. Without the lock. */
+static void heed_stop(organ_pass_run_state *r)
+{
+    if (!organ_stop_is_requested(r->engine->stop) || r->failed == 0)
+        return;
+    organ_error error = {0};
+    organ_fail(&error, ORGAN_INTERRUPTED, "interrupted");
+    pthread_mutex_lock(&r->lock);
+    organ_pass_fail(r, 0, &error);
+    pthread_mutex_unlock(&r->lock);
+}
+
+/* Counts `count` finished tiles. Returns true if nothing of the band is left: then the caller completes it, and no
+ * other thread uses the slot any more. */
+static bool tiles_are_done(organ_pass_slot *s, size_t count)
+{
+    const size_t all = s->shape.tiles + 1; /* one for the reader of the band, so that it is the last to take tiles */
+    return atomic_fetch_add(&s->done, count) + count == all;
+}
+
+/* Processes tiles [from, to) of a band, unless it is given up. Returns as tiles_are_done. */
+static bool work_on_tiles(organ_pass_run_state *r, organ_pass_slot *s, size_t from, size_t to, void *scratch)
+{
+    for (size_t t = from; t < to && !organ_pass_given_up(r, s); t++) {
+        const organ_tile tile = organ_band_tile(&s->shape, t, s->data[0], s->data[1]);
+        r->pass->work(r->pass->context, &tile, scratch, s->results + t * r->pass->result_bytes);
+    }
+    heed_stop(r);
+    return tiles_are_done(s, to - from);
+}
+
+/* Passes a band whose tiles are all processed to `store`, then continues with it. */
+static void complete_band(organ_pass_run_state *r, organ_pass_slot *s)
+{
+    organ_error error = {0};
+    organ_status status = ORGAN_OK;
+    if (r->pass->store && !s->shape.is_span && !organ_pass_given_up(r, s)) {
+        const organ_band band = organ_pass_band(r, s);
+        status = r->pass->store(r->pass->context, &band, &error);
+    }
+    pthread_mutex_lock(&r->lock);
+    if (status)
+        organ_pass_fail(r, s->number, &error);
+    organ_pass_complete(r, s);
+    pthread_mutex_unlock(&r->lock);
+}
+
+/* Reads the claimed band and processes its tiles, together with workers that have nothing else to do. */
+static void work_on_band(organ_pass_run_state *r, organ_pass_hand *hand, organ_pass_slot *s,
+                         const organ_band_shape *next, size_t announced)
+{
+    organ_error error = {0};
+    size_t from, to;
+    announce(r->pass, next, announced);
+    const organ_status status = fill_slot(r, hand, s, &error);
+    pthread_mutex_lock(&r->lock);
+    if (status)
+        organ_pass_fail(r, s->number, &error);
+    r->reading--;
+    atomic_store(&s->done, 0);
+    atomic_store(&s->taken, 0);
+    s->filled = true;
+    if (r->idle)
+        pthread_cond_broadcast(&r->changed);
+    pthread_mutex_unlock(&r->lock);
+    while (take_tiles(r, s, &from, &to))
+        work_on_tiles(r, s, from, to, hand->scratch); /* never all, because of the count below */
+    if (tiles_are_done(s, 1))
+        complete_band(r, s);
+}
+
+/* ---- the loop ---- */
+
+/* Returns the slot of the first band in file order that has tiles which no worker has taken; NULL if there is none. */
+static organ_pass_slot *slot_with_tiles(organ_pass_run_state *r)
+{
+    organ_pass_slot *first = NULL;
+    for (size_t k = 0; k < r->plan.slots; k++) {
+        organ_pass_slot *const s = &r->slots[k];
+        if (s->number && s->filled && !s->worked && (!first || s->number < first->number) &&
+            atomic_load(&s->taken) < s->shape.tiles)
+            first = s;
+    }
+    return first;
+}
+
+/* Waits until there may be something to do. A worker without memory for its next band waits for writes, if there are
+ * any, else for other workers. */
+static void await_change(organ_pass_run_state *r)
+{
+    organ_activity what = r->reading ? ORGAN_READING : ORGAN_WAITING;
+    if (r->more && r->writing)
+        what = ORGAN_WRITING;
+    const organ_activity before = organ_activity_begin(what);
+    r->idle++;
+    pthread_cond_wait(&r->changed, &r->lock);
+    r->idle--;
+    organ_activity_begin(before);
+}
+
+/* Begins a band or helps with one. Returns false if this worker has nothing more to do. The lock is held. */
+static bool take_step(organ_pass_run_state *r, size_t worker)
+{
+    organ_pass_hand *const hand = &r->hands[worker];
+    const unsigned node = organ_workers_place(r->engine->workers, worker).node;
+    organ_pass_slot *s = organ_pass_may_claim(r) ? organ_pass_free_slot(r, node) : NULL;
+    if (s && organ_pass_claim(r, s)) {
+        organ_band_shape next[MAX_AHEAD];
+        const size_t announced = bands_ahead(r, next);
+        pthread_mutex_unlock(&r->lock);
+        work_on_band(r, hand, s, next, announced);
+        heed_stop(r);
+        pthread_mutex_lock(&r->lock);
+        return true;
+    }
+    size_t from, to;
+    if ((s = slot_with_tiles(r)) && take_tiles(r, s, &from, &to)) {
+        pthread_mutex_unlock(&r->lock);
+        if (work_on_tiles(r, s, from, to, hand->scratch))
+            complete_band(r, s);
+        pthread_mutex_lock(&r->lock);
+        return true;
+    }
+    if ((!r->more || r->failed != UINT64_MAX) && r->reading == 0)
+        return false;
+    await_change(r);
+    return true;
+}
+
+void organ_pass_work(void *run, size_t worker)
+{
+    organ_pass_run_state *const r = run;
+    organ_pass_hand *const hand = &r->hands[worker];
+    pthread_mutex_lock(&r->lock);
+    while (take_step(r, worker))
+        ;
+    pthread_cond_broadcast(&r->changed); /* wakes the other workers at the end */
+    pthread_cond_signal(&r->finished);
+    pthread_mutex_unlock(&r->lock);
+    for (int side = 0; side < 2; side++)
+        if (hand->fd[side] >= 0)
+            close(hand->fd[side]);
+}
