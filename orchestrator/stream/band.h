@@ -88,6 +88,8 @@ typedef struct organ_pass {
     /* Receives an item whose bands are all retired and written, in any order, one at a time, on the thread that runs
      * organ_pass_run. Not called if a band of the item failed. */
     organ_status (*finish)(void *context, size_t item, organ_error *error);
+    /* Receives the finished items in their order, on the same thread as `finish`: for messages. */
+    void (*tell)(void *context, size_t item);
     /* Receives the bytes of the bands that were retired and written since the last call, on the same thread as
      * `finish`. */
     void (*advance)(void *context, uint64_t bytes);

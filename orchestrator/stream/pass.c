@@ -77,6 +77,19 @@ static organ_pass_open *take_complete(organ_pass_run_state *r)
     return items;
 }
 
+/* Passes finished items to `tell`: those that no unfinished item is before, or with `all` every one. */
+static void tell_items(organ_pass_run_state *r, bool all)
+{
+    const organ_pass *const pass = r->pass;
+    for (; r->told < pass->item_count; r->told++) {
+        const organ_pass_item *const item = &pass->items[r->told];
+        if (r->ended[r->told] && pass->tell)
+            pass->tell(pass->context, r->told);
+        else if (!r->ended[r->told] && !all && !item->elsewhere && item->tensor->bytes)
+            return;
+    }
+}
+
 /* Frees the items, and passes each to `finish` unless it or an earlier item failed there. Returns false after that. */
 static bool finish_items(organ_pass_run_state *r, organ_pass_open *items, bool usable)
 {
@@ -90,6 +103,8 @@ static bool finish_items(organ_pass_run_state *r, organ_pass_open *items, bool u
             organ_pass_fail(r, items->number, &error);
             pthread_mutex_unlock(&r->lock);
         }
+        r->ended[items->item] = usable && !items->failed;
+        tell_items(r, false);
         free(items);
     }
     return usable;
@@ -133,6 +148,7 @@ static void receive_items(organ_pass_run_state *r)
     pthread_mutex_unlock(&r->lock);
     if (bytes && r->pass->advance)
         r->pass->advance(r->pass->context, bytes);
+    tell_items(r, true);
     free(r->open);
 }
 
@@ -146,7 +162,8 @@ static organ_status allocate_slots(organ_pass_run_state *r, organ_error *error)
     const size_t workers = organ_workers_count(r->engine->workers);
     r->slots = calloc(r->plan.slots, sizeof *r->slots);
     r->hands = calloc(workers, sizeof *r->hands);
-    if (!r->slots || !r->hands)
+    r->ended = calloc(r->pass->item_count + 1, sizeof *r->ended);
+    if (!r->slots || !r->hands || !r->ended)
         return organ_fail_errno(error, ENOMEM, "cannot allocate the bands of a pass");
     for (size_t k = 0; k < workers; k++)
         r->hands[k].fd[0] = r->hands[k].fd[1] = -1;
@@ -181,6 +198,7 @@ static void release_slots(organ_pass_run_state *r)
         organ_topology_free(topology, r->hands[k].scratch, r->pass->scratch_bytes);
     free(r->slots);
     free(r->hands);
+    free(r->ended);
 }
 
 /* Sets the initial state of the pass, with its plan. */

@@ -82,6 +82,8 @@ typedef struct organ_pass_run {
     size_t writing;                            /* bands in the queue or being written */
     bool closing;                              /* the companions must end */
     organ_pass_open *complete, **complete_end; /* items to be finished by the calling thread */
+    bool *ended;                               /* for each item: it is finished */
+    size_t told;                               /* items before this one are told */
     uint64_t bytes;                            /* of complete bands, to be passed to `advance` */
 } organ_pass_run_state;
 

@@ -297,7 +297,7 @@ done <<'END'
 1.mlp.experts.3.gate_proj 9.3855186
 END
 ends 0 quantize longcat_flash -o codes --scheme int8-channel --method gptq "${short[@]}"
-scores codes 9.3903520
+scores codes 9.3864525
 ends 0 prune longcat_flash -o shares --sparsity 50 --allocate global --allocate-tokens 64 --method physarum-v1 "${short[@]}"
 ends 0 audit longcat_flash shares --quiet
 chmod -R u+w shares && rm -r shares

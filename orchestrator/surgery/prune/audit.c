@@ -136,16 +136,14 @@ static organ_status audit_retire_band(void *context, const organ_band *band, org
     return ORGAN_OK;
 }
 
-/* Implements organ_pass.finish: reports a tensor after its last row range. */
-static organ_status audit_finish(void *context, size_t item, organ_error *error)
+/* Implements organ_pass.tell: reports a tensor after its last row range. */
+static void audit_tell(void *context, size_t item)
 {
     const audit *const a = context;
     const organ_cut *const cut = &a->compared.cuts.list[item];
     const organ_tensor *const donor = a->pairs[cut->of]->donor;
-    (void)error;
     if (cut->at + cut->tensor.bytes == donor->bytes)
         organ_progress_advance(a->progress, 0, donor->name, NULL);
-    return ORGAN_OK;
 }
 
 /* Implements organ_pass.advance: the bytes were read from both models. */
@@ -194,7 +192,7 @@ static organ_status count_share(audit *a, organ_error *error)
                              .work = compare_tile,
                              .retire = audit_retire_band,
                              .follows = audit_follows,
-                             .finish = audit_finish,
+                             .tell = audit_tell,
                              .advance = audit_advance};
     if (organ_pass_run(&pass, a->engine, error) == ORGAN_OK && organ_model_unchanged(a->donor, error) == ORGAN_OK)
         organ_model_unchanged(a->copy, error);

@@ -21,6 +21,7 @@ typedef struct organ_prune_part {
     char xxh3[17];              /* XXH3 of its bytes in the output, 16 hexadecimal digits; "" for a unit that is not a
                                  * whole target */
     bool searched;              /* the next round of the search for gains reads this unit */
+    bool told;                  /* the progress has reported the unit, or another run or rank made it */
     bool done;                  /* this rank need not make the unit (organ_write_done); of a target: all its units */
 } organ_prune_part;
 

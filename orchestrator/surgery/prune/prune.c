@@ -144,7 +144,7 @@ void organ_prune_job_close(organ_prune_job *job)
 }
 
 /* Prints a note that shard number `file` is done, with the number of weights that were killed in this shard and in all
- * finished units, and the number of weights of all finished units. */
+ * reported units, and the number of weights of all reported units. */
 static void report_shard(const organ_prune_job *job, size_t file)
 {
     char in_it[32], so_far[32], of[32];
@@ -152,8 +152,8 @@ static void report_shard(const organ_prune_job *job, size_t file)
     for (size_t k = 0; k < job->cuts.count; k++) {
         const organ_prune_part *const unit = &job->units[k];
         here += unit->tensor->file == file ? unit->counts.killed : 0;
-        all += unit->done ? unit->counts.killed : 0;
-        processed += unit->done ? unit->tensor->elements : 0;
+        all += unit->told ? unit->counts.killed : 0;
+        processed += unit->told ? unit->tensor->elements : 0;
     }
     organ_progress_note(job->progress, "%s is done: %s weights killed in it, %s of %s target weights so far",
                         job->donor->files[file].name, organ_count_text(here, in_it), organ_count_text(all, so_far),
@@ -186,22 +186,35 @@ organ_status organ_prune_part_write(organ_prune_job *job, organ_prune_part *unit
     return ORGAN_OK;
 }
 
-/* Appends the line of a completely written unit to the journal, marks the unit as done, and reports progress: for the
- * unit, and for its shard if no other unit of the shard is left. */
-organ_status organ_prune_part_done(organ_prune_job *job, organ_prune_part *unit, organ_error *error)
+/* Appends the line of a completely written unit to the journal and marks the unit as done. */
+static organ_status record_unit(organ_prune_job *job, organ_prune_part *unit, organ_error *error)
 {
     const size_t index = (size_t)(unit - job->units);
-    char remark[32];
     if (organ_cuts_is_whole(&job->cuts, index))
         memcpy(unit->xxh3, job->cuts.xxh3[unit->target], sizeof unit->xxh3);
     if (organ_write_finish(job->run, index, organ_prune_line(job, unit), error))
         return error->status;
     unit->done = true;
+    return ORGAN_OK;
+}
+
+/* Reports progress: for a unit that is done, and for its shard if no other unit of the shard is left. */
+static void report_unit(organ_prune_job *job, organ_prune_part *unit)
+{
+    const size_t index = (size_t)(unit - job->units);
+    char remark[32];
+    unit->told = true;
     snprintf(remark, sizeof remark, "%.2f %% killed", organ_percent(unit->counts.killed, unit->tensor->elements));
     organ_progress_advance(job->progress, 0, job->cuts.list[index].unit, remark);
     if (--job->state->clocks[unit->tensor->file].units_left == 0)
         report_shard(job, unit->tensor->file);
-    return ORGAN_OK;
+}
+
+organ_status organ_prune_part_done(organ_prune_job *job, organ_prune_part *unit, organ_error *error)
+{
+    if (record_unit(job, unit, error) == ORGAN_OK)
+        report_unit(job, unit);
+    return error->status;
 }
 
 /* Implements organ_pass.store for a pruned band: keeps the digest of its bytes for the journal, and counts the
@@ -254,7 +267,14 @@ static organ_status prune_finish_unit(void *context, size_t item, organ_error *e
     clock->bytes += unit->tensor->bytes;
     clock->last = organ_seconds_now();
     state->pruned_bytes += unit->tensor->bytes;
-    return organ_prune_part_done(w->job, unit, error);
+    return record_unit(w->job, unit, error);
+}
+
+/* Implements organ_pass.tell. */
+static void prune_tell_unit(void *context, size_t item)
+{
+    const writer *const w = context;
+    report_unit(w->job, w->flow.parts[item]);
 }
 
 /* Implements organ_pass.advance. */
@@ -299,6 +319,7 @@ static organ_status run_flow(organ_prune_job *job, organ_error *error)
         pass.store = prune_store_band;
         pass.write = prune_write_band;
         pass.finish = prune_finish_unit;
+        pass.tell = prune_tell_unit;
         pass.advance = prune_advance;
         pass.moves = organ_write_moves(job->run, &pass.behind);
         organ_pass_run(&pass, job->engine, error);
@@ -390,7 +411,7 @@ void organ_prune_begin(organ_prune_job *job, organ_writing *writing)
 {
     job->run = writing;
     for (size_t k = 0; k < job->cuts.count; k++)
-        job->units[k].done = organ_write_done(writing, k);
+        job->units[k].told = job->units[k].done = organ_write_done(writing, k);
 }
 
 /* Sets the counts of each target in job->parts to the sums over its units. All ranks have written all units. The gain

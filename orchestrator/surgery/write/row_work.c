@@ -90,22 +90,16 @@ void organ_row_work_fold(const organ_writing *w)
     }
 }
 
-/* Records in the journal that row range `cut` is written, and advances the progress. The sums and the digest of the
- * range become the "results" of its journal line. */
+/* Records in the journal that row range `cut` is written. The sums and the digest of the range become the "results" of
+ * its journal line. */
 static organ_status finish_row_range(organ_writing *w, size_t cut, organ_error *error)
 {
     const organ_row_work *const rows = w->write->rows;
     const organ_cuts *const cuts = w->cuts;
     organ_row_result *const result = &rows->results[cut];
-    char remark[64] = "";
     if (organ_cuts_is_whole(cuts, cut))
         memcpy(result->xxh3, cuts->xxh3[cuts->list[cut].of], sizeof result->xxh3);
-    if (organ_write_finish(w, cut, result_json(result), error))
-        return error->status;
-    if (rows->remark)
-        rows->remark(result->sums, remark);
-    organ_progress_advance(w->write->progress, 0, cuts->list[cut].unit, remark);
-    return ORGAN_OK;
+    return organ_write_finish(w, cut, result_json(result), error);
 }
 
 /* Returns the offset of the band in its row range. */
@@ -160,6 +154,18 @@ static organ_status rows_finish(void *context, size_t item, organ_error *error)
 {
     const row_walk *const walk = context;
     return finish_row_range(walk->w, walk->todo[item], error);
+}
+
+/* Implements organ_pass.tell: reports a finished row range. */
+static void rows_tell(void *context, size_t item)
+{
+    const row_walk *const walk = context;
+    const organ_row_work *const rows = walk->w->write->rows;
+    const size_t cut = walk->todo[item];
+    char remark[64] = "";
+    if (rows->remark)
+        rows->remark(rows->results[cut].sums, remark);
+    organ_progress_advance(walk->w->write->progress, 0, walk->w->cuts->list[cut].unit, remark);
 }
 
 /* Implements organ_pass.advance. */
@@ -218,6 +224,7 @@ organ_status organ_row_work_run(organ_writing *w, organ_error *error)
                         .store = store_rows,
                         .write = write_rows,
                         .finish = rows_finish,
+                        .tell = rows_tell,
                         .advance = advance_rows};
     if (walk.count && !error->status) {
         bands.moves = organ_write_moves(w, &bands.behind);
