@@ -111,8 +111,9 @@ report/blocks text svg html
 report/view text svg blocks
 forward/config
 forward config
+stream/disk
 stream/unfinished
-stream unfinished
+stream disk unfinished
 surgery/interface
 surgery/facts
 surgery/inputs facts

@@ -7,7 +7,7 @@
 #include "formats/base/path.h"
 #include "formats/base/text_buffer.h"
 #include "formats/model/recognise.h"
-#include "orchestrator/stream/direct_file.h"
+#include "orchestrator/stream/disk/direct_file.h"
 
 #include <dirent.h>
 #include <errno.h>

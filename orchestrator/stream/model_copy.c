@@ -4,7 +4,7 @@
 #include "formats/base/text_buffer.h"
 #include "formats/safetensors/safetensors.h"
 #include "orchestrator/machine/extent.h"
-#include "orchestrator/stream/shared_files.h"
+#include "orchestrator/stream/disk/shared_files.h"
 #include "orchestrator/stream/transfer.h"
 
 #include <errno.h>

@@ -8,62 +8,25 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 
 /* ---- companions ---- */
 
-/* Runs on each companion: writes queued bands until the pass ends. */
-static void *write_bands(void *run)
+/* Implements the callback of organ_writers_create: writes a queued band. */
+static void write_band(void *run, organ_queued_write *queued)
 {
     organ_pass_run_state *const r = run;
-    prctl(PR_SET_NAME, "writer");
     pthread_mutex_lock(&r->lock);
-    while (r->writes || !r->closing) {
-        organ_pass_slot *const s = r->writes;
-        if (!s) {
-            pthread_cond_wait(&r->queued, &r->lock);
-            continue;
-        }
-        if (!(r->writes = s->next))
-            r->writes_end = &r->writes;
-        organ_pass_write(r, s);
-        r->writing--;
-    }
+    organ_pass_write(r, (organ_pass_slot *)queued);
+    r->writing--;
     pthread_mutex_unlock(&r->lock);
-    return NULL;
 }
 
 /* Starts a companion for each worker if the pass writes behind. */
 static organ_status start_companions(organ_pass_run_state *r, organ_error *error)
 {
-    const size_t count = r->pass->behind ? organ_workers_count(r->engine->workers) : 0;
-    pthread_attr_t attributes;
-    int fault = 0;
-    if (!count)
+    if (!r->pass->behind)
         return ORGAN_OK;
-    if (!(r->companions = calloc(count, sizeof *r->companions)))
-        return organ_fail_errno(error, ENOMEM, "cannot allocate the state of %zu writing threads", count);
-    if ((fault = pthread_attr_init(&attributes)) == 0) {
-        while (!fault && r->companion_count < count)
-            if ((fault = organ_thread_create(&r->companions[r->companion_count], &attributes, write_bands, r)) == 0)
-                r->companion_count++;
-        pthread_attr_destroy(&attributes);
-    }
-    return fault ? organ_fail_errno(error, fault, "cannot start %zu writing threads (memory, or a limit on threads)",
-                                    count)
-                 : ORGAN_OK;
-}
-
-/* Ends the companions after they have written all queued bands. */
-static void end_companions(organ_pass_run_state *r)
-{
-    pthread_mutex_lock(&r->lock);
-    r->closing = true;
-    pthread_cond_broadcast(&r->queued);
-    pthread_mutex_unlock(&r->lock);
-    for (size_t k = 0; k < r->companion_count; k++)
-        pthread_join(r->companions[k], NULL);
-    free(r->companions);
+    return organ_writers_create(organ_workers_count(r->engine->workers), write_band, r, &r->companions, error);
 }
 
 /* ---- the calling thread ---- */
@@ -208,18 +171,15 @@ static void begin_run(organ_pass_run_state *r)
     r->failed = UINT64_MAX;
     r->more = r->more_ahead = true;
     r->last_item = SIZE_MAX;
-    r->writes_end = &r->writes;
     r->complete_end = &r->complete;
     pthread_mutex_init(&r->lock, NULL);
     pthread_cond_init(&r->changed, NULL);
-    pthread_cond_init(&r->queued, NULL);
     organ_condition_init(&r->finished);
 }
 
 static void end_run(organ_pass_run_state *r)
 {
     pthread_cond_destroy(&r->changed);
-    pthread_cond_destroy(&r->queued);
     pthread_cond_destroy(&r->finished);
     pthread_mutex_destroy(&r->lock);
 }
@@ -240,7 +200,7 @@ organ_status organ_pass_run(const organ_pass *pass, const organ_engine *engine, 
         receive_items(&r);
         organ_workers_wait(engine->workers);
     }
-    end_companions(&r);
+    organ_writers_destroy(r.companions);
     if (r.error.status)
         *error = r.error;
     release_slots(&r);

@@ -5,6 +5,7 @@
 #define ORGAN_PASS_PARTS_H
 
 #include "orchestrator/stream/band_plan.h"
+#include "orchestrator/stream/disk/writers.h"
 #include "orchestrator/stream/pass.h"
 
 #include <pthread.h>
@@ -24,6 +25,7 @@ typedef struct organ_pass_open {
 
 /* The memory of one band, and its state. */
 typedef struct organ_pass_slot {
+    organ_queued_write queued; /* first member: companions have a pointer to it */
     organ_band_shape shape;
     uint64_t number;     /* of the band, from 1 in the order in which bands are begun; 0: the slot is free */
     organ_pass_open *of; /* its item; NULL: part of a span */
@@ -39,7 +41,6 @@ typedef struct organ_pass_slot {
     bool turn;           /* the bands before it in its chain are retired */
     bool retired;        /* needs no more retiring */
     struct organ_pass_slot *successor; /* slot of the next band of its chain; NULL: not claimed yet */
-    struct organ_pass_slot *next;      /* in the queue of bands to be written */
 } organ_pass_slot;
 
 /* Memory and descriptors of one worker. */
@@ -55,17 +56,15 @@ typedef struct organ_pass_run {
     const organ_pass *pass;
     const organ_engine *engine;
     organ_band_plan plan;
-    size_t buffer_bytes;    /* of each buffer of a slot */
-    organ_pass_slot *slots; /* [plan.slots] */
-    organ_pass_hand *hands; /* per worker */
-    pthread_t *companions;  /* threads that write */
-    size_t companion_count;
+    size_t buffer_bytes;       /* of each buffer of a slot */
+    organ_pass_slot *slots;    /* [plan.slots] */
+    organ_pass_hand *hands;    /* per worker */
+    organ_writers *companions; /* threads that write; NULL: the workers write */
     /* number of the first band that failed in file order, 0 after a stop, UINT64_MAX before: later bands are given up
      */
     _Atomic uint64_t failed;
     pthread_mutex_t lock;
     pthread_cond_t changed;  /* wakes workers: a slot became free or got tiles, reading ended, or the pass ends */
-    pthread_cond_t queued;   /* wakes companions: there is a band to write, or the pass ends */
     pthread_cond_t finished; /* wakes the calling thread: an item is complete, or the pass ends */
     organ_error error;       /* of the band `failed` */
     organ_band_cursor cursor, ahead;    /* of the next band; of the next band to be announced to the kernel */
@@ -78,9 +77,7 @@ typedef struct organ_pass_run {
     organ_pass_slot *tail; /* slot of the band claimed last if it is an item's and not retired, else NULL */
     organ_pass_open *open; /* item of the band claimed last; NULL: complete, or none */
     size_t last_item;      /* index of the item of which a band was claimed last; SIZE_MAX: none */
-    organ_pass_slot *writes, **writes_end;     /* queue of bands to be written by companions */
-    size_t writing;                            /* bands in the queue or being written */
-    bool closing;                              /* the companions must end */
+    size_t writing;        /* bands that companions write or will write */
     organ_pass_open *complete, **complete_end; /* items to be finished by the calling thread */
     bool *ended;                               /* for each item: it is finished */
     size_t told;                               /* items before this one are told */

@@ -193,16 +193,10 @@ void organ_pass_write(organ_pass_run_state *r, organ_pass_slot *s)
 void organ_pass_complete(organ_pass_run_state *r, organ_pass_slot *s)
 {
     s->worked = true;
-    const bool write = !s->written, queue = write && r->companion_count && !s->shape.part.given;
+    const bool write = !s->written, queue = write && r->companions && !s->shape.part.given;
     if (queue) {
-        s->next = NULL;
-        *r->writes_end = s;
-        r->writes_end = &s->next;
         r->writing++;
-        const organ_activity before = organ_activity_begin(ORGAN_WRITING); /* the companion has no clock */
-        organ_activity_moved(s->shape.bytes);
-        organ_activity_begin(before);
-        pthread_cond_signal(&r->queued);
+        organ_writers_queue(r->companions, &s->queued, s->shape.bytes);
     }
     if (!s->retired)
         retire_chain(r, s);

@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: MIT
  * Runs transfers on the workers of an engine. A worker takes the next extent of the list of transfers, reads it in
- * steps into its own buffer, hashes and writes it. The extents of a transfer whose whole digest is needed are
- * single steps, because each step waits until the step before it is hashed. */
+ * steps into its own buffers, hashes and writes it. The extents of a transfer whose whole digest is needed are
+ * single steps, because each step waits until the step before it is hashed.
+ *
+ * A worker that writes with direct I/O has two buffers: while a writer (stream/disk/writers.h) writes one, the worker
+ * fills the other. The worker itself reports a write, before it uses the buffer again or ends. */
 #include "formats/base/activity.h"
-#include "formats/base/file_calls.h"
 #include "formats/base/input_file.h"
 #include "formats/remote/remote.h"
 #include "orchestrator/machine/extent.h"
-#include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/thread.h"
-#include "orchestrator/stream/direct_file.h"
+#include "orchestrator/stream/disk/direct_file.h"
 #include "orchestrator/stream/read_ahead.h"
+#include "orchestrator/stream/disk/writers.h"
 #include "orchestrator/stream/transfer.h"
 #include "orchestrator/stream/widen.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 /* Bytes read, hashed and written at once: all workers together have ROOM bytes of buffers, but each at least STEP,
@@ -26,8 +26,11 @@
 #define STEP    ((size_t)1 << 20)
 #define LONG    ((size_t)4 << 20)
 #define ROOM    ((size_t)16 << 20)
-#define EXTENT  ((size_t)8 << 20) /* bytes of an extent, unless the digest of the whole tensor is needed */
-#define CONVERT ((size_t)1 << 16) /* elements converted at once: whole blocks of every type */
+#define BEHIND  ((size_t)64 << 10) /* shorter writes are not worth the change of thread */
+#define EXTENT  ((size_t)8 << 20)  /* bytes of an extent, unless the digest of the whole tensor is needed */
+#define CONVERT ((size_t)1 << 16)  /* elements converted at once: whole blocks of every type */
+
+enum { MOST_SLOTS = 2 };
 
 /* A part of a transfer that one worker moves. */
 typedef struct transfer_part {
@@ -35,9 +38,9 @@ typedef struct transfer_part {
     organ_transfer_extent here; /* range of its bytes in the output, and after the last step their digest */
 } transfer_part;
 
-/* A worker that waits to hash its step. */
+/* The condition on which a worker waits until it may hash its step or a write has ended. */
 typedef struct transfer_wait {
-    pthread_cond_t turn;     /* the bytes before the step are hashed, or an earlier part has failed */
+    pthread_cond_t turn;     /* the bytes before the step are hashed, an earlier part failed, or a write has ended */
     const organ_transfer *t; /* the transfer of the step; NULL: the worker does not wait */
     uint64_t at;             /* offset of the step in the transfer */
 } transfer_wait;
@@ -49,9 +52,11 @@ typedef struct transfer_pool {
     const organ_engine *engine;
     const organ_progress *progress;
     const organ_stop *stop;
-    unsigned char **buffers; /* `step` bytes for each active worker, on its NUMA node */
+    unsigned char **buffers; /* slots * step bytes for each active worker, on its NUMA node */
     XXH3_state_t **hashes;   /* a digest for each active worker */
     size_t step;             /* bytes of a buffer: of a step */
+    size_t slots;            /* buffers of each worker: MOST_SLOTS with writers, else 1 */
+    organ_writers *writers;  /* NULL: the workers write */
     size_t active;           /* workers 0 .. active - 1 move bytes, the others do nothing */
     transfer_wait *waits;    /* one for each active worker */
     pthread_mutex_t lock; /* protects the members below, waits, `left` and `hashed` of transfers, and the callbacks */
@@ -67,18 +72,25 @@ typedef struct transfer_pool {
 
 /* A buffer of a worker, and the write that takes its bytes. */
 typedef struct transfer_slot {
-    unsigned char *memory; /* pool->step bytes, aligned to a page */
-    bool busy;             /* a write was begun and is not reported yet */
-    bool ends;             /* these are the last bytes of their part */
-    transfer_part part;    /* the part of the bytes */
-    uint64_t at;           /* offset of the bytes in the transfer */
-    size_t bytes, source;  /* bytes written, and the bytes of the source tensor that they were made from */
+    organ_queued_write queued; /* first member: writers have a pointer to it */
+    unsigned char *memory;     /* pool->step bytes, aligned to a page */
+    bool busy;                 /* a write was begun and is not reported yet */
+    bool queues;               /* a writer has not ended the write yet; protected by the lock */
+    const unsigned char *data; /* what the writer writes ... */
+    organ_direct_file *file;   /* ... to this file */
+    transfer_wait *wait;       /* of the worker that a writer wakes */
+    organ_error error;         /* of the write */
+    bool ends;                 /* these are the last bytes of their part */
+    transfer_part part;        /* the part of the bytes */
+    uint64_t at;               /* offset of the bytes in the transfer */
+    size_t bytes, source;      /* bytes written, and the bytes of the source tensor that they were made from */
 } transfer_slot;
 
 /* State of one worker. */
 typedef struct transfer_worker {
     transfer_pool *pool;
-    transfer_slot slot;
+    transfer_slot slots[MOST_SLOTS];
+    size_t turn;                    /* index of the slot for the next step; used in turn */
     XXH3_state_t *hash;             /* of the bytes of the current part */
     transfer_wait *wait;            /* its element of pool->waits */
     organ_direct_file file;         /* the open output file; path NULL: none */
@@ -178,11 +190,31 @@ static bool part_is_in_vain(transfer_pool *c, const transfer_part *part)
 
 /* ---- writes ---- */
 
-/* Begins to write the bytes of slot `s` from `data`. The slot is busy until end_write. */
-static void begin_write(transfer_worker *h, transfer_slot *s, const unsigned char *data, organ_error *error)
+/* Implements the callback of organ_writers_create: writes the bytes of a slot and wakes its worker. */
+static void write_slot(void *pool, organ_queued_write *queued)
 {
-    const organ_transfer *const t = &h->pool->transfers[s->part.number];
-    s->busy = organ_direct_write(&h->file, data, s->bytes, t->offset + s->at, error) == ORGAN_OK;
+    transfer_pool *const c = pool;
+    transfer_slot *const s = (transfer_slot *)queued;
+    organ_direct_write(s->file, s->data, s->bytes, c->transfers[s->part.number].offset + s->at, &s->error);
+    pthread_mutex_lock(&c->lock);
+    s->queues = false;
+    pthread_cond_signal(&s->wait->turn);
+    pthread_mutex_unlock(&c->lock);
+}
+
+/* Begins to write the bytes of slot `s` from `data`, on a writer if the write waits for a disk. The slot is busy until
+ * end_write. */
+static void begin_write(transfer_worker *h, transfer_slot *s, const unsigned char *data)
+{
+    s->busy = true;
+    s->data = data;
+    s->file = &h->file;
+    s->error = (organ_error){0};
+    s->queues = h->pool->writers && h->file.direct >= 0 && s->bytes >= BEHIND;
+    if (s->queues)
+        organ_writers_queue(h->pool->writers, &s->queued, s->bytes);
+    else
+        organ_direct_write(&h->file, data, s->bytes, h->pool->transfers[s->part.number].offset + s->at, &s->error);
 }
 
 /* Passes a tensor's bytes that were written to the progress and, if they complete an extent or the tensor, to the
@@ -208,17 +240,34 @@ static void report_written(transfer_pool *c, const transfer_slot *s, organ_error
         organ_progress_advance(c->progress, 0, t->tensor->name, NULL);
 }
 
-/* Waits until the slot's write has ended, if one was begun, and reports it. */
-static void end_write(transfer_worker *h, transfer_slot *s)
+/* Waits until the slot's write has ended, if one was begun, and reports it. Returns false if the write or a callback
+ * failed; the error is kept then. The slots are ended in the order in which they were begun. */
+static bool end_write(transfer_worker *h, transfer_slot *s)
 {
-    organ_error error = {0};
+    transfer_pool *const c = h->pool;
     if (!s->busy)
-        return;
+        return true;
     s->busy = false;
-    pthread_mutex_lock(&h->pool->lock);
-    report_written(h->pool, s, &error);
-    keep_transfer_fault(h->pool, &s->part, &error);
-    pthread_mutex_unlock(&h->pool->lock);
+    pthread_mutex_lock(&c->lock);
+    const organ_activity before = organ_activity_begin(ORGAN_WRITING);
+    while (s->queues)
+        pthread_cond_wait(&h->wait->turn, &c->lock);
+    organ_activity_begin(before);
+    if (!s->error.status)
+        report_written(c, s, &s->error);
+    keep_transfer_fault(c, &s->part, &s->error);
+    pthread_mutex_unlock(&c->lock);
+    for (size_t k = 0; k < c->slots && s->error.status; k++) /* an extent with a failed write is not reported */
+        if (!is_before(&s->part, &h->slots[k].part))
+            h->slots[k].ends = false;
+    return !s->error.status;
+}
+
+/* Ends the writes of all slots, the oldest first. */
+static void end_writes(transfer_worker *h)
+{
+    for (size_t k = 0; k < h->pool->slots; k++)
+        end_write(h, &h->slots[(h->turn + k) % h->pool->slots]);
 }
 
 /* ---- source and target ---- */
@@ -229,6 +278,7 @@ static organ_status open_target(transfer_worker *h, const organ_transfer *t, org
 {
     if (h->file.path && strcmp(h->file.path, t->path) == 0)
         return ORGAN_OK;
+    end_writes(h);
     if (h->file.path)
         organ_direct_close(&h->file);
     if (organ_direct_open(t->path, 0666, &h->file, error) != ORGAN_OK)
@@ -337,28 +387,30 @@ static void hash_in_order(transfer_pool *c, transfer_wait *wait, const transfer_
     pthread_mutex_unlock(&c->lock);
 }
 
-/* Moves the next bytes of a part through a slot. */
-static organ_status move_step(transfer_worker *h, transfer_part *part, uint64_t at, size_t *bytes, organ_error *error)
+/* Moves the next bytes of a part through the slot whose turn it is. Sets *bytes to their number. Returns false after an
+ * error of this step, or of an earlier one of this worker, which is kept already. */
+static bool move_step(transfer_worker *h, transfer_part *part, uint64_t at, size_t *bytes, organ_error *error)
 {
     const organ_transfer *const t = &h->pool->transfers[part->number];
-    transfer_slot *const s = &h->slot;
+    transfer_slot *const s = &h->slots[h->turn];
     unsigned char *data;
+    if (!end_write(h, s))
+        return false;
     s->part = *part;
     s->at = at;
     if ((t->as == t->tensor->dtype ? read_step : convert_step)(h, t, s, &data, error) != ORGAN_OK)
-        return error->status;
+        return false;
+    h->turn = (h->turn + 1) % h->pool->slots;
     *bytes = s->bytes;
     s->ends = at + s->bytes == part->here.at + part->here.bytes;
     if (!t->whole && t->written)
         XXH3_64bits_update(h->hash, data, s->bytes);
     if (s->ends && !t->whole && t->written)
         s->part.here.xxh3 = XXH3_64bits_digest(h->hash);
-    begin_write(h, s, data, error);
-    if (!error->status && t->whole && s->bytes)
+    begin_write(h, s, data);
+    if (t->whole && s->bytes)
         hash_in_order(h->pool, h->wait, s, data);
-    if (!error->status)
-        end_write(h, s);
-    return error->status;
+    return h->pool->slots > 1 || end_write(h, s);
 }
 
 /* ---- workers ---- */
@@ -374,10 +426,11 @@ static void move_part(transfer_worker *h, transfer_part *part)
     if (open_target(h, t, &error) == ORGAN_OK && open_source(h, t, &error) == ORGAN_OK)
         for (uint64_t at = part->here.at; !error.status && (at == part->here.at || at < end); at += bytes) {
             announce_transfers(h->pool);
-            if (move_step(h, part, at, &bytes, &error) != ORGAN_OK || at + bytes == end ||
-                part_is_in_vain(h->pool, part))
+            if (!move_step(h, part, at, &bytes, &error) || at + bytes == end || part_is_in_vain(h->pool, part))
                 break;
         }
+    if (error.status) /* a write of an earlier step may have failed too, and its error comes first */
+        end_writes(h);
     pthread_mutex_lock(&h->pool->lock);
     keep_transfer_fault(h->pool, part, &error);
     pthread_mutex_unlock(&h->pool->lock);
@@ -391,11 +444,15 @@ static void run_transfers(void *context, size_t worker)
     transfer_part part;
     if (worker >= c->active)
         return;
-    h.slot.memory = c->buffers[worker];
+    for (size_t k = 0; k < c->slots; k++) {
+        h.slots[k].memory = c->buffers[worker] + k * c->step;
+        h.slots[k].wait = &c->waits[worker];
+    }
     h.hash = c->hashes[worker];
     h.wait = &c->waits[worker];
     while (take_part(c, &part))
         move_part(&h, &part);
+    end_writes(&h);
     if (h.file.path)
         organ_direct_close(&h.file);
     if (h.fd >= 0)
@@ -413,15 +470,38 @@ static size_t count_parts(const transfer_pool *c, size_t most)
     return organ_min(parts, most);
 }
 
+/* Returns whether writes wait for a disk: some are long, and the first file is written with direct I/O. */
+static bool writes_wait(const transfer_pool *c)
+{
+    organ_direct_file file;
+    organ_error ignored = {0}; /* a worker reports it */
+    size_t k = 0;
+    while (k < c->count && transfer_bytes(&c->transfers[k]) < BEHIND)
+        k++;
+    if (k == c->count || organ_direct_open(c->transfers[k].path, 0666, &file, &ignored) != ORGAN_OK)
+        return false;
+    const bool direct = file.direct >= 0;
+    organ_direct_close(&file);
+    return direct;
+}
+
+/* Chooses the number of active workers and their buffers for the memory of the engine. */
+static void plan_transfer_buffers(transfer_pool *c)
+{
+    const organ_engine *const e = c->engine;
+    const size_t fits = (size_t)organ_max(e->memory / STEP, 1);
+    c->step = STEP; /* count_parts needs it */
+    c->active = organ_min(count_parts(c, organ_workers_count(e->workers)), fits);
+    c->slots = c->active * MOST_SLOTS <= fits && writes_wait(c) ? MOST_SLOTS : 1;
+    while (c->active && c->step < LONG && 2 * c->step * c->slots * c->active <= organ_min(ROOM, (size_t)e->memory))
+        c->step *= 2;
+}
+
 /* Allocates buffers and digests for as many workers as have parts and as the memory has room for. */
 static organ_status allocate_transfer_buffers(transfer_pool *c, organ_error *error)
 {
     const organ_engine *const e = c->engine;
-    const size_t fits = (size_t)organ_max(e->memory / STEP, 1);
-    c->step = STEP;
-    c->active = organ_min(count_parts(c, organ_workers_count(e->workers)), fits);
-    while (c->active && c->step < LONG && 2 * c->step * c->active <= organ_min(ROOM, (size_t)e->memory))
-        c->step *= 2;
+    plan_transfer_buffers(c);
     c->buffers = calloc(c->active + 1, sizeof *c->buffers);
     c->hashes = calloc(c->active + 1, sizeof *c->hashes);
     c->waits = calloc(c->active + 1, sizeof *c->waits);
@@ -429,20 +509,23 @@ static organ_status allocate_transfer_buffers(transfer_pool *c, organ_error *err
         return organ_fail_errno(error, ENOMEM, "cannot allocate buffers for %zu threads", c->active);
     for (size_t k = 0; k < c->active; k++) {
         const unsigned node = organ_workers_place(e->workers, k).node;
-        c->buffers[k] = organ_topology_allocate(e->topology, node, c->step);
+        c->buffers[k] = organ_topology_allocate(e->topology, node, c->slots * c->step);
         c->hashes[k] = XXH3_createState();
         pthread_cond_init(&c->waits[k].turn, NULL);
         if (!c->buffers[k] || !c->hashes[k])
-            return organ_fail_errno(error, ENOMEM, "cannot allocate a buffer of %zu bytes", c->step);
+            return organ_fail_errno(error, ENOMEM, "cannot allocate a buffer of %zu bytes", c->slots * c->step);
     }
-    return ORGAN_OK;
+    if (c->slots > 1)
+        organ_writers_create(c->active, write_slot, c, &c->writers, error);
+    return error->status;
 }
 
 /* Frees what allocate_transfer_buffers allocated, also after it has failed, and digests of unfinished transfers. */
 static void release_transfer_pool(transfer_pool *c)
 {
+    organ_writers_destroy(c->writers);
     for (size_t k = 0; c->buffers && c->hashes && c->waits && k < c->active; k++) {
-        organ_topology_free(c->engine->topology, c->buffers[k], c->step);
+        organ_topology_free(c->engine->topology, c->buffers[k], c->slots * c->step);
         XXH3_freeState(c->hashes[k]);
         pthread_cond_destroy(&c->waits[k].turn);
     }
@@ -473,59 +556,5 @@ organ_status organ_transfer_run(organ_transfer *transfers, size_t count, const o
             organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
     }
     release_transfer_pool(&c);
-    return error->status;
-}
-
-/* ---- files ---- */
-
-/* Creates a new file of `size` bytes; fails if the file exists. */
-organ_status organ_transfer_file(const char *path, uint64_t size, organ_error *error)
-{
-    const int fd = organ_open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0666);
-    if (fd < 0)
-        return organ_fail_errno(error, errno, "%s: cannot be created", path);
-    organ_direct_reserve(&(organ_direct_file){.path = path, .fd = fd, .direct = -1}, size, error);
-    if (close(fd) && errno != EINTR) /* after EINTR the descriptor is closed too */
-        organ_fail_errno(error, errno, "%s: cannot be written", path);
-    return error->status;
-}
-
-/* Writes bytes from memory at `offset` of the file at `path`. */
-organ_status organ_transfer_bytes(const char *path, const void *data, size_t bytes, uint64_t offset, organ_error *error)
-{
-    organ_direct_file file;
-    if (organ_direct_open(path, 0666, &file, error) == ORGAN_OK) {
-        organ_direct_write(&file, data, bytes, offset, error);
-        organ_direct_close(&file);
-    }
-    return error->status;
-}
-
-/* Synchronises the file system that contains `directory` with the disk (syncfs). */
-organ_status organ_transfer_sync(const char *directory, organ_error *error)
-{
-    const int fd = organ_open(directory, O_RDONLY | O_DIRECTORY, 0);
-    if (fd < 0 || syncfs(fd))
-        organ_fail_errno(error, errno, "%s: cannot be synchronised with the disk", directory);
-    if (fd >= 0)
-        close(fd);
-    return error->status;
-}
-
-/* Returns ORGAN_IO with errnum ENOSPC if the file system of `directory` has less than `bytes` bytes free. */
-organ_status organ_transfer_room(const char *directory, const char *final, const char *what, uint64_t bytes,
-                                 organ_error *error)
-{
-    struct statvfs disk;
-    if (statvfs(directory, &disk))
-        return organ_fail_errno(error, errno, "%s: cannot determine the free space", directory);
-    const uint64_t have = (uint64_t)disk.f_bavail * disk.f_frsize;
-    char need_text[16], have_text[16], missing_text[16];
-    if (bytes <= have)
-        return ORGAN_OK;
-    organ_fail(error, ORGAN_IO, "%s: no space: %s %s more, but %s are free: %s are missing", final, what,
-               organ_quantity_text(bytes, need_text), organ_quantity_text(have, have_text),
-               organ_quantity_text(bytes - have, missing_text));
-    error->errnum = ENOSPC;
     return error->status;
 }

@@ -58,8 +58,9 @@ organ_status organ_transfer_bytes(const char *path, const void *data, size_t byt
 
 /* Runs all transfers on the workers of `engine`, as many as engine->memory has room for buffers of at least 1 MiB each,
  * at least one. The workers begin the extents in the order of the transfers, and no other thread reads or writes bytes
- * of tensors. The files are not synchronised with the disk (organ_transfer_sync does so). Returns ORGAN_IO if a file
- * cannot be read or written, ORGAN_BAD_INPUT if a model's file was changed or a value exceeds the range of its new
+ * of tensors, except that writers (stream/disk/writers.h) wait in direct writes if the memory has room for two buffers
+ * for each worker. The files are not synchronised with the disk (organ_transfer_sync does so). Returns ORGAN_IO if a
+ * file cannot be read or written, ORGAN_BAD_INPUT if a model's file was changed or a value exceeds the range of its new
  * type, ORGAN_INTERRUPTED if a stop is requested through `stop`, or the error of a callback. If several extents fail,
  * the error is that of the first in the order of the transfers, for any number of workers. After an error some of the
  * bytes may have been written. */

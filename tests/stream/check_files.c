@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of direct files, the journal, renaming and copying, also when system calls fail. */
 #include "orchestrator/stream/copy_tree.h"
-#include "orchestrator/stream/direct_file.h"
+#include "orchestrator/stream/disk/direct_file.h"
 #include "orchestrator/stream/journal.h"
 #include "formats/base/file_calls.h"
 #include "formats/model/recognise.h"

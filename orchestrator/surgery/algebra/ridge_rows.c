@@ -3,7 +3,7 @@
  * With a scratch file, a full batch is written to the file. */
 #include "orchestrator/surgery/algebra/ridge_rows.h"
 
-#include "orchestrator/stream/scratch_file.h"
+#include "orchestrator/stream/disk/scratch_file.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 
 #include <errno.h>

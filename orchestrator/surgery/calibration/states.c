@@ -3,7 +3,7 @@
  * in the background and is advised which chunk is read next. */
 #include "orchestrator/surgery/calibration/states.h"
 
-#include "orchestrator/stream/scratch_file.h"
+#include "orchestrator/stream/disk/scratch_file.h"
 
 #include <errno.h>
 #include <stdlib.h>

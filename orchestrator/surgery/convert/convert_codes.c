@@ -7,7 +7,7 @@
  * a range of the rows and copies them to all these places; the calling thread waits for the workers and then records
  * the tensors in the journal. */
 #include "orchestrator/machine/extent.h"
-#include "orchestrator/stream/direct_file.h"
+#include "orchestrator/stream/disk/direct_file.h"
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/convert/convert_job.h"
 

@@ -5,7 +5,7 @@
 #ifndef ORGAN_EXPERT_MEASURE_JOB_H
 #define ORGAN_EXPERT_MEASURE_JOB_H
 
-#include "orchestrator/stream/direct_file.h"
+#include "orchestrator/stream/disk/direct_file.h"
 #include "orchestrator/surgery/calibration/calibration_run.h"
 #include "orchestrator/surgery/experts/measure_scores.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Stores the inner products of experts' outputs, and computes the distance of two choices of experts from them. */
-#include "orchestrator/stream/scratch_file.h"
+#include "orchestrator/stream/disk/scratch_file.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/experts/measure_job.h"
 

@@ -6,7 +6,7 @@
 #define ORGAN_ADAPTER_WRITE_PARTS_H
 
 #include "formats/base/name_table.h"
-#include "orchestrator/stream/direct_file.h"
+#include "orchestrator/stream/disk/direct_file.h"
 #include "orchestrator/surgery/lora/adapter_write.h"
 
 /* An adapter that is being written. */

@@ -13,7 +13,7 @@
 #include "formats/model/organ_directory.h"
 #include "formats/safetensors/safetensors.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/stream/direct_file.h"
+#include "orchestrator/stream/disk/direct_file.h"
 #include "orchestrator/stream/transfer.h"
 
 #include <errno.h>

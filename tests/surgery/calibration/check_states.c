@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of hidden states in memory and in a scratch file: the values read equal those written, a failing disk ends the
  * run, and no file is left. */
-#include "orchestrator/stream/scratch_file.h"
+#include "orchestrator/stream/disk/scratch_file.h"
 #include "orchestrator/stream/transfer.h"
 #include "orchestrator/surgery/calibration/states.h"
 #include "tests/kit/model_maker.h"

@@ -4,7 +4,7 @@
 #ifndef ORGAN_SCRATCH_FILE_H
 #define ORGAN_SCRATCH_FILE_H
 
-#include "orchestrator/stream/direct_file.h"
+#include "orchestrator/stream/disk/direct_file.h"
 
 #include <stddef.h>
 

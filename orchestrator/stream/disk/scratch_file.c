@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/stream/scratch_file.h"
+#include "orchestrator/stream/disk/scratch_file.h"
 
 #include "formats/base/file_calls.h"
 

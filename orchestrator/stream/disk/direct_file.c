@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/stream/direct_file.h"
+#include "orchestrator/stream/disk/direct_file.h"
 
 #include "formats/base/activity.h"
 #include "formats/base/file_calls.h"

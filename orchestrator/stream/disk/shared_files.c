@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Open files of an output, and the pieces of their pages. One lock guards both; it is not held during reading and
  * writing. */
-#include "orchestrator/stream/shared_files.h"
+#include "orchestrator/stream/disk/shared_files.h"
 
 #include "formats/base/input_file.h"
 

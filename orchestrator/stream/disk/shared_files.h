@@ -11,7 +11,7 @@
 #ifndef ORGAN_SHARED_FILES_H
 #define ORGAN_SHARED_FILES_H
 
-#include "orchestrator/stream/direct_file.h"
+#include "orchestrator/stream/disk/direct_file.h"
 
 #include <stddef.h>
 
