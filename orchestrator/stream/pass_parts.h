@@ -80,7 +80,7 @@ typedef struct organ_pass_run {
     size_t writing;        /* bands that companions write or will write */
     organ_pass_open *complete, **complete_end; /* items to be finished by the calling thread */
     bool *ended;                               /* for each item: it is finished */
-    size_t told;                               /* items before this one are told */
+    size_t told;                               /* items before this one were passed to `tell` */
     uint64_t bytes;                            /* of complete bands, to be passed to `advance` */
 } organ_pass_run_state;
 
