@@ -72,6 +72,17 @@ large() {
 large 10000
 both 1000000 extract large.safetensors -o organs
 alike organs extract large.safetensors -o one
+# On a disk, a single worker reads on while its writer waits in a direct write.
+disk=$(mktemp -d "$root/build/side-by-side.XXXXXX")
+if [[ $(stat -f -c %T "$disk") != tmpfs ]] && dd if=/dev/zero of="$disk/probe" bs=4096 count=1 oflag=direct status=none 2>../err; then
+    for words in "extract large.safetensors -o $disk/organs" "assemble $disk/organs -o $disk/again"; do
+        # shellcheck disable=SC2086 # several words
+        ORGAN_SIDE_BEHIND=1 long=1000000 side_by_side 0 0 $words --threads 1
+        judge "organ $words --threads 1 does not read while it writes" grep -qx "met behind" "$scratch/side"
+    done
+    same "other bytes with a writer" large.safetensors "$disk/again/large.safetensors"
+fi
+rm -rf "$disk"
 if ! sampled; then
     large 66000
     mkdir large && mv large.safetensors large/model.safetensors && echo '{"model_type":"qwen2"}' >large/config.json

@@ -7,9 +7,10 @@
  * or write parts of pages.
  *
  * ORGAN_SIDE_READS=N, ORGAN_SIDE_WRITES=N: the numbers; 0 or unset: nothing is held. Writes pass until reads have met
- * ORGAN_SIDE_BYTES=N: calls for at most N bytes (4,096 if unset) are short
- * ORGAN_SIDE_LOG=FILE: appends a line "KIND THREAD BYTES PATH" for each call; THREAD is the name of the thread. At the
- * end it appends "met READS WRITES": 1 if N calls were side by side, else 0 */
+ * ORGAN_SIDE_BEHIND=1: holds the second read and the first write until both are in flight, and then appends "met
+ * behind" at the end ORGAN_SIDE_BYTES=N: calls for at most N bytes (4,096 if unset) are short ORGAN_SIDE_LOG=FILE:
+ * appends a line "KIND THREAD BYTES PATH" for each call; THREAD is the name of the thread. At the end it appends "met
+ * READS WRITES": 1 if N calls were side by side, else 0 */
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -41,6 +42,10 @@ static struct {
 static gate reads, writes;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static struct {
+    bool wanted, met;
+    long reads, writes; /* calls so far */
+} behind;
 static int record = -1;
 static size_t sample = SAMPLE;
 
@@ -61,12 +66,15 @@ __attribute__((constructor)) static void begin(void)
         sample = (size_t)number("ORGAN_SIDE_BYTES");
     reads.met = reads.needed == 0;
     writes.met = writes.needed == 0;
+    behind.wanted = number("ORGAN_SIDE_BEHIND") > 0;
     if (getenv("ORGAN_SIDE_LOG"))
         record = open(getenv("ORGAN_SIDE_LOG"), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
 }
 
 __attribute__((destructor)) static void end(void)
 {
+    if (behind.met)
+        dprintf(record, "met behind\n");
     dprintf(record, "met %d %d\n", reads.met && reads.needed, writes.met && writes.needed);
 }
 
@@ -80,6 +88,17 @@ static uint64_t header_end(int fd, const char *path)
     if (strstr(path, ".bin"))
         return 0;
     return real.pread(fd, &length, sizeof length, 0) == sizeof length ? 8 + length : 0;
+}
+
+/* Holds the second read and the first write until both are in flight. With the lock. */
+static void hold_behind(bool is_read)
+{
+    if (is_read ? ++behind.reads < 2 : behind.writes++ > 0)
+        return;
+    behind.met |= behind.reads >= 2 && behind.writes;
+    pthread_cond_broadcast(&changed);
+    while (!behind.met)
+        pthread_cond_wait(&changed, &lock);
 }
 
 /* Records a call on bytes of tensors and holds it at its gate. Other calls pass. */
@@ -100,6 +119,8 @@ static void meet(const char *kind, gate *g, int fd, off64_t at, size_t bytes)
     if (record >= 0 && write(record, line, (size_t)used) != used)
         abort();
     pthread_mutex_lock(&lock);
+    if (behind.wanted)
+        hold_behind(g == &reads);
     if (!g->met && (g == &reads || reads.met) && bytes > 0) {
         if (++g->waiting >= g->needed) {
             g->met = true;
