@@ -6,9 +6,12 @@
 #include "tests/kit/suite_table.h"
 #include "tests/stream/check_stream.h"
 
+#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static void setup(void) { scratch_make(); }
@@ -191,12 +194,53 @@ START_TEST(the_error_is_that_of_the_first_extent)
 }
 END_TEST
 
+/* The disk takes no bytes after the first 9 MiB of the file, so the writes of several extents fail. The message is that
+ * of the first failed byte, for any number of workers and whether writers wait for the disk or not, and no extent with
+ * a byte after the limit is reported. */
+START_TEST(a_failed_write_is_that_of_the_first_extent)
+{
+    float *const values = calloc(FLOATS, sizeof *values);
+    const struct rlimit limit = {9 << 20, RLIM_INFINITY}, none = {RLIM_INFINITY, RLIM_INFINITY};
+    ck_assert_ptr_nonnull(values);
+    organ_model *const model = model_of_floats(values, FLOATS);
+    signal(SIGXFSZ, SIG_IGN);
+    for (size_t k = 0; k < 16; k++) {
+        organ_error error = {0};
+        organ_engine *engine;
+        received r = {0};
+        const char *const path = scratch_path("out");
+        const uint64_t memory = k < 8 ? 0 : 1 << 20; /* little memory: no writers */
+        ck_assert_int_eq(organ_engine_create(NULL, transfer_threads[k / 2 % 4], memory, &engine, &error), ORGAN_OK);
+        ck_assert_int_eq(organ_transfer_file(path, 4 * FLOATS, &error), ORGAN_OK);
+        ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+        organ_transfer transfer = {.model = model,
+                                   .tensor = &model->tensors[0],
+                                   .path = path,
+                                   .as = ORGAN_F32,
+                                   .whole = k % 2,
+                                   .written = extent_is_written,
+                                   .done = tensor_is_done,
+                                   .context = &r};
+        ck_assert_int_eq(organ_transfer_run(&transfer, 1, engine, NULL, NULL, &error), ORGAN_IO);
+        ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &none), 0);
+        ck_assert_int_eq(error.errnum, EFBIG);
+        ck_assert_msg(strstr(error.message, " bytes at 9437184"), "%s", error.message);
+        ck_assert_uint_eq(r.bytes, k % 2 ? 0 : 8 << 20);
+        ck_assert_uint_eq(r.done, 0);
+        ck_assert_int_eq(unlink(path), 0);
+        organ_engine_destroy(engine);
+    }
+    free(values);
+    organ_model_close(model);
+}
+END_TEST
+
 Suite *transfer_suite(void)
 {
     const suite_case cases[] = {
         {"transfer",
          {elements_of_64_bits_are_converted_whole, extents_cover_a_tensor_with_any_threads,
-          the_error_is_that_of_the_first_extent}},
+          the_error_is_that_of_the_first_extent, a_failed_write_is_that_of_the_first_extent}},
     };
     return suite_of("transfer", cases, sizeof cases / sizeof *cases, setup, teardown);
 }
