@@ -68,6 +68,11 @@ static bool finish_items(organ_pass_run_state *r, organ_pass_open *items, bool u
         }
         r->ended[items->item] = usable && !items->failed;
         tell_items(r, false);
+        pthread_mutex_lock(&r->lock);
+        r->unfinished--;
+        if (r->idle)
+            pthread_cond_broadcast(&r->changed);
+        pthread_mutex_unlock(&r->lock);
         free(items);
     }
     return usable;

@@ -79,6 +79,7 @@ typedef struct organ_pass_run {
     size_t last_item;      /* index of the item of which a band was claimed last; SIZE_MAX: none */
     size_t writing;        /* bands that companions write or will write */
     organ_pass_open *complete, **complete_end; /* items to be finished by the calling thread */
+    size_t unfinished;                         /* items of the queue, and those that the calling thread took off it */
     bool *ended;                               /* for each item: it is finished */
     size_t told;                               /* items before this one were passed to `tell` */
     uint64_t bytes;                            /* of complete bands, to be passed to `advance` */
@@ -95,7 +96,8 @@ static inline bool organ_pass_given_up(organ_pass_run_state *r, const organ_pass
 /* Records that the band with this number failed; 0: the run was stopped. */
 void organ_pass_fail(organ_pass_run_state *r, uint64_t number, const organ_error *error);
 
-/* Returns whether a band may be begun: there is one, none failed, and the readers are not too many. */
+/* Returns whether a band may be begun: there is one, none failed, the readers are not too many, and neither are the
+ * items that the calling thread has not finished, so that work waits for a journal or a terminal that is held. */
 bool organ_pass_may_claim(const organ_pass_run_state *r);
 
 /* Returns a free slot, on this NUMA node if one is free there; NULL if there is none. */

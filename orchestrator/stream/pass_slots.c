@@ -23,7 +23,7 @@ void organ_pass_fail(organ_pass_run_state *r, uint64_t number, const organ_error
 bool organ_pass_may_claim(const organ_pass_run_state *r)
 {
     const size_t readers = r->engine->readers;
-    return r->more && r->failed == UINT64_MAX && (!readers || r->reading < readers);
+    return r->more && r->failed == UINT64_MAX && (!readers || r->reading < readers) && r->unfinished <= r->plan.slots;
 }
 
 organ_pass_slot *organ_pass_free_slot(organ_pass_run_state *r, unsigned node)
@@ -132,6 +132,7 @@ static void release_band(organ_pass_run_state *r, organ_pass_slot *s)
         r->bytes += failed ? 0 : s->shape.bytes;
         if (of->bands == 0 && of->all) {
             of->next = NULL;
+            r->unfinished++;
             *r->complete_end = of;
             r->complete_end = &of->next;
             pthread_cond_signal(&r->finished);
