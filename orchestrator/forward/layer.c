@@ -491,22 +491,52 @@ static void encode_blocks(organ_layer *layer, const forward_slot *slot, uint64_t
                                  cols / type->elements);
 }
 
+#define ROWS_AT_ONCE ((uint64_t)16) /* rows of a matrix that a worker converts at a time */
+
+/* A matrix of a loaded layer whose values the workers read or write. */
+typedef struct layer_values {
+    organ_layer *layer;
+    const forward_slot *slot;
+    uint64_t first, rows, cols; /* rows [first, first + rows) of the slot */
+    float *to;                  /* values that read_values writes */
+    const float *from;          /* values that write_values reads */
+} layer_values;
+
+/* Calls task(v, k, worker) on the workers for each block k of ROWS_AT_ONCE rows of the matrix. */
+static void share_values(layer_values *v, void (*task)(void *context, size_t index, size_t worker))
+{
+    const double each = v->slot->packed ? ORGAN_SHARE_HARD : ORGAN_SHARE_NUMBER;
+    organ_share_work(v->layer->forward->engine, NULL, (size_t)organ_pieces_of(v->rows, ROWS_AT_ONCE),
+                     (double)v->rows * (double)v->cols * each, task, v);
+}
+
+/* Converts the rows of block `index` to FP32. */
+static void read_values(void *context, size_t index, size_t worker)
+{
+    const layer_values *const v = context;
+    const forward_slot *const slot = v->slot;
+    const organ_kernels *const kernels = v->layer->forward->engine->kernels;
+    const uint64_t skipped = index * ROWS_AT_ONCE, rows = organ_min(ROWS_AT_ONCE, v->rows - skipped);
+    const organ_factor from = layer_rows_of(v->layer, slot, v->first + skipped);
+    float *const values = v->to + skipped * v->cols;
+    const size_t count = (size_t)(rows * v->cols);
+    (void)worker;
+    if (slot->packed)
+        layer_decode(v->layer, slot, v->first + skipped, rows, values);
+    else if (slot->type == ORGAN_REAL_F32)
+        memcpy(values, from.values, count * sizeof *values);
+    else
+        (slot->type == ORGAN_REAL_BF16 ? kernels->bf16_to_f32 : kernels->f16_to_f32)(from.values, values, count);
+}
+
 /* Copies a matrix of a loaded layer to FP32; does nothing for a tensor that the layer does not have. */
 void organ_layer_read(const organ_layer *layer, const char *tensor, float *values)
 {
-    const organ_kernels *const kernels = layer->forward->engine->kernels;
-    uint64_t first, rows, cols;
-    const forward_slot *const slot = find_slot(layer, tensor, &first, &rows, &cols);
-    if (!slot)
-        return;
-    const organ_factor from = layer_rows_of(layer, slot, first);
-    if (slot->packed)
-        layer_decode(layer, slot, first, rows, values);
-    else if (slot->type == ORGAN_REAL_F32)
-        memcpy(values, from.values, (size_t)(rows * cols) * sizeof *values);
-    else
-        (slot->type == ORGAN_REAL_BF16 ? kernels->bf16_to_f32 : kernels->f16_to_f32)(from.values, values,
-                                                                                     (size_t)(rows * cols));
+    /* read_values does not change the layer */
+    layer_values v = {.layer = (organ_layer *)(uintptr_t)layer, .to = values};
+    v.slot = find_slot(layer, tensor, &v.first, &v.rows, &v.cols);
+    if (v.slot)
+        share_values(&v, read_values);
 }
 
 /* Returns the address of a loaded matrix and sets *bytes to its size. Returns NULL if the layer does not have the
@@ -533,23 +563,35 @@ void *organ_layer_blocks(organ_layer *layer, const char *tensor, uint64_t *bytes
     return layer->values + slot->at + slot->weight->codes->bytes / slot->rows * first;
 }
 
+/* Rounds the rows of block `index` to the type that the layer has them in. */
+static void write_values(void *context, size_t index, size_t worker)
+{
+    const layer_values *const v = context;
+    const forward_slot *const slot = v->slot;
+    const organ_kernels *const kernels = v->layer->forward->engine->kernels;
+    const uint64_t skipped = index * ROWS_AT_ONCE, rows = organ_min(ROWS_AT_ONCE, v->rows - skipped);
+    const float *const values = v->from + skipped * v->cols;
+    const size_t count = (size_t)(rows * v->cols);
+    (void)worker;
+    if (slot->packed) {
+        encode_blocks(v->layer, slot, v->first + skipped, rows, values);
+        return;
+    }
+    void *const to = v->layer->values + slot->at + (v->first + skipped) * organ_forward_row_bytes(slot);
+    if (slot->type == ORGAN_REAL_F32)
+        memcpy(to, values, count * sizeof *values);
+    else
+        (slot->type == ORGAN_REAL_BF16 ? kernels->f32_to_bf16 : kernels->f32_to_f16)(values, to, count);
+}
+
 /* Replaces the matrix `tensor` of a loaded layer by `values`, rounded to the type that it is loaded in. Does nothing if
  * the layer has no such matrix, or has it in a packed type that encode_blocks does not write. */
 void organ_layer_write(organ_layer *layer, const char *tensor, const float *values)
 {
-    const organ_kernels *const kernels = layer->forward->engine->kernels;
-    uint64_t first, rows, cols, bytes = 0;
-    const forward_slot *const slot = find_slot(layer, tensor, &first, &rows, &cols);
-    void *const to = organ_layer_values(layer, tensor, &bytes);
-    if (!slot)
-        return;
-    if (slot->packed)
-        encode_blocks(layer, slot, first, rows, values);
-    else if (slot->type == ORGAN_REAL_F32)
-        memcpy(to, values, (size_t)bytes);
-    else
-        (slot->type == ORGAN_REAL_BF16 ? kernels->f32_to_bf16 : kernels->f32_to_f16)(values, to,
-                                                                                     (size_t)bytes / sizeof(uint16_t));
+    layer_values v = {.layer = layer, .from = values};
+    v.slot = find_slot(layer, tensor, &v.first, &v.rows, &v.cols);
+    if (v.slot)
+        share_values(&v, write_values);
 }
 
 /* Returns the loaded values of a vector part; NULL if the layer does not have the part. */
