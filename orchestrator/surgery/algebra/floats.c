@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#define LANES       8                  /* partial sums of organ_dot */
+#define LANES       8                 /* partial sums of organ_dot */
 #define LARGE_ARRAY ((size_t)4 << 20) /* bytes of an array for which large pages are worth a call */
 
 /* Asks the system for large pages for the whole pages of an array, which cause fewer page faults and TLB misses, and

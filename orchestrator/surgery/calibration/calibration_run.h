@@ -279,8 +279,8 @@ uint64_t organ_calibration_strip_memory(const organ_calibration_run *calib, cons
 organ_status organ_calibration_strips(
     const organ_calibration_run *calib, const organ_tensor *tensor, uint64_t matrix, float *weights, void *context,
     organ_status (*each)(void *context, const organ_calibration_strip *strip, organ_error *error), organ_error *error);
-/* Returns the rows of a piece of a strip, which a worker stores at a time: about 64 KiB, or the least group of rows that
- * must stay together. */
+/* Returns the rows of a piece of a strip, which a worker stores at a time: about 64 KiB, or the least group of rows
+ * that must stay together. */
 uint64_t organ_calibration_piece_rows(const organ_calibration_run *calib, const organ_tensor *tensor);
 /* Returns the piece of the strip that has the `rows` rows from the strip's row `skipped` on, or fewer at the end of the
  * strip. A piece is a strip itself, in the buffers of the whole strip. */

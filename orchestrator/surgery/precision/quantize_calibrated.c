@@ -51,8 +51,8 @@ static size_t strip_rows(const organ_encoding *encoding, size_t rows, size_t col
 /* Frees the buffers. Allowed after an error of storing_open. */
 static void storing_close(quantize_calibrated_storing *s)
 {
-    ORGAN_FREE_ARRAYS(s->values, s->scales, s->back, s->losses, s->weights, s->roots, s->donor, s->keep, s->codes, s->stored,
-                      s->put);
+    ORGAN_FREE_ARRAYS(s->values, s->scales, s->back, s->losses, s->weights, s->roots, s->donor, s->keep, s->codes,
+                      s->stored, s->put);
 }
 
 /* Returns the bytes of the matrix's scales in the type of the file; 0 for GGUF, whose blocks contain them. */
