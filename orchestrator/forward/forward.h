@@ -122,7 +122,7 @@ bool organ_forward_is_tapped(const organ_forward *forward, const organ_tensor *t
 /* Read and write the values of a weight in FP32, for callers that change the weight between two runs (pruning).
  * organ_layer_write rounds to the stored type; GGUF blocks are decoded, and encoded by a search for the best scales if
  * kernels->fit has their type. The functions do nothing for other packed weights, and for tensors that the layer does
- * not have. */
+ * not have. They use the workers, so no worker may call them. */
 void organ_layer_read(const organ_layer *layer, const char *tensor, float *values);
 void organ_layer_write(organ_layer *layer, const char *tensor, const float *values);
 /* Returns the address of a weight's values in the type in which the layer has them, and sets *bytes to their size, for

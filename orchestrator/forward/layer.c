@@ -13,7 +13,7 @@
 
 /* Returns the loaded values of a slot from row `row` on. For a crossed slot (layer_rows.h) the result ends with the
  * matrix that has this row, and is a transposed factor. */
-static organ_factor layer_rows_of(const organ_layer *layer, const forward_slot *slot, uint64_t row)
+organ_factor organ_forward_rows_of(const organ_layer *layer, const forward_slot *slot, uint64_t row)
 {
     organ_factor all = {.values = layer->values + slot->at, .type = slot->type, .stride = (size_t)slot->cols};
     if (!organ_forward_is_crossed(layer, slot))
@@ -343,23 +343,6 @@ float *organ_forward_vector(const organ_forward *f, const organ_weight *weight, 
     return values;
 }
 
-/* Returns true if `tensor` is the name of the slot, or "NAME[E]", matrix E of a stack; sets *matrix to E, else to 0. */
-static bool is_named(const forward_slot *slot, const char *tensor, uint64_t *matrix)
-{
-    const char *name = slot->weight->name;
-    const size_t length = strlen(name);
-    *matrix = 0;
-    if (strncmp(tensor, name, length))
-        return false;
-    if (tensor[length] == 0)
-        return true;
-    char *end;
-    if (tensor[length] != '[' || tensor[length + 1] < '0' || tensor[length + 1] > '9')
-        return false;
-    *matrix = strtoull(tensor + length + 1, &end, 10);
-    return strcmp(end, "]") == 0 && *matrix < slot->matrices && slot->matrices > 1;
-}
-
 /* ---- access to loaded weights ---- */
 
 /* Returns the half, 0 or 1, of a layer of LongCat-Flash that has the tensor: the number after "self_attn", "mlps" or
@@ -421,137 +404,6 @@ bool organ_forward_is_transposed(const organ_forward *forward, const organ_tenso
     return false;
 }
 
-/* Returns the slot that `tensor` names ("NAME", or "NAME[E]" for matrix E of a stack), and sets the first row, the
- * number of rows and the columns of the named matrix or stack. Returns NULL if the layer has no such slot. */
-static const forward_slot *find_slot(const organ_layer *layer, const char *tensor, uint64_t *first, uint64_t *rows,
-                                     uint64_t *cols)
-{
-    for (size_t k = 0; k < layer->plan->count; k++) {
-        const forward_slot *const slot = &layer->plan->slots[k];
-        uint64_t matrix;
-        if (!is_named(slot, tensor, &matrix))
-            continue;
-        *rows = tensor[strlen(slot->weight->name)] ? slot->rows / slot->matrices : slot->rows;
-        *first = matrix * *rows;
-        *cols = slot->cols;
-        return slot;
-    }
-    return NULL;
-}
-
-/* Sets *values to the matrix `tensor` of a loaded layer, which has *rows x *cols values. Returns false if the layer
- * does not have the matrix or has it packed. */
-bool organ_layer_matrix(const organ_layer *layer, const char *tensor, uint64_t *rows, uint64_t *cols,
-                        organ_factor *values)
-{
-    uint64_t first;
-    const forward_slot *const slot = find_slot(layer, tensor, &first, rows, cols);
-    if (slot && !slot->packed)
-        *values = layer_rows_of(layer, slot, first);
-    return slot && !slot->packed;
-}
-
-/* Returns the description of the slot's GGUF block type; NULL for other types. */
-static const organ_dtype_info *blocks_of(const forward_slot *slot)
-{
-    const organ_dtype_info *const type = organ_dtype_describe(slot->weight->codes->dtype);
-    return slot->packed && type->elements > 1 && type->ggml >= 0 ? type : NULL;
-}
-
-/* Returns the address of the blocks of row `row`, a number in the order of the forward pass; the file may store rows in
- * another order. */
-static unsigned char *row_blocks(const organ_layer *layer, const forward_slot *slot, uint64_t row)
-{
-    const organ_dtype_info *const type = blocks_of(slot);
-    const uint64_t stored = organ_forward_stored_row(slot->turned_head_dim, row);
-    return layer->values + slot->at + stored * (slot->cols / type->elements * type->bytes);
-}
-
-/* Decodes rows [first, first + rows) of a slot that is loaded as GGUF blocks. Does nothing for other packed types. */
-static void layer_decode(const organ_layer *layer, const forward_slot *slot, uint64_t first, uint64_t rows,
-                         float *values)
-{
-    const organ_kernels *const kernels = layer->forward->engine->kernels;
-    const organ_dtype_info *const type = blocks_of(slot);
-    for (uint64_t r = 0; type && r < rows; r++)
-        kernels->dequantize[type->ggml](row_blocks(layer, slot, first + r), values + r * slot->cols,
-                                        (size_t)slot->cols / type->elements);
-}
-
-/* Encodes rows [first, first + rows) from `values` into the loaded GGUF blocks of the slot. Does nothing for other
- * packed types, and for block types that have no encoder in kernels->fit. */
-static void encode_blocks(organ_layer *layer, const forward_slot *slot, uint64_t first, uint64_t rows,
-                          const float *values)
-{
-    const organ_kernels *const kernels = layer->forward->engine->kernels;
-    const organ_dtype_info *const type = blocks_of(slot);
-    const size_t cols = (size_t)slot->cols;
-    for (uint64_t r = 0; type && kernels->fit[type->ggml] && r < rows; r++)
-        kernels->fit[type->ggml](values + r * cols, NULL, cols, row_blocks(layer, slot, first + r),
-                                 cols / type->elements);
-}
-
-/* Copies a matrix of a loaded layer to FP32; does nothing for a tensor that the layer does not have. */
-void organ_layer_read(const organ_layer *layer, const char *tensor, float *values)
-{
-    const organ_kernels *const kernels = layer->forward->engine->kernels;
-    uint64_t first, rows, cols;
-    const forward_slot *const slot = find_slot(layer, tensor, &first, &rows, &cols);
-    if (!slot)
-        return;
-    const organ_factor from = layer_rows_of(layer, slot, first);
-    if (slot->packed)
-        layer_decode(layer, slot, first, rows, values);
-    else if (slot->type == ORGAN_REAL_F32)
-        memcpy(values, from.values, (size_t)(rows * cols) * sizeof *values);
-    else
-        (slot->type == ORGAN_REAL_BF16 ? kernels->bf16_to_f32 : kernels->f16_to_f32)(from.values, values,
-                                                                                     (size_t)(rows * cols));
-}
-
-/* Returns the address of a loaded matrix and sets *bytes to its size. Returns NULL if the layer does not have the
- * matrix or has it packed. */
-void *organ_layer_values(organ_layer *layer, const char *tensor, uint64_t *bytes)
-{
-    uint64_t first, rows, cols;
-    const forward_slot *const slot = find_slot(layer, tensor, &first, &rows, &cols);
-    if (!slot || slot->packed)
-        return NULL;
-    *bytes = rows * organ_forward_row_bytes(slot);
-    return layer->values + slot->at + first * organ_forward_row_bytes(slot);
-}
-
-/* Returns the address of a matrix that is loaded as GGUF blocks and sets *bytes to its size. Returns NULL for other
- * matrices. */
-void *organ_layer_blocks(organ_layer *layer, const char *tensor, uint64_t *bytes)
-{
-    uint64_t first, rows, cols;
-    const forward_slot *const slot = find_slot(layer, tensor, &first, &rows, &cols);
-    if (!slot || !blocks_of(slot))
-        return NULL;
-    *bytes = slot->weight->codes->bytes / slot->rows * rows;
-    return layer->values + slot->at + slot->weight->codes->bytes / slot->rows * first;
-}
-
-/* Replaces the matrix `tensor` of a loaded layer by `values`, rounded to the type that it is loaded in. Does nothing if
- * the layer has no such matrix, or has it in a packed type that encode_blocks does not write. */
-void organ_layer_write(organ_layer *layer, const char *tensor, const float *values)
-{
-    const organ_kernels *const kernels = layer->forward->engine->kernels;
-    uint64_t first, rows, cols, bytes = 0;
-    const forward_slot *const slot = find_slot(layer, tensor, &first, &rows, &cols);
-    void *const to = organ_layer_values(layer, tensor, &bytes);
-    if (!slot)
-        return;
-    if (slot->packed)
-        encode_blocks(layer, slot, first, rows, values);
-    else if (slot->type == ORGAN_REAL_F32)
-        memcpy(to, values, (size_t)bytes);
-    else
-        (slot->type == ORGAN_REAL_BF16 ? kernels->f32_to_bf16 : kernels->f32_to_f16)(values, to,
-                                                                                     (size_t)bytes / sizeof(uint16_t));
-}
-
 /* Returns the loaded values of a vector part; NULL if the layer does not have the part. */
 const float *organ_forward_values(const organ_layer *layer, forward_part part)
 {
@@ -561,7 +413,7 @@ const float *organ_forward_values(const organ_layer *layer, forward_part part)
 /* Returns the loaded values of a view of vectors, from its first row on; NULL if the layer does not have the slot. */
 const float *organ_forward_view_values(const organ_layer *layer, forward_view view)
 {
-    return view.slot == SIZE_MAX ? NULL : layer_rows_of(layer, &layer->plan->slots[view.slot], view.row).values;
+    return view.slot == SIZE_MAX ? NULL : organ_forward_rows_of(layer, &layer->plan->slots[view.slot], view.row).values;
 }
 
 /* Returns the linear layer of a view with `out` output features, without bias: its values in memory, or for a packed
@@ -573,6 +425,6 @@ forward_linear organ_forward_linear_of(const organ_layer *layer, forward_view vi
     if (slot->packed)
         linear.panels = organ_forward_panels(&layer->sources[view.slot], (size_t)view.row);
     else
-        linear.w = layer_rows_of(layer, slot, view.row);
+        linear.w = organ_forward_rows_of(layer, slot, view.row);
     return linear;
 }

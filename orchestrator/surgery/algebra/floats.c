@@ -6,8 +6,19 @@
 
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
-#define LANES 8 /* partial sums of organ_dot */
+#define LANES       8                 /* partial sums of organ_dot */
+#define LARGE_ARRAY ((size_t)4 << 20) /* bytes of an array for which large pages are worth a call */
+
+/* Asks the system for large pages for the whole pages of an array, which cause fewer page faults and TLB misses, and
+ * which free returns faster. It may ignore the request. */
+static void ask_for_large_pages(void *array, size_t bytes)
+{
+    const uintptr_t page = 4096, from = ((uintptr_t)array + page - 1) / page * page,
+                    to = ((uintptr_t)array + bytes) / page * page;
+    (void)madvise((void *)from, to - from, MADV_HUGEPAGE);
+}
 
 /* Allocates a x b floats, aligned to a cache line. Returns NULL also if the size overflows. An array of no elements has
  * a cache line, so that NULL always means an error. */
@@ -17,7 +28,10 @@ float *organ_floats(size_t a, size_t b)
     if (__builtin_mul_overflow(a, b, &bytes) || __builtin_mul_overflow(bytes, sizeof(float), &bytes) ||
         bytes > PTRDIFF_MAX - 4096)
         return NULL;
-    return aligned_alloc(64, organ_to_line(bytes) + (bytes == 0 ? 64 : 0));
+    float *const array = aligned_alloc(64, organ_to_line(bytes) + (bytes == 0 ? 64 : 0));
+    if (array && bytes >= LARGE_ARRAY)
+        ask_for_large_pages(array, bytes);
+    return array;
 }
 
 /* Frees `count` arrays. */

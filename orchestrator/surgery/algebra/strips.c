@@ -10,7 +10,6 @@
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
 /* A matrix that is read in strips of ORGAN_STRIP_ROWS rows, in sets of as many strips as fit into memory. */
 struct organ_strips {
@@ -61,16 +60,6 @@ static organ_status strips_divide(organ_strips *s, bool hold, organ_error *error
     return ORGAN_OK;
 }
 
-/* Asks the system for large pages for `values`, which cause fewer page faults and TLB misses. It may ignore the
- * request. */
-static void ask_for_large_pages(const organ_strips *s)
-{
-    const uintptr_t page = 4096, from = ((uintptr_t)s->values + page - 1) / page * page;
-    const uintptr_t to = ((uintptr_t)s->values + s->capacity * strip_bytes(s)) / page * page;
-    if (to > from)
-        (void)madvise((void *)from, to - from, MADV_HUGEPAGE);
-}
-
 /* Prepares passes over a matrix; with `hold` keeps it in memory if it fits. Rejects a matrix of which a strip has more
  * values than an int can count. */
 organ_status organ_strips_open(const organ_rows *matrix, const organ_engine *engine, bool hold, organ_strips **strips,
@@ -93,8 +82,6 @@ organ_status organ_strips_open(const organ_rows *matrix, const organ_engine *eng
         s->scratch = aligned_alloc(64, s->readers * s->scratch_bytes + 64);
         if (!s->energies || !s->values || !s->scratch)
             organ_fail_memory(error, matrix->name);
-        else
-            ask_for_large_pages(s);
     }
     if (error->status) {
         organ_strips_close(s);

@@ -115,7 +115,10 @@ static organ_status write_band(void *context, size_t first, organ_error *error)
     organ_share(w->job->base.engine, NULL, organ_matrix_band_rows(&w->bands, first), clear_row, w);
     for (size_t k = 0; k < workers; k++)
         organ_calibrated_count(w->job, w->unit, &w->counts[k]);
-    return organ_prune_part_write(&w->job->base, &w->job->base.units[w->unit], w->bands.values, bytes, at, error);
+    organ_prune_part *const unit = &w->job->base.units[w->unit];
+    if (organ_prune_part_write(&w->job->base, unit, w->bands.values, bytes, at, error) != ORGAN_OK)
+        return error->status;
+    return organ_prune_part_count(&w->job->base, unit, w->bands.values, bytes, at, error);
 }
 
 /* ---- matrices ---- */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Prunes one matrix during a calibration walk (calibration_run.h), rounds it to the type that the donor stores, counts
  * the changes and writes it. */
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/calibrated/calibrated_job.h"
 
 #include <stdlib.h>
@@ -87,20 +89,55 @@ typedef struct matrix_storing {
     size_t part; /* index of the target, and of its only unit */
 } matrix_storing;
 
-/* Rounds a strip of the pruned matrix to the stored type, writes it, compares it with the donor's bytes and adds the
- * counts to those of the target. */
+/* A strip of a pruned matrix that the workers round to the stored type, in pieces of `rows` rows. */
+typedef struct strip_rounding {
+    const matrix_storing *storing;
+    const organ_calibration_strip *strip;
+    uint64_t rows;             /* the last piece may have fewer */
+    organ_audit_counts counts; /* of all pieces; atomic */
+} strip_rounding;
+
+/* Adds the counts of a piece to those of the strip. */
+static void add_piece_counts(organ_audit_counts *sum, const organ_audit_counts *c)
+{
+    __atomic_fetch_add(&sum->zero_before, c->zero_before, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&sum->killed, c->killed, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&sum->kept, c->kept, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&sum->changed, c->changed, __ATOMIC_RELAXED);
+}
+
+/* Rounds piece `index` of the strip, compares it with the donor's bytes and counts its magnitudes. */
+static organ_status round_piece(void *context, size_t index, size_t worker, organ_error *error)
+{
+    strip_rounding *const x = context;
+    organ_calibrated_job *const job = x->storing->job;
+    const organ_calibration_strip piece = organ_calibration_piece(x->strip, index * x->rows, x->rows);
+    const organ_tensor *const tensor = piece.tensor;
+    organ_audit_counts counts;
+    (void)worker;
+    if (organ_model_read(job->base.donor, tensor->file, piece.donor, piece.bytes, tensor->offset + piece.at, error) !=
+            ORGAN_OK ||
+        organ_calibration_round(job->calib, &piece, error) != ORGAN_OK ||
+        organ_prune_part_count(&job->base, &job->base.units[x->storing->part], piece.stored, piece.bytes, piece.at,
+                               error) != ORGAN_OK)
+        return error->status;
+    organ_calibrated_compare(job, tensor->dtype, piece.donor, piece.stored, piece.count, &counts);
+    add_piece_counts(&x->counts, &counts);
+    return ORGAN_OK;
+}
+
+/* Rounds a strip of the pruned matrix to the stored type and compares it with the donor's bytes, on the workers; writes
+ * it, and adds the counts to those of the target. */
 static organ_status store_strip(void *context, const organ_calibration_strip *s, organ_error *error)
 {
     const matrix_storing *const x = context;
     organ_calibrated_job *const job = x->job;
-    organ_audit_counts counts;
-    if (organ_model_read(job->base.donor, s->tensor->file, s->donor, s->bytes, s->tensor->offset + s->at, error) !=
-            ORGAN_OK ||
-        organ_calibration_round(job->calib, s, error) != ORGAN_OK ||
+    strip_rounding rounding = {x, s, organ_calibration_piece_rows(job->calib, s->tensor), {0}};
+    if (organ_share_try(job->base.engine, (size_t)organ_pieces_of(s->rows, rounding.rows), round_piece, &rounding,
+                        error) != ORGAN_OK ||
         organ_prune_part_write(&job->base, &job->base.units[x->part], s->stored, s->bytes, s->at, error) != ORGAN_OK)
         return error->status;
-    organ_calibrated_compare(job, s->tensor->dtype, s->donor, s->stored, s->count, &counts);
-    organ_calibrated_count(job, x->part, &counts);
+    organ_calibrated_count(job, x->part, &rounding.counts);
     return ORGAN_OK;
 }
 

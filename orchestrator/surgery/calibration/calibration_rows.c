@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define STRIP_BYTES ((uint64_t)4 << 20) /* bytes of a strip in the file */
+#define PIECE_BYTES ((uint64_t)1 << 16) /* bytes of a piece of a strip in the file */
 
 /* Returns the number of rows of a head if the forward pass has q and k rows in another order than the file (interleaved
  * rotary embedding), else 0. */
@@ -50,14 +51,48 @@ organ_matrices organ_calibration_matrices(const organ_calibration_run *calib, co
     return organ_forward_is_transposed(calib->facts.forward, tensor) ? (organ_matrices){m.count, m.cols, m.rows} : m;
 }
 
-/* Returns the rows of a strip: as many as fit in STRIP_BYTES but at least one; if rows are reordered, whole heads. */
-static uint64_t strip_rows(const organ_calibration_run *calib, const organ_tensor *tensor)
+/* Returns the number of rows of the tensor that fit in `bytes`, but at least one and at most a matrix; if rows are
+ * reordered, whole heads. */
+static uint64_t rows_within(const organ_calibration_run *calib, const organ_tensor *tensor, uint64_t bytes)
 {
     const organ_matrices m = organ_tensor_matrices(tensor);
     const uint64_t head_rows = organ_calibration_reordered_rows(calib, tensor), step = head_rows ? head_rows : 1;
     const uint64_t row = m.cols * organ_dtype_describe(tensor->dtype)->bytes;
-    const uint64_t steps = row ? STRIP_BYTES / (row * step) : 1, rows = step * (steps ? steps : 1);
+    const uint64_t steps = row ? bytes / (row * step) : 1, rows = step * (steps ? steps : 1);
     return rows < m.rows ? rows : m.rows;
+}
+
+static uint64_t strip_rows(const organ_calibration_run *calib, const organ_tensor *tensor)
+{
+    return rows_within(calib, tensor, STRIP_BYTES);
+}
+
+uint64_t organ_calibration_piece_rows(const organ_calibration_run *calib, const organ_tensor *tensor)
+{
+    return rows_within(calib, tensor, PIECE_BYTES);
+}
+
+/* Sets the members of a strip or piece of `rows` rows that depend on its number of rows. */
+static void set_strip_rows(organ_calibration_strip *s, uint64_t rows)
+{
+    const organ_matrices m = organ_tensor_matrices(s->tensor);
+    const size_t size = organ_dtype_describe(s->tensor->dtype)->bytes;
+    s->rows = rows;
+    s->count = (size_t)(rows * m.cols);
+    s->bytes = s->count * size;
+    s->at = (s->matrix * m.rows + s->first) * m.cols * size;
+}
+
+/* Returns the piece of the strip that begins `skipped` rows after the strip's first. */
+organ_calibration_strip organ_calibration_piece(const organ_calibration_strip *strip, uint64_t skipped, uint64_t rows)
+{
+    organ_calibration_strip piece = *strip;
+    piece.first += skipped;
+    set_strip_rows(&piece, rows < strip->rows - skipped ? rows : strip->rows - skipped);
+    piece.weights += skipped * organ_tensor_matrices(strip->tensor).cols;
+    piece.donor = (char *)strip->donor + (piece.at - strip->at);
+    piece.stored = (char *)strip->stored + (piece.at - strip->at);
+    return piece;
 }
 
 /* Returns the bytes of the two buffers of a strip and, if the file has the matrix transposed, of its FP32 copy. */
@@ -88,10 +123,7 @@ static organ_status stored_strips(const organ_calibration_run *calib, const orga
     if (!s.donor || !s.stored)
         organ_fail_memory(error, tensor->name);
     for (; s.first < m.rows && !error->status; s.first += together) {
-        s.rows = together < m.rows - s.first ? together : m.rows - s.first;
-        s.count = (size_t)(s.rows * m.cols);
-        s.bytes = s.count * (size_t)size;
-        s.at = (matrix * m.rows + s.first) * m.cols * size;
+        set_strip_rows(&s, together < m.rows - s.first ? together : m.rows - s.first);
         s.weights = weights + s.first * m.cols;
         each(context, &s, error);
     }

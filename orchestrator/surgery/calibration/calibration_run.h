@@ -279,6 +279,12 @@ uint64_t organ_calibration_strip_memory(const organ_calibration_run *calib, cons
 organ_status organ_calibration_strips(
     const organ_calibration_run *calib, const organ_tensor *tensor, uint64_t matrix, float *weights, void *context,
     organ_status (*each)(void *context, const organ_calibration_strip *strip, organ_error *error), organ_error *error);
+/* Returns the rows of a piece of a strip, which a worker stores at a time: about 64 KiB, or the least group of rows
+ * that must stay together. */
+uint64_t organ_calibration_piece_rows(const organ_calibration_run *calib, const organ_tensor *tensor);
+/* Returns the piece of the strip that has the `rows` rows from the strip's row `skipped` on, or fewer at the end of the
+ * strip. A piece is a strip itself, in the buffers of the whole strip. */
+organ_calibration_strip organ_calibration_piece(const organ_calibration_strip *strip, uint64_t skipped, uint64_t rows);
 /* Rounds the weights of a strip to the type of the tensor: writes the result to strip->stored in the order of the file,
  * and to strip->weights in FP32. Returns ORGAN_BAD_INPUT if a weight is beyond the range of the type. */
 organ_status organ_calibration_round(const organ_calibration_run *calib, const organ_calibration_strip *strip,

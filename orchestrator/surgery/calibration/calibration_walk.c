@@ -6,6 +6,7 @@
 #include "formats/base/paged_rows.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/ranks/ranks.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/calibration/calibration_job.h"
 
 #include <stdlib.h>
@@ -249,7 +250,7 @@ static organ_status change_unit(const organ_calibration_captures *g, const organ
                           "tensor '%s' is %llu x %llu in the file, but %llu x %llu in the forward pass", u->name,
                           (unsigned long long)u->rows, (unsigned long long)u->cols, (unsigned long long)rows,
                           (unsigned long long)cols);
-    float *const weights = aligned_alloc(64, organ_to_line((size_t)(rows * cols * sizeof *weights)));
+    float *const weights = organ_floats((size_t)rows, (size_t)cols);
     if (!weights)
         return organ_fail_memory(error, u->name);
     organ_layer_read(layer->loaded, u->name, weights);

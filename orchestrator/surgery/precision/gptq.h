@@ -68,6 +68,6 @@ uint64_t organ_gptq_memory(const organ_grid *grid, uint64_t rows, uint64_t cols)
 
 /* Work of GPTQ on a matrix, with the refit of scales and the descent, for the plan of a dry run; members as in
  * organ_plan_solve. */
-#define ORGAN_GPTQ_SOLVE ((organ_plan_solve){.squares = 2.5, .weights = 600, .matrices = 3e8})
+#define ORGAN_GPTQ_SOLVE ((organ_plan_solve){.squares = 2, .weights = 400, .matrices = 1e8})
 
 #endif

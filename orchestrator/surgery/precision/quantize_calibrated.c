@@ -4,6 +4,7 @@
  * matrices. */
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/share.h"
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/allocate/allocate.h"
@@ -13,7 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STRIP_BYTES ((size_t)1 << 20) /* bytes of codes that are written together; at least a row */
+#define STRIP_BYTES  ((size_t)1 << 20) /* bytes of codes that are written together; at least a row */
+#define ROWS_AT_ONCE ((size_t)8)       /* rows that a worker takes at a time */
 
 /* Buffers for encoding and writing one matrix of a part, with rows in the order of the file. */
 typedef struct quantize_calibrated_storing {
@@ -25,7 +27,8 @@ typedef struct quantize_calibrated_storing {
     uint64_t codes_at;            /* offset in bytes of the matrix's codes in the tensor of codes */
     float *values;                /* output of GPTQ, [rows][cols]: the values of the codes */
     float *scales;                /* output of GPTQ, [bands][numbers] */
-    float *back;                  /* a row decoded from its stored codes */
+    float *back;                  /* for each worker a row decoded from its stored codes */
+    organ_encoding_loss *losses;  /* losses of each row of a strip, [strip_rows][ORGAN_LOSSES] */
     float *weights, *roots;       /* imatrix weight of each column, and its root; NULL: no imatrix */
     float *donor;                 /* the matrix before it was pruned, [rows][cols]; NULL: the run does not prune */
     uint8_t *keep;                /* as organ_gptq.keep; NULL: the run does not prune */
@@ -48,8 +51,8 @@ static size_t strip_rows(const organ_encoding *encoding, size_t rows, size_t col
 /* Frees the buffers. Allowed after an error of storing_open. */
 static void storing_close(quantize_calibrated_storing *s)
 {
-    ORGAN_FREE_ARRAYS(s->values, s->scales, s->back, s->weights, s->roots, s->donor, s->keep, s->codes, s->stored,
-                      s->put);
+    ORGAN_FREE_ARRAYS(s->values, s->scales, s->back, s->losses, s->weights, s->roots, s->donor, s->keep, s->codes,
+                      s->stored, s->put);
 }
 
 /* Returns the bytes of the matrix's scales in the type of the file; 0 for GGUF, whose blocks contain them. */
@@ -64,7 +67,8 @@ static bool storing_allocate(quantize_calibrated_storing *s)
     const bool weighs = s->part->entry, prunes = s->job->pruning;
     const size_t scales = quantize_calibrated_scale_bytes(s);
     s->scales = organ_floats(s->bands, s->numbers);
-    s->back = organ_floats(s->cols, 1);
+    s->back = organ_floats(organ_workers_count(s->job->engine->workers), s->cols);
+    s->losses = malloc(s->strip_rows * ORGAN_LOSSES * sizeof *s->losses);
     s->codes = organ_calibration_aligned_alloc(s->strip_rows * s->row_bytes);
     s->stored = scales ? organ_calibration_aligned_alloc(scales) : NULL;
     s->put = aligned_alloc(64, organ_to_line(ORGAN_PUT_SCRATCH));
@@ -72,7 +76,7 @@ static bool storing_allocate(quantize_calibrated_storing *s)
     s->roots = weighs ? organ_floats(s->cols, 1) : NULL;
     s->donor = prunes ? organ_floats(s->rows, s->cols) : NULL;
     s->keep = prunes ? malloc(s->rows * s->cols) : NULL;
-    return s->scales && s->back && s->codes && (!scales || s->stored) && s->put &&
+    return s->scales && s->back && s->losses && s->codes && (!scales || s->stored) && s->put &&
            (!weighs || (s->weights && s->roots)) && (!prunes || (s->donor && s->keep));
 }
 
@@ -100,13 +104,14 @@ static organ_status storing_open(organ_quantize_job *job, const organ_calibratio
 
 /* Returns an upper bound of the bytes of storing_allocate, without `donor` and `keep`. A scale needs 4 bytes, and up to
  * 4 more in `stored`; 2 x 4096 bytes cover the alignment of buffers. */
-static uint64_t storing_memory(const organ_encoding *encoding, uint64_t rows, uint64_t cols)
+static uint64_t storing_memory(const organ_encoding *encoding, size_t workers, uint64_t rows, uint64_t cols)
 {
     const bool gguf = organ_encoding_is_gguf(encoding);
     const size_t width = (size_t)cols, bytes = organ_encoding_row_bytes(encoding, width);
     const uint64_t scales = rows * organ_grid_numbers(&encoding->grid, width);
-    return (gguf ? 4 : 8) * scales + (gguf ? 3 : 1) * cols * sizeof(float) +
-           strip_rows(encoding, (size_t)rows, width) * bytes + ORGAN_PUT_SCRATCH + 2 * 4096;
+    return (gguf ? 4 : 8) * scales + ((gguf ? 2 : 0) + workers) * cols * sizeof(float) +
+           strip_rows(encoding, (size_t)rows, width) * (bytes + ORGAN_LOSSES * sizeof(organ_encoding_loss)) +
+           ORGAN_PUT_SCRATCH + 2 * 4096;
 }
 
 /* Returns the scales (and minima) of the band to which row `row` of the matrix belongs. */
@@ -115,30 +120,107 @@ static const float *scales_of(const quantize_calibrated_storing *s, size_t row)
     return s->scales + row / s->band * s->numbers;
 }
 
+/* Rows [first, first + rows) of a matrix, of which a worker takes ROWS_AT_ONCE at a time. */
+typedef struct quantize_calibrated_rows {
+    quantize_calibrated_storing *storing;
+    float *weights; /* of the whole matrix, [rows][cols] */
+    size_t first, rows;
+    bool not_finite; /* result of rows_check; atomic */
+    uint64_t zeros;  /* result of rows_take; atomic */
+} quantize_calibrated_rows;
+
+/* Calls task(rows, k, worker) on the workers for each block k of ROWS_AT_ONCE rows. */
+static void share_rows(quantize_calibrated_rows *rows, void (*task)(void *context, size_t index, size_t worker))
+{
+    organ_share_work(rows->storing->job->engine, NULL, organ_pieces_of(rows->rows, ROWS_AT_ONCE),
+                     (double)rows->rows * (double)rows->storing->cols * ORGAN_SHARE_NUMBER, task, rows);
+}
+
+/* Encodes the values of GPTQ in the rows of block `index`, and sets their losses. */
+static void rows_encode(void *context, size_t index, size_t worker)
+{
+    const quantize_calibrated_rows *const x = context;
+    const quantize_calibrated_storing *const s = x->storing;
+    const organ_encoding *const encoding = s->part->encoding;
+    const organ_kernels *const kernels = s->job->engine->kernels;
+    const size_t end = organ_min((index + 1) * ROWS_AT_ONCE, x->rows), cols = s->cols;
+    float *const back = s->back + worker * cols;
+    for (size_t k = index * ROWS_AT_ONCE; k < end; k++) {
+        const size_t row = x->first + k;
+        unsigned char *const codes = s->codes + k * s->row_bytes;
+        organ_encoding_loss *const losses = s->losses + k * ORGAN_LOSSES;
+        memset(losses, 0, ORGAN_LOSSES * sizeof *losses);
+        organ_encoding_encode(encoding, kernels, s->values + row * cols, scales_of(s, row), cols, codes);
+        organ_encoding_decode(encoding, kernels, codes, scales_of(s, row), cols, back);
+        organ_encoding_add_row_losses(kernels, x->weights + row * cols, back, s->roots, 1, cols, losses);
+    }
+}
+
+/* Sets x->not_finite if a weight of block `index` is NaN or infinite. */
+static void rows_check(void *context, size_t index, size_t worker)
+{
+    quantize_calibrated_rows *const x = context;
+    const size_t row = index * ROWS_AT_ONCE, rows = organ_min(ROWS_AT_ONCE, x->rows - row), cols = x->storing->cols;
+    (void)worker;
+    if (!organ_all_finite(x->weights + row * cols, rows * cols))
+        __atomic_store_n(&x->not_finite, true, __ATOMIC_RELAXED);
+}
+
+/* Copies the values of the codes to the weights in the rows of block `index`; if the run prunes, counts their zeros. */
+static void rows_take(void *context, size_t index, size_t worker)
+{
+    quantize_calibrated_rows *const x = context;
+    const quantize_calibrated_storing *const s = x->storing;
+    const size_t row = index * ROWS_AT_ONCE, count = organ_min(ROWS_AT_ONCE, x->rows - row) * s->cols;
+    const float *const values = s->values + row * s->cols;
+    uint64_t zeros = 0;
+    (void)worker;
+    memcpy(x->weights + row * s->cols, values, count * sizeof *values);
+    for (size_t k = 0; k < count && s->job->pruning; k++)
+        zeros += values[k] == 0;
+    __atomic_fetch_add(&x->zeros, zeros, __ATOMIC_RELAXED);
+}
+
+/* Copies the weights of block `index` to s->donor. */
+static void rows_keep(void *context, size_t index, size_t worker)
+{
+    const quantize_calibrated_rows *const x = context;
+    const quantize_calibrated_storing *const s = x->storing;
+    const size_t row = index * ROWS_AT_ONCE, rows = organ_min(ROWS_AT_ONCE, x->rows - row);
+    (void)worker;
+    memcpy(s->donor + row * s->cols, x->weights + row * s->cols, rows * s->cols * sizeof *s->donor);
+}
+
+/* Returns ORGAN_BAD_INPUT if a weight of the matrix is NaN or infinite. */
+static organ_status check_weights(quantize_calibrated_storing *s, float *weights, organ_error *error)
+{
+    quantize_calibrated_rows all = {.storing = s, .weights = weights, .rows = s->rows};
+    share_rows(&all, rows_check);
+    return all.not_finite ? organ_quantize_refuse_values(s->part->weight->name, error) : ORGAN_OK;
+}
+
 /* Encodes the values of GPTQ and writes codes, scales and shape of the matrix. Adds the squares of `weights`, the
- * original weights, and of their errors to part->loss. Overwrites `weights` if there is an imatrix. */
+ * original weights, and of their errors to part->loss, in the order of rows. Overwrites `weights` if there is an
+ * imatrix. */
 static organ_status quantize_calibrated_store(quantize_calibrated_storing *s, float *weights, organ_error *error)
 {
     organ_quantize_job *const job = s->job;
     const organ_encoding *const encoding = s->part->encoding;
-    const organ_kernels *const kernels = job->engine->kernels;
     const size_t scales = quantize_calibrated_scale_bytes(s);
-    for (size_t first = 0; first < s->rows; first += s->strip_rows) {
-        const size_t rows = organ_min(s->strip_rows, s->rows - first);
-        for (size_t r = first; r < first + rows; r++) {
-            unsigned char *const codes = s->codes + (r - first) * s->row_bytes;
-            organ_encoding_encode(encoding, kernels, s->values + r * s->cols, scales_of(s, r), s->cols, codes);
-            organ_encoding_decode(encoding, kernels, codes, scales_of(s, r), s->cols, s->back);
-            organ_encoding_add_row_losses(kernels, weights + r * s->cols, s->back, s->roots, 1, s->cols, s->part->loss);
-        }
-        if (organ_write_put(job->run, s->part->codes, s->codes, rows * s->row_bytes, s->codes_at + first * s->row_bytes,
-                            s->put, error))
+    quantize_calibrated_rows strip = {.storing = s, .weights = weights};
+    for (; strip.first < s->rows; strip.first += s->strip_rows) {
+        strip.rows = organ_min(s->strip_rows, s->rows - strip.first);
+        share_rows(&strip, rows_encode);
+        for (size_t k = 0; k < strip.rows; k++)
+            organ_encoding_add_losses(encoding, s->part->loss, s->losses + k * ORGAN_LOSSES);
+        if (organ_write_put(job->run, s->part->codes, s->codes, strip.rows * s->row_bytes,
+                            s->codes_at + strip.first * s->row_bytes, s->put, error))
             return error->status;
     }
     if (!scales)
         return ORGAN_OK;
     /* A target with a tensor of scales is one matrix, not a stack: its scales begin at offset 0. */
-    organ_encoding_store_scales(encoding, kernels, s->scales, s->bands * s->numbers, s->stored);
+    organ_encoding_store_scales(encoding, job->engine->kernels, s->scales, s->bands * s->numbers, s->stored);
     if (organ_write_put(job->run, s->part->scale, s->stored, scales, 0, s->put, error))
         return error->status;
     return organ_quantize_put_shape(job, s->part, error);
@@ -180,7 +262,7 @@ static uint64_t quantize_calibrated_matrix_memory(void *context, const organ_cal
     const organ_matrices m = organ_tensor_matrices(tensor);
     const organ_encoding *const encoding = job->encodings[tensor - job->model->tensors];
     const uint64_t gptq = organ_gptq_memory(&encoding->grid, m.rows, m.cols),
-                   stored = storing_memory(encoding, m.rows, m.cols);
+                   stored = storing_memory(encoding, organ_workers_count(job->engine->workers), m.rows, m.cols);
     const uint64_t weights = m.rows * m.cols;
     (void)calib;
     if (!job->pruning)
@@ -220,10 +302,10 @@ static organ_status prune_before_quantising(quantize_calibrated_storing *s, cons
     const size_t n = s->rows * s->cols;
     if (!job->pruning)
         return ORGAN_OK;
-    if (!organ_all_finite(weights, n))
-        return organ_quantize_refuse_values(s->part->weight->name, error);
+    if (check_weights(s, weights, error) != ORGAN_OK)
+        return error->status;
     organ_gptq_inputs_close(&job->inputs);
-    memcpy(s->donor, weights, n * sizeof *weights);
+    share_rows(&(quantize_calibrated_rows){.storing = s, .weights = weights, .rows = s->rows}, rows_keep);
     s->part->masked = 0;
     if (job->pruning->prune(job->pruning->context, matrix, weights, s->keep, error) != ORGAN_OK)
         return error->status;
@@ -253,8 +335,6 @@ static organ_status quantize_calibrated_finish(const quantize_calibrated_storing
     organ_quantize_job *const job = s->job;
     organ_quantize_part *const part = s->part;
     const uint64_t count = organ_weight_matrices(part->weight).count;
-    for (size_t k = 0; k < s->rows * s->cols && job->pruning; k++)
-        part->zeros += s->values[k] == 0;
     /* the least number over the matrices so far */
     part->tokens = part->matrices_done && part->tokens < job->inputs.tokens ? part->tokens : job->inputs.tokens;
     part->block_diagonal |= job->inputs.block < job->inputs.features;
@@ -286,14 +366,14 @@ static organ_status quantize_calibrated_quantise(quantize_calibrated_storing *s,
                     .weighing = s->weights,
                     .values = s->values,
                     .scales = s->scales};
-    if (!organ_all_finite(weights, s->rows * s->cols))
-        return organ_quantize_refuse_values(s->part->weight->name, error);
-    if (organ_gptq_run(&job->inputs, &m, error) != ORGAN_OK ||
-        (matrix->own && (quantize_calibrated_store(s, s->donor ? s->donor : weights, error) ||
-                         quantize_calibrated_finish(s, matrix, &m, error))))
+    quantize_calibrated_rows all = {.storing = s, .weights = weights, .rows = s->rows};
+    if (check_weights(s, weights, error) != ORGAN_OK || organ_gptq_run(&job->inputs, &m, error) != ORGAN_OK ||
+        (matrix->own && quantize_calibrated_store(s, s->donor ? s->donor : weights, error)))
         return error->status;
-    memcpy(weights, s->values, s->rows * s->cols * sizeof *weights);
-    return ORGAN_OK;
+    share_rows(&all, rows_take);
+    if (matrix->own)
+        s->part->zeros += all.zeros;
+    return matrix->own ? quantize_calibrated_finish(s, matrix, &m, error) : ORGAN_OK;
 }
 
 /* Implements organ_calibration_work.change: prunes a matrix if requested, then quantises it. Before GPTQ, the rows of

@@ -88,9 +88,13 @@ organ_status organ_prune_run(organ_prune_job *job, json_t **report, organ_error 
 /* Sets `done` of the units that an interrupted run has completed or another rank makes. `fill` must call it first. */
 void organ_prune_begin(organ_prune_job *job, organ_writing *writing);
 
-/* Writes bytes [at, at + bytes) of a unit into the output and counts their magnitudes (magnitudes.h). Calls for one
- * unit must be in order without gaps. Returns ORGAN_IO if writing fails, or errors of reading the donor for the
- * magnitudes. */
+/* Counts the magnitudes (magnitudes.h) of bytes [at, at + bytes) of a unit. Every byte of a unit that
+ * organ_prune_part_write writes must be counted once, in any order; any number of threads may call it at the same time.
+ * Returns the errors of organ_magnitudes_add. */
+organ_status organ_prune_part_count(organ_prune_job *job, const organ_prune_part *unit, const void *data, size_t bytes,
+                                    uint64_t at, organ_error *error);
+/* Writes bytes [at, at + bytes) of a unit into the output. Calls for one unit must be in order without gaps. Returns
+ * ORGAN_IO if writing fails. */
 organ_status organ_prune_part_write(organ_prune_job *job, organ_prune_part *unit, const void *data, size_t bytes,
                                     uint64_t at, organ_error *error);
 /* Appends the unit's line to the journal and reports progress; call it after all bytes of the unit are written and its

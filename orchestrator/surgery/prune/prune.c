@@ -162,8 +162,8 @@ static void report_shard(const organ_prune_job *job, size_t file)
 
 /* Adds the bytes of a unit to the histogram of magnitudes. If an interrupted run or another rank has written a unit of
  * the target, nothing is added: organ_magnitudes_json counts the whole target later. */
-static organ_status add_magnitudes(organ_prune_job *job, const organ_prune_part *unit, const void *data, size_t bytes,
-                                   uint64_t at, organ_error *error)
+organ_status organ_prune_part_count(organ_prune_job *job, const organ_prune_part *unit, const void *data, size_t bytes,
+                                    uint64_t at, organ_error *error)
 {
     if (job->state->found_before[unit->target])
         return ORGAN_OK;
@@ -171,14 +171,12 @@ static organ_status add_magnitudes(organ_prune_job *job, const organ_prune_part 
                                 error);
 }
 
-/* Writes bytes of a unit into the output, and adds them to the digest of its target and to the histogram of
- * magnitudes. */
+/* Writes bytes of a unit into the output, and adds them to the digest of its target. */
 organ_status organ_prune_part_write(organ_prune_job *job, organ_prune_part *unit, const void *data, size_t bytes,
                                     uint64_t at, organ_error *error)
 {
     const size_t index = (size_t)(unit - job->units);
     if (organ_write_put(job->run, index, data, bytes, at, NULL, error) ||
-        add_magnitudes(job, unit, data, bytes, at, error) ||
         organ_cuts_digest(&job->cuts, index, data, bytes, at, error))
         return error->status;
     job->state->pruned_bytes += bytes;
@@ -226,7 +224,7 @@ static organ_status prune_store_band(void *context, const organ_band *band, orga
     const uint64_t at = band->offset - unit->tensor->offset;
     if (organ_write_digest(w->job->run, (size_t)(unit - w->job->units), band->data, band->bytes, at, error))
         return error->status;
-    return add_magnitudes(w->job, unit, band->data, band->bytes, at, error);
+    return organ_prune_part_count(w->job, unit, band->data, band->bytes, at, error);
 }
 
 /* Implements organ_pass.write. */
