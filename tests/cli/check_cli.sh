@@ -195,6 +195,7 @@ prints "FAILED: "
 rm -r other
 
 # ---- interrupted and resumed: a model of more tensors than a run finishes while its messages are held ----
+ln -s "${model%/*}/tiny-moe" tiny-moe
 again=()
 for signal in INT TERM HUP; do
     interrupted $signal resumed prune tiny-moe -o resumed --iterations 5 "${again[@]}"
@@ -213,7 +214,7 @@ ends 0 prune tiny-moe -o whole --iterations 5 --quiet
 digests whole >../digests-whole
 judge "a resumed run differs from a whole one" cmp -s ../digests-resumed ../digests-whole
 judge "something hidden was left behind" test -z "$(find . -name '.?*')"
-rm -r resumed whole
+rm -r resumed whole tiny-moe
 
 # ---- stdout that cannot be written ----
 here="organ inspect tiny-qwen2 to a full disk"
