@@ -36,7 +36,6 @@ typedef struct shared_page {
 
 struct organ_shared_files {
     char *const *paths;
-    size_t count;
     char *collects; /* for each file: 'p' its pieces are collected, 'w' they are written; 0: not opened yet */
     pthread_mutex_t lock;
     shared_open *open; /* the last used first */
@@ -54,7 +53,7 @@ organ_status organ_shared_files_create(char *const *paths, size_t count, organ_s
         *result = NULL;
         return organ_fail_errno(error, ENOMEM, "cannot allocate the list of the output's files");
     }
-    *files = (organ_shared_files){.paths = paths, .count = count, .collects = collects};
+    *files = (organ_shared_files){.paths = paths, .collects = collects};
     pthread_mutex_init(&files->lock, NULL);
     return ORGAN_OK;
 }

@@ -222,12 +222,12 @@ organ_status organ_cuts_digest(organ_cuts *cuts, size_t cut, const void *data, s
         XXH3_64bits_update(d->hash, data, bytes);
         d->hashed += bytes;
     }
-    if (d->hashed == all)
-        snprintf(cuts->xxh3[c->of], sizeof *cuts->xxh3, "%016" PRIx64, (uint64_t)XXH3_64bits_digest(d->hash));
-    if (d->hashed == all)
-        free_digest(d);
-    else
+    if (d->hashed < all) {
         keep_digest(cuts->digests, d);
+        return ORGAN_OK;
+    }
+    snprintf(cuts->xxh3[c->of], sizeof *cuts->xxh3, "%016" PRIx64, (uint64_t)XXH3_64bits_digest(d->hash));
+    free_digest(d);
     return ORGAN_OK;
 }
 
