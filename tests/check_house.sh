@@ -109,8 +109,8 @@ report/svg text
 report/html text svg
 report/blocks text svg html
 report/view text svg blocks
-forward/config
-forward config
+formats/architecture base tensor model weights
+forward
 stream/disk
 stream/unfinished
 stream disk unfinished
@@ -163,7 +163,7 @@ formats/adapter adapter.h adapter_names.h
 formats/imatrix imatrix.h
 formats/names names.h hub_requests.h
 forward forward.h perplexity.h
-forward/config config.h families.h exchange.h layer_parts.h config_gguf.h hf.h config_check.h text_config.h
+formats/architecture config.h families.h exchange.h layer_parts.h config_gguf.h hf.h config_check.h text_config.h
 surgery/cache cache.h
 surgery/interface interface.h write_options.h
 surgery/inputs inputs.h

@@ -2,7 +2,7 @@
  * Opening of the forward pass, runs of a layer and of the whole model, and estimates of memory. */
 #include "orchestrator/forward/forward.h"
 
-#include "orchestrator/forward/config/text_config.h"
+#include "formats/architecture/text_config.h"
 #include "orchestrator/forward/latent.h"
 #include "orchestrator/forward/mixers.h"
 #include "orchestrator/machine/enough_memory.h"

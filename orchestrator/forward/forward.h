@@ -7,7 +7,7 @@
 #define ORGAN_FORWARD_H
 
 #include "formats/base/api.h"
-#include "orchestrator/forward/config/config.h"
+#include "formats/architecture/config.h"
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/progress.h"
 

@@ -4,7 +4,7 @@
 #define ORGAN_FORWARD_JOB_H
 
 #include "formats/weights/weights.h"
-#include "orchestrator/forward/config/families.h"
+#include "formats/architecture/families.h"
 #include "orchestrator/forward/forward.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/stream/share.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * llama.cpp's names of the matrices of a layer: importance matrices name inputs by them. */
-#include "orchestrator/forward/config/exchange.h"
-#include "orchestrator/forward/config/families.h"
+#include "formats/architecture/exchange.h"
+#include "formats/architecture/families.h"
 #include "orchestrator/forward/forward_job.h"
 
 #include <stdio.h>

@@ -5,7 +5,7 @@
  * where table_l and projection_l are the columns and rows [l p, (l + 1) p) of matrices for all layers, and adds
  *   norm(out(act(gate(x)) * input))
  * to the hidden state. Input and embedding depend only on the token, so each run of a layer computes them again. */
-#include "orchestrator/forward/config/families.h"
+#include "formats/architecture/families.h"
 #include "orchestrator/forward/forward_job.h"
 #include "orchestrator/machine/extent.h"
 

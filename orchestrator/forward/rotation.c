@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Rotary position embeddings. Angles are products of FP32 numbers, like in the training code of the models: FP64
  * would give other angles at large positions. */
-#include "orchestrator/forward/config/families.h"
+#include "formats/architecture/families.h"
 #include "orchestrator/forward/forward_job.h"
 
 #include <errno.h>

@@ -7,7 +7,7 @@
 #include "formats/base/json_text.h"
 #include "formats/base/memory_watch.h"
 #include "formats/base/paged_rows.h"
-#include "orchestrator/forward/config/text_config.h"
+#include "formats/architecture/text_config.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/share.h"
 

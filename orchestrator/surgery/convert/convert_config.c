@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Makes config.json of a safetensors output: members from key-values of the GGUF file, by the rows of the tables in
- * forward/config/exchange.h, then members from organ_forward_config. Functions that return an int return nonzero if an
- * allocation was refused. */
+ * formats/architecture/exchange.h, then members from organ_forward_config. Functions that return an int return nonzero
+ * if an allocation was refused. */
 #include "formats/base/json_dump.h"
 #include "formats/base/json_edit.h"
 #include "formats/base/memory_watch.h"

@@ -25,7 +25,7 @@
 #include "formats/base/arena.h"
 #include "formats/base/name_table.h"
 #include "formats/weights/weights.h"
-#include "orchestrator/forward/config/exchange.h"
+#include "formats/architecture/exchange.h"
 #include "orchestrator/surgery/convert/convert.h"
 #include "orchestrator/surgery/precision/encoding.h"
 #include "orchestrator/surgery/write/write.h"

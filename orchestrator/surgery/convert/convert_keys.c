@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Makes the key-values of a GGUF output. `row` is a row of the tables in forward/config/exchange.h: its rule says
+ * Makes the key-values of a GGUF output. `row` is a row of the tables in formats/architecture/exchange.h: its rule says
  * whether the value of its key is a member of config.json (job->text) or is computed from organ_forward_config. `key`
  * is the whole key with the architecture, "llama.context_length". */
 #include "formats/base/json_text.h"

@@ -4,7 +4,7 @@
  * ORGAN_BAD_INPUT if the tensor has another shape than its kind has. */
 #include "orchestrator/surgery/convert/convert_job.h"
 
-#include "orchestrator/forward/config/text_config.h"
+#include "formats/architecture/text_config.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -4,8 +4,8 @@
 #include "formats/base/path.h"
 #include "formats/base/arena.h"
 #include "formats/base/name_table.h"
-#include "orchestrator/forward/config/exchange.h"
-#include "orchestrator/forward/config/text_config.h"
+#include "formats/architecture/exchange.h"
+#include "formats/architecture/text_config.h"
 #include "orchestrator/surgery/lora/factors.h"
 
 #include <stdio.h>

@@ -6,7 +6,7 @@
 #include "formats/base/name_table.h"
 #include "formats/base/paged_rows.h"
 #include "formats/tensor/module_names.h"
-#include "orchestrator/forward/config/families.h"
+#include "formats/architecture/families.h"
 #include "orchestrator/surgery/lora/peft_rules.h"
 
 #include <stdio.h>

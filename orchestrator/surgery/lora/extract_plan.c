@@ -6,7 +6,7 @@
 #include "formats/base/memory_watch.h"
 #include "formats/base/paged_rows.h"
 #include "formats/base/text_buffer.h"
-#include "orchestrator/forward/config/families.h"
+#include "formats/architecture/families.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/lora/factors.h"
 #include "orchestrator/surgery/lora/peft_rules.h"

@@ -4,7 +4,7 @@
 #include "orchestrator/surgery/lora/extract_job.h"
 
 #include "formats/base/paged_rows.h"
-#include "orchestrator/forward/config/families.h"
+#include "formats/architecture/families.h"
 #include "orchestrator/stream/rows.h"
 #include "orchestrator/stream/weight_pass.h"
 #include "orchestrator/surgery/algebra/algebra.h"

@@ -2,7 +2,7 @@
 #include "orchestrator/surgery/lora/factors.h"
 
 #include "formats/base/text_buffer.h"
-#include "orchestrator/forward/config/text_config.h"
+#include "formats/architecture/text_config.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/rows.h"
 #include "orchestrator/stream/widen.h"

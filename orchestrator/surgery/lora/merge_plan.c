@@ -7,7 +7,7 @@
 #include "formats/base/path.h"
 #include "formats/base/text_buffer.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/forward/config/families.h"
+#include "formats/architecture/families.h"
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/lora/turned.h"
 

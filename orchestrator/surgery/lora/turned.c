@@ -4,7 +4,7 @@
 
 #include "formats/base/path.h"
 #include "formats/base/text_buffer.h"
-#include "orchestrator/forward/config/families.h"
+#include "formats/architecture/families.h"
 #include "orchestrator/surgery/lora/factors.h"
 
 #include <stdlib.h>

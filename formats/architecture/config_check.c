@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: MIT
+ * Steps that both readers of a configuration share: default layers, windows, shared keys, and the checks of all
+ * numbers. `label` names the file in messages. */
+#include "formats/architecture/config_check.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+
+#define MAX_LAYERS (1u << 14)
+
+/* ---- kinds of layers ---- */
+
+/* Returns ORGAN_BAD_INPUT unless `value`, which messages call `name`, is from 1 to `max`. */
+static organ_status check_size(const char *label, const char *name, uint64_t value, uint64_t max, organ_error *error)
+{
+    return value > 0 && value <= max
+               ? ORGAN_OK
+               : organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is %" PRIu64 ", not from 1 to %" PRIu64, label, name, value,
+                            max);
+}
+
+/* Allocates the kinds of all layers, each with full attention, rotation and a dense feed-forward. The readers of the
+ * configuration change them afterwards. */
+organ_status organ_forward_config_kinds(const char *label, organ_forward_config *c, organ_error *error)
+{
+    if (error->status || check_size(label, "num_hidden_layers", c->layers, MAX_LAYERS, error))
+        return error->status;
+    c->kinds = calloc(c->layers, sizeof *c->kinds);
+    if (!c->kinds)
+        return organ_fail_errno(error, ENOMEM, "%s: %u layers", label, c->layers);
+    for (unsigned l = 0; l < c->layers; l++)
+        c->kinds[l] = (organ_layer_kind){.mixer = ORGAN_MIXER_ATTENTION,
+                                         .feed = true,
+                                         .heads = c->heads,
+                                         .kv_heads = c->kv_heads,
+                                         .head_dim = c->head_dim,
+                                         .value_dim = c->head_dim,
+                                         .rotated = true,
+                                         .intermediate = c->intermediate,
+                                         .shares_with = l};
+    return ORGAN_OK;
+}
+
+/* Makes the layers from number `first` on mixtures, and sets their dense width to 0 unless they also have a dense
+ * feed-forward (dual_ffn). If `first` is the number of layers, sets the model's number of experts to 0. */
+organ_status organ_forward_config_mixture(const char *label, unsigned first, organ_forward_config *c,
+                                          organ_error *error)
+{
+    if (first > c->layers)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the first %u of %u layers have no experts", label, first,
+                          c->layers);
+    for (unsigned l = first; l < c->layers; l++) {
+        c->kinds[l].mixture = true;
+        if (!c->dual_ffn)
+            c->kinds[l].intermediate = 0;
+    }
+    if (first == c->layers)
+        c->experts = c->experts_used = 0;
+    return ORGAN_OK;
+}
+
+/* Sets the window of every pattern-th layer to 0 (pattern 6: layers 5, 11, ...) and that of the others to the model's
+ * window. With pattern 0 all layers get the window. */
+void organ_forward_config_pattern(organ_forward_config *c, unsigned pattern)
+{
+    for (unsigned l = 0; l < c->layers; l++)
+        c->kinds[l].window = pattern == 0 || (l + 1) % pattern != 0 ? c->window : 0;
+}
+
+/* Sets `rotated` to true in layers with a window, to false in the others. Without `every`, a model without a sliding
+ * window gets true in all layers. */
+void organ_forward_config_unrotate(bool every, organ_forward_config *c)
+{
+    for (unsigned l = 0; l < c->layers; l++)
+        c->kinds[l].rotated = (!every && c->window == 0) || c->kinds[l].window;
+}
+
+/* Sets `rotated` of all layers to false if the model has absolute positions or ALiBi. */
+void organ_forward_config_place(organ_forward_config *c)
+{
+    for (unsigned l = 0; c->kinds && l < c->layers && (c->positions || c->alibi_max > 0); l++)
+        c->kinds[l].rotated = false;
+}
+
+/* Sets which layers have attention sinks: none, all, or those with a window. */
+void organ_forward_config_sinks(organ_forward_config *c, forward_sinks sinks)
+{
+    for (unsigned l = 0; l < c->layers; l++)
+        c->kinds[l].sinks = sinks == SINKS_ALL || (sinks == SINKS_WINDOWED && c->kinds[l].window);
+}
+
+/* ---- keys and values of earlier layers ---- */
+
+/* Returns the last layer with a window before layer number `first` if layer `of` has a window, else the last one
+ * without a window before it. Returns `first` if there is no such layer. */
+static unsigned source_of(const organ_forward_config *c, unsigned first, unsigned of)
+{
+    for (unsigned l = first; l-- > 0;)
+        if ((c->kinds[l].window == 0) == (c->kinds[of].window == 0))
+            return l;
+    return first;
+}
+
+/* Makes each of the last `shared` layers use the keys and values of an earlier layer (source_of). Gives each such
+ * earlier layer room for its keys and values at the end of a token's state. Returns ORGAN_BAD_INPUT if there is no such
+ * earlier layer or its heads have other sizes. */
+organ_status organ_forward_config_share(const char *label, unsigned shared, organ_forward_config *c, organ_error *error)
+{
+    const unsigned first = c->layers - shared;
+    for (unsigned l = first; l < c->layers; l++) {
+        const unsigned source = source_of(c, first, l);
+        organ_layer_kind *const from = &c->kinds[source], *const kind = &c->kinds[l];
+        if (source == first || from->head_dim != kind->head_dim || from->kv_heads != kind->kv_heads) {
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: num_kv_shared_layers is %u, but no layer before %u has keys and values for layer %u",
+                              label, shared, first, l);
+        }
+        if (from->shared_at == 0) {
+            from->shared_at = c->state;
+            c->state += (uint64_t)from->kv_heads * ((uint64_t)from->head_dim + from->value_dim);
+        }
+        kind->shared_at = from->shared_at;
+        kind->shares_with = source;
+    }
+    return ORGAN_OK;
+}
+
+/* ---- checks ---- */
+
+/* Returns the least width of a head among the layers that use the rotation `rope`; the width of the model's heads if no
+ * layer uses it. */
+static unsigned rotated_width(const organ_forward_config *c, const organ_rope_config *rope)
+{
+    unsigned least = 0;
+    for (unsigned l = 0; l < c->layers; l++) {
+        const organ_layer_kind *const kind = &c->kinds[l];
+        if (rope == (kind->window ? &c->rope_local : &c->rope) && (least == 0 || kind->head_dim < least))
+            least = kind->head_dim;
+    }
+    return least ? least : c->head_dim;
+}
+
+/* Checks the members of a rotation that its kind uses, so that the frequencies computed from them are finite. */
+static organ_status check_rope(const char *label, const organ_forward_config *c, const organ_rope_config *rope,
+                               organ_error *error)
+{
+    const unsigned width = rotated_width(c, rope);
+    if (rope->dimensions == 0 || rope->dimensions % 2 || rope->dimensions > width)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: %u of %u dimensions of a head are rotated: not an even number from 2 to head_dim", label,
+                          rope->dimensions, width);
+    if (rope->kind == ORGAN_ROPE_PROPORTIONAL && rope->angles == 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: partial_rotary_factor rotates no pair of a head of %u", label,
+                          rope->dimensions);
+    if (!(rope->theta > 1) || !isfinite(rope->theta))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: rope_theta is %g, not above 1", label, rope->theta);
+    if (rope->kind != ORGAN_ROPE_DEFAULT && (!(rope->factor > 0) || !isfinite(rope->factor)))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the rope scaling factor is %g, not above 0", label,
+                          rope->factor);
+    if (rope->kind != ORGAN_ROPE_DEFAULT && rope->kind != ORGAN_ROPE_LINEAR && rope->kind != ORGAN_ROPE_PROPORTIONAL &&
+        rope->original_context == 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: original_max_position_embeddings is 0", label);
+    if (rope->kind == ORGAN_ROPE_DYNAMIC && rope->dimensions == 2)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: rope_type 'dynamic' is not defined for 2 dimensions of a head",
+                          label);
+    if (rope->kind == ORGAN_ROPE_LONGROPE && (!(rope->attention_factor > 0) || !isfinite(rope->attention_factor)))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the attention factor of the rotation is %g, not above 0", label,
+                          rope->attention_factor);
+    if (rope->kind == ORGAN_ROPE_LLAMA3 &&
+        !(rope->low_freq_factor > 0 && rope->high_freq_factor >= rope->low_freq_factor))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: high_freq_factor %g is below low_freq_factor %g", label,
+                          rope->high_freq_factor, rope->low_freq_factor);
+    if (rope->kind == ORGAN_ROPE_YARN &&
+        !(rope->beta_slow > 0 && rope->beta_fast > 0 && isfinite(rope->beta_slow) && isfinite(rope->beta_fast) &&
+          isfinite(rope->attention_factor) && rope->attention_factor > 0))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: beta_fast %g, beta_slow %g, attention_factor %g: not above 0, or not finite", label,
+                          rope->beta_fast, rope->beta_slow, rope->attention_factor);
+    return ORGAN_OK;
+}
+
+/* Checks the limit and alpha of a clamped SwiGLU: both must be finite and above 0, because the SwiGLU divides by alpha.
+ * Does nothing if both are 0, because the model then has no clamped SwiGLU. */
+static organ_status check_gate(const char *label, const organ_forward_config *c, organ_error *error)
+{
+    const bool clamped = c->gate_limit != 0 || c->gate_alpha != 0;
+    if (clamped &&
+        (!(c->gate_limit > 0) || !isfinite(c->gate_limit) || !(c->gate_alpha > 0) || !isfinite(c->gate_alpha)))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: swiglu_limit is %g and swiglu_alpha %g, not above 0", label,
+                          c->gate_limit, c->gate_alpha);
+    return ORGAN_OK;
+}
+
+/* Checks that the scale of v and beta of the query scale are finite. If beta is not 0, the length of the query scale
+ * must be at least 1. */
+static organ_status check_value_and_query_scales(const char *label, const organ_forward_config *c, organ_error *error)
+{
+    const organ_query_scale *const q = &c->query_scale;
+    if (!isfinite(c->value_scale))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the scale of the values is %g, not finite", label,
+                          c->value_scale);
+    if (!isfinite(q->beta) || (q->beta != 0 && (!(q->length >= 1) || !isfinite(q->length))))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: queries are scaled with beta %g per %g positions, which must be at least 1", label,
+                          q->beta, q->length);
+    return ORGAN_OK;
+}
+
+/* Checks eps, scales, limits and soft caps; the negated comparisons also reject NaN. */
+static organ_status check_numbers(const char *label, const organ_forward_config *c, organ_error *error)
+{
+    if (!(c->rms_eps >= 0) || !isfinite((float)c->rms_eps))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the eps of norms is %g, below 0 or not finite", label,
+                          c->rms_eps);
+    if (!(c->recurrent.norm_eps >= 0) || !isfinite((float)c->recurrent.norm_eps))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: the eps of norms in recurrent layers is %g, below 0 or not finite", label,
+                          c->recurrent.norm_eps);
+    if (!(c->attention_scale > 0) || !isfinite(c->attention_scale))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the scale of attention scores is %g, not above 0", label,
+                          c->attention_scale);
+    if (!(c->alibi_max >= 0) || !(c->alibi_max <= 64))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the largest bias of ALiBi is %g, not from 0 to 64", label,
+                          c->alibi_max);
+    if (!(c->clip_qkv >= 0) || !isfinite(c->clip_qkv))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the clipping limit of q, k and v is %g, below 0 or not finite",
+                          label, c->clip_qkv);
+    if (!(c->attention_softcap >= 0) || !isfinite(c->attention_softcap) || !(c->final_softcap >= 0) ||
+        !isfinite(c->final_softcap))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: soft caps are %g and %g: below 0 or not finite", label,
+                          c->attention_softcap, c->final_softcap);
+    return ORGAN_OK;
+}
+
+/* Checks the groups of experts: they must have equal sizes, at least two experts each if the router compares groups by
+ * their two best, and the chosen groups together must contain at least experts_used experts. */
+static organ_status check_groups(const char *label, const organ_forward_config *c, organ_error *error)
+{
+    const unsigned groups = c->router_groups, used = c->router_groups_used;
+    if (groups < 2)
+        return ORGAN_OK;
+    const unsigned least = c->router.best_in_group ? 1 : 2;
+    if (groups > ORGAN_ROUTER_GROUPS || c->experts % groups || c->experts / groups < least)
+        return organ_fail(
+            error, ORGAN_BAD_INPUT,
+            "%s: n_group is %u: %u experts must be divisible into at most %d groups, each of %u experts or more", label,
+            groups, c->experts, ORGAN_ROUTER_GROUPS, least);
+    if (used == 0 || used > groups)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: topk_group is %u, not from 1 to n_group %u", label, used,
+                          groups);
+    if (c->experts_used > used * (c->experts / groups))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: num_experts_per_tok is %u, but the %u groups that the router chooses have %u experts",
+                          label, c->experts_used, used, used * (c->experts / groups));
+    return ORGAN_OK;
+}
+
+/* Checks the members of a mixture against each other and against the limits that keep products of sizes from
+ * overflowing. */
+static organ_status check_experts(const char *label, const organ_forward_config *c, organ_error *error)
+{
+    if (c->experts == 0)
+        return ORGAN_OK;
+    if (c->identity_experts > 1 << 16)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: zero_expert_num is %u, above %u", label, c->identity_experts,
+                          1u << 16);
+    if (c->experts_used == 0 || c->experts_used > c->experts)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: num_experts_per_tok is %u, not from 1 to the %u experts", label,
+                          c->experts_used, c->experts);
+    if (c->expert_intermediate == 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the intermediate size of an expert is 0", label);
+    if (c->expert_latent > 1 << 20)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: experts read vectors of %" PRIu64 " numbers, more than %u",
+                          label, c->expert_latent, 1u << 20);
+    if (c->shared_intermediate > 1 << 24)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the intermediate size of the shared expert is %u, above %u",
+                          label, c->shared_intermediate, 1u << 24);
+    if (!(c->router_scale >= 0) || !isfinite(c->router_scale))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the scale of the experts' outputs is %g, below 0 or not finite",
+                          label, (double)c->router_scale);
+    if (c->router.sparse && (c->experts_used != 2 || !(c->router.jitter >= 0)))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: num_experts_per_tok is %u, not 2, or router_jitter_noise is %g, below 0", label,
+                          c->experts_used, (double)c->router.jitter / 2);
+    if (!(c->router.least_sum >= 0) || !isfinite(c->router.least_sum))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the least sum of the experts' factors is %g, below 0", label,
+                          (double)c->router.least_sum);
+    if (!(c->router.cap >= 0) || !isfinite(c->router.cap))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the soft cap of router values is %g, below 0", label,
+                          (double)c->router.cap);
+    return check_groups(label, c, error);
+}
+
+/* Sets the width of the shared expert to that of `shared` routed experts together, at most UINT32_MAX, which
+ * check_experts rejects. */
+void organ_forward_config_shared(organ_forward_config *c, unsigned shared)
+{
+    const uint64_t width = c->expert_intermediate * shared;
+    c->shared_intermediate = width > UINT32_MAX ? UINT32_MAX : (unsigned)width;
+}
+
+/* Checks the sizes of latent attention; q_lora_rank may be 0. */
+static organ_status check_latent(const char *label, const organ_latent_config *l, organ_error *error)
+{
+    if (check_size(label, "kv_lora_rank", l->rank, 1 << 14, error) ||
+        check_size(label, "qk_nope_head_dim", l->plain, 1 << 14, error) ||
+        check_size(label, "qk_rope_head_dim", l->rotated, 1 << 14, error))
+        return error->status;
+    return l->q_rank ? check_size(label, "q_lora_rank", l->q_rank, 1 << 16, error) : ORGAN_OK;
+}
+
+/* Returns true for a recurrent mixer: in the enumeration organ_mixer, recurrent mixers follow attention. */
+static bool is_recurrent(organ_mixer mixer) { return mixer > ORGAN_MIXER_ATTENTION; }
+
+/* Checks the sizes of recurrent layers with this mixer. Within these limits the products of sizes stay below 2^52. */
+static organ_status check_recurrent(const char *label, organ_mixer mixer, const organ_recurrent_config *r,
+                                    organ_error *error)
+{
+    if (mixer == ORGAN_MIXER_SHORT_CONV)
+        return check_size(label, "the kernel of the convolution", r->kernel, 1 << 8, error);
+    if (check_size(label, "the number of heads of recurrent layers", r->heads, 1 << 20, error) ||
+        check_size(label, "the number of key heads of recurrent layers", r->groups, 1 << 16, error) ||
+        check_size(label, "the width of their keys", r->key_dim, 1 << 12, error) ||
+        check_size(label, "the width of their values", r->value_dim, 1 << 12, error) ||
+        check_size(label, "the kernel of their convolution", r->kernel, 1 << 8, error))
+        return error->status;
+    if (mixer == ORGAN_MIXER_MAMBA && check_size(label, "the rank of their time steps", r->rank, 1 << 16, error))
+        return error->status;
+    if (r->heads % r->groups)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: recurrent layers have %u heads, not a multiple of %u key heads",
+                          label, r->heads, r->groups);
+    const uint64_t wide = r->key_dim > r->value_dim ? r->key_dim : r->value_dim;
+    if (r->heads * wide > (1 << 24))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: %u heads of %" PRIu64 " in recurrent layers exceed the limit of 16777216 values", label,
+                          r->heads, wide);
+    return ORGAN_OK;
+}
+
+/* Checks the sizes of the indexer, which selects the keys that a token attends to (DeepSeek sparse attention). */
+organ_status organ_forward_config_indexer(const char *label, const organ_latent_config *l, organ_error *error)
+{
+    if (l->keys == 0 || l->keys > 1 << 20)
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: index_topk is %u, not from 1 to %u", label, l->keys, 1u << 20);
+    if (l->index_heads == 0 || l->index_heads > 1 << 12)
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: index_n_heads is %u, not from 1 to %u", label, l->index_heads,
+                   1u << 12);
+    if (l->index_dim < l->rotated || l->index_dim > 1 << 12)
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: index_head_dim is %u, not from qk_rope_head_dim %u to %u", label,
+                   l->index_dim, l->rotated, 1u << 12);
+    if (l->q_rank == 0)
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: q_lora_rank is null, but the indexer needs it", label);
+    return error->status;
+}
+
+/* Checks the number and the width of a layer's attention heads. */
+static organ_status check_kind(const char *label, const organ_layer_kind *kind, organ_error *error)
+{
+    if (check_size(label, "num_attention_heads", kind->heads, 1 << 16, error) ||
+        check_size(label, "num_key_value_heads", kind->kv_heads, 1 << 16, error) ||
+        check_size(label, "head_dim", kind->head_dim, 1 << 14, error) ||
+        check_size(label, "v_head_dim", kind->value_dim, 1 << 14, error))
+        return error->status;
+    if (kind->heads % kind->kv_heads)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: num_attention_heads is %u, not a multiple of num_key_value_heads %u", label, kind->heads,
+                          kind->kv_heads);
+    if (kind->head_dim % 2)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: head_dim is %u, not even", label, kind->head_dim);
+    const uint64_t width = kind->head_dim > kind->value_dim ? kind->head_dim : kind->value_dim;
+    if (kind->heads * width > (1 << 24))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %u heads of %" PRIu64 " exceed the limit of 16777216 values",
+                          label, kind->heads, width);
+    return ORGAN_OK;
+}
+
+/* Checks all numbers of a configuration, and all sizes, so that the forward pass can multiply sizes without overflow.
+ * First sets c->state to c->hidden if no reader has set c->state. */
+organ_status organ_forward_config_check(const char *label, organ_forward_config *c, organ_error *error)
+{
+    c->state = c->state ? c->state : c->hidden;
+    for (unsigned l = 0; l < c->layers && !error->status; l++) {
+        const organ_layer_kind *const kind = &c->kinds[l];
+        const bool dense = kind->feed && (c->dual_ffn || !kind->mixture);
+        if (kind->mixer == ORGAN_MIXER_ATTENTION || kind->second == ORGAN_MIXER_ATTENTION)
+            check_kind(label, kind, error);
+        if (dense && !error->status)
+            check_size(label, "intermediate_size", kind->intermediate, 1 << 24, error);
+        if (kind->latent && !error->status)
+            check_latent(label, &c->latent, error);
+        if ((is_recurrent(kind->mixer) || is_recurrent(kind->second)) && !error->status)
+            check_recurrent(label, kind->mixer, &c->recurrent, error);
+        if (kind->mixer >= ORGAN_MIXER_DELTA && kind->mixer != ORGAN_MIXER_SHORT_CONV && c->activation != ORGAN_SILU &&
+            !c->ungated && !error->status)
+            organ_fail(error, ORGAN_BAD_INPUT, "%s: hidden_act of layers with linear attention must be silu", label);
+        if (kind->mixer == ORGAN_MIXER_ATTENTION && c->gate_in_q && kind->head_dim != kind->value_dim && !error->status)
+            organ_fail(error, ORGAN_BAD_INPUT, "%s: gated heads have q of width %u, but v of width %u", label,
+                       kind->head_dim, kind->value_dim);
+    }
+    if (error->status || check_size(label, "hidden_size", c->hidden, 1 << 20, error) ||
+        check_size(label, "vocab_size", c->vocabulary, 1 << 28, error) ||
+        check_size(label, "max_position_embeddings", c->context, UINT32_MAX, error) ||
+        check_size(label, "num_attention_heads", c->heads, 1 << 16, error) || check_numbers(label, c, error) ||
+        check_gate(label, c, error) || check_value_and_query_scales(label, c, error) ||
+        check_experts(label, c, error) || check_rope(label, c, &c->rope, error))
+        return error->status;
+    return check_rope(label, c, &c->rope_local, error);
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT
+ * Converts between the share of gates that Gemma 3n sets to 0 and the cut of the gates, in standard deviations above
+ * their mean (gate_cut of organ_layer_kind). */
+#include "formats/architecture/families.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define SQRT_PI 1.77245385090551602730
+
+/* Returns x with erf(x) = y. Newton's method from 0 never passes the root: erf is concave above 0 and convex below. */
+static double inverse_erf(double y)
+{
+    double x = 0;
+    for (unsigned k = 0; k < 1000; k++) {
+        const double step = (y - erf(x)) * (SQRT_PI / 2) * exp(x * x);
+        x += step;
+        if (fabs(step) <= 1e-16 * fabs(x))
+            break;
+    }
+    return x;
+}
+
+/* Returns the quantile of the standard normal distribution at `part`, sqrt(2) erfinv(2 part - 1), rounded to FP32 in
+ * the same steps as in transformers. */
+float organ_forward_gate_cut(float part)
+{
+    const float centred = 2 * part - 1;
+    return (float)inverse_erf((double)centred) * (float)sqrt(2);
+}
+
+/* Returns the share with the fewest digits, at most 9, that has this cut; if there is none, the share in 9 digits. */
+double organ_forward_gate_part(float cut)
+{
+    const double part = 0.5 * erfc(-(double)cut / sqrt(2));
+    double rounded = part;
+    for (int digits = 1; digits <= 9; digits++) {
+        char text[40];
+        snprintf(text, sizeof text, "%.*g", digits, part);
+        rounded = strtod(text, NULL);
+        if (rounded > 0 && rounded < 1 && organ_forward_gate_cut((float)rounded) == cut)
+            break;
+    }
+    return rounded;
+}

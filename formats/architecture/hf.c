@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: MIT
+ * Reads the configuration of the forward pass from config.json.
+ * `s` is the config.json that is read; s->family, called the family, is the row of its architecture in families.h. `c`
+ * is the configuration that the functions fill. "Reports an error" means: sets s->error unless an earlier error is
+ * there. The root, s->root, is the JSON object of the text model. */
+#include "formats/architecture/config_check.h"
+#include "formats/architecture/hf.h"
+#include "formats/architecture/text_config.h"
+
+#include "formats/base/json_text.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Reads the activation of the feed-forward, by default the family's, and the limit and alpha of a clamped SwiGLU.
+ * Reports an error for an unknown name, and for xIELU in a feed-forward with a gate unless xIELU is the family's
+ * activation. */
+static void read_activation(const config_hf_source *s, organ_forward_config *c)
+{
+    c->gate_limit = organ_config_number(s, s->family->gate_limit);
+    c->gate_alpha = organ_config_number(s, s->family->gate_alpha);
+    static const struct {
+        const char *word;
+        organ_activation activation;
+    } words[] = {{"silu", ORGAN_SILU},          {"gelu_pytorch_tanh", ORGAN_GELU_TANH},
+                 {"gelu_new", ORGAN_GELU_TANH}, {"gelu_fast", ORGAN_GELU_TANH},
+                 {"gelu", ORGAN_GELU},          {"relu", ORGAN_RELU},
+                 {"relu2", ORGAN_RELU_SQUARED}, {"xielu", ORGAN_XIELU}};
+    const forward_family *const f = s->family;
+    const char *key = organ_config_member(s->root, "hidden_activation") ? "hidden_activation" : "hidden_act";
+    key = f->activation_key ? f->activation_key : key;
+    /* Early files of Gemma say "gelu" but mean GELU with tanh. */
+    const bool gemma = f->activation == ORGAN_GELU_TANH && !f->ungated;
+    const char *word = organ_config_word(s, s->root, key, NULL);
+    c->activation = f->activation;
+    if (!word || (gemma && strcmp(word, "gelu") == 0 && strcmp(key, "hidden_act") == 0))
+        return;
+    for (size_t k = 0; k < sizeof words / sizeof *words; k++)
+        if (strcmp(word, words[k].word) == 0 &&
+            (f->ungated || words[k].activation < ORGAN_XIELU || words[k].activation == f->activation)) {
+            c->activation = words[k].activation;
+            return;
+        }
+    organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s '%s' is not supported", s->label, key, word);
+}
+
+/* Reads the number of k and v heads of Falcon as FalconAttention._split_heads of transformers does: num_kv_heads with
+ * new_decoder_architecture; else 1 with multi_query, or as many as q has. */
+static void read_falcon_heads(const config_hf_source *s, organ_forward_config *c)
+{
+    if (organ_config_flag(s, "new_decoder_architecture", false))
+        c->kv_heads = organ_config_size(s, "num_kv_heads", c->heads);
+    else
+        c->kv_heads = organ_config_flag(s, "multi_query", true) ? 1 : c->heads;
+}
+
+/* Reads whether Falcon runs attention and feed-forward in parallel, with how many norms, and whether it has ALiBi.
+ * Layers with parallel attention have one norm, or with new_decoder_architecture one or two. */
+static void read_falcon_norms(const config_hf_source *s, organ_forward_config *c)
+{
+    const bool grouped = organ_config_flag(s, "new_decoder_architecture", false);
+    const unsigned norms = organ_config_size(s, "num_ln_in_parallel_attn", 2);
+    c->parallel = organ_config_flag(s, "parallel_attn", true);
+    c->one_norm = c->parallel && !(grouped && norms == 2);
+    if (norms != 1 && norms != 2)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: num_ln_in_parallel_attn is %u, not 1 or 2", s->label, norms);
+    c->alibi_max = organ_config_flag(s, "alibi", false) ? 8 : 0; /* transformers has this constant for Falcon */
+    c->alibi_rounded = true;
+    if (grouped && !c->parallel)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: new_decoder_architecture without parallel_attn is not supported",
+                   s->label);
+}
+
+#define WIDTH "intermediate_size"
+
+/* Reads the sizes of the model. intermediate_size may be missing in families whose layers are all mixtures or have no
+ * feed-forward, or that have a default width; Gemma 3n may have a list there, which read_widths reads. With `shortcut`
+ * (LongCat-Flash) a layer of the file is two layers here. */
+static void read_sizes(const config_hf_source *s, organ_forward_config *c)
+{
+    const forward_mixture *const mixture = s->family->mixture;
+    const bool all_mixtures = mixture && !mixture->dense_first && !s->family->dual_ffn;
+    const bool attention_free = s->family->attention_free;
+    c->layers = organ_config_layers(s) * (s->family->shortcut ? 2 : 1);
+    c->heads = attention_free ? 1 : organ_config_needed(s, "num_attention_heads");
+    c->kv_heads = organ_config_size(s, "num_key_value_heads", c->heads);
+    c->hidden = organ_config_needed(s, "hidden_size");
+    const bool optional = all_mixtures || attention_free || s->family->four_times ||
+                          (s->family->streams && json_is_array(json_object_get(s->root, WIDTH)));
+    c->intermediate = optional ? 0 : organ_config_needed(s, WIDTH);
+    if (all_mixtures || s->family->four_times)
+        c->intermediate = organ_config_size(s, WIDTH, s->family->four_times ? (unsigned)(4 * c->hidden) : 0);
+    if (s->family->falcon)
+        read_falcon_heads(s, c);
+    c->vocabulary = organ_config_needed(s, "vocab_size");
+    c->context = s->family->context ? organ_config_size(s, "max_position_embeddings", s->family->context)
+                                    : organ_config_needed(s, "max_position_embeddings");
+    const unsigned own = s->family->head_dim;
+    c->head_dim = organ_config_size(s, "head_dim", own || c->heads == 0 ? own : (unsigned)(c->hidden / c->heads));
+}
+
+/* Reads the multipliers of embeddings, attention, residuals and logits, such as those of Granite. */
+static void read_multipliers(const config_hf_source *s, const forward_multipliers *m, organ_forward_config *c)
+{
+    const double divisor = m->logit_divisor ? organ_config_real(s, s->root, m->logit_divisor, 1) : 1;
+    if (m->embedding)
+        c->embedding_scale = organ_config_real(s, s->root, m->embedding, 1);
+    if (m->attention)
+        c->attention_scale = organ_config_real(s, s->root, m->attention, m->attention_usual ? c->attention_scale : 1);
+    if (m->residual)
+        c->residual_scale = organ_config_real(s, s->root, m->residual, 1);
+    if (m->logit && !organ_config_member(s->root, m->logit))
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is missing", s->label, m->logit);
+    c->logit_scale = (m->logit ? organ_config_real(s, s->root, m->logit, 1) : 1) / divisor;
+    if (!isfinite(c->embedding_scale) || !isfinite(c->residual_scale) || !isfinite(c->logit_scale))
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s %g, %s %g, %s %g: not finite, or divided by 0", s->label,
+                   m->embedding ? m->embedding : "embeddings are scaled by", c->embedding_scale,
+                   m->residual ? m->residual : "residuals by", c->residual_scale,
+                   m->logit ? m->logit : m->logit_divisor, m->logit ? c->logit_scale : divisor);
+}
+
+/* Reads the three factors of MiniCPM with the defaults of MiniCPM3Config of transformers: embeddings are multiplied by
+ * scale_emb, residuals by scale_depth / sqrt(layers), logits by dim_model_base / hidden_size. A null for scale_depth or
+ * dim_model_base means no factor. */
+static void read_minicpm(const config_hf_source *s, organ_forward_config *c)
+{
+    static const char *const depth = "scale_depth", *const base = "dim_model_base";
+    const double layers = sqrt((double)c->layers), hidden = (double)c->hidden;
+    c->embedding_scale = organ_config_real(s, s->root, "scale_emb", 12);
+    c->residual_scale = organ_config_real(s, s->root, depth, json_object_get(s->root, depth) ? layers : 1.4) / layers;
+    c->logit_scale = organ_config_real(s, s->root, base, json_object_get(s->root, base) ? hidden : 256) / hidden;
+    if (!isfinite(c->embedding_scale) || !isfinite(c->residual_scale) || !(c->logit_scale > 0))
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: scale_emb is %g, scale_depth %g, not finite, or %s %g, not above 0",
+                   s->label, c->embedding_scale, c->residual_scale * layers, base, c->logit_scale * hidden);
+}
+
+/* Returns a soft cap: 0, no cap, if the member is null; `otherwise` if it is missing. */
+static double read_softcap(const config_hf_source *s, const char *key, double otherwise)
+{
+    return organ_config_real(s, s->root, key, json_object_get(s->root, key) ? 0 : otherwise);
+}
+
+/* Reads the epsilon of the norms, the scales of embeddings, attention, residuals and logits, and the soft caps. In
+ * families with either_norm, norms become RMSNorm if the file has rms_norm_eps. */
+static void read_hf_scales(const config_hf_source *s, organ_forward_config *c)
+{
+    const forward_family *const f = s->family;
+    const bool named = f->either_norm && organ_config_member(s->root, "rms_norm_eps");
+    const char *const eps = f->eps_key && !named ? f->eps_key : "rms_norm_eps";
+    c->norm = named ? ORGAN_NORM_RMS : c->norm;
+    if (f->eps == 0 && !organ_config_member(s->root, organ_config_name(s, eps)))
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is missing", s->label, eps);
+    c->rms_eps = organ_config_real(s, s->root, eps, f->eps);
+    const bool scaled = f->scaled_embeddings && (!f->scaled_key || organ_config_flag(s, f->scaled_key, false));
+    c->embedding_scale = scaled ? sqrt((double)c->hidden) : 1;
+    c->residual_scale = c->logit_scale = 1;
+    c->attention_scale = 1 / sqrt((double)c->head_dim);
+    if (f->query_scalar) {
+        const double scalar = organ_config_real(s, s->root, "query_pre_attn_scalar", 256);
+        if (!(scalar > 0) || !isfinite(scalar))
+            organ_fail(s->error, ORGAN_BAD_INPUT, "%s: query_pre_attn_scalar is %g, not above 0", s->label, scalar);
+        c->attention_scale = 1 / sqrt(scalar);
+    }
+    if (f->minicpm)
+        read_minicpm(s, c);
+    if (f->multipliers)
+        read_multipliers(s, f->multipliers, c);
+    if (f->softcaps) {
+        if (f->attention_softcap > 0)
+            c->attention_softcap = read_softcap(s, "attn_logit_softcapping", f->attention_softcap);
+        c->final_softcap = read_softcap(s, "final_logit_softcapping", f->final_softcap);
+    }
+}
+
+/* Returns true if the output head is the embedding matrix. A multimodal model has the flag tie_word_embeddings at the
+ * top of the file or in text_config; without the flag it is tied. For other models without the flag forward_family.tied
+ * decides. */
+static bool is_tied(const config_hf_source *s)
+{
+    const config_hf_source top = {s->label, s->file, s->file, s->family, s->error};
+    const bool otherwise = s->family->tied || s->root != s->file;
+    return organ_config_flag(&top, "tie_word_embeddings", organ_config_flag(s, "tie_word_embeddings", otherwise));
+}
+
+/* Reports an error for BitNet, whose linear layers also quantise their inputs (AutoBitLinear of transformers). */
+static void refuse_bitnet(const config_hf_source *s)
+{
+    const json_t *const method =
+        organ_config_member(organ_config_member(s->file, "quantization_config"), "quant_method");
+    const char *const word = organ_json_plain(method);
+    if (word && strcmp(word, "bitnet") == 0)
+        organ_config_refuse(s, "quantization_config.quant_method", method,
+                            "a supported method: its linear layers also quantise their inputs");
+}
+
+/* Reports an error for attention to later tokens, except "vision" of Gemma 4, which concerns only images. */
+static void refuse_bidirectional(const config_hf_source *s)
+{
+    static const char key[] = "use_bidirectional_attention";
+    const char *const word = organ_json_plain(organ_config_member(s->root, key));
+    if (!(word && s->family->per_layer && strcmp(word, "vision") == 0) && organ_config_member(s->root, key) &&
+        !json_is_false(organ_config_member(s->root, key)))
+        organ_config_refuse(s, key, organ_config_member(s->root, key),
+                            "false: attention to later tokens is not supported");
+}
+
+/* Reads all members of the configuration and checks it. Sizes come first, because later members have an entry for each
+ * layer; the other steps are in the order in which they depend on each other (hf.h). */
+static organ_status read_hf_config(const config_hf_source *s, organ_forward_config *c)
+{
+    const forward_family *const f = s->family;
+    strcpy(c->architecture, f->architecture);
+    read_sizes(s, c);
+    if (organ_forward_config_kinds(s->label, c, s->error))
+        return s->error->status;
+    organ_forward_family_apply(f, c);
+    if (f->norms_key && !organ_config_flag(s, f->norms_key, true))
+        c->norms = ORGAN_NORMS_BEFORE;
+    organ_config_latent(s, c);
+    read_hf_scales(s, c);
+    organ_config_mixers(s, c);
+    organ_config_require(s, s->root, f->fixed);
+    read_activation(s, c);
+    organ_config_experts(s, c);
+    c->parallel = organ_config_flag_of(s, f->parallel);
+    c->one_norm = c->parallel && f->one_norm;
+    if (f->falcon)
+        read_falcon_norms(s, c);
+    c->head_bias = organ_config_flag_of(s, f->head_bias);
+    c->clip_qkv = f->clip ? organ_config_real(s, s->root, f->clip, 0) : 0;
+    c->norm_adds_one = f->norm_adds_one;
+    c->qk_norm = !f->qk_norm_key || organ_config_flag(s, f->qk_norm_key, false) ? f->qk_norm : ORGAN_QK_NORM_NONE;
+    if (f->value_scale.key) /* null means no scale */
+        c->value_scale = organ_config_real(s, s->root, f->value_scale.key,
+                                           json_object_get(s->root, f->value_scale.key) ? 0 : f->value_scale.otherwise);
+    c->rope_interleaved = f->interleaved;
+    c->qkv_bias = organ_config_flag_of(s, f->qkv_bias);
+    c->output_bias = organ_config_flag_of(s, f->output_bias);
+    c->mlp_bias = organ_config_flag_of(s, f->mlp_bias);
+    c->tied_output = is_tied(s);
+    refuse_bidirectional(s);
+    refuse_bitnet(s);
+    if (s->error->status == ORGAN_OK)
+        organ_config_windows(s, c);
+    if (s->error->status == ORGAN_OK)
+        organ_config_heads(s, c);
+    if (s->error->status == ORGAN_OK)
+        organ_config_global_heads(s, c);
+    organ_config_ropes(s, c);
+    if (s->error->status == ORGAN_OK)
+        organ_config_positions(s, c);
+    if (s->error->status == ORGAN_OK)
+        organ_config_gemma(s, c);
+    organ_config_early(s, c);
+    return s->error->status ? s->error->status : organ_forward_config_check(s->label, c, s->error);
+}
+
+/* Reads the configuration from the parsed file `root`. `name` is the first item of `architectures`. */
+static organ_status read_hf_root(const char *label, json_t *root, const char *name, organ_forward_config *config,
+                                 organ_error *error)
+{
+    if (!json_is_object(root))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not an object", label);
+    const json_t *const text = organ_config_text(root, &name);
+    const forward_family *const family = organ_forward_family_named(name, false);
+    if (!family)
+        return organ_forward_family_refuse(label, name, false, error);
+    return read_hf_config(&(config_hf_source){label, root, text, family, error}, config);
+}
+
+/* Reads the configuration from config.json of a safetensors model. Returns ORGAN_BAD_INPUT if the file is missing, its
+ * architecture is not supported, or a member is invalid. */
+organ_status organ_forward_config_hf(const organ_model *model, organ_forward_config *config, organ_error *error)
+{
+    char *bytes = NULL;
+    size_t length;
+    if (organ_model_load(model, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error))
+        return error->status;
+    if (!bytes)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: config.json is missing; the forward pass needs it", model->path);
+    char label[600];
+    snprintf(label, sizeof label, "%s/config.json", model->directory);
+    json_t *root = NULL;
+    organ_hf_config_tidy(bytes, length);
+    const organ_json_source text = {label, bytes, length};
+    if (organ_json_parse(&text, (organ_json_span){0, length}, NULL, &root, error) == ORGAN_OK)
+        read_hf_root(label, root, model->config.architecture, config, error);
+    json_decref(root);
+    free(bytes);
+    return error->status;
+}

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: MIT
+ * Reads the mixture of experts from config.json: its sizes, its router, and which layers have experts.
+ * `s` is the config.json that is read; s->family, called the family, is the row of its architecture in families.h. `c`
+ * is the configuration that the functions fill. "Reports an error" means: sets s->error unless an earlier error is
+ * there. The root, s->root, is the JSON object of the text model. */
+#include "formats/architecture/config_check.h"
+#include "formats/architecture/hf.h"
+
+#include "formats/base/json_text.h"
+
+#include <string.h>
+
+/* Reports an error if a member of the NULL-terminated list is missing; null counts as present here. */
+static void require_members(const config_hf_source *s, const char *const *keys)
+{
+    for (; keys && *keys; keys++)
+        if (!json_object_get(s->root, organ_config_name(s, *keys)))
+            organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is missing", s->label, *keys);
+}
+
+/* ---- dense layers ---- */
+
+/* Makes a layer a mixture of experts without a dense feed-forward, or dense with the width of the configuration. */
+static void make_mixture(organ_layer_kind *kind, bool mixture, const organ_forward_config *c)
+{
+    kind->mixture = mixture;
+    kind->intermediate = mixture ? 0 : c->intermediate;
+}
+
+/* Reads mlp_layer_types: "sparse" or "dense" for each layer. */
+static void read_layer_words(const config_hf_source *s, organ_forward_config *c)
+{
+    const json_t *const words = organ_config_list(s, "mlp_layer_types", "a string", c->layers);
+    for (unsigned l = 0; words && l < c->layers; l++) {
+        const char *const word = organ_json_plain(json_array_get(words, l));
+        const bool sparse = word && strcmp(word, "sparse") == 0;
+        if (!sparse && (!word || strcmp(word, "dense")))
+            organ_fail(s->error, ORGAN_BAD_INPUT, "%s: mlp_layer_types: '%s' is not supported", s->label,
+                       word ? word : "?");
+        make_mixture(&c->kinds[l], sparse, c);
+    }
+}
+
+/* Makes every decoder_sparse_step-th layer a mixture, except the layers in the list mlp_only_layers. */
+static void read_qwen_layers(const config_hf_source *s, organ_forward_config *c)
+{
+    const json_t *const dense = organ_config_member(s->root, "mlp_only_layers");
+    const unsigned step = organ_config_size(s, "decoder_sparse_step", 1);
+    if (step == 0)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: decoder_sparse_step is 0", s->label);
+    if (dense && !json_is_array(dense))
+        organ_config_refuse(s, "mlp_only_layers", dense, "a list of layer numbers");
+    for (unsigned l = 0; step && l < c->layers; l++)
+        make_mixture(&c->kinds[l], (l + 1) % step == 0, c);
+    for (size_t k = 0; k < json_array_size(dense); k++) {
+        const json_t *const value = json_array_get(dense, k);
+        const json_int_t l = json_integer_value(value);
+        if (!json_is_integer(value) || l < 0)
+            organ_config_refuse(s, "mlp_only_layers", value, "a layer number");
+        else if (l < c->layers)
+            make_mixture(&c->kinds[l], false, c);
+    }
+}
+
+/* Makes every moe_layer_interval-th layer a mixture, from moe_layer_start_index to moe_layer_end_index, where -1 is the
+ * last layer (ERNIE). */
+static void read_interval(const config_hf_source *s, organ_forward_config *c)
+{
+    const unsigned interval = organ_config_size(s, "moe_layer_interval", 1),
+                   first = organ_config_size(s, "moe_layer_start_index", 1);
+    const double last = organ_config_real(s, s->root, "moe_layer_end_index", -1);
+    if (interval == 0)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: moe_layer_interval is 0", s->label);
+    for (unsigned l = 0; interval && l < c->layers; l++)
+        make_mixture(&c->kinds[l], (l + 1) % interval == 0 && l >= first && (last == -1 || l <= last), c);
+}
+
+/* Makes the layers in the list moe_layers mixtures or, without the list, every interleave_moe_layer_step-th layer
+ * (Llama 4). Dense layers are intermediate_size_mlp wide. */
+static void read_steps(const config_hf_source *s, organ_forward_config *c)
+{
+    const json_t *const list = organ_config_member(s->root, "moe_layers");
+    const unsigned step = organ_config_size(s, "interleave_moe_layer_step", 1);
+    c->intermediate = organ_config_needed(s, "intermediate_size_mlp");
+    if (!list && step == 0)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: interleave_moe_layer_step is 0", s->label);
+    if (list && !json_is_array(list))
+        organ_config_refuse(s, "moe_layers", list, "a list of layer numbers");
+    for (unsigned l = 0; (list || step) && l < c->layers; l++)
+        make_mixture(&c->kinds[l], !list && (l + 1) % step == 0, c);
+    for (size_t k = 0; k < json_array_size(list); k++) {
+        const json_t *const value = json_array_get(list, k);
+        if (!json_is_integer(value) || json_integer_value(value) < 0 || json_integer_value(value) >= c->layers)
+            organ_config_refuse(s, "moe_layers", value, "a layer number");
+        else
+            make_mixture(&c->kinds[json_integer_value(value)], true, c);
+    }
+}
+
+/* Reads moe_layer_freq as a list: 1 for a mixture, 0 for a dense layer. */
+static void read_freq(const config_hf_source *s, organ_forward_config *c)
+{
+    const json_t *const list = organ_config_member(s->root, "moe_layer_freq");
+    if (!json_is_array(list) || json_array_size(list) != c->layers)
+        organ_fail(s->error, ORGAN_BAD_INPUT,
+                   "%s: neither mlp_layer_types nor moe_layer_freq is a list of num_hidden_layers", s->label);
+    for (unsigned l = 0; l < c->layers && !s->error->status; l++) {
+        const json_t *const value = json_array_get(list, l);
+        if (!json_is_integer(value) || json_integer_value(value) < 0 || json_integer_value(value) > 1)
+            organ_config_refuse(s, "moe_layer_freq", value, "0 or 1");
+        make_mixture(&c->kinds[l], json_integer_value(value) == 1, c);
+    }
+}
+
+/* Makes the layers l with l % expert_layer_period = expert_layer_offset mixtures (Jamba). With a single expert all
+ * layers are dense. */
+static void read_period(const config_hf_source *s, organ_forward_config *c)
+{
+    const unsigned period = organ_config_size(s, "expert_layer_period", 2),
+                   offset = organ_config_size(s, "expert_layer_offset", 1);
+    if (offset >= period)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: expert_layer_offset is %u, not below expert_layer_period %u",
+                   s->label, offset, period);
+    for (unsigned l = 0; period && l < c->layers; l++)
+        make_mixture(&c->kinds[l], c->experts > 1 && l % period == offset, c);
+}
+
+/* Sets the dense width of all layers; organ_config_mixers has already set which layers are mixtures. */
+static void read_mixture_words(organ_forward_config *c)
+{
+    for (unsigned l = 0; l < c->layers; l++)
+        make_mixture(&c->kinds[l], c->kinds[l].mixture, c);
+}
+
+/* Gives every layer of LongCat-Flash a dense feed-forward, and layers 0, 2, 4, ... a mixture in addition: a layer of
+ * the file is two layers here. */
+static void read_pairs(organ_forward_config *c)
+{
+    for (unsigned l = 0; l < c->layers; l++) {
+        c->kinds[l].mixture = l % 2 == 0;
+        c->kinds[l].intermediate = c->intermediate;
+    }
+}
+
+/* Returns the number of the first layer with experts, which is the number of leading dense layers. */
+static unsigned read_first(const config_hf_source *s, const forward_mixture *m)
+{
+    if (!m->dense_first)
+        return 0;
+    const unsigned otherwise = m->dense_otherwise == DENSE_NONE ? 0 : m->dense_otherwise;
+    return m->dense_otherwise ? organ_config_size(s, m->dense_first, otherwise)
+                              : organ_config_needed(s, m->dense_first);
+}
+
+/* Sets which layers have experts: by mlp_layer_types or else the rule of the family. If none has, sets the number of
+ * experts to 0. */
+static void read_layers(const config_hf_source *s, const forward_mixture *m, organ_forward_config *c)
+{
+    unsigned mixtures = 0;
+    if (organ_config_member(s->root, "mlp_layer_types"))
+        read_layer_words(s, c);
+    else if (m->dense == DENSE_QWEN)
+        read_qwen_layers(s, c);
+    else if (m->dense == DENSE_INTERVAL)
+        read_interval(s, c);
+    else if (m->dense == DENSE_STEP)
+        read_steps(s, c);
+    else if (m->dense == DENSE_PERIOD)
+        read_period(s, c);
+    else if (m->dense == DENSE_FREQ)
+        read_freq(s, c);
+    else if (m->dense == DENSE_WORDS)
+        read_mixture_words(c);
+    else if (m->dense == DENSE_SECOND)
+        read_pairs(c);
+    else
+        organ_forward_config_mixture(s->label, read_first(s, m), c, s->error);
+    for (unsigned l = 0; l < c->layers; l++)
+        mixtures += c->kinds[l].mixture;
+    if (mixtures == 0)
+        c->experts = c->experts_used = 0;
+}
+
+/* ---- experts ---- */
+
+/* Reads the width of the shared expert: from its own member, or as the number of shared experts times the width of a
+ * routed expert. */
+static void read_shared(const config_hf_source *s, const forward_mixture *m, organ_forward_config *c)
+{
+    c->shared_gated = m->shared_gated;
+    c->shared_own = m->shared_width && strcmp(m->shared_width, m->width) != 0;
+    if (m->shared_count)
+        organ_forward_config_shared(c, organ_config_size(s, m->shared_count, 0));
+    if (m->shared_width && m->shared_optional)
+        c->shared_intermediate = organ_config_size(s, m->shared_width, 0);
+    else if (m->shared_width && (c->shared_intermediate = organ_config_needed(s, m->shared_width)) == 0)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is 0", s->label, m->shared_width);
+}
+
+/* Reads the method of choosing experts, by default "greedy", which ignores groups of experts. */
+static void read_method(const config_hf_source *s, const forward_mixture *m, organ_forward_config *c)
+{
+    const char *const word = m->method ? organ_config_word(s, s->root, m->method, "greedy") : NULL;
+    if (word && strcmp(word, "greedy") == 0)
+        c->router_groups = c->router_groups_used = 0;
+    else if (word && strcmp(word, "group_limited_greedy"))
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s '%s' is not supported", s->label, m->method, word);
+}
+
+/* Reads the function of the router, and whether the outputs of shared and routed experts are averaged or summed, as
+ * Cohere2MoeTopKRouter and Cohere2MoeSparseMoeBlock of transformers do. */
+static void read_selection(const config_hf_source *s, const forward_mixture *m, organ_forward_config *c)
+{
+    const char *const word = organ_config_word(s, s->root, m->selection, "softmax"), *const sum = organ_config_word(
+                                                                                         s, s->root, m->combination,
+                                                                                         "average");
+    c->router.logistic = c->router.late = strcmp(word, "sigmoid") == 0;
+    c->normalise_experts = c->normalise_experts || !c->router.logistic;
+    c->shared_average = c->shared_intermediate && strcmp(sum, "average") == 0;
+    if (!c->router.logistic && strcmp(word, "softmax"))
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s '%s' is not supported", s->label, m->selection, word);
+    if (strcmp(sum, "average") && strcmp(sum, "sum"))
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s '%s' is not supported", s->label, m->combination, sum);
+}
+
+/* Reads the settings of the router: biases, correction, groups, scale, and the method of choosing experts. */
+static void read_router(const config_hf_source *s, const forward_mixture *m, organ_forward_config *c)
+{
+    c->router = m->router;
+    if (m->corrected)
+        c->router.corrected = organ_config_flag(s, m->corrected, true);
+    c->router_bias = c->expert_bias = m->biases;
+    c->gate_up_pairs = m->pairs;
+    if (m->least_sum)
+        c->router.least_sum = (float)organ_config_real(s, s->root, m->least_sum, m->router.least_sum);
+    if (m->cap)
+        c->router.cap = (float)organ_config_real(s, s->root, m->cap, 0);
+    if (m->jitter)
+        c->router.jitter = 2 * (float)organ_config_real(s, s->root, m->jitter, m->jitter_otherwise);
+    c->normalise_experts = organ_config_flag_of(s, m->normalise);
+    c->router_groups = m->groups ? organ_config_size(s, m->groups, 1) : 0;
+    c->router_groups_used = m->groups_used ? organ_config_size(s, m->groups_used, 1) : 0;
+    c->router_scale = m->scale ? (float)organ_config_real(s, s->root, m->scale, 1) : 0;
+    if (m->scale && c->router_scale == 0)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is 0", s->label, m->scale);
+    read_method(s, m, c);
+}
+
+/* Returns the number of experts used for a token, which may be a list with the same number for each layer (HunYuan). */
+static unsigned read_used(const config_hf_source *s, const char *key, unsigned layers)
+{
+    const json_t *const value = organ_config_member(s->root, key), *const first = json_array_get(value, 0);
+    if (!json_is_array(value))
+        return organ_config_needed(s, key);
+    organ_config_list(s, key, "a number", layers);
+    for (size_t k = 0; k < json_array_size(value); k++)
+        if (!json_is_integer(first) || !json_equal(first, json_array_get(value, k)))
+            organ_config_refuse(s, key, value, "the same number for all layers");
+    const json_int_t used = json_integer_value(first);
+    return used < 0 || used > UINT32_MAX ? 0 : (unsigned)used;
+}
+
+/* Returns true if organ_config_mixers has made a layer a mixture. */
+static bool has_mixture(const organ_forward_config *c)
+{
+    bool any = false;
+    for (unsigned l = 0; l < c->layers; l++)
+        any = any || c->kinds[l].mixture;
+    return any;
+}
+
+/* Reads the experts' settings under the names that the family uses. Does nothing for dense models. If the number of
+ * experts may be 0 (forward_mixture.optional) and is, all layers become dense and as wide as the shared expert. */
+void organ_config_experts(const config_hf_source *s, organ_forward_config *c)
+{
+    const forward_mixture *const m = s->family->mixture;
+    c->dual_ffn = s->family->dual_ffn && organ_config_flag(s, "enable_moe_block", false);
+    if (!m || (s->family->dual_ffn && !c->dual_ffn) || (m->dense == DENSE_WORDS && !has_mixture(c)))
+        return;
+    require_members(s, m->required);
+    const bool older = m->experts_too && !organ_config_member(s->root, m->experts);
+    c->experts = organ_config_needed(s, older ? m->experts_too : m->experts);
+    c->identity_experts = m->identity ? organ_config_size(s, m->identity, 0) : 0;
+    c->expert_intermediate = organ_config_needed(s, m->width);
+    read_router(s, m, c);
+    read_shared(s, m, c);
+    if (m->selection)
+        read_selection(s, m, c);
+    if (m->dense_width)
+        c->intermediate = organ_config_size(s, m->dense_width, (unsigned)c->intermediate);
+    for (unsigned l = 0; m->dense_width && l < c->layers; l++)
+        c->kinds[l].intermediate = c->intermediate;
+    c->experts_used = read_used(s, m->used, c->layers);
+    if (m->latent && (c->expert_latent = organ_config_size(s, m->latent, 0)) == 0 &&
+        organ_config_member(s->root, m->latent))
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is 0", s->label, m->latent);
+    if (c->experts == 0 && m->optional) {
+        for (unsigned l = 0; l < c->layers; l++)
+            c->kinds[l].intermediate = c->shared_intermediate;
+        c->experts_used = c->shared_intermediate = 0;
+        return;
+    }
+    if (c->experts == 0)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: the number of experts is 0", s->label);
+    if (!s->error->status)
+        read_layers(s, m, c);
+}

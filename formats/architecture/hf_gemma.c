@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: MIT
+ * Reads members of config.json that only Gemma 3n and Gemma 4 have (transformers: configuration_gemma3n.py,
+ * configuration_gemma4.py).
+ * `s` is the config.json that is read; s->family, called the family, is the row of its architecture in families.h. `c`
+ * is the configuration that the functions fill. "Reports an error" means: sets s->error unless an earlier error is
+ * there. The root, s->root, is the JSON object of the text model. */
+#include "formats/architecture/config_check.h"
+#include "formats/architecture/hf.h"
+
+#include "formats/base/json_text.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define MAX_STREAMS 16         /* streams of AltUp */
+#define MAX_WIDTH   (1u << 16) /* of per-layer embeddings, and rank of Laurel */
+
+/* Returns a size that the file must have, as a number or as null, which means 0. If it is missing, reports an error,
+ * because transformers then uses a default other than 0. */
+static unsigned read_present_size(const config_hf_source *s, const char *key)
+{
+    if (!json_object_get(s->root, key))
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is missing", s->label, key);
+    return organ_config_size(s, key, 0);
+}
+
+/* ---- heads of layers without a window ---- */
+
+/* Reads the head sizes of one layer from `sizes`, its object in per_layer_config. Rejects other members. */
+static void read_layer_sizes(const config_hf_source *s, const json_t *sizes, organ_layer_kind *kind)
+{
+    const config_hf_source own = {s->label, s->file, sizes, s->family, s->error};
+    const size_t known = (organ_config_member(sizes, "head_dim") ? 1u : 0u) +
+                         (organ_config_member(sizes, "num_key_value_heads") ? 1u : 0u);
+    if (!json_is_object(sizes) || json_object_size(sizes) != known) {
+        organ_config_refuse(s, "per_layer_config", sizes, "head_dim and num_key_value_heads of each layer");
+        return;
+    }
+    kind->head_dim = kind->value_dim = organ_config_size(&own, "head_dim", kind->head_dim);
+    kind->kv_heads = organ_config_size(&own, "num_key_value_heads", kind->kv_heads);
+}
+
+/* Returns the member of `all`, per_layer_config, for a layer, or NULL. Its name is the layer's number, to which
+ * transformers adds leading zeros: all names have as many digits as the last layer's number. Tries 1 to 4 digits. */
+static const json_t *sizes_of_layer(const json_t *all, unsigned layer)
+{
+    const json_t *own = NULL;
+    for (int digits = 1; digits <= 4 && !own; digits++) {
+        char number[16];
+        snprintf(number, sizeof number, "%0*u", digits, layer);
+        own = organ_config_member(all, number);
+    }
+    return own;
+}
+
+/* Reads the heads of Gemma 4's layers without a window, which differ from those of layers with one. per_layer_config
+ * states the heads of single layers, also of layers with a window. Without it, all layers without a window have
+ * global_head_dim and, with attention_k_eq_v, num_global_key_value_heads. With attention_k_eq_v these layers have no
+ * projection for v. */
+static void read_global_heads(const config_hf_source *s, organ_forward_config *c)
+{
+    const json_t *const all = organ_config_member(s->root, "per_layer_config");
+    const bool equal = organ_config_flag(s, "attention_k_eq_v", false);
+    const unsigned dim = all ? 0 : organ_config_size(s, "global_head_dim", 512),
+                   heads = all || !equal ? 0 : organ_config_size(s, "num_global_key_value_heads", 0);
+    if (all && !json_is_object(all))
+        organ_config_refuse(s, "per_layer_config", all, "an object");
+    for (unsigned l = 0; l < c->layers && !s->error->status; l++) {
+        organ_layer_kind *const kind = &c->kinds[l];
+        const json_t *const own = sizes_of_layer(all, l);
+        if (own)
+            read_layer_sizes(s, own, kind);
+        kind->value_is_key = equal && !kind->window;
+        if (!all && !kind->window) {
+            kind->head_dim = kind->value_dim = dim;
+            kind->kv_heads = heads ? heads : kind->kv_heads;
+        }
+    }
+}
+
+/* Fails if the layers with a window, or those without, have heads of different widths: each of the two sets has one
+ * rotation. */
+static void check_heads(const config_hf_source *s, const organ_forward_config *c)
+{
+    unsigned dims[2] = {0};
+    for (unsigned l = 0; l < c->layers; l++) {
+        unsigned *const dim = &dims[c->kinds[l].window != 0];
+        if (*dim && *dim != c->kinds[l].head_dim)
+            organ_fail(s->error, ORGAN_BAD_INPUT, "%s: layers of the same kind have heads of %u and of %u", s->label,
+                       *dim, c->kinds[l].head_dim);
+        *dim = c->kinds[l].head_dim;
+    }
+}
+
+/* Reads the heads of layers without a window in Gemma 4. In families with last_full the last layer has no window. */
+void organ_config_global_heads(const config_hf_source *s, organ_forward_config *c)
+{
+    if (s->family->last_full)
+        c->kinds[c->layers - 1].window = 0;
+    if (s->family->global_heads) {
+        read_global_heads(s, c);
+        check_heads(s, c);
+    }
+}
+
+/* ---- keys and values of earlier layers ---- */
+
+/* Reads how many of the last layers use keys and values of earlier layers. With use_double_wide_mlp the feed-forwards
+ * of these last layers have twice the width. */
+static void read_shared_keys(const config_hf_source *s, organ_forward_config *c)
+{
+    const unsigned shared = read_present_size(s, "num_kv_shared_layers");
+    const bool wide = organ_config_flag(s, "use_double_wide_mlp", false);
+    if (shared >= c->layers)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: num_kv_shared_layers is %u, not below num_hidden_layers %u",
+                   s->label, shared, c->layers);
+    if (!s->error->status)
+        organ_forward_config_share(s->label, shared, c, s->error);
+    for (unsigned l = c->layers - shared; wide && !s->error->status && l < c->layers; l++)
+        c->kinds[l].intermediate *= 2;
+}
+
+/* ---- per-layer embeddings ---- */
+
+/* Reads width and vocabulary of the per-layer embeddings; a width of 0 means that Gemma 4 has none. */
+static void read_per_layer(const config_hf_source *s, organ_forward_config *c)
+{
+    c->per_layer_width = read_present_size(s, "hidden_size_per_layer_input");
+    if (c->per_layer_width == 0 && !s->family->streams)
+        return;
+    c->per_layer_vocabulary = read_present_size(s, "vocab_size_per_layer_input");
+    if (c->per_layer_width == 0 || c->per_layer_width > MAX_WIDTH)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: hidden_size_per_layer_input is %u, not from 1 to %u", s->label,
+                   c->per_layer_width, MAX_WIDTH);
+    /* Gemma 3n uses row 0 for tokens beyond the table, Gemma 4 has a row for each token. */
+    if (c->per_layer_vocabulary == 0 || (!s->family->streams && c->per_layer_vocabulary < c->vocabulary))
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: vocab_size_per_layer_input is %llu, too small for vocab_size %llu",
+                   s->label, (unsigned long long)c->per_layer_vocabulary, (unsigned long long)c->vocabulary);
+}
+
+/* ---- AltUp, Laurel and cut gates ---- */
+
+/* Reads the activation sparsity of Gemma 3n, the share of a layer's gates that become 0, and sets gate_cut to the
+ * quantile of the normal distribution at this share. The default is 0.95 in the first ten layers of a model with more
+ * than ten, and 0 in all others. */
+static void read_gate_cuts(const config_hf_source *s, organ_forward_config *c)
+{
+    static const char key[] = "activation_sparsity_pattern";
+    const bool known = organ_config_member(s->root, key) != NULL;
+    const json_t *const list = known ? organ_config_list(s, key, "a number", c->layers) : NULL;
+    for (unsigned l = 0; l < c->layers && !s->error->status; l++) {
+        const json_t *const item = json_array_get(list, l);
+        const double usual = c->layers > 10 && l < 10 ? 0.95 : 0, part = known ? json_number_value(item) : usual;
+        if ((known && !json_is_number(item)) || !(part >= 0 && part < 1))
+            organ_config_refuse(s, key, list, "a list of numbers from 0 and below 1");
+        else
+            c->kinds[l].gate_cut = part > 0 ? organ_forward_gate_cut((float)part) : 0;
+        c->kinds[l].gate_is_cut = part > 0;
+    }
+}
+
+/* Reads intermediate_size if it is a list of widths, one for each layer. Sets c->intermediate to the largest. */
+static void read_widths(const config_hf_source *s, organ_forward_config *c)
+{
+    const json_t *const list = json_is_array(organ_config_member(s->root, "intermediate_size"))
+                                   ? organ_config_list(s, "intermediate_size", "a number", c->layers)
+                                   : NULL;
+    for (unsigned l = 0; list && l < c->layers; l++) {
+        const json_t *const item = json_array_get(list, l);
+        const json_int_t width = json_integer_value(item);
+        if (!json_is_integer(item))
+            organ_config_refuse(s, "intermediate_size", item, "a whole number");
+        c->kinds[l].intermediate = width > 0 ? (uint64_t)width : 0; /* organ_forward_config_check rejects 0 */
+        c->intermediate = c->kinds[l].intermediate > c->intermediate ? c->kinds[l].intermediate : c->intermediate;
+    }
+}
+
+/* Reads the settings of AltUp and LAuReL (Gemma 3n): the number of streams of hidden states, of which stream 0 must be
+ * the active one, and the rank of the low-rank residual. Then reads the widths of the feed-forwards and the activation
+ * sparsity of each layer. */
+static void read_streams(const config_hf_source *s, organ_forward_config *c)
+{
+    c->streams = organ_config_needed(s, "altup_num_inputs");
+    c->laurel_rank = organ_config_needed(s, "laurel_rank");
+    c->streams_scaled = organ_config_flag(s, "altup_correct_scale", true);
+    if (c->streams < 2 || c->streams > MAX_STREAMS)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: altup_num_inputs is %u, not from 2 to %u", s->label, c->streams,
+                   MAX_STREAMS);
+    if (c->laurel_rank == 0 || c->laurel_rank > MAX_WIDTH)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: laurel_rank is %u, not from 1 to %u", s->label, c->laurel_rank,
+                   MAX_WIDTH);
+    if (organ_config_size(s, "altup_active_idx", 0) != 0)
+        organ_config_refuse(s, "altup_active_idx", organ_config_member(s->root, "altup_active_idx"), "0");
+    c->state = c->streams * c->hidden;
+    read_widths(s, c);
+    read_gate_cuts(s, c);
+}
+
+/* Reads the settings of Gemma 3n and 4. For all families sets c->state, the floats of a token's state between layers:
+ * the hidden state, then the numbers of the keys that an indexer has chosen for later layers, or the output of a
+ * mixture of LongCat-Flash. read_streams adds the streams of AltUp, read_shared_keys the shared keys and values. */
+void organ_config_gemma(const config_hf_source *s, organ_forward_config *c)
+{
+    const forward_family *const f = s->family;
+    c->value_norm = f->value_norm;
+    c->layer_scaled = f->layer_scaled;
+    c->state = c->hidden + (c->latent.index_shared ? c->latent.keys : 0) + (c->shortcut ? c->hidden : 0);
+    if (f->attention_scale > 0)
+        c->attention_scale = f->attention_scale;
+    if (f->streams)
+        read_streams(s, c);
+    if (f->per_layer && !s->error->status)
+        read_per_layer(s, c);
+    if (f->shared_keys && !s->error->status)
+        read_shared_keys(s, c);
+}

@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: MIT
+ * Reads the mixer of each layer and the sizes of recurrent mixers from config.json.
+ * `s` is the config.json that is read; s->family, called the family, is the row of its architecture in families.h. `c`
+ * is the configuration that the functions fill. "Reports an error" means: sets s->error unless an earlier error is
+ * there. The root, s->root, is the JSON object of the text model. */
+#include "formats/architecture/hf.h"
+
+#include "formats/base/json_text.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Sets the mixers and the kind of feed-forward of a layer to those that `word` stands for in forward_recurrent.words.
+ * Reports an error if `word` is not in this list, or NULL; the message names `key`, the member with the word. */
+static void set_word(const config_hf_source *s, const char *key, const char *word, organ_layer_kind *kind)
+{
+    const forward_layer_word *known = s->family->recurrent->words;
+    while (known->word && (!word || strcmp(known->word, word)))
+        known++;
+    if (!known->word)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s: '%.100s' is not supported", s->label, key, word ? word : "?");
+    kind->mixer = known->mixer;
+    kind->second = known->second;
+    kind->feed = known->feed != FEED_NONE;
+    kind->latent = kind->latent && kind->mixer == ORGAN_MIXER_ATTENTION;
+    kind->norms_before = s->family->recurrent->norms_before && kind->mixer > ORGAN_MIXER_ATTENTION;
+    kind->mixture = known->feed == FEED_EXPERTS;
+}
+
+/* Reads the mixer of each layer from the string `key`, which has one letter for each layer. */
+static void read_pattern(const config_hf_source *s, const char *key, organ_forward_config *c)
+{
+    const char *const pattern = organ_config_word(s, s->root, key, "");
+    if (strlen(pattern) != c->layers)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s has %zu letters for %u layers", s->label, key, strlen(pattern),
+                   c->layers);
+    for (unsigned l = 0; l < c->layers && !s->error->status; l++)
+        set_word(s, key, (char[]){pattern[l], 0}, &c->kinds[l]);
+}
+
+/* Returns the name of the member of config.json that has a word for each layer: the family's, else "layer_types". */
+static const char *types_of(const config_hf_source *s)
+{
+    return s->family->recurrent->types ? s->family->recurrent->types : "layer_types";
+}
+
+/* Returns the number of layers: num_hidden_layers or, for files without it, the length of the list of layer words
+ * (types_of). */
+unsigned organ_config_layers(const config_hf_source *s)
+{
+    static const char key[] = "num_hidden_layers";
+    const json_t *const types = s->family->recurrent ? organ_config_member(s->root, types_of(s)) : NULL;
+    if (types && !json_is_array(types))
+        organ_config_refuse(s, types_of(s), types, "a list");
+    return types && !organ_config_member(s->root, key) ? (unsigned)json_array_size(types) : organ_config_needed(s, key);
+}
+
+/* Sets the mixer of each layer from the list of layer numbers that forward_recurrent.indices names: the family's first
+ * word for layers in the list, the second for all others. Reports an error if a required list is missing. */
+static void read_indices(const config_hf_source *s, organ_forward_config *c)
+{
+    const forward_recurrent *const r = s->family->recurrent;
+    const json_t *const list = organ_config_member(s->root, r->indices);
+    if (!json_is_array(list) && (list || r->indices_needed))
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: neither %s nor %s is a list", s->label, types_of(s), r->indices);
+    for (unsigned l = 0; l < c->layers; l++)
+        set_word(s, types_of(s), r->words[1].word, &c->kinds[l]);
+    for (size_t k = 0; k < json_array_size(list); k++) {
+        const json_t *const value = json_array_get(list, k);
+        if (!json_is_integer(value) || json_integer_value(value) < 0 || json_integer_value(value) >= c->layers)
+            organ_config_refuse(s, r->indices, value, "a layer number");
+        else
+            set_word(s, r->indices, r->words[0].word, &c->kinds[json_integer_value(value)]);
+    }
+}
+
+/* Reads the member `key` of `object`, a list of layer numbers from 1 on, and sets each of these layers as set_word does
+ * for `word`. Returns the length of the list; 0, and reports an error, if the member is no list. */
+static size_t read_numbered(const config_hf_source *s, const json_t *object, const char *key, const char *word,
+                            organ_forward_config *c)
+{
+    const json_t *const list = organ_config_member(object, key);
+    if (!json_is_array(list))
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is not a list of numbers of layers", s->label, key);
+    for (size_t k = 0; k < json_array_size(list); k++) {
+        const json_t *const value = json_array_get(list, k);
+        if (!json_is_integer(value) || json_integer_value(value) < 1 || json_integer_value(value) > c->layers)
+            organ_config_refuse(s, key, value, "a number of a layer from 1 on");
+        else
+            set_word(s, key, word, &c->kinds[json_integer_value(value) - 1]);
+    }
+    return json_array_size(list);
+}
+
+/* Reads the mixer of each layer from two lists of `object`, full_attn_layers and kda_layers (KimiLinearConfig of
+ * transformers). Reports an error unless each layer, numbered from 1, is in exactly one of them. */
+static void read_numbered_words(const config_hf_source *s, const json_t *object, organ_forward_config *c)
+{
+    const forward_recurrent *const r = s->family->recurrent;
+    for (unsigned l = 0; l < c->layers; l++)
+        c->kinds[l].mixer = ORGAN_MIXER_NONE; /* marks layers that are in neither list */
+    if (read_numbered(s, object, "full_attn_layers", r->words[0].word, c) +
+            read_numbered(s, object, "kda_layers", r->words[1].word, c) !=
+        c->layers)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: full_attn_layers and kda_layers do not name each of %u layers once",
+                   s->label, c->layers);
+    for (unsigned l = 0; l < c->layers && !s->error->status; l++)
+        if (c->kinds[l].mixer == ORGAN_MIXER_NONE)
+            organ_fail(s->error, ORGAN_BAD_INPUT, "%s: layer %u is neither in full_attn_layers nor in kda_layers",
+                       s->label, l + 1);
+}
+
+/* Sets every interval-th layer, beginning with layer `offset`, to the family's first word, all others to the second.
+ * With forward_recurrent.alike all layers get the first word. */
+static void read_mixer_interval(const config_hf_source *s, organ_forward_config *c)
+{
+    const forward_recurrent *const r = s->family->recurrent;
+    const unsigned interval = r->alike ? 1 : organ_config_size(s, r->interval.key, (unsigned)r->interval.otherwise);
+    if (interval == 0)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is 0", s->label, r->interval.key);
+    const unsigned offset =
+        r->offset.key ? organ_config_size(s, r->offset.key, (unsigned)r->offset.otherwise) : interval - 1;
+    if (r->offset.key && offset >= interval)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is %u, not below %s %u", s->label, r->offset.key, offset,
+                   r->interval.key, interval);
+    for (unsigned l = 0; l < c->layers && !s->error->status; l++)
+        set_word(s, types_of(s), r->words[l % interval == offset ? 0 : 1].word, &c->kinds[l]);
+}
+
+/* Reads the mixer of each layer from the list of layer words, such as layer_types (types_of). */
+static void read_words(const config_hf_source *s, organ_forward_config *c)
+{
+    const json_t *const types = organ_config_list(s, types_of(s), "a string", c->layers);
+    for (unsigned l = 0; types && l < c->layers && !s->error->status; l++)
+        set_word(s, types_of(s), organ_json_plain(json_array_get(types, l)), &c->kinds[l]);
+}
+
+/* Reads the mixer of each layer from the first of these members that the family defines and the file has: a string of
+ * letters, the list of layer words, an object with two lists of layer numbers, one list of layer numbers, an interval.
+ * If the file has none of them, applies the family's default or reports an error. In a family with
+ * forward_recurrent.alike, all layers get the first word even if the file has the list of layer words. */
+static void read_kinds(const config_hf_source *s, organ_forward_config *c)
+{
+    const forward_recurrent *const r = s->family->recurrent;
+    const json_t *const object = r->object ? organ_config_member(s->root, r->object) : NULL;
+    if (r->object)
+        organ_config_require_object(s, s->root, r->object);
+    if (r->pattern && organ_config_member(s->root, r->pattern))
+        read_pattern(s, r->pattern, c);
+    else if (object && !organ_config_member(s->root, types_of(s)))
+        read_numbered_words(s, object, c);
+    else if (r->alike)
+        read_mixer_interval(s, c);
+    else if (r->indices && !organ_config_member(s->root, types_of(s)))
+        read_indices(s, c);
+    else if (r->interval.key && !organ_config_member(s->root, types_of(s)))
+        read_mixer_interval(s, c);
+    else
+        read_words(s, c);
+}
+
+/* Returns the size that `number` names: the member, or its default if the file lacks it; 0 if number.key is NULL.
+ * Reports an error if the member is missing and the default is 0. */
+static unsigned read_size_or_default(const config_hf_source *s, forward_number number)
+{
+    if (!number.key)
+        return 0;
+    return number.otherwise > 0 ? organ_config_size(s, number.key, (unsigned)number.otherwise)
+                                : organ_config_needed(s, number.key);
+}
+
+/* Returns the inner width of Mamba and Mamba-2, which is heads x value_dim: the member forward_recurrent.inner if the
+ * file has it, else forward_recurrent.expand times hidden_size. Returns 0 if the family has no `expand`, or if the
+ * product is not above 0 and below 2^24. */
+static uint64_t inner_of(const config_hf_source *s, const organ_forward_config *c)
+{
+    const forward_recurrent *const r = s->family->recurrent;
+    if (r->inner && organ_config_member(s->root, r->inner))
+        return organ_config_needed(s, r->inner);
+    const double inner = organ_config_number(s, r->expand) * (double)c->hidden;
+    return inner > 0 && inner < 1 << 24 ? (uint64_t)inner : 0;
+}
+
+/* Reads the heads, their width and the kernel of linear attention from the object that forward_recurrent.object names;
+ * does nothing if the file lacks it. A size whose member the object lacks keeps its value in *to. */
+static void read_object(const config_hf_source *s, organ_recurrent_config *to)
+{
+    const char *const key = s->family->recurrent->object;
+    const json_t *const object = key ? organ_config_member(s->root, key) : NULL;
+    const config_hf_source source = {s->label, s->file, object, s->family, s->error}; /* with the object as the root */
+    if (!object)
+        return;
+    to->heads = to->groups = organ_config_size(&source, "num_heads", to->heads);
+    to->key_dim = to->value_dim = organ_config_size(&source, "head_dim", to->key_dim);
+    to->kernel = organ_config_size(&source, "short_conv_kernel_size", to->kernel);
+}
+
+/* Returns true if the member `key` of the root is the string "auto". */
+static bool is_auto(const config_hf_source *s, const char *key)
+{
+    const char *const word = organ_json_plain(organ_config_member(s->root, key));
+    return word && strcmp(word, "auto") == 0;
+}
+
+/* Reads the width of the heads of recurrent layers, c->recurrent.value_dim; "auto" (Bamba, Granite) stands for the
+ * inner width divided by the number of heads. Reports an error if heads x width is not the inner width. In Mamba each
+ * channel is a head of width 1; its `rank` is by default, or if it is "auto", hidden_size / 16, rounded up. */
+static void read_head(const config_hf_source *s, organ_forward_config *c)
+{
+    const forward_recurrent *const r = s->family->recurrent;
+    organ_recurrent_config *const to = &c->recurrent;
+    const uint64_t inner = inner_of(s, c);
+    if (r->rank) { /* Mamba */
+        to->heads = (unsigned)inner;
+        to->groups = to->value_dim = 1;
+        const bool automatic = !organ_config_member(s->root, r->rank) || is_auto(s, r->rank);
+        to->rank = automatic ? (unsigned)((c->hidden + 15) / 16) : organ_config_needed(s, r->rank);
+    }
+    if (!r->value_dim.key)
+        return;
+    if (is_auto(s, r->value_dim.key))
+        to->value_dim = to->heads ? (unsigned)(inner / to->heads) : 0;
+    else
+        to->value_dim = read_size_or_default(s, r->value_dim);
+    if ((r->inner || r->expand.key) && (uint64_t)to->heads * to->value_dim != inner)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %u heads of %u in recurrent layers do not make up %llu channels",
+                   s->label, to->heads, to->value_dim, (unsigned long long)inner);
+}
+
+/* Returns item `index` of the member `key`, a list of `count` numbers; `otherwise` if the file lacks the list. Returns
+ * infinity for an item that is null, {"__float__": "Infinity"} (transformers 5) or a number above FLT_MAX, which
+ * organ_hf_config_tidy writes in place of Infinity. Reports an error for other items and for a wrong length. */
+static double item_of(const config_hf_source *s, const char *key, size_t index, size_t count, double otherwise)
+{
+    const json_t *const list = organ_config_member(s->root, key), *const item = json_array_get(list, index);
+    const char *const word = organ_json_plain(json_object_get(item, "__float__"));
+    char expected[64];
+    if (!list)
+        return otherwise;
+    snprintf(expected, sizeof expected, "a list of %zu numbers", count);
+    if (json_array_size(list) != count)
+        organ_config_refuse(s, key, list, expected);
+    if (json_is_number(item))
+        return json_number_value(item) > FLT_MAX ? INFINITY : json_number_value(item);
+    if (!item || (!json_is_null(item) && (!word || strcmp(word, "Infinity"))))
+        organ_config_refuse(s, key, list, expected);
+    return INFINITY;
+}
+
+/* Reads the limits of the time steps of Mamba-2: the lower limit from the member that forward_recurrent.least_step
+ * names, or, in families in which this is NULL, both from the list time_step_limit. */
+static void read_steps(const config_hf_source *s, organ_forward_config *c)
+{
+    const forward_recurrent *const r = s->family->recurrent;
+    organ_recurrent_config *const to = &c->recurrent;
+    to->step_min =
+        r->least_step ? organ_config_real(s, s->root, r->least_step, 0.001) : item_of(s, "time_step_limit", 0, 2, 0);
+    to->step_max = r->least_step ? INFINITY : item_of(s, "time_step_limit", 1, 2, INFINITY);
+    if (!(to->step_min >= 0) || !isfinite((float)to->step_min) || !(to->step_max >= to->step_min))
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: the limits of the time steps are %g and %g", s->label, to->step_min,
+                   to->step_max);
+}
+
+/* Reads the multipliers of Falcon-H1. The model multiplies the attention's input by attention_in_multiplier. Because q,
+ * k and v have no biases, the forward pass applies this factor after their projections: scores get
+ * attention_in_multiplier^2 x key_multiplier, values attention_in_multiplier x attention_out_multiplier. Each of the
+ * five scales of Mamba-2 is ssm_in_multiplier times an item of ssm_multipliers. */
+static void read_factors(const config_hf_source *s, organ_forward_config *c)
+{
+    organ_recurrent_config *const to = &c->recurrent;
+    const double in = organ_config_real(s, s->root, "attention_in_multiplier", 1),
+                 out = organ_config_real(s, s->root, "attention_out_multiplier", 1),
+                 ssm = organ_config_real(s, s->root, "ssm_in_multiplier", 1);
+    c->attention_scale *= in * in * organ_config_real(s, s->root, "key_multiplier", 1);
+    c->value_scale = in * out;
+    c->gate_scale = (float)item_of(s, "mlp_multipliers", 0, 2, 1);
+    c->up_scale = (float)item_of(s, "mlp_multipliers", 1, 2, 1);
+    to->scaled = true;
+    to->out_scale = (float)organ_config_real(s, s->root, "ssm_out_multiplier", 1);
+    bool finite = isfinite(c->attention_scale) && isfinite(c->value_scale) && isfinite(c->gate_scale) &&
+                  isfinite(c->up_scale) && isfinite(to->out_scale);
+    for (size_t k = 0; k < 5; k++) {
+        to->scales[k] = (float)(ssm * item_of(s, "ssm_multipliers", k, 5, 1));
+        finite = finite && isfinite(to->scales[k]);
+    }
+    if (!finite || c->value_scale == 0)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: a multiplier is not finite, or those of the attention multiply to 0",
+                   s->label);
+}
+
+/* Sets the sizes of lightning attention to those of the attention, and reads alpha and beta of the residual additions
+ * (organ_layer_kind), as MiniMaxDecoderLayer of transformers does. */
+static void read_lightning(const config_hf_source *s, organ_forward_config *c)
+{
+    organ_recurrent_config *const to = &c->recurrent;
+    to->heads = to->groups = c->heads;
+    to->key_dim = to->value_dim = c->head_dim;
+    to->kernel = 1; /* there is no convolution, but the check of sizes rejects 0 */
+    c->residual_normed = true;
+    for (unsigned l = 0; l < c->layers; l++) {
+        organ_layer_kind *const kind = &c->kinds[l];
+        const bool full = kind->mixer == ORGAN_MIXER_ATTENTION;
+        kind->alpha[0] =
+            (float)organ_config_real(s, s->root, full ? "full_attn_alpha_factor" : "linear_attn_alpha_factor", 1);
+        kind->beta[0] =
+            (float)organ_config_real(s, s->root, full ? "full_attn_beta_factor" : "linear_attn_beta_factor", 1);
+        kind->alpha[1] = (float)organ_config_real(s, s->root, "mlp_alpha_factor", 1);
+        kind->beta[1] = (float)organ_config_real(s, s->root, "mlp_beta_factor", 1);
+        if (!isfinite(kind->alpha[0]) || !isfinite(kind->beta[0]) || !isfinite(kind->alpha[1]) ||
+            !isfinite(kind->beta[1]))
+            organ_fail(s->error, ORGAN_BAD_INPUT, "%s: a factor of the residuals of layer %u is not finite", s->label,
+                       l);
+    }
+}
+
+/* Reads the width of the feed-forwards of LFM2 as Lfm2MLP of transformers does: block_ff_dim or, if
+ * block_auto_adjust_ff_dim is true, 2/3 of it, multiplied by block_ffn_dim_multiplier (by default 1) and rounded up to
+ * a multiple of block_multiple_of. If block_ffn_dim_multiplier is null, the width is neither multiplied nor rounded. */
+static void adjust_feed(const config_hf_source *s, organ_forward_config *c)
+{
+    uint64_t width = organ_config_size(s, "block_ff_dim", (unsigned)c->intermediate);
+    if (organ_config_flag(s, "block_auto_adjust_ff_dim", true)) {
+        const unsigned multiple = organ_config_size(s, "block_multiple_of", 256);
+        const bool scaled = json_object_get(s->root, "block_ffn_dim_multiplier") == NULL ||
+                            organ_config_member(s->root, "block_ffn_dim_multiplier");
+        const double factor = organ_config_real(s, s->root, "block_ffn_dim_multiplier", 1);
+        width = 2 * width / 3;
+        if (scaled && (multiple == 0 || !(factor > 0) || !(factor * (double)width < 1 << 24)))
+            organ_fail(s->error, ORGAN_BAD_INPUT,
+                       "%s: block_multiple_of %u or block_ffn_dim_multiplier %g is not valid", s->label, multiple,
+                       factor);
+        else if (scaled)
+            width = ((uint64_t)(factor * (double)width) + multiple - 1) / multiple * multiple;
+    }
+    for (unsigned l = 0; l < c->layers; l++)
+        c->kinds[l].intermediate = width;
+    c->intermediate = width;
+}
+
+/* Reads which layers are recurrent, the sizes and options of recurrent mixers, and for LFM2 the widths of feed-forwards
+ * (adjust_feed). Does nothing for families without recurrent layers. */
+void organ_config_mixers(const config_hf_source *s, organ_forward_config *c)
+{
+    const forward_recurrent *const r = s->family->recurrent;
+    if (!r || s->error->status)
+        return;
+    read_kinds(s, c);
+    c->recurrent = (organ_recurrent_config){.heads = read_size_or_default(s, r->heads),
+                                            .groups = read_size_or_default(s, r->groups),
+                                            .key_dim = read_size_or_default(s, r->key_dim),
+                                            .kernel = read_size_or_default(s, r->kernel),
+                                            .projections = r->projections,
+                                            .fused_ba = r->projections == ORGAN_PROJECTIONS_BY_HEAD,
+                                            .norm_eps = r->norm_eps > 0 ? r->norm_eps : c->rms_eps,
+                                            .twice = organ_config_flag_of(s, r->twice),
+                                            .conv_biased = organ_config_flag_of(s, r->conv_bias),
+                                            .biased = organ_config_flag_of(s, r->bias),
+                                            .out_biased = organ_config_flag_of(s, r->out_bias),
+                                            .by_channel = r->by_channel,
+                                            .normed = organ_config_flag_of(s, r->normed),
+                                            .norm_first = organ_config_flag_of(s, r->norm_first),
+                                            .step_norms = r->step_norms,
+                                            .step_norms_bare = r->step_norms_bare,
+                                            .out_scale = 1};
+    if (r->norm_eps_key)
+        c->recurrent.norm_eps = organ_config_real(s, s->root, r->norm_eps_key, r->norm_eps);
+    read_head(s, c);
+    read_object(s, &c->recurrent);
+    if (r->lightning)
+        read_lightning(s, c);
+    read_steps(s, c);
+    if (r->scaled)
+        read_factors(s, c);
+    if (s->family->adjusted_feed)
+        adjust_feed(s, c);
+}
