@@ -30,9 +30,10 @@ typedef struct organ_z_options {
  * out[].done is already set. A packed weight is measured at the index of its codes, from the values that
  * organ_dequantize writes as BF16: codes times scales, rounded to that type; its companions are not measured. GGUF
  * blocks are measured from their FP32 values. A tensor that fits into its thread's part of engine->memory is read once,
- * a larger one twice. Results are bit-identical for any number of threads, any memory and every ISA of one machine.
- * Returns errors of organ_weights_find and organ_model_read; ORGAN_USAGE if the memory is too small; ORGAN_INTERRUPTED
- * if a stop was requested. */
+ * a larger one twice; of a remote model also a larger one once, through a file without a name (unnamed_file.h), if
+ * files are allowed and the disk has room. Results are bit-identical for any number of threads, any memory and every
+ * ISA of one machine. Returns errors of organ_weights_find and organ_model_read; ORGAN_USAGE if the memory is too
+ * small; ORGAN_INTERRUPTED if a stop was requested. */
 organ_status organ_measure_tensors(const organ_model *model, const organ_z_options *options, const organ_engine *engine,
                                    const organ_progress *progress, organ_z *out, organ_error *error);
 
