@@ -34,8 +34,7 @@ typedef struct organ_model {
     float scale_times;
     organ_hf_config config;
     size_t file_count, tensor_count;
-    /* shards or parts sorted by name, then those of access->also; in an organ directory one file for each tensor, in
-     * the order of `tensors` */
+    /* shards or parts sorted by name; in an organ directory one file for each tensor, in the order of `tensors` */
     const organ_model_file *files;
     const organ_tensor *tensors; /* in file order, by offset within a file */
     size_t problem_count; /* faults that leave every tensor readable, such as a name that is too long for llama.cpp */

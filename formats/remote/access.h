@@ -18,10 +18,6 @@ typedef struct organ_model_access {
     const char *bearer;        /* token, sent as "Authorization: Bearer TOKEN" only to the scheme, host and port of
                                   bearer_origin; not sent if `headers` has an Authorization; NULL for none */
     const char *bearer_origin; /* URL of the only server that may get the token; NULL for none */
-    bool alone;                /* of a split GGUF model, open only the part that the path names */
-    const char *const *also;   /* for a .safetensors file that is opened alone: paths of other files with tensors that
-                                  belong to its weights */
-    size_t also_count;
     unsigned tries; /* number of tries without progress after which a request fails; 0: 3 until the server has answered
                        for the first time, then 12, over about three minutes */
     unsigned first_wait_ms; /* milliseconds before the second try, doubled from try to try up to 30 s; 0: 500 */

@@ -23,13 +23,10 @@ typedef struct organ_measure_options {
     const char *const *headers; /* `header_count` HTTP headers for models behind URLs, see organ_model_access */
     size_t header_count;
     unsigned patience; /* longest wait in seconds that a server may ask for, see organ_model_access; 0: 60 */
-    /* --delete-after: delete each shard after it is measured (shard_measure.h); requires `output`, and neither types
-     * nor layers. */
-    bool delete_after;
 } organ_measure_options;
 
 /* Measures the models. *report has schema organ.measure/1, with the models in descending order of mean theta; the
- * caller releases it. All models are opened before the first is measured, except with delete_after. The output
+ * caller releases it. All models are opened before the first is measured. The output
  * directory is created if its parent exists; its reports are replaced after all models are measured. Results for a
  * model behind a URL are kept in a journal in output/organ until the reports are written, so that another run can
  * continue (measure_stream.h). Returns ORGAN_USAGE if the selection is invalid or leaves no tensor of a model; ORGAN_IO

@@ -15,7 +15,6 @@ typedef struct organ_measured {
     /* One element for each tensor of the model. If z[t].done, z[t] is the result of the weight whose codes are tensor
      * t; other elements are ignored. */
     const organ_z *z;
-    const char *const *stored; /* description of each tensor's storage; NULL: organ_weight_text makes it */
 } organ_measured;
 
 /* Returns the entry of a model in the member "models" of the report: its description, figures of all its weights
