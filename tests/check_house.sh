@@ -123,9 +123,8 @@ surgery/plan
 surgery/algebra
 surgery/scoring interface inputs facts output
 surgery/allocate interface inputs cache algebra calibration
-surgery/prune interface inputs facts output scoring write
+surgery/prune interface inputs facts cache output plan algebra calibration scoring write allocate precision
 surgery/calibration interface inputs plan algebra
-surgery/calibrated inputs facts cache output algebra calibration prune allocate precision
 surgery/text interface inputs facts output plan calibration scoring prune
 surgery/organs interface inputs facts scoring write
 surgery/measure interface inputs facts cache output organs
@@ -175,9 +174,8 @@ surgery/scoring scoring.h evaluate_options.h evaluation.h trial.h
 surgery/write write.h write_rows.h units.h
 surgery/cut cut.h audit_cut.h
 surgery/allocate allocate.h allocate_options.h curves.h exchanges.h variants.h
-surgery/prune prune.h audit.h method.h
+surgery/prune prune.h calibrated.h calibrated_options.h audit.h
 surgery/calibration calibration_run.h calibration.h calibration_text.h expand_moments.h states.h
-surgery/calibrated calibrated.h calibrated_options.h
 surgery/text text_verbs.h
 surgery/organs organs.h
 surgery/measure measure.h fleet.h z_measure.h

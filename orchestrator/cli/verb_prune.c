@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * prune, and audit, which verifies it. */
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/surgery/calibrated/calibrated.h"
+#include "orchestrator/surgery/prune/calibrated.h"
 #include "orchestrator/surgery/cut/audit_cut.h"
 #include "orchestrator/surgery/precision/precision.h"
 #include "orchestrator/surgery/prune/audit.h"

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Room surgery/prune: sets weights of a model to zero and verifies the result. It reads a donor and writes a copy
- * with zeros and a report. audit.h compares any two models in the same terms; method.h is the interface for the
- * methods of surgery/calibrated.
+ * with zeros and a report. audit.h compares any two models in the same terms.
  *
  * This header declares physarum v1, a static magnitude flow per tile; the donor and the output are directories or
  * single files. */

@@ -2,7 +2,7 @@
  * Tests of --evaluate for every operation that writes a model: the figures of organ_perplexity for any threads and
  * memory; errors before anything is written; and a complete output although its evaluation failed. */
 #include "orchestrator/report/text/document.h"
-#include "orchestrator/surgery/calibrated/calibrated.h"
+#include "orchestrator/surgery/prune/calibrated.h"
 #include "orchestrator/surgery/lora/merge.h"
 #include "orchestrator/surgery/organs/extract.h"
 #include "orchestrator/surgery/organs/graft.h"
