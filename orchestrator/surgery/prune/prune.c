@@ -2,7 +2,7 @@
  * Runs organ prune: opens the donor and what the method needs, then runs it. */
 #include "orchestrator/surgery/prune/prune_job.h"
 
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/stream/model_copy.h"
 

@@ -6,15 +6,14 @@
 #ifndef ORGAN_PRUNE_JOB_H
 #define ORGAN_PRUNE_JOB_H
 
+#include <organ/prune.h>
 #include "formats/imatrix/imatrix.h"
-#include "orchestrator/surgery/prune/calibrated.h"
 #include "orchestrator/surgery/calibration/calibration_run.h"
 #include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 #include "orchestrator/surgery/output/output.h"
 #include "orchestrator/surgery/allocate/allocate.h"
 #include "orchestrator/surgery/prune/magnitudes.h"
-#include "orchestrator/surgery/prune/prune.h"
 #include "orchestrator/surgery/prune/prune_matrix.h"
 #include "orchestrator/surgery/write/write.h"
 

@@ -3,10 +3,10 @@
  * Ranks: rank 0 writes prune.jsonl, which has a line for each target of the whole model. */
 #include "orchestrator/surgery/prune/prune_job.h"
 
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "formats/base/paged_rows.h"
-#include "orchestrator/machine/quantity.h"
-#include "orchestrator/report/text/document.h"
+#include <organ/machine.h>
+#include <organ/report.h>
 
 #include <malloc.h>
 #include <stdio.h>
