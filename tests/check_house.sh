@@ -163,7 +163,7 @@ formats/adapter adapter.h adapter_names.h
 formats/imatrix imatrix.h
 formats/names names.h hub_requests.h
 forward forward.h perplexity.h
-formats/architecture config.h families.h exchange.h layer_parts.h config_gguf.h hf.h config_check.h text_config.h
+formats/architecture config.h families.h exchange.h places.h layer_parts.h config_gguf.h hf.h config_check.h text_config.h
 surgery/cache cache.h
 surgery/interface interface.h write_options.h
 surgery/inputs inputs.h
