@@ -5,8 +5,8 @@
 #ifndef ORGAN_PLACES_H
 #define ORGAN_PLACES_H
 
+#include <organ/weights.h>
 #include "formats/architecture/exchange.h"
-#include "formats/weights/weights.h"
 
 /* Bytes for a tensor's name with its NUL. */
 #define ORGAN_PLACE_NAME 600

@@ -5,9 +5,9 @@
 #ifndef ORGAN_MEASURE_COMPANIONS_H
 #define ORGAN_MEASURE_COMPANIONS_H
 
-#include "formats/model/model.h"
+#include <organ/models.h>
 #include "formats/safetensors/safetensors.h"
-#include "orchestrator/stream/pass.h"
+#include <organ/stream.h>
 
 /* Value instead of the index of a shard: the tensor is no companion, or its codes are in the same shard. */
 #define ORGAN_AT_HOME SIZE_MAX

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Runs organ measure. Ranks: measuring a URL and --delete-after write or remove files while they read, so they are
  * refused with several ranks. */
-#include "orchestrator/surgery/measure/measure.h"
+#include <organ/measure.h>
 
 #include "formats/base/paged_rows.h"
 #include "formats/remote/remote.h"

@@ -5,8 +5,7 @@
 #define ORGAN_SHARD_LIST_H
 
 #include "formats/safetensors/safetensors.h"
-#include "orchestrator/stream/pass.h"
-#include "orchestrator/stream/progress.h"
+#include <organ/stream.h>
 #include "orchestrator/surgery/measure/companions.h"
 #include "orchestrator/surgery/measure/measure_stream.h"
 

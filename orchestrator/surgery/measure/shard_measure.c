@@ -9,7 +9,7 @@
 #include "formats/safetensors/safetensors.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/publish.h"
-#include "orchestrator/surgery/measure/measure_document.h"
+#include <organ/measure.h>
 #include "orchestrator/surgery/measure/shard_list.h"
 #include "orchestrator/surgery/measure/measure_stream.h"
 #include "orchestrator/surgery/measure/z_subjects.h"

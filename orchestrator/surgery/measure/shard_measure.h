@@ -4,7 +4,7 @@
 #ifndef ORGAN_SHARD_MEASURE_H
 #define ORGAN_SHARD_MEASURE_H
 
-#include "orchestrator/surgery/measure/z_measure.h"
+#include <organ/measure.h>
 
 #include <jansson.h>
 

@@ -3,8 +3,8 @@
 #include "orchestrator/surgery/measure/shard_list.h"
 
 #include "formats/base/paged_rows.h"
-#include "orchestrator/report/text/document.h"
-#include "orchestrator/surgery/measure/measure_document.h"
+#include <organ/report.h>
+#include <organ/measure.h>
 #include "orchestrator/surgery/measure/z_subjects.h"
 
 #include <stdio.h>

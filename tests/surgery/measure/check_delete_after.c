@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of --delete-after: shards that arrive one by one and are removed after their measurement give the report of the
  * whole model, and no shard is removed unmeasured. */
-#include "orchestrator/surgery/measure/measure.h"
+#include <organ/measure.h>
 #include "tests/kit/run_rig.h"
 #include "tests/kit/suite_table.h"
 
