@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Runs organ prune. Ranks: rank 0 writes prune.jsonl, which has a line for each target of the whole model. */
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/surgery/prune/prune_job.h"
 
 #include "formats/base/memory_watch.h"
@@ -202,7 +203,7 @@ static void report_unit(organ_prune_job *job, organ_prune_part *unit)
     const size_t index = (size_t)(unit - job->units);
     char remark[32];
     unit->told = true;
-    snprintf(remark, sizeof remark, "%.2f %% killed", organ_percent(unit->counts.killed, unit->tensor->elements));
+    organ_snprintf(remark, sizeof remark, "%.2f %% killed", organ_percent(unit->counts.killed, unit->tensor->elements));
     organ_progress_advance(job->progress, 0, job->cuts.list[index].unit, remark);
     if (--job->state->clocks[unit->tensor->file].units_left == 0)
         report_shard(job, unit->tensor->file);
