@@ -5,8 +5,8 @@
  * checks at the end whether an allocation was refused.
  *
  * jansson has one pair of allocation functions for the whole process, which belong to the program: liborgan does not
- * change them unless the program calls organ_json_watch. Without that call liborgan sees a refusal inside jansson only
- * if jansson returns an error, so a document or configuration may lack a member, or a valid text be reported as
+ * change them unless the program calls organ_json_watch. Without that call liborgan notices a refusal inside jansson
+ * only if jansson returns an error, so a document or configuration may lack a member, or a valid text be reported as
  * malformed, if memory runs out; weights are not affected, and no memory is used that was not granted. A program
  * that must rely on its outputs even then calls organ_json_watch, or sets allocation functions of its own that call
  * organ_memory_refused when they return NULL. */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * The functions of the C library that read and write real numbers, with a decimal point whatever the locale is: files,
  * documents, options and messages are the same in a program that has called setlocale. They switch the locale of the
- * calling thread only, which setlocale in another thread does not disturb. Everything else of a call is that of the
- * function without the prefix organ_; jansson's json_loads and json_dumps do the same by themselves. The rule that no
- * file calls the plain ones with a real number is checked by tests/check_house.sh. */
+ * calling thread only, which setlocale in another thread does not disturb. Otherwise each is the function without
+ * the prefix organ_, which no other file may call with a real number (tests/check_house.sh). jansson's json_loads and
+ * json_dumps are independent of the locale anyway. */
 #ifndef ORGAN_PLAIN_NUMBERS_H
 #define ORGAN_PLAIN_NUMBERS_H
 
