@@ -3,7 +3,7 @@
 
 #include "formats/base/plain_numbers.h"
 #include "orchestrator/cli/progress_events.h"
-#include "orchestrator/machine/quantity.h"
+#include <organ/machine.h>
 #include "orchestrator/machine/stopwatch.h"
 
 #include <langinfo.h>

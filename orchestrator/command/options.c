@@ -3,7 +3,7 @@
 
 #include "formats/base/path.h"
 #include "formats/base/plain_numbers.h"
-#include "orchestrator/machine/quantity.h"
+#include <organ/machine.h>
 
 #include <errno.h>
 #include <stdint.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Scores all models batch by batch. Keeps only a few numbers for each scored token. */
 #include "formats/base/plain_numbers.h"
-#include "orchestrator/forward/perplexity.h"
+
+#include <organ/forward.h>
 
 #include <errno.h>
 #include <math.h>

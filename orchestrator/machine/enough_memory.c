@@ -2,7 +2,8 @@
 #include "orchestrator/machine/enough_memory.h"
 
 #include "formats/base/plain_numbers.h"
-#include "orchestrator/machine/quantity.h"
+
+#include <organ/machine.h>
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/blocks/layer_map.h"
 
+#include <organ/models.h>
 #include "formats/base/plain_numbers.h"
-#include "formats/tensor/tensor.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <limits.h>

@@ -3,7 +3,7 @@
 #include "formats/base/plain_numbers.h"
 #include "orchestrator/surgery/allocate/allocate.h"
 
-#include "orchestrator/machine/quantity.h"
+#include <organ/machine.h>
 
 #include <stdlib.h>
 #include <string.h>

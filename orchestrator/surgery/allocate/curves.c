@@ -7,7 +7,7 @@
 
 #include "formats/base/plain_numbers.h"
 #include "formats/base/text_buffer.h"
-#include "orchestrator/machine/quantity.h"
+#include <organ/machine.h>
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/allocate/pooled.h"

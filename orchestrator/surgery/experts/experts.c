@@ -3,7 +3,7 @@
 #include "formats/base/plain_numbers.h"
 #include "orchestrator/surgery/experts/experts_job.h"
 
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/facts/facts.h"

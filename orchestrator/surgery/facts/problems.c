@@ -2,8 +2,8 @@
  * Collects the failures that an audit found. */
 #include "orchestrator/surgery/facts/problems.h"
 
+#include <organ/report.h>
 #include "formats/base/plain_numbers.h"
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/surgery/facts/tally.h"
 
 #include <stdarg.h>

@@ -3,7 +3,7 @@
 #include "formats/base/plain_numbers.h"
 #include "orchestrator/surgery/output/layout.h"
 
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/file_record.h"
 #include "orchestrator/surgery/facts/facts.h"
