@@ -189,9 +189,9 @@ typedef struct organ_calibration_buffer {
     size_t token_bytes;
 } organ_calibration_buffer;
 
-/* Sends the `count` buffers of each rank's chunk to all ranks, and calls `take` for each of these chunks in order; `own`
- * tells which buffers have its values. Every rank calls it in `compare`, also after an error, which every rank then
- * returns, and also without a chunk of its own. */
+/* Sends the `count` buffers of each rank's chunk to all ranks. Calls `take` for each of these chunks in order; its
+ * values are in the buffers `own` or, if the argument `own` is false, in `other`. Every rank calls it in `compare`,
+ * also after an error, which every rank then returns, and also without a chunk of its own. */
 organ_status organ_calibration_take_chunks(
     const organ_calibration_run *calib, size_t chunk, const organ_calibration_buffer *buffers, size_t count,
     organ_status (*take)(void *context, size_t chunk, bool own, organ_error *error), void *context, organ_error *error);
