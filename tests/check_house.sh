@@ -366,11 +366,32 @@ each own_files awk '
     END { for (name in count) if (count[name] > 2) print name ": in " count[name] " files" }' | sort | check "no static name is used in three files"
 
 # ---- ranks ----
-# The modules that write models and iterate over matrices divide work among ranks. Another file of surgery that does so gives the reason in its
-# first comment.
-# shellcheck disable=SC2016 # $0 is awk's
+# The rooms that write models, iterate over matrices and store measured values divide work among ranks. Of the files of verbs only these do so too;
+# each gives the reason in its first comment.
+cat >"$scratch/ranks" <<'LAW'
+experts/known_scores.c
+lora/adapter_resume.c
+lora/adapter_write.c
+lora/lora_extract.c
+lora/rewrite.c
+measure/fleet.c
+measure/fleet_state.c
+measure/measure.c
+precision/gptq.c
+prune/audit_record.c
+prune/magnitudes.c
+prune/masked_squares.c
+prune/tile_map.c
+prune/tiles.c
+prune/units.c
+width/choices.c
+width/choose_channels.c
+LAW
 grep -E '^orchestrator/surgery/' "$scratch/code" | grep -E '\borgan_ranks_[a-z_]+ *\(' | cut -d: -f1 | grep '\.c$' |
-    grep -vE '^orchestrator/surgery/((calibration|cache|cut|output|plan|scoring|write)/|lora/adapter_)' | sort -u |
+    grep -vE '^orchestrator/surgery/(allocate|calibration|cache|cut|output|plan|scoring|write)/' | LC_ALL=C sort -u >"$scratch/dividing"
+sed 's,^orchestrator/surgery/,,' "$scratch/dividing" | LC_ALL=C comm -23 - "$scratch/ranks" | check "verbs leave ranks to the rooms that they call"
+# shellcheck disable=SC2016 # $0 is awk's
+grep -v '^orchestrator/surgery/lora/adapter_' "$scratch/dividing" |
     xargs -r awk 'FNR == 1 { told = 0 } /^#/ && !told { print FILENAME ": its first comment has no sentence about ranks"; nextfile }
         /Ranks: / { told = 1; nextfile }' | check "a file that divides work among ranks says why"
 
