@@ -173,7 +173,7 @@ surgery/scoring scoring.h evaluation.h trial.h
 surgery/write write.h write_rows.h units.h
 surgery/cut cut.h
 surgery/allocate allocate.h curves.h exchanges.h variants.h
-surgery/prune method.h
+surgery/prune prune.h method.h
 surgery/calibration calibration_run.h calibration.h expand_moments.h states.h
 surgery/calibrated
 surgery/text

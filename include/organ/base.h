@@ -61,7 +61,7 @@ organ_status organ_fail_errno(organ_error *error, int errnum, const char *format
  * a fault with ORGAN_IO or ORGAN_INTERRUPTED, its message begins with "PATH is complete, but a later step failed: ".
  * Until then the status stays ORGAN_OK, and only the functions of this header may use message and errnum. Does nothing
  * if `error` is set or already records an output. */
-void organ_error_output_whole(organ_error *error, const char *path);
+void organ_error_set_output(organ_error *error, const char *path);
 
 /* ---- lack of memory ---- */
 
@@ -72,13 +72,13 @@ void organ_error_output_whole(organ_error *error, const char *path);
  *
  * jansson has one pair of allocation functions for the whole process. When liborgan is loaded, it wraps the functions
  * that are set; the wrappers pass on every call and count refusals. A program that calls json_set_alloc_funcs itself
- * must do so before any document is made, as jansson demands, must call organ_memory_refused when its malloc returns
- * NULL, and must return memory that free() accepts. Without organ_memory_refused, liborgan may report malformed text
- * when memory ran out. */
+ * must do so before any document is made, as jansson demands, must call organ_memory_count_refusal when its malloc
+ * returns NULL, and must return memory that free() accepts. Without organ_memory_count_refusal, liborgan may report
+ * malformed text when memory ran out. */
 
 /* Counts one refusal on this thread. Call it when an allocation for part of a document or page fails and no error can
  * be returned. */
-void organ_memory_refused(void);
+void organ_memory_count_refusal(void);
 
 /* Returns the number of refusals on this thread so far; callers compare the values before and after an operation. */
 unsigned long organ_memory_refusals(void);

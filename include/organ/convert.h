@@ -31,7 +31,7 @@ typedef struct organ_convert_options {
  * A GGUF output is one file; a safetensors output is a directory with config.json, tokenizer.json,
  * tokenizer_config.json and shards. *report is schema organ.convert/1, or NULL on error; the caller releases it. It is
  * also written next to the file, or into organ/ of the directory. Partial outputs and `resume` follow the rules of
- * organ_quantize_model.
+ * organ_quantize.
  *
  * Returns
  * - ORGAN_USAGE if options are invalid or the model has the format already;

@@ -33,8 +33,8 @@ typedef struct organ_experts_options {
  * that are not finite, an unsupported architecture, or a smaller model that its configuration cannot express; ORGAN_IO
  * or ORGAN_INTERRUPTED. A dry run measures nothing: if no stored scores exist, its report states sizes but not which
  * experts would be kept. */
-organ_status organ_experts_cut(const organ_experts_options *options, const organ_engine *engine,
-                               const organ_progress *progress, json_t **report, organ_error *error);
+organ_status organ_experts(const organ_experts_options *options, const organ_engine *engine,
+                           const organ_progress *progress, json_t **report, organ_error *error);
 
 /* ---- layers: drops blocks ---- */
 
@@ -90,7 +90,7 @@ typedef struct organ_width_options {
     unsigned multiple_of;
     organ_calibration_text calibration;
     const char *score; /* how channels are chosen: "loss", or "wanda" for comparison */
-    bool no_resolve;   /* do not refit the kept columns */
+    bool no_refit;     /* do not refit the kept columns */
     organ_write_options write;
 } organ_width_options;
 

@@ -17,9 +17,10 @@ ORGAN_API_BEGIN
 
 /* Options of organ_inspect. */
 typedef struct organ_inspect_options {
-    const char *model; /* path or URL */
-    bool tensors;      /* list every tensor */
-    const char *match; /* glob on tensor names: only these are counted and listed; NULL for all */
+    const char *model;         /* path or URL */
+    const organ_model *opened; /* inspect this open model instead; NULL: none */
+    bool tensors;              /* list every tensor */
+    const char *match;         /* glob on tensor names: only these are counted and listed; NULL for all */
     size_t max; /* limit of the rows in each list of the report, except the list of tensors, and of the listed layers;
                  * 0: no limit. "cut" in the report names the lists that are longer */
     const organ_model_access *access; /* HTTP headers and retries for a model behind a URL; NULL: the defaults */
@@ -30,13 +31,9 @@ typedef struct organ_inspect_options {
  * be read. */
 organ_status organ_inspect(const organ_inspect_options *options, json_t **report, organ_error *error);
 
-/* Same as organ_inspect for a model that is already open; ignores options->model. */
-organ_status organ_inspect_model(const organ_inspect_options *options, const struct organ_model *model, json_t **report,
-                                 organ_error *error);
-
 /* Returns one tensor as a row of the report: {"name", "dtype", "shape", "elements", "bytes", "role", "group", "layer",
  * "expert", "file", "offset"}; `file` is the name of its file. NULL if memory runs out. */
-json_t *organ_inspect_tensor(const struct organ_tensor *tensor, const char *file);
+json_t *organ_inspect_tensor(const organ_tensor *tensor, const char *file);
 
 /* ---- autopsy: examines every weight of a model ---- */
 

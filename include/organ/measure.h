@@ -95,10 +95,6 @@ organ_status organ_measure_tensors(const organ_model *model, const organ_z_optio
 organ_status organ_measure_min(const organ_model *model, const organ_z_options *options, const organ_engine *engine,
                                uint64_t *least, organ_error *error);
 
-/* Same as organ_measure_tensors for all tensors. */
-organ_status organ_measure_model(const organ_model *model, const organ_engine *engine, const organ_progress *progress,
-                                 organ_z *out, organ_error *error);
-
 /* ---- documents of schema organ.measure/1 ---- */
 
 /* Measurements of a model. */
@@ -127,7 +123,7 @@ json_t *organ_measure_document(json_t *models);
  * whose theta is lower than both thetas of the same module and expert in the layers before and after. The difference to
  * each must exceed one standard deviation of theta over the role. If out of memory, returns an incomplete array or NULL
  * and counts a refusal (organ_memory_refusals). */
-json_t *organ_measure_theta_dips(const organ_measured *measured);
+json_t *organ_measure_wells(const organ_measured *measured);
 
 /* Returns the results of the older measure seed/1: {"definition", "tensors", "theta_mean", ..., "roles", "groups",
  * "per_tensor"}; z_theta_mean is the mean theta of z/1 over the same tensors. NULL if out of memory. */

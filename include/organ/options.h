@@ -27,8 +27,8 @@ typedef struct organ_write_options {
         force; /* replace an existing output if all of its files are known to come from an input or from this library */
     bool dry_run; /* write nothing; the report says what would be written */
     /* Store finite values beyond the range of their type in the output as its greatest finite value, with their sign;
-     * false: such values are an error. Used by organ_convert, organ_dequantize_model and organ_graft; other
-     * operations always fail, but for scales of GGUF blocks in organ_quantize_model, which are always finite. */
+     * false: such values are an error. Used by organ_convert, organ_dequantize and organ_graft; other
+     * operations always fail, but for scales of GGUF blocks in organ_quantize, which are always finite. */
     bool saturate;
     /* Text and options to score model and output on; NULL: do not. Not used by
      * operations whose output is not a model that can run: organ_extract, organ_assemble, organ_lora_extract. */

@@ -416,14 +416,18 @@ static organ_status run_method(const organ_prune_options *options, const organ_p
     return organ_report_end_partial(&work, options->donor, error);
 }
 
-/* Chooses the default method, physarum-v3 with a text and physarum-v1 without, and runs the method. */
-organ_status organ_prune_by_method(const organ_prune_options *options, const organ_prune_calibrated_options *calibrated,
-                                   const organ_engine *engine, const organ_progress *progress, json_t **report,
-                                   organ_error *error)
+organ_status organ_prune(const organ_prune_options *options, const organ_engine *engine, const organ_progress *progress,
+                         json_t **report, organ_error *error)
 {
-    organ_prune_calibrated_options chosen = *calibrated;
+    organ_prune_calibrated_options chosen = options->calibrated;
     *report = NULL;
     if (!chosen.method)
         chosen.method = chosen.calibration.text ? "physarum-v3" : version_1.name;
+    if (chosen.effort == 0)
+        chosen.effort = 1;
+    if (chosen.calibration.samples == 0)
+        chosen.calibration.samples = ORGAN_SAMPLES_DEFAULT;
+    if (chosen.calibration.context == 0)
+        chosen.calibration.context = ORGAN_CONTEXT_DEFAULT;
     return run_method(options, &chosen, engine, progress, report, error);
 }

@@ -5,6 +5,7 @@
 #include <organ/base.h>
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/calibrated/calibrated_job.h"
+#include "orchestrator/surgery/prune/prune.h"
 
 /* Factor organ_plan_solve.weights of the flow, for the plan of a dry run: operations that take as long as the flow does
  * for one weight. */
@@ -96,7 +97,7 @@ static void close_divided(divided_job *job)
     organ_prune_job_close(&job->base);
 }
 
-/* With --allocate, prunes by physarum v1 with a sparsity for each target; else runs organ_prune. */
+/* With --allocate, prunes by physarum v1 with a sparsity for each target; else runs organ_prune_v1. */
 organ_status organ_prune_divided(const organ_prune_options *options, const organ_prune_calibrated_options *calibrated,
                                  const organ_engine *engine, const organ_progress *progress, json_t **report,
                                  organ_error *error)
@@ -113,7 +114,7 @@ organ_status organ_prune_divided(const organ_prune_options *options, const organ
         return error->status;
     job.budget = requested.amount / 100;
     if (!calibrated->allocate.allocate)
-        return organ_prune(options, engine, progress, report, error);
+        return organ_prune_v1(options, engine, progress, report, error);
     const organ_report_work work = organ_report_begin(report);
     divided_run(&job, report, error);
     close_divided(&job);

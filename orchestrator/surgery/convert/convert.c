@@ -270,7 +270,7 @@ static organ_status convert_run(organ_convert_job *job, json_t **report, organ_e
                               .name = "convert.json",
                               .markdown_name = "CONVERT_REPORT.md",
                               .model_is = "model",
-                              .made_as = job->type == ORGAN_F32 ? ORGAN_MADE_32 : ORGAN_MADE_16,
+                              .made_as = job->type == ORGAN_F32 ? ORGAN_TYPES_32 : ORGAN_TYPES_16,
                               .repacked = true,
                               .fill = convert_all,
                               .recall = convert_recall,

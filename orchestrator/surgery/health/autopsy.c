@@ -172,8 +172,8 @@ static void close_autopsy(organ_autopsy_job *job)
     json_decref(job->remarks);
     json_decref(job->only_in_other);
     json_decref(job->scale_test);
-    organ_autopsy_scales_free(job);
-    organ_autopsy_changes_free(job);
+    organ_autopsy_scales_release(job);
+    organ_autopsy_changes_release(job);
     organ_weights_free(job->weights);
     organ_weights_free(job->other_weights);
     organ_model_close(job->model);

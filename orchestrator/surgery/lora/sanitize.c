@@ -76,7 +76,7 @@ static organ_status drop_pair(sanitize_job *j, const organ_adapter_pair *pair, c
     if (organ_lora_factors_read(j->adapter, pair, j->rewrite.engine->kernels, pair->scale, &f, error) == ORGAN_OK &&
         (energy = organ_lora_energy(&f, j->rewrite.engine->kernels)) < 0)
         organ_fail_memory(error, j->options->adapter);
-    organ_lora_factors_free(&f);
+    organ_lora_factors_release(&f);
     if (error->status || note_dropped(j, pair->a, why, sqrt(energy), "scale B A", error))
         return error->status;
     return note_dropped(j, pair->b, why, sqrt(energy), "scale B A", error);

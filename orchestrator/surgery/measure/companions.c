@@ -67,7 +67,7 @@ organ_status organ_companions_find(const organ_shards *index, const char *stem, 
     return error->status;
 }
 
-void organ_companions_free(organ_companions *companions)
+void organ_companions_release(organ_companions *companions)
 {
     free(companions->codes_in);
     *companions = (organ_companions){0};

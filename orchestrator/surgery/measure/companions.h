@@ -26,7 +26,7 @@ typedef struct organ_companions {
  * `stem` must outlive *companions, which the caller frees even after an error. Returns ORGAN_IO if memory runs out. */
 organ_status organ_companions_find(const organ_shards *index, const char *stem, organ_companions *companions,
                                    organ_error *error);
-void organ_companions_free(organ_companions *companions);
+void organ_companions_release(organ_companions *companions);
 
 /* Returns the index of the shard with a companion's codes if it is another shard; ORGAN_AT_HOME otherwise, and for
  * tensors that are not in the index. */

@@ -83,7 +83,7 @@ static organ_status open_measured_model(const measure_run *m, const char *path, 
 
 static void close_measured_model(measured_model *p)
 {
-    organ_z_subjects_free(&p->subjects);
+    organ_z_subjects_release(&p->subjects);
     organ_model_close(p->model);
     free(p->chosen);
 }
@@ -172,7 +172,7 @@ json_t *organ_measure_ranked(const json_t *entries)
 static json_t *measure_run_json(const measure_run *m)
 {
     const double seconds = organ_seconds_now() - m->started;
-    return ORGAN_OBJECT(SET_REAL("seconds", organ_milliseconds(seconds)),
+    return ORGAN_OBJECT(SET_REAL("seconds", organ_rounded_seconds(seconds)),
                         SET_REAL("bytes_per_second", seconds > 0 ? round((double)m->bytes / seconds) : 0.0),
                         SET_COUNT("bytes", m->bytes), SET_ENGINE(m->engine));
 }

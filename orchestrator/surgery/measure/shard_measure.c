@@ -236,7 +236,7 @@ static organ_status measure_open(shard_list *s, size_t k, const organ_model *mod
     /* organ_measure_tensors fails if a file changed meanwhile, so a changed shard is not recorded. */
     if (!error->status && organ_measure_tensors(model, &options, s->engine, s->progress, z, error) == ORGAN_OK)
         journal_shard(s, model, &subjects, z, error);
-    organ_z_subjects_free(&subjects);
+    organ_z_subjects_release(&subjects);
     free(chosen);
     organ_rows_free(z);
     return error->status;
@@ -427,7 +427,7 @@ organ_status organ_measure_shards(const char *path, const char *directory, const
     organ_run_journal_close(&s.journal);
     json_decref(s.done);
     free(s.kept);
-    organ_companions_free(&s.companions);
+    organ_companions_release(&s.companions);
     organ_shards_release(&s.index);
     organ_arena_release(&s.arena);
     return error->status;

@@ -165,7 +165,7 @@ static organ_status add_ranks(json_t *report, const machine_plan *p, organ_ranks
             organ_fail_memory(error, "the plan of the ranks");
     if (!error->status && !ORGAN_ADD(report, SET_HELD("ranks", rows)))
         organ_fail_memory(error, "the plan of the ranks");
-    organ_gathered_free(&all);
+    organ_gathered_release(&all);
     free(text);
     json_decref(mine);
     json_decref(rows);

@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* Fills in *flow and *pass, which runs the flow over the units for which `is_selected` returns true, in tiles of
- * block_size x block_size weights. The caller calls organ_prune_pass_free, also after an error. Returns ORGAN_IO if
+ * block_size x block_size weights. The caller calls organ_prune_pass_release, also after an error. Returns ORGAN_IO if
  * memory cannot be allocated. */
 organ_status organ_prune_pass_make(const organ_prune_job *job, bool (*is_selected)(const organ_prune_part *part),
                                    organ_prune_flow *flow, organ_pass *pass, organ_error *error)
@@ -40,7 +40,7 @@ organ_status organ_prune_pass_make(const organ_prune_job *job, bool (*is_selecte
 }
 
 /* Frees the lists of organ_prune_pass_make. */
-void organ_prune_pass_free(organ_prune_flow *flow, organ_pass *pass)
+void organ_prune_pass_release(organ_prune_flow *flow, organ_pass *pass)
 {
     free((void *)pass->items);
     free(flow->parts);
@@ -181,7 +181,7 @@ static organ_status run_search_round(flow_search *s, organ_error *error)
         organ_pass_run(&pass, s->job->engine, error);
         organ_progress_end(s->job->progress);
     }
-    organ_prune_pass_free(&s->flow, &pass);
+    organ_prune_pass_release(&s->flow, &pass);
     if (s->together)
         organ_ranks_add(s->job->engine->ranks, "one round of the gain search", s->killed, s->job->targets.count, error);
     if (!error->status)

@@ -11,6 +11,7 @@
 #include "orchestrator/stream/model_copy.h"
 #include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/output/output.h"
+#include "orchestrator/surgery/prune/prune.h"
 
 #include <malloc.h>
 #include <stdio.h>
@@ -126,7 +127,7 @@ static void free_state(organ_prune_state *state)
     json_decref(state->tile_map);
     json_decref(state->magnitudes);
     organ_magnitudes_close(state->sizes);
-    organ_list_free(&state->others);
+    organ_list_release(&state->others);
     organ_rows_free(state->found_before);
     free(state->clocks);
     free(state);
@@ -136,9 +137,9 @@ static void free_state(organ_prune_state *state)
 void organ_prune_job_close(organ_prune_job *job)
 {
     free_state(job->state);
-    organ_targets_free(&job->targets);
+    organ_targets_release(&job->targets);
     organ_model_close(job->donor);
-    organ_cuts_free(&job->cuts);
+    organ_cuts_release(&job->cuts);
     organ_rows_free(job->parts);
     organ_rows_free(job->units);
 }
@@ -322,7 +323,7 @@ static organ_status run_flow(organ_prune_job *job, organ_error *error)
         pass.moves = organ_write_moves(job->run, &pass.behind);
         organ_pass_run(&pass, job->engine, error);
     }
-    organ_prune_pass_free(&w.flow, &pass);
+    organ_prune_pass_release(&w.flow, &pass);
     finish_clocks(job);
     return error->status;
 }
@@ -509,7 +510,7 @@ organ_status organ_prune_estimate(organ_prune_job *job, organ_error *error)
     organ_pass pass = {0};
     if (organ_prune_pass_make(job, every_part, &flow, &pass, error) == ORGAN_OK)
         organ_plan_memory(&job->plan, organ_band_plan_enough(&pass, workers), 0);
-    organ_prune_pass_free(&flow, &pass);
+    organ_prune_pass_release(&flow, &pass);
     for (size_t k = 0; k < job->targets.count; k++)
         organ_plan_memory(&job->plan, organ_tile_map_memory(job->targets.tensors[k], workers), 0);
     job->plan.products += (searches ? SEARCHES : 1) * ITERATION * o->iterations * (double)job->targets.elements;
@@ -539,8 +540,8 @@ static organ_status prune_version_1(organ_prune_job *job, json_t **report, organ
 }
 
 /* Prunes a model by physarum v1 (prune.h). */
-organ_status organ_prune(const organ_prune_options *options, const organ_engine *engine, const organ_progress *progress,
-                         json_t **report, organ_error *error)
+organ_status organ_prune_v1(const organ_prune_options *options, const organ_engine *engine,
+                            const organ_progress *progress, json_t **report, organ_error *error)
 {
     organ_prune_job job = {
         .kind = &version_1, .definition = "physarum-v1/1", .options = options, .engine = engine, .progress = progress};

@@ -40,11 +40,11 @@ typedef struct organ_prune_flow {
 
 /* Fills in *flow and *pass for a pass of the flow, in tiles of block_size x block_size, over the units for which
  * `is_selected` returns true. The caller sets pass->context (a struct that begins with *flow) and pass->retire, and
- * calls organ_prune_pass_free also after an error. The result of a tile is an organ_prune_counts. Returns ORGAN_IO if
- * memory cannot be allocated. */
+ * calls organ_prune_pass_release also after an error. The result of a tile is an organ_prune_counts. Returns ORGAN_IO
+ * if memory cannot be allocated. */
 organ_status organ_prune_pass_make(const organ_prune_job *job, bool (*is_selected)(const organ_prune_part *part),
                                    organ_prune_flow *flow, organ_pass *pass, organ_error *error);
-void organ_prune_pass_free(organ_prune_flow *flow, organ_pass *pass);
+void organ_prune_pass_release(organ_prune_flow *flow, organ_pass *pass);
 
 /* Implements organ_pass.work for contexts that begin with an organ_prune_flow: prunes a tile in place. */
 void organ_prune_tile(void *flow, const organ_tile *tile, void *scratch, void *result);

@@ -8,11 +8,11 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/output/output.h"
-#include <organ/prune.h>
 #include "orchestrator/surgery/text/evaluate_experiments.h"
 #include "orchestrator/surgery/text/evaluate_tasks.h"
 #include "orchestrator/surgery/text/perplexity_dry_run.h"
 #include "orchestrator/surgery/scoring/scoring.h"
+#include "orchestrator/surgery/prune/prune.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -204,7 +204,7 @@ static organ_status count_killed(const organ_evaluate_options *options, const or
     organ_error found = {0};
     json_t *report = NULL;
     engine.memory = scoring->memory;
-    organ_audit(&audit, &engine, &quiet, &report, &found);
+    organ_audit_pruned(&audit, &engine, &quiet, &report, &found);
     if (report && same_tensors(report))
         *sparsity = sparsity_json(report);
     else if (report)

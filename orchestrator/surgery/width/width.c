@@ -72,7 +72,7 @@ static organ_status width_cut(organ_width_job *job, bool dry, json_t **report, o
                                     .document = organ_width_document},
                           .layers = job->layers,
                           .layer_count = job->layer_count,
-                          .resolved = job->targets.chosen};
+                          .refitted = job->targets.chosen};
     return organ_cut_make(&made, report, error);
 }
 
@@ -117,8 +117,8 @@ static void close_width(organ_width_job *job)
     free(job->first);
     free(job->layers);
     free(job->experts);
-    organ_targets_free(&job->targets);
-    organ_width_norms_free(job);
+    organ_targets_release(&job->targets);
+    organ_width_norms_release(job);
     organ_model_close(job->model);
 }
 

@@ -86,7 +86,7 @@ static void dequantize(const char *path, const char *output)
     run_engine_open(&room, (run_way){0});
     const organ_dequantize_options options = {
         .model = path, .write.output = output, .dtype = "bf16", .write.max_shard_size = (uint64_t)1 << 30};
-    ck_assert_msg(organ_dequantize_model(&options, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s: %s", path,
+    ck_assert_msg(organ_dequantize(&options, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s: %s", path,
                   error.message);
     run_engine_close(&room);
     json_decref(report);
@@ -149,8 +149,7 @@ START_TEST(windows_do_not_show)
                                                 .write.output = scratch_path("packed-%zu", k),
                                                 .scheme = schemes[k],
                                                 .write.max_shard_size = (uint64_t)1 << 30};
-        ck_assert_msg(organ_quantize_model(&options, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s",
-                      error.message);
+        ck_assert_msg(organ_quantize(&options, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
         run_engine_close(&room);
         json_decref(report);
         dequantize(scratch_path("packed-%zu", k), scratch_path("copy-%zu", k));
