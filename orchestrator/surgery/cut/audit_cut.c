@@ -9,7 +9,7 @@
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/cut/audit_job.h"
 #include "orchestrator/surgery/facts/facts.h"
-#include "orchestrator/surgery/prune/prune.h"
+#include "orchestrator/surgery/prune/audit_pruned.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -12,7 +12,7 @@
 #include "orchestrator/surgery/prune/audit_record.h"
 #include "orchestrator/surgery/prune/compared.h"
 #include "orchestrator/surgery/prune/tile_map.h"
-#include "orchestrator/surgery/prune/prune.h"
+#include "orchestrator/surgery/prune/audit_pruned.h"
 
 #include <errno.h>
 #include <math.h>

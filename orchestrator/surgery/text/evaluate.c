@@ -12,7 +12,7 @@
 #include "orchestrator/surgery/text/evaluate_tasks.h"
 #include "orchestrator/surgery/text/perplexity_dry_run.h"
 #include "orchestrator/surgery/scoring/scoring.h"
-#include "orchestrator/surgery/prune/prune.h"
+#include "orchestrator/surgery/prune/audit_pruned.h"
 
 #include <stdio.h>
 #include <stdlib.h>
