@@ -205,6 +205,9 @@ static void close_job(organ_prune_job *job)
 organ_status organ_prune(const organ_prune_options *options, const organ_engine *engine, const organ_progress *progress,
                          json_t **report, organ_error *error)
 {
+    if (ORGAN_BEGIN_VERB(organ_prune_options, options, report, error, "donor", options->donor, "write.output",
+                         options->write.dry_run ? "" : options->write.output))
+        return error->status;
     organ_prune_calibrated_options chosen = options->calibrated;
     if (chosen.effort == 0)
         chosen.effort = 1;
