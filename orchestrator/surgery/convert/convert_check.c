@@ -295,7 +295,7 @@ organ_status organ_convert_check(void *context, const char *to, const char *path
         check_fields(job, all, error);
         if (made.experts > 0)
             check_fields(job, experts, error);
-        if (organ_convert_has_attention(&job->config))
+        if (organ_exchange_has_attention(&job->config))
             check_fields(job, attention, error);
         if (!error->status && check_layers(job, &made, error) == ORGAN_OK)
             check_recurrent(job, &made);

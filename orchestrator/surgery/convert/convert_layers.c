@@ -24,7 +24,7 @@ static bool config_lists_layers(const organ_convert_job *job, const char *key)
     const size_t own = strlen(key);
     for (const char *at = job->exchange->keys; *at;) {
         const size_t length = strcspn(at, " ");
-        if (length > own && strncmp(at, key, own) == 0 && at[own] == '*')
+        if (length > own && strncmp(at, key, own) == 0 && at[own] == ':')
             return true;
         at += length + (at[length] == ' ');
     }

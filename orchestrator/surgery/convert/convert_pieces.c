@@ -271,44 +271,6 @@ organ_status organ_convert_wrote(organ_convert_job *job, size_t piece, uint64_t 
     return ORGAN_OK;
 }
 
-/* ---- layers ---- */
-
-/* Returns whether at least one layer has attention, also as its second mixer. */
-bool organ_convert_has_attention(const organ_forward_config *c)
-{
-    for (unsigned l = 0; l < c->layers; l++)
-        if (c->kinds[l].mixer == ORGAN_MIXER_ATTENTION || c->kinds[l].second == ORGAN_MIXER_ATTENTION)
-            return true;
-    return false;
-}
-
-/* Returns whether at least one layer has attention as its first mixer and rotates its queries and keys. */
-bool organ_convert_rotates(const organ_forward_config *c)
-{
-    for (unsigned l = 0; l < c->layers; l++)
-        if (c->kinds[l].mixer == ORGAN_MIXER_ATTENTION && c->kinds[l].rotated)
-            return true;
-    return false;
-}
-
-/* Returns the first layer with a sliding window (`windowed`) or without one; layer 0 if there is no such layer. */
-const organ_layer_kind *organ_convert_kind(const organ_forward_config *c, bool windowed)
-{
-    for (unsigned l = 0; l < c->layers; l++)
-        if ((c->kinds[l].window > 0) == windowed)
-            return &c->kinds[l];
-    return c->kinds;
-}
-
-/* Returns the number of leading layers without experts. */
-unsigned organ_convert_dense(const organ_forward_config *c)
-{
-    unsigned dense = 0;
-    while (dense < c->layers && !c->kinds[dense].mixture)
-        dense++;
-    return dense;
-}
-
 /* ---- errors ---- */
 
 /* Fails with ORGAN_BAD_INPUT and the message "MODEL: tensor 'TENSOR' WHY". */
