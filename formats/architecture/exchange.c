@@ -41,6 +41,8 @@ static const forward_exchange rows[] = {
     {"LlamaForCausalLM", "llama", LLAMA, "llama", NULL, "{" SILU ", \"attention_bias\": false, \"mlp_bias\": false}",
      false},
     {"MistralForCausalLM", "llama", LLAMA, NULL, NULL, NULL, false},
+    {"InternLM3ForCausalLM", "llama", LLAMA, NULL, NULL, NULL, false},
+    {"IQuestCoderForCausalLM", "llama", LLAMA, NULL, NULL, NULL, false},
     {"Qwen2ForCausalLM", "qwen2", "", "qwen2", NULL, "{" SILU ", \"use_sliding_window\": false}", false},
     {"Qwen3ForCausalLM", "qwen3", "", "qwen3", NULL,
      "{" SILU ", \"use_sliding_window\": false, \"attention_bias\": false}", false},
