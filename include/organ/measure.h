@@ -84,9 +84,10 @@ typedef struct organ_z_options {
  * out[].done is already set. A packed weight is measured at the index of its codes, from the values that
  * organ_dequantize writes as BF16: codes times scales, rounded to that type; its companions are not measured. GGUF
  * blocks are measured from their FP32 values. A tensor that fits into its thread's part of engine->memory is read once,
- * a larger one twice. Results are bit-identical for any number of threads, any memory and every ISA of one machine.
- * Returns errors of organ_weights_find and organ_model_read; ORGAN_USAGE if the memory is too small; ORGAN_INTERRUPTED
- * if a stop was requested. */
+ * a larger one twice; of a remote model also a larger one once, through a file without a name, if
+ * files are allowed and the disk has room. Results are bit-identical for any number of threads, any memory and every
+ * ISA of one machine. Returns errors of organ_weights_find and organ_model_read; ORGAN_USAGE if the memory is too
+ * small; ORGAN_INTERRUPTED if a stop was requested. */
 organ_status organ_measure_tensors(const organ_model *model, const organ_z_options *options, const organ_engine *engine,
                                    const organ_progress *progress, organ_z *out, organ_error *error);
 
@@ -108,7 +109,6 @@ typedef struct organ_measured {
     /* One element for each tensor of the model. If z[t].done, z[t] is the result of the weight whose codes are tensor
      * t; other elements are ignored. */
     const organ_z *z;
-    const char *const *stored; /* description of each tensor's storage; NULL: organ_weight_text makes it */
 } organ_measured;
 
 /* Returns the entry of a model in the member "models" of the report: its description, figures of all its weights
@@ -155,13 +155,10 @@ typedef struct organ_measure_options {
     const char *const *headers; /* `header_count` HTTP headers for models behind URLs, see organ_model_access */
     size_t header_count;
     unsigned patience; /* longest wait in seconds that a server may ask for, see organ_model_access; 0: 60 */
-    /* --delete-after: delete each shard after it is measured; requires `output`, and neither types
-     * nor layers. */
-    bool delete_after;
 } organ_measure_options;
 
 /* Measures the models. *report has schema organ.measure/1, with the models in descending order of mean theta; the
- * caller releases it. All models are opened before the first is measured, except with delete_after. The output
+ * caller releases it. All models are opened before the first is measured. The output
  * directory is created if its parent exists; its reports are replaced after all models are measured. Results for a
  * model behind a URL are kept in a journal in output/organ until the reports are written, so that another run can
  * continue. Returns ORGAN_USAGE if the selection is invalid or leaves no tensor of a model; ORGAN_IO

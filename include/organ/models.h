@@ -23,10 +23,6 @@ typedef struct organ_model_access {
     const char *bearer;        /* token, sent as "Authorization: Bearer TOKEN" only to the scheme, host and port of
                                   bearer_origin; not sent if `headers` has an Authorization; NULL for none */
     const char *bearer_origin; /* URL of the only server that may get the token; NULL for none */
-    bool alone;                /* of a split GGUF model, open only the part that the path names */
-    const char *const *also;   /* for a .safetensors file that is opened alone: paths of other files with tensors that
-                                  belong to its weights */
-    size_t also_count;
     unsigned tries; /* number of tries without progress after which a request fails; 0: 3 until the server has answered
                        for the first time, then 12, over about three minutes */
     unsigned first_wait_ms; /* milliseconds before the second try, doubled from try to try up to 30 s; 0: 500 */
@@ -439,8 +435,7 @@ typedef struct organ_model {
     float scale_times;
     organ_hf_config config;
     size_t file_count, tensor_count;
-    /* shards or parts sorted by name, then those of access->also; in an organ directory one file for each tensor, in
-     * the order of `tensors` */
+    /* shards or parts sorted by name; in an organ directory one file for each tensor, in the order of `tensors` */
     const organ_model_file *files;
     const organ_tensor *tensors; /* in file order, by offset within a file */
     size_t problem_count; /* faults that leave every tensor readable, such as a name that is too long for llama.cpp */

@@ -139,7 +139,7 @@ static organ_status measure_member(const fleet *f, const organ_model *model, jso
         organ_fail_memory(error, model->path);
     else if (organ_z_subjects_find(model, &subjects, error) == ORGAN_OK &&
              organ_measure_tensors(model, &options, f->engine, f->progress, measured, error) == ORGAN_OK &&
-             !(*entry = organ_measure_model_json(&(organ_measured){model, &subjects, measured, NULL})))
+             !(*entry = organ_measure_model_json(&(organ_measured){model, &subjects, measured})))
         organ_fail_memory(error, model->path);
     *seconds = organ_seconds_now() - started;
     organ_z_subjects_free(&subjects);
