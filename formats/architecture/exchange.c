@@ -277,7 +277,6 @@ static bool row_has_experts(const forward_exchange *row)
     return family && family->gguf_experts && strcmp(family->gguf_experts, row->gguf) == 0;
 }
 
-/* Returns the first row of an architecture; without `experts`, skips rows that are only for models with experts. */
 const forward_exchange *organ_exchange_named(const char *architecture, bool experts)
 {
     for (size_t k = 0; k < COUNT(rows); k++)
@@ -286,8 +285,6 @@ const forward_exchange *organ_exchange_named(const char *architecture, bool expe
     return NULL;
 }
 
-/* Returns the first row for converting a GGUF file of this architecture to safetensors; NULL if there is none. A row
- * with `when` "KEY" is for files in which KEY is not 0, a row with "!KEY" for those in which it is 0 or missing. */
 const forward_exchange *organ_exchange_of_gguf(const organ_gguf *gguf, const char *architecture)
 {
     for (size_t k = 0; k < COUNT(rows); k++) {
@@ -303,7 +300,6 @@ const forward_exchange *organ_exchange_of_gguf(const organ_gguf *gguf, const cha
     return NULL;
 }
 
-/* Returns the row of organ_exchange_of_gguf or, if there is none, the first one with this general.architecture. */
 const forward_exchange *organ_exchange_names_of_gguf(const organ_gguf *gguf, const char *architecture)
 {
     const forward_exchange *const both = organ_exchange_of_gguf(gguf, architecture);
@@ -313,8 +309,6 @@ const forward_exchange *organ_exchange_names_of_gguf(const organ_gguf *gguf, con
     return both;
 }
 
-/* Sets and returns ORGAN_BAD_INPUT. The message states that llama.cpp lacks the architecture (`absent`), or lists
- * architectures that can be converted from this format, as many as fit. */
 organ_status organ_exchange_refuse(const char *label, const char *architecture, bool gguf, organ_error *error)
 {
     for (size_t k = 0; k < COUNT(absent) && !gguf; k++)
@@ -407,7 +401,6 @@ static bool find_part_of_name(const forward_family *f, bool gguf, bool top, cons
     return false;
 }
 
-/* Returns true if `names`, which ends with a NULL name or is NULL, has a name for the part. */
 bool organ_exchange_has_name(const forward_name *names, forward_part part)
 {
     for (; names && names->name; names++)
@@ -416,8 +409,6 @@ bool organ_exchange_has_name(const forward_name *names, forward_part part)
     return false;
 }
 
-/* Finds the part that the tail of a tensor's name stands for. If no part has this name and the name ends with ".bias",
- * finds the part whose bias has this name. Returns false if there is none. */
 bool organ_exchange_find_part(const forward_family *family, bool gguf, bool top, const char *tail, exchange_part *found)
 {
     const size_t length = strlen(tail);
@@ -427,7 +418,6 @@ bool organ_exchange_find_part(const forward_family *family, bool gguf, bool top,
            find_part_of_name(family, gguf, top, tail, true, found);
 }
 
-/* Changes a part of a recurrent mixer to the part of the attention that has the same name in GGUF files. */
 void organ_exchange_attend(exchange_part *part)
 {
     static const forward_part both[][2] = {
@@ -439,8 +429,6 @@ void organ_exchange_attend(exchange_part *part)
         }
 }
 
-/* Writes the name of a part, or of its bias, in safetensors or with `gguf` in GGUF files; part->number replaces "#".
- * Returns false if the family has no name for the part. */
 bool organ_exchange_part_name(const forward_family *family, bool gguf, const exchange_part *part, char name[256])
 {
     const forward_name *const own = gguf ? family->gguf_names : family->names;

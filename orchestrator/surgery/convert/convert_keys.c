@@ -370,8 +370,6 @@ static organ_status keys_tokenizer(const organ_convert_job *job, organ_error *er
     return ORGAN_OK;
 }
 
-/* Creates job->gguf with the keys that all architectures share, the keys of this architecture, and those of the
- * tokenizer. */
 organ_status organ_convert_keys(organ_convert_job *job, organ_error *error)
 {
     if (organ_gguf_writer_create(&job->gguf, error) || keys_general(job, error))
