@@ -137,7 +137,7 @@ surgery/convert interface inputs facts output scoring write precision
 surgery/layers interface inputs facts cache output algebra calibration scoring allocate cut
 surgery/lora interface inputs facts cache output algebra scoring write precision
 surgery/orthogonality interface inputs facts output algebra lora
-surgery/health interface inputs facts output algebra scoring
+surgery/health interface inputs facts output algebra scoring convert
 surgery/untrusted facts
 surgery/fetch facts
 surgery/experts interface inputs facts cache plan algebra calibration scoring cut
@@ -157,7 +157,7 @@ formats/remote remote.h access.h
 formats/safetensors safetensors.h
 formats/gguf file.h gguf.h
 formats/model model.h organ_directory.h recognise.h recognise_lists.h
-formats/weights weights.h
+formats/weights weights.h made.h
 formats/tokenizer tokenizer.h tokenizer_gguf.h tokenizer_json.h tokenizer_compare.h stop_ids.h
 formats/adapter adapter.h adapter_names.h
 formats/imatrix imatrix.h
@@ -184,7 +184,7 @@ surgery/measure measure.h fleet.h z_measure.h
 surgery/purify purify.h
 surgery/precision precision.h encoding.h plain_config.h quantize_pruned.h
 surgery/layers layers.h
-surgery/convert convert.h
+surgery/convert convert.h convert_across.h
 surgery/lora lora.h adapter_write.h factors.h turned.h
 surgery/orthogonality orthogonality.h noise_pairs.h
 surgery/health health.h
