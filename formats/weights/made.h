@@ -4,7 +4,7 @@
 #ifndef ORGAN_WEIGHT_MADE_H
 #define ORGAN_WEIGHT_MADE_H
 
-#include "formats/weights/weights.h"
+#include <organ/weights.h>
 
 /* The function of a value x of safetensors that GGUF stores. */
 typedef enum organ_row_function {

@@ -5,7 +5,7 @@
 #define ORGAN_CONVERT_ACROSS_H
 
 #include "formats/weights/made.h"
-#include "orchestrator/stream/pass.h"
+#include <organ/stream.h>
 
 typedef struct organ_across organ_across;
 

@@ -3,8 +3,8 @@
 #ifndef ORGAN_AUTOPSY_JOB_H
 #define ORGAN_AUTOPSY_JOB_H
 
+#include <organ/inspect.h>
 #include "orchestrator/surgery/convert/convert_across.h"
-#include "orchestrator/surgery/health/autopsy.h"
 #include "orchestrator/surgery/health/autopsy_ranges.h"
 #include "orchestrator/surgery/health/autopsy_scan.h"
 
