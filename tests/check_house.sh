@@ -162,7 +162,7 @@ formats/adapter adapter_names.h
 formats/imatrix imatrix.h
 formats/names names.h hub_requests.h
 forward
-formats/architecture families.h exchange.h layer_parts.h config_gguf.h hf.h config_check.h text_config.h
+formats/architecture families.h exchange.h places.h layer_parts.h config_gguf.h hf.h config_check.h text_config.h
 surgery/cache cache.h
 surgery/inputs inputs.h
 surgery/facts facts.h
