@@ -40,7 +40,7 @@ static organ_status across_plan_weight(organ_across *a, const organ_weight *weig
     convert_source *const source = &job->sources[job->source_count];
     organ_error refused = {0};
     *source = (convert_source){.weight = weight, .own = weight, .first = job->place_count};
-    job->by_name ? organ_convert_named(job, weight, &refused) : organ_convert_to_gguf(job, weight, &refused);
+    job->by_name ? organ_convert_named(job, weight, &refused) : organ_convert_tensor(job, weight, &refused);
     if (refused.status && refused.status != ORGAN_BAD_INPUT) {
         *error = refused;
         return error->status;
@@ -85,7 +85,7 @@ static organ_status across_plan(organ_across *a, organ_error *error)
             return error->status;
     job->sources[job->source_count] = (convert_source){0};
     if (!job->by_name)
-        organ_convert_gguf_computed(job, &refused); /* GGUF has no tensor for a rotation that it lacks */
+        organ_convert_computed(job, &refused); /* GGUF has no tensor for a rotation that it lacks */
     for (size_t k = 0; k < job->piece_count && !error->status; k++)
         if (job->facts[k].values)
             across_note(a, job->pieces[k].name, ORGAN_ACROSS_LEFT_OUT, error);
