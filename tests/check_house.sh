@@ -122,9 +122,8 @@ surgery/plan
 surgery/algebra
 surgery/scoring inputs facts output
 surgery/allocate inputs cache algebra calibration
-surgery/prune inputs facts output scoring write
+surgery/prune inputs facts cache output plan algebra calibration scoring write allocate precision
 surgery/calibration inputs plan algebra
-surgery/calibrated inputs facts cache output algebra calibration prune allocate precision
 surgery/text inputs facts output plan calibration scoring prune
 surgery/organs inputs facts scoring write
 surgery/measure inputs facts cache output organs
@@ -173,9 +172,8 @@ surgery/scoring scoring.h evaluation.h trial.h
 surgery/write write.h write_rows.h units.h
 surgery/cut cut.h
 surgery/allocate allocate.h curves.h exchanges.h variants.h
-surgery/prune method.h
+surgery/prune
 surgery/calibration calibration_run.h calibration.h expand_moments.h states.h
-surgery/calibrated
 surgery/text
 surgery/organs
 surgery/measure
