@@ -150,7 +150,7 @@ LAW
 # Modules with doors: the only headers of a module that other modules may include. The first header describes the module.
 cat >"$scratch/doors" <<'LAW'
 kernels ggml_parts.h math_library.h
-formats/tensor tensor_list.h counterpart.h module_names.h
+formats/tensor tensor_list.h module_names.h
 formats/remote remote.h
 formats/safetensors safetensors.h
 formats/gguf file.h
@@ -161,7 +161,7 @@ formats/adapter adapter_names.h
 formats/imatrix imatrix.h
 formats/names names.h hub_requests.h
 forward
-formats/architecture families.h exchange.h places.h layer_parts.h config_gguf.h hf.h config_check.h text_config.h
+formats/architecture families.h counterpart.h exchange.h places.h layer_parts.h config_gguf.h hf.h config_check.h text_config.h
 surgery/cache cache.h
 surgery/inputs inputs.h
 surgery/facts facts.h

@@ -85,4 +85,14 @@ judge "the other name is not missing" quiet_jq -en --slurpfile d ../out '[$d[0].
 LC_ALL=C sed -i 's/llama/qwen2/g' turned.gguf
 ends 1 autopsy turned.gguf tiny-llama --json --quiet
 judge "only q and k have another order" quiet_jq -en --slurpfile d ../out '[$d[0].findings[] | select(.kind == "order") | .role] | unique == ["k_proj", "q_proj"]' ../out
+
+# graft finds the norms of each architecture under the names of the other format
+for name in glm4 olmo2; do
+    (cd "$root" && build/checks/arch_model $name "$scratch/area/$name") >../out 2>&1 || bad "$name cannot be made" ../out
+    ends 0 convert $name -o $name.gguf --to gguf --type f32 --quiet
+    ends 0 graft --source $name --target $name.gguf -o grafted.gguf --type norm --layers 0-1 --quiet
+    ends 0 graft --source $name.gguf --target $name -o grafted --type norm --layers 0-1 --quiet
+    compares grafted.gguf grafted
+    rm -r $name grafted grafted.gguf
+done
 finish
