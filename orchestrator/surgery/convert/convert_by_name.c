@@ -7,6 +7,7 @@
 #include "formats/base/json_edit.h"
 #include "formats/base/json_text.h"
 #include "formats/base/path.h"
+#include "formats/architecture/counterpart.h"
 #include "orchestrator/surgery/convert/convert_job.h"
 
 #include <stdio.h>
@@ -24,49 +25,6 @@ enum { NAMED_SIZE = 600 }; /* bytes for a tensor's name with its NUL */
 static const forward_family named_family = {.architecture = ""};
 
 /* ---- names ---- */
-
-/* Returns whether the tensor of this part has the same values and order of rows in both formats, in every architecture.
- * Fused tensors, stacks of experts and recurrent parts are not in the list. */
-static bool named_is_plain(forward_part part)
-{
-    switch (part) {
-    case PART_NORM_ATTENTION:
-    case PART_NORM_Q:
-    case PART_NORM_K:
-    case PART_NORM_Q_A:
-    case PART_NORM_KV_A:
-    case PART_Q_A:
-    case PART_Q_B:
-    case PART_KV_A:
-    case PART_KV_B:
-    case PART_BIAS_Q_A:
-    case PART_BIAS_KV_A:
-    case PART_Q:
-    case PART_K:
-    case PART_V:
-    case PART_O:
-    case PART_GATE:
-    case PART_UP:
-    case PART_DOWN:
-    case PART_BIAS_Q:
-    case PART_BIAS_K:
-    case PART_BIAS_V:
-    case PART_BIAS_O:
-    case PART_BIAS_GATE:
-    case PART_BIAS_UP:
-    case PART_BIAS_DOWN:
-    case PART_ROUTER:
-    case PART_ROUTER_BIAS:
-    case PART_SINKS:
-    case PART_SHARED:
-    case PART_SHARED_GATE:
-    case PART_SHARED_UP:
-    case PART_SHARED_DOWN:
-        return true;
-    default:
-        return false;
-    }
-}
 
 /* Converts a part of experts to the form of the other format. `stacked`: from the matrix of one numbered expert
  * (safetensors) to the stack of all experts (GGUF); else the reverse. Returns any other part unchanged. */
@@ -171,7 +129,7 @@ static bool named_tail_to_gguf(const named_tensors *of, long long layer, const c
     if (named_swap(tail, NAMED_SHAREDS, NAMED_SHARED, singular))
         tail = singular;
     if (!organ_exchange_find_part(&named_family, false, false, tail, &part) ||
-        (!named_is_plain(part.part) && named_counterpart(part.part, true) == part.part))
+        (!organ_part_is_plain(part.part) && named_counterpart(part.part, true) == part.part))
         return false;
     *number = part.number;
     part.part = named_counterpart(part.part, true);
@@ -196,7 +154,7 @@ static bool named_tail_to_hf(const named_tensors *of, long long layer, const cha
         named_swap(tail, "post_ffw_norm.", "post_feedforward_layernorm.", made))
         return true;
     if (!organ_exchange_find_part(&named_family, true, false, tail, &part) ||
-        (!named_is_plain(part.part) && named_counterpart(part.part, false) == part.part))
+        (!organ_part_is_plain(part.part) && named_counterpart(part.part, false) == part.part))
         return false;
     part.part = named_counterpart(part.part, false);
     part.number = number;

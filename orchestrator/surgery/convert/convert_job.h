@@ -170,6 +170,13 @@ typedef struct organ_convert_job {
     const convert_source **todo; /* todo[k] is the source of item k of the running organ_weight_pass */
 } organ_convert_job;
 
+/* ---- convert.c ---- */
+
+/* Sets the rows of the architecture, by_name, config and prefix of a job with model, weights and to_gguf. */
+organ_status organ_convert_find_architecture(organ_convert_job *job, organ_error *error);
+/* Releases what the job owns; options, engine and progress belong to the caller. */
+void organ_convert_release(organ_convert_job *job);
+
 /* ---- convert_plan.c ---- */
 
 /* Fills job->pieces, facts, units, sources and places. Returns ORGAN_BAD_INPUT, naming the tensor, if a tensor of the

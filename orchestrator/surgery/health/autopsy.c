@@ -72,8 +72,7 @@ static organ_status open_models(organ_autopsy_job *job, organ_error *error)
     if (organ_model_open_with(o->other, o->access, &job->other, error) ||
         organ_weights_find(job->other, &job->other_weights, error))
         return error->status;
-    organ_autopsy_pair(job);
-    return ORGAN_OK;
+    return organ_autopsy_pair(job, error);
 }
 
 /* ---- the run ---- */
@@ -175,6 +174,7 @@ static void close_autopsy(organ_autopsy_job *job)
     json_decref(job->scale_test);
     organ_autopsy_scales_release(job);
     organ_autopsy_changes_release(job);
+    organ_across_free(job->across);
     organ_weights_free(job->weights);
     organ_weights_free(job->other_weights);
     organ_model_close(job->model);
