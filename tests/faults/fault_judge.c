@@ -236,7 +236,7 @@ static bool is_all_there(const sweep *s, const char *directory, outcome *o)
     return is_within(&s->right, &o->left, &odd);
 }
 
-bool finishes(const sweep *s, const char *directory, int status, int kind, char text[LEAVINGS_TEXT])
+bool finishes(const sweep *s, const char *directory, int kind, char text[LEAVINGS_TEXT])
 {
     outcome *const o = calloc(1, sizeof *o);
     if (!o)
@@ -246,10 +246,8 @@ bool finishes(const sweep *s, const char *directory, int status, int kind, char 
         free(o);
         return true;
     }
-    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
-        const int without = kind == KILLED_THEN_RESUMED ? RESUME : NO_OPTION;
-        status = run_there(s, directory, -1, 0, kind == KILLED_THEN_FORCED ? FORCE : without);
-    }
+    const int without = kind == KILLED_THEN_RESUMED ? RESUME : NO_OPTION;
+    int status = run_there(s, directory, -1, 0, kind == KILLED_THEN_FORCED ? FORCE : without);
     find_outcome(s, o, status);
     if (kind == KILLED && o->code == 2 && strstr(o->said, "--resume continues")) {
         free(o->said);
