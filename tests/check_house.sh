@@ -118,7 +118,7 @@ surgery/facts
 surgery/inputs facts
 surgery/cache
 surgery/output facts cache
-surgery/plan
+surgery/plan facts
 surgery/algebra
 surgery/scoring inputs facts output
 surgery/allocate inputs cache algebra calibration
@@ -135,7 +135,7 @@ surgery/convert inputs facts output scoring write precision
 surgery/layers inputs facts cache output algebra calibration scoring allocate cut
 surgery/lora inputs facts cache output algebra scoring write precision
 surgery/orthogonality inputs facts output algebra lora
-surgery/health inputs facts output algebra scoring
+surgery/health inputs facts output algebra scoring convert
 surgery/untrusted facts
 surgery/fetch facts
 surgery/experts inputs facts cache plan algebra calibration scoring cut
@@ -150,18 +150,18 @@ LAW
 # Modules with doors: the only headers of a module that other modules may include. The first header describes the module.
 cat >"$scratch/doors" <<'LAW'
 kernels ggml_parts.h math_library.h
-formats/tensor tensor_list.h counterpart.h module_names.h
+formats/tensor tensor_list.h module_names.h
 formats/remote remote.h
 formats/safetensors safetensors.h
 formats/gguf file.h
 formats/model organ_directory.h recognise.h recognise_lists.h
-formats/weights
+formats/weights made.h
 formats/tokenizer tokenizer_gguf.h tokenizer_json.h tokenizer_compare.h stop_ids.h
 formats/adapter adapter_names.h
 formats/imatrix imatrix.h
 formats/names names.h hub_requests.h
 forward
-formats/architecture families.h exchange.h places.h layer_parts.h config_gguf.h hf.h config_check.h text_config.h
+formats/architecture families.h counterpart.h exchange.h places.h layer_parts.h config_gguf.h hf.h config_check.h text_config.h
 surgery/cache cache.h
 surgery/inputs inputs.h
 surgery/facts facts.h
@@ -172,7 +172,7 @@ surgery/scoring scoring.h evaluation.h trial.h
 surgery/write write.h write_rows.h units.h
 surgery/cut cut.h
 surgery/allocate allocate.h curves.h exchanges.h variants.h
-surgery/prune
+surgery/prune audit_pruned.h
 surgery/calibration calibration_run.h calibration.h expand_moments.h states.h
 surgery/text
 surgery/organs
@@ -180,7 +180,7 @@ surgery/measure
 surgery/purify
 surgery/precision encoding.h plain_config.h quantize_pruned.h
 surgery/layers
-surgery/convert
+surgery/convert convert_across.h
 surgery/lora adapter_write.h factors.h turned.h
 surgery/orthogonality
 surgery/health list_models.h
@@ -366,11 +366,32 @@ each own_files awk '
     END { for (name in count) if (count[name] > 2) print name ": in " count[name] " files" }' | sort | check "no static name is used in three files"
 
 # ---- ranks ----
-# The modules that write models and iterate over matrices divide work among ranks. Another file of surgery that does so gives the reason in its
-# first comment.
-# shellcheck disable=SC2016 # $0 is awk's
+# The rooms that write models, iterate over matrices and store measured values divide work among ranks. Of the files of verbs only these do so too;
+# each gives the reason in its first comment.
+cat >"$scratch/ranks" <<'LAW'
+experts/known_scores.c
+lora/adapter_resume.c
+lora/adapter_write.c
+lora/lora_extract.c
+lora/rewrite.c
+measure/fleet.c
+measure/fleet_state.c
+measure/measure.c
+precision/gptq.c
+prune/audit_record.c
+prune/magnitudes.c
+prune/masked_squares.c
+prune/tile_map.c
+prune/tiles.c
+prune/units.c
+width/choices.c
+width/choose_channels.c
+LAW
 grep -E '^orchestrator/surgery/' "$scratch/code" | grep -E '\borgan_ranks_[a-z_]+ *\(' | cut -d: -f1 | grep '\.c$' |
-    grep -vE '^orchestrator/surgery/((calibration|cache|cut|output|plan|scoring|write)/|lora/adapter_)' | sort -u |
+    grep -vE '^orchestrator/surgery/(allocate|calibration|cache|cut|output|plan|scoring|write)/' | LC_ALL=C sort -u >"$scratch/dividing"
+sed 's,^orchestrator/surgery/,,' "$scratch/dividing" | LC_ALL=C comm -23 - "$scratch/ranks" | check "verbs leave ranks to the rooms that they call"
+# shellcheck disable=SC2016 # $0 is awk's
+grep -v '^orchestrator/surgery/lora/adapter_' "$scratch/dividing" |
     xargs -r awk 'FNR == 1 { told = 0 } /^#/ && !told { print FILENAME ": its first comment has no sentence about ranks"; nextfile }
         /Ranks: / { told = 1; nextfile }' | check "a file that divides work among ranks says why"
 

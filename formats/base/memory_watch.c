@@ -14,7 +14,7 @@ static json_free_t free_below;
 static _Thread_local unsigned long refusals, refusals_before;
 static _Thread_local bool working; /* a work is open */
 
-void organ_memory_refused(void) { refusals++; }
+void organ_memory_count_refusal(void) { refusals++; }
 unsigned long organ_memory_refusals(void) { return refusals; }
 
 /* Works around a fault of jansson: if it drops a character for lack of memory, it can abort later when it reads the

@@ -5,7 +5,6 @@
  * rank. All ranks check their memory before the text is read. */
 #include "orchestrator/surgery/experts/experts_heal.h"
 
-#include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/cache/cache.h"
@@ -65,9 +64,9 @@ static uint64_t heal_memory(void *context, const organ_calibration_run *calib, b
                    used = c->experts_used;
     /* 4-byte values of a token: those of organ_heal_rows; then normed, unpruned and gathered, logits, and inner */
     const uint64_t rows = used * (c->expert_intermediate + 1) + c->hidden,
-                   sets = organ_ranks_count(h->options.engine->ranks) > 1 ? 2 : 1;
-    const uint64_t of_token =
-        4 * (3 * c->hidden + c->experts + c->expert_intermediate + sets * rows) + used * (sizeof(organ_choice) + 8);
+                   sets = organ_calibration_chunks_of(calib)->step > 1 ? 2 : 1;
+    const uint64_t of_token = 4 * (3 * c->hidden + c->experts + c->expert_intermediate + sets * rows) +
+                              used * (sizeof(organ_expert_choice) + 8);
     uint64_t ridge = 0;
     for (size_t l = 0; l < c->layers; l++)
         if (h->layers[l].cut) {
@@ -86,7 +85,7 @@ static bool heal_allocate(organ_expert_heal *h)
 {
     const size_t tokens = (size_t)chunk_tokens(h), hidden = (size_t)h->config->hidden, used = h->config->experts_used;
     const size_t width = (size_t)h->config->expert_intermediate,
-                 sets = organ_ranks_count(h->options.engine->ranks) > 1 ? 2 : 1;
+                 sets = organ_calibration_chunks_of(h->calib)->step > 1 ? 2 : 1;
     h->normed = organ_floats(tokens, hidden);
     h->logits = organ_floats(tokens, h->config->experts);
     h->unpruned = organ_floats(tokens, hidden);
@@ -149,7 +148,7 @@ static organ_status open_layer(organ_expert_heal *h, size_t number, uint64_t exp
     return ORGAN_OK;
 }
 
-/* Sets the flags in h->resolved for the kept down projections of a layer that loses experts. Returns ORGAN_USAGE if one
+/* Sets the flags in h->refitted for the kept down projections of a layer that loses experts. Returns ORGAN_USAGE if one
  * is packed or has a type that cannot be rewritten. */
 static organ_status resolve_layer(organ_expert_heal *h, size_t number, organ_error *error)
 {
@@ -164,7 +163,7 @@ static organ_status resolve_layer(organ_expert_heal *h, size_t number, organ_err
         if (!organ_cut_takes(h->options.engine, tensor->dtype))
             return organ_fail(error, ORGAN_USAGE, "tensor '%s' is %s: --heal cannot refit it", tensor->name,
                               organ_dtype_name(tensor->dtype));
-        h->resolved[tensor - h->options.model->tensors] = true;
+        h->refitted[tensor - h->options.model->tensors] = true;
     }
     return ORGAN_OK;
 }
@@ -188,16 +187,16 @@ static organ_status heal_enter(void *context, const organ_calibration_layer *lay
     const organ_ridge_shape shape = heal_shape(h, own);
     if (h->refitting)
         organ_ridge_open(&shape, h->options.engine, &h->ridge, error);
-    return organ_ranks_agree(h->options.engine->ranks, "starting the refit of a layer", error);
+    return error->status;
 }
 
-/* Allocates h->layers and h->resolved and fills both for all layers with experts. */
+/* Allocates h->layers and h->refitted and fills both for all layers with experts. */
 static organ_status open_layers(organ_expert_heal *h, organ_error *error)
 {
     const size_t count = organ_cut_layers(h->options.model);
     h->layers = calloc(count + 1, sizeof *h->layers);
-    h->resolved = calloc(h->options.model->tensor_count + 1, sizeof *h->resolved);
-    if (!h->layers || !h->resolved)
+    h->refitted = calloc(h->options.model->tensor_count + 1, sizeof *h->refitted);
+    if (!h->layers || !h->refitted)
         return organ_fail_memory(error, h->options.model->path);
     h->layer_count = count;
     for (size_t l = 0; l < count && !error->status; l++) {
@@ -267,7 +266,7 @@ void organ_expert_heal_close(organ_expert_heal *h)
     organ_calibration_run_close(h->calib);
     heal_free_buffers(h);
     free(h->layers);
-    free(h->resolved);
+    free(h->refitted);
     free(h);
 }
 
@@ -286,7 +285,7 @@ void organ_expert_heal_estimate(const organ_expert_heal *h, organ_plan *plan)
     organ_calibration_run_estimate(h->calib, &(organ_plan_solve){0}, plan);
 }
 
-const bool *organ_expert_heal_resolved(const organ_expert_heal *h) { return h->resolved; }
+const bool *organ_expert_heal_refitted(const organ_expert_heal *h) { return h->refitted; }
 
 /* Allocates the buffers and runs the walk, which refits layer by layer and writes the matrices to the output of `run`.
  */
@@ -295,9 +294,7 @@ organ_status organ_expert_heal_run(organ_expert_heal *h, organ_cut_run *run, org
     h->run = run;
     if (!heal_allocate(h))
         organ_fail_memory(error, h->options.calibration.text);
-    return organ_ranks_agree(h->options.engine->ranks, "allocating memory for --heal", error)
-               ? error->status
-               : organ_calibration_run_layers(h->calib, error);
+    return organ_calibration_run_layers(h->calib, error);
 }
 
 /* ---- the journal ---- */

@@ -49,8 +49,7 @@ static organ_cache fleet_state_cache(const char *path, const json_t *identity)
 
 /* Writes the results of all members so far to fleet.json, on rank 0. The file names the definition of the measure
  * (ORGAN_Z_DEFINITION); a later run with another definition does not use the file. */
-organ_status organ_fleet_state_write(const char *output, const json_t *state, const organ_ranks *ranks,
-                                     organ_error *error)
+organ_status organ_fleet_state_write(const char *output, const json_t *state, organ_ranks *ranks, organ_error *error)
 {
     char *const path = state_path(output);
     json_t *const identity = ORGAN_OBJECT(SET_TEXT("definition", ORGAN_Z_DEFINITION));
@@ -120,7 +119,7 @@ static organ_status broadcast_entries(organ_ranks *ranks, json_t **known, organ_
         if (!(*known = organ_json_load(all.of[0], all.bytes[0], 0, &fault, &no_memory)))
             organ_fail_memory(error, "the state of the fleet");
     }
-    organ_gathered_free(&all);
+    organ_gathered_release(&all);
     free(text);
     return error->status;
 }

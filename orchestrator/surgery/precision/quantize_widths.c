@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Mixed widths: measures on a text what codes of 2 and 4 bits for each target cost, derives the cost of 3 and 8 bits,
  * and divides one budget of bits. A level is a width with its group size; a curve has the cost of a tensor at each
- * level; a choice is a set of targets that get the same level (quantize_widths.h).
- *
- * Ranks: they check together that --allocation FILE can be written before they measure, so that an error ends all of
- * them before hours of work. */
+ * level; a choice is a set of targets that get the same level (quantize_widths.h). */
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/report/text/members.h"
@@ -116,7 +113,7 @@ static organ_status quantize_widths_make(void *context, const organ_calibration_
     const organ_grid grid = encoding_at(level, details_of(w, target_named(w, m->name)))->grid;
     organ_gptq g = {.name = m->name,
                     .grid = grid,
-                    .no_resolve = w->job->options->no_resolve,
+                    .no_refit = w->job->options->no_refit,
                     .rows = rows,
                     .cols = cols,
                     .weights = weights,
@@ -307,7 +304,7 @@ static organ_status identify_curves(organ_quantize_widths *w, organ_error *error
     if (organ_model_fingerprint(w->job->model, fingerprint, error) != ORGAN_OK)
         return error->status;
     w->identity = ORGAN_OBJECT(SET_TEXT("definition", ORGAN_ALLOCATION_DEFINITION), SET_TEXT("model", fingerprint),
-                               SET_TEXT("method", o->no_resolve ? "gptq/3" : "gptq-resolved/3"),
+                               SET_TEXT("method", o->no_refit ? "gptq/3" : "gptq-resolved/3"),
                                SET_TEXT("text", organ_calibration_run_facts_of(organ_curves_walk(w->walk))->digest),
                                SET_COUNT("samples", o->calibration.samples),
                                SET_COUNT("context", o->calibration.context), SET_FLAG("one_width", o->one_width),
@@ -475,9 +472,7 @@ static organ_status ensure_curves(organ_quantize_widths *w, organ_error *error)
     organ_curves_estimate(w->walk, &ORGAN_GPTQ_SOLVE, &w->job->plan);
     print_dry_run(w);
     organ_ranks *const ranks = w->job->engine->ranks;
-    if (file)
-        organ_cache_check_place(file, "--allocation", ranks, error);
-    if (organ_ranks_agree(ranks, "storing the curves", error) || organ_curves_run(w->walk, error))
+    if (organ_cache_check_place(file, "--allocation", ranks, error) || organ_curves_run(w->walk, error))
         return error->status;
     return file ? organ_allocation_write(&w->curves, w->identity, file, ranks, error) : ORGAN_OK;
 }
