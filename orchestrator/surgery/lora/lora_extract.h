@@ -33,7 +33,7 @@ typedef struct organ_lora_extract_options {
  * NULL on error.
  *
  * If a run is interrupted or fails for lack of disk or memory, its finished modules and a journal remain; `resume`
- * continues it with the same number of ranks and gives the same bytes. After any other error no output remains.
+ * continues it and gives the same bytes. After any other error no output remains.
  *
  * Returns
  *   - ORGAN_USAGE if options are invalid, the output exists or is an input, a pattern matches no linear layer, or a

@@ -14,7 +14,8 @@ typedef struct organ_lora_resize_options {
     /* Share of ||scale B A||^2 that every module keeps if `rank` allows it, in (0, 1]; 0: modules are only cut to
      * `rank`. */
     double energy;
-    bool force; /* --force: replace an existing output */
+    bool force;  /* --force: replace an existing output */
+    bool resume; /* --resume: continue an interrupted run */
 } organ_lora_resize_options;
 
 /* Writes the adapter with ranks of at most `rank`. Replaces scale B A of each module by its best approximation of the

@@ -16,6 +16,7 @@ typedef struct organ_lora_sanitize_options {
     unsigned max_rank;
     bool check;                       /* --check: write nothing, only report findings */
     bool force;                       /* --force: replace an existing output */
+    bool resume;                      /* --resume: continue an interrupted run */
     const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
 } organ_lora_sanitize_options;
 
