@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/model/model.h"
+#include <organ/models.h>
 
 #include "formats/base/input_file.h"
 #include "formats/base/paged_rows.h"

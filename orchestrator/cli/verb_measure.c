@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * measure and fleet: measure how far weights are from noise. */
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/surgery/measure/fleet.h"
-#include "orchestrator/surgery/measure/measure.h"
+#include <organ/measure.h>
 
 #include <string.h>
 

@@ -5,7 +5,7 @@
  * of keys and members are those of gguf-py (metadata.py). */
 #include "formats/base/json_dump.h"
 #include "formats/base/json_text.h"
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "formats/base/path.h"
 #include "formats/base/text_buffer.h"
 #include "formats/safetensors/safetensors.h"
@@ -148,9 +148,8 @@ static json_t *card_strings(const organ_gguf_kv *kv)
 /* Writes a value as YAML, whose strings in double quotes are those of JSON. */
 static void card_put(FILE *out, const json_t *value)
 {
-    char *const text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-    fputs(text ? text : "\"\"", out);
-    free(text);
+    if (json_dumpf(value, out, JSON_ENCODE_ANY | JSON_COMPACT) != 0)
+        organ_memory_refused();
 }
 
 /* Lists in the YAML each string and each array of strings that the GGUF file has for a row of `cards`. */

@@ -12,7 +12,7 @@
 #include "formats/base/file_calls.h"
 #include "formats/base/json_dump.h"
 #include "formats/base/json_spool.h"
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "formats/base/name_table.h"
 #include "formats/base/order.h"
 #include "formats/base/paged_rows.h"

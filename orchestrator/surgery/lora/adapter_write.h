@@ -6,7 +6,7 @@
 #ifndef ORGAN_ADAPTER_WRITE_H
 #define ORGAN_ADAPTER_WRITE_H
 
-#include "formats/adapter/adapter.h"
+#include <organ/weights.h>
 #include "orchestrator/surgery/lora/factors.h"
 #include "orchestrator/surgery/write/write.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Runs organ measure. Ranks: measuring a URL writes a journal while it reads, so several ranks are refused. */
-#include "orchestrator/surgery/measure/measure.h"
+#include <organ/measure.h>
 
 #include "formats/base/paged_rows.h"
 #include "formats/remote/remote.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Makes documents of schema organ.measure/1: results of each tensor, and summarised. A number that is not defined is
  * null. */
-#include "orchestrator/surgery/measure/measure_document.h"
+#include <organ/measure.h>
 
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/report/text/members.h"

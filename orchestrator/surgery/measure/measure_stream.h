@@ -4,7 +4,7 @@
 #ifndef ORGAN_MEASURE_STREAM_H
 #define ORGAN_MEASURE_STREAM_H
 
-#include "orchestrator/surgery/measure/z_measure.h"
+#include <organ/measure.h>
 #include "orchestrator/surgery/measure/z_subjects.h"
 #include "orchestrator/surgery/output/output.h"
 

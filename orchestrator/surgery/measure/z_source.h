@@ -4,8 +4,7 @@
 #ifndef ORGAN_Z_SOURCE_H
 #define ORGAN_Z_SOURCE_H
 
-#include "orchestrator/stream/pass.h"
-#include "orchestrator/stream/weight_reader.h"
+#include <organ/stream.h>
 
 #define ORGAN_Z_STRIP ((size_t)8192) /* upper bound of elements in one request; a multiple of every block size */
 

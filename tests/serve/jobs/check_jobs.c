@@ -2,7 +2,7 @@
  * Tests of jobs without processes: arguments from JSON, conflicts, descriptions of verbs, records on disk, progress
  * from events. */
 #include "orchestrator/cli/verb_table.h"
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "orchestrator/serve/jobs/store.h"
 #include "orchestrator/serve/jobs/verb_catalog.h"
 #include "orchestrator/serve/jobs/job_arguments.h"

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * A packed model gives the measurements of its dequantised copy to the last digit, in every scheme and from every
  * source. */
-#include "orchestrator/report/text/document.h"
-#include "orchestrator/stream/weight_reader.h"
-#include "orchestrator/surgery/measure/measure.h"
-#include "orchestrator/surgery/precision/dequantize.h"
-#include "orchestrator/surgery/precision/quantize.h"
+#include <organ/report.h>
+#include <organ/stream.h>
+#include <organ/measure.h>
+#include <organ/quantize.h>
 #include "formats/base/unnamed_file.h"
 #include "tests/kit/http_server.h"
 #include "tests/kit/kimi_maker.h"

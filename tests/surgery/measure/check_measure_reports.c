@@ -3,7 +3,7 @@
 #include "orchestrator/surgery/measure/z_subjects.h"
 #include "tests/kit/measure_rig.h"
 
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "tests/kit/suite_table.h"
 
 #include <errno.h>
