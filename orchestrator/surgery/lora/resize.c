@@ -96,7 +96,6 @@ static organ_status write_out(resize_job *j, json_t **report, organ_error *error
     json_t *const config = organ_lora_folded_config(j->adapter, j->rewrite.rank);
     const organ_lora_output output = {
         .write = {.output = j->options->output, .force = j->options->force, .resume = j->options->resume},
-        .definition = "lora-resize/1",
         .config = config,
         .rest = j->adapter->rest,
         .rest_count = j->adapter->rest_count,

@@ -447,7 +447,7 @@ static void describe_output(rewriting *w, const organ_model *whole)
     w->making = (organ_adapter_making){.write = {.model = whole,
                                                  .requested = &o->write,
                                                  .checked = true,
-                                                 .definition = o->definition,
+                                                 .definition = o->files.json,
                                                  .stage = w->rewrite->stage,
                                                  .name = o->files.json,
                                                  .markdown_name = o->files.markdown,

@@ -55,7 +55,6 @@ organ_status organ_lora_survey(organ_lora_rewrite *rewrite, organ_error *error);
 /* The output that organ_lora_write makes. */
 typedef struct organ_lora_output {
     organ_write_options write;       /* output, force, resume */
-    const char *definition;          /* for the journal: "lora-resize/1" */
     const json_t *config;            /* adapter_config.json */
     const organ_tensor *const *rest; /* tensors that are copied unchanged */
     size_t rest_count;

@@ -227,7 +227,6 @@ static organ_status write_out(sanitize_job *j, json_t **report, organ_error *err
         return error->status;
     const organ_lora_output output = {
         .write = {.output = j->options->output, .force = j->options->force, .resume = j->options->resume},
-        .definition = "lora-sanitize/1",
         .config = j->config,
         .files = {.json = "lora_sanitize.json", .markdown = "LORA_SANITIZE_REPORT.md"},
         .context = j,
