@@ -5,9 +5,7 @@
 
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/ranks/ranks.h"
-#include "orchestrator/surgery/measure/z_source.h"
-#include "orchestrator/surgery/measure/z_subjects.h"
-#include "orchestrator/surgery/measure/z_tensor.h"
+#include "orchestrator/surgery/measure/z_measure.h"
 
 #include <errno.h>
 #include <pthread.h>
