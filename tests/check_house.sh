@@ -375,7 +375,7 @@ lora/adapter_write.c
 lora/lora_extract.c
 lora/rewrite.c
 measure/fleet.c
-measure/fleet_state.c
+measure/fleet_parts.c
 measure/measure.c
 precision/gptq.c
 prune/audit_record.c

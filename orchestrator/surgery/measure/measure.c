@@ -4,11 +4,10 @@
 
 #include "formats/base/paged_rows.h"
 #include "formats/remote/remote.h"
+#include "orchestrator/surgery/measure/z_measure.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/surgery/measure/measure_stream.h"
-#include "orchestrator/surgery/measure/z_subjects.h"
 #include "orchestrator/surgery/output/output.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 #include "orchestrator/surgery/facts/facts.h"

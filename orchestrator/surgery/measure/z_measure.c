@@ -4,11 +4,9 @@
 #include <organ/measure.h>
 
 #include "formats/base/plain_numbers.h"
+#include "orchestrator/surgery/measure/z_measure.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/ranks/ranks.h"
-#include "orchestrator/surgery/measure/z_source.h"
-#include "orchestrator/surgery/measure/z_subjects.h"
-#include "orchestrator/surgery/measure/z_tensor.h"
 
 #include <errno.h>
 #include <pthread.h>
