@@ -2,6 +2,7 @@
  * Runs organ lora extract. */
 #include "orchestrator/surgery/lora/extract_job.h"
 
+#include "formats/base/plain_numbers.h"
 #include "formats/base/paged_rows.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/report/text/members.h"
@@ -30,7 +31,7 @@ static organ_status read_share(organ_lora_job *job, organ_error *error)
     if (!text)
         return organ_fail(error, ORGAN_USAGE, "--rank-by energy needs a share after it: --rank-by energy 0.95");
     char *end;
-    job->share = strtod(text, &end);
+    job->share = organ_strtod(text, &end);
     if (*end || end == text || !(job->share > 0 && job->share <= 1))
         return organ_fail(error, ORGAN_USAGE, "--rank-by energy: '%s' is not a share above 0, at most 1", text);
     return ORGAN_OK;
@@ -142,7 +143,7 @@ static organ_status fill_unit(organ_lora_job *job, size_t k, organ_error *error)
         organ_adapter_end(job->writer, m ? organ_lora_module_results(m) : json_object(), error))
         return error->status;
     if (m && m->rank)
-        snprintf(remark, sizeof remark, "rank %zu, %.1f %% explained", m->rank, 100 * (1 - m->rest / m->change));
+        organ_snprintf(remark, sizeof remark, "rank %zu, %.1f %% explained", m->rank, 100 * (1 - m->rest / m->change));
     organ_progress_advance(job->progress, job->units[k].source_bytes, job->units[k].name, m ? remark : NULL);
     return ORGAN_OK;
 }

@@ -2,6 +2,7 @@
  * Opens the inputs of a comparison, finds the modules that all of them have, and distributes their measurement. */
 #include "orchestrator/surgery/orthogonality/noise_job.h"
 
+#include "formats/base/plain_numbers.h"
 #include "formats/base/path.h"
 #include "formats/tensor/counterpart.h"
 #include "orchestrator/machine/stopwatch.h"
@@ -303,7 +304,7 @@ static void note_mismatch(organ_module_mismatches *c, const char *format, ...)
     char sentence[400];
     va_list args;
     va_start(args, format);
-    vsnprintf(sentence, sizeof sentence, format, args);
+    organ_vsnprintf(sentence, sizeof sentence, format, args);
     va_end(args);
     const size_t used = strlen(c->text);
     c->count++;

@@ -2,6 +2,7 @@
  * Compares the noises of two pairs of models: checks the inputs, measures each module, and makes verdict and report. */
 #include "orchestrator/surgery/orthogonality/noise_job.h"
 
+#include "formats/base/plain_numbers.h"
 #include "formats/base/path.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/facts/facts.h"
@@ -80,8 +81,8 @@ static organ_status pairs_measure_module(void *context, size_t k, organ_error *e
         return error->status;
     const double norms = sqrt(m->sums.noise[0]) * sqrt(m->sums.noise[1]);
     if (norms > 0)
-        snprintf(remark, sizeof remark, "cosine %.5f, difference %.3g x N_A", m->sums.between / norms,
-                 sqrt(m->sums.noise_difference / m->sums.noise[0]));
+        organ_snprintf(remark, sizeof remark, "cosine %.5f, difference %.3g x N_A", m->sums.between / norms,
+                       sqrt(m->sums.noise_difference / m->sums.noise[0]));
     organ_progress_advance(job->progress, 0, m->name, remark);
     return ORGAN_OK;
 }
@@ -128,7 +129,8 @@ organ_status organ_noise_pairs(const organ_noise_pairs_options *o, const organ_e
 
 /* ---- verdict ---- */
 
-/* Makes the verdict of a comparison of two pairs: sentences and levels for the figures, by the limits in noise_job.h. */
+/* Makes the verdict of a comparison of two pairs: sentences and levels for the figures, by the limits in noise_job.h.
+ */
 
 /* Returns the verdict on the premise of Method A, that N_A and N_B are equal and cancel. Let q be |N_A - N_B| / |N_A|.
  * "undefined": a noise is zero. "holds": q is at most ORGAN_ASSUMPTION_HOLDS. "holds in part": q is below 1 and
@@ -229,8 +231,8 @@ static void add_direction_sentence(json_t *to, const organ_compared_fold *f)
         const organ_noise_fold *const a = &f->with_change[k];
         const double norms = sqrt(a->defined_square) * sqrt(a->defined_change);
         if (norms > 0)
-            used += (size_t)snprintf(text + used, sizeof text - used, "%s%s %.4f (z %.1f)", used ? ", " : "", names[k],
-                                     a->dot / norms, a->dot / sqrt(a->variance));
+            used += (size_t)organ_snprintf(text + used, sizeof text - used, "%s%s %.4f (z %.1f)", used ? ", " : "",
+                                           names[k], a->dot / norms, a->dot / sqrt(a->variance));
     }
     if (used)
         organ_say(to, "Cosine with the change: %s; |z| up to 3 is typical of random matrices.", text);

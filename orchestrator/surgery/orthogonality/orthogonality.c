@@ -2,6 +2,7 @@
  * Compares the noise of a model with the change of an adapter, and makes the report organ.orthogonality/1. */
 #include "orchestrator/surgery/orthogonality/noise_job.h"
 
+#include "formats/base/plain_numbers.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/view/views.h"
 #include "orchestrator/surgery/facts/facts.h"
@@ -25,8 +26,8 @@ static organ_status orthogonality_measure_module(void *context, size_t k, organ_
         return error->status;
     const double norms = sqrt(m->noise[0].square) * sqrt(m->change);
     if (norms > 0)
-        snprintf(remark, sizeof remark, "cosine %.5f, noise %.3g x adapter", m->noise[0].dot / norms,
-                 sqrt(m->noise[0].square) / sqrt(m->change));
+        organ_snprintf(remark, sizeof remark, "cosine %.5f, noise %.3g x adapter", m->noise[0].dot / norms,
+                       sqrt(m->noise[0].square) / sqrt(m->change));
     organ_progress_advance(job->progress, 0, m->name, remark);
     return ORGAN_OK;
 }
