@@ -49,7 +49,7 @@ INLINE void next_factors(code_factors *f, size_t n, f32x16 *scale, f32x16 *zero)
 }
 
 /* Loads scale and zero point of each of the next n <= 32 elements, and moves past them. */
-INLINE void next_factor_pair(code_factors *f, size_t n, factor_pair *pair)
+SHARED void next_factor_pair(code_factors *f, size_t n, factor_pair *pair)
 {
     const size_t first = n < 16 ? n : 16;
     next_factors(f, first, &pair->scale[0], &pair->zero[0]);
@@ -132,47 +132,6 @@ INLINE f32x16 code_values(u8x16 codes, const organ_code code)
     }
 }
 
-/* ---- storing values ---- */
-/* Rounds to BF16 in the upper half of each lane; every NaN becomes the positive quiet one. */
-INLINE u32x16 bf16_tops_one_nan(f32x16 a) { return bf16_rounded(a, u32_set1(0x7fc00000)); }
-/* Rounds to BF16 or F16 (`type`); every NaN becomes the positive quiet one. */
-INLINE u16x16 narrow_one_nan(f32x16 a, const enum element_type type)
-{
-    return type == BF16 ? u32_tops(bf16_tops_one_nan(a)) : f16_narrow(one_nan(a));
-}
-
-/* Stores the 32 words of 16 bits in a and b from `values` on, which with `streams` must be aligned to 64 bytes. */
-INLINE void put_words(uint16_t *values, u16x16 a, u16x16 b, const int streams)
-{
-    if (streams) {
-        u16_stream(values, a, b);
-    } else {
-        u16_store(values, a);
-        u16_store(values + 16, b);
-    }
-}
-
-/* Rounds the 32 values in a and b to `type` and stores them from element `at` on; with `streams` the address of this
- * element must be aligned to 64 bytes. */
-INLINE void put_pair(void *values, size_t at, f32x16 a, f32x16 b, const enum element_type type, const int streams)
-{
-    float *wide = (float *)values + at;
-    uint16_t *narrow = (uint16_t *)values + at;
-    if (type == F32 && streams) {
-        f32_stream(wide, one_nan(a));
-        f32_stream(wide + 16, one_nan(b));
-    } else if (type == F32) {
-        f32_store(wide, one_nan(a));
-        f32_store(wide + 16, one_nan(b));
-    } else if (type == BF16 && streams) {
-        u16_stream_tops(narrow, bf16_tops_one_nan(a), bf16_tops_one_nan(b));
-    } else if (type == BF16) {
-        u16_store_tops(narrow, bf16_tops_one_nan(a), bf16_tops_one_nan(b));
-    } else {
-        put_words(narrow, narrow_one_nan(a, type), narrow_one_nan(b, type), streams);
-    }
-}
-
 /* ---- decoding ---- */
 /* Returns the bytes of n codes. */
 INLINE size_t code_bytes(size_t n, const organ_code code) { return is_nibble(code) ? n / 2 + n % 2 : n; }
@@ -197,48 +156,71 @@ INLINE f32x16 scale_codes(u8x16 codes, f32x16 scale, f32x16 zero, const organ_co
     return f32_mul(f32_sub(code_values(codes, code), zero), scale);
 }
 
-/* Decodes 32 codes with the factors `f`, and stores them in `values` from element `at` on. Here `codes` is the first of
- * the 32 codes. */
-INLINE void decode_pair(const uint8_t *codes, const factor_pair *f, void *values, size_t at, const organ_code code,
-                        const enum element_type type, const int streams)
+/* Decodes 32 codes with the factors `f`. */
+INLINE void decode_pair(const uint8_t *codes, const factor_pair *f, float *values, const organ_code code)
 {
     u8x16 pair[2];
     load_code_pair(codes, code, pair);
-    put_pair(values, at, scale_codes(pair[0], f->scale[0], f->zero[0], code),
-             scale_codes(pair[1], f->scale[1], f->zero[1], code), type, streams);
+    f32_store(values, one_nan(scale_codes(pair[0], f->scale[0], f->zero[0], code)));
+    f32_store(values + 16, one_nan(scale_codes(pair[1], f->scale[1], f->zero[1], code)));
 }
 
-/* Decodes n <= 31 elements from element `at` on, which is the position of f and must be even for 4-bit codes. Moves f
- * past them. Reads no code and writes no value after these elements, because it copies both through buffers of 32. */
-INLINE void decode_part(const uint8_t *codes, code_factors *f, void *values, size_t at, size_t n, const organ_code code,
-                        const enum element_type type)
+/* Decodes the n elements at the position f to FP32 and moves f past them. Groups are decoded in runs; elements that span
+ * groups, and the last ones, with factors for each element. The last ones pass through buffers, so that no code after
+ * them is read. */
+INLINE void decode_floats(const uint8_t *codes, code_factors *f, float *values, size_t n, const organ_code code)
 {
-    uint8_t some[PAIR] = {0};
-    union {
-        float wide[PAIR];
-        uint16_t narrow[PAIR];
-    } results;
-    factor_pair factors;
-    if (n == 0)
-        return;
-    memcpy(some, codes + code_bytes(at, code), code_bytes(n, code));
-    next_factor_pair(f, n, &factors);
-    decode_pair(some, &factors, &results, 0, code, type, 0);
-    memcpy((uint8_t *)values + at * element_size(type), &results, n * element_size(type));
+    for (size_t at = 0, run; at < n; at += run) {
+        const uint8_t *from = codes + code_bytes(at, code);
+        factor_pair factors;
+        run = min_size(n - at, f->group_left) / PAIR * PAIR;
+        if (run > 0) {
+            const f32x16 scale = f32_set1(*f->scales), zero = f32_set1(f->zeros ? *f->zeros : 0.0f);
+            factors = (factor_pair){{scale, scale}, {zero, zero}};
+            for (size_t k = 0; k < run; k += PAIR)
+                decode_pair(from + code_bytes(k, code), &factors, values + at + k, code);
+            pass_factors(f, run);
+            continue;
+        }
+        uint8_t some[PAIR] = {0};
+        float results[PAIR], *to = values + at;
+        run = min_size(n - at, PAIR);
+        next_factor_pair(f, run, &factors);
+        if (run < PAIR) {
+            memcpy(some, from, code_bytes(run, code));
+            from = some, to = results;
+        }
+        decode_pair(from, &factors, to, code);
+        if (run < PAIR)
+            memcpy(values + at, results, run * sizeof *results);
+    }
 }
 
-/* ---- runs: n consecutive elements of one group, n a multiple of PAIR ---- */
-/* Decodes n 4-bit codes that share a scale and zero point, to BF16 or F16. `codes` and `values` point to the first of
- * these. Computes and rounds the 16 possible values once; each code is then a table lookup. */
-INLINE void decode_nibbles_by_table(const uint8_t *codes, float scale, float zero, uint16_t *values, size_t n,
-                                    const organ_code code, const enum element_type type, const int streams)
+/* ---- words: values of 16 bits, BF16 or F16 ---- */
+/* Rounds to BF16 or F16 (`type`); every NaN becomes the positive quiet one. */
+INLINE u16x16 narrow_one_nan(f32x16 a, const enum element_type type)
+{
+    return type == BF16 ? u32_tops(bf16_rounded(a, u32_set1(0x7fc00000))) : f16_narrow(one_nan(a));
+}
+
+/* Stores 32 words. */
+INLINE void put_words(uint16_t *values, u16x16 a, u16x16 b)
+{
+    u16_store(values, a);
+    u16_store(values + 16, b);
+}
+
+/* Decodes n 4-bit codes that share a scale and zero point. Computes and rounds the 16 possible values once; each code
+ * is then a table lookup. */
+SHARED void decode_nibbles(const uint8_t *codes, float scale, float zero, uint16_t *values, size_t n,
+                           const organ_code code, const enum element_type type)
 {
     const f32x16 exact = element_values(nibble_words(code), BF16);
     const u16x16 table = narrow_one_nan(f32_mul(f32_sub(exact, f32_set1(zero)), f32_set1(scale)), type);
     for (size_t at = 0; at < n; at += PAIR) {
         u8x16 pair[2];
-        load_code_pair(codes + at / 2, code, pair);
-        put_words(values + at, u16_lookup(table, pair[0]), u16_lookup(table, pair[1]), streams);
+        load_code_pair(codes + at / 2, ORGAN_CODE_U4, pair);
+        put_words(values + at, u16_lookup(table, pair[0]), u16_lookup(table, pair[1]));
     }
 }
 
@@ -288,8 +270,7 @@ INLINE u8x16 special_rank(u8x16 codes, const organ_code code)
 
 /* Decodes a run of n FP8 codes that share a moderate scale (is_moderate) to BF16; `codes` and `values` point to its
  * first element. Returns 0 if a code is infinite or NaN, else nonzero; after 0 the values written are wrong. */
-INLINE int decode_fp8(const uint8_t *codes, float scale, uint16_t *values, size_t n, const organ_code code,
-                      const int streams)
+INLINE int decode_fp8(const uint8_t *codes, float scale, uint16_t *values, size_t n, const organ_code code)
 {
     const int fnuz = code == ORGAN_CODE_E4M3FNUZ || code == ORGAN_CODE_E5M2FNUZ;
     const uint8_t not_finite = code == ORGAN_CODE_E4M3 ? 0x7f : 0x7c, special_from = fnuz ? 0xff : not_finite;
@@ -298,29 +279,9 @@ INLINE int decode_fp8(const uint8_t *codes, float scale, uint16_t *values, size_
     for (size_t at = 0; at < n; at += PAIR) {
         const u8x16 a = u8_load(codes + at), b = u8_load(codes + at + 16);
         rank = u8_max(rank, u8_max(special_rank(a, code), special_rank(b, code)));
-        put_words(values + at, fp8_words(a, table, code), fp8_words(b, table, code), streams);
+        put_words(values + at, fp8_words(a, table, code), fp8_words(b, table, code));
     }
     return !u8_any_ge(rank, u8_set1(special_from));
-}
-
-/* Decodes a run of n elements from element `at` on, all in the current group of f. Uses a table of products if 4-bit
- * codes become 16-bit values, or if FP8 becomes BF16, the zero point is 0, the scale is moderate and all codes are
- * finite. */
-INLINE void decode_run(const uint8_t *codes, const code_factors *f, void *values, size_t at, size_t n,
-                       const organ_code code, const enum element_type type, const int streams)
-{
-    const float scale = *f->scales, zero = f->zeros ? *f->zeros : 0.0f;
-    const factor_pair factors = {{f32_set1(scale), f32_set1(scale)}, {f32_set1(zero), f32_set1(zero)}};
-    uint16_t *words = (uint16_t *)values + at;
-    if (is_nibble(code) && type != F32) {
-        decode_nibbles_by_table(codes + at / 2, scale, zero, words, n, code, type, streams);
-        return;
-    }
-    if (code <= ORGAN_CODE_E5M2FNUZ && type == BF16 && zero == 0 && is_moderate(scale) &&
-        decode_fp8(codes + at, scale, words, n, code, streams))
-        return;
-    for (size_t end = at + n; at < end; at += PAIR)
-        decode_pair(codes + code_bytes(at, code), &factors, values, at, code, type, streams);
 }
 
 /* ---- E2M1 in groups of 16 or 32 codes, to BF16 ---- */
@@ -361,8 +322,7 @@ INLINE u16x16 e2m1_table(const e2m1_products *products, size_t group)
 
 /* Decodes 16 groups of E2M1 codes, of `group` (16 or 32) codes each, to BF16. All pointers are to the first element or
  * group. Returns 1, or writes nothing and returns 0 if e2m1_multiply rejects one of the 16 scales. */
-INLINE int decode_e2m1_groups(const uint8_t *codes, const float *scales, size_t group, uint16_t *values,
-                              const int streams)
+INLINE int decode_e2m1_groups(const uint8_t *codes, const float *scales, const size_t group, uint16_t *values)
 {
     e2m1_products products;
     if (!e2m1_multiply(scales, &products))
@@ -372,91 +332,117 @@ INLINE int decode_e2m1_groups(const uint8_t *codes, const float *scales, size_t 
         u8x16 pair[2];
         load_code_pair(codes + at / 2, ORGAN_CODE_E2M1, pair);
         const u16x16 second = group == 16 ? e2m1_table(&products, at / 16 + 1) : first;
-        put_words(values + at, u16_lookup(first, pair[0]), u16_lookup(second, pair[1]), streams);
+        put_words(values + at, u16_lookup(first, pair[0]), u16_lookup(second, pair[1]));
     }
     return 1;
 }
 
-/* Decodes sets of 16 groups of E2M1 codes, of f->group (16 or 32) codes each, to BF16 from element `at` on, the first
- * of a group, as long as whole sets are left before element n. Stops early at a set with a scale that e2m1_multiply
- * rejects. Moves f past the decoded sets and returns the index of the first element that was not decoded. */
-INLINE size_t decode_small_groups(const uint8_t *codes, code_factors *f, uint16_t *values, size_t at, size_t n,
-                                  const int streams)
+/* Decodes sets of 16 groups of E2M1 codes, of f->group (16 or 32) codes each, to BF16 from the position f on, the start
+ * of a group, as long as whole sets are among the n elements. Stops early at a set with a scale that e2m1_multiply
+ * rejects. Moves f past the decoded elements and returns their number. */
+INLINE size_t decode_small_groups(const uint8_t *codes, code_factors *f, uint16_t *values, size_t n)
 {
-    const size_t group = f->group;
-    for (; at + 16 * group <= n; at += 16 * group, f->scales += 16) {
-        const uint8_t *from = codes + at / 2;
-        if (!(group == 16 ? decode_e2m1_groups(from, f->scales, 16, values + at, streams)
-                          : decode_e2m1_groups(from, f->scales, 32, values + at, streams)))
-            return at;
-    }
+    size_t at = 0;
+    for (; at + 16 * f->group <= n; at += 16 * f->group, f->scales += 16)
+        if (!(f->group == 16 ? decode_e2m1_groups(codes + at / 2, f->scales, 16, values + at)
+                             : decode_e2m1_groups(codes + at / 2, f->scales, 32, values + at)))
+            break;
     return at;
 }
 
 /* ---- whole arrays ---- */
-/* Limit of the elements of a run: if decode_fp8 finds an infinity or NaN, the whole run is decoded a second time. */
-enum { MAX_RUN = 4096 };
+/* Elements of a tile of FP32 on the way to words, and limit of a run: if decode_fp8 finds an infinity or NaN, the whole
+ * run is decoded a second time. */
+enum { TILE = 2048 };
 
-/* Decodes whole pairs of vectors from element `at` on, the position of f, as long as PAIR elements are left before
- * element n. Moves f past them and returns the index of the first element that was not decoded. Small groups of E2M1
- * are decoded 16 at a time, larger groups in runs; a pair of vectors that spans several groups is decoded with factors
- * for each element. */
-INLINE size_t decode_pairs(const uint8_t *codes, code_factors *f, void *values, size_t at, size_t n,
-                           const organ_code code, const enum element_type type, const int streams)
+/* Decodes the n elements at the position f to words, and moves f past them, by a table of products where there is one:
+ * for 4-bit codes, and from FP8 to BF16 if the zero point is 0, the scale is moderate and all codes are finite. Returns
+ * the number of elements, or 0 without a table. */
+INLINE size_t decode_by_table(const uint8_t *codes, code_factors *f, uint16_t *values, size_t n, const organ_code code,
+                              const enum element_type type)
 {
-    while (at + PAIR <= n) {
-        size_t run = n - at < f->group_left ? n - at : f->group_left;
-        run = (run < MAX_RUN ? run : MAX_RUN) / PAIR * PAIR;
-        if (code == ORGAN_CODE_E2M1 && type == BF16 && !f->zeros && f->group_left == f->group &&
-            (f->group == 16 || f->group == 32)) {
-            const size_t from = at;
-            at = decode_small_groups(codes, f, values, at, n, streams);
-            if (at > from)
-                continue;
-        }
-        if (run > 0) {
-            decode_run(codes, f, values, at, run, code, type, streams);
-            pass_factors(f, run);
-            at += run;
-        } else {
-            factor_pair factors;
-            next_factor_pair(f, PAIR, &factors);
-            decode_pair(codes + code_bytes(at, code), &factors, values, at, code, type, streams);
-            at += PAIR;
-        }
+    const size_t run = min_size(min_size(n, f->group_left), TILE) / PAIR * PAIR;
+    const float scale = *f->scales, zero = f->zeros ? *f->zeros : 0.0f;
+    if (code == ORGAN_CODE_E2M1 && type == BF16 && !f->zeros && f->group_left == f->group &&
+        (f->group == 16 || f->group == 32)) {
+        const size_t done = decode_small_groups(codes, f, values, n);
+        if (done > 0)
+            return done;
     }
-    return at;
+    if (run == 0)
+        return 0;
+    if (is_nibble(code))
+        decode_nibbles(codes, scale, zero, values, run, code, type);
+    else if (code > ORGAN_CODE_E5M2FNUZ || type != BF16 || zero != 0 || !is_moderate(scale) ||
+             !decode_fp8(codes, scale, values, run, code))
+        return 0;
+    pass_factors(f, run);
+    return run;
 }
 
-/* Decodes n codes (organ_decode) to `type`. Outputs of STREAM_BYTES or more are written with non-temporal stores from
- * the first 64-byte boundary on, if an element begins there (`lines`) and, for 4-bit codes, its index is even (`even`),
- * so that its code begins a byte. */
-INLINE void decode_codes(const void *codes, const float *scales, const float *zeros, size_t group, void *values,
-                         size_t n, const organ_code code, const enum element_type type)
+/* Decodes n codes to words: by a table, or to a tile of FP32 that is then rounded. */
+INLINE void decode_words(const uint8_t *codes, code_factors *f, uint16_t *values, size_t n, const organ_code code,
+                         const enum element_type type,
+                         void (*floats)(const uint8_t *codes, code_factors *f, float *values, size_t n))
 {
-    const size_t size = element_size(type), head = elements_to_line(values, size, n);
-    const int even = !is_nibble(code) || head % 2 == 0, lines = ((uintptr_t)values + head * size) % 64 == 0;
-    code_factors f = {scales, zeros, group, group};
-    size_t at = 0;
-    if (n * size >= STREAM_BYTES && even && lines) {
-        decode_part(codes, &f, values, 0, head, code, type);
-        at = decode_pairs(codes, &f, values, head, n, code, type, 1);
-        stream_end();
-    } else {
-        at = decode_pairs(codes, &f, values, 0, n, code, type, 0);
+    _Alignas(64) float tile[TILE];
+    for (size_t at = 0, done; at < n; at += done) {
+        const uint8_t *const from = codes + code_bytes(at, code);
+        const int tables = is_nibble(code) || (code <= ORGAN_CODE_E5M2FNUZ && type == BF16);
+        done = tables ? decode_by_table(from, f, values + at, n - at, code, type) : 0;
+        if (done > 0)
+            continue;
+        /* up to the next element from which on a table may do */
+        const size_t span = f->group_left < PAIR ? PAIR : f->group_left / PAIR * PAIR;
+        done = min_size(n - at, tables && f->group >= PAIR ? min_size(span, TILE) : TILE);
+        floats(from, f, tile, done);
+        if (type == BF16)
+            f32_to_bf16(tile, values + at, done);
+        else
+            f32_to_f16(tile, values + at, done);
     }
-    decode_part(codes, &f, values, at, n - at, code, type);
 }
 
-/* Defines the kernel decode_NAME_REAL for one format of codes and one type of values; DECODE_ALL defines those of one
- * format for all types. */
+/* Decodes n codes with decode_some. Outputs of STREAM_BYTES or more pass through a tile in the cache, from which they
+ * are copied with non-temporal stores. */
+typedef void decode_some(const uint8_t *codes, code_factors *f, void *values, size_t n, enum element_type type);
+SHARED void decode_all(const void *codes, size_t bits, code_factors f, void *values, size_t n, enum element_type type,
+                       decode_some *decode)
+{
+    const size_t size = element_size(type);
+    if (n * size < STREAM_BYTES) {
+        decode(codes, &f, values, n, type);
+        return;
+    }
+    for (size_t at = 0; at < n; at += TILE) {
+        _Alignas(64) float tile[TILE];
+        const size_t some = min_size(TILE, n - at);
+        decode((const uint8_t *)codes + at * bits / 8, &f, tile, some, type);
+        stream_copy(tile, (uint8_t *)values + at * size, some * size);
+    }
+    stream_end();
+}
+
+/* Defines the kernels decode_NAME_REAL for one format of codes. */
 #define DECODE(name, code, real, type)                                                                                 \
     static void decode_##name##_##real(const void *codes, const float *scales, const float *zeros, size_t group,       \
                                        void *values, size_t n)                                                         \
     {                                                                                                                  \
-        decode_codes(codes, scales, zeros, group, values, n, code, type);                                              \
+        decode_all(codes, is_nibble(code) ? 4 : 8, (code_factors){scales, zeros, group, group}, values, n, type,       \
+                   decode_##name);                                                                                     \
     }
 #define DECODE_ALL(name, code)                                                                                         \
+    SHARED void decode_##name##_floats(const uint8_t *codes, code_factors *f, float *values, size_t n)                 \
+    {                                                                                                                  \
+        decode_floats(codes, f, values, n, code);                                                                      \
+    }                                                                                                                  \
+    SHARED void decode_##name(const uint8_t *codes, code_factors *f, void *values, size_t n, enum element_type type)   \
+    {                                                                                                                  \
+        if (type == F32)                                                                                               \
+            decode_##name##_floats(codes, f, values, n);                                                               \
+        else                                                                                                           \
+            decode_words(codes, f, values, n, code, type, decode_##name##_floats);                                     \
+    }                                                                                                                  \
     DECODE(name, code, f32, F32)                                                                                       \
     DECODE(name, code, bf16, BF16)                                                                                     \
     DECODE(name, code, f16, F16)

@@ -12,9 +12,9 @@ enum { CODING_COLUMNS = 8 };      /* columns whose values are in registers at th
 INLINE m32x16 coding_some(f32x16 a) { return u32_gt(u32_and(f32_bits(a), u32_set1(MAGNITUDE)), u32_set1(0)); }
 
 /* Returns `quotient` rounded to the nearest code. */
-INLINE f32x16 coding_nearest(const organ_coding *c, f32x16 quotient, const int e4m3)
+INLINE f32x16 coding_nearest(const organ_coding *c, f32x16 quotient)
 {
-    if (e4m3) {
+    if (c->e4m3) {
         const f32x16 within = f32_max(f32_min(quotient, f32_set1(E4M3_LARGEST)), f32_set1(-E4M3_LARGEST));
         const f32x16 power = f32_of_bits(u32_and(f32_bits(within), u32_set1(INFINITE))),
                      rounds = f32_mul(f32_max(power, f32_set1(E4M3_LEAST)), f32_set1(E4M3_ROUNDING));
@@ -26,11 +26,11 @@ INLINE f32x16 coding_nearest(const organ_coding *c, f32x16 quotient, const int e
 }
 
 /* Returns the code nearest to x, as a number; 0 where the scale is 0. */
-INLINE f32x16 coding_code(const organ_coding *c, f32x16 x, f32x16 scale, f32x16 minimum, const int e4m3)
+INLINE f32x16 coding_code(const organ_coding *c, f32x16 x, f32x16 scale, f32x16 minimum)
 {
     const m32x16 some = coding_some(scale);
     const f32x16 quotient = f32_div(f32_sub(x, minimum), f32_select(some, scale, f32_set1(1)));
-    return coding_nearest(c, f32_select(some, quotient, f32_set1(0)), e4m3);
+    return coding_nearest(c, f32_select(some, quotient, f32_set1(0)));
 }
 
 /* Returns the value of a code: code x scale + minimum; with minima in two roundings, like the decoders. */
@@ -54,23 +54,23 @@ INLINE f32x16 coding_minimum(const organ_coding *c, size_t column)
 
 /* Codes column `column`, whose field is `field`. Returns by what the caller subtracts its row of the square from later
  * columns. */
-INLINE f32x16 code_column(const organ_coding *c, size_t column, f32x16 field, const int descent, const int e4m3)
+INLINE f32x16 code_column(const organ_coding *c, size_t column, f32x16 field)
 {
     const f32x16 scale = coding_scale(c, column), minimum = coding_minimum(c, column),
                  pivot = f32_set1(c->square[column * (c->square_stride + 1)]);
-    const f32x16 old = descent ? f32_load(c->values + 16 * column) : f32_set1(0),
-                 wanted = descent ? f32_add(old, f32_div(field, pivot)) : field;
-    f32x16 value = coding_value(c, coding_code(c, wanted, scale, minimum, e4m3), scale, minimum);
+    const f32x16 old = c->descent ? f32_load(c->values + 16 * column) : f32_set1(0),
+                 wanted = c->descent ? f32_add(old, f32_div(field, pivot)) : field;
+    f32x16 value = coding_value(c, coding_code(c, wanted, scale, minimum), scale, minimum);
     if (c->keep)
         value = f32_select(coding_some(f32_load(c->keep + 16 * column)), value, f32_set1(0));
     f32_store(c->values + 16 * column, value);
-    const f32x16 change = descent ? f32_sub(value, old) : f32_div(f32_sub(field, value), pivot);
+    const f32x16 change = c->descent ? f32_sub(value, old) : f32_div(f32_sub(field, value), pivot);
     f32_store(c->changes + 16 * column, change);
     return change;
 }
 
 /* Codes columns first .. first + count - 1, at most CODING_COLUMNS, after those before them. */
-INLINE void code_some(const organ_coding *c, size_t first, const size_t count, const int descent, const int e4m3)
+INLINE void code_some(const organ_coding *c, size_t first, const size_t count)
 {
     f32x16 field[CODING_COLUMNS];
     UNROLL for (size_t k = 0; k < count; k++) field[k] = f32_load(c->field + 16 * (first + k));
@@ -81,33 +81,19 @@ INLINE void code_some(const organ_coding *c, size_t first, const size_t count, c
     }
     UNROLL for (size_t k = 0; k < count; k++)
     {
-        const f32x16 change = code_column(c, first + k, field[k], descent, e4m3);
+        const f32x16 change = code_column(c, first + k, field[k]);
         const float *const row = c->square + (first + k) * c->square_stride + first;
         UNROLL for (size_t l = k + 1; l < count; l++) field[l] = f32_fnma(change, f32_set1(row[l]), field[l]);
     }
 }
 
-/* Codes all columns of the block. */
-INLINE void code_block(const organ_coding *c, const int descent, const int e4m3)
+static void code_columns(const organ_coding *c)
 {
     size_t first = 0;
     for (; first + CODING_COLUMNS <= c->n; first += CODING_COLUMNS)
-        code_some(c, first, CODING_COLUMNS, descent, e4m3);
+        code_some(c, first, CODING_COLUMNS);
     for (; first < c->n; first++)
-        code_some(c, first, 1, descent, e4m3);
-}
-
-/* code_block for both kinds of sweeps and of codes (organ_kernels). */
-static void code_columns(const organ_coding *c)
-{
-    if (c->e4m3 && c->descent)
-        code_block(c, 1, 1);
-    else if (c->e4m3)
-        code_block(c, 0, 1);
-    else if (c->descent)
-        code_block(c, 1, 0);
-    else
-        code_block(c, 0, 0);
+        code_some(c, first, 1);
 }
 
 /* Returns numbers rounded to the type in which scales are stored: F16 within its range, or BF16. */
@@ -186,14 +172,14 @@ INLINE coding_steps choose_steps(const organ_coding *c, const float *codes, cons
 }
 
 /* Refits scale and minimum of the group of columns from .. to - 1 (organ_kernels). `codes`, then 32 n floats more. */
-INLINE void refit_group(const organ_coding *c, size_t from, size_t to, float *codes, const int e4m3)
+INLINE void refit_group(const organ_coding *c, size_t from, size_t to, float *codes)
 {
     float *const scales = c->scales + (size_t)c->groups[from] * c->stride,
                  *const minima = c->minima ? c->minima + (size_t)c->groups[from] * c->stride : NULL,
                  *const by = codes + 16 * c->n, *const by_1 = by + 16 * c->n;
     const f32x16 scale = coding_scale(c, from), minimum = coding_minimum(c, from);
     for (size_t j = from; j < to; j++)
-        f32_store(codes + 16 * j, coding_code(c, f32_load(c->values + 16 * j), scale, minimum, e4m3));
+        f32_store(codes + 16 * j, coding_code(c, f32_load(c->values + 16 * j), scale, minimum));
     codes_by_square(c, codes, from, to, by);
     if (minima) {
         for (size_t j = from; j < to; j++)
@@ -220,7 +206,7 @@ static void refit_scales(const organ_coding *c, float *scratch)
     for (size_t from = 0, to; from < c->n; from = to) {
         for (to = from + 1; to < c->n && c->groups[to] == c->groups[from];)
             to++;
-        refit_group(c, from, to, scratch, c->e4m3);
+        refit_group(c, from, to, scratch);
     }
 }
 

@@ -12,6 +12,18 @@ INLINE size_t elements_to_line(const void *p, size_t size, size_t n)
     return head < n ? head : n;
 }
 
+/* Copies bytes from a buffer in the cache: whole cache lines of the destination with non-temporal stores. */
+SHARED void stream_copy(const void *from, void *to, size_t bytes)
+{
+    size_t at = elements_to_line(to, 1, bytes);
+    memcpy(to, from, at);
+    for (; at + 64 <= bytes; at += 64) {
+        const uint16_t *const line = (const void *)((const uint8_t *)from + at);
+        u16_stream((void *)((uint8_t *)to + at), u16_load(line), u16_load(line + 16));
+    }
+    memcpy((uint8_t *)to + at, (const uint8_t *)from + at, bytes - at);
+}
+
 /* Converts BF16 or F16 (`type`) to FP32. A NaN becomes quiet. */
 INLINE f32x16 widen_vector(u16x16 a, const enum element_type type)
 {

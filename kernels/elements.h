@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: MIT
  * Loads 16 elements of one of three storage types as lanes of FP32, and rounds lanes to BF16. The type is a
  * compile-time constant in every call, so that one body compiles to one loop for each type. */
+#include <string.h>
+
 enum element_type { BF16, F16, F32 };
 
 #define MAGNITUDE 0x7fffffffu /* all bits of an FP32 but the sign */
 #define INFINITE  0x7f800000u /* bits of the FP32 infinity; magnitudes above it are NaN */
+
+INLINE size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
 
 INLINE size_t element_size(const enum element_type type) { return type == F32 ? sizeof(float) : sizeof(uint16_t); }
 
@@ -55,4 +59,19 @@ INLINE f32x16 load_elements_part(const void *base, size_t at, size_t n, const en
     if (type == F32)
         return f32_load_part((const float *)base + at, n);
     return element_values(u16_load_part((const uint16_t *)base + at, n), type);
+}
+
+/* Transposes a 16 x 16 square: in each of four steps, rows l and l + 8 are interleaved to rows 2 l and 2 l + 1. */
+INLINE void transpose_square(f32x16 rows[16])
+{
+    UNROLL for (int round = 0; round < 4; round++)
+    {
+        f32x16 next[16];
+        UNROLL for (int l = 0; l < 8; l++)
+        {
+            next[2 * l] = f32_zip_low(rows[l], rows[l + 8]);
+            next[2 * l + 1] = f32_zip_high(rows[l], rows[l + 8]);
+        }
+        UNROLL for (int l = 0; l < 16; l++) rows[l] = next[l];
+    }
 }

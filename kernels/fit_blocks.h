@@ -58,7 +58,7 @@ INLINE void fit_blocks_16(const fit_groups *g, uint8_t *to, int count, const fit
 
 /* Quantises n blocks of 32 values, 16 blocks at a time with one block in each lane. `weights` repeat after `cols`
  * values. */
-INLINE void fit_blocks(const float *values, const float *weights, size_t cols, void *blocks, size_t n,
+SHARED void fit_blocks(const float *values, const float *weights, size_t cols, void *blocks, size_t n,
                        const fit_block *type)
 {
     uint8_t *to = blocks;

@@ -151,7 +151,7 @@ INLINE void fit_k_store_codes(uint8_t *to, const uint8_t *codes, int fifth)
 /* Quantises n blocks of 256 values to q4_k, or with `fifth` to q5_k, two blocks at a time; arguments as in organ_fit.
  * Fits a line to each group of 32, then alternates between the codes of scales and minima (fit_k_codes) and the blocks'
  * d and dmin (fit_k_solve). Computes the codes of the values last, from the rounded numbers that the block stores. */
-INLINE void fit_k_blocks(const float *values, const float *weights, size_t cols, void *blocks, size_t n, int fifth)
+SHARED void fit_k_blocks(const float *values, const float *weights, size_t cols, void *blocks, size_t n, int fifth)
 {
     const size_t bytes = fifth ? sizeof(block_q5_k) : sizeof(block_q4_k);
     const float high = fifth ? 31 : 15;

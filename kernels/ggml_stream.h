@@ -3,19 +3,9 @@
  * non-temporal stores. */
 enum { STREAM_FLOATS = 2048 }; /* values in the buffer */
 
-/* Copies n floats: whole cache lines of the destination with non-temporal stores, the others with memcpy. */
-INLINE void stream_store(const float *from, float *to, size_t n)
-{
-    size_t at = elements_to_line(to, sizeof *to, n);
-    memcpy(to, from, at * sizeof *to);
-    for (; at + 16 <= n; at += 16)
-        f32_stream(to + at, f32_load(from + at));
-    memcpy(to + at, from + at, (n - at) * sizeof *to);
-}
-
 /* Decodes n blocks of `bytes` bytes and `elements` values with `dequantize`. Large outputs are decoded piece by
  * piece into a buffer in the cache and copied from there with non-temporal stores. */
-INLINE void dequantize_to_stream(organ_dequantize *dequantize, const uint8_t *blocks, size_t bytes, size_t elements,
+SHARED void dequantize_to_stream(organ_dequantize *dequantize, const uint8_t *blocks, size_t bytes, size_t elements,
                                  float *values, size_t n)
 {
     if (n * elements * sizeof *values < STREAM_BYTES) {
@@ -26,7 +16,7 @@ INLINE void dequantize_to_stream(organ_dequantize *dequantize, const uint8_t *bl
         _Alignas(64) float some[STREAM_FLOATS];
         const size_t max = STREAM_FLOATS / elements, now = n < max ? n : max;
         dequantize(blocks, some, now);
-        stream_store(some, values, now * elements);
+        stream_copy(some, values, now * elements * sizeof *some);
         blocks += now * bytes;
         values += now * elements;
         n -= now;

@@ -27,15 +27,11 @@ INLINE void pack_rows_as_rows(float *to, size_t pitch, const product_part *part,
         }
 }
 
-/* Loads a 16 x 16 square from row `row` and column `from` of the part on, with zeros beyond the part. If the square is
- * complete, prefetches the second square to its right. */
+/* Loads a complete 16 x 16 square from row `row` and column `from` of the part on. Prefetches the second square to its
+ * right. */
 INLINE void load_square(f32x16 square[16], const product_part *part, size_t row, size_t from,
                         const enum element_type type)
 {
-    if (row + 16 > part->rows || from + 16 > part->columns) {
-        UNROLL for (int l = 0; l < 16; l++) square[l] = load_row_vector(part, row + (size_t)l, from, type);
-        return;
-    }
     const size_t at = part->at + row * part->stride + from;
     UNROLL for (size_t l = 0; l < 16; l++)
     {
@@ -51,11 +47,17 @@ INLINE void pack_rows_as_columns(float *to, size_t pitch, const product_part *pa
     const size_t height = (part->rows + fill - 1) / fill * fill;
     for (size_t row = 0; row < height; row += 16)
         for (size_t from = 0; from < part->columns; from += 16) {
-            f32x16 square[16];
-            load_square(square, part, row, from, type);
-            transpose_square(square);
+            if (row + 16 <= part->rows && from + 16 <= part->columns) {
+                f32x16 square[16];
+                load_square(square, part, row, from, type);
+                transpose_square(square);
+                UNROLL for (size_t l = 0; l < 16; l++) f32_store(to + (from + l) * pitch + row, square[l]);
+                continue;
+            }
+            _Alignas(64) float some[256];
+            ragged_square(some, part, row, from, type);
             for (size_t l = 0; l < min_size(16, part->columns - from); l++)
-                f32_store(to + (from + l) * pitch + row, square[l]);
+                f32_store(to + (from + l) * pitch + row, f32_load(some + 16 * l));
         }
 }
 

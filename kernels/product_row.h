@@ -14,26 +14,32 @@
 INLINE void row_square(f32x16 square[16], const product_part *b, size_t row, size_t from, const bool complete,
                        const enum element_type type)
 {
+    if (!complete) {
+        _Alignas(64) float some[256];
+        ragged_square(some, b, row, from, type);
+        UNROLL for (size_t l = 0; l < 16; l++) square[l] = f32_load(some + 16 * l);
+        return;
+    }
     UNROLL for (size_t l = 0; l < 16; l++)
     {
         const size_t at = b->at + (row + l) * b->stride + from;
-        square[l] = complete ? load_elements(b->values, at, type) : load_row_vector(b, row + l, from, type);
-        if (complete)
-            __builtin_prefetch((const char *)b->values + at * element_size(type) + ROW_AHEAD);
+        square[l] = load_elements(b->values, at, type);
+        __builtin_prefetch((const char *)b->values + at * element_size(type) + ROW_AHEAD);
     }
     transpose_square(square);
 }
 
 /* Adds to totals[j] the product of values [k, end) of the row `a` with row j of the strip b, for the last values of a
  * chunk, fewer than 16. */
-INLINE void add_last_columns(float totals[ROW_STRIP], const float *a, const product_part *b, size_t k, size_t end,
+SHARED void add_last_columns(float totals[ROW_STRIP], const float *a, const product_part *b, size_t k, size_t end,
                              const enum element_type type)
 {
     for (size_t g = 0; g < ROW_GROUPS; g++) {
-        f32x16 square[16], sum = f32_load(totals + 16 * g);
-        row_square(square, b, 16 * g, k, false, type);
+        _Alignas(64) float square[256];
+        f32x16 sum = f32_load(totals + 16 * g);
+        ragged_square(square, b, 16 * g, k, type);
         for (size_t l = 0; l < end - k; l++)
-            sum = f32_fma(f32_set1(a[k + l]), square[l], sum);
+            sum = f32_fma(f32_set1(a[k + l]), f32_load(square + 16 * l), sum);
         f32_store(totals + 16 * g, sum);
     }
 }
@@ -66,10 +72,7 @@ INLINE void row_by_strips(const organ_product *p, const float *a, const enum ele
         const product_part b = part_of(&p->b, column, columns, 0, p->k);
         product_place place = {p, 0, column, columns, p->into};
         for (size_t k = 0; k < p->k; k += PRODUCT_CHUNK) {
-            if (columns == ROW_STRIP)
-                row_chunk(totals, a, &b, k, min_size(p->k, k + PRODUCT_CHUNK), true, type);
-            else
-                row_chunk(totals, a, &b, k, min_size(p->k, k + PRODUCT_CHUNK), false, type);
+            row_chunk(totals, a, &b, k, min_size(p->k, k + PRODUCT_CHUNK), columns == ROW_STRIP, type);
             combine_totals(&place, totals, ROW_STRIP, 1);
             place.into = place.into == ORGAN_PRODUCT_SET ? ORGAN_PRODUCT_ADD : place.into;
         }

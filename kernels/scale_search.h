@@ -124,6 +124,24 @@ INLINE f32x16 sum_errors(const organ_scale_search *search, const float *values, 
     return f32_fold_rows(by_lane[0]);
 }
 
+/* sum_errors for one kind of codes, stored in `errors`. The small ones are for the smallest group of the encodings, 32
+ * values of one row, because there the ends of loops would take a fifth of the time. */
+typedef void errors_of(const organ_scale_search *search, const float *values, const float *weights, size_t stride,
+                       size_t rows, size_t n, const scale_tries *t, float *errors);
+#define ERRORS_BY(name, rows_, n_, e4m3, weighted)                                                                     \
+    SHARED void name(const organ_scale_search *search, const float *values, const float *weights, size_t stride,       \
+                     size_t rows, size_t n, const scale_tries *t, float *errors)                                       \
+    {                                                                                                                  \
+        (void)rows, (void)n;                                                                                           \
+        f32_store(errors, sum_errors(search, values, weights, stride, rows_, n_, t, e4m3, weighted));                  \
+    }
+ERRORS_BY(errors_by_integer, rows, n, 0, 0)
+ERRORS_BY(errors_by_e4m3, rows, n, 1, 0)
+ERRORS_BY(small_errors_by_integer, 1, 32, 0, 0)
+ERRORS_BY(small_errors_by_e4m3, 1, 32, 1, 0)
+ERRORS_BY(weighted_errors_by_integer, 1, n, 0, 1)
+ERRORS_BY(weighted_errors_by_e4m3, 1, n, 1, 1)
+
 /* Returns the number of the try with the least error; of tries that are equal in the first 20 bits of the fraction the
  * first one. NaN counts as the greatest error. The number of a try replaces the last 4 bits of its error, so that one
  * comparison of integers finds both. */
@@ -136,9 +154,8 @@ INLINE uint32_t least_try(f32x16 errors)
 /* Searches the scales of `count` groups of n columns of a band of rows, at most SEARCH_GROUPS. Returns *first, the sum
  * of the errors of try 0, plus those of these groups. Each step of the search is made for all groups before the next
  * one, because it waits for the step before it. */
-INLINE double search_groups(const organ_scale_search *search, const float *values, const float *weights, size_t stride,
-                            size_t rows, size_t n, size_t count, double first, float *scales, const int e4m3,
-                            const int weighted)
+SHARED double search_groups(const organ_scale_search *search, const float *values, const float *weights, size_t stride,
+                            size_t rows, size_t n, size_t count, double first, float *scales, errors_of *errors_by)
 {
     scale_tries t[SEARCH_GROUPS];
     float farthest[SEARCH_GROUPS], errors[SEARCH_GROUPS][SEARCH_TRIES];
@@ -147,8 +164,7 @@ INLINE double search_groups(const organ_scale_search *search, const float *value
     for (size_t g = 0; g < count; g++)
         begin_tries(search, farthest[g], &t[g]);
     for (size_t g = 0; g < count; g++)
-        f32_store(errors[g],
-                  sum_errors(search, values + g * n, weights + g * n, stride, rows, n, &t[g], e4m3, weighted));
+        errors_by(search, values + g * n, weights + g * n, stride, rows, n, &t[g], errors[g]);
     for (size_t g = 0; g < count; g++) {
         const int some = __builtin_fabsf(farthest[g]) > SEARCH_MIN;
         scales[g] = t[g].scales[some ? least_try(f32_load(errors[g])) : 0];
@@ -157,46 +173,30 @@ INLINE double search_groups(const organ_scale_search *search, const float *value
     return first;
 }
 
-/* Searches the scales of all groups of a band of rows (organ_kernels): SEARCH_GROUPS whole groups at a time, then the
- * narrower one. For the smallest group of the encodings, the compiler makes code of its own, because there the ends of
- * loops would take a fifth of the time. */
-INLINE double search_band(const organ_scale_search *search, const float *values, size_t stride, size_t rows,
-                          size_t cols, size_t group, float *scales, const int e4m3)
-{
-    const size_t whole = cols / group;
-    double first = 0;
-    for (size_t g = 0; g < whole; g += SEARCH_GROUPS) {
-        const size_t count = whole - g < SEARCH_GROUPS ? whole - g : SEARCH_GROUPS;
-        first = rows == 1 && group == 32
-                    ? search_groups(search, values + g * 32, values, stride, 1, 32, count, first, scales + g, e4m3, 0)
-                    : search_groups(search, values + g * group, values, stride, rows, group, count, first, scales + g,
-                                    e4m3, 0);
-    }
-    if (whole * group < cols)
-        first = search_groups(search, values + whole * group, values, stride, rows, cols - whole * group, 1, first,
-                              scales + whole, e4m3, 0);
-    return first;
-}
-
-/* search_band for both kinds of codes. */
 static double search_scales(const organ_scale_search *search, const float *values, size_t stride, size_t rows,
                             size_t cols, size_t group, float *scales)
 {
-    return search->e4m3 ? search_band(search, values, stride, rows, cols, group, scales, 1)
-                        : search_band(search, values, stride, rows, cols, group, scales, 0);
+    const size_t whole = cols / group;
+    const int small = rows == 1 && group == 32;
+    errors_of *const any = search->e4m3 ? errors_by_e4m3 : errors_by_integer,
+                     *const small_ones = search->e4m3 ? small_errors_by_e4m3 : small_errors_by_integer;
+    double first = 0;
+    for (size_t g = 0; g < whole; g += SEARCH_GROUPS)
+        first = search_groups(search, values + g * group, values, stride, rows, group, min_size(whole - g, SEARCH_GROUPS),
+                              first, scales + g, small ? small_ones : any);
+    if (whole * group < cols)
+        first = search_groups(search, values + whole * group, values, stride, rows, cols - whole * group, 1, first,
+                              scales + whole, any);
+    return first;
 }
 
-/* Searches the scales of the groups of a row for weighted columns (organ_kernels). */
 static void search_weighted(const organ_scale_search *search, const float *values, const float *weights, size_t cols,
                             size_t group, float *scales)
 {
     for (size_t from = 0; from < cols; from += group * SEARCH_GROUPS) {
-        const size_t n = group < cols - from ? group : cols - from, rest = (cols - from) / n,
-                     count = rest < SEARCH_GROUPS ? rest : SEARCH_GROUPS;
-        if (search->e4m3)
-            search_groups(search, values + from, weights + from, cols, 1, n, count, 0, scales + from / group, 1, 1);
-        else
-            search_groups(search, values + from, weights + from, cols, 1, n, count, 0, scales + from / group, 0, 1);
+        const size_t n = min_size(group, cols - from), count = min_size((cols - from) / n, SEARCH_GROUPS);
+        search_groups(search, values + from, weights + from, cols, 1, n, count, 0, scales + from / group,
+                      search->e4m3 ? weighted_errors_by_e4m3 : weighted_errors_by_integer);
     }
 }
 
@@ -207,8 +207,7 @@ static void scale_errors(const organ_scale_search *search, const float *values, 
     scale_tries t;
     begin_tries(search, farthest, &t);
     memcpy(scales, t.scales, sizeof t.scales);
-    f32_store(errors, search->e4m3 ? sum_errors(search, values, values, n, 1, n, &t, 1, 0)
-                                   : sum_errors(search, values, values, n, 1, n, &t, 0, 0));
+    (search->e4m3 ? errors_by_e4m3 : errors_by_integer)(search, values, values, n, 1, n, &t, errors);
 }
 
 /* Sums the squares of n values and of their errors (organ_kernels), in a sum for each lane. */
