@@ -3,7 +3,7 @@
 #ifndef BENCH_CODING_H
 #define BENCH_CODING_H
 
-#include "kernels/kernels.h"
+#include <organ/kernels.h>
 
 #include <string.h>
 

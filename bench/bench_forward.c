@@ -5,8 +5,7 @@
  * computed for one token of each window. ORGAN_ISA chooses the kernels as in organ. Prints one object of JSON. Ends
  * with UNAVAILABLE if this CPU lacks the instructions of COMPUTE (split or bf16), else with the status of the library.
  */
-#include "orchestrator/forward/forward.h"
-#include "orchestrator/forward/perplexity.h"
+#include <organ/forward.h>
 #include "orchestrator/stream/compute.h"
 
 #include <math.h>

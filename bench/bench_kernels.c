@@ -6,7 +6,7 @@
  * environment, the larger array has 4 MiB and each kernel runs once. */
 #include "bench/bench_coding.h"
 #include "bench/bench_rig.h"
-#include "kernels/kernels.h"
+#include <organ/kernels.h>
 #include "tests/kit/samples.h"
 #include <math.h>
 #include <stdio.h>

@@ -4,7 +4,7 @@
  * bench_measure FILE [MEGABYTES [ISA]]: the program makes FILE and removes it at the end. With BENCH_SMOKE=1 in the
  * environment, it measures each type once. */
 #include "bench/bench_rig.h"
-#include "orchestrator/surgery/measure/z_measure.h"
+#include <organ/measure.h>
 #include "tests/kit/samples.h"
 #include <stdio.h>
 #include <stdlib.h>

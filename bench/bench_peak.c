@@ -5,7 +5,7 @@
  * reads. Processor time of one thread.
  * peak [RESULT.json [ISA]]. With BENCH_SMOKE=1 in the environment, each shape runs once with at most 4 rows. */
 #include "bench/bench_rig.h"
-#include "kernels/kernels.h"
+#include <organ/kernels.h>
 #include "tests/kit/samples.h"
 #include <string.h>
 #if defined(__x86_64__)

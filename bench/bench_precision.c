@@ -5,7 +5,7 @@
  * precision [RESULT.json]. With BENCH_SMOKE=1 in the environment, arrays have 4 MiB, and each row is measured once with
  * one thread and with two. */
 #include "bench/bench_rig.h"
-#include "kernels/kernels.h"
+#include <organ/kernels.h>
 #include "tests/kit/samples.h"
 #include <pthread.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
  * instructions of this CPU, whether they are faster or not. ORGAN_ISA chooses the kernels of the exact ones.
  * build/bench/products [OUT.json]. With BENCH_SMOKE=1 in the environment, each runs once. */
 #include "bench/bench_rig.h"
-#include "kernels/kernels.h"
+#include <organ/kernels.h>
 #include "orchestrator/machine/cpu_tiles.h"
 #include "tests/kit/samples.h"
 

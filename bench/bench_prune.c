@@ -6,7 +6,7 @@
  *
  * DIR needs 7.8 GB. Prints a table and writes it as JSON. */
 #include "bench/bench_rig.h"
-#include "kernels/kernels.h"
+#include <organ/kernels.h>
 #include "tests/kit/samples.h"
 #include <fcntl.h>
 #include <ftw.h>

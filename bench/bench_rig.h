@@ -3,7 +3,7 @@
 #ifndef BENCH_RIG_H
 #define BENCH_RIG_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <stdio.h>
 #include <stdlib.h>

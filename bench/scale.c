@@ -20,8 +20,8 @@
  * Rates of one core are those of an AMD EPYC (Zen 5), from `ninja bench-measure`, `ninja bench-kernels`, and
  * differences of the processor time of `organ prune` with 4 and 32 windows on two layers of Qwen2.5-0.5B's shapes. */
 #include "bench/bench_rig.h"
-#include "formats/model/model.h"
-#include "orchestrator/machine/quantity.h"
+#include <organ/models.h>
+#include <organ/machine.h>
 #include "orchestrator/ranks/ranks_parts.h"
 
 #include <math.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Selects the kernel table: a pure function of the CPU's features and an optional name. Compiled without the flags of
  * any ISA, because it runs on every CPU. */
-#include "kernels/kernels.h"
+#include <organ/kernels.h>
 #include <string.h>
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "organ supports only little-endian machines: it uses weights in the byte order of their files"

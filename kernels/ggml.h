@@ -3,7 +3,7 @@
  * every ISA. */
 #ifndef ORGAN_KERNELS_GGML_H
 #define ORGAN_KERNELS_GGML_H
-#include "kernels/kernels.h"
+#include <organ/kernels.h>
 
 /* One row for each block type: name, name in functions (dequantize_NAME), number in GGUF files, structure of a block,
  * elements of a block. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The implementation of products of BF16 terms (organ_dots) by AMX, in builds for x86-64. AVX-512 packs the operands.
  */
-#include "kernels/kernels.h"
+#include <organ/kernels.h>
 
 #if defined(__x86_64__)
 #include "kernels/simd/avx512.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The avx512 table, in builds for x86-64. build.ninja compiles only this object with the flags of its instructions. */
-#include "kernels/kernels.h"
+#include <organ/kernels.h>
 
 #if defined(__x86_64__)
 #include "kernels/simd/avx512.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The implementation of products of BF16 terms (organ_dots) by AVX512-BF16, in builds for x86-64. */
-#include "kernels/kernels.h"
+#include <organ/kernels.h>
 
 #if defined(__x86_64__)
 #include "kernels/simd/avx512.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The neon table, in builds for aarch64. */
-#include "kernels/kernels.h"
+#include <organ/kernels.h>
 
 #if defined(__aarch64__)
 #include "kernels/simd/neon.h"

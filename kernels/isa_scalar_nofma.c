@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The scalar table for an x86-64 CPU without FMA: the same code with SLEEF functions that do not need FMA. */
-#include "kernels/kernels.h"
+#include <organ/kernels.h>
 
 #if defined(__x86_64__)
 #define SCALAR_MATH(function) Sleef_cinz_##function##_u10purec

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Merges moments, and computes the scratch size of a tile: code that all ISAs share, compiled once with the flags of
  * the baseline. */
-#include "kernels/kernels.h"
+#include <organ/kernels.h>
 
 /* Merges `other` into `into`. Each has sums of powers of the deviations from its own mean; the result has the sums for
  * the deviations from the common mean (Pebay 2008, formulas 2.1 and 3.1). In the formulas d = mean_b - mean_a and n =

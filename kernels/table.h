@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Includes all kernels and defines KERNEL_TABLE, the table of kernels of one ISA. The including file has included the
  * operations of its ISA (simd/) before. */
-#include "kernels/kernels.h"
+#include <organ/kernels.h>
 #include "kernels/elements.h"
 #include "kernels/convert_types.h"
 #include "kernels/compare.h"

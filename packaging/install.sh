@@ -29,7 +29,7 @@ install -m 755 build/liborgan.so "$lib/liborgan.so.$version"
 ln -sf "liborgan.so.$version" "$lib/$name"
 ln -sf "$name" "$lib/liborgan.so"
 [ ! -f build/liborgan_mpi.so ] || install -D -m 755 build/liborgan_mpi.so "$to/lib/organ/liborgan_mpi.so"
-for header; do install -D -m 644 "$header" "$to/include/organ/$header"; done
+for header; do install -D -m 644 "$header" "$to/$header"; done
 
 # Requires: jansson, since programs get reports as jansson documents. The other libraries are needed only with liborgan.a.
 private=$(printf '%s\n' "$libraries" | sed 's/-ljansson //')
@@ -42,7 +42,7 @@ includedir=\${prefix}/include
 Name: organ
 Description: Inspects, prunes, quantises, cuts and evaluates language models as files
 Version: $version
-Cflags: -I\${includedir}/organ
+Cflags: -I\${includedir}
 Requires: jansson
 Libs: -L\${libdir} -lorgan
 Libs.private: $private -pthread

@@ -114,34 +114,33 @@ forward
 stream/disk
 stream/unfinished
 stream disk unfinished
-surgery/interface
 surgery/facts
 surgery/inputs facts
 surgery/cache
 surgery/output facts cache
 surgery/plan
 surgery/algebra
-surgery/scoring interface inputs facts output
-surgery/allocate interface inputs cache algebra calibration
-surgery/prune interface inputs facts output scoring write
-surgery/calibration interface inputs plan algebra
+surgery/scoring inputs facts output
+surgery/allocate inputs cache algebra calibration
+surgery/prune inputs facts output scoring write
+surgery/calibration inputs plan algebra
 surgery/calibrated inputs facts cache output algebra calibration prune allocate precision
-surgery/text interface inputs facts output plan calibration scoring prune
-surgery/organs interface inputs facts scoring write
-surgery/measure interface inputs facts cache output organs
-surgery/write interface facts cache output plan scoring
-surgery/purify interface inputs facts scoring write measure
+surgery/text inputs facts output plan calibration scoring prune
+surgery/organs inputs facts scoring write
+surgery/measure inputs facts cache output organs
+surgery/write facts cache output plan scoring
+surgery/purify inputs facts scoring write measure
 surgery/cut inputs facts output write prune
-surgery/precision interface inputs facts cache output algebra calibration scoring write allocate
-surgery/convert interface inputs facts output scoring write precision
-surgery/layers interface inputs facts cache output algebra calibration scoring allocate cut
-surgery/lora interface inputs facts cache output algebra scoring write precision
-surgery/orthogonality interface inputs facts output algebra lora
-surgery/health interface inputs facts output algebra scoring
+surgery/precision inputs facts cache output algebra calibration scoring write allocate
+surgery/convert inputs facts output scoring write precision
+surgery/layers inputs facts cache output algebra calibration scoring allocate cut
+surgery/lora inputs facts cache output algebra scoring write precision
+surgery/orthogonality inputs facts output algebra lora
+surgery/health inputs facts output algebra scoring
 surgery/untrusted facts
 surgery/fetch facts
-surgery/experts interface inputs facts cache plan algebra calibration scoring cut
-surgery/width interface inputs facts cache output algebra calibration scoring cut
+surgery/experts inputs facts cache plan algebra calibration scoring cut
+surgery/width inputs facts cache output algebra calibration scoring cut
 serve/confine
 serve/http
 serve/jobs confine http
@@ -149,59 +148,68 @@ serve/models confine http
 serve/page http jobs
 serve http jobs models page
 LAW
-# Modules with public headers: the only headers of a module that other modules may include. The first header describes the module.
+# Modules with doors: the only headers of a module that other modules may include. The first header describes the module.
 cat >"$scratch/doors" <<'LAW'
-kernels kernels.h ggml_parts.h math_library.h
-formats/tensor tensor.h tensor_list.h hf_config.h counterpart.h module_names.h
-formats/remote remote.h access.h
+kernels ggml_parts.h math_library.h
+formats/tensor tensor_list.h counterpart.h module_names.h
+formats/remote remote.h
 formats/safetensors safetensors.h
-formats/gguf file.h gguf.h
-formats/model model.h organ_directory.h recognise.h recognise_lists.h
-formats/weights weights.h
-formats/tokenizer tokenizer.h tokenizer_gguf.h tokenizer_json.h tokenizer_compare.h stop_ids.h
-formats/adapter adapter.h adapter_names.h
+formats/gguf file.h
+formats/model organ_directory.h recognise.h recognise_lists.h
+formats/weights
+formats/tokenizer tokenizer_gguf.h tokenizer_json.h tokenizer_compare.h stop_ids.h
+formats/adapter adapter_names.h
 formats/imatrix imatrix.h
 formats/names names.h hub_requests.h
-forward forward.h perplexity.h
-formats/architecture config.h families.h exchange.h layer_parts.h config_gguf.h hf.h config_check.h text_config.h
+forward
+formats/architecture families.h exchange.h layer_parts.h config_gguf.h hf.h config_check.h text_config.h
 surgery/cache cache.h
-surgery/interface interface.h write_options.h
 surgery/inputs inputs.h
 surgery/facts facts.h
 surgery/output output.h layout.h
-surgery/plan plan.h machine_plan.h
+surgery/plan plan.h
 surgery/algebra algebra.h low_rank.h
-surgery/scoring scoring.h evaluate_options.h evaluation.h trial.h
+surgery/scoring scoring.h evaluation.h trial.h
 surgery/write write.h write_rows.h units.h
-surgery/cut cut.h audit_cut.h
-surgery/allocate allocate.h allocate_options.h curves.h exchanges.h variants.h
-surgery/prune prune.h audit.h method.h
-surgery/calibration calibration_run.h calibration.h calibration_text.h expand_moments.h states.h
-surgery/calibrated calibrated.h calibrated_options.h
-surgery/text text_verbs.h
-surgery/organs organs.h
-surgery/measure measure.h fleet.h z_measure.h
-surgery/purify purify.h
-surgery/precision precision.h encoding.h plain_config.h quantize_pruned.h
-surgery/layers layers.h
-surgery/convert convert.h
-surgery/lora lora.h adapter_write.h factors.h turned.h
-surgery/orthogonality orthogonality.h noise_pairs.h
-surgery/health health.h
-surgery/untrusted untrusted.h
+surgery/cut cut.h
+surgery/allocate allocate.h curves.h exchanges.h variants.h
+surgery/prune method.h
+surgery/calibration calibration_run.h calibration.h expand_moments.h states.h
+surgery/calibrated
+surgery/text
+surgery/organs
+surgery/measure
+surgery/purify
+surgery/precision encoding.h plain_config.h quantize_pruned.h
+surgery/layers
+surgery/convert
+surgery/lora adapter_write.h factors.h turned.h
+surgery/orthogonality
+surgery/health list_models.h
+surgery/untrusted
 surgery/fetch fetch.h
-surgery/experts experts.h experts_heal.h scores.h measure_scores.h
-surgery/width width.h
+surgery/experts experts_heal.h scores.h measure_scores.h
+surgery/width
 serve/confine confine.h
 serve/http http.h
 serve/jobs jobs.h
 serve/models serve_models.h
 serve/page serve_page.h
-report/text report_text.h document.h members.h replace.h text.h
+report/text report_text.h members.h replace.h text.h
 report/svg svg.h
 report/html page.h
 report/blocks blocks.h
-report/view views.h html_report.h
+report/view views.h
+LAW
+# The topics of include/organ that hold declarations of a layer: this layer and those above may include them.
+cat >"$scratch/topics" <<'LAW'
+kernels kernels
+formats base models weights tokenizer architecture
+machine machine
+stream stream
+forward forward
+report report
+surgery options prune quantize convert cut lora organs purify measure inspect evaluate
 LAW
 # shellcheck disable=SC2016
 awk '
@@ -210,6 +218,7 @@ awk '
     function floor(path) { path = room(path); sub(/\/.*/, "", path); return path }
     FILENAME ~ /floors$/ { known[$1]; for (k = 1; k <= NF; k++) may[$1, $k]; next }
     FILENAME ~ /rooms$/ { for (k = 2; k <= NF; k++) knows[$1, floor($1 "/") "/" $k]; next }
+    FILENAME ~ /topics$/ { for (k = 2; k <= NF; k++) home["<organ/" $k ".h>"] = $1; next }
     FILENAME ~ /doors$/ { doors[$1]; for (k = 2; k <= NF; k++) door[$1 "/" $k]; next }
     {
         file = $0; from = floor(file)
@@ -223,16 +232,20 @@ awk '
                     print file ":" line ": " room(file) " may not include " to
                 else if (room(to) in doors && room(file) != room(to) && !((room(to) to_name(to)) in door))
                     print file ":" line ": " to " is no door of " room(to)
+            } else if (match(text, /<organ\/.*>/)) {
+                to = substr(text, RSTART, RLENGTH)
+                if (!(to in home)) print file ":" line ": no law for " to
+                else if (!((from, home[to]) in may)) print file ":" line ": " from " may not include " to
             } else if (text ~ /^# *include *<hwloc/ && from != "machine") {
                 print file ":" line ": hwloc is used in machine alone"
             } else if (text ~ /^# *include *<sleef/ && from != "kernels") {
                 print file ":" line ": SLEEF is used in kernels alone"
             }
         close(file)
-    }' "$scratch/floors" "$scratch/rooms" "$scratch/doors" "$scratch/c_files" | check "includes point down only"
+    }' "$scratch/floors" "$scratch/rooms" "$scratch/topics" "$scratch/doors" "$scratch/c_files" | check "includes point down only"
 
 grep -E '^kernels/' "$scratch/c_files" | xargs -r -d '\n' grep -nE '^# *include *<' |
-    grep -vE '<(assert|cpuid|float|limits|math|stdalign|stdbool|stddef|stdint|string|sys/auxv|asm/hwcap|immintrin|arm_neon|sleef)(\.h)?>' |
+    grep -vE '<(assert|cpuid|float|limits|math|stdalign|stdbool|stddef|stdint|string|sys/auxv|asm/hwcap|organ/kernels|immintrin|arm_neon|sleef)(\.h)?>' |
     check "kernels include only what computes: no allocation, no I/O, no threads"
 
 # shellcheck disable=SC2016
@@ -472,6 +485,14 @@ for header in $public; do
     # shellcheck disable=SC2086 # a list of options
     (cd "$scratch/include" && ${CC:-cc} $flags -fsyntax-only -x c "$header" 2>&1) || echo "$header: does not compile"
 done | check "every public header compiles alone"
+grep -E "^include/" "$scratch/files" | sort | diff - <(tr ' ' '\n' <<<"$public" | sort) | check "build.ninja names the files of include"
+grep -v '/organ\.h$' < <(grep '^include/' "$scratch/files") | sed 's,^include/\(.*\),#include <\1>,' | sort |
+    diff - <(grep '^#include' include/organ/organ.h | sort) | check "organ.h includes every topic"
+# Users have no other files, so comments of public headers name what these headers declare.
+grep '^include/' "$scratch/code" | grep -oE '\b(organ|ORGAN)_[A-Za-z0-9_]+' | sort -u >"$scratch/declared"
+grep -ohE '\b(organ|ORGAN)_[A-Za-z0-9_]+' include/organ/*.h | sort -u | comm -23 - "$scratch/declared" |
+    while read -r name; do grep -nw "$name" include/organ/*.h; done | check "comments of public headers name what these headers declare"
+grep -nE '\b[a-z0-9_]+\.[ch]\b' include/organ/*.h | grep -vE ':#include |<organ/[a-z]+\.h>' | check "comments of public headers name no other file"
 
 { [[ -f build/liborgan.a ]] || echo "build/liborgan.a is not there"; } | check "the library is built"
 # shellcheck disable=SC2016

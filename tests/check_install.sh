@@ -46,9 +46,9 @@ nm -D --defined-only "$library" | awk '$2 != "A" { print $3 }' | sort >"$scratch
 holds "a symbol without version" bash -c "! grep -v '@@ORGAN_2$' '$scratch/exported'"
 sed -i 's/@@.*//' "$scratch/exported"
 # Lists the functions and data that the headers declare, from the compiler's preprocessed output.
-for header in $public; do printf '#include "%s"\n' "$header"; done >"$scratch/all.c"
+echo "#include <organ/organ.h>" >"$scratch/all.c"
 # shellcheck disable=SC2086 # CC may be a command with words: "ccache gcc"
-${CC:-cc} -std=c11 -I "$prefix/include/organ" -E "$scratch/all.c" 2>"$scratch/log" | awk -v root="$prefix/include/organ/" '
+${CC:-cc} -std=c11 -I "$prefix/include" -E "$scratch/all.c" 2>"$scratch/log" | awk -v root="$prefix/include/organ/" '
     /^# [0-9]+ "/ { split($0, quoted, "\""); ours = index(quoted[2], root) == 1; next }
     ours && !/^#/' | tr '\n' ' ' | sed 's/{[^{}]*}/;/g; s/{[^{}]*}/;/g; s/{[^{}]*}/;/g' | tr ';' '\n' |
     grep -vE 'typedef|static inline' | sed 's/__attribute__.*//' >"$scratch/declarations"
@@ -61,14 +61,14 @@ if (($(wc -l <"$scratch/exported") > 100)); then good; else bad "hardly anything
 
 # ---- headers: each compiles alone, as C and as C++ ----
 for header in $public; do
-    printf '#include "%s"\ntypedef int unit;\n' "$header" >"$scratch/one.c"
-    holds "$header as C11" ${CC:-cc} -std=c11 -Wall -Wextra -Wpedantic -Werror -I "$prefix/include/organ" -fsyntax-only "$scratch/one.c"
+    printf '#include <%s>\ntypedef int unit;\n' "${header#include/}" >"$scratch/one.c"
+    holds "$header as C11" ${CC:-cc} -std=c11 -Wall -Wextra -Wpedantic -Werror -I "$prefix/include" -fsyntax-only "$scratch/one.c"
 done
 cxx=${CXX:-$(command -v g++ || command -v clang++)}
 if [[ -n $cxx ]]; then
     for header in $public; do
-        printf '#include "%s"\n' "$header" >"$scratch/one.cpp"
-        holds "$header as C++17" "$cxx" -std=c++17 -Wall -Wextra -Wpedantic -Werror -I "$prefix/include/organ" -fsyntax-only "$scratch/one.cpp"
+        printf '#include <%s>\n' "${header#include/}" >"$scratch/one.cpp"
+        holds "$header as C++17" "$cxx" -std=c++17 -Wall -Wextra -Wpedantic -Werror -I "$prefix/include" -fsyntax-only "$scratch/one.cpp"
     done
 fi
 
@@ -93,8 +93,8 @@ holds "zeros counts wrongly" grep -qE '^model.layers.0.self_attn.q_proj.weight +
 if (($? == 4)) && grep -q '^nowhere: ' "$scratch/shown"; then good; else bad "zeros nowhere" "$scratch/shown"; fi
 if [[ -n $cxx ]]; then
     cat >"$scratch/sum.cpp" <<'END'
-#include "formats/model/model.h"
-#include "orchestrator/stream/stop.h"
+#include <organ/models.h>
+#include <organ/stream.h>
 #include <iostream>
 int main(int, char **argv)
 {

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # tests/new_verb.sh NAME [SUMMARY]: adds a verb that reads every weight of a model and reports how many values each role has, builds it, and
 # writes its golden files. NAME: small letters, with `-` between words. The verb has --json, a terminal, a Markdown and an HTML view, --threads,
-# --memory, --header and --patience, a public header, a page, a definition and rows in the sweeps of faults. Change the figures that it counts, then run
+# --memory, --header and --patience, public options, a page, a definition and rows in the sweeps of faults. Change the figures that it counts, then run
 # tests/cli/check_cli_NAME.sh --bless. Needs what `ninja` needs, jq and binutils.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -26,15 +26,8 @@ before() { put before "$@"; }
 fill() { sed -e "s/@NAME@/$name/g" -e "s/@ID@/$id/g" -e "s/@UPPER@/$upper/g" -e "s|@SUMMARY@|$summary|g" >"$1"; }
 
 # ---- the work ----
-fill "$room/$id.h" <<'C'
-/* SPDX-License-Identifier: MIT
- * Counts the values of the weights of each role of a model. */
-#ifndef ORGAN_@UPPER@_H
-#define ORGAN_@UPPER@_H
-
-#include "orchestrator/surgery/interface/interface.h"
-
-ORGAN_API_BEGIN
+fill "$id.part" <<'C'
+/* ---- @NAME@: counts the values of the weights of each role of a model ---- */
 
 typedef struct organ_@ID@_options {
     const char *model;                /* path or URL of a model */
@@ -48,13 +41,12 @@ typedef struct organ_@ID@_options {
 organ_status organ_@ID@(const organ_@ID@_options *options, const organ_engine *engine, const organ_progress *progress,
                         json_t **report, organ_error *error);
 
-ORGAN_API_END
-
-#endif
 C
+before include/organ/inspect.h '^ORGAN_API_END' "$(cat "$id.part")"$'\n'
+rm "$id.part"
 fill "$room/$id.c" <<'C'
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/health/@ID@.h"
+#include <organ/inspect.h>
 
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
@@ -172,7 +164,6 @@ organ_status organ_@ID@(const organ_@ID@_options *options, const organ_engine *e
     return organ_report_end(&work, options->model, error);
 }
 C
-before "$room/health.h" '^#include ".*inspect\.h"' "#include \"$room/$id.h\""
 
 # ---- its three views ----
 fill "orchestrator/report/view/view_$id.c" <<'C'
@@ -208,7 +199,7 @@ fill "orchestrator/cli/verb_$id.c" <<'C'
 /* SPDX-License-Identifier: MIT
  * organ @NAME@. */
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/surgery/health/health.h"
+#include <organ/inspect.h>
 
 typedef struct @ID@_call {
     organ_call call;
@@ -237,7 +228,6 @@ const organ_verb organ_@ID@_verb = {
 C
 after orchestrator/cli/verb_parts.h '^extern const organ_verb organ_inspect_verb' "extern const organ_verb organ_${id}_verb;"
 after orchestrator/cli/verb_table.c '^    &organ_inspect_verb,' "    &organ_${id}_verb,"
-sed -i "s|$room/inspect.h|$room/inspect.h $room/$id.h|" build.ninja
 
 # ---- pages ----
 mkdir -p docs/verbs
@@ -290,7 +280,7 @@ after tests/cli/check_http_verbs.c '^    \{"inspect", "@"\},' "    {\"$name\", \
 # ---- build the verb, then write its golden files and the session of its page ----
 clang=$(command -v clang-format || true)
 if [[ -n $clang ]]; then
-    $clang -i "$room/$id".[ch] "orchestrator/report/view/view_$id.c"
+    $clang -i "$room/$id.c" include/organ/inspect.h "orchestrator/report/view/view_$id.c"
 fi
 tests/check_house.sh --write >/dev/null 2>&1 || true # the objects are not there yet
 "${NINJA:-ninja}" build/organ build/liborgan.a build/liborgan.so

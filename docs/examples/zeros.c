@@ -2,8 +2,7 @@
  * Counts the zeros in each matrix in BF16 or F16: opens a model, runs one pass over it on all cores, and prints.
  * cc zeros.c $(pkg-config --cflags --libs organ) -o zeros
  * ./zeros MODEL */
-#include "formats/model/model.h"
-#include "orchestrator/stream/engine.h"
+#include <organ/organ.h>
 
 #include <inttypes.h>
 #include <stdio.h>

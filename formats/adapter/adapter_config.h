@@ -3,7 +3,7 @@
 #ifndef ORGAN_ADAPTER_CONFIG_H
 #define ORGAN_ADAPTER_CONFIG_H
 
-#include "formats/adapter/adapter.h"
+#include <organ/weights.h>
 
 #include <stddef.h>
 #include <stdint.h>

@@ -4,7 +4,7 @@
 #define ORGAN_ADAPTER_NAMES_H
 
 #include "formats/base/arena.h"
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <jansson.h>
 #include <stdbool.h>

@@ -6,7 +6,7 @@
 #ifndef ORGAN_FORWARD_FAMILIES_H
 #define ORGAN_FORWARD_FAMILIES_H
 
-#include "formats/architecture/config.h"
+#include <organ/architecture.h>
 #include "formats/architecture/layer_parts.h"
 
 /* Tensors of GGUF files with the numbers by which LongRoPE divides frequencies, for short and for long texts. */

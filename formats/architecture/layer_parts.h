@@ -3,7 +3,7 @@
 #ifndef ORGAN_LAYER_PARTS_H
 #define ORGAN_LAYER_PARTS_H
 
-#include "formats/architecture/config.h"
+#include <organ/architecture.h>
 
 /* A part: the purpose of a tensor in a layer or in the model. The order matters: some functions compute a part as
  * another one plus a constant. */

@@ -3,7 +3,7 @@
 #include "formats/architecture/text_config.h"
 
 #include "formats/base/json_text.h"
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "formats/architecture/families.h"
 
 #include <stdio.h>

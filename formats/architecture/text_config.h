@@ -3,7 +3,7 @@
 #ifndef ORGAN_TEXT_CONFIG_H
 #define ORGAN_TEXT_CONFIG_H
 
-#include "formats/weights/weights.h"
+#include <organ/weights.h>
 
 #include <jansson.h>
 

@@ -4,7 +4,7 @@
 #ifndef ORGAN_FAULTS_H
 #define ORGAN_FAULTS_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <stdbool.h>
 

@@ -4,7 +4,7 @@
 #ifndef ORGAN_JSON_EDIT_H
 #define ORGAN_JSON_EDIT_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <jansson.h>
 #include <stdbool.h>

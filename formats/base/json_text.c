@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/base/json_text.h"
 
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 
 #include <string.h>
 

@@ -5,7 +5,7 @@
 #ifndef ORGAN_JSON_TEXT_H
 #define ORGAN_JSON_TEXT_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <jansson.h>
 #include <stdbool.h>

@@ -3,7 +3,7 @@
 #ifndef ORGAN_LIBRARY_H
 #define ORGAN_LIBRARY_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <stddef.h>
 

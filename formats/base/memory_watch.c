@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 
 #include "formats/base/json_spool.h"
 

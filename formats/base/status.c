@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include "formats/base/utf8.h"
 

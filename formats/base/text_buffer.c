@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/base/text_buffer.h"
 
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "formats/base/paged_rows.h"
 
 #include <errno.h>

@@ -3,14 +3,14 @@
 #ifndef ORGAN_TEXT_BUFFER_H
 #define ORGAN_TEXT_BUFFER_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 
 /* Formats like printf into a new string, which the caller frees. Returns NULL if memory is exhausted, which counts
- * as a refusal (formats/base/memory_watch.h). */
+ * as a refusal (organ_memory_refusals). */
 char *organ_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* A FILE that writes to memory. The structure must not be moved, because the stream contains its address. A
@@ -30,7 +30,7 @@ organ_status organ_text_open(organ_text *text, organ_error *error);
  * calls organ_rows_passed in the loop that writes. Returns ORGAN_IO if memory is exhausted. */
 organ_status organ_text_open_rows(organ_text *text, organ_error *error);
 /* Closes the stream and sets *string to the whole text with a NUL, which the caller frees. If memory was exhausted,
- * *string is NULL and the status ORGAN_IO, and a refusal is counted (formats/base/memory_watch.h). */
+ * *string is NULL and the status ORGAN_IO, and a refusal is counted (organ_memory_refusals). */
 organ_status organ_text_finish(organ_text *text, char **string, organ_error *error);
 /* Closes the stream and releases the text. */
 void organ_text_discard(organ_text *text);

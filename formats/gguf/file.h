@@ -7,8 +7,7 @@
 
 #include "formats/base/arena.h"
 #include "formats/base/faults.h"
-#include "formats/gguf/gguf.h"
-#include "formats/tensor/hf_config.h"
+#include <organ/models.h>
 #include "formats/tensor/tensor_list.h"
 
 /* ---- the header of one file ---- */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/gguf/gguf.h"
+#include <organ/models.h>
 
 #include "formats/base/input_file.h"
 

@@ -5,8 +5,8 @@
 #ifndef ORGAN_IMATRIX_H
 #define ORGAN_IMATRIX_H
 
-#include "formats/base/status.h"
-#include "formats/tensor/tensor.h"
+#include <organ/base.h>
+#include <organ/models.h>
 
 #include <stddef.h>
 #include <stdint.h>

@@ -7,7 +7,7 @@
 #include "formats/base/arena.h"
 #include "formats/base/name_table.h"
 #include "formats/imatrix/imatrix.h"
-#include "formats/tensor/tensor.h"
+#include <organ/models.h>
 
 /* File offsets of the numbers of an entry. */
 typedef struct organ_imatrix_bytes {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/model/model.h"
+#include <organ/models.h>
 
 #include "formats/base/input_file.h"
 #include "formats/base/paged_rows.h"
@@ -130,21 +130,6 @@ static organ_status model_open_files(model_state *s, const char *const *names, s
     raise_file_limit(count);
     for (size_t k = s->model.file_count; k < count && !error->status; k++)
         append_file(s, names[k], organ_path_join(&s->list.arena, s->place.directory, names[k]), count, error);
-    return error->status;
-}
-
-/* Opens the files that the caller lists in access->also and reads their headers. The files may be in any folder. */
-static organ_status open_also(model_state *s, organ_error *error)
-{
-    const size_t count = s->access ? s->access->also_count : 0;
-    organ_model_file *files = count ? realloc(s->files, (s->model.file_count + count) * sizeof *files) : NULL;
-    if (count && !files)
-        return organ_fail_memory(error, s->place.path);
-    s->files = count ? files : s->files;
-    for (size_t k = 0; k < count && !error->status; k++) {
-        const char *const path = s->access->also[k];
-        append_file(s, organ_path_name(path), organ_arena_copy(&s->list.arena, path, strlen(path)), count, error);
-    }
     return error->status;
 }
 
@@ -309,13 +294,13 @@ static organ_status note_unread(model_state *s, organ_error *error)
     return append_sentence(s, text, s->warnings, &s->model.warning_count, error);
 }
 
-/* Opens the files of a safetensors model: the file that the path names (and access->also), the shards of the index, or
+/* Opens the files of a safetensors model: the file that the path names, the shards of the index, or
  * for the URL of a directory, as in a local one, model.safetensors or else the shards of the index. Returns ORGAN_IO if
  * the server has neither. */
 static organ_status open_safetensors(model_state *s, organ_error *error)
 {
     if (s->place.file)
-        return model_open_files(s, &s->place.file, 1, error) == ORGAN_OK ? open_also(s, error) : error->status;
+        return model_open_files(s, &s->place.file, 1, error);
     if (!s->place.index && (try_single(s, error) || s->place.file))
         return error->status;
     if (read_index(s, error) != ORGAN_OK)
@@ -375,14 +360,14 @@ static organ_status note_deviations(model_state *s, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Opens a GGUF file. If its name and metadata say that it is part of a split model, also opens all other parts,
- * unless access->alone is set. Then reads the config from the key-values. */
+/* Opens a GGUF file. If its name and metadata say that it is part of a split model, also opens all other parts.
+ * Then reads the config from the key-values. */
 static organ_status open_gguf(model_state *s, organ_error *error)
 {
     unsigned parts = 1;
     if (model_open_files(s, &s->place.file, 1, error) == ORGAN_OK)
         organ_gguf_split_of(s->place.file, &s->header.view, &parts, error);
-    if (!error->status && parts > 1 && !(s->access && s->access->alone))
+    if (!error->status && parts > 1)
         open_parts(s, parts, error);
     if (error->status)
         return error->status;

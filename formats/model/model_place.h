@@ -4,7 +4,7 @@
 #define ORGAN_MODEL_PLACE_H
 
 #include "formats/base/arena.h"
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <stdbool.h>
 

@@ -4,7 +4,7 @@
 #ifndef ORGAN_RECOGNISE_H
 #define ORGAN_RECOGNISE_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 #include "formats/model/seal.h"
 
 #include <stdbool.h>

@@ -3,7 +3,7 @@
 
 #include "formats/base/file_calls.h"
 #include "formats/base/input_file.h"
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "formats/base/path.h"
 #include "formats/model/organ_directory.h"
 

@@ -4,7 +4,7 @@
 #ifndef ORGAN_RECOGNISE_LISTS_H
 #define ORGAN_RECOGNISE_LISTS_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <jansson.h>
 #include <limits.h>

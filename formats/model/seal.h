@@ -4,7 +4,7 @@
 #ifndef ORGAN_SEAL_H
 #define ORGAN_SEAL_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <stddef.h>
 #include <stdint.h>

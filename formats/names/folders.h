@@ -5,7 +5,7 @@
 #define ORGAN_NAME_FOLDERS_H
 
 #include "formats/base/arena.h"
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <dirent.h>
 #include <stdbool.h>

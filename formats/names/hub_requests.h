@@ -8,7 +8,7 @@
 #define ORGAN_HUB_REQUESTS_H
 
 #include "formats/names/names.h"
-#include "formats/remote/access.h"
+#include <organ/models.h>
 
 #include <stdint.h>
 

@@ -10,7 +10,7 @@
 #define ORGAN_NAMES_H
 
 #include "formats/base/arena.h"
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <stdbool.h>
 #include <stddef.h>

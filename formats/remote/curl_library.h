@@ -4,7 +4,7 @@
 #ifndef ORGAN_CURL_LIBRARY_H
 #define ORGAN_CURL_LIBRARY_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <curl/curl.h>
 

@@ -3,8 +3,8 @@
 #ifndef ORGAN_HTTP_REQUEST_H
 #define ORGAN_HTTP_REQUEST_H
 
-#include "formats/base/status.h"
-#include "formats/remote/access.h"
+#include <organ/base.h>
+#include <organ/models.h>
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -6,9 +6,8 @@
 #define ORGAN_REMOTE_H
 
 #include "formats/base/arena.h"
-#include "formats/base/status.h"
-#include "formats/remote/access.h"
-#include "formats/tensor/tensor.h"
+#include <organ/base.h>
+#include <organ/models.h>
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -3,7 +3,7 @@
 #ifndef ORGAN_ANATOMY_NAMES_H
 #define ORGAN_ANATOMY_NAMES_H
 
-#include "formats/tensor/tensor.h"
+#include <organ/models.h>
 
 /* Returns the role of a module's weight, or ORGAN_ROLE_OTHER if no row of the table matches. `module` is a tensor
  * name without its part up to the layer number, without numbers and ".weight": "self_attn.q_proj". `in_layer` is true

@@ -3,7 +3,7 @@
 #ifndef ORGAN_COUNTERPART_H
 #define ORGAN_COUNTERPART_H
 
-#include "formats/tensor/tensor.h"
+#include <organ/models.h>
 
 #define ORGAN_COUNTERPART_SIZE 4200 /* bytes for a tensor's name with its NUL, after its layer number became longer */
 

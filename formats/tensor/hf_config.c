@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/tensor/hf_config.h"
+#include <organ/models.h>
 
 #include "formats/base/input_file.h"
 #include "formats/base/json_text.h"

@@ -7,8 +7,8 @@
 
 #include "formats/base/arena.h"
 #include "formats/base/name_table.h"
-#include "formats/base/status.h"
-#include "formats/tensor/tensor.h"
+#include <organ/base.h>
+#include <organ/models.h>
 
 #include <stdbool.h>
 #include <stddef.h>

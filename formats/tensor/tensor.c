@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/tensor/tensor.h"
+#include <organ/models.h>
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -5,8 +5,8 @@
 
 #include "formats/base/arena.h"
 #include "formats/base/name_table.h"
-#include "formats/base/status.h"
-#include "formats/tensor/tensor.h"
+#include <organ/base.h>
+#include <organ/models.h>
 
 #include <stdbool.h>
 

@@ -3,7 +3,7 @@
 #ifndef ORGAN_STOP_IDS_H
 #define ORGAN_STOP_IDS_H
 
-#include "formats/tokenizer/tokenizer.h"
+#include <organ/tokenizer.h>
 
 enum { ORGAN_STOP_LIMIT = 64 }; /* largest number of ids */
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/tokenizer/tokenizer.h"
+#include <organ/tokenizer.h>
 
 #include "formats/tokenizer/tokenizer_parts.h"
 

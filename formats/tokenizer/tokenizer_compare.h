@@ -4,7 +4,7 @@
 #ifndef ORGAN_TOKENIZER_COMPARE_H
 #define ORGAN_TOKENIZER_COMPARE_H
 
-#include "formats/tokenizer/tokenizer.h"
+#include <organ/tokenizer.h>
 
 /* The first text found to which two tokenizers give different ids. */
 typedef struct organ_tokenizer_difference {

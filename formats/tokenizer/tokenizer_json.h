@@ -3,7 +3,7 @@
 #ifndef ORGAN_TOKENIZER_JSON_H
 #define ORGAN_TOKENIZER_JSON_H
 
-#include "formats/tokenizer/tokenizer.h"
+#include <organ/tokenizer.h>
 
 /* Sets *tokenizer to the text of tokenizer.json and *config to that of tokenizer_config.json; the caller frees both.
  * With these files, the package tokenizers produces the same ids as organ_tokenizer_encode: the text is read again and

@@ -7,7 +7,7 @@
 
 #include "formats/base/arena.h"
 #include "formats/base/json_text.h"
-#include "formats/tokenizer/tokenizer.h"
+#include <organ/tokenizer.h>
 
 #include <pcre2.h>
 

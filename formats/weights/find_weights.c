@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Finds all weights of a model: first packed ones, then plain ones among the remaining tensors. */
-#include "formats/weights/weights.h"
+#include <organ/weights.h>
 
 #include "formats/base/paged_rows.h"
 #include "formats/weights/weight_search.h"

@@ -5,7 +5,7 @@
 #define ORGAN_QUANT_CONFIG_H
 
 #include "formats/base/arena.h"
-#include "formats/model/model.h"
+#include <organ/models.h>
 #include "formats/weights/quant_rules.h"
 
 #include <jansson.h>

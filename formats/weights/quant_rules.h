@@ -5,7 +5,7 @@
 #define ORGAN_QUANT_RULES_H
 
 #include "formats/base/name_table.h"
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <stdbool.h>
 #include <stdint.h>

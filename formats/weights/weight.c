@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Properties of one weight that can be computed without a search. */
-#include "formats/weights/weights.h"
+#include <organ/weights.h>
 
 /* Returns the weight that consists of this tensor alone. */
 organ_weight organ_weight_plain(const organ_tensor *tensor)

@@ -6,9 +6,9 @@
 #include "formats/base/arena.h"
 #include "formats/base/name_table.h"
 #include "formats/base/path.h"
-#include "formats/model/model.h"
+#include <organ/models.h>
 #include "formats/weights/quant_config.h"
-#include "formats/weights/weights.h"
+#include <organ/weights.h>
 
 #include <string.h>
 

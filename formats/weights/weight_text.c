@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Describes a weight in words: scheme, bits, blocks, zero points, types of scales. */
-#include "formats/weights/weights.h"
+#include <organ/weights.h>
 
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 
 #include <inttypes.h>
 #include <stdio.h>

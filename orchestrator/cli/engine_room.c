@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/cli/engine_room.h"
 
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "formats/base/unnamed_file.h"
 #include "orchestrator/cli/html_file.h"
 #include "orchestrator/machine/stopwatch.h"
-#include "orchestrator/report/text/document.h"
-#include "orchestrator/report/view/html_report.h"
+#include <organ/report.h>
 #include "orchestrator/report/view/views.h"
 
 #include <stdlib.h>

@@ -6,7 +6,7 @@
 
 #include "orchestrator/cli/terminal.h"
 #include "orchestrator/cli/verb_call.h"
-#include "orchestrator/stream/engine.h"
+#include <organ/stream.h>
 
 #include <jansson.h>
 

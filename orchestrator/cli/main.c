@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The program: organ VERB ARGUMENTS [options]. Finds the verb, parses its options, runs it and prints errors. */
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "orchestrator/cli/completion.h"
 #include "orchestrator/cli/help.h"
 #include "orchestrator/cli/html_file.h"

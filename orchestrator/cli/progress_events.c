@@ -2,7 +2,7 @@
 #include "orchestrator/cli/progress_events.h"
 
 #include "formats/base/json_dump.h"
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 
 #include <jansson.h>
 #include <stdlib.h>

@@ -14,7 +14,7 @@
 #ifndef ORGAN_PROGRESS_EVENTS_H
 #define ORGAN_PROGRESS_EVENTS_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <stdint.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
 #include "orchestrator/cli/terminal.h"
 
 #include "orchestrator/cli/progress_events.h"
-#include "orchestrator/machine/quantity.h"
+#include <organ/machine.h>
 #include "orchestrator/machine/stopwatch.h"
 
 #include <langinfo.h>

@@ -4,7 +4,7 @@
 #define ORGAN_TERMINAL_H
 
 #include "orchestrator/report/text/text.h"
-#include "orchestrator/stream/progress.h"
+#include <organ/stream.h>
 
 /* A display of progress and the state of the present stage. Times are in seconds of organ_seconds_now. */
 typedef struct organ_terminal {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * autopsy: checks the weights of a model for damage. */
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/surgery/health/health.h"
-#include "orchestrator/report/text/document.h"
+#include <organ/inspect.h>
+#include <organ/report.h>
 
 #include <stdio.h>
 

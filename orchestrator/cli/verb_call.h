@@ -8,7 +8,7 @@
 #include "orchestrator/cli/verb_find.h"
 #include "orchestrator/command/options.h"
 #include "orchestrator/ranks/ranks.h"
-#include "orchestrator/surgery/scoring/evaluate_options.h"
+#include <organ/options.h>
 
 typedef struct organ_call {
     organ_words headers;                 /* --header */

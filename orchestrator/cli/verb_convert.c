@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * convert: converts a model from safetensors to GGUF or from GGUF to safetensors. */
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/surgery/convert/convert.h"
+#include <organ/convert.h>
 
 /* Values of the operands and options of the verb convert. */
 typedef struct convert_call {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * experts: removes routed experts from a mixture of experts. */
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/surgery/experts/experts.h"
+#include <organ/cut.h>
 
 /* Values of the operands and options of the verb experts. */
 typedef struct experts_call {

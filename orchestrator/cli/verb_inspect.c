@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * inspect: lists the tensors of a model. */
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/surgery/health/health.h"
-#include "orchestrator/surgery/untrusted/untrusted.h"
+#include <organ/inspect.h>
 
 /* Values of the operands and options of the verb inspect. */
 typedef struct inspect_call {

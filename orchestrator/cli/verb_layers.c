@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * layers: removes transformer blocks from a model. */
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/surgery/layers/layers.h"
+#include <organ/cut.h>
 
 /* Values of the operands and options of the verb layers. */
 typedef struct layers_call {

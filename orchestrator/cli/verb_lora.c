@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * lora extract, sanitize, merge, resize: the verbs that make or read a LoRA adapter. */
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/surgery/lora/lora.h"
+#include <organ/lora.h>
 
 /* Values of the operands and options of the verbs lora extract, lora sanitize, lora merge and lora resize. */
 typedef struct lora_call {

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * measure and fleet: measure how far weights are from noise. */
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/surgery/measure/fleet.h"
-#include "orchestrator/surgery/measure/measure.h"
+#include <organ/measure.h>
 
 #include <string.h>
 
@@ -31,9 +30,6 @@ static const organ_option measure_options[] = {
            "z: theta; seed: also compute the theta of an older script, from a sample of 4,096 values, for comparison "
            "with its published figures",
            .fallback = "z"),
-    FLAG("delete-after", measure.delete_after,
-         "measure the existing shards one by one and delete each after it is measured, for a model that another "
-         "program downloads; needs -o; repeat the command until all shards have arrived"),
     FLAG("tensors", call.tensors, "list every tensor")};
 
 /* Copies operands, --header, --patience and --definition to the options of organ_measure, and measures. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * models: lists the models in the caches of Hugging Face, Ollama and LM Studio. */
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/surgery/health/health.h"
+#include "orchestrator/surgery/health/list_models.h"
 
 /* Values of the operands and options of the verb models. */
 typedef struct models_call {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * extract, assemble, graft, chimera: split models into tensors and combine them. */
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/surgery/organs/organs.h"
+#include <organ/organs.h>
 
 /* Values of the operands and options of the verbs extract, assemble, graft and chimera. */
 typedef struct organs_call {

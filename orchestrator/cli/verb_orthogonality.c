@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * orthogonality: compares quantisation noise with a LoRA adapter or with the noise of another model. */
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/surgery/orthogonality/noise_pairs.h"
-#include "orchestrator/surgery/orthogonality/orthogonality.h"
+#include <organ/inspect.h>
 
 /* Values of the operands and options of the verb orthogonality. */
 typedef struct orthogonality_call {

@@ -11,7 +11,7 @@
 #define ORGAN_VERB_PARTS_H
 
 #include "orchestrator/cli/engine_room.h"
-#include "orchestrator/surgery/calibration/calibration_text.h"
+#include <organ/options.h>
 
 #include <stddef.h>
 

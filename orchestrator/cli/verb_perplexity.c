@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * perplexity, evaluate, generate: run models on a text. */
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/surgery/text/text_verbs.h"
+#include <organ/evaluate.h>
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * dequantize and quantize: change the storage format of weights. */
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/surgery/precision/precision.h"
+#include <organ/quantize.h>
 
 #include <string.h>
 #include <strings.h>

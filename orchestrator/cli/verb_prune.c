@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * prune, and audit, which verifies it. */
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/surgery/calibrated/calibrated.h"
-#include "orchestrator/surgery/cut/audit_cut.h"
-#include "orchestrator/surgery/precision/precision.h"
-#include "orchestrator/surgery/prune/audit.h"
-#include "orchestrator/surgery/prune/prune.h"
+#include <organ/prune.h>
+#include <organ/quantize.h>
 
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * purify: reduces noise in the weights. */
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/surgery/purify/purify.h"
+#include <organ/purify.h>
 
 /* Values of the operands and options of the verb purify. */
 typedef struct purify_call {

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * report: converts a saved report to a page. */
 #include "formats/base/input_file.h"
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "formats/base/paged_rows.h"
 #include "orchestrator/cli/engine_room.h"
 #include "orchestrator/cli/html_file.h"
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/report/text/document.h"
-#include "orchestrator/report/view/html_report.h"
+#include <organ/report.h>
 
 #include <jansson.h>
 #include <stdlib.h>

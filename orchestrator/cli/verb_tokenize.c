@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * tokenize: splits a text into the tokens of a model. */
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/surgery/text/text_verbs.h"
+#include <organ/evaluate.h>
 
 /* Values of the operands and options of the verb tokenize. */
 typedef struct tokenize_call {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * topology: prints where the threads and buffers of a run would be placed. */
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/surgery/plan/machine_plan.h"
+#include <organ/inspect.h>
 
 /* Values of the operands and options of the verb topology. */
 typedef struct topology_call {

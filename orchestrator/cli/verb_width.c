@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * width: removes channels of the feed-forward and K and V heads. */
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/surgery/width/width.h"
+#include <organ/cut.h>
 
 /* Values of the operands and options of the verb width. */
 typedef struct width_call {

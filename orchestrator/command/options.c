@@ -2,7 +2,7 @@
 #include "orchestrator/command/options.h"
 
 #include "formats/base/path.h"
-#include "orchestrator/machine/quantity.h"
+#include <organ/machine.h>
 
 #include <errno.h>
 #include <stdint.h>

@@ -5,7 +5,7 @@
 #define ORGAN_OPTIONS_H
 
 #include "formats/base/nearest.h"
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Opening of the forward pass, runs of a layer and of the whole model, and estimates of memory. */
-#include "orchestrator/forward/forward.h"
+#include <organ/forward.h>
 
 #include "formats/architecture/text_config.h"
 #include "orchestrator/forward/latent.h"

@@ -3,12 +3,12 @@
 #ifndef ORGAN_FORWARD_JOB_H
 #define ORGAN_FORWARD_JOB_H
 
-#include "formats/weights/weights.h"
+#include <organ/weights.h>
 #include "formats/architecture/families.h"
-#include "orchestrator/forward/forward.h"
+#include <organ/forward.h>
 #include "orchestrator/stream/product.h"
 #include "orchestrator/stream/share.h"
-#include "orchestrator/stream/weight_reader.h"
+#include <organ/stream.h>
 
 #define FORWARD_GROUP   ((size_t)1024) /* tokens whose activations are in memory, or one window if it is longer */
 #define FORWARD_QUERIES ((size_t)64)   /* queries in a tile of attention scores */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Figures computed from the scores of all tokens. */
-#include "orchestrator/forward/perplexity.h"
+#include <organ/forward.h>
 
 #include <errno.h>
 #include <math.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Choice of windows and scored tokens. */
-#include "orchestrator/forward/perplexity.h"
+#include <organ/forward.h>
 
 #include "formats/base/utf8.h"
 

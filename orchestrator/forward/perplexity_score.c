@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Scores all models batch by batch. Keeps only a few numbers for each scored token. */
-#include "orchestrator/forward/perplexity.h"
+#include <organ/forward.h>
 
 #include <errno.h>
 #include <math.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/machine/enough_memory.h"
 
-#include "orchestrator/machine/quantity.h"
+#include <organ/machine.h>
 
 #include <stdarg.h>
 #include <stdio.h>

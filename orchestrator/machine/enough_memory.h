@@ -3,7 +3,7 @@
 #ifndef ORGAN_ENOUGH_MEMORY_H
 #define ORGAN_ENOUGH_MEMORY_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <stdbool.h>
 #include <stdint.h>

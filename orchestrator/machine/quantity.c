@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/machine/quantity.h"
+#include <organ/machine.h>
 
 #include <stddef.h>
 #include <stdio.h>

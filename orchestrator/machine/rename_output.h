@@ -5,7 +5,7 @@
 #ifndef ORGAN_RENAME_OUTPUT_H
 #define ORGAN_RENAME_OUTPUT_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 /* Which existing files an output may replace. */
 typedef enum organ_replace_policy {

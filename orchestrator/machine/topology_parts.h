@@ -3,7 +3,7 @@
 #ifndef ORGAN_TOPOLOGY_PARTS_H
 #define ORGAN_TOPOLOGY_PARTS_H
 
-#include "orchestrator/machine/topology.h"
+#include <organ/machine.h>
 
 #include <hwloc.h>
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/machine/workers.h"
+#include <organ/machine.h>
 
 #include "orchestrator/machine/thread.h"
 #include "orchestrator/machine/work_account.h"

@@ -4,7 +4,7 @@
 #include "formats/base/library.h"
 #include "formats/base/text_buffer.h"
 #include "orchestrator/machine/thread.h"
-#include "orchestrator/machine/topology.h"
+#include <organ/machine.h>
 #include "orchestrator/ranks/ranks_parts.h"
 #include "orchestrator/version.h"
 

@@ -6,9 +6,8 @@
 #ifndef ORGAN_RANKS_H
 #define ORGAN_RANKS_H
 
-#include "formats/base/status.h"
-#include "orchestrator/stream/progress.h"
-#include "orchestrator/stream/stop.h"
+#include <organ/base.h>
+#include <organ/stream.h>
 
 #include <stdbool.h>
 #include <stddef.h>

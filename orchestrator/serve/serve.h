@@ -3,7 +3,7 @@
 #ifndef ORGAN_SERVE_H
 #define ORGAN_SERVE_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 #include "orchestrator/serve/http/http.h"
 
 /* All areas (parts of the interface) of the server, in the order in which they start. The list ends with NULL. */

@@ -3,7 +3,7 @@
 #ifndef ORGAN_BAND_PLAN_H
 #define ORGAN_BAND_PLAN_H
 
-#include "orchestrator/stream/band.h"
+#include <organ/stream.h>
 
 /* Limits that apply to all bands of a pass. */
 typedef struct organ_band_plan {

@@ -3,8 +3,8 @@
 #ifndef ORGAN_COMPUTE_H
 #define ORGAN_COMPUTE_H
 
-#include "formats/base/status.h"
-#include "orchestrator/stream/pass.h"
+#include <organ/base.h>
+#include <organ/stream.h>
 
 /* Returns "exact", "split" or "bf16". */
 const char *organ_compute_name(organ_compute compute);

@@ -4,7 +4,7 @@
 #ifndef ORGAN_COPY_TREE_H
 #define ORGAN_COPY_TREE_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <stddef.h>
 #include <stdint.h>

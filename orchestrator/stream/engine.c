@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/stream/engine.h"
+#include <organ/stream.h>
 
 #include <stdlib.h>
 #include <time.h>

@@ -3,7 +3,7 @@
 
 #include "formats/base/file_calls.h"
 #include "formats/base/json_dump.h"
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 
 #include <errno.h>
 #include <fcntl.h>

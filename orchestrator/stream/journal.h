@@ -3,7 +3,7 @@
 #ifndef ORGAN_JOURNAL_H
 #define ORGAN_JOURNAL_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <jansson.h>
 

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
  * A copy of a model in which some tensors get other bytes of the same length. Headers and offsets stay the same, so
- * the index of the original stays valid. The workers of a pass (stream/pass.h) copy everything that is not replaced
+ * the index of the original stays valid. The workers of a pass (organ_pass) copy everything that is not replaced
  * (reflink, else direct writes or organ_copy_range) while they process and write the replaced tensors. If several ranks
  * write one copy, each copies its share. */
 #ifndef ORGAN_MODEL_COPY_H
 #define ORGAN_MODEL_COPY_H
 
-#include "formats/model/model.h"
+#include <organ/models.h>
 #include "orchestrator/stream/copy_tree.h"
-#include "orchestrator/stream/pass.h"
+#include <organ/stream.h>
 #include "orchestrator/stream/publish.h"
 
 typedef struct organ_model_copy organ_model_copy;

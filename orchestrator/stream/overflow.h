@@ -5,9 +5,9 @@
 #ifndef ORGAN_OVERFLOW_H
 #define ORGAN_OVERFLOW_H
 
-#include "formats/base/status.h"
-#include "formats/tensor/tensor.h"
-#include "kernels/kernels.h"
+#include <organ/base.h>
+#include <organ/models.h>
+#include <organ/kernels.h>
 
 #include <pthread.h>
 #include <stdbool.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The calling thread of a pass: it allocates the slots, starts workers and companions, and receives finished items. */
-#include "orchestrator/stream/pass.h"
+#include <organ/stream.h>
 
 #include "formats/base/activity.h"
 #include "orchestrator/machine/thread.h"

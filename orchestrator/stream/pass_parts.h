@@ -6,7 +6,7 @@
 
 #include "orchestrator/stream/band_plan.h"
 #include "orchestrator/stream/disk/writers.h"
-#include "orchestrator/stream/pass.h"
+#include <organ/stream.h>
 
 #include <pthread.h>
 #include <stdatomic.h>

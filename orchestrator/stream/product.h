@@ -3,7 +3,7 @@
 #ifndef ORGAN_PRODUCT_H
 #define ORGAN_PRODUCT_H
 
-#include "orchestrator/stream/pass.h"
+#include <organ/stream.h>
 
 /* Returns the bytes of scratch for organ_products_run: ORGAN_PRODUCT_SCRATCH for each worker. */
 size_t organ_products_scratch(const organ_engine *engine);
@@ -14,7 +14,7 @@ size_t organ_real_bytes(organ_real type);
 /* Returns the operand without its first `row` rows, for a part of a product. */
 organ_factor organ_factor_from(organ_factor operand, size_t row);
 
-/* Computes `count` products as defined in kernels/kernels.h. If the member `compute` of a product is
+/* Computes `count` products as defined in <organ/kernels.h>. If the member `compute` of a product is
  * ORGAN_COMPUTE_EXACT, the product is exact, else it uses the engine's arithmetic. No product may read or write memory
  * that another one writes. Products are divided among the workers, which does not change a bit. If a stop is requested
  * through `stop` (NULL: never), parts that have not begun are skipped, and the results are incomplete. `scratch`:

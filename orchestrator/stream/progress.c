@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/stream/progress.h"
+#include <organ/stream.h>
 
 #include "formats/base/paged_rows.h"
 

@@ -3,8 +3,8 @@
 #ifndef ORGAN_READ_AHEAD_H
 #define ORGAN_READ_AHEAD_H
 
-#include "formats/model/model.h"
-#include "orchestrator/stream/pass.h"
+#include <organ/models.h>
+#include <organ/stream.h>
 
 #include <pthread.h>
 

@@ -5,8 +5,8 @@
  * then they run its tasks, which may use the rows of all units; then the calling thread retires the set. Within a set,
  * units and tasks run in any order. The caller owns the memory of the rows.
  *
- * stream/pass.h and stream/weight_pass.h differ: they read ahead across the tensors of a whole model and never wait for
- * the end of a set. These files read rows without this module:
+ * organ_pass_run and stream/weight_pass.h differ: they read ahead across the tensors of a whole model and never wait
+ * for the end of a set. These files read rows without this module:
  *   - forward/layer.c, forward/linear.c, forward/embedding_rows.c and forward/per_layer.c: tokens or the panel of a
  *     product choose the rows;
  *   - surgery/lora/extract_module.c: the panels of algebra/strips.h, of the difference of two models;
@@ -15,9 +15,7 @@
 #ifndef ORGAN_STREAM_ROWS_H
 #define ORGAN_STREAM_ROWS_H
 
-#include "orchestrator/stream/pass.h"
-#include "orchestrator/stream/progress.h"
-#include "orchestrator/stream/weight_reader.h"
+#include <organ/stream.h>
 
 /* ---- a walk over all rows of a matrix ---- */
 

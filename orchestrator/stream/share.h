@@ -3,7 +3,7 @@
 #ifndef ORGAN_SHARE_H
 #define ORGAN_SHARE_H
 
-#include "orchestrator/stream/pass.h"
+#include <organ/stream.h>
 
 /* The first error of the tasks of a call of organ_share. */
 typedef struct organ_first_fault {

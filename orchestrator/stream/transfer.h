@@ -4,11 +4,10 @@
 #ifndef ORGAN_TRANSFER_H
 #define ORGAN_TRANSFER_H
 
-#include "formats/model/model.h"
-#include "kernels/kernels.h"
+#include <organ/models.h>
+#include <organ/kernels.h>
 #include "orchestrator/stream/overflow.h"
-#include "orchestrator/stream/pass.h"
-#include "orchestrator/stream/progress.h"
+#include <organ/stream.h>
 
 #include <xxhash.h>
 

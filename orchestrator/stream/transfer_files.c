@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The files of transfers: creation, bytes from memory, synchronisation, and free space. */
 #include "formats/base/file_calls.h"
-#include "orchestrator/machine/quantity.h"
+#include <organ/machine.h>
 #include "orchestrator/stream/disk/direct_file.h"
 #include "orchestrator/stream/transfer.h"
 

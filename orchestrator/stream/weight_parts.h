@@ -4,7 +4,7 @@
 #ifndef ORGAN_WEIGHT_PARTS_H
 #define ORGAN_WEIGHT_PARTS_H
 
-#include "orchestrator/stream/weight_reader.h"
+#include <organ/stream.h>
 
 /* Rows [first, first + count) of matrix number `matrix` of a weight. */
 typedef struct weight_rows {

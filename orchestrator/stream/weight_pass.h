@@ -5,14 +5,13 @@
  *
  * The pass differs from stream/rows.h because it reads many weights: workers begin strips of the next weight
  * while strips of the one before are retired, so models of small tensors keep all workers busy. It differs from
- * stream/pass.h because rows of a packed weight come from several tensors (codes, scales), so no row range of one file
+ * organ_pass_run because rows of a packed weight come from several tensors (codes, scales), so no row range of one file
  * is a band of it; each worker reads and decodes into buffers of its own. */
 #ifndef ORGAN_WEIGHT_PASS_H
 #define ORGAN_WEIGHT_PASS_H
 
 #include "orchestrator/stream/overflow.h"
-#include "orchestrator/stream/pass.h"
-#include "orchestrator/stream/weight_reader.h"
+#include <organ/stream.h>
 
 /* One weight to process. `other` is NULL or its counterpart in another model, with the same number of rows and columns.
  */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/stream/weight_reader.h"
+#include <organ/stream.h>
 
 #include "orchestrator/stream/weight_parts.h"
 

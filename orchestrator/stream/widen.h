@@ -3,8 +3,8 @@
  * blocks. */
 #ifndef ORGAN_WIDEN_H
 #define ORGAN_WIDEN_H
-#include "formats/tensor/tensor.h"
-#include "kernels/kernels.h"
+#include <organ/models.h>
+#include <organ/kernels.h>
 
 /* Returns whether organ_widen supports the type: true for every type of GGUF files. */
 bool organ_can_widen(organ_dtype dtype);

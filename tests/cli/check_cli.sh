@@ -279,7 +279,6 @@ ends 0 measure tiny-qwen2 --quiet -o seeded --definition seed
 judge "the page does not show the older measure" grep -q "The older measure" seeded/Z_MEASURE_REPORT.html
 rm -rf seeded
 refused 2 "--definition is 'y', but must be one of z, seed" measure tiny-qwen2 --definition y
-refused 2 "--delete-after stores only z/1" measure tiny-qwen2 --delete-after --definition seed -o measured
 refused 2 "measure: MODEL... is missing" measure
 refused 2 "--type" measure tiny-qwen2 --type liver
 refused 2 "--layers" measure tiny-qwen2 --layers 9-
@@ -295,8 +294,6 @@ refused 2 "not the name of a file or directory" measure http://127.0.0.1/.x
 refused 2 "request header 1 is not" measure http://127.0.0.1:9/x.gguf --header hush
 if grep -q hush ../err; then bad "a secret was printed" ../err; else good; fi
 refused 2 "--header needs a value" measure tiny-qwen2 --header
-refused 2 "--delete-after needs -o" measure tiny-qwen2 --delete-after
-refused 2 "--delete-after is for local shards" measure http://127.0.0.1:9/x.gguf -o measured --delete-after
 ends 4 measure http://me:hush@127.0.0.1:9/x.gguf?hush=hush
 says "http://127.0.0.1:9/x.gguf: cannot be read at byte 0"
 if grep -q hush ../err; then bad "a secret was printed" ../err; else good; fi
@@ -307,16 +304,6 @@ export LD_LIBRARY_PATH=$scratch/libraries
 refused 4 "reading URLs needs a library that is missing: " inspect http://127.0.0.1:9/x.gguf
 ends 0 inspect tiny-qwen2
 unset LD_LIBRARY_PATH
-cp -rL tiny-qwen2 coming && chmod -R u+w coming && mv coming/model-00002-of-00003.safetensors later
-ends 3 measure coming -o shards --delete-after --quiet
-says "2 of 3 shards are measured"
-judge "a shard that was measured is still there" test ! -e coming/model-00003-of-00003.safetensors
-mv later coming/model-00002-of-00003.safetensors
-ends 0 measure coming -o shards --delete-after --quiet --json
-sed 's/"name": "coming"/"name": "tiny-qwen2"/' ../out >../shown && matches measure/measure_json ../shown
-judge "a shard that was measured is still there" test -z "$(find coming -name '*.safetensors')"
-judge "something else was deleted" test -e coming/model.safetensors.index.json -a -e coming/config.json
-rm -r coming shards
 
 # ---- purify, the same on every instruction set with any number of threads ----
 first=

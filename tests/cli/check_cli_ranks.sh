@@ -69,9 +69,6 @@ looked 0 measure tiny-qwen2 one1 tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf
 ranks 2 0 measure tiny-qwen2 --definition seed -o measured
 run measure tiny-qwen2 --definition seed -o alone-measured
 judge "2 ranks report something else" cmp <(tells measured/z_report.json) <(tells alone-measured/z_report.json)
-cp -rL tiny-qwen2 shards && chmod -R u+w shards
-ranks 2 2 measure shards -o gone --delete-after
-says 'measure --delete-after does not support 2 ranks: start it as a single process'
 looked 0 perplexity tiny-qwen2 --text tiny-qwen2/heldout.txt --context 64 --max-tokens 1000
 looked 0 perplexity tiny-qwen2 --text tiny-qwen2/heldout.txt --compare one1 --max-tokens 300
 looked 0 evaluate tiny-qwen2 one1 --text tiny-qwen2/heldout.txt --context 64 --max-tokens 700

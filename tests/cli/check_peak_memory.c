@@ -200,21 +200,6 @@ static void make_big(const char *directory, bool tuned)
                  "\"torch_dtype\":\"bfloat16\"}\n");
 }
 
-/* Writes an index that names one file, which --delete-after needs. */
-static void write_index(const char *directory, const char *const *names, size_t count)
-{
-    FILE *const out = fopen(scratch_path("%s/model.safetensors.index.json", directory), "w");
-    ck_assert_ptr_nonnull(out);
-    fputs("{\"metadata\":{},\"weight_map\":{\"model.norm.weight\":\"model.safetensors\","
-          "\"model.embed_tokens.weight\":\"model.safetensors\",\"lm_head.weight\":\"model.safetensors\"",
-          out);
-    for (int l = 0; l < RUN_LAYERS; l++)
-        for (size_t p = 0; p < count; p++)
-            fprintf(out, ",\"model.layers.%d.%s\":\"model.safetensors\"", l, names[p]);
-    fputs("}}\n", out);
-    ck_assert_int_eq(fclose(out), 0);
-}
-
 /* Makes a model of 1.5 GB that the forward pass supports, for calibrated verbs. */
 static void make_run(const char *directory)
 {
@@ -249,7 +234,6 @@ static void make_run(const char *directory)
                  "hidden_layers\":8,\"num_attention_heads\":16,\"num_key_value_heads\":4,\"intermediate_size\":8192,"
                  "\"vocab_size\":65536,\"rms_norm_eps\":1e-6,\"rope_theta\":1e4,\"hidden_act\":\"silu\",\"max_"
                  "position_embeddings\":4096,\"torch_dtype\":\"bfloat16\",\"tie_word_embeddings\":false}\n");
-    write_index(directory, names, count);
     copy_tokenizer(directory);
 }
 
@@ -346,7 +330,6 @@ static const row rows[] = {
     {.words = "convert @run -o @four.gguf --to gguf --type q4_k", .gone = "four.gguf"},
     {.words = "convert @all.gguf -o @back --to safetensors", .gone = "all.gguf back"},
     {.words = "fleet @run -o @fleet", .gone = "fleet"},
-    {.words = "measure @run -o @theta-run --delete-after", .gone = "run theta-run"},
     /* 1.5 GB, 256 experts of 4.7 MB */
     {.words = "convert @mixture -o @stacks.gguf --to gguf"},
     {.words = "convert @stacks.gguf -o @back --to safetensors", .gone = "stacks.gguf back"},

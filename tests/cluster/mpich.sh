@@ -8,7 +8,7 @@ needs mpicc.mpich libmpich-dev
 needs ip iproute2
 ip link set lo up
 mkdir -p "$scratch/mpich" && cp "$root/build/organ" "$scratch/mpich/" &&
-    mpicc.mpich -std=c11 -D_GNU_SOURCE -I. -O2 -fvisibility=hidden -fPIC -pthread -shared orchestrator/ranks/mpi.c -o "$scratch/mpich/liborgan_mpi.so" ||
+    mpicc.mpich -std=c11 -D_GNU_SOURCE -I. -Iinclude -O2 -fvisibility=hidden -fPIC -pthread -shared orchestrator/ranks/mpi.c -o "$scratch/mpich/liborgan_mpi.so" ||
     { bad "the module cannot be built for MPICH" && finish; }
 cd "$scratch" || exit 1
 organ=$scratch/mpich/organ

@@ -38,7 +38,6 @@ sweep_disk 6 graft
 sweep_disk 2 chimera
 sweep_disk 6 measure
 begin=$area/coming
-sweep_disk 2 measure-delete
 begin=
 sweep_disk 5 autopsy
 sweep_disk 4 audit

@@ -38,6 +38,5 @@ kills quantize-gguf-force
 begin=$area/again-lora
 kills lora-sanitize-force
 begin=$area/coming
-kills measure-delete
 begin=
 finish

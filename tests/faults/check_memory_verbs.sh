@@ -41,7 +41,6 @@ sweep_memory 80 report
 sweep_memory 40 tokenize
 sweep_memory 8 measure
 begin=$area/coming
-sweep_memory 8 measure-delete
 begin=
 sweep_memory 8 autopsy
 sweep_memory 8 audit

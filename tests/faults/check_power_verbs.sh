@@ -36,7 +36,6 @@ sweep_power 2 chimera
 sweep_power 2 width-experts
 sweep_power 5 measure
 begin=$area/coming
-sweep_power 2 measure-delete
 begin=
 sweep_power 4 autopsy
 sweep_power 4 fleet

@@ -204,12 +204,6 @@ static bool goes_on_from(const sweep *s, const char *directory, bool told, char 
     if (torn)
         snprintf(text, TEXT, "leaves '%.255s', which is not whole", torn);
     o->directory = directory;
-    /* measure --delete-after has deleted the shards of a complete report, so that nothing is left for a next run */
-    const char *odd;
-    if (s->what == POWER && s->again && is_within(&s->right, &o->left, &odd)) {
-        free(o);
-        return true;
-    }
     const int status = torn ? 0 : run_there(s, directory, -1, 0, s->resumable ? RESUME : NO_OPTION);
     if (!torn) {
         find_outcome(s, o, status);
@@ -229,23 +223,12 @@ bool goes_on(const sweep *s, const char *directory, char text[LEAVINGS_TEXT])
     return goes_on_from(s, directory, false, text);
 }
 
-static bool is_all_there(const sweep *s, const char *directory, outcome *o)
-{
-    const char *odd;
-    look_at_work(s, directory, &o->left);
-    return is_within(&s->right, &o->left, &odd);
-}
-
 bool finishes(const sweep *s, const char *directory, int status, int kind, char text[LEAVINGS_TEXT])
 {
     outcome *const o = calloc(1, sizeof *o);
     if (!o)
         give_up("memory");
     o->directory = directory;
-    if (s->again && is_all_there(s, directory, o)) { /* its input has been deleted, so there is nothing to repeat */
-        free(o);
-        return true;
-    }
     if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
         const int without = kind == KILLED_THEN_RESUMED ? RESUME : NO_OPTION;
         status = run_there(s, directory, -1, 0, kind == KILLED_THEN_FORCED ? FORCE : without);

@@ -64,7 +64,6 @@ verb() {
         graft) words=(graft --source "$area/pruned" --target "$q" "${t1[@]}" --output g --layers 1 --type organ) ;;
         chimera) words=(chimera --base "$gguf" --donor "$gguf" --take organ --layers 1-2 "${t1[@]}" -o c.gguf) ;;
         measure) words=(measure "$q" "${t1[@]}" -o z) ;;
-        measure-delete) words=(measure m "${t1[@]}" -o z --delete-after) ;;
         autopsy) words=(autopsy "$q" "${t1[@]}" -o a) ;;
         audit) words=(audit "$q" "$area/pruned" "${t1[@]}" --html a.html) ;;
         evaluate) words=(evaluate "$model" "$area/tuned" --text "$area/text" "${t1[@]}" -o e) ;;
@@ -97,7 +96,6 @@ sweep() {
     ((${#words[@]})) || verb "$name" || bad "there is no verb $name"
     case $name in prune* | purify* | width* | layers* | convert* | dequantize* | quantize* | lora-merge | lora-extract | extract | assemble | graft | chimera | experts*) leaves+=(--resumable) ;; esac
     case $name in measure* | autopsy | fleet | orthogonality* | evaluate) leaves+=(--each) ;; esac
-    [[ $name == measure-delete ]] && leaves+=(--again) # a shard that was measured is gone; what was measured of it is written down
     [[ $name == fetch* ]] && leaves+=(--each --again) # files that are whole stay, and parts of others
     [[ $name == evaluate ]] && leaves+=(--tells)
     [[ $name == untrusted ]] && leaves+=(--finds)

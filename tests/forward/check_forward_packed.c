@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Packed weights that are decoded in panels give the bits of dequantised weights, with less memory. */
-#include "orchestrator/surgery/precision/dequantize.h"
-#include "orchestrator/surgery/precision/quantize.h"
+#include <organ/quantize.h>
 #include "tests/kit/effort.h"
 #include "tests/kit/forward_rig.h"
 #include "tests/kit/model_maker.h"

@@ -2,7 +2,7 @@
  * A mixture that reads its experts in groups, because they do not fit the memory, gives the bits of one that holds all
  * of them. */
 #include "orchestrator/forward/forward_job.h"
-#include "orchestrator/surgery/precision/quantize.h"
+#include <organ/quantize.h>
 #include "tests/kit/arch_maker.h"
 #include "tests/kit/forward_rig.h"
 #include "tests/kit/model_maker.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of perplexity: the windows of each style, written by hand; scores of models with given probabilities against
  * the formulas; bit identity for any batches. */
-#include "orchestrator/forward/perplexity.h"
+#include <organ/forward.h>
 #include "orchestrator/surgery/text/text_streamer.h"
 #include "tests/kit/suite_table.h"
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Mutates a GGUF header field by field: counts, lengths, types, shapes, offsets, alignment, nested lists. Every other
  * time it corrects dependent fields, so that the fault is isolated. */
-#include "formats/gguf/gguf.h"
-#include "formats/tensor/tensor.h"
+#include <organ/models.h>
 #include "tests/fuzz/mutate.h"
 
 #include <string.h>

@@ -4,7 +4,7 @@
 #ifndef ORGAN_FUZZ_TARGET_H
 #define ORGAN_FUZZ_TARGET_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * LoRA adapters: adapter_config.json, separator, header of the safetensors file, separator, data. */
-#include "formats/adapter/adapter.h"
+#include <organ/weights.h>
 #include "tests/fuzz/targets.h"
 
 #include <math.h>

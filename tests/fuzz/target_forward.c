@@ -2,7 +2,7 @@
  * Models as the forward pass reads them: config.json, separator, header of a safetensors file, separator, data; or a
  * GGUF file with zeros after its end. A model that opens computes logits for a few tokens and continues them by one. */
 #include "formats/gguf/file.h"
-#include "orchestrator/forward/forward.h"
+#include <organ/forward.h>
 #include "tests/fuzz/targets.h"
 
 #include <stdlib.h>

@@ -2,7 +2,7 @@
  * A model behind a URL with a hostile server. The first byte selects the URL and whether the server's address counts as
  * public; then come the answers with separators between them, one for each connection. libcurl reads them from a pair
  * of sockets: no packet leaves the process and no name is resolved. */
-#include "formats/model/model.h"
+#include <organ/models.h>
 #include "formats/remote/curl_library.h"
 #include "tests/fuzz/targets.h"
 

@@ -3,7 +3,7 @@
  * break out of every place in a page where it is not escaped, and the page is searched for it. */
 #include "tests/fuzz/page_scan.h"
 #include "tests/fuzz/targets.h"
-#include "orchestrator/report/view/html_report.h"
+#include <organ/report.h>
 
 #include <stdlib.h>
 #include <string.h>

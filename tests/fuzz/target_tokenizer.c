@@ -2,7 +2,7 @@
  * Tokenizers with a text to encode: of a GGUF file (TEXT, separator, FILE), and of a directory (TEXT, separator,
  * tokenizer.json or tekken.json or tiktoken.model, separator, tokenizer_config.json). */
 #include "formats/gguf/file.h"
-#include "formats/tokenizer/tokenizer.h"
+#include <organ/tokenizer.h>
 #include "tests/fuzz/targets.h"
 
 #include <stdio.h>

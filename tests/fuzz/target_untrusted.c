@@ -3,7 +3,7 @@
  * tokenizer.json, separator, header of a safetensors file, separator, the name of a file and its content; or a GGUF
  * file. The scan always ends with a document. */
 #include "tests/fuzz/targets.h"
-#include "orchestrator/surgery/untrusted/untrusted.h"
+#include <organ/inspect.h>
 
 #include <jansson.h>
 #include <stdio.h>

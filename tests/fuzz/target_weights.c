@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * A model and its weights: config.json, separator, header of a safetensors file, separator, data; or a GGUF file. Rows
  * of each weight are decoded by the scalar kernels and by the best of this CPU, which must give the same bits. */
-#include "formats/weights/weights.h"
+#include <organ/weights.h>
 #include "tests/fuzz/targets.h"
-#include "orchestrator/stream/weight_reader.h"
+#include <organ/stream.h>
 
 #include <math.h>
 #include <stdio.h>

@@ -7,7 +7,7 @@
  * checks against golden files and a second implementation. Not part of `ninja test`.
  * exhaustive_long [EVERY]: for emulated CPUs, runs every EVERY-th part of the 2^32 values and one pattern of blocks,
  * without digests. */
-#include "kernels/kernels.h"
+#include <organ/kernels.h>
 #include "tests/kernels/kernel_reference.h"
 #include <inttypes.h>
 #include <math.h>

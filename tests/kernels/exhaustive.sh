@@ -65,7 +65,7 @@ fi
 # ---- CPUs that organ rejects ----
 # refuses WHAT COMPILER...: checks that the program exits with a message.
 refuses() {
-    if "${@:2}" -std=c11 -I. -fsyntax-only kernels/dispatch.c >"$scratch/log" 2>&1; then bad "$1 compiles"; elif
+    if "${@:2}" -std=c11 -I. -Iinclude -fsyntax-only kernels/dispatch.c >"$scratch/log" 2>&1; then bad "$1 compiles"; elif
         grep -q 'organ supports only little-endian machines' "$scratch/log"; then good; else bad "$1 is refused for another reason" "$scratch/log"; fi
 }
 refuses "a big-endian machine" cc -U__BYTE_ORDER__ -D__BYTE_ORDER__=__ORDER_BIG_ENDIAN__

@@ -4,7 +4,7 @@
  * table against the reference within rounding. */
 #ifndef ORGAN_TESTS_KERNEL_CHECKER_H
 #define ORGAN_TESTS_KERNEL_CHECKER_H
-#include "kernels/kernels.h"
+#include <organ/kernels.h>
 #include "tests/kernels/guarded.h"
 #include "tests/kernels/kernel_reference.h"
 #include "tests/kit/samples.h"

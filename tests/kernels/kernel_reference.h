@@ -2,7 +2,7 @@
  * References: a second, plain implementation of the kernels from values in FP64. */
 #ifndef ORGAN_TESTS_KERNEL_REFERENCE_H
 #define ORGAN_TESTS_KERNEL_REFERENCE_H
-#include "kernels/kernels.h"
+#include <organ/kernels.h>
 
 /* The numbers of exponent and fraction bits of a 16-bit float. */
 typedef struct small_float {

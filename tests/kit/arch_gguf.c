@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Makes the GGUF files that fixtures/make_arch_gguf.py describes. */
-#include "formats/gguf/gguf.h"
+#include <organ/models.h>
 #include "tests/kit/arch_maker.h"
 
 #include <check.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/kit/condition_rig.h"
 
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "orchestrator/report/view/views.h"
 
 #include <check.h>

@@ -3,7 +3,7 @@
 #ifndef FORWARD_RIG_H
 #define FORWARD_RIG_H
 
-#include "orchestrator/forward/forward.h"
+#include <organ/forward.h>
 
 #include <check.h>
 

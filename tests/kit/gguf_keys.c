@@ -4,7 +4,7 @@
  * gguf_keys FILE OUT EDIT...: writes the file with other key-values. An EDIT is KEY=TYPE:JSON, with TYPE a name such as
  * u32 or string and JSON a value or an array of values, or KEY= to remove the key. */
 #include "formats/gguf/file.h"
-#include "formats/model/model.h"
+#include <organ/models.h>
 
 #include <jansson.h>
 #include <stdio.h>

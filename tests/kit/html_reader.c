@@ -3,7 +3,7 @@
 #include "tests/kit/html_reader.h"
 
 #include "formats/base/utf8.h"
-#include "orchestrator/report/view/html_report.h"
+#include <organ/report.h>
 #include "tests/kit/svg_reader.h"
 #include "tests/kit/require.h"
 

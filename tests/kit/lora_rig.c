@@ -2,7 +2,7 @@
 #include "tests/kit/lora_rig.h"
 #include "tests/kit/require.h"
 
-#include "formats/adapter/adapter.h"
+#include <organ/weights.h>
 #include "orchestrator/stream/widen.h"
 
 #include <fcntl.h>

@@ -3,9 +3,7 @@
 #ifndef LORA_RIG_H
 #define LORA_RIG_H
 
-#include "orchestrator/surgery/lora/merge.h"
-#include "orchestrator/surgery/lora/resize.h"
-#include "orchestrator/surgery/lora/sanitize.h"
+#include <organ/lora.h>
 #include "tests/kit/resume_rig.h"
 
 #include <check.h>

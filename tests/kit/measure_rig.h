@@ -3,7 +3,7 @@
 #ifndef ORGAN_TEST_MEASURE_RIG_H
 #define ORGAN_TEST_MEASURE_RIG_H
 
-#include "orchestrator/surgery/measure/measure.h"
+#include <organ/measure.h>
 #include "tests/kit/run_rig.h"
 
 #include <check.h>

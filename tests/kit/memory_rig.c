@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/kit/memory_rig.h"
 
-#include "formats/base/memory_watch.h"
-#include "orchestrator/report/text/document.h"
-#include "orchestrator/report/view/html_report.h"
+#include <organ/base.h>
+#include <organ/report.h>
 
 #include <check.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
 #ifndef MODEL_MAKER_H
 #define MODEL_MAKER_H
 
-#include "formats/tensor/tensor.h"
+#include <organ/models.h>
 
 #include <stdbool.h>
 #include <stddef.h>

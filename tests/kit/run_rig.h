@@ -3,7 +3,7 @@
 #ifndef RUN_RIG_H
 #define RUN_RIG_H
 
-#include "orchestrator/stream/pass.h"
+#include <organ/stream.h>
 #include "tests/kit/model_maker.h"
 
 /* Differences from the usual engine: the best ISA, this machine, 2 threads, 64 MiB, not stopped. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/kit/scratch_model.h"
 
-#include "formats/model/model.h"
+#include <organ/models.h>
 
 #include <check.h>
 #include <dirent.h>

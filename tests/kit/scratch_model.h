@@ -3,7 +3,7 @@
 #ifndef ORGAN_TEST_SCRATCH_MODEL_H
 #define ORGAN_TEST_SCRATCH_MODEL_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <stddef.h>
 #include <stdint.h>

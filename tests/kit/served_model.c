@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/kit/served_model.h"
 
-#include "orchestrator/stream/pass.h"
-#include "orchestrator/surgery/measure/z_measure.h"
+#include <organ/stream.h>
+#include <organ/measure.h>
 
 #include <fcntl.h>
 #include <inttypes.h>

@@ -3,7 +3,7 @@
 #ifndef ORGAN_TEST_WEIGHTS_RIG_H
 #define ORGAN_TEST_WEIGHTS_RIG_H
 
-#include "formats/weights/weights.h"
+#include <organ/weights.h>
 
 /* Configs of common quantisers; `more` is added to the object with the numbers. */
 #define WORDS(bits, more)                                                                                              \

@@ -5,9 +5,8 @@
 #include "formats/base/activity.h"
 #include "formats/base/file_calls.h"
 #include "formats/base/input_file.h"
-#include "orchestrator/machine/topology.h"
+#include <organ/machine.h>
 #include "orchestrator/machine/work_account.h"
-#include "orchestrator/machine/workers.h"
 #include "tests/kit/suite_table.h"
 
 #include <check.h>

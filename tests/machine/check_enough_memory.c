@@ -3,19 +3,13 @@
  * verb with --memory whose need may be below the smallest value of the command line. tests/cli/check_cli_memory.sh has
  * the others. */
 #include "orchestrator/machine/enough_memory.h"
-#include "orchestrator/machine/quantity.h"
-#include "orchestrator/surgery/health/autopsy.h"
-#include "orchestrator/surgery/lora/lora_extract.h"
-#include "orchestrator/surgery/lora/merge.h"
-#include "orchestrator/surgery/lora/sanitize.h"
-#include "orchestrator/surgery/measure/measure.h"
-#include "orchestrator/surgery/orthogonality/noise_pairs.h"
-#include "orchestrator/surgery/orthogonality/orthogonality.h"
-#include "orchestrator/surgery/precision/dequantize.h"
-#include "orchestrator/surgery/precision/quantize.h"
-#include "orchestrator/surgery/prune/audit.h"
-#include "orchestrator/surgery/prune/prune.h"
-#include "orchestrator/surgery/purify/purify.h"
+#include <organ/machine.h>
+#include <organ/inspect.h>
+#include <organ/lora.h>
+#include <organ/measure.h>
+#include <organ/quantize.h>
+#include <organ/prune.h>
+#include <organ/purify.h>
 #include "tests/kit/run_rig.h"
 
 #include <check.h>

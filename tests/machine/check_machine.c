@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tests of orchestrator/machine: places on synthetic machines, binding on this one, the worker pool. */
-#include "orchestrator/machine/topology.h"
-#include "orchestrator/machine/workers.h"
+#include <organ/machine.h>
 #include "tests/machine/check_topology.h"
 
 #include <check.h>

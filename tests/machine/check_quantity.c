@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tests of orchestrator/machine/quantity.c: amounts in the form that users write and read. */
-#include "orchestrator/machine/quantity.h"
+#include <organ/machine.h>
 
 #include <check.h>
 #include <math.h>

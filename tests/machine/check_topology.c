@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tests of machines recorded as XML: places, nodes without memory, kinds of core, unused cores, malformed records. */
-#include "orchestrator/machine/topology.h"
+#include <organ/machine.h>
 #include "tests/machine/check_topology.h"
 #include "tests/kit/scratch_model.h"
 

@@ -12,9 +12,9 @@ variable() { sed -e ':a' -e '/\$$/{N;s/\$\n *//;ba' -e '}' build.ninja | sed -n 
 
 # Prints the structures, unions and enumerations of the public headers, from the debug information of a unit that includes all of them.
 layouts() {
-    for header in $(variable public_headers); do printf '#include "%s"\n' "$header"; done >"$scratch/all.c"
+    echo "#include <organ/organ.h>" >"$scratch/all.c"
     # shellcheck disable=SC2086 # CC may be a command with words: "ccache gcc"
-    ${CC:-cc} -std=c11 -I. -gdwarf-4 -gstrict-dwarf -fno-eliminate-unused-debug-types -c "$scratch/all.c" -o "$scratch/all.o" || return
+    ${CC:-cc} -std=c11 -Iinclude -gdwarf-4 -gstrict-dwarf -fno-eliminate-unused-debug-types -c "$scratch/all.c" -o "$scratch/all.o" || return
     readelf --debug-dump=info "$scratch/all.o" 2>/dev/null | awk '
         function value(text) { sub(/^[^:]*: */, "", text); sub(/^\(indirect string, offset: 0x[0-9a-f]+\): /, "", text); sub(/[ \t]+$/, "", text); return text }
         function flush_member() { if (part != "" && inner != "") parts[depth_of] = parts[depth_of] " " inner "@" place; part = inner = place = "" }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Compares packed weights with the dequantised values of their formats' own libraries, bit for bit: fixtures/precision,
  * every scheme, any range of rows, every ISA. Also tests invalid values in companions. */
-#include "formats/weights/weights.h"
-#include "orchestrator/stream/weight_reader.h"
+#include <organ/weights.h>
+#include <organ/stream.h>
 #include "orchestrator/stream/widen.h"
 #include "tests/kit/scratch_model.h"
 #include "tests/kit/suite_table.h"

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of the stream: division into bands, passes, and failing system calls. */
 #include "orchestrator/stream/band_plan.h"
-#include "orchestrator/stream/engine.h"
-#include "orchestrator/stream/pass.h"
+#include <organ/stream.h>
 #include "tests/stream/check_stream.h"
 #include "tests/kit/model_maker.h"
 #include "tests/kit/suite_table.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Copying of tensors: bytes, extents and errors with any number of workers. */
-#include "orchestrator/stream/engine.h"
+#include <organ/stream.h>
 #include "orchestrator/stream/transfer.h"
 #include "tests/kit/model_maker.h"
 #include "tests/kit/suite_table.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tests of the pass over weights: every value once, in order, for any threads and memory; errors and stops end it. */
-#include "formats/weights/weights.h"
+#include <organ/weights.h>
 #include "orchestrator/stream/weight_pass.h"
 #include "orchestrator/stream/widen.h"
 #include "tests/kit/model_maker.h"

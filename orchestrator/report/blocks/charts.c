@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * Draws the charts of BARS and MAP blocks. `rows` is the JSON array of a block's rows; `style` is the block's
  * organ_bars_of or organ_map_of: the texts of the chart, and the members of a row with its values. */
-#include "orchestrator/machine/quantity.h"
+#include <organ/machine.h>
 #include "formats/base/json_spool.h"
 #include "orchestrator/report/blocks/layer_map.h"
 #include "orchestrator/report/blocks/view_writer.h"
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "orchestrator/report/text/report_text.h"
 
 #include <math.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/blocks/layer_map.h"
 
-#include "formats/tensor/tensor.h"
+#include <organ/models.h>
 #include "orchestrator/report/text/report_text.h"
 
 #include <limits.h>

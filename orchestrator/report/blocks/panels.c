@@ -3,7 +3,7 @@
 #include "orchestrator/report/blocks/layer_map.h"
 #include "orchestrator/report/blocks/view_writer.h"
 #include "orchestrator/report/blocks/view_walk.h"
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "orchestrator/report/text/report_text.h"
 
 #include <math.h>

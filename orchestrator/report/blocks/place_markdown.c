@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/blocks/view_writer.h"
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 
 #include <stdint.h>
 

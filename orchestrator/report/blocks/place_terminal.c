@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/blocks/view_writer.h"
 
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "orchestrator/report/text/report_text.h"
 
 /* Prints `lead` and a paragraph that is broken at the width of the terminal and indented by the width of `lead`. */

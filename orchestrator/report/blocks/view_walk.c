@@ -2,8 +2,8 @@
 #include "orchestrator/report/blocks/view_walk.h"
 
 #include "formats/base/json_spool.h"
-#include "formats/base/memory_watch.h"
-#include "orchestrator/machine/quantity.h"
+#include <organ/base.h>
+#include <organ/machine.h>
 #include "orchestrator/report/blocks/view_writer.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/text/report_text.h"

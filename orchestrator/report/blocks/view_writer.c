@@ -2,7 +2,7 @@
 #include "orchestrator/report/blocks/view_writer.h"
 #include "orchestrator/report/blocks/document_rows.h"
 
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "orchestrator/report/text/report_text.h"
 
 #include <math.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * The end of every page: definitions of its terms, then the members that differ from run to run. */
-#include "orchestrator/machine/quantity.h"
+#include <organ/machine.h>
 #include "formats/base/path.h"
 #include "formats/base/text_buffer.h"
 #include "orchestrator/report/html/page.h"
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "orchestrator/report/text/report_text.h"
 
 #include <string.h>

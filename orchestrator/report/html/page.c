@@ -4,7 +4,7 @@
 #include "formats/model/recognise.h"
 #include "orchestrator/report/html/style.h"
 #include "orchestrator/report/svg/svg.h"
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "orchestrator/report/text/report_text.h"
 
 #include <ctype.h>

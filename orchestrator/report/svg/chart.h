@@ -6,7 +6,7 @@
 #ifndef ORGAN_SVG_CHART_H
 #define ORGAN_SVG_CHART_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -4,7 +4,7 @@
 #ifndef ORGAN_SVG_RANKING_H
 #define ORGAN_SVG_RANKING_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <stdbool.h>
 #include <stddef.h>

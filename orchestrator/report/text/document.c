@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 
 #include "formats/base/file_calls.h"
 #include "formats/base/json_spool.h"
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "formats/base/paged_rows.h"
 #include "formats/base/path.h"
 #include "formats/base/text_buffer.h"

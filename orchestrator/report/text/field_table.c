@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/text/field_table.h"
 
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 
 #include <string.h>
 

@@ -2,11 +2,11 @@
  * Builders of documents: ORGAN_OBJECT(SET_TEXT("role", name), SET_COUNT("modules", count)) is an object with these
  * members in this order. A member without a value (no memory, bytes that are not UTF-8, a number that is not finite)
  * makes the object NULL. The function that completes a document checks whether memory was refused meanwhile
- * (formats/base/memory_watch.h). */
+ * (organ_memory_refusals). */
 #ifndef ORGAN_MEMBERS_H
 #define ORGAN_MEMBERS_H
 
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "orchestrator/version.h"
 
 #include <jansson.h>

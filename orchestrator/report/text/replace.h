@@ -3,7 +3,7 @@
 #ifndef ORGAN_REPLACE_H
 #define ORGAN_REPLACE_H
 
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 
 /* Like organ_document_write, for a file that is not a report, such as the record of a job, and whose content the caller
  * has read or owns: also replaces a JSON document of this program without a seal or with a broken one. */

@@ -3,7 +3,7 @@
 #ifndef ORGAN_TEXT_H
 #define ORGAN_TEXT_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 #include "formats/base/text_buffer.h"
 
 #include <stdbool.h>
@@ -34,7 +34,7 @@ size_t organ_text_width(const char *s);
 
 /* Shortens `s` to at most `width` columns (>= 5): replaces its middle by "…" if `utf8` is set, else by "...". A text
  * that fits is copied unchanged. The caller frees the result; NULL if memory runs out, which counts as a refusal
- * (formats/base/memory_watch.h). */
+ * (organ_memory_refusals). */
 char *organ_text_shorten(const char *s, size_t width, bool utf8);
 
 /* Writes a paragraph: `lead` first, then the words of `s` broken at `page->width` (unlimited: one line), further lines

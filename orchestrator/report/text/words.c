@@ -2,10 +2,10 @@
 #include "orchestrator/report/text/words.h"
 
 #include "formats/base/json_spool.h"
-#include "formats/base/memory_watch.h"
-#include "orchestrator/machine/quantity.h"
+#include <organ/base.h>
+#include <organ/machine.h>
 #include "orchestrator/machine/shell_word.h"
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "orchestrator/report/text/text_table.h"
 
 #include <ctype.h>

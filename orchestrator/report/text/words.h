@@ -63,7 +63,7 @@ bool organ_scope_holds(const organ_scope *scope, const char *condition);
 const char *organ_number_form(double x, const char *form, char out[ORGAN_NUMBER_ROOM]);
 
 /* Returns the words with their placeholders expanded for the output `to`. The caller frees the text; "" for NULL.
- * Returns NULL if out of memory, which counts as a refusal (formats/base/memory_watch.h). */
+ * Returns NULL if out of memory, which counts as a refusal (organ_memory_refusals). */
 char *organ_words_text(const organ_scope *scope, const char *words, organ_words_for to);
 
 #endif

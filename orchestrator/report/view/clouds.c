@@ -2,7 +2,7 @@
 #include "orchestrator/report/view/clouds.h"
 
 #include "orchestrator/report/svg/svg.h"
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 
 #include <math.h>
 #include <stdlib.h>

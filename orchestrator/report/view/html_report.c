@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/report/view/html_report.h"
+#include <organ/report.h>
 
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "orchestrator/report/blocks/blocks.h"
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/views.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The view of organ.autopsy/1, the report of `organ autopsy`. */
-#include "formats/tensor/tensor.h"
+#include <organ/models.h>
 #include "orchestrator/report/blocks/blocks.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/text/report_text.h"

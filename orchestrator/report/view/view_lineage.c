@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/view/view_lineage.h"
 
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "orchestrator/report/text/report_text.h"
 
 #include <errno.h>

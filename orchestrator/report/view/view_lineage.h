@@ -5,7 +5,7 @@
 #ifndef ORGAN_VIEW_LINEAGE_H
 #define ORGAN_VIEW_LINEAGE_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <jansson.h>
 #include <stddef.h>

@@ -2,7 +2,7 @@
  * The view of organ.measure/1, the report of `organ measure`. */
 #include "orchestrator/report/view/view_measure.h"
 
-#include "formats/tensor/tensor.h"
+#include <organ/models.h>
 #include "orchestrator/report/blocks/blocks.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/text/report_text.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The views of organ.extract/1 and organ.assemble/1, the reports of `organ extract` and `organ assemble`. */
-#include "formats/tensor/tensor.h"
+#include <organ/models.h>
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/view_anatomy.h"

@@ -2,7 +2,7 @@
 #include "orchestrator/report/view/view_sparsity.h"
 
 #include "orchestrator/report/svg/svg.h"
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "orchestrator/report/text/report_text.h"
 
 #include <math.h>

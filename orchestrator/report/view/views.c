@@ -2,7 +2,7 @@
 #include "orchestrator/report/view/views.h"
 
 #include "orchestrator/report/blocks/blocks.h"
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "orchestrator/report/text/report_text.h"
 
 #include <string.h>

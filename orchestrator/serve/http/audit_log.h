@@ -3,7 +3,7 @@
 #ifndef ORGAN_HTTP_AUDIT_LOG_H
 #define ORGAN_HTTP_AUDIT_LOG_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <stdbool.h>
 

@@ -4,7 +4,7 @@
 #ifndef ORGAN_DAEMON_LIBRARY_H
 #define ORGAN_DAEMON_LIBRARY_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <microhttpd.h>
 

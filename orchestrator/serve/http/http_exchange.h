@@ -3,7 +3,7 @@
 #ifndef ORGAN_HTTP_EXCHANGE_H
 #define ORGAN_HTTP_EXCHANGE_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 #include "orchestrator/command/options.h"
 
 #include <jansson.h>

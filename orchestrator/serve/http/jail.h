@@ -4,7 +4,7 @@
 #ifndef ORGAN_JAIL_H
 #define ORGAN_JAIL_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Parses the target (path and query), headers and body of a request. */
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "formats/base/utf8.h"
 #include "orchestrator/serve/http/http_parts.h"
 

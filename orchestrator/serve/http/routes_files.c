@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * /files: files below the root. */
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "orchestrator/serve/http/http.h"
 
 #include <string.h>

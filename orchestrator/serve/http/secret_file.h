@@ -3,7 +3,7 @@
 #ifndef ORGAN_SECRET_FILE_H
 #define ORGAN_SECRET_FILE_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <stddef.h>
 #include <sys/stat.h>

@@ -4,7 +4,7 @@
 #define ORGAN_SERVER_OPTIONS_H
 
 #include "orchestrator/command/options.h"
-#include "orchestrator/stream/stop.h"
+#include <organ/stream.h>
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -4,7 +4,7 @@
 #ifndef ORGAN_HTTP_TLS_H
 #define ORGAN_HTTP_TLS_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <microhttpd.h>
 

@@ -4,7 +4,7 @@
 #ifndef ORGAN_HTTP_TOKENS_H
 #define ORGAN_HTTP_TOKENS_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <stdbool.h>
 #include <stddef.h>

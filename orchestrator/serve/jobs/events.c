@@ -3,7 +3,7 @@
  * its line in events.jsonl. A client that reconnects sends the last id in Last-Event-ID and gets the events it missed;
  * the server keeps no events in memory. */
 #include "orchestrator/machine/stopwatch.h"
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "orchestrator/report/text/text.h"
 #include "orchestrator/serve/jobs/keeper.h"
 #include "orchestrator/serve/jobs/jobs_parts.h"

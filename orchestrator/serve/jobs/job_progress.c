@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/jobs/job_progress.h"
 
-#include "formats/base/memory_watch.h"
-#include "formats/base/status.h"
+#include <organ/base.h>
 #include "orchestrator/machine/stopwatch.h"
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "orchestrator/report/text/members.h"
 
 #include <stdio.h>

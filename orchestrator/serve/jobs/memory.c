@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/jobs/memory.h"
 
-#include "orchestrator/machine/quantity.h"
+#include <organ/machine.h>
 #include "orchestrator/serve/jobs/verb_catalog.h"
 
 #include <stdlib.h>

@@ -3,7 +3,7 @@
 #ifndef ORGAN_JOB_PROCESS_H
 #define ORGAN_JOB_PROCESS_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 #include "orchestrator/serve/confine/confine.h"
 #include "orchestrator/serve/http/http.h"
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * /api/v1/jobs and /api/v1/verbs: jobs, and the verbs with the JSON Schema of their arguments. */
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "orchestrator/report/text/text.h"
-#include "orchestrator/report/view/html_report.h"
 #include "orchestrator/serve/http/http.h"
 #include "orchestrator/serve/jobs/jobs.h"
 #include "orchestrator/serve/jobs/keeper.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Starts, watches, signals and ends the process of one job, and takes over jobs of an earlier server. The caller of
  * each function holds jobs->mutex. */
-#include "orchestrator/machine/quantity.h"
+#include <organ/machine.h>
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/serve/jobs/memory.h"

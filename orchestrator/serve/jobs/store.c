@@ -2,9 +2,9 @@
 #include "orchestrator/serve/jobs/store.h"
 
 #include "formats/base/file_calls.h"
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "formats/base/text_buffer.h"
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/text/replace.h"
 #include "orchestrator/stream/publish.h"

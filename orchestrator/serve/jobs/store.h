@@ -5,7 +5,7 @@
 #ifndef ORGAN_JOB_STORE_H
 #define ORGAN_JOB_STORE_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 #include "orchestrator/serve/jobs/process.h"
 #include "orchestrator/serve/jobs/job_progress.h"
 #include "orchestrator/serve/jobs/job_arguments.h"

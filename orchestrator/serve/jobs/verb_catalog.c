@@ -22,11 +22,10 @@ const organ_verb *organ_job_verb(const organ_verb *const *verbs, size_t count, c
 }
 
 /* Returns whether clients must not set the option. Such options are --help, those that the server sets itself or
- * replaces by a route (--html), those for requests to other servers (--header), and those that could remove models
- * (--delete-after). */
+ * replaces by a route (--html), and those for requests to other servers (--header). */
 static bool is_hidden_option(const organ_option *option)
 {
-    static const char *const names[] = {"help", "json", "quiet", "progress", "html", "header", "delete-after"};
+    static const char *const names[] = {"help", "json", "quiet", "progress", "html", "header"};
     for (size_t k = 0; k < sizeof names / sizeof *names; k++)
         if (strcmp(option->name, names[k]) == 0)
             return true;

@@ -14,7 +14,7 @@ bool organ_verb_is_job(const organ_verb *verb);
 const organ_verb *organ_job_verb(const organ_verb *const *verbs, size_t count, const char *name);
 
 /* Returns the k-th of those options of the verb that a client may set, NULL after the last. Omits options that the
- * server sets itself (--json, --progress, ...), --html, --header, and --delete-after, which removes a model. */
+ * server sets itself (--json, --progress, ...), --html and --header. */
 const organ_option *organ_job_option(const organ_verb *verb, size_t k);
 
 /* Writes to `key` the name of the member of "arguments" for the operand, "MODEL" for "MODEL...", and returns `key`. */

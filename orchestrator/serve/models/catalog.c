@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/models/catalog.h"
 
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "formats/base/utf8.h"
 #include "formats/safetensors/safetensors.h"
-#include "orchestrator/machine/quantity.h"
+#include <organ/machine.h>
 #include "orchestrator/serve/models/model_details.h"
 
 #include <errno.h>

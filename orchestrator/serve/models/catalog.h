@@ -4,7 +4,7 @@
 #ifndef ORGAN_MODEL_CATALOG_H
 #define ORGAN_MODEL_CATALOG_H
 
-#include "formats/model/model.h"
+#include <organ/models.h>
 #include "orchestrator/serve/http/http.h"
 
 /* Immutable after its creation except `users`, so any thread may read it. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/models/model_cache.h"
 
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/serve/models/scan.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/models/model_details.h"
 
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/surgery/health/health.h"
+#include <organ/inspect.h>
 
 #include <errno.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
 #ifndef ORGAN_MODEL_DETAILS_H
 #define ORGAN_MODEL_DETAILS_H
 
-#include "formats/model/model.h"
+#include <organ/models.h>
 
 /* Largest number of rows in each list of a description, and of layers that are listed individually. */
 #define ORGAN_DETAILS_MAX 4096u

@@ -2,8 +2,8 @@
 #include "orchestrator/serve/models/model_reader.h"
 
 #include "formats/base/file_calls.h"
-#include "formats/base/memory_watch.h"
-#include "orchestrator/machine/quantity.h"
+#include <organ/base.h>
+#include <organ/machine.h>
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/serve/confine/confine.h"
 #include "orchestrator/serve/models/worker.h"

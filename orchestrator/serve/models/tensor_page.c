@@ -2,7 +2,7 @@
 #include "orchestrator/serve/models/tensor_page.h"
 
 #include "orchestrator/report/text/text.h"
-#include "orchestrator/surgery/health/health.h"
+#include <organ/inspect.h>
 
 #include <errno.h>
 #include <fnmatch.h>

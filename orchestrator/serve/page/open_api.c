@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/page/open_api.h"
 
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "orchestrator/command/embedded.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/serve/jobs/jobs.h"

@@ -3,7 +3,7 @@
 #ifndef ORGAN_OPEN_API_H
 #define ORGAN_OPEN_API_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 #include "orchestrator/command/options.h"
 
 #include <jansson.h>

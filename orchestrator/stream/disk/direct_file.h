@@ -5,7 +5,7 @@
 #ifndef ORGAN_DIRECT_FILE_H
 #define ORGAN_DIRECT_FILE_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <stdbool.h>
 #include <stdint.h>

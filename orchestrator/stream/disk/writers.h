@@ -4,7 +4,7 @@
 #ifndef ORGAN_WRITERS_H
 #define ORGAN_WRITERS_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <stddef.h>
 

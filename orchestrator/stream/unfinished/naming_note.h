@@ -9,7 +9,7 @@
 #ifndef ORGAN_NAMING_NOTE_H
 #define ORGAN_NAMING_NOTE_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <stdbool.h>
 #include <stddef.h>

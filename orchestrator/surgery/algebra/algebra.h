@@ -9,7 +9,7 @@
 #ifndef ORGAN_ALGEBRA_H
 #define ORGAN_ALGEBRA_H
 
-#include "orchestrator/stream/pass.h"
+#include <organ/stream.h>
 #include "orchestrator/surgery/algebra/ridge.h"
 
 /* ---- arrays ---- */

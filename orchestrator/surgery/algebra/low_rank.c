@@ -4,7 +4,7 @@
 #include "orchestrator/surgery/algebra/low_rank_job.h"
 
 #include "orchestrator/machine/extent.h"
-#include "orchestrator/machine/quantity.h"
+#include <organ/machine.h>
 #include "orchestrator/stream/product.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 

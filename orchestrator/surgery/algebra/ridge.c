@@ -8,7 +8,7 @@
 #include "orchestrator/surgery/algebra/ridge_job.h"
 
 #include "orchestrator/machine/extent.h"
-#include "orchestrator/machine/workers.h"
+#include <organ/machine.h>
 #include "orchestrator/stream/product.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 

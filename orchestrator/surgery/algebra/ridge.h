@@ -11,7 +11,7 @@
 #ifndef ORGAN_RIDGE_H
 #define ORGAN_RIDGE_H
 
-#include "orchestrator/stream/pass.h"
+#include <organ/stream.h>
 
 /* A token is either of part FIT, to which D is fitted while lambda is chosen, or of part HELD, the held-out tokens on
  * which lambda is judged. */

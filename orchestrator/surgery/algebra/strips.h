@@ -4,7 +4,7 @@
 #ifndef ORGAN_STRIPS_H
 #define ORGAN_STRIPS_H
 
-#include "orchestrator/stream/pass.h"
+#include <organ/stream.h>
 
 #define ORGAN_STRIP_ROWS ((size_t)128) /* rows of a strip; the last one may have fewer */
 

@@ -3,7 +3,7 @@
 #ifndef ORGAN_VECTORS64_H
 #define ORGAN_VECTORS64_H
 
-#include "kernels/kernels.h"
+#include <organ/kernels.h>
 
 /* Returns the largest magnitude of n values; 0 if n is 0, not finite if a value is not. */
 double organ_max_magnitude(const double *values, size_t n);

@@ -7,8 +7,8 @@
 #ifndef ORGAN_ALLOCATE_H
 #define ORGAN_ALLOCATE_H
 
-#include "formats/base/status.h"
-#include "orchestrator/surgery/allocate/allocate_options.h"
+#include <organ/base.h>
+#include <organ/options.h>
 #include "orchestrator/ranks/ranks.h"
 
 #include <jansson.h>

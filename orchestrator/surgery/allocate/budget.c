@@ -2,7 +2,7 @@
  * Parses the value of --budget. */
 #include "orchestrator/surgery/allocate/allocate.h"
 
-#include "orchestrator/machine/quantity.h"
+#include <organ/machine.h>
 
 #include <stdlib.h>
 #include <string.h>

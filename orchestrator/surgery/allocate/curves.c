@@ -6,7 +6,7 @@
 #include "orchestrator/surgery/allocate/curves.h"
 
 #include "formats/base/text_buffer.h"
-#include "orchestrator/machine/quantity.h"
+#include <organ/machine.h>
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/allocate/pooled.h"

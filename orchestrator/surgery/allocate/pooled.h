@@ -5,8 +5,8 @@
 #ifndef ORGAN_POOLED_H
 #define ORGAN_POOLED_H
 
-#include "kernels/kernels.h"
-#include "orchestrator/forward/forward.h"
+#include <organ/kernels.h>
+#include <organ/forward.h>
 #include "orchestrator/surgery/inputs/inputs.h"
 
 typedef struct organ_pooled_tensors organ_pooled_tensors;

@@ -2,7 +2,7 @@
  * Runs variants through the layers after their changed layer, and compares their logits with the donor's. */
 #include "orchestrator/surgery/allocate/variants.h"
 
-#include "orchestrator/forward/perplexity.h"
+#include <organ/forward.h>
 #include "orchestrator/surgery/calibration/calibration_run.h"
 
 #include <errno.h>

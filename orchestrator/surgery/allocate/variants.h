@@ -5,7 +5,7 @@
 #ifndef ORGAN_VARIANTS_H
 #define ORGAN_VARIANTS_H
 
-#include "orchestrator/forward/forward.h"
+#include <organ/forward.h>
 
 typedef struct organ_variants organ_variants;
 

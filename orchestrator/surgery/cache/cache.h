@@ -9,7 +9,7 @@
 #ifndef ORGAN_CACHE_H
 #define ORGAN_CACHE_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/members.h"
 

@@ -6,7 +6,7 @@
 
 #include "orchestrator/surgery/allocate/curves.h"
 #include "orchestrator/surgery/allocate/exchanges.h"
-#include "orchestrator/surgery/calibrated/calibrated_options.h"
+#include <organ/prune.h>
 #include "orchestrator/surgery/calibrated/prune_matrix.h"
 #include "orchestrator/surgery/prune/method.h"
 

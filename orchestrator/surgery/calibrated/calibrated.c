@@ -4,7 +4,7 @@
  * (calibration_run.h). */
 #include "orchestrator/surgery/calibrated/calibrated_job.h"
 
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/surgery/facts/facts.h"
 

@@ -8,7 +8,7 @@
 #include "formats/imatrix/imatrix.h"
 #include "orchestrator/surgery/calibration/calibration_run.h"
 #include "orchestrator/surgery/calibrated/allocation.h"
-#include "orchestrator/surgery/calibrated/calibrated.h"
+#include <organ/prune.h>
 #include "orchestrator/surgery/calibrated/prune_matrix.h"
 #include "orchestrator/surgery/prune/method.h"
 

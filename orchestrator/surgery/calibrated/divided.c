@@ -2,7 +2,7 @@
  * Prunes by physarum v1, with or without one budget that is divided among all targets (allocation.h). The curves for
  * the division (allocation.h) are measured with physarum v2 without compensation and with equal norms of all inputs,
  * which is the flow of v1 on a matrix in memory. */
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/calibrated/calibrated_job.h"
 

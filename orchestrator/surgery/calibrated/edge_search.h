@@ -4,7 +4,7 @@
 #ifndef ORGAN_EDGE_SEARCH_H
 #define ORGAN_EDGE_SEARCH_H
 
-#include "orchestrator/stream/pass.h"
+#include <organ/stream.h>
 #include "orchestrator/surgery/calibrated/score_edge.h"
 
 /* A search. The caller sets the members above the line, then calls organ_edge_search_open. Strips are `strip`

@@ -8,7 +8,7 @@
 #ifndef ORGAN_MATRIX_BANDS_H
 #define ORGAN_MATRIX_BANDS_H
 
-#include "orchestrator/stream/pass.h"
+#include <organ/stream.h>
 
 /* A matrix that is read in bands: groups of consecutive rows. */
 typedef struct organ_matrix_bands {

@@ -5,7 +5,7 @@
 #ifndef ORGAN_CALIBRATION_H
 #define ORGAN_CALIBRATION_H
 
-#include "orchestrator/stream/pass.h"
+#include <organ/stream.h>
 #include "orchestrator/surgery/calibration/saliency.h"
 
 /* Features of a tile, the unit of the computation, and of a diagonal block of H if H does not fit in memory whole. */

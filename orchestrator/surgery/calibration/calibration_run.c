@@ -9,7 +9,7 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/transfer.h"
 #include "orchestrator/surgery/calibration/calibration_job.h"
-#include "orchestrator/surgery/interface/interface.h"
+#include <organ/options.h>
 #include "orchestrator/surgery/inputs/inputs.h"
 
 #include <stdio.h>

@@ -10,14 +10,14 @@
 #ifndef ORGAN_CALIBRATION_RUN_H
 #define ORGAN_CALIBRATION_RUN_H
 
-#include "formats/tokenizer/tokenizer.h"
-#include "orchestrator/forward/forward.h"
-#include "orchestrator/stream/progress.h"
+#include <organ/tokenizer.h>
+#include <organ/forward.h>
+#include <organ/stream.h>
 #include "orchestrator/surgery/calibration/calibration.h"
 #include "orchestrator/surgery/calibration/states.h"
 #include "orchestrator/surgery/plan/plan.h"
 #include "orchestrator/surgery/inputs/inputs.h"
-#include "orchestrator/surgery/calibration/calibration_text.h"
+#include <organ/options.h>
 
 #include <jansson.h>
 

@@ -4,7 +4,7 @@
 #ifndef ORGAN_SALIENCY_H
 #define ORGAN_SALIENCY_H
 
-#include "kernels/kernels.h"
+#include <organ/kernels.h>
 
 #define ORGAN_INPUT_NOISE    0.1           /* sigma: the deviation of the noise as a share of act_norm, the RMS of x */
 #define ORGAN_SALIENCY_BLOCK ((size_t)256) /* greatest number of features per call */

@@ -5,7 +5,7 @@
 #ifndef ORGAN_CALIBRATION_STATES_H
 #define ORGAN_CALIBRATION_STATES_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -5,7 +5,7 @@
 #include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 #include "formats/base/json_text.h"
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "formats/base/paged_rows.h"
 #include "formats/architecture/text_config.h"
 #include "orchestrator/machine/extent.h"

@@ -5,7 +5,7 @@
  * of keys and members are those of gguf-py (metadata.py). */
 #include "formats/base/json_dump.h"
 #include "formats/base/json_text.h"
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "formats/base/path.h"
 #include "formats/base/text_buffer.h"
 #include "formats/safetensors/safetensors.h"

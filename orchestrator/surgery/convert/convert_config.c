@@ -4,7 +4,7 @@
  * if an allocation was refused. */
 #include "formats/base/json_dump.h"
 #include "formats/base/json_edit.h"
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "formats/tokenizer/tokenizer_json.h"
 #include "orchestrator/surgery/convert/convert_job.h"
 #include "orchestrator/surgery/facts/facts.h"

@@ -24,9 +24,9 @@
 
 #include "formats/base/arena.h"
 #include "formats/base/name_table.h"
-#include "formats/weights/weights.h"
+#include <organ/weights.h>
 #include "formats/architecture/exchange.h"
-#include "orchestrator/surgery/convert/convert.h"
+#include <organ/convert.h>
 #include "orchestrator/surgery/precision/encoding.h"
 #include "orchestrator/surgery/write/write.h"
 

@@ -5,7 +5,7 @@
 
 #include "formats/base/paged_rows.h"
 #include "formats/base/path.h"
-#include "orchestrator/stream/weight_reader.h"
+#include <organ/stream.h>
 #include "orchestrator/stream/widen.h"
 
 #include <inttypes.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Audits a cut model: finds in the bytes of the copy which parts of the donor it has kept, plans a cut of the donor to
  * these parts, and compares each tensor of the copy with the plan. A piece is a tensor of the planned output. */
-#include "orchestrator/surgery/cut/audit_cut.h"
+#include <organ/prune.h>
 
 #include "formats/base/paged_rows.h"
 #include "orchestrator/machine/enough_memory.h"

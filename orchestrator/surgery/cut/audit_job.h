@@ -5,7 +5,7 @@
 
 #include "formats/base/name_table.h"
 #include "orchestrator/surgery/cut/recover.h"
-#include "orchestrator/surgery/prune/audit.h"
+#include <organ/prune.h>
 
 /* The comparison of one tensor that the copy should have. */
 typedef struct organ_cut_verdict {

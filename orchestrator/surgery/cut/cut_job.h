@@ -5,7 +5,7 @@
 #define ORGAN_CUT_JOB_H
 
 #include "formats/base/arena.h"
-#include "formats/weights/weights.h"
+#include <organ/weights.h>
 #include "orchestrator/surgery/cut/cut.h"
 
 #include <pthread.h>

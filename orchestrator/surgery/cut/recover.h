@@ -3,7 +3,7 @@
 #ifndef ORGAN_CUT_RECOVER_H
 #define ORGAN_CUT_RECOVER_H
 
-#include "formats/weights/weights.h"
+#include <organ/weights.h>
 #include "orchestrator/surgery/cut/cut_job.h"
 #include "orchestrator/surgery/facts/facts.h"
 

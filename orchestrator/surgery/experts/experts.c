@@ -2,7 +2,7 @@
  * The verb `experts`: checks its options, chooses the kept experts by their scores, and writes the smaller model. */
 #include "orchestrator/surgery/experts/experts_job.h"
 
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/facts/facts.h"

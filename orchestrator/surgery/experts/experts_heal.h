@@ -6,10 +6,10 @@
 #ifndef ORGAN_EXPERTS_HEAL_H
 #define ORGAN_EXPERTS_HEAL_H
 
-#include "orchestrator/forward/forward.h"
-#include "orchestrator/stream/progress.h"
+#include <organ/forward.h>
+#include <organ/stream.h>
 #include "orchestrator/surgery/cut/cut.h"
-#include "orchestrator/surgery/calibration/calibration_text.h"
+#include <organ/options.h>
 
 #include <jansson.h>
 

@@ -4,7 +4,7 @@
 #define ORGAN_EXPERTS_JOB_H
 
 #include "orchestrator/surgery/cut/cut.h"
-#include "orchestrator/surgery/experts/experts.h"
+#include <organ/cut.h>
 #include "orchestrator/surgery/experts/experts_heal.h"
 #include "orchestrator/surgery/experts/measure_scores.h"
 

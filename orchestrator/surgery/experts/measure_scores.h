@@ -6,11 +6,11 @@
 #ifndef ORGAN_MEASURE_SCORES_H
 #define ORGAN_MEASURE_SCORES_H
 
-#include "orchestrator/forward/forward.h"
-#include "orchestrator/stream/progress.h"
+#include <organ/forward.h>
+#include <organ/stream.h>
 #include "orchestrator/surgery/experts/scores.h"
 #include "orchestrator/surgery/plan/plan.h"
-#include "orchestrator/surgery/calibration/calibration_text.h"
+#include <organ/options.h>
 
 /* Options of the caller. All pointers must stay valid until organ_expert_measure_close. */
 typedef struct organ_expert_measure_options {

@@ -2,7 +2,7 @@
  * Allocates scores, chooses the kept experts of a layer by them, and divides a budget among layers. */
 #include "orchestrator/surgery/experts/scores.h"
 
-#include "orchestrator/forward/forward.h"
+#include <organ/forward.h>
 
 #include <stdlib.h>
 #include <string.h>

@@ -4,7 +4,7 @@
 #ifndef ORGAN_EXPERT_SCORES_H
 #define ORGAN_EXPERT_SCORES_H
 
-#include "formats/model/model.h"
+#include <organ/models.h>
 #include "orchestrator/ranks/ranks.h"
 
 #include <jansson.h>

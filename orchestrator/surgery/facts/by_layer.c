@@ -2,7 +2,7 @@
  * Sums the sizes of tensors by layer and role. */
 #include "orchestrator/surgery/facts/by_layer.h"
 
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "orchestrator/report/text/members.h"
 
 #include <stdlib.h>

@@ -3,7 +3,7 @@
 #ifndef ORGAN_BY_LAYER_H
 #define ORGAN_BY_LAYER_H
 
-#include "formats/tensor/tensor.h"
+#include <organ/models.h>
 
 #include <jansson.h>
 #include <stddef.h>

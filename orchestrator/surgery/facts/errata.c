@@ -2,8 +2,8 @@
  * The sentences of warnings, and which documents get which of them. */
 #include "orchestrator/surgery/facts/errata.h"
 
-#include "orchestrator/machine/quantity.h"
-#include "orchestrator/report/text/document.h"
+#include <organ/machine.h>
+#include <organ/report.h>
 #include "orchestrator/surgery/facts/experiment.h"
 #include "orchestrator/surgery/facts/tally.h"
 

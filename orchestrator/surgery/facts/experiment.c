@@ -2,7 +2,7 @@
  * Identifies the experiment of a pruned model, and compares experiments. */
 #include "orchestrator/surgery/facts/experiment.h"
 
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "orchestrator/report/text/members.h"
 
 #include <stdio.h>

@@ -6,7 +6,7 @@
 #ifndef ORGAN_EXPERIMENT_H
 #define ORGAN_EXPERIMENT_H
 
-#include "formats/model/model.h"
+#include <organ/models.h>
 
 #include <jansson.h>
 #include <stdbool.h>

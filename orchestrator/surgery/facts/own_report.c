@@ -2,9 +2,9 @@
  * Reads how a model was made and how its projections are stored. */
 #include "orchestrator/surgery/facts/own_report.h"
 
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "formats/base/path.h"
-#include "formats/weights/weights.h"
+#include <organ/weights.h>
 #include "orchestrator/report/text/members.h"
 
 #include <inttypes.h>

@@ -4,7 +4,7 @@
 #ifndef ORGAN_OWN_REPORT_H
 #define ORGAN_OWN_REPORT_H
 
-#include "formats/model/model.h"
+#include <organ/models.h>
 
 #include <jansson.h>
 

@@ -2,7 +2,7 @@
  * Collects the failures that an audit found. */
 #include "orchestrator/surgery/facts/problems.h"
 
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "orchestrator/surgery/facts/tally.h"
 
 #include <stdarg.h>

@@ -4,7 +4,7 @@
 #ifndef ORGAN_REPORT_WORK_H
 #define ORGAN_REPORT_WORK_H
 
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "orchestrator/machine/work_account.h"
 
 /* A verb's work that has begun and not ended. */

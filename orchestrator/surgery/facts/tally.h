@@ -5,7 +5,7 @@
 #ifndef ORGAN_TALLY_H
 #define ORGAN_TALLY_H
 
-#include "formats/model/model.h"
+#include <organ/models.h>
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/facts/run_activity.h"
 

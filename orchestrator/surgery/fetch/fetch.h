@@ -3,9 +3,9 @@
 #ifndef ORGAN_FETCH_H
 #define ORGAN_FETCH_H
 
-#include "formats/base/status.h"
-#include "formats/remote/access.h"
-#include "orchestrator/stream/progress.h"
+#include <organ/base.h>
+#include <organ/models.h>
+#include <organ/stream.h>
 
 #include <jansson.h>
 

@@ -5,7 +5,7 @@
 
 #include "formats/names/hub_requests.h"
 #include "formats/remote/remote.h"
-#include "orchestrator/stream/progress.h"
+#include <organ/stream.h>
 
 /* How a file was obtained. */
 typedef enum organ_fetched {

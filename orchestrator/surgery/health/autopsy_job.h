@@ -3,7 +3,7 @@
 #ifndef ORGAN_AUTOPSY_JOB_H
 #define ORGAN_AUTOPSY_JOB_H
 
-#include "orchestrator/surgery/health/autopsy.h"
+#include <organ/inspect.h>
 #include "orchestrator/surgery/health/autopsy_ranges.h"
 #include "orchestrator/surgery/health/autopsy_scan.h"
 

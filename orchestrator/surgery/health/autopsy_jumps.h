@@ -8,8 +8,8 @@
 #ifndef ORGAN_AUTOPSY_JUMPS_H
 #define ORGAN_AUTOPSY_JUMPS_H
 
-#include "formats/tensor/tensor.h"
-#include "kernels/kernels.h"
+#include <organ/models.h>
+#include <organ/kernels.h>
 
 #include <stdbool.h>
 

@@ -4,8 +4,8 @@
 #ifndef ORGAN_AUTOPSY_LEVELS_H
 #define ORGAN_AUTOPSY_LEVELS_H
 
-#include "formats/tensor/tensor.h"
-#include "kernels/kernels.h"
+#include <organ/models.h>
+#include <organ/kernels.h>
 
 #include <pthread.h>
 #include <stdbool.h>

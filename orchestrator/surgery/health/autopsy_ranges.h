@@ -4,8 +4,8 @@
 #ifndef ORGAN_AUTOPSY_RANGES_H
 #define ORGAN_AUTOPSY_RANGES_H
 
-#include "formats/base/status.h"
-#include "formats/tensor/tensor.h"
+#include <organ/base.h>
+#include <organ/models.h>
 
 #include <jansson.h>
 

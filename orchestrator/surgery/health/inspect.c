@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/health/inspect.h"
+#include <organ/inspect.h>
 
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "formats/base/paged_rows.h"
 #include "formats/base/path.h"
-#include "formats/model/model.h"
-#include "formats/weights/weights.h"
+#include <organ/models.h>
+#include <organ/weights.h>
 #include "orchestrator/surgery/health/inspect_lists.h"
 #include "orchestrator/surgery/health/inspect_parts.h"
 #include "orchestrator/surgery/health/inspect_weights.h"

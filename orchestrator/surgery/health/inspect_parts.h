@@ -3,7 +3,7 @@
 #ifndef ORGAN_INSPECT_PARTS_H
 #define ORGAN_INSPECT_PARTS_H
 
-#include "formats/weights/weights.h"
+#include <organ/weights.h>
 
 /* A tensor and its part in a weight. */
 typedef struct organ_inspect_part {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/health/inspect_weights.h"
 
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "formats/base/name_table.h"
 #include "orchestrator/surgery/facts/facts.h"
 
@@ -62,7 +62,7 @@ static void count_weight(inspect_weights_kind *one, const organ_weight *weight)
 }
 
 /* Returns a row for each kind of packed weights that match; a kind is a description such as "int4, group 128". At most
- * lists->max rows. If memory runs out, returns no rows and counts the failure in formats/base/memory_watch.h. */
+ * lists->max rows. If memory runs out, returns no rows and counts the failure in organ_memory_refusals. */
 static json_t *describe_kinds(const organ_inspect_lists *lists, const organ_weights *weights)
 {
     json_t *const rows = json_array();

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/health/list_models.h"
 
-#include "formats/model/model.h"
+#include <organ/models.h>
 #include "formats/names/names.h"
-#include "orchestrator/forward/forward.h"
+#include <organ/forward.h>
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/facts/facts.h"

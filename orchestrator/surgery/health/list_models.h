@@ -3,9 +3,8 @@
 #ifndef ORGAN_LIST_MODELS_H
 #define ORGAN_LIST_MODELS_H
 
-#include "formats/base/status.h"
-#include "orchestrator/stream/engine.h"
-#include "orchestrator/stream/progress.h"
+#include <organ/base.h>
+#include <organ/stream.h>
 
 #include <jansson.h>
 

@@ -5,7 +5,7 @@
 #define ORGAN_IMPORTANCE_H
 
 #include "formats/imatrix/imatrix.h"
-#include "formats/model/model.h"
+#include <organ/models.h>
 
 #include <jansson.h>
 

@@ -3,7 +3,7 @@
 #include "orchestrator/surgery/inputs/matrices.h"
 
 #include "formats/base/path.h"
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/facts/facts.h"
 

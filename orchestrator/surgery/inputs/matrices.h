@@ -4,8 +4,8 @@
 #ifndef ORGAN_MATRICES_H
 #define ORGAN_MATRICES_H
 
-#include "formats/model/model.h"
-#include "formats/weights/weights.h"
+#include <organ/models.h>
+#include <organ/weights.h>
 
 #include <jansson.h>
 #include <stdbool.h>

@@ -4,7 +4,7 @@
 #ifndef ORGAN_PLAIN_ONLY_H
 #define ORGAN_PLAIN_ONLY_H
 
-#include "formats/weights/weights.h"
+#include <organ/weights.h>
 
 /* Returns ORGAN_BAD_INPUT if a tensor that the verb changes is part of a packed weight: its codes, a scale or another
  * part. `changed`: a flag per tensor of the model. The message names tensor and scheme, and explains how to dequantize

@@ -3,8 +3,8 @@
 #ifndef ORGAN_SELECT_TARGETS_H
 #define ORGAN_SELECT_TARGETS_H
 
-#include "formats/model/model.h"
-#include "orchestrator/stream/progress.h"
+#include <organ/models.h>
+#include <organ/stream.h>
 
 /* Opens a model that a verb reads completely, and prints warnings about it. Returns ORGAN_BAD_INPUT if the model is
  * behind a URL (the message says that it cannot be `done`: "pruned") or is damaged, else the errors of

@@ -3,7 +3,7 @@
 #ifndef ORGAN_SELECTION_H
 #define ORGAN_SELECTION_H
 
-#include "formats/model/model.h"
+#include <organ/models.h>
 
 #define ORGAN_SELECTION_SPANS 64 /* most ranges in an option */
 

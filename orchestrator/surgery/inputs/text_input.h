@@ -4,7 +4,7 @@
 #ifndef ORGAN_TEXT_INPUT_H
 #define ORGAN_TEXT_INPUT_H
 
-#include "formats/tokenizer/tokenizer.h"
+#include <organ/tokenizer.h>
 
 #define ORGAN_TEXT_LIMIT ((size_t)1 << 30) /* bytes of the longest text that is read */
 

@@ -5,7 +5,7 @@
 #ifndef ORGAN_BLOCK_SEARCH_H
 #define ORGAN_BLOCK_SEARCH_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -3,7 +3,7 @@
 #ifndef ORGAN_LAYERS_DROP_H
 #define ORGAN_LAYERS_DROP_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -2,7 +2,7 @@
  * Names the kinds of a model's layers, from its configuration or from the roles of its tensors, and counts them. */
 #include "orchestrator/surgery/layers/kinds.h"
 
-#include "formats/architecture/config.h"
+#include <organ/architecture.h>
 #include "orchestrator/report/text/members.h"
 
 #include <stdio.h>

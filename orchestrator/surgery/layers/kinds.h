@@ -3,8 +3,8 @@
 #ifndef ORGAN_LAYERS_KINDS_H
 #define ORGAN_LAYERS_KINDS_H
 
-#include "formats/base/status.h"
-#include "formats/model/model.h"
+#include <organ/base.h>
+#include <organ/models.h>
 
 #include <jansson.h>
 

@@ -2,7 +2,7 @@
  * Runs organ layers: checks options, chooses blocks, heals and writes the output. */
 #include "orchestrator/surgery/layers/layers_job.h"
 
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/output.h"

@@ -10,7 +10,7 @@
 #include "orchestrator/surgery/layers/layers_heal.h"
 #include "orchestrator/surgery/layers/kinds.h"
 #include "orchestrator/surgery/layers/known_sets.h"
-#include "orchestrator/surgery/layers/layers.h"
+#include <organ/cut.h>
 #include "orchestrator/surgery/layers/block_search.h"
 #include "orchestrator/surgery/layers/sets.h"
 

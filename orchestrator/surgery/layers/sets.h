@@ -6,7 +6,7 @@
 #ifndef ORGAN_LAYERS_SETS_H
 #define ORGAN_LAYERS_SETS_H
 
-#include "orchestrator/forward/forward.h"
+#include <organ/forward.h>
 
 typedef struct organ_layers_sets organ_layers_sets;
 

@@ -4,8 +4,7 @@
 #ifndef ORGAN_ADAPTER_CHECK_H
 #define ORGAN_ADAPTER_CHECK_H
 
-#include "formats/adapter/adapter.h"
-#include "formats/weights/weights.h"
+#include <organ/weights.h>
 #include "orchestrator/surgery/lora/base_names.h"
 
 /* The largest rank that vLLM can be configured to serve. */

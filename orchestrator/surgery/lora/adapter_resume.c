@@ -3,7 +3,7 @@
  * the turns whose bytes in the file have the digest of their line. */
 #include "formats/base/file_calls.h"
 #include "formats/base/paged_rows.h"
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/lora/adapter_write_parts.h"
 

@@ -3,7 +3,7 @@
 #ifndef ORGAN_ADAPTER_TRANSLATE_H
 #define ORGAN_ADAPTER_TRANSLATE_H
 
-#include "formats/adapter/adapter.h"
+#include <organ/weights.h>
 #include "orchestrator/surgery/lora/base_names.h"
 
 /* Sets *made to an adapter whose pairs have the names of the base's weights. organ_lora_factors_read reads the factors

@@ -9,8 +9,8 @@
 #ifndef ORGAN_ADAPTER_WRITE_H
 #define ORGAN_ADAPTER_WRITE_H
 
-#include "formats/adapter/adapter.h"
-#include "kernels/kernels.h"
+#include <organ/weights.h>
+#include <organ/kernels.h>
 #include "orchestrator/surgery/lora/factors.h"
 #include "orchestrator/surgery/output/output.h"
 

@@ -4,7 +4,7 @@
 #define ORGAN_LORA_BASE_NAMES_H
 
 #include "formats/tensor/module_names.h"
-#include "formats/weights/weights.h"
+#include <organ/weights.h>
 
 /* The weights of a base by their names in transformers. */
 typedef struct organ_lora_names {

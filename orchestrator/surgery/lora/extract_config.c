@@ -2,7 +2,7 @@
  * Makes adapter_config.json. Its names are those of transformers, which peft matches with the modules of the model. */
 #include "orchestrator/surgery/lora/extract_job.h"
 
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "formats/base/paged_rows.h"
 #include "formats/base/path.h"
 #include "formats/base/text_buffer.h"

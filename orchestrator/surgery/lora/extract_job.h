@@ -7,10 +7,10 @@
 
 #include "formats/base/arena.h"
 #include "formats/tensor/module_names.h"
-#include "formats/weights/weights.h"
+#include <organ/weights.h>
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/lora/adapter_write.h"
-#include "orchestrator/surgery/lora/lora_extract.h"
+#include <organ/lora.h>
 #include "orchestrator/surgery/lora/turned.h"
 
 /* The numbered experts of a layer. transformers stacks their weights in the parameters "NAME.gate_up_proj" and

@@ -7,7 +7,7 @@
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/machine/stopwatch.h"
-#include "orchestrator/stream/weight_reader.h"
+#include <organ/stream.h>
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/algebra/low_rank.h"

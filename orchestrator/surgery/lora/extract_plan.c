@@ -3,7 +3,7 @@
 #include "orchestrator/surgery/lora/extract_job.h"
 
 #include "formats/base/path.h"
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "formats/base/paged_rows.h"
 #include "formats/base/text_buffer.h"
 #include "formats/architecture/families.h"

@@ -3,9 +3,8 @@
 #ifndef ORGAN_LORA_FACTORS_H
 #define ORGAN_LORA_FACTORS_H
 
-#include "formats/adapter/adapter.h"
-#include "formats/weights/weights.h"
-#include "kernels/kernels.h"
+#include <organ/weights.h>
+#include <organ/kernels.h>
 
 /* FP32 values of the factors of a pair: a copy that organ_lora_factors_free frees, or a view into another struct. All
  * members are zero if there are no factors. */
@@ -73,7 +72,7 @@ char *organ_adapter_plain_name(const char *name);
  * itself first. Then tries the name without and with each word of organ_base_words ("model.", "transformer."), because
  * a model may be trained or published without its head. Then tries the prefixes that transformers before and after 4.52
  * gives to the text part of models with several parts. Returns NULL if there is no such weight, or if out of memory,
- * which counts as a refused allocation (formats/base/memory_watch.h). */
+ * which counts as a refused allocation (organ_memory_refusals). */
 const organ_weight *organ_lora_weight(const organ_weights *weights, const char *name);
 
 /* Returns whether the values of a weight can be read as FP32: it is packed, or organ_can_widen accepts its type. */

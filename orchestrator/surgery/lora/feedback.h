@@ -3,8 +3,8 @@
 #ifndef ORGAN_LORA_FEEDBACK_H
 #define ORGAN_LORA_FEEDBACK_H
 
-#include "formats/tensor/tensor.h"
-#include "kernels/kernels.h"
+#include <organ/models.h>
+#include <organ/kernels.h>
 
 #include <stddef.h>
 

@@ -2,7 +2,7 @@
 #include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/lora/merge_job.h"
 
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "formats/base/paged_rows.h"
 #include "formats/base/text_buffer.h"
 #include "orchestrator/report/text/members.h"

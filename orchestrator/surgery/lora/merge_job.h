@@ -6,7 +6,7 @@
 
 #include "orchestrator/surgery/lora/base_names.h"
 #include "orchestrator/surgery/lora/factors.h"
-#include "orchestrator/surgery/lora/merge.h"
+#include <organ/lora.h>
 #include "orchestrator/surgery/write/write.h"
 
 /* Sums over the values of a weight W. D is its exact change: scale B A, or with DoRA the merged weight minus W. T is

@@ -2,7 +2,7 @@
  * Assigns the pairs and other tensors of the adapter to weights of the base, and plans the tensors of the output. */
 #include "orchestrator/surgery/lora/merge_job.h"
 
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "formats/base/paged_rows.h"
 #include "formats/base/path.h"
 #include "formats/base/text_buffer.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/lora/resize.h"
+#include <organ/lora.h>
 
 #include "orchestrator/surgery/lora/rewrite.h"
 #include "orchestrator/surgery/facts/facts.h"

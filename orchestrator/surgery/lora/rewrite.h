@@ -4,8 +4,7 @@
 #define ORGAN_LORA_REWRITE_H
 
 #include "orchestrator/ranks/ranks.h"
-#include "orchestrator/stream/pass.h"
-#include "orchestrator/stream/progress.h"
+#include <organ/stream.h>
 #include "orchestrator/surgery/lora/adapter_write.h"
 #include "orchestrator/surgery/output/output.h"
 #include "orchestrator/surgery/lora/factors.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/lora/sanitize.h"
+#include <organ/lora.h>
 
 #include "formats/base/paged_rows.h"
 #include "orchestrator/report/text/members.h"

@@ -4,8 +4,7 @@
 #ifndef ORGAN_LORA_TURNED_H
 #define ORGAN_LORA_TURNED_H
 
-#include "formats/adapter/adapter.h"
-#include "formats/weights/weights.h"
+#include <organ/weights.h>
 
 /* How a base stores the matrices of its layers. It stores all other matrices, such as heads, as out_features x
  * in_features. */

@@ -1,24 +1,23 @@
 /* SPDX-License-Identifier: MIT
  * Runs organ fleet. Ranks: an error in one model does not end the run, so all ranks exchange their status after each
  * model and continue without it. */
-#include "orchestrator/surgery/measure/fleet.h"
+#include <organ/measure.h>
 
 #include "formats/base/path.h"
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "formats/base/paged_rows.h"
 #include "formats/base/text_buffer.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/report/view/html_report.h"
+#include <organ/report.h>
 #include "orchestrator/report/view/views.h"
 #include "orchestrator/stream/publish.h"
-#include "orchestrator/surgery/measure/measure_document.h"
 #include "orchestrator/surgery/measure/fleet_find.h"
 #include "orchestrator/surgery/measure/fleet_kind.h"
 #include "orchestrator/surgery/measure/fleet_prunings.h"
 #include "orchestrator/surgery/measure/fleet_state.h"
 #include "orchestrator/surgery/measure/z_subjects.h"
-#include "orchestrator/surgery/organs/organs.h"
+#include <organ/organs.h>
 #include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/output/output.h"
 
@@ -140,7 +139,7 @@ static organ_status measure_member(const fleet *f, const organ_model *model, jso
         organ_fail_memory(error, model->path);
     else if (organ_z_subjects_find(model, &subjects, error) == ORGAN_OK &&
              organ_measure_tensors(model, &options, f->engine, f->progress, measured, error) == ORGAN_OK &&
-             !(*entry = organ_measure_model_json(&(organ_measured){model, &subjects, measured, NULL})))
+             !(*entry = organ_measure_model_json(&(organ_measured){model, &subjects, measured})))
         organ_fail_memory(error, model->path);
     *seconds = organ_seconds_now() - started;
     organ_z_subjects_free(&subjects);

@@ -3,7 +3,7 @@
 #ifndef ORGAN_FLEET_FIND_H
 #define ORGAN_FLEET_FIND_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <stdint.h>
 

@@ -3,7 +3,7 @@
 #ifndef ORGAN_FLEET_KIND_H
 #define ORGAN_FLEET_KIND_H
 
-#include "formats/model/model.h"
+#include <organ/models.h>
 
 /* Returns "adapter", "imatrix", "vocabulary only", "multimodal projector", "control vector", "optimizer state" or "no
  * tensors", from the metadata of the file or the names of its tensors; NULL for a model. */

@@ -4,7 +4,7 @@
 #ifndef ORGAN_FLEET_PRUNINGS_H
 #define ORGAN_FLEET_PRUNINGS_H
 
-#include "formats/model/model.h"
+#include <organ/models.h>
 
 #include <jansson.h>
 

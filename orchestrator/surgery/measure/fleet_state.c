@@ -3,12 +3,12 @@
 #include "orchestrator/surgery/measure/fleet_state.h"
 
 #include "formats/base/json_dump.h"
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "formats/base/text_buffer.h"
 #include "formats/model/recognise.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/cache/cache.h"
-#include "orchestrator/surgery/measure/measure_document.h"
+#include <organ/measure.h>
 
 #include <stdio.h>
 #include <stdlib.h>

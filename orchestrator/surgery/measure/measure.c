@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * Runs organ measure. Ranks: measuring a URL and --delete-after write or remove files while they read, so they are
- * refused with several ranks. */
-#include "orchestrator/surgery/measure/measure.h"
+ * Runs organ measure. Ranks: measuring a URL writes a journal while it reads, so several ranks are refused. */
+#include <organ/measure.h>
 
 #include "formats/base/paged_rows.h"
 #include "formats/remote/remote.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/stream/publish.h"
-#include "orchestrator/surgery/measure/shard_measure.h"
 #include "orchestrator/surgery/measure/measure_stream.h"
 #include "orchestrator/surgery/measure/z_subjects.h"
 #include "orchestrator/surgery/output/output.h"
@@ -27,7 +24,7 @@ typedef struct measure_run {
     organ_model_access access; /* HTTP headers, retries and callbacks for models behind URLs */
     organ_selection selection; /* parsed --type and --layers */
     json_t *entries;           /* entries of the models in the report, in the order of the options */
-    json_t *journals;          /* paths of the journals of this run; delete_journals removes the files */
+    json_t *journals;          /* paths of the journals of this run, which are removed after the reports are written */
     uint64_t bytes;            /* stored bytes of all measured tensors */
     double started;            /* time of the start, in seconds of organ_seconds_now */
 } measure_run;
@@ -137,7 +134,7 @@ static organ_status measure_one(measure_run *m, const char *path, organ_error *e
         if (!(z = organ_rows_take(p.model->tensor_count, sizeof *z)))
             organ_fail_memory(error, path);
         else if (measure_tensors(m, &p, &stream, z, error) == ORGAN_OK &&
-                 json_array_append_new(m->entries, entry_json(m, &(organ_measured){p.model, &p.subjects, z, NULL})))
+                 json_array_append_new(m->entries, entry_json(m, &(organ_measured){p.model, &p.subjects, z})))
             organ_fail_memory(error, path);
     }
     organ_measure_stream_close(stream);
@@ -177,65 +174,15 @@ static json_t *measure_run_json(const measure_run *m)
                         SET_COUNT("bytes", m->bytes), SET_ENGINE(m->engine));
 }
 
-/* Measures the shards of the model at `path`, deletes each, and appends the model's entry to m->entries and the path of
- * its journal to m->journals. */
-static organ_status measure_and_delete(measure_run *m, const char *path, organ_error *error)
-{
-    json_t *entry = NULL;
-    char *journal = NULL;
-    if (organ_measure_shards(path, m->options->output, m->engine, m->progress, &entry, &journal, error) == ORGAN_OK &&
-        (json_array_append_new(m->entries, entry) ||
-         json_array_append_new(m->journals, organ_document_string(journal))))
-        organ_fail_memory(error, path);
-    free(journal);
-    return error->status;
-}
-
-/* Returns ORGAN_USAGE if --delete-after is combined with something it does not support: several ranks, no -o, seed/1, a
- * selection of tensors, or a URL. */
-static organ_status check_deleting(const organ_measure_options *options, const organ_ranks *ranks, organ_error *error)
-{
-    if (!options->delete_after)
-        return ORGAN_OK;
-    if (organ_ranks_refuse(ranks, "measure --delete-after", error) != ORGAN_OK)
-        return error->status;
-    if (!options->output)
-        return organ_fail(error, ORGAN_USAGE,
-                          "--delete-after needs -o OUTDIR: it stores the measurements of deleted shards");
-    if (options->seed)
-        return organ_fail(error, ORGAN_USAGE,
-                          "--delete-after stores only z/1: it cannot be combined with --definition seed");
-    if (options->types || options->layers)
-        return organ_fail(error, ORGAN_USAGE,
-                          "--delete-after measures whole shards: it cannot be combined with --type or --layers");
-    for (size_t k = 0; k < options->model_count; k++)
-        if (organ_http_is_url(options->models[k]))
-            return organ_fail(error, ORGAN_USAGE, "--delete-after is for local shards: a model at a URL is not stored");
-    return ORGAN_OK;
-}
-
-/* Removes the journal files of this run after the reports are written. With --delete-after first flushes the names of
- * the reports to the disk, because the shards are deleted; if that fails, keeps the journals and returns ORGAN_IO. */
-static organ_status delete_journals(const measure_run *m, organ_error *error)
-{
-    size_t k;
-    json_t *path;
-    if (m->options->delete_after && organ_sync_directory(m->options->output, error))
-        return error->status;
-    json_array_foreach(m->journals, k, path) organ_measure_journal_forget(json_string_value(path));
-    return ORGAN_OK;
-}
-
 /* Measures the models in the order of the options and makes *report, which is NULL if memory runs out. Before the first
- * measurement opens each of several models once (measure_examine), except with --delete-after: shards may be missing
- * until later. */
+ * measurement opens each of several models once (measure_examine). */
 static organ_status measure_models(measure_run *m, json_t **report, organ_error *error)
 {
     const organ_measure_options *const o = m->options;
-    for (size_t k = 0; k < o->model_count && o->model_count > 1 && !o->delete_after && !error->status; k++)
+    for (size_t k = 0; k < o->model_count && o->model_count > 1 && !error->status; k++)
         measure_examine(m, o->models[k], error);
     for (size_t k = 0; k < o->model_count && !error->status; k++)
-        (o->delete_after ? measure_and_delete : measure_one)(m, o->models[k], error);
+        measure_one(m, o->models[k], error);
     if (error->status || !(*report = organ_measure_document(organ_measure_ranked(m->entries))))
         return error->status;
     if (o->seed)
@@ -251,12 +198,12 @@ static organ_status measure_and_report(measure_run *m, json_t **report, organ_er
     const organ_measure_options *const o = m->options;
     organ_report_folder folder = {
         o->output, {"z_report.json", "Z_MEASURE_REPORT.md", NULL}, m->engine->ranks, false, false};
-    if (check_deleting(o, m->engine->ranks, error) == ORGAN_OK &&
-        organ_selection_parse(o->types, o->layers, &m->selection, error) == ORGAN_OK &&
+    if (organ_selection_parse(o->types, o->layers, &m->selection, error) == ORGAN_OK &&
         organ_report_folder_check(&folder, o->models, o->model_count, error) == ORGAN_OK &&
         organ_report_folder_make(&folder, error) == ORGAN_OK && measure_models(m, report, error) == ORGAN_OK &&
         *report && organ_report_folder_write(&folder, *report, error) == ORGAN_OK && o->output)
-        delete_journals(m, error);
+        for (size_t k = 0; k < json_array_size(m->journals); k++)
+            organ_measure_journal_forget(json_string_value(json_array_get(m->journals, k)));
     if (error->status || !*report)            /* no error and no report: memory ran out */
         organ_report_folder_abandon(&folder); /* keeps a folder that has journals */
     return error->status;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Makes documents of schema organ.measure/1: results of each tensor, and summarised. A number that is not defined is
  * null. */
-#include "orchestrator/surgery/measure/measure_document.h"
+#include <organ/measure.h>
 
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/report/text/members.h"
@@ -166,14 +166,14 @@ static json_t *document_tensor_json(const void *context, size_t k)
     const organ_z *const z = &measured->z[k];
     if (!weight)
         return NULL;
-    const char *const stored = measured->stored ? measured->stored[k] : organ_weight_text(weight, text, sizeof text);
     const bool there = !z->reason, any = z->moments.n > 0, slope = z->scales >= 2;
     const organ_moments *m = &z->moments;
     json_t *const row = ORGAN_OBJECT(
         SET_BYTES("name", weight->name), SET_TEXT("role", organ_anatomy_role_name(&weight->anatomy)),
         SET_TEXT("group", organ_group_name(weight->anatomy.group)), SET_INDEX("layer", weight->anatomy.layer),
         SET_INDEX("expert", weight->anatomy.expert), SET_DTYPE("dtype", weight->codes->dtype),
-        SET_TEXT("scheme", organ_scheme_name(weight->scheme)), SET_TEXT("stored", stored),
+        SET_TEXT("scheme", organ_scheme_name(weight->scheme)),
+        SET_TEXT("stored", organ_weight_text(weight, text, sizeof text)),
         SET("shape", organ_counts_json(weight->rank, weight->shape)), SET_COUNT("elements", weight->elements));
     json_t *const shape = ORGAN_OBJECT(
         SET_MILLIONTH("theta", there, z->theta), SET("reason", there ? json_null() : json_string(z->reason)),

@@ -98,13 +98,13 @@ static json_t *head_json(const organ_model *model, bool seed)
 
 /* Opens or creates the journal of a model and locks it. The file's name has a digest of the model's path, so that each
  * model has its own journal. */
-organ_status organ_measure_journal_open(const char *directory, const char *kind, const char *model,
-                                        organ_run_journal *j, organ_error *error)
+static organ_status open_measure_journal(const char *directory, const char *model, organ_run_journal *j,
+                                         organ_error *error)
 {
     const unsigned long long key = (unsigned long long)XXH3_64bits(model, strlen(model));
     *j = (organ_run_journal){.journal = {.fd = -1}};
     char *const folder = organ_format("%s/organ", directory);
-    if (!folder || !(j->path = organ_format("%s/%s-%016llx.jsonl", folder, kind, key)))
+    if (!folder || !(j->path = organ_format("%s/measure-%016llx.jsonl", folder, key)))
         organ_fail_memory(error, directory);
     else if (mkdir(folder, 0777) && errno != EEXIST)
         organ_fail_errno(error, errno, "%s: cannot be created", folder);
@@ -155,7 +155,7 @@ organ_status organ_measure_stream_open(const organ_model *model, bool seed, cons
     if (!s)
         return organ_fail_memory(error, directory);
     *s = (organ_measure_stream){.model = model, .progress = progress, .seed = seed};
-    if (organ_measure_journal_open(directory, "measure", model->path, &s->journal, error) == ORGAN_OK)
+    if (open_measure_journal(directory, model->path, &s->journal, error) == ORGAN_OK)
         stream_begin(s, error);
     if (error->status) {
         organ_measure_stream_close(s);

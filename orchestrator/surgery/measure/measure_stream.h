@@ -4,25 +4,21 @@
 #ifndef ORGAN_MEASURE_STREAM_H
 #define ORGAN_MEASURE_STREAM_H
 
-#include "orchestrator/surgery/measure/z_measure.h"
+#include <organ/measure.h>
 #include "orchestrator/surgery/measure/z_subjects.h"
 #include "orchestrator/surgery/output/output.h"
 
-/* Opens or creates the journal DIRECTORY/organ/KIND-DIGITS.jsonl and locks it. DIGITS is a digest of `model`, the path
- * of the model; `kind` is "measure" (this file) or "shards" (shard_measure.c). The caller closes *journal with
- * organ_run_journal_close, also after an error. Returns ORGAN_USAGE if another process has the file open, ORGAN_IO if
- * it cannot be created or read. */
-organ_status organ_measure_journal_open(const char *directory, const char *kind, const char *model,
-                                        organ_run_journal *journal, organ_error *error);
 /* Removes the journal file at `path`, and its folder if it is empty. The journal must be closed. */
 void organ_measure_journal_forget(const char *path);
 
 /* A model and the open journal of its results. */
 typedef struct organ_measure_stream organ_measure_stream;
 
-/* Opens the journal of the model in directory/organ. `seed`: also compute the older measure seed/1. Discards lines that
+/* Opens or creates the journal DIRECTORY/organ/measure-DIGITS.jsonl and locks it; DIGITS is a digest of the model's
+ * path. `seed`: also compute the older measure seed/1. Discards lines that
  * belong to another version of the model's files (size, ETag, modification time) or to another value of `seed`. `model`
- * and `progress` must outlive the stream. Returns errors of organ_measure_journal_open; *stream is then NULL. */
+ * and `progress` must outlive the stream. Returns ORGAN_USAGE if another process has the file open,
+ * ORGAN_IO if it cannot be created or read; *stream is then NULL. */
 organ_status organ_measure_stream_open(const organ_model *model, bool seed, const char *directory,
                                        const organ_progress *progress, organ_measure_stream **stream,
                                        organ_error *error);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Reports the older measure seed/1 of a model in addition to z/1: the member "seed" of an entry of organ.measure/1. */
-#include "orchestrator/surgery/measure/measure_document.h"
+#include <organ/measure.h>
 #include "orchestrator/surgery/measure/z_subjects.h"
 #include "orchestrator/surgery/facts/facts.h"
 

@@ -5,7 +5,7 @@
 #ifndef ORGAN_SEED_MEASURE_H
 #define ORGAN_SEED_MEASURE_H
 
-#include "orchestrator/surgery/measure/z_result.h"
+#include <organ/measure.h>
 
 #include <stddef.h>
 #include <stdint.h>

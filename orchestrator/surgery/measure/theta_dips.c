@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Finds wells: tensors with a lower theta than their neighbours, which are the tensors of the same module and expert in
  * the previous and the next layer. */
-#include "orchestrator/surgery/measure/measure_document.h"
+#include <organ/measure.h>
 
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "orchestrator/surgery/measure/z_subjects.h"
 #include "orchestrator/surgery/facts/facts.h"
 

@@ -4,7 +4,7 @@
 #ifndef ORGAN_Z_CODES_H
 #define ORGAN_Z_CODES_H
 
-#include "orchestrator/surgery/measure/z_result.h"
+#include <organ/measure.h>
 
 /* Sets z->moments and z->levels. codes[c]: number of occurrences of code c. `widen` converts codes to values:
  * organ_kernels.bf16_to_f32 or .f16_to_f32. */

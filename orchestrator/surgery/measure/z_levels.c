@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/measure/z_levels.h"
 
-#include "orchestrator/surgery/measure/z_result.h"
+#include <organ/measure.h>
 
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Measures the tensors of a model. One thread measures a tensor from its first element to its last, so results do not
  * depend on the number of threads. Large tensors are measured first, so that no thread begins one at the end. */
-#include "orchestrator/surgery/measure/z_measure.h"
+#include <organ/measure.h>
 
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/ranks/ranks.h"

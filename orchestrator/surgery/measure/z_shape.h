@@ -3,7 +3,7 @@
 #ifndef ORGAN_Z_SHAPE_H
 #define ORGAN_Z_SHAPE_H
 
-#include "orchestrator/surgery/measure/z_result.h"
+#include <organ/measure.h>
 
 /* Properties of the density that results from smoothing a histogram with a normal kernel. */
 typedef struct organ_z_shape {

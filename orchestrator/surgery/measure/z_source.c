@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT
  * Reads a weight through a window. For a packed weight the window has whole decoded rows. If not all rows fit, or the
  * model is remote, the stored matrix is kept in addition, so that it is read only once although its rows are decoded
- * repeatedly. */
+ * repeatedly. Remote values that exceed the window are stored in a file without a name. */
 #include "orchestrator/surgery/measure/z_source.h"
 
+#include "formats/base/file_calls.h"
+#include "formats/base/unnamed_file.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/surgery/measure/z_subjects.h"
 
-#include <string.h>
+#include <errno.h>
+#include <unistd.h>
 
 #define PIECE ((size_t)1 << 20) /* values that are decoded between two checks for a stop */
 /* Bytes of a read from a local file: they stay in the caches until they are processed. */
@@ -15,6 +18,11 @@
 
 /* Returns `bytes` rounded up to a multiple of 64. */
 static uint64_t z_source_rounded(uint64_t bytes) { return (bytes + 63) & ~(uint64_t)63; }
+
+static bool z_source_is_remote(const organ_z_source *s)
+{
+    return s->model->files[s->weight->codes->file].remote != NULL;
+}
 
 /* Returns the bytes of an element of a type without blocks. */
 static size_t z_source_size_of(organ_dtype dtype) { return organ_dtype_describe(dtype)->bytes; }
@@ -75,13 +83,12 @@ static uint64_t rows_within(const organ_z_source *s, uint64_t rows, uint64_t byt
  * that both passes must decode the rows. */
 static void divide_memory(organ_z_source *s, const organ_matrices *m, unsigned char *memory, size_t bytes)
 {
-    const bool remote = s->model->files[s->weight->codes->file].remote != NULL;
     const uint64_t held = organ_weight_held_bytes(s->weight, 1), least = strip_rows_max(m);
     s->rows = m->count * m->rows;
     s->cols = m->cols;
     s->matrix_rows = m->rows;
     s->held_matrix = m->count; /* none */
-    if ((remote || need_of(s, s->rows) > bytes) && held < bytes && need_of(s, least) <= bytes - held) {
+    if ((z_source_is_remote(s) || need_of(s, s->rows) > bytes) && held < bytes && need_of(s, least) <= bytes - held) {
         s->held = memory;
         memory += held;
         bytes -= (size_t)held;
@@ -97,18 +104,27 @@ organ_status organ_z_source_open(organ_z_source *source, const organ_model *mode
 {
     const organ_dtype decoded = organ_z_decoded_type(weight);
     const organ_matrices m = organ_weight_matrices(weight);
-    *source = (organ_z_source){.model = model, .weight = weight, .stop = stop, .window = memory, .window_bytes = bytes};
+    *source = (organ_z_source){
+        .model = model, .weight = weight, .stop = stop, .window = memory, .window_bytes = bytes, .spool = -1};
     source->dtype = decoded == ORGAN_DTYPE_COUNT ? weight->codes->dtype : decoded;
     source->elements = weight->elements;
     source->bytes = decoded == ORGAN_DTYPE_COUNT ? weight->codes->bytes : weight->elements * z_source_size_of(decoded);
-    if (decoded == ORGAN_DTYPE_COUNT || weight->elements == 0)
-        return ORGAN_OK;
-    if (organ_weight_reader_open(model, weight, kernels, NULL, &source->reader, error) == ORGAN_OK)
+    if (decoded != ORGAN_DTYPE_COUNT && weight->elements > 0) {
+        if (organ_weight_reader_open(model, weight, kernels, NULL, &source->reader, error) != ORGAN_OK)
+            return error->status;
         divide_memory(source, &m, memory, bytes);
-    return error->status;
+    }
+    if (z_source_is_remote(source) && (source->reader ? source->window_rows < source->rows : bytes < source->bytes))
+        source->spool = organ_unnamed_file();
+    return ORGAN_OK;
 }
 
-void organ_z_source_close(organ_z_source *source) { organ_weight_reader_close(source->reader); }
+void organ_z_source_close(organ_z_source *source)
+{
+    organ_weight_reader_close(source->reader);
+    if (source->spool >= 0)
+        close(source->spool);
+}
 
 /* Returns ORGAN_INTERRUPTED if a stop was requested. */
 static organ_status z_source_stopped(const organ_z_source *s, organ_error *error)
@@ -116,12 +132,12 @@ static organ_status z_source_stopped(const organ_z_source *s, organ_error *error
     return organ_stop_is_requested(s->stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : ORGAN_OK;
 }
 
-/* Decodes rows [first, first + count) of the weight into the window, in pieces of about PIECE values that do not cross
+/* Decodes rows [first, first + count) of the weight to `to`, in pieces of about PIECE values that do not cross
  * matrices. If there is s->held, reads each stored matrix into it before decoding its first row. */
-static organ_status z_source_decode(organ_z_source *s, uint64_t first, uint64_t count, organ_error *error)
+static organ_status z_source_decode(organ_z_source *s, uint64_t first, uint64_t count, unsigned char *to,
+                                    organ_error *error)
 {
     const uint64_t row_bytes = s->cols * z_source_size_of(s->dtype), piece = organ_max(PIECE / (size_t)s->cols, 1);
-    unsigned char *to = s->window;
     for (uint64_t part; count > 0; first += part, count -= part, to += part * row_bytes) {
         const uint64_t matrix = first / s->matrix_rows, remaining = s->matrix_rows - first % s->matrix_rows;
         part = count < piece ? count : piece;
@@ -140,36 +156,55 @@ static organ_status z_source_decode(organ_z_source *s, uint64_t first, uint64_t 
     return ORGAN_OK;
 }
 
-/* Reads stored bytes into the window: appends those after s->to, or empties the window and begins at `from` if `from`
- * is not in the window or not all bytes before `to` fit. Reads at most READ bytes of a local file (more than a strip
- * has), and as many bytes as fit of a remote file. */
-static organ_status extend_window(organ_z_source *s, uint64_t from, uint64_t to, organ_error *error)
+/* Reads bytes [from, to) of the values from the model; rows of a packed weight are whole. */
+static organ_status read_model_values(organ_z_source *s, uint64_t from, uint64_t to, organ_error *error)
 {
-    if (from < s->from || from > s->to || to > s->from + s->window_bytes)
-        s->to = s->from = from;
-    const uint64_t at = s->to - s->from, space = s->window_bytes - at, remaining = s->bytes - s->to,
-                   max = remaining < space ? remaining : space;
-    const size_t bytes = s->model->files[s->weight->codes->file].remote ? (size_t)max : organ_min(READ, (size_t)max);
-    if (z_source_stopped(s, error) || organ_model_read(s->model, s->weight->codes->file, s->window + at, bytes,
-                                                       s->weight->codes->offset + s->to, error))
-        return error->status;
-    s->to += bytes;
-    return ORGAN_OK;
+    unsigned char *const at = s->window + (from - s->from);
+    if (s->reader) {
+        const uint64_t row_bytes = s->cols * z_source_size_of(s->dtype);
+        return z_source_decode(s, from / row_bytes, (to - from) / row_bytes, at, error);
+    }
+    return z_source_stopped(s, error) ? error->status
+                                      : organ_model_read(s->model, s->weight->codes->file, at, (size_t)(to - from),
+                                                         s->weight->codes->offset + from, error);
 }
 
-/* Reads bytes [from, to) of the values into the window; of a packed weight decodes as many rows as fit, from the row
- * that contains `from` on. */
+/* Appends bytes [from, to) of the window to the spool. After a failed write there is no spool: the second pass reads
+ * from the server. */
+static void spool_values(organ_z_source *s, uint64_t from, uint64_t to)
+{
+    if (s->spool < 0 || from != s->spooled || from == to)
+        return;
+    if (organ_write_all(s->spool, s->window + (from - s->from), (size_t)(to - from))) {
+        close(s->spool);
+        s->spool = -1;
+        s->spooled = 0;
+    } else {
+        s->spooled = to;
+    }
+}
+
+/* Puts bytes [from, to) of the values in the window. Stored values of a local file are appended in steps of READ bytes,
+ * more than a strip has; those of a remote file, and rows of a packed weight, fill the window. Bytes of the spool are
+ * not read again. */
 static organ_status fill_window(organ_z_source *s, uint64_t from, uint64_t to, organ_error *error)
 {
-    if (!s->reader)
-        return extend_window(s, from, to, error);
-    s->to = s->from = 0;
-    const uint64_t row_bytes = s->cols * z_source_size_of(s->dtype), first = from / row_bytes, left = s->rows - first;
-    const uint64_t count = left < s->window_rows ? left : s->window_rows;
-    if (z_source_decode(s, first, count, error))
+    const uint64_t row_bytes = s->reader ? s->cols * z_source_size_of(s->dtype) : 1;
+    const uint64_t room = s->reader ? s->window_rows * row_bytes : s->window_bytes;
+    if (s->reader || from < s->from || from > s->to || to > s->from + room)
+        s->from = s->to = from - from % row_bytes;
+    const uint64_t at = s->to, most = s->bytes < s->from + room ? s->bytes : s->from + room;
+    const uint64_t end = s->reader || z_source_is_remote(s) || most < at + READ ? most : at + READ;
+    uint64_t kept = s->spooled < end ? s->spooled : end;
+    kept = kept > at ? kept : at;
+    if (kept > at &&
+        organ_pread_full(s->spool, s->window + (at - s->from), (size_t)(kept - at), (off_t)at) != (ssize_t)(kept - at))
+        return organ_fail_errno(error, errno, "%s: the copy of tensor '%s' cannot be read", s->model->path,
+                                s->weight->name);
+    if (kept < end && read_model_values(s, kept, end, error))
         return error->status;
-    s->from = first * row_bytes;
-    s->to = s->from + count * row_bytes;
+    spool_values(s, kept, end);
+    s->to = end;
     return ORGAN_OK;
 }
 

@@ -4,8 +4,7 @@
 #ifndef ORGAN_Z_SOURCE_H
 #define ORGAN_Z_SOURCE_H
 
-#include "orchestrator/stream/pass.h"
-#include "orchestrator/stream/weight_reader.h"
+#include <organ/stream.h>
 
 #define ORGAN_Z_STRIP ((size_t)8192) /* upper bound of elements in one request; a multiple of every block size */
 
@@ -27,6 +26,10 @@ typedef struct organ_z_source {
     uint64_t rows, cols, matrix_rows, window_rows;
     unsigned char *held;  /* buffer for one stored (packed) matrix; NULL: none */
     uint64_t held_matrix; /* index of the matrix in `held`; larger than that of the last matrix: none */
+    /* A file without a name with bytes [0, spooled) of the values, if the model is remote and the window is smaller
+     * than the weight: the server then sends every byte once. -1: none. */
+    int spool;
+    uint64_t spooled;
 } organ_z_source;
 
 /* Sets *least to the bytes of memory that suffice to read a weight one strip of ORGAN_Z_STRIP elements at a time. Sets

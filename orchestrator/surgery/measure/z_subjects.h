@@ -4,7 +4,7 @@
 #ifndef ORGAN_Z_SUBJECTS_H
 #define ORGAN_Z_SUBJECTS_H
 
-#include "formats/weights/weights.h"
+#include <organ/weights.h>
 
 /* The weights of a model. */
 typedef struct organ_z_subjects {

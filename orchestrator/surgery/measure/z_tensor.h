@@ -3,11 +3,11 @@
 #ifndef ORGAN_Z_TENSOR_H
 #define ORGAN_Z_TENSOR_H
 
-#include "formats/weights/weights.h"
-#include "orchestrator/stream/pass.h"
+#include <organ/weights.h>
+#include <organ/stream.h>
 #include "orchestrator/surgery/measure/seed_measure.h"
 #include "orchestrator/surgery/measure/z_levels.h"
-#include "orchestrator/surgery/measure/z_result.h"
+#include <organ/measure.h>
 
 /* Buffers of a thread. */
 typedef struct organ_z_scratch {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/organs/assemble.h"
+#include <organ/organs.h>
 
 #include "orchestrator/surgery/write/write.h"
 #include "orchestrator/surgery/facts/facts.h"

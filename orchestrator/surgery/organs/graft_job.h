@@ -6,7 +6,7 @@
 #define ORGAN_GRAFT_JOB_H
 
 #include "formats/tensor/counterpart.h"
-#include "orchestrator/surgery/organs/graft.h"
+#include <organ/organs.h>
 #include "orchestrator/surgery/write/write.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 

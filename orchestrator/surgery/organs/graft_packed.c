@@ -2,7 +2,7 @@
 #include "formats/tensor/counterpart.h"
 #include "orchestrator/surgery/organs/graft_job.h"
 
-#include "formats/weights/weights.h"
+#include <organ/weights.h>
 #include "orchestrator/surgery/inputs/inputs.h"
 
 #include <string.h>

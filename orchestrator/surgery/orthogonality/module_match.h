@@ -3,7 +3,7 @@
 #ifndef ORGAN_MODULE_MATCH_H
 #define ORGAN_MODULE_MATCH_H
 
-#include "formats/weights/weights.h"
+#include <organ/weights.h>
 #include "orchestrator/surgery/inputs/inputs.h"
 
 /* A module whose weight is looked for in several models: the names of the weight and the shape that it must have. */

@@ -6,7 +6,7 @@
  * changes. Strips and blocks depend on the shapes alone and are added in order, so the bits of the results depend
  * neither on threads nor on memory. */
 #include "orchestrator/surgery/orthogonality/noise_job.h"
-#include "orchestrator/surgery/orthogonality/orthogonality.h"
+#include <organ/inspect.h>
 
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"

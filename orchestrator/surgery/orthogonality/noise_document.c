@@ -4,7 +4,7 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/orthogonality/chance.h"
 #include "orchestrator/surgery/orthogonality/noise_job.h"
-#include "orchestrator/surgery/orthogonality/orthogonality.h"
+#include <organ/inspect.h>
 #include "orchestrator/surgery/inputs/inputs.h"
 #include "orchestrator/surgery/facts/facts.h"
 

@@ -11,9 +11,8 @@
 #ifndef ORGAN_NOISE_JOB_H
 #define ORGAN_NOISE_JOB_H
 
-#include "formats/adapter/adapter.h"
-#include "formats/weights/weights.h"
-#include "orchestrator/stream/engine.h"
+#include <organ/weights.h>
+#include <organ/stream.h>
 #include "orchestrator/stream/rows.h"
 #include "orchestrator/surgery/lora/turned.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Compares the noises of two pairs of models: opens and checks the inputs, measures each module, and makes the report.
  */
-#include "orchestrator/surgery/orthogonality/noise_pairs.h"
+#include <organ/inspect.h>
 #include "orchestrator/surgery/orthogonality/noise_pairs_job.h"
 
 #include "formats/base/path.h"

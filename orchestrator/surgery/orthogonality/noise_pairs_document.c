@@ -3,7 +3,7 @@
  * defined is null. N_A and N_B are the noises of pairs A and B (clean minus noisy weight), D is the change. A fold has
  * the sums over several modules. */
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/surgery/orthogonality/noise_pairs.h"
+#include <organ/inspect.h>
 #include "orchestrator/surgery/orthogonality/noise_pairs_job.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 #include "orchestrator/surgery/facts/facts.h"

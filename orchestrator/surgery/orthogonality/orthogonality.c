@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/orthogonality/noise_job.h"
-#include "orchestrator/surgery/orthogonality/orthogonality.h"
+#include <organ/inspect.h>
 
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "orchestrator/report/view/views.h"
 #include "orchestrator/surgery/output/output.h"
 #include "orchestrator/surgery/facts/facts.h"

@@ -2,7 +2,7 @@
  * Divides tensors into row ranges and computes the digests of their new bytes. */
 #include "orchestrator/surgery/output/cuts.h"
 
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "formats/base/paged_rows.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/surgery/output/run_journal.h"

@@ -6,7 +6,7 @@
 #define ORGAN_CUTS_H
 
 #include "formats/base/arena.h"
-#include "formats/model/model.h"
+#include <organ/models.h>
 #include "orchestrator/ranks/ranks.h"
 
 /* Limit of a unit in bytes: small enough that a stack of experts gives every process of a cluster a unit, large enough

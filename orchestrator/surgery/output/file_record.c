@@ -6,7 +6,7 @@
 #include "formats/base/text_buffer.h"
 #include "formats/model/recognise.h"
 #include "formats/model/recognise_lists.h"
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/copy_tree.h"
 

@@ -4,7 +4,7 @@
 #ifndef ORGAN_FILE_RECORD_H
 #define ORGAN_FILE_RECORD_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <jansson.h>
 

@@ -2,7 +2,7 @@
  * Writes manifest.json of an organ directory: the files and tensors of its donor, with digests. */
 #include "orchestrator/surgery/output/layout.h"
 
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/file_record.h"
 #include "orchestrator/surgery/facts/facts.h"

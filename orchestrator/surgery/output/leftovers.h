@@ -7,8 +7,8 @@
 #define ORGAN_LEFTOVERS_H
 
 #include "formats/base/json_edit.h"
-#include "formats/model/model.h"
-#include "orchestrator/stream/progress.h"
+#include <organ/models.h>
+#include <organ/stream.h>
 
 #include <jansson.h>
 

@@ -4,7 +4,7 @@
 
 #include "formats/base/closed_modes.h"
 #include "formats/base/file_calls.h"
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "formats/base/path.h"
 #include "formats/base/text_buffer.h"
 #include "formats/model/recognise.h"

@@ -7,8 +7,8 @@
 #ifndef ORGAN_OUTPUT_H
 #define ORGAN_OUTPUT_H
 
-#include "formats/model/model.h"
-#include "orchestrator/stream/pass.h"
+#include <organ/models.h>
+#include <organ/stream.h>
 #include "orchestrator/stream/publish.h"
 #include "orchestrator/surgery/output/cuts.h"
 #include "orchestrator/surgery/output/file_record.h"

@@ -8,8 +8,7 @@
 #include "formats/base/text_buffer.h"
 #include "formats/model/recognise.h"
 #include "formats/model/recognise_lists.h"
-#include "orchestrator/report/text/document.h"
-#include "orchestrator/report/view/html_report.h"
+#include <organ/report.h>
 #include "orchestrator/report/view/views.h"
 #include "orchestrator/surgery/output/file_record.h"
 

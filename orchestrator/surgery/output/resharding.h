@@ -6,9 +6,9 @@
 #define ORGAN_RESHARDING_H
 
 #include "formats/gguf/file.h"
-#include "formats/model/model.h"
+#include <organ/models.h>
 #include "formats/safetensors/safetensors.h"
-#include "kernels/kernels.h"
+#include <organ/kernels.h>
 #include "orchestrator/stream/transfer.h"
 
 #include <jansson.h>

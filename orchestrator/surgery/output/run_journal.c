@@ -4,7 +4,7 @@
 
 #include "formats/base/file_calls.h"
 #include "formats/base/json_dump.h"
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "formats/base/path.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/cache/cache.h"

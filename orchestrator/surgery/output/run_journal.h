@@ -4,10 +4,10 @@
 #ifndef ORGAN_RUN_JOURNAL_H
 #define ORGAN_RUN_JOURNAL_H
 
-#include "formats/model/model.h"
+#include <organ/models.h>
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/stream/journal.h"
-#include "orchestrator/stream/progress.h"
+#include <organ/stream.h>
 #include "orchestrator/stream/publish.h"
 
 #include <jansson.h>

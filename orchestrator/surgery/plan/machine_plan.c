@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * Makes the report of how organ places its work on a machine. */
-#include "orchestrator/surgery/plan/machine_plan.h"
+#include <organ/inspect.h>
 
 #include "formats/base/json_dump.h"
-#include "formats/base/memory_watch.h"
-#include "orchestrator/machine/topology.h"
+#include <organ/base.h>
+#include <organ/machine.h>
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/band_plan.h"

@@ -2,7 +2,7 @@
  * Adds up the predicted work of an operation, and predicts its time from the measured speed of the machine. */
 #include "orchestrator/surgery/plan/plan.h"
 
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/product.h"

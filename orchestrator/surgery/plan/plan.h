@@ -5,7 +5,7 @@
 #ifndef ORGAN_PLAN_H
 #define ORGAN_PLAN_H
 
-#include "orchestrator/stream/engine.h"
+#include <organ/stream.h>
 
 #include <jansson.h>
 #include <stdint.h>

@@ -3,8 +3,8 @@
 #ifndef ORGAN_DEQUANTIZE_JOB_H
 #define ORGAN_DEQUANTIZE_JOB_H
 
-#include "formats/weights/weights.h"
-#include "orchestrator/surgery/precision/dequantize.h"
+#include <organ/weights.h>
+#include <organ/quantize.h>
 #include "orchestrator/surgery/write/write.h"
 
 /* A packed weight that is converted to a plain tensor. */

@@ -8,7 +8,7 @@
 #ifndef ORGAN_ENCODING_H
 #define ORGAN_ENCODING_H
 
-#include "formats/tensor/tensor.h"
+#include <organ/models.h>
 #include "orchestrator/surgery/precision/grid.h"
 
 #define ORGAN_MIN_GROUP 32 /* columns of the smallest group */

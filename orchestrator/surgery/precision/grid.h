@@ -5,7 +5,7 @@
 #define ORGAN_GRID_H
 
 #include "kernels/ggml_parts.h"
-#include "kernels/kernels.h"
+#include <organ/kernels.h>
 
 /* Bounds of column weights in the search for the scales of GGUF blocks and in the choice of clipped scales. The weights
  * of all columns have the mean 1. */

@@ -4,7 +4,7 @@
 #define ORGAN_PLAIN_CONFIG_H
 
 #include "formats/base/json_edit.h"
-#include "formats/tensor/tensor.h"
+#include <organ/models.h>
 
 /* Removes quantization_config, compression_config and quantization from a config.json. If `packed` (the source model
  * had packed tensors), also declares `dtype` as the type of the weights, at the top and in text_config. */

@@ -3,7 +3,7 @@
 #include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/precision/quantize_job.h"
 
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "formats/base/paged_rows.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/allocate/allocate.h"

@@ -15,12 +15,12 @@
 #include "formats/base/arena.h"
 #include "formats/base/paged_rows.h"
 #include "formats/imatrix/imatrix.h"
-#include "formats/weights/weights.h"
+#include <organ/weights.h>
 #include "orchestrator/surgery/calibration/calibration_run.h"
 #include "orchestrator/surgery/inputs/inputs.h"
 #include "orchestrator/surgery/precision/encoding.h"
 #include "orchestrator/surgery/precision/gptq.h"
-#include "orchestrator/surgery/precision/quantize.h"
+#include <organ/quantize.h>
 #include "orchestrator/surgery/precision/quantize_pruned.h"
 #include "orchestrator/surgery/write/write.h"
 

@@ -6,7 +6,7 @@
 
 #include "orchestrator/surgery/calibration/calibration_run.h"
 #include "orchestrator/surgery/write/write.h"
-#include "orchestrator/surgery/precision/quantize.h"
+#include <organ/quantize.h>
 
 /* Argument of organ_quantize_pruning.open: the targets that are quantised, and the sizes of the output. */
 typedef struct organ_quantize_held {

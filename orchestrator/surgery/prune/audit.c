@@ -2,10 +2,10 @@
  * Compares a pruned model, called the copy, with its donor. Reads both models in step, band by band. Counts the
  * elements of target tensors in four classes (zero before, killed, kept, changed), and the bytes of all other tensors
  * that differ. A problem is a sentence about a difference that pruning does not explain. */
-#include "orchestrator/surgery/prune/audit.h"
+#include <organ/prune.h>
 
 #include "formats/base/paged_rows.h"
-#include "orchestrator/machine/quantity.h"
+#include <organ/machine.h>
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/inputs/inputs.h"

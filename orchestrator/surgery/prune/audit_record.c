@@ -5,7 +5,7 @@
 #include "orchestrator/surgery/prune/audit_record.h"
 
 #include "formats/base/input_file.h"
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "formats/base/paged_rows.h"
 #include "orchestrator/surgery/output/output.h"
 

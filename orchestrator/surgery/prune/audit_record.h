@@ -4,7 +4,7 @@
 #ifndef ORGAN_AUDIT_RECORD_H
 #define ORGAN_AUDIT_RECORD_H
 
-#include "formats/model/model.h"
+#include <organ/models.h>
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/facts/facts.h"
 

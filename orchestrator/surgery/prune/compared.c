@@ -2,7 +2,7 @@
  * Cuts pairs of tensors into row ranges and assigns the ranges to ranks. */
 #include "orchestrator/surgery/prune/compared.h"
 
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "formats/base/paged_rows.h"
 
 /* Returns the bytes that comparing row range k reads from both models; `cuts` is an organ_cuts. */

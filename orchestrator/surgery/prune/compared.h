@@ -5,7 +5,7 @@
 #define ORGAN_COMPARED_H
 
 #include "orchestrator/ranks/ranks.h"
-#include "orchestrator/stream/band.h"
+#include <organ/stream.h>
 #include "orchestrator/surgery/output/output.h"
 
 /* The row ranges of paired tensors, for organ_pass_run. */

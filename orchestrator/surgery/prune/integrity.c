@@ -3,7 +3,7 @@
 #include "orchestrator/surgery/prune/prune_job.h"
 
 #include "formats/base/paged_rows.h"
-#include "orchestrator/machine/quantity.h"
+#include <organ/machine.h>
 #include "orchestrator/surgery/output/output.h"
 #include "orchestrator/surgery/prune/tile_map.h"
 

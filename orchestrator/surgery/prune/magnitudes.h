@@ -4,7 +4,7 @@
 #ifndef ORGAN_MAGNITUDES_H
 #define ORGAN_MAGNITUDES_H
 
-#include "kernels/kernels.h"
+#include <organ/kernels.h>
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/facts/facts.h"
 

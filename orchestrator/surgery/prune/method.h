@@ -7,7 +7,7 @@
 
 #include "orchestrator/surgery/output/output.h"
 #include "orchestrator/surgery/inputs/inputs.h"
-#include "orchestrator/surgery/prune/prune.h"
+#include <organ/prune.h>
 #include "orchestrator/surgery/prune/tile_map.h" /* memory that the check of an output needs */
 #include "orchestrator/surgery/write/write.h"
 

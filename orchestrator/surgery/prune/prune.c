@@ -2,11 +2,11 @@
  * Runs organ prune. Ranks: rank 0 writes prune.jsonl, which has a line for each target of the whole model. */
 #include "orchestrator/surgery/prune/prune_job.h"
 
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "formats/base/paged_rows.h"
-#include "orchestrator/machine/quantity.h"
+#include <organ/machine.h>
 #include "orchestrator/machine/stopwatch.h"
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "orchestrator/stream/band_plan.h"
 #include "orchestrator/stream/model_copy.h"
 #include "orchestrator/surgery/facts/facts.h"

@@ -4,7 +4,7 @@
 #ifndef ORGAN_TILE_MAP_H
 #define ORGAN_TILE_MAP_H
 
-#include "orchestrator/stream/pass.h"
+#include <organ/stream.h>
 #include "orchestrator/surgery/facts/facts.h"
 
 /* `rows` are `count` targets with their counts. Maps the target whose percentage of killed weights differs most from

@@ -3,7 +3,7 @@
 #ifndef ORGAN_PURIFY_FFT_H
 #define ORGAN_PURIFY_FFT_H
 
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <stdint.h>
 

@@ -4,10 +4,10 @@
 #ifndef ORGAN_PURIFY_JOB_H
 #define ORGAN_PURIFY_JOB_H
 
-#include "orchestrator/surgery/measure/z_measure.h"
+#include <organ/measure.h>
 #include "orchestrator/surgery/inputs/inputs.h"
 #include "orchestrator/surgery/purify/fft.h"
-#include "orchestrator/surgery/purify/purify.h"
+#include <organ/purify.h>
 #include "orchestrator/surgery/write/write.h"
 
 /* A tensor that is purified: one of organ_purify_job.parts. */

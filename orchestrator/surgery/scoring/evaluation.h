@@ -5,10 +5,9 @@
 #ifndef ORGAN_EVALUATION_H
 #define ORGAN_EVALUATION_H
 
-#include "orchestrator/forward/forward.h"
-#include "orchestrator/stream/pass.h"
-#include "orchestrator/stream/progress.h"
-#include "orchestrator/surgery/scoring/evaluate_options.h"
+#include <organ/forward.h>
+#include <organ/stream.h>
+#include <organ/options.h>
 
 #include <jansson.h>
 

@@ -4,7 +4,7 @@
 #define ORGAN_INPUT_SUMS_H
 
 #include "formats/imatrix/imatrix.h"
-#include "orchestrator/forward/forward.h"
+#include <organ/forward.h>
 
 /* The sums of squares of all inputs, and the numbers of tokens in them. */
 typedef struct organ_input_sums organ_input_sums;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/scoring: scores models on a text that is cut into windows (forward/perplexity.h), and computes figures
+ * Room surgery/scoring: scores models on a text that is cut into windows (organ_perplexity_plan), and computes figures
  * such as perplexity. evaluation.h computes them before and after an operation that writes a model.
  *
  * This header: one scoring, which is a text, a protocol (style, window length, BOS), and models that all score the same
@@ -7,10 +7,10 @@
 #ifndef ORGAN_SCORING_H
 #define ORGAN_SCORING_H
 
-#include "orchestrator/forward/perplexity.h"
-#include "orchestrator/stream/progress.h"
+#include <organ/forward.h>
+#include <organ/stream.h>
 #include "orchestrator/surgery/inputs/inputs.h"
-#include "orchestrator/surgery/scoring/evaluate_options.h"
+#include <organ/options.h>
 #include "orchestrator/surgery/scoring/input_sums.h"
 
 #include <jansson.h>

@@ -3,7 +3,7 @@
 #ifndef ORGAN_SCORING_SHARE_H
 #define ORGAN_SCORING_SHARE_H
 
-#include "orchestrator/forward/perplexity.h"
+#include <organ/forward.h>
 #include "orchestrator/ranks/ranks.h"
 
 /* The share of a rank, and its place in the plan of the whole scoring. */

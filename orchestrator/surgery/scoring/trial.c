@@ -4,7 +4,7 @@
  */
 #include "orchestrator/surgery/scoring/trial.h"
 
-#include "orchestrator/forward/forward.h"
+#include <organ/forward.h>
 #include "orchestrator/ranks/ranks.h"
 
 #include <math.h>

@@ -4,9 +4,8 @@
 #ifndef ORGAN_TRIAL_H
 #define ORGAN_TRIAL_H
 
-#include "formats/model/model.h"
-#include "orchestrator/stream/pass.h"
-#include "orchestrator/stream/progress.h"
+#include <organ/models.h>
+#include <organ/stream.h>
 
 /* A trial of an output. */
 typedef struct organ_trial {

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
  * Runs organ perplexity and organ evaluate: scores models on a text, adds what the logs and weights of pruned models
  * show about their pruning, and makes the reports. */
-#include "orchestrator/surgery/text/evaluate.h"
+#include <organ/evaluate.h>
 
 #include "formats/base/path.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/output/output.h"
-#include "orchestrator/surgery/prune/audit.h"
+#include <organ/prune.h>
 #include "orchestrator/surgery/text/evaluate_experiments.h"
 #include "orchestrator/surgery/text/evaluate_tasks.h"
 #include "orchestrator/surgery/text/perplexity_dry_run.h"

@@ -4,8 +4,8 @@
 #ifndef ORGAN_EVALUATE_EXPERIMENTS_H
 #define ORGAN_EVALUATE_EXPERIMENTS_H
 
-#include "formats/model/model.h"
-#include "orchestrator/surgery/scoring/evaluate_options.h"
+#include <organ/models.h>
+#include <organ/evaluate.h>
 
 #include <jansson.h>
 

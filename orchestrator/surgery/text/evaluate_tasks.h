@@ -3,7 +3,7 @@
 #ifndef ORGAN_EVALUATE_TASKS_H
 #define ORGAN_EVALUATE_TASKS_H
 
-#include "orchestrator/surgery/scoring/evaluate_options.h"
+#include <organ/evaluate.h>
 
 /* Runs organ_evaluate with options->tasks: *report has the schema organ.tasks/1 and is written as tasks.json and
  * TASKS_REPORT.md. */

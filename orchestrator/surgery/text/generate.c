@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Runs organ generate: encodes the prompt, generates token after token, and makes the report. */
-#include "orchestrator/surgery/text/generate.h"
+#include <organ/evaluate.h>
 
 #include "formats/tokenizer/stop_ids.h"
-#include "orchestrator/forward/perplexity.h"
+#include <organ/forward.h>
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/compute.h"

@@ -4,7 +4,7 @@
 #ifndef ORGAN_TASK_FIGURES_H
 #define ORGAN_TASK_FIGURES_H
 
-#include "orchestrator/forward/perplexity.h"
+#include <organ/forward.h>
 #include "orchestrator/surgery/text/task_file.h"
 
 /* The answer of a model to a question. Choices are numbered within the question; the first of equally likely choices is

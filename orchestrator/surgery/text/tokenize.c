@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Runs organ tokenize: reads a text from a file or standard input, tokenizes it and makes the report. */
-#include "orchestrator/surgery/text/tokenize.h"
+#include <organ/evaluate.h>
 
 #include "formats/base/input_file.h"
 #include "orchestrator/surgery/facts/facts.h"

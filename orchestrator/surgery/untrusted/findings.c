@@ -3,7 +3,7 @@
 
 #include "formats/base/path.h"
 #include "formats/base/file_calls.h"
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "orchestrator/report/text/members.h"
 
 #include <errno.h>

@@ -4,7 +4,7 @@
 #define ORGAN_FINDINGS_H
 
 #include "formats/base/faults.h"
-#include "formats/base/status.h"
+#include <organ/base.h>
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -46,7 +46,7 @@ void organ_findings_add(organ_findings *findings, organ_finding_kind kind, const
 
 /* Adds an error that a reader of findings->file returned. A fault of the content becomes a finding of `kind`, a file
  * that cannot be read a finding "unread". A failure of the system (organ_is_system_failure) says nothing about the
- * file: the first one becomes findings->failure. A lack of memory is only reported to formats/base/memory_watch.h. Does
+ * file: the first one becomes findings->failure. A lack of memory is only reported to organ_memory_refusals. Does
  * nothing for ORGAN_OK. */
 void organ_findings_add_error(organ_findings *findings, organ_finding_kind kind, const organ_error *error);
 

@@ -4,7 +4,7 @@
 #define ORGAN_UNTRUSTED_GROWTH_H
 
 #include "formats/base/json_text.h"
-#include "formats/gguf/gguf.h"
+#include <organ/models.h>
 #include "orchestrator/surgery/untrusted/findings.h"
 
 /* Returns whether a JSON file of that name belongs to a tokenizer, so that organ_growth_check has a check for it. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/untrusted/json_keys.h"
 
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/untrusted/untrusted.h"
+#include <organ/inspect.h>
 
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "formats/remote/remote.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/facts/facts.h"

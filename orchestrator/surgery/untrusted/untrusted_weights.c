@@ -3,7 +3,7 @@
 
 #include "formats/base/text_buffer.h"
 #include "formats/gguf/file.h"
-#include "formats/model/model.h"
+#include <organ/models.h>
 #include "formats/safetensors/safetensors.h"
 #include "orchestrator/surgery/untrusted/growth.h"
 #include "orchestrator/surgery/untrusted/untrusted_names.h"

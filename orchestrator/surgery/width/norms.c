@@ -2,7 +2,7 @@
  * Chooses the channels of an expert without tokens. There are no inputs, so its weights decide: the kept channels have
  * the greatest product of the norms of their gate row, up row and down column. Nothing is refitted. */
 #include "formats/base/paged_rows.h"
-#include "formats/weights/weights.h"
+#include <organ/weights.h>
 #include "orchestrator/stream/rows.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/width/width_job.h"

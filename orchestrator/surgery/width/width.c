@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Runs organ width: checks the options, chooses the kept channels and heads, and writes the narrowed model. */
 #include "orchestrator/surgery/facts/facts.h"
-#include "orchestrator/surgery/width/width.h"
+#include <organ/cut.h>
 
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/width/width_job.h"
 

@@ -10,7 +10,7 @@
 #include "orchestrator/surgery/cut/cut.h"
 #include "orchestrator/surgery/output/output.h"
 #include "orchestrator/surgery/width/narrow_matrix.h"
-#include "orchestrator/surgery/width/width.h"
+#include <organ/cut.h>
 
 /* Kinds of units that can be removed. */
 typedef enum organ_width_kind {

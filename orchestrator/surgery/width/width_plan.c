@@ -3,7 +3,7 @@
 #include "orchestrator/surgery/width/width_job.h"
 
 #include "formats/base/path.h"
-#include "orchestrator/forward/forward.h"
+#include <organ/forward.h>
 #include "orchestrator/surgery/inputs/inputs.h"
 
 #include <math.h>

@@ -8,7 +8,7 @@
 #include "formats/base/paged_rows.h"
 #include "formats/base/text_buffer.h"
 #include "formats/safetensors/safetensors.h"
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "orchestrator/surgery/output/output.h"
 
 #include <stdio.h>

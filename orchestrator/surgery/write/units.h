@@ -6,7 +6,7 @@
 #ifndef ORGAN_WRITE_UNITS_H
 #define ORGAN_WRITE_UNITS_H
 
-#include "orchestrator/stream/band.h"
+#include <organ/stream.h>
 #include "orchestrator/stream/overflow.h"
 #include "orchestrator/surgery/output/output.h"
 #include "orchestrator/surgery/output/layout.h"

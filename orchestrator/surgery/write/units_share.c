@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Divides the units of an output among the ranks, and sends the journal lines of finished units to all ranks. */
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "formats/base/name_table.h"
 #include "orchestrator/surgery/write/writing.h"
 

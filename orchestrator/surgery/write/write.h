@@ -16,7 +16,7 @@
 #include "formats/base/json_edit.h"
 #include "orchestrator/surgery/output/output.h"
 #include "orchestrator/surgery/output/layout.h"
-#include "orchestrator/surgery/interface/write_options.h"
+#include <organ/options.h>
 #include "orchestrator/surgery/plan/plan.h"
 #include "orchestrator/surgery/scoring/evaluation.h"
 #include "orchestrator/surgery/write/write_rows.h"

@@ -4,10 +4,10 @@
 #include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/write/writing.h"
 
-#include "formats/base/memory_watch.h"
+#include <organ/base.h>
 #include "formats/base/name_table.h"
 #include "formats/base/paged_rows.h"
-#include "orchestrator/stream/engine.h"
+#include <organ/stream.h>
 #include "orchestrator/surgery/output/output.h"
 
 #include <stdlib.h>

@@ -4,7 +4,7 @@
 #ifndef ORGAN_WRITE_ROWS_H
 #define ORGAN_WRITE_ROWS_H
 
-#include "orchestrator/stream/pass.h"
+#include <organ/stream.h>
 
 /* One row of a replaced tensor, as a worker passes it to `row`. */
 typedef struct organ_row {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tests of the reader of LoRA adapters. */
-#include "formats/adapter/adapter.h"
+#include <organ/weights.h>
 #include "tests/kit/scratch_model.h"
 #include "tests/kit/suite_table.h"
 

@@ -4,10 +4,10 @@
 #include "formats/base/input_file.h"
 #include "formats/base/name_table.h"
 #include "formats/base/paged_rows.h"
-#include "formats/base/status.h"
+#include <organ/base.h>
 #include "formats/base/text_buffer.h"
 #include "formats/base/unnamed_file.h"
-#include "formats/tensor/tensor.h"
+#include <organ/models.h>
 #include "tests/formats/check_formats.h"
 #include "tests/kit/require.h"
 #include "tests/kit/scratch_model.h"

@@ -2,7 +2,7 @@
  * Tests of the GGUF reader and writer: unusual valid files; files written back byte for byte. */
 #include "formats/base/input_file.h"
 #include "formats/gguf/file.h"
-#include "formats/model/model.h"
+#include <organ/models.h>
 #include "tests/formats/gguf/check_gguf.h"
 #include "tests/kit/gguf_maker.h"
 #include "tests/kit/scratch_model.h"

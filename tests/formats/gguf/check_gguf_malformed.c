@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Malformed GGUF files, one defect per row, with parts of the message. */
-#include "formats/model/model.h"
+#include <organ/models.h>
 #include "tests/formats/gguf/check_gguf.h"
 #include "tests/kit/gguf_maker.h"
 #include "tests/kit/largest_allocation.h"

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Opens models while each allocation in turn fails. The program is linked with --wrap for the allocation functions. */
 #include "formats/gguf/file.h"
-#include "formats/model/model.h"
-#include "orchestrator/stream/engine.h"
-#include "orchestrator/surgery/organs/assemble.h"
-#include "orchestrator/surgery/organs/extract.h"
+#include <organ/models.h>
+#include <organ/stream.h>
+#include <organ/organs.h>
 #include "tests/kit/gguf_maker.h"
 #include "tests/kit/memory_rig.h"
 #include "tests/kit/scratch_model.h"

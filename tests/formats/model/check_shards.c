@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tests of whole models: directories, indices and shards, paths that are no model, files that change. */
-#include "formats/model/model.h"
+#include <organ/models.h>
 #include "tests/formats/check_formats.h"
 #include "tests/kit/scratch_model.h"
 

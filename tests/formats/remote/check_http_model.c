@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of models behind URLs: opened by an index or a file, read like local ones, and rejected where necessary. */
-#include "formats/model/model.h"
-#include "orchestrator/surgery/health/inspect.h"
+#include <organ/models.h>
+#include <organ/inspect.h>
 #include "tests/formats/remote/check_http.h"
 #include "tests/kit/model_maker.h"
 #include "tests/kit/served_model.h"

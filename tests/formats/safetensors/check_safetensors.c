@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tests of the safetensors reader: one row per defect, and unusual valid files. */
-#include "formats/model/model.h"
+#include <organ/models.h>
 #include "tests/formats/check_formats.h"
 #include "tests/kit/scratch_model.h"
 

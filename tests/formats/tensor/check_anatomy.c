@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tests of the table of tensor names. */
-#include "formats/tensor/tensor.h"
+#include <organ/models.h>
 #include "tests/formats/check_formats.h"
 
 #include <stdio.h>

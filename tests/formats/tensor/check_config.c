@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tests of the reader of config.json. */
-#include "formats/tensor/hf_config.h"
+#include <organ/models.h>
 #include "tests/formats/check_formats.h"
 #include "tests/kit/scratch_model.h"
 

@@ -3,7 +3,7 @@
 #ifndef ORGAN_TEST_CHECK_TOKENIZER_H
 #define ORGAN_TEST_CHECK_TOKENIZER_H
 
-#include "formats/tokenizer/tokenizer.h"
+#include <organ/tokenizer.h>
 
 #include <check.h>
 

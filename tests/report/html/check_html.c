@@ -4,7 +4,7 @@
  * writes the page of a large generated report to stdout, to look at. */
 #include "orchestrator/report/html/page.h"
 #include "orchestrator/report/svg/heat_map.h"
-#include "orchestrator/report/view/html_report.h"
+#include <organ/report.h>
 
 #include "tests/kit/effort.h"
 #include "tests/kit/html_reader.h"

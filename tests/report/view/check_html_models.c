@@ -2,10 +2,8 @@
  * Tests of the pages of measure, purify, extract, assemble, graft and inspect: from reports of the verbs on the
  * fixtures, with their numbers; from malformed reports; limited size; complete or absent. `build/tests/html_models
  * --print` writes the page of a measured fleet of generated models to stdout, to look at. */
-#include "orchestrator/report/text/document.h"
-#include "orchestrator/report/view/html_report.h"
-#include "orchestrator/surgery/measure/fleet.h"
-#include "orchestrator/surgery/measure/measure.h"
+#include <organ/report.h>
+#include <organ/measure.h>
 #include "tests/kit/effort.h"
 #include "tests/kit/condition_rig.h"
 #include "tests/kit/html_reader.h"

@@ -2,21 +2,12 @@
  * Tests of pages of real reports on the fixture model: autopsies, adapters, noise, precision, perplexity, tokens. Each
  * is a complete document with the report's figures, has a limited size for large models, and is made for malformed
  * reports as well. The program is linked with --wrap for the allocation functions. */
-#include "orchestrator/report/text/document.h"
-#include "orchestrator/report/view/html_report.h"
-#include "orchestrator/surgery/health/autopsy.h"
-#include "orchestrator/surgery/lora/lora_extract.h"
-#include "orchestrator/surgery/lora/merge.h"
-#include "orchestrator/surgery/lora/resize.h"
-#include "orchestrator/surgery/lora/sanitize.h"
-#include "orchestrator/surgery/orthogonality/noise_pairs.h"
-#include "orchestrator/surgery/orthogonality/orthogonality.h"
-#include "orchestrator/surgery/precision/dequantize.h"
-#include "orchestrator/surgery/precision/quantize.h"
-#include "orchestrator/surgery/prune/prune.h"
-#include "orchestrator/surgery/text/evaluate.h"
-#include "orchestrator/surgery/text/generate.h"
-#include "orchestrator/surgery/text/tokenize.h"
+#include <organ/report.h>
+#include <organ/inspect.h>
+#include <organ/lora.h>
+#include <organ/quantize.h>
+#include <organ/prune.h>
+#include <organ/evaluate.h>
 
 #include "tests/kit/condition_rig.h"
 #include "tests/kit/html_reader.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of orchestrator/report: documents and their reports. */
 #include "formats/model/recognise.h"
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "orchestrator/machine/shell_word.h"
 #include "orchestrator/report/view/view_sparsity.h"
 #include "orchestrator/report/view/views.h"

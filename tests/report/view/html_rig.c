@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/report/view/html_rig.h"
 
-#include "orchestrator/surgery/health/inspect.h"
-#include "orchestrator/surgery/measure/measure.h"
-#include "orchestrator/surgery/organs/assemble.h"
-#include "orchestrator/surgery/organs/extract.h"
-#include "orchestrator/surgery/organs/graft.h"
-#include "orchestrator/surgery/purify/purify.h"
+#include <organ/inspect.h>
+#include <organ/measure.h>
+#include <organ/organs.h>
+#include <organ/purify.h>
 
 #include <check.h>
 

@@ -2,7 +2,7 @@
  * Tests of the HTTP server: its answers, and the clients that it answers. */
 #include "formats/model/recognise.h"
 #include "orchestrator/report/html/page.h"
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "orchestrator/serve/http/guard.h"
 #include "orchestrator/serve/http/jail.h"
 #include "orchestrator/serve/models/serve_models.h"

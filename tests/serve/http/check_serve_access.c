@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of access: tokens with roles, read again while the server runs; the address of a request behind proxies; the
  * audit log. */
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "orchestrator/serve/http/audit_log.h"
 #include "orchestrator/serve/http/proxies.h"
 #include "orchestrator/serve/http/tokens.h"

@@ -2,7 +2,7 @@
  * Tests of jobs with their processes: queue, conflicts, cancelling, restarts, crashes, confinement to the root. The
  * processes are this program itself, which acts as the name of its model says (job_actor.h). */
 #include "orchestrator/cli/verb_table.h"
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "orchestrator/serve/confine/confine.h"
 #include "orchestrator/serve/jobs/keeper.h"
 #include "tests/serve/jobs/job_actor.h"

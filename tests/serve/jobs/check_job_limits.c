@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of the limits of jobs: stored results and memory. */
 #include "orchestrator/cli/verb_table.h"
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "orchestrator/serve/jobs/memory.h"
 #include "tests/serve/jobs/keeper_rig.h"
 #include "tests/kit/scratch_model.h"

@@ -2,7 +2,7 @@
  * Tests of jobs without processes: arguments from JSON, conflicts, descriptions of verbs, records on disk, progress
  * from events. */
 #include "orchestrator/cli/verb_table.h"
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "orchestrator/serve/jobs/store.h"
 #include "orchestrator/serve/jobs/verb_catalog.h"
 #include "orchestrator/serve/jobs/job_arguments.h"
@@ -152,8 +152,8 @@ START_TEST(every_fault_is_named)
         {PRUNE(",\"json\":true"), 422, "/arguments/json", "prune has no such argument"},
         {PRUNE(",\"progress\":\"bar\""), 422, "/arguments/progress", "no such argument"},
         {PRUNE(",\"help\":true"), 422, "/arguments/help", "no such argument"},
-        {"{\"verb\":\"measure\",\"arguments\":{\"MODEL\":[\"b.gguf\"],\"output\":\"z\",\"delete-after\":true}}", 422,
-         "/arguments/delete-after", "measure has no such argument"},
+        {"{\"verb\":\"measure\",\"arguments\":{\"MODEL\":[\"b.gguf\"],\"output\":\"z\",\"header\":[\"a: b\"]}}", 422,
+         "/arguments/header", "measure has no such argument"},
         {PRUNE(",\"sparsity\":130"), 422, "/arguments/sparsity", "is 130, but must be a number (above 0, below 100)"},
         {PRUNE(",\"sparsity\":0"), 422, "/arguments/sparsity", "above 0"},
         {PRUNE(",\"sparsity\":\"30\""), 422, "/arguments/sparsity", "is a text, but must be a number"},

@@ -164,8 +164,6 @@ judge "something outside was changed" test "$(cat outside)" = secret
 
 # ---- jobs do not delete, replace or extend models ----
 find root/models/tiny -type f -exec sha256sum {} + | sort >before
-gives 422 POST /api/v1/jobs '{"verb":"measure","arguments":{"MODEL":["models/tiny"],"output":"out/m","delete-after":true}}'
-has 'measure has no such argument'
 gives 409 POST /api/v1/jobs '{"verb":"prune","arguments":{"DONOR":"models/tiny","output":"models/tiny/model.safetensors"}}'
 has 'is in the directory of a model'
 mkdir root/theirs && cp -r root/models/tiny root/theirs/model

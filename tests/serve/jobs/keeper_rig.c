@@ -2,7 +2,7 @@
 #include "tests/serve/jobs/keeper_rig.h"
 
 #include "orchestrator/cli/verb_table.h"
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "tests/kit/scratch_model.h"
 
 #include <check.h>

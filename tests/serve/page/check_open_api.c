@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of the OpenAPI description. */
 #include "orchestrator/cli/verb_table.h"
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "orchestrator/serve/serve.h"
 #include "orchestrator/serve/page/open_api.h"
 #include "orchestrator/version.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of dense decompositions: their accuracy on random, ill-conditioned, rank-deficient, empty and non-finite
  * matrices; bit identity for every table and any number of threads. */
-#include "orchestrator/stream/engine.h"
+#include <organ/stream.h>
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/algebra/vectors64.h"
 #include "tests/kit/require.h"

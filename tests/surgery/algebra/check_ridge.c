@@ -2,7 +2,7 @@
  * Tests of ridge regression over tokens: against FP64, by inputs, by tokens and block by block; bit identity;
  * errors. */
 #include "orchestrator/machine/extent.h"
-#include "orchestrator/stream/engine.h"
+#include <organ/stream.h>
 #include "orchestrator/surgery/algebra/ridge.h"
 #include "tests/kit/model_maker.h"
 #include "tests/kit/require.h"

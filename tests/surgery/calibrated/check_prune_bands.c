@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Tests of prunings without a text in bands of rows: the same bytes for any number of bands, with the least memory that
  * the error names and with plenty. */
-#include "formats/model/model.h"
-#include "orchestrator/machine/quantity.h"
+#include <organ/models.h>
+#include <organ/machine.h>
 #include "orchestrator/stream/widen.h"
 #include "tests/kit/forward_rig.h"
 #include "tests/surgery/calibrated/method_rig.h"

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * Tests of calibrated pruning as a library: bit identity, the requested sparsity, the order of methods by quality, and
  * failures that leave nothing. */
-#include "formats/tokenizer/tokenizer.h"
-#include "orchestrator/machine/quantity.h"
+#include <organ/tokenizer.h>
+#include <organ/machine.h>
 #include "orchestrator/stream/widen.h"
-#include "orchestrator/surgery/calibrated/calibrated.h"
-#include "orchestrator/surgery/prune/audit.h"
+#include <organ/prune.h>
 #include "tests/kit/arch_maker.h"
 #include "tests/kit/effort.h"
 #include "tests/kit/forward_rig.h"

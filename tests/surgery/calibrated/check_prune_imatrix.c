@@ -2,7 +2,7 @@
  * Tests of pruning by an importance matrix as a library: the right entry for each weight under any naming, and
  * imatrices that do not fit, which leave nothing. */
 #include "orchestrator/stream/widen.h"
-#include "orchestrator/surgery/calibrated/calibrated.h"
+#include <organ/prune.h>
 #include "tests/kit/forward_rig.h"
 #include "tests/surgery/calibrated/method_rig.h"
 #include "tests/kit/model_maker.h"

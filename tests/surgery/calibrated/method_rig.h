@@ -3,7 +3,7 @@
 #ifndef ORGAN_TEST_METHOD_RIG_H
 #define ORGAN_TEST_METHOD_RIG_H
 
-#include "orchestrator/surgery/calibrated/calibrated.h"
+#include <organ/prune.h>
 
 #include <check.h>
 #include <jansson.h>

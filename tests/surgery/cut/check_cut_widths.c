@@ -3,7 +3,7 @@
  * only. */
 #include "tests/surgery/cut/cut_rig.h"
 
-#include "formats/weights/weights.h"
+#include <organ/weights.h>
 #include "tests/kit/suite_table.h"
 
 #include <stdio.h>

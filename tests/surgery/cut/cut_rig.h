@@ -3,7 +3,7 @@
 #ifndef CUT_RIG_H
 #define CUT_RIG_H
 
-#include "orchestrator/surgery/cut/audit_cut.h"
+#include <organ/prune.h>
 #include "orchestrator/surgery/cut/cut.h"
 #include "tests/kit/run_rig.h"
 

@@ -2,7 +2,7 @@
  * Tests of the scores of experts: those of the reference for any threads, memory, CPU and ranks; the file of scores;
  * the choice of experts. */
 #include "orchestrator/surgery/experts/measure_scores.h"
-#include "orchestrator/surgery/precision/precision.h"
+#include <organ/quantize.h>
 #include "tests/kit/effort.h"
 #include "tests/kit/forward_rig.h"
 #include "tests/kit/model_maker.h"

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tests of orchestrator/surgery/facts/run_activity.h: the shares of made-up accounts, and what a verb's work counts. */
-#include "orchestrator/machine/topology.h"
-#include "orchestrator/machine/workers.h"
+#include <organ/machine.h>
 #include "orchestrator/surgery/facts/facts.h"
 #include "tests/kit/suite_table.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/surgery/health/autopsy_rig.h"
 
-#include "orchestrator/surgery/precision/quantize.h"
+#include <organ/quantize.h>
 #include "tests/kit/samples.h"
 
 #include <fcntl.h>

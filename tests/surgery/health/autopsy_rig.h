@@ -3,7 +3,7 @@
 #ifndef AUTOPSY_RIG_H
 #define AUTOPSY_RIG_H
 
-#include "orchestrator/surgery/health/autopsy.h"
+#include <organ/inspect.h>
 #include "tests/kit/run_rig.h"
 #include "tests/kit/suite_table.h"
 

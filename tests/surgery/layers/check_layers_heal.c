@@ -2,8 +2,8 @@
  * Tests of healing where the file format matters: permuted rows and GGUF blocks; and the factor of the final norm,
  * against its formula over whole passes. */
 #include "orchestrator/surgery/calibration/calibration_run.h"
-#include "orchestrator/surgery/layers/layers.h"
-#include "orchestrator/surgery/precision/quantize.h"
+#include <organ/cut.h>
+#include <organ/quantize.h>
 #include "tests/kit/forward_rig.h"
 #include "tests/kit/model_maker.h"
 #include "tests/kit/require.h"

@@ -3,7 +3,7 @@
 #include "tests/kit/lora_rig.h"
 #include "tests/kit/suite_table.h"
 
-#include "orchestrator/surgery/precision/quantize.h"
+#include <organ/quantize.h>
 
 #include <errno.h>
 #include <fcntl.h>

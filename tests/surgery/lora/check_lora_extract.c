@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of extracted adapters: their files, the share of the change that they explain, and reports of changes without
  * factors. */
-#include "orchestrator/surgery/precision/quantize.h"
+#include <organ/quantize.h>
 #include "tests/surgery/lora/lora_extract_rig.h"
 #include "tests/kit/suite_table.h"
 

@@ -4,11 +4,10 @@
 #include "tests/kit/suite_table.h"
 #include "tests/kit/require.h"
 
-#include "formats/model/model.h"
-#include "orchestrator/report/text/document.h"
+#include <organ/models.h>
+#include <organ/report.h>
 #include "orchestrator/stream/widen.h"
-#include "orchestrator/surgery/precision/dequantize.h"
-#include "orchestrator/surgery/precision/quantize.h"
+#include <organ/quantize.h>
 
 #include <math.h>
 #include <stdio.h>

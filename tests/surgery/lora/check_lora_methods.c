@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of Method A and Method B on a real model, tuned by a seeded product of low rank and noise, and quantised. On
  * the quantised base the adapter made for it must be closer to the tuned model in every module. */
-#include "orchestrator/surgery/precision/quantize.h"
+#include <organ/quantize.h>
 #include "tests/surgery/lora/lora_extract_rig.h"
 #include "tests/kit/effort.h"
 #include "tests/kit/suite_table.h"

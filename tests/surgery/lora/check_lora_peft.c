@@ -5,7 +5,7 @@
 #include "tests/kit/require.h"
 #include "tests/kit/suite_table.h"
 
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 
 #include <math.h>
 #include <stdint.h>

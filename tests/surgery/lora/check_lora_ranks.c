@@ -3,8 +3,8 @@
 #include "tests/kit/lora_rig.h"
 #include "tests/kit/suite_table.h"
 
-#include "formats/adapter/adapter.h"
-#include "orchestrator/report/text/document.h"
+#include <organ/weights.h>
+#include <organ/report.h>
 #include "orchestrator/surgery/lora/adapter_write.h"
 #include "orchestrator/surgery/lora/adapter_check.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/surgery/lora/lora_extract_rig.h"
 
-#include "orchestrator/stream/weight_reader.h"
+#include <organ/stream.h>
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 

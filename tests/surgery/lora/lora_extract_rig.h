@@ -3,9 +3,8 @@
 #ifndef LORA_EXTRACT_RIG_H
 #define LORA_EXTRACT_RIG_H
 
-#include "formats/adapter/adapter.h"
-#include "formats/weights/weights.h"
-#include "orchestrator/surgery/lora/lora_extract.h"
+#include <organ/weights.h>
+#include <organ/lora.h>
 #include "tests/kit/run_rig.h"
 
 #include <check.h>

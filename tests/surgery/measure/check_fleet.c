@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * Tests of fleets: every model is found once, a malformed one does not stop the others, and unchanged models are not
  * measured again. */
-#include "orchestrator/report/text/document.h"
-#include "orchestrator/surgery/measure/fleet.h"
+#include <organ/report.h>
+#include <organ/measure.h>
 #include "orchestrator/surgery/measure/fleet_find.h"
-#include "orchestrator/surgery/organs/extract.h"
+#include <organ/organs.h>
 #include "tests/kit/run_rig.h"
 #include "tests/kit/suite_table.h"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of measuring models behind URLs: finished measurements survive failures of the server and of the run. */
-#include "orchestrator/surgery/measure/measure.h"
+#include "formats/base/unnamed_file.h"
+#include <organ/measure.h>
 #include "orchestrator/surgery/measure/measure_stream.h"
 #include "tests/formats/remote/check_http.h"
 #include "tests/kit/effort.h"
@@ -179,6 +180,29 @@ START_TEST(tokens_are_sent_and_told_nobody)
 }
 END_TEST
 
+/* The window of this memory has less than a quarter of a tensor, which is larger than what the reader of URLs keeps. */
+START_TEST(a_server_sends_every_byte_once)
+{
+    uint64_t sent[2], digests[2], grown;
+    teardown();
+    scratch_make();
+    served = served_model_make(1, 1, 4096, 1024, 1);
+    server = http_start(served.files, served.file_count, 0);
+    for (int spooled = 0; spooled < 2; spooled++) {
+        const uint64_t before = http_sent(server);
+        organ_unnamed_files_use(spooled);
+        const char *const fault =
+            served_model_measure(http_url(server, INDEX), (uint64_t)4 << 20, 1, &digests[spooled], &grown);
+        organ_unnamed_files_use(false);
+        ck_assert_msg(!fault, "%s", fault);
+        sent[spooled] = http_sent(server) - before;
+    }
+    ck_assert_uint_gt(sent[0], served.bytes / 2 * 3); /* without files, twice */
+    ck_assert_uint_lt(sent[1], served.bytes + ((uint64_t)1 << 20));
+    ck_assert_uint_eq(digests[0], digests[1]);
+}
+END_TEST
+
 START_TEST(what_is_written_down_is_exact)
 {
     organ_z z = {.done = true,
@@ -207,7 +231,8 @@ Suite *http_measure_suite(void)
     const suite_case cases[] = {
         {"measure",
          {an_interrupted_run_goes_on, a_dead_server_costs_nothing_but_time, a_large_model_over_a_dead_server,
-          another_version_is_measured_anew, tokens_are_sent_and_told_nobody, what_is_written_down_is_exact}},
+          another_version_is_measured_anew, tokens_are_sent_and_told_nobody, a_server_sends_every_byte_once,
+          what_is_written_down_is_exact}},
     };
     return suite_of("http measure", cases, sizeof cases / sizeof *cases, setup, teardown);
 }

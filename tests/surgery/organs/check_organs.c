@@ -2,8 +2,7 @@
  * Tests of extract and assemble: the assembled model equals the donor byte for byte; malformed organ directories are
  * rejected. */
 #include "orchestrator/stream/transfer.h"
-#include "orchestrator/surgery/organs/assemble.h"
-#include "orchestrator/surgery/organs/extract.h"
+#include <organ/organs.h>
 #include "tests/surgery/organs/check_organs.h"
 #include "tests/kit/gguf_maker.h"
 #include "tests/kit/scratch_model.h"

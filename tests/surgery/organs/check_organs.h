@@ -3,7 +3,7 @@
 #ifndef ORGAN_TEST_CHECK_ORGANS_H
 #define ORGAN_TEST_CHECK_ORGANS_H
 
-#include "formats/model/model.h"
+#include <organ/models.h>
 
 #include <check.h>
 #include <jansson.h>

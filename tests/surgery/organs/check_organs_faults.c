@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of extract, assemble and graft with failing or full disks, killed runs and changing models: no incomplete
  * output has its final name, and partial ones are resumed to the same bytes. */
-#include "orchestrator/surgery/organs/assemble.h"
-#include "orchestrator/surgery/organs/extract.h"
-#include "orchestrator/surgery/organs/graft.h"
+#include <organ/organs.h>
 #include "tests/kit/resume_rig.h"
 #include "tests/kit/suite_table.h"
 

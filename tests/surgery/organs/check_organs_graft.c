@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * Tests of grafts: replaced and kept tensors, organs that do not fit, and the metadata. */
-#include "orchestrator/surgery/organs/graft.h"
+#include <organ/organs.h>
 #include "tests/surgery/organs/check_organs.h"
 #include "tests/kit/gguf_maker.h"
 #include "tests/kit/scratch_model.h"
 #include "tests/kit/suite_table.h"
 
-#include "kernels/kernels.h"
+#include <organ/kernels.h>
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of the noises of two pairs: equal, unrelated and scaled ones, the formulas in FP64, bit identity, errors. */
-#include "orchestrator/report/text/document.h"
-#include "orchestrator/report/view/html_report.h"
-#include "orchestrator/surgery/orthogonality/noise_pairs.h"
+#include <organ/report.h>
+#include <organ/inspect.h>
 #include "tests/surgery/orthogonality/orthogonality_rig.h"
 #include "tests/kit/suite_table.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tests of noise against an adapter: cases with known answers, the formulas in FP64, bit identity. */
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "orchestrator/surgery/orthogonality/chance.h"
 #include "tests/surgery/orthogonality/orthogonality_rig.h"
 #include "tests/kit/suite_table.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/surgery/orthogonality/orthogonality_rig.h"
 
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 
 #include <math.h>
 #include <stdio.h>

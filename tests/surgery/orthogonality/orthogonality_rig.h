@@ -3,7 +3,7 @@
 #ifndef ORTHOGONALITY_RIG_H
 #define ORTHOGONALITY_RIG_H
 
-#include "orchestrator/surgery/orthogonality/orthogonality.h"
+#include <organ/inspect.h>
 #include "tests/kit/run_rig.h"
 
 #include <check.h>

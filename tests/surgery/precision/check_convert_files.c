@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of the files that dequantize and quantize write: shards, index, config.json, and copied files. */
 #include "formats/base/json_edit.h"
-#include "orchestrator/surgery/organs/extract.h"
+#include <organ/organs.h>
 #include "tests/surgery/precision/convert_rig.h"
 #include "tests/kit/suite_table.h"
 

@@ -2,7 +2,7 @@
  * Tests of quantize on GGUF models: the type of each tensor, bytes, metadata; bit identity; failures leave no
  * incomplete output. */
 #include "tests/surgery/precision/convert_rig.h"
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "formats/gguf/file.h"
 #include "tests/kit/samples.h"
 #include "tests/kit/suite_table.h"

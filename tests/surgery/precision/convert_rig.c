@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/surgery/precision/convert_rig.h"
 
-#include "formats/weights/weights.h"
-#include "orchestrator/stream/weight_reader.h"
+#include <organ/weights.h>
+#include <organ/stream.h>
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,9 +3,8 @@
 #ifndef CONVERT_RIG_H
 #define CONVERT_RIG_H
 
-#include "formats/model/model.h"
-#include "orchestrator/surgery/precision/dequantize.h"
-#include "orchestrator/surgery/precision/quantize.h"
+#include <organ/models.h>
+#include <organ/quantize.h>
 #include "tests/kit/resume_rig.h"
 
 #include <check.h>

@@ -3,8 +3,7 @@
 #ifndef ORGAN_TEST_PRUNE_RIG_H
 #define ORGAN_TEST_PRUNE_RIG_H
 
-#include "orchestrator/surgery/prune/audit.h"
-#include "orchestrator/surgery/prune/prune.h"
+#include <organ/prune.h>
 #include "tests/kit/run_rig.h"
 
 #include <check.h>

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tests of purify as a library: the numbers of a plain implementation, bit identity, and unchanged other tensors. */
-#include "orchestrator/surgery/organs/assemble.h"
-#include "orchestrator/surgery/organs/extract.h"
+#include <organ/organs.h>
 #include "tests/kit/measure_rig.h"
 #include "tests/surgery/purify/purify_rig.h"
 #include "tests/kit/samples.h"

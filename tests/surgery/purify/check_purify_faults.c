@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * A failed purification leaves no incomplete output under its final name. */
-#include "orchestrator/surgery/organs/extract.h"
+#include <organ/organs.h>
 #include "tests/surgery/purify/purify_rig.h"
 #include "tests/kit/resume_rig.h"
 #include "tests/kit/suite_table.h"
 
-#include "formats/model/model.h"
+#include <organ/models.h>
 
 #include <errno.h>
 #include <fcntl.h>

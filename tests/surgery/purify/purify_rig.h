@@ -3,7 +3,7 @@
 #ifndef PURIFY_RIG_H
 #define PURIFY_RIG_H
 
-#include "orchestrator/surgery/purify/purify.h"
+#include <organ/purify.h>
 #include "tests/kit/run_rig.h"
 
 #include <check.h>

@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: MIT
  * Tests of --evaluate for every operation that writes a model: the figures of organ_perplexity for any threads and
  * memory; errors before anything is written; and a complete output although its evaluation failed. */
-#include "orchestrator/report/text/document.h"
-#include "orchestrator/surgery/calibrated/calibrated.h"
-#include "orchestrator/surgery/lora/merge.h"
-#include "orchestrator/surgery/organs/extract.h"
-#include "orchestrator/surgery/organs/graft.h"
-#include "orchestrator/surgery/precision/dequantize.h"
-#include "orchestrator/surgery/precision/quantize.h"
-#include "orchestrator/surgery/purify/purify.h"
-#include "orchestrator/surgery/text/evaluate.h"
+#include <organ/report.h>
+#include <organ/prune.h>
+#include <organ/lora.h>
+#include <organ/organs.h>
+#include <organ/quantize.h>
+#include <organ/purify.h>
+#include <organ/evaluate.h>
 #include "tests/kit/model_maker.h"
 #include "tests/kit/run_rig.h"
 #include "tests/kit/suite_table.h"

@@ -2,17 +2,16 @@
  * Published defects of other programs, one test each, with their CVE numbers where they have one. Each test makes
  * the input and gives it to the readers and verbs concerned. They must reject it with a message that names the fault,
  * or use it without harm, in little memory and time. */
-#include "formats/model/model.h"
-#include "formats/tokenizer/tokenizer.h"
-#include "kernels/kernels.h"
+#include <organ/models.h>
+#include <organ/tokenizer.h>
+#include <organ/kernels.h>
 #include "orchestrator/cli/verb_table.h"
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "orchestrator/serve/jobs/verb_catalog.h"
 #include "orchestrator/serve/jobs/job_arguments.h"
-#include "orchestrator/stream/engine.h"
-#include "orchestrator/surgery/health/inspect.h"
-#include "orchestrator/surgery/precision/quantize.h"
-#include "orchestrator/surgery/untrusted/untrusted.h"
+#include <organ/stream.h>
+#include <organ/inspect.h>
+#include <organ/quantize.h>
 #include "tests/kit/gguf_maker.h"
 #include "tests/kit/largest_allocation.h"
 #include "tests/kit/scratch_model.h"

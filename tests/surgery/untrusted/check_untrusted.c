@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Tests of inspect --untrusted: one attack per row, with the kind and text of the finding; and files without
  * findings. */
-#include "orchestrator/surgery/untrusted/untrusted.h"
+#include <organ/inspect.h>
 
-#include "orchestrator/report/text/document.h"
+#include <organ/report.h>
 #include "tests/kit/gguf_maker.h"
 #include "tests/kit/scratch_model.h"
 #include "tests/kit/suite_table.h"

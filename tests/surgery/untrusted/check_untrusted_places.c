@@ -3,7 +3,7 @@
  * incomplete models. */
 #include "formats/base/text_buffer.h"
 #include "orchestrator/surgery/untrusted/pattern.h"
-#include "orchestrator/surgery/untrusted/untrusted.h"
+#include <organ/inspect.h>
 #include "tests/kit/gguf_maker.h"
 #include "tests/kit/scratch_model.h"
 #include "tests/surgery/untrusted/check_untrusted.h"

@@ -3,7 +3,7 @@
 #ifndef WIDTH_RIG_H
 #define WIDTH_RIG_H
 
-#include "orchestrator/surgery/width/width.h"
+#include <organ/cut.h>
 #include "tests/kit/forward_rig.h"
 #include "tests/surgery/width/least_loss.h"
 

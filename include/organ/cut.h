@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT
+ * Makes a smaller model: with fewer experts, fewer blocks, or fewer channels and heads. */
+#ifndef ORGAN_API_CUT_H
+#define ORGAN_API_CUT_H
+
+#include <organ/base.h>
+#include <organ/options.h>
+
+ORGAN_API_BEGIN
+
+/* ---- experts: drops routed experts of a mixture-of-experts model ---- */
+
+/* The options of `organ experts`. */
+typedef struct organ_experts_options {
+    const char *model;
+    const char *keep;                   /* experts to keep in each layer: "50%", "8" */
+    const char *score;                  /* "loss", "reap", "sum", "frequency"; NULL: loss */
+    const char *per_layer;              /* "uniform": the same number in each layer; "global": one budget for all
+                                         * layers; NULL: uniform */
+    const char *scores;                 /* file of scores: read if it exists, else written; NULL: none */
+    organ_calibration_text calibration; /* text to measure the scores that the file lacks; text NULL: the file must
+                                         * have the scores of all layers */
+    bool heal; /* refit the down projections of the kept experts on the calibration text, which is then required */
+    organ_write_options write;
+} organ_experts_options;
+
+/* Writes the model without the lowest-scored experts. *report is a document of schema organ.experts/1, which includes
+ * the scores. It is also written, with EXPERTS_REPORT.md, to the folder organ/ of the output (for a GGUF output next to
+ * the file, under names that begin with the file's name). The caller releases *report, which is NULL on error.
+ *
+ * Returns ORGAN_USAGE if `keep` is not a valid number of experts or is smaller than the number that the router chooses
+ * for a token, or the text is missing or too short; ORGAN_BAD_INPUT for a malformed model or file of scores, weights
+ * that are not finite, an unsupported architecture, or a smaller model that its configuration cannot express; ORGAN_IO
+ * or ORGAN_INTERRUPTED. A dry run measures nothing: if no stored scores exist, its report states sizes but not which
+ * experts would be kept. */
+organ_status organ_experts_cut(const organ_experts_options *options, const organ_engine *engine,
+                               const organ_progress *progress, json_t **report, organ_error *error);
+
+/* ---- layers: drops blocks ---- */
+
+/* The caller names the dropped blocks, or a search finds those whose removal changes the model's predictions on a text
+ * least. Optionally refits the projections around the gaps (runs of dropped blocks), so that hidden states approximate
+ * those of the whole model. */
+
+/* The options of `organ layers`. */
+typedef struct organ_layers_options {
+    const char *model;
+    const char *drop; /* --drop: numbers of blocks from 0 on, "5-8" or "3,7,9-11"; or how many, "8" */
+    /* Calibration text; `samples` is for healing only. calibration.text may be NULL if `drop` names blocks and `heal`
+     * is unset. */
+    organ_calibration_text calibration;
+    unsigned search_tokens; /* tokens of the text on which sets of blocks are judged */
+    unsigned rounds;        /* upper bound of rounds of the search; 0: drop the blocks of least influence */
+    const char *scores;     /* file that keeps influences and divergences for a later search; NULL: none */
+    bool heal;              /* refit the blocks around the gaps */
+    organ_write_options write;
+} organ_layers_options;
+
+/* Makes the model without the dropped blocks. The other blocks are renumbered, config.json or the GGUF key-values are
+ * adapted, and all tensors except refitted ones keep their bytes, in packed types too.
+ *
+ * *report has the schema organ.layers/1; it is also written with LAYERS_REPORT.md and .html into the output's organ/
+ * folder, or next to a single file under its name. The caller releases it; NULL on error.
+ *
+ * A run that ends with ORGAN_INTERRUPTED or ORGAN_IO while it writes keeps its unfinished output, which `resume`
+ * continues to the same bytes. An interrupted search continues only with `scores`.
+ *
+ * Returns ORGAN_USAGE for a `drop` that does not fit the model, a text that is missing or too short, too little memory,
+ * or an output that exists; ORGAN_BAD_INPUT for a malformed model, an unsupported architecture (with a text), or a
+ * smaller model that its configuration cannot express; ORGAN_IO or ORGAN_INTERRUPTED if reading,
+ * writing or memory failed or a stop was requested. With `evaluate` also the errors of organ_perplexity; a complete
+ * output is then kept. */
+organ_status organ_layers(const organ_layers_options *options, const organ_engine *engine,
+                          const organ_progress *progress, json_t **report, organ_error *error);
+
+/* ---- width: makes a narrower model ---- */
+
+/* Removes channels of feed-forwards (in a mixture, channels of each routed expert) or heads of K and V with their query
+ * heads: those whose removal costs the least loss on a calibration text. Then refits the projections that read the kept
+ * channels and heads. */
+
+typedef struct organ_width_options {
+    const char *model;
+    /* --ffn: share of channels to keep in each feed-forward and each expert, "75%", or their number; NULL: all. A
+     * shared expert without a gate is narrowed by the same ratio; one with a gate keeps its width. */
+    const char *ffn;
+    const char *heads; /* --heads: share or number of heads of K and V to keep; NULL: all */
+    /* The number of kept channels is a multiple of this; 0: 256 for a GGUF model whose width is a multiple of 256, else
+     * 32. */
+    unsigned multiple_of;
+    organ_calibration_text calibration;
+    const char *score; /* how channels are chosen: "loss", or "wanda" for comparison */
+    bool no_resolve;   /* do not refit the kept columns */
+    organ_write_options write;
+} organ_width_options;
+
+/* Makes a narrower model: a directory, or one file if `output` ends in .safetensors or .gguf. Chooses the channels
+ * layer by layer on the text, on inputs from the already narrowed layers; the number of channels is the same in every
+ * layer. Then writes the output.
+ *
+ * *report has the schema organ.width/1; it is also written with WIDTH_REPORT.md and .html into the output's organ/
+ * folder, or next to a single file under its name. The caller releases it; NULL on error.
+ *
+ * Choices are stored in .NAME.organ-choice.organ-partial next to the output until it is complete. After
+ * ORGAN_INTERRUPTED or ORGAN_IO `resume` continues the run to the same bytes.
+ *
+ * Returns ORGAN_USAGE for contradictory options, shares that keep nothing or everything, a text that is too short, too
+ * little memory, or a model whose layers differ in width; ORGAN_BAD_INPUT for weights that are packed or not finite, or
+ * an unsupported architecture, or a smaller model that its configuration cannot express; ORGAN_IO or ORGAN_INTERRUPTED.
+ */
+organ_status organ_width(const organ_width_options *options, const organ_engine *engine, const organ_progress *progress,
+                         json_t **report, organ_error *error);
+
+ORGAN_API_END
+
+#endif

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT
+ * Measures how well models predict texts, generates text, lists the tokens of a text. */
+#ifndef ORGAN_API_EVALUATE_H
+#define ORGAN_API_EVALUATE_H
+
+#include <organ/base.h>
+#include <organ/models.h>
+#include <organ/stream.h>
+#include <organ/options.h>
+
+#include <jansson.h>
+#include <stdbool.h>
+
+ORGAN_API_BEGIN
+
+/* ---- perplexity and evaluate: one model, two in comparison, or a donor and its pruned copies ---- */
+
+/* Options of organ_perplexity: one model, or two that are compared. */
+typedef struct organ_perplexity_options {
+    const char *model, *compare; /* paths; `compare`: a second model, NULL: none */
+    bool dry_run;                /* only plan the work: the report has the plan, and no file is written */
+    organ_experiment_options experiment;
+} organ_perplexity_options;
+
+/* Options of organ_evaluate: a donor and several pruned copies of it. */
+typedef struct organ_evaluate_options {
+    const char *donor;         /* path of the donor */
+    const char *const *pruned; /* paths of `count` pruned copies of the donor */
+    size_t count;
+    /* `experiment_count` texts "NAME=MODEL": the models whose paths or names match the pattern MODEL belong to the
+     * experiment NAME. */
+    const char *const *experiments;
+    size_t experiment_count;
+    /* Tensors whose zeros are counted, as in organ_audit_options; NULL: those that each pruning's log names, else the
+     * projections. */
+    const char *targets;
+    bool tasks;   /* experiment.text is a JSONL file of questions with choices, and `count` may be 0 */
+    bool answers; /* with `tasks`: the report also has each model's answer to each question */
+    organ_experiment_options experiment;
+} organ_evaluate_options;
+
+/* Scores one model, or two, on a text. *report has the schema organ.perplexity/1 and is also written into the directory
+ * `output` as perplexity.json and PERPLEXITY_REPORT.md. The caller releases it; after an error it is NULL, and nothing
+ * is left of the output.
+ *
+ * All models score the same tokens in the same windows, in FP32 arithmetic on the stored weights. `engine->memory`
+ * bounds the weights of a layer, activations, hidden states and logits; the text, its tokens and their scores (up to 18
+ * bytes for each token and model) need memory in addition.
+ *
+ * Returns ORGAN_USAGE for an unknown style, an output that exists or would overwrite an input, or too little memory for
+ * one window; ORGAN_BAD_INPUT for tokenizers that differ, a tokenizer or an architecture that is not supported, or a
+ * text that is too short; ORGAN_IO or ORGAN_INTERRUPTED if reading, writing or memory fails or a stop was requested. */
+organ_status organ_perplexity(const organ_perplexity_options *options, const organ_engine *engine,
+                              const organ_progress *progress, json_t **report, organ_error *error);
+
+/* Scores a donor and its pruned copies on a text, as organ_perplexity does; *report has the schema organ.evaluate/1 and
+ * is written as evaluate.json and EVALUATION_REPORT.md. Killed weights are counted by comparing the bytes of donor and
+ * copy: elements that are not zero in the donor but are zero in the copy. Also returns ORGAN_USAGE if killed weights of
+ * two experiments (other donors, methods or parameters) would be listed in one table and `experiments` does not give
+ * each its own name.
+ *
+ * With options->tasks, scores questions with several choices, as multiple_choice tasks of lm-evaluation-harness;
+ * *report has the schema organ.tasks/1. It then also returns ORGAN_USAGE for options that count killed weights, and
+ * ORGAN_BAD_INPUT for a malformed line in the file of questions. */
+organ_status organ_evaluate(const organ_evaluate_options *options, const organ_engine *engine,
+                            const organ_progress *progress, json_t **report, organ_error *error);
+
+/* ---- generate: continues a text greedily, which shows whether a model still produces coherent text ---- */
+
+typedef struct organ_generate_options {
+    const char *model;                /* path or URL of the model */
+    const char *prompt;               /* text to continue, UTF-8 */
+    unsigned count;                   /* upper bound of new tokens */
+    const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
+    /* How products are computed: "exact", "split", "bf16" (organ_product); NULL: "exact". */
+    const char *compute;
+} organ_generate_options;
+
+/* Receives the generated text in whole UTF-8 characters while it is generated. Control characters except tab and
+ * newline, and invalid UTF-8, are passed as \xNN. */
+typedef struct organ_listener {
+    void *context;
+    void (*on_text)(void *context, const char *text, size_t bytes);
+} organ_listener;
+
+/* Continues the prompt with the likeliest token each time (the lowest id of equal ones), until `count` tokens or one
+ * that ends the text: EOS as a number or a list in generation_config.json, else in config.json, else of the tokenizer;
+ * EOS, EOT and EOM of a GGUF file. Begins the prompt with BOS if the model's tokenizer does; names of special tokens in
+ * the prompt are read as those tokens. Each step runs only the new token through the model (organ_forward_continue).
+ * `listener` may be NULL. *report has the schema organ.generate/1; the caller releases it; NULL on error. Returns
+ * ORGAN_USAGE for too little memory; ORGAN_BAD_INPUT for a tokenizer or an architecture that is not supported, an empty
+ * prompt without BOS, or logits that are not finite; ORGAN_IO if reading or memory fails; ORGAN_INTERRUPTED if a stop
+ * was requested. */
+organ_status organ_generate(const organ_generate_options *options, const organ_engine *engine,
+                            const organ_progress *progress, const organ_listener *listener, json_t **report,
+                            organ_error *error);
+
+/* ---- tokenize: lists the tokens of a text ---- */
+
+typedef struct organ_tokenize_options {
+    const char *model;
+    const char *text;                 /* path of the text; "-": standard input */
+    bool ids;                         /* report all ids, not only the first tokens */
+    bool special;                     /* read names of special tokens in the text as these tokens, not as characters */
+    const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
+} organ_tokenize_options;
+
+/* Tokenizes a text of up to 1 GiB. *report has the schema organ.tokenize/1; the caller releases it; NULL on error. BOS
+ * is reported, but not counted. Returns ORGAN_BAD_INPUT if the text is longer or the tokenizer is not supported,
+ * ORGAN_IO if reading or memory fails, ORGAN_INTERRUPTED if `stop` (NULL: none) is set. */
+organ_status organ_tokenize(const organ_tokenize_options *options, const organ_stop *stop, json_t **report,
+                            organ_error *error);
+
+ORGAN_API_END
+
+#endif

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT
+ * Options that several operations share. An operation gets a struct of options, an engine, and a progress object to
+ * report to; it returns a report as JSON, and an error. */
+#ifndef ORGAN_API_OPTIONS_H
+#define ORGAN_API_OPTIONS_H
+
+#include <organ/base.h>
+#include <organ/stream.h>
+
+#include <jansson.h>
+#include <stdbool.h>
+
+ORGAN_API_BEGIN
+
+/* Returns whether from <= value <= to. Ranges of options are macros of two numbers, "from, to". */
+static inline bool organ_within(double value, double from, double to) { return value >= from && value <= to; }
+
+/* ---- operations that write a model, an adapter or an organ directory ---- */
+
+typedef struct organ_write_options {
+    const char *output; /* path of the output: a directory, or one file if the operation says so */
+    /* Upper bound of the bytes of tensor data in a new shard, at least 1; not used by operations that keep the model's
+     * files. */
+    uint64_t max_shard_size;
+    bool resume; /* continue an interrupted run that had the same parameters and inputs */
+    bool
+        force; /* replace an existing output if all of its files are known to come from an input or from this library */
+    bool dry_run; /* write nothing; the report says what would be written */
+    /* Store finite values beyond the range of their type in the output as its greatest finite value, with their sign;
+     * false: such values are an error. Used by organ_convert, organ_dequantize_model and organ_graft; other
+     * operations always fail, but for scales of GGUF blocks in organ_quantize_model, which are always finite. */
+    bool saturate;
+    /* Text and options to score model and output on; NULL: do not. Not used by
+     * operations whose output is not a model that can run: organ_extract, organ_assemble, organ_lora_extract. */
+    const struct organ_experiment_options *evaluate;
+} organ_write_options;
+
+/* ---- operations that score models on a text ---- */
+
+/* The text, and how it is scored. */
+typedef struct organ_experiment_options {
+    const char *text; /* path of the text */
+    /* How the text is cut into windows, and which tokens are scored: "hf", "llama.cpp", "lm-eval"; NULL: "hf". */
+    const char *style;
+    /* Tokens of a window; 0: 512 for llama.cpp, else 2048, but at most the context for which the model was trained. */
+    unsigned context;
+    unsigned max_tokens; /* number of tokens from the beginning of the text that are used; 0: all */
+    const char *output;  /* directory to create for the reports; NULL: none */
+    bool force;          /* replace an existing directory of such reports */
+    bool imatrix; /* --write-imatrix: the directory also gets imatrix.gguf, the importance matrix of the first model */
+    const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
+    /* How products are computed: "exact", "split", "bf16" (organ_product); NULL: "exact". */
+    const char *compute;
+} organ_experiment_options;
+
+/* ---- operations that run a calibration text through a model, layer by layer ---- */
+
+/* Ranges "least, greatest" of --samples and --context, and the program's values if an option is not given. */
+#define ORGAN_SAMPLES         1, 1000000
+#define ORGAN_SAMPLES_DEFAULT 128
+#define ORGAN_CONTEXTS        1, 1048576
+#define ORGAN_CONTEXT_DEFAULT 512
+
+/* Options of all verbs that calibrate on a text. */
+typedef struct organ_calibration_text {
+    const char *text; /* path of a text file in UTF-8; NULL: none */
+    /* number of windows to cut, evenly spread, without overlap, within ORGAN_SAMPLES; a text with room for fewer
+     * windows gives those that fit */
+    unsigned samples;
+    unsigned context;    /* tokens of a window, within ORGAN_CONTEXTS */
+    const char *scratch; /* a directory for the hidden states of the windows; NULL: they are in memory */
+} organ_calibration_text;
+
+/* ---- operations that divide a budget among tensors ---- */
+
+#define ORGAN_ALLOCATE_ROUNDS 0, 1000
+#define ORGAN_ALLOCATE_TOKENS 64, 16777216
+#define ORGAN_ALLOCATE_LAYERS 2, 16384
+
+/* The options that divide a budget among targets, in all verbs that have them. */
+typedef struct organ_allocate_options {
+    const char *allocate; /* "global": one budget for all targets; NULL: every target gets the same sparsity or width */
+    const char *budget;   /* "50%", "3.5bpw", "9GB"; NULL: the default of the command */
+    const char *file;     /* file of the curves: read if it exists, else written; NULL: none */
+    unsigned rounds;      /* rounds of exchanges between pairs of tensors, within ORGAN_ALLOCATE_ROUNDS */
+    unsigned tokens; /* number of tokens on which divergences are measured, within ORGAN_ALLOCATE_TOKENS; 0: 1024 */
+    unsigned layers; /* greatest number of measured layers, within ORGAN_ALLOCATE_LAYERS; 0: 16 */
+    double way;      /* share of the way from the uniform division to that of least cost, in (0, 1]; 0 or less: 0.8 */
+} organ_allocate_options;
+
+ORGAN_API_END
+
+#endif

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT
+ * Moves tensors between models without changing their values. */
+#ifndef ORGAN_API_ORGANS_H
+#define ORGAN_API_ORGANS_H
+
+#include <organ/base.h>
+#include <organ/options.h>
+
+ORGAN_API_BEGIN
+
+/* ---- extract: splits a model into an organ directory, with one file for each tensor ---- */
+
+typedef struct organ_extract_options {
+    const char *model;
+    organ_write_options write;
+    const char *resumed_by;           /* how a user continues an interrupted run, for its message; NULL: "--resume" */
+    const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
+    struct organ_ranks *ranks;  /* the processes that share the work (room ranks); NULL: this process does it alone */
+    const organ_engine *engine; /* its workers copy the tensors; NULL: threads that are started for the run */
+} organ_extract_options;
+
+/* Extracts all tensors and creates the report of schema organ.extract/1, which the caller releases (NULL on error).
+ * With write.dry_run nothing is written.
+ *
+ * Returns ORGAN_USAGE if the output exists or would overwrite the model, or if an unfinished run is found that is not
+ * continued or has other options; ORGAN_BAD_INPUT if the model is malformed or changed during the run (the output is
+ * removed); ORGAN_IO if reading, writing or memory fails; ORGAN_INTERRUPTED if a stop was requested. After the last two
+ * statuses the unfinished output is kept with a journal, and write.resume continues it to the same bytes. */
+organ_status organ_extract(const organ_extract_options *options, const organ_progress *progress, const organ_stop *stop,
+                           json_t **report, organ_error *error);
+
+/* ---- assemble: restores the files of a model from an organ directory ---- */
+
+typedef struct organ_assemble_options {
+    const char *directory; /* an organ directory, or another model, whose split files can be merged */
+    organ_write_options write;
+    const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
+    struct organ_ranks *ranks;  /* the processes that share the work (room ranks); NULL: this process does it alone */
+    const organ_engine *engine; /* its workers copy the tensors; NULL: threads that are started for the run */
+} organ_assemble_options;
+
+/* Assembles the model and creates the report of schema organ.assemble/1, which the caller releases (NULL on error). An
+ * output that ends in .gguf or .safetensors is one file. If the donor had one file, the output has the same bytes; if
+ * it had several, the output has all their tensors and a new header. Any other output is a directory with the files of
+ * the donor, byte for byte, and with the other files of the donor's folder. If the bytes of a tensor were changed since
+ * they were extracted, the changed bytes are used and the report lists the tensor. Returns ORGAN_USAGE if the output
+ * exists, would overwrite an input or has another format than the donor, or if an unfinished run is found that is not
+ * continued or has other options; ORGAN_BAD_INPUT if the directory is malformed or changed during the run; ORGAN_IO if
+ * reading, writing or memory fails; ORGAN_INTERRUPTED if a stop was requested. write.resume continues a run that ended
+ * with one of the last two statuses. */
+organ_status organ_assemble(const organ_assemble_options *options, const organ_progress *progress,
+                            const organ_stop *stop, json_t **report, organ_error *error);
+
+/* ---- graft: replaces tensors in a copy of one model by those of another ---- */
+
+typedef struct organ_graft_options {
+    const char *source; /* path of the model whose tensors are copied */
+    const char *target; /* path of the model whose copy gets these tensors */
+    const char *types; /* groups of tensors of the source to copy, comma-separated: skeleton, organ, embed, norm, other;
+                        * NULL or "all": all */
+    const char *layers;        /* layers of the source to copy: "5-20", "0-3,8"; NULL: all layers, and tensors
+                                * outside of layers */
+    const char *map;           /* layer number in the target of each source layer ("5-20:6-21,30:31"); NULL: the same */
+    organ_write_options write; /* output in the format of the target: .gguf, .safetensors, a directory of either, an
+                                * organ directory */
+    /* Its workers copy the tensors and run write.evaluate, which needs it. NULL: threads that are started for the run
+     */
+    const organ_engine *engine;
+    const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
+    struct organ_ranks *ranks; /* the processes that share the work (room ranks); NULL: this process does it alone */
+} organ_graft_options;
+
+/* Writes a copy of the target with tensors of the source; both models are opened read-only. Creates the report of
+ * schema organ.graft/1, which the caller releases. Finds all mismatches of the two models before it writes anything: if
+ * there are any, returns ORGAN_BAD_INPUT, with all of them as "mismatches" in *report.
+ *
+ * If the target is GGUF and its header can be rewritten, a copied tensor keeps the type that it has in the source;
+ * otherwise it is converted by `kernels` to the type of the replaced tensor. Other errors: ORGAN_USAGE if the output
+ * exists or would overwrite an input, if an unfinished run is found that is not continued or has other options, or if
+ * the selection is invalid; ORGAN_BAD_INPUT if a model is malformed or changed during the run; ORGAN_IO if reading,
+ * writing or memory fails; ORGAN_INTERRUPTED if a stop was requested. With write.evaluate also the errors of
+ * organ_perplexity. Errors of the evaluation that can be found early are returned before anything is written; after a
+ * later error the complete output is kept and *report has the reason. */
+organ_status organ_graft(const organ_graft_options *options, const organ_kernels *kernels,
+                         const organ_progress *progress, const organ_stop *stop, json_t **report, organ_error *error);
+
+ORGAN_API_END
+
+#endif

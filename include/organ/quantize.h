@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT
+ * Stores the weights of a model in few bits, and unpacks such weights. */
+#ifndef ORGAN_API_QUANTIZE_H
+#define ORGAN_API_QUANTIZE_H
+
+#include <organ/base.h>
+#include <organ/options.h>
+
+ORGAN_API_BEGIN
+
+/* ---- quantize: writes a model whose projections are stored in few bits ---- */
+
+/* Safetensors models get scales and a quantization_config that inference servers load; GGUF models get blocks that
+ * llama.cpp reads. */
+
+/* Names of schemes, separated by '|': those of safetensors models with one width for all targets, and all schemes. */
+#define ORGAN_CODE_SCHEMES                                                                                             \
+    "fp8-block128|fp8-tensor|fp8-channel|int8-channel|int8-group128|int8-group64|int8-group32|int4-group128|"          \
+    "int4-group64|int4-group32|int3-group128|int3-group64|int3-group32|int2-group128|int2-group64|int2-group32"
+#define ORGAN_QUANTIZE_SCHEMES ORGAN_CODE_SCHEMES "|mixed|q4_0|q4_1|q5_0|q5_1|q8_0|q4_k|q5_k|q6_k"
+
+/* Options of organ quantize. */
+typedef struct organ_quantize_options {
+    const char *model;  /* path of the model */
+    const char *scheme; /* one of ORGAN_QUANTIZE_SCHEMES. "mixed": each target gets the width that `allocate` chooses.
+                         * GGUF models accept the names that begin with q */
+    /* Comma-separated globs on names of matrices; NULL: the projections, and for GGUF also embeddings and output head.
+     */
+    const char *targets;
+    /* GGUF: file of an importance matrix, which weighs the errors of columns; NULL: equal weights, or with gptq those
+     * of the calibration text. */
+    const char *imatrix;
+    organ_write_options write;
+    const char *method;                 /* "nearest" (also NULL), or "gptq", which needs `calibration` */
+    organ_calibration_text calibration; /* text, number and length of its windows, scratch directory; only for gptq */
+    bool all_experts; /* calibrate every expert on all tokens of its layer, not only on those that the router sends to
+                         it */
+    bool no_resolve;  /* gptq: keep the scales and codes that GPTQ chooses, without refitting them */
+    organ_allocate_options allocate; /* for scheme "mixed"; `allocate.way` is not used */
+    /* For scheme "mixed": q, k and v of a layer get the same width, and so do gate and up, because servers fuse them
+     * into one matrix. */
+    bool one_width;
+} organ_quantize_options;
+
+/* Writes a copy of the model with quantised targets. All other tensors keep their type and bytes.
+ *
+ * Codes. Method "nearest" computes each scale from the greatest magnitude of its block, channel, group or tensor and
+ * rounds to the nearest code. Method "gptq" quantises layer by layer, on the inputs that the already quantised layers
+ * compute from a text: each code compensates the errors of the codes before it, then scales and codes are refitted. For
+ * a GGUF model organ searches for the scales, weighted by the imatrix if there is one (with gptq also for embeddings
+ * and head), and writes one file.
+ *
+ * Targets. A target whose rows are not whole groups gets groups of 64 or 32 columns. All routed experts get one scheme;
+ * if no group size fits them, the model is rejected. Other targets that the scheme cannot represent (stacks of experts,
+ * rows that are not whole groups of 32, types other than BF16, F16 and F32) stay unchanged, and the report lists them.
+ *
+ * Mixed widths. organ first measures on the text the cost of each target at 2 and 4 bits and derives the cost of other
+ * widths, also in a dry run. A resumed run measures again unless `allocate.file` contains the costs. A target may stay
+ * unchanged; all routed experts get one width.
+ *
+ * Report. *report is schema organ.quantize/1 with the quantisation error of each target, or NULL on error; the caller
+ * releases it. It is also written with QUANTIZE_REPORT.md to organ/ in the output folder.
+ *
+ * A run that ends with ORGAN_INTERRUPTED or ORGAN_IO after some of the tensors leaves them in .NAME.organ-partial, and
+ * `resume` continues it to the same bytes. After another error nothing of the output remains.
+ *
+ * Returns
+ *   - ORGAN_USAGE if options are invalid, or the scheme is for models of the other format;
+ *   - ORGAN_BAD_INPUT if model or imatrix is malformed or changed during the run, if the model is already quantised,
+ *     if no group divides the width of the routed experts, if the imatrix has no entry for a target, or if a target
+ *     has NaN or infinite values;
+ *   - ORGAN_IO or ORGAN_INTERRUPTED;
+ *   - with gptq also the errors of reading and running the calibration text, and ORGAN_USAGE if a
+ *     resumed run has another --memory;
+ *   - with `evaluate` also the errors of organ_perplexity, before any output is written if organ can detect them then.
+ *     After a later error the finished output stays, and *report is set and contains the reason for the missing
+ *     score. */
+organ_status organ_quantize_model(const organ_quantize_options *options, const organ_engine *engine,
+                                  const organ_progress *progress, json_t **report, organ_error *error);
+
+/* ---- dequantize: writes a model without packed tensors ---- */
+
+/* The values that codes, scales and zero points represent become tensors of a plain type, under the names that the
+ * plain model has. */
+
+/* Options of organ dequantize. */
+typedef struct organ_dequantize_options {
+    const char *model; /* path of the model */
+    const char *dtype; /* type of the unpacked tensors: "bf16", "f16" or "f32" */
+    organ_write_options write;
+} organ_dequantize_options;
+
+/* Writes a copy of the model in which every packed weight is converted to `dtype`.
+ *
+ * Plain tensors keep their type and bytes. If the model has no packed tensors, the copy is only re-sharded, and a note
+ * reports that. Packed tensors, their scales and zero points are removed from the shards, the index and config.json;
+ * torch_dtype becomes `dtype` if a tensor was packed. quantize_config.json and similar files are left out; all other
+ * files are copied. A GGUF model becomes one GGUF file. The report has the number of infinite and NaN values of each
+ * converted weight.
+ *
+ * *report is schema organ.dequantize/1, or NULL on error; the caller releases it. It is also written with
+ * DEQUANTIZE_REPORT.md to organ/ in the output folder, or next to a single output file under that file's name. A run
+ * that ends with ORGAN_INTERRUPTED or ORGAN_IO after some of the tensors leaves them in .NAME.organ-partial, and
+ * `resume` continues it to the same bytes.
+ *
+ * Returns
+ *   - ORGAN_USAGE if options are invalid;
+ *   - ORGAN_BAD_INPUT if the model is malformed, has an unsupported packing, or changed during the run, or if the
+ *     first or the last layer of the output gives other results (not checked for a single safetensors file);
+ *   - ORGAN_IO if reading, writing or memory fails; ORGAN_INTERRUPTED if a stop was requested.
+ * With `evaluate` also returns the errors of organ_perplexity, before the first write if they can be detected then.
+ * After a later error of the evaluation the finished output stays, and *report is set and contains the reason. */
+organ_status organ_dequantize_model(const organ_dequantize_options *options, const organ_engine *engine,
+                                    const organ_progress *progress, json_t **report, organ_error *error);
+
+ORGAN_API_END
+
+#endif

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT
+ * The weights of a model, packed or not, and the pairs of factors of LoRA adapters. */
+#ifndef ORGAN_API_WEIGHTS_H
+#define ORGAN_API_WEIGHTS_H
+
+#include <organ/base.h>
+#include <organ/models.h>
+
+#include <jansson.h>
+
+ORGAN_API_BEGIN
+
+/* ---- weights ---- */
+
+/* A packed weight consists of a tensor of codes and of companions, which are tensors of scales, zero points, group
+ * indices and the like. organ_weights_find recognises packed weights by quantization_config and by names, types and
+ * shapes of tensors. It reads headers, config and tensors of a few numbers (weight_shape), and returns the weights, the
+ * tensors that belong to no weight, and notes on contradictions between config and tensors. */
+
+/* ---- one weight ---- */
+
+/* How a weight is packed, with the formula of a value: c is its code, s the scale and z the zero point of its block.
+ * Each operation is rounded to FP32. "c s" is a product. */
+typedef enum organ_scheme {
+    ORGAN_SCHEME_PLAIN,  /* a single tensor of any type of safetensors or GGUF, including block types */
+    ORGAN_SCHEME_FP8,    /* F8_E4M3, F8_E5M2 or FNUZ codes: c s; s per tensor, per channel (row) or per block of rows x
+                            columns */
+    ORGAN_SCHEME_INT8,   /* I8 codes: (c - z) s; compressed-tensors int-quantized and naive-quantized */
+    ORGAN_SCHEME_PACKED, /* compressed-tensors pack-quantized: codes of 1 to 8 bits in I32 words of a row: (c - z) s */
+    ORGAN_SCHEME_MXFP8,  /* F8_E4M3 codes, an E8M0 scale for each 32: c 2^(s - 127) */
+    ORGAN_SCHEME_MXFP4, /* pairs of E2M1 codes, low nibble first, an E8M0 scale for each 32: c 2^(s - 127); also gpt-oss
+                         *_blocks and *_scales */
+    ORGAN_SCHEME_NVFP4, /* pairs of E2M1 codes, an E4M3 scale for each 16, one FP32 scale for the tensor: c (s /
+                           global); ModelOpt: c (s global); MLX has no tensor scale: c s */
+    ORGAN_SCHEME_GPTQ,  /* I32 words along in_features, 2, 3, 4 or 8 bits: (c - z) s */
+    ORGAN_SCHEME_AWQ_GEMM, /* AutoAWQ: I32 words along out_features in the order 0 2 4 6 1 3 5 7: (c - z) s */
+    ORGAN_SCHEME_AWQ_GEMV, /* AutoAWQ: I32 words along in_features in plain order: (c - z) s */
+    ORGAN_SCHEME_MLX, /* affine mode of MLX: codes in U32 words of a row, crossing word boundaries, with biases b: c s +
+                         b. Product and sum are each rounded to the type of the scales, as mlx.core.dequantize does.
+                         MLX's modes mxfp4, mxfp8 and nvfp4 are the schemes above, with codes in U32 words and scales in
+                         U8. */
+    ORGAN_SCHEME_COUNT
+} organ_scheme;
+
+const char *organ_scheme_name(organ_scheme scheme); /* "plain", "fp8", "int8", "pack-quantized", "mxfp8", ... */
+
+/* One weight. A companion is NULL if the weight has none. The model owns the tensors. */
+typedef struct organ_weight {
+    /* name of the unpacked tensor: "model.layers.0.mlp.up_proj.weight", whatever the name of the codes */
+    const char *name;
+    organ_scheme scheme;
+    unsigned rank;                    /* axes of the unpacked tensor */
+    const uint64_t *shape;            /* sizes of these axes, slowest axis first, as in a model without quantisation */
+    uint64_t elements;                /* product of the sizes */
+    organ_anatomy anatomy;            /* layer, role and other properties that `name` states */
+    const organ_tensor *codes;        /* the tensor itself of a plain weight, else the tensor with the codes */
+    const organ_tensor *scale, *zero; /* scales and zero points of the codes */
+    const organ_tensor *g_idx;        /* group of each column [GPTQ's act-order] */
+    const organ_tensor *global;       /* FP32 scale of the whole tensor, or of each matrix [NVFP4] */
+    const organ_tensor *shape_tensor; /* shape of the unpacked tensor [compressed-tensors] */
+    const organ_tensor *bias;         /* b of MLX's formula */
+    unsigned bits;                    /* bits of a code; 0 for block types of GGUF */
+    /* Size of the blocks of the unpacked tensor whose values share a scale, in rows and columns; blocks at the bottom
+     * and right edges may be smaller. All rows and columns: per tensor; one row and all columns: per channel; one row
+     * and group_size columns: groups. 0 and 0: no scales. If there is a g_idx, it states the group of each column
+     * instead. */
+    uint64_t block_rows, block_cols;
+    bool dense_words; /* PACKED, MLX: codes of 3, 5, 6 and 7 bits cross word boundaries; false: each word has 32 / bits
+                         whole codes and unused bits */
+    bool divides;     /* NVFP4: the scales are divided by `global`; false: multiplied by it */
+    bool transposed;  /* codes are stored with the last two axes exchanged (GPTQ, AWQ gemm, gpt-oss) */
+    bool labelled_v2; /* GPTQ: the config says gptq_v2, whose zero points are stored without an offset of 1; readers
+                         trust the data more than this label */
+} organ_weight;
+
+/* A tensor that belongs to no weight. */
+typedef struct organ_unmatched_tensor {
+    const organ_tensor *tensor;
+    bool dropped;    /* an unpacked model does not need the tensor: it is a scale of activations or caches (input_scale,
+                      * k_scale, ...) */
+    const char *why; /* predicate of a sentence about the tensor: "scales activations, ..." */
+} organ_unmatched_tensor;
+
+/* The weights of a model: each combines the tensors that store one parameter. */
+typedef struct organ_weights {
+    size_t count;
+    const organ_weight *weights; /* `count` weights, in the order of their codes in organ_model.tensors; each tensor of
+                                    the model is codes or companion of a weight, or unmatched */
+    size_t packed;               /* number of weights that are not plain; 0 for a GGUF model */
+    size_t unmatched_count;
+    const organ_unmatched_tensor *unmatched; /* `unmatched_count` tensors */
+    size_t note_count;
+    /* one sentence for each contradiction between config and tensors, with the value that was used */
+    const char *const *notes;
+    const char *method; /* quantization_config.quant_method (or that of quantize_config.json), "" if there is none */
+} organ_weights;
+
+/* Returns the plain weight that consists of this tensor alone. */
+organ_weight organ_weight_plain(const organ_tensor *tensor);
+
+/* Returns the unpacked tensor as a stack of matrices, like organ_tensor_matrices. */
+organ_matrices organ_weight_matrices(const organ_weight *weight);
+
+/* Returns tensor k < ORGAN_WEIGHT_TENSORS of the weight, in the order codes, scale, zero, g_idx, global,
+ * shape_tensor, bias; NULL if the weight lacks it. */
+#define ORGAN_WEIGHT_TENSORS ((size_t)7)
+const organ_tensor *organ_weight_tensor(const organ_weight *weight, size_t k);
+
+/* Returns the sum of the bytes in which the file stores codes and companions of the weight. */
+uint64_t organ_weight_bytes(const organ_weight *weight);
+
+/* Describes the weight: "FP8 E4M3, block 128 x 128, F32 scales", "INT4, group 128, asymmetric, BF16 scales", "BF16".
+ * Writes at most `size` bytes and returns `out`. */
+char *organ_weight_text(const organ_weight *weight, char *out, size_t size);
+
+/* ---- all weights of a model ---- */
+
+/* Finds the weights of `model`, which must stay open while *weights is used. The caller frees *weights with
+ * organ_weights_free. *weights is NULL on error.
+ *
+ * Returns ORGAN_BAD_INPUT
+ *   - naming tensor, field and both values, if a companion is missing or has the wrong type or shape, or the config
+ *     has an impossible value (group_size 0, bits 0 or 33);
+ *   - naming the layout, if codes are in an unsupported one (gptq_marlin, AWQ marlin, exllama, gemv_fast, bit-plane
+ *     GPTQ, 2:4 sparse).
+ * Returns ORGAN_IO if a file cannot be read. */
+organ_status organ_weights_find(const organ_model *model, organ_weights **weights, organ_error *error);
+void organ_weights_free(organ_weights *weights); /* NULL is allowed */
+
+/* Returns the weight of that name, or NULL, in constant time. */
+const organ_weight *organ_weights_named(const organ_weights *weights, const char *name);
+
+/* ---- LoRA adapters ---- */
+
+#define ORGAN_ADAPTER_CONFIG  "adapter_config.json"
+#define ORGAN_ADAPTER_WEIGHTS "adapter_model.safetensors"
+#define ORGAN_ADAPTER_GGUF    "adapter_model.gguf"
+
+/* Shapes of the tensors in which a file stores the factors A and B of a pair, [rows][columns]. */
+typedef enum organ_adapter_layout {
+    ORGAN_FACTORS_PLAIN,     /* A is [rank][in_features], B [out_features][rank]; stacks have experts as first axis */
+    ORGAN_FACTORS_PARAMETER, /* peft's ParamWrapper: A is [experts * rank][in_features], the `rank` rows from e * rank
+                              * on belong to expert e; B is [out_features][rank * experts], column k * experts + e is
+                              * column k of expert e */
+    ORGAN_FACTORS_TURNED     /* embeddings of GGUF: A is [in_features][rank] */
+} organ_adapter_layout;
+
+struct organ_adapter_pair;
+
+/* How the factors of a pair are made from the stored factors of other pairs. Set for adapters that were translated from
+ * the names of peft to those of GGUF or back. */
+typedef struct organ_adapter_origin {
+    const struct organ_adapter_pair **pairs; /* `count` stored pairs: one, or one for each expert (NULL: zeros) */
+    size_t count;
+    int64_t expert;       /* the expert of a stored stack to use; -1: all */
+    uint64_t first, step; /* row k of B is row first + k * step of the stored B */
+    uint64_t head; /* number of rows of B in an attention head, which are reordered as `halves` states before first and
+                      step apply; 0: not reordered */
+    bool halves; /* rows of a head are taken in this order: true: 0, 2, ..., 1, 3, ...; false: 0, head / 2, 1, head / 2
+                  * + 1, ... */
+} organ_adapter_origin;
+
+/* A pair of factors: the weight of `module` becomes W + scale B A. For a stack of experts, A and B contain one
+ * factor for each expert. */
+typedef struct organ_adapter_pair {
+    const char *module;    /* name in the model, without ".weight": "model.layers.0.self_attn.q_proj" */
+    const organ_tensor *a; /* factor A; `layout` states the shapes of a and b */
+    const organ_tensor *b; /* factor B */
+    uint64_t rank, in_features, out_features; /* of A and B of one matrix */
+    double scale;   /* alpha / r, or alpha / sqrt(r) with use_rslora; a matching entry of rank_pattern or alpha_pattern
+                       replaces r or alpha */
+    bool embedding; /* lora_embedding_A and _B of peft, or token_embd of GGUF: A is [rank][vocabulary] in peft */
+    organ_anatomy anatomy; /* layer, role and other properties that the name `weight` states */
+    const char *weight; /* name of the base's tensor that is changed: "MODULE.weight", or `module` itself if that is a
+                           parameter */
+    uint64_t experts;   /* number of matrices of the weight; 1 if it is no stack */
+    organ_adapter_layout layout;
+    const organ_adapter_origin *origin; /* NULL if a and b are the stored factors */
+} organ_adapter_pair;
+
+/* A LoRA adapter that organ_adapter_open read: a directory of PEFT or a GGUF file of llama.cpp. */
+typedef struct organ_adapter {
+    const char *path;         /* path of the directory, or of a GGUF file that the caller named */
+    const organ_model *model; /* the tensors of adapter_model.safetensors or of the GGUF file */
+    json_t *config;           /* adapter_config.json, unchanged; an empty object for GGUF; the adapter owns it */
+    int64_t r;                /* rank of modules that no rank_pattern matches; of GGUF the largest rank */
+    double alpha;             /* lora_alpha; of GGUF adapter.lora.alpha */
+    bool rslora, dora;        /* use_rslora, use_dora */
+    bool fan_in_fan_out; /* the base stores weights as in_features x out_features (Conv1D of GPT-2); the factors are for
+                            out_features x in_features */
+    const char *base;    /* base_model_name_or_path, "" if null */
+    size_t pair_count;
+    const organ_adapter_pair *pairs; /* in the order of their modules' layers and names */
+    size_t rest_count;
+    const organ_tensor *const *rest; /* `rest_count` tensors that are no factors: modules_to_save, biases, magnitude
+                                      * vectors, unknown tensors */
+    bool gguf;                       /* a GGUF file: names are those of llama.cpp */
+    const char *architecture;        /* general.architecture of the GGUF file; else "" */
+} organ_adapter;
+
+/* Opens the adapter at `path`: a directory of peft (or its adapter_model.safetensors), or a GGUF file (or a directory
+ * with adapter_model.gguf). Reads headers and config, but no values of tensors. In names of peft, the prefix
+ * "base_model.model." and the ".default" after lora_A and lora_B are optional. rank_pattern and alpha_pattern are
+ * matched as in peft: the first pattern in the order of the file applies. A GGUF file must have general.type "adapter"
+ * and adapter.type "lora"; r is the largest rank, and the scale of a pair is adapter.lora.alpha / rank, or 1 if alpha
+ * is 0.
+ *
+ * Returns ORGAN_BAD_INPUT, naming file, field and values, for
+ *   - a path that is not an adapter, a malformed file, or a member of the config with a wrong type;
+ *   - no "peft_type": "LORA", r not from 1 to INT32_MAX, lora_alpha missing, alpha not a finite number;
+ *   - a pattern that is no regular expression, or patterns that take too long to be matched;
+ *   - an option with which a weight does not become W + scale B A;
+ *   - A without B, B without A, or two tensors for one of them;
+ *   - ranks of A and B that differ from each other or from the config;
+ *   - factors that are not F32, F16, BF16 or F64 matrices;
+ *   - no tensor at all.
+ * Returns ORGAN_USAGE for a URL, ORGAN_IO if a file cannot be read. *adapter is NULL on error. */
+organ_status organ_adapter_open(const char *path, organ_adapter **adapter, organ_error *error);
+void organ_adapter_close(organ_adapter *adapter); /* NULL is allowed */
+
+/* Returns the pair of a module, or NULL, in constant time. */
+const organ_adapter_pair *organ_adapter_find(const organ_adapter *adapter, const char *module);
+
+ORGAN_API_END
+
+#endif
