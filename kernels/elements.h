@@ -75,3 +75,46 @@ INLINE void transpose_square(f32x16 rows[16])
         UNROLL for (int l = 0; l < 16; l++) rows[l] = next[l];
     }
 }
+
+/* Loads min(n, 16) floats; the other lanes are 0. */
+INLINE f32x16 f32_load_first(const float *p, size_t n) { return n < 16 ? f32_load_part(p, n) : f32_load(p); }
+
+/* Stores the first min(n, 16) lanes. */
+INLINE void f32_store_first(float *p, f32x16 a, size_t n)
+{
+    if (n < 16)
+        f32_store_part(p, a, n);
+    else
+        f32_store(p, a);
+}
+
+/* Returns magnitudes as integers, which have the same order; 0 for a NaN. */
+INLINE u32x16 magnitude_bits(f32x16 a)
+{
+    const u32x16 bits = u32_and(f32_bits(a), u32_set1(MAGNITUDE));
+    return u32_select(u32_gt(bits, u32_set1(INFINITE)), u32_set1(0), bits);
+}
+
+/* ---- large outputs ---- */
+/* A destination larger than this does not fit into the caches, so it is written with non-temporal stores, which do not
+ * read the lines first. */
+#define STREAM_BYTES ((size_t)8 << 20)
+
+/* Returns the number of elements of `size` bytes from p to the next 64-byte boundary, rounded down; at most n. */
+INLINE size_t elements_to_line(const void *p, size_t size, size_t n)
+{
+    const size_t head = (64 - (uintptr_t)p % 64) % 64 / size;
+    return head < n ? head : n;
+}
+
+/* Copies bytes from a buffer in the cache: whole cache lines of the destination with non-temporal stores. */
+SHARED void stream_copy(const void *from, void *to, size_t bytes)
+{
+    size_t at = elements_to_line(to, 1, bytes);
+    memcpy(to, from, at);
+    for (; at + 64 <= bytes; at += 64) {
+        const uint16_t *const line = (const void *)((const uint8_t *)from + at);
+        u16_stream((void *)((uint8_t *)to + at), u16_load(line), u16_load(line + 16));
+    }
+    memcpy((uint8_t *)to + at, (const uint8_t *)from + at, bytes - at);
+}

@@ -4,6 +4,10 @@
  * the update D' = fma(1/2, h, D / 2) becomes the single operation 2 D' = fma(1/2, 2 D, h), and the flow G = a D becomes
  * (a / 2)(2 D). Bits are the same except for subnormals, for which the scaled form is the definition. Each iteration
  * reads the row and column sums that the previous one computed; the last iteration prunes. */
+#include "kernels/simd/isa.h"
+#ifdef ISA
+#include "kernels/quotient.h"
+
 #define STEP           0.5f /* weight of the old conductivity (and of the response) in the update */
 #define TWICE_SURVIVES 0.5f /* 2 tau: the threshold on 2 D */
 /* Pulls and flows are clamped to these bounds: the response then saturates at 1 instead of becoming infinity /
@@ -303,15 +307,14 @@ INLINE void physarum(void *weights, size_t rows, size_t cols, size_t stride, con
         return;
     const physarum_tile tile = physarum_lay_out(rows, cols, params, scratch);
     physarum_initialise(&tile, weights, stride, mean, type);
-    counts->kept =
-        physarum_iterate(&tile, weights, stride, type, params->beta == 2.0f ? by_square : grow_by_power);
+    counts->kept = physarum_iterate(&tile, weights, stride, type, params->beta == 2.0f ? by_square : grow_by_power);
     counts->killed = n - seen.zeros - counts->kept;
 }
 
 /* Defines the kernel physarum_NAME for weights of one storage type, and PHYSARUM_OF one whose iterations are `grow`. */
 #define PHYSARUM_OF(name, word, type, grow)                                                                            \
-    static void physarum_##name(word *weights, size_t rows, size_t cols, size_t stride,                                \
-                                const organ_physarum_params *params, void *scratch, organ_prune_counts *counts)        \
+    void KERNEL(physarum_##name)(word * weights, size_t rows, size_t cols, size_t stride,                              \
+                                 const organ_physarum_params *params, void *scratch, organ_prune_counts *counts)       \
     {                                                                                                                  \
         prune_##type(weights, rows, cols, stride, params, scratch, counts, grow);                                      \
     }
@@ -327,7 +330,10 @@ PHYSARUM(bf16, uint16_t, BF16)
 PHYSARUM(f16, uint16_t, F16)
 PHYSARUM(f32, float, F32)
 #if FLOW_MIXED
+DECLARE_PHYSARUM(avx512, _mixed)
 PHYSARUM_OF(bf16_mixed, uint16_t, BF16, grow_mixed)
 PHYSARUM_OF(f16_mixed, uint16_t, F16, grow_mixed)
 PHYSARUM_OF(f32_mixed, float, F32, grow_mixed)
+#endif
+
 #endif
